@@ -1,0 +1,80 @@
+"""What cards say, as data. How a platform draws them is its adapter's business; the words are in `texts`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from bot.core.model import Words
+from bot.core.scopes import Scope, ScopeSet
+
+
+class Face(StrEnum):
+    """What an authorization card shows. Follows from its request, and from nothing else."""
+
+    WAITING = "waiting"
+    REDEEMING = "redeeming"
+    AUTHORIZED = "authorized"
+    PARTLY = "partly"
+    DECLINED = "declined"
+    EXPIRED = "expired"
+    SUPERSEDED = "superseded"
+    ADMINISTRATOR = "administrator"
+    """Waits for the administrator to enable a scope."""
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorizationCard:
+    """The card of one authorization request. Carries no secret but its link, and that only while it waits."""
+
+    request_id: str
+    face: Face
+    scopes: Mapping[Scope, Words]
+    """Each scope it asks for, in words."""
+    granted: ScopeSet
+    refused: ScopeSet
+    commands: tuple[str, ...]
+    """The commands that ask, as typed: `/agenda`."""
+    link: str | None
+    expires_at: datetime
+    failure: Words | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AdministratorCard:
+    """Tells an administrator which scopes somebody waits for."""
+
+    subject: str
+    """The id that its control sends back."""
+    scopes: Mapping[Scope, Words]
+    waiting: tuple[str, ...]
+    """Who waits, by name."""
+    commands: tuple[str, ...]
+    console_link: str
+    done: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ConfirmationCard:
+    """Asks whether an old write should still be carried out."""
+
+    call_id: str
+    command: str
+    asked_at: datetime
+
+
+Card = AuthorizationCard | AdministratorCard | ConfirmationCard
+
+
+class Action(StrEnum):
+    """What a card's callback control sends back, with the id of its subject."""
+
+    NOT_NOW = "not_now"
+    PAGE_ERROR = "page_error"
+    """The platform's page shows an error instead of asking for consent."""
+    CHECK_AGAIN = "check_again"
+    CONFIRM = "confirm"
+    DISCARD = "discard"

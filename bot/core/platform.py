@@ -1,0 +1,107 @@
+"""The port: what the flows need from a chat platform. `lark` implements it; there will be a second tenant."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from bot.core.cards import Card
+from bot.core.model import (
+    ApiCall,
+    Content,
+    Destination,
+    Identity,
+    Json,
+    NotSent,
+    Outcome,
+    Received,
+    Refused,
+    Reply,
+    Secret,
+    Sent,
+    TokenRefused,
+    TokenSet,
+    Unreachable,
+    UserKey,
+    Words,
+)
+from bot.core.scopes import Scope, ScopeSet
+
+
+class Platform(Protocol):
+    """One app on one platform. Every method may be called concurrently; none raises for what the network does."""
+
+    name: str
+    app_id: str
+
+    # what comes in
+
+    def receive(self, headers: Mapping[str, str], body: bytes) -> Received:
+        """Verifies, decrypts and parses one webhook request."""
+
+    # calls
+
+    async def call(self, api_call: ApiCall, access_token: Secret) -> Outcome:
+        """Makes one API call as the user, once; waits 10 seconds at most."""
+
+    # messages of the bot
+
+    def render_reply(self, reply: Reply) -> Content: ...
+
+    def render_card(self, card: Card) -> Content: ...
+
+    async def send(self, destination: Destination, content: Content, key: str) -> Sent | NotSent:
+        """Sends a message at most once for a key within the platform's window (an hour), going down the
+        destination's alternatives when the first is gone."""
+
+    async def update_card(self, message_id: str, content: Content) -> None | NotSent: ...
+
+    async def withdraw(self, message_id: str) -> None | NotSent:
+        """Deletes an ephemeral card, which cannot be changed."""
+
+    # authorization
+
+    def authorize_url(
+        self, *, redirect_uri: str, scopes: ScopeSet, state: str, challenge: str | None, consent: bool
+    ) -> str:
+        """Where the browser goes; `consent` insists on a visible consent page."""
+
+    def card_link(self, url: str) -> str:
+        """The URL as a card carries it: wrapped so that the client opens it beside the chat, where it can."""
+
+    @property
+    def uses_pkce(self) -> bool: ...
+
+    async def exchange_code(
+        self, code: Secret, *, redirect_uri: str | None, verifier: Secret | None, scopes: ScopeSet | None
+    ) -> TokenSet | TokenRefused:
+        """`scopes` narrows the token to these; None takes all that was ever granted."""
+
+    async def refresh(self, refresh_token: Secret) -> TokenSet | TokenRefused: ...
+
+    async def identify(self, access_token: Secret) -> Identity | Refused | Unreachable:
+        """Whom the token belongs to."""
+
+    async def revoke(self, token: Secret) -> None | TokenRefused:
+        """Ends a grant at the platform; None when it is done, or was unknown there already."""
+
+    # about the app
+
+    async def enabled_scopes(self, *, fresh: bool = False) -> ScopeSet | None:
+        """Scopes that the app has for user identity; None when that cannot be read. `fresh` skips the cache."""
+
+    async def describe_scopes(self, scopes: ScopeSet) -> Mapping[Scope, Words]:
+        """What each scope allows, in words: the platform's own, else ours, else its name."""
+
+    async def administrators(self) -> tuple[str, ...]:
+        """The open_ids of the app's owner or administrators, as far as they can be read."""
+
+    def console_link(self, scopes: ScopeSet) -> str:
+        """The developer console's page that lists these scopes, for user identity."""
+
+    # answers to webhooks
+
+    def click_answer(self, toast: Words | None, kind: str = "info", card: Content | None = None) -> Json:
+        """The body that answers a card click: a toast (info, success, warning, error), and a card to put in its place."""
+
+    def user_key(self, open_id: str, tenant_key: str) -> UserKey: ...

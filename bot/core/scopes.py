@@ -1,0 +1,136 @@
+"""Scopes, scope sets and scope requirements, and which scopes to ask for.
+
+A scope is a named right. A scope set is an immutable set of them. A clause is an ordered tuple of alternatives,
+preferred first: any one is enough. A requirement is a tuple of clauses, all of which must hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+Scope = str
+ScopeSet = frozenset[str]
+Clause = tuple[Scope, ...]
+Requirement = tuple[Clause, ...]
+
+OFFLINE_ACCESS = "offline_access"
+"""The scope that brings a refresh token; a link has to name it each time."""
+
+NOTHING: Requirement = ()
+
+MAX_SCOPES_PER_LINK = 50
+"""The platform's documented limit for one authorization link."""
+
+
+def any_of(*alternatives: Scope) -> Requirement:
+    """A requirement that any one of these meets; name the preferred one first."""
+    return (alternatives,)
+
+
+def all_of(*parts: Requirement | Scope) -> Requirement:
+    """A requirement that holds when every part holds."""
+    clauses: list[Clause] = []
+    for part in parts:
+        for clause in ((part,),) if isinstance(part, str) else part:
+            if clause not in clauses:
+                clauses.append(clause)
+    return tuple(clauses)
+
+
+def parse_scopes(text: str) -> ScopeSet:
+    """The scopes of a space-separated list (RFC 6749, 3.3)."""
+    return frozenset(text.split())
+
+
+def join_scopes(scopes: Iterable[Scope]) -> str:
+    """A space-separated list in a stable order, `offline_access` last as in the platform's samples."""
+    return " ".join(sorted(scopes, key=lambda scope: (scope == OFFLINE_ACCESS, scope)))
+
+
+def missing(requirement: Requirement, held: ScopeSet) -> Requirement:
+    """The clauses that `held` does not meet."""
+    return tuple(clause for clause in requirement if held.isdisjoint(clause))
+
+
+def is_met(requirement: Requirement, held: ScopeSet) -> bool:
+    return not missing(requirement, held)
+
+
+def needs_after_refusal(
+    declared: Requirement,
+    alternatives: Iterable[Scope],
+    held: ScopeSet,
+    *,
+    reading: bool,
+    exhausted: ScopeSet = frozenset(),
+) -> Requirement:
+    """What to wait for after the platform refused for want of any of `alternatives`.
+
+    All that the declared requirement misses is asked for at once, with the refused clause narrowed to what the
+    platform really accepts. The platform's word beats our record: an alternative recorded as held does not
+    count as held. `exhausted` are those that were granted since and did not help. An empty clause in the
+    result means that no alternative is left.
+    """
+    refused = tuple(dict.fromkeys(alternatives))
+    believed = held - frozenset(refused)
+    relevant = next((clause for clause in declared if not frozenset(refused).isdisjoint(clause)), ())
+    preferred = [scope for scope in relevant if scope in refused]
+    others = sorted((s for s in refused if s not in preferred), key=lambda s: breadth(s, reading=reading))
+    narrowed = tuple(scope for scope in (*preferred, *others) if scope not in exhausted)
+    rest = tuple(clause for clause in missing(declared, believed) if clause != relevant)
+    return (narrowed, *rest)
+
+
+def breadth(scope: Scope, *, reading: bool) -> tuple[int, int, str]:
+    """Sorts scopes: read-only ones before others for a reading call, then the narrower before the wider.
+
+    A scope that names more segments (`calendar:calendar.event:read`) covers less than one that names fewer
+    (`calendar:calendar`).
+    """
+    action = scope.rsplit(":", 1)[-1]
+    read_only = action in {"read", "readonly", "retrieve"}
+    segments = scope.count(":") + scope.count(".")
+    return (0 if read_only or not reading else 1, -segments, scope)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What to put in the link, and the clauses for which nothing can be asked (an administrator's matter)."""
+
+    scopes: ScopeSet
+    unavailable: Requirement
+
+
+def choose_scopes(
+    needs: Requirement,
+    held: ScopeSet,
+    enabled: ScopeSet | None,
+    *,
+    avoided: ScopeSet = frozenset(),
+    wanted: ScopeSet = frozenset(),
+) -> Choice:
+    """Picks one alternative for each clause of `needs`.
+
+    `enabled` are the scopes that the app has for user identity; None means that it could not be read, and
+    then the preferred alternative is taken: "cannot tell" is not "missing". `avoided` are left out while
+    another alternative remains. `wanted` are asked for already, so they are taken first. `held` comes before
+    everything else: asking again for what was given is free for the person.
+    """
+    chosen: set[Scope] = set()
+    unavailable: list[Clause] = []
+    for clause in needs:
+        usable = [scope for scope in clause if (enabled is None or scope in enabled) and scope not in avoided]
+        if not usable:
+            unavailable.append(clause)
+            continue
+        first = next((scope for scope in usable if scope in held or scope in wanted or scope in chosen), None)
+        chosen.add(first or usable[0])
+    return Choice(frozenset(chosen), tuple(unavailable))
+
+
+def with_offline_access(scopes: ScopeSet, enabled: ScopeSet | None, avoided: ScopeSet = frozenset()) -> ScopeSet:
+    """Adds `offline_access` when the app has it (or when that cannot be told)."""
+    if OFFLINE_ACCESS in avoided or (enabled is not None and OFFLINE_ACCESS not in enabled):
+        return scopes
+    return scopes | {OFFLINE_ACCESS}
