@@ -1,0 +1,257 @@
+"""The state of the emulated tenant: its app, people, chats, messages and credentials, and the feed of what changed.
+
+Everything lives in memory and changes only on the event loop, so that one method call is one atomic step. No HTTP
+and no rule of the protocol belongs here: those are in the modules that serve it.
+"""
+
+import asyncio
+import secrets
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from .clock import Clock
+
+Json = dict[str, Any]
+Identity = Literal["user", "tenant"]
+Generation = Literal["v1", "v2", "v3"]
+
+HOUR = 3600
+DAY = 24 * HOUR
+
+
+def new_id(prefix: str, length: int = 32) -> str:
+    """An id as the platform draws them: the prefix and `length` hexadecimal digits."""
+    return prefix + secrets.token_hex(length // 2)
+
+
+@dataclass
+class ScopeSwitch:
+    """For which identities the app has a scope enabled; `pending` ones wait for the tenant's administrator."""
+
+    user: bool = False
+    tenant: bool = False
+    pending: bool = False
+
+    def enabled(self, identity: Identity) -> bool:
+        return self.user if identity == "user" else self.tenant
+
+
+@dataclass
+class App:
+    """The registered app, with everything that the developer console would let one set."""
+
+    app_id: str
+    app_secret: str
+    name: str
+    name_zh: str
+    bot_open_id: str
+    owner: str
+    tenant_key: str
+    encrypt_key: str
+    verification_token: str
+    redirect_urls: list[str] = field(default_factory=list)
+    scopes: dict[str, ScopeSwitch] = field(default_factory=dict)
+    events_url: str | None = None
+    events_by: Literal["webhook", "websocket"] = "webhook"
+    enabled: bool = True
+    installed: bool = True
+    may_refresh: bool = True
+    ever_applied: bool = False
+
+    def enabled_scopes(self, identity: Identity) -> frozenset[str]:
+        return frozenset(scope for scope, switch in self.scopes.items() if switch.enabled(identity))
+
+
+@dataclass
+class Person:
+    """Someone with a Lark account. `granted` is what they ever granted this app: it only accumulates."""
+
+    open_id: str
+    name: str
+    en_name: str
+    tenant_key: str
+    locale: str = "en_us"
+    timezone: str = "Europe/Berlin"
+    avatar_color: str = "#3370ff"
+    role: str = ""
+    email: str = ""
+    mobile: str = ""
+    employee_no: str = ""
+    user_agent: str = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) Lark/7.30.6 LarkLocale/en_US"
+    union_id: str = field(default_factory=lambda: new_id("on_"))
+    user_id: str = field(default_factory=lambda: secrets.token_hex(4))
+    available: bool = True
+    blocked_bot: bool = False
+    status: Literal["active", "frozen", "resigned"] = "active"
+    granted: set[str] = field(default_factory=set)
+
+
+@dataclass
+class Chat:
+    """A conversation with the bot in it; `members` are people."""
+
+    chat_id: str
+    kind: Literal["p2p", "group"]
+    name: str
+    members: list[str]
+    has_bot: bool = True
+    dissolved: bool = False
+
+
+@dataclass
+class Message:
+    """A message as people see it; `sent_at` is on the tenant's clock, for the rules about its age."""
+
+    message_id: str
+    chat_id: str
+    sender_type: Literal["user", "bot"]
+    sender: str
+    msg_type: str
+    content: Json
+    created_at: int
+    updated_at: int
+    sent_at: float
+    recalled: bool = False
+    deleted: bool = False
+    ephemeral_for: str | None = None
+    reply_to: str | None = None
+    root_id: str | None = None
+    versions: list[Json] = field(default_factory=list)
+
+    def as_json(self) -> Json:
+        return {
+            "message_id": self.message_id,
+            "chat_id": self.chat_id,
+            "sender": {"type": self.sender_type, "open_id": self.sender},
+            "msg_type": self.msg_type,
+            "content": self.content,
+            "created_at": self.created_at,
+            "updated_at": self.updated_at,
+            "recalled": self.recalled or self.deleted,
+            "ephemeral_for": self.ephemeral_for,
+            "reply_to": self.reply_to,
+            "root_id": self.root_id,
+        }
+
+
+@dataclass(frozen=True)
+class Change:
+    """One thing that happened in the tenant; `sequence` grows by one with each."""
+
+    sequence: int
+    kind: str
+    at: int
+    data: Json
+
+    def as_json(self) -> Json:
+        return {"sequence": self.sequence, "kind": self.kind, "at": self.at, **self.data}
+
+
+@dataclass
+class Behaviour:
+    """Where the platform is known to differ, or a test wants less time to pass: switches, with the newest
+    documented behaviour as the default."""
+
+    access_token_seconds: int = 7200
+    refresh_token_seconds: int = 604_800
+    code_seconds: int = 300
+    in_client_code_seconds: int = 180
+    old_access_token: Literal["lives", "dies", "grace"] = "lives"
+    revoke_clears_grant: bool = False
+    refusal_wording: Literal["plain", "bilingual"] = "bilingual"
+    rate_limits: bool = True
+    redelivery_seconds: tuple[float, ...] = (15, 5 * 60, HOUR, 6 * HOUR)
+    time_scale: float = 1.0
+    answer_seconds: float = 3.0
+    connection_limit: int = 50
+    frame_payload_bytes: int = 64 * 1024
+    task_create_seconds: float = 0.0
+    client_config: Json = field(
+        default_factory=lambda: {
+            "ReconnectCount": -1,
+            "ReconnectInterval": 120,
+            "ReconnectNonce": 30,
+            "PingInterval": 120,
+        }
+    )
+
+
+class Tenant:
+    """One tenant with one installed app. Handlers read and change its public collections and `announce` what
+    they did; `subscribe` and `changes` are how the chat page and the tests learn of it."""
+
+    def __init__(self, app: App, clock: Clock | None = None) -> None:
+        self.app = app
+        self.clock = clock or Clock()
+        self.behaviour = Behaviour()
+        self.people: dict[str, Person] = {}
+        self.chats: dict[str, Chat] = {}
+        self.messages: dict[str, Message] = {}
+        self.changes: list[Change] = []
+        self.counts: Counter[str] = Counter()
+        self._subscribers: set[asyncio.Queue[Change]] = set()
+
+    # The feed
+
+    def announce(self, kind: str, data: Json) -> Change:
+        """Records a change and hands it to every subscriber."""
+        change = Change(len(self.changes) + 1, kind, self.clock.wall_ms(), data)
+        self.changes.append(change)
+        self.counts[kind] += 1
+        for queue in self._subscribers:
+            queue.put_nowait(change)
+        return change
+
+    def changes_after(self, sequence: int, kind: str | None = None) -> list[Change]:
+        return [change for change in self.changes[max(sequence, 0):] if kind in (None, change.kind)]
+
+    def subscribe(self) -> tuple[asyncio.Queue[Change], Callable[[], None]]:
+        """A queue of all changes from now on, and the function that ends the subscription."""
+        queue: asyncio.Queue[Change] = asyncio.Queue()
+        self._subscribers.add(queue)
+        return queue, lambda: self._subscribers.discard(queue)
+
+    # People and chats
+
+    def add_person(self, person: Person) -> None:
+        """Adds a person, with their direct chat with the bot."""
+        self.people[person.open_id] = person
+        if self.direct_chat(person.open_id) is None:
+            chat = Chat(new_id("oc_"), "p2p", person.name, [person.open_id])
+            self.chats[chat.chat_id] = chat
+
+    def direct_chat(self, open_id: str) -> Chat | None:
+        return next((c for c in self.chats.values() if c.kind == "p2p" and open_id in c.members), None)
+
+    # Messages
+
+    def add_message(self, message: Message) -> None:
+        self.messages[message.message_id] = message
+        self.announce("message", {"message": message.as_json()})
+
+    def update_message(self, message: Message, content: Json) -> None:
+        """Gives a message new content and keeps the old one among its versions."""
+        message.versions.append(message.content)
+        message.content = content
+        message.updated_at = self.clock.wall_ms()
+        self.announce("message_updated", {"message": message.as_json()})
+
+    def recall_message(self, message: Message) -> None:
+        message.recalled = True
+        message.updated_at = self.clock.wall_ms()
+        self.announce("message_recalled", {"message_id": message.message_id, "chat_id": message.chat_id})
+
+    def messages_seen_by(self, open_id: str | None, chat_id: str | None, after: int = 0) -> list[Message]:
+        """Messages in order of sending, without ephemeral ones for somebody else."""
+
+        def is_seen(message: Message) -> bool:
+            if chat_id is not None and message.chat_id != chat_id:
+                return False
+            if open_id is None:
+                return True
+            chat = self.chats[message.chat_id]
+            return open_id in chat.members and message.ephemeral_for in (None, open_id)
+
+        return [m for m in self.messages.values() if m.created_at > after and is_seen(m)]
