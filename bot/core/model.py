@@ -547,3 +547,4 @@ class Grant:
     authorized_at: datetime
     """The last code exchange."""
     last_used_at: datetime | None
+    end_reason: str | None = None
