@@ -118,7 +118,10 @@ def after_call(outcome: Outcome, facts: Situation) -> Decision:
         case InsufficientScope(alternatives=alternatives):
             return ask_for(alternatives, outcome, facts)
         case AppScopeMissing(alternatives=alternatives):
-            return AwaitAdministrator((alternatives,))
+            reading = facts.write is None
+            return AwaitAdministrator(
+                needs_after_refusal(facts.declared, alternatives, facts.held, reading=reading)
+            )
         case TokenRejected():
             return GiveUp(Why.TOKEN_REFUSED, outcome) if facts.refreshed else Refresh()
         case RateLimited(retry_after=seconds):

@@ -546,5 +546,7 @@ class Grant:
     """Every scope ever granted, since the grant was last ended."""
     authorized_at: datetime
     """The last code exchange."""
+    issued_at: datetime
+    """When this token set came, by an exchange or a refresh."""
     last_used_at: datetime | None
     end_reason: str | None = None

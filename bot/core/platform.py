@@ -70,6 +70,10 @@ class Platform(Protocol):
         """The URL as a card carries it: wrapped so that the client opens it beside the chat, where it can."""
 
     @property
+    def chat_link(self) -> str | None:
+        """Opens the chat with the bot in the client; None when no such link is to be used."""
+
+    @property
     def uses_pkce(self) -> bool: ...
 
     async def exchange_code(

@@ -1,0 +1,188 @@
+"""The composition root: builds the bot from its settings, runs it, and stops it in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
+
+from aiohttp import web
+
+from bot.core.builtin import builtin_commands
+from bot.core.commands import Registry, registry
+from bot.core.model import Challenge, Json, Unauthentic, UserKey
+from bot.flows import authorization
+from bot.flows.bot import Bot, now
+from bot.flows.delivery import deliver_all
+from bot.flows.events import accept_event
+from bot.flows.worker import CHORES, Worker, look_after, show_cards_when_woken
+from bot.lark.commands import COMMANDS
+from bot.lark.platform import LarkPlatform
+from bot.settings import Settings
+from bot.store import database as store
+from bot.store import replicas, views
+from bot.store.crypto import Seal
+from bot.store.ids import new_id
+from bot.web import routes
+
+log = logging.getLogger(__name__)
+
+
+def all_commands() -> Registry:
+    return registry(*builtin_commands(COMMANDS), *COMMANDS)
+
+
+def lark(settings: Settings) -> LarkPlatform:
+    return LarkPlatform(
+        app_id=settings.app_id,
+        app_secret=settings.app_secret,
+        open_url=settings.open_url,
+        accounts_url=settings.accounts_url,
+        applink_url=settings.applink_url,
+        oauth=settings.oauth,
+        encrypt_key=settings.encrypt_key,
+        verification_token=settings.verification_token,
+    )
+
+
+@contextlib.asynccontextmanager
+async def assembled(settings: Settings) -> AsyncIterator[Bot]:
+    """The bot's parts, connected and not yet at work."""
+    database = await store.open_database(settings.database_url, Seal(settings.encryption_keys))
+    try:
+        async with lark(settings) as platform:
+            bot = Bot(
+                database=database,
+                platform=platform,
+                commands=all_commands(),
+                worker=f"{socket.gethostname()}-{os.getpid()}-{new_id(now())[-6:]}",
+                public_url=settings.public_url,
+                oauth=settings.oauth,
+                admins=settings.admins,
+                authorization_ttl=timedelta(seconds=settings.authorization_ttl),
+                deferred_ttl=timedelta(seconds=settings.deferred_ttl),
+            )
+            database.on_work(bot.wake.calls.set)
+            yield bot
+    finally:
+        await database.close()
+
+
+def run(settings: Settings) -> int:
+    """Serves until SIGTERM or SIGINT, then drains. Returns the exit code."""
+    if settings.auto_migrate:
+        store.upgrade(settings.database_url)
+    asyncio.run(serve(settings))
+    return 0
+
+
+async def serve(settings: Settings) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with assembled(settings) as bot, ingress(settings, bot) as ingress_up:
+        application = routes.build(bot, webhook=settings.events == "webhook", ingress_up=ingress_up)
+        runner = web.AppRunner(application, access_log=None, shutdown_timeout=5.0)
+        await runner.setup()
+        worker = Worker(bot)
+        tasks = [asyncio.create_task(each) for each in (worker.work(), show_cards_when_woken(bot))]
+        tasks += [asyncio.create_task(look_after(bot, chore)) for chore in CHORES]
+        try:
+            await web.TCPSite(runner, settings.host, settings.port).start()
+            # What start-up made stays: a collection need not walk it again and again.
+            gc.collect()
+            gc.freeze()
+            log.info("ready", extra={"host": settings.host, "port": settings.port, "worker": bot.worker})
+            await stop.wait()
+            log.info("stopping")
+        finally:
+            await stop_in_order(bot, runner, worker, tasks)
+
+
+async def stop_in_order(
+    bot: Bot, runner: web.AppRunner, worker: Worker, tasks: list[asyncio.Task[None]]
+) -> None:
+    """Nothing new comes in, what runs is finished or put back, and only then the database is closed."""
+    for task in tasks[1:]:
+        task.cancel()
+    await asyncio.gather(runner.cleanup(), worker.drain())
+    await asyncio.gather(*tasks, return_exceptions=True)
+    if bot.tasks:
+        await asyncio.wait(bot.tasks, timeout=1)
+    with contextlib.suppress(Exception):
+        await bot.database.write(lambda c: replicas.remove(c, bot.worker))
+
+
+@contextlib.asynccontextmanager
+async def ingress(settings: Settings, bot: Bot) -> AsyncIterator[Callable[[], bool]]:
+    """Opens the long connection when events come that way. Yields whether events can come in."""
+    if settings.events == "webhook":
+        yield lambda: True
+        return
+    # Only here, because the SDK behind it takes two seconds and 100 MB to import.
+    from bot.lark.stream import LongConnection  # noqa: PLC0415
+
+    connection = LongConnection(
+        app_id=settings.app_id,
+        app_secret=settings.app_secret,
+        open_url=settings.open_url,
+        on_event=stream_handler(bot),
+    )
+    await connection.start()
+    try:
+        yield lambda: connection.up
+    finally:
+        await connection.stop()
+
+
+def stream_handler(bot: Bot) -> Callable[[bytes], Awaitable[Json]]:
+    """Payloads of the long connection are already authentic: parsed and accepted like those of the webhook."""
+
+    async def on_event(payload: bytes) -> Json:
+        match bot.platform.parse(payload):
+            case Unauthentic(reason=reason):
+                raise ValueError(reason)
+            case Challenge():
+                return None
+            case event:
+                return await accept_event(bot, event) or None
+
+    return on_event
+
+
+def revoke(settings: Settings, user_text: str) -> int:
+    """`bot revoke USER`: ends a grant here and at the platform, and cancels what waits for it."""
+    return asyncio.run(revoke_user(settings, user_text))
+
+
+async def revoke_user(settings: Settings, user_text: str) -> int:
+    async with assembled(settings) as bot:
+        users = await bot.database.read(lambda c: views.find_user(c, user_text))
+        if len(users) != 1:
+            what = "is nobody the bot knows" if not users else "names several people: use the open_id"
+            print(f"{user_text!r} {what}.")  # noqa: T201 - the answer to an operator's command
+            return 1
+        print(await end_for(bot, users[0]))  # noqa: T201
+        return 0
+
+
+async def end_for(bot: Bot, user: UserKey) -> str:
+    moment = now()
+
+    def work(c: store.Connection) -> tuple[int, bool, list[authorization.OutgoingMessage]]:
+        dropped, messages = authorization.drop_waiting(c, bot, user, moment)
+        return len(dropped), authorization.end_grant(c, user, "revoked_by_operator", moment), messages
+
+    dropped, ended, messages = await bot.database.write(work)
+    await deliver_all(bot, messages)
+    await authorization.revoke_due(bot)
+    await authorization.show_due_cards(bot)
+    grant = "Grant ended here and at the platform." if ended else "There was no active grant."
+    return f"{grant} Cancelled calls: {dropped}."

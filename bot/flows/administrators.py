@@ -1,0 +1,146 @@
+"""What only an administrator can mend: a scope that the app does not have. The call waits, and goes on by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from bot.core import replies
+from bot.core.cards import AdministratorCard
+from bot.core.errors import LeaseLost
+from bot.core.model import DeferredCall, NotSent, Step, UserKey, WaitsFor, Words
+from bot.core.scopes import Requirement, Scope, ScopeSet, choose_scopes
+from bot.flows.bot import Bot, now
+from bot.flows.delivery import Draft, deliver_all, draft, insert_all, note, typed
+from bot.store import audit, calls, outbox, scope_waits, users
+from bot.store.database import Connection
+from bot.store.outbox import OutgoingMessage
+from bot.store.scope_waits import ScopeWait
+
+
+async def wait_for(bot: Bot, call: DeferredCall, needs: Requirement, steps: Sequence[Step]) -> None:
+    """Suspends a claimed call until the app has scopes for `needs`; tells its person, and the administrators once."""
+    enabled = await bot.platform.enabled_scopes()
+    scopes = to_enable(needs, enabled)
+    moment = now()
+    described = await bot.platform.describe_scopes(scopes)
+    told = note(
+        bot, call, replies.waiting_for_administrator(typed(call), in_words(described)), "administrator"
+    )
+    cards = await cards_for_administrators(bot, call, scopes)
+
+    def work(c: Connection) -> list[OutgoingMessage]:
+        if not calls.record_results(c, call.id, call.claim, [step for step in steps if step.result is not None]):
+            raise LeaseLost
+        calls.suspend(c, call.id, call.claim, WaitsFor.ADMINISTRATOR, needs, None, moment)
+        audit.write(
+            c,
+            "waits_for_administrator",
+            user=call.user,
+            subject=("call", call.id),
+            now=moment,
+            command=call.command,
+            scopes=sorted(scopes),
+        )
+        wait_id, _ = scope_waits.open(c, bot.platform.name, bot.platform.app_id, scopes, moment)
+        return insert_all(c, bot, [told, *cards(wait_id)])
+
+    await deliver_all(bot, await bot.database.write(work))
+
+
+def to_enable(needs: Requirement, enabled: ScopeSet | None) -> ScopeSet:
+    """The preferred alternative of each clause that the app cannot meet (of all, when that cannot be told)."""
+    lacking = choose_scopes(needs, frozenset(), enabled).unavailable or needs
+    return frozenset(clause[0] for clause in lacking if clause)
+
+
+def in_words(described: Mapping[Scope, Words]) -> Words:
+    items = sorted(described.items())
+    return Words(
+        ", ".join(f"“{words.en}” ({scope})" for scope, words in items),
+        "、".join(f"“{words.zh}”（{scope}）" for scope, words in items),
+    )
+
+
+class CardsOf:
+    """Drafts of the administrators' cards; what they are about is known only inside the transaction."""
+
+    def __init__(self, bot: Bot, admins: Sequence[UserKey], card: AdministratorCard) -> None:
+        self.bot, self.admins, self.card = bot, admins, card
+
+    def __call__(self, wait_id: str) -> list[Draft]:
+        card = AdministratorCard(
+            wait_id, self.card.scopes, self.card.waiting, self.card.commands, self.card.console_link
+        )
+        content = self.bot.platform.render_card(card)
+        return [
+            draft(
+                self.bot,
+                admin,
+                content,
+                kind="administrator_card",
+                key=f"{wait_id}-{admin.open_id[-12:]}",
+            )
+            for admin in self.admins
+        ]
+
+
+async def cards_for_administrators(bot: Bot, call: DeferredCall, scopes: ScopeSet) -> CardsOf:
+    admins = [bot.platform.user_key(each, call.user.tenant_key) for each in await bot.administrators()]
+    names = await bot.database.read(lambda c: users.names(c, [call.user]))
+    card = AdministratorCard(
+        "",
+        await bot.platform.describe_scopes(scopes),
+        (names.get(call.user) or call.user.open_id,),
+        (typed(call),),
+        bot.platform.console_link(scopes),
+    )
+    return CardsOf(bot, admins, card)
+
+
+async def look_again(bot: Bot, *, asked_by_administrator: bool = False) -> int:
+    """Releases the calls whose scopes the app has by now; returns how many. Costs nothing while nobody waits.
+
+    When the list of scopes cannot be read, the calls that the platform itself refused are tried again instead.
+    """
+    platform = bot.platform
+    waiting = await bot.database.read(
+        lambda c: calls.waiting_for(c, WaitsFor.ADMINISTRATOR, platform.name, platform.app_id, limit=200)
+    )
+    if not waiting:
+        return 0
+    enabled = await platform.enabled_scopes(fresh=True)
+    if enabled is None:
+        ready = [call for call in waiting if call.request_id is None or asked_by_administrator]
+    else:
+        ready = [call for call in waiting if not choose_scopes(call.needs, frozenset(), enabled).unavailable]
+    moment = now()
+
+    def work(c: Connection) -> tuple[int, list[ScopeWait]]:
+        released = calls.release(c, [call.id for call in ready], moment)
+        settled = []
+        for wait in scope_waits.waiting(c, platform.name, platform.app_id):
+            if enabled is None or not wait.scopes <= enabled or not scope_waits.enabled(c, wait.id, moment):
+                continue
+            settled.append(wait)
+            subject = ("scope_wait", wait.id)
+            audit.write(c, "scopes_enabled", user=None, subject=subject, now=moment, scopes=sorted(wait.scopes))
+        return released, settled
+
+    if not ready:
+        return 0
+    released, settled = await bot.database.write(work)
+    bot.wake.calls.set()
+    for wait in settled:
+        bot.background(show_enabled(bot, wait))
+    return released
+
+
+async def show_enabled(bot: Bot, wait: ScopeWait) -> None:
+    """Changes the administrators' cards of a scope set that is enabled by now."""
+    described = await bot.platform.describe_scopes(wait.scopes)
+    card = AdministratorCard(wait.id, described, (), (), bot.platform.console_link(wait.scopes), done=True)
+    content = bot.platform.render_card(card)
+    for message_id in await bot.database.read(lambda c: outbox.message_ids(c, f"{wait.id}-")):
+        result = await bot.platform.update_card(message_id, content)
+        if isinstance(result, NotSent) and result.retry:
+            await bot.platform.update_card(message_id, content)

@@ -1,0 +1,81 @@
+"""What every flow is given: the bot's parts and its few numbers. Holds no state of a conversation."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from bot.core.commands import Registry
+from bot.core.model import Language, UserKey
+from bot.core.platform import Platform
+
+if TYPE_CHECKING:
+    from bot.store.database import Database
+
+LEASE = timedelta(seconds=20)
+"""How long a claim holds without being extended; a killed replica's work is taken over after it."""
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(slots=True)
+class Wakers:
+    """Sets of events by which one part of this process tells another that there is something to do.
+
+    They only save time: all that waits is in the database, and each part looks there regularly anyway.
+    """
+
+    calls: asyncio.Event = field(default_factory=asyncio.Event)
+    upkeep: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@dataclass(frozen=True, slots=True)
+class Bot:
+    database: Database
+    platform: Platform
+    commands: Registry
+    worker: str
+    """The id of this replica: in leases, and in the heartbeat."""
+    public_url: str
+    """Empty: no browser reaches the bot."""
+    oauth: str
+    """The generation of the token endpoint, remembered with each grant."""
+    admins: tuple[str, ...]
+    """Configured administrators; empty: the app's owner."""
+    authorization_ttl: timedelta
+    deferred_ttl: timedelta
+    wake: Wakers = field(default_factory=Wakers)
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    """What goes on after an answer was given. Nothing depends on it: all of it is also in the database."""
+
+    def ticket_url(self, ticket: str) -> str:
+        return self.platform.card_link(f"{self.public_url}/authorize/{ticket}")
+
+    def background(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    @property
+    def callback_url(self) -> str:
+        return f"{self.public_url}/oauth/{self.platform.name}/callback"
+
+    async def administrators(self) -> tuple[str, ...]:
+        return self.admins or await self.platform.administrators()
+
+    async def is_administrator(self, user: UserKey) -> bool:
+        return user.open_id in await self.administrators()
+
+
+def language_of(text: str | None, locale: Language | None, known: Language | None) -> Language:
+    """The client's own locale first, then Chinese characters in the message, then what was known before."""
+    if locale is not None:
+        return locale
+    if text and any("\u4e00" <= character <= "\u9fff" for character in text):
+        return "zh"
+    return known or "en"

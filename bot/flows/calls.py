@@ -1,0 +1,442 @@
+"""Runs a claimed call: replays what is recorded, makes the next step, and carries out the decision on its outcome.
+
+A call that leaves this function is settled with its answer, suspended, or back in the queue; never half of it. What a
+crash interrupts is claimed again when the lease ends, and starts from what was recorded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from bot.core import replies
+from bot.core.commands import (
+    ApiRefused,
+    Ask,
+    BotCall,
+    CancelWaiting,
+    Command,
+    EndGrant,
+    ReadGrant,
+    RequireScopes,
+    Result,
+    advance,
+    fingerprint,
+)
+from bot.core.decisions import (
+    AwaitAdministrator,
+    Continue,
+    GiveUp,
+    OutcomeUnknown,
+    Refresh,
+    RetryAt,
+    Situation,
+    Suspend,
+    after_call,
+    may_send,
+    wants_confirmation,
+)
+from bot.core.errors import LeaseLost
+from bot.core.explain import explain_refusal
+from bot.core.model import (
+    ApiCall,
+    AppScopeMissing,
+    CallStatus,
+    DeferredCall,
+    Grant,
+    GrantStatus,
+    InsufficientScope,
+    Json,
+    Outcome,
+    RateLimited,
+    Refused,
+    Reply,
+    Secret,
+    Step,
+    TokenRejected,
+    Unreachable,
+)
+from bot.core.scopes import ScopeSet, is_met
+from bot.flows import administrators, authorization, tokens
+from bot.flows.bot import Bot, now
+from bot.flows.delivery import answer, deliver_all, insert_all, typed
+from bot.store import audit, calls, grants
+from bot.store.database import Connection
+from bot.store.outbox import OutgoingMessage
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Run:
+    """One claimed call under way, as far as this process has come with it."""
+
+    call: DeferredCall
+    command: Command
+    steps: list[Step] = field(default_factory=list)
+    """Contiguous from 0; only the last may lack a result: a write that may have left."""
+    unsafe: bool = False
+    """A write without an idempotency key is on its way: better awaited than interrupted."""
+    used_grant: bool = False
+
+    @property
+    def ask(self) -> Ask:
+        call = self.call
+        return Ask(
+            call.id, call.user, call.chat, call.arguments, call.asked_at, call.language, call.time_zone
+        )
+
+    @property
+    def results(self) -> list[Result]:
+        return [decode(step.result) for step in self.steps if step.result is not None]
+
+    @property
+    def pending(self) -> Step | None:
+        """A write that may have left, and whose answer is not known."""
+        return self.steps[-1] if self.steps and self.steps[-1].result is None else None
+
+    @property
+    def has_written(self) -> bool:
+        return any(step.write and step.first_sent_at is not None for step in self.steps)
+
+    def with_result(self, move: ApiCall | BotCall, result: Result) -> list[Step]:
+        """The steps with one more result; a write that was recorded as sent has its result now."""
+        before = self.steps[:-1] if self.pending else self.steps
+        sent_at = self.pending.first_sent_at if self.pending else None
+        write = isinstance(move, ApiCall) and move.write is not None
+        return [*before, Step(len(before), fingerprint(move), write, sent_at, encode(result))]
+
+    def add(self, move: ApiCall | BotCall, result: Result) -> None:
+        self.steps = self.with_result(move, result)
+
+
+def encode(result: Result) -> Json:
+    if result.refused is None:
+        return {"value": result.value}
+    refused = result.refused
+    return {"refused": [refused.code, refused.message, refused.log_id, refused.data]}
+
+
+def decode(stored: Json) -> Result:
+    if "refused" in stored:
+        return Result(refused=Refused(*stored["refused"]))
+    return Result(value=stored["value"])
+
+
+async def begin(bot: Bot, call: DeferredCall) -> Run | None:
+    """Loads what is recorded of a claimed call. None when it had to be settled without being run."""
+    command = bot.commands.get(call.command)
+    if command is None:
+        await finish(bot, call, CallStatus.FAILED, "unknown_command", replies.crashed(typed(call)))
+        return None
+    run = Run(call, command)
+    if call.claim > 1:
+        run.steps = await bot.database.read(lambda c: calls.steps_of(c, call.id))
+        if not replays(run):
+            if run.has_written:
+                await finish_unknown(bot, run)
+                return None
+            run.steps = []
+    return run
+
+
+def replays(run: Run) -> bool:
+    """Whether the command still makes the moves that were recorded: a deploy may have changed it in between."""
+    for number, step in enumerate(run.steps):
+        move = advance(run.command, run.ask, run.results[:number])
+        if isinstance(move, Reply) or fingerprint(move) != step.digest:
+            return False
+    return True
+
+
+async def run_call(bot: Bot, run: Run) -> None:
+    """Takes a call as far as it goes."""
+    try:
+        while await move_on(bot, run):
+            pass
+    except LeaseLost:
+        log.warning("lease lost", extra={"call": run.call.id})
+    except ApiRefused as refusal:
+        code = refusal.outcome.code
+        reply = explain_refusal(refusal.outcome, typed(run.call))
+        await finish(bot, run.call, CallStatus.FAILED, f"refused_{code}", reply, used_grant=True)
+    except asyncio.CancelledError:
+        await asyncio.shield(put_back(bot, run))
+        raise
+    except Exception:
+        log.exception("call crashed", extra={"call": run.call.id, "command": run.call.command})
+        if run.has_written:
+            await finish_unknown(bot, run)
+        else:
+            await finish(bot, run.call, CallStatus.FAILED, "crashed", replies.crashed(typed(run.call)))
+
+
+async def move_on(bot: Bot, run: Run) -> bool:
+    """Makes one step. False when the call has left this worker's hands."""
+    move = advance(run.command, run.ask, run.results)
+    match move:
+        case Reply():
+            await finish(bot, run.call, CallStatus.SUCCEEDED, "answered", move, used_grant=run.used_grant)
+            return False
+        case ApiCall():
+            return await call_as_user(bot, run, move)
+        case ReadGrant():
+            run.add(move, Result(value=await describe_grant(bot, run.call)))
+            return True
+        case RequireScopes():
+            return await require_scopes(bot, run, move)
+        case CancelWaiting() | EndGrant():
+            await drop(bot, run, move)
+            return True
+
+
+# --- API calls ------------------------------------------------------------------------------------------
+
+
+async def call_as_user(bot: Bot, run: Run, move: ApiCall) -> bool:
+    call, write = run.call, move.write
+    first_sent_at = run.pending.first_sent_at if run.pending else None
+    if write is not None and not may_send(write, first_sent_at, now()):
+        await finish_unknown(bot, run)
+        return False
+    suspended_before = call.consents > 0 or call.suspended_at is not None
+    if (
+        first_sent_at is None
+        and not call.confirmed
+        and wants_confirmation(write, call.asked_at, suspended=suspended_before, now=now())
+    ):
+        await authorization.ask_to_confirm(bot, call, run.steps)
+        return False
+    usable = await tokens.usable_token(bot, call.user)
+    rejected = False
+    while True:
+        match usable:
+            case tokens.NoGrant(grant):
+                needs = run.command.needs(call.arguments)
+                await authorization.ask_for_scopes(bot, call, needs, grant, run.steps)
+                return False
+            case tokens.NotNow(reason):
+                outcome: Outcome = Unreachable(reason, may_have_arrived=False)
+                return await carry_out(bot, run, move, outcome, None, refreshed=False)
+            case tokens.Misconfigured():
+                reply = replies.app_misconfigured(typed(call))
+                await finish(bot, call, CallStatus.FAILED, "app_misconfigured", reply)
+                return False
+            case tokens.Usable(token=token, grant=grant):
+                run.used_grant = True
+                outcome = await send(bot, run, move, token)
+                if isinstance(outcome, TokenRejected) and not rejected:
+                    rejected = True
+                    usable = await tokens.usable_token(bot, call.user, rejected=token)
+                    continue
+                return await carry_out(bot, run, move, outcome, grant, refreshed=rejected)
+
+
+async def send(bot: Bot, run: Run, move: ApiCall, token: Secret) -> Outcome:
+    """Makes the call; a write is recorded as sent before it leaves."""
+    if move.write is None:
+        return await bot.platform.call(move, token)
+    number, digest, moment = len(run.results), fingerprint(move), now()
+
+    def record(c: Connection) -> object:
+        if not calls.record_results(c, run.call.id, run.call.claim, run.steps[:number]):
+            return None
+        return calls.record_sending(c, run.call.id, run.call.claim, number, digest, moment)
+
+    sent_at = await bot.database.write(record)
+    if sent_at is None:
+        raise LeaseLost
+    if not run.pending:
+        run.steps.append(Step(number, digest, True, moment, None))
+    run.unsafe = move.write.keyed_for is None
+    try:
+        return await bot.platform.call(move, token)
+    finally:
+        run.unsafe = False
+
+
+async def carry_out(
+    bot: Bot, run: Run, move: ApiCall, outcome: Outcome, grant: Grant | None, *, refreshed: bool
+) -> bool:
+    """Does what `core.decisions` says follows from the outcome. False when the call has left this worker's hands."""
+    call = run.call
+    facts = Situation(
+        now=now(),
+        declared=run.command.needs(call.arguments),
+        held=grant.scopes if grant else frozenset(),
+        write=move.write,
+        first_sent_at=run.pending.first_sent_at if run.pending else None,
+        refreshed=refreshed,
+        first_failed_at=call.first_failed_at,
+        attempts=call.attempts,
+        consents=call.consents,
+        jitter=random.random(),  # noqa: S311 - spreads retries, guards nothing
+    )
+    if run.pending and certainly_not_done(outcome):
+        await forget_sending(bot, run)
+    match after_call(outcome, facts):
+        case Continue(result):
+            run.add(move, result)
+            if move.write is not None:
+                await record(bot, run)
+            return True
+        case Suspend(needs):
+            await authorization.ask_for_scopes(bot, call, needs, grant, run.steps, refused=outcome)
+        case AwaitAdministrator(needs):
+            await administrators.wait_for(bot, call, needs, run.steps)
+        case RetryAt(at):
+            await requeue(bot, run, at, failed=True)
+        case GiveUp(why, last):
+            reply = replies.gave_up(why, typed(call), detail_of(last))
+            await finish(bot, call, CallStatus.FAILED, why.value, reply)
+        case OutcomeUnknown():
+            await finish_unknown(bot, run)
+        case Refresh():
+            raise AssertionError("A rejected token was renewed before the decision.")
+    return False
+
+
+def certainly_not_done(outcome: Outcome) -> bool:
+    return not isinstance(outcome, Unreachable) or not outcome.may_have_arrived
+
+
+def detail_of(outcome: Outcome) -> str:
+    match outcome:
+        case InsufficientScope(alternatives=scopes) | AppScopeMissing(alternatives=scopes):
+            return ", ".join(scopes)
+        case Unreachable(reason=reason):
+            return reason
+        case RateLimited(retry_after=seconds):
+            return f"{seconds:.0f} s" if seconds else "429"
+        case _:
+            code, log_id = getattr(outcome, "code", ""), getattr(outcome, "log_id", None)
+            return f"{code}, log id {log_id}" if log_id else str(code)
+
+
+async def forget_sending(bot: Bot, run: Run) -> None:
+    """The platform answered that it did not do it: the write may leave again, whenever that will be."""
+    number = len(run.results)
+    await bot.database.write(lambda c: calls.forget_sending(c, run.call.id, run.call.claim, number))
+    run.steps.pop()
+
+
+async def record(bot: Bot, run: Run) -> None:
+    if not await bot.database.write(
+        lambda c: calls.record_results(c, run.call.id, run.call.claim, run.steps)
+    ):
+        raise LeaseLost
+
+
+async def requeue(bot: Bot, run: Run, at: datetime, *, failed: bool) -> None:
+    call = run.call
+    first_failed_at = (call.first_failed_at or now()) if failed else call.first_failed_at
+    results = [step for step in run.steps if step.result is not None]
+
+    def work(c: Connection) -> None:
+        if calls.record_results(c, call.id, call.claim, results):
+            calls.requeue(c, call.id, call.claim, at, first_failed_at)
+
+    await bot.database.write(work)
+
+
+async def put_back(bot: Bot, run: Run) -> None:
+    """This process stops: the call goes back to the queue, unless a write without a key may have left."""
+    if run.unsafe:
+        await finish_unknown(bot, run)
+    else:
+        await requeue(bot, run, now(), failed=False)
+
+
+# --- requests to the bot itself ------------------------------------------------------------------------------
+
+
+async def describe_grant(bot: Bot, call: DeferredCall) -> Json:
+    def read(c: Connection) -> tuple[Grant | None, list[DeferredCall]]:
+        return grants.find(c, call.user), calls.waiting_of(c, call.user)
+
+    grant, waiting = await bot.database.read(read)
+    active = grant is not None and grant.status is GrantStatus.ACTIVE
+    return {
+        "scopes": await in_words(bot, grant.scopes) if grant and active else None,
+        "access_until": iso(grant.access_expires_at) if grant and active else None,
+        "refresh_until": iso(grant.refresh_expires_at) if grant and active else None,
+        "waiting": [typed(each) for each in waiting if each.id != call.id],
+    }
+
+
+def iso(moment: datetime | None) -> str | None:
+    return moment.isoformat() if moment else None
+
+
+async def in_words(bot: Bot, scopes: ScopeSet) -> Json:
+    described = await bot.platform.describe_scopes(scopes)
+    return {scope: {"en": words.en, "zh": words.zh} for scope, words in sorted(described.items())}
+
+
+async def require_scopes(bot: Bot, run: Run, move: RequireScopes) -> bool:
+    grant = await bot.database.read(lambda c: grants.find(c, run.call.user))
+    active = grant is not None and grant.status is GrantStatus.ACTIVE
+    if grant and active and is_met(move.requirement, grant.scopes):
+        asked = frozenset(scope for clause in move.requirement for scope in clause)
+        run.add(move, Result(value={"scopes": await in_words(bot, asked & grant.scopes)}))
+        return True
+    await authorization.ask_for_scopes(bot, run.call, move.requirement, grant, run.steps)
+    return False
+
+
+async def drop(bot: Bot, run: Run, move: CancelWaiting | EndGrant) -> None:
+    """Cancels what waits for the person, and ends the grant if that was asked; its result is recorded with it."""
+    call, moment = run.call, now()
+
+    def work(c: Connection) -> tuple[list[Step], list[OutgoingMessage]]:
+        dropped, messages = authorization.drop_waiting(c, bot, call.user, moment, but=call.id)
+        result: Json = {"commands": [typed(each) for each in dropped]}
+        if isinstance(move, EndGrant):
+            result["had_grant"] = authorization.end_grant(c, call.user, "revoked_by_user", moment)
+        steps = run.with_result(move, Result(value=result))
+        if not calls.record_results(c, call.id, call.claim, steps):
+            raise LeaseLost
+        return steps, messages
+
+    run.steps, messages = await bot.database.write(work)
+    bot.wake.upkeep.set()
+    await deliver_all(bot, messages)
+
+
+# --- the end ---------------------------------------------------------------------------------------------------
+
+
+async def finish(
+    bot: Bot, call: DeferredCall, status: CallStatus, outcome: str, reply: Reply, *, used_grant: bool = False
+) -> None:
+    """Settles a call together with its answer, then sends the answer."""
+    drafts, moment = answer(bot, call, reply), now()
+
+    def work(c: Connection) -> list[OutgoingMessage] | None:
+        if not calls.settle(c, call.id, call.claim, status, outcome, moment):
+            return None
+        audit.write(
+            c,
+            f"call_{status.value}",
+            user=call.user,
+            subject=("call", call.id),
+            now=moment,
+            command=call.command,
+            outcome=outcome,
+        )
+        if used_grant:
+            grants.touch(c, call.user, moment)
+        return insert_all(c, bot, drafts)
+
+    messages = await bot.database.write(work)
+    if messages is None:
+        raise LeaseLost
+    await deliver_all(bot, messages)
+
+
+async def finish_unknown(bot: Bot, run: Run) -> None:
+    reply = replies.outcome_unknown(typed(run.call))
+    await finish(bot, run.call, CallStatus.OUTCOME_UNKNOWN, "outcome_unknown", reply)

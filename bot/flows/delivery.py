@@ -1,0 +1,175 @@
+"""Sends what the bot has to say: rows first, then the network, so that no answer is lost and none is sent twice.
+
+A message is written in the transaction that makes it due, already leased to this worker, and sent right after.
+If that fails, or this process dies, `deliver_due` (of any replica) goes on with it.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from bot.core import replies
+from bot.core.decisions import backoff
+from bot.core.model import Chat, Content, DeferredCall, Destination, NotSent, Reply, UserKey
+from bot.flows.bot import LEASE, Bot, now
+from bot.store import calls, outbox
+from bot.store.database import Connection
+from bot.store.ids import new_id
+from bot.store.outbox import NewMessage, OutgoingMessage
+
+log = logging.getLogger(__name__)
+
+SAME_MESSAGE_FOR = timedelta(minutes=55)
+"""The platform sends at most one message for a key within an hour; beyond that a repeat would be a second message."""
+
+TRIED_FOR = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A message to be: rendered before the transaction, inserted in it, sent after it."""
+
+    message: NewMessage
+
+    def insert(self, connection: Connection, bot: Bot) -> OutgoingMessage | None:
+        """Inside a transaction. None when this message was due before (another worker's, or already sent)."""
+        moment = now()
+        if not outbox.add(
+            connection, self.message, now=moment, worker=bot.worker, lease_until=moment + LEASE
+        ):
+            return None
+        return outbox.claimed(self.message, moment)
+
+
+def draft(
+    bot: Bot,
+    user: UserKey,
+    content: Content,
+    *,
+    kind: str,
+    key: str,
+    chat: Chat | None = None,
+    reply_to: str | None = None,
+    private: bool = False,
+    call_id: str | None = None,
+) -> Draft:
+    destination = Destination(
+        user, chat.chat_id if chat else None, reply_to, private and chat is not None and chat.kind == "group"
+    )
+    return Draft(NewMessage(new_id(now()), user, kind, key, destination, content, call_id))
+
+
+def answer(bot: Bot, call: DeferredCall, reply: Reply) -> tuple[Draft, ...]:
+    """The one answer to a call; a confidential one goes to the asker alone, with a note where it was asked."""
+    in_group = call.chat.kind == "group"
+    drafts = [
+        draft(
+            bot,
+            call.user,
+            bot.platform.render_reply(reply),
+            kind="answer",
+            key=f"{call.id}-answer",
+            chat=call.chat,
+            reply_to=None if reply.confidential and in_group else call.message_id,
+            private=reply.confidential,
+            call_id=call.id,
+        )
+    ]
+    if reply.confidential and in_group:
+        drafts.append(note(bot, call, replies.answered_privately(typed(call)), "told"))
+    return tuple(drafts)
+
+
+def note(bot: Bot, call: DeferredCall, reply: Reply, name: str, kind: str = "note") -> Draft:
+    """A word about a call, where it was asked, that is not its answer. At most one of a name."""
+    return draft(
+        bot,
+        call.user,
+        bot.platform.render_reply(reply),
+        kind=kind,
+        key=f"{call.id}-{name}",
+        chat=call.chat,
+        reply_to=call.message_id,
+        call_id=call.id,
+    )
+
+
+def typed(call: DeferredCall) -> str:
+    """The command as its asker reads it."""
+    return f"/{call.command}"
+
+
+def insert_all(connection: Connection, bot: Bot, drafts: Iterable[Draft]) -> list[OutgoingMessage]:
+    return [message for each in drafts if (message := each.insert(connection, bot)) is not None]
+
+
+async def deliver_all(bot: Bot, messages: Sequence[OutgoingMessage]) -> None:
+    for message in messages:
+        await deliver(bot, message)
+
+
+async def deliver(bot: Bot, message: OutgoingMessage) -> None:
+    """Sends one claimed message and records what came of it."""
+    moment = now()
+    if message.first_tried_at is not None and moment - message.first_tried_at > SAME_MESSAGE_FOR:
+        await settle(bot, message, "outcome_unknown", "tried before, too long ago to repeat safely", moment)
+        return
+    result = await bot.platform.send(message.destination, message.content, message.delivery_key)
+    moment = now()
+    if not isinstance(result, NotSent):
+        await bot.database.write(
+            lambda c: outbox.sent(c, message.id, message.claim, result.message_id, moment)
+        )
+    elif not result.retry or moment - message.created_at > TRIED_FOR:
+        await settle(bot, message, "undeliverable", result.reason, moment)
+    else:
+        until = later(moment, message.attempts, result.retry_after)
+        await bot.database.write(
+            lambda c: outbox.postpone(
+                c, message.id, message.claim, until, arrived_possible=result.may_have_arrived
+            )
+        )
+
+
+def later(moment: datetime, attempts: int, retry_after: float | None) -> datetime:
+    pause = backoff(attempts, random.random())  # noqa: S311 - jitter, not a secret
+    return moment + max(pause, timedelta(seconds=retry_after or 0))
+
+
+async def settle(bot: Bot, message: OutgoingMessage, status: str, reason: str, moment: datetime) -> None:
+    log.warning("message not delivered", extra={"message": message.id, "status": status, "reason": reason})
+    await bot.database.write(
+        lambda c: outbox.give_up(c, message.id, message.claim, status, reason, moment)
+    )
+
+
+async def deliver_due(bot: Bot) -> None:
+    """Takes over messages that are due: postponed ones, and those of a worker that is gone."""
+    moment = now()
+    due = await bot.database.write(
+        lambda c: outbox.claim_due(c, bot.worker, moment, moment + LEASE, limit=20)
+    )
+    await deliver_all(bot, due)
+
+
+async def send_interim_words(bot: Bot) -> None:
+    """A call that is not answered 20 seconds after its first failure gets one word that it is being retried."""
+    moment = now()
+    waiting = await bot.database.read(
+        lambda c: calls.due_for_interim(c, moment - timedelta(seconds=INTERIM_AFTER), limit=50)
+    )
+    for call in waiting:
+        word = note(bot, call, replies.interim(typed(call)), "interim", kind="interim")
+
+        def mark(c: Connection, call: DeferredCall = call, word: Draft = word) -> list[OutgoingMessage]:
+            return insert_all(c, bot, [word]) if calls.mark_interim(c, call.id, now()) else []
+
+        await deliver_all(bot, await bot.database.write(mark))
+
+
+INTERIM_AFTER = 18
+"""Seconds; the promise is 20, and the look-out comes round every second or so."""

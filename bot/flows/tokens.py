@@ -1,0 +1,186 @@
+"""A usable access token for a person: from the row, or renewed by exactly one of all who want it.
+
+A refresh token works once, so renewing is done like a bank transfer: take the lease of this generation, which also
+proves that the database can be written and records the intent; call; write the result only if the generation is still
+the same. A late answer can never replace a newer grant. What still works is kept until the platform says that it is
+over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from bot.core.model import Grant, GrantStatus, Secret, TokenProblem, TokenRefused, TokenSet, UserKey
+from bot.flows.bot import LEASE, Bot, now
+from bot.store import audit, grants
+
+log = logging.getLogger(__name__)
+
+AHEAD = timedelta(minutes=5)
+"""A token is renewed so long before it expires (or for the last third of a shorter life)."""
+
+WAIT_FOR_OTHERS = 12.0
+"""Seconds to wait for another worker's refresh: one attempt at the platform takes 10 at most."""
+
+PAUSE_AFTER_FAILURE = timedelta(seconds=3)
+PAUSE_WHEN_MISCONFIGURED = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Usable:
+    token: Secret
+    grant: Grant
+    refreshed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NoGrant:
+    """The person has to authorize. `grant` is what there was before, without tokens."""
+
+    grant: Grant | None
+
+
+@dataclass(frozen=True, slots=True)
+class NotNow:
+    """The platform could not renew the token; nothing is lost."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Misconfigured:
+    """The platform does not accept the app; nothing of the person's is lost."""
+
+    refusal: TokenRefused
+
+
+async def usable_token(
+    bot: Bot, user: UserKey, *, rejected: Secret | None = None
+) -> Usable | NoGrant | NotNow | Misconfigured:
+    """A token that should work. `rejected` is one that the platform has just refused, however fresh it looks."""
+    give_up_at = asyncio.get_running_loop().time() + WAIT_FOR_OTHERS
+    while True:
+        grant = await bot.database.read(lambda c: grants.find(c, user))
+        if grant is None or grant.status is GrantStatus.ENDED or grant.access_token is None:
+            return NoGrant(grant)
+        moment = now()
+        works = grant.access_token != rejected and not expired(grant, moment)
+        if works and not wants_renewal(grant, moment):
+            return Usable(grant.access_token, grant, refreshed=rejected is not None)
+        if not can_refresh(grant, moment):
+            if works:
+                return Usable(grant.access_token, grant)
+            return await end(bot, grant, "expired")
+        if await lease(bot, grant, moment):
+            return await refresh(bot, grant, works=works)
+        if works:
+            return Usable(grant.access_token, grant)
+        if asyncio.get_running_loop().time() > give_up_at:
+            return NotNow("another worker is renewing the token")
+        await asyncio.sleep(0.1)
+
+
+def expired(grant: Grant, moment: datetime) -> bool:
+    return grant.access_expires_at is not None and grant.access_expires_at <= moment
+
+
+def wants_renewal(grant: Grant, moment: datetime) -> bool:
+    if grant.access_expires_at is None or grant.refresh_token is None:
+        return False
+    ahead = min(AHEAD, (grant.access_expires_at - grant.issued_at) / 3)
+    return grant.access_expires_at - ahead <= moment
+
+
+def can_refresh(grant: Grant, moment: datetime) -> bool:
+    return grant.refresh_token is not None and (
+        grant.refresh_expires_at is None or grant.refresh_expires_at > moment
+    )
+
+
+async def lease(bot: Bot, grant: Grant, moment: datetime) -> bool:
+    return await bot.database.write(
+        lambda c: grants.lease_refresh(c, grant.user, grant.generation, bot.worker, moment, moment + LEASE)
+    )
+
+
+async def refresh(bot: Bot, grant: Grant, *, works: bool) -> Usable | NoGrant | NotNow | Misconfigured:
+    """Renews the tokens under a lease that this worker holds. `works`: the old access token still does."""
+    assert grant.refresh_token is not None
+    result = await bot.platform.refresh(grant.refresh_token)
+    if isinstance(result, TokenSet):
+        return await keep(bot, grant, result)
+    log.warning(
+        "refresh failed",
+        extra={"user": str(grant.user), "problem": result.problem.value, "code": result.code},
+    )
+    match result.problem:
+        case TokenProblem.OVER | TokenProblem.USER | TokenProblem.CODE:
+            if not works:
+                return await end(bot, grant, f"refresh_refused_{result.code}")
+            after = grant.access_expires_at or now()
+        case TokenProblem.APP | TokenProblem.BLOCKED:
+            after = now() + PAUSE_WHEN_MISCONFIGURED
+        case _:
+            after = now() + PAUSE_AFTER_FAILURE
+    await record_failure(bot, grant, result, after)
+    if works and grant.access_token is not None:
+        return Usable(grant.access_token, grant)
+    if result.problem in {TokenProblem.APP, TokenProblem.BLOCKED}:
+        return Misconfigured(result)
+    return NotNow(result.message)
+
+
+async def keep(bot: Bot, grant: Grant, tokens: TokenSet) -> Usable | NoGrant | NotNow | Misconfigured:
+    moment = now()
+
+    def work(c: grants.Connection) -> Grant | None:
+        saved = grants.save_refreshed(
+            c, grant.user, grant.generation, bot.worker, tokens, scopes=tokens.scopes or grant.scopes, now=moment
+        )
+        if saved is not None:
+            audit.write(c, "token_refreshed", user=grant.user, now=moment, generation=saved.generation)
+        return saved
+
+    saved = await bot.database.write(work)
+    if saved is None:
+        # A newer consent has replaced the grant while this refresh was under way: it wins.
+        return await usable_token(bot, grant.user)
+    return Usable(tokens.access_token, saved, refreshed=True)
+
+
+async def record_failure(bot: Bot, grant: Grant, refusal: TokenRefused, after: datetime) -> None:
+    def work(c: grants.Connection) -> None:
+        in_doubt = refusal.problem is TokenProblem.IN_DOUBT
+        if grants.refresh_failed(c, grant.user, grant.generation, bot.worker, after=after, in_doubt=in_doubt):
+            audit.write(
+                c,
+                "refresh_failed",
+                user=grant.user,
+                now=now(),
+                problem=refusal.problem.value,
+                code=refusal.code,
+            )
+
+    await bot.database.write(work)
+
+
+async def end(bot: Bot, grant: Grant, reason: str) -> NoGrant:
+    """Ends a grant that cannot be renewed any more, unless a newer one has taken its place."""
+    moment = now()
+
+    def work(c: grants.Connection) -> None:
+        if grants.end(c, grant.user, reason, moment, generation=grant.generation) is not None:
+            audit.write(c, "grant_ended", user=grant.user, now=moment, reason=reason)
+
+    await bot.database.write(work)
+    return NoGrant(grant)
+
+
+async def renew_ahead(bot: Bot, limit: int = 5) -> None:
+    """Renews tokens in use before they expire. A handful at a time: the token endpoint's limit is for people."""
+    due = await bot.database.read(lambda c: grants.due_for_renewal(c, now(), limit))
+    for user in due:
+        await usable_token(bot, user)

@@ -1,0 +1,181 @@
+"""The worker: claims calls and runs them, and looks after everything that falls due. One in each replica.
+
+`work` runs until it is told to drain; then it claims nothing more, interrupts what can be repeated, and waits a
+little for what cannot.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from bot.core.errors import LeaseLost
+from bot.core.model import DeferredCall
+from bot.flows import administrators, authorization, delivery, tokens
+from bot.flows.bot import LEASE, Bot, now
+from bot.flows.calls import Run, begin, run_call
+from bot.store import attempts_retention, calls, replicas
+
+log = logging.getLogger(__name__)
+
+AT_ONCE = 32
+"""Calls that one replica works on at the same time: they mostly wait for the platform."""
+
+LOOK_AGAIN = 1.0
+"""Seconds between looks at the queue when nobody has told that there is work."""
+
+DRAIN_PATIENCE = 8.0
+"""Seconds for a write without an idempotency key that is on its way when the process is told to stop."""
+
+
+@dataclass(slots=True)
+class Worker:
+    """What is under way in this process."""
+
+    bot: Bot
+    runs: dict[asyncio.Task[None], Run | None] = field(default_factory=dict)
+    draining: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def work(self) -> None:
+        """Claims and runs calls until `drain`."""
+        while not self.draining.is_set():
+            self.bot.wake.calls.clear()
+            if len(self.runs) >= AT_ONCE:
+                await asyncio.wait(self.runs, return_when=asyncio.FIRST_COMPLETED)
+                continue
+            call = await self.claim()
+            if call is not None:
+                task = asyncio.create_task(self.run(call))
+                self.runs[task] = None
+                task.add_done_callback(self.forget)
+            else:
+                await self.wait_for_work()
+
+    async def claim(self) -> DeferredCall | None:
+        moment = now()
+        try:
+            return await self.bot.database.write(
+                lambda c: calls.claim_next(c, self.bot.worker, moment, moment + LEASE)
+            )
+        except Exception:
+            log.exception("claim failed")
+            await asyncio.sleep(LOOK_AGAIN)
+            return None
+
+    async def wait_for_work(self) -> None:
+        try:
+            async with asyncio.timeout(LOOK_AGAIN):
+                await self.bot.wake.calls.wait()
+        except TimeoutError:
+            pass
+
+    def forget(self, task: asyncio.Task[None]) -> None:
+        self.runs.pop(task, None)
+        # A person's next call may have waited for this one.
+        self.bot.wake.calls.set()
+
+    async def run(self, call: DeferredCall) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        keeper = asyncio.create_task(self.keep_lease(call, task))
+        try:
+            run = await begin(self.bot, call)
+            if run is not None:
+                self.runs[task] = run
+                await run_call(self.bot, run)
+        except LeaseLost:
+            log.warning("lease lost", extra={"call": call.id})
+        except Exception:
+            # The database failed: the lease runs out, and the call is taken up again.
+            log.exception("call interrupted", extra={"call": call.id})
+        finally:
+            keeper.cancel()
+
+    async def keep_lease(self, call: DeferredCall, task: asyncio.Task[None]) -> None:
+        while True:
+            await asyncio.sleep(LEASE.total_seconds() / 3)
+            until = now() + LEASE
+            try:
+                held = await self.bot.database.write(lambda c, u=until: calls.extend(c, call.id, call.claim, u))
+            except Exception:
+                log.exception("lease not extended", extra={"call": call.id})
+                continue
+            if not held:
+                log.warning("lease lost", extra={"call": call.id})
+                return
+
+    async def drain(self) -> None:
+        """Stops claiming; interrupts what can be repeated, and waits for what cannot."""
+        self.draining.set()
+        self.bot.wake.calls.set()
+        for task, run in list(self.runs.items()):
+            if run is None or not run.unsafe:
+                task.cancel()
+        if self.runs:
+            await asyncio.wait(self.runs, timeout=DRAIN_PATIENCE)
+        for task in list(self.runs):
+            task.cancel()
+        if self.runs:
+            await asyncio.wait(self.runs, timeout=1)
+
+
+# --- what falls due -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Chore:
+    """Something to look after regularly; `every` in seconds."""
+
+    name: str
+    every: float
+    do: Callable[[Bot], Awaitable[object]]
+
+
+CHORES = (
+    Chore("messages", 1.0, delivery.deliver_due),
+    Chore("cards", 1.0, authorization.show_due_cards),
+    Chore("interim words", 1.0, delivery.send_interim_words),
+    Chore("stranded consents", 2.0, authorization.finish_stranded),
+    Chore("expiry", 2.0, authorization.expire_overdue),
+    Chore("administrator", 4.0, administrators.look_again),
+    Chore("revocations", 2.0, authorization.revoke_due),
+    Chore("renewal", 5.0, tokens.renew_ahead),
+    Chore("heartbeat", 5.0, lambda bot: heartbeat(bot)),
+    Chore("retention", 600.0, lambda bot: prune(bot)),
+)
+
+
+async def look_after(bot: Bot, chore: Chore) -> None:
+    """Does one chore for ever. A failure is logged, and the chore comes round again."""
+    while True:
+        try:
+            await chore.do(bot)
+        except Exception:
+            log.exception("chore failed", extra={"chore": chore.name})
+        await asyncio.sleep(chore.every)
+
+
+async def show_cards_when_woken(bot: Bot) -> None:
+    """What changes a card, or adds a message or revocation, need not wait for the next look."""
+    while True:
+        await bot.wake.upkeep.wait()
+        bot.wake.upkeep.clear()
+        try:
+            await authorization.show_due_cards(bot)
+            await authorization.revoke_due(bot)
+        except Exception:
+            log.exception("upkeep failed")
+
+
+async def heartbeat(bot: Bot) -> None:
+    keys = bot.database.key_ids
+    await bot.database.write(lambda c: replicas.heartbeat(c, bot.worker, HOST, keys, now()))
+
+
+async def prune(bot: Bot) -> None:
+    """Deletes what nobody asks for any more. What is kept, and for how long, is in docs/operating.md."""
+    moment = now()
+    await bot.database.write(lambda c: attempts_retention.prune(c, moment))

@@ -1,0 +1,53 @@
+"""Following a card's link, and coming back from the platform's page."""
+
+from __future__ import annotations
+
+import re
+
+from aiohttp import web
+
+from bot.core.oauth import Malformed, parse_callback
+from bot.flows import authorization
+from bot.flows.authorization import Closed, Landing
+from bot.flows.bot import Bot
+from bot.web.headers import language_of, only_looks
+from bot.web.keys import BOT
+from bot.web.pages import CLOSED, LANDINGS, ROBOT_PAGE, Page, respond
+
+TICKET = re.compile(r"[A-Za-z0-9_-]{43}")
+
+
+def show(request: web.Request, page: Page) -> web.Response:
+    return respond(page, language_of(request), request.app[BOT].platform.chat_link)
+
+
+async def start(request: web.Request) -> web.Response:
+    """`GET /authorize/{ticket}`: each opening by a person makes a fresh attempt and goes on to the platform."""
+    bot = request.app[BOT]
+    if only_looks(request):
+        return show(request, ROBOT_PAGE)
+    found = await look_up(bot, request.match_info["ticket"])
+    if isinstance(found, Closed):
+        return show(request, CLOSED[found])
+    target = await authorization.open_link(bot, found)
+    if isinstance(target, Closed):
+        return show(request, CLOSED[target])
+    return web.Response(status=302, headers={"Location": target})
+
+
+async def look_up(bot: Bot, ticket: str) -> authorization.AuthorizationRequest | Closed:
+    if not TICKET.fullmatch(ticket):
+        return Closed.UNKNOWN
+    return await authorization.look_up(bot, ticket)
+
+
+async def callback(request: web.Request) -> web.Response:
+    """`GET /oauth/lark/callback`: the end of an attempt, whatever it was."""
+    bot = request.app[BOT]
+    query = request.query
+    repeated = any(len(query.getall(name)) > 1 for name in set(query))
+    came = Malformed() if repeated else parse_callback(query)
+    if isinstance(came, Malformed):
+        await authorization.note_audit(bot, "callback_rejected", reason="malformed")
+        return show(request, LANDINGS[Landing.MALFORMED])
+    return show(request, LANDINGS[await authorization.complete(bot, came)])

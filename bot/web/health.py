@@ -1,0 +1,55 @@
+"""For whoever watches the process: is it alive, is it ready, what is going on."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from bot.flows.bot import now
+from bot.store import views
+from bot.web.keys import BOT, INGRESS_UP
+
+log = logging.getLogger(__name__)
+
+PATIENCE = 2.0
+
+
+async def alive(request: web.Request) -> web.Response:
+    """`GET /healthz`: the event loop runs."""
+    return web.json_response({"status": "alive"})
+
+
+async def ready(request: web.Request) -> web.Response:
+    """`GET /readyz`: 200 when the database is reachable and events can come in, else 503 naming what is not."""
+    checks = {"database": await database_answers(request), "events": request.app[INGRESS_UP]()}
+    status = 200 if all(checks.values()) else 503
+    words = {name: "up" if up else "down" for name, up in checks.items()}
+    return web.json_response({"status": "ready" if status == 200 else "not ready", **words}, status=status)
+
+
+async def database_answers(request: web.Request) -> bool:
+    try:
+        async with asyncio.timeout(PATIENCE):
+            await request.app[BOT].database.read(views.ping)
+    except Exception:
+        log.exception("database not reachable")
+        return False
+    return True
+
+
+async def metrics(request: web.Request) -> web.Response:
+    """`GET /metrics`: Prometheus text. Numbers of the whole database, whichever replica is asked."""
+    bot = request.app[BOT]
+    counts = await bot.database.read(lambda c: views.counts(c, now()))
+    registry = CollectorRegistry()
+    for name, (words, values) in counts.items():
+        gauge = Gauge(f"bot_{name}", words, ["status"], registry=registry)
+        for status, count in values.items():
+            gauge.labels(status).set(count)
+    up = Gauge("bot_events_up", "Whether events can come in here", registry=registry)
+    up.set(request.app[INGRESS_UP]())
+    return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})

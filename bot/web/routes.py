@@ -1,0 +1,43 @@
+"""The doors: which URL leads where."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from bot.flows.bot import Bot
+from bot.web import authorize, events, health
+from bot.web.headers import secure
+from bot.web.keys import BOT, INGRESS_UP
+from bot.web.pages import NOT_FOUND
+
+STATIC = Path(__file__).parent / "static"
+
+
+def build(bot: Bot, *, webhook: bool, ingress_up: Callable[[], bool]) -> web.Application:
+    """The bot's web application. `webhook`: events come in by HTTP."""
+    app = web.Application(middlewares=[secure, explain_missing], client_max_size=events.LARGEST_EVENT)
+    app[BOT] = bot
+    app[INGRESS_UP] = ingress_up
+    name = bot.platform.name
+    if webhook:
+        app.router.add_post(f"/{name}/events", events.receive)
+    app.router.add_get("/authorize/{ticket}", authorize.start)
+    app.router.add_get(f"/oauth/{name}/callback", authorize.callback, allow_head=False)
+    app.router.add_get("/healthz", health.alive)
+    app.router.add_get("/readyz", health.ready)
+    app.router.add_get("/metrics", health.metrics)
+    app.router.add_static("/static", STATIC)
+    return app
+
+
+@web.middleware
+async def explain_missing(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """A person who mistypes a link reads a page; programs still see the 404."""
+    try:
+        return await handler(request)
+    except web.HTTPNotFound:
+        return authorize.show(request, NOT_FOUND)
