@@ -1,0 +1,91 @@
+"""Sealing of secrets at rest: AES-256-GCM under a ring of keys. Knows no table."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import secrets
+from collections.abc import Sequence
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from bot.core.errors import CannotOpenSecret
+from bot.core.model import Secret
+
+KEY_BYTES = 32
+NONCE_BYTES = 12
+"""96 random bits (NIST SP 800-38D, 8.2.2): good for some 2**32 seals under one key."""
+VERSION = "v1"
+
+
+def new_key() -> str:
+    """A fresh key, as BOT_ENCRYPTION_KEYS takes it."""
+    return _encode(secrets.token_bytes(KEY_BYTES))
+
+
+class Seal:
+    """The key ring of BOT_ENCRYPTION_KEYS: the first key seals, all of them open.
+
+    A sealed text reads `v1.<key id>.<nonce and ciphertext, base64url>`. It is bound to where it is stored: moved to
+    another row or column it does not open.
+    """
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        """`ValueError` says which key is wrong by its place in the list, never what it is."""
+        if not keys:
+            raise ValueError("There is no encryption key.")
+        material = [_key_material(key, place) for place, key in enumerate(keys, start=1)]
+        self.key_ids = tuple(_key_id(each) for each in material)
+        """Short public fingerprints, in the order of the keys."""
+        self._ciphers = {key_id: AESGCM(each) for key_id, each in zip(self.key_ids, material, strict=True)}
+        self._first = self._ciphers[self.key_ids[0]]
+        self.prefix = f"{VERSION}.{self.key_ids[0]}."
+        """How everything begins that the first key has sealed."""
+
+    def seal(self, secret: Secret, bound_to: str) -> str:
+        nonce = secrets.token_bytes(NONCE_BYTES)
+        return self.prefix + _encode(
+            nonce + self._first.encrypt(nonce, secret.reveal().encode(), bound_to.encode())
+        )
+
+    def open(self, sealed: str, bound_to: str) -> Secret:
+        """`CannotOpenSecret` when no key of the ring sealed it, or when it was changed or moved."""
+        version, _, rest = sealed.partition(".")
+        key_id, _, text = rest.partition(".")
+        cipher = self._ciphers.get(key_id)
+        if version != VERSION or cipher is None:
+            raise CannotOpenSecret(f"{bound_to} was sealed with the key {key_id or '?'}, which is not there.")
+        try:
+            data = _decode(text)
+            return Secret(cipher.decrypt(data[:NONCE_BYTES], data[NONCE_BYTES:], bound_to.encode()).decode())
+        except (InvalidTag, ValueError) as error:
+            raise CannotOpenSecret(f"{bound_to} does not open: it was changed, or moved here.") from error
+
+
+def _key_material(key: str, place: int) -> bytes:
+    try:
+        material = _decode(key.strip())
+    except (ValueError, UnicodeEncodeError):
+        raise ValueError(f"Encryption key {place} is not base64url.") from None
+    if len(material) != KEY_BYTES:
+        raise ValueError(f"Encryption key {place} has {len(material)} bytes instead of {KEY_BYTES}.")
+    return material
+
+
+def _key_id(material: bytes) -> str:
+    return hashlib.sha256(b"key id:" + material).hexdigest()[:8]
+
+
+def _encode(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _decode(text: str) -> bytes:
+    """Strict, where the standard library would skip what it does not know."""
+    bare = text.rstrip("=").encode("ascii")
+    try:
+        return base64.b64decode(bare + b"=" * (-len(bare) % 4), altchars=b"-_", validate=True)
+    except binascii.Error as error:
+        raise ValueError("not base64url") from error

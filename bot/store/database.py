@@ -1,0 +1,135 @@
+"""The database as the rest of the bot sees it: works run in transactions, and somebody is told when there is work.
+
+A work is a plain synchronous function of a SQLAlchemy `Connection`. It cannot await, so no transaction can be open
+during an HTTP call. Which database it is, and how it is driven, is in `sqlite` and `postgresql`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Literal, TypeVar
+
+from sqlalchemy import URL, Connection, make_url
+
+from bot.core.errors import ConfigurationError
+from bot.store.crypto import Seal
+
+T = TypeVar("T")
+Work = Callable[[Connection], T]
+Dialect = Literal["sqlite", "postgresql"]
+
+SEAL = "bot_seal"
+"""The execution option that holds the key ring."""
+ANNOUNCED = "bot_announced"
+"""The key of `Connection.info` that is set while a work has made other work runnable."""
+
+
+class Database(ABC):
+    """Runs works. Whoever is cancelled while waiting for a write cannot know whether it was committed."""
+
+    dialect: Dialect
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._wakes: list[Callable[[], None]] = []
+
+    @abstractmethod
+    async def write(self, work: Work[T]) -> T:
+        """Runs a work in a transaction of its own; nothing of it stays when it raises. May run it more than once."""
+
+    async def write_one(self, work: Work[T]) -> T:
+        """`write` for a work that executes at most one statement, without the cost of BEGIN and COMMIT.
+
+        A second statement raises on PostgreSQL.
+        """
+        return await self.write(work)
+
+    @abstractmethod
+    async def read(self, work: Work[T]) -> T:
+        """Runs a work that changes nothing."""
+
+    def on_work(self, wake: Callable[[], None]) -> None:
+        """Has `wake` called in the event loop whenever something became runnable.
+
+        With PostgreSQL on any replica; other processes on the same SQLite file are not heard, nor is what becomes
+        due by time: whoever waits must look by itself now and then.
+        """
+        self._wakes.append(wake)
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Finishes what was begun, then lets go of the database."""
+
+    def _wake(self) -> None:
+        for wake in self._wakes:
+            wake()
+
+
+def announce(connection: Connection) -> None:
+    """Notes that this transaction makes work runnable: whoever waits for work is woken once it is committed."""
+    connection.info[ANNOUNCED] = True
+
+
+def seal_of(connection: Connection) -> Seal:
+    """The key ring with which this connection's secrets are sealed and opened."""
+    seal: Seal = connection.get_execution_options()[SEAL]
+    return seal
+
+
+async def open_database(url: str, seal: Seal) -> Database:
+    """Opens a database that is there, at this program's revision, and whose secrets open with these keys.
+
+    Raises `DatabaseNotReady` or `CannotOpenSecret` otherwise.
+    """
+    from bot.store import keys, revision  # noqa: PLC0415 - they need `Database`
+
+    database = _driver(url, seal)
+    try:
+        await database.read(revision.require)
+        await keys.check_keys(database)
+    except BaseException:
+        await database.close()
+        raise
+    return database
+
+
+def _driver(url: str, seal: Seal) -> Database:
+    from bot.store.postgresql import PostgresqlDatabase  # noqa: PLC0415
+    from bot.store.sqlite import SqliteDatabase  # noqa: PLC0415
+
+    return SqliteDatabase(url, seal) if dialect_of(url) == "sqlite" else PostgresqlDatabase(url, seal)
+
+
+def parse_url(url: str) -> URL:
+    """The parsed URL of a database that the bot can use; `ConfigurationError` otherwise."""
+    try:
+        parsed = make_url(url)
+    except Exception as error:
+        raise ConfigurationError("BOT_DATABASE_URL is not a database URL.") from error
+    if parsed.drivername not in {"sqlite", "sqlite+aiosqlite", "postgresql+asyncpg"}:
+        raise ConfigurationError(
+            "BOT_DATABASE_URL starts with sqlite+aiosqlite:/// or postgresql+asyncpg://, "
+            f"not with {parsed.drivername}."
+        )
+    if parsed.get_backend_name() == "sqlite" and parsed.database in {None, "", ":memory:"}:
+        raise ConfigurationError("BOT_DATABASE_URL names no file, and a database in memory would be forgotten.")
+    return parsed
+
+
+def dialect_of(url: str) -> Dialect:
+    return "sqlite" if parse_url(url).get_backend_name() == "sqlite" else "postgresql"
+
+
+def upgrade(url: str) -> None:
+    """Brings a database to the newest migration, making it where there is none. Not for use inside an event loop."""
+    from bot.store import revision  # noqa: PLC0415
+
+    revision.upgrade(url)
+
+
+def check(url: str) -> None:
+    """Raises `DatabaseNotReady` unless the database is there and at this program's revision."""
+    from bot.store import revision  # noqa: PLC0415
+
+    revision.check(url)

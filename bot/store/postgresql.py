@@ -1,0 +1,162 @@
+"""PostgreSQL: a pool for works, and one connection more that carries word of new work between replicas."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from typing import Any
+
+import asyncpg
+from sqlalchemy import Connection, event
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from bot.store.crypto import Seal
+from bot.store.database import ANNOUNCED, SEAL, Database, T, Work, parse_url
+
+POOL_SIZE = 10
+TRIES = 4
+"""How often a write is run that lost a race which it would not lose again."""
+RACES_BY_STATE = {"40001", "40P01"}
+"""SQLSTATE of a serialization failure and of a deadlock."""
+RACES_BY_CONSTRAINT = {"ix_deferred_calls_one_running"}
+"""Two replicas claimed two calls of one person."""
+
+CHANNEL = "bot_work"
+NOTIFY_EVERY = 0.02
+"""Seconds. Every replica is woken by a notification, so a busy one gathers them."""
+PROBE_EVERY = 10.0
+RECONNECT_AFTER = 1.0
+
+
+def make_engine(url: str, **options: Any) -> AsyncEngine:
+    parsed = parse_url(url).update_query_dict({"prepared_statement_cache_size": "500"})
+    return create_async_engine(parsed, **options)
+
+
+class PostgresqlDatabase(Database):
+    dialect = "postgresql"
+
+    def __init__(self, url: str, seal: Seal) -> None:
+        super().__init__(url)
+        self._engine = make_engine(
+            url,
+            execution_options={SEAL: seal},
+            pool_size=POOL_SIZE,
+            max_overflow=0,
+            query_cache_size=1000,
+        )
+        # Under READ COMMITTED each statement sees its own snapshot, inside a transaction or not: so a read loses
+        # nothing by doing without BEGIN and ROLLBACK, and gains two round trips.
+        self._autocommit = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._messenger = _Messenger(url, self._wake)
+
+    async def write(self, work: Work[T]) -> T:
+        return await self._write(self._engine, work)
+
+    async def write_one(self, work: Work[T]) -> T:
+        return await self._write(self._autocommit, _only_one(work))
+
+    async def read(self, work: Work[T]) -> T:
+        async with self._autocommit.connect() as connection:
+            return await connection.run_sync(work)
+
+    async def _write(self, engine: AsyncEngine, work: Work[T]) -> T:
+        for attempt in range(1, TRIES + 1):
+            try:
+                async with engine.begin() as connection:
+                    result, announced = await connection.run_sync(_run, work)
+                break
+            except DBAPIError as error:
+                if attempt == TRIES or not _lost_a_race(error):
+                    raise
+        if announced:
+            self._wake()
+            self._messenger.send()
+        return result
+
+    async def close(self) -> None:
+        await self._messenger.close()
+        await self._engine.dispose()
+
+
+def _run(connection: Connection, work: Work[T]) -> tuple[T, bool]:
+    connection.info.pop(ANNOUNCED, None)
+    result = work(connection)
+    return result, connection.info.pop(ANNOUNCED, False)
+
+
+def _only_one(work: Work[T]) -> Work[T]:
+    """The same work, that fails at a second statement: the first would be committed already."""
+
+    def guarded(connection: Connection) -> T:
+        executed = 0
+
+        def count(*arguments: object) -> None:
+            nonlocal executed
+            executed += 1
+            if executed > 1:
+                raise RuntimeError("A work given to `write_one` executes one statement.")
+
+        event.listen(connection, "before_cursor_execute", count)
+        return work(connection)
+
+    return guarded
+
+
+def _lost_a_race(error: DBAPIError) -> bool:
+    """Whether the same work, run again, sees what it collided with and goes another way."""
+    cause = error.orig.__cause__ if error.orig is not None else None
+    if not isinstance(cause, asyncpg.PostgresError):
+        return False
+    return cause.sqlstate in RACES_BY_STATE or getattr(cause, "constraint_name", "") in RACES_BY_CONSTRAINT
+
+
+class _Messenger:
+    """Tells other replicas that there is work, and hears it from them.
+
+    NOTIFY is sent on its own after the commit: inside a transaction it would take a lock that all commits share. It
+    may be lost (a replica dies in between, a connection breaks): it only saves waiting for the next look.
+    """
+
+    def __init__(self, url: str, wake: Any) -> None:
+        self._engine = make_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+        self._wake = wake
+        self._name = secrets.token_hex(8)
+        self._unsent = asyncio.Event()
+        self._task = asyncio.create_task(self._run())
+
+    def send(self) -> None:
+        self._unsent.set()
+
+    async def close(self) -> None:
+        self._task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task
+
+    async def _run(self) -> None:
+        while True:
+            with contextlib.suppress(OSError, DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                async with self._engine.connect() as connection:
+                    await self._talk((await connection.get_raw_connection()).driver_connection)
+            await asyncio.sleep(RECONNECT_AFTER)
+
+    async def _talk(self, connection: Any) -> None:
+        """Sends and hears until the connection breaks."""
+        await connection.add_listener(CHANNEL, self._heard)
+        self._wake()  # for what was sent while nobody here was listening
+        while True:
+            try:
+                await asyncio.wait_for(self._unsent.wait(), PROBE_EVERY)
+            except TimeoutError:
+                await connection.execute("SELECT 1", timeout=PROBE_EVERY)
+                continue
+            self._unsent.clear()
+            await connection.execute(f"NOTIFY {CHANNEL}, '{self._name}'", timeout=PROBE_EVERY)
+            await asyncio.sleep(NOTIFY_EVERY)
+
+    def _heard(self, connection: object, process: int, channel: str, sender: object) -> None:
+        if sender != self._name:
+            self._wake()

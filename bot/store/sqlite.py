@@ -1,0 +1,156 @@
+"""SQLite: one writer thread that commits for many, and a few threads that read.
+
+A pool of connections that each commit alone fights over SQLite's single write lock. Here the writer takes whatever
+works are waiting, runs each in its own savepoint, commits once, and answers each waiter after that commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event
+
+from bot.store.crypto import Seal
+from bot.store.database import ANNOUNCED, SEAL, Database, T, Work, parse_url
+
+READERS = 4
+LARGEST_BATCH = 100
+BUSY_MILLISECONDS = 10_000
+"""How long another process may hold the file before a write gives up."""
+
+
+def make_engine(url: str, *, seal: Seal | None = None) -> Engine:
+    """An engine whose connections leave BEGIN and COMMIT to whoever uses them."""
+    parsed = parse_url(url).set(drivername="sqlite")
+    engine = create_engine(
+        parsed,
+        isolation_level="AUTOCOMMIT",
+        connect_args={"check_same_thread": False},
+        execution_options={SEAL: seal},
+        pool_size=READERS + 1,
+        query_cache_size=1000,
+    )
+    event.listen(engine, "connect", _set_pragmas)
+    return engine
+
+
+def _set_pragmas(connection: Any, record: object) -> None:
+    connection.execute(f"PRAGMA busy_timeout = {BUSY_MILLISECONDS}")
+    connection.execute("PRAGMA journal_mode = WAL")
+    # NORMAL would lose the last commits with the power, and an acknowledged event among them. The price of FULL is
+    # one fsync a commit, and a commit is shared.
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
+
+
+@dataclass(frozen=True, slots=True)
+class _Write:
+    work: Work[Any]
+    done: asyncio.Future[Any]
+
+
+class SqliteDatabase(Database):
+    dialect = "sqlite"
+
+    def __init__(self, url: str, seal: Seal) -> None:
+        super().__init__(url)
+        self._loop = asyncio.get_running_loop()
+        self._engine = make_engine(url, seal=seal)
+        self._queue: SimpleQueue[_Write | None] = SimpleQueue()
+        self._closed = False
+        self._writer = threading.Thread(target=self._write_batches, name="sqlite-writer", daemon=True)
+        self._writer.start()
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="sqlite-reader")
+
+    async def write(self, work: Work[T]) -> T:
+        if self._closed:
+            raise RuntimeError("The database is closed.")
+        done: asyncio.Future[T] = self._loop.create_future()
+        self._queue.put(_Write(work, done))
+        return await done
+
+    async def read(self, work: Work[T]) -> T:
+        return await self._loop.run_in_executor(self._readers, self._read, work)
+
+    def _read(self, work: Work[T]) -> T:
+        with self._engine.connect() as connection:
+            connection.exec_driver_sql("BEGIN")  # one snapshot for all of it; rolled back on the way to the pool
+            return work(connection)
+
+    async def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        self._queue.put(None)
+        await asyncio.to_thread(self._writer.join)
+        await asyncio.to_thread(self._readers.shutdown)
+        self._engine.dispose()
+
+    # --- in the writer's thread -----------------------------------------------------------------------
+
+    def _write_batches(self) -> None:
+        with self._engine.connect() as connection:
+            driver: Any = connection.connection.dbapi_connection
+            while batch := self._next_batch():
+                connection.info.pop(ANNOUNCED, None)
+                answers = _commit_together(connection, driver.execute, batch)
+                announced = connection.info.pop(ANNOUNCED, False)
+                self._loop.call_soon_threadsafe(self._answer, answers, announced)
+
+    def _next_batch(self) -> list[_Write]:
+        """Waits for a work and takes those behind it; nothing when the database is being closed."""
+        batch: list[_Write] = []
+        try:
+            while len(batch) < LARGEST_BATCH:
+                write = self._queue.get(block=not batch)
+                if write is None:
+                    self._queue.put(None)  # what was taken with it comes first; the next look finds it again
+                    break
+                batch.append(write)
+        except Empty:
+            pass
+        return batch
+
+    def _answer(self, answers: list[Callable[[], None]], announced: bool) -> None:
+        for answer in answers:
+            answer()
+        if announced:
+            self._wake()
+
+
+def _commit_together(
+    connection: Connection, run: Callable[[str], object], batch: list[_Write]
+) -> list[Callable[[], None]]:
+    """Runs the works in one transaction. Returns the answers to give, now that it is committed or rolled back."""
+    answers: list[Callable[[], None]] = []
+    try:
+        run("BEGIN IMMEDIATE")
+        for write in batch:
+            run("SAVEPOINT work")
+            try:
+                answers.append(_result(write.done, write.work(connection)))
+            except Exception as error:
+                run("ROLLBACK TO work")
+                answers.append(_failure(write.done, error))
+            run("RELEASE work")
+        run("COMMIT")
+    except Exception as error:
+        # The transaction as a whole: the file is locked, the disk is full.
+        if connection.connection.dbapi_connection.in_transaction:  # type: ignore[union-attr]
+            run("ROLLBACK")
+        return [_failure(write.done, error) for write in batch]
+    return answers
+
+
+def _result(done: asyncio.Future[T], value: T) -> Callable[[], None]:
+    return lambda: None if done.done() else done.set_result(value)
+
+
+def _failure(done: asyncio.Future[Any], error: Exception) -> Callable[[], None]:
+    return lambda: None if done.done() else done.set_exception(error)
