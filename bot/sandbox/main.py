@@ -1,0 +1,146 @@
+"""`bot sandbox`: the emulated platform and the chat page in this process, the real bot as its child."""
+
+import asyncio
+import base64
+import contextlib
+import secrets
+import signal
+import socket
+import sys
+import tempfile
+import webbrowser
+from collections.abc import Iterator
+from pathlib import Path
+
+from aiohttp import web
+
+from .chat import add_chat_page
+from .process import BotProcess
+from .sample import sample_tenant
+from .server import build_platform
+from .tenant import App, Tenant
+
+HOST = "127.0.0.1"
+DEFAULT_PORT = 8700
+EVENTS = "webhook"
+
+
+def run(port: int | None, data_dir: Path | None, open_browser: bool, platform_only: bool) -> int:
+    """Serves until SIGINT or SIGTERM and returns the exit code. `port` None: the usual one, or a free one if
+    that is taken; `data_dir` None: a temporary directory that is removed at the end."""
+    try:
+        listener = listen(port)
+    except OSError as problem:
+        print(f"--port {port}: cannot listen there ({problem.strerror}); name another", file=sys.stderr)
+        return 2
+    with listener, kept_or_temporary(data_dir) as directory:
+        asyncio.run(serve(listener, directory, open_browser, platform_only))
+    return 0
+
+
+def listen(port: int | None) -> socket.socket:
+    """A listening socket on the loopback address."""
+    if port is not None:
+        return socket.create_server((HOST, port))
+    try:
+        return socket.create_server((HOST, DEFAULT_PORT))
+    except OSError:
+        return socket.create_server((HOST, 0))
+
+
+@contextlib.contextmanager
+def kept_or_temporary(data_dir: Path | None) -> Iterator[Path]:
+    if data_dir is not None:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        yield data_dir.resolve()
+        return
+    with tempfile.TemporaryDirectory(prefix="bot-sandbox-", ignore_cleanup_errors=True) as directory:
+        yield Path(directory)
+
+
+async def serve(listener: socket.socket, directory: Path, open_browser: bool, platform_only: bool) -> None:
+    origin = f"http://{HOST}:{listener.getsockname()[1]}"
+    database = directory / "bot.db"
+    tenant = sample_tenant()
+    environment = bot_environment(tenant.app, origin, free_port(), directory, database)
+    tenant.app.events_url = environment["BOT_PUBLIC_URL"] + "/lark/events"
+    tenant.app.redirect_urls = [
+        environment["BOT_PUBLIC_URL"] + "/oauth/lark/callback",
+        environment["BOT_PUBLIC_URL"] + "/oauth/lark/client",
+    ]
+    bot = None if platform_only else BotProcess(environment, directory, lambda bot: report(tenant, bot))
+
+    stopped = stop_signal()
+    app = build_platform(tenant)
+    add_chat_page(app, database, bot)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=2)
+    await runner.setup()
+    try:
+        await web.SockSite(runner, listener).start()
+        say(f"{origin}/")
+        if bot is None:
+            for name, value in environment.items():
+                say(f"{name}={value}")
+        else:
+            await bot.start()
+        if open_browser:
+            await asyncio.to_thread(webbrowser.open, f"{origin}/")
+        await stopped.wait()
+    finally:
+        if bot is not None:
+            await bot.stop()
+        await runner.cleanup()
+
+
+def bot_environment(app: App, origin: str, bot_port: int, directory: Path, database: Path) -> dict[str, str]:
+    """Everything that connects a bot with this sandbox."""
+    return {
+        "LARK_APP_ID": app.app_id,
+        "LARK_APP_SECRET": app.app_secret,
+        "LARK_OPEN_URL": origin,
+        "LARK_ACCOUNTS_URL": origin,
+        "LARK_APPLINK_URL": origin,
+        "LARK_JSSDK_URL": f"{origin}/sandbox/jssdk.js",
+        "LARK_EVENTS": EVENTS,
+        "LARK_ENCRYPT_KEY": app.encrypt_key,
+        "LARK_VERIFICATION_TOKEN": app.verification_token,
+        "BOT_PUBLIC_URL": f"http://{HOST}:{bot_port}",
+        "BOT_HOST": HOST,
+        "BOT_PORT": str(bot_port),
+        "BOT_DATABASE_URL": f"sqlite+aiosqlite:///{database}",
+        "BOT_ENCRYPTION_KEYS": kept_key(directory / "encryption.key"),
+        "BOT_ADMINS": app.owner,
+    }
+
+
+def kept_key(file: Path) -> str:
+    """The key that seals this directory's database: drawn once, readable by its owner only."""
+    if not file.exists():
+        file.touch(mode=0o600)
+        file.write_text(base64.urlsafe_b64encode(secrets.token_bytes(32)).decode())
+    return file.read_text().strip()
+
+
+def free_port() -> int:
+    with socket.create_server((HOST, 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def report(tenant: Tenant, bot: BotProcess) -> None:
+    """Tells the page, and the terminal what cannot be seen anywhere else."""
+    tenant.announce("bot", {"state": bot.state, "running": bot.running, "words": bot.words})
+    if bot.state == "failed":
+        print(bot.words, *list(bot.log)[-15:], sep="\n  ", file=sys.stderr, flush=True)
+
+
+def stop_signal() -> asyncio.Event:
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopped.set)
+    return stopped
+
+
+def say(line: str) -> None:
+    print(line, flush=True)

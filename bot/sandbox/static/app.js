@@ -1,0 +1,210 @@
+// Starts the chat page: reads the tenant's state, follows its changes, and keeps the columns in step.
+
+import { follow, get, post } from "./api.js";
+import { createConversation } from "./conversation.js";
+import { createDatabase } from "./database.js";
+import { botAvatar, byId, el, icon, toast } from "./dom.js";
+import { createModel } from "./model.js";
+import { renderChats, renderGuide, renderPeople } from "./sidebar.js";
+import { createTimeline } from "./timeline.js";
+import { createTrouble } from "./trouble.js";
+
+const VIEWS = [["people", "people", "People"], ["chat", "chat", "Chat"], ["timeline", "timeline", "Timeline"],
+  ["database", "database", "Database"], ["trouble", "trouble", "Trouble"]];
+const PANELS = ["timeline", "database", "trouble"];
+const BOT_MS = 2000;
+
+const remembered = (name) => sessionStorage.getItem(`sandbox.${name}`);
+const remember = (name, value) => sessionStorage.setItem(`sandbox.${name}`, value);
+
+async function start() {
+  const model = createModel(await get("state"));
+  const greeted = new Set();
+  const conversation = createConversation(model, { switchPerson: nextPerson });
+  const timeline = createTimeline(model);
+  const database = createDatabase();
+  const trouble = createTrouble(model);
+  const narrow = matchMedia("(max-width: 820px)");
+
+  document.title = `${model.app.name} · sandbox`;
+  byId("brand-name").textContent = model.app.name;
+  byId("brand-avatar").replaceChildren(icon("bot"));
+  byId("widen").append(icon("wide"));
+
+  function drawSides() {
+    renderPeople(model, be);
+    renderChats(model, openChat);
+    const elsewhere = model.people.reduce((sum, person) => sum + model.unreadOf(person.open_id), 0);
+    for (const dot of document.querySelectorAll("[data-unread]")) dot.hidden = elsewhere === 0;
+  }
+
+  /** The browser is this person from now on: the consent page and links go by it. */
+  function be(openId, chatId) {
+    model.viewer = openId;
+    remember("person", openId);
+    fetch(`/sandbox/login?person=${encodeURIComponent(openId)}`, { redirect: "manual" }).catch(() => {});
+    const chats = model.chatsOf(openId);
+    openChat(chats.some((chat) => chat.chat_id === chatId) ? chatId : chats[0]?.chat_id);
+    trouble.drawPerson();
+  }
+
+  function openChat(chatId) {
+    model.chat = chatId;
+    remember("chat", chatId);
+    conversation.draw();
+    drawSides();
+    if (narrow.matches) show("chat");
+    enter();
+  }
+
+  /** A person who opens an empty direct chat for the first time is announced to the bot, as the platform does. */
+  function enter() {
+    const chat = model.currentChat();
+    if (chat?.kind !== "p2p" || greeted.has(model.viewer) || model.visibleMessages().length || !botRuns) return;
+    greeted.add(model.viewer);
+    post("enter", { person: model.viewer }).catch((problem) => toast(problem.message, "error"));
+  }
+
+  function nextPerson() {
+    if (narrow.matches) { show("people"); return; }
+    document.querySelector("#people [aria-current]")?.focus();
+  }
+
+  /** Which column a phone shows, and which tab the side panel shows. */
+  function show(view) {
+    byId("shell").dataset.view = view;
+    for (const button of document.querySelectorAll("#tabbar button")) {
+      button.toggleAttribute("aria-current", false);
+      if (button.dataset.view === view) button.setAttribute("aria-current", "page");
+    }
+    if (PANELS.includes(view)) showPanel(view);
+    else if (narrow.matches) { database.watch(false); trouble.watch(false); }
+  }
+
+  function showPanel(panel) {
+    remember("panel", panel);
+    for (const name of PANELS) {
+      const selected = name === panel;
+      byId(name).hidden = !selected;
+      byId(`tab-${name}`).setAttribute("aria-selected", String(selected));
+      byId(`tab-${name}`).tabIndex = selected ? 0 : -1;
+    }
+    database.watch(panel === "database");
+    trouble.watch(panel === "trouble");
+  }
+
+  function bindTabs() {
+    for (const panel of PANELS) byId(`tab-${panel}`).addEventListener("click", () => showPanel(panel));
+    byId("tabs").addEventListener("keydown", (event) => {
+      const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+      if (!step) return;
+      const at = PANELS.findIndex((panel) => byId(`tab-${panel}`).tabIndex === 0);
+      const next = PANELS[(at + step + PANELS.length) % PANELS.length];
+      showPanel(next);
+      byId(`tab-${next}`).focus();
+    });
+    byId("tabbar").replaceChildren(...VIEWS.map(([view, glyph, label]) => el("button", {
+      type: "button", data: { view }, onclick: () => show(view),
+    }, el("span", { class: "tabbar-icon" }, icon(glyph), view === "people" ? el("span", { class: "unread-dot", data: { unread: "" }, hidden: true }) : null), el("span", {}, label))));
+    byId("widen").addEventListener("click", (event) => {
+      const wide = byId("shell").classList.toggle("wide");
+      event.currentTarget.setAttribute("aria-pressed", String(wide));
+    });
+  }
+
+  function startStory(story) {
+    const person = model.personNamed(story.who) ?? model.people[0];
+    const chat = model.chatsOf(person.open_id).find((entry) => entry.kind === (story.chat ?? "p2p"));
+    be(person.open_id, chat?.chat_id);
+    if (story.panel && !narrow.matches) showPanel(story.panel);
+    conversation.fill(story.say);
+  }
+
+  // The stream of changes
+
+  let waiting = null;
+  /** Scopes, grants, people and faults are read anew, at most a few times a second. */
+  function refreshSoon(kind) {
+    clearTimeout(waiting);
+    waiting = setTimeout(async () => {
+      model.refresh(await get("state"));
+      trouble.refresh(kind === "fault" || kind === "scope" ? kind : "state");
+    }, 120);
+  }
+
+  function onChange(change) {
+    switch (change.kind) {
+      case "message":
+        model.put(change.message, true);
+        conversation.drawMessage(change.message, true);
+        drawSides();
+        break;
+      case "message_updated":
+        model.put(change.message, false);
+        conversation.drawMessage(change.message, false);
+        break;
+      case "message_recalled": {
+        const message = model.recall(change.message_id);
+        if (message) conversation.drawMessage(message, false);
+        break;
+      }
+      case "request": case "event": break;
+      default: refreshSoon(change.kind);
+    }
+    timeline.add(change);
+  }
+
+  // The bot's process
+
+  let botRuns = false;
+  async function lookAtBot() {
+    let status;
+    try {
+      status = await get("bot");
+    } catch {
+      status = { state: "unreachable", words: "The sandbox does not answer. Is it still running?" };
+    }
+    const was = botRuns;
+    botRuns = status.state === "ready";
+    const lamp = byId("bot-status");
+    lamp.dataset.status = status.state;
+    byId("bot-status-text").textContent = { ready: "running", starting: "starting…", stopped: "stopped", failed: "did not start", external: "started elsewhere", unreachable: "sandbox is gone" }[status.state] ?? status.state;
+    const banner = byId("banner");
+    const quiet = ["ready", "starting", "external"].includes(status.state);
+    banner.hidden = quiet;
+    if (!quiet && banner.dataset.words !== status.words) {
+      banner.dataset.words = status.words;
+      banner.replaceChildren(icon("warning"), el("div", {}, el("strong", {}, status.words),
+        status.state === "failed" && status.log?.length ? el("pre", { class: "source" }, status.log.slice(-6).join("\n")) : null),
+      status.state === "unreachable" ? null : el("button", { class: "button small", type: "button", onclick: () => post("bot", { action: "start" }).then(lookAtBot).catch((problem) => toast(problem.message, "error")) }, "Start it"));
+    }
+    if (botRuns && !was) enter();
+  }
+
+  byId("brand-avatar").replaceWith(Object.assign(botAvatar(), { id: "brand-avatar" }));
+  bindTabs();
+  conversation.bind();
+  timeline.draw();
+  database.draw();
+  trouble.draw();
+  renderGuide(startStory);
+  showPanel(PANELS.includes(remembered("panel")) ? remembered("panel") : "timeline");
+  be(model.person(remembered("person"))?.open_id ?? (model.personNamed("Sam") ?? model.people[0]).open_id, remembered("chat"));
+  show("chat");
+  follow(0, replayThen(onChange, model.sequence, timeline), (open) => byId("shell").toggleAttribute("data-offline", !open));
+  lookAtBot();
+  setInterval(() => { if (document.visibilityState === "visible") lookAtBot(); }, BOT_MS);
+  document.addEventListener("visibilitychange", () => {
+    if (document.visibilityState === "visible") { model.markRead(); drawSides(); lookAtBot(); }
+  });
+}
+
+/** What happened before the page was loaded only fills the timeline: the state already holds its effects. */
+function replayThen(onChange, loadedAt, timeline) {
+  return (change, sequence) => (sequence <= loadedAt ? timeline.add(change) : onChange(change));
+}
+
+start().catch((problem) => {
+  byId("banner").hidden = false;
+  byId("banner").replaceChildren(icon("warning"), el("strong", {}, `The sandbox could not be read: ${problem.message}`));
+});

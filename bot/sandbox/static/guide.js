@@ -1,0 +1,30 @@
+// What a newcomer can try: the suggested commands, and the stories of the guide.
+
+export const SUGGESTIONS = ["/doc welcome", "/agenda", "/tasks", "/task Book the venue", "/search launch", "/me", "/permissions", "/help"];
+
+/**
+ * Each story: a title, what to do and see, and (optional) who to be, which chat, what to type, which panel to open.
+ * `who` is the start of an English name, so that the sample people may change without the guide knowing.
+ */
+export const STORIES = [
+  { title: "First contact", who: "Sam", say: "/doc welcome",
+    text: "The platform refuses, a card asks for exactly what is missing. Open it, allow, and the document arrives by itself." },
+  { title: "A second permission", who: "Sam", say: "/agenda",
+    text: "Only what is new is asked for. What was allowed before stays." },
+  { title: "Saying no", who: "Sam", say: "/tasks",
+    text: "Press Refuse on the consent page, or “Not now” on the card. The command is dropped and the card says so." },
+  { title: "The wrong person", who: "Sam", say: "/search launch",
+    text: "On the consent page switch to another account and allow. Nothing is stored, and Sam can still go on." },
+  { title: "In a group", who: "Ada", chat: "group", say: "@Helper /agenda",
+    text: "The answer comes where it was asked; the permission is asked for where only Ada sees it." },
+  { title: "In Chinese", who: "Wei", say: "/doc welcome",
+    text: "Wei Lan reads Chinese: cards, answers and the consent page follow." },
+  { title: "A token expires", who: "Sam", panel: "trouble", say: "/agenda",
+    text: "Make Sam's access token expire, ask again: it is refreshed without anybody noticing. With the refresh token gone too, the bot asks anew." },
+  { title: "A card expires", who: "Sam", panel: "trouble", say: "/tasks",
+    text: "Give calls 30 seconds to wait (Trouble, The bot), leave a card alone, and see it change." },
+  { title: "The app lacks it", who: "Ada", say: "/call GET /open-apis/mail/v1/user_mailboxes/me/messages?page_size=5",
+    text: "Nobody may grant what the app has not enabled. The administrator is told; enable the scope under Trouble and it goes on." },
+  { title: "The bot is killed", who: "Sam", panel: "trouble", say: "/tasks",
+    text: "Ask for something, kill the bot while its card waits, start it again, then consent: nothing was lost." },
+];

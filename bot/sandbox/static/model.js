@@ -1,0 +1,67 @@
+// What the page knows of the tenant, kept in step by the stream of changes. No DOM here.
+
+const LANGUAGES = { zh: "zh_cn", en: "en_us" };
+
+export function createModel(state) {
+  const unread = new Map();
+  const key = (openId, chatId) => `${openId} ${chatId}`;
+
+  const model = {
+    app: state.app,
+    people: state.people,
+    chats: state.chats,
+    messages: new Map(state.messages.map((message) => [message.message_id, message])),
+    faults: state.faults,
+    sequence: state.sequence,
+    viewer: state.people[0].open_id,
+    chat: null,
+
+    get language() {
+      return LANGUAGES[(model.person(model.viewer)?.locale ?? "en").slice(0, 2)] ?? "en_us";
+    },
+    person: (openId) => model.people.find((person) => person.open_id === openId),
+    personNamed: (start) => model.people.find((person) => person.en_name.startsWith(start)),
+    chatsOf: (openId) => model.chats.filter((chat) => chat.members.includes(openId)),
+    currentChat: () => model.chats.find((chat) => chat.chat_id === model.chat),
+    directChat: (openId) => model.chats.find((chat) => chat.kind === "p2p" && chat.members.includes(openId)),
+
+    /** Whether this person sees the message at all. */
+    sees: (message, openId) =>
+      (message.ephemeral_for === null || message.ephemeral_for === undefined || message.ephemeral_for === openId)
+      && !(message.ephemeral_for && message.recalled)
+      && Boolean(model.chats.find((chat) => chat.chat_id === message.chat_id)?.members.includes(openId)),
+    isVisible: (message) => message.chat_id === model.chat && model.sees(message, model.viewer),
+    visibleMessages: () => [...model.messages.values()].filter(model.isVisible).sort((a, b) => a.created_at - b.created_at),
+
+    unreadOf: (openId, chatId) => {
+      const chats = chatId ? [chatId] : model.chatsOf(openId).map((chat) => chat.chat_id);
+      return chats.reduce((sum, id) => sum + (unread.get(key(openId, id))?.size ?? 0), 0);
+    },
+    markRead: () => unread.delete(key(model.viewer, model.chat)),
+
+    /** Takes a message in; whoever sees it and did not write it has one more unread. */
+    put: (message, isNew) => {
+      model.messages.set(message.message_id, message);
+      if (!isNew || message.sender.type !== "bot") return;
+      const chat = model.chats.find((entry) => entry.chat_id === message.chat_id);
+      for (const member of chat?.members ?? []) {
+        if (!model.sees(message, member)) continue;
+        const name = key(member, message.chat_id);
+        unread.set(name, (unread.get(name) ?? new Set()).add(message.message_id));
+      }
+    },
+    recall: (messageId) => {
+      const message = model.messages.get(messageId);
+      if (message) message.recalled = true;
+      return message;
+    },
+    /** Takes over what else may have changed: scopes, grants, faults, people. */
+    refresh: (fresh) => {
+      model.app = fresh.app;
+      model.people = fresh.people;
+      model.chats = fresh.chats;
+      model.faults = fresh.faults;
+    },
+  };
+  return model;
+}

@@ -1,0 +1,139 @@
+// Human words for what happens at the platform: one change in, {icon, tone, words, noise} out. No DOM here.
+
+const REFUSED = 99991679;
+const NOT_ENABLED = 99991672;
+const RATE_LIMITED = 99991400;
+const TOKEN_CODES = new Set([99991677, 99991668, 99991663, 99991661]);
+
+/** What the bot does with a path, most particular first; `noise`: housekeeping that a reader can do without. */
+const ERRANDS = [
+  ["POST", /\/auth\/v3\/tenant_access_token/, "fetched its own app token", { icon: "key", noise: true }],
+  ["POST", /\/auth\/v3\/app_access_token/, "fetched its own app token", { icon: "key", noise: true }],
+  ["GET", /\/bot\/v3\/info/, "asked who it is itself", { icon: "bot", noise: true }],
+  ["GET", /\/application\/v6\//, "looked up which permissions the app has", { icon: "shield", noise: true }],
+  ["POST", /\/jssdk\/ticket/, "fetched a ticket for in-client pages", { icon: "key", noise: true }],
+  ["POST", /\/callback\/ws\/endpoint/, "asked for a long connection", { icon: "arrow-in", noise: true }],
+  ["POST", /\/(authen\/v2\/oauth\/token|oauth\/v3\/token|authen\/v1\/oidc\/access_token)/, "exchanged the code for a token", { icon: "key" }],
+  ["POST", /\/authen\/v1\/oidc\/refresh_access_token/, "refreshed a token", { icon: "refresh" }],
+  ["GET", /\/authen\/v1\/user_info/, "asked the platform who consented", { icon: "user" }],
+  ["POST", /\/oauth\/v\d\/revoke|\/authen\/v\d\/.*revoke/, "ended a token at the platform", { icon: "block" }],
+  ["POST", /\/im\/v1\/messages\/[^/]+\/reply/, "answered", { icon: "chat" }],
+  ["POST", /\/im\/v1\/messages/, "sent a message", { icon: "chat" }],
+  ["PATCH", /\/im\/v1\/messages/, "changed the face of a card", { icon: "refresh" }],
+  ["PUT", /\/im\/v1\/messages/, "edited a message", { icon: "refresh" }],
+  ["POST", /\/ephemeral\/v1\/send/, "sent a card that only one person sees", { icon: "eye-off" }],
+  ["POST", /\/ephemeral\/v1\/delete/, "took back a card that only one person saw", { icon: "eye-off" }],
+  ["POST", /\/interactive\/v1\/card\/update/, "updated the clicked card", { icon: "refresh" }],
+];
+
+const SUBJECTS = [
+  [/\/docx\/v1\/documents/, "read the document"],
+  [/\/wiki\/v2\//, "looked up the wiki page"],
+  [/\/calendar\/v4\/calendars\/primary/, "found the primary calendar"],
+  [/\/calendar\/v4\/.*\/events/, "read the calendar's events"],
+  [/\/calendar\//, "read calendars"],
+  [/\/task\/v2\/tasks/, { GET: "read the tasks", POST: "created a task" }],
+  [/\/(search|suite)\//, "searched documents"],
+  [/\/mail\//, "read mail"],
+  [/\/minutes\//, "read minutes"],
+];
+
+const EVENTS = {
+  "im.message.receive_v1": "a message",
+  "card.action.trigger": "a click on a card",
+  "im.chat.access_event.bot_p2p_chat_entered_v1": "“opened the chat”",
+  "auth.user_access_token.revoked_v4": "“the grant was withdrawn”",
+  url_verification: "the address check",
+};
+
+const list = (scopes) => (scopes ?? []).join(", ");
+const alternatives = (scopes) => (scopes.length > 1 ? `${scopes[0]} (or another of ${scopes.length}) is missing` : `${scopes[0]} is missing`);
+const short = (path) => String(path).split("?")[0].replace(/^\/open-apis/, "").replace(/\/([A-Za-z]{2,5}[A-Za-z0-9_]{14,})/g, "/…");
+
+/** `names`: who(open_id) → name; `seen`: a Set that remembers which calls were refused, to tell a retry. */
+export function narrate(change, names, seen) {
+  const teller = TELLERS[change.kind];
+  return teller ? teller(change, names, seen) : null;
+}
+
+const TELLERS = {
+  message: ({ message }, names) => message.sender.type === "bot" ? null : {
+    icon: "chat", tone: "start", words: `${names.who(message.sender.open_id)} asked`, quote: names.summary(message), heading: true,
+  },
+  message_recalled: (change, names) => ({ icon: "block", tone: "plain", words: `A message was recalled` }),
+  event: (change, names) => {
+    const type = change.event_type ?? change.type;
+    const what = EVENTS[type] ?? type;
+    const attempt = change.attempt > 1 ? ` (attempt ${change.attempt})` : "";
+    const fine = change.delivered ?? (change.status >= 200 && change.status < 300);
+    return fine
+      ? { icon: "arrow-in", tone: "in", words: `The bot was told of ${what}${attempt}`, detail: `${type} · ${change.status ?? ""}`, ms: change.ms }
+      : { icon: "warning", tone: "bad", words: `The bot did not take ${what}${attempt}; the platform will try again`, detail: `${type} · ${change.status ?? "no answer"}`, ms: change.ms };
+  },
+  request: narrateRequest,
+  consent: (change, names) => {
+    const who = names.who(change.person) ?? "Somebody";
+    const what = list(change.scopes) || "to be signed in";
+    if (change.event === "allowed") return { icon: "unlock", tone: "good", words: `${who} allowed ${what}` };
+    if (change.event === "refused") return { icon: "block", tone: "warn", words: `${who} refused ${what}` };
+    if (change.error) return { icon: "warning", tone: "bad", words: `The consent page shows error ${change.error}` };
+    return { icon: "lock", tone: "violet", words: `${who} opened the consent page`, detail: list(change.scopes) };
+  },
+  token: (change, names) => {
+    const who = names.who(change.person) ?? "a person";
+    const expired = change.access && change.refresh ? "tokens were" : `${change.refresh ? "refresh" : "access"} token was`;
+    const words = {
+      issued: `The platform issued a token for ${who}`, refreshed: `The platform renewed ${who}'s token`,
+      revoked: `${who}'s grant was withdrawn`, expired: `${who}'s ${expired} made to expire`,
+    }[change.event] ?? `${who}'s token: ${change.event}`;
+    const fresh = change.event === "issued" || change.event === "refreshed";
+    return { icon: change.event === "refreshed" ? "refresh" : "key", tone: fresh ? "violet" : "warn", words, detail: list(change.scopes) };
+  },
+  scope: (change, names) => {
+    if (change.scope) return { icon: "shield", tone: "plain", words: `The app's ${change.scope} is now ${change.user || change.enabled ? "enabled" : "disabled"} for users` };
+    return { icon: "shield", tone: "plain", words: `What ${names.who(change.person ?? change.open_id) ?? "a person"} granted changed`, detail: list(change.granted ?? change.scopes), noise: true };
+  },
+  fault: (change) => ({ icon: "trouble", tone: "warn", words: change.removed || change.action === "removed" ? "Trouble ended" : `Trouble: ${change.fault?.kind ?? change.kind_of_fault ?? change.action ?? "a switch was set"}` }),
+  clock: (change) => ({ icon: "clock", tone: "warn", words: `The platform's clock was moved on by ${change.seconds ?? "some"} seconds` }),
+  bot: (change) => ({ icon: "power", tone: change.running ? "good" : "bad", words: change.words }),
+};
+
+function errandOf({ method, path, grant_type }) {
+  const known = ERRANDS.find(([verb, pattern]) => verb === method && pattern.test(path));
+  if (!known) return null;
+  const [, , words, look] = known;
+  if (grant_type === "refresh_token") return { words: "refreshed a token", icon: "refresh" };
+  return { words, ...look };
+}
+
+function narrateRequest(change, names, seen) {
+  const asPerson = names.isPerson(change.identity);
+  const who = asPerson ? names.who(change.identity) : null;
+  const call = `${change.method} ${change.path}`;
+  const line = `${change.method} ${short(change.path)}`;
+  const status = [change.status, change.code ? `code ${change.code}` : null].filter(Boolean).join(" · ");
+  const told = { detail: `${line} → ${status || "no answer"}`, ms: change.ms, who: asPerson ? change.identity : null };
+  const scopes = change.scopes ?? change.refused ?? [];
+
+  if (change.code === REFUSED) {
+    seen.add(`${change.identity} ${call}`);
+    return { ...told, icon: "lock", tone: "bad", words: `The platform refused: ${scopes.length ? alternatives(scopes) : "a permission is missing"}` };
+  }
+  if (change.code === NOT_ENABLED) {
+    return { ...told, icon: "block", tone: "bad", words: `The app itself lacks ${scopes.length ? list(scopes) : "a permission"}; only an administrator can help` };
+  }
+  if (change.code === RATE_LIMITED) return { ...told, icon: "clock", tone: "warn", words: "The platform said: slow down" };
+  if (TOKEN_CODES.has(change.code)) return { ...told, icon: "clock", tone: "warn", words: asPerson ? `${who}'s token was rejected` : "The token was rejected" };
+  if (!change.status) return { ...told, icon: "warning", tone: "bad", words: "The platform did not answer" };
+  if (change.status >= 500) return { ...told, icon: "warning", tone: "bad", words: `The platform failed with ${change.status}` };
+
+  const errand = errandOf(change);
+  if (errand && change.code) return { ...told, icon: "warning", tone: "warn", words: `The platform refused (${change.code}) when the bot ${errand.words.replace(/^looked/, "looked")}` };
+  if (errand) return { ...told, icon: errand.icon, tone: "plain", words: `The bot ${errand.words}`, noise: errand.noise };
+  if (change.code) return { ...told, icon: "warning", tone: "warn", words: `The platform answered with code ${change.code}` };
+
+  const again = seen.delete(`${change.identity} ${call}`);
+  const subject = SUBJECTS.find(([pattern]) => pattern.test(change.path))?.[1];
+  const deed = (typeof subject === "object" ? subject[change.method] : subject) ?? `called ${line}`;
+  return { ...told, icon: again ? "refresh" : "check", tone: "good", words: `${again ? "Tried again: the" : "The"} bot ${deed}${who ? ` as ${who}` : ""}` };
+}

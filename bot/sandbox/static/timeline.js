@@ -1,0 +1,65 @@
+// The Timeline tab: what happens between the bot and the platform, as it happens, in words first.
+
+import { byId, clockTime, el, icon } from "./dom.js";
+import { narrate } from "./narration.js";
+import { summary } from "./messages.js";
+
+const LIMIT = 600;
+
+export function createTimeline(model) {
+  const seen = new Set();
+  const list = el("ol", { class: "events", "aria-label": "Events, newest last" });
+  const noise = el("input", { type: "checkbox", id: "show-noise", onchange: () => list.classList.toggle("with-noise", noise.checked) });
+  const scroller = el("div", { class: "panel-scroll", tabindex: "0" }, el("div", { class: "empty-panel", id: "timeline-empty" },
+    icon("timeline"), el("h3", {}, "Nothing yet"),
+    el("p", {}, "Send a message: each request, refusal, card, consent and retry appears here as it happens.")), list);
+
+  const name = (openId) => {
+    if (!openId) return null;
+    if (openId === model.app.bot_open_id) return model.app.name;
+    const person = model.person(openId);
+    return person ? person.en_name || person.name : null;
+  };
+  const names = {
+    who: name,
+    isPerson: (identity) => Boolean(model.person(identity)),
+    summary: (message) => summary(message, { language: "en_us", nameOf: name }),
+  };
+
+  function draw() {
+    byId("timeline").replaceChildren(
+      el("div", { class: "panel-tools" },
+        el("label", { class: "check" }, noise, el("span", {}, "Housekeeping too")),
+        el("button", { class: "button quiet small", type: "button", onclick: () => { list.replaceChildren(); byId("timeline-empty").hidden = false; } }, "Clear")),
+      scroller);
+  }
+
+  function add(change) {
+    const told = narrate(change, names, seen);
+    if (!told) return;
+    byId("timeline-empty").hidden = true;
+    const follow = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < 60;
+    list.append(told.heading ? heading(told, change) : entry(told, change));
+    while (list.childElementCount > LIMIT) list.firstElementChild.remove();
+    if (follow) scroller.scrollTop = scroller.scrollHeight;
+  }
+
+  const heading = (told, change) => el("li", { class: "story" },
+    el("span", { class: "story-who" }, told.words), el("q", {}, told.quote),
+    el("time", {}, clockTime(change.at, true)));
+
+  function entry(told, change) {
+    const { kind, at, sequence, ...rest } = change;
+    return el("li", { class: told.noise ? "event noise" : "event", data: { tone: told.tone, kind } },
+      el("details", {},
+        el("summary", {},
+          el("span", { class: "event-icon" }, icon(told.icon)),
+          el("span", { class: "event-words" }, el("span", { class: "event-title" }, told.words),
+            told.detail ? el("span", { class: "event-detail" }, told.detail) : null),
+          el("span", { class: "event-meta" }, el("time", {}, clockTime(at, true)),
+            told.ms === undefined || told.ms === null ? null : el("span", {}, `${Math.round(told.ms)} ms`))),
+        el("pre", { class: "source", tabindex: "0" }, JSON.stringify(rest, null, 2))));
+  }
+
+  return { draw, add };
+}

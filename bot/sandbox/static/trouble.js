@@ -1,0 +1,176 @@
+// The Trouble tab: the switches with which a visitor makes things go wrong.
+
+import { get, post, remove } from "./api.js";
+import { byId, el, icon, toast } from "./dom.js";
+
+/** Trouble worth a button. `own`: only for calls in the name of the person that one is. */
+const PRESETS = [
+  { label: "Slow: 4 s a call", own: true, fault: { kind: "delay", seconds: 4 } },
+  { label: "Next call fails (500)", own: true, fault: { kind: "status", status: 500, times: 1 } },
+  { label: "Rate limit, 5 s", own: true, fault: { kind: "rate_limit", reset: 5, times: 1 } },
+  { label: "Work done, answer lost", own: true, fault: { kind: "drop_after", times: 1 } },
+  { label: "No tokens: that endpoint is down", fault: { kind: "down", match: { path: "/open-apis/authen/v2/oauth/token" } } },
+  { label: "All of the platform is down", fault: { kind: "down", match: { path: "/open-apis/" } } },
+];
+
+const KINDS = ["status", "delay", "delay_after", "rate_limit", "drop_before", "drop_after", "html", "truncate", "timeout", "down"];
+
+const WAITING = [["86400", "a day"], ["120", "2 minutes"], ["30", "30 seconds"]];
+
+export function createTrouble(model) {
+  const person = el("section", { class: "trouble-section" });
+  const bot = el("section", { class: "trouble-section" });
+  const faults = el("section", { class: "trouble-section" });
+  const clock = el("section", { class: "trouble-section" });
+  const scopes = el("section", { class: "trouble-section" });
+  const filter = el("input", { type: "search", class: "input", placeholder: "Find a permission", "aria-label": "Find a permission", oninput: () => drawScopes() });
+  const scopeList = el("ul", { class: "scope-list" });
+  let process = null;
+  let timer = null;
+
+  /** Does it, and says so; what went wrong is said too. */
+  const act = (label, action) => async (event) => {
+    const button = event?.currentTarget;
+    button?.setAttribute("aria-busy", "true");
+    try {
+      await action();
+      if (label) toast(label, "success");
+    } catch (problem) {
+      toast(problem.message, "error");
+    } finally {
+      button?.removeAttribute("aria-busy");
+    }
+  };
+  const button = (label, done, action, look = "") => el("button", { class: `button small ${look}`, type: "button", onclick: act(done, action) }, label);
+  const title = (glyph, words, note) => el("header", { class: "trouble-title" }, icon(glyph), el("h3", {}, words), note ? el("p", {}, note) : null);
+
+  function drawPerson() {
+    const viewer = model.person(model.viewer);
+    const who = viewer.en_name || viewer.name;
+    const expire = (which) => () => post("tokens/expire", { person: viewer.open_id, which });
+    person.replaceChildren(
+      title("key", `What ${who} granted`),
+      viewer.granted.length
+        ? el("ul", { class: "granted" }, viewer.granted.map((scope) => el("li", { class: "scope-name" }, scope)))
+        : el("p", { class: "hint" }, "Nothing so far."),
+      el("div", { class: "button-row" },
+        button("Expire access token", "The access token has expired", expire("access")),
+        button("Expire both tokens", "Both tokens have expired", expire("both")),
+        button("Withdraw everything", "Withdrawn at the platform", () => post("revoke", { person: viewer.open_id }), "danger")));
+  }
+
+  function drawBot() {
+    if (!process) return;
+    if (!process.supervised) {
+      bot.replaceChildren(title("bot", "The bot"), el("p", { class: "hint" }, "It was started elsewhere, so it cannot be stopped from here."));
+      return;
+    }
+    const log = el("pre", { class: "source bot-log", tabindex: "0" }, process.log.join("\n") || "No output yet.");
+    const open = bot.querySelector("details")?.open ?? process.state === "failed";
+    const waiting = el("select", { class: "input", id: "waiting", onchange: (event) =>
+      act("The bot was started again", () => post("bot", { action: "restart", deferred_ttl: Number(event.target.value) }).then(showBot))() },
+      WAITING.map(([value, words]) => el("option", { value }, words)));
+    waiting.value = String(process.deferred_ttl);
+    const running = process.running;
+    bot.replaceChildren(
+      title("bot", "The bot", running ? `running, process ${process.pid}` : process.words),
+      el("div", { class: "button-row" },
+        running ? button("Kill it (SIGKILL)", "Killed", () => post("bot", { action: "kill" }).then(showBot), "danger") : null,
+        running ? button("Stop it (SIGTERM)", "Stopped", () => post("bot", { action: "stop" }).then(showBot)) : null,
+        running ? null : button("Start it", "Started", () => post("bot", { action: "start" }).then(showBot), "primary")),
+      el("label", { class: "field-row", for: "waiting" }, el("span", {}, "A suspended call waits"), waiting),
+      el("details", { class: "fold", open }, el("summary", {}, icon("chevron"), "Its last output"), log));
+    log.scrollTop = log.scrollHeight;
+  }
+
+  function drawFaults() {
+    faults.replaceChildren(
+      title("trouble", "The platform misbehaves", `Buttons about calls strike those in ${model.person(model.viewer).en_name}'s name.`),
+      el("div", { class: "button-row" }, PRESETS.map((preset) => button(preset.label, "Trouble is on", () =>
+        post("faults", { ...preset.fault, match: preset.own ? { identity: model.viewer } : preset.fault.match })))),
+      customFault(),
+      model.faults.length ? el("ul", { class: "fault-list", "aria-label": "Trouble that is on" }, model.faults.map((fault) => el("li", {},
+        el("span", {}, faultWords(fault)),
+        el("button", { class: "icon-button", type: "button", "aria-label": `End: ${faultWords(fault)}`, onclick: act("Ended", () => remove(`faults/${fault.fault_id}`)) }, icon("close"))))) : null,
+      model.faults.length > 1 ? button("End all of it", "All is well", () => remove("faults")) : null);
+  }
+
+  function faultWords(fault) {
+    const value = { delay: `${fault.seconds} s`, delay_after: `${fault.seconds} s`, status: String(fault.status) }[fault.kind];
+    const named = (name, text) => (name === "identity" ? `as ${model.person(text)?.en_name ?? "the app"}` : text);
+    const match = Object.entries(fault.match ?? {}).map(([name, text]) => named(name, text)).join(" ") || "every request";
+    const left = fault.times ? `${fault.times - (fault.struck ?? 0)} to come` : null;
+    return [[fault.kind.replace("_", " "), value].filter(Boolean).join(" "), match, left].filter(Boolean).join(" · ");
+  }
+
+  function customFault() {
+    const kind = el("select", { class: "input", id: "fault-kind" }, KINDS.map((name) => el("option", {}, name)));
+    const path = el("input", { class: "input", id: "fault-path", placeholder: "/open-apis/docx/*" });
+    const number = el("input", { class: "input", id: "fault-number", type: "number", min: "0", placeholder: "500" });
+    const times = el("input", { class: "input", id: "fault-times", type: "number", min: "1", placeholder: "1" });
+    const set = () => {
+      const value = number.value ? Number(number.value) : undefined;
+      const fault = { kind: kind.value, match: path.value ? { path: path.value } : {} };
+      if (times.value) fault.times = Number(times.value);
+      if (kind.value === "status") fault.status = value ?? 500;
+      if (kind.value.startsWith("delay")) fault.seconds = value ?? 3;
+      if (kind.value === "rate_limit") fault.reset = value;
+      return post("faults", fault);
+    };
+    const row = (label, input) => el("label", { class: "field-row", for: input.id }, el("span", {}, label), input);
+    return el("details", { class: "fold" }, el("summary", {}, icon("chevron"), "Something particular"),
+      el("div", { class: "fold-body" }, row("Kind", kind), row("Path, a prefix or pattern", path),
+        row("Status or seconds", number), row("How often", times), button("Set it", "Trouble is on", set)));
+  }
+
+  function drawClock() {
+    const move = (seconds) => () => post("clock", { seconds });
+    clock.replaceChildren(
+      title("clock", "The platform's clock"),
+      el("div", { class: "button-row" },
+        button("+ 5 minutes", "5 minutes later", move(300)), button("+ 2 hours", "2 hours later", move(7200)), button("+ 8 days", "8 days later", move(691200))),
+      el("p", { class: "hint" }, "Codes live 5 minutes, access tokens 2 hours, refresh tokens 7 days."));
+  }
+
+  function drawScopes() {
+    const wanted = filter.value.trim().toLowerCase();
+    const matching = model.app.scopes.filter(({ scope, description }) =>
+      !wanted || `${scope} ${description.en} ${description.zh}`.toLowerCase().includes(wanted));
+    scopeList.replaceChildren(...matching.map((entry) => el("li", {},
+      el("label", { class: "switch" },
+        el("input", { type: "checkbox", role: "switch", checked: entry.user, onchange: (event) =>
+          act(null, () => post("app-scopes", { scope: entry.scope, user: event.target.checked }))() }),
+        el("span", { class: "switch-track" }),
+        el("span", { class: "switch-words" }, el("span", {}, entry.description.en || entry.scope), el("span", { class: "scope-name" }, entry.scope))))));
+    if (!matching.length) scopeList.replaceChildren(el("li", { class: "hint" }, "No such permission."));
+  }
+
+  function showBot(state) {
+    const fresh = JSON.stringify(state);
+    if (process && fresh === JSON.stringify(process)) return;
+    process = state;
+    drawBot();
+  }
+
+  return {
+    draw: () => {
+      scopes.replaceChildren(title("shield", "What the app may ask for", "Switched on: users can be asked for it."), filter, scopeList);
+      byId("trouble").replaceChildren(el("div", { class: "panel-scroll trouble" }, person, bot, faults, clock, scopes));
+      drawPerson(); drawFaults(); drawClock(); drawScopes();
+    },
+    /** After the tenant changed. Scopes only when they did: a visitor may be typing there. */
+    refresh: (kind) => {
+      drawPerson();
+      if (kind === "fault" || kind === "state") drawFaults();
+      if (kind === "scope" || kind === "state") drawScopes();
+    },
+    watch: (visible) => {
+      clearInterval(timer);
+      if (!visible) return;
+      const look = () => get("bot").then(showBot).catch(() => {});
+      look();
+      timer = setInterval(look, 2000);
+    },
+    drawPerson,
+  };
+}
