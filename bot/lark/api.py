@@ -1,0 +1,322 @@
+"""HTTP to the platform: one pooled session, and the one place where an answer gets its meaning.
+
+What is worth a retry, a card or a refresh is decided elsewhere, from the `Outcome` that `classify` makes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+from aiohttp import hdrs
+
+from bot.core.model import (
+    ApiCall,
+    AppScopeMissing,
+    InsufficientScope,
+    Json,
+    Outcome,
+    RateLimited,
+    Refused,
+    Secret,
+    Succeeded,
+    TokenRejected,
+    Unreachable,
+)
+
+CONNECTIONS = 100
+MAX_ANSWER_BYTES = 8 * 1024 * 1024
+TIMEOUT = aiohttp.ClientTimeout(total=10, connect=6)
+"""One attempt waits 10 seconds at most. Connecting has less of it, so that running out of time while still
+connecting has an exception of its own: then the request certainly never left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Whatever came back, unread."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes | None
+    """None when it was larger than `MAX_ANSWER_BYTES`."""
+
+
+class Http:
+    """One pooled session. Opened by its first use, closed by `close`; may be used concurrently."""
+
+    def __init__(self) -> None:
+        self._session: aiohttp.ClientSession | None = None
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def fetch(
+        self,
+        method: str,
+        url: str,
+        *,
+        token: Secret | None = None,
+        query: Mapping[str, str] | None = None,
+        body: Json = None,
+        form: Mapping[str, str] | None = None,
+    ) -> Answer | Unreachable:
+        """One attempt: waits 10 seconds at most, follows no redirect and keeps no cookie."""
+        headers: dict[str, str] = {}
+        data: bytes | Mapping[str, str] | None = form
+        if token is not None:
+            headers[hdrs.AUTHORIZATION] = f"Bearer {token.reveal()}"
+        if body is not None:
+            headers[hdrs.CONTENT_TYPE] = "application/json; charset=utf-8"
+            data = json.dumps(body, ensure_ascii=False).encode(errors="replace")
+        try:
+            async with self._opened().request(
+                method,
+                url,
+                params=query or None,
+                headers=headers,
+                data=data,
+                allow_redirects=False,
+                middlewares=() if method in REPEATABLE else (send_once,),
+            ) as response:
+                return Answer(response.status, response.headers, await read_bounded(response))
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as problem:
+            return Unreachable(describe(problem), may_have_arrived=False)
+        except (aiohttp.ClientError, OSError, TimeoutError) as problem:
+            # A connection that breaks, a kept-alive one among them, does not tell how far the request came.
+            return Unreachable(describe(problem), may_have_arrived=True)
+
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=CONNECTIONS),
+                timeout=TIMEOUT,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers={hdrs.USER_AGENT: "bot-that-asks"},
+            )
+        return self._session
+
+
+REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PATCH"})
+"""The methods that need no `send_once`: they only read, or aiohttp never repeats them by itself."""
+
+
+class Interrupted(aiohttp.ClientError):
+    """The connection broke before there was an answer."""
+
+
+async def send_once(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Keeps aiohttp from repeating a PUT or DELETE whose connection broke: it may have been carried out.
+
+    RFC 9110 calls them idempotent; whoever deletes "the first row" twice sees it otherwise.
+    """
+    try:
+        return await handler(request)
+    except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as problem:
+        raise Interrupted(describe(problem)) from problem
+
+
+async def read_bounded(response: aiohttp.ClientResponse) -> bytes | None:
+    length = response.content_length
+    if length is not None and length <= MAX_ANSWER_BYTES and hdrs.CONTENT_ENCODING not in response.headers:
+        return await response.read()
+    chunks, size = [], 0
+    async for chunk in response.content.iter_any():
+        size += len(chunk)
+        if size > MAX_ANSWER_BYTES:
+            return None
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def describe(problem: Exception) -> str:
+    """Words for logs and people: no URL in them, for those may hold what people searched for."""
+    if isinstance(problem, aiohttp.ClientConnectorError):
+        return f"no connection to {problem.host}"
+    if isinstance(problem, TimeoutError):
+        return "no answer in time"
+    return f"the connection broke ({type(problem).__name__})"
+
+
+async def call(http: Http, origin: str, api_call: ApiCall, token: Secret) -> Outcome:
+    """Makes an API call once."""
+    if not api_call.path.startswith("/open-apis/"):
+        # Without this, a path such as `@elsewhere.example/` would carry the token to another host.
+        raise ValueError(f"Not the path of an OpenAPI: {api_call.path!r}")
+    answer = await http.fetch(
+        api_call.method, origin + api_call.path, token=token, query=api_call.query, body=api_call.body
+    )
+    if isinstance(answer, Unreachable):
+        return answer
+    if answer.body is None and api_call.write is None:
+        return Refused(0, TOO_LARGE, log_id_of(answer.headers))
+    return classify(answer.status, answer.headers, answer.body)
+
+
+TOO_LARGE = "The answer is larger than 8 MB."
+
+
+# --- what an answer means ---------------------------------------------------------------------------------
+# https://open.feishu.cn/document/server-docs/api-call-guide/generic-error-code
+
+INSUFFICIENT_SCOPE = 99991679
+APP_SCOPE_MISSING = 99991672
+TOKEN_NOT_VALID = 99991668
+TOKEN_REJECTED = frozenset(
+    {
+        99991677,  # expired
+        TOKEN_NOT_VALID,
+        20005,  # user_info says it with HTTP 200
+        1274011,  # search says it with HTTP 401
+    }
+)
+RATE_LIMITED = frozenset(
+    {
+        99991400,
+        230020,  # messages
+        190004,  # calendar
+        190005,
+        190010,
+        1277001,  # search
+        1254290,  # Base, with HTTP 200
+    }
+)
+PLATFORM_FAILED = frozenset(
+    {
+        1,  # "system busy"
+        20050,
+        20072,
+        190003,
+        1470500,
+        1470422,  # the same task is being created by an earlier request: its key gives the result in a moment
+        1771001,
+        1771005,
+        1230003,
+        1236019,
+        1254291,  # write conflict, with HTTP 200
+        1255040,
+    }
+)
+TENANT_TOKEN_REJECTED = frozenset({99991661, 99991663, 99991664, 99991671, TOKEN_NOT_VALID})
+"""What refuses a tenant token as such; with a user token most of them mean something else."""
+
+
+def classify(status: int, headers: Mapping[str, str], body: bytes | None) -> Outcome:
+    """The meaning of an answer, by its `code` and not by its HTTP status, which differs from API to API."""
+    parsed = parse_object(body)
+    if parsed is None:
+        return without_code(status, headers, body)
+    code = parsed.get("code")
+    if code == 0 and code is not False:
+        return Succeeded(parsed, log_id_of(headers, parsed))
+    if type(code) is not int:
+        return without_code(status, headers, body)
+    log_id, message = log_id_of(headers, parsed), text_of(parsed.get("msg"))
+    if code in {INSUFFICIENT_SCOPE, APP_SCOPE_MISSING}:
+        alternatives = named_scopes(parsed, message)
+        if alternatives:
+            kind = InsufficientScope if code == INSUFFICIENT_SCOPE else AppScopeMissing
+            return kind(alternatives, log_id)
+        return Refused(code, message, log_id, parsed)
+    if code in TOKEN_REJECTED and not (code == TOKEN_NOT_VALID and "not support" in message):
+        return TokenRejected(code, log_id)
+    if code in RATE_LIMITED or status == 429:
+        return RateLimited(seconds_to_wait(headers))
+    if code in PLATFORM_FAILED or status >= 500:
+        return Unreachable(f"the platform failed ({code})", may_have_arrived=True)
+    return Refused(code, message, log_id, parsed)
+
+
+def without_code(status: int, headers: Mapping[str, str], body: bytes | None) -> Outcome:
+    """An answer that is not the platform's envelope: a proxy's page, a cut-off body, an unknown path."""
+    if status == 429:
+        return RateLimited(seconds_to_wait(headers))
+    if 300 <= status < 400:
+        return Refused(status, "The platform answered with a redirect.", log_id_of(headers))
+    if status in {404, 405} and body is not None and not body.lstrip().startswith((b"<", b"{")):
+        return Refused(status, body[:200].decode(errors="replace").strip(), log_id_of(headers))
+    return Unreachable(f"not a usable answer (HTTP {status})", may_have_arrived=True)
+
+
+def parse_object(body: bytes | None) -> dict[str, Any] | None:
+    """The JSON object in `body`; None when it is no such thing, however it is broken."""
+    try:
+        parsed = json.loads(body or b"")
+    except (ValueError, RecursionError):
+        return None
+    return parsed if isinstance(parsed, dict) else None
+
+
+SCOPE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,127}")
+BRACKET = re.compile(r"\[([^\]]+)\]")
+
+
+def named_scopes(parsed: Mapping[str, Any], message: str) -> tuple[str, ...]:
+    """The alternatives that a refusal names: permission violations, else the first bracket of the message."""
+    error = parsed.get("error")
+    violations = error.get("permission_violations") if isinstance(error, dict) else None
+    entries = violations if isinstance(violations, list) else []
+    names = [entry.get("subject") for entry in entries if isinstance(entry, dict)]
+    found = scopes_among(names)
+    if not found and (bracket := BRACKET.search(message)):
+        found = scopes_among(name.strip() for name in bracket[1].split(","))
+    return found
+
+
+def scopes_among(names: Any) -> tuple[str, ...]:
+    """Those that look like scopes, once each: anything else has no place in a link or on a card."""
+    return tuple(dict.fromkeys(name for name in names if isinstance(name, str) and SCOPE.fullmatch(name)))
+
+
+def seconds_to_wait(headers: Mapping[str, str]) -> float | None:
+    for name in ("x-ogw-ratelimit-reset", "Retry-After"):
+        try:
+            seconds = float(headers.get(name, ""))
+        except ValueError:
+            continue
+        if math.isfinite(seconds) and seconds >= 0:
+            return seconds
+    return None
+
+
+def log_id_of(headers: Mapping[str, str], parsed: Mapping[str, Any] | None = None) -> str | None:
+    """The id under which the platform's support finds a request."""
+    found = headers.get("X-Tt-Logid") or headers.get("X-Request-Id")
+    if found is None and parsed is not None and isinstance(error := parsed.get("error"), dict):
+        found = error.get("log_id")
+    return found if isinstance(found, str) and found else None
+
+
+def text_of(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+# --- the typed catalogue of lark-oapi -------------------------------------------------------------------
+
+
+def from_sdk_request(request: Any) -> ApiCall:
+    """The plain call that a typed request of lark-oapi describes: its catalogue, without its transport.
+
+    Take it before the SDK has executed the request: then it would hold a token.
+    """
+    from lark_oapi.core.json import JSON  # noqa: PLC0415 - takes seconds, and only users of the catalogue need it
+
+    path = "/".join(
+        quote(str(request.paths[segment[1:]]), safe="@") if segment.startswith(":") else segment
+        for segment in request.uri.split("/")
+    )
+    body = json.loads(JSON.marshal(request.body)) if request.body is not None else None
+    query: dict[str, str] = dict(request.queries)
+    if len(query) < len(request.queries):
+        raise ValueError("A query parameter that is repeated has no place in an ApiCall.")
+    return ApiCall(request.http_method.name, path, query, body)
