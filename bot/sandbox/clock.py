@@ -1,7 +1,7 @@
 """The tenant's time: real time plus an offset, so that a test can let two hours pass at once.
 
-What expires at the platform (tokens, codes, windows, redeliveries) lives on `now`. What the platform writes on
-messages and events is `wall`, because the bot compares it with a clock that nobody moved.
+What expires at the platform (tokens, codes, windows, redeliveries) lives on `now`. What the platform writes
+on messages and events is `wall`, because the bot compares it with a clock that nobody moved.
 """
 
 import asyncio

@@ -1,17 +1,70 @@
-"""The control API under /sandbox/api: what the chat page and the tests see of the tenant, and the switches they
-have. JSON over HTTP and one event stream; an error is a 4xx with {"error": words}.
+"""The control API under /sandbox/api: what the chat page and the tests see of the tenant, and their switches.
+
+JSON over HTTP and one event stream; an error is a 4xx with {"error": words}. The consents are in `consent`.
 """
 
 import asyncio
 import json
+from dataclasses import fields
 
 from aiohttp import web
 
+from .connections import CONNECTIONS
+from .content import callback_value, find_button
+from .delivery import DELIVERY, user_ids
+from .faults import FAULT_KINDS, Fault
+from .gateway import TENANT
 from .scopes import SCOPES
-from .tenant import Json, Person, Tenant
+from .tenant import Chat, Json, Message, Person, PushedEvent, ScopeSwitch, Tenant, new_id
+from .tokens import expire_tokens, revoke_person
 
 routes = web.RouteTableDef()
-TENANT = web.AppKey("tenant", Tenant)
+
+RECEIVE_P2P = {"im:message.p2p_msg", "im:message.p2p_msg:readonly"}
+RECEIVE_MENTIONS = {"im:message.group_at_msg", "im:message.group_at_msg:readonly"}
+PERSON_FIELDS = {field.name for field in fields(Person)} - {"granted"}
+KEEP_ALIVE_SECONDS = 15
+
+
+class Wrong(web.HTTPBadRequest):
+    """A 4xx with {"error": words}."""
+
+    def __init__(self, words: str) -> None:
+        super().__init__(text=json.dumps({"error": words}), content_type="application/json")
+
+
+async def _body(request: web.Request) -> Json:
+    try:
+        body = await request.json()
+    except ValueError:
+        raise Wrong("the body must be JSON") from None
+    if not isinstance(body, dict):
+        raise Wrong("the body must be an object")
+    return body
+
+
+def _person(tenant: Tenant, body: Json) -> Person:
+    person = tenant.people.get(str(body.get("person")))
+    if person is None:
+        raise Wrong("no such person")
+    return person
+
+
+def _message(tenant: Tenant, body: Json) -> Message:
+    message = tenant.messages.get(str(body.get("message_id")))
+    if message is None:
+        raise Wrong("no such message")
+    return message
+
+
+def _after(request: web.Request) -> int:
+    given = request.headers.get("Last-Event-ID") or request.query.get("after") or "0"
+    if not given.isdigit():
+        raise Wrong("after must be a whole number")
+    return int(given)
+
+
+# What there is
 
 
 def person_json(person: Person) -> Json:
@@ -30,21 +83,28 @@ def person_json(person: Person) -> Json:
     }
 
 
+def chat_json(chat: Chat) -> Json:
+    return {"chat_id": chat.chat_id, "kind": chat.kind, "name": chat.name, "members": chat.members}
+
+
 def app_json(tenant: Tenant) -> Json:
     app = tenant.app
+    switches = {scope: app.scopes.get(scope, ScopeSwitch()) for scope in SCOPES}
     return {
         "app_id": app.app_id,
         "name": app.name,
         "name_zh": app.name_zh,
         "bot_open_id": app.bot_open_id,
         "owner": app.owner,
+        "tenant_key": app.tenant_key,
         "redirect_urls": app.redirect_urls,
         "scopes": [
             {
                 "scope": scope,
                 "description": {"en": info.en, "zh": info.zh},
-                "user": scope in app.scopes and app.scopes[scope].user,
-                "tenant": scope in app.scopes and app.scopes[scope].tenant,
+                "user": switches[scope].user,
+                "tenant": switches[scope].tenant,
+                "pending": switches[scope].pending,
             }
             for scope, info in SCOPES.items()
         ],
@@ -58,48 +118,435 @@ async def state(request: web.Request) -> web.Response:
         {
             "app": app_json(tenant),
             "people": [person_json(person) for person in tenant.people.values()],
-            "chats": [
-                {"chat_id": c.chat_id, "kind": c.kind, "name": c.name, "members": c.members}
-                for c in tenant.chats.values()
-            ],
+            "chats": [chat_json(chat) for chat in tenant.chats.values()],
             "messages": [message.as_json() for message in tenant.messages.values()],
-            "faults": [],
+            "faults": [fault.as_json() for fault in tenant.faults.all.values()],
             "sequence": len(tenant.changes),
         }
     )
+
+
+@routes.get("/sandbox/api/work")
+async def work(request: web.Request) -> web.Response:
+    """What the people work on and the bot may have changed: tasks, events, records, mail that was sent."""
+    return web.json_response(request.app[TENANT].work.as_json())
 
 
 @routes.get("/sandbox/api/stream")
 async def stream(request: web.Request) -> web.StreamResponse:
     """Server-sent events: what happened after `after`, then everything that happens."""
     tenant = request.app[TENANT]
-    after = int(request.headers.get("Last-Event-ID") or request.query.get("after") or 0)
-    response = web.StreamResponse(
-        headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    )
+    after = _after(request)
+    response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
     await response.prepare(request)
     queue, unsubscribe = tenant.subscribe()
     try:
         for change in tenant.changes_after(after):
-            await _send(response, change.sequence, change.as_json())
+            await _send(response, change.as_json())
         while True:
             try:
-                change = await asyncio.wait_for(queue.get(), timeout=15)
+                async with asyncio.timeout(KEEP_ALIVE_SECONDS):
+                    latest = await queue.get()
             except TimeoutError:
                 await response.write(b": still here\n\n")
                 continue
-            await _send(response, change.sequence, change.as_json())
+            if latest is None:
+                return response
+            await _send(response, latest.as_json())
+    except ConnectionError:
+        return response
     finally:
         unsubscribe()
 
 
-async def _send(response: web.StreamResponse, sequence: int, data: Json) -> None:
-    await response.write(f"id: {sequence}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n".encode())
+async def _send(response: web.StreamResponse, change: Json) -> None:
+    data = json.dumps(change, ensure_ascii=False)
+    await response.write(f"id: {change['sequence']}\ndata: {data}\n\n".encode())
+
+
+@routes.get("/sandbox/api/changes")
+async def changes(request: web.Request) -> web.Response:
+    """The changes after `after`, all or of one `kind`."""
+    kind = request.query.get("kind")
+    found = request.app[TENANT].changes_after(_after(request), kind)
+    return web.json_response({"changes": [change.as_json() for change in found]})
+
+
+@routes.get("/sandbox/api/requests")
+async def requests(request: web.Request) -> web.Response:
+    found = request.app[TENANT].changes_after(_after(request), "request")
+    return web.json_response({"requests": [change.as_json() for change in found]})
 
 
 @routes.get("/sandbox/api/messages")
 async def messages(request: web.Request) -> web.Response:
-    seen = request.app[TENANT].messages_seen_by(
-        request.query.get("person"), request.query.get("chat_id"), int(request.query.get("after", 0))
-    )
+    query = request.query
+    seen = request.app[TENANT].messages_seen_by(query.get("person"), query.get("chat_id"), _after(request))
     return web.json_response({"messages": [message.as_json() for message in seen]})
+
+
+# What people do
+
+
+@routes.post("/sandbox/api/messages")
+async def send_message(request: web.Request) -> web.Response:
+    """A person says something. The bot hears of it in their direct chat, and in a group when mentioned."""
+    tenant, body = request.app[TENANT], await _body(request)
+    person = _person(tenant, body)
+    chat = (
+        tenant.chats.get(str(body["chat_id"])) if body.get("chat_id") else tenant.direct_chat(person.open_id)
+    )
+    if chat is None or person.open_id not in chat.members:
+        raise Wrong("no such chat, or the person is not in it")
+    mentions_bot = bool(body.get("mention_bot"))
+    msg_type = str(body.get("message_type", "text"))
+    content = body.get("content")
+    if content is None:
+        text = str(body.get("text", ""))
+        content = {"text": f"@_user_1 {text}" if mentions_bot else text}
+    if not isinstance(content, dict):
+        raise Wrong("content must be an object")
+    at = tenant.clock.wall_ms()
+    message = Message(
+        message_id=new_id("om_"),
+        chat_id=chat.chat_id,
+        sender_type="user",
+        sender=person.open_id,
+        msg_type=msg_type,
+        content=content,
+        created_at=at,
+        updated_at=at,
+        sent_at=tenant.clock.now(),
+    )
+    tenant.add_message(message)
+    event_id = None
+    enabled = tenant.app.enabled_scopes("tenant")
+    heard = RECEIVE_P2P if chat.kind == "p2p" else (RECEIVE_MENTIONS if mentions_bot else set())
+    if chat.has_bot and not enabled.isdisjoint(heard):
+        agent = str(body.get("user_agent", person.user_agent))
+        event = message_event(tenant, message, chat, person, mentions_bot=mentions_bot, user_agent=agent)
+        event_id = request.app[DELIVERY].push(request.app[DELIVERY].envelope("im.message.receive_v1", event))
+    return web.json_response({"message_id": message.message_id, "event_id": event_id})
+
+
+def message_event(
+    tenant: Tenant, message: Message, chat: Chat, person: Person, *, mentions_bot: bool, user_agent: str
+) -> Json:
+    """`im.message.receive_v1`; fields that do not apply are absent."""
+    described: Json = {
+        "message_id": message.message_id,
+        "create_time": str(message.created_at),
+        "update_time": str(message.updated_at),
+        "chat_id": chat.chat_id,
+        "chat_type": chat.kind,
+        "message_type": message.msg_type,
+        "content": json.dumps(message.content, ensure_ascii=False),
+        "user_agent": user_agent,
+    }
+    if mentions_bot:
+        app = tenant.app
+        described["mentions"] = [
+            {
+                "key": "@_user_1",
+                "id": {"union_id": "on_" + app.bot_open_id[3:], "open_id": app.bot_open_id},
+                "mentioned_type": "bot",
+                "name": app.name,
+                "tenant_key": app.tenant_key,
+            }
+        ]
+    sender = {"sender_id": user_ids(tenant, person), "sender_type": "user", "tenant_key": person.tenant_key}
+    return {"sender": sender, "message": described}
+
+
+@routes.post("/sandbox/api/recall")
+async def recall(request: web.Request) -> web.Response:
+    tenant = request.app[TENANT]
+    tenant.recall_message(_message(tenant, await _body(request)))
+    return web.json_response({})
+
+
+@routes.post("/sandbox/api/delete")
+async def delete(request: web.Request) -> web.Response:
+    """The message is deleted, which is another thing than recalled (231003, 230110)."""
+    tenant = request.app[TENANT]
+    message = _message(tenant, await _body(request))
+    message.deleted = True
+    tenant.announce("message_recalled", {"message_id": message.message_id, "chat_id": message.chat_id})
+    return web.json_response({})
+
+
+@routes.post("/sandbox/api/enter")
+async def enter(request: web.Request) -> web.Response:
+    """The person opens the direct chat with the bot."""
+    tenant = request.app[TENANT]
+    person = _person(tenant, await _body(request))
+    chat = tenant.direct_chat(person.open_id)
+    if chat is None:
+        raise Wrong("the person has no chat with the bot")
+    event: Json = {"chat_id": chat.chat_id, "operator_id": user_ids(tenant, person)}
+    earlier = tenant.messages_seen_by(person.open_id, chat.chat_id)
+    if earlier:
+        event["last_message_id"] = earlier[-1].message_id
+        event["last_message_create_time"] = str(earlier[-1].created_at)
+    delivery = request.app[DELIVERY]
+    event_id = delivery.push(delivery.envelope("im.chat.access_event.bot_p2p_chat_entered_v1", event))
+    return web.json_response({"event_id": event_id})
+
+
+@routes.post("/sandbox/api/clicks")
+async def click(request: web.Request) -> web.Response:
+    """Presses a callback button, which is found by `element_id` or by the `value` that it sends."""
+    tenant, body = request.app[TENANT], await _body(request)
+    person, message = _person(tenant, body), _message(tenant, body)
+    if message not in tenant.messages_seen_by(person.open_id, message.chat_id):
+        raise Wrong("the person does not see this message")
+    if message.recalled or message.deleted or message.msg_type != "interactive":
+        raise Wrong("this is not a card, or not any more")
+    button = find_button(message.content, element_id=body.get("element_id"), value=body.get("value"))
+    if button is None or callback_value(button) is None:
+        raise Wrong("the card has no such button")
+    answer, code = await request.app[DELIVERY].click(person, message, button)
+    return web.json_response({"response": answer, "code": code})
+
+
+@routes.post("/sandbox/api/revoke")
+async def revoke(request: web.Request) -> web.Response:
+    """The person withdraws everything, and the app is told."""
+    tenant, body = request.app[TENANT], await _body(request)
+    person = _person(tenant, body)
+    revoke_person(tenant, person)
+    delivery = request.app[DELIVERY]
+    event = {
+        "revoke_token_type": "user_access_token refresh_token",
+        "revoke_reason": f"Revoked by {body.get('reason', 'user')} action.",
+        **user_ids(tenant, person),
+    }
+    event_id = None
+    if "auth:user_access_token:read" in tenant.app.enabled_scopes("tenant"):
+        event_id = delivery.push(delivery.envelope("auth.user_access_token.revoked_v4", event))
+    return web.json_response({"event_id": event_id})
+
+
+# Switches
+
+
+@routes.post("/sandbox/api/app-scopes")
+async def set_app_scope(request: web.Request) -> web.Response:
+    tenant, body = request.app[TENANT], await _body(request)
+    scope = str(body.get("scope"))
+    if scope not in SCOPES:
+        raise Wrong("no such scope")
+    switch = tenant.app.scopes.setdefault(scope, ScopeSwitch())
+    for name in ("user", "tenant", "pending"):
+        if isinstance(body.get(name), bool):
+            setattr(switch, name, body[name])
+    tenant.app.applied_for_scopes = False
+    data = {"scope": scope, "user": switch.user, "tenant": switch.tenant, "pending": switch.pending}
+    tenant.announce("scope", data)
+    return web.json_response(data)
+
+
+@routes.post("/sandbox/api/app")
+async def set_app(request: web.Request) -> web.Response:
+    """What the developer console sets beside scopes: {enabled, installed, may_refresh, redirect_urls}."""
+    tenant, body = request.app[TENANT], await _body(request)
+    for name in ("enabled", "installed", "may_refresh"):
+        if isinstance(body.get(name), bool):
+            setattr(tenant.app, name, body[name])
+    if isinstance(body.get("redirect_urls"), list):
+        tenant.app.redirect_urls = [str(url) for url in body["redirect_urls"]]
+    return web.json_response(app_json(tenant))
+
+
+@routes.post("/sandbox/api/subscription")
+async def subscribe(request: web.Request) -> web.Response:
+    """How the app gets its events: {"by": "webhook", "url": …}, which is checked, or {"by": "websocket"},
+    for which a connection must be up."""
+    tenant, body = request.app[TENANT], await _body(request)
+    if body.get("by") == "websocket":
+        if not request.app[CONNECTIONS].open and not body.get("unchecked"):
+            raise Wrong("no long connection is up")
+        tenant.app.events_by = "websocket"
+        return web.json_response({})
+    url = str(body.get("url", ""))
+    problem = await request.app[DELIVERY].check_address(url)
+    if problem is not None and not body.get("unchecked"):
+        raise Wrong(problem)
+    tenant.app.events_by, tenant.app.events_url = "webhook", url
+    return web.json_response({})
+
+
+@routes.post("/sandbox/api/grants")
+async def set_grants(request: web.Request) -> web.Response:
+    tenant, body = request.app[TENANT], await _body(request)
+    person = _person(tenant, body)
+    scopes = body.get("scopes")
+    if not isinstance(scopes, list) or not SCOPES.keys() >= set(scopes):
+        raise Wrong("scopes must be a list of known scopes")
+    person.granted = set(scopes)
+    tenant.announce("scope", {"person": person.open_id, "granted": sorted(scopes)})
+    return web.json_response(person_json(person))
+
+
+@routes.post("/sandbox/api/tokens/expire")
+async def expire(request: web.Request) -> web.Response:
+    tenant, body = request.app[TENANT], await _body(request)
+    which = body.get("which", "access")
+    if which not in ("access", "refresh", "both"):
+        raise Wrong("which is access, refresh or both")
+    person = _person(tenant, body)
+    expire_tokens(tenant, person, access=which != "refresh", refresh=which != "access")
+    return web.json_response({})
+
+
+@routes.post("/sandbox/api/people")
+async def set_person(request: web.Request) -> web.Response:
+    tenant, body = request.app[TENANT], await _body(request)
+    if not body.keys() <= PERSON_FIELDS or "open_id" not in body:
+        raise Wrong(f"a person has {', '.join(sorted(PERSON_FIELDS))}")
+    person = tenant.people.get(str(body["open_id"]))
+    if person is None:
+        given: Json = {"name": "Somebody", "en_name": "Somebody", "tenant_key": tenant.app.tenant_key, **body}
+        person = Person(**given)
+        tenant.add_person(person)
+    for name, value in body.items():
+        setattr(person, name, value)
+    tenant.announce("person", {"person": person_json(person)})
+    return web.json_response(person_json(person))
+
+
+@routes.post("/sandbox/api/chats")
+async def set_chat(request: web.Request) -> web.Response:
+    """Adds or changes a chat: {chat_id?, name, members, has_bot, dissolved}."""
+    tenant, body = request.app[TENANT], await _body(request)
+    chat = tenant.chats.get(str(body.get("chat_id")))
+    if chat is None:
+        chat = Chat(new_id("oc_"), "group", "", [])
+        tenant.chats[chat.chat_id] = chat
+    for name in ("name", "members", "has_bot", "dissolved"):
+        if name in body:
+            setattr(chat, name, body[name])
+    if not tenant.people.keys() >= set(chat.members):
+        raise Wrong("no such person")
+    tenant.announce("chat", {"chat": chat_json(chat)})
+    return web.json_response(chat_json(chat))
+
+
+@routes.post("/sandbox/api/clock")
+async def advance_clock(request: web.Request) -> web.Response:
+    """Lets {"advance": seconds} pass at the platform."""
+    tenant, body = request.app[TENANT], await _body(request)
+    seconds = body.get("advance", 0)
+    if not isinstance(seconds, int | float) or seconds < 0:
+        raise Wrong("advance is a number of seconds from 0")
+    tenant.clock.advance(seconds)
+    return web.json_response({"now": tenant.clock.now(), "offset": tenant.clock.offset})
+
+
+@routes.post("/sandbox/api/behaviour")
+async def set_behaviour(request: web.Request) -> web.Response:
+    """Changes how the platform behaves where it is known to differ; the names are those of `Behaviour`."""
+    behaviour, body = request.app[TENANT].behaviour, await _body(request)
+    if unknown := body.keys() - {field.name for field in fields(behaviour)}:
+        raise Wrong(f"unknown: {', '.join(sorted(unknown))}")
+    for name, value in body.items():
+        setattr(behaviour, name, tuple(value) if isinstance(value, list) else value)
+    return web.json_response({field.name: getattr(behaviour, field.name) for field in fields(behaviour)})
+
+
+# Trouble
+
+
+@routes.post("/sandbox/api/faults")
+async def add_fault(request: web.Request) -> web.Response:
+    tenant, body = request.app[TENANT], await _body(request)
+    kind, match, times = body.pop("kind", None), body.pop("match", {}), body.pop("times", None)
+    if kind not in FAULT_KINDS:
+        raise Wrong(f"kind is one of {', '.join(FAULT_KINDS)}")
+    if not isinstance(match, dict) or not {"method", "path", "grant_type", "identity"} >= match.keys():
+        raise Wrong("match has method, path, grant_type, identity")
+    if times is not None and not isinstance(times, int):
+        raise Wrong("times is a whole number")
+    fault = Fault(new_id("f", 8), kind, match, times, body)
+    tenant.faults.all[fault.fault_id] = fault
+    tenant.announce("fault", {"event": "added", **fault.as_json()})
+    return web.json_response({"fault_id": fault.fault_id})
+
+
+@routes.delete("/sandbox/api/faults")
+async def clear_faults(request: web.Request) -> web.Response:
+    tenant = request.app[TENANT]
+    tenant.faults.all.clear()
+    tenant.announce("fault", {"event": "cleared"})
+    return web.json_response({})
+
+
+@routes.delete("/sandbox/api/faults/{fault_id}")
+async def remove_fault(request: web.Request) -> web.Response:
+    tenant = request.app[TENANT]
+    fault = tenant.faults.all.pop(request.match_info["fault_id"], None)
+    if fault is None:
+        raise Wrong("no such fault")
+    tenant.announce("fault", {"event": "removed", **fault.as_json()})
+    return web.json_response({})
+
+
+@routes.post("/sandbox/api/events")
+async def push_event(request: web.Request) -> web.Response:
+    """Pushes {"event": a whole envelope, or a type and event to put in one}, or raw {"body", "headers"}."""
+    delivery, body = request.app[DELIVERY], await _body(request)
+    event = body.get("event", {})
+    if not isinstance(event, dict):
+        raise Wrong("event must be an object")
+    if "event_type" in event:
+        event = delivery.envelope(event["event_type"], event.get("event", {}))
+    raw = None
+    if "body" in body:
+        raw = (str(body["body"]).encode(), {k: str(v) for k, v in dict(body.get("headers", {})).items()})
+    return web.json_response(pushed_json(await delivery.push_and_see(event, raw)))
+
+
+@routes.post("/sandbox/api/events/replay")
+async def replay_event(request: web.Request) -> web.Response:
+    event_id = str((await _body(request)).get("event_id"))
+    if event_id not in request.app[TENANT].events:
+        raise Wrong("no such event")
+    return web.json_response(pushed_json(await request.app[DELIVERY].replay(event_id)))
+
+
+@routes.get("/sandbox/api/events/{event_id}")
+async def show_event(request: web.Request) -> web.Response:
+    record = request.app[TENANT].events.get(request.match_info["event_id"])
+    if record is None:
+        raise Wrong("no such event")
+    return web.json_response(pushed_json(record))
+
+
+def pushed_json(record: PushedEvent) -> Json:
+    return {
+        "event_id": record.event_id,
+        "event_type": record.event_type,
+        "body": record.body,
+        "acknowledged": record.acknowledged,
+        "attempts": record.attempts,
+    }
+
+
+@routes.get("/sandbox/api/connections")
+async def show_connections(request: web.Request) -> web.Response:
+    connections = request.app[CONNECTIONS].open.values()
+    return web.json_response(
+        {"connections": [{"device_id": c.device_id, "delivered": c.delivered} for c in connections]}
+    )
+
+
+@routes.post("/sandbox/api/connections/settings")
+async def push_settings(request: web.Request) -> web.Response:
+    await request.app[CONNECTIONS].push_settings(await _body(request))
+    return web.json_response({})
+
+
+@routes.delete("/sandbox/api/connections")
+async def drop_connections(request: web.Request) -> web.Response:
+    await request.app[CONNECTIONS].close()
+    return web.json_response({})

@@ -1,8 +1,9 @@
-"""The sample world: an app, four people, their chats and scopes. What is in their calendars is in `sample_data`."""
+"""The sample world: an app, four people, their chats and scopes. What they work on is in `sample_work`."""
 
 import secrets
 
 from .clock import Clock
+from .sample_work import fill_workplace
 from .scopes import SCOPES
 from .tenant import App, Chat, Person, ScopeSwitch, Tenant
 
@@ -128,6 +129,5 @@ def sample_tenant(clock: Clock | None = None) -> Tenant:
     for person in sample_people():
         tenant.add_person(person)
     tenant.chats[GROUP] = Chat(GROUP, "group", "Launch crew", [WEI, ADA, SAM])
+    fill_workplace(tenant)
     return tenant
-
-

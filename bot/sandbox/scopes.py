@@ -26,9 +26,7 @@ _USER_ONLY = {"tenant": False}
 _TENANT_ONLY = {"user": False}
 
 SCOPES: dict[str, ScopeInfo] = {
-    "offline_access": ScopeInfo(
-        "Keep access while you are away", "在你离线时保持访问", **_USER_ONLY
-    ),
+    "offline_access": ScopeInfo("Keep access while you are away", "在你离线时保持访问", **_USER_ONLY),
     "auth:user.id:read": ScopeInfo("Read your user ID", "获取用户 ID", **_USER_ONLY),
     "user_profile": ScopeInfo("Read your name and avatar", "获取用户姓名与头像", **_USER_ONLY),
     "auth:user_access_token:read": ScopeInfo(
@@ -46,7 +44,7 @@ SCOPES: dict[str, ScopeInfo] = {
     # Tasks
     "task:task:read": ScopeInfo("View tasks", "查看任务信息"),
     "task:task:write": ScopeInfo("View, create and edit tasks", "查看、创建、更新和删除任务"),
-    "task:task:writeonly": ScopeInfo("Create and edit tasks", "创建、更新和删除任务", **_TENANT_ONLY),
+    "task:task:writeonly": ScopeInfo("Create and edit tasks", "创建、更新和删除任务"),
     # Documents, wiki, search, drive
     "docx:document": ScopeInfo("View, edit and create documents", "创建及编辑新版文档"),
     "docx:document:readonly": ScopeInfo("View documents", "查看新版文档"),
@@ -95,7 +93,9 @@ SCOPES: dict[str, ScopeInfo] = {
     "im:message:send_as_bot": ScopeInfo("Send messages as the bot", "以应用的身份发消息", **_TENANT_ONLY),
     "im:message:send": ScopeInfo("Send messages", "发送消息", **_TENANT_ONLY),
     "im:message:update": ScopeInfo("Update messages", "更新消息", **_TENANT_ONLY),
-    "im:message.p2p_msg": ScopeInfo("Receive direct messages", "接收用户发给机器人的单聊消息", **_TENANT_ONLY),
+    "im:message.p2p_msg": ScopeInfo(
+        "Receive direct messages", "接收用户发给机器人的单聊消息", **_TENANT_ONLY
+    ),
     "im:message.p2p_msg:readonly": ScopeInfo(
         "Read direct messages to the bot", "读取用户发给机器人的单聊消息", **_TENANT_ONLY
     ),

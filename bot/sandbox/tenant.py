@@ -1,21 +1,23 @@
-"""The state of the emulated tenant: its app, people, chats, messages and credentials, and the feed of what changed.
+"""The state of the emulated tenant: its app, people, chats, messages, credentials, and the feed of changes.
 
-Everything lives in memory and changes only on the event loop, so that one method call is one atomic step. No HTTP
-and no rule of the protocol belongs here: those are in the modules that serve it.
+Everything lives in memory and changes only on the event loop, so that one method call is one atomic step. No
+HTTP and no rule of the protocol belongs here: those are in the modules that serve it.
 """
 
 import asyncio
 import secrets
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from .clock import Clock
+from .credentials import Credentials
+from .faults import Faults
+from .limits import RateLimiter
+from .workplace import Workplace
 
 Json = dict[str, Any]
 Identity = Literal["user", "tenant"]
-Generation = Literal["v1", "v2", "v3"]
 
 HOUR = 3600
 DAY = 24 * HOUR
@@ -28,7 +30,7 @@ def new_id(prefix: str, length: int = 32) -> str:
 
 @dataclass
 class ScopeSwitch:
-    """For which identities the app has a scope enabled; `pending` ones wait for the tenant's administrator."""
+    """For which identities the app has a scope enabled; `pending`: it waits for the administrator."""
 
     user: bool = False
     tenant: bool = False
@@ -58,7 +60,7 @@ class App:
     enabled: bool = True
     installed: bool = True
     may_refresh: bool = True
-    ever_applied: bool = False
+    applied_for_scopes: bool = False
 
     def enabled_scopes(self, identity: Identity) -> frozenset[str]:
         return frozenset(scope for scope, switch in self.scopes.items() if switch.enabled(identity))
@@ -158,7 +160,7 @@ class Behaviour:
     refresh_token_seconds: int = 604_800
     code_seconds: int = 300
     in_client_code_seconds: int = 180
-    old_access_token: Literal["lives", "dies", "grace"] = "lives"
+    after_refresh: Literal["old access token lives", "dies", "has a minute"] = "old access token lives"
     revoke_clears_grant: bool = False
     refusal_wording: Literal["plain", "bilingual"] = "bilingual"
     rate_limits: bool = True
@@ -178,6 +180,27 @@ class Behaviour:
     )
 
 
+@dataclass
+class CardToken:
+    """The token of a card callback: two updates in half an hour, once the callback was answered."""
+
+    message_id: str
+    expires_at: float
+    uses_left: int = 2
+    answered: bool = False
+
+
+@dataclass
+class PushedEvent:
+    """An event that the platform pushes, and each attempt at it: {"at", "status", "ms", "ok"}."""
+
+    event_id: str
+    event_type: str
+    body: Json
+    attempts: list[Json] = field(default_factory=list)
+    acknowledged: bool = False
+
+
 class Tenant:
     """One tenant with one installed app. Handlers read and change its public collections and `announce` what
     they did; `subscribe` and `changes` are how the chat page and the tests learn of it."""
@@ -190,8 +213,14 @@ class Tenant:
         self.chats: dict[str, Chat] = {}
         self.messages: dict[str, Message] = {}
         self.changes: list[Change] = []
-        self.counts: Counter[str] = Counter()
-        self._subscribers: set[asyncio.Queue[Change]] = set()
+        self.credentials = Credentials()
+        self.work = Workplace()
+        self.faults = Faults()
+        self.limiter = RateLimiter()
+        self.sent: dict[str, tuple[float, str]] = {}
+        self.card_tokens: dict[str, CardToken] = {}
+        self.events: dict[str, PushedEvent] = {}
+        self._subscribers: set[asyncio.Queue[Change | None]] = set()
 
     # The feed
 
@@ -199,19 +228,23 @@ class Tenant:
         """Records a change and hands it to every subscriber."""
         change = Change(len(self.changes) + 1, kind, self.clock.wall_ms(), data)
         self.changes.append(change)
-        self.counts[kind] += 1
         for queue in self._subscribers:
             queue.put_nowait(change)
         return change
 
     def changes_after(self, sequence: int, kind: str | None = None) -> list[Change]:
-        return [change for change in self.changes[max(sequence, 0):] if kind in (None, change.kind)]
+        return [change for change in self.changes[max(sequence, 0) :] if kind in (None, change.kind)]
 
-    def subscribe(self) -> tuple[asyncio.Queue[Change], Callable[[], None]]:
-        """A queue of all changes from now on, and the function that ends the subscription."""
-        queue: asyncio.Queue[Change] = asyncio.Queue()
+    def subscribe(self) -> tuple[asyncio.Queue[Change | None], Callable[[], None]]:
+        """A queue of all changes from now on (None: no more will come), and how to end the subscription."""
+        queue: asyncio.Queue[Change | None] = asyncio.Queue()
         self._subscribers.add(queue)
         return queue, lambda: self._subscribers.discard(queue)
+
+    def end_feed(self) -> None:
+        """Tells every subscriber that nothing more will come."""
+        for queue in self._subscribers:
+            queue.put_nowait(None)
 
     # People and chats
 
@@ -223,7 +256,10 @@ class Tenant:
             self.chats[chat.chat_id] = chat
 
     def direct_chat(self, open_id: str) -> Chat | None:
-        return next((c for c in self.chats.values() if c.kind == "p2p" and open_id in c.members), None)
+        """The person's chat with the bot."""
+        return next(
+            (c for c in self.chats.values() if c.kind == "p2p" and c.has_bot and c.members == [open_id]), None
+        )
 
     # Messages
 

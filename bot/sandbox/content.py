@@ -1,0 +1,380 @@
+"""What a message may contain: text, rich text ("post") and card JSON 2.0, checked as the platform checks it.
+
+A refused card carries the cause inside the refusal: code 230099 with the inner `ErrCode` in its text.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from .gateway import Refusal
+from .tenant import Json
+
+TEXT_BYTES = 150 * 1024
+RICH_BYTES = 30 * 1024
+CARD_ELEMENTS = 200
+CARD_TABLES = 5
+
+LOCALES = frozenset(
+    [
+        "zh_cn",
+        "en_us",
+        "ja_jp",
+        "zh_hk",
+        "zh_tw",
+        "id_id",
+        "vi_vn",
+        "th_th",
+        "pt_br",
+        "es_es",
+        "ko_kr",
+        "de_de",
+        "fr_fr",
+        "it_it",
+        "ru_ru",
+        "ms_my",
+    ]
+)
+TEMPLATES = frozenset(
+    [
+        "blue",
+        "wathet",
+        "turquoise",
+        "green",
+        "yellow",
+        "orange",
+        "red",
+        "carmine",
+        "violet",
+        "purple",
+        "indigo",
+        "grey",
+        "default",
+    ]
+)
+BUTTON_TYPES = frozenset(
+    [
+        "default",
+        "primary",
+        "danger",
+        "text",
+        "primary_text",
+        "danger_text",
+        "primary_filled",
+        "danger_filled",
+        "laser",
+    ]
+)
+BUTTON_SIZES = frozenset(["tiny", "small", "medium", "large"])
+COMPONENTS = frozenset(
+    [
+        "markdown",
+        "div",
+        "button",
+        "column_set",
+        "column",
+        "hr",
+        "img",
+        "img_combination",
+        "form",
+        "input",
+        "select_static",
+        "multi_select_static",
+        "select_person",
+        "multi_select_person",
+        "date_picker",
+        "picker_time",
+        "picker_datetime",
+        "overflow",
+        "checker",
+        "table",
+        "chart",
+        "person",
+        "person_list",
+        "collapsible_panel",
+        "interactive_container",
+        "select_img",
+    ]
+)
+PARTS = frozenset(["plain_text", "lark_md", "standard_icon", "custom_icon", "text_tag", "option"])
+NAMED_IN_FORMS = frozenset(
+    [
+        "button",
+        "input",
+        "select_static",
+        "multi_select_static",
+        "select_person",
+        "multi_select_person",
+        "date_picker",
+        "picker_time",
+        "picker_datetime",
+        "checker",
+        "select_img",
+    ]
+)
+CARD_KEYS = frozenset({"schema", "config", "card_link", "header", "body", "fallback"})
+ELEMENT_ID = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,19}\Z")
+URL = re.compile(r"(https?|lark|feishu)://\S+\Z")
+
+POST_FIELDS: dict[str, tuple[str, ...]] = {
+    "text": ("text",),
+    "a": ("text", "href"),
+    "at": ("user_id",),
+    "img": ("image_key",),
+    "media": ("file_key",),
+    "emotion": ("emoji_type",),
+    "hr": (),
+    "code_block": ("text",),
+    "md": ("text",),
+}
+"""The tags of a rich text, and the strings that each must have."""
+
+
+def bad_parameter(words: str) -> Refusal:
+    return Refusal(230001, f"Your request contains an invalid request parameter, ext={words}")
+
+
+def bad_card(inner: int, words: str) -> Refusal:
+    return Refusal(230099, f"Failed to create card content, ext=ErrCode: {inner}; ErrMsg: {words}; ")
+
+
+def unsupported(tag: str) -> Refusal:
+    return bad_card(200861, f"cards of schema V2 no longer support this capability; unsupported tag {tag}")
+
+
+def parse_content(msg_type: str, content: Any) -> Json:
+    """The `content` string of a message as an object, if the platform would send it."""
+    if not isinstance(content, str):
+        raise bad_parameter("content is not a string in json format")
+    allowed = TEXT_BYTES if msg_type == "text" else RICH_BYTES
+    if len(content.encode()) > allowed:
+        raise Refusal(230025, "The length of the message content reaches its limit.")
+    try:
+        parsed = json.loads(content)
+    except ValueError:
+        if msg_type == "interactive":
+            raise bad_card(
+                200621, "parse card json err, please check whether the card json is correct"
+            ) from None
+        raise bad_parameter("content is not a string in json format") from None
+    if not isinstance(parsed, dict):
+        raise bad_parameter("content is not an object")
+    match msg_type:
+        case "text":
+            check_text(parsed)
+        case "post":
+            check_post(parsed)
+        case "interactive":
+            check_card(parsed)
+        case _:
+            raise bad_parameter(f"invalid msg_type: {msg_type}")
+    return parsed
+
+
+def check_text(content: Json) -> None:
+    text = content.get("text")
+    if not isinstance(text, str) or not text.strip():
+        raise bad_parameter("text is empty")
+
+
+def check_post(content: Json) -> None:
+    """A post has a title and paragraphs for each language."""
+    if not content or not LOCALES.issuperset(content):
+        raise bad_parameter("post has no or unknown languages")
+    for locale, post in content.items():
+        if not isinstance(post, dict) or not {"title", "content"} >= post.keys():
+            raise bad_parameter(f"invalid post in {locale}")
+        paragraphs = post.get("content")
+        if not isinstance(post.get("title", ""), str) or not isinstance(paragraphs, list) or not paragraphs:
+            raise bad_parameter(f"post content is empty in {locale}")
+        for paragraph in paragraphs:
+            check_paragraph(paragraph)
+
+
+def check_paragraph(paragraph: Any) -> None:
+    if not isinstance(paragraph, list):
+        raise bad_parameter("a post paragraph is not a list")
+    for element in paragraph:
+        tag = element.get("tag") if isinstance(element, dict) else None
+        if tag not in POST_FIELDS:
+            raise bad_parameter(f"unknown post tag: {tag}")
+        for name in POST_FIELDS[tag]:
+            if not isinstance(element.get(name), str):
+                raise bad_parameter(f"post tag {tag} needs {name}")
+        if tag == "a" and not URL.match(element["href"]):
+            raise bad_parameter("invalid href in post")
+        if tag in ("md", "hr", "img", "media", "code_block") and len(paragraph) > 1:
+            raise bad_parameter(f"post tag {tag} must be a paragraph of its own")
+
+
+# Cards
+
+
+def check_card(card: Any) -> None:
+    """A card JSON 2.0, whole. (Cards of schema 1.0 are refused here: the bot has no reason to send any.)"""
+    if not isinstance(card, dict):
+        raise bad_card(200621, "card is not an object")
+    if card.get("type") in ("card", "template"):
+        raise bad_card(200740, "card entity or template does not exist")
+    if card.get("schema") != "2.0":
+        raise bad_card(200621, 'schema must be "2.0"')
+    if unknown := card.keys() - CARD_KEYS:
+        raise bad_card(200621, f"unknown property: {', '.join(sorted(unknown))}")
+    check_config(card.get("config", {}))
+    if "header" in card:
+        check_header(card["header"])
+    body = card.get("body")
+    elements = body.get("elements") if isinstance(body, dict) else None
+    if not isinstance(elements, list):
+        raise bad_card(300307, "card body has no elements")
+    check_body(elements)
+
+
+def check_config(config: Any) -> None:
+    if not isinstance(config, dict):
+        raise bad_card(200621, "config is not an object")
+    if config.get("update_multi", True) is not True:
+        raise bad_card(300302, "update_multi must be true in schema 2.0")
+    if not LOCALES.issuperset(config.get("locales", ())):
+        raise bad_card(200621, "unknown locale in config.locales")
+
+
+def check_header(header: Any) -> None:
+    if not isinstance(header, dict):
+        raise bad_card(200621, "header is not an object")
+    check_words(header.get("title"), "header.title")
+    if "subtitle" in header:
+        check_words(header["subtitle"], "header.subtitle")
+    if header.get("template", "default") not in TEMPLATES:
+        raise bad_card(200621, f"unknown header template: {header['template']}")
+
+
+def check_body(elements: list[Any]) -> None:
+    ids: set[str] = set()
+    count = tables = 0
+    if not all(isinstance(element, dict) and isinstance(element.get("tag"), str) for element in elements):
+        raise bad_card(200621, "an element is not an object with a tag")
+    if not all(element["tag"] in COMPONENTS for element in elements):
+        raise unsupported(next(element["tag"] for element in elements if element["tag"] not in COMPONENTS))
+    for element in tagged(elements):
+        if element["tag"] not in COMPONENTS | PARTS:
+            raise unsupported(element["tag"])
+        count += element["tag"] in COMPONENTS
+        tables += element["tag"] == "table"
+        check_element(element, ids)
+    if count > CARD_ELEMENTS:
+        raise bad_card(300305, "card has more than 200 components")
+    if tables > CARD_TABLES:
+        raise bad_card(11310, "card table number over limit")
+
+
+def tagged(node: Any) -> Iterator[Json]:
+    """Every object with a `tag`, wherever it is nested; what a button sends back is not looked into."""
+    if isinstance(node, dict):
+        if isinstance(node.get("tag"), str):
+            yield node
+        for name, value in node.items():
+            if name not in ("value", "behaviors", "rows", "chart_spec"):
+                yield from tagged(value)
+    elif isinstance(node, list):
+        for item in node:
+            yield from tagged(item)
+
+
+def check_element(element: Json, ids: set[str]) -> None:
+    element_id = element.get("element_id")
+    if element_id is not None:
+        if not isinstance(element_id, str) or not ELEMENT_ID.match(element_id):
+            raise bad_card(200621, f"invalid element_id: {element_id}")
+        if element_id in ids:
+            raise bad_card(300301, f"element_id is duplicated: {element_id}")
+        ids.add(element_id)
+    match element["tag"]:
+        case "markdown" | "plain_text" | "lark_md":
+            check_string(element, element["tag"])
+        case "button":
+            check_button(element)
+        case "form":
+            check_form(element)
+        case "div":
+            if "text" in element:
+                check_words(element["text"], "div.text")
+
+
+def check_words(text: Any, where: str) -> None:
+    if not isinstance(text, dict) or text.get("tag") not in ("plain_text", "lark_md"):
+        raise bad_card(200621, f"{where} must be plain_text or lark_md")
+    check_string(text, where)
+
+
+def check_string(element: Json, where: str) -> None:
+    if not isinstance(element.get("content"), str):
+        raise bad_card(200621, f"{where} has no content")
+    translations = element.get("i18n_content", {})
+    if not isinstance(translations, dict) or not LOCALES.issuperset(translations):
+        raise bad_card(200621, f"invalid i18n_content in {where}")
+    if not all(isinstance(words, str) for words in translations.values()):
+        raise bad_card(200621, f"invalid i18n_content in {where}")
+
+
+def check_button(button: Json) -> None:
+    if "text" in button:
+        check_words(button["text"], "button.text")
+    elif "icon" not in button:
+        raise bad_card(200621, "a button needs text or an icon")
+    if button.get("type", "default") not in BUTTON_TYPES:
+        raise bad_card(200621, f"unknown button type: {button['type']}")
+    if button.get("size", "medium") not in BUTTON_SIZES:
+        raise bad_card(200621, f"unknown button size: {button['size']}")
+    behaviors = button.get("behaviors", [])
+    if not isinstance(behaviors, list):
+        raise bad_card(200621, "behaviors is not a list")
+    kinds = [behavior.get("type") if isinstance(behavior, dict) else None for behavior in behaviors]
+    if len(set(kinds)) != len(kinds) or not {"open_url", "callback", "form_action"}.issuperset(kinds):
+        raise bad_card(200621, "invalid button behaviors")
+    for behavior in behaviors:
+        check_behavior(behavior)
+
+
+def check_behavior(behavior: Json) -> None:
+    if behavior["type"] == "callback" and not isinstance(behavior.get("value"), dict):
+        # A string is documented too, but the SDK's data class cannot take it and the client shows 200671.
+        raise bad_card(200621, "a callback's value must be an object")
+    if behavior["type"] == "open_url":
+        urls = [behavior.get(name) for name in ("default_url", "pc_url", "ios_url", "android_url")]
+        given = [url for url in urls if url]
+        if not behavior.get("default_url") and len(given) < 3:
+            raise bad_card(200621, "open_url needs default_url")
+        if not all(isinstance(url, str) and URL.match(url) for url in given):
+            raise bad_card(200621, "invalid url in open_url")
+
+
+def check_form(form: Json) -> None:
+    """In a form, the form and all that can be filled in or pressed have names (200530)."""
+    if not form.get("name"):
+        raise bad_card(200530, "form has no name")
+    for element in tagged(form.get("elements", [])):
+        if element["tag"] in NAMED_IN_FORMS and not element.get("name"):
+            raise bad_card(200530, f"{element['tag']} in a form has no name")
+
+
+def find_button(card: Json, *, element_id: str | None, value: Any) -> Json | None:
+    """The callback button with this element_id or, without one, that would send this value."""
+    for element in tagged(card.get("body", {})):
+        if element["tag"] != "button" or element.get("disabled"):
+            continue
+        sent = callback_value(element)
+        if sent is not None and (element.get("element_id") == element_id if element_id else sent == value):
+            return element
+    return None
+
+
+def callback_value(button: Json) -> Json | None:
+    """What the app gets when the button is pressed; None if it has no callback."""
+    for behavior in button.get("behaviors", []):
+        if behavior.get("type") == "callback":
+            value: Json = behavior["value"]
+            return value
+    legacy = button.get("value")
+    return legacy if isinstance(legacy, dict) else None

@@ -1,0 +1,525 @@
+"""The user-token APIs: calendar, tasks, documents, wiki, search, drive, mail, minutes and tables."""
+
+import asyncio
+import re
+import uuid
+from typing import Any
+
+from aiohttp import web
+
+from .directory import find_person
+from .gateway import Apis, Call, Refusal, one_of, success
+from .limits import Limit
+from .parameters import Parameters
+from .sample_work import FOLDER, make_event, make_task
+from .tenant import Json, new_id
+from .workplace import Document
+
+apis = Apis()
+
+SECONDS = re.compile(r"\d{9,10}\Z")
+MILLISECONDS = re.compile(r"\d{12,13}\Z")
+TASK_TOKEN_SECONDS = 5 * 60
+ID_TYPES = ("open_id", "union_id", "user_id")
+
+
+def page(items: list[Any], size: int, page_token: str | None) -> tuple[list[Any], str, bool]:
+    """One page of a list, the token of the next, and whether there is one."""
+    start = int(page_token) if page_token and page_token.isdigit() else 0
+    end = start + size
+    return items[start:end], str(end) if end < len(items) else "", end < len(items)
+
+
+# Calendar
+
+READ_CALENDARS = one_of("calendar:calendar:read", "calendar:calendar:readonly")
+READ_EVENTS = one_of("calendar:calendar", "calendar:calendar.event:read", "calendar:calendar:readonly")
+CREATE_EVENTS = one_of("calendar:calendar", "calendar:calendar.event:create")
+EVENTS = "/calendar/v4/calendars/{calendar_id}/events"
+
+
+@apis.api("POST", "/calendar/v4/calendars/primary", user=READ_CALENDARS, tenant=READ_CALENDARS)
+async def primary_calendar(call: Call) -> web.Response:
+    Parameters(call.query).choice("user_id_type", ID_TYPES, "open_id")
+    if call.person is None:
+        return success({"calendars": []})
+    person = call.person
+    calendar_id = next(
+        (c for c, owner in call.tenant.work.calendars.items() if owner == person.open_id), None
+    )
+    if calendar_id is None:
+        raise Refusal(195100, "user is dismissed or not exist in the tenant", 404)
+    calendar = {
+        "calendar_id": calendar_id,
+        "summary": person.name,
+        "description": "",
+        "permissions": "private",
+        "color": -1,
+        "type": "primary",
+        "summary_alias": "",
+        "is_deleted": False,
+        "is_third_party": False,
+        "role": "owner",
+    }
+    return success({"calendars": [{"calendar": calendar, "user_id": person.open_id}]})
+
+
+@apis.api("GET", EVENTS, user=READ_EVENTS, tenant=READ_EVENTS)
+async def list_events(call: Call) -> web.Response:
+    query = Parameters(call.query)
+    size = query.whole("page_size", least=50, most=1000, default=500)
+    start, end = query.optional_text("start_time"), query.optional_text("end_time")
+    page_token, sync_token = query.optional_text("page_token"), query.optional_text("sync_token")
+    if (start is None) != (end is None) or (start is not None and (page_token or sync_token)):
+        raise Refusal(190002, "invalid parameters in request: start_time and end_time go together, alone")
+    for moment in (start, end, query.optional_text("anchor_time")):
+        if moment is not None and not SECONDS.match(moment):
+            raise Refusal(190002, "invalid parameters in request: times are in seconds")
+    events = _calendar_events(call)
+    if start is not None and end is not None:
+        events = [event for event in events if _overlaps(event, int(start), int(end))][:size]
+        return success({"has_more": False, "page_token": "", "sync_token": "", "items": events})
+    items, following, more = page(events, size, page_token)
+    sync = "" if more else "ListCalendarsSyncToken_1"
+    return success({"has_more": more, "page_token": following, "sync_token": sync, "items": items})
+
+
+def _calendar_events(call: Call) -> list[Json]:
+    """The events of the calendar in the path, if the caller may see it."""
+    calendar_id = call.path("calendar_id")
+    owner = call.tenant.work.calendars.get(calendar_id)
+    if "@" not in calendar_id:
+        raise Refusal(191001, "invalid calendar_id")
+    if owner is None:
+        raise Refusal(191000, "calendar not found", 404)
+    if call.person is None or call.person.open_id != owner:
+        raise Refusal(191002, "no calendar access_role", 403)
+    return call.tenant.work.events[calendar_id]
+
+
+def _overlaps(event: Json, start: int, end: int) -> bool:
+    begins, ends = event["start_time"], event["end_time"]
+    if "timestamp" not in begins:
+        return True
+    return int(begins["timestamp"]) < end and int(ends["timestamp"]) > start
+
+
+@apis.api("POST", EVENTS, user=CREATE_EVENTS, tenant=CREATE_EVENTS)
+async def create_event(call: Call) -> web.Response:
+    key = Parameters(call.query).optional_text("idempotency_key", shortest=32, longest=128)
+    body = Parameters(call.body)
+    events = _calendar_events(call)
+    for name in ("start_time", "end_time"):
+        _check_moment(body.object(name))
+    body.optional_text("summary")
+    known = ("create event", call.path("calendar_id"), key or "")
+    if key and known in call.tenant.work.written:
+        return success({"event": call.tenant.work.written[known][1]})
+    event = make_event(call.path("calendar_id"), call.user, dict(call.body))
+    events.append(event)
+    if key:
+        call.tenant.work.written[known] = (call.tenant.clock.now(), event)
+    return success({"event": event})
+
+
+def _check_moment(moment: Json | None) -> None:
+    given = moment or {}
+    timestamp = given.get("timestamp")
+    if "date" not in given and not (isinstance(timestamp, str) and SECONDS.match(timestamp)):
+        raise Refusal(
+            190002, "invalid parameters in request: timestamp (seconds, a string) or date is needed"
+        )
+
+
+# Tasks
+
+READ_TASKS = one_of("task:task:read", "task:task:write")
+WRITE_TASKS = one_of("task:task:write", "task:task:writeonly")
+
+
+@apis.api("GET", "/task/v2/tasks", user=READ_TASKS)
+async def list_tasks(call: Call) -> web.Response:
+    query = Parameters(call.query)
+    size = query.whole("page_size", least=1, most=100, default=50)
+    completed = query.flag("completed")
+    query.choice("type", ("my_tasks",), "my_tasks")
+    query.choice("user_id_type", ID_TYPES, "open_id")
+
+    def is_mine(task: Json) -> bool:
+        return any(m["id"] == call.user.open_id and m.get("role") == "assignee" for m in task["members"])
+
+    mine = [task for task in call.tenant.work.tasks if is_mine(task)]
+    if completed is not None:
+        mine = [task for task in mine if (task["completed_at"] != "0") == completed]
+    items, following, more = page(mine, size, query.optional_text("page_token"))
+    return success({"items": items, "page_token": following, "has_more": more})
+
+
+@apis.api("POST", "/task/v2/tasks", user=WRITE_TASKS, limit=Limit(per_second=10))
+async def create_task(call: Call) -> web.Response:
+    """Creates a task; the same `client_token` within five minutes of success gets the first result again."""
+    body = Parameters(call.body)
+    token = body.optional_text("client_token", shortest=10, longest=100)
+    given = _task_fields(call, body)
+    work, now = call.tenant.work, call.tenant.clock.now
+    key = ("create task", call.user.open_id, token or "")
+    if token:
+        known = work.written.get(key)
+        if known is not None and known[0] + TASK_TOKEN_SECONDS > now():
+            return success({"task": known[1]})
+        if key in work.being_written:
+            raise Refusal(1470422, "concurrent requests with the same client_token", 500)
+        work.being_written.add(key)
+    try:
+        if call.tenant.behaviour.task_create_seconds:
+            await asyncio.sleep(call.tenant.behaviour.task_create_seconds)
+        task = make_task(call.tenant, call.user, given)
+        work.tasks.append(task)
+        if token:
+            work.written[key] = (now(), task)
+    finally:
+        work.being_written.discard(key)
+    call.tenant.announce("work", {"event": "task created", "task": task})
+    return success({"task": task})
+
+
+def _task_fields(call: Call, body: Parameters) -> Json:
+    summary = body.text("summary", longest=3000)
+    due, members = body.object("due"), body.list("members")
+    if due is not None:
+        timestamp = due.get("timestamp")
+        if not isinstance(timestamp, str) or not MILLISECONDS.match(timestamp):
+            raise Refusal(1470400, "due.timestamp must be a string of milliseconds")
+    for member in members or ():
+        if find_person(call.tenant, "open_id", str(member.get("id"))) is None or "role" not in member:
+            raise Refusal(1470400, "a member has the open_id of a user and a role")
+    given: Json = {"summary": summary, "description": body.optional_text("description") or "", "due": due}
+    # Whoever creates a task as themselves without naming members is its assignee only here: it is the sample
+    # data's rule, so that the new task shows in their list.
+    if members is not None:
+        given["members"] = members
+    return given
+
+
+# Documents and wiki
+
+
+@apis.api(
+    "GET",
+    "/docx/v1/documents/{document_id}/raw_content",
+    user=one_of("docx:document", "docx:document:readonly"),
+    tenant=one_of("docx:document", "docx:document:readonly"),
+    limit=Limit(per_second=5),
+    limit_status=400,
+)
+async def raw_content(call: Call) -> web.Response:
+    Parameters(call.query).whole("lang", least=0, most=2, default=0)
+    work = call.tenant.work
+    token = work.aliases.get(call.path("document_id"), call.path("document_id"))
+    document = work.documents.get(token)
+    if document is None or document.kind != "docx":
+        raise Refusal(1770002, "not found", 404)
+    if document.deleted:
+        raise Refusal(1770003, "resource deleted")
+    if call.person is None or not document.readable_by(call.person.open_id):
+        raise Refusal(1770032, "forbidden", 403)
+    return success({"content": document.text})
+
+
+@apis.api(
+    "GET",
+    "/wiki/v2/spaces/get_node",
+    user=one_of("wiki:node:read", "wiki:wiki", "wiki:wiki:readonly"),
+    tenant=one_of("wiki:node:read", "wiki:wiki", "wiki:wiki:readonly"),
+    limit=Limit(per_minute=100),
+)
+async def get_node(call: Call) -> web.Response:
+    query = Parameters(call.query)
+    token = query.text("token")
+    kind = query.choice("obj_type", ("wiki", "doc", "docx", "sheet", "bitable", "mindnote", "file"), "wiki")
+    nodes = call.tenant.work.wiki
+    node = nodes.get(token) if kind == "wiki" else None
+    if kind != "wiki":
+        node = next((n for n in nodes.values() if n["obj_token"] == token and n["obj_type"] == kind), None)
+    if node is None:
+        raise Refusal(131005, "not found: wiki node does not exist")
+    document = call.tenant.work.documents[node["obj_token"]]
+    if call.person is None or not document.readable_by(call.person.open_id):
+        raise Refusal(131006, "permission denied: wiki space permission denied")
+    return success({"node": node})
+
+
+# Search and drive
+
+
+def _visible(call: Call) -> list[Document]:
+    documents = call.tenant.work.documents.values()
+    return [d for d in documents if not d.deleted and d.readable_by(call.user.open_id)]
+
+
+def _matching(call: Call, words: str) -> list[Document]:
+    lower = words.lower().split()
+    found = _visible(call)
+    return [d for d in found if any(word in f"{d.title} {d.text}".lower() for word in lower)]
+
+
+def _url(document: Document) -> str:
+    return f"https://corp.feishu.cn/{'sheets' if document.kind == 'sheet' else 'docx'}/{document.token}"
+
+
+@apis.api(
+    "POST",
+    "/search/v2/doc_wiki/search",
+    user=one_of("search:docs:read"),
+    limit=Limit(per_minute=100),
+    invalid_token=(1274011, "user access token is invalid or expired", 401),
+)
+async def search_documents(call: Call) -> web.Response:
+    body = Parameters(call.body)
+    words = body.text("query", shortest=0, longest=50)
+    size = body.whole("page_size", least=0, most=20, default=15)
+    body.object("doc_filter")
+    body.object("wiki_filter")
+    found = _matching(call, words) if words.strip() else _visible(call)
+    items, following, more = page(found, size or 15, body.optional_text("page_token"))
+    units = [_search_result(call, document, words) for document in items]
+    return success({"total": len(found), "has_more": more, "page_token": following, "res_units": units})
+
+
+def _search_result(call: Call, document: Document, words: str) -> Json:
+    title, line = document.title, document.text.strip().splitlines()[-1:] or [""]
+    for word in words.split():
+        title = re.sub(f"({re.escape(word)})", r"<h>\1</h>", title, flags=re.IGNORECASE)
+    owner = call.tenant.people[document.owner]
+    return {
+        "title_highlighted": title,
+        "summary_highlighted": line[0],
+        "entity_type": "DOC",
+        "result_meta": {
+            "doc_types": document.kind.upper(),
+            "url": _url(document),
+            "token": document.token,
+            "owner_name": owner.name,
+            "owner_id": owner.open_id,
+            "is_cross_tenant": False,
+            "create_time": document.created,
+            "update_time": document.modified,
+            "last_open_time": document.modified,
+            "edit_user_id": owner.open_id,
+            "edit_user_name": owner.name,
+        },
+    }
+
+
+@apis.api(
+    "POST",
+    "/suite/docs-api/search/object",
+    user=one_of("drive:drive", "drive:drive:readonly", "search:docs:read"),
+)
+async def search_objects(call: Call) -> web.Response:
+    body = Parameters(call.body)
+    words = body.text("search_key")
+    count = body.whole("count", least=0, most=50, default=50)
+    offset = body.whole("offset", least=0, most=200, default=0)
+    found = _matching(call, words)
+    entities = [
+        {"docs_token": d.token, "docs_type": d.kind, "owner_id": d.owner, "title": d.title}
+        for d in found[offset : offset + count]
+    ]
+    more = offset + count < len(found)
+    return success({"docs_entities": entities, "has_more": more, "total": len(found)})
+
+
+@apis.api(
+    "GET",
+    "/drive/v1/files",
+    user=one_of("drive:drive", "drive:drive:readonly", "space:document:retrieve"),
+    tenant=one_of("drive:drive", "drive:drive:readonly", "space:document:retrieve"),
+    limit=Limit(per_second=20),
+)
+async def list_files(call: Call) -> web.Response:
+    query = Parameters(call.query)
+    size = query.whole("page_size", least=1, most=200, default=200)
+    order = query.choice("order_by", ("EditedTime", "CreatedTime"), "EditedTime")
+    newest_first = query.choice("direction", ("ASC", "DESC"), "DESC") == "DESC"
+    files = _visible(call) if call.person else []
+    files.sort(key=lambda d: d.modified if order == "EditedTime" else d.created, reverse=newest_first)
+    items, following, more = page(files, size, query.optional_text("page_token"))
+    listed = [
+        {
+            "token": d.token,
+            "name": d.title,
+            "type": d.kind,
+            "parent_token": FOLDER,
+            "url": _url(d),
+            "created_time": str(d.created),
+            "modified_time": str(d.modified),
+            "owner_id": d.owner,
+        }
+        for d in items
+    ]
+    return success({"files": listed, "next_page_token": following, "has_more": more})
+
+
+# Mail
+
+MAILBOX = "/mail/v1/user_mailboxes/{user_mailbox_id}/messages"
+READ_MAIL = one_of("mail:user_mailbox.message:readonly")
+MAIL_FIELD_SCOPES = {
+    "subject": "mail:user_mailbox.message.subject:read",
+    "head_from": "mail:user_mailbox.message.address:read",
+    "to": "mail:user_mailbox.message.address:read",
+    "cc": "mail:user_mailbox.message.address:read",
+    "bcc": "mail:user_mailbox.message.address:read",
+    "body_html": "mail:user_mailbox.message.body:read",
+    "body_plain_text": "mail:user_mailbox.message.body:read",
+    "body_preview": "mail:user_mailbox.message.body:read",
+}
+
+
+def _mailbox(call: Call) -> list[Json]:
+    if call.path("user_mailbox_id") not in ("me", call.user.email):
+        raise Refusal(1230002, "no permission for this mailbox", 403)
+    return call.tenant.work.mail.get(call.user.open_id, [])
+
+
+@apis.api("GET", MAILBOX, user=READ_MAIL, limit=Limit(per_second=10))
+async def list_mail(call: Call) -> web.Response:
+    query = Parameters(call.query)
+    size = query.whole("page_size", least=1, most=20)
+    items, following, more = page(_mailbox(call), size, query.optional_text("page_token"))
+    ids = [letter["message_id"] for letter in items]
+    return success({"items": ids, "page_token": following, "has_more": more})
+
+
+@apis.api("GET", MAILBOX + "/{message_id}", user=READ_MAIL, limit=Limit(per_minute=100))
+async def get_mail(call: Call) -> web.Response:
+    Parameters(call.query).choice("format", ("full", "plain_text_full", "metadata"), "full")
+    letter = next((m for m in _mailbox(call) if m["message_id"] == call.path("message_id")), None)
+    if letter is None:
+        raise Refusal(1230001, "invalid message_id")
+    shown = {
+        name: value
+        for name, value in letter.items()
+        if name not in MAIL_FIELD_SCOPES or MAIL_FIELD_SCOPES[name] in call.scopes
+    }
+    return success({"message": shown})
+
+
+@apis.api(
+    "POST", MAILBOX + "/send", user=one_of("mail:user_mailbox.message:send"), limit=Limit(per_minute=100)
+)
+async def send_mail(call: Call) -> web.Response:
+    body = Parameters(call.body)
+    recipients, key = body.list("to"), body.optional_text("dedupe_key")
+    _mailbox(call)
+    if not recipients or not (body.optional_text("body_plain_text") or body.optional_text("body_html")):
+        raise Refusal(1234008, "to and a body are needed")
+    known = ("send mail", call.user.open_id, key or "")
+    if key and known in call.tenant.work.written:
+        raise Refusal(1236005, "duplicate dedupe_key", 409)
+    sent = {"message_id": new_id("", 24), "thread_id": new_id("", 16)}
+    if key:
+        call.tenant.work.written[known] = (call.tenant.clock.now(), sent)
+    call.tenant.work.sent_mail.append({**sent, "from": call.user.open_id, **call.body})
+    return success(sent)
+
+
+# Minutes and tables
+
+
+@apis.api(
+    "GET",
+    "/minutes/v1/minutes/{minute_token}",
+    user=one_of("minutes:minutes", "minutes:minutes.basic:read", "minutes:minutes:readonly"),
+    tenant=one_of("minutes:minutes", "minutes:minutes.basic:read", "minutes:minutes:readonly"),
+    limit=Limit(per_second=5),
+)
+async def get_minutes(call: Call) -> web.Response:
+    Parameters(call.query).choice("user_id_type", ID_TYPES, "open_id")
+    minute = call.tenant.work.minutes.get(call.path("minute_token"))
+    if minute is None:
+        raise Refusal(2091002, "minutes not found", 404)
+    return success({"minute": minute})
+
+
+RECORDS = "/bitable/v1/apps/{app_token}/tables/{table_id}/records"
+READ_TABLES = one_of("bitable:app", "bitable:app:readonly")
+SEARCH_RECORDS = one_of("base:record:retrieve", "bitable:app", "bitable:app:readonly")
+CREATE_RECORDS = one_of("base:record:create", "bitable:app")
+
+
+def _records(call: Call) -> list[Json]:
+    """The records of the table in the path; tables answer with HTTP 200 when they refuse."""
+    app_token, table_id = call.path("app_token"), call.path("table_id")
+    tables = call.tenant.work.tables
+    if not any(base == app_token for base, _ in tables):
+        raise Refusal(1254040, "BaseTokenNotFound", 200)
+    if (app_token, table_id) not in tables:
+        raise Refusal(1254041, "TableIdNotFound", 200)
+    return tables[app_token, table_id]
+
+
+def _record_page(records: list[Json], query: Parameters) -> web.Response:
+    size = query.whole("page_size", least=1, most=500, default=20)
+    items, following, more = page(records, size, query.optional_text("page_token"))
+    return success({"has_more": more, "page_token": following, "total": len(records), "items": items})
+
+
+@apis.api("GET", RECORDS, user=READ_TABLES, tenant=READ_TABLES, limit=Limit(per_second=20))
+async def list_records(call: Call) -> web.Response:
+    return _record_page(_records(call), Parameters(call.query))
+
+
+@apis.api("POST", RECORDS + "/search", user=SEARCH_RECORDS, tenant=SEARCH_RECORDS, limit=Limit(per_second=20))
+async def search_records(call: Call) -> web.Response:
+    """Records whose fields fulfil the filter; of its operators, `is` and `contains`."""
+    body = Parameters(call.body)
+    names = body.list("field_names")
+    conditions = (body.object("filter") or {}).get("conditions", [])
+    found = [record for record in _records(call) if all(_fulfils(record, c) for c in conditions)]
+    if names:
+        found = [
+            {**record, "fields": {n: v for n, v in record["fields"].items() if n in names}}
+            for record in found
+        ]
+    return _record_page(found, Parameters(call.query))
+
+
+def _fulfils(record: Json, condition: Json) -> bool:
+    value = str(record["fields"].get(condition.get("field_name"), ""))
+    wanted = str((condition.get("value") or [""])[0])
+    match condition.get("operator"):
+        case "is":
+            return value == wanted
+        case "contains":
+            return wanted in value
+        case other:
+            raise Refusal(1254018, f"InvalidFilter: {other}", 200)
+
+
+@apis.api("POST", RECORDS, user=CREATE_RECORDS, tenant=CREATE_RECORDS, limit=Limit(per_second=50))
+async def create_record(call: Call) -> web.Response:
+    token = Parameters(call.query).optional_text("client_token")
+    given = call.body.get("fields")
+    if not isinstance(given, dict):
+        raise Refusal(1254001, "WrongRequestBody", 200)
+    if token is not None and not _is_uuid4(token):
+        raise Refusal(1254037, "InvalidClientToken", 200)
+    records = _records(call)
+    known = ("create record", call.path("table_id"), token or "")
+    if token and known in call.tenant.work.written:
+        return success({"record": call.tenant.work.written[known][1]})
+    record_id = new_id("rec", 10)
+    record = {"record_id": record_id, "id": record_id, "fields": given}
+    records.append(record)
+    if token:
+        call.tenant.work.written[known] = (call.tenant.clock.now(), record)
+    return success({"record": record})
+
+
+def _is_uuid4(token: str) -> bool:
+    try:
+        return uuid.UUID(token).version == 4
+    except ValueError:
+        return False
