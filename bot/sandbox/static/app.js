@@ -3,7 +3,7 @@
 import { follow, get, post } from "./api.js";
 import { createConversation } from "./conversation.js";
 import { createDatabase } from "./database.js";
-import { botAvatar, byId, el, icon, toast } from "./dom.js";
+import { botAvatar, byId, el, fill, icon, toast } from "./dom.js";
 import { createModel } from "./model.js";
 import { renderChats, renderGuide, renderPeople } from "./sidebar.js";
 import { createTimeline } from "./timeline.js";
@@ -28,7 +28,7 @@ async function start() {
 
   document.title = `${model.app.name} · sandbox`;
   byId("brand-name").textContent = model.app.name;
-  byId("brand-avatar").replaceChildren(icon("bot"));
+  fill(byId("brand-avatar"), icon("bot"));
   byId("widen").append(icon("wide"));
 
   function drawSides() {
@@ -45,7 +45,7 @@ async function start() {
     fetch(`/sandbox/login?person=${encodeURIComponent(openId)}`, { redirect: "manual" }).catch(() => {});
     const chats = model.chatsOf(openId);
     openChat(chats.some((chat) => chat.chat_id === chatId) ? chatId : chats[0]?.chat_id);
-    trouble.drawPerson();
+    trouble.drawFor();
   }
 
   function openChat(chatId) {
@@ -103,7 +103,7 @@ async function start() {
       showPanel(next);
       byId(`tab-${next}`).focus();
     });
-    byId("tabbar").replaceChildren(...VIEWS.map(([view, glyph, label]) => el("button", {
+    fill(byId("tabbar"), ...VIEWS.map(([view, glyph, label]) => el("button", {
       type: "button", data: { view }, onclick: () => show(view),
     }, el("span", { class: "tabbar-icon" }, icon(glyph), view === "people" ? el("span", { class: "unread-dot", data: { unread: "" }, hidden: true }) : null), el("span", {}, label))));
     byId("widen").addEventListener("click", (event) => {
@@ -148,7 +148,7 @@ async function start() {
         if (message) conversation.drawMessage(message, false);
         break;
       }
-      case "request": case "event": break;
+      case "request": case "event": case "bot": break;
       default: refreshSoon(change.kind);
     }
     timeline.add(change);
@@ -174,7 +174,7 @@ async function start() {
     banner.hidden = quiet;
     if (!quiet && banner.dataset.words !== status.words) {
       banner.dataset.words = status.words;
-      banner.replaceChildren(icon("warning"), el("div", {}, el("strong", {}, status.words),
+      fill(banner, icon("warning"), el("div", {}, el("strong", {}, status.words),
         status.state === "failed" && status.log?.length ? el("pre", { class: "source" }, status.log.slice(-6).join("\n")) : null),
       status.state === "unreachable" ? null : el("button", { class: "button small", type: "button", onclick: () => post("bot", { action: "start" }).then(lookAtBot).catch((problem) => toast(problem.message, "error")) }, "Start it"));
     }
@@ -206,5 +206,5 @@ function replayThen(onChange, loadedAt, timeline) {
 
 start().catch((problem) => {
   byId("banner").hidden = false;
-  byId("banner").replaceChildren(icon("warning"), el("strong", {}, `The sandbox could not be read: ${problem.message}`));
+  fill(byId("banner"), icon("warning"), el("strong", {}, `The sandbox could not be read: ${problem.message}`));
 });

@@ -1,7 +1,7 @@
 // The consent page: who is signed in, which app asks, for what; allow, refuse, or switch accounts.
 
 import { get, post } from "./api.js";
-import { avatar, botAvatar, byId, el, icon } from "./dom.js";
+import { avatar, botAvatar, byId, el, fill, icon } from "./dom.js";
 
 const WORDS = {
   en: {
@@ -51,7 +51,7 @@ const shownName = (person, language) => (language === "zh" ? person.name : perso
 
 function notice(title, ...lines) {
   document.title = title;
-  sheet.replaceChildren(el("div", { class: "notice", role: "alert" }, el("span", { class: "mark" }, icon("warning")),
+  fill(sheet, el("div", { class: "notice", role: "alert" }, el("span", { class: "mark" }, icon("warning")),
     el("h1", {}, title), lines.map((line) => (line ? el("p", {}, line) : null))));
 }
 
@@ -107,7 +107,7 @@ function draw(consent) {
     }
   }
 
-  sheet.replaceChildren(
+  fill(sheet, 
     account,
     accounts,
     el("div", { class: "request" }, botAvatar("large"),

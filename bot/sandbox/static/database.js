@@ -1,7 +1,7 @@
 // The Database tab: the bot's own tables, as an operator would read them. Secrets are sealed, and shown sealed.
 
 import { get } from "./api.js";
-import { byId, el, icon, showDialog } from "./dom.js";
+import { byId, el, fill, icon, showDialog } from "./dom.js";
 
 const REFRESH_MS = 1500;
 const LONG = 42;
@@ -42,7 +42,7 @@ export function createDatabase() {
 
   function drawTable(table) {
     const rows = table.rows;
-    body.replaceChildren(
+    fill(body, 
       table.comment ? el("p", { class: "table-comment" }, table.comment) : null,
       rows.length === 0 ? el("div", { class: "empty-panel" }, icon("database"), el("h3", {}, "No rows yet")) : el("div", { class: "grid-scroll", tabindex: "0" },
         el("table", { class: "grid" },
@@ -71,7 +71,7 @@ export function createDatabase() {
       tables = answer.tables;
       if (!tables.length) {
         picker.replaceChildren();
-        body.replaceChildren(el("div", { class: "empty-panel" }, icon("database"), el("h3", {}, "No database yet"),
+        fill(body, el("div", { class: "empty-panel" }, icon("database"), el("h3", {}, "No database yet"),
           el("p", {}, answer.note ?? "The bot makes its tables when it starts.")));
         shown = "";
         return;
@@ -82,7 +82,7 @@ export function createDatabase() {
       const fresh = JSON.stringify(table);
       if (fresh !== shown) { drawTable(table); shown = fresh; }
     } catch (problem) {
-      body.replaceChildren(el("p", { class: "table-foot" }, problem.message));
+      fill(body, el("p", { class: "table-foot" }, problem.message));
       shown = "";
     } finally {
       busy = false;
@@ -90,7 +90,7 @@ export function createDatabase() {
   }
 
   return {
-    draw: () => byId("database").replaceChildren(picker, body),
+    draw: () => fill(byId("database"), picker, body),
     /** Reads the tables again and again for as long as the tab is looked at. */
     watch: (visible) => {
       clearInterval(timer);

@@ -13,9 +13,14 @@ export function el(tag, properties = {}, ...children) {
     else if (name === "value" || name === "checked" || name === "open") node[name] = value;
     else node.setAttribute(name, value === true ? "" : value);
   }
-  node.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+  node.append(...present(children));
   return node;
 }
+
+const present = (children) => children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false);
+
+/** Gives a node new children; as in `el`, null and false are left out. */
+export const fill = (node, ...children) => node.replaceChildren(...present(children));
 
 export function icon(name) {
   const svg = document.createElementNS(SVG, "svg");
@@ -86,7 +91,7 @@ export function confirmDialog(title, text, { accept = "Confirm", cancel = "Cance
     const close = (answer) => () => { dialog.close(); resolve(answer); };
     dialog.oncancel = () => resolve(false);
     dialog.classList.remove("roomy");
-    dialog.replaceChildren(
+    fill(dialog, 
       el("h3", { id: "dialog-title" }, title),
       text ? el("p", {}, text) : null,
       el("div", { class: "dialog-actions" },
@@ -102,7 +107,7 @@ export function showDialog(title, ...content) {
   const dialog = byId("dialog");
   dialog.oncancel = null;
   dialog.classList.add("roomy");
-  dialog.replaceChildren(
+  fill(dialog, 
     el("header", { class: "dialog-head" },
       el("h3", { id: "dialog-title" }, title),
       el("button", { type: "button", class: "icon-button", "aria-label": "Close", onclick: () => dialog.close() }, icon("close"))),

@@ -81,7 +81,7 @@ export function summary(message, context) {
     return (part.title || words).slice(0, 140);
   }
   const text = String(message.content.text ?? message.msg_type).replace(AT_TAG, "@$2");
-  return text.replace(AT_KEY, (key) => `@${context.nameOf((message.mentions ?? []).find((entry) => entry.key === key)?.id?.open_id) ?? "Helper"}`);
+  return text.replace(AT_KEY, (key) => `@${context.nameOf((message.mentions ?? []).find((entry) => entry.key === key)?.id?.open_id ?? context.botId)}`);
 }
 
 function bodyOf(message, context) {

@@ -21,7 +21,8 @@ export function createModel(state) {
     },
     person: (openId) => model.people.find((person) => person.open_id === openId),
     personNamed: (start) => model.people.find((person) => person.en_name.startsWith(start)),
-    chatsOf: (openId) => model.chats.filter((chat) => chat.members.includes(openId)),
+    /** Their chats with the bot; a direct chat of two people is of no use here. */
+    chatsOf: (openId) => model.chats.filter((chat) => chat.members.includes(openId) && (chat.kind === "group" || chat.members.length === 1)),
     currentChat: () => model.chats.find((chat) => chat.chat_id === model.chat),
     directChat: (openId) => model.chats.find((chat) => chat.kind === "p2p" && chat.members.includes(openId)),
 

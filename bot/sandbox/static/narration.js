@@ -61,14 +61,13 @@ const TELLERS = {
     icon: "chat", tone: "start", words: `${names.who(message.sender.open_id)} asked`, quote: names.summary(message), heading: true,
   },
   message_recalled: (change, names) => ({ icon: "block", tone: "plain", words: `A message was recalled` }),
-  event: (change, names) => {
-    const type = change.event_type ?? change.type;
-    const what = EVENTS[type] ?? type;
+  event: (change) => {
+    const what = EVENTS[change.type] ?? change.type;
     const attempt = change.attempt > 1 ? ` (attempt ${change.attempt})` : "";
-    const fine = change.delivered ?? (change.status >= 200 && change.status < 300);
-    return fine
-      ? { icon: "arrow-in", tone: "in", words: `The bot was told of ${what}${attempt}`, detail: `${type} · ${change.status ?? ""}`, ms: change.ms }
-      : { icon: "warning", tone: "bad", words: `The bot did not take ${what}${attempt}; the platform will try again`, detail: `${type} · ${change.status ?? "no answer"}`, ms: change.ms };
+    const told = { detail: [change.type, change.status, change.problem].filter(Boolean).join(" · "), ms: change.ms };
+    if (change.ok) return { ...told, icon: "arrow-in", tone: "in", words: `The bot was told of ${what}${attempt}` };
+    const next = change.type === "card.action.trigger" ? "clicks are not repeated" : "the platform will try again";
+    return { ...told, icon: "warning", tone: "bad", words: `The bot did not take ${what}${attempt}; ${next}` };
   },
   request: narrateRequest,
   consent: (change, names) => {
@@ -89,14 +88,18 @@ const TELLERS = {
     const fresh = change.event === "issued" || change.event === "refreshed";
     return { icon: change.event === "refreshed" ? "refresh" : "key", tone: fresh ? "violet" : "warn", words, detail: list(change.scopes) };
   },
-  scope: (change, names) => {
-    if (change.scope) return { icon: "shield", tone: "plain", words: `The app's ${change.scope} is now ${change.user || change.enabled ? "enabled" : "disabled"} for users` };
-    return { icon: "shield", tone: "plain", words: `What ${names.who(change.person ?? change.open_id) ?? "a person"} granted changed`, detail: list(change.granted ?? change.scopes), noise: true };
+  scope: (change, names) => change.scope
+    ? { icon: "shield", tone: "plain", words: `The app's ${change.scope} is now ${change.user ? "enabled" : "disabled"} for users` }
+    : { icon: "shield", tone: "plain", words: `What ${names.who(change.person) ?? "a person"} granted changed`, detail: list(change.granted), noise: true },
+  fault: (change) => {
+    if (change.event === "struck") return { icon: "trouble", tone: "warn", words: `Trouble struck: ${faultName(change)}`, detail: change.path };
+    if (change.event === "added") return { icon: "trouble", tone: "warn", words: `Trouble is on: ${faultName(change)}` };
+    return { icon: "trouble", tone: "plain", words: "Trouble is off" };
   },
-  fault: (change) => ({ icon: "trouble", tone: "warn", words: change.removed || change.action === "removed" ? "Trouble ended" : `Trouble: ${change.fault?.kind ?? change.kind_of_fault ?? change.action ?? "a switch was set"}` }),
-  clock: (change) => ({ icon: "clock", tone: "warn", words: `The platform's clock was moved on by ${change.seconds ?? "some"} seconds` }),
   bot: (change) => ({ icon: "power", tone: change.running ? "good" : "bad", words: change.words }),
 };
+
+const faultName = ({ kind }) => String(kind).replace("_", " ");
 
 function errandOf({ method, path, grant_type }) {
   const known = ERRANDS.find(([verb, pattern]) => verb === method && pattern.test(path));
@@ -113,7 +116,7 @@ function narrateRequest(change, names, seen) {
   const line = `${change.method} ${short(change.path)}`;
   const status = [change.status, change.code ? `code ${change.code}` : null].filter(Boolean).join(" · ");
   const told = { detail: `${line} → ${status || "no answer"}`, ms: change.ms, who: asPerson ? change.identity : null };
-  const scopes = change.scopes ?? change.refused ?? [];
+  const scopes = change.scopes_refused;
 
   if (change.code === REFUSED) {
     seen.add(`${change.identity} ${call}`);
@@ -124,11 +127,11 @@ function narrateRequest(change, names, seen) {
   }
   if (change.code === RATE_LIMITED) return { ...told, icon: "clock", tone: "warn", words: "The platform said: slow down" };
   if (TOKEN_CODES.has(change.code)) return { ...told, icon: "clock", tone: "warn", words: asPerson ? `${who}'s token was rejected` : "The token was rejected" };
-  if (!change.status) return { ...told, icon: "warning", tone: "bad", words: "The platform did not answer" };
+  if (!change.status) return { ...told, icon: "warning", tone: "bad", words: `The platform did not answer ${line}` };
   if (change.status >= 500) return { ...told, icon: "warning", tone: "bad", words: `The platform failed with ${change.status}` };
 
   const errand = errandOf(change);
-  if (errand && change.code) return { ...told, icon: "warning", tone: "warn", words: `The platform refused (${change.code}) when the bot ${errand.words.replace(/^looked/, "looked")}` };
+  if (errand && change.code) return { ...told, icon: "warning", tone: "warn", words: `The platform refused (${change.code}) when the bot ${errand.words}` };
   if (errand) return { ...told, icon: errand.icon, tone: "plain", words: `The bot ${errand.words}`, noise: errand.noise };
   if (change.code) return { ...told, icon: "warning", tone: "warn", words: `The platform answered with code ${change.code}` };
 

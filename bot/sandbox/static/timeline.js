@@ -23,7 +23,7 @@ export function createTimeline(model) {
   const names = {
     who: name,
     isPerson: (identity) => Boolean(model.person(identity)),
-    summary: (message) => summary(message, { language: "en_us", nameOf: name }),
+    summary: (message) => summary(message, { language: "en_us", nameOf: name, botId: model.app.bot_open_id }),
   };
 
   function draw() {

@@ -1,7 +1,7 @@
 // The Trouble tab: the switches with which a visitor makes things go wrong.
 
 import { get, post, remove } from "./api.js";
-import { byId, el, icon, toast } from "./dom.js";
+import { byId, el, fill, icon, toast } from "./dom.js";
 
 /** Trouble worth a button. `own`: only for calls in the name of the person that one is. */
 const PRESETS = [
@@ -48,7 +48,7 @@ export function createTrouble(model) {
     const viewer = model.person(model.viewer);
     const who = viewer.en_name || viewer.name;
     const expire = (which) => () => post("tokens/expire", { person: viewer.open_id, which });
-    person.replaceChildren(
+    fill(person, 
       title("key", `What ${who} granted`),
       viewer.granted.length
         ? el("ul", { class: "granted" }, viewer.granted.map((scope) => el("li", { class: "scope-name" }, scope)))
@@ -62,7 +62,7 @@ export function createTrouble(model) {
   function drawBot() {
     if (!process) return;
     if (!process.supervised) {
-      bot.replaceChildren(title("bot", "The bot"), el("p", { class: "hint" }, "It was started elsewhere, so it cannot be stopped from here."));
+      fill(bot, title("bot", "The bot"), el("p", { class: "hint" }, "It was started elsewhere, so it cannot be stopped from here."));
       return;
     }
     const log = el("pre", { class: "source bot-log", tabindex: "0" }, process.log.join("\n") || "No output yet.");
@@ -72,7 +72,7 @@ export function createTrouble(model) {
       WAITING.map(([value, words]) => el("option", { value }, words)));
     waiting.value = String(process.deferred_ttl);
     const running = process.running;
-    bot.replaceChildren(
+    fill(bot, 
       title("bot", "The bot", running ? `running, process ${process.pid}` : process.words),
       el("div", { class: "button-row" },
         running ? button("Kill it (SIGKILL)", "Killed", () => post("bot", { action: "kill" }).then(showBot), "danger") : null,
@@ -84,7 +84,7 @@ export function createTrouble(model) {
   }
 
   function drawFaults() {
-    faults.replaceChildren(
+    fill(faults, 
       title("trouble", "The platform misbehaves", `Buttons about calls strike those in ${model.person(model.viewer).en_name}'s name.`),
       el("div", { class: "button-row" }, PRESETS.map((preset) => button(preset.label, "Trouble is on", () =>
         post("faults", { ...preset.fault, match: preset.own ? { identity: model.viewer } : preset.fault.match })))),
@@ -124,8 +124,8 @@ export function createTrouble(model) {
   }
 
   function drawClock() {
-    const move = (seconds) => () => post("clock", { seconds });
-    clock.replaceChildren(
+    const move = (seconds) => () => post("clock", { advance: seconds });
+    fill(clock, 
       title("clock", "The platform's clock"),
       el("div", { class: "button-row" },
         button("+ 5 minutes", "5 minutes later", move(300)), button("+ 2 hours", "2 hours later", move(7200)), button("+ 8 days", "8 days later", move(691200))),
@@ -154,8 +154,8 @@ export function createTrouble(model) {
 
   return {
     draw: () => {
-      scopes.replaceChildren(title("shield", "What the app may ask for", "Switched on: users can be asked for it."), filter, scopeList);
-      byId("trouble").replaceChildren(el("div", { class: "panel-scroll trouble" }, person, bot, faults, clock, scopes));
+      fill(scopes, title("shield", "What the app may ask for", "Switched on: users can be asked for it."), filter, scopeList);
+      fill(byId("trouble"), el("div", { class: "panel-scroll trouble" }, person, bot, faults, clock, scopes));
       drawPerson(); drawFaults(); drawClock(); drawScopes();
     },
     /** After the tenant changed. Scopes only when they did: a visitor may be typing there. */
@@ -171,6 +171,7 @@ export function createTrouble(model) {
       look();
       timer = setInterval(look, 2000);
     },
-    drawPerson,
+    /** Another person is looking: what is about them is drawn anew. */
+    drawFor: () => { drawPerson(); drawFaults(); },
   };
 }
