@@ -113,7 +113,9 @@ def parse_url(url: str) -> URL:
             f"not with {parsed.drivername}."
         )
     if parsed.get_backend_name() == "sqlite" and parsed.database in {None, "", ":memory:"}:
-        raise ConfigurationError("BOT_DATABASE_URL names no file, and a database in memory would be forgotten.")
+        raise ConfigurationError(
+            "BOT_DATABASE_URL names no file, and a database in memory would be forgotten."
+        )
     return parsed
 
 

@@ -31,7 +31,9 @@ def require(connection: Connection) -> None:
             f"The database is at revision {found}, newer than this program, which needs {REVISION}.",
             hint="Run the newer program; `bot db upgrade` does not go back.",
         )
-    raise DatabaseNotReady(f"The database is at revision {found} and has to be at {REVISION}. Run `bot db upgrade`.")
+    raise DatabaseNotReady(
+        f"The database is at revision {found} and has to be at {REVISION}. Run `bot db upgrade`."
+    )
 
 
 def _current(connection: Connection) -> str | None:

@@ -80,7 +80,9 @@ class SqliteDatabase(Database):
 
     def _read(self, work: Work[T]) -> T:
         with self._engine.connect() as connection:
-            connection.exec_driver_sql("BEGIN")  # one snapshot for all of it; rolled back on the way to the pool
+            connection.exec_driver_sql(
+                "BEGIN"
+            )  # one snapshot for all of it; rolled back on the way to the pool
             return work(connection)
 
     async def close(self) -> None:

@@ -1,0 +1,79 @@
+"""How nouns are stored: so that both databases sort them, and an operator can read them."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import DateTime, Dialect, Text
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+from bot.core.model import UserKey
+from bot.core.scopes import Requirement, ScopeSet
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware datetime. SQLite has none, so there it is UTC as text, `2026-01-31 09:30:00.000000`."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("A time without a time zone was to be stored.")
+        return value.astimezone(UTC).replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
+
+
+class UserKeyText(TypeDecorator[UserKey]):
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: UserKey | None, dialect: Dialect) -> str | None:
+        return None if value is None else str(value)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> UserKey | None:
+        return None if value is None else UserKey.parse(value)
+
+
+class _JsonText(TypeDecorator[Any]):
+    impl = Text
+    cache_ok = True
+
+    def coerce_compared_value(self, op: Any, value: Any) -> TypeEngine[Any]:
+        return self
+
+
+class ScopeSetText(_JsonText):
+    """A JSON array in alphabetical order, so that equal sets are equal texts."""
+
+    def process_bind_param(self, value: ScopeSet | None, dialect: Dialect) -> str | None:
+        return None if value is None else json.dumps(sorted(value))
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> ScopeSet | None:
+        return None if value is None else frozenset(json.loads(value))
+
+
+class RequirementText(_JsonText):
+    """A JSON array of arrays: all of (any of …)."""
+
+    def process_bind_param(self, value: Requirement | None, dialect: Dialect) -> str | None:
+        return None if value is None else json.dumps(value)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Requirement | None:
+        return None if value is None else tuple(tuple(clause) for clause in json.loads(value))
+
+
+class NamesText(_JsonText):
+    """A JSON array of words, in the order given."""
+
+    def process_bind_param(self, value: tuple[str, ...] | None, dialect: Dialect) -> str | None:
+        return None if value is None else json.dumps(value)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> tuple[str, ...] | None:
+        return None if value is None else tuple(json.loads(value))

@@ -1,0 +1,482 @@
+"""The tables, as the newest migration leaves them. The database itself holds the rules that can be written as constraints.
+
+Statements never bind a status: a partial index is used only where its condition stands literally in the query.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    text,
+)
+
+from bot.core.model import AttemptKind, CallStatus, GrantStatus, RequestStatus, WaitsFor
+from bot.store.column_types import NamesText, RequirementText, ScopeSetText, UserKeyText, UtcDateTime
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_name)s",
+    }
+)
+
+
+class MessageKind(StrEnum):
+    ANSWER = "answer"
+    INTERIM = "interim"
+    NOTE = "note"
+    NOTICE = "notice"
+    ADMINISTRATOR_CARD = "administrator_card"
+    CONFIRMATION_CARD = "confirmation_card"
+
+
+class MessageStatus(StrEnum):
+    QUEUED = "queued"
+    SENDING = "sending"
+    SENT = "sent"
+    UNDELIVERABLE = "undeliverable"
+    OUTCOME_UNKNOWN = "outcome_unknown"
+
+
+class AttemptStatus(StrEnum):
+    LIVE = "live"
+    REDEEMING = "redeeming"
+    COMPLETED = "completed"
+    DENIED = "denied"
+    FAILED = "failed"
+    EXPIRED = "expired"
+
+
+class RevocationStatus(StrEnum):
+    QUEUED = "queued"
+    DONE = "done"
+    FAILED = "failed"
+
+
+class ScopeWaitStatus(StrEnum):
+    WAITING = "waiting"
+    ENABLED = "enabled"
+
+
+def one_of(column: str, values: Iterable[str]) -> CheckConstraint:
+    allowed = ", ".join(f"'{value}'" for value in values)
+    return CheckConstraint(f"{column} IN ({allowed})", name=column)
+
+
+def required(name: str, kind: Any, comment: str, *more: Any, **options: Any) -> Column[Any]:
+    return Column(name, kind, *more, nullable=False, comment=comment, **options)
+
+
+def optional(name: str, kind: Any, comment: str, *more: Any) -> Column[Any]:
+    return Column(name, kind, *more, nullable=True, comment=comment)
+
+
+def user_key(
+    comment: str = "Who: platform, app, tenant and open_id, joined by colons", **options: Any
+) -> Column[Any]:
+    return required("user_key", UserKeyText, comment, ForeignKey("users.user_key"), **options)
+
+
+def time(name: str, comment: str) -> Column[datetime]:
+    return required(name, UtcDateTime, comment)
+
+
+def maybe_time(name: str, comment: str) -> Column[datetime]:
+    return optional(name, UtcDateTime, comment)
+
+
+users = Table(
+    "users",
+    metadata,
+    required(
+        "user_key",
+        UserKeyText,
+        "Platform, app, tenant and open_id, joined by colons",
+        primary_key=True,
+    ),
+    required("platform", Text, "Chat platform: lark or dingtalk"),
+    required("app_id", Text, "App through which the bot knows this person"),
+    required("tenant_key", Text, "The person's organization at the platform"),
+    required("open_id", Text, "The person's id within the app"),
+    optional("union_id", Text, "The person's id across the developer's apps"),
+    optional("name", Text, "Display name, as the platform last told it"),
+    optional("language", Text, "Language of the person's client: en or zh"),
+    optional("time_zone", Text, "IANA name, as a client last told it"),
+    time("created_at", "When the bot first heard of this person"),
+    time("seen_at", "When the bot last heard of this person"),
+    maybe_time("welcomed_at", "When the person was told what the bot can do"),
+    maybe_time("quiet_since", "When the person last declined; no reminders since then"),
+    one_of("language", ("en", "zh")),
+    Index("ix_users_open_id", "open_id"),
+    comment="People that the bot has heard of",
+)
+
+events = Table(
+    "events",
+    metadata,
+    required("platform", Text, "Chat platform that sent it", primary_key=True),
+    required("app_id", Text, "App to which it was sent", primary_key=True),
+    required("event_id", Text, "The platform's id of the event", primary_key=True),
+    optional("message_id", Text, "The message that the event brought; seen at most once as well"),
+    time("received_at", "When it was recorded"),
+    Index(
+        "ix_events_message_once",
+        "platform",
+        "app_id",
+        "message_id",
+        unique=True,
+        sqlite_where=text("message_id IS NOT NULL"),
+        postgresql_where=text("message_id IS NOT NULL"),
+    ),
+    Index("ix_events_received_at", "received_at"),
+    comment="Events seen, so that one delivered again has no second effect",
+)
+
+
+def partial(name: str, *columns: str, where: str, unique: bool = False) -> Index:
+    return Index(name, *columns, unique=unique, sqlite_where=text(where), postgresql_where=text(where))
+
+
+deferred_calls = Table(
+    "deferred_calls",
+    metadata,
+    required("id", Text, "Sorts by time", primary_key=True),
+    user_key("Who asked"),
+    required("chat_id", Text, "Where it was asked"),
+    required("chat_kind", Text, "direct or group"),
+    optional("message_id", Text, "The message that asked"),
+    required("command", Text, "The command's name, without slash"),
+    required("arguments", Text, "What followed the command"),
+    time("asked_at", "When it was asked, by the platform's clock; also the order of one person's calls"),
+    time("received_at", "When it was recorded"),
+    required("language", Text, "Language to answer in, where one must be chosen"),
+    optional("time_zone", Text, "IANA name of the time zone it was asked in, if known"),
+    required("status", Text, "Where it stands"),
+    optional("waits_for", Text, "What a suspended call waits for"),
+    required("needs", RequirementText, "Scopes it waits for, as JSON: all of (any of)"),
+    optional(
+        "request_id",
+        Text,
+        "The authorization request that asks for its scopes, or last did",
+        ForeignKey("authorization_requests.id"),
+    ),
+    required("consents", Integer, "How many consents it has taken"),
+    required("attempts", Integer, "How often a worker has taken it up since it was last released"),
+    maybe_time("first_failed_at", "First failure of the platform that is being retried"),
+    maybe_time("interim_at", "When its asker was told that it is being retried"),
+    time("runs_after", "Not taken up before: for a running call, when its lease ends"),
+    time("expires_at", "When it is given up, if it has not run by then"),
+    maybe_time("suspended_at", "When it was last suspended"),
+    required("confirmed", Boolean, "An old write that its asker has confirmed"),
+    optional("worker", Text, "The replica that runs it"),
+    required("claim", Integer, "Counts the claims: a worker with an older number has lost it"),
+    optional("outcome", Text, "How it ended, in one word or code"),
+    maybe_time("settled_at", "When it ended"),
+    one_of("status", CallStatus),
+    one_of("chat_kind", ("direct", "group")),
+    one_of("language", ("en", "zh")),
+    one_of("waits_for", WaitsFor),
+    CheckConstraint("(status = 'suspended') = (waits_for IS NOT NULL)", name="suspended_waits"),
+    CheckConstraint("(status = 'running') = (worker IS NOT NULL)", name="running_has_worker"),
+    CheckConstraint(
+        "(settled_at IS NULL) = (status IN ('queued', 'running', 'suspended'))", name="settled_has_time"
+    ),
+    partial("ix_deferred_calls_one_running", "user_key", where="status = 'running'", unique=True),
+    partial("ix_deferred_calls_claimable", "runs_after", "id", where="status IN ('queued', 'running')"),
+    partial("ix_deferred_calls_queued_of_user", "user_key", "asked_at", "id", where="status = 'queued'"),
+    partial("ix_deferred_calls_suspended_of_user", "user_key", "asked_at", where="status = 'suspended'"),
+    partial("ix_deferred_calls_waiting_for", "waits_for", "asked_at", where="status = 'suspended'"),
+    partial("ix_deferred_calls_expiry", "expires_at", where="status IN ('queued', 'suspended')"),
+    partial(
+        "ix_deferred_calls_interim",
+        "first_failed_at",
+        where="status IN ('queued', 'running') AND first_failed_at IS NOT NULL AND interim_at IS NULL",
+    ),
+    partial("ix_deferred_calls_settled", "settled_at", where="settled_at IS NOT NULL"),
+    partial("ix_deferred_calls_message", "message_id", where="message_id IS NOT NULL"),
+    Index("ix_deferred_calls_user_key", "user_key", "id"),
+    Index("ix_deferred_calls_request_id", "request_id"),
+    comment="Commands as they were asked: each runs once, or waits for what it lacks",
+)
+
+call_steps = Table(
+    "call_steps",
+    metadata,
+    required(
+        "call_id",
+        Text,
+        "The call whose step this is",
+        ForeignKey("deferred_calls.id", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    required("number", Integer, "Counts the call's steps from 0", primary_key=True, autoincrement=False),
+    required("digest", Text, "Fingerprint of the step, to notice a changed command on replay"),
+    required("is_write", Boolean, "Whether it changes something at the platform"),
+    maybe_time("first_sent_at", "When a write first left; recorded before it does"),
+    optional("result", Text, "The result, sealed; erased when the call settles"),
+    comment="Results that a suspended or interrupted call is replayed from",
+)
+
+outgoing_messages = Table(
+    "outgoing_messages",
+    metadata,
+    required("id", Text, "Sorts by time", primary_key=True),
+    required("user_key", UserKeyText, "To whom; an administrator need not be a user"),
+    optional("call_id", Text, "The call it is about", ForeignKey("deferred_calls.id", ondelete="SET NULL")),
+    required("kind", Text, "What it is to its reader"),
+    required("delivery_key", Text, "What the platform recognizes a repeated sending by"),
+    optional("chat_id", Text, "The chat it goes to; none: the person alone"),
+    optional("reply_to", Text, "The message it answers"),
+    required("private", Boolean, "Whether only its reader may see it"),
+    required("content_kind", Text, "The platform's message type"),
+    optional("content", Text, "The message, sealed; erased when it is settled"),
+    required("status", Text, "Where it stands"),
+    time("runs_after", "Not sent before: for one being sent, when its lease ends"),
+    optional("worker", Text, "The replica that sends it"),
+    required("claim", Integer, "Counts the claims: a worker with an older number has lost it"),
+    required("attempts", Integer, "How often its sending was begun"),
+    maybe_time("first_tried_at", "First sending that may have arrived"),
+    maybe_time("sent_at", "When the platform took it"),
+    optional("message_id", Text, "The platform's id of the message sent"),
+    optional("reason", Text, "Why it was not delivered"),
+    time("created_at", "When it became due"),
+    maybe_time("settled_at", "When it was sent or given up"),
+    one_of("kind", MessageKind),
+    one_of("status", MessageStatus),
+    CheckConstraint("length(delivery_key) <= 50", name="delivery_key_length"),
+    CheckConstraint(
+        "(status IN ('queued', 'sending')) = (content IS NOT NULL)", name="content_until_settled"
+    ),
+    CheckConstraint("(status = 'sending') = (worker IS NOT NULL)", name="sending_has_worker"),
+    Index("ix_outgoing_messages_delivery_key", "delivery_key", unique=True),
+    partial("ix_outgoing_messages_one_answer", "call_id", where="kind = 'answer'", unique=True),
+    partial("ix_outgoing_messages_due", "runs_after", "id", where="status IN ('queued', 'sending')"),
+    partial("ix_outgoing_messages_settled", "settled_at", where="settled_at IS NOT NULL"),
+    Index("ix_outgoing_messages_call_id", "call_id"),
+    comment="What the bot has to say: a row first, then the network",
+)
+
+LIVE_REQUEST = "status IN ('open', 'redeeming')"
+
+authorization_requests = Table(
+    "authorization_requests",
+    metadata,
+    required("id", Text, "Sorts by time", primary_key=True),
+    user_key("Who is asked"),
+    required("status", Text, "Where it stands"),
+    required("scopes", ScopeSetText, "What its link asks for, as JSON"),
+    required("granted", ScopeSetText, "What of that was granted, as JSON"),
+    required("refused", ScopeSetText, "What of that was refused, as JSON"),
+    required("avoided", ScopeSetText, "Scopes that the platform's page showed an error for, as JSON"),
+    required("reasons", NamesText, "The commands that ask, as JSON"),
+    required("ticket_digest", Text, "Fingerprint of the link's ticket"),
+    required("ticket", Text, "The link's ticket, sealed"),
+    optional("card_message_id", Text, "The message that shows its card"),
+    required(
+        "card_ephemeral",
+        Boolean,
+        "Whether that message is one that only its reader sees, and cannot be changed",
+    ),
+    required("card_wanted", Integer, "Counts the changes that its card should show"),
+    required("card_shown", Integer, "The change that its card does show"),
+    optional("card_worker", Text, "The replica that is showing the card"),
+    maybe_time("card_lease_until", "Until when that replica has the card to itself"),
+    required("card_attempts", Integer, "Failed attempts at showing the latest change"),
+    time("card_due_at", "When the card is to be shown (again)"),
+    maybe_time("card_sent_at", "When the card was first shown"),
+    time("created_at", "When it was first asked"),
+    maybe_time("opened_at", "When its link was first opened"),
+    time("expires_at", "When it is given up"),
+    maybe_time("settled_at", "When it ended"),
+    optional("failure", Text, "Why it failed, in one word"),
+    one_of("status", RequestStatus),
+    CheckConstraint(f"(settled_at IS NULL) = ({LIVE_REQUEST})", name="settled_has_time"),
+    CheckConstraint("card_shown <= card_wanted", name="card_shown_is_wanted"),
+    Index("ix_authorization_requests_ticket_digest", "ticket_digest", unique=True),
+    partial("ix_authorization_requests_one_live", "user_key", where=LIVE_REQUEST, unique=True),
+    partial("ix_authorization_requests_card_due", "card_due_at", where="card_shown < card_wanted"),
+    partial("ix_authorization_requests_expiry", "expires_at", where="status = 'open'"),
+    partial("ix_authorization_requests_settled", "settled_at", where="settled_at IS NOT NULL"),
+    Index("ix_authorization_requests_user_key", "user_key", "id"),
+    comment="Asks for scopes, one open for a person at a time; each has a card",
+)
+
+authorization_attempts = Table(
+    "authorization_attempts",
+    metadata,
+    required("id", Text, "Sorts by time", primary_key=True),
+    required("kind", Text, "authorization, or sign_in to the console"),
+    optional(
+        "request_id",
+        Text,
+        "The request whose link was opened",
+        ForeignKey("authorization_requests.id", ondelete="CASCADE"),
+    ),
+    optional(
+        "user_key",
+        UserKeyText,
+        "Who was asked; nobody in particular for a sign-in",
+        ForeignKey("users.user_key"),
+    ),
+    required("state_digest", Text, "Fingerprint of the one-shot state"),
+    optional("verifier", Text, "PKCE code verifier, sealed; erased when the attempt ends"),
+    optional("code", Text, "Authorization code, sealed; erased when the attempt ends"),
+    required("scopes", ScopeSetText, "What this opening asked for, as JSON"),
+    optional("redirect_uri", Text, "Where the browser comes back to"),
+    required("status", Text, "Where it stands"),
+    time("created_at", "When the link was opened"),
+    time("expires_at", "Until when the browser may come back"),
+    maybe_time("consumed_at", "When the browser came back"),
+    optional("worker", Text, "The replica that exchanges the code"),
+    maybe_time("lease_until", "Until when that replica has it to itself"),
+    optional("outcome", Text, "How it ended, in one word or code"),
+    one_of("kind", AttemptKind),
+    one_of("status", AttemptStatus),
+    CheckConstraint(
+        "kind = 'sign_in' OR (request_id IS NOT NULL AND user_key IS NOT NULL)", name="asks_somebody"
+    ),
+    CheckConstraint(
+        "status IN ('live', 'redeeming') OR (code IS NULL AND verifier IS NULL)", name="secrets_erased"
+    ),
+    Index("ix_authorization_attempts_state_digest", "state_digest", unique=True),
+    partial("ix_authorization_attempts_live", "request_id", "expires_at", where="status = 'live'"),
+    partial("ix_authorization_attempts_stranded", "lease_until", where="status = 'redeeming'"),
+    Index("ix_authorization_attempts_request_id", "request_id"),
+    Index("ix_authorization_attempts_expires_at", "expires_at"),
+    comment="Openings of a link: each has a one-shot state",
+)
+
+grants = Table(
+    "grants",
+    metadata,
+    user_key("Whose", primary_key=True),
+    required("status", Text, "active or ended"),
+    required("generation", Integer, "Counts the changes of the tokens: a late refresh compares it and loses"),
+    optional("access_token", Text, "User access token, sealed; erased when the grant ends"),
+    maybe_time("access_expires_at", "When the access token expires"),
+    optional("refresh_token", Text, "Refresh token, sealed; erased when the grant ends"),
+    maybe_time("refresh_expires_at", "When the refresh token expires"),
+    required("scopes", ScopeSetText, "What the tokens allow, as JSON"),
+    required("scopes_ever", ScopeSetText, "All that was granted since the last revocation, as JSON"),
+    time("authorized_at", "When the person last consented"),
+    time("issued_at", "When these tokens came, by consent or refresh"),
+    maybe_time("refreshed_at", "When the tokens were last refreshed"),
+    maybe_time("last_used_at", "When a call last used them, to the minute"),
+    optional("refresh_worker", Text, "The replica that is refreshing"),
+    maybe_time("refresh_lease_until", "Until when that replica has the refresh token to itself"),
+    maybe_time("refresh_started_at", "When a refresh was begun whose outcome is not known"),
+    required("refresh_failures", Integer, "Failed refreshes since the last that succeeded"),
+    maybe_time("refresh_after", "No refresh before, after a failure"),
+    maybe_time("ended_at", "When it ended"),
+    optional("end_reason", Text, "Why it ended, in one word or code"),
+    required("oauth", Text, "Generation of the token endpoint that issued the tokens"),
+    one_of("status", GrantStatus),
+    one_of("oauth", ("v1", "v2", "v3")),
+    CheckConstraint("(status = 'active') = (access_token IS NOT NULL)", name="active_has_token"),
+    CheckConstraint("status = 'active' OR refresh_token IS NULL", name="tokens_erased"),
+    CheckConstraint("(status = 'ended') = (ended_at IS NOT NULL)", name="ended_has_time"),
+    partial(
+        "ix_grants_renewal",
+        "access_expires_at",
+        where="status = 'active' AND refresh_token IS NOT NULL",
+    ),
+    comment="What people granted: scopes and sealed tokens",
+)
+
+revocations = Table(
+    "revocations",
+    metadata,
+    required("id", Text, "Sorts by time", primary_key=True),
+    user_key("Whose grant it was"),
+    optional("token", Text, "The token to revoke, sealed; erased when that is settled"),
+    required("status", Text, "Where it stands"),
+    required("attempts", Integer, "How often the platform was asked"),
+    time("runs_after", "Not tried before; for one being tried, when its lease ends"),
+    optional("worker", Text, "The replica that last tried"),
+    time("created_at", "When the grant was ended here"),
+    maybe_time("settled_at", "When the platform had revoked it, or it was given up"),
+    optional("reason", Text, "Why it was given up"),
+    one_of("status", RevocationStatus),
+    CheckConstraint("(status = 'queued') = (token IS NOT NULL)", name="token_until_settled"),
+    partial("ix_revocations_due", "runs_after", where="status = 'queued'"),
+    Index("ix_revocations_user_key", "user_key"),
+    comment="Ended grants that the platform still has to revoke",
+)
+
+scope_waits = Table(
+    "scope_waits",
+    metadata,
+    required("id", Text, "Sorts by time", primary_key=True),
+    required("platform", Text, "Chat platform"),
+    required("app_id", Text, "The app that lacks the scopes"),
+    required("scopes", ScopeSetText, "Scopes that an administrator has to enable, as JSON"),
+    required("status", Text, "waiting or enabled"),
+    time("created_at", "When they were first missing"),
+    maybe_time("settled_at", "When they were enabled"),
+    one_of("status", ScopeWaitStatus),
+    partial(
+        "ix_scope_waits_one_waiting", "platform", "app_id", "scopes", where="status = 'waiting'", unique=True
+    ),
+    comment="Scopes that somebody waits for an administrator to enable",
+)
+
+replicas = Table(
+    "replicas",
+    metadata,
+    required("id", Text, "The replica's name in leases", primary_key=True),
+    required("host", Text, "Where it runs"),
+    time("started_at", "Its first heartbeat"),
+    time("heartbeat_at", "Its latest heartbeat"),
+    required(
+        "key_ids", NamesText, "Fingerprints of the encryption keys it has, as JSON; the first one seals"
+    ),
+    comment="Processes that serve this database",
+)
+
+audit_log = Table(
+    "audit_log",
+    metadata,
+    required(
+        "id",
+        BigInteger().with_variant(Integer, "sqlite"),
+        "Counts upwards",
+        Identity(always=True),
+        primary_key=True,
+    ),
+    time("at", "When it happened"),
+    required("action", Text, "What happened"),
+    optional("user_key", UserKeyText, "Whom it concerns"),
+    optional("subject_kind", Text, "What it happened to: call, request, attempt, …"),
+    optional("subject_id", Text, "The id of that"),
+    required("detail", Text, "Codes, scopes and numbers as JSON; never free text"),
+    Index("ix_audit_log_at", "at"),
+    Index("ix_audit_log_user_key", "user_key", "id"),
+    comment="What happened to whom. Rows cannot be changed, nor deleted for 90 days",
+)
+
+key_check = Table(
+    "key_check",
+    metadata,
+    required("id", Integer, "Always 1", primary_key=True, autoincrement=False),
+    required("sealed", Text, "A known text, sealed: it tells at once when the keys are wrong"),
+    CheckConstraint("id = 1", name="one_row"),
+    comment="Tells whether the encryption keys fit this database",
+)
