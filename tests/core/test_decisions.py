@@ -1,0 +1,134 @@
+"""What follows from each outcome."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from bot.core.decisions import (
+    AwaitAdministrator,
+    Continue,
+    GiveUp,
+    OutcomeUnknown,
+    Refresh,
+    RetryAt,
+    Situation,
+    Suspend,
+    Why,
+    after_call,
+    backoff,
+    may_send,
+    wants_confirmation,
+)
+from bot.core.model import (
+    AppScopeMissing,
+    InsufficientScope,
+    RateLimited,
+    Refused,
+    Succeeded,
+    TokenRejected,
+    Unreachable,
+    Write,
+)
+from bot.core.scopes import any_of
+
+NOW = datetime(2026, 1, 5, 12, tzinfo=UTC)
+KEYED, UNKEYED = Write(timedelta(minutes=4)), Write(None)
+LOST, REFUSED_CONNECTION = Unreachable("timeout", True), Unreachable("connection refused", False)
+
+FACTS = Situation(
+    now=NOW,
+    declared=any_of("a", "b"),
+    held=frozenset(),
+    write=None,
+    first_sent_at=None,
+    refreshed=False,
+    first_failed_at=None,
+    attempts=1,
+    consents=0,
+    jitter=1.0,
+)
+
+
+def ago(**parts: float) -> datetime:
+    return NOW - timedelta(**parts)
+
+
+SECOND = NOW + timedelta(seconds=1)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "facts", "decision"),
+    [
+        (InsufficientScope(("b", "a")), {}, Suspend((("a", "b"),))),
+        (AppScopeMissing(("b", "a")), {}, AwaitAdministrator((("a", "b"),))),
+        (TokenRejected(99991677), {}, Refresh()),
+        (RateLimited(30), {}, RetryAt(NOW + timedelta(seconds=30))),
+        (RateLimited(None), {}, RetryAt(SECOND)),
+        (LOST, {}, RetryAt(SECOND)),
+        (REFUSED_CONNECTION, {"write": UNKEYED, "first_sent_at": NOW}, RetryAt(SECOND)),
+        (LOST, {"write": KEYED, "first_sent_at": ago(minutes=1)}, RetryAt(SECOND)),
+        (LOST, {"write": KEYED, "first_sent_at": ago(minutes=4)}, OutcomeUnknown()),
+        (LOST, {"write": UNKEYED, "first_sent_at": NOW}, OutcomeUnknown()),
+    ],
+)
+def test_each_outcome_has_its_decision(outcome, facts, decision):
+    assert after_call(outcome, replace(FACTS, **facts)) == decision
+
+
+@pytest.mark.parametrize(
+    ("outcome", "facts", "why"),
+    [
+        (InsufficientScope(("a",)), {"consents": 3}, Why.STILL_REFUSED),
+        (InsufficientScope(("a",)), {"consents": 1, "held": frozenset("a")}, Why.STILL_REFUSED),
+        (TokenRejected(99991677), {"refreshed": True}, Why.TOKEN_REFUSED),
+        (RateLimited(61), {}, Why.BUSY),
+        (LOST, {"first_failed_at": ago(minutes=15)}, Why.PLATFORM_FAILED),
+        (RateLimited(5), {"first_failed_at": ago(minutes=15)}, Why.BUSY),
+    ],
+)
+def test_what_cannot_get_better_is_given_up_with_its_reason(outcome, facts, why):
+    assert after_call(outcome, replace(FACTS, **facts)) == GiveUp(why, outcome)
+
+
+def test_an_alternative_that_was_granted_without_effect_gives_way_to_the_next():
+    facts = replace(FACTS, consents=1, held=frozenset("a"))
+    assert after_call(InsufficientScope(("a", "b")), facts) == Suspend((("b",),))
+
+
+def test_answers_and_refusals_go_to_the_command():
+    for outcome in (Succeeded({"code": 0}), Refused(1770002, "not found")):
+        decision = after_call(outcome, FACTS)
+        assert isinstance(decision, Continue)
+    assert decision.result.refused == Refused(1770002, "not found")
+
+
+def test_the_pause_doubles_up_to_a_minute_and_half_of_it_is_random():
+    assert [backoff(n, 1.0).total_seconds() for n in (1, 2, 3, 7, 50)] == [1, 2, 4, 60, 60]
+    assert backoff(3, 0.0).total_seconds() == 2
+
+
+@pytest.mark.parametrize(
+    ("write", "first_sent_at", "allowed"),
+    [
+        (UNKEYED, None, True),
+        (UNKEYED, ago(seconds=1), False),
+        (KEYED, ago(minutes=3), True),
+        (KEYED, ago(minutes=4), False),
+    ],
+)
+def test_a_write_that_may_have_left_leaves_again_only_under_its_key(write, first_sent_at, allowed):
+    assert may_send(write, first_sent_at, NOW) == allowed
+
+
+@pytest.mark.parametrize(
+    ("write", "asked_at", "suspended", "wanted"),
+    [
+        (KEYED, ago(minutes=61), True, True),
+        (KEYED, ago(minutes=59), True, False),
+        (KEYED, ago(minutes=61), False, False),
+        (None, ago(minutes=61), True, False),
+    ],
+)
+def test_an_old_write_that_had_to_wait_is_confirmed_first(write, asked_at, suspended, wanted):
+    assert wants_confirmation(write, asked_at, suspended=suspended, now=NOW) == wanted

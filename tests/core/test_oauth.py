@@ -1,0 +1,60 @@
+"""OAuth without a network."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bot.core.model import Identity, UserKey
+from bot.core.oauth import Approved, Denied, Malformed, digest, is_owner, new_attempt, parse_callback, s256
+
+
+def test_the_challenge_is_that_of_rfc_7636():
+    assert s256("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk") == "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
+
+
+def test_an_attempt_has_a_state_that_is_kept_as_a_digest_and_a_verifier_of_43_characters():
+    attempt = new_attempt(bytes(range(64)), pkce=True)
+    assert attempt.state_digest == digest(attempt.state.reveal())
+    assert attempt.verifier is not None
+    assert len(attempt.verifier.reveal()) == 43
+    assert attempt.challenge == s256(attempt.verifier.reveal())
+    assert attempt.state.reveal() not in (attempt.state_digest, attempt.verifier.reveal())
+
+
+def test_an_attempt_without_pkce_has_no_pair():
+    attempt = new_attempt(bytes(64), pkce=False)
+    assert (attempt.verifier, attempt.challenge) == (None, None)
+
+
+def test_too_little_entropy_is_refused():
+    with pytest.raises(ValueError, match="64 random bytes"):
+        new_attempt(bytes(32), pkce=True)
+
+
+@pytest.mark.parametrize(
+    ("query", "kind"),
+    [
+        ({"code": "c", "state": "s"}, Approved),
+        ({"error": "access_denied", "state": "s"}, Denied),
+        ({"code": "c"}, Malformed),
+        ({"state": "s"}, Malformed),
+        ({"code": "c", "error": "access_denied", "state": "s"}, Malformed),
+        ({"code": "c" * 5000, "state": "s"}, Malformed),
+        ({}, Malformed),
+    ],
+)
+def test_what_came_back_is_one_of_three_things(query, kind):
+    assert isinstance(parse_callback(query), kind)
+
+
+@given(st.dictionaries(st.sampled_from(["code", "state", "error", "x"]), st.text()))
+def test_no_query_raises(query):
+    parse_callback(query)
+
+
+@pytest.mark.parametrize(
+    ("tenant", "open_id", "owner"), [("t", "ou_1", True), ("t", "ou_2", False), ("u", "ou_1", False)]
+)
+def test_only_the_person_who_was_asked_is_the_owner(tenant, open_id, owner):
+    asked = UserKey("lark", "cli_1", "t", "ou_1")
+    assert is_owner(asked, Identity(open_id, tenant)) == owner

@@ -1,0 +1,307 @@
+"""A world for each story: the emulated platform in this process, the real `bot run` as another."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import re
+import secrets
+import signal
+import socket
+import sqlite3
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from bot.sandbox.sample import sample_tenant
+from bot.sandbox.server import build_platform
+from bot.sandbox.tenant import Chat, Message, Person, Tenant
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PATIENCE = 15.0
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def text_of(value: Any) -> str:
+    """Every string of a message's content, one after another."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, dict):
+        return "\n".join(text_of(each) for each in value.values())
+    if isinstance(value, list):
+        return "\n".join(text_of(each) for each in value)
+    return ""
+
+
+class World:
+    """What a story is told with."""
+
+    def __init__(self, tenant: Tenant, origin: str, directory: Path) -> None:
+        self.tenant = tenant
+        self.origin = origin
+        self.directory = directory
+        self.database = directory / "bot.db"
+        self.port = free_port()
+        self.public = f"http://127.0.0.1:{self.port}"
+        self.settings: dict[str, str] = {}
+        self.process: asyncio.subprocess.Process | None = None
+        self.key = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
+        self.http = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
+
+    # --- people and chats ---------------------------------------------------------------------------
+
+    def person(self, name: str) -> Person:
+        return next(p for p in self.tenant.people.values() if name in (p.en_name, p.name))
+
+    @property
+    def ada(self) -> Person:
+        return self.person("Ada Meyer")
+
+    @property
+    def sam(self) -> Person:
+        return self.person("Sam Rivera")
+
+    @property
+    def wei(self) -> Person:
+        return next(p for p in self.tenant.people.values() if p.locale == "zh_cn")
+
+    @property
+    def group(self) -> Chat:
+        return next(c for c in self.tenant.chats.values() if c.kind == "group")
+
+    def direct(self, person: Person) -> Chat:
+        chat = self.tenant.direct_chat(person.open_id)
+        assert chat is not None
+        return chat
+
+    async def control(self, path: str, **body: Any) -> Any:
+        async with self.http.post(f"{self.origin}/sandbox/api/{path}", json=body) as response:
+            assert response.status == 200, await response.text()
+            return await response.json()
+
+    async def say(self, person: Person, text: str, chat: Chat | None = None) -> str:
+        """The person says something to the bot (in a group by mentioning it). Returns the message's id."""
+        said = await self.control(
+            "messages",
+            person=person.open_id,
+            text=text,
+            chat_id=chat.chat_id if chat else None,
+            mention_bot=chat is not None and chat.kind == "group",
+        )
+        return str(said["message_id"])
+
+    # --- what the bot says ------------------------------------------------------------------------------
+
+    def from_bot(self, chat: Chat, since: str | None = None) -> list[Message]:
+        """The bot's messages in a chat, after the message `since`."""
+        ids = list(self.tenant.messages)
+        start = ids.index(since) + 1 if since else 0
+        messages = (self.tenant.messages[each] for each in ids[start:])
+        return [m for m in messages if m.sender_type == "bot" and m.chat_id == chat.chat_id]
+
+    async def until(self, found: Callable[[], Any], what: str = "it", patience: float = PATIENCE) -> Any:
+        """Waits until `found` gives something, and returns that."""
+        deadline = asyncio.get_running_loop().time() + patience
+        while not (result := found()):
+            if asyncio.get_running_loop().time() > deadline:
+                raise AssertionError(f"Waited in vain for {what}.\n{self.log_tail()}")
+            await asyncio.sleep(0.02)
+        return result
+
+    async def answer_to(self, message_id: str, containing: str = "", patience: float = PATIENCE) -> Message:
+        """The bot's reply to a message."""
+
+        def found() -> Message | None:
+            return next(
+                (
+                    m
+                    for m in self.tenant.messages.values()
+                    if m.reply_to == message_id and m.sender_type == "bot" and containing in text_of(m.content)
+                ),
+                None,
+            )
+
+        reply: Message = await self.until(found, f"an answer with {containing!r}", patience)
+        return reply
+
+    async def card_for(self, person: Person, containing: str = "", patience: float = PATIENCE) -> Message:
+        """The newest authorization card in the person's direct chat that contains this text."""
+
+        def found() -> Message | None:
+            cards = [m for m in self.from_bot(self.direct(person)) if m.msg_type == "interactive"]
+            return next((m for m in reversed(cards) if containing in text_of(m.content)), None)
+
+        card: Message = await self.until(found, f"a card with {containing!r}", patience)
+        return card
+
+    def link_of(self, card: Message) -> str:
+        """The one link on a card, out of its AppLink."""
+        links = re.findall(r'"default_url": "([^"]+)"', json.dumps(card.content))
+        assert len(links) == 1, links
+        wrapped = re.search(r"[?&]url=([^&]+)", links[0])
+        return aiohttp.helpers.unquote(wrapped[1]) if wrapped else links[0]  # type: ignore[attr-defined]
+
+    async def click(self, person: Person, card: Message, action: str) -> Any:
+        """Presses the callback button that sends this action."""
+        value = next(v for v in values_of(card.content) if v.get("action") == action)
+        return await self.control("clicks", person=person.open_id, message_id=card.message_id, value=value)
+
+    # --- the browser -----------------------------------------------------------------------------------
+
+    async def get(self, url: str, **headers: str) -> tuple[int, str, str]:
+        """Status, Location and text of a page."""
+        async with self.http.get(url, allow_redirects=False, headers=headers) as response:
+            return response.status, response.headers.get("Location", ""), await response.text()
+
+    async def open(self, link: str) -> str:
+        """Follows a card's link to the consent page; returns the consent's id."""
+        status, target, page = await self.get(link)
+        assert status == 302, page
+        status, target, page = await self.get(target)
+        assert status == 302, page
+        return target.split("id=")[1]
+
+    async def decide(
+        self, consent_id: str, person: Person, decision: str = "allow", scopes: list[str] | None = None
+    ) -> str:
+        """Decides on the consent page; returns where the browser goes."""
+        body: dict[str, Any] = {"person": person.open_id, "decision": decision}
+        if scopes is not None:
+            body["scopes"] = scopes
+        return str((await self.control(f"consents/{consent_id}", **body))["redirect"])
+
+    async def consent(self, person: Person, card: Message, decision: str = "allow") -> tuple[int, str]:
+        """All the way from a card's link to the page at its end: its status and text."""
+        consent_id = await self.open(self.link_of(card))
+        status, _, page = await self.get(await self.decide(consent_id, person, decision))
+        return status, page
+
+    # --- the bot's process --------------------------------------------------------------------------------
+
+    def environment(self) -> dict[str, str]:
+        app = self.tenant.app
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("LARK_", "BOT_"))}
+        return {
+            **inherited,
+            "PYTHONPATH": str(REPOSITORY),
+            "LARK_APP_ID": app.app_id,
+            "LARK_APP_SECRET": app.app_secret,
+            "LARK_OPEN_URL": self.origin,
+            "LARK_ACCOUNTS_URL": self.origin,
+            "LARK_APPLINK_URL": self.origin,
+            "LARK_EVENTS": "webhook",
+            "LARK_ENCRYPT_KEY": app.encrypt_key,
+            "LARK_VERIFICATION_TOKEN": app.verification_token,
+            "BOT_PUBLIC_URL": self.public,
+            "BOT_PORT": str(self.port),
+            "BOT_DATABASE_URL": f"sqlite+aiosqlite:///{self.database}",
+            "BOT_ENCRYPTION_KEYS": self.key,
+            "BOT_ADMINS": app.owner,
+            "BOT_LOG_LEVEL": "debug",
+            **self.settings,
+        }
+
+    async def start(self, **settings: str) -> None:
+        """Starts the bot and waits until it is ready."""
+        self.settings.update(settings)
+        with (self.directory / "bot.log").open("ab") as log:
+            self.process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "bot", "run",
+                cwd=self.directory, env=self.environment(), stdout=log, stderr=log,
+            )  # fmt: skip
+        deadline = asyncio.get_running_loop().time() + 30
+        while True:
+            assert self.process.returncode is None, self.log_tail()
+            assert asyncio.get_running_loop().time() < deadline, self.log_tail()
+            try:
+                async with self.http.get(f"{self.public}/readyz") as response:
+                    if response.status == 200:
+                        return
+            except aiohttp.ClientError:
+                pass
+            await asyncio.sleep(0.05)
+
+    async def kill(self) -> None:
+        assert self.process is not None
+        self.process.kill()
+        await self.process.wait()
+
+    async def stop(self) -> int:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        return await asyncio.wait_for(self.process.wait(), 12)
+
+    async def cli(self, *arguments: str) -> tuple[int, str, str]:
+        """Runs another command of the bot; exit code, standard output, standard error."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "bot", *arguments,
+            cwd=self.directory, env=self.environment(),
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        out, err = await process.communicate()
+        assert process.returncode is not None
+        return process.returncode, out.decode(), err.decode()
+
+    def log_tail(self) -> str:
+        file = self.directory / "bot.log"
+        return "\n".join(file.read_text().splitlines()[-40:]) if file.exists() else ""
+
+    def rows(self, query: str, *parameters: Any) -> list[dict[str, Any]]:
+        """Reads the bot's SQLite file as an operator would."""
+        connection = sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)
+        connection.row_factory = sqlite3.Row
+        try:
+            return [dict(row) for row in connection.execute(query, parameters)]
+        finally:
+            connection.close()
+
+    def requests(self, path: str, method: str | None = None) -> list[dict[str, Any]]:
+        """The requests that reached the platform, by path."""
+        changes = [change.data for change in self.tenant.changes_after(0, "request")]
+        return [c for c in changes if path in c["path"] and method in (None, c["method"])]
+
+    async def close(self) -> None:
+        if self.process is not None and self.process.returncode is None:
+            await self.kill()
+        await self.http.close()
+
+
+def values_of(content: Any) -> list[dict[str, Any]]:
+    """The values of all callback buttons of a card."""
+    if isinstance(content, list):
+        return [value for each in content for value in values_of(each)]
+    if not isinstance(content, dict):
+        return []
+    own = [content["value"]] if content.get("type") == "callback" else []
+    return own + [value for each in content.values() for value in values_of(each)]
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    """The platform is up; the story starts the bot itself."""
+    tenant = sample_tenant()
+    runner = web.AppRunner(build_platform(tenant), access_log=None, shutdown_timeout=1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    port = runner.addresses[0][1]
+    world = World(tenant, f"http://127.0.0.1:{port}", tmp_path)
+    tenant.app.events_url = f"{world.public}/lark/events"
+    tenant.app.redirect_urls = [f"{world.public}/oauth/lark/{page}" for page in ("callback", "client")]
+    try:
+        yield world
+    finally:
+        await world.close()
+        await runner.cleanup()

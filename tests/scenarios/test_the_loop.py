@@ -1,0 +1,279 @@
+"""The main story, and what can happen to it: through the real program, as people would."""
+
+from __future__ import annotations
+
+import json
+
+from .conftest import World, text_of
+
+
+async def test_a_refused_call_asks_for_exactly_the_missing_scope_and_is_answered_after_consent(world: World):
+    await world.start()
+    asked = await world.say(world.sam, "/doc welcome")
+    card = await world.card_for(world.sam, "docx:document:readonly")
+    assert "/doc" in text_of(card.content)
+    status, page = await world.consent(world.sam, card)
+    assert status == 200
+    assert "Authorized" in page
+    answer = await world.answer_to(asked)
+    assert "welcome" in text_of(answer.content).lower()
+    assert world.sam.granted == {"docx:document:readonly", "offline_access"}
+    await world.card_for(world.sam, "Authorized")
+    assert [row["status"] for row in world.rows("SELECT status FROM deferred_calls")] == ["succeeded"]
+    assert [row["status"] for row in world.rows("SELECT status FROM authorization_requests")] == ["granted"]
+
+
+async def test_a_second_scope_is_asked_for_alone_and_the_first_is_kept(world: World):
+    await world.start()
+    await world.say(world.sam, "/doc welcome")
+    await world.consent(world.sam, await world.card_for(world.sam, "docx:document:readonly"))
+    asked = await world.say(world.sam, "/tasks")
+    card = await world.card_for(world.sam, "task:task:read")
+    assert "docx:document" not in text_of(card.content)
+    await world.consent(world.sam, card)
+    await world.answer_to(asked)
+    assert {"docx:document:readonly", "task:task:read"} <= world.sam.granted
+    (grant,) = world.rows("SELECT scopes FROM grants")
+    assert {"docx:document:readonly", "task:task:read"} <= set(json.loads(grant["scopes"]))
+
+
+async def test_refusing_on_the_consent_page_cancels_and_says_so_and_the_next_command_asks_again(world: World):
+    await world.start()
+    asked = await world.say(world.sam, "/tasks")
+    card = await world.card_for(world.sam, "task:task:read")
+    status, page = await world.consent(world.sam, card, "refuse")
+    assert status == 200
+    assert "Not authorized" in page
+    await world.answer_to(asked, "did not authorize")
+    assert [row["status"] for row in world.rows("SELECT status FROM deferred_calls")] == ["cancelled"]
+    assert [row["status"] for row in world.rows("SELECT status FROM authorization_requests")] == ["declined"]
+    again = await world.say(world.sam, "/tasks")
+    second = await world.until(
+        lambda: next(
+            (
+                m
+                for m in world.from_bot(world.direct(world.sam), again)
+                if m.msg_type == "interactive" and "authorize/" in text_of(m.content)
+            ),
+            None,
+        ),
+        "a fresh card",
+    )
+    await world.consent(world.sam, second)
+    await world.answer_to(again)
+
+
+async def test_a_consent_by_somebody_else_is_dropped_and_the_right_person_can_still_go_on(world: World):
+    await world.start()
+    asked = await world.say(world.sam, "/tasks")
+    card = await world.card_for(world.sam, "task:task:read")
+    status, page = await world.consent(world.ada, card)
+    assert status == 403
+    assert "somebody else" in page
+    assert world.rows("SELECT * FROM grants") == []
+    status, page = await world.consent(world.sam, card)
+    assert status == 200, page
+    await world.answer_to(asked)
+    assert [row["user_key"] for row in world.rows("SELECT user_key FROM grants")][0].endswith(world.sam.open_id)
+
+
+async def test_two_tabs_can_be_open_and_either_consent_works(world: World):
+    await world.start()
+    asked = await world.say(world.sam, "/tasks")
+    card = await world.card_for(world.sam, "task:task:read")
+    first, second = await world.open(world.link_of(card)), await world.open(world.link_of(card))
+    assert first != second
+    status, _, _ = await world.get(await world.decide(second, world.sam))
+    assert status == 200
+    await world.answer_to(asked)
+    status, _, page = await world.get(await world.decide(first, world.sam))
+    assert status == 200, page
+
+
+async def test_a_callback_is_consumed_once(world: World):
+    await world.start()
+    await world.say(world.sam, "/tasks")
+    card = await world.card_for(world.sam, "task:task:read")
+    back = await world.decide(await world.open(world.link_of(card)), world.sam)
+    assert (await world.get(back))[0] == 200
+    status, _, page = await world.get(back)
+    assert status == 400
+    assert "already used" in page
+    assert len(world.requests("oauth/token")) == 1
+
+
+async def test_a_settled_link_says_so(world: World):
+    await world.start()
+    await world.say(world.sam, "/tasks")
+    card = await world.card_for(world.sam, "task:task:read")
+    link = world.link_of(card)
+    await world.consent(world.sam, card)
+    status, _, page = await world.get(link)
+    assert status == 410
+    assert "Already authorized" in page
+    status, _, page = await world.get(link[:-3] + "AAA")
+    assert status == 404
+
+
+async def test_a_look_at_a_link_consumes_nothing(world: World):
+    await world.start()
+    await world.say(world.sam, "/tasks")
+    card = await world.card_for(world.sam, "task:task:read")
+    link = world.link_of(card)
+    async with world.http.head(link) as response:
+        assert response.status == 200
+    await world.get(link, **{"User-Agent": "Mozilla/5.0 (compatible; Slackbot-LinkExpanding 1.0; bot/1)"})
+    assert world.rows("SELECT * FROM authorization_attempts") == []
+
+
+async def test_a_call_that_nobody_authorizes_expires_and_says_so(world: World):
+    await world.start(BOT_DEFERRED_TTL="2")
+    asked = await world.say(world.sam, "/tasks")
+    await world.card_for(world.sam, "task:task:read")
+    await world.answer_to(asked, "expired")
+    await world.card_for(world.sam, "xpired")
+    assert [row["status"] for row in world.rows("SELECT status FROM deferred_calls")] == ["expired"]
+    assert [row["status"] for row in world.rows("SELECT status FROM authorization_requests")] == ["expired"]
+
+
+async def test_in_a_group_the_answer_comes_there_and_the_link_goes_to_the_asker_alone(world: World):
+    await world.start()
+    asked = await world.say(world.sam, "/agenda week", world.group)
+    note = await world.answer_to(asked, "direct message")
+    assert "authorize" not in json.dumps(note.content)
+    card = await world.card_for(world.sam, "calendar:calendar")
+    await world.consent(world.sam, card)
+    await world.until(lambda: len(world.from_bot(world.group, asked)) >= 2, "the answer in the group")
+    assert all("/authorize/" not in json.dumps(m.content) for m in world.from_bot(world.group))
+
+
+async def test_a_scope_that_the_app_lacks_waits_for_the_administrator_and_goes_on_by_itself(world: World):
+    await world.start()
+    await world.control("app-scopes", scope="task:task:read", user=False)
+    await world.control("app-scopes", scope="task:task:write", user=False)
+    asked = await world.say(world.sam, "/tasks")
+    await world.answer_to(asked, "administrator")
+    told = await world.card_for(world.ada, "task:task:read")
+    assert "/authorize/" not in json.dumps(told.content)
+    (call,) = world.rows("SELECT status, waits_for FROM deferred_calls")
+    assert call == {"status": "suspended", "waits_for": "administrator"}
+    await world.control("app-scopes", scope="task:task:read", user=True)
+    card = await world.card_for(world.sam, "/authorize/", patience=10)
+    await world.consent(world.sam, card)
+    await world.until(
+        lambda: [m for m in world.from_bot(world.direct(world.sam), asked) if m.msg_type == "post"][1:],
+        "the answer",
+    )
+
+
+async def test_a_chinese_speaker_gets_chinese(world: World):
+    await world.start()
+    await world.say(world.wei, "/tasks")
+    card = await world.card_for(world.wei, "task:task:read")
+    assert "授权" in text_of(card.content)
+    consent_id = await world.open(world.link_of(card))
+    _, _, page = await world.get(
+        await world.decide(consent_id, world.wei), **{"User-Agent": "Lark/7.30 LarkLocale/zh_CN"}
+    )
+    assert "授权成功" in page
+
+
+async def test_a_write_is_carried_out_once(world: World):
+    await world.start()
+    asked = await world.say(world.sam, "/task Buy milk")
+    await world.consent(world.sam, await world.card_for(world.sam, "task:task:write"))
+    await world.answer_to(asked, "Buy milk")
+    created = [t for t in text_of(world.tenant.work.as_json()).splitlines() if t == "Buy milk"]
+    assert len(created) == 1
+
+
+async def test_a_redelivered_event_has_no_second_effect(world: World):
+    await world.start()
+    said = await world.control("messages", person=world.sam.open_id, text="/help")
+    await world.answer_to(said["message_id"])
+    replayed = await world.control("events/replay", event_id=said["event_id"])
+    assert replayed["acknowledged"]
+    assert len(world.rows("SELECT * FROM deferred_calls")) == 1
+    assert len(world.from_bot(world.direct(world.sam))) == 1
+
+
+async def test_an_expired_token_is_refreshed_and_the_call_goes_on(world: World):
+    await world.start()
+    asked = await world.say(world.sam, "/tasks")
+    await world.consent(world.sam, await world.card_for(world.sam, "task:task:read"))
+    await world.answer_to(asked)
+    await world.control("tokens/expire", person=world.sam.open_id, which="access")
+    again = await world.say(world.sam, "/tasks")
+    await world.answer_to(again)
+    grants = [r["grant_type"] for r in world.requests("oauth/token")]
+    assert grants == ["authorization_code", "refresh_token"]
+
+
+async def test_after_revoke_nothing_is_left_and_the_next_command_asks_again(world: World):
+    await world.start()
+    asked = await world.say(world.sam, "/tasks")
+    await world.consent(world.sam, await world.card_for(world.sam, "task:task:read"))
+    await world.answer_to(asked)
+    await world.answer_to(await world.say(world.sam, "/revoke"))
+    (grant,) = world.rows("SELECT status, access_token, refresh_token FROM grants")
+    assert grant == {"status": "ended", "access_token": None, "refresh_token": None}
+    await world.until(lambda: world.requests("oauth/v1/revoke"), "the revocation at the platform")
+    again = await world.say(world.sam, "/tasks")
+    card = await world.until(
+        lambda: next(
+            (m for m in world.from_bot(world.direct(world.sam), again) if "/authorize/" in text_of(m.content)), None
+        ),
+        "a fresh card",
+    )
+    await world.consent(world.sam, card)
+    await world.answer_to(again)
+
+
+async def test_not_now_on_the_card_drops_the_call(world: World):
+    await world.start()
+    asked = await world.say(world.sam, "/tasks")
+    card = await world.card_for(world.sam, "task:task:read")
+    clicked = await world.click(world.sam, card, "not_now")
+    assert clicked["code"] is None
+    await world.answer_to(asked, "did not authorize")
+    assert "/authorize/" not in text_of(world.tenant.messages[card.message_id].content)
+
+
+async def test_a_call_shows_the_answer_of_any_api_and_asks_for_what_the_platform_names(world: World):
+    await world.start()
+    asked = await world.say(world.sam, "/call GET /open-apis/task/v2/tasks?page_size=1")
+    await world.consent(world.sam, await world.card_for(world.sam, "/call"))
+    second = await world.card_for(world.sam, "task:task:read")
+    await world.consent(world.sam, second)
+    answer = await world.answer_to(asked)
+    assert '"items"' in text_of(answer.content)
+
+
+async def test_a_second_need_widens_the_open_card(world: World):
+    await world.start()
+    first = await world.say(world.sam, "/tasks")
+    card = await world.card_for(world.sam, "task:task:read")
+    second = await world.say(world.sam, "/doc welcome")
+    await world.card_for(world.sam, "docx:document:readonly")
+    cards = [m for m in world.from_bot(world.direct(world.sam)) if m.msg_type == "interactive"]
+    assert [m.message_id for m in cards] == [card.message_id]
+    await world.consent(world.sam, world.tenant.messages[card.message_id])
+    await world.answer_to(first)
+    await world.answer_to(second)
+    assert len(world.requests("oauth/token")) == 1
+
+
+async def test_what_waits_survives_a_crash(world: World):
+    await world.start()
+    asked = await world.say(world.sam, "/tasks")
+    card = await world.card_for(world.sam, "task:task:read")
+    await world.kill()
+    await world.start()
+    await world.consent(world.sam, card)
+    await world.answer_to(asked)
+
+
+async def test_sigterm_ends_in_exit_code_zero(world: World):
+    await world.start()
+    await world.answer_to(await world.say(world.sam, "/help"))
+    assert await world.stop() == 0
