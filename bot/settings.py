@@ -1,0 +1,528 @@
+"""The settings: one table, from which the parsing, the errors, the help and the README's table follow.
+
+Values come from the environment, else from a `.env` file in the working directory. Messages repeat no secret.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import dataclasses
+import difflib
+import ipaddress
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import SplitResult, urlsplit
+
+from bot.core.errors import ConfigurationError
+from bot.core.model import Secret
+
+Brand = Literal["lark", "feishu"]
+OAuthGeneration = Literal["v3", "v2", "v1"]
+Ingress = Literal["websocket", "webhook"]
+LogFormat = Literal["text", "json"]
+LogLevel = Literal["debug", "info", "warning", "error", "critical"]
+
+
+@dataclass(frozen=True)
+class OperatorSettings:
+    """What suffices to look at the database and to log: no credentials of the app."""
+
+    database_url: str = field(repr=False)
+    """May hold a password."""
+    encryption_keys: tuple[Secret, ...]
+    """The first seals, all open. Never empty for `bot run`; perhaps empty for an operator's command."""
+    log_format: LogFormat
+    log_level: LogLevel
+    warnings: tuple[str, ...]
+    """One line for each variable that looks like a setting and is none."""
+
+
+@dataclass(frozen=True)
+class Settings(OperatorSettings):
+    """All that `bot run` needs."""
+
+    app_id: str
+    app_secret: Secret
+    brand: Brand
+    open_url: str
+    accounts_url: str
+    applink_url: str | None
+    """None: cards link straight to the bot."""
+    jssdk_url: str
+    oauth: OAuthGeneration
+    events: Ingress
+    encrypt_key: Secret | None
+    verification_token: Secret | None
+    public_url: str | None
+    """None: no browser can reach the bot."""
+    host: str
+    port: int
+    admins: tuple[str, ...]
+    """Empty: the app's owner."""
+    auto_migrate: bool
+    authorization_ttl: timedelta
+    deferred_ttl: timedelta
+
+
+# --- parsers: from the text of a variable to its value; ValueError says in words how to mend it ------------
+
+
+def _text(value: str) -> str:
+    if any(character.isspace() or not character.isprintable() for character in value):
+        raise ValueError("holds a space or a control character. Copy it again, without.")
+    return value
+
+
+def _secret(value: str) -> Secret:
+    return Secret(_text(value))
+
+
+def _one_of(*choices: str) -> Callable[[str], str]:
+    def parse(value: str) -> str:
+        if value.lower() not in choices:
+            raise ValueError(f"{_shown(value)} is not known. Write {_or(choices)}.")
+        return value.lower()
+
+    return parse
+
+
+def _switch(value: str) -> bool:
+    return _one_of("true", "false")(value) == "true"
+
+
+def _port(value: str) -> int:
+    if not _is_number(value) or int(value) > 65535:
+        raise ValueError(f"{_shown(value)} is not a port. Write a number from 0 (any free one) to 65535.")
+    return int(value)
+
+
+_LONGEST_DURATION = 1_000_000_000
+"""Some 31 years: beyond that, a time plus a duration may leave the calendar."""
+
+
+def _duration(value: str) -> timedelta:
+    if not _is_number(value) or not 1 <= int(value) <= _LONGEST_DURATION:
+        raise ValueError(f"{_shown(value)} is not a duration. Write whole seconds, from 1.")
+    return timedelta(seconds=int(value))
+
+
+def _is_number(value: str) -> bool:
+    return value.isascii() and value.isdigit() and len(value) <= 12
+
+
+def _origin(value: str) -> str:
+    parts = _web_address(value, example="https://bot.example.com")
+    if parts.path or parts.query or parts.fragment or value.endswith(("/", "?", "#")):
+        raise ValueError(
+            f"is not an origin: it goes on after the host. Write {parts.scheme}://{parts.netloc}."
+        )
+    return f"{parts.scheme}://{parts.netloc.lower()}"
+
+
+def _script_url(value: str) -> str:
+    return _web_address(value, example="https://host/path.js").geturl()
+
+
+def _web_address(value: str, *, example: str) -> SplitResult:
+    try:
+        parts = urlsplit(_text(value))
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        raise ValueError(f"is not a web address. Write it like {example}.") from None
+    if parts.scheme not in {"http", "https"} or not host or "@" in parts.netloc or parts.netloc.endswith(":"):
+        raise ValueError(f"is not a web address with a host. Write it like {example}.")
+    if not re.fullmatch(r"[A-Za-z0-9.\-]+|[0-9A-Fa-f:.]+", host):
+        raise ValueError(f"has a host that no browser would accept. Write it like {example}.")
+    if parts.scheme == "http" and not is_loopback(host):
+        raise ValueError("is plain http, which only a loopback host may have. Write https://.")
+    return parts
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host can only be this machine."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+_SQLITE, _POSTGRESQL = "sqlite+aiosqlite", "postgresql+asyncpg"
+_DRIVERS = {"sqlite": _SQLITE, "postgres": _POSTGRESQL, "postgresql": _POSTGRESQL}
+
+
+def _database_url(value: str) -> str:
+    scheme, separator, rest = value.partition("://")
+    if not separator or scheme not in {_SQLITE, _POSTGRESQL}:
+        family = scheme.partition("+")[0] if separator else ""
+        if family in _DRIVERS:
+            raise ValueError(
+                f"begins with {scheme}://. Write {_DRIVERS[family]}:// there, the rest as it is."
+            )
+        raise ValueError(f"is not a database URL. Write {_SQLITE}:///FILE or {_POSTGRESQL}://USER@HOST/NAME.")
+    file = rest.partition("?")[0].removeprefix("/")
+    if scheme == _SQLITE and (not rest.startswith("/") or file in {"", ":memory:"}):
+        raise ValueError(f"names no file. Write {_SQLITE}:///bot.db, or {_SQLITE}:////absolute/path/bot.db.")
+    return value
+
+
+def _encryption_keys(value: str) -> tuple[Secret, ...]:
+    keys = [key.strip() for key in value.split(",") if key.strip()]
+    if not keys:
+        raise ValueError("holds no key. Make one with `bot keys new`.")
+    for place, key in enumerate(keys, start=1):
+        if not _is_key(key):
+            raise ValueError(f"key {place} is not base64url of 32 bytes. Make one with `bot keys new`.")
+    return tuple(Secret(key) for key in keys)
+
+
+def _is_key(text: str) -> bool:
+    if not re.fullmatch(r"[A-Za-z0-9_-]+=*", text):
+        return False
+    bare = text.rstrip("=")
+    try:
+        return len(base64.urlsafe_b64decode(bare + "=" * (-len(bare) % 4))) == 32
+    except binascii.Error:
+        return False
+
+
+def _open_ids(value: str) -> tuple[str, ...]:
+    ids = tuple(part.strip() for part in value.split(",") if part.strip())
+    for each in ids:
+        if not re.fullmatch(r"[A-Za-z0-9_\-]+", each):
+            raise ValueError(f"{_shown(each)} is not an open_id. Write ou_…, with commas between several.")
+    return ids
+
+
+def _shown(value: str) -> str:
+    """A value in an error: short, and with its control characters escaped."""
+    return repr(value if len(value) <= 60 else value[:59] + "…")
+
+
+def _or(choices: Iterable[str]) -> str:
+    *others, last = choices
+    return f"{', '.join(others)} or {last}"
+
+
+# --- the table ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """One variable. `default` is what one would have to write, by brand where it depends on that."""
+
+    name: str
+    field: str
+    parse: Callable[[str], object]
+    meaning: str
+    """In Markdown, for the README and the help."""
+    default: str | Mapping[Brand, str] | None = None
+    default_in_words: str = ""
+    required: bool = False
+    """By `bot run`."""
+    mend: str = ""
+    """How to mend that it is missing."""
+    may_be_empty: bool = False
+    """Explicitly empty has a meaning of its own, and the value None. Else empty is the same as absent."""
+    when_absent: object = None
+    """The value when there is no default."""
+
+
+TABLE: tuple[Setting, ...] = (
+    Setting(
+        name="LARK_APP_ID",
+        field="app_id",
+        parse=_text,
+        meaning="The app's id, `cli_…`.",
+        required=True,
+        mend="Copy it from the developer console, Credentials & Basic Info.",
+    ),
+    Setting(
+        name="LARK_APP_SECRET",
+        field="app_secret",
+        parse=_secret,
+        meaning="The app's secret.",
+        required=True,
+        mend="Copy it from the developer console, Credentials & Basic Info.",
+    ),
+    Setting(
+        name="LARK_BRAND",
+        field="brand",
+        parse=_one_of("lark", "feishu"),
+        meaning="`lark` or `feishu`: where the app lives; picks the three origins below.",
+        default="lark",
+    ),
+    Setting(
+        name="LARK_OPEN_URL",
+        field="open_url",
+        parse=_origin,
+        meaning="Origin of OpenAPI.",
+        default={"lark": "https://open.larksuite.com", "feishu": "https://open.feishu.cn"},
+    ),
+    Setting(
+        name="LARK_ACCOUNTS_URL",
+        field="accounts_url",
+        parse=_origin,
+        meaning="Origin of the authorization page.",
+        default={"lark": "https://accounts.larksuite.com", "feishu": "https://accounts.feishu.cn"},
+    ),
+    Setting(
+        name="LARK_APPLINK_URL",
+        field="applink_url",
+        parse=_origin,
+        meaning="Origin of AppLinks, by which a card opens its link beside the chat. "
+        "Explicitly empty: cards link straight to the bot.",
+        default={"lark": "https://applink.larksuite.com", "feishu": "https://applink.feishu.cn"},
+        may_be_empty=True,
+    ),
+    Setting(
+        name="LARK_JSSDK_URL",
+        field="jssdk_url",
+        parse=_script_url,
+        meaning="The client's JavaScript SDK, for the page that authorizes inside the client.",
+        default="https://lf1-cdn-tos.bytegoofy.com/goofy/lark/op/h5-js-sdk-1.5.16.js",
+        default_in_words="the platform's",
+    ),
+    Setting(
+        name="LARK_OAUTH",
+        field="oauth",
+        parse=_one_of("v3", "v2", "v1"),
+        meaning="Generation of the token endpoint: `v3` (accounts origin, `/oauth/v3/token`), "
+        "`v2` (open origin, `/open-apis/authen/v2/oauth/token`) or `v1` (OIDC).",
+        default="v2",
+    ),
+    Setting(
+        name="LARK_EVENTS",
+        field="events",
+        parse=_one_of("websocket", "webhook"),
+        meaning="`websocket` (long connection: events need no public address) "
+        "or `webhook` (`POST /lark/events`).",
+        default="websocket",
+    ),
+    Setting(
+        name="LARK_ENCRYPT_KEY",
+        field="encrypt_key",
+        parse=_secret,
+        meaning="Encrypt Key of the event subscription.",
+        default_in_words="required with `webhook`",
+    ),
+    Setting(
+        name="LARK_VERIFICATION_TOKEN",
+        field="verification_token",
+        parse=_secret,
+        meaning="Verification Token of the event subscription; compared when it is set.",
+    ),
+    Setting(
+        name="BOT_PUBLIC_URL",
+        field="public_url",
+        parse=_origin,
+        meaning="Origin under which browsers reach the bot. Explicitly empty: no browser can, "
+        "authorization goes by device flow.",
+        default="http://localhost:8080",
+        may_be_empty=True,
+    ),
+    Setting(
+        name="BOT_HOST",
+        field="host",
+        parse=_text,
+        meaning="Address to listen on.",
+        default="127.0.0.1",
+    ),
+    Setting(
+        name="BOT_PORT",
+        field="port",
+        parse=_port,
+        meaning="Port to listen on.",
+        default="8080",
+    ),
+    Setting(
+        name="BOT_DATABASE_URL",
+        field="database_url",
+        parse=_database_url,
+        meaning="`sqlite+aiosqlite:///FILE` or `postgresql+asyncpg://USER:PASSWORD@HOST/NAME`.",
+        default="sqlite+aiosqlite:///bot.db",
+    ),
+    Setting(
+        name="BOT_ENCRYPTION_KEYS",
+        field="encryption_keys",
+        parse=_encryption_keys,
+        meaning="Comma-separated keys for secrets at rest: the first seals, all open. "
+        "`bot keys new` makes one.",
+        required=True,
+        mend="Make a key with `bot keys new` and keep it.",
+        when_absent=(),
+    ),
+    Setting(
+        name="BOT_ADMINS",
+        field="admins",
+        parse=_open_ids,
+        meaning="Comma-separated `open_id`s: who is told what only an administrator can mend, "
+        "and who may see the console.",
+        default_in_words="the app's owner",
+        when_absent=(),
+    ),
+    Setting(
+        name="BOT_AUTO_MIGRATE",
+        field="auto_migrate",
+        parse=_switch,
+        meaning="`true` or `false`: whether `bot run` upgrades the database before it starts.",
+        default="true",
+    ),
+    Setting(
+        name="BOT_AUTHORIZATION_TTL",
+        field="authorization_ttl",
+        parse=_duration,
+        meaning="Seconds from opening a link to coming back from it.",
+        default="600",
+    ),
+    Setting(
+        name="BOT_DEFERRED_TTL",
+        field="deferred_ttl",
+        parse=_duration,
+        meaning="Seconds for which a suspended call, and the link on its card, wait.",
+        default="86400",
+    ),
+    Setting(
+        name="BOT_LOG_FORMAT",
+        field="log_format",
+        parse=_one_of("text", "json"),
+        meaning="`text` or `json`, a line a record, on stderr.",
+        default="text",
+    ),
+    Setting(
+        name="BOT_LOG_LEVEL",
+        field="log_level",
+        parse=_one_of("debug", "info", "warning", "error", "critical"),
+        meaning="`debug`, `info`, `warning`, `error` or `critical`.",
+        default="info",
+    ),
+)
+
+_PREFIXES = ("LARK_", "BOT_")
+
+
+# --- loading -----------------------------------------------------------------------------------------------
+
+
+def environment(directory: Path | None = None) -> dict[str, str]:
+    """The real environment, over what a `.env` file in the working directory says."""
+    file = (directory or Path.cwd()) / ".env"
+    if not file.exists():
+        return dict(os.environ)
+    from dotenv import dotenv_values  # noqa: PLC0415 - only those who have such a file wait for it
+
+    try:
+        # No interpolation: a secret may hold a dollar sign.
+        written = dotenv_values(file, interpolate=False)
+    except (OSError, UnicodeDecodeError) as error:
+        problem = f".env cannot be read ({type(error).__name__}). Mend the file or remove it."
+        raise ConfigurationError(problem) from None
+    return {**{name: value for name, value in written.items() if value is not None}, **os.environ}
+
+
+def load(environ: Mapping[str, str]) -> Settings:
+    """All settings, or a `ConfigurationError` with every problem at once."""
+    values, problems = _parse(TABLE, environ, required=True)
+    if values.get("events") == "webhook" and "encrypt_key" in values and values["encrypt_key"] is None:
+        problems.append(
+            "LARK_ENCRYPT_KEY is missing, and LARK_EVENTS=webhook accepts only signed events. "
+            "Copy it from the developer console, Events & Callbacks > Encryption Strategy."
+        )
+    if problems:
+        raise ConfigurationError(*problems)
+    return Settings(**values, warnings=unknown_variables(environ))
+
+
+def load_for_operator(environ: Mapping[str, str]) -> OperatorSettings:
+    """What a command needs that only looks at the database; the app's credentials may be absent or wrong."""
+    fields = {each.name for each in dataclasses.fields(OperatorSettings)}
+    values, problems = _parse((each for each in TABLE if each.field in fields), environ, required=False)
+    if problems:
+        raise ConfigurationError(*problems)
+    return OperatorSettings(**values, warnings=unknown_variables(environ))
+
+
+def _parse(
+    table: Iterable[Setting], environ: Mapping[str, str], *, required: bool
+) -> tuple[dict[str, Any], list[str]]:
+    """The values by field, and a line for each problem; a field with a problem has no value."""
+    values: dict[str, Any] = {}
+    problems: list[str] = []
+    brand: Brand = "feishu" if environ.get("LARK_BRAND", "").strip().lower() == "feishu" else "lark"
+    for setting in table:
+        written = environ.get(setting.name)
+        text = written.strip() if written is not None else ""
+        if not text:
+            default = setting.default if isinstance(setting.default, str | None) else setting.default[brand]
+            if written is not None and setting.may_be_empty:
+                values[setting.field] = None
+                continue
+            if setting.required and required:
+                problems.append(f"{setting.name} is missing. {setting.mend}")
+                continue
+            if default is None:
+                values[setting.field] = setting.when_absent
+                continue
+            text = default
+        try:
+            values[setting.field] = setting.parse(text)
+        except ValueError as error:
+            problems.append(f"{setting.name}: {error}")
+    return values, problems
+
+
+def unknown_variables(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """A line for each variable that has our prefix and that nothing reads: most likely a slip of the pen."""
+    known = {setting.name for setting in TABLE}
+    lines = []
+    for name in sorted(environ):
+        if name.startswith(_PREFIXES) and name not in known:
+            nearest = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6)
+            meant = f" Did you mean {nearest[0]}?" if nearest else ""
+            lines.append(f"{_printable(name)} is not a setting, and is ignored.{meant}")
+    return tuple(lines)
+
+
+def _printable(name: str) -> str:
+    return "".join(character if character.isprintable() else "?" for character in name)
+
+
+# --- documentation -----------------------------------------------------------------------------------------
+
+
+def default_in_words(setting: Setting) -> str:
+    """What the tables say under "default", in Markdown."""
+    if setting.default_in_words:
+        return setting.default_in_words
+    if setting.required:
+        return "required by `bot run`"
+    match setting.default:
+        case None:
+            return ""
+        case str(default):
+            return f"`{default}`"
+        case by_brand:
+            return "by brand: " + ", ".join(f"`{origin}`" for origin in by_brand.values())
+
+
+def markdown_table() -> str:
+    """The table as the README has it."""
+    rows = [f"| `{each.name}` | {each.meaning} | {default_in_words(each)} |" for each in TABLE]
+    return "\n".join(["| variable | meaning | default |", "|---|---|---|", *rows])
+
+
+def help_table() -> str:
+    """The table as `bot run --help` has it."""
+    rows = []
+    for each in TABLE:
+        default = default_in_words(each).replace("`", "")
+        meaning = each.meaning.replace("`", "")
+        rows.append(f"  {each.name}{f'  ({default})' if default else ''}\n      {meaning}")
+    return "\n".join(rows)

@@ -1,0 +1,138 @@
+"""Logs: secrets are masked wherever they come in, and nobody outside can write a line of their own."""
+
+import base64
+import io
+import json
+import logging
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from bot import logs
+from bot.core.model import Secret
+
+Read = Callable[[], str]
+
+
+@pytest.fixture(params=["text", "json"])
+def read(request: pytest.FixtureRequest) -> Iterator[Read]:
+    """Configures logging into memory; gives what was written. Afterwards all is as before."""
+    root, access = logging.root, logging.getLogger("aiohttp.access")
+    before = (root.handlers[:], root.level, access.disabled)
+    stream = io.StringIO()
+    logs.configure(request.param, "debug", stream)
+    yield stream.getvalue
+    logging.captureWarnings(False)
+    root.handlers[:], access.disabled = before[0], before[2]
+    root.setLevel(before[1])
+
+
+log = logging.getLogger("bot.somewhere")
+
+KEY = base64.urlsafe_b64encode(bytes(range(100, 132))).decode()
+SECRETS = [
+    ("eyJhbGciOiJFUzI1NiIs.emu.r1Qx", "the answer held {}"),
+    ("u-7f1bcd13fc57d46bac21793a18e5", "token {} is gone"),
+    ("ur-oQ0mMq6MCcueAv0pxx2fQQhxqv", "refreshing with {}"),
+    ("t-g1044ghJRUIJJ5ELPVLSDK7DWL", "{}"),
+    ("Qm3xY-zzz_1", "GET /oauth/lark/callback?code={}&state=other HTTP/1.1"),
+    ("Qm3xYzzz1", "https://bot.example.com/oauth/lark/callback?state={}"),
+    ("S3cr3tS3cr3t", '{{"client_id": "cli_a", "client_secret": "{}"}}'),
+    ("S3cr3tS3cr3t", "{{'app_secret': '{}', 'code': 0}}"),
+    ("S3cr3tS3cr3t", 'body={{\\"refresh_token\\":\\"{}\\"}}'),
+    ("S3cr3tS3cr3t", "Authorization: Bearer {}"),
+    ("S3cr3tS3cr3t", "headers {{'Authorization': 'Bearer {}'}}"),
+    ("S3cr3tS3cr3t", "Cookie: session={}; other=1"),
+    ("S3cr3tS3cr3t", "cannot connect to postgresql+asyncpg://bot:{}@db/bot"),
+    ("3q2-7wAAAAAAAAAAAAAAAAA", "GET /authorize/{} HTTP/1.1"),
+    (KEY, "a key of ours, {} here"),
+    (KEY.rstrip("="), "[{}]"),
+]
+
+
+@pytest.mark.parametrize(("secret", "text"), SECRETS)
+def test_a_secret_is_masked_in_a_message(read: Read, secret: str, text: str) -> None:
+    log.info(text.format(secret).replace("%", "%%"))
+    assert secret not in read()
+    assert "***" in read()
+
+
+@pytest.mark.parametrize(("secret", "text"), SECRETS)
+def test_a_secret_is_masked_in_an_argument_a_field_and_an_exception(
+    read: Read, secret: str, text: str
+) -> None:
+    try:
+        try:
+            raise KeyError(text.format(secret))
+        except KeyError as error:
+            raise RuntimeError(text.format(secret)) from error
+    except RuntimeError:
+        log.exception("failed: %s", text.format(secret), extra={"detail": text.format(secret)})
+    assert secret not in read()
+    assert "RuntimeError" in read()
+
+
+def test_a_field_is_masked_for_its_name(read: Read) -> None:
+    log.info("refused", extra={"token": "short", "state": "abc", "code": 99991679, "secret": Secret("x")})
+    assert "short" not in read()
+    assert "abc" not in read()
+    assert "99991679" in read()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "code=99991679 refused",
+        '{"code": 99991679, "msg": "Unauthorized"}',
+        "lark:cli_a1b2c3d4e5f60718:736588c92abc175d:ou_0123456789abcdef0123456789abcdef",
+        "needs docx:document:readonly",
+        "call 0198f3a2b4c5d6e7f8091a2b3c4d5e6f is suspended",
+        "GET https://open.larksuite.com/open-apis/authen/v1/user_info",
+        "a t-shirt, a-part-of-the-sentence and 中文",
+    ],
+)
+def test_what_is_no_secret_stays_readable(text: str) -> None:
+    assert logs.redact(text) == text
+
+
+def test_nobody_outside_can_write_a_line_of_their_own(read: Read) -> None:
+    evil = "hello\n2026-01-01T00:00:00.000Z INFO bot all is well\r\x1b[2J\u2028\u202e"
+    log.warning("said %s", evil, extra={"text": evil})
+    assert read().count("\n") == 1
+    assert read().rstrip("\n").isprintable()
+
+
+def test_lines_of_an_exception_cannot_pass_for_records(read: Read) -> None:
+    try:
+        raise ValueError("one\n2026-01-01T00:00:00.000Z INFO bot all is well\x1b[2J")
+    except ValueError:
+        log.exception("failed")
+    first, *rest = read().splitlines()
+    assert "failed" in first
+    assert all(line.startswith("    | ") for line in rest)
+    assert "\x1b" not in read()
+
+
+def test_json_is_an_object_a_line_and_a_field_cannot_replace_what_we_say() -> None:
+    record = logging.makeLogRecord(
+        {"msg": "ready", "name": "bot.app", "levelname": "INFO", "created": 0.25, "port": 8080, "time": "x"}
+    )
+    assert json.loads(logs.JsonFormatter().format(record)) == {
+        "time": "1970-01-01T00:00:00.250Z",
+        "level": "info",
+        "logger": "bot.app",
+        "message": "ready",
+        "port": 8080,
+    }
+
+
+def test_text_says_the_time_in_utc_and_the_fields_by_name() -> None:
+    record = logging.makeLogRecord(
+        {"msg": "ready", "name": "bot.app", "levelname": "INFO", "created": 0.25, "port": 8080}
+    )
+    assert logs.TextFormatter().format(record) == "1970-01-01T00:00:00.250Z INFO bot.app ready port=8080"
+
+
+def test_request_lines_are_not_logged(read: Read) -> None:
+    logging.getLogger("aiohttp.access").info("GET /oauth/lark/callback")
+    assert read() == ""

@@ -1,0 +1,206 @@
+"""The settings: what is accepted, what each problem says, and that nothing repeats a secret."""
+
+import base64
+import os
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from bot import settings
+from bot.core.errors import ConfigurationError
+from bot.core.model import Secret
+
+KEY = base64.urlsafe_b64encode(bytes(range(32))).decode()
+ENOUGH = {"LARK_APP_ID": "cli_a", "LARK_APP_SECRET": "hush-hush", "BOT_ENCRYPTION_KEYS": KEY}
+
+
+def load(**changed: str) -> settings.Settings:
+    return settings.load({**ENOUGH, **changed})
+
+
+def problems_of(environ: dict[str, str]) -> tuple[str, ...]:
+    with pytest.raises(ConfigurationError) as caught:
+        settings.load(environ)
+    return caught.value.problems
+
+
+def test_three_variables_are_enough() -> None:
+    loaded = load()
+    assert loaded.app_id == "cli_a"
+    assert loaded.app_secret == Secret("hush-hush")
+    assert loaded.open_url == "https://open.larksuite.com"
+    assert loaded.applink_url == "https://applink.larksuite.com"
+    assert loaded.public_url == "http://localhost:8080"
+    assert loaded.database_url == "sqlite+aiosqlite:///bot.db"
+    assert loaded.authorization_ttl == timedelta(minutes=10)
+    assert loaded.deferred_ttl == timedelta(days=1)
+    assert (loaded.events, loaded.oauth, loaded.auto_migrate, loaded.admins) == ("websocket", "v2", True, ())
+    assert loaded.warnings == ()
+
+
+def test_the_brand_picks_the_origins_that_are_not_given() -> None:
+    loaded = load(LARK_BRAND="Feishu", LARK_OPEN_URL="http://127.0.0.1:9000")
+    assert loaded.open_url == "http://127.0.0.1:9000"
+    assert loaded.accounts_url == "https://accounts.feishu.cn"
+    assert loaded.applink_url == "https://applink.feishu.cn"
+
+
+def test_explicitly_empty_means_something_only_where_the_table_says_so() -> None:
+    loaded = load(BOT_PUBLIC_URL="", LARK_APPLINK_URL="  ", BOT_PORT="", LARK_ENCRYPT_KEY="", BOT_ADMINS="")
+    assert loaded.public_url is None
+    assert loaded.applink_url is None
+    assert loaded.port == 8080
+    assert loaded.encrypt_key is None
+    assert loaded.admins == ()
+
+
+def test_every_missing_variable_is_named_in_a_line_of_its_own() -> None:
+    found = problems_of({"LARK_APP_SECRET": ""})
+    assert [line.split()[0] for line in found] == ["LARK_APP_ID", "LARK_APP_SECRET", "BOT_ENCRYPTION_KEYS"]
+    assert all("missing" in line and "\n" not in line for line in found)
+    assert "`bot keys new`" in found[-1]
+
+
+@pytest.mark.parametrize(
+    ("name", "written", "says"),
+    [
+        ("LARK_BRAND", "slack", "lark or feishu"),
+        ("LARK_OAUTH", "v4", "v3, v2 or v1"),
+        ("LARK_EVENTS", "poll", "websocket or webhook"),
+        ("BOT_LOG_FORMAT", "xml", "text or json"),
+        ("BOT_LOG_LEVEL", "loud", "debug, info, warning, error or critical"),
+        ("BOT_AUTO_MIGRATE", "1", "true or false"),
+        ("BOT_PORT", "65536", "65535"),
+        ("BOT_PORT", "http", "65535"),
+        ("BOT_PORT", "٨٠٨٠", "65535"),
+        ("BOT_DEFERRED_TTL", "0", "whole seconds, from 1"),
+        ("BOT_DEFERRED_TTL", "1.5", "whole seconds, from 1"),
+        ("BOT_DEFERRED_TTL", "10m", "whole seconds, from 1"),
+        ("BOT_AUTHORIZATION_TTL", "-1", "whole seconds, from 1"),
+        ("BOT_AUTHORIZATION_TTL", "9" * 40, "whole seconds, from 1"),
+        ("BOT_ADMINS", "ou_a, Ada Meyer", "open_id"),
+        ("BOT_ENCRYPTION_KEYS", "short", "`bot keys new`"),
+        ("BOT_ENCRYPTION_KEYS", f"{KEY},{KEY[:-4]}", "key 2"),
+        ("BOT_ENCRYPTION_KEYS", " , ", "`bot keys new`"),
+        ("LARK_APP_SECRET", "two words", "control character"),
+        ("LARK_APP_ID", "cli_\x1b[2J", "control character"),
+        ("BOT_PUBLIC_URL", "http://bot.example.com", "https://"),
+        ("BOT_PUBLIC_URL", "https://bot.example.com/", "Write https://bot.example.com."),
+        ("BOT_PUBLIC_URL", "https://bot.example.com/bot", "Write https://bot.example.com."),
+        ("BOT_PUBLIC_URL", "https://bot.example.com?x=1", "Write https://bot.example.com."),
+        ("BOT_PUBLIC_URL", "bot.example.com", "https://bot.example.com"),
+        ("BOT_PUBLIC_URL", "https://", "https://bot.example.com"),
+        ("BOT_PUBLIC_URL", "https://me:hush-hush@bot.example.com", "https://bot.example.com"),
+        ("BOT_PUBLIC_URL", "https://bot.example.com:port", "https://bot.example.com"),
+        ("BOT_PUBLIC_URL", "https://bot example.com", "https://bot.example.com"),
+        ("BOT_PUBLIC_URL", 'https://bot"example.com', "https://bot.example.com"),
+        ("BOT_PUBLIC_URL", "ftp://localhost", "https://bot.example.com"),
+        ("BOT_PUBLIC_URL", "http://localhost.example.com", "https://"),
+        ("BOT_DATABASE_URL", "postgres://u:hush-hush@h/d", "Write postgresql+asyncpg://"),
+        ("BOT_DATABASE_URL", "postgresql://u:hush-hush@h/d", "Write postgresql+asyncpg://"),
+        ("BOT_DATABASE_URL", "postgresql+psycopg2://u:hush-hush@h/d", "Write postgresql+asyncpg://"),
+        ("BOT_DATABASE_URL", "sqlite:///bot.db", "Write sqlite+aiosqlite://"),
+        ("BOT_DATABASE_URL", "sqlite+aiosqlite://", "sqlite+aiosqlite:///bot.db"),
+        ("BOT_DATABASE_URL", "sqlite+aiosqlite:///:memory:", "sqlite+aiosqlite:///bot.db"),
+        ("BOT_DATABASE_URL", "mysql://u:hush-hush@h/d", "postgresql+asyncpg://"),
+        ("BOT_DATABASE_URL", "bot.db", "sqlite+aiosqlite:///FILE"),
+    ],
+)
+def test_a_wrong_value_is_one_line_that_names_the_variable_and_how_to_mend_it(
+    name: str, written: str, says: str
+) -> None:
+    (line,) = problems_of({**ENOUGH, name: written})
+    assert line.startswith(name)
+    assert says in line
+    assert line.isprintable()
+    assert "hush-hush" not in line
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "https://bot.example.com",
+        "https://bot.example.com:8443",
+        "http://localhost:1",
+        "http://127.9.9.9",
+        "http://[::1]:80",
+    ],
+)
+def test_an_origin_is_https_or_loopback(origin: str) -> None:
+    assert load(BOT_PUBLIC_URL=origin).public_url == origin
+
+
+def test_an_origin_is_kept_as_browsers_write_it() -> None:
+    assert load(BOT_PUBLIC_URL=" HTTPS://Bot.Example.COM ").public_url == "https://bot.example.com"
+
+
+def test_a_webhook_needs_the_encrypt_key() -> None:
+    (line,) = problems_of({**ENOUGH, "LARK_EVENTS": "webhook"})
+    assert line.startswith("LARK_ENCRYPT_KEY is missing")
+    assert load(LARK_EVENTS="webhook", LARK_ENCRYPT_KEY="k").encrypt_key == Secret("k")
+
+
+def test_all_problems_are_told_at_once() -> None:
+    found = problems_of({"LARK_BRAND": "x", "BOT_PORT": "x", "LARK_EVENTS": "webhook"})
+    assert len(found) == 6
+
+
+def test_several_keys_and_admins_are_separated_by_commas() -> None:
+    loaded = load(BOT_ENCRYPTION_KEYS=f" {KEY} ,{KEY.rstrip('=')},", BOT_ADMINS="ou_a, ou_b")
+    assert [each.reveal() for each in loaded.encryption_keys] == [KEY, KEY.rstrip("=")]
+    assert loaded.admins == ("ou_a", "ou_b")
+
+
+def test_a_misspelt_variable_is_a_warning_with_the_nearest_name() -> None:
+    loaded = load(BOT_DATABASE_URI="x", LARK_ZZZZ="x", PATH="x")
+    assert loaded.warnings == (
+        "BOT_DATABASE_URI is not a setting, and is ignored. Did you mean BOT_DATABASE_URL?",
+        "LARK_ZZZZ is not a setting, and is ignored.",
+    )
+
+
+def test_an_operators_command_asks_for_no_credentials_and_minds_no_other_mistake() -> None:
+    loaded = settings.load_for_operator(
+        {"LARK_BRAND": "nonsense", "BOT_DATABASE_URL": "sqlite+aiosqlite:///x.db"}
+    )
+    assert loaded.database_url == "sqlite+aiosqlite:///x.db"
+    assert loaded.encryption_keys == ()
+    with pytest.raises(ConfigurationError, match="BOT_DATABASE_URL"):
+        settings.load_for_operator({"BOT_DATABASE_URL": "sqlite:///x.db"})
+
+
+def test_settings_show_no_secret() -> None:
+    shown = repr(
+        load(
+            LARK_ENCRYPT_KEY="hush-hush",
+            LARK_VERIFICATION_TOKEN="hush-hush",
+            BOT_DATABASE_URL="postgresql+asyncpg://bot:hush-hush@localhost/bot",
+        )
+    )
+    assert "hush-hush" not in shown
+    assert KEY not in shown
+
+
+def test_the_real_environment_wins_over_the_dotenv_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".env").write_text(
+        "LARK_APP_ID=cli_file\nLARK_APP_SECRET='a${HOME}$b'\nBOT_HOST\n", encoding="utf-8"
+    )
+    monkeypatch.setenv("LARK_APP_ID", "cli_real")
+    monkeypatch.delenv("LARK_APP_SECRET", raising=False)
+    found = settings.environment(tmp_path)
+    assert found["LARK_APP_ID"] == "cli_real"
+    assert found["LARK_APP_SECRET"] == "a${HOME}$b"
+    assert "BOT_HOST" not in found
+
+
+def test_without_a_dotenv_file_the_environment_is_all(tmp_path: Path) -> None:
+    assert settings.environment(tmp_path) == dict(os.environ)
+
+
+def test_a_dotenv_file_that_cannot_be_read_is_a_problem_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(b"BOT_HOST=\xff\xfe\n")
+    with pytest.raises(ConfigurationError, match=r"^\.env cannot be read"):
+        settings.environment(tmp_path)
