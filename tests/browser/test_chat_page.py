@@ -1,0 +1,269 @@
+"""The chat page as a visitor uses it; the test plays the bot through the platform's own API."""
+
+import json
+import sqlite3
+from typing import Any
+from urllib.request import urlopen
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from .conftest import ADA, GROUP, PHONE, SAM, WEI, OpenPage, Sandbox
+
+
+def card(title: str = "Permission needed", **body: Any) -> dict[str, Any]:
+    elements = body.get("elements") or [{"tag": "markdown", "content": "Read **documents**"}]
+    return {
+        "schema": "2.0",
+        "config": {"update_multi": True},
+        "header": {
+            "title": {"tag": "plain_text", "content": title, "i18n_content": body.get("titles", {})},
+            "template": body.get("template", "blue"),
+        },
+        "body": {"elements": elements},
+    }
+
+
+def be(page: Page, name: str) -> None:
+    page.locator("#people").get_by_text(name).click()
+
+
+def messages(page: Page) -> Any:
+    return page.locator("#log")
+
+
+def test_a_newcomer_sees_whom_to_be_where_to_write_and_what_to_try(chat: Page) -> None:
+    for name in ("Wei Lan 蓝薇", "Ada Meyer", "Sam Rivera"):
+        expect(chat.locator("#people").get_by_text(name)).to_be_visible()
+    expect(chat.locator("#chats")).to_contain_text("Launch crew")
+    expect(chat.locator("#guide")).to_contain_text("First contact")
+    chat.get_by_role("button", name="/doc welcome", exact=True).first.click()
+    expect(chat.get_by_label("Message", exact=True)).to_have_value("/doc welcome")
+    expect(chat.get_by_label("Message", exact=True)).to_be_focused()
+
+
+def test_what_is_written_is_sent_with_enter_and_shown_as_ones_own(chat: Page, platform: Sandbox) -> None:
+    chat.get_by_label("Message", exact=True).fill("hello there")
+    chat.keyboard.press("Enter")
+    expect(messages(chat).locator(".mine")).to_contain_text("hello there")
+    assert [m["content"]["text"] for m in platform.state()["messages"]] == ["hello there"]
+
+
+def test_a_card_is_read_in_the_language_of_whoever_looks(chat: Page, platform: Sandbox) -> None:
+    shown = card(titles={"zh_cn": "需要授权", "en_us": "Permission needed"})
+    platform.send(SAM, "interactive", shown)
+    platform.send(WEI, "interactive", shown)
+    expect(messages(chat).get_by_role("heading", name="Permission needed")).to_be_visible()
+    be(chat, "Wei Lan")
+    expect(messages(chat).get_by_role("heading", name="需要授权")).to_be_visible()
+
+
+def test_rich_text_is_drawn_with_its_styles_links_and_code(chat: Page, platform: Sandbox) -> None:
+    line = [
+        {"tag": "text", "text": "Bold", "style": ["bold"]},
+        {"tag": "a", "href": "https://x.test/", "text": "there"},
+    ]
+    markdown = [{"tag": "md", "text": "- one\n- `two`\n\n| a | b |\n|---|---|\n| 1 | 2 |"}]
+    platform.send(SAM, "post", {"en_us": {"title": "Agenda", "content": [line, markdown]}})
+    post = messages(chat).locator(".post")
+    expect(post.locator(".post-title")).to_have_text("Agenda")
+    expect(post.locator(".bold")).to_have_text("Bold")
+    expect(post.get_by_role("link", name="there")).to_have_attribute("href", "https://x.test/")
+    expect(post.locator("li code")).to_have_text("two")
+    expect(post.locator("td")).to_have_count(2)
+
+
+def test_markup_from_a_chat_stays_text_and_script_links_lead_nowhere(chat: Page, platform: Sandbox) -> None:
+    hostile = "<img src=x onerror=alert(1)> [click](javascript:alert(1)) <b>not bold</b>"
+    platform.say(SAM, hostile)
+    platform.send(SAM, "interactive", card(hostile, elements=[{"tag": "markdown", "content": hostile}]))
+    expect(messages(chat).locator(".card-body")).to_contain_text("<img src=x onerror=alert(1)>")
+    assert chat.locator("#log img, #log b, #log script").count() == 0
+    assert chat.locator("#log a").count() == 0
+
+
+def test_a_card_changes_its_face_while_one_looks_at_it(chat: Page, platform: Sandbox) -> None:
+    message_id = platform.send(SAM, "interactive", card("Waiting"))
+    expect(messages(chat).get_by_role("heading", name="Waiting")).to_be_visible()
+    changed = {"content": json.dumps(card("Authorized", template="green"))}
+    platform.as_bot("PATCH", f"im/v1/messages/{message_id}", changed)
+    expect(messages(chat).get_by_role("heading", name="Authorized")).to_be_visible()
+    expect(messages(chat).get_by_role("heading", name="Waiting")).to_have_count(0)
+
+
+def test_a_link_on_a_card_opens_a_tab_in_which_the_person_is_signed_in(chat: Page, platform: Sandbox) -> None:
+    address = platform.url.rstrip("/") + platform.authorize_path("docx:document:readonly")
+    button = {
+        "tag": "button",
+        "type": "primary",
+        "text": {"tag": "plain_text", "content": "Authorize"},
+        "behaviors": [{"type": "open_url", "default_url": address}],
+    }
+    platform.send(WEI, "interactive", card(elements=[button]))
+    be(chat, "Wei Lan")
+    with chat.expect_popup() as opened:
+        messages(chat).get_by_role("link", name="Authorize").click()
+    expect(opened.value.get_by_text("蓝薇")).to_be_visible()
+
+
+def test_a_button_can_ask_before_it_is_pressed(chat: Page, platform: Sandbox) -> None:
+    button = {
+        "tag": "button",
+        "text": {"tag": "plain_text", "content": "Not now"},
+        "confirm": {
+            "title": {"tag": "plain_text", "content": "Really?"},
+            "text": {"tag": "plain_text", "content": "It will be dropped."},
+        },
+        "behaviors": [{"type": "callback", "value": {"action": "decline"}}],
+    }
+    platform.send(SAM, "interactive", card(elements=[button]))
+    messages(chat).get_by_role("button", name="Not now").click()
+    expect(chat.get_by_role("dialog")).to_contain_text("It will be dropped.")
+    chat.get_by_role("dialog").get_by_role("button", name="Confirm").click()
+    # Nobody listens where the bot should: the client shows the platform's code for that.
+    expect(chat.locator("#toasts")).to_contain_text("200342")
+
+
+def test_an_ephemeral_card_is_seen_by_its_addressee_alone(chat: Page, platform: Sandbox) -> None:
+    body = {"chat_id": GROUP, "open_id": ADA, "msg_type": "interactive", "card": card("Just for Ada")}
+    platform.as_bot("POST", "ephemeral/v1/send", body)
+    be(chat, "Ada Meyer")
+    chat.locator("#chats").get_by_text("Launch crew").click()
+    expect(messages(chat)).to_contain_text("Only visible to you")
+    be(chat, "Sam Rivera")
+    chat.locator("#chats").get_by_text("Launch crew").click()
+    expect(messages(chat)).not_to_contain_text("Just for Ada")
+
+
+def test_others_have_an_unread_mark_until_they_look(chat: Page, platform: Sandbox) -> None:
+    platform.say(WEI, "for you")
+    wei = chat.locator("#people li").filter(has_text="Wei Lan")
+    expect(wei.locator(".badge")).to_contain_text("1")
+    be(chat, "Wei Lan")
+    expect(messages(chat)).to_contain_text("for you")
+    be(chat, "Sam Rivera")
+    expect(wei.locator(".badge")).to_have_count(0)
+
+
+def test_ones_own_message_can_be_recalled_from_its_menu(chat: Page) -> None:
+    chat.get_by_label("Message", exact=True).fill("a mistake")
+    chat.keyboard.press("Enter")
+    messages(chat).locator(".mine").hover()
+    chat.get_by_label("What can be done with this message").click()
+    chat.get_by_role("menuitem", name="Recall").click()
+    expect(messages(chat)).to_contain_text("You recalled a message")
+    expect(messages(chat)).not_to_contain_text("a mistake")
+
+
+def test_a_reply_quotes_what_it_answers(chat: Page, platform: Sandbox) -> None:
+    asked = platform.post("messages", {"person": SAM, "text": "/agenda"})["message_id"]
+    answer = {"msg_type": "text", "content": '{"text": "Nothing today"}'}
+    platform.as_bot("POST", f"im/v1/messages/{asked}/reply", answer)
+    expect(messages(chat).locator(".quote")).to_contain_text("Sam Rivera/agenda")
+
+
+def test_in_the_group_the_bot_is_mentioned_by_a_button(chat: Page, platform: Sandbox) -> None:
+    chat.locator("#chats").get_by_text("Launch crew").click()
+    chat.get_by_role("button", name="Mention @Helper").click()
+    chat.keyboard.type("/agenda")
+    chat.keyboard.press("Enter")
+    expect(messages(chat).locator(".mine")).to_contain_text("@Helper /agenda")
+    sent = platform.state()["messages"][0]
+    assert (sent["chat_id"], sent["content"]["text"]) == (GROUP, "@_user_1 /agenda")
+
+
+def test_the_timeline_says_in_words_what_the_platform_refused(chat: Page, platform: Sandbox) -> None:
+    platform.post("grants", {"person": SAM, "scopes": []})
+    consent_id = consent_of(platform, "auth:user.id:read")
+    code_url = platform.post(f"consents/{consent_id}", {"person": SAM, "decision": "allow"})["redirect"]
+    exchange = {
+        "grant_type": "authorization_code",
+        "client_id": platform.environment["LARK_APP_ID"],
+        "client_secret": platform.environment["LARK_APP_SECRET"],
+        "code": code_url.split("code=")[1].split("&")[0],
+        "redirect_uri": platform.environment["BOT_PUBLIC_URL"] + "/oauth/lark/callback",
+    }
+    token = platform.call("POST", "/open-apis/authen/v2/oauth/token", exchange)["access_token"]
+    platform.call("GET", "/open-apis/task/v2/tasks", token=token)
+    timeline = chat.get_by_role("tabpanel", name="Timeline")
+    expect(timeline).to_contain_text("Sam Rivera allowed auth:user.id:read")
+    expect(timeline).to_contain_text("The platform refused: task:task:read")
+
+
+def consent_of(platform: Sandbox, scope: str) -> str:
+    """Opens the authorize page as a browser would, and returns the consent that it made."""
+    with urlopen(platform.url.rstrip("/") + platform.authorize_path(scope), timeout=5) as page:
+        return str(page.url.split("id=")[1])
+
+
+def test_the_database_tab_shows_the_bots_tables_newest_row_first(chat: Page, platform: Sandbox) -> None:
+    chat.get_by_role("tab", name="Database").click()
+    panel = chat.get_by_role("tabpanel", name="Database")
+    expect(panel).to_contain_text("No database yet")
+    connection = sqlite3.connect(platform.directory / "bot.db")
+    connection.execute("CREATE TABLE alembic_version (version_num TEXT)")
+    connection.execute("CREATE TABLE users (id TEXT PRIMARY KEY, name TEXT, token BLOB)")
+    connection.execute("INSERT INTO users VALUES ('1', 'older', NULL), ('2', 'newer', x'0011')")
+    connection.commit()
+    connection.close()
+    expect(panel.locator("tbody tr")).to_have_count(2)
+    expect(panel.locator("tbody tr").first).to_contain_text("newer")
+    expect(panel.locator(".pill").first).to_contain_text("users")
+    panel.locator("tbody tr").first.click()
+    expect(chat.get_by_role("dialog")).to_contain_text("0011 (2 bytes)")
+
+
+def test_a_scope_of_the_app_is_found_and_switched_off_under_trouble(chat: Page, platform: Sandbox) -> None:
+    chat.get_by_role("tab", name="Trouble").click()
+    chat.get_by_label("Find a permission").fill("docx:document:readonly")
+    chat.locator(".scope-list .switch").first.click()
+    expect(chat.get_by_role("switch").first).not_to_be_checked()
+    chat.wait_for_timeout(300)
+    scopes = {entry["scope"]: entry["user"] for entry in platform.state()["app"]["scopes"]}
+    assert scopes["docx:document:readonly"] is False
+
+
+def test_trouble_that_is_on_is_listed_and_can_be_ended(chat: Page, platform: Sandbox) -> None:
+    chat.get_by_role("tab", name="Trouble").click()
+    chat.get_by_role("button", name="Next call fails (500)").click()
+    expect(chat.locator(".fault-list")).to_contain_text("as Sam Rivera")
+    assert platform.state()["faults"][0]["match"] == {"identity": SAM}
+    chat.get_by_label("End: status 500").click()
+    expect(chat.locator(".fault-list")).to_have_count(0)
+
+
+def test_the_side_panel_is_walked_with_the_arrow_keys(chat: Page) -> None:
+    chat.get_by_role("tab", name="Timeline").focus()
+    chat.keyboard.press("ArrowRight")
+    expect(chat.get_by_role("tab", name="Database")).to_be_focused()
+    expect(chat.get_by_role("tabpanel", name="Database")).to_be_visible()
+    expect(chat.get_by_role("tabpanel", name="Timeline")).to_be_hidden()
+
+
+def test_the_guide_prepares_a_story(chat: Page) -> None:
+    chat.locator("#guide").get_by_text("In a group").click()
+    chat.get_by_role("button", name="Try it as Ada").first.click()
+    expect(chat.get_by_role("heading", name="Launch crew")).to_be_visible()
+    expect(chat.get_by_label("Message", exact=True)).to_have_value("@Helper /agenda")
+
+
+def test_reloading_keeps_who_one_is_and_what_was_said(chat: Page, platform: Sandbox) -> None:
+    be(chat, "Wei Lan")
+    platform.say(WEI, "still here")
+    expect(messages(chat)).to_contain_text("still here")
+    chat.reload()
+    expect(messages(chat)).to_contain_text("still here")
+    expect(chat.locator("#people [aria-current]")).to_contain_text("Wei Lan")
+
+
+@pytest.mark.parametrize("view", ["people", "chat", "timeline", "database", "trouble"])
+def test_a_phone_shows_one_view_at_a_time_and_nothing_sticks_out(
+    platform: Sandbox, open_page: OpenPage, view: str
+) -> None:
+    wide = "a/very/long/word/" * 12
+    platform.send(SAM, "interactive", card(wide, elements=[{"tag": "markdown", "content": f"`{wide}`"}]))
+    page = open_page(platform.url, PHONE)
+    page.locator(f"#tabbar [data-view={view}]").click()
+    columns = page.locator(".sidebar, .conversation, .panel").locator("visible=true")
+    expect(columns).to_have_count(1)
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]

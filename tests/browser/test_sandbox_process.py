@@ -1,0 +1,81 @@
+"""`bot sandbox` as a process: what it prints, how it ends, and what it shows of a bot that cannot start."""
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from urllib.request import urlopen
+
+from playwright.sync_api import expect
+
+from .conftest import ROOT, START, OpenPage, Sandbox, start_sandbox, stop_sandbox
+
+
+def test_the_first_line_is_the_address_of_the_chat_page(platform: Sandbox) -> None:
+    with urlopen(platform.url, timeout=5) as page:
+        assert b'id="composer"' in page.read()
+
+
+def test_platform_only_prints_all_that_connects_a_bot(platform: Sandbox) -> None:
+    environment = platform.environment
+    assert environment["LARK_OPEN_URL"] == environment["LARK_ACCOUNTS_URL"] == platform.url.rstrip("/")
+    assert environment["LARK_APP_SECRET"]
+    assert environment["BOT_DATABASE_URL"] == f"sqlite+aiosqlite:///{platform.directory / 'bot.db'}"
+    assert environment["BOT_PUBLIC_URL"].endswith(":" + environment["BOT_PORT"])
+
+
+def test_the_key_that_seals_a_kept_database_is_kept_and_private(tmp_path: Path) -> None:
+    keys = []
+    for _ in range(2):
+        sandbox = start_sandbox(tmp_path, "platform")
+        keys.append(sandbox.environment["BOT_ENCRYPTION_KEYS"])
+        stop_sandbox(sandbox)
+    assert keys[0] == keys[1]
+    assert (tmp_path / "encryption.key").stat().st_mode & 0o077 == 0
+
+
+def test_a_termination_signal_ends_it_cleanly(tmp_path: Path) -> None:
+    sandbox = start_sandbox(tmp_path, "platform")
+    assert stop_sandbox(sandbox) == 0
+
+
+def test_an_interrupt_ends_it_cleanly_while_a_page_is_open(tmp_path: Path, open_page: OpenPage) -> None:
+    sandbox = start_sandbox(tmp_path, "platform")
+    page = open_page(sandbox.url)
+    expect(page.locator("#people")).to_contain_text("Sam Rivera")
+    started = time.monotonic()
+    sandbox.process.send_signal(signal.SIGINT)
+    assert sandbox.process.wait(timeout=10) == 0
+    assert time.monotonic() - started < 5
+    stop_sandbox(sandbox)
+
+
+def test_a_port_that_was_asked_for_and_is_taken_is_said_in_a_line(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        start = START.replace("run(0,", f"run({port},")
+        ended = subprocess.run(
+            [sys.executable, "-c", start, str(tmp_path), "platform"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
+        )
+    assert ended.returncode == 2
+    assert ended.stderr.startswith(f"--port {port}: ")
+    assert ended.stderr.count("\n") == 1
+
+
+def test_a_bot_that_cannot_start_is_shown_with_its_last_words(tmp_path: Path, open_page: OpenPage) -> None:
+    (tmp_path / "bot.db").mkdir()
+    sandbox = start_sandbox(tmp_path, "bot")
+    try:
+        page = open_page(sandbox.url)
+        expect(page.locator("#banner")).to_contain_text("The bot could not start", timeout=20_000)
+        expect(page.locator("#banner .source")).not_to_be_empty()
+        assert page.get_by_role("button", name="Start it").is_visible()
+    finally:
+        assert stop_sandbox(sandbox) == 0
