@@ -65,7 +65,7 @@ def at_once(answer: Callable[[Ask], Reply]) -> Callable[[Ask], Steps]:
     return run
 
 
-# --- help ------------------------------------------------------------------------------------------------
+# --- help -----------------------------------------------------------------------------------------------
 
 INTRODUCTION: tuple[Line, ...] = (
     paragraph(
@@ -116,7 +116,7 @@ def misunderstood(said: str, commands: Sequence[Command]) -> tuple[Line, ...]:
     return (paragraph(Words("I do not know this: ", "我不认识："), said), *meant)
 
 
-# --- what is granted ---------------------------------------------------------------------------------------
+# --- what is granted ------------------------------------------------------------------------------------
 
 
 @command(

@@ -51,7 +51,7 @@ class Zone:
         return moment.astimezone(self.tz)
 
     def midnight(self, day: date) -> datetime:
-        """The moment at which the day begins here. In UTC, so that it compares by time, not by the wall clock."""
+        """When the day begins here. In UTC, so that it compares by time, not by the wall clock."""
         return datetime(day.year, day.month, day.day, tzinfo=self.tz).astimezone(UTC)
 
 

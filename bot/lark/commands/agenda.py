@@ -1,0 +1,317 @@
+"""`/agenda`: what the primary calendar holds for today, for tomorrow, or for seven days from today."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+from typing import Any
+from urllib.parse import quote
+
+from bot.core.answers import how_to_use, one_line, paragraph
+from bot.core.commands import ApiRefused, Ask, Steps, command
+from bot.core.explain import unreadable
+from bot.core.model import ApiCall, Json, Line, Reply, Span, Words
+from bot.core.scopes import all_of, any_of
+from bot.core.times import (
+    ALL_TIMES_UTC,
+    Zone,
+    day_in_words,
+    find_zone,
+    near_day_in_words,
+    time_in_words,
+    zone_or_utc,
+)
+from bot.lark.commands.reading import calendar_id, child, items, line, link, moment, text
+from bot.lark.commands.refusals import Refusal, Refusals, explained
+
+DAY = timedelta(days=1)
+
+MAX_ENTRIES = 60
+"""What fits into one message with room to spare."""
+
+EVENTS_PER_CALL = 1000
+"""The most that the platform gives. A call for a time range has no further pages."""
+
+NEEDS = all_of(
+    any_of("calendar:calendar:readonly", "calendar:calendar:read"),
+    any_of("calendar:calendar:readonly", "calendar:calendar.event:read", "calendar:calendar"),
+)
+"""To find the primary calendar, and to read its events: the preferred scope is enough for both."""
+
+REFUSALS: Refusals = {
+    code: Refusal(
+        Words("I cannot open your calendar", "无法打开你的日历"),
+        Words(
+            "The platform says that you have no access to it. Open the calendar in the app once; if it is "
+            "there, ask your administrator.",
+            "平台表示你没有该日历的访问权限。请先在应用中打开一次日历；如果能正常打开，请联系管理员。",
+        ),
+    )
+    for code in (191000, 191001, 191002, 191003, 191004, 195100)
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """Some days, counted from the day of asking."""
+
+    title: Words
+    first: int
+    days: int
+    empty: Words
+
+
+TODAY = Period(
+    Words("Your agenda", "你的日程"),
+    0,
+    1,
+    Words("Nothing on your calendar: the day is yours.", "没有日程安排。"),
+)
+TOMORROW = Period(TODAY.title, 1, 1, TODAY.empty)
+WEEK = Period(
+    Words("Your next seven days", "未来七天的日程"),
+    0,
+    7,
+    Words("Nothing on your calendar for the next seven days.", "未来七天没有日程安排。"),
+)
+
+PERIODS = {
+    "": TODAY,
+    "today": TODAY,
+    "今天": TODAY,
+    "tomorrow": TOMORROW,
+    "明天": TOMORROW,
+    "week": WEEK,
+    "一周": WEEK,
+    "本周": WEEK,
+}
+
+
+@command(
+    "agenda",
+    usage="[today|tomorrow|week]",
+    summary=Words("what is on your calendar", "查看你的日程"),
+    needs=NEEDS,
+)
+def agenda(ask: Ask) -> Steps:
+    period = PERIODS.get(ask.arguments.strip().lower())
+    if period is None:
+        return how_to_use(agenda, "/agenda tomorrow")
+    try:
+        primary = yield ApiCall("POST", "/open-apis/calendar/v4/calendars/primary")
+        calendar = primary_calendar(primary)
+        if calendar is None:
+            return unreadable(Words("your primary calendar", "你的主日历"))
+        found = yield from read_events(calendar, ask.asked_at, period)
+    except ApiRefused as refused:
+        return explained(refused, REFUSALS)
+    return render(found, ask, period)
+
+
+def primary_calendar(response: Json) -> str | None:
+    """The id of the calendar that calls itself primary, else of the first."""
+    calendars = [child(each, "calendar") for each in items(child(response, "data"), "calendars")]
+    calendars.sort(key=lambda each: each.get("type") != "primary")
+    ids = (calendar_id(each.get("calendar_id")) for each in calendars)
+    return next((each for each in ids if each), None)
+
+
+# --- events ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Either all day (`first` to `last`, both included) or from `start` to `end`."""
+
+    title: Words | str
+    first: date | None
+    last: date | None
+    start: datetime | None
+    end: datetime | None
+    zone: str
+    place: str
+    url: str | None
+    meeting: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Events:
+    events: tuple[Event, ...]
+    cut: bool = False
+    """The platform had more than it gave."""
+    unrepeated: bool = False
+    """Repeating events show only where they began."""
+
+
+def read_events(calendar: str, asked_at: datetime, period: Period) -> Generator[ApiCall, Any, Events]:
+    """The events of the period's days in whichever time zone they turn out to be meant.
+
+    The list names a repeating event once, at its first time; the view that repeats it is asked for only
+    when there is one.
+    """
+    path = f"/open-apis/calendar/v4/calendars/{quote(calendar, safe='@')}/events"
+    span = {
+        "start_time": str(int((asked_at + (period.first - 1) * DAY).timestamp())),
+        "end_time": str(int((asked_at + (period.first + period.days) * DAY).timestamp())),
+    }
+    data = child((yield ApiCall("GET", path, {**span, "page_size": str(EVENTS_PER_CALL)})), "data")
+    found = items(data, "items")
+    events = Events(tuple(understood(found)), cut=data.get("has_more") is True)
+    if not any(text(each, "recurrence") for each in found):
+        return events
+    try:
+        view = child((yield ApiCall("GET", f"{path}/instance_view", span)), "data")
+    except ApiRefused:
+        return replace(events, unrepeated=True)
+    return Events(tuple(understood(items(view, "items"))))
+
+
+def understood(found: Iterable[Mapping[str, Json]]) -> Iterable[Event]:
+    """The events that take place, as far as they can be read."""
+    for each in found:
+        if each.get("status") == "cancelled" or each.get("self_rsvp_status") == "decline":
+            continue
+        event = read_event(each)
+        if event is not None:
+            yield event
+
+
+def read_event(found: Mapping[str, Json]) -> Event | None:
+    starts, ends = child(found, "start_time"), child(found, "end_time")
+    first, start = day(starts.get("date")), moment(starts.get("timestamp"))
+    if first is None and start is None:
+        return None
+    location = child(found, "location")
+    event = Event(
+        title=line(found, "summary") or Words("(no title)", "（无标题）"),
+        first=None,
+        last=None,
+        start=None,
+        end=None,
+        zone=text(starts, "timezone"),
+        place=line(location, "name", 60) or line(location, "address", 60),
+        url=link(found.get("app_link")),
+        meeting=link(child(found, "vchat").get("meeting_url")),
+    )
+    if first is not None:
+        # An event of whole days ends on the day after its last; that of a single day may repeat its start.
+        after = day(ends.get("date")) or first
+        return replace(event, first=first, last=max(first, after - DAY))
+    assert start is not None
+    return replace(event, start=start, end=max(start, moment(ends.get("timestamp")) or start))
+
+
+def day(value: Json) -> date | None:
+    try:
+        return date.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+
+
+# --- how it looks ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An event as one day shows it."""
+
+    when: Words | str
+    rank: tuple[bool, datetime | None]
+    event: Event
+
+
+ALL_DAY = Words("All day", "全天")
+
+
+def render(found: Events, ask: Ask, period: Period) -> Reply:
+    zone, mixed = zone_of(found.events, ask.time_zone)
+    today = zone.local(ask.asked_at).date()
+    days = [today + (period.first + n) * DAY for n in range(period.days)]
+    agenda_of = {each: entries(found.events, each, zone) for each in days}
+    lines, left_out = day_by_day(agenda_of, today)
+    if period.days == 1:
+        near = near_day_in_words(days[0], today)
+        title = Words("{title}: {day}", "{title}：{day}").format(title=period.title, day=near)
+        lines = lines[1:]
+    else:
+        title = Words("{title}, from {day}", "{title}（{day}起）").format(
+            title=period.title, day=day_in_words(days[0], today)
+        )
+    return Reply(title, (*(lines or [paragraph(period.empty)]), *notes(found, zone, mixed, left_out)))
+
+
+def zone_of(events: Sequence[Event], asker: str | None) -> tuple[Zone, bool]:
+    """The zone that most events name, else the asker's, else UTC; and whether the events disagree."""
+    named = Counter(event.zone for event in events if event.start and find_zone(event.zone))
+    if not named:
+        return zone_or_utc(asker), False
+    return zone_or_utc(named.most_common(1)[0][0]), len(named) > 1
+
+
+def entries(events: Iterable[Event], on: date, zone: Zone) -> list[Entry]:
+    """What a day holds: whole days first, then by time."""
+    begins, over = zone.midnight(on), zone.midnight(on + DAY)
+    found = [entry for event in events if (entry := entry_on(event, on, begins, over, zone)) is not None]
+    return sorted(found, key=lambda entry: (entry.rank[0], entry.rank[1] or begins))
+
+
+def entry_on(event: Event, on: date, begins: datetime, over: datetime, zone: Zone) -> Entry | None:
+    if event.start is None or event.end is None:
+        held = event.first is not None and event.last is not None and event.first <= on <= event.last
+        return Entry(ALL_DAY, (False, None), event) if held else None
+    goes_on_after, began_before = event.end > over, event.start < begins
+    if event.start >= over or (event.end <= begins and began_before):
+        return None
+    start, end = time_in_words(event.start, zone), time_in_words(event.end, zone)
+    match began_before, goes_on_after:
+        case True, True:
+            return Entry(ALL_DAY, (False, None), event)
+        case True, False:
+            return Entry(Words(f"until {end}", f"至 {end}"), (True, None), event)
+        case False, True:
+            return Entry(Words(f"from {start}", f"{start} 起"), (True, event.start), event)
+        case _:
+            return Entry(start if start == end else f"{start}–{end}", (True, event.start), event)
+
+
+def day_by_day(agenda_of: Mapping[date, list[Entry]], today: date) -> tuple[list[Line], int]:
+    """The days that hold something, each under its name, and how many entries had no room."""
+    lines: list[Line] = []
+    room, left_out = MAX_ENTRIES, 0
+    for each, found in agenda_of.items():
+        shown = found[:room]
+        room, left_out = room - len(shown), left_out + len(found) - len(shown)
+        if shown:
+            lines.append((Span(near_day_in_words(each, today), bold=True),))
+            lines += [entry_line(entry) for entry in shown]
+    return lines, left_out
+
+
+def entry_line(entry: Entry) -> Line:
+    event = entry.event
+    spans = [Span(entry.when, bold=True), Span("  "), Span(event.title, url=event.url)]
+    if event.place:
+        spans.append(Span(f" · {event.place}"))
+    if event.meeting:
+        spans += [Span(" · "), Span(Words("Join", "加入会议"), url=event.meeting)]
+    return tuple(spans)
+
+
+def notes(found: Events, zone: Zone, mixed: bool, left_out: int) -> list[Line]:
+    """What must be said of what is shown."""
+    said: list[Words] = []
+    if left_out:
+        said.append(Words("… and {n} more.", "……另有 {n} 项。").format(n=left_out))
+    if found.cut:
+        said.append(Words("There are too many events to read them all.", "日程过多，未能全部读取。"))
+    if found.unrepeated:
+        said.append(
+            Words("Repeating events may be missing: I could not read them.", "未能读取重复日程，可能有遗漏。")
+        )
+    if not zone.known:
+        said.append(ALL_TIMES_UTC)
+    elif mixed:
+        said.append(Words("Times in {zone}.", "时区：{zone}。").format(zone=one_line(zone.name)))
+    return [paragraph(each) for each in said]

@@ -1,0 +1,301 @@
+"""`/call`: any OpenAPI, as the user. Decides what may be called, and shows what comes back without secrets."""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import parse_qsl, quote, unquote_to_bytes
+
+from bot.core.answers import Text, how_to_use, one_line, paragraph, tidy
+from bot.core.commands import ApiRefused, Ask, Steps, command
+from bot.core.explain import for_support
+from bot.core.model import ApiCall, Code, Json, Line, Reply, Span, Words, Write
+from bot.lark.commands.reading import mapping
+
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+
+ROOT = "/open-apis/"
+
+LONGEST_PATH = 2000
+LONGEST_BODY = 50_000
+DEEPEST_BODY = 50
+
+MOST_BYTES = 8000
+"""Of an answer. A message holds 30 KB, and grows by what its own JSON has to escape."""
+
+
+class Unusable(Exception):
+    """What was written is no call that may be made; says why."""
+
+    def __init__(self, problem: Text) -> None:
+        super().__init__()
+        self.problem = problem
+
+
+@command(
+    "call",
+    usage="METHOD PATH [JSON]",
+    summary=Words("any OpenAPI of the platform", "调用平台的任意 OpenAPI"),
+)
+def call(ask: Ask) -> Steps:
+    if not ask.arguments.strip():
+        return how_to_use(call, *EXAMPLES)
+    try:
+        api_call = read_call(ask.arguments)
+    except Unusable as unusable:
+        return how_to_use(call, *EXAMPLES, problem=unusable.problem)
+    try:
+        response = yield api_call
+    except ApiRefused as refused:
+        outcome = refused.outcome
+        return answer(api_call, outcome.data, f"{outcome.code} {outcome.message}", for_support(outcome))
+    envelope = mapping(response)
+    return answer(api_call, response, f"{envelope.get('code')} {envelope.get('msg')}")
+
+
+EXAMPLES = (
+    "/call GET /open-apis/authen/v1/user_info",
+    '/call POST /open-apis/contact/v3/users/basic_batch {"user_ids": ["ou_…"]}',
+)
+
+
+# --- what may be called ---------------------------------------------------------------------------------
+
+
+def read_call(arguments: str) -> ApiCall:
+    """The call that was written, if it may be made; else raises `Unusable`."""
+    method, target, body = (*arguments.split(None, 2), "", "")[:3]
+    if method.upper() not in METHODS:
+        methods = ", ".join(METHODS)
+        raise Unusable(
+            Words("First comes the method: {methods}.", "首先是方法：{methods}。").format(methods=methods)
+        )
+    method = method.upper()
+    path, query = read_target(target)
+    if method == "GET" and body:
+        raise Unusable(
+            Words(
+                "GET takes no JSON. Parameters go after the path: ?page_size=20",
+                "GET 不接受 JSON。参数请写在路径后：?page_size=20",
+            )
+        )
+    # No idempotency key is known for just any API, so that a write must never leave twice.
+    write = None if method == "GET" else Write(keyed_for=None)
+    return ApiCall(method, path, query, read_body(body) if body else None, write)
+
+
+def read_target(target: str) -> tuple[str, Mapping[str, str]]:
+    """The path and its query. The path is written anew from what it means: what was checked is sent."""
+    if len(target) > LONGEST_PATH:
+        raise Unusable(Words("The path is too long.", "路径过长。"))
+    if not target.startswith("/") or target.startswith("//"):
+        raise Unusable(
+            Words(
+                "After the method comes the path alone, without a host: /open-apis/…",
+                "方法之后只写路径，不含域名：/open-apis/…",
+            )
+        )
+    if "#" in target or target.count("?") > 1:
+        raise Unusable(Words("A path has no # and at most one ?.", "路径中不能有 #，且最多一个 ?。"))
+    raw_path, _, raw_query = target.partition("?")
+    path = decoded(raw_path)
+    refuse_odd(path, raw_path)
+    refuse_tokens(path)
+    return quote(path, safe="/:@!$&'()*+,=-._~"), read_query(raw_query)
+
+
+def decoded(raw: str) -> str:
+    """Percent-decodes once."""
+    if re.search(r"%(?![0-9A-Fa-f]{2})", raw):
+        raise Unusable(Words("There is a % in the path that encodes nothing.", "路径中有无效的 % 编码。"))
+    try:
+        return unquote_to_bytes(raw).decode()
+    except UnicodeError:
+        raise Unusable(Words("The path does not decode to text.", "路径解码后不是有效文本。")) from None
+
+
+def refuse_odd(path: str, raw: str) -> None:
+    """Only a path that every server on the way reads alike may be sent."""
+    segments = path.split("/")
+    reasons = {
+        Words("a backslash", "反斜杠"): "\\" in path,
+        Words("an encoded slash", "编码后的斜杠"): path.count("/") != raw.count("/"),
+        Words("an encoded ? or #", "编码后的 ? 或 #"): "?" in path or "#" in path,
+        Words("a doubly encoded character", "重复编码的字符"): "%" in path,
+        Words("..", ".."): ".." in path,
+        Words("a segment that is only a dot", "只有一个点的路径段"): "." in segments,
+        Words("//", "//"): "//" in path,
+        Words("a semicolon", "分号"): ";" in path,
+        Words("a control character", "控制字符"): has_control(path),
+    }
+    for reason, applies in reasons.items():
+        if applies:
+            problem = Words("This is not allowed in a path: {reason}.", "路径中不允许出现：{reason}。")
+            raise Unusable(problem.format(reason=reason))
+    if not path.startswith(ROOT) or path == ROOT:
+        raise Unusable(
+            Words("Only paths below /open-apis/ can be called.", "只能调用 /open-apis/ 下的路径。")
+        )
+
+
+def has_control(text: str) -> bool:
+    """Whether anything in it does not show: control and format characters, surrogates, line separators."""
+    return any(
+        unicodedata.category(character) in {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"} for character in text
+    )
+
+
+def refuse_tokens(path: str) -> None:
+    """Nobody gets or renews tokens through a chat."""
+    area, _, rest = path.removeprefix(ROOT).casefold().replace(" ", "").partition("/")
+    about_tokens = any(word in rest for word in ("token", "oauth", "oidc"))
+    if area == "auth" or (area == "authen" and about_tokens):
+        raise Unusable(
+            Words(
+                "Endpoints that deal in tokens cannot be called from here.",
+                "不能在这里调用与令牌有关的接口。",
+            )
+        )
+
+
+def read_query(raw: str) -> Mapping[str, str]:
+    try:
+        pairs = parse_qsl(
+            raw, keep_blank_values=True, strict_parsing=bool(raw), errors="strict", max_num_fields=50
+        )
+    except ValueError:
+        raise Unusable(Words("I cannot read what follows the ?.", "无法解析 ? 之后的内容。")) from None
+    query: dict[str, str] = {}
+    for name, value in pairs:
+        if has_control(name + value):
+            raise Unusable(Words("There is a control character after the ?.", "? 之后有控制字符。"))
+        if name in query:
+            problem = Words(
+                "The parameter {name} is there twice, which I cannot send.",
+                "参数 {name} 重复出现，无法发送。",
+            )
+            raise Unusable(problem.format(name=one_line(name, 60)))
+        query[name] = value
+    return query
+
+
+def read_body(text: str) -> Json:
+    """The JSON object or array that was written."""
+    if len(text) > LONGEST_BODY:
+        problem = Words("The JSON is longer than {most} characters.", "JSON 超过 {most} 个字符。")
+        raise Unusable(problem.format(most=LONGEST_BODY))
+    too_deep = Words("The JSON is nested too deeply.", "JSON 嵌套过深。")
+    try:
+        body = json.loads(text, parse_constant=refuse_constant)
+    except json.JSONDecodeError as error:
+        raise Unusable(where(text, error)) from None
+    except RecursionError:
+        raise Unusable(too_deep) from None
+    except ValueError:  # an integer of thousands of digits
+        raise Unusable(
+            Words("There is a number in the JSON that I cannot read.", "JSON 中有无法读取的数字。")
+        ) from None
+    if not isinstance(body, dict | list):
+        raise Unusable(Words("The JSON has to be an object or an array.", "JSON 必须是对象或数组。"))
+    if depth(body) > DEEPEST_BODY:
+        raise Unusable(too_deep)
+    return body
+
+
+def refuse_constant(name: str) -> Json:
+    problem = Words("{name} is not JSON.", "{name} 不是有效的 JSON。")
+    raise Unusable(problem.format(name=name))
+
+
+def where(text: str, error: json.JSONDecodeError) -> Words:
+    """What is wrong with the JSON, and where; phones like to replace straight quotes."""
+    near = one_line(text[error.pos : error.pos + 20], 20)
+    problem = Words(
+        "The JSON is not valid: {what}, at line {line}, column {column}{near}.{hint}",
+        "JSON 无效：第 {line} 行第 {column} 列{near}（{what}）。{hint}",
+    )
+    hint = Words(' Use straight quotes: "', '请使用英文直引号：" ') if re.search("[“”„‟＂]", text) else ""
+    return problem.format(
+        what=error.msg,
+        line=error.lineno,
+        column=error.colno,
+        near=Words(", near {near}", "，“{near}”附近").format(near=near) if near else "",
+        hint=hint,
+    )
+
+
+def depth(value: Json) -> int:
+    """How deeply objects and arrays are nested."""
+    deepest, level = 0, [value]
+    while level:
+        containers = [each for each in level if isinstance(each, dict | list)]
+        deepest += 1 if containers else 0
+        level = [
+            inner for each in containers for inner in (each.values() if isinstance(each, dict) else each)
+        ]
+    return deepest
+
+
+# --- what comes back ------------------------------------------------------------------------------------
+
+MASK = "***"
+
+SECRET_NAMES = re.compile(
+    r"(access_?token|refresh_?token|id_?token|device_?code|session_?key|secret|password|passwd|app_?ticket)$",
+    re.IGNORECASE,
+)
+"""Names of fields whose value is shown to nobody. Tokens of documents, pages and the like are no secrets."""
+
+SECRET_VALUES = re.compile(
+    r"eyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*)+"  # a JSON web token
+    r"|eyJhbGciOi[A-Za-z0-9_-]*"  # one that was cut off
+    r"|(?<![A-Za-z0-9_-])(?:ur|u|t|a|r)-(?=[A-Za-z_]*[0-9])[A-Za-z0-9_]{12,}[A-Za-z0-9_.-]*"
+)
+"""What looks like a token of the platform, wherever it stands."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    text: str
+    whole: bool
+
+
+def answer(api_call: ApiCall, response: Json, status: str, support: tuple[Line, ...] = ()) -> Reply:
+    """The answer as JSON. For the asker's eyes: who else is in the chat may not be allowed to see it."""
+    shown = pretty(response)
+    lines: list[Line] = [(Span(SECRET_VALUES.sub(MASK, one_line(status)), bold=True),)]
+    if response is not None:
+        lines.append(Code(shown.text))
+    if not shown.whole:
+        lines.append(paragraph(Words("… cut here: the answer is longer.", "……内容较长，此处截断。")))
+    title = one_line(f"{api_call.method} {api_call.path}", 100)
+    return Reply(Words(title, title), (*lines, *support), confidential=True)
+
+
+def pretty(response: Json) -> Shown:
+    text = json.dumps(masked(response), ensure_ascii=False, indent=2)
+    text = text.encode(errors="replace").decode()
+    if len(text.encode()) <= MOST_BYTES:
+        return Shown(text, whole=True)
+    return Shown(text.encode()[:MOST_BYTES].decode(errors="ignore"), whole=False)
+
+
+def masked(value: Json, level: int = 0) -> Json:
+    """The value without anything that looks like a secret, and not deeper than can be shown."""
+    if level > DEEPEST_BODY:
+        return "…"
+    match value:
+        case dict():
+            return {
+                tidy(name): MASK if SECRET_NAMES.search(name) and inner else masked(inner, level + 1)
+                for name, inner in value.items()
+            }
+        case list():
+            return [masked(each, level + 1) for each in value]
+        case str():
+            return SECRET_VALUES.sub(MASK, value)
+        case _:
+            return value

@@ -1,0 +1,113 @@
+"""Taking from a response what is there. Nothing in here raises: what does not fit counts as missing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+from bot.core.answers import one_line, tidy
+from bot.core.model import ApiCall, Json
+
+MAX_PAGES = 5
+"""Of one list; what is beyond is said to be there."""
+
+LONGEST_LINK = 2000
+
+TOKEN = re.compile(r"[A-Za-z0-9_-]{1,200}")
+"""A document's or a node's token, as it may stand in a path."""
+
+CALENDAR_ID = re.compile(r"[A-Za-z0-9_@.=+-]{1,200}")
+
+
+def mapping(value: Json) -> Mapping[str, Json]:
+    return value if isinstance(value, dict) else {}
+
+
+def child(value: Json, *names: str) -> Mapping[str, Json]:
+    """The object at the end of a path of names; an empty one when the path leads nowhere."""
+    for name in names:
+        value = mapping(value).get(name)
+    return mapping(value)
+
+
+def items(value: Json, name: str) -> list[Mapping[str, Json]]:
+    """The objects of a list; whatever else is in it is left out."""
+    found = mapping(value).get(name)
+    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+
+
+def text(value: Mapping[str, Json], name: str) -> str:
+    """A string without what cannot be shown; empty when there is none."""
+    found = value.get(name)
+    return tidy(found) if isinstance(found, str) else ""
+
+
+def line(value: Mapping[str, Json], name: str, limit: int = 120) -> str:
+    return one_line(text(value, name), limit)
+
+
+def number(value: Json) -> int | None:
+    """An integer, which the platform often writes as a string."""
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        return None
+    try:
+        return int(value)
+    except ValueError:
+        return None
+
+
+def moment(value: Json, *, per_second: int = 1) -> datetime | None:
+    """A time since the epoch, in seconds or (`per_second=1000`) in milliseconds; zero means none."""
+    units = number(value)
+    if not units:
+        return None
+    try:
+        return datetime.fromtimestamp(units / per_second, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def link(value: Json) -> str | None:
+    """A link that may be put before people: http or https, and nothing in it that does not show."""
+    if not isinstance(value, str) or len(value) > LONGEST_LINK or not value.isprintable() or " " in value:
+        return None
+    try:
+        parts = urlsplit(value)
+    except ValueError:
+        return None
+    return value if parts.scheme in {"http", "https"} and parts.hostname else None
+
+
+def token(value: Json) -> str | None:
+    """A token that may stand in a path."""
+    return value if isinstance(value, str) and TOKEN.fullmatch(value) else None
+
+
+def calendar_id(value: Json) -> str | None:
+    safe = isinstance(value, str) and CALENDAR_ID.fullmatch(value) and ".." not in value and value != "."
+    return value if safe else None
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    items: list[Mapping[str, Json]]
+    more: bool
+    """The platform has more than was read."""
+
+
+def read_pages(call: ApiCall) -> Generator[ApiCall, Any, Listed]:
+    """The items of a list, page after page, as far as `MAX_PAGES`."""
+    found: list[Mapping[str, Json]] = []
+    page = call
+    for _ in range(MAX_PAGES):
+        data = child((yield page), "data")
+        found += items(data, "items")
+        following = text(data, "page_token")
+        if data.get("has_more") is not True or not following:
+            return Listed(found, more=data.get("has_more") is True)
+        page = replace(call, query={**call.query, "page_token": following})
+    return Listed(found, more=True)

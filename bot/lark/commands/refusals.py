@@ -1,0 +1,29 @@
+"""Refusals that a command explains in its own words: what it was about, and what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from bot.core.answers import paragraph
+from bot.core.commands import ApiRefused
+from bot.core.explain import for_support
+from bot.core.model import Line, Reply, Words
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    title: Words
+    advice: Words
+
+
+Refusals = Mapping[int, Refusal]
+"""By the platform's code."""
+
+
+def explained(refused: ApiRefused, known: Refusals, *about: Line) -> Reply:
+    """The answer to a `known` refusal; any other is raised again, to be explained in general words."""
+    refusal = known.get(refused.outcome.code)
+    if refusal is None:
+        raise refused
+    return Reply(refusal.title, (*about, paragraph(refusal.advice), *for_support(refused.outcome)))

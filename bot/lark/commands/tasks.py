@@ -1,0 +1,204 @@
+"""`/tasks` and `/task`: the person's open tasks, and a new one."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+
+from bot.core.answers import how_to_use, paragraph
+from bot.core.commands import ApiRefused, Ask, Steps, command
+from bot.core.model import ApiCall, Json, Line, Reply, Span, Words, Write
+from bot.core.scopes import any_of
+from bot.core.times import ALL_TIMES_UTC, Zone, near_day_in_words, time_in_words, zone_or_utc
+from bot.lark.commands.reading import Listed, child, line, link, moment, read_pages
+from bot.lark.commands.refusals import Refusal, Refusals, explained
+
+MAX_SHOWN = 40
+"""What fits into one message with room to spare."""
+
+LONGEST_TITLE = 3000
+"""The platform's limit for a task's summary."""
+
+KEY_HOLDS = timedelta(minutes=4)
+"""The platform remembers a `client_token` for five minutes; the last one is left for the way."""
+
+NO_ACCESS = Refusal(
+    Words("The platform does not let you use tasks here", "平台不允许你使用任务"),
+    Words(
+        "Open Tasks in the app once; if it works there, ask your administrator.",
+        "请先在应用中打开一次任务；如果能正常使用，请联系管理员。",
+    ),
+)
+
+STILL_BEING_CREATED = Refusal(
+    Words("Your task is being created", "任务正在创建"),
+    Words(
+        "The platform was still at it when I asked again. Please look into your tasks in a moment.",
+        "我再次询问时平台仍在创建。请稍后查看任务列表。",
+    ),
+)
+
+READ_REFUSALS: Refusals = {1470403: NO_ACCESS, 1470404: NO_ACCESS}
+WRITE_REFUSALS: Refusals = {1470403: NO_ACCESS, 1470422: STILL_BEING_CREATED}
+
+
+# --- what is to do --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    title: Words | str
+    url: str | None
+    due: datetime | None
+    whole_day: date | None
+    """The day it is due when it has no time of day; the same day wherever one is."""
+
+    def due_day(self, zone: Zone) -> date | None:
+        return zone.local(self.due).date() if self.due else self.whole_day
+
+
+@command(
+    "tasks",
+    summary=Words("your open tasks", "查看你的未完成任务"),
+    needs=any_of("task:task:read", "task:task:write"),
+)
+def tasks(ask: Ask) -> Steps:
+    query = {"page_size": "100", "completed": "false", "type": "my_tasks"}
+    try:
+        found = yield from read_pages(ApiCall("GET", "/open-apis/task/v2/tasks", query))
+    except ApiRefused as refused:
+        return explained(refused, READ_REFUSALS)
+    return render(found, ask)
+
+
+def read_task(found: Mapping[str, Json]) -> Task | None:
+    if moment(found.get("completed_at"), per_second=1000) or found.get("status") == "done":
+        return None
+    due = child(found, "due")
+    at = moment(due.get("timestamp"), per_second=1000)
+    # A day without a time is written as that day's midnight in UTC.
+    whole_day = at.astimezone(UTC).date() if at and due.get("is_all_day") is True else None
+    return Task(
+        title=line(found, "summary", 200) or Words("(no title)", "（无标题）"),
+        url=link(found.get("url")),
+        due=None if whole_day else at,
+        whole_day=whole_day,
+    )
+
+
+def render(found: Listed, ask: Ask) -> Reply:
+    zone = zone_or_utc(ask.time_zone)
+    today = zone.local(ask.asked_at).date()
+    known = [task for each in found.items if (task := read_task(each)) is not None]
+    if not known:
+        return Reply(
+            Words("No open tasks", "没有未完成的任务"),
+            (
+                paragraph(
+                    Words("Nothing is waiting to be done by you. Enjoy it!", "没有待办事项，好好享受吧！")
+                ),
+            ),
+        )
+    known.sort(key=lambda task: (due_before(task, zone, today), str(task.title)))
+    lines = grouped(known[:MAX_SHOWN], ask.asked_at, zone, today)
+    if found.more:
+        lines.append(
+            paragraph(Words("… and more: see Tasks in the app.", "……还有更多，请在应用的任务中查看。"))
+        )
+    elif len(known) > MAX_SHOWN:
+        more = Words("… and {n} more.", "……另有 {n} 项。").format(n=len(known) - MAX_SHOWN)
+        lines.append(paragraph(more))
+    if not zone.known and any(task.due for task in known):
+        lines.append(paragraph(ALL_TIMES_UTC))
+    count = f"{len(known)}+" if found.more else str(len(known))
+    return Reply(Words("Your open tasks: {n}", "你的未完成任务：{n}").format(n=count), tuple(lines))
+
+
+def due_before(task: Task, zone: Zone, today: date) -> tuple[bool, datetime]:
+    """Sorts by when a task is due, those without a date last; a day without a time ends with that day."""
+    if task.due:
+        return False, task.due
+    return task.whole_day is None, zone.midnight((task.whole_day or today) + timedelta(days=1))
+
+
+def group_of(task: Task, now: datetime, zone: Zone, today: date) -> Words:
+    due_day = task.due_day(zone)
+    if due_day is None:
+        return Words("No due date", "无截止日期")
+    if due_day < today or (task.due and task.due < now):
+        return Words("🔴 Overdue", "🔴 已逾期")
+    return Words("🟠 Due today", "🟠 今天截止") if due_day == today else Words("Later", "之后截止")
+
+
+def grouped(shown: Sequence[Task], now: datetime, zone: Zone, today: date) -> list[Line]:
+    lines: list[Line] = []
+    heading: Words | None = None
+    for task in shown:
+        group = group_of(task, now, zone, today)
+        if group != heading:
+            heading = group
+            lines.append((Span(group, bold=True),))
+        lines.append(task_line(task, zone, today))
+    return lines
+
+
+def task_line(task: Task, zone: Zone, today: date) -> Line:
+    title = (Span("☐ "), Span(task.title, url=task.url))
+    due_day = task.due_day(zone)
+    if due_day is None:
+        return title
+    due = near_day_in_words(due_day, today)
+    if task.due:
+        time = time_in_words(task.due, zone)
+        due = Words(f"{due.en}, {time}", f"{due.zh} {time}")
+    return (*title, Span(" · "), Span(due))
+
+
+# --- a new one ------------------------------------------------------------------------------------------
+
+
+@command(
+    "task",
+    usage="TITLE",
+    summary=Words("create a task for you", "为你创建任务"),
+    needs=any_of("task:task:write", "task:task:writeonly"),
+)
+def task(ask: Ask) -> Steps:
+    title = " ".join(ask.arguments.split())
+    if not title:
+        return how_to_use(task, "/task Book a room for Friday")
+    if len(title) > LONGEST_TITLE:
+        problem = Words(
+            "A title has at most {most} characters; this one has {n}.",
+            "标题最多 {most} 个字符，当前为 {n} 个。",
+        )
+        return how_to_use(task, problem=problem.format(most=LONGEST_TITLE, n=len(title)))
+    try:
+        created = yield new_task(ask, title)
+    except ApiRefused as refused:
+        return explained(refused, WRITE_REFUSALS)
+    made = child(created, "data", "task")
+    return Reply(
+        Words("Task created", "任务已创建"),
+        (
+            (Span("☐ "), Span(line(made, "summary", 200) or title[:200], url=link(made.get("url")))),
+            paragraph(Words("It is assigned to you.", "已指派给你。")),
+        ),
+    )
+
+
+def new_task(ask: Ask, title: str) -> ApiCall:
+    """The same ask makes the same call, so that sending it again creates nothing more."""
+    return ApiCall(
+        "POST",
+        "/open-apis/task/v2/tasks",
+        query={"user_id_type": "open_id"},
+        body={
+            "summary": title,
+            "members": [{"id": ask.user.open_id, "type": "user", "role": "assignee"}],
+            "client_token": hashlib.sha256(f"task {ask.key}".encode()).hexdigest(),
+        },
+        write=Write(keyed_for=KEY_HOLDS),
+    )
