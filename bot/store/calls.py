@@ -1,0 +1,659 @@
+"""Deferred calls and their recorded steps. A status changes only here, by compare-and-set along `core.lifecycle`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    Boolean,
+    Connection,
+    Row,
+    case,
+    cast,
+    delete,
+    exists,
+    func,
+    literal_column,
+    null,
+    select,
+    tuple_,
+    update,
+)
+from sqlalchemy.dialects.postgresql import insert
+
+from bot.core.lifecycle import calls_that_may_become
+from bot.core.model import CallStatus, Chat, DeferredCall, Language, Secret, Step, UserKey, WaitsFor
+from bot.core.scopes import Requirement
+from bot.store import users
+from bot.store.database import announce, seal_of
+from bot.store.schema import call_steps, deferred_calls, events
+from bot.store.sql import LIMIT, bind, status_in, status_is
+
+calls = deferred_calls
+
+
+@dataclass(frozen=True, slots=True)
+class NewCall:
+    id: str
+    user: UserKey
+    chat: Chat
+    message_id: str | None
+    command: str
+    arguments: str
+    asked_at: datetime
+    language: Language
+    time_zone: str | None
+    expires_at: datetime
+
+
+# --- rows ------------------------------------------------------------------------------------------
+
+COLUMNS = (
+    calls.c.id,
+    calls.c.user_key,
+    calls.c.chat_id,
+    calls.c.chat_kind,
+    calls.c.message_id,
+    calls.c.command,
+    calls.c.arguments,
+    calls.c.asked_at,
+    calls.c.language,
+    calls.c.time_zone,
+    calls.c.status,
+    calls.c.waits_for,
+    calls.c.needs,
+    calls.c.request_id,
+    calls.c.consents,
+    calls.c.attempts,
+    calls.c.first_failed_at,
+    calls.c.expires_at,
+    calls.c.claim,
+    calls.c.suspended_at,
+    calls.c.confirmed,
+)
+
+
+def _call(row: Row[Any]) -> DeferredCall:
+    id_, user, chat_id, chat_kind, message_id, command, arguments, asked_at, language, time_zone, *rest = row
+    status, waits_for, *others = rest
+    return DeferredCall(
+        id_,
+        user,
+        Chat(chat_id, chat_kind),
+        message_id,
+        command,
+        arguments,
+        asked_at,
+        language,
+        time_zone,
+        CallStatus(status),
+        WaitsFor(waits_for) if waits_for else None,
+        *others,
+    )
+
+
+def _changed(connection: Connection, statement: Any, values: dict[str, Any]) -> bool:
+    """Whether a compare-and-set found its row."""
+    return bool(connection.execute(statement, values).rowcount)
+
+
+# --- recording -------------------------------------------------------------------------------------
+
+# With literals for what every new call has in common, and one parameter for each thing that differs.
+_NEW_CALL = {
+    column.name: bind(column.name, column)
+    for column in (
+        *(
+            calls.c.id,
+            calls.c.user_key,
+            calls.c.chat_id,
+            calls.c.chat_kind,
+            calls.c.message_id,
+            calls.c.command,
+        ),
+        *(calls.c.arguments, calls.c.asked_at, calls.c.received_at, calls.c.time_zone, calls.c.expires_at),
+    )
+} | {
+    "language": bind("answer_language", calls.c.language),
+    "runs_after": bind("received_at", calls.c.received_at),
+    "status": literal_column("'queued'"),
+    "needs": literal_column("'[]'"),
+    "consents": literal_column("0"),
+    "attempts": literal_column("0"),
+    "claim": literal_column("0"),
+    "confirmed": literal_column("false"),
+}
+RECORD_EVENT = (
+    insert(events)
+    .values(
+        platform=bind("platform", events.c.platform),
+        app_id=bind("app_id", events.c.app_id),
+        event_id=bind("event_id", events.c.event_id),
+        message_id=bind("message_id", events.c.message_id),
+        received_at=bind("received_at", events.c.received_at),
+    )
+    .on_conflict_do_nothing()
+    .returning(events.c.event_id)
+)
+RECORD_CALL = insert(calls).values(_NEW_CALL)
+
+
+def _record_at_once() -> Any:
+    """Event, person and call in one statement. PostgreSQL alone has INSERT in WITH."""
+    event = RECORD_EVENT.cte("event")
+    names = ("user_key", "platform", "app_id", "tenant_key", "open_id", "union_id", "language")
+    known: dict[str, Any] = {name: bind(name, users.users.c[name]) for name in names}
+    known |= {name: bind("received_at", users.users.c[name]) for name in ("created_at", "seen_at")}
+    fresh = insert(users.users).from_select(list(known), select(*known.values()).select_from(event))
+    person = (
+        fresh.on_conflict_do_update(
+            index_elements=[users.users.c.user_key],
+            set_={
+                "seen_at": fresh.excluded.seen_at,
+                "language": func.coalesce(fresh.excluded.language, users.users.c.language),
+                "union_id": func.coalesce(fresh.excluded.union_id, users.users.c.union_id),
+            },
+        )
+        .returning(users.users.c.user_key)
+        .cte("person")
+    )
+    return (
+        insert(calls)
+        .from_select(list(_NEW_CALL), select(*_NEW_CALL.values()).select_from(person))
+        .returning(calls.c.id)
+    )
+
+
+RECORD_AT_ONCE = _record_at_once()
+
+
+def record(
+    connection: Connection,
+    event_id: str,
+    call: NewCall,
+    *,
+    language: Language | None,
+    union_id: str | None,
+    now: datetime,
+) -> bool:
+    """Queues a call together with the event that brought it; False when the event or the message was seen before.
+
+    One statement on PostgreSQL: fit for `Database.write_one`.
+    """
+    values = users.row(call.user, language, union_id, now) | {
+        "event_id": event_id,
+        "id": call.id,
+        "chat_id": call.chat.chat_id,
+        "chat_kind": call.chat.kind,
+        "message_id": call.message_id,
+        "command": call.command,
+        "arguments": call.arguments,
+        "asked_at": call.asked_at,
+        "received_at": now,
+        "answer_language": call.language,
+        "time_zone": call.time_zone,
+        "expires_at": call.expires_at,
+    }
+    if connection.dialect.name == "postgresql":
+        recorded = connection.execute(RECORD_AT_ONCE, values).first() is not None
+    else:
+        recorded = connection.execute(RECORD_EVENT, values).first() is not None
+        if recorded:
+            users.seen(connection, call.user, language=language, union_id=union_id, now=now)
+            connection.execute(RECORD_CALL, values)
+    if recorded:
+        announce(connection)
+    return recorded
+
+
+# --- claiming --------------------------------------------------------------------------------------
+
+
+def _claim_next(dialect: str) -> Any:
+    call, running, ahead = calls.alias("call"), calls.alias("running"), calls.alias("ahead")
+    now = bind("now", calls.c.runs_after)
+    busy = exists().where(running.c.user_key == call.c.user_key, status_is(running, "running"))
+    asked_before = exists().where(
+        ahead.c.user_key == call.c.user_key,
+        status_is(ahead, "queued"),
+        ahead.c.runs_after <= now,
+        tuple_(ahead.c.asked_at, ahead.c.id) < tuple_(call.c.asked_at, call.c.id),
+    )
+    next_one = (
+        select(call.c.id)
+        .where(
+            status_in(call, "queued", "running"),
+            call.c.runs_after <= now,
+            status_is(call, "running") | (~busy & ~asked_before),
+        )
+        .order_by(call.c.runs_after, call.c.id)
+        .limit(1)
+    )
+    if dialect == "postgresql":
+        next_one = next_one.with_for_update(skip_locked=True, of=call)
+    return (
+        update(calls)
+        .where(calls.c.id == next_one.scalar_subquery(), status_in(calls, "queued", "running"))
+        .values(
+            status=literal_column("'running'"),
+            worker=bind("new_worker", calls.c.worker),
+            runs_after=bind("lease_until", calls.c.runs_after),
+            claim=calls.c.claim + 1,
+            attempts=calls.c.attempts + 1,
+        )
+        .returning(*COLUMNS)
+    )
+
+
+CLAIM_NEXT = {dialect: _claim_next(dialect) for dialect in ("sqlite", "postgresql")}
+
+
+def claim_next(
+    connection: Connection, worker: str, now: datetime, lease_until: datetime
+) -> DeferredCall | None:
+    """Takes the next runnable call: a queued one that is due, or a running one whose lease has run out.
+
+    A person's calls are taken in the order asked, one at a time. Nothing of another replica's can be taken, and
+    None may also mean that a race was lost. One statement: fit for `Database.write_one`.
+    """
+    values = {"new_worker": worker, "now": now, "lease_until": lease_until}
+    row = connection.execute(CLAIM_NEXT[connection.dialect.name], values).one_or_none()
+    return None if row is None else _call(row)
+
+
+_held = (
+    calls.c.id == bind("call", calls.c.id),
+    calls.c.claim == bind("held_claim", calls.c.claim),
+    status_is(calls, "running"),
+)
+EXTEND = update(calls).where(*_held).values(runs_after=bind("until", calls.c.runs_after))
+
+
+def extend(connection: Connection, call_id: str, claim: int, lease_until: datetime) -> bool:
+    """False when the claim is lost. One statement."""
+    return _changed(connection, EXTEND, {"call": call_id, "held_claim": claim, "until": lease_until})
+
+
+# --- steps -----------------------------------------------------------------------------------------
+
+STEPS = select(call_steps).where(call_steps.c.call_id == bind("call", call_steps.c.call_id))
+STEPS = STEPS.order_by(call_steps.c.number)
+
+
+def steps_of(connection: Connection, call_id: str) -> list[Step]:
+    """What is recorded of a call, in order."""
+    seal = seal_of(connection)
+    steps = []
+    for row in connection.execute(STEPS, {"call": call_id}):
+        result = row.result and json.loads(seal.open(row.result, bound_to(call_id, row.number)).reveal())
+        steps.append(Step(row.number, row.digest, row.is_write, row.first_sent_at, result))
+    return steps
+
+
+def bound_to(call_id: str, number: int) -> str:
+    return f"call_steps:result:{call_id}:{number}"
+
+
+def _step(**values: Any) -> Any:
+    """Inserts a step if the claim still holds, and keeps it held until the transaction ends."""
+    names = {"call_id": calls.c.id, **values}
+    chosen = select(*names.values()).where(*_held).with_for_update()
+    return insert(call_steps).from_select(list(names), chosen)
+
+
+_result = _step(
+    number=bind("number", call_steps.c.number),
+    digest=bind("digest", call_steps.c.digest),
+    is_write=cast(bind("is_write", call_steps.c.is_write), Boolean),
+    first_sent_at=bind("first_sent_at", call_steps.c.first_sent_at),
+    result=bind("result", call_steps.c.result),
+)
+RECORD_RESULT = _result.on_conflict_do_update(
+    index_elements=[call_steps.c.call_id, call_steps.c.number],
+    set_={
+        "digest": _result.excluded.digest,
+        "is_write": _result.excluded.is_write,
+        "first_sent_at": func.coalesce(call_steps.c.first_sent_at, _result.excluded.first_sent_at),
+        "result": func.coalesce(_result.excluded.result, call_steps.c.result),
+    },
+).returning(call_steps.c.number)
+HELD = select(calls.c.id).where(*_held).with_for_update()
+FORGET_BEYOND = delete(call_steps).where(
+    call_steps.c.call_id == bind("call", call_steps.c.call_id),
+    call_steps.c.number >= bind("count", call_steps.c.number),
+    call_steps.c.first_sent_at.is_(None),
+)
+
+
+def record_results(connection: Connection, call_id: str, claim: int, steps: Sequence[Step]) -> bool:
+    """Records these steps, which are all that the call has done; False, and nothing, when the claim is lost.
+
+    Steps beyond them are forgotten (a deploy has changed the command, and it was begun anew), except writes that
+    were sent.
+    """
+    held = {"call": call_id, "held_claim": claim}
+    if connection.execute(HELD, held).first() is None:
+        return False
+    seal = seal_of(connection)
+    for step in steps:
+        sealed = None
+        if step.result is not None:
+            text_ = json.dumps(step.result, ensure_ascii=False, separators=(",", ":"))
+            sealed = seal.seal(Secret(text_), bound_to(call_id, step.number))
+        values = {
+            "number": step.number,
+            "digest": step.digest,
+            "is_write": step.write,
+            "first_sent_at": step.first_sent_at,
+            "result": sealed,
+        }
+        connection.execute(RECORD_RESULT, held | values)
+    connection.execute(FORGET_BEYOND, {"call": call_id, "count": len(steps)})
+    return True
+
+
+_sending = _step(
+    number=bind("number", call_steps.c.number),
+    digest=bind("digest", call_steps.c.digest),
+    is_write=literal_column("true"),
+    first_sent_at=bind("now", call_steps.c.first_sent_at),
+)
+_unsent = call_steps.c.first_sent_at.is_(None)
+RECORD_SENDING = _sending.on_conflict_do_update(
+    index_elements=[call_steps.c.call_id, call_steps.c.number],
+    set_={
+        "digest": case((_unsent, _sending.excluded.digest), else_=call_steps.c.digest),
+        "is_write": literal_column("true"),
+        "first_sent_at": func.coalesce(call_steps.c.first_sent_at, _sending.excluded.first_sent_at),
+    },
+).returning(call_steps.c.first_sent_at)
+
+
+def record_sending(
+    connection: Connection, call_id: str, claim: int, number: int, digest: str, now: datetime
+) -> datetime | None:
+    """Notes that a write leaves now, before it does. Returns when it first left; None when the claim is lost."""
+    values = {"call": call_id, "held_claim": claim, "number": number, "digest": digest, "now": now}
+    first_sent_at: datetime | None = connection.execute(RECORD_SENDING, values).scalar()
+    return first_sent_at
+
+
+FORGET_SENDING = delete(call_steps).where(
+    call_steps.c.call_id == bind("call", call_steps.c.call_id),
+    call_steps.c.number == bind("number", call_steps.c.number),
+    call_steps.c.result.is_(None),
+    exists().where(*_held),
+)
+
+
+def forget_sending(connection: Connection, call_id: str, claim: int, number: int) -> bool:
+    """The write was certainly not carried out: it counts as never sent."""
+    return _changed(connection, FORGET_SENDING, {"call": call_id, "held_claim": claim, "number": number})
+
+
+# --- status ----------------------------------------------------------------------------------------
+
+_free = {"worker": null()}
+SUSPEND = (
+    update(calls)
+    .where(*_held)
+    .values(
+        status=literal_column("'suspended'"),
+        waits_for=bind("reason", calls.c.waits_for),
+        needs=bind("lacking", calls.c.needs),
+        request_id=bind("request", calls.c.request_id),
+        suspended_at=bind("now", calls.c.suspended_at),
+        attempts=literal_column("0"),
+        first_failed_at=null(),
+        interim_at=null(),
+        **_free,
+    )
+)
+
+
+def suspend(
+    connection: Connection,
+    call_id: str,
+    claim: int,
+    waits_for: WaitsFor,
+    needs: Requirement,
+    request_id: str | None,
+    now: datetime,
+) -> bool:
+    """running → suspended; False when the claim is lost. Its failures and attempts count anew from here."""
+    values = {
+        "call": call_id,
+        "held_claim": claim,
+        "reason": waits_for.value,
+        "lacking": needs,
+        "request": request_id,
+        "now": now,
+    }
+    return _changed(connection, SUSPEND, values)
+
+
+REQUEUE = (
+    update(calls)
+    .where(*_held)
+    .values(
+        status=literal_column("'queued'"),
+        runs_after=bind("at", calls.c.runs_after),
+        first_failed_at=func.coalesce(calls.c.first_failed_at, bind("failed_at", calls.c.first_failed_at)),
+        **_free,
+    )
+)
+
+
+def requeue(
+    connection: Connection, call_id: str, claim: int, runs_after: datetime, first_failed_at: datetime | None
+) -> bool:
+    """running → queued; a first failure that is known already is kept. Whoever is woken early looks again later."""
+    announce(connection)
+    values = {"call": call_id, "held_claim": claim, "at": runs_after, "failed_at": first_failed_at}
+    return _changed(connection, REQUEUE, values)
+
+
+_end = {
+    "status": bind("ending", calls.c.status),
+    "outcome": bind("how", calls.c.outcome),
+    "settled_at": bind("now", calls.c.settled_at),
+    "waits_for": null(),
+    **_free,
+}
+_this = calls.c.id == bind("call", calls.c.id)
+SETTLE = update(calls).where(*_held).values(_end)
+WITHDRAW = update(calls).where(_this, status_in(calls, "queued", "suspended")).values(_end)
+ERASE_RESULTS = (
+    update(call_steps)
+    .where(call_steps.c.call_id == bind("call", call_steps.c.call_id), call_steps.c.result.is_not(None))
+    .values(result=null())
+)
+
+
+def settle(
+    connection: Connection, call_id: str, claim: int, status: CallStatus, outcome: str, now: datetime
+) -> bool:
+    """running → an end; False when the claim is lost. Its results are erased."""
+    assert CallStatus.RUNNING in calls_that_may_become(status)
+    values = {"call": call_id, "held_claim": claim, "ending": status.value, "how": outcome, "now": now}
+    return _ended(connection, SETTLE, values)
+
+
+def cancel(connection: Connection, call_id: str, outcome: str, now: datetime) -> bool:
+    """queued or suspended → cancelled."""
+    values = {"call": call_id, "ending": "cancelled", "how": outcome, "now": now}
+    return _ended(connection, WITHDRAW, values)
+
+
+def expire(connection: Connection, call_id: str, now: datetime) -> bool:
+    """queued or suspended → expired."""
+    return _ended(connection, WITHDRAW, {"call": call_id, "ending": "expired", "how": "expired", "now": now})
+
+
+def _ended(connection: Connection, statement: Any, values: dict[str, Any]) -> bool:
+    if not _changed(connection, statement, values):
+        return False
+    connection.execute(ERASE_RESULTS, {"call": values["call"]})
+    return True
+
+
+_awake = {
+    "status": literal_column("'queued'"),
+    "waits_for": null(),
+    "runs_after": bind("now", calls.c.runs_after),
+}
+RELEASE = (
+    update(calls)
+    .where(calls.c.id.in_(bind("calls", calls.c.id, expanding=True)), status_is(calls, "suspended"))
+    .values(consents=calls.c.consents + bind("more", calls.c.consents), **_awake)
+)
+
+
+def release(connection: Connection, call_ids: Sequence[str], now: datetime, *, consents: int = 0) -> int:
+    """suspended → queued; returns how many."""
+    if not call_ids:
+        return 0
+    announce(connection)
+    return connection.execute(RELEASE, {"calls": list(call_ids), "more": consents, "now": now}).rowcount
+
+
+CONFIRM = (
+    update(calls)
+    .where(_this, status_is(calls, "suspended"), calls.c.waits_for == literal_column("'confirmation'"))
+    .values(confirmed=literal_column("true"), **_awake)
+)
+
+
+def confirm(connection: Connection, call_id: str, now: datetime) -> bool:
+    """A suspended call that waits for confirmation → queued, and confirmed."""
+    announce(connection)
+    return _changed(connection, CONFIRM, {"call": call_id, "now": now})
+
+
+CHANGE_WAIT = (
+    update(calls)
+    .where(_this, status_is(calls, "suspended"))
+    .values(waits_for=bind("reason", calls.c.waits_for))
+)
+
+
+def change_wait(connection: Connection, call_id: str, waits_for: WaitsFor) -> bool:
+    """A suspended call waits for something else from now on."""
+    return _changed(connection, CHANGE_WAIT, {"call": call_id, "reason": waits_for.value})
+
+
+MARK_INTERIM = (
+    update(calls)
+    .where(_this, status_in(calls, "queued", "running"), calls.c.interim_at.is_(None))
+    .values(interim_at=bind("now", calls.c.interim_at))
+)
+
+
+def mark_interim(connection: Connection, call_id: str, now: datetime) -> bool:
+    """True for the one who is to say that the call is being retried."""
+    return _changed(connection, MARK_INTERIM, {"call": call_id, "now": now})
+
+
+# --- looking ---------------------------------------------------------------------------------------
+
+_select = select(*COLUMNS)
+_in_order = (calls.c.asked_at, calls.c.id)
+_of_user = calls.c.user_key == bind("user", calls.c.user_key)
+GET = _select.where(_this)
+SUSPENDED_OF = _select.where(_of_user, status_is(calls, "suspended")).order_by(*_in_order)
+QUEUED_OF = _select.where(_of_user, status_is(calls, "queued"))
+WAITING_FOR = (
+    _select.join(users.users, users.users.c.user_key == calls.c.user_key)
+    .where(
+        status_is(calls, "suspended"),
+        calls.c.waits_for == bind("reason", calls.c.waits_for),
+        users.users.c.platform == bind("platform", users.users.c.platform),
+        users.users.c.app_id == bind("app_id", users.users.c.app_id),
+    )
+    .order_by(*_in_order)
+    .limit(LIMIT)
+)
+OVERDUE = (
+    _select.where(
+        status_in(calls, "queued", "suspended"), calls.c.expires_at <= bind("now", calls.c.expires_at)
+    )
+    .order_by(calls.c.expires_at)
+    .limit(LIMIT)
+)
+DUE_FOR_INTERIM = (
+    _select.where(
+        status_in(calls, "queued", "running"),
+        calls.c.first_failed_at.is_not(None),
+        calls.c.interim_at.is_(None),
+        calls.c.first_failed_at <= bind("before", calls.c.first_failed_at),
+    )
+    .order_by(calls.c.first_failed_at)
+    .limit(LIMIT)
+)
+BY_MESSAGE = _select.join(users.users, users.users.c.user_key == calls.c.user_key).where(
+    calls.c.message_id == bind("message_id", calls.c.message_id),
+    users.users.c.platform == bind("platform", users.users.c.platform),
+    users.users.c.app_id == bind("app_id", users.users.c.app_id),
+)
+
+
+def _all(connection: Connection, statement: Any, values: dict[str, Any]) -> list[DeferredCall]:
+    return [_call(row) for row in connection.execute(statement, values)]
+
+
+def get(connection: Connection, call_id: str) -> DeferredCall | None:
+    return next(iter(_all(connection, GET, {"call": call_id})), None)
+
+
+def suspended_of(connection: Connection, user: UserKey) -> list[DeferredCall]:
+    """What of a person's is suspended, in the order asked."""
+    return _all(connection, SUSPENDED_OF, {"user": user})
+
+
+def waiting_of(connection: Connection, user: UserKey) -> list[DeferredCall]:
+    """What of a person's is queued or suspended, in the order asked."""
+    found = suspended_of(connection, user) + _all(connection, QUEUED_OF, {"user": user})
+    return sorted(found, key=lambda call: (call.asked_at, call.id))
+
+
+def waiting_for(
+    connection: Connection, waits_for: WaitsFor, platform: str, app_id: str, limit: int
+) -> list[DeferredCall]:
+    values = {"reason": waits_for.value, "platform": platform, "app_id": app_id, "limit": limit}
+    return _all(connection, WAITING_FOR, values)
+
+
+def overdue(connection: Connection, now: datetime, limit: int) -> list[DeferredCall]:
+    """Queued or suspended calls whose time is up."""
+    return _all(connection, OVERDUE, {"now": now, "limit": limit})
+
+
+def due_for_interim(connection: Connection, failed_before: datetime, limit: int) -> list[DeferredCall]:
+    """Calls that first failed so long ago, are not answered, and whose asker has not been told."""
+    return _all(connection, DUE_FOR_INTERIM, {"before": failed_before, "limit": limit})
+
+
+def find_by_message(
+    connection: Connection, platform: str, app_id: str, message_id: str
+) -> DeferredCall | None:
+    values = {"message_id": message_id, "platform": platform, "app_id": app_id}
+    return next(iter(_all(connection, BY_MESSAGE, values)), None)
+
+
+PRUNE = delete(calls).where(
+    calls.c.id.in_(
+        select(calls.c.id)
+        .where(calls.c.settled_at.is_not(None), calls.c.settled_at < bind("before", calls.c.settled_at))
+        .order_by(calls.c.settled_at)
+        .limit(LIMIT)
+    )
+)
+
+
+def prune(connection: Connection, before: datetime, limit: int) -> int:
+    """Deletes calls that were settled before, with their steps; returns how many."""
+    return connection.execute(PRUNE, {"before": before, "limit": limit}).rowcount

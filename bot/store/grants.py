@@ -1,0 +1,354 @@
+"""Grants: what people gave, and its tokens. Every change of the tokens counts up the generation."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Row, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from bot.core.model import Grant, GrantStatus, Secret, TokenSet, UserKey
+from bot.core.scopes import ScopeSet
+from bot.store import users
+from bot.store.crypto import Seal
+from bot.store.database import seal_of
+from bot.store.schema import grants
+from bot.store.sql import LIMIT, bind, status_is
+
+TOUCHED_EVERY = timedelta(minutes=1)
+RENEWED_AHEAD = timedelta(minutes=5)
+"""So long before an access token expires, it is due for renewal while it is in use."""
+IN_USE_FOR = timedelta(hours=1)
+"""A token is in use so long after a call has last used it. Others are renewed when a call next needs them,"""
+KEPT_ALIVE_AHEAD = timedelta(days=1)
+"""or so long before the refresh token would expire, and the person would have to be asked again."""
+
+REVOKED = "revoked"
+"""How the reasons begin that make the bot forget what was ever granted: somebody took it back."""
+
+
+# --- rows ------------------------------------------------------------------------------------------
+
+COLUMNS = (
+    grants.c.user_key,
+    grants.c.status,
+    grants.c.generation,
+    grants.c.access_token,
+    grants.c.access_expires_at,
+    grants.c.refresh_token,
+    grants.c.refresh_expires_at,
+    grants.c.scopes,
+    grants.c.scopes_ever,
+    grants.c.authorized_at,
+    grants.c.issued_at,
+    grants.c.last_used_at,
+    grants.c.end_reason,
+)
+
+
+def _grant(row: Row[Any], seal: Seal) -> Grant:
+    user: UserKey = row.user_key
+    return Grant(
+        user=user,
+        status=GrantStatus(row.status),
+        generation=row.generation,
+        access_token=_open(seal, row.access_token, "access_token", user),
+        access_expires_at=row.access_expires_at,
+        refresh_token=_open(seal, row.refresh_token, "refresh_token", user),
+        refresh_expires_at=row.refresh_expires_at,
+        scopes=row.scopes,
+        scopes_ever=row.scopes_ever,
+        authorized_at=row.authorized_at,
+        issued_at=row.issued_at,
+        last_used_at=row.last_used_at,
+        end_reason=row.end_reason,
+    )
+
+
+def _open(seal: Seal, sealed: str | None, column: str, user: UserKey) -> Secret | None:
+    return None if sealed is None else seal.open(sealed, bound_to(column, user))
+
+
+def bound_to(column: str, user: UserKey) -> str:
+    return f"grants:{column}:{user}"
+
+
+def _tokens(seal: Seal, user: UserKey, tokens: TokenSet, now: datetime) -> dict[str, Any]:
+    refresh, lives = tokens.refresh_token, tokens.refresh_expires_in
+    return {
+        "access_token": seal.seal(tokens.access_token, bound_to("access_token", user)),
+        "access_expires_at": now + timedelta(seconds=tokens.expires_in),
+        "refresh_token": refresh and seal.seal(refresh, bound_to("refresh_token", user)),
+        "refresh_expires_at": now + timedelta(seconds=lives) if refresh and lives is not None else None,
+        "issued_at": now,
+    }
+
+
+_of_user = grants.c.user_key == bind("user", grants.c.user_key)
+_same = (_of_user, grants.c.generation == bind("known", grants.c.generation), status_is(grants, "active"))
+FIND = select(*COLUMNS).where(_of_user)
+FIND_LOCKED = FIND.with_for_update()
+
+
+def find(connection: Connection, user: UserKey) -> Grant | None:
+    """What the person gave last, ended or not."""
+    return _find(connection, FIND, user)
+
+
+def _find(connection: Connection, statement: Any, user: UserKey) -> Grant | None:
+    row = connection.execute(statement, {"user": user}).one_or_none()
+    return None if row is None else _grant(row, seal_of(connection))
+
+
+# --- consent ---------------------------------------------------------------------------------------
+
+_new = insert(grants)
+_SAVED = (
+    *(
+        "status",
+        "access_token",
+        "access_expires_at",
+        "refresh_token",
+        "refresh_expires_at",
+        "scopes",
+        "scopes_ever",
+    ),
+    *("authorized_at", "issued_at", "oauth", "refresh_worker", "refresh_lease_until", "refresh_started_at"),
+    *("refresh_failures", "refresh_after", "ended_at", "end_reason"),
+)
+SAVE = _new.on_conflict_do_update(
+    index_elements=[grants.c.user_key],
+    set_={name: _new.excluded[name] for name in _SAVED} | {"generation": grants.c.generation + 1},
+).returning(*COLUMNS)
+_FRESH: dict[str, Any] = {
+    "status": "active",
+    "refresh_worker": None,
+    "refresh_lease_until": None,
+    "refresh_started_at": None,
+    "refresh_failures": 0,
+    "refresh_after": None,
+    "ended_at": None,
+    "end_reason": None,
+}
+
+
+def save(
+    connection: Connection, user: UserKey, tokens: TokenSet, *, scopes: ScopeSet, oauth: str, now: datetime
+) -> Grant:
+    """Stores what a code exchange gave, in place of what there was; a refresh under way has lost.
+
+    Locks the person (see `users.lock`): a call that is about to wait for these scopes is seen after this.
+    """
+    users.lock(connection, user)
+    before = find(connection, user)
+    values = _FRESH | _tokens(seal_of(connection), user, tokens, now)
+    values |= {
+        "user_key": user,
+        "generation": 1,
+        "scopes": scopes,
+        "scopes_ever": scopes | before.scopes_ever if before else scopes,
+        "authorized_at": now,
+        "oauth": oauth,
+    }
+    return _grant(connection.execute(SAVE, values).one(), seal_of(connection))
+
+
+# --- refreshing ------------------------------------------------------------------------------------
+
+_free = or_(
+    grants.c.refresh_lease_until.is_(None),
+    grants.c.refresh_lease_until <= bind("now", grants.c.refresh_lease_until),
+)
+_not_paused = or_(
+    grants.c.refresh_after.is_(None), grants.c.refresh_after <= bind("now", grants.c.refresh_after)
+)
+LEASE_REFRESH = (
+    update(grants)
+    .where(*_same, _free, _not_paused)
+    .values(
+        refresh_worker=bind("worker", grants.c.refresh_worker),
+        refresh_lease_until=bind("until", grants.c.refresh_lease_until),
+        refresh_started_at=bind("now", grants.c.refresh_started_at),
+    )
+)
+
+
+def lease_refresh(
+    connection: Connection, user: UserKey, generation: int, worker: str, now: datetime, until: datetime
+) -> bool:
+    """Takes the right to use this generation's refresh token, and records that it is about to be used.
+
+    False when the tokens have changed, another worker has the lease, or a failure's pause is not over. One statement.
+    """
+    values = {"user": user, "known": generation, "worker": worker, "now": now, "until": until}
+    return bool(connection.execute(LEASE_REFRESH, values).rowcount)
+
+
+SAVE_REFRESHED = (
+    update(grants)
+    .where(*_same)
+    .values(
+        generation=grants.c.generation + 1,
+        access_token=bind("access_token", grants.c.access_token),
+        access_expires_at=bind("access_expires_at", grants.c.access_expires_at),
+        refresh_token=bind("refresh_token", grants.c.refresh_token),
+        refresh_expires_at=bind("refresh_expires_at", grants.c.refresh_expires_at),
+        issued_at=bind("issued_at", grants.c.issued_at),
+        refreshed_at=bind("issued_at", grants.c.refreshed_at),
+        scopes=bind("scopes", grants.c.scopes),
+        scopes_ever=bind("scopes_ever", grants.c.scopes_ever),
+        refresh_worker=None,
+        refresh_lease_until=None,
+        refresh_started_at=None,
+        refresh_failures=0,
+        refresh_after=None,
+    )
+    .returning(*COLUMNS)
+)
+
+
+def save_refreshed(
+    connection: Connection,
+    user: UserKey,
+    generation: int,
+    worker: str,
+    tokens: TokenSet,
+    *,
+    scopes: ScopeSet,
+    now: datetime,
+) -> Grant | None:
+    """Stores refreshed tokens in place of this generation's; None when they were replaced or ended meanwhile.
+
+    A worker that comes late, with its lease run out, is welcome as long as nobody else was quicker: its tokens are
+    the ones that work.
+    """
+    before = _find(connection, FIND_LOCKED, user)
+    if before is None:
+        return None
+    values = _tokens(seal_of(connection), user, tokens, now)
+    values |= {
+        "user": user,
+        "known": generation,
+        "scopes": scopes,
+        "scopes_ever": before.scopes_ever | scopes,
+    }
+    row = connection.execute(SAVE_REFRESHED, values).one_or_none()
+    return None if row is None else _grant(row, seal_of(connection))
+
+
+_my_lease = grants.c.refresh_worker == bind("worker", grants.c.refresh_worker)
+_failed = update(grants).where(*_same, _my_lease).values(
+    refresh_worker=None,
+    refresh_lease_until=None,
+    refresh_failures=grants.c.refresh_failures + 1,
+    refresh_after=bind("after", grants.c.refresh_after),
+)  # fmt: skip
+REFRESH_IN_DOUBT = _failed
+REFRESH_FAILED = _failed.values(refresh_started_at=None)
+
+
+def refresh_failed(
+    connection: Connection, user: UserKey, generation: int, worker: str, *, after: datetime, in_doubt: bool
+) -> bool:
+    """Gives the lease back and keeps the tokens; no refresh before `after`. False when the lease is lost.
+
+    In doubt, it stays on record that a refresh was begun: the platform may have spent the refresh token.
+    """
+    statement = REFRESH_IN_DOUBT if in_doubt else REFRESH_FAILED
+    values = {"user": user, "known": generation, "worker": worker, "after": after}
+    return bool(connection.execute(statement, values).rowcount)
+
+
+_idle = or_(
+    grants.c.refresh_expires_at <= bind("kept_alive", grants.c.refresh_expires_at),
+    grants.c.last_used_at >= bind("in_use", grants.c.last_used_at),
+)
+DUE_FOR_RENEWAL = (
+    select(grants.c.user_key)
+    .where(
+        status_is(grants, "active"),
+        grants.c.refresh_token.is_not(None),
+        grants.c.access_expires_at <= bind("ahead", grants.c.access_expires_at),
+        or_(
+            grants.c.refresh_expires_at.is_(None),
+            grants.c.refresh_expires_at > bind("now", grants.c.access_expires_at),
+        ),
+        _idle,
+        _free,
+        _not_paused,
+    )
+    .order_by(grants.c.access_expires_at)
+    .limit(LIMIT)
+)
+
+
+def due_for_renewal(connection: Connection, now: datetime, limit: int) -> list[UserKey]:
+    """Whose tokens to refresh ahead of need: those in use, and those whose refresh token would expire."""
+    values = {
+        "now": now,
+        "ahead": now + RENEWED_AHEAD,
+        "in_use": now - IN_USE_FOR,
+        "kept_alive": now + KEPT_ALIVE_AHEAD,
+        "limit": limit,
+    }
+    return list(connection.execute(DUE_FOR_RENEWAL, values).scalars())
+
+
+# --- use and end -----------------------------------------------------------------------------------
+
+TOUCH = update(grants).where(
+    _of_user,
+    or_(grants.c.last_used_at.is_(None), grants.c.last_used_at <= bind("before", grants.c.last_used_at)),
+).values(last_used_at=bind("now", grants.c.last_used_at))  # fmt: skip
+
+
+def touch(connection: Connection, user: UserKey, now: datetime) -> None:
+    """Notes that the grant was used, at most once a minute."""
+    connection.execute(TOUCH, {"user": user, "now": now, "before": now - TOUCHED_EVERY})
+
+
+END = update(grants).where(_of_user).values(
+    status="ended",
+    generation=grants.c.generation + 1,
+    access_token=None,
+    access_expires_at=None,
+    refresh_token=None,
+    refresh_expires_at=None,
+    scopes=bind("scopes", grants.c.scopes),
+    scopes_ever=bind("scopes_ever", grants.c.scopes_ever),
+    refresh_worker=None,
+    refresh_lease_until=None,
+    refresh_started_at=None,
+    refresh_failures=0,
+    refresh_after=None,
+    ended_at=bind("now", grants.c.ended_at),
+    end_reason=bind("reason", grants.c.end_reason),
+)  # fmt: skip
+
+
+def end(
+    connection: Connection,
+    user: UserKey,
+    reason: str,
+    now: datetime,
+    *,
+    generation: int | None = None,
+    authorized_before: datetime | None = None,
+) -> Grant | None:
+    """Ends an active grant and erases its tokens; returns what it was, tokens and all, so that they can be revoked.
+
+    None when there was none active, or another generation than the given one, or when the last consent is not older
+    than `authorized_before`. A reason that begins with `revoked` also clears what was ever granted.
+    """
+    grant = _find(connection, FIND_LOCKED, user)
+    if grant is None or grant.status is GrantStatus.ENDED:
+        return None
+    if generation is not None and grant.generation != generation:
+        return None
+    if authorized_before is not None and grant.authorized_at >= authorized_before:
+        return None
+    remembered: ScopeSet = frozenset() if reason.startswith(REVOKED) else grant.scopes_ever
+    values = {"user": user, "scopes": frozenset(), "scopes_ever": remembered, "now": now, "reason": reason}
+    connection.execute(END, values)
+    return grant

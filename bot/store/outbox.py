@@ -1,0 +1,259 @@
+"""Outgoing messages: written with what makes them due, sent afterwards, at most once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, case, delete, func, literal_column, null, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from bot.core.model import Content, Destination, Secret, UserKey
+from bot.store.crypto import Seal
+from bot.store.database import announce, seal_of
+from bot.store.schema import outgoing_messages
+from bot.store.sql import LIMIT, bind, status_in, status_is
+
+messages = outgoing_messages
+
+
+@dataclass(frozen=True, slots=True)
+class NewMessage:
+    id: str
+    user: UserKey
+    kind: str
+    delivery_key: str
+    """What the platform recognizes a repeat by; 50 characters at most."""
+    destination: Destination
+    content: Content
+    call_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingMessage:
+    id: str
+    user: UserKey
+    kind: str
+    delivery_key: str
+    destination: Destination
+    content: Content
+    call_id: str | None
+    attempts: int
+    claim: int
+    first_tried_at: datetime | None
+    """The first sending that may have arrived."""
+    created_at: datetime
+
+
+def _bound_to(message_id: str) -> str:
+    return f"outgoing_messages:content:{message_id}"
+
+
+def _message(row: Row[Any], seal: Seal) -> OutgoingMessage:
+    return OutgoingMessage(
+        row.id,
+        row.user_key,
+        row.kind,
+        row.delivery_key,
+        Destination(row.user_key, row.chat_id, row.reply_to, row.private),
+        Content(row.content_kind, seal.open(row.content, _bound_to(row.id)).reveal()),
+        row.call_id,
+        row.attempts,
+        row.claim,
+        row.first_tried_at,
+        row.created_at,
+    )
+
+
+ADD = insert(messages).on_conflict_do_nothing().returning(messages.c.id)
+
+
+def add(
+    connection: Connection,
+    message: NewMessage,
+    *,
+    now: datetime,
+    worker: str | None = None,
+    lease_until: datetime | None = None,
+) -> bool:
+    """Writes a message; False when its delivery key, or the answer to its call, is there already.
+
+    With a worker it is claimed by that worker from the start: see `claimed`.
+    """
+    sealed = seal_of(connection).seal(Secret(message.content.body), _bound_to(message.id))
+    values = {
+        "id": message.id,
+        "user_key": message.user,
+        "call_id": message.call_id,
+        "kind": message.kind,
+        "delivery_key": message.delivery_key,
+        "chat_id": message.destination.chat_id,
+        "reply_to": message.destination.reply_to,
+        "private": message.destination.private,
+        "content_kind": message.content.kind,
+        "content": sealed,
+        "status": "sending" if worker else "queued",
+        "runs_after": lease_until if worker else now,
+        "worker": worker,
+        "claim": 1 if worker else 0,
+        "attempts": 1 if worker else 0,
+        "first_tried_at": now if worker else None,
+        "created_at": now,
+    }
+    added = connection.execute(ADD, values).first() is not None
+    if added and not worker:
+        announce(connection)
+    return added
+
+
+def claimed(message: NewMessage, now: datetime) -> OutgoingMessage:
+    """What `add` with a worker has claimed for it."""
+    return OutgoingMessage(
+        message.id,
+        message.user,
+        message.kind,
+        message.delivery_key,
+        message.destination,
+        message.content,
+        message.call_id,
+        attempts=1,
+        claim=1,
+        first_tried_at=now,
+        created_at=now,
+    )
+
+
+_due = (
+    select(messages.c.id)
+    .where(
+        status_in(messages, "queued", "sending"),
+        messages.c.runs_after <= bind("now", messages.c.runs_after),
+    )
+    .order_by(messages.c.runs_after, messages.c.id)
+    .limit(LIMIT)
+    .with_for_update(skip_locked=True)
+)
+CLAIM_DUE = (
+    update(messages)
+    .where(messages.c.id.in_(_due), status_in(messages, "queued", "sending"))
+    .values(
+        status=literal_column("'sending'"),
+        worker=bind("new_worker", messages.c.worker),
+        runs_after=bind("lease_until", messages.c.runs_after),
+        claim=messages.c.claim + 1,
+        attempts=messages.c.attempts + 1,
+        first_tried_at=func.coalesce(messages.c.first_tried_at, bind("now", messages.c.first_tried_at)),
+    )
+    .returning(messages)
+)
+
+
+def claim_due(
+    connection: Connection, worker: str, now: datetime, lease_until: datetime, limit: int
+) -> list[OutgoingMessage]:
+    """Takes messages that are due: postponed ones, and those of a worker whose lease has run out. One statement."""
+    values = {"new_worker": worker, "now": now, "lease_until": lease_until, "limit": limit}
+    seal = seal_of(connection)
+    found = [_message(row, seal) for row in connection.execute(CLAIM_DUE, values)]
+    return sorted(found, key=lambda message: message.id)
+
+
+_held = (
+    messages.c.id == bind("message", messages.c.id),
+    messages.c.claim == bind("held_claim", messages.c.claim),
+    status_is(messages, "sending"),
+)
+SETTLE = (
+    update(messages)
+    .where(*_held)
+    .values(
+        status=bind("ending", messages.c.status),
+        message_id=bind("platform_id", messages.c.message_id),
+        reason=bind("why", messages.c.reason),
+        sent_at=bind("arrived_at", messages.c.sent_at),
+        settled_at=bind("now", messages.c.settled_at),
+        content=null(),
+        worker=null(),
+    )
+)
+
+
+def sent(connection: Connection, message: str, claim: int, message_id: str, now: datetime) -> bool:
+    """The platform has it. False when the claim is lost."""
+    return _settle(connection, message, claim, now, "sent", platform_id=message_id, arrived_at=now)
+
+
+def give_up(
+    connection: Connection, message: str, claim: int, status: str, reason: str, now: datetime
+) -> bool:
+    """`undeliverable`, or `outcome_unknown`. False when the claim is lost."""
+    return _settle(connection, message, claim, now, status, why=reason)
+
+
+def _settle(
+    connection: Connection, message: str, claim: int, now: datetime, status: str, **more: object
+) -> bool:
+    values = {"platform_id": None, "why": None, "arrived_at": None} | more
+    values |= {"message": message, "held_claim": claim, "ending": status, "now": now}
+    return bool(connection.execute(SETTLE, values).rowcount)
+
+
+POSTPONE = (
+    update(messages)
+    .where(*_held)
+    .values(
+        status=literal_column("'queued'"),
+        worker=null(),
+        runs_after=bind("until", messages.c.runs_after),
+        first_tried_at=case(
+            (bind("arrived", messages.c.private), messages.c.first_tried_at),
+            else_=null(),
+        ),
+    )
+)
+
+
+def postpone(
+    connection: Connection, message: str, claim: int, until: datetime, *, arrived_possible: bool
+) -> bool:
+    """Sent again later. A sending that certainly did not arrive does not count as the first."""
+    values = {"message": message, "held_claim": claim, "until": until, "arrived": arrived_possible}
+    return bool(connection.execute(POSTPONE, values).rowcount)
+
+
+MESSAGE_IDS = (
+    select(messages.c.message_id)
+    .where(
+        messages.c.delivery_key >= bind("prefix", messages.c.delivery_key),
+        messages.c.delivery_key < bind("beyond", messages.c.delivery_key),
+        messages.c.message_id.is_not(None),
+    )
+    .order_by(messages.c.delivery_key)
+)
+
+
+def message_ids(connection: Connection, prefix: str) -> list[str]:
+    """The platform's ids of the messages sent whose delivery key begins so."""
+    beyond = prefix[:-1] + chr(ord(prefix[-1]) + 1)
+    found: Sequence[str] = (
+        connection.execute(MESSAGE_IDS, {"prefix": prefix, "beyond": beyond}).scalars().all()
+    )
+    return list(found)
+
+
+PRUNE = delete(messages).where(
+    messages.c.id.in_(
+        select(messages.c.id)
+        .where(
+            messages.c.settled_at.is_not(None), messages.c.settled_at < bind("before", messages.c.settled_at)
+        )
+        .order_by(messages.c.settled_at)
+        .limit(LIMIT)
+    )
+)
+
+
+def prune(connection: Connection, before: datetime, limit: int) -> int:
+    return connection.execute(PRUNE, {"before": before, "limit": limit}).rowcount

@@ -1,0 +1,59 @@
+"""Who serves this database at the moment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, delete, select
+from sqlalchemy.dialects.postgresql import insert
+
+from bot.store.schema import replicas
+from bot.store.sql import bind
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    id: str
+    host: str
+    started_at: datetime
+    heartbeat_at: datetime
+    key_ids: tuple[str, ...]
+
+
+_new = insert(replicas)
+HEARTBEAT = _new.on_conflict_do_update(
+    index_elements=[replicas.c.id],
+    set_={"heartbeat_at": _new.excluded.heartbeat_at, "key_ids": _new.excluded.key_ids},
+)
+
+
+def heartbeat(connection: Connection, replica: str, host: str, key_ids: Sequence[str], now: datetime) -> None:
+    values = {"id": replica, "host": host, "started_at": now, "heartbeat_at": now, "key_ids": tuple(key_ids)}
+    connection.execute(HEARTBEAT, values)
+
+
+LIVE = (
+    select(replicas)
+    .where(replicas.c.heartbeat_at >= bind("since", replicas.c.heartbeat_at))
+    .order_by(replicas.c.started_at)
+)
+
+
+def live(connection: Connection, since: datetime) -> list[Replica]:
+    return [Replica(**found._mapping) for found in connection.execute(LIVE, {"since": since})]
+
+
+REMOVE = delete(replicas).where(replicas.c.id == bind("replica", replicas.c.id))
+
+
+def remove(connection: Connection, replica: str) -> None:
+    connection.execute(REMOVE, {"replica": replica})
+
+
+PRUNE = delete(replicas).where(replicas.c.heartbeat_at < bind("before", replicas.c.heartbeat_at))
+
+
+def prune(connection: Connection, before: datetime) -> int:
+    return connection.execute(PRUNE, {"before": before}).rowcount

@@ -1,0 +1,122 @@
+"""Ended grants that the platform still has to revoke: tried until it is done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, delete, insert, literal_column, null, select, update
+
+from bot.core.model import Secret, UserKey
+from bot.store.database import announce, seal_of
+from bot.store.ids import new_id
+from bot.store.schema import revocations
+from bot.store.sql import LIMIT, bind, status_is
+
+
+@dataclass(frozen=True, slots=True)
+class Revocation:
+    id: str
+    user: UserKey
+    token: Secret
+    attempts: int
+
+
+def _bound_to(revocation: str) -> str:
+    return f"revocations:token:{revocation}"
+
+
+ADD = insert(revocations).inline()
+
+
+def add(connection: Connection, user: UserKey, token: Secret, now: datetime) -> str:
+    """Has the token revoked at the platform."""
+    revocation = new_id(now)
+    values = {
+        "id": revocation,
+        "user_key": user,
+        "token": seal_of(connection).seal(token, _bound_to(revocation)),
+        "status": "queued",
+        "attempts": 0,
+        "runs_after": now,
+        "created_at": now,
+    }
+    connection.execute(ADD, values)
+    announce(connection)
+    return revocation
+
+
+_due = (
+    select(revocations.c.id)
+    .where(
+        status_is(revocations, "queued"),
+        revocations.c.runs_after <= bind("now", revocations.c.runs_after),
+    )
+    .order_by(revocations.c.runs_after)
+    .limit(LIMIT)
+    .with_for_update(skip_locked=True)
+)
+CLAIM_DUE = (
+    update(revocations)
+    .where(revocations.c.id.in_(_due))
+    .values(
+        worker=bind("new_worker", revocations.c.worker),
+        runs_after=bind("lease_until", revocations.c.runs_after),
+        attempts=revocations.c.attempts + 1,
+    )
+    .returning(revocations.c.id, revocations.c.user_key, revocations.c.token, revocations.c.attempts)
+)
+
+
+def claim_due(
+    connection: Connection, worker: str, now: datetime, lease_until: datetime, limit: int
+) -> list[Revocation]:
+    """Takes what is due, for the time of the lease. Revoking twice does no harm."""
+    values = {"new_worker": worker, "now": now, "lease_until": lease_until, "limit": limit}
+    seal = seal_of(connection)
+    return [
+        Revocation(row.id, row.user_key, seal.open(row.token, _bound_to(row.id)), row.attempts)
+        for row in connection.execute(CLAIM_DUE, values)
+    ]
+
+
+_this = (revocations.c.id == bind("revocation", revocations.c.id), status_is(revocations, "queued"))
+SETTLE = (
+    update(revocations)
+    .where(*_this)
+    .values(
+        status=bind("ending", revocations.c.status),
+        reason=bind("why", revocations.c.reason),
+        settled_at=bind("now", revocations.c.settled_at),
+        token=null(),
+    )
+)
+
+
+def done(connection: Connection, revocation: str, now: datetime) -> bool:
+    """The platform has revoked it, or does not know it. The token is erased."""
+    values = {"revocation": revocation, "ending": "done", "why": None, "now": now}
+    return bool(connection.execute(SETTLE, values).rowcount)
+
+
+def failed(connection: Connection, revocation: str, reason: str, now: datetime) -> bool:
+    """The platform will never revoke it. The token is erased."""
+    values = {"revocation": revocation, "ending": "failed", "why": reason, "now": now}
+    return bool(connection.execute(SETTLE, values).rowcount)
+
+
+POSTPONE = update(revocations).where(*_this).values(runs_after=bind("until", revocations.c.runs_after))
+
+
+def postpone(connection: Connection, revocation: str, until: datetime) -> bool:
+    return bool(connection.execute(POSTPONE, {"revocation": revocation, "until": until}).rowcount)
+
+
+PRUNE = delete(revocations).where(
+    revocations.c.status != literal_column("'queued'"),
+    revocations.c.settled_at < bind("before", revocations.c.settled_at),
+)
+
+
+def prune(connection: Connection, before: datetime) -> int:
+    return connection.execute(PRUNE, {"before": before}).rowcount

@@ -1,0 +1,129 @@
+"""People that the bot has heard of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from bot.core.model import Language, UserKey
+from bot.store.schema import users
+from bot.store.sql import bind
+
+
+@dataclass(frozen=True, slots=True)
+class UserProfile:
+    name: str | None
+    language: Language | None
+    time_zone: str | None
+    welcomed_at: datetime | None
+    quiet_since: datetime | None
+
+
+_new = insert(users)
+SEEN = _new.on_conflict_do_update(
+    index_elements=[users.c.user_key],
+    set_={
+        "seen_at": _new.excluded.seen_at,
+        "language": func.coalesce(_new.excluded.language, users.c.language),
+        "union_id": func.coalesce(_new.excluded.union_id, users.c.union_id),
+    },
+)
+
+
+def row(user: UserKey, language: Language | None, union_id: str | None, now: datetime) -> dict[str, object]:
+    return {
+        "user_key": user,
+        "platform": user.platform,
+        "app_id": user.app_id,
+        "tenant_key": user.tenant_key,
+        "open_id": user.open_id,
+        "union_id": union_id,
+        "language": language,
+        "created_at": now,
+        "seen_at": now,
+    }
+
+
+def seen(
+    connection: Connection, user: UserKey, *, language: Language | None, union_id: str | None, now: datetime
+) -> None:
+    """Makes the person known; what is None stays as it was."""
+    connection.execute(SEEN, row(user, language, union_id, now))
+
+
+_of_user = users.c.user_key == bind("user", users.c.user_key)
+LOCK = select(users.c.user_key).where(_of_user).with_for_update(key_share=True)
+
+
+def lock(connection: Connection, user: UserKey) -> None:
+    """Until this transaction ends, no other that locks this person goes on.
+
+    Whoever decides whether a call has to wait and whoever stores what it waits for take turns by it: otherwise
+    neither sees the other, and the call waits for what is there. SQLite has one writer, and needs no lock.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(LOCK, {"user": user})
+
+
+NAME = (
+    update(users)
+    .where(_of_user)
+    .values(name=bind("new_name", users.c.name), seen_at=bind("now", users.c.seen_at))
+)
+
+
+def name_user(connection: Connection, user: UserKey, name: str, now: datetime) -> None:
+    connection.execute(NAME, {"user": user, "new_name": name, "now": now})
+
+
+PROFILE = select(
+    users.c.name, users.c.language, users.c.time_zone, users.c.welcomed_at, users.c.quiet_since
+).where(_of_user)
+
+
+def profile(connection: Connection, user: UserKey) -> UserProfile | None:
+    found = connection.execute(PROFILE, {"user": user}).one_or_none()
+    return None if found is None else UserProfile(*found)
+
+
+SET_TIME_ZONE = update(users).where(_of_user).values(time_zone=bind("zone", users.c.time_zone))
+
+
+def set_time_zone(connection: Connection, user: UserKey, time_zone: str) -> None:
+    connection.execute(SET_TIME_ZONE, {"user": user, "zone": time_zone})
+
+
+SET_QUIET = update(users).where(_of_user).values(quiet_since=bind("since", users.c.quiet_since))
+
+
+def set_quiet(connection: Connection, user: UserKey, since: datetime | None) -> None:
+    """Since when the person wants to be asked less; None: no longer."""
+    connection.execute(SET_QUIET, {"user": user, "since": since})
+
+
+WELCOME = (
+    update(users)
+    .where(_of_user, users.c.welcomed_at.is_(None))
+    .values(welcomed_at=bind("now", users.c.welcomed_at))
+    .returning(users.c.user_key)
+)
+
+
+def welcome(connection: Connection, user: UserKey, now: datetime) -> bool:
+    """True for the one who is to welcome the person, once and for all."""
+    return connection.execute(WELCOME, {"user": user, "now": now}).first() is not None
+
+
+NAMES = select(users.c.user_key, users.c.name).where(
+    users.c.user_key.in_(bind("users", users.c.user_key, expanding=True)), users.c.name.is_not(None)
+)
+
+
+def names(connection: Connection, people: Sequence[UserKey]) -> dict[UserKey, str]:
+    """The names of those whose name is known."""
+    found = connection.execute(NAMES, {"users": list(people)})
+    return {user: name for user, name in found}
