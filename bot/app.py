@@ -10,14 +10,13 @@ import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import timedelta
 
 from aiohttp import web
 
 from bot.core.builtin import builtin_commands
 from bot.core.commands import Registry, registry
 from bot.core.model import Challenge, Json, Unauthentic, UserKey
-from bot.flows import authorization
+from bot.flows import authorization, cards
 from bot.flows.bot import Bot, now
 from bot.flows.delivery import deliver_all
 from bot.flows.events import accept_event
@@ -29,6 +28,7 @@ from bot.store import database as store
 from bot.store import replicas, views
 from bot.store.crypto import Seal
 from bot.store.ids import new_id
+from bot.store.outbox import OutgoingMessage
 from bot.web import routes
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,8 @@ def lark(settings: Settings) -> LarkPlatform:
 @contextlib.asynccontextmanager
 async def assembled(settings: Settings) -> AsyncIterator[Bot]:
     """The bot's parts, connected and not yet at work."""
-    database = await store.open_database(settings.database_url, Seal(settings.encryption_keys))
+    seal = Seal([key.reveal() for key in settings.encryption_keys])
+    database = await store.open_database(settings.database_url, seal)
     try:
         async with lark(settings) as platform:
             bot = Bot(
@@ -62,11 +63,12 @@ async def assembled(settings: Settings) -> AsyncIterator[Bot]:
                 platform=platform,
                 commands=all_commands(),
                 worker=f"{socket.gethostname()}-{os.getpid()}-{new_id(now())[-6:]}",
-                public_url=settings.public_url,
+                public_url=settings.public_url or "",
                 oauth=settings.oauth,
+                key_ids=seal.key_ids,
                 admins=settings.admins,
-                authorization_ttl=timedelta(seconds=settings.authorization_ttl),
-                deferred_ttl=timedelta(seconds=settings.deferred_ttl),
+                authorization_ttl=settings.authorization_ttl,
+                deferred_ttl=settings.deferred_ttl,
             )
             database.on_work(bot.wake.calls.set)
             yield bot
@@ -176,13 +178,13 @@ async def revoke_user(settings: Settings, user_text: str) -> int:
 async def end_for(bot: Bot, user: UserKey) -> str:
     moment = now()
 
-    def work(c: store.Connection) -> tuple[int, bool, list[authorization.OutgoingMessage]]:
+    def work(c: store.Connection) -> tuple[int, bool, list[OutgoingMessage]]:
         dropped, messages = authorization.drop_waiting(c, bot, user, moment)
         return len(dropped), authorization.end_grant(c, user, "revoked_by_operator", moment), messages
 
     dropped, ended, messages = await bot.database.write(work)
     await deliver_all(bot, messages)
     await authorization.revoke_due(bot)
-    await authorization.show_due_cards(bot)
+    await cards.show_due_cards(bot)
     grant = "Grant ended here and at the platform." if ended else "There was no active grant."
     return f"{grant} Cancelled calls: {dropped}."

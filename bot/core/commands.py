@@ -62,7 +62,7 @@ BotCall = ReadGrant | RequireScopes | CancelWaiting | EndGrant
 Steps = Generator[ApiCall | BotCall, Any, Reply]
 
 
-class ApiRefused(Exception):  # noqa: N818 - it reads as what happened
+class ApiRefused(Exception):
     """The platform refused a step. A command may catch it; else the refusal is explained in general words."""
 
     def __init__(self, outcome: Refused) -> None:
@@ -168,7 +168,13 @@ def fingerprint(move: ApiCall | BotCall) -> str:
     """A digest of a move, to notice on replay that a deploy has changed the command underneath a waiting call."""
     match move:
         case ApiCall():
-            parts: Json = [move.method, move.path, sorted(move.query.items()), move.body, move.write is not None]
+            parts: Json = [
+                move.method,
+                move.path,
+                sorted(move.query.items()),
+                move.body,
+                move.write is not None,
+            ]
         case RequireScopes(requirement):
             parts = ["RequireScopes", requirement]
         case _:

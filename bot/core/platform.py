@@ -54,9 +54,9 @@ class Platform(Protocol):
         """Sends a message at most once for a key within the platform's window (an hour), going down the
         destination's alternatives when the first is gone."""
 
-    async def update_card(self, message_id: str, content: Content) -> None | NotSent: ...
+    async def update_card(self, message_id: str, content: Content) -> NotSent | None: ...
 
-    async def withdraw(self, message_id: str) -> None | NotSent:
+    async def withdraw(self, message_id: str) -> NotSent | None:
         """Deletes an ephemeral card, which cannot be changed."""
 
     # authorization
@@ -86,7 +86,7 @@ class Platform(Protocol):
     async def identify(self, access_token: Secret) -> Identity | Refused | Unreachable:
         """Whom the token belongs to."""
 
-    async def revoke(self, token: Secret) -> None | TokenRefused:
+    async def revoke(self, token: Secret) -> TokenRefused | None:
         """Ends a grant at the platform; None when it is done, or was unknown there already."""
 
     # about the app

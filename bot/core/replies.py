@@ -64,9 +64,7 @@ def expired_before_start(command: str) -> Reply:
 
 
 def cancelled(command: str) -> Reply:
-    return say(
-        None, Words(en="{command}: cancelled.", zh="{command}：已取消。").format(command=command)
-    )
+    return say(None, Words(en="{command}: cancelled.", zh="{command}：已取消。").format(command=command))
 
 
 def outcome_unknown(command: str) -> Reply:

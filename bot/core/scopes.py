@@ -129,7 +129,9 @@ def choose_scopes(
     return Choice(frozenset(chosen), tuple(unavailable))
 
 
-def with_offline_access(scopes: ScopeSet, enabled: ScopeSet | None, avoided: ScopeSet = frozenset()) -> ScopeSet:
+def with_offline_access(
+    scopes: ScopeSet, enabled: ScopeSet | None, avoided: ScopeSet = frozenset()
+) -> ScopeSet:
     """Adds `offline_access` when the app has it (or when that cannot be told)."""
     if OFFLINE_ACCESS in avoided or (enabled is not None and OFFLINE_ACCESS not in enabled):
         return scopes

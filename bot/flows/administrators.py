@@ -29,7 +29,9 @@ async def wait_for(bot: Bot, call: DeferredCall, needs: Requirement, steps: Sequ
     cards = await cards_for_administrators(bot, call, scopes)
 
     def work(c: Connection) -> list[OutgoingMessage]:
-        if not calls.record_results(c, call.id, call.claim, [step for step in steps if step.result is not None]):
+        if not calls.record_results(
+            c, call.id, call.claim, [step for step in steps if step.result is not None]
+        ):
             raise LeaseLost
         calls.suspend(c, call.id, call.claim, WaitsFor.ADMINISTRATOR, needs, None, moment)
         audit.write(
@@ -123,7 +125,9 @@ async def look_again(bot: Bot, *, asked_by_administrator: bool = False) -> int:
                 continue
             settled.append(wait)
             subject = ("scope_wait", wait.id)
-            audit.write(c, "scopes_enabled", user=None, subject=subject, now=moment, scopes=sorted(wait.scopes))
+            audit.write(
+                c, "scopes_enabled", user=None, subject=subject, now=moment, scopes=sorted(wait.scopes)
+            )
         return released, settled
 
     if not ready:

@@ -9,66 +9,46 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from enum import StrEnum
+from datetime import datetime
 
 from bot.core import replies
-from bot.core.cards import AuthorizationCard, ConfirmationCard, Face
+from bot.core.cards import ConfirmationCard
 from bot.core.errors import LeaseLost
 from bot.core.model import (
-    Attempt,
-    AttemptKind,
     AuthorizationRequest,
     CallStatus,
     DeferredCall,
-    Destination,
     Grant,
     GrantStatus,
-    Identity,
     InsufficientScope,
-    NotSent,
     Outcome,
-    Refused,
     RequestStatus,
     Secret,
     Step,
-    TokenProblem,
-    TokenRefused,
-    TokenSet,
-    Unreachable,
     UserKey,
     WaitsFor,
 )
-from bot.core.oauth import STATE_BYTES, VERIFIER_BYTES, Approved, Denied, digest, is_owner, new_attempt, urlsafe
+from bot.core.oauth import (
+    urlsafe,
+)
 from bot.core.scopes import (
-    MAX_SCOPES_PER_LINK,
     OFFLINE_ACCESS,
     Choice,
     Requirement,
     ScopeSet,
     choose_scopes,
     is_met,
-    join_scopes,
-    missing,
     with_offline_access,
 )
-from bot.flows import administrators
+from bot.flows import administrators, cards
 from bot.flows.bot import LEASE, Bot, now
 from bot.flows.delivery import answer, deliver_all, draft, insert_all, later, note, typed
 from bot.store import audit, authorizations, calls, grants, revocations, users
-from bot.store.authorizations import NewAttempt
 from bot.store.database import Connection
 from bot.store.ids import new_id
 from bot.store.outbox import OutgoingMessage
 
 log = logging.getLogger(__name__)
-
-MAX_LIVE_ATTEMPTS = 20
-"""Openings of one link that can be under way at once."""
-
-
-# --- asking ---------------------------------------------------------------------------------------------
 
 
 async def ask_for_scopes(
@@ -93,8 +73,9 @@ async def ask_for_scopes(
         return
     again = formerly if enabled is None else formerly & enabled
     scopes = with_offline_access(choice.scopes | again, enabled, avoided)
-    request = await suspend(bot, call, needs, scopes, steps)
-    await show_card(bot, request.id)
+    request = await suspend(bot, call, needs, scopes, grant, steps)
+    if request is not None:
+        await cards.show_card(bot, request.id)
 
 
 async def choose(
@@ -119,15 +100,29 @@ def lost_scopes(grant: Grant | None, refused: Outcome | None) -> ScopeSet:
 
 
 async def suspend(
-    bot: Bot, call: DeferredCall, needs: Requirement, scopes: ScopeSet, steps: Sequence[Step]
-) -> AuthorizationRequest:
-    """One transaction: the request is opened or widened, the call waits; in a group, a note says so."""
+    bot: Bot,
+    call: DeferredCall,
+    needs: Requirement,
+    scopes: ScopeSet,
+    grant: Grant | None,
+    steps: Sequence[Step],
+) -> AuthorizationRequest | None:
+    """One transaction: the request is opened or widened, the call waits; in a group, a note says so.
+
+    None when a grant has come in the meantime that is worth another try at once: then the call is queued again.
+    """
     ticket = Secret(urlsafe(secrets.token_bytes(32)))
     moment = now()
     first_ask = call.consents == 0 and call.chat.kind == "group"
     told = note(bot, call, replies.asked_privately(typed(call)), "note")
 
-    def work(c: Connection) -> tuple[AuthorizationRequest, list[OutgoingMessage]]:
+    def work(c: Connection) -> tuple[AuthorizationRequest | None, list[OutgoingMessage]]:
+        users.lock(c, call.user)
+        if not calls.record_results(c, call.id, call.claim, done(steps)):
+            raise LeaseLost
+        if granted_since(grant, grants.find(c, call.user), needs):
+            calls.requeue(c, call.id, call.claim, moment, call.first_failed_at)
+            return None, []
         request = authorizations.open_request(
             c,
             call.user,
@@ -138,8 +133,6 @@ async def suspend(
             now=moment,
             new_id=new_id(moment),
         )
-        if not calls.record_results(c, call.id, call.claim, done(steps)):
-            raise LeaseLost
         calls.suspend(c, call.id, call.claim, WaitsFor.AUTHORIZATION, needs, request.id, moment)
         audit.write(
             c,
@@ -158,6 +151,13 @@ async def suspend(
     request, messages = await bot.database.write(work)
     await deliver_all(bot, messages)
     return request
+
+
+def granted_since(before: Grant | None, current: Grant | None, needs: Requirement) -> bool:
+    """Whether a consent that came while the call ran gives what it would wait for."""
+    if current is None or current.status is not GrantStatus.ACTIVE:
+        return False
+    return (before is None or current.generation != before.generation) and is_met(needs, current.scopes)
 
 
 def done(steps: Sequence[Step]) -> list[Step]:
@@ -188,297 +188,7 @@ async def ask_to_confirm(bot: Bot, call: DeferredCall, steps: Sequence[Step]) ->
     await deliver_all(bot, await bot.database.write(work))
 
 
-# --- the card ---------------------------------------------------------------------------------------------
-
-FACES = {
-    RequestStatus.OPEN: Face.WAITING,
-    RequestStatus.REDEEMING: Face.REDEEMING,
-    RequestStatus.GRANTED: Face.AUTHORIZED,
-    RequestStatus.DECLINED: Face.DECLINED,
-    RequestStatus.EXPIRED: Face.EXPIRED,
-    RequestStatus.SUPERSEDED: Face.SUPERSEDED,
-    RequestStatus.FAILED: Face.FAILED,
-}
-
-
-def face_of(request: AuthorizationRequest) -> Face:
-    if request.failure == "administrator":
-        return Face.ADMINISTRATOR
-    if request.status is RequestStatus.GRANTED and request.refused:
-        return Face.PARTLY
-    return FACES[request.status]
-
-
-async def card_of(bot: Bot, request: AuthorizationRequest) -> AuthorizationCard:
-    """The card as the request wants it now. It has a link only while there is something to follow it for."""
-    face = face_of(request)
-    waiting = face in {Face.WAITING, Face.REDEEMING}
-    return AuthorizationCard(
-        request_id=request.id,
-        face=face,
-        scopes=await bot.platform.describe_scopes(request.scopes | request.granted | request.refused),
-        granted=request.granted,
-        refused=request.refused,
-        commands=tuple(f"/{name}" for name in request.reasons),
-        link=bot.ticket_url(request.ticket.reveal()) if waiting else None,
-        expires_at=request.expires_at,
-    )
-
-
-async def show_card(bot: Bot, request_id: str) -> None:
-    """Makes the card's face true. One worker at a time does so for a request, hence no old face comes back."""
-    while True:
-        moment = now()
-        request = await bot.database.write(
-            lambda c, at=moment: authorizations.claim_card(c, request_id, bot.worker, at, at + LEASE)
-        )
-        if request is None:
-            return
-        if not await draw(bot, request):
-            return
-
-
-async def draw(bot: Bot, request: AuthorizationRequest) -> bool:
-    """Sends or changes a claimed card. True when it was shown, and may have to be shown again already."""
-    live = request.status in {RequestStatus.OPEN, RequestStatus.REDEEMING}
-    if request.card_message_id is None and not live:
-        return await shown(bot, request, None, ephemeral=False)
-    content = bot.platform.render_card(await card_of(bot, request))
-    if request.card_message_id is None:
-        destination = Destination(request.user, await chat_for(bot, request), None, private=True)
-        sent = await bot.platform.send(destination, content, f"card-{request.id}")
-        if not isinstance(sent, NotSent):
-            return await shown(bot, request, sent.message_id, ephemeral=sent.ephemeral)
-        problem = sent
-    else:
-        if request.card_ephemeral:
-            failed = None if live else await bot.platform.withdraw(request.card_message_id)
-        else:
-            failed = await bot.platform.update_card(request.card_message_id, content)
-        if failed is None:
-            return await shown(bot, request, request.card_message_id, ephemeral=request.card_ephemeral)
-        problem = failed
-    return await not_shown(bot, request, problem, live=live)
-
-
-async def shown(bot: Bot, request: AuthorizationRequest, message_id: str | None, *, ephemeral: bool) -> bool:
-    return await bot.database.write(
-        lambda c: authorizations.card_shown(
-            c,
-            request.id,
-            bot.worker,
-            request.card_wanted,
-            message_id=message_id,
-            ephemeral=ephemeral,
-            now=now(),
-        )
-    )
-
-
-async def not_shown(bot: Bot, request: AuthorizationRequest, problem: NotSent, *, live: bool) -> bool:
-    log.warning(
-        "card not shown",
-        extra={"request": request.id, "reason": problem.reason, "retry": problem.retry, "gone": problem.gone},
-    )
-    if problem.retry:
-        until = later(now(), request.card_attempts, problem.retry_after)
-        await bot.database.write(lambda c: authorizations.postpone_card(c, request.id, bot.worker, until))
-    elif live and problem.gone and request.card_message_id is not None:
-        await replace_card(bot, request)
-    else:
-        # Nobody can be shown this card any more; what waits behind it runs out at its own time.
-        await shown(bot, request, request.card_message_id, ephemeral=request.card_ephemeral)
-    return False
-
-
-async def replace_card(bot: Bot, request: AuthorizationRequest) -> None:
-    """The card was recalled or is too old to be changed: another request, with a card of its own, takes its place."""
-    ticket, moment = Secret(urlsafe(secrets.token_bytes(32))), now()
-
-    def work(c: Connection) -> AuthorizationRequest | None:
-        shown_last = authorizations.card_shown(
-            c, request.id, bot.worker, request.card_wanted, message_id=request.card_message_id,
-            ephemeral=request.card_ephemeral, now=moment,
-        )  # fmt: skip
-        if not shown_last or not authorizations.supersede(c, request.id, moment):
-            return None
-        fresh: AuthorizationRequest | None = None
-        for name in request.reasons:
-            fresh = authorizations.open_request(
-                c,
-                request.user,
-                scopes=request.scopes,
-                command=name,
-                ticket=ticket,
-                expires_at=request.expires_at,
-                now=moment,
-                new_id=new_id(moment),
-            )
-        return fresh
-
-    fresh = await bot.database.write(work)
-    if fresh is not None:
-        await show_card(bot, fresh.id)
-
-
-async def chat_for(bot: Bot, request: AuthorizationRequest) -> str | None:
-    """The group where the person asked: a direct message that is refused can be shown there, to them alone."""
-    waiting = await bot.database.read(lambda c: calls.suspended_of(c, request.user))
-    return next((call.chat.chat_id for call in waiting if call.chat.kind == "group"), None)
-
-
-# --- opening the link -----------------------------------------------------------------------------------------
-
-
-class Closed(StrEnum):
-    """Why a link leads nowhere (any more)."""
-
-    UNKNOWN = "unknown"
-    GRANTED = "granted"
-    DECLINED = "declined"
-    EXPIRED = "expired"
-    SUPERSEDED = "superseded"
-    FAILED = "failed"
-    TOO_MANY = "too_many"
-    WAITING_FOR_ADMINISTRATOR = "waiting_for_administrator"
-
-
-async def look_up(bot: Bot, ticket: str) -> AuthorizationRequest | Closed:
-    """The request behind a ticket, if its link can still be followed. Changes nothing."""
-    request = await bot.database.read(lambda c: authorizations.find_by_ticket(c, digest(ticket)))
-    if request is None:
-        return Closed.UNKNOWN
-    if request.failure == "administrator":
-        return Closed.WAITING_FOR_ADMINISTRATOR
-    if request.status not in {RequestStatus.OPEN, RequestStatus.REDEEMING}:
-        return Closed(request.status.value)
-    if request.expires_at <= now():
-        return Closed.EXPIRED
-    return request
-
-
-async def open_link(bot: Bot, request: AuthorizationRequest) -> str | Closed:
-    """Begins an attempt: a fresh state and PKCE pair. Returns the URL of the platform's authorization page."""
-    fresh = new_attempt(secrets.token_bytes(STATE_BYTES + VERIFIER_BYTES), pkce=bot.platform.uses_pkce)
-    grant = await bot.database.read(lambda c: grants.find(c, request.user))
-    scopes = one_link(request.scopes)
-    moment = now()
-    attempt = NewAttempt(
-        new_id(moment),
-        AttemptKind.AUTHORIZATION,
-        request.id,
-        request.user,
-        fresh.state_digest,
-        fresh.verifier,
-        scopes,
-        bot.callback_url,
-        moment + bot.authorization_ttl,
-    )
-
-    def work(c: Connection) -> bool:
-        authorizations.stamp_opened(c, request.id, moment)
-        begun = authorizations.begin_attempt(c, attempt, now=moment, limit=MAX_LIVE_ATTEMPTS)
-        if begun:
-            audit.write(
-                c,
-                "link_opened",
-                user=request.user,
-                subject=("request", request.id),
-                now=moment,
-                attempt=attempt.id,
-            )
-        return begun
-
-    if not await bot.database.write(work):
-        return Closed.TOO_MANY
-    return bot.platform.authorize_url(
-        redirect_uri=bot.callback_url,
-        scopes=scopes,
-        state=fresh.state.reveal(),
-        challenge=fresh.challenge,
-        consent=was_revoked(grant),
-    )
-
-
-def one_link(scopes: ScopeSet) -> ScopeSet:
-    """At most as many as one link takes; the rest is asked for by the next."""
-    if len(scopes) <= MAX_SCOPES_PER_LINK:
-        return scopes
-    first = sorted(scopes - {OFFLINE_ACCESS})[: MAX_SCOPES_PER_LINK - 1]
-    return frozenset(first) | (scopes & {OFFLINE_ACCESS}) if OFFLINE_ACCESS in scopes else frozenset(first)
-
-
-def was_revoked(grant: Grant | None) -> bool:
-    """After a revocation the platform may still hold the old grants: consent is made visible, and narrowed."""
-    return grant is not None and grant.status is GrantStatus.ENDED and grant.end_reason == "revoked_by_user"
-
-
-# --- coming back ------------------------------------------------------------------------------------------------
-
-
-class Landing(StrEnum):
-    """How an attempt ended, for the page that the person sees."""
-
-    AUTHORIZED = "authorized"
-    PARTLY = "partly"
-    MORE_NEEDED = "more_needed"
-    """All was granted, but the card asks for more by now."""
-    DECLINED = "declined"
-    WRONG_PERSON = "wrong_person"
-    USED = "used"
-    LATE = "late"
-    UNKNOWN = "unknown"
-    MALFORMED = "malformed"
-    CODE_REFUSED = "code_refused"
-    NOT_ALLOWED = "not_allowed"
-    """The person may not use this app."""
-    MISCONFIGURED = "misconfigured"
-    STILL_TRYING = "still_trying"
-    """The platform did not answer; a worker goes on while the code lives."""
-
-
-LANDED_BEFORE = {"live": Landing.LATE, "expired": Landing.LATE}
-
-
-async def complete(bot: Bot, came: Approved | Denied) -> Landing:
-    """Takes what the authorization page sent back. The state is consumed by whoever comes first."""
-    state_digest, moment = digest(came.state.reveal()), now()
-    code = came.code if isinstance(came, Approved) else None
-
-    def work(c: Connection) -> Attempt | str | None:
-        attempt = authorizations.consume(
-            c, state_digest, code=code, worker=bot.worker, lease_until=moment + LEASE, now=moment
-        )
-        return attempt or authorizations.consumed_before(c, state_digest)
-
-    attempt = await bot.database.write(work)
-    if not isinstance(attempt, Attempt):
-        landing = Landing.UNKNOWN if attempt is None else LANDED_BEFORE.get(attempt, Landing.USED)
-        await note_audit(bot, "callback_rejected", reason=landing.value)
-        return landing
-    if isinstance(came, Denied):
-        return await deny(bot, attempt, came.error)
-    return await redeem(bot, attempt, came.code)
-
-
-async def note_audit(bot: Bot, action: str, reason: str) -> None:
-    await bot.database.write(lambda c: audit.write(c, action, user=None, now=now(), reason=reason))
-
-
-async def deny(bot: Bot, attempt: Attempt, error: str) -> Landing:
-    """The person refused on the platform's page."""
-    moment = now()
-
-    def work(c: Connection) -> list[OutgoingMessage]:
-        authorizations.finish_attempt(c, attempt.id, "denied", "access_denied", moment)
-        if attempt.request_id is None:
-            return []
-        return decline(c, bot, attempt.request_id, "refused_on_page", moment)
-
-    messages = await bot.database.write(work)
-    bot.wake.upkeep.set()
-    await deliver_all(bot, messages)
-    return Landing.DECLINED
+# --- ending ----------------------------------------------------------------------------------------------
 
 
 def decline(c: Connection, bot: Bot, request_id: str, reason: str, moment: datetime) -> list[OutgoingMessage]:
@@ -509,186 +219,6 @@ def decline(c: Connection, bot: Bot, request_id: str, reason: str, moment: datet
         if call.waits_for is WaitsFor.AUTHORIZATION and calls.cancel(c, call.id, reason, moment):
             messages += insert_all(c, bot, answer(bot, call, replies.declined(typed(call))))
     return messages
-
-
-async def redeem(bot: Bot, attempt: Attempt, code: Secret) -> Landing:
-    """Exchanges the code, asks whose token it is, and stores the grant only if that is the person who was asked."""
-    assert attempt.user is not None
-    grant = await bot.database.read(lambda c: grants.find(c, attempt.user))  # type: ignore[arg-type]
-    tokens = await bot.platform.exchange_code(
-        code,
-        redirect_uri=attempt.redirect_uri,
-        verifier=attempt.verifier,
-        scopes=attempt.scopes if was_revoked(grant) and attempt.scopes else None,
-    )
-    if isinstance(tokens, TokenRefused):
-        return await exchange_failed(bot, attempt, tokens)
-    identity = await who_consented(bot, tokens)
-    if not isinstance(identity, Identity):
-        return await attempt_failed(bot, attempt, "identity_unknown", Landing.CODE_REFUSED)
-    if not is_owner(attempt.user, identity):
-        # The token is dropped here, and not revoked: that might end that other person's own grant.
-        return await attempt_failed(bot, attempt, "wrong_person", Landing.WRONG_PERSON)
-    return await store_grant(bot, attempt, tokens, identity)
-
-
-async def who_consented(bot: Bot, tokens: TokenSet) -> Identity | Refused | Unreachable:
-    """The code is spent by now, so a platform that does not answer is asked a second time."""
-    identity = await bot.platform.identify(tokens.access_token)
-    if isinstance(identity, Unreachable):
-        identity = await bot.platform.identify(tokens.access_token)
-    return identity
-
-
-async def exchange_failed(bot: Bot, attempt: Attempt, refusal: TokenRefused) -> Landing:
-    log.warning(
-        "code exchange failed",
-        extra={"attempt": attempt.id, "problem": refusal.problem.value, "code": refusal.code},
-    )
-    outcome = f"exchange_{refusal.problem.value}_{refusal.code}"
-    match refusal.problem:
-        case TokenProblem.TRANSIENT | TokenProblem.IN_DOUBT:
-            # The code lives for minutes and is kept sealed with the attempt: a worker tries again soon.
-            return Landing.STILL_TRYING
-        case TokenProblem.USER:
-            return await attempt_failed(bot, attempt, outcome, Landing.NOT_ALLOWED)
-        case TokenProblem.APP | TokenProblem.BLOCKED:
-            return await attempt_failed(bot, attempt, outcome, Landing.MISCONFIGURED)
-        case _:
-            return await attempt_failed(bot, attempt, outcome, Landing.CODE_REFUSED)
-
-
-async def attempt_failed(bot: Bot, attempt: Attempt, outcome: str, landing: Landing) -> Landing:
-    """The request opens again: the rightful person can still go on, by the same link."""
-    moment = now()
-
-    def work(c: Connection) -> None:
-        authorizations.finish_attempt(c, attempt.id, "failed", outcome, moment)
-        audit.write(
-            c,
-            "attempt_failed",
-            user=attempt.user,
-            subject=("attempt", attempt.id),
-            now=moment,
-            reason=outcome,
-        )
-        request = authorizations.get(c, attempt.request_id) if attempt.request_id else None
-        if request is not None and request.status is RequestStatus.REDEEMING:
-            authorizations.reopen(c, request.id, scopes=request.scopes, now=moment)
-
-    await bot.database.write(work)
-    bot.wake.upkeep.set()
-    return landing
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    landing: Landing
-    messages: list[OutgoingMessage]
-
-
-async def store_grant(bot: Bot, attempt: Attempt, tokens: TokenSet, identity: Identity) -> Landing:
-    """One transaction: the grant, the calls it releases, the request, the card's next face."""
-    user, moment = attempt.user, now()
-    assert user is not None
-
-    def work(c: Connection) -> Stored:
-        before = grants.find(c, user)
-        held = before.scopes if before and before.status is GrantStatus.ACTIVE else frozenset()
-        given = tokens.scopes if tokens.scopes is not None else attempt.scopes | held
-        grant = grants.save(c, user, tokens, scopes=given, oauth=bot.oauth, now=moment)
-        users.seen(c, user, language=None, union_id=identity.union_id, now=moment)
-        if identity.name:
-            users.name_user(c, user, identity.name, moment)
-        users.set_quiet(c, user, None)
-        authorizations.finish_attempt(c, attempt.id, "completed", "granted", moment)
-        audit.write(
-            c,
-            "grant_stored",
-            user=user,
-            subject=("attempt", attempt.id),
-            now=moment,
-            scopes=sorted(given),
-            gained=sorted(given - held),
-            lost=sorted(held - given),
-            generation=grant.generation,
-        )
-        refused = attempt.scopes - given - {OFFLINE_ACCESS}
-        rest, messages = wake_calls(c, bot, user, grant, refused, moment)
-        return Stored(settle_request(c, attempt, grant, refused, rest, moment), messages)
-
-    stored = await bot.database.write(work)
-    bot.wake.calls.set()
-    bot.wake.upkeep.set()
-    await deliver_all(bot, stored.messages)
-    return stored.landing
-
-
-def wake_calls(
-    c: Connection, bot: Bot, user: UserKey, grant: Grant, refused: ScopeSet, moment: datetime
-) -> tuple[Requirement, list[OutgoingMessage]]:
-    """Releases what the grant satisfies and cancels what was refused; returns what still has to be asked for."""
-    rest: list[tuple[str, ...]] = []
-    released: list[str] = []
-    messages: list[OutgoingMessage] = []
-    for call in calls.suspended_of(c, user):
-        if call.waits_for is not WaitsFor.AUTHORIZATION:
-            continue
-        lacking = missing(call.needs, grant.scopes)
-        if not lacking:
-            released.append(call.id)
-        elif any(not refused.isdisjoint(clause) for clause in lacking):
-            if calls.cancel(c, call.id, "partly_refused", moment):
-                named = join_scopes(refused & frozenset(scope for clause in lacking for scope in clause))
-                reply = replies.partly_declined(typed(call), named)
-                messages += insert_all(c, bot, answer(bot, call, reply))
-        else:
-            rest += lacking
-    calls.release(c, released, moment, consents=1)
-    return tuple(rest), messages
-
-
-def settle_request(
-    c: Connection, attempt: Attempt, grant: Grant, refused: ScopeSet, rest: Requirement, moment: datetime
-) -> Landing:
-    """What becomes of the request: granted, or open again for what was added while the person consented."""
-    request = authorizations.live_of(c, grant.user)
-    if request is not None:
-        if rest:
-            scopes = request.scopes - grant.scopes - refused
-            wanted = scopes if is_met(rest, scopes | grant.scopes) else choose_scopes(rest, scopes, None).scopes
-            authorizations.reopen(c, request.id, scopes=wanted | (request.scopes & {OFFLINE_ACCESS}), now=moment)
-            return Landing.MORE_NEEDED
-        authorizations.settle(
-            c,
-            request.id,
-            RequestStatus.GRANTED,
-            granted=request.scopes & grant.scopes,
-            refused=request.scopes - grant.scopes - {OFFLINE_ACCESS},
-            failure=None,
-            now=moment,
-        )
-    return Landing.PARTLY if refused else Landing.AUTHORIZED
-
-
-async def finish_stranded(bot: Bot) -> None:
-    """Goes on with consents whose exchange was cut short by a crash, or by a platform that did not answer."""
-    moment = now()
-    stranded = await bot.database.write(
-        lambda c: authorizations.stranded_attempts(c, bot.worker, moment, moment + LEASE, limit=10)
-    )
-    for attempt, code in stranded:
-        if code is None or attempt.expires_at + CODE_LIVES < moment:
-            await attempt_failed(bot, attempt, "exchange_lost", Landing.CODE_REFUSED)
-        else:
-            await redeem(bot, attempt, code)
-
-
-CODE_LIVES = timedelta(minutes=5)
-"""The platform's authorization code."""
-
-
-# --- dropping, revoking, expiring -----------------------------------------------------------------------------------
 
 
 def drop_waiting(
@@ -729,9 +259,7 @@ def close_request(c: Connection, user: UserKey, reason: str, moment: datetime) -
         failure=None,
         now=moment,
     )
-    audit.write(
-        c, "request_closed", user=user, subject=("request", request.id), now=moment, reason=reason
-    )
+    audit.write(c, "request_closed", user=user, subject=("request", request.id), now=moment, reason=reason)
 
 
 def end_grant(c: Connection, user: UserKey, reason: str, moment: datetime) -> bool:
@@ -788,15 +316,3 @@ async def expire_overdue(bot: Bot) -> None:
         return messages
 
     await deliver_all(bot, await bot.database.write(work))
-
-
-async def show_due_cards(bot: Bot) -> None:
-    """Cards whose face is not true: after a crash, a failure of the platform, or a change made elsewhere."""
-    moment = now()
-    due = await bot.database.write(
-        lambda c: authorizations.cards_due(c, bot.worker, moment, moment + LEASE, limit=20)
-    )
-    for request in due:
-        if await draw(bot, request):
-            await show_card(bot, request.id)
-

@@ -45,6 +45,8 @@ class Bot:
     """Empty: no browser reaches the bot."""
     oauth: str
     """The generation of the token endpoint, remembered with each grant."""
+    key_ids: tuple[str, ...]
+    """Fingerprints of the encryption keys, for whoever wants to rotate them."""
     admins: tuple[str, ...]
     """Configured administrators; empty: the app's owner."""
     authorization_ttl: timedelta

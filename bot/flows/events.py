@@ -27,7 +27,7 @@ from bot.core.model import (
     WaitsFor,
 )
 from bot.core.scopes import OFFLINE_ACCESS, ScopeSet, choose_scopes
-from bot.flows import administrators, authorization
+from bot.flows import administrators, authorization, cards
 from bot.flows.bot import Bot, language_of, now
 from bot.flows.delivery import deliver_all, draft, insert_all
 from bot.store import audit, authorizations, calls, events, grants, users
@@ -77,7 +77,7 @@ async def accept_message(bot: Bot, event: MessageReceived) -> None:
         time_zone=None,
         expires_at=event.sent_at + bot.deferred_ttl,
     )
-    recorded = await bot.database.write(
+    recorded = await bot.database.write_one(
         lambda c: calls.record(
             c, event.event_id, call, language=event.language, union_id=event.union_id, now=moment
         )
@@ -210,9 +210,7 @@ async def own_request(bot: Bot, user: UserKey, request_id: str) -> Authorization
 async def not_now(bot: Bot, user: UserKey, request_id: str) -> Json:
     if await own_request(bot, user, request_id) is None:
         return bot.platform.click_answer(texts.CLICK_NOT_YOURS, "error")
-    messages = await bot.database.write(
-        lambda c: authorization.decline(c, bot, request_id, "not_now", now())
-    )
+    messages = await bot.database.write(lambda c: authorization.decline(c, bot, request_id, "not_now", now()))
     bot.background(deliver_all(bot, messages))
     return await answer_with_card(bot, request_id)
 
@@ -225,7 +223,7 @@ async def answer_with_card(bot: Bot, request_id: str) -> Json:
         RequestStatus.DECLINED: (texts.CLICK_DECLINED, "info"),
         RequestStatus.OPEN: (texts.CLICK_CHANGED, "info"),
     }.get(request.status, (texts.CLICK_SETTLED, "info"))
-    content = bot.platform.render_card(await authorization.card_of(bot, request))
+    content = bot.platform.render_card(await cards.card_of(bot, request))
     return bot.platform.click_answer(words, kind, content)
 
 

@@ -138,7 +138,13 @@ async def keep(bot: Bot, grant: Grant, tokens: TokenSet) -> Usable | NoGrant | N
 
     def work(c: grants.Connection) -> Grant | None:
         saved = grants.save_refreshed(
-            c, grant.user, grant.generation, bot.worker, tokens, scopes=tokens.scopes or grant.scopes, now=moment
+            c,
+            grant.user,
+            grant.generation,
+            bot.worker,
+            tokens,
+            scopes=tokens.scopes or grant.scopes,
+            now=moment,
         )
         if saved is not None:
             audit.write(c, "token_refreshed", user=grant.user, now=moment, generation=saved.generation)

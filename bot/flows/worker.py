@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
 
 from bot.core.errors import LeaseLost
 from bot.core.model import DeferredCall
-from bot.flows import administrators, authorization, delivery, tokens
+from bot.flows import administrators, authorization, cards, consent, delivery, tokens
 from bot.flows.bot import LEASE, Bot, now
 from bot.flows.calls import Run, begin, run_call
 from bot.store import attempts_retention, calls, replicas
@@ -57,7 +57,7 @@ class Worker:
     async def claim(self) -> DeferredCall | None:
         moment = now()
         try:
-            return await self.bot.database.write(
+            return await self.bot.database.write_one(
                 lambda c: calls.claim_next(c, self.bot.worker, moment, moment + LEASE)
             )
         except Exception:
@@ -99,7 +99,9 @@ class Worker:
             await asyncio.sleep(LEASE.total_seconds() / 3)
             until = now() + LEASE
             try:
-                held = await self.bot.database.write(lambda c, u=until: calls.extend(c, call.id, call.claim, u))
+                held = await self.bot.database.write(
+                    lambda c, u=until: calls.extend(c, call.id, call.claim, u)
+                )
             except Exception:
                 log.exception("lease not extended", extra={"call": call.id})
                 continue
@@ -134,20 +136,6 @@ class Chore:
     do: Callable[[Bot], Awaitable[object]]
 
 
-CHORES = (
-    Chore("messages", 1.0, delivery.deliver_due),
-    Chore("cards", 1.0, authorization.show_due_cards),
-    Chore("interim words", 1.0, delivery.send_interim_words),
-    Chore("stranded consents", 2.0, authorization.finish_stranded),
-    Chore("expiry", 2.0, authorization.expire_overdue),
-    Chore("administrator", 4.0, administrators.look_again),
-    Chore("revocations", 2.0, authorization.revoke_due),
-    Chore("renewal", 5.0, tokens.renew_ahead),
-    Chore("heartbeat", 5.0, lambda bot: heartbeat(bot)),
-    Chore("retention", 600.0, lambda bot: prune(bot)),
-)
-
-
 async def look_after(bot: Bot, chore: Chore) -> None:
     """Does one chore for ever. A failure is logged, and the chore comes round again."""
     while True:
@@ -164,18 +152,32 @@ async def show_cards_when_woken(bot: Bot) -> None:
         await bot.wake.upkeep.wait()
         bot.wake.upkeep.clear()
         try:
-            await authorization.show_due_cards(bot)
+            await cards.show_due_cards(bot)
             await authorization.revoke_due(bot)
         except Exception:
             log.exception("upkeep failed")
 
 
 async def heartbeat(bot: Bot) -> None:
-    keys = bot.database.key_ids
-    await bot.database.write(lambda c: replicas.heartbeat(c, bot.worker, HOST, keys, now()))
+    host = socket.gethostname()
+    await bot.database.write(lambda c: replicas.heartbeat(c, bot.worker, host, bot.key_ids, now()))
 
 
 async def prune(bot: Bot) -> None:
     """Deletes what nobody asks for any more. What is kept, and for how long, is in docs/operating.md."""
     moment = now()
     await bot.database.write(lambda c: attempts_retention.prune(c, moment))
+
+
+CHORES = (
+    Chore("messages", 1.0, delivery.deliver_due),
+    Chore("cards", 1.0, cards.show_due_cards),
+    Chore("interim words", 1.0, delivery.send_interim_words),
+    Chore("stranded consents", 2.0, consent.finish_stranded),
+    Chore("expiry", 2.0, authorization.expire_overdue),
+    Chore("administrator", 4.0, administrators.look_again),
+    Chore("revocations", 2.0, authorization.revoke_due),
+    Chore("renewal", 5.0, tokens.renew_ahead),
+    Chore("heartbeat", 5.0, heartbeat),
+    Chore("retention", 600.0, prune),
+)

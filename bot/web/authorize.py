@@ -6,10 +6,11 @@ import re
 
 from aiohttp import web
 
+from bot.core.model import AuthorizationRequest
 from bot.core.oauth import Malformed, parse_callback
-from bot.flows import authorization
-from bot.flows.authorization import Closed, Landing
+from bot.flows import consent
 from bot.flows.bot import Bot
+from bot.flows.consent import Closed, Landing
 from bot.web.headers import language_of, only_looks
 from bot.web.keys import BOT
 from bot.web.pages import CLOSED, LANDINGS, ROBOT_PAGE, Page, respond
@@ -29,16 +30,16 @@ async def start(request: web.Request) -> web.Response:
     found = await look_up(bot, request.match_info["ticket"])
     if isinstance(found, Closed):
         return show(request, CLOSED[found])
-    target = await authorization.open_link(bot, found)
+    target = await consent.open_link(bot, found)
     if isinstance(target, Closed):
         return show(request, CLOSED[target])
     return web.Response(status=302, headers={"Location": target})
 
 
-async def look_up(bot: Bot, ticket: str) -> authorization.AuthorizationRequest | Closed:
+async def look_up(bot: Bot, ticket: str) -> AuthorizationRequest | Closed:
     if not TICKET.fullmatch(ticket):
         return Closed.UNKNOWN
-    return await authorization.look_up(bot, ticket)
+    return await consent.look_up(bot, ticket)
 
 
 async def callback(request: web.Request) -> web.Response:
@@ -48,6 +49,6 @@ async def callback(request: web.Request) -> web.Response:
     repeated = any(len(query.getall(name)) > 1 for name in set(query))
     came = Malformed() if repeated else parse_callback(query)
     if isinstance(came, Malformed):
-        await authorization.note_audit(bot, "callback_rejected", reason="malformed")
+        await consent.note_audit(bot, "callback_rejected", reason="malformed")
         return show(request, LANDINGS[Landing.MALFORMED])
-    return show(request, LANDINGS[await authorization.complete(bot, came)])
+    return show(request, LANDINGS[await consent.complete(bot, came)])

@@ -14,7 +14,7 @@ from typing import Literal
 from aiohttp import web
 
 from bot.core.model import Language, Words
-from bot.flows.authorization import Closed, Landing
+from bot.flows.consent import Closed, Landing
 
 Tone = Literal["good", "calm", "bad"]
 

@@ -1,0 +1,176 @@
+"""Makes the cards of authorization requests true: sends them, and changes their face as things move on.
+
+A card's face follows from its request, which counts the changes it should show and the one it does. One worker at a
+time draws a request's card, so an old face cannot come back; what a crash interrupts is drawn again when it is due.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+
+from bot.core.cards import AuthorizationCard, Face
+from bot.core.model import (
+    AuthorizationRequest,
+    Destination,
+    NotSent,
+    RequestStatus,
+    Secret,
+)
+from bot.core.oauth import (
+    urlsafe,
+)
+from bot.flows.bot import LEASE, Bot, now
+from bot.flows.delivery import later
+from bot.store import authorizations, calls
+from bot.store.database import Connection
+from bot.store.ids import new_id
+
+log = logging.getLogger(__name__)
+
+FACES = {
+    RequestStatus.OPEN: Face.WAITING,
+    RequestStatus.REDEEMING: Face.REDEEMING,
+    RequestStatus.GRANTED: Face.AUTHORIZED,
+    RequestStatus.DECLINED: Face.DECLINED,
+    RequestStatus.EXPIRED: Face.EXPIRED,
+    RequestStatus.SUPERSEDED: Face.SUPERSEDED,
+    RequestStatus.FAILED: Face.FAILED,
+}
+
+
+def face_of(request: AuthorizationRequest) -> Face:
+    if request.failure == "administrator":
+        return Face.ADMINISTRATOR
+    if request.status is RequestStatus.GRANTED and request.refused:
+        return Face.PARTLY
+    return FACES[request.status]
+
+
+async def card_of(bot: Bot, request: AuthorizationRequest) -> AuthorizationCard:
+    """The card as the request wants it now. It has a link only while there is something to follow it for."""
+    face = face_of(request)
+    waiting = face in {Face.WAITING, Face.REDEEMING}
+    return AuthorizationCard(
+        request_id=request.id,
+        face=face,
+        scopes=await bot.platform.describe_scopes(request.scopes | request.granted | request.refused),
+        granted=request.granted,
+        refused=request.refused,
+        commands=tuple(f"/{name}" for name in request.reasons),
+        link=bot.ticket_url(request.ticket.reveal()) if waiting else None,
+        expires_at=request.expires_at,
+    )
+
+
+async def show_card(bot: Bot, request_id: str) -> None:
+    """Makes the card's face true. One worker at a time does so for a request, hence no old face comes back."""
+    while True:
+        moment = now()
+        request = await bot.database.write(
+            lambda c, at=moment: authorizations.claim_card(c, request_id, bot.worker, at, at + LEASE)
+        )
+        if request is None:
+            return
+        if not await draw(bot, request):
+            return
+
+
+async def draw(bot: Bot, request: AuthorizationRequest) -> bool:
+    """Sends or changes a claimed card. True when it was shown, and may have to be shown again already."""
+    live = request.status in {RequestStatus.OPEN, RequestStatus.REDEEMING}
+    if request.card_message_id is None and not live:
+        return await shown(bot, request, None, ephemeral=False)
+    content = bot.platform.render_card(await card_of(bot, request))
+    if request.card_message_id is None:
+        destination = Destination(request.user, await chat_for(bot, request), None, private=True)
+        sent = await bot.platform.send(destination, content, f"card-{request.id}")
+        if not isinstance(sent, NotSent):
+            return await shown(bot, request, sent.message_id, ephemeral=sent.ephemeral)
+        problem = sent
+    else:
+        if request.card_ephemeral:
+            failed = None if live else await bot.platform.withdraw(request.card_message_id)
+        else:
+            failed = await bot.platform.update_card(request.card_message_id, content)
+        if failed is None:
+            return await shown(bot, request, request.card_message_id, ephemeral=request.card_ephemeral)
+        problem = failed
+    return await not_shown(bot, request, problem, live=live)
+
+
+async def shown(bot: Bot, request: AuthorizationRequest, message_id: str | None, *, ephemeral: bool) -> bool:
+    return await bot.database.write(
+        lambda c: authorizations.card_shown(
+            c,
+            request.id,
+            bot.worker,
+            request.card_wanted,
+            message_id=message_id,
+            ephemeral=ephemeral,
+            now=now(),
+        )
+    )
+
+
+async def not_shown(bot: Bot, request: AuthorizationRequest, problem: NotSent, *, live: bool) -> bool:
+    log.warning(
+        "card not shown",
+        extra={"request": request.id, "reason": problem.reason, "retry": problem.retry, "gone": problem.gone},
+    )
+    if problem.retry:
+        until = later(now(), request.card_attempts, problem.retry_after)
+        await bot.database.write(lambda c: authorizations.postpone_card(c, request.id, bot.worker, until))
+    elif live and problem.gone and request.card_message_id is not None:
+        await replace_card(bot, request)
+    else:
+        # Nobody can be shown this card any more; what waits behind it runs out at its own time.
+        await shown(bot, request, request.card_message_id, ephemeral=request.card_ephemeral)
+    return False
+
+
+async def replace_card(bot: Bot, request: AuthorizationRequest) -> None:
+    """The card was recalled or is too old to be changed: another request, with a card of its own, takes its place."""
+    ticket, moment = Secret(urlsafe(secrets.token_bytes(32))), now()
+
+    def work(c: Connection) -> AuthorizationRequest | None:
+        shown_last = authorizations.card_shown(
+            c, request.id, bot.worker, request.card_wanted, message_id=request.card_message_id,
+            ephemeral=request.card_ephemeral, now=moment,
+        )  # fmt: skip
+        if not shown_last or not authorizations.supersede(c, request.id, moment):
+            return None
+        fresh: AuthorizationRequest | None = None
+        for name in request.reasons:
+            fresh = authorizations.open_request(
+                c,
+                request.user,
+                scopes=request.scopes,
+                command=name,
+                ticket=ticket,
+                expires_at=request.expires_at,
+                now=moment,
+                new_id=new_id(moment),
+            )
+        return fresh
+
+    fresh = await bot.database.write(work)
+    if fresh is not None:
+        await show_card(bot, fresh.id)
+
+
+async def chat_for(bot: Bot, request: AuthorizationRequest) -> str | None:
+    """The group where the person asked: a direct message that is refused can be shown there, to them alone."""
+    waiting = await bot.database.read(lambda c: calls.suspended_of(c, request.user))
+    return next((call.chat.chat_id for call in waiting if call.chat.kind == "group"), None)
+
+
+async def show_due_cards(bot: Bot) -> None:
+    """Cards whose face is not true: after a crash, a failure of the platform, or a change made elsewhere."""
+    moment = now()
+    due = await bot.database.write(
+        lambda c: authorizations.cards_due(c, bot.worker, moment, moment + LEASE, limit=20)
+    )
+    for request in due:
+        if await draw(bot, request):
+            await show_card(bot, request.id)

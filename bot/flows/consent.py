@@ -1,0 +1,396 @@
+"""From a card's link to the platform's page and back: attempts, codes, the owner check, and what a grant releases."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from bot.core import replies
+from bot.core.model import (
+    Attempt,
+    AttemptKind,
+    AuthorizationRequest,
+    Grant,
+    GrantStatus,
+    Identity,
+    Refused,
+    RequestStatus,
+    Secret,
+    TokenProblem,
+    TokenRefused,
+    TokenSet,
+    Unreachable,
+    UserKey,
+    WaitsFor,
+)
+from bot.core.oauth import (
+    STATE_BYTES,
+    VERIFIER_BYTES,
+    Approved,
+    Denied,
+    digest,
+    is_owner,
+    new_attempt,
+)
+from bot.core.scopes import (
+    MAX_SCOPES_PER_LINK,
+    OFFLINE_ACCESS,
+    Requirement,
+    ScopeSet,
+    choose_scopes,
+    is_met,
+    join_scopes,
+    missing,
+)
+from bot.flows import authorization
+from bot.flows.bot import LEASE, Bot, now
+from bot.flows.delivery import answer, deliver_all, insert_all, typed
+from bot.store import audit, authorizations, calls, grants, users
+from bot.store.authorizations import NewAttempt
+from bot.store.database import Connection
+from bot.store.ids import new_id
+from bot.store.outbox import OutgoingMessage
+
+log = logging.getLogger(__name__)
+
+MAX_LIVE_ATTEMPTS = 20
+"""Openings of one link that can be under way at once."""
+
+
+# --- opening the link ----------------------------------------------------------------------------------------
+
+
+class Closed(StrEnum):
+    """Why a link leads nowhere (any more)."""
+
+    UNKNOWN = "unknown"
+    GRANTED = "granted"
+    DECLINED = "declined"
+    EXPIRED = "expired"
+    SUPERSEDED = "superseded"
+    FAILED = "failed"
+    TOO_MANY = "too_many"
+    WAITING_FOR_ADMINISTRATOR = "waiting_for_administrator"
+
+
+async def look_up(bot: Bot, ticket: str) -> AuthorizationRequest | Closed:
+    """The request behind a ticket, if its link can still be followed. Changes nothing."""
+    request = await bot.database.read(lambda c: authorizations.find_by_ticket(c, digest(ticket)))
+    if request is None:
+        return Closed.UNKNOWN
+    if request.failure == "administrator":
+        return Closed.WAITING_FOR_ADMINISTRATOR
+    if request.status not in {RequestStatus.OPEN, RequestStatus.REDEEMING}:
+        return Closed(request.status.value)
+    if request.expires_at <= now():
+        return Closed.EXPIRED
+    return request
+
+
+async def open_link(bot: Bot, request: AuthorizationRequest) -> str | Closed:
+    """Begins an attempt: a fresh state and PKCE pair. Returns the URL of the platform's authorization page."""
+    fresh = new_attempt(secrets.token_bytes(STATE_BYTES + VERIFIER_BYTES), pkce=bot.platform.uses_pkce)
+    grant = await bot.database.read(lambda c: grants.find(c, request.user))
+    scopes = one_link(request.scopes)
+    moment = now()
+    attempt = NewAttempt(
+        new_id(moment),
+        AttemptKind.AUTHORIZATION,
+        request.id,
+        request.user,
+        fresh.state_digest,
+        fresh.verifier,
+        scopes,
+        bot.callback_url,
+        moment + bot.authorization_ttl,
+    )
+
+    def work(c: Connection) -> bool:
+        authorizations.stamp_opened(c, request.id, moment)
+        begun = authorizations.begin_attempt(c, attempt, now=moment, limit=MAX_LIVE_ATTEMPTS)
+        if begun:
+            audit.write(
+                c,
+                "link_opened",
+                user=request.user,
+                subject=("request", request.id),
+                now=moment,
+                attempt=attempt.id,
+            )
+        return begun
+
+    if not await bot.database.write(work):
+        return Closed.TOO_MANY
+    return bot.platform.authorize_url(
+        redirect_uri=bot.callback_url,
+        scopes=scopes,
+        state=fresh.state.reveal(),
+        challenge=fresh.challenge,
+        consent=was_revoked(grant),
+    )
+
+
+def one_link(scopes: ScopeSet) -> ScopeSet:
+    """At most as many as one link takes; the rest is asked for by the next."""
+    if len(scopes) <= MAX_SCOPES_PER_LINK:
+        return scopes
+    first = sorted(scopes - {OFFLINE_ACCESS})[: MAX_SCOPES_PER_LINK - 1]
+    return frozenset(first) | (scopes & {OFFLINE_ACCESS}) if OFFLINE_ACCESS in scopes else frozenset(first)
+
+
+def was_revoked(grant: Grant | None) -> bool:
+    """After a revocation the platform may still hold the old grants: consent is made visible, and narrowed."""
+    return grant is not None and grant.status is GrantStatus.ENDED and grant.end_reason == "revoked_by_user"
+
+
+# --- coming back ---------------------------------------------------------------------------------------------
+
+
+class Landing(StrEnum):
+    """How an attempt ended, for the page that the person sees."""
+
+    AUTHORIZED = "authorized"
+    PARTLY = "partly"
+    MORE_NEEDED = "more_needed"
+    """All was granted, but the card asks for more by now."""
+    DECLINED = "declined"
+    WRONG_PERSON = "wrong_person"
+    USED = "used"
+    LATE = "late"
+    UNKNOWN = "unknown"
+    MALFORMED = "malformed"
+    CODE_REFUSED = "code_refused"
+    NOT_ALLOWED = "not_allowed"
+    """The person may not use this app."""
+    MISCONFIGURED = "misconfigured"
+    STILL_TRYING = "still_trying"
+    """The platform did not answer; a worker goes on while the code lives."""
+
+
+LANDED_BEFORE = {"live": Landing.LATE, "expired": Landing.LATE}
+
+
+async def complete(bot: Bot, came: Approved | Denied) -> Landing:
+    """Takes what the authorization page sent back. The state is consumed by whoever comes first."""
+    state_digest, moment = digest(came.state.reveal()), now()
+    code = came.code if isinstance(came, Approved) else None
+
+    def work(c: Connection) -> Attempt | str | None:
+        attempt = authorizations.consume(
+            c, state_digest, code=code, worker=bot.worker, lease_until=moment + LEASE, now=moment
+        )
+        return attempt or authorizations.consumed_before(c, state_digest)
+
+    attempt = await bot.database.write(work)
+    if not isinstance(attempt, Attempt):
+        landing = Landing.UNKNOWN if attempt is None else LANDED_BEFORE.get(attempt, Landing.USED)
+        await note_audit(bot, "callback_rejected", reason=landing.value)
+        return landing
+    if isinstance(came, Denied):
+        return await deny(bot, attempt, came.error)
+    return await redeem(bot, attempt, came.code)
+
+
+async def note_audit(bot: Bot, action: str, reason: str) -> None:
+    await bot.database.write(lambda c: audit.write(c, action, user=None, now=now(), reason=reason))
+
+
+async def deny(bot: Bot, attempt: Attempt, error: str) -> Landing:
+    """The person refused on the platform's page."""
+    moment = now()
+
+    def work(c: Connection) -> list[OutgoingMessage]:
+        authorizations.finish_attempt(c, attempt.id, "denied", "access_denied", moment)
+        if attempt.request_id is None:
+            return []
+        return authorization.decline(c, bot, attempt.request_id, "refused_on_page", moment)
+
+    messages = await bot.database.write(work)
+    bot.wake.upkeep.set()
+    await deliver_all(bot, messages)
+    return Landing.DECLINED
+
+
+async def redeem(bot: Bot, attempt: Attempt, code: Secret) -> Landing:
+    """Exchanges the code, asks whose token it is, and stores the grant only if that is the person who was asked."""
+    assert attempt.user is not None
+    grant = await bot.database.read(lambda c: grants.find(c, attempt.user))  # type: ignore[arg-type]
+    tokens = await bot.platform.exchange_code(
+        code,
+        redirect_uri=attempt.redirect_uri,
+        verifier=attempt.verifier,
+        scopes=attempt.scopes if was_revoked(grant) and attempt.scopes else None,
+    )
+    if isinstance(tokens, TokenRefused):
+        return await exchange_failed(bot, attempt, tokens)
+    identity = await who_consented(bot, tokens)
+    if not isinstance(identity, Identity):
+        return await attempt_failed(bot, attempt, "identity_unknown", Landing.CODE_REFUSED)
+    if not is_owner(attempt.user, identity):
+        # The token is dropped here, and not revoked: that might end that other person's own grant.
+        return await attempt_failed(bot, attempt, "wrong_person", Landing.WRONG_PERSON)
+    return await store_grant(bot, attempt, tokens, identity)
+
+
+async def who_consented(bot: Bot, tokens: TokenSet) -> Identity | Refused | Unreachable:
+    """The code is spent by now, so a platform that does not answer is asked a second time."""
+    identity = await bot.platform.identify(tokens.access_token)
+    if isinstance(identity, Unreachable):
+        identity = await bot.platform.identify(tokens.access_token)
+    return identity
+
+
+async def exchange_failed(bot: Bot, attempt: Attempt, refusal: TokenRefused) -> Landing:
+    log.warning(
+        "code exchange failed",
+        extra={"attempt": attempt.id, "problem": refusal.problem.value, "code": refusal.code},
+    )
+    outcome = f"exchange_{refusal.problem.value}_{refusal.code}"
+    match refusal.problem:
+        case TokenProblem.TRANSIENT | TokenProblem.IN_DOUBT:
+            # The code lives for minutes and is kept sealed with the attempt: a worker tries again soon.
+            return Landing.STILL_TRYING
+        case TokenProblem.USER:
+            return await attempt_failed(bot, attempt, outcome, Landing.NOT_ALLOWED)
+        case TokenProblem.APP | TokenProblem.BLOCKED:
+            return await attempt_failed(bot, attempt, outcome, Landing.MISCONFIGURED)
+        case _:
+            return await attempt_failed(bot, attempt, outcome, Landing.CODE_REFUSED)
+
+
+async def attempt_failed(bot: Bot, attempt: Attempt, outcome: str, landing: Landing) -> Landing:
+    """The request opens again: the rightful person can still go on, by the same link."""
+    moment = now()
+
+    def work(c: Connection) -> None:
+        authorizations.finish_attempt(c, attempt.id, "failed", outcome, moment)
+        audit.write(
+            c,
+            "attempt_failed",
+            user=attempt.user,
+            subject=("attempt", attempt.id),
+            now=moment,
+            reason=outcome,
+        )
+        request = authorizations.get(c, attempt.request_id) if attempt.request_id else None
+        if request is not None and request.status is RequestStatus.REDEEMING:
+            authorizations.reopen(c, request.id, scopes=request.scopes, now=moment)
+
+    await bot.database.write(work)
+    bot.wake.upkeep.set()
+    return landing
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    landing: Landing
+    messages: list[OutgoingMessage]
+
+
+async def store_grant(bot: Bot, attempt: Attempt, tokens: TokenSet, identity: Identity) -> Landing:
+    """One transaction: the grant, the calls it releases, the request, the card's next face."""
+    user, moment = attempt.user, now()
+    assert user is not None
+
+    def work(c: Connection) -> Stored:
+        users.lock(c, user)
+        before = grants.find(c, user)
+        held = before.scopes if before and before.status is GrantStatus.ACTIVE else frozenset()
+        given = tokens.scopes if tokens.scopes is not None else attempt.scopes | held
+        grant = grants.save(c, user, tokens, scopes=given, oauth=bot.oauth, now=moment)
+        users.seen(c, user, language=None, union_id=identity.union_id, now=moment)
+        if identity.name:
+            users.name_user(c, user, identity.name, moment)
+        users.set_quiet(c, user, None)
+        authorizations.finish_attempt(c, attempt.id, "completed", "granted", moment)
+        audit.write(
+            c,
+            "grant_stored",
+            user=user,
+            subject=("attempt", attempt.id),
+            now=moment,
+            scopes=sorted(given),
+            gained=sorted(given - held),
+            lost=sorted(held - given),
+            generation=grant.generation,
+        )
+        refused = attempt.scopes - given - {OFFLINE_ACCESS}
+        rest, messages = wake_calls(c, bot, user, grant, refused, moment)
+        return Stored(settle_request(c, attempt, grant, refused, rest, moment), messages)
+
+    stored = await bot.database.write(work)
+    bot.wake.calls.set()
+    bot.wake.upkeep.set()
+    await deliver_all(bot, stored.messages)
+    return stored.landing
+
+
+def wake_calls(
+    c: Connection, bot: Bot, user: UserKey, grant: Grant, refused: ScopeSet, moment: datetime
+) -> tuple[Requirement, list[OutgoingMessage]]:
+    """Releases what the grant satisfies and cancels what was refused; returns what still has to be asked for."""
+    rest: list[tuple[str, ...]] = []
+    released: list[str] = []
+    messages: list[OutgoingMessage] = []
+    for call in calls.suspended_of(c, user):
+        if call.waits_for is not WaitsFor.AUTHORIZATION:
+            continue
+        lacking = missing(call.needs, grant.scopes)
+        if not lacking:
+            released.append(call.id)
+        elif any(not refused.isdisjoint(clause) for clause in lacking):
+            if calls.cancel(c, call.id, "partly_refused", moment):
+                named = join_scopes(refused & frozenset(scope for clause in lacking for scope in clause))
+                reply = replies.partly_declined(typed(call), named)
+                messages += insert_all(c, bot, answer(bot, call, reply))
+        else:
+            rest += lacking
+    calls.release(c, released, moment, consents=1)
+    return tuple(rest), messages
+
+
+def settle_request(
+    c: Connection, attempt: Attempt, grant: Grant, refused: ScopeSet, rest: Requirement, moment: datetime
+) -> Landing:
+    """What becomes of the request: granted, or open again for what was added while the person consented."""
+    request = authorizations.live_of(c, grant.user)
+    if request is not None:
+        if rest:
+            scopes = request.scopes - grant.scopes - refused
+            wanted = (
+                scopes if is_met(rest, scopes | grant.scopes) else choose_scopes(rest, scopes, None).scopes
+            )
+            authorizations.reopen(
+                c, request.id, scopes=wanted | (request.scopes & {OFFLINE_ACCESS}), now=moment
+            )
+            return Landing.MORE_NEEDED
+        authorizations.settle(
+            c,
+            request.id,
+            RequestStatus.GRANTED,
+            granted=request.scopes & grant.scopes,
+            refused=request.scopes - grant.scopes - {OFFLINE_ACCESS},
+            failure=None,
+            now=moment,
+        )
+    return Landing.PARTLY if refused else Landing.AUTHORIZED
+
+
+async def finish_stranded(bot: Bot) -> None:
+    """Goes on with consents whose exchange was cut short by a crash, or by a platform that did not answer."""
+    moment = now()
+    stranded = await bot.database.write(
+        lambda c: authorizations.stranded_attempts(c, bot.worker, moment, moment + LEASE, limit=10)
+    )
+    for attempt, code in stranded:
+        if code is None or attempt.expires_at + CODE_LIVES < moment:
+            await attempt_failed(bot, attempt, "exchange_lost", Landing.CODE_REFUSED)
+        else:
+            await redeem(bot, attempt, code)
+
+
+CODE_LIVES = timedelta(minutes=5)
+"""The platform's authorization code."""
