@@ -87,7 +87,18 @@ SCOPES: dict[str, ScopeInfo] = {
     "base:record:read": ScopeInfo("Read Base records", "读取记录"),
     "base:record:create": ScopeInfo("Create Base records", "新增记录"),
     "base:table:delete": ScopeInfo("Delete Base tables", "删除数据表"),
+    # Other areas, to which no API of the emulator leads
+    "sheets:spreadsheet": ScopeInfo("View, edit and manage sheets", "查看、评论、编辑和管理电子表格"),
+    "sheets:spreadsheet:readonly": ScopeInfo("View sheets", "查看、评论和导出电子表格"),
+    "docs:doc": ScopeInfo("View, edit and manage older documents", "查看、评论、编辑和管理文档"),
+    "docs:doc:readonly": ScopeInfo("View older documents", "查看、评论和导出文档"),
+    "approval:approval:readonly": ScopeInfo("View approvals", "查看审批信息"),
+    "okr:okr:readonly": ScopeInfo("View OKRs", "查看 OKR 信息"),
+    "vc:room:readonly": ScopeInfo("View meeting rooms", "查看视频会议室信息"),
+    "attendance:task:readonly": ScopeInfo("View attendance", "导出打卡数据"),
     # Messages
+    "im:chat": ScopeInfo("View and manage groups", "获取与更新群组信息"),
+    "im:chat:readonly": ScopeInfo("View groups", "获取群组信息"),
     "im:message": ScopeInfo("Read and send messages", "获取与发送单聊、群组消息"),
     "im:message.send_as_user": ScopeInfo("Send messages as you", "以用户身份发送消息", **_USER_ONLY),
     "im:message:send_as_bot": ScopeInfo("Send messages as the bot", "以应用的身份发消息", **_TENANT_ONLY),

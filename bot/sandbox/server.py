@@ -62,14 +62,11 @@ async def platform(request: web.Request, handler: Handler) -> web.StreamResponse
 
     async def answer(request: web.Request) -> web.StreamResponse:
         try:
-            response = await handler(request)
+            return await handler(request)
         except Refusal as refusal:
-            response = refusal.response()
+            return refusal.response()
         except (web.HTTPNotFound, web.HTTPMethodNotAllowed):
-            response = web.Response(status=404, text="404 page not found")
-        if not response.prepared:
-            response.headers["X-Tt-Logid"] = trace.log_id
-        return response
+            return web.Response(status=404, text="404 page not found")
 
     started = asyncio.get_running_loop().time()
     fault = tenant.faults.meet(await _aim(tenant, request)) if tenant.faults.all else None
@@ -78,6 +75,8 @@ async def platform(request: web.Request, handler: Handler) -> web.StreamResponse
     else:
         tenant.announce("fault", {"event": "struck", **fault.as_json(), "path": request.path})
         response = await suffer(fault, request, answer, request.app[CLOSING])
+    if not response.prepared:
+        response.headers["X-Tt-Logid"] = trace.log_id
     if not request.path.startswith(BROWSER_PATHS):
         tenant.announce(
             "request",
