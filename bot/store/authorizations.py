@@ -1,0 +1,693 @@
+"""Authorization requests, their cards, and the attempts of those who open their links."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    delete,
+    exists,
+    func,
+    insert,
+    literal_column,
+    null,
+    or_,
+    select,
+    update,
+)
+
+from bot.core.lifecycle import LIVE_REQUESTS, requests_that_may_become
+from bot.core.model import Attempt, AttemptKind, AuthorizationRequest, RequestStatus, Secret, UserKey
+from bot.core.oauth import digest
+from bot.core.scopes import ScopeSet
+from bot.store import users
+from bot.store.crypto import Seal
+from bot.store.database import announce, seal_of
+from bot.store.schema import AttemptStatus, authorization_attempts, authorization_requests, deferred_calls
+from bot.store.sql import LIMIT, bind, status_in, status_is
+
+requests = authorization_requests
+attempts = authorization_attempts
+
+
+# --- rows ------------------------------------------------------------------------------------------
+
+COLUMNS = (
+    requests.c.id,
+    requests.c.user_key,
+    requests.c.status,
+    requests.c.scopes,
+    requests.c.granted,
+    requests.c.refused,
+    requests.c.avoided,
+    requests.c.ticket,
+    requests.c.reasons,
+    requests.c.card_message_id,
+    requests.c.card_ephemeral,
+    requests.c.card_wanted,
+    requests.c.card_shown,
+    requests.c.card_attempts,
+    requests.c.created_at,
+    requests.c.expires_at,
+    requests.c.failure,
+)
+
+
+def _request(row: Row[Any], seal: Seal) -> AuthorizationRequest:
+    return AuthorizationRequest(
+        id=row.id,
+        user=row.user_key,
+        status=RequestStatus(row.status),
+        scopes=row.scopes,
+        granted=row.granted,
+        refused=row.refused,
+        avoided=row.avoided,
+        ticket=seal.open(row.ticket, _ticket_of(row.id)),
+        reasons=row.reasons,
+        card_message_id=row.card_message_id,
+        card_ephemeral=row.card_ephemeral,
+        card_wanted=row.card_wanted,
+        card_shown=row.card_shown,
+        card_attempts=row.card_attempts,
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+        failure=row.failure,
+    )
+
+
+def _ticket_of(request: str) -> str:
+    return f"authorization_requests:ticket:{request}"
+
+
+def _all(connection: Connection, statement: Any, values: dict[str, Any]) -> list[AuthorizationRequest]:
+    seal = seal_of(connection)
+    return [_request(row, seal) for row in connection.execute(statement, values)]
+
+
+def _one(connection: Connection, statement: Any, values: dict[str, Any]) -> AuthorizationRequest | None:
+    return next(iter(_all(connection, statement, values)), None)
+
+
+def _changed(connection: Connection, statement: Any, values: dict[str, Any]) -> bool:
+    """Whether a compare-and-set found its row. What changes a request gives its card something to show."""
+    announce(connection)
+    return bool(connection.execute(statement, values).rowcount)
+
+
+# --- looking ---------------------------------------------------------------------------------------
+
+_select = select(*COLUMNS)
+_this = requests.c.id == bind("request", requests.c.id)
+_of_user = requests.c.user_key == bind("user", requests.c.user_key)
+_live = status_in(requests, *sorted(LIVE_REQUESTS, key=list(RequestStatus).index))
+GET = _select.where(_this)
+GET_LOCKED = GET.with_for_update()
+BY_TICKET = _select.where(requests.c.ticket_digest == bind("digest", requests.c.ticket_digest))
+LIVE_OF = _select.where(_of_user, _live)
+LIVE_OF_LOCKED = LIVE_OF.with_for_update()
+LATEST_OF = _select.where(_of_user).order_by(requests.c.id.desc()).limit(1)
+
+
+def get(connection: Connection, request: str) -> AuthorizationRequest | None:
+    return _one(connection, GET, {"request": request})
+
+
+def find_by_ticket(connection: Connection, ticket_digest: str) -> AuthorizationRequest | None:
+    return _one(connection, BY_TICKET, {"digest": ticket_digest})
+
+
+def live_of(connection: Connection, user: UserKey) -> AuthorizationRequest | None:
+    """The one request of a person that is open or being redeemed."""
+    return _one(connection, LIVE_OF, {"user": user})
+
+
+def latest_of(connection: Connection, user: UserKey) -> AuthorizationRequest | None:
+    return _one(connection, LATEST_OF, {"user": user})
+
+
+# --- asking ----------------------------------------------------------------------------------------
+
+OPEN = insert(requests).inline()
+_show = {
+    "card_wanted": requests.c.card_wanted + 1,
+    "card_attempts": literal_column("0"),
+    "card_due_at": bind("now", requests.c.card_due_at),
+}
+WIDEN = (
+    update(requests)
+    .where(_this, _live)
+    .values(
+        scopes=bind("new_scopes", requests.c.scopes),
+        reasons=bind("new_reasons", requests.c.reasons),
+        expires_at=bind("new_end", requests.c.expires_at),
+        **_show,
+    )
+    .returning(*COLUMNS)
+)
+
+
+def open_request(
+    connection: Connection,
+    user: UserKey,
+    *,
+    scopes: ScopeSet,
+    command: str,
+    ticket: Secret,
+    expires_at: datetime,
+    now: datetime,
+    new_id: str,
+) -> AuthorizationRequest:
+    """Opens a request, or widens the person's live one (its ticket stays), so that it asks for these scopes too.
+
+    Locks the person (see `users.lock`): a grant read after this in the same transaction is the newest there is,
+    and one that comes later sees the calls that this transaction suspends.
+    """
+    users.lock(connection, user)
+    live = _one(connection, LIVE_OF_LOCKED, {"user": user})
+    if live is not None:
+        return _widen(connection, live, scopes, command, expires_at, now)
+    values = {
+        "id": new_id,
+        "user_key": user,
+        "status": RequestStatus.OPEN.value,
+        "scopes": scopes,
+        "granted": frozenset(),
+        "refused": frozenset(),
+        "avoided": frozenset(),
+        "reasons": (command,),
+        "ticket_digest": digest(ticket.reveal()),
+        "ticket": seal_of(connection).seal(ticket, _ticket_of(new_id)),
+        "card_ephemeral": False,
+        "card_wanted": 1,
+        "card_shown": 0,
+        "card_attempts": 0,
+        "card_due_at": now,
+        "created_at": now,
+        "expires_at": expires_at,
+    }
+    connection.execute(OPEN, values)
+    announce(connection)
+    return AuthorizationRequest(
+        id=new_id,
+        user=user,
+        status=RequestStatus.OPEN,
+        scopes=scopes,
+        granted=frozenset(),
+        refused=frozenset(),
+        ticket=ticket,
+        reasons=(command,),
+        card_message_id=None,
+        card_ephemeral=False,
+        card_wanted=1,
+        card_shown=0,
+        card_attempts=0,
+        created_at=now,
+        expires_at=expires_at,
+        failure=None,
+        avoided=frozenset(),
+    )
+
+
+def _widen(
+    connection: Connection,
+    live: AuthorizationRequest,
+    scopes: ScopeSet,
+    command: str,
+    expires_at: datetime,
+    now: datetime,
+) -> AuthorizationRequest:
+    wider = live.scopes | scopes
+    reasons = live.reasons if command in live.reasons else (*live.reasons, command)
+    end = max(live.expires_at, expires_at)
+    if (wider, reasons, end) == (live.scopes, live.reasons, live.expires_at):
+        return live
+    announce(connection)
+    values = {"request": live.id, "new_scopes": wider, "new_reasons": reasons, "new_end": end, "now": now}
+    return _request(connection.execute(WIDEN, values).one(), seal_of(connection))
+
+
+# --- status ----------------------------------------------------------------------------------------
+
+
+def _may_become(status: RequestStatus) -> ColumnElement[bool]:
+    return status_in(requests, *requests_that_may_become(status))
+
+
+SETTLE = {
+    status: update(requests)
+    .where(_this, _may_become(status))
+    .values(
+        status=literal_column(f"'{status}'"),
+        granted=bind("given", requests.c.granted),
+        refused=bind("denied", requests.c.refused),
+        failure=bind("why", requests.c.failure),
+        settled_at=bind("now", requests.c.settled_at),
+        **_show,
+    )
+    for status in RequestStatus
+    if status not in LIVE_REQUESTS
+}
+
+
+def settle(
+    connection: Connection,
+    request: str,
+    status: RequestStatus,
+    *,
+    granted: ScopeSet,
+    refused: ScopeSet,
+    failure: str | None,
+    now: datetime,
+) -> bool:
+    """Ends a request; False when it cannot come to this end from where it stands."""
+    values = {"request": request, "given": granted, "denied": refused, "why": failure, "now": now}
+    return _changed(connection, SETTLE[status], values)
+
+
+SUPERSEDE = (
+    update(requests)
+    .where(_this, _may_become(RequestStatus.SUPERSEDED))
+    .values(
+        status=literal_column("'superseded'"),
+        settled_at=bind("now", requests.c.settled_at),
+        card_shown=requests.c.card_wanted,
+        card_worker=null(),
+        card_lease_until=null(),
+    )
+)
+
+
+def supersede(connection: Connection, request: str, now: datetime) -> bool:
+    """Ends an open request whose card cannot be changed any more: nothing of it is shown from now on."""
+    return _changed(connection, SUPERSEDE, {"request": request, "now": now})
+
+
+REOPEN = (
+    update(requests)
+    .where(_this, _live)
+    .values(status=literal_column("'open'"), scopes=bind("new_scopes", requests.c.scopes), **_show)
+)
+
+
+def reopen(connection: Connection, request: str, *, scopes: ScopeSet, now: datetime) -> bool:
+    """A live request is open (again), and asks for these scopes."""
+    return _changed(connection, REOPEN, {"request": request, "new_scopes": scopes, "now": now})
+
+
+AVOID = (
+    update(requests)
+    .where(_this, _live)
+    .values(
+        avoided=bind("left_out", requests.c.avoided), scopes=bind("new_scopes", requests.c.scopes), **_show
+    )
+)
+
+
+def avoid(
+    connection: Connection, request: str, scopes_avoided: ScopeSet, new_scopes: ScopeSet, now: datetime
+) -> bool:
+    """A live request asks for other scopes, because the platform's page showed an error for those avoided."""
+    before = _one(connection, GET_LOCKED, {"request": request})
+    if before is None:
+        return False
+    left_out = before.avoided | scopes_avoided
+    values = {"request": request, "left_out": left_out, "new_scopes": new_scopes, "now": now}
+    return _changed(connection, AVOID, values)
+
+
+EXTEND = (
+    update(requests)
+    .where(_this, _live, requests.c.expires_at < bind("until", requests.c.expires_at))
+    .values(expires_at=bind("until", requests.c.expires_at), card_wanted=requests.c.card_wanted + 1)
+)
+
+
+def extend(connection: Connection, request: str, expires_at: datetime) -> bool:
+    """A live request lives longer; False when it does already."""
+    return _changed(connection, EXTEND, {"request": request, "until": expires_at})
+
+
+STAMP_OPENED = (
+    update(requests)
+    .where(_this, requests.c.opened_at.is_(None))
+    .values(opened_at=bind("now", requests.c.opened_at))
+)
+
+
+def stamp_opened(connection: Connection, request: str, now: datetime) -> None:
+    """Notes when the link was first opened. Changes nothing else."""
+    connection.execute(STAMP_OPENED, {"request": request, "now": now})
+
+
+EXPIRED = (
+    _select.where(status_is(requests, "open"), requests.c.expires_at <= bind("now", requests.c.expires_at))
+    .order_by(requests.c.expires_at)
+    .limit(LIMIT)
+)
+
+
+def expired(connection: Connection, now: datetime, limit: int) -> list[AuthorizationRequest]:
+    """Open requests whose time is up. One that is being redeemed is left to come to its end.
+
+    An attempt that was begun in time does not hold a request open, but its consent still counts.
+    """
+    return _all(connection, EXPIRED, {"now": now, "limit": limit})
+
+
+# --- cards -----------------------------------------------------------------------------------------
+
+_outdated = requests.c.card_shown < requests.c.card_wanted
+_card_free = or_(
+    requests.c.card_lease_until.is_(None),
+    requests.c.card_lease_until <= bind("now", requests.c.card_lease_until),
+)
+_card_lease = {
+    "card_worker": bind("worker", requests.c.card_worker),
+    "card_lease_until": bind("lease_until", requests.c.card_lease_until),
+}
+CLAIM_CARD = update(requests).where(_this, _outdated, _card_free).values(_card_lease).returning(*COLUMNS)
+_cards_due = (
+    select(requests.c.id)
+    .where(_outdated, requests.c.card_due_at <= bind("now", requests.c.card_due_at), _card_free)
+    .order_by(requests.c.card_due_at)
+    .limit(LIMIT)
+    .with_for_update(skip_locked=True)
+)
+CARDS_DUE = update(requests).where(requests.c.id.in_(_cards_due)).values(_card_lease).returning(*COLUMNS)
+
+
+def claim_card(
+    connection: Connection, request: str, worker: str, now: datetime, lease_until: datetime
+) -> AuthorizationRequest | None:
+    """Takes a card that does not show what it should; None when it does, or somebody else has it. One statement."""
+    values = {"request": request, "worker": worker, "now": now, "lease_until": lease_until}
+    return _one(connection, CLAIM_CARD, values)
+
+
+def cards_due(
+    connection: Connection, worker: str, now: datetime, lease_until: datetime, limit: int
+) -> list[AuthorizationRequest]:
+    """Takes cards that do not show what they should, and whose time has come. One statement."""
+    values = {"worker": worker, "now": now, "lease_until": lease_until, "limit": limit}
+    return _all(connection, CARDS_DUE, values)
+
+
+_my_card = (_this, requests.c.card_worker == bind("worker", requests.c.card_worker))
+CARD_SHOWN = (
+    update(requests)
+    .where(*_my_card, requests.c.card_shown < bind("version", requests.c.card_shown))
+    .values(
+        card_shown=bind("version", requests.c.card_shown),
+        card_message_id=bind("message", requests.c.card_message_id),
+        card_ephemeral=bind("only_reader", requests.c.card_ephemeral),
+        card_sent_at=func.coalesce(requests.c.card_sent_at, bind("now", requests.c.card_sent_at)),
+        card_attempts=literal_column("0"),
+        card_worker=null(),
+        card_lease_until=null(),
+    )
+)
+
+
+def card_shown(
+    connection: Connection,
+    request: str,
+    worker: str,
+    version: int,
+    *,
+    message_id: str | None,
+    ephemeral: bool,
+    now: datetime,
+) -> bool:
+    """The card shows this version, and is free again; False when this worker has lost it."""
+    values = {
+        "request": request,
+        "worker": worker,
+        "version": version,
+        "message": message_id,
+        "only_reader": ephemeral,
+        "now": now,
+    }
+    return _changed(connection, CARD_SHOWN, values)
+
+
+POSTPONE_CARD = (
+    update(requests)
+    .where(*_my_card)
+    .values(
+        card_due_at=bind("until", requests.c.card_due_at),
+        card_attempts=requests.c.card_attempts + 1,
+        card_worker=null(),
+        card_lease_until=null(),
+    )
+)
+
+
+def postpone_card(connection: Connection, request: str, worker: str, until: datetime) -> bool:
+    """The card could not be shown; it is due again later."""
+    return bool(
+        connection.execute(POSTPONE_CARD, {"request": request, "worker": worker, "until": until}).rowcount
+    )
+
+
+CHANGE_CARD = update(requests).where(_this).values(card_wanted=requests.c.card_wanted + 1)
+
+
+def change_card(connection: Connection, request: str) -> bool:
+    """Something that the card shows has changed beside the request."""
+    return _changed(connection, CHANGE_CARD, {"request": request})
+
+
+# --- attempts --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class NewAttempt:
+    id: str
+    kind: AttemptKind
+    request_id: str | None
+    user: UserKey | None
+    state_digest: str
+    verifier: Secret | None
+    scopes: ScopeSet
+    redirect_uri: str | None
+    expires_at: datetime
+
+
+ATTEMPT_COLUMNS = (
+    attempts.c.id,
+    attempts.c.kind,
+    attempts.c.request_id,
+    attempts.c.user_key,
+    attempts.c.scopes,
+    attempts.c.redirect_uri,
+    attempts.c.verifier,
+    attempts.c.expires_at,
+    attempts.c.code,
+    attempts.c.state_digest,
+)
+
+
+def _bound_to(column: str, state_digest: str) -> str:
+    """By its state, which is known before its row is read."""
+    return f"authorization_attempts:{column}:{state_digest}"
+
+
+def _attempt(row: Row[Any], seal: Seal) -> tuple[Attempt, Secret | None]:
+    verifier = row.verifier and seal.open(row.verifier, _bound_to("verifier", row.state_digest))
+    code = row.code and seal.open(row.code, _bound_to("code", row.state_digest))
+    found = Attempt(
+        id=row.id,
+        kind=AttemptKind(row.kind),
+        request_id=row.request_id,
+        user=row.user_key,
+        scopes=row.scopes,
+        redirect_uri=row.redirect_uri,
+        verifier=verifier,
+        expires_at=row.expires_at,
+    )
+    return found, code
+
+
+BEGIN = insert(attempts).inline()
+LOCK = select(requests.c.id).where(_this).with_for_update()
+COUNT_LIVE = (
+    select(func.count())
+    .select_from(attempts)
+    .where(
+        attempts.c.request_id == bind("request", attempts.c.request_id),
+        status_is(attempts, "live"),
+        attempts.c.expires_at > bind("now", attempts.c.expires_at),
+    )
+)
+
+
+def begin_attempt(connection: Connection, attempt: NewAttempt, *, now: datetime, limit: int = 20) -> bool:
+    """Notes an opening of a link; False when as many of the same request are under way as may be."""
+    if attempt.request_id is not None:
+        connection.execute(LOCK, {"request": attempt.request_id})
+        live: int = connection.execute(COUNT_LIVE, {"request": attempt.request_id, "now": now}).scalar_one()
+        if live >= limit:
+            return False
+    verifier = attempt.verifier
+    bound_to = _bound_to("verifier", attempt.state_digest)
+    values = {
+        "id": attempt.id,
+        "kind": attempt.kind.value,
+        "request_id": attempt.request_id,
+        "user_key": attempt.user,
+        "state_digest": attempt.state_digest,
+        "verifier": verifier and seal_of(connection).seal(verifier, bound_to),
+        "scopes": attempt.scopes,
+        "redirect_uri": attempt.redirect_uri,
+        "status": AttemptStatus.LIVE.value,
+        "created_at": now,
+        "expires_at": attempt.expires_at,
+    }
+    connection.execute(BEGIN, values)
+    return True
+
+
+_by_state = attempts.c.state_digest == bind("state", attempts.c.state_digest)
+CONSUME = (
+    update(attempts)
+    .where(
+        _by_state,
+        status_is(attempts, "live"),
+        attempts.c.expires_at > bind("now", attempts.c.expires_at),
+    )
+    .values(
+        status=literal_column("'redeeming'"),
+        code=bind("sealed_code", attempts.c.code),
+        worker=bind("new_worker", attempts.c.worker),
+        lease_until=bind("until", attempts.c.lease_until),
+        consumed_at=bind("now", attempts.c.consumed_at),
+    )
+    .returning(*ATTEMPT_COLUMNS)
+)
+REDEEM = (
+    update(requests)
+    .where(_this, status_is(requests, "open"))
+    .values(status=literal_column("'redeeming'"), **_show)
+)
+
+
+def consume(
+    connection: Connection,
+    state_digest: str,
+    *,
+    code: Secret | None,
+    worker: str,
+    lease_until: datetime,
+    now: datetime,
+) -> Attempt | None:
+    """Takes the attempt of this state, once and in its time, and keeps its code sealed until it is redeemed.
+
+    Its request, if that is open, shows that it is being redeemed.
+    """
+    sealed = code and seal_of(connection).seal(code, _bound_to("code", state_digest))
+    values = {
+        "state": state_digest,
+        "sealed_code": sealed,
+        "new_worker": worker,
+        "until": lease_until,
+        "now": now,
+    }
+    row = connection.execute(CONSUME, values).one_or_none()
+    if row is None:
+        return None
+    if row.request_id is not None:
+        _changed(connection, REDEEM, {"request": row.request_id, "now": now})
+    return _attempt(row, seal_of(connection))[0]
+
+
+STATUS_OF = select(attempts.c.status).where(_by_state)
+
+
+def consumed_before(connection: Connection, state_digest: str) -> str | None:
+    """The status of a known state, for the words of a page; `live` for one that came too late."""
+    return connection.execute(STATUS_OF, {"state": state_digest}).scalar()
+
+
+FINISH = (
+    update(attempts)
+    .where(attempts.c.id == bind("attempt", attempts.c.id), status_is(attempts, "redeeming"))
+    .values(
+        status=bind("ending", attempts.c.status),
+        outcome=bind("how", attempts.c.outcome),
+        code=null(),
+        verifier=null(),
+        worker=null(),
+        lease_until=null(),
+    )
+)
+
+
+def finish_attempt(connection: Connection, attempt: str, status: str, outcome: str, now: datetime) -> bool:
+    """Ends an attempt that is being redeemed, and erases its code and verifier."""
+    assert AttemptStatus(status) not in {AttemptStatus.LIVE, AttemptStatus.REDEEMING}
+    return bool(connection.execute(FINISH, {"attempt": attempt, "ending": status, "how": outcome}).rowcount)
+
+
+_stranded = (
+    select(attempts.c.id)
+    .where(status_is(attempts, "redeeming"), attempts.c.lease_until <= bind("now", attempts.c.lease_until))
+    .order_by(attempts.c.lease_until)
+    .limit(LIMIT)
+    .with_for_update(skip_locked=True)
+)
+TAKE_OVER = (
+    update(attempts)
+    .where(attempts.c.id.in_(_stranded))
+    .values(worker=bind("new_worker", attempts.c.worker), lease_until=bind("until", attempts.c.lease_until))
+    .returning(*ATTEMPT_COLUMNS)
+)
+
+
+def stranded_attempts(
+    connection: Connection, worker: str, now: datetime, lease_until: datetime, limit: int
+) -> list[tuple[Attempt, Secret | None]]:
+    """Takes over attempts whose redeeming was cut short, with their codes. One statement."""
+    seal = seal_of(connection)
+    values = {"new_worker": worker, "now": now, "until": lease_until, "limit": limit}
+    return [_attempt(row, seal) for row in connection.execute(TAKE_OVER, values)]
+
+
+# --- keeping it small ------------------------------------------------------------------------------
+
+EXPIRE_ATTEMPTS = (
+    update(attempts)
+    .where(status_is(attempts, "live"), attempts.c.expires_at <= bind("now", attempts.c.expires_at))
+    .values(status=literal_column("'expired'"), verifier=null())
+)
+PRUNE_ATTEMPTS = delete(attempts).where(
+    attempts.c.expires_at < bind("before", attempts.c.expires_at),
+    attempts.c.status != literal_column("'redeeming'"),
+)
+PRUNE_REQUESTS = delete(requests).where(
+    requests.c.id.in_(
+        select(requests.c.id)
+        .where(
+            requests.c.settled_at.is_not(None),
+            requests.c.settled_at < bind("before", requests.c.settled_at),
+            ~exists().where(deferred_calls.c.request_id == requests.c.id),
+        )
+        .order_by(requests.c.settled_at)
+        .limit(LIMIT)
+    )
+)
+
+
+def expire_attempts(connection: Connection, now: datetime) -> int:
+    """Marks the attempts that nobody came back from, and erases their verifiers."""
+    return connection.execute(EXPIRE_ATTEMPTS, {"now": now}).rowcount
+
+
+def prune(connection: Connection, before: datetime, limit: int) -> int:
+    """Deletes attempts that ran out before, and requests that were settled before and no kept call names."""
+    deleted = connection.execute(PRUNE_ATTEMPTS, {"before": before}).rowcount
+    return deleted + connection.execute(PRUNE_REQUESTS, {"before": before, "limit": limit}).rowcount

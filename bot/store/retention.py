@@ -1,0 +1,34 @@
+"""What is deleted, and when. Everything that still matters to somebody stays."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection
+
+from bot.store import audit, authorizations, calls, events, outbox, replicas, revocations
+
+EVENTS = timedelta(hours=24)
+"""The platform delivers an event again for some seven hours."""
+ATTEMPTS_AND_REQUESTS = timedelta(days=30)
+CALLS_AND_MESSAGES = timedelta(days=30)
+AUDIT = timedelta(days=90)
+"""The database itself refuses to delete younger rows."""
+REPLICAS = timedelta(days=1)
+
+AT_A_TIME = 5_000
+"""Rows of a large table in one transaction: others want to write, too."""
+
+
+def prune(connection: Connection, now: datetime) -> int:
+    """Deletes a portion of what nobody asks for any more; returns how many rows."""
+    authorizations.expire_attempts(connection, now)
+    return (
+        events.prune(connection, now - EVENTS)
+        + outbox.prune(connection, now - CALLS_AND_MESSAGES, AT_A_TIME)
+        + calls.prune(connection, now - CALLS_AND_MESSAGES, AT_A_TIME)
+        + authorizations.prune(connection, now - ATTEMPTS_AND_REQUESTS, AT_A_TIME)
+        + revocations.prune(connection, now - CALLS_AND_MESSAGES)
+        + replicas.prune(connection, now - REPLICAS)
+        + audit.prune(connection, now - AUDIT - timedelta(hours=1))
+    )
