@@ -19,7 +19,11 @@ def list_tables(path: Path) -> Json:
     try:
         with closing(_connect(path)) as connection:
             names = [name for name, _ in _objects(connection)]
-            return {"tables": [{"name": name, "count": _count(connection, name)} for name in names]}
+            tables = [
+                {"name": name, "count": _count(connection, name), "promised": name in PROMISED}
+                for name in names
+            ]
+            return {"tables": tables}
     except sqlite3.Error as problem:
         return {"tables": [], "note": f"The database cannot be read just now: {problem}."}
 

@@ -30,7 +30,7 @@ FLAGS = [
 ]
 START = (
     "import sys; from pathlib import Path; from bot.sandbox.main import run; "
-    "raise SystemExit(run(0, Path(sys.argv[1]), False, sys.argv[2] == 'platform'))"
+    "raise SystemExit(run(int(sys.argv[3]), Path(sys.argv[1]), False, sys.argv[2] == 'platform'))"
 )
 
 DESKTOP = {"width": 1440, "height": 900}
@@ -45,7 +45,7 @@ GROUP = "oc_1a7c4c3eb6d94a0c8f2e5d7b9a1c3e5f"
 
 @dataclass
 class Sandbox:
-    """A running sandbox, and the two sides from which a test reaches it: people's switches and a bot's API."""
+    """A running sandbox, reached from its two sides: people's switches and the bot's API."""
 
     process: subprocess.Popen[str]
     url: str
@@ -109,10 +109,10 @@ class Sandbox:
         return f"/open-apis/authen/v1/authorize?{urlencode(query)}"
 
 
-def start_sandbox(directory: Path, mode: str) -> Sandbox:
+def start_sandbox(directory: Path, mode: str, port: int = 0) -> Sandbox:
     """Starts it as a process; `mode` is "platform" or "bot". The caller stops it."""
     process = subprocess.Popen(
-        [sys.executable, "-c", START, str(directory), mode],
+        [sys.executable, "-c", START, str(directory), mode, str(port)],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,

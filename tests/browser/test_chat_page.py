@@ -206,11 +206,11 @@ def test_the_database_tab_shows_the_bots_tables_newest_row_first(chat: Page, pla
     connection.execute("INSERT INTO users VALUES ('1', 'older', NULL), ('2', 'newer', x'0011')")
     connection.commit()
     connection.close()
-    expect(panel.locator("tbody tr")).to_have_count(2)
-    expect(panel.locator("tbody tr").first).to_contain_text("newer")
+    expect(panel.locator(".record")).to_have_count(2)
+    expect(panel.locator(".record").first).to_contain_text("newer")
     expect(panel.locator(".pill").first).to_contain_text("users")
-    panel.locator("tbody tr").first.click()
-    expect(chat.get_by_role("dialog")).to_contain_text("0011 (2 bytes)")
+    panel.get_by_role("button", name="Whole row").first.click()
+    expect(chat.get_by_role("dialog")).to_contain_text("0011… (2 bytes)")
 
 
 def test_a_scope_of_the_app_is_found_and_switched_off_under_trouble(chat: Page, platform: Sandbox) -> None:

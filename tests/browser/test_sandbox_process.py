@@ -10,7 +10,7 @@ from urllib.request import urlopen
 
 from playwright.sync_api import expect
 
-from .conftest import ROOT, START, OpenPage, Sandbox, start_sandbox, stop_sandbox
+from .conftest import ROOT, SAM, START, OpenPage, Sandbox, start_sandbox, stop_sandbox
 
 
 def test_the_first_line_is_the_address_of_the_chat_page(platform: Sandbox) -> None:
@@ -55,9 +55,8 @@ def test_an_interrupt_ends_it_cleanly_while_a_page_is_open(tmp_path: Path, open_
 def test_a_port_that_was_asked_for_and_is_taken_is_said_in_a_line(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        start = START.replace("run(0,", f"run({port},")
         ended = subprocess.run(
-            [sys.executable, "-c", start, str(tmp_path), "platform"],
+            [sys.executable, "-c", START, str(tmp_path), "platform", str(port)],
             cwd=ROOT,
             capture_output=True,
             text=True,
@@ -79,3 +78,19 @@ def test_a_bot_that_cannot_start_is_shown_with_its_last_words(tmp_path: Path, op
         assert page.get_by_role("button", name="Start it").is_visible()
     finally:
         assert stop_sandbox(sandbox) == 0
+
+
+def test_a_page_left_open_shows_the_new_world_when_the_sandbox_is_started_again(
+    tmp_path: Path, open_page: OpenPage
+) -> None:
+    sandbox = start_sandbox(tmp_path, "platform")
+    page = open_page(sandbox.url)
+    sandbox.say(SAM, "from the old world")
+    expect(page.locator("#log")).to_contain_text("from the old world")
+    port = sandbox.url.rstrip("/").rsplit(":", 1)[1]
+    stop_sandbox(sandbox)
+    again = start_sandbox(tmp_path, "platform", port=int(port))
+    try:
+        expect(page.locator("#log")).to_contain_text("Say something to Helper", timeout=10_000)
+    finally:
+        stop_sandbox(again)

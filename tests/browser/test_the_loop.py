@@ -139,5 +139,5 @@ def test_the_bots_tables_are_shown_and_no_secret_is_readable(chat: Page) -> None
     for table in ("users", "grants", "authorization_requests", "deferred_calls", "audit_log"):
         expect(chat.locator(".pill").filter(has_text=table).first).to_be_visible()
     chat.locator(".pill").filter(has_text="grants").first.click()
-    expect(chat.locator(".grid tbody tr")).to_have_count(1)
-    expect(chat.locator(".grid tbody")).to_contain_text("docx:document:readonly")
+    expect(chat.locator(".record")).to_have_count(1)
+    expect(chat.locator(".records")).to_contain_text("docx:document:readonly")

@@ -19,18 +19,22 @@ export const get = (path) => ask("GET", path);
 export const post = (path, body = {}) => ask("POST", path, body);
 export const remove = (path) => ask("DELETE", path);
 
-/** Calls `onChange` for every change after `sequence`, reconnecting for as long as the page lives. */
-export function follow(sequence, onChange, onState) {
+/**
+ * Calls `onChange` for every change after `sequence`, reconnecting for as long as the page lives. A sandbox that was
+ * started again counts from the beginning: then nothing on the page is true any more, and it is loaded anew.
+ */
+export function follow(sequence, onChange) {
   let last = sequence;
   const connect = () => {
     const source = new EventSource(`${ROOT}/stream?after=${last}`);
-    source.onopen = () => onState(true);
+    source.onopen = async () => {
+      if ((await get("state")).sequence < last) location.reload();
+    };
     source.onmessage = (event) => {
       last = Number(event.lastEventId) || last;
       onChange(JSON.parse(event.data), last);
     };
     source.onerror = () => {
-      onState(false);
       source.close();
       setTimeout(connect, 1000);
     };

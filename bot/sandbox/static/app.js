@@ -175,7 +175,7 @@ async function start() {
     if (!quiet && banner.dataset.words !== status.words) {
       banner.dataset.words = status.words;
       fill(banner, icon("warning"), el("div", {}, el("strong", {}, status.words),
-        status.state === "failed" && status.log?.length ? el("pre", { class: "source" }, status.log.slice(-6).join("\n")) : null),
+        status.state === "failed" && status.log?.length ? el("pre", { class: "source" }, status.log.slice(-5).join("\n")) : null),
       status.state === "unreachable" ? null : el("button", { class: "button small", type: "button", onclick: () => post("bot", { action: "start" }).then(lookAtBot).catch((problem) => toast(problem.message, "error")) }, "Start it"));
     }
     if (botRuns && !was) enter();
@@ -191,7 +191,7 @@ async function start() {
   showPanel(PANELS.includes(remembered("panel")) ? remembered("panel") : "timeline");
   be(model.person(remembered("person"))?.open_id ?? (model.personNamed("Sam") ?? model.people[0]).open_id, remembered("chat"));
   show("chat");
-  follow(0, replayThen(onChange, model.sequence, timeline), (open) => byId("shell").toggleAttribute("data-offline", !open));
+  follow(0, replayThen(onChange, model.sequence, timeline));
   lookAtBot();
   setInterval(() => { if (document.visibilityState === "visible") lookAtBot(); }, BOT_MS);
   document.addEventListener("visibilitychange", () => {

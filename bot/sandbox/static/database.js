@@ -4,7 +4,36 @@ import { get } from "./api.js";
 import { byId, el, fill, icon, showDialog } from "./dom.js";
 
 const REFRESH_MS = 1500;
-const LONG = 42;
+
+/** Secrets at rest read `version.key.ciphertext`. */
+const isSealed = (value) => /^v\d+\.[\w-]+\.[\w-]{30,}$/.test(value);
+
+const asText = (value) => (typeof value === "object" ? `${value.hex}… (${value.bytes} bytes)` : String(value));
+
+function shownValue(column, value) {
+  if (value === null) return el("span", { class: "null" }, "–");
+  const text = asText(value);
+  if (column.name === "status") return el("span", { class: "status", data: { status: text } }, text);
+  if (isSealed(text)) return el("span", { class: "sealed", title: "Sealed: the key is not in the database" }, icon("lock"), el("span", {}, text));
+  return el("span", { class: "value", title: text.length > 40 ? text : null }, text);
+}
+
+/** All of a row, with what is empty and the types. */
+function showRow(table, row) {
+  showDialog(table.name, el("dl", { class: "fields-all" }, table.columns.map((column, number) => [
+    el("dt", {}, el("code", {}, column.name), el("span", {}, column.type.toLowerCase())),
+    el("dd", {}, row[number] === null ? el("span", { class: "null" }, "–") : asText(row[number])),
+  ])));
+}
+
+function record(table, row) {
+  const filled = table.columns.map((column, number) => [column, row[number]]).filter(([, value]) => value !== null);
+  const empty = table.columns.length - filled.length;
+  return el("li", { class: "record" },
+    el("dl", {}, filled.map(([column, value]) => el("div", {}, el("dt", {}, column.name), el("dd", {}, shownValue(column, value))))),
+    el("button", { class: "record-more", type: "button", onclick: () => showRow(table, row) },
+      empty ? `Whole row, with ${empty} empty ${empty === 1 ? "column" : "columns"}` : "Whole row"));
+}
 
 export function createDatabase() {
   let tables = [];
@@ -14,53 +43,34 @@ export function createDatabase() {
   let busy = false;
 
   const picker = el("div", { class: "table-picker", role: "group", "aria-label": "Tables" });
-  const body = el("div", { class: "panel-scroll table-body" });
+  const body = el("div", { class: "panel-scroll" });
 
-  const isSealed = (value) => typeof value === "string" && /^(v\d|sealed|k\d|[\w-]{2,16})[:.][\w+/=:.-]{30,}$/.test(value);
-
-  function cell(value) {
-    if (value === null) return el("span", { class: "null" }, "–");
-    if (typeof value === "object" && value.bytes !== undefined) {
-      return el("span", { class: "sealed", title: `${value.bytes} bytes, sealed` }, icon("lock"), value.hex);
-    }
-    const text = String(value);
-    const short = text.length > LONG ? `${text.slice(0, LONG)}…` : text;
-    if (isSealed(text)) return el("span", { class: "sealed" }, icon("lock"), short);
-    return el("span", { class: "value" }, short);
-  }
-
-  const statusOf = (column, value) => (column === "status" || column.endsWith("_status")) && value
-    ? el("span", { class: "status", data: { status: value } }, value) : null;
-
-  function showRow(table, row) {
-    showDialog(table.name, el("dl", { class: "record" }, table.columns.map((column, number) => [
-      el("dt", {}, el("code", {}, column.name), column.comment ? el("span", {}, column.comment) : null),
-      el("dd", {}, row[number] === null ? el("span", { class: "null" }, "–")
-        : el("span", { class: "value" }, typeof row[number] === "object" ? `${row[number].hex} (${row[number].bytes} bytes)` : String(row[number]))),
-    ])));
-  }
-
-  function drawTable(table) {
-    const rows = table.rows;
-    fill(body, 
-      table.comment ? el("p", { class: "table-comment" }, table.comment) : null,
-      rows.length === 0 ? el("div", { class: "empty-panel" }, icon("database"), el("h3", {}, "No rows yet")) : el("div", { class: "grid-scroll", tabindex: "0" },
-        el("table", { class: "grid" },
-          el("thead", {}, el("tr", {}, table.columns.map((column) =>
-            el("th", { scope: "col", title: [column.comment, column.type].filter(Boolean).join(" – ") }, column.name)))),
-          el("tbody", {}, rows.map((row) => el("tr", {
-            tabindex: "0", role: "button", "aria-label": `Row of ${table.name}`,
-            onclick: () => showRow(table, row),
-            onkeydown: (event) => { if (event.key === "Enter") showRow(table, row); },
-          }, row.map((value, number) => el("td", {}, statusOf(table.columns[number].name, value) ?? cell(value)))))))),
-      el("p", { class: "table-foot" }, `${rows.length === table.count ? table.count : `newest ${rows.length} of ${table.count}`} ${table.count === 1 ? "row" : "rows"} · read from the bot's own file, read-only`));
+  function choose(name) {
+    chosen = name;
+    drawPicker();
+    load();
   }
 
   function drawPicker() {
-    picker.replaceChildren(...tables.map((table) => el("button", {
-      class: "pill", type: "button", "aria-pressed": String(table.name === chosen),
-      onclick: () => { chosen = table.name; shown = ""; drawPicker(); load(); },
-    }, table.name, el("span", { class: "pill-count" }, String(table.count)))));
+    const others = tables.filter((table) => !table.promised);
+    const select = el("select", { class: "pill", "aria-label": "Other tables and views", onchange: (event) => choose(event.target.value) },
+      el("option", { value: "", disabled: true }, "more…"),
+      others.map((table) => el("option", { value: table.name }, `${table.name} ${table.count}`)));
+    select.value = others.some((table) => table.name === chosen) ? chosen : "";
+    select.setAttribute("aria-pressed", String(select.value !== ""));
+    // A visitor may have the list open: it is not drawn anew under their hands.
+    if (picker.contains(document.activeElement) && document.activeElement.tagName === "SELECT") return;
+    fill(picker, tables.filter((table) => table.promised).map((table) => el("button", {
+      class: "pill", type: "button", "aria-pressed": String(table.name === chosen), onclick: () => choose(table.name),
+    }, table.name, el("span", { class: "pill-count" }, String(table.count)))), others.length ? select : null);
+  }
+
+  function drawTable(table) {
+    const number = table.rows.length;
+    fill(body,
+      number ? el("ul", { class: "records", "aria-label": `Rows of ${table.name}, newest first` }, table.rows.map((row) => record(table, row)))
+        : el("div", { class: "empty-panel" }, icon("database"), el("h3", {}, "No rows yet"), el("p", {}, table.name)),
+      el("p", { class: "table-foot" }, `${number < table.count ? `The newest ${number} of ${table.count} rows` : `${number} ${number === 1 ? "row" : "rows"}`}, read-only from the bot's own file.`));
   }
 
   async function load() {
@@ -70,9 +80,8 @@ export function createDatabase() {
       const answer = await get("database");
       tables = answer.tables;
       if (!tables.length) {
-        picker.replaceChildren();
-        fill(body, el("div", { class: "empty-panel" }, icon("database"), el("h3", {}, "No database yet"),
-          el("p", {}, answer.note ?? "The bot makes its tables when it starts.")));
+        fill(picker);
+        fill(body, el("div", { class: "empty-panel" }, icon("database"), el("h3", {}, "No database yet"), el("p", {}, answer.note)));
         shown = "";
         return;
       }
@@ -94,7 +103,6 @@ export function createDatabase() {
     /** Reads the tables again and again for as long as the tab is looked at. */
     watch: (visible) => {
       clearInterval(timer);
-      timer = null;
       if (!visible) return;
       load();
       timer = setInterval(() => { if (document.visibilityState === "visible") load(); }, REFRESH_MS);
