@@ -1,0 +1,335 @@
+"""The operator's commands. Each imports what it needs when it runs, so that `bot --help` answers at once.
+
+Exit codes: 0 done, 1 it failed, 2 the configuration or the usage is wrong. What was expected to go wrong is a line
+on stderr, never a traceback.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn, TypeVar
+
+from bot import settings
+from bot.core.errors import BotError, ConfigurationError
+
+if TYPE_CHECKING:
+    from bot.report import Row
+    from bot.store.database import Connection, Database
+
+T = TypeVar("T")
+DONE, FAILED, WRONG = 0, 1, 2
+
+Run = Callable[[argparse.Namespace], int]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code."""
+    try:
+        code = run_command(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read the output has seen enough. Without this, Python complains when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except KeyboardInterrupt:
+        return 130
+    return code
+
+
+def run_command(arguments: Sequence[str] | None) -> int:
+    try:
+        chosen = parser().parse_args(arguments)
+        run: Run = chosen.run
+        return run(chosen)
+    except ConfigurationError as error:
+        for problem in error.problems:
+            complain(problem)
+        return WRONG
+    except BotError as error:
+        hint = "" if error.hint.strip(".") in str(error) else f" {error.hint}"
+        complain(f"{error}{hint}")
+        return FAILED
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            raise
+        complain(str(error) or type(error).__name__)
+        return FAILED
+
+
+def complain(line: str) -> None:
+    from bot.logs import escape, redact  # noqa: PLC0415
+
+    print(f"bot: {escape(redact(line))}", file=sys.stderr)
+
+
+# --- usage ---------------------------------------------------------------------------------------------------
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose errors are one line, with the command that explains."""
+
+    def error(self, message: str) -> NoReturn:
+        complain(f"{message}. See `{self.prog} --help`.")
+        raise SystemExit(WRONG)
+
+
+class ShowVersion(argparse.Action):
+    """Looks the version up only when it is asked for."""
+
+    def __call__(self, *_: object) -> NoReturn:
+        from importlib.metadata import version  # noqa: PLC0415
+
+        print(f"bot {version('bot-that-asks')}")
+        raise SystemExit(DONE)
+
+
+def parser() -> Parser:
+    top = Parser(
+        prog="bot",
+        description="A Lark/Feishu bot that acts as the user, and asks for exactly the permission it lacks.",
+        epilog="`bot run --help` lists the settings. Try `bot sandbox` first: it needs none.",
+        allow_abbrev=False,
+    )
+    top.add_argument("--version", action=ShowVersion, nargs=0, help="show the version and exit")
+    commands = top.add_subparsers(metavar="COMMAND", required=True, title="commands")
+
+    def add(
+        name: str, run: Run | None, summary: str, into: argparse._SubParsersAction[Parser] = commands
+    ) -> Parser:
+        added = into.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+        added.allow_abbrev = False
+        if run is not None:
+            added.set_defaults(run=run)
+        return added
+
+    serve = add("run", run_bot, "serve until SIGTERM or SIGINT")
+    serve.formatter_class = argparse.RawDescriptionHelpFormatter
+    serve.epilog = f"settings, from the environment or a .env file:\n{settings.help_table()}"
+    add_sandbox_options(add("sandbox", sandbox, "try the bot in a browser, against an emulated platform"))
+    add("doctor", doctor, "check the configuration, the database and the platform")
+
+    database = add("db", None, "make or check the database")
+    actions = database.add_subparsers(metavar="ACTION", required=True, title="actions")
+    add("upgrade", upgrade_database, "bring the database to the newest migration", actions)
+    add("check", check_database, "exit 1 unless the database is there and up to date", actions)
+
+    for name, read, summary in (
+        ("status", status, "how the bot is doing: what waits, what runs, what failed"),
+        ("users", users, "who uses the bot, and what they granted"),
+        ("requests", requests, "which authorization requests there are"),
+        ("calls", calls, "which deferred calls there are"),
+        ("audit", audit, "what happened, newest first"),
+    ):
+        add_json_option(add(name, read, summary))
+    story = add("explain", explain, "tell the story of one user: grant, requests, what waits and for what")
+    add_user_argument(story)
+    add_json_option(story)
+    add_user_argument(add("revoke", revoke, "end a user's grant, here and at the platform"))
+
+    keys = add("keys", None, "make or change encryption keys")
+    actions = keys.add_subparsers(metavar="ACTION", required=True, title="actions")
+    add("new", new_key, "print a fresh key and nothing else", actions)
+    add("rotate", rotate_keys, "seal every stored secret anew with the first of BOT_ENCRYPTION_KEYS", actions)
+    return top
+
+
+def add_sandbox_options(command: Parser) -> None:
+    command.add_argument("--port", type=port, help="of the chat page (default: 8700, or a free one)")
+    command.add_argument(
+        "--data", type=Path, metavar="DIR", help="keep the database there (default: nowhere)"
+    )
+    command.add_argument("--no-browser", action="store_true", help="do not open the chat page")
+    command.add_argument(
+        "--platform-only",
+        action="store_true",
+        help="only the emulator; prints the environment for a `bot run`",
+    )
+
+
+def port(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port: write a number from 0 to 65535")
+    return int(text)
+
+
+def add_json_option(command: Parser) -> None:
+    command.add_argument("--json", action="store_true", help="print JSON")
+
+
+def add_user_argument(command: Parser) -> None:
+    command.add_argument("user", metavar="USER", help="open_id, user key, the beginning of one, or a name")
+
+
+# --- serving -------------------------------------------------------------------------------------------------
+
+
+def run_bot(chosen: argparse.Namespace) -> int:
+    loaded = settings.load(settings.environment())
+    from bot import logs  # noqa: PLC0415
+
+    logs.configure(loaded.log_format, loaded.log_level)
+    log = logging.getLogger("bot")
+    for line in loaded.warnings:
+        log.warning(line)
+    from bot import app  # noqa: PLC0415
+
+    try:
+        return app.run(loaded)
+    except (BotError, OSError):
+        raise
+    except Exception:
+        # A surprise. Through the log, where secrets are masked, and not as a bare traceback.
+        log.critical("stopped by an error", exc_info=True)
+        return FAILED
+
+
+def sandbox(chosen: argparse.Namespace) -> int:
+    from bot.sandbox import main as stand_in  # noqa: PLC0415
+
+    return stand_in.run(chosen.port, chosen.data, not chosen.no_browser, chosen.platform_only)
+
+
+def doctor(chosen: argparse.Namespace) -> int:
+    from bot import doctor as checks  # noqa: PLC0415
+
+    return checks.run(settings.environment())
+
+
+# --- the database --------------------------------------------------------------------------------------------
+
+
+def operator_settings() -> settings.OperatorSettings:
+    loaded = settings.load_for_operator(settings.environment())
+    for line in loaded.warnings:
+        complain(f"warning: {line}")
+    return loaded
+
+
+def upgrade_database(chosen: argparse.Namespace) -> int:
+    url = operator_settings().database_url
+    from bot.store import database  # noqa: PLC0415
+
+    database.upgrade(url)
+    print("The database is at the newest migration.")
+    return DONE
+
+
+def check_database(chosen: argparse.Namespace) -> int:
+    url = operator_settings().database_url
+    from bot.store import database  # noqa: PLC0415
+
+    database.check(url)
+    print("The database is there and up to date.")
+    return DONE
+
+
+def new_key(chosen: argparse.Namespace) -> int:
+    from bot.store.crypto import new_key as fresh_key  # noqa: PLC0415
+
+    print(fresh_key())
+    return DONE
+
+
+def rotate_keys(chosen: argparse.Namespace) -> int:
+    from bot.store import keys  # noqa: PLC0415
+
+    resealed = with_database(keys.rotate)
+    print(f"Sealed anew with the first key: {sum(resealed.values())} secrets.")
+    return DONE
+
+
+# --- what operators ask --------------------------------------------------------------------------------------
+
+
+def status(chosen: argparse.Namespace) -> int:
+    from bot.store import views  # noqa: PLC0415
+
+    return show(chosen, read(lambda c: views.status(c, now())))
+
+
+def users(chosen: argparse.Namespace) -> int:
+    from bot.store import views  # noqa: PLC0415
+
+    return show(chosen, read(views.users))
+
+
+def requests(chosen: argparse.Namespace) -> int:
+    from bot.store import views  # noqa: PLC0415
+
+    return show(chosen, read(views.requests))
+
+
+def calls(chosen: argparse.Namespace) -> int:
+    from bot.store import views  # noqa: PLC0415
+
+    return show(chosen, read(views.calls))
+
+
+def audit(chosen: argparse.Namespace) -> int:
+    from bot.store import views  # noqa: PLC0415
+
+    return show(chosen, read(views.audit))
+
+
+def explain(chosen: argparse.Namespace) -> int:
+    from bot.store import views  # noqa: PLC0415
+
+    found = read(lambda c: views.find_user(c, chosen.user))
+    if len(found) != 1:
+        complain(not_one(chosen.user, [str(each) for each in found]))
+        return FAILED
+    return show(chosen, read(lambda c: views.explain(c, found[0], now())))
+
+
+def not_one(asked: str, found: Sequence[str]) -> str:
+    if not found:
+        return f"{asked!r} is nobody the bot knows. `bot users` lists them."
+    return f"{asked!r} may be any of {len(found)} people. Say which: {', '.join(found[:5])}."
+
+
+def revoke(chosen: argparse.Namespace) -> int:
+    loaded = settings.load(settings.environment())
+    from bot import app, logs  # noqa: PLC0415
+
+    logs.configure(loaded.log_format, loaded.log_level)
+    return app.revoke(loaded, chosen.user)
+
+
+def read(work: Callable[[Connection], T]) -> T:
+    return with_database(lambda database: database.read(work))
+
+
+def with_database(use: Callable[[Database], Awaitable[T]]) -> T:
+    """Opens the database of the settings for as long as `use` takes."""
+    loaded = operator_settings()
+    import asyncio  # noqa: PLC0415
+
+    from bot.store import crypto, database  # noqa: PLC0415
+
+    async def used() -> T:
+        opened = await database.open_database(
+            loaded.database_url, crypto.Seal([key.reveal() for key in loaded.encryption_keys])
+        )
+        try:
+            return await use(opened)
+        finally:
+            await opened.close()
+
+    return asyncio.run(used())
+
+
+def show(chosen: argparse.Namespace, answer: Row | Sequence[Row]) -> int:
+    from bot import report  # noqa: PLC0415
+
+    print(report.as_json(answer) if chosen.json else report.as_text(answer))
+    return DONE
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
