@@ -97,7 +97,7 @@ def may_skip_page(tenant: Tenant, consent: Consent, person: Person, request: web
         ("Lark/" in agent or "Feishu/" in agent)
         and consent.error is None
         and consent.prompt != "consent"
-        and bool(consent.scopes)
+        and bool(person.granted)
         and person.granted.issuperset(consent.scopes)
         and not_for(tenant, person) is None
     )

@@ -1,28 +1,25 @@
 """The control API under /sandbox/api: what the chat page and the tests see of the tenant, and their switches.
 
-JSON over HTTP and one event stream; an error is a 4xx with {"error": words}. The consents are in `consent`.
+JSON over HTTP and one event stream; an error is a 4xx with {"error": words}. The consents are in
+`consent`, the switches in `switches`.
 """
 
 import asyncio
 import json
-from dataclasses import fields
 
 from aiohttp import web
 
-from .connections import CONNECTIONS
 from .content import callback_value, find_button
 from .delivery import DELIVERY, user_ids
-from .faults import FAULT_KINDS, Fault
 from .gateway import TENANT
 from .scopes import SCOPES
-from .tenant import Chat, Json, Message, Person, PushedEvent, ScopeSwitch, Tenant, new_id
-from .tokens import expire_tokens, revoke_person
+from .tenant import Chat, Json, Message, Person, ScopeSwitch, Tenant, new_id
+from .tokens import revoke_person
 
 routes = web.RouteTableDef()
 
 RECEIVE_P2P = {"im:message.p2p_msg", "im:message.p2p_msg:readonly"}
 RECEIVE_MENTIONS = {"im:message.group_at_msg", "im:message.group_at_msg:readonly"}
-PERSON_FIELDS = {field.name for field in fields(Person)} - {"granted"}
 KEEP_ALIVE_SECONDS = 15
 
 
@@ -33,7 +30,7 @@ class Wrong(web.HTTPBadRequest):
         super().__init__(text=json.dumps({"error": words}), content_type="application/json")
 
 
-async def _body(request: web.Request) -> Json:
+async def read_body(request: web.Request) -> Json:
     try:
         body = await request.json()
     except ValueError:
@@ -43,14 +40,14 @@ async def _body(request: web.Request) -> Json:
     return body
 
 
-def _person(tenant: Tenant, body: Json) -> Person:
+def named_person(tenant: Tenant, body: Json) -> Person:
     person = tenant.people.get(str(body.get("person")))
     if person is None:
         raise Wrong("no such person")
     return person
 
 
-def _message(tenant: Tenant, body: Json) -> Message:
+def named_message(tenant: Tenant, body: Json) -> Message:
     message = tenant.messages.get(str(body.get("message_id")))
     if message is None:
         raise Wrong("no such message")
@@ -191,8 +188,8 @@ async def messages(request: web.Request) -> web.Response:
 @routes.post("/sandbox/api/messages")
 async def send_message(request: web.Request) -> web.Response:
     """A person says something. The bot hears of it in their direct chat, and in a group when mentioned."""
-    tenant, body = request.app[TENANT], await _body(request)
-    person = _person(tenant, body)
+    tenant, body = request.app[TENANT], await read_body(request)
+    person = named_person(tenant, body)
     chat = (
         tenant.chats.get(str(body["chat_id"])) if body.get("chat_id") else tenant.direct_chat(person.open_id)
     )
@@ -261,7 +258,7 @@ def message_event(
 @routes.post("/sandbox/api/recall")
 async def recall(request: web.Request) -> web.Response:
     tenant = request.app[TENANT]
-    tenant.recall_message(_message(tenant, await _body(request)))
+    tenant.recall_message(named_message(tenant, await read_body(request)))
     return web.json_response({})
 
 
@@ -269,7 +266,7 @@ async def recall(request: web.Request) -> web.Response:
 async def delete(request: web.Request) -> web.Response:
     """The message is deleted, which is another thing than recalled (231003, 230110)."""
     tenant = request.app[TENANT]
-    message = _message(tenant, await _body(request))
+    message = named_message(tenant, await read_body(request))
     message.deleted = True
     tenant.announce("message_recalled", {"message_id": message.message_id, "chat_id": message.chat_id})
     return web.json_response({})
@@ -279,7 +276,7 @@ async def delete(request: web.Request) -> web.Response:
 async def enter(request: web.Request) -> web.Response:
     """The person opens the direct chat with the bot."""
     tenant = request.app[TENANT]
-    person = _person(tenant, await _body(request))
+    person = named_person(tenant, await read_body(request))
     chat = tenant.direct_chat(person.open_id)
     if chat is None:
         raise Wrong("the person has no chat with the bot")
@@ -296,8 +293,8 @@ async def enter(request: web.Request) -> web.Response:
 @routes.post("/sandbox/api/clicks")
 async def click(request: web.Request) -> web.Response:
     """Presses a callback button, which is found by `element_id` or by the `value` that it sends."""
-    tenant, body = request.app[TENANT], await _body(request)
-    person, message = _person(tenant, body), _message(tenant, body)
+    tenant, body = request.app[TENANT], await read_body(request)
+    person, message = named_person(tenant, body), named_message(tenant, body)
     if message not in tenant.messages_seen_by(person.open_id, message.chat_id):
         raise Wrong("the person does not see this message")
     if message.recalled or message.deleted or message.msg_type != "interactive":
@@ -312,8 +309,8 @@ async def click(request: web.Request) -> web.Response:
 @routes.post("/sandbox/api/revoke")
 async def revoke(request: web.Request) -> web.Response:
     """The person withdraws everything, and the app is told."""
-    tenant, body = request.app[TENANT], await _body(request)
-    person = _person(tenant, body)
+    tenant, body = request.app[TENANT], await read_body(request)
+    person = named_person(tenant, body)
     revoke_person(tenant, person)
     delivery = request.app[DELIVERY]
     event = {
@@ -325,228 +322,3 @@ async def revoke(request: web.Request) -> web.Response:
     if "auth:user_access_token:read" in tenant.app.enabled_scopes("tenant"):
         event_id = delivery.push(delivery.envelope("auth.user_access_token.revoked_v4", event))
     return web.json_response({"event_id": event_id})
-
-
-# Switches
-
-
-@routes.post("/sandbox/api/app-scopes")
-async def set_app_scope(request: web.Request) -> web.Response:
-    tenant, body = request.app[TENANT], await _body(request)
-    scope = str(body.get("scope"))
-    if scope not in SCOPES:
-        raise Wrong("no such scope")
-    switch = tenant.app.scopes.setdefault(scope, ScopeSwitch())
-    for name in ("user", "tenant", "pending"):
-        if isinstance(body.get(name), bool):
-            setattr(switch, name, body[name])
-    tenant.app.applied_for_scopes = False
-    data = {"scope": scope, "user": switch.user, "tenant": switch.tenant, "pending": switch.pending}
-    tenant.announce("scope", data)
-    return web.json_response(data)
-
-
-@routes.post("/sandbox/api/app")
-async def set_app(request: web.Request) -> web.Response:
-    """What the developer console sets beside scopes: {enabled, installed, may_refresh, redirect_urls}."""
-    tenant, body = request.app[TENANT], await _body(request)
-    for name in ("enabled", "installed", "may_refresh"):
-        if isinstance(body.get(name), bool):
-            setattr(tenant.app, name, body[name])
-    if isinstance(body.get("redirect_urls"), list):
-        tenant.app.redirect_urls = [str(url) for url in body["redirect_urls"]]
-    return web.json_response(app_json(tenant))
-
-
-@routes.post("/sandbox/api/subscription")
-async def subscribe(request: web.Request) -> web.Response:
-    """How the app gets its events: {"by": "webhook", "url": …}, which is checked, or {"by": "websocket"},
-    for which a connection must be up."""
-    tenant, body = request.app[TENANT], await _body(request)
-    if body.get("by") == "websocket":
-        if not request.app[CONNECTIONS].open and not body.get("unchecked"):
-            raise Wrong("no long connection is up")
-        tenant.app.events_by = "websocket"
-        return web.json_response({})
-    url = str(body.get("url", ""))
-    problem = await request.app[DELIVERY].check_address(url)
-    if problem is not None and not body.get("unchecked"):
-        raise Wrong(problem)
-    tenant.app.events_by, tenant.app.events_url = "webhook", url
-    return web.json_response({})
-
-
-@routes.post("/sandbox/api/grants")
-async def set_grants(request: web.Request) -> web.Response:
-    tenant, body = request.app[TENANT], await _body(request)
-    person = _person(tenant, body)
-    scopes = body.get("scopes")
-    if not isinstance(scopes, list) or not SCOPES.keys() >= set(scopes):
-        raise Wrong("scopes must be a list of known scopes")
-    person.granted = set(scopes)
-    tenant.announce("scope", {"person": person.open_id, "granted": sorted(scopes)})
-    return web.json_response(person_json(person))
-
-
-@routes.post("/sandbox/api/tokens/expire")
-async def expire(request: web.Request) -> web.Response:
-    tenant, body = request.app[TENANT], await _body(request)
-    which = body.get("which", "access")
-    if which not in ("access", "refresh", "both"):
-        raise Wrong("which is access, refresh or both")
-    person = _person(tenant, body)
-    expire_tokens(tenant, person, access=which != "refresh", refresh=which != "access")
-    return web.json_response({})
-
-
-@routes.post("/sandbox/api/people")
-async def set_person(request: web.Request) -> web.Response:
-    tenant, body = request.app[TENANT], await _body(request)
-    if not body.keys() <= PERSON_FIELDS or "open_id" not in body:
-        raise Wrong(f"a person has {', '.join(sorted(PERSON_FIELDS))}")
-    person = tenant.people.get(str(body["open_id"]))
-    if person is None:
-        given: Json = {"name": "Somebody", "en_name": "Somebody", "tenant_key": tenant.app.tenant_key, **body}
-        person = Person(**given)
-        tenant.add_person(person)
-    for name, value in body.items():
-        setattr(person, name, value)
-    tenant.announce("person", {"person": person_json(person)})
-    return web.json_response(person_json(person))
-
-
-@routes.post("/sandbox/api/chats")
-async def set_chat(request: web.Request) -> web.Response:
-    """Adds or changes a chat: {chat_id?, name, members, has_bot, dissolved}."""
-    tenant, body = request.app[TENANT], await _body(request)
-    chat = tenant.chats.get(str(body.get("chat_id")))
-    if chat is None:
-        chat = Chat(new_id("oc_"), "group", "", [])
-        tenant.chats[chat.chat_id] = chat
-    for name in ("name", "members", "has_bot", "dissolved"):
-        if name in body:
-            setattr(chat, name, body[name])
-    if not tenant.people.keys() >= set(chat.members):
-        raise Wrong("no such person")
-    tenant.announce("chat", {"chat": chat_json(chat)})
-    return web.json_response(chat_json(chat))
-
-
-@routes.post("/sandbox/api/clock")
-async def advance_clock(request: web.Request) -> web.Response:
-    """Lets {"advance": seconds} pass at the platform."""
-    tenant, body = request.app[TENANT], await _body(request)
-    seconds = body.get("advance", 0)
-    if not isinstance(seconds, int | float) or seconds < 0:
-        raise Wrong("advance is a number of seconds from 0")
-    tenant.clock.advance(seconds)
-    return web.json_response({"now": tenant.clock.now(), "offset": tenant.clock.offset})
-
-
-@routes.post("/sandbox/api/behaviour")
-async def set_behaviour(request: web.Request) -> web.Response:
-    """Changes how the platform behaves where it is known to differ; the names are those of `Behaviour`."""
-    behaviour, body = request.app[TENANT].behaviour, await _body(request)
-    if unknown := body.keys() - {field.name for field in fields(behaviour)}:
-        raise Wrong(f"unknown: {', '.join(sorted(unknown))}")
-    for name, value in body.items():
-        setattr(behaviour, name, tuple(value) if isinstance(value, list) else value)
-    return web.json_response({field.name: getattr(behaviour, field.name) for field in fields(behaviour)})
-
-
-# Trouble
-
-
-@routes.post("/sandbox/api/faults")
-async def add_fault(request: web.Request) -> web.Response:
-    tenant, body = request.app[TENANT], await _body(request)
-    kind, match, times = body.pop("kind", None), body.pop("match", {}), body.pop("times", None)
-    if kind not in FAULT_KINDS:
-        raise Wrong(f"kind is one of {', '.join(FAULT_KINDS)}")
-    if not isinstance(match, dict) or not {"method", "path", "grant_type", "identity"} >= match.keys():
-        raise Wrong("match has method, path, grant_type, identity")
-    if times is not None and not isinstance(times, int):
-        raise Wrong("times is a whole number")
-    fault = Fault(new_id("f", 8), kind, match, times, body)
-    tenant.faults.all[fault.fault_id] = fault
-    tenant.announce("fault", {"event": "added", **fault.as_json()})
-    return web.json_response({"fault_id": fault.fault_id})
-
-
-@routes.delete("/sandbox/api/faults")
-async def clear_faults(request: web.Request) -> web.Response:
-    tenant = request.app[TENANT]
-    tenant.faults.all.clear()
-    tenant.announce("fault", {"event": "cleared"})
-    return web.json_response({})
-
-
-@routes.delete("/sandbox/api/faults/{fault_id}")
-async def remove_fault(request: web.Request) -> web.Response:
-    tenant = request.app[TENANT]
-    fault = tenant.faults.all.pop(request.match_info["fault_id"], None)
-    if fault is None:
-        raise Wrong("no such fault")
-    tenant.announce("fault", {"event": "removed", **fault.as_json()})
-    return web.json_response({})
-
-
-@routes.post("/sandbox/api/events")
-async def push_event(request: web.Request) -> web.Response:
-    """Pushes {"event": a whole envelope, or a type and event to put in one}, or raw {"body", "headers"}."""
-    delivery, body = request.app[DELIVERY], await _body(request)
-    event = body.get("event", {})
-    if not isinstance(event, dict):
-        raise Wrong("event must be an object")
-    if "event_type" in event:
-        event = delivery.envelope(event["event_type"], event.get("event", {}))
-    raw = None
-    if "body" in body:
-        raw = (str(body["body"]).encode(), {k: str(v) for k, v in dict(body.get("headers", {})).items()})
-    return web.json_response(pushed_json(await delivery.push_and_see(event, raw)))
-
-
-@routes.post("/sandbox/api/events/replay")
-async def replay_event(request: web.Request) -> web.Response:
-    event_id = str((await _body(request)).get("event_id"))
-    if event_id not in request.app[TENANT].events:
-        raise Wrong("no such event")
-    return web.json_response(pushed_json(await request.app[DELIVERY].replay(event_id)))
-
-
-@routes.get("/sandbox/api/events/{event_id}")
-async def show_event(request: web.Request) -> web.Response:
-    record = request.app[TENANT].events.get(request.match_info["event_id"])
-    if record is None:
-        raise Wrong("no such event")
-    return web.json_response(pushed_json(record))
-
-
-def pushed_json(record: PushedEvent) -> Json:
-    return {
-        "event_id": record.event_id,
-        "event_type": record.event_type,
-        "body": record.body,
-        "acknowledged": record.acknowledged,
-        "attempts": record.attempts,
-    }
-
-
-@routes.get("/sandbox/api/connections")
-async def show_connections(request: web.Request) -> web.Response:
-    connections = request.app[CONNECTIONS].open.values()
-    return web.json_response(
-        {"connections": [{"device_id": c.device_id, "delivered": c.delivered} for c in connections]}
-    )
-
-
-@routes.post("/sandbox/api/connections/settings")
-async def push_settings(request: web.Request) -> web.Response:
-    await request.app[CONNECTIONS].push_settings(await _body(request))
-    return web.json_response({})
-
-
-@routes.delete("/sandbox/api/connections")
-async def drop_connections(request: web.Request) -> web.Response:
-    await request.app[CONNECTIONS].close()
-    return web.json_response({})

@@ -14,6 +14,7 @@ from .tenant import Json, Person, Tenant
 apis = Apis()
 
 ENABLED, NOT_ENABLED = 1, 2
+ID_TYPES = ("open_id", "union_id", "user_id")
 LANGUAGES = ("zh_cn", "en_us", "ja_jp")
 READ_CONTACTS = one_of(
     "contact:contact.base:readonly",
@@ -113,7 +114,7 @@ async def jssdk_ticket(call: Call) -> web.Response:
 @apis.api("GET", "/contact/v3/users/{user_id}", user=READ_CONTACTS, tenant=READ_CONTACTS)
 async def get_user(call: Call) -> web.Response:
     query = Parameters(call.query)
-    kind = query.choice("user_id_type", ("open_id", "union_id", "user_id"), "open_id")
+    kind = query.choice("user_id_type", ID_TYPES, "open_id")
     query.choice("department_id_type", ("open_department_id", "department_id"), "open_department_id")
     person = find_person(call.tenant, kind, call.path("user_id"))
     if person is None:
@@ -131,7 +132,7 @@ async def get_user(call: Call) -> web.Response:
     limit=Limit(per_second=5),
 )
 async def basic_profiles(call: Call) -> web.Response:
-    kind = Parameters(call.query).choice("user_id_type", ("open_id", "union_id", "user_id"), "open_id")
+    kind = Parameters(call.query).choice("user_id_type", ID_TYPES, "open_id")
     ids = Parameters(call.body).list("user_ids") or []
     if not 1 <= len(ids) <= 10:
         raise Refusal(40001, "user_ids must have 1 to 10 entries")

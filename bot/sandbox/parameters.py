@@ -77,3 +77,10 @@ def violation(name: str, value: Any, words: str) -> Refusal:
         "field validation failed",
         error={"field_violations": [{"field": name, "value": str(value or ""), "description": words}]},
     )
+
+
+def page(items: list[Any], size: int, page_token: str | None) -> tuple[list[Any], str, bool]:
+    """One page of a list, the token of the next, and whether there is one."""
+    start = int(page_token) if page_token and page_token.isdigit() else 0
+    end = start + size
+    return items[start:end], str(end) if end < len(items) else "", end < len(items)

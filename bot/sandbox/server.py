@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from aiohttp import web
 
-from . import connections, consent, control, directory, messages, oauth, work
+from . import connections, consent, control, directory, documents, messages, oauth, switches, work
 from .connections import CONNECTIONS, Connections
 from .delivery import DELIVERY, Delivery
 from .faults import Aim, suffer
@@ -29,9 +29,9 @@ def build_platform(tenant: Tenant) -> web.Application:
     app[TENANT] = tenant
     app[CONNECTIONS] = Connections(tenant)
     app[CLOSING] = asyncio.Event()
-    for module in (control, consent, oauth, connections):
+    for module in (control, switches, consent, oauth, connections):
         app.add_routes(module.routes)
-    for apis in (oauth.apis, messages.apis, directory.apis, work.apis):
+    for apis in (oauth.apis, messages.apis, directory.apis, work.apis, documents.apis):
         app.add_routes(apis.routes)
     app.on_shutdown.append(_say_goodbye)
     app.cleanup_ctx.append(_delivery)
