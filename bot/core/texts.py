@@ -1,0 +1,142 @@
+"""The words on cards, and in the small notices that answer a click. What commands say is with them."""
+
+from __future__ import annotations
+
+from bot.core.model import Words
+
+# --- the authorization card -----------------------------------------------------------------------------
+
+WAITING_TITLE = Words(en="Your permission, please", zh="需要你的授权")
+WAITING_WHY = Words(
+    en="You asked for {commands}. I do this as you, so I may only see and change what you allow. It needs:",
+    zh="你发送了 {commands}。我会以你的身份执行，只能访问你允许的内容。本次需要：",
+)
+WAITING_PROMISE = Words(
+    en="After that I carry on by myself and answer where you asked. You can take this back at any time "
+    "with /revoke. Open until {until}.",
+    zh="授权后我会自动继续，并在你提问的地方回复。你可以随时发送 /revoke 收回授权。有效期至 {until}。",
+)
+ALREADY_GRANTED = Words(en="You have allowed already:", zh="你已允许：")
+AUTHORIZE = Words(en="Authorize", zh="去授权")
+NOT_NOW = Words(en="Not now", zh="暂不授权")
+PAGE_ERROR = Words(en="The page shows an error", zh="授权页面报错了")
+
+REDEEMING_TITLE = Words(en="One moment", zh="请稍候")
+REDEEMING_BODY = Words(
+    en="Your consent has arrived. I am completing it with the platform, and then carry on with {commands}.",
+    zh="已收到你的授权，正在与平台确认，随后继续执行 {commands}。",
+)
+
+AUTHORIZED_TITLE = Words(en="Authorized, thank you", zh="授权成功，谢谢")
+AUTHORIZED_BODY = Words(
+    en="I carry on with {commands} right away. You allowed:", zh="我将立即继续执行 {commands}。你已允许："
+)
+AUTHORIZED_AFTER = Words(
+    en="/permissions shows all that you have allowed, /revoke takes it back.",
+    zh="发送 /permissions 查看你的全部授权，发送 /revoke 收回。",
+)
+
+PARTLY_TITLE = Words(en="Partly authorized", zh="已部分授权")
+PARTLY_GRANTED = Words(en="You allowed:", zh="你已允许：")
+PARTLY_REFUSED = Words(en="Still missing:", zh="仍然缺少：")
+PARTLY_AFTER = Words(
+    en="What needs the missing part was not done. Send {commands} again if you change your mind.",
+    zh="需要所缺权限的操作没有执行。如果改变主意，请再次发送 {commands}。",
+)
+
+DECLINED_TITLE = Words(en="Not authorized", zh="未授权")
+DECLINED_BODY = Words(
+    en="As you wish: nothing was done, and I will not ask again unless you do. "
+    "Send {commands} again if you change your mind.",
+    zh="好的，没有执行任何操作；除非你再次提出，我不会再询问。如果改变主意，请再次发送 {commands}。",
+)
+
+EXPIRED_TITLE = Words(en="This request has expired", zh="请求已过期")
+EXPIRED_BODY = Words(
+    en="It waited until {until}. Nothing was done. Send {commands} again and I will ask anew.",
+    zh="已等待至 {until}，没有执行任何操作。请再次发送 {commands}，我会重新询问。",
+)
+
+SUPERSEDED_TITLE = Words(en="Replaced by a newer card", zh="已由新卡片取代")
+SUPERSEDED_BODY = Words(
+    en="Please use my newest card for {commands}.", zh="{commands} 的授权请使用我最新发送的卡片。"
+)
+
+ADMINISTRATOR_TITLE = Words(en="Waiting for your administrator", zh="等待管理员开通")
+ADMINISTRATOR_BODY = Words(
+    en="{commands} needs something that this app does not have yet:",
+    zh="{commands} 需要此应用尚未开通的权限：",
+)
+ADMINISTRATOR_AFTER = Words(
+    en="I have told the administrator. As soon as it is enabled I carry on by myself; you need not do "
+    "anything. /cancel drops it.",
+    zh="我已通知管理员，开通后会自动继续，你无需操作。发送 /cancel 可取消等待。",
+)
+
+FAILED_TITLE = Words(en="That did not work", zh="授权未成功")
+FAILED_BODY = Words(
+    en="The authorization for {commands} could not be completed, and nothing was done. Please send the "
+    "command again; if it fails once more, tell your administrator.",
+    zh="{commands} 的授权未能完成，没有执行任何操作。请再次发送该命令；如果仍然失败，请联系管理员。",
+)
+
+SOMETHING = Words(en="your request", zh="你的请求")
+"""In the place of the commands, when none is named."""
+
+# --- the administrator's card ---------------------------------------------------------------------------
+
+ASK_ADMINISTRATOR_TITLE = Words(en="A permission to enable", zh="有权限待开通")
+ASK_ADMINISTRATOR_BODY = Words(
+    en="{people} asked for {commands}, but this app has not enabled for user identity:",
+    zh="{people} 发送了 {commands}，但此应用尚未为用户身份开通：",
+)
+ASK_ADMINISTRATOR_AFTER = Words(
+    en="Enable it in the developer console, under the user identity. If the console asks for a new version, "
+    "release it too. I notice by myself within a few seconds.",
+    zh="请在开发者后台的“用户身份”下开通。如果后台提示需要发布版本，请一并发布。开通后几秒内我会自动发现。",
+)
+OPEN_CONSOLE = Words(en="Open the console", zh="打开开发者后台")
+CHECK_AGAIN = Words(en="Check again", zh="重新检查")
+ADMINISTRATOR_DONE_TITLE = Words(en="Enabled, thank you", zh="已开通，谢谢")
+ADMINISTRATOR_DONE_BODY = Words(
+    en="Whoever waited for it is being served now:", zh="等待它的人现在可以继续了："
+)
+SOMEBODY = Words(en="Somebody", zh="有人")
+
+# --- the confirmation card ------------------------------------------------------------------------------
+
+CONFIRM_TITLE = Words(en="Do you still want this?", zh="还需要执行吗？")
+CONFIRM_BODY = Words(
+    en="You asked for {command} at {asked}. It changes something and has waited for a while, so I would "
+    "rather ask first.",
+    zh="你在 {asked} 发送了 {command}。它会更改内容，而且已经等待了一段时间，所以我先确认一下。",
+)
+CONFIRM = Words(en="Yes, do it", zh="执行")
+DISCARD = Words(en="No, drop it", zh="放弃")
+
+# --- notices that answer a click ------------------------------------------------------------------------
+
+CLICK_DECLINED = Words(en="All right. Nothing was done.", zh="好的，没有执行任何操作。")
+CLICK_CHANGED = Words(
+    en="Thank you. I ask for something else now: please try the button again.",
+    zh="谢谢。我已更换申请的权限，请再点一次授权按钮。",
+)
+CLICK_SETTLED = Words(en="This is settled already.", zh="这件事已经处理完毕。")
+CLICK_DONE = Words(en="Done, as you say.", zh="好的，已按你的意思处理。")
+CLICK_UNKNOWN = Words(
+    en="I do not know this button any more. Please send the command again.",
+    zh="我已不认识这个按钮，请重新发送命令。",
+)
+CLICK_NOT_YOURS = Words(en="This card is meant for somebody else.", zh="这张卡片不是发给你的。")
+CLICK_ADMINISTRATORS_ONLY = Words(en="Only an administrator can do this.", zh="仅管理员可以执行此操作。")
+CLICK_LATER = Words(
+    en="The platform is slow to answer. I keep looking by myself.", zh="平台响应较慢，我会继续自动检查。"
+)
+CLICK_ENABLED = Words(en="It is enabled. Thank you!", zh="已开通，谢谢！")
+CLICK_NOT_ENABLED = Words(
+    en="Not enabled yet. Did the change need a released version?", zh="尚未开通。此更改是否需要发布版本？"
+)
+
+# --- answers in general ---------------------------------------------------------------------------------
+
+CUT = Words(en="… cut here: it was longer than a message can be.", zh="……内容超出消息长度，已在此截断。")
