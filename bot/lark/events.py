@@ -1,0 +1,402 @@
+"""What the platform sends us: verified, decrypted and parsed into the events of `core.model`. No I/O.
+
+Order of a webhook: signature, freshness, decryption, token, app, fields. Without a signature a body is looked
+into only to find out whether it checks the address, and all that is wrong with such a one is answered alike.
+https://open.feishu.cn/document/event-subscription-guide/event-subscriptions/
+"""
+
+from __future__ import annotations
+
+import binascii
+import hashlib
+import hmac
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, TypeGuard
+
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
+from bot.core.model import (
+    CardClicked,
+    Challenge,
+    Chat,
+    ChatEntered,
+    GrantRevoked,
+    Ignored,
+    Language,
+    MessageRecalled,
+    MessageReceived,
+    Received,
+    Secret,
+    Unauthentic,
+    UserKey,
+)
+
+OLDEST = 8 * 3600
+"""Seconds: the platform redelivers for some seven hours, perhaps with the first timestamp."""
+MOST_AHEAD = 5 * 60
+BLOCK = 16
+LONGEST_ID = 256
+
+
+class Malformed(Exception):
+    """A field is missing, or not of the kind it should be. Names the field."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """For whom events are: without them, nothing in a payload can be judged."""
+
+    app_id: str
+    bot_open_id: str | None
+    """None while the bot does not know its own name yet: then group messages are to be sent again."""
+
+
+class WebhookKeys:
+    """The secrets of the event subscription."""
+
+    def __init__(self, encrypt_key: Secret | None, verification_token: Secret | None) -> None:
+        key = encrypt_key.reveal().encode() if encrypt_key else b""
+        self._encrypt_key = key
+        self._cipher = algorithms.AES(hashlib.sha256(key).digest()) if key else None
+        self._token = verification_token.reveal().encode() if verification_token else None
+
+    def is_signed(self, headers: Mapping[str, str], body: bytes) -> bool:
+        """Whether the signature fits the body as it was received, still encrypted."""
+        signature = headers.get("X-Lark-Signature", "")
+        signed = headers.get("X-Lark-Request-Timestamp", "") + headers.get("X-Lark-Request-Nonce", "")
+        digest = hashlib.sha256(signed.encode(errors="surrogateescape") + self._encrypt_key)
+        digest.update(body)
+        return hmac.compare_digest(digest.hexdigest().encode(), signature.encode(errors="surrogateescape"))
+
+    def decrypt(self, body: bytes) -> bytes | None:
+        """The plain text of `{"encrypt": …}`; None when it cannot be decrypted, whyever."""
+        try:
+            outer = json.loads(body.decode())
+            sealed = binascii.a2b_base64(outer["encrypt"])
+            plain = self._blocks(sealed)
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return None
+        padding = plain[-1]
+        if not 1 <= padding <= BLOCK or plain[-padding:] != bytes((padding,)) * padding:
+            return None
+        return plain[:-padding]
+
+    def _blocks(self, sealed: bytes) -> bytes:
+        if self._cipher is None or len(sealed) < 2 * BLOCK:
+            raise ValueError
+        decryptor = Cipher(self._cipher, modes.CBC(sealed[:BLOCK])).decryptor()
+        return decryptor.update(sealed[BLOCK:]) + decryptor.finalize()
+
+    @property
+    def are_set(self) -> bool:
+        return self._cipher is not None
+
+    def is_token(self, value: Any) -> bool:
+        """Whether a payload carries the verification token; true when none is configured to compare with."""
+        if self._token is None:
+            return True
+        return isinstance(value, str) and hmac.compare_digest(
+            value.encode(errors="surrogatepass"), self._token
+        )
+
+
+def receive(
+    keys: WebhookKeys, recipient: Recipient, headers: Mapping[str, str], body: bytes, now: float
+) -> Received:
+    """What one webhook request says. Never raises; the size of the body was limited before."""
+    if not keys.are_set:
+        return Unauthentic("no encrypt key is configured", 401)
+    if "X-Lark-Signature" not in headers:
+        return unsigned(keys, body)
+    if not keys.is_signed(headers, body):
+        return Unauthentic("the signature does not fit", 401)
+    if not is_fresh(headers.get("X-Lark-Request-Timestamp", ""), now):
+        return Unauthentic("the signed timestamp is stale or ahead", 401)
+    plain = keys.decrypt(body)
+    payload = parse_object(plain) if plain is not None else None
+    if payload is None:
+        return Unauthentic("signed, but not an encrypted JSON object", 400)
+    if payload.get("type") == "url_verification":
+        return challenge(keys, payload)
+    header = payload.get("header")
+    if not keys.is_token(header.get("token") if isinstance(header, dict) else payload.get("token")):
+        return Unauthentic("the verification token does not fit", 401)
+    return read_event(recipient, payload)
+
+
+def unsigned(keys: WebhookKeys, body: bytes) -> Challenge | Unauthentic:
+    """The check of the address may come without a signature, and changes nothing."""
+    plain = keys.decrypt(body)
+    payload = parse_object(plain) if plain is not None else None
+    if payload is None or payload.get("type") != "url_verification":
+        return Unauthentic("not signed", 401)
+    return challenge(keys, payload)
+
+
+def challenge(keys: WebhookKeys, payload: Mapping[str, Any]) -> Challenge | Unauthentic:
+    value = payload.get("challenge")
+    if not keys.is_token(payload.get("token")) or not is_id(value):
+        return Unauthentic("not signed", 401)
+    return Challenge(value)
+
+
+def is_fresh(timestamp: str, now: float) -> bool:
+    if not (timestamp.isascii() and timestamp.isdigit() and len(timestamp) <= 12):
+        return False
+    return -MOST_AHEAD <= now - int(timestamp) <= OLDEST
+
+
+def parse(recipient: Recipient, payload: bytes) -> Received:
+    """What one payload of the long connection says, which is neither signed nor encrypted."""
+    parsed = parse_object(payload)
+    return Unauthentic("not a JSON object", 400) if parsed is None else read_event(recipient, parsed)
+
+
+def parse_object(text: bytes) -> dict[str, Any] | None:
+    try:
+        parsed = json.loads(text.decode())
+    except (ValueError, RecursionError):
+        return None
+    return parsed if isinstance(parsed, dict) else None
+
+
+# --- fields ---------------------------------------------------------------------------------------------
+
+
+def is_id(value: Any) -> TypeGuard[str]:
+    """Printable and of bounded length: no NUL that a database refuses, no line break that forges a log."""
+    return type(value) is str and 0 < len(value) <= LONGEST_ID and value.isprintable()
+
+
+def required(fields: Mapping[str, Any], name: str) -> str:
+    value = fields.get(name)
+    if not is_id(value):
+        raise Malformed(name)
+    return value
+
+
+def optional(fields: Mapping[str, Any], name: str) -> str | None:
+    value = fields.get(name)
+    return None if value is None or value == "" else required(fields, name)
+
+
+def part(fields: Mapping[str, Any], name: str) -> dict[str, Any]:
+    value = fields.get(name)
+    if type(value) is not dict:
+        raise Malformed(name)
+    return value
+
+
+LAST_MILLISECOND = 4102444800000
+"""The end of the year 2099: a time beyond it is a mistake of units."""
+
+
+def moment(milliseconds: Any, name: str) -> datetime:
+    text = str(milliseconds) if type(milliseconds) is int else milliseconds
+    if type(text) is not str or not (text.isascii() and text.isdigit() and len(text) <= 16):
+        raise Malformed(name)
+    number = int(text)
+    if number > LAST_MILLISECOND:
+        raise Malformed(name)
+    return datetime.fromtimestamp(number / 1000, UTC)
+
+
+# --- events ---------------------------------------------------------------------------------------------
+
+Header = Mapping[str, Any]
+Fields = Mapping[str, Any]
+
+
+def read_event(recipient: Recipient, payload: Mapping[str, Any]) -> Received:
+    """The event in a payload whose sender is beyond doubt."""
+    header = payload.get("header")
+    if payload.get("schema") != "2.0" or not isinstance(header, dict):
+        return Ignored(None, "an event of the old schema") if "uuid" in payload else malformed("header")
+    if header.get("app_id") != recipient.app_id:
+        return Unauthentic("for another app", 403)
+    try:
+        event_id, event_type = required(header, "event_id"), required(header, "event_type")
+        read = READERS.get(event_type)
+        if read is None:
+            return Ignored(event_id, f"an event of type {event_type}")
+        return read(recipient, event_id, header, part(payload, "event"))
+    except Malformed as problem:
+        return malformed(str(problem))
+
+
+def malformed(field: str) -> Unauthentic:
+    return Unauthentic(f"malformed field: {field}", 400)
+
+
+def user_of(recipient: Recipient, tenant_key: str, open_id: str) -> UserKey:
+    if ":" in tenant_key:
+        raise Malformed("tenant_key")
+    return UserKey("lark", recipient.app_id, tenant_key, open_id)
+
+
+def message_received(
+    recipient: Recipient, event_id: str, header: Header, event: Fields
+) -> MessageReceived | Ignored | Unauthentic:
+    sender, message = part(event, "sender"), part(event, "message")
+    if sender.get("sender_type") != "user":
+        return Ignored(event_id, "not from a person")
+    direct = required(message, "chat_type") == "p2p"
+    mentions = list_of(message, "mentions")
+    if not direct:
+        if recipient.bot_open_id is None:
+            return Unauthentic("the bot does not know its own open_id yet", 503)
+        if recipient.bot_open_id not in map(mentioned_open_id, mentions):
+            return Ignored(event_id, "does not mention the bot")
+    home = required(header, "tenant_key")
+    tenant_key = optional(sender, "tenant_key") or home
+    sender_id = part(sender, "sender_id")
+    return MessageReceived(
+        event_id,
+        user_of(recipient, tenant_key, required(sender_id, "open_id")),
+        Chat(required(message, "chat_id"), "direct" if direct else "group"),
+        required(message, "message_id"),
+        text_of(message, mentions, recipient.bot_open_id),
+        moment(message.get("create_time"), "create_time"),
+        language_of(message.get("user_agent")),
+        tenant_key != home,
+        optional(sender_id, "union_id"),
+    )
+
+
+def list_of(fields: Fields, name: str) -> list[Any]:
+    value = fields.get(name)
+    if value is None:
+        return []
+    if type(value) is not list:
+        raise Malformed(name)
+    return value
+
+
+def mentioned_open_id(mention: Any) -> str | None:
+    found = mention.get("id") if isinstance(mention, dict) else None
+    open_id = found.get("open_id") if isinstance(found, dict) else None
+    return open_id if isinstance(open_id, str) else None
+
+
+LOCALE = re.compile(r"Locale/([A-Za-z]{2})(?![A-Za-z])")
+
+
+def language_of(user_agent: Any) -> Language | None:
+    """By the last locale in a user agent: the client appends its own to what the system's browser says."""
+    found = LOCALE.findall(user_agent) if isinstance(user_agent, str) else None
+    if not found:
+        return None
+    return "zh" if found[-1].lower() == "zh" else "en"
+
+
+def text_of(message: Fields, mentions: list[Any], bot_open_id: str | None) -> str | None:
+    """The text of a message, with names for the placeholders of mentions; None when it is no text."""
+    kind = required(message, "message_type")
+    if kind not in {"text", "post"}:
+        return None
+    content = message.get("content")
+    parsed = parse_content(content) if type(content) is str else None
+    text = None if parsed is None else parsed.get("text") if kind == "text" else post_text(parsed)
+    if type(text) is not str:
+        raise Malformed("content")
+    return clean(with_names(text, mentions, bot_open_id) if mentions else text)
+
+
+def parse_content(content: str) -> dict[str, Any] | None:
+    try:
+        parsed = json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+    return parsed if type(parsed) is dict else None
+
+
+def post_text(post: Fields) -> str:
+    """The words of a rich-text message, line by line."""
+    lines = [post["title"]] if isinstance(post.get("title"), str) and post["title"] else []
+    for line in list_of(post, "content"):
+        spans = [span for span in line if isinstance(span, dict)] if isinstance(line, list) else []
+        lines.append("".join(span_text(span) for span in spans))
+    return "\n".join(lines)
+
+
+def span_text(span: Fields) -> str:
+    found = span.get("user_id") if span.get("tag") == "at" else span.get("text")
+    return found if isinstance(found, str) else ""
+
+
+PLACEHOLDER = re.compile(r"@_(?:user_\d+|all)")
+
+
+def with_names(text: str, mentions: list[Any], bot_open_id: str | None) -> str:
+    """`@_user_1` becomes the person's name; the bot's own mention goes."""
+    names: dict[str, str] = {}
+    for mention in mentions:
+        key, name = (mention.get("key"), mention.get("name")) if isinstance(mention, dict) else (None, None)
+        if isinstance(key, str) and isinstance(name, str):
+            is_bot = bot_open_id is not None and mentioned_open_id(mention) == bot_open_id
+            names[key] = "" if is_bot else f"@{name}"
+    return PLACEHOLDER.sub(lambda found: names.get(found[0], found[0]), text)
+
+
+UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+"""NUL and lone surrogates: JSON can say them, UTF-8 and databases cannot hold them."""
+
+
+def clean(text: str) -> str:
+    return UNSTORABLE.sub("", text).replace("\u00a0", " ").strip()
+
+
+def chat_entered(recipient: Recipient, event_id: str, header: Header, event: Fields) -> ChatEntered:
+    open_id = required(part(event, "operator_id"), "open_id")
+    return ChatEntered(
+        event_id,
+        user_of(recipient, required(header, "tenant_key"), open_id),
+        Chat(required(event, "chat_id"), "direct"),
+        first=optional(event, "last_message_id") is None,
+    )
+
+
+def message_recalled(recipient: Recipient, event_id: str, _header: Header, event: Fields) -> MessageRecalled:
+    return MessageRecalled(event_id, "lark", recipient.app_id, required(event, "message_id"))
+
+
+TIME_ZONE = re.compile(r"[A-Za-z0-9_+-]+(?:/[A-Za-z0-9_+-]+){0,2}")
+
+
+def card_clicked(recipient: Recipient, event_id: str, header: Header, event: Fields) -> CardClicked:
+    operator, action = part(event, "operator"), part(event, "action")
+    context = event.get("context")
+    where = context if isinstance(context, dict) else {}
+    value, zone = part(action, "value"), action.get("timezone")
+    tenant_key = optional(operator, "tenant_key") or required(header, "tenant_key")
+    return CardClicked(
+        event_id,
+        user_of(recipient, tenant_key, required(operator, "open_id")),
+        optional(where, "open_message_id"),
+        optional(where, "open_chat_id"),
+        required(value, "action"),
+        optional(value, "subject"),
+        zone if isinstance(zone, str) and len(zone) <= 64 and TIME_ZONE.fullmatch(zone) else None,
+    )
+
+
+def grant_revoked(recipient: Recipient, event_id: str, header: Header, event: Fields) -> GrantRevoked:
+    return GrantRevoked(
+        event_id,
+        user_of(recipient, required(header, "tenant_key"), required(event, "open_id")),
+        moment(header.get("create_time"), "create_time"),
+        optional(event, "revoke_reason") or "",
+    )
+
+
+READERS: Mapping[str, Callable[[Recipient, str, Header, Fields], Received]] = {
+    "im.message.receive_v1": message_received,
+    "im.message.recalled_v1": message_recalled,
+    "im.chat.access_event.bot_p2p_chat_entered_v1": chat_entered,
+    "card.action.trigger": card_clicked,
+    "auth.user_access_token.revoked_v4": grant_revoked,
+}
