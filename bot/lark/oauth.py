@@ -1,0 +1,372 @@
+"""The token endpoint in its three generations, revocation, and whom a token belongs to.
+
+Requests and answers differ little between generations; the differences are `GENERATIONS`. What an error code
+means for the person and for what is stored is `PROBLEMS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+from urllib.parse import quote, urlencode
+
+from bot.core.model import (
+    Identity,
+    Outcome,
+    RateLimited,
+    Refused,
+    Secret,
+    Succeeded,
+    TokenProblem,
+    TokenRefused,
+    TokenRejected,
+    TokenSet,
+    Unreachable,
+)
+from bot.core.scopes import ScopeSet, join_scopes, parse_scopes
+from bot.lark.api import RATE_LIMITED, Answer, Http, parse_object
+from bot.lark.tokens import AppToken
+
+GenerationName = Literal["v3", "v2", "v1"]
+Purpose = Literal["exchange", "refresh"]
+
+AUTHORIZE_PATH = "/open-apis/authen/v1/authorize"
+REVOKE_PATH = "/oauth/v1/revoke"
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """How one generation of the token endpoint differs from the others."""
+
+    exchange_path: str
+    refresh_path: str
+    on_accounts: bool = False
+    """Lives on the accounts origin, and takes a form."""
+    pkce: bool = True
+    narrows: bool = True
+    """Takes `scope`, to shrink the token."""
+    app_token: bool = False
+    """The app shows a token of its own, instead of its secret; the answer is wrapped in `data`."""
+    refresh_expires_in: str = "refresh_token_expires_in"
+
+
+GENERATIONS: Mapping[GenerationName, Generation] = {
+    "v3": Generation("/oauth/v3/token", "/oauth/v3/token", on_accounts=True),
+    "v2": Generation("/open-apis/authen/v2/oauth/token", "/open-apis/authen/v2/oauth/token"),
+    "v1": Generation(
+        "/open-apis/authen/v1/oidc/access_token",
+        "/open-apis/authen/v1/oidc/refresh_access_token",
+        pkce=False,
+        narrows=False,
+        app_token=True,
+        refresh_expires_in="refresh_expires_in",
+    ),
+}
+
+PROBLEMS: Mapping[int, TokenProblem] = {
+    # the app's own matter: an operator must act
+    20001: TokenProblem.APP,  # a parameter is missing
+    20002: TokenProblem.APP,  # the client secret is invalid
+    20013: TokenProblem.APP,  # v1: the tenant access token
+    20014: TokenProblem.APP,  # v1: the app access token
+    20025: TokenProblem.APP,  # v1: no app id or secret
+    20028: TokenProblem.APP,  # v1: the app id
+    20029: TokenProblem.APP,  # v1: the redirect URI
+    20035: TokenProblem.APP,  # v1: app id or secret
+    20036: TokenProblem.APP,  # the grant type
+    20042: TokenProblem.APP,  # v1: the app is disabled
+    20046: TokenProblem.APP,  # Lark's app used at Feishu, or the reverse
+    20048: TokenProblem.APP,  # the app does not exist
+    20063: TokenProblem.APP,  # the request is malformed
+    20067: TokenProblem.APP,  # duplicate scopes
+    20069: TokenProblem.APP,  # the app is not enabled
+    20070: TokenProblem.APP,  # authenticated in two ways
+    20074: TokenProblem.APP,  # the app may not refresh: a switch in the console
+    10003: TokenProblem.APP,  # getting the app token, for v1
+    10014: TokenProblem.APP,
+    99991401: TokenProblem.APP,  # our address is not on the app's list
+    99991543: TokenProblem.APP,
+    99991662: TokenProblem.APP,
+    99991673: TokenProblem.APP,
+    # the person's
+    20009: TokenProblem.USER,  # the app is not installed
+    20010: TokenProblem.USER,  # may not use this app
+    20022: TokenProblem.USER,  # v1: frozen
+    20066: TokenProblem.USER,  # the user's status
+    20008: TokenProblem.OVER,  # no such user
+    20021: TokenProblem.OVER,  # v1: resigned
+    20023: TokenProblem.OVER,  # v1: not registered
+    # the code's
+    20003: TokenProblem.CODE,
+    20004: TokenProblem.CODE,
+    20049: TokenProblem.CODE,  # PKCE
+    20065: TokenProblem.CODE,
+    20068: TokenProblem.CODE,  # the consent has less than the exchange narrows to
+    20071: TokenProblem.CODE,  # another redirect URI: ours has changed since the link was opened
+    # the refresh token's
+    20026: TokenProblem.OVER,
+    20037: TokenProblem.OVER,
+    20038: TokenProblem.OVER,  # v1: not found, or used
+    20039: TokenProblem.OVER,  # v1: user access token not found
+    20064: TokenProblem.OVER,
+    20073: TokenProblem.OVER,
+    99991669: TokenProblem.OVER,
+    # a security policy's
+    21000: TokenProblem.BLOCKED,
+    21001: TokenProblem.BLOCKED,
+    # nobody's: again later
+    1: TokenProblem.TRANSIENT,
+    20007: TokenProblem.TRANSIENT,
+    20050: TokenProblem.TRANSIENT,
+    20072: TokenProblem.TRANSIENT,
+    **dict.fromkeys(RATE_LIMITED, TokenProblem.TRANSIENT),
+}
+
+GRANT_REFUSED = {"exchange": TokenProblem.CODE, "refresh": TokenProblem.OVER}
+NOT_MATCHING = 20024
+"""The code or the refresh token belongs to another app."""
+
+ERRORS: Mapping[str, TokenProblem] = {
+    "invalid_client": TokenProblem.APP,
+    "unauthorized_client": TokenProblem.APP,
+    "server_error": TokenProblem.TRANSIENT,
+    "temporarily_unavailable": TokenProblem.TRANSIENT,
+}
+"""RFC 6749's words, for a code that nobody documented."""
+
+
+def problem_of(code: int, error: str, purpose: Purpose) -> TokenProblem:
+    """Who can mend it. A code nobody knows never costs a stored grant: only what means "over" ends one."""
+    if code in PROBLEMS:
+        return PROBLEMS[code]
+    if code == NOT_MATCHING or error == "invalid_grant":
+        return GRANT_REFUSED[purpose]
+    return ERRORS.get(error, TokenProblem.CODE if purpose == "exchange" else TokenProblem.APP)
+
+
+LONGEST_TOKEN = 16 * 1024
+LONGEST_LIFE = 10 * 365 * 86400
+ASSUMED_LIFE = 7200
+"""Seconds, when the platform does not say: its documented example. One refresh mends it."""
+
+
+def parse_token_set(fields: Mapping[str, Any], refresh_expires_in: str) -> TokenSet | None:
+    """None when there is no usable access token in it. Everything else may be missing."""
+    access_token = secret_in(fields, "access_token")
+    if access_token is None:
+        return None
+    refresh_token = secret_in(fields, "refresh_token")
+    scope = fields.get("scope")
+    return TokenSet(
+        access_token=access_token,
+        expires_in=seconds_in(fields, "expires_in") or ASSUMED_LIFE,
+        refresh_token=refresh_token,
+        refresh_expires_in=seconds_in(fields, refresh_expires_in) if refresh_token else None,
+        scopes=parse_scopes(scope) if isinstance(scope, str) else None,
+    )
+
+
+def secret_in(fields: Mapping[str, Any], name: str) -> Secret | None:
+    """A value fit for a header; a stray line break in one would surface as an exception later."""
+    value = fields.get(name)
+    if not isinstance(value, str) or not 0 < len(value) <= LONGEST_TOKEN:
+        return None
+    return Secret(value) if value.isascii() and value.isprintable() and " " not in value else None
+
+
+def seconds_in(fields: Mapping[str, Any], name: str) -> int | None:
+    value = fields.get(name)
+    return min(value, LONGEST_LIFE) if type(value) is int and value > 0 else None
+
+
+class OAuth:
+    """The authorization server, as this app talks to it. No method raises for what the network does."""
+
+    def __init__(
+        self,
+        http: Http,
+        *,
+        open_url: str,
+        accounts_url: str,
+        app_id: str,
+        app_secret: Secret,
+        generation: GenerationName,
+    ) -> None:
+        self._http = http
+        self._open_url, self._accounts_url = open_url, accounts_url
+        self._app_id, self._app_secret = app_id, app_secret
+        self._generation = GENERATIONS[generation]
+        self._app_token = AppToken(http, open_url, app_id, app_secret, "app_access_token")
+
+    @property
+    def uses_pkce(self) -> bool:
+        return self._generation.pkce
+
+    async def close(self) -> None:
+        await self._app_token.close()
+
+    def authorize_url(
+        self, *, redirect_uri: str, scopes: ScopeSet, state: str, challenge: str | None, consent: bool
+    ) -> str:
+        query = {
+            "client_id": self._app_id,
+            "response_type": "code",
+            "redirect_uri": redirect_uri,
+            "scope": join_scopes(scopes),
+            "state": state,
+            "code_challenge": challenge or "",
+            "code_challenge_method": "S256" if challenge else "",
+            "prompt": "consent" if consent else "",
+        }
+        filled = {name: value for name, value in query.items() if value}
+        return f"{self._accounts_url}{AUTHORIZE_PATH}?{urlencode(filled, quote_via=quote, safe='')}"
+
+    async def exchange_code(
+        self, code: Secret, *, redirect_uri: str | None, verifier: Secret | None, scopes: ScopeSet | None
+    ) -> TokenSet | TokenRefused:
+        parameters = {"grant_type": "authorization_code", "code": code.reveal()}
+        if redirect_uri is not None and not self._generation.app_token:
+            parameters["redirect_uri"] = redirect_uri
+        if verifier is not None and self._generation.pkce:
+            parameters["code_verifier"] = verifier.reveal()
+        if scopes and self._generation.narrows:
+            parameters["scope"] = join_scopes(scopes)
+        return await self._token("exchange", self._generation.exchange_path, parameters)
+
+    async def refresh(self, refresh_token: Secret) -> TokenSet | TokenRefused:
+        parameters = {"grant_type": "refresh_token", "refresh_token": refresh_token.reveal()}
+        return await self._token("refresh", self._generation.refresh_path, parameters)
+
+    async def revoke(self, token: Secret) -> TokenRefused | None:
+        """A token that the platform does not know (any more) counts as revoked."""
+        form = {
+            "client_id": self._app_id,
+            "client_secret": self._app_secret.reveal(),
+            "token": token.reveal(),
+            "token_type_hint": "access_token" if token.reveal().startswith("u-") else "refresh_token",
+        }
+        answer = await self._http.fetch("POST", f"{self._accounts_url}{REVOKE_PATH}", form=form)
+        if isinstance(answer, Answer) and answer.status < 300 and not (answer.body or b"").strip():
+            return None
+        fields = fields_of(answer)
+        if isinstance(fields, TokenRefused):
+            return fields
+        is_done = code_of(fields) == 0 and "error" not in fields and status_of(answer) < 300
+        if is_done or fields.get("error") == "invalid_token":
+            return None
+        refusal = refused(fields, "refresh", form.values())
+        return None if refusal.problem is TokenProblem.OVER else refusal
+
+    async def _token(
+        self, purpose: Purpose, path: str, parameters: dict[str, str]
+    ) -> TokenSet | TokenRefused:
+        generation = self._generation
+        app_token: Secret | None = None
+        if generation.app_token:
+            found = await self._app_token.get()
+            if not isinstance(found, Secret):
+                return no_app_token(found)
+            app_token = found
+        else:
+            parameters |= {"client_id": self._app_id, "client_secret": self._app_secret.reveal()}
+        url = (self._accounts_url if generation.on_accounts else self._open_url) + path
+        answer = await self._http.fetch(
+            "POST",
+            url,
+            token=app_token,
+            body=None if generation.on_accounts else parameters,
+            form=parameters if generation.on_accounts else None,
+        )
+        fields = fields_of(answer)
+        if isinstance(fields, TokenRefused):
+            return fields
+        code = code_of(fields)
+        if code == 0 and "error" not in fields:
+            inner = fields.get("data") if generation.app_token else fields
+            tokens = parse_token_set(inner if isinstance(inner, dict) else {}, generation.refresh_expires_in)
+            return tokens or TokenRefused(TokenProblem.IN_DOUBT, 0, "an answer without a token")
+        if code == 20014 and app_token is not None:
+            self._app_token.invalidate(app_token)
+        return refused(fields, purpose, parameters.values())
+
+
+def fields_of(answer: Answer | Unreachable) -> dict[str, Any] | TokenRefused:
+    """The JSON object that came back; without one, whether the request may have been carried out."""
+    if isinstance(answer, Unreachable):
+        problem = TokenProblem.IN_DOUBT if answer.may_have_arrived else TokenProblem.TRANSIENT
+        return TokenRefused(problem, 0, answer.reason)
+    fields = parse_object(answer.body)
+    if fields is None or (not isinstance(fields.get("error"), str) and "code" not in fields):
+        if answer.status == 429:
+            return TokenRefused(TokenProblem.TRANSIENT, 0, "too many requests")
+        if fields is None or "access_token" not in fields:
+            return TokenRefused(TokenProblem.IN_DOUBT, 0, f"not a usable answer (HTTP {answer.status})")
+    return fields
+
+
+def status_of(answer: Answer | Unreachable) -> int:
+    return answer.status if isinstance(answer, Answer) else 0
+
+
+def code_of(fields: Mapping[str, Any]) -> int:
+    code = fields.get("code", 0)
+    return code if type(code) is int else -1
+
+
+def refused(fields: Mapping[str, Any], purpose: Purpose, secrets: Any) -> TokenRefused:
+    code, error = code_of(fields), fields.get("error")
+    words = next(
+        (
+            fields[name]
+            for name in ("cli_hint", "error_description", "msg")
+            if isinstance(fields.get(name), str)
+        ),
+        "",
+    )
+    for value in secrets:
+        # A platform that quotes what it was sent must not put it into our log.
+        words = words.replace(value, "***") if len(value) >= 12 else words
+    problem = problem_of(code, error if isinstance(error, str) else "", purpose)
+    return TokenRefused(problem, code, words[:300])
+
+
+def no_app_token(outcome: Outcome) -> TokenRefused:
+    match outcome:
+        case Refused(code=code, message=message):
+            return TokenRefused(problem_of(code, "", "refresh"), code, message)
+        case _:
+            return TokenRefused(TokenProblem.TRANSIENT, 0, "no app token: the platform did not answer")
+
+
+USER_INFO_PATH = "/open-apis/authen/v1/user_info"
+
+
+def identity_of(outcome: Outcome) -> Identity | Refused | Unreachable:
+    """The person whom `user_info` names."""
+    match outcome:
+        case Succeeded(data=data):
+            return parse_identity(data)
+        case Refused() | Unreachable():
+            return outcome
+        case TokenRejected(code=code, log_id=log_id):
+            return Refused(code, "the token was rejected", log_id)
+        case RateLimited():
+            return Unreachable("too many requests", may_have_arrived=False)
+        case _:
+            return Refused(0, "the platform wants a scope for user_info", outcome.log_id)
+
+
+def parse_identity(data: Mapping[str, Any]) -> Identity | Unreachable:
+    person = data.get("data")
+    fields = person if isinstance(person, dict) else {}
+    open_id, tenant_key = fields.get("open_id"), fields.get("tenant_key")
+    if not (isinstance(open_id, str) and open_id and isinstance(tenant_key, str) and tenant_key):
+        return Unreachable("user_info without open_id or tenant_key", may_have_arrived=True)
+    union_id, name = fields.get("union_id"), fields.get("name")
+    return Identity(
+        open_id,
+        tenant_key,
+        union_id if isinstance(union_id, str) else None,
+        name[:200].replace("\x00", "") if isinstance(name, str) and name else None,
+    )
