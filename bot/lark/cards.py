@@ -1,0 +1,373 @@
+"""Draws cards as Card JSON 2.0, and replies as rich-text posts. Pure; the words are in `core.texts`.
+
+What comes from elsewhere (names, descriptions, commands) is shown as text: escaped on cards, and in posts put
+into elements that the client does not interpret.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from bot.core import texts
+from bot.core.cards import (
+    Action,
+    AdministratorCard,
+    AuthorizationCard,
+    Card,
+    ConfirmationCard,
+    Face,
+)
+from bot.core.model import Code, Content, Json, Language, Line, Reply, Span, Words
+from bot.core.scopes import OFFLINE_ACCESS, Scope
+
+LOCALES: Mapping[str, Language] = {"en_us": "en", "zh_cn": "zh"}
+
+MAX_BYTES = 29 * 1024
+"""The platform takes 30 KB, and does not say of which representation: the longest one is measured."""
+
+LANGUAGE_SHARE = MAX_BYTES // len(LOCALES) - 512
+"""Of a post, for each language; the rest is for its frame."""
+
+
+# --- cards ----------------------------------------------------------------------------------------------
+
+
+def render_card(card: Card) -> Content:
+    """The card as message content. Descriptions of scopes are shortened when it would get too large."""
+    for longest in (120, 60, 24, 0):
+        body = to_json(draw(card, longest))
+        if weight(body) <= MAX_BYTES:
+            break
+    return Content("interactive", body)
+
+
+def draw(card: Card, longest: int) -> Json:
+    match card:
+        case AuthorizationCard():
+            return draw_authorization(card, longest)
+        case AdministratorCard():
+            return draw_administrator(card, longest)
+        case ConfirmationCard():
+            return draw_confirmation(card)
+
+
+def draw_authorization(card: AuthorizationCard, longest: int) -> Json:
+    said = {"commands": commands(card.commands), "until": time(card.expires_at)}
+
+    def listed(scopes: Iterable[Scope]) -> Json:
+        return scope_list(card.scopes, scopes, longest)
+
+    def text(words: Words) -> Json:
+        return markdown(words.format(**said))
+
+    match card.face:
+        case Face.WAITING:
+            asked = [scope for scope in card.scopes if scope not in card.granted]
+            kept = [scope for scope in card.scopes if scope in card.granted]
+            return frame(
+                texts.WAITING_TITLE,
+                "blue",
+                text(texts.WAITING_WHY),
+                listed(asked),
+                *([markdown(texts.ALREADY_GRANTED), listed(kept)] if kept else []),
+                text(texts.WAITING_PROMISE),
+                *([link(texts.AUTHORIZE, card.link)] if card.link else []),
+                button(texts.NOT_NOW, Action.NOT_NOW, card.request_id),
+                button(texts.PAGE_ERROR, Action.PAGE_ERROR, card.request_id, kind="text"),
+            )
+        case Face.REDEEMING:
+            return frame(texts.REDEEMING_TITLE, "blue", text(texts.REDEEMING_BODY))
+        case Face.AUTHORIZED:
+            return frame(
+                texts.AUTHORIZED_TITLE,
+                "green",
+                text(texts.AUTHORIZED_BODY),
+                listed(card.granted or card.scopes),
+                markdown(texts.AUTHORIZED_AFTER),
+            )
+        case Face.PARTLY:
+            return frame(
+                texts.PARTLY_TITLE,
+                "yellow",
+                *([markdown(texts.PARTLY_GRANTED), listed(card.granted)] if card.granted else []),
+                markdown(texts.PARTLY_REFUSED),
+                listed(card.refused),
+                text(texts.PARTLY_AFTER),
+            )
+        case Face.DECLINED:
+            return frame(texts.DECLINED_TITLE, "grey", text(texts.DECLINED_BODY), listed(card.scopes))
+        case Face.EXPIRED:
+            return frame(texts.EXPIRED_TITLE, "grey", text(texts.EXPIRED_BODY), listed(card.scopes))
+        case Face.SUPERSEDED:
+            return frame(texts.SUPERSEDED_TITLE, "grey", text(texts.SUPERSEDED_BODY))
+        case Face.ADMINISTRATOR:
+            return frame(
+                texts.ADMINISTRATOR_TITLE,
+                "orange",
+                text(texts.ADMINISTRATOR_BODY),
+                listed(card.scopes),
+                markdown(texts.ADMINISTRATOR_AFTER),
+            )
+        case Face.FAILED:
+            return frame(
+                texts.FAILED_TITLE,
+                "red",
+                markdown(escape_words(card.failure, 400)) if card.failure else text(texts.FAILED_BODY),
+            )
+
+
+def draw_administrator(card: AdministratorCard, longest: int) -> Json:
+    scopes = scope_list(card.scopes, card.scopes, longest)
+    if card.done:
+        return frame(texts.ADMINISTRATOR_DONE_TITLE, "green", markdown(texts.ADMINISTRATOR_DONE_BODY), scopes)
+    people = enumeration([escape(name, 60) for name in card.waiting]) or texts.SOMEBODY
+    return frame(
+        texts.ASK_ADMINISTRATOR_TITLE,
+        "orange",
+        markdown(texts.ASK_ADMINISTRATOR_BODY.format(people=people, commands=commands(card.commands))),
+        scopes,
+        markdown(texts.ASK_ADMINISTRATOR_AFTER),
+        link(texts.OPEN_CONSOLE, card.console_link),
+        button(texts.CHECK_AGAIN, Action.CHECK_AGAIN, card.subject),
+    )
+
+
+def draw_confirmation(card: ConfirmationCard) -> Json:
+    said = {"command": f"**{escape(card.command, 200)}**", "asked": time(card.asked_at)}
+    return frame(
+        texts.CONFIRM_TITLE,
+        "yellow",
+        markdown(texts.CONFIRM_BODY.format(**said)),
+        button(texts.CONFIRM, Action.CONFIRM, card.call_id, kind="primary"),
+        button(texts.DISCARD, Action.DISCARD, card.call_id),
+    )
+
+
+def frame(title: Words, colour: str, *elements: Json) -> Json:
+    """`update_multi` is what lets a card be changed later."""
+    return {
+        "schema": "2.0",
+        "config": {"update_multi": True, "locales": list(LOCALES)},
+        "header": {"title": plain(title), "template": colour},
+        "body": {"direction": "vertical", "elements": list(elements)},
+    }
+
+
+def in_every_language(words: Words) -> Json:
+    return {
+        "content": words.en,
+        "i18n_content": {locale: words.to(language) for locale, language in LOCALES.items()},
+    }
+
+
+def plain(words: Words) -> Json:
+    return {"tag": "plain_text", **in_every_language(words)}
+
+
+def markdown(words: Words) -> Json:
+    return {"tag": "markdown", **in_every_language(words)}
+
+
+def link(words: Words, url: str) -> Json:
+    return {
+        "tag": "button",
+        "type": "primary",
+        "text": plain(words),
+        "behaviors": [{"type": "open_url", "default_url": url}],
+    }
+
+
+def button(words: Words, action: Action, subject: str, kind: str = "default") -> Json:
+    return {
+        "tag": "button",
+        "type": kind,
+        "text": plain(words),
+        "behaviors": [{"type": "callback", "value": {"action": action.value, "subject": subject}}],
+    }
+
+
+# --- pieces of markdown ---------------------------------------------------------------------------------
+
+MARKUP = {ord(character): f"&#{ord(character)};" for character in "&<>*~[]()`\\#!|@"} | {
+    ord("\n"): " ",
+    ord("\r"): " ",
+}
+
+
+def escape(text: str, longest: int) -> str:
+    """Text that shows as it is: no markup, no mention, no link, no line of its own."""
+    short = text if len(text) <= longest else text[: longest - 1].rstrip() + "…"
+    return short.translate(MARKUP).replace("://", "&#58;//")
+
+
+def escape_words(words: Words, longest: int) -> Words:
+    return Words(escape(words.en, longest), escape(words.zh, longest))
+
+
+def scope_list(described: Mapping[Scope, Words], scopes: Iterable[Scope], longest: int) -> Json:
+    """One line a scope: in words, and as its scope. `offline_access` last: it is the least of them."""
+    ordered = sorted(scopes, key=lambda scope: (scope == OFFLINE_ACCESS, scope))
+    entries = [scope_line(scope, described.get(scope), longest) for scope in ordered]
+    return markdown(Words("\n".join(line.en for line in entries), "\n".join(line.zh for line in entries)))
+
+
+def scope_line(scope: Scope, described: Words | None, longest: int) -> Words:
+    name = escape(scope, 128)
+    if described is None or longest == 0 or described.en == scope:
+        return Words(f"• {name}", f"• {name}")
+    words = escape_words(described, longest)
+    return Words(f"• **{words.en}** · {name}", f"• **{words.zh}** · {name}")
+
+
+SHOWN_COMMANDS = 8
+
+
+def commands(names: tuple[str, ...]) -> Words:
+    shown = [f"**{escape(name, 60)}**" for name in names[:SHOWN_COMMANDS]]
+    if len(names) > SHOWN_COMMANDS:
+        shown.append("…")
+    return enumeration(shown) or texts.SOMETHING
+
+
+def enumeration(items: list[str]) -> Words | None:
+    return Words(", ".join(items), "、".join(items)) if items else None
+
+
+def time(at: datetime) -> str:
+    """The client's time zone is not known when a card is drawn for everybody, so the zone is named."""
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+# --- replies --------------------------------------------------------------------------------------------
+
+
+def render_reply(reply: Reply) -> Content:
+    """The reply as a rich-text post in every language; what does not fit is cut, with a note."""
+    post = {
+        locale: {
+            "title": reply.title.to(language) if reply.title else "",
+            "content": fitting(reply.lines, language) or [[literal("")]],
+        }
+        for locale, language in LOCALES.items()
+    }
+    return Content("post", to_json(post))
+
+
+Element = dict[str, Any]
+Paragraph = list[Element]
+
+
+def fitting(lines: tuple[Line, ...], language: Language) -> list[Paragraph]:
+    """As many paragraphs as a message can hold."""
+    note = [literal(texts.CUT.to(language))]
+    room = LANGUAGE_SHARE - weight(to_json(note))
+    shown: list[Paragraph] = []
+    for paragraph in paragraphs(lines, language):
+        needed = weight(to_json(paragraph)) + 1
+        if needed > room:
+            return [*shown, *beginning(paragraph, room), note]
+        shown.append(paragraph)
+        room -= needed
+    return shown
+
+
+def paragraphs(lines: tuple[Line, ...], language: Language) -> Iterator[Paragraph]:
+    for line in lines:
+        if isinstance(line, Code):
+            yield [{"tag": "code_block", "language": line.language, "text": line.text}]
+        else:
+            yield [element(span, language) for span in line]
+
+
+def element(span: Span, language: Language) -> Element:
+    text = span.text if isinstance(span.text, str) else span.text.to(language)
+    shown: Element = literal(text)
+    if span.url is not None and span.url.startswith(("https://", "http://")):
+        shown = {"tag": "a", "text": text, "href": span.url}
+    return shown | ({"style": ["bold"]} if span.bold else {})
+
+
+def literal(text: str) -> Element:
+    return {"tag": "text", "text": text}
+
+
+def beginning(paragraph: Paragraph, room: int) -> list[Paragraph]:
+    """What fits of a paragraph: whole elements, and the start of the one that does not."""
+    kept: Paragraph = []
+    for piece in paragraph:
+        needed = weight(to_json(piece)) + 1
+        if needed <= room:
+            kept.append(piece)
+            room -= needed
+            continue
+        left = room - weight(to_json(piece | {"text": ""})) - 8
+        if left > 0:
+            kept.append(piece | {"text": start_of(piece["text"], left)})
+        break
+    return [kept] if kept else []
+
+
+def start_of(text: str, room: int) -> str:
+    """The longest start of a text that weighs no more than `room`."""
+    low, high = 0, min(len(text), room)
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if weight(to_json(text[:middle])) <= room else (low, middle - 1)
+    return text[:low]
+
+
+def to_json(value: Json) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def weight(body: str) -> int:
+    """Bytes of a message's content as it travels: a JSON string inside JSON."""
+    return len(json.dumps(body, ensure_ascii=False).encode(errors="replace"))
+
+
+# --- a reply as a card ------------------------------------------------------------------------------------
+
+
+def as_card(content: Content) -> Content:
+    """A rendered message as a card: the only kind of message that one member of a group can be shown alone."""
+    if content.kind == "interactive":
+        return content
+    post = json.loads(content.body)
+    for longest in (8000, 3000, 1000, 300):
+        body = to_json(card_of_post(post, longest))
+        if weight(body) <= MAX_BYTES:
+            break
+    return Content("interactive", body)
+
+
+def card_of_post(post: Json, longest: int) -> Json:
+    english, chinese = post["en_us"], post["zh_cn"]
+    body = Words(markdown_of(english["content"], longest), markdown_of(chinese["content"], longest))
+    card = frame(Words(english["title"], chinese["title"]), "default", markdown(body))
+    if not english["title"]:
+        del card["header"]
+    return card
+
+
+def markdown_of(paragraphs: list[Paragraph], longest: int) -> str:
+    text = "\n".join("".join(piece["text"] for piece in paragraph) for paragraph in paragraphs)
+    if len(text) > longest:
+        text = f"{text[:longest].rstrip()}…"
+    return "\n".join(escape(line, longest + 1) for line in text.split("\n"))
+
+
+# --- answers to clicks ----------------------------------------------------------------------------------
+
+
+def click_answer(toast: Words | None, kind: str, card: Content | None) -> Json:
+    """https://open.feishu.cn/document/uAjLw4CM/ukzMukzMukzM/feishu-cards/card-callback-communication"""
+    answer: Json = {}
+    if toast is not None:
+        i18n = {locale: toast.to(language) for locale, language in LOCALES.items()}
+        answer["toast"] = {"type": kind, "content": toast.en, "i18n": i18n}
+    if card is not None:
+        answer["card"] = {"type": "raw", "data": json.loads(card.body)}
+    return answer
