@@ -1,0 +1,201 @@
+"""What the platform says of the app itself: its enabled scopes, their descriptions, its owner, the bot's open_id.
+
+All of it is read as the app, and kept for a while. "Cannot be read" is None or empty, never a guess.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from bot.core.model import ApiCall, Outcome, Succeeded, Words
+from bot.core.scopes import Scope, ScopeSet
+from bot.lark.scopes import words_for
+
+ENABLED_FOR = 8.0
+"""Seconds that the list of enabled scopes is believed: a scope that is enabled counts within 10."""
+
+DESCRIBED_FOR = 3600.0
+UNDESCRIBED_FOR = 60.0
+"""Seconds until descriptions are read anew; sooner when they could not be read."""
+
+PATIENCE = 1.5
+"""Seconds that drawing a card waits for descriptions: a card that answers a click has 3 in all."""
+
+OWNER_FOR = 600.0
+
+GRANTED = 1
+"""`grant_status` of a scope that the tenant has granted to the app."""
+
+MEMBER = 2
+"""`owner.type` of an app that belongs to a member of the tenant."""
+
+SCOPES = ApiCall("GET", "/open-apis/application/v6/scopes")
+BOT = ApiCall("GET", "/open-apis/bot/v3/info")
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Kept(Generic[T]):
+    value: T
+    until: float
+
+    def is_good(self) -> bool:
+        return time.monotonic() < self.until
+
+
+class AppInfo:
+    """May be asked concurrently; what is asked at the same time is read once."""
+
+    def __init__(self, app_id: str, call_as_app: Callable[[ApiCall], Awaitable[Outcome]]) -> None:
+        self._app_id, self._call = app_id, call_as_app
+        self._enabled: Kept[ScopeSet | None] | None = None
+        self._enabled_lock = asyncio.Lock()
+        self._described: Kept[Mapping[Scope, Words]] | None = None
+        self._describing: asyncio.Task[None] | None = None
+        self._owner: Kept[tuple[str, ...]] | None = None
+
+    async def close(self) -> None:
+        if self._describing is not None:
+            self._describing.cancel()
+            await asyncio.gather(self._describing, return_exceptions=True)
+
+    async def bot_open_id(self) -> str | None:
+        outcome = await self._call(BOT)
+        bot = outcome.data.get("bot") if isinstance(outcome, Succeeded) else None
+        return text_in(bot, "open_id")
+
+    async def _application(self, lang: str) -> Mapping[str, Any]:
+        """The app's own description; empty when it cannot be read, for which it needs a scope of its own."""
+        path = f"/open-apis/application/v6/applications/{self._app_id}"
+        outcome = await self._call(ApiCall("GET", path, {"lang": lang}))
+        data = outcome.data.get("data") if isinstance(outcome, Succeeded) else None
+        app = data.get("app") if isinstance(data, dict) else None
+        return app if isinstance(app, dict) else {}
+
+    # --- enabled scopes
+
+    async def enabled_scopes(self, *, fresh: bool) -> ScopeSet | None:
+        if fresh:
+            return await self._read_enabled()
+        async with self._enabled_lock:
+            if self._enabled is None or not self._enabled.is_good():
+                return await self._read_enabled()
+            return self._enabled.value
+
+    async def _read_enabled(self) -> ScopeSet | None:
+        asked_at = time.monotonic()
+        listed = entries_of(await self._call(SCOPES), "scopes")
+        enabled = None if listed is None else user_scopes(listed)
+        if enabled is None:
+            # The list cannot be read, or does not tell identities apart; the app's own description does.
+            described = await self._application("en_us").get("scopes")
+            if isinstance(described, list):
+                enabled = for_users(described) - not_granted(listed or [])
+        self._enabled = Kept(enabled, asked_at + ENABLED_FOR)
+        return enabled
+
+    # --- descriptions
+
+    async def describe(self, scopes: ScopeSet) -> Mapping[Scope, Words]:
+        """The platform's own words as far as they are known by now, else ours, else the scope's name."""
+        if self._described is None or not self._described.is_good():
+            reading = self._start_describing()
+            if self._described is None:
+                await asyncio.wait({reading}, timeout=PATIENCE)
+        known = self._described.value if self._described is not None else {}
+        return {scope: known.get(scope) or words_for(scope) for scope in sorted(scopes)}
+
+    def _start_describing(self) -> asyncio.Task[None]:
+        if self._describing is None or self._describing.done():
+            self._describing = asyncio.create_task(self._read_descriptions())
+        return self._describing
+
+    async def _read_descriptions(self) -> None:
+        english, chinese = await asyncio.gather(self._application("en_us"), self._application("zh_cn"))
+        en, zh = descriptions_in(english), descriptions_in(chinese)
+        words = {
+            scope: Words(en.get(scope) or words_for(scope).en, zh.get(scope) or words_for(scope).zh)
+            for scope in en.keys() | zh.keys()
+        }
+        known = self._described.value if self._described is not None else {}
+        seconds = DESCRIBED_FOR if words else UNDESCRIBED_FOR
+        self._described = Kept(words or known, time.monotonic() + seconds)
+
+    # --- the owner
+
+    async def administrators(self) -> tuple[str, ...]:
+        if self._owner is None or not self._owner.is_good():
+            found = owner_in(await self._application("en_us"))
+            if found is None:
+                return self._owner.value if self._owner is not None else ()
+            self._owner = Kept((found,), time.monotonic() + OWNER_FOR)
+        return self._owner.value
+
+
+# --- reading the answers -------------------------------------------------------------------------------
+
+
+def text_in(fields: Any, name: str) -> str | None:
+    value = fields.get(name) if isinstance(fields, dict) else None
+    return value if isinstance(value, str) and value else None
+
+
+def entries_of(outcome: Outcome, name: str) -> list[dict[str, Any]] | None:
+    """The objects of a list under `data`; None when the call failed or has no such list."""
+    data = outcome.data.get("data") if isinstance(outcome, Succeeded) else None
+    listed = data.get(name) if isinstance(data, dict) else None
+    return objects(listed) if isinstance(listed, list) else None
+
+
+def objects(listed: list[Any]) -> list[dict[str, Any]]:
+    return [entry for entry in listed if isinstance(entry, dict)]
+
+
+def user_scopes(listed: list[dict[str, Any]]) -> ScopeSet | None:
+    """Granted scopes for user identity; None when an entry does not say for which identity it is."""
+    if not all(isinstance(entry.get("scope_type"), str) for entry in listed):
+        return None
+    return frozenset(
+        name
+        for entry in listed
+        if entry["scope_type"].lower() == "user" and entry.get("grant_status") == GRANTED
+        if (name := text_in(entry, "scope_name"))
+    )
+
+
+def not_granted(listed: list[dict[str, Any]]) -> ScopeSet:
+    refused = {text_in(entry, "scope_name") for entry in listed if entry.get("grant_status") != GRANTED}
+    granted = {text_in(entry, "scope_name") for entry in listed if entry.get("grant_status") == GRANTED}
+    return frozenset(name for name in refused - granted if name)
+
+
+def for_users(described: list[Any]) -> ScopeSet:
+    return frozenset(
+        name
+        for entry in objects(described)
+        if isinstance(entry.get("token_types"), list) and "user" in entry["token_types"]
+        if (name := text_in(entry, "scope"))
+    )
+
+
+def descriptions_in(app: Mapping[str, Any]) -> dict[Scope, str]:
+    listed = app.get("scopes")
+    return {
+        name: words
+        for entry in (objects(listed) if isinstance(listed, list) else [])
+        if (name := text_in(entry, "scope")) and (words := text_in(entry, "description"))
+    }
+
+
+def owner_in(app: Mapping[str, Any]) -> str | None:
+    """The owner when it is a person, else whoever created the app."""
+    owner = app.get("owner")
+    if isinstance(owner, dict) and MEMBER in {owner.get("type"), owner.get("owner_type")}:
+        return text_in(owner, "owner_id") or text_in(app, "creator_id")
+    return text_in(app, "creator_id")

@@ -1,0 +1,200 @@
+"""`LarkPlatform`: the port, implemented for Lark and Feishu. Puts the other modules of this folder together."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
+from urllib.parse import quote
+
+from bot.core.cards import Card
+from bot.core.model import (
+    ApiCall,
+    Content,
+    Destination,
+    Identity,
+    Json,
+    NotSent,
+    Outcome,
+    Received,
+    Refused,
+    Reply,
+    Secret,
+    Sent,
+    TokenRefused,
+    TokenSet,
+    Unreachable,
+    UserKey,
+    Words,
+)
+from bot.core.scopes import Scope, ScopeSet
+from bot.lark import api, cards, events, messages
+from bot.lark.app_info import AppInfo
+from bot.lark.oauth import USER_INFO_PATH, GenerationName, OAuth, identity_of
+from bot.lark.tokens import AppToken, with_token
+
+log = logging.getLogger(__name__)
+
+LONGEST_PAUSE = 30.0
+"""Seconds between attempts to learn the bot's own open_id."""
+
+
+class LarkPlatform:
+    """One app on one brand. `async with` it: it learns the bot's own open_id, and closes its connections."""
+
+    name = "lark"
+
+    def __init__(
+        self,
+        *,
+        app_id: str,
+        app_secret: Secret,
+        open_url: str,
+        accounts_url: str,
+        applink_url: str | None = None,
+        oauth: GenerationName = "v2",
+        encrypt_key: Secret | None = None,
+        verification_token: Secret | None = None,
+    ) -> None:
+        self.app_id = app_id
+        self._open_url, self._applink_url = open_url, applink_url
+        self._keys = events.WebhookKeys(encrypt_key, verification_token)
+        self._recipient = events.Recipient(app_id, None)
+        self._http = api.Http()
+        self._token = AppToken(self._http, open_url, app_id, app_secret, "tenant_access_token")
+        self._oauth = OAuth(
+            self._http,
+            open_url=open_url,
+            accounts_url=accounts_url,
+            app_id=app_id,
+            app_secret=app_secret,
+            generation=oauth,
+        )
+        self._info = AppInfo(app_id, self.call_as_app)
+        self._learning: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._learning = asyncio.create_task(self._learn_own_open_id())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        if self._learning is not None:
+            self._learning.cancel()
+            await asyncio.gather(self._learning, return_exceptions=True)
+        await self._info.close()
+        await self._token.close()
+        await self._oauth.close()
+        await self._http.close()
+
+    async def _learn_own_open_id(self) -> None:
+        """Until it is known, group messages are refused, so that the platform delivers them again."""
+        pause = 0.5
+        while self._recipient.bot_open_id is None:
+            open_id = await self._info.bot_open_id()
+            if open_id is not None:
+                self._recipient = events.Recipient(self.app_id, open_id)
+                return
+            log.warning("the bot's own open_id could not be read; group messages wait")
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
+
+    # --- what comes in
+
+    def receive(self, headers: Mapping[str, str], body: bytes) -> Received:
+        return events.receive(self._keys, self._recipient, headers, body, time.time())
+
+    def parse(self, payload: bytes) -> Received:
+        """One payload of the long connection, which vouches for its sender."""
+        return events.parse(self._recipient, payload)
+
+    # --- calls
+
+    async def call(self, api_call: ApiCall, access_token: Secret) -> Outcome:
+        return await api.call(self._http, self._open_url, api_call, access_token)
+
+    async def call_as_app(self, api_call: ApiCall) -> Outcome:
+        """Makes one API call as the bot; twice when its token turns out to be no longer good."""
+        return await with_token(self._token, lambda token: self.call(api_call, token))
+
+    # --- messages of the bot
+
+    def render_reply(self, reply: Reply) -> Content:
+        return cards.render_reply(reply)
+
+    def render_card(self, card: Card) -> Content:
+        return cards.render_card(card)
+
+    async def send(self, destination: Destination, content: Content, key: str) -> Sent | NotSent:
+        return await messages.send(self.call_as_app, destination, content, key)
+
+    async def update_card(self, message_id: str, content: Content) -> NotSent | None:
+        return await messages.update_card(self.call_as_app, message_id, content)
+
+    async def withdraw(self, message_id: str) -> NotSent | None:
+        return await messages.withdraw(self.call_as_app, message_id)
+
+    # --- authorization
+
+    def authorize_url(
+        self, *, redirect_uri: str, scopes: ScopeSet, state: str, challenge: str | None, consent: bool
+    ) -> str:
+        return self._oauth.authorize_url(
+            redirect_uri=redirect_uri, scopes=scopes, state=state, challenge=challenge, consent=consent
+        )
+
+    def card_link(self, url: str) -> str:
+        """An AppLink: it opens beside the chat instead of taking its place."""
+        if not self._applink_url:
+            return url
+        return f"{self._applink_url}/client/web_url/open?mode=sidebar-semi&url={quote(url, safe='')}"
+
+    @property
+    def uses_pkce(self) -> bool:
+        return self._oauth.uses_pkce
+
+    async def exchange_code(
+        self, code: Secret, *, redirect_uri: str | None, verifier: Secret | None, scopes: ScopeSet | None
+    ) -> TokenSet | TokenRefused:
+        return await self._oauth.exchange_code(
+            code, redirect_uri=redirect_uri, verifier=verifier, scopes=scopes
+        )
+
+    async def refresh(self, refresh_token: Secret) -> TokenSet | TokenRefused:
+        return await self._oauth.refresh(refresh_token)
+
+    async def identify(self, access_token: Secret) -> Identity | Refused | Unreachable:
+        return identity_of(await self.call(ApiCall("GET", USER_INFO_PATH), access_token))
+
+    async def revoke(self, token: Secret) -> TokenRefused | None:
+        return await self._oauth.revoke(token)
+
+    # --- about the app
+
+    async def enabled_scopes(self, *, fresh: bool = False) -> ScopeSet | None:
+        return await self._info.enabled_scopes(fresh=fresh)
+
+    async def describe_scopes(self, scopes: ScopeSet) -> Mapping[Scope, Words]:
+        return await self._info.describe(scopes)
+
+    async def administrators(self) -> tuple[str, ...]:
+        return await self._info.administrators()
+
+    def console_link(self, scopes: ScopeSet) -> str:
+        named = quote(",".join(sorted(scopes)), safe=":,")
+        return f"{self._open_url}/app/{self.app_id}/auth?q={named}&op_from=openapi&token_type=user"
+
+    # --- answers to webhooks
+
+    def click_answer(self, toast: Words | None, kind: str = "info", card: Content | None = None) -> Json:
+        return cards.click_answer(toast, kind, card)
+
+    def user_key(self, open_id: str, tenant_key: str) -> UserKey:
+        return UserKey(self.name, self.app_id, tenant_key, open_id)
