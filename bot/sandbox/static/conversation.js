@@ -103,7 +103,7 @@ export function createConversation(model, { switchPerson }) {
     byId("chat-title").textContent = group ? chat.name : model.app.name;
     byId("chat-subtitle").textContent = group
       ? [...chat.members.map((member) => nameOf(member)), model.app.name].join(", ")
-      : "Acts as you, asks for exactly what it lacks";
+      : "Acts in your name";
     byId("person-chip").replaceChildren(avatar(viewer, "small"), el("span", {}, bothNames(viewer)));
     byId("person-chip").setAttribute("aria-label", `You are ${bothNames(viewer)}. Switch person`);
     byId("mention").hidden = !group;
