@@ -31,6 +31,7 @@ from bot.core.scopes import Requirement
 from bot.store import users
 from bot.store.database import announce, seal_of
 from bot.store.schema import call_steps, deferred_calls, events
+from bot.store.schema import users as people
 from bot.store.sql import LIMIT, bind, status_in, status_is
 
 calls = deferred_calls
@@ -78,22 +79,12 @@ COLUMNS = (
 
 
 def _call(row: Row[Any]) -> DeferredCall:
-    id_, user, chat_id, chat_kind, message_id, command, arguments, asked_at, language, time_zone, *rest = row
-    status, waits_for, *others = rest
-    return DeferredCall(
-        id_,
-        user,
-        Chat(chat_id, chat_kind),
-        message_id,
-        command,
-        arguments,
-        asked_at,
-        language,
-        time_zone,
-        CallStatus(status),
-        WaitsFor(waits_for) if waits_for else None,
-        *others,
-    )
+    values = row._asdict()
+    values["user"] = values.pop("user_key")
+    values["chat"] = Chat(values.pop("chat_id"), values.pop("chat_kind"))
+    values["status"] = CallStatus(values["status"])
+    values["waits_for"] = WaitsFor(values["waits_for"]) if values["waits_for"] else None
+    return DeferredCall(**values)
 
 
 def _changed(connection: Connection, statement: Any, values: dict[str, Any]) -> bool:
@@ -146,19 +137,19 @@ def _record_at_once() -> Any:
     """Event, person and call in one statement. PostgreSQL alone has INSERT in WITH."""
     event = RECORD_EVENT.cte("event")
     names = ("user_key", "platform", "app_id", "tenant_key", "open_id", "union_id", "language")
-    known: dict[str, Any] = {name: bind(name, users.users.c[name]) for name in names}
-    known |= {name: bind("received_at", users.users.c[name]) for name in ("created_at", "seen_at")}
-    fresh = insert(users.users).from_select(list(known), select(*known.values()).select_from(event))
+    known: dict[str, Any] = {name: bind(name, people.c[name]) for name in names}
+    known |= {name: bind("received_at", people.c[name]) for name in ("created_at", "seen_at")}
+    fresh = insert(people).from_select(list(known), select(*known.values()).select_from(event))
     person = (
         fresh.on_conflict_do_update(
-            index_elements=[users.users.c.user_key],
+            index_elements=[people.c.user_key],
             set_={
                 "seen_at": fresh.excluded.seen_at,
-                "language": func.coalesce(fresh.excluded.language, users.users.c.language),
-                "union_id": func.coalesce(fresh.excluded.union_id, users.users.c.union_id),
+                "language": func.coalesce(fresh.excluded.language, people.c.language),
+                "union_id": func.coalesce(fresh.excluded.union_id, people.c.union_id),
             },
         )
-        .returning(users.users.c.user_key)
+        .returning(people.c.user_key)
         .cte("person")
     )
     return (
@@ -567,12 +558,12 @@ GET = _select.where(_this)
 SUSPENDED_OF = _select.where(_of_user, status_is(calls, "suspended")).order_by(*_in_order)
 QUEUED_OF = _select.where(_of_user, status_is(calls, "queued"))
 WAITING_FOR = (
-    _select.join(users.users, users.users.c.user_key == calls.c.user_key)
+    _select.join(people, people.c.user_key == calls.c.user_key)
     .where(
         status_is(calls, "suspended"),
         calls.c.waits_for == bind("reason", calls.c.waits_for),
-        users.users.c.platform == bind("platform", users.users.c.platform),
-        users.users.c.app_id == bind("app_id", users.users.c.app_id),
+        people.c.platform == bind("platform", people.c.platform),
+        people.c.app_id == bind("app_id", people.c.app_id),
     )
     .order_by(*_in_order)
     .limit(LIMIT)
@@ -594,10 +585,10 @@ DUE_FOR_INTERIM = (
     .order_by(calls.c.first_failed_at)
     .limit(LIMIT)
 )
-BY_MESSAGE = _select.join(users.users, users.users.c.user_key == calls.c.user_key).where(
+BY_MESSAGE = _select.join(people, people.c.user_key == calls.c.user_key).where(
     calls.c.message_id == bind("message_id", calls.c.message_id),
-    users.users.c.platform == bind("platform", users.users.c.platform),
-    users.users.c.app_id == bind("app_id", users.users.c.app_id),
+    people.c.platform == bind("platform", people.c.platform),
+    people.c.app_id == bind("app_id", people.c.app_id),
 )
 
 

@@ -15,6 +15,8 @@ from sqlalchemy import URL, Connection, make_url
 from bot.core.errors import ConfigurationError
 from bot.store.crypto import Seal
 
+__all__ = ["Connection", "Database", "Dialect", "announce", "check", "open_database", "seal_of", "upgrade"]
+
 T = TypeVar("T")
 Work = Callable[[Connection], T]
 Dialect = Literal["sqlite", "postgresql"]
@@ -30,8 +32,10 @@ class Database(ABC):
 
     dialect: Dialect
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, seal: Seal) -> None:
         self.url = url
+        self.key_ids = seal.key_ids
+        """Fingerprints of the encryption keys, the one that seals first."""
         self._wakes: list[Callable[[], None]] = []
 
     @abstractmethod
@@ -86,7 +90,8 @@ async def open_database(url: str, seal: Seal) -> Database:
 
     database = _driver(url, seal)
     try:
-        await database.read(revision.require)
+        with revision.reaching(url):
+            await database.read(revision.require)
         await keys.check_keys(database)
     except BaseException:
         await database.close()
@@ -135,3 +140,13 @@ def check(url: str) -> None:
     from bot.store import revision  # noqa: PLC0415
 
     revision.check(url)
+
+
+def look(url: str, work: Work[T]) -> T:
+    """What a work finds that changes nothing and opens no secret: this needs no keys. Raises like `check`.
+
+    For operators' commands; not for use inside an event loop.
+    """
+    from bot.store import revision  # noqa: PLC0415
+
+    return revision.look(url, work)

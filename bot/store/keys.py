@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Column, Connection, Table, select, tuple_, update
@@ -95,12 +95,13 @@ SEALED_COLUMNS = (
 )
 
 
-async def rotate(database: Database, now: datetime) -> dict[str, int]:
+async def rotate(database: Database) -> dict[str, int]:
     """Seals with the first key what another has sealed; returns how many secrets, by table and column.
 
     May run while the bot serves: what changes meanwhile is left alone, because it is sealed with the first key
     already. Raises `ReplicaLacksKey` while a running replica could not open the result.
     """
+    now = datetime.now(UTC)
     await database.read(lambda c: _require_everywhere(c, now))
     return {
         f"{each.table.name}.{each.column.name}": await _rotate_column(database, each)

@@ -7,7 +7,7 @@ import contextlib
 import secrets
 from typing import Any
 
-import asyncpg
+import asyncpg  # type: ignore[import-untyped]
 from sqlalchemy import Connection, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -40,7 +40,7 @@ class PostgresqlDatabase(Database):
     dialect = "postgresql"
 
     def __init__(self, url: str, seal: Seal) -> None:
-        super().__init__(url)
+        super().__init__(url, seal)
         self._engine = make_engine(
             url,
             execution_options={SEAL: seal},

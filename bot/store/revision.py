@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, inspect, text
+from sqlalchemy.exc import DBAPIError
 
 from bot.core.errors import DatabaseNotReady
-from bot.store.database import dialect_of
+from bot.store.database import T, Work, dialect_of, parse_url
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -60,9 +62,19 @@ def upgrade(url: str) -> None:
 
 def check(url: str) -> None:
     """Raises `DatabaseNotReady` unless the database is there and at this program's revision."""
+    look(url, lambda connection: None)
+
+
+def look(url: str, work: Work[T]) -> T:
+    """What a work finds that changes nothing and opens no secret: this needs no keys."""
     if dialect_of(url) == "sqlite" and not _sqlite_file(url).exists():
         raise DatabaseNotReady(f"There is no database at {_sqlite_file(url)}. Run `bot db upgrade`.")
-    _in_transaction(url, require)
+
+    def look_inside(connection: Connection) -> T:
+        require(connection)
+        return work(connection)
+
+    return _in_transaction(url, look_inside)
 
 
 def _config() -> Config:
@@ -81,31 +93,45 @@ def migrations_folder() -> Path:
 
 
 def _sqlite_file(url: str) -> Path:
-    from bot.store.database import parse_url  # noqa: PLC0415
-
     return Path(parse_url(url).database or "")
 
 
-def _in_transaction(url: str, work: Callable[[Connection], None]) -> None:
+@contextlib.contextmanager
+def reaching(url: str) -> Iterator[None]:
+    """Turns what a driver says about a database that it cannot reach into a `DatabaseNotReady`."""
+    try:
+        yield
+    except (DBAPIError, OSError) as error:
+        where = parse_url(url).render_as_string(hide_password=True)
+        reason = error.orig if isinstance(error, DBAPIError) else error
+        raise DatabaseNotReady(
+            f"The database {where} cannot be reached: {reason or type(reason).__name__}.",
+            hint="Start it, or mend BOT_DATABASE_URL.",
+        ) from error
+
+
+def _in_transaction(url: str, work: Work[T]) -> T:
     if dialect_of(url) == "sqlite":
-        _in_sqlite_transaction(url, work)
-    else:
-        asyncio.run(_in_postgresql_transaction(url, work))
+        return _in_sqlite_transaction(url, work)
+    return asyncio.run(_in_postgresql_transaction(url, work))
 
 
-def _in_sqlite_transaction(url: str, work: Callable[[Connection], None]) -> None:
+def _in_sqlite_transaction(url: str, work: Work[T]) -> T:
     from bot.store.sqlite import make_engine  # noqa: PLC0415
 
     engine = make_engine(url)
     try:
-        with engine.connect() as connection:
+        with reaching(url):
+            connection = engine.connect()
+        with connection:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
             try:
-                work(connection)
+                found = work(connection)
             except BaseException:
                 connection.exec_driver_sql("ROLLBACK")
                 raise
             connection.exec_driver_sql("COMMIT")
+            return found
     finally:
         engine.dispose()
 
@@ -114,13 +140,15 @@ UPGRADE_LOCK = 0x626F745F6462
 """Any number will do, as long as every replica takes the same: `bot_db` in ASCII."""
 
 
-async def _in_postgresql_transaction(url: str, work: Callable[[Connection], None]) -> None:
+async def _in_postgresql_transaction(url: str, work: Work[T]) -> T:
     from bot.store.postgresql import make_engine  # noqa: PLC0415
 
     engine = make_engine(url)
     try:
-        async with engine.begin() as connection:
+        with reaching(url):
+            connection = await engine.connect()
+        async with connection, connection.begin():
             await connection.execute(text(f"SELECT pg_advisory_xact_lock({UPGRADE_LOCK})"))
-            await connection.run_sync(work)
+            return await connection.run_sync(work)
     finally:
         await engine.dispose()

@@ -1,4 +1,4 @@
-"""The tables, as the newest migration leaves them. The database itself holds the rules that can be written as constraints.
+"""The tables, as the newest migration leaves them. What rules can be written as constraints are constraints.
 
 Statements never bind a status: a partial index is used only where its condition stands literally in the query.
 """

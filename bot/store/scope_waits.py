@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Connection, Row, literal_column, select, update
 from sqlalchemy.dialects.postgresql import insert
@@ -34,11 +35,11 @@ _of_app = (
 )
 _this = waits.c.id == bind("wait", waits.c.id)
 OPEN = insert(waits).on_conflict_do_nothing().returning(waits.c.id)
-WAITING = select(*COLUMNS).where(*_of_app).order_by(waits.c.id)
+WAITING: Any = select(*COLUMNS).where(*_of_app).order_by(waits.c.id)
 SAME = select(waits.c.id).where(*_of_app, waits.c.scopes == bind("scopes", waits.c.scopes))
 
 
-def open(  # noqa: A001 - one opens a wait
+def open(
     connection: Connection, platform: str, app_id: str, scopes: ScopeSet, now: datetime
 ) -> tuple[str, bool]:
     """The id of what waits for these scopes, and whether it is new."""
@@ -53,7 +54,7 @@ def open(  # noqa: A001 - one opens a wait
             return found, False
 
 
-GET = select(*COLUMNS).where(_this)
+GET: Any = select(*COLUMNS).where(_this)
 
 
 def get(connection: Connection, wait: str) -> ScopeWait | None:
@@ -65,8 +66,8 @@ def waiting(connection: Connection, platform: str, app_id: str) -> list[ScopeWai
     return [_wait(row) for row in connection.execute(WAITING, {"platform": platform, "app_id": app_id})]
 
 
-def _wait(row: Row[tuple[str, str, str, ScopeSet, str, datetime]]) -> ScopeWait:
-    return ScopeWait(*row)
+def _wait(row: Row[Any]) -> ScopeWait:
+    return ScopeWait(**row._asdict())
 
 
 ENABLED = (

@@ -59,7 +59,7 @@ class SqliteDatabase(Database):
     dialect = "sqlite"
 
     def __init__(self, url: str, seal: Seal) -> None:
-        super().__init__(url)
+        super().__init__(url, seal)
         self._loop = asyncio.get_running_loop()
         self._engine = make_engine(url, seal=seal)
         self._queue: SimpleQueue[_Write | None] = SimpleQueue()

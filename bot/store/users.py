@@ -125,5 +125,4 @@ NAMES = select(users.c.user_key, users.c.name).where(
 
 def names(connection: Connection, people: Sequence[UserKey]) -> dict[UserKey, str]:
     """The names of those whose name is known."""
-    found = connection.execute(NAMES, {"users": list(people)})
-    return {user: name for user, name in found}
+    return dict(connection.execute(NAMES, {"users": list(people)}).tuples())

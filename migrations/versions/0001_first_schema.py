@@ -718,7 +718,8 @@ def create_tables() -> None:
         sa.CheckConstraint("chat_kind IN ('direct', 'group')", name="ck_deferred_calls_chat_kind"),
         sa.CheckConstraint("language IN ('en', 'zh')", name="ck_deferred_calls_language"),
         sa.CheckConstraint(
-            "status IN ('queued', 'running', 'suspended', 'succeeded', 'failed', 'outcome_unknown', 'cancelled', 'expired')",
+            "status IN ('queued', 'running', 'suspended', 'succeeded', 'failed', 'outcome_unknown', "
+            "'cancelled', 'expired')",
             name="ck_deferred_calls_status",
         ),
         sa.CheckConstraint(

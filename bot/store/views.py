@@ -1,0 +1,261 @@
+"""What operators ask: read models as plain rows, with no secret in them. Nothing else may be built on these."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Select, Text, func, literal_column, or_, select, text, type_coerce
+
+from bot.core.model import UserKey
+from bot.store import replicas as replica_rows
+from bot.store import schema
+from bot.store.schema import audit_log, deferred_calls, grants, outgoing_messages, revocations, scope_waits
+from bot.store.sql import status_in, status_is
+
+Row = dict[str, Any]
+"""Column names and plain values: text, numbers, booleans, times, lists."""
+
+# The functions below have the names of the operator's commands, which are those of tables.
+known, asked = schema.users, schema.authorization_requests
+
+HEARTBEATS_COUNT_FOR = timedelta(seconds=60)
+
+
+def ping(connection: Connection) -> None:
+    """Raises when the database does not answer."""
+    connection.execute(text("SELECT 1"))
+
+
+def _rows(connection: Connection, query: Select[Any]) -> list[Row]:
+    return [
+        {name: _plain(value) for name, value in row._mapping.items()} for row in connection.execute(query)
+    ]
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case UserKey():
+            return str(value)
+        case frozenset():
+            return sorted(value)
+        case tuple():
+            return [list(each) if isinstance(each, tuple) else each for each in value]
+    return value
+
+
+# --- numbers ---------------------------------------------------------------------------------------
+
+
+def counts(connection: Connection, now: datetime) -> dict[str, tuple[str, dict[str, int]]]:
+    """For each gauge what it counts in words, and the numbers by status, of what is not settled."""
+    return {
+        "calls": ("Calls that are not settled", _by_status(connection, deferred_calls, LIVE_CALL)),
+        "authorization_requests": (
+            "Authorization requests that are not settled",
+            _by_status(connection, asked, LIVE_REQUEST),
+        ),
+        "messages": ("Messages that are not sent", _by_status(connection, outgoing_messages, UNSENT)),
+        "revocations": (
+            "Revocations that the platform has not confirmed",
+            _by_status(connection, revocations, status_is(revocations, "queued")),
+        ),
+        "scope_waits": (
+            "Scope sets that wait for an administrator",
+            _by_status(connection, scope_waits, status_is(scope_waits, "waiting")),
+        ),
+        "replicas": (
+            "Replicas that serve this database",
+            {"live": len(replica_rows.live(connection, now - HEARTBEATS_COUNT_FOR))},
+        ),
+    }
+
+
+LIVE_CALL = status_in(deferred_calls, "queued", "running", "suspended")
+LIVE_REQUEST = status_in(asked, "open", "redeeming")
+UNSENT = status_in(outgoing_messages, "queued", "sending")
+
+
+def _by_status(connection: Connection, table: Any, condition: Any) -> dict[str, int]:
+    query = select(table.c.status, func.count()).where(condition).group_by(table.c.status)
+    return dict(connection.execute(query).tuples())
+
+
+def status(connection: Connection, now: datetime) -> Row:
+    """The state of the whole, on one page."""
+    oldest = select(func.min(deferred_calls.c.asked_at)).where(status_is(deferred_calls, "queued"))
+    return {
+        **{name: values for name, (_, values) in counts(connection, now).items()},
+        "users": connection.execute(select(func.count()).select_from(known)).scalar_one(),
+        "grants": _by_status(connection, grants, literal_column("true")),
+        "oldest_queued_call_asked_at": connection.execute(oldest).scalar(),
+        "replicas": [
+            {
+                "id": each.id,
+                "host": each.host,
+                "started_at": each.started_at,
+                "heartbeat_at": each.heartbeat_at,
+            }
+            for each in replica_rows.live(connection, now - HEARTBEATS_COUNT_FOR)
+        ],
+        "trouble": [dict(row._mapping) for row in connection.execute(TROUBLE)],
+    }
+
+
+TROUBLE = text(
+    "SELECT what, status, count(*) AS count FROM recent_trouble GROUP BY what, status ORDER BY what, status"
+)
+
+
+# --- lists -----------------------------------------------------------------------------------------
+
+
+def users(connection: Connection, *, limit: int = 100) -> list[Row]:
+    """Who the bot knows, the latest first, and what they have granted."""
+    waiting = (
+        select(func.count())
+        .where(deferred_calls.c.user_key == known.c.user_key, status_is(deferred_calls, "suspended"))
+        .scalar_subquery()
+    )
+    query = (
+        select(
+            known.c.user_key,
+            known.c.name,
+            known.c.seen_at,
+            grants.c.status.label("grant"),
+            grants.c.scopes,
+            grants.c.last_used_at,
+            waiting.label("suspended_calls"),
+        )
+        .outerjoin(grants, grants.c.user_key == known.c.user_key)
+        .order_by(known.c.seen_at.desc(), known.c.user_key)
+        .limit(limit)
+    )
+    return _rows(connection, query)
+
+
+REQUEST_COLUMNS = (
+    asked.c.id,
+    asked.c.user_key,
+    asked.c.status,
+    asked.c.scopes,
+    asked.c.granted,
+    asked.c.refused,
+    asked.c.avoided,
+    asked.c.reasons,
+    asked.c.created_at,
+    asked.c.opened_at,
+    asked.c.expires_at,
+    asked.c.settled_at,
+    asked.c.failure,
+    asked.c.card_wanted,
+    asked.c.card_shown,
+    asked.c.card_attempts,
+    asked.c.card_sent_at,
+)
+
+
+def requests(connection: Connection, user: UserKey | None = None, *, limit: int = 100) -> list[Row]:
+    """Requests, the latest first: everybody's or one person's."""
+    query = select(*REQUEST_COLUMNS).order_by(asked.c.id.desc()).limit(limit)
+    return _rows(connection, query if user is None else query.where(asked.c.user_key == user))
+
+
+CALL_COLUMNS = (
+    deferred_calls.c.id,
+    deferred_calls.c.user_key,
+    deferred_calls.c.command,
+    deferred_calls.c.status,
+    deferred_calls.c.waits_for,
+    deferred_calls.c.needs,
+    deferred_calls.c.request_id,
+    deferred_calls.c.asked_at,
+    deferred_calls.c.suspended_at,
+    deferred_calls.c.first_failed_at,
+    deferred_calls.c.runs_after,
+    deferred_calls.c.expires_at,
+    deferred_calls.c.attempts,
+    deferred_calls.c.consents,
+    deferred_calls.c.worker,
+    deferred_calls.c.outcome,
+    deferred_calls.c.settled_at,
+)
+
+
+def calls(connection: Connection, user: UserKey | None = None, *, limit: int = 100) -> list[Row]:
+    """Calls, the latest first: everybody's or one person's. What was written after the command is not shown."""
+    query = select(*CALL_COLUMNS).order_by(deferred_calls.c.id.desc()).limit(limit)
+    return _rows(connection, query if user is None else query.where(deferred_calls.c.user_key == user))
+
+
+def audit(connection: Connection, user: UserKey | None = None, *, limit: int = 100) -> list[Row]:
+    """What happened, the latest first: to anybody or to one person."""
+    query = select(audit_log).order_by(audit_log.c.id.desc()).limit(limit)
+    rows = _rows(connection, query if user is None else query.where(audit_log.c.user_key == user))
+    return [row | {"detail": json.loads(row["detail"])} for row in rows]
+
+
+# --- one person ------------------------------------------------------------------------------------
+
+
+def find_user(connection: Connection, wanted: str) -> list[UserKey]:
+    """Whom an operator may mean: by user key, open_id or union_id, else by name, else by the beginning of an open_id."""
+    # As text: what an operator types need not be a user key.
+    exactly = or_(
+        type_coerce(known.c.user_key, Text) == wanted,
+        known.c.open_id == wanted,
+        known.c.union_id == wanted,
+    )
+    for condition in (exactly, known.c.name == wanted, known.c.open_id.startswith(wanted, autoescape=True)):
+        query = select(known.c.user_key).where(condition).order_by(known.c.user_key).limit(20)
+        if found := list(connection.execute(query).scalars()):
+            return found
+    return []
+
+
+GRANT_COLUMNS = (
+    grants.c.status,
+    grants.c.scopes,
+    grants.c.scopes_ever,
+    grants.c.generation,
+    grants.c.authorized_at,
+    grants.c.refreshed_at,
+    grants.c.last_used_at,
+    grants.c.access_expires_at,
+    grants.c.refresh_expires_at,
+    grants.c.refresh_token.is_not(None).label("can_refresh"),
+    grants.c.refresh_failures,
+    grants.c.ended_at,
+    grants.c.end_reason,
+)
+PERSON_COLUMNS = (
+    *(known.c.user_key, known.c.name, known.c.union_id, known.c.language, known.c.time_zone),
+    *(known.c.created_at, known.c.seen_at, known.c.quiet_since),
+)
+
+
+def explain(connection: Connection, user: UserKey, now: datetime) -> Row:
+    """The story of one person: who it is, what was granted, what is asked for, what waits and why, what happened."""
+    person = _rows(connection, select(*PERSON_COLUMNS).where(known.c.user_key == user))
+    grant = _rows(connection, select(*GRANT_COLUMNS).where(grants.c.user_key == user))
+    open_request = _rows(connection, select(*REQUEST_COLUMNS).where(asked.c.user_key == user, LIVE_REQUEST))
+    waiting = (
+        select(*CALL_COLUMNS)
+        .where(deferred_calls.c.user_key == user, LIVE_CALL)
+        .order_by(deferred_calls.c.asked_at, deferred_calls.c.id)
+    )
+    return {
+        "as_of": now,
+        "user": _first(person),
+        "grant": _first(grant),
+        "open_request": _first(open_request),
+        "waiting": _rows(connection, waiting),
+        "recent_calls": calls(connection, user, limit=10),
+        "audit": audit(connection, user, limit=20),
+    }
+
+
+def _first(rows: Sequence[Row]) -> Row | None:
+    return rows[0] if rows else None
