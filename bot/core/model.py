@@ -508,6 +508,8 @@ class AuthorizationRequest:
     card_wanted: int
     """Counts the changes that the card should show; `card_shown` is the one it does."""
     card_shown: int
+    card_attempts: int
+    """How often showing the latest change has failed."""
     created_at: datetime
     expires_at: datetime
     failure: str | None

@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from bot.core.model import Grant, GrantStatus, Secret, TokenProblem, TokenRefused, TokenSet, UserKey
 from bot.flows.bot import LEASE, Bot, now
 from bot.store import audit, grants
+from bot.store.database import Connection
 
 log = logging.getLogger(__name__)
 
@@ -136,7 +137,7 @@ async def refresh(bot: Bot, grant: Grant, *, works: bool) -> Usable | NoGrant | 
 async def keep(bot: Bot, grant: Grant, tokens: TokenSet) -> Usable | NoGrant | NotNow | Misconfigured:
     moment = now()
 
-    def work(c: grants.Connection) -> Grant | None:
+    def work(c: Connection) -> Grant | None:
         saved = grants.save_refreshed(
             c,
             grant.user,
@@ -158,7 +159,7 @@ async def keep(bot: Bot, grant: Grant, tokens: TokenSet) -> Usable | NoGrant | N
 
 
 async def record_failure(bot: Bot, grant: Grant, refusal: TokenRefused, after: datetime) -> None:
-    def work(c: grants.Connection) -> None:
+    def work(c: Connection) -> None:
         in_doubt = refusal.problem is TokenProblem.IN_DOUBT
         if grants.refresh_failed(c, grant.user, grant.generation, bot.worker, after=after, in_doubt=in_doubt):
             audit.write(
@@ -177,7 +178,7 @@ async def end(bot: Bot, grant: Grant, reason: str) -> NoGrant:
     """Ends a grant that cannot be renewed any more, unless a newer one has taken its place."""
     moment = now()
 
-    def work(c: grants.Connection) -> None:
+    def work(c: Connection) -> None:
         if grants.end(c, grant.user, reason, moment, generation=grant.generation) is not None:
             audit.write(c, "grant_ended", user=grant.user, now=moment, reason=reason)
 

@@ -11,13 +11,14 @@ import logging
 import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from bot.core.errors import LeaseLost
 from bot.core.model import DeferredCall
 from bot.flows import administrators, authorization, cards, consent, delivery, tokens
 from bot.flows.bot import LEASE, Bot, now
 from bot.flows.calls import Run, begin, run_call
-from bot.store import attempts_retention, calls, replicas
+from bot.store import calls, replicas, retention
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +101,7 @@ class Worker:
             until = now() + LEASE
             try:
                 held = await self.bot.database.write(
-                    lambda c, u=until: calls.extend(c, call.id, call.claim, u)
+                    partial(calls.extend, call_id=call.id, claim=call.claim, lease_until=until)
                 )
             except Exception:
                 log.exception("lease not extended", extra={"call": call.id})
@@ -166,7 +167,7 @@ async def heartbeat(bot: Bot) -> None:
 async def prune(bot: Bot) -> None:
     """Deletes what nobody asks for any more. What is kept, and for how long, is in docs/operating.md."""
     moment = now()
-    await bot.database.write(lambda c: attempts_retention.prune(c, moment))
+    await bot.database.write(lambda c: retention.prune(c, moment))
 
 
 CHORES = (
