@@ -39,6 +39,9 @@ class Platform(Protocol):
     def receive(self, headers: Mapping[str, str], body: bytes) -> Received:
         """Verifies, decrypts and parses one webhook request."""
 
+    def parse(self, payload: bytes) -> Received:
+        """Parses one payload of the long connection, which vouches for its sender."""
+
     # calls
 
     async def call(self, api_call: ApiCall, access_token: Secret) -> Outcome:

@@ -10,6 +10,7 @@ import logging
 import secrets
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 
 from bot.core import replies
 from bot.core.cards import ConfirmationCard
@@ -283,10 +284,10 @@ async def revoke_due(bot: Bot) -> None:
     for revocation in due:
         refusal = await bot.platform.revoke(revocation.token)
         if refusal is None:
-            await bot.database.write(lambda c, r=revocation: revocations.done(c, r.id, now()))
+            await bot.database.write(partial(revocations.done, revocation=revocation.id, now=now()))
         else:
             until = later(now(), revocation.attempts, None)
-            await bot.database.write(lambda c, r=revocation, u=until: revocations.postpone(c, r.id, u))
+            await bot.database.write(partial(revocations.postpone, revocation=revocation.id, until=until))
 
 
 async def expire_overdue(bot: Bot) -> None:

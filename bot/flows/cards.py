@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+from functools import partial
 
 from bot.core.cards import AuthorizationCard, Face
 from bot.core.model import (
@@ -67,8 +68,14 @@ async def show_card(bot: Bot, request_id: str) -> None:
     """Makes the card's face true. One worker at a time does so for a request, hence no old face comes back."""
     while True:
         moment = now()
-        request = await bot.database.write(
-            lambda c, at=moment: authorizations.claim_card(c, request_id, bot.worker, at, at + LEASE)
+        request = await bot.database.write_one(
+            partial(
+                authorizations.claim_card,
+                request=request_id,
+                worker=bot.worker,
+                now=moment,
+                lease_until=moment + LEASE,
+            )
         )
         if request is None:
             return

@@ -143,7 +143,11 @@ def one_link(scopes: ScopeSet) -> ScopeSet:
 
 def was_revoked(grant: Grant | None) -> bool:
     """After a revocation the platform may still hold the old grants: consent is made visible, and narrowed."""
-    return grant is not None and grant.status is GrantStatus.ENDED and grant.end_reason == "revoked_by_user"
+    return (
+        grant is not None
+        and grant.status is GrantStatus.ENDED
+        and (grant.end_reason or "").startswith("revoked_by_")
+    )
 
 
 # --- coming back ---------------------------------------------------------------------------------------------

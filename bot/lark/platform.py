@@ -157,6 +157,11 @@ class LarkPlatform:
         return f"{self._applink_url}/client/web_url/open?mode=sidebar-semi&url={quote(url, safe='')}"
 
     @property
+    def chat_link(self) -> str | None:
+        """https://open.feishu.cn/document/applink-protocol/supported-protocol/open-a-bot"""
+        return self._applink_url and f"{self._applink_url}/client/bot/open?appId={self.app_id}"
+
+    @property
     def uses_pkce(self) -> bool:
         return self._oauth.uses_pkce
 

@@ -11,7 +11,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from bot.flows.bot import now
 from bot.store import views
-from bot.web.keys import BOT, INGRESS_UP
+from bot.web.keys import BOT, INGRESS
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ async def alive(request: web.Request) -> web.Response:
 
 async def ready(request: web.Request) -> web.Response:
     """`GET /readyz`: 200 when the database is reachable and events can come in, else 503 naming what is not."""
-    checks = {"database": await database_answers(request), "events": request.app[INGRESS_UP]()}
+    checks = {"database": await database_answers(request), "events": request.app[INGRESS].is_up()}
     status = 200 if all(checks.values()) else 503
     words = {name: "up" if up else "down" for name, up in checks.items()}
     return web.json_response({"status": "ready" if status == 200 else "not ready", **words}, status=status)
@@ -51,5 +51,5 @@ async def metrics(request: web.Request) -> web.Response:
         for status, count in values.items():
             gauge.labels(status).set(count)
     up = Gauge("bot_events_up", "Whether events can come in here", registry=registry)
-    up.set(request.app[INGRESS_UP]())
+    up.set(request.app[INGRESS].is_up())
     return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -11,7 +11,7 @@ from aiohttp.typedefs import Handler
 from bot.flows.bot import Bot
 from bot.web import authorize, events, health
 from bot.web.headers import secure
-from bot.web.keys import BOT, INGRESS_UP
+from bot.web.keys import BOT, INGRESS, Ingress
 from bot.web.pages import NOT_FOUND
 
 STATIC = Path(__file__).parent / "static"
@@ -21,7 +21,7 @@ def build(bot: Bot, *, webhook: bool, ingress_up: Callable[[], bool]) -> web.App
     """The bot's web application. `webhook`: events come in by HTTP."""
     app = web.Application(middlewares=[secure, explain_missing], client_max_size=events.LARGEST_EVENT)
     app[BOT] = bot
-    app[INGRESS_UP] = ingress_up
+    app[INGRESS] = Ingress(ingress_up)
     name = bot.platform.name
     if webhook:
         app.router.add_post(f"/{name}/events", events.receive)
