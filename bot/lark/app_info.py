@@ -94,7 +94,7 @@ class AppInfo:
         enabled = None if listed is None else user_scopes(listed)
         if enabled is None:
             # The list cannot be read, or does not tell identities apart; the app's own description does.
-            described = await self._application("en_us").get("scopes")
+            described = (await self._application("en_us")).get("scopes")
             if isinstance(described, list):
                 enabled = for_users(described) - not_granted(listed or [])
         self._enabled = Kept(enabled, asked_at + ENABLED_FOR)
