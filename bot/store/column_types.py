@@ -43,7 +43,6 @@ class UserKeyText(TypeDecorator[UserKey]):
 
 class _JsonText(TypeDecorator[Any]):
     impl = Text
-    cache_ok = True
 
     def coerce_compared_value(self, op: Any, value: Any) -> TypeEngine[Any]:
         return self
@@ -51,6 +50,8 @@ class _JsonText(TypeDecorator[Any]):
 
 class ScopeSetText(_JsonText):
     """A JSON array in alphabetical order, so that equal sets are equal texts."""
+
+    cache_ok = True  # SQLAlchemy does not inherit it
 
     def process_bind_param(self, value: ScopeSet | None, dialect: Dialect) -> str | None:
         return None if value is None else json.dumps(sorted(value))
@@ -62,6 +63,8 @@ class ScopeSetText(_JsonText):
 class RequirementText(_JsonText):
     """A JSON array of arrays: all of (any of …)."""
 
+    cache_ok = True  # SQLAlchemy does not inherit it
+
     def process_bind_param(self, value: Requirement | None, dialect: Dialect) -> str | None:
         return None if value is None else json.dumps(value)
 
@@ -71,6 +74,8 @@ class RequirementText(_JsonText):
 
 class NamesText(_JsonText):
     """A JSON array of words, in the order given."""
+
+    cache_ok = True  # SQLAlchemy does not inherit it
 
     def process_bind_param(self, value: tuple[str, ...] | None, dialect: Dialect) -> str | None:
         return None if value is None else json.dumps(value)
