@@ -10,7 +10,7 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypeVar
@@ -20,7 +20,7 @@ from bot.core.errors import BotError, ConfigurationError
 
 if TYPE_CHECKING:
     from bot.report import Row
-    from bot.store.database import Connection, Database
+    from bot.store.database import Connection
 
 T = TypeVar("T")
 DONE, FAILED, WRONG = 0, 1, 2
@@ -97,7 +97,7 @@ def parser() -> Parser:
         allow_abbrev=False,
     )
     top.add_argument("--version", action=ShowVersion, nargs=0, help="show the version and exit")
-    commands = top.add_subparsers(metavar="COMMAND", required=True, title="commands")
+    commands = top.add_subparsers(metavar="COMMAND", dest="command", required=True, title="commands")
 
     def add(
         name: str, run: Run | None, summary: str, into: argparse._SubParsersAction[Parser] = commands
@@ -119,14 +119,18 @@ def parser() -> Parser:
     add("upgrade", upgrade_database, "bring the database to the newest migration", actions)
     add("check", check_database, "exit 1 unless the database is there and up to date", actions)
 
+    add_json_option(add("status", status, "how the bot is doing: what waits, what runs, what failed"))
     for name, read, summary in (
-        ("status", status, "how the bot is doing: what waits, what runs, what failed"),
         ("users", users, "who uses the bot, and what they granted"),
         ("requests", requests, "which authorization requests there are"),
         ("calls", calls, "which deferred calls there are"),
         ("audit", audit, "what happened, newest first"),
     ):
-        add_json_option(add(name, read, summary))
+        listing = add(name, read, summary)
+        add_json_option(listing)
+        listing.add_argument(
+            "--limit", type=at_least_one, default=100, metavar="N", help="how many (default: 100)"
+        )
     story = add("explain", explain, "tell the story of one user: grant, requests, what waits and for what")
     add_user_argument(story)
     add_json_option(story)
@@ -155,6 +159,12 @@ def add_sandbox_options(command: Parser) -> None:
 def port(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is not a port: write a number from 0 to 65535")
+    return int(text)
+
+
+def at_least_one(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 1_000_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 1000000")
     return int(text)
 
 
@@ -237,10 +247,25 @@ def new_key(chosen: argparse.Namespace) -> int:
 
 
 def rotate_keys(chosen: argparse.Namespace) -> int:
-    from bot.store import keys  # noqa: PLC0415
+    loaded = operator_settings()
+    if not loaded.encryption_keys:
+        raise ConfigurationError(
+            "BOT_ENCRYPTION_KEYS is missing. Write the new key first, then the old: new,old."
+        )
+    import asyncio  # noqa: PLC0415
 
-    resealed = with_database(keys.rotate)
-    print(f"Sealed anew with the first key: {sum(resealed.values())} secrets.")
+    from bot.store import crypto, database, keys  # noqa: PLC0415
+
+    async def rotate() -> dict[str, int]:
+        seal = crypto.Seal([key.reveal() for key in loaded.encryption_keys])
+        opened = await database.open_database(loaded.database_url, seal)
+        try:
+            return await keys.rotate(opened)
+        finally:
+            await opened.close()
+
+    sealed = asyncio.run(rotate())
+    print(f"{sum(sealed.values())} secrets were sealed anew, with the first key.")
     return DONE
 
 
@@ -250,41 +275,45 @@ def rotate_keys(chosen: argparse.Namespace) -> int:
 def status(chosen: argparse.Namespace) -> int:
     from bot.store import views  # noqa: PLC0415
 
-    return show(chosen, read(lambda c: views.status(c, now())))
+    return show(chosen, look(lambda c: views.status(c, now())))
 
 
 def users(chosen: argparse.Namespace) -> int:
     from bot.store import views  # noqa: PLC0415
 
-    return show(chosen, read(views.users))
+    return show(chosen, look(lambda c: views.users(c, limit=chosen.limit)))
 
 
 def requests(chosen: argparse.Namespace) -> int:
     from bot.store import views  # noqa: PLC0415
 
-    return show(chosen, read(views.requests))
+    return show(chosen, look(lambda c: views.requests(c, limit=chosen.limit)))
 
 
 def calls(chosen: argparse.Namespace) -> int:
     from bot.store import views  # noqa: PLC0415
 
-    return show(chosen, read(views.calls))
+    return show(chosen, look(lambda c: views.calls(c, limit=chosen.limit)))
 
 
 def audit(chosen: argparse.Namespace) -> int:
     from bot.store import views  # noqa: PLC0415
 
-    return show(chosen, read(views.audit))
+    return show(chosen, look(lambda c: views.audit(c, limit=chosen.limit)))
 
 
 def explain(chosen: argparse.Namespace) -> int:
     from bot.store import views  # noqa: PLC0415
 
-    found = read(lambda c: views.find_user(c, chosen.user))
-    if len(found) != 1:
-        complain(not_one(chosen.user, [str(each) for each in found]))
+    def story(c: Connection) -> Row | list[str]:
+        found = views.find_user(c, chosen.user)
+        return views.explain(c, found[0], now()) if len(found) == 1 else [each.open_id for each in found]
+
+    answer = look(story)
+    if isinstance(answer, list):
+        complain(not_one(chosen.user, answer))
         return FAILED
-    return show(chosen, read(lambda c: views.explain(c, found[0], now())))
+    return show(chosen, answer)
 
 
 def not_one(asked: str, found: Sequence[str]) -> str:
@@ -293,43 +322,29 @@ def not_one(asked: str, found: Sequence[str]) -> str:
     return f"{asked!r} may be any of {len(found)} people. Say which: {', '.join(found[:5])}."
 
 
+def look(work: Callable[[Connection], T]) -> T:
+    url = operator_settings().database_url
+    from bot.store import database  # noqa: PLC0415
+
+    return database.look(url, work)
+
+
+def show(chosen: argparse.Namespace, answer: Row | Sequence[Row]) -> int:
+    from bot import report  # noqa: PLC0415
+
+    print(report.as_json(answer) if chosen.json else report.as_text(chosen.command, answer))
+    if len(answer) == getattr(chosen, "limit", None):
+        complain(f"note: these are the latest {len(answer)}; there may be more (--limit).")
+    return DONE
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
 def revoke(chosen: argparse.Namespace) -> int:
     loaded = settings.load(settings.environment())
     from bot import app, logs  # noqa: PLC0415
 
     logs.configure(loaded.log_format, loaded.log_level)
     return app.revoke(loaded, chosen.user)
-
-
-def read(work: Callable[[Connection], T]) -> T:
-    return with_database(lambda database: database.read(work))
-
-
-def with_database(use: Callable[[Database], Awaitable[T]]) -> T:
-    """Opens the database of the settings for as long as `use` takes."""
-    loaded = operator_settings()
-    import asyncio  # noqa: PLC0415
-
-    from bot.store import crypto, database  # noqa: PLC0415
-
-    async def used() -> T:
-        opened = await database.open_database(
-            loaded.database_url, crypto.Seal([key.reveal() for key in loaded.encryption_keys])
-        )
-        try:
-            return await use(opened)
-        finally:
-            await opened.close()
-
-    return asyncio.run(used())
-
-
-def show(chosen: argparse.Namespace, answer: Row | Sequence[Row]) -> int:
-    from bot import report  # noqa: PLC0415
-
-    print(report.as_json(answer) if chosen.json else report.as_text(answer))
-    return DONE
-
-
-def now() -> datetime:
-    return datetime.now(UTC)

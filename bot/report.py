@@ -6,9 +6,11 @@ Whatever came from a chat is shown with its control characters spelled out: a te
 from __future__ import annotations
 
 import json
+import textwrap
 import unicodedata
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import TypeGuard
 
 from bot.logs import escape
 
@@ -36,29 +38,80 @@ def _plain(value: object) -> object:
     return str(value)
 
 
-def as_text(answer: Row | Sequence[Row]) -> str:
+Columns = Mapping[str, str]
+"""The heading of each column, and the field of the row that it shows."""
+
+_CALLS: Columns = {
+    "asked": "asked_at",
+    "who": "user_key",
+    "command": "command",
+    "status": "status",
+    "waits for": "waits_for",
+    "needs": "needs",
+    "outcome": "outcome",
+}
+_AUDIT: Columns = {"at": "at", "what": "action", "who": "user_key", "detail": "detail"}
+_REQUESTS: Columns = {
+    "created": "created_at",
+    "who": "user_key",
+    "status": "status",
+    "asks for": "scopes",
+    "granted": "granted",
+    "for": "reasons",
+    "expires": "expires_at",
+}
+_PEOPLE: Columns = {
+    "name": "name",
+    "who": "user_key",
+    "grant": "grant",
+    "scopes": "scopes",
+    "waiting": "suspended_calls",
+    "seen": "seen_at",
+}
+COLUMNS: Mapping[str, Columns] = {
+    "users": _PEOPLE,
+    "requests": _REQUESTS,
+    "calls": _CALLS,
+    "audit": _AUDIT,
+    "waiting": {heading: field for heading, field in _CALLS.items() if field not in {"user_key", "outcome"}},
+    "recent_calls": {
+        heading: field for heading, field in _CALLS.items() if field not in {"user_key", "needs"}
+    },
+}
+"""What of its rows a table shows, by its name. JSON has everything."""
+
+
+def as_text(name: str, answer: Row | Sequence[Row]) -> str:
     """A table for rows. For a mapping its facts, then a headed section for each part that has its own."""
     if not isinstance(answer, Mapping):
-        return table(answer)
-    facts = {name: value for name, value in answer.items() if not _is_section(value)}
-    parts = [_facts(facts)] if facts else []
-    for name, value in answer.items():
-        if _is_section(value):
-            body = as_text(value) if value else "none"  # type: ignore[arg-type]
-            parts.append(f"{_words(name)}\n{_indented(body)}")
-    return "\n\n".join(parts)
+        return table(answer, COLUMNS.get(name))
+    facts = {each: value for each, value in answer.items() if not _is_section(value)}
+    sections = [
+        f"{_words(each)}\n{_indented(as_text(each, value))}"
+        for each, value in answer.items()
+        if _is_section(value)
+    ]
+    return "\n\n".join([*([_facts(facts)] if facts else []), *sections])
 
 
-def _is_section(value: Value) -> bool:
-    """Rows, facts, or an empty list, of which nobody can tell."""
+def _is_section(value: Value) -> TypeGuard[Row | Sequence[Row]]:
+    """Rows, or facts that are not just a handful of numbers. Of an empty list nobody can tell: it is taken for rows."""
     if isinstance(value, Mapping):
-        return True
-    return isinstance(value, list | tuple) and all(isinstance(each, Mapping) for each in value)
+        return not all(isinstance(each, int) for each in value.values())
+    return isinstance(value, list) and all(isinstance(each, Mapping) for each in value)
 
 
 def _facts(facts: Row) -> str:
     widest = max(width(_words(name)) for name in facts)
-    return "\n".join(f"{padded(_words(name), widest)}  {shown(value)}" for name, value in facts.items())
+    return "\n".join(
+        f"{padded(_words(name), widest)}  {_wrapped(shown(value), widest + 2)}"
+        for name, value in facts.items()
+    )
+
+
+def _wrapped(text: str, indent: int) -> str:
+    lines = textwrap.wrap(text, WIDTH - 2 - indent, break_long_words=False, break_on_hyphens=False)
+    return f"\n{' ' * indent}".join(lines)
 
 
 def _words(name: str) -> str:
@@ -69,17 +122,24 @@ def _indented(text: str) -> str:
     return "\n".join(f"  {line}" for line in text.split("\n"))
 
 
-def table(rows: Sequence[Row]) -> str:
-    """Aligned columns under their names; the widest give way until a line fits."""
+def table(rows: Sequence[Row], columns: Columns | None = None) -> str:
+    """Aligned columns under their headings; the widest give way until a line fits."""
     if not rows:
         return "none"
-    names = list(rows[0])
-    cells = [[_words(name) for name in names], *([shown(row[name]) for name in names] for row in rows)]
+    columns = columns or {_words(name): name for name in rows[0]}
+    cells = [list(columns), *([_cell(field, row[field]) for field in columns.values()] for row in rows)]
     widths = fitting([max(map(width, column)) for column in zip(*cells, strict=True)])
     return "\n".join(
         "  ".join(padded(cut(cell, room), room) for cell, room in zip(line, widths, strict=True)).rstrip()
         for line in cells
     )
+
+
+def _cell(field: str, value: Value) -> str:
+    if field == "user_key" and isinstance(value, str):
+        # The open_id is what tells people of one app apart, and what the commands take.
+        return shown(value.rpartition(":")[2])
+    return shown(value)
 
 
 def fitting(wanted: Sequence[int]) -> list[int]:
@@ -102,9 +162,13 @@ def shown(value: Value) -> str:
         case set() | frozenset():
             return shown(sorted(value))
         case list() | tuple():
-            return ", ".join(shown(each) for each in value) or "-"
+            # A list in a list is the alternatives of a requirement.
+            return (
+                ", ".join(" or ".join(each) if isinstance(each, list) else shown(each) for each in value)
+                or "-"
+            )
         case Mapping():
-            return ", ".join(f"{_words(str(name))} {shown(each)}" for name, each in value.items()) or "-"
+            return ", ".join(f"{_words(str(name))} {shown(each)}" for name, each in value.items()) or "none"
     return escape(str(value)) or "-"
 
 
