@@ -261,19 +261,16 @@ def entry_on(event: Event, on: date, begins: datetime, over: datetime, zone: Zon
     if event.start is None or event.end is None:
         held = event.first is not None and event.last is not None and event.first <= on <= event.last
         return Entry(ALL_DAY, (False, None), event) if held else None
-    goes_on_after, began_before = event.end > over, event.start < begins
-    if event.start >= over or (event.end <= begins and began_before):
+    if event.start >= over or event.start < begins >= event.end:
         return None
+    if event.start <= begins and event.end >= over:
+        return Entry(ALL_DAY, (False, None), event)
     start, end = time_in_words(event.start, zone), time_in_words(event.end, zone)
-    match began_before, goes_on_after:
-        case True, True:
-            return Entry(ALL_DAY, (False, None), event)
-        case True, False:
-            return Entry(Words(f"until {end}", f"至 {end}"), (True, None), event)
-        case False, True:
-            return Entry(Words(f"from {start}", f"{start} 起"), (True, event.start), event)
-        case _:
-            return Entry(start if start == end else f"{start}–{end}", (True, event.start), event)
+    if event.start < begins:
+        return Entry(Words(f"until {end}", f"至 {end}"), (True, None), event)
+    if event.end > over:
+        return Entry(Words(f"from {start}", f"{start} 起"), (True, event.start), event)
+    return Entry(start if event.start == event.end else f"{start}–{end}", (True, event.start), event)
 
 
 def day_by_day(agenda_of: Mapping[date, list[Entry]], today: date) -> tuple[list[Line], int]:

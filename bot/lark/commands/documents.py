@@ -225,7 +225,7 @@ def other_kind(kind: str, title: str, named: Named) -> Reply:
 
 def render(content: str, title: str, named: Named) -> Reply:
     """The beginning of a document, with the rest a link away."""
-    lines = [one_line(each, MOST_CHARACTERS) for each in content.splitlines() if each.strip()]
+    lines = [" ".join(each.split()) for each in content.splitlines() if each.strip()]
     if not title and len(lines) > 1 and len(lines[0]) <= LONGEST_HEADING:
         title = lines.pop(0)
     heading = Words(title, title) if title else KINDS["docx"]

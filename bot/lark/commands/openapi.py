@@ -1,4 +1,4 @@
-"""`/call`: any OpenAPI, as the user. Decides what may be called, and shows what comes back without secrets."""
+"""`/call`: any OpenAPI, as the user. Decides what may be called, and hides secrets in what comes back."""
 
 from __future__ import annotations
 

@@ -1,0 +1,188 @@
+"""The commands that every platform has."""
+
+import pytest
+
+from bot.core.builtin import builtin_commands
+from bot.core.commands import (
+    CancelWaiting,
+    Command,
+    EndGrant,
+    ReadGrant,
+    RequireScopes,
+    parse_message,
+    registry,
+)
+from bot.core.explain import explain_refusal
+from bot.core.model import Reply, Words
+from bot.core.scopes import all_of
+from tests.driving import ask, refused, run, said
+
+
+def other(name: str, usage: str = "") -> Command:
+    return Command(name, lambda _: None, Words(f"does {name}", f"做 {name}"), usage)  # type: ignore[arg-type, return-value]
+
+
+OTHERS = (
+    other("me"),
+    other("agenda", "[today|tomorrow|week]"),
+    other("tasks"),
+    other("doc", "LINK-OR-TOKEN"),
+)
+BUILTIN = builtin_commands(OTHERS)
+COMMANDS = registry(*BUILTIN, *OTHERS)
+
+CALENDAR = {"calendar:calendar:readonly": {"en": "View calendars", "zh": "查看日历"}}
+OFFLINE = {"offline_access": {"en": "Keep access", "zh": "保持访问"}}
+
+
+def grant(**changes):
+    return {"scopes": CALENDAR, "access_until": None, "refresh_until": None, "waiting": [], **changes}
+
+
+def test_the_help_lists_every_command_with_its_usage_in_both_languages_and_no_hidden_one():
+    reply = run(COMMANDS["help"], "").reply
+    english, chinese = said(reply), said(reply, "zh")
+    assert "/agenda [today|tomorrow|week] – does agenda" in english
+    assert "/doc LINK-OR-TOKEN – 做 doc" in chinese
+    for name, command in COMMANDS.items():
+        assert any(line.startswith(f"/{name}") for line in english) is not command.hidden
+    assert english[1] == "In your name"
+    assert english.index("/me – does me") < english.index("You and me")
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("what is up", "I do not know this: what is up"),
+        ("agedna please", "Did you mean /agenda?"),
+        (None, "I only read text messages. This is what I understand:"),
+        ("", "I only read text messages. This is what I understand:"),
+        ("line one\nline two", "I do not know this: line one line two"),
+    ],
+)
+def test_what_is_not_understood_is_answered_with_help(message, expected):
+    name, arguments = parse_message(message, COMMANDS)
+    lines = said(run(COMMANDS[name], arguments).reply)
+    assert expected in lines
+    assert "/agenda [today|tomorrow|week] – does agenda" in lines
+
+
+def test_a_long_unknown_message_is_not_repeated_in_full():
+    reply = run(COMMANDS["unknown"], "x" * 5000).reply
+    assert max(map(len, said(reply))) < 200
+
+
+def test_the_welcome_says_what_the_bot_is_and_proposes_three_things():
+    lines = said(run(COMMANDS["welcome"], "").reply, "zh")
+    assert [line for line in lines if line.startswith("/")] == [
+        "/me – 做 me",
+        "/agenda [today|tomorrow|week] – 做 agenda",
+        "/tasks – 做 tasks",
+    ]
+
+
+def test_permissions_without_a_grant_says_so():
+    done = run(COMMANDS["permissions"], "", grant(scopes=None))
+    assert done.moves == [ReadGrant()]
+    assert said(done.reply)[0] == "You have granted me nothing"
+
+
+@pytest.mark.parametrize(
+    ("answer", "zone", "expected"),
+    [
+        (
+            grant(refresh_until="2026-02-04T16:30:00+00:00", access_until="2026-01-05T03:30:00+00:00"),
+            "Asia/Shanghai",
+            "I renew this by myself; if you do not use me until Thursday 5 February, 00:30, it ends.",
+        ),
+        (
+            grant(access_until="2026-01-05T03:30:00+00:00"),
+            None,
+            "Valid until Monday 5 January, 03:30 UTC; then I ask again.",
+        ),
+        (
+            grant(refresh_until="2027-01-05T00:00:00+00:00"),
+            "Not/A_Zone",
+            "I renew this by myself; if you do not use me until Tuesday 5 January 2027, 00:00 UTC, it ends.",
+        ),
+    ],
+)
+def test_permissions_says_until_when_in_the_zone_of_the_asker(answer, zone, expected):
+    lines = said(run(COMMANDS["permissions"], ask(time_zone=zone), answer).reply)
+    assert expected in lines
+    assert "• View calendars  calendar:calendar:readonly" in lines
+
+
+def test_permissions_names_what_waits_and_puts_offline_access_last():
+    answer = grant(scopes={**OFFLINE, **CALENDAR}, waiting=["/agenda", "tasks", "/agenda"])
+    lines = said(run(COMMANDS["permissions"], "", answer).reply, "zh")
+    assert lines[1:3] == ["• 查看日历  calendar:calendar:readonly", "• 保持访问  offline_access"]
+    assert "等待你授权：/agenda、/tasks。发送 /cancel 可取消。" in lines
+
+
+def test_a_scope_without_words_is_shown_once():
+    answer = grant(scopes={"odd:scope": {"en": "odd:scope", "zh": "odd:scope"}})
+    assert said(run(COMMANDS["permissions"], "", answer).reply)[1] == "• odd:scope"
+
+
+def test_authorize_requires_every_scope_that_was_named_and_then_says_what_was_granted():
+    done = run(
+        COMMANDS["authorize"], "task:task:read, docx:document:readonly  task:task:read", {"scopes": CALENDAR}
+    )
+    assert done.moves == [RequireScopes(all_of("task:task:read", "docx:document:readonly"))]
+    assert said(done.reply)[1] == "• View calendars  calendar:calendar:readonly"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ("", "/authorize SCOPE…"),
+        (" , ", "/authorize SCOPE…"),
+        ("task:task:read <b>", "This is not the name of a scope: <b>"),
+        ("x" * 101, f"This is not the name of a scope: {'x' * 59}…"),
+        (" ".join(f"scope:{n}" for n in range(51)), "At most 50 scopes at once, please."),
+    ],
+)
+def test_authorize_explains_what_it_cannot_use(arguments, problem):
+    done = run(COMMANDS["authorize"], arguments)
+    assert done.moves == []
+    assert said(done.reply)[1] == problem
+
+
+@pytest.mark.parametrize(
+    ("commands", "expected"),
+    [([], "Nothing was waiting for you."), (["/agenda", "/doc"], "Cancelled: /agenda, /doc")],
+)
+def test_cancel_says_what_it_dropped(commands, expected):
+    done = run(COMMANDS["cancel"], "", {"commands": commands})
+    assert done.moves == [CancelWaiting()]
+    assert said(done.reply) == [expected]
+
+
+def test_revoke_says_what_ended_and_where_the_platform_keeps_its_own_list():
+    done = run(COMMANDS["revoke"], "", {"had_grant": True, "commands": ["/agenda"]})
+    assert done.moves == [EndGrant()]
+    lines = said(done.reply)
+    assert lines[0] == "Ended"
+    assert "Cancelled: /agenda" in lines
+    assert "privacy settings" in lines[-1]
+
+
+def test_revoke_without_a_grant_says_that_there_was_nothing():
+    lines = said(run(COMMANDS["revoke"], "", {"had_grant": False, "commands": []}).reply)
+    assert lines == ["There was nothing to end", "I hold no permission of yours."]
+
+
+def test_a_refusal_in_general_words_holds_the_message_the_code_and_the_log_id_and_no_line_breaks():
+    reply = explain_refusal(refused(190003, "internal\n  service\u202e error" + "x" * 500), "/agenda")
+    assert isinstance(reply, Reply)
+    lines = said(reply)
+    assert lines[1] == "/agenda was not done."
+    assert lines[2].startswith("It answered: internal service errorxxx")
+    assert lines[2].endswith("… (code 190003)")
+    assert lines[-1] == "For support: code 190003, log ID 20260105LOG"
+
+
+def test_braces_in_what_others_wrote_are_only_braces():
+    assert "{0} {command}" in said(explain_refusal(refused(1, "{0} {command}"), "/x"))[2]
+    assert "{asked}" in said(run(COMMANDS["unknown"], "{asked}").reply)[1]
