@@ -15,6 +15,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import aiohttp
 import pytest
@@ -128,7 +129,9 @@ class World:
                 (
                     m
                     for m in self.tenant.messages.values()
-                    if m.reply_to == message_id and m.sender_type == "bot" and containing in text_of(m.content)
+                    if m.reply_to == message_id
+                    and m.sender_type == "bot"
+                    and containing in text_of(m.content)
                 ),
                 None,
             )
@@ -146,12 +149,21 @@ class World:
         card: Message = await self.until(found, f"a card with {containing!r}", patience)
         return card
 
+    async def fresh_card(self, person: Person, since: str) -> Message:
+        """The card that was sent to the person after the message `since`."""
+
+        def found() -> Message | None:
+            return next((m for m in self.from_bot(self.direct(person), since) if has_link(m)), None)
+
+        card: Message = await self.until(found, "a fresh card")
+        return card
+
     def link_of(self, card: Message) -> str:
         """The one link on a card, out of its AppLink."""
         links = re.findall(r'"default_url": "([^"]+)"', json.dumps(card.content))
         assert len(links) == 1, links
         wrapped = re.search(r"[?&]url=([^&]+)", links[0])
-        return aiohttp.helpers.unquote(wrapped[1]) if wrapped else links[0]  # type: ignore[attr-defined]
+        return unquote(wrapped[1]) if wrapped else links[0]
 
     async def click(self, person: Person, card: Message, action: str) -> Any:
         """Presses the callback button that sends this action."""
@@ -276,6 +288,11 @@ class World:
         if self.process is not None and self.process.returncode is None:
             await self.kill()
         await self.http.close()
+
+
+def has_link(message: Message) -> bool:
+    """Whether there is a way to authorize on it, plain or inside an AppLink."""
+    return bool(re.search(r"(/|%2F)authorize(/|%2F)", json.dumps(message.content)))
 
 
 def values_of(content: Any) -> list[dict[str, Any]]:
