@@ -51,7 +51,7 @@ class _JsonText(TypeDecorator[Any]):
 class ScopeSetText(_JsonText):
     """A JSON array in alphabetical order, so that equal sets are equal texts."""
 
-    cache_ok = True  # SQLAlchemy does not inherit it
+    cache_ok = True
 
     def process_bind_param(self, value: ScopeSet | None, dialect: Dialect) -> str | None:
         return None if value is None else json.dumps(sorted(value))
@@ -63,7 +63,7 @@ class ScopeSetText(_JsonText):
 class RequirementText(_JsonText):
     """A JSON array of arrays: all of (any of …)."""
 
-    cache_ok = True  # SQLAlchemy does not inherit it
+    cache_ok = True
 
     def process_bind_param(self, value: Requirement | None, dialect: Dialect) -> str | None:
         return None if value is None else json.dumps(value)
@@ -75,7 +75,7 @@ class RequirementText(_JsonText):
 class NamesText(_JsonText):
     """A JSON array of words, in the order given."""
 
-    cache_ok = True  # SQLAlchemy does not inherit it
+    cache_ok = True
 
     def process_bind_param(self, value: tuple[str, ...] | None, dialect: Dialect) -> str | None:
         return None if value is None else json.dumps(value)

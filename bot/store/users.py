@@ -125,4 +125,5 @@ NAMES = select(users.c.user_key, users.c.name).where(
 
 def names(connection: Connection, people: Sequence[UserKey]) -> dict[UserKey, str]:
     """The names of those whose name is known."""
-    return dict(connection.execute(NAMES, {"users": list(people)}).tuples())
+    found = connection.execute(NAMES, {"users": list(people)}).all()
+    return {user: name for user, name in found}  # noqa: C416 - a row is no tuple to `dict`
