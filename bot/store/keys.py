@@ -13,6 +13,7 @@ from sqlalchemy.dialects.postgresql import insert
 from bot.core.errors import BotError, CannotOpenSecret
 from bot.core.model import Secret
 from bot.store import replicas, schema
+from bot.store.crypto import Seal
 from bot.store.database import Database, seal_of
 
 KNOWN_TEXT = Secret("These keys open this database.")
@@ -37,17 +38,22 @@ CHECK_IS_BOUND_TO = "key_check:sealed:1"
 
 async def check_keys(database: Database) -> None:
     """Raises `CannotOpenSecret` when the keys are not those of this database. The first keys ever used become its own."""
-    if not await database.read(_keys_fit):
+    if not await database.read(_own_keys_fit):
         await database.write(_remember_keys)
-        await database.read(_keys_fit)
+        await database.read(_own_keys_fit)
 
 
-def _keys_fit(connection: Connection) -> bool:
+def _own_keys_fit(connection: Connection) -> bool:
+    return keys_fit(connection, seal_of(connection))
+
+
+def keys_fit(connection: Connection, seal: Seal) -> bool:
+    """False when the database has no keys yet; raises `CannotOpenSecret` when it has others."""
     sealed = connection.execute(FIND_CHECK).scalar()
     if sealed is None:
         return False
     try:
-        seal_of(connection).open(sealed, CHECK_IS_BOUND_TO)
+        seal.open(sealed, CHECK_IS_BOUND_TO)
     except CannotOpenSecret as error:
         raise CannotOpenSecret("BOT_ENCRYPTION_KEYS does not hold the key of this database.") from error
     return True
