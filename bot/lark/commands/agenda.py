@@ -28,7 +28,7 @@ from bot.lark.commands.refusals import Refusal, Refusals, explained
 
 DAY = timedelta(days=1)
 
-MAX_ENTRIES = 60
+MAX_ENTRIES = 30
 """What fits into one message with room to spare."""
 
 EVENTS_PER_CALL = 1000

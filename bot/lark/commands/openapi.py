@@ -23,7 +23,7 @@ LONGEST_PATH = 2000
 LONGEST_BODY = 50_000
 DEEPEST_BODY = 50
 
-MOST_BYTES = 8000
+MOST_BYTES = 6000
 """Of an answer. A message holds 30 KB, and grows by what its own JSON has to escape."""
 
 

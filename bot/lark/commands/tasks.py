@@ -15,7 +15,7 @@ from bot.core.times import ALL_TIMES_UTC, Zone, near_day_in_words, time_in_words
 from bot.lark.commands.reading import Listed, child, line, link, moment, read_pages
 from bot.lark.commands.refusals import Refusal, Refusals, explained
 
-MAX_SHOWN = 40
+MAX_SHOWN = 30
 """What fits into one message with room to spare."""
 
 LONGEST_TITLE = 3000
@@ -81,7 +81,7 @@ def read_task(found: Mapping[str, Json]) -> Task | None:
     # A day without a time is written as that day's midnight in UTC.
     whole_day = at.astimezone(UTC).date() if at and due.get("is_all_day") is True else None
     return Task(
-        title=line(found, "summary", 200) or Words("(no title)", "（无标题）"),
+        title=line(found, "summary") or Words("(no title)", "（无标题）"),
         url=link(found.get("url")),
         due=None if whole_day else at,
         whole_day=whole_day,

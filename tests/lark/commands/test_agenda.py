@@ -204,8 +204,8 @@ def test_more_than_a_message_holds_is_counted_and_a_cut_list_is_said():
     events = [timed(f"E{n}", 1 + n / 10, 2 + n / 10) for n in range(70)]
     reply = run(agenda, "", PRIMARY, events_of(*events, has_more=True)).reply
     lines = said(reply)
-    assert len(lines) == 1 + 60 + 2
-    assert lines[-2:] == ["… and 10 more.", "There are too many events to read them all."]
+    assert len(lines) == 1 + 30 + 2
+    assert lines[-2:] == ["… and 40 more.", "There are too many events to read them all."]
 
 
 @pytest.mark.parametrize("words", ["yesterday", "next week", "2026-01-05"])
