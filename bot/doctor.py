@@ -1,0 +1,311 @@
+"""`bot doctor`: what has to hold before people can use the bot, one line a check, each with how to mend it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal
+from urllib.parse import urlsplit
+
+from bot import settings
+from bot.app import all_commands, lark
+from bot.core.commands import Registry
+from bot.core.errors import BotError, ConfigurationError
+from bot.core.model import AppScopeMissing, Outcome, RateLimited, Refused, Unreachable
+from bot.core.scopes import OFFLINE_ACCESS, Clause, ScopeSet
+from bot.lark import inspection
+from bot.lark.api import Http
+from bot.lark.inspection import Reached
+from bot.lark.platform import LarkPlatform
+from bot.logs import escape, redact
+from bot.settings import OperatorSettings, Settings
+from bot.store import database as store
+from bot.store import keys
+from bot.store.crypto import Seal
+
+TIMEOUT = 12.0
+"""Seconds for one check; they run side by side."""
+NOTABLE_SKEW = timedelta(seconds=30)
+LARGEST_SKEW = timedelta(minutes=5)
+"""Beyond this a signed webhook may look as if it came from the future."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check found. Only `FAIL` makes the exit code 1; `warn` is worth knowing, or could not be told."""
+
+    verdict: Literal["ok", "warn", "FAIL"]
+    subject: str
+    words: str
+    mend: str = ""
+
+    def __str__(self) -> str:
+        line = f"{self.words}. {self.mend}" if self.mend else self.words
+        return f"{self.verdict:<5} {self.subject:<16} {escape(redact(line))}"
+
+
+Check = Awaitable[Sequence[Finding]]
+
+
+def run(environ: Mapping[str, str]) -> int:
+    """Prints every finding as it stands, and returns the exit code."""
+    findings = asyncio.run(examine(environ))
+    for finding in findings:
+        print(finding)  # noqa: T201 - the answer to an operator's command
+    return 1 if any(finding.verdict == "FAIL" for finding in findings) else 0
+
+
+async def examine(environ: Mapping[str, str]) -> list[Finding]:
+    """Every finding, in a fixed order. Makes calls that only read."""
+    try:
+        loaded = settings.load(environ)
+    except ConfigurationError as error:
+        return [*wrong_configuration(error), *await despite_that(environ)]
+    found = [Finding("ok", "configuration", "every setting holds"), *warnings(loaded)]
+    http, platform = Http(), lark(loaded)
+    try:
+        found += await side_by_side(database(loaded), reachability(loaded, http), credentials(loaded, http))
+        found += public_url(loaded)
+        if any(each.subject == "credentials" and each.verdict == "ok" for each in found):
+            found += await side_by_side(
+                bot_ability(platform),
+                redirect_urls(loaded, platform),
+                scopes(platform, all_commands()),
+                events(loaded, http),
+                administrators(loaded, platform),
+            )
+        else:
+            rest = (
+                "not checked without credentials: bot ability, redirect URLs, scopes, events, administrators"
+            )
+            found.append(Finding("warn", "app", rest))
+    finally:
+        await platform.close()
+        await http.close()
+    return found
+
+
+async def side_by_side(*checks: Check) -> list[Finding]:
+    return [finding for findings in await asyncio.gather(*map(bounded, checks)) for finding in findings]
+
+
+async def bounded(check: Check) -> Sequence[Finding]:
+    try:
+        return await asyncio.wait_for(check, TIMEOUT)
+    except TimeoutError:
+        return [Finding("FAIL", "network", f"no answer within {TIMEOUT:.0f} seconds")]
+
+
+# --- what needs no network ---------------------------------------------------------------------------------
+
+
+def wrong_configuration(error: ConfigurationError) -> list[Finding]:
+    return [Finding("FAIL", "configuration", problem) for problem in error.problems]
+
+
+async def despite_that(environ: Mapping[str, str]) -> Sequence[Finding]:
+    """The database can be looked at even when the app's settings are wrong."""
+    try:
+        return await bounded(database(settings.load_for_operator(environ)))
+    except ConfigurationError:
+        return []
+
+
+def warnings(loaded: OperatorSettings) -> list[Finding]:
+    return [Finding("warn", "configuration", line) for line in loaded.warnings]
+
+
+def public_url(loaded: Settings) -> list[Finding]:
+    subject = "public URL"
+    if loaded.public_url is None:
+        return [Finding("ok", subject, "none: authorization goes by device flow")]
+    here = urlsplit(loaded.public_url)
+    if not settings.is_loopback(here.hostname or ""):
+        return [Finding("ok", subject, loaded.public_url)]
+    if loaded.port not in {here.port, 0}:
+        mend = f"Set BOT_PUBLIC_URL to http://localhost:{loaded.port}, or to where a proxy listens."
+        return [Finding("warn", subject, f"{loaded.public_url}, but the bot listens on {loaded.port}", mend)]
+    if settings.is_loopback(urlsplit(loaded.open_url).hostname or ""):
+        return [Finding("ok", subject, loaded.public_url)]
+    words = f"{loaded.public_url} can be opened on this machine only, not from a phone"
+    return [Finding("warn", subject, words, "Set BOT_PUBLIC_URL to an https origin for other people.")]
+
+
+# --- the database ------------------------------------------------------------------------------------------
+
+
+async def database(loaded: OperatorSettings) -> Sequence[Finding]:
+    try:
+        # In a thread, because it runs an event loop of its own.
+        await asyncio.to_thread(store.check, loaded.database_url)
+    except BotError as error:
+        return [trouble("database", error)]
+    return [Finding("ok", "database", "reachable and migrated"), await encryption_keys(loaded)]
+
+
+def trouble(subject: str, error: BotError) -> Finding:
+    message = str(error)
+    return Finding(
+        "FAIL", subject, message.rstrip("."), "" if error.hint.rstrip(".") in message else error.hint
+    )
+
+
+async def encryption_keys(loaded: OperatorSettings) -> Finding:
+    if not loaded.encryption_keys:
+        return Finding("FAIL", "encryption keys", "none are set")
+    seal = Seal([key.reveal() for key in loaded.encryption_keys])
+    try:
+        known = await asyncio.to_thread(store.look, loaded.database_url, lambda c: keys.keys_fit(c, seal))
+    except BotError as error:
+        return trouble("encryption keys", error)
+    words = "they open what is stored" if known else "nothing is sealed yet"
+    return Finding("ok", "encryption keys", f"{len(loaded.encryption_keys)}, and {words}")
+
+
+# --- the platform ------------------------------------------------------------------------------------------
+
+
+async def reachability(loaded: Settings, http: Http) -> Sequence[Finding]:
+    match await inspection.reach(http, loaded.open_url):
+        case Unreachable(reason=reason):
+            mend = "Mend the network, a proxy or LARK_OPEN_URL."
+            return [Finding("FAIL", "platform", f"{loaded.open_url} is not reachable: {reason}", mend)]
+        case Reached(clock_ahead=None):
+            return [
+                Finding("ok", "platform", f"{loaded.open_url} answers"),
+                Finding("warn", "clock", "cannot tell: the platform did not say the time"),
+            ]
+        case Reached(clock_ahead=ahead):
+            assert ahead is not None
+            return [Finding("ok", "platform", f"{loaded.open_url} answers"), clock(ahead)]
+
+
+def clock(ahead: timedelta) -> Finding:
+    off = abs(ahead)
+    words = (
+        f"{off.total_seconds():.0f} seconds {'ahead of' if ahead > timedelta() else 'behind'} the platform's"
+    )
+    if off > NOTABLE_SKEW:
+        verdict: Literal["warn", "FAIL"] = "FAIL" if off > LARGEST_SKEW else "warn"
+        return Finding(verdict, "clock", words, "Synchronize this machine's clock (NTP).")
+    return Finding("ok", "clock", "agrees with the platform's")
+
+
+async def credentials(loaded: Settings, http: Http) -> Sequence[Finding]:
+    problem = await inspection.sign_in(http, loaded.open_url, loaded.app_id, loaded.app_secret)
+    if problem is None:
+        return [Finding("ok", "credentials", f"{loaded.app_id} is accepted")]
+    mend = "Compare LARK_APP_ID, LARK_APP_SECRET and LARK_BRAND with the developer console."
+    if isinstance(problem, Unreachable | RateLimited):
+        mend = ""
+    return [Finding("FAIL", "credentials", in_words(problem), mend)]
+
+
+async def bot_ability(platform: LarkPlatform) -> Sequence[Finding]:
+    found = await inspection.bot_open_id(platform.call_as_app)
+    if isinstance(found, str):
+        return [Finding("ok", "bot ability", f"the bot is {found}")]
+    mend = "Developer console: add the Bot ability, then create and publish a version."
+    return [Finding("FAIL", "bot ability", in_words(found), mend)]
+
+
+async def redirect_urls(loaded: Settings, platform: LarkPlatform) -> Sequence[Finding]:
+    subject = "redirect URLs"
+    if loaded.public_url is None:
+        return [Finding("ok", subject, "none needed: no browser reaches the bot")]
+    needed = [f"{loaded.public_url}/oauth/lark/{page}" for page in ("callback", "client")]
+    registered = await inspection.redirect_urls(platform.call_as_app, platform.app_id)
+    if not isinstance(registered, frozenset):
+        mend = f"See for yourself that Security Settings > Redirect URLs has {' and '.join(needed)}."
+        return [Finding("warn", subject, f"cannot tell: {in_words(registered)}", mend)]
+    absent = [url for url in needed if url not in registered]
+    if absent:
+        mend = f"Developer console, Security Settings > Redirect URLs: add {' and '.join(absent)}."
+        return [Finding("FAIL", subject, f"{len(absent)} of 2 not registered", mend)]
+    return [Finding("ok", subject, "both are registered")]
+
+
+SOME_ARGUMENTS = ("", "https://example.larksuite.com/wiki/wikcnExample")
+"""Arguments that bring out every requirement: a link to a wiki needs more than a document does."""
+
+
+async def scopes(platform: LarkPlatform, commands: Registry) -> Sequence[Finding]:
+    subject = "scopes"
+    needs = requirements(commands)
+    wanted = frozenset(clause[0] for clause in needs) | {OFFLINE_ACCESS}
+    enabled = await platform.enabled_scopes(fresh=True)
+    if enabled is None:
+        mend = f"See for yourself: {platform.console_link(wanted)}"
+        return [Finding("warn", subject, "cannot tell: the app may not read its own list", mend)]
+    absent = lacking(needs, enabled)
+    found = [
+        Finding(
+            "FAIL", subject, f"{names} cannot work: {' or '.join(clause)} is not enabled for user identity"
+        )
+        for clause, names in absent.items()
+    ]
+    if found:
+        link = platform.console_link(frozenset(clause[0] for clause in absent))
+        found.append(
+            Finding("FAIL", subject, f"{len(absent)} to enable", f"Do it here, then publish: {link}")
+        )
+    if OFFLINE_ACCESS not in enabled:
+        mend = f"Enable it: {platform.console_link(frozenset({OFFLINE_ACCESS}))}"
+        words = "offline_access is not enabled, so people are asked again whenever a token expires"
+        found.append(Finding("warn", subject, words, mend))
+    return found or [Finding("ok", subject, "all that the commands need is enabled for user identity")]
+
+
+def requirements(commands: Registry) -> dict[Clause, str]:
+    """Each clause that some command needs, with the commands that do."""
+    found: dict[Clause, list[str]] = {}
+    for command in commands.values():
+        for arguments in SOME_ARGUMENTS:
+            for clause in command.needs(arguments):
+                users = found.setdefault(clause, [])
+                if command.typed not in users:
+                    users.append(command.typed)
+    return {clause: ", ".join(users) for clause, users in found.items() if clause}
+
+
+def lacking(needs: Mapping[Clause, str], enabled: ScopeSet) -> dict[Clause, str]:
+    """The clauses of which the app has no alternative; any one suffices."""
+    return {clause: names for clause, names in needs.items() if enabled.isdisjoint(clause)}
+
+
+async def events(loaded: Settings, http: Http) -> Sequence[Finding]:
+    if loaded.events == "webhook":
+        words = "webhook: the encrypt key is set"
+        where = f"{loaded.public_url or 'https://…'}/lark/events"
+        return [Finding("ok", "events", f"{words}; the request URL is {where}")]
+    problem = await inspection.long_connection(http, loaded.open_url, loaded.app_id, loaded.app_secret)
+    if problem is None:
+        return [Finding("ok", "events", "websocket: the platform offers a long connection")]
+    mend = "Developer console, Events & Callbacks: receive through a long connection (custom apps only)."
+    return [Finding("FAIL", "events", f"no long connection: {in_words(problem)}", mend)]
+
+
+async def administrators(loaded: Settings, platform: LarkPlatform) -> Sequence[Finding]:
+    if loaded.admins:
+        return [Finding("ok", "administrators", ", ".join(loaded.admins))]
+    found = await platform.administrators()
+    if found:
+        return [Finding("ok", "administrators", f"{', '.join(found)} (the app's owner)")]
+    words = "nobody: the app's owner cannot be read"
+    return [Finding("warn", "administrators", words, "Set BOT_ADMINS to the open_ids of who should be told.")]
+
+
+def in_words(outcome: Outcome) -> str:
+    match outcome:
+        case Unreachable(reason=reason):
+            return reason
+        case Refused(code=code, message=message):
+            return f"{message or 'refused'} ({code})"
+        case AppScopeMissing(alternatives=alternatives):
+            return f"the app lacks {' or '.join(alternatives)}"
+        case RateLimited():
+            return "the platform asks to slow down"
+        case _:
+            return f"unexpected answer ({type(outcome).__name__})"
