@@ -147,3 +147,5 @@ def configure(log_format: Literal["text", "json"], level: str, stream: IO[str] |
     logging.captureWarnings(True)
     # It logs every request line with its query, and queries carry codes and states.
     logging.getLogger("aiohttp.access").disabled = True
+    # It announces each of its own parts, at every start.
+    logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)

@@ -31,15 +31,16 @@ def as_json(answer: Value) -> str:
 def _plain(value: object) -> object:
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
-    if isinstance(value, set | frozenset):
-        return sorted(value)
-    if isinstance(value, tuple):
-        return list(value)
     return str(value)
 
 
 Columns = Mapping[str, str]
 """The heading of each column, and the field of the row that it shows."""
+
+
+def _without(columns: Columns, *fields: str) -> Columns:
+    return {heading: field for heading, field in columns.items() if field not in fields}
+
 
 _CALLS: Columns = {
     "asked": "asked_at",
@@ -58,7 +59,6 @@ _REQUESTS: Columns = {
     "asks for": "scopes",
     "granted": "granted",
     "for": "reasons",
-    "expires": "expires_at",
 }
 _PEOPLE: Columns = {
     "name": "name",
@@ -73,10 +73,9 @@ COLUMNS: Mapping[str, Columns] = {
     "requests": _REQUESTS,
     "calls": _CALLS,
     "audit": _AUDIT,
-    "waiting": {heading: field for heading, field in _CALLS.items() if field not in {"user_key", "outcome"}},
-    "recent_calls": {
-        heading: field for heading, field in _CALLS.items() if field not in {"user_key", "needs"}
-    },
+    "explain.waiting": _without(_CALLS, "user_key", "outcome"),
+    "explain.recent_calls": _without(_CALLS, "user_key", "needs"),
+    "explain.audit": _without(_AUDIT, "user_key"),
 }
 """What of its rows a table shows, by its name. JSON has everything."""
 
@@ -87,7 +86,7 @@ def as_text(name: str, answer: Row | Sequence[Row]) -> str:
         return table(answer, COLUMNS.get(name))
     facts = {each: value for each, value in answer.items() if not _is_section(value)}
     sections = [
-        f"{_words(each)}\n{_indented(as_text(each, value))}"
+        f"{_words(each)}\n{_indented(as_text(f'{name}.{each}', value))}"
         for each, value in answer.items()
         if _is_section(value)
     ]
@@ -95,10 +94,10 @@ def as_text(name: str, answer: Row | Sequence[Row]) -> str:
 
 
 def _is_section(value: Value) -> TypeGuard[Row | Sequence[Row]]:
-    """Rows, or facts that are not just a handful of numbers. Of an empty list nobody can tell: it is taken for rows."""
+    """Rows, or facts that are not just a handful of numbers."""
     if isinstance(value, Mapping):
         return not all(isinstance(each, int) for each in value.values())
-    return isinstance(value, list) and all(isinstance(each, Mapping) for each in value)
+    return isinstance(value, list) and bool(value) and all(isinstance(each, Mapping) for each in value)
 
 
 def _facts(facts: Row) -> str:
@@ -128,7 +127,9 @@ def table(rows: Sequence[Row], columns: Columns | None = None) -> str:
         return "none"
     columns = columns or {_words(name): name for name in rows[0]}
     cells = [list(columns), *([_cell(field, row[field]) for field in columns.values()] for row in rows)]
-    widths = fitting([max(map(width, column)) for column in zip(*cells, strict=True)])
+    wanted = [max(map(width, column)) for column in zip(*cells, strict=True)]
+    whole = [any(isinstance(row[field], datetime) for row in rows) for field in columns.values()]
+    widths = fitting(wanted, whole)
     return "\n".join(
         "  ".join(padded(cut(cell, room), room) for cell, room in zip(line, widths, strict=True)).rstrip()
         for line in cells
@@ -142,11 +143,14 @@ def _cell(field: str, value: Value) -> str:
     return shown(value)
 
 
-def fitting(wanted: Sequence[int]) -> list[int]:
-    """Widths that fit on a line with two spaces between: the widest columns are the first to give way."""
+def fitting(wanted: Sequence[int], whole: Sequence[bool]) -> list[int]:
+    """Widths that fit on a line with two spaces between: the widest columns give way, but none that stays whole."""
     widths = list(wanted)
-    while sum(widths) + 2 * (len(widths) - 1) > WIDTH - 2 and max(widths) > NARROWEST:
-        widths[widths.index(max(widths))] -= 1
+    while sum(widths) + 2 * (len(widths) - 1) > WIDTH - 2:
+        widest = max(range(len(widths)), key=lambda place: 0 if whole[place] else widths[place])
+        if whole[widest] or widths[widest] <= NARROWEST:
+            break
+        widths[widest] -= 1
     return widths
 
 
@@ -159,16 +163,14 @@ def shown(value: Value) -> str:
             return "yes" if value else "no"
         case datetime():
             return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-        case set() | frozenset():
-            return shown(sorted(value))
-        case list() | tuple():
-            # A list in a list is the alternatives of a requirement.
-            return (
-                ", ".join(" or ".join(each) if isinstance(each, list) else shown(each) for each in value)
-                or "-"
-            )
         case Mapping():
             return ", ".join(f"{_words(str(name))} {shown(each)}" for name, each in value.items()) or "none"
+        case list():
+            # A list in a list is the alternatives of a requirement.
+            parts = [
+                " or ".join(map(shown, each)) if isinstance(each, list) else shown(each) for each in value
+            ]
+            return ", ".join(parts) or "none"
     return escape(str(value)) or "-"
 
 
