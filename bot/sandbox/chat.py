@@ -7,7 +7,7 @@ otherwise reach it, by posting across sites or by rebinding its own name to the 
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from aiohttp import web
 
@@ -93,6 +93,12 @@ async def harden(request: web.Request, response: web.StreamResponse) -> None:
 @routes.get("/")
 async def chat_page(_: web.Request) -> web.FileResponse:
     return web.FileResponse(STATIC / "chat.html")
+
+
+@routes.get("/app/{app_id}/auth")
+async def developer_console(request: web.Request) -> web.Response:
+    """Where the platform's own links to enable a scope lead: to the page's switches, with that scope found."""
+    raise web.HTTPFound(f"/#scopes={quote(request.query.get('q', ''))}")
 
 
 @routes.get("/sandbox/consent")

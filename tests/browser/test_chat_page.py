@@ -223,6 +223,15 @@ def test_a_scope_of_the_app_is_found_and_switched_off_under_trouble(chat: Page, 
     assert scopes["docx:document:readonly"] is False
 
 
+def test_a_link_to_the_developer_console_leads_to_the_switch(chat: Page, platform: Sandbox) -> None:
+    chat.goto(
+        platform.url + "app/cli_a1b2c3d4e5f60718/auth?q=mail:user_mailbox.message:readonly&token_type=user"
+    )
+    expect(chat.get_by_role("tabpanel", name="Trouble")).to_be_visible()
+    expect(chat.locator(".scope-list li")).to_have_count(1)
+    expect(chat.get_by_role("switch")).not_to_be_checked()
+
+
 def test_trouble_that_is_on_is_listed_and_can_be_ended(chat: Page, platform: Sandbox) -> None:
     chat.get_by_role("tab", name="Trouble").click()
     chat.get_by_role("button", name="Next call fails (500)").click()

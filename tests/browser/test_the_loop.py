@@ -46,15 +46,20 @@ def allow(page: Page) -> None:
     consent.close()
 
 
+def expect_the_document(page: Page, timeout: int = PATIENCE) -> None:
+    """The document's text, as a reply to the message that asked for it."""
+    answer = page.locator("#log .message").last
+    expect(answer.locator(".quote")).to_contain_text("/doc welcome", timeout=timeout)
+    expect(answer.locator(".bubble, .card")).to_contain_text("Welcome")
+
+
 def test_a_document_is_asked_for_refused_authorized_and_answered(chat: Page) -> None:
     ask(chat, "/doc welcome")
     consent = follow_card(chat)
     expect(consent.locator(".scopes")).to_contain_text("docx:document:readonly")
     consent.get_by_role("button", name="Allow").click()
     consent.wait_for_url("**/oauth/lark/callback*")
-    answer = chat.locator("#log .message").last
-    expect(answer.locator(".bubble, .card")).to_contain_text("Welcome", timeout=PATIENCE)
-    expect(answer.locator(".quote")).to_contain_text("/doc welcome")
+    expect_the_document(chat)
     timeline = chat.get_by_role("tabpanel", name="Timeline")
     expect(timeline).to_contain_text("Sam Rivera allowed")
     expect(timeline).to_contain_text("read the document as Sam Rivera")
@@ -63,7 +68,7 @@ def test_a_document_is_asked_for_refused_authorized_and_answered(chat: Page) -> 
 def test_a_second_permission_asks_only_for_what_is_new(chat: Page) -> None:
     ask(chat, "/doc welcome")
     allow(chat)
-    expect(chat.locator("#log .quote")).to_have_count(2, timeout=PATIENCE)
+    expect_the_document(chat)
     ask(chat, "/tasks")
     expect(chat.locator("#log .card").last).to_contain_text("task:task:read", timeout=PATIENCE)
     consent = follow_card(chat)
@@ -89,8 +94,7 @@ def test_the_wrong_persons_consent_is_not_taken_and_the_right_one_still_counts(c
     consent.wait_for_url("**/oauth/lark/callback*")
     consent.close()
     allow(chat)
-    answer = chat.locator("#log .message").last
-    expect(answer.locator(".bubble, .card")).to_contain_text("Welcome", timeout=PATIENCE)
+    expect_the_document(chat)
 
 
 def test_wei_lan_is_asked_and_answered_in_chinese_on_her_phone(
@@ -127,17 +131,34 @@ def test_a_killed_bot_is_started_again_and_nothing_was_lost(chat: Page) -> None:
     chat.locator("#banner").get_by_role("button", name="Start it").click()
     expect(chat.locator("#bot-status")).to_contain_text("running", timeout=30_000)
     allow(chat)
-    answer = chat.locator("#log .message").last
-    expect(answer.locator(".bubble, .card")).to_contain_text("Welcome", timeout=40_000)
+    expect_the_document(chat, timeout=40_000)
 
 
 def test_the_bots_tables_are_shown_and_no_secret_is_readable(chat: Page) -> None:
     ask(chat, "/doc welcome")
     allow(chat)
-    expect(chat.locator("#log .quote")).to_have_count(2, timeout=PATIENCE)
+    expect_the_document(chat)
     chat.get_by_role("tab", name="Database").click()
     for table in ("users", "grants", "authorization_requests", "deferred_calls", "audit_log"):
         expect(chat.locator(".pill").filter(has_text=table).first).to_be_visible()
     chat.locator(".pill").filter(has_text="grants").first.click()
     expect(chat.locator(".record")).to_have_count(1)
     expect(chat.locator(".records")).to_contain_text("docx:document:readonly")
+
+
+def test_what_the_app_lacks_is_switched_on_by_the_administrator_and_goes_on(chat: Page) -> None:
+    ask(chat, "/call GET /open-apis/mail/v1/user_mailboxes/me/messages?page_size=5")
+    allow(chat)
+    expect(chat.locator("#log .message").last).to_contain_text("administrator", timeout=PATIENCE)
+    chat.locator("#people").get_by_text("Ada Meyer").click()
+    card = chat.locator("#log .card").last
+    expect(card).to_contain_text("mail:user_mailbox.message:readonly", timeout=PATIENCE)
+    with chat.expect_popup() as opened:
+        card.get_by_role("link", name="Open the console").click()
+    opened.value.locator(".scope-list .switch").click()
+    opened.value.close()
+    chat.locator("#people").get_by_text("Sam Rivera").click()
+    waiting = chat.locator("#log .card").filter(has_text="mail:user_mailbox.message:readonly").last
+    expect(waiting.get_by_role("link", name="Authorize")).to_be_visible(timeout=PATIENCE)
+    allow(chat)
+    expect(chat.locator("#log .message").last.locator(".quote")).to_contain_text("/call", timeout=PATIENCE)

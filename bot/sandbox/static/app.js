@@ -112,6 +112,15 @@ async function start() {
     });
   }
 
+  /** A link to the platform's developer console leads here: to the switches of the scopes that it names. */
+  function openConsole() {
+    if (!location.hash.startsWith("#scopes=")) return;
+    const wanted = decodeURIComponent(location.hash.slice("#scopes=".length));
+    history.replaceState(null, "", location.pathname);
+    show("trouble");
+    trouble.find(wanted);
+  }
+
   function startStory(story) {
     const person = model.personNamed(story.who) ?? model.people[0];
     const chat = model.chatsOf(person.open_id).find((entry) => entry.kind === (story.chat ?? "p2p"));
@@ -191,6 +200,8 @@ async function start() {
   showPanel(PANELS.includes(remembered("panel")) ? remembered("panel") : "timeline");
   be(model.person(remembered("person"))?.open_id ?? (model.personNamed("Sam") ?? model.people[0]).open_id, remembered("chat"));
   show("chat");
+  openConsole();
+  addEventListener("hashchange", openConsole);
   follow(0, replayThen(onChange, model.sequence, timeline));
   lookAtBot();
   setInterval(() => { if (document.visibilityState === "visible") lookAtBot(); }, BOT_MS);

@@ -8,9 +8,9 @@ export const SUGGESTIONS = ["/doc welcome", "/agenda", "/tasks", "/task Book the
  */
 export const STORIES = [
   { title: "First contact", who: "Sam", say: "/doc welcome",
-    text: "The platform refuses, a card asks for exactly what is missing. Open it, allow, and the document arrives by itself." },
+    text: "Sam has allowed nothing yet. A card asks for exactly what the document needs: authorize, allow, and its text arrives by itself." },
   { title: "A second permission", who: "Sam", say: "/agenda",
-    text: "Only what is new is asked for. What was allowed before stays." },
+    text: "The platform refuses the calendar. The card asks only for what is new; what was allowed before stays." },
   { title: "Saying no", who: "Sam", say: "/tasks",
     text: "Press Refuse on the consent page, or “Not now” on the card. The command is dropped and the card says so." },
   { title: "The wrong person", who: "Sam", say: "/search launch",
@@ -23,8 +23,8 @@ export const STORIES = [
     text: "Make Sam's access token expire, ask again: it is refreshed without anybody noticing. With the refresh token gone too, the bot asks anew." },
   { title: "A card expires", who: "Sam", panel: "trouble", say: "/tasks",
     text: "Give calls 30 seconds to wait (Trouble, The bot), leave a card alone, and see it change." },
-  { title: "The app lacks it", who: "Ada", say: "/call GET /open-apis/mail/v1/user_mailboxes/me/messages?page_size=5",
-    text: "Nobody may grant what the app has not enabled. The administrator is told; enable the scope under Trouble and it goes on." },
+  { title: "The app lacks it", who: "Sam", panel: "trouble", say: "/call GET /open-apis/mail/v1/user_mailboxes/me/messages?page_size=5",
+    text: "Nobody may grant what the app has not enabled. Ada, the administrator, is told; switch the permission on under Trouble and Sam's card comes." },
   { title: "The bot is killed", who: "Sam", panel: "trouble", say: "/tasks",
     text: "Ask for something, kill the bot while its card waits, start it again, then consent: nothing was lost." },
 ];

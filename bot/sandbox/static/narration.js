@@ -5,7 +5,10 @@ const NOT_ENABLED = 99991672;
 const RATE_LIMITED = 99991400;
 const TOKEN_CODES = new Set([99991677, 99991668, 99991663, 99991661]);
 
-/** What the bot does with a path, most particular first; `noise`: housekeeping that a reader can do without. */
+/**
+ * What the bot does with a path, most particular first; `noise`: what a reader can do without, housekeeping and the
+ * requests behind messages (the messages themselves are told).
+ */
 const ERRANDS = [
   ["POST", /\/auth\/v3\/tenant_access_token/, "fetched its own app token", { icon: "key", noise: true }],
   ["POST", /\/auth\/v3\/app_access_token/, "fetched its own app token", { icon: "key", noise: true }],
@@ -17,13 +20,13 @@ const ERRANDS = [
   ["POST", /\/authen\/v1\/oidc\/refresh_access_token/, "refreshed a token", { icon: "refresh" }],
   ["GET", /\/authen\/v1\/user_info/, "asked the platform who consented", { icon: "user" }],
   ["POST", /\/oauth\/v\d\/revoke|\/authen\/v\d\/.*revoke/, "ended a token at the platform", { icon: "block" }],
-  ["POST", /\/im\/v1\/messages\/[^/]+\/reply/, "answered", { icon: "chat" }],
-  ["POST", /\/im\/v1\/messages/, "sent a message", { icon: "chat" }],
-  ["PATCH", /\/im\/v1\/messages/, "changed the face of a card", { icon: "refresh" }],
-  ["PUT", /\/im\/v1\/messages/, "edited a message", { icon: "refresh" }],
-  ["POST", /\/ephemeral\/v1\/send/, "sent a card that only one person sees", { icon: "eye-off" }],
+  ["POST", /\/im\/v1\/messages\/[^/]+\/reply/, "answered", { icon: "chat", noise: true }],
+  ["POST", /\/im\/v1\/messages/, "sent a message", { icon: "chat", noise: true }],
+  ["PATCH", /\/im\/v1\/messages/, "changed a card", { icon: "card", noise: true }],
+  ["PUT", /\/im\/v1\/messages/, "edited a message", { icon: "refresh", noise: true }],
+  ["POST", /\/ephemeral\/v1\/send/, "sent a card that only one person sees", { icon: "eye-off", noise: true }],
   ["POST", /\/ephemeral\/v1\/delete/, "took back a card that only one person saw", { icon: "eye-off" }],
-  ["POST", /\/interactive\/v1\/card\/update/, "updated the clicked card", { icon: "refresh" }],
+  ["POST", /\/interactive\/v1\/card\/update/, "updated the clicked card", { icon: "card", noise: true }],
 ];
 
 const SUBJECTS = [
@@ -50,16 +53,23 @@ const list = (scopes) => (scopes ?? []).join(", ");
 const alternatives = (scopes) => (scopes.length > 1 ? `${scopes[0]} (or another of ${scopes.length}) is missing` : `${scopes[0]} is missing`);
 const short = (path) => String(path).split("?")[0].replace(/^\/open-apis/, "").replace(/\/([A-Za-z]{2,5}[A-Za-z0-9_]{14,})/g, "/…");
 
-/** `names`: who(open_id) → name; `seen`: a Set that remembers which calls were refused, to tell a retry. */
+/** `names`: who(open_id), audience(message), summary(message), isPerson(identity); `seen`: a Set that remembers which calls were refused, to tell a retry. */
 export function narrate(change, names, seen) {
   const teller = TELLERS[change.kind];
   return teller ? teller(change, names, seen) : null;
 }
 
 const TELLERS = {
-  message: ({ message }, names) => message.sender.type === "bot" ? null : {
-    icon: "chat", tone: "start", words: `${names.who(message.sender.open_id)} asked`, quote: names.summary(message), heading: true,
+  message: ({ message }, names) => {
+    if (message.sender.type !== "bot") return { heading: true, words: `${names.who(message.sender.open_id)} asked`, quote: names.summary(message) };
+    const card = message.msg_type === "interactive";
+    const seen = message.ephemeral_for ? `, which only ${names.who(message.ephemeral_for)} sees` : "";
+    const deed = message.reply_to ? "answered" : `sent ${names.audience(message)} ${card ? "a card" : "a message"}${seen}`;
+    return { icon: card ? "card" : "chat", tone: card ? "card" : "plain", words: `The bot ${deed}`, detail: `“${names.summary(message)}”` };
   },
+  message_updated: ({ message }, names) => message.msg_type === "interactive"
+    ? { icon: "card", tone: "card", words: "The card changed its face", detail: `“${names.summary(message)}”` }
+    : { icon: "chat", tone: "plain", words: "The bot edited a message", detail: `“${names.summary(message)}”` },
   message_recalled: (change, names) => ({ icon: "block", tone: "plain", words: `A message was recalled` }),
   event: (change) => {
     const what = EVENTS[change.type] ?? change.type;

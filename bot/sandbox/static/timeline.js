@@ -22,6 +22,10 @@ export function createTimeline(model) {
   };
   const names = {
     who: name,
+    audience: (message) => {
+      const chat = model.chats.find((entry) => entry.chat_id === message.chat_id);
+      return chat?.kind === "group" ? `“${chat.name}”` : name(chat?.members[0]) ?? "a person";
+    },
     isPerson: (identity) => Boolean(model.person(identity)),
     summary: (message) => summary(message, { language: "en_us", nameOf: name, botId: model.app.bot_open_id }),
   };
@@ -29,7 +33,7 @@ export function createTimeline(model) {
   function draw() {
     byId("timeline").replaceChildren(
       el("div", { class: "panel-tools" },
-        el("label", { class: "check" }, noise, el("span", {}, "Housekeeping too")),
+        el("label", { class: "check" }, noise, el("span", {}, "Every request")),
         el("button", { class: "button quiet small", type: "button", onclick: () => { list.replaceChildren(); byId("timeline-empty").hidden = false; } }, "Clear")),
       scroller);
   }
@@ -57,7 +61,7 @@ export function createTimeline(model) {
           el("span", { class: "event-words" }, el("span", { class: "event-title" }, told.words),
             told.detail ? el("span", { class: "event-detail" }, told.detail) : null),
           el("span", { class: "event-meta" }, el("time", {}, clockTime(at, true)),
-            told.ms === undefined || told.ms === null ? null : el("span", {}, `${Math.round(told.ms)} ms`))),
+            told.ms === undefined || told.ms === null ? null : el("span", {}, told.ms < 1 ? "<1 ms" : `${Math.round(told.ms)} ms`))),
         el("pre", { class: "source", tabindex: "0" }, JSON.stringify(rest, null, 2))));
   }
 

@@ -133,9 +133,9 @@ export function createTrouble(model) {
   }
 
   function drawScopes() {
-    const wanted = filter.value.trim().toLowerCase();
+    const wanted = filter.value.toLowerCase().split(",").map((part) => part.trim()).filter(Boolean);
     const matching = model.app.scopes.filter(({ scope, description }) =>
-      !wanted || `${scope} ${description.en} ${description.zh}`.toLowerCase().includes(wanted));
+      !wanted.length || wanted.some((part) => `${scope} ${description.en} ${description.zh}`.toLowerCase().includes(part)));
     scopeList.replaceChildren(...matching.map((entry) => el("li", {},
       el("label", { class: "switch" },
         el("input", { type: "checkbox", role: "switch", checked: entry.user, onchange: (event) =>
@@ -171,6 +171,8 @@ export function createTrouble(model) {
       look();
       timer = setInterval(look, 2000);
     },
+    /** Finds the switches of some scopes, named with commas between. */
+    find: (wanted) => { filter.value = wanted; drawScopes(); scopes.scrollIntoView(); },
     /** Another person is looking: what is about them is drawn anew. */
     drawFor: () => { drawPerson(); drawFaults(); },
   };
