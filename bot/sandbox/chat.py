@@ -11,6 +11,7 @@ from urllib.parse import quote, urlsplit
 
 from aiohttp import web
 
+from .consent import PERSON_COOKIE
 from .process import BotProcess
 from .tables import list_tables, read_table
 from .tenant import Json
@@ -93,6 +94,12 @@ async def harden(request: web.Request, response: web.StreamResponse) -> None:
 @routes.get("/")
 async def chat_page(_: web.Request) -> web.FileResponse:
     return web.FileResponse(STATIC / "chat.html")
+
+
+@routes.get("/client/bot/open")
+async def open_bot(request: web.Request) -> web.Response:
+    """The AppLink to the direct chat with the bot, for whoever this browser is signed in as."""
+    raise web.HTTPFound(f"/#person={quote(request.cookies.get(PERSON_COOKIE, ''))}")
 
 
 @routes.get("/app/{app_id}/auth")

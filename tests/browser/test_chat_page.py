@@ -223,6 +223,12 @@ def test_a_scope_of_the_app_is_found_and_switched_off_under_trouble(chat: Page, 
     assert scopes["docx:document:readonly"] is False
 
 
+def test_the_way_back_to_the_chat_leads_to_ones_own(platform: Sandbox, open_page: OpenPage) -> None:
+    page = open_page(f"{platform.url}sandbox/login?person={WEI}&next=/client/bot/open?appId=x")
+    expect(page.locator("#people [aria-current]")).to_contain_text("Wei Lan")
+    expect(page.locator("#chats [aria-current]")).to_contain_text("Direct chat")
+
+
 def test_a_link_to_the_developer_console_leads_to_the_switch(chat: Page, platform: Sandbox) -> None:
     chat.goto(
         platform.url + "app/cli_a1b2c3d4e5f60718/auth?q=mail:user_mailbox.message:readonly&token_type=user"

@@ -112,13 +112,16 @@ async function start() {
     });
   }
 
-  /** A link to the platform's developer console leads here: to the switches of the scopes that it names. */
-  function openConsole() {
-    if (!location.hash.startsWith("#scopes=")) return;
-    const wanted = decodeURIComponent(location.hash.slice("#scopes=".length));
+  /** Links of the platform lead here: to a person's chat with the bot, or to the switches of the scopes that they name. */
+  function followLink() {
+    const wanted = new URLSearchParams(location.hash.slice(1));
+    if (!wanted.size) return;
     history.replaceState(null, "", location.pathname);
-    show("trouble");
-    trouble.find(wanted);
+    if (model.person(wanted.get("person"))) be(wanted.get("person"), model.directChat(wanted.get("person"))?.chat_id);
+    if (wanted.has("scopes")) {
+      show("trouble");
+      trouble.find(wanted.get("scopes"));
+    }
   }
 
   function startStory(story) {
@@ -200,8 +203,8 @@ async function start() {
   showPanel(PANELS.includes(remembered("panel")) ? remembered("panel") : "timeline");
   be(model.person(remembered("person"))?.open_id ?? (model.personNamed("Sam") ?? model.people[0]).open_id, remembered("chat"));
   show("chat");
-  openConsole();
-  addEventListener("hashchange", openConsole);
+  followLink();
+  addEventListener("hashchange", followLink);
   follow(0, replayThen(onChange, model.sequence, timeline));
   lookAtBot();
   setInterval(() => { if (document.visibilityState === "visible") lookAtBot(); }, BOT_MS);

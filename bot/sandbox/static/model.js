@@ -24,7 +24,7 @@ export function createModel(state) {
     /** Their chats with the bot; a direct chat of two people is of no use here. */
     chatsOf: (openId) => model.chats.filter((chat) => chat.members.includes(openId) && (chat.kind === "group" || chat.members.length === 1)),
     currentChat: () => model.chats.find((chat) => chat.chat_id === model.chat),
-    directChat: (openId) => model.chats.find((chat) => chat.kind === "p2p" && chat.members.includes(openId)),
+    directChat: (openId) => model.chatsOf(openId).find((chat) => chat.kind === "p2p"),
 
     /** Whether this person sees the message at all. */
     sees: (message, openId) =>
