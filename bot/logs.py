@@ -147,5 +147,6 @@ def configure(log_format: Literal["text", "json"], level: str, stream: IO[str] |
     logging.captureWarnings(True)
     # It logs every request line with its query, and queries carry codes and states.
     logging.getLogger("aiohttp.access").disabled = True
-    # It announces each of its own parts, at every start.
-    logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)
+    # It announces each of its own parts, and each revision that it looks at, at every start.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("asyncio").setLevel(logging.INFO)

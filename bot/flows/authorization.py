@@ -268,9 +268,10 @@ def end_grant(c: Connection, user: UserKey, reason: str, moment: datetime) -> bo
     ended = grants.end(c, user, reason, moment)
     if ended is None:
         return False
-    token = ended.refresh_token or ended.access_token
-    if token is not None:
-        revocations.add(c, user, token, moment)
+    # Whether the platform ends one with the other is not documented.
+    for token in (ended.refresh_token, ended.access_token):
+        if token is not None:
+            revocations.add(c, user, token, moment)
     audit.write(c, "grant_ended", user=user, now=moment, reason=reason)
     return True
 

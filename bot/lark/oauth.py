@@ -64,6 +64,8 @@ GENERATIONS: Mapping[GenerationName, Generation] = {
     ),
 }
 
+SCOPES_NOT_PERMITTED = 20068
+
 PROBLEMS: Mapping[int, TokenProblem] = {
     # the app's own matter: an operator must act
     20001: TokenProblem.APP,  # a parameter is missing
@@ -102,7 +104,7 @@ PROBLEMS: Mapping[int, TokenProblem] = {
     20004: TokenProblem.CODE,
     20049: TokenProblem.CODE,  # PKCE
     20065: TokenProblem.CODE,
-    20068: TokenProblem.CODE,  # the consent has less than the exchange narrows to
+    SCOPES_NOT_PERMITTED: TokenProblem.CODE,  # the consent has less than the exchange narrows to
     20071: TokenProblem.CODE,  # another redirect URI: ours has changed since the link was opened
     # the refresh token's
     20026: TokenProblem.OVER,
@@ -230,12 +232,29 @@ class OAuth:
             parameters["redirect_uri"] = redirect_uri
         if verifier is not None and self._generation.pkce:
             parameters["code_verifier"] = verifier.reveal()
-        if scopes and self._generation.narrows:
-            parameters["scope"] = join_scopes(scopes)
-        return await self._token("exchange", self._generation.exchange_path, parameters)
+        if not scopes or not self._generation.narrows:
+            return await self._token("exchange", self._generation.exchange_path, parameters)
+        narrowed = await self._token(
+            "exchange", self._generation.exchange_path, parameters | {"scope": join_scopes(scopes)}
+        )
+        if isinstance(narrowed, TokenRefused) and narrowed.code == SCOPES_NOT_PERMITTED:
+            return await self._exchange_part(parameters, scopes) or narrowed
+        return narrowed
+
+    async def _exchange_part(self, parameters: dict[str, str], scopes: ScopeSet) -> TokenSet | None:
+        """Less was consented to than the link asked for. A wider token than asked for is not kept either, so
+        it is exchanged for one that has what both say; None when that cannot be done."""
+        wide = await self._token("exchange", self._generation.exchange_path, parameters)
+        if isinstance(wide, TokenRefused) or wide.refresh_token is None or wide.scopes is None:
+            return None
+        narrow = await self._refresh(wide.refresh_token, {"scope": join_scopes(wide.scopes & scopes)})
+        return narrow if isinstance(narrow, TokenSet) else None
 
     async def refresh(self, refresh_token: Secret) -> TokenSet | TokenRefused:
-        parameters = {"grant_type": "refresh_token", "refresh_token": refresh_token.reveal()}
+        return await self._refresh(refresh_token, {})
+
+    async def _refresh(self, refresh_token: Secret, more: dict[str, str]) -> TokenSet | TokenRefused:
+        parameters = {"grant_type": "refresh_token", "refresh_token": refresh_token.reveal(), **more}
         return await self._token("refresh", self._generation.refresh_path, parameters)
 
     async def revoke(self, token: Secret) -> TokenRefused | None:
@@ -269,7 +288,7 @@ class OAuth:
                 return no_app_token(found)
             app_token = found
         else:
-            parameters |= {"client_id": self._app_id, "client_secret": self._app_secret.reveal()}
+            parameters = parameters | {"client_id": self._app_id, "client_secret": self._app_secret.reveal()}
         url = (self._accounts_url if generation.on_accounts else self._open_url) + path
         answer = await self._http.fetch(
             "POST",
@@ -288,6 +307,8 @@ class OAuth:
             return tokens or TokenRefused(TokenProblem.IN_DOUBT, 0, "an answer without a token")
         if code == 20014 and app_token is not None:
             self._app_token.invalidate(app_token)
+        if status_of(answer) >= 500 and code not in PROBLEMS:
+            return TokenRefused(TokenProblem.IN_DOUBT, code, f"the platform failed (HTTP {status_of(answer)})")
         return refused(fields, purpose, parameters.values())
 
 

@@ -238,7 +238,7 @@ class World:
             assert self.process.returncode is None, self.log_tail()
             assert asyncio.get_running_loop().time() < deadline, self.log_tail()
             try:
-                async with self.http.get(f"{self.public}/readyz") as response:
+                async with self.http.get(f"http://127.0.0.1:{self.port}/readyz") as response:
                     if response.status == 200:
                         return
             except aiohttp.ClientError:

@@ -64,9 +64,8 @@ async def test_a_consent_by_somebody_else_is_dropped_and_the_right_person_can_st
     status, page = await world.consent(world.sam, card)
     assert status == 200, page
     await world.answer_to(asked)
-    assert [row["user_key"] for row in world.rows("SELECT user_key FROM grants")][0].endswith(
-        world.sam.open_id
-    )
+    (grant,) = world.rows("SELECT user_key FROM grants")
+    assert grant["user_key"].endswith(world.sam.open_id)
 
 
 async def test_two_tabs_can_be_open_and_either_consent_works(world: World):
@@ -131,7 +130,7 @@ async def test_a_call_that_nobody_authorizes_expires_and_says_so(world: World):
 async def test_in_a_group_the_answer_comes_there_and_the_link_goes_to_the_asker_alone(world: World):
     await world.start()
     asked = await world.say(world.sam, "/agenda week", world.group)
-    note = await world.answer_to(asked, "direct message")
+    note = await world.answer_to(asked, "privately")
     assert not has_link(note)
     card = await world.card_for(world.sam, "calendar:calendar")
     await world.consent(world.sam, card)

@@ -1,0 +1,200 @@
+"""How events come in: the webhook and the long connection; how the process starts, stops and shares its work."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+
+from .conftest import World, free_port, has_link, text_of
+
+
+async def test_the_loop_over_the_long_connection(world: World):
+    world.tenant.app.events_by = "websocket"
+    await world.start(LARK_EVENTS="websocket")
+    asked = await world.say(world.sam, "/tasks")
+    card = await world.fresh_card(world.sam, asked)
+    await world.consent(world.sam, card)
+    await world.answer_to(asked)
+    again = await world.say(world.sam, "/doc welcome")
+    second = await world.fresh_card(world.sam, again)
+    clicked = await world.click(world.sam, second, "not_now")
+    assert clicked["code"] is None
+    assert not has_link(world.tenant.messages[second.message_id])
+    assert await world.stop() == 0
+
+
+async def test_a_lost_long_connection_comes_back(world: World):
+    world.tenant.app.events_by = "websocket"
+    await world.start(LARK_EVENTS="websocket")
+    async with world.http.delete(f"{world.origin}/sandbox/api/connections"):
+        pass
+    asked = await world.say(world.sam, "/help")
+    await world.answer_to(asked, patience=40)
+
+
+async def post_event(world: World, body: bytes, **headers: str) -> tuple[int, str]:
+    async with world.http.post(
+        f"{world.public}/lark/events", data=io.BytesIO(body), headers=headers
+    ) as response:
+        return response.status, await response.text()
+
+
+async def test_unauthentic_webhooks_change_nothing(world: World):
+    await world.start()
+    attempts = [
+        await post_event(world, b""),
+        await post_event(world, b"{}"),
+        await post_event(world, b'{"encrypt":"AAAA"}'),
+        await post_event(world, json.dumps({"schema": "2.0", "header": {}, "event": {}}).encode()),
+        await post_event(world, b"[" * 100_000),
+        await post_event(world, b'{"encrypt":"' + b"A" * 2_000_000 + b'"}'),
+        await post_event(
+            world,
+            b'{"encrypt":"AAAA"}',
+            **{
+                "X-Lark-Signature": "0" * 64,
+                "X-Lark-Request-Timestamp": "1767225600",
+                "X-Lark-Request-Nonce": "n",
+            },
+        ),
+    ]
+    assert all(400 <= status < 500 for status, _ in attempts), attempts
+    assert world.rows("SELECT * FROM events") == []
+
+
+async def test_the_address_check_is_answered(world: World):
+    await world.start()
+    assert await world.control("subscription", by="webhook", url=f"{world.public}/lark/events") == {}
+
+
+async def test_a_person_who_opens_the_chat_for_the_first_time_is_welcomed_once(world: World):
+    await world.start()
+    await world.control("enter", person=world.sam.open_id)
+    await world.until(lambda: world.from_bot(world.direct(world.sam)), "the welcome")
+    await world.control("enter", person=world.sam.open_id)
+    await asyncio.sleep(0.5)
+    assert len(world.from_bot(world.direct(world.sam))) == 1
+
+
+async def test_health_readiness_and_metrics(world: World):
+    await world.start()
+    await world.answer_to(await world.say(world.sam, "/help"))
+    for path in (
+        "/healthz",
+        "/readyz",
+        "/metrics",
+        "/authorize/nothing",
+        "/oauth/lark/callback",
+        "/static/page.css",
+    ):
+        async with world.http.get(world.public + path) as response:
+            headers = response.headers
+            assert response.status < 500
+            assert "default-src 'none'" in headers["Content-Security-Policy"]
+            assert headers["X-Content-Type-Options"] == "nosniff"
+            assert headers["Referrer-Policy"] == "no-referrer"
+            assert headers["Cache-Control"] == "no-store"
+            text = await response.text()
+        if path == "/metrics":
+            assert "bot_events_up 1.0" in text
+
+
+async def test_the_callback_reflects_nothing_of_what_it_is_given(world: World):
+    await world.start()
+    for query in (
+        "code=<script>x</script>&state=abc",
+        "error=<b>&state=abc",
+        "state=<i>",
+        "code=1&code=2&state=3",
+    ):
+        status, _, page = await world.get(f"{world.public}/oauth/lark/callback?{query}")
+        assert status == 400
+        assert "<script" not in page
+        assert "abc" not in page
+
+
+async def test_operators_see_what_happened(world: World):
+    await world.start()
+    asked = await world.say(world.sam, "/tasks")
+    await world.consent(world.sam, await world.fresh_card(world.sam, asked))
+    await world.answer_to(asked)
+    for command in ("status", "users", "requests", "calls", "audit"):
+        code, out, err = await world.cli(command, "--json")
+        assert code == 0, err
+        json.loads(out)
+        assert (await world.cli(command))[0] == 0
+    code, out, err = await world.cli("explain", world.sam.open_id)
+    assert code == 0, err
+    assert "task:task:read" in out
+    assert (await world.cli("explain", "nobody"))[0] == 1
+    code, out, err = await world.cli("revoke", world.sam.open_id)
+    assert code == 0, err
+    assert world.rows("SELECT status FROM grants") == [{"status": "ended"}]
+    code, out, err = await world.cli("doctor")
+    assert code == 0, out + err
+
+
+async def test_a_wrong_key_stops_the_start_with_one_line(world: World):
+    await world.start()
+    await world.stop()
+    world.settings["BOT_ENCRYPTION_KEYS"] = "A" * 43
+    code, _, err = await world.cli("run")
+    assert code in (1, 2)
+    assert len(err.strip().splitlines()) <= 2, err
+    assert "Traceback" not in err
+
+
+async def test_two_replicas_on_postgresql_share_the_work(world: World, postgresql_url: str):
+    world.settings["BOT_DATABASE_URL"] = postgresql_url
+    await world.start()
+    first, port = world.process, world.port
+    world.port = free_port()
+    await world.start(BOT_PUBLIC_URL=world.public)
+    other = f"http://127.0.0.1:{world.port}"
+    asked = [await world.say(world.sam, "/tasks"), await world.say(world.wei, "/tasks")]
+    for person, message in zip((world.sam, world.wei), asked, strict=True):
+        card = await world.fresh_card(person, message)
+        back = await world.decide(await world.open(world.link_of(card)), person)
+        # The callback arrives at the replica that the card did not leave from.
+        status, _, page = await world.get(back.replace(f"127.0.0.1:{port}", other.removeprefix("http://")))
+        assert status == 200, page
+        await world.answer_to(message)
+    await world.control("tokens/expire", person=world.sam.open_id, which="access")
+    again = [await world.say(world.sam, "/tasks") for _ in range(4)]
+    for message in again:
+        await world.answer_to(message)
+    assert [r["grant_type"] for r in world.requests("oauth/token")].count("refresh_token") == 1
+    assert first is not None
+    first.kill()
+    await first.wait()
+    world.tenant.app.events_url = f"{other}/lark/events"
+    await world.answer_to(await world.say(world.sam, "/help"))
+    answers = [m for m in world.from_bot(world.direct(world.sam)) if m.reply_to]
+    assert len({m.reply_to for m in answers}) == len(answers)
+
+
+async def test_no_secret_is_readable_anywhere(world: World):
+    await world.start()
+    asked = await world.say(world.sam, "/tasks")
+    card = await world.fresh_card(world.sam, asked)
+    link = world.link_of(card)
+    back = await world.decide(await world.open(link), world.sam)
+    await world.get(back)
+    await world.answer_to(asked)
+    await world.control("tokens/expire", person=world.sam.open_id, which="access")
+    await world.answer_to(await world.say(world.sam, "/tasks"))
+    credentials = world.tenant.credentials
+    secrets = {world.tenant.app.app_secret, world.tenant.app.encrypt_key, world.key, link.rsplit("/", 1)[1]}
+    secrets |= set(credentials.access) | set(credentials.refresh) | set(credentials.app_tokens)
+    secrets |= {part.split("=")[1] for part in back.split("?")[1].split("&")}
+    assert len(secrets) > 8
+    await world.stop()
+    kept = b"".join(file.read_bytes() for file in world.directory.iterdir())
+    seen = json.dumps(
+        [m.as_json() for m in world.tenant.messages.values() if m.message_id != card.message_id]
+    )
+    for secret in secrets:
+        assert secret.encode() not in kept
+        assert secret not in seen
+        assert secret not in text_of(world.tenant.messages[card.message_id].content)

@@ -1,0 +1,290 @@
+"""The platform fails, people change their minds, and nobody is left waiting in silence."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from .conftest import World, has_link, text_of
+
+
+async def granted(world: World, command: str = "/tasks") -> None:
+    """Sam has authorized a command, and it was answered."""
+    asked = await world.say(world.sam, command)
+    await world.consent(world.sam, await world.fresh_card(world.sam, asked))
+    await world.until(
+        lambda: [m for m in world.from_bot(world.direct(world.sam), asked) if m.reply_to == asked],
+        "an answer",
+    )
+
+
+def tasks_named(world: World, title: str) -> int:
+    return text_of(world.tenant.work.as_json()).splitlines().count(title)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"kind": "status", "status": 503},
+        {"kind": "html"},
+        {"kind": "truncate"},
+        {"kind": "drop_before"},
+        {"kind": "drop_after"},
+        {"kind": "rate_limit", "reset": 1},
+        {"kind": "rate_limit"},
+    ],
+    ids=lambda fault: "-".join(map(str, fault.values())),
+)
+async def test_a_failing_call_is_made_again_and_answered_once(world: World, fault: dict):
+    await world.start()
+    await granted(world)
+    await world.control("faults", match={"path": "/open-apis/task"}, times=2, **fault)
+    asked = await world.say(world.sam, "/tasks")
+    await world.answer_to(asked)
+    await asyncio.sleep(0.3)
+    assert len(world.from_bot(world.direct(world.sam), asked)) == 1
+
+
+@pytest.mark.parametrize("kind", ["drop_before", "drop_after", "html", "truncate"])
+async def test_a_task_is_created_once_whatever_becomes_of_the_answer(world: World, kind: str):
+    await world.start()
+    await granted(world, "/task warm up")
+    await world.control("faults", match={"path": "/open-apis/task", "method": "POST"}, times=1, kind=kind)
+    asked = await world.say(world.sam, "/task Buy milk")
+    await world.answer_to(asked, "Buy milk")
+    assert tasks_named(world, "Buy milk") == 1
+
+
+async def test_a_write_without_a_key_is_never_sent_again_and_its_user_reads_that_the_outcome_is_unknown(
+    world: World,
+):
+    await world.start()
+    await granted(world, "/task warm up")
+    await world.control(
+        "faults", match={"path": "/open-apis/task", "method": "POST"}, times=1, kind="drop_after"
+    )
+    asked = await world.say(world.sam, '/call POST /open-apis/task/v2/tasks {"summary":"Once"}')
+    await world.answer_to(asked, "cannot tell")
+    assert tasks_named(world, "Once") == 1
+    rows = world.rows("SELECT status FROM deferred_calls WHERE command = 'call'")
+    assert rows == [{"status": "outcome_unknown"}]
+
+
+async def test_a_platform_that_stays_away_gets_an_interim_word_and_then_the_answer(world: World):
+    await world.start()
+    await granted(world)
+    fault = await world.control("faults", match={"path": "/open-apis/task"}, kind="drop_before")
+    asked = await world.say(world.sam, "/tasks")
+    await world.answer_to(asked, "keep trying", patience=25)
+    async with world.http.delete(f"{world.origin}/sandbox/api/faults/{fault['fault_id']}"):
+        pass
+    await world.until(
+        lambda: len([m for m in world.from_bot(world.direct(world.sam), asked) if m.reply_to == asked]) == 2,
+        "the answer",
+        patience=40,
+    )
+
+
+@pytest.mark.parametrize("kind", ["drop_before", "drop_after", "html"])
+async def test_an_answer_is_delivered_once_though_sending_fails(world: World, kind: str):
+    await world.start()
+    await world.control("faults", match={"path": "/open-apis/im/v1/messages"}, times=2, kind=kind)
+    asked = await world.say(world.sam, "/help")
+    await world.answer_to(asked)
+    await asyncio.sleep(0.5)
+    assert len(world.from_bot(world.direct(world.sam), asked)) == 1
+
+
+@pytest.mark.parametrize("kind", ["drop_before", "html"])
+async def test_a_card_is_shown_though_sending_it_fails(world: World, kind: str):
+    await world.start()
+    await world.control("faults", match={"path": "/open-apis/im/v1/messages"}, times=2, kind=kind)
+    asked = await world.say(world.sam, "/tasks")
+    card = await world.fresh_card(world.sam, asked)
+    await world.consent(world.sam, card)
+    await world.answer_to(asked)
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "landing"),
+    [
+        (20003, 400, "did not accept"),
+        (20004, 400, "did not accept"),
+        (20049, 400, "did not accept"),
+        (20065, 400, "did not accept"),
+        (20071, 400, "did not accept"),
+        (20010, 400, "may not use"),
+        (20002, 400, "administrator"),
+        (20069, 400, "administrator"),
+    ],
+)
+async def test_every_refusal_of_the_token_endpoint_has_a_page_and_loses_nothing(
+    world: World, code: int, status: int, landing: str
+):
+    await world.start()
+    asked = await world.say(world.sam, "/tasks")
+    card = await world.fresh_card(world.sam, asked)
+    body = {"code": code, "error": "invalid_grant", "error_description": "no"}
+    await world.control(
+        "faults", match={"path": "/open-apis/authen/v2"}, times=1, kind="status", status=status, body=body
+    )
+    status, page = await world.consent(world.sam, card)
+    assert 400 <= status < 500
+    assert landing in page
+    await world.until(
+        lambda: world.rows("SELECT 1 FROM authorization_requests WHERE status = 'open'"), "the open request"
+    )
+    assert world.rows("SELECT * FROM audit_log WHERE action = 'attempt_failed'")
+    status, page = await world.consent(world.sam, card)
+    assert status == 200, page
+    await world.answer_to(asked)
+
+
+async def test_a_token_endpoint_that_is_down_for_a_moment_costs_the_person_nothing(world: World):
+    await world.start()
+    asked = await world.say(world.sam, "/tasks")
+    card = await world.fresh_card(world.sam, asked)
+    await world.control("faults", match={"path": "/open-apis/authen/v2"}, times=1, kind="status", status=503)
+    status, _ = await world.consent(world.sam, card)
+    assert status < 500
+    await world.answer_to(asked, patience=40)
+
+
+async def test_a_recalled_question_waits_no_longer(world: World):
+    await world.start()
+    asked = await world.say(world.sam, "/tasks")
+    card = await world.fresh_card(world.sam, asked)
+    await world.control("recall", message_id=asked)
+    event = {"message_id": asked, "chat_id": world.direct(world.sam).chat_id, "recall_time": "1"}
+    await world.control("events", event={"event_type": "im.message.recalled_v1", "event": event})
+    await world.until(
+        lambda: world.rows("SELECT 1 FROM deferred_calls WHERE status = 'cancelled'"), "the cancelled call"
+    )
+    await world.until(lambda: not has_link(world.tenant.messages[card.message_id]), "the card without a link")
+
+
+async def test_an_answer_to_a_recalled_message_goes_to_the_chat(world: World):
+    await world.start()
+    await granted(world)
+    fault = await world.control("faults", match={"path": "/open-apis/task"}, kind="drop_before", times=2)
+    asked = await world.say(world.sam, "/tasks")
+    await world.until(lambda: world.requests("/open-apis/task")[1:], "the first attempt")
+    world.tenant.recall_message(world.tenant.messages[asked])
+    await world.until(lambda: world.from_bot(world.direct(world.sam), asked), "an answer in the chat")
+    assert fault
+
+
+async def test_a_person_whom_no_direct_message_reaches_is_asked_in_the_group_for_their_eyes_only(
+    world: World,
+):
+    await world.start()
+    await world.control("people", open_id=world.sam.open_id, blocked_bot=True)
+    asked = await world.say(world.sam, "/agenda", world.group)
+    card = await world.until(
+        lambda: next((m for m in world.from_bot(world.group, asked) if has_link(m)), None),
+        "the ephemeral card",
+    )
+    assert card.ephemeral_for == world.sam.open_id
+    await world.consent(world.sam, card)
+    await world.until(
+        lambda: [m for m in world.from_bot(world.group, asked) if m.reply_to == asked][1:], "the answer"
+    )
+
+
+async def test_a_revocation_at_the_platform_ends_the_grant(world: World):
+    await world.start()
+    await granted(world)
+    await asyncio.sleep(0.01)
+    await world.control("revoke", person=world.sam.open_id)
+    await world.until(lambda: world.rows("SELECT 1 FROM grants WHERE status = 'ended'"), "the ended grant")
+    asked = await world.say(world.sam, "/tasks")
+    await world.fresh_card(world.sam, asked)
+
+
+async def test_when_refreshing_is_over_the_person_is_asked_again(world: World):
+    await world.start()
+    await granted(world)
+    await world.control("tokens/expire", person=world.sam.open_id, which="both")
+    asked = await world.say(world.sam, "/tasks")
+    card = await world.fresh_card(world.sam, asked)
+    await world.consent(world.sam, card)
+    await world.answer_to(asked)
+
+
+async def test_a_rejected_token_is_refreshed_once_though_many_calls_want_it(world: World):
+    await world.start()
+    await granted(world)
+    await world.control("tokens/expire", person=world.sam.open_id, which="access")
+    asked = [await world.say(world.sam, "/tasks") for _ in range(5)]
+    for each in asked:
+        await world.answer_to(each)
+    assert [r["grant_type"] for r in world.requests("oauth/token")].count("refresh_token") == 1
+
+
+async def test_partly_granted_keeps_what_was_given_and_cancels_the_rest(world: World):
+    await world.start()
+    first = await world.say(world.sam, "/tasks")
+    await world.fresh_card(world.sam, first)
+    second = await world.say(world.sam, "/doc welcome")
+    card = await world.card_for(world.sam, "docx:document:readonly")
+    consent_id = await world.open(world.link_of(card))
+    back = await world.decide(consent_id, world.sam, scopes=["task:task:read", "offline_access"])
+    status, _, page = await world.get(back)
+    assert status == 200
+    assert "Partly" in page
+    await world.answer_to(first)
+    await world.answer_to(second, "docx:document:readonly")
+    statuses = world.rows("SELECT command, status FROM deferred_calls ORDER BY command")
+    assert statuses == [
+        {"command": "doc", "status": "cancelled"},
+        {"command": "tasks", "status": "succeeded"},
+    ]
+
+
+async def test_a_page_that_shows_an_error_leads_to_another_alternative(world: World):
+    await world.start()
+    asked = await world.say(world.sam, "/tasks")
+    card = await world.fresh_card(world.sam, asked)
+    await world.click(world.sam, card, "page_error")
+    await world.until(
+        lambda: "task:task:write" in text_of(world.tenant.messages[card.message_id].content),
+        "the next alternative",
+    )
+    await world.consent(world.sam, world.tenant.messages[card.message_id])
+    await world.answer_to(asked)
+
+
+async def test_a_click_by_somebody_else_changes_nothing(world: World):
+    await world.start()
+    asked = await world.say(world.sam, "/tasks")
+    await world.fresh_card(world.sam, asked)
+    (request,) = world.rows("SELECT id FROM authorization_requests")
+    event = {
+        "operator": {"open_id": world.ada.open_id, "tenant_key": world.tenant.app.tenant_key},
+        "token": "c-1",
+        "action": {"value": {"action": "not_now", "subject": request["id"]}, "tag": "button"},
+        "context": {},
+    }
+    await world.control("events", event={"event_type": "card.action.trigger", "event": event})
+    assert world.rows("SELECT status FROM authorization_requests") == [{"status": "open"}]
+
+
+async def test_cancel_drops_what_waits(world: World):
+    await world.start()
+    asked = await world.say(world.sam, "/tasks")
+    card = await world.fresh_card(world.sam, asked)
+    await world.answer_to(await world.say(world.sam, "/cancel"), "/tasks")
+    await world.answer_to(asked, "cancelled")
+    await world.until(lambda: not has_link(world.tenant.messages[card.message_id]), "the card without a link")
+
+
+async def test_somebody_of_another_organization_is_told_once(world: World):
+    await world.start()
+    outsider = next(p for p in world.tenant.people.values() if p.tenant_key != world.tenant.app.tenant_key)
+    await world.say(outsider, "/help")
+    await world.until(lambda: world.rows("SELECT 1 FROM outgoing_messages"), "the word")
+    await world.say(outsider, "/help")
+    await asyncio.sleep(0.5)
+    assert len(world.rows("SELECT 1 FROM outgoing_messages")) == 1
+    assert world.rows("SELECT 1 FROM deferred_calls") == []
