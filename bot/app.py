@@ -80,6 +80,8 @@ def run(settings: Settings) -> int:
     """Serves until SIGTERM or SIGINT, then drains. Returns the exit code."""
     if settings.auto_migrate:
         store.upgrade(settings.database_url)
+    else:
+        store.check(settings.database_url)
     asyncio.run(serve(settings))
     return 0
 

@@ -264,6 +264,7 @@ def rotate_keys(chosen: argparse.Namespace) -> int:
         finally:
             await opened.close()
 
+    database.check(loaded.database_url)
     sealed = asyncio.run(rotate())
     print(f"{sum(sealed.values())} secrets were sealed anew, with the first key.")
     return DONE

@@ -80,7 +80,8 @@ UNSENT = status_in(outgoing_messages, "queued", "sending")
 
 def _by_status(connection: Connection, table: Any, condition: Any) -> dict[str, int]:
     query = select(table.c.status, func.count()).where(condition).group_by(table.c.status)
-    return dict(connection.execute(query).tuples().all())
+    rows: Sequence[tuple[str, int]] = connection.execute(query).all()
+    return dict(rows)
 
 
 def status(connection: Connection, now: datetime) -> Row:
