@@ -21,7 +21,14 @@ CALL_MOVES: dict[Call, frozenset[Call]] = {
 
 REQUEST_MOVES: dict[Request, frozenset[Request]] = {
     Request.OPEN: frozenset(
-        {Request.REDEEMING, Request.GRANTED, Request.DECLINED, Request.EXPIRED, Request.SUPERSEDED, Request.FAILED}
+        {
+            Request.REDEEMING,
+            Request.GRANTED,
+            Request.DECLINED,
+            Request.EXPIRED,
+            Request.SUPERSEDED,
+            Request.FAILED,
+        }
     ),
     Request.REDEEMING: frozenset({Request.GRANTED, Request.DECLINED, Request.FAILED, Request.OPEN}),
     Request.GRANTED: frozenset(),

@@ -166,7 +166,7 @@ async def call(http: Http, origin: str, api_call: ApiCall, token: Secret) -> Out
 TOO_LARGE = "The answer is larger than 8 MB."
 
 
-# --- what an answer means ---------------------------------------------------------------------------------
+# --- what an answer means -------------------------------------------------------------------------------
 # https://open.feishu.cn/document/server-docs/api-call-guide/generic-error-code
 
 INSUFFICIENT_SCOPE = 99991679

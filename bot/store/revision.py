@@ -147,7 +147,7 @@ async def _in_postgresql_transaction(url: str, work: Work[T]) -> T:
     try:
         with reaching(url):
             connection = await engine.connect()
-        async with connection, connection.begin():
+        async with contextlib.aclosing(connection), connection.begin():
             await connection.execute(text(f"SELECT pg_advisory_xact_lock({UPGRADE_LOCK})"))
             return await connection.run_sync(work)
     finally:

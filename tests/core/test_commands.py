@@ -4,7 +4,17 @@ from datetime import UTC, datetime
 
 import pytest
 
-from bot.core.commands import ApiRefused, Ask, Command, Result, advance, command, fingerprint, parse_message, registry
+from bot.core.commands import (
+    ApiRefused,
+    Ask,
+    Command,
+    Result,
+    advance,
+    command,
+    fingerprint,
+    parse_message,
+    registry,
+)
 from bot.core.model import ApiCall, Chat, Refused, Reply, Secret, UserKey, Words
 
 NOTHING = Words("", "")
@@ -26,7 +36,9 @@ def hidden(ask: Ask):
     return Reply(None)
 
 
-ASK = Ask("k", UserKey("lark", "a", "t", "o"), Chat("c", "direct"), "", datetime(2026, 1, 1, tzinfo=UTC), "en", None)
+ASK = Ask(
+    "k", UserKey("lark", "a", "t", "o"), Chat("c", "direct"), "", datetime(2026, 1, 1, tzinfo=UTC), "en", None
+)
 COMMANDS = registry(two, hidden)
 
 
@@ -75,7 +87,9 @@ def test_two_commands_cannot_share_a_name():
 def test_a_fingerprint_tells_calls_apart_and_not_runs():
     assert fingerprint(ApiCall("GET", "/a")) == fingerprint(ApiCall("GET", "/a"))
     assert fingerprint(ApiCall("GET", "/a")) != fingerprint(ApiCall("GET", "/a", {"x": "1"}))
-    assert fingerprint(ApiCall("POST", "/a", body={"x": 1})) != fingerprint(ApiCall("POST", "/a", body={"x": 2}))
+    assert fingerprint(ApiCall("POST", "/a", body={"x": 1})) != fingerprint(
+        ApiCall("POST", "/a", body={"x": 2})
+    )
 
 
 def test_a_secret_shows_itself_to_nobody():

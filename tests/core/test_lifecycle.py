@@ -16,13 +16,13 @@ def test_every_status_has_its_moves():
 
 
 def test_what_is_settled_stays():
-    assert SETTLED_CALLS == {
+    assert {
         CallStatus.SUCCEEDED,
         CallStatus.FAILED,
         CallStatus.OUTCOME_UNKNOWN,
         CallStatus.CANCELLED,
         CallStatus.EXPIRED,
-    }
+    } == SETTLED_CALLS
 
 
 def test_only_a_queued_call_starts_and_only_an_open_request_expires():

@@ -9,7 +9,9 @@ from bot.core.oauth import Approved, Denied, Malformed, digest, is_owner, new_at
 
 
 def test_the_challenge_is_that_of_rfc_7636():
-    assert s256("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk") == "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
+    assert (
+        s256("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk") == "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
+    )
 
 
 def test_an_attempt_has_a_state_that_is_kept_as_a_digest_and_a_verifier_of_43_characters():
