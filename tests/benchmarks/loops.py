@@ -1,0 +1,65 @@
+"""Whole loops: event, refusal, suspend, card, link, callback, exchange, identity, resume, retry, reply."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from contextlib import ExitStack
+from pathlib import Path
+
+from tests.benchmarks.environment import bot_settings, free_port, fresh_database, postgresql, sqlite_url
+from tests.benchmarks.figures import Figure
+from tests.benchmarks.processes import directory, running, started
+
+AT_ONCE = 50
+
+Measured = dict[str, float]
+
+
+def measure(*, short: bool = False) -> list[Figure]:
+    people, rounds = (40, 1) if short else (1000, 3)
+    seen: dict[str, list[Measured]] = {}
+    with directory() as folder, ExitStack() as stack:
+        server = stack.enter_context(postgresql(folder))
+        for round_ in range(rounds):
+            for database in ("SQLite", "PostgreSQL"):
+                for bot, module in (("ours", ("bot", "run")), ("ideal", ("tests.benchmarks.ideal",))):
+                    url = database_url(database, folder, server, f"{bot}_{round_}")
+                    seen.setdefault(f"{bot} {database}", []).append(loops(module, url, people))
+    return [figure for database in ("SQLite", "PostgreSQL") for figure in figures_of(database, seen)]
+
+
+def database_url(database: str, folder: Path, server: str, name: str) -> str:
+    return sqlite_url(folder) if database == "SQLite" else fresh_database(server, name)
+
+
+def loops(module: tuple[str, ...], url: str, people: int, at_once: int = AT_ONCE) -> Measured:
+    """Runs a bot on a fresh database, and as many people's loops."""
+    port = free_port()
+    with (
+        started("world", str(port), str(people), str(at_once)) as world,
+        running(*module, env=bot_settings(world.port, url, port)) as bot,
+    ):
+        world.line()
+        before = bot.cpu_seconds
+        measured: Measured = json.loads(world.line())
+        return measured | {"cpu": (bot.cpu_seconds - before) / people * 1e3}
+
+
+def figures_of(database: str, seen: dict[str, list[Measured]]) -> list[Figure]:
+    def median(bot: str, key: str) -> float:
+        return statistics.median(each[key] for each in seen[f"{bot} {database}"])
+
+    return [
+        Figure(
+            f"whole loops, {database}, {AT_ONCE} at once",
+            median("ours", "rate"),
+            "/s",
+            median("ideal", "rate"),
+            "hand-tuned, same round trips",
+            at_least=0.6,
+        ),
+        Figure("  processor time of the bot for one", median("ours", "cpu"), "ms", median("ideal", "cpu"), "hand-tuned"),
+        Figure("  callback to retried call, median", median("ours", "resumed_p50"), "ms", at_most=10),
+        Figure("  callback to retried call, slowest 1 %", median("ours", "resumed_p99"), "ms", at_most=30),
+    ]
