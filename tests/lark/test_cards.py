@@ -1,0 +1,283 @@
+"""What cards and answers look like to the platform, and that nothing foreign gets to act in them."""
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bot.core.cards import Action, AdministratorCard, AuthorizationCard, ConfirmationCard, Face
+from bot.core.model import Code, Content, Reply, Span, Words
+from bot.lark.cards import MAX_BYTES, as_card, click_answer, render_card, render_reply, weight
+from bot.sandbox.content import check_card, parse_content
+
+LINK = "https://applink.example/client/web_url/open?mode=sidebar-semi&url=https%3A%2F%2Fbot.example%2Fauthorize%2Fabc"
+UNTIL = datetime(2026, 1, 6, 1, 30, tzinfo=UTC)
+READ, TASKS = "calendar:calendar:readonly", "task:task:read"
+EVIL = "<at id=all></at> **x** [here](https://evil.example) `c` ![i](img) \n# h <font color='red'>"
+
+
+def card(face=Face.WAITING, **changes):
+    given = {
+        "request_id": "request-1",
+        "face": face,
+        "scopes": {READ: Words("See your calendar", "查看日历"), TASKS: Words("See your tasks", "查看任务")},
+        "granted": frozenset(),
+        "refused": frozenset(),
+        "commands": ("/agenda",),
+        "link": LINK,
+        "expires_at": UNTIL,
+    }
+    return AuthorizationCard(**(given | changes))
+
+
+def drawn(card):
+    content = render_card(card)
+    assert content.kind == "interactive"
+    parse_content("interactive", content.body)
+    return json.loads(content.body)
+
+
+def tags(node):
+    """Every object with a tag."""
+    if isinstance(node, dict):
+        if "tag" in node:
+            yield node
+        for inner in node.values():
+            yield from tags(inner)
+    elif isinstance(node, list):
+        for inner in node:
+            yield from tags(inner)
+
+
+def links(drawn_card):
+    return [b["default_url"] for b in behaviours(drawn_card) if b["type"] == "open_url"]
+
+
+def callbacks(drawn_card):
+    return [b["value"] for b in behaviours(drawn_card) if b["type"] == "callback"]
+
+
+def behaviours(drawn_card):
+    return [b for element in tags(drawn_card) for b in element.get("behaviors", ())]
+
+
+def words(drawn_card, locale):
+    return "\n".join(text["i18n_content"][locale] for text in tags(drawn_card) if "content" in text)
+
+
+def test_a_waiting_card_has_one_link_and_two_quiet_controls():
+    shown = drawn(card())
+    assert links(shown) == [LINK]
+    assert callbacks(shown) == [
+        {"action": Action.NOT_NOW, "subject": "request-1"},
+        {"action": Action.PAGE_ERROR, "subject": "request-1"},
+    ]
+
+
+@pytest.mark.parametrize("face", [face for face in Face if face is not Face.WAITING])
+def test_other_faces_have_no_link_and_no_control(face):
+    shown = drawn(card(face))
+    assert not behaviours(shown)
+    assert "http" not in json.dumps(shown)
+
+
+@pytest.mark.parametrize("face", list(Face))
+def test_every_face_speaks_both_languages_and_can_be_changed(face):
+    shown = drawn(card(face, granted=frozenset({READ}), refused=frozenset({TASKS})))
+    assert shown["schema"] == "2.0"
+    assert shown["config"] == {"update_multi": True, "locales": ["en_us", "zh_cn"]}
+    for text in (element for element in tags(shown) if "content" in element):
+        assert text["i18n_content"].keys() == {"en_us", "zh_cn"}
+        assert text["content"] == text["i18n_content"]["en_us"]
+    assert {element["tag"] for element in tags(shown)} <= {"markdown", "button", "plain_text"}
+
+
+def test_a_waiting_card_says_what_for_and_until_when():
+    shown = drawn(card(commands=("/agenda", "/tasks")))
+    assert "/agenda" in words(shown, "en_us")
+    assert "/tasks" in words(shown, "zh_cn")
+    assert "2026-01-06 01:30 UTC" in words(shown, "en_us")
+    for locale, said in (("en_us", "See your calendar"), ("zh_cn", "查看日历")):
+        assert said in words(shown, locale)
+        assert READ in words(shown, locale)
+
+
+def test_what_was_given_already_is_not_asked_again():
+    said = words(drawn(card(granted=frozenset({TASKS}))), "en_us")
+    asked, _, kept = said.partition("You have allowed already")
+    assert READ in asked
+    assert TASKS not in asked
+    assert TASKS in kept
+
+
+def test_a_partly_authorized_card_tells_given_from_refused():
+    said = words(drawn(card(Face.PARTLY, granted=frozenset({READ}), refused=frozenset({TASKS}))), "en_us")
+    given, _, missing = said.partition("Still missing")
+    assert READ in given
+    assert TASKS in missing
+
+
+def test_a_failed_card_says_why():
+    said = words(drawn(card(Face.FAILED, failure=Words("Because.", "因为。"))), "zh_cn")
+    assert "因为。" in said
+
+
+def test_an_administrators_card_leads_to_the_console():
+    asking = AdministratorCard(
+        "wait-1", {READ: Words("a", "b")}, ("Wei",), ("/agenda",), "https://console.example/"
+    )
+    shown = drawn(asking)
+    assert links(shown) == ["https://console.example/"]
+    assert callbacks(shown) == [{"action": Action.CHECK_AGAIN, "subject": "wait-1"}]
+    done = drawn(
+        AdministratorCard("wait-1", {READ: Words("a", "b")}, (), (), "https://c.example/", done=True)
+    )
+    assert not behaviours(done)
+
+
+def test_an_old_write_is_asked_about():
+    shown = drawn(ConfirmationCard("call-1", "/task", UNTIL))
+    assert [value["action"] for value in callbacks(shown)] == [Action.CONFIRM, Action.DISCARD]
+    assert "/task" in words(shown, "en_us")
+
+
+def test_what_comes_from_elsewhere_is_shown_and_does_nothing():
+    evil = Words(EVIL, EVIL)
+    for each in (
+        card(scopes={READ: evil}, commands=(EVIL,)),
+        card(Face.FAILED, failure=evil),
+        AdministratorCard("w", {READ: evil}, (EVIL,), (EVIL,), "https://c.example/"),
+        ConfirmationCard("c", EVIL, UNTIL),
+    ):
+        said = words(drawn(each), "en_us")
+        for markup in ("<", "](", "`", "evil.example)", "://evil", "\n#", "**x**", "![", "@"):
+            assert markup not in said
+
+
+MANY = {f"domain{n}:resource.sub{n}:readonly": Words("See things " * 30, "查看东西" * 40) for n in range(50)}
+
+
+@pytest.mark.parametrize("face", list(Face))
+def test_fifty_scopes_fit_on_a_card_and_none_is_left_out(face):
+    scopes = frozenset(MANY)
+    content = render_card(card(face, scopes=MANY, granted=scopes, refused=scopes))
+    assert len(content.body.encode()) <= 30 * 1024
+    shown = drawn(card(scopes=MANY))
+    for locale in ("en_us", "zh_cn"):
+        assert all(scope in words(shown, locale) for scope in scopes)
+
+
+@given(text=st.text(max_size=300), scope=st.text(max_size=200))
+def test_no_words_make_a_card_that_the_platform_refuses(text, scope):
+    said = Words(text, text)
+    storable = card(scopes={scope: said}, commands=(text,), failure=said)
+    for face in (Face.WAITING, Face.FAILED):
+        content = render_card(AuthorizationCard(**{**fields(storable), "face": face}))
+        check_card(json.loads(content.body))
+
+
+def fields(each):
+    return {name: getattr(each, name) for name in each.__dataclass_fields__}
+
+
+# --- replies
+
+
+def post(reply):
+    content = render_reply(reply)
+    assert content.kind == "post"
+    return parse_content("post", content.body)
+
+
+def test_an_answer_speaks_both_languages_literally():
+    reply = Reply(
+        Words("Title", "标题"),
+        (
+            (Span(Words("now ", "现在 "), bold=True), Span("<at id=all>**x**")),
+            (),
+            (Span("page", url="https://p.example/"), Span("bad", url="javascript:alert(1)")),
+            Code('{"a":1}'),
+        ),
+    )
+    assert post(reply)["zh_cn"] == {
+        "title": "标题",
+        "content": [
+            [
+                {"tag": "text", "text": "现在 ", "style": ["bold"]},
+                {"tag": "text", "text": "<at id=all>**x**"},
+            ],
+            [],
+            [{"tag": "a", "text": "page", "href": "https://p.example/"}, {"tag": "text", "text": "bad"}],
+            [{"tag": "code_block", "language": "JSON", "text": '{"a":1}'}],
+        ],
+    }
+    assert post(reply)["en_us"]["title"] == "Title"
+
+
+def test_an_answer_without_lines_or_title_can_be_sent():
+    assert post(Reply(None))["en_us"] == {"title": "", "content": [[{"tag": "text", "text": ""}]]}
+
+
+@pytest.mark.parametrize("piece", ["x", '"', "\\", "字", "\n", "\U0001f600"])
+@pytest.mark.parametrize("as_code", [True, False])
+def test_a_long_answer_is_cut_with_a_note(piece, as_code):
+    long = piece * 100_000
+    reply = Reply(Words("T", "题"), (Code(long) if as_code else (Span(long),), (Span("after"),)))
+    content = render_reply(reply)
+    assert 20_000 < weight(content.body) <= MAX_BYTES
+    for post_in in post(reply).values():
+        assert len(post_in["content"]) == 2
+        assert post_in["content"][-1][0]["text"].startswith("…")
+
+
+def test_many_lines_are_cut_with_a_note():
+    content = render_reply(Reply(None, tuple((Span(f"line {n}"),) for n in range(5000))))
+    assert weight(content.body) <= MAX_BYTES
+    lines = json.loads(content.body)["en_us"]["content"]
+    assert lines[0][0]["text"] == "line 0"
+    assert "cut" in lines[-1][0]["text"]
+
+
+spans = st.builds(
+    Span,
+    st.text(max_size=3000) | st.builds(Words, st.text(max_size=50), st.text(max_size=50)),
+    st.booleans(),
+    st.none() | st.just("https://x.example/"),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    lines=st.lists(
+        st.lists(spans, max_size=3).map(tuple) | st.builds(Code, st.text(max_size=9000)), max_size=8
+    )
+)
+def test_no_answer_is_too_large_or_refused(lines):
+    reply = Reply(Words("t", "t"), tuple(lines))
+    content = render_reply(reply)
+    assert weight(content.body) <= MAX_BYTES
+    shown = as_card(content)
+    assert weight(shown.body) <= MAX_BYTES
+    check_card(json.loads(shown.body))
+
+
+def test_an_answer_can_be_shown_as_a_card_to_one_alone():
+    shown = json.loads(as_card(render_reply(Reply(Words("T", "题"), ((Span("**a**"),), Code("{}"))))).body)
+    assert shown["header"]["title"]["i18n_content"] == {"en_us": "T", "zh_cn": "题"}
+    assert "**" not in shown["body"]["elements"][0]["content"]
+    same = Content("interactive", "{}")
+    assert as_card(same) is same
+
+
+def test_a_click_is_answered_with_a_toast_and_a_card():
+    assert click_answer(None, "info", None) == {}
+    answer = click_answer(Words("Done", "完成"), "success", render_card(card(Face.DECLINED)))
+    assert answer["toast"] == {
+        "type": "success",
+        "content": "Done",
+        "i18n": {"en_us": "Done", "zh_cn": "完成"},
+    }
+    assert answer["card"]["type"] == "raw"
+    check_card(answer["card"]["data"])
