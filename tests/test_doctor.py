@@ -1,0 +1,141 @@
+"""`bot doctor` against the emulated platform: what holds, and one line for each thing that does not."""
+
+import base64
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from bot import doctor
+from bot.doctor import Finding
+from bot.sandbox.sample import sample_tenant
+from bot.sandbox.server import build_platform
+from bot.sandbox.tenant import ScopeSwitch, Tenant
+from bot.store.crypto import new_key
+
+PUBLIC = "https://bot.example.com"
+
+
+class Patient:
+    """An app at the platform, and the environment of a bot that is to serve it."""
+
+    def __init__(self, tenant: Tenant, origin: str, database_url: str) -> None:
+        self.tenant = tenant
+        self.environment = {
+            "LARK_APP_ID": tenant.app.app_id,
+            "LARK_APP_SECRET": tenant.app.app_secret,
+            "LARK_OPEN_URL": origin,
+            "LARK_ACCOUNTS_URL": origin,
+            "BOT_PUBLIC_URL": PUBLIC,
+            "BOT_DATABASE_URL": database_url,
+            "BOT_ENCRYPTION_KEYS": new_key(),
+        }
+
+    async def examined(self, **environment: str) -> dict[str, list[Finding]]:
+        """The findings by subject."""
+        found: dict[str, list[Finding]] = {}
+        for each in await doctor.examine({**self.environment, **environment}):
+            assert "\n" not in str(each)
+            found.setdefault(each.subject, []).append(each)
+        return found
+
+
+@pytest.fixture
+async def patient(tmp_path: Path, sqlite_url: str) -> AsyncIterator[Patient]:
+    tenant = sample_tenant()
+    tenant.app.redirect_urls = [f"{PUBLIC}/oauth/lark/callback", f"{PUBLIC}/oauth/lark/client"]
+    runner = web.AppRunner(build_platform(tenant), access_log=None, shutdown_timeout=1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield Patient(tenant, f"http://127.0.0.1:{runner.addresses[0][1]}", sqlite_url)
+    await runner.cleanup()
+
+
+def failed(found: dict[str, list[Finding]]) -> set[str]:
+    return {
+        subject for subject, findings in found.items() if any(each.verdict == "FAIL" for each in findings)
+    }
+
+
+async def test_when_all_holds_nothing_is_wrong(patient: Patient) -> None:
+    found = await patient.examined()
+    assert {each.verdict for findings in found.values() for each in findings} == {"ok"}, found
+    assert len(found) == 12
+
+
+async def test_the_secret_is_not_in_any_line(patient: Patient) -> None:
+    found = await patient.examined(LARK_APP_SECRET="hush-hush-hush-hush")
+    assert failed(found) == {"credentials"}
+    assert "not checked" in found["app"][0].words
+    assert "hush" not in str(found)
+
+
+async def test_a_wrong_setting_does_not_hide_the_database(patient: Patient) -> None:
+    found = await patient.examined(LARK_BRAND="slack", BOT_PORT="x")
+    assert len(found["configuration"]) == 2
+    assert found["database"][0].verdict == "ok"
+
+
+async def test_an_unreachable_platform_is_named(patient: Patient) -> None:
+    found = await patient.examined(LARK_OPEN_URL="http://127.0.0.1:1")
+    assert failed(found) == {"platform", "credentials"}
+
+
+async def test_a_database_without_tables_is_named_with_its_remedy(patient: Patient, tmp_path: Path) -> None:
+    found = await patient.examined(BOT_DATABASE_URL=f"sqlite+aiosqlite:///{tmp_path}/none.db")
+    assert failed(found) == {"database"}
+    assert "`bot db upgrade`" in str(found["database"][0])
+
+
+async def test_looking_does_not_give_the_database_its_keys(patient: Patient) -> None:
+    assert "nothing is sealed yet" in (await patient.examined())["encryption keys"][0].words
+    found = await patient.examined(BOT_ENCRYPTION_KEYS=base64.urlsafe_b64encode(bytes(32)).decode())
+    assert "nothing is sealed yet" in found["encryption keys"][0].words
+
+
+async def test_each_redirect_url_that_is_not_registered_is_named(patient: Patient) -> None:
+    patient.tenant.app.redirect_urls.pop()
+    (finding,) = (await patient.examined())["redirect URLs"]
+    assert finding.verdict == "FAIL"
+    assert f"{PUBLIC}/oauth/lark/client" in finding.mend
+    assert f"{PUBLIC}/oauth/lark/callback" not in finding.mend
+
+
+async def test_a_command_whose_scopes_are_not_enabled_is_named_with_the_page_that_lists_them(
+    patient: Patient,
+) -> None:
+    for scope in ("task:task:read", "task:task:write"):
+        patient.tenant.app.scopes[scope] = ScopeSwitch(user=False, tenant=False)
+    found = (await patient.examined())["scopes"]
+    assert any("/tasks" in each.words for each in found)
+    assert "/auth?q=" in found[-1].mend
+
+
+async def test_any_alternative_suffices(patient: Patient) -> None:
+    patient.tenant.app.scopes["task:task:read"] = ScopeSwitch(user=False, tenant=False)
+    assert [each.verdict for each in (await patient.examined())["scopes"]] == ["ok"]
+
+
+async def test_without_offline_access_there_is_a_warning(patient: Patient) -> None:
+    patient.tenant.app.scopes["offline_access"] = ScopeSwitch(user=False, tenant=False)
+    (finding,) = (await patient.examined())["scopes"]
+    assert finding.verdict == "warn"
+    assert "offline_access" in finding.mend
+
+
+async def test_a_public_url_that_phones_cannot_open_is_pointed_out(patient: Patient) -> None:
+    found = await patient.examined(BOT_PUBLIC_URL="http://localhost:8081")
+    assert found["public URL"][0].verdict == "warn"
+    assert "8080" in found["public URL"][0].words
+
+
+async def test_without_a_browser_no_redirect_url_is_needed(patient: Patient) -> None:
+    patient.tenant.app.redirect_urls.clear()
+    found = await patient.examined(BOT_PUBLIC_URL="")
+    assert failed(found) == set()
+
+
+async def test_a_webhook_is_looked_at_by_its_settings(patient: Patient) -> None:
+    found = await patient.examined(LARK_EVENTS="webhook", LARK_ENCRYPT_KEY="k")
+    assert f"{PUBLIC}/lark/events" in found["events"][0].words
