@@ -38,6 +38,8 @@ class AuthorizationCard:
     refused: ScopeSet
     commands: tuple[str, ...]
     """The commands that ask, as typed: `/agenda`."""
+    purposes: tuple[Words, ...]
+    """What each of them does."""
     link: str | None
     expires_at: datetime
     failure: Words | None = None

@@ -11,16 +11,8 @@ import secrets
 from functools import partial
 
 from bot.core.cards import AuthorizationCard, Face
-from bot.core.model import (
-    AuthorizationRequest,
-    Destination,
-    NotSent,
-    RequestStatus,
-    Secret,
-)
-from bot.core.oauth import (
-    urlsafe,
-)
+from bot.core.model import AuthorizationRequest, Destination, NotSent, RequestStatus, Secret, Words
+from bot.core.oauth import urlsafe
 from bot.flows.bot import LEASE, Bot, now
 from bot.flows.delivery import later
 from bot.store import authorizations, calls
@@ -59,6 +51,9 @@ async def card_of(bot: Bot, request: AuthorizationRequest) -> AuthorizationCard:
         granted=request.granted,
         refused=request.refused,
         commands=tuple(f"/{name}" for name in request.reasons),
+        purposes=tuple(
+            bot.commands[name].summary if name in bot.commands else Words("", "") for name in request.reasons
+        ),
         link=bot.ticket_url(request.ticket.reveal()) if waiting else None,
         expires_at=request.expires_at,
     )

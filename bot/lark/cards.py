@@ -70,7 +70,7 @@ def draw_authorization(card: AuthorizationCard, longest: int) -> Json:
             return frame(
                 texts.WAITING_TITLE,
                 "blue",
-                text(texts.WAITING_WHY),
+                markdown(texts.WAITING_WHY.format(commands=explained(card.commands, card.purposes))),
                 listed(asked),
                 *([markdown(texts.ALREADY_GRANTED), listed(kept)] if kept else []),
                 text(texts.WAITING_PROMISE),
@@ -230,6 +230,22 @@ def commands(names: tuple[str, ...]) -> Words:
     if len(names) > SHOWN_COMMANDS:
         shown.append("…")
     return enumeration(shown) or texts.SOMETHING
+
+
+def explained(names: tuple[str, ...], purposes: tuple[Words, ...]) -> Words:
+    """The commands, each with what it does: the reason for asking."""
+    shown = [
+        Words(
+            f"**{escape(name, 60)}** ({escape(purpose.en, 120)})",
+            f"**{escape(name, 60)}**（{escape(purpose.zh, 120)}）",
+        )
+        for name, purpose in zip(names[:SHOWN_COMMANDS], purposes, strict=False)
+    ]
+    if len(names) > SHOWN_COMMANDS:
+        shown.append(Words("…", "…"))
+    if not shown:
+        return commands(names)
+    return Words(", ".join(each.en for each in shown), "、".join(each.zh for each in shown))
 
 
 def enumeration(items: list[str]) -> Words | None:

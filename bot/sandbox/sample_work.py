@@ -24,19 +24,19 @@ WELCOME_TEXT = """Welcome to Helper
 You are reading a document that you alone allowed Helper to open.
 
 What just happened
-Helper asked the platform for this page in your name. The platform refused: you had never allowed it to
-view documents. So Helper asked you for exactly that permission, on a card with a link. You agreed, the
-platform told Helper, and Helper went back to what you had asked for. Nobody had to type it again.
+Helper asked the platform for this page in your name. The platform refused: you had never allowed it to \
+view documents. So Helper asked you for exactly that permission, on a card with a link. You agreed, \
+the platform told Helper, and Helper went back to what you had asked for. Nobody had to type it again.
 
 What it can do now
-It can view documents that you can open. It cannot edit them. What else it may do is what you agreed to
+It can view documents that you can open. It cannot edit them. What else it may do is what you agreed to \
 before; it never asks for more than a command needs, and /permissions lists it.
 
 Try next
-/agenda      what today looks like (asks to view your calendar)
-/tasks       what is still open (asks to view your tasks)
-/permissions what you have allowed so far
-/revoke      take it all back
+/agenda – what today looks like (asks to view your calendar)
+/tasks – what is still open (asks to view your tasks)
+/permissions – what you have allowed so far
+/revoke – take it all back
 """
 PLAN_TEXT = """Launch plan
 
@@ -52,11 +52,11 @@ Risks: the payment provider's sandbox is flaky on Mondays; the hotel for the lau
 """
 MENU_TEXT = """This week in the canteen
 
-Monday    tomato soup, bread from this morning
-Tuesday   mapo tofu, rice, cucumber salad
-Wednesday pasta with lemon and peas
-Thursday  bibimbap
-Friday    fish and chips, or chips and chips
+Monday: tomato soup, bread from this morning
+Tuesday: mapo tofu, rice, cucumber salad
+Wednesday: pasta with lemon and peas
+Thursday: bibimbap
+Friday: fish and chips, or chips and chips
 """
 
 # Day (from today), start, minutes, summary, place.

@@ -126,4 +126,4 @@ NAMES = select(users.c.user_key, users.c.name).where(
 def names(connection: Connection, people: Sequence[UserKey]) -> dict[UserKey, str]:
     """The names of those whose name is known."""
     found = connection.execute(NAMES, {"users": list(people)}).all()
-    return {user: name for user, name in found}  # noqa: C416 - a row is no tuple to `dict`
+    return {user: name for user, name in found}

@@ -26,6 +26,7 @@ def card(face=Face.WAITING, **changes):
         "granted": frozenset(),
         "refused": frozenset(),
         "commands": ("/agenda",),
+        "purposes": (Words("what is on your calendar", "查看你的日程"),),
         "link": LINK,
         "expires_at": UNTIL,
     }
@@ -95,7 +96,8 @@ def test_every_face_speaks_both_languages_and_can_be_changed(face):
 
 
 def test_a_waiting_card_says_what_for_and_until_when():
-    shown = drawn(card(commands=("/agenda", "/tasks")))
+    purposes = (Words("your calendar", "你的日程"), Words("your tasks", "你的任务"))
+    shown = drawn(card(commands=("/agenda", "/tasks"), purposes=purposes))
     assert "/agenda" in words(shown, "en_us")
     assert "/tasks" in words(shown, "zh_cn")
     assert "2026-01-06 01:30 UTC" in words(shown, "en_us")
