@@ -149,7 +149,8 @@ class _Messenger:
         self._wake()  # for what was sent while nobody here was listening
         while True:
             try:
-                await asyncio.wait_for(self._unsent.wait(), PROBE_EVERY)
+                async with asyncio.timeout(PROBE_EVERY):  # not `wait_for`, which in 3.11 may swallow a cancellation
+                    await self._unsent.wait()
             except TimeoutError:
                 await connection.execute("SELECT 1", timeout=PROBE_EVERY)
                 continue

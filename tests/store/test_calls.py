@@ -1,0 +1,370 @@
+"""Deferred calls: recorded once, taken up in order by one worker, and moved on by whoever holds them."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import text
+
+from bot.core.model import CallStatus, DeferredCall, Step, WaitsFor
+from bot.store import calls, users
+from bot.store.database import Database
+from tests.store.examples import ANNA, BEN, LATER, NOW, SOON, TOMORROW, a_call, ask
+
+NEEDS = (("calendar:calendar:readonly", "calendar:calendar"),)
+
+
+async def claim(database: Database, worker: str = "w1", now=NOW, until=SOON) -> DeferredCall | None:
+    return await database.write_one(lambda c: calls.claim_next(c, worker, now, until))
+
+
+async def claimed(database: Database) -> DeferredCall:
+    await ask(database)
+    call = await claim(database)
+    assert call is not None
+    return call
+
+
+async def suspended(database: Database, waits_for: WaitsFor = WaitsFor.AUTHORIZATION) -> DeferredCall:
+    call = await claimed(database)
+    assert await database.write(lambda c: calls.suspend(c, call.id, call.claim, waits_for, NEEDS, None, NOW))
+    return call
+
+
+async def get(database: Database, call_id: str) -> DeferredCall:
+    found = await database.read(lambda c: calls.get(c, call_id))
+    assert found is not None
+    return found
+
+
+# --- recording ---------------------------------------------------------------------------------
+
+
+async def test_a_call_comes_back_as_it_was_recorded(database: Database) -> None:
+    new = a_call()
+    await database.write_one(lambda c: calls.record(c, "ev_1", new, language="zh", union_id="on_1", now=NOW))
+    call = await get(database, new.id)
+    assert (call.user, call.chat, call.message_id) == (ANNA, new.chat, new.message_id)
+    assert (call.command, call.arguments, call.asked_at) == ("agenda", "today", NOW)
+    assert (call.status, call.needs, call.claim, call.attempts) == (CallStatus.QUEUED, (), 0, 0)
+    assert (call.language, call.confirmed, call.expires_at) == ("en", False, TOMORROW)
+    profile = await database.read(lambda c: users.profile(c, ANNA))
+    assert profile is not None
+    assert profile.language == "zh"
+
+
+async def test_an_event_delivered_again_has_no_second_effect(database: Database) -> None:
+    first, again = a_call(), a_call()
+    assert await database.write_one(
+        lambda c: calls.record(c, "ev_1", first, language="en", union_id=None, now=NOW)
+    )
+    assert not await database.write_one(
+        lambda c: calls.record(c, "ev_1", again, language="zh", union_id=None, now=LATER)
+    )
+    assert await database.read(lambda c: calls.get(c, again.id)) is None
+    profile = await database.read(lambda c: users.profile(c, ANNA))
+    assert profile is not None
+    assert profile.language == "en"
+
+
+async def test_the_same_message_in_another_event_has_no_second_effect(database: Database) -> None:
+    first, again = a_call(message_id="om_1"), a_call(message_id="om_1")
+    assert await database.write_one(
+        lambda c: calls.record(c, "ev_1", first, language=None, union_id=None, now=NOW)
+    )
+    assert not await database.write_one(
+        lambda c: calls.record(c, "ev_2", again, language=None, union_id=None, now=NOW)
+    )
+
+
+async def test_of_many_deliveries_at_once_one_is_recorded(database: Database) -> None:
+    def deliver(number: int):
+        call = a_call(message_id="om_1")
+        return database.write_one(
+            lambda c: calls.record(c, f"ev_{number % 2}", call, language="en", union_id=None, now=NOW)
+        )
+
+    recorded = await asyncio.gather(*(deliver(number) for number in range(20)))
+    assert recorded.count(True) == 1
+
+
+async def test_a_failed_work_leaves_nothing(database: Database) -> None:
+    new = a_call()
+
+    def work(c):
+        calls.record(c, "ev_1", new, language="en", union_id=None, now=NOW)
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        await database.write(work)
+    assert await database.read(lambda c: calls.get(c, new.id)) is None
+    assert await database.write(lambda c: calls.record(c, "ev_1", new, language="en", union_id=None, now=NOW))
+
+
+# --- claiming ----------------------------------------------------------------------------------
+
+
+async def test_many_workers_at_once_take_each_call_exactly_once(database: Database) -> None:
+    people = [ANNA, BEN, *(type(ANNA)("lark", "cli_1", "tenant_1", f"ou_{n}") for n in range(28))]
+    asked = {await ask(database, person) for person in people}
+
+    async def worker(name: str) -> list[str]:
+        taken, misses = [], 0
+        while misses < 3:
+            call = await claim(database, name)
+            if call is None:
+                misses += 1
+            else:
+                taken.append(call.id)
+        return taken
+
+    taken = [each for some in await asyncio.gather(*(worker(f"w{n}") for n in range(8))) for each in some]
+    assert sorted(taken) == sorted(asked)
+
+
+async def test_a_person_has_one_call_running_at_a_time_even_with_many_workers(database: Database) -> None:
+    for number in range(5):
+        await ask(database, asked_at=NOW + timedelta(seconds=number))
+    claims = await asyncio.gather(*(claim(database, f"w{n}") for n in range(8)))
+    assert len([each for each in claims if each is not None]) == 1
+
+
+async def test_a_persons_calls_run_in_the_order_asked_not_in_the_order_received(database: Database) -> None:
+    second = await ask(database, asked_at=NOW + timedelta(seconds=2))
+    first = await ask(database, asked_at=NOW + timedelta(seconds=1))
+    order = []
+    while (call := await claim(database)) is not None:
+        order.append(call.id)
+        await database.write(
+            lambda c, call=call: calls.settle(c, call.id, call.claim, CallStatus.SUCCEEDED, "answered", NOW)
+        )
+    assert order == [first, second]
+
+
+async def test_a_suspended_or_postponed_call_holds_up_nobody(database: Database) -> None:
+    await suspended(database)
+    postponed = await claimed(database)
+    await database.write(lambda c: calls.requeue(c, postponed.id, postponed.claim, LATER, NOW))
+    third = await ask(database, asked_at=NOW + timedelta(seconds=9))
+    call = await claim(database)
+    assert call is not None
+    assert call.id == third
+
+
+async def test_a_call_is_taken_over_when_its_lease_runs_out_and_not_before(database: Database) -> None:
+    call = await claimed(database)
+    assert await claim(database, "w2") is None
+    taken = await claim(database, "w2", now=SOON, until=LATER)
+    assert taken is not None
+    assert (taken.id, taken.claim, taken.attempts) == (call.id, 2, 2)
+
+
+async def test_a_lease_that_is_extended_is_not_taken_over(database: Database) -> None:
+    call = await claimed(database)
+    assert await database.write_one(lambda c: calls.extend(c, call.id, call.claim, LATER))
+    assert await claim(database, "w2", now=SOON) is None
+
+
+async def test_whoever_lost_the_claim_changes_nothing(database: Database) -> None:
+    old = await claimed(database)
+    assert await claim(database, "w2", now=SOON, until=LATER) is not None
+    step = Step(0, "d0", False, None, {"value": 1})
+    works = [
+        lambda c: calls.extend(c, old.id, old.claim, TOMORROW),
+        lambda c: calls.record_results(c, old.id, old.claim, [step]),
+        lambda c: calls.record_sending(c, old.id, old.claim, 0, "d0", NOW) is not None,
+        lambda c: calls.suspend(c, old.id, old.claim, WaitsFor.AUTHORIZATION, NEEDS, None, NOW),
+        lambda c: calls.requeue(c, old.id, old.claim, NOW, None),
+        lambda c: calls.settle(c, old.id, old.claim, CallStatus.SUCCEEDED, "answered", NOW),
+    ]
+    for work in works:
+        assert not await database.write(work)
+    assert await database.read(lambda c: calls.steps_of(c, old.id)) == []
+    assert (await get(database, old.id)).status is CallStatus.RUNNING
+
+
+# --- steps -------------------------------------------------------------------------------------
+
+
+async def test_results_come_back_and_are_sealed_at_rest(database: Database) -> None:
+    call = await claimed(database)
+    steps = [Step(0, "d0", False, None, {"value": "geheim ☕"}), Step(1, "d1", True, NOW, {"value": None})]
+    assert await database.write(lambda c: calls.record_results(c, call.id, call.claim, steps))
+    assert await database.read(lambda c: calls.steps_of(c, call.id)) == steps
+    stored = await database.read(lambda c: c.execute(text("SELECT result FROM call_steps")).scalars().all())
+    assert all(each.startswith("v1.") and "geheim" not in each for each in stored)
+
+
+async def test_a_write_keeps_the_moment_of_its_first_sending(database: Database) -> None:
+    call = await claimed(database)
+    first = await database.write_one(lambda c: calls.record_sending(c, call.id, call.claim, 0, "d0", NOW))
+    again = await database.write_one(lambda c: calls.record_sending(c, call.id, call.claim, 0, "dX", LATER))
+    assert first == again == NOW
+    assert await database.read(lambda c: calls.steps_of(c, call.id)) == [Step(0, "d0", True, NOW, None)]
+
+
+async def test_a_result_does_not_change_when_its_write_was_sent(database: Database) -> None:
+    call = await claimed(database)
+    await database.write(lambda c: calls.record_sending(c, call.id, call.claim, 0, "d0", NOW))
+    done = [Step(0, "d0", True, None, {"value": 1})]
+    await database.write(lambda c: calls.record_results(c, call.id, call.claim, done))
+    assert await database.read(lambda c: calls.steps_of(c, call.id)) == [
+        Step(0, "d0", True, NOW, {"value": 1})
+    ]
+
+
+async def test_a_write_that_was_certainly_not_carried_out_counts_as_never_sent(database: Database) -> None:
+    call = await claimed(database)
+    await database.write(lambda c: calls.record_sending(c, call.id, call.claim, 0, "d0", NOW))
+    assert await database.write(lambda c: calls.forget_sending(c, call.id, call.claim, 0))
+    assert await database.read(lambda c: calls.steps_of(c, call.id)) == []
+
+
+async def test_a_command_begun_anew_forgets_its_old_steps_but_never_a_sent_write(database: Database) -> None:
+    call = await claimed(database)
+    old = [Step(n, f"old{n}", False, None, {"value": n}) for n in range(3)]
+    await database.write(lambda c: calls.record_results(c, call.id, call.claim, old))
+    await database.write(lambda c: calls.record_sending(c, call.id, call.claim, 3, "w", NOW))
+    new = [Step(0, "new0", False, None, {"value": 9})]
+    await database.write(lambda c: calls.record_results(c, call.id, call.claim, new))
+    steps = await database.read(lambda c: calls.steps_of(c, call.id))
+    assert [each.digest for each in steps] == ["new0", "w"]
+
+
+async def test_results_are_erased_when_the_call_settles(database: Database) -> None:
+    call = await claimed(database)
+    steps = [Step(0, "d0", False, None, {"value": 1})]
+    await database.write(lambda c: calls.record_results(c, call.id, call.claim, steps))
+    assert await database.write(
+        lambda c: calls.settle(c, call.id, call.claim, CallStatus.FAILED, "refused_1", NOW)
+    )
+    assert (await database.read(lambda c: calls.steps_of(c, call.id)))[0].result is None
+
+
+# --- status ------------------------------------------------------------------------------------
+
+
+async def test_a_released_call_runs_again_and_counts_its_consent(database: Database) -> None:
+    call = await suspended(database)
+    waiting = await get(database, call.id)
+    assert (waiting.status, waiting.waits_for, waiting.needs) == (
+        CallStatus.SUSPENDED,
+        WaitsFor.AUTHORIZATION,
+        NEEDS,
+    )
+    assert await database.write_one(lambda c: calls.release(c, [call.id], LATER, consents=1)) == 1
+    again = await claim(database, now=LATER, until=TOMORROW)
+    assert again is not None
+    assert (again.id, again.consents, again.waits_for, again.claim) == (call.id, 1, None, 2)
+
+
+async def test_of_many_releases_at_once_one_counts(database: Database) -> None:
+    call = await suspended(database)
+    released = await asyncio.gather(
+        *(database.write_one(lambda c: calls.release(c, [call.id], NOW, consents=1)) for _ in range(10))
+    )
+    assert sum(released) == 1
+    assert (await get(database, call.id)).consents == 1
+
+
+async def test_only_a_call_that_waits_for_it_is_confirmed(database: Database) -> None:
+    call = await suspended(database)
+    assert not await database.write(lambda c: calls.confirm(c, call.id, NOW))
+    assert await database.write(lambda c: calls.change_wait(c, call.id, WaitsFor.CONFIRMATION))
+    assert await database.write(lambda c: calls.confirm(c, call.id, NOW))
+    assert (await get(database, call.id)).confirmed
+
+
+async def test_a_settled_call_is_neither_cancelled_nor_expired_nor_released(database: Database) -> None:
+    call = await claimed(database)
+    await database.write(
+        lambda c: calls.settle(c, call.id, call.claim, CallStatus.SUCCEEDED, "answered", NOW)
+    )
+    assert not await database.write(lambda c: calls.cancel(c, call.id, "cancelled_by_user", NOW))
+    assert not await database.write(lambda c: calls.expire(c, call.id, NOW))
+    assert await database.write(lambda c: calls.release(c, [call.id], NOW)) == 0
+    assert (await get(database, call.id)).status is CallStatus.SUCCEEDED
+
+
+async def test_a_running_call_is_not_cancelled_under_its_worker(database: Database) -> None:
+    call = await claimed(database)
+    assert not await database.write(lambda c: calls.cancel(c, call.id, "cancelled_by_user", NOW))
+
+
+async def test_of_a_release_and_a_cancellation_at_once_exactly_one_happens(database: Database) -> None:
+    for _ in range(5):
+        call = await suspended(database)
+        released, cancelled = await asyncio.gather(
+            database.write(lambda c, i=call.id: calls.release(c, [i], LATER)),
+            database.write(lambda c, i=call.id: calls.cancel(c, i, "cancelled_by_user", NOW)),
+        )
+        # A cancellation may also come after the release: a queued call can be cancelled.
+        status = (await get(database, call.id)).status
+        assert status is (CallStatus.CANCELLED if cancelled else CallStatus.QUEUED)
+        assert released or cancelled
+        await database.write(lambda c, i=call.id: calls.cancel(c, i, "tidied", NOW))
+
+
+async def test_the_first_failure_is_kept_over_retries_and_forgotten_when_the_call_waits(
+    database: Database,
+) -> None:
+    call = await claimed(database)
+    await database.write(lambda c: calls.requeue(c, call.id, call.claim, NOW, NOW))
+    again = await claim(database)
+    assert again is not None
+    await database.write(lambda c: calls.requeue(c, again.id, again.claim, NOW, LATER))
+    third = await claim(database)
+    assert third is not None
+    assert third.first_failed_at == NOW
+    await database.write(
+        lambda c: calls.suspend(c, third.id, third.claim, WaitsFor.AUTHORIZATION, NEEDS, None, NOW)
+    )
+    assert (await get(database, call.id)).first_failed_at is None
+
+
+async def test_one_interim_word_for_a_call_that_keeps_failing(database: Database) -> None:
+    call = await claimed(database)
+    await database.write(lambda c: calls.requeue(c, call.id, call.claim, LATER, NOW))
+    due = await database.read(lambda c: calls.due_for_interim(c, NOW, limit=5))
+    assert [each.id for each in due] == [call.id]
+    assert await database.read(lambda c: calls.due_for_interim(c, NOW - timedelta(seconds=1), limit=5)) == []
+    marked = await asyncio.gather(
+        *(database.write_one(lambda c: calls.mark_interim(c, call.id, SOON)) for _ in range(5))
+    )
+    assert marked.count(True) == 1
+    assert await database.read(lambda c: calls.due_for_interim(c, NOW, limit=5)) == []
+
+
+async def test_what_waits_is_found_by_person_by_reason_by_message_and_by_time(database: Database) -> None:
+    waiting = await suspended(database)
+    queued = await ask(database, asked_at=NOW - timedelta(hours=1))
+    await ask(database, BEN)
+
+    async def ids(work) -> list[str]:
+        return [each.id for each in await database.read(work)]
+
+    assert await ids(lambda c: calls.suspended_of(c, ANNA)) == [waiting.id]
+    assert await ids(lambda c: calls.waiting_of(c, ANNA)) == [queued, waiting.id]
+    reason = WaitsFor.AUTHORIZATION
+    assert await ids(lambda c: calls.waiting_for(c, reason, "lark", "cli_1", limit=9)) == [waiting.id]
+    assert await ids(lambda c: calls.waiting_for(c, reason, "lark", "cli_2", limit=9)) == []
+    assert await ids(lambda c: calls.overdue(c, NOW, limit=9)) == []
+    assert len(await ids(lambda c: calls.overdue(c, TOMORROW, limit=9))) == 3
+    found = await database.read(lambda c: calls.find_by_message(c, "lark", "cli_1", waiting.message_id or ""))
+    assert found is not None
+    assert found.id == waiting.id
+
+
+async def test_old_settled_calls_are_deleted_with_their_steps_and_others_stay(database: Database) -> None:
+    done = await claimed(database)
+    steps = [Step(0, "d0", False, None, {"value": 1})]
+    await database.write(lambda c: calls.record_results(c, done.id, done.claim, steps))
+    await database.write(
+        lambda c: calls.settle(c, done.id, done.claim, CallStatus.SUCCEEDED, "answered", NOW)
+    )
+    waiting = await suspended(database)
+    assert await database.write(lambda c: calls.prune(c, TOMORROW, limit=10)) == 1
+    assert await database.read(lambda c: calls.steps_of(c, done.id)) == []
+    assert await database.read(lambda c: calls.get(c, waiting.id)) is not None
