@@ -1,0 +1,152 @@
+"""The README says what the program does: settings, commands, routes, scopes and events, and an example that runs."""
+
+import argparse
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bot import settings
+from bot.app import all_commands
+from bot.cli import parser
+from bot.core.commands import Ask, Command, Result, advance
+from bot.core.model import ApiCall, Chat, Reply, UserKey
+from bot.doctor import requirements
+from bot.lark import events
+from tests.driving import NOW
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+SETTINGS = [
+    "LARK_APP_ID",
+    "LARK_APP_SECRET",
+    "LARK_BRAND",
+    "LARK_OPEN_URL",
+    "LARK_ACCOUNTS_URL",
+    "LARK_APPLINK_URL",
+    "LARK_JSSDK_URL",
+    "LARK_OAUTH",
+    "LARK_EVENTS",
+    "LARK_ENCRYPT_KEY",
+    "LARK_VERIFICATION_TOKEN",
+    "BOT_PUBLIC_URL",
+    "BOT_HOST",
+    "BOT_PORT",
+    "BOT_DATABASE_URL",
+    "BOT_ENCRYPTION_KEYS",
+    "BOT_ADMINS",
+    "BOT_AUTO_MIGRATE",
+    "BOT_AUTHORIZATION_TTL",
+    "BOT_DEFERRED_TTL",
+    "BOT_LOG_FORMAT",
+    "BOT_LOG_LEVEL",
+]
+"""People and scripts rely on these names: none may vanish or change its own."""
+
+ROUTES = [
+    "/lark/events",
+    "/authorize/{ticket}",
+    "/oauth/lark/callback",
+    "/oauth/lark/client",
+    "/healthz",
+    "/readyz",
+    "/metrics",
+]
+
+
+def test_no_setting_has_vanished() -> None:
+    assert {each.name for each in settings.TABLE} >= set(SETTINGS)
+
+
+def test_the_settings_table_is_the_readmes() -> None:
+    assert settings.markdown_table() in README, f"Put this into the README:\n\n{settings.markdown_table()}"
+
+
+def test_every_setting_has_a_field_and_every_field_a_setting() -> None:
+    fields = set(settings.Settings.__dataclass_fields__) - {"warnings"}
+    assert {each.field for each in settings.TABLE} == fields
+
+
+def command_lines(of: argparse.ArgumentParser, words: str) -> Iterator[str]:
+    """Every command as one types it: `bot db upgrade`."""
+    inner = [action for action in of._actions if isinstance(action, argparse._SubParsersAction)]
+    if not inner:
+        yield words
+    for action in inner:
+        for name, below in action.choices.items():
+            yield from command_lines(below, f"{words} {name}")
+
+
+@pytest.mark.parametrize("line", [*command_lines(parser(), "bot")])
+def test_every_command_is_documented(line: str) -> None:
+    assert f"`{line}" in README
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_every_route_is_documented(route: str) -> None:
+    assert route in README
+
+
+SAYABLE = [each for each in all_commands().values() if not each.hidden]
+
+
+@pytest.mark.parametrize("command", SAYABLE, ids=lambda command: command.name)
+def test_everything_one_can_say_is_documented(command: Command) -> None:
+    typed = f"{command.typed} {command.usage}".strip().replace("|", "\\|")
+    assert f"| `{typed}` |" in README
+
+
+def test_the_scopes_to_enable_are_those_that_the_commands_need() -> None:
+    section = README.partition("*User identity*")[2].partition("*App identity*")[0]
+    rows = [
+        line.strip(" |").rpartition("|")[2] for line in section.splitlines() if line.strip().startswith("| ")
+    ]
+    documented = {tuple(re.findall(r"`([^`]+)`", row)) for row in rows}
+    assert documented - {(), ("offline_access",)} == set(requirements(all_commands()))
+    assert ("offline_access",) in documented
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        "im.message.receive_v1",
+        "im.message.recalled_v1",
+        "im.chat.access_event.bot_p2p_chat_entered_v1",
+        "auth.user_access_token.revoked_v4",
+        "card.action.trigger",
+    ],
+)
+def test_every_event_to_subscribe_to_is_documented_and_understood(event: str) -> None:
+    assert f"`{event}`" in README
+    assert event in Path(events.__file__).read_text(encoding="utf-8")
+
+
+def test_the_example_of_a_command_runs_and_has_at_most_fifteen_lines() -> None:
+    (source,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    assert len([line for line in source.splitlines() if line.strip()]) <= 15
+    namespace: dict[str, object] = {}
+    exec(source, namespace)
+    files = namespace["files"]
+    assert isinstance(files, Command)
+    user = UserKey("lark", "cli_1", "tenant_1", "ou_1")
+    ask = Ask("call-1", user, Chat("oc_1", "direct"), "", NOW, "en", None)
+    call = advance(files, ask, [])
+    assert isinstance(call, ApiCall)
+    reply = advance(files, ask, [Result({"code": 0, "data": {"files": [{"name": "Plan"}]}})])
+    assert isinstance(reply, Reply)
+    assert "Plan" in str(reply.lines)
+
+
+def test_links_of_the_readme_lead_to_files() -> None:
+    for target in re.findall(r'\]\((?!https?:)([^)#]+)\)|src="([^"]+)"', README):
+        assert (ROOT / "".join(target)).exists()
+
+
+@pytest.mark.parametrize("command", ["bot sandbox", "pytest -q"])
+def test_both_ways_to_begin_are_one_line_each(command: str) -> None:
+    lines = [
+        line for line in README.splitlines() if line.startswith("python3 -m venv") and line.endswith(command)
+    ]
+    assert len(lines) == 1
