@@ -20,15 +20,17 @@ export const post = (path, body = {}) => ask("POST", path, body);
 export const remove = (path) => ask("DELETE", path);
 
 /**
- * Calls `onChange` for every change after `sequence`, reconnecting for as long as the page lives. A sandbox that was
- * started again counts from the beginning: then nothing on the page is true any more, and it is loaded anew.
+ * Calls `onChange` for every change there was and will be, reconnecting for as long as the page lives. A sandbox that
+ * was started again counts from the beginning, below what the page has `seen`: then nothing on the page is true any
+ * more, and it is loaded anew.
  */
-export function follow(sequence, onChange) {
-  let last = sequence;
+export function follow(seen, onChange) {
+  let last = 0;
   const connect = () => {
     const source = new EventSource(`${ROOT}/stream?after=${last}`);
-    source.onopen = async () => {
-      if ((await get("state")).sequence < last) location.reload();
+    source.onopen = () => {
+      // If it is gone again already, the next connection asks anew.
+      get("state").then((state) => { if (state.sequence < Math.max(seen, last)) location.reload(); }, () => {});
     };
     source.onmessage = (event) => {
       last = Number(event.lastEventId) || last;

@@ -136,11 +136,14 @@ async function start() {
 
   let waiting = null;
   /** Scopes, grants, people and faults are read anew, at most a few times a second. */
-  function refreshSoon(kind) {
+  function refreshSoon() {
     clearTimeout(waiting);
-    waiting = setTimeout(async () => {
-      model.refresh(await get("state"));
-      trouble.refresh(kind === "fault" || kind === "scope" ? kind : "state");
+    waiting = setTimeout(() => {
+      // If the sandbox is gone, the lamp beside the bot's name says so.
+      get("state").then((state) => {
+        model.refresh(state);
+        trouble.refresh();
+      }, () => {});
     }, 120);
   }
 
@@ -161,7 +164,7 @@ async function start() {
         break;
       }
       case "request": case "event": case "bot": break;
-      default: refreshSoon(change.kind);
+      default: refreshSoon();
     }
     timeline.add(change);
   }
@@ -205,7 +208,7 @@ async function start() {
   show("chat");
   followLink();
   addEventListener("hashchange", followLink);
-  follow(0, replayThen(onChange, model.sequence, timeline));
+  follow(model.sequence, replayThen(onChange, model.sequence, timeline));
   lookAtBot();
   setInterval(() => { if (document.visibilityState === "visible") lookAtBot(); }, BOT_MS);
   document.addEventListener("visibilitychange", () => {

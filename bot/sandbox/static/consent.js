@@ -107,7 +107,7 @@ function draw(consent) {
     }
   }
 
-  fill(sheet, 
+  fill(sheet,
     account,
     accounts,
     el("div", { class: "request" }, botAvatar("large"),

@@ -91,7 +91,7 @@ export function confirmDialog(title, text, { accept = "Confirm", cancel = "Cance
     const close = (answer) => () => { dialog.close(); resolve(answer); };
     dialog.oncancel = () => resolve(false);
     dialog.classList.remove("roomy");
-    fill(dialog, 
+    fill(dialog,
       el("h3", { id: "dialog-title" }, title),
       text ? el("p", {}, text) : null,
       el("div", { class: "dialog-actions" },
@@ -107,7 +107,7 @@ export function showDialog(title, ...content) {
   const dialog = byId("dialog");
   dialog.oncancel = null;
   dialog.classList.add("roomy");
-  fill(dialog, 
+  fill(dialog,
     el("header", { class: "dialog-head" },
       el("h3", { id: "dialog-title" }, title),
       el("button", { type: "button", class: "icon-button", "aria-label": "Close", onclick: () => dialog.close() }, icon("close"))),

@@ -21,6 +21,8 @@ export function createTrouble(model) {
   const person = el("section", { class: "trouble-section" });
   const bot = el("section", { class: "trouble-section" });
   const faults = el("section", { class: "trouble-section" });
+  const faultNote = el("p");
+  const faultList = el("div", { class: "fault-list" });
   const clock = el("section", { class: "trouble-section" });
   const scopes = el("section", { class: "trouble-section" });
   const filter = el("input", { type: "search", class: "input", placeholder: "Find a permission", "aria-label": "Find a permission", oninput: () => drawScopes() });
@@ -42,13 +44,17 @@ export function createTrouble(model) {
     }
   };
   const button = (label, done, action, look = "") => el("button", { class: `button small ${look}`, type: "button", onclick: act(done, action) }, label);
-  const title = (glyph, words, note) => el("header", { class: "trouble-title" }, icon(glyph), el("h3", {}, words), note ? el("p", {}, note) : null);
+  const title = (glyph, words, note) => el("header", { class: "trouble-title" }, icon(glyph), el("h3", {}, words),
+    typeof note === "string" ? el("p", {}, note) : note);
 
   function drawPerson() {
     const viewer = model.person(model.viewer);
     const who = viewer.en_name || viewer.name;
+    const shown = [who, ...viewer.granted].join(" ");
+    if (person.dataset.shown === shown) return;
+    person.dataset.shown = shown;
     const expire = (which) => () => post("tokens/expire", { person: viewer.open_id, which });
-    fill(person, 
+    fill(person,
       title("key", `What ${who} granted`),
       viewer.granted.length
         ? el("ul", { class: "granted" }, viewer.granted.map((scope) => el("li", { class: "scope-name" }, scope)))
@@ -72,7 +78,7 @@ export function createTrouble(model) {
       WAITING.map(([value, words]) => el("option", { value }, words)));
     waiting.value = String(process.deferred_ttl);
     const running = process.running;
-    fill(bot, 
+    fill(bot,
       title("bot", "The bot", running ? `running, process ${process.pid}` : process.words),
       el("div", { class: "button-row" },
         running ? button("Kill it (SIGKILL)", "Killed", () => post("bot", { action: "kill" }).then(showBot), "danger") : null,
@@ -84,12 +90,19 @@ export function createTrouble(model) {
   }
 
   function drawFaults() {
-    fill(faults, 
-      title("trouble", "The platform misbehaves", `Buttons about calls strike those in ${model.person(model.viewer).en_name}'s name.`),
+    fill(faults,
+      title("trouble", "The platform misbehaves", faultNote),
       el("div", { class: "button-row" }, PRESETS.map((preset) => button(preset.label, "Trouble is on", () =>
         post("faults", { ...preset.fault, match: preset.own ? { identity: model.viewer } : preset.fault.match })))),
       customFault(),
-      model.faults.length ? el("ul", { class: "fault-list", "aria-label": "Trouble that is on" }, model.faults.map((fault) => el("li", {},
+      faultList);
+  }
+
+  /** Only what changes: a visitor may be filling in the form beside it. */
+  function drawFaultList() {
+    faultNote.textContent = `Buttons about calls strike those in ${model.person(model.viewer).en_name}'s name.`;
+    fill(faultList,
+      model.faults.length ? el("ul", { "aria-label": "Trouble that is on" }, model.faults.map((fault) => el("li", {},
         el("span", {}, faultWords(fault)),
         el("button", { class: "icon-button", type: "button", "aria-label": `End: ${faultWords(fault)}`, onclick: act("Ended", () => remove(`faults/${fault.fault_id}`)) }, icon("close"))))) : null,
       model.faults.length > 1 ? button("End all of it", "All is well", () => remove("faults")) : null);
@@ -125,7 +138,7 @@ export function createTrouble(model) {
 
   function drawClock() {
     const move = (seconds) => () => post("clock", { advance: seconds });
-    fill(clock, 
+    fill(clock,
       title("clock", "The platform's clock"),
       el("div", { class: "button-row" },
         button("+ 5 minutes", "5 minutes later", move(300)), button("+ 2 hours", "2 hours later", move(7200)), button("+ 8 days", "8 days later", move(691200))),
@@ -136,14 +149,21 @@ export function createTrouble(model) {
     const wanted = filter.value.toLowerCase().split(",").map((part) => part.trim()).filter(Boolean);
     const matching = model.app.scopes.filter(({ scope, description }) =>
       !wanted.length || wanted.some((part) => `${scope} ${description.en} ${description.zh}`.toLowerCase().includes(part)));
-    scopeList.replaceChildren(...matching.map((entry) => el("li", {},
-      el("label", { class: "switch" },
-        el("input", { type: "checkbox", role: "switch", checked: entry.user, onchange: (event) =>
-          act(null, () => post("app-scopes", { scope: entry.scope, user: event.target.checked }))() }),
-        el("span", { class: "switch-track" }),
-        el("span", { class: "switch-words" }, el("span", {}, entry.description.en || entry.scope), el("span", { class: "scope-name" }, entry.scope))))));
-    if (!matching.length) scopeList.replaceChildren(el("li", { class: "hint" }, "No such permission."));
+    // Switches that are there already stay: one of them may have the focus.
+    const names = matching.map((entry) => entry.scope).join(" ");
+    if (names !== scopeList.dataset.shown) {
+      fill(scopeList, matching.map(scopeSwitch), matching.length ? null : el("li", { class: "hint" }, "No such permission."));
+      scopeList.dataset.shown = names;
+    }
+    [...scopeList.querySelectorAll("input")].forEach((input, number) => { input.checked = matching[number].user; });
   }
+
+  const scopeSwitch = ({ scope, description }) => el("li", {},
+    el("label", { class: "switch" },
+      el("input", { type: "checkbox", role: "switch", name: scope, onchange: (event) =>
+        act(null, () => post("app-scopes", { scope, user: event.target.checked }))() }),
+      el("span", { class: "switch-track" }),
+      el("span", { class: "switch-words" }, el("span", {}, description.en || scope), el("span", { class: "scope-name" }, scope))));
 
   function showBot(state) {
     const fresh = JSON.stringify(state);
@@ -156,14 +176,10 @@ export function createTrouble(model) {
     draw: () => {
       fill(scopes, title("shield", "What the app may ask for", "Switched on: users can be asked for it."), filter, scopeList);
       fill(byId("trouble"), el("div", { class: "panel-scroll trouble" }, person, bot, faults, clock, scopes));
-      drawPerson(); drawFaults(); drawClock(); drawScopes();
+      drawPerson(); drawFaults(); drawFaultList(); drawClock(); drawScopes();
     },
-    /** After the tenant changed. Scopes only when they did: a visitor may be typing there. */
-    refresh: (kind) => {
-      drawPerson();
-      if (kind === "fault" || kind === "state") drawFaults();
-      if (kind === "scope" || kind === "state") drawScopes();
-    },
+    /** After the tenant changed. */
+    refresh: () => { drawPerson(); drawFaultList(); drawScopes(); },
     watch: (visible) => {
       clearInterval(timer);
       if (!visible) return;
@@ -174,6 +190,6 @@ export function createTrouble(model) {
     /** Finds the switches of some scopes, named with commas between. */
     find: (wanted) => { filter.value = wanted; drawScopes(); scopes.scrollIntoView(); },
     /** Another person is looking: what is about them is drawn anew. */
-    drawFor: () => { drawPerson(); drawFaults(); },
+    drawFor: () => { drawPerson(); drawFaultList(); },
   };
 }
