@@ -92,7 +92,9 @@ async def serve(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with assembled(settings) as bot, ingress(settings, bot) as ingress_up:
-        application = routes.build(bot, webhook=settings.events == "webhook", ingress_up=ingress_up)
+        application = routes.build(
+            bot, webhook=settings.events == "webhook", ingress_up=ingress_up, client_script=settings.jssdk_url
+        )
         runner = web.AppRunner(application, access_log=None, shutdown_timeout=5.0)
         await runner.setup()
         worker = Worker(bot)

@@ -90,12 +90,43 @@ async def look_up(bot: Bot, ticket: str) -> AuthorizationRequest | Closed:
     return request
 
 
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """One opening of a link: what the platform has to be sent."""
+
+    scopes: ScopeSet
+    state: Secret
+    challenge: str | None
+    insist: bool
+    """Consent is to be visible, because an earlier grant was revoked."""
+
+
 async def open_link(bot: Bot, request: AuthorizationRequest) -> str | Closed:
-    """Begins an attempt: a fresh state and PKCE pair. Returns the URL of the platform's authorization page."""
-    fresh = new_attempt(secrets.token_bytes(STATE_BYTES + VERIFIER_BYTES), pkce=bot.platform.uses_pkce)
+    """Begins an attempt in a browser. Returns the URL of the platform's authorization page."""
+    begun = await begin(bot, request, bot.callback_url, pkce=bot.platform.uses_pkce)
+    if isinstance(begun, Closed):
+        return begun
+    return bot.platform.authorize_url(
+        redirect_uri=bot.callback_url,
+        scopes=begun.scopes,
+        state=begun.state.reveal(),
+        challenge=begun.challenge,
+        consent=begun.insist,
+    )
+
+
+async def open_in_client(bot: Bot, request: AuthorizationRequest) -> Begun | Closed:
+    """Begins an attempt inside the client, whose code is exchanged without redirect URI and without a PKCE pair."""
+    return await begin(bot, request, None, pkce=False)
+
+
+async def begin(
+    bot: Bot, request: AuthorizationRequest, redirect_uri: str | None, *, pkce: bool
+) -> Begun | Closed:
+    """Begins an attempt with a fresh state, and a PKCE pair where there is a place for one."""
+    fresh = new_attempt(secrets.token_bytes(STATE_BYTES + VERIFIER_BYTES), pkce=pkce)
     grant = await bot.database.read(lambda c: grants.find(c, request.user))
-    scopes = one_link(request.scopes)
-    moment = now()
+    scopes, moment = one_link(request.scopes), now()
     attempt = NewAttempt(
         new_id(moment),
         AttemptKind.AUTHORIZATION,
@@ -104,7 +135,7 @@ async def open_link(bot: Bot, request: AuthorizationRequest) -> str | Closed:
         fresh.state_digest,
         fresh.verifier,
         scopes,
-        bot.callback_url,
+        redirect_uri,
         moment + bot.authorization_ttl,
     )
 
@@ -112,25 +143,13 @@ async def open_link(bot: Bot, request: AuthorizationRequest) -> str | Closed:
         authorizations.stamp_opened(c, request.id, moment)
         begun = authorizations.begin_attempt(c, attempt, now=moment, limit=MAX_LIVE_ATTEMPTS)
         if begun:
-            audit.write(
-                c,
-                "link_opened",
-                user=request.user,
-                subject=("request", request.id),
-                now=moment,
-                attempt=attempt.id,
-            )
+            subject = ("request", request.id)
+            audit.write(c, "link_opened", user=request.user, subject=subject, now=moment, attempt=attempt.id)
         return begun
 
     if not await bot.database.write(work):
         return Closed.TOO_MANY
-    return bot.platform.authorize_url(
-        redirect_uri=bot.callback_url,
-        scopes=scopes,
-        state=fresh.state.reveal(),
-        challenge=fresh.challenge,
-        consent=was_revoked(grant),
-    )
+    return Begun(scopes, fresh.state, fresh.challenge, was_revoked(grant))
 
 
 def one_link(scopes: ScopeSet) -> ScopeSet:

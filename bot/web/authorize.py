@@ -11,7 +11,7 @@ from bot.core.oauth import Malformed, parse_callback
 from bot.flows import consent
 from bot.flows.bot import Bot
 from bot.flows.consent import Closed, Landing
-from bot.web.headers import language_of, only_looks
+from bot.web.headers import is_in_client, language_of, only_looks
 from bot.web.keys import BOT
 from bot.web.pages import CLOSED, LANDINGS, ROBOT_PAGE, Page, respond
 
@@ -30,6 +30,10 @@ async def start(request: web.Request) -> web.Response:
     found = await look_up(bot, request.match_info["ticket"])
     if isinstance(found, Closed):
         return show(request, CLOSED[found])
+    if is_in_client(request) and "browser" not in request.query:
+        # In the fragment the ticket stays out of logs on the way, and the page's URL is the registered one.
+        ticket = request.match_info["ticket"]
+        return web.Response(status=302, headers={"Location": f"/oauth/{bot.platform.name}/client#{ticket}"})
     target = await consent.open_link(bot, found)
     if isinstance(target, Closed):
         return show(request, CLOSED[target])

@@ -9,11 +9,13 @@ from aiohttp.typedefs import Handler
 
 from bot.core.model import Language
 
+POLICY = (
+    "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
+)
+
 SECURITY_HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; "
-        "frame-ancestors 'none'"
-    ),
+    "Content-Security-Policy": POLICY,
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
@@ -35,11 +37,17 @@ async def secure(request: web.Request, handler: Handler) -> web.StreamResponse:
     return response
 
 
+IN_CLIENT = re.compile(r"\b(Lark|Feishu)/")
 LARK_LOCALE = re.compile(r"LarkLocale/([A-Za-z]{2})")
 PREFETCH = re.compile(r"prefetch|prerender|preview", re.IGNORECASE)
 ROBOT = re.compile(
     r"bot\b|bot/|crawler|spider|preview|facebookexternalhit|slurp|embedly|whatsapp", re.IGNORECASE
 )
+
+
+def is_in_client(request: web.Request) -> bool:
+    """Whether the page is opened inside the Lark or Feishu client."""
+    return bool(IN_CLIENT.search(request.headers.get("User-Agent", "")))
 
 
 def language_of(request: web.Request) -> Language:

@@ -15,5 +15,13 @@ class Ingress:
     is_up: Callable[[], bool]
 
 
+@dataclass(frozen=True, slots=True)
+class ClientScript:
+    """The client's JavaScript SDK, for pages that are opened inside the client."""
+
+    url: str
+
+
 BOT = web.AppKey("bot", Bot)
+CLIENT_SCRIPT = web.AppKey("client_script", ClientScript)
 INGRESS = web.AppKey("ingress", Ingress)

@@ -1,0 +1,112 @@
+"""Authorizing inside the client: a page on a static path, and the two posts that its script makes.
+
+The platform wants the calling page's URL on the app's redirect list, so the ticket travels in the fragment. The page
+asks for an attempt, calls `tt.requestAccess` with its scopes and state, and hands the code back; from there on all is
+as with the callback. An old client, or one whose SDK does not load, goes on to the platform's page instead.
+"""
+
+from __future__ import annotations
+
+import json
+from html import escape
+from importlib.resources import files
+from string import Template
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+from bot.core.model import Json, Language, Words
+from bot.core.oauth import Malformed, parse_callback
+from bot.core.scopes import join_scopes
+from bot.flows import consent
+from bot.flows.consent import Closed, Landing
+from bot.web.authorize import look_up
+from bot.web.headers import POLICY, language_of
+from bot.web.keys import BOT, CLIENT_SCRIPT
+from bot.web.pages import CLOSED, LANDINGS, Page
+
+TEMPLATE = Template(files("bot.web").joinpath("static/client.html").read_text(encoding="utf-8"))
+
+LARGEST_POST = 16 * 1024
+
+WAIT = Words(en="One moment", zh="请稍候")
+WAIT_TEXT = Words(en="Asking Lark for your consent.", zh="正在请求你的授权。")
+TROUBLE = Words(en="That did not work", zh="出了点问题")
+TROUBLE_TEXT = Words(
+    en="The client could not ask for your consent (code {code}). Try again, or go on in the browser.",
+    zh="客户端未能请求授权（代码 {code}）。请重试，或在浏览器中继续。",
+)
+AGAIN = Words(en="Try again", zh="重试")
+BROWSER = Words(en="Go on in the browser", zh="在浏览器中继续")
+
+
+async def page(request: web.Request) -> web.Response:
+    """`GET /oauth/lark/client`: the same for everybody; what it is about is known to its script alone."""
+    language, script = language_of(request), request.app[CLIENT_SCRIPT].url
+    html = TEMPLATE.substitute(
+        lang="zh-CN" if language == "zh" else "en",
+        script=escape(script, quote=True),
+        title=escape(WAIT.to(language)),
+        text=escape(WAIT_TEXT.to(language)),
+        trouble=escape(TROUBLE.to(language)),
+        trouble_text=escape(TROUBLE_TEXT.to(language)),
+        again=escape(AGAIN.to(language)),
+        browser=escape(BROWSER.to(language)),
+    )
+    parts = urlsplit(script)
+    policy = f"{POLICY}; script-src 'self' {parts.scheme}://{parts.netloc}; connect-src 'self'"
+    headers = {"Content-Security-Policy": policy}
+    return web.Response(text=html, content_type="text/html", charset="utf-8", headers=headers)
+
+
+async def begin(request: web.Request) -> web.Response:
+    """Begins an attempt for a ticket: `{appID, scopeList, state}`, or the page that says why not."""
+    fields = await own_fields(request)
+    bot = request.app[BOT]
+    found = await look_up(bot, fields.get("ticket", ""))
+    begun = found if isinstance(found, Closed) else await consent.open_in_client(bot, found)
+    if isinstance(begun, Closed):
+        return in_words(request, CLOSED[begun])
+    scopes = join_scopes(begun.scopes).split()
+    return web.json_response(
+        {"appID": bot.platform.app_id, "scopeList": scopes, "state": begun.state.reveal()}
+    )
+
+
+async def finish(request: web.Request) -> web.Response:
+    """Takes `{state, code}` or `{state, error}`, and answers with the page that says how it ended."""
+    came = parse_callback(await own_fields(request))
+    if isinstance(came, Malformed):
+        return in_words(request, LANDINGS[Landing.MALFORMED])
+    return in_words(request, LANDINGS[await consent.complete(request.app[BOT], came)])
+
+
+async def own_fields(request: web.Request) -> dict[str, str]:
+    """The body of a post that our own page made: strings by name. Other sites' posts are refused."""
+    if (
+        request.headers.get("Origin") != request.app[BOT].public_url
+        or request.content_type != "application/json"
+    ):
+        raise web.HTTPForbidden(text="Only the bot's own page may ask this.")
+    if request.content_length is None or request.content_length > LARGEST_POST:
+        raise web.HTTPRequestEntityTooLarge(LARGEST_POST, request.content_length or 0)
+    try:
+        fields: Json = json.loads(await request.read())
+    except (ValueError, RecursionError):
+        raise web.HTTPBadRequest(text="The body is not JSON.") from None
+    if not isinstance(fields, dict):
+        raise web.HTTPBadRequest(text="The body is not an object.")
+    return {name: value for name, value in fields.items() if isinstance(value, str)}
+
+
+def in_words(request: web.Request, said: Page) -> web.Response:
+    language: Language = language_of(request)
+    return web.json_response(
+        {
+            "tone": said.tone,
+            "title": said.title.to(language),
+            "text": said.text.to(language),
+            "again": said is LANDINGS[Landing.CODE_REFUSED] or said is LANDINGS[Landing.LATE],
+        },
+        status=said.status,
+    )
