@@ -18,7 +18,7 @@ from bot.lark.scopes import words_for
 ENABLED_FOR = 8.0
 """Seconds that the list of enabled scopes is believed: a scope that is enabled counts within 10."""
 
-DESCRIBED_FOR = 3600.0
+DESCRIBED_FOR = 300.0
 UNDESCRIBED_FOR = 60.0
 """Seconds until descriptions are read anew; sooner when they could not be read."""
 
