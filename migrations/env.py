@@ -11,6 +11,16 @@ from alembic import context
 from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.schema import CreateColumn
+
+
+@compiles(CreateColumn, "sqlite")
+def with_comment(create, compiler, **options):  # type: ignore[no-untyped-def]
+    """SQLite has no COMMENT ON, but it keeps a statement as it was written: `.schema` shows the comments."""
+    text = compiler.visit_create_column(create, **options)
+    comment = (create.element.comment or "").replace("*/", "* /")
+    return f"{text} /* {comment} */" if text and comment else text
 
 
 def run(connection: Connection) -> None:
