@@ -261,7 +261,7 @@ async def test_scopes_are_described_by_the_platform_else_by_us_else_by_name(worl
 
 
 async def test_descriptions_are_not_waited_for_long(world):
-    world.trouble("delay", match={"path": "/open-apis/application/*"}, seconds=30)
+    world.trouble("delay", match={"path": "/open-apis/application/*"}, seconds=3)
     started = asyncio.get_running_loop().time()
     described = await world.platform.describe_scopes(frozenset({"task:task:read"}))
     assert asyncio.get_running_loop().time() - started < 2
