@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from aiohttp import web
@@ -173,7 +174,7 @@ async def revoke_user(settings: Settings, user_text: str) -> int:
         users = await bot.database.read(lambda c: views.find_user(c, user_text))
         if len(users) != 1:
             what = "is nobody the bot knows" if not users else "names several people: use the open_id"
-            print(f"{user_text!r} {what}.")  # noqa: T201 - the answer to an operator's command
+            print(f"{user_text!r} {what}.", file=sys.stderr)  # noqa: T201 - an operator's command
             return 1
         print(await end_for(bot, users[0]))  # noqa: T201
         return 0

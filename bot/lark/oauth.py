@@ -308,7 +308,9 @@ class OAuth:
         if code == 20014 and app_token is not None:
             self._app_token.invalidate(app_token)
         if status_of(answer) >= 500 and code not in PROBLEMS:
-            return TokenRefused(TokenProblem.IN_DOUBT, code, f"the platform failed (HTTP {status_of(answer)})")
+            return TokenRefused(
+                TokenProblem.IN_DOUBT, code, f"the platform failed (HTTP {status_of(answer)})"
+            )
         return refused(fields, purpose, parameters.values())
 
 

@@ -149,7 +149,8 @@ class _Messenger:
         self._wake()  # for what was sent while nobody here was listening
         while True:
             try:
-                async with asyncio.timeout(PROBE_EVERY):  # not `wait_for`, which in 3.11 may swallow a cancellation
+                # Not `wait_for`, which in 3.11 may swallow a cancellation.
+                async with asyncio.timeout(PROBE_EVERY):
                     await self._unsent.wait()
             except TimeoutError:
                 await connection.execute("SELECT 1", timeout=PROBE_EVERY)
