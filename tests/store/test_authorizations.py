@@ -1,0 +1,435 @@
+"""Authorization requests: one live for a person; attempts that count once; cards with one drawer."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+from sqlalchemy import select, text
+
+from bot.core.model import (
+    Attempt,
+    AttemptKind,
+    AuthorizationRequest,
+    CallStatus,
+    RequestStatus,
+    Secret,
+    WaitsFor,
+)
+from bot.core.oauth import digest
+from bot.store import authorizations, calls, grants
+from bot.store.authorizations import NewAttempt
+from bot.store.database import Database
+from bot.store.ids import new_id
+from bot.store.schema import authorization_requests
+from tests.store.examples import ANNA, BEN, LATER, NOW, SOON, TOMORROW, ask, meet, tokens
+
+CALENDAR = frozenset({"calendar:calendar:readonly"})
+TASKS = frozenset({"task:task:read"})
+NONE: frozenset[str] = frozenset()
+
+
+async def opened(
+    database: Database, scopes=CALENDAR, command="agenda", user=ANNA, until=TOMORROW, now=NOW
+) -> AuthorizationRequest:
+    request_id = new_id(now)
+    return await database.write(
+        lambda c: authorizations.open_request(
+            c,
+            user,
+            scopes=scopes,
+            command=command,
+            ticket=Secret(f"ticket-{request_id}"),
+            expires_at=until,
+            now=now,
+            new_id=request_id,
+        )
+    )
+
+
+async def attempted(
+    database: Database, request: AuthorizationRequest, state: str = "s1", *, limit: int = 20
+) -> bool:
+    attempt = NewAttempt(
+        id=new_id(NOW),
+        kind=AttemptKind.AUTHORIZATION,
+        request_id=request.id,
+        user=request.user,
+        state_digest=state,
+        verifier=Secret("verifier"),
+        scopes=request.scopes,
+        redirect_uri="https://bot.example/oauth/lark/callback",
+        expires_at=LATER,
+    )
+    return await database.write(lambda c: authorizations.begin_attempt(c, attempt, now=NOW, limit=limit))
+
+
+async def consumed(database: Database, state: str = "s1", *, worker: str = "w1", now=NOW) -> Attempt | None:
+    code = Secret("code-1")
+    return await database.write(
+        lambda c: authorizations.consume(c, state, code=code, worker=worker, lease_until=SOON, now=now)
+    )
+
+
+async def get(database: Database, request: AuthorizationRequest) -> AuthorizationRequest:
+    found = await database.read(lambda c: authorizations.get(c, request.id))
+    assert found is not None
+    return found
+
+
+async def settled(database: Database, request: AuthorizationRequest, status: RequestStatus) -> bool:
+    return await database.write(
+        lambda c: authorizations.settle(
+            c, request.id, status, granted=CALENDAR, refused=NONE, failure=None, now=NOW
+        )
+    )
+
+
+# --- asking ------------------------------------------------------------------------------------
+
+
+async def test_a_request_comes_back_as_it_was_opened_with_its_ticket_sealed(database: Database) -> None:
+    await meet(database)
+    request = await opened(database)
+    assert await get(database, request) == request
+    ticket_digest = digest(request.ticket.reveal())
+    assert await database.read(lambda c: authorizations.find_by_ticket(c, ticket_digest)) == request
+    stored = await database.read(lambda c: c.execute(text("SELECT * FROM authorization_requests")).one())
+    assert request.ticket.reveal() not in str(stored)
+
+
+async def test_needs_that_come_at_once_share_one_request_and_none_is_lost(database: Database) -> None:
+    await meet(database)
+    wanted = [frozenset({f"scope:{n}"}) for n in range(12)]
+    found = await asyncio.gather(
+        *(opened(database, scopes, f"command{n}") for n, scopes in enumerate(wanted))
+    )
+    assert len({each.id for each in found}) == 1
+    request = await get(database, found[0])
+    assert request.scopes == frozenset().union(*wanted)
+    assert set(request.reasons) == {f"command{n}" for n in range(12)}
+    assert request.card_wanted == 12
+
+
+async def test_a_second_need_widens_the_request_and_keeps_its_ticket(database: Database) -> None:
+    await meet(database)
+    first = await opened(database, until=SOON)
+    second = await opened(database, TASKS, "tasks", until=TOMORROW)
+    assert (second.id, second.ticket) == (first.id, first.ticket)
+    assert second.scopes == CALENDAR | TASKS
+    assert second.reasons == ("agenda", "tasks")
+    assert second.expires_at == TOMORROW
+    assert second.card_wanted == first.card_wanted + 1
+
+
+async def test_the_same_need_again_changes_nothing_that_the_card_shows(database: Database) -> None:
+    await meet(database)
+    assert await opened(database) == await opened(database)
+
+
+async def test_people_do_not_share_a_request(database: Database) -> None:
+    await meet(database)
+    await meet(database, BEN)
+    assert (await opened(database)).id != (await opened(database, user=BEN)).id
+
+
+async def test_after_a_request_has_ended_the_next_need_opens_another(database: Database) -> None:
+    await meet(database)
+    first = await opened(database)
+    assert await settled(database, first, RequestStatus.DECLINED)
+    second = await opened(database, now=SOON)
+    assert second.id != first.id
+    assert await database.read(lambda c: authorizations.live_of(c, ANNA)) == second
+    assert await database.read(lambda c: authorizations.latest_of(c, ANNA)) == second
+
+
+async def test_a_call_that_begins_to_wait_and_a_grant_that_arrives_do_not_miss_each_other(
+    database: Database,
+) -> None:
+    """Both in one transaction each, at the same moment: either the call sees the grant, or the grant sees the call."""
+    needs = (tuple(CALENDAR),)
+    for _ in range(8):
+        await ask(database)
+        call = await database.write_one(lambda c: calls.claim_next(c, "w1", NOW, SOON))
+        assert call is not None
+
+        def wait(c, call=call) -> bool:
+            request = authorizations.open_request(
+                c,
+                ANNA,
+                scopes=CALENDAR,
+                command="agenda",
+                ticket=Secret(new_id(NOW)),
+                expires_at=TOMORROW,
+                now=NOW,
+                new_id=new_id(NOW),
+            )
+            grant = grants.find(c, ANNA)
+            if grant is not None and grant.status == "active" and grant.scopes >= CALENDAR:
+                return False
+            return calls.suspend(c, call.id, call.claim, WaitsFor.AUTHORIZATION, needs, request.id, NOW)
+
+        def store(c) -> int:
+            grants.save(c, ANNA, tokens(), scopes=CALENDAR, oauth="v2", now=NOW)
+            waiting = [each.id for each in calls.suspended_of(c, ANNA)]
+            return calls.release(c, waiting, NOW, consents=1)
+
+        waited, released = await asyncio.gather(database.write(wait), database.write(store))
+        assert (waited, released) in {(True, 1), (False, 0)}
+
+        def clean(c, call=call) -> None:
+            calls.cancel(c, call.id, "tidied", NOW)
+            calls.settle(c, call.id, call.claim, CallStatus.FAILED, "tidied", NOW)
+            grants.end(c, ANNA, "tidied", NOW)
+            live = authorizations.live_of(c, ANNA)
+            if live is not None:
+                authorizations.settle(
+                    c, live.id, RequestStatus.DECLINED, granted=NONE, refused=NONE, failure=None, now=NOW
+                )
+
+        await database.write(clean)
+
+
+# --- ends --------------------------------------------------------------------------------------
+
+
+async def test_of_many_who_settle_a_request_at_once_one_does(database: Database) -> None:
+    await meet(database)
+    request = await opened(database)
+    ends = [RequestStatus.GRANTED, RequestStatus.DECLINED, RequestStatus.EXPIRED] * 4
+    done = await asyncio.gather(*(settled(database, request, status) for status in ends))
+    assert done.count(True) == 1
+    assert (await get(database, request)).card_wanted == 2
+
+
+async def test_a_request_that_is_being_redeemed_does_not_expire(database: Database) -> None:
+    await meet(database)
+    request = await opened(database, until=SOON)
+    await attempted(database, request)
+    await consumed(database)
+    assert await database.read(lambda c: authorizations.expired(c, LATER, limit=5)) == []
+    assert not await settled(database, request, RequestStatus.EXPIRED)
+    assert await settled(database, request, RequestStatus.GRANTED)
+
+
+async def test_an_open_request_is_found_when_its_time_is_up(database: Database) -> None:
+    await meet(database)
+    request = await opened(database, until=SOON)
+    await attempted(database, request)
+    assert await database.read(lambda c: authorizations.expired(c, NOW, limit=5)) == []
+    assert await database.read(lambda c: authorizations.expired(c, SOON, limit=5)) == [request]
+
+
+async def test_a_superseded_request_shows_nothing_more_and_makes_room(database: Database) -> None:
+    await meet(database)
+    request = await opened(database)
+    assert await database.write(lambda c: authorizations.supersede(c, request.id, NOW))
+    assert await database.write(lambda c: authorizations.cards_due(c, "w1", LATER, TOMORROW, limit=5)) == []
+    assert (await opened(database)).id != request.id
+
+
+async def test_a_reopened_request_asks_for_the_rest(database: Database) -> None:
+    await meet(database)
+    request = await opened(database, CALENDAR | TASKS)
+    await attempted(database, request)
+    await consumed(database)
+    assert (await get(database, request)).status is RequestStatus.REDEEMING
+    assert await database.write(lambda c: authorizations.reopen(c, request.id, scopes=TASKS, now=NOW))
+    again = await get(database, request)
+    assert (again.status, again.scopes) == (RequestStatus.OPEN, TASKS)
+    await settled(database, request, RequestStatus.GRANTED)
+    assert not await database.write(lambda c: authorizations.reopen(c, request.id, scopes=TASKS, now=NOW))
+
+
+async def test_avoided_scopes_add_up(database: Database) -> None:
+    await meet(database)
+    request = await opened(database)
+    await database.write(lambda c: authorizations.avoid(c, request.id, CALENDAR, TASKS, NOW))
+    await database.write(lambda c: authorizations.avoid(c, request.id, TASKS, NONE, NOW))
+    changed = await get(database, request)
+    assert (changed.avoided, changed.scopes) == (CALENDAR | TASKS, NONE)
+
+
+async def test_a_request_lives_longer_but_never_shorter(database: Database) -> None:
+    await meet(database)
+    request = await opened(database, until=LATER)
+    assert not await database.write(lambda c: authorizations.extend(c, request.id, SOON))
+    assert await database.write(lambda c: authorizations.extend(c, request.id, TOMORROW))
+    assert (await get(database, request)).expires_at == TOMORROW
+
+
+# --- attempts ----------------------------------------------------------------------------------
+
+
+async def test_of_many_who_come_back_with_one_state_one_is_let_through(database: Database) -> None:
+    await meet(database)
+    request = await opened(database)
+    await attempted(database, request)
+    came = await asyncio.gather(*(consumed(database, worker=f"w{n}") for n in range(10)))
+    through = [each for each in came if each is not None]
+    assert len(through) == 1
+    assert through[0].verifier == Secret("verifier")
+    assert through[0].scopes == CALENDAR
+    assert (await get(database, request)).status is RequestStatus.REDEEMING
+    assert await database.read(lambda c: authorizations.consumed_before(c, "s1")) == "redeeming"
+    assert await database.read(lambda c: authorizations.consumed_before(c, "s2")) is None
+
+
+async def test_who_comes_back_too_late_is_not_let_through(database: Database) -> None:
+    await meet(database)
+    request = await opened(database)
+    await attempted(database, request)
+    assert await consumed(database, now=LATER) is None
+    assert await database.read(lambda c: authorizations.consumed_before(c, "s1")) == "live"
+    assert (await get(database, request)).status is RequestStatus.OPEN
+
+
+async def test_a_consent_counts_although_its_request_has_expired(database: Database) -> None:
+    await meet(database)
+    request = await opened(database, until=SOON)
+    await attempted(database, request)
+    await settled(database, request, RequestStatus.EXPIRED)
+    assert await consumed(database) is not None
+    assert (await get(database, request)).status is RequestStatus.EXPIRED
+
+
+async def test_a_link_opened_too_often_at_once_evicts_nobody(database: Database) -> None:
+    await meet(database)
+    request = await opened(database)
+    begun = await asyncio.gather(*(attempted(database, request, f"s{n}", limit=3) for n in range(8)))
+    assert begun.count(True) == 3
+    for number, through in enumerate(begun):
+        assert (await consumed(database, f"s{number}") is not None) == through
+
+
+async def test_a_finished_attempt_has_lost_its_secrets_and_is_finished_once(database: Database) -> None:
+    await meet(database)
+    await attempted(database, await opened(database))
+    attempt = await consumed(database)
+    assert attempt is not None
+    finished = await asyncio.gather(
+        *(
+            database.write(
+                lambda c: authorizations.finish_attempt(c, attempt.id, "completed", "granted", NOW)
+            )
+            for _ in range(5)
+        )
+    )
+    assert finished.count(True) == 1
+    row = await database.read(
+        lambda c: c.execute(text("SELECT code, verifier, status FROM authorization_attempts")).one()
+    )
+    assert tuple(row) == (None, None, "completed")
+
+
+async def test_a_redeeming_cut_short_is_taken_over_once_with_its_code(database: Database) -> None:
+    await meet(database)
+    await attempted(database, await opened(database))
+    await consumed(database)
+
+    async def take_over(worker: str, now):
+        return await database.write(
+            lambda c: authorizations.stranded_attempts(c, worker, now, TOMORROW, limit=5)
+        )
+
+    assert await take_over("w2", NOW) == []
+    taken = await asyncio.gather(*(take_over(f"w{n}", SOON) for n in range(5)))
+    (attempt, code) = next(each for each in taken if each)[0]
+    assert sum(map(len, taken)) == 1
+    assert (attempt.verifier, code) == (Secret("verifier"), Secret("code-1"))
+
+
+async def test_a_sign_in_needs_no_request(database: Database) -> None:
+    attempt = NewAttempt(new_id(NOW), AttemptKind.SIGN_IN, None, None, "s9", None, NONE, None, LATER)
+    assert await database.write(lambda c: authorizations.begin_attempt(c, attempt, now=NOW))
+    found = await consumed(database, "s9")
+    assert found is not None
+    assert (found.kind, found.user, found.verifier) == (AttemptKind.SIGN_IN, None, None)
+
+
+# --- cards -------------------------------------------------------------------------------------
+
+
+async def test_a_card_has_one_drawer_at_a_time(database: Database) -> None:
+    await meet(database)
+    request = await opened(database)
+    claims = await asyncio.gather(
+        *(
+            database.write_one(lambda c, w=f"w{n}": authorizations.claim_card(c, request.id, w, NOW, SOON))
+            for n in range(8)
+        )
+    )
+    assert len([each for each in claims if each is not None]) == 1
+    assert await database.write_one(lambda c: authorizations.cards_due(c, "w9", NOW, SOON, limit=5)) == []
+    assert (
+        len(await database.write_one(lambda c: authorizations.cards_due(c, "w9", SOON, LATER, limit=5))) == 1
+    )
+
+
+async def test_a_change_made_while_a_card_is_drawn_is_drawn_next(database: Database) -> None:
+    await meet(database)
+    request = await opened(database)
+    drawn = await database.write(lambda c: authorizations.claim_card(c, request.id, "w1", NOW, SOON))
+    assert drawn is not None
+    await opened(database, TASKS, "tasks")
+    assert await database.write(
+        lambda c: authorizations.card_shown(
+            c, request.id, "w1", drawn.card_wanted, message_id="om_card", ephemeral=False, now=NOW
+        )
+    )
+    again = await database.write(lambda c: authorizations.claim_card(c, request.id, "w1", NOW, SOON))
+    assert again is not None
+    assert (again.card_message_id, again.scopes) == ("om_card", CALENDAR | TASKS)
+
+
+async def test_a_card_that_shows_what_it_should_is_nobodys_business(database: Database) -> None:
+    await meet(database)
+    request = await opened(database)
+    await database.write(lambda c: authorizations.claim_card(c, request.id, "w1", NOW, SOON))
+    show = lambda worker: database.write(  # noqa: E731
+        lambda c: authorizations.card_shown(
+            c, request.id, worker, 1, message_id="om_card", ephemeral=True, now=NOW
+        )
+    )
+    assert not await show("w2")
+    assert await show("w1")
+    assert await database.write(lambda c: authorizations.claim_card(c, request.id, "w1", NOW, SOON)) is None
+    assert await database.write(lambda c: authorizations.change_card(c, request.id))
+    assert (
+        await database.write(lambda c: authorizations.claim_card(c, request.id, "w1", NOW, SOON)) is not None
+    )
+
+
+async def test_a_card_that_could_not_be_shown_is_due_again_later(database: Database) -> None:
+    await meet(database)
+    request = await opened(database)
+    await database.write(lambda c: authorizations.claim_card(c, request.id, "w1", NOW, LATER))
+    assert await database.write(lambda c: authorizations.postpone_card(c, request.id, "w1", SOON))
+    assert await database.write(lambda c: authorizations.cards_due(c, "w2", NOW, LATER, limit=5)) == []
+    due = await database.write(lambda c: authorizations.cards_due(c, "w2", SOON, LATER, limit=5))
+    assert [each.card_attempts for each in due] == [1]
+
+
+async def test_opening_a_link_stamps_the_first_time_and_nothing_else(database: Database) -> None:
+    await meet(database)
+    request = await opened(database)
+    await database.write(lambda c: authorizations.stamp_opened(c, request.id, SOON))
+    await database.write(lambda c: authorizations.stamp_opened(c, request.id, LATER))
+    assert await get(database, request) == request
+    opened_at = select(authorization_requests.c.opened_at)
+    assert await database.read(lambda c: c.execute(opened_at).scalar()) == SOON
+
+
+# --- keeping it small --------------------------------------------------------------------------
+
+
+async def test_nobody_came_back_so_the_verifier_is_erased_and_later_the_rows_go(database: Database) -> None:
+    await meet(database)
+    request = await opened(database)
+    await attempted(database, request)
+    await settled(database, request, RequestStatus.DECLINED)
+    assert await database.write(lambda c: authorizations.expire_attempts(c, NOW)) == 0
+    assert await database.write(lambda c: authorizations.expire_attempts(c, LATER)) == 1
+    far = TOMORROW + timedelta(days=1)
+    assert await database.write(lambda c: authorizations.prune(c, far, limit=10)) == 2
+    assert await database.read(lambda c: authorizations.get(c, request.id)) is None
