@@ -41,6 +41,9 @@ from bot.lark.api import Http, parse_object
 
 log = logging.getLogger(__name__)
 
+# The SDK's own handler writes to stdout, past the masking that all other lines go through.
+logging.getLogger("Lark").handlers.clear()
+
 CONNECT_WITHIN = 8.0
 LONGEST_PAUSE = 10.0
 """Seconds. Together with `CONNECT_WITHIN`: back within 30 of the platform being back, wherever an attempt stood."""

@@ -106,10 +106,17 @@ _NEW_CALL = {
             calls.c.message_id,
             calls.c.command,
         ),
-        *(calls.c.arguments, calls.c.asked_at, calls.c.received_at, calls.c.time_zone, calls.c.expires_at),
+        *(calls.c.arguments, calls.c.asked_at, calls.c.received_at, calls.c.expires_at),
     )
 } | {
     "language": bind("answer_language", calls.c.language),
+    # Where a message does not tell, the zone of the person's last card click.
+    "time_zone": func.coalesce(
+        bind("time_zone", calls.c.time_zone),
+        select(users.users.c.time_zone)
+        .where(users.users.c.user_key == bind("user_key", calls.c.user_key))
+        .scalar_subquery(),
+    ),
     "runs_after": bind("received_at", calls.c.received_at),
     "status": literal_column("'queued'"),
     "needs": literal_column("'[]'"),

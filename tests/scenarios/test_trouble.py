@@ -288,3 +288,12 @@ async def test_somebody_of_another_organization_is_told_once(world: World):
     await asyncio.sleep(0.5)
     assert len(world.rows("SELECT 1 FROM outgoing_messages")) == 1
     assert world.rows("SELECT 1 FROM deferred_calls") == []
+
+
+async def test_a_clicks_time_zone_is_that_of_what_is_asked_later(world: World):
+    await world.start()
+    asked = await world.say(world.sam, "/tasks")
+    await world.click(world.sam, await world.fresh_card(world.sam, asked), "not_now")
+    await world.answer_to(await world.say(world.sam, "/help"))
+    zones = world.rows("SELECT time_zone FROM deferred_calls ORDER BY asked_at")
+    assert zones == [{"time_zone": None}, {"time_zone": world.sam.timezone}]
