@@ -145,9 +145,9 @@ def platform(tmp_path: Path) -> Iterator[Sandbox]:
     stop_sandbox(sandbox)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Headless Chromium. Without one the tests are skipped, except where the build must not overlook that."""
+    """Headless Chromium. For a module's tests only: while it is up, no asynchronous test of another can run. Without one the tests are skipped, except where the build must not overlook that."""
     executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if executable is None:
         reason = "CHROMIUM NOT FOUND: the browser tests need it (apt-get install chromium)"
