@@ -147,7 +147,10 @@ def platform(tmp_path: Path) -> Iterator[Sandbox]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Headless Chromium. For a module's tests only: while it is up, no asynchronous test of another can run. Without one the tests are skipped, except where the build must not overlook that."""
+    """Headless Chromium. Without one the tests are skipped, except where the build must not overlook that.
+
+    For one module's tests at a time: while it is up, no asynchronous test of another module can run.
+    """
     executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if executable is None:
         reason = "CHROMIUM NOT FOUND: the browser tests need it (apt-get install chromium)"
