@@ -107,3 +107,8 @@ def administer(url: str, statement: str) -> None:
     # A thread of its own, because a test may have an event loop already.
     with ThreadPoolExecutor(1) as thread:
         thread.submit(asyncio.run, run()).result()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--kills", type=int, default=6, help="how often the crash story kills the bot")
+    parser.addoption("--seed", type=int, default=1, help="what decides when")
