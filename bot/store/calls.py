@@ -95,26 +95,17 @@ def _changed(connection: Connection, statement: Any, values: dict[str, Any]) -> 
 # --- recording -------------------------------------------------------------------------------------
 
 # With literals for what every new call has in common, and one parameter for each thing that differs.
-_NEW_CALL = {
-    column.name: bind(column.name, column)
-    for column in (
-        *(
-            calls.c.id,
-            calls.c.user_key,
-            calls.c.chat_id,
-            calls.c.chat_kind,
-            calls.c.message_id,
-            calls.c.command,
-        ),
-        *(calls.c.arguments, calls.c.asked_at, calls.c.received_at, calls.c.expires_at),
-    )
-} | {
+_TOLD = (
+    *("id", "user_key", "chat_id", "chat_kind", "message_id", "command", "arguments"),
+    *("asked_at", "received_at", "expires_at"),
+)
+_NEW_CALL = {name: bind(name, calls.c[name]) for name in _TOLD} | {
     "language": bind("answer_language", calls.c.language),
     # Where a message does not tell, the zone of the person's last card click.
     "time_zone": func.coalesce(
         bind("time_zone", calls.c.time_zone),
-        select(users.users.c.time_zone)
-        .where(users.users.c.user_key == bind("user_key", calls.c.user_key))
+        select(people.c.time_zone)
+        .where(people.c.user_key == bind("user_key", calls.c.user_key))
         .scalar_subquery(),
     ),
     "runs_after": bind("received_at", calls.c.received_at),
@@ -235,7 +226,7 @@ def _claim_next(dialect: str) -> Any:
         next_one = next_one.with_for_update(skip_locked=True, of=call)
     return (
         update(calls)
-        .where(calls.c.id == next_one.scalar_subquery(), status_in(calls, "queued", "running"))
+        .where(calls.c.id == next_one.scalar_subquery())
         .values(
             status=literal_column("'running'"),
             worker=bind("new_worker", calls.c.worker),
@@ -563,7 +554,7 @@ _in_order = (calls.c.asked_at, calls.c.id)
 _of_user = calls.c.user_key == bind("user", calls.c.user_key)
 GET = _select.where(_this)
 SUSPENDED_OF = _select.where(_of_user, status_is(calls, "suspended")).order_by(*_in_order)
-QUEUED_OF = _select.where(_of_user, status_is(calls, "queued"))
+QUEUED_OF = _select.where(_of_user, status_is(calls, "queued")).order_by(*_in_order)
 WAITING_FOR = (
     _select.join(people, people.c.user_key == calls.c.user_key)
     .where(

@@ -137,7 +137,7 @@ _due = (
 )
 CLAIM_DUE = (
     update(messages)
-    .where(messages.c.id.in_(_due), status_in(messages, "queued", "sending"))
+    .where(messages.c.id.in_(_due))
     .values(
         status=literal_column("'sending'"),
         worker=bind("new_worker", messages.c.worker),

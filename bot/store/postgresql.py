@@ -145,6 +145,9 @@ class _Messenger:
 
     async def _talk(self, connection: Any) -> None:
         """Sends and hears until the connection breaks."""
+        connection.add_termination_listener(
+            lambda connection: self._unsent.set()
+        )  # the next statement says why
         await connection.add_listener(CHANNEL, self._heard)
         self._wake()  # for what was sent while nobody here was listening
         while True:

@@ -100,9 +100,7 @@ class SqliteDatabase(Database):
         with self._engine.connect() as connection:
             driver: Any = connection.connection.dbapi_connection
             while batch := self._next_batch():
-                connection.info.pop(ANNOUNCED, None)
-                answers = _commit_together(connection, driver.execute, batch)
-                announced = connection.info.pop(ANNOUNCED, False)
+                answers, announced = _commit_together(connection, driver.execute, batch)
                 self._loop.call_soon_threadsafe(self._answer, answers, announced)
 
     def _next_batch(self) -> list[_Write]:
@@ -128,15 +126,21 @@ class SqliteDatabase(Database):
 
 def _commit_together(
     connection: Connection, run: Callable[[str], object], batch: list[_Write]
-) -> list[Callable[[], None]]:
-    """Runs the works in one transaction. Returns the answers to give, now that it is committed or rolled back."""
+) -> tuple[list[Callable[[], None]], bool]:
+    """Runs the works in one transaction.
+
+    Returns the answers to give, now that it is committed or rolled back, and whether it made other work runnable.
+    """
     answers: list[Callable[[], None]] = []
+    announced = False
     try:
         run("BEGIN IMMEDIATE")
         for write in batch:
             run("SAVEPOINT work")
+            connection.info[ANNOUNCED] = False
             try:
                 answers.append(_result(write.done, write.work(connection)))
+                announced |= connection.info[ANNOUNCED]
             except Exception as error:
                 run("ROLLBACK TO work")
                 answers.append(_failure(write.done, error))
@@ -146,8 +150,8 @@ def _commit_together(
         # The transaction as a whole: the file is locked, the disk is full.
         if connection.connection.dbapi_connection.in_transaction:  # type: ignore[union-attr]
             run("ROLLBACK")
-        return [_failure(write.done, error) for write in batch]
-    return answers
+        return [_failure(write.done, error) for write in batch], False
+    return answers, announced
 
 
 def _result(done: asyncio.Future[T], value: T) -> Callable[[], None]:

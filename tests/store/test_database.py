@@ -1,0 +1,273 @@
+"""Works, transactions and being told of work, on each kind of database."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+
+import pytest
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError, IntegrityError
+
+from bot.core.errors import CannotOpenSecret, ConfigurationError
+from bot.store import calls, users
+from bot.store.crypto import Seal, new_key
+from bot.store.database import Database, announce, open_database
+from bot.store.sqlite import SqliteDatabase
+from tests.store.examples import ANNA, BEN, NOW, a_call, ask, meet
+
+
+async def count(database: Database, table: str = "users") -> int:
+    return await database.read(lambda c: c.execute(text(f"SELECT count(*) FROM {table}")).scalar_one())
+
+
+# --- works -------------------------------------------------------------------------------------
+
+
+async def test_of_works_that_run_together_only_the_failing_one_is_undone(database: Database) -> None:
+    def work(number: int):
+        def meet_somebody(c: Connection) -> int:
+            person = type(ANNA)("lark", "cli_1", "tenant_1", f"ou_{number}")
+            users.seen(c, person, language="en", union_id=None, now=NOW)
+            if number % 3 == 0:
+                raise LookupError(number)
+            return number
+
+        return database.write(meet_somebody)
+
+    results = await asyncio.gather(*(work(n) for n in range(30)), return_exceptions=True)
+    failed = [each for each in results if isinstance(each, LookupError)]
+    assert len(failed) == 10
+    assert [each for each in results if isinstance(each, int)] == [n for n in range(30) if n % 3]
+    assert await count(database) == 20
+
+
+async def test_a_statement_that_fails_undoes_its_own_work_and_no_other(database: Database) -> None:
+    broken = database.write(lambda c: c.execute(text("UPDATE users SET language = 'tlh'")) and None)
+    await meet(database)
+    results = await asyncio.gather(broken, meet(database, BEN), return_exceptions=True)
+    assert isinstance(results[0], IntegrityError)
+    assert await count(database) == 2
+
+
+async def test_a_work_sees_what_was_written_before(database: Database) -> None:
+    for number in range(20):
+        await meet(database, type(ANNA)("lark", "cli_1", "tenant_1", f"ou_{number}"))
+        assert await count(database) == number + 1
+
+
+async def test_a_work_given_to_write_one_can_execute_only_one_statement_on_postgresql(
+    postgresql_url: str,
+) -> None:
+    database = await open_database(postgresql_url, Seal([new_key()]))
+    with pytest.raises(RuntimeError, match="one statement"):
+        await database.write_one(lambda c: (c.execute(text("SELECT 1")), c.execute(text("SELECT 2"))))
+    # The guard is gone with the work: the connection serves others again.
+    for _ in range(20):
+        await database.write(lambda c: [c.execute(text(f"SELECT {n}")).scalar() for n in (1, 2)])
+    await database.close()
+
+
+async def test_what_reads_cannot_write_on_sqlite(sqlite_url: str) -> None:
+    database = await open_database(sqlite_url, Seal([new_key()]))
+    await database.read(lambda c: users.seen(c, ANNA, language=None, union_id=None, now=NOW))
+    assert await count(database) == 0
+    await database.close()
+
+
+async def test_a_lost_race_is_run_again(postgresql_url: str) -> None:
+    """Two transactions that lock two people in opposite order: PostgreSQL ends one, and it succeeds the second time."""
+    database = await open_database(postgresql_url, Seal([new_key()]))
+    await meet(database)
+    await meet(database, BEN)
+    runs = 0
+
+    def cross(first, second):
+        def work(c: Connection) -> None:
+            nonlocal runs
+            runs += 1
+            users.set_quiet(c, first, NOW)
+            c.execute(text("SELECT pg_sleep(0.2)"))
+            users.set_quiet(c, second, NOW)
+
+        return database.write(work)
+
+    await asyncio.gather(cross(ANNA, BEN), cross(BEN, ANNA))
+    assert runs == 3
+    await database.close()
+
+
+async def test_closing_finishes_what_was_begun(database: Database) -> None:
+    waiting = [
+        asyncio.create_task(meet(database, type(ANNA)("lark", "c", "t", f"ou_{n}"))) for n in range(50)
+    ]
+    await asyncio.sleep(0)
+    if isinstance(database, SqliteDatabase):
+        await database.close()
+        await asyncio.gather(*waiting)
+        with pytest.raises(RuntimeError, match="closed"):
+            await meet(database)
+        path = database.url.removeprefix("sqlite+aiosqlite:///")
+        other = sqlite3.connect(path)
+        assert other.execute("SELECT count(*) FROM users").fetchone() == (50,)
+        other.close()
+    else:
+        await asyncio.gather(*waiting)
+        assert await count(database) == 50
+
+
+async def test_a_waiter_that_went_away_does_not_disturb_the_others(database: Database) -> None:
+    tasks = [asyncio.create_task(meet(database, type(ANNA)("lark", "c", "t", f"ou_{n}"))) for n in range(20)]
+    await asyncio.sleep(0)
+    for task in tasks[::4]:
+        task.cancel()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert sum(each is None for each in results) == 15
+    assert await count(database) >= 15
+    await meet(database)
+
+
+async def test_a_file_that_somebody_else_has_locked_fails_the_write_and_not_the_writer(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.store.sqlite.BUSY_MILLISECONDS", 50)
+    database = await open_database(sqlite_url, Seal([new_key()]))
+    other = sqlite3.connect(sqlite_url.removeprefix("sqlite+aiosqlite:///"))
+    other.execute("BEGIN IMMEDIATE")
+    results = await asyncio.gather(meet(database), meet(database, BEN), return_exceptions=True)
+    assert all("locked" in str(each) for each in results)
+    other.rollback()
+    other.close()
+    await meet(database)
+    assert await count(database) == 1
+    await database.close()
+
+
+async def test_an_acknowledged_write_survives_a_loss_of_power(sqlite_url: str) -> None:
+    """SQLite promises that for a journal that is synchronized at each commit."""
+    database = await open_database(sqlite_url, Seal([new_key()]))
+
+    def pragma(name: str):
+        return lambda c: c.exec_driver_sql(f"PRAGMA {name}").scalar()
+
+    assert await database.write(pragma("synchronous")) == 2
+    assert await database.write(pragma("journal_mode")) == "wal"
+    assert await database.write(pragma("foreign_keys")) == 1
+    await database.close()
+
+
+# --- being told --------------------------------------------------------------------------------
+
+
+async def test_whoever_waits_for_work_is_woken_after_the_commit(database: Database) -> None:
+    seen: list[int] = []
+    woken = asyncio.Event()
+    database.on_work(woken.set)
+    await asyncio.sleep(0.2)
+    woken.clear()
+    await meet(database)
+    assert not woken.is_set()
+    await ask(database)
+    async with asyncio.timeout(1):
+        await woken.wait()
+    seen.append(await count(database, "deferred_calls"))
+    assert seen == [1]
+
+
+async def test_work_that_was_rolled_back_wakes_nobody(database: Database) -> None:
+    await asyncio.sleep(0.2)
+    woken = asyncio.Event()
+    database.on_work(woken.set)
+
+    def fail(c: Connection) -> None:
+        announce(c)
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        await database.write(fail)
+    await meet(database)
+    await asyncio.sleep(0.1)
+    assert not woken.is_set()
+
+
+async def test_another_replica_is_woken_also_after_its_connection_was_cut(
+    postgresql_url: str, key: str
+) -> None:
+    here = await open_database(postgresql_url, Seal([key]))
+    there = await open_database(postgresql_url, Seal([key]))
+    woken = asyncio.Event()
+    await asyncio.sleep(0.3)
+    there.on_work(woken.set)
+    await ask(here)
+    async with asyncio.timeout(1):
+        await woken.wait()
+    cut = text(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND pid <> pg_backend_pid() AND query LIKE '%LISTEN%'"
+    )
+    await here.read(lambda c: c.execute(cut).all())
+    await asyncio.sleep(2.5)
+    woken.clear()
+    await ask(here, BEN)
+    async with asyncio.timeout(1):
+        await woken.wait()
+    await here.close()
+    await there.close()
+
+
+async def test_the_pool_recovers_when_its_connections_were_cut(postgresql_url: str) -> None:
+    database = await open_database(postgresql_url, Seal([new_key()]))
+    await asyncio.gather(*(count(database) for _ in range(8)))
+    cut = text(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    await database.read(lambda c: c.execute(cut).all())
+    for _ in range(12):
+        try:
+            await count(database)
+        except DBAPIError:
+            continue
+    assert await count(database) == 0
+    await database.close()
+
+
+# --- opening -----------------------------------------------------------------------------------
+
+
+async def test_other_keys_do_not_open_a_database(database_url: str, key: str) -> None:
+    for _ in range(2):
+        await (await open_database(database_url, Seal([key]))).close()
+    with pytest.raises(CannotOpenSecret, match="BOT_ENCRYPTION_KEYS"):
+        await open_database(database_url, Seal([new_key()]))
+    database = await open_database(database_url, Seal([new_key(), key]))
+    assert len(database.key_ids) == 2
+    await database.close()
+
+
+@pytest.mark.parametrize(
+    "url", ["mysql://x/y", "nonsense", "sqlite+aiosqlite://", "sqlite+aiosqlite:///:memory:"]
+)
+async def test_a_url_that_cannot_be_used_says_so_without_repeating_it(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="BOT_DATABASE_URL"):
+        await open_database(url, Seal([new_key()]))
+
+
+async def test_a_secret_is_opened_only_where_it_was_stored(database: Database) -> None:
+    """Somebody who can write to the database cannot give one call's result to another."""
+    first, second = a_call(), a_call(BEN)
+    for call in (first, second):
+        await database.write(
+            lambda c, n=call: calls.record(c, n.id, n, language=None, union_id=None, now=NOW)
+        )
+    move = text(
+        "INSERT INTO call_steps (call_id, number, digest, is_write, result) VALUES (:id, 0, 'd', false, :r)"
+    )
+
+    def steal(c: Connection) -> None:
+        sealed = Seal([new_key()]).seal(calls.Secret("{}"), calls.bound_to(first.id, 0))
+        c.execute(move, {"id": second.id, "r": sealed})
+
+    await database.write(steal)
+    with pytest.raises(CannotOpenSecret):
+        await database.read(lambda c: calls.steps_of(c, second.id))

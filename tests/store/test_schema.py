@@ -1,0 +1,323 @@
+"""The schema: made by the migrations, the same as the metadata, and holding its own rules."""
+
+from __future__ import annotations
+
+import sqlite3
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import CheckConstraint, Connection, inspect, text
+from sqlalchemy.exc import DBAPIError, IntegrityError
+
+from bot.core.errors import DatabaseNotReady
+from bot.core.model import UserKey
+from bot.store import audit, calls, revision
+from bot.store.crypto import Seal, new_key
+from bot.store.database import Database, check, open_database, upgrade
+from bot.store.schema import deferred_calls, metadata
+from tests.store.examples import ANNA, NOW, SOON, a_call, ask, meet
+
+# --- migrations --------------------------------------------------------------------------------
+
+
+def test_a_database_without_tables_is_not_ready_until_it_is_upgraded(empty_database_url: str) -> None:
+    with pytest.raises(DatabaseNotReady, match="bot db upgrade"):
+        check(empty_database_url)
+    upgrade(empty_database_url)
+    check(empty_database_url)
+
+
+def test_an_upgrade_again_changes_nothing(database_url: str) -> None:
+    upgrade(database_url)
+    check(database_url)
+
+
+def test_a_check_makes_no_file(tmp_path: Path) -> None:
+    with pytest.raises(DatabaseNotReady, match="bot db upgrade"):
+        check(f"sqlite+aiosqlite:///{tmp_path}/none.db")
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_database_of_another_revision_is_not_opened(database_url: str) -> None:
+    database = await open_database(database_url, Seal([new_key()]))
+    for found, word in (("0000", "bot db upgrade"), ("9999", "newer")):
+        statement = text(f"UPDATE alembic_version SET version_num = '{found}'")
+        await database.write(lambda c, s=statement: c.execute(s) and None)
+        with pytest.raises(DatabaseNotReady, match=word):
+            await open_database(database_url, Seal([new_key()]))
+    await database.close()
+
+
+def test_a_failed_upgrade_leaves_nothing_behind(
+    empty_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*arguments: Any) -> None:
+        whole(*arguments)
+        raise KeyboardInterrupt
+
+    whole = command.upgrade
+    monkeypatch.setattr(command, "upgrade", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        upgrade(empty_database_url)
+    monkeypatch.undo()
+    with pytest.raises(DatabaseNotReady, match="no tables"):
+        check(empty_database_url)
+    upgrade(empty_database_url)
+
+
+def test_the_program_needs_the_newest_migration() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(revision.migrations_folder()))
+    assert ScriptDirectory.from_config(config).get_current_head() == revision.REVISION
+
+
+async def test_the_metadata_says_what_the_migrations_do(database: Database) -> None:
+    def differences(connection: Connection) -> list[Any]:
+        # SQLite has no identity columns, so it has nothing to compare the metadata's with.
+        options = {"compare_server_default": connection.dialect.name == "postgresql"}
+        context = MigrationContext.configure(connection, opts=options)
+        return list(compare_metadata(context, metadata))
+
+    assert await database.read(differences) == []
+
+
+async def test_constraints_of_the_metadata_are_those_of_the_migrations(database: Database) -> None:
+    """Alembic does not compare CHECK constraints: so do it by name and by text."""
+
+    def there(connection: Connection) -> dict[str, set[str]]:
+        inspector = inspect(connection)
+        return {
+            table: {str(each["name"]) for each in inspector.get_check_constraints(table)}
+            for table in metadata.tables
+        }
+
+    expected = {
+        name: {str(each.name) for each in table.constraints if isinstance(each, CheckConstraint)}
+        for name, table in metadata.tables.items()
+    }
+    named = {
+        name: {each if each.startswith("ck_") else f"ck_{name}_{each}" for each in constraints}
+        for name, constraints in expected.items()
+    }
+    assert await database.read(there) == named
+
+
+def test_every_table_and_column_has_a_comment() -> None:
+    for table in metadata.tables.values():
+        assert table.comment, table.name
+        for column in table.columns:
+            assert column.comment, column
+
+
+async def test_comments_can_be_read_in_the_database(postgresql_url: str) -> None:
+    database = await open_database(postgresql_url, Seal([new_key()]))
+    without = text(
+        "SELECT table_name || '.' || column_name FROM information_schema.columns "
+        "WHERE table_schema = 'public' AND table_name IN (SELECT tablename FROM pg_tables) "
+        "AND table_name <> 'alembic_version' "
+        "AND col_description((table_schema || '.' || table_name)::regclass, ordinal_position) IS NULL"
+    )
+    assert await database.read(lambda c: c.execute(without).scalars().all()) == []
+    await database.close()
+
+
+# --- rules -------------------------------------------------------------------------------------
+
+BROKEN = {
+    "a call of no known status": "UPDATE deferred_calls SET status = 'parked'",
+    "a suspended call that waits for nothing": "UPDATE deferred_calls SET status = 'suspended'",
+    "a call that waits though it is not suspended": "UPDATE deferred_calls SET waits_for = 'administrator'",
+    "a running call without worker": "UPDATE deferred_calls SET status = 'running'",
+    "a settled call without a time": "UPDATE deferred_calls SET status = 'failed'",
+    "a call of nobody": "UPDATE deferred_calls SET user_key = 'lark:x:y:z'",
+    "two running calls of one person": "UPDATE deferred_calls SET status = 'running', worker = 'w'",
+    "a person without open_id": "UPDATE users SET open_id = NULL",
+    "a language nobody speaks": "UPDATE users SET language = 'tlh'",
+    "a person who is deleted while their calls stay": "DELETE FROM users",
+}
+
+
+@pytest.mark.parametrize("statement", BROKEN.values(), ids=BROKEN)
+async def test_the_database_refuses(database: Database, statement: str) -> None:
+    await ask(database)
+    await ask(database)
+    with pytest.raises(IntegrityError):
+        await database.write(lambda c: c.execute(text(statement)) and None)
+
+
+async def test_there_is_one_live_request_a_person_and_one_waiting_scope_set(database: Database) -> None:
+    await meet(database)
+    request = (
+        "INSERT INTO authorization_requests (id, user_key, status, scopes, granted, refused, avoided, reasons, "
+        "ticket_digest, ticket, card_ephemeral, card_wanted, card_shown, card_attempts, card_due_at, created_at, "
+        "expires_at) VALUES (:id, :user, :status, '[]', '[]', '[]', '[]', '[]', :id, 'x', false, 1, 0, 0, "
+        "CURRENT_TIMESTAMP, CURRENT_TIMESTAMP, CURRENT_TIMESTAMP)"
+    )
+    wait = (
+        "INSERT INTO scope_waits (id, platform, app_id, scopes, status, created_at) "
+        "VALUES (:id, 'lark', 'cli_1', '[]', :status, CURRENT_TIMESTAMP)"
+    )
+
+    async def insert(statement: str, **values: str) -> None:
+        await database.write(lambda c: c.execute(text(statement), values) and None)
+
+    await insert(request, id="r1", user=str(ANNA), status="open")
+    with pytest.raises(IntegrityError):
+        await insert(request, id="r2", user=str(ANNA), status="redeeming")
+    await insert(wait, id="w1", status="waiting")
+    await insert(wait, id="w2", status="enabled")
+    with pytest.raises(IntegrityError):
+        await insert(wait, id="w3", status="waiting")
+
+
+async def test_a_time_without_a_time_zone_is_not_stored(database: Database) -> None:
+    call = a_call(asked_at=datetime(2026, 3, 1))  # noqa: DTZ001 - that is the point
+    with pytest.raises(Exception, match="without a time zone"):
+        await database.write(lambda c: calls.record(c, "ev", call, language=None, union_id=None, now=NOW))
+
+
+async def test_times_are_utc_and_readable(database: Database) -> None:
+    await ask(database)
+    found = await database.read(
+        lambda c: str(c.execute(text("SELECT asked_at FROM deferred_calls")).scalar())
+    )
+    assert found.startswith("2026-03-01 09:30:00.123456")
+
+
+# --- the audit log -----------------------------------------------------------------------------
+
+
+async def test_the_audit_log_cannot_be_changed_nor_recent_rows_deleted(database: Database) -> None:
+    now = datetime.now(UTC)
+
+    def write(c: Connection) -> None:
+        for age in (0, 89, 91):
+            at = now - timedelta(days=age)
+            audit.write(c, "grant_stored", user=ANNA, subject=("request", "r1"), now=at, scopes=["a"], code=7)
+
+    await database.write(write)
+    old = now - timedelta(days=90)
+    for statement in ("UPDATE audit_log SET action = 'nothing'", "DELETE FROM audit_log"):
+        with pytest.raises(DBAPIError, match="audit_log is"):
+            await database.write(lambda c, s=statement: c.execute(text(s)) and None)
+    assert await database.write(lambda c: audit.prune(c, old)) == 1
+    with pytest.raises(DBAPIError, match="audit_log is"):
+        await database.write(lambda c: audit.prune(c, now))
+    rows = await database.read(lambda c: c.execute(text("SELECT action, detail FROM audit_log")).all())
+    assert [tuple(row) for row in rows] == [("grant_stored", '{"scopes": ["a"], "code": 7}')] * 2
+
+
+async def test_the_audit_log_cannot_be_emptied_at_once(postgresql_url: str) -> None:
+    database = await open_database(postgresql_url, Seal([new_key()]))
+    with pytest.raises(DBAPIError, match="never emptied"):
+        await database.write(lambda c: c.execute(text("TRUNCATE audit_log")) and None)
+    await database.close()
+
+
+# --- plans -------------------------------------------------------------------------------------
+
+SETTLED_ROWS = 20_000
+
+
+@pytest.fixture
+async def crowded(database: Database) -> Database:
+    """A database in which nearly all calls are settled, as in one that has run for a year."""
+    await meet(database)
+    numbers = {
+        "sqlite": "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :rows) SELECT",
+        "postgresql": "SELECT",
+    }[database.dialect]
+    source = "n" if database.dialect == "sqlite" else "generate_series(1, :rows) AS n(i)"
+    row = (
+        f"{numbers} 'old' || i, '{ANNA}', 'oc', 'direct', 'agenda', '', '2026-01-01 00:00:00+00:00', "
+        "'2026-01-01 00:00:00+00:00', 'en', 'succeeded', '[]', 0, 1, '2026-01-01 00:00:00+00:00', "
+        f"'2026-01-01 00:00:00+00:00', false, 1, '2026-01-01 00:00:00+00:00' FROM {source}"
+    )
+    columns = (
+        "id, user_key, chat_id, chat_kind, command, arguments, asked_at, received_at, language, status, needs, "
+        "consents, attempts, runs_after, expires_at, confirmed, claim, settled_at"
+    )
+    if database.dialect == "postgresql":
+        row = row.replace("'2026-01-01 00:00:00+00:00'", "timestamptz '2026-01-01 00:00:00+00:00'")
+    insert = text(f"INSERT INTO deferred_calls ({columns}) {row}")
+    await database.write(lambda c: c.execute(insert, {"rows": SETTLED_ROWS}) and None)
+    await database.write(make_some_live)
+    await database.write(lambda c: c.execute(text("ANALYZE")) and None)
+    return database
+
+
+def make_some_live(c: Connection) -> None:
+    for number in range(300):
+        call = a_call(UserKey("lark", "cli_1", "tenant_1", f"ou_{number}"))
+        calls.record(c, call.id, call, language=None, union_id=None, now=NOW)
+    c.execute(
+        text(
+            "UPDATE deferred_calls SET status = 'suspended', waits_for = 'authorization' "
+            "WHERE status = 'queued' AND user_key LIKE '%1'"
+        )
+    )
+
+
+def plan(connection: Connection, statement: Any, values: dict[str, Any]) -> str:
+    """The plan of a statement of the store's, bound as the store binds it."""
+    dialect = connection.dialect
+    compiled = statement.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})
+    explain = "EXPLAIN QUERY PLAN " if dialect.name == "sqlite" else "EXPLAIN "
+    processors = compiled._bind_processors
+    parameters = {
+        name: processors[name](value) if name in processors else value
+        for name, value in compiled.construct_params(values).items()
+    }
+    order = compiled.positiontup
+    arguments = tuple(parameters[name] for name in order) if order else parameters
+    rows = connection.exec_driver_sql(explain + str(compiled), arguments).all()
+    return "\n".join(str(row[-1]) for row in rows)
+
+
+async def test_a_claim_among_many_settled_calls_reads_only_the_index_of_those_that_can_be_claimed(
+    crowded: Database,
+) -> None:
+    values = {"new_worker": "w", "now": NOW, "lease_until": SOON}
+    found = await crowded.read(lambda c: plan(c, calls.CLAIM_NEXT[crowded.dialect], values))
+    assert "ix_deferred_calls_claimable" in found, found
+    assert "ix_deferred_calls_queued_of_user" in found, found
+    assert not reads_a_whole_table(found), found
+
+
+async def test_what_is_looked_for_regularly_is_found_by_a_partial_index(crowded: Database) -> None:
+    for statement, values in (
+        (calls.SUSPENDED_OF, {"user": ANNA}),
+        (calls.QUEUED_OF, {"user": ANNA}),
+        (calls.OVERDUE, {"now": NOW, "limit": 5}),
+        (calls.DUE_FOR_INTERIM, {"before": NOW, "limit": 5}),
+    ):
+        found = await crowded.read(lambda c, s=statement, v=values: plan(c, s, v))
+        partial = [
+            str(index.name)
+            for index in deferred_calls.indexes
+            if index.dialect_options["sqlite"]["where"] is not None
+        ]
+        assert any(name in found for name in partial), found
+        assert not reads_a_whole_table(found), found
+
+
+def reads_a_whole_table(plan: str) -> bool:
+    lines = plan.splitlines()
+    return any("Seq Scan" in line or (line.startswith("SCAN") and "INDEX" not in line) for line in lines)
+
+
+async def test_two_programs_share_one_file(sqlite_url: str) -> None:
+    database = await open_database(sqlite_url, Seal([new_key()]))
+    await ask(database)
+    other = sqlite3.connect(sqlite_url.removeprefix("sqlite+aiosqlite:///"))
+    assert other.execute("SELECT status FROM deferred_calls").fetchall() == [("queued",)]
+    assert other.execute("SELECT count(*) FROM who_is_waiting").fetchone() == (1,)
+    other.close()
+    await database.close()
