@@ -1,0 +1,147 @@
+"""Rotation: afterwards the first key opens everything, whatever happened meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import Text, func, select, type_coerce
+
+from bot.core.errors import CannotOpenSecret
+from bot.core.model import AttemptKind, Content, Destination, Secret, Step
+from bot.store import authorizations, calls, grants, keys, outbox, replicas, revocations, schema
+from bot.store.authorizations import NewAttempt
+from bot.store.crypto import Seal, new_key
+from bot.store.database import Connection, Database, open_database
+from bot.store.ids import new_id
+from bot.store.outbox import NewMessage
+from tests.store.examples import ANNA, LATER, NOW, SOON, TOMORROW, ask, tokens
+
+SCOPES = frozenset({"calendar:calendar:readonly"})
+
+
+async def fill(database: Database) -> None:
+    """One secret at least in every sealed column."""
+    await ask(database)
+
+    def work(c: Connection) -> None:
+        call = calls.claim_next(c, "w1", NOW, SOON)
+        assert call is not None
+        steps = [Step(n, f"d{n}", False, None, {"value": n}) for n in range(3)]
+        calls.record_results(c, call.id, call.claim, steps)
+        grants.save(c, ANNA, tokens(), scopes=SCOPES, oauth="v2", now=NOW)
+        request = authorizations.open_request(
+            c,
+            ANNA,
+            scopes=SCOPES,
+            command="agenda",
+            ticket=Secret("ticket"),
+            expires_at=TOMORROW,
+            now=NOW,
+            new_id=new_id(NOW),
+        )
+        attempt = NewAttempt(
+            new_id(NOW),
+            AttemptKind.AUTHORIZATION,
+            request.id,
+            ANNA,
+            "s1",
+            Secret("verifier"),
+            SCOPES,
+            None,
+            LATER,
+        )
+        authorizations.begin_attempt(c, attempt, now=NOW)
+        authorizations.consume(c, "s1", code=Secret("code"), worker="w1", lease_until=SOON, now=NOW)
+        content = Content("text", "hello")
+        message = NewMessage(new_id(NOW), ANNA, "note", "key", Destination(ANNA), content, None)
+        outbox.add(c, message, now=NOW)
+        revocations.add(c, ANNA, Secret("revoked"), NOW)
+
+    await database.write(work)
+
+
+def still_under(prefix: str, connection: Connection) -> list[str]:
+    """The columns that hold something which the key of this prefix did not seal."""
+    found = []
+    for each in keys.SEALED_COLUMNS:
+        other = ~type_coerce(each.column, Text).startswith(prefix, autoescape=True)
+        query = select(func.count()).select_from(each.table).where(other)
+        if connection.execute(query).scalar():
+            found.append(f"{each.table.name}.{each.column.name}")
+    return found
+
+
+async def test_every_sealed_column_is_known_to_the_rotation(database: Database) -> None:
+    sealed = {
+        (table.name, column.name)
+        for table in schema.metadata.tables.values()
+        for column in table.columns
+        if "sealed" in (column.comment or "")
+    }
+    assert {(each.table.name, each.column.name) for each in keys.SEALED_COLUMNS} == sealed
+
+
+async def test_after_a_rotation_the_new_key_alone_opens_everything(database_url: str, monkeypatch) -> None:
+    monkeypatch.setattr(keys, "BATCH", 2)
+    old, new = new_key(), new_key()
+    database = await open_database(database_url, Seal([old]))
+    await fill(database)
+    await database.close()
+
+    both = await open_database(database_url, Seal([new, old]))
+    counts = await keys.rotate(both)
+    assert counts["call_steps.result"] == 3
+    assert all(counts.values())
+    assert sum((await keys.rotate(both)).values()) == 0
+    await both.close()
+
+    alone = await open_database(database_url, Seal([new]))
+    assert await alone.read(lambda c: still_under(Seal([new]).prefix, c)) == []
+    grant = await alone.read(lambda c: grants.find(c, ANNA))
+    assert grant is not None
+    assert grant.refresh_token == Secret("refresh-1")
+    (stranded,) = await alone.write(lambda c: authorizations.stranded_attempts(c, "w2", SOON, LATER, limit=5))
+    assert (stranded[0].verifier, stranded[1]) == (Secret("verifier"), Secret("code"))
+    assert (await alone.read(lambda c: authorizations.live_of(c, ANNA))).ticket == Secret("ticket")  # type: ignore[union-attr]
+    assert len(await alone.write(lambda c: outbox.claim_due(c, "w", NOW, SOON, limit=5))) == 1
+    assert len(await alone.write(lambda c: revocations.claim_due(c, "w", NOW, SOON, limit=5))) == 1
+    await alone.close()
+    with pytest.raises(CannotOpenSecret):
+        await open_database(database_url, Seal([old]))
+
+
+async def test_a_rotation_while_the_bot_works_loses_nothing(database_url: str) -> None:
+    old, new = new_key(), new_key()
+    first = await open_database(database_url, Seal([old]))
+    await fill(first)
+    await first.close()
+    both = await open_database(database_url, Seal([new, old]))
+
+    async def work() -> None:
+        for number in range(2, 20):
+            await both.write(
+                lambda c, n=number: grants.save(c, ANNA, tokens(n), scopes=SCOPES, oauth="v2", now=NOW)
+            )
+
+    await asyncio.gather(work(), keys.rotate(both), keys.rotate(both))
+    grant = await both.read(lambda c: grants.find(c, ANNA))
+    assert grant is not None
+    assert grant.access_token == Secret("access-19")
+    assert await both.read(lambda c: still_under(Seal([new]).prefix, c)) == []
+    await both.close()
+
+
+async def test_it_refuses_while_a_running_replica_lacks_the_new_key(database_url: str) -> None:
+    old, new = Seal([new_key()]), new_key()
+    now = datetime.now(UTC)
+    database = await open_database(database_url, Seal([new]))
+    await database.write(lambda c: replicas.heartbeat(c, "r1", "host-1", old.key_ids, now))
+    with pytest.raises(keys.ReplicaLacksKey, match="host-1"):
+        await keys.rotate(database)
+    await database.write(
+        lambda c: replicas.heartbeat(c, "r1", "host-1", old.key_ids, now - timedelta(hours=1))
+    )
+    await keys.rotate(database)
+    await database.close()

@@ -1,0 +1,206 @@
+"""The smaller tables, what is deleted when, and what operators see."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import timedelta
+
+from sqlalchemy import text
+
+from bot.core.model import CallStatus, Secret, UserKey, WaitsFor
+from bot.store import (
+    audit,
+    authorizations,
+    calls,
+    events,
+    grants,
+    replicas,
+    retention,
+    revocations,
+    scope_waits,
+    users,
+    views,
+)
+from bot.store.database import Connection, Database
+from bot.store.ids import new_id
+from tests.store.examples import ANNA, BEN, LATER, NOW, SOON, TOMORROW, ask, meet, tokens
+
+SCOPES = frozenset({"calendar:calendar:readonly"})
+
+
+async def test_what_is_not_said_again_about_a_person_stays(database: Database) -> None:
+    await database.write(lambda c: users.seen(c, ANNA, language="zh", union_id="on_1", now=NOW))
+    await database.write(lambda c: users.seen(c, ANNA, language=None, union_id=None, now=LATER))
+    await database.write(lambda c: users.name_user(c, ANNA, "Anna 王", NOW))
+    await database.write(lambda c: users.set_time_zone(c, ANNA, "Asia/Shanghai"))
+    await database.write(lambda c: users.set_quiet(c, ANNA, NOW))
+    profile = await database.read(lambda c: users.profile(c, ANNA))
+    assert profile == users.UserProfile("Anna 王", "zh", "Asia/Shanghai", None, NOW)
+    await database.write(lambda c: users.set_quiet(c, ANNA, None))
+    assert await database.read(lambda c: users.names(c, [ANNA, BEN])) == {ANNA: "Anna 王"}
+    assert await database.read(lambda c: users.profile(c, BEN)) is None
+
+
+async def test_a_person_is_welcomed_once(database: Database) -> None:
+    await meet(database)
+    welcomed = await asyncio.gather(
+        *(database.write(lambda c: users.welcome(c, ANNA, NOW)) for _ in range(6))
+    )
+    assert welcomed.count(True) == 1
+
+
+async def test_an_event_without_a_message_is_recorded_once_too(database: Database) -> None:
+    recorded = await asyncio.gather(
+        *(database.write_one(lambda c: events.record(c, "lark", "cli_1", "ev_1", NOW)) for _ in range(6))
+    )
+    assert recorded.count(True) == 1
+    assert await database.write(lambda c: events.record(c, "lark", "cli_2", "ev_1", NOW))
+    assert await database.write(lambda c: events.prune(c, NOW)) == 0
+    assert await database.write(lambda c: events.prune(c, SOON)) == 2
+
+
+async def test_one_wait_for_a_scope_set_until_it_is_enabled(database: Database) -> None:
+    opened = await asyncio.gather(
+        *(database.write(lambda c: scope_waits.open(c, "lark", "cli_1", SCOPES, NOW)) for _ in range(6))
+    )
+    assert len({wait for wait, _ in opened}) == 1
+    assert [new for _, new in opened].count(True) == 1
+    wait_id = opened[0][0]
+    (wait,) = await database.read(lambda c: scope_waits.waiting(c, "lark", "cli_1"))
+    assert (wait.id, wait.scopes) == (wait_id, SCOPES)
+    assert await database.write(lambda c: scope_waits.enabled(c, wait_id, NOW))
+    assert not await database.write(lambda c: scope_waits.enabled(c, wait_id, NOW))
+    again, new = await database.write(lambda c: scope_waits.open(c, "lark", "cli_1", SCOPES, NOW))
+    assert new
+    assert again != wait_id
+    found = await database.read(lambda c: scope_waits.get(c, wait_id))
+    assert found is not None
+    assert found.status == "enabled"
+
+
+async def test_a_revocation_is_tried_until_it_is_done_and_then_forgets_its_token(database: Database) -> None:
+    await meet(database)
+    await database.write(lambda c: revocations.add(c, ANNA, Secret("refresh-1"), NOW))
+    due = lambda moment: database.write_one(  # noqa: E731
+        lambda c: revocations.claim_due(c, "w1", moment, moment + timedelta(seconds=20), limit=5)
+    )
+    taken = await asyncio.gather(*(due(NOW) for _ in range(5)))
+    (revocation,) = [each for some in taken for each in some]
+    assert (revocation.user, revocation.token, revocation.attempts) == (ANNA, Secret("refresh-1"), 1)
+    await database.write(lambda c: revocations.postpone(c, revocation.id, LATER))
+    assert await due(SOON) == []
+    assert [each.attempts for each in await due(LATER)] == [2]
+    assert await database.write(lambda c: revocations.done(c, revocation.id, LATER))
+    assert await due(TOMORROW) == []
+    assert not await database.write(lambda c: revocations.failed(c, revocation.id, "late", LATER))
+    stored = await database.read(lambda c: c.execute(text("SELECT status, token FROM revocations")).one())
+    assert tuple(stored) == ("done", None)
+
+
+async def test_replicas_are_live_while_their_heart_beats(database: Database) -> None:
+    for replica, moment in (("r1", NOW), ("r2", NOW), ("r1", LATER)):
+        await database.write(lambda c, r=replica, m=moment: replicas.heartbeat(c, r, "host", ("k1", "k2"), m))
+    (live,) = await database.read(lambda c: replicas.live(c, SOON))
+    assert (live.id, live.started_at, live.heartbeat_at, live.key_ids) == ("r1", NOW, LATER, ("k1", "k2"))
+    await database.write(lambda c: replicas.remove(c, "r1"))
+    assert [each.id for each in await database.read(lambda c: replicas.live(c, NOW))] == ["r2"]
+
+
+async def lived(database: Database) -> str:
+    """Anna has granted something, one call of hers has failed, another waits; the id of that."""
+    await ask(database, asked_at=NOW - timedelta(hours=1))
+    await ask(database)
+
+    def work(c: Connection) -> str:
+        users.name_user(c, ANNA, "Anna", NOW)
+        first = calls.claim_next(c, "w1", NOW, SOON)
+        assert first is not None
+        calls.settle(c, first.id, first.claim, CallStatus.FAILED, "refused_1", NOW)
+        second = calls.claim_next(c, "w1", NOW, SOON)
+        assert second is not None
+        grants.save(c, ANNA, tokens(), scopes=SCOPES, oauth="v2", now=NOW)
+        request = authorizations.open_request(
+            c,
+            ANNA,
+            scopes=SCOPES,
+            command="agenda",
+            ticket=Secret("ticket-1"),
+            expires_at=TOMORROW,
+            now=NOW,
+            new_id=new_id(NOW),
+        )
+        calls.suspend(c, second.id, second.claim, WaitsFor.AUTHORIZATION, (("a", "b"),), request.id, NOW)
+        audit.write(c, "grant_stored", user=ANNA, now=NOW, scopes=sorted(SCOPES))
+        return second.id
+
+    return await database.write(work)
+
+
+async def test_operators_read_the_story_of_a_person_without_a_secret(database: Database) -> None:
+    waiting = await lived(database)
+    story = await database.read(lambda c: views.explain(c, ANNA, LATER))
+    assert story["user"]["name"] == "Anna"
+    assert (story["grant"]["status"], story["grant"]["scopes"]) == ("active", sorted(SCOPES))
+    assert story["open_request"]["status"] == "open"
+    assert [(each["id"], each["needs"]) for each in story["waiting"]] == [(waiting, [["a", "b"]])]
+    assert [each["status"] for each in story["recent_calls"]].count("failed") == 1
+    assert story["audit"][0]["detail"] == {"scopes": sorted(SCOPES)}
+    shown = json.dumps(story, default=str)
+    assert not any(secret in shown for secret in ("access-1", "refresh-1", "ticket-1", "v1.", "today"))
+    nobody = await database.read(lambda c: views.explain(c, BEN, LATER))
+    assert nobody["user"] is None
+
+
+async def test_operators_lists_are_plain_rows_without_a_secret(database: Database) -> None:
+    await lived(database)
+    for view in (views.users, views.requests, views.calls, views.audit, lambda c: views.status(c, NOW)):
+        shown = json.dumps(await database.read(view), default=str)
+        assert len(shown) > 20
+        assert not any(secret in shown for secret in ("access-1", "refresh-1", "ticket-1", "v1."))
+    status = await database.read(lambda c: views.status(c, NOW))
+    assert status["calls"]["suspended"] == 1
+    assert status["grants"]["active"] == 1
+
+
+async def test_the_views_of_the_database_hold_no_secret_and_answer_the_first_questions(
+    database: Database,
+) -> None:
+    waiting = await lived(database)
+
+    def rows(name: str):
+        return lambda c: [dict(row._mapping) for row in c.execute(text(f"SELECT * FROM {name}"))]
+
+    (who,) = await database.read(rows("who_is_waiting"))
+    assert (who["name"], who["call_id"], who["waits_for"]) == ("Anna", waiting, "authorization")
+    (grant,) = await database.read(rows("grants_overview"))
+    assert (grant["name"], grant["status"], bool(grant["can_refresh"])) == ("Anna", "active", True)
+    assert not any("v1." in str(value) for value in grant.values())
+    assert await database.read(rows("recent_trouble")) is not None
+
+
+async def test_a_person_is_found_by_key_open_id_name_or_the_beginning_of_an_open_id(
+    database: Database,
+) -> None:
+    await meet(database)
+    await meet(database, BEN)
+    await meet(database, UserKey("lark", "cli_1", "tenant_1", "ou_anna_2"))
+    await database.write(lambda c: users.name_user(c, ANNA, "Anna", NOW))
+
+    async def found(wanted: str) -> list[UserKey]:
+        return await database.read(lambda c: views.find_user(c, wanted))
+
+    assert await found(str(ANNA)) == await found("ou_anna") == await found("Anna") == [ANNA]
+    assert len(await found("ou_a")) == 2
+    assert await found("ou_%") == []
+
+
+async def test_retention_deletes_what_nobody_asks_for_and_keeps_what_waits(database: Database) -> None:
+    waiting = await lived(database)
+    await database.write(lambda c: retention.prune(c, NOW))
+    assert await database.read(lambda c: calls.get(c, waiting)) is not None
+    deleted = await database.write(lambda c: retention.prune(c, NOW + timedelta(days=31)))
+    assert deleted == 3  # two events, and the call that failed
+    assert await database.read(lambda c: calls.get(c, waiting)) is not None
+    assert await database.read(lambda c: authorizations.live_of(c, ANNA)) is not None
+    assert await database.read(lambda c: grants.find(c, ANNA)) is not None
