@@ -17,13 +17,11 @@ PATIENCE = 75.0
 """Seconds after the last kill: a lease of 20, the platform's redelivery, a few retries."""
 
 
-@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 async def test_random_kills_lose_nothing_and_repeat_nothing(
-    world: World, database: str, request: pytest.FixtureRequest
+    world: World, database_url: str, pytestconfig: pytest.Config
 ):
-    if database == "postgresql":
-        world.settings["BOT_DATABASE_URL"] = request.getfixturevalue("postgresql_url")
-    chance = random.Random(request.config.getoption("--seed"))
+    world.settings["BOT_DATABASE_URL"] = database_url
+    chance = random.Random(pytestconfig.getoption("--seed"))
     world.tenant.behaviour.rate_limits = False
     world.tenant.behaviour.redelivery_seconds = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
     people = [world.sam, world.ada, world.wei]
@@ -35,7 +33,7 @@ async def test_random_kills_lose_nothing_and_repeat_nothing(
 
     asked: list[str] = []
     titles: list[str] = []
-    for kill in range(request.config.getoption("--kills")):
+    for kill in range(pytestconfig.getoption("--kills")):
         for number in range(3):
             person = chance.choice(people)
             title = f"task {kill}-{number}"
