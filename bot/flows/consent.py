@@ -195,6 +195,9 @@ class Landing(StrEnum):
 
 LANDED_BEFORE = {"live": Landing.LATE, "expired": Landing.LATE}
 
+ACCESS_DENIED = "access_denied"
+"""The one `error` by which the page says that the person refused."""
+
 
 async def complete(bot: Bot, came: Approved | Denied) -> Landing:
     """Takes what the authorization page sent back. The state is consumed by whoever comes first."""
@@ -213,7 +216,10 @@ async def complete(bot: Bot, came: Approved | Denied) -> Landing:
         await note_audit(bot, "callback_rejected", reason=landing.value)
         return landing
     if isinstance(came, Denied):
-        return await deny(bot, attempt, came.error)
+        if came.error != ACCESS_DENIED:
+            # The page failed. The person has decided nothing, and can try again.
+            return await attempt_failed(bot, attempt, "error_on_page", Landing.CODE_REFUSED)
+        return await deny(bot, attempt)
     return await redeem(bot, attempt, came.code)
 
 
@@ -221,19 +227,19 @@ async def note_audit(bot: Bot, action: str, reason: str) -> None:
     await bot.database.write(lambda c: audit.write(c, action, user=None, now=now(), reason=reason))
 
 
-async def deny(bot: Bot, attempt: Attempt, error: str) -> Landing:
+async def deny(bot: Bot, attempt: Attempt) -> Landing:
     """The person refused on the platform's page."""
     moment = now()
 
     def work(c: Connection) -> list[OutgoingMessage]:
-        authorizations.finish_attempt(c, attempt.id, "denied", "access_denied", moment)
+        authorizations.finish_attempt(c, attempt.id, "denied", ACCESS_DENIED, moment)
         if attempt.request_id is None:
             return []
         return authorization.decline(c, bot, attempt.request_id, "refused_on_page", moment)
 
     messages = await bot.database.write(work)
     bot.wake.upkeep.set()
-    await deliver_all(bot, messages)
+    bot.background(deliver_all(bot, messages))
     return Landing.DECLINED
 
 

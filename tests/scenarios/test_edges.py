@@ -1,0 +1,49 @@
+"""Where promises meet: two things at once, answers that nobody expects, and ends that come at the wrong moment."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+
+from .conftest import World, free_port, has_link, text_of, values_of
+
+TOKEN_ENDPOINT = {"path": "/open-apis/authen/v2"}
+
+
+async def lift(world: World, fault: dict[str, Any]) -> None:
+    """Ends a fault."""
+    async with world.http.delete(f"{world.origin}/sandbox/api/faults/{fault['fault_id']}"):
+        pass
+
+
+async def granted(world: World, command: str = "/tasks") -> None:
+    """Sam has authorized a command, and it was answered."""
+    asked = await world.say(world.sam, command)
+    await world.consent(world.sam, await world.fresh_card(world.sam, asked))
+    await world.answer_to(asked)
+
+
+def status_of(world: World, table: str) -> list[str]:
+    return [row["status"] for row in world.rows(f"SELECT status FROM {table} ORDER BY id")]  # noqa: S608
+
+
+# --- coming back ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", ["server_error", "temporarily_unavailable", "invalid_scope"])
+async def test_only_a_refusal_declines_and_any_other_error_of_the_page_loses_nothing(world: World, error: str):
+    await world.start()
+    asked = await world.say(world.sam, "/tasks")
+    card = await world.fresh_card(world.sam, asked)
+    back = await world.decide(await world.open(world.link_of(card)), world.sam, "refuse")
+    status, _, page = await world.get(back.replace("access_denied", error))
+    assert 400 <= status < 500
+    assert "chose not" not in page
+    assert status_of(world, "deferred_calls") == ["suspended"]
+    assert world.rows("SELECT 1 FROM audit_log WHERE action = 'attempt_failed'")
+    status, _ = await world.consent(world.sam, card)
+    assert status == 200
+    await world.answer_to(asked)
