@@ -257,6 +257,16 @@ def respond(page: Page, language: Language, chat_link: str | None) -> web.Respon
     other: Language = "en" if language == "zh" else "zh"
     back = (
         f'<a class="back" href="{escape(chat_link, quote=True)}">{escape(BACK.to(language))}</a>'
+TROUBLE = Page(
+    500,
+    "bad",
+    Words(en="That went wrong on our side", zh="我们这边出错了"),
+    Words(
+        en="Nothing is lost. Please try again in a moment; if it happens once more, tell your administrator.",
+        zh="没有丢失任何内容。请稍后再试；如果再次发生，请联系管理员。",
+    ),
+)
+
         if chat_link
         else f'<p class="close">{escape(CLOSE.to(language))}</p>'
     )

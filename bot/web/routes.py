@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,14 +13,16 @@ from bot.flows.bot import Bot
 from bot.web import authorize, client, events, health
 from bot.web.headers import secure
 from bot.web.keys import BOT, CLIENT_SCRIPT, INGRESS, ClientScript, Ingress
-from bot.web.pages import NOT_FOUND
+from bot.web.pages import NOT_FOUND, TROUBLE
+
+log = logging.getLogger(__name__)
 
 STATIC = Path(__file__).parent / "static"
 
 
 def build(bot: Bot, *, webhook: bool, ingress_up: Callable[[], bool], client_script: str) -> web.Application:
     """The bot's web application. `webhook`: events come in by HTTP."""
-    app = web.Application(middlewares=[secure, explain_missing], client_max_size=events.LARGEST_EVENT)
+    app = web.Application(middlewares=[secure, explain], client_max_size=events.LARGEST_EVENT)
     app[BOT] = bot
     app[CLIENT_SCRIPT] = ClientScript(client_script)
     app[INGRESS] = Ingress(ingress_up)
@@ -39,9 +42,15 @@ def build(bot: Bot, *, webhook: bool, ingress_up: Callable[[], bool], client_scr
 
 
 @web.middleware
-async def explain_missing(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """A person who mistypes a link reads a page; programs still see the 404."""
+async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """A person who mistypes a link, or meets a failure of ours, reads a page; programs still see the status."""
     try:
         return await handler(request)
     except web.HTTPNotFound:
         return authorize.show(request, NOT_FOUND)
+    except web.HTTPException:
+        raise
+    except Exception:
+        resource = request.match_info.route.resource
+        log.exception("request failed", extra={"route": resource.canonical if resource else ""})
+        return authorize.show(request, TROUBLE)

@@ -47,3 +47,30 @@ async def test_only_a_refusal_declines_and_any_other_error_of_the_page_loses_not
     status, _ = await world.consent(world.sam, card)
     assert status == 200
     await world.answer_to(asked)
+
+
+async def test_a_surprise_has_a_page_with_all_headers_and_no_traceback(world: World):
+    await world.start()
+    await world.say(world.sam, "/tasks")
+    link = world.link_of(await world.card_for(world.sam, "task:task:read"))
+    import sqlite3
+
+    with sqlite3.connect(world.database) as connection:
+        connection.execute("ALTER TABLE authorization_requests RENAME TO gone")
+    async with world.http.get(link, allow_redirects=False) as response:
+        assert response.status == 500
+        assert "default-src 'none'" in response.headers["Content-Security-Policy"]
+        assert response.headers["Cache-Control"] == "no-store"
+        assert "Traceback" not in await response.text()
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("DELETE", "/healthz", 405), ("GET", "/nowhere", 404), ("GET", "/static/", 403), ("PUT", "/lark/events", 405)],
+)
+async def test_every_refusal_of_a_route_carries_the_headers(world: World, method: str, path: str, status: int):
+    await world.start()
+    async with world.http.request(method, world.public + path) as response:
+        assert response.status == status
+        for name in ("Content-Security-Policy", "X-Content-Type-Options", "Referrer-Policy", "Cache-Control"):
+            assert name in response.headers, name
