@@ -41,7 +41,7 @@ IN_CLIENT = re.compile(r"\b(Lark|Feishu)/")
 LARK_LOCALE = re.compile(r"LarkLocale/([A-Za-z]{2})")
 PREFETCH = re.compile(r"prefetch|prerender|preview", re.IGNORECASE)
 ROBOT = re.compile(
-    r"bot\b|bot/|crawler|spider|preview|facebookexternalhit|slurp|embedly|whatsapp", re.IGNORECASE
+    r"(?<!cu)bot\b|crawler|spider|preview|facebookexternalhit|slurp|embedly|whatsapp", re.IGNORECASE
 )
 
 

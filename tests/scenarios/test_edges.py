@@ -74,3 +74,11 @@ async def test_every_refusal_of_a_route_carries_the_headers(world: World, method
         assert response.status == status
         for name in ("Content-Security-Policy", "X-Content-Type-Options", "Referrer-Policy", "Cache-Control"):
             assert name in response.headers, name
+
+
+async def test_a_phone_whose_name_ends_in_bot_is_no_robot(world: World):
+    await world.start()
+    await world.say(world.sam, "/tasks")
+    link = world.link_of(await world.card_for(world.sam, "task:task:read"))
+    status, _, _ = await world.get(link, **{"User-Agent": "Mozilla/5.0 (Linux; Android 13; CUBOT NOTE 20) Lark/7"})
+    assert status == 302
