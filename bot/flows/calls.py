@@ -220,7 +220,7 @@ async def call_as_user(bot: Bot, run: Run, move: ApiCall) -> bool:
                 return False
             case tokens.NotNow(reason):
                 outcome: Outcome = Unreachable(reason, may_have_arrived=False)
-                return await carry_out(bot, run, move, outcome, None, refreshed=False)
+                return await carry_out(bot, run, move, outcome, None, first_sent_at, refreshed=False)
             case tokens.Misconfigured():
                 reply = replies.app_misconfigured(typed(call))
                 await finish(bot, call, CallStatus.FAILED, "app_misconfigured", reply)
@@ -232,7 +232,7 @@ async def call_as_user(bot: Bot, run: Run, move: ApiCall) -> bool:
                     rejected = True
                     usable = await tokens.usable_token(bot, call.user, rejected=token)
                     continue
-                return await carry_out(bot, run, move, outcome, grant, refreshed=rejected)
+                return await carry_out(bot, run, move, outcome, grant, first_sent_at, refreshed=rejected)
 
 
 async def send(bot: Bot, run: Run, move: ApiCall, token: Secret) -> Outcome:
@@ -259,9 +259,19 @@ async def send(bot: Bot, run: Run, move: ApiCall, token: Secret) -> Outcome:
 
 
 async def carry_out(
-    bot: Bot, run: Run, move: ApiCall, outcome: Outcome, grant: Grant | None, *, refreshed: bool
+    bot: Bot,
+    run: Run,
+    move: ApiCall,
+    outcome: Outcome,
+    grant: Grant | None,
+    sent_before: datetime | None,
+    *,
+    refreshed: bool,
 ) -> bool:
-    """Does what `core.decisions` says follows from the outcome. False when the call has left this worker's hands."""
+    """Does what `core.decisions` says follows from the outcome. False when the call has left this worker's hands.
+
+    `sent_before`: when the write first left in an earlier attempt, whose answer this outcome says nothing about.
+    """
     call = run.call
     facts = Situation(
         now=now(),
@@ -275,7 +285,7 @@ async def carry_out(
         consents=call.consents,
         jitter=random.random(),  # noqa: S311 - spreads retries, guards nothing
     )
-    if run.pending and certainly_not_done(outcome):
+    if run.pending and sent_before is None and certainly_not_done(outcome):
         await forget_sending(bot, run)
     match after_call(outcome, facts):
         case Continue(result):

@@ -82,3 +82,20 @@ async def test_a_phone_whose_name_ends_in_bot_is_no_robot(world: World):
     link = world.link_of(await world.card_for(world.sam, "task:task:read"))
     status, _, _ = await world.get(link, **{"User-Agent": "Mozilla/5.0 (Linux; Android 13; CUBOT NOTE 20) Lark/7"})
     assert status == 302
+
+
+# --- writes -----------------------------------------------------------------------------------------------------
+
+
+async def test_a_resend_that_certainly_failed_does_not_forget_that_the_first_sending_may_have_arrived(world: World):
+    await world.start()
+    await granted(world, "/task warm up")
+    match = {"path": "/open-apis/task", "method": "POST"}
+    await world.control("faults", match=match, times=1, kind="drop_after")
+    await world.control("faults", match=match, times=1, kind="rate_limit", reset=30)
+    await world.say(world.sam, "/task Buy milk")
+    await world.until(lambda: len(world.requests("/open-apis/task", "POST")) >= 3, "the second sending")
+    await asyncio.sleep(0.5)
+    (call,) = world.rows("SELECT id, status FROM deferred_calls WHERE arguments = 'Buy milk'")
+    assert call["status"] == "queued"
+    assert world.rows("SELECT first_sent_at FROM call_steps WHERE call_id = ?", call["id"])
