@@ -96,7 +96,7 @@ async def serve(settings: Settings) -> None:
         application = routes.build(
             bot, webhook=settings.events == "webhook", ingress_up=ingress_up, client_script=settings.jssdk_url
         )
-        runner = web.AppRunner(application, access_log=None, shutdown_timeout=5.0)
+        runner = web.AppRunner(application, access_log=None, shutdown_timeout=HANDLERS_PATIENCE)
         await runner.setup()
         worker = Worker(bot)
         tasks = [asyncio.create_task(each) for each in (worker.work(), show_cards_when_woken(bot))]
@@ -113,18 +113,26 @@ async def serve(settings: Settings) -> None:
             await stop_in_order(bot, runner, worker, tasks)
 
 
+HANDLERS_PATIENCE = 2.5
+"""Seconds that requests under way have at the end. aiohttp waits so long twice: before and after it cancels them."""
+
+
 async def stop_in_order(
     bot: Bot, runner: web.AppRunner, worker: Worker, tasks: list[asyncio.Task[None]]
 ) -> None:
     """Nothing new comes in, what runs is finished or put back, and only then the database is closed."""
     for task in tasks[1:]:
         task.cancel()
-    await asyncio.gather(runner.cleanup(), worker.drain())
+    await asyncio.gather(runner.cleanup(), worker.drain(), finish_background(bot))
     await asyncio.gather(*tasks, return_exceptions=True)
-    if bot.tasks:
-        await asyncio.wait(bot.tasks, timeout=1)
     with contextlib.suppress(Exception):
         await bot.database.write(lambda c: replicas.remove(c, bot.worker))
+
+
+async def finish_background(bot: Bot) -> None:
+    """Gives what goes on after an answer a moment more; nothing depends on it."""
+    if bot.tasks:
+        await asyncio.wait(bot.tasks, timeout=1)
 
 
 @contextlib.asynccontextmanager

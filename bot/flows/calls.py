@@ -252,10 +252,10 @@ async def send(bot: Bot, run: Run, move: ApiCall, token: Secret) -> Outcome:
     if not run.pending:
         run.steps.append(Step(number, digest, True, moment, None))
     run.unsafe = move.write.keyed_for is None
-    try:
-        return await bot.platform.call(move, token)
-    finally:
-        run.unsafe = False
+    # Not in a `finally`: whoever interrupts the call has to find it marked.
+    outcome = await bot.platform.call(move, token)
+    run.unsafe = False
+    return outcome
 
 
 async def carry_out(

@@ -32,6 +32,10 @@ DRAIN_PATIENCE = 8.0
 """Seconds for a write without an idempotency key that is on its way when the process is told to stop."""
 
 
+PUT_BACK_PATIENCE = 0.5
+"""Seconds for the last writes to the database. A message that they make due is sent by whoever comes next."""
+
+
 @dataclass(slots=True)
 class Worker:
     """What is under way in this process."""
@@ -122,7 +126,7 @@ class Worker:
         for task in list(self.runs):
             task.cancel()
         if self.runs:
-            await asyncio.wait(self.runs, timeout=1)
+            await asyncio.wait(self.runs, timeout=PUT_BACK_PATIENCE)
 
 
 # --- what falls due -------------------------------------------------------------------------------------------

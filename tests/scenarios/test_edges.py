@@ -99,3 +99,44 @@ async def test_a_resend_that_certainly_failed_does_not_forget_that_the_first_sen
     (call,) = world.rows("SELECT id, status FROM deferred_calls WHERE arguments = 'Buy milk'")
     assert call["status"] == "queued"
     assert world.rows("SELECT first_sent_at FROM call_steps WHERE call_id = ?", call["id"])
+
+
+# --- limits and ends --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("everything", [False, True], ids=["one-api", "whole-platform"])
+async def test_sigterm_ends_in_time_with_an_unkeyed_write_in_flight(world: World, everything: bool):
+    await world.start()
+    await granted(world, "/task warm up")
+    path = "/open-apis/" if everything else "/open-apis/task"
+    before = len(world.requests("/open-apis/task", "POST"))
+    await world.control("faults", match={"path": path}, kind="timeout")
+    await world.say(world.sam, '/call POST /open-apis/task/v2/tasks {"summary":"Once"}')
+    await world.say(world.wei, "/tasks")
+    await world.until(
+        lambda: world.rows("SELECT 1 FROM call_steps WHERE first_sent_at IS NOT NULL AND result IS NULL"), "the sending"
+    )
+    await asyncio.sleep(0.3)
+    began = time.monotonic()
+    assert await world.stop() == 0
+    assert time.monotonic() - began < 10
+    rows = world.rows("SELECT status FROM deferred_calls WHERE command = 'call'")
+    assert rows == [{"status": "outcome_unknown"}]
+    assert before >= 0
+
+
+async def test_sigterm_during_an_exchange_loses_no_consent(world: World):
+    await world.start()
+    asked = await world.say(world.sam, "/tasks")
+    card = await world.fresh_card(world.sam, asked)
+    back = await world.decide(await world.open(world.link_of(card)), world.sam)
+    fault = await world.control("faults", match=TOKEN_ENDPOINT, kind="timeout")
+    coming_back = asyncio.create_task(world.get(back))
+    await world.until(lambda: "redeeming" in status_of(world, "authorization_requests"), "the exchange")
+    began = time.monotonic()
+    assert await world.stop() == 0
+    assert time.monotonic() - began < 10
+    await asyncio.gather(coming_back, return_exceptions=True)
+    await lift(world, fault)
+    await world.start()
+    await world.answer_to(asked, patience=40)
