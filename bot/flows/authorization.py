@@ -227,6 +227,7 @@ def drop_waiting(
 ) -> tuple[list[DeferredCall], list[OutgoingMessage]]:
     """Inside a transaction: cancels everything that waits for a person, and closes the open request."""
     dropped: list[DeferredCall] = []
+    users.lock(c, user)
     messages: list[OutgoingMessage] = []
     for call in calls.waiting_of(c, user):
         cancelled, words = (False, []) if call.id == but else cancel_with_word(c, bot, call, moment)
@@ -264,19 +265,30 @@ def close_request(c: Connection, user: UserKey, reason: str, moment: datetime) -
 
 
 def end_grant(c: Connection, user: UserKey, reason: str, moment: datetime) -> bool:
-    """Inside a transaction: ends a grant here at once, and queues its revocation at the platform."""
+    """Inside a transaction: ends a grant here at once, and queues its revocation at the platform.
+
+    A consent whose code is being exchanged is older than this: it ends with it.
+    """
+    users.lock(c, user)
+    authorizations.withdraw_attempts(c, user)
     ended = grants.end(c, user, reason, moment)
     if ended is None:
         return False
-    # Whether the platform ends one with the other is not documented.
-    for token in (ended.refresh_token, ended.access_token):
-        if token is not None:
-            revocations.add(c, user, token, moment)
+    revoke_tokens(c, user, ended.access_token, ended.refresh_token, moment)
     audit.write(c, "grant_ended", user=user, now=moment, reason=reason)
     return True
 
 
 async def revoke_due(bot: Bot) -> None:
+def revoke_tokens(
+    c: Connection, user: UserKey, access: Secret | None, refresh: Secret | None, moment: datetime
+) -> None:
+    """Inside a transaction: queues the revocation of both. Whether the platform ends one with the other is unknown."""
+    for token in (refresh, access):
+        if token is not None:
+            revocations.add(c, user, token, moment)
+
+
     """Revokes ended grants at the platform, until it is done or the token is unknown there."""
     moment = now()
     due = await bot.database.write(

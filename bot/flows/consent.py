@@ -320,7 +320,10 @@ class Stored:
 
 
 async def store_grant(bot: Bot, attempt: Attempt, tokens: TokenSet, identity: Identity) -> Landing:
-    """One transaction: the grant, the calls it releases, the request, the card's next face."""
+    """One transaction: the grant, the calls it releases, the request, the card's next face.
+
+    What the person has taken back meanwhile is not stored, but revoked.
+    """
     user, moment = attempt.user, now()
     assert user is not None
 
@@ -328,6 +331,10 @@ async def store_grant(bot: Bot, attempt: Attempt, tokens: TokenSet, identity: Id
         users.lock(c, user)
         before = grants.find(c, user)
         held = before.scopes if before and before.status is GrantStatus.ACTIVE else frozenset()
+        if authorizations.is_withdrawn(c, attempt.id):
+            authorization.revoke_tokens(c, user, tokens.access_token, tokens.refresh_token, moment)
+            audit.write(c, "consent_withdrawn", user=user, subject=("attempt", attempt.id), now=moment)
+            return Stored(Landing.DECLINED, [])
         given = tokens.scopes if tokens.scopes is not None else attempt.scopes | held
         grant = grants.save(c, user, tokens, scopes=given, oauth=bot.oauth, now=moment)
         users.seen(c, user, language=None, union_id=identity.union_id, now=moment)

@@ -638,6 +638,31 @@ _stranded = (
     .where(status_is(attempts, "redeeming"), attempts.c.lease_until <= bind("now", attempts.c.lease_until))
     .order_by(attempts.c.lease_until)
     .limit(LIMIT)
+WITHDRAWN = "withdrawn"
+WITHDRAW_ATTEMPTS = (
+    update(attempts)
+    .where(attempts.c.user_key == bind("user", attempts.c.user_key), status_is(attempts, "redeeming"))
+    .values(
+        status=literal_column("'failed'"),
+        outcome=literal_column(f"'{WITHDRAWN}'"),
+        code=null(),
+        verifier=null(),
+        worker=null(),
+        lease_until=null(),
+    )
+)
+OUTCOME_OF = select(attempts.c.outcome).where(attempts.c.id == bind("attempt", attempts.c.id))
+
+
+def withdraw_attempts(connection: Connection, user: UserKey) -> int:
+    """The person takes back what they consented to: what is being redeemed is not to be stored any more."""
+    return connection.execute(WITHDRAW_ATTEMPTS, {"user": user}).rowcount
+
+
+def is_withdrawn(connection: Connection, attempt: str) -> bool:
+    return connection.execute(OUTCOME_OF, {"attempt": attempt}).scalar() == WITHDRAWN
+
+
     .with_for_update(skip_locked=True)
 )
 TAKE_OVER = (

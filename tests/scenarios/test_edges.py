@@ -84,6 +84,24 @@ async def test_a_phone_whose_name_ends_in_bot_is_no_robot(world: World):
     assert status == 302
 
 
+# --- two things at once -----------------------------------------------------------------------------------------
+
+
+async def test_what_is_revoked_while_its_code_is_exchanged_stays_revoked(world: World):
+    await world.start()
+    asked = await world.say(world.sam, "/tasks")
+    card = await world.fresh_card(world.sam, asked)
+    back = await world.decide(await world.open(world.link_of(card)), world.sam)
+    await world.control("faults", match=TOKEN_ENDPOINT, times=1, kind="delay", seconds=2)
+    coming_back = asyncio.create_task(world.get(back))
+    await world.until(lambda: "redeeming" in status_of(world, "authorization_requests"), "the exchange")
+    await world.answer_to(await world.say(world.sam, "/revoke"))
+    status, _, page = await coming_back
+    assert status < 500
+    assert not world.rows("SELECT 1 FROM grants WHERE status = 'active'"), page
+    await world.until(lambda: world.requests("oauth/v1/revoke"), "the revocation at the platform")
+
+
 # --- writes -----------------------------------------------------------------------------------------------------
 
 
