@@ -193,8 +193,12 @@ async def ask_to_confirm(bot: Bot, call: DeferredCall, steps: Sequence[Step]) ->
 
 
 def decline(c: Connection, bot: Bot, request_id: str, reason: str, moment: datetime) -> list[OutgoingMessage]:
-    """Inside a transaction: settles the request as declined, cancels what waited for it, and keeps quiet from now on."""
-    if not authorizations.settle(
+    """Inside a transaction: settles an open request as declined, cancels what waited for it, keeps quiet from now on."""
+    request = authorizations.get_locked(c, request_id)
+    if request is None or request.status is not RequestStatus.OPEN:
+        # One that is being redeemed has a consent of the same person, which decides.
+        return []
+    authorizations.settle(
         c,
         request_id,
         RequestStatus.DECLINED,
@@ -202,10 +206,7 @@ def decline(c: Connection, bot: Bot, request_id: str, reason: str, moment: datet
         refused=frozenset(),
         failure=None,
         now=moment,
-    ):
-        return []
-    request = authorizations.get(c, request_id)
-    assert request is not None
+    )
     users.set_quiet(c, request.user, moment)
     audit.write(
         c,
@@ -226,8 +227,8 @@ def drop_waiting(
     c: Connection, bot: Bot, user: UserKey, moment: datetime, *, but: str | None = None
 ) -> tuple[list[DeferredCall], list[OutgoingMessage]]:
     """Inside a transaction: cancels everything that waits for a person, and closes the open request."""
-    dropped: list[DeferredCall] = []
     users.lock(c, user)
+    dropped: list[DeferredCall] = []
     messages: list[OutgoingMessage] = []
     for call in calls.waiting_of(c, user):
         cancelled, words = (False, []) if call.id == but else cancel_with_word(c, bot, call, moment)
@@ -279,7 +280,6 @@ def end_grant(c: Connection, user: UserKey, reason: str, moment: datetime) -> bo
     return True
 
 
-async def revoke_due(bot: Bot) -> None:
 def revoke_tokens(
     c: Connection, user: UserKey, access: Secret | None, refresh: Secret | None, moment: datetime
 ) -> None:
@@ -289,6 +289,7 @@ def revoke_tokens(
             revocations.add(c, user, token, moment)
 
 
+async def revoke_due(bot: Bot) -> None:
     """Revokes ended grants at the platform, until it is done or the token is unknown there."""
     moment = now()
     due = await bot.database.write(

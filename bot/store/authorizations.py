@@ -117,6 +117,11 @@ def get(connection: Connection, request: str) -> AuthorizationRequest | None:
     return _one(connection, GET, {"request": request})
 
 
+def get_locked(connection: Connection, request: str) -> AuthorizationRequest | None:
+    """As `get`; the request stays as it is until this transaction ends."""
+    return _one(connection, GET_LOCKED, {"request": request})
+
+
 def find_by_ticket(connection: Connection, ticket_digest: str) -> AuthorizationRequest | None:
     return _one(connection, BY_TICKET, {"digest": ticket_digest})
 
@@ -587,7 +592,7 @@ def consume(
 ) -> Attempt | None:
     """Takes the attempt of this state, once and in its time, and keeps its code sealed until it is redeemed.
 
-    Its request, if that is open, shows that it is being redeemed.
+    Its request, if that is open, shows that it is being redeemed. Without a code there is nothing to redeem.
     """
     sealed = code and seal_of(connection).seal(code, _bound_to("code", state_digest))
     values = {
@@ -600,7 +605,7 @@ def consume(
     row = connection.execute(CONSUME, values).one_or_none()
     if row is None:
         return None
-    if row.request_id is not None:
+    if row.request_id is not None and code is not None:
         _changed(connection, REDEEM, {"request": row.request_id, "now": now})
     return _attempt(row, seal_of(connection))[0]
 
@@ -633,11 +638,6 @@ def finish_attempt(connection: Connection, attempt: str, status: str, outcome: s
     return bool(connection.execute(FINISH, {"attempt": attempt, "ending": status, "how": outcome}).rowcount)
 
 
-_stranded = (
-    select(attempts.c.id)
-    .where(status_is(attempts, "redeeming"), attempts.c.lease_until <= bind("now", attempts.c.lease_until))
-    .order_by(attempts.c.lease_until)
-    .limit(LIMIT)
 WITHDRAWN = "withdrawn"
 WITHDRAW_ATTEMPTS = (
     update(attempts)
@@ -663,6 +663,11 @@ def is_withdrawn(connection: Connection, attempt: str) -> bool:
     return connection.execute(OUTCOME_OF, {"attempt": attempt}).scalar() == WITHDRAWN
 
 
+_stranded = (
+    select(attempts.c.id)
+    .where(status_is(attempts, "redeeming"), attempts.c.lease_until <= bind("now", attempts.c.lease_until))
+    .order_by(attempts.c.lease_until)
+    .limit(LIMIT)
     .with_for_update(skip_locked=True)
 )
 TAKE_OVER = (

@@ -87,6 +87,21 @@ async def test_a_phone_whose_name_ends_in_bot_is_no_robot(world: World):
 # --- two things at once -----------------------------------------------------------------------------------------
 
 
+async def test_a_refusal_in_one_tab_does_not_undo_the_consent_that_is_being_exchanged(world: World):
+    await world.start()
+    asked = await world.say(world.sam, "/tasks")
+    card = await world.fresh_card(world.sam, asked)
+    first, second = await world.open(world.link_of(card)), await world.open(world.link_of(card))
+    await world.control("faults", match=TOKEN_ENDPOINT, times=1, kind="delay", seconds=2)
+    allowed = asyncio.create_task(world.get(await world.decide(first, world.sam)))
+    await world.until(lambda: "redeeming" in status_of(world, "authorization_requests"), "the exchange")
+    await world.get(await world.decide(second, world.sam, "refuse"))
+    assert (await allowed)[0] == 200
+    await world.answer_to(asked)
+    assert status_of(world, "deferred_calls") == ["succeeded"]
+    await world.card_for(world.sam, "Authorized")
+
+
 async def test_what_is_revoked_while_its_code_is_exchanged_stays_revoked(world: World):
     await world.start()
     asked = await world.say(world.sam, "/tasks")
