@@ -176,6 +176,8 @@ class Landing(StrEnum):
     """How an attempt ended, for the page that the person sees."""
 
     AUTHORIZED = "authorized"
+    STORED = "stored"
+    """All was granted, and nothing waited for it (any more)."""
     PARTLY = "partly"
     MORE_NEEDED = "more_needed"
     """All was granted, but the card asks for more by now."""
@@ -354,20 +356,37 @@ async def store_grant(bot: Bot, attempt: Attempt, tokens: TokenSet, identity: Id
             generation=grant.generation,
         )
         refused = attempt.scopes - given - {OFFLINE_ACCESS}
-        rest, messages = wake_calls(c, bot, user, grant, refused, moment)
-        return Stored(settle_request(c, attempt, grant, refused, rest, moment), messages)
+        woken = wake_calls(c, bot, user, grant, attempt.scopes - given, moment)
+        settled = settle_request(c, grant, refused, woken.rest, moment)
+        return Stored(landing_of(refused, woken, settled=settled), woken.messages)
 
     stored = await bot.database.write(work)
     bot.wake.calls.set()
     bot.wake.upkeep.set()
-    await deliver_all(bot, stored.messages)
+    bot.background(deliver_all(bot, stored.messages))
     return stored.landing
 
 
 def wake_calls(
+@dataclass(frozen=True, slots=True)
+class Woken:
+    rest: Requirement
+    """What still has to be asked for."""
+    released: int
+    messages: list[OutgoingMessage]
+
+
+def landing_of(refused: ScopeSet, woken: Woken, *, settled: bool) -> Landing:
+    if woken.rest:
+        return Landing.MORE_NEEDED
+    if refused:
+        return Landing.PARTLY
+    return Landing.AUTHORIZED if settled or woken.released else Landing.STORED
+
+
     c: Connection, bot: Bot, user: UserKey, grant: Grant, refused: ScopeSet, moment: datetime
-) -> tuple[Requirement, list[OutgoingMessage]]:
-    """Releases what the grant satisfies and cancels what was refused; returns what still has to be asked for."""
+) -> Woken:
+    """Releases what the grant satisfies, and cancels what was refused."""
     rest: list[tuple[str, ...]] = []
     released: list[str] = []
     messages: list[OutgoingMessage] = []
@@ -384,35 +403,30 @@ def wake_calls(
                 messages += insert_all(c, bot, answer(bot, call, reply))
         else:
             rest += lacking
-    calls.release(c, released, moment, consents=1)
-    return tuple(rest), messages
+    return Woken(tuple(rest), calls.release(c, released, moment, consents=1), messages)
 
 
 def settle_request(
-    c: Connection, attempt: Attempt, grant: Grant, refused: ScopeSet, rest: Requirement, moment: datetime
-) -> Landing:
-    """What becomes of the request: granted, or open again for what was added while the person consented."""
+    c: Connection, grant: Grant, refused: ScopeSet, rest: Requirement, moment: datetime
+) -> bool:
+    """The live request is granted, or open again for what was added while the person consented. False without one."""
     request = authorizations.live_of(c, grant.user)
-    if request is not None:
-        if rest:
-            scopes = request.scopes - grant.scopes - refused
-            wanted = (
-                scopes if is_met(rest, scopes | grant.scopes) else choose_scopes(rest, scopes, None).scopes
-            )
-            authorizations.reopen(
-                c, request.id, scopes=wanted | (request.scopes & {OFFLINE_ACCESS}), now=moment
-            )
-            return Landing.MORE_NEEDED
-        authorizations.settle(
-            c,
-            request.id,
-            RequestStatus.GRANTED,
-            granted=request.scopes & grant.scopes,
-            refused=request.scopes - grant.scopes - {OFFLINE_ACCESS},
-            failure=None,
-            now=moment,
-        )
-    return Landing.PARTLY if refused else Landing.AUTHORIZED
+    if request is None:
+        return False
+    if rest:
+        scopes = request.scopes - grant.scopes - refused
+        wanted = scopes if is_met(rest, scopes | grant.scopes) else choose_scopes(rest, scopes, None).scopes
+        wanted |= request.scopes & {OFFLINE_ACCESS}
+        return authorizations.reopen(c, request.id, scopes=wanted, now=moment)
+    return authorizations.settle(
+        c,
+        request.id,
+        RequestStatus.GRANTED,
+        granted=request.scopes & grant.scopes,
+        refused=request.scopes - grant.scopes - {OFFLINE_ACCESS},
+        failure=None,
+        now=moment,
+    )
 
 
 async def finish_stranded(bot: Bot) -> None:

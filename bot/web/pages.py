@@ -115,6 +115,16 @@ LANDINGS: dict[Landing, Page] = {
             zh="谢谢。你的请求会自动继续，结果将发送到聊天中。",
         ),
     ),
+    Landing.STORED: Page(
+        200,
+        "good",
+        Words(en="Authorized", zh="授权成功"),
+        Words(
+            en="Thank you. Nothing was waiting for this any more: it was answered or has expired in the meantime. "
+            "If you still want it, send the command again; it will not ask you for this.",
+            zh="谢谢。已没有等待此授权的请求：它已得到答复或已过期。如仍需要，请重新发送命令，无需再次授权。",
+        ),
+    ),
     Landing.PARTLY: Page(
         200,
         "calm",
@@ -247,16 +257,6 @@ NOT_FOUND = Page(
     Words(en="Go back to the chat and use the card there.", zh="请返回聊天并使用其中的卡片。"),
 )
 
-TEMPLATE = Template(files("bot.web").joinpath("static/page.html").read_text(encoding="utf-8"))
-
-MARKS = {"good": "&#10003;", "calm": "&#8594;", "bad": "!"}
-
-
-def respond(page: Page, language: Language, chat_link: str | None) -> web.Response:
-    """Renders a page in one language, with the other one below it in small."""
-    other: Language = "en" if language == "zh" else "zh"
-    back = (
-        f'<a class="back" href="{escape(chat_link, quote=True)}">{escape(BACK.to(language))}</a>'
 TROUBLE = Page(
     500,
     "bad",
@@ -267,6 +267,16 @@ TROUBLE = Page(
     ),
 )
 
+TEMPLATE = Template(files("bot.web").joinpath("static/page.html").read_text(encoding="utf-8"))
+
+MARKS = {"good": "&#10003;", "calm": "&#8594;", "bad": "!"}
+
+
+def respond(page: Page, language: Language, chat_link: str | None) -> web.Response:
+    """Renders a page in one language, with the other one below it in small."""
+    other: Language = "en" if language == "zh" else "zh"
+    back = (
+        f'<a class="back" href="{escape(chat_link, quote=True)}">{escape(BACK.to(language))}</a>'
         if chat_link
         else f'<p class="close">{escape(CLOSE.to(language))}</p>'
     )

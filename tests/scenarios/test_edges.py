@@ -117,6 +117,51 @@ async def test_what_is_revoked_while_its_code_is_exchanged_stays_revoked(world: 
     await world.until(lambda: world.requests("oauth/v1/revoke"), "the revocation at the platform")
 
 
+async def test_a_need_added_during_the_exchange_is_asked_for_on_the_same_card(world: World):
+    await world.start()
+    first = await world.say(world.sam, "/tasks")
+    card = await world.fresh_card(world.sam, first)
+    back = await world.decide(await world.open(world.link_of(card)), world.sam)
+    await world.control("faults", match=TOKEN_ENDPOINT, times=1, kind="delay", seconds=2)
+    coming_back = asyncio.create_task(world.get(back))
+    await world.until(lambda: "redeeming" in status_of(world, "authorization_requests"), "the exchange")
+    second = await world.say(world.sam, "/doc welcome")
+    status, _, page = await coming_back
+    assert status == 200
+    assert "one more thing" in page
+    await world.answer_to(first)
+    again = await world.card_for(world.sam, "docx:document:readonly")
+    assert again.message_id == card.message_id
+    await world.consent(world.sam, again)
+    await world.answer_to(second)
+
+
+async def test_a_consent_that_comes_back_after_the_call_expired_is_kept(world: World):
+    await world.start(BOT_DEFERRED_TTL="3")
+    asked = await world.say(world.sam, "/tasks")
+    card = await world.fresh_card(world.sam, asked)
+    consent_id = await world.open(world.link_of(card))
+    await world.answer_to(asked, "expired")
+    status, _, page = await world.get(await world.decide(consent_id, world.sam))
+    assert status == 200
+    assert world.rows("SELECT status FROM grants") == [{"status": "active"}]
+    assert "continues by itself" not in page
+    again = await world.say(world.sam, "/tasks")
+    await world.answer_to(again)
+
+
+async def test_the_twenty_first_opening_says_so_and_evicts_none(world: World):
+    await world.start()
+    asked = await world.say(world.sam, "/tasks")
+    link = world.link_of(await world.fresh_card(world.sam, asked))
+    consents = [await world.open(link) for _ in range(20)]
+    status, _, page = await world.get(link)
+    assert status == 429
+    assert "too often" in page
+    assert (await world.get(await world.decide(consents[0], world.sam)))[0] == 200
+    await world.answer_to(asked)
+
+
 # --- writes -----------------------------------------------------------------------------------------------------
 
 
