@@ -195,10 +195,10 @@ class Landing(StrEnum):
     """The platform did not answer; a worker goes on while the code lives."""
 
 
-LANDED_BEFORE = {"live": Landing.LATE, "expired": Landing.LATE}
-
 ACCESS_DENIED = "access_denied"
 """The one `error` by which the page says that the person refused."""
+
+LANDED_BEFORE = {"live": Landing.LATE, "expired": Landing.LATE}
 
 
 async def complete(bot: Bot, came: Approved | Denied) -> Landing:
@@ -331,12 +331,12 @@ async def store_grant(bot: Bot, attempt: Attempt, tokens: TokenSet, identity: Id
 
     def work(c: Connection) -> Stored:
         users.lock(c, user)
-        before = grants.find(c, user)
-        held = before.scopes if before and before.status is GrantStatus.ACTIVE else frozenset()
         if authorizations.is_withdrawn(c, attempt.id):
             authorization.revoke_tokens(c, user, tokens.access_token, tokens.refresh_token, moment)
             audit.write(c, "consent_withdrawn", user=user, subject=("attempt", attempt.id), now=moment)
             return Stored(Landing.DECLINED, [])
+        before = grants.find(c, user)
+        held = before.scopes if before and before.status is GrantStatus.ACTIVE else frozenset()
         given = tokens.scopes if tokens.scopes is not None else attempt.scopes | held
         grant = grants.save(c, user, tokens, scopes=given, oauth=bot.oauth, now=moment)
         users.seen(c, user, language=None, union_id=identity.union_id, now=moment)
@@ -355,6 +355,7 @@ async def store_grant(bot: Bot, attempt: Attempt, tokens: TokenSet, identity: Id
             lost=sorted(held - given),
             generation=grant.generation,
         )
+        # `offline_access` comes along with every link; without it a call goes on, unless it was asked for by name.
         refused = attempt.scopes - given - {OFFLINE_ACCESS}
         woken = wake_calls(c, bot, user, grant, attempt.scopes - given, moment)
         settled = settle_request(c, grant, refused, woken.rest, moment)
@@ -367,7 +368,6 @@ async def store_grant(bot: Bot, attempt: Attempt, tokens: TokenSet, identity: Id
     return stored.landing
 
 
-def wake_calls(
 @dataclass(frozen=True, slots=True)
 class Woken:
     rest: Requirement
@@ -384,6 +384,7 @@ def landing_of(refused: ScopeSet, woken: Woken, *, settled: bool) -> Landing:
     return Landing.AUTHORIZED if settled or woken.released else Landing.STORED
 
 
+def wake_calls(
     c: Connection, bot: Bot, user: UserKey, grant: Grant, refused: ScopeSet, moment: datetime
 ) -> Woken:
     """Releases what the grant satisfies, and cancels what was refused."""
