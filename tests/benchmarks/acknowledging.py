@@ -18,7 +18,7 @@ Rounds = dict[str, list[dict[str, float]]]
 
 
 def measure(*, short: bool = False) -> list[Figure]:
-    seconds, rounds = (0.2, 1) if short else (2.0, 5)
+    seconds, rounds = (0.2, 1) if short else (2.0, 3)
     with directory() as folder, ExitStack() as stack:
         stub = stack.enter_context(started("stub")).port
         databases = {"SQLite": sqlite_url(folder), "PostgreSQL": stack.enter_context(postgresql(folder))}

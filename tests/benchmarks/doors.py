@@ -34,7 +34,8 @@ async def make_call(bot: Bot) -> None:
 
 async def serve(loaded: settings.Settings, calls_a_second: float) -> None:
     async with app.assembled(loaded) as bot:
-        runner = web.AppRunner(routes.build(bot, webhook=True, ingress_up=lambda: True), access_log=None)
+        application = routes.build(bot, webhook=True, ingress_up=lambda: True, client_script=loaded.jssdk_url)
+        runner = web.AppRunner(application, access_log=None)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0, backlog=1024).start()
         gc.collect()

@@ -83,7 +83,9 @@ class Sqlite:
     def __init__(self, file: str) -> None:
         self.loop = asyncio.get_running_loop()
         self.works: queue.SimpleQueue[tuple[str, tuple[str, ...], asyncio.Future[Rows]]] = queue.SimpleQueue()
-        self.statements = {name: [(s.replace("$", "?"), arity(s)) for s in work] for name, work in WORKS.items()}
+        self.statements = {
+            name: [(s.replace("$", "?"), arity(s)) for s in work] for name, work in WORKS.items()
+        }
         self.connection = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
         self.connection.executescript(f"PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; {SCHEMA}")
         threading.Thread(target=self.write, daemon=True).start()
@@ -201,7 +203,9 @@ class Ideal:
         request_id, ticket = secrets.token_hex(16), secrets.token_urlsafe(32)
         await self.store.do("suspend", request_id, person, ticket, call_id)
         link = {"tag": "button", "url": f"{self.public}/authorize/{ticket}"}
-        content = json.dumps({"schema": "2.0", "body": {"elements": [{"tag": "markdown", "content": "…" * 300}, link]}})
+        content = json.dumps(
+            {"schema": "2.0", "body": {"elements": [{"tag": "markdown", "content": "…" * 300}, link]}}
+        )
         body = {"receive_id": person, "msg_type": "interactive", "content": content, "uuid": request_id}
         sent = await self.as_bot("POST", "?receive_id_type=open_id", body)
         await self.store.do("card_sent", request_id, sent["message_id"])
@@ -218,12 +222,18 @@ class Ideal:
     async def callback(self, request: web.Request) -> web.Response:
         digest = hashlib.sha256(request.query["state"].encode()).hexdigest()
         ((request_id, verifier),) = await self.store.do("consume", digest)
-        exchange = {"grant_type": "authorization_code", "code": request.query["code"], "code_verifier": verifier}
+        exchange = {
+            "grant_type": "authorization_code",
+            "code": request.query["code"],
+            "code_verifier": verifier,
+        }
         tokens = await self.call("POST", "/open-apis/authen/v2/oauth/token", "", exchange)
         token = tokens["access_token"]
         identity = await self.call("GET", "/open-apis/authen/v1/user_info", token)
         person, nonce = identity["data"]["open_id"], os.urandom(12)
-        sealed = base64.b64encode(nonce + self.cipher.encrypt(nonce, token.encode(), person.encode())).decode()
+        sealed = base64.b64encode(
+            nonce + self.cipher.encrypt(nonce, token.encode(), person.encode())
+        ).decode()
         released = await self.store.do("release", request_id, person, sealed, tokens["scope"])
         for call_id, text in released:
             self.go_on(self.make_call(call_id, person, text, token))
@@ -232,7 +242,9 @@ class Ideal:
 
     async def show(self, request_id: str) -> None:
         ((card_id,),) = await self.store.do("card_of", request_id)
-        await self.as_bot("PATCH", f"/{card_id}", {"content": json.dumps({"schema": "2.0", "body": "…" * 300})})
+        await self.as_bot(
+            "PATCH", f"/{card_id}", {"content": json.dumps({"schema": "2.0", "body": "…" * 300})}
+        )
         await self.store.do("card_sent", request_id, card_id)
 
 

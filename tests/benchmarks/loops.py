@@ -17,7 +17,7 @@ Measured = dict[str, float]
 
 
 def measure(*, short: bool = False) -> list[Figure]:
-    people, rounds = (40, 1) if short else (1000, 3)
+    people, rounds = (40, 1) if short else (500, 3)
     seen: dict[str, list[Measured]] = {}
     with directory() as folder, ExitStack() as stack:
         server = stack.enter_context(postgresql(folder))
@@ -59,7 +59,13 @@ def figures_of(database: str, seen: dict[str, list[Measured]]) -> list[Figure]:
             "hand-tuned, same round trips",
             at_least=0.6,
         ),
-        Figure("  processor time of the bot for one", median("ours", "cpu"), "ms", median("ideal", "cpu"), "hand-tuned"),
+        Figure(
+            "  processor time of the bot for one",
+            median("ours", "cpu"),
+            "ms",
+            median("ideal", "cpu"),
+            "hand-tuned",
+        ),
         Figure("  callback to retried call, median", median("ours", "resumed_p50"), "ms", at_most=10),
         Figure("  callback to retried call, slowest 1 %", median("ours", "resumed_p99"), "ms", at_most=30),
     ]

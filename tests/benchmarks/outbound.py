@@ -42,7 +42,9 @@ def measure(*, short: bool = False) -> list[Figure]:
         Figure(name, 1e3 / ours["cpu"], "/s", 1e3 / bare["cpu"], "bare aiohttp", at_least=0.8),
         Figure(name, 1e3 / ours["cpu"], "/s", 1e3 / sdk["cpu"], "SDK's async client", at_least=80),
         Figure(f"the same by the clock, {AT_ONCE} at once", ours["rate"], "/s", bare["rate"], "bare aiohttp"),
-        Figure(f"the same by the clock, {AT_ONCE} at once", ours["rate"], "/s", sdk["rate"], "SDK's async client"),
+        Figure(
+            f"the same by the clock, {AT_ONCE} at once", ours["rate"], "/s", sdk["rate"], "SDK's async client"
+        ),
     ]
 
 
@@ -127,7 +129,11 @@ async def compare(origin: str, *, short: bool) -> dict[str, dict[str, float]]:
         async with session.get(origin + PATH, headers=headers) as response:
             assert json.loads(await response.read())["code"] == 0
 
-    calls: dict[str, tuple[Call, int]] = {"ours": (ours, 3000), "bare": (bare, 3000), "sdk": (sdk_call(origin), 100)}
+    calls: dict[str, tuple[Call, int]] = {
+        "ours": (ours, 3000),
+        "bare": (bare, 3000),
+        "sdk": (sdk_call(origin), 100),
+    }
     if short:
         calls = {name: (call, 60) for name, (call, _) in calls.items()}
     gc.collect()

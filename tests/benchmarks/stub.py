@@ -14,12 +14,18 @@ from tests.benchmarks.subscription import BOT_OPEN_ID
 from tests.benchmarks.wire import Server, response
 
 DOCUMENT = response(
-    json.dumps({"code": 0, "msg": "success", "data": {"content": "Welcome.\n" + "A line of text. " * 20}}).encode()
+    json.dumps(
+        {"code": 0, "msg": "success", "data": {"content": "Welcome.\n" + "A line of text. " * 20}}
+    ).encode()
 )
 TOKEN = response(
-    json.dumps({"code": 0, "msg": "ok", "tenant_access_token": "t-g1042benchmark0000000", "expire": 7200}).encode()
+    json.dumps(
+        {"code": 0, "msg": "ok", "tenant_access_token": "t-g1042benchmark0000000", "expire": 7200}
+    ).encode()
 )
-BOT = response(json.dumps({"code": 0, "msg": "ok", "bot": {"open_id": BOT_OPEN_ID, "app_name": "Bench"}}).encode())
+BOT = response(
+    json.dumps({"code": 0, "msg": "ok", "bot": {"open_id": BOT_OPEN_ID, "app_name": "Bench"}}).encode()
+)
 
 
 def handle(head: bytes, body: bytes) -> bytes:

@@ -13,7 +13,7 @@ import json
 import re
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 
 from tests.benchmarks import subscription as app
 from tests.benchmarks.figures import percentile
@@ -47,7 +47,9 @@ ENABLED = canned(
         ]
     }
 )
-DESCRIBED = canned(data={"app": {"scopes": [{"scope": SCOPE, "description": "View documents", "token_types": ["user"]}]}})
+DESCRIBED = canned(
+    data={"app": {"scopes": [{"scope": SCOPE, "description": "View documents", "token_types": ["user"]}]}}
+)
 REFUSED = response(
     json.dumps(
         {
@@ -117,8 +119,13 @@ class World:
         assert found is not None, body
         person, consent = found.groups()
         scopes = "auth:user.id:read offline_access" + (f" {SCOPE}" if int(consent) >= SECOND else "")
-        tokens = {"access_token": f"u-{int(person)}-{int(consent)}", "refresh_token": f"r-{int(person)}-{int(consent)}"}
-        return canned(**tokens, expires_in=7200, refresh_token_expires_in=604800, scope=scopes, token_type="Bearer")
+        tokens = {
+            "access_token": f"u-{int(person)}-{int(consent)}",
+            "refresh_token": f"r-{int(person)}-{int(consent)}",
+        }
+        return canned(
+            **tokens, expires_in=7200, refresh_token_expires_in=604800, scope=scopes, token_type="Bearer"
+        )
 
     def identify(self, head: bytes) -> bytes:
         person, _ = token_of(head)

@@ -1,0 +1,27 @@
+"""The benchmarks still run. What they measure is no matter of passing or failing."""
+
+import subprocess
+import sys
+
+from tests.benchmarks.environment import sqlite_url
+from tests.benchmarks.loops import loops
+from tests.benchmarks.processes import REPOSITORY, directory
+
+
+def test_the_table_has_every_figure_with_its_ratio() -> None:
+    command = [sys.executable, "-m", "tests.benchmarks", "parsing", "outbound", "--short"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True, timeout=120)
+    lines = [line for line in done.stdout.splitlines() if "×" in line]
+    assert [line.split("  ")[0].split(",")[0] for line in lines] == [
+        *["verify"] * 2,
+        *["calls as the user"] * 2,
+        *["the same by the clock"] * 2,
+    ]
+
+
+def test_the_bot_and_the_yardstick_go_through_whole_loops() -> None:
+    with directory() as folder:
+        for bot in (("bot", "run"), ("tests.benchmarks.ideal",)):
+            measured = loops(bot, sqlite_url(folder), people=5, at_once=2)
+            assert measured["rate"] > 0
+            assert measured["requests"] >= 5
