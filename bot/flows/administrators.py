@@ -100,43 +100,74 @@ async def cards_for_administrators(bot: Bot, call: DeferredCall, scopes: ScopeSe
 
 
 async def look_again(bot: Bot, *, asked_by_administrator: bool = False) -> int:
-    """Releases the calls whose scopes the app has by now; returns how many. Costs nothing while nobody waits.
-
-    When the list of scopes cannot be read, the calls that the platform itself refused are tried again instead.
-    """
+    """Releases the calls whose scopes the app has by now; returns how many. Costs nothing while nobody waits."""
     platform = bot.platform
-    waiting = await bot.database.read(
-        lambda c: calls.waiting_for(c, WaitsFor.ADMINISTRATOR, platform.name, platform.app_id, limit=200)
-    )
-    if not waiting:
+
+    def read(c: Connection) -> tuple[list[DeferredCall], list[ScopeWait]]:
+        waiting = calls.waiting_for(c, WaitsFor.ADMINISTRATOR, platform.name, platform.app_id, limit=200)
+        return waiting, scope_waits.waiting(c, platform.name, platform.app_id)
+
+    waiting, waits = await bot.database.read(read)
+    if not waiting and not waits:
         return 0
     enabled = await platform.enabled_scopes(fresh=True)
-    if enabled is None:
-        ready = [call for call in waiting if call.request_id is None or asked_by_administrator]
-    else:
-        ready = [call for call in waiting if not choose_scopes(call.needs, frozenset(), enabled).unavailable]
-    moment = now()
+    ready = [call for call in waiting if may_go_on(call, enabled, asked=asked_by_administrator)]
+    if ready:
+        await bot.database.write(lambda c: calls.release(c, [call.id for call in ready], now()))
+        bot.wake.calls.set()
+    await tell_of_page_errors(bot, [call for call in waiting if call not in ready], enabled)
+    await settle_waits(bot, waits, waiting, enabled)
+    return len(ready)
 
-    def work(c: Connection) -> tuple[int, list[ScopeWait]]:
-        released = calls.release(c, [call.id for call in ready], moment)
-        settled = []
-        for wait in scope_waits.waiting(c, platform.name, platform.app_id):
-            if enabled is None or not wait.scopes <= enabled or not scope_waits.enabled(c, wait.id, moment):
-                continue
-            settled.append(wait)
-            subject = ("scope_wait", wait.id)
-            audit.write(
-                c, "scopes_enabled", user=None, subject=subject, now=moment, scopes=sorted(wait.scopes)
-            )
-        return released, settled
 
-    if not ready:
-        return 0
-    released, settled = await bot.database.write(work)
-    bot.wake.calls.set()
-    for wait in settled:
-        bot.background(show_enabled(bot, wait))
-    return released
+def may_go_on(call: DeferredCall, enabled: ScopeSet | None, *, asked: bool) -> bool:
+    """Whether a call that waits for the administrator is worth another try.
+
+    One that the platform itself refused is tried again when the list says so, or cannot be read. One whose page
+    showed an error (it still names its request) waits for the administrator's word, unless the list explains
+    the error: then it goes on as one of the others.
+    """
+    lacking = enabled is not None and bool(choose_scopes(call.needs, frozenset(), enabled).unavailable)
+    return asked or lacking if call.request_id is not None else not lacking
+
+
+async def tell_of_page_errors(bot: Bot, waiting: Sequence[DeferredCall], enabled: ScopeSet | None) -> None:
+    """Tells the administrators, once, of scopes for which the authorization page shows nothing but an error."""
+    reported = {to_enable(call.needs, enabled): call for call in waiting if call.request_id is not None}
+    for scopes, call in reported.items():
+        cards = await cards_for_administrators(bot, call, scopes)
+
+        def work(c: Connection, scopes: ScopeSet = scopes, cards: CardsOf = cards) -> list[OutgoingMessage]:
+            wait_id, _ = scope_waits.open(c, bot.platform.name, bot.platform.app_id, scopes, now())
+            return insert_all(c, bot, cards(wait_id))
+
+        await deliver_all(bot, await bot.database.write(work))
+
+
+async def settle_waits(
+    bot: Bot, waits: Sequence[ScopeWait], waiting: Sequence[DeferredCall], enabled: ScopeSet | None
+) -> None:
+    """What is enabled, and what no call has come back to wait for, is done: the administrators' cards say so.
+
+    A list may say "enabled" while the platform goes on refusing; then nobody is thanked, nor told anew.
+    """
+    needed = frozenset(scope for call in waiting for clause in call.needs for scope in clause)
+    for wait in waits:
+        if enabled is None or not wait.scopes <= enabled or not wait.scopes.isdisjoint(needed):
+            continue
+
+        def work(c: Connection, wait: ScopeWait = wait) -> bool:
+            moment = now()
+            settled = scope_waits.enabled(c, wait.id, moment)
+            if settled:
+                subject = ("scope_wait", wait.id)
+                audit.write(
+                    c, "scopes_enabled", user=None, subject=subject, now=moment, scopes=sorted(wait.scopes)
+                )
+            return settled
+
+        if await bot.database.write(work):
+            bot.background(show_enabled(bot, wait))
 
 
 async def show_enabled(bot: Bot, wait: ScopeWait) -> None:

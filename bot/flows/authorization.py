@@ -88,6 +88,9 @@ async def choose(
     if choice.unavailable:
         enabled = await bot.platform.enabled_scopes(fresh=True)
         choice = choose_scopes(needs, held, enabled, wanted=wanted, avoided=avoided)
+    if choice.unavailable:
+        # What was left out for another alternative is asked for after all where there is no other.
+        choice = choose_scopes(needs, held, enabled, wanted=wanted)
     return choice, enabled
 
 

@@ -26,7 +26,7 @@ from bot.core.model import (
     UserKey,
     WaitsFor,
 )
-from bot.core.scopes import OFFLINE_ACCESS, ScopeSet, choose_scopes
+from bot.core.scopes import OFFLINE_ACCESS, ScopeSet, choose_scopes, with_offline_access
 from bot.flows import administrators, authorization, cards
 from bot.flows.bot import Bot, language_of, now
 from bot.flows.delivery import deliver_all, draft, insert_all
@@ -40,6 +40,9 @@ log = logging.getLogger(__name__)
 
 CLICK_PATIENCE = 2.0
 """Seconds for the platform's part in answering a click; the click itself has 3."""
+
+SCOPES_PATIENCE = 1.0
+"""Of that, for the list of the app's scopes; the rest is for drawing the card anew."""
 
 
 async def accept_event(bot: Bot, event: Event) -> Json:
@@ -235,11 +238,11 @@ async def page_error(bot: Bot, user: UserKey, request_id: str) -> Json:
     request = await own_request(bot, user, request_id)
     if request is None:
         return bot.platform.click_answer(texts.CLICK_NOT_YOURS, "error")
-    enabled = await bot.platform.enabled_scopes(fresh=True)
+    enabled = await enabled_scopes_in_time(bot)
     moment = now()
 
     def work(c: Connection) -> None:
-        waiting = [each for each in calls.suspended_of(c, user) if each.request_id == request.id]
+        waiting = [each for each in calls.suspended_of(c, user) if each.waits_for is WaitsFor.AUTHORIZATION]
         avoided, scopes = other_choice(request, waiting, enabled)
         if scopes is not None:
             authorizations.avoid(c, request.id, avoided, scopes, moment)
@@ -269,11 +272,24 @@ async def page_error(bot: Bot, user: UserKey, request_id: str) -> Json:
     return await answer_with_card(bot, request_id)
 
 
+async def enabled_scopes_in_time(bot: Bot) -> ScopeSet | None:
+    try:
+        async with asyncio.timeout(SCOPES_PATIENCE):
+            return await bot.platform.enabled_scopes(fresh=True)
+    except TimeoutError:
+        return None
+
+
 def other_choice(
     request: AuthorizationRequest, waiting: list[DeferredCall], enabled: ScopeSet | None
 ) -> tuple[ScopeSet, ScopeSet | None]:
     """What to leave out from now on, and what to ask for instead; None when nothing is left to try."""
     needs = tuple(clause for call in waiting for clause in call.needs)
+    if enabled is not None and not request.scopes <= enabled:
+        # That explains the error: no link that names such a scope can end otherwise.
+        choice = choose_scopes(needs, frozenset(), enabled, avoided=request.avoided)
+        scopes = with_offline_access(choice.scopes, enabled, request.avoided)
+        return request.avoided, None if choice.unavailable else scopes
     offline = request.scopes & {OFFLINE_ACCESS}
     avoided = request.avoided | (request.scopes - offline)
     choice = choose_scopes(needs, frozenset(), enabled, avoided=avoided)

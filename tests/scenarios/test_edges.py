@@ -34,7 +34,9 @@ def status_of(world: World, table: str) -> list[str]:
 
 
 @pytest.mark.parametrize("error", ["server_error", "temporarily_unavailable", "invalid_scope"])
-async def test_only_a_refusal_declines_and_any_other_error_of_the_page_loses_nothing(world: World, error: str):
+async def test_only_a_refusal_declines_and_any_other_error_of_the_page_loses_nothing(
+    world: World, error: str
+):
     await world.start()
     asked = await world.say(world.sam, "/tasks")
     card = await world.fresh_card(world.sam, asked)
@@ -66,9 +68,16 @@ async def test_a_surprise_has_a_page_with_all_headers_and_no_traceback(world: Wo
 
 @pytest.mark.parametrize(
     ("method", "path", "status"),
-    [("DELETE", "/healthz", 405), ("GET", "/nowhere", 404), ("GET", "/static/", 403), ("PUT", "/lark/events", 405)],
+    [
+        ("DELETE", "/healthz", 405),
+        ("GET", "/nowhere", 404),
+        ("GET", "/static/", 403),
+        ("PUT", "/lark/events", 405),
+    ],
 )
-async def test_every_refusal_of_a_route_carries_the_headers(world: World, method: str, path: str, status: int):
+async def test_every_refusal_of_a_route_carries_the_headers(
+    world: World, method: str, path: str, status: int
+):
     await world.start()
     async with world.http.request(method, world.public + path) as response:
         assert response.status == status
@@ -80,7 +89,9 @@ async def test_a_phone_whose_name_ends_in_bot_is_no_robot(world: World):
     await world.start()
     await world.say(world.sam, "/tasks")
     link = world.link_of(await world.card_for(world.sam, "task:task:read"))
-    status, _, _ = await world.get(link, **{"User-Agent": "Mozilla/5.0 (Linux; Android 13; CUBOT NOTE 20) Lark/7"})
+    status, _, _ = await world.get(
+        link, **{"User-Agent": "Mozilla/5.0 (Linux; Android 13; CUBOT NOTE 20) Lark/7"}
+    )
     assert status == 302
 
 
@@ -165,7 +176,9 @@ async def test_the_twenty_first_opening_says_so_and_evicts_none(world: World):
 # --- writes -----------------------------------------------------------------------------------------------------
 
 
-async def test_a_resend_that_certainly_failed_does_not_forget_that_the_first_sending_may_have_arrived(world: World):
+async def test_a_resend_that_certainly_failed_does_not_forget_that_the_first_sending_may_have_arrived(
+    world: World,
+):
     await world.start()
     await granted(world, "/task warm up")
     match = {"path": "/open-apis/task", "method": "POST"}
@@ -177,6 +190,91 @@ async def test_a_resend_that_certainly_failed_does_not_forget_that_the_first_sen
     (call,) = world.rows("SELECT id, status FROM deferred_calls WHERE arguments = 'Buy milk'")
     assert call["status"] == "queued"
     assert world.rows("SELECT first_sent_at FROM call_steps WHERE call_id = ?", call["id"])
+
+
+# --- what the page refuses -----------------------------------------------------------------------------------------
+
+
+async def test_a_page_error_for_a_scope_that_the_app_lost_leads_to_the_administrator_and_never_back_to_the_page(
+    world: World,
+):
+    await world.start()
+    asked = await world.say(world.sam, "/search welcome")
+    card = await world.fresh_card(world.sam, asked)
+    await world.control("app-scopes", scope="search:docs:read", user=False)
+    clicked = await world.click(world.sam, card, "page_error")
+    assert clicked["code"] is None
+    assert not has_link(world.tenant.messages[card.message_id])
+    await world.card_for(world.ada, "search:docs:read")
+    await world.control("app-scopes", scope="search:docs:read", user=True)
+    fresh = await world.until(
+        lambda: next(
+            (m for m in reversed(world.from_bot(world.direct(world.sam), asked)) if has_link(m)), None
+        ),
+        "the card",
+    )
+    await world.consent(world.sam, fresh)
+    await world.answer_to(asked, "ound")
+
+
+async def test_when_nothing_else_can_be_asked_for_the_administrator_is_told(world: World):
+    await world.start()
+    asked = await world.say(world.sam, "/search welcome")
+    card = await world.fresh_card(world.sam, asked)
+    await world.click(world.sam, card, "page_error")
+    await world.until(lambda: "offline_access" not in text_of(world.tenant.messages[card.message_id].content))
+    await world.click(world.sam, world.tenant.messages[card.message_id], "page_error")
+    await world.until(lambda: not has_link(world.tenant.messages[card.message_id]), "the card without a link")
+    told = await world.card_for(world.ada, "search:docs:read")
+    await asyncio.sleep(5)
+    assert not any(has_link(m) for m in world.from_bot(world.direct(world.sam), asked))
+    await world.click(world.ada, told, "check_again")
+    fresh = await world.fresh_card(world.sam, asked)
+    await world.consent(world.sam, fresh)
+    await world.answer_to(asked, "ound")
+
+
+async def test_a_click_is_answered_in_time_though_the_list_of_scopes_is_not(world: World):
+    await world.start()
+    asked = await world.say(world.sam, "/tasks")
+    card = await world.fresh_card(world.sam, asked)
+    await world.control("faults", match={"path": "/open-apis/application"}, kind="delay", seconds=6)
+    clicked = await world.click(world.sam, card, "page_error")
+    assert clicked["code"] is None
+
+
+async def test_an_alternative_that_was_given_up_is_asked_for_when_nothing_else_will_do(world: World):
+    await world.start()
+    asked = await world.say(world.sam, "/tasks")
+    card = await world.fresh_card(world.sam, asked)
+    await world.click(world.sam, card, "page_error")
+    await world.until(lambda: "task:task:write" in text_of(world.tenant.messages[card.message_id].content))
+    second = await world.say(world.sam, "/authorize task:task:read")
+    await world.until(lambda: "task:task:read" in text_of(world.tenant.messages[card.message_id].content))
+    await world.consent(world.sam, world.tenant.messages[card.message_id])
+    await world.answer_to(asked)
+    await world.answer_to(second)
+    assert world.from_bot(world.direct(world.ada)) == []
+
+
+async def test_an_administrator_is_told_once_though_the_list_contradicts_the_refusal(world: World):
+    await world.start()
+    await granted(world)
+    body = {
+        "code": 99991672,
+        "msg": "Access denied. One of the following scopes is required: [task:task:read]",
+    }
+    fault = await world.control(
+        "faults", match={"path": "/open-apis/task"}, kind="status", status=400, body=body
+    )
+    asked = await world.say(world.sam, "/tasks")
+    await world.answer_to(asked, "administrator")
+    await asyncio.sleep(10)
+    assert len(world.from_bot(world.direct(world.ada))) == 1
+    await lift(world, fault)
+    await world.until(
+        lambda: len([m for m in world.from_bot(world.direct(world.sam), asked) if m.reply_to == asked]) == 2
+    )
 
 
 # --- limits and ends --------------------------------------------------------------------------------------------
@@ -192,7 +290,8 @@ async def test_sigterm_ends_in_time_with_an_unkeyed_write_in_flight(world: World
     await world.say(world.sam, '/call POST /open-apis/task/v2/tasks {"summary":"Once"}')
     await world.say(world.wei, "/tasks")
     await world.until(
-        lambda: world.rows("SELECT 1 FROM call_steps WHERE first_sent_at IS NOT NULL AND result IS NULL"), "the sending"
+        lambda: world.rows("SELECT 1 FROM call_steps WHERE first_sent_at IS NOT NULL AND result IS NULL"),
+        "the sending",
     )
     await asyncio.sleep(0.3)
     began = time.monotonic()
