@@ -304,6 +304,48 @@ def reopen(connection: Connection, request: str, *, scopes: ScopeSet, now: datet
     return _changed(connection, REOPEN, {"request": request, "new_scopes": scopes, "now": now})
 
 
+ASK_AGAIN = (
+    update(requests)
+    .where(_this, status_is(requests, "granted"))
+    .values(
+        status=literal_column("'open'"),
+        scopes=bind("new_scopes", requests.c.scopes),
+        refused=bind("denied", requests.c.refused),
+        settled_at=null(),
+        expires_at=bind("new_end", requests.c.expires_at),
+        **_show,
+    )
+    .returning(*COLUMNS)
+)
+
+
+def ask_again(
+    connection: Connection,
+    request: str,
+    user: UserKey,
+    *,
+    scopes: ScopeSet,
+    expires_at: datetime,
+    now: datetime,
+) -> AuthorizationRequest | None:
+    """A granted request is open again, for other scopes; None when it is not granted, or another one is live.
+
+    Locks the person, like `open_request`.
+    """
+    users.lock(connection, user)
+    if live_of(connection, user) is not None:
+        return None
+    announce(connection)
+    values = {
+        "request": request,
+        "new_scopes": scopes,
+        "denied": frozenset(),
+        "new_end": expires_at,
+        "now": now,
+    }
+    return _one(connection, ASK_AGAIN, values)
+
+
 AVOID = (
     update(requests)
     .where(_this, _live)

@@ -31,9 +31,23 @@ PROBE_EVERY = 10.0
 RECONNECT_AFTER = 1.0
 
 
+PLANNER = {
+    "enable_seqscan": "off",
+    "enable_bitmapscan": "off",
+    "plan_cache_mode": "force_generic_plan",
+    "jit": "off",
+}
+"""Every statement here is made for one index, to be read in its order and left after a few rows, whatever its values.
+The planner cannot know that of a young table, whose statistics say nothing yet: it would read and sort all that is
+queued for each claim. And it need not think it over each time: planning takes longer than the statement itself."""
+
+
 def make_engine(url: str, **options: Any) -> AsyncEngine:
     parsed = parse_url(url).update_query_dict({"prepared_statement_cache_size": "500"})
-    return create_async_engine(parsed, **options)
+    # What people wrote does not belong into an exception.
+    return create_async_engine(
+        parsed, hide_parameters=True, connect_args={"server_settings": PLANNER}, **options
+    )
 
 
 class PostgresqlDatabase(Database):
@@ -51,13 +65,15 @@ class PostgresqlDatabase(Database):
         # Under READ COMMITTED each statement sees its own snapshot, inside a transaction or not: so a read loses
         # nothing by doing without BEGIN and ROLLBACK, and gains two round trips.
         self._autocommit = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._one_statement = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        event.listen(self._one_statement.sync_engine, "before_cursor_execute", _count)
         self._messenger = _Messenger(url, self._wake)
 
     async def write(self, work: Work[T]) -> T:
         return await self._write(self._engine, work)
 
     async def write_one(self, work: Work[T]) -> T:
-        return await self._write(self._autocommit, _only_one(work))
+        return await self._write(self._one_statement, _only_one(work))
 
     async def read(self, work: Work[T]) -> T:
         async with self._autocommit.connect() as connection:
@@ -66,7 +82,7 @@ class PostgresqlDatabase(Database):
     async def _write(self, engine: AsyncEngine, work: Work[T]) -> T:
         for attempt in range(1, TRIES + 1):
             try:
-                async with engine.begin() as connection:
+                async with engine.connect() as connection:
                     result, announced = await connection.run_sync(_run, work)
                 break
             except DBAPIError as error:
@@ -83,27 +99,30 @@ class PostgresqlDatabase(Database):
 
 
 def _run(connection: Connection, work: Work[T]) -> tuple[T, bool]:
-    connection.info.pop(ANNOUNCED, None)
-    result = work(connection)
-    return result, connection.info.pop(ANNOUNCED, False)
+    connection.info[ANNOUNCED] = False
+    # In here and not around it: each way into SQLAlchemy's synchronous part has its price.
+    with connection.begin():
+        result = work(connection)
+    return result, connection.info[ANNOUNCED]
+
+
+EXECUTED = "bot_executed"
 
 
 def _only_one(work: Work[T]) -> Work[T]:
     """The same work, that fails at a second statement: the first would be committed already."""
 
     def guarded(connection: Connection) -> T:
-        executed = 0
-
-        def count(*arguments: object) -> None:
-            nonlocal executed
-            executed += 1
-            if executed > 1:
-                raise RuntimeError("A work given to `write_one` executes one statement.")
-
-        event.listen(connection, "before_cursor_execute", count)
+        connection.info[EXECUTED] = 0
         return work(connection)
 
     return guarded
+
+
+def _count(connection: Connection, *details: object) -> None:
+    connection.info[EXECUTED] += 1
+    if connection.info[EXECUTED] > 1:
+        raise RuntimeError("A work given to `write_one` executes one statement.")
 
 
 def _lost_a_race(error: DBAPIError) -> bool:

@@ -35,6 +35,7 @@ def make_engine(url: str, *, seal: Seal | None = None) -> Engine:
         execution_options={SEAL: seal},
         pool_size=READERS + 1,
         query_cache_size=1000,
+        hide_parameters=True,  # what people wrote does not belong into an exception
     )
     event.listen(engine, "connect", _set_pragmas)
     return engine
