@@ -6,6 +6,7 @@ time draws a request's card, so an old face cannot come back; what a crash inter
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
 from functools import partial
@@ -88,26 +89,48 @@ async def draw(bot: Bot, request: AuthorizationRequest) -> bool:
         destination = Destination(request.user, await chat_for(bot, request), None, private=True)
         sent = await bot.platform.send(destination, content, f"card-{request.id}")
         if not isinstance(sent, NotSent):
-            return await shown(bot, request, sent.message_id, ephemeral=sent.ephemeral)
+            # A repeated sending gives the first one's message, which may show less than this face: drawn once more.
+            version = request.card_wanted if sent.ephemeral else max(1, request.card_wanted - 1)
+            return await shown(bot, request, sent.message_id, ephemeral=sent.ephemeral, version=version)
         problem = sent
+    elif request.card_ephemeral:
+        return await draw_ephemeral(bot, request, request.card_message_id)
     else:
-        if request.card_ephemeral:
-            failed = None if live else await bot.platform.withdraw(request.card_message_id)
-        else:
-            failed = await bot.platform.update_card(request.card_message_id, content)
+        failed = await bot.platform.update_card(request.card_message_id, content)
         if failed is None:
-            return await shown(bot, request, request.card_message_id, ephemeral=request.card_ephemeral)
+            return await shown(bot, request, request.card_message_id, ephemeral=False)
         problem = failed
     return await not_shown(bot, request, problem, live=live)
 
 
-async def shown(bot: Bot, request: AuthorizationRequest, message_id: str | None, *, ephemeral: bool) -> bool:
+async def draw_ephemeral(bot: Bot, request: AuthorizationRequest, message_id: str) -> bool:
+    """A card that only one member of a group sees cannot be changed: it is deleted, and replaced while it asks."""
+    if request.status is RequestStatus.REDEEMING:
+        return await shown(bot, request, message_id, ephemeral=True)
+    failed = await bot.platform.withdraw(message_id)
+    if failed is not None:
+        return await not_shown(bot, request, failed, live=request.status is RequestStatus.OPEN)
+    if request.status is RequestStatus.OPEN:
+        await replace_card(bot, request)
+        return False
+    return await shown(bot, request, message_id, ephemeral=True)
+
+
+async def shown(
+    bot: Bot,
+    request: AuthorizationRequest,
+    message_id: str | None,
+    *,
+    ephemeral: bool,
+    version: int | None = None,
+) -> bool:
+    """Notes that the card shows this version: what was wanted of it, unless another one is named."""
     return await bot.database.write(
         lambda c: authorizations.card_shown(
             c,
             request.id,
             bot.worker,
-            request.card_wanted,
+            version or request.card_wanted,
             message_id=message_id,
             ephemeral=ephemeral,
             now=now(),
@@ -132,7 +155,7 @@ async def not_shown(bot: Bot, request: AuthorizationRequest, problem: NotSent, *
 
 
 async def replace_card(bot: Bot, request: AuthorizationRequest) -> None:
-    """The card was recalled or is too old to be changed: another request, with a card of its own, takes its place."""
+    """The card is gone, or cannot be changed: another request, with a card of its own, takes its place."""
     ticket, moment = Secret(urlsafe(secrets.token_bytes(32))), now()
 
     def work(c: Connection) -> AuthorizationRequest | None:
@@ -173,6 +196,10 @@ async def show_due_cards(bot: Bot) -> None:
     due = await bot.database.write(
         lambda c: authorizations.cards_due(c, bot.worker, moment, moment + LEASE, limit=20)
     )
-    for request in due:
-        if await draw(bot, request):
-            await show_card(bot, request.id)
+    # Side by side: a card that expired is not to wait for twenty others, nor their leases to run out.
+    await asyncio.gather(*(draw_claimed(bot, request) for request in due))
+
+
+async def draw_claimed(bot: Bot, request: AuthorizationRequest) -> None:
+    if await draw(bot, request):
+        await show_card(bot, request.id)
