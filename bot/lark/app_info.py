@@ -97,7 +97,8 @@ class AppInfo:
             described = (await self._application("en_us")).get("scopes")
             if isinstance(described, list):
                 enabled = for_users(described) - not_granted(listed or [])
-        self._enabled = Kept(enabled, asked_at + ENABLED_FOR)
+        # A failure may have taken longer than that: counted from its end, whoever waited for it need not repeat it.
+        self._enabled = Kept(enabled, (time.monotonic() if enabled is None else asked_at) + ENABLED_FOR)
         return enabled
 
     # --- descriptions

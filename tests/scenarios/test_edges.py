@@ -313,6 +313,21 @@ async def test_an_ephemeral_card_is_replaced_when_more_is_asked_for(world: World
     assert len([m for m in world.from_bot(world.group) if has_link(m)]) <= 2
 
 
+async def test_a_scope_list_that_hangs_delays_people_once_and_not_one_after_another(world: World):
+    await world.start()
+    await world.control("faults", match={"path": "/open-apis/application"}, kind="timeout")
+    began = time.monotonic()
+    people = [world.sam, world.wei, world.ada]
+    asked = [await world.say(person, "/tasks") for person in people]
+    for person, message in zip(people, asked, strict=True):
+        await world.until(
+            lambda p=person, m=message: any(has_link(x) for x in world.from_bot(world.direct(p), m)),
+            "a card",
+            60,
+        )
+    assert time.monotonic() - began < 28
+
+
 # --- limits and ends --------------------------------------------------------------------------------------------
 
 
