@@ -127,11 +127,10 @@ def parse_message(text: str | None, commands: Registry) -> tuple[str, str]:
     """The command's name and its arguments. A message starts with the word, with or without a slash, in any case."""
     if text is None:
         return UNKNOWN, ""
-    word, _, rest = text.strip().partition(" ")
-    head, newline, tail = word.partition("\n")
-    name = head.removeprefix("/").lower()
+    word, rest = (*text.split(maxsplit=1), "", "")[:2]
+    name = word.removeprefix("/").lower()
     if name in commands and not commands[name].hidden:
-        return name, (f"{tail} {rest}" if newline else rest).strip()
+        return name, rest.strip()
     return UNKNOWN, text.strip()
 
 

@@ -366,3 +366,9 @@ async def test_sigterm_during_an_exchange_loses_no_consent(world: World):
     await lift(world, fault)
     await world.start()
     await world.answer_to(asked, patience=40)
+
+
+async def test_words_may_be_separated_by_any_space(world: World):
+    await world.start()
+    asked = await world.say(world.wei, "/authorize\u3000task:task:read")
+    await world.fresh_card(world.wei, asked)
