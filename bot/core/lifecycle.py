@@ -31,7 +31,8 @@ REQUEST_MOVES: dict[Request, frozenset[Request]] = {
         }
     ),
     Request.REDEEMING: frozenset({Request.GRANTED, Request.DECLINED, Request.FAILED, Request.OPEN}),
-    Request.GRANTED: frozenset(),
+    # The platform still refuses a call that this consent was for: another alternative, on the same card.
+    Request.GRANTED: frozenset({Request.OPEN}),
     Request.DECLINED: frozenset(),
     Request.EXPIRED: frozenset(),
     Request.SUPERSEDED: frozenset(),

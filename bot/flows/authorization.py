@@ -127,7 +127,7 @@ async def suspend(
         if granted_since(grant, grants.find(c, call.user), needs):
             calls.requeue(c, call.id, call.claim, moment, call.first_failed_at)
             return None, []
-        request = authorizations.open_request(
+        request = ask_again(c, call, scopes, moment) or authorizations.open_request(
             c,
             call.user,
             scopes=scopes,
@@ -155,6 +155,17 @@ async def suspend(
     request, messages = await bot.database.write(work)
     await deliver_all(bot, messages)
     return request
+
+
+def ask_again(
+    c: Connection, call: DeferredCall, scopes: ScopeSet, moment: datetime
+) -> AuthorizationRequest | None:
+    """Inside a transaction: what a consent for this very call did not settle is asked for on the same card."""
+    if not call.consents or call.request_id is None:
+        return None
+    return authorizations.ask_again(
+        c, call.request_id, call.user, scopes=scopes, expires_at=call.expires_at, now=moment
+    )
 
 
 def granted_since(before: Grant | None, current: Grant | None, needs: Requirement) -> bool:

@@ -28,7 +28,7 @@ async def granted(world: World, command: str = "/tasks") -> None:
 
 
 def status_of(world: World, table: str) -> list[str]:
-    return [row["status"] for row in world.rows(f"SELECT status FROM {table} ORDER BY id")]  # noqa: S608
+    return [row["status"] for row in world.rows(f"SELECT status FROM {table} ORDER BY id")]
 
 
 # --- coming back ------------------------------------------------------------------------------------------------
@@ -313,6 +313,48 @@ async def test_an_ephemeral_card_is_replaced_when_more_is_asked_for(world: World
     assert len([m for m in world.from_bot(world.group) if has_link(m)]) <= 2
 
 
+async def test_the_next_alternative_is_asked_for_on_the_same_card(world: World):
+    await world.start()
+    asked = await world.say(world.sam, "/tasks")
+    card = await world.fresh_card(world.sam, asked)
+    body = {
+        "code": 99991679,
+        "msg": "Unauthorized. required one of these privileges: [task:task:read, task:task:write]",
+    }
+    await world.control(
+        "faults", match={"path": "/open-apis/task"}, times=1, kind="status", status=400, body=body
+    )
+    await world.consent(world.sam, card)
+    again = await world.card_for(world.sam, "task:task:write")
+    await world.until(lambda: has_link(world.tenant.messages[again.message_id]))
+    assert again.message_id == card.message_id
+    await world.consent(world.sam, world.tenant.messages[card.message_id])
+    await world.answer_to(asked)
+
+
+async def test_a_platform_that_refuses_for_ever_is_explained_after_three_consents(world: World):
+    await world.start()
+    asked = await world.say(world.sam, "/call GET /open-apis/task/v2/tasks")
+    body = {
+        "code": 99991679,
+        "msg": "required one of these privileges: [task:task:read, task:task:write, drive:drive]",
+    }
+    await world.control("faults", match={"path": "/open-apis/task"}, kind="status", status=400, body=body)
+    for _ in range(3):
+        card = await world.until(
+            lambda: next(
+                (m for m in reversed(world.from_bot(world.direct(world.sam), asked)) if has_link(m)), None
+            ),
+            "a card",
+        )
+        before = len(world.requests("oauth/token"))
+        await world.consent(world.sam, card)
+        await world.until(lambda n=before: len(world.requests("oauth/token")) > n)
+        await asyncio.sleep(1.5)
+    await world.answer_to(asked, "still refuses")
+    assert len(world.requests("oauth/token")) == 3
+
+
 async def test_a_scope_list_that_hangs_delays_people_once_and_not_one_after_another(world: World):
     await world.start()
     await world.control("faults", match={"path": "/open-apis/application"}, kind="timeout")
@@ -329,6 +371,13 @@ async def test_a_scope_list_that_hangs_delays_people_once_and_not_one_after_anot
 
 
 # --- limits and ends --------------------------------------------------------------------------------------------
+
+
+async def test_a_limit_of_more_than_a_minute_is_told_at_once(world: World):
+    await world.start()
+    await granted(world)
+    await world.control("faults", match={"path": "/open-apis/task"}, kind="rate_limit", reset=61)
+    await world.answer_to(await world.say(world.sam, "/tasks"), "slow down", patience=3)
 
 
 @pytest.mark.parametrize("everything", [False, True], ids=["one-api", "whole-platform"])
@@ -368,7 +417,43 @@ async def test_sigterm_during_an_exchange_loses_no_consent(world: World):
     await world.answer_to(asked, patience=40)
 
 
+async def test_a_port_that_is_taken_is_said_in_a_line(world: World):
+    await world.start()
+    code, _, err = await world.cli("run")
+    assert code == 1
+    assert "Traceback" not in err
+    assert str(world.port) in err
+
+
+async def test_readiness_follows_the_long_connection(world: World):
+    world.tenant.app.events_by = "websocket"
+    await world.start(LARK_EVENTS="websocket")
+    fault = await world.control("faults", match={"path": "/callback/ws/endpoint"}, kind="down")
+    async with world.http.delete(f"{world.origin}/sandbox/api/connections"):
+        pass
+    status, body = 200, ""
+    for _ in range(100):
+        status, _, body = await world.get(f"{world.public}/readyz")
+        if status == 503:
+            break
+        await asyncio.sleep(0.1)
+    assert status == 503, body
+    await lift(world, fault)
+    await world.answer_to(await world.say(world.sam, "/help"), patience=40)
+    assert (await world.get(f"{world.public}/readyz"))[0] == 200
+
+
 async def test_words_may_be_separated_by_any_space(world: World):
     await world.start()
     asked = await world.say(world.wei, "/authorize\u3000task:task:read")
     await world.fresh_card(world.wei, asked)
+
+
+async def test_asking_ahead_for_what_the_page_never_gives_ends(world: World):
+    await world.start()
+    asked = await world.say(world.sam, "/authorize offline_access task:task:read")
+    card = await world.fresh_card(world.sam, asked)
+    back = await world.decide(await world.open(world.link_of(card)), world.sam, scopes=["task:task:read"])
+    await world.get(back)
+    await world.answer_to(asked, "offline_access")
+    assert status_of(world, "deferred_calls") == ["cancelled"]
