@@ -35,8 +35,8 @@ class Figure:
     def goal(self) -> str:
         unit = f" {self.unit}" if self.ratio is None else " ×"
         if self.at_least is not None:
-            return f"≥ {self.at_least:g}{unit}"
-        return f"≤ {self.at_most:g}{unit}" if self.at_most is not None else ""
+            return f"≥ {number(self.at_least)}{unit}"
+        return f"≤ {number(self.at_most)}{unit}" if self.at_most is not None else ""
 
     @property
     def cells(self) -> tuple[str, ...]:
