@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import partial
+from typing import TypeVar
 
 from bot.core import replies
 from bot.core.model import (
@@ -16,7 +20,6 @@ from bot.core.model import (
     Grant,
     GrantStatus,
     Identity,
-    Refused,
     RequestStatus,
     Secret,
     TokenProblem,
@@ -247,31 +250,56 @@ async def deny(bot: Bot, attempt: Attempt) -> Landing:
 
 async def redeem(bot: Bot, attempt: Attempt, code: Secret) -> Landing:
     """Exchanges the code, asks whose token it is, and stores the grant only if that is the person who was asked."""
-    assert attempt.user is not None
-    grant = await bot.database.read(lambda c: grants.find(c, attempt.user))  # type: ignore[arg-type]
-    tokens = await bot.platform.exchange_code(
+    user = attempt.user
+    assert user is not None
+    grant = await bot.database.read(lambda c: grants.find(c, user))
+    exchange = partial(
+        bot.platform.exchange_code,
         code,
         redirect_uri=attempt.redirect_uri,
         verifier=attempt.verifier,
         scopes=attempt.scopes if was_revoked(grant) and attempt.scopes else None,
     )
+    tokens = await persistently(exchange, is_unanswered)
     if isinstance(tokens, TokenRefused):
         return await exchange_failed(bot, attempt, tokens)
-    identity = await who_consented(bot, tokens)
+    identify = partial(bot.platform.identify, tokens.access_token)
+    identity = await persistently(identify, is_unanswered)
     if not isinstance(identity, Identity):
         return await attempt_failed(bot, attempt, "identity_unknown", Landing.CODE_REFUSED)
-    if not is_owner(attempt.user, identity):
+    if not is_owner(user, identity):
         # The token is dropped here, and not revoked: that might end that other person's own grant.
         return await attempt_failed(bot, attempt, "wrong_person", Landing.WRONG_PERSON)
     return await store_grant(bot, attempt, tokens, identity)
 
 
-async def who_consented(bot: Bot, tokens: TokenSet) -> Identity | Refused | Unreachable:
-    """The code is spent by now, so a platform that does not answer is asked a second time."""
-    identity = await bot.platform.identify(tokens.access_token)
-    if isinstance(identity, Unreachable):
-        identity = await bot.platform.identify(tokens.access_token)
-    return identity
+Answer = TypeVar("Answer")
+
+PAUSES = (0.3, 1.0, 2.5)
+"""Seconds between tries while a person looks at the page."""
+PATIENCE = 6.0
+"""Seconds after which no further try is begun; one takes 10 at most, and the attempt's lease is 20."""
+
+
+async def persistently(
+    ask: Callable[[], Awaitable[Answer]], is_worth_repeating: Callable[[Answer], bool]
+) -> Answer:
+    """The answer of a platform that may stumble for a moment."""
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+    answer = await ask()
+    for pause in PAUSES:
+        if not is_worth_repeating(answer) or loop.time() - begun > PATIENCE:
+            break
+        await asyncio.sleep(pause)
+        answer = await ask()
+    return answer
+
+
+def is_unanswered(answer: object) -> bool:
+    if isinstance(answer, TokenRefused):
+        return answer.problem in {TokenProblem.TRANSIENT, TokenProblem.IN_DOUBT}
+    return isinstance(answer, Unreachable)
 
 
 async def exchange_failed(bot: Bot, attempt: Attempt, refusal: TokenRefused) -> Landing:

@@ -297,3 +297,13 @@ async def test_a_clicks_time_zone_is_that_of_what_is_asked_later(world: World):
     await world.answer_to(await world.say(world.sam, "/help"))
     zones = world.rows("SELECT time_zone FROM deferred_calls ORDER BY asked_at")
     assert zones == [{"time_zone": None}, {"time_zone": world.sam.timezone}]
+
+
+async def test_a_consent_survives_a_platform_that_stumbles_over_who_gave_it(world: World):
+    await world.start()
+    asked = await world.say(world.sam, "/tasks")
+    card = await world.fresh_card(world.sam, asked)
+    await world.control("faults", match={"path": "/open-apis/authen/v1/user_info"}, times=2, kind="drop_before")
+    status, page = await world.consent(world.sam, card)
+    assert status == 200, page
+    await world.answer_to(asked)
