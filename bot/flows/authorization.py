@@ -74,9 +74,9 @@ async def ask_for_scopes(
         return
     again = formerly if enabled is None else formerly & enabled
     scopes = with_offline_access(choice.scopes | again, enabled, avoided)
-    request = await suspend(bot, call, needs, scopes, grant, steps)
-    if request is not None:
-        await cards.show_card(bot, request.id)
+    claimed = await suspend(bot, call, needs, scopes, grant, steps)
+    if claimed is not None:
+        await cards.show_claimed(bot, claimed, call.chat.chat_id if call.chat.kind == "group" else None)
 
 
 async def choose(
@@ -113,17 +113,17 @@ async def suspend(
 ) -> AuthorizationRequest | None:
     """One transaction: the request is opened or widened, the call waits; in a group, a note says so.
 
-    None when a grant has come in the meantime that is worth another try at once: then the call is queued again.
+    Returns the request with its card claimed for this worker. None when there is nothing to show: the card says it
+    already, another worker has it, or a grant has come that is worth another try, for which the call is queued again.
     """
     ticket = Secret(urlsafe(secrets.token_bytes(32)))
     moment = now()
-    first_ask = call.consents == 0 and call.chat.kind == "group"
-    told = note(bot, call, replies.asked_privately(typed(call)), "note")
+    in_group = call.consents == 0 and call.chat.kind == "group"
+    told = [note(bot, call, replies.asked_privately(typed(call)), "note")] if in_group else []
 
     def work(c: Connection) -> tuple[AuthorizationRequest | None, list[OutgoingMessage]]:
         users.lock(c, call.user)
-        if not calls.record_results(c, call.id, call.claim, done(steps)):
-            raise LeaseLost
+        keep_results(c, call, steps)
         if granted_since(grant, grants.find(c, call.user), needs):
             calls.requeue(c, call.id, call.claim, moment, call.first_failed_at)
             return None, []
@@ -137,7 +137,8 @@ async def suspend(
             now=moment,
             new_id=new_id(moment),
         )
-        calls.suspend(c, call.id, call.claim, WaitsFor.AUTHORIZATION, needs, request.id, moment)
+        if not calls.suspend(c, call.id, call.claim, WaitsFor.AUTHORIZATION, needs, request.id, moment):
+            raise LeaseLost
         audit.write(
             c,
             "authorization_requested",
@@ -148,13 +149,21 @@ async def suspend(
             command=call.command,
             scopes=sorted(scopes),
         )
-        profile = users.profile(c, call.user)
+        profile = users.profile(c, call.user) if told else None
         quiet = profile is not None and profile.quiet_since is not None
-        return request, insert_all(c, bot, [told] if first_ask and not quiet else [])
+        claimed = authorizations.claim_card(c, request.id, bot.worker, moment, moment + LEASE)
+        return claimed, insert_all(c, bot, [] if quiet else told)
 
-    request, messages = await bot.database.write(work)
+    claimed, messages = await bot.database.write(work)
     await deliver_all(bot, messages)
-    return request
+    return claimed
+
+
+def keep_results(c: Connection, call: DeferredCall, steps: Sequence[Step]) -> None:
+    """Inside a transaction that goes on to check the claim: records what the call has done so far."""
+    begun_anew = call.claim == 1 and not steps
+    if not begun_anew and not calls.record_results(c, call.id, call.claim, done(steps)):
+        raise LeaseLost
 
 
 def ask_again(

@@ -79,14 +79,20 @@ async def show_card(bot: Bot, request_id: str) -> None:
             return
 
 
-async def draw(bot: Bot, request: AuthorizationRequest) -> bool:
-    """Sends or changes a claimed card. True when it was shown, and may have to be shown again already."""
+async def show_claimed(bot: Bot, request: AuthorizationRequest, group: str | None) -> None:
+    """`show_card` for a card that was claimed when its request was opened or widened, in `group` if in one."""
+    if await draw(bot, request, group):
+        await show_card(bot, request.id)
+
+
+async def draw(bot: Bot, request: AuthorizationRequest, group: str | None = None) -> bool:
+    """Sends or changes a claimed card. True when it was shown, and has to be shown again already."""
     live = request.status in {RequestStatus.OPEN, RequestStatus.REDEEMING}
     if request.card_message_id is None and not live:
         return await shown(bot, request, None, ephemeral=False)
     content = bot.platform.render_card(await card_of(bot, request))
     if request.card_message_id is None:
-        destination = Destination(request.user, await chat_for(bot, request), None, private=True)
+        destination = Destination(request.user, group or await chat_for(bot, request), None, private=True)
         sent = await bot.platform.send(destination, content, f"card-{request.id}")
         if not isinstance(sent, NotSent):
             # A repeated sending gives the first one's message, which may show less than this face: drawn once more.
@@ -125,17 +131,13 @@ async def shown(
     version: int | None = None,
 ) -> bool:
     """Notes that the card shows this version: what was wanted of it, unless another one is named."""
-    return await bot.database.write(
+    version = version or request.card_wanted
+    wanted = await bot.database.write_one(
         lambda c: authorizations.card_shown(
-            c,
-            request.id,
-            bot.worker,
-            version or request.card_wanted,
-            message_id=message_id,
-            ephemeral=ephemeral,
-            now=now(),
+            c, request.id, bot.worker, version, message_id=message_id, ephemeral=ephemeral, now=now()
         )
     )
+    return wanted is not None and wanted > version
 
 
 async def not_shown(bot: Bot, request: AuthorizationRequest, problem: NotSent, *, live: bool) -> bool:
@@ -163,7 +165,7 @@ async def replace_card(bot: Bot, request: AuthorizationRequest) -> None:
             c, request.id, bot.worker, request.card_wanted, message_id=request.card_message_id,
             ephemeral=request.card_ephemeral, now=moment,
         )  # fmt: skip
-        if not shown_last or not authorizations.supersede(c, request.id, moment):
+        if shown_last is None or not authorizations.supersede(c, request.id, moment):
             return None
         fresh: AuthorizationRequest | None = None
         for name in request.reasons:

@@ -128,7 +128,6 @@ async def begin(
 ) -> Begun | Closed:
     """Begins an attempt with a fresh state, and a PKCE pair where there is a place for one."""
     fresh = new_attempt(secrets.token_bytes(STATE_BYTES + VERIFIER_BYTES), pkce=pkce)
-    grant = await bot.database.read(lambda c: grants.find(c, request.user))
     scopes, moment = one_link(request.scopes), now()
     attempt = NewAttempt(
         new_id(moment),
@@ -142,17 +141,15 @@ async def begin(
         moment + bot.authorization_ttl,
     )
 
-    def work(c: Connection) -> bool:
+    def work(c: Connection) -> Begun | Closed:
         authorizations.stamp_opened(c, request.id, moment)
-        begun = authorizations.begin_attempt(c, attempt, now=moment, limit=MAX_LIVE_ATTEMPTS)
-        if begun:
-            subject = ("request", request.id)
-            audit.write(c, "link_opened", user=request.user, subject=subject, now=moment, attempt=attempt.id)
-        return begun
+        if not authorizations.begin_attempt(c, attempt, now=moment, limit=MAX_LIVE_ATTEMPTS):
+            return Closed.TOO_MANY
+        subject = ("request", request.id)
+        audit.write(c, "link_opened", user=request.user, subject=subject, now=moment, attempt=attempt.id)
+        return Begun(scopes, fresh.state, fresh.challenge, was_revoked(grants.find(c, request.user)))
 
-    if not await bot.database.write(work):
-        return Closed.TOO_MANY
-    return Begun(scopes, fresh.state, fresh.challenge, was_revoked(grant))
+    return await bot.database.write(work)
 
 
 def one_link(scopes: ScopeSet) -> ScopeSet:

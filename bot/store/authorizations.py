@@ -457,6 +457,7 @@ CARD_SHOWN = (
         card_worker=null(),
         card_lease_until=null(),
     )
+    .returning(requests.c.card_wanted)
 )
 
 
@@ -469,8 +470,8 @@ def card_shown(
     message_id: str | None,
     ephemeral: bool,
     now: datetime,
-) -> bool:
-    """The card shows this version, and is free again; False when this worker has lost it."""
+) -> int | None:
+    """The card shows this version, and is free again. The version wanted by now; None when this worker has lost it."""
     values = {
         "request": request,
         "worker": worker,
@@ -479,7 +480,8 @@ def card_shown(
         "only_reader": ephemeral,
         "now": now,
     }
-    return _changed(connection, CARD_SHOWN, values)
+    wanted: int | None = connection.execute(CARD_SHOWN, values).scalar()
+    return wanted
 
 
 POSTPONE_CARD = (
