@@ -20,6 +20,8 @@ def paragraph(*parts: Text) -> Line:
 
 def tidy(text: str) -> str:
     """Text without what cannot be shown or sent: control characters other than line ends, lone surrogates."""
+    if text.isprintable():
+        return text
     return "".join(
         character
         for character in text

@@ -68,6 +68,8 @@ class SqliteDatabase(Database):
         self._writer = threading.Thread(target=self._write_batches, name="sqlite-writer", daemon=True)
         self._writer.start()
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="sqlite-reader")
+        self._reading = threading.local()
+        self._reading_all: list[Connection] = []
 
     async def write(self, work: Work[T]) -> T:
         if self._closed:
@@ -80,11 +82,21 @@ class SqliteDatabase(Database):
         return await self._loop.run_in_executor(self._readers, self._read, work)
 
     def _read(self, work: Work[T]) -> T:
-        with self._engine.connect() as connection:
-            connection.exec_driver_sql(
-                "BEGIN"
-            )  # one snapshot for all of it; rolled back on the way to the pool
+        connection = self._reader_connection()
+        driver: Any = connection.connection.dbapi_connection
+        driver.execute("BEGIN")  # one snapshot for all of it
+        try:
             return work(connection)
+        finally:
+            driver.execute("ROLLBACK")
+
+    def _reader_connection(self) -> Connection:
+        """Each reader thread keeps a connection of its own: fetching one from a pool costs more than most reads."""
+        found: Connection | None = getattr(self._reading, "connection", None)
+        if found is None:
+            found = self._reading.connection = self._engine.connect()
+            self._reading_all.append(found)
+        return found
 
     async def close(self) -> None:
         if self._closed:
@@ -93,6 +105,8 @@ class SqliteDatabase(Database):
         self._queue.put(None)
         await asyncio.to_thread(self._writer.join)
         await asyncio.to_thread(self._readers.shutdown)
+        for connection in self._reading_all:
+            connection.close()
         self._engine.dispose()
 
     # --- in the writer's thread -----------------------------------------------------------------------
