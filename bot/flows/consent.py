@@ -260,6 +260,11 @@ async def redeem(bot: Bot, attempt: Attempt, code: Secret) -> Landing:
     tokens = await persistently(exchange, is_unanswered)
     if isinstance(tokens, TokenRefused):
         return await exchange_failed(bot, attempt, tokens)
+    # The code is spent: whoever took the attempt over now could only have it refused, and the tokens with it.
+    until = now() + LEASE
+    await bot.database.write_one(
+        partial(authorizations.extend_attempt, attempt=attempt.id, lease_until=until)
+    )
     identify = partial(bot.platform.identify, tokens.access_token)
     identity = await persistently(identify, is_unanswered)
     if not isinstance(identity, Identity):

@@ -682,6 +682,18 @@ def finish_attempt(connection: Connection, attempt: str, status: str, outcome: s
     return bool(connection.execute(FINISH, {"attempt": attempt, "ending": status, "how": outcome}).rowcount)
 
 
+EXTEND_ATTEMPT = (
+    update(attempts)
+    .where(attempts.c.id == bind("attempt", attempts.c.id), status_is(attempts, "redeeming"))
+    .values(lease_until=bind("until", attempts.c.lease_until))
+)
+
+
+def extend_attempt(connection: Connection, attempt: str, lease_until: datetime) -> bool:
+    """Redeeming goes on: nobody takes the attempt over before. One statement."""
+    return bool(connection.execute(EXTEND_ATTEMPT, {"attempt": attempt, "until": lease_until}).rowcount)
+
+
 WITHDRAWN = "withdrawn"
 WITHDRAW_ATTEMPTS = (
     update(attempts)
