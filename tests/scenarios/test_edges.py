@@ -457,3 +457,10 @@ async def test_asking_ahead_for_what_the_page_never_gives_ends(world: World):
     await world.get(back)
     await world.answer_to(asked, "offline_access")
     assert status_of(world, "deferred_calls") == ["cancelled"]
+
+
+async def test_the_long_connection_leaves_no_address_in_the_most_talkative_log(world: World):
+    world.tenant.app.events_by = "websocket"
+    await world.start(LARK_EVENTS="websocket", BOT_LOG_LEVEL="debug")
+    await world.answer_to(await world.say(world.sam, "/help"))
+    assert "device_id" not in (world.directory / "bot.log").read_text()
