@@ -76,5 +76,6 @@ def figures_of(database: str, seen: dict[str, list[Measured]]) -> list[Figure]:
             "ms",
             median("ideal", "resumed_p99"),
             "hand-tuned",
+            at_most=30,
         ),
     ]
