@@ -74,8 +74,6 @@ def figures_of(database: str, seen: dict[str, list[Measured]]) -> list[Figure]:
             f"  callback to retried call, {AT_ONCE} at once, slowest 1 %",
             median("ours", "resumed_p99"),
             "ms",
-            median("ideal", "resumed_p99"),
-            "hand-tuned",
             at_most=30,
         ),
     ]
