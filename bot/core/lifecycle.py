@@ -36,7 +36,8 @@ REQUEST_MOVES: dict[Request, frozenset[Request]] = {
     Request.DECLINED: frozenset(),
     Request.EXPIRED: frozenset(),
     Request.SUPERSEDED: frozenset(),
-    Request.FAILED: frozenset(),
+    # The administrator has enabled what it failed for.
+    Request.FAILED: frozenset({Request.OPEN}),
 }
 
 SETTLED_CALLS = frozenset(status for status, moves in CALL_MOVES.items() if not moves)

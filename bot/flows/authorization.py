@@ -169,11 +169,20 @@ def keep_results(c: Connection, call: DeferredCall, steps: Sequence[Step]) -> No
 def ask_again(
     c: Connection, call: DeferredCall, scopes: ScopeSet, moment: datetime
 ) -> AuthorizationRequest | None:
-    """Inside a transaction: what a consent for this very call did not settle is asked for on the same card."""
-    if not call.consents or call.request_id is None:
+    """Inside a transaction: goes on with a card whose story is not at its end, if there is one.
+
+    That of a consent for this very call, when the platform still refuses; or one that says that it waits for the
+    administrator, who has done their part by now. A new command gets a card of its own, where it is seen.
+    """
+    before = authorizations.latest_of(c, call.user)
+    if before is None:
+        return None
+    own = before.status is RequestStatus.GRANTED and call.consents > 0 and call.request_id == before.id
+    failed = before.status is RequestStatus.FAILED and call.suspended_at is not None
+    if not own and not failed:
         return None
     return authorizations.ask_again(
-        c, call.request_id, call.user, scopes=scopes, expires_at=call.expires_at, now=moment
+        c, before, scopes=scopes, command=call.command, expires_at=call.expires_at, now=moment
     )
 
 

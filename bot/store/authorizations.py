@@ -306,11 +306,13 @@ def reopen(connection: Connection, request: str, *, scopes: ScopeSet, now: datet
 
 ASK_AGAIN = (
     update(requests)
-    .where(_this, status_is(requests, "granted"))
+    .where(_this, _may_become(RequestStatus.OPEN))
     .values(
         status=literal_column("'open'"),
         scopes=bind("new_scopes", requests.c.scopes),
         refused=bind("denied", requests.c.refused),
+        reasons=bind("new_reasons", requests.c.reasons),
+        failure=null(),
         settled_at=null(),
         expires_at=bind("new_end", requests.c.expires_at),
         **_show,
@@ -321,25 +323,26 @@ ASK_AGAIN = (
 
 def ask_again(
     connection: Connection,
-    request: str,
-    user: UserKey,
+    before: AuthorizationRequest,
     *,
     scopes: ScopeSet,
+    command: str,
     expires_at: datetime,
     now: datetime,
 ) -> AuthorizationRequest | None:
-    """A granted request is open again, for other scopes; None when it is not granted, or another one is live.
+    """A request that was granted, or had failed, is open again, for other scopes; None when another one is live.
 
     Locks the person, like `open_request`.
     """
-    users.lock(connection, user)
-    if live_of(connection, user) is not None:
+    users.lock(connection, before.user)
+    if live_of(connection, before.user) is not None:
         return None
     announce(connection)
     values = {
-        "request": request,
+        "request": before.id,
         "new_scopes": scopes,
         "denied": frozenset(),
+        "new_reasons": before.reasons if command in before.reasons else (*before.reasons, command),
         "new_end": expires_at,
         "now": now,
     }

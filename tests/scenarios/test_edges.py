@@ -212,6 +212,7 @@ async def test_a_page_error_for_a_scope_that_the_app_lost_leads_to_the_administr
         ),
         "the card",
     )
+    assert fresh.message_id == card.message_id
     await world.consent(world.sam, fresh)
     await world.answer_to(asked, "ound")
 
@@ -228,9 +229,24 @@ async def test_when_nothing_else_can_be_asked_for_the_administrator_is_told(worl
     await asyncio.sleep(5)
     assert not any(has_link(m) for m in world.from_bot(world.direct(world.sam), asked))
     await world.click(world.ada, told, "check_again")
+    await world.until(lambda: has_link(world.tenant.messages[card.message_id]), "the link")
     fresh = await world.fresh_card(world.sam, asked)
+    assert fresh.message_id == card.message_id
     await world.consent(world.sam, fresh)
     await world.answer_to(asked, "ound")
+
+
+async def test_a_new_command_gets_a_card_of_its_own_though_an_older_one_waits_for_the_administrator(
+    world: World,
+):
+    await world.start()
+    asked = await world.say(world.sam, "/search welcome")
+    card = await world.fresh_card(world.sam, asked)
+    await world.control("app-scopes", scope="search:docs:read", user=False)
+    await world.click(world.sam, card, "page_error")
+    second = await world.say(world.sam, "/tasks")
+    await world.consent(world.sam, await world.fresh_card(world.sam, second))
+    await world.answer_to(second)
 
 
 async def test_a_click_is_answered_in_time_though_the_list_of_scopes_is_not(world: World):
