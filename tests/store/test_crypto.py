@@ -60,7 +60,11 @@ def test_a_key_may_be_padded_and_surrounded_by_blanks() -> None:
     assert Seal([f" {NEW}= "]).key_ids == Seal([NEW]).key_ids
 
 
-@pytest.mark.parametrize("key", ["", "short", "ä" * 43, "!" * 43, NEW[:-2], NEW + "AAAA"])
+@pytest.mark.parametrize(
+    "key",
+    ["", "short", "ä" * 43, "!" * 43, NEW[:-2], NEW + "AAAA"],
+    ids=["empty", "short", "not ASCII", "not base64", "too short", "too long"],
+)
 def test_a_wrong_key_is_named_by_its_place_and_never_shown(key: str) -> None:
     with pytest.raises(ValueError, match="key 2") as raised:
         Seal([NEW, key])
