@@ -109,8 +109,8 @@ def asked_privately(command: str) -> Reply:
     return say(
         None,
         Words(
-            en="{command} needs a permission from you. I have asked you for it privately, and carry on once you have answered.",
-            zh="{command} 需要你的授权。我已私下向你请求，得到你的回复后会继续。",
+            en="{command} needs a permission from you. I have asked you for it privately, and carry on after that.",
+            zh="{command} 需要你的授权。我已私下向你请求，之后会自动继续。",
         ).format(command=command),
     )
 

@@ -15,7 +15,7 @@ from bot.core.cards import AuthorizationCard, Face
 from bot.core.model import AuthorizationRequest, Destination, NotSent, RequestStatus, Secret, Words
 from bot.core.oauth import urlsafe
 from bot.flows.bot import LEASE, Bot, now
-from bot.flows.delivery import later
+from bot.flows.delivery import SAME_MESSAGE_FOR, later
 from bot.store import authorizations, calls
 from bot.store.database import Connection
 from bot.store.ids import new_id
@@ -88,7 +88,8 @@ async def show_claimed(bot: Bot, request: AuthorizationRequest, group: str | Non
 async def draw(bot: Bot, request: AuthorizationRequest, group: str | None = None) -> bool:
     """Sends or changes a claimed card. True when it was shown, and has to be shown again already."""
     live = request.status in {RequestStatus.OPEN, RequestStatus.REDEEMING}
-    if request.card_message_id is None and not live:
+    if request.card_message_id is None and not live and now() - request.created_at > SAME_MESSAGE_FOR:
+        # It was never sent, or its sender died before it could note so; sending it again no longer tells which.
         return await shown(bot, request, None, ephemeral=False)
     content = bot.platform.render_card(await card_of(bot, request))
     if request.card_message_id is None:

@@ -329,6 +329,21 @@ async def test_an_ephemeral_card_is_replaced_when_more_is_asked_for(world: World
     assert len([m for m in world.from_bot(world.group) if has_link(m)]) <= 2
 
 
+async def test_a_card_whose_sender_died_is_found_again_though_it_is_settled_by_then(world: World):
+    await world.start()
+    match = {"path": "/open-apis/im/v1/messages"}
+    await world.control("faults", match=match, times=1, kind="delay_after", seconds=3)
+    asked = await world.say(world.sam, "/tasks")
+    card = await world.fresh_card(world.sam, asked)
+    await world.kill()
+    await world.start()
+    await world.consent(world.sam, card)
+    await world.answer_to(asked)
+    await world.until(lambda: not has_link(world.tenant.messages[card.message_id]), "the true face", 30)
+    cards = [m for m in world.from_bot(world.direct(world.sam), asked) if m.msg_type == "interactive"]
+    assert len(cards) == 1
+
+
 async def test_the_next_alternative_is_asked_for_on_the_same_card(world: World):
     await world.start()
     asked = await world.say(world.sam, "/tasks")
