@@ -42,6 +42,10 @@ LONGEST_PAUSE = 30.0
 """Seconds between attempts to learn the bot's own open_id."""
 
 
+PATIENCE = 2.0
+"""Seconds that the start waits for it; a platform that is away does not hold up the rest."""
+
+
 class LarkPlatform:
     """One app on one brand. `async with` it: it learns the bot's own open_id, and closes its connections."""
 
@@ -78,6 +82,8 @@ class LarkPlatform:
 
     async def __aenter__(self) -> Self:
         self._learning = asyncio.create_task(self._learn_own_open_id())
+        # Whoever is told that the bot is ready may mention it in a group at once.
+        await asyncio.wait({self._learning}, timeout=PATIENCE)
         return self
 
     async def __aexit__(

@@ -495,3 +495,9 @@ async def test_the_long_connection_leaves_no_address_in_the_most_talkative_log(w
     await world.start(LARK_EVENTS="websocket", BOT_LOG_LEVEL="debug")
     await world.answer_to(await world.say(world.sam, "/help"))
     assert "device_id" not in (world.directory / "bot.log").read_text()
+
+
+async def test_a_mention_right_after_the_start_is_not_sent_away(world: World):
+    await world.control("faults", match={"path": "/open-apis/bot/v3/info"}, times=1, kind="delay", seconds=1)
+    await world.start()
+    await world.answer_to(await world.say(world.sam, "/help", world.group), patience=3)
