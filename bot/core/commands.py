@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Any
 
 from bot.core.model import ApiCall, Chat, Json, Language, Refused, Reply, UserKey, Words
-from bot.core.scopes import NOTHING, Requirement, ScopeSet
+from bot.core.scopes import NOTHING, Requirement
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,12 +180,3 @@ def fingerprint(move: ApiCall | BotCall) -> str:
             parts = [type(move).__name__]
     text = json.dumps(parts, sort_keys=True, ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-def needs_of(run: Command, arguments: str) -> Requirement:
-    return run.needs(arguments)
-
-
-def all_scopes(commands: Registry) -> ScopeSet:
-    """Every scope that some command prefers: what an operator should enable."""
-    return frozenset(clause[0] for each in commands.values() for clause in each.needs("") if clause)

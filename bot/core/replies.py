@@ -194,7 +194,3 @@ def crashed(command: str) -> Reply:
             zh="{command} 触发了我的一个错误，已记入日志。请再试一次；如果再次发生，请联系管理员。",
         ).format(command=command),
     )
-
-
-def changed_meanwhile(command: str) -> Reply:
-    return outcome_unknown(command)

@@ -506,14 +506,6 @@ def postpone_card(connection: Connection, request: str, worker: str, until: date
     )
 
 
-CHANGE_CARD = update(requests).where(_this).values(card_wanted=requests.c.card_wanted + 1)
-
-
-def change_card(connection: Connection, request: str) -> bool:
-    """Something that the card shows has changed beside the request."""
-    return _changed(connection, CHANGE_CARD, {"request": request})
-
-
 # --- attempts --------------------------------------------------------------------------------------
 
 

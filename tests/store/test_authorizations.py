@@ -394,7 +394,9 @@ async def test_a_card_that_shows_what_it_should_is_nobodys_business(database: Da
     assert not await show("w2")
     assert await show("w1")
     assert await database.write(lambda c: authorizations.claim_card(c, request.id, "w1", NOW, SOON)) is None
-    assert await database.write(lambda c: authorizations.change_card(c, request.id))
+    assert await database.write(
+        lambda c: authorizations.reopen(c, request.id, scopes=frozenset({"b"}), now=NOW)
+    )
     assert (
         await database.write(lambda c: authorizations.claim_card(c, request.id, "w1", NOW, SOON)) is not None
     )

@@ -3,7 +3,7 @@
 import pytest
 
 from bot.core.builtin import builtin_commands
-from bot.core.commands import all_scopes, registry
+from bot.core.commands import registry
 from bot.lark.commands import COMMANDS
 from bot.lark.commands.profile import me
 from tests.driving import ODD, run, said, success
@@ -38,8 +38,8 @@ def test_every_command_of_the_chat_is_there_and_visible():
     assert commands["welcome"].hidden
 
 
-def test_the_scopes_that_an_operator_should_enable():
-    assert all_scopes({each.name: each for each in COMMANDS}) == {
+def test_the_scopes_that_are_preferred():
+    assert {clause[0] for each in COMMANDS for clause in each.needs("")} == {
         "calendar:calendar:readonly",
         "task:task:read",
         "task:task:write",
