@@ -28,7 +28,7 @@ def message(world, sent):
 
 async def said(world, person, chat_id, words="/help"):
     """A message of a person, to be answered."""
-    from bot.sandbox.tenant import Message, new_id  # noqa: PLC0415
+    from bot.sandbox.tenant import Message, new_id
 
     clock = world.tenant.clock
     asked = Message(
