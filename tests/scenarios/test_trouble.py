@@ -303,7 +303,9 @@ async def test_a_consent_survives_a_platform_that_stumbles_over_who_gave_it(worl
     await world.start()
     asked = await world.say(world.sam, "/tasks")
     card = await world.fresh_card(world.sam, asked)
-    await world.control("faults", match={"path": "/open-apis/authen/v1/user_info"}, times=2, kind="drop_before")
+    await world.control(
+        "faults", match={"path": "/open-apis/authen/v1/user_info"}, times=2, kind="drop_before"
+    )
     status, page = await world.consent(world.sam, card)
     assert status == 200, page
     await world.answer_to(asked)
