@@ -92,7 +92,8 @@ async def serve(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with assembled(settings) as bot, ingress(settings, bot) as ingress_up:
+    async with assembled(settings) as bot, contextlib.AsyncExitStack() as doors:
+        ingress_up = await doors.enter_async_context(ingress(settings, bot))
         application = routes.build(
             bot, webhook=settings.events == "webhook", ingress_up=ingress_up, client_script=settings.jssdk_url
         )
@@ -110,7 +111,7 @@ async def serve(settings: Settings) -> None:
             await stop.wait()
             log.info("stopping")
         finally:
-            await stop_in_order(bot, runner, worker, tasks)
+            await stop_in_order(bot, runner, worker, tasks, doors)
 
 
 HANDLERS_PATIENCE = 2.5
@@ -118,12 +119,16 @@ HANDLERS_PATIENCE = 2.5
 
 
 async def stop_in_order(
-    bot: Bot, runner: web.AppRunner, worker: Worker, tasks: list[asyncio.Task[None]]
+    bot: Bot,
+    runner: web.AppRunner,
+    worker: Worker,
+    tasks: list[asyncio.Task[None]],
+    doors: contextlib.AsyncExitStack,
 ) -> None:
     """Nothing new comes in, what runs is finished or put back, and only then the database is closed."""
     for task in tasks[1:]:
         task.cancel()
-    await asyncio.gather(runner.cleanup(), worker.drain(), finish_background(bot))
+    await asyncio.gather(runner.cleanup(), worker.drain(), finish_background(bot), doors.aclose())
     await asyncio.gather(*tasks, return_exceptions=True)
     with contextlib.suppress(Exception):
         await bot.database.write(lambda c: replicas.remove(c, bot.worker))

@@ -39,7 +39,7 @@ from bot.core.decisions import (
     may_send,
     wants_confirmation,
 )
-from bot.core.errors import LeaseLost
+from bot.core.errors import CannotOpenSecret, LeaseLost
 from bot.core.explain import explain_refusal
 from bot.core.model import (
     ApiCall,
@@ -127,26 +127,38 @@ def decode(stored: Json) -> Result:
 
 
 async def begin(bot: Bot, call: DeferredCall) -> Run | None:
-    """Loads what is recorded of a claimed call. None when it had to be settled without being run."""
+    """Makes a claimed call ready to run. None when it had to be settled without being run."""
     command = bot.commands.get(call.command)
     if command is None:
         await finish(bot, call, CallStatus.FAILED, "unknown_command", replies.crashed(typed(call)))
         return None
-    run = Run(call, command)
-    if call.claim > 1:
-        run.steps = await bot.database.read(lambda c: calls.steps_of(c, call.id))
-        if not replays(run):
-            if run.has_written:
-                await finish_unknown(bot, run)
-                return None
-            run.steps = []
-    return run
+    return Run(call, command)
+
+
+async def load(bot: Bot, run: Run) -> bool:
+    """Loads what is recorded of a call that was claimed before. False when it cannot go on from there."""
+    try:
+        run.steps = await bot.database.read(lambda c: calls.steps_of(c, run.call.id))
+    except CannotOpenSecret:
+        log.exception("recorded steps cannot be opened", extra={"call": run.call.id})
+        await finish_unknown(bot, run)
+        return False
+    if replays(run):
+        return True
+    if run.has_written:
+        await finish_unknown(bot, run)
+        return False
+    run.steps = []
+    return True
 
 
 def replays(run: Run) -> bool:
     """Whether the command still makes the moves that were recorded: a deploy may have changed it in between."""
     for number, step in enumerate(run.steps):
-        move = advance(run.command, run.ask, run.results[:number])
+        try:
+            move = advance(run.command, run.ask, run.results[:number])
+        except ApiRefused:
+            return False
         if isinstance(move, Reply) or fingerprint(move) != step.digest:
             return False
     return True
@@ -155,6 +167,8 @@ def replays(run: Run) -> bool:
 async def run_call(bot: Bot, run: Run) -> None:
     """Takes a call as far as it goes."""
     try:
+        if run.call.claim > 1 and not await load(bot, run):
+            return
         while await move_on(bot, run):
             pass
     except LeaseLost:
