@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 
 from bot.core import replies
 from bot.core.cards import AdministratorCard
-from bot.core.errors import LeaseLost
 from bot.core.model import DeferredCall, NotSent, Step, UserKey, WaitsFor, Words
 from bot.core.scopes import Requirement, Scope, ScopeSet, choose_scopes
 from bot.flows.bot import Bot, now
 from bot.flows.delivery import Draft, deliver_all, draft, insert_all, note, typed
+from bot.flows.waiting import suspend
 from bot.store import audit, calls, outbox, scope_waits, users
 from bot.store.database import Connection
 from bot.store.outbox import OutgoingMessage
@@ -29,11 +29,7 @@ async def wait_for(bot: Bot, call: DeferredCall, needs: Requirement, steps: Sequ
     cards = await cards_for_administrators(bot, call, scopes)
 
     def work(c: Connection) -> list[OutgoingMessage]:
-        if not calls.record_results(
-            c, call.id, call.claim, [step for step in steps if step.result is not None]
-        ):
-            raise LeaseLost
-        calls.suspend(c, call.id, call.claim, WaitsFor.ADMINISTRATOR, needs, None, moment)
+        suspend(c, call, steps, WaitsFor.ADMINISTRATOR, needs, None, moment)
         audit.write(
             c,
             "waits_for_administrator",

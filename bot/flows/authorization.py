@@ -14,7 +14,6 @@ from functools import partial
 
 from bot.core import replies
 from bot.core.cards import ConfirmationCard
-from bot.core.errors import LeaseLost
 from bot.core.model import (
     AuthorizationRequest,
     CallStatus,
@@ -41,7 +40,7 @@ from bot.core.scopes import (
     is_met,
     with_offline_access,
 )
-from bot.flows import administrators, cards
+from bot.flows import administrators, cards, waiting
 from bot.flows.bot import LEASE, Bot, now
 from bot.flows.delivery import answer, deliver_all, draft, insert_all, later, note, typed
 from bot.store import audit, authorizations, calls, grants, revocations, users
@@ -123,8 +122,8 @@ async def suspend(
 
     def work(c: Connection) -> tuple[AuthorizationRequest | None, list[OutgoingMessage]]:
         users.lock(c, call.user)
-        keep_results(c, call, steps)
         if granted_since(grant, grants.find(c, call.user), needs):
+            waiting.keep_results(c, call, steps)
             calls.requeue(c, call.id, call.claim, moment, call.first_failed_at)
             return None, []
         request = ask_again(c, call, scopes, moment) or authorizations.open_request(
@@ -137,8 +136,7 @@ async def suspend(
             now=moment,
             new_id=new_id(moment),
         )
-        if not calls.suspend(c, call.id, call.claim, WaitsFor.AUTHORIZATION, needs, request.id, moment):
-            raise LeaseLost
+        waiting.suspend(c, call, steps, WaitsFor.AUTHORIZATION, needs, request.id, moment)
         audit.write(
             c,
             "authorization_requested",
@@ -157,13 +155,6 @@ async def suspend(
     claimed, messages = await bot.database.write(work)
     await deliver_all(bot, messages)
     return claimed
-
-
-def keep_results(c: Connection, call: DeferredCall, steps: Sequence[Step]) -> None:
-    """Inside a transaction that goes on to check the claim: records what the call has done so far."""
-    begun_anew = call.claim == 1 and not steps
-    if not begun_anew and not calls.record_results(c, call.id, call.claim, done(steps)):
-        raise LeaseLost
 
 
 def ask_again(
@@ -193,10 +184,6 @@ def granted_since(before: Grant | None, current: Grant | None, needs: Requiremen
     return (before is None or current.generation != before.generation) and is_met(needs, current.scopes)
 
 
-def done(steps: Sequence[Step]) -> list[Step]:
-    return [step for step in steps if step.result is not None]
-
-
 async def ask_to_confirm(bot: Bot, call: DeferredCall, steps: Sequence[Step]) -> None:
     """Suspends an old write until its person says that it is still wanted."""
     moment = now()
@@ -213,9 +200,7 @@ async def ask_to_confirm(bot: Bot, call: DeferredCall, steps: Sequence[Step]) ->
     )
 
     def work(c: Connection) -> list[OutgoingMessage]:
-        if not calls.record_results(c, call.id, call.claim, done(steps)):
-            raise LeaseLost
-        calls.suspend(c, call.id, call.claim, WaitsFor.CONFIRMATION, (), None, moment)
+        waiting.suspend(c, call, steps, WaitsFor.CONFIRMATION, (), None, moment)
         return insert_all(c, bot, [question])
 
     await deliver_all(bot, await bot.database.write(work))

@@ -63,6 +63,7 @@ from bot.core.scopes import ScopeSet, is_met
 from bot.flows import administrators, authorization, tokens
 from bot.flows.bot import Bot, now
 from bot.flows.delivery import answer, deliver_all, insert_all, typed
+from bot.flows.waiting import finished
 from bot.store import audit, calls, grants
 from bot.store.database import Connection
 from bot.store.outbox import OutgoingMessage
@@ -357,7 +358,7 @@ async def record(bot: Bot, run: Run) -> None:
 async def requeue(bot: Bot, run: Run, at: datetime, *, failed: bool) -> None:
     call = run.call
     first_failed_at = (call.first_failed_at or now()) if failed else call.first_failed_at
-    results = [step for step in run.steps if step.result is not None]
+    results = finished(run.steps)
 
     def work(c: Connection) -> None:
         if calls.record_results(c, call.id, call.claim, results):

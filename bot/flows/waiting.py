@@ -1,0 +1,39 @@
+"""How a claimed call begins to wait: what it has done is recorded and its claim given up, in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from bot.core.errors import LeaseLost
+from bot.core.model import DeferredCall, Step, WaitsFor
+from bot.core.scopes import Requirement
+from bot.store import calls
+from bot.store.database import Connection
+
+
+def finished(steps: Sequence[Step]) -> list[Step]:
+    """The steps that have a result: all but a write that may have left."""
+    return [step for step in steps if step.result is not None]
+
+
+def keep_results(c: Connection, call: DeferredCall, steps: Sequence[Step]) -> None:
+    """Inside a transaction that goes on to check the claim: records what the call has done so far."""
+    begun_anew = call.claim == 1 and not steps
+    if not begun_anew and not calls.record_results(c, call.id, call.claim, finished(steps)):
+        raise LeaseLost
+
+
+def suspend(
+    c: Connection,
+    call: DeferredCall,
+    steps: Sequence[Step],
+    waits_for: WaitsFor,
+    needs: Requirement,
+    request_id: str | None,
+    moment: datetime,
+) -> None:
+    """Inside a transaction, which is undone when the claim is lost."""
+    keep_results(c, call, steps)
+    if not calls.suspend(c, call.id, call.claim, waits_for, needs, request_id, moment):
+        raise LeaseLost
