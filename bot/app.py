@@ -52,8 +52,16 @@ def lark(settings: Settings) -> LarkPlatform:
     )
 
 
+Refit = Callable[[Bot], Bot]
+"""What a test may do to the bot's parts between their assembly and their work, such as having it die among them."""
+
+
+def as_it_is(bot: Bot) -> Bot:
+    return bot
+
+
 @contextlib.asynccontextmanager
-async def assembled(settings: Settings) -> AsyncIterator[Bot]:
+async def assembled(settings: Settings, refit: Refit = as_it_is) -> AsyncIterator[Bot]:
     """The bot's parts, connected and not yet at work."""
     seal = Seal([key.reveal() for key in settings.encryption_keys])
     database = await store.open_database(settings.database_url, seal)
@@ -72,27 +80,27 @@ async def assembled(settings: Settings) -> AsyncIterator[Bot]:
                 deferred_ttl=settings.deferred_ttl,
             )
             database.on_work(bot.wake.calls.set)
-            yield bot
+            yield refit(bot)
     finally:
         await database.close()
 
 
-def run(settings: Settings) -> int:
+def run(settings: Settings, refit: Refit = as_it_is) -> int:
     """Serves until SIGTERM or SIGINT, then drains. Returns the exit code."""
     if settings.auto_migrate:
         store.upgrade(settings.database_url)
     else:
         store.check(settings.database_url)
-    asyncio.run(serve(settings))
+    asyncio.run(serve(settings, refit))
     return 0
 
 
-async def serve(settings: Settings) -> None:
+async def serve(settings: Settings, refit: Refit = as_it_is) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with assembled(settings) as bot, contextlib.AsyncExitStack() as doors:
+    async with assembled(settings, refit) as bot, contextlib.AsyncExitStack() as doors:
         ingress_up = await doors.enter_async_context(ingress(settings, bot))
         application = routes.build(
             bot, webhook=settings.events == "webhook", ingress_up=ingress_up, client_script=settings.jssdk_url

@@ -41,7 +41,7 @@ from bot.core.scopes import (
     with_offline_access,
 )
 from bot.flows import administrators, cards, waiting
-from bot.flows.bot import LEASE, Bot, now
+from bot.flows.bot import Bot, now
 from bot.flows.delivery import answer, deliver_all, draft, insert_all, later, note, typed
 from bot.store import audit, authorizations, calls, grants, revocations, users
 from bot.store.database import Connection
@@ -149,7 +149,7 @@ async def suspend(
         )
         profile = users.profile(c, call.user) if told else None
         quiet = profile is not None and profile.quiet_since is not None
-        claimed = authorizations.claim_card(c, request.id, bot.worker, moment, moment + LEASE)
+        claimed = authorizations.claim_card(c, request.id, bot.worker, moment, moment + bot.lease)
         return claimed, insert_all(c, bot, [] if quiet else told)
 
     claimed, messages = await bot.database.write(work)
@@ -310,7 +310,7 @@ async def revoke_due(bot: Bot) -> None:
     """Revokes ended grants at the platform, until it is done or the token is unknown there."""
     moment = now()
     due = await bot.database.write(
-        lambda c: revocations.claim_due(c, bot.worker, moment, moment + LEASE, limit=10)
+        lambda c: revocations.claim_due(c, bot.worker, moment, moment + bot.lease, limit=10)
     )
     for revocation in due:
         refusal = await bot.platform.revoke(revocation.token)

@@ -15,9 +15,6 @@ from bot.core.platform import Platform
 if TYPE_CHECKING:
     from bot.store.database import Database
 
-LEASE = timedelta(seconds=20)
-"""How long a claim holds without being extended; a killed replica's work is taken over after it."""
-
 
 def now() -> datetime:
     return datetime.now(UTC)
@@ -51,6 +48,8 @@ class Bot:
     """Configured administrators; empty: the app's owner."""
     authorization_ttl: timedelta
     deferred_ttl: timedelta
+    lease: timedelta = timedelta(seconds=20)
+    """How long a claim holds without being extended; a killed replica's work is taken over after it."""
     wake: Wakers = field(default_factory=Wakers)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     """What goes on after an answer was given. Nothing depends on it: all of it is also in the database."""

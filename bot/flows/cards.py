@@ -14,7 +14,7 @@ from functools import partial
 from bot.core.cards import AuthorizationCard, Face
 from bot.core.model import AuthorizationRequest, Destination, NotSent, RequestStatus, Secret, Words
 from bot.core.oauth import urlsafe
-from bot.flows.bot import LEASE, Bot, now
+from bot.flows.bot import Bot, now
 from bot.flows.delivery import SAME_MESSAGE_FOR, later
 from bot.store import authorizations, calls
 from bot.store.database import Connection
@@ -70,7 +70,7 @@ async def show_card(bot: Bot, request_id: str) -> None:
                 request=request_id,
                 worker=bot.worker,
                 now=moment,
-                lease_until=moment + LEASE,
+                lease_until=moment + bot.lease,
             )
         )
         if request is None:
@@ -197,7 +197,7 @@ async def show_due_cards(bot: Bot) -> None:
     """Cards whose face is not true: after a crash, a failure of the platform, or a change made elsewhere."""
     moment = now()
     due = await bot.database.write(
-        lambda c: authorizations.cards_due(c, bot.worker, moment, moment + LEASE, limit=20)
+        lambda c: authorizations.cards_due(c, bot.worker, moment, moment + bot.lease, limit=20)
     )
     # Side by side: a card that expired is not to wait for twenty others, nor their leases to run out.
     await asyncio.gather(*(draw_claimed(bot, request) for request in due))

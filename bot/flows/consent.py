@@ -49,7 +49,7 @@ from bot.core.scopes import (
     missing,
 )
 from bot.flows import authorization
-from bot.flows.bot import LEASE, Bot, now
+from bot.flows.bot import Bot, now
 from bot.flows.delivery import answer, deliver_all, insert_all, typed
 from bot.store import audit, authorizations, calls, grants, users
 from bot.store.authorizations import NewAttempt
@@ -208,7 +208,7 @@ async def complete(bot: Bot, came: Approved | Denied) -> Landing:
 
     def work(c: Connection) -> Attempt | str | None:
         attempt = authorizations.consume(
-            c, state_digest, code=code, worker=bot.worker, lease_until=moment + LEASE, now=moment
+            c, state_digest, code=code, worker=bot.worker, lease_until=moment + bot.lease, now=moment
         )
         return attempt or authorizations.consumed_before(c, state_digest)
 
@@ -261,7 +261,7 @@ async def redeem(bot: Bot, attempt: Attempt, code: Secret) -> Landing:
     if isinstance(tokens, TokenRefused):
         return await exchange_failed(bot, attempt, tokens)
     # The code is spent: whoever took the attempt over now could only have it refused, and the tokens with it.
-    until = now() + LEASE
+    until = now() + bot.lease
     await bot.database.write_one(
         partial(authorizations.extend_attempt, attempt=attempt.id, lease_until=until)
     )
@@ -464,7 +464,7 @@ async def finish_stranded(bot: Bot) -> None:
     """Goes on with consents whose exchange was cut short by a crash, or by a platform that did not answer."""
     moment = now()
     stranded = await bot.database.write(
-        lambda c: authorizations.stranded_attempts(c, bot.worker, moment, moment + LEASE, limit=10)
+        lambda c: authorizations.stranded_attempts(c, bot.worker, moment, moment + bot.lease, limit=10)
     )
     for attempt, code in stranded:
         if code is None or attempt.expires_at + CODE_LIVES < moment:

@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from bot.core import replies
 from bot.core.decisions import backoff
 from bot.core.model import Chat, Content, DeferredCall, Destination, NotSent, Reply, UserKey
-from bot.flows.bot import LEASE, Bot, now
+from bot.flows.bot import Bot, now
 from bot.store import calls, outbox
 from bot.store.database import Connection
 from bot.store.ids import new_id
@@ -40,7 +40,7 @@ class Draft:
         """Inside a transaction. None when this message was due before (another worker's, or already sent)."""
         moment = now()
         if not outbox.add(
-            connection, self.message, now=moment, worker=bot.worker, lease_until=moment + LEASE
+            connection, self.message, now=moment, worker=bot.worker, lease_until=moment + bot.lease
         ):
             return None
         return outbox.claimed(self.message, moment)
@@ -150,7 +150,7 @@ async def deliver_due(bot: Bot) -> None:
     """Takes over messages that are due: postponed ones, and those of a worker that is gone."""
     moment = now()
     due = await bot.database.write(
-        lambda c: outbox.claim_due(c, bot.worker, moment, moment + LEASE, limit=20)
+        lambda c: outbox.claim_due(c, bot.worker, moment, moment + bot.lease, limit=20)
     )
     # Side by side: one after another, the leases of the last would run out while the platform is slow.
     await asyncio.gather(*(deliver(bot, message) for message in due))

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from bot.core.model import Grant, GrantStatus, Secret, TokenProblem, TokenRefused, TokenSet, UserKey
-from bot.flows.bot import LEASE, Bot, now
+from bot.flows.bot import Bot, now
 from bot.store import audit, grants
 from bot.store.database import Connection
 
@@ -103,7 +103,9 @@ def can_refresh(grant: Grant, moment: datetime) -> bool:
 
 async def lease(bot: Bot, grant: Grant, moment: datetime) -> bool:
     return await bot.database.write(
-        lambda c: grants.lease_refresh(c, grant.user, grant.generation, bot.worker, moment, moment + LEASE)
+        lambda c: grants.lease_refresh(
+            c, grant.user, grant.generation, bot.worker, moment, moment + bot.lease
+        )
     )
 
 

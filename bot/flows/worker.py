@@ -16,7 +16,7 @@ from functools import partial
 from bot.core.errors import LeaseLost
 from bot.core.model import DeferredCall
 from bot.flows import administrators, authorization, cards, consent, delivery, tokens
-from bot.flows.bot import LEASE, Bot, now
+from bot.flows.bot import Bot, now
 from bot.flows.calls import Run, begin, run_call
 from bot.store import calls, replicas, retention
 
@@ -63,7 +63,7 @@ class Worker:
         moment = now()
         try:
             return await self.bot.database.write_one(
-                lambda c: calls.claim_next(c, self.bot.worker, moment, moment + LEASE)
+                lambda c: calls.claim_next(c, self.bot.worker, moment, moment + self.bot.lease)
             )
         except Exception:
             log.exception("claim failed")
@@ -101,8 +101,8 @@ class Worker:
 
     async def keep_lease(self, call: DeferredCall, task: asyncio.Task[None]) -> None:
         while True:
-            await asyncio.sleep(LEASE.total_seconds() / 3)
-            until = now() + LEASE
+            await asyncio.sleep(self.bot.lease.total_seconds() / 3)
+            until = now() + self.bot.lease
             try:
                 held = await self.bot.database.write(
                     partial(calls.extend, call_id=call.id, claim=call.claim, lease_until=until)
