@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bot.core.model import Identity, Secret, UserKey
+from bot.core.model import AttemptKind, Identity, Secret, UserKey
 
 STATE_BYTES = 32
 VERIFIER_BYTES = 32
@@ -25,15 +25,24 @@ class FreshAttempt:
     challenge: str | None
 
 
-def new_attempt(entropy: bytes, *, pkce: bool) -> FreshAttempt:
-    """Makes the one-shot values of one opening of a link from 64 random bytes."""
+SIGN_IN = "signin."
+"""How the state of a sign-in begins. It says where to look for the attempt, and what is found there has to agree."""
+
+
+def new_attempt(entropy: bytes, *, pkce: bool, kind: AttemptKind = AttemptKind.AUTHORIZATION) -> FreshAttempt:
+    """Makes the one-shot values of one opening of a link, or of one sign-in, from 64 random bytes."""
     if len(entropy) != STATE_BYTES + VERIFIER_BYTES:
         raise ValueError("An attempt takes 64 random bytes.")
-    state = urlsafe(entropy[:STATE_BYTES])
+    state = (SIGN_IN if kind is AttemptKind.SIGN_IN else "") + urlsafe(entropy[:STATE_BYTES])
     if not pkce:
         return FreshAttempt(Secret(state), digest(state), None, None)
     verifier = urlsafe(entropy[STATE_BYTES:])
     return FreshAttempt(Secret(state), digest(state), Secret(verifier), s256(verifier))
+
+
+def kind_of(state: Secret) -> AttemptKind:
+    """What the state says that it belongs to."""
+    return AttemptKind.SIGN_IN if state.reveal().startswith(SIGN_IN) else AttemptKind.AUTHORIZATION
 
 
 def urlsafe(data: bytes) -> str:

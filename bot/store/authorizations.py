@@ -520,6 +520,8 @@ class NewAttempt:
     scopes: ScopeSet
     redirect_uri: str | None
     expires_at: datetime
+    browser_digest: str | None = None
+    """Of a sign-in: only this browser can complete it."""
 
 
 ATTEMPT_COLUMNS = (
@@ -585,6 +587,7 @@ def begin_attempt(connection: Connection, attempt: NewAttempt, *, now: datetime,
         "request_id": attempt.request_id,
         "user_key": attempt.user,
         "state_digest": attempt.state_digest,
+        "browser_digest": attempt.browser_digest,
         "verifier": verifier and seal_of(connection).seal(verifier, bound_to),
         "scopes": attempt.scopes,
         "redirect_uri": attempt.redirect_uri,
@@ -597,7 +600,8 @@ def begin_attempt(connection: Connection, attempt: NewAttempt, *, now: datetime,
 
 
 _by_state = attempts.c.state_digest == bind("state", attempts.c.state_digest)
-CONSUME = (
+_is_kind = {kind: attempts.c.kind == literal_column(f"'{kind}'") for kind in AttemptKind}
+_consume = (
     update(attempts)
     .where(
         _by_state,
@@ -606,12 +610,18 @@ CONSUME = (
     )
     .values(
         status=literal_column("'redeeming'"),
-        code=bind("sealed_code", attempts.c.code),
         worker=bind("new_worker", attempts.c.worker),
         lease_until=bind("until", attempts.c.lease_until),
         consumed_at=bind("now", attempts.c.consumed_at),
     )
     .returning(*ATTEMPT_COLUMNS)
+)
+CONSUME = _consume.where(_is_kind[AttemptKind.AUTHORIZATION]).values(
+    code=bind("sealed_code", attempts.c.code)
+)
+CONSUME_SIGN_IN = _consume.where(
+    _is_kind[AttemptKind.SIGN_IN],
+    attempts.c.browser_digest == bind("browser", attempts.c.browser_digest),
 )
 REDEEM = (
     update(requests)
@@ -629,7 +639,7 @@ def consume(
     lease_until: datetime,
     now: datetime,
 ) -> Attempt | None:
-    """Takes the attempt of this state, once and in its time, and keeps its code sealed until it is redeemed.
+    """Takes the authorization of this state, once and in its time, and keeps its code sealed until it is redeemed.
 
     Its request, if that is open, shows that it is being redeemed. Without a code there is nothing to redeem.
     """
@@ -649,12 +659,38 @@ def consume(
     return _attempt(row, seal_of(connection))[0]
 
 
-STATUS_OF = select(attempts.c.status).where(_by_state)
+def consume_sign_in(
+    connection: Connection,
+    state_digest: str,
+    browser_digest: str,
+    *,
+    worker: str,
+    lease_until: datetime,
+    now: datetime,
+) -> Attempt | None:
+    """Takes the sign-in of this state, once, in its time, and only for the browser that it was begun in.
+
+    Its code is not kept: when this worker dies, nobody is left to whom the session could be given.
+    """
+    values = {
+        "state": state_digest,
+        "browser": browser_digest,
+        "new_worker": worker,
+        "until": lease_until,
+        "now": now,
+    }
+    row = connection.execute(CONSUME_SIGN_IN, values).one_or_none()
+    return None if row is None else _attempt(row, seal_of(connection))[0]
 
 
-def consumed_before(connection: Connection, state_digest: str) -> str | None:
+STATUS_OF = {kind: select(attempts.c.status).where(_by_state, is_kind) for kind, is_kind in _is_kind.items()}
+
+
+def consumed_before(
+    connection: Connection, state_digest: str, kind: AttemptKind = AttemptKind.AUTHORIZATION
+) -> str | None:
     """The status of a known state, for the words of a page; `live` for one that came too late."""
-    return connection.execute(STATUS_OF, {"state": state_digest}).scalar()
+    return connection.execute(STATUS_OF[kind], {"state": state_digest}).scalar()
 
 
 FINISH = (
@@ -749,6 +785,11 @@ PRUNE_ATTEMPTS = delete(attempts).where(
     attempts.c.expires_at < bind("before", attempts.c.expires_at),
     attempts.c.status != literal_column("'redeeming'"),
 )
+PRUNE_SIGN_INS = delete(attempts).where(
+    _is_kind[AttemptKind.SIGN_IN],
+    attempts.c.expires_at < bind("before", attempts.c.expires_at),
+    attempts.c.status != literal_column("'redeeming'"),
+)
 PRUNE_REQUESTS = delete(requests).where(
     requests.c.id.in_(
         select(requests.c.id)
@@ -766,6 +807,11 @@ PRUNE_REQUESTS = delete(requests).where(
 def expire_attempts(connection: Connection, now: datetime) -> int:
     """Marks the attempts that nobody came back from, and erases their verifiers."""
     return connection.execute(EXPIRE_ATTEMPTS, {"now": now}).rowcount
+
+
+def prune_sign_ins(connection: Connection, before: datetime) -> int:
+    """Deletes sign-ins that ran out before: anybody can begin one, and the audit log tells of those that succeeded."""
+    return connection.execute(PRUNE_SIGN_INS, {"before": before}).rowcount
 
 
 def prune(connection: Connection, before: datetime, limit: int) -> int:

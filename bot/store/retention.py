@@ -6,11 +6,13 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
-from bot.store import audit, authorizations, calls, events, outbox, replicas, revocations
+from bot.store import audit, authorizations, calls, events, outbox, replicas, revocations, sessions
 
 EVENTS = timedelta(hours=24)
 """The platform delivers an event again for some seven hours."""
 ATTEMPTS_AND_REQUESTS = timedelta(days=30)
+SIGN_INS = timedelta(hours=1)
+"""After it, a page that is come back to no longer knows why it is too late."""
 CALLS_AND_MESSAGES = timedelta(days=30)
 AUDIT = timedelta(days=90)
 """The database itself refuses to delete younger rows."""
@@ -28,6 +30,8 @@ def prune(connection: Connection, now: datetime) -> int:
         + outbox.prune(connection, now - CALLS_AND_MESSAGES, AT_A_TIME)
         + calls.prune(connection, now - CALLS_AND_MESSAGES, AT_A_TIME)
         + authorizations.prune(connection, now - ATTEMPTS_AND_REQUESTS, AT_A_TIME)
+        + authorizations.prune_sign_ins(connection, now - SIGN_INS)
+        + sessions.prune(connection, now)
         + revocations.prune(connection, now - CALLS_AND_MESSAGES)
         + replicas.prune(connection, now - REPLICAS)
         + audit.prune(connection, now - AUDIT - timedelta(hours=1))

@@ -337,6 +337,7 @@ authorization_attempts = Table(
         ForeignKey("users.user_key"),
     ),
     required("state_digest", Text, "Fingerprint of the one-shot state"),
+    optional("browser_digest", Text, "Fingerprint of what marks the browser that a sign-in was begun in"),
     optional("verifier", Text, "PKCE code verifier, sealed; erased when the attempt ends"),
     optional("code", Text, "Authorization code, sealed; erased when the attempt ends"),
     required("scopes", ScopeSetText, "What this opening asked for, as JSON"),
@@ -399,6 +400,32 @@ grants = Table(
         where="status = 'active' AND refresh_token IS NOT NULL",
     ),
     comment="What people granted: scopes and sealed tokens",
+)
+
+granted_scopes = Table(
+    "granted_scopes",
+    metadata,
+    user_key("Who granted it", primary_key=True),
+    required("scope", Text, "What was granted", primary_key=True),
+    required("asked_by", NamesText, "The commands that asked for it, as JSON"),
+    time("granted_at", "When it was last granted"),
+    maybe_time("used_at", "When a call that needs it was last answered, to the minute"),
+    optional("used_by", Text, "The command of that call"),
+    CheckConstraint("(used_at IS NULL) = (used_by IS NULL)", name="used_by_something"),
+    comment="What each scope that a person granted was asked and used for",
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    required("digest", Text, "Fingerprint of the session's id, which only its browser has", primary_key=True),
+    user_key("Who is signed in"),
+    time("created_at", "When the person signed in"),
+    time("seen_at", "When it was last used, to the minute"),
+    time("expires_at", "When it ends, used or not"),
+    Index("ix_sessions_user_key", "user_key"),
+    Index("ix_sessions_expires_at", "expires_at"),
+    comment="Browsers that people are signed in with",
 )
 
 revocations = Table(

@@ -4,8 +4,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.core.model import Identity, UserKey
-from bot.core.oauth import Approved, Denied, Malformed, digest, is_owner, new_attempt, parse_callback, s256
+from bot.core.model import AttemptKind, Identity, UserKey
+from bot.core.oauth import (
+    Approved,
+    Denied,
+    Malformed,
+    digest,
+    is_owner,
+    kind_of,
+    new_attempt,
+    parse_callback,
+    s256,
+)
 
 
 def test_the_challenge_is_that_of_rfc_7636():
@@ -26,6 +36,11 @@ def test_an_attempt_has_a_state_that_is_kept_as_a_digest_and_a_verifier_of_43_ch
 def test_an_attempt_without_pkce_has_no_pair():
     attempt = new_attempt(bytes(64), pkce=False)
     assert (attempt.verifier, attempt.challenge) == (None, None)
+
+
+@pytest.mark.parametrize("kind", AttemptKind)
+def test_a_state_says_which_kind_of_attempt_it_belongs_to(kind):
+    assert kind_of(new_attempt(bytes(range(64)), pkce=True, kind=kind).state) is kind
 
 
 def test_too_little_entropy_is_refused():

@@ -339,14 +339,6 @@ async def test_a_redeeming_cut_short_is_taken_over_once_with_its_code(database: 
     assert (attempt.verifier, code) == (Secret("verifier"), Secret("code-1"))
 
 
-async def test_a_sign_in_needs_no_request(database: Database) -> None:
-    attempt = NewAttempt(new_id(NOW), AttemptKind.SIGN_IN, None, None, "s9", None, NONE, None, LATER)
-    assert await database.write(lambda c: authorizations.begin_attempt(c, attempt, now=NOW))
-    found = await consumed(database, "s9")
-    assert found is not None
-    assert (found.kind, found.user, found.verifier) == (AttemptKind.SIGN_IN, None, None)
-
-
 # --- cards -------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,87 @@
+"""What each scope that a person granted was asked for, and when a call last needed it. Says nothing of what is held."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, delete, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from bot.core.model import UserKey
+from bot.core.scopes import Scope, ScopeSet
+from bot.store.schema import granted_scopes
+from bot.store.sql import bind
+
+TOUCHED_EVERY = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True)
+class GrantedScope:
+    scope: Scope
+    asked_by: tuple[str, ...]
+    granted_at: datetime
+    used_at: datetime | None
+    used_by: str | None
+
+
+_of_user = granted_scopes.c.user_key == bind("user", granted_scopes.c.user_key)
+OF_USER = select(
+    granted_scopes.c.scope,
+    granted_scopes.c.asked_by,
+    granted_scopes.c.granted_at,
+    granted_scopes.c.used_at,
+    granted_scopes.c.used_by,
+).where(_of_user)
+
+
+def of_user(connection: Connection, user: UserKey) -> dict[Scope, GrantedScope]:
+    return {row.scope: GrantedScope(*row) for row in connection.execute(OF_USER, {"user": user})}
+
+
+_new = insert(granted_scopes)
+ADD = _new.on_conflict_do_update(
+    index_elements=[granted_scopes.c.user_key, granted_scopes.c.scope],
+    set_={"asked_by": _new.excluded.asked_by, "granted_at": _new.excluded.granted_at},
+)
+
+
+def add(
+    connection: Connection, user: UserKey, asked_by: Mapping[Scope, tuple[str, ...]], now: datetime
+) -> None:
+    """Notes which commands asked for the scopes that a person grants."""
+    rows = [
+        {"user_key": user, "scope": scope, "asked_by": commands, "granted_at": now}
+        for scope, commands in sorted(asked_by.items())
+    ]
+    if rows:
+        connection.execute(ADD, rows)
+
+
+USED = (
+    update(granted_scopes)
+    .where(
+        _of_user,
+        granted_scopes.c.scope.in_(bind("scopes", granted_scopes.c.scope, expanding=True)),
+        or_(
+            granted_scopes.c.used_at.is_(None),
+            granted_scopes.c.used_at <= bind("before", granted_scopes.c.used_at),
+        ),
+    )
+    .values(used_at=bind("now", granted_scopes.c.used_at), used_by=bind("command", granted_scopes.c.used_by))
+)
+
+
+def used(connection: Connection, user: UserKey, scopes: ScopeSet, command: str, now: datetime) -> None:
+    """Notes that a command needed these scopes and was answered, at most once a minute."""
+    values = {"user": user, "scopes": sorted(scopes), "command": command, "now": now}
+    connection.execute(USED, values | {"before": now - TOUCHED_EVERY})
+
+
+FORGET = delete(granted_scopes).where(_of_user)
+
+
+def forget(connection: Connection, user: UserKey) -> None:
+    """The person took everything back."""
+    connection.execute(FORGET, {"user": user})

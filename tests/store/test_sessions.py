@@ -1,0 +1,154 @@
+"""Sessions: one browser each, ended by time or by hand; and sign-ins, which belong to a browser."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from bot.core.model import Attempt, AttemptKind
+from bot.store import authorizations, granted_scopes, retention, sessions
+from bot.store.authorizations import NewAttempt
+from bot.store.database import Database
+from bot.store.granted_scopes import GrantedScope
+from bot.store.ids import new_id
+from bot.store.sessions import IDLE, LIVES
+from tests.store.examples import ANNA, BEN, LATER, NOW, SOON, meet
+
+MINUTE = timedelta(minutes=1)
+
+
+async def signed_in(database: Database, digest: str = "s1", user=ANNA) -> None:
+    await meet(database, user)
+    await database.write(lambda c: sessions.begin(c, digest, user, NOW))
+
+
+async def found(database: Database, digest: str, now=NOW):
+    session = await database.read(lambda c: sessions.find(c, digest, now))
+    return session and session.user
+
+
+async def test_a_session_is_found_by_its_digest_and_by_nothing_else(database: Database) -> None:
+    await signed_in(database)
+    await signed_in(database, "s2", BEN)
+    assert await found(database, "s1") == ANNA
+    assert await found(database, "s2") == BEN
+    assert await found(database, "s3") is None
+
+
+async def test_a_session_that_is_not_used_ends_and_one_that_is_used_lives_on(database: Database) -> None:
+    await signed_in(database)
+    almost = NOW + IDLE - MINUTE
+    session = await database.read(lambda c: sessions.find(c, "s1", almost))
+    assert session is not None
+    await database.write(lambda c: sessions.touch(c, session, almost))
+    assert await found(database, "s1", NOW + IDLE) == ANNA
+    assert await found(database, "s1", almost + IDLE) is None
+
+
+async def test_a_session_ends_in_time_however_busy_it_is(database: Database) -> None:
+    await signed_in(database)
+    moment = NOW
+    while moment < NOW + LIVES - IDLE:
+        moment += IDLE / 2
+        session = await database.read(lambda c, m=moment: sessions.find(c, "s1", m))
+        assert session is not None
+        await database.write(lambda c, s=session, m=moment: sessions.touch(c, s, m))
+    assert await found(database, "s1", NOW + LIVES - MINUTE) == ANNA
+    assert await found(database, "s1", NOW + LIVES) is None
+
+
+async def test_a_session_that_was_ended_is_gone_and_others_stay(database: Database) -> None:
+    await signed_in(database)
+    await signed_in(database, "s2")
+    assert await database.write(lambda c: sessions.end(c, "s1")) == ANNA
+    assert await database.write(lambda c: sessions.end(c, "s1")) is None
+    assert (await found(database, "s1"), await found(database, "s2")) == (None, ANNA)
+
+
+async def test_what_has_ended_is_pruned(database: Database) -> None:
+    await signed_in(database)
+    assert await database.write(lambda c: sessions.prune(c, NOW + IDLE - MINUTE)) == 0
+    assert await database.write(lambda c: sessions.prune(c, NOW + IDLE)) == 1
+
+
+# --- sign-ins --------------------------------------------------------------------------------------
+
+
+async def begun(database: Database, state: str = "state", browser: str = "browser") -> None:
+    attempt = NewAttempt(
+        id=new_id(NOW),
+        kind=AttemptKind.SIGN_IN,
+        request_id=None,
+        user=None,
+        state_digest=state,
+        verifier=None,
+        scopes=frozenset(),
+        redirect_uri=None,
+        expires_at=LATER,
+        browser_digest=browser,
+    )
+    assert await database.write(lambda c: authorizations.begin_attempt(c, attempt, now=NOW))
+
+
+async def consumed(database: Database, browser: str = "browser", now=NOW) -> Attempt | None:
+    return await database.write(
+        lambda c: authorizations.consume_sign_in(c, "state", browser, worker="w1", lease_until=SOON, now=now)
+    )
+
+
+async def test_only_its_own_browser_completes_a_sign_in_and_only_once(database: Database) -> None:
+    await begun(database)
+    assert await consumed(database, "another") is None
+    attempt = await consumed(database)
+    assert attempt is not None
+    assert attempt.kind is AttemptKind.SIGN_IN
+    assert await consumed(database) is None
+
+
+async def test_a_late_sign_in_is_not_completed(database: Database) -> None:
+    await begun(database)
+    assert await consumed(database, now=LATER) is None
+
+
+async def test_neither_kind_of_attempt_completes_the_other(database: Database) -> None:
+    await begun(database)
+    taken = await database.write(
+        lambda c: authorizations.consume(c, "state", code=None, worker="w1", lease_until=SOON, now=NOW)
+    )
+    assert taken is None
+    for kind, status in ((AttemptKind.AUTHORIZATION, None), (AttemptKind.SIGN_IN, "live")):
+        before = await database.read(lambda c, k=kind: authorizations.consumed_before(c, "state", k))
+        assert before == status
+
+
+async def test_sign_ins_that_nobody_completed_are_gone_after_an_hour(database: Database) -> None:
+    await begun(database)
+    await database.write(lambda c: retention.prune(c, LATER + timedelta(minutes=59)))
+    assert (
+        await database.read(lambda c: authorizations.consumed_before(c, "state", AttemptKind.SIGN_IN))
+        == "expired"
+    )
+    await database.write(lambda c: retention.prune(c, LATER + timedelta(minutes=61)))
+    assert (
+        await database.read(lambda c: authorizations.consumed_before(c, "state", AttemptKind.SIGN_IN)) is None
+    )
+
+
+# --- what a scope is for ---------------------------------------------------------------------------
+
+
+async def test_a_scope_remembers_who_asked_and_who_last_used_it(database: Database) -> None:
+    await meet(database)
+    await database.write(lambda c: granted_scopes.add(c, ANNA, {"a": ("agenda",), "b": ()}, NOW))
+    await database.write(lambda c: granted_scopes.used(c, ANNA, frozenset({"a", "x"}), "agenda", SOON))
+    await database.write(lambda c: granted_scopes.used(c, ANNA, frozenset({"a"}), "tasks", SOON))
+    assert await database.read(lambda c: granted_scopes.of_user(c, ANNA)) == {
+        "a": GrantedScope("a", ("agenda",), NOW, SOON, "agenda"),
+        "b": GrantedScope("b", (), NOW, None, None),
+    }
+    await database.write(lambda c: granted_scopes.used(c, ANNA, frozenset({"a"}), "tasks", SOON + MINUTE))
+    await database.write(lambda c: granted_scopes.add(c, ANNA, {"a": ("week",)}, LATER))
+    again = await database.read(lambda c: granted_scopes.of_user(c, ANNA))
+    assert again["a"] == GrantedScope("a", ("week",), LATER, SOON + MINUTE, "tasks")
+    await database.write(lambda c: granted_scopes.forget(c, ANNA))
+    assert await database.read(lambda c: granted_scopes.of_user(c, ANNA)) == {}
+    assert await database.read(lambda c: granted_scopes.of_user(c, BEN)) == {}
