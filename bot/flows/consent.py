@@ -214,7 +214,11 @@ async def complete(bot: Bot, came: Approved | Denied) -> Landing:
 
     attempt = await bot.database.write(work)
     if not isinstance(attempt, Attempt):
-        landing = Landing.UNKNOWN if attempt is None else LANDED_BEFORE.get(attempt, Landing.USED)
+        if attempt is None:
+            # Anybody can send this, as often as they like: logged, and not kept for as long as the audit log is.
+            log.info("callback refused", extra={"reason": "not a state of ours"})
+            return Landing.UNKNOWN
+        landing = LANDED_BEFORE.get(attempt, Landing.USED)
         await note_audit(bot, "callback_rejected", reason=landing.value)
         return landing
     if isinstance(came, Denied):

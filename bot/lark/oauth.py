@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import quote, urlencode
 
+from bot.core.answers import one_line
 from bot.core.model import (
     Identity,
     Outcome,
@@ -25,7 +26,8 @@ from bot.core.model import (
     Unreachable,
 )
 from bot.core.scopes import ScopeSet, join_scopes, parse_scopes
-from bot.lark.api import RATE_LIMITED, Answer, Http, parse_object
+from bot.lark.api import RATE_LIMITED, Answer, Http, parse_object, scopes_among
+from bot.lark.events import is_id
 from bot.lark.tokens import AppToken
 
 GenerationName = Literal["v3", "v2", "v1"]
@@ -165,7 +167,7 @@ def parse_token_set(fields: Mapping[str, Any], refresh_expires_in: str) -> Token
         expires_in=seconds_in(fields, "expires_in") or ASSUMED_LIFE,
         refresh_token=refresh_token,
         refresh_expires_in=seconds_in(fields, refresh_expires_in) if refresh_token else None,
-        scopes=parse_scopes(scope) if isinstance(scope, str) else None,
+        scopes=frozenset(scopes_among(parse_scopes(scope))) if isinstance(scope, str) else None,
     )
 
 
@@ -384,12 +386,12 @@ def parse_identity(data: Mapping[str, Any]) -> Identity | Unreachable:
     person = data.get("data")
     fields = person if isinstance(person, dict) else {}
     open_id, tenant_key = fields.get("open_id"), fields.get("tenant_key")
-    if not (isinstance(open_id, str) and open_id and isinstance(tenant_key, str) and tenant_key):
+    if not (is_id(open_id) and is_id(tenant_key)):
         return Unreachable("user_info without open_id or tenant_key", may_have_arrived=True)
     union_id, name = fields.get("union_id"), fields.get("name")
     return Identity(
         open_id,
         tenant_key,
-        union_id if isinstance(union_id, str) else None,
-        name[:200].replace("\x00", "") if isinstance(name, str) and name else None,
+        union_id if is_id(union_id) else None,
+        one_line(name, 200) or None if isinstance(name, str) else None,
     )

@@ -11,6 +11,7 @@ from aiohttp.typedefs import Handler
 
 from bot.flows.bot import Bot
 from bot.web import authorize, client, events, health
+from bot.web.bodies import LARGEST_BODY
 from bot.web.headers import secure
 from bot.web.keys import BOT, CLIENT_SCRIPT, INGRESS, ClientScript, Ingress
 from bot.web.pages import NOT_FOUND, TROUBLE
@@ -22,7 +23,8 @@ STATIC = Path(__file__).parent / "static"
 
 def build(bot: Bot, *, webhook: bool, ingress_up: Callable[[], bool], client_script: str) -> web.Application:
     """The bot's web application. `webhook`: events come in by HTTP."""
-    app = web.Application(middlewares=[secure, explain], client_max_size=events.LARGEST_EVENT)
+    app = web.Application(middlewares=[explain], client_max_size=LARGEST_BODY)
+    app.on_response_prepare.append(secure)
     app[BOT] = bot
     app[CLIENT_SCRIPT] = ClientScript(client_script)
     app[INGRESS] = Ingress(ingress_up)
