@@ -151,5 +151,3 @@ def configure(log_format: Literal["text", "json"], level: str, stream: IO[str] |
     # It announces each of its own parts, and each revision that it looks at, at every start.
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("asyncio").setLevel(logging.INFO)
-    # In detail it shows the address of the long connection, which lets others connect, and what people write.
-    logging.getLogger("websockets").setLevel(logging.INFO)
