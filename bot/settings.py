@@ -116,17 +116,13 @@ def _is_number(value: str) -> bool:
     return value.isascii() and value.isdigit() and len(value) <= 12
 
 
-DEFAULT_PORTS = {"https": ":443", "http": ":80"}
-
-
 def _origin(value: str) -> str:
     parts = _web_address(value, example="https://bot.example.com")
     if parts.path or parts.query or parts.fragment or value.endswith(("/", "?", "#")):
         raise ValueError(
             f"is not an origin: it goes on after the host. Write {parts.scheme}://{parts.netloc}."
         )
-    # Browsers leave out the port that goes without saying, and what they say is compared with this.
-    return f"{parts.scheme}://{parts.netloc.lower().removesuffix(DEFAULT_PORTS[parts.scheme])}"
+    return f"{parts.scheme}://{parts.netloc.lower()}"
 
 
 def _script_url(value: str) -> str:
@@ -438,6 +434,11 @@ def load(environ: Mapping[str, str]) -> Settings:
         problems.append(
             "LARK_ENCRYPT_KEY is missing, and LARK_EVENTS=webhook accepts only signed events. "
             "Copy it from the developer console, Events & Callbacks > Encryption Strategy."
+        )
+    if values.get("oauth") == "v1" and "public_url" in values and values["public_url"] is None:
+        problems.append(
+            "LARK_OAUTH=v1 knows no device flow, and with an empty BOT_PUBLIC_URL there is no other way. "
+            "Set LARK_OAUTH to v2 or v3, or BOT_PUBLIC_URL to where browsers reach the bot."
         )
     if problems:
         raise ConfigurationError(*problems)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from bot.core.model import Words
+from bot.core.model import Secret, Words
 from bot.core.scopes import Scope, ScopeSet
 
 
@@ -27,6 +27,15 @@ class Face(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class DeviceLink:
+    """The platform's own page, where a person authorizes when no page of ours can be reached."""
+
+    url: Secret
+    user_code: Secret
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class AuthorizationCard:
     """The card of one authorization request. Carries no secret but its link, and that only while it waits."""
 
@@ -43,6 +52,10 @@ class AuthorizationCard:
     link: str | None
     expires_at: datetime
     failure: Words | None = None
+    device_link: DeviceLink | None = None
+    """While it waits without a link of ours: the platform's. Without that, too, a button fetches it."""
+    notice: Words | None = None
+    """How the last try ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +87,8 @@ Card = AuthorizationCard | AdministratorCard | ConfirmationCard
 class Action(StrEnum):
     """What a card's callback control sends back, with the id of its subject."""
 
+    AUTHORIZE = "authorize"
+    """Fetches the platform's own link, where no page of ours can be reached."""
     NOT_NOW = "not_now"
     PAGE_ERROR = "page_error"
     """The platform's page shows an error instead of asking for consent."""

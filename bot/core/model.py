@@ -205,6 +205,8 @@ class TokenProblem(StrEnum):
     """The person may not use this app (not installed for them, no permission, frozen)."""
     APP = "app"
     """The app's own configuration is wrong: an operator must act; what is stored stays."""
+    SCOPE = "scope"
+    """The app has not enabled a scope that was asked for: another one, or the administrator."""
     BLOCKED = "blocked"
     """A security policy wants a challenge or denies: what is stored stays, the hint is shown."""
     TRANSIENT = "transient"
@@ -220,6 +222,32 @@ class TokenRefused:
     """The platform's error code; 0 when there was no answer to read one from."""
     message: str
     """For logs and operators; never holds a secret."""
+    error: str = ""
+    """The `error` of RFC 6749 or RFC 8628, when there was one."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceCode:
+    """What the platform mints for a person who goes to its page by themselves (RFC 8628, 3.2)."""
+
+    device_code: Secret
+    user_code: Secret
+    """What the platform's page asks for, or shows for comparison."""
+    link: Secret
+    """The platform's page, with the user code in it where the platform can do that."""
+    expires_in: int
+    """Seconds."""
+    interval: int
+    """Seconds between two polls, at least."""
+
+
+class DeviceAnswer(StrEnum):
+    """What a poll with a device code says instead of tokens (RFC 8628, 3.5)."""
+
+    PENDING = "authorization_pending"
+    SLOW_DOWN = "slow_down"
+    DENIED = "access_denied"
+    EXPIRED = "expired_token"
 
 
 # --- what is said ----------------------------------------------------------------------------------
@@ -395,14 +423,6 @@ class Unauthentic:
     status: int
 
 
-@dataclass(frozen=True, slots=True)
-class Outage:
-    """Events cannot come in: since when, and why, in words for operators."""
-
-    since: datetime
-    reason: str
-
-
 Event = MessageReceived | ChatEntered | MessageRecalled | CardClicked | GrantRevoked | Ignored
 Received = Event | Challenge | Unauthentic
 
@@ -448,6 +468,17 @@ class RequestStatus(StrEnum):
 class AttemptKind(StrEnum):
     AUTHORIZATION = "authorization"
     SIGN_IN = "sign_in"
+
+
+class DeviceStatus(StrEnum):
+    MINTING = "minting"
+    """The platform is being asked for a code."""
+    POLLING = "polling"
+    """The card shows the platform's link; the platform is asked whether the person has consented."""
+    COMPLETED = "completed"
+    DENIED = "denied"
+    FAILED = "failed"
+    EXPIRED = "expired"
 
 
 class GrantStatus(StrEnum):
@@ -538,6 +569,32 @@ class Attempt:
     redirect_uri: str | None
     verifier: Secret | None
     expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceAuthorization:
+    """One press of the button on a card without a link of ours. Its codes are there while it is polled for."""
+
+    id: str
+    request_id: str
+    user: UserKey
+    status: DeviceStatus
+    scopes: ScopeSet
+    """What it asks for; its request may ask for more by now."""
+    device_code: Secret | None
+    user_code: Secret | None
+    link: Secret | None
+    interval: int
+    """Seconds between two polls, as the platform wants it by now."""
+    failures: int
+    """Of the platform to answer, one after another."""
+    created_at: datetime
+    expires_at: datetime | None
+    """When the platform forgets the code; None until it has one."""
+    claim: int
+    """Counts the claims; a worker whose number is no longer the row's has lost it (fencing)."""
+    outcome: str | None
+    """How it ended, in one word."""
 
 
 @dataclass(frozen=True, slots=True)

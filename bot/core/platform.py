@@ -10,6 +10,8 @@ from bot.core.model import (
     ApiCall,
     Content,
     Destination,
+    DeviceAnswer,
+    DeviceCode,
     Identity,
     Json,
     NotSent,
@@ -83,6 +85,15 @@ class Platform(Protocol):
         self, code: Secret, *, redirect_uri: str | None, verifier: Secret | None, scopes: ScopeSet | None
     ) -> TokenSet | TokenRefused:
         """`scopes` narrows the token to these; None takes all that was ever granted."""
+
+    async def authorize_device(self, scopes: ScopeSet) -> DeviceCode | TokenRefused:
+        """Has a device code minted, for a person who goes to the platform's own page (RFC 8628)."""
+
+    async def poll_device(self, device_code: Secret) -> TokenSet | DeviceAnswer | TokenRefused:
+        """Asks whether the person has decided. Tokens are given out once, with all that was ever granted."""
+
+    async def narrow(self, tokens: TokenSet, scopes: ScopeSet) -> TokenSet | TokenRefused:
+        """Exchanges tokens for ones that have these scopes at most. Without a refresh token they stay as they are."""
 
     async def refresh(self, refresh_token: Secret) -> TokenSet | TokenRefused: ...
 

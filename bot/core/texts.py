@@ -21,6 +21,37 @@ AUTHORIZE = Words(en="Authorize", zh="去授权")
 NOT_NOW = Words(en="Not now", zh="暂不授权")
 PAGE_ERROR = Words(en="The page shows an error", zh="授权页面报错了")
 
+DEVICE_CODE = Words(
+    en="The button leads to the platform's own page, until {until}. If that page shows or asks for a code, it is "
+    "**{code}**. Sign in there as yourself.",
+    zh="点击按钮将打开平台的授权页，{until} 前有效。如果页面显示或要求输入验证码，应为 **{code}**。"
+    "请使用你本人的账号登录。",
+)
+DEVICE_EXPIRED = Words(
+    en="The last link has expired. Nothing is lost: press the button for a new one.",
+    zh="上一个链接已过期。不用担心，请再点一次按钮获取新链接。",
+)
+DEVICE_WRONG_PERSON = Words(
+    en="Somebody else confirmed the last link, so it did not count. Press the button and sign in as yourself.",
+    zh="上一个链接是由其他人确认的，因此无效。请再点一次按钮，并使用你本人的账号登录。",
+)
+DEVICE_NOT_ALLOWED = Words(
+    en="The platform says that you may not use this app. Please ask your administrator, then press the button again.",
+    zh="平台提示你无权使用此应用。请联系管理员，然后再点一次按钮。",
+)
+DEVICE_MISCONFIGURED = Words(
+    en="The platform does not accept this app's settings. Please tell your administrator; the button stays.",
+    zh="平台不接受此应用的配置，请联系管理员。按钮会一直保留。",
+)
+DEVICE_OTHER_SCOPES = Words(
+    en="The platform refused what I asked for. I ask for something else now: please press the button again.",
+    zh="平台拒绝了上次申请的权限。我已更换申请内容，请再点一次按钮。",
+)
+DEVICE_FAILED = Words(
+    en="The last try could not be completed, and nothing was done. Please press the button again.",
+    zh="上一次授权未能完成，没有执行任何操作。请再点一次按钮。",
+)
+
 REDEEMING_TITLE = Words(en="One moment", zh="请稍候")
 REDEEMING_BODY = Words(
     en="Your consent has arrived. I am completing it with the platform, and then carry on with {commands}.",
@@ -122,6 +153,12 @@ CLICK_CHANGED = Words(
     zh="谢谢。我已更换申请的权限，请再点一次授权按钮。",
 )
 CLICK_SETTLED = Words(en="This is settled already.", zh="这件事已经处理完毕。")
+CLICK_LINK = Words(en="Now follow the link on the card.", zh="请打开卡片上的链接。")
+CLICK_LINK_LATER = Words(
+    en="The platform is slow to answer. The link appears on this card in a moment.",
+    zh="平台响应较慢，链接稍后会出现在这张卡片上。",
+)
+CLICK_NO_LINK = Words(en="I could not get a link from the platform.", zh="未能从平台获取链接。")
 CLICK_DONE = Words(en="Done, as you say.", zh="好的，已按你的意思处理。")
 CLICK_UNKNOWN = Words(
     en="I do not know this button any more. Please send the command again.",

@@ -43,7 +43,7 @@ from bot.core.scopes import (
 from bot.flows import administrators, cards, waiting
 from bot.flows.bot import Bot, now
 from bot.flows.delivery import answer, deliver_all, draft, insert_all, later, note, typed
-from bot.store import audit, authorizations, calls, grants, revocations, users
+from bot.store import audit, authorizations, calls, device_authorizations, grants, revocations, users
 from bot.store.database import Connection
 from bot.store.ids import new_id
 from bot.store.outbox import OutgoingMessage
@@ -215,6 +215,7 @@ def decline(c: Connection, bot: Bot, request_id: str, reason: str, moment: datet
     if request is None or request.status is not RequestStatus.OPEN:
         # One that is being redeemed has a consent of the same person, which decides.
         return []
+    device_authorizations.close(c, request.user, moment)
     authorizations.settle(
         c,
         request_id,
@@ -267,6 +268,7 @@ def cancel_with_word(
 
 def close_request(c: Connection, user: UserKey, reason: str, moment: datetime) -> None:
     """Inside a transaction: nothing waits for the open request any more, so its card stops asking."""
+    device_authorizations.close(c, user, moment)
     request = authorizations.live_of(c, user)
     if request is None:
         return
@@ -289,6 +291,7 @@ def end_grant(c: Connection, user: UserKey, reason: str, moment: datetime) -> bo
     """
     users.lock(c, user)
     authorizations.withdraw_attempts(c, user)
+    device_authorizations.close(c, user, moment)
     ended = grants.end(c, user, reason, moment)
     if ended is None:
         return False

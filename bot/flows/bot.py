@@ -54,13 +54,19 @@ class Bot:
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     """What goes on after an answer was given. Nothing depends on it: all of it is also in the database."""
 
+    @property
+    def by_device(self) -> bool:
+        """No page of ours can be reached, so people authorize on the platform's own (RFC 8628)."""
+        return not self.public_url
+
     def ticket_url(self, ticket: str) -> str:
         return self.platform.card_link(f"{self.public_url}/authorize/{ticket}")
 
-    def background(self, work: Coroutine[None, None, None]) -> None:
+    def background(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
+        return task
 
     @property
     def callback_url(self) -> str:

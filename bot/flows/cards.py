@@ -11,12 +11,22 @@ import logging
 import secrets
 from functools import partial
 
-from bot.core.cards import AuthorizationCard, Face
-from bot.core.model import AuthorizationRequest, Destination, NotSent, RequestStatus, Secret, Words
+from bot.core import texts
+from bot.core.cards import AuthorizationCard, DeviceLink, Face
+from bot.core.model import (
+    AuthorizationRequest,
+    Destination,
+    DeviceAuthorization,
+    DeviceStatus,
+    NotSent,
+    RequestStatus,
+    Secret,
+    Words,
+)
 from bot.core.oauth import urlsafe
 from bot.flows.bot import Bot, now
 from bot.flows.delivery import SAME_MESSAGE_FOR, later
-from bot.store import authorizations, calls
+from bot.store import authorizations, calls, device_authorizations
 from bot.store.database import Connection
 from bot.store.ids import new_id
 
@@ -45,6 +55,9 @@ async def card_of(bot: Bot, request: AuthorizationRequest) -> AuthorizationCard:
     """The card as the request wants it now. It has a link only while there is something to follow it for."""
     face = face_of(request)
     waiting = face in {Face.WAITING, Face.REDEEMING}
+    device = None
+    if waiting and bot.by_device:
+        device = await bot.database.read(lambda c: device_authorizations.latest_of(c, request.id))
     return AuthorizationCard(
         request_id=request.id,
         face=face,
@@ -55,9 +68,38 @@ async def card_of(bot: Bot, request: AuthorizationRequest) -> AuthorizationCard:
         purposes=tuple(
             bot.commands[name].summary if name in bot.commands else Words("", "") for name in request.reasons
         ),
-        link=bot.ticket_url(request.ticket.reveal()) if waiting else None,
+        link=bot.ticket_url(request.ticket.reveal()) if waiting and not bot.by_device else None,
         expires_at=request.expires_at,
+        device_link=device_link(device) if device else None,
+        notice=notice(device) if device else None,
     )
+
+
+def device_link(device: DeviceAuthorization) -> DeviceLink | None:
+    """What the platform minted, while it lives."""
+    if device.link is None or device.user_code is None or device.expires_at is None:
+        return None
+    return DeviceLink(device.link, device.user_code, device.expires_at) if device.expires_at > now() else None
+
+
+NOTICES = {
+    "wrong_person": texts.DEVICE_WRONG_PERSON,
+    "not_allowed": texts.DEVICE_NOT_ALLOWED,
+    "misconfigured": texts.DEVICE_MISCONFIGURED,
+    "other_scopes": texts.DEVICE_OTHER_SCOPES,
+    device_authorizations.CLOSED: None,
+}
+
+
+def notice(device: DeviceAuthorization) -> Words | None:
+    """How the last press of the button ended, if it has to be pressed again."""
+    match device.status:
+        case DeviceStatus.FAILED:
+            return NOTICES.get(device.outcome or "", texts.DEVICE_FAILED)
+        case DeviceStatus.EXPIRED | DeviceStatus.POLLING if device_link(device) is None:
+            return texts.DEVICE_EXPIRED
+        case _:
+            return None
 
 
 async def show_card(bot: Bot, request_id: str) -> None:
@@ -180,6 +222,8 @@ async def replace_card(bot: Bot, request: AuthorizationRequest) -> None:
                 now=moment,
                 new_id=new_id(moment),
             )
+        if fresh is not None:
+            device_authorizations.move(c, request.id, fresh.id)
         return fresh
 
     fresh = await bot.database.write(work)

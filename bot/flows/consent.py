@@ -214,11 +214,7 @@ async def complete(bot: Bot, came: Approved | Denied) -> Landing:
 
     attempt = await bot.database.write(work)
     if not isinstance(attempt, Attempt):
-        if attempt is None:
-            # Anybody can send this, as often as they like: logged, and not kept for as long as the audit log is.
-            log.info("callback refused", extra={"reason": "not a state of ours"})
-            return Landing.UNKNOWN
-        landing = LANDED_BEFORE.get(attempt, Landing.USED)
+        landing = Landing.UNKNOWN if attempt is None else LANDED_BEFORE.get(attempt, Landing.USED)
         await note_audit(bot, "callback_rejected", reason=landing.value)
         return landing
     if isinstance(came, Denied):
@@ -276,7 +272,20 @@ async def redeem(bot: Bot, attempt: Attempt, code: Secret) -> Landing:
     if not is_owner(user, identity):
         # The token is dropped here, and not revoked: that might end that other person's own grant.
         return await attempt_failed(bot, attempt, "wrong_person", Landing.WRONG_PERSON)
-    return await store_grant(bot, attempt, tokens, identity)
+    return await store_grant(bot, consented(attempt), tokens, identity)
+
+
+def consented(attempt: Attempt) -> Consented:
+    """The consent that an attempt's browser brought back."""
+    assert attempt.user is not None
+
+    def complete(c: Connection, moment: datetime) -> Completion:
+        if authorizations.is_withdrawn(c, attempt.id):
+            return Completion.WITHDRAWN
+        authorizations.finish_attempt(c, attempt.id, "completed", "granted", moment)
+        return Completion.COMPLETED
+
+    return Consented(attempt.user, attempt.scopes, ("attempt", attempt.id), complete)
 
 
 Answer = TypeVar("Answer")
@@ -349,40 +358,65 @@ async def attempt_failed(bot: Bot, attempt: Attempt, outcome: str, landing: Land
     return landing
 
 
+class Completion(StrEnum):
+    """Whether what a consent brought may be stored."""
+
+    COMPLETED = "completed"
+    WITHDRAWN = "withdrawn"
+    """The person has taken it back meanwhile: it is revoked."""
+    LOST = "lost"
+    """Somebody else goes on with it, or nobody waits for it any more: it is dropped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Consented:
+    """A consent of the person who was asked, by whichever road it came."""
+
+    user: UserKey
+    scopes: ScopeSet
+    """What it was asked for."""
+    subject: tuple[str, str]
+    """What the audit log names."""
+    complete: Callable[[Connection, datetime], Completion]
+    """Inside the transaction that stores the grant: ends what brought the consent."""
+
+
 @dataclass(frozen=True, slots=True)
 class Stored:
     landing: Landing
     messages: list[OutgoingMessage]
 
 
-async def store_grant(bot: Bot, attempt: Attempt, tokens: TokenSet, identity: Identity) -> Landing:
+async def store_grant(bot: Bot, consent: Consented, tokens: TokenSet, identity: Identity) -> Landing:
     """One transaction: the grant, the calls it releases, the request, the card's next face.
 
     What the person has taken back meanwhile is not stored, but revoked.
     """
-    user, moment = attempt.user, now()
-    assert user is not None
+    user, asked, moment = consent.user, consent.scopes, now()
 
     def work(c: Connection) -> Stored:
         users.lock(c, user)
-        if authorizations.is_withdrawn(c, attempt.id):
-            authorization.revoke_tokens(c, user, tokens.access_token, tokens.refresh_token, moment)
-            audit.write(c, "consent_withdrawn", user=user, subject=("attempt", attempt.id), now=moment)
-            return Stored(Landing.DECLINED, [])
+        match consent.complete(c, moment):
+            case Completion.WITHDRAWN:
+                authorization.revoke_tokens(c, user, tokens.access_token, tokens.refresh_token, moment)
+                audit.write(c, "consent_withdrawn", user=user, subject=consent.subject, now=moment)
+                return Stored(Landing.DECLINED, [])
+            case Completion.LOST:
+                audit.write(c, "consent_dropped", user=user, subject=consent.subject, now=moment)
+                return Stored(Landing.USED, [])
         before = grants.find(c, user)
         held = before.scopes if before and before.status is GrantStatus.ACTIVE else frozenset()
-        given = tokens.scopes if tokens.scopes is not None else attempt.scopes | held
+        given = tokens.scopes if tokens.scopes is not None else asked | held
         grant = grants.save(c, user, tokens, scopes=given, oauth=bot.oauth, now=moment)
         users.seen(c, user, language=None, union_id=identity.union_id, now=moment)
         if identity.name:
             users.name_user(c, user, identity.name, moment)
         users.set_quiet(c, user, None)
-        authorizations.finish_attempt(c, attempt.id, "completed", "granted", moment)
         audit.write(
             c,
             "grant_stored",
             user=user,
-            subject=("attempt", attempt.id),
+            subject=consent.subject,
             now=moment,
             scopes=sorted(given),
             gained=sorted(given - held),
@@ -390,8 +424,8 @@ async def store_grant(bot: Bot, attempt: Attempt, tokens: TokenSet, identity: Id
             generation=grant.generation,
         )
         # `offline_access` comes along with every link; without it a call goes on, unless it was asked for by name.
-        refused = attempt.scopes - given - {OFFLINE_ACCESS}
-        woken = wake_calls(c, bot, user, grant, attempt.scopes - given, moment)
+        refused = asked - given - {OFFLINE_ACCESS}
+        woken = wake_calls(c, bot, user, grant, asked - given, moment)
         settled = settle_request(c, grant, refused, woken.rest, moment)
         return Stored(landing_of(refused, woken, settled=settled), woken.messages)
 

@@ -15,7 +15,6 @@ from bot.core.model import (
     AuthorizationRequest,
     CardClicked,
     ChatEntered,
-    DeferredCall,
     Event,
     GrantRevoked,
     Ignored,
@@ -25,9 +24,10 @@ from bot.core.model import (
     RequestStatus,
     UserKey,
     WaitsFor,
+    Words,
 )
-from bot.core.scopes import OFFLINE_ACCESS, ScopeSet, choose_scopes, with_offline_access
-from bot.flows import administrators, authorization, cards
+from bot.core.scopes import ScopeSet
+from bot.flows import administrators, alternatives, authorization, cards, device
 from bot.flows.bot import Bot, language_of, now
 from bot.flows.delivery import deliver_all, draft, insert_all
 from bot.store import audit, authorizations, calls, events, grants, users
@@ -193,6 +193,8 @@ async def answer_click(bot: Bot, click: CardClicked) -> Json:
         return {}
     subject = click.subject or ""
     match click.action:
+        case Action.AUTHORIZE:
+            return await fetch_device_link(bot, click.user, subject)
         case Action.NOT_NOW:
             return await not_now(bot, click.user, subject)
         case Action.PAGE_ERROR:
@@ -218,23 +220,31 @@ async def not_now(bot: Bot, user: UserKey, request_id: str) -> Json:
     return await answer_with_card(bot, request_id)
 
 
-async def answer_with_card(bot: Bot, request_id: str) -> Json:
+async def fetch_device_link(bot: Bot, user: UserKey, request_id: str) -> Json:
+    """No page of ours can be reached: the card gets the platform's own link, at once or as soon as there is one."""
+    request = await own_request(bot, user, request_id)
+    if request is None:
+        return bot.platform.click_answer(texts.CLICK_NOT_YOURS, "error")
+    if not bot.by_device or request.status is not RequestStatus.OPEN or request.expires_at <= now():
+        return await answer_with_card(bot, request_id)
+    if not await device.start(bot, request, CLICK_PATIENCE):
+        return bot.platform.click_answer(texts.CLICK_LINK_LATER, "warning")
+    return await answer_with_card(bot, request_id, texts.CLICK_LINK)
+
+
+async def answer_with_card(bot: Bot, request_id: str, when_open: Words = texts.CLICK_CHANGED) -> Json:
     """The card's face of this moment, in the answer itself: a separate update sent before it would be undone."""
     request = await bot.database.read(lambda c: authorizations.get(c, request_id))
     assert request is not None
-    words, kind = {
-        RequestStatus.DECLINED: (texts.CLICK_DECLINED, "info"),
-        RequestStatus.OPEN: (texts.CLICK_CHANGED, "info"),
-    }.get(request.status, (texts.CLICK_SETTLED, "info"))
-    content = bot.platform.render_card(await cards.card_of(bot, request))
-    return bot.platform.click_answer(words, kind, content)
+    card = await cards.card_of(bot, request)
+    words = {RequestStatus.DECLINED: texts.CLICK_DECLINED, RequestStatus.OPEN: card.notice or when_open}
+    toast = words.get(request.status, texts.CLICK_SETTLED)
+    kind = "warning" if card.notice else "info"
+    return bot.platform.click_answer(toast, kind, bot.platform.render_card(card))
 
 
 async def page_error(bot: Bot, user: UserKey, request_id: str) -> Json:
-    """The platform's page refused what the link asked for, and it never calls back: ask for something else.
-
-    First for other alternatives, then without `offline_access`, then it is the administrator's matter.
-    """
+    """The platform's page refused what the link asked for, and it never calls back: ask for something else."""
     request = await own_request(bot, user, request_id)
     if request is None:
         return bot.platform.click_answer(texts.CLICK_NOT_YOURS, "error")
@@ -242,22 +252,7 @@ async def page_error(bot: Bot, user: UserKey, request_id: str) -> Json:
     moment = now()
 
     def work(c: Connection) -> None:
-        waiting = [each for each in calls.suspended_of(c, user) if each.waits_for is WaitsFor.AUTHORIZATION]
-        avoided, scopes = other_choice(request, waiting, enabled)
-        if scopes is not None:
-            authorizations.avoid(c, request.id, avoided, scopes, moment)
-        else:
-            for call in waiting:
-                calls.change_wait(c, call.id, WaitsFor.ADMINISTRATOR)
-            authorizations.settle(
-                c,
-                request.id,
-                RequestStatus.FAILED,
-                granted=frozenset(),
-                refused=frozenset(),
-                failure="administrator",
-                now=moment,
-            )
+        alternatives.ask_otherwise(c, request, enabled, moment)
         audit.write(
             c,
             "page_error_reported",
@@ -278,26 +273,6 @@ async def enabled_scopes_in_time(bot: Bot) -> ScopeSet | None:
             return await bot.platform.enabled_scopes(fresh=True)
     except TimeoutError:
         return None
-
-
-def other_choice(
-    request: AuthorizationRequest, waiting: list[DeferredCall], enabled: ScopeSet | None
-) -> tuple[ScopeSet, ScopeSet | None]:
-    """What to leave out from now on, and what to ask for instead; None when nothing is left to try."""
-    needs = tuple(clause for call in waiting for clause in call.needs)
-    if enabled is not None and not request.scopes <= enabled:
-        # That explains the error: no link that names such a scope can end otherwise.
-        choice = choose_scopes(needs, frozenset(), enabled, avoided=request.avoided)
-        scopes = with_offline_access(choice.scopes, enabled, request.avoided)
-        return request.avoided, None if choice.unavailable else scopes
-    offline = request.scopes & {OFFLINE_ACCESS}
-    avoided = request.avoided | (request.scopes - offline)
-    choice = choose_scopes(needs, frozenset(), enabled, avoided=avoided)
-    if needs and not choice.unavailable:
-        return avoided, choice.scopes | offline
-    if offline:
-        return request.avoided | offline, request.scopes - offline
-    return request.avoided, None
 
 
 async def decide_write(bot: Bot, user: UserKey, call_id: str, *, confirmed: bool) -> Json:

@@ -15,7 +15,7 @@ from functools import partial
 
 from bot.core.errors import LeaseLost
 from bot.core.model import DeferredCall
-from bot.flows import administrators, authorization, cards, consent, delivery, tokens
+from bot.flows import administrators, authorization, cards, consent, delivery, device, tokens
 from bot.flows.bot import Bot, now
 from bot.flows.calls import Run, begin, run_call
 from bot.store import calls, replicas, retention
@@ -179,6 +179,7 @@ CHORES = (
     Chore("cards", 1.0, cards.show_due_cards),
     Chore("interim words", 1.0, delivery.send_interim_words),
     Chore("stranded consents", 2.0, consent.finish_stranded),
+    Chore("device authorizations", 1.0, device.go_on_due),
     Chore("expiry", 2.0, authorization.expire_overdue),
     Chore("administrator", 4.0, administrators.look_again),
     Chore("revocations", 2.0, authorization.revoke_due),

@@ -5,6 +5,7 @@ What is worth a retry, a card or a refresh is decided elsewhere, from the `Outco
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import re
@@ -16,7 +17,6 @@ from urllib.parse import quote
 import aiohttp
 from aiohttp import hdrs
 
-from bot.core.answers import one_line, tidy
 from bot.core.model import (
     ApiCall,
     AppScopeMissing,
@@ -64,6 +64,7 @@ class Http:
         url: str,
         *,
         token: Secret | None = None,
+        credentials: tuple[str, Secret] | None = None,
         query: Mapping[str, str] | None = None,
         body: Json = None,
         form: Mapping[str, str] | None = None,
@@ -73,6 +74,9 @@ class Http:
         data: bytes | Mapping[str, str] | None = form
         if token is not None:
             headers[hdrs.AUTHORIZATION] = f"Bearer {token.reveal()}"
+        if credentials is not None:
+            joined = f"{credentials[0]}:{credentials[1].reveal()}".encode()
+            headers[hdrs.AUTHORIZATION] = f"Basic {base64.b64encode(joined).decode()}"
         if body is not None:
             headers[hdrs.CONTENT_TYPE] = "application/json; charset=utf-8"
             data = json.dumps(body, ensure_ascii=False).encode(errors="replace")
@@ -258,10 +262,6 @@ def parse_object(body: bytes | None) -> dict[str, Any] | None:
     return parsed if isinstance(parsed, dict) else None
 
 
-LONGEST_MESSAGE = 2000
-"""Characters of a platform's message that are read: an answer may hold megabytes."""
-MOST_ALTERNATIVES = 50
-"""That a refusal may name; the platform documents no more for a whole link."""
 SCOPE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,127}")
 BRACKET = re.compile(r"\[([^\]]+)\]")
 
@@ -275,7 +275,7 @@ def named_scopes(parsed: Mapping[str, Any], message: str) -> tuple[str, ...]:
     found = scopes_among(names)
     if not found and (bracket := BRACKET.search(message)):
         found = scopes_among(name.strip() for name in bracket[1].split(","))
-    return found[:MOST_ALTERNATIVES]
+    return found
 
 
 def scopes_among(names: Any) -> tuple[str, ...]:
@@ -299,11 +299,11 @@ def log_id_of(headers: Mapping[str, str], parsed: Mapping[str, Any] | None = Non
     found = headers.get("X-Tt-Logid") or headers.get("X-Request-Id")
     if found is None and parsed is not None and isinstance(error := parsed.get("error"), dict):
         found = error.get("log_id")
-    return one_line(found) if isinstance(found, str) and found else None
+    return found if isinstance(found, str) and found else None
 
 
 def text_of(value: Any) -> str:
-    return tidy(value[:LONGEST_MESSAGE]) if isinstance(value, str) else ""
+    return value if isinstance(value, str) else ""
 
 
 # --- the typed catalogue of lark-oapi -------------------------------------------------------------------

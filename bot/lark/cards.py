@@ -74,7 +74,7 @@ def draw_authorization(card: AuthorizationCard, longest: int) -> Json:
                 listed(asked),
                 *([markdown(texts.ALREADY_GRANTED), listed(kept)] if kept else []),
                 text(texts.WAITING_PROMISE),
-                *([link(texts.AUTHORIZE, card.link)] if card.link else []),
+                *way_on(card),
                 button(texts.NOT_NOW, Action.NOT_NOW, card.request_id),
                 button(texts.PAGE_ERROR, Action.PAGE_ERROR, card.request_id, kind="text"),
             )
@@ -117,6 +117,20 @@ def draw_authorization(card: AuthorizationCard, longest: int) -> Json:
                 "red",
                 markdown(escape_words(card.failure, 400)) if card.failure else text(texts.FAILED_BODY),
             )
+
+
+def way_on(card: AuthorizationCard) -> list[Json]:
+    """The link to follow, or the button that fetches one, and how the last try ended."""
+    if card.link:
+        return [link(texts.AUTHORIZE, card.link)]
+    if card.device_link:
+        code, until = escape(card.device_link.user_code.reveal(), 40), time(card.device_link.expires_at)
+        return [
+            markdown(texts.DEVICE_CODE.format(code=code, until=until)),
+            link(texts.AUTHORIZE, card.device_link.url.reveal()),
+        ]
+    fetch = button(texts.AUTHORIZE, Action.AUTHORIZE, card.request_id, kind="primary")
+    return [markdown(card.notice), fetch] if card.notice else [fetch]
 
 
 def draw_administrator(card: AdministratorCard, longest: int) -> Json:

@@ -1,4 +1,4 @@
-"""The token endpoint in its three generations, revocation, and whom a token belongs to.
+"""The token endpoint in its three generations, device authorization, revocation, and whom a token belongs to.
 
 Requests and answers differ little between generations; the differences are `GENERATIONS`. What an error code
 means for the person and for what is stored is `PROBLEMS`.
@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import quote, urlencode
 
-from bot.core.answers import one_line
 from bot.core.model import (
+    DeviceAnswer,
+    DeviceCode,
     Identity,
     Outcome,
     RateLimited,
@@ -26,15 +27,16 @@ from bot.core.model import (
     Unreachable,
 )
 from bot.core.scopes import ScopeSet, join_scopes, parse_scopes
-from bot.lark.api import RATE_LIMITED, Answer, Http, parse_object, scopes_among
-from bot.lark.events import is_id
+from bot.lark.api import RATE_LIMITED, Answer, Http, parse_object
 from bot.lark.tokens import AppToken
 
 GenerationName = Literal["v3", "v2", "v1"]
-Purpose = Literal["exchange", "refresh"]
+Purpose = Literal["exchange", "refresh", "device"]
 
 AUTHORIZE_PATH = "/open-apis/authen/v1/authorize"
 REVOKE_PATH = "/oauth/v1/revoke"
+DEVICE_PATH = "/oauth/v1/device_authorization"
+DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +129,11 @@ PROBLEMS: Mapping[int, TokenProblem] = {
     **dict.fromkeys(RATE_LIMITED, TokenProblem.TRANSIENT),
 }
 
-GRANT_REFUSED = {"exchange": TokenProblem.CODE, "refresh": TokenProblem.OVER}
+GRANT_REFUSED: Mapping[Purpose, TokenProblem] = {
+    "exchange": TokenProblem.CODE,
+    "refresh": TokenProblem.OVER,
+    "device": TokenProblem.CODE,
+}
 NOT_MATCHING = 20024
 """The code or the refresh token belongs to another app."""
 
@@ -144,9 +150,11 @@ def problem_of(code: int, error: str, purpose: Purpose) -> TokenProblem:
     """Who can mend it. A code nobody knows never costs a stored grant: only what means "over" ends one."""
     if code in PROBLEMS:
         return PROBLEMS[code]
+    if purpose == "device" and error == "invalid_scope":
+        return TokenProblem.SCOPE
     if code == NOT_MATCHING or error == "invalid_grant":
         return GRANT_REFUSED[purpose]
-    return ERRORS.get(error, TokenProblem.CODE if purpose == "exchange" else TokenProblem.APP)
+    return ERRORS.get(error, TokenProblem.APP if purpose == "refresh" else TokenProblem.CODE)
 
 
 LONGEST_TOKEN = 16 * 1024
@@ -167,7 +175,31 @@ def parse_token_set(fields: Mapping[str, Any], refresh_expires_in: str) -> Token
         expires_in=seconds_in(fields, "expires_in") or ASSUMED_LIFE,
         refresh_token=refresh_token,
         refresh_expires_in=seconds_in(fields, refresh_expires_in) if refresh_token else None,
-        scopes=frozenset(scopes_among(parse_scopes(scope))) if isinstance(scope, str) else None,
+        scopes=parse_scopes(scope) if isinstance(scope, str) else None,
+    )
+
+
+DEVICE_CODE_LIVES = 240
+DEVICE_INTERVAL = 5
+"""Seconds, when the platform does not say."""
+LONGEST_INTERVAL = 60
+LONGEST_LINK = 2048
+
+
+def parse_device_code(fields: Mapping[str, Any]) -> DeviceCode | None:
+    """None without a device code, or without a page that a person can go to."""
+    device_code, user_code = secret_in(fields, "device_code"), secret_in(fields, "user_code")
+    link = secret_in(fields, "verification_uri_complete") or secret_in(fields, "verification_uri")
+    if device_code is None or user_code is None or link is None:
+        return None
+    if not link.reveal().startswith(("https://", "http://")) or len(link.reveal()) > LONGEST_LINK:
+        return None
+    return DeviceCode(
+        device_code,
+        user_code,
+        link,
+        expires_in=seconds_in(fields, "expires_in") or DEVICE_CODE_LIVES,
+        interval=min(seconds_in(fields, "interval") or DEVICE_INTERVAL, LONGEST_INTERVAL),
     )
 
 
@@ -249,8 +281,35 @@ class OAuth:
         wide = await self._token("exchange", self._generation.exchange_path, parameters)
         if isinstance(wide, TokenRefused) or wide.refresh_token is None or wide.scopes is None:
             return None
-        narrow = await self._refresh(wide.refresh_token, {"scope": join_scopes(wide.scopes & scopes)})
+        narrow = await self.narrow(wide, scopes)
         return narrow if isinstance(narrow, TokenSet) else None
+
+    async def authorize_device(self, scopes: ScopeSet) -> DeviceCode | TokenRefused:
+        answer = await self._http.fetch(
+            "POST",
+            f"{self._accounts_url}{DEVICE_PATH}",
+            credentials=(self._app_id, self._app_secret),
+            form={"client_id": self._app_id, "scope": join_scopes(scopes)},
+        )
+        fields = fields_of(answer, wanted="device_code")
+        if isinstance(fields, TokenRefused):
+            return fields
+        if code_of(fields) == 0 and "error" not in fields:
+            minted = parse_device_code(fields)
+            return minted or TokenRefused(TokenProblem.IN_DOUBT, 0, "an answer without a device code")
+        return unless_it_failed(answer, fields) or refused(fields, "device", (self._app_secret.reveal(),))
+
+    async def poll_device(self, device_code: Secret) -> TokenSet | DeviceAnswer | TokenRefused:
+        parameters = {"grant_type": DEVICE_GRANT, "device_code": device_code.reveal()}
+        answer = await self._token("device", self._generation.exchange_path, parameters)
+        if isinstance(answer, TokenRefused) and answer.error in set(DeviceAnswer):
+            return DeviceAnswer(answer.error)
+        return answer
+
+    async def narrow(self, tokens: TokenSet, scopes: ScopeSet) -> TokenSet | TokenRefused:
+        if tokens.refresh_token is None or tokens.scopes is None:
+            return tokens
+        return await self._refresh(tokens.refresh_token, {"scope": join_scopes(tokens.scopes & scopes)})
 
     async def refresh(self, refresh_token: Secret) -> TokenSet | TokenRefused:
         return await self._refresh(refresh_token, {})
@@ -292,12 +351,14 @@ class OAuth:
         else:
             parameters = parameters | {"client_id": self._app_id, "client_secret": self._app_secret.reveal()}
         url = (self._accounts_url if generation.on_accounts else self._open_url) + path
+        # RFC 8628 knows forms only, and so does whoever polls v2 today.
+        as_form = generation.on_accounts or purpose == "device"
         answer = await self._http.fetch(
             "POST",
             url,
             token=app_token,
-            body=None if generation.on_accounts else parameters,
-            form=parameters if generation.on_accounts else None,
+            body=None if as_form else parameters,
+            form=parameters if as_form else None,
         )
         fields = fields_of(answer)
         if isinstance(fields, TokenRefused):
@@ -309,14 +370,18 @@ class OAuth:
             return tokens or TokenRefused(TokenProblem.IN_DOUBT, 0, "an answer without a token")
         if code == 20014 and app_token is not None:
             self._app_token.invalidate(app_token)
-        if status_of(answer) >= 500 and code not in PROBLEMS:
-            return TokenRefused(
-                TokenProblem.IN_DOUBT, code, f"the platform failed (HTTP {status_of(answer)})"
-            )
-        return refused(fields, purpose, parameters.values())
+        return unless_it_failed(answer, fields) or refused(fields, purpose, parameters.values())
 
 
-def fields_of(answer: Answer | Unreachable) -> dict[str, Any] | TokenRefused:
+def unless_it_failed(answer: Answer | Unreachable, fields: Mapping[str, Any]) -> TokenRefused | None:
+    """In doubt, when the platform itself failed with a code that nobody documented."""
+    status, code = status_of(answer), code_of(fields)
+    if status < 500 or code in PROBLEMS:
+        return None
+    return TokenRefused(TokenProblem.IN_DOUBT, code, f"the platform failed (HTTP {status})")
+
+
+def fields_of(answer: Answer | Unreachable, wanted: str = "access_token") -> dict[str, Any] | TokenRefused:
     """The JSON object that came back; without one, whether the request may have been carried out."""
     if isinstance(answer, Unreachable):
         problem = TokenProblem.IN_DOUBT if answer.may_have_arrived else TokenProblem.TRANSIENT
@@ -325,7 +390,7 @@ def fields_of(answer: Answer | Unreachable) -> dict[str, Any] | TokenRefused:
     if fields is None or (not isinstance(fields.get("error"), str) and "code" not in fields):
         if answer.status == 429:
             return TokenRefused(TokenProblem.TRANSIENT, 0, "too many requests")
-        if fields is None or "access_token" not in fields:
+        if fields is None or wanted not in fields:
             return TokenRefused(TokenProblem.IN_DOUBT, 0, f"not a usable answer (HTTP {answer.status})")
     return fields
 
@@ -352,8 +417,8 @@ def refused(fields: Mapping[str, Any], purpose: Purpose, secrets: Any) -> TokenR
     for value in secrets:
         # A platform that quotes what it was sent must not put it into our log.
         words = words.replace(value, "***") if len(value) >= 12 else words
-    problem = problem_of(code, error if isinstance(error, str) else "", purpose)
-    return TokenRefused(problem, code, words[:300])
+    error = error if isinstance(error, str) else ""
+    return TokenRefused(problem_of(code, error, purpose), code, words[:300], error[:100])
 
 
 def no_app_token(outcome: Outcome) -> TokenRefused:
@@ -386,12 +451,12 @@ def parse_identity(data: Mapping[str, Any]) -> Identity | Unreachable:
     person = data.get("data")
     fields = person if isinstance(person, dict) else {}
     open_id, tenant_key = fields.get("open_id"), fields.get("tenant_key")
-    if not (is_id(open_id) and is_id(tenant_key)):
+    if not (isinstance(open_id, str) and open_id and isinstance(tenant_key, str) and tenant_key):
         return Unreachable("user_info without open_id or tenant_key", may_have_arrived=True)
     union_id, name = fields.get("union_id"), fields.get("name")
     return Identity(
         open_id,
         tenant_key,
-        union_id if is_id(union_id) else None,
-        one_line(name, 200) or None if isinstance(name, str) else None,
+        union_id if isinstance(union_id, str) else None,
+        name[:200].replace("\x00", "") if isinstance(name, str) and name else None,
     )

@@ -15,6 +15,8 @@ from bot.core.model import (
     ApiCall,
     Content,
     Destination,
+    DeviceAnswer,
+    DeviceCode,
     Identity,
     Json,
     NotSent,
@@ -177,6 +179,15 @@ class LarkPlatform:
         return await self._oauth.exchange_code(
             code, redirect_uri=redirect_uri, verifier=verifier, scopes=scopes
         )
+
+    async def authorize_device(self, scopes: ScopeSet) -> DeviceCode | TokenRefused:
+        return await self._oauth.authorize_device(scopes)
+
+    async def poll_device(self, device_code: Secret) -> TokenSet | DeviceAnswer | TokenRefused:
+        return await self._oauth.poll_device(device_code)
+
+    async def narrow(self, tokens: TokenSet, scopes: ScopeSet) -> TokenSet | TokenRefused:
+        return await self._oauth.narrow(tokens, scopes)
 
     async def refresh(self, refresh_token: Secret) -> TokenSet | TokenRefused:
         return await self._oauth.refresh(refresh_token)

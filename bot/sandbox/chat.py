@@ -113,6 +113,11 @@ async def consent_page(_: web.Request) -> web.FileResponse:
     return web.FileResponse(STATIC / "consent.html")
 
 
+@routes.get("/sandbox/device")
+async def device_page(_: web.Request) -> web.FileResponse:
+    return web.FileResponse(STATIC / "device.html")
+
+
 @routes.get("/sandbox/api/database")
 async def tables(request: web.Request) -> web.Response:
     return web.json_response(await asyncio.to_thread(list_tables, request.app[DATABASE]))

@@ -165,6 +165,13 @@ def _announce(tenant: Tenant, consent: Consent, person: Person, event: str, scop
 # What the consent page reads and sends
 
 
+def is_over(tenant: Tenant, consent: Consent) -> bool:
+    """Decided before; for a device, on any page that was opened with its code, or too late."""
+    if consent.device is not None:
+        return not consent.device.is_open(tenant.clock.now())
+    return consent.decided
+
+
 def _consent(request: web.Request) -> Consent:
     consent = request.app[TENANT].credentials.consents.get(request.match_info["consent_id"])
     if consent is None:
@@ -199,8 +206,8 @@ async def show(request: web.Request) -> web.Response:
         ],
         "already": [s for s in consent.scopes if s in already],
         "redirect_uri": consent.redirect_uri,
-        "decided": consent.decided,
-        "device": consent.device is not None,
+        "decided": is_over(tenant, consent),
+        "user_code": consent.device.user_code if consent.device else None,
     }
     if error is not None:
         answer["error"] = {"code": error[0], "text": error[1]}
@@ -219,8 +226,10 @@ async def decide(request: web.Request) -> web.Response:
     error = consent.error or not_for(tenant, person)
     if error is not None:
         return web.json_response({"error": f"{error[0]} {error[1]}"}, status=409)
-    if consent.decided:
-        return web.json_response({"error": "this page was already decided"}, status=409)
+    if is_over(tenant, consent):
+        return web.json_response(
+            {"error": "this page was already decided, or its code has expired"}, status=409
+        )
     if body.get("decision") == "refuse":
         return web.json_response({"redirect": refuse(tenant, consent, person)})
     if body.get("decision") != "allow":

@@ -74,6 +74,10 @@ class DeviceCode:
     used: bool = False
     polled_at: float | None = None
 
+    def is_open(self, now: float) -> bool:
+        """Whether a person can still decide: once, and in time."""
+        return self.person is None and not self.refused and not self.used and self.expires_at > now
+
 
 @dataclass
 class Consent:

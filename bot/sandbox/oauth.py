@@ -26,8 +26,6 @@ routes = web.RouteTableDef()
 apis = Apis()
 
 DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
-DEVICE_CODE_SECONDS = 240
-POLL_SECONDS = 5
 SLOW_DOWN_SECONDS = 5
 
 ERROR_NAMES = {
@@ -329,8 +327,8 @@ async def _start_device(request: web.Request, authenticated_as: Generation | Non
         device_code=secrets.token_urlsafe(40),
         user_code=f"{secrets.token_hex(2)}-{secrets.token_hex(2)}".upper(),
         scopes=scopes,
-        expires_at=tenant.clock.now() + DEVICE_CODE_SECONDS,
-        interval=POLL_SECONDS,
+        expires_at=tenant.clock.now() + tenant.behaviour.device_code_seconds,
+        interval=tenant.behaviour.device_poll_seconds,
     )
     tenant.credentials.devices[device.device_code] = device
     verification = f"{request.url.origin()}/oauth/v1/device/verify"
@@ -341,20 +339,22 @@ async def _start_device(request: web.Request, authenticated_as: Generation | Non
             "user_code": device.user_code,
             "verification_uri": verification,
             "verification_uri_complete": f"{verification}?user_code={device.user_code}",
-            "expires_in": DEVICE_CODE_SECONDS,
-            "interval": POLL_SECONDS,
+            "expires_in": tenant.behaviour.device_code_seconds,
+            "interval": tenant.behaviour.device_poll_seconds,
         }
     )
 
 
 @routes.get("/oauth/v1/device/verify")
 async def verify_device(request: web.Request) -> web.Response:
-    """Where a person goes with the user code: on to the consent page."""
+    """Where a person goes with the user code: on to the consent page. Without a code, they are asked for it."""
     tenant = request.app[TENANT]
-    user_code = request.query.get("user_code", "").upper()
+    user_code = request.query.get("user_code", "").strip().upper()
+    if not user_code:
+        raise web.HTTPFound("/sandbox/device")
     device = next((d for d in tenant.credentials.devices.values() if d.user_code == user_code), None)
-    if device is None or device.expires_at <= tenant.clock.now() or device.used:
-        return web.Response(status=404, text="This code is unknown or has expired.")
+    if device is None or not device.is_open(tenant.clock.now()):
+        return web.Response(status=404, text="This code is unknown, or used, or has expired.")
     consent = Consent(new_id("", 32), device.scopes, redirect_uri="", device=device)
     tenant.credentials.consents[consent.consent_id] = consent
     raise web.HTTPFound(f"/sandbox/consent?id={consent.consent_id}")

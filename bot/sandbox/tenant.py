@@ -160,6 +160,8 @@ class Behaviour:
     refresh_token_seconds: int = 604_800
     code_seconds: int = 300
     in_client_code_seconds: int = 180
+    device_code_seconds: int = 240
+    device_poll_seconds: int = 5
     after_refresh: Literal["old access token lives", "dies", "has a minute"] = "old access token lives"
     revoke_clears_grant: bool = False
     refusal_wording: Literal["plain", "bilingual"] = "bilingual"
@@ -169,10 +171,6 @@ class Behaviour:
     answer_seconds: float = 3.0
     connection_limit: int = 50
     frame_payload_bytes: int = 64 * 1024
-    card_frame_type: Literal["event", "card"] = "event"
-    answers_pings: bool = True
-    answers_websocket_pings: bool = True
-    loses_acknowledgements: bool = False
     task_create_seconds: float = 0.0
     client_config: Json = field(
         default_factory=lambda: {

@@ -382,6 +382,14 @@ def extend(connection: Connection, request: str, expires_at: datetime) -> bool:
     return _changed(connection, EXTEND, {"request": request, "until": expires_at})
 
 
+SHOW = update(requests).where(_this, _live).values(**_show)
+
+
+def show(connection: Connection, request: str, now: datetime) -> bool:
+    """The card of a live request has something new to show."""
+    return _changed(connection, SHOW, {"request": request, "now": now})
+
+
 STAMP_OPENED = (
     update(requests)
     .where(_this, requests.c.opened_at.is_(None))

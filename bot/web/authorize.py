@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 
 from aiohttp import web
@@ -15,8 +14,6 @@ from bot.flows.consent import Closed, Landing
 from bot.web.headers import is_in_client, language_of, only_looks
 from bot.web.keys import BOT
 from bot.web.pages import CLOSED, LANDINGS, ROBOT_PAGE, Page, respond
-
-log = logging.getLogger(__name__)
 
 TICKET = re.compile(r"[A-Za-z0-9_-]{43}")
 
@@ -56,6 +53,6 @@ async def callback(request: web.Request) -> web.Response:
     repeated = any(len(query.getall(name)) > 1 for name in set(query))
     came = Malformed() if repeated else parse_callback(query)
     if isinstance(came, Malformed):
-        log.info("callback refused", extra={"reason": "malformed"})
+        await consent.note_audit(bot, "callback_rejected", reason="malformed")
         return show(request, LANDINGS[Landing.MALFORMED])
     return show(request, LANDINGS[await consent.complete(bot, came)])

@@ -21,7 +21,6 @@ from bot.core.scopes import join_scopes
 from bot.flows import consent
 from bot.flows.consent import Closed, Landing
 from bot.web.authorize import look_up
-from bot.web.bodies import body_of
 from bot.web.headers import POLICY, language_of
 from bot.web.keys import BOT, CLIENT_SCRIPT
 from bot.web.pages import CLOSED, LANDINGS, Page
@@ -89,11 +88,10 @@ async def own_fields(request: web.Request) -> dict[str, str]:
         or request.content_type != "application/json"
     ):
         raise web.HTTPForbidden(text="Only the bot's own page may ask this.")
-    body = await body_of(request)
-    if len(body) > LARGEST_POST:
-        raise web.HTTPRequestEntityTooLarge(LARGEST_POST, len(body))
+    if request.content_length is None or request.content_length > LARGEST_POST:
+        raise web.HTTPRequestEntityTooLarge(LARGEST_POST, request.content_length or 0)
     try:
-        fields: Json = json.loads(body)
+        fields: Json = json.loads(await request.read())
     except (ValueError, RecursionError):
         raise web.HTTPBadRequest(text="The body is not JSON.") from None
     if not isinstance(fields, dict):

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from bot.core.model import Outage
 from bot.flows.bot import Bot
 
 
@@ -13,8 +12,7 @@ from bot.flows.bot import Bot
 class Ingress:
     """How events come in."""
 
-    outage: Callable[[], Outage | None]
-    """Why none can at this moment, or None."""
+    is_up: Callable[[], bool]
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,7 +111,7 @@ async def test_a_person_who_may_not_use_the_app_is_told_apart(world, platform):
 async def test_a_missing_verifier_spoils_the_code(world):
     code = world.code("task:task:read", challenge=s256(VERIFIER), challenge_method="S256")
     refused = await world.platform.exchange_code(code, redirect_uri=REDIRECT, verifier=None, scopes=None)
-    assert refused == TokenRefused(TokenProblem.CODE, 20049, "PKCE code challenge failed.")
+    assert refused == TokenRefused(TokenProblem.CODE, 20049, "PKCE code challenge failed.", "invalid_grant")
 
 
 @pytest.mark.parametrize("generation", ["v2", "v3"])

@@ -9,8 +9,18 @@ import pytest
 from sqlalchemy import Text, func, select, type_coerce
 
 from bot.core.errors import CannotOpenSecret
-from bot.core.model import AttemptKind, Content, Destination, Secret, Step
-from bot.store import authorizations, calls, grants, keys, outbox, replicas, revocations, schema
+from bot.core.model import AttemptKind, Content, Destination, DeviceCode, Secret, Step
+from bot.store import (
+    authorizations,
+    calls,
+    device_authorizations,
+    grants,
+    keys,
+    outbox,
+    replicas,
+    revocations,
+    schema,
+)
 from bot.store.authorizations import NewAttempt
 from bot.store.crypto import Seal, new_key
 from bot.store.database import Connection, Database, open_database
@@ -58,8 +68,18 @@ async def fill(database: Database) -> None:
         message = NewMessage(new_id(NOW), ANNA, "note", "key", Destination(ANNA), content, None)
         outbox.add(c, message, now=NOW)
         revocations.add(c, ANNA, Secret("revoked"), NOW)
+        fill_device(c, request.id)
 
     await database.write(work)
+
+
+def fill_device(c: Connection, request: str) -> None:
+    device = device_authorizations.begin(
+        c, request, ANNA, scopes=SCOPES, new_id="d1", worker="w1", now=NOW, lease_until=SOON
+    )
+    assert device is not None
+    code = DeviceCode(Secret("device code"), Secret("user code"), Secret("https://page"), 240, 5)
+    assert device_authorizations.minted(c, device.id, device.claim, code, NOW)
 
 
 def still_under(prefix: str, connection: Connection) -> list[str]:
@@ -105,6 +125,12 @@ async def test_after_a_rotation_the_new_key_alone_opens_everything(database_url:
     (stranded,) = await alone.write(lambda c: authorizations.stranded_attempts(c, "w2", SOON, LATER, limit=5))
     assert (stranded[0].verifier, stranded[1]) == (Secret("verifier"), Secret("code"))
     assert (await alone.read(lambda c: authorizations.live_of(c, ANNA))).ticket == Secret("ticket")  # type: ignore[union-attr]
+    (device,) = await alone.write(lambda c: device_authorizations.claim_due(c, "w", SOON, LATER, limit=5))
+    assert (device.device_code, device.user_code, device.link) == (
+        Secret("device code"),
+        Secret("user code"),
+        Secret("https://page"),
+    )
     assert len(await alone.write(lambda c: outbox.claim_due(c, "w", NOW, SOON, limit=5))) == 1
     assert len(await alone.write(lambda c: revocations.claim_due(c, "w", NOW, SOON, limit=5))) == 1
     await alone.close()

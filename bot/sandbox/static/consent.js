@@ -9,6 +9,7 @@ const WORDS = {
     signedIn: "Signed in as", switch: "Switch account", fresh: "New permissions", already: (count) => `Already allowed (${count})`,
     allow: "Allow", refuse: "Refuse", signIn: (app) => `Sign in to ${app}`, signInReason: "It will learn who you are, and nothing else.",
     back: (host) => `Afterwards you go back to ${host}. This page stands in for the platform's own.`,
+    device: (code) => `Your chat shows the code ${code}, too? Then this request is yours. This page stands in for the platform's own.`,
     errorTitle: "This request cannot be shown", code: "Error code", close: "You can close this page.",
     done: "Done",
     gone: "This page is no longer valid", again: "Open the link in the chat again.",
@@ -24,6 +25,7 @@ const WORDS = {
     signedIn: "当前账号", switch: "切换账号", fresh: "新增权限", already: (count) => `已授权（${count}）`,
     allow: "允许", refuse: "拒绝", signIn: (app) => `登录 ${app}`, signInReason: "它只会知道你是谁。",
     back: (host) => `完成后将返回 ${host}。此页面模拟平台的授权页。`,
+    device: (code) => `请确认会话中的验证码也是 ${code}，这样才是你本人的请求。此页面模拟平台的授权页。`,
     errorTitle: "无法显示此授权请求", code: "错误码", close: "你可以关闭此页面。",
     done: "已完成",
     gone: "此页面已失效", again: "请在会话中重新打开链接。",
@@ -116,7 +118,7 @@ function draw(consent) {
     consent.already?.length ? el("details", { class: "already" }, el("summary", {}, icon("chevron"), words.already(consent.already.length)),
       el("ul", {}, consent.already.map((scope) => el("li", { class: "scope-name" }, scope)))) : null,
     el("div", { class: "decision" }, refuse, allow),
-    el("p", { class: "fine" }, words.back(hostOf(consent.redirect_uri))));
+    el("p", { class: "fine" }, consent.user_code ? words.device(consent.user_code) : words.back(hostOf(consent.redirect_uri))));
   allow.disabled = refuse.disabled = !person;
 }
 

@@ -1,0 +1,287 @@
+"""Authorization on the platform's own page (RFC 8628), for a bot that no browser can reach.
+
+The card's button has a device code minted, and the card then shows the platform's link; from there on the platform is
+polled until the person has decided. Both are rows first: whichever replica finds one due goes on with it, and one
+whose claim was taken over meanwhile changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import datetime, timedelta
+from functools import partial
+
+from bot.core.model import (
+    AuthorizationRequest,
+    DeviceAnswer,
+    DeviceAuthorization,
+    DeviceCode,
+    DeviceStatus,
+    Identity,
+    TokenProblem,
+    TokenRefused,
+    TokenSet,
+)
+from bot.core.oauth import is_owner
+from bot.flows import alternatives, authorization, consent
+from bot.flows.bot import Bot, now
+from bot.flows.delivery import deliver_all, later
+from bot.store import audit, authorizations, device_authorizations, grants
+from bot.store.database import Connection
+from bot.store.ids import new_id
+from bot.store.outbox import OutgoingMessage
+
+log = logging.getLogger(__name__)
+
+AT_ONCE = 10
+"""Codes that one replica goes on with in a second: the token endpoint takes 50 requests, and they are for people."""
+
+SLOWER_BY = 5
+LONGEST_INTERVAL = 60
+LONGEST_PAUSE = timedelta(seconds=30)
+"""Between two polls of a platform that does not answer: a code lives for some minutes only."""
+
+MINTED_WITHIN = timedelta(minutes=2)
+"""So long after the click the platform is asked for a code. Whoever has waited longer presses again."""
+
+
+# --- the button -----------------------------------------------------------------------------------------------
+
+
+async def start(bot: Bot, request: AuthorizationRequest, patience: float) -> bool:
+    """Has a code minted, unless one lives. False when that takes longer than `patience`: then the card is changed
+    once it is done, by this process or another."""
+    moment = now()
+    fresh = await bot.database.write(lambda c: begin(c, bot, request, moment))
+    if fresh is None:
+        latest = await bot.database.read(lambda c: device_authorizations.latest_of(c, request.id))
+        return latest is None or latest.status is not DeviceStatus.MINTING
+    minting = bot.background(mint(bot, fresh))
+    done, _ = await asyncio.wait({minting}, timeout=patience)
+    if done:
+        # One that the platform did not answer in time is minting still.
+        latest = await bot.database.read(lambda c: device_authorizations.latest_of(c, request.id))
+        return latest is not None and latest.status is not DeviceStatus.MINTING
+    minting.add_done_callback(lambda _: bot.wake.upkeep.set())
+    return False
+
+
+def begin(
+    c: Connection, bot: Bot, request: AuthorizationRequest, moment: datetime
+) -> DeviceAuthorization | None:
+    """Inside a transaction: one live code a request; None when there is one."""
+    fresh = device_authorizations.begin(
+        c,
+        request.id,
+        request.user,
+        scopes=consent.one_link(request.scopes),
+        new_id=new_id(moment),
+        worker=bot.worker,
+        now=moment,
+        lease_until=moment + bot.lease,
+    )
+    if fresh is not None:
+        authorizations.stamp_opened(c, request.id, moment)
+        note(c, "device_authorization_begun", fresh, moment)
+    return fresh
+
+
+def note(c: Connection, action: str, device: DeviceAuthorization, moment: datetime, **detail: str) -> None:
+    subject = ("device_authorization", device.id)
+    audit.write(c, action, user=device.user, subject=subject, now=moment, **detail)
+
+
+async def mint(bot: Bot, device: DeviceAuthorization) -> None:
+    """Asks the platform for a code, and has the card show its link."""
+    answer = await bot.platform.authorize_device(device.scopes)
+    moment = now()
+
+    def keep(c: Connection, code: DeviceCode) -> None:
+        if device_authorizations.minted(c, device.id, device.claim, code, moment):
+            authorizations.show(c, device.request_id, moment)
+
+    match answer:
+        case DeviceCode():
+            await bot.database.write(partial(keep, code=answer))
+        case TokenRefused(problem=TokenProblem.SCOPE):
+            await ask_otherwise(bot, device, answer)
+        case TokenRefused(problem=TokenProblem.TRANSIENT | TokenProblem.IN_DOUBT) if (
+            moment < device.created_at + MINTED_WITHIN
+        ):
+            until = later(moment, device.failures, None)
+            await wait(bot, device, until, device.interval, device.failures + 1)
+        case TokenRefused():
+            await fail(bot, device, answer)
+
+
+async def ask_otherwise(bot: Bot, device: DeviceAuthorization, refusal: TokenRefused) -> None:
+    """The app has not enabled what was asked for. Other than the authorization page, this endpoint says so."""
+    log.warning("scopes refused", extra={"device": device.id, "scopes": sorted(device.scopes)})
+    enabled = await bot.platform.enabled_scopes(fresh=True)
+    moment = now()
+
+    def work(c: Connection) -> None:
+        failed = DeviceStatus.FAILED
+        if not device_authorizations.finish(c, device.id, device.claim, failed, "other_scopes", moment):
+            return
+        note(c, "device_authorization_failed", device, moment, reason=f"scopes_{refusal.code}")
+        request = authorizations.live_of(c, device.user)
+        if request is not None and request.id == device.request_id:
+            alternatives.ask_otherwise(c, request, enabled, moment)
+
+    await bot.database.write(work)
+    bot.wake.upkeep.set()
+
+
+# --- polling --------------------------------------------------------------------------------------------------
+
+
+async def go_on_due(bot: Bot) -> None:
+    """Goes on with what is due: polls at their time, and what a crash or a failing platform interrupted."""
+    moment = now()
+    due = await bot.database.write(
+        lambda c: device_authorizations.claim_due(c, bot.worker, moment, moment + bot.lease, AT_ONCE)
+    )
+    # Side by side: one after another, the leases of the last would run out while the platform is slow.
+    await asyncio.gather(*(go_on(bot, device) for device in due))
+
+
+async def go_on(bot: Bot, device: DeviceAuthorization) -> None:
+    if device.status is DeviceStatus.MINTING:
+        await mint(bot, device)
+        bot.wake.upkeep.set()
+    else:
+        await poll(bot, device)
+
+
+async def poll(bot: Bot, device: DeviceAuthorization) -> None:
+    """Asks once whether the person has decided, and goes by the answer. The last poll is at the code's expiry."""
+    assert device.device_code is not None
+    answer = await bot.platform.poll_device(device.device_code)
+    match answer:
+        case TokenSet():
+            await redeem(bot, device, answer)
+        case DeviceAnswer.DENIED:
+            await deny(bot, device)
+        case DeviceAnswer.EXPIRED:
+            await end(bot, device, DeviceStatus.EXPIRED, "expired")
+        case DeviceAnswer.PENDING:
+            await poll_again(bot, device, device.interval, failures=0)
+        case DeviceAnswer.SLOW_DOWN:
+            slower = min(device.interval + SLOWER_BY, LONGEST_INTERVAL)
+            await poll_again(bot, device, slower, failures=0)
+        case TokenRefused(problem=TokenProblem.TRANSIENT | TokenProblem.IN_DOUBT):
+            await poll_again(bot, device, device.interval, failures=device.failures + 1)
+        case TokenRefused():
+            await fail(bot, device, answer)
+
+
+async def poll_again(bot: Bot, device: DeviceAuthorization, interval: int, *, failures: int) -> None:
+    """Nothing yet. After a failure the pause doubles (RFC 8628, 3.5)."""
+    moment = now()
+    assert device.expires_at is not None
+    if moment >= device.expires_at:
+        await end(bot, device, DeviceStatus.EXPIRED, "expired")
+        return
+    usual = timedelta(seconds=interval)
+    pause = usual if not failures else max(usual, min(usual * 2 ** min(failures, 8), LONGEST_PAUSE))
+    await wait(bot, device, min(moment + pause, device.expires_at), interval, failures)
+
+
+async def wait(bot: Bot, device: DeviceAuthorization, until: datetime, interval: int, failures: int) -> None:
+    await bot.database.write_one(
+        lambda c: device_authorizations.postpone(
+            c, device.id, device.claim, until=until, interval=interval, failures=failures
+        )
+    )
+
+
+async def redeem(bot: Bot, device: DeviceAuthorization, tokens: TokenSet) -> None:
+    """Asks whose tokens they are, and stores the grant only if that is the person who was asked."""
+    # The code is spent: whoever took this over now could only have it refused, and the tokens with it.
+    await wait(bot, device, now() + bot.lease, device.interval, device.failures)
+    identity = await consent.persistently(
+        partial(bot.platform.identify, tokens.access_token), consent.is_unanswered
+    )
+    if not isinstance(identity, Identity):
+        await end(bot, device, DeviceStatus.FAILED, "identity_unknown")
+        return
+    if not is_owner(device.user, identity):
+        # The token is dropped here, and not revoked: that might end that other person's own grant.
+        await end(bot, device, DeviceStatus.FAILED, "wrong_person")
+        return
+    grant = await bot.database.read(lambda c: grants.find(c, device.user))
+    if consent.was_revoked(grant):
+        await wait(bot, device, now() + bot.lease, device.interval, device.failures)
+        narrowed = await bot.platform.narrow(tokens, device.scopes)
+        if isinstance(narrowed, TokenRefused):
+            await fail(bot, device, narrowed)
+            return
+        tokens = narrowed
+    await consent.store_grant(bot, consented(device), tokens, identity)
+
+
+def consented(device: DeviceAuthorization) -> consent.Consented:
+    """The consent that the platform's own page took."""
+
+    def complete(c: Connection, moment: datetime) -> consent.Completion:
+        done = DeviceStatus.COMPLETED
+        if device_authorizations.finish(c, device.id, device.claim, done, "granted", moment):
+            return consent.Completion.COMPLETED
+        closed = device_authorizations.outcome_of(c, device.id) == device_authorizations.CLOSED
+        grant = grants.find(c, device.user)
+        # Revoking one token may end all that the person has granted, if there is something left to end.
+        if closed and (grant is None or grant.access_token is None):
+            return consent.Completion.WITHDRAWN
+        return consent.Completion.LOST
+
+    subject = ("device_authorization", device.id)
+    return consent.Consented(device.user, device.scopes, subject, complete)
+
+
+# --- ending ---------------------------------------------------------------------------------------------------
+
+
+async def deny(bot: Bot, device: DeviceAuthorization) -> None:
+    """The person refused on the platform's page."""
+    moment = now()
+
+    def work(c: Connection) -> list[OutgoingMessage]:
+        if not device_authorizations.finish(
+            c, device.id, device.claim, DeviceStatus.DENIED, "access_denied", moment
+        ):
+            return []
+        return authorization.decline(c, bot, device.request_id, "refused_on_page", moment)
+
+    messages = await bot.database.write(work)
+    bot.wake.upkeep.set()
+    await deliver_all(bot, messages)
+
+
+OUTCOMES = {
+    TokenProblem.USER: "not_allowed",
+    TokenProblem.APP: "misconfigured",
+    TokenProblem.BLOCKED: "misconfigured",
+}
+
+
+async def fail(bot: Bot, device: DeviceAuthorization, refusal: TokenRefused) -> None:
+    log.warning(
+        "device authorization failed",
+        extra={"device": device.id, "problem": refusal.problem.value, "code": refusal.code},
+    )
+    await end(bot, device, DeviceStatus.FAILED, OUTCOMES.get(refusal.problem, "not_completed"))
+
+
+async def end(bot: Bot, device: DeviceAuthorization, status: DeviceStatus, outcome: str) -> None:
+    """It ends without a grant, and the card has its button again, with words."""
+    moment = now()
+
+    def work(c: Connection) -> None:
+        if device_authorizations.finish(c, device.id, device.claim, status, outcome, moment):
+            note(c, "device_authorization_failed", device, moment, reason=outcome)
+            authorizations.show(c, device.request_id, moment)
+
+    await bot.database.write(work)
+    bot.wake.upkeep.set()

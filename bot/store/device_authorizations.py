@@ -1,0 +1,259 @@
+"""Device authorizations: minted and polled for by whichever replica claims them, their codes sealed while they live."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, insert, literal_column, null, select, update
+
+from bot.core.model import DeviceAuthorization, DeviceCode, DeviceStatus, Secret, UserKey
+from bot.core.scopes import ScopeSet
+from bot.store import authorizations
+from bot.store.crypto import Seal
+from bot.store.database import seal_of
+from bot.store.schema import device_authorizations as devices
+from bot.store.sql import LIMIT, bind, status_in, status_is
+
+COLUMNS = (
+    devices.c.id,
+    devices.c.request_id,
+    devices.c.user_key,
+    devices.c.status,
+    devices.c.scopes,
+    devices.c.device_code,
+    devices.c.user_code,
+    devices.c.link,
+    devices.c.interval_seconds,
+    devices.c.failures,
+    devices.c.created_at,
+    devices.c.expires_at,
+    devices.c.claim,
+    devices.c.outcome,
+)
+
+
+def _device(row: Any, seal: Seal) -> DeviceAuthorization:
+    def opened(column: str) -> Secret | None:
+        sealed: str | None = getattr(row, column)
+        return None if sealed is None else seal.open(sealed, _bound_to(column, row.id))
+
+    return DeviceAuthorization(
+        id=row.id,
+        request_id=row.request_id,
+        user=row.user_key,
+        status=DeviceStatus(row.status),
+        scopes=row.scopes,
+        device_code=opened("device_code"),
+        user_code=opened("user_code"),
+        link=opened("link"),
+        interval=row.interval_seconds,
+        failures=row.failures,
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+        claim=row.claim,
+        outcome=row.outcome,
+    )
+
+
+def _bound_to(column: str, device: str) -> str:
+    return f"device_authorizations:{column}:{device}"
+
+
+# --- looking ---------------------------------------------------------------------------------------
+
+_this = devices.c.id == bind("device", devices.c.id)
+_of_request = devices.c.request_id == bind("request", devices.c.request_id)
+_live = status_in(devices, "minting", "polling")
+LATEST_OF = select(*COLUMNS).where(_of_request).order_by(devices.c.id.desc()).limit(1)
+OUTCOME_OF = select(devices.c.outcome).where(_this)
+
+
+def latest_of(connection: Connection, request: str) -> DeviceAuthorization | None:
+    """The last press of the button on a request's card: live, or how it ended."""
+    seal = seal_of(connection)
+    return next((_device(row, seal) for row in connection.execute(LATEST_OF, {"request": request})), None)
+
+
+def outcome_of(connection: Connection, device: str) -> str | None:
+    outcome: str | None = connection.execute(OUTCOME_OF, {"device": device}).scalar()
+    return outcome
+
+
+# --- beginning -------------------------------------------------------------------------------------
+
+BEGIN = insert(devices).inline()
+
+
+def begin(
+    connection: Connection,
+    request: str,
+    user: UserKey,
+    *,
+    scopes: ScopeSet,
+    new_id: str,
+    worker: str,
+    now: datetime,
+    lease_until: datetime,
+) -> DeviceAuthorization | None:
+    """Notes that a code is to be minted, claimed for this worker; None while another one of the request lives."""
+    authorizations.get_locked(connection, request)
+    before = latest_of(connection, request)
+    if before is not None and before.status in {DeviceStatus.MINTING, DeviceStatus.POLLING}:
+        if before.expires_at is None or before.expires_at > now:
+            return None
+        # Its end has not been noted yet; the platform has forgotten the code.
+        finish(connection, before.id, before.claim, DeviceStatus.EXPIRED, "expired", now)
+    values = {
+        "id": new_id,
+        "request_id": request,
+        "user_key": user,
+        "status": DeviceStatus.MINTING.value,
+        "scopes": scopes,
+        "interval_seconds": 0,
+        "failures": 0,
+        "runs_after": lease_until,
+        "worker": worker,
+        "claim": 1,
+        "created_at": now,
+    }
+    connection.execute(BEGIN, values)
+    return DeviceAuthorization(
+        id=new_id,
+        request_id=request,
+        user=user,
+        status=DeviceStatus.MINTING,
+        scopes=scopes,
+        device_code=None,
+        user_code=None,
+        link=None,
+        interval=0,
+        failures=0,
+        created_at=now,
+        expires_at=None,
+        claim=1,
+        outcome=None,
+    )
+
+
+# --- going on --------------------------------------------------------------------------------------
+
+_due = (
+    select(devices.c.id)
+    .where(_live, devices.c.runs_after <= bind("now", devices.c.runs_after))
+    .order_by(devices.c.runs_after)
+    .limit(LIMIT)
+    .with_for_update(skip_locked=True)
+)
+CLAIM_DUE = (
+    update(devices)
+    .where(devices.c.id.in_(_due))
+    .values(
+        worker=bind("new_worker", devices.c.worker),
+        runs_after=bind("lease_until", devices.c.runs_after),
+        claim=devices.c.claim + 1,
+    )
+    .returning(*COLUMNS)
+)
+
+
+def claim_due(
+    connection: Connection, worker: str, now: datetime, lease_until: datetime, limit: int
+) -> list[DeviceAuthorization]:
+    """Takes what is due to be minted or polled for, for the time of the lease. One statement."""
+    values = {"new_worker": worker, "now": now, "lease_until": lease_until, "limit": limit}
+    seal = seal_of(connection)
+    return [_device(row, seal) for row in connection.execute(CLAIM_DUE, values)]
+
+
+_mine = (_this, devices.c.claim == bind("held", devices.c.claim), _live)
+MINTED = (
+    update(devices)
+    .where(*_mine, status_is(devices, "minting"))
+    .values(
+        status=literal_column("'polling'"),
+        device_code=bind("sealed_device_code", devices.c.device_code),
+        user_code=bind("sealed_user_code", devices.c.user_code),
+        link=bind("sealed_link", devices.c.link),
+        interval_seconds=bind("pause", devices.c.interval_seconds),
+        failures=literal_column("0"),
+        runs_after=bind("until", devices.c.runs_after),
+        expires_at=bind("end", devices.c.expires_at),
+    )
+)
+
+
+def minted(connection: Connection, device: str, claim: int, code: DeviceCode, now: datetime) -> bool:
+    """Keeps what the platform minted, sealed; False when the claim is lost. The first poll is an interval away."""
+    seal = seal_of(connection)
+    values = {
+        "device": device,
+        "held": claim,
+        "sealed_device_code": seal.seal(code.device_code, _bound_to("device_code", device)),
+        "sealed_user_code": seal.seal(code.user_code, _bound_to("user_code", device)),
+        "sealed_link": seal.seal(code.link, _bound_to("link", device)),
+        "pause": code.interval,
+        "until": now + timedelta(seconds=code.interval),
+        "end": now + timedelta(seconds=code.expires_in),
+    }
+    return bool(connection.execute(MINTED, values).rowcount)
+
+
+POSTPONE = (
+    update(devices)
+    .where(*_mine)
+    .values(
+        runs_after=bind("until", devices.c.runs_after),
+        interval_seconds=bind("pause", devices.c.interval_seconds),
+        failures=bind("failed", devices.c.failures),
+    )
+)
+
+
+def postpone(
+    connection: Connection, device: str, claim: int, *, until: datetime, interval: int, failures: int
+) -> bool:
+    """Nothing came yet: tried again after `until`. Also keeps the lease of who goes on. One statement."""
+    values = {"device": device, "held": claim, "until": until, "pause": interval, "failed": failures}
+    return bool(connection.execute(POSTPONE, values).rowcount)
+
+
+# --- ending ----------------------------------------------------------------------------------------
+
+_ended = {
+    "status": bind("ending", devices.c.status),
+    "outcome": bind("how", devices.c.outcome),
+    "settled_at": bind("now", devices.c.settled_at),
+    "device_code": null(),
+    "user_code": null(),
+    "link": null(),
+}
+FINISH = update(devices).where(*_mine).values(_ended)
+END_OF_USER = (
+    update(devices).where(devices.c.user_key == bind("user", devices.c.user_key), _live).values(_ended)
+)
+
+
+def finish(
+    connection: Connection, device: str, claim: int, status: DeviceStatus, outcome: str, now: datetime
+) -> bool:
+    """Ends it and erases its codes; False when the claim is lost, or it has been ended by its person."""
+    values = {"device": device, "held": claim, "ending": status.value, "how": outcome, "now": now}
+    return bool(connection.execute(FINISH, values).rowcount)
+
+
+CLOSED = "closed"
+
+
+def close(connection: Connection, user: UserKey, now: datetime) -> int:
+    """Nobody waits for the person's consent any more: what still comes is not stored."""
+    values = {"user": user, "ending": DeviceStatus.FAILED.value, "how": CLOSED, "now": now}
+    return connection.execute(END_OF_USER, values).rowcount
+
+
+MOVE = update(devices).where(_of_request, _live).values(request_id=bind("successor", devices.c.request_id))
+
+
+def move(connection: Connection, request: str, successor: str) -> None:
+    """Another request takes the place of this one, with a card of its own: the live code is shown there."""
+    connection.execute(MOVE, {"request": request, "successor": successor})
