@@ -11,6 +11,7 @@ import tempfile
 import webbrowser
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 from aiohttp import web
 
@@ -22,7 +23,7 @@ from .tenant import App, Tenant
 
 HOST = "127.0.0.1"
 DEFAULT_PORT = 8700
-EVENTS = "webhook"
+EVENTS: Literal["websocket", "webhook"] = "websocket"
 
 
 def run(port: int | None, data_dir: Path | None, open_browser: bool, platform_only: bool) -> int:
@@ -63,6 +64,7 @@ async def serve(listener: socket.socket, directory: Path, open_browser: bool, pl
     database = directory / "bot.db"
     tenant = sample_tenant()
     environment = bot_environment(tenant.app, origin, free_port(), directory, database)
+    tenant.app.events_by = EVENTS
     tenant.app.events_url = environment["BOT_PUBLIC_URL"] + "/lark/events"
     tenant.app.redirect_urls = [
         environment["BOT_PUBLIC_URL"] + "/oauth/lark/callback",

@@ -24,6 +24,9 @@ def test_platform_only_prints_all_that_connects_a_bot(platform: Sandbox) -> None
     assert environment["LARK_APP_SECRET"]
     assert environment["BOT_DATABASE_URL"] == f"sqlite+aiosqlite:///{platform.directory / 'bot.db'}"
     assert environment["BOT_PUBLIC_URL"].endswith(":" + environment["BOT_PORT"])
+    assert environment["LARK_EVENTS"] == "websocket"
+    assert environment["LARK_ENCRYPT_KEY"]
+    assert environment["LARK_VERIFICATION_TOKEN"]
 
 
 def test_the_key_that_seals_a_kept_database_is_kept_and_private(tmp_path: Path) -> None:
@@ -76,6 +79,24 @@ def test_a_bot_that_cannot_start_is_shown_with_its_last_words(tmp_path: Path, op
         expect(page.locator("#banner")).to_contain_text("The bot could not start", timeout=20_000)
         expect(page.locator("#banner .source")).not_to_be_empty()
         assert page.get_by_role("button", name="Start it").is_visible()
+    finally:
+        assert stop_sandbox(sandbox) == 0
+
+
+def test_a_bot_that_takes_its_time_to_start_is_said_to_be_starting(
+    tmp_path: Path, open_page: OpenPage
+) -> None:
+    sandbox = start_sandbox(tmp_path, "bot")
+    try:
+        no_events = {"kind": "down", "match": {"path": "/callback/ws/endpoint"}}
+        fault = sandbox.post("faults", no_events)["fault_id"]
+        sandbox.call("POST", "/sandbox/api/bot", {"action": "kill"})
+        sandbox.call("POST", "/sandbox/api/bot", {"action": "start"})
+        page = open_page(sandbox.url)
+        expect(page.locator("#banner")).to_have_text("The bot is starting.", timeout=10_000)
+        sandbox.call("DELETE", f"/sandbox/api/faults/{fault}")
+        expect(page.locator("#bot-status")).to_contain_text("running", timeout=30_000)
+        expect(page.locator("#banner")).to_be_hidden()
     finally:
         assert stop_sandbox(sandbox) == 0
 

@@ -13,6 +13,7 @@ const VIEWS = [["people", "people", "People"], ["chat", "chat", "Chat"], ["timel
   ["database", "database", "Database"], ["trouble", "trouble", "Trouble"]];
 const PANELS = ["timeline", "database", "trouble"];
 const BOT_MS = 2000;
+const SLOW_START_MS = 1500;
 
 const remembered = (name) => sessionStorage.getItem(`sandbox.${name}`);
 const remember = (name, value) => sessionStorage.setItem(`sandbox.${name}`, value);
@@ -172,6 +173,7 @@ async function start() {
   // The bot's process
 
   let botRuns = false;
+  let startingSince = null;
   async function lookAtBot() {
     let status;
     try {
@@ -185,13 +187,15 @@ async function start() {
     lamp.dataset.status = status.state;
     byId("bot-status-text").textContent = { ready: "running", starting: "starting…", stopped: "stopped", failed: "did not start", external: "started elsewhere", unreachable: "sandbox is gone" }[status.state] ?? status.state;
     const banner = byId("banner");
-    const quiet = ["ready", "starting", "external"].includes(status.state);
+    startingSince = status.state === "starting" ? startingSince ?? Date.now() : null;
+    const slow = startingSince !== null && Date.now() - startingSince >= SLOW_START_MS;
+    const quiet = ["ready", "external"].includes(status.state) || (startingSince !== null && !slow);
     banner.hidden = quiet;
     if (!quiet && banner.dataset.words !== status.words) {
       banner.dataset.words = status.words;
       fill(banner, icon("warning"), el("div", {}, el("strong", {}, status.words),
         status.state === "failed" && status.log?.length ? el("pre", { class: "source" }, status.log.slice(-5).join("\n")) : null),
-      status.state === "unreachable" ? null : el("button", { class: "button small", type: "button", onclick: () => post("bot", { action: "start" }).then(lookAtBot).catch((problem) => toast(problem.message, "error")) }, "Start it"));
+      slow || status.state === "unreachable" ? null : el("button", { class: "button small", type: "button", onclick: () => post("bot", { action: "start" }).then(lookAtBot).catch((problem) => toast(problem.message, "error")) }, "Start it"));
     }
     if (botRuns && !was) enter();
   }
