@@ -112,7 +112,9 @@ async def look_again(bot: Bot, *, asked_by_administrator: bool = False) -> int:
         await bot.database.write(lambda c: calls.release(c, [call.id for call in ready], now()))
         bot.wake.calls.set()
     await tell_of_page_errors(bot, [call for call in waiting if call not in ready], enabled)
-    await settle_waits(bot, waits, waiting, enabled)
+    if not asked_by_administrator:
+        # Not for a click: its answer would undo what a card shows before it. The next look comes soon.
+        await settle_waits(bot, waits, waiting, enabled)
     return len(ready)
 
 
@@ -152,26 +154,27 @@ async def settle_waits(
         if enabled is None or not wait.scopes <= enabled or not wait.scopes.isdisjoint(needed):
             continue
 
-        def work(c: Connection, wait: ScopeWait = wait) -> bool:
+        if not await show_enabled(bot, wait):
+            continue
+
+        def work(c: Connection, wait: ScopeWait = wait) -> None:
             moment = now()
-            settled = scope_waits.enabled(c, wait.id, moment)
-            if settled:
+            if scope_waits.enabled(c, wait.id, moment):
                 subject = ("scope_wait", wait.id)
                 audit.write(
                     c, "scopes_enabled", user=None, subject=subject, now=moment, scopes=sorted(wait.scopes)
                 )
-            return settled
 
-        if await bot.database.write(work):
-            bot.background(show_enabled(bot, wait))
+        await bot.database.write(work)
 
 
-async def show_enabled(bot: Bot, wait: ScopeWait) -> None:
-    """Changes the administrators' cards of a scope set that is enabled by now."""
+async def show_enabled(bot: Bot, wait: ScopeWait) -> bool:
+    """Changes the administrators' cards of a scope set that is enabled by now. False when it is to be tried again."""
     described = await bot.platform.describe_scopes(wait.scopes)
     card = AdministratorCard(wait.id, described, (), (), bot.platform.console_link(wait.scopes), done=True)
     content = bot.platform.render_card(card)
+    shown = True
     for message_id in await bot.database.read(lambda c: outbox.message_ids(c, f"{wait.id}-")):
-        result = await bot.platform.update_card(message_id, content)
-        if isinstance(result, NotSent) and result.retry:
-            await bot.platform.update_card(message_id, content)
+        problem = await bot.platform.update_card(message_id, content)
+        shown = shown and not (isinstance(problem, NotSent) and problem.retry)
+    return shown

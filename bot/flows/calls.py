@@ -56,6 +56,7 @@ from bot.core.model import (
     Reply,
     Secret,
     Step,
+    Succeeded,
     TokenRejected,
     Unreachable,
 )
@@ -245,6 +246,8 @@ async def call_as_user(bot: Bot, run: Run, move: ApiCall) -> bool:
                 outcome = await send(bot, run, move, token)
                 if isinstance(outcome, TokenRejected) and not rejected:
                     rejected = True
+                    if run.pending and first_sent_at is None:
+                        await forget_sending(bot, run)
                     usable = await tokens.usable_token(bot, call.user, rejected=token)
                     continue
                 return await carry_out(bot, run, move, outcome, grant, first_sent_at, refreshed=rejected)
@@ -325,7 +328,14 @@ async def carry_out(
 
 
 def certainly_not_done(outcome: Outcome) -> bool:
-    return not isinstance(outcome, Unreachable) or not outcome.may_have_arrived
+    """Whether a write may leave again after this. What was done, or refused for good, never does: it has its result."""
+    match outcome:
+        case Unreachable(may_have_arrived=may_have_arrived):
+            return not may_have_arrived
+        case Succeeded() | Refused():
+            return False
+        case _:
+            return True
 
 
 def detail_of(outcome: Outcome) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -206,43 +206,59 @@ async def complete(bot: Bot, came: Approved | Denied) -> Landing:
     state_digest, moment = digest(came.state.reveal()), now()
     code = came.code if isinstance(came, Approved) else None
 
-    def work(c: Connection) -> Attempt | str | None:
+    def work(c: Connection) -> Attempt | Landed:
         attempt = authorizations.consume(
             c, state_digest, code=code, worker=bot.worker, lease_until=moment + bot.lease, now=moment
         )
-        return attempt or authorizations.consumed_before(c, state_digest)
+        if attempt is None:
+            return Landed(reject(c, state_digest, moment))
+        return attempt if isinstance(came, Approved) else deny(c, bot, attempt, came.error, moment)
 
-    attempt = await bot.database.write(work)
-    if not isinstance(attempt, Attempt):
-        landing = Landing.UNKNOWN if attempt is None else LANDED_BEFORE.get(attempt, Landing.USED)
-        await note_audit(bot, "callback_rejected", reason=landing.value)
-        return landing
-    if isinstance(came, Denied):
-        if came.error != ACCESS_DENIED:
-            # The page failed. The person has decided nothing, and can try again.
-            return await attempt_failed(bot, attempt, "error_on_page", Landing.CODE_REFUSED)
-        return await deny(bot, attempt)
-    return await redeem(bot, attempt, came.code)
+    taken = await bot.database.write(work)
+    if isinstance(taken, Landed):
+        return await land(bot, taken)
+    assert isinstance(came, Approved)
+    return await redeem(bot, taken, came.code)
+
+
+@dataclass(frozen=True, slots=True)
+class Landed:
+    """What an attempt came to inside a transaction, and what is to be said about it."""
+
+    landing: Landing
+    messages: Sequence[OutgoingMessage] = ()
+
+
+async def land(bot: Bot, landed: Landed) -> Landing:
+    bot.wake.upkeep.set()
+    bot.background(deliver_all(bot, landed.messages))
+    return landed.landing
 
 
 async def note_audit(bot: Bot, action: str, reason: str) -> None:
     await bot.database.write(lambda c: audit.write(c, action, user=None, now=now(), reason=reason))
 
 
-async def deny(bot: Bot, attempt: Attempt) -> Landing:
-    """The person refused on the platform's page."""
-    moment = now()
+def reject(c: Connection, state_digest: str, moment: datetime) -> Landing:
+    """Inside a transaction: nothing came of a state that is unknown, used or late."""
+    before = authorizations.consumed_before(c, state_digest)
+    landing = Landing.UNKNOWN if before is None else LANDED_BEFORE.get(before, Landing.USED)
+    audit.write(c, "callback_rejected", user=None, now=moment, reason=landing.value)
+    return landing
 
-    def work(c: Connection) -> list[OutgoingMessage]:
-        authorizations.finish_attempt(c, attempt.id, "denied", ACCESS_DENIED, moment)
-        if attempt.request_id is None:
-            return []
-        return authorization.decline(c, bot, attempt.request_id, "refused_on_page", moment)
 
-    messages = await bot.database.write(work)
-    bot.wake.upkeep.set()
-    bot.background(deliver_all(bot, messages))
-    return Landing.DECLINED
+def deny(c: Connection, bot: Bot, attempt: Attempt, error: str, moment: datetime) -> Landed:
+    """Inside the transaction that consumes the state, so that a refusal cannot be half heard."""
+    if error != ACCESS_DENIED:
+        # The page failed. The person has decided nothing, and can try again.
+        fail_attempt(c, attempt, "error_on_page", moment)
+        return Landed(Landing.CODE_REFUSED)
+    authorizations.finish_attempt(c, attempt.id, "denied", ACCESS_DENIED, moment)
+    if attempt.request_id is None:
+        return Landed(Landing.DECLINED)
+    return Landed(
+        Landing.DECLINED, authorization.decline(c, bot, attempt.request_id, "refused_on_page", moment)
+    )
 
 
 async def redeem(bot: Bot, attempt: Attempt, code: Secret) -> Landing:
@@ -336,26 +352,25 @@ async def exchange_failed(bot: Bot, attempt: Attempt, refusal: TokenRefused) -> 
 
 
 async def attempt_failed(bot: Bot, attempt: Attempt, outcome: str, landing: Landing) -> Landing:
-    """The request opens again: the rightful person can still go on, by the same link."""
-    moment = now()
-
-    def work(c: Connection) -> None:
-        authorizations.finish_attempt(c, attempt.id, "failed", outcome, moment)
-        audit.write(
-            c,
-            "attempt_failed",
-            user=attempt.user,
-            subject=("attempt", attempt.id),
-            now=moment,
-            reason=outcome,
-        )
-        request = authorizations.get(c, attempt.request_id) if attempt.request_id else None
-        if request is not None and request.status is RequestStatus.REDEEMING:
-            authorizations.reopen(c, request.id, scopes=request.scopes, now=moment)
-
-    await bot.database.write(work)
+    await bot.database.write(lambda c: fail_attempt(c, attempt, outcome, now()))
     bot.wake.upkeep.set()
     return landing
+
+
+def fail_attempt(c: Connection, attempt: Attempt, outcome: str, moment: datetime) -> None:
+    """Inside a transaction. The request opens again: the rightful person can still go on, by the same link."""
+    authorizations.finish_attempt(c, attempt.id, "failed", outcome, moment)
+    audit.write(
+        c,
+        "attempt_failed",
+        user=attempt.user,
+        subject=("attempt", attempt.id),
+        now=moment,
+        reason=outcome,
+    )
+    request = authorizations.get(c, attempt.request_id) if attempt.request_id else None
+    if request is not None and request.status is RequestStatus.REDEEMING:
+        authorizations.reopen(c, request.id, scopes=request.scopes, now=moment)
 
 
 class Completion(StrEnum):
@@ -381,12 +396,6 @@ class Consented:
     """Inside the transaction that stores the grant: ends what brought the consent."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
-    landing: Landing
-    messages: list[OutgoingMessage]
-
-
 async def store_grant(bot: Bot, consent: Consented, tokens: TokenSet, identity: Identity) -> Landing:
     """One transaction: the grant, the calls it releases, the request, the card's next face.
 
@@ -394,16 +403,16 @@ async def store_grant(bot: Bot, consent: Consented, tokens: TokenSet, identity: 
     """
     user, asked, moment = consent.user, consent.scopes, now()
 
-    def work(c: Connection) -> Stored:
+    def work(c: Connection) -> Landed:
         users.lock(c, user)
         match consent.complete(c, moment):
             case Completion.WITHDRAWN:
                 authorization.revoke_tokens(c, user, tokens.access_token, tokens.refresh_token, moment)
                 audit.write(c, "consent_withdrawn", user=user, subject=consent.subject, now=moment)
-                return Stored(Landing.DECLINED, [])
+                return Landed(Landing.DECLINED)
             case Completion.LOST:
                 audit.write(c, "consent_dropped", user=user, subject=consent.subject, now=moment)
-                return Stored(Landing.USED, [])
+                return Landed(Landing.USED)
         before = grants.find(c, user)
         held = before.scopes if before and before.status is GrantStatus.ACTIVE else frozenset()
         given = tokens.scopes if tokens.scopes is not None else asked | held
@@ -427,13 +436,11 @@ async def store_grant(bot: Bot, consent: Consented, tokens: TokenSet, identity: 
         refused = asked - given - {OFFLINE_ACCESS}
         woken = wake_calls(c, bot, user, grant, asked - given, moment)
         settled = settle_request(c, grant, refused, woken.rest, moment)
-        return Stored(landing_of(refused, woken, settled=settled), woken.messages)
+        return Landed(landing_of(refused, woken, settled=settled), woken.messages)
 
-    stored = await bot.database.write(work)
+    landed = await bot.database.write(work)
     bot.wake.calls.set()
-    bot.wake.upkeep.set()
-    bot.background(deliver_all(bot, stored.messages))
-    return stored.landing
+    return await land(bot, landed)
 
 
 @dataclass(frozen=True, slots=True)
