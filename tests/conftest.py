@@ -6,8 +6,9 @@ import asyncio
 import os
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -58,13 +59,26 @@ def empty_postgresql_url(postgresql_server: str) -> Iterator[str]:
     administer(postgresql_server, f"DROP DATABASE {name} WITH (FORCE)")
 
 
+@contextmanager
+def copied_postgresql(server: str) -> Iterator[str]:
+    """The URL of a migrated database, for as long as it is needed."""
+    name = f"bot_{uuid4().hex[:12]}"
+    administer(server, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+    yield named(server, name)
+    administer(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def postgresql_copies(postgresql_template: str) -> Callable[[], AbstractContextManager[str]]:
+    """Makes as many migrated PostgreSQL databases as a test wants."""
+    return lambda: copied_postgresql(postgresql_template)
+
+
 @pytest.fixture
 def postgresql_url(postgresql_template: str) -> Iterator[str]:
     """A PostgreSQL database of this test's own, migrated."""
-    name = f"bot_{uuid4().hex[:12]}"
-    administer(postgresql_template, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
-    yield named(postgresql_template, name)
-    administer(postgresql_template, f"DROP DATABASE {name} WITH (FORCE)")
+    with copied_postgresql(postgresql_template) as url:
+        yield url
 
 
 @pytest.fixture
@@ -112,3 +126,12 @@ def administer(url: str, statement: str) -> None:
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kills", type=int, default=6, help="how often the crash story kills the bot")
     parser.addoption("--seed", type=int, default=1, help="what decides when")
+    parser.addoption("--long", action="store_true", help="every crash point, and 300 kills")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What the crash suite counted, wherever its tests ran."""
+    for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed"):
+        for name, value in getattr(report, "user_properties", ()):
+            if name == "crashes" and report.when == "call":
+                terminalreporter.write_line(str(value))

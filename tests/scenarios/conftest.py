@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import os
 import re
@@ -305,8 +306,8 @@ def values_of(content: Any) -> list[dict[str, Any]]:
     return own + [value for each in content.values() for value in values_of(each)]
 
 
-@pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
+@contextlib.asynccontextmanager
+async def world_in(directory: Path) -> AsyncIterator[World]:
     """The platform is up; the story starts the bot itself."""
     tenant = sample_tenant()
     runner = web.AppRunner(build_platform(tenant), access_log=None, shutdown_timeout=1)
@@ -314,7 +315,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     port = runner.addresses[0][1]
-    world = World(tenant, f"http://127.0.0.1:{port}", tmp_path)
+    world = World(tenant, f"http://127.0.0.1:{port}", directory)
     tenant.app.events_url = f"{world.public}/lark/events"
     tenant.app.redirect_urls = [f"{world.public}/oauth/lark/{page}" for page in ("callback", "client")]
     try:
@@ -322,3 +323,9 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     finally:
         await world.close()
         await runner.cleanup()
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    async with world_in(tmp_path) as world:
+        yield world

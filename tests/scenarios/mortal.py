@@ -1,0 +1,477 @@
+"""A world whose bot dies now and then and is started again, and whose people insist, as people do.
+
+When the story is told, `account` looks at the platform and into the database: nothing may be lost, nothing done twice,
+and nothing left lying about that says or shows what is not so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from bot.core import texts
+from bot.sandbox.tenant import Chat, Message, Person
+
+from .conftest import World, free_port, has_link, text_of, values_of, world_in
+from .crashing import Starter, is_alive
+
+PATIENCE = 60.0
+"""Seconds that a person waits for what was promised: some leases, redeliveries and repeats."""
+
+SUCCEEDED = frozenset({"succeeded"})
+CANCELLED = frozenset({"cancelled"})
+PERHAPS = frozenset({"succeeded", "outcome_unknown"})
+"""How a write without an idempotency key may end when its process dies."""
+
+TITLES = {
+    "granted": texts.AUTHORIZED_TITLE.en,
+    "declined": texts.DECLINED_TITLE.en,
+    "expired": texts.EXPIRED_TITLE.en,
+}
+
+
+@dataclass
+class Replica:
+    port: int
+    pid: int = 0
+
+
+@dataclass
+class Figures:
+    """What came of a story."""
+
+    deaths: int = 0
+    messages: int = 0
+    answers: int = 0
+    writes: int = 0
+    unknown: int = 0
+    consents: int = 0
+    faults: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.deaths} kills, {self.messages} messages, {self.answers} answers, {self.writes} writes, "
+            f"{self.consents} consents, {self.unknown} unknown outcomes, {len(self.faults)} faults"
+        )
+
+
+class MortalWorld:
+    """A `World` whose bot is forked by a `Starter` and comes back whenever it is gone."""
+
+    def __init__(self, world: World, starter: Starter, url: str, *, replicas: int = 1) -> None:
+        self.world, self.starter, self.url = world, starter, url
+        self.replicas = [Replica(world.port)]
+        if replicas > 1:
+            self.replicas = [Replica(free_port()) for _ in range(replicas)]
+        self.settings = {"BOT_DATABASE_URL": url, "BOT_AUTO_MIGRATE": "false", "BOT_LOG_LEVEL": "info"}
+        self.record = world.directory / "points"
+        self.deaths = 0
+        self.ends: dict[str, frozenset[str]] = {}
+        """How each message may end."""
+        self.recalled: set[str] = set()
+        self.writes: dict[str, str] = {}
+        """The message that asks for each title."""
+        self.engine: AsyncEngine = create_async_engine(url)
+        self.tasks: list[asyncio.Task[None]] = []
+        world.tenant.behaviour.rate_limits = False
+        world.tenant.behaviour.redelivery_seconds = (0.3, 0.3, 0.5, 0.5, 1, 1, 2, 2, 4, 8, 16, 32, 64)
+
+    # --- the bot ------------------------------------------------------------------------------------------
+
+    async def begin(self, die_at: str = "") -> None:
+        """Starts the bot (which dies at that point), and sees to it that there always is one."""
+        for replica in self.replicas:
+            await self.start(replica, die_at)
+        self.tasks.append(asyncio.create_task(self.keep_alive()))
+        for replica in self.replicas:
+            await self.ready(replica)
+
+    async def start(self, replica: Replica, die_at: str = "") -> None:
+        environment = self.world.environment() | self.settings | {"BOT_PORT": str(replica.port)}
+        replica.pid = await self.starter.start(
+            environment, self.world.directory, die_at=die_at, record=str(self.record)
+        )
+
+    async def keep_alive(self) -> None:
+        while True:
+            await asyncio.sleep(0.02)
+            for replica in self.replicas:
+                if not is_alive(replica.pid):
+                    self.deaths += 1
+                    await self.start(replica)
+
+    async def ready(self, replica: Replica) -> None:
+        await self.page(f"http://127.0.0.1:{replica.port}/readyz")
+
+    async def end(self) -> None:
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+        for replica in self.replicas:
+            if replica.pid and is_alive(replica.pid):
+                kill(replica)
+        await self.engine.dispose()
+
+    async def rows(self, query: str, **values: Any) -> list[dict[str, Any]]:
+        async with self.engine.connect() as connection:
+            return [dict(row._mapping) for row in await connection.execute(text(query), values)]
+
+    async def until(self, found: Any, what: str, patience: float = PATIENCE) -> Any:
+        """Waits until `found()` gives something, and returns that."""
+        deadline = asyncio.get_running_loop().time() + patience
+        while not (result := await found()):
+            if asyncio.get_running_loop().time() > deadline:
+                raise AssertionError(f"Waited in vain for {what}.\n{await self.state()}")
+            await asyncio.sleep(0.03)
+        return result
+
+    async def state(self) -> str:
+        """What a reader of a failure wants to see."""
+        tables = {
+            "deferred_calls": "id, command, arguments, status, waits_for, outcome, attempts, claim, message_id",
+            "authorization_requests": "id, status, card_wanted, card_shown, card_message_id, failure",
+            "authorization_attempts": "id, status, outcome",
+            "outgoing_messages": "kind, delivery_key, status, attempts, message_id, reason",
+            "grants": "user_key, status, generation, end_reason",
+        }
+        parts = []
+        for table, columns in tables.items():
+            rows = await self.rows(f"SELECT {columns} FROM {table} ORDER BY 1")
+            parts.append("\n".join([table, *(f"  {json.dumps(row, default=str)}" for row in rows)]))
+        return "\n".join([*parts, self.world.log_tail()])
+
+    # --- people -------------------------------------------------------------------------------------------
+
+    @property
+    def sam(self) -> Person:
+        return self.world.sam
+
+    @property
+    def ada(self) -> Person:
+        return self.world.ada
+
+    async def page(self, url: str, method: str = "GET", **options: Any) -> tuple[int, str, str]:
+        """Loads a page as a person does who reloads it until it is there: status, Location, text."""
+
+        async def found() -> tuple[int, str, str] | None:
+            try:
+                async with self.world.http.request(method, url, allow_redirects=False, **options) as response:
+                    if response.status in (502, 503):
+                        return None
+                    return response.status, response.headers.get("Location", ""), await response.text()
+            except aiohttp.ClientError:
+                return None
+
+        loaded: tuple[int, str, str] = await self.until(found, f"the page {url}")
+        return loaded
+
+    async def say(
+        self, person: Person, words: str, chat: Chat | None = None, ends: frozenset[str] = SUCCEEDED
+    ) -> str:
+        """The person says something. It is known how that may end, and what it may write."""
+        message = await self.world.say(person, words, chat)
+        self.ends[message] = ends
+        if words.startswith("/task "):
+            self.writes[words.removeprefix("/task ")] = message
+        if words.startswith("/call POST"):
+            self.writes[json.loads(words.split(None, 3)[3])["summary"]] = message
+        return message
+
+    async def answered(self, message: str) -> bool:
+        return bool(
+            await self.rows(
+                "SELECT 1 FROM deferred_calls c JOIN outgoing_messages o ON o.call_id = c.id "
+                "WHERE c.message_id = :message AND o.kind = 'answer' AND o.status = 'sent'",
+                message=message,
+            )
+        )
+
+    async def is_asked(self, person: Person) -> Message | None:
+        """The card that asks the person and waits for them."""
+        found = await self.rows(
+            "SELECT card_message_id FROM authorization_requests "
+            "WHERE status = 'open' AND card_message_id IS NOT NULL AND user_key LIKE :person",
+            person=f"%{person.open_id}",
+        )
+        card = self.world.tenant.messages[found[0]["card_message_id"]] if found else None
+        return card if card is not None and has_link(card) and not card.recalled else None
+
+    async def see_to(
+        self, message: str, person: Person, decision: str = "allow", *, in_client: bool = False
+    ) -> None:
+        """Waits for the answer, and decides about every card that comes before it."""
+        while True:
+
+            async def news() -> Any:
+                return await self.answered(message) or await self.is_asked(person)
+
+            found = await self.until(news, f"the answer to {self.world.tenant.messages[message].content}")
+            if not isinstance(found, Message):
+                return
+            if in_client:
+                await self.consent_in_client(person, found)
+            else:
+                await self.consent(person, found, decision)
+            await self.settled(message, person, found)
+
+    async def settled(self, message: str, person: Person, card: Message) -> None:
+        """Waits a moment after a consent: for the answer, or until the card asks (again)."""
+
+        async def moved_on() -> bool:
+            if await self.answered(message):
+                return True
+            redeeming = await self.rows(
+                "SELECT 1 FROM authorization_requests WHERE status = 'redeeming' AND user_key LIKE :person",
+                person=f"%{person.open_id}",
+            )
+            return not redeeming
+
+        await self.until(moved_on, "the consent to count, or the card to ask again")
+
+    async def consent(self, person: Person, card: Message, decision: str = "allow") -> str:
+        """From the card's link to the page at its end, whose text is returned."""
+        link = self.world.link_of(card)
+        status, target, page = await self.page(link)
+        if status != 302:
+            return page
+        _, consent_page, _ = await self.page(target)
+        back = await self.world.decide(consent_page.split("id=")[1], person, decision)
+        return (await self.page(back))[2]
+
+    async def consent_in_client(self, person: Person, card: Message) -> str:
+        """What the page inside the client does."""
+        world, link = self.world, self.world.link_of(card)
+        own = {"method": "POST", "headers": {"Origin": world.public}}
+        ticket = link.rsplit("/", 1)[1]
+        base = f"{world.public}/oauth/lark/client"
+        status, _, begun = await self.page(f"{base}/attempts", json={"ticket": ticket}, **own)
+        asked = json.loads(begun)
+        if status != 200 or "state" not in asked:
+            return begun
+        given = await world.control(
+            "in-client", person=person.open_id, page_url=base, scope_list=asked["scopeList"],
+            state=asked["state"], decision="allow",
+        )  # fmt: skip
+        result = {"state": asked["state"], "code": given["code"]}
+        return (await self.page(f"{base}/results", json=result, **own))[2]
+
+    async def press(self, person: Person, card: Message, action: str, message: str) -> None:
+        """Presses a button of a card until that is seen to have worked: the message is answered."""
+        while not await self.answered(message):
+            if any(value.get("action") == action for value in values_of(card.content)):
+                await self.world.click(person, card, action)
+            with contextlib.suppress(AssertionError):
+                await self.until(lambda: self.answered(message), "the answer", 4)
+
+    async def recall(self, person: Person, message: str) -> None:
+        """The person takes their message back."""
+        self.recalled.add(message)
+        await self.world.control("recall", message_id=message)
+        told = {"message_id": message, "chat_id": self.world.direct(person).chat_id, "recall_time": "1"}
+        await self.world.control("events", event={"event_type": "im.message.recalled_v1", "event": told})
+
+    async def ask(
+        self, person: Person, words: str, chat: Chat | None = None, ends: frozenset[str] = SUCCEEDED
+    ) -> str:
+        """Says something, allows what is asked for, and waits for the answer."""
+        message = await self.say(person, words, chat, ends)
+        await self.see_to(message, person)
+        return message
+
+    # --- afterwards ---------------------------------------------------------------------------------------
+
+    async def account(self) -> Figures:
+        """Waits until nothing is under way any more, and says what came of everything."""
+        await self.until(self.is_quiet, "everything to come to its end")
+        figures = Figures(deaths=self.deaths, messages=len(self.ends), writes=len(self.writes))
+        await self.account_for_messages(figures)
+        await self.account_for_writes(figures)
+        await self.account_for_cards(figures)
+        figures.consents = len(
+            await self.rows("SELECT 1 FROM authorization_attempts WHERE status = 'completed'")
+        )
+        return figures
+
+    async def is_quiet(self) -> bool:
+        """Nothing runs, is due, is being sent, or shows what it should not."""
+        known = await self.rows("SELECT message_id FROM deferred_calls WHERE message_id IS NOT NULL")
+        if {row["message_id"] for row in known} < set(self.ends):
+            return False
+        busy = [
+            "SELECT 1 FROM deferred_calls WHERE status IN ('queued', 'running')",
+            "SELECT 1 FROM outgoing_messages WHERE status IN ('queued', 'sending')",
+            "SELECT 1 FROM authorization_requests WHERE status = 'redeeming' OR card_shown < card_wanted",
+            "SELECT 1 FROM authorization_attempts WHERE status = 'redeeming'",
+            "SELECT 1 FROM revocations WHERE status = 'queued'",
+            "SELECT 1 FROM scope_waits WHERE status = 'waiting'",
+        ]
+        return not any([await self.rows(query) for query in busy])
+
+    async def account_for_messages(self, figures: Figures) -> None:
+        calls = await self.rows(
+            "SELECT id, message_id, status FROM deferred_calls WHERE message_id IS NOT NULL"
+        )
+        answers = Counter(
+            row["call_id"]
+            for row in await self.rows(
+                "SELECT call_id FROM outgoing_messages WHERE kind = 'answer' AND status = 'sent'"
+            )
+        )
+        recorded = Counter(call["message_id"] for call in calls)
+        for message in self.ends:
+            if recorded[message] != 1:
+                figures.faults.append(f"message {message} was recorded {recorded[message]} times")
+        for call in calls:
+            figures.answers += answers[call["id"]]
+            figures.unknown += call["status"] == "outcome_unknown"
+            if call["status"] not in self.ends[call["message_id"]]:
+                figures.faults.append(f"call {call['id']} ended as {call['status']}")
+            if answers[call["id"]] != (call["message_id"] not in self.recalled):
+                figures.faults.append(f"call {call['id']} has {answers[call['id']]} answers")
+        await self.account_for_what_was_sent(figures)
+
+    async def account_for_what_was_sent(self, figures: Figures) -> None:
+        """Every message of the bot at the platform is one that the database knows to be there, and the reverse."""
+        there = {
+            m.message_id
+            for m in self.world.tenant.messages.values()
+            if m.sender_type == "bot" and m.ephemeral_for is None
+        }
+        known = [
+            *await self.rows("SELECT message_id FROM outgoing_messages WHERE status = 'sent'"),
+            *await self.rows(
+                "SELECT card_message_id AS message_id FROM authorization_requests WHERE NOT card_ephemeral"
+            ),
+        ]
+        times = Counter(row["message_id"] for row in known if row["message_id"] is not None)
+        ephemeral = {m.message_id for m in self.world.tenant.messages.values() if m.ephemeral_for}
+        if twice := [each for each, n in times.items() if n > 1]:
+            figures.faults.append(f"noted twice: {twice}")
+        if stray := there - set(times):
+            words = [text_of(self.world.tenant.messages[each].content)[:200] for each in stray]
+            figures.faults.append(f"at the platform, and not in the database: {words}")
+        if missing := set(times) - there - ephemeral:
+            figures.faults.append(f"in the database, and not at the platform: {missing}")
+        unsent = await self.rows(
+            "SELECT kind, status, reason FROM outgoing_messages WHERE status NOT IN ('sent', 'queued', 'sending')"
+        )
+        figures.faults.extend(f"not delivered: {row}" for row in unsent)
+
+    async def account_for_writes(self, figures: Figures) -> None:
+        done = Counter(task["summary"] for task in self.world.tenant.work.tasks)
+        status = {
+            row["message_id"]: row["status"]
+            for row in await self.rows("SELECT message_id, status FROM deferred_calls")
+        }
+        for title, message in self.writes.items():
+            ended = status.get(message)
+            wanted = {"succeeded": {1}, "outcome_unknown": {0, 1}}.get(str(ended), {0})
+            if done[title] not in wanted:
+                figures.faults.append(f"{title!r} was written {done[title]} times, and the call is {ended}")
+        told = await self.rows(
+            "SELECT o.message_id FROM deferred_calls c JOIN outgoing_messages o ON o.call_id = c.id "
+            "AND o.kind = 'answer' WHERE c.status = 'outcome_unknown'"
+        )
+        for row in told:
+            if "Please check" not in text_of(self.world.tenant.messages[row["message_id"]].content):
+                figures.faults.append("an unknown outcome was not told as one")
+
+    async def account_for_cards(self, figures: Figures) -> None:
+        requests = await self.rows(
+            "SELECT id, status, refused, failure, card_message_id, card_ephemeral FROM authorization_requests"
+        )
+        waiting = await self.rows("SELECT request_id FROM deferred_calls WHERE status = 'suspended'")
+        for request in requests:
+            if request["status"] == "open" and {"request_id": request["id"]} not in waiting:
+                figures.faults.append(f"request {request['id']} asks, and nothing waits for it")
+            card = self.world.tenant.messages.get(request["card_message_id"] or "")
+            if card is None or card.recalled or request["card_ephemeral"]:
+                continue
+            if has_link(card) != (request["status"] == "open"):
+                figures.faults.append(f"the card of a request that is {request['status']} is not true")
+            title = TITLES.get(request["status"])
+            partly = request["refused"] not in ("[]", [])
+            if title and not partly and title not in text_of(card.content):
+                figures.faults.append(f"the card of a request that is {request['status']} does not say so")
+        for row in await self.rows(
+            "SELECT message_id FROM outgoing_messages WHERE kind = 'administrator_card'"
+        ):
+            if texts.ADMINISTRATOR_DONE_TITLE.en not in text_of(
+                self.world.tenant.messages[row["message_id"]].content
+            ):
+                figures.faults.append("the administrator's card does not show that it is done")
+
+
+def kill(replica: Replica) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(replica.pid, signal.SIGKILL)
+
+
+@contextlib.asynccontextmanager
+async def mortal_world(
+    directory: Path, starter: Starter, url: str, *, replicas: int = 1
+) -> AsyncIterator[MortalWorld]:
+    directory.mkdir(exist_ok=True)
+    async with world_in(directory) as world, contextlib.AsyncExitStack() as more:
+        mortal = MortalWorld(world, starter, url, replicas=replicas)
+        if replicas > 1:
+            await more.enter_async_context(proxy(world.port, [each.port for each in mortal.replicas]))
+        try:
+            yield mortal
+        finally:
+            await mortal.end()
+
+
+@contextlib.asynccontextmanager
+async def proxy(port: int, behind: list[int]) -> AsyncIterator[None]:
+    """Hands every request to the next replica in turn; 502 when that one is not there."""
+    turn = 0
+    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False) as session:
+
+        async def pass_on(request: web.Request) -> web.Response:
+            nonlocal turn
+            turn += 1
+            url = f"http://127.0.0.1:{behind[turn % len(behind)]}{request.raw_path}"
+            try:
+                async with session.request(
+                    request.method,
+                    url,
+                    headers=request.headers,
+                    data=await request.read(),
+                    allow_redirects=False,
+                ) as response:
+                    kept = {k: v for k, v in response.headers.items() if k in ("Location", "Content-Type")}
+                    return web.Response(status=response.status, body=await response.read(), headers=kept)
+            except aiohttp.ClientError:
+                return web.Response(status=502)
+
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", pass_on)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", port).start()
+        try:
+            yield
+        finally:
+            await runner.cleanup()
+
+
+def copied(template: Path, directory: Path) -> str:
+    """The URL of a fresh copy of a migrated SQLite database."""
+    directory.mkdir(exist_ok=True)
+    shutil.copy(template, directory / "bot.db")
+    return f"sqlite+aiosqlite:///{directory}/bot.db"
