@@ -36,6 +36,7 @@ POLLING = {
     ("flows.consent.finish_stranded", "write"),
     ("flows.delivery.deliver_due", "write"),
     ("flows.delivery.send_interim_words", "read"),
+    ("flows.device.go_on_due", "write"),
     ("flows.tokens.renew_ahead", "read"),
     ("flows.worker.Worker.claim", "write_one"),
     ("flows.worker.Worker.keep_lease", "write"),
