@@ -17,9 +17,8 @@ from aiohttp import web
 from bot.core.builtin import builtin_commands
 from bot.core.commands import Registry, registry
 from bot.core.model import Challenge, Json, Unauthentic, UserKey
-from bot.flows import authorization, cards
+from bot.flows import authorization, cards, permissions
 from bot.flows.bot import Bot, now
-from bot.flows.delivery import deliver_all
 from bot.flows.events import accept_event
 from bot.flows.worker import CHORES, Worker, look_after, show_cards_when_woken
 from bot.lark.commands import COMMANDS
@@ -29,7 +28,6 @@ from bot.store import database as store
 from bot.store import replicas, views
 from bot.store.crypto import Seal
 from bot.store.ids import new_id
-from bot.store.outbox import OutgoingMessage
 from bot.web import routes
 
 log = logging.getLogger(__name__)
@@ -202,15 +200,9 @@ async def revoke_user(settings: Settings, user_text: str) -> int:
 
 
 async def end_for(bot: Bot, user: UserKey) -> str:
-    moment = now()
-
-    def work(c: store.Connection) -> tuple[int, bool, list[OutgoingMessage]]:
-        dropped, messages = authorization.drop_waiting(c, bot, user, moment)
-        return len(dropped), authorization.end_grant(c, user, "revoked_by_operator", moment), messages
-
-    dropped, ended, messages = await bot.database.write(work)
-    await deliver_all(bot, messages)
+    ended = await permissions.take_back(bot, user, "revoked_by_operator")
+    await asyncio.gather(*bot.tasks)
     await authorization.revoke_due(bot)
     await cards.show_due_cards(bot)
-    grant = "Grant ended here and at the platform." if ended else "There was no active grant."
-    return f"{grant} Cancelled calls: {dropped}."
+    grant = "Grant ended here and at the platform." if ended.had_grant else "There was no active grant."
+    return f"{grant} Cancelled calls: {ended.cancelled}."

@@ -617,3 +617,14 @@ class Grant:
     """When this token set came, by an exchange or a refresh."""
     last_used_at: datetime | None
     end_reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A browser that a person is signed in with. `digest` is of its id, which only that browser has."""
+
+    digest: str
+    user: UserKey
+    created_at: datetime
+    seen_at: datetime
+    expires_at: datetime

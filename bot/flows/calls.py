@@ -65,7 +65,7 @@ from bot.flows import administrators, authorization, tokens
 from bot.flows.bot import Bot, now
 from bot.flows.delivery import answer, deliver_all, insert_all, typed
 from bot.flows.waiting import finished
-from bot.store import audit, calls, grants
+from bot.store import audit, calls, granted_scopes, grants
 from bot.store.database import Connection
 from bot.store.outbox import OutgoingMessage
 
@@ -83,6 +83,12 @@ class Run:
     unsafe: bool = False
     """A write without an idempotency key is on its way: better awaited than interrupted."""
     used_grant: bool = False
+
+    @property
+    def used_scopes(self) -> ScopeSet | None:
+        """The scopes by which this call acts in its person's name, as far as that is known; None when it did not."""
+        needs = (*self.command.needs(self.call.arguments), *self.call.needs)
+        return frozenset(scope for clause in needs for scope in clause) if self.used_grant else None
 
     @property
     def ask(self) -> Ask:
@@ -178,7 +184,7 @@ async def run_call(bot: Bot, run: Run) -> None:
     except ApiRefused as refusal:
         code = refusal.outcome.code
         reply = explain_refusal(refusal.outcome, typed(run.call))
-        await finish(bot, run.call, CallStatus.FAILED, f"refused_{code}", reply, used_grant=True)
+        await finish(bot, run.call, CallStatus.FAILED, f"refused_{code}", reply, used=frozenset())
     except asyncio.CancelledError:
         await asyncio.shield(put_back(bot, run))
         raise
@@ -195,7 +201,7 @@ async def move_on(bot: Bot, run: Run) -> bool:
     move = advance(run.command, run.ask, run.results)
     match move:
         case Reply():
-            await finish(bot, run.call, CallStatus.SUCCEEDED, "answered", move, used_grant=run.used_grant)
+            await finish(bot, run.call, CallStatus.SUCCEEDED, "answered", move, used=run.used_scopes)
             return False
         case ApiCall():
             return await call_as_user(bot, run, move)
@@ -445,9 +451,15 @@ async def drop(bot: Bot, run: Run, move: CancelWaiting | EndGrant) -> None:
 
 
 async def finish(
-    bot: Bot, call: DeferredCall, status: CallStatus, outcome: str, reply: Reply, *, used_grant: bool = False
+    bot: Bot,
+    call: DeferredCall,
+    status: CallStatus,
+    outcome: str,
+    reply: Reply,
+    *,
+    used: ScopeSet | None = None,
 ) -> None:
-    """Settles a call together with its answer, then sends the answer."""
+    """Settles a call together with its answer, then sends the answer. `used`: what it needed of the grant."""
     drafts, moment = answer(bot, call, reply), now()
 
     def work(c: Connection) -> list[OutgoingMessage] | None:
@@ -462,8 +474,10 @@ async def finish(
             command=call.command,
             outcome=outcome,
         )
-        if used_grant:
+        if used is not None:
             grants.touch(c, call.user, moment)
+        if used:
+            granted_scopes.used(c, call.user, used, call.command, moment)
         return insert_all(c, bot, drafts)
 
     messages = await bot.database.write(work)

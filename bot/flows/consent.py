@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -17,6 +17,7 @@ from bot.core.model import (
     Attempt,
     AttemptKind,
     AuthorizationRequest,
+    DeferredCall,
     Grant,
     GrantStatus,
     Identity,
@@ -42,6 +43,7 @@ from bot.core.scopes import (
     MAX_SCOPES_PER_LINK,
     OFFLINE_ACCESS,
     Requirement,
+    Scope,
     ScopeSet,
     choose_scopes,
     is_met,
@@ -51,7 +53,7 @@ from bot.core.scopes import (
 from bot.flows import authorization
 from bot.flows.bot import Bot, now
 from bot.flows.delivery import answer, deliver_all, insert_all, typed
-from bot.store import audit, authorizations, calls, grants, users
+from bot.store import audit, authorizations, calls, granted_scopes, grants, users
 from bot.store.authorizations import NewAttempt
 from bot.store.database import Connection
 from bot.store.ids import new_id
@@ -432,9 +434,11 @@ async def store_grant(bot: Bot, consent: Consented, tokens: TokenSet, identity: 
             lost=sorted(held - given),
             generation=grant.generation,
         )
+        waiting = [each for each in calls.suspended_of(c, user) if each.waits_for is WaitsFor.AUTHORIZATION]
+        granted_scopes.add(c, user, given, asked_by(c, consent, waiting), moment)
         # `offline_access` comes along with every link; without it a call goes on, unless it was asked for by name.
         refused = asked - given - {OFFLINE_ACCESS}
-        woken = wake_calls(c, bot, user, grant, asked - given, moment)
+        woken = wake_calls(c, bot, waiting, grant, asked - given, moment)
         settled = settle_request(c, grant, refused, woken.rest, moment)
         return Landed(landing_of(refused, woken, settled=settled), woken.messages)
 
@@ -459,16 +463,36 @@ def landing_of(refused: ScopeSet, woken: Woken, *, settled: bool) -> Landing:
     return Landing.AUTHORIZED if settled or woken.released else Landing.STORED
 
 
+def asked_by(
+    c: Connection, consent: Consented, waiting: Sequence[DeferredCall]
+) -> Mapping[Scope, tuple[str, ...]]:
+    """For each scope that was asked for, the commands that wait for it; what none of them names, all of them need."""
+    everybody = tuple(dict.fromkeys(call.command for call in waiting))
+    if not everybody:
+        request = authorizations.latest_of(c, consent.user)
+        everybody = request.reasons if request is not None else ()
+    named = {
+        scope: tuple(
+            dict.fromkeys(call.command for call in waiting if any(scope in clause for clause in call.needs))
+        )
+        for scope in consent.scopes
+    }
+    return {scope: commands or everybody for scope, commands in named.items()}
+
+
 def wake_calls(
-    c: Connection, bot: Bot, user: UserKey, grant: Grant, refused: ScopeSet, moment: datetime
+    c: Connection,
+    bot: Bot,
+    waiting: Sequence[DeferredCall],
+    grant: Grant,
+    refused: ScopeSet,
+    moment: datetime,
 ) -> Woken:
     """Releases what the grant satisfies, and cancels what was refused."""
     rest: list[tuple[str, ...]] = []
     released: list[str] = []
     messages: list[OutgoingMessage] = []
-    for call in calls.suspended_of(c, user):
-        if call.waits_for is not WaitsFor.AUTHORIZATION:
-            continue
+    for call in waiting:
         lacking = missing(call.needs, grant.scopes)
         if not lacking:
             released.append(call.id)
@@ -512,6 +536,7 @@ async def finish_stranded(bot: Bot) -> None:
         lambda c: authorizations.stranded_attempts(c, bot.worker, moment, moment + bot.lease, limit=10)
     )
     for attempt, code in stranded:
+        # A sign-in has left no code: nobody waits for its session any more.
         if code is None or attempt.expires_at + CODE_LIVES < moment:
             await attempt_failed(bot, attempt, "exchange_lost", Landing.CODE_REFUSED)
         else:

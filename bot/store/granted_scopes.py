@@ -46,17 +46,25 @@ ADD = _new.on_conflict_do_update(
     set_={"asked_by": _new.excluded.asked_by, "granted_at": _new.excluded.granted_at},
 )
 
+ADD_UNASKED = _new.on_conflict_do_nothing()
+
 
 def add(
-    connection: Connection, user: UserKey, asked_by: Mapping[Scope, tuple[str, ...]], now: datetime
+    connection: Connection,
+    user: UserKey,
+    granted: ScopeSet,
+    asked_by: Mapping[Scope, tuple[str, ...]],
+    now: datetime,
 ) -> None:
-    """Notes which commands asked for the scopes that a person grants."""
-    rows = [
-        {"user_key": user, "scope": scope, "asked_by": commands, "granted_at": now}
-        for scope, commands in sorted(asked_by.items())
-    ]
-    if rows:
-        connection.execute(ADD, rows)
+    """Notes which commands asked for what a person grants; what none asked for now keeps what is noted of it."""
+    asked, unasked = granted & asked_by.keys(), granted - asked_by.keys()
+    for statement, scopes in ((ADD, asked), (ADD_UNASKED, unasked)):
+        rows = [
+            {"user_key": user, "scope": scope, "asked_by": asked_by.get(scope, ()), "granted_at": now}
+            for scope in sorted(scopes)
+        ]
+        if rows:
+            connection.execute(statement, rows)
 
 
 USED = (

@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from bot.core.model import Grant, GrantStatus, Secret, TokenSet, UserKey
 from bot.core.scopes import ScopeSet
-from bot.store import users
+from bot.store import granted_scopes, users
 from bot.store.crypto import Seal
 from bot.store.database import seal_of
 from bot.store.schema import grants
@@ -351,4 +351,6 @@ def end(
     remembered: ScopeSet = frozenset() if reason.startswith(REVOKED) else grant.scopes_ever
     values = {"user": user, "scopes": frozenset(), "scopes_ever": remembered, "now": now, "reason": reason}
     connection.execute(END, values)
+    if reason.startswith(REVOKED):
+        granted_scopes.forget(connection, user)
     return grant

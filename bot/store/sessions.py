@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, delete, insert, or_, select, update
 
-from bot.core.model import UserKey
+from bot.core.model import Session, UserKey
 from bot.store.schema import sessions
 from bot.store.sql import bind
 
@@ -16,15 +15,7 @@ LIVES = timedelta(hours=8)
 IDLE = timedelta(minutes=30)
 """or so long after it was last used."""
 TOUCHED_EVERY = timedelta(minutes=1)
-
-
-@dataclass(frozen=True, slots=True)
-class Session:
-    digest: str
-    user: UserKey
-    created_at: datetime
-    seen_at: datetime
-    expires_at: datetime
+"""Noting each single use would be a write for each page."""
 
 
 BEGIN = insert(sessions).inline()
@@ -62,10 +53,9 @@ def find(connection: Connection, digest: str, now: datetime) -> Session | None:
 TOUCH = update(sessions).where(_this).values(seen_at=bind("now", sessions.c.seen_at))
 
 
-def touch(connection: Connection, session: Session, now: datetime) -> None:
-    """Notes that a session was used, at most once a minute."""
-    if session.seen_at <= now - TOUCHED_EVERY:
-        connection.execute(TOUCH, {"session": session.digest, "now": now})
+def touch(connection: Connection, digest: str, now: datetime) -> None:
+    """Notes that a session was used."""
+    connection.execute(TOUCH, {"session": digest, "now": now})
 
 
 END = delete(sessions).where(_this).returning(sessions.c.user_key)

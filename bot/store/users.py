@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, exists, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from bot.core.model import Language, UserKey
-from bot.store.schema import users
+from bot.store.schema import deferred_calls, grants, users
 from bot.store.sql import bind
 
 
@@ -127,3 +127,24 @@ def names(connection: Connection, people: Sequence[UserKey]) -> dict[UserKey, st
     """The names of those whose name is known."""
     found = connection.execute(NAMES, {"users": list(people)}).all()
     return {user: name for user, name in found}
+
+
+KNOWN_ORGANIZATION = (
+    select(users.c.user_key)
+    .where(
+        users.c.platform == bind("platform", users.c.platform),
+        users.c.app_id == bind("app", users.c.app_id),
+        users.c.tenant_key == bind("tenant", users.c.tenant_key),
+        or_(
+            exists().where(deferred_calls.c.user_key == users.c.user_key),
+            exists().where(grants.c.user_key == users.c.user_key),
+        ),
+    )
+    .limit(1)
+)
+
+
+def is_of_known_organization(connection: Connection, user: UserKey) -> bool:
+    """Whether anybody of the person's organization has used the bot: what other organizations say is not recorded."""
+    values = {"platform": user.platform, "app": user.app_id, "tenant": user.tenant_key}
+    return connection.execute(KNOWN_ORGANIZATION, values).first() is not None

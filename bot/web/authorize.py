@@ -6,20 +6,17 @@ import re
 
 from aiohttp import web
 
-from bot.core.model import AuthorizationRequest
-from bot.core.oauth import Malformed, parse_callback
+from bot.core.model import AttemptKind, AuthorizationRequest
+from bot.core.oauth import Malformed, kind_of, parse_callback
 from bot.flows import consent
 from bot.flows.bot import Bot
 from bot.flows.consent import Closed, Landing
-from bot.web.headers import is_in_client, language_of, only_looks
+from bot.web import login
+from bot.web.headers import is_in_client, only_looks
 from bot.web.keys import BOT
-from bot.web.pages import CLOSED, LANDINGS, ROBOT_PAGE, Page, respond
+from bot.web.pages import CLOSED, LANDINGS, ROBOT_PAGE, show
 
 TICKET = re.compile(r"[A-Za-z0-9_-]{43}")
-
-
-def show(request: web.Request, page: Page) -> web.Response:
-    return respond(page, language_of(request), request.app[BOT].platform.chat_link)
 
 
 async def start(request: web.Request) -> web.Response:
@@ -55,4 +52,6 @@ async def callback(request: web.Request) -> web.Response:
     if isinstance(came, Malformed):
         await consent.note_audit(bot, "callback_rejected", reason="malformed")
         return show(request, LANDINGS[Landing.MALFORMED])
+    if kind_of(came.state) is AttemptKind.SIGN_IN:
+        return await login.land(request, came)
     return show(request, LANDINGS[await consent.complete(bot, came)])

@@ -1,8 +1,9 @@
-"""Authorizing inside the client: a page on a static path, and the two posts that its script makes.
+"""Authorizing and signing in inside the client: a page on a static path, and the posts that its script makes.
 
-The platform wants the calling page's URL on the app's redirect list, so the ticket travels in the fragment. The page
-asks for an attempt, calls `tt.requestAccess` with its scopes and state, and hands the code back; from there on all is
-as with the callback. An old client, or one whose SDK does not load, goes on to the platform's page instead.
+The platform wants the calling page's URL on the app's redirect list, so what it is about travels in the fragment: a
+ticket, or that somebody wants to sign in. The page asks for an attempt, calls `tt.requestAccess` with its scopes and
+state, and hands the code back; from there on all is as with the callback. A client without `requestAccess` can still
+sign in, with `tt.requestAuthCode`; for scopes, or when its SDK does not load, it goes on to the platform's page.
 """
 
 from __future__ import annotations
@@ -15,26 +16,29 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from bot.core.model import Json, Language, Words
-from bot.core.oauth import Malformed, parse_callback
+from bot.core.model import AttemptKind, Json, Language, Words
+from bot.core.oauth import Approved, Denied, Malformed, kind_of, parse_callback
 from bot.core.scopes import join_scopes
-from bot.flows import consent
+from bot.flows import consent, sign_in
 from bot.flows.consent import Closed, Landing
+from bot.flows.sign_in import NotSignedIn
+from bot.web import login
 from bot.web.authorize import look_up
 from bot.web.headers import POLICY, language_of
 from bot.web.keys import BOT, CLIENT_SCRIPT
-from bot.web.pages import CLOSED, LANDINGS, Page
+from bot.web.pages import CLOSED, LANDINGS, NOT_SIGNED_IN, Page
 
 TEMPLATE = Template(files("bot.web").joinpath("static/client.html").read_text(encoding="utf-8"))
 
 LARGEST_POST = 16 * 1024
 
 WAIT = Words(en="One moment", zh="请稍候")
-WAIT_TEXT = Words(en="Asking Lark for your consent.", zh="正在请求你的授权。")
+WAIT_TEXT = Words(en="Asking for your consent.", zh="正在请求你的授权。")
+SIGN_IN_TEXT = Words(en="Asking the client who you are.", zh="正在确认你的身份。")
 TROUBLE = Words(en="That did not work", zh="出了点问题")
 TROUBLE_TEXT = Words(
-    en="The client could not ask for your consent (code {code}). Try again, or go on in the browser.",
-    zh="客户端未能请求授权（代码 {code}）。请重试，或在浏览器中继续。",
+    en="The client could not do this (code {code}). Nothing has changed. Try again, or go on in the browser.",
+    zh="客户端未能完成操作（代码 {code}），没有任何更改。请重试，或在浏览器中继续。",
 )
 AGAIN = Words(en="Try again", zh="重试")
 BROWSER = Words(en="Go on in the browser", zh="在浏览器中继续")
@@ -48,6 +52,7 @@ async def page(request: web.Request) -> web.Response:
         script=escape(script, quote=True),
         title=escape(WAIT.to(language)),
         text=escape(WAIT_TEXT.to(language)),
+        sign_in_text=escape(SIGN_IN_TEXT.to(language)),
         trouble=escape(TROUBLE.to(language)),
         trouble_text=escape(TROUBLE_TEXT.to(language)),
         again=escape(AGAIN.to(language)),
@@ -73,12 +78,35 @@ async def begin(request: web.Request) -> web.Response:
     )
 
 
+async def begin_sign_in(request: web.Request) -> web.Response:
+    """Begins a sign-in: the same fields, without scopes, and the mark of this browser."""
+    await own_fields(request)
+    bot = request.app[BOT]
+    begun = await sign_in.begin_in_client(bot)
+    response = web.json_response(
+        {"appID": bot.platform.app_id, "scopeList": [], "state": begun.state.reveal()}
+    )
+    login.mark_browser(response, bot, begun)
+    return response
+
+
 async def finish(request: web.Request) -> web.Response:
-    """Takes `{state, code}` or `{state, error}`, and answers with the page that says how it ended."""
+    """Takes `{state, code}` or `{state, error}`, and answers with the page that says how it ended, or where to go."""
     came = parse_callback(await own_fields(request))
     if isinstance(came, Malformed):
         return in_words(request, LANDINGS[Landing.MALFORMED])
+    if kind_of(came.state) is AttemptKind.SIGN_IN:
+        return await finish_sign_in(request, came)
     return in_words(request, LANDINGS[await consent.complete(request.app[BOT], came)])
+
+
+async def finish_sign_in(request: web.Request, came: Approved | Denied) -> web.Response:
+    ended = await login.complete(request, came)
+    if isinstance(ended, NotSignedIn):
+        return in_words(request, NOT_SIGNED_IN[ended])
+    response = web.json_response({"location": f"{login.HOME}?signed-in"})
+    login.let_in(response, request.app[BOT], ended)
+    return response
 
 
 async def own_fields(request: web.Request) -> dict[str, str]:
@@ -106,7 +134,8 @@ def in_words(request: web.Request, said: Page) -> web.Response:
             "tone": said.tone,
             "title": said.title.to(language),
             "text": said.text.to(language),
-            "again": said is LANDINGS[Landing.CODE_REFUSED] or said is LANDINGS[Landing.LATE],
+            "again": said.onward is not None
+            or said in (LANDINGS[Landing.CODE_REFUSED], LANDINGS[Landing.LATE]),
         },
         status=said.status,
     )

@@ -15,6 +15,9 @@ from aiohttp import web
 
 from bot.core.model import Language, Words
 from bot.flows.consent import Closed, Landing
+from bot.flows.sign_in import NotSignedIn
+from bot.web.headers import language_of
+from bot.web.keys import BOT
 
 Tone = Literal["good", "calm", "bad"]
 
@@ -23,11 +26,19 @@ CLOSE = Words(en="You can close this page and go back to the chat.", zh="你可�
 
 
 @dataclass(frozen=True, slots=True)
+class Link:
+    words: Words
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
     status: int
     tone: Tone
     title: Words
     text: Words
+    onward: Link | None = None
+    """What to do next, if it is not in the chat."""
 
 
 CLOSED: dict[Closed, Page] = {
@@ -243,6 +254,143 @@ LANDINGS: dict[Landing, Page] = {
     ),
 }
 
+SIGN_IN = Link(Words(en="Sign in", zh="登录"), "/login")
+SIGN_IN_AGAIN = Link(Words(en="Try again", zh="重新登录"), "/login")
+
+NOT_SIGNED_IN: dict[NotSignedIn, Page] = {
+    NotSignedIn.DECLINED: Page(
+        200,
+        "calm",
+        Words(en="You are not signed in", zh="你尚未登录"),
+        Words(en="You chose not to sign in, and nothing has changed.", zh="你选择了不登录，没有任何更改。"),
+        SIGN_IN_AGAIN,
+    ),
+    NotSignedIn.OTHER_BROWSER: Page(
+        400,
+        "bad",
+        Words(en="This sign-in was not begun here", zh="此次登录并非在此处发起"),
+        Words(
+            en="It belongs to another browser, or took too long, or a newer one has replaced it. So nobody was "
+            "signed in. Begin it anew here.",
+            zh="它属于另一个浏览器，或已超时，或已被新的登录取代，因此没有登录。请在此重新登录。",
+        ),
+        SIGN_IN_AGAIN,
+    ),
+    NotSignedIn.USED: Page(
+        400,
+        "calm",
+        Words(en="This sign-in was already used", zh="此次登录已使用"),
+        Words(
+            en="Perhaps the page was loaded twice. Begin it anew if you are not signed in.",
+            zh="页面可能被重复加载。如果尚未登录，请重新登录。",
+        ),
+        SIGN_IN_AGAIN,
+    ),
+    NotSignedIn.UNKNOWN: Page(
+        400,
+        "bad",
+        Words(en="We did not begin this sign-in", zh="此次登录并非由我们发起"),
+        Words(
+            en="What came back belongs to no sign-in of ours, so nobody was signed in.",
+            zh="返回的结果不属于我们的任何登录，因此没有登录。",
+        ),
+        SIGN_IN_AGAIN,
+    ),
+    NotSignedIn.CODE_REFUSED: Page(
+        400,
+        "bad",
+        Words(en="The platform did not accept this", zh="平台未接受此次登录"),
+        Words(en="You could not be signed in. Please try again.", zh="登录未能完成，请重试。"),
+        SIGN_IN_AGAIN,
+    ),
+    NotSignedIn.NOT_ALLOWED: Page(
+        403,
+        "bad",
+        Words(en="You may not use this app", zh="你无权使用此应用"),
+        Words(
+            en="The platform says that the app is not available to your account. Please ask your administrator.",
+            zh="平台提示此应用不对你的账号开放，请联系管理员。",
+        ),
+    ),
+    NotSignedIn.STRANGER: Page(
+        403,
+        "bad",
+        Words(en="I do not know your organization", zh="我不认识你所在的组织"),
+        Words(
+            en="Nobody of it has talked to me yet. If this app is yours, say /help to me in the chat, then sign in.",
+            zh="你所在的组织还没有人与我对话过。如果这是你们的应用，请先在聊天中向我发送 /help，再登录。",
+        ),
+        SIGN_IN_AGAIN,
+    ),
+    NotSignedIn.MISCONFIGURED: Page(
+        409,
+        "bad",
+        Words(en="The app needs its administrator", zh="应用需要管理员处理"),
+        Words(
+            en="The platform does not accept the app's own settings, so nobody can sign in. Please tell your "
+            "administrator.",
+            zh="平台不接受应用的设置，因此暂时无法登录。请联系管理员。",
+        ),
+        SIGN_IN_AGAIN,
+    ),
+    NotSignedIn.NOT_NOW: Page(
+        503,
+        "calm",
+        Words(en="The platform does not answer", zh="平台没有响应"),
+        Words(
+            en="So I could not learn who you are. Please try again in a moment.",
+            zh="因此无法确认你的身份，请稍后重试。",
+        ),
+        SIGN_IN_AGAIN,
+    ),
+}
+
+SIGN_IN_PAGE = Page(
+    200,
+    "calm",
+    Words(en="My permissions", zh="我的授权"),
+    Words(
+        en="What you have granted the bot, what it used it for, and what waits for you. Sign in with your account "
+        "of the chat: only you see this.",
+        zh="查看你授予机器人的权限、用途以及等待你处理的事项。请用你的聊天账号登录，仅你自己可见。",
+    ),
+    SIGN_IN,
+)
+
+SIGNED_OUT = Page(
+    200,
+    "good",
+    Words(en="You are signed out", zh="已退出登录"),
+    Words(
+        en="This browser no longer shows your permissions. What you have granted stays as it is.",
+        zh="此浏览器不再显示你的授权。你授予的权限保持不变。",
+    ),
+    Link(Words(en="Sign in again", zh="重新登录"), "/login"),
+)
+
+NO_COOKIE = Page(
+    400,
+    "bad",
+    Words(en="Your browser did not stay signed in", zh="浏览器未能保持登录"),
+    Words(
+        en="The sign-in succeeded, but the browser did not keep its cookie. Allow cookies for this site, then try "
+        "again.",
+        zh="登录成功，但浏览器没有保存 Cookie。请允许此网站使用 Cookie 后重试。",
+    ),
+    SIGN_IN_AGAIN,
+)
+
+FOREIGN_POST = Page(
+    403,
+    "bad",
+    Words(en="That did not come from our page", zh="请求并非来自我们的页面"),
+    Words(
+        en="So nothing was done. Perhaps you have signed in anew since the page was loaded: open it again.",
+        zh="因此没有执行任何操作。可能在页面加载后你重新登录过，请重新打开页面。",
+    ),
+    Link(Words(en="My permissions", zh="我的授权"), "/permissions"),
+)
+
 ROBOT_PAGE = Page(
     200,
     "calm",
@@ -272,14 +420,14 @@ TEMPLATE = Template(files("bot.web").joinpath("static/page.html").read_text(enco
 MARKS = {"good": "&#10003;", "calm": "&#8594;", "bad": "!"}
 
 
+def show(request: web.Request, page: Page) -> web.Response:
+    """The page, in the language of whoever asks."""
+    return respond(page, language_of(request), request.app[BOT].platform.chat_link)
+
+
 def respond(page: Page, language: Language, chat_link: str | None) -> web.Response:
     """Renders a page in one language, with the other one below it in small."""
     other: Language = "en" if language == "zh" else "zh"
-    back = (
-        f'<a class="back" href="{escape(chat_link, quote=True)}">{escape(BACK.to(language))}</a>'
-        if chat_link
-        else f'<p class="close">{escape(CLOSE.to(language))}</p>'
-    )
     html = TEMPLATE.substitute(
         lang="zh-CN" if language == "zh" else "en",
         tone=page.tone,
@@ -289,6 +437,22 @@ def respond(page: Page, language: Language, chat_link: str | None) -> web.Respon
         other_lang="zh-CN" if other == "zh" else "en",
         other_title=escape(page.title.to(other)),
         other_text=escape(page.text.to(other)),
-        back=back,
+        links=links(page.onward, language, chat_link),
     )
     return web.Response(status=page.status, text=html, content_type="text/html", charset="utf-8")
+
+
+def links(onward: Link | None, language: Language, chat_link: str | None) -> str:
+    """One button, for what comes next; the way back to the chat is that, or a plain link below it."""
+    if onward is None:
+        return (
+            anchor("back", chat_link, BACK, language)
+            if chat_link
+            else f'<p class="close">{escape(CLOSE.to(language))}</p>'
+        )
+    button = anchor("back", onward.path, onward.words, language)
+    return button + (anchor("other", chat_link, BACK, language) if chat_link else "")
+
+
+def anchor(kind: str, target: str, words: Words, language: Language) -> str:
+    return f'<a class="{kind}" href="{escape(target, quote=True)}">{escape(words.to(language))}</a>'

@@ -10,10 +10,11 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from bot.flows.bot import Bot
-from bot.web import authorize, client, events, health
+from bot.web import authorize, client, events, health, login, permissions
 from bot.web.headers import secure
 from bot.web.keys import BOT, CLIENT_SCRIPT, INGRESS, ClientScript, Ingress
-from bot.web.pages import NOT_FOUND, TROUBLE
+from bot.web.pages import FOREIGN_POST, NOT_FOUND, TROUBLE, show
+from bot.web.session import ForeignPost
 
 log = logging.getLogger(__name__)
 
@@ -30,16 +31,30 @@ def build(bot: Bot, *, webhook: bool, ingress_up: Callable[[], bool], client_scr
     if webhook:
         app.router.add_post(f"/{name}/events", events.receive)
     if not bot.by_device:
-        app.router.add_get("/authorize/{ticket}", authorize.start)
-        app.router.add_get(f"/oauth/{name}/callback", authorize.callback, allow_head=False)
-        app.router.add_get(f"/oauth/{name}/client", client.page)
-        app.router.add_post(f"/oauth/{name}/client/attempts", client.begin)
-        app.router.add_post(f"/oauth/{name}/client/results", client.finish)
+        app.router.add_routes(for_browsers(name))
     app.router.add_get("/healthz", health.alive)
     app.router.add_get("/readyz", health.ready)
     app.router.add_get("/metrics", health.metrics)
     app.router.add_static("/static", STATIC)
     return app
+
+
+def for_browsers(name: str) -> list[web.RouteDef]:
+    """What people open, who follow a link or come back from the platform's page."""
+    return [
+        web.get("/authorize/{ticket}", authorize.start),
+        web.get(f"/oauth/{name}/callback", authorize.callback, allow_head=False),
+        web.get(f"/oauth/{name}/client", client.page),
+        web.post(f"/oauth/{name}/client/attempts", client.begin),
+        web.post(f"/oauth/{name}/client/sign-ins", client.begin_sign_in),
+        web.post(f"/oauth/{name}/client/results", client.finish),
+        web.get("/login", login.start),
+        web.post("/logout", login.sign_out),
+        web.get("/permissions", permissions.page),
+        web.get("/permissions/continue", permissions.go_on),
+        web.post("/permissions/revoke", permissions.revoke),
+        web.post("/permissions/cancel", permissions.cancel),
+    ]
 
 
 @web.middleware
@@ -48,10 +63,12 @@ async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
     except web.HTTPNotFound:
-        return authorize.show(request, NOT_FOUND)
+        return show(request, NOT_FOUND)
+    except ForeignPost:
+        return show(request, FOREIGN_POST)
     except web.HTTPException:
         raise
     except Exception:
         resource = request.match_info.route.resource
         log.exception("request failed", extra={"route": resource.canonical if resource else ""})
-        return authorize.show(request, TROUBLE)
+        return show(request, TROUBLE)

@@ -14,6 +14,7 @@ from bot.store.sessions import IDLE, LIVES
 from tests.store.examples import ANNA, BEN, LATER, NOW, SOON, meet
 
 MINUTE = timedelta(minutes=1)
+A, B = frozenset({"a"}), frozenset({"b"})
 
 
 async def signed_in(database: Database, digest: str = "s1", user=ANNA) -> None:
@@ -37,9 +38,8 @@ async def test_a_session_is_found_by_its_digest_and_by_nothing_else(database: Da
 async def test_a_session_that_is_not_used_ends_and_one_that_is_used_lives_on(database: Database) -> None:
     await signed_in(database)
     almost = NOW + IDLE - MINUTE
-    session = await database.read(lambda c: sessions.find(c, "s1", almost))
-    assert session is not None
-    await database.write(lambda c: sessions.touch(c, session, almost))
+    assert await found(database, "s1", almost) == ANNA
+    await database.write(lambda c: sessions.touch(c, "s1", almost))
     assert await found(database, "s1", NOW + IDLE) == ANNA
     assert await found(database, "s1", almost + IDLE) is None
 
@@ -49,9 +49,8 @@ async def test_a_session_ends_in_time_however_busy_it_is(database: Database) -> 
     moment = NOW
     while moment < NOW + LIVES - IDLE:
         moment += IDLE / 2
-        session = await database.read(lambda c, m=moment: sessions.find(c, "s1", m))
-        assert session is not None
-        await database.write(lambda c, s=session, m=moment: sessions.touch(c, s, m))
+        assert await found(database, "s1", moment) == ANNA
+        await database.write(lambda c, m=moment: sessions.touch(c, "s1", m))
     assert await found(database, "s1", NOW + LIVES - MINUTE) == ANNA
     assert await found(database, "s1", NOW + LIVES) is None
 
@@ -138,17 +137,18 @@ async def test_sign_ins_that_nobody_completed_are_gone_after_an_hour(database: D
 
 async def test_a_scope_remembers_who_asked_and_who_last_used_it(database: Database) -> None:
     await meet(database)
-    await database.write(lambda c: granted_scopes.add(c, ANNA, {"a": ("agenda",), "b": ()}, NOW))
-    await database.write(lambda c: granted_scopes.used(c, ANNA, frozenset({"a", "x"}), "agenda", SOON))
-    await database.write(lambda c: granted_scopes.used(c, ANNA, frozenset({"a"}), "tasks", SOON))
+    await database.write(lambda c: granted_scopes.add(c, ANNA, A | B, {"a": ("agenda",)}, NOW))
+    await database.write(lambda c: granted_scopes.used(c, ANNA, A | {"x"}, "agenda", SOON))
+    await database.write(lambda c: granted_scopes.used(c, ANNA, A, "tasks", SOON))
     assert await database.read(lambda c: granted_scopes.of_user(c, ANNA)) == {
         "a": GrantedScope("a", ("agenda",), NOW, SOON, "agenda"),
         "b": GrantedScope("b", (), NOW, None, None),
     }
-    await database.write(lambda c: granted_scopes.used(c, ANNA, frozenset({"a"}), "tasks", SOON + MINUTE))
-    await database.write(lambda c: granted_scopes.add(c, ANNA, {"a": ("week",)}, LATER))
+    await database.write(lambda c: granted_scopes.used(c, ANNA, A, "tasks", SOON + MINUTE))
+    await database.write(lambda c: granted_scopes.add(c, ANNA, A | B, {"a": ("week",)}, LATER))
     again = await database.read(lambda c: granted_scopes.of_user(c, ANNA))
     assert again["a"] == GrantedScope("a", ("week",), LATER, SOON + MINUTE, "tasks")
+    assert again["b"].granted_at == NOW
     await database.write(lambda c: granted_scopes.forget(c, ANNA))
     assert await database.read(lambda c: granted_scopes.of_user(c, ANNA)) == {}
     assert await database.read(lambda c: granted_scopes.of_user(c, BEN)) == {}

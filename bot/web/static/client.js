@@ -1,15 +1,17 @@
-// Authorizes inside the client: asks the bot for an attempt, the client for the person's consent, and hands over the code.
+// Authorizes or signs in inside the client: asks the bot for an attempt, the client for a code, and hands the code over.
 // What comes back is shown as text only.
 
 const SDK_PATIENCE = 3000; // milliseconds; then the platform's own page takes over
 const REFUSED_BY_PERSON = 2700002;
 const NOT_SUPPORTED = 103;
+const SIGN_IN = "sign-in";
 
-const ticket = location.hash.slice(1);
-const browserLink = `/authorize/${encodeURIComponent(ticket)}?browser`;
+const subject = location.hash.slice(1); // a ticket, or that somebody wants to sign in
+const signIn = subject === SIGN_IN;
+const browserLink = signIn ? "/login?browser" : `/authorize/${encodeURIComponent(subject)}?browser`;
 const marks = { good: "✓", calm: "→", bad: "!" };
 
-function show({ tone, title, text }, { again = false } = {}) {
+function show({ tone, title, text, again = false }) {
   document.body.className = tone;
   document.querySelector(".mark").textContent = marks[tone];
   document.querySelector("h1").textContent = title;
@@ -19,11 +21,15 @@ function show({ tone, title, text }, { again = false } = {}) {
 
 function trouble(code) {
   const { trouble: title, troubleText } = document.body.dataset;
-  show({ tone: "bad", title, text: troubleText.replace("{code}", String(code)) }, { again: true });
+  show({ tone: "bad", title, text: troubleText.replace("{code}", String(code)), again: true });
+}
+
+function goOnInBrowser() {
+  location.replace(browserLink);
 }
 
 async function post(path, fields) {
-  const response = await fetch(path, {
+  const response = await fetch(`/oauth/lark/client/${path}`, {
     method: "POST",
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify(fields),
@@ -31,54 +37,58 @@ async function post(path, fields) {
   return { ok: response.ok, said: await response.json() };
 }
 
-// Resolves when the client's SDK is ready; false when it is not there in time.
-function sdkReady() {
+// Resolves to the client's APIs when its SDK is ready; to nothing when it is not there in time, or says that it failed.
+function clientReady() {
   return new Promise((resolve) => {
-    const givenUp = setTimeout(() => resolve(false), SDK_PATIENCE);
     const look = setInterval(() => {
       if (!window.h5sdk) return;
       clearInterval(look);
-      window.h5sdk.ready(() => {
-        clearTimeout(givenUp);
-        resolve(Boolean(window.tt));
-      });
+      window.h5sdk.error?.(() => resolve(null));
+      window.h5sdk.ready(() => resolve(window.tt));
     }, 50);
-    setTimeout(() => clearInterval(look), SDK_PATIENCE);
+    setTimeout(() => {
+      clearInterval(look);
+      resolve(null);
+    }, SDK_PATIENCE);
   });
 }
 
 async function finish(fields) {
-  const { said } = await post("/oauth/lark/client/results", fields);
-  show(said, { again: said.again });
+  const { said } = await post("results", fields);
+  if (said.location) location.replace(said.location);
+  else show(said);
 }
 
-async function run() {
-  const { waiting: title, waitingText: text } = document.body.dataset;
-  show({ tone: "calm", title, text });
-  if (!(await sdkReady()) || !window.tt.requestAccess) {
-    location.replace(browserLink);
-    return;
-  }
-  const { ok, said: attempt } = await post("/oauth/lark/client/attempts", { ticket });
-  if (!ok) {
-    show(attempt);
-    return;
-  }
-  window.tt.requestAccess({
+function ask(client, attempt) {
+  const finished = (fields) => finish({ state: attempt.state, ...fields }).catch(() => trouble("network"));
+  const failed = (otherwise) => ({ errno, errString }) => {
+    if (errno === REFUSED_BY_PERSON) finished({ error: "access_denied" });
+    else if (errno === NOT_SUPPORTED) otherwise();
+    else trouble(errno ?? errString ?? "unknown");
+  };
+  // The older API gives a code for whoever uses the client, and knows no scopes.
+  const askWho = () => {
+    if (!signIn || !client.requestAuthCode) return goOnInBrowser();
+    client.requestAuthCode({ appId: attempt.appID, success: ({ code }) => finished({ code }), fail: failed(goOnInBrowser) });
+  };
+  if (!client.requestAccess) return askWho();
+  client.requestAccess({
     appID: attempt.appID,
     scopeList: attempt.scopeList,
     state: attempt.state,
-    success: ({ code }) => finish({ state: attempt.state, code }).catch(() => trouble("network")),
-    fail: ({ errno, errString }) => {
-      if (errno === REFUSED_BY_PERSON) {
-        finish({ state: attempt.state, error: "access_denied" }).catch(() => trouble("network"));
-      } else if (errno === NOT_SUPPORTED) {
-        location.replace(browserLink);
-      } else {
-        trouble(errno ?? errString ?? "unknown");
-      }
-    },
+    success: ({ code, state }) => finished({ code, state: state ?? attempt.state }),
+    fail: failed(askWho),
   });
+}
+
+async function run() {
+  const { waiting: title, waitingText, signInText } = document.body.dataset;
+  show({ tone: "calm", title, text: signIn ? signInText : waitingText });
+  const client = await clientReady();
+  if (!client || !(client.requestAccess || (signIn && client.requestAuthCode))) return goOnInBrowser();
+  const { ok, said } = signIn ? await post("sign-ins", {}) : await post("attempts", { ticket: subject });
+  if (ok) ask(client, said);
+  else show(said);
 }
 
 document.getElementById("browser").href = browserLink;

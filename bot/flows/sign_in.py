@@ -1,0 +1,287 @@
+"""Signing in, through web login or inside the client: whose browser this is, and nothing of what they granted.
+
+It is an authorization without scopes and without a call behind it, but a road of its own: a sign-in's state is bound
+to the browser that it was begun in, its token is asked for its owner once and then dropped, and no grant is touched.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import partial
+
+from bot.core.model import (
+    Attempt,
+    AttemptKind,
+    Identity,
+    Language,
+    Secret,
+    Session,
+    TokenProblem,
+    TokenRefused,
+    UserKey,
+)
+from bot.core.oauth import (
+    STATE_BYTES,
+    VERIFIER_BYTES,
+    Approved,
+    Denied,
+    FreshAttempt,
+    digest,
+    new_attempt,
+    urlsafe,
+)
+from bot.flows.bot import Bot, now
+from bot.flows.consent import ACCESS_DENIED, is_unanswered, persistently
+from bot.store import audit, authorizations, sessions, users
+from bot.store.authorizations import NewAttempt
+from bot.store.database import Connection
+from bot.store.ids import new_id
+
+log = logging.getLogger(__name__)
+
+
+# --- beginning -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    browser: Secret
+    """What marks the browser: it has to bring this along when it comes back."""
+    state: Secret
+    challenge: str | None
+
+
+async def begin_in_browser(bot: Bot) -> tuple[Begun, str]:
+    """Begins web login. Also returns the URL of the platform's authorization page."""
+    begun = await begin(bot, bot.callback_url, pkce=bot.platform.uses_pkce)
+    url = bot.platform.authorize_url(
+        redirect_uri=bot.callback_url,
+        scopes=frozenset(),
+        state=begun.state.reveal(),
+        challenge=begun.challenge,
+        consent=False,
+    )
+    return begun, url
+
+
+async def begin_in_client(bot: Bot) -> Begun:
+    """Begins a sign-in inside the client, whose code is exchanged without redirect URI and without a PKCE pair."""
+    return await begin(bot, None, pkce=False)
+
+
+async def begin(bot: Bot, redirect_uri: str | None, *, pkce: bool) -> Begun:
+    fresh: FreshAttempt = new_attempt(
+        secrets.token_bytes(STATE_BYTES + VERIFIER_BYTES), pkce=pkce, kind=AttemptKind.SIGN_IN
+    )
+    browser, moment = Secret(urlsafe(secrets.token_bytes(32))), now()
+    attempt = NewAttempt(
+        new_id(moment),
+        AttemptKind.SIGN_IN,
+        None,
+        None,
+        fresh.state_digest,
+        fresh.verifier,
+        frozenset(),
+        redirect_uri,
+        moment + bot.authorization_ttl,
+        digest(browser.reveal()),
+    )
+    await bot.database.write(lambda c: authorizations.begin_attempt(c, attempt, now=moment))
+    return Begun(browser, fresh.state, fresh.challenge)
+
+
+# --- coming back -----------------------------------------------------------------------------------------
+
+
+class NotSignedIn(StrEnum):
+    """Why nobody is signed in, for the page that says so."""
+
+    DECLINED = "declined"
+    OTHER_BROWSER = "other_browser"
+    """Begun elsewhere, or too long ago, or replaced by a newer one in the same browser."""
+    USED = "used"
+    UNKNOWN = "unknown"
+    CODE_REFUSED = "code_refused"
+    NOT_ALLOWED = "not_allowed"
+    """The platform does not let the person use this app."""
+    STRANGER = "stranger"
+    """Nobody of the person's organization has ever used the bot."""
+    MISCONFIGURED = "misconfigured"
+    NOT_NOW = "not_now"
+    """The platform does not answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    session: Secret
+    """The new session's id, for this browser's cookie and nobody else."""
+    user: UserKey
+
+
+async def complete(
+    bot: Bot,
+    came: Approved | Denied,
+    *,
+    browser: Secret | None,
+    former: Secret | None,
+    language: Language,
+) -> SignedIn | NotSignedIn:
+    """Takes what came back to a browser that brings along `browser`. Its `former` session ends with a new one."""
+    attempt = await consume(bot, came.state, browser)
+    if not isinstance(attempt, Attempt):
+        await bot.database.write(
+            lambda c: audit.write(c, "sign_in_rejected", user=None, now=now(), reason=attempt.value)
+        )
+        return attempt
+    if isinstance(came, Denied):
+        refused = came.error == ACCESS_DENIED
+        return await failed(
+            bot,
+            attempt,
+            came.error if refused else "error_on_page",
+            NotSignedIn.DECLINED if refused else NotSignedIn.CODE_REFUSED,
+        )
+    identity = await identify(bot, attempt, came.code)
+    if not isinstance(identity, Identity):
+        return identity
+    user = bot.platform.user_key(identity.open_id, identity.tenant_key)
+    if not await belongs_here(bot, user):
+        return await failed(bot, attempt, "stranger", NotSignedIn.STRANGER)
+    return await begin_session(bot, attempt, user, identity, former, language)
+
+
+async def consume(bot: Bot, state: Secret, browser: Secret | None) -> Attempt | NotSignedIn:
+    """The attempt of this state, once, and only for the browser that it was begun in."""
+    state_digest, moment = digest(state.reveal()), now()
+    mark = digest(browser.reveal()) if browser is not None else ""
+
+    def work(c: Connection) -> Attempt | str | None:
+        attempt = authorizations.consume_sign_in(
+            c, state_digest, mark, worker=bot.worker, lease_until=moment + bot.lease, now=moment
+        )
+        return attempt or authorizations.consumed_before(c, state_digest, AttemptKind.SIGN_IN)
+
+    found = await bot.database.write(work)
+    match found:
+        case Attempt():
+            return found
+        case None:
+            return NotSignedIn.UNKNOWN
+        case "live" | "expired":
+            return NotSignedIn.OTHER_BROWSER
+        case _:
+            return NotSignedIn.USED
+
+
+async def identify(bot: Bot, attempt: Attempt, code: Secret) -> Identity | NotSignedIn:
+    """Whose code it is. The token that it is exchanged for lives no longer than this function."""
+    exchange = partial(
+        bot.platform.exchange_code,
+        code,
+        redirect_uri=attempt.redirect_uri,
+        verifier=attempt.verifier,
+        scopes=None,
+    )
+    tokens = await persistently(exchange, is_unanswered)
+    if isinstance(tokens, TokenRefused):
+        log.warning(
+            "sign-in refused",
+            extra={"attempt": attempt.id, "problem": tokens.problem.value, "code": tokens.code},
+        )
+        why = WHY_NOT.get(tokens.problem, NotSignedIn.CODE_REFUSED)
+        return await failed(bot, attempt, f"exchange_{tokens.problem.value}_{tokens.code}", why)
+    identity = await persistently(partial(bot.platform.identify, tokens.access_token), is_unanswered)
+    if not isinstance(identity, Identity):
+        return await failed(bot, attempt, "identity_unknown", NotSignedIn.NOT_NOW)
+    return identity
+
+
+WHY_NOT = {
+    TokenProblem.TRANSIENT: NotSignedIn.NOT_NOW,
+    TokenProblem.IN_DOUBT: NotSignedIn.NOT_NOW,
+    TokenProblem.USER: NotSignedIn.NOT_ALLOWED,
+    TokenProblem.OVER: NotSignedIn.NOT_ALLOWED,
+    TokenProblem.APP: NotSignedIn.MISCONFIGURED,
+    TokenProblem.BLOCKED: NotSignedIn.MISCONFIGURED,
+}
+
+
+async def belongs_here(bot: Bot, user: UserKey) -> bool:
+    """Whether the person is of an organization that uses this bot. Its administrators are known by their open_id.
+
+    The platform keeps others out as well; this is for the day when it does not.
+    """
+    if await bot.database.read(lambda c: users.is_of_known_organization(c, user)):
+        return True
+    return await bot.is_administrator(user)
+
+
+async def failed(bot: Bot, attempt: Attempt, outcome: str, why: NotSignedIn) -> NotSignedIn:
+    moment = now()
+
+    def work(c: Connection) -> None:
+        status = "denied" if why is NotSignedIn.DECLINED else "failed"
+        authorizations.finish_attempt(c, attempt.id, status, outcome, moment)
+        subject = ("attempt", attempt.id)
+        audit.write(c, "sign_in_failed", user=None, subject=subject, now=moment, reason=outcome)
+
+    await bot.database.write(work)
+    return why
+
+
+async def begin_session(
+    bot: Bot,
+    attempt: Attempt,
+    user: UserKey,
+    identity: Identity,
+    former: Secret | None,
+    language: Language,
+) -> SignedIn | NotSignedIn:
+    """One transaction: the new session, the end of the former one, and the attempt's own end.
+
+    The id is drawn only now, so whatever a browser brought along is worth nothing afterwards.
+    """
+    session, moment = Secret(urlsafe(secrets.token_bytes(32))), now()
+
+    def work(c: Connection) -> bool:
+        if not authorizations.finish_attempt(c, attempt.id, "completed", "signed_in", moment):
+            return False
+        users.seen(c, user, language=language, union_id=identity.union_id, now=moment)
+        if identity.name:
+            users.name_user(c, user, identity.name, moment)
+        if former is not None:
+            sessions.end(c, digest(former.reveal()))
+        sessions.begin(c, digest(session.reveal()), user, moment)
+        audit.write(c, "signed_in", user=user, subject=("attempt", attempt.id), now=moment)
+        return True
+
+    if not await bot.database.write(work):
+        return NotSignedIn.NOT_NOW
+    return SignedIn(session, user)
+
+
+# --- being signed in -------------------------------------------------------------------------------------
+
+
+async def session_of(bot: Bot, session: Secret) -> Session | None:
+    """The live session of this id, which counts as used by this."""
+    moment = now()
+    found = await bot.database.read(lambda c: sessions.find(c, digest(session.reveal()), moment))
+    if found is not None and found.seen_at <= moment - sessions.TOUCHED_EVERY:
+        await bot.database.write_one(lambda c: sessions.touch(c, found.digest, moment))
+    return found
+
+
+async def sign_out(bot: Bot, session: Secret) -> None:
+    """Ends the session for good; other browsers of the person stay signed in."""
+    moment = now()
+
+    def work(c: Connection) -> None:
+        user = sessions.end(c, digest(session.reveal()))
+        if user is not None:
+            audit.write(c, "signed_out", user=user, now=moment)
+
+    await bot.database.write(work)

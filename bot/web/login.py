@@ -1,0 +1,79 @@
+"""Signing in and out with a browser. Inside the client this is `client`'s business, apart from how it ends."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from bot.core.oauth import Approved, Denied
+from bot.flows import sign_in
+from bot.flows.bot import Bot
+from bot.flows.sign_in import Begun, NotSignedIn, SignedIn
+from bot.web.headers import is_in_client, language_of, only_looks
+from bot.web.keys import BOT
+from bot.web.pages import NOT_SIGNED_IN, ROBOT_PAGE, show
+from bot.web.session import BROWSER, SESSION, cookie, drop_cookie, posted_by, set_cookie
+
+HOME = "/permissions"
+"""Where a person comes to who has signed in, or out."""
+
+IN_CLIENT = "sign-in"
+"""In the place of a ticket: the page inside the client is to sign in."""
+
+
+async def start(request: web.Request) -> web.Response:
+    """`GET /login`: on to the platform's page, or to ours that signs in inside the client."""
+    if only_looks(request):
+        return show(request, ROBOT_PAGE)
+    bot = request.app[BOT]
+    if is_in_client(request) and "browser" not in request.query:
+        return redirect(f"/oauth/{bot.platform.name}/client#{IN_CLIENT}")
+    begun, url = await sign_in.begin_in_browser(bot)
+    response = redirect(url)
+    mark_browser(response, bot, begun)
+    return response
+
+
+def redirect(target: str) -> web.Response:
+    """303: whatever was asked, the answer is fetched from there."""
+    return web.Response(status=303, headers={"Location": target})
+
+
+def mark_browser(response: web.StreamResponse, bot: Bot, begun: Begun) -> None:
+    set_cookie(response, bot, BROWSER, begun.browser, int(bot.authorization_ttl.total_seconds()))
+
+
+async def complete(request: web.Request, came: Approved | Denied) -> SignedIn | NotSignedIn:
+    """Ends a sign-in that came back to this browser."""
+    return await sign_in.complete(
+        request.app[BOT],
+        came,
+        browser=cookie(request, BROWSER),
+        former=cookie(request, SESSION),
+        language=language_of(request),
+    )
+
+
+def let_in(response: web.StreamResponse, bot: Bot, signed_in: SignedIn) -> None:
+    set_cookie(response, bot, SESSION, signed_in.session)
+    drop_cookie(response, bot, BROWSER)
+
+
+async def land(request: web.Request, came: Approved | Denied) -> web.Response:
+    """The callback of a sign-in."""
+    ended = await complete(request, came)
+    if isinstance(ended, NotSignedIn):
+        return show(request, NOT_SIGNED_IN[ended])
+    response = redirect(f"{HOME}?signed-in")
+    let_in(response, request.app[BOT], ended)
+    return response
+
+
+async def sign_out(request: web.Request) -> web.Response:
+    """`POST /logout`: the session ends here, and its cookie is dead wherever it may have got to."""
+    visitor = await posted_by(request)
+    bot = request.app[BOT]
+    if visitor is not None:
+        await sign_in.sign_out(bot, visitor.session)
+    response = redirect(f"{HOME}?signed-out")
+    drop_cookie(response, bot, SESSION)
+    return response

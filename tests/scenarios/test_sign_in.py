@@ -1,0 +1,604 @@
+"""Signing in and My permissions, at the level of HTTP: whose session it is, and whoever would like it to be theirs."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
+from html import unescape
+from typing import Any
+
+import aiohttp
+import pytest
+
+from bot.sandbox.tenant import Person
+
+from .conftest import World
+
+IN_CLIENT = "Mozilla/5.0 (iPhone) AppleWebKit/605.1 Mobile Lark/7.30.6 LarkLocale/en_US"
+
+
+class Browser:
+    """A browser of its own: it keeps cookies, and nobody else's."""
+
+    def __init__(self, world: World, agent: str = "Mozilla/5.0") -> None:
+        self.world = world
+        self.http = aiohttp.ClientSession(
+            cookie_jar=aiohttp.CookieJar(unsafe=True), headers={"User-Agent": agent}
+        )
+
+    async def get(self, url: str) -> tuple[int, str, str]:
+        """Status, Location and text; a path is one of the bot's."""
+        async with self.http.get(self.full(url), allow_redirects=False) as response:
+            return response.status, response.headers.get("Location", ""), await response.text()
+
+    async def post(self, path: str, fields: dict[str, str], **headers: str) -> tuple[int, str, str]:
+        async with self.http.post(
+            self.full(path), data=fields, headers=headers, allow_redirects=False
+        ) as response:
+            return response.status, response.headers.get("Location", ""), await response.text()
+
+    async def post_json(self, path: str, fields: Any, **headers: str) -> tuple[int, Any]:
+        headers = {"Origin": self.world.public} | headers
+        async with self.http.post(self.full(path), json=fields, headers=headers) as response:
+            return response.status, await response.json(content_type=None) if response.ok else {}
+
+    def full(self, url: str) -> str:
+        return url if url.startswith("http") else self.world.public + url
+
+    def cookies(self) -> dict[str, str]:
+        return {cookie.key: cookie.value for cookie in self.http.cookie_jar}
+
+    def take_cookies(self, cookies: dict[str, str]) -> None:
+        self.http.cookie_jar.update_cookies(cookies)
+
+    # --- on the way in
+
+    async def way_back(self, person: Person, decision: str = "allow") -> str:
+        """Begins web login and decides on the platform's page; the URL that leads back, not yet followed."""
+        status, target, page = await self.get("/login")
+        assert status == 303, page
+        status, target, page = await self.get(target)
+        assert status == 302, page
+        return await self.world.decide(target.split("id=")[1], person, decision)
+
+    async def sign_in(self, person: Person) -> None:
+        status, target, page = await self.get(await self.way_back(person))
+        assert (status, target) == (303, "/permissions?signed-in"), page
+
+    async def permissions(self) -> str:
+        status, _, page = await self.get("/permissions")
+        assert status == 200
+        return unescape(page)
+
+    async def proof(self) -> dict[str, str]:
+        """The hidden field of the forms on the page."""
+        found = re.search(r'name="proof" value="([^"]+)"', await self.permissions())
+        assert found is not None
+        return {"proof": found[1]}
+
+
+@pytest.fixture
+async def browser(world: World) -> AsyncIterator[Callable[..., Browser]]:
+    """Opens browsers."""
+    opened: list[Browser] = []
+
+    def one(agent: str = "Mozilla/5.0") -> Browser:
+        opened.append(Browser(world, agent))
+        return opened[-1]
+
+    yield one
+    for each in opened:
+        await each.http.close()
+
+
+async def met(world: World, person: Person) -> None:
+    """Somebody of the organization has used the bot."""
+    await world.answer_to(await world.say(person, "/help"))
+
+
+async def granted(world: World, person: Person, command: str = "/tasks") -> None:
+    asked = await world.say(person, command)
+    await world.consent(person, await world.fresh_card(person, asked))
+    await world.answer_to(asked)
+
+
+@pytest.fixture
+async def running(world: World) -> World:
+    await world.start()
+    await met(world, world.sam)
+    return world
+
+
+def sessions(world: World) -> list[str]:
+    return [row["user_key"].rsplit(":", 1)[1] for row in world.rows("SELECT user_key FROM sessions")]
+
+
+NOT_HERE = "This sign-in was not begun here"
+OPEN = "/login"
+
+
+# --- the way in ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("generation", ["v1", "v2", "v3"])
+async def test_web_login_signs_in_and_leaves_no_token_behind(
+    world: World, browser: Callable[..., Browser], generation: str
+):
+    await world.start(LARK_OAUTH=generation)
+    await met(world, world.sam)
+    sam = browser()
+    page = await sam.permissions()
+    assert "/login" in page
+    assert "Sign out" not in page
+    await sam.sign_in(world.sam)
+    page = await sam.permissions()
+    assert "Signed in as Sam Rivera" in page
+    assert "You have allowed nothing" in page
+    assert world.rows("SELECT * FROM grants") == []
+    assert [row["status"] for row in world.rows("SELECT status FROM authorization_attempts")] == ["completed"]
+    (consent,) = [c.data for c in world.tenant.changes_after(0, "consent") if c.data["event"] == "opened"]
+    assert consent["scopes"] == []
+
+
+async def test_signing_in_leaves_a_grant_as_it_is(running: World, browser: Callable[..., Browser]):
+    await granted(running, running.sam)
+    before = running.rows("SELECT * FROM grants")
+    await browser().sign_in(running.sam)
+    assert running.rows("SELECT * FROM grants") == before
+
+
+@pytest.mark.parametrize("generation", ["v1", "v2", "v3"])
+async def test_the_client_says_who_it_is_without_a_login(
+    world: World, browser: Callable[..., Browser], generation: str
+):
+    await world.start(LARK_OAUTH=generation)
+    await met(world, world.sam)
+    client = browser(IN_CLIENT)
+    assert (await client.get("/permissions"))[:2] == (303, "/login")
+    assert (await client.get("/login"))[:2] == (303, "/oauth/lark/client#sign-in")
+    status, asked = await client.post_json("/oauth/lark/client/sign-ins", {})
+    assert (status, asked["scopeList"]) == (200, [])
+    page = f"{world.public}/oauth/lark/client"
+    given = await world.control("in-client", person=world.sam.open_id, page_url=page, scope_list=[])
+    ended = await client.post_json(
+        "/oauth/lark/client/results", {"state": asked["state"], "code": given["code"]}
+    )
+    assert ended == (200, {"location": "/permissions?signed-in"})
+    assert "Signed in as Sam Rivera" in await client.permissions()
+    assert world.rows("SELECT * FROM grants") == []
+
+
+async def test_who_refuses_is_not_signed_in(running: World, browser: Callable[..., Browser]):
+    sam = browser()
+    status, _, page = await sam.get(await sam.way_back(running.sam, "refuse"))
+    assert status == 200
+    assert "You are not signed in" in page
+    assert sessions(running) == []
+
+
+async def test_cookies_are_kept_from_scripts_and_from_other_sites(
+    world: World, browser: Callable[..., Browser]
+):
+    await world.start()
+    async with browser().http.get(f"{world.public}/login", allow_redirects=False) as response:
+        (cookie,) = response.headers.getall("Set-Cookie")
+    assert cookie.startswith("bot_browser=")
+    assert {"HttpOnly", "SameSite=Lax", "Path=/", "Max-Age=600"} <= set(cookie.split("; "))
+    await world.stop()
+    await world.start(BOT_PUBLIC_URL="https://bot.example.com")
+    local = f"http://127.0.0.1:{world.port}"
+    async with browser().http.get(f"{local}/login", allow_redirects=False) as response:
+        (cookie,) = response.headers.getall("Set-Cookie")
+    assert cookie.startswith("__Host-bot_browser=")
+    assert {"HttpOnly", "SameSite=Lax", "Path=/", "Secure"} <= set(cookie.split("; "))
+    assert "Domain" not in cookie
+
+
+async def test_a_link_preview_begins_no_sign_in(running: World, browser: Callable[..., Browser]):
+    robot = browser("LarkUrl2Meta bot")
+    assert (await robot.get("/login"))[0] == 200
+    async with browser().http.head(f"{running.public}/login", allow_redirects=False) as response:
+        assert response.status == 200
+    assert running.rows("SELECT * FROM authorization_attempts") == []
+
+
+# --- those who would like it to be theirs ------------------------------------------------------------
+
+
+async def test_a_session_id_that_was_planted_is_worth_nothing(
+    running: World, browser: Callable[..., Browser]
+):
+    planted = {"bot_session": "p" * 43}
+    victim, attacker = browser(), browser()
+    victim.take_cookies(planted)
+    attacker.take_cookies(planted)
+    await victim.sign_in(running.sam)
+    assert victim.cookies()["bot_session"] != planted["bot_session"]
+    assert "Sam Rivera" not in await attacker.permissions()
+
+
+async def test_signing_in_anew_ends_the_session_that_was_there(
+    running: World, browser: Callable[..., Browser]
+):
+    sam, thief = browser(), browser()
+    await sam.sign_in(running.sam)
+    thief.take_cookies(sam.cookies())
+    assert "Sam Rivera" in await thief.permissions()
+    await sam.sign_in(running.sam)
+    assert "Sam Rivera" not in await thief.permissions()
+    assert len(sessions(running)) == 1
+
+
+async def test_nobody_is_signed_in_by_a_link_that_somebody_else_began(
+    running: World, browser: Callable[..., Browser]
+):
+    attacker, victim = browser(), browser()
+    link = await attacker.way_back(running.ada)
+    status, _, page = await victim.get(link)
+    assert status == 400
+    assert NOT_HERE in page
+    assert sessions(running) == []
+    assert "bot_session" not in victim.cookies()
+
+
+async def test_nor_when_the_victim_is_on_the_way_in_too(running: World, browser: Callable[..., Browser]):
+    attacker, victim = browser(), browser()
+    link = await attacker.way_back(running.ada)
+    own = await victim.way_back(running.sam)
+    assert NOT_HERE in (await victim.get(link))[2]
+    assert (await victim.get(own))[0] == 303
+    assert "Signed in as Sam Rivera" in await victim.permissions()
+
+
+async def test_what_came_back_counts_once(running: World, browser: Callable[..., Browser]):
+    sam = browser()
+    link = await sam.way_back(running.sam)
+    cookies = sam.cookies()
+    assert (await sam.get(link))[0] == 303
+    sam.take_cookies(cookies)
+    status, _, page = await sam.get(link)
+    assert (status, "already used" in page) == (400, True)
+    assert len(sessions(running)) == 1
+
+
+async def test_a_sign_in_that_took_too_long_is_begun_anew(world: World, browser: Callable[..., Browser]):
+    await world.start(BOT_AUTHORIZATION_TTL="1")
+    await met(world, world.sam)
+    sam = browser()
+    link = await sam.way_back(world.sam)
+    cookies = sam.cookies()
+    await asyncio.sleep(1.1)
+    sam.take_cookies(cookies)
+    status, _, page = await sam.get(link)
+    assert (status, NOT_HERE in page) == (400, True)
+
+
+@pytest.mark.parametrize("state", ["signin.", "signin." + "x" * 43, "signin." + "x" * 4000, "signin.\u00e4"])
+async def test_a_guessed_state_signs_nobody_in(running: World, browser: Callable[..., Browser], state: str):
+    sam = browser()
+    await sam.way_back(running.sam)
+    async with sam.http.get(
+        f"{running.public}/oauth/lark/callback", params={"state": state, "code": "c"}, allow_redirects=False
+    ) as response:
+        assert response.status == 400
+    assert sessions(running) == []
+
+
+async def test_neither_kind_of_attempt_completes_the_other(running: World, browser: Callable[..., Browser]):
+    asked = await running.say(running.sam, "/tasks")
+    card = await running.fresh_card(running.sam, asked)
+    sam = browser()
+    sign_in = await sam.way_back(running.sam)
+    _, target, _ = await sam.get(running.link_of(card))
+    state_of_the_card = aiohttp.client.URL(target).query["state"]
+    back = aiohttp.client.URL(sign_in)
+    # The sign-in's code with the card's state, and the card's state dressed up as a sign-in's.
+    for state in (
+        state_of_the_card,
+        f"signin.{state_of_the_card}",
+        back.query["state"].removeprefix("signin."),
+    ):
+        crossed = back.with_query(code=back.query["code"], state=state)
+        status, _, page = await sam.get(str(crossed))
+        assert status >= 400, page
+    assert running.rows("SELECT * FROM grants") == []
+    assert sessions(running) == []
+    # The code was offered with the PKCE verifier of another attempt, and is still good for its own.
+    assert (await sam.get(sign_in))[0] == 303
+
+
+async def test_a_page_of_another_site_cannot_begin_or_finish_in_the_client(
+    running: World, browser: Callable[..., Browser]
+):
+    client = browser(IN_CLIENT)
+    for path in ("sign-ins", "results"):
+        status, _ = await client.post_json(
+            f"/oauth/lark/client/{path}", {"state": "signin.x", "code": "c"}, Origin="https://evil.example"
+        )
+        assert status == 403
+    assert running.rows("SELECT * FROM authorization_attempts") == []
+
+
+async def test_a_code_from_the_client_needs_the_browser_that_asked_for_it(
+    running: World, browser: Callable[..., Browser]
+):
+    attacker, victim = browser(IN_CLIENT), browser(IN_CLIENT)
+    _, asked = await attacker.post_json("/oauth/lark/client/sign-ins", {})
+    page = f"{running.public}/oauth/lark/client"
+    given = await running.control("in-client", person=running.ada.open_id, page_url=page, scope_list=[])
+    result = {"state": asked["state"], "code": given["code"]}
+    async with victim.http.post(
+        f"{running.public}/oauth/lark/client/results", json=result, headers={"Origin": running.public}
+    ) as response:
+        assert response.status == 400
+        assert (await response.json())["title"] == NOT_HERE
+    assert sessions(running) == []
+
+
+async def test_people_of_another_organization_are_not_let_in(running: World, browser: Callable[..., Browser]):
+    stranger = {"open_id": "ou_stranger", "tenant_key": "another", "name": "Niko", "union_id": "on_1"}
+    await running.control(
+        "faults",
+        match={"path": "/open-apis/authen/v1/user_info"},
+        kind="status",
+        status=200,
+        body={"code": 0, "msg": "success", "data": stranger},
+    )
+    niko = browser()
+    status, _, page = await niko.get(await niko.way_back(running.sam))
+    assert status == 403
+    assert "I do not know your organization" in page
+    assert sessions(running) == []
+    assert running.rows("SELECT * FROM users WHERE tenant_key = 'another'") == []
+
+
+async def test_an_administrator_is_let_in_before_anybody_has_used_the_bot(
+    world: World, browser: Callable[..., Browser]
+):
+    await world.start()
+    sam = browser()
+    assert "I do not know your organization" in (await sam.get(await sam.way_back(world.sam)))[2]
+    await browser().sign_in(world.ada)
+
+
+# --- posts -------------------------------------------------------------------------------------------
+
+POSTS = ["/logout", "/permissions/revoke", "/permissions/cancel"]
+
+
+@pytest.mark.parametrize("path", POSTS)
+async def test_a_post_without_proof_or_from_elsewhere_does_nothing(
+    running: World, browser: Callable[..., Browser], path: str
+):
+    await granted(running, running.sam)
+    sam, ada = browser(), browser()
+    await sam.sign_in(running.sam)
+    await ada.sign_in(running.ada)
+    proof = await sam.proof()
+    refused = [
+        await sam.post(path, {}),
+        await sam.post(path, {"proof": "x" * 43}),
+        await sam.post(path, await ada.proof()),
+        await sam.post(path, proof, Origin="https://evil.example"),
+        await sam.post(path, proof, Origin=f"{running.public}.evil.example"),
+        await sam.post(path, proof, **{"Sec-Fetch-Site": "cross-site"}),
+        await sam.post(path, proof, **{"Sec-Fetch-Site": "same-site"}),
+        await sam.post(path, {**proof, "more": "x" * 5000}),
+        await sam.post(path, proof, **{"Content-Type": "text/plain"}),
+    ]
+    assert [status for status, _, _ in refused] == [403] * len(refused)
+    assert running.rows("SELECT status FROM grants") == [{"status": "active"}]
+    assert "Signed in as Sam Rivera" in await sam.permissions()
+    # As a browser sends it from our page, whose policy is to send no referrer.
+    assert (await sam.post(path, proof, Origin="null", **{"Sec-Fetch-Site": "same-origin"}))[0] == 303
+
+
+async def test_a_signed_out_cookie_is_dead(running: World, browser: Callable[..., Browser]):
+    sam, thief = browser(), browser()
+    await sam.sign_in(running.sam)
+    thief.take_cookies(sam.cookies())
+    status, target, _ = await sam.post("/logout", await sam.proof())
+    assert (status, target) == (303, "/permissions?signed-out")
+    assert "bot_session" not in sam.cookies()
+    assert "You are signed out" in (await sam.get(target))[2]
+    for each in (sam, thief):
+        assert "Sam Rivera" not in await each.permissions()
+    assert sessions(running) == []
+
+
+def age(world: World, column: str, by: timedelta) -> None:
+    """Moves a time of all sessions into the past."""
+    moment = (datetime.now(UTC) - by).strftime("%Y-%m-%d %H:%M:%S.%f")
+    with sqlite3.connect(world.database, timeout=10) as connection:
+        connection.execute(f"UPDATE sessions SET {column} = ?", (moment,))
+    connection.close()
+
+
+@pytest.mark.parametrize(("column", "by"), [("expires_at", 1), ("seen_at", 31 * 60)])
+async def test_a_session_ends_by_time(running: World, browser: Callable[..., Browser], column: str, by: int):
+    sam = browser()
+    await sam.sign_in(running.sam)
+    age(running, column, timedelta(seconds=by))
+    assert "Sam Rivera" not in await sam.permissions()
+
+
+async def test_a_session_that_is_used_stays(running: World, browser: Callable[..., Browser]):
+    sam = browser()
+    await sam.sign_in(running.sam)
+    age(running, "seen_at", timedelta(minutes=20))
+    assert "Sam Rivera" in await sam.permissions()
+    (row,) = running.rows("SELECT seen_at FROM sessions")
+    seen = datetime.fromisoformat(row["seen_at"]).replace(tzinfo=UTC)
+    assert datetime.now(UTC) - seen < timedelta(minutes=1)
+
+
+async def test_a_session_lives_through_a_restart_and_a_half_finished_sign_in_harms_nobody(
+    running: World, browser: Callable[..., Browser]
+):
+    sam, ada = browser(), browser()
+    await sam.sign_in(running.sam)
+    link = await ada.way_back(running.ada)
+    await running.control("faults", match={"path": "/open-apis/authen/v2/oauth/token"}, kind="timeout")
+    landing = asyncio.create_task(ada.get(link))
+    await running.until(
+        lambda: running.rows("SELECT 1 FROM authorization_attempts WHERE status = 'redeeming'"),
+        "the exchange",
+    )
+    await running.kill()
+    with pytest.raises(aiohttp.ClientError):
+        await landing
+    await running.start()
+    assert "Signed in as Sam Rivera" in await sam.permissions()
+    assert "Ada" not in await ada.permissions()
+    await running.until(
+        lambda: not running.rows("SELECT 1 FROM authorization_attempts WHERE status = 'redeeming'"),
+        "the end of the stranded sign-in",
+        patience=40,
+    )
+    async with running.http.delete(f"{running.origin}/sandbox/api/faults"):
+        pass
+    await ada.sign_in(running.ada)
+
+
+async def test_a_platform_that_does_not_answer_is_said_to_be_that(
+    running: World, browser: Callable[..., Browser]
+):
+    await running.control(
+        "faults", match={"path": "/open-apis/authen/v1/user_info"}, kind="status", status=500
+    )
+    sam = browser()
+    status, _, page = await sam.get(await sam.way_back(running.sam))
+    assert status == 503
+    assert "The platform does not answer" in page
+    assert sessions(running) == []
+
+
+# --- my permissions ----------------------------------------------------------------------------------
+
+
+async def test_it_says_what_was_granted_for_what_and_when_it_was_used(
+    running: World, browser: Callable[..., Browser]
+):
+    await granted(running, running.sam)
+    sam = browser()
+    await sam.sign_in(running.sam)
+    page = await sam.permissions()
+    assert "task:task:read" in page
+    assert "Asked for by /tasks, allowed" in page
+    assert "Last needed by /tasks," in page
+    assert "I renew this by myself" in page
+    assert "I last acted in your name" in page
+
+
+async def test_another_persons_session_sees_nothing_of_it(running: World, browser: Callable[..., Browser]):
+    await granted(running, running.sam)
+    await running.fresh_card(running.sam, await running.say(running.sam, "/agenda"))
+    ada = browser()
+    await ada.sign_in(running.ada)
+    page = await ada.permissions()
+    assert "You have allowed nothing" in page
+    assert "task:task" not in page
+    assert "/agenda" not in page
+    assert (await ada.get("/permissions/continue"))[1] == "/permissions"
+    await ada.post("/permissions/revoke", await ada.proof())
+    await ada.post("/permissions/cancel", await ada.proof())
+    assert running.rows("SELECT status FROM grants") == [{"status": "active"}]
+    assert running.rows("SELECT status FROM deferred_calls WHERE command = 'agenda'") == [
+        {"status": "suspended"}
+    ]
+
+
+async def test_what_waits_is_shown_and_leads_on_to_its_consent(
+    running: World, browser: Callable[..., Browser]
+):
+    asked = await running.say(running.sam, "/tasks")
+    card = await running.fresh_card(running.sam, asked)
+    sam = browser()
+    await sam.sign_in(running.sam)
+    page = await sam.permissions()
+    assert "/tasks" in page
+    assert "waits for your permission" in page
+    ticket = running.link_of(card).rsplit("/", 1)[1]
+    assert ticket not in page
+    status, target, _ = await sam.get("/permissions/continue")
+    assert (status, target) == (303, f"/authorize/{ticket}")
+    await running.consent(running.sam, card)
+    await running.answer_to(asked)
+
+
+async def test_what_waits_can_be_dropped(running: World, browser: Callable[..., Browser]):
+    asked = await running.say(running.sam, "/tasks")
+    await running.fresh_card(running.sam, asked)
+    sam = browser()
+    await sam.sign_in(running.sam)
+    assert (await sam.post("/permissions/cancel", await sam.proof()))[1] == "/permissions?cancelled"
+    await running.answer_to(asked)
+    page = await sam.permissions()
+    assert "Waiting for you" not in page
+    assert running.rows("SELECT status FROM deferred_calls WHERE command = 'tasks'") == [
+        {"status": "cancelled"}
+    ]
+
+
+async def test_taking_it_back_is_what_revoke_does(running: World, browser: Callable[..., Browser]):
+    await granted(running, running.sam)
+    sam = browser()
+    await sam.sign_in(running.sam)
+    assert (await sam.post("/permissions/revoke", await sam.proof()))[1] == "/permissions?revoked"
+    assert "You have allowed nothing" in await sam.permissions()
+    (grant,) = running.rows("SELECT status, end_reason, access_token, refresh_token FROM grants")
+    assert grant == {
+        "status": "ended",
+        "end_reason": "revoked_by_user",
+        "access_token": None,
+        "refresh_token": None,
+    }
+    assert running.rows("SELECT * FROM granted_scopes") == []
+    await running.until(
+        lambda: running.rows("SELECT 1 FROM revocations WHERE status = 'done'"), "the platform's revocation"
+    )
+    # Who is signed in stays so: what they granted and who they are, are two things.
+    assert "Signed in as Sam Rivera" in await sam.permissions()
+
+
+async def test_a_name_is_text_on_the_page(running: World, browser: Callable[..., Browser]):
+    await running.control("people", open_id=running.sam.open_id, name="<b>Sam</b>\"'")
+    sam = browser()
+    await sam.sign_in(running.sam)
+    _, _, page = await sam.get("/permissions")
+    assert "<b>Sam" not in page
+    assert "&lt;b&gt;Sam" in page
+
+
+async def test_every_page_is_strict(running: World, browser: Callable[..., Browser]):
+    sam = browser()
+    pages = ["/permissions", "/login", "/permissions?signed-in", "/permissions?signed-out"]
+    for signed_in in (False, True):
+        if signed_in:
+            await sam.sign_in(running.sam)
+        for path in pages:
+            async with sam.http.get(f"{running.public}{path}", allow_redirects=False) as response:
+                policy = response.headers["Content-Security-Policy"]
+                assert "default-src 'none'" in policy
+                assert "frame-ancestors 'none'" in policy
+                assert "unsafe" not in policy
+                assert response.headers["X-Content-Type-Options"] == "nosniff"
+                assert response.headers["Referrer-Policy"] == "no-referrer"
+                assert response.headers["Cache-Control"] == "no-store"
+                assert "<script" not in await response.text()
+
+
+async def test_no_secret_of_a_sign_in_is_written_down(running: World, browser: Callable[..., Browser]):
+    sam = browser()
+    link = await sam.way_back(running.sam)
+    marks = sam.cookies()
+    await sam.get(link)
+    query = aiohttp.client.URL(link).query
+    secrets = [*marks.values(), *sam.cookies().values(), query["code"], query["state"]]
+    secrets += [token for token in running.tenant.credentials.access if token]
+    assert await running.stop() == 0
+    kept = b"".join(file.read_bytes() for file in running.directory.iterdir() if file.is_file())
+    assert [each for each in secrets if each.encode() in kept] == []
