@@ -69,6 +69,8 @@ class AdministratorCard:
     """Who waits, by name."""
     commands: tuple[str, ...]
     console_link: str
+    can_apply: bool = False
+    """The app has asked for some of them: the platform can remind the organization's administrator."""
     done: bool = False
 
 
@@ -92,6 +94,10 @@ class Action(StrEnum):
     NOT_NOW = "not_now"
     PAGE_ERROR = "page_error"
     """The platform's page shows an error instead of asking for consent."""
+    CANCEL = "cancel"
+    """What waits for the administrator is to wait no longer."""
     CHECK_AGAIN = "check_again"
+    APPLY = "apply"
+    """The platform is to ask the organization's administrator for what the app has applied for."""
     CONFIRM = "confirm"
     DISCARD = "discard"

@@ -36,8 +36,8 @@ REQUEST_MOVES: dict[Request, frozenset[Request]] = {
     Request.DECLINED: frozenset(),
     Request.EXPIRED: frozenset(),
     Request.SUPERSEDED: frozenset(),
-    # The administrator has enabled what it failed for.
-    Request.FAILED: frozenset({Request.OPEN}),
+    # It failed for want of the administrator: who has done their part, or nobody waits for it any more.
+    Request.FAILED: frozenset({Request.OPEN, Request.DECLINED, Request.EXPIRED}),
 }
 
 SETTLED_CALLS = frozenset(status for status, moves in CALL_MOVES.items() if not moves)

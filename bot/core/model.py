@@ -250,6 +250,17 @@ class DeviceAnswer(StrEnum):
     EXPIRED = "expired_token"
 
 
+class ScopeApplication(StrEnum):
+    """What came of having the platform ask the organization's administrator for scopes."""
+
+    SENT = "sent"
+    SENT_BEFORE = "sent_before"
+    NOTHING_PENDING = "nothing_pending"
+    """The app has not applied for any scope that is not enabled: that is done in the developer console."""
+    REFUSED = "refused"
+    FAILED = "failed"
+
+
 # --- what is said ----------------------------------------------------------------------------------
 
 
@@ -527,6 +538,10 @@ class Step:
     result: Json | None
 
 
+FOR_ADMINISTRATOR = "administrator"
+"""The `failure` of a request that waits for the administrator."""
+
+
 @dataclass(frozen=True, slots=True)
 class AuthorizationRequest:
     """One ask to one user; what its card says follows from it."""
@@ -552,9 +567,14 @@ class AuthorizationRequest:
     created_at: datetime
     expires_at: datetime
     failure: str | None
-    """A key of `texts`: why it failed."""
+    """Why it failed, in one word."""
     avoided: ScopeSet
     """Scopes that the platform's page refused, so that another alternative is asked for."""
+
+    @property
+    def waits_for_administrator(self) -> bool:
+        """Nothing that the app has can be asked for; it is asked again when the administrator has enabled more."""
+        return self.failure == FOR_ADMINISTRATOR
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from bot.core.model import (
     Received,
     Refused,
     Reply,
+    ScopeApplication,
     Secret,
     Sent,
     TokenRefused,
@@ -107,6 +108,13 @@ class Platform(Protocol):
 
     async def enabled_scopes(self, *, fresh: bool = False) -> ScopeSet | None:
         """Scopes that the app has for user identity; None when that cannot be read. `fresh` skips the cache."""
+
+    @property
+    def pending_scopes(self) -> ScopeSet:
+        """Scopes that the app has applied for, and the organization's administrator has not granted, as last read."""
+
+    async def apply_for_scopes(self) -> ScopeApplication:
+        """Asks the organization's administrator for all of them, in the platform's own way."""
 
     async def describe_scopes(self, scopes: ScopeSet) -> Mapping[Scope, Words]:
         """What each scope allows, in words: the platform's own, else ours, else its name."""

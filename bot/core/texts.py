@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bot.core.model import Words
+from bot.core.model import ScopeApplication, Words
 
 # --- the authorization card -----------------------------------------------------------------------------
 
@@ -17,6 +17,7 @@ WAITING_PROMISE = Words(
     zh="授权后我会自动继续，并在你提问的地方回复。你可以随时发送 /revoke 收回授权。有效期至 {until}。",
 )
 ALREADY_GRANTED = Words(en="You have allowed already:", zh="你已允许：")
+CANCEL = Words(en="Cancel", zh="取消")
 AUTHORIZE = Words(en="Authorize", zh="去授权")
 NOT_NOW = Words(en="Not now", zh="暂不授权")
 PAGE_ERROR = Words(en="The page shows an error", zh="授权页面报错了")
@@ -127,7 +128,8 @@ ASK_ADMINISTRATOR_AFTER = Words(
     zh="请在开发者后台的“用户身份”下开通。如果后台提示需要发布版本，请一并发布。开通后几秒内我会自动发现。",
 )
 OPEN_CONSOLE = Words(en="Open the console", zh="打开开发者后台")
-CHECK_AGAIN = Words(en="Check again", zh="重新检查")
+CHECK_AGAIN = Words(en="Done, check again", zh="已开通，重新检查")
+APPLY = Words(en="Ask the organization's administrator", zh="向企业管理员申请")
 ADMINISTRATOR_DONE_TITLE = Words(en="Enabled, thank you", zh="已开通，谢谢")
 ADMINISTRATOR_DONE_BODY = Words(
     en="Whoever waited for it is being served now:", zh="等待它的人现在可以继续了："
@@ -173,6 +175,44 @@ CLICK_ENABLED = Words(en="It is enabled. Thank you!", zh="已开通，谢谢！"
 CLICK_NOT_ENABLED = Words(
     en="Not enabled yet. Did the change need a released version?", zh="尚未开通。此更改是否需要发布版本？"
 )
+
+CLICK_APPLIED = {
+    ScopeApplication.SENT: (
+        Words(
+            en="The platform has asked the organization's administrators. I notice by myself when they agree.",
+            zh="平台已向企业管理员发送申请，通过后我会自动发现。",
+        ),
+        "success",
+    ),
+    ScopeApplication.SENT_BEFORE: (
+        Words(
+            en="They have been asked already, and have not decided yet.", zh="申请已提交，管理员尚未处理。"
+        ),
+        "info",
+    ),
+    ScopeApplication.NOTHING_PENDING: (
+        Words(
+            en="There is nothing to ask them for yet: add the scope in the developer console first.",
+            zh="目前没有待审批的权限：请先在开发者后台添加该权限。",
+        ),
+        "warning",
+    ),
+    ScopeApplication.REFUSED: (
+        Words(
+            en="The platform does not pass this on. Please have it enabled in the developer console.",
+            zh="平台无法代为申请，请在开发者后台开通。",
+        ),
+        "warning",
+    ),
+    ScopeApplication.FAILED: (
+        Words(
+            en="The platform did not take the request. Please try again in a moment.",
+            zh="平台未受理申请，请稍后再试。",
+        ),
+        "warning",
+    ),
+}
+"""What the click says, and how."""
 
 # --- answers in general ---------------------------------------------------------------------------------
 

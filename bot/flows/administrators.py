@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 
 from bot.core import replies
 from bot.core.cards import AdministratorCard
-from bot.core.model import DeferredCall, NotSent, Step, UserKey, WaitsFor, Words
+from bot.core.model import DeferredCall, NotSent, ScopeApplication, Step, UserKey, WaitsFor, Words
 from bot.core.scopes import Requirement, Scope, ScopeSet, choose_scopes
 from bot.flows.bot import Bot, now
-from bot.flows.delivery import Draft, deliver_all, draft, insert_all, note, typed
+from bot.flows.delivery import deliver_all, draft, insert_all, note, typed
 from bot.flows.waiting import suspend
 from bot.store import audit, calls, outbox, scope_waits, users
 from bot.store.database import Connection
@@ -18,7 +19,7 @@ from bot.store.scope_waits import ScopeWait
 
 
 async def wait_for(bot: Bot, call: DeferredCall, needs: Requirement, steps: Sequence[Step]) -> None:
-    """Suspends a claimed call until the app has scopes for `needs`; tells its person, and the administrators once."""
+    """Suspends a claimed call until the app has scopes for `needs`; its person and the administrators are told."""
     enabled = await bot.platform.enabled_scopes()
     scopes = to_enable(needs, enabled)
     moment = now()
@@ -26,7 +27,6 @@ async def wait_for(bot: Bot, call: DeferredCall, needs: Requirement, steps: Sequ
     told = note(
         bot, call, replies.waiting_for_administrator(typed(call), in_words(described)), "administrator"
     )
-    cards = await cards_for_administrators(bot, call, scopes)
 
     def work(c: Connection) -> list[OutgoingMessage]:
         suspend(c, call, steps, WaitsFor.ADMINISTRATOR, needs, None, moment)
@@ -39,10 +39,11 @@ async def wait_for(bot: Bot, call: DeferredCall, needs: Requirement, steps: Sequ
             command=call.command,
             scopes=sorted(scopes),
         )
-        wait_id, _ = scope_waits.open(c, bot.platform.name, bot.platform.app_id, scopes, moment)
-        return insert_all(c, bot, [told, *cards(wait_id)])
+        scope_waits.open(c, bot.platform.name, bot.platform.app_id, scopes, moment)
+        return insert_all(c, bot, [told])
 
     await deliver_all(bot, await bot.database.write(work))
+    bot.wake.upkeep.set()
 
 
 def to_enable(needs: Requirement, enabled: ScopeSet | None) -> ScopeSet:
@@ -59,49 +60,12 @@ def in_words(described: Mapping[Scope, Words]) -> Words:
     )
 
 
-class CardsOf:
-    """Drafts of the administrators' cards; what they are about is known only inside the transaction."""
-
-    def __init__(self, bot: Bot, admins: Sequence[UserKey], card: AdministratorCard) -> None:
-        self.bot, self.admins, self.card = bot, admins, card
-
-    def __call__(self, wait_id: str) -> list[Draft]:
-        card = AdministratorCard(
-            wait_id, self.card.scopes, self.card.waiting, self.card.commands, self.card.console_link
-        )
-        content = self.bot.platform.render_card(card)
-        return [
-            draft(
-                self.bot,
-                admin,
-                content,
-                kind="administrator_card",
-                key=f"{wait_id}-{admin.open_id[-12:]}",
-            )
-            for admin in self.admins
-        ]
-
-
-async def cards_for_administrators(bot: Bot, call: DeferredCall, scopes: ScopeSet) -> CardsOf:
-    admins = [bot.platform.user_key(each, call.user.tenant_key) for each in await bot.administrators()]
-    names = await bot.database.read(lambda c: users.names(c, [call.user]))
-    card = AdministratorCard(
-        "",
-        await bot.platform.describe_scopes(scopes),
-        (names.get(call.user) or call.user.open_id,),
-        (typed(call),),
-        bot.platform.console_link(scopes),
-    )
-    return CardsOf(bot, admins, card)
-
-
 async def look_again(bot: Bot, *, asked_by_administrator: bool = False) -> int:
     """Releases the calls whose scopes the app has by now; returns how many. Costs nothing while nobody waits."""
     platform = bot.platform
 
     def read(c: Connection) -> tuple[list[DeferredCall], list[ScopeWait]]:
-        waiting = calls.waiting_for(c, WaitsFor.ADMINISTRATOR, platform.name, platform.app_id, limit=200)
-        return waiting, scope_waits.waiting(c, platform.name, platform.app_id)
+        return everybody(c, bot), scope_waits.waiting(c, platform.name, platform.app_id)
 
     waiting, waits = await bot.database.read(read)
     if not waiting and not waits:
@@ -111,7 +75,6 @@ async def look_again(bot: Bot, *, asked_by_administrator: bool = False) -> int:
     if ready:
         await bot.database.write(lambda c: calls.release(c, [call.id for call in ready], now()))
         bot.wake.calls.set()
-    await tell_of_page_errors(bot, [call for call in waiting if call not in ready], enabled)
     if not asked_by_administrator:
         # Not for a click: its answer would undo what a card shows before it. The next look comes soon.
         await settle_waits(bot, waits, waiting, enabled)
@@ -121,25 +84,11 @@ async def look_again(bot: Bot, *, asked_by_administrator: bool = False) -> int:
 def may_go_on(call: DeferredCall, enabled: ScopeSet | None, *, asked: bool) -> bool:
     """Whether a call that waits for the administrator is worth another try.
 
-    One that the platform itself refused is tried again when the list says so, or cannot be read. One whose page
-    showed an error (it still names its request) waits for the administrator's word, unless the list explains
-    the error: then it goes on as one of the others.
+    When the list says so, or cannot be read. One whose page showed an error that the list does not explain (it
+    still names its request) waits for the administrator's word.
     """
     lacking = enabled is not None and bool(choose_scopes(call.needs, frozenset(), enabled).unavailable)
-    return asked or lacking if call.request_id is not None else not lacking
-
-
-async def tell_of_page_errors(bot: Bot, waiting: Sequence[DeferredCall], enabled: ScopeSet | None) -> None:
-    """Tells the administrators, once, of scopes for which the authorization page shows nothing but an error."""
-    reported = {to_enable(call.needs, enabled): call for call in waiting if call.request_id is not None}
-    for scopes, call in reported.items():
-        cards = await cards_for_administrators(bot, call, scopes)
-
-        def work(c: Connection, scopes: ScopeSet = scopes, cards: CardsOf = cards) -> list[OutgoingMessage]:
-            wait_id, _ = scope_waits.open(c, bot.platform.name, bot.platform.app_id, scopes, now())
-            return insert_all(c, bot, cards(wait_id))
-
-        await deliver_all(bot, await bot.database.write(work))
+    return not lacking and (asked or call.request_id is None)
 
 
 async def settle_waits(
@@ -154,9 +103,6 @@ async def settle_waits(
         if enabled is None or not wait.scopes <= enabled or not wait.scopes.isdisjoint(needed):
             continue
 
-        if not await show_enabled(bot, wait):
-            continue
-
         def work(c: Connection, wait: ScopeWait = wait) -> None:
             moment = now()
             if scope_waits.enabled(c, wait.id, moment):
@@ -166,15 +112,79 @@ async def settle_waits(
                 )
 
         await bot.database.write(work)
+        bot.wake.upkeep.set()
 
 
-async def show_enabled(bot: Bot, wait: ScopeWait) -> bool:
-    """Changes the administrators' cards of a scope set that is enabled by now. False when it is to be tried again."""
-    described = await bot.platform.describe_scopes(wait.scopes)
-    card = AdministratorCard(wait.id, described, (), (), bot.platform.console_link(wait.scopes), done=True)
-    content = bot.platform.render_card(card)
-    shown = True
-    for message_id in await bot.database.read(lambda c: outbox.message_ids(c, f"{wait.id}-")):
-        problem = await bot.platform.update_card(message_id, content)
-        shown = shown and not (isinstance(problem, NotSent) and problem.retry)
-    return shown
+async def apply(bot: Bot, user: UserKey) -> ScopeApplication:
+    """Has the platform ask the organization's administrator for all that the app has applied for."""
+    result = await bot.platform.apply_for_scopes()
+    await bot.database.write(
+        lambda c: audit.write(c, "scopes_applied_for", user=user, now=now(), result=result.value)
+    )
+    return result
+
+
+# --- the administrators' cards --------------------------------------------------------------------------------
+
+
+async def show_due_cards(bot: Bot) -> None:
+    """Makes the administrators' cards true: one for each of them and each scope set, changed as things move on.
+
+    What a crash or the platform interrupts is due again when its lease ends.
+    """
+    moment = now()
+    due = await bot.database.write(lambda c: scope_waits.cards_due(c, moment, moment + bot.lease, limit=5))
+    await asyncio.gather(*(show_cards(bot, wait) for wait in due))
+
+
+async def show_cards(bot: Bot, wait: ScopeWait) -> None:
+    def read(c: Connection) -> tuple[list[DeferredCall], dict[UserKey, str]]:
+        waiting = [call for call in everybody(c, bot) if is_about(wait, call)]
+        return waiting, users.names(c, [call.user for call in waiting])
+
+    waiting, names = await bot.database.read(read)
+    card = AdministratorCard(
+        wait.id,
+        await bot.platform.describe_scopes(wait.scopes),
+        tuple(dict.fromkeys(names.get(call.user) or call.user.open_id for call in waiting)),
+        tuple(dict.fromkeys(typed(call) for call in waiting)),
+        bot.platform.console_link(wait.scopes),
+        can_apply=not wait.scopes.isdisjoint(bot.platform.pending_scopes),
+        done=wait.status == "enabled",
+    )
+    admins = await bot.administrators()
+    tenant = waiting[0].user.tenant_key if waiting else ""
+    told = [await show_to(bot, bot.platform.user_key(each, tenant), card) for each in admins]
+    if told and all(told):
+        await bot.database.write(lambda c: scope_waits.cards_shown(c, wait))
+
+
+def everybody(c: Connection, bot: Bot) -> list[DeferredCall]:
+    return calls.waiting_for(
+        c, WaitsFor.ADMINISTRATOR, bot.platform.name, bot.platform.app_id, limit=AT_A_TIME
+    )
+
+
+AT_A_TIME = 200
+"""Waiting calls that one look considers."""
+
+
+def is_about(wait: ScopeWait, call: DeferredCall) -> bool:
+    return not wait.scopes.isdisjoint(scope for clause in call.needs for scope in clause)
+
+
+async def show_to(bot: Bot, admin: UserKey, card: AdministratorCard) -> bool:
+    """Sends the card to an administrator, or changes the one they have. False: it is worth another try."""
+    key, content = f"{card.subject}-{admin.open_id[-12:]}", bot.platform.render_card(card)
+    before = await bot.database.read(lambda c: outbox.find(c, key))
+    if before is None:
+        if not card.waiting:
+            # It was enabled, or given up, before this administrator heard of it.
+            return True
+        message = draft(bot, admin, content, kind="administrator_card", key=key)
+        await deliver_all(bot, await bot.database.write(lambda c: insert_all(c, bot, [message])))
+        return True
+    if before.message_id is None:
+        return before.settled
+    result = await bot.platform.update_card(before.message_id, content)
+    return not (isinstance(result, NotSent) and result.retry)

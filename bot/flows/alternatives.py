@@ -1,47 +1,100 @@
-"""What to ask for instead, once the platform has refused what a request asks for."""
+"""What a link asks for instead, when the platform's page would only show an error for what it asks for now.
+
+That page never calls back: nobody is sent there with a scope that the app has not enabled, and whoever has met its
+error says so on the card. First come other alternatives, then asking without `offline_access`; then it is the
+administrator's matter.
+"""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from datetime import datetime
 
-from bot.core.model import AuthorizationRequest, DeferredCall, RequestStatus, WaitsFor
+from bot.core.model import FOR_ADMINISTRATOR, AuthorizationRequest, DeferredCall, RequestStatus, WaitsFor
 from bot.core.scopes import OFFLINE_ACCESS, ScopeSet, choose_scopes, with_offline_access
-from bot.store import authorizations, calls, device_authorizations
+from bot.flows.administrators import to_enable
+from bot.flows.bot import Bot, now
+from bot.store import audit, authorizations, calls, device_authorizations, scope_waits
 from bot.store.database import Connection
+
+SCOPES_PATIENCE = 1.0
+"""Seconds that a click, or a person in front of a page, waits for the list of the app's scopes."""
+
+
+async def enabled_scopes_in_time(bot: Bot) -> ScopeSet | None:
+    try:
+        async with asyncio.timeout(SCOPES_PATIENCE):
+            return await bot.platform.enabled_scopes(fresh=True)
+    except TimeoutError:
+        return None
+
+
+async def without_disabled_scopes(bot: Bot, request: AuthorizationRequest) -> AuthorizationRequest:
+    """The request before somebody follows its link: it asks for nothing that the app is known not to have enabled."""
+    enabled = await enabled_scopes_in_time(bot)
+    if not is_explained(request, enabled) or request.status is not RequestStatus.OPEN:
+        return request
+    await ask_otherwise_now(bot, request, enabled, "scope_disabled")
+    return await bot.database.read(lambda c: authorizations.get(c, request.id)) or request
+
+
+async def ask_otherwise_now(
+    bot: Bot, request: AuthorizationRequest, enabled: ScopeSet | None, reason: str
+) -> None:
+    """`ask_otherwise`, in a transaction of its own; `reason` goes into the audit log."""
+    moment = now()
+
+    def work(c: Connection) -> None:
+        subject = ("request", request.id)
+        audit.write(c, reason, user=request.user, subject=subject, now=moment, scopes=sorted(request.scopes))
+        ask_otherwise(c, request, enabled, moment)
+
+    await bot.database.write(work)
+    bot.wake.upkeep.set()
 
 
 def ask_otherwise(
     c: Connection, request: AuthorizationRequest, enabled: ScopeSet | None, moment: datetime
 ) -> None:
-    """Inside a transaction: asks first for other alternatives, then without `offline_access`; after that it is the
-    administrator's matter. `enabled` are the app's scopes, if they can be read."""
-    device_authorizations.close(c, request.user, moment)
-    suspended = calls.suspended_of(c, request.user)
-    waiting = [each for each in suspended if each.waits_for is WaitsFor.AUTHORIZATION]
+    """Inside a transaction: a live request asks for something else from now on, or waits for the administrator.
+
+    `enabled` are the app's scopes, if they can be read.
+    """
+    user = request.user
+    device_authorizations.close(c, user, moment)
+    waiting = [each for each in calls.suspended_of(c, user) if each.waits_for is WaitsFor.AUTHORIZATION]
     avoided, scopes = other_choice(request, waiting, enabled)
     if scopes is not None:
         authorizations.avoid(c, request.id, avoided, scopes, moment)
         return
     for call in waiting:
-        calls.change_wait(c, call.id, WaitsFor.ADMINISTRATOR)
+        # With its request it waits for the administrator's word: the list would release it at once.
+        kept = None if is_explained(request, enabled) else request.id
+        calls.change_wait(c, call.id, WaitsFor.ADMINISTRATOR, kept)
+        scope_waits.open(c, user.platform, user.app_id, to_enable(call.needs, enabled), moment)
     authorizations.settle(
         c,
         request.id,
         RequestStatus.FAILED,
         granted=frozenset(),
         refused=frozenset(),
-        failure="administrator",
+        failure=FOR_ADMINISTRATOR,
         now=moment,
     )
 
 
+def is_explained(request: AuthorizationRequest, enabled: ScopeSet | None) -> bool:
+    """Whether the app's list tells why the page shows an error: no link that names such a scope can end otherwise."""
+    return enabled is not None and not request.scopes <= enabled
+
+
 def other_choice(
-    request: AuthorizationRequest, waiting: list[DeferredCall], enabled: ScopeSet | None
+    request: AuthorizationRequest, waiting: Sequence[DeferredCall], enabled: ScopeSet | None
 ) -> tuple[ScopeSet, ScopeSet | None]:
     """What to leave out from now on, and what to ask for instead; None when nothing is left to try."""
     needs = tuple(clause for call in waiting for clause in call.needs)
-    if enabled is not None and not request.scopes <= enabled:
-        # That explains the error: no link that names such a scope can end otherwise.
+    if is_explained(request, enabled):
         choice = choose_scopes(needs, frozenset(), enabled, avoided=request.avoided)
         scopes = with_offline_access(choice.scopes, enabled, request.avoided)
         return request.avoided, None if choice.unavailable else scopes

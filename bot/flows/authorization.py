@@ -14,6 +14,7 @@ from functools import partial
 
 from bot.core import replies
 from bot.core.cards import ConfirmationCard
+from bot.core.lifecycle import LIVE_REQUESTS
 from bot.core.model import (
     AuthorizationRequest,
     CallStatus,
@@ -28,9 +29,7 @@ from bot.core.model import (
     UserKey,
     WaitsFor,
 )
-from bot.core.oauth import (
-    urlsafe,
-)
+from bot.core.oauth import urlsafe
 from bot.core.scopes import (
     OFFLINE_ACCESS,
     Choice,
@@ -266,22 +265,52 @@ def cancel_with_word(
     return True, insert_all(c, bot, answer(bot, call, replies.cancelled(typed(call))))
 
 
-def close_request(c: Connection, user: UserKey, reason: str, moment: datetime) -> None:
-    """Inside a transaction: nothing waits for the open request any more, so its card stops asking."""
+def close_if_nobody_waits(
+    c: Connection,
+    user: UserKey,
+    reason: str,
+    moment: datetime,
+    status: RequestStatus = RequestStatus.DECLINED,
+) -> None:
+    """Inside a transaction, after a call has gone: `close_request`, if that was the last to wait for its scopes."""
+    if all(call.waits_for is WaitsFor.CONFIRMATION for call in calls.suspended_of(c, user)):
+        close_request(c, user, reason, moment, status)
+
+
+def close_request(
+    c: Connection,
+    user: UserKey,
+    reason: str,
+    moment: datetime,
+    status: RequestStatus = RequestStatus.DECLINED,
+) -> None:
+    """Inside a transaction: nothing waits any more for what a card asks for, or for the administrator. It says so."""
     device_authorizations.close(c, user, moment)
-    request = authorizations.live_of(c, user)
-    if request is None:
+    request = authorizations.live_of(c, user) or authorizations.latest_of(c, user)
+    if request is None or not (request.status in LIVE_REQUESTS or request.waits_for_administrator):
         return
     authorizations.settle(
         c,
         request.id,
-        RequestStatus.DECLINED,
+        status,
         granted=frozenset(),
         refused=frozenset(),
         failure=None,
         now=moment,
     )
     audit.write(c, "request_closed", user=user, subject=("request", request.id), now=moment, reason=reason)
+
+
+def cancel_for_administrator(
+    c: Connection, bot: Bot, user: UserKey, moment: datetime
+) -> list[OutgoingMessage]:
+    """Inside a transaction: drops what of a person waits for the administrator."""
+    messages: list[OutgoingMessage] = []
+    for call in calls.suspended_of(c, user):
+        if call.waits_for is WaitsFor.ADMINISTRATOR:
+            messages += cancel_with_word(c, bot, call, moment)[1]
+    close_if_nobody_waits(c, user, "cancelled_by_user", moment)
+    return messages
 
 
 def end_grant(c: Connection, user: UserKey, reason: str, moment: datetime) -> bool:
@@ -333,6 +362,8 @@ async def expire_overdue(bot: Bot) -> None:
         for call in calls.overdue(c, moment, limit=50):
             waited = call.status is CallStatus.SUSPENDED
             if calls.expire(c, call.id, moment):
+                if call.waits_for is WaitsFor.ADMINISTRATOR:
+                    close_if_nobody_waits(c, call.user, "expired", moment, RequestStatus.EXPIRED)
                 reply = replies.expired if waited else replies.expired_before_start
                 messages += insert_all(c, bot, answer(bot, call, reply(typed(call))))
         for request in authorizations.expired(c, moment, limit=50):

@@ -44,7 +44,7 @@ FACES = {
 
 
 def face_of(request: AuthorizationRequest) -> Face:
-    if request.failure == "administrator":
+    if request.waits_for_administrator:
         return Face.ADMINISTRATOR
     if request.status is RequestStatus.GRANTED and request.refused:
         return Face.PARTLY

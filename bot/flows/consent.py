@@ -50,7 +50,7 @@ from bot.core.scopes import (
     join_scopes,
     missing,
 )
-from bot.flows import authorization
+from bot.flows import alternatives, authorization
 from bot.flows.bot import Bot, now
 from bot.flows.delivery import answer, deliver_all, insert_all, typed
 from bot.store import audit, authorizations, calls, granted_scopes, grants, users
@@ -86,7 +86,7 @@ async def look_up(bot: Bot, ticket: str) -> AuthorizationRequest | Closed:
     request = await bot.database.read(lambda c: authorizations.find_by_ticket(c, digest(ticket)))
     if request is None:
         return Closed.UNKNOWN
-    if request.failure == "administrator":
+    if request.waits_for_administrator:
         return Closed.WAITING_FOR_ADMINISTRATOR
     if request.status not in {RequestStatus.OPEN, RequestStatus.REDEEMING}:
         return Closed(request.status.value)
@@ -129,6 +129,9 @@ async def begin(
     bot: Bot, request: AuthorizationRequest, redirect_uri: str | None, *, pkce: bool
 ) -> Begun | Closed:
     """Begins an attempt with a fresh state, and a PKCE pair where there is a place for one."""
+    request = await alternatives.without_disabled_scopes(bot, request)
+    if request.waits_for_administrator:
+        return Closed.WAITING_FOR_ADMINISTRATOR
     fresh = new_attempt(secrets.token_bytes(STATE_BYTES + VERIFIER_BYTES), pkce=pkce)
     scopes, moment = one_link(request.scopes), now()
     attempt = NewAttempt(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 
 from bot.core import replies, texts
 from bot.core.cards import Action
@@ -23,10 +24,8 @@ from bot.core.model import (
     MessageReceived,
     RequestStatus,
     UserKey,
-    WaitsFor,
     Words,
 )
-from bot.core.scopes import ScopeSet
 from bot.flows import administrators, alternatives, authorization, cards, device
 from bot.flows.bot import Bot, language_of, now
 from bot.flows.delivery import deliver_all, draft, insert_all
@@ -40,9 +39,6 @@ log = logging.getLogger(__name__)
 
 CLICK_PATIENCE = 2.0
 """Seconds for the platform's part in answering a click; the click itself has 3."""
-
-SCOPES_PATIENCE = 1.0
-"""Of that, for the list of the app's scopes; the rest is for drawing the card anew."""
 
 
 async def accept_event(bot: Bot, event: Event) -> Json:
@@ -150,8 +146,7 @@ async def withdraw_question(bot: Bot, event: MessageRecalled) -> None:
         audit.write(
             c, "call_cancelled", user=call.user, subject=("call", call.id), now=moment, reason="recalled"
         )
-        if not any(each.waits_for is WaitsFor.AUTHORIZATION for each in calls.suspended_of(c, call.user)):
-            authorization.close_request(c, call.user, "recalled", moment)
+        authorization.close_if_nobody_waits(c, call.user, "recalled", moment)
 
     await bot.database.write(work)
     bot.wake.upkeep.set()
@@ -201,8 +196,12 @@ async def answer_click(bot: Bot, click: CardClicked) -> Json:
             return await page_error(bot, click.user, subject)
         case Action.CONFIRM | Action.DISCARD:
             return await decide_write(bot, click.user, subject, confirmed=click.action == Action.CONFIRM)
+        case Action.CANCEL:
+            return await cancel(bot, click.user, subject)
         case Action.CHECK_AGAIN:
-            return await check_again(bot, click.user)
+            return await for_administrators(bot, click.user, check_again)
+        case Action.APPLY:
+            return await for_administrators(bot, click.user, apply)
         case _:
             return bot.platform.click_answer(texts.CLICK_UNKNOWN, "error")
 
@@ -248,31 +247,10 @@ async def page_error(bot: Bot, user: UserKey, request_id: str) -> Json:
     request = await own_request(bot, user, request_id)
     if request is None:
         return bot.platform.click_answer(texts.CLICK_NOT_YOURS, "error")
-    enabled = await enabled_scopes_in_time(bot)
-    moment = now()
-
-    def work(c: Connection) -> None:
-        alternatives.ask_otherwise(c, request, enabled, moment)
-        audit.write(
-            c,
-            "page_error_reported",
-            user=user,
-            subject=("request", request.id),
-            now=moment,
-            scopes=sorted(request.scopes),
-        )
-
     if request.status is RequestStatus.OPEN:
-        await bot.database.write(work)
+        enabled = await alternatives.enabled_scopes_in_time(bot)
+        await alternatives.ask_otherwise_now(bot, request, enabled, "page_error_reported")
     return await answer_with_card(bot, request_id)
-
-
-async def enabled_scopes_in_time(bot: Bot) -> ScopeSet | None:
-    try:
-        async with asyncio.timeout(SCOPES_PATIENCE):
-            return await bot.platform.enabled_scopes(fresh=True)
-    except TimeoutError:
-        return None
 
 
 async def decide_write(bot: Bot, user: UserKey, call_id: str, *, confirmed: bool) -> Json:
@@ -292,15 +270,41 @@ async def decide_write(bot: Bot, user: UserKey, call_id: str, *, confirmed: bool
     return bot.platform.click_answer(texts.CLICK_DONE if changed else texts.CLICK_SETTLED, "info")
 
 
-async def check_again(bot: Bot, user: UserKey) -> Json:
-    """An administrator says that the scopes are enabled now."""
+async def cancel(bot: Bot, user: UserKey, request_id: str) -> Json:
+    """What waits for the administrator waits no longer."""
+    request = await own_request(bot, user, request_id)
+    if request is None:
+        return bot.platform.click_answer(texts.CLICK_NOT_YOURS, "error")
+    if request.waits_for_administrator:
+        messages = await bot.database.write(
+            lambda c: authorization.cancel_for_administrator(c, bot, user, now())
+        )
+        bot.background(deliver_all(bot, messages))
+    return await answer_with_card(bot, request_id)
+
+
+# --- administrators ----------------------------------------------------------------------------------------------
+
+
+async def for_administrators(bot: Bot, user: UserKey, do: Callable[[Bot, UserKey], Awaitable[Json]]) -> Json:
+    """Administrators' controls: who is one is looked up at each click."""
     try:
         async with asyncio.timeout(CLICK_PATIENCE):
             if not await bot.is_administrator(user):
                 return bot.platform.click_answer(texts.CLICK_ADMINISTRATORS_ONLY, "error")
-            released = await administrators.look_again(bot, asked_by_administrator=True)
+            return await do(bot, user)
     except TimeoutError:
         return bot.platform.click_answer(texts.CLICK_LATER, "warning")
-    return bot.platform.click_answer(
-        texts.CLICK_ENABLED if released else texts.CLICK_NOT_ENABLED, "success" if released else "warning"
-    )
+
+
+async def check_again(bot: Bot, user: UserKey) -> Json:
+    """An administrator says that the scopes are enabled now."""
+    if await administrators.look_again(bot, asked_by_administrator=True):
+        return bot.platform.click_answer(texts.CLICK_ENABLED, "success")
+    return bot.platform.click_answer(texts.CLICK_NOT_ENABLED, "warning")
+
+
+async def apply(bot: Bot, user: UserKey) -> Json:
+    """An administrator of the bot has the platform ask the organization's administrators."""
+    words, kind = texts.CLICK_APPLIED[await administrators.apply(bot, user)]
+    return bot.platform.click_answer(words, kind)

@@ -158,6 +158,7 @@ async def show_cards_when_woken(bot: Bot) -> None:
         bot.wake.upkeep.clear()
         try:
             await cards.show_due_cards(bot)
+            await administrators.show_due_cards(bot)
             await authorization.revoke_due(bot)
         except Exception:
             log.exception("upkeep failed")
@@ -181,6 +182,7 @@ CHORES = (
     Chore("stranded consents", 2.0, consent.finish_stranded),
     Chore("device authorizations", 1.0, device.go_on_due),
     Chore("expiry", 2.0, authorization.expire_overdue),
+    Chore("administrators' cards", 1.0, administrators.show_due_cards),
     Chore("administrator", 4.0, administrators.look_again),
     Chore("revocations", 2.0, authorization.revoke_due),
     Chore("renewal", 5.0, tokens.renew_ahead),

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from bot.core.model import ApiCall, Outcome, Succeeded, Words
+from bot.core.model import ApiCall, Outcome, Refused, ScopeApplication, Succeeded, Words
 from bot.core.scopes import Scope, ScopeSet
 from bot.lark.scopes import words_for
 
@@ -34,7 +34,16 @@ MEMBER = 2
 """`owner.type` of an app that belongs to a member of the tenant."""
 
 SCOPES = ApiCall("GET", "/open-apis/application/v6/scopes")
+APPLY = ApiCall("POST", "/open-apis/application/v6/scopes/apply")
 BOT = ApiCall("GET", "/open-apis/bot/v3/info")
+
+APPLICATIONS = {
+    212001: ScopeApplication.REFUSED,  # only restricted scopes are pending
+    212002: ScopeApplication.NOTHING_PENDING,
+    212003: ScopeApplication.REFUSED,  # more often than a version may
+    212004: ScopeApplication.SENT_BEFORE,
+}
+"""https://open.feishu.cn/document/uAjLw4CM/ukTMukTMukTM/application-v6/scope/apply"""
 
 
 T = TypeVar("T")
@@ -56,6 +65,7 @@ class AppInfo:
         self._app_id, self._call = app_id, call_as_app
         self._enabled: Kept[ScopeSet | None] | None = None
         self._enabled_lock = asyncio.Lock()
+        self.pending_scopes: ScopeSet = frozenset()
         self._described: Kept[Mapping[Scope, Words]] | None = None
         self._describing: asyncio.Task[None] | None = None
         self._owner: Kept[tuple[str, ...]] | None = None
@@ -92,6 +102,7 @@ class AppInfo:
         asked_at = time.monotonic()
         listed = entries_of(await self._call(SCOPES), "scopes")
         enabled = None if listed is None else user_scopes(listed)
+        self.pending_scopes = pending_in(listed or [])
         if enabled is None:
             # The list cannot be read, or does not tell identities apart; the app's own description does.
             described = (await self._application("en_us")).get("scopes")
@@ -100,6 +111,15 @@ class AppInfo:
         # A failure may have taken longer than that: counted from its end, whoever waited for it need not repeat it.
         self._enabled = Kept(enabled, (time.monotonic() if enabled is None else asked_at) + ENABLED_FOR)
         return enabled
+
+    async def apply_for_scopes(self) -> ScopeApplication:
+        match await self._call(APPLY):
+            case Succeeded():
+                return ScopeApplication.SENT
+            case Refused(code=code):
+                return APPLICATIONS.get(code, ScopeApplication.FAILED)
+            case _:
+                return ScopeApplication.FAILED
 
     # --- descriptions
 
@@ -166,6 +186,16 @@ def user_scopes(listed: list[dict[str, Any]]) -> ScopeSet | None:
         name
         for entry in listed
         if entry["scope_type"].lower() == "user" and entry.get("grant_status") == GRANTED
+        if (name := text_in(entry, "scope_name"))
+    )
+
+
+def pending_in(listed: list[dict[str, Any]]) -> ScopeSet:
+    """Scopes that the app has applied for as a user's, as far as the entries tell identities apart."""
+    return frozenset(
+        name
+        for entry in listed
+        if entry.get("scope_type", "user") in {"user", "USER"} and entry.get("grant_status") != GRANTED
         if (name := text_in(entry, "scope_name"))
     )
 

@@ -110,6 +110,7 @@ def draw_authorization(card: AuthorizationCard, longest: int) -> Json:
                 text(texts.ADMINISTRATOR_BODY),
                 listed(card.scopes),
                 markdown(texts.ADMINISTRATOR_AFTER),
+                button(texts.CANCEL, Action.CANCEL, card.request_id),
             )
         case Face.FAILED:
             return frame(
@@ -145,6 +146,7 @@ def draw_administrator(card: AdministratorCard, longest: int) -> Json:
         scopes,
         markdown(texts.ASK_ADMINISTRATOR_AFTER),
         link(texts.OPEN_CONSOLE, card.console_link),
+        *([button(texts.APPLY, Action.APPLY, card.subject)] if card.can_apply else []),
         button(texts.CHECK_AGAIN, Action.CHECK_AGAIN, card.subject),
     )
 

@@ -24,6 +24,7 @@ from bot.core.model import (
     Received,
     Refused,
     Reply,
+    ScopeApplication,
     Secret,
     Sent,
     TokenRefused,
@@ -202,6 +203,13 @@ class LarkPlatform:
 
     async def enabled_scopes(self, *, fresh: bool = False) -> ScopeSet | None:
         return await self._info.enabled_scopes(fresh=fresh)
+
+    @property
+    def pending_scopes(self) -> ScopeSet:
+        return self._info.pending_scopes
+
+    async def apply_for_scopes(self) -> ScopeApplication:
+        return await self._info.apply_for_scopes()
 
     async def describe_scopes(self, scopes: ScopeSet) -> Mapping[Scope, Words]:
         return await self._info.describe(scopes)

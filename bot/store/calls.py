@@ -526,13 +526,14 @@ def confirm(connection: Connection, call_id: str, now: datetime) -> bool:
 CHANGE_WAIT = (
     update(calls)
     .where(_this, status_is(calls, "suspended"))
-    .values(waits_for=bind("reason", calls.c.waits_for))
+    .values(waits_for=bind("reason", calls.c.waits_for), request_id=bind("request", calls.c.request_id))
 )
 
 
-def change_wait(connection: Connection, call_id: str, waits_for: WaitsFor) -> bool:
+def change_wait(connection: Connection, call_id: str, waits_for: WaitsFor, request_id: str | None) -> bool:
     """A suspended call waits for something else from now on."""
-    return _changed(connection, CHANGE_WAIT, {"call": call_id, "reason": waits_for.value})
+    values = {"call": call_id, "reason": waits_for.value, "request": request_id}
+    return _changed(connection, CHANGE_WAIT, values)
 
 
 MARK_INTERIM = (

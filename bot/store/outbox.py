@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -223,24 +222,23 @@ def postpone(
     return bool(connection.execute(POSTPONE, values).rowcount)
 
 
-MESSAGE_IDS = (
-    select(messages.c.message_id)
-    .where(
-        messages.c.delivery_key >= bind("prefix", messages.c.delivery_key),
-        messages.c.delivery_key < bind("beyond", messages.c.delivery_key),
-        messages.c.message_id.is_not(None),
-    )
-    .order_by(messages.c.delivery_key)
+FIND = select(messages.c.status, messages.c.message_id).where(
+    messages.c.delivery_key == bind("key", messages.c.delivery_key)
 )
 
 
-def message_ids(connection: Connection, prefix: str) -> list[str]:
-    """The platform's ids of the messages sent whose delivery key begins so."""
-    beyond = prefix[:-1] + chr(ord(prefix[-1]) + 1)
-    found: Sequence[str] = (
-        connection.execute(MESSAGE_IDS, {"prefix": prefix, "beyond": beyond}).scalars().all()
-    )
-    return list(found)
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What became of a message."""
+
+    settled: bool
+    message_id: str | None
+    """The platform's id, once it was sent."""
+
+
+def find(connection: Connection, delivery_key: str) -> Delivery | None:
+    row = connection.execute(FIND, {"key": delivery_key}).one_or_none()
+    return row and Delivery(row.status not in {"queued", "sending"}, row.message_id)
 
 
 PRUNE = delete(messages).where(

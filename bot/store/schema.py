@@ -503,7 +503,17 @@ scope_waits = Table(
     required("status", Text, "waiting or enabled"),
     time("created_at", "When they were first missing"),
     maybe_time("settled_at", "When they were enabled"),
+    required(
+        "cards_wanted",
+        Integer,
+        "Counts the changes that the administrators' cards should show",
+        server_default="1",
+    ),
+    required("cards_shown", Integer, "The change that they do show", server_default="1"),
+    required("cards_claim", Integer, "Counts the claims to show them", server_default="0"),
+    maybe_time("cards_due_at", "When they are to be shown (again)"),
     one_of("status", ScopeWaitStatus),
+    partial("ix_scope_waits_cards_due", "cards_due_at", where="cards_shown < cards_wanted"),
     partial(
         "ix_scope_waits_one_waiting", "platform", "app_id", "scopes", where="status = 'waiting'", unique=True
     ),

@@ -1,4 +1,7 @@
-"""Scope sets that an administrator has to enable: each is one thing to tell administrators about."""
+"""Scope sets that an administrator has to enable: each is one thing to tell administrators about, on a card each.
+
+A wait counts the changes that its cards should show, and the one that they do, as a request does.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from sqlalchemy.dialects.postgresql import insert
 from bot.core.scopes import ScopeSet
 from bot.store.ids import new_id
 from bot.store.schema import scope_waits
-from bot.store.sql import bind, status_is
+from bot.store.sql import LIMIT, bind, status_is
 
 waits = scope_waits
 
@@ -20,46 +23,46 @@ waits = scope_waits
 @dataclass(frozen=True, slots=True)
 class ScopeWait:
     id: str
-    platform: str
-    app_id: str
     scopes: ScopeSet
     status: str
-    created_at: datetime
+    cards_wanted: int
+    cards_claim: int
 
 
-COLUMNS = (waits.c.id, waits.c.platform, waits.c.app_id, waits.c.scopes, waits.c.status, waits.c.created_at)
+COLUMNS = (waits.c.id, waits.c.scopes, waits.c.status, waits.c.cards_wanted, waits.c.cards_claim)
 _of_app = (
     waits.c.platform == bind("platform", waits.c.platform),
     waits.c.app_id == bind("app_id", waits.c.app_id),
     status_is(waits, "waiting"),
 )
-_this = waits.c.id == bind("wait", waits.c.id)
-OPEN = insert(waits).on_conflict_do_nothing().returning(waits.c.id)
+_show = {
+    "cards_wanted": waits.c.cards_wanted + 1,
+    "cards_due_at": bind("now", waits.c.cards_due_at),
+}
+_new = insert(waits).values(
+    id=bind("id", waits.c.id),
+    platform=bind("platform", waits.c.platform),
+    app_id=bind("app_id", waits.c.app_id),
+    scopes=bind("scopes", waits.c.scopes),
+    status=literal_column("'waiting'"),
+    created_at=bind("now", waits.c.created_at),
+    cards_wanted=literal_column("1"),
+    cards_shown=literal_column("0"),
+    cards_claim=literal_column("0"),
+    cards_due_at=bind("now", waits.c.cards_due_at),
+)
+OPEN = _new.on_conflict_do_update(
+    index_elements=[waits.c.platform, waits.c.app_id, waits.c.scopes],
+    index_where=status_is(waits, "waiting"),
+    set_=_show,
+)
 WAITING: Any = select(*COLUMNS).where(*_of_app).order_by(waits.c.id)
-SAME = select(waits.c.id).where(*_of_app, waits.c.scopes == bind("scopes", waits.c.scopes))
 
 
-def open(
-    connection: Connection, platform: str, app_id: str, scopes: ScopeSet, now: datetime
-) -> tuple[str, bool]:
-    """The id of what waits for these scopes, and whether it is new."""
-    values = {"platform": platform, "app_id": app_id, "scopes": scopes, "status": "waiting"}
-    while True:
-        made = connection.execute(OPEN, values | {"id": new_id(now), "created_at": now}).scalar()
-        if made is not None:
-            return made, True
-        # Between the two statements it may have been enabled: then there is neither, and it is opened anew.
-        found = connection.execute(SAME, values).scalar()
-        if found is not None:
-            return found, False
-
-
-GET: Any = select(*COLUMNS).where(_this)
-
-
-def get(connection: Connection, wait: str) -> ScopeWait | None:
-    row = connection.execute(GET, {"wait": wait}).one_or_none()
-    return None if row is None else _wait(row)
+def open(connection: Connection, platform: str, app_id: str, scopes: ScopeSet, now: datetime) -> None:
+    """Somebody waits for these scopes: the administrators' cards are to say so."""
+    values = {"id": new_id(now), "platform": platform, "app_id": app_id, "scopes": scopes, "now": now}
+    connection.execute(OPEN, values)
 
 
 def waiting(connection: Connection, platform: str, app_id: str) -> list[ScopeWait]:
@@ -72,11 +75,50 @@ def _wait(row: Row[Any]) -> ScopeWait:
 
 ENABLED = (
     update(waits)
-    .where(_this, status_is(waits, "waiting"))
-    .values(status=literal_column("'enabled'"), settled_at=bind("now", waits.c.settled_at))
+    .where(waits.c.id == bind("wait", waits.c.id), status_is(waits, "waiting"))
+    .values(status=literal_column("'enabled'"), settled_at=bind("now", waits.c.settled_at), **_show)
 )
 
 
 def enabled(connection: Connection, wait: str, now: datetime) -> bool:
-    """True for the one who is to say so."""
+    """waiting → enabled, and the cards are to say so. True for the one who has changed it."""
     return bool(connection.execute(ENABLED, {"wait": wait, "now": now}).rowcount)
+
+
+# --- the administrators' cards -----------------------------------------------------------------------
+
+_due = (
+    select(waits.c.id)
+    .where(
+        waits.c.cards_shown < waits.c.cards_wanted, waits.c.cards_due_at <= bind("now", waits.c.cards_due_at)
+    )
+    .order_by(waits.c.cards_due_at)
+    .limit(LIMIT)
+    .with_for_update(skip_locked=True)
+)
+CARDS_DUE = (
+    update(waits)
+    .where(waits.c.id.in_(_due))
+    .values(cards_claim=waits.c.cards_claim + 1, cards_due_at=bind("lease_until", waits.c.cards_due_at))
+    .returning(*COLUMNS)
+)
+CARDS_SHOWN = (
+    update(waits)
+    .where(
+        waits.c.id == bind("wait", waits.c.id),
+        waits.c.cards_claim == bind("held_claim", waits.c.cards_claim),
+    )
+    .values(cards_shown=bind("version", waits.c.cards_shown))
+)
+
+
+def cards_due(connection: Connection, now: datetime, lease_until: datetime, limit: int) -> list[ScopeWait]:
+    """Takes waits whose cards do not show what they should; they are due again when the lease ends. One statement."""
+    values = {"now": now, "lease_until": lease_until, "limit": limit}
+    return [_wait(row) for row in connection.execute(CARDS_DUE, values)]
+
+
+def cards_shown(connection: Connection, wait: ScopeWait) -> bool:
+    """The cards show what was wanted when they were taken; False when somebody else has taken them since."""
+    values = {"wait": wait.id, "held_claim": wait.cards_claim, "version": wait.cards_wanted}
+    return bool(connection.execute(CARDS_SHOWN, values).rowcount)

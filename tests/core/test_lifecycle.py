@@ -27,4 +27,4 @@ def test_what_is_settled_stays():
 
 def test_only_a_queued_call_starts_and_only_an_open_request_expires():
     assert calls_that_may_become(CallStatus.RUNNING) == (CallStatus.QUEUED,)
-    assert requests_that_may_become(RequestStatus.EXPIRED) == (RequestStatus.OPEN,)
+    assert requests_that_may_become(RequestStatus.EXPIRED) == (RequestStatus.OPEN, RequestStatus.FAILED)

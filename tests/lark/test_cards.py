@@ -77,7 +77,13 @@ def test_a_waiting_card_has_one_link_and_two_quiet_controls():
     ]
 
 
-@pytest.mark.parametrize("face", [face for face in Face if face is not Face.WAITING])
+def test_what_waits_for_the_administrator_can_be_cancelled_on_its_card():
+    shown = drawn(card(Face.ADMINISTRATOR))
+    assert links(shown) == []
+    assert callbacks(shown) == [{"action": Action.CANCEL, "subject": "request-1"}]
+
+
+@pytest.mark.parametrize("face", [face for face in Face if face not in {Face.WAITING, Face.ADMINISTRATOR}])
 def test_other_faces_have_no_link_and_no_control(face):
     shown = drawn(card(face))
     assert not behaviours(shown)

@@ -272,7 +272,7 @@ async def test_of_many_releases_at_once_one_counts(database: Database) -> None:
 async def test_only_a_call_that_waits_for_it_is_confirmed(database: Database) -> None:
     call = await suspended(database)
     assert not await database.write(lambda c: calls.confirm(c, call.id, NOW))
-    assert await database.write(lambda c: calls.change_wait(c, call.id, WaitsFor.CONFIRMATION))
+    assert await database.write(lambda c: calls.change_wait(c, call.id, WaitsFor.CONFIRMATION, None))
     assert await database.write(lambda c: calls.confirm(c, call.id, NOW))
     assert (await get(database, call.id)).confirmed
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import text
 
@@ -61,22 +62,38 @@ async def test_an_event_without_a_message_is_recorded_once_too(database: Databas
 
 
 async def test_one_wait_for_a_scope_set_until_it_is_enabled(database: Database) -> None:
-    opened = await asyncio.gather(
+    await asyncio.gather(
         *(database.write(lambda c: scope_waits.open(c, "lark", "cli_1", SCOPES, NOW)) for _ in range(6))
     )
-    assert len({wait for wait, _ in opened}) == 1
-    assert [new for _, new in opened].count(True) == 1
-    wait_id = opened[0][0]
     (wait,) = await database.read(lambda c: scope_waits.waiting(c, "lark", "cli_1"))
-    assert (wait.id, wait.scopes) == (wait_id, SCOPES)
-    assert await database.write(lambda c: scope_waits.enabled(c, wait_id, NOW))
-    assert not await database.write(lambda c: scope_waits.enabled(c, wait_id, NOW))
-    again, new = await database.write(lambda c: scope_waits.open(c, "lark", "cli_1", SCOPES, NOW))
-    assert new
-    assert again != wait_id
-    found = await database.read(lambda c: scope_waits.get(c, wait_id))
-    assert found is not None
-    assert found.status == "enabled"
+    assert wait.scopes == SCOPES
+    assert await database.write(lambda c: scope_waits.enabled(c, wait.id, NOW))
+    assert not await database.write(lambda c: scope_waits.enabled(c, wait.id, NOW))
+    await database.write(lambda c: scope_waits.open(c, "lark", "cli_1", SCOPES, NOW))
+    (again,) = await database.read(lambda c: scope_waits.waiting(c, "lark", "cli_1"))
+    assert again.id != wait.id
+
+
+async def test_administrators_cards_are_due_until_whoever_took_them_last_has_shown_them(
+    database: Database,
+) -> None:
+    def opened(c: Connection) -> None:
+        scope_waits.open(c, "lark", "cli_1", SCOPES, NOW)
+
+    def taken(moment: datetime, lease_until: datetime) -> Any:
+        return database.write(lambda c: scope_waits.cards_due(c, moment, lease_until, limit=5))
+
+    await database.write(opened)
+    (late,) = await taken(NOW, SOON)
+    assert await taken(NOW, SOON) == []
+    (wait,) = await taken(SOON, TOMORROW)
+    await database.write(opened)
+    assert not await database.write(lambda c: scope_waits.cards_shown(c, late))
+    assert await database.write(lambda c: scope_waits.cards_shown(c, wait))
+    (more,) = await taken(TOMORROW, TOMORROW)
+    assert more.cards_wanted == wait.cards_wanted + 1
+    assert await database.write(lambda c: scope_waits.cards_shown(c, more))
+    assert await taken(TOMORROW, TOMORROW) == []
 
 
 async def test_a_revocation_is_tried_until_it_is_done_and_then_forgets_its_token(database: Database) -> None:

@@ -1,0 +1,166 @@
+"""What only an administrator can mend: who is told what, whose clicks count, and how everybody goes on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bot.sandbox.tenant import Message, Person
+
+from .conftest import World, has_link, text_of, values_of
+
+TASKS = ("task:task:read", "task:task:write")
+
+
+async def without(world: World, *scopes: str, pending: bool = False) -> None:
+    for scope in scopes:
+        await world.control("app-scopes", scope=scope, user=False, pending=pending)
+
+
+async def told(world: World, *words: str) -> Message:
+    """The administrator's card, once it says all of this."""
+
+    def found() -> Message | None:
+        cards = [m for m in world.from_bot(world.direct(world.ada)) if m.msg_type == "interactive"]
+        return next((m for m in cards if all(word in text_of(m.content) for word in words)), None)
+
+    card: Message = await world.until(found, f"a card with {words}")
+    return card
+
+
+def actions_on(card: Message) -> list[str]:
+    return [str(value["action"]) for value in values_of(card.content)]
+
+
+async def forged_click(world: World, person: Person, card: Message, action: str) -> Any:
+    """A click on somebody else's card, as a client would not let it through."""
+    value = next(value for value in values_of(card.content) if value["action"] == action)
+    event = {
+        "operator": {"open_id": person.open_id, "tenant_key": world.tenant.app.tenant_key},
+        "token": "c-1",
+        "action": {"value": value, "tag": "button"},
+        "context": {"open_message_id": card.message_id},
+    }
+    return await world.control("events", event={"event_type": "card.action.trigger", "event": event})
+
+
+def toast_of(clicked: Any) -> str:
+    return str(clicked["response"]["toast"]["content"])
+
+
+async def through(world: World, person: Person, asked: str) -> None:
+    """The person's own consent, and the answer after it."""
+    await world.consent(person, await world.fresh_card(person, asked))
+    await world.until(
+        lambda: any(
+            m.reply_to == asked and "administrator" not in text_of(m.content)
+            for m in world.from_bot(world.direct(person), asked)
+        ),
+        "the answer",
+    )
+
+
+async def test_one_card_names_everybody_who_waits_and_says_when_it_is_done(world: World):
+    await world.start()
+    await without(world, *TASKS)
+    first = await world.say(world.sam, "/tasks")
+    card = await told(world, "/tasks", "task:task:read")
+    second = await world.say(world.wei, "/tasks")
+    await world.answer_to(second, "administrator")
+    changed = await told(world, world.sam.open_id, world.wei.open_id)
+    assert changed.message_id == card.message_id
+    assert "apply" not in actions_on(changed)
+    await world.control("app-scopes", scope="task:task:read", user=True)
+    await through(world, world.sam, first)
+    await through(world, world.wei, second)
+    done = await told(world, "thank you")
+    assert done.message_id == card.message_id
+    assert actions_on(done) == []
+    assert len(world.from_bot(world.direct(world.ada))) == 1
+
+
+async def test_the_platform_is_asked_to_ask_by_an_administrator_and_by_nobody_else(world: World):
+    await world.start()
+    await without(world, *TASKS, pending=True)
+    await world.say(world.sam, "/tasks")
+    card = await told(world, "/tasks")
+    assert "apply" in actions_on(card)
+    await forged_click(world, world.sam, card, "apply")
+    assert not world.tenant.app.applied_for_scopes
+    assert "has asked" in toast_of(await world.click(world.ada, card, "apply"))
+    assert world.tenant.app.applied_for_scopes
+    assert "asked already" in toast_of(await world.click(world.ada, card, "apply"))
+    (audited, _) = world.rows("SELECT user_key FROM audit_log WHERE action = 'scopes_applied_for'")
+    assert world.ada.open_id in audited["user_key"]
+
+
+async def test_the_administrators_hear_of_it_though_the_bot_died_before_it_told_them(world: World):
+    await world.start()
+    await without(world, *TASKS)
+    fault = await world.control(
+        "faults", match={"path": "/open-apis/im/v1/messages"}, kind="delay", seconds=30
+    )
+    await world.say(world.sam, "/tasks")
+    await world.until(lambda: world.rows("SELECT 1 FROM scope_waits"), "somebody who waits")
+    await world.kill()
+    async with world.http.delete(f"{world.origin}/sandbox/api/faults/{fault['fault_id']}") as response:
+        assert response.status == 200
+    await world.start()
+    await world.until(lambda: world.from_bot(world.direct(world.ada)), "the administrator's card", 45)
+
+
+async def waits_by_its_card(world: World) -> tuple[str, Message]:
+    """Sam's question, and his card, which says that it waits for the administrator."""
+    asked = await world.say(world.sam, "/search welcome")
+    card = await world.fresh_card(world.sam, asked)
+    await without(world, "search:docs:read")
+    await world.click(world.sam, card, "page_error")
+    waiting = world.tenant.messages[card.message_id]
+    await world.until(lambda: "cancel" in actions_on(waiting), "the card that waits")
+    return asked, waiting
+
+
+async def test_what_waits_for_the_administrator_is_cancelled_on_its_card(world: World):
+    await world.start()
+    asked, card = await waits_by_its_card(world)
+    await forged_click(world, world.wei, card, "cancel")
+    assert "cancel" in actions_on(card)
+    await world.click(world.sam, card, "cancel")
+    await world.answer_to(asked, "cancelled")
+    await world.until(lambda: "Not authorized" in text_of(card.content), "the card's last face")
+    await world.control("app-scopes", scope="search:docs:read", user=True)
+    (call,) = world.rows("SELECT status, outcome FROM deferred_calls WHERE command = 'search'")
+    assert call == {"status": "cancelled", "outcome": "cancelled_by_user"}
+
+
+async def test_a_card_that_waits_for_the_administrator_shows_that_its_call_was_cancelled_or_expired(
+    world: World,
+):
+    await world.start(BOT_DEFERRED_TTL="12")
+    asked, card = await waits_by_its_card(world)
+    await world.say(world.sam, "/cancel")
+    await world.answer_to(asked, "cancelled")
+    await world.until(lambda: "Not authorized" in text_of(card.content), "the cancelled card")
+    await world.control("app-scopes", scope="search:docs:read", user=True)
+    asked, card = await waits_by_its_card(world)
+    await world.answer_to(asked, "expired", patience=40)
+    await world.until(lambda: "has expired" in text_of(card.content), "the expired card")
+
+
+async def test_a_link_never_leads_to_a_page_for_a_scope_that_the_app_has_lost(world: World):
+    await world.start()
+    asked = await world.say(world.sam, "/tasks")
+    card = await world.fresh_card(world.sam, asked)
+    await without(world, "task:task:read")
+    status, target, _ = await world.get(world.link_of(card))
+    assert status == 302
+    assert "task%3Atask%3Awrite" in target
+    assert "task%3Atask%3Aread" not in target
+    await without(world, "task:task:write")
+    status, _, page = await world.get(world.link_of(card))
+    assert status != 302
+    assert "administrator" in page
+    await world.until(lambda: not has_link(world.tenant.messages[card.message_id]), "the card without a link")
+    await told(world, "/tasks")
+    await world.control("app-scopes", scope="task:task:write", user=True)
+    await world.until(lambda: has_link(world.tenant.messages[card.message_id]), "the link")
+    await through(world, world.sam, asked)
