@@ -538,7 +538,12 @@ def change_wait(connection: Connection, call_id: str, waits_for: WaitsFor, reque
 
 MARK_INTERIM = (
     update(calls)
-    .where(_this, status_in(calls, "queued", "running"), calls.c.interim_at.is_(None))
+    .where(
+        _this,
+        status_in(calls, "queued", "running"),
+        calls.c.first_failed_at.is_not(None),
+        calls.c.interim_at.is_(None),
+    )
     .values(interim_at=bind("now", calls.c.interim_at))
 )
 

@@ -17,7 +17,7 @@ from bot.store.database import T, Work, dialect_of, parse_url
 if TYPE_CHECKING:
     from alembic.config import Config
 
-REVISION = "0004"
+REVISION = "0005"
 """The newest migration: written down, because asking Alembic would cost every start its import."""
 
 
@@ -57,7 +57,7 @@ def upgrade(url: str) -> None:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
 
-    _in_transaction(url, migrate)
+    _in_transaction(url, migrate, enforcing=False)
 
 
 def check(url: str) -> None:
@@ -110,13 +110,14 @@ def reaching(url: str) -> Iterator[None]:
         ) from error
 
 
-def _in_transaction(url: str, work: Work[T]) -> T:
+def _in_transaction(url: str, work: Work[T], *, enforcing: bool = True) -> T:
     if dialect_of(url) == "sqlite":
-        return _in_sqlite_transaction(url, work)
+        return _in_sqlite_transaction(url, work, enforcing=enforcing)
     return asyncio.run(_in_postgresql_transaction(url, work))
 
 
-def _in_sqlite_transaction(url: str, work: Work[T]) -> T:
+def _in_sqlite_transaction(url: str, work: Work[T], *, enforcing: bool) -> T:
+    """`enforcing` foreign keys: a migration that makes a table anew cannot have that, and checks them itself."""
     from bot.store.sqlite import make_engine  # noqa: PLC0415
 
     engine = make_engine(url)
@@ -124,6 +125,7 @@ def _in_sqlite_transaction(url: str, work: Work[T]) -> T:
         with reaching(url):
             connection = engine.connect()
         with connection:
+            connection.exec_driver_sql(f"PRAGMA foreign_keys = {'ON' if enforcing else 'OFF'}")
             connection.exec_driver_sql("BEGIN IMMEDIATE")
             try:
                 found = work(connection)

@@ -126,6 +126,10 @@ users = Table(
     maybe_time("quiet_since", "When the person last declined; no reminders since then"),
     one_of("language", ("en", "zh")),
     Index("ix_users_open_id", "open_id"),
+    CheckConstraint(
+        "user_key = platform || ':' || app_id || ':' || tenant_key || ':' || open_id",
+        name="user_key_of_parts",
+    ),
     comment="People that the bot has heard of",
 )
 
@@ -190,6 +194,12 @@ deferred_calls = Table(
     required("claim", Integer, "Counts the claims: a worker with an older number has lost it"),
     optional("outcome", Text, "How it ended, in one word or code"),
     maybe_time("settled_at", "When it ended"),
+    required(
+        "behind",
+        Boolean,
+        "Queued behind another call of the same person: not looked at before it is next in line",
+        server_default=text("false"),
+    ),
     one_of("status", CallStatus),
     one_of("chat_kind", ("direct", "group")),
     one_of("language", ("en", "zh")),
@@ -199,7 +209,22 @@ deferred_calls = Table(
     CheckConstraint(
         "(settled_at IS NULL) = (status IN ('queued', 'running', 'suspended'))", name="settled_has_time"
     ),
+    CheckConstraint("(settled_at IS NULL) = (outcome IS NULL)", name="settled_has_outcome"),
+    CheckConstraint("status <> 'suspended' OR suspended_at IS NOT NULL", name="suspended_has_time"),
+    CheckConstraint(
+        "waits_for <> 'authorization' OR request_id IS NOT NULL", name="authorization_has_request"
+    ),
+    CheckConstraint("interim_at IS NULL OR first_failed_at IS NOT NULL", name="interim_after_failure"),
+    CheckConstraint("consents >= 0 AND attempts >= 0 AND claim >= 0", name="counts"),
     partial("ix_deferred_calls_one_running", "user_key", where="status = 'running'", unique=True),
+    partial(
+        "ix_deferred_calls_next",
+        "runs_after",
+        "id",
+        where="status = 'running' OR (status = 'queued' AND NOT behind)",
+    ),
+    partial("ix_deferred_calls_behind", "user_key", "asked_at", "id", where="status = 'queued' AND behind"),
+    # For the claims of the previous release only.
     partial("ix_deferred_calls_claimable", "runs_after", "id", where="status IN ('queued', 'running')"),
     partial("ix_deferred_calls_queued_of_user", "user_key", "asked_at", "id", where="status = 'queued'"),
     partial("ix_deferred_calls_suspended_of_user", "user_key", "asked_at", where="status = 'suspended'"),
@@ -232,6 +257,9 @@ call_steps = Table(
     required("is_write", Boolean, "Whether it changes something at the platform"),
     maybe_time("first_sent_at", "When a write first left; recorded before it does"),
     optional("result", Text, "The result, sealed; erased when the call settles"),
+    CheckConstraint("number >= 0", name="number"),
+    CheckConstraint("is_write OR first_sent_at IS NULL", name="only_writes_are_sent"),
+    CheckConstraint("result LIKE 'v1.%'", name="result_sealed"),
     comment="Results that a suspended or interrupted call is replayed from",
 )
 
@@ -266,6 +294,12 @@ outgoing_messages = Table(
         "(status IN ('queued', 'sending')) = (content IS NOT NULL)", name="content_until_settled"
     ),
     CheckConstraint("(status = 'sending') = (worker IS NOT NULL)", name="sending_has_worker"),
+    CheckConstraint("(settled_at IS NULL) = (status IN ('queued', 'sending'))", name="settled_has_time"),
+    CheckConstraint("(status = 'sent') = (sent_at IS NOT NULL)", name="sent_has_time"),
+    CheckConstraint(
+        "(status IN ('undeliverable', 'outcome_unknown')) = (reason IS NOT NULL)", name="failed_has_reason"
+    ),
+    CheckConstraint("content LIKE 'v1.%'", name="content_sealed"),
     Index("ix_outgoing_messages_delivery_key", "delivery_key", unique=True),
     partial("ix_outgoing_messages_one_answer", "call_id", where="kind = 'answer'", unique=True),
     partial("ix_outgoing_messages_due", "runs_after", "id", where="status IN ('queued', 'sending')"),
@@ -310,6 +344,9 @@ authorization_requests = Table(
     one_of("status", RequestStatus),
     CheckConstraint(f"(settled_at IS NULL) = ({LIVE_REQUEST})", name="settled_has_time"),
     CheckConstraint("card_shown <= card_wanted", name="card_shown_is_wanted"),
+    CheckConstraint("(status = 'failed') = (failure IS NOT NULL)", name="failed_has_reason"),
+    CheckConstraint("(card_worker IS NULL) = (card_lease_until IS NULL)", name="card_lease_has_worker"),
+    CheckConstraint("ticket LIKE 'v1.%'", name="ticket_sealed"),
     Index("ix_authorization_requests_ticket_digest", "ticket_digest", unique=True),
     partial("ix_authorization_requests_one_live", "user_key", where=LIVE_REQUEST, unique=True),
     partial("ix_authorization_requests_card_due", "card_due_at", where="card_shown < card_wanted"),
@@ -356,6 +393,17 @@ authorization_attempts = Table(
     ),
     CheckConstraint(
         "status IN ('live', 'redeeming') OR (code IS NULL AND verifier IS NULL)", name="secrets_erased"
+    ),
+    CheckConstraint("(status = 'redeeming') = (worker IS NOT NULL)", name="redeeming_has_worker"),
+    CheckConstraint("(status = 'redeeming') = (lease_until IS NOT NULL)", name="redeeming_has_lease"),
+    CheckConstraint("(status IN ('live', 'expired')) = (consumed_at IS NULL)", name="consumed_has_time"),
+    CheckConstraint(
+        "(status IN ('live', 'redeeming', 'expired')) = (outcome IS NULL)", name="ended_has_outcome"
+    ),
+    CheckConstraint("status <> 'live' OR code IS NULL", name="code_when_consumed"),
+    CheckConstraint(
+        "(verifier IS NULL OR verifier LIKE 'v1.%') AND (code IS NULL OR code LIKE 'v1.%')",
+        name="secrets_sealed",
     ),
     Index("ix_authorization_attempts_state_digest", "state_digest", unique=True),
     partial("ix_authorization_attempts_live", "request_id", "expires_at", where="status = 'live'"),
@@ -410,6 +458,8 @@ device_authorizations = Table(
     comment="Authorizations on the platform's own page, for a bot that no browser can reach (RFC 8628)",
 )
 
+CAN_REFRESH = "status = 'active' AND refresh_token IS NOT NULL"
+
 grants = Table(
     "grants",
     metadata,
@@ -439,11 +489,24 @@ grants = Table(
     CheckConstraint("(status = 'active') = (access_token IS NOT NULL)", name="active_has_token"),
     CheckConstraint("status = 'active' OR refresh_token IS NULL", name="tokens_erased"),
     CheckConstraint("(status = 'ended') = (ended_at IS NOT NULL)", name="ended_has_time"),
-    partial(
-        "ix_grants_renewal",
-        "access_expires_at",
-        where="status = 'active' AND refresh_token IS NOT NULL",
+    CheckConstraint("(ended_at IS NULL) = (end_reason IS NULL)", name="ended_has_reason"),
+    CheckConstraint("status = 'active' OR scopes = '[]'", name="ended_has_no_scopes"),
+    CheckConstraint("(access_token IS NULL) = (access_expires_at IS NULL)", name="access_token_expires"),
+    CheckConstraint("refresh_token IS NOT NULL OR refresh_expires_at IS NULL", name="refresh_token_expires"),
+    CheckConstraint(
+        "(refresh_worker IS NULL) = (refresh_lease_until IS NULL)", name="refresh_lease_has_worker"
     ),
+    CheckConstraint("status = 'active' OR refresh_worker IS NULL", name="refreshes_while_active"),
+    CheckConstraint("generation >= 1 AND refresh_failures >= 0", name="counts"),
+    CheckConstraint(
+        "(access_token IS NULL OR access_token LIKE 'v1.%') "
+        "AND (refresh_token IS NULL OR refresh_token LIKE 'v1.%')",
+        name="tokens_sealed",
+    ),
+    partial("ix_grants_in_use", "last_used_at", where=CAN_REFRESH),
+    partial("ix_grants_kept_alive", "refresh_expires_at", where=CAN_REFRESH),
+    # For the previous release only.
+    partial("ix_grants_renewal", "access_expires_at", where=CAN_REFRESH),
     comment="What people granted: scopes and sealed tokens",
 )
 
@@ -488,7 +551,11 @@ revocations = Table(
     optional("reason", Text, "Why it was given up"),
     one_of("status", RevocationStatus),
     CheckConstraint("(status = 'queued') = (token IS NOT NULL)", name="token_until_settled"),
+    CheckConstraint("(status = 'queued') = (settled_at IS NULL)", name="settled_has_time"),
+    CheckConstraint("(status = 'failed') = (reason IS NOT NULL)", name="failed_has_reason"),
+    CheckConstraint("token LIKE 'v1.%'", name="token_sealed"),
     partial("ix_revocations_due", "runs_after", where="status = 'queued'"),
+    partial("ix_revocations_settled", "settled_at", where="settled_at IS NOT NULL"),
     Index("ix_revocations_user_key", "user_key"),
     comment="Ended grants that the platform still has to revoke",
 )
@@ -514,6 +581,7 @@ scope_waits = Table(
     maybe_time("cards_due_at", "When they are to be shown (again)"),
     one_of("status", ScopeWaitStatus),
     partial("ix_scope_waits_cards_due", "cards_due_at", where="cards_shown < cards_wanted"),
+    CheckConstraint("(status = 'enabled') = (settled_at IS NOT NULL)", name="enabled_has_time"),
     partial(
         "ix_scope_waits_one_waiting", "platform", "app_id", "scopes", where="status = 'waiting'", unique=True
     ),
@@ -560,5 +628,6 @@ key_check = Table(
     required("id", Integer, "Always 1", primary_key=True, autoincrement=False),
     required("sealed", Text, "A known text, sealed: it tells at once when the keys are wrong"),
     CheckConstraint("id = 1", name="one_row"),
+    CheckConstraint("sealed LIKE 'v1.%'", name="sealed"),
     comment="Tells whether the encryption keys fit this database",
 )

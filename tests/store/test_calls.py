@@ -27,7 +27,7 @@ async def claimed(database: Database) -> DeferredCall:
     return call
 
 
-async def suspended(database: Database, waits_for: WaitsFor = WaitsFor.AUTHORIZATION) -> DeferredCall:
+async def suspended(database: Database, waits_for: WaitsFor = WaitsFor.ADMINISTRATOR) -> DeferredCall:
     call = await claimed(database)
     assert await database.write(lambda c: calls.suspend(c, call.id, call.claim, waits_for, NEEDS, None, NOW))
     return call
@@ -175,7 +175,7 @@ async def test_whoever_lost_the_claim_changes_nothing(database: Database) -> Non
         lambda c: calls.extend(c, old.id, old.claim, TOMORROW),
         lambda c: calls.record_results(c, old.id, old.claim, [step]),
         lambda c: calls.record_sending(c, old.id, old.claim, 0, "d0", NOW) is not None,
-        lambda c: calls.suspend(c, old.id, old.claim, WaitsFor.AUTHORIZATION, NEEDS, None, NOW),
+        lambda c: calls.suspend(c, old.id, old.claim, WaitsFor.ADMINISTRATOR, NEEDS, None, NOW),
         lambda c: calls.requeue(c, old.id, old.claim, NOW, None),
         lambda c: calls.settle(c, old.id, old.claim, CallStatus.SUCCEEDED, "answered", NOW),
     ]
@@ -251,7 +251,7 @@ async def test_a_released_call_runs_again_and_counts_its_consent(database: Datab
     waiting = await get(database, call.id)
     assert (waiting.status, waiting.waits_for, waiting.needs) == (
         CallStatus.SUSPENDED,
-        WaitsFor.AUTHORIZATION,
+        WaitsFor.ADMINISTRATOR,
         NEEDS,
     )
     assert await database.write_one(lambda c: calls.release(c, [call.id], LATER, consents=1)) == 1
@@ -319,7 +319,7 @@ async def test_the_first_failure_is_kept_over_retries_and_forgotten_when_the_cal
     assert third is not None
     assert third.first_failed_at == NOW
     await database.write(
-        lambda c: calls.suspend(c, third.id, third.claim, WaitsFor.AUTHORIZATION, NEEDS, None, NOW)
+        lambda c: calls.suspend(c, third.id, third.claim, WaitsFor.ADMINISTRATOR, NEEDS, None, NOW)
     )
     assert (await get(database, call.id)).first_failed_at is None
 
@@ -347,7 +347,7 @@ async def test_what_waits_is_found_by_person_by_reason_by_message_and_by_time(da
 
     assert await ids(lambda c: calls.suspended_of(c, ANNA)) == [waiting.id]
     assert await ids(lambda c: calls.waiting_of(c, ANNA)) == [queued, waiting.id]
-    reason = WaitsFor.AUTHORIZATION
+    reason = WaitsFor.ADMINISTRATOR
     assert await ids(lambda c: calls.waiting_for(c, reason, "lark", "cli_1", limit=9)) == [waiting.id]
     assert await ids(lambda c: calls.waiting_for(c, reason, "lark", "cli_2", limit=9)) == []
     assert await ids(lambda c: calls.overdue(c, NOW, limit=9)) == []

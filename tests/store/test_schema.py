@@ -157,24 +157,24 @@ async def test_there_is_one_live_request_a_person_and_one_waiting_scope_set(data
     request = (
         "INSERT INTO authorization_requests (id, user_key, status, scopes, granted, refused, avoided, reasons, "
         "ticket_digest, ticket, card_ephemeral, card_wanted, card_shown, card_attempts, card_due_at, created_at, "
-        "expires_at) VALUES (:id, :user, :status, '[]', '[]', '[]', '[]', '[]', :id, 'x', false, 1, 0, 0, "
+        "expires_at) VALUES (:id, :user, :status, '[]', '[]', '[]', '[]', '[]', :id, 'v1.', false, 1, 0, 0, "
         "CURRENT_TIMESTAMP, CURRENT_TIMESTAMP, CURRENT_TIMESTAMP)"
     )
     wait = (
-        "INSERT INTO scope_waits (id, platform, app_id, scopes, status, created_at) "
-        "VALUES (:id, 'lark', 'cli_1', '[]', :status, CURRENT_TIMESTAMP)"
+        "INSERT INTO scope_waits (id, platform, app_id, scopes, status, created_at, settled_at) "
+        "VALUES (:id, 'lark', 'cli_1', '[]', :status, CURRENT_TIMESTAMP, :settled_at)"
     )
 
-    async def insert(statement: str, **values: str) -> None:
+    async def insert(statement: str, **values: object) -> None:
         await database.write(lambda c: c.execute(text(statement), values) and None)
 
     await insert(request, id="r1", user=str(ANNA), status="open")
     with pytest.raises(IntegrityError):
         await insert(request, id="r2", user=str(ANNA), status="redeeming")
-    await insert(wait, id="w1", status="waiting")
-    await insert(wait, id="w2", status="enabled")
+    await insert(wait, id="w1", status="waiting", settled_at=None)
+    await insert(wait, id="w2", status="enabled", settled_at=NOW)
     with pytest.raises(IntegrityError):
-        await insert(wait, id="w3", status="waiting")
+        await insert(wait, id="w3", status="waiting", settled_at=None)
 
 
 async def test_a_time_without_a_time_zone_is_not_stored(database: Database) -> None:
@@ -238,11 +238,11 @@ async def crowded(database: Database) -> Database:
     row = (
         f"{numbers} 'old' || i, '{ANNA}', 'oc', 'direct', 'agenda', '', '2026-01-01 00:00:00+00:00', "
         "'2026-01-01 00:00:00+00:00', 'en', 'succeeded', '[]', 0, 1, '2026-01-01 00:00:00+00:00', "
-        f"'2026-01-01 00:00:00+00:00', false, 1, '2026-01-01 00:00:00+00:00' FROM {source}"
+        f"'2026-01-01 00:00:00+00:00', false, 1, '2026-01-01 00:00:00+00:00', 'answered' FROM {source}"
     )
     columns = (
         "id, user_key, chat_id, chat_kind, command, arguments, asked_at, received_at, language, status, needs, "
-        "consents, attempts, runs_after, expires_at, confirmed, claim, settled_at"
+        "consents, attempts, runs_after, expires_at, confirmed, claim, settled_at, outcome"
     )
     if database.dialect == "postgresql":
         row = row.replace("'2026-01-01 00:00:00+00:00'", "timestamptz '2026-01-01 00:00:00+00:00'")
@@ -259,7 +259,7 @@ def make_some_live(c: Connection) -> None:
         calls.record(c, call.id, call, language=None, union_id=None, now=NOW)
     c.execute(
         text(
-            "UPDATE deferred_calls SET status = 'suspended', waits_for = 'authorization' "
+            "UPDATE deferred_calls SET status = 'suspended', waits_for = 'administrator', suspended_at = asked_at "
             "WHERE status = 'queued' AND user_key LIKE '%1'"
         )
     )
