@@ -126,7 +126,9 @@ def administer(url: str, statement: str) -> None:
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kills", type=int, default=6, help="how often the crash story kills the bot")
     parser.addoption("--seed", type=int, default=1, help="what decides when")
-    parser.addoption("--long", action="store_true", help="every crash point, and 300 kills")
+    parser.addoption(
+        "--long", action="store_true", help="every crash point, 300 kills, ten minutes of outage"
+    )
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -135,3 +137,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         for name, value in getattr(report, "user_properties", ()):
             if name == "crashes" and report.when == "call":
                 terminalreporter.write_line(str(value))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--long"):
+        lasting = [item for item in items if item.get_closest_marker("long")]
+        items[:] = [item for item in items if item not in lasting]
+        config.hook.pytest_deselected(items=lasting)

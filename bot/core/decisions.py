@@ -127,7 +127,7 @@ def after_call(outcome: Outcome, facts: Situation) -> Decision:
         case RateLimited(retry_after=seconds):
             if seconds is not None and seconds > LONGEST_RATE_LIMIT:
                 return GiveUp(Why.BUSY, outcome)
-            return retry(outcome, facts, at_least=seconds or 0.0)
+            return retry(outcome, facts, retry_after=seconds)
         case Unreachable(may_have_arrived=may_have_arrived):
             if may_have_arrived and facts.write is not None:
                 return retry_write(outcome, facts)
@@ -151,9 +151,19 @@ def backoff(attempts: int, jitter: float) -> timedelta:
     return timedelta(seconds=seconds * (0.5 + jitter / 2))
 
 
-def retry(outcome: Outcome, facts: Situation, *, at_least: float = 0.0) -> Decision:
-    delay = max(backoff(facts.attempts, facts.jitter), timedelta(seconds=at_least))
-    at = facts.now + delay
+def asked_to_wait(seconds: float | None) -> timedelta:
+    """What the platform asks for, as far as it is waited for."""
+    return timedelta(seconds=min(seconds or 0.0, LONGEST_RATE_LIMIT))
+
+
+def pause(attempts: int, jitter: float, retry_after: float | None = None) -> timedelta:
+    """The back-off, or what the platform asked for if that is longer, and then a little more than asked."""
+    asked = asked_to_wait(retry_after)
+    return max(backoff(attempts, jitter), asked + min(asked, timedelta(seconds=5)) * jitter)
+
+
+def retry(outcome: Outcome, facts: Situation, *, retry_after: float | None = None) -> Decision:
+    at = facts.now + pause(facts.attempts, facts.jitter, retry_after)
     if at > (facts.first_failed_at or facts.now) + RETRIED_FOR:
         why = Why.BUSY if isinstance(outcome, RateLimited) else Why.PLATFORM_FAILED
         return GiveUp(why, outcome)

@@ -224,6 +224,8 @@ class TokenRefused:
     """For logs and operators; never holds a secret."""
     error: str = ""
     """The `error` of RFC 6749 or RFC 8628, when there was one."""
+    retry_after: float | None = None
+    """Seconds that the platform asked us to wait, if it did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -636,6 +638,8 @@ class Grant:
     issued_at: datetime
     """When this token set came, by an exchange or a refresh."""
     last_used_at: datetime | None
+    refresh_failures: int = 0
+    """In a row, since the tokens last changed."""
     end_reason: str | None = None
 
 

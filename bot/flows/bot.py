@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -31,6 +32,24 @@ class Wakers:
     upkeep: asyncio.Event = field(default_factory=asyncio.Event)
 
 
+@dataclass(slots=True)
+class Pulse:
+    """Whether this replica can write to its database, as its heartbeat finds out all the time."""
+
+    beaten_at: float | None = None
+
+    def beat(self) -> None:
+        self.beaten_at = time.monotonic()
+
+    @property
+    def is_felt(self) -> bool:
+        return self.beaten_at is not None and time.monotonic() - self.beaten_at < MISSED_AFTER
+
+
+MISSED_AFTER = 12.0
+"""Seconds: two heartbeats and a little."""
+
+
 @dataclass(frozen=True, slots=True)
 class Bot:
     database: Database
@@ -51,6 +70,7 @@ class Bot:
     lease: timedelta = timedelta(seconds=20)
     """How long a claim holds without being extended; a killed replica's work is taken over after it."""
     wake: Wakers = field(default_factory=Wakers)
+    pulse: Pulse = field(default_factory=Pulse)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     """What goes on after an answer was given. Nothing depends on it: all of it is also in the database."""
 

@@ -240,8 +240,8 @@ async def call_as_user(bot: Bot, run: Run, move: ApiCall) -> bool:
                 needs = run.command.needs(call.arguments)
                 await authorization.ask_for_scopes(bot, call, needs, grant, run.steps)
                 return False
-            case tokens.NotNow(reason):
-                outcome: Outcome = Unreachable(reason, may_have_arrived=False)
+            case tokens.NotNow(outcome=why):
+                outcome: Outcome = why
                 return await carry_out(bot, run, move, outcome, None, first_sent_at, refreshed=False)
             case tokens.Misconfigured():
                 reply = replies.app_misconfigured(typed(call))
@@ -372,13 +372,15 @@ async def record(bot: Bot, run: Run) -> None:
 
 
 async def requeue(bot: Bot, run: Run, at: datetime, *, failed: bool) -> None:
+    """Back to the queue. One that has failed lines up with those of its person that have."""
     call = run.call
     first_failed_at = (call.first_failed_at or now()) if failed else call.first_failed_at
     results = finished(run.steps)
 
     def work(c: Connection) -> None:
         if calls.record_results(c, call.id, call.claim, results):
-            calls.requeue(c, call.id, call.claim, at, first_failed_at)
+            again = calls.line_up(c, call, at, now()) if failed else at
+            calls.requeue(c, call.id, call.claim, again, first_failed_at)
 
     await bot.database.write(work)
 

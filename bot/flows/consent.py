@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -327,14 +328,15 @@ async def persistently(
     for pause in PAUSES:
         if not is_worth_repeating(answer) or loop.time() - begun > PATIENCE:
             break
-        await asyncio.sleep(pause)
+        await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - jitter
         answer = await ask()
     return answer
 
 
 def is_unanswered(answer: object) -> bool:
     if isinstance(answer, TokenRefused):
-        return answer.problem in {TokenProblem.TRANSIENT, TokenProblem.IN_DOUBT}
+        # A limit that the platform names is not tried against while somebody looks at the page.
+        return answer.problem in {TokenProblem.TRANSIENT, TokenProblem.IN_DOUBT} and not answer.retry_after
     return isinstance(answer, Unreachable)
 
 
@@ -538,12 +540,15 @@ async def finish_stranded(bot: Bot) -> None:
     stranded = await bot.database.write(
         lambda c: authorizations.stranded_attempts(c, bot.worker, moment, moment + bot.lease, limit=10)
     )
-    for attempt, code in stranded:
-        # A sign-in has left no code: nobody waits for its session any more.
-        if code is None or attempt.expires_at + CODE_LIVES < moment:
-            await attempt_failed(bot, attempt, "exchange_lost", Landing.CODE_REFUSED)
-        else:
-            await redeem(bot, attempt, code)
+    # Side by side: one after another, the leases of the last would run out while the platform is slow.
+    await asyncio.gather(*(finish_one(bot, attempt, code, moment) for attempt, code in stranded))
+
+
+async def finish_one(bot: Bot, attempt: Attempt, code: Secret | None, moment: datetime) -> Landing:
+    # A sign-in has left no code: nobody waits for its session any more.
+    if code is None or attempt.expires_at + CODE_LIVES < moment:
+        return await attempt_failed(bot, attempt, "exchange_lost", Landing.CODE_REFUSED)
+    return await redeem(bot, attempt, code)
 
 
 CODE_LIVES = timedelta(minutes=5)

@@ -14,8 +14,17 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from bot.core import replies
-from bot.core.decisions import backoff
-from bot.core.model import Chat, Content, DeferredCall, Destination, NotSent, Reply, UserKey
+from bot.core.decisions import pause
+from bot.core.model import (
+    CallStatus,
+    Chat,
+    Content,
+    DeferredCall,
+    Destination,
+    NotSent,
+    Reply,
+    UserKey,
+)
 from bot.flows.bot import Bot, now
 from bot.store import calls, outbox
 from bot.store.database import Connection
@@ -119,6 +128,9 @@ async def deliver(bot: Bot, message: OutgoingMessage) -> None:
     if message.first_tried_at is not None and moment - message.first_tried_at > SAME_MESSAGE_FOR:
         await settle(bot, message, "outcome_unknown", "tried before, too long ago to repeat safely", moment)
         return
+    if message.kind == "interim" and message.attempts > 1 and await is_answered(bot, message):
+        await settle(bot, message, "undeliverable", "the answer was quicker", moment)
+        return
     result = await bot.platform.send(message.destination, message.content, message.delivery_key)
     moment = now()
     if not isinstance(result, NotSent):
@@ -136,9 +148,17 @@ async def deliver(bot: Bot, message: OutgoingMessage) -> None:
         )
 
 
+async def is_answered(bot: Bot, message: OutgoingMessage) -> bool:
+    """Whether the call that an interim word is about is settled by now: "I keep trying" would be untrue."""
+    if message.call_id is None:
+        return False
+    call_id = message.call_id
+    call = await bot.database.read(lambda c: calls.get(c, call_id))
+    return call is None or call.status not in {CallStatus.QUEUED, CallStatus.RUNNING}
+
+
 def later(moment: datetime, attempts: int, retry_after: float | None) -> datetime:
-    pause = backoff(attempts, random.random())  # noqa: S311 - jitter, not a secret
-    return moment + max(pause, timedelta(seconds=retry_after or 0))
+    return moment + pause(attempts, random.random(), retry_after)  # noqa: S311 - jitter, not a secret
 
 
 async def settle(bot: Bot, message: OutgoingMessage, status: str, reason: str, moment: datetime) -> None:

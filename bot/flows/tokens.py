@@ -10,10 +10,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from bot.core.model import Grant, GrantStatus, Secret, TokenProblem, TokenRefused, TokenSet, UserKey
+from bot.core.decisions import asked_to_wait, backoff
+from bot.core.model import (
+    Grant,
+    GrantStatus,
+    RateLimited,
+    Secret,
+    TokenProblem,
+    TokenRefused,
+    TokenSet,
+    Unreachable,
+    UserKey,
+)
 from bot.flows.bot import Bot, now
 from bot.store import audit, grants
 from bot.store.database import Connection
@@ -26,7 +38,8 @@ AHEAD = timedelta(minutes=5)
 WAIT_FOR_OTHERS = 12.0
 """Seconds to wait for another worker's refresh: one attempt at the platform takes 10 at most."""
 
-PAUSE_AFTER_FAILURE = timedelta(seconds=3)
+LONGEST_PAUSE = timedelta(seconds=8)
+"""After a failure. Short enough to be waited for by whoever needs the token once the platform is back."""
 PAUSE_WHEN_MISCONFIGURED = timedelta(minutes=1)
 
 
@@ -48,7 +61,7 @@ class NoGrant:
 class NotNow:
     """The platform could not renew the token; nothing is lost."""
 
-    reason: str
+    outcome: Unreachable | RateLimited
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +93,7 @@ async def usable_token(
         if works:
             return Usable(grant.access_token, grant)
         if asyncio.get_running_loop().time() > give_up_at:
-            return NotNow("another worker is renewing the token")
+            return NotNow(Unreachable("the token is being renewed", may_have_arrived=False))
         await asyncio.sleep(0.1)
 
 
@@ -127,13 +140,26 @@ async def refresh(bot: Bot, grant: Grant, *, works: bool) -> Usable | NoGrant | 
         case TokenProblem.APP | TokenProblem.BLOCKED:
             after = now() + PAUSE_WHEN_MISCONFIGURED
         case _:
-            after = now() + PAUSE_AFTER_FAILURE
+            after = now() + pause_after(grant, result)
     await record_failure(bot, grant, result, after)
     if works and grant.access_token is not None:
         return Usable(grant.access_token, grant)
     if result.problem in {TokenProblem.APP, TokenProblem.BLOCKED}:
         return Misconfigured(result)
-    return NotNow(result.message)
+    return NotNow(outcome_of(result))
+
+
+def pause_after(grant: Grant, refusal: TokenRefused) -> timedelta:
+    """Grows with each failure, up to a few seconds; what the platform asks for comes first, up to a minute."""
+    grown = min(backoff(grant.refresh_failures + 1, random.random()), LONGEST_PAUSE)  # noqa: S311 - jitter
+    return max(grown, asked_to_wait(refusal.retry_after))
+
+
+def outcome_of(refusal: TokenRefused) -> Unreachable | RateLimited:
+    """What a failed refresh means to the call that wanted the token: it has not left."""
+    if refusal.retry_after is not None:
+        return RateLimited(refusal.retry_after)
+    return Unreachable(refusal.message, may_have_arrived=False)
 
 
 async def keep(bot: Bot, grant: Grant, tokens: TokenSet) -> Usable | NoGrant | NotNow | Misconfigured:

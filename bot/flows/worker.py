@@ -167,6 +167,7 @@ async def show_cards_when_woken(bot: Bot) -> None:
 async def heartbeat(bot: Bot) -> None:
     host = socket.gethostname()
     await bot.database.write(lambda c: replicas.heartbeat(c, bot.worker, host, bot.key_ids, now()))
+    bot.pulse.beat()
 
 
 async def prune(bot: Bot) -> None:

@@ -10,7 +10,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
 
@@ -53,6 +53,8 @@ class Http:
 
     def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None
+        self.in_trouble = False
+        """Whether the last API call had no usable answer."""
 
     async def close(self) -> None:
         if self._session is not None:
@@ -154,18 +156,44 @@ def describe(problem: Exception) -> str:
 
 
 async def call(http: Http, origin: str, api_call: ApiCall, token: Secret) -> Outcome:
-    """Makes an API call once."""
+    """Makes an API call once. A write does not leave while the platform is down: nobody could tell what became of it."""
+    if api_call.write is not None and http.in_trouble:
+        probed = await attempt(http, origin, PROBE, token)
+        if isinstance(probed, Unreachable):
+            return Unreachable(probed.reason, may_have_arrived=False)
+    return await attempt(http, origin, api_call, token)
+
+
+PROBE = ApiCall("GET", "/open-apis/authen/v1/user_info")
+"""Changes nothing, and needs no scope."""
+
+
+async def attempt(http: Http, origin: str, api_call: ApiCall, token: Secret) -> Outcome:
     if not api_call.path.startswith("/open-apis/"):
         # Without this, a path such as `@elsewhere.example/` would carry the token to another host.
         raise ValueError(f"Not the path of an OpenAPI: {api_call.path!r}")
     answer = await http.fetch(
         api_call.method, origin + api_call.path, token=token, query=api_call.query, body=api_call.body
     )
-    if isinstance(answer, Unreachable):
-        return answer
-    if answer.body is None and api_call.write is None:
+    if isinstance(answer, Answer) and answer.body is not None:
+        # A platform that quotes what it was sent must not put it into a message or a log of ours.
+        answer = replace(answer, body=answer.body.replace(token.reveal().encode(), b"***"))
+    outcome = answer if isinstance(answer, Unreachable) else meaning_of(answer, api_call.method)
+    http.in_trouble = isinstance(outcome, Unreachable)
+    return outcome
+
+
+def meaning_of(answer: Answer, method: str) -> Outcome:
+    if method == "GET" and answer.body is None:
         return Refused(0, TOO_LARGE, log_id_of(answer.headers))
+    if method != "GET" and is_redirect(answer.status):
+        # Whoever answers "look over there" may have carried it out (RFC 9110, 15.4.4).
+        return Unreachable(f"a redirect (HTTP {answer.status})", may_have_arrived=True)
     return classify(answer.status, answer.headers, answer.body)
+
+
+def is_redirect(status: int) -> bool:
+    return 300 <= status < 400
 
 
 TOO_LARGE = "The answer is larger than 8 MB."
@@ -246,7 +274,7 @@ def without_code(status: int, headers: Mapping[str, str], body: bytes | None) ->
     """An answer that is not the platform's envelope: a proxy's page, a cut-off body, an unknown path."""
     if status == 429:
         return RateLimited(seconds_to_wait(headers))
-    if 300 <= status < 400:
+    if is_redirect(status):
         return Refused(status, "The platform answered with a redirect.", log_id_of(headers))
     if status in {404, 405} and body is not None and not body.lstrip().startswith((b"<", b"{")):
         return Refused(status, body[:200].decode(errors="replace").strip(), log_id_of(headers))
@@ -283,6 +311,10 @@ def scopes_among(names: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in names if isinstance(name, str) and SCOPE.fullmatch(name)))
 
 
+LONGEST_WAIT = 86400.0
+"""Seconds that are believed of a rate limit's reset; the platform's own are seconds to minutes."""
+
+
 def seconds_to_wait(headers: Mapping[str, str]) -> float | None:
     for name in ("x-ogw-ratelimit-reset", "Retry-After"):
         try:
@@ -290,8 +322,26 @@ def seconds_to_wait(headers: Mapping[str, str]) -> float | None:
         except ValueError:
             continue
         if math.isfinite(seconds) and seconds >= 0:
-            return seconds
+            return min(seconds, LONGEST_WAIT)
     return None
+
+
+LONGEST_TOKEN = 16 * 1024
+LONGEST_LIFE = 10 * 365 * 86400
+
+
+def secret_in(fields: Mapping[str, Any], name: str) -> Secret | None:
+    """A value fit for a header; a stray line break in one would surface as an exception later."""
+    value = fields.get(name)
+    if not isinstance(value, str) or not 0 < len(value) <= LONGEST_TOKEN:
+        return None
+    return Secret(value) if value.isascii() and value.isprintable() and " " not in value else None
+
+
+def seconds_in(fields: Mapping[str, Any], name: str) -> int | None:
+    """A lifetime; None when it is none."""
+    value = fields.get(name)
+    return min(value, LONGEST_LIFE) if type(value) is int and value > 0 else None
 
 
 def log_id_of(headers: Mapping[str, str], parsed: Mapping[str, Any] | None = None) -> str | None:

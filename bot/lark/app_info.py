@@ -18,6 +18,9 @@ from bot.lark.scopes import words_for
 ENABLED_FOR = 8.0
 """Seconds that the list of enabled scopes is believed: a scope that is enabled counts within 10."""
 
+READ_WITHIN = 8.0
+"""Seconds until a list that is being read counts as one that cannot be: somebody waits for a card meanwhile."""
+
 DESCRIBED_FOR = 300.0
 UNDESCRIBED_FOR = 60.0
 """Seconds until descriptions are read anew; sooner when they could not be read."""
@@ -100,17 +103,24 @@ class AppInfo:
 
     async def _read_enabled(self) -> ScopeSet | None:
         asked_at = time.monotonic()
-        listed = entries_of(await self._call(SCOPES), "scopes")
-        enabled = None if listed is None else user_scopes(listed)
-        self.pending_scopes = pending_in(listed or [])
-        if enabled is None:
-            # The list cannot be read, or does not tell identities apart; the app's own description does.
-            described = (await self._application("en_us")).get("scopes")
-            if isinstance(described, list):
-                enabled = for_users(described) - not_granted(listed or [])
+        try:
+            async with asyncio.timeout(READ_WITHIN):
+                enabled = await self._find_enabled()
+        except TimeoutError:
+            enabled = None
         # A failure may have taken longer than that: counted from its end, whoever waited for it need not repeat it.
         self._enabled = Kept(enabled, (time.monotonic() if enabled is None else asked_at) + ENABLED_FOR)
         return enabled
+
+    async def _find_enabled(self) -> ScopeSet | None:
+        listed = entries_of(await self._call(SCOPES), "scopes")
+        enabled = None if listed is None else user_scopes(listed)
+        self.pending_scopes = pending_in(listed or [])
+        if enabled is not None:
+            return enabled
+        # The list cannot be read, or does not tell identities apart; the app's own description does.
+        described = (await self._application("en_us")).get("scopes")
+        return for_users(described) - not_granted(listed or []) if isinstance(described, list) else None
 
     async def apply_for_scopes(self) -> ScopeApplication:
         match await self._call(APPLY):

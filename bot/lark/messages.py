@@ -50,6 +50,8 @@ BEING_SENT = 230049
 APP_TROUBLE = frozenset({10003, 10014, 99991543, 99991662, 99991673}) | TENANT_TOKEN_REJECTED
 """The app's own credentials or state: once an operator has mended it, the message can go out."""
 ALREADY_WITHDRAWN = 18051
+NOT_THE_PLATFORM = range(300, 600)
+"""An HTTP status in the place of a code: something in between has answered."""
 
 
 async def send(
@@ -144,7 +146,7 @@ def not_sent(outcome: Outcome) -> NotSent:
         case Refused(code=code, message=message):
             return NotSent(
                 f"{code} {message[:200]}".strip(),
-                retry=code in APP_TROUBLE or code == BEING_SENT,
+                retry=code in APP_TROUBLE or code == BEING_SENT or code in NOT_THE_PLATFORM,
                 gone=code in GONE or code == TOO_OLD,
                 may_have_arrived=code == BEING_SENT,
             )

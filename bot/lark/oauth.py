@@ -27,8 +27,17 @@ from bot.core.model import (
     Unreachable,
 )
 from bot.core.scopes import ScopeSet, join_scopes, parse_scopes
-from bot.lark.api import RATE_LIMITED, Answer, Http, parse_object
-from bot.lark.tokens import AppToken
+from bot.lark.api import (
+    RATE_LIMITED,
+    Answer,
+    Http,
+    parse_object,
+    seconds_in,
+    seconds_to_wait,
+    secret_in,
+    text_of,
+)
+from bot.lark.tokens import ASSUMED_LIFE, AppToken
 
 GenerationName = Literal["v3", "v2", "v1"]
 Purpose = Literal["exchange", "refresh", "device"]
@@ -157,12 +166,6 @@ def problem_of(code: int, error: str, purpose: Purpose) -> TokenProblem:
     return ERRORS.get(error, TokenProblem.APP if purpose == "refresh" else TokenProblem.CODE)
 
 
-LONGEST_TOKEN = 16 * 1024
-LONGEST_LIFE = 10 * 365 * 86400
-ASSUMED_LIFE = 7200
-"""Seconds, when the platform does not say: its documented example. One refresh mends it."""
-
-
 def parse_token_set(fields: Mapping[str, Any], refresh_expires_in: str) -> TokenSet | None:
     """None when there is no usable access token in it. Everything else may be missing."""
     access_token = secret_in(fields, "access_token")
@@ -170,12 +173,14 @@ def parse_token_set(fields: Mapping[str, Any], refresh_expires_in: str) -> Token
         return None
     refresh_token = secret_in(fields, "refresh_token")
     scope = fields.get("scope")
+    # A token for nothing at all makes no sense: the platform did not say what it is for.
+    scopes = (parse_scopes(scope) or None) if isinstance(scope, str) else None
     return TokenSet(
         access_token=access_token,
         expires_in=seconds_in(fields, "expires_in") or ASSUMED_LIFE,
         refresh_token=refresh_token,
         refresh_expires_in=seconds_in(fields, refresh_expires_in) if refresh_token else None,
-        scopes=parse_scopes(scope) if isinstance(scope, str) else None,
+        scopes=scopes,
     )
 
 
@@ -201,19 +206,6 @@ def parse_device_code(fields: Mapping[str, Any]) -> DeviceCode | None:
         expires_in=seconds_in(fields, "expires_in") or DEVICE_CODE_LIVES,
         interval=min(seconds_in(fields, "interval") or DEVICE_INTERVAL, LONGEST_INTERVAL),
     )
-
-
-def secret_in(fields: Mapping[str, Any], name: str) -> Secret | None:
-    """A value fit for a header; a stray line break in one would surface as an exception later."""
-    value = fields.get(name)
-    if not isinstance(value, str) or not 0 < len(value) <= LONGEST_TOKEN:
-        return None
-    return Secret(value) if value.isascii() and value.isprintable() and " " not in value else None
-
-
-def seconds_in(fields: Mapping[str, Any], name: str) -> int | None:
-    value = fields.get(name)
-    return min(value, LONGEST_LIFE) if type(value) is int and value > 0 else None
 
 
 class OAuth:
@@ -291,13 +283,15 @@ class OAuth:
             credentials=(self._app_id, self._app_secret),
             form={"client_id": self._app_id, "scope": join_scopes(scopes)},
         )
+        if isinstance(answer, Unreachable):
+            return unanswered(answer)
         fields = fields_of(answer, wanted="device_code")
         if isinstance(fields, TokenRefused):
             return fields
-        if code_of(fields) == 0 and "error" not in fields:
-            minted = parse_device_code(fields)
-            return minted or TokenRefused(TokenProblem.IN_DOUBT, 0, "an answer without a device code")
-        return unless_it_failed(answer, fields) or refused(fields, "device", (self._app_secret.reveal(),))
+        if is_refusal(fields):
+            return refused(fields, "device", (self._app_secret.reveal(),), answer)
+        minted = parse_device_code(fields)
+        return minted or TokenRefused(TokenProblem.IN_DOUBT, 0, "an answer without a device code")
 
     async def poll_device(self, device_code: Secret) -> TokenSet | DeviceAnswer | TokenRefused:
         parameters = {"grant_type": DEVICE_GRANT, "device_code": device_code.reveal()}
@@ -327,15 +321,16 @@ class OAuth:
             "token_type_hint": "access_token" if token.reveal().startswith("u-") else "refresh_token",
         }
         answer = await self._http.fetch("POST", f"{self._accounts_url}{REVOKE_PATH}", form=form)
-        if isinstance(answer, Answer) and answer.status < 300 and not (answer.body or b"").strip():
-            return None
+        if isinstance(answer, Unreachable):
+            return unanswered(answer)
+        if answer.status < 300 and answer.body is not None and not answer.body.strip():
+            return None  # RFC 7009, 2.2
         fields = fields_of(answer)
         if isinstance(fields, TokenRefused):
             return fields
-        is_done = code_of(fields) == 0 and "error" not in fields and status_of(answer) < 300
-        if is_done or fields.get("error") == "invalid_token":
+        if not is_refusal(fields) or fields.get("error") == "invalid_token":
             return None
-        refusal = refused(fields, "refresh", form.values())
+        refusal = refused(fields, "refresh", form.values(), answer)
         return None if refusal.problem is TokenProblem.OVER else refusal
 
     async def _token(
@@ -360,51 +355,62 @@ class OAuth:
             body=None if as_form else parameters,
             form=parameters if as_form else None,
         )
+        if isinstance(answer, Unreachable):
+            return unanswered(answer)
         fields = fields_of(answer)
         if isinstance(fields, TokenRefused):
             return fields
-        code = code_of(fields)
-        if code == 0 and "error" not in fields:
+        if not is_refusal(fields):
             inner = fields.get("data") if generation.app_token else fields
             tokens = parse_token_set(inner if isinstance(inner, dict) else {}, generation.refresh_expires_in)
             return tokens or TokenRefused(TokenProblem.IN_DOUBT, 0, "an answer without a token")
-        if code == 20014 and app_token is not None:
+        if code_of(fields) == 20014 and app_token is not None:
             self._app_token.invalidate(app_token)
-        return unless_it_failed(answer, fields) or refused(fields, purpose, parameters.values())
+        shown = [*parameters.values(), *([app_token.reveal()] if app_token else [])]
+        return refused(fields, purpose, shown, answer)
 
 
-def unless_it_failed(answer: Answer | Unreachable, fields: Mapping[str, Any]) -> TokenRefused | None:
-    """In doubt, when the platform itself failed with a code that nobody documented."""
-    status, code = status_of(answer), code_of(fields)
-    if status < 500 or code in PROBLEMS:
-        return None
-    return TokenRefused(TokenProblem.IN_DOUBT, code, f"the platform failed (HTTP {status})")
+def unanswered(trouble: Unreachable) -> TokenRefused:
+    problem = TokenProblem.IN_DOUBT if trouble.may_have_arrived else TokenProblem.TRANSIENT
+    return TokenRefused(problem, 0, trouble.reason)
 
 
-def fields_of(answer: Answer | Unreachable, wanted: str = "access_token") -> dict[str, Any] | TokenRefused:
-    """The JSON object that came back; without one, whether the request may have been carried out."""
-    if isinstance(answer, Unreachable):
-        problem = TokenProblem.IN_DOUBT if answer.may_have_arrived else TokenProblem.TRANSIENT
-        return TokenRefused(problem, 0, answer.reason)
+def fields_of(answer: Answer, wanted: str = "access_token") -> dict[str, Any] | TokenRefused:
+    """The JSON object that came back; without a usable one, whether the request may have been carried out."""
     fields = parse_object(answer.body)
-    if fields is None or (not isinstance(fields.get("error"), str) and "code" not in fields):
-        if answer.status == 429:
-            return TokenRefused(TokenProblem.TRANSIENT, 0, "too many requests")
-        if fields is None or wanted not in fields:
-            return TokenRefused(TokenProblem.IN_DOUBT, 0, f"not a usable answer (HTTP {answer.status})")
+    if answer.status == 429:
+        error = text_of((fields or {}).get("error"))
+        wait = seconds_to_wait(answer.headers)
+        return TokenRefused(TokenProblem.TRANSIENT, 0, "too many requests", error[:100], wait)
+    if fields is None or not is_readable(fields, wanted):
+        return TokenRefused(TokenProblem.IN_DOUBT, 0, f"not a usable answer (HTTP {answer.status})")
+    if answer.status >= 300 and not is_refusal(fields):
+        return TokenRefused(TokenProblem.IN_DOUBT, 0, f"not a usable answer (HTTP {answer.status})")
+    if answer.status >= 500 and code_of(fields) not in PROBLEMS:
+        return TokenRefused(
+            TokenProblem.IN_DOUBT, code_of(fields), f"the platform failed (HTTP {answer.status})"
+        )
     return fields
 
 
-def status_of(answer: Answer | Unreachable) -> int:
-    return answer.status if isinstance(answer, Answer) else 0
+def is_readable(fields: Mapping[str, Any], wanted: str) -> bool:
+    """Whether it says yes or no. RFC 6749 knows no `code`, and the platform's own answers always have one."""
+    if "code" in fields:
+        return type(fields["code"]) is int
+    return wanted in fields or isinstance(fields.get("error"), str)
+
+
+def is_refusal(fields: Mapping[str, Any]) -> bool:
+    error = fields.get("error")
+    return code_of(fields) != 0 or (isinstance(error, str) and error != "")
 
 
 def code_of(fields: Mapping[str, Any]) -> int:
-    code = fields.get("code", 0)
-    return code if type(code) is int else -1
+    code: int = fields.get("code", 0)
+    return code
 
 
-def refused(fields: Mapping[str, Any], purpose: Purpose, secrets: Any) -> TokenRefused:
+def refused(fields: Mapping[str, Any], purpose: Purpose, secrets: Any, answer: Answer) -> TokenRefused:
     code, error = code_of(fields), fields.get("error")
     words = next(
         (
@@ -418,13 +424,17 @@ def refused(fields: Mapping[str, Any], purpose: Purpose, secrets: Any) -> TokenR
         # A platform that quotes what it was sent must not put it into our log.
         words = words.replace(value, "***") if len(value) >= 12 else words
     error = error if isinstance(error, str) else ""
-    return TokenRefused(problem_of(code, error, purpose), code, words[:300], error[:100])
+    problem = problem_of(code, error, purpose)
+    wait = seconds_to_wait(answer.headers) if problem is TokenProblem.TRANSIENT else None
+    return TokenRefused(problem, code, words[:300], error[:100], wait)
 
 
 def no_app_token(outcome: Outcome) -> TokenRefused:
     match outcome:
         case Refused(code=code, message=message):
-            return TokenRefused(problem_of(code, "", "refresh"), code, message)
+            return TokenRefused(problem_of(code, "", "refresh"), code, message[:300])
+        case RateLimited(retry_after=seconds):
+            return TokenRefused(TokenProblem.TRANSIENT, 0, "too many requests", retry_after=seconds)
         case _:
             return TokenRefused(TokenProblem.TRANSIENT, 0, "no app token: the platform did not answer")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import time
 from collections.abc import Mapping
 from types import TracebackType
@@ -112,7 +113,7 @@ class LarkPlatform:
                 self._recipient = events.Recipient(self.app_id, open_id)
                 return
             log.warning("the bot's own open_id could not be read; group messages wait")
-            await asyncio.sleep(pause)
+            await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - jitter
             pause = min(pause * 2, LONGEST_PAUSE)
 
     # --- what comes in

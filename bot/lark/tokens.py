@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from bot.core.model import Outcome, Refused, Secret, Succeeded, TokenRejected, Unreachable
-from bot.lark.api import TENANT_TOKEN_REJECTED, Http, classify
+from bot.lark.api import TENANT_TOKEN_REJECTED, Http, meaning_of, seconds_in, secret_in
 
 RENEW_BEFORE = 20 * 60
 """Seconds. With under half an hour left the platform gives a new token, and the old one stays good."""
+
+ASSUMED_LIFE = 7200
+"""Seconds, when the platform does not say anything sensible. A token that dies earlier is refused, and replaced."""
 
 PAUSE_AFTER_FAILURE = 5.0
 """Seconds between attempts to renew ahead; a token that still works is not worth a storm."""
@@ -59,14 +63,20 @@ class AppToken:
         if isinstance(answer, Unreachable):
             # Asking for a token has no effect that could be repeated.
             return Unreachable(answer.reason, may_have_arrived=False)
-        outcome = classify(answer.status, answer.headers, answer.body)
+        outcome = meaning_of(answer, "POST")
+        if isinstance(outcome, Refused):
+            # It may quote what it was sent.
+            return replace(
+                outcome, message=outcome.message.replace(self._app_secret.reveal(), "***"), data=None
+            )
         if not isinstance(outcome, Succeeded):
-            return outcome
-        token, seconds = outcome.data.get(self._name), outcome.data.get("expire")
-        if not isinstance(token, str) or not token or type(seconds) is not int:
+            return without_arrival(outcome)
+        token = secret_in(outcome.data, self._name)
+        if token is None:
             return Unreachable("an answer without a token", may_have_arrived=False)
+        seconds = seconds_in(outcome.data, "expire") or ASSUMED_LIFE
         now = time.monotonic()
-        self._token = Secret(token)
+        self._token = token
         self._expires_at = now + seconds
         self._renew_at = now + max(seconds - RENEW_BEFORE, seconds / 2)
         return self._token

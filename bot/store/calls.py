@@ -446,6 +446,38 @@ def requeue(
     return _changed(connection, REQUEUE, values)
 
 
+_retried = (
+    calls.c.user_key == bind("user", calls.c.user_key),
+    status_is(calls, "queued"),
+    calls.c.first_failed_at.is_not(None),
+)
+_asked = tuple_(calls.c.asked_at, calls.c.id)
+_asked_this = tuple_(bind("asked", calls.c.asked_at), bind("call", calls.c.id))
+RETRIED_BEFORE = select(func.max(calls.c.runs_after)).where(*_retried, _asked < _asked_this)
+LINE_UP = (
+    update(calls)
+    .where(
+        *_retried,
+        _asked > _asked_this,
+        calls.c.runs_after > bind("now", calls.c.runs_after),
+        calls.c.runs_after < bind("at", calls.c.runs_after),
+    )
+    .values(runs_after=bind("at", calls.c.runs_after))
+)
+
+
+def line_up(connection: Connection, call: DeferredCall, at: datetime, now: datetime) -> datetime:
+    """When a call that has failed is tried again: with what its person asked before it and has failed too, so that
+    they are answered in the order asked. What was asked after it, and is to be tried before it, waits for it; but
+    not what is due already, so that a call that goes on failing holds up nothing else.
+    """
+    values = {"user": call.user, "asked": call.asked_at, "call": call.id}
+    before: datetime | None = connection.execute(RETRIED_BEFORE, values).scalar()
+    at = max(at, before or at)
+    connection.execute(LINE_UP, values | {"at": at, "now": now})
+    return at
+
+
 _end = {
     "status": bind("ending", calls.c.status),
     "outcome": bind("how", calls.c.outcome),

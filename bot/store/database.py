@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Literal, TypeVar
 
-from sqlalchemy import URL, Connection, make_url
+from sqlalchemy import URL, Connection, make_url, text
 
 from bot.core.errors import ConfigurationError
 from bot.store.crypto import Seal
@@ -52,6 +52,10 @@ class Database(ABC):
     @abstractmethod
     async def read(self, work: Work[T]) -> T:
         """Runs a work that changes nothing."""
+
+    async def probe(self) -> None:
+        """Raises when the database cannot be read, or is no longer where it was opened."""
+        await self.read(lambda c: c.execute(text("SELECT 1")))
 
     def on_work(self, wake: Callable[[], None]) -> None:
         """Has `wake` called in the event loop whenever something became runnable.

@@ -43,6 +43,7 @@ COLUMNS = (
     grants.c.authorized_at,
     grants.c.issued_at,
     grants.c.last_used_at,
+    grants.c.refresh_failures,
     grants.c.end_reason,
 )
 
@@ -62,6 +63,7 @@ def _grant(row: Row[Any], seal: Seal) -> Grant:
         authorized_at=row.authorized_at,
         issued_at=row.issued_at,
         last_used_at=row.last_used_at,
+        refresh_failures=row.refresh_failures,
         end_reason=row.end_reason,
     )
 

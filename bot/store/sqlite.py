@@ -7,6 +7,7 @@ works are waiting, runs each in its own savepoint, commits once, and answers eac
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -63,6 +64,8 @@ class SqliteDatabase(Database):
         super().__init__(url, seal)
         self._loop = asyncio.get_running_loop()
         self._engine = make_engine(url, seal=seal)
+        self._path = parse_url(url).database or ""
+        self._opened: tuple[int, int] | None = None
         self._queue: SimpleQueue[_Write | None] = SimpleQueue()
         self._closed = False
         self._writer = threading.Thread(target=self._write_batches, name="sqlite-writer", daemon=True)
@@ -95,8 +98,15 @@ class SqliteDatabase(Database):
         found: Connection | None = getattr(self._reading, "connection", None)
         if found is None:
             found = self._reading.connection = self._engine.connect()
+            self._opened = self._opened or _identity(self._path)
             self._reading_all.append(found)
         return found
+
+    async def probe(self) -> None:
+        await super().probe()
+        # What was opened stays readable and writable without its name; whoever opens the file next would miss it.
+        if _identity(self._path) != self._opened:
+            raise FileNotFoundError("The database file was moved, replaced or deleted.")
 
     async def close(self) -> None:
         if self._closed:
@@ -137,6 +147,12 @@ class SqliteDatabase(Database):
             answer()
         if announced:
             self._wake()
+
+
+def _identity(path: str) -> tuple[int, int]:
+    """Which file has this name."""
+    found = os.stat(path)
+    return found.st_dev, found.st_ino
 
 
 def _commit_together(

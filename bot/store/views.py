@@ -24,11 +24,6 @@ known, asked = schema.users, schema.authorization_requests
 HEARTBEATS_COUNT_FOR = timedelta(seconds=60)
 
 
-def ping(connection: Connection) -> None:
-    """Raises when the database does not answer."""
-    connection.execute(text("SELECT 1"))
-
-
 def _rows(connection: Connection, query: Select[Any]) -> list[Row]:
     return [
         {name: _plain(value) for name, value in row._mapping.items()} for row in connection.execute(query)

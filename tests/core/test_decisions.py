@@ -63,7 +63,7 @@ SECOND = NOW + timedelta(seconds=1)
         (InsufficientScope(("b", "a")), {}, Suspend((("a", "b"),))),
         (AppScopeMissing(("b", "a")), {}, AwaitAdministrator((("a", "b"),))),
         (TokenRejected(99991677), {}, Refresh()),
-        (RateLimited(30), {}, RetryAt(NOW + timedelta(seconds=30))),
+        (RateLimited(30), {}, RetryAt(NOW + timedelta(seconds=35))),
         (RateLimited(None), {}, RetryAt(SECOND)),
         (LOST, {}, RetryAt(SECOND)),
         (REFUSED_CONNECTION, {"write": UNKEYED, "first_sent_at": NOW}, RetryAt(SECOND)),
