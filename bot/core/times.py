@@ -106,3 +106,16 @@ def moment_in_words(moment: datetime, zone: Zone, today: date) -> Words:
     day, suffix = day_in_words(local.date(), today), "" if zone.known else " UTC"
     time = f"{local:%H:%M}{suffix}"
     return Words(en=f"{day.en}, {time}", zh=f"{day.zh} {time}")
+
+
+def near_moment_in_words(moment: datetime, zone: Zone, today: date) -> Words:
+    """A time with its day, which is left out when it is a day away at most: `yesterday, 10:30`. The zone is not named."""
+    local = zone.local(moment)
+    time = f"{local:%H:%M}"
+    near = {
+        timedelta(days=0): Words(en="today", zh="今天"),
+        timedelta(days=1): Words(en="tomorrow", zh="明天"),
+        timedelta(days=-1): Words(en="yesterday", zh="昨天"),
+    }
+    day = near.get(local.date() - today) or day_in_words(local.date(), today)
+    return Words(en=f"{day.en}, {time}", zh=f"{day.zh} {time}")

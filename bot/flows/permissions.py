@@ -99,7 +99,7 @@ async def of(bot: Bot, user: UserKey) -> Permissions:
     return Permissions(
         name=profile.name if profile else None,
         time_zone=profile.time_zone if profile else None,
-        held=tuple(Held(each, words[each], found.stories.get(each)) for each in in_order(scopes)),
+        held=in_order_of_use([Held(each, words[each], found.stories.get(each)) for each in in_order(scopes)]),
         authorized_at=grant.authorized_at if grant else None,
         until=(grant.refresh_expires_at or grant.access_expires_at) if grant else None,
         renewable=grant is not None and grant.refresh_token is not None,
@@ -117,6 +117,11 @@ async def of(bot: Bot, user: UserKey) -> Permissions:
 
 def in_order(scopes: ScopeSet) -> list[Scope]:
     return sorted(scopes, key=lambda scope: (scope == OFFLINE_ACCESS, scope))
+
+
+def in_order_of_use(held: list[Held]) -> tuple[Held, ...]:
+    """First what commands asked for; what came along with it last."""
+    return tuple(sorted(held, key=lambda each: each.story is not None and not each.story.asked_by))
 
 
 def open_request(c: Connection, user: UserKey) -> AuthorizationRequest | None:

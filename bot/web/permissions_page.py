@@ -13,7 +13,7 @@ from aiohttp import web
 from bot.core.answers import listed
 from bot.core.model import Language, WaitsFor, Words
 from bot.core.scopes import OFFLINE_ACCESS
-from bot.core.times import moment_in_words, zone_or_utc
+from bot.core.times import near_moment_in_words, zone_or_utc
 from bot.flows.bot import now
 from bot.flows.permissions import Held, Permissions, Waiting
 from bot.web.headers import POLICY
@@ -72,8 +72,7 @@ NOTHING_WHY = Words(
 )
 ASKED_BY = Words(en="Asked for by {commands}, allowed {moment}.", zh="由 {commands} 申请，{moment} 授权。")
 CAME_ALONG = Words(
-    en="Came along with what you allowed {moment}; no command asked for it.",
-    zh="{moment} 授权时一并获得，没有命令申请过。",
+    en="Came along with your consent; no command asked for it.", zh="随授权一并获得，没有命令申请过。"
 )
 UNTOLD = Words(
     en="Allowed before I began to note what each permission is for.", zh="在我开始记录用途之前已授权。"
@@ -139,7 +138,7 @@ class View:
         return escape(words.to(self.language))
 
     def at(self, moment: datetime) -> Words:
-        return moment_in_words(moment, self.zone, self.zone.local(self.moment).date())
+        return near_moment_in_words(moment, self.zone, self.zone.local(self.moment).date())
 
     def form(self, action: str, kind: str, words: Words) -> str:
         """A button that posts: the token shows that it stood on a page of this session."""
@@ -218,11 +217,7 @@ class View:
             return (UNTOLD,)
         granted = self.at(story.granted_at)
         commands = listed(f"/{each}" for each in story.asked_by)
-        asked = (
-            ASKED_BY.format(commands=commands, moment=granted)
-            if story.asked_by
-            else CAME_ALONG.format(moment=granted)
-        )
+        asked = ASKED_BY.format(commands=commands, moment=granted) if story.asked_by else CAME_ALONG
         if story.used_at is None:
             return (asked, NOT_USED) if story.asked_by else (asked,)
         return asked, USED.format(command=f"/{story.used_by}", moment=self.at(story.used_at))
