@@ -33,8 +33,9 @@ from bot.web import routes
 log = logging.getLogger(__name__)
 
 
-def all_commands() -> Registry:
-    return registry(*builtin_commands(COMMANDS), *COMMANDS)
+def all_commands(page: str | None = None) -> Registry:
+    """`page`: the link to "My permissions", if browsers reach it."""
+    return registry(*builtin_commands(COMMANDS, page), *COMMANDS)
 
 
 def lark(settings: Settings) -> LarkPlatform:
@@ -58,6 +59,10 @@ def as_it_is(bot: Bot) -> Bot:
     return bot
 
 
+def page_link(settings: Settings, platform: LarkPlatform) -> str | None:
+    return platform.card_link(f"{settings.public_url}/permissions") if settings.public_url else None
+
+
 @contextlib.asynccontextmanager
 async def assembled(settings: Settings, refit: Refit = as_it_is) -> AsyncIterator[Bot]:
     """The bot's parts, connected and not yet at work."""
@@ -68,7 +73,7 @@ async def assembled(settings: Settings, refit: Refit = as_it_is) -> AsyncIterato
             bot = Bot(
                 database=database,
                 platform=platform,
-                commands=all_commands(),
+                commands=all_commands(page_link(settings, platform)),
                 worker=f"{socket.gethostname()}-{os.getpid()}-{new_id(now())[-6:]}",
                 public_url=settings.public_url or "",
                 oauth=settings.oauth,

@@ -29,13 +29,17 @@ WELCOME = "welcome"
 SCOPE = re.compile(r"[A-Za-z][A-Za-z0-9_.:-]{0,99}")
 
 
-def builtin_commands(others: Sequence[Command]) -> tuple[Command, ...]:
-    """The built-in commands. The help lists `others` first; the welcome proposes the first three of them."""
+def builtin_commands(others: Sequence[Command], page: str | None = None) -> tuple[Command, ...]:
+    """The built-in commands. The help lists `others` first; the welcome proposes the first three of them.
+
+    `page` is the link to "My permissions", where a browser can open it.
+    """
 
     @command("help", summary=Words("what I can do", "查看我能做什么"))
     @at_once
     def help_command(ask: Ask) -> Reply:
-        return Reply(Words("What I can do for you", "我能为你做什么"), help_lines(others, mine))
+        lines = (*help_lines(others, mine), *page_line(page, ask))
+        return Reply(Words("What I can do for you", "我能为你做什么"), lines)
 
     @command(UNKNOWN, summary=Words("answer anything else", "回复其他消息"), hidden=True)
     @at_once
@@ -51,7 +55,7 @@ def builtin_commands(others: Sequence[Command]) -> tuple[Command, ...]:
     def welcome(ask: Ask) -> Reply:
         return Reply(Words("Hello!", "你好！"), (*INTRODUCTION, *map(help_line, others[:3]), MORE_HELP))
 
-    mine = (help_command, permissions, authorize, cancel, revoke)
+    mine = (help_command, permissions_command(page), authorize, cancel, revoke)
     return (*mine, unknown, welcome)
 
 
@@ -119,30 +123,38 @@ def misunderstood(said: str, commands: Sequence[Command]) -> tuple[Line, ...]:
 # --- what is granted ------------------------------------------------------------------------------------
 
 
-@command(
-    "permissions", summary=Words("what you have granted me, and until when", "查看你授予我的权限及有效期")
-)
-def permissions(ask: Ask) -> Steps:
-    grant = yield ReadGrant()
-    scopes = grant["scopes"]
-    waiting = waiting_lines(grant["waiting"])
-    if scopes is None:
-        return Reply(
-            Words("You have granted me nothing", "你还没有授予我任何权限"),
-            (
-                paragraph(
-                    Words(
-                        "When a command needs a permission, I ask for it then.",
-                        "某个命令需要权限时，我会在那时向你申请。",
-                    )
-                ),
-                *waiting,
-            ),
-        )
-    return Reply(
-        Words("What you have granted me", "你授予我的权限"),
-        (*scope_lines(scopes), *until_line(ask, grant), *waiting, ALL_ENDS),
+def permissions_command(page: str | None) -> Command:
+    @command(
+        "permissions",
+        summary=Words("what you have granted me, and until when", "查看你授予我的权限及有效期"),
     )
+    def permissions(ask: Ask) -> Steps:
+        grant = yield ReadGrant()
+        scopes = grant["scopes"]
+        more = (*waiting_lines(grant["waiting"]), *page_line(page, ask))
+        if scopes is None:
+            return Reply(
+                Words("You have granted me nothing", "你还没有授予我任何权限"), (ASKED_WHEN_NEEDED, *more)
+            )
+        return Reply(
+            Words("What you have granted me", "你授予我的权限"),
+            (*scope_lines(scopes), *until_line(ask, grant), *more, ALL_ENDS),
+        )
+
+    return permissions
+
+
+ASKED_WHEN_NEEDED: Line = paragraph(
+    Words("When a command needs a permission, I ask for it then.", "某个命令需要权限时，我会在那时向你申请。")
+)
+
+
+def page_line(page: str | None, ask: Ask) -> tuple[Line, ...]:
+    """The way to the page of one's own. A group is shown none: each would come to another page by it."""
+    if page is None or ask.chat.kind == "group":
+        return ()
+    words = Words("What I used each permission for, and more: ", "查看每项权限的用途等详情：")
+    return ((Span(words), Span(Words("My permissions", "我的授权"), url=page)),)
 
 
 ALL_ENDS: Line = paragraph(Words("/revoke ends all of it.", "发送 /revoke 可全部收回。"))

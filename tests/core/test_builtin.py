@@ -1,5 +1,7 @@
 """The commands that every platform has."""
 
+import dataclasses
+
 import pytest
 
 from bot.core.builtin import builtin_commands
@@ -9,11 +11,13 @@ from bot.core.commands import (
     EndGrant,
     ReadGrant,
     RequireScopes,
+    Result,
+    advance,
     parse_message,
     registry,
 )
 from bot.core.explain import explain_refusal
-from bot.core.model import Reply, Words
+from bot.core.model import Chat, Reply, Words
 from bot.core.scopes import all_of
 from tests.driving import ask, refused, run, said
 
@@ -48,6 +52,23 @@ def test_the_help_lists_every_command_with_its_usage_in_both_languages_and_no_hi
         assert any(line.startswith(f"/{name}") for line in english) is not command.hidden
     assert english[1] == "In your name"
     assert english.index("/me – does me") < english.index("You and me")
+
+
+PAGE = "https://applink.example/client/web_url/open?mode=sidebar-semi&url=x"
+
+
+@pytest.mark.parametrize("name", ["help", "permissions"])
+@pytest.mark.parametrize("kind", ["direct", "group"])
+def test_my_permissions_is_pointed_to_where_there_is_such_a_page_and_never_in_a_group(name, kind):
+    def links(page):
+        command = registry(*builtin_commands(OTHERS, page))[name]
+        asked = dataclasses.replace(ask(), chat=Chat("oc_1", kind))
+        results = [Result(grant())] if name == "permissions" else []
+        reply = advance(command, asked, results)
+        return [span.url for line in reply.lines for span in line if span.url]
+
+    assert links(PAGE) == ([PAGE] if kind == "direct" else [])
+    assert links(None) == []
 
 
 @pytest.mark.parametrize(

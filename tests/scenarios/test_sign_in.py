@@ -9,13 +9,14 @@ from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from html import unescape
 from typing import Any
+from urllib.parse import unquote
 
 import aiohttp
 import pytest
 
 from bot.sandbox.tenant import Person
 
-from .conftest import World
+from .conftest import World, text_of
 
 IN_CLIENT = "Mozilla/5.0 (iPhone) AppleWebKit/605.1 Mobile Lark/7.30.6 LarkLocale/en_US"
 
@@ -491,6 +492,12 @@ async def test_it_says_what_was_granted_for_what_and_when_it_was_used(
     assert "Last needed by /tasks," in page
     assert "I renew this by myself" in page
     assert "I last acted in your name" in page
+
+
+async def test_the_chat_points_to_the_page(running: World):
+    for command in ("/permissions", "/help"):
+        answer = await running.answer_to(await running.say(running.sam, command), "My permissions")
+        assert f"{running.public}/permissions" in unquote(text_of(answer.content))
 
 
 async def test_another_persons_session_sees_nothing_of_it(running: World, browser: Callable[..., Browser]):
