@@ -16,13 +16,14 @@ from aiohttp import web
 
 from bot.core.builtin import builtin_commands
 from bot.core.commands import Registry, registry
-from bot.core.model import Challenge, Json, Unauthentic, UserKey
+from bot.core.model import Challenge, Json, Outage, Unauthentic, UserKey
 from bot.flows import authorization, cards, permissions
 from bot.flows.bot import Bot, now
 from bot.flows.events import accept_event
 from bot.flows.worker import CHORES, Worker, look_after, show_cards_when_woken
 from bot.lark.commands import COMMANDS
 from bot.lark.platform import LarkPlatform
+from bot.lark.stream import LongConnection, NotAccepted
 from bot.settings import Settings
 from bot.store import database as store
 from bot.store import replicas, views
@@ -104,9 +105,9 @@ async def serve(settings: Settings, refit: Refit = as_it_is) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with assembled(settings, refit) as bot, contextlib.AsyncExitStack() as doors:
-        ingress_up = await doors.enter_async_context(ingress(settings, bot))
+        outage = await doors.enter_async_context(ingress(settings, bot))
         application = routes.build(
-            bot, webhook=settings.events == "webhook", ingress_up=ingress_up, client_script=settings.jssdk_url
+            bot, webhook=settings.events == "webhook", outage=outage, client_script=settings.jssdk_url
         )
         runner = web.AppRunner(application, access_log=None, shutdown_timeout=HANDLERS_PATIENCE)
         await runner.setup()
@@ -152,14 +153,11 @@ async def finish_background(bot: Bot) -> None:
 
 
 @contextlib.asynccontextmanager
-async def ingress(settings: Settings, bot: Bot) -> AsyncIterator[Callable[[], bool]]:
-    """Opens the long connection when events come that way. Yields whether events can come in."""
+async def ingress(settings: Settings, bot: Bot) -> AsyncIterator[Callable[[], Outage | None]]:
+    """Opens the long connection when events come that way. Yields what tells why none can come in."""
     if settings.events == "webhook":
-        yield lambda: True
+        yield lambda: None
         return
-    # Only here, because the SDK behind it takes two seconds and 100 MB to import.
-    from bot.lark.stream import LongConnection  # noqa: PLC0415
-
     connection = LongConnection(
         app_id=settings.app_id,
         app_secret=settings.app_secret,
@@ -168,7 +166,7 @@ async def ingress(settings: Settings, bot: Bot) -> AsyncIterator[Callable[[], bo
     )
     await connection.start()
     try:
-        yield lambda: connection.up
+        yield lambda: connection.outage
     finally:
         await connection.stop()
 
@@ -179,7 +177,7 @@ def stream_handler(bot: Bot) -> Callable[[bytes], Awaitable[Json]]:
     async def on_event(payload: bytes) -> Json:
         match bot.platform.parse(payload):
             case Unauthentic(reason=reason):
-                raise ValueError(reason)
+                raise NotAccepted(reason)
             case Challenge():
                 return None
             case event:

@@ -38,7 +38,8 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     ),
     (
         re.compile(
-            rf"(?<![A-Za-z_])(\\*[\"']?(?:{_NAMES})\\*[\"']?\s*:\s*\\*[\"'])(?:\\.|[^\"'\\])*", re.IGNORECASE
+            rf"(?<![A-Za-z_\\])(\\*[\"']?(?:{_NAMES})\\*[\"']?\s*:\s*\\*[\"'])(?:\\.|[^\"'\\])*",
+            re.IGNORECASE,
         ),
         rf"\1{MASK}",
     ),
@@ -96,13 +97,13 @@ class _Formatter(logging.Formatter):
         return escape(masked if masked == MASK else redact(text))
 
     def trouble(self, record: logging.LogRecord) -> str:
-        """The exception and the stack of a record, masked, on several lines; empty when there is none."""
+        """The exception and the stack of a record, masked, on lines of their own making; empty when there is none."""
         parts = []
         if record.exc_info and record.exc_info[1] is not None:
             parts.append("".join(traceback.format_exception(record.exc_info[1])))
         if record.stack_info:
             parts.append(record.stack_info)
-        return redact("\n".join(parts).strip("\n"))
+        return _UNPRINTABLE_BUT_NEWLINE.sub(_spelled_out, redact("\n".join(parts).strip("\n")))
 
 
 class TextFormatter(_Formatter):
@@ -111,7 +112,7 @@ class TextFormatter(_Formatter):
     def format(self, record: logging.LogRecord) -> str:
         line = f"{_time(record)} {record.levelname} {record.name} {self.message(record)}"
         line += "".join(f" {name}={value}" for name, value in self.fields(record).items())
-        trouble = _UNPRINTABLE_BUT_NEWLINE.sub(_spelled_out, self.trouble(record))
+        trouble = self.trouble(record)
         return line + "".join(f"\n    | {each}" for each in trouble.split("\n") if trouble)
 
 
@@ -150,5 +151,3 @@ def configure(log_format: Literal["text", "json"], level: str, stream: IO[str] |
     # It announces each of its own parts, and each revision that it looks at, at every start.
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("asyncio").setLevel(logging.INFO)
-    # In detail it shows the address of the long connection, which lets others connect, and what people write.
-    logging.getLogger("websockets").setLevel(logging.INFO)

@@ -116,13 +116,17 @@ def _is_number(value: str) -> bool:
     return value.isascii() and value.isdigit() and len(value) <= 12
 
 
+DEFAULT_PORTS = {"https": ":443", "http": ":80"}
+
+
 def _origin(value: str) -> str:
     parts = _web_address(value, example="https://bot.example.com")
     if parts.path or parts.query or parts.fragment or value.endswith(("/", "?", "#")):
         raise ValueError(
             f"is not an origin: it goes on after the host. Write {parts.scheme}://{parts.netloc}."
         )
-    return f"{parts.scheme}://{parts.netloc.lower()}"
+    # Browsers leave out the port that goes without saying, and what they say is compared with this.
+    return f"{parts.scheme}://{parts.netloc.lower().removesuffix(DEFAULT_PORTS[parts.scheme])}"
 
 
 def _script_url(value: str) -> str:

@@ -1,10 +1,13 @@
 """Logs: secrets are masked wherever they come in, and nobody outside can write a line of their own."""
 
+import ast
 import base64
 import io
 import json
 import logging
+import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -111,6 +114,55 @@ def test_lines_of_an_exception_cannot_pass_for_records(read: Read) -> None:
     assert "failed" in first
     assert all(line.startswith("    | ") for line in rest)
     assert "\x1b" not in read()
+
+
+def test_an_exception_is_part_of_one_line_of_json() -> None:
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(logs.JsonFormatter())
+    logger = logging.Logger("bot.somewhere")
+    logger.addHandler(handler)
+    try:
+        raise ValueError("one\ntwo\x85three\u2028four\u202efive\x1b[2J")
+    except ValueError:
+        logger.exception("failed")
+    (line,) = stream.getvalue().splitlines()
+    assert line.isprintable()
+    assert "one\ntwo\\x85three" in json.loads(line)["exception"]
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "\\",
+        '\\\\"',
+        "token",
+        'token:"',
+        "Bearer ",
+        "Cookie: ",
+        "://a:",
+        "eyJ",
+        "u-",
+        "A1",
+        "state=",
+        "/authorize/",
+        " ",
+    ],
+)
+def test_no_text_takes_long_to_mask(piece: str) -> None:
+    started = time.process_time()
+    logs.redact(piece * (200_000 // len(piece)) + "!")
+    assert time.process_time() - started < 3
+
+
+def test_no_line_names_a_field_that_logging_keeps_for_itself() -> None:
+    """It would raise at the very moment when something is to be told."""
+    reserved = set(logging.makeLogRecord({}).__dict__) | {"message", "asctime"}
+    for file in Path(logs.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.keyword) and node.arg == "extra" and isinstance(node.value, ast.Dict):
+                names = {key.value for key in node.value.keys if isinstance(key, ast.Constant)}
+                assert not names & reserved, f"{file}:{node.value.lineno}"
 
 
 def test_json_is_an_object_a_line_and_a_field_cannot_replace_what_we_say() -> None:

@@ -124,7 +124,7 @@ def test_a_wrong_value_is_one_line_that_names_the_variable_and_how_to_mend_it(
         "https://bot.example.com:8443",
         "http://localhost:1",
         "http://127.9.9.9",
-        "http://[::1]:80",
+        "http://[::1]:81",
     ],
 )
 def test_an_origin_is_https_or_loopback(origin: str) -> None:
@@ -133,6 +133,9 @@ def test_an_origin_is_https_or_loopback(origin: str) -> None:
 
 def test_an_origin_is_kept_as_browsers_write_it() -> None:
     assert load(BOT_PUBLIC_URL=" HTTPS://Bot.Example.COM ").public_url == "https://bot.example.com"
+    assert load(BOT_PUBLIC_URL="https://bot.example.com:443").public_url == "https://bot.example.com"
+    assert load(BOT_PUBLIC_URL="http://[::1]:80").public_url == "http://[::1]"
+    assert load(BOT_PUBLIC_URL="https://bot.example.com:80").public_url == "https://bot.example.com:80"
 
 
 def test_a_webhook_needs_the_encrypt_key() -> None:

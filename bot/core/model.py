@@ -436,6 +436,14 @@ class Unauthentic:
     status: int
 
 
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """Events cannot come in: since when, and why, in words for operators."""
+
+    since: datetime
+    reason: str
+
+
 Event = MessageReceived | ChatEntered | MessageRecalled | CardClicked | GrantRevoked | Ignored
 Received = Event | Challenge | Unauthentic
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -77,16 +78,17 @@ class Denied:
 
 @dataclass(frozen=True, slots=True)
 class Malformed:
-    """No state, or neither or both of code and error: nothing of ours led here."""
+    """No state, neither or both of code and error, or what neither can be: nothing of ours led here."""
 
 
-LONGEST_PARAMETER = 4096
+PARAMETER = re.compile(r"[\x20-\x7e]{1,4096}")
+"""RFC 6749, appendix A: a state, a code and an error are visible ASCII."""
 
 
 def parse_callback(query: Mapping[str, str]) -> Approved | Denied | Malformed:
     """Reads the parameters that the authorization page sent back."""
     state, code, error = (query.get(name, "") for name in ("state", "code", "error"))
-    if not state or bool(code) == bool(error) or max(map(len, (state, code, error))) > LONGEST_PARAMETER:
+    if bool(code) == bool(error) or not all(map(PARAMETER.fullmatch, (state, code or error))):
         return Malformed()
     return Approved(Secret(state), Secret(code)) if code else Denied(Secret(state), error)
 

@@ -241,14 +241,14 @@ async def land(bot: Bot, landed: Landed) -> Landing:
     return landed.landing
 
 
-async def note_audit(bot: Bot, action: str, reason: str) -> None:
-    await bot.database.write(lambda c: audit.write(c, action, user=None, now=now(), reason=reason))
-
-
 def reject(c: Connection, state_digest: str, moment: datetime) -> Landing:
     """Inside a transaction: nothing came of a state that is unknown, used or late."""
     before = authorizations.consumed_before(c, state_digest)
-    landing = Landing.UNKNOWN if before is None else LANDED_BEFORE.get(before, Landing.USED)
+    if before is None:
+        # Anybody can send this, as often as they like: logged, and not kept for as long as the audit log is.
+        log.info("callback refused", extra={"reason": "not a state of ours"})
+        return Landing.UNKNOWN
+    landing = LANDED_BEFORE.get(before, Landing.USED)
     audit.write(c, "callback_rejected", user=None, now=moment, reason=landing.value)
     return landing
 

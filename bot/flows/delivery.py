@@ -162,7 +162,7 @@ def later(moment: datetime, attempts: int, retry_after: float | None) -> datetim
 
 
 async def settle(bot: Bot, message: OutgoingMessage, status: str, reason: str, moment: datetime) -> None:
-    log.warning("message not delivered", extra={"message": message.id, "status": status, "reason": reason})
+    log.warning("message not delivered", extra={"outgoing": message.id, "status": status, "reason": reason})
     await bot.database.write(lambda c: outbox.give_up(c, message.id, message.claim, status, reason, moment))
 
 

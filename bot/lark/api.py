@@ -17,6 +17,7 @@ from urllib.parse import quote
 import aiohttp
 from aiohttp import hdrs
 
+from bot.core.answers import one_line, tidy
 from bot.core.model import (
     ApiCall,
     AppScopeMissing,
@@ -290,6 +291,10 @@ def parse_object(body: bytes | None) -> dict[str, Any] | None:
     return parsed if isinstance(parsed, dict) else None
 
 
+LONGEST_MESSAGE = 2000
+"""Characters of a platform's message that are read: an answer may hold megabytes."""
+MOST_ALTERNATIVES = 50
+"""That a refusal may name; the platform documents no more for a whole link."""
 SCOPE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,127}")
 BRACKET = re.compile(r"\[([^\]]+)\]")
 
@@ -303,7 +308,7 @@ def named_scopes(parsed: Mapping[str, Any], message: str) -> tuple[str, ...]:
     found = scopes_among(names)
     if not found and (bracket := BRACKET.search(message)):
         found = scopes_among(name.strip() for name in bracket[1].split(","))
-    return found
+    return found[:MOST_ALTERNATIVES]
 
 
 def scopes_among(names: Any) -> tuple[str, ...]:
@@ -349,11 +354,11 @@ def log_id_of(headers: Mapping[str, str], parsed: Mapping[str, Any] | None = Non
     found = headers.get("X-Tt-Logid") or headers.get("X-Request-Id")
     if found is None and parsed is not None and isinstance(error := parsed.get("error"), dict):
         found = error.get("log_id")
-    return found if isinstance(found, str) and found else None
+    return one_line(found) if isinstance(found, str) and found else None
 
 
 def text_of(value: Any) -> str:
-    return value if isinstance(value, str) else ""
+    return tidy(value[:LONGEST_MESSAGE]) if isinstance(value, str) else ""
 
 
 # --- the typed catalogue of lark-oapi -------------------------------------------------------------------

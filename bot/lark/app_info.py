@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from bot.core.answers import tidy
 from bot.core.model import ApiCall, Outcome, Refused, ScopeApplication, Succeeded, Words
 from bot.core.scopes import Scope, ScopeSet
 from bot.lark.scopes import words_for
@@ -174,7 +175,7 @@ class AppInfo:
 
 def text_in(fields: Any, name: str) -> str | None:
     value = fields.get(name) if isinstance(fields, dict) else None
-    return value if isinstance(value, str) and value else None
+    return tidy(value) or None if isinstance(value, str) else None
 
 
 def entries_of(outcome: Outcome, name: str) -> list[dict[str, Any]] | None:

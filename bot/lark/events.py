@@ -332,6 +332,8 @@ def span_text(span: Fields) -> str:
     return found if isinstance(found, str) else ""
 
 
+LONGEST_NAME = 100
+"""Characters of it that stand for a mention: there may be thousands of mentions in a message."""
 PLACEHOLDER = re.compile(r"@_(?:user_\d+|all)")
 
 
@@ -342,7 +344,7 @@ def with_names(text: str, mentions: list[Any], bot_open_id: str | None) -> str:
         key, name = (mention.get("key"), mention.get("name")) if isinstance(mention, dict) else (None, None)
         if isinstance(key, str) and isinstance(name, str):
             is_bot = bot_open_id is not None and mentioned_open_id(mention) == bot_open_id
-            names[key] = "" if is_bot else f"@{name}"
+            names[key] = "" if is_bot else f"@{name[:LONGEST_NAME]}"
     return PLACEHOLDER.sub(lambda found: names.get(found[0], found[0]), text)
 
 

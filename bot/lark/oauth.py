@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import quote, urlencode
 
+from bot.core.answers import one_line
 from bot.core.model import (
     DeviceAnswer,
     DeviceCode,
@@ -32,11 +33,13 @@ from bot.lark.api import (
     Answer,
     Http,
     parse_object,
+    scopes_among,
     seconds_in,
     seconds_to_wait,
     secret_in,
     text_of,
 )
+from bot.lark.events import is_id
 from bot.lark.tokens import ASSUMED_LIFE, AppToken
 
 GenerationName = Literal["v3", "v2", "v1"]
@@ -174,7 +177,7 @@ def parse_token_set(fields: Mapping[str, Any], refresh_expires_in: str) -> Token
     refresh_token = secret_in(fields, "refresh_token")
     scope = fields.get("scope")
     # A token for nothing at all makes no sense: the platform did not say what it is for.
-    scopes = (parse_scopes(scope) or None) if isinstance(scope, str) else None
+    scopes = (frozenset(scopes_among(parse_scopes(scope))) or None) if isinstance(scope, str) else None
     return TokenSet(
         access_token=access_token,
         expires_in=seconds_in(fields, "expires_in") or ASSUMED_LIFE,
@@ -461,12 +464,12 @@ def parse_identity(data: Mapping[str, Any]) -> Identity | Unreachable:
     person = data.get("data")
     fields = person if isinstance(person, dict) else {}
     open_id, tenant_key = fields.get("open_id"), fields.get("tenant_key")
-    if not (isinstance(open_id, str) and open_id and isinstance(tenant_key, str) and tenant_key):
+    if not (is_id(open_id) and is_id(tenant_key)):
         return Unreachable("user_info without open_id or tenant_key", may_have_arrived=True)
     union_id, name = fields.get("union_id"), fields.get("name")
     return Identity(
         open_id,
         tenant_key,
-        union_id if isinstance(union_id, str) else None,
-        name[:200].replace("\x00", "") if isinstance(name, str) and name else None,
+        union_id if is_id(union_id) else None,
+        one_line(name, 200) or None if isinstance(name, str) else None,
     )

@@ -1,6 +1,7 @@
 """Long connections: where a client gets its address, its frames, and who gets an event.
 
-Of several connections each event goes to a random one; it is delivered when that client acknowledges it.
+Of several connections each event goes to a random one; it is delivered when that client acknowledges it: with the
+same frame, one header more, and the answer in place of the payload.
 """
 
 import asyncio
@@ -9,7 +10,7 @@ import contextlib
 import json
 import random
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from aiohttp import WSMsgType, web
@@ -26,18 +27,51 @@ FORBIDDEN = 403
 TOO_MANY_CONNECTIONS = 1000040350
 
 
+CLOSE_SECONDS = 1
+
+
 class NotAcknowledged(Exception):
-    """The event reached nobody who acknowledged it; the words say why."""
+    """The event reached nobody who acknowledged it; the words say why. `code`: what came instead of 200."""
+
+    def __init__(self, words: str, code: int | None = None) -> None:
+        super().__init__(words)
+        self.code = code
+
+
+@dataclass
+class Sending:
+    """An event on its way: the frames that it went out in, and the acknowledgement that is awaited."""
+
+    frames: list[Frame]
+    answer: asyncio.Future[Json]
+
+    def is_answered_by(self, frame: Frame) -> bool:
+        """Whether this is one of its frames, sent back with the time that its handling took."""
+        headers = dict(frame.headers)
+        if not headers.pop("biz_rt", "").isdecimal():
+            return False
+        returned = replace(frame, headers=headers, payload=None)
+        return any(returned == replace(sent, payload=None) for sent in self.frames)
 
 
 @dataclass
 class Connection:
-    """One open connection, and the acknowledgements that are awaited on it by message id."""
+    """One open connection, and what is to be acknowledged on it by message id."""
 
     device_id: str
     socket: web.WebSocketResponse
-    waiting: dict[str, asyncio.Future[Json]] = field(default_factory=dict)
+    transport: asyncio.Transport | None
+    waiting: dict[str, Sending] = field(default_factory=dict)
     delivered: int = 0
+    pings: int = 0
+
+    async def close(self) -> None:
+        await self.socket.close()
+
+    def reset(self) -> None:
+        """Cuts the TCP connection."""
+        if self.transport is not None:
+            self.transport.abort()
 
 
 class Connections:
@@ -55,7 +89,7 @@ class Connections:
         self.expected.add(device_id)
         return f"ws://{host}/ws/v2?device_id={device_id}&service_id={SERVICE_ID}"
 
-    async def send(self, message_id: str, body: Json) -> tuple[Any, float]:
+    async def send(self, message_id: str, body: Json, frame_type: str = "event") -> tuple[Any, float]:
         """Sends an event to a random connection and returns the result in its acknowledgement, and the time
         that this took."""
         if not self.open:
@@ -64,26 +98,27 @@ class Connections:
         connection.delivered += 1
         loop = asyncio.get_running_loop()
         started = loop.time()
-        answer: asyncio.Future[Json] = loop.create_future()
-        connection.waiting[message_id] = answer
+        frames = self._frames(message_id, frame_type, json.dumps(body, ensure_ascii=False).encode())
+        sending = connection.waiting[message_id] = Sending(frames, loop.create_future())
         try:
             async with asyncio.timeout(self._tenant.behaviour.answer_seconds):
-                for frame in self._frames(message_id, json.dumps(body, ensure_ascii=False).encode()):
+                for frame in frames:
                     await connection.socket.send_bytes(encode(frame))
-                acknowledgement = await answer
+                acknowledgement = await sending.answer
         except TimeoutError:
             raise NotAcknowledged("no acknowledgement in time") from None
         except ConnectionError as error:
             raise NotAcknowledged("connection lost") from error
         finally:
             connection.waiting.pop(message_id, None)
-        if acknowledgement.get("code") != 200:
-            raise NotAcknowledged(f"acknowledged with code {acknowledgement.get('code')}")
+        code = acknowledgement.get("code")
+        if code != 200:
+            raise NotAcknowledged(f"acknowledged with code {code}", code if isinstance(code, int) else None)
         data = acknowledgement.get("data")
         result = json.loads(base64.b64decode(data)) if data is not None else None
         return result, loop.time() - started
 
-    def _frames(self, message_id: str, payload: bytes) -> list[Frame]:
+    def _frames(self, message_id: str, frame_type: str, payload: bytes) -> list[Frame]:
         """The payload in as many frames as it takes."""
         size = self._tenant.behaviour.frame_payload_bytes
         parts = [payload[at : at + size] for at in range(0, len(payload), size)]
@@ -95,7 +130,7 @@ class Connections:
                 service=SERVICE_ID,
                 method=DATA,
                 headers={
-                    "type": "event",
+                    "type": frame_type,
                     "message_id": message_id,
                     "trace_id": secrets.token_hex(8),
                     "sum": str(len(parts)),
@@ -112,8 +147,11 @@ class Connections:
             await connection.socket.send_bytes(encode(pong(settings)))
 
     async def close(self) -> None:
-        for connection in list(self.open.values()):
-            await connection.socket.close()
+        await asyncio.gather(*(connection.close() for connection in self.open.values()))
+
+    def reset(self) -> None:
+        for connection in self.open.values():
+            connection.reset()
 
 
 CONNECTIONS = web.AppKey("connections", Connections)
@@ -153,9 +191,9 @@ async def connect(request: web.Request) -> web.StreamResponse:
     if len(connections.open) >= tenant.behaviour.connection_limit:
         return _refused_handshake(AUTH_FAILED, "connections exceed the limit", TOO_MANY_CONNECTIONS)
     connections.expected.discard(device_id)
-    socket = web.WebSocketResponse()
+    socket = web.WebSocketResponse(autoping=False, timeout=CLOSE_SECONDS)
     await socket.prepare(request)
-    connection = Connection(device_id, socket)
+    connection = Connection(device_id, socket, request.transport)
     connections.open[device_id] = connection
     tenant.announce("connection", {"event": "opened", "open": len(connections.open)})
     try:
@@ -163,11 +201,13 @@ async def connect(request: web.Request) -> web.StreamResponse:
             if message.type is WSMsgType.BINARY:
                 with contextlib.suppress(FrameError):
                     await _receive(tenant, connection, decode(message.data))
+            elif message.type is WSMsgType.PING and tenant.behaviour.answers_websocket_pings:
+                await socket.pong(message.data)
     finally:
         connections.open.pop(device_id, None)
-        for answer in connection.waiting.values():
-            if not answer.done():
-                answer.set_exception(ConnectionResetError("the client went away"))
+        for sending in connection.waiting.values():
+            if not sending.answer.done():
+                sending.answer.set_exception(ConnectionResetError("the client went away"))
         tenant.announce("connection", {"event": "closed", "open": len(connections.open)})
     return socket
 
@@ -184,14 +224,16 @@ def _refused_handshake(status: int, words: str, auth_code: int) -> web.Response:
 async def _receive(tenant: Tenant, connection: Connection, frame: Frame) -> None:
     if frame.method == CONTROL:
         if frame.headers.get("type") == "ping":
-            await connection.socket.send_bytes(encode(pong(tenant.behaviour.client_config)))
+            connection.pings += 1
+            if tenant.behaviour.answers_pings:
+                await connection.socket.send_bytes(encode(pong(tenant.behaviour.client_config)))
         return
-    answer = connection.waiting.get(frame.headers.get("message_id", ""))
-    if answer is None or answer.done():
+    sending = connection.waiting.get(frame.headers.get("message_id", ""))
+    if sending is None or sending.answer.done() or not sending.is_answered_by(frame):
         return
-    if not {"type", "trace_id", "sum", "seq"} <= frame.headers.keys():
+    if tenant.behaviour.loses_acknowledgements:
         return
     with contextlib.suppress(ValueError):
         acknowledgement = json.loads(frame.payload or b"")
         if isinstance(acknowledgement, dict):
-            answer.set_result(acknowledgement)
+            sending.answer.set_result(acknowledgement)

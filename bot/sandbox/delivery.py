@@ -143,21 +143,25 @@ class Delivery:
         self._tenant.announce("event", seen)
 
     async def _deliver(
-        self, message_id: str, body: Json, raw: tuple[bytes, dict[str, str]] | None = None
+        self,
+        message_id: str,
+        body: Json,
+        raw: tuple[bytes, dict[str, str]] | None = None,
+        frame_type: str = "event",
     ) -> Attempt:
         app = self._tenant.app
         if app.events_by == "websocket" and raw is None:
-            return await self._deliver_by_connection(message_id, body)
+            return await self._deliver_by_connection(message_id, body, frame_type)
         if app.events_url is None:
             return Attempt(None, problem="no request address")
         content, headers = raw or sealed(app.encrypt_key, body, int(self._tenant.clock.wall()))
         return await self._post(app.events_url, content, headers, self._tenant.behaviour.answer_seconds)
 
-    async def _deliver_by_connection(self, message_id: str, body: Json) -> Attempt:
+    async def _deliver_by_connection(self, message_id: str, body: Json, frame_type: str) -> Attempt:
         try:
-            result, seconds = await self._connections.send(message_id, body)
+            result, seconds = await self._connections.send(message_id, body, frame_type)
         except NotAcknowledged as error:
-            return Attempt(None, problem=str(error), timed_out="time" in str(error))
+            return Attempt(error.code, problem=str(error), timed_out="time" in str(error))
         except ValueError:
             return Attempt(200, b"not JSON")
         return Attempt(200, json.dumps({} if result is None else result).encode(), ms=int(seconds * 1000))
@@ -203,7 +207,8 @@ class Delivery:
         self._tenant.card_tokens[token] = pending
         before = message.content
         body = self._callback(person, message, button, token)
-        attempt = await self._deliver(body["header"]["event_id"], body)
+        frame_type = self._tenant.behaviour.card_frame_type
+        attempt = await self._deliver(body["header"]["event_id"], body, frame_type=frame_type)
         pending.answered = True
         answer, code = self._read_answer(attempt)
         if code is None and answer.get("card"):

@@ -239,5 +239,9 @@ async def push_settings(request: web.Request) -> web.Response:
 
 @routes.delete("/sandbox/api/connections")
 async def drop_connections(request: web.Request) -> web.Response:
-    await request.app[CONNECTIONS].close()
+    """Closes every connection; with `?how=reset` without a word."""
+    if request.query.get("how") == "reset":
+        request.app[CONNECTIONS].reset()
+    else:
+        await request.app[CONNECTIONS].close()
     return web.json_response({})

@@ -171,6 +171,10 @@ class Behaviour:
     answer_seconds: float = 3.0
     connection_limit: int = 50
     frame_payload_bytes: int = 64 * 1024
+    card_frame_type: Literal["event", "card"] = "event"
+    answers_pings: bool = True
+    answers_websocket_pings: bool = True
+    loses_acknowledgements: bool = False
     task_create_seconds: float = 0.0
     client_config: Json = field(
         default_factory=lambda: {

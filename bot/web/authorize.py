@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 
 from aiohttp import web
@@ -15,6 +16,8 @@ from bot.web import login
 from bot.web.headers import is_in_client, only_looks
 from bot.web.keys import BOT
 from bot.web.pages import CLOSED, LANDINGS, ROBOT_PAGE, show
+
+log = logging.getLogger(__name__)
 
 TICKET = re.compile(r"[A-Za-z0-9_-]{43}")
 
@@ -50,7 +53,7 @@ async def callback(request: web.Request) -> web.Response:
     repeated = any(len(query.getall(name)) > 1 for name in set(query))
     came = Malformed() if repeated else parse_callback(query)
     if isinstance(came, Malformed):
-        await consent.note_audit(bot, "callback_rejected", reason="malformed")
+        log.info("callback refused", extra={"reason": "malformed"})
         return show(request, LANDINGS[Landing.MALFORMED])
     if kind_of(came.state) is AttemptKind.SIGN_IN:
         return await login.land(request, came)

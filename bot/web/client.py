@@ -24,6 +24,7 @@ from bot.flows.consent import Closed, Landing
 from bot.flows.sign_in import NotSignedIn
 from bot.web import login
 from bot.web.authorize import look_up
+from bot.web.bodies import body_of
 from bot.web.headers import POLICY, language_of
 from bot.web.keys import BOT, CLIENT_SCRIPT
 from bot.web.pages import CLOSED, LANDINGS, NOT_SIGNED_IN, Page
@@ -116,10 +117,11 @@ async def own_fields(request: web.Request) -> dict[str, str]:
         or request.content_type != "application/json"
     ):
         raise web.HTTPForbidden(text="Only the bot's own page may ask this.")
-    if request.content_length is None or request.content_length > LARGEST_POST:
-        raise web.HTTPRequestEntityTooLarge(LARGEST_POST, request.content_length or 0)
+    body = await body_of(request)
+    if len(body) > LARGEST_POST:
+        raise web.HTTPRequestEntityTooLarge(LARGEST_POST, len(body))
     try:
-        fields: Json = json.loads(await request.read())
+        fields: Json = json.loads(body)
     except (ValueError, RecursionError):
         raise web.HTTPBadRequest(text="The body is not JSON.") from None
     if not isinstance(fields, dict):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 
 from aiohttp import web
-from aiohttp.typedefs import Handler
 
 from bot.core.model import Language
 
@@ -24,24 +23,21 @@ SECURITY_HEADERS = {
 }
 
 
-@web.middleware
-async def secure(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Adds the headers to every response, errors included."""
-    try:
-        response = await handler(request)
-    except web.HTTPException as error:
-        error.headers.update(SECURITY_HEADERS)
-        raise
+async def secure(_request: web.Request, response: web.StreamResponse) -> None:
+    """Adds the headers to a response about to leave; as a signal it sees those, too, that no middleware does."""
     for name, value in SECURITY_HEADERS.items():
         response.headers.setdefault(name, value)
-    return response
 
 
 IN_CLIENT = re.compile(r"\b(Lark|Feishu)/")
 LARK_LOCALE = re.compile(r"LarkLocale/([A-Za-z]{2})")
-PREFETCH = re.compile(r"prefetch|prerender|preview", re.IGNORECASE)
+PURPOSES = ("Sec-Purpose", "Purpose", "X-Purpose", "X-Moz")
+"""Headers in which browsers say that nobody has asked for the page yet: one name followed the other."""
+PREFETCH = re.compile(r"prefetch|prerender|preview|instant", re.IGNORECASE)
 ROBOT = re.compile(
-    r"(?<!cu)bot\b|crawler|spider|preview|facebookexternalhit|slurp|embedly|whatsapp", re.IGNORECASE
+    r"(?<!cu)bot\b|crawler|spider|preview|unfurl|facebookexternalhit|meta-external|slurp|embedly|iframely"
+    r"|whatsapp|vkshare|mediapartners|imgproxy",
+    re.IGNORECASE,
 )
 
 
@@ -61,5 +57,6 @@ def only_looks(request: web.Request) -> bool:
     """Whether this is no person following a link: a HEAD, a prefetching browser, or a link-preview robot."""
     if request.method == "HEAD":
         return True
-    purpose = request.headers.get("Sec-Purpose", "") + request.headers.get("Purpose", "")
-    return bool(PREFETCH.search(purpose) or ROBOT.search(request.headers.get("User-Agent", "")))
+    if any(PREFETCH.search(request.headers.get(name, "")) for name in PURPOSES):
+        return True
+    return bool(ROBOT.search(request.headers.get("User-Agent", "")))

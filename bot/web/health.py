@@ -28,9 +28,13 @@ async def ready(request: web.Request) -> web.Response:
 
     Costs no write: that the database takes one is known from the heartbeat.
     """
-    checks = {"database": await database_answers(request), "events": request.app[INGRESS].is_up()}
+    outage = request.app[INGRESS].outage()
+    checks = {"database": await database_answers(request), "events": outage is None}
     status = 200 if all(checks.values()) else 503
     words = {name: "up" if up else "down" for name, up in checks.items()}
+    if outage is not None:
+        words["events_down_since"] = outage.since.isoformat(timespec="seconds")
+        words["events_down_because"] = outage.reason
     return web.json_response({"status": "ready" if status == 200 else "not ready", **words}, status=status)
 
 
@@ -55,5 +59,5 @@ async def metrics(request: web.Request) -> web.Response:
         for status, count in values.items():
             gauge.labels(status).set(count)
     up = Gauge("bot_events_up", "Whether events can come in here", registry=registry)
-    up.set(request.app[INGRESS].is_up())
+    up.set(request.app[INGRESS].outage() is None)
     return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})

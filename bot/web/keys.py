@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
+from bot.core.model import Outage
 from bot.flows.bot import Bot
 
 
@@ -12,7 +13,8 @@ from bot.flows.bot import Bot
 class Ingress:
     """How events come in."""
 
-    is_up: Callable[[], bool]
+    outage: Callable[[], Outage | None]
+    """Why none can at this moment, or None."""
 
 
 @dataclass(frozen=True, slots=True)

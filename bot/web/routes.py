@@ -9,8 +9,10 @@ from pathlib import Path
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from bot.core.model import Outage
 from bot.flows.bot import Bot
 from bot.web import authorize, client, events, health, login, permissions
+from bot.web.bodies import LARGEST_BODY
 from bot.web.headers import secure
 from bot.web.keys import BOT, CLIENT_SCRIPT, INGRESS, ClientScript, Ingress
 from bot.web.pages import FOREIGN_POST, NOT_FOUND, TROUBLE, show
@@ -21,12 +23,15 @@ log = logging.getLogger(__name__)
 STATIC = Path(__file__).parent / "static"
 
 
-def build(bot: Bot, *, webhook: bool, ingress_up: Callable[[], bool], client_script: str) -> web.Application:
+def build(
+    bot: Bot, *, webhook: bool, outage: Callable[[], Outage | None], client_script: str
+) -> web.Application:
     """The bot's web application. `webhook`: events come in by HTTP."""
-    app = web.Application(middlewares=[secure, explain], client_max_size=events.LARGEST_EVENT)
+    app = web.Application(middlewares=[explain], client_max_size=LARGEST_BODY)
+    app.on_response_prepare.append(secure)
     app[BOT] = bot
     app[CLIENT_SCRIPT] = ClientScript(client_script)
-    app[INGRESS] = Ingress(ingress_up)
+    app[INGRESS] = Ingress(outage)
     name = bot.platform.name
     if webhook:
         app.router.add_post(f"/{name}/events", events.receive)

@@ -34,7 +34,7 @@ async def make_call(bot: Bot) -> None:
 
 async def serve(loaded: settings.Settings, calls_a_second: float) -> None:
     async with app.assembled(loaded) as bot:
-        application = routes.build(bot, webhook=True, ingress_up=lambda: True, client_script=loaded.jssdk_url)
+        application = routes.build(bot, webhook=True, outage=lambda: None, client_script=loaded.jssdk_url)
         runner = web.AppRunner(application, access_log=None)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0, backlog=1024).start()

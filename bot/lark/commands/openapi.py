@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NoReturn
 from urllib.parse import parse_qsl, quote, unquote_to_bytes
 
 from bot.core.answers import Text, how_to_use, one_line, paragraph, tidy
@@ -189,7 +191,7 @@ def read_body(text: str) -> Json:
         raise Unusable(problem.format(most=LONGEST_BODY))
     too_deep = Words("The JSON is nested too deeply.", "JSON 嵌套过深。")
     try:
-        body = json.loads(text, parse_constant=refuse_constant)
+        body = json.loads(text, parse_constant=refuse_constant, parse_float=finite)
     except json.JSONDecodeError as error:
         raise Unusable(where(text, error)) from None
     except RecursionError:
@@ -205,9 +207,15 @@ def read_body(text: str) -> Json:
     return body
 
 
-def refuse_constant(name: str) -> Json:
+def refuse_constant(name: str) -> NoReturn:
     problem = Words("{name} is not JSON.", "{name} 不是有效的 JSON。")
-    raise Unusable(problem.format(name=name))
+    raise Unusable(problem.format(name=one_line(name, 60)))
+
+
+def finite(text: str) -> float:
+    """Without this, 1e999 would be sent as `Infinity`, which is not JSON."""
+    value = float(text)
+    return value if math.isfinite(value) else refuse_constant(text)
 
 
 def where(text: str, error: json.JSONDecodeError) -> Words:
