@@ -7,8 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bot.core.cards import Action, AdministratorCard, AuthorizationCard, ConfirmationCard, Face
-from bot.core.model import Code, Content, Reply, Span, Words
+from bot.core import texts
+from bot.core.cards import (
+    Action,
+    AdministratorCard,
+    AuthorizationCard,
+    ConfirmationCard,
+    DeviceLink,
+    Face,
+)
+from bot.core.model import Code, Content, Reply, Secret, Span, Words
 from bot.lark.cards import MAX_BYTES, as_card, click_answer, render_card, render_reply, weight
 from bot.sandbox.content import check_card, parse_content
 
@@ -289,3 +297,36 @@ def test_a_click_is_answered_with_a_toast_and_a_card():
     }
     assert answer["card"]["type"] == "raw"
     check_card(answer["card"]["data"])
+
+
+DEVICE_LINK = DeviceLink(
+    Secret("https://accounts.example/oauth/v1/device/verify?user_code=WXYZ-1234"), Secret("WXYZ-1234"), UNTIL
+)
+
+
+def test_without_a_link_of_ours_the_button_fetches_one():
+    shown = drawn(card(link=None))
+    assert links(shown) == []
+    assert callbacks(shown)[0] == {"action": Action.AUTHORIZE, "subject": "request-1"}
+
+
+def test_the_platforms_own_link_takes_the_place_of_the_button_and_names_its_code():
+    shown = drawn(card(link=None, device_link=DEVICE_LINK))
+    assert links(shown) == [DEVICE_LINK.url.reveal()]
+    assert Action.AUTHORIZE not in [value["action"] for value in callbacks(shown)]
+    said = json.dumps(shown, ensure_ascii=False)
+    assert said.count("**WXYZ-1234**") == 3
+    assert "2026-01-06 01:30 UTC" in said
+
+
+def test_how_the_last_try_ended_is_said_above_the_button():
+    shown = drawn(card(link=None, notice=texts.DEVICE_WRONG_PERSON))
+    assert texts.DEVICE_WRONG_PERSON.zh in json.dumps(shown, ensure_ascii=False)
+    assert callbacks(shown)[0]["action"] == Action.AUTHORIZE
+
+
+def test_a_user_code_cannot_smuggle_markup():
+    odd = DeviceLink(DEVICE_LINK.url, Secret(EVIL), UNTIL)
+    said = json.dumps(drawn(card(link=None, device_link=odd)))
+    assert "<at" not in said
+    assert "https://evil" not in said

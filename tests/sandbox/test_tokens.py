@@ -312,3 +312,28 @@ async def test_a_device_is_told_of_refusal_and_expiry(world, decision, advance, 
         "/open-apis/authen/v2/oauth/device_authorization", json={"client_id": app.app_id, "scope": "openid"}
     )
     assert (wrong.status, wrong.body["error"]) == (400, "invalid_scope")
+
+
+async def test_a_device_code_is_decided_once_and_in_time(world):
+    app = world.tenant.app
+    started = await world.post(
+        "/open-apis/authen/v2/oauth/device_authorization", json={"client_id": app.app_id, "scope": READ}
+    )
+    page = f"/oauth/v1/device/verify?user_code={started.body['user_code']}"
+    first, second = [(await world.get(page)).headers["Location"].partition("id=")[2] for _ in range(2)]
+    shown = await world.get(f"/sandbox/api/consents/{first}")
+    assert shown.body["user_code"] == started.body["user_code"]
+    await world.decide(first)
+    again = await world.post(f"/sandbox/api/consents/{second}", json={"person": ADA, "decision": "refuse"})
+    assert again.status == 409
+    assert (await world.get(page)).status == 404
+    started = await world.post(
+        "/open-apis/authen/v2/oauth/device_authorization", json={"client_id": app.app_id, "scope": READ}
+    )
+    page = f"/oauth/v1/device/verify?user_code={started.body['user_code']}"
+    late = (await world.get(page)).headers["Location"].partition("id=")[2]
+    await world.control("clock", advance=241)
+    assert (
+        await world.post(f"/sandbox/api/consents/{late}", json={"person": ADA, "decision": "allow"})
+    ).status == 409
+    assert (await world.get("/oauth/v1/device/verify")).headers["Location"] == "/sandbox/device"
