@@ -130,6 +130,10 @@ HANDLERS_PATIENCE = 2.5
 """Seconds that requests under way have at the end. aiohttp waits so long twice: before and after it cancels them."""
 
 
+FAREWELL = 0.5
+"""Seconds to take this replica off the list. A database that is away does not hold up the end."""
+
+
 async def stop_in_order(
     bot: Bot,
     runner: web.AppRunner,
@@ -143,7 +147,8 @@ async def stop_in_order(
     await asyncio.gather(runner.cleanup(), worker.drain(), finish_background(bot), doors.aclose())
     await asyncio.gather(*tasks, return_exceptions=True)
     with contextlib.suppress(Exception):
-        await bot.database.write(lambda c: replicas.remove(c, bot.worker))
+        async with asyncio.timeout(FAREWELL):
+            await bot.database.write(lambda c: replicas.remove(c, bot.worker))
 
 
 async def finish_background(bot: Bot) -> None:

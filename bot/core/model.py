@@ -574,6 +574,8 @@ class AuthorizationRequest:
     card_shown: int
     card_attempts: int
     """How often showing the latest change has failed."""
+    card_lease_until: datetime | None
+    """Until when its claimer has the card; also what tells this claim from every other (fencing)."""
     created_at: datetime
     expires_at: datetime
     failure: str | None
@@ -646,8 +648,12 @@ class Grant:
     issued_at: datetime
     """When this token set came, by an exchange or a refresh."""
     last_used_at: datetime | None
-    refresh_failures: int = 0
-    """In a row, since the tokens last changed."""
+    refresh_failures: int
+    """Failed refreshes since the last that succeeded."""
+    refresh_after: datetime | None
+    """No refresh before, after a failure."""
+    refresh_lease_until: datetime | None
+    """Until when a worker has the refresh token to itself."""
     end_reason: str | None = None
 
 

@@ -6,6 +6,7 @@ whichever road the grant comes by, it wakes.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
 from collections.abc import Sequence
@@ -46,6 +47,7 @@ from bot.store import audit, authorizations, calls, device_authorizations, grant
 from bot.store.database import Connection
 from bot.store.ids import new_id
 from bot.store.outbox import OutgoingMessage
+from bot.store.revocations import Revocation
 
 log = logging.getLogger(__name__)
 
@@ -344,13 +346,17 @@ async def revoke_due(bot: Bot) -> None:
     due = await bot.database.write(
         lambda c: revocations.claim_due(c, bot.worker, moment, moment + bot.lease, limit=10)
     )
-    for revocation in due:
-        refusal = await bot.platform.revoke(revocation.token)
-        if refusal is None:
-            await bot.database.write(partial(revocations.done, revocation=revocation.id, now=now()))
-        else:
-            until = later(now(), revocation.attempts, None)
-            await bot.database.write(partial(revocations.postpone, revocation=revocation.id, until=until))
+    # Side by side: one after another, the leases of the last would run out while the platform is slow.
+    await asyncio.gather(*(revoke(bot, revocation) for revocation in due))
+
+
+async def revoke(bot: Bot, revocation: Revocation) -> None:
+    refusal = await bot.platform.revoke(revocation.token)
+    if refusal is None:
+        await bot.database.write(partial(revocations.done, revocation=revocation.id, now=now()))
+    else:
+        until = later(now(), revocation.attempts, None)
+        await bot.database.write(partial(revocations.postpone, claimed=revocation, until=until))
 
 
 async def expire_overdue(bot: Bot) -> None:

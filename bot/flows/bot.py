@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from bot.core.commands import Registry
 from bot.core.model import Language, UserKey
 from bot.core.platform import Platform
 
 if TYPE_CHECKING:
-    from bot.store.database import Database
+    from bot.store.database import Connection, Database
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+INSIST_FOR = 300.0
+"""Seconds for which `Bot.insist` tries to write."""
+INSIST_EVERY = 0.5
 
 
 def now() -> datetime:
@@ -74,6 +84,9 @@ class Bot:
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     """What goes on after an answer was given. Nothing depends on it: all of it is also in the database."""
 
+    transfers: set[asyncio.Task[object]] = field(default_factory=set)
+    """What spends something at the platform that works once. A process that stops waits for these."""
+
     @property
     def by_device(self) -> bool:
         """No page of ours can be reached, so people authorize on the platform's own (RFC 8628)."""
@@ -87,6 +100,26 @@ class Bot:
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
         return task
+
+    async def carry_through(self, transfer: Coroutine[None, None, T]) -> T:
+        """Runs what is not to be interrupted half-way: it goes on although whoever waits for it is cancelled."""
+        task = asyncio.create_task(transfer)
+        self.transfers.add(task)
+        task.add_done_callback(self.transfers.discard)
+        return await asyncio.shield(task)
+
+    async def insist(self, work: Callable[[Connection], T]) -> T:
+        """Writes what the platform has given once, and nobody but this process knows: a database that is away is
+        waited for."""
+        give_up_at = asyncio.get_running_loop().time() + INSIST_FOR
+        while True:
+            try:
+                return await self.database.write(work)
+            except Exception:
+                if asyncio.get_running_loop().time() > give_up_at:
+                    raise
+                log.exception("not stored yet")
+                await asyncio.sleep(INSIST_EVERY)
 
     @property
     def callback_url(self) -> str:

@@ -265,13 +265,14 @@ async def send(bot: Bot, run: Run, move: ApiCall, token: Secret) -> Outcome:
         return await bot.platform.call(move, token)
     number, digest, moment = len(run.results), fingerprint(move), now()
 
-    def record(c: Connection) -> object:
+    def record(c: Connection) -> datetime | None:
         if not calls.record_results(c, run.call.id, run.call.claim, run.steps[:number]):
             return None
         return calls.record_sending(c, run.call.id, run.call.claim, number, digest, moment)
 
     sent_at = await bot.database.write(record)
-    if sent_at is None:
+    if sent_at is None or (move.write.keyed_for and not may_send(move.write, sent_at, now())):
+        # The second: this process slept meanwhile, for longer than its idempotency key would hold.
         raise LeaseLost
     if not run.pending:
         run.steps.append(Step(number, digest, True, moment, None))

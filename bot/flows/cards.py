@@ -134,6 +134,8 @@ async def draw(bot: Bot, request: AuthorizationRequest, group: str | None = None
         # It was never sent, or its sender died before it could note so; sending it again no longer tells which.
         return await shown(bot, request, None, ephemeral=False)
     content = bot.platform.render_card(await card_of(bot, request))
+    if request.card_lease_until is None or now() >= request.card_lease_until:
+        return False  # somebody else's by now, who may have drawn a newer face already
     if request.card_message_id is None:
         destination = Destination(request.user, group or await chat_for(bot, request), None, private=True)
         sent = await bot.platform.send(destination, content, f"card-{request.id}")
@@ -177,10 +179,13 @@ async def shown(
     version = version or request.card_wanted
     wanted = await bot.database.write_one(
         lambda c: authorizations.card_shown(
-            c, request.id, bot.worker, version, message_id=message_id, ephemeral=ephemeral, now=now()
+            c, request, bot.worker, version, message_id=message_id, ephemeral=ephemeral, now=now()
         )
     )
-    return wanted is not None and wanted > version
+    if wanted is None:
+        # Drawn, but too late: it may have taken the place of a newer face.
+        return await bot.database.write(lambda c: authorizations.redraw(c, request.id, now()))
+    return wanted > version
 
 
 async def not_shown(bot: Bot, request: AuthorizationRequest, problem: NotSent, *, live: bool) -> bool:
@@ -190,7 +195,7 @@ async def not_shown(bot: Bot, request: AuthorizationRequest, problem: NotSent, *
     )
     if problem.retry:
         until = later(now(), request.card_attempts, problem.retry_after)
-        await bot.database.write(lambda c: authorizations.postpone_card(c, request.id, bot.worker, until))
+        await bot.database.write(lambda c: authorizations.postpone_card(c, request, bot.worker, until))
     elif live and problem.gone and request.card_message_id is not None:
         await replace_card(bot, request)
     else:
@@ -205,7 +210,7 @@ async def replace_card(bot: Bot, request: AuthorizationRequest) -> None:
 
     def work(c: Connection) -> AuthorizationRequest | None:
         shown_last = authorizations.card_shown(
-            c, request.id, bot.worker, request.card_wanted, message_id=request.card_message_id,
+            c, request, bot.worker, request.card_wanted, message_id=request.card_message_id,
             ephemeral=request.card_ephemeral, now=moment,
         )  # fmt: skip
         if shown_last is None or not authorizations.supersede(c, request.id, moment):

@@ -224,7 +224,7 @@ async def complete(bot: Bot, came: Approved | Denied) -> Landing:
     if isinstance(taken, Landed):
         return await land(bot, taken)
     assert isinstance(came, Approved)
-    return await redeem(bot, taken, came.code)
+    return await bot.carry_through(redeem(bot, taken, came.code))
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,20 +294,29 @@ async def redeem(bot: Bot, attempt: Attempt, code: Secret) -> Landing:
     if not is_owner(user, identity):
         # The token is dropped here, and not revoked: that might end that other person's own grant.
         return await attempt_failed(bot, attempt, "wrong_person", Landing.WRONG_PERSON)
-    return await store_grant(bot, consented(attempt), tokens, identity)
+    return await store_grant(bot, consented(attempt, grant), tokens, identity)
 
 
-def consented(attempt: Attempt) -> Consented:
-    """The consent that an attempt's browser brought back."""
-    assert attempt.user is not None
+def consented(attempt: Attempt, before: Grant | None) -> Consented:
+    """The consent that an attempt's browser brought back; `before`: the grant when its code was exchanged."""
+    user = attempt.user
+    assert user is not None
 
     def complete(c: Connection, moment: datetime) -> Completion:
         if authorizations.is_withdrawn(c, attempt.id):
             return Completion.WITHDRAWN
-        authorizations.finish_attempt(c, attempt.id, "completed", "granted", moment)
-        return Completion.COMPLETED
+        if consented_at(grants.find(c, user)) != consented_at(before):
+            # Another consent came in between: these tokens are the older ones, and may be dead by now.
+            fail_attempt(c, attempt, "overtaken", moment)
+            return Completion.LOST
+        finished = authorizations.finish_attempt(c, attempt.id, "completed", "granted", moment)
+        return Completion.COMPLETED if finished else Completion.LOST
 
-    return Consented(attempt.user, attempt.scopes, ("attempt", attempt.id), complete)
+    return Consented(user, attempt.scopes, ("attempt", attempt.id), complete)
+
+
+def consented_at(grant: Grant | None) -> datetime | None:
+    return grant.authorized_at if grant else None
 
 
 Answer = TypeVar("Answer")
@@ -365,8 +374,10 @@ async def attempt_failed(bot: Bot, attempt: Attempt, outcome: str, landing: Land
 
 
 def fail_attempt(c: Connection, attempt: Attempt, outcome: str, moment: datetime) -> None:
-    """Inside a transaction. The request opens again: the rightful person can still go on, by the same link."""
-    authorizations.finish_attempt(c, attempt.id, "failed", outcome, moment)
+    """Inside a transaction, unless somebody else has come to an end with it. The request opens again: the rightful
+    person can still go on, by the same link."""
+    if not authorizations.finish_attempt(c, attempt.id, "failed", outcome, moment):
+        return
     audit.write(
         c,
         "attempt_failed",
@@ -406,7 +417,7 @@ class Consented:
 async def store_grant(bot: Bot, consent: Consented, tokens: TokenSet, identity: Identity) -> Landing:
     """One transaction: the grant, the calls it releases, the request, the card's next face.
 
-    What the person has taken back meanwhile is not stored, but revoked.
+    What the person has taken back meanwhile is not stored, but revoked; what comes late is dropped.
     """
     user, asked, moment = consent.user, consent.scopes, now()
 
@@ -447,7 +458,7 @@ async def store_grant(bot: Bot, consent: Consented, tokens: TokenSet, identity: 
         settled = settle_request(c, grant, refused, woken.rest, moment)
         return Landed(landing_of(refused, woken, settled=settled), woken.messages)
 
-    landed = await bot.database.write(work)
+    landed = await bot.insist(work)
     bot.wake.calls.set()
     return await land(bot, landed)
 
@@ -548,7 +559,7 @@ async def finish_one(bot: Bot, attempt: Attempt, code: Secret | None, moment: da
     # A sign-in has left no code: nobody waits for its session any more.
     if code is None or attempt.expires_at + CODE_LIVES < moment:
         return await attempt_failed(bot, attempt, "exchange_lost", Landing.CODE_REFUSED)
-    return await redeem(bot, attempt, code)
+    return await bot.carry_through(redeem(bot, attempt, code))
 
 
 CODE_LIVES = timedelta(minutes=5)

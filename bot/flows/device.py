@@ -152,7 +152,7 @@ async def go_on(bot: Bot, device: DeviceAuthorization) -> None:
         await mint(bot, device)
         bot.wake.upkeep.set()
     else:
-        await poll(bot, device)
+        await bot.carry_through(poll(bot, device))
 
 
 async def poll(bot: Bot, device: DeviceAuthorization) -> None:

@@ -2,8 +2,9 @@
 
 A refresh token works once, so renewing is done like a bank transfer: take the lease of this generation, which also
 proves that the database can be written and records the intent; call; write the result only if the generation is still
-the same. A late answer can never replace a newer grant. What still works is kept until the platform says that it is
-over.
+the same. Once begun it is carried through: a process that stops, or a database that is away, is no reason to lose what
+the platform has given. A late answer can never replace a newer grant. What still works is kept until the platform says
+that it is over.
 """
 
 from __future__ import annotations
@@ -40,7 +41,12 @@ WAIT_FOR_OTHERS = 12.0
 
 LONGEST_PAUSE = timedelta(seconds=8)
 """After a failure. Short enough to be waited for by whoever needs the token once the platform is back."""
-PAUSE_WHEN_MISCONFIGURED = timedelta(minutes=1)
+PAUSE_WHEN_REFUSED = timedelta(minutes=1)
+"""After an answer that only a person can change: an operator, or the administrator."""
+
+RENEWED_AT_ONCE = 5
+"""Grants that a replica renews ahead of need in one go: one a second on the average, because the token endpoint's
+limit, 50 a second for the whole app, is for people who wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +94,13 @@ async def usable_token(
             if works:
                 return Usable(grant.access_token, grant)
             return await end(bot, grant, "expired")
-        if await lease(bot, grant, moment):
-            return await refresh(bot, grant, works=works)
+        leased = await lease(bot, grant, moment)
+        if leased is not None:
+            return await bot.carry_through(refresh(bot, leased, works=works))
         if works:
             return Usable(grant.access_token, grant)
+        if grant.refresh_after is not None and grant.refresh_after > moment + LONGEST_PAUSE:
+            return NotNow(Unreachable("the token could not be renewed", may_have_arrived=False))
         if asyncio.get_running_loop().time() > give_up_at:
             return NotNow(Unreachable("the token is being renewed", may_have_arrived=False))
         await asyncio.sleep(0.1)
@@ -114,8 +123,8 @@ def can_refresh(grant: Grant, moment: datetime) -> bool:
     )
 
 
-async def lease(bot: Bot, grant: Grant, moment: datetime) -> bool:
-    return await bot.database.write(
+async def lease(bot: Bot, grant: Grant, moment: datetime) -> Grant | None:
+    return await bot.database.write_one(
         lambda c: grants.lease_refresh(
             c, grant.user, grant.generation, bot.worker, moment, moment + bot.lease
         )
@@ -132,27 +141,15 @@ async def refresh(bot: Bot, grant: Grant, *, works: bool) -> Usable | NoGrant | 
         "refresh failed",
         extra={"user": str(grant.user), "problem": result.problem.value, "code": result.code},
     )
-    match result.problem:
-        case TokenProblem.OVER | TokenProblem.USER | TokenProblem.CODE:
-            if not works:
-                return await end(bot, grant, f"refresh_refused_{result.code}")
-            after = grant.access_expires_at or now()
-        case TokenProblem.APP | TokenProblem.BLOCKED:
-            after = now() + PAUSE_WHEN_MISCONFIGURED
-        case _:
-            after = now() + pause_after(grant, result)
-    await record_failure(bot, grant, result, after)
+    is_over = result.problem in {TokenProblem.OVER, TokenProblem.CODE}
+    if not works and (is_over or result.problem is TokenProblem.USER):
+        return await end(bot, grant, f"refresh_refused_{result.code}")
+    await record_failure(bot, grant, result, is_over=is_over)
     if works and grant.access_token is not None:
         return Usable(grant.access_token, grant)
     if result.problem in {TokenProblem.APP, TokenProblem.BLOCKED}:
         return Misconfigured(result)
     return NotNow(outcome_of(result))
-
-
-def pause_after(grant: Grant, refusal: TokenRefused) -> timedelta:
-    """Grows with each failure, up to a few seconds; what the platform asks for comes first, up to a minute."""
-    grown = min(backoff(grant.refresh_failures + 1, random.random()), LONGEST_PAUSE)  # noqa: S311 - jitter
-    return max(grown, asked_to_wait(refusal.retry_after))
 
 
 def outcome_of(refusal: TokenRefused) -> Unreachable | RateLimited:
@@ -179,27 +176,48 @@ async def keep(bot: Bot, grant: Grant, tokens: TokenSet) -> Usable | NoGrant | N
             audit.write(c, "token_refreshed", user=grant.user, now=moment, generation=saved.generation)
         return saved
 
-    saved = await bot.database.write(work)
+    saved = await bot.insist(work)
     if saved is None:
         # A newer consent has replaced the grant while this refresh was under way: it wins.
         return await usable_token(bot, grant.user)
     return Usable(tokens.access_token, saved, refreshed=True)
 
 
-async def record_failure(bot: Bot, grant: Grant, refusal: TokenRefused, after: datetime) -> None:
+async def record_failure(bot: Bot, grant: Grant, refusal: TokenRefused, *, is_over: bool) -> None:
+    """The tokens stay, and are tried again later; only a refresh token that is over is forgotten."""
+    moment = now()
+    after = moment + pause_after(grant, refusal)
+    in_doubt = refusal.problem is TokenProblem.IN_DOUBT
+
     def work(c: Connection) -> None:
-        in_doubt = refusal.problem is TokenProblem.IN_DOUBT
-        if grants.refresh_failed(c, grant.user, grant.generation, bot.worker, after=after, in_doubt=in_doubt):
+        recorded = (
+            grants.refresh_over(c, grant, bot.worker, moment)
+            if is_over
+            else grants.refresh_failed(c, grant, bot.worker, after=after, in_doubt=in_doubt)
+        )
+        if recorded:
             audit.write(
                 c,
                 "refresh_failed",
                 user=grant.user,
-                now=now(),
+                now=moment,
                 problem=refusal.problem.value,
                 code=refusal.code,
             )
 
     await bot.database.write(work)
+
+
+def pause_after(grant: Grant, refusal: TokenRefused) -> timedelta:
+    """Grows with each failure, and is never the same for two grants: an outage ends for all of them at once.
+
+    What the platform asks for comes first, up to a minute.
+    """
+    jitter = random.random()  # noqa: S311 - spreads retries, guards nothing
+    if refusal.problem in {TokenProblem.APP, TokenProblem.BLOCKED, TokenProblem.USER}:
+        return PAUSE_WHEN_REFUSED * (0.5 + jitter / 2)
+    grown = min(backoff(grant.refresh_failures + 1, jitter), LONGEST_PAUSE * (0.5 + jitter / 2))
+    return max(grown, asked_to_wait(refusal.retry_after))
 
 
 async def end(bot: Bot, grant: Grant, reason: str) -> NoGrant:
@@ -214,8 +232,11 @@ async def end(bot: Bot, grant: Grant, reason: str) -> NoGrant:
     return NoGrant(grant)
 
 
-async def renew_ahead(bot: Bot, limit: int = 5) -> None:
-    """Renews tokens in use before they expire. A handful at a time: the token endpoint's limit is for people."""
-    due = await bot.database.read(lambda c: grants.due_for_renewal(c, now(), limit))
-    for user in due:
-        await usable_token(bot, user)
+async def renew_ahead(bot: Bot) -> None:
+    """Renews a handful of the tokens that are due ahead of need: see `grants.lease_due`."""
+    moment = now()
+    leased = await bot.database.write_one(
+        lambda c: grants.lease_due(c, bot.worker, moment, moment + bot.lease, RENEWED_AT_ONCE)
+    )
+    renewals = (refresh(bot, grant, works=not expired(grant, moment)) for grant in leased)
+    await asyncio.gather(*(bot.carry_through(each) for each in renewals))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -29,7 +30,8 @@ LOOK_AGAIN = 1.0
 """Seconds between looks at the queue when nobody has told that there is work."""
 
 DRAIN_PATIENCE = 8.0
-"""Seconds for a write without an idempotency key that is on its way when the process is told to stop."""
+"""Seconds for what is on its way, and cannot be repeated, when the process is told to stop: a write without an
+idempotency key, a refresh, the exchange of a code."""
 
 
 PUT_BACK_PATIENCE = 0.5
@@ -116,13 +118,17 @@ class Worker:
 
     async def drain(self) -> None:
         """Stops claiming; interrupts what can be repeated, and waits for what cannot."""
+        until = asyncio.get_running_loop().time() + DRAIN_PATIENCE
         self.draining.set()
         self.bot.wake.calls.set()
         for task, run in list(self.runs.items()):
             if run is None or not run.unsafe:
                 task.cancel()
-        if self.runs:
-            await asyncio.wait(self.runs, timeout=DRAIN_PATIENCE)
+        while under_way := {*self.runs, *self.bot.transfers}:
+            left = until - asyncio.get_running_loop().time()
+            if left <= 0:
+                break
+            await asyncio.wait(under_way, timeout=left)
         for task in list(self.runs):
             task.cancel()
         if self.runs:
@@ -148,7 +154,8 @@ async def look_after(bot: Bot, chore: Chore) -> None:
             await chore.do(bot)
         except Exception:
             log.exception("chore failed", extra={"chore": chore.name})
-        await asyncio.sleep(chore.every)
+        # Not in step with the other replicas, which may have been started together.
+        await asyncio.sleep(chore.every * random.uniform(0.75, 1.0))  # noqa: S311
 
 
 async def show_cards_when_woken(bot: Bot) -> None:

@@ -52,6 +52,7 @@ COLUMNS = (
     requests.c.card_wanted,
     requests.c.card_shown,
     requests.c.card_attempts,
+    requests.c.card_lease_until,
     requests.c.created_at,
     requests.c.expires_at,
     requests.c.failure,
@@ -74,6 +75,7 @@ def _request(row: Row[Any], seal: Seal) -> AuthorizationRequest:
         card_wanted=row.card_wanted,
         card_shown=row.card_shown,
         card_attempts=row.card_attempts,
+        card_lease_until=row.card_lease_until,
         created_at=row.created_at,
         expires_at=row.expires_at,
         failure=row.failure,
@@ -211,6 +213,7 @@ def open_request(
         card_wanted=1,
         card_shown=0,
         card_attempts=0,
+        card_lease_until=None,
         created_at=now,
         expires_at=expires_at,
         failure=None,
@@ -455,7 +458,11 @@ def cards_due(
     return _all(connection, CARDS_DUE, values)
 
 
-_my_card = (_this, requests.c.card_worker == bind("worker", requests.c.card_worker))
+_my_card = (
+    _this,
+    requests.c.card_worker == bind("worker", requests.c.card_worker),
+    requests.c.card_lease_until == bind("lease_until", requests.c.card_lease_until),
+)
 CARD_SHOWN = (
     update(requests)
     .where(*_my_card, requests.c.card_shown < bind("version", requests.c.card_shown))
@@ -474,7 +481,7 @@ CARD_SHOWN = (
 
 def card_shown(
     connection: Connection,
-    request: str,
+    claimed: AuthorizationRequest,
     worker: str,
     version: int,
     *,
@@ -482,10 +489,11 @@ def card_shown(
     ephemeral: bool,
     now: datetime,
 ) -> int | None:
-    """The card shows this version, and is free again. The version wanted by now; None when this worker has lost it."""
+    """The card shows this version, and is free again. The version wanted by now; None when the claim is lost."""
     values = {
-        "request": request,
+        "request": claimed.id,
         "worker": worker,
+        "lease_until": claimed.card_lease_until,
         "version": version,
         "message": message_id,
         "only_reader": ephemeral,
@@ -507,11 +515,25 @@ POSTPONE_CARD = (
 )
 
 
-def postpone_card(connection: Connection, request: str, worker: str, until: datetime) -> bool:
-    """The card could not be shown; it is due again later."""
-    return bool(
-        connection.execute(POSTPONE_CARD, {"request": request, "worker": worker, "until": until}).rowcount
-    )
+def postpone_card(
+    connection: Connection, claimed: AuthorizationRequest, worker: str, until: datetime
+) -> bool:
+    """The card could not be shown; it is due again later. False when the claim is lost."""
+    values = {
+        "request": claimed.id,
+        "worker": worker,
+        "lease_until": claimed.card_lease_until,
+        "until": until,
+    }
+    return bool(connection.execute(POSTPONE_CARD, values).rowcount)
+
+
+REDRAW = update(requests).where(_this).values(**_show)
+
+
+def redraw(connection: Connection, request: str, now: datetime) -> bool:
+    """The card may show an old face, drawn by somebody who had lost it: it is due again."""
+    return _changed(connection, REDRAW, {"request": request, "now": now})
 
 
 # --- attempts --------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, or_, select, update
+from sqlalchemy import Connection, Row, and_, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from bot.core.model import Grant, GrantStatus, Secret, TokenSet, UserKey
@@ -18,11 +18,13 @@ from bot.store.sql import LIMIT, bind, status_is
 
 TOUCHED_EVERY = timedelta(minutes=1)
 RENEWED_AHEAD = timedelta(minutes=5)
-"""So long before an access token expires, it is due for renewal while it is in use."""
-IN_USE_FOR = timedelta(hours=1)
-"""A token is in use so long after a call has last used it. Others are renewed when a call next needs them,"""
+"""So long before an access token expires, it is due for renewal while it is busy."""
+BUSY_FOR = timedelta(hours=1)
+"""A token is busy so long after a call has last used it: the next call is not to wait for a refresh."""
 KEPT_ALIVE_AHEAD = timedelta(days=1)
-"""or so long before the refresh token would expire, and the person would have to be asked again."""
+"""So long before a refresh token expires, and its person would have to be asked again, it is due while it is in use."""
+IN_USE_FOR = timedelta(days=14)
+"""A grant is in use so long after a call has last used it. Nobody is served by keeping others alive."""
 
 REVOKED = "revoked"
 """How the reasons begin that make the bot forget what was ever granted: somebody took it back."""
@@ -44,6 +46,8 @@ COLUMNS = (
     grants.c.issued_at,
     grants.c.last_used_at,
     grants.c.refresh_failures,
+    grants.c.refresh_after,
+    grants.c.refresh_lease_until,
     grants.c.end_reason,
 )
 
@@ -64,6 +68,8 @@ def _grant(row: Row[Any], seal: Seal) -> Grant:
         issued_at=row.issued_at,
         last_used_at=row.last_used_at,
         refresh_failures=row.refresh_failures,
+        refresh_after=row.refresh_after,
+        refresh_lease_until=row.refresh_lease_until,
         end_reason=row.end_reason,
     )
 
@@ -165,26 +171,24 @@ _free = or_(
 _not_paused = or_(
     grants.c.refresh_after.is_(None), grants.c.refresh_after <= bind("now", grants.c.refresh_after)
 )
-LEASE_REFRESH = (
-    update(grants)
-    .where(*_same, _free, _not_paused)
-    .values(
-        refresh_worker=bind("worker", grants.c.refresh_worker),
-        refresh_lease_until=bind("until", grants.c.refresh_lease_until),
-        refresh_started_at=bind("now", grants.c.refresh_started_at),
-    )
-)
+_leased = {
+    "refresh_worker": bind("worker", grants.c.refresh_worker),
+    "refresh_lease_until": bind("until", grants.c.refresh_lease_until),
+    "refresh_started_at": bind("now", grants.c.refresh_started_at),
+}
+LEASE_REFRESH = update(grants).where(*_same, _free, _not_paused).values(**_leased).returning(*COLUMNS)
 
 
 def lease_refresh(
     connection: Connection, user: UserKey, generation: int, worker: str, now: datetime, until: datetime
-) -> bool:
+) -> Grant | None:
     """Takes the right to use this generation's refresh token, and records that it is about to be used.
 
-    False when the tokens have changed, another worker has the lease, or a failure's pause is not over. One statement.
+    None when the tokens have changed, another worker has the lease, or a failure's pause is not over. One statement.
     """
     values = {"user": user, "known": generation, "worker": worker, "now": now, "until": until}
-    return bool(connection.execute(LEASE_REFRESH, values).rowcount)
+    row = connection.execute(LEASE_REFRESH, values).one_or_none()
+    return None if row is None else _grant(row, seal_of(connection))
 
 
 SAVE_REFRESHED = (
@@ -239,8 +243,12 @@ def save_refreshed(
     return None if row is None else _grant(row, seal_of(connection))
 
 
-_my_lease = grants.c.refresh_worker == bind("worker", grants.c.refresh_worker)
-_failed = update(grants).where(*_same, _my_lease).values(
+_my_lease = (
+    *_same,
+    grants.c.refresh_worker == bind("worker", grants.c.refresh_worker),
+    grants.c.refresh_lease_until == bind("until", grants.c.refresh_lease_until),
+)
+_failed = update(grants).where(*_my_lease).values(
     refresh_worker=None,
     refresh_lease_until=None,
     refresh_failures=grants.c.refresh_failures + 1,
@@ -248,53 +256,80 @@ _failed = update(grants).where(*_same, _my_lease).values(
 )  # fmt: skip
 REFRESH_IN_DOUBT = _failed
 REFRESH_FAILED = _failed.values(refresh_started_at=None)
+REFRESH_OVER = _failed.values(refresh_started_at=None, refresh_token=None, refresh_expires_at=None)
+
+
+def _held(leased: Grant, worker: str, after: datetime) -> dict[str, Any]:
+    """One lease is told from every other by its generation, its worker and its end."""
+    return {
+        "user": leased.user,
+        "known": leased.generation,
+        "worker": worker,
+        "until": leased.refresh_lease_until,
+        "after": after,
+    }
 
 
 def refresh_failed(
-    connection: Connection, user: UserKey, generation: int, worker: str, *, after: datetime, in_doubt: bool
+    connection: Connection, leased: Grant, worker: str, *, after: datetime, in_doubt: bool
 ) -> bool:
     """Gives the lease back and keeps the tokens; no refresh before `after`. False when the lease is lost.
 
     In doubt, it stays on record that a refresh was begun: the platform may have spent the refresh token.
     """
     statement = REFRESH_IN_DOUBT if in_doubt else REFRESH_FAILED
-    values = {"user": user, "known": generation, "worker": worker, "after": after}
-    return bool(connection.execute(statement, values).rowcount)
+    return bool(connection.execute(statement, _held(leased, worker, after)).rowcount)
 
 
-_idle = or_(
+def refresh_over(connection: Connection, leased: Grant, worker: str, now: datetime) -> bool:
+    """Forgets a refresh token that will never work again; the access token stays. False when the lease is lost."""
+    return bool(connection.execute(REFRESH_OVER, _held(leased, worker, now)).rowcount)
+
+
+_busy = grants.c.last_used_at >= bind("busy_since", grants.c.last_used_at)
+_runs_out = and_(
     grants.c.refresh_expires_at <= bind("kept_alive", grants.c.refresh_expires_at),
-    grants.c.last_used_at >= bind("in_use", grants.c.last_used_at),
+    grants.c.last_used_at >= bind("used_since", grants.c.last_used_at),
 )
-DUE_FOR_RENEWAL = (
+_due = (
     select(grants.c.user_key)
     .where(
         status_is(grants, "active"),
         grants.c.refresh_token.is_not(None),
+        # A token was good when it was last used: what has not been used for long is not even looked at.
+        grants.c.access_expires_at > bind("used_since", grants.c.access_expires_at),
         grants.c.access_expires_at <= bind("ahead", grants.c.access_expires_at),
         or_(
             grants.c.refresh_expires_at.is_(None),
             grants.c.refresh_expires_at > bind("now", grants.c.access_expires_at),
         ),
-        _idle,
+        or_(_busy, _runs_out),
         _free,
         _not_paused,
     )
     .order_by(grants.c.access_expires_at)
     .limit(LIMIT)
+    .with_for_update(skip_locked=True)
 )
+LEASE_DUE = update(grants).where(grants.c.user_key.in_(_due)).values(**_leased).returning(*COLUMNS)
 
 
-def due_for_renewal(connection: Connection, now: datetime, limit: int) -> list[UserKey]:
-    """Whose tokens to refresh ahead of need: those in use, and those whose refresh token would expire."""
+def lease_due(connection: Connection, worker: str, now: datetime, until: datetime, limit: int) -> list[Grant]:
+    """As `lease_refresh`, for tokens to renew ahead of need: busy ones, and those in use whose refresh token would
+    run out. Every other grant is left to expire. One statement; of several replicas each takes others.
+    """
     values = {
+        "worker": worker,
         "now": now,
+        "until": until,
         "ahead": now + RENEWED_AHEAD,
-        "in_use": now - IN_USE_FOR,
+        "busy_since": now - BUSY_FOR,
         "kept_alive": now + KEPT_ALIVE_AHEAD,
+        "used_since": now - IN_USE_FOR,
         "limit": limit,
     }
-    return list(connection.execute(DUE_FOR_RENEWAL, values).scalars())
+    seal = seal_of(connection)
+    return [_grant(row, seal) for row in connection.execute(LEASE_DUE, values)]
 
 
 # --- use and end -----------------------------------------------------------------------------------

@@ -24,6 +24,8 @@ RACES_BY_STATE = {"40001", "40P01"}
 RACES_BY_CONSTRAINT = {"ix_deferred_calls_one_running"}
 """Two replicas claimed two calls of one person."""
 
+CONNECT_TIMEOUT = 5.0
+
 CHANNEL = "bot_work"
 NOTIFY_EVERY = 0.02
 """Seconds. Every replica is woken by a notification, so a busy one gathers them."""
@@ -31,23 +33,31 @@ PROBE_EVERY = 10.0
 RECONNECT_AFTER = 1.0
 
 
-PLANNER = {
-    "enable_seqscan": "off",
-    "enable_bitmapscan": "off",
-    "plan_cache_mode": "force_generic_plan",
-    "jit": "off",
-}
+PLANNER = """
+SET enable_seqscan = off;
+SET enable_bitmapscan = off;
+SET plan_cache_mode = force_generic_plan;
+SET jit = off;
+"""
 """Every statement here is made for one index, to be read in its order and left after a few rows, whatever its values.
 The planner cannot know that of a young table, whose statistics say nothing yet: it would read and sort all that is
-queued for each claim. And it need not think it over each time: planning takes longer than the statement itself."""
+queued for each claim. And it need not think it over each time: planning takes longer than the statement itself.
+
+Said by the session, and not as it connects: pgbouncer refuses start-up parameters that it does not know."""
 
 
 def make_engine(url: str, **options: Any) -> AsyncEngine:
     parsed = parse_url(url).update_query_dict({"prepared_statement_cache_size": "500"})
     # What people wrote does not belong into an exception.
-    return create_async_engine(
-        parsed, hide_parameters=True, connect_args={"server_settings": PLANNER}, **options
+    engine = create_async_engine(
+        parsed, hide_parameters=True, connect_args={"timeout": CONNECT_TIMEOUT}, **options
     )
+    event.listen(engine.sync_engine, "connect", _set_planner)
+    return engine
+
+
+def _set_planner(connection: Any, record: object) -> None:
+    connection.run_async(lambda driver: driver.execute(PLANNER))
 
 
 class PostgresqlDatabase(Database):
@@ -76,18 +86,10 @@ class PostgresqlDatabase(Database):
         return await self._write(self._one_statement, _only_one(work))
 
     async def read(self, work: Work[T]) -> T:
-        async with self._autocommit.connect() as connection:
-            return await connection.run_sync(work)
+        return await _run_in(self._autocommit, work)
 
     async def _write(self, engine: AsyncEngine, work: Work[T]) -> T:
-        for attempt in range(1, TRIES + 1):
-            try:
-                async with engine.connect() as connection:
-                    result, announced = await connection.run_sync(_run, work)
-                break
-            except DBAPIError as error:
-                if attempt == TRIES or not _lost_a_race(error):
-                    raise
+        result, announced = await _run_in(engine, lambda connection: _run(connection, work))
         if announced:
             self._wake()
             self._messenger.send()
@@ -96,6 +98,17 @@ class PostgresqlDatabase(Database):
     async def close(self) -> None:
         await self._messenger.close()
         await self._engine.dispose()
+
+
+async def _run_in(engine: AsyncEngine, work: Work[T]) -> T:
+    for attempt in range(1, TRIES + 1):
+        try:
+            async with engine.connect() as connection:
+                return await connection.run_sync(work)
+        except DBAPIError as error:
+            if attempt == TRIES or not (_lost_a_race(error) or _was_closed_before(error)):
+                raise
+    raise AssertionError("unreachable")
 
 
 def _run(connection: Connection, work: Work[T]) -> tuple[T, bool]:
@@ -131,6 +144,14 @@ def _lost_a_race(error: DBAPIError) -> bool:
     if not isinstance(cause, asyncpg.PostgresError):
         return False
     return cause.sqlstate in RACES_BY_STATE or getattr(cause, "constraint_name", "") in RACES_BY_CONSTRAINT
+
+
+def _was_closed_before(error: DBAPIError) -> bool:
+    """Whether a connection of the pool turned out to be closed already: the server was restarted, and nothing of the
+    work has reached it. The pool forgets its other connections with this one."""
+    return isinstance(error.orig and error.orig.__cause__, asyncpg.InterfaceError) and bool(
+        error.connection_invalidated
+    )
 
 
 class _Messenger:

@@ -20,6 +20,7 @@ class Revocation:
     user: UserKey
     token: Secret
     attempts: int
+    """Counts the claims: a worker with an older number has lost it (fencing)."""
 
 
 def _bound_to(revocation: str) -> str:
@@ -105,11 +106,17 @@ def failed(connection: Connection, revocation: str, reason: str, now: datetime) 
     return bool(connection.execute(SETTLE, values).rowcount)
 
 
-POSTPONE = update(revocations).where(*_this).values(runs_after=bind("until", revocations.c.runs_after))
+POSTPONE = (
+    update(revocations)
+    .where(*_this, revocations.c.attempts == bind("held", revocations.c.attempts))
+    .values(runs_after=bind("until", revocations.c.runs_after))
+)
 
 
-def postpone(connection: Connection, revocation: str, until: datetime) -> bool:
-    return bool(connection.execute(POSTPONE, {"revocation": revocation, "until": until}).rowcount)
+def postpone(connection: Connection, claimed: Revocation, until: datetime) -> bool:
+    """Tried again later; False when another worker has it by now."""
+    values = {"revocation": claimed.id, "held": claimed.attempts, "until": until}
+    return bool(connection.execute(POSTPONE, values).rowcount)
 
 
 PRUNE = delete(revocations).where(

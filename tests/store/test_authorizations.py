@@ -366,7 +366,7 @@ async def test_a_change_made_while_a_card_is_drawn_is_drawn_next(database: Datab
     await opened(database, TASKS, "tasks")
     assert await database.write(
         lambda c: authorizations.card_shown(
-            c, request.id, "w1", drawn.card_wanted, message_id="om_card", ephemeral=False, now=NOW
+            c, drawn, "w1", drawn.card_wanted, message_id="om_card", ephemeral=False, now=NOW
         )
     )
     again = await database.write(lambda c: authorizations.claim_card(c, request.id, "w1", NOW, SOON))
@@ -377,10 +377,11 @@ async def test_a_change_made_while_a_card_is_drawn_is_drawn_next(database: Datab
 async def test_a_card_that_shows_what_it_should_is_nobodys_business(database: Database) -> None:
     await meet(database)
     request = await opened(database)
-    await database.write(lambda c: authorizations.claim_card(c, request.id, "w1", NOW, SOON))
+    claimed = await database.write(lambda c: authorizations.claim_card(c, request.id, "w1", NOW, SOON))
+    assert claimed is not None
     show = lambda worker: database.write(  # noqa: E731
         lambda c: authorizations.card_shown(
-            c, request.id, worker, 1, message_id="om_card", ephemeral=True, now=NOW
+            c, claimed, worker, 1, message_id="om_card", ephemeral=True, now=NOW
         )
     )
     assert not await show("w2")
@@ -394,11 +395,38 @@ async def test_a_card_that_shows_what_it_should_is_nobodys_business(database: Da
     )
 
 
+async def test_who_has_lost_a_card_notes_nothing_of_it_and_has_it_drawn_again(database: Database) -> None:
+    """The same worker, too: it may have slept, and taken the card up again meanwhile."""
+    await meet(database)
+    request = await opened(database)
+    claim = lambda now, until: database.write(  # noqa: E731
+        lambda c: authorizations.claim_card(c, request.id, "w1", now, until)
+    )
+    late, holder = await claim(NOW, SOON), await claim(SOON, LATER)
+    assert late is not None
+    assert holder is not None
+    show = lambda claimed: database.write(  # noqa: E731
+        lambda c: authorizations.card_shown(
+            c, claimed, "w1", 1, message_id="om_card", ephemeral=False, now=SOON
+        )
+    )
+    assert await show(late) is None
+    assert not await database.write(lambda c: authorizations.postpone_card(c, late, "w1", TOMORROW))
+    assert await show(holder) == 1
+    assert await show(late) is None
+    assert await claim(LATER, TOMORROW) is None
+    assert await database.write(lambda c: authorizations.redraw(c, request.id, LATER))
+    again = await claim(LATER, TOMORROW)
+    assert again is not None
+    assert (again.card_message_id, again.card_wanted) == ("om_card", 2)
+
+
 async def test_a_card_that_could_not_be_shown_is_due_again_later(database: Database) -> None:
     await meet(database)
     request = await opened(database)
-    await database.write(lambda c: authorizations.claim_card(c, request.id, "w1", NOW, LATER))
-    assert await database.write(lambda c: authorizations.postpone_card(c, request.id, "w1", SOON))
+    claimed = await database.write(lambda c: authorizations.claim_card(c, request.id, "w1", NOW, LATER))
+    assert claimed is not None
+    assert await database.write(lambda c: authorizations.postpone_card(c, claimed, "w1", SOON))
     assert await database.write(lambda c: authorizations.cards_due(c, "w2", NOW, LATER, limit=5)) == []
     due = await database.write(lambda c: authorizations.cards_due(c, "w2", SOON, LATER, limit=5))
     assert [each.card_attempts for each in due] == [1]

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from sqlalchemy import text
 
-from bot.core.model import Grant, GrantStatus, Secret
+from bot.core.model import Grant, GrantStatus, Secret, UserKey
 from bot.store import grants
 from bot.store.database import Database
 from tests.store.examples import ANNA, BEN, LATER, NOW, SOON, TOMORROW, meet, tokens
@@ -23,7 +23,7 @@ async def granted(database: Database, number: int = 1, scopes=CALENDAR, now=NOW,
     )
 
 
-async def leased(database: Database, generation: int, worker: str = "w1", now=NOW) -> bool:
+async def leased(database: Database, generation: int, worker: str = "w1", now=NOW) -> Grant | None:
     return await database.write_one(
         lambda c: grants.lease_refresh(c, ANNA, generation, worker, now, now + timedelta(seconds=20))
     )
@@ -73,7 +73,7 @@ async def test_consents_that_arrive_at_once_lose_no_scope_that_was_ever_granted(
 async def test_of_many_workers_one_refreshes(database: Database) -> None:
     grant = await granted(database)
     leases = await asyncio.gather(*(leased(database, grant.generation, f"w{n}") for n in range(10)))
-    assert leases.count(True) == 1
+    assert len([each for each in leases if each is not None]) == 1
 
 
 async def test_a_lease_that_ran_out_is_free_and_another_is_not(database: Database) -> None:
@@ -113,12 +113,14 @@ async def test_of_a_refresh_and_a_consent_at_once_the_consent_stays(database: Da
 
 async def test_a_failed_refresh_keeps_the_tokens_and_pauses(database: Database) -> None:
     grant = await granted(database)
-    await leased(database, grant.generation)
+    held = await leased(database, grant.generation)
+    assert held is not None
     fail = lambda worker: database.write_one(  # noqa: E731
-        lambda c: grants.refresh_failed(c, ANNA, grant.generation, worker, after=LATER, in_doubt=True)
+        lambda c: grants.refresh_failed(c, held, worker, after=LATER, in_doubt=True)
     )
     assert not await fail("w2")
     assert await fail("w1")
+    assert not await fail("w1")
     assert (await find(database)).refresh_token == grant.refresh_token
     assert not await leased(database, grant.generation, now=SOON)
     assert await leased(database, grant.generation, now=LATER)
@@ -127,9 +129,10 @@ async def test_a_failed_refresh_keeps_the_tokens_and_pauses(database: Database) 
 async def test_a_refresh_in_doubt_stays_on_record_and_a_certain_failure_does_not(database: Database) -> None:
     grant = await granted(database)
     for in_doubt, expected in ((True, 1), (False, 0)):
-        await leased(database, grant.generation)
+        held = await leased(database, grant.generation)
+        assert held is not None
         await database.write(
-            lambda c, d=in_doubt: grants.refresh_failed(c, ANNA, 1, "w1", after=NOW, in_doubt=d)
+            lambda c, d=in_doubt, h=held: grants.refresh_failed(c, h, "w1", after=NOW, in_doubt=d)
         )
         count = text("SELECT count(refresh_started_at) FROM grants")
         assert await database.read(lambda c, q=count: c.execute(q).scalar()) == expected
@@ -182,24 +185,87 @@ async def test_use_is_noted_once_a_minute(database: Database) -> None:
     assert (await find(database)).last_used_at == LATER
 
 
-async def test_tokens_in_use_are_renewed_ahead_and_unused_ones_when_the_refresh_token_nears_its_end(
+async def used(database: Database, moment) -> None:
+    await database.write_one(lambda c: grants.touch(c, ANNA, moment))
+
+
+async def due(database: Database, moment, worker: str = "w1") -> list[UserKey]:
+    found = await database.write_one(
+        lambda c: grants.lease_due(c, worker, moment, moment + timedelta(seconds=20), limit=5)
+    )
+    return [grant.user for grant in found]
+
+
+async def test_busy_tokens_are_renewed_before_they_expire_and_idle_ones_when_next_needed(
     database: Database,
 ) -> None:
     await granted(database)
-
-    async def due(moment) -> list[object]:
-        return list(await database.read(lambda c: grants.due_for_renewal(c, moment, limit=5)))
-
     expiring = NOW + timedelta(hours=1, minutes=56)
-    assert await due(expiring) == []
-    await database.write(lambda c: grants.touch(c, ANNA, NOW + timedelta(hours=1)))
-    assert await due(NOW + timedelta(hours=1)) == []
-    assert await due(expiring) == [ANNA]
-    assert await due(NOW + timedelta(days=3)) == []
-    assert await due(NOW + timedelta(days=6, hours=1)) == [ANNA]
-    assert await due(NOW + timedelta(days=7)) == []
-    await leased(database, 1, now=expiring)
-    assert await due(expiring) == []
+    assert await due(database, expiring) == []
+    await used(database, NOW + timedelta(minutes=50))
+    assert await due(database, expiring) == []
+    await used(database, NOW + timedelta(hours=1))
+    assert await due(database, NOW + timedelta(hours=1)) == []
+    assert await due(database, expiring) == [ANNA]
+
+
+async def test_a_refresh_token_in_use_is_kept_from_running_out_and_an_unused_one_is_not(
+    database: Database,
+) -> None:
+    await granted(database)
+    last_day = NOW + timedelta(days=6, hours=1)
+    assert await due(database, last_day) == []
+    await used(database, NOW + timedelta(minutes=1))
+    assert await due(database, NOW + timedelta(days=3)) == []
+    assert await due(database, NOW + timedelta(days=7)) == []
+    assert await due(database, last_day) == [ANNA]
+
+
+async def test_of_what_is_due_each_replica_leases_others_and_no_more_than_it_may(database: Database) -> None:
+    people = [UserKey("lark", "cli_1", "tenant_1", f"ou_{n:03}") for n in range(40)]
+    for each in people:
+        await meet(database, each)
+        await database.write(
+            lambda c, u=each: grants.save(c, u, tokens(), scopes=CALENDAR, oauth="v2", now=NOW)
+        )
+        await database.write(lambda c, u=each: grants.touch(c, u, NOW + timedelta(hours=1)))
+    moment = NOW + timedelta(hours=1, minutes=56)
+    leases = await asyncio.gather(*(due(database, moment, f"w{n}") for n in range(6)))
+    assert {len(each) for each in leases} == {5}
+    assert len({user for each in leases for user in each}) == 30
+
+
+async def test_a_lease_that_was_lost_can_neither_fail_nor_forget_what_another_refreshes(
+    database: Database,
+) -> None:
+    """The same worker, too: it may have slept, and leased the grant again meanwhile."""
+    grant = await granted(database)
+    late = await leased(database, grant.generation)
+    holder = await leased(database, grant.generation, now=SOON)
+    assert late is not None
+    assert holder is not None
+    assert not await database.write(
+        lambda c: grants.refresh_failed(c, late, "w1", after=TOMORROW, in_doubt=False)
+    )
+    assert not await database.write(lambda c: grants.refresh_over(c, late, "w1", SOON))
+    assert await find(database) == holder
+    assert await database.write(lambda c: grants.refresh_over(c, holder, "w1", SOON))
+
+
+async def test_a_refresh_token_that_is_over_is_forgotten_and_the_access_token_stays(
+    database: Database,
+) -> None:
+    grant = await granted(database)
+    held = await leased(database, grant.generation)
+    assert held is not None
+    assert await database.write(lambda c: grants.refresh_over(c, held, "w1", NOW))
+    left = await find(database)
+    assert (left.status, left.access_token, left.refresh_token) == (
+        GrantStatus.ACTIVE,
+        grant.access_token,
+        None,
+    )
+    assert await due(database, NOW + timedelta(hours=1, minutes=56)) == []
 
 
 async def test_who_never_granted_anything_has_nothing(database: Database) -> None:

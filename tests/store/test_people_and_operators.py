@@ -105,9 +105,11 @@ async def test_a_revocation_is_tried_until_it_is_done_and_then_forgets_its_token
     taken = await asyncio.gather(*(due(NOW) for _ in range(5)))
     (revocation,) = [each for some in taken for each in some]
     assert (revocation.user, revocation.token, revocation.attempts) == (ANNA, Secret("refresh-1"), 1)
-    await database.write(lambda c: revocations.postpone(c, revocation.id, LATER))
+    assert await database.write(lambda c: revocations.postpone(c, revocation, LATER))
     assert await due(SOON) == []
     assert [each.attempts for each in await due(LATER)] == [2]
+    assert not await database.write(lambda c: revocations.postpone(c, revocation, NOW))
+    assert await due(LATER) == []
     assert await database.write(lambda c: revocations.done(c, revocation.id, LATER))
     assert await due(TOMORROW) == []
     assert not await database.write(lambda c: revocations.failed(c, revocation.id, "late", LATER))
