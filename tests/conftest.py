@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -23,8 +24,8 @@ TEMPLATE = "bot_template"
 
 
 @pytest.fixture(scope="session")
-def postgresql_server() -> Iterator[str]:
-    """The URL of a PostgreSQL server of our own. Without one tests are skipped, except where CI=true: there they fail."""
+def postgresql_process() -> Iterator[Any]:
+    """A PostgreSQL server of our own. Without one tests are skipped, except where CI=true: there they fail."""
     directory = Path(tempfile.mkdtemp(prefix="bot-pg-", dir="/tmp"))
     try:
         with warnings.catch_warnings():
@@ -37,9 +38,15 @@ def postgresql_server() -> Iterator[str]:
         if os.environ.get("CI") == "true":
             pytest.fail(reason)
         pytest.skip(reason)
-    url = make_url(server.get_uri()).set(drivername="postgresql+asyncpg")
-    yield url.render_as_string(hide_password=False)
+    yield server
     server.cleanup()
+
+
+@pytest.fixture(scope="session")
+def postgresql_server(postgresql_process: Any) -> str:
+    """Its URL."""
+    url = make_url(postgresql_process.get_uri()).set(drivername="postgresql+asyncpg")
+    return url.render_as_string(hide_password=False)
 
 
 @pytest.fixture(scope="session")

@@ -183,9 +183,13 @@ async def shown(
         )
     )
     if wanted is None:
-        # Drawn, but too late: it may have taken the place of a newer face.
-        return await bot.database.write(lambda c: authorizations.redraw(c, request.id, now()))
+        return await redraw(bot, request)
     return wanted > version
+
+
+async def redraw(bot: Bot, request: AuthorizationRequest) -> bool:
+    """Drawn, but too late: it may have taken the place of a newer face."""
+    return await bot.database.write(lambda c: authorizations.redraw(c, request.id, now()))
 
 
 async def not_shown(bot: Bot, request: AuthorizationRequest, problem: NotSent, *, live: bool) -> bool:
@@ -195,7 +199,11 @@ async def not_shown(bot: Bot, request: AuthorizationRequest, problem: NotSent, *
     )
     if problem.retry:
         until = later(now(), request.card_attempts, problem.retry_after)
-        await bot.database.write(lambda c: authorizations.postpone_card(c, request, bot.worker, until))
+        postponed = await bot.database.write(
+            lambda c: authorizations.postpone_card(c, request, bot.worker, until)
+        )
+        if not postponed and problem.may_have_arrived:
+            await redraw(bot, request)
     elif live and problem.gone and request.card_message_id is not None:
         await replace_card(bot, request)
     else:

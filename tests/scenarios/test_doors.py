@@ -6,7 +6,7 @@ import asyncio
 import io
 import json
 
-from .conftest import World, free_port, has_link, text_of
+from .conftest import World, has_link, text_of
 
 
 async def test_the_loop_over_the_long_connection(world: World):
@@ -143,35 +143,6 @@ async def test_a_wrong_key_stops_the_start_with_one_line(world: World):
     assert code in (1, 2)
     assert len(err.strip().splitlines()) <= 2, err
     assert "Traceback" not in err
-
-
-async def test_two_replicas_on_postgresql_share_the_work(world: World, postgresql_url: str):
-    world.settings["BOT_DATABASE_URL"] = postgresql_url
-    await world.start()
-    first, port = world.process, world.port
-    world.port = free_port()
-    await world.start(BOT_PUBLIC_URL=world.public)
-    other = f"http://127.0.0.1:{world.port}"
-    asked = [await world.say(world.sam, "/tasks"), await world.say(world.wei, "/tasks")]
-    for person, message in zip((world.sam, world.wei), asked, strict=True):
-        card = await world.fresh_card(person, message)
-        back = await world.decide(await world.open(world.link_of(card)), person)
-        # The callback arrives at the replica that the card did not leave from.
-        status, _, page = await world.get(back.replace(f"127.0.0.1:{port}", other.removeprefix("http://")))
-        assert status == 200, page
-        await world.answer_to(message)
-    await world.control("tokens/expire", person=world.sam.open_id, which="access")
-    again = [await world.say(world.sam, "/tasks") for _ in range(4)]
-    for message in again:
-        await world.answer_to(message)
-    assert [r["grant_type"] for r in world.requests("oauth/token")].count("refresh_token") == 1
-    assert first is not None
-    first.kill()
-    await first.wait()
-    world.tenant.app.events_url = f"{other}/lark/events"
-    await world.answer_to(await world.say(world.sam, "/help"))
-    answers = [m for m in world.from_bot(world.direct(world.sam)) if m.reply_to]
-    assert len({m.reply_to for m in answers}) == len(answers)
 
 
 async def test_no_secret_is_readable_anywhere(world: World):

@@ -1,0 +1,206 @@
+"""Several bots on one PostgreSQL behind one address: real processes, and a small reverse proxy before them."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import aiohttp
+from aiohttp import web
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
+
+from .conftest import World, free_port
+
+BOT_RUN = ("-m", "bot", "run")
+
+
+def refitted(*, lease: float = 20.0, look_again: float = 1.0) -> Sequence[str]:
+    """The program of a `bot run` with a shorter lease, so that it ends sooner, or one that looks for work less often,
+    so that it has to be told."""
+    lines = (
+        "import sys",
+        "from dataclasses import replace",
+        "from datetime import timedelta",
+        "from bot import app, logs, settings",
+        "from bot.flows import worker",
+        f"worker.LOOK_AGAIN = {look_again}",
+        "loaded = settings.load(settings.environment())",
+        "logs.configure(loaded.log_format, loaded.log_level)",
+        f"sys.exit(app.run(loaded, lambda bot: replace(bot, lease=timedelta(seconds={lease}))))",
+    )
+    return ("-c", "\n".join(lines))
+
+
+HOP_BY_HOP = {"connection", "host", "keep-alive", "transfer-encoding", "content-length"}
+
+
+@dataclass
+class Proxy:
+    """Stands where the platform and the browsers look for the bot, and takes the ports behind it in turn.
+
+    Who is gone is answered for with a 502: whoever asked may ask again, and comes to another.
+    """
+
+    port: int
+    ports: list[int] = field(default_factory=list)
+    resting: set[int] = field(default_factory=set)
+    """Ports that get nothing for the time being."""
+    routes: dict[str, int] = field(default_factory=dict)
+    """By the beginning of a path: the port that is to have such requests, instead of a turn."""
+    served: list[tuple[str, int]] = field(default_factory=list)
+    """Path and port of each request that was passed on."""
+
+    async def __aenter__(self) -> Self:
+        self._turns = itertools.count()
+        self._client = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False)
+        application = web.Application(client_max_size=4 * 1024**2)
+        application.router.add_route("*", "/{path:.*}", self._pass_on)
+        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", self.port).start()
+        return self
+
+    async def __aexit__(self, *problem: object) -> None:
+        await self._runner.cleanup()
+        await self._client.close()
+
+    def who_served(self, path: str) -> set[int]:
+        return {port for served, port in self.served if served.startswith(path)}
+
+    def _choose(self, path: str) -> int | None:
+        routed = [port for start, port in self.routes.items() if path.startswith(start)]
+        serving = routed or [port for port in self.ports if port not in self.resting]
+        return serving[next(self._turns) % len(serving)] if serving else None
+
+    async def _pass_on(self, request: web.Request) -> web.Response:
+        port = self._choose(request.path)
+        if port is None:
+            return web.Response(status=502)
+        self.served.append((request.path, port))
+        try:
+            async with self._client.request(
+                request.method,
+                f"http://127.0.0.1:{port}{request.raw_path}",
+                headers=[(k, v) for k, v in request.headers.items() if k.lower() not in HOP_BY_HOP],
+                data=await request.read(),
+                allow_redirects=False,
+            ) as response:
+                headers = [(k, v) for k, v in response.headers.items() if k.lower() not in HOP_BY_HOP]
+                return web.Response(status=response.status, headers=headers, body=await response.read())
+        except (aiohttp.ClientError, OSError):
+            return web.Response(status=502)
+
+
+@dataclass
+class Replica:
+    """One `bot run`."""
+
+    port: int
+    process: asyncio.subprocess.Process
+
+    @property
+    def alive(self) -> bool:
+        return self.process.returncode is None
+
+    async def kill(self) -> None:
+        self.process.kill()
+        await self.process.wait()
+
+    def freeze(self) -> None:
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
+
+    async def stop(self, patience: float = 12) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return await asyncio.wait_for(self.process.wait(), patience)
+
+
+@dataclass
+class Replicas:
+    """The replicas of one world, and their proxy."""
+
+    world: World
+    url: str
+    all: list[Replica] = field(default_factory=list)
+
+    async def __aenter__(self) -> Self:
+        self.proxy = await Proxy(self.world.port).__aenter__()
+        return self
+
+    async def __aexit__(self, *problem: object) -> None:
+        for replica in self.all:
+            if replica.alive:
+                await replica.kill()
+        await self.proxy.__aexit__(*problem)
+
+    async def start(self, count: int, *, program: Sequence[str] = BOT_RUN, **settings: str) -> list[Replica]:
+        """Starts so many more, all at once, and waits until each is ready."""
+        started = await asyncio.gather(*(self._start_one(program, settings) for _ in range(count)))
+        self.proxy.ports += [each.port for each in started]
+        return started
+
+    async def _start_one(self, program: Sequence[str], settings: dict[str, str]) -> Replica:
+        port = free_port()
+        own = {"BOT_PORT": str(port), "BOT_DATABASE_URL": self.url}
+        with (self.world.directory / "bot.log").open("ab") as log:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, *program,
+                cwd=self.world.directory, env=self.world.environment() | own | settings, stdout=log, stderr=log,
+            )  # fmt: skip
+        replica = Replica(port, process)
+        self.all.append(replica)
+        deadline = asyncio.get_running_loop().time() + 60
+        while not await self.is_ready(replica):
+            assert replica.alive, self.world.log_tail()
+            assert asyncio.get_running_loop().time() < deadline, self.world.log_tail()
+            await asyncio.sleep(0.05)
+        return replica
+
+    async def is_ready(self, replica: Replica) -> bool:
+        try:
+            async with self.world.http.get(f"http://127.0.0.1:{replica.port}/readyz") as response:
+                return response.status == 200
+        except aiohttp.ClientError:
+            return False
+
+    async def rows(self, query: str, **parameters: Any) -> list[dict[str, Any]]:
+        """Reads the database as an operator would."""
+        return await ask_database(self.url, query, **parameters)
+
+    async def one(self, query: str, **parameters: Any) -> Any:
+        (row,) = await self.rows(query, **parameters)
+        (value,) = row.values()
+        return value
+
+    async def holder(self) -> Replica:
+        """The replica that runs the one call that is running."""
+
+        async def found() -> Replica | None:
+            workers = await self.rows("SELECT worker FROM deferred_calls WHERE status = 'running'")
+            return next(
+                (each for each in self.all if workers and f"-{each.process.pid}-" in workers[0]["worker"]),
+                None,
+            )
+
+        while (replica := await found()) is None:
+            await asyncio.sleep(0.02)
+        return replica
+
+
+async def ask_database(url: str, query: str, **parameters: Any) -> list[dict[str, Any]]:
+    engine = create_async_engine(url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
+    try:
+        async with engine.connect() as connection:
+            result = await connection.execute(text(query), parameters)
+            return [dict(row) for row in result.mappings()] if result.returns_rows else []
+    finally:
+        await engine.dispose()
