@@ -10,13 +10,14 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import aiohttp
 from aiohttp import web
@@ -36,6 +37,9 @@ SUCCEEDED = frozenset({"succeeded"})
 CANCELLED = frozenset({"cancelled"})
 PERHAPS = frozenset({"succeeded", "outcome_unknown"})
 """How a write without an idempotency key may end when its process dies."""
+
+Road = Literal["browser", "client", "device"]
+"""Where a person consents."""
 
 TITLES = {
     "granted": texts.AUTHORIZED_TITLE.en,
@@ -208,10 +212,11 @@ class MortalWorld:
             person=f"%{person.open_id}",
         )
         card = self.world.tenant.messages[found[0]["card_message_id"]] if found else None
-        return card if card is not None and has_link(card) and not card.recalled else None
+        asks = card is not None and (has_link(card) or is_for_device(card)) and not card.recalled
+        return card if asks else None
 
     async def see_to(
-        self, message: str, person: Person, decision: str = "allow", *, in_client: bool = False
+        self, message: str, person: Person, decision: str = "allow", by: Road = "browser"
     ) -> None:
         """Waits for the answer, and decides about every card that comes before it."""
         while True:
@@ -222,13 +227,16 @@ class MortalWorld:
             found = await self.until(news, f"the answer to {self.world.tenant.messages[message].content}")
             if not isinstance(found, Message):
                 return
-            if in_client:
-                await self.consent_in_client(person, found)
-            else:
-                await self.consent(person, found, decision)
-            await self.settled(message, person, found)
+            match by:
+                case "browser":
+                    await self.consent(person, found, decision)
+                case "client":
+                    await self.consent_in_client(person, found)
+                case "device":
+                    await self.consent_by_device(person, found)
+            await self.settled(message, person)
 
-    async def settled(self, message: str, person: Person, card: Message) -> None:
+    async def settled(self, message: str, person: Person) -> None:
         """Waits a moment after a consent: for the answer, or until the card asks (again)."""
 
         async def moved_on() -> bool:
@@ -268,6 +276,17 @@ class MortalWorld:
         )  # fmt: skip
         result = {"state": asked["state"], "code": given["code"]}
         return (await self.page(f"{base}/results", json=result, **own))[2]
+
+    async def consent_by_device(self, person: Person, card: Message) -> None:
+        """One move of a person before a card without an address of ours: its button first, then the platform's link."""
+        if any(value.get("action") == "authorize" for value in values_of(card.content)):
+            await self.world.click(person, card, "authorize")
+        elif links := device_links(card):
+            _, consent_page, _ = await self.page(links[0])
+            if "id=" in consent_page:
+                with contextlib.suppress(AssertionError):  # it was decided before
+                    await self.world.decide(consent_page.split("id=")[1], person)
+        await asyncio.sleep(0.2)
 
     async def press(self, person: Person, card: Message, action: str, message: str) -> None:
         """Presses a button of a card until that is seen to have worked: the message is answered."""
@@ -316,6 +335,7 @@ class MortalWorld:
             "SELECT 1 FROM outgoing_messages WHERE status IN ('queued', 'sending')",
             "SELECT 1 FROM authorization_requests WHERE status = 'redeeming' OR card_shown < card_wanted",
             "SELECT 1 FROM authorization_attempts WHERE status = 'redeeming'",
+            "SELECT 1 FROM device_authorizations WHERE status IN ('minting', 'polling')",
             "SELECT 1 FROM revocations WHERE status = 'queued'",
             "SELECT 1 FROM scope_waits WHERE status = 'waiting'",
         ]
@@ -414,6 +434,15 @@ class MortalWorld:
                 self.world.tenant.messages[row["message_id"]].content
             ):
                 figures.faults.append("the administrator's card does not show that it is done")
+
+
+def device_links(card: Message) -> list[str]:
+    return re.findall(r'"default_url": "([^"]+/device/verify[^"]*)"', json.dumps(card.content))
+
+
+def is_for_device(card: Message) -> bool:
+    """Whether the card leads to the platform's own page."""
+    return bool(device_links(card)) or any(v.get("action") == "authorize" for v in values_of(card.content))
 
 
 def kill(replica: Replica) -> None:

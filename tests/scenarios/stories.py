@@ -143,7 +143,7 @@ async def expired(world: MortalWorld) -> None:
 @story
 async def inside_the_client(world: MortalWorld) -> None:
     message = await world.say(world.sam, "/task twenty-second")
-    await world.see_to(message, world.sam, in_client=True)
+    await world.see_to(message, world.sam, by="client")
 
 
 @story
@@ -158,5 +158,12 @@ async def a_stumbling_platform(world: MortalWorld) -> None:
     await world.ask(world.sam, task("twenty-fifth"), ends=PERHAPS)
 
 
-SETTINGS = {"expired": {"BOT_DEFERRED_TTL": "3"}}
+@story
+async def without_an_address(world: MortalWorld) -> None:
+    world.world.tenant.behaviour.device_poll_seconds = 1
+    message = await world.say(world.sam, "/task twenty-sixth")
+    await world.see_to(message, world.sam, by="device")
+
+
+SETTINGS = {"expired": {"BOT_DEFERRED_TTL": "3"}, "without_an_address": {"BOT_PUBLIC_URL": ""}}
 """What a story needs of the bot."""
