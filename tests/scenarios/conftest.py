@@ -62,6 +62,18 @@ class World:
         self.key = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
         self.http = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
 
+    # --- the platform ---------------------------------------------------------------------------------
+
+    async def platform_up(self) -> None:
+        self.runner = web.AppRunner(build_platform(self.tenant), access_log=None, shutdown_timeout=1)
+        await self.runner.setup()
+        port = int(self.origin.rsplit(":", 1)[1])
+        await web.TCPSite(self.runner, "127.0.0.1", port, reuse_address=True).start()
+
+    async def platform_down(self) -> None:
+        """What was not acknowledged yet is forgotten; the tenant and its people stay."""
+        await self.runner.cleanup()
+
     # --- people and chats ---------------------------------------------------------------------------
 
     def person(self, name: str) -> Person:
@@ -310,19 +322,15 @@ def values_of(content: Any) -> list[dict[str, Any]]:
 async def world_in(directory: Path) -> AsyncIterator[World]:
     """The platform is up; the story starts the bot itself."""
     tenant = sample_tenant()
-    runner = web.AppRunner(build_platform(tenant), access_log=None, shutdown_timeout=1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    port = runner.addresses[0][1]
-    world = World(tenant, f"http://127.0.0.1:{port}", directory)
+    world = World(tenant, f"http://127.0.0.1:{free_port()}", directory)
+    await world.platform_up()
     tenant.app.events_url = f"{world.public}/lark/events"
     tenant.app.redirect_urls = [f"{world.public}/oauth/lark/{page}" for page in ("callback", "client")]
     try:
         yield world
     finally:
         await world.close()
-        await runner.cleanup()
+        await world.platform_down()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""How events come in: the webhook and the long connection; how the process starts, stops and shares its work."""
+"""The webhook and the other pages; how the process starts, stops and shares its work."""
 
 from __future__ import annotations
 
@@ -6,31 +6,7 @@ import asyncio
 import io
 import json
 
-from .conftest import World, has_link, text_of
-
-
-async def test_the_loop_over_the_long_connection(world: World):
-    world.tenant.app.events_by = "websocket"
-    await world.start(LARK_EVENTS="websocket")
-    asked = await world.say(world.sam, "/tasks")
-    card = await world.fresh_card(world.sam, asked)
-    await world.consent(world.sam, card)
-    await world.answer_to(asked)
-    again = await world.say(world.sam, "/doc welcome")
-    second = await world.fresh_card(world.sam, again)
-    clicked = await world.click(world.sam, second, "not_now")
-    assert clicked["code"] is None
-    assert not has_link(world.tenant.messages[second.message_id])
-    assert await world.stop() == 0
-
-
-async def test_a_lost_long_connection_comes_back(world: World):
-    world.tenant.app.events_by = "websocket"
-    await world.start(LARK_EVENTS="websocket")
-    async with world.http.delete(f"{world.origin}/sandbox/api/connections"):
-        pass
-    asked = await world.say(world.sam, "/help")
-    await world.answer_to(asked, patience=40)
+from .conftest import World, text_of
 
 
 async def post_event(world: World, body: bytes, **headers: str) -> tuple[int, str]:

@@ -456,24 +456,6 @@ async def test_a_port_that_is_taken_is_said_in_a_line(world: World):
     assert str(world.port) in err
 
 
-async def test_readiness_follows_the_long_connection(world: World):
-    world.tenant.app.events_by = "websocket"
-    await world.start(LARK_EVENTS="websocket")
-    fault = await world.control("faults", match={"path": "/callback/ws/endpoint"}, kind="down")
-    async with world.http.delete(f"{world.origin}/sandbox/api/connections"):
-        pass
-    status, body = 200, ""
-    for _ in range(100):
-        status, _, body = await world.get(f"{world.public}/readyz")
-        if status == 503:
-            break
-        await asyncio.sleep(0.1)
-    assert status == 503, body
-    await lift(world, fault)
-    await world.answer_to(await world.say(world.sam, "/help"), patience=40)
-    assert (await world.get(f"{world.public}/readyz"))[0] == 200
-
-
 async def test_words_may_be_separated_by_any_space(world: World):
     await world.start()
     asked = await world.say(world.wei, "/authorize\u3000task:task:read")
@@ -488,13 +470,6 @@ async def test_asking_ahead_for_what_the_page_never_gives_ends(world: World):
     await world.get(back)
     await world.answer_to(asked, "offline_access")
     assert status_of(world, "deferred_calls") == ["cancelled"]
-
-
-async def test_the_long_connection_leaves_no_address_in_the_most_talkative_log(world: World):
-    world.tenant.app.events_by = "websocket"
-    await world.start(LARK_EVENTS="websocket", BOT_LOG_LEVEL="debug")
-    await world.answer_to(await world.say(world.sam, "/help"))
-    assert "device_id" not in (world.directory / "bot.log").read_text()
 
 
 async def test_a_mention_right_after_the_start_is_not_sent_away(world: World):

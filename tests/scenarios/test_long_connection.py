@@ -1,0 +1,274 @@
+"""The long connection, with the real bot: nothing is lost on it and nothing happens twice, whatever becomes of it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+import sys
+import time
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from .conftest import World, free_port, has_link
+
+
+@pytest.fixture
+def connected(world: World) -> World:
+    """Events come by the long connection, and those that were not acknowledged come again soon and often."""
+    world.tenant.app.events_by = "websocket"
+    world.tenant.behaviour.redelivery_seconds = (1.0,) * 60
+    world.settings["LARK_EVENTS"] = "websocket"
+    return world
+
+
+async def readiness(world: World) -> dict[str, Any]:
+    status, _, body = await world.get(f"{world.public}/readyz")
+    ready: dict[str, Any] = json.loads(body)
+    assert (status == 200) == (ready["status"] == "ready")
+    return ready
+
+
+async def until_events_are(world: World, state: str, patience: float = 15) -> dict[str, Any]:
+    deadline = time.monotonic() + patience
+    while (ready := await readiness(world))["events"] != state:
+        assert time.monotonic() < deadline, world.log_tail()
+        await asyncio.sleep(0.1)
+    return ready
+
+
+async def drop(world: World, how: str) -> None:
+    async with world.http.delete(f"{world.origin}/sandbox/api/connections?how={how}"):
+        pass
+
+
+def answers(world: World) -> Counter[str | None]:
+    """How often each message of Sam's was answered."""
+    return Counter(m.reply_to for m in world.from_bot(world.direct(world.sam)) if m.reply_to)
+
+
+def is_acknowledged(world: World) -> bool:
+    """Whether every event is."""
+    return all(event.acknowledged for event in world.tenant.events.values())
+
+
+async def test_the_whole_loop(connected: World):
+    await connected.start()
+    asked = await connected.say(connected.sam, "/tasks")
+    status, page = await connected.consent(connected.sam, await connected.fresh_card(connected.sam, asked))
+    assert status == 200, page
+    await connected.answer_to(asked)
+    in_the_group = await connected.say(connected.sam, "/tasks", connected.group)
+    await connected.answer_to(in_the_group)
+    await connected.control("revoke", person=connected.sam.open_id)
+    await connected.until(lambda: connected.rows("SELECT status FROM grants") == [{"status": "ended"}])
+    await connected.until(lambda: is_acknowledged(connected), "all acknowledgements")
+    assert await connected.stop() == 0
+    log = (connected.directory / "bot.log").read_text()
+    assert "device_id" not in log
+
+
+@pytest.mark.parametrize("frame_type", ["event", "card"])
+async def test_a_click_is_answered_with_a_toast_and_the_cards_new_face(connected: World, frame_type: str):
+    connected.tenant.behaviour.card_frame_type = frame_type
+    await connected.start()
+    asked = await connected.say(connected.sam, "/doc welcome")
+    card = await connected.fresh_card(connected.sam, asked)
+    clicked = await connected.click(connected.sam, card, "not_now")
+    assert clicked["code"] is None
+    assert clicked["response"]["toast"]["type"] == "info"
+    assert clicked["response"]["card"]["type"] == "raw"
+    assert not has_link(connected.tenant.messages[card.message_id])
+
+
+@pytest.mark.parametrize("how", ["close", "reset"])
+async def test_a_lost_connection_comes_back_and_what_was_said_meanwhile_with_it(connected: World, how: str):
+    await connected.start()
+    await drop(connected, how)
+    asked = await connected.say(connected.sam, "/help")
+    await connected.answer_to(asked, patience=30)
+
+
+async def test_a_platform_that_was_away_finds_the_bot_back_within_thirty_seconds(connected: World):
+    await connected.start()
+    await connected.platform_down()
+    down = await until_events_are(connected, "down")
+    assert down["database"] == "up"
+    await asyncio.sleep(20)
+    still = await readiness(connected)
+    assert still["events_down_since"] == down["events_down_since"]
+    assert "no connection to 127.0.0.1" in still["events_down_because"]
+    said = (connected.directory / "bot.log").read_text().count("no long connection")
+    assert said <= 3
+    await connected.platform_up()
+    up = await until_events_are(connected, "up", patience=30)
+    assert "events_down_since" not in up
+    await connected.answer_to(await connected.say(connected.sam, "/help"))
+
+
+async def test_a_refusal_is_said_where_operators_look_and_ends_with_its_reason(connected: World):
+    await connected.start()
+    await connected.control("app", enabled=False)
+    await drop(connected, "close")
+    deadline = time.monotonic() + 20
+    while "the app is disabled" not in (await readiness(connected)).get("events_down_because", ""):
+        assert time.monotonic() < deadline, connected.log_tail()
+        await asyncio.sleep(0.1)
+    assert "the app is disabled" in (connected.directory / "bot.log").read_text()
+    await connected.control("app", enabled=True)
+    await until_events_are(connected, "up", patience=30)
+
+
+async def test_what_was_said_while_the_bot_was_dead_is_answered_once(connected: World):
+    await connected.start()
+    await connected.answer_to(await connected.say(connected.sam, "/help"))
+    await connected.kill()
+    asked = [await connected.say(connected.sam, "/help") for _ in range(3)]
+    await connected.start()
+    for message in asked:
+        await connected.answer_to(message)
+    assert set(answers(connected).values()) == {1}
+
+
+async def test_a_stop_answers_or_returns_everything_and_nothing_twice(connected: World):
+    connected.tenant.behaviour.rate_limits = False
+    await connected.start()
+    asked = [await connected.say(connected.sam, "/help") for _ in range(10)]
+    stopping = asyncio.create_task(connected.stop())
+    for _ in range(10):
+        asked.append(await connected.say(connected.sam, "/help"))
+        await asyncio.sleep(0.02)
+    began = time.monotonic()
+    assert await stopping == 0
+    assert time.monotonic() - began < 10
+    assert not connected.tenant.changes_after(0, "connection")[-1].data["open"]
+    await connected.start()
+    for message in asked:
+        await connected.answer_to(message, patience=30)
+    await connected.until(lambda: is_acknowledged(connected), "all acknowledgements")
+    assert answers(connected) == dict.fromkeys(asked, 1)
+
+
+async def test_nothing_is_acknowledged_before_it_is_kept(connected: World):
+    await connected.start()
+    with sqlite3.connect(connected.database, isolation_level=None) as other:
+        other.execute("BEGIN IMMEDIATE")
+        asked = await connected.say(connected.sam, "/help")
+        await asyncio.sleep(4)
+        (event,) = connected.tenant.events.values()
+        assert not event.acknowledged
+        assert event.attempts
+        other.execute("ROLLBACK")
+    await connected.answer_to(asked)
+    await connected.until(lambda: event.acknowledged, "the acknowledgement")
+    assert answers(connected) == {asked: 1}
+
+
+DIES_BEFORE_ACKNOWLEDGING = """
+import os, signal
+from dataclasses import replace
+from bot import app, settings
+
+class Dying:
+    def __init__(self, database):
+        self.database = database
+
+    def __getattr__(self, name):
+        return getattr(self.database, name)
+
+    async def write_one(self, work):
+        result = await self.database.write_one(work)
+        if result is True:  # a message was recorded
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+app.run(settings.load(settings.environment()), lambda bot: replace(bot, database=Dying(bot.database)))
+"""
+
+
+async def test_a_bot_that_dies_between_keeping_and_acknowledging_answers_once(connected: World):
+    dying = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", DIES_BEFORE_ACKNOWLEDGING, cwd=connected.directory, env=connected.environment()
+    )
+    asked = await connected.say(connected.sam, "/help")
+    assert await asyncio.wait_for(dying.wait(), 30) == -9
+    assert not is_acknowledged(connected)
+    assert connected.rows("SELECT status FROM deferred_calls") == [{"status": "queued"}]
+    await connected.start()
+    await connected.answer_to(asked)
+    await connected.until(lambda: is_acknowledged(connected), "the acknowledgement")
+    await asyncio.sleep(1)
+    assert answers(connected) == {asked: 1}
+
+
+async def test_acknowledgements_that_are_lost_make_nothing_happen_twice(connected: World):
+    connected.tenant.behaviour.loses_acknowledgements = True
+    connected.tenant.behaviour.answer_seconds = 0.5
+    await connected.start()
+    asked = await connected.say(connected.sam, "/help")
+    await connected.answer_to(asked)
+    (event,) = connected.tenant.events.values()
+    await connected.until(lambda: len(event.attempts) >= 3, "redeliveries")
+    connected.tenant.behaviour.loses_acknowledgements = False
+    await connected.until(lambda: event.acknowledged, "the acknowledgement")
+    assert answers(connected) == {asked: 1}
+
+
+async def test_a_message_larger_than_a_frame_comes_whole(connected: World):
+    connected.tenant.behaviour.frame_payload_bytes = 200
+    await connected.start()
+    asked = await connected.say(connected.sam, "/search " + "周报 " * 500)
+    await connected.fresh_card(connected.sam, asked)
+    (event,) = connected.tenant.events.values()
+    await connected.until(lambda: event.acknowledged, "the acknowledgement")
+
+
+async def test_payloads_of_the_wrong_kind_are_refused_and_the_connection_stays(connected: World):
+    connected.tenant.behaviour.redelivery_seconds = ()
+    await connected.start()
+    header = {"event_id": "e1", "event_type": "im.message.receive_v1", "app_id": connected.tenant.app.app_id}
+    wrong = [
+        {},
+        {"schema": "2.0"},
+        {"schema": "2.0", "header": {"event_id": 7}, "event": {}},
+        {"schema": "2.0", "header": header, "event": []},
+        {"schema": "2.0", "header": header, "event": {"sender": None, "message": 7}},
+        {"schema": "2.0", "header": header | {"app_id": "cli_other"}, "event": {}},
+        {"schema": "2.0", "header": header | {"event_type": "card.action.trigger"}, "event": {"action": "x"}},
+    ]
+    for event in wrong:
+        result = await connected.control("events", event=event)
+        assert not result["acknowledged"], event
+    assert connected.rows("SELECT * FROM events") == []
+    await connected.answer_to(await connected.say(connected.sam, "/help"))
+    opened = [c for c in connected.tenant.changes_after(0, "connection") if c.data["event"] == "opened"]
+    assert len(opened) == 1
+
+
+async def test_two_replicas_share_the_events_and_a_repeat_at_both_has_no_effect(
+    connected: World, postgresql_url: str
+):
+    connected.tenant.behaviour.rate_limits = False
+    connected.settings["BOT_DATABASE_URL"] = postgresql_url
+    await connected.start()
+    first = connected.process
+    connected.port = free_port()
+    await connected.start(BOT_PUBLIC_URL=connected.public)
+    asked = [await connected.say(connected.sam, "/help") for _ in range(12)]
+    for message in asked:
+        await connected.answer_to(message)
+    async with connected.http.get(f"{connected.origin}/sandbox/api/connections") as response:
+        shares = [each["delivered"] for each in (await response.json())["connections"]]
+    assert len(shares) == 2
+    assert min(shares) > 0
+    for event_id in list(connected.tenant.events):
+        for _ in range(4):
+            await connected.control("events/replay", event_id=event_id)
+    assert first is not None
+    first.kill()
+    await first.wait()
+    last = await connected.say(connected.sam, "/help")
+    await connected.answer_to(last)
+    assert answers(connected) == dict.fromkeys([*asked, last], 1)
