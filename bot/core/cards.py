@@ -81,6 +81,8 @@ class ConfirmationCard:
     call_id: str
     command: str
     asked_at: datetime
+    confirmed: bool | None = None
+    """What its person has decided, once they have."""
 
 
 Card = AuthorizationCard | AdministratorCard | ConfirmationCard
@@ -94,6 +96,10 @@ class Action(StrEnum):
     NOT_NOW = "not_now"
     PAGE_ERROR = "page_error"
     """The platform's page shows an error instead of asking for consent."""
+    SEND_AGAIN = "send_again"
+    """The card of a request is to be sent once more, where it is seen."""
+    RETRY = "retry"
+    """A call that came to nothing is to be made again."""
     CANCEL = "cancel"
     """What waits for the administrator is to wait no longer."""
     CHECK_AGAIN = "check_again"

@@ -305,6 +305,15 @@ Line = tuple[Span, ...] | Code
 
 
 @dataclass(frozen=True, slots=True)
+class Control:
+    """A button under a reply: its action is one of `core.cards`, its subject the id of what that is about."""
+
+    words: Words
+    action: str
+    subject: str
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
     """An answer in the chat, in every language, without a word of how a platform draws it."""
 
@@ -312,6 +321,7 @@ class Reply:
     lines: tuple[Line, ...] = ()
     confidential: bool = False
     """In a group the answer goes to the asker alone, with a note where it was asked."""
+    control: Control | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -414,6 +424,24 @@ class GrantRevoked:
 
 
 @dataclass(frozen=True, slots=True)
+class PersonLeft:
+    """A person is no longer a member of the organization."""
+
+    event_id: str
+    user: UserKey
+
+
+@dataclass(frozen=True, slots=True)
+class AppStopped:
+    """The app was uninstalled from an organization, or disabled there."""
+
+    event_id: str
+    platform: str
+    app_id: str
+    tenant_key: str
+
+
+@dataclass(frozen=True, slots=True)
 class Ignored:
     """Authentic, and of no interest (a group message that does not mention the bot, an unknown event)."""
 
@@ -444,7 +472,16 @@ class Outage:
     reason: str
 
 
-Event = MessageReceived | ChatEntered | MessageRecalled | CardClicked | GrantRevoked | Ignored
+Event = (
+    MessageReceived
+    | ChatEntered
+    | MessageRecalled
+    | CardClicked
+    | GrantRevoked
+    | PersonLeft
+    | AppStopped
+    | Ignored
+)
 Received = Event | Challenge | Unauthentic
 
 
@@ -576,6 +613,8 @@ class AuthorizationRequest:
     """How often showing the latest change has failed."""
     card_lease_until: datetime | None
     """Until when its claimer has the card; also what tells this claim from every other (fencing)."""
+    card_moves: int
+    """How often the card was sent anew, because it was not found in the chat."""
     created_at: datetime
     expires_at: datetime
     failure: str | None

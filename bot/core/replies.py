@@ -5,8 +5,12 @@ Words of cards and pages are in `texts`; what commands answer is with the comman
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from bot.core import texts
+from bot.core.cards import Action
 from bot.core.decisions import Why
-from bot.core.model import Reply, Span, Words
+from bot.core.model import Control, Reply, Span, Words
 
 Text = Words | str
 
@@ -16,6 +20,11 @@ def say(title: Words | None, *lines: Text) -> Reply:
 
 
 AGAIN = Words(en="Send {command} again whenever you like.", zh="随时可以再次发送 {command}。")
+
+
+def with_retry(reply: Reply, call_id: str) -> Reply:
+    """With a control that asks the same once more."""
+    return replace(reply, control=Control(texts.RETRY, Action.RETRY, call_id))
 
 
 def declined(command: str) -> Reply:
@@ -113,6 +122,18 @@ def asked_privately(command: str) -> Reply:
             zh="{command} 需要你的授权。我已私下向你请求，之后会自动继续。",
         ).format(command=command),
     )
+
+
+def asked_above(command: str, request_id: str) -> Reply:
+    """The person has a card already, and it may be far up in the chat by now."""
+    reply = say(
+        None,
+        Words(
+            en="{command} needs your permission, too: it is on the card that I sent you before.",
+            zh="{command} 也需要你的授权：已添加到我之前发送的卡片中。",
+        ).format(command=command),
+    )
+    return replace(reply, control=Control(texts.SEND_AGAIN, Action.SEND_AGAIN, request_id))
 
 
 def answered_privately(command: str) -> Reply:

@@ -146,6 +146,18 @@ CONFIRM_BODY = Words(
 )
 CONFIRM = Words(en="Yes, do it", zh="执行")
 DISCARD = Words(en="No, drop it", zh="放弃")
+CONFIRMED_BODY = Words(
+    en="{command}, asked for at {asked}: you said yes.", zh="{command}（{asked}）：你已确认执行。"
+)
+DISCARDED_BODY = Words(
+    en="{command}, asked for at {asked}: dropped. Nothing was done.",
+    zh="{command}（{asked}）：已放弃，没有执行任何操作。",
+)
+
+# --- controls under a reply -----------------------------------------------------------------------------
+
+RETRY = Words(en="Try again", zh="重试")
+SEND_AGAIN = Words(en="Send the card again", zh="重新发送卡片")
 
 # --- notices that answer a click ------------------------------------------------------------------------
 
@@ -162,6 +174,8 @@ CLICK_LINK_LATER = Words(
 )
 CLICK_NO_LINK = Words(en="I could not get a link from the platform.", zh="未能从平台获取链接。")
 CLICK_DONE = Words(en="Done, as you say.", zh="好的，已按你的意思处理。")
+CLICK_SENT_AGAIN = Words(en="Here it is again, below.", zh="已在下方重新发送。")
+CLICK_AGAIN = Words(en="I try it again.", zh="正在重试。")
 CLICK_UNKNOWN = Words(
     en="I do not know this button any more. Please send the command again.",
     zh="我已不认识这个按钮，请重新发送命令。",

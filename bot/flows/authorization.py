@@ -10,7 +10,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 
 from bot.core import replies
@@ -42,7 +42,7 @@ from bot.core.scopes import (
 )
 from bot.flows import administrators, cards, waiting
 from bot.flows.bot import Bot, now
-from bot.flows.delivery import answer, deliver_all, draft, insert_all, later, note, typed
+from bot.flows.delivery import Draft, answer, deliver_all, draft, insert_all, later, note, typed
 from bot.store import audit, authorizations, calls, device_authorizations, grants, revocations, users
 from bot.store.database import Connection
 from bot.store.ids import new_id
@@ -74,7 +74,7 @@ async def ask_for_scopes(
         return
     again = formerly if enabled is None else formerly & enabled
     scopes = with_offline_access(choice.scopes | again, enabled, avoided)
-    claimed = await suspend(bot, call, needs, scopes, grant, steps)
+    claimed = await suspend(bot, call, needs, scopes, grant, steps, live)
     if claimed is not None:
         await cards.show_claimed(bot, claimed, call.chat.chat_id if call.chat.kind == "group" else None)
 
@@ -110,16 +110,16 @@ async def suspend(
     scopes: ScopeSet,
     grant: Grant | None,
     steps: Sequence[Step],
+    live: AuthorizationRequest | None,
 ) -> AuthorizationRequest | None:
-    """One transaction: the request is opened or widened, the call waits; in a group, a note says so.
+    """One transaction: the request is opened or widened, the call waits; a note says so where the card may not be seen.
 
     Returns the request with its card claimed for this worker. None when there is nothing to show: the card says it
     already, another worker has it, or a grant has come that is worth another try, for which the call is queued again.
     """
     ticket = Secret(urlsafe(secrets.token_bytes(32)))
     moment = now()
-    in_group = call.consents == 0 and call.chat.kind == "group"
-    told = [note(bot, call, replies.asked_privately(typed(call)), "note")] if in_group else []
+    told = where_to_look(bot, call, live, moment)
 
     def work(c: Connection) -> tuple[AuthorizationRequest | None, list[OutgoingMessage]]:
         users.lock(c, call.user)
@@ -156,6 +156,23 @@ async def suspend(
     claimed, messages = await bot.database.write(work)
     await deliver_all(bot, messages)
     return claimed
+
+
+REMIND_AFTER = timedelta(minutes=1)
+"""A card that was sent before may be far up in the chat by now. In a burst of questions it is not."""
+
+
+def where_to_look(
+    bot: Bot, call: DeferredCall, live: AuthorizationRequest | None, moment: datetime
+) -> list[Draft]:
+    """The first time that a call waits: a word on where its card is, if that is not right below the question."""
+    if call.consents or call.suspended_at is not None:
+        return []
+    if call.chat.kind == "group":
+        return [note(bot, call, replies.asked_privately(typed(call)), "note")]
+    if live is not None and live.card_message_id and moment - live.created_at > REMIND_AFTER:
+        return [note(bot, call, replies.asked_above(typed(call), live.id), "note")]
+    return []
 
 
 def ask_again(
@@ -371,7 +388,8 @@ async def expire_overdue(bot: Bot) -> None:
                 if call.waits_for is WaitsFor.ADMINISTRATOR:
                     close_if_nobody_waits(c, call.user, "expired", moment, RequestStatus.EXPIRED)
                 reply = replies.expired if waited else replies.expired_before_start
-                messages += insert_all(c, bot, answer(bot, call, reply(typed(call))))
+                words = replies.with_retry(reply(typed(call)), call.id)
+                messages += insert_all(c, bot, answer(bot, call, words))
         for request in authorizations.expired(c, moment, limit=50):
             if authorizations.settle(
                 c,

@@ -35,6 +35,7 @@ from bot.core.decisions import (
     RetryAt,
     Situation,
     Suspend,
+    Why,
     after_call,
     may_send,
     wants_confirmation,
@@ -244,7 +245,7 @@ async def call_as_user(bot: Bot, run: Run, move: ApiCall) -> bool:
                 outcome: Outcome = why
                 return await carry_out(bot, run, move, outcome, None, first_sent_at, refreshed=False)
             case tokens.Misconfigured():
-                reply = replies.app_misconfigured(typed(call))
+                reply = replies.with_retry(replies.app_misconfigured(typed(call)), call.id)
                 await finish(bot, call, CallStatus.FAILED, "app_misconfigured", reply)
                 return False
             case tokens.Usable(token=token, grant=grant):
@@ -326,6 +327,8 @@ async def carry_out(
             await requeue(bot, run, at, failed=True)
         case GiveUp(why, last):
             reply = replies.gave_up(why, typed(call), detail_of(last))
+            if why in {Why.PLATFORM_FAILED, Why.BUSY}:
+                reply = replies.with_retry(reply, call.id)
             await finish(bot, call, CallStatus.FAILED, why.value, reply)
         case OutcomeUnknown():
             await finish_unknown(bot, run)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+from dataclasses import replace
 from functools import partial
 
 from bot.core import texts
@@ -138,7 +139,7 @@ async def draw(bot: Bot, request: AuthorizationRequest, group: str | None = None
         return False  # somebody else's by now, who may have drawn a newer face already
     if request.card_message_id is None:
         destination = Destination(request.user, group or await chat_for(bot, request), None, private=True)
-        sent = await bot.platform.send(destination, content, f"card-{request.id}")
+        sent = await bot.platform.send(destination, content, card_key(request))
         if not isinstance(sent, NotSent):
             # A repeated sending gives the first one's message, which may show less than this face: drawn once more.
             version = request.card_wanted if sent.ephemeral else max(1, request.card_wanted - 1)
@@ -152,6 +153,20 @@ async def draw(bot: Bot, request: AuthorizationRequest, group: str | None = None
             return await shown(bot, request, request.card_message_id, ephemeral=False)
         problem = failed
     return await not_shown(bot, request, problem, live=live)
+
+
+def card_key(request: AuthorizationRequest) -> str:
+    """What the platform recognizes a repeated sending of this card by."""
+    return f"card-{request.id}-{request.card_moves}" if request.card_moves else f"card-{request.id}"
+
+
+async def leave_behind(bot: Bot, request: AuthorizationRequest, message_id: str) -> None:
+    """The card was sent anew: the old message points to it. Should this fail, its link still does the same."""
+    if request.card_ephemeral:
+        await bot.platform.withdraw(message_id)
+        return
+    card = replace(await card_of(bot, request), face=Face.SUPERSEDED, link=None)
+    await bot.platform.update_card(message_id, bot.platform.render_card(card))
 
 
 async def draw_ephemeral(bot: Bot, request: AuthorizationRequest, message_id: str) -> bool:

@@ -5,15 +5,12 @@ Both doors, the webhook and the long connection, end in `accept_event`.
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Awaitable, Callable
 
-from bot.core import replies, texts
-from bot.core.cards import Action
+from bot.core import replies
 from bot.core.commands import parse_message
 from bot.core.model import (
-    AuthorizationRequest,
+    AppStopped,
     CardClicked,
     ChatEntered,
     Event,
@@ -22,23 +19,19 @@ from bot.core.model import (
     Json,
     MessageRecalled,
     MessageReceived,
-    RequestStatus,
-    UserKey,
-    Words,
+    PersonLeft,
 )
-from bot.flows import administrators, alternatives, authorization, cards, device
+from bot.flows import authorization
 from bot.flows.bot import Bot, language_of, now
+from bot.flows.clicks import answer_click
 from bot.flows.delivery import deliver_all, draft, insert_all
-from bot.store import audit, authorizations, calls, events, grants, users
+from bot.store import audit, calls, events, grants, users
 from bot.store.calls import NewCall
 from bot.store.database import Connection
 from bot.store.ids import new_id
 from bot.store.outbox import OutgoingMessage
 
 log = logging.getLogger(__name__)
-
-CLICK_PATIENCE = 2.0
-"""Seconds for the platform's part in answering a click; the click itself has 3."""
 
 
 async def accept_event(bot: Bot, event: Event) -> Json:
@@ -54,6 +47,10 @@ async def accept_event(bot: Bot, event: Event) -> Json:
             await withdraw_question(bot, event)
         case GrantRevoked():
             await end_revoked_grant(bot, event)
+        case PersonLeft():
+            await forget_person(bot, event)
+        case AppStopped():
+            await forget_organization(bot, event)
         case CardClicked():
             return await answer_click(bot, event)
         case Ignored(why=why):
@@ -171,140 +168,34 @@ async def end_revoked_grant(bot: Bot, event: GrantRevoked) -> None:
     await bot.database.write(work)
 
 
-# --- card clicks -----------------------------------------------------------------------------------------------
-
-
-async def answer_click(bot: Bot, click: CardClicked) -> Json:
-    """Carries out a card's control and returns what the client shows. Only for the person whom the card concerns."""
+async def forget_person(bot: Bot, event: PersonLeft) -> None:
+    """Who has left the organization can consent to nothing any more: their tokens go, and nobody is there to tell."""
     moment = now()
 
-    def note_click(c: Connection) -> bool:
-        users.seen(c, click.user, language=None, union_id=None, now=moment)
-        if click.time_zone:
-            users.set_time_zone(c, click.user, click.time_zone)
-        return events.record(c, click.user.platform, click.user.app_id, click.event_id, moment)
+    def work(c: Connection) -> None:
+        if not events.record(c, event.user.platform, event.user.app_id, event.event_id, moment):
+            return
+        for call in calls.waiting_of(c, event.user):
+            calls.cancel(c, call.id, "person_left", moment)
+        authorization.close_request(c, event.user, "person_left", moment)
+        authorization.end_grant(c, event.user, "person_left", moment)
 
-    if not await bot.database.write(note_click):
-        return {}
-    subject = click.subject or ""
-    match click.action:
-        case Action.AUTHORIZE:
-            return await fetch_device_link(bot, click.user, subject)
-        case Action.NOT_NOW:
-            return await not_now(bot, click.user, subject)
-        case Action.PAGE_ERROR:
-            return await page_error(bot, click.user, subject)
-        case Action.CONFIRM | Action.DISCARD:
-            return await decide_write(bot, click.user, subject, confirmed=click.action == Action.CONFIRM)
-        case Action.CANCEL:
-            return await cancel(bot, click.user, subject)
-        case Action.CHECK_AGAIN:
-            return await for_administrators(bot, click.user, check_again)
-        case Action.APPLY:
-            return await for_administrators(bot, click.user, apply)
-        case _:
-            return bot.platform.click_answer(texts.CLICK_UNKNOWN, "error")
+    await bot.database.write(work)
+    bot.wake.upkeep.set()
 
 
-async def own_request(bot: Bot, user: UserKey, request_id: str) -> AuthorizationRequest | None:
-    request = await bot.database.read(lambda c: authorizations.get(c, request_id))
-    return request if request is not None and request.user == user else None
-
-
-async def not_now(bot: Bot, user: UserKey, request_id: str) -> Json:
-    if await own_request(bot, user, request_id) is None:
-        return bot.platform.click_answer(texts.CLICK_NOT_YOURS, "error")
-    messages = await bot.database.write(lambda c: authorization.decline(c, bot, request_id, "not_now", now()))
-    bot.background(deliver_all(bot, messages))
-    return await answer_with_card(bot, request_id)
-
-
-async def fetch_device_link(bot: Bot, user: UserKey, request_id: str) -> Json:
-    """No page of ours can be reached: the card gets the platform's own link, at once or as soon as there is one."""
-    request = await own_request(bot, user, request_id)
-    if request is None:
-        return bot.platform.click_answer(texts.CLICK_NOT_YOURS, "error")
-    if not bot.by_device or request.status is not RequestStatus.OPEN or request.expires_at <= now():
-        return await answer_with_card(bot, request_id)
-    if not await device.start(bot, request, CLICK_PATIENCE):
-        return bot.platform.click_answer(texts.CLICK_LINK_LATER, "warning")
-    return await answer_with_card(bot, request_id, texts.CLICK_LINK)
-
-
-async def answer_with_card(bot: Bot, request_id: str, when_open: Words = texts.CLICK_CHANGED) -> Json:
-    """The card's face of this moment, in the answer itself: a separate update sent before it would be undone."""
-    request = await bot.database.read(lambda c: authorizations.get(c, request_id))
-    assert request is not None
-    card = await cards.card_of(bot, request)
-    words = {RequestStatus.DECLINED: texts.CLICK_DECLINED, RequestStatus.OPEN: card.notice or when_open}
-    toast = words.get(request.status, texts.CLICK_SETTLED)
-    kind = "warning" if card.notice else "info"
-    return bot.platform.click_answer(toast, kind, bot.platform.render_card(card))
-
-
-async def page_error(bot: Bot, user: UserKey, request_id: str) -> Json:
-    """The platform's page refused what the link asked for, and it never calls back: ask for something else."""
-    request = await own_request(bot, user, request_id)
-    if request is None:
-        return bot.platform.click_answer(texts.CLICK_NOT_YOURS, "error")
-    if request.status is RequestStatus.OPEN:
-        enabled = await alternatives.enabled_scopes_in_time(bot)
-        await alternatives.ask_otherwise_now(bot, request, enabled, "page_error_reported")
-    return await answer_with_card(bot, request_id)
-
-
-async def decide_write(bot: Bot, user: UserKey, call_id: str, *, confirmed: bool) -> Json:
-    """An old write is carried out, or dropped, as its person says."""
-    call = await bot.database.read(lambda c: calls.get(c, call_id))
-    if call is None or call.user != user:
-        return bot.platform.click_answer(texts.CLICK_NOT_YOURS, "error")
+async def forget_organization(bot: Bot, event: AppStopped) -> None:
+    """The app is no longer available in an organization. The platform has revoked its tokens with that."""
     moment = now()
-    if confirmed:
-        changed = await bot.database.write(lambda c: calls.confirm(c, call_id, moment))
-        bot.wake.calls.set()
-    else:
-        changed, messages = await bot.database.write(
-            lambda c: authorization.cancel_with_word(c, bot, call, moment)
-        )
-        bot.background(deliver_all(bot, messages))
-    return bot.platform.click_answer(texts.CLICK_DONE if changed else texts.CLICK_SETTLED, "info")
 
+    def work(c: Connection) -> None:
+        if not events.record(c, event.platform, event.app_id, event.event_id, moment):
+            return
+        for user in grants.active_of_tenant(c, event.platform, event.app_id, event.tenant_key):
+            for call in calls.waiting_of(c, user):
+                calls.cancel(c, call.id, "app_stopped", moment)
+            authorization.close_request(c, user, "app_stopped", moment)
+            if grants.end(c, user, "app_stopped", moment) is not None:
+                audit.write(c, "grant_ended", user=user, now=moment, reason="app_stopped")
 
-async def cancel(bot: Bot, user: UserKey, request_id: str) -> Json:
-    """What waits for the administrator waits no longer."""
-    request = await own_request(bot, user, request_id)
-    if request is None:
-        return bot.platform.click_answer(texts.CLICK_NOT_YOURS, "error")
-    if request.waits_for_administrator:
-        messages = await bot.database.write(
-            lambda c: authorization.cancel_for_administrator(c, bot, user, now())
-        )
-        bot.background(deliver_all(bot, messages))
-    return await answer_with_card(bot, request_id)
-
-
-# --- administrators ----------------------------------------------------------------------------------------------
-
-
-async def for_administrators(bot: Bot, user: UserKey, do: Callable[[Bot, UserKey], Awaitable[Json]]) -> Json:
-    """Administrators' controls: who is one is looked up at each click."""
-    try:
-        async with asyncio.timeout(CLICK_PATIENCE):
-            if not await bot.is_administrator(user):
-                return bot.platform.click_answer(texts.CLICK_ADMINISTRATORS_ONLY, "error")
-            return await do(bot, user)
-    except TimeoutError:
-        return bot.platform.click_answer(texts.CLICK_LATER, "warning")
-
-
-async def check_again(bot: Bot, user: UserKey) -> Json:
-    """An administrator says that the scopes are enabled now."""
-    if await administrators.look_again(bot, asked_by_administrator=True):
-        return bot.platform.click_answer(texts.CLICK_ENABLED, "success")
-    return bot.platform.click_answer(texts.CLICK_NOT_ENABLED, "warning")
-
-
-async def apply(bot: Bot, user: UserKey) -> Json:
-    """An administrator of the bot has the platform ask the organization's administrators."""
-    words, kind = texts.CLICK_APPLIED[await administrators.apply(bot, user)]
-    return bot.platform.click_answer(words, kind)
+    await bot.database.write(work)

@@ -20,7 +20,7 @@ from bot.core.cards import (
     ConfirmationCard,
     Face,
 )
-from bot.core.model import Code, Content, Json, Language, Line, Reply, Span, Words
+from bot.core.model import Code, Content, Control, Json, Language, Line, Reply, Span, Words
 from bot.core.scopes import OFFLINE_ACCESS, Scope
 
 LOCALES: Mapping[str, Language] = {"en_us": "en", "zh_cn": "zh"}
@@ -153,6 +153,9 @@ def draw_administrator(card: AdministratorCard, longest: int) -> Json:
 
 def draw_confirmation(card: ConfirmationCard) -> Json:
     said = {"command": f"**{escape(card.command, 200)}**", "asked": time(card.asked_at)}
+    if card.confirmed is not None:
+        body = texts.CONFIRMED_BODY if card.confirmed else texts.DISCARDED_BODY
+        return frame(texts.CONFIRM_TITLE, "grey", markdown(body.format(**said)))
     return frame(
         texts.CONFIRM_TITLE,
         "yellow",
@@ -196,12 +199,12 @@ def link(words: Words, url: str) -> Json:
     }
 
 
-def button(words: Words, action: Action, subject: str, kind: str = "default") -> Json:
+def button(words: Words, action: str, subject: str, kind: str = "default") -> Json:
     return {
         "tag": "button",
         "type": kind,
         "text": plain(words),
-        "behaviors": [{"type": "callback", "value": {"action": action.value, "subject": subject}}],
+        "behaviors": [{"type": "callback", "value": {"action": str(action), "subject": subject}}],
     }
 
 
@@ -277,7 +280,8 @@ def time(at: datetime) -> str:
 
 
 def render_reply(reply: Reply) -> Content:
-    """The reply as a rich-text post in every language; what does not fit is cut, with a note."""
+    """The reply as a rich-text post in every language; what does not fit is cut, with a note. One with a control
+    is a card, for a post cannot have any."""
     post = {
         locale: {
             "title": reply.title.to(language) if reply.title else "",
@@ -285,7 +289,8 @@ def render_reply(reply: Reply) -> Content:
         }
         for locale, language in LOCALES.items()
     }
-    return Content("post", to_json(post))
+    content = Content("post", to_json(post))
+    return content if reply.control is None else with_control(as_card(content), reply.control)
 
 
 Element = dict[str, Any]
@@ -373,6 +378,12 @@ def as_card(content: Content) -> Content:
         if weight(body) <= MAX_BYTES:
             break
     return Content("interactive", body)
+
+
+def with_control(card: Content, control: Control) -> Content:
+    drawn = json.loads(card.body)
+    drawn["body"]["elements"].append(button(control.words, control.action, control.subject))
+    return Content(card.kind, to_json(drawn))
 
 
 def card_of_post(post: Json, longest: int) -> Json:

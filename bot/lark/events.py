@@ -20,6 +20,7 @@ from typing import Any, TypeGuard
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from bot.core.model import (
+    AppStopped,
     CardClicked,
     Challenge,
     Chat,
@@ -29,6 +30,7 @@ from bot.core.model import (
     Language,
     MessageRecalled,
     MessageReceived,
+    PersonLeft,
     Received,
     Secret,
     Unauthentic,
@@ -219,11 +221,11 @@ Fields = Mapping[str, Any]
 def read_event(recipient: Recipient, payload: Mapping[str, Any]) -> Received:
     """The event in a payload whose sender is beyond doubt."""
     header = payload.get("header")
-    if payload.get("schema") != "2.0" or not isinstance(header, dict):
-        return Ignored(None, "an event of the old schema") if "uuid" in payload else malformed("header")
-    if header.get("app_id") != recipient.app_id:
-        return Unauthentic("for another app", 403)
     try:
+        if payload.get("schema") != "2.0" or not isinstance(header, dict):
+            return old_event(recipient, payload) if "uuid" in payload else malformed("header")
+        if header.get("app_id") != recipient.app_id:
+            return Unauthentic("for another app", 403)
         event_id, event_type = required(header, "event_id"), required(header, "event_type")
         read = READERS.get(event_type)
         if read is None:
@@ -401,10 +403,34 @@ def grant_revoked(recipient: Recipient, event_id: str, header: Header, event: Fi
     )
 
 
+def person_left(recipient: Recipient, event_id: str, header: Header, event: Fields) -> PersonLeft:
+    """https://open.feishu.cn/document/server-docs/contact-v3/user/events/deleted"""
+    open_id = required(part(event, "object"), "open_id")
+    return PersonLeft(event_id, user_of(recipient, required(header, "tenant_key"), open_id))
+
+
 READERS: Mapping[str, Callable[[Recipient, str, Header, Fields], Received]] = {
     "im.message.receive_v1": message_received,
     "im.message.recalled_v1": message_recalled,
     "im.chat.access_event.bot_p2p_chat_entered_v1": chat_entered,
     "card.action.trigger": card_clicked,
     "auth.user_access_token.revoked_v4": grant_revoked,
+    "contact.user.deleted_v3": person_left,
 }
+
+
+def old_event(recipient: Recipient, payload: Mapping[str, Any]) -> Received:
+    """An event of the first schema. Of these only those that end the app in an organization matter.
+
+    https://open.feishu.cn/document/server-docs/application-v6/event/app-uninstalled and …/app-enabled-or-disabled
+    """
+    event_id, event = required(payload, "uuid"), part(payload, "event")
+    if event.get("app_id") != recipient.app_id:
+        return Unauthentic("for another app", 403)
+    kind, status = event.get("type"), event.get("status")
+    if kind == "app_uninstalled" or (kind == "app_status_change" and status in STOPPED):
+        return AppStopped(event_id, "lark", recipient.app_id, required(event, "tenant_key"))
+    return Ignored(event_id, "an event of the old schema")
+
+
+STOPPED = frozenset({"stop_by_tenant", "stop_by_platform"})

@@ -53,6 +53,7 @@ COLUMNS = (
     requests.c.card_shown,
     requests.c.card_attempts,
     requests.c.card_lease_until,
+    requests.c.card_moves,
     requests.c.created_at,
     requests.c.expires_at,
     requests.c.failure,
@@ -76,6 +77,7 @@ def _request(row: Row[Any], seal: Seal) -> AuthorizationRequest:
         card_shown=row.card_shown,
         card_attempts=row.card_attempts,
         card_lease_until=row.card_lease_until,
+        card_moves=row.card_moves,
         created_at=row.created_at,
         expires_at=row.expires_at,
         failure=row.failure,
@@ -193,6 +195,7 @@ def open_request(
         "card_wanted": 1,
         "card_shown": 0,
         "card_attempts": 0,
+        "card_moves": 0,
         "card_due_at": now,
         "created_at": now,
         "expires_at": expires_at,
@@ -214,6 +217,7 @@ def open_request(
         card_shown=0,
         card_attempts=0,
         card_lease_until=None,
+        card_moves=0,
         created_at=now,
         expires_at=expires_at,
         failure=None,
@@ -501,6 +505,26 @@ def card_shown(
     }
     wanted: int | None = connection.execute(CARD_SHOWN, values).scalar()
     return wanted
+
+
+MOVE_CARD = (
+    update(requests)
+    .where(_this, _live, requests.c.card_message_id.is_not(None))
+    .values(
+        card_message_id=null(),
+        card_ephemeral=literal_column("false"),
+        card_moves=requests.c.card_moves + 1,
+        card_worker=null(),
+        card_lease_until=null(),
+        # Two, for a card is sent and then drawn once more: its sending may be a repeat that shows less.
+        **_show | {"card_wanted": requests.c.card_wanted + 2},
+    )
+)
+
+
+def move_card(connection: Connection, request: str, now: datetime) -> bool:
+    """The card of a live request is to be sent anew; whoever is changing the old one has lost it."""
+    return _changed(connection, MOVE_CARD, {"request": request, "now": now})
 
 
 POSTPONE_CARD = (

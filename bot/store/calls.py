@@ -160,6 +160,29 @@ def _record_at_once() -> Any:
 RECORD_AT_ONCE = _record_at_once()
 
 
+def _told(call: NewCall, now: datetime) -> dict[str, Any]:
+    return {
+        "id": call.id,
+        "user_key": call.user,
+        "chat_id": call.chat.chat_id,
+        "chat_kind": call.chat.kind,
+        "message_id": call.message_id,
+        "command": call.command,
+        "arguments": call.arguments,
+        "asked_at": call.asked_at,
+        "received_at": now,
+        "answer_language": call.language,
+        "time_zone": call.time_zone,
+        "expires_at": call.expires_at,
+    }
+
+
+def add(connection: Connection, call: NewCall, now: datetime) -> None:
+    """Queues a call that no event has brought."""
+    connection.execute(RECORD_CALL, _told(call, now))
+    announce(connection)
+
+
 def record(
     connection: Connection,
     event_id: str,
@@ -173,20 +196,7 @@ def record(
 
     One statement on PostgreSQL: fit for `Database.write_one`.
     """
-    values = users.row(call.user, language, union_id, now) | {
-        "event_id": event_id,
-        "id": call.id,
-        "chat_id": call.chat.chat_id,
-        "chat_kind": call.chat.kind,
-        "message_id": call.message_id,
-        "command": call.command,
-        "arguments": call.arguments,
-        "asked_at": call.asked_at,
-        "received_at": now,
-        "answer_language": call.language,
-        "time_zone": call.time_zone,
-        "expires_at": call.expires_at,
-    }
+    values = users.row(call.user, language, union_id, now) | _told(call, now) | {"event_id": event_id}
     if connection.dialect.name == "postgresql":
         recorded = connection.execute(RECORD_AT_ONCE, values).first() is not None
     else:

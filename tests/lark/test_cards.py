@@ -17,6 +17,7 @@ from bot.core.cards import (
     Face,
 )
 from bot.core.model import Code, Content, Reply, Secret, Span, Words
+from bot.core.replies import expired, with_retry
 from bot.lark.cards import MAX_BYTES, as_card, click_answer, render_card, render_reply, weight
 from bot.sandbox.content import check_card, parse_content
 
@@ -157,6 +158,17 @@ def test_an_old_write_is_asked_about():
     shown = drawn(ConfirmationCard("call-1", "/task", UNTIL))
     assert [value["action"] for value in callbacks(shown)] == [Action.CONFIRM, Action.DISCARD]
     assert "/task" in words(shown, "en_us")
+    for decided in (True, False):
+        assert not behaviours(drawn(ConfirmationCard("call-1", "/task", UNTIL, decided)))
+
+
+def test_a_reply_with_a_control_is_a_card_that_says_the_same():
+    content = render_reply(with_retry(expired("/tasks"), "call-1"))
+    shown = json.loads(content.body)
+    assert content.kind == "interactive"
+    assert callbacks(shown) == [{"action": Action.RETRY, "subject": "call-1"}]
+    assert "Nothing was done" in words(shown, "en_us")
+    assert "没有执行任何操作" in words(shown, "zh_cn")
 
 
 def test_what_comes_from_elsewhere_is_shown_and_does_nothing():

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bot.core.model import (
+    AppStopped,
     CardClicked,
     Challenge,
     Chat,
@@ -21,6 +22,7 @@ from bot.core.model import (
     Ignored,
     MessageRecalled,
     MessageReceived,
+    PersonLeft,
     Secret,
     Unauthentic,
     UserKey,
@@ -225,12 +227,31 @@ def test_a_revocation_is_read_with_its_time(payload):
     )
 
 
+def test_who_left_and_where_the_app_was_stopped_is_read(payload):
+    left = payload("message_recalled")
+    left["header"]["event_type"] = "contact.user.deleted_v3"
+    left["event"] = {"object": {"open_id": WEI.open_id, "name": "Wei"}, "old_object": {}}
+    assert both_ways(left) == PersonLeft(left["header"]["event_id"], WEI)
+    stopped = {
+        "app_id": WEI.app_id,
+        "tenant_key": "t-1",
+        "type": "app_status_change",
+        "status": "stop_by_tenant",
+    }
+    old = {"uuid": "u-1", "token": TOKEN, "type": "event_callback", "event": stopped}
+    assert both_ways(old) == AppStopped("u-1", "lark", WEI.app_id, "t-1")
+    assert both_ways(old | {"event": stopped | {"type": "app_uninstalled"}}) == both_ways(old)
+    assert isinstance(both_ways(old | {"event": stopped | {"status": "start_by_tenant"}}), Ignored)
+    assert isinstance(both_ways(old | {"event": stopped | {"app_id": "cli_other"}}), Unauthentic)
+
+
 def test_other_events_are_ignored(payload):
     other = payload("message_direct")
     other["header"]["event_type"] = "drive.file.edit_v1"
     assert isinstance(both_ways(other), Ignored)
     assert isinstance(
-        both_ways({"uuid": "u", "token": TOKEN, "type": "event_callback", "event": {}}), Ignored
+        both_ways({"uuid": "u", "token": TOKEN, "type": "event_callback", "event": {"app_id": WEI.app_id}}),
+        Ignored,
     )
 
 

@@ -1,0 +1,216 @@
+"""Clicks on the controls of cards: whom the card concerns, what they want, and what the client shows for it.
+
+A click is answered within 3 seconds and never delivered again. A card is changed in the answer itself: an update that
+is sent before the answer would be undone by it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from bot.core import texts
+from bot.core.cards import Action, ConfirmationCard
+from bot.core.model import AuthorizationRequest, CallStatus, CardClicked, Json, RequestStatus, UserKey, Words
+from bot.flows import administrators, alternatives, authorization, cards, device
+from bot.flows.bot import Bot, now
+from bot.flows.delivery import deliver_all, typed
+from bot.store import authorizations, calls, events, users
+from bot.store.calls import NewCall
+from bot.store.database import Connection
+from bot.store.ids import new_id
+
+PATIENCE = 2.0
+"""Seconds for the platform's part in answering a click; the click itself has 3."""
+
+
+async def answer_click(bot: Bot, click: CardClicked) -> Json:
+    """Carries out a card's control and returns what the client shows. Only for the person whom the card concerns."""
+    moment = now()
+
+    def note_click(c: Connection) -> bool:
+        users.seen(c, click.user, language=None, union_id=None, now=moment)
+        if click.time_zone:
+            users.set_time_zone(c, click.user, click.time_zone)
+        return events.record(c, click.user.platform, click.user.app_id, click.event_id, moment)
+
+    if not await bot.database.write(note_click):
+        return {}
+    subject = click.subject or ""
+    match click.action:
+        case Action.AUTHORIZE:
+            return await fetch_device_link(bot, click.user, subject)
+        case Action.NOT_NOW:
+            return await not_now(bot, click.user, subject)
+        case Action.PAGE_ERROR:
+            return await page_error(bot, click.user, subject)
+        case Action.CONFIRM | Action.DISCARD:
+            return await decide_write(bot, click.user, subject, confirmed=click.action == Action.CONFIRM)
+        case Action.RETRY:
+            return await retry(bot, click.user, subject)
+        case Action.SEND_AGAIN:
+            return await send_again(bot, click.user, subject)
+        case Action.CANCEL:
+            return await cancel(bot, click.user, subject)
+        case Action.CHECK_AGAIN:
+            return await for_administrators(bot, click.user, check_again)
+        case Action.APPLY:
+            return await for_administrators(bot, click.user, apply)
+        case _:
+            return bot.platform.click_answer(texts.CLICK_UNKNOWN, "error")
+
+
+async def own_request(bot: Bot, user: UserKey, request_id: str) -> AuthorizationRequest | None:
+    request = await bot.database.read(lambda c: authorizations.get(c, request_id))
+    return request if request is not None and request.user == user else None
+
+
+async def not_now(bot: Bot, user: UserKey, request_id: str) -> Json:
+    if await own_request(bot, user, request_id) is None:
+        return bot.platform.click_answer(texts.CLICK_NOT_YOURS, "error")
+    messages = await bot.database.write(lambda c: authorization.decline(c, bot, request_id, "not_now", now()))
+    bot.background(deliver_all(bot, messages))
+    return await answer_with_card(bot, request_id)
+
+
+async def fetch_device_link(bot: Bot, user: UserKey, request_id: str) -> Json:
+    """No page of ours can be reached: the card gets the platform's own link, at once or as soon as there is one."""
+    request = await own_request(bot, user, request_id)
+    if request is None:
+        return bot.platform.click_answer(texts.CLICK_NOT_YOURS, "error")
+    if not bot.by_device or request.status is not RequestStatus.OPEN or request.expires_at <= now():
+        return await answer_with_card(bot, request_id)
+    if not await device.start(bot, request, PATIENCE):
+        return bot.platform.click_answer(texts.CLICK_LINK_LATER, "warning")
+    return await answer_with_card(bot, request_id, texts.CLICK_LINK)
+
+
+async def answer_with_card(bot: Bot, request_id: str, when_open: Words = texts.CLICK_CHANGED) -> Json:
+    """The card's face of this moment, in the answer itself: a separate update sent before it would be undone."""
+    request = await bot.database.read(lambda c: authorizations.get(c, request_id))
+    assert request is not None
+    card = await cards.card_of(bot, request)
+    words = {RequestStatus.DECLINED: texts.CLICK_DECLINED, RequestStatus.OPEN: card.notice or when_open}
+    toast = words.get(request.status, texts.CLICK_SETTLED)
+    kind = "warning" if card.notice else "info"
+    return bot.platform.click_answer(toast, kind, bot.platform.render_card(card))
+
+
+async def page_error(bot: Bot, user: UserKey, request_id: str) -> Json:
+    """The platform's page refused what the link asked for, and it never calls back: ask for something else."""
+    request = await own_request(bot, user, request_id)
+    if request is None:
+        return bot.platform.click_answer(texts.CLICK_NOT_YOURS, "error")
+    if request.status is RequestStatus.OPEN:
+        enabled = await alternatives.enabled_scopes_in_time(bot)
+        await alternatives.ask_otherwise_now(bot, request, enabled, "page_error_reported")
+    return await answer_with_card(bot, request_id)
+
+
+async def send_again(bot: Bot, user: UserKey, request_id: str) -> Json:
+    """The card moves to the end of the chat: it was not found where it is."""
+    request = await own_request(bot, user, request_id)
+    if request is None:
+        return bot.platform.click_answer(texts.CLICK_NOT_YOURS, "error")
+    moved = await bot.database.write(lambda c: authorizations.move_card(c, request_id, now()))
+    if not moved:
+        return bot.platform.click_answer(texts.CLICK_SETTLED, "info")
+    bot.wake.upkeep.set()
+    if request.card_message_id is not None:
+        bot.background(cards.leave_behind(bot, request, request.card_message_id))
+    return bot.platform.click_answer(texts.CLICK_SENT_AGAIN, "success")
+
+
+# --- calls -------------------------------------------------------------------------------------------------------
+
+
+async def decide_write(bot: Bot, user: UserKey, call_id: str, *, confirmed: bool) -> Json:
+    """An old write is carried out, or dropped, as its person says."""
+    call = await bot.database.read(lambda c: calls.get(c, call_id))
+    if call is None or call.user != user:
+        return bot.platform.click_answer(texts.CLICK_NOT_YOURS, "error")
+    moment = now()
+    if confirmed:
+        changed = await bot.database.write(lambda c: calls.confirm(c, call_id, moment))
+        bot.wake.calls.set()
+    else:
+        changed, messages = await bot.database.write(
+            lambda c: authorization.cancel_with_word(c, bot, call, moment)
+        )
+        bot.background(deliver_all(bot, messages))
+    toast, decided = (texts.CLICK_DONE, confirmed) if changed else (texts.CLICK_SETTLED, call.confirmed)
+    card = bot.platform.render_card(ConfirmationCard(call.id, typed(call), call.asked_at, decided))
+    return bot.platform.click_answer(toast, "info", card)
+
+
+CAME_TO_NOTHING = frozenset({CallStatus.EXPIRED, CallStatus.FAILED, CallStatus.CANCELLED})
+
+
+async def retry(bot: Bot, user: UserKey, call_id: str) -> Json:
+    """What came to nothing is asked once more, as if it had been typed again."""
+    call = await bot.database.read(lambda c: calls.get(c, call_id))
+    if call is None or call.user != user:
+        return bot.platform.click_answer(texts.CLICK_NOT_YOURS, "error")
+    moment = now()
+    again = NewCall(
+        id=new_id(moment),
+        user=user,
+        chat=call.chat,
+        message_id=call.message_id,
+        command=call.command,
+        arguments=call.arguments,
+        asked_at=moment,
+        language=call.language,
+        time_zone=call.time_zone,
+        expires_at=moment + bot.deferred_ttl,
+    )
+
+    def work(c: Connection) -> bool:
+        first = events.record(c, user.platform, user.app_id, f"retry-{call_id}", moment)
+        if first:
+            calls.add(c, again, moment)
+        return first
+
+    if call.status in CAME_TO_NOTHING and await bot.database.write(work):
+        return bot.platform.click_answer(texts.CLICK_AGAIN, "success")
+    return bot.platform.click_answer(texts.CLICK_SETTLED, "info")
+
+
+async def cancel(bot: Bot, user: UserKey, request_id: str) -> Json:
+    """What waits for the administrator waits no longer."""
+    request = await own_request(bot, user, request_id)
+    if request is None:
+        return bot.platform.click_answer(texts.CLICK_NOT_YOURS, "error")
+    if request.waits_for_administrator:
+        messages = await bot.database.write(
+            lambda c: authorization.cancel_for_administrator(c, bot, user, now())
+        )
+        bot.background(deliver_all(bot, messages))
+    return await answer_with_card(bot, request_id)
+
+
+# --- administrators ----------------------------------------------------------------------------------------------
+
+
+async def for_administrators(bot: Bot, user: UserKey, do: Callable[[Bot, UserKey], Awaitable[Json]]) -> Json:
+    """Administrators' controls: who is one is looked up at each click."""
+    try:
+        async with asyncio.timeout(PATIENCE):
+            if not await bot.is_administrator(user):
+                return bot.platform.click_answer(texts.CLICK_ADMINISTRATORS_ONLY, "error")
+            return await do(bot, user)
+    except TimeoutError:
+        return bot.platform.click_answer(texts.CLICK_LATER, "warning")
+
+
+async def check_again(bot: Bot, user: UserKey) -> Json:
+    """An administrator says that the scopes are enabled now."""
+    if await administrators.look_again(bot, asked_by_administrator=True):
+        return bot.platform.click_answer(texts.CLICK_ENABLED, "success")
+    return bot.platform.click_answer(texts.CLICK_NOT_ENABLED, "warning")
+
+
+async def apply(bot: Bot, user: UserKey) -> Json:
+    """An administrator of the bot has the platform ask the organization's administrators."""
+    words, kind = texts.CLICK_APPLIED[await administrators.apply(bot, user)]
+    return bot.platform.click_answer(words, kind)

@@ -1,0 +1,143 @@
+"""How the bot behaves when people hesitate, look elsewhere, come back late, or leave."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from typing import Any
+
+from bot.sandbox.tenant import Message
+
+from .conftest import World, has_link, text_of, values_of
+
+
+def actions_on(message: Message) -> list[str]:
+    return [str(value["action"]) for value in values_of(message.content)]
+
+
+async def answers_to(world: World, asked: str, number: int) -> list[Message]:
+    def found() -> list[Message] | None:
+        replies = [
+            m for m in world.tenant.messages.values() if m.reply_to == asked and m.sender_type == "bot"
+        ]
+        return replies if len(replies) >= number else None
+
+    answers: list[Message] = await world.until(found, f"{number} answers", 30)
+    return answers
+
+
+def change(world: World, statement: str) -> None:
+    """Makes time pass for a row of the bot's, which the sandbox's clock does not reach."""
+    with sqlite3.connect(world.database, timeout=10) as connection:
+        connection.execute(statement)
+    connection.close()
+
+
+async def test_what_expired_is_asked_again_by_one_click(world: World):
+    await world.start(BOT_DEFERRED_TTL="3")
+    asked = await world.say(world.sam, "/tasks")
+    told = await world.answer_to(asked, "expired", patience=40)
+    assert actions_on(told) == ["retry"]
+    assert not has_link(told)
+    before = list(world.tenant.messages)[-1]
+    for _ in range(2):
+        await world.click(world.sam, told, "retry")
+    card = await world.fresh_card(world.sam, before)
+    await world.consent(world.sam, card)
+    assert len(await answers_to(world, asked, 2)) == 2
+    calls = world.rows("SELECT status FROM deferred_calls ORDER BY received_at")
+    assert [call["status"] for call in calls] == ["expired", "succeeded"]
+
+
+async def test_a_card_that_was_lost_sight_of_is_sent_again_and_the_old_one_points_to_it(world: World):
+    await world.start()
+    first = await world.say(world.sam, "/tasks")
+    card = await world.fresh_card(world.sam, first)
+    second = await world.say(world.sam, "/doc welcome")
+    await world.until(
+        lambda: "/doc" in text_of(world.tenant.messages[card.message_id].content), "the wider card"
+    )
+    assert [m for m in world.from_bot(world.direct(world.sam), second)] == []
+    change(world, "UPDATE authorization_requests SET created_at = datetime('now', '-5 minutes') || '.000000'")
+    third = await world.say(world.sam, "/agenda")
+    pointer = await world.answer_to(third, "on the card that I sent you before")
+    await world.click(world.sam, pointer, "send_again")
+    moved = await world.fresh_card(world.sam, third)
+    assert moved.message_id != card.message_id
+    old = world.tenant.messages[card.message_id]
+    await world.until(lambda: not has_link(old), "the old card without a link")
+    assert "newest card" in text_of(old.content)
+    await world.consent(world.sam, moved)
+    for asked in (first, second, third):
+        await world.answer_to(asked)
+    await world.until(lambda: "thank you" in text_of(world.tenant.messages[moved.message_id].content))
+    assert len(world.rows("SELECT 1 FROM authorization_requests")) == 1
+
+
+async def test_an_old_write_keeps_no_buttons_once_it_is_decided(world: World):
+    world.tenant.clock.wall = lambda: time.time() - 7200
+    await world.start()
+    for title, action, end in (("one", "confirm", "you said yes"), ("two", "discard", "dropped")):
+        asked = await world.say(world.sam, f"/task {title}")
+        if action == "confirm":
+            await world.consent(world.sam, await world.fresh_card(world.sam, asked))
+        else:
+            await world.control("grants", person=world.sam.open_id, scopes=[])
+            await world.answer_to(await world.say(world.sam, "/revoke"))
+            asked = await world.say(world.sam, f"/task {title} again")
+            await world.consent(world.sam, await world.fresh_card(world.sam, asked))
+
+        def question(action: str = action, asked: str = asked) -> Message | None:
+            said = world.from_bot(world.direct(world.sam), asked)
+            return next((m for m in said if action in actions_on(m)), None)
+
+        card = await world.until(question, "the question")
+        await world.click(world.sam, card, action)
+        await world.until(
+            lambda card=card: not actions_on(world.tenant.messages[card.message_id]), "no buttons"
+        )
+        assert end in text_of(world.tenant.messages[card.message_id].content)
+
+
+async def leave(world: World) -> None:
+    await world.control(
+        "events",
+        event={
+            "event_type": "contact.user.deleted_v3",
+            "event": {"object": {"open_id": world.sam.open_id}, "old_object": {}},
+        },
+    )
+
+
+async def test_when_a_person_leaves_their_tokens_go(world: World):
+    await world.start()
+    asked = await world.say(world.sam, "/tasks")
+    await world.consent(world.sam, await world.fresh_card(world.sam, asked))
+    await world.answer_to(asked)
+    await world.say(world.sam, "/doc welcome")
+    await world.until(lambda: world.rows("SELECT 1 FROM deferred_calls WHERE status = 'suspended'"))
+    await leave(world)
+    (grant,) = world.rows("SELECT status, end_reason, access_token, refresh_token FROM grants")
+    assert grant == {
+        "status": "ended",
+        "end_reason": "person_left",
+        "access_token": None,
+        "refresh_token": None,
+    }
+    assert world.rows("SELECT 1 FROM deferred_calls WHERE status = 'suspended'") == []
+    assert world.rows("SELECT 1 FROM authorization_requests WHERE status = 'open'") == []
+    await world.until(lambda: not world.rows("SELECT 1 FROM revocations WHERE status = 'queued'"), "revoked")
+
+
+async def test_a_burst_of_commands_makes_one_card(world: World):
+    await world.start()
+    commands: list[Any] = ["/tasks", "/agenda", "/doc welcome", "/search welcome", "/task milk"] * 3
+    asked = [await world.say(world.sam, command) for command in commands]
+    card = await world.fresh_card(world.sam, asked[0])
+    await world.until(
+        lambda: len(world.rows("SELECT 1 FROM deferred_calls WHERE status = 'suspended'")) == len(commands)
+    )
+    assert len(world.from_bot(world.direct(world.sam), asked[0])) == 1
+    await world.consent(world.sam, card)
+    for each in asked:
+        await world.answer_to(each, patience=40)
