@@ -13,12 +13,46 @@ from bot.core.errors import CannotOpenSecret, ConfigurationError
 from bot.store import calls, users
 from bot.store.crypto import Seal, new_key
 from bot.store.database import Database, announce, open_database
+from bot.store.postgresql import make_engine
 from bot.store.sqlite import SqliteDatabase
 from tests.store.examples import ANNA, BEN, NOW, a_call, ask, meet
 
 
 async def count(database: Database, table: str = "users") -> int:
     return await database.read(lambda c: c.execute(text(f"SELECT count(*) FROM {table}")).scalar_one())
+
+
+async def test_connecting_to_postgresql_says_nothing_that_a_pooler_would_refuse() -> None:
+    """pgbouncer takes user, database and client_encoding at start-up; the rest is said by the session."""
+    said: asyncio.Future[list[str]] = asyncio.get_running_loop().create_future()
+
+    async def hear(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while not said.done():
+            length = int.from_bytes(await reader.readexactly(4))
+            message = await reader.readexactly(length - 4)
+            if message[:4] == (80877103).to_bytes(4):  # may it be TLS?
+                writer.write(b"N")
+                continue
+            said.set_result(message[4:].decode().strip("\0").split("\0")[::2])
+        writer.close()
+
+    server = await asyncio.start_server(hear, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    engine = make_engine(f"postgresql+asyncpg://bot:secret@127.0.0.1:{port}/bot")
+    with pytest.raises((OSError, DBAPIError)):
+        async with engine.connect():
+            pass
+    assert set(await said) <= {"user", "database", "client_encoding"}
+    await engine.dispose()
+    server.close()
+    await server.wait_closed()
+
+
+async def test_every_session_of_postgresql_plans_for_an_index(postgresql_url: str, key: str) -> None:
+    database = await open_database(postgresql_url, Seal([key]))
+    for run in (database.read, database.write, database.write_one):
+        assert await run(lambda c: c.execute(text("SHOW enable_seqscan")).scalar()) == "off"
+    await database.close()
 
 
 # --- works -------------------------------------------------------------------------------------
