@@ -30,6 +30,7 @@ LEASE = timedelta(seconds=2)
 
 POLLING = {
     ("flows.administrators.look_again", "read"),
+    ("flows.administrators.show_due_cards", "write"),
     ("flows.authorization.expire_overdue", "write"),
     ("flows.authorization.revoke_due", "write"),
     ("flows.cards.show_due_cards", "write"),
@@ -78,6 +79,8 @@ class Watched:
 
     def _wait(self, name: str, wait: Callable[..., Awaitable[Any]], *args: Any, **options: Any) -> Any:
         caller = sys._getframe(1)
+        if caller.f_code.co_qualname == "Bot.insist" and caller.f_back is not None:
+            caller = caller.f_back
         where = f"{caller.f_globals['__name__'].removeprefix('bot.')}.{caller.f_code.co_qualname}"
         if where.startswith("web.health"):
             return wait(*args, **options)

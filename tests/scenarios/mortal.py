@@ -337,7 +337,7 @@ class MortalWorld:
             "SELECT 1 FROM authorization_attempts WHERE status = 'redeeming'",
             "SELECT 1 FROM device_authorizations WHERE status IN ('minting', 'polling')",
             "SELECT 1 FROM revocations WHERE status = 'queued'",
-            "SELECT 1 FROM scope_waits WHERE status = 'waiting'",
+            "SELECT 1 FROM scope_waits WHERE status = 'waiting' OR cards_shown < cards_wanted",
         ]
         return not any([await self.rows(query) for query in busy])
 

@@ -25,22 +25,24 @@ from .stories import SETTINGS, STORIES, task
 AT_ONCE = 8
 """Worlds at a time: most of a story is waiting for a lease to run out."""
 
-ONE_IN = 25
+ONE_IN = 16
 """The sample that is walked by default."""
 
-DANGEROUS = (
-    "calls.drop:write:after",
-    "calls.finish:write:after",
-    "calls.send:call:after",
-    "calls.send:write:after",
-    "cards.draw:send:after",
-    "consent.complete:write:after",
-    "consent.persistently:exchange_code:after",
-    "consent.store_grant:write:after",
-    "delivery.deliver:send:after",
-    "events.accept_message:write_one:after",
-    "tokens.refresh:refresh:after",
-)
+DANGEROUS = {
+    "first_contact": (
+        "events.accept_message:write_one:after",
+        "cards.draw:send:after",
+        "consent.complete:write:after",
+        "consent.persistently:exchange_code:after",
+        "consent.store_grant:write:after",
+        "calls.finish:write:after",
+        "delivery.deliver:send:after",
+    ),
+    "any_api": ("calls.send:write:after", "calls.send:call:after", "calls.record:write:before"),
+    "revoked": ("calls.drop:write:after", "authorization.revoke:revoke:after"),
+    "refreshed": ("tokens.refresh:refresh:after",),
+    "waiting_for_the_administrator": ("administrators.show_to:update_card:after",),
+}
 """Points that are walked always, the first time that a story passes them: something has happened, and who did it is
 gone before it could say so."""
 
@@ -106,7 +108,8 @@ def crash_points(name: str, passed: list[str]) -> list[str]:
 
 def sample(name: str, points: list[str], seed: int) -> list[str]:
     """Those that are dangerous, and some that the seed picks."""
-    always = {f"flows.{each}#1" for each in DANGEROUS}
+    always = {f"flows.{each}#1" for each in DANGEROUS.get(name, ())}
+    assert always <= set(points), always - set(points)
     return [
         each
         for each in points
