@@ -24,6 +24,7 @@ from bot.flows.worker import CHORES, Worker, look_after, show_cards_when_woken
 from bot.lark.commands import COMMANDS
 from bot.lark.platform import LarkPlatform
 from bot.lark.stream import LongConnection, NotAccepted
+from bot.plugins import installed_commands
 from bot.settings import Settings
 from bot.store import database as store
 from bot.store import replicas, views
@@ -35,8 +36,9 @@ log = logging.getLogger(__name__)
 
 
 def all_commands(page: str | None = None) -> Registry:
-    """`page`: the link to "My permissions", if browsers reach it."""
-    return registry(*builtin_commands(COMMANDS, page), *COMMANDS)
+    """Ours, and those of installed packages. `page`: the link to "My permissions", if browsers reach it."""
+    others = installed_commands([*builtin_commands(COMMANDS, page), *COMMANDS])
+    return registry(*builtin_commands([*COMMANDS, *others], page), *COMMANDS, *others)
 
 
 def lark(settings: Settings) -> LarkPlatform:

@@ -4,6 +4,7 @@ BotError
 ├── ConfigurationError      the settings are wrong; exit code 2
 ├── DatabaseNotReady        no database there, or at another revision; names the command that mends it
 ├── CannotOpenSecret        a stored secret opens with none of the keys
+├── BrokenPlugin            a command from another package cannot be used (`plugins`)
 └── LeaseLost               somebody else has taken over what this worker was doing
 """
 

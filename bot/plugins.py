@@ -1,0 +1,65 @@
+"""Commands from other packages: found by their entry points, and checked before the bot starts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from importlib.metadata import EntryPoint, entry_points
+
+from bot.core.commands import Command
+from bot.core.errors import BotError
+
+GROUP = "bot.commands"
+"""The entry point group. Its value is a `Command`: `weather = "bot_weather:weather"`."""
+
+NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+
+
+class BrokenPlugin(BotError):
+    """A command from another package cannot be used."""
+
+    hint = "Mend or uninstall that package."
+
+
+def installed_commands(own: Iterable[Command]) -> tuple[Command, ...]:
+    """The commands of installed packages, by name. Raises `BrokenPlugin` for one that cannot be used.
+
+    The start ends there: a bot that went on without a command would answer those who count on it, and whose calls
+    wait for a consent, as if the command had never been.
+    """
+    taken = {command.name: "the bot itself" for command in own}
+    found = []
+    for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
+        command = load(entry)
+        if command.name in taken:
+            raise BrokenPlugin(
+                f"The command {command.typed} of {origin(entry)} is there already: {taken[command.name]} has it."
+            )
+        taken[command.name] = origin(entry)
+        found.append(command)
+    return tuple(found)
+
+
+def load(entry: EntryPoint) -> Command:
+    try:
+        command = entry.load()
+    except Exception as error:  # whatever the import of another's code may raise
+        raise BrokenPlugin(
+            f"The command {entry.name!r} of {origin(entry)} cannot be loaded ({entry.value}): "
+            f"{type(error).__name__}: {' '.join(str(error).split())}"
+        ) from error
+    if not isinstance(command, Command):
+        raise BrokenPlugin(
+            f"The entry point {entry.name!r} of {origin(entry)} is no command ({entry.value}): "
+            "declare it with @command."
+        )
+    if not NAME.fullmatch(command.name):
+        raise BrokenPlugin(
+            f"The command {command.name!r} of {origin(entry)} cannot be typed: "
+            "a name is lower-case letters, digits, - and _."
+        )
+    return command
+
+
+def origin(entry: EntryPoint) -> str:
+    return entry.dist.name if entry.dist is not None else "a package"

@@ -1,0 +1,23 @@
+"""`/calendar`: which calendar is mine. A whole command, as another package brings it."""
+
+from bot.core.answers import one_line, paragraph
+from bot.core.commands import ApiRefused, Ask, Steps, command
+from bot.core.model import ApiCall, Reply, Words
+from bot.core.scopes import any_of
+
+
+@command(
+    "calendar",
+    summary=Words("which calendar is yours", "查看你的主日历"),
+    # Preferred first; the bot asks for the first one that the app has enabled.
+    needs=any_of("calendar:calendar:read", "calendar:calendar:readonly"),
+)
+def calendar(ask: Ask) -> Steps:
+    try:
+        # Each step is yielded. It may come back after hours: when its person has authorized.
+        answer = yield ApiCall("POST", "/open-apis/calendar/v4/calendars/primary")
+    except ApiRefused:
+        return Reply(Words("The platform does not tell", "平台没有提供日历信息"))
+    name = one_line(answer["data"]["calendars"][0]["calendar"]["summary"], 100)
+    words = Words("Your calendar is called {name}.", "你的主日历是“{name}”。").format(name=name)
+    return Reply(Words("Your calendar", "你的日历"), (paragraph(words),))
