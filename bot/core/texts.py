@@ -28,6 +28,7 @@ DEVICE_CODE = Words(
     zh="点击按钮将打开平台的授权页，{until} 前有效。如果页面显示或要求输入验证码，应为 **{code}**。"
     "请使用你本人的账号登录。",
 )
+OPEN_PLATFORM_PAGE = Words(en="Open the platform's page", zh="打开平台授权页")
 DEVICE_EXPIRED = Words(
     en="The last link has expired. Nothing is lost: press the button for a new one.",
     zh="上一个链接已过期。不用担心，请再点一次按钮获取新链接。",

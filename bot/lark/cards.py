@@ -128,7 +128,7 @@ def way_on(card: AuthorizationCard) -> list[Json]:
         code, until = escape(card.device_link.user_code.reveal(), 40), time(card.device_link.expires_at)
         return [
             markdown(texts.DEVICE_CODE.format(code=code, until=until)),
-            link(texts.AUTHORIZE, card.device_link.url.reveal()),
+            link(texts.OPEN_PLATFORM_PAGE, card.device_link.url.reveal()),
         ]
     fetch = button(texts.AUTHORIZE, Action.AUTHORIZE, card.request_id, kind="primary")
     return [markdown(card.notice), fetch] if card.notice else [fetch]
