@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 from contextlib import ExitStack
 
 from tests.benchmarks.environment import bot_settings, postgresql, sqlite_url
 from tests.benchmarks.figures import Figure
-from tests.benchmarks.processes import directory, result_of, started
+from tests.benchmarks.processes import directory, result_of, running, started
 
 CONNECTIONS = 100
 CALM_RATE = 300
@@ -30,7 +31,28 @@ def measure(*, short: bool = False) -> list[Figure]:
         calling = [f"{name} calling" for name in databases]
         fast = take_turns(ports, [each for each in ports if each not in calling], rounds, seconds, 0)
         calm = take_turns(ports, [*databases, *calling], rounds, seconds, CALM_RATE)
-    return [figure for name in databases for figure in figures_of(name, fast, calm)]
+        streamed = statistics.median(streaming_rate(databases["SQLite"], seconds) for _ in range(rounds))
+    by_webhook = statistics.median(each["rate"] for each in fast["SQLite"])
+    return [
+        *(figure for name in databases for figure in figures_of(name, fast, calm)),
+        Figure(
+            f"the same by the long connection, SQLite, {CONNECTIONS} at once",
+            streamed,
+            "/s",
+            by_webhook,
+            "webhook",
+        ),
+    ]
+
+
+def streaming_rate(database_url: str, seconds: float) -> float:
+    """Events acknowledged in a second by a bot whose long connection leads to `streaming`."""
+    with running("tests.benchmarks.streaming", str(CONNECTIONS), str(seconds)) as platform:
+        # This platform knows nothing but the connection, which the bot would note.
+        settings = bot_settings(int(platform.line()), database_url)
+        settings |= {"LARK_EVENTS": "websocket", "BOT_LOG_LEVEL": "critical"}
+        with started("doors", "0", env=settings):
+            return float(json.loads(platform.line())["rate"])
 
 
 def take_turns(ports: dict[str, int], names: list[str], rounds: int, seconds: float, rate: float) -> Rounds:

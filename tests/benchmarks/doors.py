@@ -33,8 +33,8 @@ async def make_call(bot: Bot) -> None:
 
 
 async def serve(loaded: settings.Settings, calls_a_second: float) -> None:
-    async with app.assembled(loaded) as bot:
-        application = routes.build(bot, webhook=True, outage=lambda: None, client_script=loaded.jssdk_url)
+    async with app.assembled(loaded) as bot, app.ingress(loaded, bot) as outage:
+        application = routes.build(bot, webhook=True, outage=outage, client_script=loaded.jssdk_url)
         runner = web.AppRunner(application, access_log=None)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0, backlog=1024).start()

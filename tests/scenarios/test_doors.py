@@ -1,4 +1,4 @@
-"""The webhook and the other pages; how the process starts, stops and shares its work."""
+"""The webhook and the other pages; how the process starts and stops."""
 
 from __future__ import annotations
 
