@@ -14,6 +14,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from hypothesis import settings
 from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
@@ -21,6 +22,12 @@ from sqlalchemy.pool import NullPool
 from bot.store.database import upgrade
 
 TEMPLATE = "bot_template"
+
+# No deadline for one example: a busy machine is no fault. What takes long is caught by tests that measure it. In CI
+# the examples are the same each time, so that a failure there is a change's and not chance's.
+settings.register_profile("everywhere", max_examples=120, deadline=None)
+settings.register_profile("ci", settings.get_profile("everywhere"), derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") == "true" else "everywhere")
 
 
 @pytest.fixture(scope="session")

@@ -150,3 +150,22 @@ def test_both_ways_to_begin_are_one_line_each(command: str) -> None:
         line for line in README.splitlines() if line.startswith("python3 -m venv") and line.endswith(command)
     ]
     assert len(lines) == 1
+
+
+FAULTS = (ROOT / "docs" / "faults.md").read_text(encoding="utf-8")
+
+
+def test_every_fault_in_the_table_names_a_test_that_exists() -> None:
+    rows = [line for line in FAULTS.splitlines() if line.startswith("| ") and "what goes wrong" not in line]
+    assert len(rows) > 80
+    for row in rows:
+        (shown,) = re.findall(r"\| `(tests/[^`:]+)::(test_\w+)` \|$", row) or [("", row)]
+        file, name = shown
+        assert file, f"No test shows this: {row}"
+        source = (ROOT / file).read_text(encoding="utf-8")
+        assert re.search(rf"^(async )?def {name}\(", source, flags=re.MULTILINE), f"{file}::{name}"
+
+
+def test_no_fault_is_listed_twice() -> None:
+    rows = [line for line in FAULTS.splitlines() if line.startswith("| ") and "what goes wrong" not in line]
+    assert len(rows) == len(set(rows))

@@ -2,10 +2,14 @@
 
 import base64
 import os
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
 from bot import settings
 from bot.core.errors import ConfigurationError
@@ -207,3 +211,49 @@ def test_a_dotenv_file_that_cannot_be_read_is_a_problem_in_one_line(tmp_path: Pa
     (tmp_path / ".env").write_bytes(b"BOT_HOST=\xff\xfe\n")
     with pytest.raises(ConfigurationError, match=r"^\.env cannot be read"):
         settings.environment(tmp_path)
+
+
+VARIABLES = st.sampled_from([each.name for each in settings.TABLE] + ["BOT_PUBLIC_URLS", "LARK_"])
+VALUES = st.sampled_from(
+    [
+        "",
+        "http://",
+        "https://[",
+        "https://a:b@c",
+        "http://localhost:99999",
+        "sqlite+aiosqlite://",
+        "-1",
+        "9" * 30,
+        ",,",
+    ]
+)
+
+
+@given(
+    environ=st.dictionaries(VARIABLES, VALUES | st.text(max_size=40), max_size=8),
+    whole=st.booleans(),
+    secret=st.text(),
+)
+def test_no_environment_makes_it_fail(environ: dict[str, str], whole: bool, secret: str) -> None:
+    given_all = {**ENOUGH, **environ} if whole else environ
+    given_all["LARK_APP_SECRET"] = hidden = f"hidden{secret}hidden"
+    for read in (settings.load, settings.load_for_operator):
+        said, problems = outcome_of(lambda read=read: read(given_all))
+        assert hidden not in said
+        assert all(line and line.isprintable() for line in problems)
+
+
+def outcome_of(read: Callable[[], object]) -> tuple[str, tuple[str, ...]]:
+    """What can be seen of the settings, or the problems with them."""
+    try:
+        return repr(read()), ()
+    except ConfigurationError as error:
+        return repr(error), error.problems
+
+
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(written=st.binary(max_size=80) | st.text("AB_='\"\\$ \n#{}", max_size=60).map(str.encode))
+def test_no_dotenv_file_makes_it_fail(tmp_path: Path, written: bytes) -> None:
+    (tmp_path / ".env").write_bytes(written)
+    _, problems = outcome_of(lambda: settings.environment(tmp_path))
+    assert all(line.startswith(".env cannot be read") for line in problems)

@@ -16,6 +16,7 @@ from bot.core.oauth import (
     parse_callback,
     s256,
 )
+from tests.outside import texts
 
 
 def test_the_challenge_is_that_of_rfc_7636():
@@ -57,6 +58,11 @@ def test_too_little_entropy_is_refused():
         ({"state": "s"}, Malformed),
         ({"code": "c", "error": "access_denied", "state": "s"}, Malformed),
         ({"code": "c" * 5000, "state": "s"}, Malformed),
+        ({"code": "c", "state": "\ud800"}, Malformed),
+        ({"code": "\x00", "state": "s"}, Malformed),
+        ({"code": "c", "state": "s\r\n"}, Malformed),
+        ({"error": "é", "state": "s"}, Malformed),
+        ({"code": "a b/c+d=~!", "state": "s"}, Approved),
         ({}, Malformed),
     ],
 )
@@ -64,9 +70,15 @@ def test_what_came_back_is_one_of_three_things(query, kind):
     assert isinstance(parse_callback(query), kind)
 
 
-@given(st.dictionaries(st.sampled_from(["code", "state", "error", "x"]), st.text()))
+@given(st.dictionaries(st.sampled_from(["code", "state", "error", "x"]), texts | st.just("s" * 4097)))
 def test_no_query_raises(query):
-    parse_callback(query)
+    found = parse_callback(query)
+    assert isinstance(found, Approved | Denied | Malformed)
+    if not isinstance(found, Malformed):
+        digest(found.state.reveal())
+        assert found.state.reveal().isascii()
+    if isinstance(found, Approved):
+        assert repr(found) == "Approved(state=***, code=***)"
 
 
 @pytest.mark.parametrize(

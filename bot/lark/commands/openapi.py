@@ -104,8 +104,10 @@ def read_target(target: str) -> tuple[str, Mapping[str, str]]:
         raise Unusable(Words("A path has no # and at most one ?.", "路径中不能有 #，且最多一个 ?。"))
     raw_path, _, raw_query = target.partition("?")
     path = decoded(raw_path)
-    refuse_odd(path, raw_path)
-    refuse_tokens(path)
+    # What only looks like a slash or two dots becomes one for a server that normalizes what it reads.
+    meant = unicodedata.normalize("NFKC", path)
+    refuse_odd(meant, raw_path)
+    refuse_tokens(meant)
     return quote(path, safe="/:@!$&'()*+,=-._~"), read_query(raw_query)
 
 

@@ -1,0 +1,345 @@
+"""Properties of all that reads what comes from outside: it ends in a documented outcome, and keeps its bounds."""
+
+from __future__ import annotations
+
+import json
+import time
+import unicodedata
+from dataclasses import replace
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from yarl import URL
+
+from bot.app import all_commands
+from bot.core.commands import ApiRefused, Command, Result, advance
+from bot.core.model import (
+    ApiCall,
+    AppScopeMissing,
+    Identity,
+    InsufficientScope,
+    MessageReceived,
+    RateLimited,
+    Refused,
+    Reply,
+    Secret,
+    Succeeded,
+    TokenRefused,
+    TokenRejected,
+    Unauthentic,
+    Unreachable,
+)
+from bot.lark import api, app_info, events, oauth
+from bot.lark.cards import render_reply
+from bot.lark.commands import documents, openapi, reading
+from tests.driving import ask
+from tests.outside import ODD, as_bytes, is_storable, json_values, objects, strings_in, texts
+
+RECIPIENT = events.Recipient("cli_1", "ou_bot")
+KEY, TOKEN = "encrypt-key-of-the-app", "verification-token-of-the-app"
+KEYS = events.WebhookKeys(Secret(KEY), Secret(TOKEN))
+TIME = "1767225600000"
+HEADER = {"event_id": "e1", "app_id": "cli_1", "tenant_key": "t1", "create_time": TIME, "token": TOKEN}
+
+# --- events ---------------------------------------------------------------------------------------------
+
+
+def read(kind: str, event: Any) -> Any:
+    payload = {"schema": "2.0", "header": HEADER | {"event_type": kind}, "event": event}
+    return events.parse(RECIPIENT, as_bytes(payload))
+
+
+placeholders = st.sampled_from(["@_user_1", "@_user_2", "@_all", "@", ""])
+mentions = st.lists(st.fixed_dictionaries({"key": placeholders, "name": texts}) | json_values, max_size=4)
+tags = st.sampled_from(["text", "at", "a", "img", "md"])
+spans = st.fixed_dictionaries({"tag": tags, "text": texts, "user_id": texts})
+lines = st.lists(st.lists(spans | json_values, max_size=3) | json_values, max_size=3)
+contents = (
+    st.fixed_dictionaries({"text": texts | json_values})
+    | st.fixed_dictionaries({"title": texts, "content": lines})
+    | json_values
+)
+
+
+@given(kind=st.sampled_from(["text", "post", "image", "interactive"]), content=contents, mentioned=mentions)
+def test_whatever_a_message_says_is_text_that_can_be_kept(kind: str, content: Any, mentioned: Any):
+    message = {
+        "message_id": "om_1", "chat_id": "oc_1", "chat_type": "p2p", "create_time": TIME,
+        "message_type": kind, "content": json.dumps(content), "mentions": mentioned,
+    }  # fmt: skip
+    sender = {"sender_type": "user", "sender_id": {"open_id": "ou_1"}}
+    found = read("im.message.receive_v1", {"sender": sender, "message": message})
+    assert isinstance(found, MessageReceived | Unauthentic)
+    assert is_storable(found)
+
+
+def test_thousands_of_mentions_of_a_long_name_make_no_message_of_gigabytes():
+    name = {"key": "@_user_1", "name": "n" * 100_000, "id": {"open_id": "ou_2"}}
+    text = events.with_names("@_user_1" * 15_000, [name], "ou_bot")
+    assert len(text) < 2_000_000
+
+
+@given(event=objects("operator", "action", "context", "token", "host"), value=json_values, zone=json_values)
+def test_whatever_a_click_carries_is_a_click_or_malformed(event: Any, value: Any, zone: Any):
+    whole = event | {"operator": {"open_id": "ou_1"}, "action": {"value": value, "timezone": zone}}
+    for each in (event, whole):
+        found = read("card.action.trigger", each)
+        assert is_storable(found)
+        assert all(len(text) <= 256 for text in strings_in(found))
+
+
+@given(timestamp=texts, nonce=texts, signature=texts, body=st.binary(max_size=200), plain=json_values)
+def test_no_headers_make_a_webhook_fail(timestamp: str, nonce: str, signature: str, body: bytes, plain: Any):
+    def received(text: str) -> str:
+        """As the HTTP server decodes it: bytes that are no UTF-8 become lone surrogates of one kind."""
+        return text.encode(errors="replace").decode() + "\udcff"
+
+    headers = {
+        "X-Lark-Request-Timestamp": received(timestamp),
+        "X-Lark-Request-Nonce": received(nonce),
+        "X-Lark-Signature": received(signature),
+    }
+    for sent in (body, as_bytes(plain), as_bytes({"encrypt": plain})):
+        found = events.receive(KEYS, RECIPIENT, headers, sent, 1767225600.0)
+        assert isinstance(found, Unauthentic)
+        assert 400 <= found.status < 500
+        assert KEY not in repr(found) + repr(KEYS)
+        assert TOKEN not in repr(found) + repr(KEYS)
+
+
+# --- answers --------------------------------------------------------------------------------------------
+
+OUTCOMES = (
+    Succeeded | InsufficientScope | AppScopeMissing | TokenRejected | RateLimited | Refused | Unreachable
+)
+CODES = st.sampled_from(
+    [0, 99991679, 99991672, 99991668, 99991677, 20005, 99991400, 1, 230002, True, "0", None, -1]
+)
+HEADERS = st.sampled_from(["X-Tt-Logid", "Retry-After", "x-ogw-ratelimit-reset"])
+
+
+@given(
+    status=st.integers(100, 599),
+    fields=objects("error", "msg", "data"),
+    code=CODES | json_values,
+    headers=st.dictionaries(HEADERS, texts),
+)
+def test_an_envelope_of_anything_is_a_bounded_outcome(status: int, fields: Any, code: Any, headers: Any):
+    outcome = api.classify(status, headers, as_bytes(fields | {"code": code}))
+    assert isinstance(outcome, OUTCOMES)
+    if isinstance(outcome, Refused):
+        assert is_storable((outcome.message, outcome.log_id))
+    elif not isinstance(outcome, Succeeded):
+        assert is_storable(outcome)
+
+
+@given(subjects=st.lists(json_values | texts), message=texts)
+def test_only_scopes_are_asked_for(subjects: Any, message: str):
+    error = {"permission_violations": [{"subject": each} for each in subjects]}
+    found = api.named_scopes({"error": error}, message)
+    assert all(api.SCOPE.fullmatch(scope) for scope in found)
+    assert len(found) <= 50
+
+
+@pytest.mark.parametrize("code", [99991679, 99991672])
+@pytest.mark.parametrize("piece", ["[", "[a", "[a,", "]", " "])
+def test_megabytes_of_a_message_are_not_searched_for_long(code: int, piece: str):
+    body = as_bytes({"code": code, "msg": piece * (3_000_000 // len(piece))})
+    started = time.process_time()
+    api.classify(400, {}, body)
+    assert time.process_time() - started < 2
+
+
+def test_a_refusal_that_names_thousands_of_scopes_asks_for_no_more_than_a_link_takes():
+    violations = [{"subject": f"area:thing{number}"} for number in range(10_000)]
+    fields = {"code": 99991679, "msg": "", "error": {"permission_violations": violations}}
+    outcome = api.classify(400, {}, as_bytes(fields))
+    assert isinstance(outcome, InsufficientScope)
+    assert len(outcome.alternatives) == 50
+
+
+TOKEN_FIELDS = ("access_token", "refresh_token", "scope", "expires_in", "refresh_token_expires_in")
+
+
+@given(fields=objects(*TOKEN_FIELDS), token=st.text("abcXYZ019-_.~", min_size=8, max_size=40), scope=texts)
+def test_a_token_answer_shows_nothing_and_keeps_only_what_can_be_sent(fields: Any, token: str, scope: str):
+    whole = fields | {"access_token": f"u-{token}", "refresh_token": f"ur-{token}", "scope": scope}
+    assert oauth.parse_token_set(whole, "refresh_token_expires_in") is not None
+    for each in (fields, whole):
+        tokens = oauth.parse_token_set(each, "refresh_token_expires_in")
+        if tokens is None:
+            continue
+        access = tokens.access_token.reveal()
+        assert access.isascii()
+        assert not set(access) & set(" \r\n\t")
+        assert token not in repr(replace(tokens, scopes=None))
+        assert tokens.expires_in > 0
+        assert tokens.scopes is None or all(api.SCOPE.fullmatch(name) for name in tokens.scopes)
+
+
+@given(fields=objects("code", "error", "error_description", "msg", "cli_hint"))
+def test_a_refused_exchange_quotes_no_secret(fields: Any):
+    secret = "a-code-of-some-length"
+    for each in (fields, fields | {"cli_hint": f"no {secret} here", "code": 20003}):
+        answer = api.Answer(400, {}, as_bytes(each))
+        read = oauth.fields_of(answer)
+        refusal = (
+            read if isinstance(read, TokenRefused) else oauth.refused(read, "exchange", [secret], answer)
+        )
+        assert isinstance(refusal, TokenRefused)
+        assert secret not in repr(refusal)
+        assert len(refusal.message) <= 300
+
+
+@given(data=json_values | objects("data"), person=objects("open_id", "tenant_key", "union_id", "name"))
+def test_whoever_a_token_names_can_be_kept(data: Any, person: Any):
+    for each in ({"data": data}, {"data": person}, {"data": person | {"open_id": "ou_1", "tenant_key": "t"}}):
+        found = oauth.parse_identity(each)
+        assert isinstance(found, Identity | Unreachable)
+        assert is_storable(found)
+        assert all(len(text) <= 256 for text in strings_in(found))
+
+
+scope_entries = st.lists(
+    objects("scope_name", "scope_type", "grant_status", "scope", "description", "token_types") | json_values
+)
+
+
+@given(listed=scope_entries, app=objects("scopes", "owner", "creator_id", "owner_id"))
+def test_no_list_of_scopes_makes_its_readers_fail(listed: Any, app: Any):
+    entries = app_info.objects(listed)
+    found = [app_info.user_scopes(entries), app_info.not_granted(entries), app_info.for_users(listed)]
+    found += [
+        app_info.descriptions_in({"scopes": listed}),
+        app_info.descriptions_in(app),
+        app_info.owner_in(app),
+    ]
+    assert is_storable([each for each in found if each is not None])
+
+
+# --- commands -------------------------------------------------------------------------------------------
+
+COMMANDS = list(all_commands().values())
+ROADS = [
+    "/open-apis/",
+    "/",
+    "..",
+    ".",
+    "%2e",
+    "%2f",
+    "%5c",
+    "%25",
+    "//",
+    "@",
+    "evil.example",
+    "?",
+    "#",
+    ";",
+    ":",
+]
+pieces = st.sampled_from([*ROADS, "a", "auth", "authen", "token", "=", "&", *ODD])
+paths = st.lists(pieces, max_size=12).map("".join)
+bodies = st.sampled_from(["", "{}", "[]", "{", "NaN", '{"a":1e999}', '{"a":-Infinity}', '["\\ud800"]'])
+calls = st.builds(
+    lambda method, start, path, body: f"{method} {start}{path} {body}",
+    st.sampled_from(["GET", "post", "DELETE", "TRACE", ""]),
+    st.sampled_from(["/open-apis/", ""]),
+    paths,
+    bodies | texts,
+)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda each: each.name)
+@given(said=texts | paths | calls)
+@example(said="GET /open-apis/x/" + "%2e" * 500)
+@example(said="[" * 5000)
+@example(said="POST /open-apis/x " + "[" * 3000)
+@example(said="https://a.example/docx/" + "x" * 5000)
+@example(said="https://[" * 200)
+def test_no_words_make_a_command_fail(command: Command, said: str):
+    command.needs(said)
+    move = advance(command, ask(said), [])
+    if isinstance(move, Reply):
+        json.loads(render_reply(move).body)
+    elif isinstance(move, ApiCall):
+        assert_harmless(move)
+
+
+def assert_harmless(call: ApiCall) -> None:
+    """It goes where it says: to the platform, below /open-apis/, on a path that every server reads alike."""
+    url = URL("https://platform.example" + call.path)
+    assert (url.host, url.user, url.fragment, url.query_string) == ("platform.example", None, "", "")
+    assert url.raw_path == call.path, "what was checked is what is sent"
+    meant = unquote(call.path)
+    assert meant.startswith("/open-apis/")
+    meant = unicodedata.normalize("NFKC", meant)
+    assert not any(odd in meant for odd in ("..", "//", "\\", "%", ";"))
+    json.dumps(call.body, allow_nan=False)
+
+
+@given(path=paths, query=texts)
+def test_no_path_leads_elsewhere_or_to_tokens(path: str, query: str):
+    for target in (
+        path,
+        f"/open-apis/{path}",
+        f"/open-apis/{path}?{query}",
+        f"/open-apis/auth{path}/v3/token",
+    ):
+        try:
+            call = openapi.read_call(f"GET {target}")
+        except openapi.Unusable:
+            continue
+        assert_harmless(call)
+        assert not openapi.has_control(unquote(call.path))
+        assert not unquote(call.path).lower().startswith("/open-apis/auth/")
+        assert not any(openapi.has_control(name + value) for name, value in call.query.items())
+
+
+SAID = {"doc": "docx", "task": "buy milk", "call": "GET /open-apis/x", "search": "plan", "authorize": "a:b"}
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda each: each.name)
+@given(answers=st.lists(objects("code", "msg", "data") | json_values, min_size=6, max_size=6))
+def test_no_answer_of_the_platform_makes_a_command_fail(command: Command, answers: Any):
+    results: list[Result] = []
+    for answer in answers:
+        move = advance(command, ask(SAID.get(command.name, "")), results)
+        if not isinstance(move, ApiCall):
+            break
+        assert_harmless(move)
+        results.append(Result(answer))
+    if isinstance(move, Reply):
+        body = render_reply(move).body
+        assert len(body.encode(errors="replace")) <= 30 * 1024
+        for post in json.loads(body).values():
+            for element in (each for line in post["content"] for each in line):
+                assert element.get("href", "https://").startswith(("https://", "http://"))
+
+
+def test_a_refusal_may_be_as_odd_as_it_likes():
+    odd = Refused(10**30, "\ud800<at id=all>\x00" * 500, "log\nid", {"code": 1})
+    for command in COMMANDS:
+        asked = ask(SAID.get(command.name, ""))
+        if isinstance(advance(command, asked, []), ApiCall):
+            try:
+                after = advance(command, asked, [Result(refused=odd)])
+            except ApiRefused:
+                continue  # explained in general words
+            assert isinstance(after, Reply | ApiCall)
+
+
+@given(text=texts, value=json_values)
+def test_what_is_taken_from_an_answer_fits_where_it_goes(text: str, value: Any):
+    for each in (text, value):
+        assert "/" not in (reading.token(each) or "")
+        assert "/" not in (reading.calendar_id(each) or "")
+        link = reading.link(each)
+        assert link is None or link.lower().startswith(("https://", "http://"))
+        reading.number(each)
+        reading.moment(each)
+        reading.moment(each, per_second=1000)
+    named = documents.named_document(text)
+    assert named is None or reading.TOKEN.fullmatch(named.token)
