@@ -569,6 +569,8 @@ class DeferredCall:
     expires_at: datetime
     claim: int
     """Counts the claims; a worker whose number is no longer the row's has lost it (fencing)."""
+    runs_after: datetime
+    """When it is due; of a running one, when its lease ends; of a suspended one, until when it is left alone."""
     suspended_at: datetime | None
     confirmed: bool
 

@@ -113,6 +113,48 @@ def waiting_for_administrator(command: str, scopes: Text) -> Reply:
     )
 
 
+def still_refused(command: str, scopes: Text) -> Reply:
+    """The platform's list says that a scope is enabled, and it refuses all the same."""
+    return say(
+        Words(en="Still waiting", zh="仍在等待"),
+        Words(
+            en="{command}: the platform's own list says that {scopes} is enabled, but it still refuses. Perhaps a "
+            "version of the app has yet to be published. I have told the administrator, and try again every few "
+            "minutes.",
+            zh="{command}：平台显示 {scopes} 已开通，但仍然拒绝请求，可能应用的新版本尚未发布。"
+            "我已通知管理员，并会每隔几分钟重试。",
+        ).format(command=command, scopes=scopes),
+        Words(en="/cancel drops it.", zh="发送 /cancel 可取消等待。"),
+    )
+
+
+def publish_a_version(scopes: Text) -> Reply:
+    """To an administrator, about the same."""
+    return say(
+        Words(en="Enabled, and still refused", zh="已开通，但仍被拒绝"),
+        Words(
+            en="The platform's list says that this app has {scopes} for user identity, but it still refuses what "
+            "needs it. If the console shows an unpublished version, please publish it.",
+            zh="平台显示此应用已为用户身份开通 {scopes}，但仍然拒绝需要它的请求。如果开发者后台有未发布的版本，请发布。",
+        ).format(scopes=scopes),
+        Words(
+            en="I try again every few minutes; “Check again” on my card tries at once.",
+            zh="我每隔几分钟会重试；点击卡片上的“重新检查”可立即重试。",
+        ),
+    )
+
+
+def lost_scopes(scopes: str) -> Reply:
+    """After a consent that gave less than was held before."""
+    return say(
+        Words(en="You allow less than before", zh="授权范围变小了"),
+        Words(
+            en="With this consent the platform no longer gives me: {scopes}. What needs it will ask you again.",
+            zh="此次授权后，平台不再向我提供：{scopes}。需要它的命令会再次请你授权。",
+        ).format(scopes=scopes),
+    )
+
+
 def asked_privately(command: str) -> Reply:
     """The note in a group: never a link."""
     return say(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 
 from bot.core import replies
 from bot.core.cards import AdministratorCard
@@ -23,13 +25,19 @@ async def wait_for(bot: Bot, call: DeferredCall, needs: Requirement, steps: Sequ
     enabled = await bot.platform.enabled_scopes()
     scopes = to_enable(needs, enabled)
     moment = now()
-    described = await bot.platform.describe_scopes(scopes)
-    told = note(
-        bot, call, replies.waiting_for_administrator(typed(call), in_words(described)), "administrator"
-    )
+    words = in_words(await bot.platform.describe_scopes(scopes))
+    told = [note(bot, call, replies.waiting_for_administrator(typed(call), words), "administrator")]
+    again = None
+    admins: Sequence[UserKey] = ()
+    if is_contradicted(needs, enabled):
+        again = moment + pause_after(call.attempts)
+        if call.attempts >= TOLD_AFTER:
+            told.append(note(bot, call, replies.still_refused(typed(call), words), "still-refused"))
+            tenant = call.user.tenant_key
+            admins = [bot.platform.user_key(each, tenant) for each in await bot.administrators()]
 
     def work(c: Connection) -> list[OutgoingMessage]:
-        suspend(c, call, steps, WaitsFor.ADMINISTRATOR, needs, None, moment)
+        suspend(c, call, steps, WaitsFor.ADMINISTRATOR, needs, None, moment, again)
         audit.write(
             c,
             "waits_for_administrator",
@@ -39,11 +47,33 @@ async def wait_for(bot: Bot, call: DeferredCall, needs: Requirement, steps: Sequ
             command=call.command,
             scopes=sorted(scopes),
         )
-        scope_waits.open(c, bot.platform.name, bot.platform.app_id, scopes, moment)
-        return insert_all(c, bot, [told])
+        wait_id = scope_waits.open(c, bot.platform.name, bot.platform.app_id, scopes, moment)
+        content = bot.platform.render_reply(replies.publish_a_version(words))
+        notices = [
+            draft(bot, admin, content, kind="notice", key=f"{wait_id}/{admin.open_id[-12:]}")
+            for admin in admins
+        ]
+        return insert_all(c, bot, [*told, *notices])
 
     await deliver_all(bot, await bot.database.write(work))
     bot.wake.upkeep.set()
+
+
+TOLD_AFTER = 4
+"""Tries that the platform refuses though its list says that the scope is enabled: a change takes a moment to arrive."""
+
+LONGEST_PAUSE = timedelta(minutes=5)
+
+
+def is_contradicted(needs: Requirement, enabled: ScopeSet | None) -> bool:
+    """Whether the list says that the app has what the platform has just refused for want of."""
+    return enabled is not None and not choose_scopes(needs, frozenset(), enabled).unavailable
+
+
+def pause_after(attempts: int) -> timedelta:
+    """4, 8, 16 … seconds, of which the second half is random, up to minutes."""
+    seconds = min(LONGEST_PAUSE.total_seconds(), 4.0 * 2 ** min(attempts - 1, 10))
+    return timedelta(seconds=seconds * random.uniform(0.5, 1))  # noqa: S311 - jitter
 
 
 def to_enable(needs: Requirement, enabled: ScopeSet | None) -> ScopeSet:
@@ -84,11 +114,11 @@ async def look_again(bot: Bot, *, asked_by_administrator: bool = False) -> int:
 def may_go_on(call: DeferredCall, enabled: ScopeSet | None, *, asked: bool) -> bool:
     """Whether a call that waits for the administrator is worth another try.
 
-    When the list says so, or cannot be read. One whose page showed an error that the list does not explain (it
-    still names its request) waits for the administrator's word.
+    When the list says so, or cannot be read; ever more rarely when the platform refuses all the same. One whose page
+    showed an error that the list does not explain (it still names its request) waits for the administrator's word.
     """
     lacking = enabled is not None and bool(choose_scopes(call.needs, frozenset(), enabled).unavailable)
-    return not lacking and (asked or call.request_id is None)
+    return not lacking and (asked or (call.request_id is None and call.runs_after <= now()))
 
 
 async def settle_waits(

@@ -371,9 +371,23 @@ async def revoke(bot: Bot, revocation: Revocation) -> None:
     refusal = await bot.platform.revoke(revocation.token)
     if refusal is None:
         await bot.database.write(partial(revocations.done, revocation=revocation.id, now=now()))
+    elif revocation.attempts >= MAX_REVOCATION_TRIES:
+        reason = f"{refusal.problem.value} {refusal.code}"
+        await bot.database.write(
+            partial(revocations.failed, revocation=revocation.id, reason=reason, now=now())
+        )
+        log.error("a token could not be revoked at the platform", extra={"user": str(revocation.user)})
     else:
-        until = later(now(), revocation.attempts, None)
+        slower = 1 if revocation.attempts < TRIED_OFTEN else 60
+        moment = now()
+        until = moment + (later(moment, revocation.attempts, refusal.retry_after) - moment) * slower
         await bot.database.write(partial(revocations.postpone, claimed=revocation, until=until))
+
+
+TRIED_OFTEN = 12
+"""Tries, over some minutes, before the pauses grow from a minute to an hour."""
+MAX_REVOCATION_TRIES = 1000
+"""A month and more: by then every token has died by itself."""
 
 
 async def expire_overdue(bot: Bot) -> None:

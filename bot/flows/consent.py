@@ -53,7 +53,7 @@ from bot.core.scopes import (
 )
 from bot.flows import alternatives, authorization
 from bot.flows.bot import Bot, now
-from bot.flows.delivery import answer, deliver_all, insert_all, typed
+from bot.flows.delivery import Draft, answer, deliver_all, draft, insert_all, typed
 from bot.store import audit, authorizations, calls, granted_scopes, grants, users
 from bot.store.authorizations import NewAttempt
 from bot.store.database import Connection
@@ -456,11 +456,19 @@ async def store_grant(bot: Bot, consent: Consented, tokens: TokenSet, identity: 
         refused = asked - given - {OFFLINE_ACCESS}
         woken = wake_calls(c, bot, waiting, grant, asked - given, moment)
         settled = settle_request(c, grant, refused, woken.rest, moment)
-        return Landed(landing_of(refused, woken, settled=settled), woken.messages)
+        told = [told_of_loss(bot, consent, held - given)] if held - given else []
+        messages = woken.messages + insert_all(c, bot, told)
+        return Landed(landing_of(refused, woken, settled=settled), messages)
 
     landed = await bot.insist(work)
     bot.wake.calls.set()
     return await land(bot, landed)
+
+
+def told_of_loss(bot: Bot, consent: Consented, lost: ScopeSet) -> Draft:
+    """A word to the person alone: nothing waits for what they no longer allow, so no card speaks of it."""
+    content = bot.platform.render_reply(replies.lost_scopes(join_scopes(lost)))
+    return draft(bot, consent.user, content, kind="notice", key=f"{consent.subject[1]}-lost")
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,8 +32,9 @@ def suspend(
     needs: Requirement,
     request_id: str | None,
     moment: datetime,
+    again: datetime | None = None,
 ) -> None:
     """Inside a transaction, which is undone when the claim is lost."""
     keep_results(c, call, steps)
-    if not calls.suspend(c, call.id, call.claim, waits_for, needs, request_id, moment):
+    if not calls.suspend(c, call.id, call.claim, waits_for, needs, request_id, moment, again=again):
         raise LeaseLost

@@ -73,6 +73,7 @@ COLUMNS = (
     calls.c.first_failed_at,
     calls.c.expires_at,
     calls.c.claim,
+    calls.c.runs_after,
     calls.c.suspended_at,
     calls.c.confirmed,
 )
@@ -406,12 +407,14 @@ SUSPEND = (
         needs=bind("lacking", calls.c.needs),
         request_id=bind("request", calls.c.request_id),
         suspended_at=bind("now", calls.c.suspended_at),
+        runs_after=bind("again", calls.c.runs_after),
         attempts=literal_column("0"),
         first_failed_at=null(),
         interim_at=null(),
         **_free,
     )
 )
+SUSPEND_AGAIN = SUSPEND.values(attempts=calls.c.attempts)
 
 
 def suspend(
@@ -422,8 +425,13 @@ def suspend(
     needs: Requirement,
     request_id: str | None,
     now: datetime,
+    *,
+    again: datetime | None = None,
 ) -> bool:
-    """running → suspended; False when the claim is lost. Its failures and attempts count anew from here."""
+    """running → suspended; False when the claim is lost. Its failures and attempts count anew from here.
+
+    With `again` it is the same wait as before, its attempts count on, and it is not worth another one until then.
+    """
     values = {
         "call": call_id,
         "held_claim": claim,
@@ -431,8 +439,9 @@ def suspend(
         "lacking": needs,
         "request": request_id,
         "now": now,
+        "again": again or now,
     }
-    return _changed(connection, SUSPEND, values)
+    return _changed(connection, SUSPEND_AGAIN if again else SUSPEND, values)
 
 
 REQUEUE = (

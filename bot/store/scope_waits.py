@@ -55,14 +55,15 @@ OPEN = _new.on_conflict_do_update(
     index_elements=[waits.c.platform, waits.c.app_id, waits.c.scopes],
     index_where=status_is(waits, "waiting"),
     set_=_show,
-)
+).returning(waits.c.id)
 WAITING: Any = select(*COLUMNS).where(*_of_app).order_by(waits.c.id)
 
 
-def open(connection: Connection, platform: str, app_id: str, scopes: ScopeSet, now: datetime) -> None:
-    """Somebody waits for these scopes: the administrators' cards are to say so."""
+def open(connection: Connection, platform: str, app_id: str, scopes: ScopeSet, now: datetime) -> str:
+    """Somebody waits for these scopes: the administrators' cards are to say so. Returns the id of what they are about."""
     values = {"id": new_id(now), "platform": platform, "app_id": app_id, "scopes": scopes, "now": now}
-    connection.execute(OPEN, values)
+    wait: str = connection.execute(OPEN, values).scalar_one()
+    return wait
 
 
 def waiting(connection: Connection, platform: str, app_id: str) -> list[ScopeWait]:

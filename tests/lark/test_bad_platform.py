@@ -22,6 +22,7 @@ from bot.core.model import (
     ApiCall,
     Content,
     Destination,
+    DeviceCode,
     Identity,
     NotSent,
     RateLimited,
@@ -87,6 +88,11 @@ MESSAGE = {"code": 0, "data": {"message_id": "om_1"}}
 IM, EPHEMERAL = "/open-apis/im/", "/open-apis/ephemeral/"
 NOT_REACHABLE = {IM: {"code": 230013, "msg": "not available"}}
 V1_TOKENS = {"code": 0, "data": GOOD_TOKENS}
+DEVICE = {
+    "device_code": "dc-1",
+    "user_code": "WXYZ-1234",
+    "verification_uri": "https://accounts.example/verify",
+}
 
 REQUESTS: dict[str, Asks] = {
     "reading": Asks("read", call("GET"), {"code": 0}),
@@ -104,6 +110,8 @@ REQUESTS: dict[str, Asks] = {
     "refreshing": Asks("token", lambda p: p.refresh(Secret(REFRESH)), GOOD_TOKENS),
     "refreshing, v3": Asks("token", lambda p: p.refresh(Secret(REFRESH)), GOOD_TOKENS, oauth="v3"),
     "refreshing, v1": Asks("token", lambda p: p.refresh(Secret(REFRESH)), V1_TOKENS, "/open-apis/authen/", "v1"),
+    "minting a device code": Asks("token", lambda p: p.authorize_device(frozenset({"x:y"})), DEVICE),
+    "polling with a device code": Asks("token", lambda p: p.poll_device(Secret(CODE)), GOOD_TOKENS),
     "revoking": Asks("revocation", lambda p: p.revoke(Secret(REFRESH)), {"code": 0}),
     "asking whose a token is": Asks("who", lambda p: p.identify(Secret(TOKEN)), {"code": 0, "data": WHO}),
     "reading the app's scopes": Asks(
@@ -263,7 +271,7 @@ def outcome(result: Any) -> str:
             return f"{problem.value}{after(seconds)}"
         case None | ():
             return "nothing"
-        case Succeeded() | Sent() | TokenSet() | Identity() | str() | frozenset() | tuple():
+        case Succeeded() | Sent() | TokenSet() | DeviceCode() | Identity() | str() | frozenset() | tuple():
             return "done"
     raise AssertionError(f"not an outcome: {result!r}")
 

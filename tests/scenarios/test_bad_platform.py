@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+import time
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -111,3 +114,148 @@ async def test_a_platform_that_is_down_costs_nobody_their_request(world: World, 
         status, page = await world.consent(kim, world.tenant.messages[card.message_id])
         assert status == 200, page
         await everybody_answered(world, [kim_asked])
+
+
+async def test_a_list_that_contradicts_a_refusal_is_tried_ever_more_rarely_and_told_once(world: World):
+    await world.start()
+    await authorized(world, world.sam, "/tasks")
+    refusal = {
+        "code": 99991672,
+        "msg": "Access denied. One of the following scopes is required: [task:task:read]",
+    }
+    await world.control("faults", match={"path": "/open-apis/task"}, kind="status", status=400, body=refusal)
+    asked = await world.say(world.sam, "/tasks")
+    await world.answer_to(asked, "administrator")
+    tried = len(world.requests("/open-apis/task"))
+    await world.answer_to(asked, "still refuses", patience=60)
+    assert len(world.requests("/open-apis/task")) - tried <= 4
+    await world.until(lambda: about_publishing(world), "the word to the administrator")
+    (call,) = world.rows("SELECT status, waits_for, attempts FROM deferred_calls WHERE status = 'suspended'")
+    assert call == {"status": "suspended", "waits_for": "administrator", "attempts": 4}
+    # The administrator need not wait for the next try.
+    await mend(world)
+    card = next(m for m in world.from_bot(world.direct(world.ada)) if m.msg_type == "interactive")
+    await world.click(world.ada, card, "check_again")
+    await world.until(lambda: len(answers(world, asked)) == 3, "the answer", patience=8)
+    assert len(about_publishing(world)) == 1
+
+
+def about_publishing(world: World) -> list[Message]:
+    return [m for m in world.from_bot(world.direct(world.ada)) if "please publish it" in text_of(m.content)]
+
+
+async def test_scopes_that_are_lost_by_a_consent_are_told(world: World):
+    await world.start()
+    await authorized(world, world.sam, "/tasks")
+    asked = await world.say(world.sam, "/doc welcome")
+    card = await world.fresh_card(world.sam, asked)
+    consent_id = await world.open(world.link_of(card))
+    world.sam.granted.discard("task:task:read")
+    await world.get(await world.decide(consent_id, world.sam))
+    await world.answer_to(asked)
+    await world.until(
+        lambda: [
+            m
+            for m in world.from_bot(world.direct(world.sam))
+            if "no longer gives me: task:task:read" in text_of(m.content)
+        ],
+        "the word",
+    )
+
+
+async def test_an_exchange_that_finds_no_platform_is_completed_when_it_is_back(world: World):
+    await world.start()
+    asked = await world.say(world.sam, "/tasks")
+    card = await world.fresh_card(world.sam, asked)
+    await world.control("faults", match={"path": "/open-apis/authen/v2"}, kind="html", times=4)
+    status, page = await world.consent(world.sam, card)
+    assert (status, "slow to answer" in page) == (202, True)
+    await world.answer_to(asked, patience=45)
+    assert len(world.rows("SELECT 1 FROM authorization_attempts")) == 1
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"kind": "html"},
+        {"kind": "drop_before"},
+        {"kind": "rate_limit", "reset": 30},
+        {"kind": "status", "status": 200, "body": {"code": 0, "data": {"scopes": "all"}}},
+        {"kind": "status", "status": 200, "body": "[]"},
+    ],
+    ids=["html", "reset", "limit", "wrong types", "no object"],
+)
+async def test_without_the_list_of_scopes_the_declared_ones_are_asked_for(world: World, fault: dict):
+    await world.start()
+    await world.control("faults", match={"path": "/open-apis/application"}, **fault)
+    asked = await world.say(world.sam, "/tasks")
+    card = await world.fresh_card(world.sam, asked)
+    assert "task:task:read" in text_of(card.content)
+    await world.consent(world.sam, card)
+    await world.answer_to(asked)
+
+
+async def test_while_the_access_token_lives_nobody_notices_that_the_token_endpoint_is_down(world: World):
+    await world.start()
+    await authorized(world, world.sam, "/tasks")
+    await world.control("faults", match={"path": "/open-apis/authen/v2"}, kind="down")
+    with sqlite3.connect(world.database) as database:
+        soon, before = (datetime.now(UTC) + timedelta(seconds=n) for n in (60, -7000))
+        written = [moment.strftime("%Y-%m-%d %H:%M:%S.%f") for moment in (soon, before)]
+        database.execute("UPDATE grants SET access_expires_at = ?, issued_at = ?", written)
+    await world.until(
+        lambda: world.rows("SELECT 1 FROM grants WHERE refresh_failures > 1"), "failed refreshes", 30
+    )
+    await world.answer_to(await world.say(world.sam, "/tasks"))
+    await mend(world)
+    await world.until(
+        lambda: world.rows("SELECT 1 FROM grants WHERE refresh_failures = 0"), "the refresh", 30
+    )
+
+
+@pytest.mark.parametrize(("hours", "door"), [(-1, "webhook"), (-1, "websocket"), (1, "websocket")])
+async def test_clocks_that_are_an_hour_apart_cost_nobody_anything(world: World, hours: int, door: str):
+    """Lifetimes are counted on either clock from the moment of the answer."""
+    set_apart(world, hours)
+    world.tenant.app.events_by = door
+    await world.start(LARK_EVENTS=door)
+    await authorized(world, world.sam, "/tasks")
+    await world.answer_to(await world.say(world.sam, "/tasks"))
+    await world.control("tokens/expire", person=world.sam.open_id, which="access")
+    await world.answer_to(await world.say(world.sam, "/tasks"))
+    assert world.rows("SELECT status, generation FROM grants") == [{"status": "active", "generation": 2}]
+
+
+async def test_webhooks_from_an_hour_ahead_are_refused_and_the_log_says_why(world: World):
+    set_apart(world, 1)
+    await world.start()
+    await world.say(world.sam, "/help")
+    await world.until(lambda: "the signed timestamp is stale or ahead" in world.log_tail(), "the reason")
+    set_apart(world, 0)
+    await world.answer_to(await world.say(world.sam, "/help"))
+
+
+def set_apart(world: World, hours: int) -> None:
+    world.tenant.clock.wall = lambda: time.time() + 3600 * hours
+
+
+async def test_readiness_says_that_the_database_was_moved_away_or_takes_no_writes(world: World):
+    await world.start()
+    ready = f"http://127.0.0.1:{world.port}/readyz"
+    elsewhere = world.database.with_suffix(".moved")
+    world.database.rename(elsewhere)
+    assert (await world.get(ready))[0] == 503
+    elsewhere.rename(world.database)
+    assert (await world.get(ready))[0] == 200
+    other = sqlite3.connect(world.database, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+
+    async def status_becomes(status: int) -> None:
+        async with asyncio.timeout(30):
+            while (await world.get(ready))[0] != status:
+                await asyncio.sleep(0.5)
+
+    await status_becomes(503)
+    other.rollback()
+    other.close()
+    await status_becomes(200)
