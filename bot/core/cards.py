@@ -85,7 +85,16 @@ class ConfirmationCard:
     """What its person has decided, once they have."""
 
 
-Card = AuthorizationCard | AdministratorCard | ConfirmationCard
+@dataclass(frozen=True, slots=True)
+class UnusedCard:
+    """Offers to give back what was granted and is not used."""
+
+    scopes: Mapping[Scope, Words]
+    answer: Words | None = None
+    """What came of it, once the person has decided."""
+
+
+Card = AuthorizationCard | AdministratorCard | ConfirmationCard | UnusedCard
 
 
 class Action(StrEnum):
@@ -98,6 +107,9 @@ class Action(StrEnum):
     """The platform's page shows an error instead of asking for consent."""
     SEND_AGAIN = "send_again"
     """The card of a request is to be sent once more, where it is seen."""
+    GIVE_BACK = "give_back"
+    KEEP = "keep"
+    """Of scopes that are not used."""
     RETRY = "retry"
     """A call that came to nothing is to be made again."""
     CANCEL = "cancel"

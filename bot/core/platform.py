@@ -96,7 +96,10 @@ class Platform(Protocol):
     async def narrow(self, tokens: TokenSet, scopes: ScopeSet) -> TokenSet | TokenRefused:
         """Exchanges tokens for ones that have these scopes at most. Without a refresh token they stay as they are."""
 
-    async def refresh(self, refresh_token: Secret) -> TokenSet | TokenRefused: ...
+    async def refresh(
+        self, refresh_token: Secret, *, scopes: ScopeSet | None = None
+    ) -> TokenSet | TokenRefused:
+        """`scopes` narrows the new tokens to these, where the platform can do that; None leaves them as they were."""
 
     async def identify(self, access_token: Secret) -> Identity | Refused | Unreachable:
         """Whom the token belongs to."""

@@ -155,6 +155,25 @@ DISCARDED_BODY = Words(
     zh="{command}（{asked}）：已放弃，没有执行任何操作。",
 )
 
+# --- the card of unused scopes ---------------------------------------------------------------------------
+
+UNUSED_TITLE = Words(en="Do I still need this?", zh="这些权限还需要吗？")
+UNUSED_BODY = Words(
+    en="You allowed me this, and I have not needed it for two months:",
+    zh="你曾授予我以下权限，但我已有两个月没有用到：",
+)
+GIVE_BACK = Words(en="Give it back", zh="交还这些权限")
+KEEP = Words(en="Keep it", zh="保留")
+GIVEN_BACK = Words(
+    en="Given back: my tokens no longer allow it. Should a command need it, I ask you again.",
+    zh="已交还：我的令牌不再包含这些权限。如果以后有命令需要，我会重新向你申请。",
+)
+KEPT = Words(en="It stays as it is.", zh="已保留。")
+NOT_GIVEN_BACK = Words(
+    en="The platform does not take it back at the moment. /revoke ends everything at once.",
+    zh="平台暂时无法收回。发送 /revoke 可立即收回全部授权。",
+)
+
 # --- controls under a reply -----------------------------------------------------------------------------
 
 RETRY = Words(en="Try again", zh="重试")

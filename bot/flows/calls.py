@@ -62,7 +62,7 @@ from bot.core.model import (
     Unreachable,
 )
 from bot.core.scopes import ScopeSet, is_met
-from bot.flows import administrators, authorization, tokens
+from bot.flows import administrators, authorization, tokens, unused
 from bot.flows.bot import Bot, now
 from bot.flows.delivery import answer, deliver_all, insert_all, typed
 from bot.flows.waiting import finished
@@ -84,6 +84,8 @@ class Run:
     unsafe: bool = False
     """A write without an idempotency key is on its way: better awaited than interrupted."""
     used_grant: bool = False
+    first_in_a_day: bool = False
+    """The first call in a day that used the person's grant: an occasion to look for what is not used."""
 
     @property
     def used_scopes(self) -> ScopeSet | None:
@@ -203,6 +205,8 @@ async def move_on(bot: Bot, run: Run) -> bool:
     match move:
         case Reply():
             await finish(bot, run.call, CallStatus.SUCCEEDED, "answered", move, used=run.used_scopes)
+            if run.first_in_a_day:
+                bot.background(unused.offer(bot, run.call.user))
             return False
         case ApiCall():
             return await call_as_user(bot, run, move)
@@ -250,6 +254,7 @@ async def call_as_user(bot: Bot, run: Run, move: ApiCall) -> bool:
                 return False
             case tokens.Usable(token=token, grant=grant):
                 run.used_grant = True
+                run.first_in_a_day = unused.worth_a_look(grant)
                 outcome = await send(bot, run, move, token)
                 if isinstance(outcome, TokenRejected) and not rejected:
                     rejected = True

@@ -7,18 +7,22 @@ is sent before the answer would be undone by it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 
 from bot.core import texts
-from bot.core.cards import Action, ConfirmationCard
+from bot.core.cards import Action, ConfirmationCard, UnusedCard
 from bot.core.model import AuthorizationRequest, CallStatus, CardClicked, Json, RequestStatus, UserKey, Words
-from bot.flows import administrators, alternatives, authorization, cards, device
+from bot.flows import administrators, alternatives, authorization, cards, device, unused
 from bot.flows.bot import Bot, now
 from bot.flows.delivery import deliver_all, typed
 from bot.store import authorizations, calls, events, users
 from bot.store.calls import NewCall
 from bot.store.database import Connection
 from bot.store.ids import new_id
+
+Handler = Callable[[Bot, UserKey, str], Awaitable[Json]]
+"""Carries out one control for whoever clicked it; the string is the id of what the card is about."""
 
 PATIENCE = 2.0
 """Seconds for the platform's part in answering a click; the click itself has 3."""
@@ -36,28 +40,10 @@ async def answer_click(bot: Bot, click: CardClicked) -> Json:
 
     if not await bot.database.write(note_click):
         return {}
-    subject = click.subject or ""
-    match click.action:
-        case Action.AUTHORIZE:
-            return await fetch_device_link(bot, click.user, subject)
-        case Action.NOT_NOW:
-            return await not_now(bot, click.user, subject)
-        case Action.PAGE_ERROR:
-            return await page_error(bot, click.user, subject)
-        case Action.CONFIRM | Action.DISCARD:
-            return await decide_write(bot, click.user, subject, confirmed=click.action == Action.CONFIRM)
-        case Action.RETRY:
-            return await retry(bot, click.user, subject)
-        case Action.SEND_AGAIN:
-            return await send_again(bot, click.user, subject)
-        case Action.CANCEL:
-            return await cancel(bot, click.user, subject)
-        case Action.CHECK_AGAIN:
-            return await for_administrators(bot, click.user, check_again)
-        case Action.APPLY:
-            return await for_administrators(bot, click.user, apply)
-        case _:
-            return bot.platform.click_answer(texts.CLICK_UNKNOWN, "error")
+    handler = HANDLERS.get(click.action)
+    if handler is None:
+        return bot.platform.click_answer(texts.CLICK_UNKNOWN, "error")
+    return await handler(bot, click.user, click.subject or "")
 
 
 async def own_request(bot: Bot, user: UserKey, request_id: str) -> AuthorizationRequest | None:
@@ -189,28 +175,71 @@ async def cancel(bot: Bot, user: UserKey, request_id: str) -> Json:
     return await answer_with_card(bot, request_id)
 
 
+# --- unused scopes -----------------------------------------------------------------------------------------------
+
+
+async def give_back(bot: Bot, user: UserKey, _: str) -> Json:
+    """The clicker's own unused scopes, whosever card it is: nobody else's grant can be touched by it."""
+    giving = bot.background(unused.give_back(bot, user))
+    await asyncio.wait({giving}, timeout=PATIENCE)
+    left = await bot.database.read(lambda c: unused.of(c, user))
+    return answer_unused(bot, texts.NOT_GIVEN_BACK if left else texts.GIVEN_BACK)
+
+
+async def keep(bot: Bot, user: UserKey, _: str) -> Json:
+    return answer_unused(bot, texts.KEPT)
+
+
+def answer_unused(bot: Bot, words: Words) -> Json:
+    return bot.platform.click_answer(words, "info", bot.platform.render_card(UnusedCard({}, words)))
+
+
 # --- administrators ----------------------------------------------------------------------------------------------
 
 
-async def for_administrators(bot: Bot, user: UserKey, do: Callable[[Bot, UserKey], Awaitable[Json]]) -> Json:
+def for_administrators(do: Handler) -> Handler:
     """Administrators' controls: who is one is looked up at each click."""
+
+    async def if_administrator(bot: Bot, user: UserKey, subject: str) -> Json:
+        return await answer_administrator(bot, user, subject, do)
+
+    return if_administrator
+
+
+async def answer_administrator(bot: Bot, user: UserKey, subject: str, do: Handler) -> Json:
     try:
         async with asyncio.timeout(PATIENCE):
             if not await bot.is_administrator(user):
                 return bot.platform.click_answer(texts.CLICK_ADMINISTRATORS_ONLY, "error")
-            return await do(bot, user)
+            return await do(bot, user, subject)
     except TimeoutError:
         return bot.platform.click_answer(texts.CLICK_LATER, "warning")
 
 
-async def check_again(bot: Bot, user: UserKey) -> Json:
+async def check_again(bot: Bot, user: UserKey, _: str) -> Json:
     """An administrator says that the scopes are enabled now."""
     if await administrators.look_again(bot, asked_by_administrator=True):
         return bot.platform.click_answer(texts.CLICK_ENABLED, "success")
     return bot.platform.click_answer(texts.CLICK_NOT_ENABLED, "warning")
 
 
-async def apply(bot: Bot, user: UserKey) -> Json:
+async def apply(bot: Bot, user: UserKey, _: str) -> Json:
     """An administrator of the bot has the platform ask the organization's administrators."""
     words, kind = texts.CLICK_APPLIED[await administrators.apply(bot, user)]
     return bot.platform.click_answer(words, kind)
+
+
+HANDLERS: Mapping[str, Handler] = {
+    Action.NOT_NOW: not_now,
+    Action.PAGE_ERROR: page_error,
+    Action.AUTHORIZE: fetch_device_link,
+    Action.SEND_AGAIN: send_again,
+    Action.CANCEL: cancel,
+    Action.CONFIRM: partial(decide_write, confirmed=True),
+    Action.DISCARD: partial(decide_write, confirmed=False),
+    Action.RETRY: retry,
+    Action.GIVE_BACK: give_back,
+    Action.KEEP: keep,
+    Action.CHECK_AGAIN: for_administrators(check_again),
+    Action.APPLY: for_administrators(apply),
+}

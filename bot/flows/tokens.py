@@ -27,6 +27,7 @@ from bot.core.model import (
     Unreachable,
     UserKey,
 )
+from bot.core.scopes import ScopeSet
 from bot.flows.bot import Bot, now
 from bot.store import audit, grants
 from bot.store.database import Connection
@@ -131,10 +132,30 @@ async def lease(bot: Bot, grant: Grant, moment: datetime) -> Grant | None:
     )
 
 
-async def refresh(bot: Bot, grant: Grant, *, works: bool) -> Usable | NoGrant | NotNow | Misconfigured:
-    """Renews the tokens under a lease that this worker holds. `works`: the old access token still does."""
+async def narrow(bot: Bot, user: UserKey, *, without: ScopeSet) -> Grant | None:
+    """Renews a person's tokens so that they no longer allow these scopes. None when that did not come about."""
+    grant = await bot.database.read(lambda c: grants.find(c, user))
+    moment = now()
+    if grant is None or not can_refresh(grant, moment):
+        return None
+    leased = await lease(bot, grant, moment)
+    if leased is None:
+        return None
+    works = not expired(grant, moment)
+    kept = grant.scopes - without
+    renewed = await bot.carry_through(refresh(bot, leased, works=works, scopes=kept))
+    return renewed.grant if isinstance(renewed, Usable) and renewed.refreshed else None
+
+
+async def refresh(
+    bot: Bot, grant: Grant, *, works: bool, scopes: ScopeSet | None = None
+) -> Usable | NoGrant | NotNow | Misconfigured:
+    """Renews the tokens under a lease that this worker holds. `works`: the old access token still does.
+
+    `scopes` narrows them to these.
+    """
     assert grant.refresh_token is not None
-    result = await bot.platform.refresh(grant.refresh_token)
+    result = await bot.platform.refresh(grant.refresh_token, scopes=scopes)
     if isinstance(result, TokenSet):
         return await keep(bot, grant, result)
     log.warning(

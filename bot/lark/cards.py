@@ -19,6 +19,7 @@ from bot.core.cards import (
     Card,
     ConfirmationCard,
     Face,
+    UnusedCard,
 )
 from bot.core.model import Code, Content, Control, Json, Language, Line, Reply, Span, Words
 from bot.core.scopes import OFFLINE_ACCESS, Scope
@@ -52,6 +53,8 @@ def draw(card: Card, longest: int) -> Json:
             return draw_administrator(card, longest)
         case ConfirmationCard():
             return draw_confirmation(card)
+        case UnusedCard():
+            return draw_unused(card, longest)
 
 
 def draw_authorization(card: AuthorizationCard, longest: int) -> Json:
@@ -162,6 +165,20 @@ def draw_confirmation(card: ConfirmationCard) -> Json:
         markdown(texts.CONFIRM_BODY.format(**said)),
         button(texts.CONFIRM, Action.CONFIRM, card.call_id, kind="primary"),
         button(texts.DISCARD, Action.DISCARD, card.call_id),
+    )
+
+
+def draw_unused(card: UnusedCard, longest: int) -> Json:
+    scopes = scope_list(card.scopes, card.scopes, longest)
+    if card.answer is not None:
+        return frame(texts.UNUSED_TITLE, "grey", markdown(card.answer), *([scopes] if card.scopes else []))
+    return frame(
+        texts.UNUSED_TITLE,
+        "blue",
+        markdown(texts.UNUSED_BODY),
+        scopes,
+        button(texts.GIVE_BACK, Action.GIVE_BACK, "", kind="primary"),
+        button(texts.KEEP, Action.KEEP, ""),
     )
 
 

@@ -306,13 +306,12 @@ class OAuth:
     async def narrow(self, tokens: TokenSet, scopes: ScopeSet) -> TokenSet | TokenRefused:
         if tokens.refresh_token is None or tokens.scopes is None:
             return tokens
-        return await self._refresh(tokens.refresh_token, {"scope": join_scopes(tokens.scopes & scopes)})
+        return await self.refresh(tokens.refresh_token, tokens.scopes & scopes)
 
-    async def refresh(self, refresh_token: Secret) -> TokenSet | TokenRefused:
-        return await self._refresh(refresh_token, {})
-
-    async def _refresh(self, refresh_token: Secret, more: dict[str, str]) -> TokenSet | TokenRefused:
-        parameters = {"grant_type": "refresh_token", "refresh_token": refresh_token.reveal(), **more}
+    async def refresh(self, refresh_token: Secret, scopes: ScopeSet | None = None) -> TokenSet | TokenRefused:
+        parameters = {"grant_type": "refresh_token", "refresh_token": refresh_token.reveal()}
+        if scopes is not None and self._generation.narrows:
+            parameters["scope"] = join_scopes(scopes)
         return await self._token("refresh", self._generation.refresh_path, parameters)
 
     async def revoke(self, token: Secret) -> TokenRefused | None:

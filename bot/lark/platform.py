@@ -191,8 +191,10 @@ class LarkPlatform:
     async def narrow(self, tokens: TokenSet, scopes: ScopeSet) -> TokenSet | TokenRefused:
         return await self._oauth.narrow(tokens, scopes)
 
-    async def refresh(self, refresh_token: Secret) -> TokenSet | TokenRefused:
-        return await self._oauth.refresh(refresh_token)
+    async def refresh(
+        self, refresh_token: Secret, *, scopes: ScopeSet | None = None
+    ) -> TokenSet | TokenRefused:
+        return await self._oauth.refresh(refresh_token, scopes)
 
     async def identify(self, access_token: Secret) -> Identity | Refused | Unreachable:
         return identity_of(await self.call(ApiCall("GET", USER_INFO_PATH), access_token))

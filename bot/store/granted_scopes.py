@@ -87,9 +87,15 @@ def used(connection: Connection, user: UserKey, scopes: ScopeSet, command: str, 
     connection.execute(USED, values | {"before": now - TOUCHED_EVERY})
 
 
-FORGET = delete(granted_scopes).where(_of_user)
+FORGET_ALL = delete(granted_scopes).where(_of_user)
+FORGET = FORGET_ALL.where(granted_scopes.c.scope.in_(bind("scopes", granted_scopes.c.scope, expanding=True)))
 
 
-def forget(connection: Connection, user: UserKey) -> None:
+def forget(connection: Connection, user: UserKey, scopes: ScopeSet) -> None:
+    """The person gave these back."""
+    connection.execute(FORGET, {"user": user, "scopes": sorted(scopes)})
+
+
+def forget_all(connection: Connection, user: UserKey) -> None:
     """The person took everything back."""
-    connection.execute(FORGET, {"user": user})
+    connection.execute(FORGET_ALL, {"user": user})

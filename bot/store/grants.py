@@ -244,6 +244,16 @@ def save_refreshed(
     return None if row is None else _grant(row, seal_of(connection))
 
 
+REMEMBER = update(grants).where(_of_user).values(scopes_ever=bind("scopes_ever", grants.c.scopes_ever))
+
+
+def forget_scopes(connection: Connection, user: UserKey, scopes: ScopeSet) -> None:
+    """These were given back: when one is refused, it is not among what was lost."""
+    before = _find(connection, FIND_LOCKED, user)
+    if before is not None:
+        connection.execute(REMEMBER, {"user": user, "scopes_ever": before.scopes_ever - scopes})
+
+
 _my_lease = (
     *_same,
     grants.c.refresh_worker == bind("worker", grants.c.refresh_worker),
@@ -408,5 +418,5 @@ def end(
     values = {"user": user, "scopes": frozenset(), "scopes_ever": remembered, "now": now, "reason": reason}
     connection.execute(END, values)
     if reason.startswith(REVOKED):
-        granted_scopes.forget(connection, user)
+        granted_scopes.forget_all(connection, user)
     return grant

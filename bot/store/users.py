@@ -105,6 +105,22 @@ def set_quiet(connection: Connection, user: UserKey, since: datetime | None) -> 
     connection.execute(SET_QUIET, {"user": user, "since": since})
 
 
+OFFER = (
+    update(users)
+    .where(
+        _of_user, or_(users.c.offered_at.is_(None), users.c.offered_at <= bind("before", users.c.offered_at))
+    )
+    .values(offered_at=bind("now", users.c.offered_at))
+    .returning(users.c.user_key)
+)
+
+
+def offer(connection: Connection, user: UserKey, now: datetime, before: datetime) -> bool:
+    """True for the one who is to offer taking back unused scopes; nobody has since `before`."""
+    values = {"user": user, "now": now, "before": before}
+    return connection.execute(OFFER, values).first() is not None
+
+
 WELCOME = (
     update(users)
     .where(_of_user, users.c.welcomed_at.is_(None))

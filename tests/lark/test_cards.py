@@ -1,6 +1,7 @@
 """What cards and answers look like to the platform, and that nothing foreign gets to act in them."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -15,6 +16,7 @@ from bot.core.cards import (
     ConfirmationCard,
     DeviceLink,
     Face,
+    UnusedCard,
 )
 from bot.core.model import Code, Content, Reply, Secret, Span, Words
 from bot.core.replies import expired, with_retry
@@ -160,6 +162,12 @@ def test_an_old_write_is_asked_about():
     assert "/task" in words(shown, "en_us")
     for decided in (True, False):
         assert not behaviours(drawn(ConfirmationCard("call-1", "/task", UNTIL, decided)))
+
+
+def test_unused_scopes_are_offered_to_be_given_back_until_that_is_answered():
+    offer = UnusedCard({READ: Words("Read your calendar", "读取日历")})
+    assert [each["action"] for each in callbacks(drawn(offer))] == [Action.GIVE_BACK, Action.KEEP]
+    assert not behaviours(drawn(replace(offer, answer=texts.KEPT)))
 
 
 def test_a_reply_with_a_control_is_a_card_that_says_the_same():

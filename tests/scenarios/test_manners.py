@@ -141,3 +141,54 @@ async def test_a_burst_of_commands_makes_one_card(world: World):
     await world.consent(world.sam, card)
     for each in asked:
         await world.answer_to(each, patience=40)
+
+
+async def offered(world: World) -> Message:
+    """Sam has granted calendar and tasks long ago, and has used only the tasks since; now he uses them again."""
+    for command in ("/tasks", "/agenda"):
+        asked = await world.say(world.sam, command)
+        await world.consent(world.sam, await world.fresh_card(world.sam, asked))
+        await world.answer_to(asked)
+    change(
+        world,
+        "UPDATE granted_scopes SET granted_at = '2026-01-01 00:00:00.000000', used_at = NULL, used_by = NULL",
+    )
+    change(world, "UPDATE grants SET last_used_at = '2026-01-01 00:00:00.000000'")
+    asked = await world.say(world.sam, "/tasks")
+    await world.answer_to(asked)
+
+    def found() -> Message | None:
+        said = world.from_bot(world.direct(world.sam), asked)
+        return next((m for m in said if "give_back" in actions_on(m)), None)
+
+    card: Message = await world.until(found, "the offer")
+    return card
+
+
+async def test_what_is_not_used_is_offered_once_and_given_back(world: World):
+    await world.start()
+    card = await offered(world)
+    text = text_of(card.content)
+    assert "calendar:calendar:readonly" in text
+    assert "task:task:read" not in text
+    await world.click(world.sam, card, "give_back")
+    await world.until(
+        lambda: not actions_on(world.tenant.messages[card.message_id]), "the answer on the card"
+    )
+    assert "Given back" in text_of(world.tenant.messages[card.message_id].content)
+    (grant,) = world.rows("SELECT scopes, scopes_ever FROM grants")
+    assert "calendar" not in grant["scopes"] + grant["scopes_ever"]
+    assert "task:task:read" in grant["scopes"]
+    await world.answer_to(await world.say(world.sam, "/tasks"))
+    change(world, "UPDATE grants SET last_used_at = '2026-01-01 00:00:00.000000'")
+    change(
+        world,
+        "UPDATE granted_scopes SET granted_at = '2026-01-01 00:00:00.000000', used_at = NULL, used_by = NULL",
+    )
+    last = await world.say(world.sam, "/me")
+    await world.answer_to(last)
+    again = await world.say(world.sam, "/agenda")
+    fresh = await world.fresh_card(world.sam, again)
+    await world.consent(world.sam, fresh)
+    await world.answer_to(again)
+    assert not [m for m in world.from_bot(world.direct(world.sam), last) if "give_back" in actions_on(m)]

@@ -149,6 +149,6 @@ async def test_a_scope_remembers_who_asked_and_who_last_used_it(database: Databa
     again = await database.read(lambda c: granted_scopes.of_user(c, ANNA))
     assert again["a"] == GrantedScope("a", ("week",), LATER, SOON + MINUTE, "tasks")
     assert again["b"].granted_at == NOW
-    await database.write(lambda c: granted_scopes.forget(c, ANNA))
+    await database.write(lambda c: granted_scopes.forget_all(c, ANNA))
     assert await database.read(lambda c: granted_scopes.of_user(c, ANNA)) == {}
     assert await database.read(lambda c: granted_scopes.of_user(c, BEN)) == {}

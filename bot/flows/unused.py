@@ -1,0 +1,77 @@
+"""Scopes that nobody has needed for long: offered to be given back, at most rarely, and given back when that is wanted.
+
+A refresh may ask for less than before, and the tokens that come of it can do no more than that. What the person once
+consented to stays with the platform; the bot asks again before it uses that again.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from bot.core.cards import UnusedCard
+from bot.core.model import Grant, GrantStatus, UserKey
+from bot.core.scopes import OFFLINE_ACCESS, ScopeSet
+from bot.flows import tokens
+from bot.flows.bot import Bot, now
+from bot.flows.delivery import deliver_all, draft, insert_all
+from bot.store import audit, granted_scopes, grants, users
+from bot.store.database import Connection
+from bot.store.ids import new_id
+from bot.store.outbox import OutgoingMessage
+
+UNUSED_FOR = timedelta(days=60)
+OFFERED_EVERY = timedelta(days=90)
+
+
+def worth_a_look(grant: Grant) -> bool:
+    """Whether this is the first use of a grant in a day: often enough to look for what is not used."""
+    return grant.last_used_at is None or now() - grant.last_used_at > timedelta(days=1)
+
+
+def of(c: Connection, user: UserKey) -> ScopeSet:
+    """What a person has granted, and no call of theirs has needed for long."""
+    grant = grants.find(c, user)
+    if grant is None or grant.status is not GrantStatus.ACTIVE or grant.refresh_token is None:
+        return frozenset()
+    before = now() - UNUSED_FOR
+    unused = frozenset(
+        story.scope
+        for story in granted_scopes.of_user(c, user).values()
+        # What no command has asked for came along with the rest, and comes with any token.
+        if story.asked_by and story.scope != OFFLINE_ACCESS and (story.used_at or story.granted_at) < before
+    )
+    return unused & grant.scopes
+
+
+async def offer(bot: Bot, user: UserKey) -> None:
+    """Asks once in a while whether the person would rather not grant any more what is not used."""
+    scopes = await bot.database.read(lambda c: of(c, user))
+    if not scopes:
+        return
+    moment = now()
+    card = bot.platform.render_card(UnusedCard(await bot.platform.describe_scopes(scopes)))
+    message = draft(bot, user, card, kind="notice", key=f"{new_id(moment)}-unused")
+
+    def work(c: Connection) -> list[OutgoingMessage]:
+        if not users.offer(c, user, moment, moment - OFFERED_EVERY):
+            return []
+        audit.write(c, "unused_scopes_offered", user=user, now=moment, scopes=sorted(scopes))
+        return insert_all(c, bot, [message])
+
+    await deliver_all(bot, await bot.database.write(work))
+
+
+async def give_back(bot: Bot, user: UserKey) -> None:
+    """Has the tokens narrowed to what is used. Nothing changes when the platform cannot, or not now."""
+    scopes = await bot.database.read(lambda c: of(c, user))
+    narrowed = await tokens.narrow(bot, user, without=scopes) if scopes else None
+    if narrowed is None:
+        return
+    given = scopes - narrowed.scopes
+
+    def work(c: Connection) -> None:
+        grants.forget_scopes(c, user, given)
+        granted_scopes.forget(c, user, given)
+        audit.write(c, "scopes_given_back", user=user, now=now(), scopes=sorted(given))
+
+    await bot.database.write(work)
