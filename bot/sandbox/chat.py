@@ -26,6 +26,8 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+FOR_PAGES_IN_THE_CLIENT = ("/sandbox/jssdk.js", "/sandbox/client/")
+"""Loaded by the bot's own pages, on another port: for an address without a name, that is not the same site either."""
 EXTERNAL_BOT: Json = {
     "supervised": False,
     "running": None,
@@ -85,6 +87,8 @@ def foreign(request: web.Request) -> str | None:
 async def harden(request: web.Request, response: web.StreamResponse) -> None:
     if is_sandbox(request.path):
         response.headers.update(HEADERS)
+        if request.path.startswith(FOR_PAGES_IN_THE_CLIENT):
+            response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
         # Files are asked for anew each time (304 mostly), so that a newer sandbox never meets an older page.
         response.headers.setdefault(
             "Cache-Control", "no-cache" if request.path.startswith("/sandbox/static/") else "no-store"

@@ -17,6 +17,10 @@ from .tokens import new_code
 routes = web.RouteTableDef()
 
 PERSON_COOKIE = "sandbox_person"
+CLIENT_COOKIE = "sandbox_client"
+"""Set while the browser stands in for the client's own. Cookies do not tell ports apart: the bot's pages are asked for
+with it as well."""
+
 SCOPES_PER_LINK = 50
 
 
@@ -54,11 +58,11 @@ def open_consent(tenant: Tenant, query: dict[str, str]) -> Consent:
         challenge_method=query.get("code_challenge_method", "plain"),
         prompt=query.get("prompt"),
     )
-    consent.error = _trouble(tenant, query, consent)
+    consent.error = trouble(tenant, query, consent)
     return consent
 
 
-def _trouble(tenant: Tenant, query: dict[str, str], consent: Consent) -> tuple[int, str] | None:
+def trouble(tenant: Tenant, query: dict[str, str], consent: Consent) -> tuple[int, str] | None:
     """The page's error code and text. The order of these checks is not documented."""
     if (query.get("client_id") or query.get("app_id")) != tenant.app.app_id:
         return 20048, "The app does not exist."
@@ -92,15 +96,19 @@ def is_registered(redirect_uri: str, registered: list[str]) -> bool:
 
 def may_skip_page(tenant: Tenant, consent: Consent, person: Person, request: web.Request) -> bool:
     """Only inside the client, when nothing new is asked for and the link does not insist."""
-    agent = request.headers.get("User-Agent", "")
     return (
-        ("Lark/" in agent or "Feishu/" in agent)
+        is_in_client(request)
         and consent.error is None
         and consent.prompt != "consent"
         and bool(person.granted)
         and person.granted.issuperset(consent.scopes)
         and not_for(tenant, person) is None
     )
+
+
+def is_in_client(request: web.Request) -> bool:
+    agent = request.headers.get("User-Agent", "")
+    return "Lark/" in agent or "Feishu/" in agent or CLIENT_COOKIE in request.cookies
 
 
 def not_for(tenant: Tenant, person: Person) -> tuple[int, str] | None:
@@ -129,7 +137,7 @@ def allow(tenant: Tenant, consent: Consent, person: Person, scopes: tuple[str, .
         challenge=consent.challenge,
         challenge_method=consent.challenge_method,
     )
-    _announce(tenant, consent, person, "allowed", scopes)
+    announce(tenant, consent, person, "allowed", scopes)
     if consent.device is not None:
         code.used = True
         consent.device.person = person.open_id
@@ -139,7 +147,7 @@ def allow(tenant: Tenant, consent: Consent, person: Person, scopes: tuple[str, .
 
 def refuse(tenant: Tenant, consent: Consent, person: Person) -> str | None:
     consent.decided = True
-    _announce(tenant, consent, person, "refused", consent.scopes)
+    announce(tenant, consent, person, "refused", consent.scopes)
     if consent.device is not None:
         consent.device.refused = True
         return None
@@ -152,7 +160,7 @@ def _redirect(consent: Consent, parameters: dict[str, str]) -> str:
     return back_to_app(consent.redirect_uri, parameters)
 
 
-def _announce(tenant: Tenant, consent: Consent, person: Person, event: str, scopes: tuple[str, ...]) -> None:
+def announce(tenant: Tenant, consent: Consent, person: Person, event: str, scopes: tuple[str, ...]) -> None:
     data = {
         "event": event,
         "consent_id": consent.consent_id,
@@ -252,33 +260,3 @@ async def login(request: web.Request) -> web.Response:
     response = web.HTTPFound(onward)
     response.set_cookie(PERSON_COOKIE, person, samesite="Lax", httponly=True)
     raise response
-
-
-@routes.get("/client/web_url/open")
-async def applink(request: web.Request) -> web.Response:
-    """An AppLink: the client would open `url` in its side panel; a browser simply goes there."""
-    target = request.query.get("url", "")
-    if urlsplit(target).scheme not in ("http", "https") or not request.query.get("mode"):
-        return web.Response(status=400, text="An AppLink needs mode and an http(s) url.")
-    raise web.HTTPFound(target)
-
-
-@routes.post("/sandbox/api/in-client")
-async def request_access(request: web.Request) -> web.Response:
-    """What `tt.requestAccess` does inside the client: {person, page_url, scope_list, decision} to a code, or
-    an errno. The page's own URL must be registered, and there is no redirect."""
-    tenant = request.app[TENANT]
-    body = await request.json()
-    person = tenant.people.get(str(body.get("person")))
-    if person is None:
-        return web.json_response({"error": "no such person"}, status=404)
-    consent = Consent(new_id("", 32), tuple(body.get("scope_list", ())), str(body.get("page_url", "")))
-    error = _trouble(tenant, {"app_id": tenant.app.app_id}, consent) or not_for(tenant, person)
-    if error is not None:
-        return web.json_response({"error": f"{error[0]} {error[1]}"}, status=409)
-    if body.get("decision") == "refuse":
-        _announce(tenant, consent, person, "refused", consent.scopes)
-        return web.json_response({"errno": 2700002, "errString": "user refused"})
-    code = new_code(tenant, person, frozenset(consent.scopes), redirect_uri=None)
-    _announce(tenant, consent, person, "allowed", consent.scopes)
-    return web.json_response({"code": code.code, "state": body.get("state", "")})

@@ -9,13 +9,14 @@ import socket
 import sys
 import tempfile
 import webbrowser
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Literal
 
 from aiohttp import web
 
 from .chat import add_chat_page
+from .front import build_front
 from .process import BotProcess
 from .sample import sample_tenant
 from .server import build_platform
@@ -60,15 +61,30 @@ def kept_or_temporary(data_dir: Path | None) -> Iterator[Path]:
 
 
 async def serve(listener: socket.socket, directory: Path, open_browser: bool, platform_only: bool) -> None:
+    async with contextlib.AsyncExitStack() as doors:
+        await serve_until_stopped(doors, listener, directory, open_browser, platform_only)
+
+
+async def serve_until_stopped(
+    doors: contextlib.AsyncExitStack,
+    listener: socket.socket,
+    directory: Path,
+    open_browser: bool,
+    platform_only: bool,
+) -> None:
     origin = f"http://{HOST}:{listener.getsockname()[1]}"
     database = directory / "bot.db"
     tenant = sample_tenant()
-    environment = bot_environment(tenant.app, origin, free_port(), directory, database)
+    bot_port = free_port()
+    own_url = f"http://{HOST}:{bot_port}"
+    # A bot that is started elsewhere is reached as it is.
+    public_url = own_url if platform_only else await doors.enter_async_context(front_door(tenant, own_url))
+    environment = bot_environment(tenant.app, origin, public_url, bot_port, directory, database)
     tenant.app.events_by = EVENTS
-    tenant.app.events_url = environment["BOT_PUBLIC_URL"] + "/lark/events"
+    tenant.app.events_url = own_url + "/lark/events"
     tenant.app.redirect_urls = [
-        environment["BOT_PUBLIC_URL"] + "/oauth/lark/callback",
-        environment["BOT_PUBLIC_URL"] + "/oauth/lark/client",
+        public_url + "/oauth/lark/callback",
+        public_url + "/oauth/lark/client",
     ]
     bot = None if platform_only else BotProcess(environment, directory, lambda bot: report(tenant, bot))
 
@@ -94,7 +110,21 @@ async def serve(listener: socket.socket, directory: Path, open_browser: bool, pl
         await runner.cleanup()
 
 
-def bot_environment(app: App, origin: str, bot_port: int, directory: Path, database: Path) -> dict[str, str]:
+@contextlib.asynccontextmanager
+async def front_door(tenant: Tenant, own_url: str) -> AsyncIterator[str]:
+    """Opens the way from browsers to the bot; yields the address at which they find it."""
+    runner = web.AppRunner(build_front(tenant, own_url), access_log=None, shutdown_timeout=2)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, HOST, 0).start()
+        yield f"http://{HOST}:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+def bot_environment(
+    app: App, origin: str, public_url: str, bot_port: int, directory: Path, database: Path
+) -> dict[str, str]:
     """Everything that connects a bot with this sandbox."""
     return {
         "LARK_APP_ID": app.app_id,
@@ -106,7 +136,7 @@ def bot_environment(app: App, origin: str, bot_port: int, directory: Path, datab
         "LARK_EVENTS": EVENTS,
         "LARK_ENCRYPT_KEY": app.encrypt_key,
         "LARK_VERIFICATION_TOKEN": app.verification_token,
-        "BOT_PUBLIC_URL": f"http://{HOST}:{bot_port}",
+        "BOT_PUBLIC_URL": public_url,
         "BOT_HOST": HOST,
         "BOT_PORT": str(bot_port),
         "BOT_DATABASE_URL": f"sqlite+aiosqlite:///{database}",

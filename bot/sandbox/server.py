@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from aiohttp import web
 
-from . import connections, consent, control, directory, documents, messages, oauth, switches, work
+from . import client, connections, consent, control, directory, documents, messages, oauth, switches, work
 from .connections import CONNECTIONS, Connections
 from .delivery import DELIVERY, Delivery
 from .faults import Aim, suffer
@@ -29,7 +29,7 @@ def build_platform(tenant: Tenant) -> web.Application:
     app[TENANT] = tenant
     app[CONNECTIONS] = Connections(tenant)
     app[CLOSING] = asyncio.Event()
-    for module in (control, switches, consent, oauth, connections):
+    for module in (control, switches, consent, client, oauth, connections):
         app.add_routes(module.routes)
     for apis in (oauth.apis, messages.apis, directory.apis, work.apis, documents.apis):
         app.add_routes(apis.routes)

@@ -160,6 +160,9 @@ class Behaviour:
     refresh_token_seconds: int = 604_800
     code_seconds: int = 300
     in_client_code_seconds: int = 180
+    links_open: Literal["in a browser", "in the client"] = "in a browser"
+    client_sdk: Literal["new", "old", "absent", "broken"] = "new"
+    client_errno: int = 0
     device_code_seconds: int = 240
     device_poll_seconds: int = 5
     after_refresh: Literal["old access token lives", "dies", "has a minute"] = "old access token lives"

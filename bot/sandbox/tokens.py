@@ -87,6 +87,7 @@ def new_code(
     redirect_uri: str | None,
     challenge: str | None = None,
     challenge_method: str = "plain",
+    seconds: int | None = None,
 ) -> Code:
     """Records the person's consent, which only ever adds to what they granted, and draws a code for it."""
     now = tenant.clock.now()
@@ -95,13 +96,13 @@ def new_code(
     if gained:
         tenant.announce("scope", {"person": person.open_id, "granted": gained})
     behaviour = tenant.behaviour
-    lifetime = behaviour.in_client_code_seconds if redirect_uri is None else behaviour.code_seconds
+    usual = behaviour.in_client_code_seconds if redirect_uri is None else behaviour.code_seconds
     code = Code(
         code=secrets.token_urlsafe(48),
         client_id=tenant.app.app_id,
         person=person.open_id,
         requested=requested,
-        expires_at=now + lifetime,
+        expires_at=now + (seconds or usual),
         authorized_at=now,
         redirect_uri=redirect_uri,
         challenge=challenge,

@@ -1,4 +1,7 @@
-"""Authorizing inside the client: the bot's page in a browser that has the client's user agent and its SDK."""
+"""Authorizing and signing in inside the client: the bot's pages in a browser that has the client's user agent.
+
+The client's JavaScript SDK is the sandbox's stand-in for it, which the switches make old, broken or absent.
+"""
 
 import time
 from collections.abc import Iterator
@@ -11,14 +14,6 @@ from playwright.sync_api import Browser, Page, expect
 from .conftest import ADA, DESKTOP, PHONE, SAM, Sandbox, start_sandbox, stop_sandbox
 
 CLIENT = "Mozilla/5.0 (iPhone) AppleWebKit/605.1 Mobile Lark/7.30.6 LarkLocale/en_US"
-NEW_CLIENT = """
-window.h5sdk = { ready: (go) => setTimeout(go, 20) };
-window.tt = { requestAccess: async (asked) => {
-  const answer = await window.clientAsks(asked.appID, asked.scopeList, location.href);
-  answer.code ? asked.success({ code: answer.code, state: asked.state }) : asked.fail(answer);
-} };
-"""
-OLD_CLIENT = "window.h5sdk = { ready: (go) => go() }; window.tt = { requestAuthCode: () => {} };"
 
 
 @pytest.fixture
@@ -29,30 +24,27 @@ def sandbox(tmp_path: Path) -> Iterator[Sandbox]:
 
 
 class Client:
-    """A person's client with a card's link: what it answers when the page asks for access is up to the test."""
+    """A person's client; `page` is what is open in it."""
 
     def __init__(
-        self, sandbox: Sandbox, browser: Browser, sdk: str = NEW_CLIENT, viewport: object = PHONE
+        self, sandbox: Sandbox, browser: Browser, viewport: object = PHONE, person: str = SAM
     ) -> None:
-        self.sandbox, self.person, self.decision, self.errno = sandbox, SAM, "allow", 0
-        self.asked: list[list[str]] = []
-        context = browser.new_context(viewport=viewport, user_agent=CLIENT)  # type: ignore[arg-type]
+        self.sandbox = sandbox
+        context = browser.new_context(viewport=viewport, user_agent=CLIENT, locale="en-US")  # type: ignore[arg-type]
         context.set_default_timeout(10_000)
-        context.route(
-            "**/sandbox/jssdk.js", lambda route: route.fulfill(content_type="text/javascript", body=sdk)
-        )
         self.page: Page = context.new_page()
-        self.page.expose_function("clientAsks", self.ask)
+        self.use_as(person)
 
-    def ask(self, app_id: str, scopes: list[str], page_url: str) -> object:
-        self.asked.append(scopes)
-        if self.errno:
-            return {"errno": self.errno, "errString": "no"}
-        body = {"person": self.person, "page_url": page_url, "scope_list": scopes, "decision": self.decision}
-        return self.sandbox.post("in-client", body)
+    def use_as(self, person: str) -> None:
+        self.page.goto(f"{self.sandbox.url}sandbox/login?person={person}&next=/sandbox/static/favicon.svg")
 
-    def open(self, link: str) -> None:
-        self.page.goto(link)
+    def press(self, button: str) -> None:
+        """On the sheet that the client lays over the page, or on the page itself."""
+        self.page.get_by_role("button", name=button, exact=True).click()
+
+
+def behave(sandbox: Sandbox, **changes: object) -> None:
+    sandbox.post("behaviour", changes)
 
 
 def card_link(sandbox: Sandbox) -> str:
@@ -82,58 +74,196 @@ def link(sandbox: Sandbox) -> str:
     return card_link(sandbox)
 
 
+@pytest.fixture
+def permissions(link: str) -> str:
+    """Where My permissions is, after Sam has used the bot."""
+    return urlsplit(link)._replace(path="/permissions").geturl()
+
+
 def granted(sandbox: Sandbox, person: str = SAM) -> list[str]:
     return next(each["granted"] for each in sandbox.state()["people"] if each["open_id"] == person)
+
+
+def consents(sandbox: Sandbox) -> list[tuple[str, list[str]]]:
+    """What was decided at the platform, in order."""
+    changes = sandbox.call("GET", "/sandbox/api/changes?kind=consent")["changes"]
+    return [(each["event"], each["scopes"]) for each in changes]
+
+
+# --- scopes ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("viewport", [PHONE, DESKTOP], ids=["phone", "desktop"])
 def test_a_new_client_asks_for_the_missing_scopes_and_the_call_goes_on(
     sandbox: Sandbox, browser: Browser, link: str, viewport: object
 ) -> None:
-    client = Client(sandbox, browser, viewport=viewport)
-    client.open(link)
+    client = Client(sandbox, browser, viewport)
+    client.page.goto(link)
+    expect(client.page.get_by_role("dialog")).to_contain_text("task:task:read")
+    client.press("Allow")
     expect(client.page.locator("h1")).to_have_text("Authorized")
     assert urlsplit(client.page.url).path == "/oauth/lark/client"
-    assert client.asked == [["task:task:read", "offline_access"]]
+    assert consents(sandbox) == [("allowed", ["task:task:read", "offline_access"])]
     assert "task:task:read" in granted(sandbox)
+
+
+def test_nothing_is_asked_when_everything_was_granted_before(
+    sandbox: Sandbox, browser: Browser, link: str
+) -> None:
+    sandbox.post("grants", {"person": SAM, "scopes": ["task:task:read", "offline_access"]})
+    client = Client(sandbox, browser)
+    client.page.goto(link)
+    expect(client.page.locator("h1")).to_have_text("Authorized")
 
 
 def test_a_refusal_in_the_client_is_a_refusal(sandbox: Sandbox, browser: Browser, link: str) -> None:
     client = Client(sandbox, browser)
-    client.decision = "refuse"
-    client.open(link)
+    client.page.goto(link)
+    client.press("Refuse")
     expect(client.page.locator("h1")).to_have_text("Not authorized")
+    assert granted(sandbox) == []
 
 
 def test_somebody_else_in_the_client_gets_nothing_stored(
     sandbox: Sandbox, browser: Browser, link: str
 ) -> None:
-    client = Client(sandbox, browser)
-    client.person = ADA
-    client.open(link)
+    client = Client(sandbox, browser, person=ADA)
+    client.page.goto(link)
+    client.press("Allow")
     expect(client.page.locator("h1")).to_have_text("This was somebody else's request")
-    client.person = SAM
-    client.open("about:blank")
-    client.open(link)
+    client.use_as(SAM)
+    client.page.goto(link)
+    client.press("Allow")
     expect(client.page.locator("h1")).to_have_text("Authorized")
 
 
-@pytest.mark.parametrize("sdk", [OLD_CLIENT, "", None], ids=["old", "no SDK", "not supported"])
-def test_an_old_client_goes_on_to_the_platforms_page(
-    sandbox: Sandbox, browser: Browser, link: str, sdk: str | None
+NO_REQUEST_ACCESS = pytest.mark.parametrize(
+    "behaviour",
+    [{"client_sdk": "old"}, {"client_sdk": "absent"}, {"client_sdk": "broken"}, {"client_errno": 103}],
+    ids=lambda behaviour: "-".join(map(str, behaviour.values())),
+)
+
+
+@NO_REQUEST_ACCESS
+def test_an_old_client_goes_on_to_the_platforms_page_for_scopes(
+    sandbox: Sandbox, browser: Browser, link: str, behaviour: dict[str, object]
 ) -> None:
-    client = Client(sandbox, browser, NEW_CLIENT if sdk is None else sdk)
-    client.errno = 103 if sdk is None else 0
-    client.open(link)
+    behave(sandbox, **behaviour)
+    client = Client(sandbox, browser)
+    client.page.goto(link)
     client.page.wait_for_url("**/sandbox/consent?id=*")
+    client.press("Allow")
+    expect(client.page.locator("h1")).to_have_text("Authorized")
 
 
 def test_an_error_of_the_client_is_said_with_a_way_on(sandbox: Sandbox, browser: Browser, link: str) -> None:
+    behave(sandbox, client_errno=2601001)
     client = Client(sandbox, browser)
-    client.errno = 2601001
-    client.open(link)
+    client.page.goto(link)
     expect(client.page.locator(".text")).to_contain_text("2601001")
     expect(client.page.get_by_role("link", name="Go on in the browser")).to_be_visible()
-    client.errno = 0
-    client.page.get_by_role("button", name="Try again").click()
+    behave(sandbox, client_errno=0)
+    client.press("Try again")
+    client.press("Allow")
     expect(client.page.locator("h1")).to_have_text("Authorized")
+
+
+def test_what_the_client_cannot_show_gives_no_code(sandbox: Sandbox, browser: Browser, link: str) -> None:
+    sandbox.post("app", {"redirect_urls": []})
+    client = Client(sandbox, browser)
+    client.page.goto(link)
+    expect(client.page.get_by_role("dialog")).to_contain_text("20029")
+    client.press("Close")
+    expect(client.page.locator("h1")).to_have_text("That did not work")
+    expect(client.page.get_by_role("button", name="Try again")).to_be_visible()
+
+
+# --- signing in ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("viewport", [PHONE, DESKTOP], ids=["phone", "desktop"])
+@pytest.mark.parametrize("sdk", ["new", "old"])
+def test_my_permissions_opens_in_the_client_without_a_login(
+    sandbox: Sandbox, browser: Browser, permissions: str, viewport: object, sdk: str
+) -> None:
+    behave(sandbox, client_sdk=sdk)
+    client = Client(sandbox, browser, viewport)
+    client.page.goto(permissions)
+    client.page.wait_for_url("**/permissions?signed-in")
+    expect(client.page.locator("header")).to_contain_text("Signed in as Sam Rivera")
+    assert consents(sandbox) == [("allowed", [])]
+    assert granted(sandbox) == []
+
+
+def test_a_client_that_says_that_it_cannot_is_asked_in_the_older_way_and_then_left(
+    sandbox: Sandbox, browser: Browser, permissions: str
+) -> None:
+    behave(sandbox, client_errno=103)
+    client = Client(sandbox, browser)
+    client.page.goto(permissions)
+    client.page.wait_for_url("**/sandbox/consent?id=*")
+    client.press("Allow")
+    expect(client.page.locator("header")).to_contain_text("Signed in as Sam Rivera")
+
+
+@pytest.mark.parametrize("sdk", ["absent", "broken"])
+def test_without_a_working_sdk_web_login_takes_over(
+    sandbox: Sandbox, browser: Browser, permissions: str, sdk: str
+) -> None:
+    behave(sandbox, client_sdk=sdk)
+    client = Client(sandbox, browser)
+    client.page.goto(permissions)
+    client.page.wait_for_url("**/sandbox/consent?id=*")
+
+
+def test_a_refused_sign_in_can_be_tried_again(sandbox: Sandbox, browser: Browser, permissions: str) -> None:
+    behave(sandbox, client_errno=2700002)
+    client = Client(sandbox, browser)
+    client.page.goto(permissions)
+    expect(client.page.locator("h1")).to_have_text("You are not signed in")
+    behave(sandbox, client_errno=0)
+    client.press("Try again")
+    expect(client.page.locator("header")).to_contain_text("Signed in as Sam Rivera")
+
+
+def test_what_is_seen_in_a_client_is_that_persons_own(
+    sandbox: Sandbox, browser: Browser, permissions: str
+) -> None:
+    sam, ada = Client(sandbox, browser), Client(sandbox, browser, person=ADA)
+    for client, name in ((sam, "Sam Rivera"), (ada, "Ada Meyer")):
+        client.page.goto(permissions)
+        expect(client.page.locator("header")).to_contain_text(f"Signed in as {name}")
+    expect(sam.page.locator(".waiting")).to_contain_text("/tasks")
+    expect(ada.page.locator("main")).not_to_contain_text("/tasks")
+
+
+def test_one_who_signs_out_in_the_client_stays_so_until_they_want_to_be_in_again(
+    sandbox: Sandbox, browser: Browser, permissions: str
+) -> None:
+    client = Client(sandbox, browser)
+    client.page.goto(permissions)
+    client.press("Sign out")
+    expect(client.page.locator("h1")).to_have_text("You are signed out")
+    client.page.get_by_role("link", name="Sign in again").click()
+    expect(client.page.locator("header")).to_contain_text("Signed in as Sam Rivera")
+
+
+# --- the chat page as the client -------------------------------------------------------------------
+
+
+def test_the_sandbox_opens_links_in_the_client_when_it_is_told_to(
+    sandbox: Sandbox, browser: Browser, link: str
+) -> None:
+    """With a browser's own user agent: the client's is put on by the way to the bot."""
+    context = browser.new_context(viewport=PHONE, locale="en-US")  # type: ignore[arg-type]
+    context.set_default_timeout(10_000)
+    page = context.new_page()
+    applink = f"{sandbox.url}client/web_url/open?mode=sidebar-semi&url={link}"
+    page.goto(f"{sandbox.url}sandbox/login?person={SAM}&next=/sandbox/static/favicon.svg")
+    page.goto(applink)
+    page.wait_for_url("**/sandbox/consent?id=*")
+    behave(sandbox, links_open="in the client")
+    page.goto(applink)
+    page.get_by_role("dialog").get_by_role("button", name="Allow").click()
+    expect(page.locator("h1")).to_have_text("Authorized")
+    context.close()

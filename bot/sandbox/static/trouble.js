@@ -23,6 +23,7 @@ export function createTrouble(model) {
   const faults = el("section", { class: "trouble-section" });
   const faultNote = el("p");
   const faultList = el("div", { class: "fault-list" });
+  const links = el("section", { class: "trouble-section" });
   const clock = el("section", { class: "trouble-section" });
   const scopes = el("section", { class: "trouble-section" });
   const filter = el("input", { type: "search", class: "input", placeholder: "Find a permission", "aria-label": "Find a permission", oninput: () => drawScopes() });
@@ -136,6 +137,22 @@ export function createTrouble(model) {
         row("Status or seconds", number), row("How often", times), button("Set it", "Trouble is on", set)));
   }
 
+  /** How the client behaves that people open links with. */
+  async function drawLinks() {
+    const behaviour = await post("behaviour", {});
+    const choice = (name, label, options) => {
+      const select = el("select", { class: "input", id: name, onchange: (event) =>
+        act("Links open so from now on", () => post("behaviour", { [name]: event.target.value }))() },
+        options.map(([value, words]) => el("option", { value }, words)));
+      select.value = behaviour[name];
+      return el("label", { class: "field-row", for: name }, el("span", {}, label), select);
+    };
+    fill(links,
+      title("chat", "The client", "Where the links in the chat open, and what a page finds there."),
+      choice("links_open", "Links open", [["in a browser", "in a browser"], ["in the client", "in the client"]]),
+      choice("client_sdk", "The client's SDK", [["new", "is new"], ["old", "is old: without requestAccess"], ["broken", "fails"], ["absent", "does not load"]]));
+  }
+
   function drawClock() {
     const move = (seconds) => () => post("clock", { advance: seconds });
     fill(clock,
@@ -175,8 +192,9 @@ export function createTrouble(model) {
   return {
     draw: () => {
       fill(scopes, title("shield", "What the app may ask for", "Switched on: users can be asked for it."), filter, scopeList);
-      fill(byId("trouble"), el("div", { class: "panel-scroll trouble" }, person, bot, faults, clock, scopes));
+      fill(byId("trouble"), el("div", { class: "panel-scroll trouble" }, person, bot, faults, links, clock, scopes));
       drawPerson(); drawFaults(); drawFaultList(); drawClock(); drawScopes();
+      drawLinks().catch(() => {});
     },
     /** After the tenant changed. */
     refresh: () => { drawPerson(); drawFaultList(); drawScopes(); },
