@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from aiohttp import web
@@ -97,11 +98,21 @@ def run(settings: Settings, refit: Refit = as_it_is) -> int:
         store.upgrade(settings.database_url)
     else:
         store.check(settings.database_url)
-    asyncio.run(serve(settings, refit))
+    last_resort = threading.Timer(LONGEST_STOP, os._exit, (0,))
+    last_resort.daemon = True
+    try:
+        asyncio.run(serve(settings, refit, last_resort.start))
+    finally:
+        last_resort.cancel()
     return 0
 
 
-async def serve(settings: Settings, refit: Refit = as_it_is) -> None:
+LONGEST_STOP = 9.5
+"""Seconds after which a process that was told to stop is gone, whatever still hangs: a database that neither answers
+nor breaks the connection, say. What is not put back by then is found when its lease ends."""
+
+
+async def serve(settings: Settings, refit: Refit, on_stop: Callable[[], None]) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -123,6 +134,7 @@ async def serve(settings: Settings, refit: Refit = as_it_is) -> None:
             gc.freeze()
             log.info("ready", extra={"host": settings.host, "port": settings.port, "worker": bot.worker})
             await stop.wait()
+            on_stop()
             log.info("stopping")
         finally:
             await stop_in_order(bot, runner, worker, tasks, doors)

@@ -38,7 +38,7 @@ POLLING = {
     ("flows.delivery.deliver_due", "write"),
     ("flows.delivery.send_interim_words", "read"),
     ("flows.device.go_on_due", "write"),
-    ("flows.tokens.renew_ahead", "read"),
+    ("flows.tokens.renew_ahead", "write_one"),
     ("flows.worker.Worker.claim", "write_one"),
     ("flows.worker.Worker.keep_lease", "write"),
     ("flows.worker.heartbeat", "write"),

@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import psutil
 import pytest
 
 from bot.core.model import UserKey
@@ -512,3 +513,25 @@ async def test_a_long_list_of_answers_is_given_by_whoever_comes_next(world: Worl
     for message in asked:
         await world.answer_to(message, patience=40)
     assert {answers(world)[message] for message in asked} == {1}
+
+
+async def test_a_replica_stops_although_postgresql_hangs(
+    world: World, replicas: Replicas, postgresql_process: Any
+):
+    (one,) = await replicas.start(1)
+    await authorized(world, world.sam)
+    fault = await world.control("faults", match=TASKS | {"method": "GET"}, times=1, kind="timeout")
+    asked = await world.say(world.sam, "/tasks")
+    await struck(world, fault)
+    postmaster = psutil.Process(postgresql_process.get_pid())
+    hanging = [postmaster, *postmaster.children(recursive=True)]
+    for process in hanging:
+        process.suspend()
+    try:
+        await ended(one)
+    finally:
+        for process in hanging:
+            process.resume()
+    await replicas.start(1)
+    await world.answer_to(asked, patience=40)
+    assert answers(world)[asked] == 1
