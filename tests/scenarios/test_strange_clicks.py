@@ -51,14 +51,12 @@ async def test_nobody_decides_by_a_click_for_somebody_else(world: World, attacke
     outsider = next(p for p in world.tenant.people.values() if p.tenant_key != world.tenant.app.tenant_key)
     subjects = [request["id"], call["id"], "", "x", "' OR 1=1 --", "%", None]
     for person in (world.wei, world.ada, outsider):  # a colleague, the administrator, somebody from elsewhere
-        for action in (*Action, "no such action", "NOT_NOW"):
+        theirs = OF_ADMINISTRATORS if person is world.ada else set()
+        for action in {*Action, "no such action", "NOT_NOW"} - theirs:
             for subject in subjects:
-                status, answer = await attacker.send(
-                    attacker.click(person, {"action": action, "subject": subject})
-                )
-                assert status == 200
-                if action not in OF_ADMINISTRATORS or person is not world.ada:
-                    assert toast_of(answer) == "error", (person.name, action, subject)
+                click = attacker.click(person, {"action": action, "subject": subject})
+                status, answer = await attacker.send(click)
+                assert (status, toast_of(answer)) == (200, "error"), (person.name, action, subject)
                 assert "card" not in json.loads(answer), "nobody is shown another person's card"
     assert standing(world) == before
     assert has_link(world.tenant.messages[(await world.card_for(world.sam)).message_id])
