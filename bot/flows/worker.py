@@ -171,6 +171,12 @@ async def show_cards_when_woken(bot: Bot) -> None:
             log.exception("upkeep failed")
 
 
+async def call_up(bot: Bot) -> None:
+    """A call whose turn in its person's line was overlooked waits for a second, and not for ever."""
+    moment = now()
+    await bot.database.write(lambda c: calls.call_up(c, moment))
+
+
 async def heartbeat(bot: Bot) -> None:
     host = socket.gethostname()
     await bot.database.write(lambda c: replicas.heartbeat(c, bot.worker, host, bot.key_ids, now()))
@@ -184,6 +190,7 @@ async def prune(bot: Bot) -> None:
 
 
 CHORES = (
+    Chore("lines", 1.0, call_up),
     Chore("messages", 1.0, delivery.deliver_due),
     Chore("cards", 1.0, cards.show_due_cards),
     Chore("interim words", 1.0, delivery.send_interim_words),

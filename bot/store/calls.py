@@ -10,8 +10,10 @@ from typing import Any
 
 from sqlalchemy import (
     Boolean,
+    ColumnElement,
     Connection,
     Row,
+    bindparam,
     case,
     cast,
     delete,
@@ -20,6 +22,7 @@ from sqlalchemy import (
     literal_column,
     null,
     select,
+    text,
     tuple_,
     update,
 )
@@ -80,7 +83,7 @@ COLUMNS = (
 
 
 def _call(row: Row[Any]) -> DeferredCall:
-    values = row._asdict()
+    values = {column.name: getattr(row, column.name) for column in COLUMNS}
     values["user"] = values.pop("user_key")
     values["chat"] = Chat(values.pop("chat_id"), values.pop("chat_kind"))
     values["status"] = CallStatus(values["status"])
@@ -100,7 +103,8 @@ _TOLD = (
     *("id", "user_key", "chat_id", "chat_kind", "message_id", "command", "arguments"),
     *("asked_at", "received_at", "expires_at"),
 )
-_NEW_CALL = {name: bind(name, calls.c[name]) for name in _TOLD} | {
+_ahead = calls.alias("ahead")
+_NEW_CALL: dict[str, Any] = {name: bind(name, calls.c[name]) for name in _TOLD} | {
     "language": bind("answer_language", calls.c.language),
     # Where a message does not tell, the zone of the person's last card click.
     "time_zone": func.coalesce(
@@ -116,6 +120,14 @@ _NEW_CALL = {name: bind(name, calls.c[name]) for name in _TOLD} | {
     "attempts": literal_column("0"),
     "claim": literal_column("0"),
     "confirmed": literal_column("false"),
+    # Behind one that was asked before, is due, and is not taken up yet: see `claim_next`.
+    "behind": exists().where(
+        _ahead.c.user_key == bind("user_key", calls.c.user_key),
+        status_is(_ahead, "queued"),
+        _ahead.c.runs_after <= bind("received_at", calls.c.received_at),
+        tuple_(_ahead.c.asked_at, _ahead.c.id)
+        < tuple_(bind("asked_at", calls.c.asked_at), bind("id", calls.c.id)),
+    ),
 }
 RECORD_EVENT = (
     insert(events)
@@ -213,6 +225,12 @@ def record(
 # --- claiming --------------------------------------------------------------------------------------
 
 
+# A person with thousands of queued calls must not cost every claim a look at each of them. So a call that is asked
+# while another is due stands `behind`, out of the index that claims read; and whenever a call is taken, the first of
+# those behind it steps forward. One that is overlooked (what stood before it was cancelled, or taken in the same
+# moment) is called up by `call_up`.
+
+
 def _claim_next(dialect: str) -> Any:
     call, running, ahead = calls.alias("call"), calls.alias("running"), calls.alias("ahead")
     now = bind("now", calls.c.runs_after)
@@ -226,7 +244,7 @@ def _claim_next(dialect: str) -> Any:
     next_one = (
         select(call.c.id)
         .where(
-            status_in(call, "queued", "running"),
+            literal_column("(call.status = 'running' OR (call.status = 'queued' AND NOT call.behind))"),
             call.c.runs_after <= now,
             status_is(call, "running") | (~busy & ~asked_before),
         )
@@ -235,7 +253,7 @@ def _claim_next(dialect: str) -> Any:
     )
     if dialect == "postgresql":
         next_one = next_one.with_for_update(skip_locked=True, of=call)
-    return (
+    claim = (
         update(calls)
         .where(calls.c.id == next_one.scalar_subquery())
         .values(
@@ -244,12 +262,35 @@ def _claim_next(dialect: str) -> Any:
             runs_after=bind("lease_until", calls.c.runs_after),
             claim=calls.c.claim + 1,
             attempts=calls.c.attempts + 1,
+            behind=literal_column("false"),
         )
-        .returning(*COLUMNS)
     )
+    if dialect == "sqlite":
+        # Asked along, because a second statement for each claim would cost more than this.
+        others = (
+            "EXISTS (SELECT 1 FROM deferred_calls AS other WHERE other.user_key = deferred_calls.user_key "
+        )
+        others += "AND other.status = 'queued' AND other.behind)"
+        return claim.returning(*COLUMNS, literal_column(others, Boolean).label("others_behind"))
+    claimed = claim.returning(*COLUMNS).cte("claimed")
+    person = select(claimed.c.user_key).scalar_subquery()
+    return select(claimed).add_cte(_step_forward(person).cte("forward"))
+
+
+def _step_forward(person: ColumnElement[UserKey]) -> Any:
+    """The first of a person's calls that stand behind does so no longer."""
+    call = calls.alias("behind")
+    first = (
+        select(call.c.id)
+        .where(call.c.user_key == person, literal_column("behind.status = 'queued' AND behind.behind"))
+        .order_by(call.c.asked_at, call.c.id)
+        .limit(1)
+    )
+    return update(calls).where(calls.c.id == first.scalar_subquery()).values(behind=literal_column("false"))
 
 
 CLAIM_NEXT = {dialect: _claim_next(dialect) for dialect in ("sqlite", "postgresql")}
+STEP_FORWARD = _step_forward(bind("user", calls.c.user_key))
 
 
 def claim_next(
@@ -258,11 +299,50 @@ def claim_next(
     """Takes the next runnable call: a queued one that is due, or a running one whose lease has run out.
 
     A person's calls are taken in the order asked, one at a time. Nothing of another replica's can be taken, and
-    None may also mean that a race was lost. One statement: fit for `Database.write_one`.
+    None may also mean that a race was lost. One statement on PostgreSQL: fit for `Database.write_one`.
     """
     values = {"new_worker": worker, "now": now, "lease_until": lease_until}
     row = connection.execute(CLAIM_NEXT[connection.dialect.name], values).one_or_none()
-    return None if row is None else _call(row)
+    if row is None:
+        return None
+    call = _call(row)
+    if connection.dialect.name == "sqlite" and row.others_behind:
+        connection.execute(STEP_FORWARD, {"user": call.user})
+    return call
+
+
+CALL_UP = text(
+    """
+    UPDATE deferred_calls SET behind = false
+    WHERE deferred_calls.id IN (
+        WITH RECURSIVE people (user_key) AS (
+            SELECT min(user_key) FROM deferred_calls WHERE status = 'queued' AND behind
+            UNION ALL
+            SELECT (SELECT min(call.user_key) FROM deferred_calls AS call
+                    WHERE call.status = 'queued' AND call.behind AND call.user_key > people.user_key)
+            FROM people WHERE people.user_key IS NOT NULL
+        )
+        SELECT (SELECT call.id FROM deferred_calls AS call
+                WHERE call.user_key = people.user_key AND call.status = 'queued' AND call.behind
+                ORDER BY call.asked_at, call.id LIMIT 1)
+        FROM people WHERE people.user_key IS NOT NULL
+    ) AND NOT EXISTS (
+        SELECT 1 FROM deferred_calls AS ahead
+        WHERE ahead.user_key = deferred_calls.user_key AND ahead.status = 'queued'
+          AND (ahead.asked_at, ahead.id) < (deferred_calls.asked_at, deferred_calls.id)
+          AND NOT ahead.behind AND ahead.runs_after <= :now
+    )
+    """
+).bindparams(bindparam("now", type_=calls.c.runs_after.type))
+"""Goes from person to person through the index of those who have calls behind: however many each has."""
+
+
+def call_up(connection: Connection, now: datetime) -> int:
+    """Of each person's calls that stand behind nothing any more, the first can be claimed; returns how many."""
+    moved = connection.execute(CALL_UP, {"now": now}).rowcount
+    if moved:
+        announce(connection)
+    return moved
 
 
 _held = (
@@ -549,7 +629,11 @@ _awake = {
 RELEASE = (
     update(calls)
     .where(calls.c.id.in_(bind("calls", calls.c.id, expanding=True)), status_is(calls, "suspended"))
-    .values(consents=calls.c.consents + bind("more", calls.c.consents), **_awake)
+    .values(
+        consents=calls.c.consents + bind("more", calls.c.consents),
+        behind=bind("in_line", calls.c.behind),
+        **_awake,
+    )
 )
 
 
@@ -558,13 +642,18 @@ def release(connection: Connection, call_ids: Sequence[str], now: datetime, *, c
     if not call_ids:
         return 0
     announce(connection)
-    return connection.execute(RELEASE, {"calls": list(call_ids), "more": consents, "now": now}).rowcount
+    in_line = len(call_ids) > 1
+    values = {"calls": list(call_ids), "more": consents, "now": now, "in_line": in_line}
+    released = connection.execute(RELEASE, values).rowcount
+    if in_line:
+        call_up(connection, now)
+    return released
 
 
 CONFIRM = (
     update(calls)
     .where(_this, status_is(calls, "suspended"), calls.c.waits_for == literal_column("'confirmation'"))
-    .values(confirmed=literal_column("true"), **_awake)
+    .values(confirmed=literal_column("true"), behind=literal_column("false"), **_awake)
 )
 
 

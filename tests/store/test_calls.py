@@ -368,3 +368,72 @@ async def test_old_settled_calls_are_deleted_with_their_steps_and_others_stay(da
     assert await database.write(lambda c: calls.prune(c, TOMORROW, limit=10)) == 1
     assert await database.read(lambda c: calls.steps_of(c, done.id)) == []
     assert await database.read(lambda c: calls.get(c, waiting.id)) is not None
+
+
+# --- long queues -------------------------------------------------------------------------------
+
+
+async def test_of_a_persons_queue_only_the_first_is_looked_at_and_the_next_steps_forward(
+    database: Database,
+) -> None:
+    asked = [await ask(database, asked_at=NOW + timedelta(seconds=n)) for n in range(4)]
+    assert await behind(database) == asked[1:]
+    running = await claim(database)
+    assert running is not None
+    assert running.id == asked[0]
+    assert await behind(database) == asked[2:]
+    others = await ask(database, BEN)
+    ben = await claim(database)
+    assert ben is not None
+    assert ben.id == others
+    assert await claim(database) is None
+    for expected in asked[1:]:
+        assert await database.write(
+            lambda c, held=running: calls.settle(
+                c, held.id, held.claim, CallStatus.SUCCEEDED, "answered", NOW
+            )
+        )
+        running = await claim(database)
+        assert running is not None
+        assert running.id == expected
+    assert await behind(database) == []
+
+
+async def test_whoever_is_overlooked_in_a_line_is_called_up(database: Database) -> None:
+    asked = [await ask(database, asked_at=NOW + timedelta(seconds=n)) for n in range(3)]
+    assert await database.write(lambda c: calls.call_up(c, NOW)) == 0
+    assert await database.write(lambda c: calls.cancel(c, asked[0], "recalled", NOW))
+    assert await claim(database, "w2") is None
+    assert await database.write(lambda c: calls.call_up(c, NOW)) == 1
+    first = await claim(database)
+    assert first is not None
+    assert first.id == asked[1]
+
+
+async def test_of_many_released_calls_one_stands_first(database: Database) -> None:
+    waiting = []
+    for n in range(3):
+        await ask(database, asked_at=NOW + timedelta(seconds=n))
+        call = await claim(database)
+        assert call is not None
+        await database.write(
+            lambda c, i=call: calls.suspend(c, i.id, i.claim, WaitsFor.ADMINISTRATOR, NEEDS, None, NOW)
+        )
+        waiting.append(call.id)
+    assert await database.write(lambda c: calls.release(c, waiting, NOW)) == 3
+    assert await behind(database) == waiting[1:]
+    first = await claim(database)
+    assert first is not None
+    assert first.id == waiting[0]
+
+
+async def test_a_call_that_is_tried_again_later_lets_the_next_pass(database: Database) -> None:
+    call = await claimed(database)
+    await database.write(lambda c: calls.requeue(c, call.id, call.claim, LATER, NOW))
+    await ask(database)
+    assert await behind(database) == []
+
+
+async def behind(database: Database) -> list[str]:
+    query = text("SELECT id FROM deferred_calls WHERE status = 'queued' AND behind ORDER BY asked_at, id")
+    return list(await database.read(lambda c: c.execute(query).scalars().all()))

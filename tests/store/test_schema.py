@@ -286,7 +286,8 @@ async def test_a_claim_among_many_settled_calls_reads_only_the_index_of_those_th
 ) -> None:
     values = {"new_worker": "w", "now": NOW, "lease_until": SOON}
     found = await crowded.read(lambda c: plan(c, calls.CLAIM_NEXT[crowded.dialect], values))
-    assert "ix_deferred_calls_claimable" in found, found
+    assert "ix_deferred_calls_next" in found, found
+    assert "ix_deferred_calls_behind" in found, found
     assert "ix_deferred_calls_queued_of_user" in found, found
     assert not reads_a_whole_table(found), found
 
