@@ -186,7 +186,15 @@ async def heartbeat(bot: Bot) -> None:
 async def prune(bot: Bot) -> None:
     """Deletes what nobody asks for any more. What is kept, and for how long, is in docs/operating.md."""
     moment = now()
-    await bot.database.write(lambda c: retention.prune(c, moment))
+    more = True
+    while more:
+        deleted = await bot.database.write(lambda c: retention.prune(c, moment))
+        more = deleted >= retention.AT_A_TIME
+        await asyncio.sleep(BREATH)
+
+
+BREATH = 0.05
+"""Seconds between two portions of what is deleted: those who wait for the database come first."""
 
 
 CHORES = (

@@ -72,7 +72,10 @@ class Http:
         body: Json = None,
         form: Mapping[str, str] | None = None,
     ) -> Answer | Unreachable:
-        """One attempt: waits 10 seconds at most, follows no redirect and keeps no cookie."""
+        """One attempt: waits 10 seconds at most, follows no redirect and keeps no cookie.
+
+        Nobody who reads the answer can find the token in it.
+        """
         headers: dict[str, str] = {}
         data: bytes | Mapping[str, str] | None = form
         if token is not None:
@@ -93,7 +96,8 @@ class Http:
                 allow_redirects=False,
                 middlewares=() if method in REPEATABLE else (send_once,),
             ) as response:
-                return Answer(response.status, response.headers, await read_bounded(response))
+                content = await read_bounded(response)
+                return Answer(response.status, response.headers, without_token(content, token))
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as problem:
             return Unreachable(describe(problem), may_have_arrived=False)
         except (aiohttp.ClientError, OSError, TimeoutError) as problem:
@@ -109,6 +113,13 @@ class Http:
                 headers={hdrs.USER_AGENT: "bot-that-asks"},
             )
         return self._session
+
+
+def without_token(content: bytes | None, token: Secret | None) -> bytes | None:
+    """A gateway that repeats the headers it was sent must not get a token into what people and operators read."""
+    if content is None or token is None:
+        return content
+    return content.replace(token.reveal().encode(), b"***")
 
 
 REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PATCH"})

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, insert
+from sqlalchemy import Connection, delete, insert, select
 
 from bot.core.model import UserKey
 from bot.store.schema import audit_log
-from bot.store.sql import bind
+from bot.store.sql import LIMIT, bind
 
 # Inline: nobody asks for the id, and fetching it would keep drivers from doing this in one go.
 WRITE = insert(audit_log).inline()
@@ -37,9 +37,16 @@ def write(
     connection.execute(WRITE, values)
 
 
-PRUNE = delete(audit_log).where(audit_log.c.at < bind("before", audit_log.c.at))
+PRUNE = delete(audit_log).where(
+    audit_log.c.id.in_(
+        select(audit_log.c.id)
+        .where(audit_log.c.at < bind("before", audit_log.c.at))
+        .order_by(audit_log.c.at)
+        .limit(LIMIT)
+    )
+)
 
 
-def prune(connection: Connection, before: datetime) -> int:
+def prune(connection: Connection, before: datetime, limit: int) -> int:
     """The database refuses to delete what is younger than 90 days."""
-    return connection.execute(PRUNE, {"before": before}).rowcount
+    return connection.execute(PRUNE, {"before": before, "limit": limit}).rowcount

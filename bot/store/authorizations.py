@@ -832,12 +832,23 @@ def stranded_attempts(
 
 EXPIRE_ATTEMPTS = (
     update(attempts)
-    .where(status_is(attempts, "live"), attempts.c.expires_at <= bind("now", attempts.c.expires_at))
+    .where(
+        status_is(attempts, "live"),
+        # Not the bare column: SQLite would go through the index of all that ever expired, not of those that live.
+        func.coalesce(attempts.c.expires_at, attempts.c.created_at) <= bind("now", attempts.c.expires_at),
+    )
     .values(status=literal_column("'expired'"), verifier=null())
 )
 PRUNE_ATTEMPTS = delete(attempts).where(
-    attempts.c.expires_at < bind("before", attempts.c.expires_at),
-    attempts.c.status != literal_column("'redeeming'"),
+    attempts.c.id.in_(
+        select(attempts.c.id)
+        .where(
+            attempts.c.expires_at < bind("before", attempts.c.expires_at),
+            attempts.c.status != literal_column("'redeeming'"),
+        )
+        .order_by(attempts.c.expires_at)
+        .limit(LIMIT)
+    )
 )
 PRUNE_SIGN_INS = delete(attempts).where(
     _is_kind[AttemptKind.SIGN_IN],
@@ -870,5 +881,5 @@ def prune_sign_ins(connection: Connection, before: datetime) -> int:
 
 def prune(connection: Connection, before: datetime, limit: int) -> int:
     """Deletes attempts that ran out before, and requests that were settled before and no kept call names."""
-    deleted = connection.execute(PRUNE_ATTEMPTS, {"before": before}).rowcount
+    deleted = connection.execute(PRUNE_ATTEMPTS, {"before": before, "limit": limit}).rowcount
     return deleted + connection.execute(PRUNE_REQUESTS, {"before": before, "limit": limit}).rowcount

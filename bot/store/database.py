@@ -88,7 +88,7 @@ def seal_of(connection: Connection) -> Seal:
 async def open_database(url: str, seal: Seal) -> Database:
     """Opens a database that is there, at this program's revision, and whose secrets open with these keys.
 
-    Raises `DatabaseNotReady` or `CannotOpenSecret` otherwise.
+    Raises `DatabaseNotReady` or `ConfigurationError` otherwise.
     """
     from bot.store import keys, revision  # noqa: PLC0415 - they need `Database`
 

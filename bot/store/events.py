@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import Connection, delete
+from sqlalchemy import Connection, delete, select, tuple_
 from sqlalchemy.dialects.postgresql import insert
 
 from bot.store.schema import events
-from bot.store.sql import bind
+from bot.store.sql import LIMIT, bind
 
 RECORD = insert(events).on_conflict_do_nothing().returning(events.c.event_id)
 
@@ -25,8 +25,16 @@ def record(connection: Connection, platform: str, app_id: str, event_id: str, no
     return connection.execute(RECORD, values).first() is not None
 
 
-PRUNE = delete(events).where(events.c.received_at < bind("before", events.c.received_at))
+_key = (events.c.platform, events.c.app_id, events.c.event_id)
+PRUNE = delete(events).where(
+    tuple_(*_key).in_(
+        select(*_key)
+        .where(events.c.received_at < bind("before", events.c.received_at))
+        .order_by(events.c.received_at)
+        .limit(LIMIT)
+    )
+)
 
 
-def prune(connection: Connection, before: datetime) -> int:
-    return connection.execute(PRUNE, {"before": before}).rowcount
+def prune(connection: Connection, before: datetime, limit: int) -> int:
+    return connection.execute(PRUNE, {"before": before, "limit": limit}).rowcount

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,11 +10,11 @@ from typing import Any
 from sqlalchemy import Column, Connection, Table, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
-from bot.core.errors import BotError, CannotOpenSecret
+from bot.core.errors import BotError, CannotOpenSecret, ConfigurationError
 from bot.core.model import Secret
 from bot.store import replicas, schema
 from bot.store.crypto import Seal
-from bot.store.database import Database, seal_of
+from bot.store.database import Database, Work, seal_of
 
 KNOWN_TEXT = Secret("These keys open this database.")
 HEARTBEATS_COUNT_FOR = timedelta(seconds=60)
@@ -22,7 +22,7 @@ BATCH = 200
 
 
 class ReplicaLacksKey(BotError):
-    """A running replica does not have the new key."""
+    """A running replica does not seal with the new key."""
 
     hint = (
         "Deploy the new key first of all to every replica, before the old one: BOT_ENCRYPTION_KEYS=new,old."
@@ -37,7 +37,7 @@ CHECK_IS_BOUND_TO = "key_check:sealed:1"
 
 
 async def check_keys(database: Database) -> None:
-    """Raises `CannotOpenSecret` when the keys are not those of this database. The first keys ever used become its own."""
+    """Raises `ConfigurationError` when the keys are not those of this database. The first ever used become its own."""
     if not await database.read(_own_keys_fit):
         await database.write(_remember_keys)
         await database.read(_own_keys_fit)
@@ -48,14 +48,17 @@ def _own_keys_fit(connection: Connection) -> bool:
 
 
 def keys_fit(connection: Connection, seal: Seal) -> bool:
-    """False when the database has no keys yet; raises `CannotOpenSecret` when it has others."""
+    """False when the database has no keys yet; raises `ConfigurationError` when it has others."""
     sealed = connection.execute(FIND_CHECK).scalar()
     if sealed is None:
         return False
     try:
         seal.open(sealed, CHECK_IS_BOUND_TO)
     except CannotOpenSecret as error:
-        raise CannotOpenSecret("BOT_ENCRYPTION_KEYS does not hold the key of this database.") from error
+        problem = (
+            "BOT_ENCRYPTION_KEYS does not hold the key of this database: put it back, after any new one."
+        )
+        raise ConfigurationError(problem) from error
     return True
 
 
@@ -121,40 +124,47 @@ async def rotate(database: Database) -> dict[str, int]:
 def _require_everywhere(connection: Connection, now: datetime) -> None:
     first = seal_of(connection).key_ids[0]
     for replica in replicas.live(connection, now - HEARTBEATS_COUNT_FOR):
+        where = f"The replica {replica.id} on {replica.host}"
         if first not in replica.key_ids:
-            raise ReplicaLacksKey(
-                f"The replica {replica.id} on {replica.host} does not have the key {first}."
-            )
+            raise ReplicaLacksKey(f"{where} does not have the key {first}.")
+        if first != replica.key_ids[0]:
+            # What it seals from now on would stay under the key that is about to be dropped.
+            raise ReplicaLacksKey(f"{where} has the key {first}, but seals with another one.")
 
 
 async def _rotate_column(database: Database, sealed: SealedColumn) -> int:
-    count, after = 0, None
-    while True:
-        changed, after = await database.write(_batch(sealed, after))
-        count += changed
-        if after is None:
-            return count
+    count, after = 0, tuple[Any, ...]()
+    while rows := await database.read(_not_yet(sealed, after)):
+        count += await database.write(_seal_anew(sealed, rows))
+        after = tuple(rows[-1][:-1])
+    return count
 
 
-def _batch(
-    sealed: SealedColumn, after: tuple[Any, ...] | None
-) -> Callable[[Connection], tuple[int, tuple[Any, ...] | None]]:
-    """A work that rotates some rows beyond `after`, and returns how many and where it has come to."""
+def _not_yet(sealed: SealedColumn, after: tuple[Any, ...]) -> Work[list[tuple[Any, ...]]]:
+    """A work that finds some rows beyond `after` which another key has sealed. It may look long: it only reads."""
 
-    def work(connection: Connection) -> tuple[int, tuple[Any, ...] | None]:
-        seal, names = seal_of(connection), sealed.names
-        old = select(*names, sealed.column).where(~sealed.column.startswith(seal.prefix, autoescape=True))
-        if after is not None:
+    def work(connection: Connection) -> list[tuple[Any, ...]]:
+        names, prefix = sealed.names, seal_of(connection).prefix
+        old = select(*names, sealed.column).where(~sealed.column.startswith(prefix, autoescape=True))
+        if after:
             old = old.where(tuple_(*names) > tuple_(*after, types=[name.type for name in names]))
-        rows = connection.execute(old.order_by(*names).limit(BATCH)).all()
-        changed = 0
-        for *values, text in rows:
+        return [tuple(row) for row in connection.execute(old.order_by(*names).limit(BATCH))]
+
+    return work
+
+
+def _seal_anew(sealed: SealedColumn, rows: Sequence[tuple[Any, ...]]) -> Work[int]:
+    """A work that seals these with the first key, unless another secret was written there meanwhile."""
+
+    def work(connection: Connection) -> int:
+        seal, changed = seal_of(connection), 0
+        for row in rows:
+            values, text = row[:-1], row[-1]
             bound_to = sealed.bound_to(*values)
-            # Whoever has written another secret there meanwhile has sealed it with its own first key.
-            same = [name == value for name, value in zip(names, values, strict=True)]
+            same = [name == value for name, value in zip(sealed.names, values, strict=True)]
             again = update(sealed.table).where(*same, sealed.column == text)
             fresh = seal.seal(seal.open(text, bound_to), bound_to)
             changed += connection.execute(again.values({sealed.column: fresh})).rowcount
-        return changed, tuple(rows[-1][:-1]) if len(rows) == BATCH else None
+        return changed
 
     return work

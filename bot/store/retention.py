@@ -18,21 +18,24 @@ AUDIT = timedelta(days=90)
 """The database itself refuses to delete younger rows."""
 REPLICAS = timedelta(days=1)
 
-AT_A_TIME = 5_000
+AT_A_TIME = 500
 """Rows of a large table in one transaction: others want to write, too."""
 
 
 def prune(connection: Connection, now: datetime) -> int:
-    """Deletes a portion of what nobody asks for any more; returns how many rows."""
+    """Deletes a portion of what nobody asks for any more; returns how many rows.
+
+    As long as it returns `AT_A_TIME` or more there is, or may be, more to delete.
+    """
     authorizations.expire_attempts(connection, now)
     return (
-        events.prune(connection, now - EVENTS)
+        events.prune(connection, now - EVENTS, AT_A_TIME)
         + outbox.prune(connection, now - CALLS_AND_MESSAGES, AT_A_TIME)
         + calls.prune(connection, now - CALLS_AND_MESSAGES, AT_A_TIME)
         + authorizations.prune(connection, now - ATTEMPTS_AND_REQUESTS, AT_A_TIME)
         + authorizations.prune_sign_ins(connection, now - SIGN_INS)
         + sessions.prune(connection, now)
-        + revocations.prune(connection, now - CALLS_AND_MESSAGES)
+        + revocations.prune(connection, now - CALLS_AND_MESSAGES, AT_A_TIME)
         + replicas.prune(connection, now - REPLICAS)
-        + audit.prune(connection, now - AUDIT - timedelta(hours=1))
+        + audit.prune(connection, now - AUDIT - timedelta(hours=1), AT_A_TIME)
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, insert, literal_column, null, select, update
+from sqlalchemy import Connection, delete, insert, null, select, update
 
 from bot.core.model import Secret, UserKey
 from bot.store.database import announce, seal_of
@@ -120,10 +120,17 @@ def postpone(connection: Connection, claimed: Revocation, until: datetime) -> bo
 
 
 PRUNE = delete(revocations).where(
-    revocations.c.status != literal_column("'queued'"),
-    revocations.c.settled_at < bind("before", revocations.c.settled_at),
+    revocations.c.id.in_(
+        select(revocations.c.id)
+        .where(
+            revocations.c.settled_at.is_not(None),
+            revocations.c.settled_at < bind("before", revocations.c.settled_at),
+        )
+        .order_by(revocations.c.settled_at)
+        .limit(LIMIT)
+    )
 )
 
 
-def prune(connection: Connection, before: datetime) -> int:
-    return connection.execute(PRUNE, {"before": before}).rowcount
+def prune(connection: Connection, before: datetime, limit: int) -> int:
+    return connection.execute(PRUNE, {"before": before, "limit": limit}).rowcount

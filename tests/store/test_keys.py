@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import Text, func, select, type_coerce
 
-from bot.core.errors import CannotOpenSecret
+from bot.core.errors import ConfigurationError
 from bot.core.model import AttemptKind, Content, Destination, DeviceCode, Secret, Step
 from bot.store import (
     authorizations,
@@ -134,7 +134,7 @@ async def test_after_a_rotation_the_new_key_alone_opens_everything(database_url:
     assert len(await alone.write(lambda c: outbox.claim_due(c, "w", NOW, SOON, limit=5))) == 1
     assert len(await alone.write(lambda c: revocations.claim_due(c, "w", NOW, SOON, limit=5))) == 1
     await alone.close()
-    with pytest.raises(CannotOpenSecret):
+    with pytest.raises(ConfigurationError):
         await open_database(database_url, Seal([old]))
 
 

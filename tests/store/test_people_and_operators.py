@@ -57,8 +57,8 @@ async def test_an_event_without_a_message_is_recorded_once_too(database: Databas
     )
     assert recorded.count(True) == 1
     assert await database.write(lambda c: events.record(c, "lark", "cli_2", "ev_1", NOW))
-    assert await database.write(lambda c: events.prune(c, NOW)) == 0
-    assert await database.write(lambda c: events.prune(c, SOON)) == 2
+    assert await database.write(lambda c: events.prune(c, NOW, limit=5)) == 0
+    assert await database.write(lambda c: events.prune(c, SOON, limit=5)) == 2
 
 
 async def test_one_wait_for_a_scope_set_until_it_is_enabled(database: Database) -> None:

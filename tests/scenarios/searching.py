@@ -1,0 +1,120 @@
+"""Looking for secrets in every form, and a wire that hears all that the bot sends to the platform."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+from aiohttp import web
+
+SHORTEST = 8
+"""Characters: what is shorter is found by chance."""
+
+
+def forms(secret: str) -> Iterator[bytes]:
+    """A secret as it may be spelled: plain, in a URL, in JSON, in hexadecimal, in Base64 at any offset."""
+    plain = secret.encode()
+    yield plain
+    yield quote(secret, safe="").encode()
+    yield json.dumps(secret)[1:-1].encode()
+    yield plain.hex().encode()
+    for offset in range(3):
+        # What stands before it shifts it, and spills over into its first and last letters.
+        encoded = base64.b64encode(b"\0" * offset + plain)[2 if offset else 0 :]
+        letters = encoded[2 if offset else 0 :].rstrip(b"=")[:-1]
+        yield letters
+        yield letters.translate(bytes.maketrans(b"+/", b"-_"))
+
+
+def leaks(secrets: dict[str, str], places: dict[str, bytes]) -> list[str]:
+    """Which secrets can be read where: `kind of secret in place`, never the secret itself."""
+    return sorted(
+        {
+            f"{kind} in {place}"
+            for secret, kind in secrets.items()
+            if len(secret) >= SHORTEST
+            for form in forms(secret)
+            for place, content in places.items()
+            if form in content
+        }
+    )
+
+
+@dataclass
+class Heard:
+    """One request of the bot's to the platform."""
+
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+
+@dataclass
+class Wire:
+    """Stands between the bot and the platform: hears everything, and can answer in the platform's place.
+
+    Where it `echoes`, the answer repeats all that it was sent: the most careless platform there could be.
+    """
+
+    platform: str
+    origin: str = ""
+    heard: list[Heard] = field(default_factory=list)
+    echoes: dict[str, tuple[int, dict[str, Any]]] = field(default_factory=dict)
+    """By the beginning of a path: HTTP status, and the fields of the answer beside those that repeat."""
+    answers: list[bytes] = field(default_factory=list)
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        body = await request.read()
+        self.heard.append(Heard(request.path_qs, dict(request.headers), body))
+        for path, (status, fields) in self.echoes.items():
+            if request.path.startswith(path):
+                said = f"{request.headers} {body.decode()}"
+                own = {"msg": said, "error_description": said, "data": {"echo": said}}
+                return web.json_response({**own, **fields}, status=status)
+        headers = {name: value for name, value in request.headers.items() if name.lower() != "host"}
+        try:
+            async with (
+                aiohttp.ClientSession(auto_decompress=False) as session,
+                session.request(
+                    request.method,
+                    self.platform + request.path_qs,
+                    headers=headers,
+                    data=body,
+                    allow_redirects=False,
+                ) as answer,
+            ):
+                content = await answer.read()
+                self.answers.append(content)
+                kept = {n: v for n, v in answer.headers.items() if n.lower() not in HOP_BY_HOP}
+                return web.Response(status=answer.status, headers=kept, body=content)
+        except aiohttp.ClientError:
+            if request.transport is not None:
+                request.transport.abort()
+            return web.Response(status=499)
+
+    def fields(self, *names: str) -> set[str]:
+        """The values that these fields of requests' bodies had."""
+        found = set()
+        for each in self.heard:
+            try:
+                body = json.loads(each.body)
+            except ValueError:
+                continue
+            found |= {str(body[name]) for name in names if isinstance(body, dict) and body.get(name)}
+        return found
+
+
+HOP_BY_HOP = {"content-length", "transfer-encoding", "connection", "date", "server", "content-encoding"}
+
+LINK = re.compile(rb"authorize(?:/|%2F|%252F)[\w-]{43}")
+
+
+def without_links(content: bytes) -> bytes:
+    """A card without the one place where its ticket has to stand."""
+    return LINK.sub(b"authorize", content)

@@ -1,0 +1,157 @@
+"""Encryption keys: changed while the bot serves, refused in time when they are wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import sys
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import func, select
+
+from bot.core.model import Secret, UserKey
+from bot.store import authorizations, schema, users
+from bot.store.crypto import Seal, new_key
+from bot.store.database import Connection, Database, open_database
+from bot.store.ids import new_id
+
+from .conftest import World
+
+OLD_REQUESTS = 3_000
+"""So many that a rotation can be killed in the middle."""
+
+
+async def keep_tickets(database: Database) -> None:
+    """Old requests of somebody, each with its sealed ticket."""
+    somebody, now = UserKey("lark", "cli_1", "t", "ou_somebody"), datetime.now(UTC)
+
+    def work(c: Connection) -> None:
+        users.seen(c, somebody, language=None, union_id=None, now=now)
+        for number in range(OLD_REQUESTS):
+            request = authorizations.open_request(
+                c,
+                somebody,
+                scopes=frozenset({"a"}),
+                command="tasks",
+                ticket=Secret(f"ticket {number}"),
+                expires_at=now + timedelta(hours=1),
+                now=now,
+                new_id=new_id(now),
+            )
+            authorizations.supersede(c, request.id, now)
+
+    await database.write(work)
+
+
+def sealed_with(seal: Seal, connection: Connection) -> int:
+    ticket = schema.authorization_requests.c.ticket
+    query = select(func.count()).where(ticket.startswith(seal.prefix, autoescape=True))
+    return int(connection.execute(query).scalar_one())
+
+
+async def rotate_and_be_killed(world: World, database: Database, new: Seal) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "bot", "keys", "rotate",
+        cwd=world.directory, env=world.environment(),
+        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    while process.returncode is None and not await database.read(lambda c: sealed_with(new, c)):
+        await asyncio.sleep(0.002)
+    if process.returncode is None:
+        process.kill()
+    await process.wait()
+
+
+async def test_keys_are_changed_under_load_and_a_killed_rotation_is_simply_run_again(
+    world: World, database_url: str
+):
+    old, fresh = world.key, new_key()
+    world.tenant.behaviour.rate_limits = False
+    await world.start(BOT_DATABASE_URL=database_url)
+    for person in (world.sam, world.ada):
+        asked = await world.say(person, "/tasks")
+        await world.consent(person, await world.fresh_card(person, asked))
+        await world.answer_to(asked)
+    world.settings["BOT_ENCRYPTION_KEYS"] = f"{fresh},{old}"
+    code, _, err = await world.cli("keys", "rotate")
+    assert code == 1, "The running bot does not have the new key."
+    assert "does not have the key" in err
+    assert await world.stop() == 0
+    await world.start()
+    database = await open_database(database_url, Seal([old, fresh]))
+    await keep_tickets(database)
+
+    asked, stopped = [], asyncio.Event()
+
+    async def keep_asking() -> None:
+        """Messages and consents go on coming."""
+        while not stopped.is_set():
+            for person in (world.sam, world.ada):
+                asked.append(await world.say(person, "/tasks"))
+            waiting = await world.say(world.wei, "/tasks")
+            await world.consent(world.wei, await world.fresh_card(world.wei, waiting))
+            await world.answer_to(await world.say(world.wei, "/revoke"))
+            asked.append(waiting)
+
+    load = asyncio.create_task(keep_asking())
+    try:
+        await rotate_and_be_killed(world, database, Seal([fresh, old]))
+        done = await database.read(lambda c: sealed_with(Seal([fresh]), c))
+        code, out, err = await world.cli("keys", "rotate")
+    finally:
+        stopped.set()
+        await load
+    assert code == 0, out + err
+    assert 0 < done < OLD_REQUESTS, "It was not killed in the middle."
+    for each in asked:
+        await world.answer_to(each)
+    assert await database.read(lambda c: sealed_with(Seal([old]), c)) == 0
+    await database.close()
+    assert await world.stop() == 0
+    await world.start(BOT_ENCRYPTION_KEYS=fresh)
+    await world.control("tokens/expire", person=world.sam.open_id, which="access")
+    await world.answer_to(await world.say(world.sam, "/tasks"))
+
+
+@pytest.mark.parametrize(
+    ("keys", "word"),
+    [
+        (new_key(), "BOT_ENCRYPTION_KEYS"),
+        (f"{new_key()},{new_key()}", "BOT_ENCRYPTION_KEYS"),
+        ("", "BOT_ENCRYPTION_KEYS"),
+        ("not a key", "BOT_ENCRYPTION_KEYS"),
+        (new_key()[:-4], "BOT_ENCRYPTION_KEYS"),
+    ],
+    ids=["another key", "other keys", "none", "malformed", "cut off"],
+)
+async def test_keys_that_do_not_fit_stop_the_start_with_one_line_and_destroy_nothing(
+    world: World, keys: str, word: str
+):
+    await world.start()
+    asked = await world.say(world.sam, "/tasks")
+    await world.consent(world.sam, await world.fresh_card(world.sam, asked))
+    await world.answer_to(asked)
+    assert await world.stop() == 0
+    file, rows = world.database.read_bytes(), contents(world)
+    world.settings["BOT_ENCRYPTION_KEYS"] = keys
+    code, _, err = await world.cli("run")
+    assert code == 2, err
+    problem, *hint = err.strip().splitlines()
+    assert word in problem
+    assert len(hint) <= 1
+    assert "Traceback" not in err
+    assert not keys or keys not in err
+    assert world.database.read_bytes() == file
+    assert contents(world) == rows
+    world.settings["BOT_ENCRYPTION_KEYS"] = world.key
+    await world.start()
+    await world.answer_to(await world.say(world.sam, "/tasks"))
+
+
+def contents(world: World) -> list[str]:
+    connection = sqlite3.connect(f"file:{world.database}?mode=ro", uri=True)
+    try:
+        return list(connection.iterdump())
+    finally:
+        connection.close()
