@@ -50,6 +50,7 @@ ROUTES = [
     "/authorize/{ticket}",
     "/oauth/lark/callback",
     "/oauth/lark/client",
+    "/permissions",
     "/healthz",
     "/readyz",
     "/metrics",
