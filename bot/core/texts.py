@@ -165,8 +165,10 @@ UNUSED_BODY = Words(
 GIVE_BACK = Words(en="Give it back", zh="交还这些权限")
 KEEP = Words(en="Keep it", zh="保留")
 GIVEN_BACK = Words(
-    en="Given back: my tokens no longer allow it. Should a command need it, I ask you again.",
-    zh="已交还：我的令牌不再包含这些权限。如果以后有命令需要，我会重新向你申请。",
+    en="Given back: my tokens no longer allow it. The platform remembers that you once agreed, so it may come along "
+    "when you authorize something else; /revoke ends everything.",
+    zh="已交还：我的令牌不再包含这些权限。平台仍记得你曾同意，下次授权其他权限时可能一并恢复；"
+    "发送 /revoke 可收回全部授权。",
 )
 KEPT = Words(en="It stays as it is.", zh="已保留。")
 NOT_GIVEN_BACK = Words(

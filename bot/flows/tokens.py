@@ -155,6 +155,8 @@ async def refresh(
     `scopes` narrows them to these.
     """
     assert grant.refresh_token is not None
+    if scopes is None and grant.narrowed:
+        scopes = grant.scopes
     result = await bot.platform.refresh(grant.refresh_token, scopes=scopes)
     if isinstance(result, TokenSet):
         return await keep(bot, grant, result)

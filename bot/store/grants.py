@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, or_, select, update
+from sqlalchemy import Connection, Row, and_, literal_column, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from bot.core.model import Grant, GrantStatus, Secret, TokenSet, UserKey
@@ -46,6 +46,7 @@ COLUMNS = (
     grants.c.authorized_at,
     grants.c.issued_at,
     grants.c.last_used_at,
+    grants.c.narrowed,
     grants.c.refresh_failures,
     grants.c.refresh_after,
     grants.c.refresh_lease_until,
@@ -68,6 +69,7 @@ def _grant(row: Row[Any], seal: Seal) -> Grant:
         authorized_at=row.authorized_at,
         issued_at=row.issued_at,
         last_used_at=row.last_used_at,
+        narrowed=row.narrowed,
         refresh_failures=row.refresh_failures,
         refresh_after=row.refresh_after,
         refresh_lease_until=row.refresh_lease_until,
@@ -124,7 +126,7 @@ _SAVED = (
         "scopes_ever",
     ),
     *("authorized_at", "issued_at", "oauth", "refresh_worker", "refresh_lease_until", "refresh_started_at"),
-    *("refresh_failures", "refresh_after", "ended_at", "end_reason"),
+    *("narrowed", "refresh_failures", "refresh_after", "ended_at", "end_reason"),
 )
 SAVE = _new.on_conflict_do_update(
     index_elements=[grants.c.user_key],
@@ -135,6 +137,7 @@ _FRESH: dict[str, Any] = {
     "refresh_worker": None,
     "refresh_lease_until": None,
     "refresh_started_at": None,
+    "narrowed": False,
     "refresh_failures": 0,
     "refresh_after": None,
     "ended_at": None,
@@ -244,14 +247,18 @@ def save_refreshed(
     return None if row is None else _grant(row, seal_of(connection))
 
 
-REMEMBER = update(grants).where(_of_user).values(scopes_ever=bind("scopes_ever", grants.c.scopes_ever))
+NARROW = (
+    update(grants)
+    .where(_of_user)
+    .values(scopes_ever=bind("scopes_ever", grants.c.scopes_ever), narrowed=literal_column("true"))
+)
 
 
 def forget_scopes(connection: Connection, user: UserKey, scopes: ScopeSet) -> None:
-    """These were given back: when one is refused, it is not among what was lost."""
+    """These were given back: refreshes do not ask for them, and when one is refused, it is not among what was lost."""
     before = _find(connection, FIND_LOCKED, user)
     if before is not None:
-        connection.execute(REMEMBER, {"user": user, "scopes_ever": before.scopes_ever - scopes})
+        connection.execute(NARROW, {"user": user, "scopes_ever": before.scopes_ever - scopes})
 
 
 _my_lease = (

@@ -474,6 +474,12 @@ grants = Table(
     maybe_time("refresh_expires_at", "When the refresh token expires"),
     required("scopes", ScopeSetText, "What the tokens allow, as JSON"),
     required("scopes_ever", ScopeSetText, "All that was granted since the last revocation, as JSON"),
+    required(
+        "narrowed",
+        Boolean,
+        "Whether refreshes ask for no more than these scopes, because others were given back",
+        server_default=text("false"),
+    ),
     time("authorized_at", "When the person last consented"),
     time("issued_at", "When these tokens came, by consent or refresh"),
     maybe_time("refreshed_at", "When the tokens were last refreshed"),

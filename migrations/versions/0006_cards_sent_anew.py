@@ -1,4 +1,4 @@
-"""Requests count how often their card was sent anew, and people remember when unused scopes were offered for removal."""
+"""Cards that are sent anew are counted; offers to give back unused scopes, and grants narrowed by them, are noted."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -22,3 +22,11 @@ def upgrade() -> None:
         comment="When the person was last offered to take back scopes that are not used",
     )
     op.add_column("users", offered)
+    narrowed = sa.Column(
+        "narrowed",
+        sa.Boolean,
+        nullable=False,
+        server_default=sa.text("false"),
+        comment="Whether refreshes ask for no more than these scopes, because others were given back",
+    )
+    op.add_column("grants", narrowed)

@@ -179,7 +179,11 @@ async def test_what_is_not_used_is_offered_once_and_given_back(world: World):
     (grant,) = world.rows("SELECT scopes, scopes_ever FROM grants")
     assert "calendar" not in grant["scopes"] + grant["scopes_ever"]
     assert "task:task:read" in grant["scopes"]
+    await world.control("tokens/expire", person=world.sam.open_id, which="access")
     await world.answer_to(await world.say(world.sam, "/tasks"))
+    (grant,) = world.rows("SELECT scopes, generation FROM grants")
+    assert grant["generation"] == 4
+    assert "calendar" not in grant["scopes"]
     change(world, "UPDATE grants SET last_used_at = '2026-01-01 00:00:00.000000'")
     change(
         world,
