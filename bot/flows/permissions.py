@@ -60,7 +60,6 @@ class Permissions:
     name: str | None
     time_zone: str | None
     held: tuple[Held, ...]
-    authorized_at: datetime | None
     until: datetime | None
     """When it ends unless it is renewed; None when nobody said, or nothing is held."""
     renewable: bool
@@ -100,7 +99,6 @@ async def of(bot: Bot, user: UserKey) -> Permissions:
         name=profile.name if profile else None,
         time_zone=profile.time_zone if profile else None,
         held=in_order_of_use([Held(each, words[each], found.stories.get(each)) for each in in_order(scopes)]),
-        authorized_at=grant.authorized_at if grant else None,
         until=(grant.refresh_expires_at or grant.access_expires_at) if grant else None,
         renewable=grant is not None and grant.refresh_token is not None,
         last_used_at=grant.last_used_at if grant else None,

@@ -16,7 +16,6 @@ from bot.core.model import (
     Attempt,
     AttemptKind,
     Identity,
-    Language,
     Secret,
     Session,
     TokenProblem,
@@ -118,7 +117,6 @@ class NotSignedIn(StrEnum):
 class SignedIn:
     session: Secret
     """The new session's id, for this browser's cookie and nobody else."""
-    user: UserKey
 
 
 async def complete(
@@ -127,7 +125,6 @@ async def complete(
     *,
     browser: Secret | None,
     former: Secret | None,
-    language: Language,
 ) -> SignedIn | NotSignedIn:
     """Takes what came back to a browser that brings along `browser`. Its `former` session ends with a new one."""
     attempt = await consume(bot, came.state, browser)
@@ -150,7 +147,7 @@ async def complete(
     user = bot.platform.user_key(identity.open_id, identity.tenant_key)
     if not await belongs_here(bot, user):
         return await failed(bot, attempt, "stranger", NotSignedIn.STRANGER)
-    return await begin_session(bot, attempt, user, identity, former, language)
+    return await begin_session(bot, attempt, user, identity, former)
 
 
 async def consume(bot: Bot, state: Secret, browser: Secret | None) -> Attempt | NotSignedIn:
@@ -238,7 +235,6 @@ async def begin_session(
     user: UserKey,
     identity: Identity,
     former: Secret | None,
-    language: Language,
 ) -> SignedIn | NotSignedIn:
     """One transaction: the new session, the end of the former one, and the attempt's own end.
 
@@ -249,7 +245,7 @@ async def begin_session(
     def work(c: Connection) -> bool:
         if not authorizations.finish_attempt(c, attempt.id, "completed", "signed_in", moment):
             return False
-        users.seen(c, user, language=language, union_id=identity.union_id, now=moment)
+        users.seen(c, user, language=None, union_id=identity.union_id, now=moment)
         if identity.name:
             users.name_user(c, user, identity.name, moment)
         if former is not None:
@@ -260,7 +256,7 @@ async def begin_session(
 
     if not await bot.database.write(work):
         return NotSignedIn.NOT_NOW
-    return SignedIn(session, user)
+    return SignedIn(session)
 
 
 # --- being signed in -------------------------------------------------------------------------------------

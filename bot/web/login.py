@@ -8,7 +8,7 @@ from bot.core.oauth import Approved, Denied
 from bot.flows import sign_in
 from bot.flows.bot import Bot
 from bot.flows.sign_in import Begun, NotSignedIn, SignedIn
-from bot.web.headers import is_in_client, language_of, only_looks
+from bot.web.headers import is_in_client, only_looks
 from bot.web.keys import BOT
 from bot.web.pages import NOT_SIGNED_IN, ROBOT_PAGE, show
 from bot.web.session import BROWSER, SESSION, cookie, drop_cookie, posted_by, set_cookie
@@ -49,7 +49,6 @@ async def complete(request: web.Request, came: Approved | Denied) -> SignedIn | 
         came,
         browser=cookie(request, BROWSER),
         former=cookie(request, SESSION),
-        language=language_of(request),
     )
 
 
