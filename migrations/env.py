@@ -8,6 +8,7 @@ import asyncio
 import os
 
 from alembic import context
+from alembic.ddl.base import AddColumn, visit_add_column
 from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -18,8 +19,17 @@ from sqlalchemy.schema import CreateColumn
 @compiles(CreateColumn, "sqlite")
 def with_comment(create, compiler, **options):  # type: ignore[no-untyped-def]
     """SQLite has no COMMENT ON, but it keeps a statement as it was written: `.schema` shows the comments."""
-    text = compiler.visit_create_column(create, **options)
-    comment = (create.element.comment or "").replace("*/", "* /")
+    return commented(compiler.visit_create_column(create, **options), create.element)
+
+
+@compiles(AddColumn, "sqlite")
+def with_comment_too(add, compiler, **options):  # type: ignore[no-untyped-def]
+    """What ALTER TABLE adds is kept as it was written, too."""
+    return commented(visit_add_column(add, compiler, **options), add.column)
+
+
+def commented(text, column):  # type: ignore[no-untyped-def]
+    comment = (column.comment or "").replace("*/", "* /")
     return f"{text} /* {comment} */" if text and comment else text
 
 

@@ -128,6 +128,20 @@ async def test_comments_can_be_read_in_the_database(postgresql_url: str) -> None
     await database.close()
 
 
+def test_comments_can_be_read_in_the_schema_of_a_sqlite_file(tmp_path: Path) -> None:
+    upgrade(f"sqlite+aiosqlite:///{tmp_path}/bot.db")
+    with sqlite3.connect(tmp_path / "bot.db") as connection:
+        written = dict(connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table'"))
+    connection.close()
+    without = [
+        f"{table.name}.{column.name}"
+        for table in metadata.tables.values()
+        for column in table.columns
+        if f"/* {column.comment} */" not in written[table.name]
+    ]
+    assert without == []
+
+
 # --- rules -------------------------------------------------------------------------------------
 
 BROKEN = {
