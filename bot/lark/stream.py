@@ -293,15 +293,16 @@ class LongConnection:
             log.warning("a frame could not be read", extra={"reason": str(problem)})
 
     def _handle(self, link: Link, frame: Frame, payload: bytes) -> None:
-        task = asyncio.create_task(self._accept(link, frame, payload))
+        has_room = len(self._handling) < MOST_AT_ONCE
+        task = asyncio.create_task(self._accept(link, frame, payload, has_room=has_room))
         self._handling.add(task)
         task.add_done_callback(self._handling.discard)
 
-    async def _accept(self, link: Link, frame: Frame, payload: bytes) -> None:
+    async def _accept(self, link: Link, frame: Frame, payload: bytes, *, has_room: bool) -> None:
         """Acknowledges an event when it has been accepted, with what is to be answered; else says that it was not."""
         started = time.monotonic()
         try:
-            if len(self._handling) > MOST_AT_ONCE:
+            if not has_room:
                 raise NotAccepted("too many at once")
             result = await self._on_event(payload)
         except NotAccepted as problem:

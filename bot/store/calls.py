@@ -277,9 +277,9 @@ def _claim_next(dialect: str) -> Any:
     if dialect == "sqlite":
         # Asked along, because a second statement for each claim would cost more than this.
         others = (
-            "EXISTS (SELECT 1 FROM deferred_calls AS other WHERE other.user_key = deferred_calls.user_key "
+            "EXISTS (SELECT 1 FROM deferred_calls AS other INDEXED BY ix_deferred_calls_behind "
+            "WHERE other.user_key = deferred_calls.user_key AND other.status = 'queued' AND other.behind)"
         )
-        others += "AND other.status = 'queued' AND other.behind)"
         return claim.returning(*COLUMNS, literal_column(others, Boolean).label("others_behind"))
     claimed = claim.returning(*COLUMNS).cte("claimed")
     person = select(claimed.c.user_key).scalar_subquery()

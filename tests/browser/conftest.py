@@ -197,5 +197,7 @@ def open_page(browser: Browser) -> Iterator[OpenPage]:
 
 @pytest.fixture
 def chat(platform: Sandbox, open_page: OpenPage) -> Page:
-    """The chat page on a desktop, as Sam."""
-    return open_page(platform.url)
+    """The chat page on a desktop, as Sam, once it knows everybody."""
+    page = open_page(platform.url)
+    page.locator("#people li").first.wait_for()
+    return page
