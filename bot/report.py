@@ -140,6 +140,8 @@ def _cell(field: str, value: Value) -> str:
     if field == "user_key" and isinstance(value, str):
         # The open_id is what tells people of one app apart, and what the commands take.
         return shown(value.rpartition(":")[2])
+    if field == "detail" and not value:
+        return "-"
     return shown(value)
 
 

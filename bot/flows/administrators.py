@@ -38,15 +38,6 @@ async def wait_for(bot: Bot, call: DeferredCall, needs: Requirement, steps: Sequ
 
     def work(c: Connection) -> list[OutgoingMessage]:
         suspend(c, call, steps, WaitsFor.ADMINISTRATOR, needs, None, moment, again)
-        audit.write(
-            c,
-            "waits_for_administrator",
-            user=call.user,
-            subject=("call", call.id),
-            now=moment,
-            command=call.command,
-            scopes=sorted(scopes),
-        )
         wait_id = scope_waits.open(c, bot.platform.name, bot.platform.app_id, scopes, moment)
         content = bot.platform.render_reply(replies.publish_a_version(words))
         notices = [

@@ -71,7 +71,7 @@ def ask_otherwise(
     for call in waiting:
         # With its request it waits for the administrator's word: the list would release it at once.
         kept = None if is_explained(request, enabled) else request.id
-        calls.change_wait(c, call.id, WaitsFor.ADMINISTRATOR, kept)
+        calls.change_wait(c, call.id, WaitsFor.ADMINISTRATOR, kept, moment)
         scope_waits.open(c, user.platform, user.app_id, to_enable(call.needs, enabled), moment)
     authorizations.settle(
         c,

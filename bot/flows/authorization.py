@@ -43,7 +43,7 @@ from bot.core.scopes import (
 from bot.flows import administrators, cards, waiting
 from bot.flows.bot import Bot, now
 from bot.flows.delivery import Draft, answer, deliver_all, draft, insert_all, later, note, typed
-from bot.store import audit, authorizations, calls, device_authorizations, grants, revocations, users
+from bot.store import authorizations, calls, device_authorizations, grants, revocations, users
 from bot.store.database import Connection
 from bot.store.ids import new_id
 from bot.store.outbox import OutgoingMessage
@@ -138,16 +138,6 @@ async def suspend(
             new_id=new_id(moment),
         )
         waiting.suspend(c, call, steps, WaitsFor.AUTHORIZATION, needs, request.id, moment)
-        audit.write(
-            c,
-            "authorization_requested",
-            user=call.user,
-            subject=("request", request.id),
-            now=moment,
-            call=call.id,
-            command=call.command,
-            scopes=sorted(scopes),
-        )
         profile = users.profile(c, call.user) if told else None
         quiet = profile is not None and profile.quiet_since is not None
         claimed = authorizations.claim_card(c, request.id, bot.worker, moment, moment + bot.lease)
@@ -242,16 +232,9 @@ def decline(c: Connection, bot: Bot, request_id: str, reason: str, moment: datet
         refused=frozenset(),
         failure=None,
         now=moment,
-    )
-    users.set_quiet(c, request.user, moment)
-    audit.write(
-        c,
-        "authorization_declined",
-        user=request.user,
-        subject=("request", request_id),
-        now=moment,
         reason=reason,
     )
+    users.set_quiet(c, request.user, moment)
     messages: list[OutgoingMessage] = []
     for call in calls.suspended_of(c, request.user):
         if call.waits_for is WaitsFor.AUTHORIZATION and calls.cancel(c, call.id, reason, moment):
@@ -276,10 +259,10 @@ def drop_waiting(
 
 
 def cancel_with_word(
-    c: Connection, bot: Bot, call: DeferredCall, moment: datetime
+    c: Connection, bot: Bot, call: DeferredCall, moment: datetime, outcome: str = "cancelled_by_user"
 ) -> tuple[bool, list[OutgoingMessage]]:
     """Inside a transaction: drops one call and says so."""
-    if not calls.cancel(c, call.id, "cancelled_by_user", moment):
+    if not calls.cancel(c, call.id, outcome, moment):
         return False, []
     return True, insert_all(c, bot, answer(bot, call, replies.cancelled(typed(call))))
 
@@ -316,8 +299,8 @@ def close_request(
         refused=frozenset(),
         failure=None,
         now=moment,
+        reason=reason,
     )
-    audit.write(c, "request_closed", user=user, subject=("request", request.id), now=moment, reason=reason)
 
 
 def cancel_for_administrator(
@@ -338,13 +321,12 @@ def end_grant(c: Connection, user: UserKey, reason: str, moment: datetime) -> bo
     A consent whose code is being exchanged is older than this: it ends with it.
     """
     users.lock(c, user)
-    authorizations.withdraw_attempts(c, user)
+    authorizations.withdraw_attempts(c, user, moment)
     device_authorizations.close(c, user, moment)
     ended = grants.end(c, user, reason, moment)
     if ended is None:
         return False
     revoke_tokens(c, user, ended.access_token, ended.refresh_token, moment)
-    audit.write(c, "grant_ended", user=user, now=moment, reason=reason)
     return True
 
 
@@ -405,7 +387,7 @@ async def expire_overdue(bot: Bot) -> None:
                 words = replies.with_retry(reply(typed(call)), call.id)
                 messages += insert_all(c, bot, answer(bot, call, words))
         for request in authorizations.expired(c, moment, limit=50):
-            if authorizations.settle(
+            authorizations.settle(
                 c,
                 request.id,
                 RequestStatus.EXPIRED,
@@ -413,10 +395,7 @@ async def expire_overdue(bot: Bot) -> None:
                 refused=frozenset(),
                 failure=None,
                 now=moment,
-            ):
-                audit.write(
-                    c, "request_expired", user=request.user, subject=("request", request.id), now=moment
-                )
+            )
         return messages
 
     await deliver_all(bot, await bot.database.write(work))

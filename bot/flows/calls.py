@@ -66,7 +66,7 @@ from bot.flows import administrators, authorization, tokens, unused
 from bot.flows.bot import Bot, now
 from bot.flows.delivery import answer, deliver_all, insert_all, typed
 from bot.flows.waiting import finished
-from bot.store import audit, calls, granted_scopes, grants
+from bot.store import calls, granted_scopes, grants
 from bot.store.database import Connection
 from bot.store.outbox import OutgoingMessage
 
@@ -476,15 +476,6 @@ async def finish(
     def work(c: Connection) -> list[OutgoingMessage] | None:
         if not calls.settle(c, call.id, call.claim, status, outcome, moment):
             return None
-        audit.write(
-            c,
-            f"call_{status.value}",
-            user=call.user,
-            subject=("call", call.id),
-            now=moment,
-            command=call.command,
-            outcome=outcome,
-        )
         if used is not None:
             grants.touch(c, call.user, moment)
         if used:

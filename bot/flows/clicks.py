@@ -121,7 +121,7 @@ async def decide_write(bot: Bot, user: UserKey, call_id: str, *, confirmed: bool
         bot.wake.calls.set()
     else:
         changed, messages = await bot.database.write(
-            lambda c: authorization.cancel_with_word(c, bot, call, moment)
+            lambda c: authorization.cancel_with_word(c, bot, call, moment, "discarded")
         )
         bot.background(deliver_all(bot, messages))
     toast, decided = (texts.CLICK_DONE, confirmed) if changed else (texts.CLICK_SETTLED, call.confirmed)

@@ -378,14 +378,6 @@ def fail_attempt(c: Connection, attempt: Attempt, outcome: str, moment: datetime
     person can still go on, by the same link."""
     if not authorizations.finish_attempt(c, attempt.id, "failed", outcome, moment):
         return
-    audit.write(
-        c,
-        "attempt_failed",
-        user=attempt.user,
-        subject=("attempt", attempt.id),
-        now=moment,
-        reason=outcome,
-    )
     request = authorizations.get(c, attempt.request_id) if attempt.request_id else None
     if request is not None and request.status is RequestStatus.REDEEMING:
         authorizations.reopen(c, request.id, scopes=request.scopes, now=moment)
@@ -445,9 +437,9 @@ async def store_grant(bot: Bot, consent: Consented, tokens: TokenSet, identity: 
             user=user,
             subject=consent.subject,
             now=moment,
-            scopes=sorted(given),
             gained=sorted(given - held),
             lost=sorted(held - given),
+            scopes=sorted(given),
             generation=grant.generation,
         )
         waiting = [each for each in calls.suspended_of(c, user) if each.waits_for is WaitsFor.AUTHORIZATION]

@@ -27,7 +27,7 @@ from bot.core.oauth import is_owner
 from bot.flows import alternatives, authorization, consent
 from bot.flows.bot import Bot, now
 from bot.flows.delivery import deliver_all, later
-from bot.store import audit, authorizations, device_authorizations, grants
+from bot.store import authorizations, device_authorizations, grants
 from bot.store.database import Connection
 from bot.store.ids import new_id
 from bot.store.outbox import OutgoingMessage
@@ -83,13 +83,7 @@ def begin(
     )
     if fresh is not None:
         authorizations.stamp_opened(c, request.id, moment)
-        note(c, "device_authorization_begun", fresh, moment)
     return fresh
-
-
-def note(c: Connection, action: str, device: DeviceAuthorization, moment: datetime, **detail: str) -> None:
-    subject = ("device_authorization", device.id)
-    audit.write(c, action, user=device.user, subject=subject, now=moment, **detail)
 
 
 async def mint(bot: Bot, device: DeviceAuthorization) -> None:
@@ -125,7 +119,6 @@ async def ask_otherwise(bot: Bot, device: DeviceAuthorization, refusal: TokenRef
         failed = DeviceStatus.FAILED
         if not device_authorizations.finish(c, device.id, device.claim, failed, "other_scopes", moment):
             return
-        note(c, "device_authorization_failed", device, moment, reason=f"scopes_{refusal.code}")
         request = authorizations.live_of(c, device.user)
         if request is not None and request.id == device.request_id:
             alternatives.ask_otherwise(c, request, enabled, moment)
@@ -280,7 +273,6 @@ async def end(bot: Bot, device: DeviceAuthorization, status: DeviceStatus, outco
 
     def work(c: Connection) -> None:
         if device_authorizations.finish(c, device.id, device.claim, status, outcome, moment):
-            note(c, "device_authorization_failed", device, moment, reason=outcome)
             authorizations.show(c, device.request_id, moment)
 
     await bot.database.write(work)

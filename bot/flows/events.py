@@ -140,9 +140,6 @@ async def withdraw_question(bot: Bot, event: MessageRecalled) -> None:
         call = calls.find_by_message(c, event.platform, event.app_id, event.message_id)
         if call is None or not calls.cancel(c, call.id, "recalled", moment):
             return
-        audit.write(
-            c, "call_cancelled", user=call.user, subject=("call", call.id), now=moment, reason="recalled"
-        )
         authorization.close_if_nobody_waits(c, call.user, "recalled", moment)
 
     await bot.database.write(work)
@@ -195,7 +192,6 @@ async def forget_organization(bot: Bot, event: AppStopped) -> None:
             for call in calls.waiting_of(c, user):
                 calls.cancel(c, call.id, "app_stopped", moment)
             authorization.close_request(c, user, "app_stopped", moment)
-            if grants.end(c, user, "app_stopped", moment) is not None:
-                audit.write(c, "grant_ended", user=user, now=moment, reason="app_stopped")
+            grants.end(c, user, "app_stopped", moment)
 
     await bot.database.write(work)

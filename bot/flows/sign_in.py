@@ -129,9 +129,7 @@ async def complete(
     """Takes what came back to a browser that brings along `browser`. Its `former` session ends with a new one."""
     attempt = await consume(bot, came.state, browser)
     if not isinstance(attempt, Attempt):
-        await bot.database.write(
-            lambda c: audit.write(c, "sign_in_rejected", user=None, now=now(), reason=attempt.value)
-        )
+        log.info("sign-in rejected", extra={"reason": attempt.value})
         return attempt
     if isinstance(came, Denied):
         refused = came.error == ACCESS_DENIED
@@ -146,7 +144,7 @@ async def complete(
         return identity
     user = bot.platform.user_key(identity.open_id, identity.tenant_key)
     if not await belongs_here(bot, user):
-        return await failed(bot, attempt, "stranger", NotSignedIn.STRANGER)
+        return await failed(bot, attempt, "stranger", NotSignedIn.STRANGER, user)
     return await begin_session(bot, attempt, user, identity, former)
 
 
@@ -216,14 +214,19 @@ async def belongs_here(bot: Bot, user: UserKey) -> bool:
     return await bot.is_administrator(user)
 
 
-async def failed(bot: Bot, attempt: Attempt, outcome: str, why: NotSignedIn) -> NotSignedIn:
+async def failed(
+    bot: Bot, attempt: Attempt, outcome: str, why: NotSignedIn, user: UserKey | None = None
+) -> NotSignedIn:
+    """Ends the attempt. Only of a known person is it audited: anybody can begin a sign-in, and make it fail."""
+    log.info("sign-in failed", extra={"attempt": attempt.id, "reason": outcome})
     moment = now()
 
     def work(c: Connection) -> None:
         status = "denied" if why is NotSignedIn.DECLINED else "failed"
         authorizations.finish_attempt(c, attempt.id, status, outcome, moment)
-        subject = ("attempt", attempt.id)
-        audit.write(c, "sign_in_failed", user=None, subject=subject, now=moment, reason=outcome)
+        if user is not None:
+            subject = ("attempt", attempt.id)
+            audit.write(c, "sign_in_failed", user=user, subject=subject, now=moment, reason=outcome)
 
     await bot.database.write(work)
     return why

@@ -196,7 +196,10 @@ async def keep(bot: Bot, grant: Grant, tokens: TokenSet) -> Usable | NoGrant | N
             now=moment,
         )
         if saved is not None:
-            audit.write(c, "token_refreshed", user=grant.user, now=moment, generation=saved.generation)
+            changed = sorted(saved.scopes) if saved.scopes != grant.scopes else None
+            audit.write(
+                c, "token_refreshed", user=grant.user, now=moment, generation=saved.generation, scopes=changed
+            )
         return saved
 
     saved = await bot.insist(work)
@@ -248,8 +251,7 @@ async def end(bot: Bot, grant: Grant, reason: str) -> NoGrant:
     moment = now()
 
     def work(c: Connection) -> None:
-        if grants.end(c, grant.user, reason, moment, generation=grant.generation) is not None:
-            audit.write(c, "grant_ended", user=grant.user, now=moment, reason=reason)
+        grants.end(c, grant.user, reason, moment, generation=grant.generation)
 
     await bot.database.write(work)
     return NoGrant(grant)

@@ -70,7 +70,8 @@ async def give_back(bot: Bot, user: UserKey) -> None:
     given = scopes - narrowed.scopes
 
     def work(c: Connection) -> None:
-        grants.forget_scopes(c, user, given)
+        if not grants.forget_scopes(c, narrowed, given):
+            return
         granted_scopes.forget(c, user, given)
         audit.write(c, "scopes_given_back", user=user, now=now(), scopes=sorted(given))
 

@@ -257,8 +257,18 @@ def message_event(
 
 @routes.post("/sandbox/api/recall")
 async def recall(request: web.Request) -> web.Response:
-    tenant = request.app[TENANT]
-    tenant.recall_message(named_message(tenant, await read_body(request)))
+    """A message is taken back. The app hears of it when a person does that with theirs."""
+    tenant, delivery = request.app[TENANT], request.app[DELIVERY]
+    message = named_message(tenant, await read_body(request))
+    tenant.recall_message(message)
+    if message.sender_type == "user":
+        event: Json = {
+            "message_id": message.message_id,
+            "chat_id": message.chat_id,
+            "recall_time": str(message.updated_at),
+            "recall_type": "message_owner",
+        }
+        delivery.push(delivery.envelope("im.message.recalled_v1", event))
     return web.json_response({})
 
 

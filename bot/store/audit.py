@@ -1,9 +1,17 @@
-"""What happened to whom. Rows are only ever added: triggers see to that."""
+"""What happened to whom. Rows are only ever added: triggers see to that.
+
+Whatever changes the status of a call, request, attempt, device authorization, grant or revocation writes its entry in
+the same transaction, in the function that changes it. Two changes have none. What is taken up and what is tried again
+(`running`, `redeeming`, back to the queue) comes to an end that has one; and the recording of a call, which is all that
+happens before an acknowledgement: the entry of its first wait, or of its end, says when it was asked.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select
 
@@ -13,6 +21,31 @@ from bot.store.sql import LIMIT, bind
 
 # Inline: nobody asks for the id, and fetching it would keep drivers from doing this in one go.
 WRITE = insert(audit_log).inline()
+
+Entry = dict[str, Any]
+
+
+def entry(
+    action: str,
+    *,
+    user: UserKey | None,
+    subject: tuple[str, str] | None = None,
+    now: datetime,
+    **detail: str | int | list[str] | None,
+) -> Entry:
+    """What `write_all` takes.
+
+    `detail` holds codes, scopes and numbers, never what people wrote; what is empty is left out.
+    """
+    kind, subject_id = subject or (None, None)
+    return {
+        "at": now,
+        "action": action,
+        "user_key": user,
+        "subject_kind": kind,
+        "subject_id": subject_id,
+        "detail": json.dumps({k: v for k, v in detail.items() if v not in (None, [])}, ensure_ascii=False),
+    }
 
 
 def write(
@@ -24,17 +57,13 @@ def write(
     now: datetime,
     **detail: str | int | list[str] | None,
 ) -> None:
-    """Notes an action. `detail` holds codes, scopes and numbers, never what people wrote."""
-    kind, subject_id = subject or (None, None)
-    values = {
-        "at": now,
-        "action": action,
-        "user_key": user,
-        "subject_kind": kind,
-        "subject_id": subject_id,
-        "detail": json.dumps(detail, ensure_ascii=False),
-    }
-    connection.execute(WRITE, values)
+    """Notes an action: see `entry`."""
+    connection.execute(WRITE, entry(action, user=user, subject=subject, now=now, **detail))
+
+
+def write_all(connection: Connection, entries: Sequence[Entry]) -> None:
+    if entries:
+        connection.execute(WRITE, entries)
 
 
 PRUNE = delete(audit_log).where(

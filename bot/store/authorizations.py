@@ -25,7 +25,7 @@ from bot.core.lifecycle import LIVE_REQUESTS, requests_that_may_become
 from bot.core.model import Attempt, AttemptKind, AuthorizationRequest, RequestStatus, Secret, UserKey
 from bot.core.oauth import digest
 from bot.core.scopes import ScopeSet
-from bot.store import users
+from bot.store import audit, users
 from bot.store.crypto import Seal
 from bot.store.database import announce, seal_of
 from bot.store.schema import AttemptStatus, authorization_attempts, authorization_requests, deferred_calls
@@ -101,6 +101,23 @@ def _changed(connection: Connection, statement: Any, values: dict[str, Any]) -> 
     """Whether a compare-and-set found its row. What changes a request gives its card something to show."""
     announce(connection)
     return bool(connection.execute(statement, values).rowcount)
+
+
+def _note(
+    connection: Connection, action: str, request: str, user: UserKey, now: datetime, **detail: Any
+) -> None:
+    audit.write(connection, action, user=user, subject=("request", request), now=now, **detail)
+
+
+def _changed_and_noted(
+    connection: Connection, statement: Any, values: dict[str, Any], action: str, now: datetime, **detail: Any
+) -> bool:
+    """As `_changed`, for a statement that returns whose request it is."""
+    announce(connection)
+    user = connection.execute(statement, values).scalar()
+    if user is not None:
+        _note(connection, action, values["request"], user, now, **detail)
+    return user is not None
 
 
 # --- looking ---------------------------------------------------------------------------------------
@@ -202,6 +219,7 @@ def open_request(
     }
     connection.execute(OPEN, values)
     announce(connection)
+    _note(connection, "request_opened", new_id, user, now, command=command, scopes=sorted(scopes))
     return AuthorizationRequest(
         id=new_id,
         user=user,
@@ -240,6 +258,8 @@ def _widen(
         return live
     announce(connection)
     values = {"request": live.id, "new_scopes": wider, "new_reasons": reasons, "new_end": end, "now": now}
+    if wider != live.scopes:
+        _note(connection, "request_widened", live.id, live.user, now, command=command, scopes=sorted(wider))
     return _request(connection.execute(WIDEN, values).one(), seal_of(connection))
 
 
@@ -261,6 +281,7 @@ SETTLE = {
         settled_at=bind("now", requests.c.settled_at),
         **_show,
     )
+    .returning(requests.c.user_key)
     for status in RequestStatus
     if status not in LIVE_REQUESTS
 }
@@ -275,10 +296,12 @@ def settle(
     refused: ScopeSet,
     failure: str | None,
     now: datetime,
+    reason: str | None = None,
 ) -> bool:
-    """Ends a request; False when it cannot come to this end from where it stands."""
+    """Ends a request; False when it cannot come to this end from where it stands. `reason` is for the audit log."""
     values = {"request": request, "given": granted, "denied": refused, "why": failure, "now": now}
-    return _changed(connection, SETTLE[status], values)
+    detail = {"reason": reason or failure, "refused": sorted(refused), "granted": sorted(granted)}
+    return _changed_and_noted(connection, SETTLE[status], values, f"request_{status.value}", now, **detail)
 
 
 SUPERSEDE = (
@@ -291,24 +314,28 @@ SUPERSEDE = (
         card_worker=null(),
         card_lease_until=null(),
     )
+    .returning(requests.c.user_key)
 )
 
 
 def supersede(connection: Connection, request: str, now: datetime) -> bool:
     """Ends an open request whose card cannot be changed any more: nothing of it is shown from now on."""
-    return _changed(connection, SUPERSEDE, {"request": request, "now": now})
+    values = {"request": request, "now": now}
+    return _changed_and_noted(connection, SUPERSEDE, values, "request_superseded", now)
 
 
 REOPEN = (
     update(requests)
     .where(_this, _live)
     .values(status=literal_column("'open'"), scopes=bind("new_scopes", requests.c.scopes), **_show)
+    .returning(requests.c.user_key)
 )
 
 
 def reopen(connection: Connection, request: str, *, scopes: ScopeSet, now: datetime) -> bool:
     """A live request is open (again), and asks for these scopes."""
-    return _changed(connection, REOPEN, {"request": request, "new_scopes": scopes, "now": now})
+    values = {"request": request, "new_scopes": scopes, "now": now}
+    return _changed_and_noted(connection, REOPEN, values, "request_reopened", now, scopes=sorted(scopes))
 
 
 ASK_AGAIN = (
@@ -353,7 +380,11 @@ def ask_again(
         "new_end": expires_at,
         "now": now,
     }
-    return _one(connection, ASK_AGAIN, values)
+    request = _one(connection, ASK_AGAIN, values)
+    if request is not None:
+        detail: dict[str, Any] = {"command": command, "scopes": sorted(scopes)}
+        _note(connection, "request_reopened", request.id, request.user, now, **detail)
+    return request
 
 
 AVOID = (
@@ -362,6 +393,7 @@ AVOID = (
     .values(
         avoided=bind("left_out", requests.c.avoided), scopes=bind("new_scopes", requests.c.scopes), **_show
     )
+    .returning(requests.c.user_key)
 )
 
 
@@ -374,19 +406,8 @@ def avoid(
         return False
     left_out = before.avoided | scopes_avoided
     values = {"request": request, "left_out": left_out, "new_scopes": new_scopes, "now": now}
-    return _changed(connection, AVOID, values)
-
-
-EXTEND = (
-    update(requests)
-    .where(_this, _live, requests.c.expires_at < bind("until", requests.c.expires_at))
-    .values(expires_at=bind("until", requests.c.expires_at), card_wanted=requests.c.card_wanted + 1)
-)
-
-
-def extend(connection: Connection, request: str, expires_at: datetime) -> bool:
-    """A live request lives longer; False when it does already."""
-    return _changed(connection, EXTEND, {"request": request, "until": expires_at})
+    detail = {"scopes": sorted(new_scopes), "avoided": sorted(left_out)}
+    return _changed_and_noted(connection, AVOID, values, "request_asks_otherwise", now, **detail)
 
 
 SHOW = update(requests).where(_this, _live).values(**_show)
@@ -519,12 +540,14 @@ MOVE_CARD = (
         # Two, for a card is sent and then drawn once more: its sending may be a repeat that shows less.
         **_show | {"card_wanted": requests.c.card_wanted + 2},
     )
+    .returning(requests.c.user_key)
 )
 
 
 def move_card(connection: Connection, request: str, now: datetime) -> bool:
     """The card of a live request is to be sent anew; whoever is changing the old one has lost it."""
-    return _changed(connection, MOVE_CARD, {"request": request, "now": now})
+    values = {"request": request, "now": now}
+    return _changed_and_noted(connection, MOVE_CARD, values, "card_moved", now)
 
 
 POSTPONE_CARD = (
@@ -747,6 +770,7 @@ def consumed_before(
     return connection.execute(STATUS_OF[kind], {"state": state_digest}).scalar()
 
 
+_audited = (attempts.c.id, attempts.c.kind, attempts.c.request_id, attempts.c.user_key)
 FINISH = (
     update(attempts)
     .where(attempts.c.id == bind("attempt", attempts.c.id), status_is(attempts, "redeeming"))
@@ -758,13 +782,29 @@ FINISH = (
         worker=null(),
         lease_until=null(),
     )
+    .returning(*_audited)
 )
 
 
+def _entry(status: str, row: Row[Any], now: datetime, **detail: str) -> audit.Entry:
+    subject = ("attempt", row.id)
+    return audit.entry(
+        f"attempt_{status}", user=row.user_key, subject=subject, now=now, **detail, request=row.request_id
+    )
+
+
 def finish_attempt(connection: Connection, attempt: str, status: str, outcome: str, now: datetime) -> bool:
-    """Ends an attempt that is being redeemed, and erases its code and verifier."""
+    """Ends an attempt that is being redeemed, and erases its code and verifier.
+
+    In the audit log it is the grant, or the session, that tells of one that is completed, and nothing of another
+    sign-in: anybody can begin one.
+    """
     assert AttemptStatus(status) not in {AttemptStatus.LIVE, AttemptStatus.REDEEMING}
-    return bool(connection.execute(FINISH, {"attempt": attempt, "ending": status, "how": outcome}).rowcount)
+    values = {"attempt": attempt, "ending": status, "how": outcome}
+    row = connection.execute(FINISH, values).one_or_none()
+    if row is not None and row.kind == AttemptKind.AUTHORIZATION and status != AttemptStatus.COMPLETED:
+        audit.write_all(connection, [_entry(status, row, now, reason=outcome)])
+    return row is not None
 
 
 EXTEND_ATTEMPT = (
@@ -791,13 +831,16 @@ WITHDRAW_ATTEMPTS = (
         worker=null(),
         lease_until=null(),
     )
+    .returning(*_audited)
 )
 OUTCOME_OF = select(attempts.c.outcome).where(attempts.c.id == bind("attempt", attempts.c.id))
 
 
-def withdraw_attempts(connection: Connection, user: UserKey) -> int:
+def withdraw_attempts(connection: Connection, user: UserKey, now: datetime) -> int:
     """The person takes back what they consented to: what is being redeemed is not to be stored any more."""
-    return connection.execute(WITHDRAW_ATTEMPTS, {"user": user}).rowcount
+    withdrawn = connection.execute(WITHDRAW_ATTEMPTS, {"user": user}).all()
+    audit.write_all(connection, [_entry("failed", row, now, reason=WITHDRAWN) for row in withdrawn])
+    return len(withdrawn)
 
 
 def is_withdrawn(connection: Connection, attempt: str) -> bool:
@@ -833,11 +876,21 @@ def stranded_attempts(
 EXPIRE_ATTEMPTS = (
     update(attempts)
     .where(
-        status_is(attempts, "live"),
-        # Not the bare column: SQLite would go through the index of all that ever expired, not of those that live.
-        func.coalesce(attempts.c.expires_at, attempts.c.created_at) <= bind("now", attempts.c.expires_at),
+        attempts.c.id.in_(
+            select(attempts.c.id)
+            .where(
+                status_is(attempts, "live"),
+                # Not the bare column: SQLite would go through the index of all that ever expired, not of those that
+                # live.
+                func.coalesce(attempts.c.expires_at, attempts.c.created_at)
+                <= bind("now", attempts.c.expires_at),
+            )
+            .limit(LIMIT)
+            .with_for_update(skip_locked=True)
+        )
     )
     .values(status=literal_column("'expired'"), verifier=null())
+    .returning(*_audited)
 )
 PRUNE_ATTEMPTS = delete(attempts).where(
     attempts.c.id.in_(
@@ -851,9 +904,15 @@ PRUNE_ATTEMPTS = delete(attempts).where(
     )
 )
 PRUNE_SIGN_INS = delete(attempts).where(
-    _is_kind[AttemptKind.SIGN_IN],
-    attempts.c.expires_at < bind("before", attempts.c.expires_at),
-    attempts.c.status != literal_column("'redeeming'"),
+    attempts.c.id.in_(
+        select(attempts.c.id)
+        .where(
+            _is_kind[AttemptKind.SIGN_IN],
+            attempts.c.expires_at < bind("before", attempts.c.expires_at),
+            attempts.c.status != literal_column("'redeeming'"),
+        )
+        .limit(LIMIT)
+    )
 )
 PRUNE_REQUESTS = delete(requests).where(
     requests.c.id.in_(
@@ -869,14 +928,17 @@ PRUNE_REQUESTS = delete(requests).where(
 )
 
 
-def expire_attempts(connection: Connection, now: datetime) -> int:
-    """Marks the attempts that nobody came back from, and erases their verifiers."""
-    return connection.execute(EXPIRE_ATTEMPTS, {"now": now}).rowcount
+def expire_attempts(connection: Connection, now: datetime, limit: int) -> int:
+    """Marks attempts that nobody came back from, and erases their verifiers; returns how many."""
+    expired = connection.execute(EXPIRE_ATTEMPTS, {"now": now, "limit": limit}).all()
+    asked = [row for row in expired if row.kind == AttemptKind.AUTHORIZATION]
+    audit.write_all(connection, [_entry("expired", row, now) for row in asked])
+    return len(expired)
 
 
-def prune_sign_ins(connection: Connection, before: datetime) -> int:
+def prune_sign_ins(connection: Connection, before: datetime, limit: int) -> int:
     """Deletes sign-ins that ran out before: anybody can begin one, and the audit log tells of those that succeeded."""
-    return connection.execute(PRUNE_SIGN_INS, {"before": before}).rowcount
+    return connection.execute(PRUNE_SIGN_INS, {"before": before, "limit": limit}).rowcount
 
 
 def prune(connection: Connection, before: datetime, limit: int) -> int:

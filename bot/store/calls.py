@@ -31,7 +31,7 @@ from sqlalchemy.dialects.postgresql import insert
 from bot.core.lifecycle import calls_that_may_become
 from bot.core.model import CallStatus, Chat, DeferredCall, Language, Secret, Step, UserKey, WaitsFor
 from bot.core.scopes import Requirement
-from bot.store import users
+from bot.store import audit, users
 from bot.store.database import announce, seal_of
 from bot.store.schema import call_steps, deferred_calls, events
 from bot.store.schema import users as people
@@ -499,6 +499,26 @@ def forget_sending(connection: Connection, call_id: str, claim: int, number: int
 # --- status ----------------------------------------------------------------------------------------
 
 _free = {"worker": null()}
+_audited = (
+    calls.c.id,
+    calls.c.user_key,
+    calls.c.command,
+    calls.c.asked_at,
+    calls.c.attempts,
+    calls.c.consents,
+)
+
+
+def _entry(action: str, row: Row[Any], now: datetime, **detail: str | int | list[str] | None) -> audit.Entry:
+    """What the audit log keeps of a call beyond its row."""
+    subject = ("call", row.id)
+    return audit.entry(action, user=row.user_key, subject=subject, now=now, command=row.command, **detail)
+
+
+def _iso(moment: datetime) -> str:
+    return moment.isoformat(timespec="seconds")
+
+
 SUSPEND = (
     update(calls)
     .where(*_held)
@@ -514,6 +534,7 @@ SUSPEND = (
         interim_at=null(),
         **_free,
     )
+    .returning(*_audited)
 )
 SUSPEND_AGAIN = SUSPEND.values(attempts=calls.c.attempts)
 
@@ -542,7 +563,18 @@ def suspend(
         "now": now,
         "again": again or now,
     }
-    return _changed(connection, SUSPEND_AGAIN if again else SUSPEND, values)
+    row = connection.execute(SUSPEND_AGAIN if again else SUSPEND, values).one_or_none()
+    if row is not None and not _is_retried(row):
+        lacking = sorted({scope for clause in needs for scope in clause})
+        detail = {"waits_for": waits_for.value, "needs": lacking, "request": request_id}
+        entry = _entry("call_suspended", row, now, **detail, asked_at=_iso(row.asked_at))
+        audit.write_all(connection, [entry])
+    return row is not None
+
+
+def _is_retried(row: Row[Any]) -> bool:
+    """Whether the wait is an old one that goes on after one more try: its attempts count on (see `suspend`)."""
+    return bool(row.attempts > 1)
 
 
 REQUEUE = (
@@ -606,8 +638,10 @@ _end = {
     **_free,
 }
 _this = calls.c.id == bind("call", calls.c.id)
-SETTLE = update(calls).where(*_held).values(_end)
-WITHDRAW = update(calls).where(_this, status_in(calls, "queued", "suspended")).values(_end)
+SETTLE = update(calls).where(*_held).values(_end).returning(*_audited)
+WITHDRAW = (
+    update(calls).where(_this, status_in(calls, "queued", "suspended")).values(_end).returning(*_audited)
+)
 ERASE_RESULTS = (
     update(call_steps)
     .where(call_steps.c.call_id == bind("call", call_steps.c.call_id), call_steps.c.result.is_not(None))
@@ -636,9 +670,13 @@ def expire(connection: Connection, call_id: str, now: datetime) -> bool:
 
 
 def _ended(connection: Connection, statement: Any, values: dict[str, Any]) -> bool:
-    if not _changed(connection, statement, values):
+    row = connection.execute(statement, values).one_or_none()
+    if row is None:
         return False
-    connection.execute(ERASE_RESULTS, {"call": values["call"]})
+    connection.execute(ERASE_RESULTS, {"call": row.id})
+    detail = {"outcome": values["how"], "asked_at": _iso(row.asked_at)}
+    entry = _entry(f"call_{values['ending']}", row, values["now"], **detail)
+    audit.write_all(connection, [entry])
     return True
 
 
@@ -655,6 +693,7 @@ RELEASE = (
         behind=bind("in_line", calls.c.behind),
         **_awake,
     )
+    .returning(*_audited)
 )
 
 
@@ -665,36 +704,53 @@ def release(connection: Connection, call_ids: Sequence[str], now: datetime, *, c
     announce(connection)
     in_line = len(call_ids) > 1
     values = {"calls": list(call_ids), "more": consents, "now": now, "in_line": in_line}
-    released = connection.execute(RELEASE, values).rowcount
+    released = connection.execute(RELEASE, values).all()
+    entries = [
+        _entry("call_released", row, now, consents=row.consents or None)
+        for row in released
+        if not row.attempts
+    ]
+    audit.write_all(connection, entries)
     if in_line:
         call_up(connection, now)
-    return released
+    return len(released)
 
 
 CONFIRM = (
     update(calls)
     .where(_this, status_is(calls, "suspended"), calls.c.waits_for == literal_column("'confirmation'"))
     .values(confirmed=literal_column("true"), behind=literal_column("false"), **_awake)
+    .returning(*_audited)
 )
 
 
 def confirm(connection: Connection, call_id: str, now: datetime) -> bool:
     """A suspended call that waits for confirmation → queued, and confirmed."""
     announce(connection)
-    return _changed(connection, CONFIRM, {"call": call_id, "now": now})
+    row = connection.execute(CONFIRM, {"call": call_id, "now": now}).one_or_none()
+    if row is not None:
+        audit.write_all(connection, [_entry("call_confirmed", row, now)])
+    return row is not None
 
 
 CHANGE_WAIT = (
     update(calls)
     .where(_this, status_is(calls, "suspended"))
     .values(waits_for=bind("reason", calls.c.waits_for), request_id=bind("request", calls.c.request_id))
+    .returning(*_audited)
 )
 
 
-def change_wait(connection: Connection, call_id: str, waits_for: WaitsFor, request_id: str | None) -> bool:
+def change_wait(
+    connection: Connection, call_id: str, waits_for: WaitsFor, request_id: str | None, now: datetime
+) -> bool:
     """A suspended call waits for something else from now on."""
     values = {"call": call_id, "reason": waits_for.value, "request": request_id}
-    return _changed(connection, CHANGE_WAIT, values)
+    row = connection.execute(CHANGE_WAIT, values).one_or_none()
+    if row is not None:
+        entry = _entry("call_waits_otherwise", row, now, waits_for=waits_for.value, request=request_id)
+        audit.write_all(connection, [entry])
+    return row is not None
 
 
 MARK_INTERIM = (

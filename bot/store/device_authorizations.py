@@ -9,7 +9,7 @@ from sqlalchemy import Connection, insert, literal_column, null, select, update
 
 from bot.core.model import DeviceAuthorization, DeviceCode, DeviceStatus, Secret, UserKey
 from bot.core.scopes import ScopeSet
-from bot.store import authorizations
+from bot.store import audit, authorizations
 from bot.store.crypto import Seal
 from bot.store.database import seal_of
 from bot.store.schema import device_authorizations as devices
@@ -58,6 +58,14 @@ def _device(row: Any, seal: Seal) -> DeviceAuthorization:
 
 def _bound_to(column: str, device: str) -> str:
     return f"device_authorizations:{column}:{device}"
+
+
+_audited = (devices.c.id, devices.c.user_key, devices.c.request_id)
+
+
+def _entry(event: str, row: Any, now: datetime, **detail: str | list[str]) -> audit.Entry:
+    subject, action = ("device_authorization", row.id), f"device_authorization_{event}"
+    return audit.entry(action, user=row.user_key, subject=subject, now=now, **detail, request=row.request_id)
 
 
 # --- looking ---------------------------------------------------------------------------------------
@@ -118,7 +126,7 @@ def begin(
         "created_at": now,
     }
     connection.execute(BEGIN, values)
-    return DeviceAuthorization(
+    begun = DeviceAuthorization(
         id=new_id,
         request_id=request,
         user=user,
@@ -134,6 +142,17 @@ def begin(
         claim=1,
         outcome=None,
     )
+    subject, asked = ("device_authorization", new_id), sorted(scopes)
+    audit.write(
+        connection,
+        "device_authorization_begun",
+        user=user,
+        subject=subject,
+        now=now,
+        request=request,
+        scopes=asked,
+    )
+    return begun
 
 
 # --- going on --------------------------------------------------------------------------------------
@@ -180,6 +199,7 @@ MINTED = (
         runs_after=bind("until", devices.c.runs_after),
         expires_at=bind("end", devices.c.expires_at),
     )
+    .returning(*_audited)
 )
 
 
@@ -196,7 +216,10 @@ def minted(connection: Connection, device: str, claim: int, code: DeviceCode, no
         "until": now + timedelta(seconds=code.interval),
         "end": now + timedelta(seconds=code.expires_in),
     }
-    return bool(connection.execute(MINTED, values).rowcount)
+    row = connection.execute(MINTED, values).one_or_none()
+    if row is not None:
+        audit.write_all(connection, [_entry("minted", row, now)])
+    return row is not None
 
 
 POSTPONE = (
@@ -228,18 +251,27 @@ _ended = {
     "user_code": null(),
     "link": null(),
 }
-FINISH = update(devices).where(*_mine).values(_ended)
+FINISH = update(devices).where(*_mine).values(_ended).returning(*_audited)
 END_OF_USER = (
-    update(devices).where(devices.c.user_key == bind("user", devices.c.user_key), _live).values(_ended)
+    update(devices)
+    .where(devices.c.user_key == bind("user", devices.c.user_key), _live)
+    .values(_ended)
+    .returning(*_audited)
 )
 
 
 def finish(
     connection: Connection, device: str, claim: int, status: DeviceStatus, outcome: str, now: datetime
 ) -> bool:
-    """Ends it and erases its codes; False when the claim is lost, or it has been ended by its person."""
+    """Ends it and erases its codes; False when the claim is lost, or it has been ended by its person.
+
+    In the audit log it is the grant that tells of one that is completed.
+    """
     values = {"device": device, "held": claim, "ending": status.value, "how": outcome, "now": now}
-    return bool(connection.execute(FINISH, values).rowcount)
+    row = connection.execute(FINISH, values).one_or_none()
+    if row is not None and status is not DeviceStatus.COMPLETED:
+        audit.write_all(connection, [_entry(status.value, row, now, reason=outcome)])
+    return row is not None
 
 
 CLOSED = "closed"
@@ -248,7 +280,9 @@ CLOSED = "closed"
 def close(connection: Connection, user: UserKey, now: datetime) -> int:
     """Nobody waits for the person's consent any more: what still comes is not stored."""
     values = {"user": user, "ending": DeviceStatus.FAILED.value, "how": CLOSED, "now": now}
-    return connection.execute(END_OF_USER, values).rowcount
+    closed = connection.execute(END_OF_USER, values).all()
+    audit.write_all(connection, [_entry("failed", row, now, reason=CLOSED) for row in closed])
+    return len(closed)
 
 
 MOVE = update(devices).where(_of_request, _live).values(request_id=bind("successor", devices.c.request_id))

@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from bot.core.model import Grant, GrantStatus, Secret, TokenSet, UserKey
 from bot.core.scopes import ScopeSet
-from bot.store import granted_scopes, users
+from bot.store import audit, granted_scopes, users
 from bot.store.crypto import Seal
 from bot.store.database import seal_of
 from bot.store.schema import grants
@@ -249,16 +249,19 @@ def save_refreshed(
 
 NARROW = (
     update(grants)
-    .where(_of_user)
+    .where(*_same)
     .values(scopes_ever=bind("scopes_ever", grants.c.scopes_ever), narrowed=literal_column("true"))
 )
 
 
-def forget_scopes(connection: Connection, user: UserKey, scopes: ScopeSet) -> None:
-    """These were given back: refreshes do not ask for them, and when one is refused, it is not among what was lost."""
-    before = _find(connection, FIND_LOCKED, user)
-    if before is not None:
-        connection.execute(NARROW, {"user": user, "scopes_ever": before.scopes_ever - scopes})
+def forget_scopes(connection: Connection, narrowed: Grant, scopes: ScopeSet) -> bool:
+    """These were given back: refreshes do not ask for them, and when one is refused, it is not among what was lost.
+
+    False when other tokens have come since: a newer consent may have granted them again.
+    """
+    remembered = narrowed.scopes_ever - scopes
+    values = {"user": narrowed.user, "known": narrowed.generation, "scopes_ever": remembered}
+    return bool(connection.execute(NARROW, values).rowcount)
 
 
 _my_lease = (
@@ -381,7 +384,7 @@ def touch(connection: Connection, user: UserKey, now: datetime) -> None:
     connection.execute(TOUCH, {"user": user, "now": now, "before": now - TOUCHED_EVERY})
 
 
-END = update(grants).where(_of_user).values(
+END = update(grants).where(*_same).values(
     status="ended",
     generation=grants.c.generation + 1,
     access_token=None,
@@ -422,8 +425,11 @@ def end(
     if authorized_before is not None and grant.authorized_at >= authorized_before:
         return None
     remembered: ScopeSet = frozenset() if reason.startswith(REVOKED) else grant.scopes_ever
-    values = {"user": user, "scopes": frozenset(), "scopes_ever": remembered, "now": now, "reason": reason}
-    connection.execute(END, values)
+    values = {"scopes": frozenset(), "scopes_ever": remembered, "now": now, "reason": reason}
+    values |= {"user": user, "known": grant.generation}
+    if not connection.execute(END, values).rowcount:
+        return None
+    audit.write(connection, "grant_ended", user=user, now=now, reason=reason)
     if reason.startswith(REVOKED):
         granted_scopes.forget_all(connection, user)
     return grant

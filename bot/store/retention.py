@@ -23,18 +23,18 @@ AT_A_TIME = 500
 
 
 def prune(connection: Connection, now: datetime) -> int:
-    """Deletes a portion of what nobody asks for any more; returns how many rows.
+    """Deletes a portion of what nobody asks for any more, and lets attempts expire; returns how many rows.
 
     As long as it returns `AT_A_TIME` or more there is, or may be, more to delete.
     """
-    authorizations.expire_attempts(connection, now)
     return (
-        events.prune(connection, now - EVENTS, AT_A_TIME)
+        authorizations.expire_attempts(connection, now, AT_A_TIME)
+        + events.prune(connection, now - EVENTS, AT_A_TIME)
         + outbox.prune(connection, now - CALLS_AND_MESSAGES, AT_A_TIME)
         + calls.prune(connection, now - CALLS_AND_MESSAGES, AT_A_TIME)
         + authorizations.prune(connection, now - ATTEMPTS_AND_REQUESTS, AT_A_TIME)
-        + authorizations.prune_sign_ins(connection, now - SIGN_INS)
-        + sessions.prune(connection, now)
+        + authorizations.prune_sign_ins(connection, now - SIGN_INS, AT_A_TIME)
+        + sessions.prune(connection, now, AT_A_TIME)
         + revocations.prune(connection, now - CALLS_AND_MESSAGES, AT_A_TIME)
         + replicas.prune(connection, now - REPLICAS)
         + audit.prune(connection, now - AUDIT - timedelta(hours=1), AT_A_TIME)

@@ -8,6 +8,7 @@ from datetime import datetime
 from sqlalchemy import Connection, delete, insert, null, select, update
 
 from bot.core.model import Secret, UserKey
+from bot.store import audit
 from bot.store.database import announce, seal_of
 from bot.store.ids import new_id
 from bot.store.schema import revocations
@@ -91,19 +92,27 @@ SETTLE = (
         settled_at=bind("now", revocations.c.settled_at),
         token=null(),
     )
+    .returning(revocations.c.user_key)
 )
 
 
 def done(connection: Connection, revocation: str, now: datetime) -> bool:
     """The platform has revoked it, or does not know it. The token is erased."""
-    values = {"revocation": revocation, "ending": "done", "why": None, "now": now}
-    return bool(connection.execute(SETTLE, values).rowcount)
+    return _settle(connection, revocation, "done", None, now)
 
 
 def failed(connection: Connection, revocation: str, reason: str, now: datetime) -> bool:
     """The platform will never revoke it. The token is erased."""
-    values = {"revocation": revocation, "ending": "failed", "why": reason, "now": now}
-    return bool(connection.execute(SETTLE, values).rowcount)
+    return _settle(connection, revocation, "failed", reason, now)
+
+
+def _settle(connection: Connection, revocation: str, status: str, reason: str | None, now: datetime) -> bool:
+    values = {"revocation": revocation, "ending": status, "why": reason, "now": now}
+    user = connection.execute(SETTLE, values).scalar()
+    if user is not None:
+        subject = ("revocation", revocation)
+        audit.write(connection, f"revocation_{status}", user=user, subject=subject, now=now, reason=reason)
+    return user is not None
 
 
 POSTPONE = (

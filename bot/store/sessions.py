@@ -8,7 +8,7 @@ from sqlalchemy import Connection, delete, insert, or_, select, update
 
 from bot.core.model import Session, UserKey
 from bot.store.schema import sessions
-from bot.store.sql import bind
+from bot.store.sql import LIMIT, bind
 
 LIVES = timedelta(hours=8)
 """A session ends so long after its sign-in, however busy it is,"""
@@ -68,13 +68,19 @@ def end(connection: Connection, digest: str) -> UserKey | None:
 
 
 PRUNE = delete(sessions).where(
-    or_(
-        sessions.c.expires_at <= bind("now", sessions.c.expires_at),
-        sessions.c.seen_at <= bind("idle_since", sessions.c.seen_at),
+    sessions.c.digest.in_(
+        select(sessions.c.digest)
+        .where(
+            or_(
+                sessions.c.expires_at <= bind("now", sessions.c.expires_at),
+                sessions.c.seen_at <= bind("idle_since", sessions.c.seen_at),
+            )
+        )
+        .limit(LIMIT)
     )
 )
 
 
-def prune(connection: Connection, now: datetime) -> int:
+def prune(connection: Connection, now: datetime, limit: int) -> int:
     """Deletes what has ended."""
-    return connection.execute(PRUNE, {"now": now, "idle_since": now - IDLE}).rowcount
+    return connection.execute(PRUNE, {"now": now, "idle_since": now - IDLE, "limit": limit}).rowcount

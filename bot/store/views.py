@@ -259,7 +259,7 @@ def explain(connection: Connection, user: UserKey, now: datetime) -> Row:
         "open_request": _first(open_request),
         "waiting": _rows(connection, waiting),
         "recent_calls": calls(connection, user, limit=10),
-        "audit": audit(connection, user, limit=20),
+        "audit": audit(connection, user, limit=40),
     }
 
 

@@ -250,14 +250,6 @@ async def test_avoided_scopes_add_up(database: Database) -> None:
     assert (changed.avoided, changed.scopes) == (CALENDAR | TASKS, NONE)
 
 
-async def test_a_request_lives_longer_but_never_shorter(database: Database) -> None:
-    await meet(database)
-    request = await opened(database, until=LATER)
-    assert not await database.write(lambda c: authorizations.extend(c, request.id, SOON))
-    assert await database.write(lambda c: authorizations.extend(c, request.id, TOMORROW))
-    assert (await get(database, request)).expires_at == TOMORROW
-
-
 # --- attempts ----------------------------------------------------------------------------------
 
 
@@ -450,8 +442,8 @@ async def test_nobody_came_back_so_the_verifier_is_erased_and_later_the_rows_go(
     request = await opened(database)
     await attempted(database, request)
     await settled(database, request, RequestStatus.DECLINED)
-    assert await database.write(lambda c: authorizations.expire_attempts(c, NOW)) == 0
-    assert await database.write(lambda c: authorizations.expire_attempts(c, LATER)) == 1
+    assert await database.write(lambda c: authorizations.expire_attempts(c, NOW, 10)) == 0
+    assert await database.write(lambda c: authorizations.expire_attempts(c, LATER, 10)) == 1
     far = TOMORROW + timedelta(days=1)
     assert await database.write(lambda c: authorizations.prune(c, far, limit=10)) == 2
     assert await database.read(lambda c: authorizations.get(c, request.id)) is None

@@ -254,7 +254,7 @@ async def test_a_released_call_runs_again_and_counts_its_consent(database: Datab
         WaitsFor.ADMINISTRATOR,
         NEEDS,
     )
-    assert await database.write_one(lambda c: calls.release(c, [call.id], LATER, consents=1)) == 1
+    assert await database.write(lambda c: calls.release(c, [call.id], LATER, consents=1)) == 1
     again = await claim(database, now=LATER, until=TOMORROW)
     assert again is not None
     assert (again.id, again.consents, again.waits_for, again.claim) == (call.id, 1, None, 2)
@@ -263,7 +263,7 @@ async def test_a_released_call_runs_again_and_counts_its_consent(database: Datab
 async def test_of_many_releases_at_once_one_counts(database: Database) -> None:
     call = await suspended(database)
     released = await asyncio.gather(
-        *(database.write_one(lambda c: calls.release(c, [call.id], NOW, consents=1)) for _ in range(10))
+        *(database.write(lambda c: calls.release(c, [call.id], NOW, consents=1)) for _ in range(10))
     )
     assert sum(released) == 1
     assert (await get(database, call.id)).consents == 1
@@ -272,7 +272,7 @@ async def test_of_many_releases_at_once_one_counts(database: Database) -> None:
 async def test_only_a_call_that_waits_for_it_is_confirmed(database: Database) -> None:
     call = await suspended(database)
     assert not await database.write(lambda c: calls.confirm(c, call.id, NOW))
-    assert await database.write(lambda c: calls.change_wait(c, call.id, WaitsFor.CONFIRMATION, None))
+    assert await database.write(lambda c: calls.change_wait(c, call.id, WaitsFor.CONFIRMATION, None, NOW))
     assert await database.write(lambda c: calls.confirm(c, call.id, NOW))
     assert (await get(database, call.id)).confirmed
 

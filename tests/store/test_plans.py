@@ -103,7 +103,7 @@ CHORES: dict[str, Work] = {
     "stranded": lambda c: authorizations.stranded_attempts(c, "w", NOW, SOON, 10),
     "overdue": lambda c: calls.overdue(c, NOW, 10),
     "expired requests": lambda c: authorizations.expired(c, NOW, 10),
-    "expired attempts": lambda c: authorizations.expire_attempts(c, NOW),
+    "expired attempts": lambda c: authorizations.expire_attempts(c, NOW, 10),
     "administrators": lambda c: scope_waits.waiting(c, "lark", "cli_1"),
     "revocations": lambda c: revocations.claim_due(c, "w", NOW, SOON, 10),
     "devices": lambda c: device_authorizations.claim_due(c, "w", NOW, SOON, 10),
@@ -123,10 +123,10 @@ FOR_ONE: dict[str, Work] = {
     "latest request": lambda c: authorizations.latest_of(c, ANNA),
     "ticket": lambda c: authorizations.find_by_ticket(c, "nothing"),
     "state": lambda c: authorizations.consumed_before(c, "nothing"),
-    "withdrawn": lambda c: authorizations.withdraw_attempts(c, ANNA),
+    "withdrawn": lambda c: authorizations.withdraw_attempts(c, ANNA, NOW),
     "grant": lambda c: grants.find(c, ANNA),
     "profile": lambda c: users.profile(c, ANNA),
-    "session": lambda c: sessions.prune(c, NOW - timedelta(days=365)),
+    "session": lambda c: sessions.prune(c, NOW - timedelta(days=365), 10),
     "story": lambda c: views.audit(c, ANNA),
 }
 

@@ -65,8 +65,8 @@ async def test_a_session_that_was_ended_is_gone_and_others_stay(database: Databa
 
 async def test_what_has_ended_is_pruned(database: Database) -> None:
     await signed_in(database)
-    assert await database.write(lambda c: sessions.prune(c, NOW + IDLE - MINUTE)) == 0
-    assert await database.write(lambda c: sessions.prune(c, NOW + IDLE)) == 1
+    assert await database.write(lambda c: sessions.prune(c, NOW + IDLE - MINUTE, 10)) == 0
+    assert await database.write(lambda c: sessions.prune(c, NOW + IDLE, 10)) == 1
 
 
 # --- sign-ins --------------------------------------------------------------------------------------
