@@ -170,7 +170,7 @@ def scope_line(name: str, words: Mapping[str, str]) -> Line:
     described = Words(words["en"], words["zh"])
     if name in (described.en, described.zh):
         return (Span("• "), Span(name))
-    return (Span("• "), Span(described), Span(f"  {name}"))
+    return (Span("• "), Span(described), Span(f" · {name}"))
 
 
 def until_line(ask: Ask, grant: Mapping[str, Json]) -> tuple[Line, ...]:

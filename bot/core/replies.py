@@ -160,8 +160,9 @@ def asked_privately(command: str) -> Reply:
     return say(
         None,
         Words(
-            en="{command} needs a permission from you. I have asked you for it privately, and carry on after that.",
-            zh="{command} 需要你的授权。我已私下向你请求，之后会自动继续。",
+            en="{command} needs your permission. I have asked you privately, as a rule in our direct chat, and carry on "
+            "after that.",
+            zh="{command} 需要你的授权。我已私下向你发送授权卡片（通常在与你的单聊中），授权后会自动继续。",
         ).format(command=command),
     )
 

@@ -73,8 +73,8 @@ PARTLY_TITLE = Words(en="Partly authorized", zh="已部分授权")
 PARTLY_GRANTED = Words(en="You allowed:", zh="你已允许：")
 PARTLY_REFUSED = Words(en="Still missing:", zh="仍然缺少：")
 PARTLY_AFTER = Words(
-    en="What needs the missing part was not done. Send {commands} again if you change your mind.",
-    zh="需要所缺权限的操作没有执行。如果改变主意，请再次发送 {commands}。",
+    en="What needs the missing part was not done. Send that command again if you change your mind.",
+    zh="需要所缺权限的操作没有执行。如果改变主意，请再次发送相应命令。",
 )
 
 DECLINED_TITLE = Words(en="Not authorized", zh="未授权")

@@ -74,10 +74,11 @@ def to_enable(needs: Requirement, enabled: ScopeSet | None) -> ScopeSet:
 
 
 def in_words(described: Mapping[Scope, Words]) -> Words:
+    """What nobody knows words for is only named."""
     items = sorted(described.items())
     return Words(
-        ", ".join(f"“{words.en}” ({scope})" for scope, words in items),
-        "、".join(f"“{words.zh}”（{scope}）" for scope, words in items),
+        ", ".join(scope if words.en == scope else f"“{words.en}” ({scope})" for scope, words in items),
+        "、".join(scope if words.zh == scope else f"“{words.zh}”（{scope}）" for scope, words in items),
     )
 
 

@@ -98,7 +98,7 @@ def draw_authorization(card: AuthorizationCard, longest: int) -> Json:
                 *([markdown(texts.PARTLY_GRANTED), listed(card.granted)] if card.granted else []),
                 markdown(texts.PARTLY_REFUSED),
                 listed(card.refused),
-                text(texts.PARTLY_AFTER),
+                markdown(texts.PARTLY_AFTER),
             )
         case Face.DECLINED:
             return frame(texts.DECLINED_TITLE, "grey", text(texts.DECLINED_BODY), listed(card.scopes))

@@ -138,9 +138,16 @@ class Delivery:
             "ok": attempt.acknowledged,
             "problem": attempt.problem,
             "ms": attempt.ms,
+            "again_in": None if record.acknowledged or raw else self._next_wait(record),
         }
         record.attempts.append(seen)
         self._tenant.announce("event", seen)
+
+    def _next_wait(self, record: PushedEvent) -> float | None:
+        """Seconds until the delivery after the one that has just failed; None after the last."""
+        waits = self._tenant.behaviour.redelivery_seconds
+        tried = len(record.attempts)
+        return waits[tried] if tried < len(waits) else None
 
     async def _deliver(
         self,

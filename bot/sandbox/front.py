@@ -17,6 +17,10 @@ from .tenant import Tenant
 HOP_BY_HOP = {"connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "content-length"}
 """Between two neighbours (RFC 9110, 7.6.1), or written anew by whoever sends a body on."""
 
+NOT_RUNNING = (
+    "The bot is not running. Start it in the chat page (Trouble, The bot), then load this page again."
+)
+
 SESSION = web.AppKey("session", aiohttp.ClientSession)
 
 
@@ -37,7 +41,7 @@ def build_front(tenant: Tenant, bot_url: str) -> web.Application:
             ) as answer:
                 body = await answer.read()
         except aiohttp.ClientError:
-            return web.Response(status=502, text="The bot is not running.")
+            return web.Response(status=502, text=NOT_RUNNING)
         return web.Response(status=answer.status, headers=end_to_end(answer.headers), body=body)
 
     app = web.Application(client_max_size=4 * 1024 * 1024)

@@ -141,8 +141,8 @@ LANDINGS: dict[Landing, Page] = {
         "calm",
         Words(en="Partly authorized", zh="部分授权"),
         Words(
-            en="What you granted is stored and used. What you left out was not done; the chat tells what.",
-            zh="你授予的权限已保存并生效，未授予的部分没有执行，详情见聊天。",
+            en="What you allowed counts. What needs the rest was not done; the chat says what that is.",
+            zh="你允许的权限已生效。需要其余权限的操作没有执行，详情见聊天。",
         ),
     ),
     Landing.MORE_NEEDED: Page(

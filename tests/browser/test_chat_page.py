@@ -226,6 +226,22 @@ def test_a_scope_of_the_app_is_found_and_switched_off_under_trouble(chat: Page, 
     assert scopes["docx:document:readonly"] is False
 
 
+def test_a_switch_far_down_the_list_leaves_the_page_where_it_is(chat: Page) -> None:
+    chat.get_by_role("tab", name="Trouble").click()
+    chat.get_by_role("switch").last.focus()
+    expect(chat.get_by_role("switch").last).to_be_in_viewport()
+    assert chat.evaluate("document.documentElement.scrollTop") == 0
+
+
+def test_the_timeline_shows_the_latest_when_one_comes_back_to_it(chat: Page, platform: Sandbox) -> None:
+    chat.get_by_role("tab", name="Trouble").click()
+    for number in range(30):
+        platform.post("app-scopes", {"scope": "docx:document", "user": number % 2 == 0})
+    expect(chat.locator("#timeline .event")).to_have_count(30)
+    chat.get_by_role("tab", name="Timeline").click()
+    expect(chat.locator("#timeline .event").last).to_be_in_viewport()
+
+
 def test_the_way_back_to_the_chat_leads_to_ones_own(platform: Sandbox, open_page: OpenPage) -> None:
     page = open_page(f"{platform.url}sandbox/login?person={WEI}&next=/client/bot/open?appId=x")
     expect(page.locator("#people [aria-current]")).to_contain_text("Wei Lan")

@@ -82,6 +82,24 @@ def test_what_was_granted_before_is_folded_away(platform: Sandbox, open_page: Op
     expect(page.locator(".already")).to_contain_text(DOCUMENT)
 
 
+def test_leaving_out_something_new_loses_nothing_that_was_allowed_before(
+    platform: Sandbox, open_page: OpenPage
+) -> None:
+    platform.post("grants", {"person": SAM, "scopes": ["offline_access"]})
+    page = open_consent(platform, open_page, f"{DOCUMENT} task:task:read offline_access")
+    page.get_by_label("task:task:read").uncheck()
+    page.get_by_role("button", name="Allow").click()
+    secrets = {
+        "client_id": platform.environment["LARK_APP_ID"],
+        "client_secret": platform.environment["LARK_APP_SECRET"],
+    }
+    code = {"grant_type": "authorization_code", "code": outcome(page)["code"][0]}
+    redirect = {"redirect_uri": platform.environment["BOT_PUBLIC_URL"] + "/oauth/lark/callback"}
+    token = platform.call("POST", "/open-apis/authen/v2/oauth/token", secrets | code | redirect)
+    assert {DOCUMENT, "offline_access"} <= set(token["scope"].split())
+    assert "task:task:read" not in token["scope"].split()
+
+
 @pytest.mark.parametrize(
     ("changes", "code", "words"),
     [

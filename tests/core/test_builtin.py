@@ -131,13 +131,13 @@ def test_permissions_without_a_grant_says_so():
 def test_permissions_says_until_when_in_the_zone_of_the_asker(answer, zone, expected):
     lines = said(run(COMMANDS["permissions"], ask(time_zone=zone), answer).reply)
     assert expected in lines
-    assert "• View calendars  calendar:calendar:readonly" in lines
+    assert "• View calendars · calendar:calendar:readonly" in lines
 
 
 def test_permissions_names_what_waits_and_puts_offline_access_last():
     answer = grant(scopes={**OFFLINE, **CALENDAR}, waiting=["/agenda", "tasks", "/agenda"])
     lines = said(run(COMMANDS["permissions"], "", answer).reply, "zh")
-    assert lines[1:3] == ["• 查看日历  calendar:calendar:readonly", "• 保持访问  offline_access"]
+    assert lines[1:3] == ["• 查看日历 · calendar:calendar:readonly", "• 保持访问 · offline_access"]
     assert "等待你授权：/agenda、/tasks。发送 /cancel 可取消。" in lines
 
 
@@ -151,7 +151,7 @@ def test_authorize_requires_every_scope_that_was_named_and_then_says_what_was_gr
         COMMANDS["authorize"], "task:task:read, docx:document:readonly  task:task:read", {"scopes": CALENDAR}
     )
     assert done.moves == [RequireScopes(all_of("task:task:read", "docx:document:readonly"))]
-    assert said(done.reply)[1] == "• View calendars  calendar:calendar:readonly"
+    assert said(done.reply)[1] == "• View calendars · calendar:calendar:readonly"
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,7 @@ async function start() {
     }
     database.watch(panel === "database");
     trouble.watch(panel === "trouble");
+    timeline.watch(panel === "timeline");
   }
 
   function bindTabs() {

@@ -6,7 +6,7 @@ import { avatar, botAvatar, byId, el, fill, icon } from "./dom.js";
 const WORDS = {
   en: {
     title: (app) => `${app} asks for your permission`, reason: "It will act in your name, and only with what you allow here.",
-    signedIn: "Signed in as", switch: "Switch account", fresh: "New permissions", already: (count) => `Already allowed (${count})`,
+    signedIn: "Signed in as", signedOut: "Not signed in", choose: "Choose an account", switch: "Switch account", fresh: "New permissions", already: (count) => `Already allowed (${count})`,
     allow: "Allow", refuse: "Refuse", signIn: (app) => `Sign in to ${app}`, signInReason: "It will learn who you are, and nothing else.",
     back: (host) => `Afterwards you go back to ${host}. This page stands in for the platform's own.`,
     device: (code) => `Your chat shows the code ${code}, too? Then this request is yours. This page stands in for the platform's own.`,
@@ -22,7 +22,7 @@ const WORDS = {
   },
   zh: {
     title: (app) => `${app} 请求获得你的授权`, reason: "它将以你的身份操作，且仅限你在此允许的权限。",
-    signedIn: "当前账号", switch: "切换账号", fresh: "新增权限", already: (count) => `已授权（${count}）`,
+    signedIn: "当前账号", signedOut: "未登录", choose: "请选择账号", switch: "切换账号", fresh: "新增权限", already: (count) => `已授权（${count}）`,
     allow: "允许", refuse: "拒绝", signIn: (app) => `登录 ${app}`, signInReason: "它只会知道你是谁。",
     back: (host) => `完成后将返回 ${host}。此页面模拟平台的授权页。`,
     device: (code) => `请确认会话中的验证码也是 ${code}，这样才是你本人的请求。此页面模拟平台的授权页。`,
@@ -71,7 +71,7 @@ function draw(consent) {
     el("button", { type: "button", onclick: () => switchTo(each) }, avatar(each, "small"), el("span", {}, shownName(each, language)))));
   const account = el("div", { class: "account" },
     person ? avatar(person) : null,
-    el("div", { class: "account-words" }, el("span", {}, words.signedIn), el("span", {}, person ? shownName(person, language) : "–")),
+    el("div", { class: "account-words" }, el("span", {}, person ? words.signedIn : words.signedOut), el("span", {}, person ? shownName(person, language) : words.choose)),
     el("button", { class: "button quiet small", type: "button", "aria-expanded": String(!accounts.hidden), "aria-controls": "accounts",
       onclick: (event) => { accounts.hidden = !accounts.hidden; event.currentTarget.setAttribute("aria-expanded", String(!accounts.hidden)); } }, words.switch));
   if (consent.error) {
@@ -101,7 +101,9 @@ function draw(consent) {
     allow.disabled = refuse.disabled = true;
     try {
       const every = scopes?.length === consent.scopes.length;
-      const { redirect } = await post(path, { person: person.open_id, decision, ...(scopes && !every ? { scopes } : {}) });
+      // What was allowed before is not up for decision here, and stays in what the link asks for.
+      const kept = consent.already ?? [];
+      const { redirect } = await post(path, { person: person.open_id, decision, ...(scopes && !every ? { scopes: [...scopes, ...kept] } : {}) });
       if (redirect) location.replace(redirect);
       else notice(words.done, words.close);
     } catch (problem) {

@@ -18,7 +18,8 @@ const ERRANDS = [
   ["POST", /\/callback\/ws\/endpoint/, "asked for a long connection", { icon: "arrow-in", noise: true }],
   ["POST", /\/(authen\/v2\/oauth\/token|oauth\/v3\/token|authen\/v1\/oidc\/access_token)/, "exchanged the code for a token", { icon: "key" }],
   ["POST", /\/authen\/v1\/oidc\/refresh_access_token/, "refreshed a token", { icon: "refresh" }],
-  ["GET", /\/authen\/v1\/user_info/, "asked the platform who consented", { icon: "user" }],
+  ["GET", /\/authen\/v1\/user_info/, "asked the platform whose token this is", { icon: "user" }],
+  ["POST", /\/oauth\/v\d\/device_authorization/, "asked for a device code", { icon: "key" }],
   ["POST", /\/oauth\/v\d\/revoke|\/authen\/v\d\/.*revoke/, "ended a token at the platform", { icon: "block" }],
   ["POST", /\/im\/v1\/messages\/[^/]+\/reply/, "answered", { icon: "chat", noise: true }],
   ["POST", /\/im\/v1\/messages/, "sent a message", { icon: "chat", noise: true }],
@@ -49,6 +50,7 @@ const EVENTS = {
   url_verification: "the address check",
 };
 
+const duration = (seconds) => (seconds < 60 ? `${seconds} seconds` : seconds < 3600 ? `${seconds / 60} minutes` : seconds === 3600 ? "an hour" : `${seconds / 3600} hours`);
 const list = (scopes) => (scopes ?? []).join(", ");
 const alternatives = (scopes) => (scopes.length > 1 ? `${scopes[0]} (or another of ${scopes.length}) is missing` : `${scopes[0]} is missing`);
 const short = (path) => String(path).split("?")[0].replace(/^\/open-apis/, "").replace(/\/([A-Za-z]{2,5}[A-Za-z0-9_]{14,})/g, "/…");
@@ -76,7 +78,7 @@ const TELLERS = {
     const attempt = change.attempt > 1 ? ` (attempt ${change.attempt})` : "";
     const told = { detail: [change.type, change.status, change.problem].filter(Boolean).join(" · "), ms: change.ms };
     if (change.ok) return { ...told, icon: "arrow-in", tone: "in", words: `The bot was told of ${what}${attempt}` };
-    const next = change.type === "card.action.trigger" ? "clicks are not repeated" : "the platform will try again";
+    const next = change.type === "card.action.trigger" ? "clicks are not repeated" : change.again_in ? `the platform tries again in ${duration(change.again_in)}` : "the platform gives up";
     return { ...told, icon: "warning", tone: "bad", words: `The bot did not take ${what}${attempt}; ${next}` };
   },
   request: narrateRequest,
@@ -93,7 +95,7 @@ const TELLERS = {
     const expired = change.access && change.refresh ? "tokens were" : `${change.refresh ? "refresh" : "access"} token was`;
     const words = {
       issued: `The platform issued a token for ${who}`, refreshed: `The platform renewed ${who}'s token`,
-      revoked: `${who}'s grant was withdrawn`, expired: `${who}'s ${expired} made to expire`,
+      revoked: `${who}'s token was revoked`, expired: `${who}'s ${expired} made to expire`,
     }[change.event] ?? `${who}'s token: ${change.event}`;
     const fresh = change.event === "issued" || change.event === "refreshed";
     return { icon: change.event === "refreshed" ? "refresh" : "key", tone: fresh ? "violet" : "warn", words, detail: list(change.scopes) };

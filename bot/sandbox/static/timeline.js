@@ -38,14 +38,19 @@ export function createTimeline(model) {
       scroller);
   }
 
+  let follow = true;
+  scroller.addEventListener("scroll", () => {
+    if (scroller.clientHeight) follow = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < 60;
+  });
+  const toEnd = () => { if (follow) scroller.scrollTop = scroller.scrollHeight; };
+
   function add(change) {
     const told = narrate(change, names, seen);
     if (!told) return;
     byId("timeline-empty").hidden = true;
-    const follow = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < 60;
     list.append(told.heading ? heading(told, change) : entry(told, change));
     while (list.childElementCount > LIMIT) list.firstElementChild.remove();
-    if (follow) scroller.scrollTop = scroller.scrollHeight;
+    toEnd();
   }
 
   const heading = (told, change) => el("li", { class: "story" },
@@ -65,5 +70,6 @@ export function createTimeline(model) {
         el("pre", { class: "source", tabindex: "0" }, JSON.stringify(rest, null, 2))));
   }
 
-  return { draw, add };
+  /** `watch`: the tab is shown. What came while it was hidden is at its end. */
+  return { draw, add, watch: (visible) => { if (visible) toEnd(); } };
 }

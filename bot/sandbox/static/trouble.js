@@ -101,7 +101,7 @@ export function createTrouble(model) {
 
   /** Only what changes: a visitor may be filling in the form beside it. */
   function drawFaultList() {
-    faultNote.textContent = `Buttons about calls strike those in ${model.person(model.viewer).en_name}'s name.`;
+    faultNote.textContent = `The first four strike only calls in ${model.person(model.viewer).en_name}'s name.`;
     fill(faultList,
       model.faults.length ? el("ul", { "aria-label": "Trouble that is on" }, model.faults.map((fault) => el("li", {},
         el("span", {}, faultWords(fault)),
