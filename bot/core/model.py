@@ -408,6 +408,7 @@ class CardClicked:
     message_id: str | None
     chat_id: str | None
     action: str
+    """Which control; empty for one that carries no value of ours, as a control of somebody else's card may."""
     subject: str | None
     """The id of what the card is about."""
     time_zone: str | None

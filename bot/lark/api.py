@@ -225,6 +225,8 @@ TOKEN_REJECTED = frozenset(
         1274011,  # search says it with HTTP 401
     }
 )
+QUOTA_SPENT = 99991403
+"""The month's quota, which no wait that anybody would call a wait brings back, whatever the HTTP status."""
 RATE_LIMITED = frozenset(
     {
         99991400,
@@ -275,7 +277,7 @@ def classify(status: int, headers: Mapping[str, str], body: bytes | None) -> Out
         return Refused(code, message, log_id, parsed)
     if code in TOKEN_REJECTED and not (code == TOKEN_NOT_VALID and "not support" in message):
         return TokenRejected(code, log_id)
-    if code in RATE_LIMITED or status == 429:
+    if code in RATE_LIMITED or (status == 429 and code != QUOTA_SPENT):
         return RateLimited(seconds_to_wait(headers))
     if code in PLATFORM_FAILED or status >= 500:
         return Unreachable(f"the platform failed ({code})", may_have_arrived=True)
@@ -311,11 +313,14 @@ BRACKET = re.compile(r"\[([^\]]+)\]")
 
 
 def named_scopes(parsed: Mapping[str, Any], message: str) -> tuple[str, ...]:
-    """The alternatives that a refusal names: permission violations, else the first bracket of the message."""
+    """The alternatives that a refusal names: permission violations, else the first bracket of the message.
+
+    A violation names its scope as `subject`, in an older form of the answer as `scope`.
+    """
     error = parsed.get("error")
     violations = error.get("permission_violations") if isinstance(error, dict) else None
     entries = violations if isinstance(violations, list) else []
-    names = [entry.get("subject") for entry in entries if isinstance(entry, dict)]
+    names = [entry.get("subject") or entry.get("scope") for entry in entries if isinstance(entry, dict)]
     found = scopes_among(names)
     if not found and (bracket := BRACKET.search(message)):
         found = scopes_among(name.strip() for name in bracket[1].split(","))

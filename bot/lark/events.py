@@ -381,15 +381,16 @@ def card_clicked(recipient: Recipient, event_id: str, header: Header, event: Fie
     operator, action = part(event, "operator"), part(event, "action")
     context = event.get("context")
     where = context if isinstance(context, dict) else {}
-    value, zone = part(action, "value"), action.get("timezone")
+    value, zone = action.get("value"), action.get("timezone")
+    control = value if type(value) is dict else {}
     tenant_key = optional(operator, "tenant_key") or required(header, "tenant_key")
     return CardClicked(
         event_id,
         user_of(recipient, tenant_key, required(operator, "open_id")),
         optional(where, "open_message_id"),
         optional(where, "open_chat_id"),
-        required(value, "action"),
-        optional(value, "subject"),
+        optional(control, "action") or "",
+        optional(control, "subject"),
         zone if isinstance(zone, str) and len(zone) <= 64 and TIME_ZONE.fullmatch(zone) else None,
     )
 
@@ -420,12 +421,13 @@ READERS: Mapping[str, Callable[[Recipient, str, Header, Fields], Received]] = {
 
 
 def old_event(recipient: Recipient, payload: Mapping[str, Any]) -> Received:
-    """An event of the first schema. Of these only those that end the app in an organization matter.
+    """An event of the first schema. Of these only those that end the app in an organization matter; that they
+    name the app is not documented for all.
 
     https://open.feishu.cn/document/server-docs/application-v6/event/app-uninstalled and …/app-enabled-or-disabled
     """
     event_id, event = required(payload, "uuid"), part(payload, "event")
-    if event.get("app_id") != recipient.app_id:
+    if event.get("app_id", recipient.app_id) != recipient.app_id:
         return Unauthentic("for another app", 403)
     kind, status = event.get("type"), event.get("status")
     if kind == "app_uninstalled" or (kind == "app_status_change" and status in STOPPED):

@@ -24,9 +24,7 @@ BATCH = 200
 class ReplicaLacksKey(BotError):
     """A running replica does not seal with the new key."""
 
-    hint = (
-        "Deploy the new key first of all to every replica, before the old one: BOT_ENCRYPTION_KEYS=new,old."
-    )
+    hint = "Deploy both to every replica first, the new one in front: in BOT_ENCRYPTION_KEYS, new,old."
 
 
 # --- do the keys fit -------------------------------------------------------------------------------

@@ -53,6 +53,12 @@ def test_odd_violations_fall_back_to_the_message(error):
     assert outcome.alternatives == ("a:b", "c:d")
 
 
+def test_violations_of_the_older_form_name_scopes_too():
+    violations = [{"scope": scope, "url": "https://open.feishu.cn/app/x/auth"} for scope in DOCUMENTS]
+    outcome = answered(400, code=99991679, msg="Unauthorized.", error={"permission_violations": violations})
+    assert outcome == InsufficientScope(DOCUMENTS)
+
+
 def test_what_is_no_scope_never_becomes_one():
     violations = [{"subject": "a b"}, {"subject": "<at id=all>"}, {"subject": "a:b"}, {"subject": "a:b"}]
     outcome = answered(400, code=99991679, msg="", error={"permission_violations": violations})
@@ -83,6 +89,7 @@ CASES: list[tuple[str, int, dict, type[Outcome]]] = [
     ("a rate limit of Base", 200, {"code": 1254290}, RateLimited),
     ("a rate limit of mail", 429, {"code": 1236007}, RateLimited),
     ("the monthly quota", 400, {"code": 99991403}, Refused),
+    ("the monthly quota, told as a rate limit", 429, {"code": 99991403}, Refused),
     ("a server error with a code", 500, {"code": 190003}, Unreachable),
     ("a server error of tasks", 500, {"code": 1470500}, Unreachable),
     ("a server error of documents", 503, {"code": 1771005}, Unreachable),

@@ -205,6 +205,15 @@ def test_a_click_is_read(payload):
     )
 
 
+@pytest.mark.parametrize("value", [{}, "not_now", None, {"other": 1}])
+def test_a_click_on_a_control_that_is_not_ours_is_still_a_click(payload, value):
+    click = payload("card_clicked")
+    click["event"]["action"]["value"] = value
+    read = both_ways(click)
+    assert isinstance(read, CardClicked)
+    assert (read.action, read.subject) == ("", None)
+
+
 @pytest.mark.parametrize("zone", ["../../etc/passwd", "a b", "", 7, None, "x" * 100])
 def test_a_strange_time_zone_is_none(payload, zone):
     click = payload("card_clicked")
@@ -243,6 +252,13 @@ def test_who_left_and_where_the_app_was_stopped_is_read(payload):
     assert both_ways(old | {"event": stopped | {"type": "app_uninstalled"}}) == both_ways(old)
     assert isinstance(both_ways(old | {"event": stopped | {"status": "start_by_tenant"}}), Ignored)
     assert isinstance(both_ways(old | {"event": stopped | {"app_id": "cli_other"}}), Unauthentic)
+
+
+def test_an_event_of_the_first_schema_need_not_name_the_app():
+    assert isinstance(
+        both_ways({"uuid": "u", "token": TOKEN, "type": "event_callback", "event": {"type": "message"}}),
+        Ignored,
+    )
 
 
 def test_other_events_are_ignored(payload):
