@@ -90,7 +90,7 @@ def _ticket_of(request: str) -> str:
 
 def _all(connection: Connection, statement: Any, values: dict[str, Any]) -> list[AuthorizationRequest]:
     seal = seal_of(connection)
-    return [_request(row, seal) for row in connection.execute(statement, values)]
+    return [_request(row, seal) for row in connection.execute(statement, values).all()]
 
 
 def _one(connection: Connection, statement: Any, values: dict[str, Any]) -> AuthorizationRequest | None:
@@ -868,7 +868,7 @@ def stranded_attempts(
     """Takes over attempts whose redeeming was cut short, with their codes. One statement."""
     seal = seal_of(connection)
     values = {"new_worker": worker, "now": now, "until": lease_until, "limit": limit}
-    return [_attempt(row, seal) for row in connection.execute(TAKE_OVER, values)]
+    return [_attempt(row, seal) for row in connection.execute(TAKE_OVER, values).all()]
 
 
 # --- keeping it small ------------------------------------------------------------------------------

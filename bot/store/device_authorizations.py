@@ -182,7 +182,7 @@ def claim_due(
     """Takes what is due to be minted or polled for, for the time of the lease. One statement."""
     values = {"new_worker": worker, "now": now, "lease_until": lease_until, "limit": limit}
     seal = seal_of(connection)
-    return [_device(row, seal) for row in connection.execute(CLAIM_DUE, values)]
+    return [_device(row, seal) for row in connection.execute(CLAIM_DUE, values).all()]
 
 
 _mine = (_this, devices.c.claim == bind("held", devices.c.claim), _live)

@@ -350,7 +350,7 @@ def lease_due(connection: Connection, worker: str, now: datetime, until: datetim
         "limit": limit,
     }
     seal = seal_of(connection)
-    return [_grant(row, seal) for row in connection.execute(LEASE_DUE, values)]
+    return [_grant(row, seal) for row in connection.execute(LEASE_DUE, values).all()]
 
 
 # --- use and end -----------------------------------------------------------------------------------

@@ -155,7 +155,7 @@ def claim_due(
     """Takes messages that are due: postponed ones, and those of a worker whose lease has run out. One statement."""
     values = {"new_worker": worker, "now": now, "lease_until": lease_until, "limit": limit}
     seal = seal_of(connection)
-    found = [_message(row, seal) for row in connection.execute(CLAIM_DUE, values)]
+    found = [_message(row, seal) for row in connection.execute(CLAIM_DUE, values).all()]
     return sorted(found, key=lambda message: message.id)
 
 

@@ -78,7 +78,7 @@ def claim_due(
     seal = seal_of(connection)
     return [
         Revocation(row.id, row.user_key, seal.open(row.token, _bound_to(row.id)), row.attempts)
-        for row in connection.execute(CLAIM_DUE, values)
+        for row in connection.execute(CLAIM_DUE, values).all()
     ]
 
 

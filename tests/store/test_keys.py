@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Text, func, select, type_coerce
 
 from bot.core.errors import ConfigurationError
-from bot.core.model import AttemptKind, Content, Destination, DeviceCode, Secret, Step
+from bot.core.model import AttemptKind, Content, Destination, DeviceCode, Secret, Step, UserKey
 from bot.store import (
     authorizations,
     calls,
@@ -31,22 +31,23 @@ from tests.store.examples import ANNA, LATER, NOW, SOON, TOMORROW, ask, tokens
 SCOPES = frozenset({"calendar:calendar:readonly"})
 
 
-async def fill(database: Database) -> None:
-    """One secret at least in every sealed column."""
-    await ask(database)
+async def fill(database: Database, user: UserKey = ANNA) -> None:
+    """One secret of a person's at least in every sealed column."""
+    await ask(database, user)
+    state = f"state of {user.open_id}"
 
     def work(c: Connection) -> None:
         call = calls.claim_next(c, "w1", NOW, SOON)
         assert call is not None
         steps = [Step(n, f"d{n}", False, None, {"value": n}) for n in range(3)]
         calls.record_results(c, call.id, call.claim, steps)
-        grants.save(c, ANNA, tokens(), scopes=SCOPES, oauth="v2", now=NOW)
+        grants.save(c, user, tokens(), scopes=SCOPES, oauth="v2", now=NOW)
         request = authorizations.open_request(
             c,
-            ANNA,
+            user,
             scopes=SCOPES,
             command="agenda",
-            ticket=Secret("ticket"),
+            ticket=Secret(f"ticket of {user.open_id}"),
             expires_at=TOMORROW,
             now=NOW,
             new_id=new_id(NOW),
@@ -55,27 +56,27 @@ async def fill(database: Database) -> None:
             new_id(NOW),
             AttemptKind.AUTHORIZATION,
             request.id,
-            ANNA,
-            "s1",
+            user,
+            state,
             Secret("verifier"),
             SCOPES,
             None,
             LATER,
         )
         authorizations.begin_attempt(c, attempt, now=NOW)
-        authorizations.consume(c, "s1", code=Secret("code"), worker="w1", lease_until=SOON, now=NOW)
+        authorizations.consume(c, state, code=Secret("code"), worker="w1", lease_until=SOON, now=NOW)
         content = Content("text", "hello")
-        message = NewMessage(new_id(NOW), ANNA, "note", "key", Destination(ANNA), content, None)
+        message = NewMessage(new_id(NOW), user, "note", user.open_id, Destination(user), content, None)
         outbox.add(c, message, now=NOW)
-        revocations.add(c, ANNA, Secret("revoked"), NOW)
-        fill_device(c, request.id)
+        revocations.add(c, user, Secret("revoked"), NOW)
+        fill_device(c, request.id, user)
 
     await database.write(work)
 
 
-def fill_device(c: Connection, request: str) -> None:
+def fill_device(c: Connection, request: str, user: UserKey) -> None:
     device = device_authorizations.begin(
-        c, request, ANNA, scopes=SCOPES, new_id="d1", worker="w1", now=NOW, lease_until=SOON
+        c, request, user, scopes=SCOPES, new_id=new_id(NOW), worker="w1", now=NOW, lease_until=SOON
     )
     assert device is not None
     code = DeviceCode(Secret("device code"), Secret("user code"), Secret("https://page"), 240, 5)
@@ -124,7 +125,7 @@ async def test_after_a_rotation_the_new_key_alone_opens_everything(database_url:
     assert grant.refresh_token == Secret("refresh-1")
     (stranded,) = await alone.write(lambda c: authorizations.stranded_attempts(c, "w2", SOON, LATER, limit=5))
     assert (stranded[0].verifier, stranded[1]) == (Secret("verifier"), Secret("code"))
-    assert (await alone.read(lambda c: authorizations.live_of(c, ANNA))).ticket == Secret("ticket")  # type: ignore[union-attr]
+    assert (await alone.read(lambda c: authorizations.live_of(c, ANNA))).ticket == Secret("ticket of ou_anna")  # type: ignore[union-attr]
     (device,) = await alone.write(lambda c: device_authorizations.claim_due(c, "w", SOON, LATER, limit=5))
     assert (device.device_code, device.user_code, device.link) == (
         Secret("device code"),
