@@ -79,15 +79,15 @@ class Connections:
 
     def __init__(self, tenant: Tenant) -> None:
         self.open: dict[str, Connection] = {}
-        self.expected: set[str] = set()
+        self.expected: dict[str, str] = {}
         self._tenant = tenant
         self._sequence = 0
 
     def new_address(self, host: str) -> str:
         """An address for one connection."""
         device_id = str(secrets.randbelow(9 * 10**18) + 10**18)
-        self.expected.add(device_id)
-        return f"ws://{host}/ws/v2?device_id={device_id}&service_id={SERVICE_ID}"
+        self.expected[device_id] = ticket = secrets.token_urlsafe(24)
+        return f"ws://{host}/ws/v2?device_id={device_id}&service_id={SERVICE_ID}&ticket={ticket}"
 
     async def send(self, message_id: str, body: Json, frame_type: str = "event") -> tuple[Any, float]:
         """Sends an event to a random connection and returns the result in its acknowledgement, and the time
@@ -186,11 +186,11 @@ async def endpoint(request: web.Request) -> web.Response:
 async def connect(request: web.Request) -> web.StreamResponse:
     tenant, connections = request.app[TENANT], request.app[CONNECTIONS]
     device_id = request.query.get("device_id", "")
-    if device_id not in connections.expected:
+    if connections.expected.get(device_id) != request.query.get("ticket", ""):
         return _refused_handshake(FORBIDDEN, "forbidden", 0)
     if len(connections.open) >= tenant.behaviour.connection_limit:
         return _refused_handshake(AUTH_FAILED, "connections exceed the limit", TOO_MANY_CONNECTIONS)
-    connections.expected.discard(device_id)
+    connections.expected.pop(device_id)
     socket = web.WebSocketResponse(autoping=False, timeout=CLOSE_SECONDS)
     await socket.prepare(request)
     connection = Connection(device_id, socket, request.transport)

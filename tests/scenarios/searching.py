@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import parse_qs, quote, urlsplit
 
 import aiohttp
 from aiohttp import web
@@ -108,6 +108,12 @@ class Wire:
                 continue
             found |= {str(body[name]) for name in names if isinstance(body, dict) and body.get(name)}
         return found
+
+    def connections(self) -> set[str]:
+        """What lets into the long connection, out of the addresses that the platform has given."""
+        addresses = re.findall(rb'"URL": ?"([^"]+)"', b"\n".join(self.answers))
+        queries = [parse_qs(urlsplit(address.decode()).query) for address in addresses]
+        return {value for query in queries for value in query.get("ticket", [])}
 
 
 HOP_BY_HOP = {"content-length", "transfer-encoding", "connection", "date", "server", "content-encoding"}

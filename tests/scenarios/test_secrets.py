@@ -6,7 +6,7 @@ import asyncio
 import base64
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,9 +22,15 @@ from bot.sandbox.tenant import Message, Person
 
 from .conftest import World, has_link
 from .searching import Wire, leaks, without_links
+from .test_device import Room
+from .test_sign_in import Browser
 
 CLIENT = {"User-Agent": "Mozilla/5.0 (iPhone) AppleWebKit/605.1 Mobile Lark/7.30.6 LarkLocale/en_US"}
-TOKEN_ENDPOINTS = ("/open-apis/authen/v2/oauth", "/oauth/", "/open-apis/auth/", "/open-apis/authen/v1/oidc")
+TOKEN_ENDPOINTS = (
+    *("/open-apis/authen/v2/oauth", "/oauth/", "/open-apis/auth/", "/open-apis/authen/v1/oidc"),
+    "/callback/ws/endpoint",
+)
+"""What is sent the app secret, and answers with secrets."""
 BROWSERS = ("/open-apis/authen/v1/authorize", "/client/", "/sandbox/")
 """What a browser asks of the platform, and not the bot."""
 TITLE = "a-title-that-nobody-else-reads"
@@ -111,6 +117,8 @@ class Watch:
             "app token": set(credentials.app_tokens),
             "code": set(credentials.codes) | self.wire.fields("code"),
             "device code": set(credentials.devices),
+            "user code": {each.user_code for each in credentials.devices.values()},
+            "connection": self.wire.connections(),
             "verifier": self.wire.fields("code_verifier"),
         }.items():
             for value in values:
@@ -422,6 +430,92 @@ async def test_no_secret_that_ever_existed_can_be_read_anywhere(watch: Watch, da
     assert leaks(watch.secrets, watch.places) == []
     # What people write is nobody's secret key, but it does not belong into a log either.
     assert leaks({TITLE: "what somebody wrote"}, {"bot.log": watch.places["bot.log"]}) == []
+
+
+# --- the newer doors --------------------------------------------------------------------------------------
+
+
+async def signing_in(watch: Watch) -> None:
+    """Web login, completed and failed, and all that a session can do on My permissions."""
+    world, browser = watch.world, Browser(watch.world)
+    try:
+        for decision in ("refuse", "allow"):
+            back = await browser.way_back(world.sam, decision)
+            for name, value in browser.cookies().items():
+                watch.secret(f"cookie {name}", value)
+            query = parse_qs(urlsplit(back).query)
+            watch.secret("sign-in state", query["state"][0])
+            status, _, page = await browser.get(back)
+            watch.saw("a page", f"{status} {page}")
+        for name, value in browser.cookies().items():
+            watch.secret(f"cookie {name}", value)
+        proof = await browser.proof()
+        watch.secret("proof", proof["proof"])
+        watch.saw("a page", (await browser.permissions()).replace(proof["proof"], ""))
+        for path in ("/permissions/cancel", "/permissions/revoke", "/logout"):
+            status, _, page = await browser.post(path, proof, Origin=world.public)
+            assert status == 303, (path, status, page)
+            watch.saw("a page", page)
+    finally:
+        await browser.http.close()
+
+
+async def by_link(watch: Watch) -> None:
+    world, sam = watch.world, watch.world.sam
+    asked = await world.say(sam, "/tasks")
+    card = await world.fresh_card(sam, asked)
+    assert await watch.consent(world.ada, card) >= 400
+    await watch.consent(sam, card)
+    await until_answered(world, asked)
+    await world.control("tokens/expire", person=sam.open_id, which="access")
+    await until_answered(world, await world.say(sam, "/tasks"))
+
+
+async def by_device(watch: Watch) -> None:
+    world, sam, room = watch.world, watch.world.sam, Room(watch.world)
+    asked, card = await room.asked(sam, "/tasks")
+    await room.press(sam, card)
+    await room.decide(await room.link(card), sam, "refuse")
+    await until_answered(world, asked)
+    asked, card = await room.asked(sam, "/tasks")
+    await room.press(sam, card)
+    await room.decide(await room.link(card), world.ada)
+    await room.says(card, "Somebody else confirmed")
+    await room.press(sam, card)
+    await room.decide(await room.link(card), sam)
+    await until_answered(world, asked)
+    await world.control("tokens/expire", person=sam.open_id, which="access")
+    await until_answered(world, await world.say(sam, "/tasks"))
+
+
+@pytest.mark.parametrize(("generation", "road"), [("v1", by_link), ("v3", by_link), ("v3", by_device)])
+async def test_nor_by_the_newer_doors(
+    watch: Watch, generation: str, road: Callable[[Watch], Awaitable[None]]
+):
+    """The long connection, sign-in and My permissions, the device flow, and the other generations' endpoints."""
+    world = watch.world
+    world.tenant.behaviour.rate_limits = False
+    world.tenant.app.events_by = "websocket"
+    world.settings |= {"LARK_EVENTS": "websocket", "LARK_OAUTH": generation}
+    if road is by_device:
+        world.tenant.behaviour.device_poll_seconds = 1
+        world.tenant.app.redirect_urls = []
+        world.settings["BOT_PUBLIC_URL"] = ""
+    await world.start(BOT_LOG_LEVEL="debug")
+    await road(watch)
+    watch.collect()
+    watch.look_around()
+    if road is by_link:
+        await signing_in(watch)
+    await world.stop()
+    watch.collect()
+    watch.look_around()
+    kinds = set(watch.secrets.values())
+    own = {"ticket", "sign-in state"} if road is by_link else {"device code", "user code"}
+    assert kinds >= own | {"connection", "access token", "refresh token", "app secret"}, kinds
+    # A card has to show its reader the code that the platform's page asks for.
+    shown = {"user code in a message", "user code in what the platform is sent"}
+    assert set(leaks(watch.secrets, watch.places)) - shown == set()
 
 
 async def dump(url: str) -> str:
