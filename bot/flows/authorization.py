@@ -42,7 +42,17 @@ from bot.core.scopes import (
 )
 from bot.flows import administrators, cards, waiting
 from bot.flows.bot import Bot, now
-from bot.flows.delivery import Draft, answer, deliver_all, draft, insert_all, later, note, typed
+from bot.flows.delivery import (
+    Draft,
+    answer,
+    deliver_all,
+    draft,
+    insert_all,
+    later,
+    note,
+    typed,
+    typed_in_full,
+)
 from bot.store import authorizations, calls, device_authorizations, grants, revocations, users
 from bot.store.database import Connection
 from bot.store.ids import new_id
@@ -195,7 +205,7 @@ def granted_since(before: Grant | None, current: Grant | None, needs: Requiremen
 async def ask_to_confirm(bot: Bot, call: DeferredCall, steps: Sequence[Step]) -> None:
     """Suspends an old write until its person says that it is still wanted."""
     moment = now()
-    card = bot.platform.render_card(ConfirmationCard(call.id, typed(call), call.asked_at))
+    card = bot.platform.render_card(ConfirmationCard(call.id, typed_in_full(call), call.asked_at))
     question = draft(
         bot,
         call.user,

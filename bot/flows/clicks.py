@@ -15,7 +15,7 @@ from bot.core.cards import Action, ConfirmationCard, UnusedCard
 from bot.core.model import AuthorizationRequest, CallStatus, CardClicked, Json, RequestStatus, UserKey, Words
 from bot.flows import administrators, alternatives, authorization, cards, device, unused
 from bot.flows.bot import Bot, now
-from bot.flows.delivery import deliver_all, typed
+from bot.flows.delivery import deliver_all, typed_in_full
 from bot.store import authorizations, calls, events, users
 from bot.store.calls import NewCall
 from bot.store.database import Connection
@@ -125,7 +125,7 @@ async def decide_write(bot: Bot, user: UserKey, call_id: str, *, confirmed: bool
         )
         bot.background(deliver_all(bot, messages))
     toast, decided = (texts.CLICK_DONE, confirmed) if changed else (texts.CLICK_SETTLED, call.confirmed)
-    card = bot.platform.render_card(ConfirmationCard(call.id, typed(call), call.asked_at, decided))
+    card = bot.platform.render_card(ConfirmationCard(call.id, typed_in_full(call), call.asked_at, decided))
     return bot.platform.click_answer(toast, "info", card)
 
 

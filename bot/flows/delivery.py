@@ -113,6 +113,11 @@ def typed(call: DeferredCall) -> str:
     return f"/{call.command}"
 
 
+def typed_in_full(call: DeferredCall) -> str:
+    """With its arguments: only for what nobody but its asker sees."""
+    return f"{typed(call)} {call.arguments}".rstrip()
+
+
 def insert_all(connection: Connection, bot: Bot, drafts: Iterable[Draft]) -> list[OutgoingMessage]:
     return [message for each in drafts if (message := each.insert(connection, bot)) is not None]
 

@@ -24,8 +24,8 @@ WELCOME_TEXT = """Welcome to Helper
 You are reading a document that you alone allowed Helper to open.
 
 What just happened
-Helper asked the platform for this page in your name. The platform refused: you had never allowed it to \
-view documents. So Helper asked you for exactly that permission, on a card with a link. You agreed, \
+Helper needed this page in your name, and you had never allowed it to view documents: the platform would \
+have refused. So Helper asked you for exactly that permission, on a card with a link. You agreed, \
 the platform told Helper, and Helper went back to what you had asked for. Nobody had to type it again.
 
 What it can do now

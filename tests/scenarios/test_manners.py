@@ -92,11 +92,14 @@ async def test_an_old_write_keeps_no_buttons_once_it_is_decided(world: World):
             return next((m for m in said if action in actions_on(m)), None)
 
         card = await world.until(question, "the question")
+        assert f"/task {title}" in text_of(card.content), "one can tell which of several it is about"
         await world.click(world.sam, card, action)
         await world.until(
             lambda card=card: not actions_on(world.tenant.messages[card.message_id]), "no buttons"
         )
-        assert end in text_of(world.tenant.messages[card.message_id].content)
+        decided = text_of(world.tenant.messages[card.message_id].content)
+        assert end in decided
+        assert f"/task {title}" in decided
 
 
 async def leave(world: World) -> None:
