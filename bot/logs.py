@@ -78,7 +78,18 @@ def _spelled_out(found: re.Match[str]) -> str:
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 
 
+TRACEBACK_AGAIN_AFTER = 60.0
+"""Seconds: so long the same trouble is told in short once it was told in full. What is looked at several times a
+second fails as often while the database is away, and tracebacks of that would fill a disk."""
+MOST_TOLD = 200
+
+
 class _Formatter(logging.Formatter):
+    def __init__(self) -> None:
+        super().__init__()
+        self._told: dict[tuple[object, ...], float] = {}
+        """When which trouble was last told with its traceback. The handler's lock guards it."""
+
     def message(self, record: logging.LogRecord) -> str:
         """Filled in first and masked then, so that what came by an argument is masked as well."""
         return escape(redact(record.getMessage()))
@@ -100,10 +111,26 @@ class _Formatter(logging.Formatter):
         """The exception and the stack of a record, masked, on lines of their own making; empty when there is none."""
         parts = []
         if record.exc_info and record.exc_info[1] is not None:
-            parts.append("".join(traceback.format_exception(record.exc_info[1])))
+            error = record.exc_info[1]
+            tell = (
+                traceback.format_exception
+                if self._is_news(record, error)
+                else traceback.format_exception_only
+            )
+            parts.append("".join(tell(error)))
         if record.stack_info:
             parts.append(record.stack_info)
         return _UNPRINTABLE_BUT_NEWLINE.sub(_spelled_out, redact("\n".join(parts).strip("\n")))
+
+    def _is_news(self, record: logging.LogRecord, error: BaseException) -> bool:
+        trouble = (record.name, record.msg, type(error), str(error))
+        told_at = self._told.get(trouble)
+        if told_at is not None and record.created - told_at < TRACEBACK_AGAIN_AFTER:
+            return False
+        if len(self._told) >= MOST_TOLD:
+            self._told.clear()
+        self._told[trouble] = record.created
+        return True
 
 
 class TextFormatter(_Formatter):

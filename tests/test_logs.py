@@ -116,6 +116,37 @@ def test_lines_of_an_exception_cannot_pass_for_records(read: Read) -> None:
     assert "\x1b" not in read()
 
 
+def fail(reason: str) -> None:
+    try:
+        raise ConnectionError(reason)
+    except ConnectionError:
+        log.exception("chore failed")
+
+
+def test_trouble_that_recurs_is_told_in_full_only_once(read: Read) -> None:
+    for _ in range(3):
+        fail("the database is away")
+    assert read().count("ConnectionError: the database is away") == 3
+    assert read().count("Traceback") == 1
+    fail("the disk is full")
+    assert read().count("Traceback") == 2
+
+
+def test_trouble_that_lasts_is_told_in_full_again_every_minute() -> None:
+    formatter = logs.TextFormatter()
+    error = ConnectionError("the database is away")
+
+    def told_after(seconds: float) -> str:
+        fields = {"msg": "chore failed", "created": seconds, "exc_info": (type(error), error, None)}
+        return formatter.format(logging.makeLogRecord(fields))
+
+    with pytest.raises(ConnectionError):
+        raise error
+    assert [("Traceback" in told_after(seconds)) for seconds in (0, 59, 61, 100, 122)] == [
+        True, False, True, False, True,
+    ]  # fmt: skip
+
+
 def test_an_exception_is_part_of_one_line_of_json() -> None:
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
