@@ -1,0 +1,41 @@
+"""Compare-and-set: a statement that changes a row names what it found there, a status, a claim or a number, and not the
+row alone."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Iterator
+
+from sqlalchemy import Update
+from sqlalchemy.sql import visitors
+from sqlalchemy.sql.schema import Column
+
+import bot.store
+
+LAST_ONE_WINS = {
+    "authorizations.REDRAW": "counts up: one more drawing of a card does no harm",
+    "sessions.TOUCH": "when it was last used, to the minute",
+    "users.NAME": "what the platform last told",
+    "users.SET_QUIET": "what the person last did",
+    "users.SET_TIME_ZONE": "what a client last told",
+}
+
+
+def updates() -> Iterator[tuple[str, Update]]:
+    for module in pkgutil.iter_modules(bot.store.__path__):
+        for name, value in vars(importlib.import_module(f"bot.store.{module.name}")).items():
+            several = value.values() if isinstance(value, dict) else [value]
+            yield from ((f"{module.name}.{name}", each) for each in several if isinstance(each, Update))
+
+
+def names_only_the_row(statement: Update) -> bool:
+    assert statement.whereclause is not None
+    compared = {each for each in visitors.iterate(statement.whereclause) if isinstance(each, Column)}
+    return compared <= set(statement.table.primary_key)  # type: ignore[attr-defined]
+
+
+def test_every_update_names_what_it_found() -> None:
+    found = list(updates())
+    assert len(found) > 40
+    assert {name for name, each in found if names_only_the_row(each)} == set(LAST_ONE_WINS)
