@@ -92,7 +92,7 @@ async def one_round(database: Database) -> dict[str, float]:
 
     async def suspend() -> None:
         for call in held:
-            await database.write_one(
+            await database.write(
                 lambda c, h=call: calls.suspend(c, h.id, h.claim, WaitsFor.ADMINISTRATOR, NEEDS, None, NOW)
             )
 
