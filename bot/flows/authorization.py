@@ -53,7 +53,7 @@ from bot.flows.delivery import (
     typed,
     typed_in_full,
 )
-from bot.store import authorizations, calls, device_authorizations, grants, revocations, users
+from bot.store import attempts, authorizations, calls, device_authorizations, grants, revocations, users
 from bot.store.database import Connection
 from bot.store.ids import new_id
 from bot.store.outbox import OutgoingMessage
@@ -331,7 +331,7 @@ def end_grant(c: Connection, user: UserKey, reason: str, moment: datetime) -> bo
     A consent whose code is being exchanged is older than this: it ends with it.
     """
     users.lock(c, user)
-    authorizations.withdraw_attempts(c, user, moment)
+    attempts.withdraw(c, user, moment)
     device_authorizations.close(c, user, moment)
     ended = grants.end(c, user, reason, moment)
     if ended is None:

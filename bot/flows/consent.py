@@ -54,8 +54,8 @@ from bot.core.scopes import (
 from bot.flows import alternatives, authorization
 from bot.flows.bot import Bot, now
 from bot.flows.delivery import Draft, answer, deliver_all, draft, insert_all, typed
-from bot.store import audit, authorizations, calls, granted_scopes, grants, users
-from bot.store.authorizations import NewAttempt
+from bot.store import attempts, audit, authorizations, calls, granted_scopes, grants, users
+from bot.store.attempts import NewAttempt
 from bot.store.database import Connection
 from bot.store.ids import new_id
 from bot.store.outbox import OutgoingMessage
@@ -149,7 +149,7 @@ async def begin(
 
     def work(c: Connection) -> Begun | Closed:
         authorizations.stamp_opened(c, request.id, moment)
-        if not authorizations.begin_attempt(c, attempt, now=moment, limit=MAX_LIVE_ATTEMPTS):
+        if not attempts.begin(c, attempt, now=moment, limit=MAX_LIVE_ATTEMPTS):
             return Closed.TOO_MANY
         subject = ("request", request.id)
         audit.write(c, "link_opened", user=request.user, subject=subject, now=moment, attempt=attempt.id)
@@ -213,7 +213,7 @@ async def complete(bot: Bot, came: Approved | Denied) -> Landing:
     code = came.code if isinstance(came, Approved) else None
 
     def work(c: Connection) -> Attempt | Landed:
-        attempt = authorizations.consume(
+        attempt = attempts.consume(
             c, state_digest, code=code, worker=bot.worker, lease_until=moment + bot.lease, now=moment
         )
         if attempt is None:
@@ -243,7 +243,7 @@ async def land(bot: Bot, landed: Landed) -> Landing:
 
 def reject(c: Connection, state_digest: str, moment: datetime) -> Landing:
     """Inside a transaction: nothing came of a state that is unknown, used or late."""
-    before = authorizations.consumed_before(c, state_digest)
+    before = attempts.consumed_before(c, state_digest)
     if before is None:
         # Anybody can send this, as often as they like: logged, and not kept for as long as the audit log is.
         log.info("callback refused", extra={"reason": "not a state of ours"})
@@ -259,7 +259,7 @@ def deny(c: Connection, bot: Bot, attempt: Attempt, error: str, moment: datetime
         # The page failed. The person has decided nothing, and can try again.
         fail_attempt(c, attempt, "error_on_page", moment)
         return Landed(Landing.CODE_REFUSED)
-    authorizations.finish_attempt(c, attempt.id, "denied", ACCESS_DENIED, moment)
+    attempts.finish(c, attempt.id, "denied", ACCESS_DENIED, moment)
     if attempt.request_id is None:
         return Landed(Landing.DECLINED)
     return Landed(
@@ -284,9 +284,7 @@ async def redeem(bot: Bot, attempt: Attempt, code: Secret) -> Landing:
         return await exchange_failed(bot, attempt, tokens)
     # The code is spent: whoever took the attempt over now could only have it refused, and the tokens with it.
     until = now() + bot.lease
-    await bot.database.write_one(
-        partial(authorizations.extend_attempt, attempt=attempt.id, lease_until=until)
-    )
+    await bot.database.write_one(partial(attempts.extend, attempt=attempt.id, lease_until=until))
     identify = partial(bot.platform.identify, tokens.access_token)
     identity = await persistently(identify, is_unanswered)
     if not isinstance(identity, Identity):
@@ -303,13 +301,13 @@ def consented(attempt: Attempt, before: Grant | None) -> Consented:
     assert user is not None
 
     def complete(c: Connection, moment: datetime) -> Completion:
-        if authorizations.is_withdrawn(c, attempt.id):
+        if attempts.is_withdrawn(c, attempt.id):
             return Completion.WITHDRAWN
         if consented_at(grants.find(c, user)) != consented_at(before):
             # Another consent came in between: these tokens are the older ones, and may be dead by now.
             fail_attempt(c, attempt, "overtaken", moment)
             return Completion.LOST
-        finished = authorizations.finish_attempt(c, attempt.id, "completed", "granted", moment)
+        finished = attempts.finish(c, attempt.id, "completed", "granted", moment)
         return Completion.COMPLETED if finished else Completion.LOST
 
     return Consented(user, attempt.scopes, ("attempt", attempt.id), complete)
@@ -376,7 +374,7 @@ async def attempt_failed(bot: Bot, attempt: Attempt, outcome: str, landing: Land
 def fail_attempt(c: Connection, attempt: Attempt, outcome: str, moment: datetime) -> None:
     """Inside a transaction, unless somebody else has come to an end with it. The request opens again: the rightful
     person can still go on, by the same link."""
-    if not authorizations.finish_attempt(c, attempt.id, "failed", outcome, moment):
+    if not attempts.finish(c, attempt.id, "failed", outcome, moment):
         return
     request = authorizations.get(c, attempt.request_id) if attempt.request_id else None
     if request is not None and request.status is RequestStatus.REDEEMING:
@@ -549,7 +547,7 @@ async def finish_stranded(bot: Bot) -> None:
     """Goes on with consents whose exchange was cut short by a crash, or by a platform that did not answer."""
     moment = now()
     stranded = await bot.database.write(
-        lambda c: authorizations.stranded_attempts(c, bot.worker, moment, moment + bot.lease, limit=10)
+        lambda c: attempts.stranded(c, bot.worker, moment, moment + bot.lease, limit=10)
     )
     # Side by side: one after another, the leases of the last would run out while the platform is slow.
     await asyncio.gather(*(finish_one(bot, attempt, code, moment) for attempt, code in stranded))

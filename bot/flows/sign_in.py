@@ -34,8 +34,8 @@ from bot.core.oauth import (
 )
 from bot.flows.bot import Bot, now
 from bot.flows.consent import ACCESS_DENIED, is_unanswered, persistently
-from bot.store import audit, authorizations, sessions, users
-from bot.store.authorizations import NewAttempt
+from bot.store import attempts, audit, sessions, users
+from bot.store.attempts import NewAttempt
 from bot.store.database import Connection
 from bot.store.ids import new_id
 
@@ -88,7 +88,7 @@ async def begin(bot: Bot, redirect_uri: str | None, *, pkce: bool) -> Begun:
         moment + bot.authorization_ttl,
         digest(browser.reveal()),
     )
-    await bot.database.write(lambda c: authorizations.begin_attempt(c, attempt, now=moment))
+    await bot.database.write(lambda c: attempts.begin(c, attempt, now=moment))
     return Begun(browser, fresh.state, fresh.challenge)
 
 
@@ -154,10 +154,10 @@ async def consume(bot: Bot, state: Secret, browser: Secret | None) -> Attempt | 
     mark = digest(browser.reveal()) if browser is not None else ""
 
     def work(c: Connection) -> Attempt | str | None:
-        attempt = authorizations.consume_sign_in(
+        attempt = attempts.consume_sign_in(
             c, state_digest, mark, worker=bot.worker, lease_until=moment + bot.lease, now=moment
         )
-        return attempt or authorizations.consumed_before(c, state_digest, AttemptKind.SIGN_IN)
+        return attempt or attempts.consumed_before(c, state_digest, AttemptKind.SIGN_IN)
 
     found = await bot.database.write(work)
     match found:
@@ -223,7 +223,7 @@ async def failed(
 
     def work(c: Connection) -> None:
         status = "denied" if why is NotSignedIn.DECLINED else "failed"
-        authorizations.finish_attempt(c, attempt.id, status, outcome, moment)
+        attempts.finish(c, attempt.id, status, outcome, moment)
         if user is not None:
             subject = ("attempt", attempt.id)
             audit.write(c, "sign_in_failed", user=user, subject=subject, now=moment, reason=outcome)
@@ -246,7 +246,7 @@ async def begin_session(
     session, moment = Secret(urlsafe(secrets.token_bytes(32))), now()
 
     def work(c: Connection) -> bool:
-        if not authorizations.finish_attempt(c, attempt.id, "completed", "signed_in", moment):
+        if not attempts.finish(c, attempt.id, "completed", "signed_in", moment):
             return False
         users.seen(c, user, language=None, union_id=identity.union_id, now=moment)
         if identity.name:

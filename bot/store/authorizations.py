@@ -1,8 +1,7 @@
-"""Authorization requests, their cards, and the attempts of those who open their links."""
+"""Authorization requests and their cards. Whoever opens a request's link makes an attempt: see `attempts`."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -22,17 +21,16 @@ from sqlalchemy import (
 )
 
 from bot.core.lifecycle import LIVE_REQUESTS, requests_that_may_become
-from bot.core.model import Attempt, AttemptKind, AuthorizationRequest, RequestStatus, Secret, UserKey
+from bot.core.model import AuthorizationRequest, RequestStatus, Secret, UserKey
 from bot.core.oauth import digest
 from bot.core.scopes import ScopeSet
 from bot.store import audit, users
 from bot.store.crypto import Seal
 from bot.store.database import announce, seal_of
-from bot.store.schema import AttemptStatus, authorization_attempts, authorization_requests, deferred_calls
+from bot.store.schema import authorization_requests, deferred_calls
 from bot.store.sql import LIMIT, bind, status_in, status_is
 
 requests = authorization_requests
-attempts = authorization_attempts
 
 
 # --- rows ------------------------------------------------------------------------------------------
@@ -585,121 +583,7 @@ def redraw(connection: Connection, request: str, now: datetime) -> bool:
 
 # --- attempts --------------------------------------------------------------------------------------
 
-
-@dataclass(frozen=True, slots=True)
-class NewAttempt:
-    id: str
-    kind: AttemptKind
-    request_id: str | None
-    user: UserKey | None
-    state_digest: str
-    verifier: Secret | None
-    scopes: ScopeSet
-    redirect_uri: str | None
-    expires_at: datetime
-    browser_digest: str | None = None
-    """Of a sign-in: only this browser can complete it."""
-
-
-ATTEMPT_COLUMNS = (
-    attempts.c.id,
-    attempts.c.kind,
-    attempts.c.request_id,
-    attempts.c.user_key,
-    attempts.c.scopes,
-    attempts.c.redirect_uri,
-    attempts.c.verifier,
-    attempts.c.expires_at,
-    attempts.c.code,
-    attempts.c.state_digest,
-)
-
-
-def _bound_to(column: str, state_digest: str) -> str:
-    """By its state, which is known before its row is read."""
-    return f"authorization_attempts:{column}:{state_digest}"
-
-
-def _attempt(row: Row[Any], seal: Seal) -> tuple[Attempt, Secret | None]:
-    verifier = row.verifier and seal.open(row.verifier, _bound_to("verifier", row.state_digest))
-    code = row.code and seal.open(row.code, _bound_to("code", row.state_digest))
-    found = Attempt(
-        id=row.id,
-        kind=AttemptKind(row.kind),
-        request_id=row.request_id,
-        user=row.user_key,
-        scopes=row.scopes,
-        redirect_uri=row.redirect_uri,
-        verifier=verifier,
-        expires_at=row.expires_at,
-    )
-    return found, code
-
-
-BEGIN = insert(attempts).inline()
 LOCK = select(requests.c.id).where(_this).with_for_update()
-COUNT_LIVE = (
-    select(func.count())
-    .select_from(attempts)
-    .where(
-        attempts.c.request_id == bind("request", attempts.c.request_id),
-        status_is(attempts, "live"),
-        attempts.c.expires_at > bind("now", attempts.c.expires_at),
-    )
-)
-
-
-def begin_attempt(connection: Connection, attempt: NewAttempt, *, now: datetime, limit: int = 20) -> bool:
-    """Notes an opening of a link; False when as many of the same request are under way as may be."""
-    if attempt.request_id is not None:
-        connection.execute(LOCK, {"request": attempt.request_id})
-        live: int = connection.execute(COUNT_LIVE, {"request": attempt.request_id, "now": now}).scalar_one()
-        if live >= limit:
-            return False
-    verifier = attempt.verifier
-    bound_to = _bound_to("verifier", attempt.state_digest)
-    values = {
-        "id": attempt.id,
-        "kind": attempt.kind.value,
-        "request_id": attempt.request_id,
-        "user_key": attempt.user,
-        "state_digest": attempt.state_digest,
-        "browser_digest": attempt.browser_digest,
-        "verifier": verifier and seal_of(connection).seal(verifier, bound_to),
-        "scopes": attempt.scopes,
-        "redirect_uri": attempt.redirect_uri,
-        "status": AttemptStatus.LIVE.value,
-        "created_at": now,
-        "expires_at": attempt.expires_at,
-    }
-    connection.execute(BEGIN, values)
-    return True
-
-
-_by_state = attempts.c.state_digest == bind("state", attempts.c.state_digest)
-_is_kind = {kind: attempts.c.kind == literal_column(f"'{kind}'") for kind in AttemptKind}
-_consume = (
-    update(attempts)
-    .where(
-        _by_state,
-        status_is(attempts, "live"),
-        attempts.c.expires_at > bind("now", attempts.c.expires_at),
-    )
-    .values(
-        status=literal_column("'redeeming'"),
-        worker=bind("new_worker", attempts.c.worker),
-        lease_until=bind("until", attempts.c.lease_until),
-        consumed_at=bind("now", attempts.c.consumed_at),
-    )
-    .returning(*ATTEMPT_COLUMNS)
-)
-CONSUME = _consume.where(_is_kind[AttemptKind.AUTHORIZATION]).values(
-    code=bind("sealed_code", attempts.c.code)
-)
-CONSUME_SIGN_IN = _consume.where(
-    _is_kind[AttemptKind.SIGN_IN],
-    attempts.c.browser_digest == bind("browser", attempts.c.browser_digest),
-)
 REDEEM = (
     update(requests)
     .where(_this, status_is(requests, "open"))
@@ -707,214 +591,19 @@ REDEEM = (
 )
 
 
-def consume(
-    connection: Connection,
-    state_digest: str,
-    *,
-    code: Secret | None,
-    worker: str,
-    lease_until: datetime,
-    now: datetime,
-) -> Attempt | None:
-    """Takes the authorization of this state, once and in its time, and keeps its code sealed until it is redeemed.
-
-    Its request, if that is open, shows that it is being redeemed. Without a code there is nothing to redeem.
-    """
-    sealed = code and seal_of(connection).seal(code, _bound_to("code", state_digest))
-    values = {
-        "state": state_digest,
-        "sealed_code": sealed,
-        "new_worker": worker,
-        "until": lease_until,
-        "now": now,
-    }
-    row = connection.execute(CONSUME, values).one_or_none()
-    if row is None:
-        return None
-    if row.request_id is not None and code is not None:
-        _changed(connection, REDEEM, {"request": row.request_id, "now": now})
-    return _attempt(row, seal_of(connection))[0]
+def lock(connection: Connection, request: str) -> None:
+    """Whoever begins an attempt counts those that live, and nobody else begins one meanwhile."""
+    connection.execute(LOCK, {"request": request})
 
 
-def consume_sign_in(
-    connection: Connection,
-    state_digest: str,
-    browser_digest: str,
-    *,
-    worker: str,
-    lease_until: datetime,
-    now: datetime,
-) -> Attempt | None:
-    """Takes the sign-in of this state, once, in its time, and only for the browser that it was begun in.
-
-    Its code is not kept: when this worker dies, nobody is left to whom the session could be given.
-    """
-    values = {
-        "state": state_digest,
-        "browser": browser_digest,
-        "new_worker": worker,
-        "until": lease_until,
-        "now": now,
-    }
-    row = connection.execute(CONSUME_SIGN_IN, values).one_or_none()
-    return None if row is None else _attempt(row, seal_of(connection))[0]
-
-
-STATUS_OF = {kind: select(attempts.c.status).where(_by_state, is_kind) for kind, is_kind in _is_kind.items()}
-
-
-def consumed_before(
-    connection: Connection, state_digest: str, kind: AttemptKind = AttemptKind.AUTHORIZATION
-) -> str | None:
-    """The status of a known state, for the words of a page; `live` for one that came too late."""
-    return connection.execute(STATUS_OF[kind], {"state": state_digest}).scalar()
-
-
-_audited = (attempts.c.id, attempts.c.kind, attempts.c.request_id, attempts.c.user_key)
-FINISH = (
-    update(attempts)
-    .where(attempts.c.id == bind("attempt", attempts.c.id), status_is(attempts, "redeeming"))
-    .values(
-        status=bind("ending", attempts.c.status),
-        outcome=bind("how", attempts.c.outcome),
-        code=null(),
-        verifier=null(),
-        worker=null(),
-        lease_until=null(),
-    )
-    .returning(*_audited)
-)
-
-
-def _entry(status: str, row: Row[Any], now: datetime, **detail: str) -> audit.Entry:
-    subject = ("attempt", row.id)
-    return audit.entry(
-        f"attempt_{status}", user=row.user_key, subject=subject, now=now, **detail, request=row.request_id
-    )
-
-
-def finish_attempt(connection: Connection, attempt: str, status: str, outcome: str, now: datetime) -> bool:
-    """Ends an attempt that is being redeemed, and erases its code and verifier.
-
-    In the audit log it is the grant, or the session, that tells of one that is completed, and nothing of another
-    sign-in: anybody can begin one.
-    """
-    assert AttemptStatus(status) not in {AttemptStatus.LIVE, AttemptStatus.REDEEMING}
-    values = {"attempt": attempt, "ending": status, "how": outcome}
-    row = connection.execute(FINISH, values).one_or_none()
-    if row is not None and row.kind == AttemptKind.AUTHORIZATION and status != AttemptStatus.COMPLETED:
-        audit.write_all(connection, [_entry(status, row, now, reason=outcome)])
-    return row is not None
-
-
-EXTEND_ATTEMPT = (
-    update(attempts)
-    .where(attempts.c.id == bind("attempt", attempts.c.id), status_is(attempts, "redeeming"))
-    .values(lease_until=bind("until", attempts.c.lease_until))
-)
-
-
-def extend_attempt(connection: Connection, attempt: str, lease_until: datetime) -> bool:
-    """Redeeming goes on: nobody takes the attempt over before. One statement."""
-    return bool(connection.execute(EXTEND_ATTEMPT, {"attempt": attempt, "until": lease_until}).rowcount)
-
-
-WITHDRAWN = "withdrawn"
-WITHDRAW_ATTEMPTS = (
-    update(attempts)
-    .where(attempts.c.user_key == bind("user", attempts.c.user_key), status_is(attempts, "redeeming"))
-    .values(
-        status=literal_column("'failed'"),
-        outcome=literal_column(f"'{WITHDRAWN}'"),
-        code=null(),
-        verifier=null(),
-        worker=null(),
-        lease_until=null(),
-    )
-    .returning(*_audited)
-)
-OUTCOME_OF = select(attempts.c.outcome).where(attempts.c.id == bind("attempt", attempts.c.id))
-
-
-def withdraw_attempts(connection: Connection, user: UserKey, now: datetime) -> int:
-    """The person takes back what they consented to: what is being redeemed is not to be stored any more."""
-    withdrawn = connection.execute(WITHDRAW_ATTEMPTS, {"user": user}).all()
-    audit.write_all(connection, [_entry("failed", row, now, reason=WITHDRAWN) for row in withdrawn])
-    return len(withdrawn)
-
-
-def is_withdrawn(connection: Connection, attempt: str) -> bool:
-    return connection.execute(OUTCOME_OF, {"attempt": attempt}).scalar() == WITHDRAWN
-
-
-_stranded = (
-    select(attempts.c.id)
-    .where(status_is(attempts, "redeeming"), attempts.c.lease_until <= bind("now", attempts.c.lease_until))
-    .order_by(attempts.c.lease_until)
-    .limit(LIMIT)
-    .with_for_update(skip_locked=True)
-)
-TAKE_OVER = (
-    update(attempts)
-    .where(attempts.c.id.in_(_stranded))
-    .values(worker=bind("new_worker", attempts.c.worker), lease_until=bind("until", attempts.c.lease_until))
-    .returning(*ATTEMPT_COLUMNS)
-)
-
-
-def stranded_attempts(
-    connection: Connection, worker: str, now: datetime, lease_until: datetime, limit: int
-) -> list[tuple[Attempt, Secret | None]]:
-    """Takes over attempts whose redeeming was cut short, with their codes. One statement."""
-    seal = seal_of(connection)
-    values = {"new_worker": worker, "now": now, "until": lease_until, "limit": limit}
-    return [_attempt(row, seal) for row in connection.execute(TAKE_OVER, values).all()]
+def redeem(connection: Connection, request: str, now: datetime) -> None:
+    """A consent came back: an open request shows that it is being redeemed."""
+    _changed(connection, REDEEM, {"request": request, "now": now})
 
 
 # --- keeping it small ------------------------------------------------------------------------------
 
-EXPIRE_ATTEMPTS = (
-    update(attempts)
-    .where(
-        attempts.c.id.in_(
-            select(attempts.c.id)
-            .where(
-                status_is(attempts, "live"),
-                # Not the bare column: SQLite would go through the index of all that ever expired, not of those that
-                # live.
-                func.coalesce(attempts.c.expires_at, attempts.c.created_at)
-                <= bind("now", attempts.c.expires_at),
-            )
-            .limit(LIMIT)
-            .with_for_update(skip_locked=True)
-        )
-    )
-    .values(status=literal_column("'expired'"), verifier=null())
-    .returning(*_audited)
-)
-PRUNE_ATTEMPTS = delete(attempts).where(
-    attempts.c.id.in_(
-        select(attempts.c.id)
-        .where(
-            attempts.c.expires_at < bind("before", attempts.c.expires_at),
-            attempts.c.status != literal_column("'redeeming'"),
-        )
-        .order_by(attempts.c.expires_at)
-        .limit(LIMIT)
-    )
-)
-PRUNE_SIGN_INS = delete(attempts).where(
-    attempts.c.id.in_(
-        select(attempts.c.id)
-        .where(
-            _is_kind[AttemptKind.SIGN_IN],
-            attempts.c.expires_at < bind("before", attempts.c.expires_at),
-            attempts.c.status != literal_column("'redeeming'"),
-        )
-        .limit(LIMIT)
-    )
-)
-PRUNE_REQUESTS = delete(requests).where(
+PRUNE = delete(requests).where(
     requests.c.id.in_(
         select(requests.c.id)
         .where(
@@ -928,20 +617,6 @@ PRUNE_REQUESTS = delete(requests).where(
 )
 
 
-def expire_attempts(connection: Connection, now: datetime, limit: int) -> int:
-    """Marks attempts that nobody came back from, and erases their verifiers; returns how many."""
-    expired = connection.execute(EXPIRE_ATTEMPTS, {"now": now, "limit": limit}).all()
-    asked = [row for row in expired if row.kind == AttemptKind.AUTHORIZATION]
-    audit.write_all(connection, [_entry("expired", row, now) for row in asked])
-    return len(expired)
-
-
-def prune_sign_ins(connection: Connection, before: datetime, limit: int) -> int:
-    """Deletes sign-ins that ran out before: anybody can begin one, and the audit log tells of those that succeeded."""
-    return connection.execute(PRUNE_SIGN_INS, {"before": before, "limit": limit}).rowcount
-
-
 def prune(connection: Connection, before: datetime, limit: int) -> int:
-    """Deletes attempts that ran out before, and requests that were settled before and no kept call names."""
-    deleted = connection.execute(PRUNE_ATTEMPTS, {"before": before, "limit": limit}).rowcount
-    return deleted + connection.execute(PRUNE_REQUESTS, {"before": before, "limit": limit}).rowcount
+    """Deletes requests that were settled before and no kept call names; their attempts go with them."""
+    return connection.execute(PRUNE, {"before": before, "limit": limit}).rowcount

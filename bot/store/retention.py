@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
-from bot.store import audit, authorizations, calls, events, outbox, replicas, revocations, sessions
+from bot.store import attempts, audit, authorizations, calls, events, outbox, replicas, revocations, sessions
 
 EVENTS = timedelta(hours=24)
 """The platform delivers an event again for some seven hours."""
@@ -28,12 +28,13 @@ def prune(connection: Connection, now: datetime) -> int:
     As long as it returns `AT_A_TIME` or more there is, or may be, more to delete.
     """
     return (
-        authorizations.expire_attempts(connection, now, AT_A_TIME)
+        attempts.expire(connection, now, AT_A_TIME)
         + events.prune(connection, now - EVENTS, AT_A_TIME)
         + outbox.prune(connection, now - CALLS_AND_MESSAGES, AT_A_TIME)
         + calls.prune(connection, now - CALLS_AND_MESSAGES, AT_A_TIME)
+        + attempts.prune(connection, now - ATTEMPTS_AND_REQUESTS, AT_A_TIME)
         + authorizations.prune(connection, now - ATTEMPTS_AND_REQUESTS, AT_A_TIME)
-        + authorizations.prune_sign_ins(connection, now - SIGN_INS, AT_A_TIME)
+        + attempts.prune_sign_ins(connection, now - SIGN_INS, AT_A_TIME)
         + sessions.prune(connection, now, AT_A_TIME)
         + revocations.prune(connection, now - CALLS_AND_MESSAGES, AT_A_TIME)
         + replicas.prune(connection, now - REPLICAS)

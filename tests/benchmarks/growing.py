@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from bot.core.model import Chat, UserKey, WaitsFor
-from bot.store import authorizations, calls, grants, outbox, revocations
+from bot.store import attempts, authorizations, calls, grants, outbox, revocations
 from bot.store.calls import NewCall
 from bot.store.crypto import Seal
 from bot.store.database import Connection, Database, open_database, upgrade
@@ -131,7 +131,7 @@ LOOKS: dict[str, Callable[[Connection], Any]] = {
     "expiry": lambda c: (calls.overdue(c, NOW, 50), authorizations.expired(c, NOW, 50)),
     "interim words": lambda c: calls.due_for_interim(c, NOW, 50),
     "renewal": lambda c: grants.lease_due(c, "w", NOW, SOON, 5),
-    "stranded consents": lambda c: authorizations.stranded_attempts(c, "w", NOW, SOON, 10),
+    "stranded consents": lambda c: attempts.stranded(c, "w", NOW, SOON, 10),
     "revocations due": lambda c: revocations.claim_due(c, "w", NOW, SOON, 10),
     "lines": lambda c: calls.call_up(c, NOW),
 }

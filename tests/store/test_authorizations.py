@@ -17,8 +17,8 @@ from bot.core.model import (
     WaitsFor,
 )
 from bot.core.oauth import digest
-from bot.store import authorizations, calls, grants
-from bot.store.authorizations import NewAttempt
+from bot.store import attempts, authorizations, calls, grants
+from bot.store.attempts import NewAttempt
 from bot.store.database import Database
 from bot.store.ids import new_id
 from bot.store.schema import authorization_requests
@@ -61,13 +61,13 @@ async def attempted(
         redirect_uri="https://bot.example/oauth/lark/callback",
         expires_at=LATER,
     )
-    return await database.write(lambda c: authorizations.begin_attempt(c, attempt, now=NOW, limit=limit))
+    return await database.write(lambda c: attempts.begin(c, attempt, now=NOW, limit=limit))
 
 
 async def consumed(database: Database, state: str = "s1", *, worker: str = "w1", now=NOW) -> Attempt | None:
     code = Secret("code-1")
     return await database.write(
-        lambda c: authorizations.consume(c, state, code=code, worker=worker, lease_until=SOON, now=now)
+        lambda c: attempts.consume(c, state, code=code, worker=worker, lease_until=SOON, now=now)
     )
 
 
@@ -263,8 +263,8 @@ async def test_of_many_who_come_back_with_one_state_one_is_let_through(database:
     assert through[0].verifier == Secret("verifier")
     assert through[0].scopes == CALENDAR
     assert (await get(database, request)).status is RequestStatus.REDEEMING
-    assert await database.read(lambda c: authorizations.consumed_before(c, "s1")) == "redeeming"
-    assert await database.read(lambda c: authorizations.consumed_before(c, "s2")) is None
+    assert await database.read(lambda c: attempts.consumed_before(c, "s1")) == "redeeming"
+    assert await database.read(lambda c: attempts.consumed_before(c, "s2")) is None
 
 
 async def test_who_comes_back_too_late_is_not_let_through(database: Database) -> None:
@@ -272,7 +272,7 @@ async def test_who_comes_back_too_late_is_not_let_through(database: Database) ->
     request = await opened(database)
     await attempted(database, request)
     assert await consumed(database, now=LATER) is None
-    assert await database.read(lambda c: authorizations.consumed_before(c, "s1")) == "live"
+    assert await database.read(lambda c: attempts.consumed_before(c, "s1")) == "live"
     assert (await get(database, request)).status is RequestStatus.OPEN
 
 
@@ -301,9 +301,7 @@ async def test_a_finished_attempt_has_lost_its_secrets_and_is_finished_once(data
     assert attempt is not None
     finished = await asyncio.gather(
         *(
-            database.write(
-                lambda c: authorizations.finish_attempt(c, attempt.id, "completed", "granted", NOW)
-            )
+            database.write(lambda c: attempts.finish(c, attempt.id, "completed", "granted", NOW))
             for _ in range(5)
         )
     )
@@ -320,9 +318,7 @@ async def test_a_redeeming_cut_short_is_taken_over_once_with_its_code(database: 
     await consumed(database)
 
     async def take_over(worker: str, now):
-        return await database.write(
-            lambda c: authorizations.stranded_attempts(c, worker, now, TOMORROW, limit=5)
-        )
+        return await database.write(lambda c: attempts.stranded(c, worker, now, TOMORROW, limit=5))
 
     assert await take_over("w2", NOW) == []
     taken = await asyncio.gather(*(take_over(f"w{n}", SOON) for n in range(5)))
@@ -442,8 +438,9 @@ async def test_nobody_came_back_so_the_verifier_is_erased_and_later_the_rows_go(
     request = await opened(database)
     await attempted(database, request)
     await settled(database, request, RequestStatus.DECLINED)
-    assert await database.write(lambda c: authorizations.expire_attempts(c, NOW, 10)) == 0
-    assert await database.write(lambda c: authorizations.expire_attempts(c, LATER, 10)) == 1
+    assert await database.write(lambda c: attempts.expire(c, NOW, 10)) == 0
+    assert await database.write(lambda c: attempts.expire(c, LATER, 10)) == 1
     far = TOMORROW + timedelta(days=1)
-    assert await database.write(lambda c: authorizations.prune(c, far, limit=10)) == 2
+    assert await database.write(lambda c: attempts.prune(c, far, limit=10)) == 1
+    assert await database.write(lambda c: authorizations.prune(c, far, limit=10)) == 1
     assert await database.read(lambda c: authorizations.get(c, request.id)) is None

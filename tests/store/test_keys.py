@@ -11,6 +11,7 @@ from sqlalchemy import Text, func, select, type_coerce
 from bot.core.errors import ConfigurationError
 from bot.core.model import AttemptKind, Content, Destination, DeviceCode, Secret, Step, UserKey
 from bot.store import (
+    attempts,
     authorizations,
     calls,
     device_authorizations,
@@ -21,7 +22,7 @@ from bot.store import (
     revocations,
     schema,
 )
-from bot.store.authorizations import NewAttempt
+from bot.store.attempts import NewAttempt
 from bot.store.crypto import Seal, new_key
 from bot.store.database import Connection, Database, open_database
 from bot.store.ids import new_id
@@ -63,8 +64,8 @@ async def fill(database: Database, user: UserKey = ANNA) -> None:
             None,
             LATER,
         )
-        authorizations.begin_attempt(c, attempt, now=NOW)
-        authorizations.consume(c, state, code=Secret("code"), worker="w1", lease_until=SOON, now=NOW)
+        attempts.begin(c, attempt, now=NOW)
+        attempts.consume(c, state, code=Secret("code"), worker="w1", lease_until=SOON, now=NOW)
         content = Content("text", "hello")
         message = NewMessage(new_id(NOW), user, "note", user.open_id, Destination(user), content, None)
         outbox.add(c, message, now=NOW)
@@ -123,7 +124,7 @@ async def test_after_a_rotation_the_new_key_alone_opens_everything(database_url:
     grant = await alone.read(lambda c: grants.find(c, ANNA))
     assert grant is not None
     assert grant.refresh_token == Secret("refresh-1")
-    (stranded,) = await alone.write(lambda c: authorizations.stranded_attempts(c, "w2", SOON, LATER, limit=5))
+    (stranded,) = await alone.write(lambda c: attempts.stranded(c, "w2", SOON, LATER, limit=5))
     assert (stranded[0].verifier, stranded[1]) == (Secret("verifier"), Secret("code"))
     assert (await alone.read(lambda c: authorizations.live_of(c, ANNA))).ticket == Secret("ticket of ou_anna")  # type: ignore[union-attr]
     (device,) = await alone.write(lambda c: device_authorizations.claim_due(c, "w", SOON, LATER, limit=5))

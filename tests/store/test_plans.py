@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import Connection, text
 
 from bot.store import (
+    attempts,
     authorizations,
     calls,
     device_authorizations,
@@ -100,10 +101,10 @@ CHORES: dict[str, Work] = {
     "messages": lambda c: outbox.claim_due(c, "w", NOW, SOON, 10),
     "cards": lambda c: authorizations.cards_due(c, "w", NOW, SOON, 10),
     "interim words": lambda c: calls.due_for_interim(c, NOW, 10),
-    "stranded": lambda c: authorizations.stranded_attempts(c, "w", NOW, SOON, 10),
+    "stranded": lambda c: attempts.stranded(c, "w", NOW, SOON, 10),
     "overdue": lambda c: calls.overdue(c, NOW, 10),
     "expired requests": lambda c: authorizations.expired(c, NOW, 10),
-    "expired attempts": lambda c: authorizations.expire_attempts(c, NOW, 10),
+    "expired attempts": lambda c: attempts.expire(c, NOW, 10),
     "administrators": lambda c: scope_waits.waiting(c, "lark", "cli_1"),
     "revocations": lambda c: revocations.claim_due(c, "w", NOW, SOON, 10),
     "devices": lambda c: device_authorizations.claim_due(c, "w", NOW, SOON, 10),
@@ -122,8 +123,8 @@ FOR_ONE: dict[str, Work] = {
     "request": lambda c: authorizations.live_of(c, ANNA),
     "latest request": lambda c: authorizations.latest_of(c, ANNA),
     "ticket": lambda c: authorizations.find_by_ticket(c, "nothing"),
-    "state": lambda c: authorizations.consumed_before(c, "nothing"),
-    "withdrawn": lambda c: authorizations.withdraw_attempts(c, ANNA, NOW),
+    "state": lambda c: attempts.consumed_before(c, "nothing"),
+    "withdrawn": lambda c: attempts.withdraw(c, ANNA, NOW),
     "grant": lambda c: grants.find(c, ANNA),
     "profile": lambda c: users.profile(c, ANNA),
     "session": lambda c: sessions.prune(c, NOW - timedelta(days=365), 10),

@@ -10,6 +10,7 @@ from sqlalchemy import and_, select, text, update
 
 from bot.core.errors import CannotOpenSecret, ConfigurationError
 from bot.store import (
+    attempts,
     authorizations,
     calls,
     device_authorizations,
@@ -32,7 +33,7 @@ def all_steps(c: Connection) -> list[Any]:
 
 
 def all_attempts(c: Connection) -> list[Any]:
-    return authorizations.stranded_attempts(c, "w2", LATER, TOMORROW, 10)
+    return attempts.stranded(c, "w2", LATER, TOMORROW, 10)
 
 
 def all_devices(c: Connection) -> list[Any]:

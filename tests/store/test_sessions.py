@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 
 from bot.core.model import Attempt, AttemptKind
-from bot.store import authorizations, granted_scopes, retention, sessions
-from bot.store.authorizations import NewAttempt
+from bot.store import attempts, granted_scopes, retention, sessions
+from bot.store.attempts import NewAttempt
 from bot.store.database import Database
 from bot.store.granted_scopes import GrantedScope
 from bot.store.ids import new_id
@@ -85,12 +85,12 @@ async def begun(database: Database, state: str = "state", browser: str = "browse
         expires_at=LATER,
         browser_digest=browser,
     )
-    assert await database.write(lambda c: authorizations.begin_attempt(c, attempt, now=NOW))
+    assert await database.write(lambda c: attempts.begin(c, attempt, now=NOW))
 
 
 async def consumed(database: Database, browser: str = "browser", now=NOW) -> Attempt | None:
     return await database.write(
-        lambda c: authorizations.consume_sign_in(c, "state", browser, worker="w1", lease_until=SOON, now=now)
+        lambda c: attempts.consume_sign_in(c, "state", browser, worker="w1", lease_until=SOON, now=now)
     )
 
 
@@ -111,11 +111,11 @@ async def test_a_late_sign_in_is_not_completed(database: Database) -> None:
 async def test_neither_kind_of_attempt_completes_the_other(database: Database) -> None:
     await begun(database)
     taken = await database.write(
-        lambda c: authorizations.consume(c, "state", code=None, worker="w1", lease_until=SOON, now=NOW)
+        lambda c: attempts.consume(c, "state", code=None, worker="w1", lease_until=SOON, now=NOW)
     )
     assert taken is None
     for kind, status in ((AttemptKind.AUTHORIZATION, None), (AttemptKind.SIGN_IN, "live")):
-        before = await database.read(lambda c, k=kind: authorizations.consumed_before(c, "state", k))
+        before = await database.read(lambda c, k=kind: attempts.consumed_before(c, "state", k))
         assert before == status
 
 
@@ -123,13 +123,10 @@ async def test_sign_ins_that_nobody_completed_are_gone_after_an_hour(database: D
     await begun(database)
     await database.write(lambda c: retention.prune(c, LATER + timedelta(minutes=59)))
     assert (
-        await database.read(lambda c: authorizations.consumed_before(c, "state", AttemptKind.SIGN_IN))
-        == "expired"
+        await database.read(lambda c: attempts.consumed_before(c, "state", AttemptKind.SIGN_IN)) == "expired"
     )
     await database.write(lambda c: retention.prune(c, LATER + timedelta(minutes=61)))
-    assert (
-        await database.read(lambda c: authorizations.consumed_before(c, "state", AttemptKind.SIGN_IN)) is None
-    )
+    assert await database.read(lambda c: attempts.consumed_before(c, "state", AttemptKind.SIGN_IN)) is None
 
 
 # --- what a scope is for ---------------------------------------------------------------------------
