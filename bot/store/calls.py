@@ -798,7 +798,7 @@ OVERDUE = (
 )
 DUE_FOR_INTERIM = (
     _select.where(
-        status_in(calls, "queued", "running"),
+        calls.c.settled_at.is_(None),
         calls.c.first_failed_at.is_not(None),
         calls.c.interim_at.is_(None),
         calls.c.first_failed_at <= bind("before", calls.c.first_failed_at),

@@ -232,9 +232,10 @@ deferred_calls = Table(
     partial("ix_deferred_calls_waiting_for", "waits_for", "asked_at", where="status = 'suspended'"),
     partial("ix_deferred_calls_expiry", "expires_at", where="status IN ('queued', 'suspended')"),
     partial(
-        "ix_deferred_calls_interim",
+        # Not by the status: PostgreSQL would then take the index of all that can be claimed for as good as this one.
+        "ix_deferred_calls_unanswered",
         "first_failed_at",
-        where="status IN ('queued', 'running') AND first_failed_at IS NOT NULL AND interim_at IS NULL",
+        where="settled_at IS NULL AND first_failed_at IS NOT NULL AND interim_at IS NULL",
     ),
     partial("ix_deferred_calls_settled", "settled_at", where="settled_at IS NOT NULL"),
     partial("ix_deferred_calls_message", "message_id", where="message_id IS NOT NULL"),
