@@ -90,7 +90,7 @@ async def look_again(bot: Bot, *, asked_by_administrator: bool = False) -> int:
         return everybody(c, bot), scope_waits.waiting(c, platform.name, platform.app_id)
 
     waiting, waits = await bot.database.read(read)
-    if not waiting and not waits:
+    if not waiting and not any(may_be_watched(bot, wait) for wait in waits):
         return 0
     enabled = await platform.enabled_scopes(fresh=True)
     ready = [call for call in waiting if may_go_on(call, enabled, asked=asked_by_administrator)]
@@ -101,6 +101,11 @@ async def look_again(bot: Bot, *, asked_by_administrator: bool = False) -> int:
         # Not for a click: its answer would undo what a card shows before it. The next look comes soon.
         await settle_waits(bot, waits, waiting, enabled)
     return len(ready)
+
+
+def may_be_watched(bot: Bot, wait: ScopeWait) -> bool:
+    """Whether somebody may have waited for it lately: the administrators' card is to say so when it is enabled."""
+    return wait.cards_due_at is not None and wait.cards_due_at > now() - bot.deferred_ttl
 
 
 def may_go_on(call: DeferredCall, enabled: ScopeSet | None, *, asked: bool) -> bool:

@@ -27,9 +27,18 @@ class ScopeWait:
     status: str
     cards_wanted: int
     cards_claim: int
+    cards_due_at: datetime | None
+    """About when somebody last began to wait."""
 
 
-COLUMNS = (waits.c.id, waits.c.scopes, waits.c.status, waits.c.cards_wanted, waits.c.cards_claim)
+COLUMNS = (
+    waits.c.id,
+    waits.c.scopes,
+    waits.c.status,
+    waits.c.cards_wanted,
+    waits.c.cards_claim,
+    waits.c.cards_due_at,
+)
 _of_app = (
     waits.c.platform == bind("platform", waits.c.platform),
     waits.c.app_id == bind("app_id", waits.c.app_id),

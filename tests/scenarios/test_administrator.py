@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from bot.sandbox.tenant import Message, Person
@@ -164,3 +165,22 @@ async def test_a_link_never_leads_to_a_page_for_a_scope_that_the_app_has_lost(wo
     await world.control("app-scopes", scope="task:task:write", user=True)
     await world.until(lambda: has_link(world.tenant.messages[card.message_id]), "the link")
     await through(world, world.sam, asked)
+
+
+async def test_the_list_of_scopes_is_left_alone_once_nobody_waits_for_it(world: World):
+    await world.start(BOT_DEFERRED_TTL="8")
+    await without(world, *TASKS)
+    asked = await world.say(world.sam, "/tasks")
+    await told(world, "/tasks")
+
+    def looks() -> int:
+        return len(world.requests("/application/v6/scopes"))
+
+    before = looks()
+    await world.until(lambda: looks() > before, "a look at the list while somebody waits")
+    await world.say(world.sam, "/cancel")
+    await world.answer_to(asked, "cancelled")
+    await asyncio.sleep(8 + 20 + 5)
+    before = looks()
+    await asyncio.sleep(6)
+    assert looks() == before
