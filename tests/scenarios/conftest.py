@@ -7,6 +7,7 @@ import base64
 import contextlib
 import json
 import os
+import random
 import re
 import secrets
 import signal
@@ -31,9 +32,14 @@ PATIENCE = 15.0
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that nobody listens on, and that no connection going out is given meanwhile: those are above these."""
+    while True:
+        port = random.randint(15_000, 32_000)
+        try:
+            with socket.create_server(("127.0.0.1", port)):
+                return port
+        except OSError:
+            continue
 
 
 def text_of(value: Any) -> str:

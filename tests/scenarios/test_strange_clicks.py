@@ -113,10 +113,18 @@ async def test_a_replayed_click_has_no_second_effect(world: World, attacker: Att
     assert [row["status"] for row in statuses] == ["declined", "open"]
 
 
-@pytest.mark.parametrize(
-    "value",
-    [None, "not_now", 7, [], {}, {"action": None}, {"action": {}}, {"action": "a" * 300}, {"action": "a\nb"}],
-)
+@pytest.mark.parametrize("value", [None, "not_now", 7, [], {}, {"action": None}])
+async def test_a_value_that_is_not_ours_gets_words_and_decides_nothing(
+    world: World, attacker: Attacker, value: Any
+):
+    await world.fresh_card(world.sam, await world.say(world.sam, "/tasks"))
+    status, answer = await attacker.send(attacker.click(world.sam, value))
+    assert (status, toast_of(answer)) == (200, "error")
+    assert world.rows("SELECT status FROM authorization_requests") == [{"status": "open"}]
+    assert "Traceback" not in (world.directory / "bot.log").read_text()
+
+
+@pytest.mark.parametrize("value", [{"action": {}}, {"action": "a" * 300}, {"action": "a\nb"}])
 async def test_a_malformed_value_is_refused(world: World, attacker: Attacker, value: Any):
     status, _ = await attacker.send(attacker.click(world.sam, value))
     assert status == 400
