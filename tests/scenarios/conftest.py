@@ -177,12 +177,17 @@ class World:
         card: Message = await self.until(found, "a fresh card")
         return card
 
-    def link_of(self, card: Message) -> str:
-        """The one link on a card, out of its AppLink."""
+    def links_of(self, card: Message) -> list[str]:
+        """The links on the card's present face, each out of its AppLink."""
         links = re.findall(r'"default_url": "([^"]+)"', json.dumps(card.content))
+        wrapped = [re.search(r"[?&]url=([^&]+)", link) for link in links]
+        return [unquote(w[1]) if w else link for w, link in zip(wrapped, links, strict=True)]
+
+    def link_of(self, card: Message) -> str:
+        """The one link on a card."""
+        links = self.links_of(card)
         assert len(links) == 1, links
-        wrapped = re.search(r"[?&]url=([^&]+)", links[0])
-        return unquote(wrapped[1]) if wrapped else links[0]
+        return links[0]
 
     async def click(self, person: Person, card: Message, action: str) -> Any:
         """Presses the callback button that sends this action."""
@@ -196,9 +201,14 @@ class World:
         async with self.http.get(url, allow_redirects=False, headers=headers) as response:
             return response.status, response.headers.get("Location", ""), await response.text()
 
-    async def open(self, link: str) -> str:
-        """Follows a card's link to the consent page; returns the consent's id."""
-        status, target, page = await self.get(link)
+    async def open(self, way: str | Message) -> str:
+        """Follows a link, or the one that a card shows (soon again, while a consent is under way), to the
+        consent page; returns the consent's id."""
+        if isinstance(way, Message):
+            card = way
+            await self.until(lambda: self.links_of(card), "a link on the card")
+            way = self.link_of(card)
+        status, target, page = await self.get(way)
         assert status == 302, page
         status, target, page = await self.get(target)
         assert status == 302, page
@@ -215,7 +225,7 @@ class World:
 
     async def consent(self, person: Person, card: Message, decision: str = "allow") -> tuple[int, str]:
         """All the way from a card's link to the page at its end: its status and text."""
-        consent_id = await self.open(self.link_of(card))
+        consent_id = await self.open(card)
         status, _, page = await self.get(await self.decide(consent_id, person, decision))
         return status, page
 

@@ -126,7 +126,7 @@ async def the_log_tells_what_the_tables_hold(world: World) -> set[str]:
 async def consented(world: World, person: Any, command: str, **decision: Any) -> None:
     asked = await world.say(person, command)
     card = await world.fresh_card(person, asked)
-    back = await world.decide(await world.open(world.link_of(card)), person, **decision)
+    back = await world.decide(await world.open(card), person, **decision)
     await world.get(back)
     await world.answer_to(asked)
 
@@ -139,7 +139,7 @@ async def consents(world: World) -> None:
     asked = await world.say(sam, "/agenda")
     card = await world.fresh_card(sam, asked)
     await world.consent(world.ada, card)
-    await world.open(world.link_of(card))  # nobody comes back from this one
+    await world.open(card)  # nobody comes back from this one
     await world.consent(sam, card)
     await world.answer_to(asked)
     await world.control("tokens/expire", person=sam.open_id, which="access")
@@ -195,7 +195,7 @@ def linked(world: World, asked: str) -> Message | None:
 async def endings(world: World) -> None:
     await world.answer_to(await world.say(world.sam, "/revoke"))
     asked = await world.say(world.ada, "/tasks")
-    await world.open(world.link_of(await world.fresh_card(world.ada, asked)))
+    await world.open(await world.fresh_card(world.ada, asked))
     await world.kill()
     for table in ("deferred_calls", "authorization_requests", "authorization_attempts"):
         change(world, f"UPDATE {table} SET expires_at = datetime('now', '-1 minute') || '.000000'")

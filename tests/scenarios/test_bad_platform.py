@@ -69,7 +69,7 @@ async def test_a_platform_that_is_down_costs_nobody_their_request(world: World, 
     # Kim has consented, and is on the way back from the consent page when the platform goes away.
     kim_asked = await world.say(kim, "/tasks")
     card = await world.fresh_card(kim, kim_asked)
-    back = await world.decide(await world.open(world.link_of(card)), kim)
+    back = await world.decide(await world.open(card), kim)
     await world.control("faults", match={}, kind="down")
     status, _, page = await world.get(back)
     assert (status, "slow to answer" in page) == (202, True)
@@ -149,7 +149,7 @@ async def test_scopes_that_are_lost_by_a_consent_are_told(world: World):
     await authorized(world, world.sam, "/tasks")
     asked = await world.say(world.sam, "/doc welcome")
     card = await world.fresh_card(world.sam, asked)
-    consent_id = await world.open(world.link_of(card))
+    consent_id = await world.open(card)
     world.sam.granted.discard("task:task:read")
     await world.get(await world.decide(consent_id, world.sam))
     await world.answer_to(asked)

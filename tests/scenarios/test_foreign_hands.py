@@ -148,7 +148,7 @@ async def test_guessed_tickets_lead_nowhere(world: World):
 async def test_guessed_reused_and_foreign_states_store_nothing(world: World):
     await world.start()
     asked, card = await asked_for(world)
-    back = await world.decide(await world.open(world.link_of(card)), world.sam)
+    back = await world.decide(await world.open(card), world.sam)
     state, code = state_in(back), parse_qs(urlsplit(back).query)["code"][0]
     (attempt,) = world.rows("SELECT id, state_digest FROM authorization_attempts")
     ticket = world.link_of(card).rpartition("/")[2]
@@ -178,11 +178,11 @@ async def test_guessed_reused_and_foreign_states_store_nothing(world: World):
 async def test_a_state_that_came_too_late_or_was_taken_by_two_at_once_counts_once(world: World):
     await world.start(BOT_AUTHORIZATION_TTL="3")
     asked, card = await asked_for(world)
-    late = await world.decide(await world.open(world.link_of(card)), world.sam)
+    late = await world.decide(await world.open(card), world.sam)
     await asyncio.sleep(3.2)
     status, _, page = await world.get(late)
     assert (status, "too long" in page) == (400, True)
-    back = await world.decide(await world.open(world.link_of(card)), world.sam)
+    back = await world.decide(await world.open(card), world.sam)
     answers = await asyncio.gather(*(world.get(back) for _ in range(8)))
     assert sorted(status for status, _, _ in answers) == [200] + [400] * 7
     await world.answer_to(asked)
@@ -226,12 +226,12 @@ async def test_a_malformed_callback_is_told_from_a_failure_and_leaves_nothing(wo
 async def test_a_code_with_odd_characters_arrives_at_the_platform_as_it_was(world: World):
     await world.start()
     _, card = await asked_for(world)
-    back = await world.decide(await world.open(world.link_of(card)), world.sam)
+    back = await world.decide(await world.open(card), world.sam)
     for code in ("a+b/c=d&e%2F#?\"'<>;", "{}[]\\|^` ~"):
         state = state_in(back)
         status, _ = await come_back(world, state=state, code=code)
         assert status == 400, "the platform knows no such code"
-        back = await world.decide(await world.open(world.link_of(card)), world.sam)
+        back = await world.decide(await world.open(card), world.sam)
     assert len(world.requests("oauth/token")) == 2
     assert has_link(world.tenant.messages[card.message_id])
 
@@ -273,8 +273,8 @@ async def test_a_code_planted_with_somebody_elses_state_is_dropped(world: World)
     await world.start()
     sams, sams_card = await asked_for(world)
     adas, adas_card = await asked_for(world, world.ada)
-    of_sam = await world.decide(await world.open(world.link_of(sams_card)), world.sam)
-    of_ada = await world.decide(await world.open(world.link_of(adas_card)), world.ada)
+    of_sam = await world.decide(await world.open(sams_card), world.sam)
+    of_ada = await world.decide(await world.open(adas_card), world.ada)
     codes = [parse_qs(urlsplit(back).query)["code"][0] for back in (of_sam, of_ada)]
     assert (await come_back(world, state=state_in(of_sam), code=codes[1]))[0] in {400, 403}
     assert (await come_back(world, state=state_in(of_ada), code=codes[0]))[0] in {400, 403}
@@ -287,7 +287,7 @@ async def test_a_code_planted_with_somebody_elses_state_is_dropped(world: World)
 async def test_a_strangers_refusal_needs_the_state_and_the_ticket_is_not_one(world: World):
     await world.start()
     _, card = await asked_for(world)
-    await world.open(world.link_of(card))
+    await world.open(card)
     ticket = world.link_of(card).rpartition("/")[2]
     for guess in (ticket, "x", secrets.token_urlsafe(32)):
         assert (await come_back(world, state=guess, error="access_denied"))[0] == 400

@@ -187,7 +187,7 @@ async def test_a_slow_refresh_does_not_replace_the_consent_that_came_meanwhile(
     await authorized(world, world.sam)
     wanted = await world.say(world.sam, "/agenda")
     card = await world.fresh_card(world.sam, wanted)
-    consent = await world.open(world.link_of(card))
+    consent = await world.open(card)
     await access_is_dead(replicas, world.sam)
     before = set(world.tenant.credentials.access)
     fault = await world.control("faults", match=REFRESH, times=1, kind="delay_after", seconds=4)

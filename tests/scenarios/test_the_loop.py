@@ -72,7 +72,7 @@ async def test_two_tabs_can_be_open_and_either_consent_works(world: World):
     await world.start()
     asked = await world.say(world.sam, "/tasks")
     card = await world.card_for(world.sam, "task:task:read")
-    first, second = await world.open(world.link_of(card)), await world.open(world.link_of(card))
+    first, second = await world.open(card), await world.open(card)
     assert first != second
     status, _, _ = await world.get(await world.decide(second, world.sam))
     assert status == 200
@@ -85,7 +85,7 @@ async def test_a_callback_is_consumed_once(world: World):
     await world.start()
     await world.say(world.sam, "/tasks")
     card = await world.card_for(world.sam, "task:task:read")
-    back = await world.decide(await world.open(world.link_of(card)), world.sam)
+    back = await world.decide(await world.open(card), world.sam)
     assert (await world.get(back))[0] == 200
     status, _, page = await world.get(back)
     assert status == 400
@@ -162,7 +162,7 @@ async def test_a_chinese_speaker_gets_chinese(world: World):
     await world.say(world.wei, "/tasks")
     card = await world.card_for(world.wei, "task:task:read")
     assert "授权" in text_of(card.content)
-    consent_id = await world.open(world.link_of(card))
+    consent_id = await world.open(card)
     _, _, page = await world.get(
         await world.decide(consent_id, world.wei), **{"User-Agent": "Lark/7.30 LarkLocale/zh_CN"}
     )

@@ -228,7 +228,7 @@ async def test_partly_granted_keeps_what_was_given_and_cancels_the_rest(world: W
     await world.fresh_card(world.sam, first)
     second = await world.say(world.sam, "/doc welcome")
     card = await world.card_for(world.sam, "docx:document:readonly")
-    consent_id = await world.open(world.link_of(card))
+    consent_id = await world.open(card)
     back = await world.decide(consent_id, world.sam, scopes=["task:task:read", "offline_access"])
     status, _, page = await world.get(back)
     assert status == 200
