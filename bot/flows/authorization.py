@@ -253,18 +253,23 @@ def decline(c: Connection, bot: Bot, request_id: str, reason: str, moment: datet
 
 
 def drop_waiting(
-    c: Connection, bot: Bot, user: UserKey, moment: datetime, *, but: str | None = None
+    c: Connection, bot: Bot, user: UserKey, moment: datetime, *, before: DeferredCall | None = None
 ) -> tuple[list[DeferredCall], list[OutgoingMessage]]:
-    """Inside a transaction: cancels everything that waits for a person, and closes the open request."""
+    """Inside a transaction: cancels everything that waits for a person, and closes the open request.
+
+    When the person asked for it in the chat, only what they had asked `before` that.
+    """
     users.lock(c, user)
     dropped: list[DeferredCall] = []
     messages: list[OutgoingMessage] = []
     for call in calls.waiting_of(c, user):
-        cancelled, words = (False, []) if call.id == but else cancel_with_word(c, bot, call, moment)
+        if before is not None and (call.asked_at, call.id) >= (before.asked_at, before.id):
+            continue
+        cancelled, words = cancel_with_word(c, bot, call, moment)
         if cancelled:
             dropped.append(call)
             messages += words
-    close_request(c, user, "cancelled_by_user", moment)
+    close_if_nobody_waits(c, user, "cancelled_by_user", moment)
     return dropped, messages
 
 

@@ -444,7 +444,7 @@ async def drop(bot: Bot, run: Run, move: CancelWaiting | EndGrant) -> None:
     call, moment = run.call, now()
 
     def work(c: Connection) -> tuple[list[Step], list[OutgoingMessage]]:
-        dropped, messages = authorization.drop_waiting(c, bot, call.user, moment, but=call.id)
+        dropped, messages = authorization.drop_waiting(c, bot, call.user, moment, before=call)
         result: Json = {"commands": [typed(each) for each in dropped]}
         if isinstance(move, EndGrant):
             result["had_grant"] = authorization.end_grant(c, call.user, "revoked_by_user", moment)

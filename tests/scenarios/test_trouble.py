@@ -279,6 +279,18 @@ async def test_cancel_drops_what_waits(world: World):
     await world.until(lambda: not has_link(world.tenant.messages[card.message_id]), "the card without a link")
 
 
+@pytest.mark.parametrize("command", ["/cancel", "/revoke"])
+async def test_what_is_asked_after_dropping_everything_is_not_dropped(world: World, command: str):
+    await world.start()
+    await granted(world)
+    await world.control("faults", match={"path": "/open-apis/task/"}, times=1, kind="delay", seconds=2)
+    await world.say(world.sam, "/tasks")
+    dropping = await world.say(world.sam, command)
+    later = await world.say(world.sam, "/help")
+    await world.answer_to(dropping)
+    await world.answer_to(later, "/agenda")
+
+
 async def test_somebody_of_another_organization_is_told_once(world: World):
     await world.start()
     outsider = next(p for p in world.tenant.people.values() if p.tenant_key != world.tenant.app.tenant_key)
