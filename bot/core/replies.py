@@ -189,6 +189,30 @@ def answered_privately(command: str) -> Reply:
     )
 
 
+def answer_refused(command: str, detail: str) -> Reply:
+    """In the place of an answer whose content the platform does not carry."""
+    return say(
+        None,
+        Words(
+            en="{command}: my answer is ready, but the platform does not let me send it ({detail}).",
+            zh="{command}：结果已就绪，但平台不允许发送（{detail}）。",
+        ).format(command=command, detail=detail),
+    )
+
+
+def card_refused(command: str, detail: str) -> Reply:
+    """In the place of a card that the platform does not carry: without it, its person would wait for nothing."""
+    return say(
+        None,
+        Words(
+            en="{command} waits for you, but the platform does not let me send the card for it ({detail}). Send it "
+            "again for another try; /cancel drops it.",
+            zh="{command} 正在等待你的操作，但平台不允许发送相应的卡片（{detail}）。"
+            "重新发送可再试一次，发送 /cancel 可取消。",
+        ).format(command=command, detail=detail),
+    )
+
+
 def not_for_you() -> Reply:
     return say(
         Words(en="This bot is not for your organization", zh="此机器人不对你的组织开放"),

@@ -12,7 +12,7 @@ import secrets
 from dataclasses import replace
 from functools import partial
 
-from bot.core import texts
+from bot.core import replies, texts
 from bot.core.cards import AuthorizationCard, DeviceLink, Face
 from bot.core.model import (
     AuthorizationRequest,
@@ -26,10 +26,11 @@ from bot.core.model import (
 )
 from bot.core.oauth import urlsafe
 from bot.flows.bot import Bot, now
-from bot.flows.delivery import SAME_MESSAGE_FOR, later
+from bot.flows.delivery import SAME_MESSAGE_FOR, deliver_all, insert_all, later, note, typed
 from bot.store import authorizations, calls, device_authorizations
 from bot.store.database import Connection
 from bot.store.ids import new_id
+from bot.store.outbox import OutgoingMessage
 
 log = logging.getLogger(__name__)
 
@@ -223,8 +224,26 @@ async def not_shown(bot: Bot, request: AuthorizationRequest, problem: NotSent, *
         await replace_card(bot, request)
     else:
         # Nobody can be shown this card any more; what waits behind it runs out at its own time.
+        words = await no_card_comes(bot, request, problem.reason) if live else []
         await shown(bot, request, request.card_message_id, ephemeral=request.card_ephemeral)
+        await deliver_all(bot, words)
     return False
+
+
+async def no_card_comes(bot: Bot, request: AuthorizationRequest, reason: str) -> list[OutgoingMessage]:
+    """A word to each call that waits behind a card which the platform does not take, unless one is there to be seen."""
+    if request.card_message_id is not None:
+        return []
+
+    def work(c: Connection) -> list[OutgoingMessage]:
+        words = [
+            note(bot, call, replies.card_refused(typed(call), reason), "no-card")
+            for call in calls.suspended_of(c, request.user)
+            if call.request_id == request.id
+        ]
+        return insert_all(c, bot, words)
+
+    return await bot.database.write(work)
 
 
 async def replace_card(bot: Bot, request: AuthorizationRequest) -> None:

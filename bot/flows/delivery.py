@@ -142,7 +142,9 @@ async def deliver(bot: Bot, message: OutgoingMessage) -> None:
         await bot.database.write(
             lambda c: outbox.sent(c, message.id, message.claim, result.message_id, moment)
         )
-    elif not result.retry or moment - message.created_at > TRIED_FOR:
+    elif not result.retry:
+        await deliver_all(bot, await refused(bot, message, result.reason, moment))
+    elif moment - message.created_at > TRIED_FOR:
         await settle(bot, message, "undeliverable", result.reason, moment)
     else:
         until = later(moment, message.attempts, result.retry_after)
@@ -169,6 +171,24 @@ def later(moment: datetime, attempts: int, retry_after: float | None) -> datetim
 async def settle(bot: Bot, message: OutgoingMessage, status: str, reason: str, moment: datetime) -> None:
     log.warning("message not delivered", extra={"outgoing": message.id, "status": status, "reason": reason})
     await bot.database.write(lambda c: outbox.give_up(c, message.id, message.claim, status, reason, moment))
+
+
+async def refused(bot: Bot, message: OutgoingMessage, reason: str, moment: datetime) -> list[OutgoingMessage]:
+    """The platform never takes this message: a plain word takes its place, if somebody waits for it."""
+    log.warning("message refused", extra={"outgoing": message.id, "reason": reason})
+
+    def work(c: Connection) -> list[OutgoingMessage]:
+        given_up = outbox.give_up(c, message.id, message.claim, "undeliverable", reason, moment)
+        word = WORD_FOR.get(message.kind)
+        call = calls.get(c, message.call_id) if given_up and word and message.call_id else None
+        if call is None or word is None:
+            return []
+        return insert_all(c, bot, [note(bot, call, word(typed(call), reason), "refused")])
+
+    return await bot.database.write(work)
+
+
+WORD_FOR = {"answer": replies.answer_refused, "confirmation_card": replies.card_refused}
 
 
 async def deliver_due(bot: Bot) -> None:

@@ -96,6 +96,40 @@ async def test_an_answer_is_delivered_once_though_sending_fails(world: World, ki
     assert len(world.from_bot(world.direct(world.sam), asked)) == 1
 
 
+SENSITIVE = {
+    "kind": "status",
+    "status": 400,
+    "code": 230022,
+    "msg": "The content contains sensitive information.",
+}
+
+
+async def test_an_answer_that_the_platform_refuses_to_carry_is_told(world: World):
+    await world.start()
+    await world.control("faults", match={"path": "/open-apis/im/v1/messages"}, times=1, **SENSITIVE)
+    asked = await world.say(world.sam, "/help")
+    await world.answer_to(
+        asked, "/help: my answer is ready, but the platform does not let me send it (230022"
+    )
+    assert len(world.from_bot(world.direct(world.sam), asked)) == 1
+
+
+@pytest.mark.parametrize("in_group", [False, True])
+async def test_a_card_that_the_platform_refuses_to_carry_is_told_and_comes_with_the_next_command(
+    world: World, in_group: bool
+):
+    await world.start()
+    fault = {"path": "/open-apis/im/v1/messages", "method": "POST", "identity": "app"}
+    chat = world.group if in_group else None
+    await world.control("faults", match=fault, times=2 if in_group else 1, **SENSITIVE)
+    asked = await world.say(world.sam, "/tasks", chat)
+    await world.answer_to(asked, "does not let me send the card for it (230022")
+    again = await world.say(world.sam, "/tasks", chat)
+    await world.consent(world.sam, await world.fresh_card(world.sam, again))
+    await world.answer_to(asked, "open tasks")
+    await world.answer_to(again, "open tasks")
+
+
 @pytest.mark.parametrize("kind", ["drop_before", "html"])
 async def test_a_card_is_shown_though_sending_it_fails(world: World, kind: str):
     await world.start()
