@@ -27,7 +27,7 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     # Headers, and values that say themselves what they are.
     (re.compile(r"\b(Bearer|Basic)\s+[\w.~+/=-]{6,}", re.IGNORECASE), rf"\1 {MASK}"),
     (re.compile(r"\beyJ[\w-]{6,}(?:\.[\w-]*)*"), MASK),
-    (re.compile(r"(?<![\w-])(?:ur?|t|a)-(?=[\w.-]*\d)[\w.-]{12,}"), MASK),
+    (re.compile(r"(?<![\w-])(?:ur?|t|a)-(?=[\w.-]{0,200}\d)[\w.-]{12,}"), MASK),
     # A key, ticket, state or verifier of ours: 32 random bytes in base64url.
     (re.compile(r"(?<![\w-])(?=[\w-]*[A-Z])(?=[\w-]*\d)[A-Za-z0-9_-]{43}=?(?![\w-])"), MASK),
     # name=value in a query or form, name: value in JSON, a repr or a header. The platform's error codes are

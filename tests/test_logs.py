@@ -174,6 +174,7 @@ def test_an_exception_is_part_of_one_line_of_json() -> None:
         "://a:",
         "eyJ",
         "u-",
+        "u-.",
         "A1",
         "state=",
         "/authorize/",
