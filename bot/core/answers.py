@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import unicodedata
+import re
 from collections.abc import Iterable
 
 from bot.core.commands import Command
@@ -10,8 +10,9 @@ from bot.core.model import Line, Reply, Span, Words
 
 Text = Words | str
 
-BIDI_CONTROLS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-"""They turn around the reading direction of what follows, beyond the text that holds them."""
+UNSHOWN = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
+"""Control characters other than line ends, lone surrogates, and what turns around the reading direction of what
+follows, beyond the text that holds it."""
 
 
 def paragraph(*parts: Text) -> Line:
@@ -20,14 +21,7 @@ def paragraph(*parts: Text) -> Line:
 
 def tidy(text: str) -> str:
     """Text without what cannot be shown or sent: control characters other than line ends, lone surrogates."""
-    if text.isprintable():
-        return text
-    return "".join(
-        character
-        for character in text
-        if character == "\n"
-        or (unicodedata.category(character) not in {"Cc", "Cs"} and character not in BIDI_CONTROLS)
-    )
+    return text if text.isprintable() else UNSHOWN.sub("", text)
 
 
 def one_line(text: str, limit: int = 120) -> str:

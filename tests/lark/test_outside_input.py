@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from bot.app import all_commands
-from bot.core.commands import ApiRefused, Command, Result, advance
+from bot.core.commands import ApiRefused, Command, Result, advance, parse_message
 from bot.core.model import (
     ApiCall,
     AppScopeMissing,
@@ -317,6 +317,34 @@ def test_no_answer_of_the_platform_makes_a_command_fail(command: Command, answer
         for post in json.loads(body).values():
             for element in (each for line in post["content"] for each in line):
                 assert element.get("href", "https://").startswith(("https://", "http://"))
+
+
+MEGABYTES = 8_000_000
+TITLED = {"title_highlighted": "<h>" * (MEGABYTES // 3) + "\n"}
+
+
+@pytest.mark.parametrize(
+    ("said", "answer"),
+    [
+        ("/call GET /open-apis/x", {"text": "eyJ" * (MEGABYTES // 3)}),
+        ("/call GET /open-apis/x", {"text": "a-b.u-" * (MEGABYTES // 6)}),
+        ("/call GET /open-apis/x", {"secret" * (MEGABYTES // 6): 1}),
+        ("/call GET /open-apis/x", [[0] * 10] * (MEGABYTES // 20)),
+        ("/call GET /open-apis/x", {str(number): {"a": "b"} for number in range(MEGABYTES // 20)}),
+        ("/doc doxcn", {"data": {"content": "ab\n" * (MEGABYTES // 3)}}),
+        ("/doc doxcn", {"data": {"content": "ab " * (MEGABYTES // 3) + "\x00"}}),
+        ("/search plan", {"data": {"res_units": [TITLED] * 10}}),
+    ],
+    ids=lambda each: each if isinstance(each, str) else "",
+)
+def test_megabytes_that_somebody_wrote_for_others_to_read_hold_up_nobody(said: str, answer: Any):
+    """While a reply is made, nothing else happens: no event is acknowledged, no page is shown."""
+    name, arguments = parse_message(said, all_commands())
+    started = time.process_time()
+    reply = advance(all_commands()[name], ask(arguments), [Result(answer)])
+    assert isinstance(reply, Reply)
+    render_reply(reply)
+    assert time.process_time() - started < 0.5
 
 
 def test_a_refusal_may_be_as_odd_as_it_likes():

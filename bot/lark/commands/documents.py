@@ -24,6 +24,9 @@ MOST_CHARACTERS = 3000
 MOST_LINES = 120
 """A message has room for this much of a document."""
 
+MOST_READ = 100_000
+"""Characters of a document that are looked at, most of which may be blank."""
+
 LONGEST_HEADING = 80
 """A first line up to this long serves as the title."""
 
@@ -200,7 +203,7 @@ def doc(ask: Ask) -> Steps:
         content = yield ApiCall("GET", f"/open-apis/docx/v1/documents/{document}/raw_content")
     except ApiRefused as refused:
         return explained(refused, REFUSALS, named.mention)
-    return render(text(child(content, "data"), "content"), title, named)
+    return render(text(child(content, "data"), "content", MOST_READ), title, named)
 
 
 DOC_EXAMPLE = "/doc https://example.feishu.cn/docx/…"
@@ -234,7 +237,7 @@ def render(content: str, title: str, named: Named) -> Reply:
             heading, (paragraph(Words("This document is empty.", "该文档是空的。")), *link_to(named))
         )
     shown = beginning(lines)
-    cut = shown != lines
+    cut = shown != lines or len(content) == MOST_READ
     return Reply(heading, (*map(paragraph, shown), *((CUT,) if cut else ()), *link_to(named)))
 
 

@@ -6,7 +6,7 @@ import json
 import math
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import NoReturn
 from urllib.parse import parse_qsl, quote, unquote_to_bytes
@@ -156,7 +156,7 @@ def refuse_tokens(path: str) -> None:
     """Nobody gets or renews tokens through a chat."""
     area, _, rest = path.removeprefix(ROOT).casefold().replace(" ", "").partition("/")
     about_tokens = any(word in rest for word in ("token", "oauth", "oidc"))
-    if area == "auth" or (area == "authen" and about_tokens):
+    if area in {"auth", "jssdk"} or (area == "authen" and about_tokens):
         raise Unusable(
             Words(
                 "Endpoints that deal in tokens cannot be called from here.",
@@ -259,8 +259,11 @@ SECRET_NAMES = re.compile(
 )
 """Names of fields whose value is shown to nobody. Tokens of documents, pages and the like are no secrets."""
 
+LONGEST_SECRET_NAME = 64
+
 SECRET_VALUES = re.compile(
-    r"eyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*)+"  # a JSON web token
+    # A JSON web token. Its word is looked at once, from its beginning: anybody can have one made of "eyJ" throughout.
+    r"(?<![A-Za-z0-9_-])(?>[A-Za-z0-9_-]*?eyJ)[A-Za-z0-9_-]{8,}+(?:\.[A-Za-z0-9_-]*)+"
     r"|eyJhbGciOi[A-Za-z0-9_-]*"  # one that was cut off
     r"|(?<![A-Za-z0-9_-])(?:ur|u|t|a|r)-(?=[A-Za-z_]*[0-9])[A-Za-z0-9_]{12,}[A-Za-z0-9_.-]*"
 )
@@ -286,26 +289,49 @@ def answer(api_call: ApiCall, response: Json, status: str, support: tuple[Line, 
 
 
 def pretty(response: Json) -> Shown:
-    text = json.dumps(masked(response), ensure_ascii=False, indent=2)
-    text = text.encode(errors="replace").decode()
-    if len(text.encode()) <= MOST_BYTES:
-        return Shown(text, whole=True)
-    return Shown(text.encode()[:MOST_BYTES].decode(errors="ignore"), whole=False)
+    """As much of it as is shown is all that is looked at: an answer may hold megabytes."""
+    written, room = [], MOST_BYTES
+    for piece in pieces(response):
+        written.append(piece)
+        room -= len(piece)
+        if room < 0:
+            break
+    text = "".join(written).encode(errors="replace")
+    return Shown(text[:MOST_BYTES].decode(errors="ignore"), whole=len(text) <= MOST_BYTES)
 
 
-def masked(value: Json, level: int = 0) -> Json:
-    """The value without anything that looks like a secret, and not deeper than can be shown."""
-    if level > DEEPEST_BODY:
-        return "…"
+def pieces(value: Json, level: int = 0) -> Iterator[str]:
+    """The value as JSON, piece by piece: without anything that looks like a secret, and not deeper than can be shown."""
+    line, inside = "\n" + "  " * level, "\n" + "  " * (level + 1)
     match value:
-        case dict():
-            return {
-                tidy(name): MASK if SECRET_NAMES.search(name) and inner else masked(inner, level + 1)
-                for name, inner in value.items()
-            }
-        case list():
-            return [masked(each, level + 1) for each in value]
+        case dict() | list() if level > DEEPEST_BODY:
+            yield quoted("…")
+        case dict() if value:
+            for number, (name, inner) in enumerate(value.items()):
+                yield f"{',' if number else '{'}{inside}{quoted(tidy(beginning(name)))}: "
+                if inner and SECRET_NAMES.search(name[-LONGEST_SECRET_NAME:]):
+                    yield quoted(MASK)
+                else:
+                    yield from pieces(inner, level + 1)
+            yield line + "}"
+        case list() if value:
+            for number, inner in enumerate(value):
+                yield f"{',' if number else '['}{inside}"
+                yield from pieces(inner, level + 1)
+            yield line + "]"
         case str():
-            return SECRET_VALUES.sub(MASK, value)
+            yield quoted(SECRET_VALUES.sub(MASK, beginning(value)))
         case _:
-            return value
+            yield json.dumps(value)
+
+
+def quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
+IN_TOKENS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-"
+
+
+def beginning(text: str) -> str:
+    """As much of a text as is shown. No part of a word is: one that is cut may no longer look like the secret it is."""
+    return text if len(text) <= MOST_BYTES else text[:MOST_BYTES].rstrip(IN_TOKENS) + "…"

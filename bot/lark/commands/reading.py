@@ -40,10 +40,14 @@ def items(value: Json, name: str) -> list[Mapping[str, Json]]:
     return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
 
 
-def text(value: Mapping[str, Json], name: str) -> str:
+LONGEST_TEXT = 10_000
+"""Characters of a title, a name or the like that are looked at: an answer may hold megabytes."""
+
+
+def text(value: Mapping[str, Json], name: str, longest: int = LONGEST_TEXT) -> str:
     """A string without what cannot be shown; empty when there is none."""
     found = value.get(name)
-    return tidy(found) if isinstance(found, str) else ""
+    return tidy(found[:longest]) if isinstance(found, str) else ""
 
 
 def line(value: Mapping[str, Json], name: str, limit: int = 120) -> str:

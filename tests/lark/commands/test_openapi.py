@@ -146,6 +146,7 @@ def test_a_path_that_could_lead_elsewhere_is_refused(target, reason):
         "/open-apis/authen/v2/oauth/token",
         "/open-apis/authen/v2/oauth/device_authorization",
         "/open-apis/authen/v2/%6fauth/t%6fken",
+        "/open-apis/jssdk/ticket/get",
     ],
 )
 def test_nobody_gets_a_token_through_a_chat(target):
@@ -223,6 +224,7 @@ def test_a_refusal_is_shown_as_json_too_with_its_log_id():
         {"x": "ur-oQ0mMq6MCcueAv0pwx2f"},
         {"x": "Bearer eyJhbGciOiJFUzI1NiIs.eyJpc3MiOiJ4In0.c2ln"},
         {"x": "eyJhbGciOiJFUzI1NiIsImZlYXR1cmVfY29kZSI"},
+        {"x": "token-eyJhbGciOiJFUzI1NiIs.eyJpc3MiOiJ4In0.c2ln"},
         {"x": '{"access": "u-abcdefghijklm0123456789"}'},
         {"x": [{"y": {"refresh_token": {"z": "abc"}}}]},
     ],
@@ -254,6 +256,13 @@ def test_other_values_are_left_alone(field):
 def test_a_token_in_the_platforms_message_is_masked_too():
     reply = run(call, "POST /open-apis/x", refused(1, "bad token u-abcdefghijklm0123456789", None)).reply
     assert said(reply)[1] == "1 bad token ***"
+
+
+def test_a_token_that_is_cut_shows_nothing_of_itself():
+    text = "a b " * 1499 + "u-abcdefghijklm0123456789" + " c" * 5000
+    shown = code(run(call, f"GET {USER_INFO}", text).reply)
+    assert shown.startswith('"a b a b')
+    assert "u-" not in shown
 
 
 def test_a_long_answer_is_cut_and_that_is_said():
