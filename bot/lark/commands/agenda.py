@@ -23,7 +23,7 @@ from bot.core.times import (
     time_in_words,
     zone_or_utc,
 )
-from bot.lark.commands.reading import calendar_id, child, items, line, link, moment, text
+from bot.lark.commands.reading import calendar_id, child, day, items, line, link, moment, text
 from bot.lark.commands.refusals import Refusal, Refusals, explained
 
 DAY = timedelta(days=1)
@@ -201,13 +201,6 @@ def read_event(found: Mapping[str, Json]) -> Event | None:
         return replace(event, first=first, last=max(first, after - DAY))
     assert start is not None
     return replace(event, start=start, end=max(start, moment(ends.get("timestamp")) or start))
-
-
-def day(value: Json) -> date | None:
-    try:
-        return date.fromisoformat(value) if isinstance(value, str) else None
-    except ValueError:
-        return None
 
 
 # --- how it looks ---------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -64,14 +64,28 @@ def number(value: Json) -> int | None:
         return None
 
 
+FIRST, LAST = datetime(1, 1, 3, tzinfo=UTC), datetime(9999, 12, 29, tzinfo=UTC)
+"""What lies beyond is taken for these: in some time zone, or a day further, the calendar would be at its end."""
+
+
 def moment(value: Json, *, per_second: int = 1) -> datetime | None:
     """A time since the epoch, in seconds or (`per_second=1000`) in milliseconds; zero means none."""
     units = number(value)
     if not units:
         return None
     try:
-        return datetime.fromtimestamp(units / per_second, UTC)
+        return min(max(datetime.fromtimestamp(units / per_second, UTC), FIRST), LAST)
     except (ValueError, OverflowError, OSError):
+        return None
+
+
+def day(value: Json) -> date | None:
+    """A date as ISO 8601 writes it."""
+    try:
+        return (
+            min(max(date.fromisoformat(value), FIRST.date()), LAST.date()) if isinstance(value, str) else None
+        )
+    except ValueError:
         return None
 
 

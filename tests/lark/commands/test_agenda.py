@@ -252,6 +252,31 @@ def test_an_event_without_a_readable_time_is_left_out(time):
     assert len(shown("", {"summary": "Odd", "start_time": time}, timed("Fine", 9, 10))) == 2
 
 
+LAST_SECOND, FIRST_SECOND = 253402300799, -62135596800
+"""Of the calendar: in a time zone to the east or the west of UTC they are outside of it."""
+END_OF_TIME = {
+    "start_time": {"timestamp": str(MONDAY + 9 * HOUR)},
+    "end_time": {"timestamp": str(LAST_SECOND)},
+}
+SINCE_EVER = {
+    "start_time": {"timestamp": str(FIRST_SECOND)},
+    "end_time": {"timestamp": str(MONDAY + 9 * HOUR)},
+}
+
+
+@pytest.mark.parametrize("zone", ["Asia/Shanghai", "America/New_York", None])
+@pytest.mark.parametrize("event", [END_OF_TIME, SINCE_EVER, whole("", "0001-01-01", "9999-12-31")])
+def test_nobodys_invitation_until_the_end_of_time_takes_the_agenda_away(event, zone):
+    assert "(no title)" in shown("week", event, time_zone=zone)[2]
+
+
+@pytest.mark.parametrize("day", ["0001-01-01", "9999-12-31"])
+def test_the_first_and_the_last_day_of_the_calendar_are_days(day):
+    assert shown("", whole("Far", day, day), time_zone="Asia/Shanghai")[1:] == [
+        "Nothing on your calendar: the day is yours."
+    ]
+
+
 @pytest.mark.parametrize("odd", ["../../auth", "..", "a/b", "", None, 5, "x?y", "x#y", "a b"])
 def test_a_calendar_id_never_leads_elsewhere(odd):
     response = success({"calendars": [{"calendar": {"calendar_id": odd, "type": "primary"}}]})

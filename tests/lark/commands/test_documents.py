@@ -253,6 +253,13 @@ def test_odd_results_still_make_lines_and_no_bad_links():
     assert links(reply) == []
 
 
+@pytest.mark.parametrize("zone", ["Asia/Shanghai", "America/New_York", None])
+@pytest.mark.parametrize("seconds", [253402300799, -62135596800])
+def test_a_document_of_the_end_of_time_is_found(zone, seconds):
+    found = unit() | {"result_meta": {"update_time": seconds}}
+    assert len(said(run(search, ask("x", time_zone=zone), success({"res_units": [found]})).reply)) == 3
+
+
 def test_without_words_it_shows_its_usage():
     assert said(run(search, " ").reply)[1] == "/search WORDS"
 

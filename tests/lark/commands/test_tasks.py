@@ -109,6 +109,16 @@ def test_a_task_with_an_odd_due_date_has_none(given):
     assert links(reply) == []
 
 
+@pytest.mark.parametrize("zone", ["Asia/Shanghai", "America/New_York", None])
+@pytest.mark.parametrize("all_day", [True, False])
+@pytest.mark.parametrize(("due", "group"), [("253402300799000", "Later"), ("-62135596800000", "🔴 Overdue")])
+def test_nobodys_task_for_the_end_of_time_takes_the_list_away(zone, all_day, due, group):
+    given = page({"summary": "Far", "due": {"timestamp": due, "is_all_day": all_day}})
+    lines = said(run(tasks, ask("", time_zone=zone), given).reply)
+    assert lines[1] == group
+    assert lines[2].startswith("☐ Far")
+
+
 def test_a_new_task_is_a_keyed_write_that_assigns_it_to_the_asker():
     made = success({"task": {"summary": "Book a room", "url": "https://x.feishu.cn/t/1"}})
     done = run(task, "  Book\n a room ", made)
