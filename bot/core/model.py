@@ -604,7 +604,8 @@ class AuthorizationRequest:
     granted: ScopeSet
     """What of that was given, once something was."""
     refused: ScopeSet
-    ticket: Secret
+    ticket: Secret | None
+    """None: lost. Links with it still work, but none can be made any more."""
     reasons: tuple[str, ...]
     """The commands that ask, in the order asked, without repetition."""
     card_message_id: str | None
@@ -642,6 +643,7 @@ class Attempt:
     scopes: ScopeSet
     redirect_uri: str | None
     verifier: Secret | None
+    """None when it needs none, or it is lost: then the platform refuses the code."""
     expires_at: datetime
 
 
@@ -656,6 +658,7 @@ class DeviceAuthorization:
     scopes: ScopeSet
     """What it asks for; its request may ask for more by now."""
     device_code: Secret | None
+    """None while there is none, or when it is lost."""
     user_code: Secret | None
     link: Secret | None
     interval: int
@@ -673,7 +676,10 @@ class DeviceAuthorization:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a user gave. `generation` counts every change of the tokens: a late refresh compares it and loses."""
+    """What a user gave. `generation` counts every change of the tokens: a late refresh compares it and loses.
+
+    A token that nobody can open any more is as good as none.
+    """
 
     user: UserKey
     status: GrantStatus

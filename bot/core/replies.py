@@ -91,6 +91,19 @@ def outcome_unknown(command: str) -> Reply:
     )
 
 
+def lost(command: str) -> Reply:
+    """In place of what was to be said, when the key that it was sealed with is gone."""
+    return say(
+        Words(en="My answer got lost", zh="我的回复丢失了"),
+        Words(
+            en="I can no longer read what I was going to say about {command}. If it changes something, please check "
+            "first whether that was done.",
+            zh="我已无法读取对 {command} 的回复。如果它会更改内容，请先确认是否已经执行。",
+        ).format(command=command),
+        AGAIN.format(command=command),
+    )
+
+
 def interim(command: str) -> Reply:
     return say(
         None,

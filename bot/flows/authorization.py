@@ -365,20 +365,24 @@ async def revoke_due(bot: Bot) -> None:
 
 
 async def revoke(bot: Bot, revocation: Revocation) -> None:
+    if revocation.token is None:
+        await give_up_revoking(bot, revocation, "token_lost")
+        return
     refusal = await bot.platform.revoke(revocation.token)
     if refusal is None:
         await bot.database.write(partial(revocations.done, revocation=revocation.id, now=now()))
     elif revocation.attempts >= MAX_REVOCATION_TRIES:
-        reason = f"{refusal.problem.value} {refusal.code}"
-        await bot.database.write(
-            partial(revocations.failed, revocation=revocation.id, reason=reason, now=now())
-        )
-        log.error("a token could not be revoked at the platform", extra={"user": str(revocation.user)})
+        await give_up_revoking(bot, revocation, f"{refusal.problem.value} {refusal.code}")
     else:
         slower = 1 if revocation.attempts < TRIED_OFTEN else 60
         moment = now()
         until = moment + (later(moment, revocation.attempts, refusal.retry_after) - moment) * slower
         await bot.database.write(partial(revocations.postpone, claimed=revocation, until=until))
+
+
+async def give_up_revoking(bot: Bot, revocation: Revocation, reason: str) -> None:
+    await bot.database.write(partial(revocations.failed, revocation=revocation.id, reason=reason, now=now()))
+    log.error("a token could not be revoked at the platform", extra={"user": str(revocation.user)})
 
 
 TRIED_OFTEN = 12

@@ -70,7 +70,9 @@ async def card_of(bot: Bot, request: AuthorizationRequest) -> AuthorizationCard:
         purposes=tuple(
             bot.commands[name].summary if name in bot.commands else Words("", "") for name in request.reasons
         ),
-        link=bot.ticket_url(request.ticket.reveal()) if waiting and not bot.by_device else None,
+        link=bot.ticket_url(request.ticket.reveal())
+        if request.ticket and waiting and not bot.by_device
+        else None,
         expires_at=request.expires_at,
         device_link=device_link(device) if device else None,
         notice=notice(device) if device else None,
@@ -135,6 +137,11 @@ async def draw(bot: Bot, request: AuthorizationRequest, group: str | None = None
     if request.card_message_id is None and not live and now() - request.created_at > SAME_MESSAGE_FOR:
         # It was never sent, or its sender died before it could note so; sending it again no longer tells which.
         return await shown(bot, request, None, ephemeral=False)
+    if request.ticket is None and request.status is RequestStatus.OPEN and not request.card_ephemeral:
+        await replace_card(bot, request)
+        if request.card_message_id is not None:
+            await leave_behind(bot, request, request.card_message_id)
+        return False
     content = bot.platform.render_card(await card_of(bot, request))
     if request.card_lease_until is None or now() >= request.card_lease_until:
         return False  # somebody else's by now, who may have drawn a newer face already
@@ -247,7 +254,7 @@ async def no_card_comes(bot: Bot, request: AuthorizationRequest, reason: str) ->
 
 
 async def replace_card(bot: Bot, request: AuthorizationRequest) -> None:
-    """The card is gone, or cannot be changed: another request, with a card of its own, takes its place."""
+    """The card is gone, cannot be changed or has lost its link: another request, with its own card, takes its place."""
     ticket, moment = Secret(urlsafe(secrets.token_bytes(32))), now()
 
     def work(c: Connection) -> AuthorizationRequest | None:

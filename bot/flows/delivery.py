@@ -136,7 +136,11 @@ async def deliver(bot: Bot, message: OutgoingMessage) -> None:
     if message.kind == "interim" and message.attempts > 1 and await is_answered(bot, message):
         await settle(bot, message, "undeliverable", "the answer was quicker", moment)
         return
-    result = await bot.platform.send(message.destination, message.content, message.delivery_key)
+    content = message.content or await instead_of_lost(bot, message)
+    if content is None:
+        await settle(bot, message, "undeliverable", "its content is lost", moment)
+        return
+    result = await bot.platform.send(message.destination, content, message.delivery_key)
     moment = now()
     if not isinstance(result, NotSent):
         await bot.database.write(
@@ -162,6 +166,15 @@ async def is_answered(bot: Bot, message: OutgoingMessage) -> bool:
     call_id = message.call_id
     call = await bot.database.read(lambda c: calls.get(c, call_id))
     return call is None or call.status not in {CallStatus.QUEUED, CallStatus.RUNNING}
+
+
+async def instead_of_lost(bot: Bot, message: OutgoingMessage) -> Content | None:
+    """A word in place of an answer or a question that nobody can open any more. None: nobody waits for it."""
+    if message.call_id is None or message.kind not in {"answer", "confirmation_card"}:
+        return None
+    call_id = message.call_id
+    call = await bot.database.read(lambda c: calls.get(c, call_id))
+    return bot.platform.render_reply(replies.lost(typed(call))) if call else None
 
 
 def later(moment: datetime, attempts: int, retry_after: float | None) -> datetime:

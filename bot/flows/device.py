@@ -19,6 +19,7 @@ from bot.core.model import (
     DeviceCode,
     DeviceStatus,
     Identity,
+    Secret,
     TokenProblem,
     TokenRefused,
     TokenSet,
@@ -144,14 +145,15 @@ async def go_on(bot: Bot, device: DeviceAuthorization) -> None:
     if device.status is DeviceStatus.MINTING:
         await mint(bot, device)
         bot.wake.upkeep.set()
+    elif device.device_code is None:
+        await end(bot, device, DeviceStatus.FAILED, "code_lost")
     else:
-        await bot.carry_through(poll(bot, device))
+        await bot.carry_through(poll(bot, device, device.device_code))
 
 
-async def poll(bot: Bot, device: DeviceAuthorization) -> None:
+async def poll(bot: Bot, device: DeviceAuthorization, code: Secret) -> None:
     """Asks once whether the person has decided, and goes by the answer. The last poll is at the code's expiry."""
-    assert device.device_code is not None
-    answer = await bot.platform.poll_device(device.device_code)
+    answer = await bot.platform.poll_device(code)
     match answer:
         case TokenSet():
             await redeem(bot, device, answer)

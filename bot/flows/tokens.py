@@ -85,8 +85,10 @@ async def usable_token(
     give_up_at = asyncio.get_running_loop().time() + WAIT_FOR_OTHERS
     while True:
         grant = await bot.database.read(lambda c: grants.find(c, user))
-        if grant is None or grant.status is GrantStatus.ENDED or grant.access_token is None:
+        if grant is None or grant.status is GrantStatus.ENDED:
             return NoGrant(grant)
+        if grant.access_token is None:
+            return await end(bot, grant, "token_lost")
         moment = now()
         works = grant.access_token != rejected and not expired(grant, moment)
         if works and not wants_renewal(grant, moment):
@@ -154,10 +156,9 @@ async def refresh(
 
     `scopes` narrows them to these.
     """
-    assert grant.refresh_token is not None
     if scopes is None and grant.narrowed:
         scopes = grant.scopes
-    result = await bot.platform.refresh(grant.refresh_token, scopes=scopes)
+    result = await bot.platform.refresh(grant.refresh_token, scopes=scopes) if grant.refresh_token else LOST
     if isinstance(result, TokenSet):
         return await keep(bot, grant, result)
     log.warning(
@@ -173,6 +174,9 @@ async def refresh(
     if result.problem in {TokenProblem.APP, TokenProblem.BLOCKED}:
         return Misconfigured(result)
     return NotNow(outcome_of(result))
+
+
+LOST = TokenRefused(TokenProblem.OVER, 0, "the stored refresh token is lost")
 
 
 def outcome_of(refusal: TokenRefused) -> Unreachable | RateLimited:

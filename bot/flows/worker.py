@@ -19,7 +19,8 @@ from bot.core.model import DeferredCall
 from bot.flows import administrators, authorization, cards, consent, delivery, device, tokens
 from bot.flows.bot import Bot, now
 from bot.flows.calls import Run, begin, run_call
-from bot.store import calls, replicas, retention
+from bot.store import calls, keys, replicas, retention
+from bot.store.database import Connection
 
 log = logging.getLogger(__name__)
 
@@ -178,8 +179,13 @@ async def call_up(bot: Bot) -> None:
 
 
 async def heartbeat(bot: Bot) -> None:
-    host = socket.gethostname()
-    await bot.database.write(lambda c: replicas.heartbeat(c, bot.worker, host, bot.key_ids, now()))
+    host, moment = socket.gethostname(), now()
+
+    def work(c: Connection) -> None:
+        replicas.heartbeat(c, bot.worker, host, bot.key_ids, moment)
+        keys.learn_of_others(c, moment)
+
+    await bot.database.write(work)
     bot.pulse.beat()
 
 

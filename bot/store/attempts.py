@@ -54,8 +54,8 @@ def _bound_to(column: str, state_digest: str) -> str:
 
 
 def _attempt(row: Row[Any], seal: Seal) -> tuple[Attempt, Secret | None]:
-    verifier = row.verifier and seal.open(row.verifier, _bound_to("verifier", row.state_digest))
-    code = row.code and seal.open(row.code, _bound_to("code", row.state_digest))
+    verifier = row.verifier and seal.open_unless_lost(row.verifier, _bound_to("verifier", row.state_digest))
+    code = row.code and seal.open_unless_lost(row.code, _bound_to("code", row.state_digest))
     found = Attempt(
         id=row.id,
         kind=AttemptKind(row.kind),

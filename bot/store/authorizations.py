@@ -67,7 +67,7 @@ def _request(row: Row[Any], seal: Seal) -> AuthorizationRequest:
         granted=row.granted,
         refused=row.refused,
         avoided=row.avoided,
-        ticket=seal.open(row.ticket, _ticket_of(row.id)),
+        ticket=seal.open_unless_lost(row.ticket, _ticket_of(row.id)),
         reasons=row.reasons,
         card_message_id=row.card_message_id,
         card_ephemeral=row.card_ephemeral,

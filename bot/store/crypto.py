@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import logging
 import secrets
 from collections.abc import Sequence
 
@@ -13,6 +14,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from bot.core.errors import CannotOpenSecret
 from bot.core.model import Secret
+
+log = logging.getLogger(__name__)
 
 KEY_BYTES = 32
 NONCE_BYTES = 12
@@ -43,6 +46,8 @@ class Seal:
         self._first = self._ciphers[self.key_ids[0]]
         self.prefix = f"{VERSION}.{self.key_ids[0]}."
         """How everything begins that the first key has sealed."""
+        self.elsewhere: frozenset[str] = frozenset()
+        """Fingerprints of the keys of all running replicas: what one of them has sealed is not lost."""
 
     def seal(self, secret: Secret, bound_to: str) -> str:
         nonce = secrets.token_bytes(NONCE_BYTES)
@@ -52,8 +57,7 @@ class Seal:
 
     def open(self, sealed: str, bound_to: str) -> Secret:
         """`CannotOpenSecret` when no key of the ring sealed it, or when it was changed or moved."""
-        version, _, rest = sealed.partition(".")
-        key_id, _, text = rest.partition(".")
+        version, key_id, text = _parts(sealed)
         cipher = self._ciphers.get(key_id)
         if version != VERSION or cipher is None:
             raise CannotOpenSecret(f"{bound_to} was sealed with the key {key_id or '?'}, which is not there.")
@@ -62,6 +66,27 @@ class Seal:
             return Secret(cipher.decrypt(data[:NONCE_BYTES], data[NONCE_BYTES:], bound_to.encode()).decode())
         except (InvalidTag, ValueError) as error:
             raise CannotOpenSecret(f"{bound_to} does not open: it was changed, or moved here.") from error
+
+    def open_unless_lost(self, sealed: str, bound_to: str) -> Secret | None:
+        """None, with a word in the log, when nobody can open it any more: whoever needs it has to do without.
+
+        `CannotOpenSecret` as long as a running replica has the key that this one lacks.
+        """
+        try:
+            return self.open(sealed, bound_to)
+        except CannotOpenSecret as error:
+            key_id = _parts(sealed)[1]
+            if key_id in self.elsewhere and key_id not in self.key_ids:
+                raise
+            log.error("a stored secret is lost", extra={"row": bound_to, "reason": str(error)})
+            return None
+
+
+def _parts(sealed: str) -> tuple[str, str, str]:
+    """Version, key id, and the text under the key."""
+    version, _, rest = sealed.partition(".")
+    key_id, _, text = rest.partition(".")
+    return version, key_id, text
 
 
 def _key_material(key: str, place: int) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Literal, TypeVar
 
 from sqlalchemy import URL, Connection, make_url, text
@@ -97,6 +98,7 @@ async def open_database(url: str, seal: Seal) -> Database:
         with revision.reaching(url):
             await database.read(revision.require)
         await keys.check_keys(database)
+        await database.read(lambda c: keys.learn_of_others(c, datetime.now(UTC)))
     except BaseException:
         await database.close()
         raise

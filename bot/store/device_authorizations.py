@@ -36,7 +36,7 @@ COLUMNS = (
 def _device(row: Any, seal: Seal) -> DeviceAuthorization:
     def opened(column: str) -> Secret | None:
         sealed: str | None = getattr(row, column)
-        return None if sealed is None else seal.open(sealed, _bound_to(column, row.id))
+        return None if sealed is None else seal.open_unless_lost(sealed, _bound_to(column, row.id))
 
     return DeviceAuthorization(
         id=row.id,

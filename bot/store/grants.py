@@ -78,7 +78,7 @@ def _grant(row: Row[Any], seal: Seal) -> Grant:
 
 
 def _open(seal: Seal, sealed: str | None, column: str, user: UserKey) -> Secret | None:
-    return None if sealed is None else seal.open(sealed, bound_to(column, user))
+    return None if sealed is None else seal.open_unless_lost(sealed, bound_to(column, user))
 
 
 def bound_to(column: str, user: UserKey) -> str:

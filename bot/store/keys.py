@@ -65,6 +65,12 @@ def _remember_keys(connection: Connection) -> None:
     connection.execute(ADD_CHECK, {"id": 1, "sealed": sealed})
 
 
+def learn_of_others(connection: Connection, now: datetime) -> None:
+    """Has the key ring know which keys are in use: while they are replaced, some replicas lack the new one."""
+    live = replicas.live(connection, now - HEARTBEATS_COUNT_FOR)
+    seal_of(connection).elsewhere = frozenset(key_id for each in live for key_id in each.key_ids)
+
+
 # --- sealing anew ----------------------------------------------------------------------------------
 
 
@@ -109,7 +115,8 @@ async def rotate(database: Database) -> dict[str, int]:
     """Seals with the first key what another has sealed; returns how many secrets, by table and column.
 
     May run while the bot serves: what changes meanwhile is left alone, because it is sealed with the first key
-    already. Raises `ReplicaLacksKey` while a running replica could not open the result.
+    already, and so is what nobody can open any more. Raises `ReplicaLacksKey` while a running replica could not
+    open the result.
     """
     now = datetime.now(UTC)
     await database.read(lambda c: _require_everywhere(c, now))
@@ -161,8 +168,10 @@ def _seal_anew(sealed: SealedColumn, rows: Sequence[tuple[Any, ...]]) -> Work[in
             bound_to = sealed.bound_to(*values)
             same = [name == value for name, value in zip(sealed.names, values, strict=True)]
             again = update(sealed.table).where(*same, sealed.column == text)
-            fresh = seal.seal(seal.open(text, bound_to), bound_to)
-            changed += connection.execute(again.values({sealed.column: fresh})).rowcount
+            secret = seal.open_unless_lost(text, bound_to)
+            if secret is not None:
+                fresh = {sealed.column: seal.seal(secret, bound_to)}
+                changed += connection.execute(again.values(fresh)).rowcount
         return changed
 
     return work

@@ -37,7 +37,8 @@ class OutgoingMessage:
     kind: str
     delivery_key: str
     destination: Destination
-    content: Content
+    content: Content | None
+    """None: lost."""
     call_id: str | None
     attempts: int
     claim: int
@@ -51,13 +52,14 @@ def _bound_to(message_id: str) -> str:
 
 
 def _message(row: Row[Any], seal: Seal) -> OutgoingMessage:
+    body = seal.open_unless_lost(row.content, _bound_to(row.id))
     return OutgoingMessage(
         row.id,
         row.user_key,
         row.kind,
         row.delivery_key,
         Destination(row.user_key, row.chat_id, row.reply_to, row.private),
-        Content(row.content_kind, seal.open(row.content, _bound_to(row.id)).reveal()),
+        Content(row.content_kind, body.reveal()) if body else None,
         row.call_id,
         row.attempts,
         row.claim,

@@ -19,7 +19,8 @@ from bot.store.sql import LIMIT, bind, status_is
 class Revocation:
     id: str
     user: UserKey
-    token: Secret
+    token: Secret | None
+    """None: lost."""
     attempts: int
     """Counts the claims: a worker with an older number has lost it (fencing)."""
 
@@ -77,7 +78,7 @@ def claim_due(
     values = {"new_worker": worker, "now": now, "lease_until": lease_until, "limit": limit}
     seal = seal_of(connection)
     return [
-        Revocation(row.id, row.user_key, seal.open(row.token, _bound_to(row.id)), row.attempts)
+        Revocation(row.id, row.user_key, seal.open_unless_lost(row.token, _bound_to(row.id)), row.attempts)
         for row in connection.execute(CLAIM_DUE, values).all()
     ]
 
