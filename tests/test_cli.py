@@ -17,8 +17,8 @@ import pytest
 
 from bot import report
 from bot.core.model import Chat, Secret, TokenSet, UserKey
-from bot.store import audit, authorizations, calls, grants, users
-from bot.store.calls import NewCall
+from bot.store import arrivals, audit, authorizations, grants, users
+from bot.store.arrivals import NewCall
 from bot.store.crypto import Seal
 from bot.store.database import Database, open_database, upgrade
 from bot.store.ids import new_id
@@ -90,7 +90,7 @@ async def history(database: Database) -> None:
         NOW + timedelta(days=1),
     )
     tokens = TokenSet(Secret("access-token-1"), 7200, Secret("refresh-token-1"), 604_800, None)
-    await database.write(lambda c: calls.record(c, "ev_1", call, language="en", union_id="on_1", now=NOW))
+    await database.write(lambda c: arrivals.record(c, "ev_1", call, language="en", union_id="on_1", now=NOW))
     await database.write(lambda c: users.seen(c, WEI, language="zh", union_id=None, now=NOW))
     await database.write(lambda c: users.name_user(c, ANNA, "Anna \x1b[31mRed\n", NOW))
     await database.write(lambda c: users.name_user(c, WEI, "蓝薇", NOW))

@@ -16,8 +16,8 @@ from bot.core.model import AuthorizationRequest, CallStatus, CardClicked, Json, 
 from bot.flows import administrators, alternatives, authorization, cards, device, unused
 from bot.flows.bot import Bot, now
 from bot.flows.delivery import deliver_all, typed_in_full
-from bot.store import authorizations, calls, events, users
-from bot.store.calls import NewCall
+from bot.store import arrivals, authorizations, calls, events, users
+from bot.store.arrivals import NewCall
 from bot.store.database import Connection
 from bot.store.ids import new_id
 
@@ -154,7 +154,7 @@ async def retry(bot: Bot, user: UserKey, call_id: str) -> Json:
     def work(c: Connection) -> bool:
         first = events.record(c, user.platform, user.app_id, f"retry-{call_id}", moment)
         if first:
-            calls.add(c, again, moment)
+            arrivals.add(c, again, moment)
         return first
 
     if call.status in CAME_TO_NOTHING and await bot.database.write(work):

@@ -25,8 +25,8 @@ from bot.flows import authorization
 from bot.flows.bot import Bot, language_of, now
 from bot.flows.clicks import answer_click
 from bot.flows.delivery import deliver_all, draft, insert_all
-from bot.store import audit, calls, events, grants, users
-from bot.store.calls import NewCall
+from bot.store import arrivals, audit, calls, events, grants, users
+from bot.store.arrivals import Arrival, NewCall
 from bot.store.database import Connection
 from bot.store.ids import new_id
 from bot.store.outbox import OutgoingMessage
@@ -73,11 +73,8 @@ async def accept_message(bot: Bot, event: MessageReceived) -> None:
         time_zone=None,
         expires_at=event.sent_at + bot.deferred_ttl,
     )
-    recorded = await bot.database.write_one(
-        lambda c: calls.record(
-            c, event.event_id, call, language=event.language, union_id=event.union_id, now=moment
-        )
-    )
+    arrival = Arrival(event.event_id, call, event.language, event.union_id, moment)
+    recorded = await bot.database.write_together(arrivals.record_all, arrival)
     if not recorded:
         log.info("event seen before", extra={"event": event.event_id})
 
@@ -101,7 +98,7 @@ async def welcome(bot: Bot, event: ChatEntered) -> None:
     def work(c: Connection) -> None:
         users.seen(c, event.user, language=None, union_id=None, now=moment)
         if event.first and users.welcome(c, event.user, moment):
-            calls.record(c, event.event_id, call, language=None, union_id=None, now=moment)
+            arrivals.record(c, event.event_id, call, language=None, union_id=None, now=moment)
 
     await bot.database.write(work)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -29,29 +28,15 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 
 from bot.core.lifecycle import calls_that_may_become
-from bot.core.model import CallStatus, Chat, DeferredCall, Language, Secret, Step, UserKey, WaitsFor
+from bot.core.model import CallStatus, Chat, DeferredCall, Secret, Step, UserKey, WaitsFor
 from bot.core.scopes import Requirement
-from bot.store import audit, users
+from bot.store import audit
 from bot.store.database import announce, seal_of
-from bot.store.schema import call_steps, deferred_calls, events
+from bot.store.schema import call_steps, deferred_calls
 from bot.store.schema import users as people
 from bot.store.sql import LIMIT, bind, status_in, status_is
 
 calls = deferred_calls
-
-
-@dataclass(frozen=True, slots=True)
-class NewCall:
-    id: str
-    user: UserKey
-    chat: Chat
-    message_id: str | None
-    command: str
-    arguments: str
-    asked_at: datetime
-    language: Language
-    time_zone: str | None
-    expires_at: datetime
 
 
 # --- rows ------------------------------------------------------------------------------------------
@@ -94,132 +79,6 @@ def _call(row: Row[Any]) -> DeferredCall:
 def _changed(connection: Connection, statement: Any, values: dict[str, Any]) -> bool:
     """Whether a compare-and-set found its row."""
     return bool(connection.execute(statement, values).rowcount)
-
-
-# --- recording -------------------------------------------------------------------------------------
-
-# With literals for what every new call has in common, and one parameter for each thing that differs.
-_TOLD = (
-    *("id", "user_key", "chat_id", "chat_kind", "message_id", "command", "arguments"),
-    *("asked_at", "received_at", "expires_at"),
-)
-_ahead = calls.alias("ahead")
-_NEW_CALL: dict[str, Any] = {name: bind(name, calls.c[name]) for name in _TOLD} | {
-    "language": bind("answer_language", calls.c.language),
-    # Where a message does not tell, the zone of the person's last card click.
-    "time_zone": func.coalesce(
-        bind("time_zone", calls.c.time_zone),
-        select(people.c.time_zone)
-        .where(people.c.user_key == bind("user_key", calls.c.user_key))
-        .scalar_subquery(),
-    ),
-    "runs_after": bind("received_at", calls.c.received_at),
-    "status": literal_column("'queued'"),
-    "needs": literal_column("'[]'"),
-    "consents": literal_column("0"),
-    "attempts": literal_column("0"),
-    "claim": literal_column("0"),
-    "confirmed": literal_column("false"),
-    # Behind one that was asked before, is due, and is not taken up yet: see `claim_next`.
-    "behind": exists().where(
-        _ahead.c.user_key == bind("user_key", calls.c.user_key),
-        status_is(_ahead, "queued"),
-        _ahead.c.runs_after <= bind("received_at", calls.c.received_at),
-        tuple_(_ahead.c.asked_at, _ahead.c.id)
-        < tuple_(bind("asked_at", calls.c.asked_at), bind("id", calls.c.id)),
-    ),
-}
-RECORD_EVENT = (
-    insert(events)
-    .values(
-        platform=bind("platform", events.c.platform),
-        app_id=bind("app_id", events.c.app_id),
-        event_id=bind("event_id", events.c.event_id),
-        message_id=bind("message_id", events.c.message_id),
-        received_at=bind("received_at", events.c.received_at),
-    )
-    .on_conflict_do_nothing()
-    .returning(events.c.event_id)
-)
-RECORD_CALL = insert(calls).values(_NEW_CALL)
-
-
-def _record_at_once() -> Any:
-    """Event, person and call in one statement. PostgreSQL alone has INSERT in WITH."""
-    event = RECORD_EVENT.cte("event")
-    names = ("user_key", "platform", "app_id", "tenant_key", "open_id", "union_id", "language")
-    known: dict[str, Any] = {name: bind(name, people.c[name]) for name in names}
-    known |= {name: bind("received_at", people.c[name]) for name in ("created_at", "seen_at")}
-    fresh = insert(people).from_select(list(known), select(*known.values()).select_from(event))
-    person = (
-        fresh.on_conflict_do_update(
-            index_elements=[people.c.user_key],
-            set_={
-                "seen_at": fresh.excluded.seen_at,
-                "language": func.coalesce(fresh.excluded.language, people.c.language),
-                "union_id": func.coalesce(fresh.excluded.union_id, people.c.union_id),
-            },
-        )
-        .returning(people.c.user_key)
-        .cte("person")
-    )
-    return (
-        insert(calls)
-        .from_select(list(_NEW_CALL), select(*_NEW_CALL.values()).select_from(person))
-        .returning(calls.c.id)
-    )
-
-
-RECORD_AT_ONCE = _record_at_once()
-
-
-def _told(call: NewCall, now: datetime) -> dict[str, Any]:
-    return {
-        "id": call.id,
-        "user_key": call.user,
-        "chat_id": call.chat.chat_id,
-        "chat_kind": call.chat.kind,
-        "message_id": call.message_id,
-        "command": call.command,
-        "arguments": call.arguments,
-        "asked_at": call.asked_at,
-        "received_at": now,
-        "answer_language": call.language,
-        "time_zone": call.time_zone,
-        "expires_at": call.expires_at,
-    }
-
-
-def add(connection: Connection, call: NewCall, now: datetime) -> None:
-    """Queues a call that no event has brought."""
-    connection.execute(RECORD_CALL, _told(call, now))
-    announce(connection)
-
-
-def record(
-    connection: Connection,
-    event_id: str,
-    call: NewCall,
-    *,
-    language: Language | None,
-    union_id: str | None,
-    now: datetime,
-) -> bool:
-    """Queues a call together with the event that brought it; False when the event or the message was seen before.
-
-    One statement on PostgreSQL: fit for `Database.write_one`.
-    """
-    values = users.row(call.user, language, union_id, now) | _told(call, now) | {"event_id": event_id}
-    if connection.dialect.name == "postgresql":
-        recorded = connection.execute(RECORD_AT_ONCE, values).first() is not None
-    else:
-        recorded = connection.execute(RECORD_EVENT, values).first() is not None
-        if recorded:
-            users.seen(connection, call.user, language=language, union_id=union_id, now=now)
-            connection.execute(RECORD_CALL, values)
-    if recorded:
-        announce(connection)
-    return recorded
 
 
 # --- claiming --------------------------------------------------------------------------------------

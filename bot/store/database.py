@@ -7,18 +7,20 @@ during an HTTP call. Which database it is, and how it is driven, is in `sqlite` 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from sqlalchemy import URL, Connection, make_url, text
 
 from bot.core.errors import ConfigurationError
 from bot.store.crypto import Seal
+from bot.store.together import Gathering
 
 __all__ = ["Connection", "Database", "Dialect", "announce", "check", "open_database", "seal_of", "upgrade"]
 
 T = TypeVar("T")
+Item = TypeVar("Item")
 Work = Callable[[Connection], T]
 Dialect = Literal["sqlite", "postgresql"]
 
@@ -38,6 +40,7 @@ class Database(ABC):
         self.key_ids = seal.key_ids
         """Fingerprints of the encryption keys, the one that seals first."""
         self._wakes: list[Callable[[], None]] = []
+        self._gatherings: dict[Callable[..., Any], Gathering[Any, Any]] = {}
 
     @abstractmethod
     async def write(self, work: Work[T]) -> T:
@@ -49,6 +52,19 @@ class Database(ABC):
         A second statement raises on PostgreSQL.
         """
         return await self.write(work)
+
+    async def write_together(
+        self, work: Callable[[Connection, Sequence[Item]], Sequence[T]], item: Item
+    ) -> T:
+        """`write_one` for a work that takes many items, and returns a result for each: those who bring one while a
+        write is under way share the next. An item that the database refuses fails alone.
+        """
+        gathering = self._gatherings.get(work)
+        if gathering is None:
+            gathering = Gathering(lambda items: self.write_one(lambda c: work(c, items)))
+            self._gatherings[work] = gathering
+        result: T = await gathering.add(item)
+        return result
 
     @abstractmethod
     async def read(self, work: Work[T]) -> T:

@@ -6,9 +6,27 @@ SQLAlchemy compiles the one construct for either.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import BindParameter, Column, ColumnElement, FromClause, Integer, bindparam, literal_column
+from sqlalchemy import (
+    JSON,
+    BindParameter,
+    Column,
+    ColumnElement,
+    FromClause,
+    Integer,
+    Text,
+    bindparam,
+    cast,
+    column,
+    func,
+    literal_column,
+    select,
+)
+from sqlalchemy.types import TypeEngine
 
 LIMIT = bindparam("limit", type_=Integer)
 """How many rows at most."""
@@ -27,3 +45,33 @@ def status_is(table: FromClause, status: str) -> ColumnElement[bool]:
 def status_in(table: FromClause, *statuses: str) -> ColumnElement[bool]:
     """The same for one of several."""
     return table.c.status.in_([literal_column(f"'{status}'") for status in statuses])
+
+
+# --- rows as a parameter ---------------------------------------------------------------------------
+
+
+def rows_given(dialect: str, columns: Mapping[str, TypeEngine[Any]]) -> FromClause:
+    """A table of rows that are handed over as one parameter, `given`, in the form of `as_rows`."""
+    given = bindparam("given", type_=Text)
+    if dialect == "postgresql":
+        listed = (column(name, kind) for name, kind in columns.items())
+        records = func.json_to_recordset(cast(given, JSON)).table_valued(*listed, name="given")
+        return records.render_derived(with_types=True)
+    each = func.json_each(given).table_valued("value", name="given").c.value
+    parts = {
+        name: func.json_extract(each, literal_column(f"'$.{name}'"), type_=kind)
+        for name, kind in columns.items()
+    }
+    return select(*(part.label(name) for name, part in parts.items())).subquery("rows")
+
+
+def as_rows(dialect: str, rows: Iterable[Mapping[str, str | datetime | None]]) -> str:
+    """Rows as `rows_given` reads them."""
+
+    def in_text(moment: datetime) -> str:
+        if moment.tzinfo is None:
+            raise ValueError("A time without a time zone was to be stored.")
+        text = moment.astimezone(UTC).isoformat(" ", "microseconds")
+        return text.removesuffix("+00:00") if dialect == "sqlite" else text
+
+    return json.dumps(list(rows), default=in_text, ensure_ascii=False)

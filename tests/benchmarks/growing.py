@@ -12,8 +12,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from bot.core.model import Chat, UserKey, WaitsFor
-from bot.store import attempts, authorizations, calls, grants, outbox, revocations
-from bot.store.calls import NewCall
+from bot.store import arrivals, attempts, authorizations, calls, grants, outbox, revocations
+from bot.store.arrivals import NewCall
 from bot.store.crypto import Seal
 from bot.store.database import Connection, Database, open_database, upgrade
 from bot.store.ids import new_id
@@ -81,7 +81,7 @@ async def one_round(database: Database) -> dict[str, float]:
     asked = [a_call(person) for person in people]
     for call in asked:
         await database.write_one(
-            lambda c, new=call: calls.record(c, new.id, new, language="en", union_id=None, now=NOW)
+            lambda c, new=call: arrivals.record(c, new.id, new, language="en", union_id=None, now=NOW)
         )
     times = {}
     held = []

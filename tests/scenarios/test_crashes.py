@@ -30,7 +30,7 @@ ONE_IN = 16
 
 DANGEROUS = {
     "first_contact": (
-        "events.accept_message:write_one:after",
+        "events.accept_message:write_together:after",
         "cards.draw:send:after",
         "consent.complete:write:after",
         "consent.persistently:exchange_code:after",
@@ -160,7 +160,7 @@ FEWEST_POINTS = 25
 """The shortest way through the loop has more."""
 
 THE_LOOP = (
-    "events.accept_message:write_one",
+    "events.accept_message:write_together",
     "worker.Worker.claim:write_one",
     "authorization.suspend:write",
     "cards.draw:send",

@@ -178,8 +178,8 @@ class Dying:
     def __getattr__(self, name):
         return getattr(self.database, name)
 
-    async def write_one(self, work):
-        result = await self.database.write_one(work)
+    async def write_together(self, work, item):
+        result = await self.database.write_together(work, item)
         if result is True:  # a message was recorded
             os.kill(os.getpid(), signal.SIGKILL)
         return result

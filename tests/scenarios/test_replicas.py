@@ -15,7 +15,7 @@ import pytest
 
 from bot.core.model import UserKey
 from bot.sandbox.tenant import Message, Person
-from bot.store import calls
+from bot.store import arrivals
 from bot.store.crypto import Seal
 from bot.store.database import ANNOUNCED, Connection, Database, open_database
 from tests.store.examples import a_call
@@ -168,7 +168,7 @@ async def test_idle_replicas_are_told_of_work_and_look_for_it_where_nobody_tells
         call = replace(a_call(user), command="help", arguments="", expires_at=datetime.now(UTC) + HOUR)
 
         def work(c: Connection) -> None:
-            calls.record(c, f"ev_{call.id}", call, language="en", union_id=None, now=datetime.now(UTC))
+            arrivals.record(c, f"ev_{call.id}", call, language="en", union_id=None, now=datetime.now(UTC))
             c.info[ANNOUNCED] = not silently
 
         await elsewhere.write(work)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from bot.core.model import Chat, Secret, TokenSet, UserKey
-from bot.store import calls, users
-from bot.store.calls import NewCall
+from bot.store import arrivals, users
+from bot.store.arrivals import NewCall
 from bot.store.database import Database
 from bot.store.ids import new_id
 
@@ -39,7 +39,7 @@ async def ask(database: Database, user: UserKey = ANNA, *, asked_at: datetime = 
     """Records a call as an event brings it; returns its id."""
     call = a_call(user, asked_at=asked_at)
     assert await database.write_one(
-        lambda c: calls.record(c, f"ev_{call.id}", call, language="en", union_id=None, now=NOW)
+        lambda c: arrivals.record(c, f"ev_{call.id}", call, language="en", union_id=None, now=NOW)
     )
     return call.id
 

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from bot.core.errors import CannotOpenSecret, ConfigurationError
-from bot.store import calls, users
+from bot.store import arrivals, calls, users
 from bot.store.crypto import Seal, new_key
 from bot.store.database import Database, announce, open_database, seal_of
 from bot.store.postgresql import make_engine
@@ -292,7 +292,7 @@ async def test_a_secret_is_opened_only_where_it_was_stored(database: Database) -
     first, second = a_call(), a_call(BEN)
     for call in (first, second):
         await database.write(
-            lambda c, n=call: calls.record(c, n.id, n, language=None, union_id=None, now=NOW)
+            lambda c, n=call: arrivals.record(c, n.id, n, language=None, union_id=None, now=NOW)
         )
     move = text(
         "INSERT INTO call_steps (call_id, number, digest, is_write, result) VALUES (:id, 0, 'd', false, :r)"

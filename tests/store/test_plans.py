@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import Connection, text
 
 from bot.store import (
+    arrivals,
     attempts,
     authorizations,
     calls,
@@ -117,7 +118,7 @@ CHORES: dict[str, Work] = {
 
 FOR_ONE: dict[str, Work] = {
     "event": lambda c: events.record(c, "lark", "cli_1", "ev", NOW),
-    "call": lambda c: calls.record(c, "ev", a_call(ANNA), language=None, union_id=None, now=NOW),
+    "call": lambda c: arrivals.record(c, "ev", a_call(ANNA), language=None, union_id=None, now=NOW),
     "waiting": lambda c: calls.waiting_of(c, ANNA),
     "message": lambda c: calls.find_by_message(c, "lark", "cli_1", "om_x"),
     "request": lambda c: authorizations.live_of(c, ANNA),
@@ -186,7 +187,7 @@ async def test_ten_thousand_queued_calls_of_one_person_cost_no_claim_anything(da
     assert await database.write(claim) is None  # that person is busy
     assert await cost(database, claim) < allowed
     call = a_call(BEN)
-    await database.write(lambda c: calls.record(c, "ev", call, language=None, union_id=None, now=NOW))
+    await database.write(lambda c: arrivals.record(c, "ev", call, language=None, union_id=None, now=NOW))
     assert await cost(database, claim) < allowed
     another = await database.write(claim)
     assert another is not None

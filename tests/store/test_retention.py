@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from sqlalchemy import text
 
-from bot.store import calls, retention
+from bot.store import arrivals, retention
 from bot.store.database import Connection, Database
 from tests.filling import KINDS, fill
 from tests.store.examples import ANNA, NOW, a_call
@@ -42,7 +42,7 @@ async def test_a_hundred_thousand_old_rows_go_in_portions_while_events_come_in(d
         while not done.is_set():
             call = a_call(ANNA)
             assert await database.write_one(
-                lambda c, call=call: calls.record(
+                lambda c, call=call: arrivals.record(
                     c, f"event-{call.id}", call, language=None, union_id=None, now=NOW
                 )
             )

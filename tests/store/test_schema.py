@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from bot.core.errors import DatabaseNotReady
 from bot.core.model import UserKey
-from bot.store import audit, calls, revision
+from bot.store import arrivals, audit, calls, revision
 from bot.store.crypto import Seal, new_key
 from bot.store.database import Database, check, open_database, upgrade
 from bot.store.schema import deferred_calls, metadata
@@ -194,7 +194,7 @@ async def test_there_is_one_live_request_a_person_and_one_waiting_scope_set(data
 async def test_a_time_without_a_time_zone_is_not_stored(database: Database) -> None:
     call = a_call(asked_at=datetime(2026, 3, 1))  # noqa: DTZ001 - that is the point
     with pytest.raises(Exception, match="without a time zone"):
-        await database.write(lambda c: calls.record(c, "ev", call, language=None, union_id=None, now=NOW))
+        await database.write(lambda c: arrivals.record(c, "ev", call, language=None, union_id=None, now=NOW))
 
 
 async def test_times_are_utc_and_readable(database: Database) -> None:
@@ -270,7 +270,7 @@ async def crowded(database: Database) -> Database:
 def make_some_live(c: Connection) -> None:
     for number in range(300):
         call = a_call(UserKey("lark", "cli_1", "tenant_1", f"ou_{number}"))
-        calls.record(c, call.id, call, language=None, union_id=None, now=NOW)
+        arrivals.record(c, call.id, call, language=None, union_id=None, now=NOW)
     c.execute(
         text(
             "UPDATE deferred_calls SET status = 'suspended', waits_for = 'administrator', suspended_at = asked_at "

@@ -1,0 +1,219 @@
+"""Messages as they arrive: event, person and call are recorded together, for as many as arrive at once.
+
+A statement costs far more than a row of it. So all rows are handed over as one parameter, and the statements are the
+same for one message and for a hundred.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Boolean, Connection, FromClause, Text, exists, func, literal_column, select, tuple_
+from sqlalchemy.dialects.postgresql import insert
+
+from bot.core.model import Chat, Language, UserKey
+from bot.store.database import announce
+from bot.store.schema import deferred_calls as calls
+from bot.store.schema import events
+from bot.store.schema import users as people
+from bot.store.sql import as_rows, rows_given, status_is
+
+
+@dataclass(frozen=True, slots=True)
+class NewCall:
+    id: str
+    user: UserKey
+    chat: Chat
+    message_id: str | None
+    command: str
+    arguments: str
+    asked_at: datetime
+    language: Language
+    time_zone: str | None
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """An event that brought a call, and what it tells of the person who asked."""
+
+    event_id: str
+    call: NewCall
+    language: Language | None
+    union_id: str | None
+    received_at: datetime
+
+
+# --- statements ------------------------------------------------------------------------------------
+
+_GIVEN = {
+    column.name: column.type
+    for column in (
+        *(events.c.event_id, people.c.platform, people.c.app_id, people.c.tenant_key, people.c.open_id),
+        *(people.c.union_id, people.c.language),
+        *(calls.c.id, calls.c.user_key, calls.c.chat_id, calls.c.chat_kind, calls.c.message_id),
+        *(calls.c.command, calls.c.arguments, calls.c.time_zone),
+        *(calls.c.asked_at, calls.c.received_at, calls.c.expires_at),
+    )
+} | {"answer_language": Text()}
+_ALL = literal_column("true", Boolean)
+"""SQLite would take the ON of ON CONFLICT for that of a join, if no WHERE stood between."""
+_EVENT = ("platform", "app_id", "event_id", "message_id", "received_at")
+_TOLD = (
+    *("id", "user_key", "chat_id", "chat_kind", "message_id", "command", "arguments"),
+    *("asked_at", "received_at", "expires_at"),
+)
+
+
+def _insert_events(given: FromClause) -> Any:
+    rows = select(*(given.c[name] for name in _EVENT)).where(_ALL)
+    return insert(events).from_select(_EVENT, rows).on_conflict_do_nothing().returning(events.c.event_id)
+
+
+def _insert_people(given: FromClause) -> Any:
+    """Makes the people known; what is not told stays as it was.
+
+    One row a person, and in the same order everywhere: two replicas would else wait for each other.
+    """
+    key = given.c.user_key
+    values = {
+        "user_key": key,
+        **{name: func.min(given.c[name]) for name in ("platform", "app_id", "tenant_key", "open_id")},
+        **{name: func.max(given.c[name]) for name in ("union_id", "language")},
+        **{name: func.max(given.c.received_at) for name in ("created_at", "seen_at")},
+    }
+    rows = select(*values.values()).where(_ALL).group_by(key).order_by(key)
+    person = insert(people).from_select(list(values), rows)
+    return person.on_conflict_do_update(
+        index_elements=[people.c.user_key],
+        set_={
+            "seen_at": person.excluded.seen_at,
+            "language": func.coalesce(person.excluded.language, people.c.language),
+            "union_id": func.coalesce(person.excluded.union_id, people.c.union_id),
+        },
+    )
+
+
+def _insert_calls(given: FromClause) -> Any:
+    ahead = calls.alias("ahead")
+    zone = select(people.c.time_zone).where(people.c.user_key == given.c.user_key).scalar_subquery()
+    values: dict[str, Any] = {name: given.c[name] for name in _TOLD} | {
+        "language": given.c.answer_language,
+        # Where a message does not tell, the zone of the person's last card click.
+        "time_zone": func.coalesce(given.c.time_zone, zone),
+        "runs_after": given.c.received_at,
+        "status": literal_column("'queued'"),
+        "needs": literal_column("'[]'"),
+        "consents": literal_column("0"),
+        "attempts": literal_column("0"),
+        "claim": literal_column("0"),
+        "confirmed": literal_column("false"),
+        # Behind one that was asked before, is due, and is not taken up yet: see `calls.claim_next`, which also keeps
+        # in order what of one person is recorded at once, and does not see each other here.
+        "behind": exists().where(
+            ahead.c.user_key == given.c.user_key,
+            status_is(ahead, "queued"),
+            ahead.c.runs_after <= given.c.received_at,
+            tuple_(ahead.c.asked_at, ahead.c.id) < tuple_(given.c.asked_at, given.c.id),
+        ),
+    }
+    return insert(calls).from_select(list(values), select(*values.values()))
+
+
+def _record_at_once() -> Any:
+    """Events, people and calls in one statement. PostgreSQL alone has INSERT in WITH."""
+    given = rows_given("postgresql", _GIVEN)
+    event = _insert_events(given).cte("event")
+    fresh = select(given).join(event, event.c.event_id == given.c.event_id).cte("fresh")
+    return _insert_calls(fresh).add_cte(_insert_people(fresh).cte("person")).returning(calls.c.id)
+
+
+RECORD_AT_ONCE = _record_at_once()
+RECORD_EVENTS = _insert_events(rows_given("sqlite", _GIVEN))
+RECORD_PEOPLE = _insert_people(rows_given("sqlite", _GIVEN))
+RECORD_CALLS = {
+    "sqlite": _insert_calls(rows_given("sqlite", _GIVEN)),
+    "postgresql": _insert_calls(rows_given("postgresql", _GIVEN)),
+}
+
+
+# --- recording -------------------------------------------------------------------------------------
+
+
+def record_all(connection: Connection, arrivals: Sequence[Arrival]) -> list[bool]:
+    """Queues calls together with the events that brought them; False for each whose event or message was seen before.
+
+    One statement on PostgreSQL: fit for `Database.write_one` and `Database.write_together`.
+    """
+    # What is delivered twice at once counts once, and in the same order everywhere.
+    first = {arrival.event_id: arrival for arrival in reversed(arrivals)}
+    arrived = [first[event_id] for event_id in sorted(first)]
+    rows = {each.call.id: _row(each.call, each.received_at) | _told_of(each) for each in arrived}
+    dialect = connection.dialect.name
+    if dialect == "postgresql":
+        given = {"given": as_rows(dialect, rows.values())}
+        recorded = set(connection.execute(RECORD_AT_ONCE, given).scalars())
+    else:
+        given = {"given": as_rows(dialect, rows.values())}
+        fresh = set(connection.execute(RECORD_EVENTS, given).scalars())
+        recorded = {each.call.id for each in arrived if each.event_id in fresh}
+        if recorded:
+            given = {"given": as_rows(dialect, (rows[call] for call in rows if call in recorded))}
+            connection.execute(RECORD_PEOPLE, given)
+            connection.execute(RECORD_CALLS["sqlite"], given)
+    if recorded:
+        announce(connection)
+    return [arrival.call.id in recorded for arrival in arrivals]
+
+
+def record(
+    connection: Connection,
+    event_id: str,
+    call: NewCall,
+    *,
+    language: Language | None,
+    union_id: str | None,
+    now: datetime,
+) -> bool:
+    """`record_all` for one."""
+    return record_all(connection, [Arrival(event_id, call, language, union_id, now)])[0]
+
+
+def add(connection: Connection, call: NewCall, now: datetime) -> None:
+    """Queues a call that no event has brought."""
+    dialect = connection.dialect.name
+    connection.execute(RECORD_CALLS[dialect], {"given": as_rows(dialect, [_row(call, now)])})
+    announce(connection)
+
+
+def _row(call: NewCall, now: datetime) -> dict[str, Any]:
+    return {
+        "id": call.id,
+        "user_key": str(call.user),
+        "chat_id": call.chat.chat_id,
+        "chat_kind": call.chat.kind,
+        "message_id": call.message_id,
+        "command": call.command,
+        "arguments": call.arguments,
+        "asked_at": call.asked_at,
+        "received_at": now,
+        "answer_language": call.language,
+        "time_zone": call.time_zone,
+        "expires_at": call.expires_at,
+    }
+
+
+def _told_of(arrival: Arrival) -> dict[str, Any]:
+    user = arrival.call.user
+    return {
+        "event_id": arrival.event_id,
+        "platform": user.platform,
+        "app_id": user.app_id,
+        "tenant_key": user.tenant_key,
+        "open_id": user.open_id,
+        "union_id": arrival.union_id,
+        "language": arrival.language,
+    }

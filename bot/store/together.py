@@ -1,0 +1,60 @@
+"""Things of one kind that many want written at once: while some are being written, the next gather."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+from sqlalchemy.exc import DataError, IntegrityError
+
+Item = TypeVar("Item")
+T = TypeVar("T")
+
+AT_ONCE = 100
+"""That are written together at most: whoever comes next is not to wait for long."""
+
+
+class Gathering(Generic[Item, T]):
+    """Hands what has gathered to `write`, which returns a result for each."""
+
+    def __init__(self, write: Callable[[Sequence[Item]], Awaitable[Sequence[T]]]) -> None:
+        self._write = write
+        self._gathered: list[tuple[Item, asyncio.Future[T]]] = []
+        self._writing: asyncio.Task[None] | None = None
+
+    async def add(self, item: Item) -> T:
+        """Returns when the item is written. One that cannot be written raises alone, and not those beside it."""
+        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._gathered.append((item, done))
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.create_task(self._write_gathered())
+        return await done
+
+    async def _write_gathered(self) -> None:
+        while self._gathered:
+            batch, self._gathered = self._gathered[:AT_ONCE], self._gathered[AT_ONCE:]
+            await self._write_batch(batch)
+
+    async def _write_batch(self, batch: Sequence[tuple[Item, asyncio.Future[T]]]) -> None:
+        try:
+            results = await self._write([item for item, _ in batch])
+        except (DataError, IntegrityError) as error:
+            if len(batch) == 1:
+                _fail(batch, error)
+                return
+            for each in batch:
+                await self._write_batch([each])
+        except Exception as error:
+            # The database itself: it would be no better alone.
+            _fail(batch, error)
+        else:
+            for (_, done), result in zip(batch, results, strict=True):
+                if not done.done():
+                    done.set_result(result)
+
+
+def _fail(batch: Sequence[tuple[Item, asyncio.Future[T]]], error: Exception) -> None:
+    for _, done in batch:
+        if not done.done():
+            done.set_exception(error)

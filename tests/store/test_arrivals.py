@@ -1,0 +1,108 @@
+"""Messages that arrive at once are recorded at once, each as if it had come alone."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+
+from sqlalchemy.exc import IntegrityError
+
+from bot.core.model import UserKey
+from bot.store import arrivals, calls, users
+from bot.store.arrivals import Arrival
+from bot.store.database import Connection, Database
+from tests.store.examples import ANNA, BEN, NOW, SOON, a_call
+
+
+def arrival(user: UserKey = ANNA, number: int = 0, **told) -> Arrival:
+    call = a_call(user, asked_at=NOW + timedelta(seconds=number))
+    return Arrival(
+        told.get("event_id", f"ev_{call.id}"), call, told.get("language"), told.get("union_id"), NOW
+    )
+
+
+async def arrive(database: Database, *arrived: Arrival) -> list[bool]:
+    return await asyncio.gather(*(database.write_together(arrivals.record_all, each) for each in arrived))
+
+
+async def claimed_in_turn(database: Database) -> list[str]:
+    taken = []
+    while (call := await database.write_one(lambda c: calls.claim_next(c, "w", NOW, SOON))) is not None:
+        taken.append(call.id)
+        await database.write(
+            lambda c, call=call: calls.settle(c, call.id, call.claim, calls.CallStatus.FAILED, "x", NOW)
+        )
+        await database.write(lambda c: calls.call_up(c, NOW))
+    return taken
+
+
+async def test_of_what_arrives_at_once_everything_is_recorded_as_it_is(database: Database) -> None:
+    people = [UserKey("lark", "cli_1", "tenant_1", f"ou_{number}") for number in range(150)]
+    arrived = [arrival(person, union_id=f"on_{person.open_id}", language="zh") for person in people]
+    assert await arrive(database, *arrived) == [True] * 150
+    for each in arrived:
+        call = await database.read(lambda c, each=each: calls.get(c, each.call.id))
+        assert call is not None
+        assert (call.user, call.message_id, call.asked_at) == (
+            each.call.user, each.call.message_id, each.call.asked_at,
+        )  # fmt: skip
+        profile = await database.read(lambda c, each=each: users.profile(c, each.call.user))
+        assert profile is not None
+        assert profile.language == "zh"
+
+
+async def test_what_is_delivered_twice_at_once_is_recorded_once(database: Database) -> None:
+    first = arrival(event_id="ev_1")
+    same_event = arrival(BEN, event_id="ev_1")
+    same_message = replace(arrival(), call=replace(a_call(), message_id=first.call.message_id))
+    recorded = await arrive(database, first, same_event, same_message, arrival(BEN))
+    assert recorded[0] != recorded[2]
+    assert recorded[1:] == [False, not recorded[0], True]
+    assert await arrive(database, first, same_message) == [False, False]
+
+
+async def test_what_a_person_asks_at_once_is_taken_in_the_order_asked(database: Database) -> None:
+    asked = [arrival(number=number) for number in (2, 0, 3, 1)]
+    await arrive(database, arrival(BEN), *asked)
+    in_order = [each.call.id for each in sorted(asked, key=lambda each: each.call.asked_at)]
+    taken = await claimed_in_turn(database)
+    assert [call for call in taken if call in in_order] == in_order
+
+
+async def test_a_person_who_tells_less_this_time_keeps_what_was_known(database: Database) -> None:
+    await arrive(database, arrival(language="zh"), arrival(number=1), arrival(number=2))
+    await arrive(database, arrival(number=3))
+    profile = await database.read(lambda c: users.profile(c, ANNA))
+    assert profile is not None
+    assert profile.language == "zh"
+
+
+# --- written together ----------------------------------------------------------------------------
+
+
+async def test_whoever_comes_while_others_are_written_shares_the_next_write(database: Database) -> None:
+    batches = []
+
+    def meet_all(c: Connection, people: list[UserKey]) -> list[str]:
+        batches.append(len(people))
+        c.execute(users.SEEN, [users.row(person, None, None, NOW) for person in people])
+        return [person.open_id for person in people]
+
+    people = [UserKey("lark", "cli_1", "tenant_1", f"ou_{number}") for number in range(30)]
+    met = await asyncio.gather(*(database.write_together(meet_all, person) for person in people))
+    assert met == [person.open_id for person in people]
+    assert len(batches) < 5
+    assert sum(batches) == 30
+
+
+async def test_what_the_database_refuses_fails_alone(database: Database) -> None:
+    wrong = arrival(language="tlh")
+    others = [arrival(UserKey("lark", "cli_1", "tenant_1", f"ou_{number}")) for number in range(10)]
+    results = await asyncio.gather(
+        *(database.write_together(arrivals.record_all, each) for each in [*others[:5], wrong, *others[5:]]),
+        return_exceptions=True,
+    )
+    assert isinstance(results.pop(5), IntegrityError)
+    assert results == [True] * 10
+    assert await database.read(lambda c: calls.get(c, wrong.call.id)) is None
