@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -20,6 +21,8 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from bot.store.database import upgrade
+
+from .forking import Forker
 
 TEMPLATE = "bot_template"
 
@@ -95,12 +98,19 @@ def postgresql_url(postgresql_template: str) -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated SQLite database that others are copied from."""
+    file = tmp_path_factory.mktemp("template") / "bot.db"
+    upgrade(f"sqlite+aiosqlite:///{file}")
+    return file
+
+
 @pytest.fixture
-def sqlite_url(tmp_path: Path) -> str:
+def sqlite_url(tmp_path: Path, sqlite_template: Path) -> str:
     """A SQLite database of this test's own, migrated."""
-    url = f"sqlite+aiosqlite:///{tmp_path}/bot.db"
-    upgrade(url)
-    return url
+    shutil.copy(sqlite_template, tmp_path / "bot.db")
+    return f"sqlite+aiosqlite:///{tmp_path}/bot.db"
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -117,6 +127,14 @@ def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return f"sqlite+aiosqlite:///{tmp_path}/empty.db"
     url: str = request.getfixturevalue("empty_postgresql_url")
     return url
+
+
+@pytest.fixture(scope="session")
+def forker() -> Iterator[Forker]:
+    """Starts processes of the bot."""
+    forker = Forker()
+    yield forker
+    forker.close()
 
 
 def named(url: str, database: str) -> str:

@@ -10,10 +10,11 @@ import os
 import random
 import re
 import secrets
+import shutil
 import signal
 import socket
 import sqlite3
-import sys
+import tempfile
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,8 @@ from aiohttp import web
 from bot.sandbox.sample import sample_tenant
 from bot.sandbox.server import build_platform
 from bot.sandbox.tenant import Chat, Message, Person, Tenant
+from tests.forking import REPOSITORY, Forker, Process, bot
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 PATIENCE = 15.0
 
 
@@ -56,15 +57,16 @@ def text_of(value: Any) -> str:
 class World:
     """What a story is told with."""
 
-    def __init__(self, tenant: Tenant, origin: str, directory: Path) -> None:
+    def __init__(self, tenant: Tenant, origin: str, directory: Path, forker: Forker) -> None:
         self.tenant = tenant
         self.origin = origin
         self.directory = directory
+        self.forker = forker
         self.database = directory / "bot.db"
         self.port = free_port()
         self.public = f"http://127.0.0.1:{self.port}"
         self.settings: dict[str, str] = {}
-        self.process: asyncio.subprocess.Process | None = None
+        self.process: Process | None = None
         self.key = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
         self.http = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
 
@@ -258,10 +260,9 @@ class World:
         """Starts the bot and waits until it is ready."""
         self.settings.update(settings)
         with (self.directory / "bot.log").open("ab") as log:
-            self.process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "bot", "run",
-                cwd=self.directory, env=self.environment(), stdout=log, stderr=log,
-            )  # fmt: skip
+            self.process = self.forker.start(
+                bot("run"), directory=self.directory, environment=self.environment(), output=log.fileno()
+            )
         deadline = asyncio.get_running_loop().time() + 30
         while True:
             assert self.process.returncode is None, self.log_tail()
@@ -286,14 +287,18 @@ class World:
 
     async def cli(self, *arguments: str) -> tuple[int, str, str]:
         """Runs another command of the bot; exit code, standard output, standard error."""
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "bot", *arguments,
-            cwd=self.directory, env=self.environment(),
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        out, err = await process.communicate()
-        assert process.returncode is not None
-        return process.returncode, out.decode(), err.decode()
+        with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+            process = self.forker.start(
+                bot(*arguments),
+                directory=self.directory,
+                environment=self.environment(),
+                output=output.fileno(),
+                errors=errors.fileno(),
+            )
+            code = await process.wait()
+            for file in (output, errors):
+                file.seek(0)
+            return code, output.read().decode(), errors.read().decode()
 
     def log_tail(self) -> str:
         file = self.directory / "bot.log"
@@ -335,10 +340,10 @@ def values_of(content: Any) -> list[dict[str, Any]]:
 
 
 @contextlib.asynccontextmanager
-async def world_in(directory: Path) -> AsyncIterator[World]:
+async def world_in(directory: Path, forker: Forker) -> AsyncIterator[World]:
     """The platform is up; the story starts the bot itself."""
     tenant = sample_tenant()
-    world = World(tenant, f"http://127.0.0.1:{free_port()}", directory)
+    world = World(tenant, f"http://127.0.0.1:{free_port()}", directory, forker)
     await world.platform_up()
     tenant.app.events_url = f"{world.public}/lark/events"
     tenant.app.redirect_urls = [f"{world.public}/oauth/lark/{page}" for page in ("callback", "client")]
@@ -350,6 +355,7 @@ async def world_in(directory: Path) -> AsyncIterator[World]:
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    async with world_in(tmp_path) as world:
+async def world(tmp_path: Path, forker: Forker, sqlite_template: Path) -> AsyncIterator[World]:
+    async with world_in(tmp_path, forker) as world:
+        shutil.copy(sqlite_template, world.database)
         yield world

@@ -1,19 +1,14 @@
-"""The real bot, made to die at a chosen point. A program of its own: `python -m tests.scenarios.crashing`.
+"""The real bot, made to die at a chosen point.
 
 A point is the moment before, or after, one of the flows' waits for the database or for the platform: the process can
 be gone at each of them, and nowhere else does it make a difference. "After" a call of the platform means that the
 platform has done its part and the bot never saw the answer.
-
-The program imports the bot once and then forks it as often as a line on standard input tells it to, because a suite
-that starts the bot a thousand times would do little else. What is forked is what `bot run` runs.
 """
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import inspect
-import json
 import logging
 import os
 import signal
@@ -22,8 +17,11 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
+
+from tests.forking import Call
+
+from .refitted import run
 
 LEASE = timedelta(seconds=2)
 """Instead of 20 seconds, so that what was interrupted is taken over soon."""
@@ -93,106 +91,24 @@ class Watched:
         return result
 
 
-def refitted(points: Points, lease: timedelta) -> Callable[[Any], Any]:
-    return lambda bot: replace(
-        bot, database=Watched(bot.database, points), platform=Watched(bot.platform, points), lease=lease
-    )
+def mortal_bot(*, die_at: str = "", record: str = os.devnull, lease: timedelta = LEASE) -> Call:
+    """A `bot run` that writes down the points it passes, and dies at one."""
+    return Call(f"{__name__}:run_mortal", (die_at, record, lease.total_seconds()))
 
 
-def run(order: dict[str, Any]) -> int:
-    """What `bot run` does, with points."""
-    from bot import app, logs, settings
+def run_mortal(die_at: str, record: str, lease: float) -> int:
+    points = Points(os.open(record, os.O_WRONLY | os.O_CREAT | os.O_APPEND), die_at)
 
-    os.environ.clear()
-    os.environ.update(order["environment"])
-    os.chdir(order["directory"])
-    output = os.open("bot.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    record = os.open(order["record"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    loaded = settings.load(settings.environment())
-    logs.configure(loaded.log_format, loaded.log_level)
-    lease = timedelta(seconds=order["lease"])
+    def refit(bot: Any) -> Any:
+        return replace(
+            bot,
+            database=Watched(bot.database, points),
+            platform=Watched(bot.platform, points),
+            lease=timedelta(seconds=lease),
+        )
+
     try:
-        return app.run(loaded, refitted(Points(record, order["die_at"]), lease))
+        return run(refit)
     except Exception:
         logging.getLogger("bot").critical("stopped by an error", exc_info=True)
         return 1
-
-
-def main() -> None:
-    import bot.app
-    import bot.store.postgresql
-    import bot.store.revision
-    import bot.store.sqlite  # noqa: F401
-
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # whoever ends is gone at once, and not a zombie
-    for order in sys.stdin.buffer:
-        child = os.fork()
-        if child == 0:
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            code = run(json.loads(order))
-            logging.shutdown()
-            os._exit(code)
-        os.write(1, f"{child}\n".encode())
-    os.killpg(0, signal.SIGKILL)  # the test is over, or gone: no bot outlives it
-
-
-class Starter:
-    """The program, seen from a test."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
-        self._turn = asyncio.Lock()
-
-    @classmethod
-    async def begin(cls) -> Starter:
-        repository = Path(__file__).resolve().parents[2]
-        return cls(
-            await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "tests.scenarios.crashing",
-                cwd=repository, env={**os.environ, "PYTHONPATH": str(repository)},
-                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, start_new_session=True,
-            )
-        )  # fmt: skip
-
-    async def start(
-        self,
-        environment: dict[str, str],
-        directory: Path,
-        *,
-        die_at: str = "",
-        record: str = os.devnull,
-        lease: timedelta = LEASE,
-    ) -> int:
-        """Starts a bot; returns the id of its process."""
-        order = {
-            "environment": environment,
-            "directory": str(directory),
-            "die_at": die_at,
-            "record": record,
-            "lease": lease.total_seconds(),
-        }
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        async with self._turn:
-            self._process.stdin.write(json.dumps(order).encode() + b"\n")
-            return int(await self._process.stdout.readline())
-
-    async def end(self) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        await self._process.wait()
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-if __name__ == "__main__":
-    main()

@@ -9,10 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import re
 import shutil
-import signal
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -20,15 +18,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 import aiohttp
-from aiohttp import web
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from bot.core import texts
 from bot.sandbox.tenant import Chat, Message, Person
+from tests.forking import Forker, Process
 
 from .conftest import World, free_port, has_link, text_of, values_of, world_in
-from .crashing import Starter, is_alive
+from .crashing import mortal_bot
+from .replicas import Proxy
 
 PATIENCE = 60.0
 """Seconds that a person waits for what was promised: some leases, redeliveries and repeats."""
@@ -51,7 +50,7 @@ TITLES = {
 @dataclass
 class Replica:
     port: int
-    pid: int = 0
+    process: Process | None = None
 
 
 @dataclass
@@ -74,10 +73,10 @@ class Figures:
 
 
 class MortalWorld:
-    """A `World` whose bot is forked by a `Starter` and comes back whenever it is gone."""
+    """A `World` whose bot comes back whenever it is gone."""
 
-    def __init__(self, world: World, starter: Starter, url: str, *, replicas: int = 1) -> None:
-        self.world, self.starter, self.url = world, starter, url
+    def __init__(self, world: World, url: str, *, replicas: int = 1) -> None:
+        self.world, self.url = world, url
         self.replicas = [Replica(world.port)]
         if replicas > 1:
             self.replicas = [Replica(free_port()) for _ in range(replicas)]
@@ -99,24 +98,26 @@ class MortalWorld:
     async def begin(self, die_at: str = "") -> None:
         """Starts the bot (which dies at that point), and sees to it that there always is one."""
         for replica in self.replicas:
-            await self.start(replica, die_at)
-        self.tasks.append(asyncio.create_task(self.keep_alive()))
+            process = self.start(replica, die_at)
+            self.tasks.append(asyncio.create_task(self.keep_alive(replica, process)))
         for replica in self.replicas:
             await self.ready(replica)
 
-    async def start(self, replica: Replica, die_at: str = "") -> None:
-        environment = self.world.environment() | self.settings | {"BOT_PORT": str(replica.port)}
-        replica.pid = await self.starter.start(
-            environment, self.world.directory, die_at=die_at, record=str(self.record)
-        )
+    def start(self, replica: Replica, die_at: str = "") -> Process:
+        with (self.world.directory / "bot.log").open("ab") as log:
+            replica.process = self.world.forker.start(
+                mortal_bot(die_at=die_at, record=str(self.record)),
+                directory=self.world.directory,
+                environment=self.world.environment() | self.settings | {"BOT_PORT": str(replica.port)},
+                output=log.fileno(),
+            )
+        return replica.process
 
-    async def keep_alive(self) -> None:
+    async def keep_alive(self, replica: Replica, process: Process) -> None:
         while True:
-            await asyncio.sleep(0.02)
-            for replica in self.replicas:
-                if not is_alive(replica.pid):
-                    self.deaths += 1
-                    await self.start(replica)
+            await process.wait()
+            self.deaths += 1
+            process = self.start(replica)
 
     async def ready(self, replica: Replica) -> None:
         await self.page(f"http://127.0.0.1:{replica.port}/readyz")
@@ -126,8 +127,9 @@ class MortalWorld:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
         for replica in self.replicas:
-            if replica.pid and is_alive(replica.pid):
-                kill(replica)
+            if replica.process is not None:
+                replica.process.kill()
+                await replica.process.wait()
         await self.engine.dispose()
 
     async def rows(self, query: str, **values: Any) -> list[dict[str, Any]]:
@@ -445,58 +447,19 @@ def is_for_device(card: Message) -> bool:
     return bool(device_links(card)) or any(v.get("action") == "authorize" for v in values_of(card.content))
 
 
-def kill(replica: Replica) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(replica.pid, signal.SIGKILL)
-
-
 @contextlib.asynccontextmanager
 async def mortal_world(
-    directory: Path, starter: Starter, url: str, *, replicas: int = 1
+    directory: Path, forker: Forker, url: str, *, replicas: int = 1
 ) -> AsyncIterator[MortalWorld]:
     directory.mkdir(exist_ok=True)
-    async with world_in(directory) as world, contextlib.AsyncExitStack() as more:
-        mortal = MortalWorld(world, starter, url, replicas=replicas)
+    async with world_in(directory, forker) as world, contextlib.AsyncExitStack() as more:
+        mortal = MortalWorld(world, url, replicas=replicas)
         if replicas > 1:
-            await more.enter_async_context(proxy(world.port, [each.port for each in mortal.replicas]))
+            await more.enter_async_context(Proxy(world.port, [each.port for each in mortal.replicas]))
         try:
             yield mortal
         finally:
             await mortal.end()
-
-
-@contextlib.asynccontextmanager
-async def proxy(port: int, behind: list[int]) -> AsyncIterator[None]:
-    """Hands every request to the next replica in turn; 502 when that one is not there."""
-    turn = 0
-    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False) as session:
-
-        async def pass_on(request: web.Request) -> web.Response:
-            nonlocal turn
-            turn += 1
-            url = f"http://127.0.0.1:{behind[turn % len(behind)]}{request.raw_path}"
-            try:
-                async with session.request(
-                    request.method,
-                    url,
-                    headers=request.headers,
-                    data=await request.read(),
-                    allow_redirects=False,
-                ) as response:
-                    kept = {k: v for k, v in response.headers.items() if k in ("Location", "Content-Type")}
-                    return web.Response(status=response.status, body=await response.read(), headers=kept)
-            except aiohttp.ClientError:
-                return web.Response(status=502)
-
-        app = web.Application()
-        app.router.add_route("*", "/{path:.*}", pass_on)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", port).start()
-        try:
-            yield
-        finally:
-            await runner.cleanup()
 
 
 def copied(template: Path, directory: Path) -> str:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import signal
-import sys
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -16,27 +14,12 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
+from tests.forking import Call, Process, bot
+
 from .conftest import World, free_port
+from .refitted import bot_with_times
 
-BOT_RUN = ("-m", "bot", "run")
-
-
-def refitted(*, lease: float = 20.0, look_again: float = 1.0) -> Sequence[str]:
-    """The program of a `bot run` with a shorter lease, so that it ends sooner, or one that looks for work less often,
-    so that it has to be told."""
-    lines = (
-        "import sys",
-        "from dataclasses import replace",
-        "from datetime import timedelta",
-        "from bot import app, logs, settings",
-        "from bot.flows import worker",
-        f"worker.LOOK_AGAIN = {look_again}",
-        "loaded = settings.load(settings.environment())",
-        "logs.configure(loaded.log_format, loaded.log_level)",
-        f"sys.exit(app.run(loaded, lambda bot: replace(bot, lease=timedelta(seconds={lease}))))",
-    )
-    return ("-c", "\n".join(lines))
-
+BOT_RUN = bot("run")
 
 HOP_BY_HOP = {"connection", "host", "keep-alive", "transfer-encoding", "content-length"}
 
@@ -103,7 +86,7 @@ class Replica:
     """One `bot run`."""
 
     port: int
-    process: asyncio.subprocess.Process
+    process: Process
 
     @property
     def alive(self) -> bool:
@@ -142,20 +125,26 @@ class Replicas:
                 await replica.kill()
         await self.proxy.__aexit__(*problem)
 
-    async def start(self, count: int, *, program: Sequence[str] = BOT_RUN, **settings: str) -> list[Replica]:
-        """Starts so many more, all at once, and waits until each is ready."""
+    async def start(
+        self, count: int, *, lease: float | None = None, look_again: float | None = None, **settings: str
+    ) -> list[Replica]:
+        """Starts so many more, all at once, and waits until each is ready. A shorter lease ends sooner, and one that
+        looks for work less often has to be told."""
+        program = bot_with_times(lease, look_again) if lease or look_again else BOT_RUN
         started = await asyncio.gather(*(self._start_one(program, settings) for _ in range(count)))
         self.proxy.ports += [each.port for each in started]
         return started
 
-    async def _start_one(self, program: Sequence[str], settings: dict[str, str]) -> Replica:
+    async def _start_one(self, program: Call, settings: dict[str, str]) -> Replica:
         port = free_port()
         own = {"BOT_PORT": str(port), "BOT_DATABASE_URL": self.url}
         with (self.world.directory / "bot.log").open("ab") as log:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable, *program,
-                cwd=self.world.directory, env=self.world.environment() | own | settings, stdout=log, stderr=log,
-            )  # fmt: skip
+            process = self.world.forker.start(
+                program,
+                directory=self.world.directory,
+                environment=self.world.environment() | own | settings,
+                output=log.fileno(),
+            )
         replica = Replica(port, process)
         self.all.append(replica)
         deadline = asyncio.get_running_loop().time() + 60

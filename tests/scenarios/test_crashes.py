@@ -10,16 +10,16 @@ import asyncio
 import contextlib
 import random
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
 from bot.sandbox.tenant import Person
-from bot.store.database import upgrade
+from tests.forking import Forker
 
-from .crashing import IDLE, Starter
-from .mortal import CANCELLED, PERHAPS, SUCCEEDED, Figures, MortalWorld, copied, kill, mortal_world
+from .crashing import IDLE
+from .mortal import CANCELLED, PERHAPS, SUCCEEDED, Figures, MortalWorld, copied, mortal_world
 from .stories import SETTINGS, STORIES, task
 
 AT_ONCE = 8
@@ -47,21 +47,6 @@ DANGEROUS = {
 gone before it could say so."""
 
 
-@pytest.fixture
-async def starter() -> AsyncIterator[Starter]:
-    starter = await Starter.begin()
-    yield starter
-    await starter.end()
-
-
-@pytest.fixture(scope="module")
-def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A migrated database to copy."""
-    directory = tmp_path_factory.mktemp("template")
-    upgrade(f"sqlite+aiosqlite:///{directory}/bot.db")
-    return directory / "bot.db"
-
-
 Databases = Callable[[Path], contextlib.AbstractContextManager[str]]
 """Makes a migrated database of a world's own, and gives its URL."""
 
@@ -87,12 +72,12 @@ def databases(request: pytest.FixtureRequest) -> Databases:
 
 
 async def tell(
-    name: str, directory: Path, starter: Starter, databases: Databases, die_at: str = ""
+    name: str, directory: Path, forker: Forker, databases: Databases, die_at: str = ""
 ) -> tuple[Figures, list[str]]:
     """Tells a story to a bot that dies at a point. Returns what came of it, and the points it passed."""
     directory.mkdir()
     with databases(directory) as url:
-        async with mortal_world(directory, starter, url) as world:
+        async with mortal_world(directory, forker, url) as world:
             world.settings |= SETTINGS.get(name, {})
             await world.begin(die_at)
             await STORIES[name](world)
@@ -120,13 +105,13 @@ def sample(name: str, points: list[str], seed: int) -> list[str]:
 @pytest.mark.parametrize("name", STORIES)
 async def test_a_story_survives_a_crash_at_each_of_its_points(
     name: str,
-    starter: Starter,
+    forker: Forker,
     databases: Databases,
     tmp_path: Path,
     pytestconfig: pytest.Config,
     record_property: Callable[[str, object], None],
 ):
-    figures, passed = await tell(name, tmp_path / "alive", starter, databases)
+    figures, passed = await tell(name, tmp_path / "alive", forker, databases)
     assert not figures.faults, figures
     points = crash_points(name, passed)
     assert len({each.partition("#")[0] for each in points}) >= FEWEST_POINTS, points
@@ -142,7 +127,7 @@ async def test_a_story_survives_a_crash_at_each_of_its_points(
         nonlocal deaths
         async with turn:
             try:
-                figures, _ = await tell(name, tmp_path / str(number), starter, databases, point)
+                figures, _ = await tell(name, tmp_path / str(number), forker, databases, point)
             except AssertionError as error:
                 faults.append(f"{point}: {error}")
             else:
@@ -254,14 +239,16 @@ async def kill_at_random(world: MortalWorld, kills: int, chance: random.Random, 
             replica = chance.choice(world.replicas)
             await world.ready(replica)
             await asyncio.sleep(chance.random() * longest)
-            kill(replica)
-            await asyncio.sleep(0.05)
+            process = replica.process
+            assert process is not None
+            process.kill()
+            await process.wait()
     finally:
         over.set()
 
 
 async def test_random_kills_lose_nothing_and_repeat_nothing(
-    starter: Starter,
+    forker: Forker,
     databases: Databases,
     tmp_path: Path,
     pytestconfig: pytest.Config,
@@ -271,7 +258,7 @@ async def test_random_kills_lose_nothing_and_repeat_nothing(
     seed = pytestconfig.getoption("--seed")
     with databases(tmp_path) as url:
         replicas = 1 if url.startswith("sqlite") else 3
-        async with mortal_world(tmp_path, starter, url, replicas=replicas) as world:
+        async with mortal_world(tmp_path, forker, url, replicas=replicas) as world:
             await world.begin()
             over = asyncio.Event()
             people = [world.world.sam, world.world.ada, world.world.wei]

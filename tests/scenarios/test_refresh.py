@@ -22,7 +22,7 @@ from bot.store.database import Connection, open_database
 from tests.conftest import administer
 
 from .conftest import World, has_link
-from .replicas import Replicas, refitted
+from .replicas import Replicas
 from .test_replicas import authorized, refreshes, struck
 
 REFRESH = {"path": "/open-apis/authen/v2/oauth/token", "grant_type": "refresh_token"}
@@ -111,7 +111,7 @@ async def test_a_spent_token_is_no_reason_to_retry_when_the_platform_has_ended_t
 async def test_a_crash_between_the_platforms_answer_and_our_row_ends_in_one_question(
     world: World, replicas: Replicas
 ):
-    (one,) = await replicas.start(1, program=refitted(lease=3))
+    (one,) = await replicas.start(1, lease=3)
     await authorized(world, world.sam)
     asked_before = cards(world, world.sam)
     await access_is_dead(replicas, world.sam)
@@ -120,7 +120,7 @@ async def test_a_crash_between_the_platforms_answer_and_our_row_ends_in_one_ques
     await struck(world, fault)
     await one.kill()
     replicas.proxy.ports.clear()
-    await replicas.start(1, program=refitted(lease=3))
+    await replicas.start(1, lease=3)
     card = await world.fresh_card(world.sam, asked)
     await world.consent(world.sam, card)
     await world.answer_to(asked)

@@ -21,11 +21,12 @@ from bot.store.database import ANNOUNCED, Connection, Database, open_database
 from tests.store.examples import a_call
 
 from .conftest import World, has_link, text_of
-from .replicas import Replica, Replicas, refitted
+from .replicas import Replica, Replicas
 
 TASKS = {"path": "/open-apis/task/v2/tasks"}
 TOKENS = {"path": "/open-apis/authen/v2/oauth/token"}
-SOON = refitted(lease=3)
+SOON = 3.0
+"""A lease that ends sooner."""
 HOUR = timedelta(hours=1)
 
 
@@ -161,7 +162,7 @@ async def elsewhere(world: World, postgresql_url: str) -> AsyncIterator[Database
 async def test_idle_replicas_are_told_of_work_and_look_for_it_where_nobody_tells(
     world: World, replicas: Replicas, elsewhere: Database
 ):
-    await replicas.start(2, program=refitted(look_again=30))
+    await replicas.start(2, look_again=30)
     user = UserKey("lark", world.tenant.app.app_id, world.tenant.app.tenant_key, world.sam.open_id)
 
     async def ask(*, silently: bool = False) -> str:
@@ -258,7 +259,7 @@ RUNNING = "SELECT worker FROM deferred_calls WHERE status = 'running'"
 
 
 async def test_who_sleeps_through_a_write_neither_repeats_nor_answers_it(world: World, replicas: Replicas):
-    await replicas.start(2, program=SOON)
+    await replicas.start(2, lease=SOON)
     await authorized(world, world.sam)
     fault = await world.control(
         "faults", match=TASKS | {"method": "POST"}, times=1, kind="delay_after", seconds=1
@@ -273,7 +274,7 @@ async def test_who_sleeps_through_a_write_neither_repeats_nor_answers_it(world: 
 
 
 async def test_who_sleeps_while_sending_an_answer_sends_no_second(world: World, replicas: Replicas):
-    await replicas.start(2, program=SOON)
+    await replicas.start(2, lease=SOON)
     match = {"path": "/open-apis/im/v1/messages/*/reply"}
     fault = await world.control("faults", match=match, times=1, kind="delay", seconds=1)
     asked = await world.say(world.sam, "/help")
@@ -290,7 +291,7 @@ async def test_who_sleeps_while_sending_an_answer_sends_no_second(world: World, 
 async def test_who_sleeps_through_a_refresh_does_not_replace_the_consent_that_came_instead(
     world: World, replicas: Replicas
 ):
-    await replicas.start(2, program=SOON)
+    await replicas.start(2, lease=SOON)
     await authorized(world, world.sam)
     await world.control("tokens/expire", person=world.sam.open_id, which="access")
     match = TOKENS | {"grant_type": "refresh_token"}
@@ -310,7 +311,7 @@ async def test_who_sleeps_through_a_refresh_does_not_replace_the_consent_that_ca
 async def test_who_sleeps_through_an_exchange_does_not_replace_the_consent_that_came_later(
     world: World, replicas: Replicas
 ):
-    one, other = await replicas.start(2, program=SOON)
+    one, other = await replicas.start(2, lease=SOON)
     asked = await world.say(world.sam, "/tasks")
     card = await world.fresh_card(world.sam, asked)
     replicas.proxy.routes = {"/oauth/": one.port}
@@ -336,7 +337,7 @@ async def test_who_sleeps_through_an_exchange_does_not_replace_the_consent_that_
 async def test_who_sleeps_while_drawing_a_card_does_not_leave_an_old_face_on_it(
     world: World, replicas: Replicas
 ):
-    await replicas.start(2, program=SOON)
+    await replicas.start(2, lease=SOON)
     first = await world.say(world.sam, "/tasks")
     card = await world.fresh_card(world.sam, first)
     match = {"path": "/open-apis/im/v1/messages/*", "method": "PATCH"}

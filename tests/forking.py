@@ -1,0 +1,186 @@
+"""A process of the bot's without its first second: a program that has imported the bot is forked for each.
+
+Starting Python and importing the bot takes longer than most stories take, and there are hundreds of them. What is
+forked runs what `python -m bot` runs, in a process of its own that can be signalled, killed and waited for, and ends as
+Python does. The program itself is `python -m tests.forking SOCKET`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import importlib
+import json
+import os
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+IMPORTED = (
+    "alembic.command",
+    "alembic.context",
+    "asyncpg",
+    "bot.app",
+    "bot.cli",
+    "bot.report",
+    "bot.store.postgresql",
+    "bot.store.revision",
+    "bot.store.sqlite",
+    "sqlalchemy.dialects.postgresql.asyncpg",
+)
+"""What the bot imports sooner or later."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """A function that returns an exit code, as `module:function`, and what it is called with."""
+
+    function: str
+    given: tuple[Any, ...]
+
+
+def bot(*arguments: str) -> Call:
+    """`python -m bot` with these arguments."""
+    return Call("bot.cli:main", (arguments,))
+
+
+class Process:
+    """A forked process, with what the tests need of `asyncio.subprocess.Process`."""
+
+    def __init__(self, pid: int, line: socket.socket) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+        self._line = line
+        self._ended = asyncio.Event()
+        asyncio.get_running_loop().add_reader(line, self._hear_the_end)
+
+    def _hear_the_end(self) -> None:
+        self.returncode = int.from_bytes(self._line.recv(4), signed=True)
+        asyncio.get_running_loop().remove_reader(self._line)
+        self._line.close()
+        self._ended.set()
+
+    async def wait(self) -> int:
+        await self._ended.wait()
+        assert self.returncode is not None
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        if self.returncode is None:
+            with contextlib.suppress(ProcessLookupError):  # it has ended, and the word of that is on its way
+                os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+
+class Forker:
+    """The program, seen from a test. No process that it forked outlives it."""
+
+    def __init__(self) -> None:
+        self._directory = Path(tempfile.mkdtemp(prefix="bot-fork-", dir="/tmp"))
+        self._address = str(self._directory / "socket")
+        self._program = subprocess.Popen(
+            [sys.executable, "-m", "tests.forking", self._address],
+            cwd=REPOSITORY,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+        )
+        assert self._program.stdout is not None
+        self._program.stdout.readline()
+
+    def close(self) -> None:
+        self._program.communicate()
+        shutil.rmtree(self._directory)
+
+    def start(
+        self,
+        call: Call,
+        *,
+        directory: Path,
+        environment: Mapping[str, str],
+        output: int,
+        errors: int | None = None,
+    ) -> Process:
+        """Forks a process that makes this call. `output` and `errors` are open files; errors go where output goes."""
+        order = {**asdict(call), "directory": str(directory), "environment": dict(environment)}
+        line = socket.socket(socket.AF_UNIX)
+        line.connect(self._address)
+        socket.send_fds(
+            line, [json.dumps(order).encode() + b"\n"], [output, output if errors is None else errors]
+        )
+        return Process(int.from_bytes(line.recv(4)), line)
+
+
+# --- the program ----------------------------------------------------------------------------------------------
+
+
+def main(address: str) -> None:
+    for name in IMPORTED:
+        importlib.import_module(name)
+    gc.collect()
+    gc.freeze()
+    listener = socket.create_server(address, family=socket.AF_UNIX)
+    print("ready", flush=True)
+    while True:
+        ready, _, _ = select.select([sys.stdin, listener], [], [])
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG) != (0, 0):
+                pass
+        if sys.stdin in ready:
+            os.killpg(0, signal.SIGKILL)  # the tests are over, or gone
+        line, _ = listener.accept()
+        if os.fork() == 0:
+            listener.close()
+            attend(line)
+        line.close()
+
+
+def attend(line: socket.socket) -> None:
+    """Forks what was ordered, and tells how it ended: that can only be heard by who has forked it."""
+    order, files, _, _ = socket.recv_fds(line, 1 << 16, 2)
+    while not order.endswith(b"\n"):
+        order += line.recv(1 << 16)
+    child = os.fork()
+    if child == 0:
+        line.close()
+        raise SystemExit(become(json.loads(order), *files))
+    for file in files:
+        os.close(file)
+    line.sendall(child.to_bytes(4))
+    _, status = os.waitpid(child, 0)
+    with contextlib.suppress(OSError):  # nobody wants to know any more
+        line.sendall(os.waitstatus_to_exitcode(status).to_bytes(4, signed=True))
+    os._exit(0)
+
+
+def become(order: dict[str, Any], output: int, errors: int) -> int:
+    """In the new process: as if it had been started like this."""
+    os.environ.clear()
+    os.environ.update(order["environment"])
+    os.chdir(order["directory"])
+    sys.path[:0] = order["environment"].get("PYTHONPATH", "").split(os.pathsep)
+    for file, standard in ((os.open(os.devnull, os.O_RDONLY), 0), (output, 1), (errors, 2)):
+        os.dup2(file, standard)
+        os.close(file)
+    module, _, name = order["function"].partition(":")
+    code: int = getattr(importlib.import_module(module), name)(*order["given"])
+    return code
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
