@@ -206,7 +206,7 @@ def stream_handler(bot: Bot) -> Callable[[bytes], Awaitable[Json]]:
 
 
 def revoke(settings: Settings, user_text: str) -> int:
-    """`bot revoke USER`: ends a grant here and at the platform, and cancels what waits for it."""
+    """`bot revoke USER`: ends a grant here and at the platform, cancels what waits, and signs the person out."""
     return asyncio.run(revoke_user(settings, user_text))
 
 
@@ -222,9 +222,9 @@ async def revoke_user(settings: Settings, user_text: str) -> int:
 
 
 async def end_for(bot: Bot, user: UserKey) -> str:
-    ended = await permissions.take_back(bot, user, "revoked_by_operator")
+    ended = await permissions.take_back(bot, user, "revoked_by_operator", sign_out=True)
     await asyncio.gather(*bot.tasks)
     await authorization.revoke_due(bot)
     await cards.show_due_cards(bot)
     grant = "Grant ended here and at the platform." if ended.had_grant else "There was no active grant."
-    return f"{grant} Cancelled calls: {ended.cancelled}."
+    return f"{grant} Cancelled calls: {ended.cancelled}. Browsers signed out: {ended.signed_out}."

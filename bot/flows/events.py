@@ -25,7 +25,7 @@ from bot.flows import authorization
 from bot.flows.bot import Bot, language_of, now
 from bot.flows.clicks import answer_click
 from bot.flows.delivery import deliver_all, draft, insert_all
-from bot.store import arrivals, audit, calls, events, grants, users
+from bot.store import arrivals, audit, calls, events, grants, sessions, users
 from bot.store.arrivals import Arrival, NewCall
 from bot.store.database import Connection
 from bot.store.ids import new_id
@@ -173,6 +173,7 @@ async def forget_person(bot: Bot, event: PersonLeft) -> None:
             calls.cancel(c, call.id, "person_left", moment)
         authorization.close_request(c, event.user, "person_left", moment)
         authorization.end_grant(c, event.user, "person_left", moment)
+        sessions.end_all(c, event.user, "person_left", moment)
 
     await bot.database.write(work)
     bot.wake.upkeep.set()

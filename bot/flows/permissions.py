@@ -20,7 +20,7 @@ from bot.core.scopes import OFFLINE_ACCESS, Scope, ScopeSet
 from bot.flows import authorization
 from bot.flows.bot import Bot, now
 from bot.flows.delivery import deliver_all, typed
-from bot.store import authorizations, calls, granted_scopes, grants, users
+from bot.store import authorizations, calls, granted_scopes, grants, sessions, users
 from bot.store.database import Connection
 from bot.store.granted_scopes import GrantedScope
 from bot.store.outbox import OutgoingMessage
@@ -138,15 +138,21 @@ class Ended:
     had_grant: bool
     cancelled: int
     """Calls that waited."""
+    signed_out: int
+    """Browsers."""
 
 
-async def take_back(bot: Bot, user: UserKey, reason: str) -> Ended:
-    """Ends what the person granted, here at once and at the platform by durable retries; what waits is dropped."""
+async def take_back(bot: Bot, user: UserKey, reason: str, *, sign_out: bool = False) -> Ended:
+    """Ends what the person granted, here at once and at the platform by durable retries; what waits is dropped.
+
+    `sign_out` is for somebody else than the person, who is at hand and can do it in each browser.
+    """
     moment = now()
 
     def work(c: Connection) -> tuple[Ended, list[OutgoingMessage]]:
         dropped, messages = authorization.drop_waiting(c, bot, user, moment)
-        return Ended(authorization.end_grant(c, user, reason, moment), len(dropped)), messages
+        browsers = sessions.end_all(c, user, reason, moment) if sign_out else 0
+        return Ended(authorization.end_grant(c, user, reason, moment), len(dropped), browsers), messages
 
     ended, messages = await bot.database.write(work)
     tell(bot, messages)

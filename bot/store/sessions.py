@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, delete, insert, or_, select, update
 
 from bot.core.model import Session, UserKey
+from bot.store import audit
 from bot.store.schema import sessions
 from bot.store.sql import LIMIT, bind
 
@@ -65,6 +66,17 @@ def end(connection: Connection, digest: str) -> UserKey | None:
     """Signs a browser out for good. Who it was; None when nobody was signed in with it."""
     found: UserKey | None = connection.execute(END, {"session": digest}).scalar()
     return found
+
+
+END_ALL = delete(sessions).where(sessions.c.user_key == bind("user", sessions.c.user_key))
+
+
+def end_all(connection: Connection, user: UserKey, reason: str, now: datetime) -> int:
+    """Signs a person out of every browser; returns of how many."""
+    ended = connection.execute(END_ALL, {"user": user}).rowcount
+    if ended:
+        audit.write(connection, "signed_out", user=user, now=now, reason=reason, browsers=ended)
+    return ended
 
 
 PRUNE = delete(sessions).where(

@@ -609,3 +609,29 @@ async def test_no_secret_of_a_sign_in_is_written_down(running: World, browser: C
     assert await running.stop() == 0
     kept = b"".join(file.read_bytes() for file in running.directory.iterdir() if file.is_file())
     assert [each for each in secrets if each.encode() in kept] == []
+
+
+async def test_an_operator_who_revokes_signs_the_person_out_everywhere(
+    running: World, browser: Callable[..., Browser]
+):
+    """Something is wrong, or the operator would not: whoever has the person's browser is out of it, too."""
+    await met(running, running.ada)
+    at_home, at_work, somebody_else = browser(), browser(), browser()
+    for each, person in ((at_home, running.sam), (at_work, running.sam), (somebody_else, running.ada)):
+        await each.sign_in(person)
+    code, out, _ = await running.cli("revoke", running.sam.open_id)
+    assert code == 0
+    assert "Browsers signed out: 2." in out
+    for each in (at_home, at_work):
+        assert "Signed in as" not in await each.permissions()
+    assert "Signed in as Ada Meyer" in await somebody_else.permissions()
+    told = running.rows("SELECT detail FROM audit_log WHERE action = 'signed_out'")
+    assert told == [{"detail": '{"reason": "revoked_by_operator", "browsers": 2}'}]
+
+
+async def test_who_leaves_is_signed_out(running: World, browser: Callable[..., Browser]):
+    sam = browser()
+    await sam.sign_in(running.sam)
+    left = {"object": {"open_id": running.sam.open_id}, "old_object": {}}
+    await running.control("events", event={"event_type": "contact.user.deleted_v3", "event": left})
+    assert "Signed in as" not in await sam.permissions()
