@@ -53,9 +53,15 @@ class Begun:
     challenge: str | None
 
 
-async def begin_in_browser(bot: Bot) -> tuple[Begun, str]:
+MAX_LIVE_SIGN_INS = 1000
+"""Of everybody together: anybody can begin one, a robot as many as it likes."""
+
+
+async def begin_in_browser(bot: Bot) -> tuple[Begun, str] | NotSignedIn:
     """Begins web login. Also returns the URL of the platform's authorization page."""
     begun = await begin(bot, bot.callback_url, pkce=bot.platform.uses_pkce)
+    if isinstance(begun, NotSignedIn):
+        return begun
     url = bot.platform.authorize_url(
         redirect_uri=bot.callback_url,
         scopes=frozenset(),
@@ -66,12 +72,12 @@ async def begin_in_browser(bot: Bot) -> tuple[Begun, str]:
     return begun, url
 
 
-async def begin_in_client(bot: Bot) -> Begun:
+async def begin_in_client(bot: Bot) -> Begun | NotSignedIn:
     """Begins a sign-in inside the client, whose code is exchanged without redirect URI and without a PKCE pair."""
     return await begin(bot, None, pkce=False)
 
 
-async def begin(bot: Bot, redirect_uri: str | None, *, pkce: bool) -> Begun:
+async def begin(bot: Bot, redirect_uri: str | None, *, pkce: bool) -> Begun | NotSignedIn:
     fresh: FreshAttempt = new_attempt(
         secrets.token_bytes(STATE_BYTES + VERIFIER_BYTES), pkce=pkce, kind=AttemptKind.SIGN_IN
     )
@@ -88,7 +94,11 @@ async def begin(bot: Bot, redirect_uri: str | None, *, pkce: bool) -> Begun:
         moment + bot.authorization_ttl,
         digest(browser.reveal()),
     )
-    await bot.database.write(lambda c: attempts.begin(c, attempt, now=moment))
+    if not await bot.database.write(
+        lambda c: attempts.begin(c, attempt, now=moment, limit=MAX_LIVE_SIGN_INS)
+    ):
+        log.warning("sign-in rejected", extra={"reason": NotSignedIn.TOO_MANY.value})
+        return NotSignedIn.TOO_MANY
     return Begun(browser, fresh.state, fresh.challenge)
 
 
@@ -109,6 +119,8 @@ class NotSignedIn(StrEnum):
     STRANGER = "stranger"
     """Nobody of the person's organization has ever used the bot."""
     MISCONFIGURED = "misconfigured"
+    TOO_MANY = "too_many"
+    """More are under way than people begin: see `MAX_LIVE_SIGN_INS`."""
     NOT_NOW = "not_now"
     """The platform does not answer."""
 

@@ -70,24 +70,27 @@ def _attempt(row: Row[Any], seal: Seal) -> tuple[Attempt, Secret | None]:
 
 
 BEGIN = insert(attempts).inline()
-COUNT_LIVE = (
+_count_live = (
     select(func.count())
     .select_from(attempts)
-    .where(
-        attempts.c.request_id == bind("request", attempts.c.request_id),
-        status_is(attempts, "live"),
-        attempts.c.expires_at > bind("now", attempts.c.expires_at),
-    )
+    .where(status_is(attempts, "live"), attempts.c.expires_at > bind("now", attempts.c.expires_at))
 )
+COUNT_LIVE = _count_live.where(attempts.c.request_id == bind("request", attempts.c.request_id))
+COUNT_LIVE_SIGN_INS = _count_live.where(attempts.c.request_id.is_(None))
 
 
-def begin(connection: Connection, attempt: NewAttempt, *, now: datetime, limit: int = 20) -> bool:
-    """Notes an opening of a link; False when as many of the same request are under way as may be."""
+def begin(connection: Connection, attempt: NewAttempt, *, now: datetime, limit: int) -> bool:
+    """Notes an opening of a link, or a sign-in; False when `limit` of the same request, or sign-ins, are under way.
+
+    Of sign-ins it may become a few more, when they are begun at the same moment.
+    """
+    count = COUNT_LIVE_SIGN_INS
     if attempt.request_id is not None:
         authorizations.lock(connection, attempt.request_id)
-        live: int = connection.execute(COUNT_LIVE, {"request": attempt.request_id, "now": now}).scalar_one()
-        if live >= limit:
-            return False
+        count = COUNT_LIVE
+    live: int = connection.execute(count, {"request": attempt.request_id, "now": now}).scalar_one()
+    if live >= limit:
+        return False
     verifier = attempt.verifier
     bound_to = _bound_to("verifier", attempt.state_digest)
     values = {

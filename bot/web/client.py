@@ -84,6 +84,8 @@ async def begin_sign_in(request: web.Request) -> web.Response:
     await own_fields(request)
     bot = request.app[BOT]
     begun = await sign_in.begin_in_client(bot)
+    if isinstance(begun, NotSignedIn):
+        return in_words(request, NOT_SIGNED_IN[begun])
     response = web.json_response(
         {"appID": bot.platform.app_id, "scopeList": [], "state": begun.state.reveal()}
     )

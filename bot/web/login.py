@@ -27,9 +27,12 @@ async def start(request: web.Request) -> web.Response:
     bot = request.app[BOT]
     if is_in_client(request) and "browser" not in request.query:
         return redirect(f"/oauth/{bot.platform.name}/client#{IN_CLIENT}")
-    begun, url = await sign_in.begin_in_browser(bot)
+    begun = await sign_in.begin_in_browser(bot)
+    if isinstance(begun, NotSignedIn):
+        return show(request, NOT_SIGNED_IN[begun])
+    mark, url = begun
     response = redirect(url)
-    mark_browser(response, bot, begun)
+    mark_browser(response, bot, mark)
     return response
 
 

@@ -322,6 +322,16 @@ NOT_SIGNED_IN: dict[NotSignedIn, Page] = {
         ),
         SIGN_IN_AGAIN,
     ),
+    NotSignedIn.TOO_MANY: Page(
+        429,
+        "calm",
+        Words(en="Too many are signing in", zh="登录人数过多"),
+        Words(
+            en="More sign-ins are under way than I take at once. Please try again in some minutes.",
+            zh="当前正在进行的登录过多，请几分钟后再试。",
+        ),
+        SIGN_IN_AGAIN,
+    ),
     NotSignedIn.MISCONFIGURED: Page(
         409,
         "bad",

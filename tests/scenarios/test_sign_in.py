@@ -635,3 +635,34 @@ async def test_who_leaves_is_signed_out(running: World, browser: Callable[..., B
     left = {"object": {"open_id": running.sam.open_id}, "old_object": {}}
     await running.control("events", event={"event_type": "contact.user.deleted_v3", "event": left})
     assert "Signed in as" not in await sam.permissions()
+
+
+FLOOD = """
+    WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000)
+    INSERT INTO authorization_attempts (id, kind, state_digest, scopes, status, created_at, expires_at)
+    SELECT 'robot' || i, kind, 'robot' || i, scopes, 'live', created_at, expires_at
+    FROM n, authorization_attempts WHERE kind = 'sign_in'
+"""
+
+
+async def test_a_robot_that_begins_sign_ins_fills_no_table_and_stops_nobody_on_the_way(
+    running: World, browser: Callable[..., Browser]
+):
+    await granted(running, running.ada)
+    sam, robot, phone = browser(), browser(), browser(IN_CLIENT)
+    back = await sam.way_back(running.sam)
+    with sqlite3.connect(running.database) as connection:
+        connection.execute(FLOOD)
+    connection.close()
+    status, _, page = await robot.get("/login")
+    assert (status, "Too many are signing in" in page) == (429, True)
+    assert (await phone.post_json("/oauth/lark/client/sign-ins", {}))[0] == 429, "both doors count together"
+    # Who had begun before goes on, and links of cards are another matter.
+    assert (await sam.get(back))[1] == "/permissions?signed-in"
+    asked = await running.say(running.wei, "/tasks")
+    await running.consent(running.wei, await running.fresh_card(running.wei, asked))
+    await running.answer_to(asked)
+    with sqlite3.connect(running.database) as connection:
+        connection.execute("UPDATE authorization_attempts SET expires_at = created_at WHERE id LIKE 'robot%'")
+    connection.close()
+    assert (await robot.get("/login"))[0] == 303

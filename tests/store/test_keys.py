@@ -64,7 +64,7 @@ async def fill(database: Database, user: UserKey = ANNA) -> None:
             None,
             LATER,
         )
-        attempts.begin(c, attempt, now=NOW)
+        attempts.begin(c, attempt, now=NOW, limit=20)
         attempts.consume(c, state, code=Secret("code"), worker="w1", lease_until=SOON, now=NOW)
         content = Content("text", "hello")
         message = NewMessage(new_id(NOW), user, "note", user.open_id, Destination(user), content, None)

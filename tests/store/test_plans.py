@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, text
 
+from bot.core.model import AttemptKind
 from bot.store import (
     arrivals,
     attempts,
@@ -29,6 +30,7 @@ from bot.store import (
     users,
     views,
 )
+from bot.store.attempts import NewAttempt
 from bot.store.database import Database
 from tests.filling import fill
 from tests.store.examples import ANNA, BEN, NOW, SOON, a_call, ask
@@ -116,6 +118,10 @@ CHORES: dict[str, Work] = {
 }
 """What every replica looks for every few seconds, while nothing is due."""
 
+A_SIGN_IN = NewAttempt(
+    "a", AttemptKind.SIGN_IN, None, None, "state", None, frozenset(), None, SOON, browser_digest="browser"
+)
+
 FOR_ONE: dict[str, Work] = {
     "event": lambda c: events.record(c, "lark", "cli_1", "ev", NOW),
     "call": lambda c: arrivals.record(c, "ev", a_call(ANNA), language=None, union_id=None, now=NOW),
@@ -128,6 +134,7 @@ FOR_ONE: dict[str, Work] = {
     "withdrawn": lambda c: attempts.withdraw(c, ANNA, NOW),
     "grant": lambda c: grants.find(c, ANNA),
     "profile": lambda c: users.profile(c, ANNA),
+    "sign-in": lambda c: attempts.begin(c, A_SIGN_IN, now=NOW, limit=1000),
     "session": lambda c: sessions.prune(c, NOW - timedelta(days=365), 10),
     "story": lambda c: views.audit(c, ANNA),
 }

@@ -85,7 +85,7 @@ async def begun(database: Database, state: str = "state", browser: str = "browse
         expires_at=LATER,
         browser_digest=browser,
     )
-    assert await database.write(lambda c: attempts.begin(c, attempt, now=NOW))
+    assert await database.write(lambda c: attempts.begin(c, attempt, now=NOW, limit=20))
 
 
 async def consumed(database: Database, browser: str = "browser", now=NOW) -> Attempt | None:
