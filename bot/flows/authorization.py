@@ -86,7 +86,7 @@ async def ask_for_scopes(
     scopes = with_offline_access(choice.scopes | again, enabled, avoided)
     claimed = await suspend(bot, call, needs, scopes, grant, steps, live)
     if claimed is not None:
-        await cards.show_claimed(bot, claimed, call.chat.chat_id if call.chat.kind == "group" else None)
+        await cards.show_claimed(bot, claimed, call.chat)
 
 
 async def choose(

@@ -16,6 +16,7 @@ from bot.core import replies, texts
 from bot.core.cards import AuthorizationCard, DeviceLink, Face
 from bot.core.model import (
     AuthorizationRequest,
+    Chat,
     Destination,
     DeviceAuthorization,
     DeviceStatus,
@@ -125,13 +126,13 @@ async def show_card(bot: Bot, request_id: str) -> None:
             return
 
 
-async def show_claimed(bot: Bot, request: AuthorizationRequest, group: str | None) -> None:
-    """`show_card` for a card that was claimed when its request was opened or widened, in `group` if in one."""
-    if await draw(bot, request, group):
+async def show_claimed(bot: Bot, request: AuthorizationRequest, asked_in: Chat | None = None) -> None:
+    """`show_card` for a card that is claimed already; `asked_in`: where, if somebody has asked just now."""
+    if await draw(bot, request, asked_in):
         await show_card(bot, request.id)
 
 
-async def draw(bot: Bot, request: AuthorizationRequest, group: str | None = None) -> bool:
+async def draw(bot: Bot, request: AuthorizationRequest, asked_in: Chat | None = None) -> bool:
     """Sends or changes a claimed card. True when it was shown, and has to be shown again already."""
     live = request.status in {RequestStatus.OPEN, RequestStatus.REDEEMING}
     if request.card_message_id is None and not live and now() - request.created_at > SAME_MESSAGE_FOR:
@@ -146,7 +147,8 @@ async def draw(bot: Bot, request: AuthorizationRequest, group: str | None = None
     if request.card_lease_until is None or now() >= request.card_lease_until:
         return False  # somebody else's by now, who may have drawn a newer face already
     if request.card_message_id is None:
-        destination = Destination(request.user, group or await chat_for(bot, request), None, private=True)
+        group = await group_for(bot, request, asked_in)
+        destination = Destination(request.user, group, None, private=True)
         sent = await bot.platform.send(destination, content, card_key(request))
         if not isinstance(sent, NotSent):
             # A repeated sending gives the first one's message, which may show less than this face: drawn once more.
@@ -285,8 +287,10 @@ async def replace_card(bot: Bot, request: AuthorizationRequest) -> None:
         await show_card(bot, fresh.id)
 
 
-async def chat_for(bot: Bot, request: AuthorizationRequest) -> str | None:
+async def group_for(bot: Bot, request: AuthorizationRequest, asked_in: Chat | None) -> str | None:
     """The group where the person asked: a direct message that is refused can be shown there, to them alone."""
+    if asked_in is not None:
+        return asked_in.chat_id if asked_in.kind == "group" else None
     waiting = await bot.database.read(lambda c: calls.suspended_of(c, request.user))
     return next((call.chat.chat_id for call in waiting if call.chat.kind == "group"), None)
 
@@ -298,9 +302,4 @@ async def show_due_cards(bot: Bot) -> None:
         lambda c: authorizations.cards_due(c, bot.worker, moment, moment + bot.lease, limit=20)
     )
     # Side by side: a card that expired is not to wait for twenty others, nor their leases to run out.
-    await asyncio.gather(*(draw_claimed(bot, request) for request in due))
-
-
-async def draw_claimed(bot: Bot, request: AuthorizationRequest) -> None:
-    if await draw(bot, request):
-        await show_card(bot, request.id)
+    await asyncio.gather(*(show_claimed(bot, request) for request in due))

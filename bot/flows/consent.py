@@ -51,7 +51,7 @@ from bot.core.scopes import (
     join_scopes,
     missing,
 )
-from bot.flows import alternatives, authorization
+from bot.flows import alternatives, authorization, cards
 from bot.flows.bot import Bot, now
 from bot.flows.delivery import Draft, answer, deliver_all, draft, insert_all, typed
 from bot.store import attempts, audit, authorizations, calls, granted_scopes, grants, users
@@ -212,19 +212,26 @@ async def complete(bot: Bot, came: Approved | Denied) -> Landing:
     state_digest, moment = digest(came.state.reveal()), now()
     code = came.code if isinstance(came, Approved) else None
 
-    def work(c: Connection) -> Attempt | Landed:
+    def work(c: Connection) -> tuple[Attempt, Grant | None] | Landed:
         attempt = attempts.consume(
             c, state_digest, code=code, worker=bot.worker, lease_until=moment + bot.lease, now=moment
         )
         if attempt is None:
             return Landed(reject(c, state_digest, moment))
-        return attempt if isinstance(came, Approved) else deny(c, bot, attempt, came.error, moment)
+        if isinstance(came, Denied):
+            return deny(c, bot, attempt, came.error, moment)
+        return attempt, grant_before(c, attempt)
 
     taken = await bot.database.write(work)
     if isinstance(taken, Landed):
         return await land(bot, taken)
     assert isinstance(came, Approved)
-    return await bot.carry_through(redeem(bot, taken, came.code))
+    attempt, grant = taken
+    return await bot.carry_through(redeem(bot, attempt, came.code, grant, moment))
+
+
+def grant_before(c: Connection, attempt: Attempt) -> Grant | None:
+    return grants.find(c, attempt.user) if attempt.user else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,10 +240,15 @@ class Landed:
 
     landing: Landing
     messages: Sequence[OutgoingMessage] = ()
+    card: AuthorizationRequest | None = None
+    """Whose card is claimed, to show it."""
 
 
 async def land(bot: Bot, landed: Landed) -> Landing:
-    bot.wake.upkeep.set()
+    if landed.card is not None:
+        bot.background(cards.show_claimed(bot, landed.card))
+    else:
+        bot.wake.upkeep.set()
     bot.background(deliver_all(bot, landed.messages))
     return landed.landing
 
@@ -267,11 +279,15 @@ def deny(c: Connection, bot: Bot, attempt: Attempt, error: str, moment: datetime
     )
 
 
-async def redeem(bot: Bot, attempt: Attempt, code: Secret) -> Landing:
-    """Exchanges the code, asks whose token it is, and stores the grant only if that is the person who was asked."""
+async def redeem(
+    bot: Bot, attempt: Attempt, code: Secret, grant: Grant | None, taken_at: datetime
+) -> Landing:
+    """Exchanges the code, asks whose token it is, and stores the grant only if that is the person who was asked.
+
+    `grant`: what the person gave before, at the time when the attempt was taken, and leased to this worker.
+    """
     user = attempt.user
     assert user is not None
-    grant = await bot.database.read(lambda c: grants.find(c, user))
     exchange = partial(
         bot.platform.exchange_code,
         code,
@@ -282,9 +298,12 @@ async def redeem(bot: Bot, attempt: Attempt, code: Secret) -> Landing:
     tokens = await persistently(exchange, is_unanswered)
     if isinstance(tokens, TokenRefused):
         return await exchange_failed(bot, attempt, tokens)
-    # The code is spent: whoever took the attempt over now could only have it refused, and the tokens with it.
-    until = now() + bot.lease
-    await bot.database.write_one(partial(attempts.extend, attempt=attempt.id, lease_until=until))
+    moment = now()
+    if moment - taken_at > bot.lease / 8:
+        # The code is spent: whoever took the attempt over now could only have it refused, and the tokens with it. And
+        # asking whose they are may take most of a lease.
+        until = moment + bot.lease
+        await bot.database.write_one(partial(attempts.extend, attempt=attempt.id, lease_until=until))
     identify = partial(bot.platform.identify, tokens.access_token)
     identity = await persistently(identify, is_unanswered)
     if not isinstance(identity, Identity):
@@ -300,15 +319,16 @@ def consented(attempt: Attempt, before: Grant | None) -> Consented:
     user = attempt.user
     assert user is not None
 
-    def complete(c: Connection, moment: datetime) -> Completion:
+    def complete(c: Connection, current: Grant | None, moment: datetime) -> Completion:
+        overtaken = consented_at(current) != consented_at(before)
+        if not overtaken and attempts.finish(c, attempt.id, "completed", "granted", moment):
+            return Completion.COMPLETED
         if attempts.is_withdrawn(c, attempt.id):
             return Completion.WITHDRAWN
-        if consented_at(grants.find(c, user)) != consented_at(before):
+        if overtaken:
             # Another consent came in between: these tokens are the older ones, and may be dead by now.
             fail_attempt(c, attempt, "overtaken", moment)
-            return Completion.LOST
-        finished = attempts.finish(c, attempt.id, "completed", "granted", moment)
-        return Completion.COMPLETED if finished else Completion.LOST
+        return Completion.LOST
 
     return Consented(user, attempt.scopes, ("attempt", attempt.id), complete)
 
@@ -400,8 +420,8 @@ class Consented:
     """What it was asked for."""
     subject: tuple[str, str]
     """What the audit log names."""
-    complete: Callable[[Connection, datetime], Completion]
-    """Inside the transaction that stores the grant: ends what brought the consent."""
+    complete: Callable[[Connection, Grant | None, datetime], Completion]
+    """Inside the transaction that stores the grant: ends what brought the consent, in view of the grant so far."""
 
 
 async def store_grant(bot: Bot, consent: Consented, tokens: TokenSet, identity: Identity) -> Landing:
@@ -413,7 +433,8 @@ async def store_grant(bot: Bot, consent: Consented, tokens: TokenSet, identity: 
 
     def work(c: Connection) -> Landed:
         users.lock(c, user)
-        match consent.complete(c, moment):
+        before = grants.find(c, user)
+        match consent.complete(c, before, moment):
             case Completion.WITHDRAWN:
                 authorization.revoke_tokens(c, user, tokens.access_token, tokens.refresh_token, moment)
                 audit.write(c, "consent_withdrawn", user=user, subject=consent.subject, now=moment)
@@ -421,14 +442,10 @@ async def store_grant(bot: Bot, consent: Consented, tokens: TokenSet, identity: 
             case Completion.LOST:
                 audit.write(c, "consent_dropped", user=user, subject=consent.subject, now=moment)
                 return Landed(Landing.USED)
-        before = grants.find(c, user)
         held = before.scopes if before and before.status is GrantStatus.ACTIVE else frozenset()
         given = tokens.scopes if tokens.scopes is not None else asked | held
-        grant = grants.save(c, user, tokens, scopes=given, oauth=bot.oauth, now=moment)
-        users.seen(c, user, language=None, union_id=identity.union_id, now=moment)
-        if identity.name:
-            users.name_user(c, user, identity.name, moment)
-        users.set_quiet(c, user, None)
+        grant = grants.replace(c, user, before, tokens, scopes=given, oauth=bot.oauth, now=moment)
+        users.consented(c, user, identity, moment)
         audit.write(
             c,
             "grant_stored",
@@ -448,7 +465,9 @@ async def store_grant(bot: Bot, consent: Consented, tokens: TokenSet, identity: 
         settled = settle_request(c, grant, refused, woken.rest, moment)
         told = [told_of_loss(bot, consent, held - given)] if held - given else []
         messages = woken.messages + insert_all(c, bot, told)
-        return Landed(landing_of(refused, woken, settled=settled), messages)
+        lease_until = moment + bot.lease
+        card = settled and authorizations.claim_card(c, settled, bot.worker, moment, lease_until)
+        return Landed(landing_of(refused, woken, settled=bool(settled)), messages, card or None)
 
     landed = await bot.insist(work)
     bot.wake.calls.set()
@@ -522,25 +541,30 @@ def wake_calls(
 
 def settle_request(
     c: Connection, grant: Grant, refused: ScopeSet, rest: Requirement, moment: datetime
-) -> bool:
-    """The live request is granted, or open again for what was added while the person consented. False without one."""
+) -> str | None:
+    """The live request is granted, or open again for what was added while the person consented.
+
+    Returns its id; None when there is none.
+    """
     request = authorizations.live_of(c, grant.user)
     if request is None:
-        return False
+        return None
     if rest:
         scopes = request.scopes - grant.scopes - refused
         wanted = scopes if is_met(rest, scopes | grant.scopes) else choose_scopes(rest, scopes, None).scopes
         wanted |= request.scopes & {OFFLINE_ACCESS}
-        return authorizations.reopen(c, request.id, scopes=wanted, now=moment)
-    return authorizations.settle(
-        c,
-        request.id,
-        RequestStatus.GRANTED,
-        granted=request.scopes & grant.scopes,
-        refused=request.scopes - grant.scopes - {OFFLINE_ACCESS},
-        failure=None,
-        now=moment,
-    )
+        changed = authorizations.reopen(c, request.id, scopes=wanted, now=moment)
+    else:
+        changed = authorizations.settle(
+            c,
+            request.id,
+            RequestStatus.GRANTED,
+            granted=request.scopes & grant.scopes,
+            refused=request.scopes - grant.scopes - {OFFLINE_ACCESS},
+            failure=None,
+            now=moment,
+        )
+    return request.id if changed else None
 
 
 async def finish_stranded(bot: Bot) -> None:
@@ -557,7 +581,8 @@ async def finish_one(bot: Bot, attempt: Attempt, code: Secret | None, moment: da
     # A sign-in has left no code: nobody waits for its session any more.
     if code is None or attempt.expires_at + CODE_LIVES < moment:
         return await attempt_failed(bot, attempt, "exchange_lost", Landing.CODE_REFUSED)
-    return await bot.carry_through(redeem(bot, attempt, code))
+    grant = await bot.database.read(lambda c: grant_before(c, attempt))
+    return await bot.carry_through(redeem(bot, attempt, code, grant, moment))
 
 
 CODE_LIVES = timedelta(minutes=5)

@@ -143,7 +143,7 @@ async def deliver(bot: Bot, message: OutgoingMessage) -> None:
     result = await bot.platform.send(message.destination, content, message.delivery_key)
     moment = now()
     if not isinstance(result, NotSent):
-        await bot.database.write(
+        await bot.database.write_one(
             lambda c: outbox.sent(c, message.id, message.claim, result.message_id, moment)
         )
     elif not result.retry:
@@ -207,7 +207,7 @@ WORD_FOR = {"answer": replies.answer_refused, "confirmation_card": replies.card_
 async def deliver_due(bot: Bot) -> None:
     """Takes over messages that are due: postponed ones, and those of a worker that is gone."""
     moment = now()
-    due = await bot.database.write(
+    due = await bot.database.write_one(
         lambda c: outbox.claim_due(c, bot.worker, moment, moment + bot.lease, limit=20)
     )
     # Side by side: one after another, the leases of the last would run out while the platform is slow.

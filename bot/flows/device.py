@@ -18,6 +18,7 @@ from bot.core.model import (
     DeviceAuthorization,
     DeviceCode,
     DeviceStatus,
+    Grant,
     Identity,
     Secret,
     TokenProblem,
@@ -220,14 +221,13 @@ async def redeem(bot: Bot, device: DeviceAuthorization, tokens: TokenSet) -> Non
 def consented(device: DeviceAuthorization) -> consent.Consented:
     """The consent that the platform's own page took."""
 
-    def complete(c: Connection, moment: datetime) -> consent.Completion:
+    def complete(c: Connection, current: Grant | None, moment: datetime) -> consent.Completion:
         done = DeviceStatus.COMPLETED
         if device_authorizations.finish(c, device.id, device.claim, done, "granted", moment):
             return consent.Completion.COMPLETED
         closed = device_authorizations.outcome_of(c, device.id) == device_authorizations.CLOSED
-        grant = grants.find(c, device.user)
         # Revoking one token may end all that the person has granted, if there is something left to end.
-        if closed and (grant is None or grant.access_token is None):
+        if closed and (current is None or current.access_token is None):
             return consent.Completion.WITHDRAWN
         return consent.Completion.LOST
 

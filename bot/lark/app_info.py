@@ -68,16 +68,17 @@ class AppInfo:
     def __init__(self, app_id: str, call_as_app: Callable[[ApiCall], Awaitable[Outcome]]) -> None:
         self._app_id, self._call = app_id, call_as_app
         self._enabled: Kept[ScopeSet | None] | None = None
-        self._enabled_lock = asyncio.Lock()
+        self._reading_enabled: asyncio.Task[ScopeSet | None] | None = None
         self.pending_scopes: ScopeSet = frozenset()
         self._described: Kept[Mapping[Scope, Words]] | None = None
         self._describing: asyncio.Task[None] | None = None
         self._owner: Kept[tuple[str, ...]] | None = None
 
     async def close(self) -> None:
-        if self._describing is not None:
-            self._describing.cancel()
-            await asyncio.gather(self._describing, return_exceptions=True)
+        for reading in (self._describing, self._reading_enabled):
+            if reading is not None:
+                reading.cancel()
+                await asyncio.gather(reading, return_exceptions=True)
 
     async def bot_open_id(self) -> str | None:
         outcome = await self._call(BOT)
@@ -95,12 +96,12 @@ class AppInfo:
     # --- enabled scopes
 
     async def enabled_scopes(self, *, fresh: bool) -> ScopeSet | None:
-        if fresh:
-            return await self._read_enabled()
-        async with self._enabled_lock:
-            if self._enabled is None or not self._enabled.is_good():
-                return await self._read_enabled()
+        """`fresh`: as it is now; a list that is on its way already will do."""
+        if not fresh and self._enabled is not None and self._enabled.is_good():
             return self._enabled.value
+        if self._reading_enabled is None or self._reading_enabled.done():
+            self._reading_enabled = asyncio.create_task(self._read_enabled())
+        return await asyncio.shield(self._reading_enabled)
 
     async def _read_enabled(self) -> ScopeSet | None:
         asked_at = time.monotonic()

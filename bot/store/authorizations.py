@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
@@ -596,9 +596,13 @@ def lock(connection: Connection, request: str) -> None:
     connection.execute(LOCK, {"request": request})
 
 
+SHOWN_REDEEMING_AFTER = timedelta(seconds=2)
+"""Mostly it is over by then, and its card goes on to what came of it: one change of a face, and not two."""
+
+
 def redeem(connection: Connection, request: str, now: datetime) -> None:
-    """A consent came back: an open request shows that it is being redeemed."""
-    _changed(connection, REDEEM, {"request": request, "now": now})
+    """A consent came back: an open request shows that it is being redeemed, if that takes its time."""
+    _changed(connection, REDEEM, {"request": request, "now": now + SHOWN_REDEEMING_AFTER})
 
 
 # --- keeping it small ------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, delete, or_, select, update
+from sqlalchemy import Connection, delete, literal_column, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from bot.core.model import UserKey
@@ -44,9 +44,8 @@ _new = insert(granted_scopes)
 ADD = _new.on_conflict_do_update(
     index_elements=[granted_scopes.c.user_key, granted_scopes.c.scope],
     set_={"asked_by": _new.excluded.asked_by, "granted_at": _new.excluded.granted_at},
+    where=_new.excluded.asked_by != literal_column("'[]'"),
 )
-
-ADD_UNASKED = _new.on_conflict_do_nothing()
 
 
 def add(
@@ -57,14 +56,12 @@ def add(
     now: datetime,
 ) -> None:
     """Notes which commands asked for what a person grants; what none asked for now keeps what is noted of it."""
-    asked, unasked = granted & asked_by.keys(), granted - asked_by.keys()
-    for statement, scopes in ((ADD, asked), (ADD_UNASKED, unasked)):
-        rows = [
-            {"user_key": user, "scope": scope, "asked_by": asked_by.get(scope, ()), "granted_at": now}
-            for scope in sorted(scopes)
-        ]
-        if rows:
-            connection.execute(statement, rows)
+    rows = [
+        {"user_key": user, "scope": scope, "asked_by": asked_by.get(scope, ()), "granted_at": now}
+        for scope in sorted(granted)
+    ]
+    if rows:
+        connection.execute(ADD, rows)
 
 
 USED = (

@@ -154,6 +154,20 @@ def save(
     """
     users.lock(connection, user)
     before = find(connection, user)
+    return replace(connection, user, before, tokens, scopes=scopes, oauth=oauth, now=now)
+
+
+def replace(
+    connection: Connection,
+    user: UserKey,
+    before: Grant | None,
+    tokens: TokenSet,
+    *,
+    scopes: ScopeSet,
+    oauth: str,
+    now: datetime,
+) -> Grant:
+    """`save` for whoever has locked the person, and found this grant `before`."""
     values = _FRESH | _tokens(seal_of(connection), user, tokens, now)
     values |= {
         "user_key": user,

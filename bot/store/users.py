@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, exists, func, or_, select, update
+from sqlalchemy import Connection, exists, func, null, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from bot.core.model import Language, UserKey
+from bot.core.model import Identity, Language, UserKey
 from bot.store.schema import deferred_calls, grants, users
 from bot.store.sql import bind
 
@@ -78,6 +78,24 @@ NAME = (
 
 def name_user(connection: Connection, user: UserKey, name: str, now: datetime) -> None:
     connection.execute(NAME, {"user": user, "new_name": name, "now": now})
+
+
+CONSENTED = (
+    update(users)
+    .where(_of_user)
+    .values(
+        name=func.coalesce(bind("new_name", users.c.name), users.c.name),
+        union_id=func.coalesce(bind("new_union_id", users.c.union_id), users.c.union_id),
+        quiet_since=null(),
+        seen_at=bind("now", users.c.seen_at),
+    )
+)
+
+
+def consented(connection: Connection, user: UserKey, identity: Identity, now: datetime) -> None:
+    """What the platform tells of a person who has consented is kept, and they are asked like anybody from now on."""
+    values = {"user": user, "new_name": identity.name, "new_union_id": identity.union_id, "now": now}
+    connection.execute(CONSENTED, values)
 
 
 PROFILE = select(

@@ -33,7 +33,7 @@ POLLING = {
     ("flows.authorization.revoke_due", "write"),
     ("flows.cards.show_due_cards", "write"),
     ("flows.consent.finish_stranded", "write"),
-    ("flows.delivery.deliver_due", "write"),
+    ("flows.delivery.deliver_due", "write_one"),
     ("flows.delivery.send_interim_words", "read"),
     ("flows.device.go_on_due", "write"),
     ("flows.tokens.renew_ahead", "write_one"),

@@ -162,7 +162,7 @@ THE_LOOP = (
     "calls.record:write",
     "calls.finish:write",
     "delivery.deliver:send",
-    "delivery.deliver:write",
+    "delivery.deliver:write_one",
 )
 """What the longest of the stories passes, from the message to its answer: a walk that misses one of these is empty."""
 

@@ -127,7 +127,7 @@ async def test_a_lost_race_is_run_again(postgresql_url: str) -> None:
         return database.write(work)
 
     await asyncio.gather(cross(ANNA, BEN), cross(BEN, ANNA))
-    assert runs == 3
+    assert runs > 2  # a busy PostgreSQL may end both
     await database.close()
 
 
