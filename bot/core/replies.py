@@ -126,6 +126,18 @@ def waiting_for_administrator(command: str, scopes: Text) -> Reply:
     )
 
 
+def told_enough(command: str, scopes: Text) -> Reply:
+    """The administrators have heard of many other scopes from this person today."""
+    return say(
+        Words(en="Not done: this app lacks a permission", zh="未执行：应用缺少权限"),
+        Words(
+            en="{command} needs {scopes}, which this app does not have. I have told the administrator of many others "
+            "for you today, so please ask them yourself, or try again tomorrow.",
+            zh="{command} 需要 {scopes}，但此应用尚未开通。今天我已为你向管理员申请了多项权限，请直接联系管理员，或明天再试。",
+        ).format(command=command, scopes=scopes),
+    )
+
+
 def still_refused(command: str, scopes: Text) -> Reply:
     """The platform's list says that a scope is enabled, and it refuses all the same."""
     return say(

@@ -5,16 +5,26 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from bot.core import replies
 from bot.core.cards import AdministratorCard
-from bot.core.model import DeferredCall, NotSent, ScopeApplication, Step, UserKey, WaitsFor, Words
+from bot.core.errors import LeaseLost
+from bot.core.model import (
+    CallStatus,
+    DeferredCall,
+    NotSent,
+    ScopeApplication,
+    Step,
+    UserKey,
+    WaitsFor,
+    Words,
+)
 from bot.core.scopes import Requirement, Scope, ScopeSet, choose_scopes
 from bot.flows.bot import Bot, now
-from bot.flows.delivery import deliver_all, draft, insert_all, note, typed
+from bot.flows.delivery import answer, deliver_all, draft, insert_all, note, typed
 from bot.flows.waiting import suspend
-from bot.store import audit, calls, outbox, scope_waits, users
+from bot.store import audit, calls, events, outbox, scope_waits, users
 from bot.store.database import Connection
 from bot.store.outbox import OutgoingMessage
 from bot.store.scope_waits import ScopeWait
@@ -37,6 +47,8 @@ async def wait_for(bot: Bot, call: DeferredCall, needs: Requirement, steps: Sequ
             admins = [bot.platform.user_key(each, tenant) for each in await bot.administrators()]
 
     def work(c: Connection) -> list[OutgoingMessage]:
+        if not may_ask_for(c, bot, call.user, scopes, moment):
+            return turn_away(c, bot, call, words, moment)
         suspend(c, call, steps, WaitsFor.ADMINISTRATOR, needs, None, moment, again)
         wait_id = scope_waits.open(c, bot.platform.name, bot.platform.app_id, scopes, moment)
         content = bot.platform.render_reply(replies.publish_a_version(words))
@@ -48,6 +60,29 @@ async def wait_for(bot: Bot, call: DeferredCall, needs: Requirement, steps: Sequ
 
     await deliver_all(bot, await bot.database.write(work))
     bot.wake.upkeep.set()
+
+
+MOST_A_DAY = 10
+"""Scope sets that one person can have the administrators told of: each is a card for each of them, and `/authorize`
+takes any word for the name of a scope."""
+
+
+def may_ask_for(c: Connection, bot: Bot, user: UserKey, scopes: ScopeSet, moment: datetime) -> bool:
+    """Inside a transaction: takes one of the person's places of this day, unless the administrators know already."""
+    platform, app_id = bot.platform.name, bot.platform.app_id
+    if scope_waits.is_open(c, platform, app_id, scopes):
+        return True
+    day = f"administrators-{moment:%Y-%m-%d}-{user.tenant_key}-{user.open_id}"
+    return any(events.record(c, platform, app_id, f"{day}-{place}", moment) for place in range(MOST_A_DAY))
+
+
+def turn_away(
+    c: Connection, bot: Bot, call: DeferredCall, words: Words, moment: datetime
+) -> list[OutgoingMessage]:
+    """Inside a transaction: ends a call for whose scopes the administrators are not bothered."""
+    if not calls.settle(c, call.id, call.claim, CallStatus.FAILED, "administrators_told_enough", moment):
+        raise LeaseLost
+    return insert_all(c, bot, answer(bot, call, replies.told_enough(typed(call), words)))
 
 
 TOLD_AFTER = 4

@@ -75,6 +75,15 @@ def open(connection: Connection, platform: str, app_id: str, scopes: ScopeSet, n
     return wait
 
 
+IS_OPEN = select(waits.c.id).where(*_of_app, waits.c.scopes == bind("scopes", waits.c.scopes))
+
+
+def is_open(connection: Connection, platform: str, app_id: str, scopes: ScopeSet) -> bool:
+    """Whether somebody waits for just these scopes already, or did without the administrator's enabling them."""
+    values = {"platform": platform, "app_id": app_id, "scopes": scopes}
+    return connection.execute(IS_OPEN, values).first() is not None
+
+
 def waiting(connection: Connection, platform: str, app_id: str) -> list[ScopeWait]:
     return [_wait(row) for row in connection.execute(WAITING, {"platform": platform, "app_id": app_id})]
 

@@ -184,3 +184,23 @@ async def test_the_list_of_scopes_is_left_alone_once_nobody_waits_for_it(world: 
     before = looks()
     await asyncio.sleep(6)
     assert looks() == before
+
+
+async def test_one_person_cannot_flood_the_administrators(world: World):
+    """Anything can be typed as the name of a scope, and each was a card for each administrator."""
+    await world.start()
+    asked = [await world.say(world.sam, f"/authorize made:up.{number}") for number in range(15)]
+    for each in asked[:10]:
+        await world.answer_to(each, "Waiting for your administrator", patience=60)
+    for each in asked[10:]:
+        await world.answer_to(each, "please ask them yourself", patience=60)
+
+    def cards() -> list[Message]:
+        return [m for m in world.from_bot(world.direct(world.ada)) if m.msg_type == "interactive"]
+
+    await world.until(lambda: len(cards()) == 10, "ten cards")
+    again = await world.say(world.sam, "/authorize made:up.3")
+    await world.answer_to(again, "Waiting for your administrator")
+    other = await world.say(world.wei, "/authorize made:up.99")
+    await world.answer_to(other, "等待管理员开通")
+    await world.until(lambda: len(cards()) == 11, "another person's card")
