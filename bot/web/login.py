@@ -73,9 +73,9 @@ async def land(request: web.Request, came: Approved | Denied) -> web.Response:
 async def sign_out(request: web.Request) -> web.Response:
     """`POST /logout`: the session ends here, and its cookie is dead wherever it may have got to."""
     visitor = await posted_by(request)
-    bot = request.app[BOT]
+    bot, response = request.app[BOT], redirect(f"{HOME}?signed-out")
     if visitor is not None:
         await sign_in.sign_out(bot, visitor.session)
-    response = redirect(f"{HOME}?signed-out")
-    drop_cookie(response, bot, SESSION)
+        # Not without a visitor: a post from another site comes without the cookie, but could have it dropped.
+        drop_cookie(response, bot, SESSION)
     return response

@@ -410,6 +410,13 @@ async def test_a_signed_out_cookie_is_dead(running: World, browser: Callable[...
     assert sessions(running) == []
 
 
+async def test_nobody_is_signed_out_by_a_post_from_elsewhere(running: World):
+    """Browsers leave the cookie out of it (SameSite), and old ones do not say where it comes from."""
+    async with running.http.post(f"{running.public}/logout", allow_redirects=False) as response:
+        assert response.status == 303
+        assert "Set-Cookie" not in response.headers
+
+
 def age(world: World, column: str, by: timedelta) -> None:
     """Moves a time of all sessions into the past."""
     moment = (datetime.now(UTC) - by).strftime("%Y-%m-%d %H:%M:%S.%f")
