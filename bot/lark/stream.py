@@ -55,6 +55,9 @@ FINISH_WITHIN = 2.5
 """Seconds that events under way have at the end."""
 CLOSE_WITHIN = 0.5
 
+LONGEST_WISH = 86400
+"""Seconds, or attempts, that the platform may wish for."""
+
 REMIND_EVERY = 600.0
 """Seconds after which an outage that goes on unchanged is logged again."""
 LONGEST_WORDS = 200
@@ -106,7 +109,7 @@ class ClientConfig:
                 ("reconnect_interval", "ReconnectInterval", 0),
                 ("reconnect_nonce", "ReconnectNonce", 0),
             )
-            if type(given.get(wire)) is int and given[wire] >= least
+            if type(given.get(wire)) is int and least <= given[wire] <= LONGEST_WISH
         }
         return replace(self, **fields)
 

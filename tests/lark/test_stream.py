@@ -316,7 +316,14 @@ def test_a_pause_is_random_and_no_longer_than_the_platform_or_the_promise_wants(
 
 
 @pytest.mark.parametrize(
-    "given", [None, [], "x", {"PingInterval": 0, "ReconnectCount": -2, "ReconnectNonce": True}]
+    "given",
+    [
+        None,
+        [],
+        "x",
+        {"PingInterval": 0, "ReconnectCount": -2, "ReconnectNonce": True},
+        {"PingInterval": 10**400, "ReconnectInterval": 10**400, "ReconnectNonce": 10**400},
+    ],
 )
 def test_wishes_that_make_no_sense_are_left_out(given):
     assert ClientConfig().updated(given) == ClientConfig()
