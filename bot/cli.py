@@ -173,7 +173,17 @@ def add_json_option(command: Parser) -> None:
 
 
 def add_user_argument(command: Parser) -> None:
-    command.add_argument("user", metavar="USER", help="open_id, user key, the beginning of one, or a name")
+    meant = "open_id, user key, the beginning of one, or a name"
+    command.add_argument("user", metavar="USER", type=text, help=meant)
+
+
+def text(argument: str) -> str:
+    """What a terminal sent that is not in its own encoding reaches us as what no database takes."""
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        raise argparse.ArgumentTypeError(f"{argument!r} is not text: write it in UTF-8") from None
+    return argument
 
 
 # --- serving -------------------------------------------------------------------------------------------------

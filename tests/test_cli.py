@@ -173,6 +173,8 @@ def test_version(bot: Operator) -> None:
         ("sandbox", "--port", "65536"),
         ("users", "--limit", "0"),
         ("calls", "--js"),
+        ("explain", "\udcff"),
+        ("revoke", "\udcff"),
     ],
 )
 def test_wrong_usage_is_one_line_with_a_hint_and_exit_code_2(
@@ -249,6 +251,17 @@ def test_upgrading_makes_the_database_and_may_be_repeated(bot: Operator) -> None
     assert bot("db", "upgrade").returncode == 0
     assert bot("db", "check").returncode == 0
     assert bot("status").returncode == 0
+
+
+def test_nobody_else_on_the_machine_reads_a_database_that_was_made(bot: Operator) -> None:
+    bot("db", "upgrade")
+    file = bot.directory / "bot.db"
+    assert oct(file.stat().st_mode & 0o777) == "0o600"
+    file.chmod(0o640)
+    bot("db", "upgrade")
+    assert oct(file.stat().st_mode & 0o777) == "0o640", (
+        "who may read it is the operator's decision from then on"
+    )
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,10 @@ def upgrade(url: str) -> None:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
 
+    if dialect_of(url) == "sqlite" and not _sqlite_file(url).exists():
+        with reaching(url):
+            # SQLite would have everybody on the machine read it, as far as the umask lets them.
+            _sqlite_file(url).touch(mode=0o600)
     _in_transaction(url, migrate, enforcing=False)
 
 

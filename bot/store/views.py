@@ -207,14 +207,18 @@ def audit(connection: Connection, user: UserKey | None = None, *, limit: int = 1
 
 
 def find_user(connection: Connection, wanted: str) -> list[UserKey]:
-    """Whom an operator may mean: by user key, open_id or union_id, else by name, else by the beginning of an open_id."""
+    """Whom an operator may mean: by user key, open_id or union_id, else by name or by the beginning of an open_id.
+
+    By both of these at once: anybody can call themselves what another's open_id begins with.
+    """
     # As text: what an operator types need not be a user key.
     exactly = or_(
         type_coerce(known.c.user_key, Text) == wanted,
         known.c.open_id == wanted,
         known.c.union_id == wanted,
     )
-    for condition in (exactly, known.c.name == wanted, known.c.open_id.startswith(wanted, autoescape=True)):
+    roughly = or_(known.c.name == wanted, known.c.open_id.startswith(wanted, autoescape=True))
+    for condition in (exactly, roughly):
         query = select(known.c.user_key).where(condition).order_by(known.c.user_key).limit(20)
         if found := list(connection.execute(query).scalars()):
             return found

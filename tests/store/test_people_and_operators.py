@@ -212,6 +212,8 @@ async def test_a_person_is_found_by_key_open_id_name_or_the_beginning_of_an_open
     assert await found(str(ANNA)) == await found("ou_anna") == await found("Anna") == [ANNA]
     assert len(await found("ou_a")) == 2
     assert await found("ou_%") == []
+    await database.write(lambda c: users.name_user(c, BEN, "ou_anna_", NOW))
+    assert len(await found("ou_anna_")) == 2, "an operator's `bot revoke` ends nobody else's grant"
 
 
 async def test_retention_deletes_what_nobody_asks_for_and_keeps_what_waits(database: Database) -> None:
