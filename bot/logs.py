@@ -166,6 +166,12 @@ def _time(record: logging.LogRecord) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def _is_our_concern(record: logging.LogRecord) -> bool:
+    """Anybody can send what is no HTTP, as often as they like: that is no error of ours, and fills no log."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not any(each.__module__ == "aiohttp.http_exceptions" for each in type(error).__mro__)
+
+
 def configure(log_format: Literal["text", "json"], level: str, stream: IO[str] | None = None) -> None:
     """Sends every logger of this process through the masking, to stderr. May be called again."""
     handler = logging.StreamHandler(stream or sys.stderr)
@@ -175,6 +181,7 @@ def configure(log_format: Literal["text", "json"], level: str, stream: IO[str] |
     logging.captureWarnings(True)
     # It logs every request line with its query, and queries carry codes and states.
     logging.getLogger("aiohttp.access").disabled = True
+    logging.getLogger("aiohttp.server").addFilter(_is_our_concern)
     # It announces each of its own parts, and each revision that it looks at, at every start.
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("asyncio").setLevel(logging.INFO)

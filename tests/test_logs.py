@@ -1,6 +1,7 @@
 """Logs: secrets are masked wherever they come in, and nobody outside can write a line of their own."""
 
 import ast
+import asyncio
 import base64
 import io
 import json
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from bot import logs
 from bot.core.model import Secret
@@ -220,3 +222,31 @@ def test_text_says_the_time_in_utc_and_the_fields_by_name() -> None:
 def test_request_lines_are_not_logged(read: Read) -> None:
     logging.getLogger("aiohttp.access").info("GET /oauth/lark/callback")
     assert read() == ""
+
+
+async def test_what_is_no_http_does_not_fill_the_log(read: Read) -> None:
+    async def fails(request: web.Request) -> web.Response:
+        raise RuntimeError("ours")
+
+    application = web.Application()
+    application.router.add_get("/", fails)
+    runner = web.AppRunner(application, access_log=None)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    host, port = runner.addresses[0][:2]
+
+    async def send(request: bytes) -> bytes:
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(request)
+        answer = await reader.read()
+        writer.close()
+        return answer
+
+    endless = b"GET /oauth/lark/callback?code=" + b"x" * 9000 + b" HTTP/1.0\r\nHost: bot\r\n\r\n"
+    for nonsense in (endless, b"NONSENSE\r\n\r\n", b"GET / HTTP/1.1\r\nHost : \x00\r\n\r\n"):
+        assert b" 400 " in await send(nonsense)
+    assert read() == ""
+    assert b" 500 " in await send(b"GET / HTTP/1.0\r\nHost: bot\r\n\r\n")
+    assert "ours" in read()
+    await runner.cleanup()
