@@ -53,6 +53,11 @@ def missing(requirement: Requirement, held: ScopeSet) -> Requirement:
     return tuple(clause for clause in requirement if held.isdisjoint(clause))
 
 
+def named(*requirements: Requirement) -> ScopeSet:
+    """Every scope that one of them could be met with."""
+    return frozenset(scope for requirement in requirements for clause in requirement for scope in clause)
+
+
 def is_met(requirement: Requirement, held: ScopeSet) -> bool:
     return not missing(requirement, held)
 

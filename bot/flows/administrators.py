@@ -20,7 +20,7 @@ from bot.core.model import (
     WaitsFor,
     Words,
 )
-from bot.core.scopes import Requirement, Scope, ScopeSet, choose_scopes
+from bot.core.scopes import Requirement, Scope, ScopeSet, choose_scopes, named
 from bot.flows.bot import Bot, now
 from bot.flows.delivery import answer, deliver_all, draft, insert_all, note, typed
 from bot.flows.waiting import suspend
@@ -160,7 +160,7 @@ async def settle_waits(
 
     A list may say "enabled" while the platform goes on refusing; then nobody is thanked, nor told anew.
     """
-    needed = frozenset(scope for call in waiting for clause in call.needs for scope in clause)
+    needed = named(*(call.needs for call in waiting))
     for wait in waits:
         if enabled is None or not wait.scopes <= enabled or not wait.scopes.isdisjoint(needed):
             continue
@@ -232,7 +232,7 @@ AT_A_TIME = 200
 
 
 def is_about(wait: ScopeWait, call: DeferredCall) -> bool:
-    return not wait.scopes.isdisjoint(scope for clause in call.needs for scope in clause)
+    return not wait.scopes.isdisjoint(named(call.needs))
 
 
 async def show_to(bot: Bot, admin: UserKey, card: AdministratorCard) -> bool:

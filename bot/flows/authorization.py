@@ -38,6 +38,7 @@ from bot.core.scopes import (
     ScopeSet,
     choose_scopes,
     is_met,
+    named,
     with_offline_access,
 )
 from bot.flows import administrators, cards, waiting
@@ -270,6 +271,7 @@ def drop_waiting(
             dropped.append(call)
             messages += words
     close_if_nobody_waits(c, user, "cancelled_by_user", moment)
+    ask_for_less(c, user, dropped, moment)
     return dropped, messages
 
 
@@ -292,6 +294,20 @@ def close_if_nobody_waits(
     """Inside a transaction, after a call has gone: `close_request`, if that was the last to wait for its scopes."""
     if all(call.waits_for is WaitsFor.CONFIRMATION for call in calls.suspended_of(c, user)):
         close_request(c, user, reason, moment, status)
+
+
+def ask_for_less(c: Connection, user: UserKey, gone: Sequence[DeferredCall], moment: datetime) -> None:
+    """Inside a transaction that has locked the person: what only calls that have gone needed is not asked for."""
+    live = authorizations.live_of(c, user)
+    waiting = [call for call in calls.suspended_of(c, user) if call.waits_for is WaitsFor.AUTHORIZATION]
+    if live is None or not waiting:
+        return
+    unwanted = named(*(call.needs for call in gone)) - named(*(call.needs for call in waiting))
+    scopes = live.scopes - (unwanted - {OFFLINE_ACCESS})
+    names = {call.command for call in waiting}
+    commands = tuple(name for name in live.reasons if name in names)
+    if (scopes, commands) != (live.scopes, live.reasons):
+        authorizations.narrow(c, live.id, scopes=scopes, commands=commands, now=moment)
 
 
 def close_request(
@@ -395,11 +411,13 @@ async def expire_overdue(bot: Bot) -> None:
     """Calls that waited too long are told so; a request nobody waits for any more shows that it expired."""
     moment = now()
 
-    def work(c: Connection) -> list[OutgoingMessage]:
+    def work(c: Connection) -> tuple[list[DeferredCall], list[OutgoingMessage]]:
+        gone: list[DeferredCall] = []
         messages: list[OutgoingMessage] = []
         for call in calls.overdue(c, moment, limit=50):
             waited = call.status is CallStatus.SUSPENDED
             if calls.expire(c, call.id, moment):
+                gone.append(call)
                 if call.waits_for is WaitsFor.ADMINISTRATOR:
                     close_if_nobody_waits(c, call.user, "expired", moment, RequestStatus.EXPIRED)
                 reply = replies.expired if waited else replies.expired_before_start
@@ -415,6 +433,16 @@ async def expire_overdue(bot: Bot) -> None:
                 failure=None,
                 now=moment,
             )
-        return messages
+        return gone, messages
 
-    await deliver_all(bot, await bot.database.write(work))
+    gone, messages = await bot.database.write(work)
+    for call in gone:
+        # Each person in a transaction of their own: two of these that lock many people could wait for each other.
+        await bot.database.write(partial(forget_need, call=call, moment=moment))
+    await deliver_all(bot, messages)
+
+
+def forget_need(c: Connection, call: DeferredCall, moment: datetime) -> None:
+    """Inside a transaction: `ask_for_less` after one call."""
+    users.lock(c, call.user)
+    ask_for_less(c, call.user, [call], moment)

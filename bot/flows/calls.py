@@ -61,7 +61,7 @@ from bot.core.model import (
     TokenRejected,
     Unreachable,
 )
-from bot.core.scopes import ScopeSet, is_met
+from bot.core.scopes import ScopeSet, is_met, named
 from bot.flows import administrators, authorization, tokens, unused
 from bot.flows.bot import Bot, now
 from bot.flows.delivery import answer, deliver_all, insert_all, typed
@@ -91,7 +91,7 @@ class Run:
     def used_scopes(self) -> ScopeSet | None:
         """The scopes by which this call acts in its person's name, as far as that is known; None when it did not."""
         needs = (*self.command.needs(self.call.arguments), *self.call.needs)
-        return frozenset(scope for clause in needs for scope in clause) if self.used_grant else None
+        return named(needs) if self.used_grant else None
 
     @property
     def ask(self) -> Ask:
@@ -432,7 +432,7 @@ async def require_scopes(bot: Bot, run: Run, move: RequireScopes) -> bool:
     grant = await bot.database.read(lambda c: grants.find(c, run.call.user))
     active = grant is not None and grant.status is GrantStatus.ACTIVE
     if grant and active and is_met(move.requirement, grant.scopes):
-        asked = frozenset(scope for clause in move.requirement for scope in clause)
+        asked = named(move.requirement)
         run.add(move, Result(value={"scopes": await in_words(bot, asked & grant.scopes)}))
         return True
     await authorization.ask_for_scopes(bot, run.call, move.requirement, grant, run.steps)

@@ -50,6 +50,7 @@ from bot.core.scopes import (
     is_met,
     join_scopes,
     missing,
+    named,
 )
 from bot.flows import alternatives, authorization, cards
 from bot.flows.bot import Bot, now
@@ -531,8 +532,7 @@ def wake_calls(
             released.append(call.id)
         elif any(not refused.isdisjoint(clause) for clause in lacking):
             if calls.cancel(c, call.id, "partly_refused", moment):
-                named = join_scopes(refused & frozenset(scope for clause in lacking for scope in clause))
-                reply = replies.partly_declined(typed(call), named)
+                reply = replies.partly_declined(typed(call), join_scopes(refused & named(lacking)))
                 messages += insert_all(c, bot, answer(bot, call, reply))
         else:
             rest += lacking

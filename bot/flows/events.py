@@ -135,9 +135,12 @@ async def withdraw_question(bot: Bot, event: MessageRecalled) -> None:
         if not events.record(c, event.platform, event.app_id, event.event_id, moment):
             return
         call = calls.find_by_message(c, event.platform, event.app_id, event.message_id)
-        if call is None or not calls.cancel(c, call.id, "recalled", moment):
+        if call is None:
             return
-        authorization.close_if_nobody_waits(c, call.user, "recalled", moment)
+        users.lock(c, call.user)
+        if calls.cancel(c, call.id, "recalled", moment):
+            authorization.close_if_nobody_waits(c, call.user, "recalled", moment)
+            authorization.ask_for_less(c, call.user, [call], moment)
 
     await bot.database.write(work)
     bot.wake.upkeep.set()

@@ -261,6 +261,25 @@ def _widen(
     return _request(connection.execute(WIDEN, values).one(), seal_of(connection))
 
 
+NARROW = (
+    update(requests)
+    .where(_this, status_is(requests, "open"))
+    .values(
+        scopes=bind("new_scopes", requests.c.scopes), reasons=bind("new_reasons", requests.c.reasons), **_show
+    )
+    .returning(requests.c.user_key)
+)
+
+
+def narrow(
+    connection: Connection, request: str, *, scopes: ScopeSet, commands: tuple[str, ...], now: datetime
+) -> bool:
+    """An open request asks for these scopes only, and names these commands. A consent under way is left alone."""
+    values = {"request": request, "new_scopes": scopes, "new_reasons": commands, "now": now}
+    detail = {"scopes": sorted(scopes)}
+    return _changed_and_noted(connection, NARROW, values, "request_narrowed", now, **detail)
+
+
 # --- status ----------------------------------------------------------------------------------------
 
 

@@ -29,7 +29,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from bot.core.lifecycle import calls_that_may_become
 from bot.core.model import CallStatus, Chat, DeferredCall, Secret, Step, UserKey, WaitsFor
-from bot.core.scopes import Requirement
+from bot.core.scopes import Requirement, named
 from bot.store import audit
 from bot.store.database import announce, seal_of
 from bot.store.schema import call_steps, deferred_calls
@@ -424,8 +424,7 @@ def suspend(
     }
     row = connection.execute(SUSPEND_AGAIN if again else SUSPEND, values).one_or_none()
     if row is not None and not _is_retried(row):
-        lacking = sorted({scope for clause in needs for scope in clause})
-        detail = {"waits_for": waits_for.value, "needs": lacking, "request": request_id}
+        detail = {"waits_for": waits_for.value, "needs": sorted(named(needs)), "request": request_id}
         entry = _entry("call_suspended", row, now, **detail, asked_at=_iso(row.asked_at))
         audit.write_all(connection, [entry])
     return row is not None

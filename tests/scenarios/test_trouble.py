@@ -198,6 +198,28 @@ async def test_a_recalled_question_waits_no_longer(world: World):
     await world.until(lambda: not has_link(world.tenant.messages[card.message_id]), "the card without a link")
 
 
+async def test_a_card_no_longer_asks_for_what_only_a_recalled_question_needed(world: World):
+    await world.start()
+    first = await world.say(world.sam, "/agenda")
+    card = await world.fresh_card(world.sam, first)
+    second = await world.say(world.sam, "/tasks")
+
+    def shows(one: str, other: str) -> bool:
+        text = text_of(world.tenant.messages[card.message_id].content)
+        return one in text and other not in text
+
+    await world.until(lambda: shows("task:task:read", "nothing else"), "the wider card")
+    await world.control("recall", message_id=first)
+    event = {"message_id": first, "chat_id": world.direct(world.sam).chat_id, "recall_time": "1"}
+    await world.control("events", event={"event_type": "im.message.recalled_v1", "event": event})
+    await world.until(
+        lambda: shows("/tasks", "/agenda") and shows("task:task:read", "calendar"), "less on it"
+    )
+    await world.consent(world.sam, world.tenant.messages[card.message_id])
+    await world.answer_to(second)
+    assert not any(scope.startswith("calendar") for scope in world.sam.granted)
+
+
 async def test_an_answer_to_a_recalled_message_goes_to_the_chat(world: World):
     await world.start()
     await granted(world)
