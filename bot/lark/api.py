@@ -201,6 +201,8 @@ def meaning_of(answer: Answer, method: str) -> Outcome:
     if method != "GET" and is_redirect(answer.status):
         # Whoever answers "look over there" may have carried it out (RFC 9110, 15.4.4).
         return Unreachable(f"a redirect (HTTP {answer.status})", may_have_arrived=True)
+    if method == "GET" and is_file(answer):
+        return Refused(answer.status, NO_JSON, log_id_of(answer.headers))
     return classify(answer.status, answer.headers, answer.body)
 
 
@@ -208,7 +210,16 @@ def is_redirect(status: int) -> bool:
     return 300 <= status < 400
 
 
+def is_file(answer: Answer) -> bool:
+    """Whether it is what was asked for, and no JSON: a download. A proxy's words of trouble are HTML or plain text."""
+    kind = answer.headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip().lower()
+    attached = answer.headers.get(hdrs.CONTENT_DISPOSITION, "").lower().startswith("attachment")
+    return 200 <= answer.status < 300 and bool(attached or (kind and not SPOKEN.search(kind)))
+
+
+SPOKEN = re.compile(r"json$|^text/(html|plain)$")
 TOO_LARGE = "The answer is larger than 8 MB."
+NO_JSON = "The answer is a file, which cannot be shown here."
 
 
 # --- what an answer means -------------------------------------------------------------------------------

@@ -266,6 +266,31 @@ async def test_a_redirect_is_not_followed():
     assert outcome.code == 302
 
 
+@pytest.mark.parametrize(
+    ("headers", "is_a_file"),
+    [
+        ({"Content-Type": "image/png"}, True),
+        ({"Content-Type": "application/octet-stream"}, True),
+        ({"Content-Type": "text/plain", "Content-Disposition": 'attachment; filename="a.txt"'}, True),
+        ({"Content-Type": "text/plain; charset=utf-8"}, False),
+        ({"Content-Type": "text/html"}, False),
+        ({"Content-Type": "application/json; charset=utf-8"}, False),
+    ],
+)
+async def test_a_file_is_an_answer_and_what_else_is_no_json_is_trouble(headers, is_a_file):
+    async def download(request: web.Request) -> web.Response:
+        return web.Response(body=b"\x89PNG", headers=headers)
+
+    runner, origin = await serve_once(download)
+    http = Http()
+    read = await api.call(http, origin, ApiCall("GET", "/open-apis/x"), Secret("t"))
+    written = await api.attempt(http, origin, ApiCall("POST", "/open-apis/x"), Secret("t"))
+    await http.close()
+    await runner.cleanup()
+    assert isinstance(read, Refused if is_a_file else Unreachable)
+    assert isinstance(written, Unreachable)
+
+
 @pytest.mark.parametrize("path", ["@elsewhere.example/open-apis/", ".elsewhere.example/", "open-apis/x", ""])
 async def test_a_token_never_leaves_for_another_host(path):
     with pytest.raises(ValueError, match="path"):
