@@ -105,10 +105,10 @@ def help_lines(others: Sequence[Command], mine: Sequence[Command]) -> tuple[Line
 
 
 def misunderstood(said: str, commands: Sequence[Command]) -> tuple[Line, ...]:
-    """What to say of a message that is no command; a message without text has said nothing."""
+    """What to say of a message that is no command; a message without words has said nothing."""
     if not said:
         only_text = Words(
-            "I only read text messages. This is what I understand:", "我只能阅读文字消息。我能听懂："
+            "Send me a command as a text. This is what I understand:", "请用文字发送命令。我能听懂："
         )
         return (paragraph(only_text),)
     names = [each.name for each in commands if not each.hidden]

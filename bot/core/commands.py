@@ -124,11 +124,14 @@ UNKNOWN = "unknown"
 
 
 def parse_message(text: str | None, commands: Registry) -> tuple[str, str]:
-    """The command's name and its arguments. A message starts with the word, with or without a slash, in any case."""
+    """The command's name and its arguments. A message starts with the word, with or without a slash, in any case.
+
+    A full-width slash is what a Chinese keyboard writes.
+    """
     if text is None:
         return UNKNOWN, ""
     word, rest = (*text.split(maxsplit=1), "", "")[:2]
-    name = word.removeprefix("/").lower()
+    name = word.removeprefix("/").removeprefix("\uff0f").lower()
     if name in commands and not commands[name].hidden:
         return name, rest.strip()
     return UNKNOWN, text.strip()

@@ -76,8 +76,8 @@ def test_my_permissions_is_pointed_to_where_there_is_such_a_page_and_never_in_a_
     [
         ("what is up", "I do not know this: what is up"),
         ("agedna please", "Did you mean /agenda?"),
-        (None, "I only read text messages. This is what I understand:"),
-        ("", "I only read text messages. This is what I understand:"),
+        (None, "Send me a command as a text. This is what I understand:"),
+        ("", "Send me a command as a text. This is what I understand:"),
         ("line one\nline two", "I do not know this: line one line two"),
     ],
 )

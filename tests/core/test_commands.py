@@ -66,6 +66,7 @@ def test_a_refusal_that_the_command_does_not_catch_comes_out():
     [
         ("/two", ("two", "")),
         ("two", ("two", "")),
+        ("\uff0ftwo a", ("two", "a")),
         ("  TWO  a b ", ("two", "a b")),
         ("/Two\nmore lines", ("two", "more lines")),
         ("/twofold", ("unknown", "/twofold")),
