@@ -92,7 +92,7 @@ def render(found: Listed, ask: Ask) -> Reply:
     zone = zone_or_utc(ask.time_zone)
     today = zone.local(ask.asked_at).date()
     known = [task for each in found.items if (task := read_task(each)) is not None]
-    if not known:
+    if not known and not found.more:
         return Reply(
             Words("No open tasks", "没有未完成的任务"),
             (

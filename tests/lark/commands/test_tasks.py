@@ -84,6 +84,11 @@ def test_more_pages_without_a_way_to_them_are_said_too():
     assert said(run(tasks, "", page(open_task("one"), more=True)).reply)[0] == "Your open tasks: 1+"
 
 
+def test_empty_pages_with_more_behind_them_are_not_taken_for_nothing_to_do():
+    pages = [page(more=True, token=f"p{n}") for n in range(5)]
+    assert said(run(tasks, "", *pages).reply) == ["Your open tasks: 0+", "… and more: see Tasks in the app."]
+
+
 def test_more_tasks_than_a_message_holds_are_counted():
     lines = said(run(tasks, "", page(*(open_task(f"t{n:02}") for n in range(50)))).reply)
     assert len([line for line in lines if line.startswith("☐")]) == 30
