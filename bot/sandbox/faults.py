@@ -1,10 +1,12 @@
 """Trouble on purpose: which requests it strikes, and what becomes of them.
 
 A fault may strike any request to the platform, the token endpoints among them. `delay_after`, `drop_after`
-and `truncate` do the work first: that is the difference which a bot has to be ready for.
+and `truncate` do the work first: that is the difference which a bot has to be ready for. A delay is over when
+its fault is removed.
 """
 
 import asyncio
+import contextlib
 import fnmatch
 import json
 from collections.abc import Awaitable, Callable
@@ -50,6 +52,7 @@ class Fault:
     times: int | None = None
     options: dict[str, Any] = field(default_factory=dict)
     struck: int = 0
+    lifted: asyncio.Event = field(default_factory=asyncio.Event)
 
     def strikes(self, aim: Aim) -> bool:
         if self.times is not None and self.struck >= self.times:
@@ -90,6 +93,17 @@ class Faults:
             fault.struck += 1
         return fault
 
+    def lift(self, fault_id: str) -> Fault | None:
+        """Removes a fault; whoever is delayed by it goes on."""
+        fault = self.all.pop(fault_id, None)
+        if fault is not None:
+            fault.lifted.set()
+        return fault
+
+    def lift_all(self) -> None:
+        for fault_id in list(self.all):
+            self.lift(fault_id)
+
 
 async def suffer(
     fault: Fault, request: web.Request, handler: Handler, closing: asyncio.Event
@@ -100,11 +114,11 @@ async def suffer(
         case "status":
             return _status(options)
         case "delay":
-            await asyncio.sleep(float(options.get("seconds", 1)))
+            await _pause(fault)
             return await handler(request)
         case "delay_after":
             response = await handler(request)
-            await asyncio.sleep(float(options.get("seconds", 1)))
+            await _pause(fault)
             return response
         case "drop_before" | "down":
             return _drop(request)
@@ -121,6 +135,12 @@ async def suffer(
         case "timeout":
             await closing.wait()
             return _drop(request)
+
+
+async def _pause(fault: Fault) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(float(fault.options.get("seconds", 1))):
+            await fault.lifted.wait()
 
 
 def _status(options: dict[str, Any]) -> web.Response:

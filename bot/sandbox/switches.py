@@ -167,7 +167,7 @@ async def add_fault(request: web.Request) -> web.Response:
 @routes.delete("/sandbox/api/faults")
 async def clear_faults(request: web.Request) -> web.Response:
     tenant = request.app[TENANT]
-    tenant.faults.all.clear()
+    tenant.faults.lift_all()
     tenant.announce("fault", {"event": "cleared"})
     return web.json_response({})
 
@@ -175,7 +175,7 @@ async def clear_faults(request: web.Request) -> web.Response:
 @routes.delete("/sandbox/api/faults/{fault_id}")
 async def remove_fault(request: web.Request) -> web.Response:
     tenant = request.app[TENANT]
-    fault = tenant.faults.all.pop(request.match_info["fault_id"], None)
+    fault = tenant.faults.lift(request.match_info["fault_id"])
     if fault is None:
         raise Wrong("no such fault")
     tenant.announce("fault", {"event": "removed", **fault.as_json()})

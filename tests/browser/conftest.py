@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 ROOT = Path(__file__).parents[2]
 FLAGS = [
@@ -32,6 +32,9 @@ START = (
     "import sys; from pathlib import Path; from bot.sandbox.main import run; "
     "raise SystemExit(run(int(sys.argv[3]), Path(sys.argv[1]), False, sys.argv[2] == 'platform'))"
 )
+
+PATIENCE = 20_000
+"""Milliseconds for what a page is to do or show, on a machine that has much else to do."""
 
 DESKTOP = {"width": 1440, "height": 900}
 PHONE = {"width": 390, "height": 844}
@@ -157,6 +160,7 @@ def browser() -> Iterator[Browser]:
         if os.environ.get("CI") == "true":
             pytest.fail(reason)
         pytest.skip(reason)
+    expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=FLAGS)
         yield browser
@@ -182,7 +186,7 @@ def open_page(browser: Browser) -> Iterator[OpenPage]:
 
     def open_one(url: str, viewport: dict[str, int] | None = None, **options: Any) -> Page:
         context = browser.new_context(viewport=viewport or DESKTOP, **options)  # type: ignore[arg-type]
-        context.set_default_timeout(8000)
+        context.set_default_timeout(PATIENCE)
         contexts.append(context)
         context.on("page", listen)
         page = context.new_page()

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from .conftest import ADA, DESKTOP, PHONE, SAM, Sandbox, start_sandbox, stop_sandbox
+from .conftest import ADA, DESKTOP, PATIENCE, PHONE, SAM, Sandbox, start_sandbox, stop_sandbox
 
 CLIENT = "Mozilla/5.0 (iPhone) AppleWebKit/605.1 Mobile Lark/7.30.6 LarkLocale/en_US"
 
@@ -31,7 +31,7 @@ class Client:
     ) -> None:
         self.sandbox = sandbox
         context = browser.new_context(viewport=viewport, user_agent=CLIENT, locale="en-US")  # type: ignore[arg-type]
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(PATIENCE)
         self.page: Page = context.new_page()
         self.use_as(person)
 
@@ -256,7 +256,7 @@ def test_the_sandbox_opens_links_in_the_client_when_it_is_told_to(
 ) -> None:
     """With a browser's own user agent: the client's is put on by the way to the bot."""
     context = browser.new_context(viewport=PHONE, locale="en-US")  # type: ignore[arg-type]
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(PATIENCE)
     page = context.new_page()
     applink = f"{sandbox.url}client/web_url/open?mode=sidebar-semi&url={link}"
     page.goto(f"{sandbox.url}sandbox/login?person={SAM}&next=/sandbox/static/favicon.svg")

@@ -76,7 +76,7 @@ def test_a_bot_that_cannot_start_is_shown_with_its_last_words(tmp_path: Path, op
     sandbox = start_sandbox(tmp_path, "bot")
     try:
         page = open_page(sandbox.url)
-        expect(page.locator("#banner")).to_contain_text("The bot could not start", timeout=20_000)
+        expect(page.locator("#banner")).to_contain_text("The bot could not start")
         expect(page.locator("#banner .source")).not_to_be_empty()
         assert page.get_by_role("button", name="Start it").is_visible()
     finally:
@@ -93,7 +93,7 @@ def test_a_bot_that_takes_its_time_to_start_is_said_to_be_starting(
         sandbox.call("POST", "/sandbox/api/bot", {"action": "kill"})
         sandbox.call("POST", "/sandbox/api/bot", {"action": "start"})
         page = open_page(sandbox.url)
-        expect(page.locator("#banner")).to_have_text("The bot is starting.", timeout=10_000)
+        expect(page.locator("#banner")).to_have_text("The bot is starting.")
         sandbox.call("DELETE", f"/sandbox/api/faults/{fault}")
         expect(page.locator("#bot-status")).to_contain_text("running", timeout=30_000)
         expect(page.locator("#banner")).to_be_hidden()
@@ -112,6 +112,6 @@ def test_a_page_left_open_shows_the_new_world_when_the_sandbox_is_started_again(
     stop_sandbox(sandbox)
     again = start_sandbox(tmp_path, "platform", port=int(port))
     try:
-        expect(page.locator("#log")).to_contain_text("Say something to Helper", timeout=10_000)
+        expect(page.locator("#log")).to_contain_text("Say something to Helper")
     finally:
         stop_sandbox(again)

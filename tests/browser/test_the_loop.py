@@ -6,9 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from .conftest import PHONE, OpenPage, Sandbox, start_sandbox, stop_sandbox
-
-PATIENCE = 15_000
+from .conftest import PATIENCE, PHONE, OpenPage, Sandbox, start_sandbox, stop_sandbox
 
 
 @pytest.fixture
@@ -33,7 +31,7 @@ def ask(page: Page, text: str) -> None:
 def follow_card(page: Page) -> Page:
     """Presses the link of the newest card; the consent page in its own tab."""
     link = page.locator("#log .card a.button").last
-    expect(link).to_be_visible(timeout=PATIENCE)
+    expect(link).to_be_visible()
     with page.expect_popup() as opened:
         link.click()
     return opened.value
@@ -70,7 +68,7 @@ def test_a_second_permission_asks_only_for_what_is_new(chat: Page) -> None:
     allow(chat)
     expect_the_document(chat)
     ask(chat, "/tasks")
-    expect(chat.locator("#log .card").last).to_contain_text("task:task:read", timeout=PATIENCE)
+    expect(chat.locator("#log .card").last).to_contain_text("task:task:read")
     consent = follow_card(chat)
     expect(consent.locator(".scopes")).to_contain_text("task:task:read")
     expect(consent.locator(".scopes")).not_to_contain_text("docx:document:readonly")
@@ -81,7 +79,7 @@ def test_saying_no_drops_the_command_and_changes_the_card(chat: Page) -> None:
     consent = follow_card(chat)
     consent.get_by_role("button", name="Refuse").click()
     consent.wait_for_url("**/oauth/lark/callback*")
-    expect(chat.locator("#log .card").last.locator("a.button")).to_have_count(0, timeout=PATIENCE)
+    expect(chat.locator("#log .card").last.locator("a.button")).to_have_count(0)
 
 
 def test_the_wrong_persons_consent_is_not_taken_and_the_right_one_still_counts(chat: Page) -> None:
@@ -109,22 +107,20 @@ def test_wei_lan_is_asked_and_answered_in_chinese_on_her_phone(
     consent.get_by_role("button", name="允许").click()
     consent.wait_for_url("**/oauth/lark/callback*")
     page.bring_to_front()
-    expect(page.locator("#log .card-header").last).to_contain_text("授权", timeout=PATIENCE)
+    expect(page.locator("#log .card-header").last).to_contain_text("授权")
 
 
 def test_in_a_group_only_the_asker_sees_what_to_authorize(chat: Page) -> None:
     chat.locator("#chats").get_by_text("Launch crew").click()
     ask(chat, "@Helper /agenda")
-    expect(chat.locator("#log .message").nth(1)).to_be_visible(timeout=PATIENCE)
+    expect(chat.locator("#log .message").nth(1)).to_be_visible()
     assert chat.locator("#log .card a.button").count() == 0
-    expect(chat.locator("#chats li").filter(has_text="Direct chat").locator(".badge")).to_be_visible(
-        timeout=PATIENCE
-    )
+    expect(chat.locator("#chats li").filter(has_text="Direct chat").locator(".badge")).to_be_visible()
 
 
 def test_a_killed_bot_is_started_again_and_nothing_was_lost(chat: Page) -> None:
     ask(chat, "/doc welcome")
-    expect(chat.locator("#log .card a.button")).to_be_visible(timeout=PATIENCE)
+    expect(chat.locator("#log .card a.button")).to_be_visible()
     chat.get_by_role("tab", name="Trouble").click()
     chat.get_by_role("button", name="Kill it (SIGKILL)").click()
     expect(chat.locator("#banner")).to_contain_text("The bot was killed")
@@ -149,16 +145,16 @@ def test_the_bots_tables_are_shown_and_no_secret_is_readable(chat: Page) -> None
 def test_what_the_app_lacks_is_switched_on_by_the_administrator_and_goes_on(chat: Page) -> None:
     ask(chat, "/call GET /open-apis/mail/v1/user_mailboxes/me/messages?page_size=5")
     allow(chat)
-    expect(chat.locator("#log .message").last).to_contain_text("administrator", timeout=PATIENCE)
+    expect(chat.locator("#log .message").last).to_contain_text("administrator")
     chat.locator("#people").get_by_text("Ada Meyer").click()
     card = chat.locator("#log .card").last
-    expect(card).to_contain_text("mail:user_mailbox.message:readonly", timeout=PATIENCE)
+    expect(card).to_contain_text("mail:user_mailbox.message:readonly")
     with chat.expect_popup() as opened:
         card.get_by_role("link", name="Open the console").click()
     opened.value.locator(".scope-list .switch").click()
     opened.value.close()
     chat.locator("#people").get_by_text("Sam Rivera").click()
     waiting = chat.locator("#log .card").filter(has_text="mail:user_mailbox.message:readonly").last
-    expect(waiting.get_by_role("link", name="Authorize")).to_be_visible(timeout=PATIENCE)
+    expect(waiting.get_by_role("link", name="Authorize")).to_be_visible()
     allow(chat)
-    expect(chat.locator("#log .message").last.locator(".quote")).to_contain_text("/call", timeout=PATIENCE)
+    expect(chat.locator("#log .message").last.locator(".quote")).to_contain_text("/call")

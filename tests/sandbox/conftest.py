@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import json
 from collections.abc import AsyncIterator
@@ -164,11 +165,15 @@ class Receiver:
     answer: Any = field(default_factory=dict)
     delay: float = 0.0
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
+    hurry: asyncio.Event = field(default_factory=asyncio.Event)
+    """Ends the delay."""
 
     async def handle(self, request: web.Request) -> web.Response:
         self.got.append((dict(request.headers), await request.read()))
         self.arrived.set()
-        await asyncio.sleep(self.delay)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.delay):
+                await self.hurry.wait()
         status = self.statuses.pop(0) if self.statuses else 200
         if isinstance(self.answer, str):
             return web.Response(status=status, text=self.answer)

@@ -101,7 +101,7 @@ class Client:
 
 
 async def until(condition):
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not condition():
             await asyncio.sleep(0.005)
 
@@ -147,6 +147,7 @@ async def test_an_event_that_is_not_acknowledged_well_comes_again(world, clients
     sent = await world.control("messages", person=ADA, text="hi")
     await until(lambda: world.tenant.events[sent["event_id"]].attempts)
     client.answer = {"code": 200}
+    await world.control("behaviour", answer_seconds=3)
     await world.control("clock", advance=15)
     await until(lambda: world.tenant.events[sent["event_id"]].acknowledged)
     assert Counter(e["header"]["event_id"] for e in client.got) == {sent["event_id"]: 2}

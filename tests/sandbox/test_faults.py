@@ -62,10 +62,24 @@ async def test_a_delay_before_or_after_the_work(world):
     token = await world.user_token("task:task:write")
     for kind, done in (("delay", 0), ("delay_after", 1)):
         await world.control("faults", match={"path": TASKS}, kind=kind, seconds=0.1, times=1)
+        (fault,) = world.tenant.faults.all.values()
         calling = asyncio.create_task(create(world, token))
-        await asyncio.sleep(0.05)
+        while not fault.struck:
+            await asyncio.sleep(0)
         assert len(created(world)) == done
         assert (await calling).code == 0
+        world.tenant.faults.lift_all()
+
+
+async def test_a_delay_is_over_when_its_trouble_is(world):
+    token = await world.user_token("task:task:write")
+    fault = await world.control("faults", match={"path": TASKS}, kind="delay", seconds=3600, times=1)
+    calling = asyncio.create_task(create(world, token))
+    while not world.tenant.faults.all[fault["fault_id"]].struck:
+        await asyncio.sleep(0.01)
+    assert not calling.done()
+    await world.request("DELETE", f"/sandbox/api/faults/{fault['fault_id']}")
+    assert (await calling).code == 0
 
 
 async def test_a_timeout_never_answers(world):

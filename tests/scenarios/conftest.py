@@ -24,10 +24,11 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from bot.sandbox.faults import Fault
 from bot.sandbox.sample import sample_tenant
 from bot.sandbox.server import build_platform
 from bot.sandbox.tenant import Chat, Message, Person, Tenant
-from tests.forking import REPOSITORY, Forker, Process, bot
+from tests.forking import REPOSITORY, Call, Forker, Process, bot
 
 PATIENCE = 15.0
 
@@ -193,8 +194,48 @@ class World:
 
     async def click(self, person: Person, card: Message, action: str) -> Any:
         """Presses the callback button that sends this action."""
-        value = next(v for v in values_of(card.content) if v.get("action") == action)
-        return await self.control("clicks", person=person.open_id, message_id=card.message_id, value=value)
+        return await self.control(
+            "clicks", person=person.open_id, message_id=card.message_id, value=value_on(card, action)
+        )
+
+    async def answers_to(self, message_id: str, count: int, patience: float = 30) -> list[Message]:
+        """The bot's replies to a message, once there are so many."""
+
+        def found() -> list[Message] | None:
+            replies = [
+                m
+                for m in self.tenant.messages.values()
+                if m.reply_to == message_id and m.sender_type == "bot"
+            ]
+            return replies if len(replies) >= count else None
+
+        replies: list[Message] = await self.until(found, f"{count} answers", patience)
+        return replies
+
+    async def authorized(self, person: Person, command: str = "/tasks") -> str:
+        """The person has consented to a command, and it was answered. Returns the message that asked."""
+        asked = await self.say(person, command)
+        await self.consent(person, await self.fresh_card(person, asked))
+        await self.answer_to(asked)
+        return asked
+
+    # --- trouble at the platform ------------------------------------------------------------------------
+
+    async def trouble(self, match: dict[str, str], kind: str, **options: Any) -> Fault:
+        """Trouble on purpose, until it is lifted (or has struck so many `times`)."""
+        made = await self.control("faults", match=match, kind=kind, **options)
+        return self.tenant.faults.all[made["fault_id"]]
+
+    async def struck(self, fault: Fault) -> None:
+        """Waits until the trouble has met a request."""
+        await self.until(lambda: fault.struck, "the trouble")
+
+    async def lift(self, *faults: Fault) -> None:
+        """Ends this trouble, or all there is; requests that it delays go on."""
+        paths = [f"faults/{each.fault_id}" for each in faults] or ["faults"]
+        for path in paths:
+            async with self.http.delete(f"{self.origin}/sandbox/api/{path}") as response:
+                assert response.status == 200
 
     # --- the browser -----------------------------------------------------------------------------------
 
@@ -259,10 +300,7 @@ class World:
     async def start(self, **settings: str) -> None:
         """Starts the bot and waits until it is ready."""
         self.settings.update(settings)
-        with (self.directory / "bot.log").open("ab") as log:
-            self.process = self.forker.start(
-                bot("run"), directory=self.directory, environment=self.environment(), output=log.fileno()
-            )
+        self.process = self.fork(bot("run"))
         deadline = asyncio.get_running_loop().time() + 30
         while True:
             assert self.process.returncode is None, self.log_tail()
@@ -274,6 +312,16 @@ class World:
             except aiohttp.ClientError:
                 pass
             await asyncio.sleep(0.05)
+
+    def fork(self, call: Call, **settings: str) -> Process:
+        """Starts a process of the bot's, whose words go into the log."""
+        with (self.directory / "bot.log").open("ab") as log:
+            return self.forker.start(
+                call,
+                directory=self.directory,
+                environment=self.environment() | settings,
+                output=log.fileno(),
+            )
 
     async def kill(self) -> None:
         assert self.process is not None
@@ -313,6 +361,16 @@ class World:
         finally:
             connection.close()
 
+    def change(self, statement: str) -> None:
+        """Makes time pass for rows of the bot's, which the sandbox's clock does not reach."""
+        with contextlib.closing(sqlite3.connect(self.database, timeout=10)) as connection, connection:
+            connection.execute(statement)
+
+    def let_expire(self, *tables: str) -> None:
+        """The time is over for all that waits in these tables."""
+        for table in tables or ("deferred_calls", "authorization_requests"):
+            self.change(f"UPDATE {table} SET expires_at = datetime('now', '-1 minute') || '.000000'")
+
     def requests(self, path: str, method: str | None = None) -> list[dict[str, Any]]:
         """The requests that reached the platform, by path."""
         changes = [change.data for change in self.tenant.changes_after(0, "request")]
@@ -337,6 +395,27 @@ def values_of(content: Any) -> list[dict[str, Any]]:
         return []
     own = [content["value"]] if content.get("type") == "callback" else []
     return own + [value for each in content.values() for value in values_of(each)]
+
+
+def value_on(card: Message, action: str) -> dict[str, Any]:
+    """The value of the callback button that sends this action."""
+    return next(value for value in values_of(card.content) if value.get("action") == action)
+
+
+def actions_on(card: Message) -> list[str]:
+    """What its callback buttons do."""
+    return [str(value["action"]) for value in values_of(card.content)]
+
+
+async def forged_click(world: World, person: Person, value: dict[str, Any]) -> Any:
+    """A click that no client would let through: on somebody else's card, say, or on one that is gone."""
+    event = {
+        "operator": {"open_id": person.open_id, "tenant_key": world.tenant.app.tenant_key},
+        "token": "c-1",
+        "action": {"value": value, "tag": "button"},
+        "context": {},
+    }
+    return await world.control("events", event={"event_type": "card.action.trigger", "event": event})
 
 
 @contextlib.asynccontextmanager

@@ -104,13 +104,9 @@ class MortalWorld:
             await self.ready(replica)
 
     def start(self, replica: Replica, die_at: str = "") -> Process:
-        with (self.world.directory / "bot.log").open("ab") as log:
-            replica.process = self.world.forker.start(
-                mortal_bot(die_at=die_at, record=str(self.record)),
-                directory=self.world.directory,
-                environment=self.world.environment() | self.settings | {"BOT_PORT": str(replica.port)},
-                output=log.fileno(),
-            )
+        replica.process = self.world.fork(
+            mortal_bot(die_at=die_at, record=str(self.record)), **self.settings, BOT_PORT=str(replica.port)
+        )
         return replica.process
 
     async def keep_alive(self, replica: Replica, process: Process) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tests.forking import Call
 
 if TYPE_CHECKING:
     from bot.app import Refit
+    from bot.store.database import Database, Work
 
 
 def bot_with_times(lease: float | None, look_again: float | None) -> Call:
@@ -22,6 +25,37 @@ def run_with_times(lease: float | None, look_again: float | None) -> int:
 
     worker.LOOK_AGAIN = look_again or worker.LOOK_AGAIN
     return run(lambda bot: replace(bot, lease=timedelta(seconds=lease)) if lease else bot)
+
+
+def rotation_that_dies(portions: int) -> Call:
+    return Call(f"{__name__}:rotate_and_die", (portions,))
+
+
+def rotate_and_die(portions: int) -> int:
+    """`bot keys rotate`, killed when it has written so many portions."""
+    from bot import cli
+    from bot.store import keys
+
+    rotate = keys.rotate
+    keys.rotate = lambda database: rotate(Dying(database, portions))  # type: ignore[arg-type, assignment]
+    return cli.main(["keys", "rotate"])
+
+
+class Dying:
+    """A database that takes so many writes, and the process with it."""
+
+    def __init__(self, database: Database, writes: int) -> None:
+        self._database, self._left = database, writes
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._database, name)
+
+    async def write(self, work: Work[Any]) -> Any:
+        result = await self._database.write(work)
+        self._left -= 1
+        if not self._left:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
 
 
 def run(refit: Refit) -> int:

@@ -137,14 +137,7 @@ class Replicas:
 
     async def _start_one(self, program: Call, settings: dict[str, str]) -> Replica:
         port = free_port()
-        own = {"BOT_PORT": str(port), "BOT_DATABASE_URL": self.url}
-        with (self.world.directory / "bot.log").open("ab") as log:
-            process = self.world.forker.start(
-                program,
-                directory=self.world.directory,
-                environment=self.world.environment() | own | settings,
-                output=log.fileno(),
-            )
+        process = self.world.fork(program, BOT_PORT=str(port), BOT_DATABASE_URL=self.url, **settings)
         replica = Replica(port, process)
         self.all.append(replica)
         deadline = asyncio.get_running_loop().time() + 60

@@ -7,7 +7,7 @@ from typing import Any
 
 from bot.sandbox.tenant import Message, Person
 
-from .conftest import World, has_link, text_of, values_of
+from .conftest import World, actions_on, forged_click, has_link, text_of, value_on
 
 TASKS = ("task:task:read", "task:task:write")
 
@@ -26,22 +26,6 @@ async def told(world: World, *words: str) -> Message:
 
     card: Message = await world.until(found, f"a card with {words}")
     return card
-
-
-def actions_on(card: Message) -> list[str]:
-    return [str(value["action"]) for value in values_of(card.content)]
-
-
-async def forged_click(world: World, person: Person, card: Message, action: str) -> Any:
-    """A click on somebody else's card, as a client would not let it through."""
-    value = next(value for value in values_of(card.content) if value["action"] == action)
-    event = {
-        "operator": {"open_id": person.open_id, "tenant_key": world.tenant.app.tenant_key},
-        "token": "c-1",
-        "action": {"value": value, "tag": "button"},
-        "context": {"open_message_id": card.message_id},
-    }
-    return await world.control("events", event={"event_type": "card.action.trigger", "event": event})
 
 
 def toast_of(clicked: Any) -> str:
@@ -85,7 +69,7 @@ async def test_the_platform_is_asked_to_ask_by_an_administrator_and_by_nobody_el
     await world.say(world.sam, "/tasks")
     card = await told(world, "/tasks")
     assert "apply" in actions_on(card)
-    await forged_click(world, world.sam, card, "apply")
+    await forged_click(world, world.sam, value_on(card, "apply"))
     assert not world.tenant.app.applied_for_scopes
     assert "has asked" in toast_of(await world.click(world.ada, card, "apply"))
     assert world.tenant.app.applied_for_scopes
@@ -97,14 +81,11 @@ async def test_the_platform_is_asked_to_ask_by_an_administrator_and_by_nobody_el
 async def test_the_administrators_hear_of_it_though_the_bot_died_before_it_told_them(world: World):
     await world.start()
     await without(world, *TASKS)
-    fault = await world.control(
-        "faults", match={"path": "/open-apis/im/v1/messages"}, kind="delay", seconds=30
-    )
+    await world.trouble({"path": "/open-apis/im/v1/messages"}, "delay", seconds=30)
     await world.say(world.sam, "/tasks")
     await world.until(lambda: world.rows("SELECT 1 FROM scope_waits"), "somebody who waits")
     await world.kill()
-    async with world.http.delete(f"{world.origin}/sandbox/api/faults/{fault['fault_id']}") as response:
-        assert response.status == 200
+    await world.lift()
     await world.start()
     await world.until(lambda: world.from_bot(world.direct(world.ada)), "the administrator's card", 45)
 
@@ -123,7 +104,7 @@ async def waits_by_its_card(world: World) -> tuple[str, Message]:
 async def test_what_waits_for_the_administrator_is_cancelled_on_its_card(world: World):
     await world.start()
     asked, card = await waits_by_its_card(world)
-    await forged_click(world, world.wei, card, "cancel")
+    await forged_click(world, world.wei, value_on(card, "cancel"))
     assert "cancel" in actions_on(card)
     await world.click(world.sam, card, "cancel")
     await world.answer_to(asked, "cancelled")
@@ -136,13 +117,14 @@ async def test_what_waits_for_the_administrator_is_cancelled_on_its_card(world: 
 async def test_a_card_that_waits_for_the_administrator_shows_that_its_call_was_cancelled_or_expired(
     world: World,
 ):
-    await world.start(BOT_DEFERRED_TTL="12")
+    await world.start()
     asked, card = await waits_by_its_card(world)
     await world.say(world.sam, "/cancel")
     await world.answer_to(asked, "cancelled")
     await world.until(lambda: "Not authorized" in text_of(card.content), "the cancelled card")
     await world.control("app-scopes", scope="search:docs:read", user=True)
     asked, card = await waits_by_its_card(world)
+    world.let_expire()
     await world.answer_to(asked, "expired", patience=40)
     await world.until(lambda: "has expired" in text_of(card.content), "the expired card")
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from bot.sandbox.tenant import Message
 
-from .conftest import World
+from .conftest import World, actions_on
 from .test_administrator import without
 from .test_device import Room
-from .test_manners import actions_on, change, leave
+from .test_manners import leave
 
 SCOPES = ("docx:document:readonly", "calendar:calendar:readonly")
 
@@ -154,7 +154,7 @@ async def withdrawals(world: World) -> None:
     await world.until(lambda: len(waiting(world)) == 2, "two that wait")
     await world.control("recall", message_id=second)
     await world.until(lambda: len(waiting(world)) == 1, "the withdrawal")
-    change(world, "UPDATE authorization_requests SET created_at = datetime('now', '-5 minutes') || '.000000'")
+    world.change("UPDATE authorization_requests SET created_at = datetime('now', '-5 minutes') || '.000000'")
     third = await world.say(wei, "/agenda")
     pointer = await world.answer_to(third)
     await world.click(wei, pointer, "send_again")
@@ -197,8 +197,7 @@ async def endings(world: World) -> None:
     asked = await world.say(world.ada, "/tasks")
     await world.open(await world.fresh_card(world.ada, asked))
     await world.kill()
-    for table in ("deferred_calls", "authorization_requests", "authorization_attempts"):
-        change(world, f"UPDATE {table} SET expires_at = datetime('now', '-1 minute') || '.000000'")
+    world.let_expire("deferred_calls", "authorization_requests", "authorization_attempts")
     await world.start()
     await world.answer_to(asked, patience=30)
     await world.until(

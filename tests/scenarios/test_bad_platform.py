@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from bot.sandbox.tenant import Message, Person
+from bot.sandbox.tenant import Message
 
 from .conftest import World, text_of
 
@@ -19,13 +19,6 @@ SHORT, LONG = 25, 600
 
 BACK = 90.0
 """Seconds after the platform is back within which all are answered: the longest pause, and time to work it off."""
-
-
-async def authorized(world: World, person: Person, command: str) -> None:
-    """The person has consented to a command, and it was answered."""
-    asked = await world.say(person, command)
-    await world.consent(person, await world.fresh_card(person, asked))
-    await world.answer_to(asked)
 
 
 def answers(world: World, asked: str) -> list[Message]:
@@ -45,11 +38,6 @@ async def everybody_answered(world: World, asked: list[str], patience: float = B
     assert {each: len(answers(world, each)) for each in asked if len(answers(world, each)) != 1} == {}
 
 
-async def mend(world: World) -> None:
-    async with world.http.delete(f"{world.origin}/sandbox/api/faults") as response:
-        assert response.status == 200
-
-
 def tasks_created(world: World) -> Counter[str]:
     return Counter(text_of(world.tenant.work.as_json()).splitlines())
 
@@ -58,12 +46,12 @@ def tasks_created(world: World) -> Counter[str]:
 async def test_a_platform_that_is_down_costs_nobody_their_request(world: World, seconds: int):
     world.tenant.behaviour.rate_limits = False
     await world.start()
-    await authorized(world, world.sam, "/tasks")
-    await authorized(world, world.wei, "/task warm up")
+    await world.authorized(world.sam, "/tasks")
+    await world.authorized(world.wei, "/task warm up")
     for open_id in ("ou_kim", "ou_lee"):
         await world.control("people", open_id=open_id, name=open_id, en_name=open_id)
     kim, lee = world.tenant.people["ou_kim"], world.tenant.people["ou_lee"]
-    await authorized(world, lee, "/task warm up")
+    await world.authorized(lee, "/task warm up")
     await world.control("tokens/expire", person=lee.open_id, which="access")
 
     # Kim has consented, and is on the way back from the consent page when the platform goes away.
@@ -86,7 +74,7 @@ async def test_a_platform_that_is_down_costs_nobody_their_request(world: World, 
             asked.append(await world.say(person, f"/task {titles[-1]}"))
         asked.append(await world.say(world.sam, "/help"))
         await asyncio.sleep(seconds / 6)
-    await mend(world)
+    await world.lift()
 
     await everybody_answered(world, asked)
     created = tasks_created(world)
@@ -118,7 +106,7 @@ async def test_a_platform_that_is_down_costs_nobody_their_request(world: World, 
 
 async def test_a_list_that_contradicts_a_refusal_is_tried_ever_more_rarely_and_told_once(world: World):
     await world.start()
-    await authorized(world, world.sam, "/tasks")
+    await world.authorized(world.sam, "/tasks")
     refusal = {
         "code": 99991672,
         "msg": "Access denied. One of the following scopes is required: [task:task:read]",
@@ -133,7 +121,7 @@ async def test_a_list_that_contradicts_a_refusal_is_tried_ever_more_rarely_and_t
     (call,) = world.rows("SELECT status, waits_for, attempts FROM deferred_calls WHERE status = 'suspended'")
     assert call == {"status": "suspended", "waits_for": "administrator", "attempts": 4}
     # The administrator need not wait for the next try.
-    await mend(world)
+    await world.lift()
     card = next(m for m in world.from_bot(world.direct(world.ada)) if m.msg_type == "interactive")
     await world.click(world.ada, card, "check_again")
     await world.until(lambda: len(answers(world, asked)) == 3, "the answer", patience=8)
@@ -146,7 +134,7 @@ def about_publishing(world: World) -> list[Message]:
 
 async def test_scopes_that_are_lost_by_a_consent_are_told(world: World):
     await world.start()
-    await authorized(world, world.sam, "/tasks")
+    await world.authorized(world.sam, "/tasks")
     asked = await world.say(world.sam, "/doc welcome")
     card = await world.fresh_card(world.sam, asked)
     consent_id = await world.open(card)
@@ -197,7 +185,7 @@ async def test_without_the_list_of_scopes_the_declared_ones_are_asked_for(world:
 
 async def test_while_the_access_token_lives_nobody_notices_that_the_token_endpoint_is_down(world: World):
     await world.start()
-    await authorized(world, world.sam, "/tasks")
+    await world.authorized(world.sam, "/tasks")
     await world.control("faults", match={"path": "/open-apis/authen/v2"}, kind="down")
     with sqlite3.connect(world.database) as database:
         soon, before = (datetime.now(UTC) + timedelta(seconds=n) for n in (60, -7000))
@@ -207,7 +195,7 @@ async def test_while_the_access_token_lives_nobody_notices_that_the_token_endpoi
         lambda: world.rows("SELECT 1 FROM grants WHERE refresh_failures > 1"), "failed refreshes", 30
     )
     await world.answer_to(await world.say(world.sam, "/tasks"))
-    await mend(world)
+    await world.lift()
     await world.until(
         lambda: world.rows("SELECT 1 FROM grants WHERE refresh_failures = 0"), "the refresh", 30
     )
@@ -219,7 +207,7 @@ async def test_clocks_that_are_an_hour_apart_cost_nobody_anything(world: World, 
     set_apart(world, hours)
     world.tenant.app.events_by = door
     await world.start(LARK_EVENTS=door)
-    await authorized(world, world.sam, "/tasks")
+    await world.authorized(world.sam, "/tasks")
     await world.answer_to(await world.say(world.sam, "/tasks"))
     await world.control("tokens/expire", person=world.sam.open_id, which="access")
     await world.answer_to(await world.say(world.sam, "/tasks"))

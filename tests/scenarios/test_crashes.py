@@ -28,6 +28,9 @@ AT_ONCE = 8
 ONE_IN = 16
 """The sample that is walked by default."""
 
+SUBSTITUTES = 10
+"""Points that are tried in a row until the bot dies at one."""
+
 DANGEROUS = {
     "first_contact": (
         "events.accept_message:write_together:after",
@@ -113,7 +116,7 @@ async def test_a_story_survives_a_crash_at_each_of_its_points(
 ):
     figures, passed = await tell(name, tmp_path / "alive", forker, databases)
     assert not figures.faults, figures
-    points = crash_points(name, passed)
+    points = every = crash_points(name, passed)
     assert len({each.partition("#")[0] for each in points}) >= FEWEST_POINTS, points
     if name == "first_contact":
         assert not [each for each in THE_LOOP if f"flows.{each}:after#1" not in points]
@@ -123,22 +126,30 @@ async def test_a_story_survives_a_crash_at_each_of_its_points(
     faults: list[str] = []
     deaths = 0
 
-    async def crash_at(number: int, point: str) -> None:
+    async def dies(directory: Path, point: str) -> bool:
         nonlocal deaths
+        try:
+            figures, _ = await tell(name, directory, forker, databases, point)
+        except AssertionError as error:
+            faults.append(f"{point}: {error}")
+            return True
+        faults.extend(f"{point}: {each}" for each in figures.faults)
+        deaths += figures.deaths
+        return figures.deaths > 0
+
+    async def crash_at(number: int, point: str) -> None:
+        """What a story passes depends a little on who is quicker: a point that is not come by gives way to the next."""
         async with turn:
-            try:
-                figures, _ = await tell(name, tmp_path / str(number), forker, databases, point)
-            except AssertionError as error:
-                faults.append(f"{point}: {error}")
-            else:
-                faults.extend(f"{point}: {each}" for each in figures.faults)
-                deaths += figures.deaths
+            place = every.index(point)
+            for n, candidate in enumerate([*every[place:], *every[:place]][:SUBSTITUTES]):
+                if await dies(tmp_path / f"{number}-{n}", candidate):
+                    return
+            faults.append(f"{point}: the story came by neither this point nor those after it")
 
     await asyncio.gather(*(crash_at(number, point) for number, point in enumerate(points)))
     record_property("crashes", f"{name}: {deaths} deaths at {len(points)} points, {len(faults)} faults")
     assert not faults, "\n\n".join(faults)
-    # What a story passes depends a little on who is quicker; but where nobody dies, nothing is shown.
-    assert deaths >= len(points) * 0.9
+    assert deaths >= len(points)
 
 
 FEWEST_POINTS = 25

@@ -13,7 +13,7 @@ import pytest
 from bot.sandbox.credentials import DeviceCode
 from bot.sandbox.tenant import Message, Person
 
-from .conftest import World, free_port, text_of, values_of
+from .conftest import World, actions_on, forged_click, free_port, text_of
 
 POLLS = {"grant_type": "urn:ietf:params:oauth:grant-type:device_code"}
 DEVICE_ENDPOINT = "/oauth/v1/device_authorization"
@@ -90,7 +90,7 @@ class Room:
 
 
 def can_press(card: Message) -> bool:
-    return any(value.get("action") == "authorize" for value in values_of(card.content))
+    return "authorize" in actions_on(card)
 
 
 @pytest.fixture
@@ -187,25 +187,21 @@ async def test_two_presses_at_once_and_one_more_bring_the_same_link(room: Room, 
     link = await room.link(card)
     assert len(room.codes()) == 1
     # A client that still shows the card of before.
-    value = {"action": "authorize", "subject": room.rows()[0]["request_id"]}
-    button = {"tag": "button", "behaviors": [{"type": "callback", "value": value}]}
-    world.tenant.messages[card.message_id].content["body"]["elements"].append(button)
-    await room.press(world.sam, card)
+    await forged_click(world, world.sam, {"action": "authorize", "subject": room.rows()[0]["request_id"]})
     assert await room.link(card) == link
     assert len(room.codes()) == 1
 
 
 async def test_an_expired_link_gives_way_to_the_button(room: Room, world: World):
-    world.tenant.behaviour.device_code_seconds = 3
     await room.start()
     asked, card = await room.asked(world.sam, "/tasks")
     await room.press(world.sam, card)
     link = await room.link(card)
+    await world.control("clock", advance=world.tenant.behaviour.device_code_seconds)
     await room.says(card, "The last link has expired")
     assert room.links(card) == []
     assert (await world.get(link))[0] == 404
     assert room.rows()[0]["status"] == "expired"
-    world.tenant.behaviour.device_code_seconds = 240
     await room.press(world.sam, card)
     await room.decide(await room.link(card), world.sam)
     await world.answer_to(asked)
@@ -410,10 +406,11 @@ async def test_after_a_revocation_the_new_grant_is_no_wider_than_what_was_asked(
 
 
 async def test_a_consent_in_time_counts_though_the_request_has_expired(room: Room, world: World):
-    await room.start(BOT_DEFERRED_TTL="4")
+    await room.start()
     asked, card = await room.asked(world.sam, "/tasks")
     await room.press(world.sam, card)
     link = await room.link(card)
+    world.let_expire()
     await room.says(card, "This request has expired")
     assert room.links(card) == []
     await world.answer_to(asked)

@@ -5,26 +5,12 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from typing import Any
 
 import pytest
 
 from .conftest import World, has_link, text_of
 
 TOKEN_ENDPOINT = {"path": "/open-apis/authen/v2"}
-
-
-async def lift(world: World, fault: dict[str, Any]) -> None:
-    """Ends a fault."""
-    async with world.http.delete(f"{world.origin}/sandbox/api/faults/{fault['fault_id']}"):
-        pass
-
-
-async def granted(world: World, command: str = "/tasks") -> None:
-    """Sam has authorized a command, and it was answered."""
-    asked = await world.say(world.sam, command)
-    await world.consent(world.sam, await world.fresh_card(world.sam, asked))
-    await world.answer_to(asked)
 
 
 def status_of(world: World, table: str) -> list[str]:
@@ -102,10 +88,11 @@ async def test_a_refusal_in_one_tab_does_not_undo_the_consent_that_is_being_exch
     asked = await world.say(world.sam, "/tasks")
     card = await world.fresh_card(world.sam, asked)
     first, second = await world.open(card), await world.open(card)
-    await world.control("faults", match=TOKEN_ENDPOINT, times=1, kind="delay", seconds=2)
+    exchange = await world.trouble(TOKEN_ENDPOINT, "delay", times=1, seconds=9)
     allowed = asyncio.create_task(world.get(await world.decide(first, world.sam)))
-    await world.until(lambda: "redeeming" in status_of(world, "authorization_requests"), "the exchange")
+    await world.struck(exchange)
     await world.get(await world.decide(second, world.sam, "refuse"))
+    await world.lift(exchange)
     assert (await allowed)[0] == 200
     await world.answer_to(asked)
     assert status_of(world, "deferred_calls") == ["succeeded"]
@@ -117,10 +104,11 @@ async def test_what_is_revoked_while_its_code_is_exchanged_stays_revoked(world: 
     asked = await world.say(world.sam, "/tasks")
     card = await world.fresh_card(world.sam, asked)
     back = await world.decide(await world.open(card), world.sam)
-    await world.control("faults", match=TOKEN_ENDPOINT, times=1, kind="delay", seconds=2)
+    exchange = await world.trouble(TOKEN_ENDPOINT, "delay", times=1, seconds=9)
     coming_back = asyncio.create_task(world.get(back))
-    await world.until(lambda: "redeeming" in status_of(world, "authorization_requests"), "the exchange")
+    await world.struck(exchange)
     await world.answer_to(await world.say(world.sam, "/revoke"))
+    await world.lift(exchange)
     status, _, page = await coming_back
     assert status < 500
     assert not world.rows("SELECT 1 FROM grants WHERE status = 'active'"), page
@@ -132,10 +120,12 @@ async def test_a_need_added_during_the_exchange_is_asked_for_on_the_same_card(wo
     first = await world.say(world.sam, "/tasks")
     card = await world.fresh_card(world.sam, first)
     back = await world.decide(await world.open(card), world.sam)
-    await world.control("faults", match=TOKEN_ENDPOINT, times=1, kind="delay", seconds=2)
+    exchange = await world.trouble(TOKEN_ENDPOINT, "delay", times=1, seconds=9)
     coming_back = asyncio.create_task(world.get(back))
-    await world.until(lambda: "redeeming" in status_of(world, "authorization_requests"), "the exchange")
+    await world.struck(exchange)
     second = await world.say(world.sam, "/doc welcome")
+    await world.until(lambda: status_of(world, "deferred_calls") == ["suspended"] * 2, "the second need")
+    await world.lift(exchange)
     status, _, page = await coming_back
     assert status == 200
     assert "one more thing" in page
@@ -147,10 +137,11 @@ async def test_a_need_added_during_the_exchange_is_asked_for_on_the_same_card(wo
 
 
 async def test_a_consent_that_comes_back_after_the_call_expired_is_kept(world: World):
-    await world.start(BOT_DEFERRED_TTL="3")
+    await world.start()
     asked = await world.say(world.sam, "/tasks")
     card = await world.fresh_card(world.sam, asked)
     consent_id = await world.open(card)
+    world.let_expire()
     await world.answer_to(asked, "expired")
     status, _, page = await world.get(await world.decide(consent_id, world.sam))
     assert status == 200
@@ -179,15 +170,14 @@ async def test_a_resend_that_certainly_failed_does_not_forget_that_the_first_sen
     world: World,
 ):
     await world.start()
-    await granted(world, "/task warm up")
+    await world.authorized(world.sam, "/task warm up")
     match = {"path": "/open-apis/task", "method": "POST"}
     await world.control("faults", match=match, times=1, kind="drop_after")
     await world.control("faults", match=match, times=1, kind="rate_limit", reset=30)
     await world.say(world.sam, "/task Buy milk")
     await world.until(lambda: len(world.requests("/open-apis/task", "POST")) >= 3, "the second sending")
-    await asyncio.sleep(0.5)
-    (call,) = world.rows("SELECT id, status FROM deferred_calls WHERE arguments = 'Buy milk'")
-    assert call["status"] == "queued"
+    put_back = "SELECT id FROM deferred_calls WHERE arguments = 'Buy milk' AND status = 'queued'"
+    (call,) = await world.until(lambda: world.rows(put_back), "the call that waits for its next attempt")
     assert world.rows("SELECT first_sent_at FROM call_steps WHERE call_id = ?", call["id"])
 
 
@@ -203,7 +193,7 @@ async def test_a_page_error_for_a_scope_that_the_app_lost_leads_to_the_administr
     await world.control("app-scopes", scope="search:docs:read", user=False)
     clicked = await world.click(world.sam, card, "page_error")
     assert clicked["code"] is None
-    assert not has_link(world.tenant.messages[card.message_id])
+    await world.until(lambda: not has_link(world.tenant.messages[card.message_id]), "the card without a link")
     await world.card_for(world.ada, "search:docs:read")
     await world.control("app-scopes", scope="search:docs:read", user=True)
     fresh = await world.until(
@@ -274,25 +264,19 @@ async def test_an_alternative_that_was_given_up_is_asked_for_when_nothing_else_w
 
 async def test_an_administrator_is_told_once_though_the_list_contradicts_the_refusal(world: World):
     await world.start()
-    await granted(world)
+    await world.authorized(world.sam)
     body = {
         "code": 99991672,
         "msg": "Access denied. One of the following scopes is required: [task:task:read]",
     }
-    fault = await world.control(
-        "faults", match={"path": "/open-apis/task"}, kind="status", status=400, body=body
-    )
+    await world.trouble({"path": "/open-apis/task"}, "status", status=400, body=body)
     asked = await world.say(world.sam, "/tasks")
     await world.answer_to(asked, "administrator")
     await asyncio.sleep(10)
     assert len(world.from_bot(world.direct(world.ada))) == 1
     assert len(world.requests("/open-apis/task")) < 6
-    await lift(world, fault)
-    await world.until(
-        lambda: len([m for m in world.from_bot(world.direct(world.sam), asked) if m.reply_to == asked]) == 2,
-        "the answer",
-        patience=40,
-    )
+    await world.lift()
+    assert len(await world.answers_to(asked, 2, patience=40)) == 2
 
 
 # --- cards ------------------------------------------------------------------------------------------------------
@@ -374,17 +358,19 @@ async def test_a_platform_that_refuses_for_ever_is_explained_after_three_consent
         "msg": "required one of these privileges: [task:task:read, task:task:write, drive:drive]",
     }
     await world.control("faults", match={"path": "/open-apis/task"}, kind="status", status=400, body=body)
-    for _ in range(3):
+    asks = (
+        "SELECT 1 FROM deferred_calls c JOIN authorization_requests r ON r.id = c.request_id "
+        "WHERE c.status = 'suspended' AND r.status = 'open' AND c.consents = ?"
+    )
+    for consents in range(3):
+        await world.until(lambda n=consents: world.rows(asks, n), "a question")
         card = await world.until(
             lambda: next(
                 (m for m in reversed(world.from_bot(world.direct(world.sam), asked)) if has_link(m)), None
             ),
             "a card",
         )
-        before = len(world.requests("oauth/token"))
         await world.consent(world.sam, card)
-        await world.until(lambda n=before: len(world.requests("oauth/token")) > n)
-        await asyncio.sleep(1.5)
     await world.answer_to(asked, "still refuses")
     assert len(world.requests("oauth/token")) == 3
 
@@ -409,15 +395,15 @@ async def test_a_scope_list_that_hangs_delays_people_once_and_not_one_after_anot
 
 async def test_a_limit_of_more_than_a_minute_is_told_at_once(world: World):
     await world.start()
-    await granted(world)
+    await world.authorized(world.sam)
     await world.control("faults", match={"path": "/open-apis/task"}, kind="rate_limit", reset=61)
-    await world.answer_to(await world.say(world.sam, "/tasks"), "slow down", patience=3)
+    await world.answer_to(await world.say(world.sam, "/tasks"), "slow down")
 
 
 @pytest.mark.parametrize("everything", [False, True], ids=["one-api", "whole-platform"])
 async def test_sigterm_ends_in_time_with_an_unkeyed_write_in_flight(world: World, everything: bool):
     await world.start()
-    await granted(world, "/task warm up")
+    await world.authorized(world.sam, "/task warm up")
     path = "/open-apis/" if everything else "/open-apis/task"
     await world.control("faults", match={"path": path}, kind="timeout")
     await world.say(world.sam, '/call POST /open-apis/task/v2/tasks {"summary":"Once"}')
@@ -439,14 +425,14 @@ async def test_sigterm_during_an_exchange_loses_no_consent(world: World):
     asked = await world.say(world.sam, "/tasks")
     card = await world.fresh_card(world.sam, asked)
     back = await world.decide(await world.open(card), world.sam)
-    fault = await world.control("faults", match=TOKEN_ENDPOINT, kind="timeout")
+    fault = await world.trouble(TOKEN_ENDPOINT, "timeout")
     coming_back = asyncio.create_task(world.get(back))
     await world.until(lambda: "redeeming" in status_of(world, "authorization_requests"), "the exchange")
     began = time.monotonic()
     assert await world.stop() == 0
     assert time.monotonic() - began < 10
     await asyncio.gather(coming_back, return_exceptions=True)
-    await lift(world, fault)
+    await world.lift(fault)
     await world.start()
     await world.answer_to(asked, patience=40)
 

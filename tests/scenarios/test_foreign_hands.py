@@ -105,7 +105,7 @@ async def test_looking_from_inside_the_client_begins_nothing_either(world: World
 
 
 async def test_the_twenty_live_openings_are_a_requests_own_and_come_free_again(world: World):
-    await world.start(BOT_AUTHORIZATION_TTL="4")
+    await world.start()
     asked, card = await asked_for(world)
     _, other = await asked_for(world, world.wei)
     at_once = await asyncio.gather(*(world.get(world.link_of(card)) for _ in range(30)))
@@ -113,7 +113,7 @@ async def test_the_twenty_live_openings_are_a_requests_own_and_come_free_again(w
     assert (await world.get(world.link_of(other)))[0] == 302, "somebody else's link is not concerned"
     post = {"ticket": world.link_of(card).rpartition("/")[2]}
     assert (await in_client(world, "attempts", post))[0] == 429, "both doors count together"
-    await asyncio.sleep(4.5)
+    world.let_expire("authorization_attempts")
     assert (await world.consent(world.sam, card))[0] == 200
     await world.answer_to(asked)
 
@@ -176,10 +176,10 @@ async def test_guessed_reused_and_foreign_states_store_nothing(world: World):
 
 
 async def test_a_state_that_came_too_late_or_was_taken_by_two_at_once_counts_once(world: World):
-    await world.start(BOT_AUTHORIZATION_TTL="3")
+    await world.start()
     asked, card = await asked_for(world)
     late = await world.decide(await world.open(card), world.sam)
-    await asyncio.sleep(3.2)
+    world.let_expire("authorization_attempts")
     status, _, page = await world.get(late)
     assert (status, "too long" in page) == (400, True)
     back = await world.decide(await world.open(card), world.sam)
@@ -233,7 +233,7 @@ async def test_a_code_with_odd_characters_arrives_at_the_platform_as_it_was(worl
         assert status == 400, "the platform knows no such code"
         back = await world.decide(await world.open(card), world.sam)
     assert len(world.requests("oauth/token")) == 2
-    assert has_link(world.tenant.messages[card.message_id])
+    await world.until(lambda: has_link(world.tenant.messages[card.message_id]), "the link")
 
 
 # --- the wrong person ---------------------------------------------------------------------------------------------
@@ -243,14 +243,13 @@ async def test_a_forwarded_link_gives_neither_of_the_two_anything(world: World):
     """Ada follows Sam's link and consents: nothing of hers is kept, nothing of his is gained, and he can go on."""
     await world.start()
     asked, card = await asked_for(world)
+    ticket = world.link_of(card).rpartition("/")[2]
     for door in ("browser", "client"):
         if door == "browser":
             status, page = await world.consent(world.ada, card)
             assert (status, "somebody else" in page) == (403, True)
         else:
-            status, begun = await in_client(
-                world, "attempts", {"ticket": world.link_of(card).rpartition("/")[2]}
-            )
+            status, begun = await in_client(world, "attempts", {"ticket": ticket})
             assert status == 200
             page_url = f"{world.public}/oauth/lark/client"
             given = {"person": world.ada.open_id, "scopes": begun["scopeList"], "page_url": page_url}

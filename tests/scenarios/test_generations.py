@@ -16,18 +16,11 @@ ENDPOINTS = {
 GENERATIONS = list(ENDPOINTS)
 
 
-async def authorized(world: World, text: str = "/tasks") -> None:
-    asked = await world.say(world.sam, text)
-    status, page = await world.consent(world.sam, await world.fresh_card(world.sam, asked))
-    assert status == 200, page
-    await world.answer_to(asked)
-
-
 @pytest.mark.parametrize("generation", GENERATIONS)
 async def test_the_whole_loop_and_a_refresh(world: World, generation: str):
     await world.start(LARK_OAUTH=generation)
-    await authorized(world)
-    await authorized(world, "/agenda")
+    await world.authorized(world.sam)
+    await world.authorized(world.sam, "/agenda")
     await world.control("tokens/expire", person=world.sam.open_id, which="access")
     await world.answer_to(await world.say(world.sam, "/tasks"))
     (grant,) = world.rows("SELECT oauth, scopes, refreshed_at, refresh_expires_at FROM grants")
@@ -93,13 +86,13 @@ async def test_a_refresh_token_that_is_over_ends_the_grant_and_the_person_is_ask
     world: World, generation: str, code: int
 ):
     await world.start(LARK_OAUTH=generation)
-    await authorized(world)
+    await world.authorized(world.sam)
     await world.control("tokens/expire", person=world.sam.open_id, which="access")
     body = {"code": code, "error": "invalid_grant", "msg": "words"}
     status = 200 if generation == "v1" else 400
     match = {"path": ENDPOINTS[generation][1], "grant_type": "refresh_token"}
     await world.control("faults", match=match, kind="status", status=status, body=body)
-    await authorized(world)
+    await world.authorized(world.sam)
     reasons = [
         json.loads(row["detail"])["reason"]
         for row in world.rows("SELECT detail FROM audit_log WHERE action = 'grant_ended'")
@@ -110,16 +103,15 @@ async def test_a_refresh_token_that_is_over_ends_the_grant_and_the_person_is_ask
 @pytest.mark.parametrize("generation", GENERATIONS)
 async def test_an_app_that_may_not_refresh_costs_nobody_their_grant(world: World, generation: str):
     await world.start(LARK_OAUTH=generation)
-    await authorized(world)
+    await world.authorized(world.sam)
     await world.control("tokens/expire", person=world.sam.open_id, which="access")
     body = {"code": 20036 if generation == "v1" else 20074, "error": "unauthorized_client", "msg": "words"}
     status = 200 if generation == "v1" else 400
     match = {"path": ENDPOINTS[generation][1], "grant_type": "refresh_token"}
-    fault = await world.control("faults", match=match, kind="status", status=status, body=body)
+    await world.trouble(match, "status", status=status, body=body)
     asked = await world.say(world.sam, "/tasks")
     await world.answer_to(asked, patience=40)
-    async with world.http.delete(f"{world.origin}/sandbox/api/faults/{fault['fault_id']}"):
-        pass
+    await world.lift()
     (grant,) = world.rows("SELECT status, refresh_token FROM grants")
     assert grant["status"] == "active"
     assert grant["refresh_token"]
@@ -133,7 +125,7 @@ async def test_after_a_change_of_generation_a_grant_is_used_while_it_can_be(
     world: World, before: str, after: str, goes_on: bool
 ):
     await world.start(LARK_OAUTH=before)
-    await authorized(world)
+    await world.authorized(world.sam)
     await world.stop()
     await world.start(LARK_OAUTH=after)
     # The access token is good anywhere, and is kept until it is over.
@@ -142,7 +134,7 @@ async def test_after_a_change_of_generation_a_grant_is_used_while_it_can_be(
     if goes_on:
         await world.answer_to(await world.say(world.sam, "/tasks"))
     else:
-        await authorized(world)
+        await world.authorized(world.sam)
         (ended,) = world.rows("SELECT detail FROM audit_log WHERE action = 'grant_ended'")
         assert json.loads(ended["detail"])["reason"] == "refresh_refused_20026"
     await world.control("tokens/expire", person=world.sam.open_id, which="access")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-import sys
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -17,9 +16,10 @@ from bot.store.database import Connection, Database, open_database
 from bot.store.ids import new_id
 
 from .conftest import World
+from .refitted import rotation_that_dies
 
 OLD_REQUESTS = 3_000
-"""So many that a rotation can be killed in the middle."""
+"""So many that a rotation has a middle."""
 
 
 async def keep_tickets(database: Database) -> None:
@@ -50,19 +50,6 @@ def sealed_with(seal: Seal, connection: Connection) -> int:
     return int(connection.execute(query).scalar_one())
 
 
-async def rotate_and_be_killed(world: World, database: Database, new: Seal) -> None:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bot", "keys", "rotate",
-        cwd=world.directory, env=world.environment(),
-        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
-    )  # fmt: skip
-    while process.returncode is None and not await database.read(lambda c: sealed_with(new, c)):
-        await asyncio.sleep(0.002)
-    if process.returncode is None:
-        process.kill()
-    await process.wait()
-
-
 async def test_keys_are_changed_under_load_and_a_killed_rotation_is_simply_run_again(
     world: World, database_url: str
 ):
@@ -70,9 +57,7 @@ async def test_keys_are_changed_under_load_and_a_killed_rotation_is_simply_run_a
     world.tenant.behaviour.rate_limits = False
     await world.start(BOT_DATABASE_URL=database_url)
     for person in (world.sam, world.ada):
-        asked = await world.say(person, "/tasks")
-        await world.consent(person, await world.fresh_card(person, asked))
-        await world.answer_to(asked)
+        await world.authorized(person)
     world.settings["BOT_ENCRYPTION_KEYS"] = f"{fresh},{old}"
     code, _, err = await world.cli("keys", "rotate")
     assert code == 1, "The running bot does not have the new key."
@@ -96,14 +81,14 @@ async def test_keys_are_changed_under_load_and_a_killed_rotation_is_simply_run_a
 
     load = asyncio.create_task(keep_asking())
     try:
-        await rotate_and_be_killed(world, database, Seal([fresh, old]))
+        assert await world.fork(rotation_that_dies(portions=10)).wait() == -9
         done = await database.read(lambda c: sealed_with(Seal([fresh]), c))
         code, out, err = await world.cli("keys", "rotate")
     finally:
         stopped.set()
         await load
     assert code == 0, out + err
-    assert 0 < done < OLD_REQUESTS, "It was not killed in the middle."
+    assert 0 < done < OLD_REQUESTS
     for each in asked:
         await world.answer_to(each)
     assert await database.read(lambda c: sealed_with(Seal([old]), c)) == 0

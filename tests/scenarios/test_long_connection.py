@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-import sys
 import time
 from collections import Counter
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 
 from .conftest import World, free_port, has_link
+from .crashing import mortal_bot
 
 
 @pytest.fixture
@@ -166,36 +166,12 @@ async def test_nothing_is_acknowledged_before_it_is_kept(connected: World):
     assert answers(connected) == {asked: 1}
 
 
-DIES_BEFORE_ACKNOWLEDGING = """
-import os, signal
-from dataclasses import replace
-from bot import app, settings
-
-class Dying:
-    def __init__(self, database):
-        self.database = database
-
-    def __getattr__(self, name):
-        return getattr(self.database, name)
-
-    async def write_together(self, work, item):
-        result = await self.database.write_together(work, item)
-        if result is True:  # a message was recorded
-            os.kill(os.getpid(), signal.SIGKILL)
-        return result
-
-app.run(settings.load(settings.environment()), lambda bot: replace(bot, database=Dying(bot.database)))
-"""
-
-
 async def test_a_bot_that_dies_between_keeping_and_acknowledging_answers_once(connected: World):
-    dying = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", DIES_BEFORE_ACKNOWLEDGING, cwd=connected.directory, env=connected.environment()
-    )
+    dying = connected.fork(mortal_bot(die_at="flows.events.accept_message:write_together:after#1"))
     asked = await connected.say(connected.sam, "/help")
     assert await asyncio.wait_for(dying.wait(), 30) == -9
     assert not is_acknowledged(connected)
-    assert connected.rows("SELECT status FROM deferred_calls") == [{"status": "queued"}]
+    assert len(connected.rows("SELECT 1 FROM deferred_calls WHERE settled_at IS NULL")) == 1
     await connected.start()
     await connected.answer_to(asked)
     await connected.until(lambda: is_acknowledged(connected), "the acknowledgement")
@@ -256,13 +232,14 @@ async def test_two_replicas_share_the_events_and_a_repeat_at_both_has_no_effect(
     first = connected.process
     connected.port = free_port()
     await connected.start(BOT_PUBLIC_URL=connected.public)
-    asked = [await connected.say(connected.sam, "/help") for _ in range(12)]
-    for message in asked:
-        await connected.answer_to(message)
-    async with connected.http.get(f"{connected.origin}/sandbox/api/connections") as response:
-        shares = [each["delivered"] for each in (await response.json())["connections"]]
-    assert len(shares) == 2
-    assert min(shares) > 0
+    asked, shares = [], [0, 0]
+    while min(shares) == 0:  # by chance, as the platform does it
+        asked.append(await connected.say(connected.sam, "/help"))
+        await connected.answer_to(asked[-1])
+        async with connected.http.get(f"{connected.origin}/sandbox/api/connections") as response:
+            shares = [each["delivered"] for each in (await response.json())["connections"]]
+        assert len(shares) == 2
+        assert len(asked) < 100
     for event_id in list(connected.tenant.events):
         for _ in range(4):
             await connected.control("events/replay", event_id=event_id)

@@ -2,40 +2,19 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from typing import Any
 
 from bot.sandbox.tenant import Message
 
-from .conftest import World, has_link, text_of, values_of
-
-
-def actions_on(message: Message) -> list[str]:
-    return [str(value["action"]) for value in values_of(message.content)]
-
-
-async def answers_to(world: World, asked: str, number: int) -> list[Message]:
-    def found() -> list[Message] | None:
-        replies = [
-            m for m in world.tenant.messages.values() if m.reply_to == asked and m.sender_type == "bot"
-        ]
-        return replies if len(replies) >= number else None
-
-    answers: list[Message] = await world.until(found, f"{number} answers", 30)
-    return answers
-
-
-def change(world: World, statement: str) -> None:
-    """Makes time pass for a row of the bot's, which the sandbox's clock does not reach."""
-    with sqlite3.connect(world.database, timeout=10) as connection:
-        connection.execute(statement)
-    connection.close()
+from .conftest import World, actions_on, has_link, text_of
 
 
 async def test_what_expired_is_asked_again_by_one_click(world: World):
-    await world.start(BOT_DEFERRED_TTL="3")
+    await world.start()
     asked = await world.say(world.sam, "/tasks")
+    await world.fresh_card(world.sam, asked)
+    world.let_expire()
     told = await world.answer_to(asked, "expired", patience=40)
     assert actions_on(told) == ["retry"]
     assert not has_link(told)
@@ -44,7 +23,7 @@ async def test_what_expired_is_asked_again_by_one_click(world: World):
         await world.click(world.sam, told, "retry")
     card = await world.fresh_card(world.sam, before)
     await world.consent(world.sam, card)
-    assert len(await answers_to(world, asked, 2)) == 2
+    assert len(await world.answers_to(asked, 2)) == 2
     calls = world.rows("SELECT status FROM deferred_calls ORDER BY received_at")
     assert [call["status"] for call in calls] == ["expired", "succeeded"]
 
@@ -58,7 +37,7 @@ async def test_a_card_that_was_lost_sight_of_is_sent_again_and_the_old_one_point
         lambda: "/doc" in text_of(world.tenant.messages[card.message_id].content), "the wider card"
     )
     assert [m for m in world.from_bot(world.direct(world.sam), second)] == []
-    change(world, "UPDATE authorization_requests SET created_at = datetime('now', '-5 minutes') || '.000000'")
+    world.change("UPDATE authorization_requests SET created_at = datetime('now', '-5 minutes') || '.000000'")
     third = await world.say(world.sam, "/agenda")
     pointer = await world.answer_to(third, "on the card that I sent you before")
     await world.click(world.sam, pointer, "send_again")
@@ -114,9 +93,7 @@ async def leave(world: World) -> None:
 
 async def test_when_a_person_leaves_their_tokens_go(world: World):
     await world.start()
-    asked = await world.say(world.sam, "/tasks")
-    await world.consent(world.sam, await world.fresh_card(world.sam, asked))
-    await world.answer_to(asked)
+    await world.authorized(world.sam)
     await world.say(world.sam, "/doc welcome")
     await world.until(lambda: world.rows("SELECT 1 FROM deferred_calls WHERE status = 'suspended'"))
     await leave(world)
@@ -149,14 +126,11 @@ async def test_a_burst_of_commands_makes_one_card(world: World):
 async def offered(world: World) -> Message:
     """Sam has granted calendar and tasks long ago, and has used only the tasks since; now he uses them again."""
     for command in ("/tasks", "/agenda"):
-        asked = await world.say(world.sam, command)
-        await world.consent(world.sam, await world.fresh_card(world.sam, asked))
-        await world.answer_to(asked)
-    change(
-        world,
+        await world.authorized(world.sam, command)
+    world.change(
         "UPDATE granted_scopes SET granted_at = '2026-01-01 00:00:00.000000', used_at = NULL, used_by = NULL",
     )
-    change(world, "UPDATE grants SET last_used_at = '2026-01-01 00:00:00.000000'")
+    world.change("UPDATE grants SET last_used_at = '2026-01-01 00:00:00.000000'")
     asked = await world.say(world.sam, "/tasks")
     await world.answer_to(asked)
 
@@ -187,9 +161,8 @@ async def test_what_is_not_used_is_offered_once_and_given_back(world: World):
     (grant,) = world.rows("SELECT scopes, generation FROM grants")
     assert grant["generation"] == 4
     assert "calendar" not in grant["scopes"]
-    change(world, "UPDATE grants SET last_used_at = '2026-01-01 00:00:00.000000'")
-    change(
-        world,
+    world.change("UPDATE grants SET last_used_at = '2026-01-01 00:00:00.000000'")
+    world.change(
         "UPDATE granted_scopes SET granted_at = '2026-01-01 00:00:00.000000', used_at = NULL, used_by = NULL",
     )
     last = await world.say(world.sam, "/me")

@@ -23,7 +23,7 @@ from tests.conftest import administer
 
 from .conftest import World, has_link
 from .replicas import Replicas
-from .test_replicas import authorized, refreshes, struck
+from .test_replicas import HELLO, refreshes
 
 REFRESH = {"path": "/open-apis/authen/v2/oauth/token", "grant_type": "refresh_token"}
 
@@ -65,7 +65,7 @@ async def test_in_doubt_the_access_token_is_used_while_it_lives_and_the_person_a
     world: World, replicas: Replicas
 ):
     await replicas.start(1)
-    await authorized(world, world.sam)
+    await world.authorized(world.sam, HELLO)
     asked_before = cards(world, world.sam)
     await world.control("faults", match=REFRESH, times=1, kind="drop_after")
     await nearly_expired(replicas, world.sam)
@@ -87,7 +87,7 @@ async def test_in_doubt_the_access_token_is_used_while_it_lives_and_the_person_a
 
 async def test_a_reply_that_is_lost_before_the_platform_acts_costs_nothing(world: World, replicas: Replicas):
     await replicas.start(1)
-    await authorized(world, world.sam)
+    await world.authorized(world.sam, HELLO)
     asked_before = cards(world, world.sam)
     await world.control("faults", match=REFRESH, times=2, kind="drop_before")
     await access_is_dead(replicas, world.sam)
@@ -100,7 +100,7 @@ async def test_a_spent_token_is_no_reason_to_retry_when_the_platform_has_ended_t
 ):
     world.tenant.behaviour.after_refresh = "dies"
     await replicas.start(1)
-    await authorized(world, world.sam)
+    await world.authorized(world.sam, HELLO)
     await world.control("faults", match=REFRESH, times=1, kind="drop_after")
     await nearly_expired(replicas, world.sam)
     asked = await world.say(world.sam, "/me")
@@ -112,12 +112,12 @@ async def test_a_crash_between_the_platforms_answer_and_our_row_ends_in_one_ques
     world: World, replicas: Replicas
 ):
     (one,) = await replicas.start(1, lease=3)
-    await authorized(world, world.sam)
+    await world.authorized(world.sam, HELLO)
     asked_before = cards(world, world.sam)
     await access_is_dead(replicas, world.sam)
-    fault = await world.control("faults", match=REFRESH, times=1, kind="delay_after", seconds=5)
+    fault = await world.trouble(REFRESH, "delay_after", times=1, seconds=5)
     asked = await world.say(world.sam, "/tasks")
-    await struck(world, fault)
+    await world.struck(fault)
     await one.kill()
     replicas.proxy.ports.clear()
     await replicas.start(1, lease=3)
@@ -134,7 +134,7 @@ async def test_what_cannot_be_written_down_is_not_spent(
     world: World, replicas: Replicas, postgresql_server: str, postgresql_url: str
 ):
     await replicas.start(1)
-    await authorized(world, world.sam)
+    await world.authorized(world.sam, HELLO)
     database = make_url(postgresql_url).database
 
     async def writable(yes: bool) -> None:
@@ -163,12 +163,12 @@ async def test_a_database_that_is_away_when_the_tokens_come_is_waited_for(
     world: World, replicas: Replicas, postgresql_process: Any
 ):
     await replicas.start(1)
-    await authorized(world, world.sam)
+    await world.authorized(world.sam, HELLO)
     asked_before = cards(world, world.sam)
     await access_is_dead(replicas, world.sam)
-    fault = await world.control("faults", match=REFRESH, times=1, kind="delay_after", seconds=2)
+    fault = await world.trouble(REFRESH, "delay_after", times=1, seconds=2)
     asked = await world.say(world.sam, "/tasks")
-    await struck(world, fault)
+    await world.struck(fault)
     postgresql_process.stop()
     await asyncio.sleep(4)
     postgresql_process.ensure_postgres_running()
@@ -184,18 +184,19 @@ async def test_a_slow_refresh_does_not_replace_the_consent_that_came_meanwhile(
     world: World, replicas: Replicas
 ):
     await replicas.start(1)
-    await authorized(world, world.sam)
+    await world.authorized(world.sam, HELLO)
     wanted = await world.say(world.sam, "/agenda")
     card = await world.fresh_card(world.sam, wanted)
     consent = await world.open(card)
     await access_is_dead(replicas, world.sam)
     before = set(world.tenant.credentials.access)
-    fault = await world.control("faults", match=REFRESH, times=1, kind="delay_after", seconds=4)
+    fault = await world.trouble(REFRESH, "delay_after", times=1, seconds=9)
     asked = await world.say(world.sam, "/tasks")
-    await struck(world, fault)
+    await world.struck(fault)
     await world.until(lambda: set(world.tenant.credentials.access) - before, "the refreshed token")
     (refreshed,) = set(world.tenant.credentials.access) - before
     await world.get(await world.decide(consent, world.sam))
+    await world.lift()
     await world.answer_to(asked)
     await world.answer_to(wanted)
     assert await replicas.one("SELECT generation FROM grants") == 2
@@ -212,7 +213,7 @@ async def test_each_generation_refreshes_and_asks_again_when_the_refresh_token_i
     world: World, generation: str
 ):
     await world.start(LARK_OAUTH=generation)
-    await authorized(world, world.sam)
+    await world.authorized(world.sam, HELLO)
     asked_before = cards(world, world.sam)
     await world.control("tokens/expire", person=world.sam.open_id, which="access")
     await world.answer_to(await world.say(world.sam, "/tasks"))
@@ -230,7 +231,7 @@ async def test_an_answer_without_scope_and_refresh_token_is_used_for_what_it_is(
     world: World, replicas: Replicas
 ):
     await replicas.start(1)
-    await authorized(world, world.sam)
+    await world.authorized(world.sam, HELLO)
     asked_before = cards(world, world.sam)
     await access_is_dead(replicas, world.sam)
     scopes = frozenset(world.sam.granted)
@@ -257,7 +258,7 @@ async def test_what_is_in_use_is_renewed_ahead_of_need_and_what_is_not_is_left_t
 ):
     await replicas.start(2)
     for person in (world.sam, world.ada, world.wei):
-        await authorized(world, person)
+        await world.authorized(person, HELLO)
     await let_pass(
         replicas, world.sam,
         access_expires_at="-5 days", refresh_expires_at="20 hours", last_used_at="-5 days",
@@ -276,17 +277,15 @@ async def test_what_is_in_use_is_renewed_ahead_of_need_and_what_is_not_is_left_t
 
 async def test_an_outage_is_asked_less_and_less_often(world: World, replicas: Replicas):
     await replicas.start(1)
-    await authorized(world, world.sam)
-    made = await world.control("faults", match=REFRESH, kind="status", status=503, body={"code": 20072})
-    fault = world.tenant.faults.all[made["fault_id"]]
+    await world.authorized(world.sam, HELLO)
+    fault = await world.trouble(REFRESH, "status", status=503, body={"code": 20072})
     await let_pass(replicas, world.sam, access_expires_at="3 minutes", last_used_at="-1 minute")
     await world.until(lambda: fault.struck >= 4, "four failures", 60)
     async with asyncio.timeout(5):
         while await replicas.one("SELECT refresh_failures FROM grants") < fault.struck:
             await asyncio.sleep(0.05)
     assert await replicas.one("SELECT refresh_after > now() + interval '1 second' FROM grants")
-    async with world.http.delete(f"{world.origin}/sandbox/api/faults/{fault.fault_id}"):
-        pass
+    await world.lift()
     await world.until(lambda: refreshes(world), "the renewal", 30)
     async with asyncio.timeout(5):
         while await replicas.one("SELECT refresh_failures FROM grants"):

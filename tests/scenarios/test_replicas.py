@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from bot.core.model import UserKey
-from bot.sandbox.tenant import Message, Person
+from bot.sandbox.tenant import Message
 from bot.store import arrivals
 from bot.store.crypto import Seal
 from bot.store.database import ANNOUNCED, Connection, Database, open_database
@@ -40,10 +40,8 @@ async def replicas(world: World, postgresql_url: str) -> AsyncIterator[Replicas]
         yield replicas
 
 
-async def authorized(world: World, person: Person, command: str = "/task hello") -> None:
-    asked = await world.say(person, command)
-    await world.consent(person, await world.fresh_card(person, asked))
-    await world.answer_to(asked)
+HELLO = "/task hello"
+"""What brings the scope that the commands here need."""
 
 
 def answers(world: World) -> Counter[str | None]:
@@ -56,11 +54,6 @@ def refreshes(world: World) -> int:
 
 def titles(world: World) -> list[str]:
     return [task["summary"] for task in world.tenant.work.tasks]
-
-
-async def struck(world: World, fault: dict[str, Any]) -> None:
-    """Waits until the trouble has met a request."""
-    await world.until(lambda: world.tenant.faults.all[fault["fault_id"]].struck, "the trouble")
 
 
 # --- sharing ----------------------------------------------------------------------------------------------
@@ -89,7 +82,7 @@ async def test_three_replicas_run_each_call_once_and_refresh_once_however_many_a
 ):
     await replicas.start(3)
     people = [world.sam, world.ada, world.wei]
-    await asyncio.gather(*(authorized(world, person) for person in people))
+    await asyncio.gather(*(world.authorized(person, HELLO) for person in people))
     for person in people:
         await world.control("tokens/expire", person=person.open_id, which="access")
     asked = await asyncio.gather(
@@ -106,7 +99,7 @@ async def test_three_replicas_run_each_call_once_and_refresh_once_however_many_a
 
 async def test_an_event_delivered_to_all_replicas_at_once_has_one_effect(world: World, replicas: Replicas):
     await replicas.start(3)
-    await authorized(world, world.sam)
+    await world.authorized(world.sam, HELLO)
     for number in range(5):
         said = await world.control("messages", person=world.sam.open_id, text=f"/task once {number}")
         await asyncio.gather(*(world.control("events/replay", event_id=said["event_id"]) for _ in range(6)))
@@ -138,7 +131,7 @@ async def test_one_person_is_asked_by_one_card_whichever_replicas_want_it(world:
 
 async def test_what_waited_for_a_slow_call_runs_in_the_order_asked(world: World, replicas: Replicas):
     await replicas.start(3)
-    await authorized(world, world.sam)
+    await world.authorized(world.sam, HELLO)
     await world.control("faults", match=TASKS, times=1, kind="delay", seconds=3)
     asked = [await world.say(world.sam, "/task 0")]
     for number in range(1, 8):
@@ -207,10 +200,10 @@ async def test_idle_replicas_are_told_of_work_and_look_for_it_where_nobody_tells
 
 async def test_the_work_of_a_killed_replica_is_taken_over_within_30_seconds(world: World, replicas: Replicas):
     await replicas.start(2)
-    await authorized(world, world.sam)
-    fault = await world.control("faults", match=TASKS | {"method": "GET"}, times=1, kind="timeout")
+    await world.authorized(world.sam, HELLO)
+    fault = await world.trouble(TASKS | {"method": "GET"}, "timeout", times=1)
     asked = await world.say(world.sam, "/tasks")
-    await struck(world, fault)
+    await world.struck(fault)
     await (await replicas.holder()).kill()
     await world.answer_to(asked, patience=30)
     assert answers(world)[asked] == 1
@@ -260,13 +253,12 @@ RUNNING = "SELECT worker FROM deferred_calls WHERE status = 'running'"
 
 async def test_who_sleeps_through_a_write_neither_repeats_nor_answers_it(world: World, replicas: Replicas):
     await replicas.start(2, lease=SOON)
-    await authorized(world, world.sam)
-    fault = await world.control(
-        "faults", match=TASKS | {"method": "POST"}, times=1, kind="delay_after", seconds=1
-    )
+    await world.authorized(world.sam, HELLO)
+    fault = await world.trouble(TASKS | {"method": "POST"}, "delay_after", times=1, seconds=9)
     asked = await world.say(world.sam, "/task once")
-    await struck(world, fault)
+    await world.struck(fault)
     sleeper = await frozen(replicas, RUNNING)
+    await world.lift()
     await world.answer_to(asked)
     await thawed(replicas, sleeper)
     assert titles(world).count("once") == 1
@@ -276,10 +268,11 @@ async def test_who_sleeps_through_a_write_neither_repeats_nor_answers_it(world: 
 async def test_who_sleeps_while_sending_an_answer_sends_no_second(world: World, replicas: Replicas):
     await replicas.start(2, lease=SOON)
     match = {"path": "/open-apis/im/v1/messages/*/reply"}
-    fault = await world.control("faults", match=match, times=1, kind="delay", seconds=1)
+    fault = await world.trouble(match, "delay", times=1, seconds=9)
     asked = await world.say(world.sam, "/help")
-    await struck(world, fault)
+    await world.struck(fault)
     sleeper = await frozen(replicas, "SELECT worker FROM outgoing_messages WHERE status = 'sending'")
+    await world.lift()
     sent = "SELECT count(*) FROM outgoing_messages WHERE status = 'sent'"
     async with asyncio.timeout(20):
         while await replicas.one(sent) != 1:
@@ -292,13 +285,14 @@ async def test_who_sleeps_through_a_refresh_does_not_replace_the_consent_that_ca
     world: World, replicas: Replicas
 ):
     await replicas.start(2, lease=SOON)
-    await authorized(world, world.sam)
+    await world.authorized(world.sam, HELLO)
     await world.control("tokens/expire", person=world.sam.open_id, which="access")
     match = TOKENS | {"grant_type": "refresh_token"}
-    fault = await world.control("faults", match=match, times=1, kind="delay_after", seconds=1)
+    fault = await world.trouble(match, "delay_after", times=1, seconds=9)
     asked = await world.say(world.sam, "/tasks")
-    await struck(world, fault)
+    await world.struck(fault)
     sleeper = await frozen(replicas, RUNNING)
+    await world.lift()
     # Only the sleeper has the new tokens, and the refresh token is spent: there is nothing left but to ask.
     await world.consent(world.sam, await world.fresh_card(world.sam, asked))
     await world.answer_to(asked)
@@ -316,10 +310,11 @@ async def test_who_sleeps_through_an_exchange_does_not_replace_the_consent_that_
     card = await world.fresh_card(world.sam, asked)
     replicas.proxy.routes = {"/oauth/": one.port}
     match = TOKENS | {"grant_type": "authorization_code"}
-    fault = await world.control("faults", match=match, times=1, kind="delay_after", seconds=1)
+    fault = await world.trouble(match, "delay_after", times=1, seconds=9)
     browser = asyncio.create_task(world.consent(world.sam, card))
-    await struck(world, fault)
+    await world.struck(fault)
     one.freeze()
+    await world.lift()
     replicas.proxy.resting.add(one.port)
     replicas.proxy.routes = {"/oauth/": other.port}
     async with asyncio.timeout(20):
@@ -341,9 +336,9 @@ async def test_who_sleeps_while_drawing_a_card_does_not_leave_an_old_face_on_it(
     first = await world.say(world.sam, "/tasks")
     card = await world.fresh_card(world.sam, first)
     match = {"path": "/open-apis/im/v1/messages/*", "method": "PATCH"}
-    fault = await world.control("faults", match=match, times=1, kind="delay", seconds=9)
+    fault = await world.trouble(match, "delay", times=1, seconds=60)
     second = await world.say(world.sam, "/agenda")
-    await struck(world, fault)
+    await world.struck(fault)
     sleeper = await frozen(
         replicas, "SELECT card_worker FROM authorization_requests WHERE card_worker IS NOT NULL"
     )
@@ -354,6 +349,7 @@ async def test_who_sleeps_while_drawing_a_card_does_not_leave_an_old_face_on_it(
     await world.until(lambda: "/agenda" in text_of(shown().content), "the wider card")
     await world.consent(world.sam, card)
     await world.until(lambda: not has_link(shown()), "the card's end")
+    await world.lift()
     await world.until(lambda: has_link(shown()), "the old face, which the platform was slow to take")
     for asked in (first, second):
         await world.answer_to(asked)
@@ -368,7 +364,7 @@ async def test_a_restart_of_postgresql_loses_nothing(
     world: World, replicas: Replicas, postgresql_process: Any
 ):
     one, _ = await replicas.start(2)
-    await authorized(world, world.sam)
+    await world.authorized(world.sam, HELLO)
     asked = [await world.say(world.sam, f"/task before {n}") for n in range(3)]
     postgresql_process.stop()
     asked += [await world.say(world.sam, f"/task meanwhile {n}") for n in range(3)]
@@ -387,19 +383,21 @@ async def test_no_transaction_is_open_while_the_platform_makes_everybody_wait(
 ):
     await replicas.start(2)
     people = [world.sam, world.ada, world.wei]
-    await asyncio.gather(*(authorized(world, person) for person in people))
-    fault = await world.control("faults", match={"path": "/open-apis"}, kind="delay", seconds=4)
+    await asyncio.gather(*(world.authorized(person, HELLO) for person in people))
+    fault = await world.trouble({"path": "/open-apis"}, "delay", seconds=9)
     asked = [await world.say(person, command) for person in people for command in ("/tasks", "/task x")]
-    await struck(world, fault)
-    for _ in range(30):
-        in_transaction = await replicas.rows(
-            "SELECT state, query FROM pg_stat_activity WHERE datname = current_database() "
-            "AND pid <> pg_backend_pid() AND xact_start < now() - interval '1 second'"
-        )
-        assert in_transaction == []
-        await asyncio.sleep(0.1)
-    async with world.http.delete(f"{world.origin}/sandbox/api/faults"):
-        pass
+    await world.struck(fault)
+    idle = (
+        "SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM pg_stat_activity WHERE datname = current_database() "
+        "AND pid <> pg_backend_pid() AND xact_start < :since)"
+    )
+    (waiting,) = await replicas.rows("SELECT clock_timestamp() AS since")
+    async with asyncio.timeout(
+        8
+    ):  # the requests hang for longer: what they hold open would be there all the time
+        while not await replicas.rows(idle, **waiting):
+            await asyncio.sleep(0.1)
+    await world.lift()
     for message in asked:
         await world.answer_to(message, patience=30)
 
@@ -422,14 +420,13 @@ async def test_a_replica_that_is_told_to_stop_returns_what_hangs_at_the_platform
 ):
     (one,) = await replicas.start(1)
     people = [world.sam, world.ada, world.wei]
-    await asyncio.gather(*(authorized(world, person) for person in people))
-    fault = await world.control("faults", match={"path": "/open-apis"}, kind="timeout")
+    await asyncio.gather(*(world.authorized(person, HELLO) for person in people))
+    fault = await world.trouble({"path": "/open-apis"}, "timeout")
     asked = [await world.say(person, command) for person in people for command in ("/tasks", "/task x")]
-    await struck(world, fault)
+    await world.struck(fault)
     await asyncio.sleep(0.5)
     await ended(one)
-    async with world.http.delete(f"{world.origin}/sandbox/api/faults"):
-        pass
+    await world.lift()
     await replicas.start(1)
     for message in asked:
         await world.answer_to(message, patience=40)
@@ -442,10 +439,10 @@ async def test_a_write_without_a_key_is_waited_for_at_the_end_and_then_told_as_u
     world: World, replicas: Replicas, signals: int
 ):
     (one,) = await replicas.start(1)
-    await authorized(world, world.sam)
-    fault = await world.control("faults", match=TASKS | {"method": "POST"}, times=1, kind="timeout")
+    await world.authorized(world.sam, HELLO)
+    fault = await world.trouble(TASKS | {"method": "POST"}, "timeout", times=1)
     asked = await world.say(world.sam, '/call POST /open-apis/task/v2/tasks {"summary":"Once"}')
-    await struck(world, fault)
+    await world.struck(fault)
     await ended(one, signals=signals)
     assert await replicas.one("SELECT status FROM deferred_calls WHERE command = 'call'") == "outcome_unknown"
     await replicas.start(1)
@@ -462,14 +459,14 @@ async def test_a_token_that_is_on_its_way_at_the_end_is_stored(
     asked = await world.say(world.sam, "/tasks")
     card = await world.fresh_card(world.sam, asked)
     match = TOKENS | {"grant_type": grant_type}
-    fault = await world.control("faults", match=match, times=1, kind="delay_after", seconds=4)
+    fault = await world.trouble(match, "delay_after", times=1, seconds=4)
     browser = asyncio.create_task(world.consent(world.sam, card))
     if grant_type == "refresh_token":
         await browser
         await world.answer_to(asked)
         await world.control("tokens/expire", person=world.sam.open_id, which="access")
         asked = await world.say(world.sam, "/tasks")
-    await struck(world, fault)
+    await world.struck(fault)
     await ended(one)
     await browser
     await replicas.start(1)
@@ -482,10 +479,10 @@ async def test_a_replica_stops_although_postgresql_is_gone(
     world: World, replicas: Replicas, postgresql_process: Any
 ):
     (one,) = await replicas.start(1)
-    await authorized(world, world.sam)
-    fault = await world.control("faults", match=TASKS | {"method": "GET"}, times=1, kind="timeout")
+    await world.authorized(world.sam, HELLO)
+    fault = await world.trouble(TASKS | {"method": "GET"}, "timeout", times=1)
     asked = await world.say(world.sam, "/tasks")
-    await struck(world, fault)
+    await world.struck(fault)
     postgresql_process.stop()
     try:
         await ended(one)
@@ -504,12 +501,11 @@ async def test_a_long_list_of_answers_is_given_by_whoever_comes_next(world: Worl
         while await replicas.one("SELECT count(*) FROM deferred_calls WHERE status = 'suspended'") < 15:
             await asyncio.sleep(0.1)
     match = {"path": "/open-apis/im/v1/messages/*/reply"}
-    fault = await world.control("faults", match=match, kind="delay_after", seconds=1)
+    fault = await world.trouble(match, "delay_after", seconds=1)
     asked.append(await world.say(world.sam, "/cancel"))
-    await struck(world, fault)
+    await world.struck(fault)
     await ended(one)
-    async with world.http.delete(f"{world.origin}/sandbox/api/faults"):
-        pass
+    await world.lift()
     await replicas.start(1)
     for message in asked:
         await world.answer_to(message, patience=40)
@@ -520,10 +516,10 @@ async def test_a_replica_stops_although_postgresql_hangs(
     world: World, replicas: Replicas, postgresql_process: Any
 ):
     (one,) = await replicas.start(1)
-    await authorized(world, world.sam)
-    fault = await world.control("faults", match=TASKS | {"method": "GET"}, times=1, kind="timeout")
+    await world.authorized(world.sam, HELLO)
+    fault = await world.trouble(TASKS | {"method": "GET"}, "timeout", times=1)
     asked = await world.say(world.sam, "/tasks")
-    await struck(world, fault)
+    await world.struck(fault)
     postmaster = psutil.Process(postgresql_process.get_pid())
     hanging = [postmaster, *postmaster.children(recursive=True)]
     for process in hanging:

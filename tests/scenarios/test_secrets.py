@@ -20,7 +20,7 @@ from sqlalchemy import make_url
 
 from bot.sandbox.tenant import Message, Person
 
-from .conftest import World, has_link
+from .conftest import World
 from .searching import Wire, leaks, without_links
 from .test_device import Room
 from .test_sign_in import Browser
@@ -92,6 +92,7 @@ class Watch:
 
     async def go_back(self, person: Person, card: Message, **decision: Any) -> str:
         """Opens a card's link and decides; returns where the browser is sent, with its code and state."""
+        await self.world.until(lambda: self.world.links_of(card), "a link on the card", 40)
         link = self.world.link_of(card)
         self.secret("ticket", link.rsplit("/", 1)[1])
         return await self.world.decide(await self.world.open(link), person, **decision)
@@ -197,12 +198,6 @@ async def until_answered(world: World, message_id: str, patience: float = 40.0) 
     await world.answer_to(message_id, patience=patience)
 
 
-async def asking(world: World, card: Message) -> Message:
-    """The card, once its link is there (again)."""
-    await world.until(lambda: has_link(world.tenant.messages[card.message_id]), "the link", 40)
-    return world.tenant.messages[card.message_id]
-
-
 async def consents_and_refusals(watch: Watch) -> None:
     world, sam = watch.world, watch.world.sam
     asked = await world.say(sam, "/tasks")
@@ -238,13 +233,13 @@ async def failing_exchanges(watch: Watch) -> None:
     card = await world.fresh_card(wei, asked)
     for status, code in ((400, 20003), (400, 20049), (400, 20010), (400, 20002), (400, 99), (200, 20071)):
         watch.wire.echoes = {"/open-apis/authen/v2": (status, {"code": code, "error": SECRET})}
-        assert await watch.consent(wei, await asking(world, card)) >= 400
+        assert await watch.consent(wei, card) >= 400
     watch.wire.echoes = {"/open-apis/authen/v1/user_info": (200, {"code": 20005})}
-    await watch.consent(wei, await asking(world, card))
+    await watch.consent(wei, card)
     watch.wire.echoes = {}
     for kind in ("drop_after", "html"):  # in doubt, and tried again
         await watch.fault(match={"path": "/open-apis/authen/v2"}, kind=kind, times=1)
-        await watch.consent(wei, await asking(world, card))
+        await watch.consent(wei, card)
     await until_answered(world, asked)
 
 
@@ -281,12 +276,8 @@ async def refreshes(watch: Watch) -> None:
     await watch.fault(
         match={"path": "/open-apis/authen/v2", "grant_type": "refresh_token"}, kind="drop_after", times=1
     )
-    asked = await world.say(sam, "/tasks")  # in doubt
-    answered = {m.reply_to for m in world.tenant.messages.values()}
-    with suppress(AssertionError):
-        card = await world.fresh_card(sam, asked)
-        await watch.consent(sam, card)
-    assert answered is not None
+    asked = await world.say(sam, "/tasks")  # in doubt, then spent
+    await watch.consent(sam, await world.fresh_card(sam, asked))
     await until_answered(world, asked)
     await world.control("tokens/expire", **expire)
     watch.wire.echoes = {"/open-apis/authen/v2": (400, {"code": 20026, "error": "invalid_grant"})}
@@ -327,14 +318,16 @@ async def crash_in_the_exchange(watch: Watch) -> None:
     asked = await world.say(wei, f"/task {TITLE}")
     card = await world.fresh_card(wei, asked)
     back = await watch.go_back(wei, card)
-    await watch.fault(match={"path": "/open-apis/authen/v2"}, kind="delay", seconds=3, times=1)
+    before = len(world.tenant.credentials.access)
+    await watch.fault(match={"path": "/open-apis/authen/v2"}, kind="delay_after", seconds=30, times=1)
     landing = asyncio.create_task(world.get(back))
-    await asyncio.sleep(1)
+    await world.until(lambda: len(world.tenant.credentials.access) > before, "the exchange")
     await world.kill()
+    await world.lift()
     with suppress(aiohttp.ClientError):
         await landing
     await world.start()
-    await watch.consent(wei, await asking(world, card))  # the platform had spent the code
+    await watch.consent(wei, card)  # the platform had spent the code
     await until_answered(world, asked)
 
 

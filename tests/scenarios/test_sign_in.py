@@ -100,12 +100,6 @@ async def met(world: World, person: Person) -> None:
     await world.answer_to(await world.say(person, "/help"))
 
 
-async def granted(world: World, person: Person, command: str = "/tasks") -> None:
-    asked = await world.say(person, command)
-    await world.consent(person, await world.fresh_card(person, asked))
-    await world.answer_to(asked)
-
-
 @pytest.fixture
 async def running(world: World) -> World:
     await world.start()
@@ -145,7 +139,7 @@ async def test_web_login_signs_in_and_leaves_no_token_behind(
 
 
 async def test_signing_in_leaves_a_grant_as_it_is(running: World, browser: Callable[..., Browser]):
-    await granted(running, running.sam)
+    await running.authorized(running.sam)
     before = running.rows("SELECT * FROM grants")
     await browser().sign_in(running.sam)
     assert running.rows("SELECT * FROM grants") == before
@@ -374,7 +368,7 @@ POSTS = ["/logout", "/permissions/revoke", "/permissions/cancel"]
 async def test_a_post_without_proof_or_from_elsewhere_does_nothing(
     running: World, browser: Callable[..., Browser], path: str
 ):
-    await granted(running, running.sam)
+    await running.authorized(running.sam)
     sam, ada = browser(), browser()
     await sam.sign_in(running.sam)
     await ada.sign_in(running.ada)
@@ -466,8 +460,7 @@ async def test_a_session_lives_through_a_restart_and_a_half_finished_sign_in_har
         "the end of the stranded sign-in",
         patience=40,
     )
-    async with running.http.delete(f"{running.origin}/sandbox/api/faults"):
-        pass
+    await running.lift()
     await ada.sign_in(running.ada)
 
 
@@ -490,7 +483,7 @@ async def test_a_platform_that_does_not_answer_is_said_to_be_that(
 async def test_it_says_what_was_granted_for_what_and_when_it_was_used(
     running: World, browser: Callable[..., Browser]
 ):
-    await granted(running, running.sam)
+    await running.authorized(running.sam)
     sam = browser()
     await sam.sign_in(running.sam)
     page = await sam.permissions()
@@ -508,7 +501,7 @@ async def test_the_chat_points_to_the_page(running: World):
 
 
 async def test_another_persons_session_sees_nothing_of_it(running: World, browser: Callable[..., Browser]):
-    await granted(running, running.sam)
+    await running.authorized(running.sam)
     await running.fresh_card(running.sam, await running.say(running.sam, "/agenda"))
     ada = browser()
     await ada.sign_in(running.ada)
@@ -558,7 +551,7 @@ async def test_what_waits_can_be_dropped(running: World, browser: Callable[..., 
 
 
 async def test_taking_it_back_is_what_revoke_does(running: World, browser: Callable[..., Browser]):
-    await granted(running, running.sam)
+    await running.authorized(running.sam)
     sam = browser()
     await sam.sign_in(running.sam)
     assert (await sam.post("/permissions/revoke", await sam.proof()))[1] == "/permissions?revoked"
@@ -655,7 +648,7 @@ FLOOD = """
 async def test_a_robot_that_begins_sign_ins_fills_no_table_and_stops_nobody_on_the_way(
     running: World, browser: Callable[..., Browser]
 ):
-    await granted(running, running.ada)
+    await running.authorized(running.ada)
     sam, robot, phone = browser(), browser(), browser(IN_CLIENT)
     back = await sam.way_back(running.sam)
     with sqlite3.connect(running.database) as connection:

@@ -36,6 +36,13 @@ def standing(world: World) -> list[Any]:
     ]
 
 
+async def standing_still(world: World, cards: int) -> list[Any]:
+    """The same, once so many cards are known to be shown."""
+    shown = "SELECT 1 FROM authorization_requests WHERE card_shown = card_wanted AND card_message_id > ''"
+    await world.until(lambda: len(world.rows(shown)) == cards, "the cards")
+    return standing(world)
+
+
 def toast_of(answer: str) -> str:
     toast: str = json.loads(answer).get("toast", {}).get("type", "")
     return toast
@@ -44,10 +51,7 @@ def toast_of(answer: str) -> str:
 async def test_nobody_decides_by_a_click_for_somebody_else(world: World, attacker: Attacker):
     asked = await world.say(world.sam, "/tasks")
     await world.fresh_card(world.sam, asked)
-    await world.until(
-        lambda: world.rows("SELECT 1 FROM authorization_requests WHERE card_message_id > ''"), "the card"
-    )
-    before = standing(world)
+    before = await standing_still(world, 1)
     (request,) = world.rows("SELECT id FROM authorization_requests")
     (call,) = world.rows("SELECT id FROM deferred_calls")
     outsider = next(p for p in world.tenant.people.values() if p.tenant_key != world.tenant.app.tenant_key)
@@ -69,7 +73,7 @@ async def test_nobody_decides_by_a_click_for_somebody_else(world: World, attacke
 async def test_ones_own_click_with_somebody_elses_request_changes_nothing(world: World, attacker: Attacker):
     await world.fresh_card(world.sam, await world.say(world.sam, "/tasks"))
     await world.fresh_card(world.wei, await world.say(world.wei, "/tasks"))
-    before = standing(world)
+    before = await standing_still(world, 2)
     of_wei = world.rows(
         "SELECT id FROM authorization_requests WHERE user_key LIKE ?", f"%{world.wei.open_id}"
     )

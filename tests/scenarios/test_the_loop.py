@@ -118,10 +118,10 @@ async def test_a_look_at_a_link_consumes_nothing(world: World):
 
 
 async def test_a_call_that_nobody_authorizes_expires_and_says_so(world: World):
-    await world.start(BOT_DEFERRED_TTL="2")
+    await world.start(BOT_DEFERRED_TTL="8")
     asked = await world.say(world.sam, "/tasks")
     await world.card_for(world.sam, "task:task:read")
-    await world.answer_to(asked, "expired")
+    await world.answer_to(asked, "expired", patience=8 + 30)
     await world.card_for(world.sam, "xpired")
     assert [row["status"] for row in world.rows("SELECT status FROM deferred_calls")] == ["expired"]
     assert [row["status"] for row in world.rows("SELECT status FROM authorization_requests")] == ["expired"]

@@ -6,17 +6,7 @@ import asyncio
 
 import pytest
 
-from .conftest import World, has_link, text_of
-
-
-async def granted(world: World, command: str = "/tasks") -> None:
-    """Sam has authorized a command, and it was answered."""
-    asked = await world.say(world.sam, command)
-    await world.consent(world.sam, await world.fresh_card(world.sam, asked))
-    await world.until(
-        lambda: [m for m in world.from_bot(world.direct(world.sam), asked) if m.reply_to == asked],
-        "an answer",
-    )
+from .conftest import World, forged_click, has_link, text_of
 
 
 def tasks_named(world: World, title: str) -> int:
@@ -38,7 +28,7 @@ def tasks_named(world: World, title: str) -> int:
 )
 async def test_a_failing_call_is_made_again_and_answered_once(world: World, fault: dict):
     await world.start()
-    await granted(world)
+    await world.authorized(world.sam)
     await world.control("faults", match={"path": "/open-apis/task"}, times=2, **fault)
     asked = await world.say(world.sam, "/tasks")
     await world.answer_to(asked)
@@ -49,7 +39,7 @@ async def test_a_failing_call_is_made_again_and_answered_once(world: World, faul
 @pytest.mark.parametrize("kind", ["drop_before", "drop_after", "html", "truncate"])
 async def test_a_task_is_created_once_whatever_becomes_of_the_answer(world: World, kind: str):
     await world.start()
-    await granted(world, "/task warm up")
+    await world.authorized(world.sam, "/task warm up")
     await world.control("faults", match={"path": "/open-apis/task", "method": "POST"}, times=1, kind=kind)
     asked = await world.say(world.sam, "/task Buy milk")
     await world.answer_to(asked, "Buy milk")
@@ -60,7 +50,7 @@ async def test_a_write_without_a_key_is_never_sent_again_and_its_user_reads_that
     world: World,
 ):
     await world.start()
-    await granted(world, "/task warm up")
+    await world.authorized(world.sam, "/task warm up")
     await world.control(
         "faults", match={"path": "/open-apis/task", "method": "POST"}, times=1, kind="drop_after"
     )
@@ -73,17 +63,12 @@ async def test_a_write_without_a_key_is_never_sent_again_and_its_user_reads_that
 
 async def test_a_platform_that_stays_away_gets_an_interim_word_and_then_the_answer(world: World):
     await world.start()
-    await granted(world)
-    fault = await world.control("faults", match={"path": "/open-apis/task"}, kind="drop_before")
+    await world.authorized(world.sam)
+    await world.trouble({"path": "/open-apis/task"}, "drop_before")
     asked = await world.say(world.sam, "/tasks")
     await world.answer_to(asked, "keep trying", patience=25)
-    async with world.http.delete(f"{world.origin}/sandbox/api/faults/{fault['fault_id']}"):
-        pass
-    await world.until(
-        lambda: len([m for m in world.from_bot(world.direct(world.sam), asked) if m.reply_to == asked]) == 2,
-        "the answer",
-        patience=40,
-    )
+    await world.lift()
+    assert len(await world.answers_to(asked, 2, patience=40)) == 2
 
 
 @pytest.mark.parametrize("kind", ["drop_before", "drop_after", "html"])
@@ -222,13 +207,13 @@ async def test_a_card_no_longer_asks_for_what_only_a_recalled_question_needed(wo
 
 async def test_an_answer_to_a_recalled_message_goes_to_the_chat(world: World):
     await world.start()
-    await granted(world)
-    fault = await world.control("faults", match={"path": "/open-apis/task"}, kind="drop_before", times=2)
+    await world.authorized(world.sam)
+    fault = await world.trouble({"path": "/open-apis/task"}, "drop_before")
     asked = await world.say(world.sam, "/tasks")
-    await world.until(lambda: world.requests("/open-apis/task")[1:], "the first attempt")
+    await world.struck(fault)
     world.tenant.recall_message(world.tenant.messages[asked])
+    await world.lift()
     await world.until(lambda: world.from_bot(world.direct(world.sam), asked), "an answer in the chat")
-    assert fault
 
 
 async def test_a_person_whom_no_direct_message_reaches_is_asked_in_the_group_for_their_eyes_only(
@@ -250,7 +235,7 @@ async def test_a_person_whom_no_direct_message_reaches_is_asked_in_the_group_for
 
 async def test_a_revocation_at_the_platform_ends_the_grant(world: World):
     await world.start()
-    await granted(world)
+    await world.authorized(world.sam)
     await asyncio.sleep(0.01)
     await world.control("revoke", person=world.sam.open_id)
     await world.until(lambda: world.rows("SELECT 1 FROM grants WHERE status = 'ended'"), "the ended grant")
@@ -260,7 +245,7 @@ async def test_a_revocation_at_the_platform_ends_the_grant(world: World):
 
 async def test_when_refreshing_is_over_the_person_is_asked_again(world: World):
     await world.start()
-    await granted(world)
+    await world.authorized(world.sam)
     await world.control("tokens/expire", person=world.sam.open_id, which="both")
     asked = await world.say(world.sam, "/tasks")
     card = await world.fresh_card(world.sam, asked)
@@ -270,7 +255,7 @@ async def test_when_refreshing_is_over_the_person_is_asked_again(world: World):
 
 async def test_a_rejected_token_is_refreshed_once_though_many_calls_want_it(world: World):
     await world.start()
-    await granted(world)
+    await world.authorized(world.sam)
     await world.control("tokens/expire", person=world.sam.open_id, which="access")
     asked = [await world.say(world.sam, "/tasks") for _ in range(5)]
     for each in asked:
@@ -316,13 +301,7 @@ async def test_a_click_by_somebody_else_changes_nothing(world: World):
     asked = await world.say(world.sam, "/tasks")
     await world.fresh_card(world.sam, asked)
     (request,) = world.rows("SELECT id FROM authorization_requests")
-    event = {
-        "operator": {"open_id": world.ada.open_id, "tenant_key": world.tenant.app.tenant_key},
-        "token": "c-1",
-        "action": {"value": {"action": "not_now", "subject": request["id"]}, "tag": "button"},
-        "context": {},
-    }
-    await world.control("events", event={"event_type": "card.action.trigger", "event": event})
+    await forged_click(world, world.ada, {"action": "not_now", "subject": request["id"]})
     assert world.rows("SELECT status FROM authorization_requests") == [{"status": "open"}]
 
 
@@ -338,7 +317,7 @@ async def test_cancel_drops_what_waits(world: World):
 @pytest.mark.parametrize("command", ["/cancel", "/revoke"])
 async def test_what_is_asked_after_dropping_everything_is_not_dropped(world: World, command: str):
     await world.start()
-    await granted(world)
+    await world.authorized(world.sam)
     await world.control("faults", match={"path": "/open-apis/task/"}, times=1, kind="delay", seconds=2)
     await world.say(world.sam, "/tasks")
     dropping = await world.say(world.sam, command)

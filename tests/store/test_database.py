@@ -115,13 +115,16 @@ async def test_a_lost_race_is_run_again(postgresql_url: str) -> None:
     await meet(database)
     await meet(database, BEN)
     runs = 0
+    locked = set()
 
     def cross(first, second):
         def work(c: Connection) -> None:
             nonlocal runs
             runs += 1
             users.set_quiet(c, first, NOW)
-            c.execute(text("SELECT pg_sleep(0.2)"))
+            locked.add(first)
+            while len(locked) < 2:
+                c.execute(text("SELECT pg_sleep(0.01)"))
             users.set_quiet(c, second, NOW)
 
         return database.write(work)
@@ -192,26 +195,39 @@ async def test_an_acknowledged_write_survives_a_loss_of_power(sqlite_url: str) -
 
 # --- being told --------------------------------------------------------------------------------
 
+PATIENCE = 20.0
+"""Nobody wakes anybody by chance: a test that waits for nothing need not be quick about it."""
+
+
+async def listening(*databases: Database) -> asyncio.Event:
+    """What is set when the first of them hears of work, once all these do."""
+    woken = asyncio.Event()
+    databases[0].on_work(woken.set)
+    listeners = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle' "
+        "AND query LIKE 'LISTEN%'"
+    )
+    async with asyncio.timeout(PATIENCE):
+        while databases[0].dialect == "postgresql" and len(databases) > await databases[0].read(
+            lambda c: c.execute(listeners).scalar_one()
+        ):
+            await asyncio.sleep(0.01)
+    woken.clear()
+    return woken
+
 
 async def test_whoever_waits_for_work_is_woken_after_the_commit(database: Database) -> None:
-    seen: list[int] = []
-    woken = asyncio.Event()
-    database.on_work(woken.set)
-    await asyncio.sleep(0.2)
-    woken.clear()
+    woken = await listening(database)
     await meet(database)
     assert not woken.is_set()
     await ask(database)
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(PATIENCE):
         await woken.wait()
-    seen.append(await count(database, "deferred_calls"))
-    assert seen == [1]
+    assert await count(database, "deferred_calls") == 1
 
 
 async def test_work_that_was_rolled_back_wakes_nobody(database: Database) -> None:
-    await asyncio.sleep(0.2)
-    woken = asyncio.Event()
-    database.on_work(woken.set)
+    woken = await listening(database)
 
     def fail(c: Connection) -> None:
         announce(c)
@@ -229,21 +245,21 @@ async def test_another_replica_is_woken_also_after_its_connection_was_cut(
 ) -> None:
     here = await open_database(postgresql_url, Seal([key]))
     there = await open_database(postgresql_url, Seal([key]))
-    woken = asyncio.Event()
-    await asyncio.sleep(0.3)
-    there.on_work(woken.set)
+    woken = await listening(there, here)
     await ask(here)
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(PATIENCE):
         await woken.wait()
+    woken.clear()
     cut = text(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
         "WHERE datname = current_database() AND pid <> pg_backend_pid() AND query LIKE '%LISTEN%'"
     )
     await here.read(lambda c: c.execute(cut).all())
-    await asyncio.sleep(2.5)
+    async with asyncio.timeout(PATIENCE):
+        await woken.wait()  # it listens again, and looks for what it has missed
     woken.clear()
     await ask(here, BEN)
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(PATIENCE):
         await woken.wait()
     await here.close()
     await there.close()
