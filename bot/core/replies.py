@@ -133,7 +133,8 @@ def told_enough(command: str, scopes: Text) -> Reply:
         Words(
             en="{command} needs {scopes}, which this app does not have. I have told the administrator of many others "
             "for you today, so please ask them yourself, or try again tomorrow.",
-            zh="{command} 需要 {scopes}，但此应用尚未开通。今天我已为你向管理员申请了多项权限，请直接联系管理员，或明天再试。",
+            zh="{command} 需要 {scopes}，但此应用尚未开通。今天我已为你向管理员申请了多项权限，"
+            "请直接联系管理员，或明天再试。",
         ).format(command=command, scopes=scopes),
     )
 
