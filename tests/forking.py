@@ -20,7 +20,8 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,18 @@ class Call:
 def bot(*arguments: str) -> Call:
     """`python -m bot` with these arguments."""
     return Call("bot.cli:main", (arguments,))
+
+
+def strict_bot(*arguments: str) -> Call:
+    """The same with `python -W error`."""
+    return Call(f"{__name__}:run_strictly", (arguments,))
+
+
+def run_strictly(arguments: Sequence[str]) -> int:
+    from bot.cli import main as run
+
+    warnings.simplefilter("error")
+    return run(arguments)
 
 
 class Process:
@@ -114,16 +127,37 @@ class Forker:
         directory: Path,
         environment: Mapping[str, str],
         output: int,
-        errors: int | None = None,
     ) -> Process:
-        """Forks a process that makes this call. `output` and `errors` are open files; errors go where output goes."""
+        """Forks a process that makes this call. `output` is an open file, for errors too."""
         order = {**asdict(call), "directory": str(directory), "environment": dict(environment)}
+        return Process(*self._order(order, output, output))
+
+    def run(
+        self, call: Call, *, directory: Path, environment: Mapping[str, str], patience: float = 60
+    ) -> subprocess.CompletedProcess[str]:
+        """Forks a process that makes this call, and waits for its end and for all that it says."""
+        order = {**asdict(call), "directory": str(directory), "environment": dict(environment)}
+        with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+            pid, line = self._order(order, output.fileno(), errors.fileno())
+            with line:
+                line.settimeout(patience)
+                try:
+                    code = int.from_bytes(line.recv(4), signed=True)
+                except TimeoutError:
+                    os.kill(pid, signal.SIGKILL)
+                    raise
+            for file in (output, errors):
+                file.seek(0)
+            return subprocess.CompletedProcess(
+                call.given, code, output.read().decode(), errors.read().decode()
+            )
+
+    def _order(self, order: dict[str, Any], *files: int) -> tuple[int, socket.socket]:
+        """The id of the new process, and where the word of its end comes from."""
         line = socket.socket(socket.AF_UNIX)
         line.connect(self._address)
-        socket.send_fds(
-            line, [json.dumps(order).encode() + b"\n"], [output, output if errors is None else errors]
-        )
-        return Process(int.from_bytes(line.recv(4)), line)
+        socket.send_fds(line, [json.dumps(order).encode() + b"\n"], files)
+        return int.from_bytes(line.recv(4)), line
 
 
 # --- the program ----------------------------------------------------------------------------------------------

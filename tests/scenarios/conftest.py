@@ -14,7 +14,6 @@ import shutil
 import signal
 import socket
 import sqlite3
-import tempfile
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -335,18 +334,11 @@ class World:
 
     async def cli(self, *arguments: str) -> tuple[int, str, str]:
         """Runs another command of the bot; exit code, standard output, standard error."""
-        with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
-            process = self.forker.start(
-                bot(*arguments),
-                directory=self.directory,
-                environment=self.environment(),
-                output=output.fileno(),
-                errors=errors.fileno(),
-            )
-            code = await process.wait()
-            for file in (output, errors):
-                file.seek(0)
-            return code, output.read().decode(), errors.read().decode()
+        call = bot(*arguments)
+        done = await asyncio.to_thread(
+            self.forker.run, call, directory=self.directory, environment=self.environment()
+        )
+        return done.returncode, done.stdout, done.stderr
 
     def log_tail(self) -> str:
         file = self.directory / "bot.log"
