@@ -299,6 +299,18 @@ def app_misconfigured(command: str) -> Reply:
     )
 
 
+def blocked(command: str, hint: str) -> Reply:
+    """The organization's security policy objects; the platform says what would appease it."""
+    return say(
+        Words(en="A security policy stands in the way", zh="安全策略限制"),
+        Words(
+            en="{command}: your organization's security policy does not let me renew your authorization for now. "
+            "What you granted is kept. The platform says: {hint}",
+            zh="{command}：你所在组织的安全策略暂不允许续期你的授权。你已授予的权限会保留。平台提示：{hint}",
+        ).format(command=command, hint=hint),
+    )
+
+
 def crashed(command: str) -> Reply:
     return say(
         Words(en="That went wrong on my side", zh="我这边出错了"),

@@ -58,6 +58,8 @@ from bot.core.model import (
     Secret,
     Step,
     Succeeded,
+    TokenProblem,
+    TokenRefused,
     TokenRejected,
     Unreachable,
 )
@@ -248,6 +250,14 @@ async def call_as_user(bot: Bot, run: Run, move: ApiCall) -> bool:
             case tokens.NotNow(outcome=why):
                 outcome: Outcome = why
                 return await carry_out(bot, run, move, outcome, None, first_sent_at, refreshed=False)
+            case tokens.Misconfigured(
+                refusal=TokenRefused(problem=TokenProblem.BLOCKED, code=code, message=hint)
+            ):
+                reply = replies.blocked(typed(call), hint or str(code))
+                await finish(
+                    bot, call, CallStatus.FAILED, "blocked_by_policy", replies.with_retry(reply, call.id)
+                )
+                return False
             case tokens.Misconfigured():
                 reply = replies.with_retry(replies.app_misconfigured(typed(call)), call.id)
                 await finish(bot, call, CallStatus.FAILED, "app_misconfigured", reply)

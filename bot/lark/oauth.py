@@ -100,7 +100,6 @@ PROBLEMS: Mapping[int, TokenProblem] = {
     20067: TokenProblem.APP,  # duplicate scopes
     20069: TokenProblem.APP,  # the app is not enabled
     20070: TokenProblem.APP,  # authenticated in two ways
-    20074: TokenProblem.APP,  # the app may not refresh: a switch in the console
     10003: TokenProblem.APP,  # getting the app token, for v1
     10014: TokenProblem.APP,
     99991401: TokenProblem.APP,  # our address is not on the app's list
@@ -129,6 +128,7 @@ PROBLEMS: Mapping[int, TokenProblem] = {
     20039: TokenProblem.OVER,  # v1: user access token not found
     20064: TokenProblem.OVER,
     20073: TokenProblem.OVER,
+    20074: TokenProblem.OVER,  # the app may not refresh, by a switch in the console: consenting anew helps at once
     99991669: TokenProblem.OVER,
     # a security policy's
     21000: TokenProblem.BLOCKED,

@@ -237,9 +237,10 @@ LANDINGS: dict[Landing, Page] = {
         "bad",
         Words(en="The app needs its administrator", zh="应用需要管理员处理"),
         Words(
-            en="The platform does not accept the app's own settings. Nothing is lost; please tell your "
+            en="The platform does not accept the app's own settings, or a security policy of your organization "
+            "stands in the way. Nothing is lost; please tell your "
             "administrator and press the button on the card again later.",
-            zh="平台不接受应用的设置。没有丢失任何内容；请联系管理员，稍后再次点击卡片上的按钮。",
+            zh="平台不接受应用的设置，或受到组织安全策略的限制。没有丢失任何内容；请联系管理员，稍后再次点击卡片上的按钮。",
         ),
     ),
     Landing.STILL_TRYING: Page(

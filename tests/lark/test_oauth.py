@@ -156,16 +156,16 @@ async def test_a_platform_that_is_not_there_did_nothing(world):
 
 
 DOCUMENTED = {
-    TokenProblem.APP: "20001 20002 20036 20048 20063 20067 20069 20070 20074",
+    TokenProblem.APP: "20001 20002 20036 20048 20063 20067 20069 20070",
     TokenProblem.CODE: "20003 20004 20024 20049 20065 20068 20071",
-    TokenProblem.OVER: "20008",
+    TokenProblem.OVER: "20008 20074",
     TokenProblem.USER: "20009 20010 20066",
     TokenProblem.TRANSIENT: "20050 20072",
     TokenProblem.BLOCKED: "21000 21001",
 }
 REFRESHING = DOCUMENTED | {
     TokenProblem.CODE: "",
-    TokenProblem.OVER: "20008 20024 20026 20037 20038 20064 20073",
+    TokenProblem.OVER: "20008 20024 20026 20037 20038 20064 20073 20074",
 }
 
 

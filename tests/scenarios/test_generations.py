@@ -101,17 +101,43 @@ async def test_a_refresh_token_that_is_over_ends_the_grant_and_the_person_is_ask
 
 
 @pytest.mark.parametrize("generation", GENERATIONS)
-async def test_an_app_that_may_not_refresh_costs_nobody_their_grant(world: World, generation: str):
+async def test_an_app_that_is_misconfigured_costs_nobody_their_grant(world: World, generation: str):
     await world.start(LARK_OAUTH=generation)
     await world.authorized(world.sam)
     await world.control("tokens/expire", person=world.sam.open_id, which="access")
-    body = {"code": 20036 if generation == "v1" else 20074, "error": "unauthorized_client", "msg": "words"}
+    body = {"code": 20036, "error": "unsupported_grant_type", "msg": "words"}
     status = 200 if generation == "v1" else 400
     match = {"path": ENDPOINTS[generation][1], "grant_type": "refresh_token"}
     await world.trouble(match, "status", status=status, body=body)
     asked = await world.say(world.sam, "/tasks")
     await world.answer_to(asked, patience=40)
     await world.lift()
+    (grant,) = world.rows("SELECT status, refresh_token FROM grants")
+    assert grant["status"] == "active"
+    assert grant["refresh_token"]
+
+
+@pytest.mark.parametrize("generation", ["v2", "v3"])
+async def test_an_app_that_may_not_refresh_asks_again_and_keeps_nobody_waiting(
+    world: World, generation: str
+):
+    await world.start(LARK_OAUTH=generation)
+    await authorized(world)
+    await world.control("app", may_refresh=False)
+    await world.control("tokens/expire", person=world.sam.open_id, which="access")
+    await authorized(world)
+
+
+async def test_what_a_security_policy_wants_is_told(world: World):
+    await world.start()
+    await authorized(world)
+    await world.control("tokens/expire", person=world.sam.open_id, which="access")
+    body = {"code": 21000, "error": "access_denied", "cli_hint": "Verify yourself in the client first."}
+    match = {"path": ENDPOINTS["v2"][1], "grant_type": "refresh_token"}
+    await world.control("faults", match=match, times=1, kind="status", status=400, body=body)
+    asked = await world.say(world.sam, "/tasks")
+    await world.answer_to(asked, "security policy does not let me renew your authorization for now")
+    await world.answer_to(asked, "Verify yourself in the client first.")
     (grant,) = world.rows("SELECT status, refresh_token FROM grants")
     assert grant["status"] == "active"
     assert grant["refresh_token"]
