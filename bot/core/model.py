@@ -360,6 +360,8 @@ class NotSent:
     """The message to answer or to patch no longer exists or can no longer be changed."""
     may_have_arrived: bool = False
     retry_after: float | None = None
+    one_too_many: bool = False
+    """More than the platform takes at once."""
 
 
 # --- what comes in -----------------------------------------------------------------------------------

@@ -60,6 +60,35 @@ MISSED_AFTER = 12.0
 """Seconds: two heartbeats and a little."""
 
 
+@dataclass(slots=True)
+class Lines:
+    """People for whom more messages are due than the platform takes: these go one after another, and no faster.
+
+    It only saves asking in vain, which the platform counts against the whole app, and so against everybody else.
+    """
+
+    _turns: dict[UserKey, datetime] = field(default_factory=dict)
+
+    def turn(self, user: UserKey, moment: datetime) -> datetime | None:
+        """When a message to this person may be tried, which takes that turn. None: now, there is no line."""
+        turn = self._turns.get(user)
+        if turn is None:
+            return None
+        if turn <= moment:
+            del self._turns[user]
+            return None
+        self._turns[user] = turn + IN_LINE
+        return turn
+
+    def begin(self, user: UserKey, until: datetime) -> None:
+        """The platform has refused a message to this person as one too many."""
+        self._turns[user] = max(self._turns.get(user, until), until)
+
+
+IN_LINE = timedelta(seconds=0.25)
+"""Between two messages: to one chat the platforms take some five a second."""
+
+
 @dataclass(frozen=True, slots=True)
 class Bot:
     database: Database
@@ -81,6 +110,7 @@ class Bot:
     """How long a claim holds without being extended; a killed replica's work is taken over after it."""
     wake: Wakers = field(default_factory=Wakers)
     pulse: Pulse = field(default_factory=Pulse)
+    lines: Lines = field(default_factory=Lines)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     """What goes on after an answer was given. Nothing depends on it: all of it is also in the database."""
 

@@ -136,6 +136,9 @@ async def deliver(bot: Bot, message: OutgoingMessage) -> None:
     if message.kind == "interim" and message.attempts > 1 and await is_answered(bot, message):
         await settle(bot, message, "undeliverable", "the answer was quicker", moment)
         return
+    if message.attempts == 1 and (turn := bot.lines.turn(message.user, moment)):
+        await postpone(bot, message, turn, arrived_possible=False)
+        return
     content = message.content or await instead_of_lost(bot, message)
     if content is None:
         await settle(bot, message, "undeliverable", "its content is lost", moment)
@@ -152,11 +155,19 @@ async def deliver(bot: Bot, message: OutgoingMessage) -> None:
         await settle(bot, message, "undeliverable", result.reason, moment)
     else:
         until = later(moment, message.attempts, result.retry_after)
-        await bot.database.write(
-            lambda c: outbox.postpone(
-                c, message.id, message.claim, until, arrived_possible=result.may_have_arrived
-            )
-        )
+        if result.one_too_many:
+            bot.lines.begin(message.user, min(until, moment + LINE_BEGINS_WITHIN))
+        await postpone(bot, message, until, arrived_possible=result.may_have_arrived)
+
+
+LINE_BEGINS_WITHIN = timedelta(seconds=10)
+"""A limit on the whole app may last longer; whether it still does is tried with the first of each line."""
+
+
+async def postpone(bot: Bot, message: OutgoingMessage, until: datetime, *, arrived_possible: bool) -> None:
+    await bot.database.write_one(
+        lambda c: outbox.postpone(c, message.id, message.claim, until, arrived_possible=arrived_possible)
+    )
 
 
 async def is_answered(bot: Bot, message: OutgoingMessage) -> bool:

@@ -138,7 +138,7 @@ def not_sent(outcome: Outcome) -> NotSent:
         case Unreachable(reason=reason, may_have_arrived=arrived):
             return NotSent(reason, retry=True, may_have_arrived=arrived)
         case RateLimited(retry_after=seconds):
-            return NotSent("too many requests", retry=True, retry_after=seconds)
+            return NotSent("too many requests", retry=True, retry_after=seconds, one_too_many=True)
         case AppScopeMissing(alternatives=scopes) | InsufficientScope(alternatives=scopes):
             return NotSent(f"the app lacks a scope for it: one of {', '.join(scopes)}", retry=True)
         case TokenRejected(code=code):

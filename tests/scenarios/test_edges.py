@@ -465,3 +465,20 @@ async def test_a_mention_right_after_the_start_is_not_sent_away(world: World):
     await world.control("faults", match={"path": "/open-apis/bot/v3/info"}, times=1, kind="delay", seconds=1)
     await world.start()
     await world.answer_to(await world.say(world.sam, "/help", world.group), patience=3)
+
+
+async def test_what_one_person_is_sent_too_much_of_comes_in_turn_and_costs_nobody_else_a_request(
+    world: World,
+):
+    """The platform takes five messages a second to a chat, and counts those it refuses against the whole app."""
+    await world.start()
+    asked = [await world.say(world.sam, "/agenda") for _ in range(40)]
+    await world.until(
+        lambda: len(world.rows("SELECT 1 FROM deferred_calls WHERE status = 'suspended'")) == 40, "waiting"
+    )
+    await world.click(world.sam, await world.card_for(world.sam), "not_now")
+    other = await world.say(world.wei, "/help")
+    await world.answer_to(other)
+    for each in asked:
+        await world.answer_to(each, "Not done", patience=60)
+    assert len(world.requests("/reply", "POST")) < 2 * 41
