@@ -118,19 +118,17 @@ async def test_an_app_that_is_misconfigured_costs_nobody_their_grant(world: Worl
 
 
 @pytest.mark.parametrize("generation", ["v2", "v3"])
-async def test_an_app_that_may_not_refresh_asks_again_and_keeps_nobody_waiting(
-    world: World, generation: str
-):
+async def test_an_app_that_may_not_refresh_asks_again_and_keeps_nobody_waiting(world: World, generation: str):
     await world.start(LARK_OAUTH=generation)
-    await authorized(world)
+    await world.authorized(world.sam)
     await world.control("app", may_refresh=False)
     await world.control("tokens/expire", person=world.sam.open_id, which="access")
-    await authorized(world)
+    await world.authorized(world.sam)
 
 
 async def test_what_a_security_policy_wants_is_told(world: World):
     await world.start()
-    await authorized(world)
+    await world.authorized(world.sam)
     await world.control("tokens/expire", person=world.sam.open_id, which="access")
     body = {"code": 21000, "error": "access_denied", "cli_hint": "Verify yourself in the client first."}
     match = {"path": ENDPOINTS["v2"][1], "grant_type": "refresh_token"}
