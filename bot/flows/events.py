@@ -128,13 +128,19 @@ async def refuse_foreigner(bot: Bot, event: MessageReceived) -> None:
 
 
 async def withdraw_question(bot: Bot, event: MessageRecalled) -> None:
-    """A recalled question is not answered, and what waits for it waits no longer."""
+    """A recalled question is not answered, and what waits for it waits no longer.
+
+    Events may overtake each other: a question that comes after its recall counts as seen.
+    """
     moment = now()
+    platform, app_id, message_id = event.platform, event.app_id, event.message_id
 
     def work(c: Connection) -> None:
-        if not events.record(c, event.platform, event.app_id, event.event_id, moment):
+        if not events.record(c, platform, app_id, event.event_id, moment):
             return
-        call = calls.find_by_message(c, event.platform, event.app_id, event.message_id)
+        if events.record(c, platform, app_id, f"recalled-{message_id}", moment, message_id=message_id):
+            return
+        call = calls.find_by_message(c, platform, app_id, message_id)
         if call is None:
             return
         users.lock(c, call.user)

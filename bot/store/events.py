@@ -13,14 +13,22 @@ from bot.store.sql import LIMIT, bind
 RECORD = insert(events).on_conflict_do_nothing().returning(events.c.event_id)
 
 
-def record(connection: Connection, platform: str, app_id: str, event_id: str, now: datetime) -> bool:
-    """False when this event was seen before."""
+def record(
+    connection: Connection,
+    platform: str,
+    app_id: str,
+    event_id: str,
+    now: datetime,
+    *,
+    message_id: str | None = None,
+) -> bool:
+    """False when this event, or the message that it is about to take the place of, was seen before."""
     values = {
         "platform": platform,
         "app_id": app_id,
         "event_id": event_id,
         "received_at": now,
-        "message_id": None,
+        "message_id": message_id,
     }
     return connection.execute(RECORD, values).first() is not None
 

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from .attacker import Attacker
 from .conftest import World, forged_click, has_link, text_of
 
 
@@ -181,6 +182,18 @@ async def test_a_recalled_question_waits_no_longer(world: World):
         lambda: world.rows("SELECT 1 FROM deferred_calls WHERE status = 'cancelled'"), "the cancelled call"
     )
     await world.until(lambda: not has_link(world.tenant.messages[card.message_id]), "the card without a link")
+
+
+async def test_a_question_that_its_recall_has_overtaken_is_not_carried_out(world: World):
+    await world.start()
+    attacker = Attacker(world)
+    question = attacker.message("/help")
+    recalled = {"message_id": question["event"]["message"]["message_id"], "recall_time": "1"}
+    recall = {**attacker.message(event_type="im.message.recalled_v1"), "event": recalled}
+    assert (await attacker.send(recall))[0] == 200
+    assert (await attacker.send(question))[0] == 200
+    await world.answer_to(await world.say(world.sam, "/cancel"))
+    assert [row["command"] for row in world.rows("SELECT command FROM deferred_calls")] == ["cancel"]
 
 
 async def test_a_card_no_longer_asks_for_what_only_a_recalled_question_needed(world: World):
