@@ -172,3 +172,17 @@ async def test_what_is_not_used_is_offered_once_and_given_back(world: World):
     await world.consent(world.sam, fresh)
     await world.answer_to(again)
     assert not [m for m in world.from_bot(world.direct(world.sam), last) if "give_back" in actions_on(m)]
+
+
+async def test_a_burst_of_one_command_changes_its_card_no_more_often_than_what_it_says(world: World):
+    await world.start()
+    asked = [await world.say(world.sam, "/agenda") for _ in range(40)]
+    card = await world.fresh_card(world.sam, asked[0])
+    await world.until(
+        lambda: len(world.rows("SELECT 1 FROM deferred_calls WHERE status = 'suspended'")) == 40, "waiting"
+    )
+    await world.consent(world.sam, card)
+    for each in asked:
+        await world.answer_to(each, patience=60)
+    # Its end, which a minute may turn over meanwhile; then the two faces of the consent.
+    assert len(world.requests(f"/messages/{card.message_id}", "PATCH")) <= 5
