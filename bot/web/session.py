@@ -12,6 +12,7 @@ from bot.core.model import Secret, UserKey
 from bot.core.oauth import urlsafe
 from bot.flows import sign_in
 from bot.flows.bot import Bot
+from bot.web.bodies import body_of
 from bot.web.keys import BOT
 
 SESSION = "bot_session"
@@ -109,6 +110,7 @@ async def posted_by(request: web.Request) -> Visitor | None:
         or (request.content_length or 0) > LARGEST_FORM
     ):
         raise ForeignPost
+    await body_of(request)  # within bounds; the form is read from it
     given = (await request.post()).get(PROOF)
     if not isinstance(given, str) or not hmac.compare_digest(given.encode(), visitor.proof.encode()):
         raise ForeignPost

@@ -391,6 +391,22 @@ async def test_a_post_without_proof_or_from_elsewhere_does_nothing(
     assert (await sam.post(path, proof, Origin="null", **{"Sec-Fetch-Site": "same-origin"}))[0] == 303
 
 
+async def test_a_form_that_trickles_in_is_cut_off(running: World, browser: Callable[..., Browser]):
+    sam = browser()
+    await sam.sign_in(running.sam)
+
+    async def endless() -> AsyncIterator[bytes]:
+        while True:
+            yield b"p"
+            await asyncio.sleep(0.5)
+
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    async with asyncio.timeout(12):
+        async with sam.http.post(sam.full("/logout"), data=endless(), headers=form) as response:
+            assert response.status == 408
+    assert "Signed in as Sam Rivera" in await sam.permissions()
+
+
 async def test_a_signed_out_cookie_is_dead(running: World, browser: Callable[..., Browser]):
     sam, thief = browser(), browser()
     await sam.sign_in(running.sam)
