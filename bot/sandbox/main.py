@@ -154,9 +154,12 @@ def kept_key(file: Path) -> str:
 
 
 def free_port() -> int:
-    with socket.create_server((HOST, 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that nobody listens on, and that no connection going out is given before the bot listens there: the
+    system takes those from above."""
+    while True:
+        port = 10_000 + secrets.randbelow(5_000)
+        with contextlib.suppress(OSError), socket.create_server((HOST, port)):
+            return port
 
 
 def report(tenant: Tenant, bot: BotProcess) -> None:

@@ -6,7 +6,6 @@ import base64
 import contextlib
 import os
 import secrets
-import socket
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,12 +35,6 @@ def bot_settings(platform: int, database_url: str, port: int = 0) -> dict[str, s
         "BOT_ADMINS": app.open_id(0),
         "BOT_LOG_LEVEL": "warning",
     }
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def sqlite_url(folder: Path) -> str:

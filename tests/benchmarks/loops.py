@@ -7,9 +7,10 @@ import statistics
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests.benchmarks.environment import bot_settings, free_port, fresh_database, postgresql, sqlite_url
+from tests.benchmarks.environment import bot_settings, fresh_database, postgresql, sqlite_url
 from tests.benchmarks.figures import Figure
 from tests.benchmarks.processes import directory, running, started
+from tests.ports import free_port
 
 AT_ONCE = 50
 

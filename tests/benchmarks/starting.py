@@ -11,9 +11,10 @@ import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.benchmarks.environment import free_port, sqlite_url
+from tests.benchmarks.environment import sqlite_url
 from tests.benchmarks.figures import Figure, interleaved
 from tests.benchmarks.processes import REPOSITORY, directory, running
+from tests.ports import free_port
 
 PATIENCE = 30
 

@@ -10,6 +10,8 @@ from urllib.request import urlopen
 
 from playwright.sync_api import expect
 
+from tests.ports import free_port
+
 from .conftest import ROOT, SAM, START, OpenPage, Sandbox, start_sandbox, stop_sandbox
 
 
@@ -104,13 +106,13 @@ def test_a_bot_that_takes_its_time_to_start_is_said_to_be_starting(
 def test_a_page_left_open_shows_the_new_world_when_the_sandbox_is_started_again(
     tmp_path: Path, open_page: OpenPage
 ) -> None:
-    sandbox = start_sandbox(tmp_path, "platform")
+    port = free_port()
+    sandbox = start_sandbox(tmp_path, "platform", port)
     page = open_page(sandbox.url)
     sandbox.say(SAM, "from the old world")
     expect(page.locator("#log")).to_contain_text("from the old world")
-    port = sandbox.url.rstrip("/").rsplit(":", 1)[1]
     stop_sandbox(sandbox)
-    again = start_sandbox(tmp_path, "platform", port=int(port))
+    again = start_sandbox(tmp_path, "platform", port)
     try:
         expect(page.locator("#log")).to_contain_text("Say something to Helper")
     finally:

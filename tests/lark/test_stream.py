@@ -19,6 +19,7 @@ from bot.sandbox.faults import Fault
 from bot.sandbox.frames import Frame, encode
 from bot.sandbox.sample import sample_tenant
 from bot.sandbox.server import build_platform
+from tests.ports import free_port
 
 
 class Platform:
@@ -26,7 +27,7 @@ class Platform:
 
     def __init__(self):
         self.tenant = sample_tenant()
-        self.port = 0
+        self.port = free_port()
 
     async def up(self):
         app = build_platform(self.tenant)
@@ -34,7 +35,6 @@ class Platform:
         self.runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self.runner.setup()
         await web.TCPSite(self.runner, "127.0.0.1", self.port, reuse_address=True).start()
-        self.port = self.runner.addresses[0][1]
 
     async def down(self):
         await self.runner.cleanup()

@@ -7,12 +7,10 @@ import base64
 import contextlib
 import json
 import os
-import random
 import re
 import secrets
 import shutil
 import signal
-import socket
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -28,19 +26,9 @@ from bot.sandbox.sample import sample_tenant
 from bot.sandbox.server import build_platform
 from bot.sandbox.tenant import Chat, Message, Person, Tenant
 from tests.forking import REPOSITORY, Call, Forker, Process, bot
+from tests.ports import free_port
 
 PATIENCE = 15.0
-
-
-def free_port() -> int:
-    """A port that nobody listens on, and that no connection going out is given meanwhile: those are above these."""
-    while True:
-        port = random.randint(15_000, 32_000)
-        try:
-            with socket.create_server(("127.0.0.1", port)):
-                return port
-        except OSError:
-            continue
 
 
 def text_of(value: Any) -> str:

@@ -24,8 +24,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from bot.core import texts
 from bot.sandbox.tenant import Chat, Message, Person
 from tests.forking import Forker, Process
+from tests.ports import free_port
 
-from .conftest import World, free_port, has_link, text_of, values_of, world_in
+from .conftest import World, has_link, text_of, values_of, world_in
 from .crashing import mortal_bot
 from .replicas import Proxy
 

@@ -15,8 +15,9 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from tests.forking import Call, Process, bot
+from tests.ports import free_port
 
-from .conftest import World, free_port
+from .conftest import World
 from .refitted import bot_with_times
 
 BOT_RUN = bot("run")

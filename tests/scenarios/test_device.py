@@ -12,8 +12,9 @@ import pytest
 
 from bot.sandbox.credentials import DeviceCode
 from bot.sandbox.tenant import Message, Person
+from tests.ports import free_port
 
-from .conftest import World, actions_on, forged_click, free_port, text_of
+from .conftest import World, actions_on, forged_click, text_of
 
 POLLS = {"grant_type": "urn:ietf:params:oauth:grant-type:device_code"}
 DEVICE_ENDPOINT = "/oauth/v1/device_authorization"

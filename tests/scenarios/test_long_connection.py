@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
-from .conftest import World, free_port, has_link
+from tests.ports import free_port
+
+from .conftest import World, has_link
 from .crashing import mortal_bot
 
 
