@@ -149,7 +149,6 @@ async def begin(
     )
 
     def work(c: Connection) -> Begun | Closed:
-        authorizations.stamp_opened(c, request.id, moment)
         if not attempts.begin(c, attempt, now=moment, limit=MAX_LIVE_ATTEMPTS):
             return Closed.TOO_MANY
         subject = ("request", request.id)

@@ -24,6 +24,8 @@ from bot.core.cards import (
 from bot.core.model import Code, Content, Control, Json, Language, Line, Reply, Span, Words
 from bot.core.scopes import OFFLINE_ACCESS, Scope
 
+to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
 LOCALES: Mapping[str, Language] = {"en_us": "en", "zh_cn": "zh"}
 
 MAX_BYTES = 29 * 1024
@@ -373,13 +375,9 @@ def start_of(text: str, room: int) -> str:
     return text[:low]
 
 
-def to_json(value: Json) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-
-
 def weight(body: str) -> int:
     """Bytes of a message's content as it travels: a JSON string inside JSON."""
-    return len(json.dumps(body, ensure_ascii=False).encode(errors="replace"))
+    return len(to_json(body).encode(errors="replace"))
 
 
 # --- a reply as a card ------------------------------------------------------------------------------------

@@ -86,7 +86,7 @@ def begin(connection: Connection, attempt: NewAttempt, *, now: datetime, limit: 
     """
     count = COUNT_LIVE_SIGN_INS
     if attempt.request_id is not None:
-        authorizations.lock(connection, attempt.request_id)
+        authorizations.stamp_opened(connection, attempt.request_id, now)
         count = COUNT_LIVE
     live: int = connection.execute(count, {"request": attempt.request_id, "now": now}).scalar_one()
     if live >= limit:

@@ -22,6 +22,9 @@ from bot.store.sql import LIMIT, bind
 # Inline: nobody asks for the id, and fetching it would keep drivers from doing this in one go.
 WRITE = insert(audit_log).inline()
 
+NOTED = "bot_noted"
+"""The key of `Connection.info` that holds the entries of the work under way."""
+
 Entry = dict[str, Any]
 
 
@@ -57,13 +60,23 @@ def write(
     now: datetime,
     **detail: str | int | list[str] | None,
 ) -> None:
-    """Notes an action: see `entry`."""
-    connection.execute(WRITE, entry(action, user=user, subject=subject, now=now, **detail))
+    """Notes an action: see `entry`. It is written with all others of the same work, when that comes to its end."""
+    write_all(connection, [entry(action, user=user, subject=subject, now=now, **detail)])
 
 
 def write_all(connection: Connection, entries: Sequence[Entry]) -> None:
-    if entries:
-        connection.execute(WRITE, entries)
+    connection.info[NOTED].extend(entries)
+
+
+def begin(connection: Connection) -> None:
+    """Before a work: nothing is noted yet."""
+    connection.info[NOTED] = []
+
+
+def end(connection: Connection) -> None:
+    """After a work, in its transaction: writes what was noted, with one statement."""
+    if connection.info[NOTED]:
+        connection.execute(WRITE, connection.info[NOTED])
 
 
 PRUNE = delete(audit_log).where(

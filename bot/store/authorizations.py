@@ -451,13 +451,16 @@ def show(connection: Connection, request: str, now: datetime) -> bool:
 
 STAMP_OPENED = (
     update(requests)
-    .where(_this, requests.c.opened_at.is_(None))
-    .values(opened_at=bind("now", requests.c.opened_at))
+    .where(_this)
+    .values(opened_at=func.coalesce(requests.c.opened_at, bind("now", requests.c.opened_at)))
 )
 
 
 def stamp_opened(connection: Connection, request: str, now: datetime) -> None:
-    """Notes when the link was first opened. Changes nothing else."""
+    """Notes when the link was first opened. Changes nothing else.
+
+    Nobody else opens it until this transaction ends: whoever begins an attempt counts those that live.
+    """
     connection.execute(STAMP_OPENED, {"request": request, "now": now})
 
 
@@ -616,17 +619,11 @@ def redraw(connection: Connection, request: str, now: datetime) -> bool:
 
 # --- attempts --------------------------------------------------------------------------------------
 
-LOCK = select(requests.c.id).where(_this).with_for_update()
 REDEEM = (
     update(requests)
     .where(_this, status_is(requests, "open"))
     .values(status=literal_column("'redeeming'"), **_show)
 )
-
-
-def lock(connection: Connection, request: str) -> None:
-    """Whoever begins an attempt counts those that live, and nobody else begins one meanwhile."""
-    connection.execute(LOCK, {"request": request})
 
 
 SHOWN_REDEEMING_AFTER = timedelta(seconds=2)

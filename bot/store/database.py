@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar
 from sqlalchemy import URL, Connection, make_url, text
 
 from bot.core.errors import ConfigurationError
+from bot.store import audit
 from bot.store.crypto import Seal
 from bot.store.together import Gathering
 
@@ -89,6 +90,15 @@ class Database(ABC):
     def _wake(self) -> None:
         for wake in self._wakes:
             wake()
+
+
+def run_in_transaction(connection: Connection, work: Work[T]) -> tuple[T, bool]:
+    """For the drivers: the result of a work, and whether it made other work runnable."""
+    connection.info[ANNOUNCED] = False
+    audit.begin(connection)
+    result = work(connection)
+    audit.end(connection)
+    return result, connection.info[ANNOUNCED]
 
 
 def announce(connection: Connection) -> None:

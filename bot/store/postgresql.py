@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from bot.store.crypto import Seal
-from bot.store.database import ANNOUNCED, SEAL, Database, T, Work, parse_url
+from bot.store.database import SEAL, Database, T, Work, parse_url, run_in_transaction
 
 POOL_SIZE = 10
 TRIES = 4
@@ -112,11 +112,9 @@ async def _run_in(engine: AsyncEngine, work: Work[T]) -> T:
 
 
 def _run(connection: Connection, work: Work[T]) -> tuple[T, bool]:
-    connection.info[ANNOUNCED] = False
     # In here and not around it: each way into SQLAlchemy's synchronous part has its price.
     with connection.begin():
-        result = work(connection)
-    return result, connection.info[ANNOUNCED]
+        return run_in_transaction(connection, work)
 
 
 EXECUTED = "bot_executed"

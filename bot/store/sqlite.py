@@ -18,7 +18,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, create_engine, event
 
 from bot.store.crypto import Seal
-from bot.store.database import ANNOUNCED, SEAL, Database, T, Work, parse_url
+from bot.store.database import SEAL, Database, T, Work, parse_url, run_in_transaction
 
 READERS = 4
 LARGEST_BATCH = 100
@@ -168,10 +168,10 @@ def _commit_together(
         run("BEGIN IMMEDIATE")
         for write in batch:
             run("SAVEPOINT work")
-            connection.info[ANNOUNCED] = False
             try:
-                answers.append(_result(write.done, write.work(connection)))
-                announced |= connection.info[ANNOUNCED]
+                result, announces = run_in_transaction(connection, write.work)
+                answers.append(_result(write.done, result))
+                announced |= announces
             except Exception as error:
                 run("ROLLBACK TO work")
                 answers.append(_failure(write.done, error))

@@ -16,6 +16,7 @@ import bot.store
 LAST_ONE_WINS = {
     "authorizations.REDRAW": "counts up: one more drawing of a card does no harm",
     "sessions.TOUCH": "when it was last used, to the minute",
+    "authorizations.STAMP_OPENED": "the first one stays",
     "users.CONSENTED": "what the platform last told",
     "users.NAME": "what the platform last told",
     "users.SET_QUIET": "what the person last did",
