@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import replace
 from datetime import timedelta
 
+from sqlalchemy import event
 from sqlalchemy.exc import IntegrityError
 
 from bot.core.model import UserKey
@@ -106,3 +107,23 @@ async def test_what_the_database_refuses_fails_alone(database: Database) -> None
     assert isinstance(results.pop(5), IntegrityError)
     assert results == [True] * 10
     assert await database.read(lambda c: calls.get(c, wrong.call.id)) is None
+
+
+async def test_many_arrivals_cost_as_many_statements_as_one(database: Database) -> None:
+    people = [UserKey("lark", "cli_1", "tenant_1", f"ou_{number}") for number in range(50)]
+    arrived = [arrival(person) for person in people]
+
+    def executed(c: Connection, some: list[Arrival]) -> int:
+        count = 0
+
+        def executing(*details: object) -> None:
+            nonlocal count
+            count += 1
+
+        event.listen(c, "before_cursor_execute", executing)
+        assert all(arrivals.record_all(c, some))
+        event.remove(c, "before_cursor_execute", executing)
+        return count
+
+    costs = {await database.write(lambda c, s=some: executed(c, s)) for some in (arrived[:1], arrived[1:])}
+    assert costs == {3 if database.dialect == "sqlite" else 1}
