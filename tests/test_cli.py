@@ -386,6 +386,15 @@ def test_where_there_is_nothing_the_answer_says_so(bot: Operator, question: tupl
     assert bot(*question, "--json").stdout == "[]\n"
 
 
+def test_looking_neither_waits_for_a_write_nor_holds_one_up(busy_bot: Operator) -> None:
+    connection = sqlite3.connect(busy_bot.directory / "bot.db", isolation_level=None)
+    connection.execute("BEGIN IMMEDIATE")
+    done = busy_bot("users")
+    connection.execute("ROLLBACK")
+    connection.close()
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_looking_needs_no_key(busy_bot: Operator) -> None:
     assert busy_bot("calls", BOT_ENCRYPTION_KEYS="").returncode == 0
 

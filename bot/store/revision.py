@@ -61,7 +61,7 @@ def upgrade(url: str) -> None:
         with reaching(url):
             # SQLite would have everybody on the machine read it, as far as the umask lets them.
             _sqlite_file(url).touch(mode=0o600)
-    _in_transaction(url, migrate, enforcing=False)
+    _in_transaction(url, migrate, writing=True)
 
 
 def check(url: str) -> None:
@@ -114,14 +114,17 @@ def reaching(url: str) -> Iterator[None]:
         ) from error
 
 
-def _in_transaction(url: str, work: Work[T], *, enforcing: bool = True) -> T:
+def _in_transaction(url: str, work: Work[T], *, writing: bool = False) -> T:
     if dialect_of(url) == "sqlite":
-        return _in_sqlite_transaction(url, work, enforcing=enforcing)
+        return _in_sqlite_transaction(url, work, writing=writing)
     return asyncio.run(_in_postgresql_transaction(url, work))
 
 
-def _in_sqlite_transaction(url: str, work: Work[T], *, enforcing: bool) -> T:
-    """`enforcing` foreign keys: a migration that makes a table anew cannot have that, and checks them itself."""
+def _in_sqlite_transaction(url: str, work: Work[T], *, writing: bool) -> T:
+    """Whoever only looks neither waits for the bot's writes nor holds them up.
+
+    A migration that makes a table anew cannot have foreign keys enforced, and checks them itself.
+    """
     from bot.store.sqlite import make_engine  # noqa: PLC0415
 
     engine = make_engine(url)
@@ -129,8 +132,8 @@ def _in_sqlite_transaction(url: str, work: Work[T], *, enforcing: bool) -> T:
         with reaching(url):
             connection = engine.connect()
         with connection:
-            connection.exec_driver_sql(f"PRAGMA foreign_keys = {'ON' if enforcing else 'OFF'}")
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            connection.exec_driver_sql(f"PRAGMA foreign_keys = {'OFF' if writing else 'ON'}")
+            connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
             try:
                 found = work(connection)
             except BaseException:

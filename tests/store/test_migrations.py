@@ -220,7 +220,7 @@ def to_revision(url: str, wanted: str) -> None:
         config.attributes["connection"] = connection
         command.upgrade(config, wanted)
 
-    revision._in_transaction(url, migrate, enforcing=False)
+    revision._in_transaction(url, migrate, writing=True)
 
 
 def fill(url: str) -> None:
@@ -304,5 +304,5 @@ def test_there_is_no_way_back_and_trying_changes_nothing(empty_database_url: str
         command.downgrade(config, "-1")
 
     with pytest.raises(Exception, match="downgrade"):
-        revision._in_transaction(empty_database_url, back, enforcing=False)
+        revision._in_transaction(empty_database_url, back, writing=True)
     assert everything(empty_database_url) == before
