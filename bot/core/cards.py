@@ -66,7 +66,7 @@ class AdministratorCard:
     """The id that its control sends back."""
     scopes: Mapping[Scope, Words]
     waiting: tuple[str, ...]
-    """Who waits, by name."""
+    """Who waits, by name; nobody, when all of them have given up."""
     commands: tuple[str, ...]
     console_link: str
     can_apply: bool = False

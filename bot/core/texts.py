@@ -135,7 +135,10 @@ ADMINISTRATOR_DONE_TITLE = Words(en="Enabled, thank you", zh="已开通，谢谢
 ADMINISTRATOR_DONE_BODY = Words(
     en="Whoever waited for it is being served now:", zh="等待它的人现在可以继续了："
 )
-SOMEBODY = Words(en="Somebody", zh="有人")
+ADMINISTRATOR_DROPPED_TITLE = Words(en="Not needed any more", zh="暂不需要")
+ADMINISTRATOR_DROPPED_BODY = Words(
+    en="Nobody waits any more for what this app has not enabled:", zh="已没有人在等待此应用尚未开通的权限："
+)
 
 # --- the confirmation card ------------------------------------------------------------------------------
 

@@ -143,7 +143,11 @@ def draw_administrator(card: AdministratorCard, longest: int) -> Json:
     scopes = scope_list(card.scopes, card.scopes, longest)
     if card.done:
         return frame(texts.ADMINISTRATOR_DONE_TITLE, "green", markdown(texts.ADMINISTRATOR_DONE_BODY), scopes)
-    people = enumeration([escape(name, 60) for name in card.waiting]) or texts.SOMEBODY
+    if not card.waiting:
+        return frame(
+            texts.ADMINISTRATOR_DROPPED_TITLE, "grey", markdown(texts.ADMINISTRATOR_DROPPED_BODY), scopes
+        )
+    people = enumeration([escape(name, 60) for name in card.waiting])
     return frame(
         texts.ASK_ADMINISTRATOR_TITLE,
         "orange",

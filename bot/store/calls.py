@@ -30,7 +30,7 @@ from sqlalchemy.dialects.postgresql import insert
 from bot.core.lifecycle import calls_that_may_become
 from bot.core.model import CallStatus, Chat, DeferredCall, Secret, Step, UserKey, WaitsFor
 from bot.core.scopes import Requirement, named
-from bot.store import audit
+from bot.store import audit, scope_waits
 from bot.store.database import announce, seal_of
 from bot.store.schema import call_steps, deferred_calls
 from bot.store.schema import users as people
@@ -498,7 +498,10 @@ _end = {
 _this = calls.c.id == bind("call", calls.c.id)
 SETTLE = update(calls).where(*_held).values(_end).returning(*_audited)
 WITHDRAW = (
-    update(calls).where(_this, status_in(calls, "queued", "suspended")).values(_end).returning(*_audited)
+    update(calls)
+    .where(_this, status_in(calls, "queued", "suspended"))
+    .values(_end)
+    .returning(*_audited, calls.c.needs)
 )
 ERASE_RESULTS = (
     update(call_steps)
@@ -513,29 +516,36 @@ def settle(
     """running → an end; False when the claim is lost. Its results are erased."""
     assert CallStatus.RUNNING in calls_that_may_become(status)
     values = {"call": call_id, "held_claim": claim, "ending": status.value, "how": outcome, "now": now}
-    return _ended(connection, SETTLE, values)
+    return _ended(connection, SETTLE, values) is not None
 
 
 def cancel(connection: Connection, call_id: str, outcome: str, now: datetime) -> bool:
     """queued or suspended → cancelled."""
     values = {"call": call_id, "ending": "cancelled", "how": outcome, "now": now}
-    return _ended(connection, WITHDRAW, values)
+    return _withdrawn(connection, values)
 
 
 def expire(connection: Connection, call_id: str, now: datetime) -> bool:
     """queued or suspended → expired."""
-    return _ended(connection, WITHDRAW, {"call": call_id, "ending": "expired", "how": "expired", "now": now})
+    return _withdrawn(connection, {"call": call_id, "ending": "expired", "how": "expired", "now": now})
 
 
-def _ended(connection: Connection, statement: Any, values: dict[str, Any]) -> bool:
+def _withdrawn(connection: Connection, values: dict[str, Any]) -> bool:
+    row = _ended(connection, WITHDRAW, values)
+    if row is not None:
+        scope_waits.waits_no_longer(connection, row.user_key, row.needs, values["now"])
+    return row is not None
+
+
+def _ended(connection: Connection, statement: Any, values: dict[str, Any]) -> Row[Any] | None:
     row = connection.execute(statement, values).one_or_none()
     if row is None:
-        return False
+        return None
     connection.execute(ERASE_RESULTS, {"call": row.id})
     detail = {"outcome": values["how"], "asked_at": _iso(row.asked_at)}
     entry = _entry(f"call_{values['ending']}", row, values["now"], **detail)
     audit.write_all(connection, [entry])
-    return True
+    return row
 
 
 _awake = {

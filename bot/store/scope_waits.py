@@ -12,7 +12,8 @@ from typing import Any
 from sqlalchemy import Connection, Row, literal_column, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from bot.core.scopes import ScopeSet
+from bot.core.model import UserKey
+from bot.core.scopes import Requirement, ScopeSet, named
 from bot.store.ids import new_id
 from bot.store.schema import scope_waits
 from bot.store.sql import LIMIT, bind, status_is
@@ -82,6 +83,18 @@ def is_open(connection: Connection, platform: str, app_id: str, scopes: ScopeSet
     """Whether somebody waits for just these scopes already, or did without the administrator's enabling them."""
     values = {"platform": platform, "app_id": app_id, "scopes": scopes}
     return connection.execute(IS_OPEN, values).first() is not None
+
+
+SHOW = update(waits).where(waits.c.id == bind("wait", waits.c.id), status_is(waits, "waiting")).values(_show)
+
+
+def waits_no_longer(connection: Connection, user: UserKey, needs: Requirement, now: datetime) -> None:
+    """Somebody who may have waited for `needs` has given up: the administrators' cards are to say so."""
+    if not needs:
+        return
+    for wait in waiting(connection, user.platform, user.app_id):
+        if not wait.scopes.isdisjoint(named(needs)):
+            connection.execute(SHOW, {"wait": wait.id, "now": now})
 
 
 def waiting(connection: Connection, platform: str, app_id: str) -> list[ScopeWait]:

@@ -154,6 +154,9 @@ def test_an_administrators_card_leads_to_the_console():
         AdministratorCard("wait-1", {READ: Words("a", "b")}, (), (), "https://c.example/", done=True)
     )
     assert not behaviours(done)
+    dropped = drawn(AdministratorCard("wait-1", {READ: Words("a", "b")}, (), (), "https://c.example/"))
+    assert "Nobody waits any more" in words(dropped, "en_us")
+    assert not behaviours(dropped)
 
 
 def test_an_old_write_is_asked_about():

@@ -63,6 +63,24 @@ async def test_one_card_names_everybody_who_waits_and_says_when_it_is_done(world
     assert len(world.from_bot(world.direct(world.ada))) == 1
 
 
+async def test_the_card_names_nobody_who_waits_no_longer(world: World):
+    await world.start(BOT_DEFERRED_TTL="15")
+    await without(world, *TASKS)
+    first = await world.say(world.sam, "/tasks")
+    await world.answer_to(first, "administrator")
+    await world.say(world.wei, "/tasks")
+    card = await told(world, world.sam.open_id, world.wei.open_id)
+    await world.say(world.sam, "/cancel")
+    await world.until(lambda: world.sam.open_id not in text_of(card.content), "a card without Sam")
+    assert world.wei.open_id in text_of(card.content)
+    await world.until(lambda: "Nobody waits any more" in text_of(card.content), "expiry", patience=40)
+    assert actions_on(card) == []
+    await world.say(world.sam, "/tasks")
+    await world.until(lambda: world.sam.open_id in text_of(card.content), "Sam, who asks again")
+    assert "check_again" in actions_on(card)
+    assert len(world.from_bot(world.direct(world.ada))) == 1
+
+
 async def test_the_platform_is_asked_to_ask_by_an_administrator_and_by_nobody_else(world: World):
     await world.start()
     await without(world, *TASKS, pending=True)
