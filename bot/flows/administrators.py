@@ -63,8 +63,8 @@ async def wait_for(bot: Bot, call: DeferredCall, needs: Requirement, steps: Sequ
 
 
 MOST_A_DAY = 10
-"""Scope sets that one person can have the administrators told of: each is a card for each of them, and `/authorize`
-takes any word for the name of a scope."""
+"""Scope sets that one person can have the administrators told of: each is a card for each of them, and nobody can
+tell an invented name from that of a new scope."""
 
 
 def may_ask_for(c: Connection, bot: Bot, user: UserKey, scopes: ScopeSet, moment: datetime) -> bool:

@@ -160,6 +160,7 @@ def test_authorize_requires_every_scope_that_was_named_and_then_says_what_was_gr
         ("", "/authorize SCOPE…"),
         (" , ", "/authorize SCOPE…"),
         ("task:task:read <b>", "This is not the name of a scope: <b>"),
+        ("task:task:read nonsense", "This is not the name of a scope: nonsense"),
         ("x" * 101, f"This is not the name of a scope: {'x' * 59}…"),
         (" ".join(f"scope:{n}" for n in range(51)), "At most 50 scopes at once, please."),
     ],

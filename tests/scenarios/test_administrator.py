@@ -81,6 +81,14 @@ async def test_the_card_names_nobody_who_waits_no_longer(world: World):
     assert len(world.from_bot(world.direct(world.ada))) == 1
 
 
+async def test_what_cannot_be_a_scope_reaches_no_administrator(world: World):
+    await world.start()
+    for nonsense in ("NONSENSE", "nonsense", "everything:", ":read", "task:Task:read"):
+        await world.answer_to(await world.say(world.sam, f"/authorize {nonsense}"), "not the name of a scope")
+    assert world.rows("SELECT 1 FROM scope_waits") == []
+    assert world.from_bot(world.direct(world.ada)) == []
+
+
 async def test_the_platform_is_asked_to_ask_by_an_administrator_and_by_nobody_else(world: World):
     await world.start()
     await without(world, *TASKS, pending=True)
