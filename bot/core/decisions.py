@@ -113,6 +113,9 @@ def after_call(outcome: Outcome, facts: Situation) -> Decision:
     match outcome:
         case Succeeded(data=data):
             return Continue(Result(value=data))
+        case Refused(unnamed_scope=True) if facts.declared and not facts.consents:
+            # Whichever it is, a consent to all that the command needs gives it; if not, it is explained.
+            return Suspend(facts.declared)
         case Refused():
             return Continue(Result(refused=outcome))
         case InsufficientScope(alternatives=alternatives):

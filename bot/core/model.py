@@ -170,6 +170,8 @@ class Refused:
     log_id: str | None = None
     data: Json = None
     """The whole response body, parsed."""
+    unnamed_scope: bool = False
+    """It is for want of a scope after all, and does not say of which."""
 
 
 Outcome = (

@@ -357,7 +357,9 @@ def certainly_not_done(outcome: Outcome) -> bool:
     match outcome:
         case Unreachable(may_have_arrived=may_have_arrived):
             return not may_have_arrived
-        case Succeeded() | Refused():
+        case Refused(unnamed_scope=unnamed_scope):
+            return unnamed_scope
+        case Succeeded():
             return False
         case _:
             return True

@@ -285,7 +285,7 @@ def classify(status: int, headers: Mapping[str, str], body: bytes | None) -> Out
         if alternatives:
             kind = InsufficientScope if code == INSUFFICIENT_SCOPE else AppScopeMissing
             return kind(alternatives, log_id)
-        return Refused(code, message, log_id, parsed)
+        return Refused(code, message, log_id, parsed, unnamed_scope=code == INSUFFICIENT_SCOPE)
     if code in TOKEN_REJECTED and not (code == TOKEN_NOT_VALID and "not support" in message):
         return TokenRejected(code, log_id)
     if code in RATE_LIMITED or (status == 429 and code != QUOTA_SPENT):

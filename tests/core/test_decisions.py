@@ -103,6 +103,17 @@ def test_answers_and_refusals_go_to_the_command():
     assert decision.result.refused == Refused(1770002, "not found")
 
 
+def test_a_refusal_that_names_no_scope_asks_once_for_all_that_the_command_needs():
+    unnamed = Refused(99991679, "no", unnamed_scope=True)
+    held = replace(FACTS, held=frozenset("a"))
+    assert after_call(unnamed, held) == Suspend(FACTS.declared)
+    asked_before, nothing_declared = replace(held, consents=1), replace(FACTS, declared=())
+    for facts in (asked_before, nothing_declared):
+        decision = after_call(unnamed, facts)
+        assert isinstance(decision, Continue)
+        assert decision.result.refused == unnamed
+
+
 def test_the_pause_doubles_up_to_a_minute_and_half_of_it_is_random():
     assert [backoff(n, 1.0).total_seconds() for n in (1, 2, 3, 7, 50)] == [1, 2, 4, 60, 60]
     assert backoff(3, 0.0).total_seconds() == 2

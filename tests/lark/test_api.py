@@ -71,8 +71,15 @@ def test_a_scope_that_the_app_lacks_is_an_administrators_matter(payload):
     assert outcome.alternatives == ("contact:user.id:readonly",)
 
 
-def test_a_refusal_that_names_no_scope_leads_to_no_card():
-    assert isinstance(answered(400, code=99991679, msg="no"), Refused)
+def test_a_refusal_that_names_no_scope_is_known_as_such():
+    nothing: tuple[dict, ...] = ({}, {"error": {}}, {"error": {"permission_violations": []}})
+    for unnamed in nothing:
+        outcome = answered(400, code=99991679, msg="no", **unnamed)
+        assert isinstance(outcome, Refused)
+        assert outcome.unnamed_scope
+    outcome = answered(400, code=99991672, msg="no")
+    assert isinstance(outcome, Refused)
+    assert not outcome.unnamed_scope
 
 
 CASES: list[tuple[str, int, dict, type[Outcome]]] = [

@@ -482,3 +482,23 @@ async def test_what_one_person_is_sent_too_much_of_comes_in_turn_and_costs_nobod
     for each in asked:
         await world.answer_to(each, "Not done", patience=60)
     assert len(world.requests("/reply", "POST")) < 2 * 41
+
+
+@pytest.mark.parametrize("command", ["/tasks", "/task Buy milk"])
+async def test_a_refusal_for_want_of_a_scope_that_names_none_is_asked_about_once(world: World, command: str):
+    """We hold all that the command needs, as far as we know: a consent settles it, or it is explained."""
+    await world.start()
+    asked = await world.say(world.sam, command)
+    await world.consent(world.sam, await world.fresh_card(world.sam, asked))
+    await world.answer_to(asked)
+    unnamed = {"kind": "status", "status": 400, "code": 99991679, "msg": "Unauthorized."}
+    await world.control("faults", match={"path": "/open-apis/task"}, times=1, **unnamed)
+    asked = await world.say(world.sam, command)
+    await world.consent(world.sam, await world.fresh_card(world.sam, asked))
+    await world.answer_to(asked)
+    (call,) = world.rows("SELECT status, consents FROM deferred_calls ORDER BY id DESC LIMIT 1")
+    assert call == {"status": "succeeded", "consents": 1}
+    await world.control("faults", match={"path": "/open-apis/task"}, **unnamed)
+    asked = await world.say(world.sam, command)
+    await world.consent(world.sam, await world.fresh_card(world.sam, asked))
+    await world.answer_to(asked, "The platform refused")
