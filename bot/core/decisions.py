@@ -160,9 +160,12 @@ def asked_to_wait(seconds: float | None) -> timedelta:
 
 
 def pause(attempts: int, jitter: float, retry_after: float | None = None) -> timedelta:
-    """The back-off, or what the platform asked for if that is longer, and then a little more than asked."""
-    asked = asked_to_wait(retry_after)
-    return max(backoff(attempts, jitter), asked + min(asked, timedelta(seconds=5)) * jitter)
+    """What the platform asked for and a little more, which grows whenever it asks again; else the back-off."""
+    if not retry_after:
+        return backoff(attempts, jitter)
+    asked = max(asked_to_wait(retry_after), timedelta(seconds=1))
+    more = min(min(asked, timedelta(seconds=5)) * max(attempts, 1), timedelta(seconds=30))
+    return asked + more * jitter
 
 
 def retry(outcome: Outcome, facts: Situation, *, retry_after: float | None = None) -> Decision:

@@ -238,10 +238,13 @@ TOKEN_REJECTED = frozenset(
 )
 QUOTA_SPENT = 99991403
 """The month's quota, which no wait that anybody would call a wait brings back, whatever the HTTP status."""
+MESSAGES_LIMITED = 230020
+MESSAGES_LIMITED_FOR = 1.0
+"""Seconds: a person, and a group, take five messages a second. The answer does not say so."""
 RATE_LIMITED = frozenset(
     {
         99991400,
-        230020,  # messages
+        MESSAGES_LIMITED,
         190004,  # calendar
         190005,
         190010,
@@ -289,7 +292,8 @@ def classify(status: int, headers: Mapping[str, str], body: bytes | None) -> Out
     if code in TOKEN_REJECTED and not (code == TOKEN_NOT_VALID and "not support" in message):
         return TokenRejected(code, log_id)
     if code in RATE_LIMITED or (status == 429 and code != QUOTA_SPENT):
-        return RateLimited(seconds_to_wait(headers))
+        known = MESSAGES_LIMITED_FOR if code == MESSAGES_LIMITED else None
+        return RateLimited(seconds_to_wait(headers) or known)
     if code in PLATFORM_FAILED or status >= 500:
         return Unreachable(f"the platform failed ({code})", may_have_arrived=True)
     return Refused(code, message, log_id, parsed)

@@ -387,3 +387,9 @@ async def test_a_wrong_secret_is_a_refusal(world):
     outcome = await wrong.call_as_app(bot_info())
     await wrong.close()
     assert isinstance(outcome, Refused)
+
+
+def test_a_limit_of_messages_is_over_in_a_second_unless_the_platform_says_otherwise():
+    assert answered(400, code=230020, msg="frequency limit") == RateLimited(1.0)
+    assert classify(400, {"x-ogw-ratelimit-reset": "7"}, b'{"code": 230020}') == RateLimited(7.0)
+    assert answered(400, code=99991400) == RateLimited(None)
