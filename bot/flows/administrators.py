@@ -91,9 +91,14 @@ TOLD_AFTER = 4
 LONGEST_PAUSE = timedelta(minutes=5)
 
 
+def lacking(needs: Requirement, enabled: ScopeSet | None) -> Requirement:
+    """What of `needs` the app has no scope for, by the list; nothing when that cannot be told."""
+    return choose_scopes(needs, frozenset(), enabled).unavailable
+
+
 def is_contradicted(needs: Requirement, enabled: ScopeSet | None) -> bool:
     """Whether the list says that the app has what the platform has just refused for want of."""
-    return enabled is not None and not choose_scopes(needs, frozenset(), enabled).unavailable
+    return enabled is not None and not lacking(needs, enabled)
 
 
 def pause_after(attempts: int) -> timedelta:
@@ -104,8 +109,7 @@ def pause_after(attempts: int) -> timedelta:
 
 def to_enable(needs: Requirement, enabled: ScopeSet | None) -> ScopeSet:
     """The preferred alternative of each clause that the app cannot meet (of all, when that cannot be told)."""
-    lacking = choose_scopes(needs, frozenset(), enabled).unavailable or needs
-    return frozenset(clause[0] for clause in lacking if clause)
+    return frozenset(clause[0] for clause in lacking(needs, enabled) or needs if clause)
 
 
 def in_words(described: Mapping[Scope, Words]) -> Words:
@@ -149,8 +153,9 @@ def may_go_on(call: DeferredCall, enabled: ScopeSet | None, *, asked: bool) -> b
     When the list says so, or cannot be read; ever more rarely when the platform refuses all the same. One whose page
     showed an error that the list does not explain (it still names its request) waits for the administrator's word.
     """
-    lacking = enabled is not None and bool(choose_scopes(call.needs, frozenset(), enabled).unavailable)
-    return not lacking and (asked or (call.request_id is None and call.runs_after <= now()))
+    return not lacking(call.needs, enabled) and (
+        asked or (call.request_id is None and call.runs_after <= now())
+    )
 
 
 async def settle_waits(

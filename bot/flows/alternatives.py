@@ -73,15 +73,7 @@ def ask_otherwise(
         kept = None if is_explained(request, enabled) else request.id
         calls.change_wait(c, call.id, WaitsFor.ADMINISTRATOR, kept, moment)
         scope_waits.open(c, user.platform, user.app_id, to_enable(call.needs, enabled), moment)
-    authorizations.settle(
-        c,
-        request.id,
-        RequestStatus.FAILED,
-        granted=frozenset(),
-        refused=frozenset(),
-        failure=FOR_ADMINISTRATOR,
-        now=moment,
-    )
+    authorizations.settle(c, request.id, RequestStatus.FAILED, failure=FOR_ADMINISTRATOR, now=moment)
 
 
 def is_explained(request: AuthorizationRequest, enabled: ScopeSet | None) -> bool:

@@ -235,16 +235,7 @@ def decline(c: Connection, bot: Bot, request_id: str, reason: str, moment: datet
         # One that is being redeemed has a consent of the same person, which decides.
         return []
     device_authorizations.close(c, request.user, moment)
-    authorizations.settle(
-        c,
-        request_id,
-        RequestStatus.DECLINED,
-        granted=frozenset(),
-        refused=frozenset(),
-        failure=None,
-        now=moment,
-        reason=reason,
-    )
+    authorizations.settle(c, request_id, RequestStatus.DECLINED, now=moment, reason=reason)
     users.set_quiet(c, request.user, moment)
     messages: list[OutgoingMessage] = []
     for call in calls.suspended_of(c, request.user):
@@ -322,16 +313,7 @@ def close_request(
     request = authorizations.live_of(c, user) or authorizations.latest_of(c, user)
     if request is None or not (request.status in LIVE_REQUESTS or request.waits_for_administrator):
         return
-    authorizations.settle(
-        c,
-        request.id,
-        status,
-        granted=frozenset(),
-        refused=frozenset(),
-        failure=None,
-        now=moment,
-        reason=reason,
-    )
+    authorizations.settle(c, request.id, status, now=moment, reason=reason)
 
 
 def cancel_for_administrator(
@@ -424,15 +406,7 @@ async def expire_overdue(bot: Bot) -> None:
                 words = replies.with_retry(reply(typed(call)), call.id)
                 messages += insert_all(c, bot, answer(bot, call, words))
         for request in authorizations.expired(c, moment, limit=50):
-            authorizations.settle(
-                c,
-                request.id,
-                RequestStatus.EXPIRED,
-                granted=frozenset(),
-                refused=frozenset(),
-                failure=None,
-                now=moment,
-            )
+            authorizations.settle(c, request.id, RequestStatus.EXPIRED, now=moment)
         return gone, messages
 
     gone, messages = await bot.database.write(work)

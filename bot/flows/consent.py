@@ -163,7 +163,7 @@ def one_link(scopes: ScopeSet) -> ScopeSet:
     if len(scopes) <= MAX_SCOPES_PER_LINK:
         return scopes
     first = sorted(scopes - {OFFLINE_ACCESS})[: MAX_SCOPES_PER_LINK - 1]
-    return frozenset(first) | (scopes & {OFFLINE_ACCESS}) if OFFLINE_ACCESS in scopes else frozenset(first)
+    return frozenset(first) | (scopes & {OFFLINE_ACCESS})
 
 
 def was_revoked(grant: Grant | None) -> bool:
@@ -560,7 +560,6 @@ def settle_request(
             RequestStatus.GRANTED,
             granted=request.scopes & grant.scopes,
             refused=request.scopes - grant.scopes - {OFFLINE_ACCESS},
-            failure=None,
             now=moment,
         )
     return request.id if changed else None

@@ -10,7 +10,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
@@ -187,9 +187,6 @@ async def attempt(http: Http, origin: str, api_call: ApiCall, token: Secret) -> 
     answer = await http.fetch(
         api_call.method, origin + api_call.path, token=token, query=api_call.query, body=api_call.body
     )
-    if isinstance(answer, Answer) and answer.body is not None:
-        # A platform that quotes what it was sent must not put it into a message or a log of ours.
-        answer = replace(answer, body=answer.body.replace(token.reveal().encode(), b"***"))
     outcome = answer if isinstance(answer, Unreachable) else meaning_of(answer, api_call.method)
     http.in_trouble = isinstance(outcome, Unreachable)
     return outcome

@@ -200,6 +200,7 @@ def consumed_before(
     return connection.execute(STATUS_OF[kind], {"state": state_digest}).scalar()
 
 
+_erased = {"code": null(), "verifier": null(), "worker": null(), "lease_until": null()}
 _audited = (attempts.c.id, attempts.c.kind, attempts.c.request_id, attempts.c.user_key)
 FINISH = (
     update(attempts)
@@ -207,10 +208,7 @@ FINISH = (
     .values(
         status=bind("ending", attempts.c.status),
         outcome=bind("how", attempts.c.outcome),
-        code=null(),
-        verifier=null(),
-        worker=null(),
-        lease_until=null(),
+        **_erased,
     )
     .returning(*_audited)
 )
@@ -256,10 +254,7 @@ WITHDRAW = (
     .values(
         status=literal_column("'failed'"),
         outcome=literal_column(f"'{WITHDRAWN}'"),
-        code=null(),
-        verifier=null(),
-        worker=null(),
-        lease_until=null(),
+        **_erased,
     )
     .returning(*_audited)
 )

@@ -323,10 +323,10 @@ def settle(
     request: str,
     status: RequestStatus,
     *,
-    granted: ScopeSet,
-    refused: ScopeSet,
-    failure: str | None,
     now: datetime,
+    granted: ScopeSet = frozenset(),
+    refused: ScopeSet = frozenset(),
+    failure: str | None = None,
     reason: str | None = None,
 ) -> bool:
     """Ends a request; False when it cannot come to this end from where it stands. `reason` is for the audit log."""
