@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import gc
 import logging
 import os
@@ -17,6 +18,7 @@ from aiohttp import web
 
 from bot.core.builtin import builtin_commands
 from bot.core.commands import Registry, registry
+from bot.core.errors import ConfigurationError
 from bot.core.model import Challenge, Json, Outage, Unauthentic, UserKey
 from bot.flows import authorization, cards, permissions
 from bot.flows.bot import Bot, now
@@ -128,7 +130,7 @@ async def serve(settings: Settings, refit: Refit, on_stop: Callable[[], None]) -
         tasks = [asyncio.create_task(each) for each in (worker.work(), show_cards_when_woken(bot))]
         tasks += [asyncio.create_task(look_after(bot, chore)) for chore in CHORES]
         try:
-            await web.TCPSite(runner, settings.host, settings.port).start()
+            await listen(runner, settings)
             # What start-up made stays: a collection need not walk it again and again.
             gc.collect()
             gc.freeze()
@@ -138,6 +140,18 @@ async def serve(settings: Settings, refit: Refit, on_stop: Callable[[], None]) -
             log.info("stopping")
         finally:
             await stop_in_order(bot, runner, worker, tasks, doors)
+
+
+async def listen(runner: web.AppRunner, settings: Settings) -> None:
+    try:
+        await web.TCPSite(runner, settings.host, settings.port).start()
+    except OSError as error:
+        if not isinstance(error, socket.gaierror) and error.errno != errno.EADDRNOTAVAIL:
+            raise
+        problem = f"BOT_HOST: {settings.host!r} is no address of this machine."
+        raise ConfigurationError(
+            f"{problem} Write one, like 127.0.0.1, or 0.0.0.0 for all of them."
+        ) from error
 
 
 HANDLERS_PATIENCE = 2.5

@@ -445,6 +445,14 @@ async def test_a_port_that_is_taken_is_said_in_a_line(world: World):
     assert str(world.port) in err
 
 
+@pytest.mark.parametrize("host", ["999.1.1.1", "192.0.2.1"])
+async def test_a_host_that_is_not_here_is_named_as_the_setting_to_mend(world: World, host: str):
+    world.settings["BOT_HOST"] = host
+    code, _, err = await world.cli("run")
+    assert code == 2
+    assert err.splitlines()[-1].startswith(f"bot: BOT_HOST: '{host}' is no address of this machine.")
+
+
 async def test_words_may_be_separated_by_any_space(world: World):
     await world.start()
     asked = await world.say(world.wei, "/authorize\u3000task:task:read")
