@@ -27,21 +27,14 @@ def says_that_it_is_lost(world: World, row: str) -> bool:
     return f"row={row}" in (world.directory / "bot.log").read_text()
 
 
-async def authorized(world: World, person: Person) -> None:
-    asked = await world.say(person, "/tasks")
-    await world.consent(person, await world.fresh_card(person, asked))
-    await world.answer_to(asked)
-
-
 async def test_a_lost_answer_is_told_and_the_next_one_is_sent(world: World):
     await world.start()
-    fault = await world.control("faults", match={"path": "/open-apis/im/v1/messages"}, kind="drop_before")
+    await world.trouble({"path": "/open-apis/im/v1/messages"}, "drop_before")
     asked = {person.open_id: await world.say(person, "/help") for person in (world.sam, world.wei)}
     await world.until(lambda: len(world.rows("SELECT * FROM outgoing_messages")) == 2, "both answers")
     await world.kill()
     lose(world, "outgoing_messages", "content", of=world.sam)
-    async with world.http.delete(f"{world.origin}/sandbox/api/faults/{fault['fault_id']}"):
-        pass
+    await world.lift()
     await world.start()
     await world.answer_to(asked[world.wei.open_id], "/agenda", patience=40)
     lost = await world.answer_to(asked[world.sam.open_id], "My answer got lost")
@@ -54,7 +47,7 @@ async def test_a_lost_answer_is_told_and_the_next_one_is_sent(world: World):
 @pytest.mark.parametrize("columns", [["access_token"], ["access_token", "refresh_token"]])
 async def test_who_has_lost_their_tokens_is_asked_again(world: World, columns: list[str]):
     await world.start()
-    await authorized(world, world.sam)
+    await world.authorized(world.sam)
     await world.stop()
     lose(world, "grants", *columns, of=world.sam)
     await world.start()
@@ -70,8 +63,8 @@ async def test_a_lost_refresh_token_is_forgotten_and_others_are_renewed(world: W
     """Ahead of need, and the access token is used while it lives."""
     world.tenant.behaviour.access_token_seconds = 300
     await world.start()
-    await authorized(world, world.sam)
-    await authorized(world, world.ada)
+    await world.authorized(world.sam)
+    await world.authorized(world.ada)
     await world.stop()
     lose(world, "grants", "refresh_token", of=world.sam)
     with sqlite3.connect(world.database) as connection:
@@ -91,7 +84,7 @@ async def test_a_lost_refresh_token_is_forgotten_and_others_are_renewed(world: W
 
 async def test_revoking_ends_what_cannot_be_opened(world: World):
     await world.start()
-    await authorized(world, world.sam)
+    await world.authorized(world.sam)
     await world.stop()
     lose(world, "grants", "access_token", "refresh_token", of=world.sam)
     await world.start()
@@ -101,15 +94,14 @@ async def test_revoking_ends_what_cannot_be_opened(world: World):
 
 async def test_a_lost_revocation_is_given_up_and_the_next_one_made(world: World):
     await world.start()
-    await authorized(world, world.sam)
-    await authorized(world, world.ada)
-    fault = await world.control("faults", match={"path": "*revoke*"}, kind="drop_before")
+    await world.authorized(world.sam)
+    await world.authorized(world.ada)
+    await world.trouble({"path": "*revoke*"}, "drop_before")
     for person in (world.sam, world.ada):
         await world.answer_to(await world.say(person, "/revoke"))
     await world.kill()
     lose(world, "revocations", "token", of=world.sam)
-    async with world.http.delete(f"{world.origin}/sandbox/api/faults/{fault['fault_id']}"):
-        pass
+    await world.lift()
     await world.start()
     await world.until(
         lambda: not world.rows("SELECT * FROM revocations WHERE status = 'queued'"), "the end", patience=40
