@@ -258,9 +258,12 @@ def _widen(
     wider = live.scopes | scopes
     reasons = live.reasons if command in live.reasons else (*live.reasons, command)
     end = max(live.expires_at, expires_at)
-    if (wider, reasons, end) == (live.scopes, live.reasons, live.expires_at):
+    # The platform did not take its card: a new command is worth another try.
+    given_up = live.card_message_id is None and live.card_shown >= live.card_wanted
+    if not given_up and (wider, reasons, end) == (live.scopes, live.reasons, live.expires_at):
         return live
-    if (wider, reasons, _minute(end)) == (live.scopes, live.reasons, _minute(live.expires_at)):
+    same_face = (wider, reasons, _minute(end)) == (live.scopes, live.reasons, _minute(live.expires_at))
+    if not given_up and same_face:
         # The card says the minute. In a burst of commands each has an end of its own, a little later than the last.
         extended = connection.execute(EXTEND, {"request": live.id, "new_end": end}).one()
         return _request(extended, seal_of(connection))

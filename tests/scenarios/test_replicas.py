@@ -238,7 +238,14 @@ async def kept(replicas: Replicas) -> dict[str, list[dict[str, Any]]]:
 
 async def thawed(replicas: Replicas, replica: Replica) -> None:
     """Wakes it up: what it does now is late, and changes nothing of what is kept, said or done."""
-    world, before = replicas.world, await kept(replicas)
+    world, unsent = (
+        replicas.world,
+        "SELECT count(*) FROM outgoing_messages WHERE status IN ('queued', 'sending')",
+    )
+    async with asyncio.timeout(20):
+        while await replicas.one(unsent):  # what can be read may not be noted as sent yet
+            await asyncio.sleep(0.05)
+    before = await kept(replicas)
     said, done, renewed = answers(world), titles(world), refreshes(world)
     replica.thaw()
     await asyncio.sleep(3)
