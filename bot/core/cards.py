@@ -56,6 +56,8 @@ class AuthorizationCard:
     """While it waits without a link of ours: the platform's. Without that, too, a button fetches it."""
     notice: Words | None = None
     """How the last try ended."""
+    time_zone: str | None = None
+    """The person's, if they ever clicked on a card."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,7 @@ class ConfirmationCard:
     asked_at: datetime
     confirmed: bool | None = None
     """What its person has decided, once they have."""
+    time_zone: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

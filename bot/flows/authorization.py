@@ -206,7 +206,9 @@ def granted_since(before: Grant | None, current: Grant | None, needs: Requiremen
 async def ask_to_confirm(bot: Bot, call: DeferredCall, steps: Sequence[Step]) -> None:
     """Suspends an old write until its person says that it is still wanted."""
     moment = now()
-    card = bot.platform.render_card(ConfirmationCard(call.id, typed_in_full(call), call.asked_at))
+    card = bot.platform.render_card(
+        ConfirmationCard(call.id, typed_in_full(call), call.asked_at, time_zone=call.time_zone)
+    )
     question = draft(
         bot,
         call.user,

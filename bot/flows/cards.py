@@ -28,10 +28,11 @@ from bot.core.model import (
 from bot.core.oauth import urlsafe
 from bot.flows.bot import Bot, now
 from bot.flows.delivery import SAME_MESSAGE_FOR, deliver_all, insert_all, later, note, typed
-from bot.store import authorizations, calls, device_authorizations
+from bot.store import authorizations, calls, device_authorizations, users
 from bot.store.database import Connection
 from bot.store.ids import new_id
 from bot.store.outbox import OutgoingMessage
+from bot.store.users import UserProfile
 
 log = logging.getLogger(__name__)
 
@@ -58,9 +59,13 @@ async def card_of(bot: Bot, request: AuthorizationRequest) -> AuthorizationCard:
     """The card as the request wants it now. It has a link only while there is something to follow it for."""
     face = face_of(request)
     waiting = face in {Face.WAITING, Face.REDEEMING}
-    device = None
-    if waiting and bot.by_device:
-        device = await bot.database.read(lambda c: device_authorizations.latest_of(c, request.id))
+    by_device = waiting and bot.by_device
+
+    def read(c: Connection) -> tuple[UserProfile | None, DeviceAuthorization | None]:
+        device = device_authorizations.latest_of(c, request.id) if by_device else None
+        return users.profile(c, request.user), device
+
+    profile, device = await bot.database.read(read)
     return AuthorizationCard(
         request_id=request.id,
         face=face,
@@ -77,6 +82,7 @@ async def card_of(bot: Bot, request: AuthorizationRequest) -> AuthorizationCard:
         expires_at=request.expires_at,
         device_link=device_link(device) if device else None,
         notice=notice(device) if device else None,
+        time_zone=profile.time_zone if profile else None,
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from bot.core import texts
@@ -23,6 +23,7 @@ from bot.core.cards import (
 )
 from bot.core.model import Code, Content, Control, Json, Language, Line, Reply, Span, Words
 from bot.core.scopes import OFFLINE_ACCESS, Scope
+from bot.core.times import zone_or_utc
 
 to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
@@ -60,7 +61,7 @@ def draw(card: Card, longest: int) -> Json:
 
 
 def draw_authorization(card: AuthorizationCard, longest: int) -> Json:
-    said = {"commands": commands(card.commands), "until": time(card.expires_at)}
+    said = {"commands": commands(card.commands), "until": time(card.expires_at, card.time_zone)}
 
     def listed(scopes: Iterable[Scope]) -> Json:
         return scope_list(card.scopes, scopes, longest)
@@ -130,7 +131,10 @@ def way_on(card: AuthorizationCard) -> list[Json]:
     if card.link:
         return [link(texts.AUTHORIZE, card.link)]
     if card.device_link:
-        code, until = escape(card.device_link.user_code.reveal(), 40), time(card.device_link.expires_at)
+        code, until = (
+            escape(card.device_link.user_code.reveal(), 40),
+            time(card.device_link.expires_at, card.time_zone),
+        )
         return [
             markdown(texts.DEVICE_CODE.format(code=code, until=until)),
             link(texts.OPEN_PLATFORM_PAGE, card.device_link.url.reveal()),
@@ -161,7 +165,7 @@ def draw_administrator(card: AdministratorCard, longest: int) -> Json:
 
 
 def draw_confirmation(card: ConfirmationCard) -> Json:
-    said = {"command": f"**{escape(card.command, 200)}**", "asked": time(card.asked_at)}
+    said = {"command": f"**{escape(card.command, 200)}**", "asked": time(card.asked_at, card.time_zone)}
     if card.confirmed is not None:
         body = texts.CONFIRMED_BODY if card.confirmed else texts.DISCARDED_BODY
         return frame(texts.CONFIRM_TITLE, "grey", markdown(body.format(**said)))
@@ -294,9 +298,10 @@ def enumeration(items: list[str]) -> Words | None:
     return Words(", ".join(items), "、".join(items)) if items else None
 
 
-def time(at: datetime) -> str:
-    """The client's time zone is not known when a card is drawn for everybody, so the zone is named."""
-    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+def time(at: datetime, time_zone: str | None) -> str:
+    """In the zone of the person's last click, which may be an old one, or none: so the zone is named."""
+    zone = zone_or_utc(time_zone)
+    return f"{zone.local(at):%Y-%m-%d %H:%M} {escape(zone.name, 60)}"
 
 
 # --- replies --------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
+from html import unescape
 
 import pytest
 from hypothesis import given, settings
@@ -157,6 +158,17 @@ def test_an_administrators_card_leads_to_the_console():
     dropped = drawn(AdministratorCard("wait-1", {READ: Words("a", "b")}, (), (), "https://c.example/"))
     assert "Nobody waits any more" in words(dropped, "en_us")
     assert not behaviours(dropped)
+
+
+def test_times_are_in_the_zone_of_the_persons_last_click_which_is_named():
+    for zone, said in (
+        ("America/New_York", "2026-01-05 20:30 America/New_York"),
+        ("Asia/Shanghai", "2026-01-06 09:30 Asia/Shanghai"),
+        ("no such zone", "2026-01-06 01:30 UTC"),
+    ):
+        shown = drawn(card(time_zone=zone)), drawn(ConfirmationCard("c", "/task", UNTIL, time_zone=zone))
+        for each in shown:
+            assert said in unescape(words(each, "en_us"))
 
 
 def test_an_old_write_is_asked_about():

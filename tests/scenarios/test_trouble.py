@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from html import unescape
 
 import pytest
 
@@ -353,8 +354,12 @@ async def test_somebody_of_another_organization_is_told_once(world: World):
 async def test_a_clicks_time_zone_is_that_of_what_is_asked_later(world: World):
     await world.start()
     asked = await world.say(world.sam, "/tasks")
-    await world.click(world.sam, await world.fresh_card(world.sam, asked), "not_now")
-    await world.answer_to(await world.say(world.sam, "/help"))
+    first = await world.fresh_card(world.sam, asked)
+    assert " UTC." in text_of(first.content)
+    await world.click(world.sam, first, "not_now")
+    asked = await world.say(world.sam, "/tasks")
+    card = await world.fresh_card(world.sam, asked)
+    assert world.sam.timezone in unescape(text_of(card.content))
     zones = world.rows("SELECT time_zone FROM deferred_calls ORDER BY asked_at")
     assert zones == [{"time_zone": None}, {"time_zone": world.sam.timezone}]
 
