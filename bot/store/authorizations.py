@@ -164,7 +164,11 @@ _show = {
 }
 EXTEND = (
     update(requests)
-    .where(_this, _live)
+    .where(
+        _this,
+        _live,
+        or_(requests.c.card_message_id.is_not(None), requests.c.card_shown < requests.c.card_wanted),
+    )
     .values(expires_at=bind("new_end", requests.c.expires_at))
     .returning(*COLUMNS)
 )
@@ -265,8 +269,10 @@ def _widen(
     same_face = (wider, reasons, _minute(end)) == (live.scopes, live.reasons, _minute(live.expires_at))
     if not given_up and same_face:
         # The card says the minute. In a burst of commands each has an end of its own, a little later than the last.
-        extended = connection.execute(EXTEND, {"request": live.id, "new_end": end}).one()
-        return _request(extended, seal_of(connection))
+        # A card that the platform has refused is tried again by the next command all the same.
+        extended = _one(connection, EXTEND, {"request": live.id, "new_end": end})
+        if extended is not None:
+            return extended
     announce(connection)
     values = {"request": live.id, "new_scopes": wider, "new_reasons": reasons, "new_end": end, "now": now}
     if wider != live.scopes:
