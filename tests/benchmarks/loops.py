@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import statistics
 from contextlib import ExitStack
 from pathlib import Path
@@ -29,7 +30,8 @@ def measure(*, short: bool = False) -> list[Figure]:
                     seen.setdefault(f"{bot} {database}", []).append(loops(module, url, people))
                 url = database_url(database, folder, server, f"calm_{round_}")
                 calm = loops(("bot", "run"), url, people // 10, at_once=1)
-                seen.setdefault(f"calm {database}", []).append(calm)
+                url = database_url(database, folder, server, f"counted_{round_}")
+                seen.setdefault(f"calm {database}", []).append(calm | counted(url, people // 10))
     return [figure for database in ("SQLite", "PostgreSQL") for figure in figures_of(database, seen)]
 
 
@@ -48,6 +50,22 @@ def loops(module: tuple[str, ...], url: str, people: int, at_once: int = AT_ONCE
         before = bot.cpu_seconds
         measured: Measured = json.loads(world.line())
         return measured | {"cpu": (bot.cpu_seconds - before) / people * 1e3}
+
+
+def counted(url: str, people: int) -> Measured:
+    """Works in the database and statements of one loop, when people come one at a time."""
+    port = free_port()
+    with (
+        started("world", str(port), str(people), "1") as world,
+        running("tests.benchmarks.counted", env=bot_settings(world.port, url, port)) as bot,
+    ):
+        world.line()
+        bot.process.send_signal(signal.SIGUSR1)
+        bot.line()
+        world.line()
+        bot.process.send_signal(signal.SIGUSR1)
+        counts: Measured = json.loads(bot.line())
+        return {name: count / people for name, count in counts.items()}
 
 
 def figures_of(database: str, seen: dict[str, list[Measured]]) -> list[Figure]:
@@ -70,6 +88,8 @@ def figures_of(database: str, seen: dict[str, list[Measured]]) -> list[Figure]:
             median("ideal", "cpu"),
             "hand-tuned",
         ),
+        Figure("  works in the database for one", median("calm", "works"), ""),
+        Figure("  statements for one", median("calm", "statements"), ""),
         Figure("  callback to retried call, one at a time", median("calm", "resumed_p50"), "ms", at_most=10),
         Figure(
             f"  callback to retried call, {AT_ONCE} at once, slowest 1 %",

@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 from tests.benchmarks.environment import sqlite_url
-from tests.benchmarks.loops import loops
+from tests.benchmarks.loops import counted, loops
 from tests.benchmarks.processes import REPOSITORY, directory
 
 
@@ -25,3 +25,11 @@ def test_the_bot_and_the_yardstick_go_through_whole_loops() -> None:
             measured = loops(bot, sqlite_url(folder), people=5, at_once=2)
             assert measured["rate"] > 0
             assert measured["requests"] >= 5
+
+
+def test_a_loop_takes_no_more_works_and_statements_than_it_needs() -> None:
+    """Raise a bound only with a reason: it is what a loop costs, on every machine."""
+    with directory() as folder:
+        costs = counted(sqlite_url(folder), people=10)
+    assert costs["works"] < 23
+    assert costs["statements"] < 52
