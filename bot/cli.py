@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -190,6 +191,9 @@ def text(argument: str) -> str:
 
 
 def run_bot(chosen: argparse.Namespace) -> int:
+    # For as long as the bot is only being loaded, or its database upgraded: there is nothing to drain yet.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(DONE))
     loaded = settings.load(settings.environment())
     from bot import logs  # noqa: PLC0415
 

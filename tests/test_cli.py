@@ -5,6 +5,7 @@ import base64
 import json
 import os
 import secrets
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -299,6 +300,22 @@ def test_bot_run_without_migrating_names_the_command_that_does(bot: Operator) ->
     assert "`bot db upgrade`" in one_line(done)
     (bot.directory / "bot.db").write_bytes(b"This is a shopping list. " * 100)
     assert "BOT_DATABASE_URL" in one_line(bot("run", **app))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_bot_run_can_be_stopped_while_it_still_starts(bot: Operator, number: int) -> None:
+    starting = subprocess.Popen(
+        [sys.executable, "-m", "bot", "run"],
+        cwd=bot.directory,
+        env=bot.environment | {"LARK_APP_ID": "cli_1", "LARK_APP_SECRET": "x", "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+    )
+    while not (bot.directory / "bot.db").exists():  # it is being migrated
+        time.sleep(0.001)
+    starting.send_signal(number)
+    _, errors = starting.communicate(timeout=10)
+    assert (starting.returncode, b"Traceback" in errors) == (0, False), errors
+    assert bot("db", "upgrade").returncode == 0
 
 
 # --- keys ----------------------------------------------------------------------------------------------------
