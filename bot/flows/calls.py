@@ -68,7 +68,7 @@ from bot.flows import administrators, authorization, tokens, unused
 from bot.flows.bot import Bot, now
 from bot.flows.delivery import answer, deliver_all, insert_all, typed
 from bot.flows.waiting import finished
-from bot.store import calls, granted_scopes, grants
+from bot.store import call_steps, calls, granted_scopes, grants
 from bot.store.database import Connection
 from bot.store.outbox import OutgoingMessage
 
@@ -151,7 +151,7 @@ async def begin(bot: Bot, call: DeferredCall) -> Run | None:
 async def load(bot: Bot, run: Run) -> bool:
     """Loads what is recorded of a call that was claimed before. False when it cannot go on from there."""
     try:
-        run.steps = await bot.database.read(lambda c: calls.steps_of(c, run.call.id))
+        run.steps = await bot.database.read(lambda c: call_steps.steps_of(c, run.call.id))
     except CannotOpenSecret:
         log.exception("recorded steps cannot be opened", extra={"call": run.call.id})
         await finish_unknown(bot, run)
@@ -282,9 +282,9 @@ async def send(bot: Bot, run: Run, move: ApiCall, token: Secret) -> Outcome:
     number, digest, moment = len(run.results), fingerprint(move), now()
 
     def record(c: Connection) -> datetime | None:
-        if not calls.record_results(c, run.call.id, run.call.claim, run.steps[:number]):
+        if not call_steps.record_results(c, run.call.id, run.call.claim, run.steps[:number]):
             return None
-        return calls.record_sending(c, run.call.id, run.call.claim, number, digest, moment)
+        return call_steps.record_sending(c, run.call.id, run.call.claim, number, digest, moment)
 
     sent_at = await bot.database.write(record)
     if sent_at is None or (move.write.keyed_for and not may_send(move.write, sent_at, now())):
@@ -381,13 +381,13 @@ def detail_of(outcome: Outcome) -> str:
 async def forget_sending(bot: Bot, run: Run) -> None:
     """The platform answered that it did not do it: the write may leave again, whenever that will be."""
     number = len(run.results)
-    await bot.database.write(lambda c: calls.forget_sending(c, run.call.id, run.call.claim, number))
+    await bot.database.write(lambda c: call_steps.forget_sending(c, run.call.id, run.call.claim, number))
     run.steps.pop()
 
 
 async def record(bot: Bot, run: Run) -> None:
     if not await bot.database.write(
-        lambda c: calls.record_results(c, run.call.id, run.call.claim, run.steps)
+        lambda c: call_steps.record_results(c, run.call.id, run.call.claim, run.steps)
     ):
         raise LeaseLost
 
@@ -399,7 +399,7 @@ async def requeue(bot: Bot, run: Run, at: datetime, *, failed: bool) -> None:
     results = finished(run.steps)
 
     def work(c: Connection) -> None:
-        if calls.record_results(c, call.id, call.claim, results):
+        if call_steps.record_results(c, call.id, call.claim, results):
             again = calls.line_up(c, call, at, now()) if failed else at
             calls.requeue(c, call.id, call.claim, again, first_failed_at)
 
@@ -461,7 +461,7 @@ async def drop(bot: Bot, run: Run, move: CancelWaiting | EndGrant) -> None:
         if isinstance(move, EndGrant):
             result["had_grant"] = authorization.end_grant(c, call.user, "revoked_by_user", moment)
         steps = run.with_result(move, Result(value=result))
-        if not calls.record_results(c, call.id, call.claim, steps):
+        if not call_steps.record_results(c, call.id, call.claim, steps):
             raise LeaseLost
         return steps, messages
 

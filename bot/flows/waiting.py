@@ -8,7 +8,7 @@ from datetime import datetime
 from bot.core.errors import LeaseLost
 from bot.core.model import DeferredCall, Step, WaitsFor
 from bot.core.scopes import Requirement
-from bot.store import calls
+from bot.store import call_steps, calls
 from bot.store.database import Connection
 
 
@@ -20,7 +20,7 @@ def finished(steps: Sequence[Step]) -> list[Step]:
 def keep_results(c: Connection, call: DeferredCall, steps: Sequence[Step]) -> None:
     """Inside a transaction that goes on to check the claim: records what the call has done so far."""
     begun_anew = call.claim == 1 and not steps
-    if not begun_anew and not calls.record_results(c, call.id, call.claim, finished(steps)):
+    if not begun_anew and not call_steps.record_results(c, call.id, call.claim, finished(steps)):
         raise LeaseLost
 
 

@@ -19,7 +19,7 @@ from bot.core.model import DeferredCall
 from bot.flows import administrators, authorization, cards, consent, delivery, device, tokens
 from bot.flows.bot import Bot, now
 from bot.flows.calls import Run, begin, run_call
-from bot.store import calls, keys, replicas, retention
+from bot.store import claims, keys, replicas, retention
 from bot.store.database import Connection
 
 log = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ class Worker:
         moment = now()
         try:
             return await self.bot.database.write_one(
-                lambda c: calls.claim_next(c, self.bot.worker, moment, moment + self.bot.lease)
+                lambda c: claims.claim_next(c, self.bot.worker, moment, moment + self.bot.lease)
             )
         except Exception:
             log.exception("claim failed")
@@ -108,7 +108,7 @@ class Worker:
             until = now() + self.bot.lease
             try:
                 held = await self.bot.database.write(
-                    partial(calls.extend, call_id=call.id, claim=call.claim, lease_until=until)
+                    partial(claims.extend, call_id=call.id, claim=call.claim, lease_until=until)
                 )
             except Exception:
                 log.exception("lease not extended", extra={"call": call.id})
@@ -175,7 +175,7 @@ async def show_cards_when_woken(bot: Bot) -> None:
 async def call_up(bot: Bot) -> None:
     """A call whose turn in its person's line was overlooked waits for a second, and not for ever."""
     moment = now()
-    await bot.database.write(lambda c: calls.call_up(c, moment))
+    await bot.database.write(lambda c: claims.call_up(c, moment))
 
 
 async def heartbeat(bot: Bot) -> None:

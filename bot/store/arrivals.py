@@ -111,7 +111,7 @@ def _insert_calls(given: FromClause) -> Any:
         "attempts": literal_column("0"),
         "claim": literal_column("0"),
         "confirmed": literal_column("false"),
-        # Behind one that was asked before, is due, and is not taken up yet: see `calls.claim_next`, which also keeps
+        # Behind one that was asked before, is due, and is not taken up yet: see `claims.claim_next`, which also keeps
         # in order what of one person is recorded at once, and does not see each other here.
         "behind": exists().where(
             ahead.c.user_key == given.c.user_key,

@@ -514,7 +514,6 @@ grants = Table(
     ),
     partial("ix_grants_in_use", "last_used_at", where=CAN_REFRESH),
     partial("ix_grants_kept_alive", "refresh_expires_at", where=CAN_REFRESH),
-    # For the previous release only.
     partial("ix_grants_renewal", "access_expires_at", where=CAN_REFRESH),
     comment="What people granted: scopes and sealed tokens",
 )

@@ -9,8 +9,7 @@ A migration runs while the previous release is still serving. So it must not
 PostgreSQL reads each table once to check the new rules, and once for each index: a second or two for a million rows,
 in which writes wait. SQLite cannot add a rule to a table, so there each table is made anew.
 
-The indexes `ix_deferred_calls_claimable` and `ix_grants_renewal` serve the previous release only; a later migration
-may drop them.
+The index `ix_deferred_calls_claimable` serves the previous release only; a later migration may drop it.
 
 There is no way back: restore the backup.
 """

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from bot.core.model import Chat, UserKey, WaitsFor
-from bot.store import arrivals, attempts, authorizations, calls, grants, outbox, revocations
+from bot.store import arrivals, attempts, authorizations, calls, claims, grants, outbox, revocations
 from bot.store.arrivals import NewCall
 from bot.store.crypto import Seal
 from bot.store.database import Connection, Database, open_database, upgrade
@@ -88,7 +88,7 @@ async def one_round(database: Database) -> dict[str, float]:
 
     async def claim() -> None:
         for _ in people:
-            held.append(await database.write_one(lambda c: calls.claim_next(c, "w", NOW, SOON)))
+            held.append(await database.write_one(lambda c: claims.claim_next(c, "w", NOW, SOON)))
 
     async def suspend() -> None:
         for call in held:
@@ -133,7 +133,7 @@ LOOKS: dict[str, Callable[[Connection], Any]] = {
     "renewal": lambda c: grants.lease_due(c, "w", NOW, SOON, 5),
     "stranded consents": lambda c: attempts.stranded(c, "w", NOW, SOON, 10),
     "revocations due": lambda c: revocations.claim_due(c, "w", NOW, SOON, 10),
-    "lines": lambda c: calls.call_up(c, NOW),
+    "lines": lambda c: claims.call_up(c, NOW),
 }
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import event
 from sqlalchemy.exc import IntegrityError
 
 from bot.core.model import UserKey
-from bot.store import arrivals, calls, users
+from bot.store import arrivals, calls, claims, users
 from bot.store.arrivals import Arrival
 from bot.store.database import Connection, Database
 from tests.store.examples import ANNA, BEN, NOW, SOON, a_call
@@ -29,12 +29,12 @@ async def arrive(database: Database, *arrived: Arrival) -> list[bool]:
 
 async def claimed_in_turn(database: Database) -> list[str]:
     taken = []
-    while (call := await database.write_one(lambda c: calls.claim_next(c, "w", NOW, SOON))) is not None:
+    while (call := await database.write_one(lambda c: claims.claim_next(c, "w", NOW, SOON))) is not None:
         taken.append(call.id)
         await database.write(
             lambda c, call=call: calls.settle(c, call.id, call.claim, calls.CallStatus.FAILED, "x", NOW)
         )
-        await database.write(lambda c: calls.call_up(c, NOW))
+        await database.write(lambda c: claims.call_up(c, NOW))
     return taken
 
 

@@ -17,7 +17,7 @@ from bot.core.model import (
     WaitsFor,
 )
 from bot.core.oauth import digest
-from bot.store import attempts, authorizations, calls, grants
+from bot.store import attempts, authorizations, calls, claims, grants
 from bot.store.attempts import NewAttempt
 from bot.store.database import Database
 from bot.store.ids import new_id
@@ -150,7 +150,7 @@ async def test_a_call_that_begins_to_wait_and_a_grant_that_arrives_do_not_miss_e
     needs = (tuple(CALENDAR),)
     for _ in range(8):
         await ask(database)
-        call = await database.write_one(lambda c: calls.claim_next(c, "w1", NOW, SOON))
+        call = await database.write_one(lambda c: claims.claim_next(c, "w1", NOW, SOON))
         assert call is not None
 
         def wait(c, call=call) -> bool:

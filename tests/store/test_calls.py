@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from bot.core.model import CallStatus, DeferredCall, Step, WaitsFor
-from bot.store import arrivals, calls, users
+from bot.store import arrivals, call_steps, calls, claims, users
 from bot.store.database import Database
 from tests.store.examples import ANNA, BEN, LATER, NOW, SOON, TOMORROW, a_call, ask
 
@@ -17,7 +17,7 @@ NEEDS = (("calendar:calendar:readonly", "calendar:calendar"),)
 
 
 async def claim(database: Database, worker: str = "w1", now=NOW, until=SOON) -> DeferredCall | None:
-    return await database.write_one(lambda c: calls.claim_next(c, worker, now, until))
+    return await database.write_one(lambda c: claims.claim_next(c, worker, now, until))
 
 
 async def claimed(database: Database) -> DeferredCall:
@@ -167,7 +167,7 @@ async def test_a_call_is_taken_over_when_its_lease_runs_out_and_not_before(datab
 
 async def test_a_lease_that_is_extended_is_not_taken_over(database: Database) -> None:
     call = await claimed(database)
-    assert await database.write_one(lambda c: calls.extend(c, call.id, call.claim, LATER))
+    assert await database.write_one(lambda c: claims.extend(c, call.id, call.claim, LATER))
     assert await claim(database, "w2", now=SOON) is None
 
 
@@ -176,16 +176,16 @@ async def test_whoever_lost_the_claim_changes_nothing(database: Database) -> Non
     assert await claim(database, "w2", now=SOON, until=LATER) is not None
     step = Step(0, "d0", False, None, {"value": 1})
     works = [
-        lambda c: calls.extend(c, old.id, old.claim, TOMORROW),
-        lambda c: calls.record_results(c, old.id, old.claim, [step]),
-        lambda c: calls.record_sending(c, old.id, old.claim, 0, "d0", NOW) is not None,
+        lambda c: claims.extend(c, old.id, old.claim, TOMORROW),
+        lambda c: call_steps.record_results(c, old.id, old.claim, [step]),
+        lambda c: call_steps.record_sending(c, old.id, old.claim, 0, "d0", NOW) is not None,
         lambda c: calls.suspend(c, old.id, old.claim, WaitsFor.ADMINISTRATOR, NEEDS, None, NOW),
         lambda c: calls.requeue(c, old.id, old.claim, NOW, None),
         lambda c: calls.settle(c, old.id, old.claim, CallStatus.SUCCEEDED, "answered", NOW),
     ]
     for work in works:
         assert not await database.write(work)
-    assert await database.read(lambda c: calls.steps_of(c, old.id)) == []
+    assert await database.read(lambda c: call_steps.steps_of(c, old.id)) == []
     assert (await get(database, old.id)).status is CallStatus.RUNNING
 
 
@@ -195,56 +195,60 @@ async def test_whoever_lost_the_claim_changes_nothing(database: Database) -> Non
 async def test_results_come_back_and_are_sealed_at_rest(database: Database) -> None:
     call = await claimed(database)
     steps = [Step(0, "d0", False, None, {"value": "geheim ☕"}), Step(1, "d1", True, NOW, {"value": None})]
-    assert await database.write(lambda c: calls.record_results(c, call.id, call.claim, steps))
-    assert await database.read(lambda c: calls.steps_of(c, call.id)) == steps
+    assert await database.write(lambda c: call_steps.record_results(c, call.id, call.claim, steps))
+    assert await database.read(lambda c: call_steps.steps_of(c, call.id)) == steps
     stored = await database.read(lambda c: c.execute(text("SELECT result FROM call_steps")).scalars().all())
     assert all(each.startswith("v1.") and "geheim" not in each for each in stored)
 
 
 async def test_a_write_keeps_the_moment_of_its_first_sending(database: Database) -> None:
     call = await claimed(database)
-    first = await database.write_one(lambda c: calls.record_sending(c, call.id, call.claim, 0, "d0", NOW))
-    again = await database.write_one(lambda c: calls.record_sending(c, call.id, call.claim, 0, "dX", LATER))
+    first = await database.write_one(
+        lambda c: call_steps.record_sending(c, call.id, call.claim, 0, "d0", NOW)
+    )
+    again = await database.write_one(
+        lambda c: call_steps.record_sending(c, call.id, call.claim, 0, "dX", LATER)
+    )
     assert first == again == NOW
-    assert await database.read(lambda c: calls.steps_of(c, call.id)) == [Step(0, "d0", True, NOW, None)]
+    assert await database.read(lambda c: call_steps.steps_of(c, call.id)) == [Step(0, "d0", True, NOW, None)]
 
 
 async def test_a_result_does_not_change_when_its_write_was_sent(database: Database) -> None:
     call = await claimed(database)
-    await database.write(lambda c: calls.record_sending(c, call.id, call.claim, 0, "d0", NOW))
+    await database.write(lambda c: call_steps.record_sending(c, call.id, call.claim, 0, "d0", NOW))
     done = [Step(0, "d0", True, None, {"value": 1})]
-    await database.write(lambda c: calls.record_results(c, call.id, call.claim, done))
-    assert await database.read(lambda c: calls.steps_of(c, call.id)) == [
+    await database.write(lambda c: call_steps.record_results(c, call.id, call.claim, done))
+    assert await database.read(lambda c: call_steps.steps_of(c, call.id)) == [
         Step(0, "d0", True, NOW, {"value": 1})
     ]
 
 
 async def test_a_write_that_was_certainly_not_carried_out_counts_as_never_sent(database: Database) -> None:
     call = await claimed(database)
-    await database.write(lambda c: calls.record_sending(c, call.id, call.claim, 0, "d0", NOW))
-    assert await database.write(lambda c: calls.forget_sending(c, call.id, call.claim, 0))
-    assert await database.read(lambda c: calls.steps_of(c, call.id)) == []
+    await database.write(lambda c: call_steps.record_sending(c, call.id, call.claim, 0, "d0", NOW))
+    assert await database.write(lambda c: call_steps.forget_sending(c, call.id, call.claim, 0))
+    assert await database.read(lambda c: call_steps.steps_of(c, call.id)) == []
 
 
 async def test_a_command_begun_anew_forgets_its_old_steps_but_never_a_sent_write(database: Database) -> None:
     call = await claimed(database)
     old = [Step(n, f"old{n}", False, None, {"value": n}) for n in range(3)]
-    await database.write(lambda c: calls.record_results(c, call.id, call.claim, old))
-    await database.write(lambda c: calls.record_sending(c, call.id, call.claim, 3, "w", NOW))
+    await database.write(lambda c: call_steps.record_results(c, call.id, call.claim, old))
+    await database.write(lambda c: call_steps.record_sending(c, call.id, call.claim, 3, "w", NOW))
     new = [Step(0, "new0", False, None, {"value": 9})]
-    await database.write(lambda c: calls.record_results(c, call.id, call.claim, new))
-    steps = await database.read(lambda c: calls.steps_of(c, call.id))
+    await database.write(lambda c: call_steps.record_results(c, call.id, call.claim, new))
+    steps = await database.read(lambda c: call_steps.steps_of(c, call.id))
     assert [each.digest for each in steps] == ["new0", "w"]
 
 
 async def test_results_are_erased_when_the_call_settles(database: Database) -> None:
     call = await claimed(database)
     steps = [Step(0, "d0", False, None, {"value": 1})]
-    await database.write(lambda c: calls.record_results(c, call.id, call.claim, steps))
+    await database.write(lambda c: call_steps.record_results(c, call.id, call.claim, steps))
     assert await database.write(
         lambda c: calls.settle(c, call.id, call.claim, CallStatus.FAILED, "refused_1", NOW)
     )
-    assert (await database.read(lambda c: calls.steps_of(c, call.id)))[0].result is None
+    assert (await database.read(lambda c: call_steps.steps_of(c, call.id)))[0].result is None
 
 
 # --- status ------------------------------------------------------------------------------------
@@ -364,13 +368,13 @@ async def test_what_waits_is_found_by_person_by_reason_by_message_and_by_time(da
 async def test_old_settled_calls_are_deleted_with_their_steps_and_others_stay(database: Database) -> None:
     done = await claimed(database)
     steps = [Step(0, "d0", False, None, {"value": 1})]
-    await database.write(lambda c: calls.record_results(c, done.id, done.claim, steps))
+    await database.write(lambda c: call_steps.record_results(c, done.id, done.claim, steps))
     await database.write(
         lambda c: calls.settle(c, done.id, done.claim, CallStatus.SUCCEEDED, "answered", NOW)
     )
     waiting = await suspended(database)
     assert await database.write(lambda c: calls.prune(c, TOMORROW, limit=10)) == 1
-    assert await database.read(lambda c: calls.steps_of(c, done.id)) == []
+    assert await database.read(lambda c: call_steps.steps_of(c, done.id)) == []
     assert await database.read(lambda c: calls.get(c, waiting.id)) is not None
 
 
@@ -405,10 +409,10 @@ async def test_of_a_persons_queue_only_the_first_is_looked_at_and_the_next_steps
 
 async def test_whoever_is_overlooked_in_a_line_is_called_up(database: Database) -> None:
     asked = [await ask(database, asked_at=NOW + timedelta(seconds=n)) for n in range(3)]
-    assert await database.write(lambda c: calls.call_up(c, NOW)) == 0
+    assert await database.write(lambda c: claims.call_up(c, NOW)) == 0
     assert await database.write(lambda c: calls.cancel(c, asked[0], "recalled", NOW))
     assert await claim(database, "w2") is None
-    assert await database.write(lambda c: calls.call_up(c, NOW)) == 1
+    assert await database.write(lambda c: claims.call_up(c, NOW)) == 1
     first = await claim(database)
     assert first is not None
     assert first.id == asked[1]

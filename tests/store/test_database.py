@@ -10,7 +10,8 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from bot.core.errors import CannotOpenSecret, ConfigurationError
-from bot.store import arrivals, calls, users
+from bot.core.model import Secret
+from bot.store import arrivals, call_steps, users
 from bot.store.crypto import Seal, new_key
 from bot.store.database import Database, announce, open_database, seal_of
 from bot.store.postgresql import make_engine
@@ -315,9 +316,9 @@ async def test_a_secret_is_opened_only_where_it_was_stored(database: Database) -
     )
 
     def steal(c: Connection) -> None:
-        sealed = seal_of(c).seal(calls.Secret("{}"), calls.bound_to(first.id, 0))
+        sealed = seal_of(c).seal(Secret("{}"), call_steps.bound_to(first.id, 0))
         c.execute(move, {"id": second.id, "r": sealed})
 
     await database.write(steal)
     with pytest.raises(CannotOpenSecret):
-        await database.read(lambda c: calls.steps_of(c, second.id))
+        await database.read(lambda c: call_steps.steps_of(c, second.id))

@@ -13,7 +13,8 @@ from bot.core.model import AttemptKind, Content, Destination, DeviceCode, Secret
 from bot.store import (
     attempts,
     authorizations,
-    calls,
+    call_steps,
+    claims,
     device_authorizations,
     grants,
     keys,
@@ -38,10 +39,10 @@ async def fill(database: Database, user: UserKey = ANNA) -> None:
     state = f"state of {user.open_id}"
 
     def work(c: Connection) -> None:
-        call = calls.claim_next(c, "w1", NOW, SOON)
+        call = claims.claim_next(c, "w1", NOW, SOON)
         assert call is not None
         steps = [Step(n, f"d{n}", False, None, {"value": n}) for n in range(3)]
-        calls.record_results(c, call.id, call.claim, steps)
+        call_steps.record_results(c, call.id, call.claim, steps)
         grants.save(c, user, tokens(), scopes=SCOPES, oauth="v2", now=NOW)
         request = authorizations.open_request(
             c,

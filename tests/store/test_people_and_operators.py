@@ -14,6 +14,7 @@ from bot.store import (
     audit,
     authorizations,
     calls,
+    claims,
     events,
     grants,
     replicas,
@@ -133,10 +134,10 @@ async def lived(database: Database) -> str:
 
     def work(c: Connection) -> str:
         users.name_user(c, ANNA, "Anna", NOW)
-        first = calls.claim_next(c, "w1", NOW, SOON)
+        first = claims.claim_next(c, "w1", NOW, SOON)
         assert first is not None
         calls.settle(c, first.id, first.claim, CallStatus.FAILED, "refused_1", NOW)
-        second = calls.claim_next(c, "w1", NOW, SOON)
+        second = claims.claim_next(c, "w1", NOW, SOON)
         assert second is not None
         grants.save(c, ANNA, tokens(), scopes=SCOPES, oauth="v2", now=NOW)
         request = authorizations.open_request(

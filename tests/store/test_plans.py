@@ -18,6 +18,7 @@ from bot.store import (
     attempts,
     authorizations,
     calls,
+    claims,
     device_authorizations,
     events,
     grants,
@@ -99,8 +100,8 @@ def touched(c: Connection) -> int:
 
 
 CHORES: dict[str, Work] = {
-    "claim": lambda c: calls.claim_next(c, "w", NOW, SOON),
-    "lines": lambda c: calls.call_up(c, NOW),
+    "claim": lambda c: claims.claim_next(c, "w", NOW, SOON),
+    "lines": lambda c: claims.call_up(c, NOW),
     "messages": lambda c: outbox.claim_due(c, "w", NOW, SOON, 10),
     "cards": lambda c: authorizations.cards_due(c, "w", NOW, SOON, 10),
     "interim words": lambda c: calls.due_for_interim(c, NOW, 10),
@@ -183,7 +184,7 @@ async def test_ten_thousand_queued_calls_of_one_person_cost_no_claim_anything(da
     allowed = STEPS if database.dialect == "sqlite" else PAGES
 
     def claim(c: Connection) -> Any:
-        return calls.claim_next(c, "w", NOW, SOON)
+        return claims.claim_next(c, "w", NOW, SOON)
 
     for work in (claim, FOR_ONE["call"]):
         assert await cost(database, work) < allowed

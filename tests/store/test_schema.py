@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from bot.core.errors import DatabaseNotReady
 from bot.core.model import UserKey
-from bot.store import arrivals, audit, calls, revision
+from bot.store import arrivals, audit, calls, claims, revision
 from bot.store.crypto import Seal, new_key
 from bot.store.database import Database, check, open_database, upgrade
 from bot.store.schema import deferred_calls, metadata
@@ -299,7 +299,7 @@ async def test_a_claim_among_many_settled_calls_reads_only_the_index_of_those_th
     crowded: Database,
 ) -> None:
     values = {"new_worker": "w", "now": NOW, "lease_until": SOON}
-    found = await crowded.read(lambda c: plan(c, calls.CLAIM_NEXT[crowded.dialect], values))
+    found = await crowded.read(lambda c: plan(c, claims.CLAIM_NEXT[crowded.dialect], values))
     assert "ix_deferred_calls_next" in found, found
     assert "ix_deferred_calls_behind" in found, found
     assert "ix_deferred_calls_queued_of_user" in found, found

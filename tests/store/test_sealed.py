@@ -13,7 +13,7 @@ from bot.core.model import Attempt, Secret
 from bot.store import (
     attempts,
     authorizations,
-    calls,
+    call_steps,
     device_authorizations,
     grants,
     keys,
@@ -32,7 +32,7 @@ Read = Callable[[Connection], list[Any]]
 
 
 def of_steps(c: Connection) -> list[Any]:
-    return [calls.steps_of(c, call) for call in c.execute(select(deferred_calls.c.id)).scalars()]
+    return [call_steps.steps_of(c, call) for call in c.execute(select(deferred_calls.c.id)).scalars()]
 
 
 def of_grants(name: str) -> Read:

@@ -1,0 +1,156 @@
+"""The recorded steps of deferred calls: what each came to, sealed, and when a write left; while the claim holds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    Boolean,
+    Connection,
+    case,
+    cast,
+    delete,
+    exists,
+    func,
+    literal_column,
+    null,
+    select,
+    update,
+)
+from sqlalchemy.dialects.postgresql import insert
+
+from bot.core.model import Secret, Step
+from bot.store.call_rows import STILL_HELD, changed
+from bot.store.database import seal_of
+from bot.store.schema import call_steps
+from bot.store.schema import deferred_calls as calls
+from bot.store.sql import bind
+
+STEPS = select(call_steps).where(call_steps.c.call_id == bind("call", call_steps.c.call_id))
+STEPS = STEPS.order_by(call_steps.c.number)
+
+
+def steps_of(connection: Connection, call_id: str) -> list[Step]:
+    """What is recorded of a call, in order."""
+    seal = seal_of(connection)
+    steps = []
+    for row in connection.execute(STEPS, {"call": call_id}):
+        result = row.result and json.loads(seal.open(row.result, bound_to(call_id, row.number)).reveal())
+        steps.append(Step(row.number, row.digest, row.is_write, row.first_sent_at, result))
+    return steps
+
+
+def bound_to(call_id: str, number: int) -> str:
+    return f"call_steps:result:{call_id}:{number}"
+
+
+def _step(**values: Any) -> Any:
+    """Inserts a step if the claim still holds, and keeps it held until the transaction ends."""
+    names = {"call_id": calls.c.id, **values}
+    chosen = select(*names.values()).where(*STILL_HELD).with_for_update()
+    return insert(call_steps).from_select(list(names), chosen)
+
+
+_result = _step(
+    number=bind("number", call_steps.c.number),
+    digest=bind("digest", call_steps.c.digest),
+    is_write=cast(bind("is_write", call_steps.c.is_write), Boolean),
+    first_sent_at=bind("first_sent_at", call_steps.c.first_sent_at),
+    result=bind("result", call_steps.c.result),
+)
+RECORD_RESULT = _result.on_conflict_do_update(
+    index_elements=[call_steps.c.call_id, call_steps.c.number],
+    set_={
+        "digest": _result.excluded.digest,
+        "is_write": _result.excluded.is_write,
+        "first_sent_at": func.coalesce(call_steps.c.first_sent_at, _result.excluded.first_sent_at),
+        "result": func.coalesce(_result.excluded.result, call_steps.c.result),
+    },
+).returning(call_steps.c.number)
+HELD = select(calls.c.id).where(*STILL_HELD).with_for_update()
+FORGET_BEYOND = delete(call_steps).where(
+    call_steps.c.call_id == bind("call", call_steps.c.call_id),
+    call_steps.c.number >= bind("count", call_steps.c.number),
+    call_steps.c.first_sent_at.is_(None),
+)
+
+
+def record_results(connection: Connection, call_id: str, claim: int, steps: Sequence[Step]) -> bool:
+    """Records these steps, which are all that the call has done; False, and nothing, when the claim is lost.
+
+    Steps beyond them are forgotten (a deploy has changed the command, and it was begun anew), except writes that
+    were sent.
+    """
+    held = {"call": call_id, "held_claim": claim}
+    if connection.execute(HELD, held).first() is None:
+        return False
+    seal = seal_of(connection)
+    for step in steps:
+        sealed = None
+        if step.result is not None:
+            text_ = json.dumps(step.result, ensure_ascii=False, separators=(",", ":"))
+            sealed = seal.seal(Secret(text_), bound_to(call_id, step.number))
+        values = {
+            "number": step.number,
+            "digest": step.digest,
+            "is_write": step.write,
+            "first_sent_at": step.first_sent_at,
+            "result": sealed,
+        }
+        connection.execute(RECORD_RESULT, held | values)
+    connection.execute(FORGET_BEYOND, {"call": call_id, "count": len(steps)})
+    return True
+
+
+_sending = _step(
+    number=bind("number", call_steps.c.number),
+    digest=bind("digest", call_steps.c.digest),
+    is_write=literal_column("true"),
+    first_sent_at=bind("now", call_steps.c.first_sent_at),
+)
+_unsent = call_steps.c.first_sent_at.is_(None)
+RECORD_SENDING = _sending.on_conflict_do_update(
+    index_elements=[call_steps.c.call_id, call_steps.c.number],
+    set_={
+        "digest": case((_unsent, _sending.excluded.digest), else_=call_steps.c.digest),
+        "is_write": literal_column("true"),
+        "first_sent_at": func.coalesce(call_steps.c.first_sent_at, _sending.excluded.first_sent_at),
+    },
+).returning(call_steps.c.first_sent_at)
+
+
+def record_sending(
+    connection: Connection, call_id: str, claim: int, number: int, digest: str, now: datetime
+) -> datetime | None:
+    """Notes that a write leaves now, before it does. Returns when it first left; None when the claim is lost."""
+    values = {"call": call_id, "held_claim": claim, "number": number, "digest": digest, "now": now}
+    first_sent_at: datetime | None = connection.execute(RECORD_SENDING, values).scalar()
+    return first_sent_at
+
+
+FORGET_SENDING = delete(call_steps).where(
+    call_steps.c.call_id == bind("call", call_steps.c.call_id),
+    call_steps.c.number == bind("number", call_steps.c.number),
+    call_steps.c.result.is_(None),
+    exists().where(*STILL_HELD),
+)
+
+
+def forget_sending(connection: Connection, call_id: str, claim: int, number: int) -> bool:
+    """The write was certainly not carried out: it counts as never sent."""
+    return changed(connection, FORGET_SENDING, {"call": call_id, "held_claim": claim, "number": number})
+
+
+ERASE_RESULTS = (
+    update(call_steps)
+    .where(call_steps.c.call_id == bind("call", call_steps.c.call_id), call_steps.c.result.is_not(None))
+    .values(result=null())
+)
+
+
+def erase_results(connection: Connection, call_id: str) -> None:
+    """Of a call that is settled."""
+    connection.execute(ERASE_RESULTS, {"call": call_id})

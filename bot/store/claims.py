@@ -1,0 +1,174 @@
+"""Claims: a worker takes the next runnable call for as long as its lease. A person's calls are taken in the order asked.
+
+A person with thousands of queued calls must not cost every claim a look at each of them. So a call that is asked while
+another is due stands `behind`, out of the index that claims read; and whenever a call is taken, the first of those
+behind it steps forward. One that is overlooked (what stood before it was cancelled, or taken in the same moment) is
+called up by `call_up`.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    Boolean,
+    ColumnElement,
+    Connection,
+    bindparam,
+    exists,
+    literal_column,
+    select,
+    text,
+    tuple_,
+    update,
+)
+
+from bot.core.model import DeferredCall, UserKey
+from bot.store.call_rows import COLUMNS, STILL_HELD, call_of, changed
+from bot.store.database import announce
+from bot.store.schema import deferred_calls as calls
+from bot.store.sql import bind, status_is
+
+
+def _claim_next(dialect: str) -> Any:
+    call, running, ahead = calls.alias("call"), calls.alias("running"), calls.alias("ahead")
+    now = bind("now", calls.c.runs_after)
+    busy: ColumnElement[bool] = exists().where(
+        running.c.user_key == call.c.user_key, status_is(running, "running")
+    )
+    if dialect == "sqlite":
+        # Left to itself, after an ANALYZE that saw nothing running, it would go through all that a person ever asked.
+        busy = literal_column(
+            "EXISTS (SELECT 1 FROM deferred_calls AS running INDEXED BY ix_deferred_calls_one_running "
+            "WHERE running.user_key = call.user_key AND running.status = 'running')",
+            Boolean,
+        )
+    asked_before = exists().where(
+        ahead.c.user_key == call.c.user_key,
+        status_is(ahead, "queued"),
+        ahead.c.runs_after <= now,
+        tuple_(ahead.c.asked_at, ahead.c.id) < tuple_(call.c.asked_at, call.c.id),
+    )
+    next_one = (
+        select(call.c.id)
+        .where(
+            literal_column("(call.status = 'running' OR (call.status = 'queued' AND NOT call.behind))"),
+            call.c.runs_after <= now,
+            status_is(call, "running") | (~busy & ~asked_before),
+        )
+        .order_by(call.c.runs_after, call.c.id)
+        .limit(1)
+    )
+    if dialect == "postgresql":
+        next_one = next_one.with_for_update(skip_locked=True, of=call)
+    claim = (
+        update(calls)
+        .where(calls.c.id == next_one.scalar_subquery())
+        .values(
+            status=literal_column("'running'"),
+            worker=bind("new_worker", calls.c.worker),
+            runs_after=bind("lease_until", calls.c.runs_after),
+            claim=calls.c.claim + 1,
+            attempts=calls.c.attempts + 1,
+            behind=literal_column("false"),
+        )
+    )
+    if dialect == "sqlite":
+        # Asked along, because a second statement for each claim would cost more than this.
+        others = (
+            "EXISTS (SELECT 1 FROM deferred_calls AS other INDEXED BY ix_deferred_calls_behind "
+            "WHERE other.user_key = deferred_calls.user_key AND other.status = 'queued' AND other.behind)"
+        )
+        return claim.returning(*COLUMNS, literal_column(others, Boolean).label("others_behind"))
+    claimed = claim.returning(*COLUMNS).cte("claimed")
+    person = select(claimed.c.user_key).scalar_subquery()
+    return select(claimed).add_cte(_step_forward(person).cte("forward"))
+
+
+def _step_forward(person: ColumnElement[UserKey]) -> Any:
+    """The first of a person's calls that stand behind does so no longer."""
+    call = calls.alias("behind")
+    first = (
+        select(call.c.id)
+        .where(call.c.user_key == person, literal_column("behind.status = 'queued' AND behind.behind"))
+        .order_by(call.c.asked_at, call.c.id)
+        .limit(1)
+    )
+    return update(calls).where(calls.c.id == first.scalar_subquery()).values(behind=literal_column("false"))
+
+
+CLAIM_NEXT = {dialect: _claim_next(dialect) for dialect in ("sqlite", "postgresql")}
+STEP_FORWARD = _step_forward(bind("user", calls.c.user_key))
+
+
+def claim_next(
+    connection: Connection, worker: str, now: datetime, lease_until: datetime
+) -> DeferredCall | None:
+    """Takes the next runnable call: a queued one that is due, or a running one whose lease has run out.
+
+    A person's calls are taken in the order asked, one at a time. Nothing of another replica's can be taken, and
+    None may also mean that a race was lost. One statement on PostgreSQL: fit for `Database.write_one`.
+    """
+    values = {"new_worker": worker, "now": now, "lease_until": lease_until}
+    row = connection.execute(CLAIM_NEXT[connection.dialect.name], values).one_or_none()
+    if row is None:
+        return None
+    call = call_of(row)
+    if connection.dialect.name == "sqlite" and row.others_behind:
+        connection.execute(STEP_FORWARD, {"user": call.user})
+    return call
+
+
+_OVERLOOKED = """
+    WITH RECURSIVE people (user_key) AS (
+        SELECT (SELECT call.user_key FROM deferred_calls AS call {index}
+                WHERE call.status = 'queued' AND call.behind
+                ORDER BY call.user_key LIMIT 1)
+        UNION ALL
+        SELECT (SELECT call.user_key FROM deferred_calls AS call {index}
+                WHERE call.status = 'queued' AND call.behind AND call.user_key > people.user_key
+                ORDER BY call.user_key LIMIT 1)
+        FROM people WHERE people.user_key IS NOT NULL
+    ), first (id) AS (
+        SELECT (SELECT call.id FROM deferred_calls AS call {index}
+                WHERE call.user_key = people.user_key AND call.status = 'queued' AND call.behind
+                ORDER BY call.asked_at, call.id LIMIT 1)
+        FROM people WHERE people.user_key IS NOT NULL
+    )
+    SELECT call.id FROM first JOIN deferred_calls AS call ON call.id = first.id
+    WHERE (
+        SELECT 1 FROM deferred_calls AS ahead
+        WHERE ahead.user_key = call.user_key AND ahead.status = 'queued' AND NOT ahead.behind
+          AND (ahead.asked_at, ahead.id) < (call.asked_at, call.id) AND ahead.runs_after <= :now
+        LIMIT 1
+    ) IS NULL
+"""
+OVERLOOKED = {
+    # SQLite tells indexes apart by their statistics, and has none of one that was empty when it looked.
+    dialect: text(_OVERLOOKED.format(index=index)).bindparams(bindparam("now", type_=calls.c.runs_after.type))
+    for dialect, index in {"sqlite": "INDEXED BY ix_deferred_calls_behind", "postgresql": ""}.items()
+}
+"""Goes from person to person through the index of those who have calls behind: however many each has."""
+CALL_UP = (
+    update(calls)
+    .where(calls.c.id.in_(bind("calls", calls.c.id, expanding=True)), status_is(calls, "queued"))
+    .values(behind=literal_column("false"))
+)
+
+
+def call_up(connection: Connection, now: datetime) -> int:
+    """Of each person's calls that stand behind nothing any more, the first can be claimed; returns how many."""
+    overlooked = list(connection.execute(OVERLOOKED[connection.dialect.name], {"now": now}).scalars())
+    if not overlooked:
+        return 0
+    announce(connection)
+    return connection.execute(CALL_UP, {"calls": overlooked}).rowcount
+
+
+EXTEND = update(calls).where(*STILL_HELD).values(runs_after=bind("until", calls.c.runs_after))
+
+
+def extend(connection: Connection, call_id: str, claim: int, lease_until: datetime) -> bool:
+    """False when the claim is lost. One statement."""
+    return changed(connection, EXTEND, {"call": call_id, "held_claim": claim, "until": lease_until})
