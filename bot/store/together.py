@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
-from sqlalchemy.exc import DataError, IntegrityError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 Item = TypeVar("Item")
 T = TypeVar("T")
@@ -39,19 +39,28 @@ class Gathering(Generic[Item, T]):
     async def _write_batch(self, batch: Sequence[tuple[Item, asyncio.Future[T]]]) -> None:
         try:
             results = await self._write([item for item, _ in batch])
-        except (DataError, IntegrityError) as error:
-            if len(batch) == 1:
+        except Exception as error:
+            # Alone it would be no better when it is the database itself.
+            if len(batch) == 1 or not _is_about_an_item(error):
                 _fail(batch, error)
                 return
             for each in batch:
                 await self._write_batch([each])
-        except Exception as error:
-            # The database itself: it would be no better alone.
-            _fail(batch, error)
         else:
             for (_, done), result in zip(batch, results, strict=True):
                 if not done.done():
                     done.set_result(result)
+
+
+DATA_EXCEPTION = "22"
+"""Class of the SQLSTATE, which SQLAlchemy does not translate for asyncpg."""
+
+
+def _is_about_an_item(error: Exception) -> bool:
+    # A ValueError is the driver's, of what cannot even be handed over: a lone surrogate, for one.
+    refused = isinstance(error, (DataError, IntegrityError, ValueError))
+    sqlstate = getattr(error.orig, "sqlstate", None) if isinstance(error, DBAPIError) else None
+    return refused or str(sqlstate).startswith(DATA_EXCEPTION)
 
 
 def _fail(batch: Sequence[tuple[Item, asyncio.Future[T]]], error: Exception) -> None:

@@ -6,8 +6,9 @@ import asyncio
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
 from sqlalchemy import event
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError
 
 from bot.core.model import UserKey
 from bot.store import arrivals, calls, claims, users
@@ -97,14 +98,19 @@ async def test_whoever_comes_while_others_are_written_shares_the_next_write(data
     assert sum(batches) == 30
 
 
-async def test_what_the_database_refuses_fails_alone(database: Database) -> None:
-    wrong = arrival(language="tlh")
+@pytest.mark.parametrize("fault", ["a value that it does not allow", "text that it cannot hold"])
+async def test_what_the_database_refuses_fails_alone(database: Database, fault: str) -> None:
+    wrong = arrival()
+    if fault == "text that it cannot hold":
+        wrong = replace(wrong, call=replace(wrong.call, arguments="\ud800"))
+    else:
+        wrong = replace(wrong, language="tlh")
     others = [arrival(UserKey("lark", "cli_1", "tenant_1", f"ou_{number}")) for number in range(10)]
     results = await asyncio.gather(
         *(database.write_together(arrivals.record_all, each) for each in [*others[:5], wrong, *others[5:]]),
         return_exceptions=True,
     )
-    assert isinstance(results.pop(5), IntegrityError)
+    assert isinstance(results.pop(5), (DBAPIError, UnicodeEncodeError))
     assert results == [True] * 10
     assert await database.read(lambda c: calls.get(c, wrong.call.id)) is None
 
