@@ -10,7 +10,7 @@ import asyncio
 import logging
 import random
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from bot.core import replies
 from bot.core.commands import (
@@ -186,12 +186,15 @@ async def run_call(bot: Bot, run: Run) -> None:
             pass
     except LeaseLost:
         log.warning("lease lost", extra={"call": run.call.id})
+    except CannotOpenSecret as error:
+        log.warning("another replica has the key", extra={"call": run.call.id, "reason": str(error)})
+        await put_back(bot, run, now() + FOR_ANOTHER_REPLICA)
     except ApiRefused as refusal:
         code = refusal.outcome.code
         reply = explain_refusal(refusal.outcome, typed(run.call))
         await finish(bot, run.call, CallStatus.FAILED, f"refused_{code}", reply, used=frozenset())
     except asyncio.CancelledError:
-        await asyncio.shield(put_back(bot, run))
+        await asyncio.shield(put_back(bot, run, now()))
         raise
     except Exception:
         log.exception("call crashed", extra={"call": run.call.id, "command": run.call.command})
@@ -199,6 +202,10 @@ async def run_call(bot: Bot, run: Run) -> None:
             await finish_unknown(bot, run)
         else:
             await finish(bot, run.call, CallStatus.FAILED, "crashed", replies.crashed(typed(run.call)))
+
+
+FOR_ANOTHER_REPLICA = timedelta(seconds=2)
+"""Which may take the call meanwhile."""
 
 
 async def move_on(bot: Bot, run: Run) -> bool:
@@ -406,12 +413,12 @@ async def requeue(bot: Bot, run: Run, at: datetime, *, failed: bool) -> None:
     await bot.database.write(work)
 
 
-async def put_back(bot: Bot, run: Run) -> None:
-    """This process stops: the call goes back to the queue, unless a write without a key may have left."""
+async def put_back(bot: Bot, run: Run, runs_after: datetime) -> None:
+    """The call goes back to the queue, unless a write without a key may have left."""
     if run.unsafe:
         await finish_unknown(bot, run)
     else:
-        await requeue(bot, run, now(), failed=False)
+        await requeue(bot, run, runs_after, failed=False)
 
 
 # --- requests to the bot itself ------------------------------------------------------------------------------

@@ -46,8 +46,9 @@ class Seal:
         self._first = self._ciphers[self.key_ids[0]]
         self.prefix = f"{VERSION}.{self.key_ids[0]}."
         """How everything begins that the first key has sealed."""
-        self.elsewhere: frozenset[str] = frozenset()
-        """Fingerprints of the keys of all running replicas: what one of them has sealed is not lost."""
+        self._elsewhere: frozenset[str] = frozenset()
+        self._missed: set[str] = set()
+        self._gone: frozenset[str] = frozenset()
 
     def seal(self, secret: Secret, bound_to: str) -> str:
         nonce = secrets.token_bytes(NONCE_BYTES)
@@ -70,16 +71,27 @@ class Seal:
     def open_unless_lost(self, sealed: str, bound_to: str) -> Secret | None:
         """None, with a word in the log, when nobody can open it any more: whoever needs it has to do without.
 
-        `CannotOpenSecret` as long as a running replica has the key that this one lacks.
+        `CannotOpenSecret` as long as a running replica has the key that this one lacks, or may have brought it since
+        the last `learn`.
         """
         try:
             return self.open(sealed, bound_to)
         except CannotOpenSecret as error:
             key_id = _parts(sealed)[1]
-            if key_id in self.elsewhere and key_id not in self.key_ids:
+            if key_id not in self.key_ids and not self._is_gone(key_id):
                 raise
             log.error("a stored secret is lost", extra={"row": bound_to, "reason": str(error)})
             return None
+
+    def learn(self, elsewhere: frozenset[str]) -> None:
+        """Takes the fingerprints of the keys of all running replicas: a key that was missed is there, or is gone."""
+        self._gone = (self._gone | self._missed) - elsewhere
+        self._elsewhere, self._missed = elsewhere, set()
+
+    def _is_gone(self, key_id: str) -> bool:
+        if key_id not in self._elsewhere:
+            self._missed.add(key_id)
+        return key_id in self._gone
 
 
 def _parts(sealed: str) -> tuple[str, str, str]:

@@ -6,14 +6,15 @@ during an HTTP call. Which database it is, and how it is driven, is in `sqlite` 
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeVar
 
 from sqlalchemy import URL, Connection, make_url, text
 
-from bot.core.errors import ConfigurationError
+from bot.core.errors import CannotOpenSecret, ConfigurationError
 from bot.store import audit
 from bot.store.crypto import Seal
 from bot.store.together import Gathering
@@ -92,6 +93,26 @@ class Database(ABC):
             wake()
 
 
+D = TypeVar("D", bound=Database)
+Run = Callable[[D, Work[T]], Coroutine[Any, Any, T]]
+
+
+def knowing_keys(run: Run[D, T]) -> Run[D, T]:
+    """For the drivers: a work that finds a secret whose key is not here runs again, in view of who else has keys now."""
+
+    @functools.wraps(run)
+    async def run_knowing(database: D, work: Work[T]) -> T:
+        try:
+            return await run(database, work)
+        except CannotOpenSecret:
+            from bot.store.keys import learn_of_others  # noqa: PLC0415 - it needs `Database`
+
+            await database.read(lambda c: learn_of_others(c, datetime.now(UTC)))
+        return await run(database, work)
+
+    return run_knowing
+
+
 def run_in_transaction(connection: Connection, work: Work[T]) -> tuple[T, bool]:
     """For the drivers: the result of a work, and whether it made other work runnable."""
     connection.info[ANNOUNCED] = False
@@ -124,7 +145,6 @@ async def open_database(url: str, seal: Seal) -> Database:
         with revision.reaching(url):
             await database.read(revision.require)
         await keys.check_keys(database)
-        await database.read(lambda c: keys.learn_of_others(c, datetime.now(UTC)))
     except BaseException:
         await database.close()
         raise

@@ -68,7 +68,8 @@ def _remember_keys(connection: Connection) -> None:
 def learn_of_others(connection: Connection, now: datetime) -> None:
     """Has the key ring know which keys are in use: while they are replaced, some replicas lack the new one."""
     live = replicas.live(connection, now - HEARTBEATS_COUNT_FOR)
-    seal_of(connection).elsewhere = frozenset(key_id for each in live for key_id in each.key_ids)
+    elsewhere = frozenset(key_id for each in live for key_id in each.key_ids)
+    seal_of(connection).learn(elsewhere)
 
 
 # --- sealing anew ----------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from bot.store.crypto import Seal
-from bot.store.database import SEAL, Database, T, Work, parse_url, run_in_transaction
+from bot.store.database import SEAL, Database, T, Work, knowing_keys, parse_url, run_in_transaction
 
 POOL_SIZE = 10
 TRIES = 4
@@ -79,12 +79,15 @@ class PostgresqlDatabase(Database):
         event.listen(self._one_statement.sync_engine, "before_cursor_execute", _count)
         self._messenger = _Messenger(url, self._wake)
 
+    @knowing_keys
     async def write(self, work: Work[T]) -> T:
         return await self._write(self._engine, work)
 
+    @knowing_keys
     async def write_one(self, work: Work[T]) -> T:
         return await self._write(self._one_statement, _only_one(work))
 
+    @knowing_keys
     async def read(self, work: Work[T]) -> T:
         return await _run_in(self._autocommit, work)
 

@@ -18,7 +18,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, create_engine, event
 
 from bot.store.crypto import Seal
-from bot.store.database import SEAL, Database, T, Work, parse_url, run_in_transaction
+from bot.store.database import SEAL, Database, T, Work, knowing_keys, parse_url, run_in_transaction
 
 READERS = 4
 LARGEST_BATCH = 100
@@ -74,6 +74,7 @@ class SqliteDatabase(Database):
         self._reading = threading.local()
         self._reading_all: list[Connection] = []
 
+    @knowing_keys
     async def write(self, work: Work[T]) -> T:
         if self._closed:
             raise RuntimeError("The database is closed.")
@@ -81,6 +82,7 @@ class SqliteDatabase(Database):
         self._queue.put(_Write(work, done))
         return await done
 
+    @knowing_keys
     async def read(self, work: Work[T]) -> T:
         return await self._loop.run_in_executor(self._readers, self._read, work)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -25,7 +26,7 @@ from bot.store import (
 from bot.store.crypto import Seal, new_key
 from bot.store.database import Connection, Database
 from bot.store.schema import deferred_calls, metadata
-from tests.store.examples import ANNA, BEN, LATER, NOW, SOON, TOMORROW
+from tests.store.examples import ANNA, BEN, LATER, TOMORROW
 from tests.store.test_keys import fill
 
 Read = Callable[[Connection], list[Any]]
@@ -163,20 +164,26 @@ async def test_what_is_lost_keeps_nobody_from_the_rows_beside_it(
 
 
 async def test_what_a_running_replica_can_open_is_not_lost(database: Database) -> None:
-    """While keys are replaced one replica after another, some lack the new one: they leave its secrets alone."""
+    """While keys are replaced one replica after another, some lack the new one: they leave its secrets alone, though
+    they have never heard of it."""
     await fill(database)
     newer = Seal([new_key()])
     with_it = f"v1.{newer.key_ids[0]}.AAAA"
-    await database.write(lambda c: c.execute(update(schema.grants).values(access_token=with_it)) and None)
+    moment = datetime.now(UTC)
 
-    def beat(c: Connection) -> None:
-        replicas.heartbeat(c, "newer", "host", newer.key_ids, NOW)
-        keys.learn_of_others(c, SOON)
+    def come(c: Connection) -> None:
+        replicas.heartbeat(c, "newer", "host", newer.key_ids, moment)
+        c.execute(update(schema.grants).values(access_token=with_it))
 
-    await database.write(beat)
+    await database.write(come)
     with pytest.raises(CannotOpenSecret):
         await database.read(lambda c: grants.find(c, ANNA))
-    await database.write(lambda c: keys.learn_of_others(c, LATER))
+
+    def leave(c: Connection) -> None:
+        replicas.remove(c, "newer")
+        keys.learn_of_others(c, moment)
+
+    await database.write(leave)
     grant = await database.read(lambda c: grants.find(c, ANNA))
     assert grant is not None
     assert grant.access_token is None
