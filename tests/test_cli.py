@@ -18,12 +18,13 @@ import pytest
 
 from bot import report
 from bot.core.model import Chat, Secret, TokenSet, UserKey
-from bot.store import arrivals, audit, authorizations, grants, users
+from bot.store import arrivals, audit, authorizations, users
 from bot.store.arrivals import NewCall
 from bot.store.crypto import Seal
 from bot.store.database import Database, open_database, upgrade
 from bot.store.ids import new_id
 from tests.forking import Forker, strict_bot
+from tests.store.examples import save_grant
 
 ROOT = Path(__file__).resolve().parent.parent
 NOW = datetime.now(UTC)
@@ -94,7 +95,7 @@ async def history(database: Database) -> None:
     await database.write(lambda c: users.name_user(c, ANNA, "Anna \x1b[31mRed\n", NOW))
     await database.write(lambda c: users.name_user(c, WEI, "蓝薇", NOW))
     await database.write(
-        lambda c: grants.save(c, ANNA, tokens, scopes=frozenset({"task:task:read"}), oauth="v2", now=NOW)
+        lambda c: save_grant(c, ANNA, tokens, scopes=frozenset({"task:task:read"}), oauth="v2", now=NOW)
     )
     await database.write(
         lambda c: authorizations.open_request(

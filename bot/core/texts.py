@@ -197,7 +197,6 @@ CLICK_LINK_LATER = Words(
     en="The platform is slow to answer. The link appears on this card in a moment.",
     zh="平台响应较慢，链接稍后会出现在这张卡片上。",
 )
-CLICK_NO_LINK = Words(en="I could not get a link from the platform.", zh="未能从平台获取链接。")
 CLICK_DONE = Words(en="Done, as you say.", zh="好的，已按你的意思处理。")
 CLICK_SENT_AGAIN = Words(en="Here it is again, below.", zh="已在下方重新发送。")
 CLICK_AGAIN = Words(en="I try it again.", zh="正在重试。")

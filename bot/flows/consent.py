@@ -444,7 +444,7 @@ async def store_grant(bot: Bot, consent: Consented, tokens: TokenSet, identity: 
                 return Landed(Landing.USED)
         held = before.scopes if before and before.status is GrantStatus.ACTIVE else frozenset()
         given = tokens.scopes if tokens.scopes is not None else asked | held
-        grant = grants.replace(c, user, before, tokens, scopes=given, oauth=bot.oauth, now=moment)
+        grant = grants.save(c, user, before, tokens, scopes=given, oauth=bot.oauth, now=moment)
         users.consented(c, user, identity, moment)
         audit.write(
             c,

@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from bot.core.model import Grant, GrantStatus, Secret, TokenSet, UserKey
 from bot.core.scopes import ScopeSet
-from bot.store import audit, granted_scopes, users
+from bot.store import audit, granted_scopes
 from bot.store.crypto import Seal
 from bot.store.database import seal_of
 from bot.store.schema import grants
@@ -146,18 +146,6 @@ _FRESH: dict[str, Any] = {
 
 
 def save(
-    connection: Connection, user: UserKey, tokens: TokenSet, *, scopes: ScopeSet, oauth: str, now: datetime
-) -> Grant:
-    """Stores what a code exchange gave, in place of what there was; a refresh under way has lost.
-
-    Locks the person (see `users.lock`): a call that is about to wait for these scopes is seen after this.
-    """
-    users.lock(connection, user)
-    before = find(connection, user)
-    return replace(connection, user, before, tokens, scopes=scopes, oauth=oauth, now=now)
-
-
-def replace(
     connection: Connection,
     user: UserKey,
     before: Grant | None,
@@ -167,7 +155,11 @@ def replace(
     oauth: str,
     now: datetime,
 ) -> Grant:
-    """`save` for whoever has locked the person, and found this grant `before`."""
+    """Stores what a code exchange gave, in place of what there was `before`; a refresh under way has lost.
+
+    For whoever has locked the person (see `users.lock`): a call that is about to wait for these scopes is seen after
+    this.
+    """
     values = _FRESH | _tokens(seal_of(connection), user, tokens, now)
     values |= {
         "user_key": user,

@@ -118,8 +118,8 @@ def set_time_zone(connection: Connection, user: UserKey, time_zone: str) -> None
 SET_QUIET = update(users).where(_of_user).values(quiet_since=bind("since", users.c.quiet_since))
 
 
-def set_quiet(connection: Connection, user: UserKey, since: datetime | None) -> None:
-    """Since when the person wants to be asked less; None: no longer."""
+def set_quiet(connection: Connection, user: UserKey, since: datetime) -> None:
+    """Since when the person wants to be asked less: until they consent."""
     connection.execute(SET_QUIET, {"user": user, "since": since})
 
 

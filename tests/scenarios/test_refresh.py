@@ -20,6 +20,7 @@ from bot.store import grants, users
 from bot.store.crypto import Seal
 from bot.store.database import Connection, open_database
 from tests.conftest import administer
+from tests.store.examples import save_grant
 
 from .conftest import World, has_link
 from .replicas import Replicas
@@ -309,7 +310,7 @@ async def test_a_thousand_grants_that_fall_due_at_once_do_not_stampede(world: Wo
             tokens = TokenSet(
                 Secret(given["access_token"]), 120, Secret(given["refresh_token"]), 600_000, None
             )
-            grants.save(c, user, tokens, scopes=frozenset({"task:task:read"}), oauth="v2", now=moment)
+            save_grant(c, user, tokens, scopes=frozenset({"task:task:read"}), oauth="v2", now=moment)
             grants.touch(c, user, moment)
 
     await database.write(grant_all)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from bot.core.model import Chat, Secret, TokenSet, UserKey
-from bot.store import arrivals, users
+from bot.core.model import Chat, Grant, Secret, TokenSet, UserKey
+from bot.core.scopes import ScopeSet
+from bot.store import arrivals, grants, users
 from bot.store.arrivals import NewCall
-from bot.store.database import Database
+from bot.store.database import Connection, Database
 from bot.store.ids import new_id
 
 NOW = datetime(2026, 3, 1, 9, 30, 0, 123456, tzinfo=UTC)
@@ -56,3 +57,11 @@ def tokens(number: int = 1, *, refresh: bool = True) -> TokenSet:
         refresh_expires_in=604_800 if refresh else None,
         scopes=None,
     )
+
+
+def save_grant(
+    c: Connection, user: UserKey, given: TokenSet, *, scopes: ScopeSet, oauth: str, now: datetime
+) -> Grant:
+    """Inside a transaction: stores what a consent gave, as the bot does."""
+    users.lock(c, user)
+    return grants.save(c, user, grants.find(c, user), given, scopes=scopes, oauth=oauth, now=now)

@@ -22,7 +22,7 @@ from bot.store.attempts import NewAttempt
 from bot.store.database import Database
 from bot.store.ids import new_id
 from bot.store.schema import authorization_requests
-from tests.store.examples import ANNA, BEN, LATER, NOW, SOON, TOMORROW, ask, meet, tokens
+from tests.store.examples import ANNA, BEN, LATER, NOW, SOON, TOMORROW, ask, meet, save_grant, tokens
 
 CALENDAR = frozenset({"calendar:calendar:readonly"})
 TASKS = frozenset({"task:task:read"})
@@ -170,7 +170,7 @@ async def test_a_call_that_begins_to_wait_and_a_grant_that_arrives_do_not_miss_e
             return calls.suspend(c, call.id, call.claim, WaitsFor.AUTHORIZATION, needs, request.id, NOW)
 
         def store(c) -> int:
-            grants.save(c, ANNA, tokens(), scopes=CALENDAR, oauth="v2", now=NOW)
+            save_grant(c, ANNA, tokens(), scopes=CALENDAR, oauth="v2", now=NOW)
             waiting = [each.id for each in calls.suspended_of(c, ANNA)]
             return calls.release(c, waiting, NOW, consents=1)
 

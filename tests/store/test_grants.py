@@ -10,7 +10,7 @@ from sqlalchemy import text
 from bot.core.model import Grant, GrantStatus, Secret, UserKey
 from bot.store import grants
 from bot.store.database import Database
-from tests.store.examples import ANNA, BEN, LATER, NOW, SOON, TOMORROW, meet, tokens
+from tests.store.examples import ANNA, BEN, LATER, NOW, SOON, TOMORROW, meet, save_grant, tokens
 
 CALENDAR = frozenset({"calendar:calendar:readonly"})
 TASKS = frozenset({"task:task:read"})
@@ -19,7 +19,7 @@ TASKS = frozenset({"task:task:read"})
 async def granted(database: Database, number: int = 1, scopes=CALENDAR, now=NOW, refresh=True) -> Grant:
     await meet(database)
     return await database.write(
-        lambda c: grants.save(c, ANNA, tokens(number, refresh=refresh), scopes=scopes, oauth="v2", now=now)
+        lambda c: save_grant(c, ANNA, tokens(number, refresh=refresh), scopes=scopes, oauth="v2", now=now)
     )
 
 
@@ -226,7 +226,7 @@ async def test_of_what_is_due_each_replica_leases_others_and_no_more_than_it_may
     for each in people:
         await meet(database, each)
         await database.write(
-            lambda c, u=each: grants.save(c, u, tokens(), scopes=CALENDAR, oauth="v2", now=NOW)
+            lambda c, u=each: save_grant(c, u, tokens(), scopes=CALENDAR, oauth="v2", now=NOW)
         )
         await database.write(lambda c, u=each: grants.touch(c, u, NOW + timedelta(hours=1)))
     moment = NOW + timedelta(hours=1, minutes=56)

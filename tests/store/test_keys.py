@@ -28,7 +28,7 @@ from bot.store.crypto import Seal, new_key
 from bot.store.database import Connection, Database, open_database
 from bot.store.ids import new_id
 from bot.store.outbox import NewMessage
-from tests.store.examples import ANNA, LATER, NOW, SOON, TOMORROW, ask, tokens
+from tests.store.examples import ANNA, LATER, NOW, SOON, TOMORROW, ask, save_grant, tokens
 
 SCOPES = frozenset({"calendar:calendar:readonly"})
 
@@ -43,7 +43,7 @@ async def fill(database: Database, user: UserKey = ANNA) -> None:
         assert call is not None
         steps = [Step(n, f"d{n}", False, None, {"value": n}) for n in range(3)]
         call_steps.record_results(c, call.id, call.claim, steps)
-        grants.save(c, user, tokens(), scopes=SCOPES, oauth="v2", now=NOW)
+        save_grant(c, user, tokens(), scopes=SCOPES, oauth="v2", now=NOW)
         request = authorizations.open_request(
             c,
             user,
@@ -151,7 +151,7 @@ async def test_a_rotation_while_the_bot_works_loses_nothing(database_url: str) -
     async def work() -> None:
         for number in range(2, 20):
             await both.write(
-                lambda c, n=number: grants.save(c, ANNA, tokens(n), scopes=SCOPES, oauth="v2", now=NOW)
+                lambda c, n=number: save_grant(c, ANNA, tokens(n), scopes=SCOPES, oauth="v2", now=NOW)
             )
 
     await asyncio.gather(work(), keys.rotate(both), keys.rotate(both))

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import text
 
-from bot.core.model import CallStatus, Secret, UserKey, WaitsFor
+from bot.core.model import CallStatus, Identity, Secret, UserKey, WaitsFor
 from bot.store import (
     audit,
     authorizations,
@@ -26,7 +26,7 @@ from bot.store import (
 )
 from bot.store.database import Connection, Database
 from bot.store.ids import new_id
-from tests.store.examples import ANNA, BEN, LATER, NOW, SOON, TOMORROW, ask, meet, tokens
+from tests.store.examples import ANNA, BEN, LATER, NOW, SOON, TOMORROW, ask, meet, save_grant, tokens
 
 SCOPES = frozenset({"calendar:calendar:readonly"})
 
@@ -39,7 +39,9 @@ async def test_what_is_not_said_again_about_a_person_stays(database: Database) -
     await database.write(lambda c: users.set_quiet(c, ANNA, NOW))
     profile = await database.read(lambda c: users.profile(c, ANNA))
     assert profile == users.UserProfile("Anna 王", "zh", "Asia/Shanghai", None, NOW)
-    await database.write(lambda c: users.set_quiet(c, ANNA, None))
+    await database.write(lambda c: users.consented(c, ANNA, Identity("ou_anna", "tenant_1"), LATER))
+    profile = await database.read(lambda c: users.profile(c, ANNA))
+    assert profile == users.UserProfile("Anna 王", "zh", "Asia/Shanghai", None, None)
     assert await database.read(lambda c: users.names(c, [ANNA, BEN])) == {ANNA: "Anna 王"}
     assert await database.read(lambda c: users.profile(c, BEN)) is None
 
@@ -139,7 +141,7 @@ async def lived(database: Database) -> str:
         calls.settle(c, first.id, first.claim, CallStatus.FAILED, "refused_1", NOW)
         second = claims.claim_next(c, "w1", NOW, SOON)
         assert second is not None
-        grants.save(c, ANNA, tokens(), scopes=SCOPES, oauth="v2", now=NOW)
+        save_grant(c, ANNA, tokens(), scopes=SCOPES, oauth="v2", now=NOW)
         request = authorizations.open_request(
             c,
             ANNA,
