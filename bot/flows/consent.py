@@ -504,13 +504,13 @@ def asked_by(
     if not everybody:
         request = authorizations.latest_of(c, consent.user)
         everybody = request.reasons if request is not None else ()
-    named = {
+    waiting_for = {
         scope: tuple(
             dict.fromkeys(call.command for call in waiting if any(scope in clause for clause in call.needs))
         )
         for scope in consent.scopes
     }
-    return {scope: commands or everybody for scope, commands in named.items()}
+    return {scope: commands or everybody for scope, commands in waiting_for.items()}
 
 
 def wake_calls(
