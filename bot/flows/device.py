@@ -26,7 +26,7 @@ from bot.core.model import (
     TokenSet,
 )
 from bot.core.oauth import is_owner
-from bot.flows import alternatives, authorization, consent
+from bot.flows import alternatives, authorization, consent, links
 from bot.flows.bot import Bot, now
 from bot.flows.delivery import deliver_all, later
 from bot.store import authorizations, device_authorizations, grants
@@ -77,7 +77,7 @@ def begin(
         c,
         request.id,
         request.user,
-        scopes=consent.one_link(request.scopes),
+        scopes=links.one_link(request.scopes),
         new_id=new_id(moment),
         worker=bot.worker,
         now=moment,
@@ -208,7 +208,7 @@ async def redeem(bot: Bot, device: DeviceAuthorization, tokens: TokenSet) -> Non
         await end(bot, device, DeviceStatus.FAILED, "wrong_person")
         return
     grant = await bot.database.read(lambda c: grants.find(c, device.user))
-    if consent.was_revoked(grant):
+    if links.was_revoked(grant):
         await wait(bot, device, now() + bot.lease, device.interval, device.failures)
         narrowed = await bot.platform.narrow(tokens, device.scopes)
         if isinstance(narrowed, TokenRefused):

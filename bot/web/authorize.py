@@ -9,9 +9,10 @@ from aiohttp import web
 
 from bot.core.model import AttemptKind, AuthorizationRequest
 from bot.core.oauth import Malformed, kind_of, parse_callback
-from bot.flows import consent
+from bot.flows import consent, links
 from bot.flows.bot import Bot
-from bot.flows.consent import Closed, Landing
+from bot.flows.consent import Landing
+from bot.flows.links import Closed
 from bot.web import login
 from bot.web.headers import is_in_client, only_looks
 from bot.web.keys import BOT
@@ -34,7 +35,7 @@ async def start(request: web.Request) -> web.Response:
         # In the fragment the ticket stays out of logs on the way, and the page's URL is the registered one.
         ticket = request.match_info["ticket"]
         return web.Response(status=302, headers={"Location": f"/oauth/{bot.platform.name}/client#{ticket}"})
-    target = await consent.open_link(bot, found)
+    target = await links.open_link(bot, found)
     if isinstance(target, Closed):
         return show(request, CLOSED[target])
     return web.Response(status=302, headers={"Location": target})
@@ -43,7 +44,7 @@ async def start(request: web.Request) -> web.Response:
 async def look_up(bot: Bot, ticket: str) -> AuthorizationRequest | Closed:
     if not TICKET.fullmatch(ticket):
         return Closed.UNKNOWN
-    return await consent.look_up(bot, ticket)
+    return await links.look_up(bot, ticket)
 
 
 async def callback(request: web.Request) -> web.Response:

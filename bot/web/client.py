@@ -19,8 +19,9 @@ from aiohttp import web
 from bot.core.model import AttemptKind, Json, Language, Words
 from bot.core.oauth import Approved, Denied, Malformed, kind_of, parse_callback
 from bot.core.scopes import join_scopes
-from bot.flows import consent, sign_in
-from bot.flows.consent import Closed, Landing
+from bot.flows import consent, links, sign_in
+from bot.flows.consent import Landing
+from bot.flows.links import Closed
 from bot.flows.sign_in import NotSignedIn
 from bot.web import login
 from bot.web.authorize import look_up
@@ -70,7 +71,7 @@ async def begin(request: web.Request) -> web.Response:
     fields = await own_fields(request)
     bot = request.app[BOT]
     found = await look_up(bot, fields.get("ticket", ""))
-    begun = found if isinstance(found, Closed) else await consent.open_in_client(bot, found)
+    begun = found if isinstance(found, Closed) else await links.open_in_client(bot, found)
     if isinstance(begun, Closed):
         return in_words(request, CLOSED[begun])
     scopes = join_scopes(begun.scopes).split()

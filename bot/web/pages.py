@@ -14,7 +14,8 @@ from typing import Literal
 from aiohttp import web
 
 from bot.core.model import Language, Words
-from bot.flows.consent import Closed, Landing
+from bot.flows.consent import Landing
+from bot.flows.links import Closed
 from bot.flows.sign_in import NotSignedIn
 from bot.web.headers import language_of
 from bot.web.keys import BOT

@@ -162,7 +162,7 @@ THE_LOOP = (
     "cards.draw:send",
     "cards.shown:write_one",
     "consent.look_up:read",
-    "consent.begin:write",
+    "links.begin:write",
     "consent.complete:write",
     "consent.persistently:exchange_code",
     "consent.persistently:identify",
