@@ -161,7 +161,7 @@ THE_LOOP = (
     "authorization.suspend:write",
     "cards.draw:send",
     "cards.shown:write_one",
-    "consent.look_up:read",
+    "links.look_up:read",
     "links.begin:write",
     "consent.complete:write",
     "consent.persistently:exchange_code",
