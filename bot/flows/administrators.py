@@ -12,6 +12,7 @@ from bot.core.cards import AdministratorCard
 from bot.core.errors import LeaseLost
 from bot.core.model import (
     CallStatus,
+    Content,
     DeferredCall,
     NotSent,
     ScopeApplication,
@@ -241,8 +242,24 @@ def is_about(wait: ScopeWait, call: DeferredCall) -> bool:
 
 
 async def show_to(bot: Bot, admin: UserKey, card: AdministratorCard) -> bool:
-    """Sends the card to an administrator, or changes the one they have. False: it is worth another try."""
+    """Sends the card to an administrator, or changes the one they have. False: it is worth another try.
+
+    Who waits in a later time, when that can no longer be changed, is told of by a card of that time.
+    """
     key, content = f"{card.subject}-{admin.open_id[-12:]}", bot.platform.render_card(card)
+    first = await show_as(bot, admin, card, key, content)
+    if not isinstance(first, NotSent):
+        return first
+    # Four digits: the platform takes fifty characters, and a card can be changed for fourteen days.
+    fortnight = f"{now().toordinal() // 14:x}"
+    again = await show_as(bot, admin, card, f"{key}-{fortnight}", content)
+    return again is not False
+
+
+async def show_as(
+    bot: Bot, admin: UserKey, card: AdministratorCard, key: str, content: Content
+) -> bool | NotSent:
+    """`show_to` for the card of one delivery key; `NotSent` when it can no longer be changed."""
     before = await bot.database.read(lambda c: outbox.find(c, key))
     if before is None:
         if not card.waiting:
@@ -254,4 +271,6 @@ async def show_to(bot: Bot, admin: UserKey, card: AdministratorCard) -> bool:
     if before.message_id is None:
         return before.settled
     result = await bot.platform.update_card(before.message_id, content)
-    return not (isinstance(result, NotSent) and result.retry)
+    if isinstance(result, NotSent):
+        return result if result.gone else not result.retry
+    return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 from bot.sandbox.tenant import Message, Person
@@ -79,6 +80,23 @@ async def test_the_card_names_nobody_who_waits_no_longer(world: World):
     await world.until(lambda: world.sam.open_id in text_of(card.content), "Sam, who asks again")
     assert "check_again" in actions_on(card)
     assert len(world.from_bot(world.direct(world.ada))) == 1
+
+
+async def test_who_waits_when_the_card_can_no_longer_be_changed_is_told_of_by_another(world: World):
+    await world.start()
+    await without(world, *TASKS)
+    await world.say(world.sam, "/tasks")
+    old = await told(world, world.sam.open_id)
+    old.sent_at -= timedelta(days=15).total_seconds()
+    await world.say(world.sam, "/cancel")
+    asked = await world.say(world.wei, "/tasks")
+    await world.answer_to(asked, "administrator")
+    fresh = await told(world, world.wei.open_id)
+    assert fresh.message_id != old.message_id
+    await world.control("app-scopes", scope="task:task:read", user=True)
+    await through(world, world.wei, asked)
+    assert (await told(world, "thank you")).message_id == fresh.message_id
+    assert len(world.from_bot(world.direct(world.ada))) == 2
 
 
 async def test_what_cannot_be_a_scope_reaches_no_administrator(world: World):
