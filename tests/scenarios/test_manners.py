@@ -109,6 +109,31 @@ async def test_when_a_person_leaves_their_tokens_go(world: World):
     await world.until(lambda: not world.rows("SELECT 1 FROM revocations WHERE status = 'queued'"), "revoked")
 
 
+async def test_when_an_organization_removes_the_app_its_tokens_go(world: World):
+    await world.start()
+    await world.authorized(world.sam)
+    await world.say(world.sam, "/doc welcome")
+    await world.until(lambda: world.rows("SELECT 1 FROM deferred_calls WHERE status = 'suspended'"))
+    app = world.tenant.app
+    elsewhere = {"app_id": app.app_id, "tenant_key": "another", "type": "app_uninstalled"}
+    for uuid, event in (("u-1", elsewhere), ("u-2", elsewhere | {"tenant_key": app.tenant_key})):
+        (grant,) = world.rows("SELECT status FROM grants")
+        assert grant == {"status": "active"}, "it is another organization's matter"
+        removed = {"uuid": uuid, "token": app.verification_token, "type": "event_callback", "event": event}
+        assert (await world.control("events", event=removed))["acknowledged"]
+    (grant,) = world.rows("SELECT status, end_reason, access_token, refresh_token FROM grants")
+    assert grant == {
+        "status": "ended",
+        "end_reason": "app_stopped",
+        "access_token": None,
+        "refresh_token": None,
+    }
+    assert world.rows("SELECT status, outcome FROM deferred_calls WHERE command = 'doc'") == [
+        {"status": "cancelled", "outcome": "app_stopped"}
+    ]
+    assert world.rows("SELECT 1 FROM authorization_requests WHERE status = 'open'") == []
+
+
 async def test_a_burst_of_commands_makes_one_card(world: World):
     await world.start()
     commands: list[Any] = ["/tasks", "/agenda", "/doc welcome", "/search welcome", "/task milk"] * 3
