@@ -101,10 +101,9 @@ def time_in_words(moment: datetime, zone: Zone) -> str:
 
 
 def moment_in_words(moment: datetime, zone: Zone, today: date) -> Words:
-    """A day with its time; the zone is named when it is only assumed."""
+    """A day with its time and zone."""
     local = zone.local(moment)
-    day, suffix = day_in_words(local.date(), today), "" if zone.known else " UTC"
-    time = f"{local:%H:%M}{suffix}"
+    day, time = day_in_words(local.date(), today), f"{local:%H:%M} {zone.name}"
     return Words(en=f"{day.en}, {time}", zh=f"{day.zh} {time}")
 
 

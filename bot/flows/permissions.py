@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -101,7 +102,7 @@ async def of(bot: Bot, user: UserKey) -> Permissions:
         held=in_order_of_use([Held(each, words[each], found.stories.get(each)) for each in in_order(scopes)]),
         until=(grant.refresh_expires_at or grant.access_expires_at) if grant else None,
         renewable=grant is not None and grant.refresh_token is not None,
-        last_used_at=grant.last_used_at if grant else None,
+        last_used_at=last_used(grant, found.stories) if grant else None,
         waiting=tuple(Waiting(typed(each), each.asked_at, each.waits_for) for each in found.waiting),
         wanted=Wanted(
             tuple((each, words[each]) for each in in_order(asked)),
@@ -111,6 +112,12 @@ async def of(bot: Bot, user: UserKey) -> Permissions:
         if found.request
         else None,
     )
+
+
+def last_used(grant: Grant, stories: Mapping[Scope, GrantedScope]) -> datetime | None:
+    """The grant's own note is taken once a minute, so that a scope may have been used since."""
+    noted = [grant.last_used_at, *(each.used_at for each in stories.values())]
+    return max((each for each in noted if each is not None), default=None)
 
 
 def in_order(scopes: ScopeSet) -> list[Scope]:

@@ -30,7 +30,7 @@ SIGNED_IN_AS = Words(en="Signed in as {name}", zh="当前账号：{name}")
 SIGNED_IN = Words(en="Signed in", zh="已登录")
 SIGN_OUT = Words(en="Sign out", zh="退出登录")
 ONLY_YOU = Words(en="Only you see this page.", zh="此页面仅你自己可见。")
-TIMES_ARE_UTC = Words(en="Times are in UTC.", zh="时间均为 UTC。")
+TIMES_ARE_IN = Words(en="Times are in {zone}.", zh="时间均为 {zone} 时间。")
 
 DONE = {
     "revoked": Words(
@@ -77,7 +77,7 @@ CAME_ALONG = Words(
 UNTOLD = Words(
     en="Allowed before I began to note what each permission is for.", zh="在我开始记录用途之前已授权。"
 )
-USED = Words(en="Last needed by {command}, {moment}.", zh="{command} 于 {moment} 最后一次用到。")
+USED = Words(en="Last needed by {command}, {moment}.", zh="{command} 于{moment} 最后一次用到。")
 NOT_USED = Words(en="No command has needed it since.", zh="此后还没有命令用到。")
 KEEPS = Words(
     en="It lets me renew the permission, so that I need not ask you every two hours.",
@@ -120,8 +120,7 @@ def render(
         held=view.held() if found.held else view.nothing(),
         end=view.end() if found.held else "",
         back=anchor("other", chat_link, BACK, language) if chat_link else "",
-        only_you=view.say(ONLY_YOU),
-        times="" if view.zone.known else view.say(TIMES_ARE_UTC),
+        notes=view.sentences(ONLY_YOU, TIMES_ARE_IN.format(zone=view.zone.name)),
     )
     return web.Response(text=html, content_type="text/html", charset="utf-8", headers=HEADERS)
 
@@ -136,6 +135,10 @@ class View:
 
     def say(self, words: Words) -> str:
         return escape(words.to(self.language))
+
+    def sentences(self, *said: Words) -> str:
+        """One after the other: Chinese puts no space between them."""
+        return ("" if self.language == "zh" else " ").join(map(self.say, said))
 
     def at(self, moment: datetime) -> Words:
         return near_moment_in_words(moment, self.zone, self.zone.local(self.moment).date())
@@ -207,7 +210,7 @@ class View:
         return f'<span class="words">{escape(described)}</span> <code>{escape(scope)}</code>'
 
     def story(self, held: Held) -> str:
-        return f'<p class="story">{" ".join(map(self.say, self.story_of(held)))}</p>'
+        return f'<p class="story">{self.sentences(*self.story_of(held))}</p>'
 
     def story_of(self, held: Held) -> Sequence[Words]:
         story = held.story

@@ -114,7 +114,7 @@ def test_permissions_without_a_grant_says_so():
         (
             grant(refresh_until="2026-02-04T16:30:00+00:00", access_until="2026-01-05T03:30:00+00:00"),
             "Asia/Shanghai",
-            "I renew this by myself; if you do not use me until Thursday 5 February, 00:30, it ends.",
+            "I renew this by myself; if you do not use me until Thursday 5 February, 00:30 Asia/Shanghai, it ends.",
         ),
         (
             grant(access_until="2026-01-05T03:30:00+00:00"),

@@ -508,6 +508,21 @@ async def test_it_says_what_was_granted_for_what_and_when_it_was_used(
     assert "Last needed by /tasks," in page
     assert "I renew this by myself" in page
     assert "I last acted in your name" in page
+    assert "Times are in UTC." in page
+
+
+async def test_what_was_needed_last_was_done_no_later_than_the_bot_last_acted(
+    running: World, browser: Callable[..., Browser]
+):
+    """The grant's own note lags behind: it is taken once a minute."""
+    await running.authorized(running.sam)
+    running.change("UPDATE grants SET last_used_at = '2026-01-01 00:00:00.000000'")
+    sam = browser()
+    await sam.sign_in(running.sam)
+    page = await sam.permissions()
+    needed = re.search(r"Last needed by /tasks, ([^.]+)\.", page)
+    assert needed is not None
+    assert f"I last acted in your name {needed[1]}." in page
 
 
 async def test_the_chat_points_to_the_page(running: World):
