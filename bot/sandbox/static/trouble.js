@@ -30,6 +30,7 @@ export function createTrouble(model) {
   const scopeList = el("ul", { class: "scope-list" });
   let process = null;
   let timer = null;
+  let drawn = Promise.resolve();
 
   /** Does it, and says so; what went wrong is said too. */
   const act = (label, action) => async (event) => {
@@ -194,7 +195,7 @@ export function createTrouble(model) {
       fill(scopes, title("shield", "What the app may ask for", "Switched on: users can be asked for it."), filter, scopeList);
       fill(byId("trouble"), el("div", { class: "panel-scroll trouble" }, person, bot, faults, links, clock, scopes));
       drawPerson(); drawFaults(); drawFaultList(); drawClock(); drawScopes();
-      drawLinks().catch(() => {});
+      drawn = Promise.allSettled([drawLinks(), get("bot").then(showBot)]);
     },
     /** After the tenant changed. */
     refresh: () => { drawPerson(); drawFaultList(); drawScopes(); },
@@ -205,8 +206,8 @@ export function createTrouble(model) {
       look();
       timer = setInterval(look, 2000);
     },
-    /** Finds the switches of some scopes, named with commas between. */
-    find: (wanted) => { filter.value = wanted; drawScopes(); scopes.scrollIntoView(); },
+    /** Finds the switches of some scopes, named with commas between; what comes later above would push them away. */
+    find: (wanted) => { filter.value = wanted; drawScopes(); drawn.then(() => scopes.scrollIntoView()); },
     /** Another person is looking: what is about them is drawn anew. */
     drawFor: () => { drawPerson(); drawFaultList(); },
   };
