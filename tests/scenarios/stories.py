@@ -104,7 +104,9 @@ async def confirmed(world: MortalWorld) -> None:
 async def cancelled(world: MortalWorld) -> None:
     message = await world.say(world.sam, "/task seventeenth", ends=CANCELLED)
     await world.until(lambda: world.is_asked(world.sam), "the card")
-    await world.ask(world.sam, "/cancel")
+    cancel = await world.say(world.sam, "/cancel")
+    # Nobody allows what they have just cancelled, however long the bot takes to hear of it.
+    await world.until(lambda: world.answered(cancel), "the answer to /cancel")
     await world.see_to(message, world.sam)
 
 
