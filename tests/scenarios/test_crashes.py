@@ -44,7 +44,7 @@ DANGEROUS = {
     "any_api": ("calls.send:write:after", "calls.send:call:after", "calls.record:write:before"),
     "revoked": ("calls.drop:write:after", "authorization.revoke:revoke:after"),
     "refreshed": ("tokens.refresh:refresh:after",),
-    "waiting_for_the_administrator": ("administrators.show_to:update_card:after",),
+    "waiting_for_the_administrator": ("administrators.show_as:update_card:after",),
 }
 """Points that are walked always, the first time that a story passes them: something has happened, and who did it is
 gone before it could say so."""
