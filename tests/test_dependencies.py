@@ -1,0 +1,95 @@
+"""Dependencies: the floors are what is tested, the lock file is complete, and the audit finds what it should."""
+
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parent.parent
+LOCK = ROOT / "docs" / "deploy" / "requirements.lock"
+AUDIT = ROOT / ".ci" / "audit.py"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+DEPENDENCIES = [Requirement(each) for each in PROJECT["dependencies"]]
+LOCKED = dict(re.findall(r"^([a-z0-9._-]+)==([^\s;\\]+)", LOCK.read_text(encoding="utf-8"), re.MULTILINE))
+
+
+@pytest.mark.parametrize("dependency", DEPENDENCIES, ids=lambda each: each.name)
+def test_the_floor_of_a_dependency_is_the_version_that_is_locked_and_tested(dependency: Requirement) -> None:
+    floors = [each.version for each in dependency.specifier if each.operator == ">="]
+    assert floors == [LOCKED[dependency.name]]
+
+
+def needed_by(name: str, extras: frozenset[str], seen: set[str]) -> set[str]:
+    """The canonical names of a package's dependencies in this environment, and of theirs."""
+    for text in metadata.requires(name) or ():
+        needed = Requirement(text)
+        markers = [needed.marker.evaluate({"extra": extra}) for extra in extras] if needed.marker else [True]
+        key = canonicalize_name(needed.name)
+        if any(markers) and key not in seen:
+            seen.add(key)
+            needed_by(needed.name, frozenset({"", *needed.extras}), seen)
+    return seen
+
+
+def test_the_lock_file_names_everything_that_the_bot_installs() -> None:
+    assert needed_by("bot-that-asks", frozenset({""}), set()) <= LOCKED.keys()
+
+
+def test_the_lock_file_pins_each_by_hash() -> None:
+    pins = re.split(r"^(?=[a-z])", LOCK.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+    assert len(pins) == len(LOCKED)
+    assert all("--hash=sha256:" in pin for pin in pins)
+
+
+def audit(lock: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, AUDIT, lock, *more], capture_output=True, text=True, check=False)
+
+
+def test_the_locked_versions_have_no_known_vulnerability() -> None:
+    ran = audit(LOCK)
+    assert ran.returncode == 0, ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("pin", "advisory"), [("aiohttp==3.14.3", "GHSA-5wr8"), ("cryptography==44.0.0", "CVE-2024-12797")]
+)
+def test_a_version_with_a_known_vulnerability_fails_the_audit(
+    tmp_path: Path, pin: str, advisory: str
+) -> None:
+    lock = tmp_path / "lock"
+    lock.write_text(f"{pin} \\\n    --hash=sha256:00\nidna==3.20\n")
+    ran = audit(lock)
+    assert ran.returncode == 1
+    assert advisory in ran.stderr
+
+
+VULNERABLE = {"name": "idna", "version": "3.20", "vulns": [{"id": "CVE-1", "fix_versions": ["3.21"]}]}
+SKIPPED = {"name": "idna", "skip_reason": "Dependency not found"}
+FINE = {"name": "yarl", "version": "1.25.1", "vulns": []}
+
+
+@pytest.mark.parametrize(
+    ("report", "code", "words"),
+    [
+        ([FINE, VULNERABLE], 1, "CVE-1, fixed in 3.21"),
+        ([FINE, SKIPPED], 1, "idna: the index knows no such version"),
+        ([SKIPPED], 0, "SERVES NO ADVISORIES"),
+        ([FINE], 0, "1 of 1 audited"),
+    ],
+)
+def test_what_the_index_says_decides(
+    tmp_path: Path, report: list[dict[str, object]], code: int, words: str
+) -> None:
+    pip_audit = tmp_path / "pip-audit"
+    pip_audit.write_text(f"#!/bin/sh\ncat <<'END'\n{json.dumps({'dependencies': report})}\nEND\n")
+    pip_audit.chmod(0o755)
+    ran = audit(LOCK, str(pip_audit))
+    assert ran.returncode == code, ran.stdout + ran.stderr
+    assert words in ran.stdout + ran.stderr
