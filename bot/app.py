@@ -28,7 +28,7 @@ from bot.lark.commands import COMMANDS
 from bot.lark.platform import LarkPlatform
 from bot.lark.stream import LongConnection, NotAccepted
 from bot.plugins import installed_commands
-from bot.settings import Settings
+from bot.settings import Settings, exposed_database
 from bot.store import database as store
 from bot.store import replicas, views
 from bot.store.crypto import Seal
@@ -100,6 +100,8 @@ def run(settings: Settings, refit: Refit = as_it_is) -> int:
         store.upgrade(settings.database_url)
     else:
         store.check(settings.database_url)
+    for line in exposed_database(settings.database_url):
+        log.warning(line)
     last_resort = threading.Timer(LONGEST_STOP, os._exit, (0,))
     last_resort.daemon = True
     try:

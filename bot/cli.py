@@ -194,6 +194,7 @@ def run_bot(chosen: argparse.Namespace) -> int:
     # For as long as the bot is only being loaded, or its database upgraded: there is nothing to drain yet.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(DONE))
+    leave_no_core_dump()
     loaded = settings.load(settings.environment())
     from bot import logs  # noqa: PLC0415
 
@@ -211,6 +212,13 @@ def run_bot(chosen: argparse.Namespace) -> int:
         # A surprise. Through the log, where secrets are masked, and not as a bare traceback.
         log.critical("stopped by an error", exc_info=True)
         return FAILED
+
+
+def leave_no_core_dump() -> None:
+    """A process that crashes must not leave its memory on the disk: keys and tokens are in it."""
+    import resource  # noqa: PLC0415
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def sandbox(chosen: argparse.Namespace) -> int:

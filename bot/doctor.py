@@ -142,7 +142,8 @@ async def database(loaded: OperatorSettings) -> Sequence[Finding]:
         await asyncio.to_thread(store.check, loaded.database_url)
     except BotError as error:
         return [trouble("database", error)]
-    return [Finding("ok", "database", "reachable and migrated"), await encryption_keys(loaded)]
+    exposed = [Finding("warn", "database", line) for line in settings.exposed_database(loaded.database_url)]
+    return [Finding("ok", "database", "reachable and migrated"), *exposed, await encryption_keys(loaded)]
 
 
 def trouble(subject: str, error: BotError) -> Finding:

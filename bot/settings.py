@@ -12,6 +12,7 @@ import difflib
 import ipaddress
 import os
 import re
+import stat
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -40,7 +41,7 @@ class OperatorSettings:
     log_format: LogFormat
     log_level: LogLevel
     warnings: tuple[str, ...]
-    """One line for each variable that looks like a setting and is none."""
+    """One line for each variable that looks like a setting and is none, and for each secret that is exposed."""
 
 
 @dataclass(frozen=True)
@@ -149,8 +150,8 @@ def _web_address(value: str, *, example: str) -> SplitResult:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host can only be this machine."""
-    if host == "localhost" or host.endswith(".localhost"):
+    """Whether a host can only be this machine. Names below `localhost` do not count: resolvers may ask a server."""
+    if host == "localhost":
         return True
     try:
         return ipaddress.ip_address(host).is_loopback
@@ -415,11 +416,36 @@ _PREFIXES = ("LARK_", "BOT_")
 # --- loading -----------------------------------------------------------------------------------------------
 
 
-def environment(directory: Path | None = None) -> dict[str, str]:
+SECRETS = (
+    "LARK_APP_SECRET",
+    "LARK_ENCRYPT_KEY",
+    "LARK_VERIFICATION_TOKEN",
+    "BOT_ENCRYPTION_KEYS",
+    "BOT_DATABASE_URL",
+)
+"""Variables that hold a secret, or may: a database URL can have a password in it."""
+
+DIRECTIONS = (
+    "LARK_OPEN_URL",
+    "LARK_ACCOUNTS_URL",
+    "LARK_JSSDK_URL",
+    "BOT_PUBLIC_URL",
+    "BOT_DATABASE_URL",
+)
+"""Variables that decide where secrets, codes and tokens go."""
+
+
+class Environment(dict[str, str]):
+    """The variables, with a line for each risk in where they come from."""
+
+    warnings: tuple[str, ...] = ()
+
+
+def environment(directory: Path | None = None) -> Environment:
     """The real environment, over what a `.env` file in the working directory says."""
     file = (directory or Path.cwd()) / ".env"
     if not file.exists():
-        return dict(os.environ)
+        return Environment(os.environ)
     from dotenv import dotenv_values  # noqa: PLC0415 - only those who have such a file wait for it
 
     try:
@@ -428,7 +454,51 @@ def environment(directory: Path | None = None) -> dict[str, str]:
     except (OSError, UnicodeDecodeError) as error:
         problem = f".env cannot be read ({type(error).__name__}). Mend the file or remove it."
         raise ConfigurationError(problem) from None
-    return {**{name: value for name, value in written.items() if value is not None}, **os.environ}
+    in_file = {name: value for name, value in written.items() if value is not None}
+    found = Environment({**in_file, **os.environ})
+    found.warnings = (*_exposed_secrets(file, in_file), *_redirected_secrets(in_file))
+    return found
+
+
+def _exposed_secrets(file: Path, in_file: Mapping[str, str]) -> Iterable[str]:
+    if any(in_file.get(name) for name in SECRETS):
+        yield from exposed(file)
+
+
+def exposed(file: Path) -> Iterable[str]:
+    """A line if every user of this machine can read or change a file that holds secrets."""
+    try:
+        mode = file.stat().st_mode
+    except OSError:
+        return
+    if mode & (stat.S_IROTH | stat.S_IWOTH):
+        can = "changed" if mode & stat.S_IWOTH else "read"
+        name = _printable(str(file.name))
+        yield f"{name} can be {can} by every user of this machine. Run `chmod o-rwx {name}`."
+
+
+def _redirected_secrets(in_file: Mapping[str, str]) -> Iterable[str]:
+    """Who can write the file, but does not know the secret, could have it sent to them."""
+    elsewhere = [name for name in SECRETS if os.environ.get(name) and name not in DIRECTIONS]
+    if not elsewhere:
+        return
+    for name in DIRECTIONS:
+        if in_file.get(name) and name not in os.environ:
+            yield (
+                f"{name} comes from .env while {elsewhere[0]} comes from the environment: whoever can write .env "
+                "decides where secrets go. Set both in the same place."
+            )
+
+
+def exposed_database(database_url: str) -> Iterable[str]:
+    """A line if every user of this machine can read or change the file of a SQLite database."""
+    scheme, _, rest = database_url.partition("://")
+    if scheme == _SQLITE:
+        yield from exposed(Path(rest.partition("?")[0].removeprefix("/")))
+
+
+def _warnings(environ: Mapping[str, str]) -> tuple[str, ...]:
+    return (*unknown_variables(environ), *(environ.warnings if isinstance(environ, Environment) else ()))
 
 
 def load(environ: Mapping[str, str]) -> Settings:
@@ -446,7 +516,7 @@ def load(environ: Mapping[str, str]) -> Settings:
         )
     if problems:
         raise ConfigurationError(*problems)
-    return Settings(**values, warnings=unknown_variables(environ))
+    return Settings(**values, warnings=_warnings(environ))
 
 
 def load_for_operator(environ: Mapping[str, str]) -> OperatorSettings:
@@ -455,7 +525,7 @@ def load_for_operator(environ: Mapping[str, str]) -> OperatorSettings:
     values, problems = _parse((each for each in TABLE if each.field in fields), environ, required=False)
     if problems:
         raise ConfigurationError(*problems)
-    return OperatorSettings(**values, warnings=unknown_variables(environ))
+    return OperatorSettings(**values, warnings=_warnings(environ))
 
 
 def _parse(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from bot import doctor
+from bot import doctor, settings
 from bot.doctor import Finding
 from bot.sandbox.sample import sample_tenant
 from bot.sandbox.server import build_platform
@@ -139,3 +139,19 @@ async def test_without_a_browser_no_redirect_url_is_needed(patient: Patient) -> 
 async def test_a_webhook_is_looked_at_by_its_settings(patient: Patient) -> None:
     found = await patient.examined(LARK_EVENTS="webhook", LARK_ENCRYPT_KEY="k")
     assert f"{PUBLIC}/lark/events" in found["events"][0].words
+
+
+async def test_files_with_secrets_that_everybody_can_read_are_pointed_out(
+    patient: Patient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = Path(patient.environment["BOT_DATABASE_URL"].partition(":///")[2])
+    file.chmod(0o644)
+    monkeypatch.delenv("LARK_APP_SECRET", raising=False)
+    (tmp_path / ".env").write_text("LARK_APP_SECRET=s\n", encoding="utf-8")
+    (tmp_path / ".env").chmod(0o644)
+    environ = settings.environment(tmp_path)
+    environ.update(patient.environment)
+    found = await doctor.examine(environ)
+    warned = [each for each in found if each.verdict == "warn"]
+    assert any(each.subject == "database" and "can be read by every user" in each.words for each in warned)
+    assert any(".env can be read by every user" in each.words for each in warned)

@@ -101,6 +101,9 @@ def test_every_missing_variable_is_named_in_a_line_of_its_own() -> None:
         ("BOT_PUBLIC_URL", 'https://bot"example.com', "https://bot.example.com"),
         ("BOT_PUBLIC_URL", "ftp://localhost", "https://bot.example.com"),
         ("BOT_PUBLIC_URL", "http://localhost.example.com", "https://"),
+        ("BOT_PUBLIC_URL", "http://bot.localhost", "https://"),
+        ("BOT_PUBLIC_URL", "http://localhost.:8080", "https://"),
+        ("LARK_OPEN_URL", "http://open.localhost:9000", "https://"),
         ("BOT_DATABASE_URL", "postgres://u:hush-hush@h/d", "Write postgresql+asyncpg://"),
         ("BOT_DATABASE_URL", "postgresql://u:hush-hush@h/d", "Write postgresql+asyncpg://"),
         ("BOT_DATABASE_URL", "postgresql+psycopg2://u:hush-hush@h/d", "Write postgresql+asyncpg://"),
@@ -211,6 +214,73 @@ def test_a_dotenv_file_that_cannot_be_read_is_a_problem_in_one_line(tmp_path: Pa
     (tmp_path / ".env").write_bytes(b"BOT_HOST=\xff\xfe\n")
     with pytest.raises(ConfigurationError, match=r"^\.env cannot be read"):
         settings.environment(tmp_path)
+
+
+def warnings_of(directory: Path) -> tuple[str, ...]:
+    return settings.load_for_operator(settings.environment(directory)).warnings
+
+
+@pytest.mark.parametrize(
+    ("written", "mode", "says"),
+    [
+        ("LARK_APP_SECRET=s", 0o644, "read by every user"),
+        (f"BOT_ENCRYPTION_KEYS={KEY}", 0o604, "read by every user"),
+        ("BOT_DATABASE_URL=postgresql+asyncpg://bot:pw@db/bot", 0o666, "changed by every user"),
+        ("LARK_ENCRYPT_KEY=k", 0o602, "changed by every user"),
+    ],
+)
+def test_a_dotenv_file_with_a_secret_that_everybody_can_read_is_a_warning(
+    tmp_path: Path, written: str, mode: int, says: str
+) -> None:
+    file = tmp_path / ".env"
+    file.write_text(written, encoding="utf-8")
+    file.chmod(mode)
+    (line,) = warnings_of(tmp_path)
+    assert line.startswith(".env can be ")
+    assert says in line
+    assert "chmod o-rwx .env" in line
+    file.chmod(0o640)
+    assert warnings_of(tmp_path) == ()
+
+
+def test_a_dotenv_file_without_a_secret_may_be_read(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("BOT_PORT=1\n", encoding="utf-8")
+    (tmp_path / ".env").chmod(0o644)
+    assert warnings_of(tmp_path) == ()
+
+
+def test_a_database_that_everybody_can_read_is_a_warning(tmp_path: Path) -> None:
+    file = tmp_path / "bot.db"
+    file.touch()
+    file.chmod(0o644)
+    url = f"sqlite+aiosqlite:///{file}"
+    (line,) = settings.exposed_database(url)
+    assert "bot.db can be read by every user" in line
+    file.chmod(0o640)
+    assert not [*settings.exposed_database(url)]
+    file.unlink()
+    assert not [*settings.exposed_database(url)]
+    assert not [*settings.exposed_database("postgresql+asyncpg://bot@db/bot")]
+
+
+@pytest.mark.parametrize(
+    "name", ["LARK_OPEN_URL", "LARK_ACCOUNTS_URL", "LARK_JSSDK_URL", "BOT_PUBLIC_URL", "BOT_DATABASE_URL"]
+)
+def test_a_dotenv_file_that_directs_a_secret_of_the_environment_is_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    values = {"BOT_DATABASE_URL": "sqlite+aiosqlite:///other.db", "LARK_JSSDK_URL": "https://other/x.js"}
+    written = values.get(name, "https://other.example.com")
+    (tmp_path / ".env").write_text(f"{name}={written}\n", encoding="utf-8")
+    (tmp_path / ".env").chmod(0o600)
+    monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("BOT_ENCRYPTION_KEYS", raising=False)
+    monkeypatch.setenv("LARK_APP_SECRET", "s")
+    (line,) = warnings_of(tmp_path)
+    assert line.startswith(f"{name} comes from .env while LARK_APP_SECRET comes from the environment")
+    # Both in one place: whoever can write the file knows the secret already.
+    monkeypatch.delenv("LARK_APP_SECRET")
+    assert warnings_of(tmp_path) == ()
 
 
 VARIABLES = st.sampled_from([each.name for each in settings.TABLE] + ["BOT_PUBLIC_URLS", "LARK_"])

@@ -58,15 +58,20 @@ class Kept(Generic[T]):
     value: T
     until: float
 
-    def is_good(self) -> bool:
-        return time.monotonic() < self.until
+    def is_good(self, now: float) -> bool:
+        return now < self.until
 
 
 class AppInfo:
     """May be asked concurrently; what is asked at the same time is read once."""
 
-    def __init__(self, app_id: str, call_as_app: Callable[[ApiCall], Awaitable[Outcome]]) -> None:
-        self._app_id, self._call = app_id, call_as_app
+    def __init__(
+        self,
+        app_id: str,
+        call_as_app: Callable[[ApiCall], Awaitable[Outcome]],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._app_id, self._call, self._clock = app_id, call_as_app, clock
         self._enabled: Kept[ScopeSet | None] | None = None
         self._reading_enabled: asyncio.Task[ScopeSet | None] | None = None
         self.pending_scopes: ScopeSet = frozenset()
@@ -97,21 +102,21 @@ class AppInfo:
 
     async def enabled_scopes(self, *, fresh: bool) -> ScopeSet | None:
         """`fresh`: as it is now; a list that is on its way already will do."""
-        if not fresh and self._enabled is not None and self._enabled.is_good():
+        if not fresh and self._enabled is not None and self._enabled.is_good(self._clock()):
             return self._enabled.value
         if self._reading_enabled is None or self._reading_enabled.done():
             self._reading_enabled = asyncio.create_task(self._read_enabled())
         return await asyncio.shield(self._reading_enabled)
 
     async def _read_enabled(self) -> ScopeSet | None:
-        asked_at = time.monotonic()
+        asked_at = self._clock()
         try:
             async with asyncio.timeout(READ_WITHIN):
                 enabled = await self._find_enabled()
         except TimeoutError:
             enabled = None
         # A failure may have taken longer than that: counted from its end, whoever waited for it need not repeat it.
-        self._enabled = Kept(enabled, (time.monotonic() if enabled is None else asked_at) + ENABLED_FOR)
+        self._enabled = Kept(enabled, (self._clock() if enabled is None else asked_at) + ENABLED_FOR)
         return enabled
 
     async def _find_enabled(self) -> ScopeSet | None:
@@ -137,7 +142,7 @@ class AppInfo:
 
     async def describe(self, scopes: ScopeSet) -> Mapping[Scope, Words]:
         """The platform's own words as far as they are known by now, else ours, else the scope's name."""
-        if self._described is None or not self._described.is_good():
+        if self._described is None or not self._described.is_good(self._clock()):
             reading = self._start_describing()
             if self._described is None:
                 await asyncio.wait({reading}, timeout=PATIENCE)
@@ -158,16 +163,17 @@ class AppInfo:
         }
         known = self._described.value if self._described is not None else {}
         seconds = DESCRIBED_FOR if words else UNDESCRIBED_FOR
-        self._described = Kept(words or known, time.monotonic() + seconds)
+        self._described = Kept(words or known, self._clock() + seconds)
 
     # --- the owner
 
     async def administrators(self) -> tuple[str, ...]:
-        if self._owner is None or not self._owner.is_good():
+        """The app's owner, or nobody if that cannot be read: a former owner has no rights until it can be again."""
+        if self._owner is None or not self._owner.is_good(self._clock()):
             found = owner_in(await self._application("en_us"))
             if found is None:
-                return self._owner.value if self._owner is not None else ()
-            self._owner = Kept((found,), time.monotonic() + OWNER_FOR)
+                return ()
+            self._owner = Kept((found,), self._clock() + OWNER_FOR)
         return self._owner.value
 
 

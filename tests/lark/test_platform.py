@@ -6,9 +6,21 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from bot.core.model import Content, Destination, NotSent, Reply, Sent, Span, Words
+from bot.core.model import (
+    ApiCall,
+    Content,
+    Destination,
+    NotSent,
+    Outcome,
+    Reply,
+    Sent,
+    Span,
+    Succeeded,
+    Unreachable,
+    Words,
+)
 from bot.core.platform import Platform
-from bot.lark.app_info import for_users, not_granted, owner_in, user_scopes
+from bot.lark.app_info import OWNER_FOR, AppInfo, for_users, not_granted, owner_in, user_scopes
 from bot.sandbox.sample import ADA, GROUP, SAM, WEI
 from bot.sandbox.tenant import DAY, ScopeSwitch
 
@@ -235,6 +247,26 @@ def test_only_granted_scopes_of_users_count():
     assert for_users(
         [{"scope": "a", "token_types": ["user"]}, {"scope": "b", "token_types": ["tenant"]}]
     ) == {"a"}
+
+
+async def test_a_former_owner_is_no_administrator_when_the_owner_cannot_be_read():
+    answers: list[Outcome] = [
+        Succeeded({"code": 0, "data": {"app": {"owner": {"type": 2, "owner_id": "ou_former"}}}}),
+        Unreachable("no answer", may_have_arrived=False),
+        Succeeded({"code": 0, "data": {"app": {"owner": {"type": 2, "owner_id": "ou_new"}}}}),
+    ]
+    seconds = [0.0]
+
+    async def call(_: ApiCall) -> Outcome:
+        return answers.pop(0)
+
+    info = AppInfo("cli_1", call, clock=lambda: seconds[0])
+    assert await info.administrators() == ("ou_former",)
+    assert await info.administrators() == ("ou_former",), "kept for a while"
+    seconds[0] = OWNER_FOR + 1
+    assert await info.administrators() == ()
+    assert await info.administrators() == ("ou_new",)
+    await info.close()
 
 
 @pytest.mark.parametrize(
