@@ -36,7 +36,7 @@ def builtin_commands(others: Sequence[Command], page: str | None = None) -> tupl
     `page` is the link to "My permissions", where a browser can open it.
     """
 
-    @command("help", summary=Words("what I can do", "查看我能做什么"))
+    @command("help", summary=Words("what I can do", "查看我能做什么"), urgent=True)
     @at_once
     def help_command(ask: Ask) -> Reply:
         lines = (*help_lines(others, mine), *page_line(page, ask))
@@ -233,14 +233,16 @@ def authorize(ask: Ask) -> Steps:
 AUTHORIZE_EXAMPLE = "/authorize calendar:calendar:readonly task:task:read"
 
 
-@command("cancel", summary=Words("drop what waits for your permission", "取消正在等待授权的命令"))
+@command(
+    "cancel", summary=Words("drop what waits for your permission", "取消正在等待授权的命令"), urgent=True
+)
 def cancel(ask: Ask) -> Steps:
     answer = yield CancelWaiting()
     nothing = paragraph(Words("Nothing was waiting for you.", "没有正在等待你的命令。"))
     return Reply(None, cancelled_line(answer["commands"]) or (nothing,))
 
 
-@command("revoke", summary=Words("end everything you have granted me", "收回你授予我的全部权限"))
+@command("revoke", summary=Words("end everything you have granted me", "收回你授予我的全部权限"), urgent=True)
 def revoke(ask: Ask) -> Steps:
     answer = yield EndGrant()
     cancelled = cancelled_line(answer["commands"])

@@ -83,6 +83,8 @@ class Command:
     needs: Callable[[str], Requirement] = lambda arguments: NOTHING
     """The scope requirement, from the arguments."""
     hidden: bool = False
+    urgent: bool = False
+    """Accepted even from a person who already has the most calls waiting: what helps out of that."""
 
     @property
     def typed(self) -> str:
@@ -99,12 +101,13 @@ def command(
     usage: str = "",
     needs: Requirement | Callable[[str], Requirement] = NOTHING,
     hidden: bool = False,
+    urgent: bool = False,
 ) -> Callable[[Callable[[Ask], Steps]], Command]:
     """Declares a command: `@command("agenda", summary=…, needs=any_of("calendar:calendar:readonly"))`."""
 
     def declare(run: Callable[[Ask], Steps]) -> Command:
         require = needs if callable(needs) else lambda arguments: needs
-        return Command(name, run, summary, usage, require, hidden)
+        return Command(name, run, summary, usage, require, hidden, urgent)
 
     return declare
 

@@ -444,6 +444,8 @@ class AppStopped:
     platform: str
     app_id: str
     tenant_key: str
+    at: datetime | None = None
+    """When; None if the platform did not say."""
 
 
 @dataclass(frozen=True, slots=True)

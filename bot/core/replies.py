@@ -239,6 +239,16 @@ def card_refused(command: str, detail: str) -> Reply:
     )
 
 
+def too_many_waiting(limit: int) -> Reply:
+    return say(
+        None,
+        Words(
+            en="You already have {limit} requests waiting, so I didn't take this one. /cancel drops them.",
+            zh="你已有 {limit} 个请求在等待，因此未受理这一条。发送 /cancel 可全部取消。",
+        ).format(limit=limit),
+    )
+
+
 def not_for_you() -> Reply:
     return say(
         Words(en="This bot is not for your organization", zh="此机器人不对你的组织开放"),

@@ -200,6 +200,10 @@ CLICK_LINK_LATER = Words(
 CLICK_DONE = Words(en="Done, as you say.", zh="好的，已按你的意思处理。")
 CLICK_SENT_AGAIN = Words(en="Here it is again, below.", zh="已在下方重新发送。")
 CLICK_AGAIN = Words(en="I try it again.", zh="正在重试。")
+CLICK_TOO_MANY = Words(
+    en="You have too many requests waiting. Send /cancel to drop them.",
+    zh="你有太多请求在等待。发送 /cancel 可全部取消。",
+)
 CLICK_UNKNOWN = Words(
     en="I do not know this button any more. Please send the command again.",
     zh="我已不认识这个按钮，请重新发送命令。",

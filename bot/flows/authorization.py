@@ -246,6 +246,39 @@ def decline(c: Connection, bot: Bot, request_id: str, reason: str, moment: datet
     return messages
 
 
+PORTION = 20
+"""Calls that one transaction cancels: others write in between."""
+
+
+async def drop_all_but_a_portion(
+    bot: Bot, user: UserKey, *, before: DeferredCall | None = None
+) -> list[DeferredCall]:
+    """Cancels most of what waits for a person, in transactions of their own; `drop_waiting` cancels the rest."""
+    dropped: list[DeferredCall] = []
+
+    def work(c: Connection) -> tuple[list[DeferredCall], list[OutgoingMessage], bool]:
+        users.lock(c, user)
+        waiting = waiting_before(c, user, before)
+        gone, messages = cancel_each(c, bot, waiting[:PORTION], now())
+        return gone, messages, len(waiting) > 2 * PORTION
+
+    more = len(await bot.database.read(lambda c: waiting_before(c, user, before))) > PORTION
+    while more:
+        gone, messages, more = await bot.database.write(work)
+        dropped += gone
+        bot.background(deliver_all(bot, messages))
+    return dropped
+
+
+def waiting_before(c: Connection, user: UserKey, before: DeferredCall | None) -> list[DeferredCall]:
+    """What waits for a person; when they asked for something in the chat, only what they had asked before it."""
+    return [
+        call
+        for call in calls.waiting_of(c, user)
+        if before is None or (call.asked_at, call.id) < (before.asked_at, before.id)
+    ]
+
+
 def drop_waiting(
     c: Connection, bot: Bot, user: UserKey, moment: datetime, *, before: DeferredCall | None = None
 ) -> tuple[list[DeferredCall], list[OutgoingMessage]]:
@@ -254,17 +287,23 @@ def drop_waiting(
     When the person asked for it in the chat, only what they had asked `before` that.
     """
     users.lock(c, user)
+    dropped, messages = cancel_each(c, bot, waiting_before(c, user, before), moment)
+    close_if_nobody_waits(c, user, "cancelled_by_user", moment)
+    ask_for_less(c, user, dropped, moment)
+    return dropped, messages
+
+
+def cancel_each(
+    c: Connection, bot: Bot, waiting: Sequence[DeferredCall], moment: datetime
+) -> tuple[list[DeferredCall], list[OutgoingMessage]]:
+    """Inside a transaction: drops these calls and says so; returns those that were still waiting."""
     dropped: list[DeferredCall] = []
     messages: list[OutgoingMessage] = []
-    for call in calls.waiting_of(c, user):
-        if before is not None and (call.asked_at, call.id) >= (before.asked_at, before.id):
-            continue
+    for call in waiting:
         cancelled, words = cancel_with_word(c, bot, call, moment)
         if cancelled:
             dropped.append(call)
             messages += words
-    close_if_nobody_waits(c, user, "cancelled_by_user", moment)
-    ask_for_less(c, user, dropped, moment)
     return dropped, messages
 
 

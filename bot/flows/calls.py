@@ -461,10 +461,11 @@ async def require_scopes(bot: Bot, run: Run, move: RequireScopes) -> bool:
 async def drop(bot: Bot, run: Run, move: CancelWaiting | EndGrant) -> None:
     """Cancels what waits for the person, and ends the grant if that was asked; its result is recorded with it."""
     call, moment = run.call, now()
+    most = await authorization.drop_all_but_a_portion(bot, call.user, before=call)
 
     def work(c: Connection) -> tuple[list[Step], list[OutgoingMessage]]:
-        dropped, messages = authorization.drop_waiting(c, bot, call.user, moment, before=call)
-        result: Json = {"commands": [typed(each) for each in dropped]}
+        rest, messages = authorization.drop_waiting(c, bot, call.user, moment, before=call)
+        result: Json = {"commands": [typed(each) for each in (*most, *rest)]}
         if isinstance(move, EndGrant):
             result["had_grant"] = authorization.end_grant(c, call.user, "revoked_by_user", moment)
         steps = run.with_result(move, Result(value=result))

@@ -155,13 +155,21 @@ async def retry(bot: Bot, user: UserKey, call_id: str) -> Json:
 
     def work(c: Connection) -> bool:
         first = events.record(c, user.platform, user.app_id, f"retry-{call_id}", moment)
-        if first:
-            arrivals.add(c, again, moment)
+        if first and not arrivals.add(c, again, moment):
+            # Undoes the record of the click: the button works again once less is waiting.
+            raise TooManyWaiting
         return first
 
-    if call.status in CAME_TO_NOTHING and await bot.database.write(work):
-        return bot.platform.click_answer(texts.CLICK_AGAIN, "success")
+    try:
+        if call.status in CAME_TO_NOTHING and await bot.database.write(work):
+            return bot.platform.click_answer(texts.CLICK_AGAIN, "success")
+    except TooManyWaiting:
+        return bot.platform.click_answer(texts.CLICK_TOO_MANY, "warning")
     return bot.platform.click_answer(texts.CLICK_SETTLED, "info")
+
+
+class TooManyWaiting(Exception):
+    """A person has the most calls waiting already."""
 
 
 async def cancel(bot: Bot, user: UserKey, request_id: str) -> Json:

@@ -6,6 +6,7 @@ Both doors, the webhook and the long connection, end in `accept_event`.
 from __future__ import annotations
 
 import logging
+from datetime import datetime
 
 from bot.core import replies
 from bot.core.commands import parse_message
@@ -20,13 +21,14 @@ from bot.core.model import (
     MessageRecalled,
     MessageReceived,
     PersonLeft,
+    UserKey,
 )
 from bot.flows import authorization
 from bot.flows.bot import Bot, language_of, now
 from bot.flows.clicks import answer_click
 from bot.flows.delivery import deliver_all, draft, insert_all
 from bot.store import arrivals, audit, calls, events, grants, sessions, users
-from bot.store.arrivals import Arrival, NewCall
+from bot.store.arrivals import Arrival, NewCall, Recorded
 from bot.store.database import Connection
 from bot.store.ids import new_id
 from bot.store.outbox import OutgoingMessage
@@ -73,10 +75,32 @@ async def accept_message(bot: Bot, event: MessageReceived) -> None:
         time_zone=None,
         expires_at=event.sent_at + bot.deferred_ttl,
     )
-    arrival = Arrival(event.event_id, call, event.language, event.union_id, moment)
-    recorded = await bot.database.write_together(arrivals.record_all, arrival)
-    if not recorded:
-        log.info("event seen before", extra={"event": event.event_id})
+    urgent = bot.commands[name].urgent
+    arrival = Arrival(event.event_id, call, event.language, event.union_id, moment, urgent)
+    match await bot.database.write_together(arrivals.record_all, arrival):
+        case Recorded.SEEN_BEFORE:
+            log.info("event seen before", extra={"event": event.event_id})
+        case Recorded.TOO_MANY:
+            await refuse_one_more(bot, call, moment)
+        case Recorded.QUEUED:
+            pass
+
+
+async def refuse_one_more(bot: Bot, call: NewCall, moment: datetime) -> None:
+    """Tells a person that they have the most calls waiting already; once a minute, however fast they go on asking."""
+    log.warning("too many calls of one person", extra={"user": str(call.user), "command": call.command})
+    word = draft(
+        bot,
+        call.user,
+        bot.platform.render_reply(replies.too_many_waiting(arrivals.MOST_WAITING)),
+        kind="notice",
+        key=f"{call.user.open_id[-24:]}-full-{int(moment.timestamp() // 60):x}",
+        chat=call.chat,
+        reply_to=None if call.chat.kind == "group" else call.message_id,
+        private=True,
+    )
+    messages = await bot.database.write(lambda c: insert_all(c, bot, [word]))
+    bot.background(deliver_all(bot, messages))
 
 
 async def welcome(bot: Bot, event: ChatEntered) -> None:
@@ -172,33 +196,52 @@ async def end_revoked_grant(bot: Bot, event: GrantRevoked) -> None:
 
 
 async def forget_person(bot: Bot, event: PersonLeft) -> None:
-    """Who has left the organization can consent to nothing any more: their tokens go, and nobody is there to tell."""
+    """Ends everything of a person who left the organization: they cannot consent, and cannot be told."""
     moment = now()
 
     def work(c: Connection) -> None:
         if not events.record(c, event.user.platform, event.user.app_id, event.event_id, moment):
             return
-        for call in calls.waiting_of(c, event.user):
-            calls.cancel(c, call.id, "person_left", moment)
-        authorization.close_request(c, event.user, "person_left", moment)
+        drop_silently(c, event.user, "person_left", moment)
         authorization.end_grant(c, event.user, "person_left", moment)
-        sessions.end_all(c, event.user, "person_left", moment)
 
     await bot.database.write(work)
     bot.wake.upkeep.set()
 
 
 async def forget_organization(bot: Bot, event: AppStopped) -> None:
-    """The app is no longer available in an organization. The platform has revoked its tokens with that."""
+    """Ends everything of an organization that removed the app, in portions; no message reaches its people any more.
+
+    The event is recorded last: what a crash interrupts goes on when the platform delivers it again.
+    """
     moment = now()
+    app = (event.platform, event.app_id)
+    if await bot.database.read(lambda c: events.is_known(c, *app, event.event_id)):
+        return
+    before = event.at or moment
 
-    def work(c: Connection) -> None:
-        if not events.record(c, event.platform, event.app_id, event.event_id, moment):
-            return
-        for user in grants.active_of_tenant(c, event.platform, event.app_id, event.tenant_key):
-            for call in calls.waiting_of(c, user):
-                calls.cancel(c, call.id, "app_stopped", moment)
-            authorization.close_request(c, user, "app_stopped", moment)
-            grants.end(c, user, "app_stopped", moment)
+    def work(c: Connection) -> int:
+        affected = users.unfinished_of_organization(c, *app, event.tenant_key, before=before, limit=PORTION)
+        for user in affected:
+            drop_silently(c, user, "app_stopped", moment)
+            # The platform has revoked the tokens with that.
+            grants.end(c, user, "app_stopped", moment, authorized_before=before)
+        return len(affected)
 
-    await bot.database.write(work)
+    while await bot.database.write(work):
+        pass
+    await bot.database.write(lambda c: events.record(c, *app, event.event_id, moment))
+    bot.wake.upkeep.set()
+
+
+PORTION = 20
+"""People of an organization in one transaction: others write in between."""
+
+
+def drop_silently(c: Connection, user: UserKey, reason: str, moment: datetime) -> None:
+    """Inside a transaction: cancels what waits for a person, closes their request, and ends their sessions."""
+    users.lock(c, user)
+    for call in calls.waiting_of(c, user):
+        calls.cancel(c, call.id, reason, moment)
+    authorization.close_request(c, user, reason, moment)
+    sessions.end_all(c, user, reason, moment)

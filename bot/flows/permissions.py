@@ -155,11 +155,13 @@ async def take_back(bot: Bot, user: UserKey, reason: str, *, sign_out: bool = Fa
     `sign_out` is for somebody else than the person, who is at hand and can do it in each browser.
     """
     moment = now()
+    most = await authorization.drop_all_but_a_portion(bot, user)
 
     def work(c: Connection) -> tuple[Ended, list[OutgoingMessage]]:
-        dropped, messages = authorization.drop_waiting(c, bot, user, moment)
+        rest, messages = authorization.drop_waiting(c, bot, user, moment)
         browsers = sessions.end_all(c, user, reason, moment) if sign_out else 0
-        return Ended(authorization.end_grant(c, user, reason, moment), len(dropped), browsers), messages
+        had_grant = authorization.end_grant(c, user, reason, moment)
+        return Ended(had_grant, len(most) + len(rest), browsers), messages
 
     ended, messages = await bot.database.write(work)
     tell(bot, messages)
@@ -169,6 +171,7 @@ async def take_back(bot: Bot, user: UserKey, reason: str, *, sign_out: bool = Fa
 async def cancel(bot: Bot, user: UserKey) -> None:
     """Drops what waits for the person."""
     moment = now()
+    await authorization.drop_all_but_a_portion(bot, user)
     _, messages = await bot.database.write(lambda c: authorization.drop_waiting(c, bot, user, moment))
     tell(bot, messages)
 

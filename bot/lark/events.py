@@ -439,8 +439,17 @@ def old_event(recipient: Recipient, payload: Mapping[str, Any]) -> Received:
         return Unauthentic("for another app", 403)
     kind, status = event.get("type"), event.get("status")
     if kind == "app_uninstalled" or (kind == "app_status_change" and status in STOPPED):
-        return AppStopped(event_id, "lark", recipient.app_id, required(event, "tenant_key"))
+        tenant_key = required(event, "tenant_key")
+        return AppStopped(event_id, "lark", recipient.app_id, tenant_key, old_moment(payload.get("ts")))
     return Ignored(event_id, "an event of the old schema")
+
+
+def old_moment(value: Any) -> datetime | None:
+    """The time of an event of the first schema: seconds with a fraction, as text."""
+    try:
+        return datetime.fromtimestamp(float(value), UTC)
+    except (TypeError, ValueError, OverflowError, OSError):
+        return None
 
 
 STOPPED = frozenset({"stop_by_tenant", "stop_by_platform"})

@@ -6,12 +6,26 @@ same for one message and for a hundred.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Boolean, Connection, FromClause, Text, exists, func, literal_column, select, tuple_
+from sqlalchemy import (
+    Boolean,
+    ColumnElement,
+    Connection,
+    FromClause,
+    Integer,
+    Text,
+    exists,
+    func,
+    literal_column,
+    select,
+    tuple_,
+)
 from sqlalchemy.dialects.postgresql import insert
 
 from bot.core.model import Chat, Language, UserKey
@@ -36,6 +50,12 @@ class NewCall:
     expires_at: datetime
 
 
+MOST_WAITING = 100
+"""Calls of one person that can be queued or suspended at once."""
+MOST_URGENT = 20
+"""Urgent calls that are taken beyond that."""
+
+
 @dataclass(frozen=True, slots=True)
 class Arrival:
     """An event that brought a call, and what it tells of the person who asked."""
@@ -45,6 +65,18 @@ class Arrival:
     language: Language | None
     union_id: str | None
     received_at: datetime
+    urgent: bool = False
+    """The call is taken even if the person has `MOST_WAITING` others waiting."""
+
+
+class Recorded(StrEnum):
+    """What became of an arrival."""
+
+    QUEUED = "queued"
+    SEEN_BEFORE = "seen_before"
+    """Its event or message is known: nothing was recorded."""
+    TOO_MANY = "too_many"
+    """The event is recorded, the call is not: its person has the most waiting already."""
 
 
 # --- statements ------------------------------------------------------------------------------------
@@ -58,7 +90,7 @@ _GIVEN = {
         *(calls.c.command, calls.c.arguments, calls.c.time_zone),
         *(calls.c.asked_at, calls.c.received_at, calls.c.expires_at),
     )
-} | {"answer_language": Text()}
+} | {"answer_language": Text(), "room": Integer()}
 _ALL = literal_column("true", Boolean)
 """SQLite would take the ON of ON CONFLICT for that of a join, if no WHERE stood between."""
 _EVENT = ("platform", "app_id", "event_id", "message_id", "received_at")
@@ -97,6 +129,17 @@ def _insert_people(given: FromClause) -> Any:
     )
 
 
+def _waiting(given: FromClause) -> ColumnElement[int]:
+    """How many calls of a person are queued or suspended; each index is read only as far as that matters."""
+    counts = []
+    for status in ("queued", "suspended"):
+        call = calls.alias(status)
+        theirs = select(call.c.id).where(call.c.user_key == given.c.user_key, status_is(call, status))
+        some = theirs.limit(literal_column(str(MOST_WAITING + MOST_URGENT))).correlate(given)
+        counts.append(select(func.count()).select_from(some.subquery(f"some_{status}")).scalar_subquery())
+    return counts[0] + counts[1]
+
+
 def _insert_calls(given: FromClause) -> Any:
     ahead = calls.alias("ahead")
     zone = select(people.c.time_zone).where(people.c.user_key == given.c.user_key).scalar_subquery()
@@ -120,7 +163,8 @@ def _insert_calls(given: FromClause) -> Any:
             tuple_(ahead.c.asked_at, ahead.c.id) < tuple_(given.c.asked_at, given.c.id),
         ),
     }
-    return insert(calls).from_select(list(values), select(*values.values()))
+    rows = select(*values.values()).where(_waiting(given) < given.c.room)
+    return insert(calls).from_select(list(values), rows).returning(calls.c.id)
 
 
 def _record_at_once() -> Any:
@@ -128,7 +172,10 @@ def _record_at_once() -> Any:
     given = rows_given("postgresql", _GIVEN)
     event = _insert_events(given).cte("event")
     fresh = select(given).join(event, event.c.event_id == given.c.event_id).cte("fresh")
-    return _insert_calls(fresh).add_cte(_insert_people(fresh).cte("person")).returning(calls.c.id)
+    call = _insert_calls(fresh).cte("call")
+    found = select(fresh.c.id, call.c.id.is_not(None).label("queued"))
+    joined = found.select_from(fresh.outerjoin(call, call.c.id == fresh.c.id))
+    return joined.add_cte(_insert_people(fresh).cte("person"))
 
 
 RECORD_AT_ONCE = _record_at_once()
@@ -143,30 +190,48 @@ RECORD_CALLS = {
 # --- recording -------------------------------------------------------------------------------------
 
 
-def record_all(connection: Connection, arrivals: Sequence[Arrival]) -> list[bool]:
-    """Queues calls together with the events that brought them; False for each whose event or message was seen before.
+def record_all(connection: Connection, arrivals: Sequence[Arrival]) -> list[Recorded]:
+    """Queues calls together with the events that brought them; says of each what became of it.
 
     One statement on PostgreSQL: fit for `Database.write_one` and `Database.write_together`.
     """
     # What is delivered twice at once counts once, and in the same order everywhere.
     first = {arrival.event_id: arrival for arrival in reversed(arrivals)}
     arrived = [first[event_id] for event_id in sorted(first)]
-    rows = {each.call.id: _row(each.call, each.received_at) | _told_of(each) for each in arrived}
-    dialect = connection.dialect.name
-    if dialect == "postgresql":
-        given = {"given": as_rows(dialect, rows.values())}
-        recorded = set(connection.execute(RECORD_AT_ONCE, given).scalars())
-    else:
-        given = {"given": as_rows(dialect, rows.values())}
-        fresh = set(connection.execute(RECORD_EVENTS, given).scalars())
-        recorded = {each.call.id for each in arrived if each.event_id in fresh}
-        if recorded:
-            given = {"given": as_rows(dialect, (rows[call] for call in rows if call in recorded))}
-            connection.execute(RECORD_PEOPLE, given)
-            connection.execute(RECORD_CALLS["sqlite"], given)
-    if recorded:
+    before = Counter[UserKey]()
+    rows = {}
+    for each in arrived:
+        rows[each.call.id] = _row(each.call, each.received_at, _room(each, before)) | _told_of(each)
+    became = _record(connection, arrived, rows)
+    if Recorded.QUEUED in became.values():
         announce(connection)
-    return [arrival.call.id in recorded for arrival in arrivals]
+    return [became.get(arrival.call.id, Recorded.SEEN_BEFORE) for arrival in arrivals]
+
+
+def _room(arrival: Arrival, before: Counter[UserKey]) -> int:
+    """How few calls its person must have waiting; of what is recorded at once, none sees the others."""
+    user = arrival.call.user
+    before[user] += 1
+    return MOST_WAITING + (MOST_URGENT if arrival.urgent else 0) - before[user] + 1
+
+
+def _record(
+    connection: Connection, arrived: Sequence[Arrival], rows: dict[str, dict[str, Any]]
+) -> dict[str, Recorded]:
+    """What became of each call that was not seen before, by its id."""
+    dialect = connection.dialect.name
+    given = {"given": as_rows(dialect, rows.values())}
+    if dialect == "postgresql":
+        found = connection.execute(RECORD_AT_ONCE, given).all()
+        return {row.id: Recorded.QUEUED if row.queued else Recorded.TOO_MANY for row in found}
+    fresh = set(connection.execute(RECORD_EVENTS, given).scalars())
+    recorded = [each.call.id for each in arrived if each.event_id in fresh]
+    if not recorded:
+        return {}
+    given = {"given": as_rows(dialect, (rows[call] for call in recorded))}
+    connection.execute(RECORD_PEOPLE, given)
+    queued = set(connection.execute(RECORD_CALLS["sqlite"], given).scalars())
+    return {call: Recorded.QUEUED if call in queued else Recorded.TOO_MANY for call in recorded}
 
 
 def record(
@@ -178,18 +243,21 @@ def record(
     union_id: str | None,
     now: datetime,
 ) -> bool:
-    """`record_all` for one."""
-    return record_all(connection, [Arrival(event_id, call, language, union_id, now)])[0]
+    """`record_all` for one; whether it was queued."""
+    return record_all(connection, [Arrival(event_id, call, language, union_id, now)])[0] is Recorded.QUEUED
 
 
-def add(connection: Connection, call: NewCall, now: datetime) -> None:
-    """Queues a call that no event has brought."""
+def add(connection: Connection, call: NewCall, now: datetime) -> bool:
+    """Queues a call that no event has brought; False if its person has the most waiting already."""
     dialect = connection.dialect.name
-    connection.execute(RECORD_CALLS[dialect], {"given": as_rows(dialect, [_row(call, now)])})
-    announce(connection)
+    given = {"given": as_rows(dialect, [_row(call, now, MOST_WAITING)])}
+    queued = connection.execute(RECORD_CALLS[dialect], given).first() is not None
+    if queued:
+        announce(connection)
+    return queued
 
 
-def _row(call: NewCall, now: datetime) -> dict[str, Any]:
+def _row(call: NewCall, now: datetime, room: int) -> dict[str, Any]:
     return {
         "id": call.id,
         "user_key": str(call.user),
@@ -203,6 +271,7 @@ def _row(call: NewCall, now: datetime) -> dict[str, Any]:
         "answer_language": call.language,
         "time_zone": call.time_zone,
         "expires_at": call.expires_at,
+        "room": room,
     }
 
 

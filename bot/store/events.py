@@ -33,6 +33,19 @@ def record(
     return connection.execute(RECORD, values).first() is not None
 
 
+IS_KNOWN = select(events.c.event_id).where(
+    events.c.platform == bind("platform", events.c.platform),
+    events.c.app_id == bind("app_id", events.c.app_id),
+    events.c.event_id == bind("event_id", events.c.event_id),
+)
+
+
+def is_known(connection: Connection, platform: str, app_id: str, event_id: str) -> bool:
+    """Whether this event was recorded."""
+    values = {"platform": platform, "app_id": app_id, "event_id": event_id}
+    return connection.execute(IS_KNOWN, values).first() is not None
+
+
 _key = (events.c.platform, events.c.app_id, events.c.event_id)
 PRUNE = delete(events).where(
     tuple_(*_key).in_(

@@ -14,7 +14,6 @@ from bot.store import audit, granted_scopes
 from bot.store.crypto import Seal
 from bot.store.database import seal_of
 from bot.store.schema import grants
-from bot.store.schema import users as people
 from bot.store.sql import LIMIT, bind, status_is
 
 TOUCHED_EVERY = timedelta(minutes=1)
@@ -360,24 +359,6 @@ def lease_due(connection: Connection, worker: str, now: datetime, until: datetim
 
 
 # --- use and end -----------------------------------------------------------------------------------
-
-ACTIVE_OF_TENANT = (
-    select(grants.c.user_key)
-    .join(people, people.c.user_key == grants.c.user_key)
-    .where(
-        status_is(grants, "active"),
-        people.c.platform == bind("platform", people.c.platform),
-        people.c.app_id == bind("app_id", people.c.app_id),
-        people.c.tenant_key == bind("tenant", people.c.tenant_key),
-    )
-)
-
-
-def active_of_tenant(connection: Connection, platform: str, app_id: str, tenant_key: str) -> list[UserKey]:
-    """Whose grants are active in one organization. Looks at all of them: for what hardly ever happens."""
-    values = {"platform": platform, "app_id": app_id, "tenant": tenant_key}
-    return list(connection.execute(ACTIVE_OF_TENANT, values).scalars())
-
 
 TOUCH = update(grants).where(
     _of_user,

@@ -65,7 +65,7 @@ def rows_given(dialect: str, columns: Mapping[str, TypeEngine[Any]]) -> FromClau
     return select(*(part.label(name) for name, part in parts.items())).subquery("rows")
 
 
-def as_rows(dialect: str, rows: Iterable[Mapping[str, str | datetime | None]]) -> str:
+def as_rows(dialect: str, rows: Iterable[Mapping[str, str | int | datetime | None]]) -> str:
     """Rows as `rows_given` reads them."""
 
     def in_text(moment: datetime) -> str:

@@ -10,8 +10,14 @@ from sqlalchemy import Connection, exists, func, null, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from bot.core.model import Identity, Language, UserKey
-from bot.store.schema import deferred_calls, grants, users
-from bot.store.sql import bind
+from bot.store.schema import (
+    authorization_requests,
+    deferred_calls,
+    grants,
+    sessions,
+    users,
+)
+from bot.store.sql import LIMIT, bind, status_in, status_is
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,3 +188,41 @@ def is_of_known_organization(connection: Connection, user: UserKey) -> bool:
     """Whether anybody of the person's organization has used the bot: what other organizations say is not recorded."""
     values = {"platform": user.platform, "app": user.app_id, "tenant": user.tenant_key}
     return connection.execute(KNOWN_ORGANIZATION, values).first() is not None
+
+
+_unfinished = or_(
+    exists().where(
+        grants.c.user_key == users.c.user_key,
+        status_is(grants, "active"),
+        grants.c.authorized_at < bind("before", grants.c.authorized_at),
+    ),
+    exists().where(
+        deferred_calls.c.user_key == users.c.user_key, status_in(deferred_calls, "queued", "suspended")
+    ),
+    exists().where(
+        authorization_requests.c.user_key == users.c.user_key,
+        status_in(authorization_requests, "open", "redeeming"),
+    ),
+    exists().where(sessions.c.user_key == users.c.user_key),
+)
+UNFINISHED_OF_ORGANIZATION = (
+    select(users.c.user_key)
+    .where(
+        users.c.platform == bind("platform", users.c.platform),
+        users.c.app_id == bind("app", users.c.app_id),
+        users.c.tenant_key == bind("tenant", users.c.tenant_key),
+        _unfinished,
+    )
+    .limit(LIMIT)
+)
+
+
+def unfinished_of_organization(
+    connection: Connection, platform: str, app_id: str, tenant_key: str, *, before: datetime, limit: int
+) -> list[UserKey]:
+    """Some people of an organization who have a grant from `before`, a waiting call, an open request or a session.
+
+    Reads all its people: for what hardly ever happens.
+    """
+    values = {"platform": platform, "app": app_id, "tenant": tenant_key, "before": before, "limit": limit}
+    return list(connection.execute(UNFINISHED_OF_ORGANIZATION, values).scalars())

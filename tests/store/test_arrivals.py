@@ -12,9 +12,11 @@ from sqlalchemy.exc import DBAPIError
 
 from bot.core.model import UserKey
 from bot.store import arrivals, calls, claims, users
-from bot.store.arrivals import Arrival
+from bot.store.arrivals import MOST_URGENT, MOST_WAITING, Arrival, Recorded
 from bot.store.database import Connection, Database
 from tests.store.examples import ANNA, BEN, NOW, SOON, a_call
+
+QUEUED, SEEN, TOO_MANY = Recorded.QUEUED, Recorded.SEEN_BEFORE, Recorded.TOO_MANY
 
 
 def arrival(user: UserKey = ANNA, number: int = 0, **told) -> Arrival:
@@ -24,7 +26,7 @@ def arrival(user: UserKey = ANNA, number: int = 0, **told) -> Arrival:
     )
 
 
-async def arrive(database: Database, *arrived: Arrival) -> list[bool]:
+async def arrive(database: Database, *arrived: Arrival) -> list[Recorded]:
     return await asyncio.gather(*(database.write_together(arrivals.record_all, each) for each in arrived))
 
 
@@ -42,7 +44,7 @@ async def claimed_in_turn(database: Database) -> list[str]:
 async def test_of_what_arrives_at_once_everything_is_recorded_as_it_is(database: Database) -> None:
     people = [UserKey("lark", "cli_1", "tenant_1", f"ou_{number}") for number in range(150)]
     arrived = [arrival(person, union_id=f"on_{person.open_id}", language="zh") for person in people]
-    assert await arrive(database, *arrived) == [True] * 150
+    assert await arrive(database, *arrived) == [QUEUED] * 150
     for each in arrived:
         call = await database.read(lambda c, each=each: calls.get(c, each.call.id))
         assert call is not None
@@ -59,9 +61,10 @@ async def test_what_is_delivered_twice_at_once_is_recorded_once(database: Databa
     same_event = arrival(BEN, event_id="ev_1")
     same_message = replace(arrival(), call=replace(a_call(), message_id=first.call.message_id))
     recorded = await arrive(database, first, same_event, same_message, arrival(BEN))
-    assert recorded[0] != recorded[2]
-    assert recorded[1:] == [False, not recorded[0], True]
-    assert await arrive(database, first, same_message) == [False, False]
+    assert recorded[1] is SEEN
+    assert {recorded[0], recorded[2]} == {SEEN, QUEUED}
+    assert recorded[3] is QUEUED
+    assert await arrive(database, first, same_message) == [SEEN, SEEN]
 
 
 async def test_what_a_person_asks_at_once_is_taken_in_the_order_asked(database: Database) -> None:
@@ -78,6 +81,46 @@ async def test_a_person_who_tells_less_this_time_keeps_what_was_known(database: 
     profile = await database.read(lambda c: users.profile(c, ANNA))
     assert profile is not None
     assert profile.language == "zh"
+
+
+async def test_a_person_has_at_most_so_many_calls_waiting(database: Database) -> None:
+    asked = [arrival(number=number) for number in range(MOST_WAITING + 5)]
+    became = await arrive(database, *asked[:60], arrival(BEN), *asked[60:])
+    assert became.count(TOO_MANY) == 5
+    assert became[60] is QUEUED
+    # Some of them wait for a consent: these count as well.
+    for _ in range(40):
+        call = await database.write_one(lambda c: claims.claim_next(c, "w", NOW, SOON))
+        assert call is not None
+        await database.write(
+            lambda c, call=call: calls.suspend(
+                c, call.id, call.claim, calls.WaitsFor.CONFIRMATION, (), None, NOW
+            )
+        )
+    waiting = await database.read(lambda c: len(calls.waiting_of(c, ANNA)))
+    assert await arrive(database, arrival(number=200)) == (
+        [TOO_MANY] if waiting >= MOST_WAITING else [QUEUED]
+    )
+    # A repeat of what was not taken is not taken either, and is no second refusal.
+    refused = next(each for each, fate in zip(asked[60:], became[61:], strict=True) if fate is TOO_MANY)
+    assert await arrive(database, refused) == [SEEN]
+
+
+async def test_what_helps_out_is_taken_beyond_that_and_is_bounded_too(database: Database) -> None:
+    await arrive(database, *(arrival(number=number) for number in range(MOST_WAITING)))
+    urgent = [replace(arrival(number=200 + number), urgent=True) for number in range(MOST_URGENT + 5)]
+    became = await arrive(database, *urgent[:7]) + await arrive(database, *urgent[7:])
+    assert became.count(QUEUED) == MOST_URGENT
+    assert became.count(TOO_MANY) == 5
+
+
+async def test_once_less_is_waiting_more_is_taken(database: Database) -> None:
+    asked = [arrival(number=number) for number in range(MOST_WAITING)]
+    await arrive(database, *asked)
+    assert await arrive(database, arrival(number=200)) == [TOO_MANY]
+    await database.write(lambda c: calls.cancel(c, asked[0].call.id, "cancelled_by_user", NOW))
+    became = await arrive(database, arrival(number=201), arrival(number=202))
+    assert sorted(became) == [QUEUED, TOO_MANY]
 
 
 # --- written together ----------------------------------------------------------------------------
@@ -111,7 +154,7 @@ async def test_what_the_database_refuses_fails_alone(database: Database, fault: 
         return_exceptions=True,
     )
     assert isinstance(results.pop(5), (DBAPIError, UnicodeEncodeError))
-    assert results == [True] * 10
+    assert results == [QUEUED] * 10
     assert await database.read(lambda c: calls.get(c, wrong.call.id)) is None
 
 
@@ -127,7 +170,7 @@ async def test_many_arrivals_cost_as_many_statements_as_one(database: Database) 
             count += 1
 
         event.listen(c, "before_cursor_execute", executing)
-        assert all(arrivals.record_all(c, some))
+        assert set(arrivals.record_all(c, some)) == {QUEUED}
         event.remove(c, "before_cursor_execute", executing)
         return count
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 
 from sqlalchemy import text
@@ -40,7 +41,7 @@ async def test_a_hundred_thousand_old_rows_go_in_portions_while_events_come_in(d
     async def record() -> list[str]:
         recorded = []
         while not done.is_set():
-            call = a_call(ANNA)
+            call = a_call(replace(ANNA, open_id=f"ou_{len(recorded)}"))
             assert await database.write_one(
                 lambda c, call=call: arrivals.record(
                     c, f"event-{call.id}", call, language=None, union_id=None, now=NOW
