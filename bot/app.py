@@ -44,6 +44,11 @@ def all_commands(page: str | None = None) -> Registry:
     return registry(*builtin_commands([*COMMANDS, *others], page), *COMMANDS, *others)
 
 
+def own_commands() -> Registry:
+    """Without those of other packages."""
+    return registry(*builtin_commands(COMMANDS), *COMMANDS)
+
+
 def lark(settings: Settings) -> LarkPlatform:
     return LarkPlatform(
         app_id=settings.app_id,

@@ -10,7 +10,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from bot import settings
-from bot.app import all_commands, lark
+from bot.app import all_commands, lark, own_commands
 from bot.core.commands import Registry
 from bot.core.errors import BotError, ConfigurationError
 from bot.core.model import AppScopeMissing, Outcome, RateLimited, Refused, Unreachable
@@ -20,6 +20,7 @@ from bot.lark.api import Http
 from bot.lark.inspection import Reached
 from bot.lark.platform import LarkPlatform
 from bot.logs import escape, redact
+from bot.plugins import BrokenPlugin
 from bot.settings import OperatorSettings, Settings
 from bot.store import database as store
 from bot.store import keys
@@ -64,6 +65,8 @@ async def examine(environ: Mapping[str, str]) -> list[Finding]:
     except ConfigurationError as error:
         return [*wrong_configuration(error), *await despite_that(environ)]
     found = [Finding("ok", "configuration", "every setting holds"), *warnings(loaded)]
+    commands, broken = known_commands()
+    found += broken
     http, platform = Http(), lark(loaded)
     try:
         found += await side_by_side(database(loaded), reachability(loaded, http), credentials(loaded, http))
@@ -72,7 +75,7 @@ async def examine(environ: Mapping[str, str]) -> list[Finding]:
             found += await side_by_side(
                 bot_ability(platform),
                 redirect_urls(loaded, platform),
-                scopes(platform, all_commands()),
+                scopes(platform, commands),
                 events(loaded, http),
                 administrators(loaded, platform),
             )
@@ -111,6 +114,14 @@ async def despite_that(environ: Mapping[str, str]) -> Sequence[Finding]:
         return await bounded(database(settings.load_for_operator(environ)))
     except ConfigurationError:
         return []
+
+
+def known_commands() -> tuple[Registry, list[Finding]]:
+    """All commands; only the built-in ones, and why, if those of another package cannot be used."""
+    try:
+        return all_commands(), []
+    except BrokenPlugin as error:
+        return own_commands(), [trouble("commands", error)]
 
 
 def warnings(loaded: OperatorSettings) -> list[Finding]:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from importlib.metadata import EntryPoint, entry_points
 
-from bot.core.commands import Command
+from bot.core.commands import NAME, Command
 from bot.core.errors import BotError
 
 GROUP = "bot.commands"
 """The entry point group. Its value is a `Command`: `weather = "bot_weather:weather"`."""
-
-NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 
 
 class BrokenPlugin(BotError):

@@ -20,14 +20,11 @@ from bot.core.commands import (
     command,
 )
 from bot.core.model import Json, Line, Reply, Span, Words
-from bot.core.scopes import MAX_SCOPES_PER_LINK, OFFLINE_ACCESS, all_of
+from bot.core.scopes import MAX_SCOPES_PER_LINK, OFFLINE_ACCESS, SCOPE, all_of
 from bot.core.times import moment_in_words, zone_or_utc
 
 WELCOME = "welcome"
 """The hidden command that a first contact runs."""
-
-SCOPE = re.compile(rf"(?=.{{1,100}}$)(?:{OFFLINE_ACCESS}|[a-z0-9_]+(?::[a-z0-9_.-]+)+)")
-"""What the name of a scope looks like. Whether there is such a one cannot be told: the platform adds new ones."""
 
 
 def builtin_commands(others: Sequence[Command], page: str | None = None) -> tuple[Command, ...]:

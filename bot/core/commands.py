@@ -8,14 +8,18 @@ and replayed from the results recorded so far: that is what makes a suspended ca
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
+import re
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 
-from bot.core.model import ApiCall, Chat, Json, Language, Refused, Reply, UserKey, Words
-from bot.core.scopes import NOTHING, Requirement
+from bot.core.errors import CommandMistake
+from bot.core.model import ApiCall, Chat, Json, Language, Refused, Reply, UserKey, Words, Write
+from bot.core.scopes import NOTHING, Requirement, checked_requirement
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +98,9 @@ class Command:
 Registry = Mapping[str, Command]
 
 
+NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+
+
 def command(
     name: str,
     *,
@@ -103,13 +110,42 @@ def command(
     hidden: bool = False,
     urgent: bool = False,
 ) -> Callable[[Callable[[Ask], Steps]], Command]:
-    """Declares a command: `@command("agenda", summary=…, needs=any_of("calendar:calendar:readonly"))`."""
+    """Declares a command: `@command("agenda", summary=…, needs=any_of("calendar:calendar:readonly"))`.
+
+    Raises `CommandMistake`, which names the command, for a declaration that could not work.
+    """
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise CommandMistake(
+            f"The command {name!r} cannot be typed: a name is lower-case letters, digits, - and _."
+        )
+    if not isinstance(summary, Words) or not all(isinstance(each, str) for each in (summary.en, summary.zh)):
+        raise CommandMistake(f"The summary of /{name} is not Words: write Words(en=…, zh=…).")
+    if not isinstance(usage, str):
+        raise CommandMistake(f"The usage of /{name} is not text.")
+    if not callable(needs):
+        require_scopes(name, lambda arguments: needs, "")
 
     def declare(run: Callable[[Ask], Steps]) -> Command:
+        if not inspect.isgeneratorfunction(run):
+            what = "an async function" if is_async(run) else "not a generator function"
+            raise CommandMistake(f"/{name} is {what}: a command yields its calls and returns a Reply.")
         require = needs if callable(needs) else lambda arguments: needs
-        return Command(name, run, summary, usage, require, hidden, urgent)
+        checked = partial(require_scopes, name, require)
+        return Command(name, run, summary, usage, checked, hidden, urgent)
 
     return declare
+
+
+def is_async(run: object) -> bool:
+    return inspect.iscoroutinefunction(run) or inspect.isasyncgenfunction(run)
+
+
+def require_scopes(name: str, needs: Callable[[str], object], arguments: str) -> Requirement:
+    """A command's requirement. Raises `CommandMistake` if it is none."""
+    try:
+        return checked_requirement(needs(arguments))
+    except ValueError as error:
+        raise CommandMistake(f"The needs of /{name}: {error}.") from None
 
 
 def registry(*commands: Command) -> Registry:
@@ -151,21 +187,69 @@ class Result:
     refused: Refused | None = None
 
 
-def advance(run: Command, ask: Ask, results: Sequence[Result]) -> ApiCall | BotCall | Reply:
-    """Replays a command from what is recorded and returns its next move. Calling it again changes nothing."""
-    steps = run.run(ask)
+MAX_STEPS = 200
+"""Steps of one call: a command that makes more is taken to loop."""
+
+
+def advance(command: Command, ask: Ask, results: Sequence[Result]) -> ApiCall | BotCall | Reply:
+    """Replays a command from what is recorded and returns its next move. Calling it again changes nothing.
+
+    Raises `CommandMistake` if the command yields what is no move, returns what is no reply, makes more than
+    `MAX_STEPS` steps, or tries to end the process; and whatever else the command raises.
+    """
+    if len(results) > MAX_STEPS:
+        raise CommandMistake(f"{command.typed} made more than {MAX_STEPS} steps.")
     try:
-        move = next(steps)
+        move = next_move(command, ask, results)
+    except BaseException as error:
+        if isinstance(error, Exception):
+            raise
+        # SystemExit and its like would end the worker, or the process, instead of the call.
+        raise CommandMistake(f"{command.typed} raised {type(error).__name__}.") from error
+    if isinstance(move, ApiCall):
+        return checked_call(command, move)
+    return move
+
+
+def next_move(command: Command, ask: Ask, results: Sequence[Result]) -> ApiCall | BotCall | Reply:
+    steps = command.run(ask)
+    try:
+        move: object = next(steps)
         for result in results:
             if result.refused is not None:
                 move = steps.throw(ApiRefused(result.refused))
             else:
                 move = steps.send(result.value)
     except StopIteration as end:
-        reply: Reply = end.value
-        return reply
+        if isinstance(end.value, Reply):
+            return end.value
+        raise CommandMistake(f"{command.typed} returned {shown(end.value)} instead of a Reply.") from None
     finally:
         steps.close()
+    if isinstance(move, ApiCall | BotCall):
+        return move
+    raise CommandMistake(f"{command.typed} yielded {shown(move)}, which is no step.")
+
+
+def shown(value: object) -> str:
+    """What a value is, without what it holds: that may be what somebody wrote."""
+    return "None" if value is None else f"a {type(value).__name__}"
+
+
+def checked_call(command: Command, move: ApiCall) -> ApiCall:
+    """The call with what it leaves unsaid: anything but a read is a write, sent at most once."""
+    if not isinstance(move.method, str) or not isinstance(move.path, str) or not move.path.startswith("/"):
+        raise CommandMistake(f"{command.typed} yielded an ApiCall whose method or path is not text.")
+    if not isinstance(move.query, Mapping) or not all(
+        isinstance(each, str) for pair in move.query.items() for each in pair
+    ):
+        raise CommandMistake(f"{command.typed} yielded an ApiCall whose query is not text by name.")
+    try:
+        json.dumps(move.body)
+    except (TypeError, ValueError, RecursionError):
+        raise CommandMistake(f"{command.typed} yielded an ApiCall whose body is not JSON.") from None
+    if move.write is None and not move.read and move.method.upper() not in {"GET", "HEAD"}:
+        return replace(move, write=Write())
     return move
 
 

@@ -5,6 +5,7 @@ BotError
 ├── DatabaseNotReady        no database there, or at another revision; names the command that mends it
 ├── CannotOpenSecret        a stored secret opens with none of the keys
 ├── BrokenPlugin            a command from another package cannot be used (`plugins`)
+├── CommandMistake          a command yielded, returned or declared what it may not (`commands`)
 └── LeaseLost               somebody else has taken over what this worker was doing
 """
 
@@ -38,6 +39,12 @@ class CannotOpenSecret(BotError):
     """A stored secret opens with none of the configured keys."""
 
     hint = "Put the key that sealed it back into BOT_ENCRYPTION_KEYS, after the new one."
+
+
+class CommandMistake(BotError):
+    """A command does what no command may."""
+
+    hint = "Fix the command; docs/commands.md says what it may do."
 
 
 class LeaseLost(BotError):

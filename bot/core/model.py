@@ -107,13 +107,18 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class ApiCall:
-    """One OpenAPI call as a user. `path` is below the platform's origin; `body` is sent as JSON."""
+    """One OpenAPI call as a user. `path` is below the platform's origin; `body` is sent as JSON.
+
+    What a command yields counts as a write without an idempotency key unless its method is GET or HEAD, `read` says
+    that it changes nothing, or `write` says more.
+    """
 
     method: str
     path: str
     query: Mapping[str, str] = field(default_factory=dict)
     body: Json = None
     write: Write | None = None
+    read: bool = False
 
 
 @dataclass(frozen=True, slots=True)

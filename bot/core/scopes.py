@@ -6,6 +6,7 @@ preferred first: any one is enough. A requirement is a tuple of clauses, all of 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -23,9 +24,32 @@ MAX_SCOPES_PER_LINK = 50
 """The platform's documented limit for one authorization link."""
 
 
+SCOPE = re.compile(rf"(?=.{{1,100}}$)(?:{OFFLINE_ACCESS}|[a-z0-9_]+(?::[a-z0-9_.-]+)+)")
+"""What the name of a scope looks like. Whether there is such a one cannot be told: the platform adds new ones."""
+
+
 def any_of(*alternatives: Scope) -> Requirement:
-    """A requirement that any one of these meets; name the preferred one first."""
+    """A requirement that any one of these meets; name the preferred one first. Raises ValueError if there is none."""
+    if not alternatives:
+        raise ValueError("any_of needs at least one scope")
     return (alternatives,)
+
+
+def checked_requirement(requirement: object) -> Requirement:
+    """Return the argument if it is a requirement that a command may declare. Raises ValueError if not."""
+    if isinstance(requirement, str):
+        raise ValueError(f"a requirement is not text: write any_of({requirement!r})")
+    if not isinstance(requirement, tuple):
+        raise ValueError(f"a requirement is what any_of or all_of returns, not {requirement!r}")
+    for clause in requirement:
+        if not isinstance(clause, tuple):
+            raise ValueError(f"a requirement is what any_of or all_of returns, not a tuple with {clause!r}")
+        if not clause:
+            raise ValueError("any_of needs at least one scope")
+        wrong = [each for each in clause if not isinstance(each, str) or not SCOPE.fullmatch(each)]
+        if wrong:
+            raise ValueError(f"{wrong[0]!r} is not the name of a scope")
+    return requirement
 
 
 def all_of(*parts: Requirement | Scope) -> Requirement:

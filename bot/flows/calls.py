@@ -11,6 +11,7 @@ import logging
 import random
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import assert_never
 
 from bot.core import replies
 from bot.core.commands import (
@@ -40,7 +41,7 @@ from bot.core.decisions import (
     may_send,
     wants_confirmation,
 )
-from bot.core.errors import CannotOpenSecret, LeaseLost
+from bot.core.errors import CannotOpenSecret, CommandMistake, LeaseLost
 from bot.core.explain import explain_refusal
 from bot.core.model import (
     ApiCall,
@@ -196,12 +197,19 @@ async def run_call(bot: Bot, run: Run) -> None:
     except asyncio.CancelledError:
         await asyncio.shield(put_back(bot, run, now()))
         raise
+    except CommandMistake as mistake:
+        log.error(str(mistake), extra={"call": run.call.id, "command": run.call.command})
+        await give_up_crashed(bot, run)
     except Exception:
         log.exception("call crashed", extra={"call": run.call.id, "command": run.call.command})
-        if run.has_written:
-            await finish_unknown(bot, run)
-        else:
-            await finish(bot, run.call, CallStatus.FAILED, "crashed", replies.crashed(typed(run.call)))
+        await give_up_crashed(bot, run)
+
+
+async def give_up_crashed(bot: Bot, run: Run) -> None:
+    if run.has_written:
+        await finish_unknown(bot, run)
+    else:
+        await finish(bot, run.call, CallStatus.FAILED, "crashed", replies.crashed(typed(run.call)))
 
 
 FOR_ANOTHER_REPLICA = timedelta(seconds=2)
@@ -227,6 +235,8 @@ async def move_on(bot: Bot, run: Run) -> bool:
         case CancelWaiting() | EndGrant():
             await drop(bot, run, move)
             return True
+        case _:
+            assert_never(move)
 
 
 # --- API calls ------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from bot.core.scopes import any_of
 def calendar(ask: Ask) -> Steps:
     try:
         # Each step is yielded. It may come back after hours: when its person has authorized.
-        answer = yield ApiCall("POST", "/open-apis/calendar/v4/calendars/primary")
+        answer = yield ApiCall("POST", "/open-apis/calendar/v4/calendars/primary", read=True)
     except ApiRefused:
         return Reply(Words("The platform does not tell", "平台没有提供日历信息"))
     name = one_line(answer["data"]["calendars"][0]["calendar"]["summary"], 100)

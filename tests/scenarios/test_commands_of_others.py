@@ -70,7 +70,53 @@ def odd(ask):
     yield
 """
 
+
+def declared(line: str, function: str = "def odd(ask):\n    return Reply(None)\n    yield") -> str:
+    """A package with a command that is declared like this."""
+    return f"""
+from bot.core.commands import command
+from bot.core.model import Reply, Words
+from bot.core.scopes import all_of, any_of
+
+{line}
+{function}
+"""
+
+
+FINE = '@command("odd", summary=Words("x", "x"))'
+
 PLUGINS = {
+    "has a summary that is text": (declared('@command("odd", summary="text")'), "summary of /odd"),
+    "has a summary of something else": (
+        declared('@command("odd", summary=Words(1, 2))'),
+        "summary of /odd is not Words",
+    ),
+    "needs text": (declared('@command("odd", summary=Words("", ""), needs="a:b")'), "any_of('a:b')"),
+    "needs nothing of any": (
+        declared('@command("odd", summary=Words("", ""), needs=any_of())'),
+        "any_of needs",
+    ),
+    "needs a bare tuple": (
+        declared('@command("odd", summary=Words("", ""), needs=("a:b", "c:d"))'),
+        "needs of /odd",
+    ),
+    "needs what is no scope": (
+        declared('@command("odd", summary=Words("", ""), needs=all_of("a:b", "two words"))'),
+        "'two words' is not the name of a scope",
+    ),
+    "is a plain function": (
+        declared(FINE, "def odd(ask):\n    return Reply(None)"),
+        "not a generator function",
+    ),
+    "is an async function": (
+        declared(FINE, "async def odd(ask):\n    return Reply(None)"),
+        "an async function",
+    ),
+    "is an async generator": (
+        declared(FINE, "async def odd(ask):\n    yield Reply(None)"),
+        "an async function",
+    ),
+    "is a class": (declared(FINE, "class odd:\n    pass"), "not a generator function"),
     "cannot be imported": ("import nothing_of_that_name", "nothing_of_that_name"),
     "raises on import": ("raise RuntimeError('two\\nlines')", "two lines"),
     "lacks what it names": ("", "bot_odd:odd"),
@@ -93,3 +139,101 @@ async def test_a_package_whose_command_stops_the_start_is_named_in_one_line(
     assert "bot-odd" in err
     assert words in err
     assert "Traceback" not in err
+    code, out, _ = await world.cli("doctor")
+    assert code == 1
+    (line,) = [line for line in out.splitlines() if line.startswith("FAIL  commands")]
+    assert "bot-odd" in line
+    assert words in line
+
+
+MISTAKES = {
+    "yields a dict": ("yield {'private': 'words'}", "yielded a dict, which is no step"),
+    "yields a reply": ("yield Reply(None)", "yielded a Reply, which is no step"),
+    "yields nothing": ("yield", "yielded None"),
+    "returns nothing": ("yield READ", "returned None instead of a Reply"),
+    "returns text": ("yield READ\n    return 'private words'", "returned a str instead of a Reply"),
+    "never ends": ("while True:\n        yield READ", "made more than 200 steps"),
+    "ends the process": ("yield READ\n    raise SystemExit(0)", "raised SystemExit"),
+    "cancels itself": (
+        "import asyncio\n    yield READ\n    raise asyncio.CancelledError",
+        "raised CancelledError",
+    ),
+    "will not end": (
+        "try:\n        yield {}\n    except GeneratorExit:\n        yield {}",
+        "generator ignored GeneratorExit",
+    ),
+    "has a query of numbers": (
+        "yield ApiCall('GET', '/open-apis/x', {'page_size': 10})",
+        "query is not text",
+    ),
+    "has a path of bytes": ("yield ApiCall('GET', b'/open-apis/x')", "path is not text"),
+    "has a body that is no JSON": (
+        "yield ApiCall('POST', '/open-apis/x', body={1, 2})",
+        "body is not JSON",
+    ),
+    "has needs that go wrong": (
+        "yield ApiCall('GET', '/open-apis/task/v2/tasks')\n    return Reply(None)",
+        "The needs of /odd: any_of needs",
+    ),
+    "has a reply that cannot be drawn": ("yield READ\n    return Reply(title=7, lines=7)", "call crashed"),
+}
+
+
+@pytest.mark.parametrize(("body", "words"), MISTAKES.values(), ids=MISTAKES)
+async def test_a_call_of_a_command_that_goes_wrong_fails_at_once_and_holds_up_nothing(
+    world: World, tmp_path: Path, body: str, words: str
+):
+    needs = ", needs=lambda arguments: any_of()" if "needs" in words else ""
+    line = f'READ = ReadGrant()\n\n@command("odd", summary=Words("x", "x"){needs})'
+    source = declared(line, f"def odd(ask):\n    {body}").replace(
+        "import command\nfrom bot.core.model import",
+        "import ReadGrant, command\nfrom bot.core.model import ApiCall,",
+    )
+    broken(tmp_path / "site", source)
+    with_packages(world, tmp_path / "site")
+    await world.start()
+    if needs:
+        await world.authorized(world.sam)
+    asked = await world.say(world.sam, "/odd")
+    answer = await world.answer_to(asked, "/odd")
+    assert "private" not in text_of(answer.content)
+    await world.answer_to(await world.say(world.sam, "/help"))
+    (call,) = world.rows("SELECT status, outcome, claim FROM deferred_calls WHERE command = 'odd'")
+    assert call == {"status": "failed", "outcome": "crashed", "claim": 1}
+    log = (world.directory / "bot.log").read_text()
+    assert words in log
+    assert "odd" in log
+    assert "private" not in log
+
+
+async def test_a_call_that_may_change_something_is_never_sent_twice_unless_it_says_so(
+    world: World, tmp_path: Path
+):
+    """The answer is lost after the platform has acted: a POST is told as unknown, a read is tried again."""
+    source = """
+from bot.core.commands import command
+from bot.core.model import ApiCall, Reply, Words
+
+
+def odd(name, **more):
+    @command(name, summary=Words("x", "x"))
+    def run(ask):
+        yield ApiCall("POST", "/open-apis/calendar/v4/calendars/primary", **more)
+        return Reply(Words("Done", "Done"))
+
+    return run
+
+
+change, look = odd("change"), odd("look", read=True)
+"""
+    broken(tmp_path / "site", source, "change = bot_odd:change\nlook = bot_odd:look")
+    with_packages(world, tmp_path / "site")
+    await world.start()
+    await world.authorized(world.sam, "/agenda")
+    for command, sent, end in (("/change", 1, "outcome_unknown"), ("/look", 2, "succeeded")):
+        before = len(world.requests("/calendars/primary", "POST"))
+        await world.trouble({"path": "/open-apis/calendar/v4/calendars/primary"}, "drop_after", times=1)
+        await world.answer_to(await world.say(world.sam, command))
+        (call,) = world.rows("SELECT status FROM deferred_calls WHERE command = ?", command[1:])
+        assert call["status"] == end
+        assert len(world.requests("/calendars/primary", "POST")) - before == sent

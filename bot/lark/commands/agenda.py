@@ -100,7 +100,7 @@ def agenda(ask: Ask) -> Steps:
     if period is None:
         return how_to_use(agenda, "/agenda tomorrow")
     try:
-        primary = yield ApiCall("POST", "/open-apis/calendar/v4/calendars/primary")
+        primary = yield ApiCall("POST", "/open-apis/calendar/v4/calendars/primary", read=True)
         calendar = primary_calendar(primary)
         if calendar is None:
             return unreadable(Words("your primary calendar", "你的主日历"))

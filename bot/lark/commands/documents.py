@@ -291,7 +291,7 @@ def search(ask: Ask) -> Steps:
     # Without the two empty filters the platform finds nothing.
     body = {"query": words, "doc_filter": {}, "wiki_filter": {}, "page_size": RESULTS}
     try:
-        found = yield ApiCall("POST", "/open-apis/search/v2/doc_wiki/search", body=body)
+        found = yield ApiCall("POST", "/open-apis/search/v2/doc_wiki/search", body=body, read=True)
     except ApiRefused as refused:
         return explained(refused, SEARCH_REFUSALS)
     return render_results(child(found, "data"), one_line(words, 60), ask)
