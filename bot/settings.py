@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import SplitResult, urlsplit
 
+from bot.core.database_url import read_database_url
 from bot.core.errors import ConfigurationError
 from bot.core.model import Secret
 
@@ -159,22 +160,8 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-_SQLITE, _POSTGRESQL = "sqlite+aiosqlite", "postgresql+asyncpg"
-_DRIVERS = {"sqlite": _SQLITE, "postgres": _POSTGRESQL, "postgresql": _POSTGRESQL}
-
-
 def _database_url(value: str) -> str:
-    scheme, separator, rest = value.partition("://")
-    if not separator or scheme not in {_SQLITE, _POSTGRESQL}:
-        family = scheme.partition("+")[0] if separator else ""
-        if family in _DRIVERS:
-            raise ValueError(
-                f"begins with {scheme}://. Write {_DRIVERS[family]}:// there, the rest as it is."
-            )
-        raise ValueError(f"is not a database URL. Write {_SQLITE}:///FILE or {_POSTGRESQL}://USER@HOST/NAME.")
-    file = rest.partition("?")[0].removeprefix("/")
-    if scheme == _SQLITE and (not rest.startswith("/") or file in {"", ":memory:"}):
-        raise ValueError(f"names no file. Write {_SQLITE}:///bot.db, or {_SQLITE}:////absolute/path/bot.db.")
+    read_database_url(value)
     return value
 
 
@@ -351,7 +338,8 @@ TABLE: tuple[Setting, ...] = (
         name="BOT_DATABASE_URL",
         field="database_url",
         parse=_database_url,
-        meaning="`sqlite+aiosqlite:///FILE` or `postgresql+asyncpg://USER:PASSWORD@HOST/NAME`.",
+        meaning="`sqlite:///FILE` or `postgresql://USER:PASSWORD@HOST/NAME?sslmode=verify-full`; "
+        "`sqlite+aiosqlite://` and `postgresql+asyncpg://` are the same.",
         default="sqlite+aiosqlite:///bot.db",
     ),
     Setting(
@@ -492,9 +480,9 @@ def _redirected_secrets(in_file: Mapping[str, str]) -> Iterable[str]:
 
 def exposed_database(database_url: str) -> Iterable[str]:
     """A line if every user of this machine can read or change the file of a SQLite database."""
-    scheme, _, rest = database_url.partition("://")
-    if scheme == _SQLITE:
-        yield from exposed(Path(rest.partition("?")[0].removeprefix("/")))
+    found = read_database_url(database_url)
+    if found.dialect == "sqlite":
+        yield from exposed(Path(found.url.partition("://")[2].partition("?")[0].removeprefix("/")))
 
 
 def _warnings(environ: Mapping[str, str]) -> tuple[str, ...]:
@@ -551,18 +539,43 @@ def _parse(
                 continue
             text = default
         try:
+            _require_usable(setting.name, text)
             values[setting.field] = setting.parse(text)
         except ValueError as error:
             problems.append(f"{setting.name}: {error}")
     return values, problems
 
 
+_QUOTES = {'"': '"', "'": "'", "`": "`", "“": "”", "‘": "’"}
+_SERVICE_LINK = re.compile(r"(tcp|udp|sctp)://[0-9A-Fa-f.:\[\]]+:[0-9]+")
+_SERVICE_VARIABLE = re.compile(
+    r"(BOT|LARK)_([A-Z0-9_]+_)?(SERVICE_(HOST|PORT)(_[A-Z0-9_]+)?|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
+)
+
+
+def _require_usable(name: str, text: str) -> None:
+    """Raises ValueError for values that no setting can have, however they got there."""
+    if len(text) > 1 and _QUOTES.get(text[0]) == text[-1]:
+        raise ValueError("has quotes around its value that were kept. Write it without them.")
+    if _SERVICE_LINK.fullmatch(text):
+        raise ValueError(
+            f"{text} comes from a Kubernetes Service named {name.partition('_')[0].lower()!r}. "
+            "Set enableServiceLinks: false in the pod, or rename the Service."
+        )
+
+
 def unknown_variables(environ: Mapping[str, str]) -> tuple[str, ...]:
     """A line for each variable that has our prefix and that nothing reads: most likely a slip of the pen."""
     known = {setting.name for setting in TABLE}
     lines = []
-    for name in sorted(environ):
-        if name.startswith(_PREFIXES) and name not in known:
+    unknown = [name for name in sorted(environ) if name.startswith(_PREFIXES) and name not in known]
+    if links := [name for name in unknown if _SERVICE_VARIABLE.fullmatch(name)]:
+        lines.append(
+            f"{links[0]}{' and others come' if len(links) > 1 else ' comes'} from a Kubernetes Service, and "
+            "nothing reads them here. Set enableServiceLinks: false in the pod to leave them out."
+        )
+    for name in unknown:
+        if name not in links:
             nearest = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6)
             meant = f" Did you mean {nearest[0]}?" if nearest else ""
             lines.append(f"{_printable(name)} is not a setting, and is ignored.{meant}")

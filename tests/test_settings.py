@@ -104,14 +104,31 @@ def test_every_missing_variable_is_named_in_a_line_of_its_own() -> None:
         ("BOT_PUBLIC_URL", "http://bot.localhost", "https://"),
         ("BOT_PUBLIC_URL", "http://localhost.:8080", "https://"),
         ("LARK_OPEN_URL", "http://open.localhost:9000", "https://"),
-        ("BOT_DATABASE_URL", "postgres://u:hush-hush@h/d", "Write postgresql+asyncpg://"),
-        ("BOT_DATABASE_URL", "postgresql://u:hush-hush@h/d", "Write postgresql+asyncpg://"),
         ("BOT_DATABASE_URL", "postgresql+psycopg2://u:hush-hush@h/d", "Write postgresql+asyncpg://"),
-        ("BOT_DATABASE_URL", "sqlite:///bot.db", "Write sqlite+aiosqlite://"),
-        ("BOT_DATABASE_URL", "sqlite+aiosqlite://", "sqlite+aiosqlite:///bot.db"),
-        ("BOT_DATABASE_URL", "sqlite+aiosqlite:///:memory:", "sqlite+aiosqlite:///bot.db"),
-        ("BOT_DATABASE_URL", "mysql://u:hush-hush@h/d", "postgresql+asyncpg://"),
-        ("BOT_DATABASE_URL", "bot.db", "sqlite+aiosqlite:///FILE"),
+        ("BOT_DATABASE_URL", "sqlite+pysqlite:///bot.db", "Write sqlite+aiosqlite://"),
+        ("BOT_DATABASE_URL", "sqlite+aiosqlite://", "sqlite:///bot.db"),
+        ("BOT_DATABASE_URL", "sqlite:///:memory:", "sqlite:///bot.db"),
+        ("BOT_DATABASE_URL", "mysql://u:hush-hush@h/d", "postgresql://USER@HOST/NAME"),
+        ("BOT_DATABASE_URL", "bot.db", "sqlite:///FILE"),
+        ("BOT_DATABASE_URL", "postgres://bot:hush-hush@p@h/d", "%40"),
+        ("BOT_DATABASE_URL", "postgres://bot:hush-hush/p@h/d", "%2F"),
+        ("BOT_DATABASE_URL", "postgres://bot:hush-hush:p@h/d", "%3A"),
+        ("BOT_DATABASE_URL", "postgres://bot:hush-hush#p@h/d", "%23"),
+        ("BOT_DATABASE_URL", "postgres://bot:1?hush-hush@h/d", "%3F"),
+        ("BOT_DATABASE_URL", "postgres://bot:1?hush-hush=@h/d", "%3F"),
+        ("BOT_DATABASE_URL", "postgres://bot:hush-hush%p@h/d", "%25"),
+        ("BOT_DATABASE_URL", "postgres://bot:hush-hush p@h/d", "%40"),
+        ("BOT_DATABASE_URL", "postgres://bot@h/d?pgbouncer=true", "session mode"),
+        ("BOT_DATABASE_URL", "postgres://bot@h/d?sslmode=require&channel_binding=require", "verify-full"),
+        ("BOT_DATABASE_URL", "postgres://bot@h/d?sslmode=on", "a value of sslmode"),
+        ("BOT_DATABASE_URL", "postgres://bot@h/d?connect_timeout=soon", "a value of connect_timeout"),
+        ("BOT_DATABASE_URL", "postgres://bot@h/d?keepalives=1", "has keepalives, which"),
+        ("BOT_DATABASE_URL", "postgres://bot@h/d?Hush-Hush=1", "an option, which"),
+        ("LARK_APP_ID", '"cli_a"', "quotes around its value"),
+        ("BOT_PUBLIC_URL", "'https://bot.example.com'", "quotes around its value"),
+        ("LARK_APP_SECRET", "“hush-hush”", "quotes around its value"),
+        ("BOT_PORT", "tcp://10.0.12.7:8080", "enableServiceLinks"),
+        ("BOT_HOST", "udp://[fd00::1]:53", "enableServiceLinks"),
     ],
 )
 def test_a_wrong_value_is_one_line_that_names_the_variable_and_how_to_mend_it(
@@ -177,7 +194,23 @@ def test_an_operators_command_asks_for_no_credentials_and_minds_no_other_mistake
     assert loaded.database_url == "sqlite+aiosqlite:///x.db"
     assert loaded.encryption_keys == ()
     with pytest.raises(ConfigurationError, match="BOT_DATABASE_URL"):
-        settings.load_for_operator({"BOT_DATABASE_URL": "sqlite:///x.db"})
+        settings.load_for_operator({"BOT_DATABASE_URL": "x.db"})
+
+
+def test_service_links_of_kubernetes_are_one_warning() -> None:
+    links = {
+        f"BOT_{name}": "x"
+        for name in (
+            "SERVICE_HOST",
+            "SERVICE_PORT",
+            "PORT_8080_TCP",
+            "PORT_8080_TCP_ADDR",
+            "DB_PORT_5432_TCP_PROTO",
+        )
+    }
+    (line,) = load(**links).warnings
+    assert "Kubernetes" in line
+    assert "enableServiceLinks: false" in line
 
 
 def test_settings_show_no_secret() -> None:

@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar
 
 from sqlalchemy import URL, Connection, make_url, text
 
+from bot.core.database_url import DatabaseUrl, read_database_url
 from bot.core.errors import CannotOpenSecret, ConfigurationError
 from bot.store import audit
 from bot.store.crypto import Seal
@@ -159,25 +160,20 @@ def _driver(url: str, seal: Seal) -> Database:
 
 
 def parse_url(url: str) -> URL:
-    """The parsed URL of a database that the bot can use; `ConfigurationError` otherwise."""
+    """The URL of a database that the bot can use, as SQLAlchemy has it; `ConfigurationError` otherwise."""
+    return make_url(read_url(url).url)
+
+
+def read_url(url: str) -> DatabaseUrl:
+    """The parts of such a URL; `ConfigurationError` if the bot cannot use it."""
     try:
-        parsed = make_url(url)
-    except Exception as error:
-        raise ConfigurationError("BOT_DATABASE_URL is not a database URL.") from error
-    if parsed.drivername not in {"sqlite", "sqlite+aiosqlite", "postgresql+asyncpg"}:
-        raise ConfigurationError(
-            "BOT_DATABASE_URL starts with sqlite+aiosqlite:/// or postgresql+asyncpg://, "
-            f"not with {parsed.drivername}."
-        )
-    if parsed.get_backend_name() == "sqlite" and parsed.database in {None, "", ":memory:"}:
-        raise ConfigurationError(
-            "BOT_DATABASE_URL names no file, and a database in memory would be forgotten."
-        )
-    return parsed
+        return read_database_url(url)
+    except ValueError as error:
+        raise ConfigurationError(f"BOT_DATABASE_URL {error}") from None
 
 
 def dialect_of(url: str) -> Dialect:
-    return "sqlite" if parse_url(url).get_backend_name() == "sqlite" else "postgresql"
+    return read_url(url).dialect
 
 
 def upgrade(url: str) -> None:

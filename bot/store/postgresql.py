@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+import ssl
+from collections.abc import Mapping
 from typing import Any
 
 import asyncpg  # type: ignore[import-untyped]
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection, event, make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
+from bot.core.errors import ConfigurationError
 from bot.store.crypto import Seal
-from bot.store.database import SEAL, Database, T, Work, knowing_keys, parse_url, run_in_transaction
+from bot.store.database import SEAL, Database, T, Work, knowing_keys, read_url, run_in_transaction
 
 POOL_SIZE = 10
 TRIES = 4
@@ -47,13 +50,62 @@ Said by the session, and not as it connects: pgbouncer refuses start-up paramete
 
 
 def make_engine(url: str, **options: Any) -> AsyncEngine:
-    parsed = parse_url(url).update_query_dict({"prepared_statement_cache_size": "500"})
+    found = read_url(url)
+    parsed = make_url(found.url).update_query_dict({"prepared_statement_cache_size": "500"})
     # What people wrote does not belong into an exception.
     engine = create_async_engine(
-        parsed, hide_parameters=True, connect_args={"timeout": CONNECT_TIMEOUT}, **options
+        parsed, hide_parameters=True, connect_args=connect_arguments(found.options), **options
     )
     event.listen(engine.sync_engine, "connect", _set_planner)
     return engine
+
+
+def connect_arguments(options: Mapping[str, str]) -> dict[str, Any]:
+    """What asyncpg takes for the options of libpq."""
+    arguments: dict[str, Any] = {"timeout": CONNECT_TIMEOUT}
+    if "host" in options:
+        arguments["host"] = options["host"]
+    if "port" in options:
+        arguments["port"] = int(options["port"])
+    if int(options.get("connect_timeout", 0)):
+        arguments["timeout"] = float(options["connect_timeout"])
+    if "application_name" in options:
+        arguments["server_settings"] = {"application_name": options["application_name"]}
+    if "target_session_attrs" in options:
+        arguments["target_session_attrs"] = options["target_session_attrs"]
+    ssl_argument = _ssl_argument(options)
+    if ssl_argument is not None:
+        arguments["ssl"] = ssl_argument
+    return arguments
+
+
+def _ssl_argument(options: Mapping[str, str]) -> str | ssl.SSLContext | None:
+    """As libpq does it: https://www.postgresql.org/docs/current/libpq-ssl.html#LIBPQ-SSL-PROTECTION
+
+    Raises `ConfigurationError` for a certificate file that cannot be read.
+    """
+    root = options.get("sslrootcert")
+    mode = options.get("sslmode") or options.get("ssl") or ("verify-full" if root == "system" else None)
+    if mode in {"disable", "allow", "prefer"} or (mode is None and root is None and "sslcert" not in options):
+        return mode
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = mode == "verify-full"
+    # With a root certificate, `require` checks the chain as `verify-ca` does.
+    checks_chain = mode in {"verify-ca", "verify-full"} or root is not None
+    context.verify_mode = ssl.CERT_REQUIRED if checks_chain else ssl.CERT_NONE
+    name, file = "sslrootcert", root
+    try:
+        if root and root != "system":
+            context.load_verify_locations(root)
+        elif checks_chain:
+            context.load_default_certs()
+        if "sslcert" in options:
+            name, file = "sslcert", options["sslcert"]
+            context.load_cert_chain(options["sslcert"], options.get("sslkey"))
+    except (OSError, ssl.SSLError) as error:
+        reason = getattr(error, "strerror", None) or "it holds no certificate"
+        raise ConfigurationError(f"BOT_DATABASE_URL: {name}={file} cannot be used: {reason}.") from None
+    return context
 
 
 def _set_planner(connection: Any, record: object) -> None:

@@ -1,0 +1,113 @@
+"""Reading BOT_DATABASE_URL: which database it names, and what of libpq's connection options the driver can do.
+
+Messages never show the URL: whatever a mistyped one holds may be the password.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+from urllib.parse import parse_qsl
+
+SQLITE, POSTGRESQL = "sqlite+aiosqlite", "postgresql+asyncpg"
+ALIASES = {
+    "sqlite": SQLITE,
+    SQLITE: SQLITE,
+    "postgres": POSTGRESQL,
+    "postgresql": POSTGRESQL,
+    POSTGRESQL: POSTGRESQL,
+}
+
+_WORD = r"(?:[^:/?#@%\s]|%[0-9A-Fa-f]{2})*"
+_POSTGRESQL = re.compile(
+    rf"(?:{_WORD}(?::{_WORD})?@)?"
+    r"(?:[A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?"
+    rf"(?:/{_WORD})?(?:\?(?P<options>[^#@\s]*))?"
+)
+RESERVED = (
+    "is not a PostgreSQL URL. Write postgresql://USER:PASSWORD@HOST/NAME, and in its parts "
+    "@ / : ? # % as %40 %2F %3A %3F %23 %25."
+)
+
+SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+SESSION_ATTRIBUTES = ("any", "primary", "standby", "read-write", "read-only", "prefer-standby")
+
+
+def _one_of(*choices: str) -> Callable[[str], bool]:
+    return lambda value: value in choices
+
+
+OPTIONS: Mapping[str, Callable[[str], bool]] = {
+    "host": bool,
+    "port": str.isdigit,
+    "sslmode": _one_of(*SSL_MODES),
+    "ssl": _one_of(*SSL_MODES),
+    "sslrootcert": bool,
+    "sslcert": bool,
+    "sslkey": bool,
+    "application_name": bool,
+    "connect_timeout": str.isdigit,
+    "target_session_attrs": _one_of(*SESSION_ATTRIBUTES),
+    "channel_binding": _one_of("disable", "prefer"),
+}
+"""The options that are honoured, and which of their values are. `ssl` is another name of `sslmode`."""
+
+REFUSED = {
+    "channel_binding": "The driver has no channel binding: remove it, and take sslmode=verify-full.",
+    "pgbouncer": "Remove it. A pooler has to run in session mode.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseUrl:
+    """A database that the bot can use."""
+
+    dialect: Literal["sqlite", "postgresql"]
+    url: str
+    """In SQLAlchemy's form; for PostgreSQL without options. May hold a password."""
+    options: Mapping[str, str]
+    """For PostgreSQL: names and values of libpq, all of them honoured. For SQLite: none."""
+
+
+def read_database_url(text: str) -> DatabaseUrl:
+    """Raises ValueError, in words that follow the variable's name, if the bot cannot use this database."""
+    scheme, separator, rest = text.partition("://")
+    driver = ALIASES.get(scheme)
+    if not separator or driver is None:
+        family = scheme.partition("+")[0] if separator else ""
+        if family in ALIASES:
+            raise ValueError(f"begins with {family}+ and another driver. Write {ALIASES[family]}:// there.")
+        raise ValueError("is not a database URL. Write sqlite:///FILE or postgresql://USER@HOST/NAME.")
+    return _read_sqlite(rest) if driver == SQLITE else _read_postgresql(rest)
+
+
+def _read_sqlite(rest: str) -> DatabaseUrl:
+    file = rest.partition("?")[0].removeprefix("/")
+    if not rest.startswith("/") or file in {"", ":memory:"}:
+        raise ValueError("names no file. Write sqlite:///bot.db, or sqlite:////absolute/path/bot.db.")
+    return DatabaseUrl("sqlite", f"{SQLITE}://{rest}", {})
+
+
+def _read_postgresql(rest: str) -> DatabaseUrl:
+    found = _POSTGRESQL.fullmatch(rest)
+    if found is None:
+        raise ValueError(RESERVED)
+    options = dict(parse_qsl(found["options"] or "", keep_blank_values=True))
+    for name, value in options.items():
+        _check_option(name, value)
+    return DatabaseUrl("postgresql", f"{POSTGRESQL}://{rest.partition('?')[0]}", options)
+
+
+def _check_option(name: str, value: str) -> None:
+    holds = OPTIONS.get(name)
+    if holds is not None and holds(value):
+        return
+    if name in REFUSED:
+        raise ValueError(f"has {name}. {REFUSED[name]}")
+    if holds is not None:
+        raise ValueError(f"has a value of {name} that cannot be used.")
+    # Not just any name is shown: a password with a question mark in it ends up here as well.
+    shown = name if re.fullmatch(r"[a-z][a-z_]{0,30}", name) else "an option"
+    raise ValueError(f"has {shown}, which the bot cannot honour. It knows {', '.join(sorted(OPTIONS))}.")
