@@ -56,8 +56,8 @@ DEVICE_FAILED = Words(
 
 DECLINED_ON_PAGE_TITLE = Words(en="Declined on the page", zh="已在授权页上拒绝")
 DECLINED_ON_PAGE_BODY = Words(
-    en="{commands} {was_not} run. You can still authorize until {until}; “Not now” cancels it. It needs:",
-    zh="没有执行 {commands}。{until} 前仍可授权；点击“暂不授权”即可取消。需要以下权限：",
+    en="{commands} {was_not} run. You can still authorize until {until}, or cancel with “Not now”. Needed:",
+    zh="没有执行 {commands}。{until} 前仍可授权，也可点击“暂不授权”取消。需要以下权限：",
 )
 
 REDEEMING_TITLE = Words(en="One moment", zh="请稍候")
