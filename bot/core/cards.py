@@ -58,6 +58,8 @@ class AuthorizationCard:
     """How the last try ended."""
     time_zone: str | None = None
     """The person's, if they ever clicked on a card."""
+    declined_on_page: bool = False
+    """A visitor declined on the platform's page: while it waits, it says so and asks quietly."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -636,6 +636,8 @@ class AuthorizationRequest:
     """Why it failed, in one word."""
     avoided: ScopeSet
     """Scopes that the platform's page refused, so that another alternative is asked for."""
+    declined_on_page_at: datetime | None = None
+    """When a visitor declined it on the platform's page, since it last asked. Nobody knows who that was."""
 
     @property
     def waits_for_administrator(self) -> bool:

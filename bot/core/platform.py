@@ -112,6 +112,9 @@ class Platform(Protocol):
     async def enabled_scopes(self, *, fresh: bool = False) -> ScopeSet | None:
         """Scopes that the app has for user identity; None when that cannot be read. `fresh` skips the cache."""
 
+    async def enabled_scopes_for_visitors(self) -> ScopeSet | None:
+        """As `fresh`, or as some seconds ago: whatever visitors ask for costs the platform no more than that."""
+
     @property
     def pending_scopes(self) -> ScopeSet:
         """Scopes that the app has applied for, and the organization's administrator has not granted, as last read."""

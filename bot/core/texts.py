@@ -54,6 +54,12 @@ DEVICE_FAILED = Words(
     zh="上一次授权未能完成，没有执行任何操作。请再点一次按钮。",
 )
 
+DECLINED_ON_PAGE_TITLE = Words(en="Declined on the page", zh="已在授权页上拒绝")
+DECLINED_ON_PAGE_BODY = Words(
+    en="{commands} {was_not} run. You can still authorize until {until}, or cancel with “Not now”. Needed:",
+    zh="没有执行 {commands}。{until} 前仍可授权，也可点击“暂不授权”取消。需要以下权限：",
+)
+
 REDEEMING_TITLE = Words(en="One moment", zh="请稍候")
 REDEEMING_BODY = Words(
     en="Your consent has arrived. I am completing it with the platform, and then carry on with {commands}.",

@@ -8,31 +8,32 @@ administrator's matter.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from datetime import datetime
 
 from bot.core.model import FOR_ADMINISTRATOR, AuthorizationRequest, DeferredCall, RequestStatus, WaitsFor
 from bot.core.scopes import OFFLINE_ACCESS, ScopeSet, choose_scopes, with_offline_access
 from bot.flows.administrators import to_enable
 from bot.flows.bot import Bot, now
-from bot.store import audit, authorizations, calls, device_authorizations, scope_waits
+from bot.store import audit, authorizations, calls, device_authorizations, scope_waits, users
 from bot.store.database import Connection
 
 SCOPES_PATIENCE = 1.0
 """Seconds that a click, or a person in front of a page, waits for the list of the app's scopes."""
 
 
-async def enabled_scopes_in_time(bot: Bot) -> ScopeSet | None:
+async def in_time(reading: Awaitable[ScopeSet | None]) -> ScopeSet | None:
+    """A list of enabled scopes, unless it takes too long."""
     try:
         async with asyncio.timeout(SCOPES_PATIENCE):
-            return await bot.platform.enabled_scopes(fresh=True)
+            return await reading
     except TimeoutError:
         return None
 
 
 async def without_disabled_scopes(bot: Bot, request: AuthorizationRequest) -> AuthorizationRequest:
     """The request before somebody follows its link: it asks for nothing that the app is known not to have enabled."""
-    enabled = await enabled_scopes_in_time(bot)
+    enabled = await in_time(bot.platform.enabled_scopes_for_visitors())
     if not is_explained(request, enabled) or request.status is not RequestStatus.OPEN:
         return request
     await ask_otherwise_now(bot, request, enabled, "scope_disabled")
@@ -42,13 +43,17 @@ async def without_disabled_scopes(bot: Bot, request: AuthorizationRequest) -> Au
 async def ask_otherwise_now(
     bot: Bot, request: AuthorizationRequest, enabled: ScopeSet | None, reason: str
 ) -> None:
-    """`ask_otherwise`, in a transaction of its own; `reason` goes into the audit log."""
+    """`ask_otherwise`, in a transaction of its own, unless another one was first; `reason` goes into the audit log."""
     moment = now()
 
     def work(c: Connection) -> None:
+        users.lock(c, request.user)
+        current = authorizations.get(c, request.id)
+        if current is None or (current.status, current.scopes) != (request.status, request.scopes):
+            return
         subject = ("request", request.id)
         audit.write(c, reason, user=request.user, subject=subject, now=moment, scopes=sorted(request.scopes))
-        ask_otherwise(c, request, enabled, moment)
+        ask_otherwise(c, current, enabled, moment)
 
     await bot.database.write(work)
     bot.wake.upkeep.set()

@@ -149,10 +149,8 @@ async def suspend(
             new_id=new_id(moment),
         )
         waiting.suspend(c, call, steps, WaitsFor.AUTHORIZATION, needs, request.id, moment)
-        profile = users.profile(c, call.user) if told else None
-        quiet = profile is not None and profile.quiet_since is not None
         claimed = authorizations.claim_card(c, request.id, bot.worker, moment, moment + bot.lease)
-        return claimed, insert_all(c, bot, [] if quiet else told)
+        return claimed, insert_all(c, bot, told)
 
     claimed, messages = await bot.database.write(work)
     await deliver_all(bot, messages)
@@ -171,7 +169,9 @@ def where_to_look(
         return []
     if call.chat.kind == "group":
         return [note(bot, call, replies.asked_privately(typed(call)), "note")]
-    if live is not None and live.card_message_id and moment - live.created_at > REMIND_AFTER:
+    if live is None or not live.card_message_id:
+        return []
+    if live.declined_on_page_at or moment - live.created_at > REMIND_AFTER:
         return [note(bot, call, replies.asked_above(typed(call), live.id), "note")]
     return []
 
@@ -230,8 +230,24 @@ async def ask_to_confirm(bot: Bot, call: DeferredCall, steps: Sequence[Step]) ->
 # --- ending ----------------------------------------------------------------------------------------------
 
 
+def decline_on_page(c: Connection, request_id: str, moment: datetime) -> bool:
+    """Inside a transaction: notes that a visitor declined on the platform's page. False when nothing waits any more.
+
+    A refusal there carries no identity, and the link may have been passed on: it cancels nothing. The card says it
+    once, and the request waits until its person decides or its time is up.
+    """
+    request = authorizations.get(c, request_id)
+    if request is not None and request.status is RequestStatus.SUPERSEDED:
+        request = authorizations.live_of(c, request.user)
+    if request is None or request.status not in LIVE_REQUESTS:
+        return False
+    authorizations.decline_on_page(c, request.id, moment)
+    return True
+
+
 def decline(c: Connection, bot: Bot, request_id: str, reason: str, moment: datetime) -> list[OutgoingMessage]:
-    """Inside a transaction: settles an open request as declined, cancels what waited for it, keeps quiet from now on."""
+    """Inside a transaction: the person declines. Settles an open request as declined, cancels what waited for it, and
+    mutes what they have not asked for."""
     request = authorizations.get_locked(c, request_id)
     if request is None or request.status is not RequestStatus.OPEN:
         # One that is being redeemed has a consent of the same person, which decides.

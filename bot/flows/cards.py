@@ -83,6 +83,7 @@ async def card_of(bot: Bot, request: AuthorizationRequest) -> AuthorizationCard:
         device_link=device_link(device) if device else None,
         notice=notice(device) if device else None,
         time_zone=profile.time_zone if profile else None,
+        declined_on_page=request.declined_on_page_at is not None,
     )
 
 
@@ -286,6 +287,8 @@ async def replace_card(bot: Bot, request: AuthorizationRequest) -> None:
             )
         if fresh is not None:
             device_authorizations.move(c, request.id, fresh.id)
+            if request.declined_on_page_at is not None:
+                authorizations.decline_on_page(c, fresh.id, request.declined_on_page_at)
         return fresh
 
     fresh = await bot.database.write(work)

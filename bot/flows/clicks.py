@@ -88,7 +88,7 @@ async def page_error(bot: Bot, user: UserKey, request_id: str) -> Json:
     if request is None:
         return bot.platform.click_answer(texts.CLICK_NOT_YOURS, "error")
     if request.status is RequestStatus.OPEN:
-        enabled = await alternatives.enabled_scopes_in_time(bot)
+        enabled = await alternatives.in_time(bot.platform.enabled_scopes(fresh=True))
         await alternatives.ask_otherwise_now(bot, request, enabled, "page_error_reported")
     return await answer_with_card(bot, request_id)
 

@@ -65,6 +65,9 @@ class Landing(StrEnum):
     MORE_NEEDED = "more_needed"
     """All was granted, but the card asks for more by now."""
     DECLINED = "declined"
+    """Declined on the page. The request still waits: nobody knows who declined."""
+    CLOSED = "closed"
+    """Nothing was stored, because the request had come to its end meanwhile."""
     WRONG_PERSON = "wrong_person"
     USED = "used"
     LATE = "late"
@@ -96,7 +99,7 @@ async def complete(bot: Bot, came: Approved | Denied) -> Landing:
         if attempt is None:
             return Landed(reject(c, state_digest, moment))
         if isinstance(came, Denied):
-            return deny(c, bot, attempt, came.error, moment)
+            return Landed(deny(c, attempt, came.error, moment))
         return attempt, grant_before(c, attempt)
 
     taken = await bot.database.write(work)
@@ -138,22 +141,19 @@ def reject(c: Connection, state_digest: str, moment: datetime) -> Landing:
         log.info("callback refused", extra={"reason": "not a state of ours"})
         return Landing.UNKNOWN
     landing = LANDED_BEFORE.get(before, Landing.USED)
-    audit.write(c, "callback_rejected", user=None, now=moment, reason=landing.value)
+    attempts.reject(c, state_digest, landing.value, moment)
     return landing
 
 
-def deny(c: Connection, bot: Bot, attempt: Attempt, error: str, moment: datetime) -> Landed:
+def deny(c: Connection, attempt: Attempt, error: str, moment: datetime) -> Landing:
     """Inside the transaction that consumes the state, so that a refusal cannot be half heard."""
     if error != ACCESS_DENIED:
         # The page failed. The person has decided nothing, and can try again.
         fail_attempt(c, attempt, "error_on_page", moment)
-        return Landed(Landing.CODE_REFUSED)
+        return Landing.CODE_REFUSED
     attempts.finish(c, attempt.id, "denied", ACCESS_DENIED, moment)
-    if attempt.request_id is None:
-        return Landed(Landing.DECLINED)
-    return Landed(
-        Landing.DECLINED, authorization.decline(c, bot, attempt.request_id, "refused_on_page", moment)
-    )
+    waits = attempt.request_id is not None and authorization.decline_on_page(c, attempt.request_id, moment)
+    return Landing.DECLINED if waits else Landing.CLOSED
 
 
 async def redeem(
@@ -273,9 +273,8 @@ def fail_attempt(c: Connection, attempt: Attempt, outcome: str, moment: datetime
     person can still go on, by the same link."""
     if not attempts.finish(c, attempt.id, "failed", outcome, moment):
         return
-    request = authorizations.get(c, attempt.request_id) if attempt.request_id else None
-    if request is not None and request.status is RequestStatus.REDEEMING:
-        authorizations.reopen(c, request.id, scopes=request.scopes, now=moment)
+    if attempt.request_id is not None:
+        authorizations.give_up_redeeming(c, attempt.request_id, moment)
 
 
 class Completion(StrEnum):
@@ -315,7 +314,7 @@ async def store_grant(bot: Bot, consent: Consented, tokens: TokenSet, identity: 
             case Completion.WITHDRAWN:
                 authorization.revoke_tokens(c, user, tokens.access_token, tokens.refresh_token, moment)
                 audit.write(c, "consent_withdrawn", user=user, subject=consent.subject, now=moment)
-                return Landed(Landing.DECLINED)
+                return Landed(Landing.CLOSED)
             case Completion.LOST:
                 audit.write(c, "consent_dropped", user=user, subject=consent.subject, now=moment)
                 return Landed(Landing.USED)

@@ -28,11 +28,10 @@ from bot.core.model import (
 from bot.core.oauth import is_owner
 from bot.flows import alternatives, authorization, consent, links
 from bot.flows.bot import Bot, now
-from bot.flows.delivery import deliver_all, later
+from bot.flows.delivery import later
 from bot.store import authorizations, device_authorizations, grants
 from bot.store.database import Connection
 from bot.store.ids import new_id
-from bot.store.outbox import OutgoingMessage
 
 log = logging.getLogger(__name__)
 
@@ -239,19 +238,17 @@ def consented(device: DeviceAuthorization) -> consent.Consented:
 
 
 async def deny(bot: Bot, device: DeviceAuthorization) -> None:
-    """The person refused on the platform's page."""
+    """Somebody who has the user code declined on the platform's page: the card says so, and has its button again."""
     moment = now()
 
-    def work(c: Connection) -> list[OutgoingMessage]:
-        if not device_authorizations.finish(
-            c, device.id, device.claim, DeviceStatus.DENIED, "access_denied", moment
-        ):
-            return []
-        return authorization.decline(c, bot, device.request_id, "refused_on_page", moment)
+    def work(c: Connection) -> None:
+        denied = DeviceStatus.DENIED
+        if device_authorizations.finish(c, device.id, device.claim, denied, "access_denied", moment):
+            authorization.decline_on_page(c, device.request_id, moment)
+            authorizations.show(c, device.request_id, moment)
 
-    messages = await bot.database.write(work)
+    await bot.database.write(work)
     bot.wake.upkeep.set()
-    await deliver_all(bot, messages)
 
 
 OUTCOMES = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 from bot.core.model import AttemptKind, AuthorizationRequest, Grant, GrantStatus, RequestStatus, Secret
@@ -19,6 +20,9 @@ from bot.store.ids import new_id
 MAX_LIVE_ATTEMPTS = 20
 """Openings of one link that can be under way at once."""
 
+MAX_ATTEMPTS_A_DAY = 100
+"""Openings of one link in a day, ended ones included: each leaves rows that are kept for months."""
+
 
 class Closed(StrEnum):
     """Why a link leads nowhere (any more)."""
@@ -30,6 +34,7 @@ class Closed(StrEnum):
     SUPERSEDED = "superseded"
     FAILED = "failed"
     TOO_MANY = "too_many"
+    TOO_MANY_TODAY = "too_many_today"
     WAITING_FOR_ADMINISTRATOR = "waiting_for_administrator"
 
 
@@ -81,6 +86,10 @@ async def begin(
     bot: Bot, request: AuthorizationRequest, redirect_uri: str | None, *, pkce: bool
 ) -> Begun | Closed:
     """Begins an attempt with a fresh state, and a PKCE pair where there is a place for one."""
+    # Before anything is asked of the platform: anybody who has the link can open it without end.
+    full = await bot.database.read(lambda c: too_many(c, request, now()))
+    if full is not None:
+        return full
     request = await alternatives.without_disabled_scopes(bot, request)
     if request.waits_for_administrator:
         return Closed.WAITING_FOR_ADMINISTRATOR
@@ -99,13 +108,22 @@ async def begin(
     )
 
     def work(c: Connection) -> Begun | Closed:
-        if not attempts.begin(c, attempt, now=moment, limit=MAX_LIVE_ATTEMPTS):
-            return Closed.TOO_MANY
+        if not attempts.begin(
+            c, attempt, now=moment, limit=MAX_LIVE_ATTEMPTS, limit_a_day=MAX_ATTEMPTS_A_DAY
+        ):
+            return too_many(c, request, moment) or Closed.TOO_MANY
         subject = ("request", request.id)
         audit.write(c, "link_opened", user=request.user, subject=subject, now=moment, attempt=attempt.id)
         return Begun(scopes, fresh.state, fresh.challenge, was_revoked(grants.find(c, request.user)))
 
     return await bot.database.write(work)
+
+
+def too_many(c: Connection, request: AuthorizationRequest, moment: datetime) -> Closed | None:
+    """Why the request's link cannot be opened once more, if it cannot."""
+    if attempts.count_since(c, request.id, moment - attempts.DAY) >= MAX_ATTEMPTS_A_DAY:
+        return Closed.TOO_MANY_TODAY
+    return Closed.TOO_MANY if attempts.count_live(c, request.id, moment) >= MAX_LIVE_ATTEMPTS else None
 
 
 def one_link(scopes: ScopeSet) -> ScopeSet:

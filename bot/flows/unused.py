@@ -14,7 +14,7 @@ from bot.core.scopes import OFFLINE_ACCESS, ScopeSet
 from bot.flows import tokens
 from bot.flows.bot import Bot, now
 from bot.flows.delivery import deliver_all, draft, insert_all
-from bot.store import audit, granted_scopes, grants, users
+from bot.store import audit, authorizations, granted_scopes, grants, users
 from bot.store.database import Connection
 from bot.store.ids import new_id
 from bot.store.outbox import OutgoingMessage
@@ -53,12 +53,19 @@ async def offer(bot: Bot, user: UserKey) -> None:
     message = draft(bot, user, card, kind="notice", key=f"{new_id(moment)}-unused")
 
     def work(c: Connection) -> list[OutgoingMessage]:
-        if not users.offer(c, user, moment, moment - OFFERED_EVERY):
+        if wants_quiet(c, user) or not users.offer(c, user, moment, moment - OFFERED_EVERY):
             return []
         audit.write(c, "unused_scopes_offered", user=user, now=moment, scopes=sorted(scopes))
         return insert_all(c, bot, [message])
 
     await deliver_all(bot, await bot.database.write(work))
+
+
+def wants_quiet(c: Connection, user: UserKey) -> bool:
+    """Whether a refusal mutes what the person has not asked for: theirs, until they consent, or one on the page."""
+    profile, live = users.profile(c, user), authorizations.live_of(c, user)
+    declined = profile is not None and profile.quiet_since is not None
+    return declined or (live is not None and live.declined_on_page_at is not None)
 
 
 async def give_back(bot: Bot, user: UserKey) -> None:

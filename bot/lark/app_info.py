@@ -19,6 +19,9 @@ from bot.lark.scopes import words_for
 ENABLED_FOR = 8.0
 """Seconds that the list of enabled scopes is believed: a scope that is enabled counts within 10."""
 
+SHARED_FOR = 2.5
+"""Seconds that one reading serves all who open links: anybody can do that, as often as they like."""
+
 READ_WITHIN = 8.0
 """Seconds until a list that is being read counts as one that cannot be: somebody waits for a card meanwhile."""
 
@@ -74,6 +77,7 @@ class AppInfo:
         self._app_id, self._call, self._clock = app_id, call_as_app, clock
         self._enabled: Kept[ScopeSet | None] | None = None
         self._reading_enabled: asyncio.Task[ScopeSet | None] | None = None
+        self._shared_until = 0.0
         self.pending_scopes: ScopeSet = frozenset()
         self._described: Kept[Mapping[Scope, Words]] | None = None
         self._describing: asyncio.Task[None] | None = None
@@ -107,6 +111,14 @@ class AppInfo:
         if self._reading_enabled is None or self._reading_enabled.done():
             self._reading_enabled = asyncio.create_task(self._read_enabled())
         return await asyncio.shield(self._reading_enabled)
+
+    async def enabled_scopes_for_visitors(self) -> ScopeSet | None:
+        """As it is now, or was at the last reading for visitors, at most `SHARED_FOR` seconds ago."""
+        reading = self._reading_enabled
+        if reading is not None and time.monotonic() < self._shared_until:
+            return await asyncio.shield(reading)
+        self._shared_until = time.monotonic() + SHARED_FOR
+        return await self.enabled_scopes(fresh=True)
 
     async def _read_enabled(self) -> ScopeSet | None:
         asked_at = self._clock()

@@ -61,7 +61,11 @@ def draw(card: Card, longest: int) -> Json:
 
 
 def draw_authorization(card: AuthorizationCard, longest: int) -> Json:
-    said = {"commands": commands(card.commands), "until": time(card.expires_at, card.time_zone)}
+    said = {
+        "commands": commands(card.commands),
+        "was_not": "wasn't" if len(card.commands) < 2 else "weren't",
+        "until": time(card.expires_at, card.time_zone),
+    }
 
     def listed(scopes: Iterable[Scope]) -> Json:
         return scope_list(card.scopes, scopes, longest)
@@ -70,6 +74,16 @@ def draw_authorization(card: AuthorizationCard, longest: int) -> Json:
         return markdown(words.format(**said))
 
     match card.face:
+        case Face.WAITING if card.declined_on_page:
+            return frame(
+                texts.DECLINED_ON_PAGE_TITLE,
+                "grey",
+                text(texts.DECLINED_ON_PAGE_BODY),
+                listed(scope for scope in card.scopes if scope not in card.granted),
+                *way_on(card, "default"),
+                button(texts.NOT_NOW, Action.NOT_NOW, card.request_id),
+                button(texts.PAGE_ERROR, Action.PAGE_ERROR, card.request_id, kind="text"),
+            )
         case Face.WAITING:
             asked = [scope for scope in card.scopes if scope not in card.granted]
             kept = [scope for scope in card.scopes if scope in card.granted]
@@ -80,7 +94,7 @@ def draw_authorization(card: AuthorizationCard, longest: int) -> Json:
                 listed(asked),
                 *([markdown(texts.ALREADY_GRANTED), listed(kept)] if kept else []),
                 text(texts.WAITING_PROMISE),
-                *way_on(card),
+                *way_on(card, "primary"),
                 button(texts.NOT_NOW, Action.NOT_NOW, card.request_id),
                 button(texts.PAGE_ERROR, Action.PAGE_ERROR, card.request_id, kind="text"),
             )
@@ -126,10 +140,10 @@ def draw_authorization(card: AuthorizationCard, longest: int) -> Json:
             )
 
 
-def way_on(card: AuthorizationCard) -> list[Json]:
+def way_on(card: AuthorizationCard, kind: str) -> list[Json]:
     """The link to follow, or the button that fetches one, and how the last try ended."""
     if card.link:
-        return [link(texts.AUTHORIZE, card.link)]
+        return [link(texts.AUTHORIZE, card.link, kind)]
     if card.device_link:
         code, until = (
             escape(card.device_link.user_code.reveal(), 40),
@@ -137,9 +151,9 @@ def way_on(card: AuthorizationCard) -> list[Json]:
         )
         return [
             markdown(texts.DEVICE_CODE.format(code=code, until=until)),
-            link(texts.OPEN_PLATFORM_PAGE, card.device_link.url.reveal()),
+            link(texts.OPEN_PLATFORM_PAGE, card.device_link.url.reveal(), kind),
         ]
-    fetch = button(texts.AUTHORIZE, Action.AUTHORIZE, card.request_id, kind="primary")
+    fetch = button(texts.AUTHORIZE, Action.AUTHORIZE, card.request_id, kind)
     return [markdown(card.notice), fetch] if card.notice else [fetch]
 
 
@@ -217,10 +231,10 @@ def markdown(words: Words) -> Json:
     return {"tag": "markdown", **in_every_language(words)}
 
 
-def link(words: Words, url: str) -> Json:
+def link(words: Words, url: str, kind: str = "primary") -> Json:
     return {
         "tag": "button",
-        "type": "primary",
+        "type": kind,
         "text": plain(words),
         "behaviors": [{"type": "open_url", "default_url": url}],
     }

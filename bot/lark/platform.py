@@ -207,6 +207,9 @@ class LarkPlatform:
     async def enabled_scopes(self, *, fresh: bool = False) -> ScopeSet | None:
         return await self._info.enabled_scopes(fresh=fresh)
 
+    async def enabled_scopes_for_visitors(self) -> ScopeSet | None:
+        return await self._info.enabled_scopes_for_visitors()
+
     @property
     def pending_scopes(self) -> ScopeSet:
         return self._info.pending_scopes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, func, insert, literal_column, null, select, update
@@ -79,17 +79,46 @@ COUNT_LIVE = _count_live.where(attempts.c.request_id == bind("request", attempts
 COUNT_LIVE_SIGN_INS = _count_live.where(attempts.c.request_id.is_(None))
 
 
-def begin(connection: Connection, attempt: NewAttempt, *, now: datetime, limit: int) -> bool:
-    """Notes an opening of a link, or a sign-in; False when `limit` of the same request, or sign-ins, are under way.
+COUNT_SINCE = (
+    select(func.count())
+    .select_from(attempts)
+    .where(
+        attempts.c.request_id == bind("request", attempts.c.request_id),
+        attempts.c.created_at > bind("since", attempts.c.created_at),
+    )
+)
+
+
+def count_live(connection: Connection, request: str | None, now: datetime) -> int:
+    """How many openings of a request's link are under way; without a request, sign-ins."""
+    values = {"request": request, "now": now}
+    count: int = connection.execute(COUNT_LIVE if request else COUNT_LIVE_SIGN_INS, values).scalar_one()
+    return count
+
+
+def count_since(connection: Connection, request: str, since: datetime) -> int:
+    """How often a request's link was opened since then, whatever became of it."""
+    count: int = connection.execute(COUNT_SINCE, {"request": request, "since": since}).scalar_one()
+    return count
+
+
+DAY = timedelta(days=1)
+
+
+def begin(
+    connection: Connection, attempt: NewAttempt, *, now: datetime, limit: int, limit_a_day: int | None = None
+) -> bool:
+    """Notes an opening of a link, or a sign-in; False when `limit` of the same request, or sign-ins, are under way,
+    or the request's link was opened `limit_a_day` times in a day.
 
     Of sign-ins it may become a few more, when they are begun at the same moment.
     """
-    count = COUNT_LIVE_SIGN_INS
-    if attempt.request_id is not None:
-        authorizations.stamp_opened(connection, attempt.request_id, now)
-        count = COUNT_LIVE
-    live: int = connection.execute(count, {"request": attempt.request_id, "now": now}).scalar_one()
-    if live >= limit:
+    request = attempt.request_id
+    if request is not None:
+        authorizations.stamp_opened(connection, request, now)
+        if limit_a_day is not None and count_since(connection, request, now - DAY) >= limit_a_day:
+            return False
+    if count_live(connection, request, now) >= limit:
         return False
     verifier = attempt.verifier
     bound_to = _bound_to("verifier", attempt.state_digest)
@@ -200,6 +229,23 @@ def consumed_before(
     return connection.execute(STATUS_OF[kind], {"state": state_digest}).scalar()
 
 
+REJECT = (
+    update(attempts)
+    .where(_by_state, attempts.c.rejected_at.is_(None))
+    .values(rejected_at=bind("now", attempts.c.rejected_at))
+    .returning(attempts.c.id)
+)
+
+
+def reject(connection: Connection, state_digest: str, reason: str, now: datetime) -> bool:
+    """Audits that a state came back which can no longer be used: once an attempt, because anybody can repeat it."""
+    rejected = connection.execute(REJECT, {"state": state_digest, "now": now}).scalar()
+    if rejected is not None:
+        subject = ("attempt", rejected)
+        audit.write(connection, "callback_rejected", user=None, subject=subject, now=now, reason=reason)
+    return rejected is not None
+
+
 _erased = {"code": null(), "verifier": null(), "worker": null(), "lease_until": null()}
 _audited = (attempts.c.id, attempts.c.kind, attempts.c.request_id, attempts.c.user_key)
 FINISH = (
@@ -231,7 +277,8 @@ def finish(connection: Connection, attempt: str, status: str, outcome: str, now:
     values = {"attempt": attempt, "ending": status, "how": outcome}
     row = connection.execute(FINISH, values).one_or_none()
     if row is not None and row.kind == AttemptKind.AUTHORIZATION and status != AttemptStatus.COMPLETED:
-        audit.write_all(connection, [_entry(status, row, now, reason=outcome)])
+        how = audit.DECLINED_ON_PAGE if status == AttemptStatus.DENIED else {}
+        audit.write_all(connection, [_entry(status, row, now, reason=outcome, **how)])
     return row is not None
 
 

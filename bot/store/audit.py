@@ -27,6 +27,9 @@ NOTED = "bot_noted"
 
 Entry = dict[str, Any]
 
+DECLINED_ON_PAGE = {"where": "page", "by": "unidentified"}
+"""Detail of a refusal on the platform's page: the entry's person is whom the request asks, not who declined."""
+
 
 def entry(
     action: str,

@@ -55,6 +55,7 @@ COLUMNS = (
     requests.c.created_at,
     requests.c.expires_at,
     requests.c.failure,
+    requests.c.declined_on_page_at,
 )
 
 
@@ -79,6 +80,7 @@ def _request(row: Row[Any], seal: Seal) -> AuthorizationRequest:
         created_at=row.created_at,
         expires_at=row.expires_at,
         failure=row.failure,
+        declined_on_page_at=row.declined_on_page_at,
     )
 
 
@@ -179,6 +181,7 @@ WIDEN = (
         scopes=bind("new_scopes", requests.c.scopes),
         reasons=bind("new_reasons", requests.c.reasons),
         expires_at=bind("new_end", requests.c.expires_at),
+        declined_on_page_at=null(),
         **_show,
     )
     .returning(*COLUMNS)
@@ -262,12 +265,13 @@ def _widen(
     wider = live.scopes | scopes
     reasons = live.reasons if command in live.reasons else (*live.reasons, command)
     end = max(live.expires_at, expires_at)
-    # The platform did not take its card: a new command is worth another try.
+    # The platform did not take its card, or the card says that it was declined: a new command is worth another try.
     given_up = live.card_message_id is None and live.card_shown >= live.card_wanted
-    if not given_up and (wider, reasons, end) == (live.scopes, live.reasons, live.expires_at):
+    asks = not given_up and live.declined_on_page_at is None
+    if asks and (wider, reasons, end) == (live.scopes, live.reasons, live.expires_at):
         return live
     same_face = (wider, reasons, _minute(end)) == (live.scopes, live.reasons, _minute(live.expires_at))
-    if not given_up and same_face:
+    if asks and same_face:
         # The card says the minute. In a burst of commands each has an end of its own, a little later than the last.
         # A card that the platform has refused is tried again by the next command all the same.
         extended = _one(connection, EXTEND, {"request": live.id, "new_end": end})
@@ -364,16 +368,38 @@ def supersede(connection: Connection, request: str, now: datetime) -> bool:
     return _changed_and_noted(connection, SUPERSEDE, values, "request_superseded", now)
 
 
+GIVE_UP_REDEEMING = (
+    update(requests)
+    .where(_this, status_is(requests, "redeeming"))
+    .values(status=literal_column("'open'"), **_show)
+    .returning(requests.c.user_key, requests.c.scopes)
+)
+
+
+def give_up_redeeming(connection: Connection, request: str, now: datetime) -> bool:
+    """A request whose consent came to nothing is open again, and asks for what it asked for before."""
+    announce(connection)
+    row = connection.execute(GIVE_UP_REDEEMING, {"request": request, "now": now}).one_or_none()
+    if row is not None:
+        _note(connection, "request_reopened", request, row.user_key, now, scopes=sorted(row.scopes))
+    return row is not None
+
+
 REOPEN = (
     update(requests)
     .where(_this, _live)
-    .values(status=literal_column("'open'"), scopes=bind("new_scopes", requests.c.scopes), **_show)
+    .values(
+        status=literal_column("'open'"),
+        scopes=bind("new_scopes", requests.c.scopes),
+        declined_on_page_at=null(),
+        **_show,
+    )
     .returning(requests.c.user_key)
 )
 
 
 def reopen(connection: Connection, request: str, *, scopes: ScopeSet, now: datetime) -> bool:
-    """A live request is open (again), and asks for these scopes."""
+    """A live request asks for these scopes, after a consent of its person that did not give all."""
     values = {"request": request, "new_scopes": scopes, "now": now}
     return _changed_and_noted(connection, REOPEN, values, "request_reopened", now, scopes=sorted(scopes))
 
@@ -388,6 +414,7 @@ ASK_AGAIN = (
         reasons=bind("new_reasons", requests.c.reasons),
         failure=null(),
         settled_at=null(),
+        declined_on_page_at=null(),
         expires_at=bind("new_end", requests.c.expires_at),
         **_show,
     )
@@ -448,6 +475,21 @@ def avoid(
     values = {"request": request, "left_out": left_out, "new_scopes": new_scopes, "now": now}
     detail = {"scopes": sorted(new_scopes), "avoided": sorted(left_out)}
     return _changed_and_noted(connection, AVOID, values, "request_asks_otherwise", now, **detail)
+
+
+DECLINE_ON_PAGE = (
+    update(requests)
+    .where(_this, _live, requests.c.declined_on_page_at.is_(None))
+    .values(declined_on_page_at=bind("now", requests.c.declined_on_page_at), **_show)
+)
+
+
+def decline_on_page(connection: Connection, request: str, now: datetime) -> bool:
+    """The card of a live request says that it was declined on a page; False when it says so already.
+
+    Nothing else changes: who declined is unknown.
+    """
+    return _changed(connection, DECLINE_ON_PAGE, {"request": request, "now": now})
 
 
 SHOW = update(requests).where(_this, _live).values(**_show)

@@ -270,7 +270,8 @@ def finish(
     values = {"device": device, "held": claim, "ending": status.value, "how": outcome, "now": now}
     row = connection.execute(FINISH, values).one_or_none()
     if row is not None and status is not DeviceStatus.COMPLETED:
-        audit.write_all(connection, [_entry(status.value, row, now, reason=outcome)])
+        how = audit.DECLINED_ON_PAGE if status is DeviceStatus.DENIED else {}
+        audit.write_all(connection, [_entry(status.value, row, now, reason=outcome, **how)])
     return row is not None
 
 

@@ -17,7 +17,7 @@ from bot.store.database import T, Work, dialect_of, parse_url
 if TYPE_CHECKING:
     from alembic.config import Config
 
-REVISION = "0007"
+REVISION = "0008"
 """The newest migration: written down, because asking Alembic would cost every start its import."""
 
 

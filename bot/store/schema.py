@@ -344,6 +344,10 @@ authorization_requests = Table(
     time("expires_at", "When it is given up"),
     maybe_time("settled_at", "When it ended"),
     optional("failure", Text, "Why it failed, in one word"),
+    maybe_time(
+        "declined_on_page_at",
+        "When a visitor who is not identified first declined it on the platform's page, since it last asked",
+    ),
     one_of("status", RequestStatus),
     CheckConstraint(f"(settled_at IS NULL) = ({LIVE_REQUEST})", name="settled_has_time"),
     CheckConstraint("card_shown <= card_wanted", name="card_shown_is_wanted"),
@@ -389,6 +393,7 @@ authorization_attempts = Table(
     optional("worker", Text, "The replica that exchanges the code"),
     maybe_time("lease_until", "Until when that replica has it to itself"),
     optional("outcome", Text, "How it ended, in one word or code"),
+    maybe_time("rejected_at", "When its state first came back after it was used or had expired"),
     one_of("kind", AttemptKind),
     one_of("status", AttemptStatus),
     CheckConstraint(

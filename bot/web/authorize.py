@@ -14,9 +14,9 @@ from bot.flows.bot import Bot
 from bot.flows.consent import Landing
 from bot.flows.links import Closed
 from bot.web import login
-from bot.web.headers import is_in_client, only_looks
+from bot.web.headers import is_in_client, is_sent_by_another_site, only_looks
 from bot.web.keys import BOT
-from bot.web.pages import CLOSED, LANDINGS, ROBOT_PAGE, show
+from bot.web.pages import CLOSED, LANDINGS, ROBOT_PAGE, sent_here, show
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +35,8 @@ async def start(request: web.Request) -> web.Response:
         # In the fragment the ticket stays out of logs on the way, and the page's URL is the registered one.
         ticket = request.match_info["ticket"]
         return web.Response(status=302, headers={"Location": f"/oauth/{bot.platform.name}/client#{ticket}"})
+    if is_sent_by_another_site(request):
+        return show(request, sent_here("browser" in request.query))
     target = await links.open_link(bot, found)
     if isinstance(target, Closed):
         return show(request, CLOSED[target])

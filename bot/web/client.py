@@ -26,9 +26,9 @@ from bot.flows.sign_in import NotSignedIn
 from bot.web import login
 from bot.web.authorize import look_up
 from bot.web.bodies import body_of
-from bot.web.headers import POLICY, language_of
+from bot.web.headers import POLICY, is_in_client, is_sent_by_another_site, language_of
 from bot.web.keys import BOT, CLIENT_SCRIPT
-from bot.web.pages import CLOSED, LANDINGS, NOT_SIGNED_IN, Page
+from bot.web.pages import CLOSED, LANDINGS, NOT_SIGNED_IN, ROBOT_PAGE, Page, show
 
 TEMPLATE = Template(files("bot.web").joinpath("static/client.html").read_text(encoding="utf-8"))
 
@@ -48,6 +48,9 @@ BROWSER = Words(en="Go on in the browser", zh="在浏览器中继续")
 
 async def page(request: web.Request) -> web.Response:
     """`GET /oauth/lark/client`: the same for everybody; what it is about is known to its script alone."""
+    if is_sent_by_another_site(request) and not is_in_client(request):
+        # Its script would open the link.
+        return show(request, ROBOT_PAGE)
     language, script = language_of(request), request.app[CLIENT_SCRIPT].url
     html = TEMPLATE.substitute(
         lang="zh-CN" if language == "zh" else "en",

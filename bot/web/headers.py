@@ -54,9 +54,25 @@ def language_of(request: web.Request) -> Language:
 
 
 def only_looks(request: web.Request) -> bool:
-    """Whether this is no person following a link: a HEAD, a prefetching browser, or a link-preview robot."""
-    if request.method == "HEAD":
+    """Whether this is no person following a link: a HEAD, a prefetching browser, a link-preview robot, or a page that
+    embeds or fetches the link, an image or a frame for example."""
+    if request.method == "HEAD" or not is_navigation(request):
         return True
     if any(PREFETCH.search(request.headers.get(name, "")) for name in PURPOSES):
         return True
     return bool(ROBOT.search(request.headers.get("User-Agent", "")))
+
+
+def is_navigation(request: web.Request) -> bool:
+    """Whether a browser opens this as a page of its own. A browser that does not say what it does it for is believed.
+
+    https://www.w3.org/TR/fetch-metadata/
+    """
+    destination = request.headers.get("Sec-Fetch-Dest", "")
+    return destination in {"", "document"} and request.headers.get("Sec-Fetch-Mode", "") in {"", "navigate"}
+
+
+def is_sent_by_another_site(request: web.Request) -> bool:
+    """Whether a page of another site sent the browser here by itself, without a click or a key press of its person."""
+    by_person = request.headers.get("Sec-Fetch-User") == "?1"
+    return request.headers.get("Sec-Fetch-Site") == "cross-site" and not by_person

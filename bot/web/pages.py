@@ -106,6 +106,16 @@ CLOSED: dict[Closed, Page] = {
             zh="有多个授权正在进行。请先完成其中一个，或十分钟后再试。",
         ),
     ),
+    Closed.TOO_MANY_TODAY: Page(
+        429,
+        "calm",
+        Words(en="This link was opened too often", zh="链接打开次数过多"),
+        Words(
+            en="It has been opened many times today, perhaps not only by you. Press “Not now” on the card, then send the "
+            "command again in the chat: the new card has a new link.",
+            zh="此链接今天已被多次打开，打开者可能不只是你。请在卡片上点击“暂不授权”，然后在聊天中重新发送命令，即可获得新链接。",
+        ),
+    ),
     Closed.WAITING_FOR_ADMINISTRATOR: Page(
         409,
         "calm",
@@ -161,8 +171,19 @@ LANDINGS: dict[Landing, Page] = {
         "calm",
         Words(en="Not authorized", zh="未授权"),
         Words(
-            en="You chose not to authorize, so nothing was done. If you change your mind, send the command again.",
-            zh="你选择了不授权，因此没有执行任何操作。如果改变主意，请重新发送命令。",
+            en="Nothing was authorized, and nothing was run. The request still waits in the chat: its card has "
+            "“Authorize” to go on and “Not now” to cancel it.",
+            zh="没有授予任何权限，也没有执行任何操作。请求仍在聊天中等待：可在卡片上点击“去授权”继续，或点击“暂不授权”取消。",
+        ),
+    ),
+    Landing.CLOSED: Page(
+        200,
+        "calm",
+        Words(en="Not authorized", zh="未授权"),
+        Words(
+            en="This request was closed in the meantime, so nothing was saved. If you still need it, send the command "
+            "again in the chat.",
+            zh="该请求已在此期间关闭，因此没有保存任何内容。如仍需要，请在聊天中重新发送命令。",
         ),
     ),
     Landing.WRONG_PERSON: Page(
@@ -409,6 +430,24 @@ ROBOT_PAGE = Page(
     Words(en="A request for authorization", zh="授权请求"),
     Words(en="Open this link in a browser to go on.", zh="请在浏览器中打开此链接以继续。"),
 )
+
+
+def sent_here(in_browser: bool) -> Page:
+    """In the place of the platform's page, when another site's page opened the link by itself: one click goes on."""
+    # Relative, so that the ticket is not on the page.
+    onward = Link(Words(en="Continue", zh="继续"), "?browser" if in_browser else "?")
+    return Page(
+        200,
+        "calm",
+        Words(en="Continue to authorize?", zh="继续授权？"),
+        Words(
+            en="Another website opened this page. If you asked the bot for something, continue. "
+            "Otherwise close this page.",
+            zh="此页面由其他网站打开。如果是你向机器人发起了请求，请点击继续；否则请关闭此页面。",
+        ),
+        onward,
+    )
+
 
 NOT_FOUND = Page(
     404,

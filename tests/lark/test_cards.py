@@ -89,6 +89,22 @@ def test_a_waiting_card_has_one_link_and_two_quiet_controls():
     ]
 
 
+def test_a_card_that_was_declined_on_the_page_says_so_and_asks_quietly():
+    shown = drawn(card(declined_on_page=True))
+    assert "Declined on the page" in words(shown, "en_us")
+    assert "**/agenda** wasn't run" in words(shown, "en_us")
+    assert "授权页上拒绝" in words(shown, "zh_cn")
+    assert READ in words(shown, "en_us")
+    assert links(shown) == [LINK]
+    assert [value["action"] for value in callbacks(shown)] == [Action.NOT_NOW, Action.PAGE_ERROR]
+    assert {each["type"] for each in tags(shown) if each["tag"] == "button"} == {"default", "text"}
+    link = DeviceLink(Secret("https://accounts.example/device"), Secret("ABCD-EFGH"), UNTIL)
+    for device_link in (None, link):
+        by_device = drawn(card(link=None, device_link=device_link, declined_on_page=True))
+        assert "primary" not in {each.get("type") for each in tags(by_device)}
+    assert "weren't run" in words(drawn(card(commands=("/a", "/b"), declined_on_page=True)), "en_us")
+
+
 def test_what_waits_for_the_administrator_can_be_cancelled_on_its_card():
     shown = drawn(card(Face.ADMINISTRATOR))
     assert links(shown) == []

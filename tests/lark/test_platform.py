@@ -197,6 +197,15 @@ async def test_asked_at_once_the_list_is_read_once(world):
     assert requests(world, "/open-apis/application/v6/scopes") == 1
 
 
+async def test_visitors_share_a_reading_that_is_newer_than_the_list_that_is_kept(world):
+    before = await world.platform.enabled_scopes()
+    world.tenant.app.scopes["docx:document"] = ScopeSwitch(user=True)
+    looks = await asyncio.gather(*(world.platform.enabled_scopes_for_visitors() for _ in range(10)))
+    assert {"docx:document" in look for look in looks} == {True}
+    assert before != looks[0] == await world.platform.enabled_scopes_for_visitors()
+    assert requests(world, "/open-apis/application/v6/scopes") == 2
+
+
 def requests(world, path):
     return sum(c.kind == "request" and c.data["path"] == path for c in world.tenant.changes)
 

@@ -382,6 +382,12 @@ def value_on(card: Message, action: str) -> dict[str, Any]:
     return next(value for value in values_of(card.content) if value.get("action") == action)
 
 
+def kinds_of_buttons(card: Message) -> dict[str, str]:
+    """How prominent a card's buttons are, by their words. Without those that are only text."""
+    buttons = [each for each in card.content["body"]["elements"] if each["tag"] == "button"]
+    return {each["text"]["content"]: each["type"] for each in buttons if each["type"] != "text"}
+
+
 def actions_on(card: Message) -> list[str]:
     """What its callback buttons do."""
     return [str(value["action"]) for value in values_of(card.content)]

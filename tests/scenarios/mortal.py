@@ -235,6 +235,17 @@ class MortalWorld:
                     await self.consent_by_device(person, found)
             await self.settled(message, person)
 
+    async def refuse(self, message: str, person: Person) -> None:
+        """The person declines on the page, which ends the attempt alone, and then by the button of the card."""
+
+        async def news() -> Any:
+            return await self.answered(message) or await self.is_asked(person)
+
+        found = await self.until(news, "the card")
+        if isinstance(found, Message):
+            await self.consent(person, found, "refuse")
+            await self.press(person, found, "not_now", message)
+
     async def settled(self, message: str, person: Person) -> None:
         """Waits a moment after a consent: for the answer, or until the card asks (again)."""
 

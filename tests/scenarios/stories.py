@@ -63,7 +63,7 @@ async def revoked(world: MortalWorld) -> None:
 @story
 async def refused(world: MortalWorld) -> None:
     message = await world.say(world.sam, "/task ninth", ends=CANCELLED)
-    await world.see_to(message, world.sam, "refuse")
+    await world.refuse(message, world.sam)
     message = await world.say(world.sam, "/task tenth", ends=CANCELLED)
     card = await world.until(lambda: world.is_asked(world.sam), "the card")
     await world.press(world.sam, card, "not_now", message)

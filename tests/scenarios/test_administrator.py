@@ -183,9 +183,12 @@ async def test_a_link_never_leads_to_a_page_for_a_scope_that_the_app_has_lost(wo
     assert "task%3Atask%3Awrite" in target
     assert "task%3Atask%3Aread" not in target
     await without(world, "task:task:write")
-    status, _, page = await world.get(world.link_of(card))
-    assert status != 302
-    assert "administrator" in page
+    # The list that the last opening has read serves others for some seconds.
+    deadline = asyncio.get_running_loop().time() + 10
+    while (opened := await world.get(world.link_of(card)))[0] == 302:
+        assert asyncio.get_running_loop().time() < deadline
+        await asyncio.sleep(0.6)
+    assert "administrator" in opened[2]
     await world.until(lambda: not has_link(world.tenant.messages[card.message_id]), "the card without a link")
     await told(world, "/tasks")
     await world.control("app-scopes", scope="task:task:write", user=True)

@@ -134,7 +134,11 @@ async def consented(world: World, person: Any, command: str, **decision: Any) ->
 async def consents(world: World) -> None:
     sam = world.sam
     await consented(world, sam, "/tasks")
-    await consented(world, sam, "/doc welcome", decision="refuse")
+    refused = await world.say(sam, "/doc welcome")
+    card = await world.fresh_card(sam, refused)
+    await world.consent(sam, card, "refuse")
+    await world.click(sam, card, "not_now")
+    await world.answer_to(refused)
     await consented(world, sam, f"/authorize {' '.join(SCOPES)}", scopes=[SCOPES[0], "offline_access"])
     asked = await world.say(sam, "/agenda")
     card = await world.fresh_card(sam, asked)
@@ -252,6 +256,9 @@ async def test_what_happens_on_the_platforms_own_page_is_told(world: World):
         asked, card = await room.asked(person, "/tasks")
         await room.press(person, card)
         await room.decide(await room.link(card), person, decision)
+        if decision == "refuse":
+            await room.says(card, "Declined on the page")
+            await world.click(person, card, "not_now")
         await world.answer_to(asked)
     asked, card = await room.asked(world.wei, "/tasks")
     await room.press(world.wei, card)

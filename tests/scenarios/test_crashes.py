@@ -215,7 +215,7 @@ class Life:
 
     async def refuse(self) -> None:
         message = await self.world.say(self.person, f"/task {self.title}", ends=SUCCEEDED | CANCELLED)
-        await self.world.see_to(message, self.person, "refuse")
+        await self.world.refuse(message, self.person)
 
     async def revoke(self) -> None:
         await self.world.ask(self.person, "/revoke")

@@ -14,7 +14,7 @@ from bot.sandbox.credentials import DeviceCode
 from bot.sandbox.tenant import Message, Person
 from tests.ports import free_port
 
-from .conftest import World, actions_on, forged_click, text_of
+from .conftest import World, actions_on, forged_click, kinds_of_buttons, text_of
 
 POLLS = {"grant_type": "urn:ietf:params:oauth:grant-type:device_code"}
 DEVICE_ENDPOINT = "/oauth/v1/device_authorization"
@@ -143,18 +143,29 @@ async def test_no_page_is_served_but_those_that_operators_need(room: Room, world
         assert (await world.get(f"{world.public}/{path}"))[0] == 200
 
 
-async def test_a_refusal_on_the_platforms_page_ends_the_request(room: Room, world: World):
+async def test_a_refusal_on_the_platforms_page_ends_the_code_and_cancels_nothing(room: Room, world: World):
     await room.start()
     asked, card = await room.asked(world.sam, "/tasks")
+    for refusals in (1, 2):
+        await room.press(world.sam, card)
+        # Whoever has the user code: Ada has nothing to do with it.
+        await room.decide(await room.link(card), world.ada, "refuse")
+        await world.until(lambda: can_press(world.tenant.messages[card.message_id]), "the button")
+        await room.says(card, "Declined on the page")
+        assert [row["status"] for row in room.rows()] == ["denied"] * refusals
+    assert kinds_of_buttons(world.tenant.messages[card.message_id]) == {
+        "Authorize": "default",
+        "Not now": "default",
+    }
+    assert world.rows("SELECT status FROM deferred_calls") == [{"status": "suspended"}]
+    assert world.rows("SELECT status FROM authorization_requests") == [{"status": "open"}]
+    denied = world.rows("SELECT detail FROM audit_log WHERE action = 'device_authorization_denied'")
+    assert [json.loads(row["detail"])["by"] for row in denied] == ["unidentified"] * 2
+    assert not world.rows("SELECT 1 FROM audit_log WHERE action IN ('request_declined', 'call_cancelled')")
     await room.press(world.sam, card)
-    await room.decide(await room.link(card), world.sam, "refuse")
-    await room.says(card, "Not authorized")
+    await room.decide(await room.link(card), world.sam)
     await world.answer_to(asked)
-    (request,) = world.rows("SELECT status FROM authorization_requests")
-    assert request["status"] == "declined"
-    assert room.rows()[0]["status"] == "denied"
-    _, fresh = await room.asked(world.sam, "/tasks")
-    assert fresh.message_id != card.message_id
+    await room.says(card, "Authorized, thank you")
 
 
 async def test_somebody_else_at_the_platforms_page_does_not_count(room: Room, world: World):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import pytest
+
 from bot.sandbox.tenant import Message
 
 from .conftest import World, actions_on, has_link, text_of
@@ -152,12 +154,22 @@ async def offered(world: World) -> Message:
     """Sam has granted calendar and tasks long ago, and has used only the tasks since; now he uses them again."""
     for command in ("/tasks", "/agenda"):
         await world.authorized(world.sam, command)
+    return await offer_after_long(world)
+
+
+async def used_after_long(world: World) -> str:
+    """Sam uses one of two permissions, both granted long ago. Returns the message that asked."""
     world.change(
         "UPDATE granted_scopes SET granted_at = '2026-01-01 00:00:00.000000', used_at = NULL, used_by = NULL",
     )
     world.change("UPDATE grants SET last_used_at = '2026-01-01 00:00:00.000000'")
     asked = await world.say(world.sam, "/tasks")
     await world.answer_to(asked)
+    return asked
+
+
+async def offer_after_long(world: World) -> Message:
+    asked = await used_after_long(world)
 
     def found() -> Message | None:
         said = world.from_bot(world.direct(world.sam), asked)
@@ -165,6 +177,29 @@ async def offered(world: World) -> Message:
 
     card: Message = await world.until(found, "the offer")
     return card
+
+
+@pytest.mark.parametrize("by", ["on the page", "not_now"])
+async def test_after_a_refusal_nothing_is_offered_before_the_next_consent(world: World, by: str):
+    await world.start()
+    for command in ("/tasks", "/agenda"):
+        await world.authorized(world.sam, command)
+    asked = await world.say(world.sam, "/doc welcome")
+    card = await world.fresh_card(world.sam, asked)
+    if by == "not_now":
+        await world.click(world.sam, card, by)
+        await world.answer_to(asked)
+    else:
+        await world.consent(world.sam, card, "refuse")
+        await world.card_for(world.sam, "Declined on the page")
+    await used_after_long(world)
+    if by == "not_now":
+        asked = await world.say(world.sam, "/doc welcome")
+        card = await world.fresh_card(world.sam, asked)
+    await world.consent(world.sam, card)
+    await world.answer_to(asked)
+    # An offer is made once in three months: had there been one before, there would be none now.
+    await offer_after_long(world)
 
 
 async def test_what_is_not_used_is_offered_once_and_given_back(world: World):

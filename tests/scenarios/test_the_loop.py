@@ -37,19 +37,22 @@ async def test_a_second_scope_is_asked_for_alone_and_the_first_is_kept(world: Wo
     assert {"docx:document:readonly", "task:task:read"} <= set(json.loads(grant["scopes"]))
 
 
-async def test_refusing_on_the_consent_page_cancels_and_says_so_and_the_next_command_asks_again(world: World):
+async def test_refusing_on_the_consent_page_cancels_nothing_and_says_so_and_the_next_command_asks_again(
+    world: World,
+):
     await world.start()
     asked = await world.say(world.sam, "/tasks")
     card = await world.card_for(world.sam, "task:task:read")
     status, page = await world.consent(world.sam, card, "refuse")
     assert status == 200
     assert "Not authorized" in page
-    await world.answer_to(asked, "did not authorize")
-    assert [row["status"] for row in world.rows("SELECT status FROM deferred_calls")] == ["cancelled"]
-    assert [row["status"] for row in world.rows("SELECT status FROM authorization_requests")] == ["declined"]
+    await world.card_for(world.sam, "Declined on the page")
+    assert [row["status"] for row in world.rows("SELECT status FROM deferred_calls")] == ["suspended"]
+    assert [row["status"] for row in world.rows("SELECT status FROM authorization_requests")] == ["open"]
     again = await world.say(world.sam, "/tasks")
-    second = await world.fresh_card(world.sam, again)
-    await world.consent(world.sam, second)
+    await world.until(lambda: "Declined on the page" not in text_of(card.content), "a card that asks again")
+    await world.consent(world.sam, card)
+    await world.answer_to(asked)
     await world.answer_to(again)
 
 

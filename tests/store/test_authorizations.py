@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 from sqlalchemy import select, text
 
@@ -428,6 +429,75 @@ async def test_opening_a_link_stamps_the_first_time_and_nothing_else(database: D
     assert await get(database, request) == request
     opened_at = select(authorization_requests.c.opened_at)
     assert await database.read(lambda c: c.execute(opened_at).scalar()) == SOON
+
+
+# --- refusals on the page, and what is repeated ------------------------------------------------------
+
+
+async def declined_on_page(database: Database, request: AuthorizationRequest) -> bool:
+    return await database.write(lambda c: authorizations.decline_on_page(c, request.id, SOON))
+
+
+async def test_a_refusal_on_the_page_is_shown_once_and_changes_nothing_else(database: Database) -> None:
+    await meet(database)
+    request = await opened(database)
+    told = await asyncio.gather(*(declined_on_page(database, request) for _ in range(8)))
+    assert sorted(told) == [False] * 7 + [True]
+    shown = replace(request, declined_on_page_at=SOON, card_wanted=request.card_wanted + 1)
+    assert await get(database, request) == shown
+
+
+async def test_a_new_command_and_a_consent_end_it_and_a_consent_that_fails_does_not(
+    database: Database,
+) -> None:
+    await meet(database)
+    request = await opened(database)
+    assert await declined_on_page(database, request)
+    again = await opened(database)
+    assert (again.id, again.declined_on_page_at) == (request.id, None)
+    assert again.card_wanted == request.card_wanted + 2
+    assert await declined_on_page(database, request)
+    await attempted(database, request)
+    await consumed(database)
+    assert await database.write(lambda c: authorizations.give_up_redeeming(c, request.id, NOW))
+    reopened = await get(database, request)
+    assert (reopened.status, reopened.declined_on_page_at) == (RequestStatus.OPEN, SOON)
+    assert not await database.write(lambda c: authorizations.give_up_redeeming(c, request.id, NOW))
+    assert await database.write(lambda c: authorizations.reopen(c, request.id, scopes=TASKS, now=NOW))
+    assert (await get(database, request)).declined_on_page_at is None
+    await settled(database, request, RequestStatus.DECLINED)
+    assert not await declined_on_page(database, request)
+
+
+async def test_openings_of_a_day_are_counted_whatever_became_of_them(database: Database) -> None:
+    await meet(database)
+    request = await opened(database)
+
+    async def begun(number: int, now: datetime) -> bool:
+        attempt = NewAttempt(
+            new_id(now), AttemptKind.AUTHORIZATION, request.id, request.user, f"d{number}", None, CALENDAR, None, LATER
+        )  # fmt: skip
+        return await database.write(lambda c: attempts.begin(c, attempt, now=now, limit=20, limit_a_day=3))
+
+    for number in range(3):
+        assert await begun(number, NOW)
+        await consumed(database, f"d{number}")
+    assert await database.read(lambda c: attempts.count_live(c, request.id, NOW)) == 0
+    assert await database.read(lambda c: attempts.count_since(c, request.id, NOW - timedelta(days=1))) == 3
+    assert not await begun(3, SOON)
+    assert await begun(3, NOW + timedelta(days=1))
+
+
+async def test_of_many_that_send_a_used_state_back_one_is_audited(database: Database) -> None:
+    await meet(database)
+    await attempted(database, await opened(database))
+    rejected = await asyncio.gather(
+        *(database.write(lambda c: attempts.reject(c, "s1", "used", NOW)) for _ in range(8))
+    )
+    assert sorted(rejected) == [False] * 7 + [True]
+    assert not await database.write(lambda c: attempts.reject(c, "unknown", "used", NOW))
+    entries = text("SELECT count(*) FROM audit_log WHERE action = 'callback_rejected'")
+    assert await database.read(lambda c: c.execute(entries).scalar()) == 1
 
 
 # --- keeping it small --------------------------------------------------------------------------

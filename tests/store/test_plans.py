@@ -135,6 +135,8 @@ FOR_ONE: dict[str, Work] = {
     "withdrawn": lambda c: attempts.withdraw(c, ANNA, NOW),
     "grant": lambda c: grants.find(c, ANNA),
     "profile": lambda c: users.profile(c, ANNA),
+    "openings": lambda c: attempts.count_since(c, "r1", NOW - timedelta(days=1)),
+    "state sent back": lambda c: attempts.reject(c, "nothing", "used", NOW),
     "sign-in": lambda c: attempts.begin(c, A_SIGN_IN, now=NOW, limit=1000),
     "session": lambda c: sessions.prune(c, NOW - timedelta(days=365), 10),
     "story": lambda c: views.audit(c, ANNA),

@@ -7,9 +7,10 @@ from aiohttp.test_utils import make_mocked_request
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.web.headers import is_in_client, language_of, only_looks
+from bot.web.headers import is_in_client, is_sent_by_another_site, language_of, only_looks
 
-NAMES = ["User-Agent", "Accept-Language", "Sec-Purpose", "Purpose", "X-Purpose", "X-Moz"]
+FETCH = ["Sec-Fetch-Site", "Sec-Fetch-Mode", "Sec-Fetch-Dest", "Sec-Fetch-User"]
+NAMES = ["User-Agent", "Accept-Language", "Sec-Purpose", "Purpose", "X-Purpose", "X-Moz", *FETCH]
 PIECES = ["Lark/", "Feishu/", "LarkLocale/", "zh", "zh_CN", "en-US,en;q=0.9", "bot", "CUBOT", "prefetch", ";"]
 values = st.text(
     st.characters(exclude_characters="\r\n\x00", exclude_categories=["Cs"]), max_size=80
@@ -22,6 +23,7 @@ def test_no_headers_make_a_page_fail(headers: dict[str, str]):
     assert language_of(request) in {"en", "zh"}
     assert isinstance(is_in_client(request), bool)
     assert isinstance(only_looks(request), bool)
+    assert isinstance(is_sent_by_another_site(request), bool)
 
 
 @pytest.mark.parametrize(
@@ -53,6 +55,12 @@ def test_the_clients_locale_comes_before_the_browsers(agent: str, accepted: str,
         ({"X-Purpose": "preview"}, True),
         ({"User-Agent": "Slackbot-LinkExpanding 1.0"}, True),
         ({"User-Agent": "SomethingBot"}, True),
+        ({"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}, False),
+        ({"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "iframe"}, True),
+        ({"Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"}, True),
+        ({"Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty"}, True),
+        ({"Sec-Fetch-Mode": "cors"}, True),
+        ({"Sec-Fetch-Dest": "iframe"}, True),
     ],
 )
 def test_a_person_is_told_from_a_look(headers: dict[str, str], looks: bool):
