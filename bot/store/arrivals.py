@@ -15,7 +15,9 @@ from sqlalchemy import Boolean, Connection, FromClause, Text, exists, func, lite
 from sqlalchemy.dialects.postgresql import insert
 
 from bot.core.model import Chat, Language, UserKey
-from bot.store.database import announce
+from bot.store import sealed
+from bot.store.crypto import Seal
+from bot.store.database import announce, seal_of
 from bot.store.schema import deferred_calls as calls
 from bot.store.schema import events
 from bot.store.schema import users as people
@@ -56,7 +58,7 @@ _GIVEN = {
         *(people.c.union_id, people.c.language),
         *(calls.c.id, calls.c.user_key, calls.c.chat_id, calls.c.chat_kind, calls.c.message_id),
         *(calls.c.command, calls.c.arguments, calls.c.time_zone),
-        *(calls.c.asked_at, calls.c.received_at, calls.c.expires_at),
+        *(calls.c.asked_at, calls.c.received_at, calls.c.expires_at, calls.c.seal, calls.c.run_seal),
     )
 } | {"answer_language": Text()}
 _ALL = literal_column("true", Boolean)
@@ -64,7 +66,7 @@ _ALL = literal_column("true", Boolean)
 _EVENT = ("platform", "app_id", "event_id", "message_id", "received_at")
 _TOLD = (
     *("id", "user_key", "chat_id", "chat_kind", "message_id", "command", "arguments"),
-    *("asked_at", "received_at", "expires_at"),
+    *("asked_at", "received_at", "expires_at", "seal", "run_seal"),
 )
 
 
@@ -151,7 +153,8 @@ def record_all(connection: Connection, arrivals: Sequence[Arrival]) -> list[bool
     # What is delivered twice at once counts once, and in the same order everywhere.
     first = {arrival.event_id: arrival for arrival in reversed(arrivals)}
     arrived = [first[event_id] for event_id in sorted(first)]
-    rows = {each.call.id: _row(each.call, each.received_at) | _told_of(each) for each in arrived}
+    ring = seal_of(connection)
+    rows = {each.call.id: _row(each.call, each.received_at, ring) | _told_of(each) for each in arrived}
     dialect = connection.dialect.name
     if dialect == "postgresql":
         given = {"given": as_rows(dialect, rows.values())}
@@ -185,12 +188,13 @@ def record(
 def add(connection: Connection, call: NewCall, now: datetime) -> None:
     """Queues a call that no event has brought."""
     dialect = connection.dialect.name
-    connection.execute(RECORD_CALLS[dialect], {"given": as_rows(dialect, [_row(call, now)])})
+    row = _row(call, now, seal_of(connection))
+    connection.execute(RECORD_CALLS[dialect], {"given": as_rows(dialect, [row])})
     announce(connection)
 
 
-def _row(call: NewCall, now: datetime) -> dict[str, Any]:
-    return {
+def _row(call: NewCall, now: datetime, ring: Seal) -> dict[str, Any]:
+    values: dict[str, Any] = {
         "id": call.id,
         "user_key": str(call.user),
         "chat_id": call.chat.chat_id,
@@ -204,6 +208,8 @@ def _row(call: NewCall, now: datetime) -> dict[str, Any]:
         "time_zone": call.time_zone,
         "expires_at": call.expires_at,
     }
+    asked = values | {"language": call.language, "confirmed": False}
+    return values | {"seal": sealed.CALL.seal(ring, asked), "run_seal": sealed.RUN.seal(ring, asked)}
 
 
 def _told_of(arrival: Arrival) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from sqlalchemy import (
 
 from bot.core.model import DeferredCall, UserKey
 from bot.store.call_rows import COLUMNS, STILL_HELD, call_of, changed
-from bot.store.database import announce
+from bot.store.database import announce, seal_of
 from bot.store.schema import deferred_calls as calls
 from bot.store.sql import bind, status_is
 
@@ -108,13 +108,14 @@ def claim_next(
     """Takes the next runnable call: a queued one that is due, or a running one whose lease has run out.
 
     A person's calls are taken in the order asked, one at a time. Nothing of another replica's can be taken, and
-    None may also mean that a race was lost. One statement on PostgreSQL: fit for `Database.write_one`.
+    None may also mean that a race was lost. A call that is not genuine is taken too, to be rejected. One statement on
+    PostgreSQL: fit for `Database.write_one`.
     """
     values = {"new_worker": worker, "now": now, "lease_until": lease_until}
     row = connection.execute(CLAIM_NEXT[connection.dialect.name], values).one_or_none()
     if row is None:
         return None
-    call = call_of(row)
+    call = call_of(row, seal_of(connection))
     if connection.dialect.name == "sqlite" and row.others_behind:
         connection.execute(STEP_FORWARD, {"user": call.user})
     return call
