@@ -11,17 +11,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Boolean, Connection, FromClause, Text, exists, func, literal_column, select, tuple_
+from sqlalchemy import Boolean, Connection, FromClause, Text, func, literal_column, select
 from sqlalchemy.dialects.postgresql import insert
 
 from bot.core.model import Chat, Language, UserKey
 from bot.store import sealed
+from bot.store.claims import first_ahead
 from bot.store.crypto import Seal
 from bot.store.database import announce, seal_of
 from bot.store.schema import deferred_calls as calls
 from bot.store.schema import events
 from bot.store.schema import users as people
-from bot.store.sql import as_rows, rows_given, status_is
+from bot.store.sql import as_rows, rows_given
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +116,9 @@ def _insert_calls(given: FromClause) -> Any:
         "confirmed": literal_column("false"),
         # Behind one that was asked before, is due, and is not taken up yet: see `claims.claim_next`, which also keeps
         # in order what of one person is recorded at once, and does not see each other here.
-        "behind": exists().where(
-            ahead.c.user_key == given.c.user_key,
-            status_is(ahead, "queued"),
-            ahead.c.runs_after <= given.c.received_at,
-            tuple_(ahead.c.asked_at, ahead.c.id) < tuple_(given.c.asked_at, given.c.id),
-        ),
+        "behind": first_ahead(
+            ahead, given.c.user_key, given.c.received_at, given.c.asked_at, given.c.id
+        ).is_not(None),
     }
     return insert(calls).from_select(list(values), select(*values.values()))
 

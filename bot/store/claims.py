@@ -15,6 +15,7 @@ from sqlalchemy import (
     Boolean,
     ColumnElement,
     Connection,
+    FromClause,
     bindparam,
     exists,
     literal_column,
@@ -31,6 +32,31 @@ from bot.store.schema import deferred_calls as calls
 from bot.store.sql import bind, status_is
 
 
+def first_ahead(
+    ahead: FromClause,
+    user: ColumnElement[UserKey],
+    now: ColumnElement[datetime],
+    asked_at: ColumnElement[datetime],
+    call: ColumnElement[str],
+) -> ColumnElement[datetime]:
+    """When the first call was asked that is queued, due and asked before this one; NULL when there is none.
+
+    In this order, and not as EXISTS: PostgreSQL would take any index to find some row, and read all of a long queue.
+    """
+    return (
+        select(ahead.c.asked_at)
+        .where(
+            ahead.c.user_key == user,
+            status_is(ahead, "queued"),
+            ahead.c.runs_after <= now,
+            tuple_(ahead.c.asked_at, ahead.c.id) < tuple_(asked_at, call),
+        )
+        .order_by(ahead.c.asked_at)
+        .limit(1)
+        .scalar_subquery()
+    )
+
+
 def _claim_next(dialect: str) -> Any:
     call, running, ahead = calls.alias("call"), calls.alias("running"), calls.alias("ahead")
     now = bind("now", calls.c.runs_after)
@@ -44,12 +70,7 @@ def _claim_next(dialect: str) -> Any:
             "WHERE running.user_key = call.user_key AND running.status = 'running')",
             Boolean,
         )
-    asked_before = exists().where(
-        ahead.c.user_key == call.c.user_key,
-        status_is(ahead, "queued"),
-        ahead.c.runs_after <= now,
-        tuple_(ahead.c.asked_at, ahead.c.id) < tuple_(call.c.asked_at, call.c.id),
-    )
+    asked_before = first_ahead(ahead, call.c.user_key, now, call.c.asked_at, call.c.id).is_not(None)
     next_one = (
         select(call.c.id)
         .where(
