@@ -264,8 +264,8 @@ def _widen(
     wider = live.scopes | scopes
     reasons = live.reasons if command in live.reasons else (*live.reasons, command)
     end = max(live.expires_at, expires_at)
-    # The platform did not take its card: a new command is worth another try.
-    given_up = live.card_message_id is None and live.card_shown >= live.card_wanted
+    # The platform did not take its card, or the link on that leads nowhere: a new command is worth another try.
+    given_up = live.ticket is None or (live.card_message_id is None and live.card_shown >= live.card_wanted)
     if not given_up and (wider, reasons, end) == (live.scopes, live.reasons, live.expires_at):
         return live
     same_face = (wider, reasons, _minute(end)) == (live.scopes, live.reasons, _minute(live.expires_at))
