@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pytest
 from sqlalchemy import and_, select, text, update
 
 from bot.core.errors import CannotOpenSecret, ConfigurationError
-from bot.core.model import Attempt, Secret
+from bot.core.model import Attempt, Secret, UserKey
 from bot.store import (
     attempts,
     authorizations,
@@ -25,6 +26,7 @@ from bot.store import (
     schema,
     sealed,
     sessions,
+    users,
 )
 from bot.store.crypto import Seal, new_key
 from bot.store.database import Connection, Database
@@ -32,7 +34,7 @@ from bot.store.schema import deferred_calls
 from tests.store.examples import ANNA, BEN, LATER, NOW, TOMORROW
 from tests.store.test_keys import fill, sealed_columns
 
-Read = Callable[[Connection], list[Any]]
+Read = Callable[[Connection], Any]
 
 
 def of_steps(c: Connection) -> list[Any]:
@@ -54,7 +56,7 @@ def of_devices(name: str) -> Read:
 
 
 def of_requests(c: Connection) -> list[Any]:
-    live = (authorizations.live_of(c, user) for user in (ANNA, BEN))
+    live = (authorizations.live_of(c, user) for user in (ANNA, BEN, CHO))
     return [request and request.ticket for request in live]
 
 
@@ -119,11 +121,13 @@ def swapped(name: str) -> Read:
     return work
 
 
-async def opened(database: Database, name: str) -> list[Any]:
-    """What the bot finds in a column. Of recorded steps it finds all, or says that it cannot."""
+async def opened(database: Database, name: str, change: Read = lambda c: []) -> list[Any]:
+    """What the bot finds in a column after a change, which is undone. Of recorded steps it finds all, or says that it
+    cannot."""
     found: list[Any] = []
 
     def work(c: Connection) -> None:
+        change(c)
         found[:] = READERS[name](c)
         raise KeyError("undone")
 
@@ -143,6 +147,48 @@ async def test_what_is_moved_to_another_row_does_not_open(database: Database, na
     assert len(await opened(database, name)) == 2
     await database.write(swapped(name))
     assert await opened(database, name) == []
+
+
+CHO = UserKey("lark", "cli_1", "tenant_1", "ou_cho")
+OTHER_VALUES: dict[str, Any] = {
+    "asked_at": LATER, "created_at": LATER, "expires_at": TOMORROW, "user_key": CHO, "scopes": frozenset({"x"}),
+    "chat_kind": "group", "kind": "sign_in", "language": "zh", "request_id": "of Cho",
+    "confirmed": True, "card_ephemeral": True, "is_write": True, "private": True,
+}  # fmt: skip
+"""What somebody may write in place of what was there; text where nothing is said."""
+BOUND = {f"{one.table.name}.{one.column.name}": one for one in sealed.ALL if one.deciding}
+
+
+@pytest.mark.parametrize("name", BOUND)
+async def test_what_decides_cannot_be_changed(database: Database, name: str) -> None:
+    one = BOUND[name]
+    await fill(database, ANNA)
+    await fill(database, BEN)
+    await database.write(meet_cho)
+    assert len(await opened(database, name)) == 2
+
+    def change(c: Connection, column: str) -> None:
+        """Of one row; what the bot reads after it is undone with it."""
+        row = c.execute(select(*one.key).where(one.column.is_not(None)).order_by(*one.key).limit(1)).one()
+        this = [each == row[i] for i, each in enumerate(one.key)]
+        value = (
+            "notice" if one is sealed.MESSAGE and column == "kind" else OTHER_VALUES.get(column, "another")
+        )
+        assert c.execute(update(one.table).where(*this).values({column: value})).rowcount == 1
+
+    for each in one.deciding:
+        left = await opened(database, name, partial(change, column=each.name))
+        assert len(left) == (0 if one is sealed.STEP_RESULT else 1), each
+
+
+def meet_cho(c: Connection) -> None:
+    """Somebody who has a request and nothing else."""
+    users.seen(c, CHO, language=None, union_id=None, now=NOW)
+    ticket, scopes = Secret("of Cho"), frozenset({"x"})
+    authorizations.open_request(
+        c, CHO, scopes=scopes, command="x", ticket=ticket, expires_at=TOMORROW, now=NOW, new_id="of Cho"
+    )
+    authorizations.supersede(c, "of Cho", NOW)
 
 
 async def test_what_is_moved_to_another_column_does_not_open(database: Database) -> None:
