@@ -77,7 +77,7 @@ def page_link(settings: Settings, platform: LarkPlatform) -> str | None:
 @contextlib.asynccontextmanager
 async def assembled(settings: Settings, refit: Refit = as_it_is) -> AsyncIterator[Bot]:
     """The bot's parts, connected and not yet at work."""
-    seal = Seal([key.reveal() for key in settings.encryption_keys])
+    seal = key_ring(settings)
     database = await store.open_database(settings.database_url, seal)
     try:
         async with lark(settings) as platform:
@@ -99,10 +99,14 @@ async def assembled(settings: Settings, refit: Refit = as_it_is) -> AsyncIterato
         await database.close()
 
 
+def key_ring(settings: Settings) -> Seal:
+    return Seal([key.reveal() for key in settings.encryption_keys])
+
+
 def run(settings: Settings, refit: Refit = as_it_is) -> int:
     """Serves until SIGTERM or SIGINT, then drains. Returns the exit code."""
     if settings.auto_migrate:
-        store.upgrade(settings.database_url)
+        store.upgrade(settings.database_url, key_ring(settings))
     else:
         store.check(settings.database_url)
     for line in exposed_database(settings.database_url):

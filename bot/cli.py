@@ -244,10 +244,12 @@ def operator_settings() -> settings.OperatorSettings:
 
 
 def upgrade_database(chosen: argparse.Namespace) -> int:
-    url = operator_settings().database_url
-    from bot.store import database  # noqa: PLC0415
+    loaded = operator_settings()
+    from bot.store import crypto, database  # noqa: PLC0415
 
-    database.upgrade(url)
+    # Without keys as long as there is nothing to seal: a new database is made before anything else is set up.
+    keys = [key.reveal() for key in loaded.encryption_keys]
+    database.upgrade(loaded.database_url, crypto.Seal(keys) if keys else None)
     print("The database is at the newest migration.")
     return DONE
 

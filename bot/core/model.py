@@ -585,6 +585,8 @@ class DeferredCall:
     """When it is due; of a running one, when its lease ends; of a suspended one, until when it is left alone."""
     suspended_at: datetime | None
     confirmed: bool
+    genuine: bool | None = True
+    """Whether the bot wrote it as it is. None: only another replica has the key that can tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -616,7 +618,7 @@ class AuthorizationRequest:
     """What of that was given, once something was."""
     refused: ScopeSet
     ticket: Secret | None
-    """None: lost. Links with it still work, but none can be made any more."""
+    """None: it cannot be opened. It is lost, or the bot did not write this request: its links lead nowhere."""
     reasons: tuple[str, ...]
     """The commands that ask, in the order asked, without repetition."""
     card_message_id: str | None
@@ -729,3 +731,5 @@ class Session:
     created_at: datetime
     seen_at: datetime
     expires_at: datetime
+    genuine: bool | None = True
+    """Whether the bot wrote it. None: only another replica has the key that can tell."""

@@ -24,7 +24,7 @@ from bot.core.model import (
 from bot.core.scopes import Requirement, Scope, ScopeSet, choose_scopes, named
 from bot.flows.bot import Bot, now
 from bot.flows.delivery import answer, deliver_all, draft, insert_all, note, typed
-from bot.flows.waiting import suspend
+from bot.flows.waiting import only_genuine, suspend
 from bot.store import audit, calls, events, outbox, scope_waits, users
 from bot.store.database import Connection
 from bot.store.outbox import OutgoingMessage
@@ -129,7 +129,8 @@ async def look_again(bot: Bot, *, asked_by_administrator: bool = False) -> int:
     def read(c: Connection) -> tuple[list[DeferredCall], list[ScopeWait]]:
         return everybody(c, bot), scope_waits.waiting(c, platform.name, platform.app_id)
 
-    waiting, waits = await bot.database.read(read)
+    found, waits = await bot.database.read(read)
+    waiting = await only_genuine(bot, found)
     if not waiting and not any(may_be_watched(bot, wait) for wait in waits):
         return 0
     enabled = await platform.enabled_scopes(fresh=True)
@@ -207,7 +208,7 @@ async def show_due_cards(bot: Bot) -> None:
 
 async def show_cards(bot: Bot, wait: ScopeWait) -> None:
     def read(c: Connection) -> tuple[list[DeferredCall], dict[UserKey, str]]:
-        waiting = [call for call in everybody(c, bot) if is_about(wait, call)]
+        waiting = [call for call in everybody(c, bot) if call.genuine and is_about(wait, call)]
         return waiting, users.names(c, [call.user for call in waiting])
 
     waiting, names = await bot.database.read(read)

@@ -141,7 +141,17 @@ def decode(stored: Json) -> Result:
 
 
 async def begin(bot: Bot, call: DeferredCall) -> Run | None:
-    """Makes a claimed call ready to run. None when it had to be settled without being run."""
+    """Makes a claimed call ready to run. None when it had to be settled without being run, or cannot run here."""
+    moment = now()
+    if call.genuine is None:
+        log.warning("another replica has the key", extra={"call": call.id})
+        again = moment + FOR_ANOTHER_REPLICA
+        await bot.database.write(lambda c: calls.requeue(c, call.id, call.claim, again, call.first_failed_at))
+        return None
+    if not call.genuine:
+        # Without a word to anybody: it may name whom it likes.
+        await bot.database.write(lambda c: calls.reject(c, call, moment))
+        return None
     command = bot.commands.get(call.command)
     if command is None:
         await finish(bot, call, CallStatus.FAILED, "unknown_command", replies.crashed(typed(call)))

@@ -23,9 +23,11 @@ from bot.core.model import (
     NotSent,
     RequestStatus,
     Secret,
+    WaitsFor,
     Words,
 )
 from bot.core.oauth import urlsafe
+from bot.core.scopes import OFFLINE_ACCESS, named
 from bot.flows.bot import Bot, now
 from bot.flows.delivery import SAME_MESSAGE_FOR, deliver_all, insert_all, later, note, typed
 from bot.store import authorizations, calls, device_authorizations, users
@@ -145,11 +147,8 @@ async def draw(bot: Bot, request: AuthorizationRequest, asked_in: Chat | None = 
     if request.card_message_id is None and not live and now() - request.created_at > SAME_MESSAGE_FOR:
         # It was never sent, or its sender died before it could note so; sending it again no longer tells which.
         return await shown(bot, request, None, ephemeral=False)
-    if request.ticket is None and request.status is RequestStatus.OPEN and not request.card_ephemeral:
-        await replace_card(bot, request)
-        if request.card_message_id is not None:
-            await leave_behind(bot, request, request.card_message_id)
-        return False
+    if request.ticket is None:
+        return await replace_unproven(bot, request)
     content = bot.platform.render_card(await card_of(bot, request))
     if request.card_lease_until is None or now() >= request.card_lease_until:
         return False  # somebody else's by now, who may have drawn a newer face already
@@ -260,6 +259,36 @@ async def no_card_comes(bot: Bot, request: AuthorizationRequest, reason: str) ->
         return insert_all(c, bot, words)
 
     return await bot.database.write(work)
+
+
+async def replace_unproven(bot: Bot, request: AuthorizationRequest) -> bool:
+    """Nobody can tell any more that the bot wrote this request: its card is not drawn.
+
+    Another one asks for what calls do wait for, if some do. The message left behind says no more than that.
+    """
+    if request.status is not RequestStatus.OPEN:
+        return await shown(bot, request, request.card_message_id, ephemeral=request.card_ephemeral)
+    known = await bot.database.read(lambda c: waited_for(c, request))
+    await replace_card(bot, known)
+    if known.card_message_id is not None:
+        await leave_behind(bot, known, known.card_message_id)
+    return False
+
+
+def waited_for(c: Connection, request: AuthorizationRequest) -> AuthorizationRequest:
+    """Inside a transaction: the request without what no call of its person waits for."""
+    waiting = [
+        call for call in calls.suspended_of(c, request.user) if call.waits_for is WaitsFor.AUTHORIZATION
+    ]
+    needed = named(*(call.needs for call in waiting)) | {OFFLINE_ACCESS}
+    commands = {call.command for call in waiting}
+    return replace(
+        request,
+        scopes=request.scopes & needed,
+        reasons=tuple(name for name in request.reasons if name in commands),
+        granted=frozenset(),
+        refused=frozenset(),
+    )
 
 
 async def replace_card(bot: Bot, request: AuthorizationRequest) -> None:

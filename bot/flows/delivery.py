@@ -26,7 +26,8 @@ from bot.core.model import (
     UserKey,
 )
 from bot.flows.bot import Bot, now
-from bot.store import calls, outbox
+from bot.flows.waiting import only_genuine
+from bot.store import audit, calls, outbox
 from bot.store.database import Connection
 from bot.store.ids import new_id
 from bot.store.outbox import NewMessage, OutgoingMessage
@@ -139,11 +140,10 @@ async def deliver(bot: Bot, message: OutgoingMessage) -> None:
     if message.attempts == 1 and (turn := bot.lines.turn(message.user, moment)):
         await postpone(bot, message, turn, arrived_possible=False)
         return
-    content = message.content or await instead_of_lost(bot, message)
-    if content is None:
-        await settle(bot, message, "undeliverable", "its content is lost", moment)
+    if message.content is None:
+        await deliver_all(bot, await lost(bot, message, moment))
         return
-    result = await bot.platform.send(message.destination, content, message.delivery_key)
+    result = await bot.platform.send(message.destination, message.content, message.delivery_key)
     moment = now()
     if not isinstance(result, NotSent):
         await bot.database.write_one(
@@ -179,13 +179,25 @@ async def is_answered(bot: Bot, message: OutgoingMessage) -> bool:
     return call is None or call.status not in {CallStatus.QUEUED, CallStatus.RUNNING}
 
 
-async def instead_of_lost(bot: Bot, message: OutgoingMessage) -> Content | None:
-    """A word in place of an answer or a question that nobody can open any more. None: nobody waits for it."""
-    if message.call_id is None or message.kind not in {"answer", "confirmation_card"}:
-        return None
-    call_id = message.call_id
-    call = await bot.database.read(lambda c: calls.get(c, call_id))
-    return bot.platform.render_reply(replies.lost(typed(call))) if call else None
+async def lost(bot: Bot, message: OutgoingMessage, moment: datetime) -> list[OutgoingMessage]:
+    """Nobody can open this message: it was sealed with a key that is gone, or where it goes was changed since.
+
+    Nothing is sent there. A plain word goes to where its call was asked, which has a seal of its own.
+    """
+    reason = "it cannot be opened: its key is gone, or it was changed"
+    log.error("message not delivered", extra={"outgoing": message.id, "reason": reason})
+
+    def work(c: Connection) -> list[OutgoingMessage]:
+        if not outbox.give_up(c, message.id, message.claim, "undeliverable", reason, moment):
+            return []
+        audit.reject(c, "message", message.id, moment)
+        waited_for = message.call_id is not None and message.kind in {"answer", "confirmation_card"}
+        call = calls.get(c, message.call_id) if waited_for and message.call_id else None
+        return (
+            [] if call is None else insert_all(c, bot, [note(bot, call, replies.lost(typed(call)), "lost")])
+        )
+
+    return await bot.database.write(work)
 
 
 def later(moment: datetime, attempts: int, retry_after: float | None) -> datetime:
@@ -228,10 +240,10 @@ async def deliver_due(bot: Bot) -> None:
 async def send_interim_words(bot: Bot) -> None:
     """A call that is not answered 20 seconds after its first failure gets one word that it is being retried."""
     moment = now()
-    waiting = await bot.database.read(
+    found = await bot.database.read(
         lambda c: calls.due_for_interim(c, moment - timedelta(seconds=INTERIM_AFTER), limit=50)
     )
-    for call in waiting:
+    for call in await only_genuine(bot, found):
         word = note(bot, call, replies.interim(typed(call)), "interim", kind="interim")
 
         def mark(c: Connection, call: DeferredCall = call, word: Draft = word) -> list[OutgoingMessage]:

@@ -93,7 +93,7 @@ async def mint(bot: Bot, device: DeviceAuthorization) -> None:
     moment = now()
 
     def keep(c: Connection, code: DeviceCode) -> None:
-        if device_authorizations.minted(c, device.id, device.claim, code, moment):
+        if device_authorizations.minted(c, device, code, moment):
             authorizations.show(c, device.request_id, moment)
 
     match answer:

@@ -281,6 +281,10 @@ async def session_of(bot: Bot, session: Secret) -> Session | None:
     """The live session of this id, which counts as used by this."""
     moment = now()
     found = await bot.database.read(lambda c: sessions.find(c, digest(session.reveal()), moment))
+    if found is not None and not found.genuine:
+        if found.genuine is not None:
+            await bot.database.write(lambda c: sessions.reject(c, found.digest, moment))
+        return None
     if found is not None and found.seen_at <= moment - sessions.TOUCHED_EVERY:
         await bot.database.write_one(lambda c: sessions.touch(c, found.digest, moment))
     return found

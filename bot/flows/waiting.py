@@ -1,4 +1,7 @@
-"""How a claimed call begins to wait: what it has done is recorded and its claim given up, in one transaction."""
+"""What waits: how a claimed call begins to, and who does at all.
+
+What a call has done is recorded and its claim given up in one transaction.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,17 @@ from datetime import datetime
 from bot.core.errors import LeaseLost
 from bot.core.model import DeferredCall, Step, WaitsFor
 from bot.core.scopes import Requirement
+from bot.flows.bot import Bot, now
 from bot.store import call_steps, calls
 from bot.store.database import Connection
+
+
+async def only_genuine(bot: Bot, found: Sequence[DeferredCall]) -> list[DeferredCall]:
+    """Those that the bot wrote itself. The others are rejected, so that nobody comes upon them again."""
+    forged, moment = [call for call in found if call.genuine is False], now()
+    if forged:
+        await bot.database.write(lambda c: [calls.reject(c, call, moment) for call in forged])
+    return [call for call in found if call.genuine]
 
 
 def finished(steps: Sequence[Step]) -> list[Step]:

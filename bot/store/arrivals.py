@@ -20,16 +20,17 @@ from sqlalchemy import (
     FromClause,
     Integer,
     Text,
-    exists,
     func,
     literal_column,
     select,
-    tuple_,
 )
 from sqlalchemy.dialects.postgresql import insert
 
 from bot.core.model import Chat, Language, UserKey
-from bot.store.database import announce
+from bot.store import sealed
+from bot.store.claims import first_ahead
+from bot.store.crypto import Seal
+from bot.store.database import announce, seal_of
 from bot.store.schema import deferred_calls as calls
 from bot.store.schema import events
 from bot.store.schema import users as people
@@ -88,7 +89,7 @@ _GIVEN = {
         *(people.c.union_id, people.c.language),
         *(calls.c.id, calls.c.user_key, calls.c.chat_id, calls.c.chat_kind, calls.c.message_id),
         *(calls.c.command, calls.c.arguments, calls.c.time_zone),
-        *(calls.c.asked_at, calls.c.received_at, calls.c.expires_at),
+        *(calls.c.asked_at, calls.c.received_at, calls.c.expires_at, calls.c.seal, calls.c.run_seal),
     )
 } | {"answer_language": Text(), "room": Integer()}
 _ALL = literal_column("true", Boolean)
@@ -96,7 +97,7 @@ _ALL = literal_column("true", Boolean)
 _EVENT = ("platform", "app_id", "event_id", "message_id", "received_at")
 _TOLD = (
     *("id", "user_key", "chat_id", "chat_kind", "message_id", "command", "arguments"),
-    *("asked_at", "received_at", "expires_at"),
+    *("asked_at", "received_at", "expires_at", "seal", "run_seal"),
 )
 
 
@@ -156,12 +157,9 @@ def _insert_calls(given: FromClause) -> Any:
         "confirmed": literal_column("false"),
         # Behind one that was asked before, is due, and is not taken up yet: see `claims.claim_next`, which also keeps
         # in order what of one person is recorded at once, and does not see each other here.
-        "behind": exists().where(
-            ahead.c.user_key == given.c.user_key,
-            status_is(ahead, "queued"),
-            ahead.c.runs_after <= given.c.received_at,
-            tuple_(ahead.c.asked_at, ahead.c.id) < tuple_(given.c.asked_at, given.c.id),
-        ),
+        "behind": first_ahead(
+            ahead, given.c.user_key, given.c.received_at, given.c.asked_at, given.c.id
+        ).is_not(None),
     }
     rows = select(*values.values()).where(_waiting(given) < given.c.room)
     return insert(calls).from_select(list(values), rows).returning(calls.c.id)
@@ -198,10 +196,11 @@ def record_all(connection: Connection, arrivals: Sequence[Arrival]) -> list[Reco
     # What is delivered twice at once counts once, and in the same order everywhere.
     first = {arrival.event_id: arrival for arrival in reversed(arrivals)}
     arrived = [first[event_id] for event_id in sorted(first)]
-    before = Counter[UserKey]()
+    ring, before = seal_of(connection), Counter[UserKey]()
     rows = {}
     for each in arrived:
-        rows[each.call.id] = _row(each.call, each.received_at, _room(each, before)) | _told_of(each)
+        row = _row(each.call, each.received_at, _room(each, before), ring)
+        rows[each.call.id] = row | _told_of(each)
     became = _record(connection, arrived, rows)
     if Recorded.QUEUED in became.values():
         announce(connection)
@@ -250,15 +249,15 @@ def record(
 def add(connection: Connection, call: NewCall, now: datetime) -> bool:
     """Queues a call that no event has brought; False if its person has the most waiting already."""
     dialect = connection.dialect.name
-    given = {"given": as_rows(dialect, [_row(call, now, MOST_WAITING)])}
-    queued = connection.execute(RECORD_CALLS[dialect], given).first() is not None
+    row = _row(call, now, MOST_WAITING, seal_of(connection))
+    queued = connection.execute(RECORD_CALLS[dialect], {"given": as_rows(dialect, [row])}).first() is not None
     if queued:
         announce(connection)
     return queued
 
 
-def _row(call: NewCall, now: datetime, room: int) -> dict[str, Any]:
-    return {
+def _row(call: NewCall, now: datetime, room: int, ring: Seal) -> dict[str, Any]:
+    values: dict[str, Any] = {
         "id": call.id,
         "user_key": str(call.user),
         "chat_id": call.chat.chat_id,
@@ -273,6 +272,8 @@ def _row(call: NewCall, now: datetime, room: int) -> dict[str, Any]:
         "expires_at": call.expires_at,
         "room": room,
     }
+    asked = values | {"language": call.language, "confirmed": False}
+    return values | {"seal": sealed.CALL.seal(ring, asked), "run_seal": sealed.RUN.seal(ring, asked)}
 
 
 def _told_of(arrival: Arrival) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Row, delete, func, insert, literal_column, nu
 
 from bot.core.model import Attempt, AttemptKind, Secret, UserKey
 from bot.core.scopes import ScopeSet
-from bot.store import audit, authorizations
+from bot.store import audit, authorizations, sealed
 from bot.store.crypto import Seal
 from bot.store.database import seal_of
 from bot.store.schema import AttemptStatus, authorization_attempts
@@ -45,17 +45,27 @@ COLUMNS = (
     attempts.c.expires_at,
     attempts.c.code,
     attempts.c.state_digest,
+    attempts.c.browser_digest,
+    attempts.c.seal,
 )
 
 
-def _bound_to(column: str, state_digest: str) -> str:
-    """By its state, which is known before its row is read."""
-    return f"authorization_attempts:{column}:{state_digest}"
+def _genuine(connection: Connection, row: Row[Any], now: datetime) -> Row[Any] | None:
+    """A taken attempt, if the bot wrote it; one that it did not write is ended, and counts as unknown from now on.
+
+    Raises `CannotOpenSecret` when only another replica can tell.
+    """
+    if sealed.ATTEMPT.must_tell(seal_of(connection), row._mapping):
+        return row
+    values = {"attempt": row.id, "ending": AttemptStatus.FAILED.value, "how": audit.FORGED}
+    connection.execute(FINISH, values)
+    audit.reject(connection, "attempt", row.id, now)
+    return None
 
 
 def _attempt(row: Row[Any], seal: Seal) -> tuple[Attempt, Secret | None]:
-    verifier = row.verifier and seal.open_unless_lost(row.verifier, _bound_to("verifier", row.state_digest))
-    code = row.code and seal.open_unless_lost(row.code, _bound_to("code", row.state_digest))
+    verifier = sealed.VERIFIER.open_unless_lost(seal, row._mapping)
+    code = sealed.CODE.open_unless_lost(seal, row._mapping)
     found = Attempt(
         id=row.id,
         kind=AttemptKind(row.kind),
@@ -120,24 +130,29 @@ def begin(
             return False
     if count_live(connection, request, now) >= limit:
         return False
-    verifier = attempt.verifier
-    bound_to = _bound_to("verifier", attempt.state_digest)
-    values = {
+    connection.execute(BEGIN, _values(attempt, seal_of(connection), now))
+    return True
+
+
+def _values(attempt: NewAttempt, ring: Seal, now: datetime) -> dict[str, Any]:
+    """The row of a live attempt, with its seals."""
+    values: dict[str, Any] = {
         "id": attempt.id,
         "kind": attempt.kind.value,
         "request_id": attempt.request_id,
         "user_key": attempt.user,
         "state_digest": attempt.state_digest,
         "browser_digest": attempt.browser_digest,
-        "verifier": verifier and seal_of(connection).seal(verifier, bound_to),
         "scopes": attempt.scopes,
         "redirect_uri": attempt.redirect_uri,
         "status": AttemptStatus.LIVE.value,
         "created_at": now,
         "expires_at": attempt.expires_at,
     }
-    connection.execute(BEGIN, values)
-    return True
+    return values | {
+        "verifier": sealed.VERIFIER.seal_if_any(ring, values, attempt.verifier),
+        "seal": sealed.ATTEMPT.seal(ring, values),
+    }
 
 
 _by_state = attempts.c.state_digest == bind("state", attempts.c.state_digest)
@@ -179,20 +194,21 @@ def consume(
 
     Its request, if that is open, shows that it is being redeemed. Without a code there is nothing to redeem.
     """
-    sealed = code and seal_of(connection).seal(code, _bound_to("code", state_digest))
+    ring = seal_of(connection)
     values = {
         "state": state_digest,
-        "sealed_code": sealed,
+        "sealed_code": sealed.CODE.seal_if_any(ring, {"state_digest": state_digest}, code),
         "new_worker": worker,
         "until": lease_until,
         "now": now,
     }
-    row = connection.execute(CONSUME, values).one_or_none()
+    taken = connection.execute(CONSUME, values).one_or_none()
+    row = taken and _genuine(connection, taken, now)
     if row is None:
         return None
     if row.request_id is not None and code is not None:
         authorizations.redeem(connection, row.request_id, now)
-    return _attempt(row, seal_of(connection))[0]
+    return _attempt(row, ring)[0]
 
 
 def consume_sign_in(
@@ -215,11 +231,16 @@ def consume_sign_in(
         "until": lease_until,
         "now": now,
     }
-    row = connection.execute(CONSUME_SIGN_IN, values).one_or_none()
+    taken = connection.execute(CONSUME_SIGN_IN, values).one_or_none()
+    row = taken and _genuine(connection, taken, now)
     return None if row is None else _attempt(row, seal_of(connection))[0]
 
 
-STATUS_OF = {kind: select(attempts.c.status).where(_by_state, is_kind) for kind, is_kind in _is_kind.items()}
+_is_forged = attempts.c.outcome.is_not_distinct_from(literal_column(f"'{audit.FORGED}'"))
+STATUS_OF = {
+    kind: select(attempts.c.status).where(_by_state, is_kind, ~_is_forged)
+    for kind, is_kind in _is_kind.items()
+}
 
 
 def consumed_before(
@@ -246,7 +267,7 @@ def reject(connection: Connection, state_digest: str, reason: str, now: datetime
     return rejected is not None
 
 
-_erased = {"code": null(), "verifier": null(), "worker": null(), "lease_until": null()}
+_erased = {"code": null(), "verifier": null(), "seal": null(), "worker": null(), "lease_until": null()}
 _audited = (attempts.c.id, attempts.c.kind, attempts.c.request_id, attempts.c.user_key)
 FINISH = (
     update(attempts)
@@ -337,10 +358,11 @@ TAKE_OVER = (
 def stranded(
     connection: Connection, worker: str, now: datetime, lease_until: datetime, limit: int
 ) -> list[tuple[Attempt, Secret | None]]:
-    """Takes over attempts whose redeeming was cut short, with their codes. One statement."""
+    """Takes over attempts whose redeeming was cut short, with their codes."""
     seal = seal_of(connection)
     values = {"new_worker": worker, "now": now, "until": lease_until, "limit": limit}
-    return [_attempt(row, seal) for row in connection.execute(TAKE_OVER, values).all()]
+    taken = connection.execute(TAKE_OVER, values).all()
+    return [_attempt(row, seal) for row in taken if _genuine(connection, row, now) is not None]
 
 
 # --- keeping it small ------------------------------------------------------------------------------
@@ -361,7 +383,7 @@ EXPIRE = (
             .with_for_update(skip_locked=True)
         )
     )
-    .values(status=literal_column("'expired'"), verifier=null())
+    .values(status=literal_column("'expired'"), verifier=null(), seal=null())
     .returning(*_audited)
 )
 PRUNE = delete(attempts).where(

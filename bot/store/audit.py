@@ -13,14 +13,41 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import ColumnElement, Connection, case, delete, insert, literal_column, select
 
 from bot.core.model import UserKey
 from bot.store.schema import audit_log
 from bot.store.sql import LIMIT, bind
 
-# Inline: nobody asks for the id, and fetching it would keep drivers from doing this in one go.
-WRITE = insert(audit_log).inline()
+_moment = bind("moment", audit_log.c.at)
+
+
+def _write(
+    clock: ColumnElement[datetime], earliest: ColumnElement[datetime], latest: ColumnElement[datetime]
+) -> Any:
+    """A process that had to wait long, or whose clock is off, is late or early: then the database's own clock counts.
+
+    Inline: nobody asks for the id, and fetching it would keep drivers from doing this in one go.
+    """
+    at = case((_moment.between(earliest, latest), _moment), else_=clock)
+    return insert(audit_log).values(at=at).inline()
+
+
+def _sqlite_clock(minutes: int) -> ColumnElement[datetime]:
+    text = f"strftime('%Y-%m-%d %H:%M:%f000', 'now', '{minutes:+d} minutes')"
+    return literal_column(text, audit_log.c.at.type)
+
+
+def _postgresql_clock(minutes: int) -> ColumnElement[datetime]:
+    return literal_column(f"(now() + interval '{minutes} minutes')", audit_log.c.at.type)
+
+
+AT_MOST_OFF = 5
+"""Minutes; the database refuses a row whose time is ten away from its clock, and what is close to that must not fail."""
+WRITE = {
+    dialect: _write(clock(0), clock(-AT_MOST_OFF), clock(AT_MOST_OFF))
+    for dialect, clock in {"sqlite": _sqlite_clock, "postgresql": _postgresql_clock}.items()
+}
 
 NOTED = "bot_noted"
 """The key of `Connection.info` that holds the entries of the work under way."""
@@ -45,7 +72,7 @@ def entry(
     """
     kind, subject_id = subject or (None, None)
     return {
-        "at": now,
+        "moment": now,
         "action": action,
         "user_key": user,
         "subject_kind": kind,
@@ -67,6 +94,15 @@ def write(
     write_all(connection, [entry(action, user=user, subject=subject, now=now, **detail)])
 
 
+FORGED = "forged"
+"""The outcome of a row that no bot with these keys has written."""
+
+
+def reject(connection: Connection, kind: str, subject_id: str, now: datetime) -> None:
+    """Notes that a row was not genuine, and is not acted on. Nothing else of it is repeated: it may say anything."""
+    write(connection, f"{kind}_rejected", user=None, subject=(kind, subject_id[:64]), now=now, reason=FORGED)
+
+
 def write_all(connection: Connection, entries: Sequence[Entry]) -> None:
     connection.info[NOTED].extend(entries)
 
@@ -79,7 +115,7 @@ def begin(connection: Connection) -> None:
 def end(connection: Connection) -> None:
     """After a work, in its transaction: writes what was noted, with one statement."""
     if connection.info[NOTED]:
-        connection.execute(WRITE, connection.info[NOTED])
+        connection.execute(WRITE[connection.dialect.name], connection.info[NOTED])
 
 
 PRUNE = delete(audit_log).where(

@@ -24,7 +24,7 @@ from bot.core.lifecycle import LIVE_REQUESTS, requests_that_may_become
 from bot.core.model import AuthorizationRequest, RequestStatus, Secret, UserKey
 from bot.core.oauth import digest
 from bot.core.scopes import ScopeSet
-from bot.store import audit, users
+from bot.store import audit, sealed, users
 from bot.store.crypto import Seal
 from bot.store.database import announce, seal_of
 from bot.store.schema import authorization_requests, deferred_calls
@@ -44,9 +44,11 @@ COLUMNS = (
     requests.c.refused,
     requests.c.avoided,
     requests.c.ticket,
+    requests.c.ticket_digest,
     requests.c.reasons,
     requests.c.card_message_id,
     requests.c.card_ephemeral,
+    requests.c.card_seal,
     requests.c.card_wanted,
     requests.c.card_shown,
     requests.c.card_attempts,
@@ -60,6 +62,8 @@ COLUMNS = (
 
 
 def _request(row: Row[Any], seal: Seal) -> AuthorizationRequest:
+    """What is known of the card's message counts only if the bot noted it: else the card is sent anew, to its person."""
+    has_card = row.card_message_id is not None and sealed.CARD.must_tell(seal, row._mapping)
     return AuthorizationRequest(
         id=row.id,
         user=row.user_key,
@@ -68,10 +72,10 @@ def _request(row: Row[Any], seal: Seal) -> AuthorizationRequest:
         granted=row.granted,
         refused=row.refused,
         avoided=row.avoided,
-        ticket=seal.open_unless_lost(row.ticket, _ticket_of(row.id)),
+        ticket=sealed.TICKET.open_unless_lost(seal, row._mapping),
         reasons=row.reasons,
-        card_message_id=row.card_message_id,
-        card_ephemeral=row.card_ephemeral,
+        card_message_id=row.card_message_id if has_card else None,
+        card_ephemeral=row.card_ephemeral if has_card else False,
         card_wanted=row.card_wanted,
         card_shown=row.card_shown,
         card_attempts=row.card_attempts,
@@ -82,10 +86,6 @@ def _request(row: Row[Any], seal: Seal) -> AuthorizationRequest:
         failure=row.failure,
         declined_on_page_at=row.declined_on_page_at,
     )
-
-
-def _ticket_of(request: str) -> str:
-    return f"authorization_requests:ticket:{request}"
 
 
 def _all(connection: Connection, statement: Any, values: dict[str, Any]) -> list[AuthorizationRequest]:
@@ -144,7 +144,9 @@ def get_locked(connection: Connection, request: str) -> AuthorizationRequest | N
 
 
 def find_by_ticket(connection: Connection, ticket_digest: str) -> AuthorizationRequest | None:
-    return _one(connection, BY_TICKET, {"digest": ticket_digest})
+    """None also for a request that is not genuine."""
+    found = _one(connection, BY_TICKET, {"digest": ticket_digest})
+    return found if found is not None and found.ticket is not None else None
 
 
 def live_of(connection: Connection, user: UserKey) -> AuthorizationRequest | None:
@@ -208,7 +210,7 @@ def open_request(
     live = _one(connection, LIVE_OF_LOCKED, {"user": user})
     if live is not None:
         return _widen(connection, live, scopes, command, expires_at, now)
-    values = {
+    values: dict[str, Any] = {
         "id": new_id,
         "user_key": user,
         "status": RequestStatus.OPEN.value,
@@ -218,7 +220,6 @@ def open_request(
         "avoided": frozenset(),
         "reasons": (command,),
         "ticket_digest": digest(ticket.reveal()),
-        "ticket": seal_of(connection).seal(ticket, _ticket_of(new_id)),
         "card_ephemeral": False,
         "card_wanted": 1,
         "card_shown": 0,
@@ -228,6 +229,7 @@ def open_request(
         "created_at": now,
         "expires_at": expires_at,
     }
+    values["ticket"] = sealed.TICKET.seal(seal_of(connection), values, ticket)
     connection.execute(OPEN, values)
     announce(connection)
     _note(connection, "request_opened", new_id, user, now, command=command, scopes=sorted(scopes))
@@ -265,8 +267,9 @@ def _widen(
     wider = live.scopes | scopes
     reasons = live.reasons if command in live.reasons else (*live.reasons, command)
     end = max(live.expires_at, expires_at)
-    # The platform did not take its card, or the card says that it was declined: a new command is worth another try.
-    given_up = live.card_message_id is None and live.card_shown >= live.card_wanted
+    # The platform did not take its card, its link leads nowhere, or it says that it was declined: a new command is
+    # worth another try.
+    given_up = live.ticket is None or (live.card_message_id is None and live.card_shown >= live.card_wanted)
     asks = not given_up and live.declined_on_page_at is None
     if asks and (wider, reasons, end) == (live.scopes, live.reasons, live.expires_at):
         return live
@@ -580,6 +583,7 @@ CARD_SHOWN = (
         card_shown=bind("version", requests.c.card_shown),
         card_message_id=bind("message", requests.c.card_message_id),
         card_ephemeral=bind("only_reader", requests.c.card_ephemeral),
+        card_seal=bind("new_seal", requests.c.card_seal),
         card_sent_at=func.coalesce(requests.c.card_sent_at, bind("now", requests.c.card_sent_at)),
         card_attempts=literal_column("0"),
         card_worker=null(),
@@ -600,6 +604,10 @@ def card_shown(
     now: datetime,
 ) -> int | None:
     """The card shows this version, and is free again. The version wanted by now; None when the claim is lost."""
+    seal = None
+    if message_id is not None:
+        card = {"id": claimed.id, "card_message_id": message_id, "card_ephemeral": ephemeral}
+        seal = sealed.CARD.seal(seal_of(connection), card)
     values = {
         "request": claimed.id,
         "worker": worker,
@@ -607,6 +615,7 @@ def card_shown(
         "version": version,
         "message": message_id,
         "only_reader": ephemeral,
+        "new_seal": seal,
         "now": now,
     }
     wanted: int | None = connection.execute(CARD_SHOWN, values).scalar()
@@ -619,6 +628,7 @@ MOVE_CARD = (
     .values(
         card_message_id=null(),
         card_ephemeral=literal_column("false"),
+        card_seal=null(),
         card_moves=requests.c.card_moves + 1,
         card_worker=null(),
         card_lease_until=null(),

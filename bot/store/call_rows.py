@@ -7,6 +7,8 @@ from typing import Any
 from sqlalchemy import Connection, Row
 
 from bot.core.model import CallStatus, Chat, DeferredCall, WaitsFor
+from bot.store import sealed
+from bot.store.crypto import Seal
 from bot.store.schema import deferred_calls as calls
 from bot.store.sql import bind, status_is
 
@@ -33,16 +35,31 @@ COLUMNS = (
     calls.c.runs_after,
     calls.c.suspended_at,
     calls.c.confirmed,
+    calls.c.settled_at,
+    calls.c.seal,
+    calls.c.run_seal,
 )
+_UNTOLD = {"settled_at", "seal", "run_seal"}
+"""Of no use to anybody but `_is_genuine`."""
 
 
-def call_of(row: Row[Any]) -> DeferredCall:
-    values = {column.name: getattr(row, column.name) for column in COLUMNS}
+def call_of(row: Row[Any], ring: Seal) -> DeferredCall:
+    values = {column.name: getattr(row, column.name) for column in COLUMNS if column.name not in _UNTOLD}
     values["user"] = values.pop("user_key")
     values["chat"] = Chat(values.pop("chat_id"), values.pop("chat_kind"))
     values["status"] = CallStatus(values["status"])
     values["waits_for"] = WaitsFor(values["waits_for"]) if values["waits_for"] else None
-    return DeferredCall(**values)
+    return DeferredCall(**values, genuine=_is_genuine(row, ring))
+
+
+def _is_genuine(row: Row[Any], ring: Seal) -> bool | None:
+    """A settled call has only the proof of what was asked: nothing can have it run again. Very old ones lack that."""
+    if row.settled_at is not None and row.seal is None:
+        return False
+    asked = sealed.CALL.is_genuine(ring, row._mapping)
+    if not asked or row.settled_at is not None:
+        return asked
+    return sealed.RUN.is_genuine(ring, row._mapping)
 
 
 def changed(connection: Connection, statement: Any, values: dict[str, Any]) -> bool:

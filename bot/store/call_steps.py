@@ -23,6 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 
 from bot.core.model import Secret, Step
+from bot.store import sealed
 from bot.store.call_rows import STILL_HELD, changed
 from bot.store.database import seal_of
 from bot.store.schema import call_steps
@@ -38,13 +39,10 @@ def steps_of(connection: Connection, call_id: str) -> list[Step]:
     seal = seal_of(connection)
     steps = []
     for row in connection.execute(STEPS, {"call": call_id}):
-        result = row.result and json.loads(seal.open(row.result, bound_to(call_id, row.number)).reveal())
+        opened = sealed.STEP_RESULT.open(seal, row._mapping)
+        result = opened and json.loads(opened.reveal())
         steps.append(Step(row.number, row.digest, row.is_write, row.first_sent_at, result))
     return steps
-
-
-def bound_to(call_id: str, number: int) -> str:
-    return f"call_steps:result:{call_id}:{number}"
 
 
 def _step(**values: Any) -> Any:
@@ -89,17 +87,17 @@ def record_results(connection: Connection, call_id: str, claim: int, steps: Sequ
         return False
     seal = seal_of(connection)
     for step in steps:
-        sealed = None
-        if step.result is not None:
-            text_ = json.dumps(step.result, ensure_ascii=False, separators=(",", ":"))
-            sealed = seal.seal(Secret(text_), bound_to(call_id, step.number))
-        values = {
+        values: dict[str, Any] = {
+            "call_id": call_id,
             "number": step.number,
             "digest": step.digest,
             "is_write": step.write,
             "first_sent_at": step.first_sent_at,
-            "result": sealed,
+            "result": None,
         }
+        if step.result is not None:
+            text_ = json.dumps(step.result, ensure_ascii=False, separators=(",", ":"))
+            values["result"] = sealed.STEP_RESULT.seal(seal, values, Secret(text_))
         connection.execute(RECORD_RESULT, held | values)
     connection.execute(FORGET_BEYOND, {"call": call_id, "count": len(steps)})
     return True

@@ -11,9 +11,9 @@ from sqlalchemy import Connection, Row, delete, func, literal_column, null, sele
 from bot.core.lifecycle import calls_that_may_become
 from bot.core.model import CallStatus, DeferredCall, UserKey, WaitsFor
 from bot.core.scopes import Requirement, named
-from bot.store import audit, call_steps, claims, scope_waits
+from bot.store import audit, call_steps, claims, scope_waits, sealed
 from bot.store.call_rows import COLUMNS, STILL_HELD, call_of, changed
-from bot.store.database import announce
+from bot.store.database import announce, seal_of
 from bot.store.schema import deferred_calls as calls
 from bot.store.schema import users as people
 from bot.store.sql import LIMIT, bind, status_in, status_is
@@ -156,6 +156,7 @@ _end = {
     "outcome": bind("how", calls.c.outcome),
     "settled_at": bind("now", calls.c.settled_at),
     "waits_for": null(),
+    "run_seal": null(),
     **_free,
 }
 _this = calls.c.id == bind("call", calls.c.id)
@@ -186,6 +187,24 @@ def cancel(connection: Connection, call_id: str, outcome: str, now: datetime) ->
 def expire(connection: Connection, call_id: str, now: datetime) -> bool:
     """queued or suspended → expired."""
     return _withdrawn(connection, {"call": call_id, "ending": "expired", "how": "expired", "now": now})
+
+
+REJECT = (
+    update(calls)
+    .where(_this, calls.c.claim == bind("held_claim", calls.c.claim), calls.c.settled_at.is_(None))
+    .values(_end)
+    .returning(calls.c.id)
+)
+
+
+def reject(connection: Connection, call: DeferredCall, now: datetime) -> bool:
+    """A call that is not genuine → failed, without a word to anybody: it may name whom it likes."""
+    values = {"call": call.id, "held_claim": call.claim, "ending": "failed", "how": audit.FORGED, "now": now}
+    rejected = connection.execute(REJECT, values).first() is not None
+    if rejected:
+        call_steps.erase_results(connection, call.id)
+        audit.reject(connection, "call", call.id, now)
+    return rejected
 
 
 def _withdrawn(connection: Connection, values: dict[str, Any]) -> bool:
@@ -245,7 +264,12 @@ def release(connection: Connection, call_ids: Sequence[str], now: datetime, *, c
 CONFIRM = (
     update(calls)
     .where(_this, status_is(calls, "suspended"), calls.c.waits_for == literal_column("'confirmation'"))
-    .values(confirmed=literal_column("true"), behind=literal_column("false"), **_awake)
+    .values(
+        confirmed=literal_column("true"),
+        run_seal=bind("confirmed_seal", calls.c.run_seal),
+        behind=literal_column("false"),
+        **_awake,
+    )
     .returning(*_audited)
 )
 
@@ -253,7 +277,8 @@ CONFIRM = (
 def confirm(connection: Connection, call_id: str, now: datetime) -> bool:
     """A suspended call that waits for confirmation → queued, and confirmed."""
     announce(connection)
-    row = connection.execute(CONFIRM, {"call": call_id, "now": now}).one_or_none()
+    seal = sealed.RUN.seal(seal_of(connection), {"id": call_id, "confirmed": True})
+    row = connection.execute(CONFIRM, {"call": call_id, "now": now, "confirmed_seal": seal}).one_or_none()
     if row is not None:
         audit.write_all(connection, [_entry("call_confirmed", row, now)])
     return row is not None
@@ -340,7 +365,24 @@ BY_MESSAGE = _select.join(people, people.c.user_key == calls.c.user_key).where(
 
 
 def _all(connection: Connection, statement: Any, values: dict[str, Any]) -> list[DeferredCall]:
-    return [call_of(row) for row in connection.execute(statement, values)]
+    """Only what is genuine: nothing else is told, released or answered."""
+    return [call for call in _found(connection, statement, values) if call.genuine]
+
+
+def _found(connection: Connection, statement: Any, values: dict[str, Any]) -> list[DeferredCall]:
+    ring = seal_of(connection)
+    return [call_of(row, ring) for row in connection.execute(statement, values)]
+
+
+def _all_and_reject(
+    connection: Connection, statement: Any, values: dict[str, Any], now: datetime
+) -> list[DeferredCall]:
+    """As `_all`; what is not genuine is rejected, so that it does not stand in front of the others for ever."""
+    found = _found(connection, statement, values)
+    for call in found:
+        if call.genuine is False:
+            reject(connection, call, now)
+    return [call for call in found if call.genuine]
 
 
 def get(connection: Connection, call_id: str) -> DeferredCall | None:
@@ -361,18 +403,22 @@ def waiting_of(connection: Connection, user: UserKey) -> list[DeferredCall]:
 def waiting_for(
     connection: Connection, waits_for: WaitsFor, platform: str, app_id: str, limit: int
 ) -> list[DeferredCall]:
+    """In the order asked. Those that are not genuine are among them, to be rejected."""
     values = {"reason": waits_for.value, "platform": platform, "app_id": app_id, "limit": limit}
-    return _all(connection, WAITING_FOR, values)
+    return _found(connection, WAITING_FOR, values)
 
 
 def overdue(connection: Connection, now: datetime, limit: int) -> list[DeferredCall]:
-    """Queued or suspended calls whose time is up."""
-    return _all(connection, OVERDUE, {"now": now, "limit": limit})
+    """Queued or suspended calls whose time is up. Rejects those that are not genuine."""
+    return _all_and_reject(connection, OVERDUE, {"now": now, "limit": limit}, now)
 
 
 def due_for_interim(connection: Connection, failed_before: datetime, limit: int) -> list[DeferredCall]:
-    """Calls that first failed so long ago, are not answered, and whose asker has not been told."""
-    return _all(connection, DUE_FOR_INTERIM, {"before": failed_before, "limit": limit})
+    """Calls that first failed so long ago, are not answered, and whose asker has not been told.
+
+    Those that are not genuine are among them, to be rejected.
+    """
+    return _found(connection, DUE_FOR_INTERIM, {"before": failed_before, "limit": limit})
 
 
 def find_by_message(

@@ -15,6 +15,7 @@ from sqlalchemy import (
     Boolean,
     ColumnElement,
     Connection,
+    FromClause,
     bindparam,
     exists,
     literal_column,
@@ -26,9 +27,34 @@ from sqlalchemy import (
 
 from bot.core.model import DeferredCall, UserKey
 from bot.store.call_rows import COLUMNS, STILL_HELD, call_of, changed
-from bot.store.database import announce
+from bot.store.database import announce, seal_of
 from bot.store.schema import deferred_calls as calls
 from bot.store.sql import bind, status_is
+
+
+def first_ahead(
+    ahead: FromClause,
+    user: ColumnElement[UserKey],
+    now: ColumnElement[datetime],
+    asked_at: ColumnElement[datetime],
+    call: ColumnElement[str],
+) -> ColumnElement[datetime]:
+    """When the first call was asked that is queued, due and asked before this one; NULL when there is none.
+
+    In this order, and not as EXISTS: PostgreSQL would take any index to find some row, and read all of a long queue.
+    """
+    return (
+        select(ahead.c.asked_at)
+        .where(
+            ahead.c.user_key == user,
+            status_is(ahead, "queued"),
+            ahead.c.runs_after <= now,
+            tuple_(ahead.c.asked_at, ahead.c.id) < tuple_(asked_at, call),
+        )
+        .order_by(ahead.c.asked_at)
+        .limit(1)
+        .scalar_subquery()
+    )
 
 
 def _claim_next(dialect: str) -> Any:
@@ -44,12 +70,7 @@ def _claim_next(dialect: str) -> Any:
             "WHERE running.user_key = call.user_key AND running.status = 'running')",
             Boolean,
         )
-    asked_before = exists().where(
-        ahead.c.user_key == call.c.user_key,
-        status_is(ahead, "queued"),
-        ahead.c.runs_after <= now,
-        tuple_(ahead.c.asked_at, ahead.c.id) < tuple_(call.c.asked_at, call.c.id),
-    )
+    asked_before = first_ahead(ahead, call.c.user_key, now, call.c.asked_at, call.c.id).is_not(None)
     next_one = (
         select(call.c.id)
         .where(
@@ -108,13 +129,14 @@ def claim_next(
     """Takes the next runnable call: a queued one that is due, or a running one whose lease has run out.
 
     A person's calls are taken in the order asked, one at a time. Nothing of another replica's can be taken, and
-    None may also mean that a race was lost. One statement on PostgreSQL: fit for `Database.write_one`.
+    None may also mean that a race was lost. A call that is not genuine is taken too, to be rejected. One statement on
+    PostgreSQL: fit for `Database.write_one`.
     """
     values = {"new_worker": worker, "now": now, "lease_until": lease_until}
     row = connection.execute(CLAIM_NEXT[connection.dialect.name], values).one_or_none()
     if row is None:
         return None
-    call = call_of(row)
+    call = call_of(row, seal_of(connection))
     if connection.dialect.name == "sqlite" and row.others_behind:
         connection.execute(STEP_FORWARD, {"user": call.user})
     return call

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import json
 import logging
 import secrets
 from collections.abc import Sequence
@@ -22,6 +23,9 @@ NONCE_BYTES = 12
 """96 random bits (NIST SP 800-38D, 8.2.2): good for some 2**32 seals under one key."""
 VERSION = "v1"
 
+Plain = str | int | bool | None | list[str]
+"""A value that a secret can be bound to."""
+
 
 def new_key() -> str:
     """A fresh key, as BOT_ENCRYPTION_KEYS takes it."""
@@ -32,7 +36,10 @@ class Seal:
     """The key ring of BOT_ENCRYPTION_KEYS: the first key seals, all of them open.
 
     A sealed text reads `v1.<key id>.<nonce and ciphertext, base64url>`. It is bound to where it is stored: moved to
-    another row or column it does not open.
+    another row or column it does not open. It may be bound to other values of its row as well, those that decide what
+    is done with it: it does not open when one of them was changed.
+
+    What is sealed may be empty. Then the seal is only a proof that a holder of the keys wrote these values.
     """
 
     def __init__(self, keys: Sequence[str]) -> None:
@@ -50,48 +57,72 @@ class Seal:
         self._missed: set[str] = set()
         self._gone: frozenset[str] = frozenset()
 
-    def seal(self, secret: Secret, bound_to: str) -> str:
+    def seal(self, secret: Secret, bound_to: str, *deciding: Plain) -> str:
         nonce = secrets.token_bytes(NONCE_BYTES)
         return self.prefix + _encode(
-            nonce + self._first.encrypt(nonce, secret.reveal().encode(), bound_to.encode())
+            nonce + self._first.encrypt(nonce, secret.reveal().encode(), _bound(bound_to, deciding))
         )
 
-    def open(self, sealed: str, bound_to: str) -> Secret:
-        """`CannotOpenSecret` when no key of the ring sealed it, or when it was changed or moved."""
+    def open(self, sealed: str, bound_to: str, *deciding: Plain) -> Secret:
+        """`CannotOpenSecret` when no key of the ring sealed it, or when it or a deciding value was changed or moved."""
         version, key_id, text = _parts(sealed)
         cipher = self._ciphers.get(key_id)
         if version != VERSION or cipher is None:
             raise CannotOpenSecret(f"{bound_to} was sealed with the key {key_id or '?'}, which is not there.")
         try:
             data = _decode(text)
-            return Secret(cipher.decrypt(data[:NONCE_BYTES], data[NONCE_BYTES:], bound_to.encode()).decode())
+            return Secret(
+                cipher.decrypt(data[:NONCE_BYTES], data[NONCE_BYTES:], _bound(bound_to, deciding)).decode()
+            )
         except (InvalidTag, ValueError) as error:
             raise CannotOpenSecret(f"{bound_to} does not open: it was changed, or moved here.") from error
 
-    def open_unless_lost(self, sealed: str, bound_to: str) -> Secret | None:
+    def open_unless_lost(self, sealed: str, bound_to: str, *deciding: Plain) -> Secret | None:
         """None, with a word in the log, when nobody can open it any more: whoever needs it has to do without.
 
         `CannotOpenSecret` as long as a running replica has the key that this one lacks, or may have brought it since
         the last `learn`.
         """
         try:
-            return self.open(sealed, bound_to)
+            return self.open(sealed, bound_to, *deciding)
         except CannotOpenSecret as error:
-            key_id = _parts(sealed)[1]
-            if key_id not in self.key_ids and not self._is_gone(key_id):
+            if self._may_be_elsewhere(sealed):
                 raise
             log.error("a stored secret is lost", extra={"row": bound_to, "reason": str(error)})
             return None
+
+    def is_genuine(self, seal: str | None, bound_to: str, *deciding: Plain) -> bool | None:
+        """Whether a holder of the keys wrote these values. False, with an error in the log, when nobody did.
+
+        None when another running replica has the key, or may have brought it since the last `learn`: it can tell.
+        """
+        try:
+            self.open(seal or "", bound_to, *deciding)
+        except CannotOpenSecret as error:
+            if seal and self._may_be_elsewhere(seal):
+                return None
+            log.error("a stored row is not genuine", extra={"row": bound_to, "reason": str(error)})
+            return False
+        return True
 
     def learn(self, elsewhere: frozenset[str]) -> None:
         """Takes the fingerprints of the keys of all running replicas: a key that was missed is there, or is gone."""
         self._gone = (self._gone | self._missed) - elsewhere
         self._elsewhere, self._missed = elsewhere, set()
 
+    def _may_be_elsewhere(self, sealed: str) -> bool:
+        key_id = _parts(sealed)[1]
+        return key_id not in self.key_ids and not self._is_gone(key_id)
+
     def _is_gone(self, key_id: str) -> bool:
         if key_id not in self._elsewhere:
             self._missed.add(key_id)
         return key_id in self._gone
+
+
+def _bound(bound_to: str, deciding: Sequence[Plain]) -> bytes:
+    """As JSON, so that no two lists of values read the same."""
+    return json.dumps([bound_to, *deciding]).encode() if deciding else bound_to.encode()
 
 
 def _parts(sealed: str) -> tuple[str, str, str]:

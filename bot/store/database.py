@@ -176,11 +176,14 @@ def dialect_of(url: str) -> Dialect:
     return read_url(url).dialect
 
 
-def upgrade(url: str) -> None:
-    """Brings a database to the newest migration, making it where there is none. Not for use inside an event loop."""
+def upgrade(url: str, seal: Seal | None = None) -> None:
+    """Brings a database to the newest migration, making it where there is none. Not for use inside an event loop.
+
+    Raises `ConfigurationError` when the keys are needed and missing, which they are not for a new database.
+    """
     from bot.store import revision  # noqa: PLC0415
 
-    revision.upgrade(url)
+    revision.upgrade(url, seal)
 
 
 def check(url: str) -> None:

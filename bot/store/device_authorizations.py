@@ -7,9 +7,9 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, literal_column, null, select, update
 
-from bot.core.model import DeviceAuthorization, DeviceCode, DeviceStatus, Secret, UserKey
+from bot.core.model import DeviceAuthorization, DeviceCode, DeviceStatus, UserKey
 from bot.core.scopes import ScopeSet
-from bot.store import audit, authorizations
+from bot.store import audit, authorizations, sealed
 from bot.store.crypto import Seal
 from bot.store.database import seal_of
 from bot.store.schema import device_authorizations as devices
@@ -34,19 +34,15 @@ COLUMNS = (
 
 
 def _device(row: Any, seal: Seal) -> DeviceAuthorization:
-    def opened(column: str) -> Secret | None:
-        sealed: str | None = getattr(row, column)
-        return None if sealed is None else seal.open_unless_lost(sealed, _bound_to(column, row.id))
-
     return DeviceAuthorization(
         id=row.id,
         request_id=row.request_id,
         user=row.user_key,
         status=DeviceStatus(row.status),
         scopes=row.scopes,
-        device_code=opened("device_code"),
-        user_code=opened("user_code"),
-        link=opened("link"),
+        device_code=sealed.DEVICE_CODE.open_unless_lost(seal, row._mapping),
+        user_code=sealed.USER_CODE.open_unless_lost(seal, row._mapping),
+        link=sealed.DEVICE_LINK.open_unless_lost(seal, row._mapping),
         interval=row.interval_seconds,
         failures=row.failures,
         created_at=row.created_at,
@@ -54,10 +50,6 @@ def _device(row: Any, seal: Seal) -> DeviceAuthorization:
         claim=row.claim,
         outcome=row.outcome,
     )
-
-
-def _bound_to(column: str, device: str) -> str:
-    return f"device_authorizations:{column}:{device}"
 
 
 _audited = (devices.c.id, devices.c.user_key, devices.c.request_id)
@@ -188,7 +180,7 @@ def claim_due(
 _mine = (_this, devices.c.claim == bind("held", devices.c.claim), _live)
 MINTED = (
     update(devices)
-    .where(*_mine, status_is(devices, "minting"))
+    .where(*_mine, _of_request, status_is(devices, "minting"))
     .values(
         status=literal_column("'polling'"),
         device_code=bind("sealed_device_code", devices.c.device_code),
@@ -203,23 +195,27 @@ MINTED = (
 )
 
 
-def minted(connection: Connection, device: str, claim: int, code: DeviceCode, now: datetime) -> bool:
-    """Keeps what the platform minted, sealed; False when the claim is lost. The first poll is an interval away."""
-    seal = seal_of(connection)
+def minted(connection: Connection, device: DeviceAuthorization, code: DeviceCode, now: datetime) -> bool:
+    """Keeps what the platform minted, sealed; False when the claim is lost, or it belongs to another request by now.
+
+    The first poll is an interval away.
+    """
+    seal, row = seal_of(connection), _row(device, device.request_id)
     values = {
-        "device": device,
-        "held": claim,
-        "sealed_device_code": seal.seal(code.device_code, _bound_to("device_code", device)),
-        "sealed_user_code": seal.seal(code.user_code, _bound_to("user_code", device)),
-        "sealed_link": seal.seal(code.link, _bound_to("link", device)),
+        "device": device.id,
+        "held": device.claim,
+        "request": device.request_id,
+        "sealed_device_code": sealed.DEVICE_CODE.seal(seal, row, code.device_code),
+        "sealed_user_code": sealed.USER_CODE.seal(seal, row, code.user_code),
+        "sealed_link": sealed.DEVICE_LINK.seal(seal, row, code.link),
         "pause": code.interval,
         "until": now + timedelta(seconds=code.interval),
         "end": now + timedelta(seconds=code.expires_in),
     }
-    row = connection.execute(MINTED, values).one_or_none()
-    if row is not None:
-        audit.write_all(connection, [_entry("minted", row, now)])
-    return row is not None
+    changed = connection.execute(MINTED, values).one_or_none()
+    if changed is not None:
+        audit.write_all(connection, [_entry("minted", changed, now)])
+    return changed is not None
 
 
 POSTPONE = (
@@ -286,9 +282,29 @@ def close(connection: Connection, user: UserKey, now: datetime) -> int:
     return len(closed)
 
 
-MOVE = update(devices).where(_of_request, _live).values(request_id=bind("successor", devices.c.request_id))
+MOVE = (
+    update(devices)
+    .where(_this, _of_request, _live)
+    .values(
+        request_id=bind("successor", devices.c.request_id),
+        device_code=bind("sealed_device_code", devices.c.device_code),
+    )
+)
 
 
 def move(connection: Connection, request: str, successor: str) -> None:
     """Another request takes the place of this one, with a card of its own: the live code is shown there."""
-    connection.execute(MOVE, {"request": request, "successor": successor})
+    device = latest_of(connection, request)
+    if device is None or device.status not in {DeviceStatus.MINTING, DeviceStatus.POLLING}:
+        return
+    if device.status is DeviceStatus.POLLING and device.device_code is None:
+        return  # lost: it ends where it is
+    seal, row = seal_of(connection), _row(device, successor)
+    code = sealed.DEVICE_CODE.seal_if_any(seal, row, device.device_code)
+    values = {"device": device.id, "request": request, "successor": successor, "sealed_device_code": code}
+    connection.execute(MOVE, values)
+
+
+def _row(device: DeviceAuthorization, request: str) -> dict[str, Any]:
+    """What the codes are bound to."""
+    return {"id": device.id, "request_id": request, "user_key": device.user, "scopes": device.scopes}

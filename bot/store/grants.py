@@ -8,9 +8,9 @@ from typing import Any
 from sqlalchemy import Connection, Row, and_, literal_column, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from bot.core.model import Grant, GrantStatus, Secret, TokenSet, UserKey
+from bot.core.model import Grant, GrantStatus, TokenSet, UserKey
 from bot.core.scopes import ScopeSet
-from bot.store import audit, granted_scopes
+from bot.store import audit, granted_scopes, sealed
 from bot.store.crypto import Seal
 from bot.store.database import seal_of
 from bot.store.schema import grants
@@ -54,14 +54,13 @@ COLUMNS = (
 
 
 def _grant(row: Row[Any], seal: Seal) -> Grant:
-    user: UserKey = row.user_key
     return Grant(
-        user=user,
+        user=row.user_key,
         status=GrantStatus(row.status),
         generation=row.generation,
-        access_token=_open(seal, row.access_token, "access_token", user),
+        access_token=sealed.ACCESS_TOKEN.open_unless_lost(seal, row._mapping),
         access_expires_at=row.access_expires_at,
-        refresh_token=_open(seal, row.refresh_token, "refresh_token", user),
+        refresh_token=sealed.REFRESH_TOKEN.open_unless_lost(seal, row._mapping),
         refresh_expires_at=row.refresh_expires_at,
         scopes=row.scopes,
         scopes_ever=row.scopes_ever,
@@ -76,20 +75,12 @@ def _grant(row: Row[Any], seal: Seal) -> Grant:
     )
 
 
-def _open(seal: Seal, sealed: str | None, column: str, user: UserKey) -> Secret | None:
-    return None if sealed is None else seal.open_unless_lost(sealed, bound_to(column, user))
-
-
-def bound_to(column: str, user: UserKey) -> str:
-    return f"grants:{column}:{user}"
-
-
 def _tokens(seal: Seal, user: UserKey, tokens: TokenSet, now: datetime) -> dict[str, Any]:
-    refresh, lives = tokens.refresh_token, tokens.refresh_expires_in
+    refresh, lives, whose = tokens.refresh_token, tokens.refresh_expires_in, {"user_key": user}
     return {
-        "access_token": seal.seal(tokens.access_token, bound_to("access_token", user)),
+        "access_token": sealed.ACCESS_TOKEN.seal(seal, whose, tokens.access_token),
         "access_expires_at": now + timedelta(seconds=tokens.expires_in),
-        "refresh_token": refresh and seal.seal(refresh, bound_to("refresh_token", user)),
+        "refresh_token": sealed.REFRESH_TOKEN.seal_if_any(seal, whose, refresh),
         "refresh_expires_at": now + timedelta(seconds=lives) if refresh and lives is not None else None,
         "issued_at": now,
     }

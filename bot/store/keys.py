@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Column, Connection, Table, select, tuple_, update
+from sqlalchemy import Connection, RowMapping, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
 from bot.core.errors import BotError, CannotOpenSecret, ConfigurationError
 from bot.core.model import Secret
-from bot.store import replicas, schema
+from bot.store import replicas, schema, sealed
 from bot.store.crypto import Seal
 from bot.store.database import Database, Work, seal_of
+from bot.store.sealed import SealedColumn
 
 KNOWN_TEXT = Secret("These keys open this database.")
 HEARTBEATS_COUNT_FOR = timedelta(seconds=60)
@@ -31,7 +31,7 @@ class ReplicaLacksKey(BotError):
 
 FIND_CHECK = select(schema.key_check.c.sealed)
 ADD_CHECK = insert(schema.key_check).on_conflict_do_nothing()
-CHECK_IS_BOUND_TO = "key_check:sealed:1"
+_THE_ROW = {"id": 1}
 
 
 async def check_keys(database: Database) -> None:
@@ -47,11 +47,11 @@ def _own_keys_fit(connection: Connection) -> bool:
 
 def keys_fit(connection: Connection, seal: Seal) -> bool:
     """False when the database has no keys yet; raises `ConfigurationError` when it has others."""
-    sealed = connection.execute(FIND_CHECK).scalar()
-    if sealed is None:
+    found = connection.execute(FIND_CHECK).scalar()
+    if found is None:
         return False
     try:
-        seal.open(sealed, CHECK_IS_BOUND_TO)
+        sealed.KEY_CHECK.open(seal, _THE_ROW | {"sealed": found})
     except CannotOpenSecret as error:
         problem = (
             "BOT_ENCRYPTION_KEYS does not hold the key of this database: put it back, after any new one."
@@ -61,8 +61,8 @@ def keys_fit(connection: Connection, seal: Seal) -> bool:
 
 
 def _remember_keys(connection: Connection) -> None:
-    sealed = seal_of(connection).seal(KNOWN_TEXT, CHECK_IS_BOUND_TO)
-    connection.execute(ADD_CHECK, {"id": 1, "sealed": sealed})
+    text = sealed.KEY_CHECK.seal(seal_of(connection), _THE_ROW, KNOWN_TEXT)
+    connection.execute(ADD_CHECK, _THE_ROW | {"sealed": text})
 
 
 def learn_of_others(connection: Connection, now: datetime) -> None:
@@ -75,43 +75,6 @@ def learn_of_others(connection: Connection, now: datetime) -> None:
 # --- sealing anew ----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class SealedColumn:
-    """Where secrets are, and what each is bound to."""
-
-    column: Column[Any]
-    names: tuple[Column[Any], ...]
-    """The columns whose values, joined by colons after the table's and the column's name, it is bound to."""
-
-    @property
-    def table(self) -> Table:
-        table: Table = self.column.table
-        return table
-
-    def bound_to(self, *values: object) -> str:
-        return ":".join([self.table.name, self.column.name, *map(str, values)])
-
-
-def _sealed(table: Table, column: str, *names: str) -> SealedColumn:
-    return SealedColumn(table.c[column], tuple(table.c[name] for name in names))
-
-
-SEALED_COLUMNS = (
-    _sealed(schema.key_check, "sealed", "id"),
-    _sealed(schema.grants, "access_token", "user_key"),
-    _sealed(schema.grants, "refresh_token", "user_key"),
-    _sealed(schema.authorization_requests, "ticket", "id"),
-    _sealed(schema.authorization_attempts, "verifier", "state_digest"),
-    _sealed(schema.authorization_attempts, "code", "state_digest"),
-    _sealed(schema.device_authorizations, "device_code", "id"),
-    _sealed(schema.device_authorizations, "user_code", "id"),
-    _sealed(schema.device_authorizations, "link", "id"),
-    _sealed(schema.call_steps, "result", "call_id", "number"),
-    _sealed(schema.outgoing_messages, "content", "id"),
-    _sealed(schema.revocations, "token", "id"),
-)
-
-
 async def rotate(database: Database) -> dict[str, int]:
     """Seals with the first key what another has sealed; returns how many secrets, by table and column.
 
@@ -122,8 +85,7 @@ async def rotate(database: Database) -> dict[str, int]:
     now = datetime.now(UTC)
     await database.read(lambda c: _require_everywhere(c, now))
     return {
-        f"{each.table.name}.{each.column.name}": await _rotate_column(database, each)
-        for each in SEALED_COLUMNS
+        f"{each.table.name}.{each.column.name}": await _rotate_column(database, each) for each in sealed.ALL
     }
 
 
@@ -138,41 +100,40 @@ def _require_everywhere(connection: Connection, now: datetime) -> None:
             raise ReplicaLacksKey(f"{where} has the key {first}, but seals with another one.")
 
 
-async def _rotate_column(database: Database, sealed: SealedColumn) -> int:
+async def _rotate_column(database: Database, column: SealedColumn) -> int:
     count, after = 0, tuple[Any, ...]()
-    while rows := await database.read(_not_yet(sealed, after)):
-        count += await database.write(_seal_anew(sealed, rows))
-        after = tuple(rows[-1][:-1])
+    while rows := await database.read(_not_yet(column, after)):
+        count += await database.write(_seal_anew(column, rows))
+        after = tuple(rows[-1][each] for each in column.key)
     return count
 
 
-def _not_yet(sealed: SealedColumn, after: tuple[Any, ...]) -> Work[list[tuple[Any, ...]]]:
+def _not_yet(sealed: SealedColumn, after: tuple[Any, ...]) -> Work[Sequence[RowMapping]]:
     """A work that finds some rows beyond `after` which another key has sealed. It may look long: it only reads."""
 
-    def work(connection: Connection) -> list[tuple[Any, ...]]:
-        names, prefix = sealed.names, seal_of(connection).prefix
-        old = select(*names, sealed.column).where(~sealed.column.startswith(prefix, autoescape=True))
+    def work(connection: Connection) -> Sequence[RowMapping]:
+        key, prefix = sealed.key, seal_of(connection).prefix
+        old = select(*sealed.parts).where(~sealed.column.startswith(prefix, autoescape=True))
         if after:
-            old = old.where(tuple_(*names) > tuple_(*after, types=[name.type for name in names]))
-        return [tuple(row) for row in connection.execute(old.order_by(*names).limit(BATCH))]
+            old = old.where(tuple_(*key) > tuple_(*after, types=[each.type for each in key]))
+        return connection.execute(old.order_by(*key).limit(BATCH)).mappings().all()
 
     return work
 
 
-def _seal_anew(sealed: SealedColumn, rows: Sequence[tuple[Any, ...]]) -> Work[int]:
+def _seal_anew(sealed: SealedColumn, rows: Sequence[RowMapping]) -> Work[int]:
     """A work that seals these with the first key, unless another secret was written there meanwhile."""
 
     def work(connection: Connection) -> int:
-        seal, changed = seal_of(connection), 0
+        ring, changed = seal_of(connection), 0
         for row in rows:
-            values, text = row[:-1], row[-1]
-            bound_to = sealed.bound_to(*values)
-            same = [name == value for name, value in zip(sealed.names, values, strict=True)]
-            again = update(sealed.table).where(*same, sealed.column == text)
-            secret = seal.open_unless_lost(text, bound_to)
+            secret = sealed.open_unless_lost(ring, row)
             if secret is not None:
-                fresh = {sealed.column: seal.seal(secret, bound_to)}
-                changed += connection.execute(again.values(fresh)).rowcount
+                same = [each == row[each] for each in (*sealed.key, sealed.column)]
+                again = (
+                    update(sealed.table).where(*same).values({sealed.column: sealed.seal(ring, row, secret)})
+                )
+                changed += connection.execute(again).rowcount
         return changed
 
     return work

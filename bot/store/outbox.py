@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Row, case, delete, func, literal_column, null
 from sqlalchemy.dialects.postgresql import insert
 
 from bot.core.model import Content, Destination, Secret, UserKey
+from bot.store import sealed
 from bot.store.crypto import Seal
 from bot.store.database import announce, seal_of
 from bot.store.schema import outgoing_messages
@@ -38,7 +39,7 @@ class OutgoingMessage:
     delivery_key: str
     destination: Destination
     content: Content | None
-    """None: lost."""
+    """None: it cannot be opened. It is lost, or where it goes was changed."""
     call_id: str | None
     attempts: int
     claim: int
@@ -47,12 +48,8 @@ class OutgoingMessage:
     created_at: datetime
 
 
-def _bound_to(message_id: str) -> str:
-    return f"outgoing_messages:content:{message_id}"
-
-
 def _message(row: Row[Any], seal: Seal) -> OutgoingMessage:
-    body = seal.open_unless_lost(row.content, _bound_to(row.id))
+    body = sealed.MESSAGE.open_unless_lost(seal, row._mapping)
     return OutgoingMessage(
         row.id,
         row.user_key,
@@ -83,8 +80,7 @@ def add(
 
     With a worker it is claimed by that worker from the start: see `claimed`.
     """
-    sealed = seal_of(connection).seal(Secret(message.content.body), _bound_to(message.id))
-    values = {
+    values: dict[str, Any] = {
         "id": message.id,
         "user_key": message.user,
         "call_id": message.call_id,
@@ -94,7 +90,6 @@ def add(
         "reply_to": message.destination.reply_to,
         "private": message.destination.private,
         "content_kind": message.content.kind,
-        "content": sealed,
         "status": "sending" if worker else "queued",
         "runs_after": lease_until if worker else now,
         "worker": worker,
@@ -103,6 +98,7 @@ def add(
         "first_tried_at": now if worker else None,
         "created_at": now,
     }
+    values["content"] = sealed.MESSAGE.seal(seal_of(connection), values, Secret(message.content.body))
     added = connection.execute(ADD, values).first() is not None
     if added and not worker:
         announce(connection)

@@ -17,7 +17,9 @@ from bot.store.database import T, Work, dialect_of, parse_url
 if TYPE_CHECKING:
     from alembic.config import Config
 
-REVISION = "0008"
+    from bot.store.crypto import Seal
+
+REVISION = "0009"
 """The newest migration: written down, because asking Alembic would cost every start its import."""
 
 
@@ -45,16 +47,25 @@ def _current(connection: Connection) -> str | None:
     return found
 
 
-def upgrade(url: str) -> None:
-    """Brings the database to this program's revision, in one transaction; replicas that start together take turns."""
+def upgrade(url: str, seal: Seal | None = None) -> None:
+    """Brings the database to this program's revision, in one transaction; replicas that start together take turns.
+
+    A migration may have to seal what earlier releases wrote: raises `ConfigurationError` when that takes keys, and
+    there are none.
+    """
     from alembic import command  # noqa: PLC0415 - slow to import, and only needed here
+
+    def seal_rows(connection: Connection) -> None:
+        from bot.store.adoption import adopt  # noqa: PLC0415 - only needed here
+
+        adopt(connection, seal)
 
     def migrate(connection: Connection) -> None:
         found = _current(connection)
         if found is not None and found > REVISION:
             require(connection)
         config = _config()
-        config.attributes["connection"] = connection
+        config.attributes |= {"connection": connection, "seal_rows": seal_rows}
         command.upgrade(config, "head")
 
     if dialect_of(url) == "sqlite" and not _sqlite_file(url).exists():

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Connection, delete, insert, null, select, update
 
 from bot.core.model import Secret, UserKey
-from bot.store import audit
+from bot.store import audit, sealed
 from bot.store.database import announce, seal_of
 from bot.store.ids import new_id
 from bot.store.schema import revocations
@@ -25,25 +26,21 @@ class Revocation:
     """Counts the claims: a worker with an older number has lost it (fencing)."""
 
 
-def _bound_to(revocation: str) -> str:
-    return f"revocations:token:{revocation}"
-
-
 ADD = insert(revocations).inline()
 
 
 def add(connection: Connection, user: UserKey, token: Secret, now: datetime) -> str:
     """Has the token revoked at the platform."""
     revocation = new_id(now)
-    values = {
+    values: dict[str, Any] = {
         "id": revocation,
         "user_key": user,
-        "token": seal_of(connection).seal(token, _bound_to(revocation)),
         "status": "queued",
         "attempts": 0,
         "runs_after": now,
         "created_at": now,
     }
+    values["token"] = sealed.REVOCATION_TOKEN.seal(seal_of(connection), values, token)
     connection.execute(ADD, values)
     announce(connection)
     return revocation
@@ -78,7 +75,9 @@ def claim_due(
     values = {"new_worker": worker, "now": now, "lease_until": lease_until, "limit": limit}
     seal = seal_of(connection)
     return [
-        Revocation(row.id, row.user_key, seal.open_unless_lost(row.token, _bound_to(row.id)), row.attempts)
+        Revocation(
+            row.id, row.user_key, sealed.REVOCATION_TOKEN.open_unless_lost(seal, row._mapping), row.attempts
+        )
         for row in connection.execute(CLAIM_DUE, values).all()
     ]
 

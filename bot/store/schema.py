@@ -95,6 +95,11 @@ def user_key(
     return required("user_key", UserKeyText, comment, ForeignKey("users.user_key"), **options)
 
 
+def proof(name: str, comment: str, *, always: bool = False) -> Column[Any]:
+    """A seal without content: see `store.sealed`."""
+    return Column(name, Text, nullable=not always, comment=f"Proof, made with the encryption keys, {comment}")
+
+
 def time(name: str, comment: str) -> Column[datetime]:
     return required(name, UtcDateTime, comment)
 
@@ -201,6 +206,8 @@ deferred_calls = Table(
         "Queued behind another call of the same person: not looked at before it is next in line",
         server_default=text("false"),
     ),
+    proof("seal", "that this is what was asked, by whom and where"),
+    proof("run_seal", "that it may run, and whether it is confirmed; erased when it ends"),
     one_of("status", CallStatus),
     one_of("chat_kind", ("direct", "group")),
     one_of("language", ("en", "zh")),
@@ -217,6 +224,11 @@ deferred_calls = Table(
     ),
     CheckConstraint("interim_at IS NULL OR first_failed_at IS NOT NULL", name="interim_after_failure"),
     CheckConstraint("consents >= 0 AND attempts >= 0 AND claim >= 0", name="counts"),
+    CheckConstraint("settled_at IS NOT NULL OR seal IS NOT NULL", name="sealed_until_settled"),
+    CheckConstraint("(settled_at IS NULL) = (run_seal IS NOT NULL)", name="runs_until_settled"),
+    CheckConstraint(
+        "(seal IS NULL OR seal LIKE 'v1.%') AND (run_seal IS NULL OR run_seal LIKE 'v1.%')", name="sealed"
+    ),
     partial("ix_deferred_calls_one_running", "user_key", where="status = 'running'", unique=True),
     partial(
         "ix_deferred_calls_next",
@@ -331,6 +343,7 @@ authorization_requests = Table(
         Boolean,
         "Whether that message is one that only its reader sees, and cannot be changed",
     ),
+    proof("card_seal", "that this message shows its card"),
     required("card_wanted", Integer, "Counts the changes that its card should show"),
     required("card_shown", Integer, "The change that its card does show"),
     optional("card_worker", Text, "The replica that is showing the card"),
@@ -354,6 +367,8 @@ authorization_requests = Table(
     CheckConstraint("(status = 'failed') = (failure IS NOT NULL)", name="failed_has_reason"),
     CheckConstraint("(card_worker IS NULL) = (card_lease_until IS NULL)", name="card_lease_has_worker"),
     CheckConstraint("ticket LIKE 'v1.%'", name="ticket_sealed"),
+    CheckConstraint("card_seal IS NULL OR card_message_id IS NOT NULL", name="seal_of_card"),
+    CheckConstraint("card_seal LIKE 'v1.%'", name="card_sealed"),
     Index("ix_authorization_requests_ticket_digest", "ticket_digest", unique=True),
     partial("ix_authorization_requests_one_live", "user_key", where=LIVE_REQUEST, unique=True),
     partial("ix_authorization_requests_card_due", "card_due_at", where="card_shown < card_wanted"),
@@ -394,6 +409,7 @@ authorization_attempts = Table(
     maybe_time("lease_until", "Until when that replica has it to itself"),
     optional("outcome", Text, "How it ended, in one word or code"),
     maybe_time("rejected_at", "When its state first came back after it was used or had expired"),
+    proof("seal", "that this is what was begun; erased when the attempt ends"),
     one_of("kind", AttemptKind),
     one_of("status", AttemptStatus),
     CheckConstraint(
@@ -409,6 +425,12 @@ authorization_attempts = Table(
         "(status IN ('live', 'redeeming', 'expired')) = (outcome IS NULL)", name="ended_has_outcome"
     ),
     CheckConstraint("status <> 'live' OR code IS NULL", name="code_when_consumed"),
+    # Sign-ins apart: without a seal they are unknown, which costs nobody more than another try.
+    CheckConstraint(
+        "kind = 'sign_in' OR (status IN ('live', 'redeeming')) = (seal IS NOT NULL)",
+        name="sealed_until_ended",
+    ),
+    CheckConstraint("seal LIKE 'v1.%'", name="sealed"),
     CheckConstraint(
         "(verifier IS NULL OR verifier LIKE 'v1.%') AND (code IS NULL OR code LIKE 'v1.%')",
         name="secrets_sealed",
@@ -544,6 +566,8 @@ sessions = Table(
     time("created_at", "When the person signed in"),
     time("seen_at", "When it was last used, to the minute"),
     time("expires_at", "When it ends, used or not"),
+    proof("seal", "that the bot began it, for whom and until when", always=True),
+    CheckConstraint("seal LIKE 'v1.%'", name="sealed"),
     Index("ix_sessions_user_key", "user_key"),
     Index("ix_sessions_expires_at", "expires_at"),
     comment="Browsers that people are signed in with",

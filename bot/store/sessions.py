@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import Connection, delete, insert, or_, select, update
 
 from bot.core.model import Session, UserKey
-from bot.store import audit
+from bot.store import audit, sealed
+from bot.store.database import seal_of
 from bot.store.schema import sessions
 from bot.store.sql import LIMIT, bind
 
@@ -24,20 +26,19 @@ BEGIN = insert(sessions).inline()
 
 def begin(connection: Connection, digest: str, user: UserKey, now: datetime) -> None:
     """A known person is signed in from now on."""
-    values = {
+    values: dict[str, Any] = {
         "digest": digest,
         "user_key": user,
         "created_at": now,
         "seen_at": now,
         "expires_at": now + LIVES,
     }
+    values["seal"] = sealed.SESSION.seal(seal_of(connection), values)
     connection.execute(BEGIN, values)
 
 
 _this = sessions.c.digest == bind("session", sessions.c.digest)
-FIND = select(
-    sessions.c.digest, sessions.c.user_key, sessions.c.created_at, sessions.c.seen_at, sessions.c.expires_at
-).where(
+FIND = select(sessions).where(
     _this,
     sessions.c.expires_at > bind("now", sessions.c.expires_at),
     sessions.c.seen_at > bind("idle_since", sessions.c.seen_at),
@@ -45,10 +46,18 @@ FIND = select(
 
 
 def find(connection: Connection, digest: str, now: datetime) -> Session | None:
-    """The session, if it has not ended; None also for one that was idle for too long."""
+    """The session, if it has not ended; None also for one that was idle for too long.
+
+    Somebody is signed in by it only if it is genuine. How long it may be idle is no part of what its seal proves.
+    """
     values = {"session": digest, "now": now, "idle_since": now - IDLE}
     found = connection.execute(FIND, values).one_or_none()
-    return None if found is None else Session(*found)
+    if found is None:
+        return None
+    genuine = sealed.SESSION.is_genuine(seal_of(connection), found._mapping)
+    return Session(
+        found.digest, found.user_key, found.created_at, found.seen_at, found.expires_at, genuine=genuine
+    )
 
 
 TOUCH = update(sessions).where(_this).values(seen_at=bind("now", sessions.c.seen_at))
@@ -66,6 +75,12 @@ def end(connection: Connection, digest: str) -> UserKey | None:
     """Signs a browser out for good. Who it was; None when nobody was signed in with it."""
     found: UserKey | None = connection.execute(END, {"session": digest}).scalar()
     return found
+
+
+def reject(connection: Connection, digest: str, now: datetime) -> None:
+    """Deletes a session that is not genuine: nobody has signed in by it."""
+    if connection.execute(END, {"session": digest}).first() is not None:
+        audit.reject(connection, "session", digest, now)
 
 
 END_ALL = delete(sessions).where(sessions.c.user_key == bind("user", sessions.c.user_key))

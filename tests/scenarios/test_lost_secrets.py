@@ -40,8 +40,11 @@ async def test_a_lost_answer_is_told_and_the_next_one_is_sent(world: World):
     lost = await world.answer_to(asked[world.sam.open_id], "My answer got lost")
     assert "/help" in text_of(lost.content)
     assert says_that_it_is_lost(world, "outgoing_messages:content:")
-    unsent = "SELECT 1 FROM outgoing_messages WHERE status <> 'sent'"
-    await world.until(lambda: not world.rows(unsent), "the word that all are sent")
+    under_way = "SELECT 1 FROM outgoing_messages WHERE status IN ('queued', 'sending')"
+    await world.until(lambda: not world.rows(under_way), "the end of all of them")
+    (given_up,) = world.rows("SELECT kind, status, reason FROM outgoing_messages WHERE status <> 'sent'")
+    assert (given_up["kind"], given_up["status"]) == ("answer", "undeliverable")
+    assert "cannot be opened" in given_up["reason"]
 
 
 @pytest.mark.parametrize("columns", [["access_token"], ["access_token", "refresh_token"]])
@@ -134,15 +137,22 @@ async def test_a_card_that_has_lost_its_link_is_replaced_by_another(world: World
     assert says_that_it_is_lost(world, "authorization_requests:ticket:")
 
 
-async def test_a_link_whose_sealed_copy_is_lost_still_leads_to_the_consent(world: World):
+async def test_a_link_whose_sealed_copy_is_lost_leads_nowhere_until_the_next_command_brings_another(
+    world: World,
+):
+    """Nothing proves any more that the bot made it, and for whom."""
     await world.start()
     asked = await world.say(world.sam, "/tasks")
     card = await world.fresh_card(world.sam, asked)
     await world.stop()
     lose(world, "authorization_requests", "ticket", of=world.sam)
     await world.start()
-    await world.consent(world.sam, card)
+    assert (await world.get(world.link_of(card)))[0] == 404
+    assert world.rows("SELECT * FROM authorization_attempts") == []
+    again = await world.say(world.sam, "/tasks")
+    await world.consent(world.sam, await world.fresh_card(world.sam, again))
     await world.answer_to(asked)
+    await world.answer_to(again)
 
 
 async def test_a_lost_device_code_gives_the_card_its_button_back(world: World):

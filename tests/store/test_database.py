@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from bot.core.errors import CannotOpenSecret, ConfigurationError
 from bot.core.model import Secret
-from bot.store import arrivals, call_steps, users
+from bot.store import arrivals, call_steps, sealed, users
 from bot.store.crypto import Seal, new_key
 from bot.store.database import Database, announce, open_database, seal_of
 from bot.store.postgresql import make_engine
@@ -316,8 +316,9 @@ async def test_a_secret_is_opened_only_where_it_was_stored(database: Database) -
     )
 
     def steal(c: Connection) -> None:
-        sealed = seal_of(c).seal(Secret("{}"), call_steps.bound_to(first.id, 0))
-        c.execute(move, {"id": second.id, "r": sealed})
+        step = {"call_id": first.id, "number": 0, "digest": "d", "is_write": False}
+        result = sealed.STEP_RESULT.seal(seal_of(c), step, Secret("{}"))
+        c.execute(move, {"id": second.id, "r": result})
 
     await database.write(steal)
     with pytest.raises(CannotOpenSecret):

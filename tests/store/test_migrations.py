@@ -209,7 +209,7 @@ FIRST_REVISION: dict[str, list[Row]] = {
             "settled_at": NOW,
         },
     ],
-    "replicas": [{"id": "w1", "host": "h", "started_at": AGO, "heartbeat_at": NOW, "key_ids": '["0a1b2c3d"]'}],
+    "replicas": [{"id": "w1", "host": "h", "started_at": AGO, "heartbeat_at": AGO, "key_ids": '["0a1b2c3d"]'}],
     "audit_log": [{"at": AGO, "action": "grant_stored", "user_key": ANNA, "detail": '{"scopes": []}'}],
 }  # fmt: skip
 
@@ -272,7 +272,7 @@ async def test_every_row_of_an_earlier_revision_is_there_after_the_upgrade(
     await asyncio.to_thread(fill, empty_database_url)
     await asyncio.to_thread(to_revision, empty_database_url, start)
     before = await asyncio.to_thread(everything, empty_database_url)
-    await asyncio.to_thread(upgrade, empty_database_url)
+    await asyncio.to_thread(upgrade, empty_database_url, Seal([new_key()]))
     await asyncio.to_thread(check, empty_database_url)
     after = await asyncio.to_thread(everything, empty_database_url)
     for table, rows in before.items():

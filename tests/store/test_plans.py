@@ -5,6 +5,7 @@ SQLite counts the steps of its virtual machine, PostgreSQL the pages that it tou
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -33,7 +34,8 @@ from bot.store import (
 )
 from bot.store.attempts import NewAttempt
 from bot.store.database import Database
-from tests.filling import fill
+from tests.conftest import administer
+from tests.filling import fill, seal_calls
 from tests.store.examples import ANNA, BEN, NOW, SOON, a_call, ask
 
 ROWS = 20_000
@@ -175,15 +177,18 @@ async def test_ten_thousand_queued_calls_of_one_person_cost_no_claim_anything(da
     }[database.dialect]
     kept = (
         "user_key, chat_id, chat_kind, command, arguments, received_at, language, status, needs, consents, attempts, "
-        "runs_after, expires_at, confirmed, claim"
+        "runs_after, expires_at, confirmed, claim, seal, run_seal"
     )
     flood = text(
         f"INSERT INTO deferred_calls (id, asked_at, behind, {kept}) "
         f"SELECT 'x' || n.id, {asked_at}, true, {kept} FROM deferred_calls AS c, {numbers} AS n"
     )
-    await database.write(lambda c: c.execute(flood) and None)
+    await database.write(lambda c: c.execute(flood) and seal_calls(c))
+    if database.dialect == "postgresql":
+        # Sealing them has left each row behind twice, and no bot does that.
+        await asyncio.to_thread(administer, database.url, "VACUUM ANALYZE")
     await database.write(lambda c: c.execute(text("ANALYZE")) and None)
-    allowed = STEPS if database.dialect == "sqlite" else PAGES
+    allowed = STEPS if database.dialect == "sqlite" else PAGES // 4
 
     def claim(c: Connection) -> Any:
         return claims.claim_next(c, "w", NOW, SOON)

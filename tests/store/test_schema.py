@@ -13,7 +13,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import CheckConstraint, Connection, inspect, text
+from sqlalchemy import CheckConstraint, Connection, bindparam, insert, inspect, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from bot.core.errors import DatabaseNotReady
@@ -21,7 +21,8 @@ from bot.core.model import UserKey
 from bot.store import arrivals, audit, calls, claims, revision
 from bot.store.crypto import Seal, new_key
 from bot.store.database import Database, check, open_database, upgrade
-from bot.store.schema import deferred_calls, metadata
+from bot.store.schema import audit_log, deferred_calls, metadata
+from tests.history import past_allowed
 from tests.store.examples import ANNA, NOW, SOON, a_call, ask, meet
 
 # --- migrations --------------------------------------------------------------------------------
@@ -212,11 +213,19 @@ async def test_the_audit_log_cannot_be_changed_nor_recent_rows_deleted(database:
     now = datetime.now(UTC)
 
     def write(c: Connection) -> None:
-        for age in (0, 89, 91):
-            at = now - timedelta(days=age)
-            audit.write(c, "grant_stored", user=ANNA, subject=("request", "r1"), now=at, scopes=["a"], code=7)
+        audit.write(c, "grant_stored", user=ANNA, subject=("request", "r1"), now=now, scopes=["a"], code=7)
+
+    def write_history(c: Connection) -> None:
+        with past_allowed(c):
+            for age in (89, 91):
+                old = select(now_but(days=age), audit_log.c.action, audit_log.c.detail).limit(1)
+                c.execute(insert(audit_log).from_select(["at", "action", "detail"], old))
+
+    def now_but(days: int) -> Any:
+        return bindparam(f"at_{days}", now - timedelta(days=days), type_=audit_log.c.at.type)
 
     await database.write(write)
+    await database.write(write_history)
     old = now - timedelta(days=90)
     for statement in ("UPDATE audit_log SET action = 'nothing'", "DELETE FROM audit_log"):
         with pytest.raises(DBAPIError, match="audit_log is"):

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pytest
 from sqlalchemy import and_, select, text, update
 
 from bot.core.errors import CannotOpenSecret, ConfigurationError
-from bot.core.model import Attempt, Secret
+from bot.core.model import Attempt, Secret, UserKey
 from bot.store import (
     attempts,
     authorizations,
     call_steps,
+    calls,
     device_authorizations,
     grants,
     keys,
@@ -22,14 +24,17 @@ from bot.store import (
     replicas,
     revocations,
     schema,
+    sealed,
+    sessions,
+    users,
 )
 from bot.store.crypto import Seal, new_key
 from bot.store.database import Connection, Database
-from bot.store.schema import deferred_calls, metadata
-from tests.store.examples import ANNA, BEN, LATER, TOMORROW
-from tests.store.test_keys import fill
+from bot.store.schema import deferred_calls
+from tests.store.examples import ANNA, BEN, LATER, NOW, TOMORROW
+from tests.store.test_keys import fill, sealed_columns
 
-Read = Callable[[Connection], list[Any]]
+Read = Callable[[Connection], Any]
 
 
 def of_steps(c: Connection) -> list[Any]:
@@ -51,8 +56,22 @@ def of_devices(name: str) -> Read:
 
 
 def of_requests(c: Connection) -> list[Any]:
-    live = (authorizations.live_of(c, user) for user in (ANNA, BEN))
+    live = (authorizations.live_of(c, user) for user in (ANNA, BEN, CHO))
     return [request and request.ticket for request in live]
+
+
+def of_calls(c: Connection) -> list[Any]:
+    return [calls.get(c, call) for call in c.execute(select(deferred_calls.c.id)).scalars()]
+
+
+def of_sessions(c: Connection) -> list[Any]:
+    found = (sessions.find(c, f"session of {user.open_id}", NOW) for user in (ANNA, BEN))
+    return [each for each in found if each is not None and each.genuine]
+
+
+def of_cards(c: Connection) -> list[Any]:
+    live = (authorizations.live_of(c, user) for user in (ANNA, BEN))
+    return [request and request.card_message_id for request in live]
 
 
 READERS: dict[str, Read] = {
@@ -65,6 +84,11 @@ READERS: dict[str, Read] = {
     "device_authorizations.user_code": of_devices("user_code"),
     "device_authorizations.link": of_devices("link"),
     "call_steps.result": of_steps,
+    "deferred_calls.seal": of_calls,
+    "deferred_calls.run_seal": of_calls,
+    "sessions.seal": of_sessions,
+    "authorization_requests.card_seal": of_cards,
+    "authorization_attempts.seal": of_attempts,
     "outgoing_messages.content": lambda c: [
         each.content for each in outbox.claim_due(c, "w2", LATER, TOMORROW, 10)
     ],
@@ -79,37 +103,31 @@ CHECKED_ALONE = {"key_check.sealed"}
 
 
 def test_every_sealed_column_of_the_schema_is_tried() -> None:
-    sealed = {
-        f"{table.name}.{column.name}"
-        for table in metadata.tables.values()
-        for column in table.columns
-        if "sealed" in (column.comment or "")
-    }
-    assert set(READERS) | CHECKED_ALONE == sealed
+    assert set(READERS) | CHECKED_ALONE == sealed_columns()
 
 
 def swapped(name: str) -> Read:
     """A work that exchanges what two rows of a table have sealed."""
-    sealed = next(each for each in keys.SEALED_COLUMNS if f"{each.table.name}.{each.column.name}" == name)
+    one = next(each for each in sealed.ALL if f"{each.table.name}.{each.column.name}" == name)
 
     def work(c: Connection) -> None:
-        rows = c.execute(
-            select(*sealed.names, sealed.column).where(sealed.column.is_not(None)).order_by(*sealed.names)
-        ).all()
+        rows = c.execute(select(*one.key, one.column).where(one.column.is_not(None)).order_by(*one.key)).all()
         first, last = rows[0], rows[-1]
         assert first[:-1] != last[:-1]
         for row, value in ((first, last[-1]), (last, first[-1])):
-            here = and_(*(column == row[i] for i, column in enumerate(sealed.names)))
-            assert c.execute(update(sealed.table).where(here).values({sealed.column: value})).rowcount == 1
+            here = and_(*(column == row[i] for i, column in enumerate(one.key)))
+            assert c.execute(update(one.table).where(here).values({one.column: value})).rowcount == 1
 
     return work
 
 
-async def opened(database: Database, name: str) -> list[Any]:
-    """What the bot finds in a column. Of recorded steps it finds all, or says that it cannot."""
+async def opened(database: Database, name: str, change: Read = lambda c: []) -> list[Any]:
+    """What the bot finds in a column after a change, which is undone. Of recorded steps it finds all, or says that it
+    cannot."""
     found: list[Any] = []
 
     def work(c: Connection) -> None:
+        change(c)
         found[:] = READERS[name](c)
         raise KeyError("undone")
 
@@ -131,6 +149,48 @@ async def test_what_is_moved_to_another_row_does_not_open(database: Database, na
     assert await opened(database, name) == []
 
 
+CHO = UserKey("lark", "cli_1", "tenant_1", "ou_cho")
+OTHER_VALUES: dict[str, Any] = {
+    "asked_at": LATER, "created_at": LATER, "expires_at": TOMORROW, "user_key": CHO, "scopes": frozenset({"x"}),
+    "chat_kind": "group", "kind": "sign_in", "language": "zh", "request_id": "of Cho",
+    "confirmed": True, "card_ephemeral": True, "is_write": True, "private": True,
+}  # fmt: skip
+"""What somebody may write in place of what was there; text where nothing is said."""
+BOUND = {f"{one.table.name}.{one.column.name}": one for one in sealed.ALL if one.deciding}
+
+
+@pytest.mark.parametrize("name", BOUND)
+async def test_what_decides_cannot_be_changed(database: Database, name: str) -> None:
+    one = BOUND[name]
+    await fill(database, ANNA)
+    await fill(database, BEN)
+    await database.write(meet_cho)
+    assert len(await opened(database, name)) == 2
+
+    def change(c: Connection, column: str) -> None:
+        """Of one row; what the bot reads after it is undone with it."""
+        row = c.execute(select(*one.key).where(one.column.is_not(None)).order_by(*one.key).limit(1)).one()
+        this = [each == row[i] for i, each in enumerate(one.key)]
+        value = (
+            "notice" if one is sealed.MESSAGE and column == "kind" else OTHER_VALUES.get(column, "another")
+        )
+        assert c.execute(update(one.table).where(*this).values({column: value})).rowcount == 1
+
+    for each in one.deciding:
+        left = await opened(database, name, partial(change, column=each.name))
+        assert len(left) == (0 if one is sealed.STEP_RESULT else 1), each
+
+
+def meet_cho(c: Connection) -> None:
+    """Somebody who has a request and nothing else."""
+    users.seen(c, CHO, language=None, union_id=None, now=NOW)
+    ticket, scopes = Secret("of Cho"), frozenset({"x"})
+    authorizations.open_request(
+        c, CHO, scopes=scopes, command="x", ticket=ticket, expires_at=TOMORROW, now=NOW, new_id="of Cho"
+    )
+    authorizations.supersede(c, "of Cho", NOW)
+
+
 async def test_what_is_moved_to_another_column_does_not_open(database: Database) -> None:
     await fill(database)
     for change in (
@@ -143,6 +203,7 @@ async def test_what_is_moved_to_another_column_does_not_open(database: Database)
         assert await opened(database, name) == []
 
 
+SAID = {"a stored secret is lost", "a stored row is not genuine"}
 CLAIMED = sorted(set(READERS) - {"call_steps.result"})
 
 
@@ -154,12 +215,15 @@ async def test_what_is_lost_keeps_nobody_from_the_rows_beside_it(
     await fill(database, ANNA)
     await fill(database, BEN)
     table, column = name.split(".")
-    for sealed in (f"substr({column}, 1, length({column}) - 8) || 'AAAAAAAA'", "'v1.0badc0de.AAAA'"):
-        spoil = f"UPDATE {table} SET {column} = {sealed} WHERE user_key = :anna"
+    for spoilt in (f"substr({column}, 1, length({column}) - 8) || 'AAAAAAAA'", "'v1.0badc0de.AAAA'"):
+        spoil = f"UPDATE {table} SET {column} = {spoilt} WHERE user_key = :anna"
         await database.write(lambda c, spoil=spoil: c.execute(text(spoil), {"anna": str(ANNA)}) and None)
+        # Some look again when another replica cannot have the key either; the others are told by the heartbeat.
+        await opened(database, name)
+        await database.write(lambda c: keys.learn_of_others(c, datetime.now(UTC)))
         caplog.clear()
         assert len(await opened(database, name)) == 1
-        (lost,) = {record.row for record in caplog.records if record.message == "a stored secret is lost"}
+        (lost,) = {record.row for record in caplog.records if record.message in SAID}
         assert lost.startswith(f"{table}:{column}:")
 
 

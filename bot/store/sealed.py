@@ -1,0 +1,146 @@
+"""Every column that the encryption keys seal, and the values of its row that each seal is bound to.
+
+A seal keeps two things. Its content cannot be read without the keys; a proof has none. And none of the values that it
+is bound to can be changed without them: somebody who can write to the database can neither make such a row nor have
+the bot act on one that they have changed. docs/operating.md says what that protects, and what it does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Column, Table
+
+from bot.core.errors import CannotOpenSecret
+from bot.core.model import Secret
+from bot.store import schema
+from bot.store.crypto import Plain, Seal
+
+Values = Mapping[Any, Any]
+"""Values of a row by the names of their columns."""
+
+NOTHING = Secret("")
+
+
+@dataclass(frozen=True, slots=True)
+class SealedColumn:
+    column: Column[Any]
+    key: tuple[Column[Any], ...]
+    """The columns whose values name the row; they are its primary key, or as good as that."""
+    deciding: tuple[Column[Any], ...]
+    """The columns whose values it is bound to as well."""
+    is_proof: bool
+    """It holds nothing but the proof that the bot wrote these values."""
+
+    @property
+    def table(self) -> Table:
+        table: Table = self.column.table
+        return table
+
+    @property
+    def parts(self) -> tuple[Column[Any], ...]:
+        """All columns that are needed to open it."""
+        return (*self.key, *self.deciding, self.column)
+
+    def row(self, values: Values) -> str:
+        """Names the row, in logs too: the table, the column and the key, joined by colons."""
+        return ":".join([self.table.name, self.column.name, *(str(values[each.name]) for each in self.key)])
+
+    def _bound_to(self, values: Values) -> list[Plain]:
+        return [_plain(values[each.name]) for each in self.deciding]
+
+    def seal(self, ring: Seal, values: Values, secret: Secret = NOTHING) -> str:
+        return ring.seal(secret, self.row(values), *self._bound_to(values))
+
+    def seal_if_any(self, ring: Seal, values: Values, secret: Secret | None) -> str | None:
+        return None if secret is None else self.seal(ring, values, secret)
+
+    def open(self, ring: Seal, values: Values) -> Secret | None:
+        """See `Seal.open`; None when there is nothing to open."""
+        sealed = values[self.column.name]
+        return None if sealed is None else ring.open(sealed, self.row(values), *self._bound_to(values))
+
+    def open_unless_lost(self, ring: Seal, values: Values) -> Secret | None:
+        """See `Seal.open_unless_lost`; None also when there is nothing to open."""
+        sealed = values[self.column.name]
+        if sealed is None:
+            return None
+        return ring.open_unless_lost(sealed, self.row(values), *self._bound_to(values))
+
+    def is_genuine(self, ring: Seal, values: Values) -> bool | None:
+        """See `Seal.is_genuine`."""
+        return ring.is_genuine(values[self.column.name], self.row(values), *self._bound_to(values))
+
+    def must_tell(self, ring: Seal, values: Values) -> bool:
+        """As `is_genuine`; raises `CannotOpenSecret` when only another replica can tell."""
+        genuine = self.is_genuine(ring, values)
+        if genuine is None:
+            raise CannotOpenSecret(f"Another replica has the key of {self.row(values)}.")
+        return genuine
+
+
+def _plain(value: Any) -> Plain:
+    match value:
+        case None | bool() | int() | str():
+            return value
+        case datetime():
+            return value.astimezone(UTC).isoformat(timespec="microseconds")
+        case frozenset():
+            return sorted(value)
+        case _:
+            return str(value)
+
+
+def _columns(table: Table, names: str) -> tuple[Column[Any], ...]:
+    return tuple(table.c[name] for name in names.split())
+
+
+def _secret(table: Table, column: str, key: str, deciding: str = "") -> SealedColumn:
+    return SealedColumn(table.c[column], _columns(table, key), _columns(table, deciding), is_proof=False)
+
+
+def _proof(table: Table, column: str, key: str, deciding: str) -> SealedColumn:
+    return SealedColumn(table.c[column], _columns(table, key), _columns(table, deciding), is_proof=True)
+
+
+KEY_CHECK = _secret(schema.key_check, "sealed", "id")
+ACCESS_TOKEN = _secret(schema.grants, "access_token", "user_key")
+REFRESH_TOKEN = _secret(schema.grants, "refresh_token", "user_key")
+TICKET = _secret(schema.authorization_requests, "ticket", "id", "user_key ticket_digest")
+CARD = _proof(schema.authorization_requests, "card_seal", "id", "card_message_id card_ephemeral")
+ATTEMPT = _proof(
+    schema.authorization_attempts,
+    "seal",
+    "state_digest",
+    "id kind request_id user_key browser_digest scopes redirect_uri expires_at",
+)
+VERIFIER = _secret(schema.authorization_attempts, "verifier", "state_digest")
+CODE = _secret(schema.authorization_attempts, "code", "state_digest")
+DEVICE_CODE = _secret(schema.device_authorizations, "device_code", "id", "request_id user_key scopes")
+USER_CODE = _secret(schema.device_authorizations, "user_code", "id")
+DEVICE_LINK = _secret(schema.device_authorizations, "link", "id")
+CALL = _proof(
+    schema.deferred_calls,
+    "seal",
+    "id",
+    "user_key chat_id chat_kind message_id command arguments asked_at language",
+)
+RUN = _proof(schema.deferred_calls, "run_seal", "id", "confirmed")
+STEP_RESULT = _secret(schema.call_steps, "result", "call_id number", "digest is_write")
+MESSAGE = _secret(
+    schema.outgoing_messages,
+    "content",
+    "id",
+    "user_key kind delivery_key chat_id reply_to private content_kind",
+)
+REVOCATION_TOKEN = _secret(schema.revocations, "token", "id", "user_key")
+SESSION = _proof(schema.sessions, "seal", "digest", "user_key created_at expires_at")
+
+ALL = (
+    *(KEY_CHECK, ACCESS_TOKEN, REFRESH_TOKEN, TICKET, CARD, ATTEMPT, VERIFIER, CODE),
+    *(DEVICE_CODE, USER_CODE, DEVICE_LINK, CALL, RUN, STEP_RESULT, MESSAGE, REVOCATION_TOKEN, SESSION),
+)
+"""What a rotation of the keys goes through."""

@@ -1,0 +1,461 @@
+"""Somebody who can write to the database, and has no key: nothing that they write is run, sent or honoured."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import secrets
+import sqlite3
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from bot.core.model import Secret
+from bot.core.oauth import digest
+from bot.sandbox.tenant import Chat, Person
+from bot.store.crypto import Seal, new_key
+
+from .conftest import World, actions_on, text_of
+from .test_sign_in import Browser, browser
+
+__all__ = ["browser"]
+
+Row = dict[str, Any]
+MESSAGES = {"path": "/open-apis/im/v1/messages"}
+
+
+def at(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%d %H:%M:%S.%f")
+
+
+def soon() -> str:
+    return at(datetime.now(UTC) + timedelta(hours=1))
+
+
+class Writer:
+    """Reads and writes rows, and has no key."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    @contextlib.contextmanager
+    def connection(self) -> Iterator[sqlite3.Connection]:
+        with contextlib.closing(sqlite3.connect(self.world.database, timeout=10)) as connection, connection:
+            yield connection
+
+    def change(self, table: str, where: str = "true", **values: Any) -> None:
+        names = ", ".join(f"{name} = ?" for name in values)
+        with self.connection() as connection:
+            changed = connection.execute(f"UPDATE {table} SET {names} WHERE {where}", [*values.values()])
+            assert changed.rowcount, f"no {table}"
+
+    def add(self, table: str, row: Row) -> None:
+        with self.connection() as connection:
+            marks = ", ".join("?" * len(row))
+            connection.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})", [*row.values()])
+
+    def one(self, table: str, where: str = "true") -> Row:
+        return self.world.rows(f"SELECT * FROM {table} WHERE {where} ORDER BY rowid DESC LIMIT 1")[0]
+
+    def key_of(self, person: Person) -> str:
+        found: str = self.one("users", f"open_id = '{person.open_id}'")["user_key"]
+        return found
+
+    def queued(self, person: Person, chat: Chat, command: str, arguments: str = "", **more: Any) -> Row:
+        """A call of a person's, as it would be recorded."""
+        moment = at(datetime.now(UTC))
+        return {
+            "id": secrets.token_hex(16), "user_key": self.key_of(person), "chat_id": chat.chat_id,
+            "chat_kind": chat.kind, "message_id": None, "command": command, "arguments": arguments,
+            "asked_at": moment, "received_at": moment, "language": "en", "status": "queued", "needs": "[]",
+            "consents": 0, "attempts": 0, "runs_after": moment, "expires_at": soon(), "confirmed": 0, "claim": 0,
+            "behind": 0, **more,
+        }  # fmt: skip
+
+
+@pytest.fixture
+def writer(world: World) -> Writer:
+    return Writer(world)
+
+
+def rejected(world: World, kind: str) -> list[Row]:
+    found = world.rows("SELECT * FROM audit_log WHERE action = ?", f"{kind}_rejected")
+    assert all(row["user_key"] is None for row in found), "it may name anybody"
+    return found
+
+
+def says(world: World, words: str) -> bool:
+    return words in (world.directory / "bot.log").read_text()
+
+
+NOT_GENUINE = "a stored row is not genuine"
+
+
+def called(world: World) -> int:
+    """How often the bot has acted for somebody."""
+    return len(world.requests("/open-apis/task/")) + len(world.requests("/open-apis/authen/v1/user_info"))
+
+
+# --- calls -------------------------------------------------------------------------------------------------------
+
+
+def seals(writer: Writer, kind: str) -> Row:
+    """What a forger can put where the proofs are."""
+    real = writer.one("deferred_calls", "seal IS NOT NULL AND run_seal IS NOT NULL")
+    key_id = real["seal"].split(".")[1]
+    other = Seal([new_key()])
+    match kind:
+        case "copied":
+            return {"seal": real["seal"], "run_seal": real["run_seal"]}
+        case "made up":
+            return {"seal": f"v1.{key_id}.{'A' * 38}", "run_seal": f"v1.{key_id}."}
+        case "of another key":
+            return {"seal": other.seal(Secret(""), "x"), "run_seal": other.seal(Secret(""), "x")}
+        case _:
+            token = writer.one("grants")["access_token"]
+            return {"seal": token, "run_seal": token}
+
+
+@pytest.mark.parametrize("kind", ["copied", "made up", "of another key", "a token"])
+@pytest.mark.parametrize("status", ["queued", "running", "suspended", "overdue", "failing"])
+async def test_a_call_that_somebody_writes_is_never_run_nor_answered(
+    world: World, writer: Writer, kind: str, status: str
+):
+    """Sam has a grant. The writer wants Sam's tasks in the group, or a task made in Sam's name."""
+    await world.start()
+    await world.authorized(world.sam)
+    await world.answer_to(await world.say(world.ada, "/help"))
+    waiting = await world.say(world.wei, "/tasks")  # an unsettled row to copy from
+    await world.fresh_card(world.wei, waiting)
+    before, spoken = called(world), len(world.from_bot(world.group))
+    late = at(datetime.now(UTC) - timedelta(minutes=1))
+    states: dict[str, Row] = {
+        "queued": {},
+        "running": {"status": "running", "worker": "gone", "runs_after": late, "claim": 3},
+        "suspended": {"status": "suspended", "waits_for": "administrator", "suspended_at": late},
+        "overdue": {"status": "suspended", "waits_for": "administrator", "suspended_at": late, "expires_at": late},
+        "failing": {"first_failed_at": late, "runs_after": soon()},
+    }  # fmt: skip
+    forged = writer.queued(world.sam, world.group, "task", "bought by the forger", **states[status])
+    forged |= seals(writer, kind)
+    writer.add("deferred_calls", forged)
+    await world.until(
+        lambda: writer.one("deferred_calls", f"id = '{forged['id']}'")["settled_at"], "its end", 30
+    )
+    call = writer.one("deferred_calls", f"id = '{forged['id']}'")
+    assert (call["status"], call["outcome"], call["run_seal"]) == ("failed", "forged", None)
+    assert [row["subject_id"] for row in rejected(world, "call")] == [forged["id"]]
+    assert says(world, f"{NOT_GENUINE} row=deferred_calls:")
+    # Others go on, and Sam's next command is not held up.
+    await world.answer_to(await world.say(world.sam, "/help"))
+    assert called(world) == before
+    assert len(world.from_bot(world.group)) == spoken
+    assert not any("bought by the forger" in text_of(each.content) for each in world.tenant.messages.values())
+
+
+CHANGES: dict[str, Callable[[World, Writer], Row]] = {
+    "another's token": lambda world, writer: {"user_key": writer.key_of(world.ada)},
+    "another chat": lambda world, writer: {"chat_id": world.direct(world.ada).chat_id},
+    "another kind of chat": lambda world, writer: {"chat_kind": "direct"},
+    "another message": lambda world, writer: {"message_id": "om_of_somebody"},
+    "another command": lambda world, writer: {"command": "call", "arguments": "GET /open-apis/task/v2/tasks"},
+    "other arguments": lambda world, writer: {"arguments": "all"},
+    "another time": lambda world, writer: {"asked_at": at(datetime.now(UTC) - timedelta(days=1))},
+    "confirmed": lambda world, writer: {"confirmed": 1},
+    "another id": lambda world, writer: {"id": secrets.token_hex(16)},
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+async def test_a_waiting_call_that_somebody_changes_is_not_run(world: World, writer: Writer, change: str):
+    await world.start()
+    await world.authorized(world.ada)
+    asked = await world.say(world.sam, "/tasks", world.group)
+    card = await world.fresh_card(world.sam, asked)
+    spoken = len(world.from_bot(world.direct(world.ada)))
+    acted = len(world.requests("/open-apis/task/"))
+    writer.change("deferred_calls", "status = 'suspended'", **CHANGES[change](world, writer))
+    await world.consent(world.sam, card)
+    # One that the writer wakes, too.
+    writer.change(
+        "deferred_calls",
+        "settled_at IS NULL",
+        status="queued",
+        waits_for=None,
+        runs_after=at(datetime.now(UTC)),
+    )
+    call = "SELECT status, outcome FROM deferred_calls ORDER BY asked_at DESC, id"
+    await world.until(lambda: rejected(world, "call"), "its end")
+    assert {"status": "failed", "outcome": "forged"} in world.rows(call)
+    again = await world.say(world.sam, "/help")
+    await world.answer_to(again)
+    assert len(world.requests("/open-apis/task/")) == acted, "nothing was asked of the platform for it"
+    assert len(world.from_bot(world.direct(world.ada))) == spoken
+    assert not [
+        m for m in world.tenant.messages.values() if m.reply_to == asked and "Tasks" in text_of(m.content)
+    ]
+
+
+async def test_a_settled_call_cannot_be_run_again(world: World, writer: Writer):
+    """Its task would be made once more."""
+    await world.start()
+    await world.authorized(world.sam, "/task once")
+    made = [task["summary"] for task in world.tenant.work.tasks].count("once")
+    assert made == 1
+    waiting = await world.say(world.wei, "/tasks")
+    await world.fresh_card(world.wei, waiting)
+    proof = writer.one("deferred_calls", "run_seal IS NOT NULL")["run_seal"]
+    with writer.connection() as connection:
+        connection.execute("DELETE FROM call_steps")
+    moment = at(datetime.now(UTC))
+    writer.change(
+        "deferred_calls", "command = 'task'",
+        status="queued", settled_at=None, outcome=None, run_seal=proof, runs_after=moment, claim=0, behind=0,
+    )  # fmt: skip
+    await world.until(lambda: rejected(world, "call"), "its end")
+    await world.answer_to(await world.say(world.sam, "/help"))
+    assert [task["summary"] for task in world.tenant.work.tasks].count("once") == made
+
+
+@pytest.mark.parametrize("change", ["arguments", "chat_id"])
+async def test_a_failed_call_that_somebody_changes_is_not_tried_again(
+    world: World, writer: Writer, change: str
+):
+    """The button under its answer repeats what was asked, and nothing else."""
+    await world.start()
+    asked = await world.say(world.sam, "/task mine")
+    await world.fresh_card(world.sam, asked)
+    world.let_expire()
+    expired = await world.answer_to(asked)
+    assert "retry" in actions_on(expired)
+    value = {"arguments": "the forger's", "chat_id": world.direct(world.ada).chat_id}[change]
+    writer.change("deferred_calls", **{change: value})
+    await world.click(world.sam, expired, "retry")
+    await world.answer_to(await world.say(world.sam, "/help"))
+    assert len(world.rows("SELECT * FROM deferred_calls WHERE command = 'task'")) == 1
+
+
+# --- messages ----------------------------------------------------------------------------------------------------
+
+
+async def unsent_answer(world: World) -> str:
+    """A confidential answer, asked for in the group, is written and cannot be sent; the bot is gone."""
+    await world.start()
+    await world.authorized(world.sam)
+    fault = await world.trouble(MESSAGES, "drop_before")
+    asked = await world.say(world.sam, "/call GET /open-apis/task/v2/tasks", world.group)
+    await world.until(
+        lambda: world.rows("SELECT 1 FROM outgoing_messages WHERE kind = 'answer' AND status <> 'sent'"), "it"
+    )
+    await world.struck(fault)
+    await world.kill()
+    return asked
+
+
+@pytest.mark.parametrize("change", ["chat", "chat and privacy", "reader", "reply", "kind"])
+async def test_an_unsent_answer_whose_destination_somebody_changes_is_not_sent(
+    world: World, writer: Writer, change: str
+):
+    asked = await unsent_answer(world)
+    direct = world.direct(world.ada)
+    values: dict[str, Row] = {
+        "chat": {"chat_id": direct.chat_id},
+        "chat and privacy": {"chat_id": direct.chat_id, "private": 0},
+        "reader": {"user_key": writer.key_of(world.sam).rpartition(":")[0] + f":{world.ada.open_id}"},
+        "reply": {"reply_to": asked, "private": 0},
+        "kind": {"kind": "note"},
+    }
+    writer.change("outgoing_messages", "kind = 'answer' AND settled_at IS NULL", **values[change])
+    seen = set(world.tenant.messages)
+    await world.lift()
+    await world.start()
+    given_up = "SELECT reason FROM outgoing_messages WHERE status = 'undeliverable'"
+    await world.until(lambda: world.rows(given_up), "its end", 40)
+    assert len(rejected(world, "message")) == 1
+    await world.answer_to(await world.say(world.sam, "/help"))
+    new = [m for m in world.tenant.messages.values() if m.message_id not in seen and m.sender_type == "bot"]
+    assert not [m for m in new if "GET /open-apis/task/v2/tasks" in text_of(m.content)], "the answer"
+    assert not [m for m in new if m.chat_id == direct.chat_id], "nothing goes where the writer wants it"
+    if change != "kind":
+        await world.answer_to(asked, "My answer got lost")
+
+
+async def test_a_message_that_somebody_writes_is_not_sent(world: World, writer: Writer):
+    await unsent_answer(world)
+    row = writer.one("outgoing_messages", "settled_at IS NULL")
+    moment = at(datetime.now(UTC))
+    forged = {
+        **row, "id": secrets.token_hex(16), "delivery_key": secrets.token_hex(16), "call_id": None, "kind": "notice",
+        "chat_id": world.group.chat_id, "status": "queued", "worker": None, "runs_after": moment,
+    }  # fmt: skip
+    spoken = len(world.from_bot(world.group))
+    writer.add("outgoing_messages", forged)
+    await world.lift()
+    await world.start()
+    ended = f"SELECT 1 FROM outgoing_messages WHERE id = '{forged['id']}' AND status = 'undeliverable'"
+    await world.until(lambda: world.rows(ended), "its end", 40)
+    await world.until(
+        lambda: not world.rows("SELECT 1 FROM outgoing_messages WHERE settled_at IS NULL"),
+        "the genuine one",
+        40,
+    )
+    said = [text_of(m.content) for m in world.from_bot(world.group)[spoken:]]
+    assert not any("/open-apis/task" in each for each in said)
+
+
+# --- sessions ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", ["written", "copied", "moved", "prolonged", "of another key"])
+async def test_a_session_that_somebody_writes_signs_nobody_in(
+    world: World, writer: Writer, browser: Callable[..., Browser], way: str
+):
+    await world.start()
+    await world.authorized(world.sam)
+    await world.authorized(world.ada)
+    victim, thief = browser(), browser()
+    await victim.sign_in(world.sam)
+    session = writer.one("sessions")
+    value = secrets.token_urlsafe(32)
+    match way:
+        case "written":
+            made_up = f"v1.{session['seal'].split('.')[1]}.{'A' * 38}"
+            writer.add(
+                "sessions", session | {"digest": session_digest(victim, session, value), "seal": made_up}
+            )
+        case "copied":
+            writer.add("sessions", session | {"digest": session_digest(victim, session, value)})
+        case "of another key":
+            other = Seal([new_key()]).seal(Secret(""), "x")
+            writer.add(
+                "sessions", session | {"digest": session_digest(victim, session, value), "seal": other}
+            )
+        case "moved":
+            await thief.sign_in(world.ada)
+            value = cookie_of(thief)
+            writer.change(
+                "sessions", f"user_key = '{writer.key_of(world.ada)}'", user_key=writer.key_of(world.sam)
+            )
+        case _:
+            value = cookie_of(victim)
+            late = at(datetime.now(UTC) + timedelta(days=30))
+            writer.change("sessions", expires_at=late, created_at=late, seen_at=late)
+    thief.take_cookies({"bot_session": value})
+    assert "Sam Rivera" not in await thief.permissions()
+    if way != "of another key":  # for a moment another replica might have that
+        assert len(rejected(world, "session")) == 1
+        assert says(world, f"{NOT_GENUINE} row=sessions:seal:")
+    if way in {"written", "copied"}:
+        assert "Sam Rivera" in await victim.permissions(), "the real one goes on"
+
+
+def cookie_of(one: Browser) -> str:
+    return one.cookies()["bot_session"]
+
+
+def session_digest(known: Browser, row: Row, value: str) -> str:
+    """As the bot makes it: the writer can read that in its source."""
+    assert digest(cookie_of(known)) == row["digest"]
+    return digest(value)
+
+
+# --- links and attempts ------------------------------------------------------------------------------------------
+
+
+async def test_an_attempt_that_somebody_writes_or_changes_is_unknown(world: World, writer: Writer):
+    """Sam opens a link; the writer makes the attempt one for more scopes, and writes another from scratch."""
+    await world.start()
+    asked = await world.say(world.sam, "/tasks")
+    card = await world.fresh_card(world.sam, asked)
+    consent = await world.open(card)
+    writer.change("authorization_attempts", scopes=json.dumps(["docx:document:readonly", "task:task:read"]))
+    back = await world.decide(consent, world.sam)
+    status, _, page = await world.get(back)
+    assert (status, "We did not ask for this" in page) == (400, True), page
+    (row,) = world.rows("SELECT * FROM authorization_attempts")
+    assert (row["status"], row["outcome"], row["code"], row["seal"]) == ("failed", "forged", None, None)
+    assert len(rejected(world, "attempt")) == 1
+    # Written from scratch, with a state that the writer knows, for Sam.
+    await world.open(card)
+    (live,) = world.rows("SELECT * FROM authorization_attempts WHERE status = 'live'")
+    state = secrets.token_urlsafe(32)
+    forged = live | {"id": secrets.token_hex(16), "state_digest": digest(state), "verifier": None}
+    writer.add("authorization_attempts", forged)
+    code = parse_qs(urlsplit(back).query)["code"][0]
+    status, _, page = await world.get(f"{world.public}/oauth/lark/callback?state={state}&code={code}")
+    assert (status, "We did not ask for this" in page) == (400, True), page
+    assert len(rejected(world, "attempt")) == 2
+    assert world.rows("SELECT * FROM grants") == []
+    # The person still gets through.
+    await world.consent(world.sam, card)
+    await world.answer_to(asked)
+
+
+async def test_an_exchange_that_somebody_writes_is_not_carried_out(world: World, writer: Writer):
+    """As if a worker had died with it."""
+    await world.start()
+    asked = await world.say(world.sam, "/tasks")
+    await world.open(await world.fresh_card(world.sam, asked))
+    (live,) = world.rows("SELECT * FROM authorization_attempts")
+    late, exchanges = at(datetime.now(UTC) - timedelta(minutes=1)), len(world.requests("oauth/token"))
+    writer.add(
+        "authorization_attempts",
+        live
+        | {"id": "x" * 32, "state_digest": "x", "status": "redeeming", "worker": "gone", "lease_until": late}
+        | {"consumed_at": late, "code": live["verifier"]},
+    )
+    await world.until(lambda: rejected(world, "attempt"), "its end")
+    assert len(world.requests("oauth/token")) == exchanges
+
+
+async def test_a_request_that_somebody_writes_or_moves_gets_no_card_and_no_link(world: World, writer: Writer):
+    await world.start()
+    await world.answer_to(await world.say(world.ada, "/help"))
+    asked = await world.say(world.sam, "/tasks")
+    await world.fresh_card(world.sam, asked)
+    real, ticket = writer.one("authorization_requests"), secrets.token_urlsafe(32)
+    spoken = len(world.from_bot(world.direct(world.ada)))
+    forged = real | {
+        "id": secrets.token_hex(16), "user_key": writer.key_of(world.ada), "ticket_digest": digest(ticket),
+        "reasons": json.dumps(["visit the forger"]), "card_message_id": None, "card_seal": None, "card_shown": 0,
+        "card_due_at": at(datetime.now(UTC)), "card_worker": None, "card_lease_until": None,
+    }  # fmt: skip
+    writer.add("authorization_requests", forged)
+    assert (await world.get(f"{world.public}/authorize/{ticket}"))[0] == 404
+    status = f"SELECT status FROM authorization_requests WHERE id = '{forged['id']}'"
+    await world.until(lambda: world.rows(status) == [{"status": "superseded"}], "its end")
+    await world.answer_to(await world.say(world.ada, "/help"))
+    said = world.from_bot(world.direct(world.ada))[spoken:]
+    assert not any("forger" in text_of(each.content) or actions_on(each) for each in said)
+    # Ada's own command gets a card of its own.
+    waiting = await world.say(world.ada, "/tasks")
+    await world.consent(world.ada, await world.fresh_card(world.ada, waiting))
+    await world.answer_to(waiting)
+
+
+async def test_a_card_is_drawn_only_where_the_bot_has_sent_it(world: World, writer: Writer):
+    """The writer names another message of the bot's, which everybody in the group sees."""
+    await world.start()
+    public = await world.answer_to(await world.say(world.ada, "/help", world.group))
+    shown = json.dumps(public.content)
+    asked = await world.say(world.sam, "/tasks")
+    card = await world.fresh_card(world.sam, asked)
+    await world.until(
+        lambda: writer.one("authorization_requests")["card_shown"] == writer.one("authorization_requests")["card_wanted"],
+        "the card",
+    )  # fmt: skip
+    writer.change("authorization_requests", card_message_id=public.message_id)
+    more = await world.say(world.sam, "/agenda")  # the card asks for more now
+    # The bot sends it once more, which the platform recognizes, and draws it when that claim is over.
+    await world.until(
+        lambda: "calendar" in text_of(world.tenant.messages[card.message_id].content).lower(),
+        "its next face",
+        40,
+    )
+    assert json.dumps(world.tenant.messages[public.message_id].content) == shown
+    await world.consent(world.sam, card)
+    await world.answer_to(asked)
+    await world.answer_to(more)
