@@ -74,11 +74,15 @@ def test_a_second_permission_asks_only_for_what_is_new(chat: Page) -> None:
     expect(consent.locator(".scopes")).not_to_contain_text("docx:document:readonly")
 
 
-def test_saying_no_drops_the_command_and_changes_the_card(chat: Page) -> None:
+def test_saying_no_on_the_page_is_shown_and_not_now_on_the_card_drops_the_command(chat: Page) -> None:
     ask(chat, "/tasks")
     consent = follow_card(chat)
     consent.get_by_role("button", name="Refuse").click()
     consent.wait_for_url("**/oauth/lark/callback*")
+    card = chat.locator("#log .card").last
+    expect(card).to_contain_text("Declined on the page")
+    expect(card.locator("a.button")).to_have_count(1)
+    card.get_by_role("button", name="Not now").click()
     expect(chat.locator("#log .card").last.locator("a.button")).to_have_count(0)
 
 
