@@ -20,6 +20,7 @@ from bot.core.builtin import builtin_commands
 from bot.core.commands import Registry, registry
 from bot.core.errors import ConfigurationError
 from bot.core.model import Challenge, Json, Outage, Unauthentic, UserKey
+from bot.core.tidy import escape
 from bot.flows import authorization, cards, permissions
 from bot.flows.bot import Bot, now
 from bot.flows.events import accept_event
@@ -59,6 +60,7 @@ def lark(settings: Settings) -> LarkPlatform:
         oauth=settings.oauth,
         encrypt_key=settings.encrypt_key,
         verification_token=settings.verification_token,
+        public_url=settings.public_url,
     )
 
 
@@ -240,7 +242,7 @@ async def revoke_user(settings: Settings, user_text: str) -> int:
         users = await bot.database.read(lambda c: views.find_user(c, user_text))
         if len(users) != 1:
             what = "is nobody the bot knows" if not users else "names several people: use the open_id"
-            print(f"{user_text!r} {what}.", file=sys.stderr)  # noqa: T201 - an operator's command
+            print(escape(f"{user_text!r} {what}."), file=sys.stderr)  # noqa: T201 - an operator's command
             return 1
         print(await end_for(bot, users[0]))  # noqa: T201
         return 0

@@ -64,7 +64,8 @@ def run_command(arguments: Sequence[str] | None) -> int:
 
 
 def complain(line: str) -> None:
-    from bot.logs import escape, redact  # noqa: PLC0415
+    from bot.core.tidy import escape  # noqa: PLC0415
+    from bot.logs import redact  # noqa: PLC0415
 
     print(f"bot: {escape(redact(line))}", file=sys.stderr)
 

@@ -15,11 +15,12 @@ from bot.core.commands import Registry
 from bot.core.errors import BotError, ConfigurationError
 from bot.core.model import AppScopeMissing, Outcome, RateLimited, Refused, Unreachable
 from bot.core.scopes import OFFLINE_ACCESS, Clause, ScopeSet
+from bot.core.tidy import escape
 from bot.lark import inspection
 from bot.lark.api import Http
 from bot.lark.inspection import Reached
 from bot.lark.platform import LarkPlatform
-from bot.logs import escape, redact
+from bot.logs import redact
 from bot.plugins import BrokenPlugin
 from bot.settings import OperatorSettings, Settings
 from bot.store import database as store

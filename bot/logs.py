@@ -15,6 +15,8 @@ import traceback
 from datetime import UTC, datetime
 from typing import IO, Literal
 
+from bot.core.tidy import escape
+
 MASK = "***"
 
 _NAMES = (
@@ -58,21 +60,6 @@ def redact(text: str) -> str:
     for pattern, replacement in _PATTERNS:
         text = pattern.sub(replacement, text)
     return text
-
-
-_ELSEWHERE = r"\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069"
-"""More control characters, the line separators of Unicode, and marks that turn the writing direction."""
-_UNPRINTABLE = re.compile(rf"[\x00-\x1f{_ELSEWHERE}]")
-_UNPRINTABLE_BUT_NEWLINE = re.compile(rf"[\x00-\x09\x0b-\x1f{_ELSEWHERE}]")
-
-
-def escape(text: str) -> str:
-    """The text on one line, whatever was in it: `\\n` and its like are spelled out."""
-    return _UNPRINTABLE.sub(_spelled_out, text)
-
-
-def _spelled_out(found: re.Match[str]) -> str:
-    return found[0].encode("unicode_escape").decode()
 
 
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
@@ -120,7 +107,7 @@ class _Formatter(logging.Formatter):
             parts.append("".join(tell(error)))
         if record.stack_info:
             parts.append(record.stack_info)
-        return _UNPRINTABLE_BUT_NEWLINE.sub(_spelled_out, redact("\n".join(parts).strip("\n")))
+        return escape(redact("\n".join(parts).strip("\n")), lines=True)
 
     def _is_news(self, record: logging.LogRecord, error: BaseException) -> bool:
         trouble = (record.name, record.msg, type(error), str(error))

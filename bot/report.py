@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TypeGuard
 
-from bot.logs import escape
+from bot.core.tidy import escape, escape_json
 
 WIDTH = 100
 NARROWEST = 6
@@ -25,7 +25,7 @@ Row = Mapping[str, Value]
 
 
 def as_json(answer: Value) -> str:
-    return json.dumps(answer, ensure_ascii=False, indent=2, default=_plain)
+    return escape_json(json.dumps(answer, ensure_ascii=False, indent=2, default=_plain))
 
 
 def _plain(value: object) -> object:

@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 from bot.core.commands import Command
 from bot.core.model import Line, Reply, Span, Words
+from bot.core.tidy import one_line
+
+__all__ = ["Text", "how_to_use", "listed", "one_line", "paragraph"]
 
 Text = Words | str
-
-UNSHOWN = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
-"""Control characters other than line ends, lone surrogates, and what turns around the reading direction of what
-follows, beyond the text that holds it."""
 
 
 def paragraph(*parts: Text) -> Line:
     return tuple(Span(part) for part in parts)
-
-
-def tidy(text: str) -> str:
-    """Text without what cannot be shown or sent: control characters other than line ends, lone surrogates."""
-    return text if text.isprintable() else UNSHOWN.sub("", text)
-
-
-def one_line(text: str, limit: int = 120) -> str:
-    """Text made fit for the inside of a line: no line ends, and no longer than `limit`."""
-    line = tidy(" ".join(text.split()))
-    return line if len(line) <= limit else line[: limit - 1].rstrip() + "…"
 
 
 def listed(parts: Iterable[str]) -> Words:

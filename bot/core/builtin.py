@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
-from bot.core.answers import how_to_use, listed, one_line, paragraph
+from bot.core.answers import how_to_use, listed, paragraph
 from bot.core.commands import (
     UNKNOWN,
     Ask,
@@ -18,9 +18,12 @@ from bot.core.commands import (
     RequireScopes,
     Steps,
     command,
+    nothing,
+    with_names,
 )
-from bot.core.model import Json, Line, Reply, Span, Words
+from bot.core.model import Json, Line, Mentions, Reply, Span, Words
 from bot.core.scopes import MAX_SCOPES_PER_LINK, OFFLINE_ACCESS, SCOPE, all_of
+from bot.core.tidy import one_line
 from bot.core.times import moment_in_words, zone_or_utc
 
 WELCOME = "welcome"
@@ -33,16 +36,16 @@ def builtin_commands(others: Sequence[Command], page: str | None = None) -> tupl
     `page` is the link to "My permissions", where a browser can open it.
     """
 
-    @command("help", summary=Words("what I can do", "查看我能做什么"), urgent=True)
+    @command("help", summary=Words("what I can do", "查看我能做什么"), urgent=True, keep=nothing)
     @at_once
     def help_command(ask: Ask) -> Reply:
         lines = (*help_lines(others, mine), *page_line(page, ask))
         return Reply(Words("What I can do for you", "我能为你做什么"), lines)
 
-    @command(UNKNOWN, summary=Words("answer anything else", "回复其他消息"), hidden=True)
+    @command(UNKNOWN, summary=Words("answer anything else", "回复其他消息"), hidden=True, keep=echoed)
     @at_once
     def unknown(ask: Ask) -> Reply:
-        said = one_line(ask.arguments, 60)
+        said = echoed(ask.arguments, {})
         return Reply(
             Words("I did not understand that", "我没有听懂") if said else None,
             (*misunderstood(said, [*others, *mine]), *help_lines(others, mine)),
@@ -102,6 +105,11 @@ def help_lines(others: Sequence[Command], mine: Sequence[Command]) -> tuple[Line
     )
 
 
+def echoed(text: str, mentions: Mentions) -> str:
+    """What the answer repeats of a message that is no command. No more of it is stored."""
+    return one_line(with_names(text, mentions), 60)
+
+
 def misunderstood(said: str, commands: Sequence[Command]) -> tuple[Line, ...]:
     """What to say of a message that is no command; a message without words has said nothing."""
     if not said:
@@ -111,9 +119,9 @@ def misunderstood(said: str, commands: Sequence[Command]) -> tuple[Line, ...]:
         return (paragraph(only_text),)
     names = [each.name for each in commands if not each.hidden]
     word = said.partition(" ")[0].removeprefix("/").lower()
+    guesses = [] if word.startswith("@") else difflib.get_close_matches(word, names, n=1)
     meant = [
-        paragraph(Words("Did you mean ", "你是不是想说 "), f"/{name}", Words("?", "？"))
-        for name in difflib.get_close_matches(word, names, n=1)
+        paragraph(Words("Did you mean ", "你是不是想说 "), f"/{name}", Words("?", "？")) for name in guesses
     ]
     return (paragraph(Words("I do not know this: ", "我不认识："), said), *meant)
 
@@ -125,6 +133,7 @@ def permissions_command(page: str | None) -> Command:
     @command(
         "permissions",
         summary=Words("what you have granted me, and until when", "查看你授予我的权限及有效期"),
+        keep=nothing,
     )
     def permissions(ask: Ask) -> Steps:
         grant = yield ReadGrant()
@@ -231,7 +240,10 @@ AUTHORIZE_EXAMPLE = "/authorize calendar:calendar:readonly task:task:read"
 
 
 @command(
-    "cancel", summary=Words("drop what waits for your permission", "取消正在等待授权的命令"), urgent=True
+    "cancel",
+    summary=Words("drop what waits for your permission", "取消正在等待授权的命令"),
+    urgent=True,
+    keep=nothing,
 )
 def cancel(ask: Ask) -> Steps:
     answer = yield CancelWaiting()
@@ -239,7 +251,12 @@ def cancel(ask: Ask) -> Steps:
     return Reply(None, cancelled_line(answer["commands"]) or (nothing,))
 
 
-@command("revoke", summary=Words("end everything you have granted me", "收回你授予我的全部权限"), urgent=True)
+@command(
+    "revoke",
+    summary=Words("end everything you have granted me", "收回你授予我的全部权限"),
+    urgent=True,
+    keep=nothing,
+)
 def revoke(ask: Ask) -> Steps:
     answer = yield EndGrant()
     cancelled = cancelled_line(answer["commands"])

@@ -18,8 +18,9 @@ from functools import partial
 from typing import Any
 
 from bot.core.errors import CommandMistake
-from bot.core.model import ApiCall, Chat, Json, Language, Refused, Reply, UserKey, Words, Write
+from bot.core.model import ApiCall, Chat, Json, Language, Mentions, Refused, Reply, UserKey, Words, Write
 from bot.core.scopes import NOTHING, Requirement, checked_requirement
+from bot.core.tidy import one_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,44 @@ class ApiRefused(Exception):
         self.outcome = outcome
 
 
+# --- what is kept of what was written after a command's word ------------------------------------------
+
+Keep = Callable[[str, Mentions], str]
+"""Makes a command's arguments of what was written after its word. They are stored, and the same in every replay.
+
+What other people call themselves is not the asker's writing: a command says where their names may go.
+"""
+
+PLACEHOLDER = re.compile(r"@_(?:user_\d+|all)")
+"""Stands for a mention in a message's text."""
+
+LONGEST_NAME = 100
+"""Characters of it that stand for a mention: there may be thousands of mentions in a message."""
+
+
+def as_written(text: str, mentions: Mentions) -> str:
+    """With the placeholders: nothing of a name can be taken for an argument."""
+    return text
+
+
+def with_names(text: str, mentions: Mentions) -> str:
+    """Text with `@Name` for each mention. For commands that read nothing into their arguments."""
+    return put_in(text, mentions, lambda name: name)
+
+
+def put_in(text: str, mentions: Mentions, written: Callable[[str], str]) -> str:
+    """The text with each mention as `written` has its `@Name`. What is put in is not looked at again."""
+    names = {
+        key: written(f"@{shown}") for key, name in mentions.items() if (shown := one_line(name, LONGEST_NAME))
+    }
+    return PLACEHOLDER.sub(lambda found: names.get(found[0], found[0]), text) if names else text
+
+
+def nothing(text: str, mentions: Mentions) -> str:
+    """For commands that take no arguments: what else was written is nobody's business."""
+    return ""
+
+
 @dataclass(frozen=True, slots=True)
 class Command:
     """A word that people can say to the bot."""
@@ -89,6 +128,8 @@ class Command:
     hidden: bool = False
     urgent: bool = False
     """Accepted even from a person who already has the most calls waiting: what helps out of that."""
+    keep: Keep = as_written
+    """Makes the arguments of what was written after the word."""
 
     @property
     def typed(self) -> str:
@@ -109,6 +150,7 @@ def command(
     needs: Requirement | Callable[[str], Requirement] = NOTHING,
     hidden: bool = False,
     urgent: bool = False,
+    keep: Keep = as_written,
 ) -> Callable[[Callable[[Ask], Steps]], Command]:
     """Declares a command: `@command("agenda", summary=…, needs=any_of("calendar:calendar:readonly"))`.
 
@@ -131,7 +173,7 @@ def command(
             raise CommandMistake(f"/{name} is {what}: a command yields its calls and returns a Reply.")
         require = needs if callable(needs) else lambda arguments: needs
         checked = partial(require_scopes, name, require)
-        return Command(name, run, summary, usage, checked, hidden, urgent)
+        return Command(name, run, summary, usage, checked, hidden, urgent, keep)
 
     return declare
 
@@ -163,7 +205,8 @@ UNKNOWN = "unknown"
 
 
 def parse_message(text: str | None, commands: Registry) -> tuple[str, str]:
-    """The command's name and its arguments. A message starts with the word, with or without a slash, in any case.
+    """The command's name, and what was written after it. A message starts with the word, in any case, with or
+    without a slash.
 
     A full-width slash is what a Chinese keyboard writes.
     """

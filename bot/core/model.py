@@ -293,7 +293,8 @@ class Words:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A piece of a line, shown literally: it is never read as markup. `url` (http or https) makes it a link."""
+    """A piece of a line, shown literally: it is never read as markup. `url` makes it a link, if it is an
+    address of the platform's or of the bot's: a whole one, or a path (`/docx/TOKEN`) at the platform."""
 
     text: Words | str
     bold: bool = False
@@ -373,6 +374,9 @@ class NotSent:
 
 # --- what comes in -----------------------------------------------------------------------------------
 
+Mentions = Mapping[str, str]
+"""Names of the people whom a message mentions, by the placeholder (`@_user_2`) that stands for each in its text."""
+
 
 @dataclass(frozen=True, slots=True)
 class MessageReceived:
@@ -381,13 +385,15 @@ class MessageReceived:
     chat: Chat
     message_id: str
     text: str | None
-    """Without the mention of the bot; None when the message is no text."""
+    """Without the mention of the bot; None when the message is no text. A placeholder stands for each other mention:
+    what people call themselves is not yet in it when the command is looked for."""
     sent_at: datetime
     language: Language | None
     """From the client's locale, when the platform gives one."""
     foreign: bool = False
     """The sender belongs to another tenant."""
     union_id: str | None = None
+    mentions: Mentions = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

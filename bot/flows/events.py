@@ -61,7 +61,7 @@ async def accept_event(bot: Bot, event: Event) -> Json:
 
 
 async def accept_message(bot: Bot, event: MessageReceived) -> None:
-    name, arguments = parse_message(event.text, bot.commands)
+    name, written = parse_message(event.text, bot.commands)
     moment = now()
     call = NewCall(
         id=new_id(moment),
@@ -69,7 +69,7 @@ async def accept_message(bot: Bot, event: MessageReceived) -> None:
         chat=event.chat,
         message_id=event.message_id,
         command=name,
-        arguments=arguments,
+        arguments=bot.commands[name].keep(written, event.mentions),
         asked_at=event.sent_at,
         language=language_of(event.text, event.language, None),
         time_zone=None,

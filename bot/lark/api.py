@@ -17,7 +17,6 @@ from urllib.parse import quote
 import aiohttp
 from aiohttp import hdrs
 
-from bot.core.answers import one_line, tidy
 from bot.core.model import (
     ApiCall,
     AppScopeMissing,
@@ -31,6 +30,7 @@ from bot.core.model import (
     TokenRejected,
     Unreachable,
 )
+from bot.core.tidy import one_line, tidy
 
 CONNECTIONS = 100
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
@@ -303,7 +303,7 @@ def without_code(status: int, headers: Mapping[str, str], body: bytes | None) ->
     if is_redirect(status):
         return Refused(status, "The platform answered with a redirect.", log_id_of(headers))
     if status in {404, 405} and body is not None and not body.lstrip().startswith((b"<", b"{")):
-        return Refused(status, body[:200].decode(errors="replace").strip(), log_id_of(headers))
+        return Refused(status, one_line(body[:200].decode(errors="replace"), 200), log_id_of(headers))
     return Unreachable(f"not a usable answer (HTTP {status})", may_have_arrived=True)
 
 

@@ -11,9 +11,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from bot.core.answers import tidy
 from bot.core.model import ApiCall, Outcome, Refused, ScopeApplication, Succeeded, Words
 from bot.core.scopes import Scope, ScopeSet
+from bot.core.tidy import tidy
 from bot.lark.scopes import words_for
 
 ENABLED_FOR = 8.0

@@ -24,6 +24,7 @@ from bot.core.cards import (
 from bot.core.model import Code, Content, Control, Json, Language, Line, Reply, Span, Words
 from bot.core.scopes import OFFLINE_ACCESS, Scope
 from bot.core.times import zone_or_utc
+from bot.lark.links import KNOWN, Links, host_of
 
 to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
@@ -321,13 +322,13 @@ def time(at: datetime, time_zone: str | None) -> str:
 # --- replies --------------------------------------------------------------------------------------------
 
 
-def render_reply(reply: Reply) -> Content:
+def render_reply(reply: Reply, links: Links = KNOWN) -> Content:
     """The reply as a rich-text post in every language; what does not fit is cut, with a note. One with a control
-    is a card, for a post cannot have any."""
+    is a card, for a post cannot have any. An address becomes a link only if it is one of `links`."""
     post = {
         locale: {
             "title": reply.title.to(language) if reply.title else "",
-            "content": fitting(reply.lines, language) or [[literal("")]],
+            "content": fitting(reply.lines, language, links) or [[literal("")]],
         }
         for locale, language in LOCALES.items()
     }
@@ -339,12 +340,12 @@ Element = dict[str, Any]
 Paragraph = list[Element]
 
 
-def fitting(lines: tuple[Line, ...], language: Language) -> list[Paragraph]:
+def fitting(lines: tuple[Line, ...], language: Language, links: Links) -> list[Paragraph]:
     """As many paragraphs as a message can hold."""
     note = [literal(texts.CUT.to(language))]
     room = LANGUAGE_SHARE - weight(to_json(note))
     shown: list[Paragraph] = []
-    for paragraph in paragraphs(lines, language):
+    for paragraph in paragraphs(lines, language, links):
         needed = weight(to_json(paragraph)) + 1
         if needed > room:
             return [*shown, *beginning(paragraph, room), note]
@@ -353,20 +354,31 @@ def fitting(lines: tuple[Line, ...], language: Language) -> list[Paragraph]:
     return shown
 
 
-def paragraphs(lines: tuple[Line, ...], language: Language) -> Iterator[Paragraph]:
+def paragraphs(lines: tuple[Line, ...], language: Language, links: Links) -> Iterator[Paragraph]:
     for line in lines:
         if isinstance(line, Code):
             yield [{"tag": "code_block", "language": line.language, "text": line.text}]
         else:
-            yield [element(span, language) for span in line]
+            yield [element(span, language, links) for span in line]
 
 
-def element(span: Span, language: Language) -> Element:
+def element(span: Span, language: Language, links: Links) -> Element:
     text = span.text if isinstance(span.text, str) else span.text.to(language)
     shown: Element = literal(text)
-    if span.url is not None and span.url.startswith(("https://", "http://")):
-        shown = {"tag": "a", "text": text, "href": span.url}
+    if span.url is not None:
+        href = links.shown(span.url)
+        shown = (
+            {"tag": "a", "text": text, "href": href}
+            if href
+            else literal(text + elsewhere(span.url, language))
+        )
     return shown | ({"style": ["bold"]} if span.bold else {})
+
+
+def elsewhere(url: str, language: Language) -> str:
+    """In place of a link that is not shown: the host that it leads to."""
+    host = host_of(url)
+    return host and Words(f" ({host})", f"（{host}）").to(language)
 
 
 def literal(text: str) -> Element:

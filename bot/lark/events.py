@@ -10,15 +10,16 @@ from __future__ import annotations
 import binascii
 import hashlib
 import hmac
-import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import count
 from typing import Any, TypeGuard
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
+from bot.core.commands import LONGEST_NAME, PLACEHOLDER
 from bot.core.model import (
     AppStopped,
     CardClicked,
@@ -28,6 +29,7 @@ from bot.core.model import (
     GrantRevoked,
     Ignored,
     Language,
+    Mentions,
     MessageRecalled,
     MessageReceived,
     PersonLeft,
@@ -36,23 +38,14 @@ from bot.core.model import (
     Unauthentic,
     UserKey,
 )
+from bot.core.strict_json import decode
+from bot.core.tidy import one_line, tidy
 
 OLDEST = 8 * 3600
 """Seconds: the platform redelivers for some seven hours, perhaps with the first timestamp."""
 MOST_AHEAD = 5 * 60
 BLOCK = 16
 LONGEST_ID = 256
-
-JSON = json.JSONDecoder()
-
-
-def decode_json(text: str) -> Any:
-    """`json.loads`, three times for each event: as the platform writes it, no white space is looked for around it."""
-    try:
-        value, end = JSON.raw_decode(text)
-    except ValueError:
-        end = -1
-    return value if end == len(text) else JSON.decode(text)
 
 
 class Malformed(Exception):
@@ -88,7 +81,7 @@ class WebhookKeys:
     def decrypt(self, body: bytes) -> bytes | None:
         """The plain text of `{"encrypt": …}`; None when it cannot be decrypted, whyever."""
         try:
-            outer = decode_json(body.decode())
+            outer = decode(body.decode())
             plain = self._decipher(binascii.a2b_base64(outer["encrypt"]))
         except (ValueError, KeyError, TypeError, RecursionError):
             return None
@@ -173,7 +166,7 @@ def parse(recipient: Recipient, payload: bytes) -> Received:
 
 def parse_object(text: bytes) -> dict[str, Any] | None:
     try:
-        parsed = decode_json(text.decode())
+        parsed = decode(text.decode())
     except (ValueError, RecursionError):
         return None
     return parsed if isinstance(parsed, dict) else None
@@ -269,16 +262,18 @@ def message_received(
     home = required(header, "tenant_key")
     tenant_key = optional(sender, "tenant_key") or home
     sender_id = part(sender, "sender_id")
+    text, names = text_of(message, names_of(mentions, recipient.bot_open_id) if mentions else {})
     return MessageReceived(
         event_id,
         user_of(recipient, tenant_key, required(sender_id, "open_id")),
         Chat(required(message, "chat_id"), "direct" if direct else "group"),
         required(message, "message_id"),
-        text_of(message, mentions, recipient.bot_open_id),
+        text,
         moment(message.get("create_time"), "create_time"),
         language_of(message.get("user_agent")),
         tenant_key != home,
         optional(sender_id, "union_id"),
+        names,
     )
 
 
@@ -307,65 +302,81 @@ def language_of(user_agent: Any) -> Language | None:
     return "zh" if locale[:2].lower() == "zh" else "en"
 
 
-def text_of(message: Fields, mentions: list[Any], bot_open_id: str | None) -> str | None:
-    """The text of a message, with names for the placeholders of mentions; None when it is no text."""
+def text_of(message: Fields, mentioned: Mapping[str, str]) -> tuple[str | None, Mentions]:
+    """The text of a message and the names of its mentions; None when it is no text. The bot's own mention goes.
+
+    `mentioned`: see `names_of`.
+    """
     kind = required(message, "message_type")
     if kind not in {"text", "post"}:
-        return None
+        return None, {}
     content = message.get("content")
     parsed = parse_content(content) if type(content) is str else None
-    text = None if parsed is None else parsed.get("text") if kind == "text" else post_text(parsed)
+    if parsed is None:
+        raise Malformed("content")
+    names = dict(mentioned)
+    text = parsed.get("text") if kind == "text" else post_text(parsed, names)
     if type(text) is not str:
         raise Malformed("content")
-    return clean(with_names(text, mentions, bot_open_id) if mentions else text)
+    if not names:
+        return clean(text), names
+    text = PLACEHOLDER.sub(lambda found: found[0] if names.get(found[0], found[0]) else "", text)
+    return clean(text), {key: name for key, name in names.items() if name}
+
+
+def names_of(mentions: list[Any], bot_open_id: str | None) -> dict[str, str]:
+    """Names by placeholder; none for the bot itself."""
+    names: dict[str, str] = {}
+    for mention in mentions:
+        key, name = (mention.get("key"), mention.get("name")) if isinstance(mention, dict) else (None, None)
+        if isinstance(key, str) and isinstance(name, str) and PLACEHOLDER.fullmatch(key):
+            is_bot = bot_open_id is not None and mentioned_open_id(mention) == bot_open_id
+            names[key] = "" if is_bot else one_line(name, LONGEST_NAME) or SOMEBODY
+    return names
+
+
+SOMEBODY = "?"
+"""For a name that nobody can see."""
 
 
 def parse_content(content: str) -> dict[str, Any] | None:
     try:
-        parsed = decode_json(content)
+        parsed = decode(content)
     except (ValueError, RecursionError):
         return None
     return parsed if type(parsed) is dict else None
 
 
-def post_text(post: Fields) -> str:
-    """The words of a rich-text message, line by line."""
+def post_text(post: Fields, names: dict[str, str]) -> str:
+    """The words of a rich-text message, line by line. Names that only an `at` element tells are added to `names`."""
     lines = [post["title"]] if isinstance(post.get("title"), str) and post["title"] else []
     for line in list_of(post, "content"):
         spans = [span for span in line if isinstance(span, dict)] if isinstance(line, list) else []
-        lines.append("".join(span_text(span) for span in spans))
+        lines.append("".join(span_text(span, names) for span in spans))
     return "\n".join(lines)
 
 
-def span_text(span: Fields) -> str:
-    found = span.get("user_id") if span.get("tag") == "at" else span.get("text")
+def span_text(span: Fields, names: dict[str, str]) -> str:
+    if span.get("tag") == "at":
+        return placeholder_of(span, names)
+    found = span.get("text")
     return found if isinstance(found, str) else ""
 
 
-LONGEST_NAME = 100
-"""Characters of it that stand for a mention: there may be thousands of mentions in a message."""
-PLACEHOLDER = re.compile(r"@_(?:user_\d+|all)")
-
-
-def with_names(text: str, mentions: list[Any], bot_open_id: str | None) -> str:
-    """`@_user_1` becomes the person's name; the bot's own mention goes."""
-    names: dict[str, str] = {}
-    for mention in mentions:
-        key, name = (mention.get("key"), mention.get("name")) if isinstance(mention, dict) else (None, None)
-        if isinstance(key, str) and isinstance(name, str):
-            is_bot = bot_open_id is not None and mentioned_open_id(mention) == bot_open_id
-            names[key] = "" if is_bot else f"@{name[:LONGEST_NAME]}"
-    return PLACEHOLDER.sub(lambda found: names.get(found[0], found[0]), text)
-
-
-UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
-"""NUL and lone surrogates: JSON can say them, UTF-8 and databases cannot hold them."""
+def placeholder_of(span: Fields, names: dict[str, str]) -> str:
+    """What stands for a mention in rich text. It names its person by the placeholder of the message's mentions; of
+    one that does not, neither the id nor the name becomes a part of the text."""
+    key, name = span.get("user_id"), span.get("user_name")
+    if not isinstance(key, str) or not PLACEHOLDER.fullmatch(key):
+        key = next(free for n in count(len(names) + 1) if (free := f"@_user_{n}") not in names)
+    names.setdefault(key, (one_line(name, LONGEST_NAME) if isinstance(name, str) else "") or SOMEBODY)
+    return key
 
 
 def clean(text: str) -> str:
-    if text.isprintable():
+    if text.isascii() and text.isprintable():
         return text.strip()
-    return UNSTORABLE.sub("", text).replace("\u00a0", " ").strip()
+    return tidy(text).replace("\u00a0", " ").strip()
 
 
 def chat_entered(recipient: Recipient, event_id: str, header: Header, event: Fields) -> ChatEntered:
@@ -408,8 +419,13 @@ def grant_revoked(recipient: Recipient, event_id: str, header: Header, event: Fi
         event_id,
         user_of(recipient, required(header, "tenant_key"), required(event, "open_id")),
         moment(header.get("create_time"), "create_time"),
-        optional(event, "revoke_reason") or "",
+        reason_in(event),
     )
+
+
+def reason_in(event: Fields) -> str:
+    reason = event.get("revoke_reason")
+    return one_line(reason, LONGEST_ID) if isinstance(reason, str) else ""
 
 
 def person_left(recipient: Recipient, event_id: str, header: Header, event: Fields) -> PersonLeft:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import quote, urlencode
 
-from bot.core.answers import one_line
 from bot.core.model import (
     DeviceAnswer,
     DeviceCode,
@@ -28,6 +27,7 @@ from bot.core.model import (
     Unreachable,
 )
 from bot.core.scopes import ScopeSet, join_scopes, parse_scopes
+from bot.core.tidy import one_line
 from bot.lark.api import (
     RATE_LIMITED,
     Answer,
@@ -416,7 +416,7 @@ def refused(fields: Mapping[str, Any], purpose: Purpose, secrets: Any, answer: A
     code, error = code_of(fields), fields.get("error")
     words = next(
         (
-            fields[name]
+            text_of(fields[name])
             for name in ("cli_hint", "error_description", "msg")
             if isinstance(fields.get(name), str)
         ),
@@ -425,7 +425,7 @@ def refused(fields: Mapping[str, Any], purpose: Purpose, secrets: Any, answer: A
     for value in secrets:
         # A platform that quotes what it was sent must not put it into our log.
         words = words.replace(value, "***") if len(value) >= 12 else words
-    error = error if isinstance(error, str) else ""
+    error = text_of(error)
     problem = problem_of(code, error, purpose)
     wait = seconds_to_wait(answer.headers) if problem is TokenProblem.TRANSIENT else None
     return TokenRefused(problem, code, words[:300], error[:100], wait)

@@ -28,6 +28,7 @@ from bot.core.model import (
     ScopeApplication,
     Secret,
     Sent,
+    TokenProblem,
     TokenRefused,
     TokenSet,
     Unreachable,
@@ -37,6 +38,7 @@ from bot.core.model import (
 from bot.core.scopes import Scope, ScopeSet
 from bot.lark import api, cards, events, messages
 from bot.lark.app_info import AppInfo
+from bot.lark.links import Links
 from bot.lark.oauth import USER_INFO_PATH, GenerationName, OAuth, identity_of
 from bot.lark.tokens import AppToken, with_token
 
@@ -66,9 +68,11 @@ class LarkPlatform:
         oauth: GenerationName = "v2",
         encrypt_key: Secret | None = None,
         verification_token: Secret | None = None,
+        public_url: str | None = None,
     ) -> None:
         self.app_id = app_id
         self._open_url, self._applink_url = open_url, applink_url
+        self._links = Links(open_url, (accounts_url, applink_url, public_url))
         self._keys = events.WebhookKeys(encrypt_key, verification_token)
         self._recipient = events.Recipient(app_id, None)
         self._http = api.Http()
@@ -137,7 +141,7 @@ class LarkPlatform:
     # --- messages of the bot
 
     def render_reply(self, reply: Reply) -> Content:
-        return cards.render_reply(reply)
+        return cards.render_reply(reply, self._links)
 
     def render_card(self, card: Card) -> Content:
         return cards.render_card(card)
@@ -183,7 +187,10 @@ class LarkPlatform:
         )
 
     async def authorize_device(self, scopes: ScopeSet) -> DeviceCode | TokenRefused:
-        return await self._oauth.authorize_device(scopes)
+        code = await self._oauth.authorize_device(scopes)
+        if isinstance(code, DeviceCode) and not self._links.shown(code.link.reveal()):
+            return TokenRefused(TokenProblem.IN_DOUBT, 0, "a page for the code that is not the platform's")
+        return code
 
     async def poll_device(self, device_code: Secret) -> TokenSet | DeviceAnswer | TokenRefused:
         return await self._oauth.poll_device(device_code)

@@ -187,7 +187,11 @@ async def messages(request: web.Request) -> web.Response:
 
 @routes.post("/sandbox/api/messages")
 async def send_message(request: web.Request) -> web.Response:
-    """A person says something. The bot hears of it in their direct chat, and in a group when mentioned."""
+    """A person says something. The bot hears of it in their direct chat, and in a group when mentioned.
+
+    `mentions` are the open_ids of others whom the text mentions, by `@_user_2`, `@_user_3`, … in their order; the bot
+    has `@_user_1`.
+    """
     tenant, body = request.app[TENANT], await read_body(request)
     person = named_person(tenant, body)
     chat = (
@@ -196,6 +200,9 @@ async def send_message(request: web.Request) -> web.Response:
     if chat is None or person.open_id not in chat.members:
         raise Wrong("no such chat, or the person is not in it")
     mentions_bot = bool(body.get("mention_bot"))
+    mentioned = [tenant.people.get(str(open_id)) for open_id in body.get("mentions", ())]
+    if None in mentioned:
+        raise Wrong("nobody can be mentioned who is not there")
     msg_type = str(body.get("message_type", "text"))
     content = body.get("content")
     if content is None:
@@ -221,13 +228,14 @@ async def send_message(request: web.Request) -> web.Response:
     heard = RECEIVE_P2P if chat.kind == "p2p" else (RECEIVE_MENTIONS if mentions_bot else set())
     if chat.has_bot and not enabled.isdisjoint(heard):
         agent = str(body.get("user_agent", person.user_agent))
-        event = message_event(tenant, message, chat, person, mentions_bot=mentions_bot, user_agent=agent)
+        mentions = mentions_in(tenant, [each for each in mentioned if each], with_bot=mentions_bot)
+        event = message_event(tenant, message, chat, person, mentions=mentions, user_agent=agent)
         event_id = request.app[DELIVERY].push(request.app[DELIVERY].envelope("im.message.receive_v1", event))
     return web.json_response({"message_id": message.message_id, "event_id": event_id})
 
 
 def message_event(
-    tenant: Tenant, message: Message, chat: Chat, person: Person, *, mentions_bot: bool, user_agent: str
+    tenant: Tenant, message: Message, chat: Chat, person: Person, *, mentions: list[Json], user_agent: str
 ) -> Json:
     """`im.message.receive_v1`; fields that do not apply are absent."""
     described: Json = {
@@ -240,19 +248,33 @@ def message_event(
         "content": json.dumps(message.content, ensure_ascii=False),
         "user_agent": user_agent,
     }
-    if mentions_bot:
-        app = tenant.app
-        described["mentions"] = [
-            {
-                "key": "@_user_1",
-                "id": {"union_id": "on_" + app.bot_open_id[3:], "open_id": app.bot_open_id},
-                "mentioned_type": "bot",
-                "name": app.name,
-                "tenant_key": app.tenant_key,
-            }
-        ]
+    if mentions:
+        described["mentions"] = mentions
     sender = {"sender_id": user_ids(tenant, person), "sender_type": "user", "tenant_key": person.tenant_key}
     return {"sender": sender, "message": described}
+
+
+def mentions_in(tenant: Tenant, people: list[Person], *, with_bot: bool) -> list[Json]:
+    """The bot and people, as a message's `mentions` describes them."""
+    app = tenant.app
+    bot: Json = {
+        "key": "@_user_1",
+        "id": {"union_id": "on_" + app.bot_open_id[3:], "open_id": app.bot_open_id},
+        "mentioned_type": "bot",
+        "name": app.name,
+        "tenant_key": app.tenant_key,
+    }
+    others = [
+        {
+            "key": f"@_user_{number}",
+            "id": user_ids(tenant, person),
+            "mentioned_type": "user",
+            "name": person.name,
+            "tenant_key": person.tenant_key,
+        }
+        for number, person in enumerate(people, start=2)
+    ]
+    return [*([bot] if with_bot else []), *others]
 
 
 @routes.post("/sandbox/api/recall")

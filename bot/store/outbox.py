@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Row, case, delete, func, literal_column, null
 from sqlalchemy.dialects.postgresql import insert
 
 from bot.core.model import Content, Destination, Secret, UserKey
+from bot.core.tidy import one_line
 from bot.store import sealed
 from bot.store.crypto import Seal
 from bot.store.database import announce, seal_of
@@ -17,6 +18,9 @@ from bot.store.schema import outgoing_messages
 from bot.store.sql import LIMIT, bind, status_in, status_is
 
 messages = outgoing_messages
+
+LONGEST_REASON = 300
+"""Characters: a reason may quote the platform."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +190,7 @@ def give_up(
     connection: Connection, message: str, claim: int, status: str, reason: str, now: datetime
 ) -> bool:
     """`undeliverable`, or `outcome_unknown`. False when the claim is lost."""
-    return _settle(connection, message, claim, now, status, why=reason)
+    return _settle(connection, message, claim, now, status, why=one_line(reason, LONGEST_REASON))
 
 
 def _settle(

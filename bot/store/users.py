@@ -10,6 +10,7 @@ from sqlalchemy import Connection, exists, func, null, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from bot.core.model import Identity, Language, UserKey
+from bot.core.tidy import one_line
 from bot.store.schema import (
     authorization_requests,
     deferred_calls,
@@ -75,6 +76,9 @@ def lock(connection: Connection, user: UserKey) -> None:
         connection.execute(LOCK, {"user": user})
 
 
+LONGEST_NAME = 200
+"""Characters of a display name that are stored."""
+
 NAME = (
     update(users)
     .where(_of_user)
@@ -83,7 +87,7 @@ NAME = (
 
 
 def name_user(connection: Connection, user: UserKey, name: str, now: datetime) -> None:
-    connection.execute(NAME, {"user": user, "new_name": name, "now": now})
+    connection.execute(NAME, {"user": user, "new_name": one_line(name, LONGEST_NAME), "now": now})
 
 
 CONSENTED = (
@@ -100,7 +104,8 @@ CONSENTED = (
 
 def consented(connection: Connection, user: UserKey, identity: Identity, now: datetime) -> None:
     """What the platform tells of a person who has consented is kept, and they are asked like anybody from now on."""
-    values = {"user": user, "new_name": identity.name, "new_union_id": identity.union_id, "now": now}
+    name = one_line(identity.name or "", LONGEST_NAME) or None
+    values = {"user": user, "new_name": name, "new_union_id": identity.union_id, "now": now}
     connection.execute(CONSENTED, values)
 
 

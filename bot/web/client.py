@@ -8,7 +8,6 @@ sign in, with `tt.requestAuthCode`; for scopes, or when its SDK does not load, i
 
 from __future__ import annotations
 
-import json
 from html import escape
 from importlib.resources import files
 from string import Template
@@ -19,6 +18,7 @@ from aiohttp import web
 from bot.core.model import AttemptKind, Json, Language, Words
 from bot.core.oauth import Approved, Denied, Malformed, kind_of, parse_callback
 from bot.core.scopes import join_scopes
+from bot.core.strict_json import decode
 from bot.flows import consent, links, sign_in
 from bot.flows.consent import Landing
 from bot.flows.links import Closed
@@ -127,7 +127,7 @@ async def own_fields(request: web.Request) -> dict[str, str]:
     if len(body) > LARGEST_POST:
         raise web.HTTPRequestEntityTooLarge(LARGEST_POST, len(body))
     try:
-        fields: Json = json.loads(body)
+        fields: Json = decode(body.decode())
     except (ValueError, RecursionError):
         raise web.HTTPBadRequest(text="The body is not JSON.") from None
     if not isinstance(fields, dict):

@@ -91,7 +91,7 @@ V1_TOKENS = {"code": 0, "data": GOOD_TOKENS}
 DEVICE = {
     "device_code": "dc-1",
     "user_code": "WXYZ-1234",
-    "verification_uri": "https://accounts.example/verify",
+    "verification_uri": "https://accounts.feishu.cn/verify",
 }
 
 REQUESTS: dict[str, Asks] = {

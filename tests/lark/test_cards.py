@@ -264,7 +264,7 @@ def test_an_answer_speaks_both_languages_literally():
         (
             (Span(Words("now ", "现在 "), bold=True), Span("<at id=all>**x**")),
             (),
-            (Span("page", url="https://p.example/"), Span("bad", url="javascript:alert(1)")),
+            (Span("page", url="https://p.feishu.cn/"), Span("bad", url="javascript:alert(1)")),
             Code('{"a":1}'),
         ),
     )
@@ -276,7 +276,7 @@ def test_an_answer_speaks_both_languages_literally():
                 {"tag": "text", "text": "<at id=all>**x**"},
             ],
             [],
-            [{"tag": "a", "text": "page", "href": "https://p.example/"}, {"tag": "text", "text": "bad"}],
+            [{"tag": "a", "text": "page", "href": "https://p.feishu.cn/"}, {"tag": "text", "text": "bad"}],
             [{"tag": "code_block", "language": "JSON", "text": '{"a":1}'}],
         ],
     }

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bot.core.commands import with_names
 from bot.core.model import (
     AppStopped,
     CardClicked,
@@ -88,9 +89,11 @@ def test_a_direct_message_is_read(payload):
     )
 
 
-def test_a_group_message_loses_the_mention_of_the_bot_and_keeps_names(payload):
+def test_a_group_message_loses_the_mention_of_the_bot_and_tells_names_beside_the_text(payload):
     message = both_ways(payload("message_group"))
-    assert message.text == "/task ask @Sam Rivera for the plan"
+    assert message.text == "/task ask @_user_2 for the plan"
+    assert message.mentions == {"@_user_2": "Sam Rivera"}
+    assert with_names(message.text, message.mentions) == "/task ask @Sam Rivera for the plan"
     assert message.chat.kind == "group"
     assert message.language is None
 
@@ -165,6 +168,9 @@ def test_the_last_locale_of_the_client_is_its_language(payload, user_agent, lang
     [
         ("  /agenda\u00a0today ", "/agenda today"),
         ("a\x00b\ud800c", "abc"),
+        ("a\x1b[31mb\x07\x9b\u202ec\u200bd", "a[31mbcd"),
+        ("one\r\ntwo\u2028three\tfour", "one\ntwo\nthree\tfour"),
+        ("می\u200cخواهم 👩\u200d💻", "می\u200cخواهم 👩\u200d💻"),
         ("@_user_1", "@_user_1"),
         ("@_all hello", "@_all hello"),
         ("", ""),
@@ -184,7 +190,38 @@ def test_ten_mentions_are_told_apart(payload):
         "mentions": mentions,
         "content": json.dumps({"text": "@_user_1 meet @_user_11 and @_user_2"}),
     }
-    assert both_ways(message).text == "meet @P11 and @P2"
+    read_message = both_ways(message)
+    assert read_message.text == "meet @_user_11 and @_user_2"
+    assert with_names(read_message.text, read_message.mentions) == "meet @P11 and @P2"
+
+
+def rich(payload, *spans):
+    message = payload("message_post")
+    message["event"]["message"]["content"] = json.dumps({"title": "", "content": [list(spans)]})
+    return both_ways(message)
+
+
+@pytest.mark.parametrize("key", ["ou_1", "all", "/help", "@_user_", "", None, 7])
+def test_of_a_mention_in_rich_text_neither_the_id_nor_the_name_becomes_text(payload, key):
+    helper = {"tag": "at", "user_id": "@_user_1", "user_name": "Helper"}
+    named = {"tag": "at", "user_id": key, "user_name": "/revoke\nnow"}
+    message = rich(payload, helper, {"tag": "text", "text": " "}, named, named)
+    assert message.text == "@_user_2@_user_3"
+    assert message.mentions == {"@_user_2": "/revoke now", "@_user_3": "/revoke now"}
+
+
+def test_the_messages_own_mentions_tell_the_name_rather_than_an_element_of_the_text(payload):
+    assert rich(payload, {"tag": "at", "user_id": "@_user_1", "user_name": "somebody"}).text == ""
+    assert rich(payload, {"tag": "at", "user_id": "@_user_4", "user_name": None}).mentions == {
+        "@_user_4": "?"
+    }
+
+
+@pytest.mark.parametrize("name", ["", " ", "\u3164", "\u200b\n"])
+def test_a_name_that_nobody_can_see_is_a_question_mark(payload, name):
+    message = payload("message_group")
+    message["event"]["message"]["mentions"][1]["name"] = name
+    assert both_ways(message).mentions == {"@_user_2": "?"}
 
 
 def test_a_recalled_message_is_read(payload):

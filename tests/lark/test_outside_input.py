@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from bot.app import all_commands
-from bot.core.commands import ApiRefused, Command, Result, advance, parse_message
+from bot.core.commands import ApiRefused, Command, Result, advance, parse_message, with_names
 from bot.core.model import (
     ApiCall,
     AppScopeMissing,
@@ -78,8 +78,9 @@ def test_whatever_a_message_says_is_text_that_can_be_kept(kind: str, content: An
 
 def test_thousands_of_mentions_of_a_long_name_make_no_message_of_gigabytes():
     name = {"key": "@_user_1", "name": "n" * 100_000, "id": {"open_id": "ou_2"}}
-    text = events.with_names("@_user_1" * 15_000, [name], "ou_bot")
-    assert len(text) < 2_000_000
+    names = events.names_of([name], "ou_bot")
+    assert len(with_names("@_user_1" * 15_000, names)) < 2_000_000
+    assert len(with_names("@_user_1" * 15_000, {"@_user_1": "n" * 100_000})) < 2_000_000
 
 
 @given(event=objects("operator", "action", "context", "token", "host"), value=json_values, zone=json_values)

@@ -321,7 +321,8 @@ async def test_group_messages_count_once_the_bot_knows_its_own_name(world, paylo
         if getattr(event, "status", None) != 503:
             break
         await asyncio.sleep(0.02)
-    assert event.text == "/task ask @Sam Rivera for the plan"
+    assert event.text == "/task ask @_user_2 for the plan"
+    assert event.mentions == {"@_user_2": "Sam Rivera"}
 
 
 async def test_links_lead_where_they_should(world):

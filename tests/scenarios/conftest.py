@@ -12,7 +12,7 @@ import secrets
 import shutil
 import signal
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -101,14 +101,26 @@ class World:
             assert response.status == 200, await response.text()
             return await response.json()
 
-    async def say(self, person: Person, text: str, chat: Chat | None = None) -> str:
-        """The person says something to the bot (in a group by mentioning it). Returns the message's id."""
+    async def say(
+        self,
+        person: Person,
+        text: str,
+        chat: Chat | None = None,
+        mentioning: Sequence[Person] = (),
+        **more: Any,
+    ) -> str:
+        """The person says something to the bot (in a group by mentioning it). Returns the message's id.
+
+        `mentioning`: the people who are `@_user_2` and so on in it.
+        """
         said = await self.control(
             "messages",
             person=person.open_id,
             text=text,
             chat_id=chat.chat_id if chat else None,
             mention_bot=chat is not None and chat.kind == "group",
+            mentions=[each.open_id for each in mentioning],
+            **more,
         )
         return str(said["message_id"])
 

@@ -88,12 +88,16 @@ PERIODS = {
     "本周": WEEK,
 }
 
+LONGEST_PERIOD = 20
+"""Characters that are kept of what should be one of these."""
+
 
 @command(
     "agenda",
     usage="[today|tomorrow|week]",
     summary=Words("what is on your calendar", "查看你的日程"),
     needs=NEEDS,
+    keep=lambda text, mentions: one_line(text, LONGEST_PERIOD),
 )
 def agenda(ask: Ask) -> Steps:
     period = PERIODS.get(ask.arguments.strip().lower())

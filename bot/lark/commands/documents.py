@@ -9,13 +9,14 @@ from datetime import date
 from urllib.parse import unquote, urlsplit
 
 from bot.core.answers import how_to_use, one_line, paragraph
-from bot.core.commands import ApiRefused, Ask, Steps, command
+from bot.core.commands import ApiRefused, Ask, Steps, command, with_names
 from bot.core.explain import unreadable
 from bot.core.model import ApiCall, Json, Line, Reply, Span, Words
 from bot.core.scopes import Requirement, all_of, any_of
 from bot.core.times import Zone, day_in_words, zone_or_utc
 from bot.lark.commands.reading import child, items, line, link, moment, number, text, token
 from bot.lark.commands.refusals import Refusal, Refusals, explained
+from bot.lark.links import KNOWN
 
 READ_DOCUMENT = any_of("docx:document:readonly", "docx:document")
 READ_NODE = any_of("wiki:node:read", "wiki:wiki:readonly", "wiki:wiki")
@@ -92,11 +93,16 @@ class Named:
     kind: str
     token: str
     url: str | None
-    """None when only its token was given."""
+    """Where it opens: the link that was given, if it is one of the platform's, else a path there. None when only the
+    token was given."""
+
+    @property
+    def address(self) -> str:
+        return self.url if self.url and not self.url.startswith("/") else self.token
 
     @property
     def mention(self) -> Line:
-        return (Span(self.url or self.token, url=self.url),)
+        return (Span(self.address, url=self.url),)
 
 
 def named_document(arguments: str) -> Named | None:
@@ -112,7 +118,7 @@ def named_document(arguments: str) -> Named | None:
 
 
 def of_link(url: str) -> Named | None:
-    """What a link leads to. The host does not matter: only the token is taken from it."""
+    """What a link leads to. Only the token is taken from one to another host, which is not shown again."""
     try:
         path = unquote(urlsplit(url).path)
     except ValueError:
@@ -120,8 +126,8 @@ def of_link(url: str) -> Named | None:
     parts = [part for part in path.split("/") if part]
     if len(parts) < 2 or parts[0].lower() not in PATHS:
         return None
-    found = token(parts[1])
-    return Named(PATHS[parts[0].lower()], found, link(url)) if found else None
+    area, found = parts[0].lower(), token(parts[1])
+    return Named(PATHS[area], found, KNOWN.shown(url) or f"/{area}/{found}") if found else None
 
 
 def needs_of_document(arguments: str) -> Requirement:
@@ -220,7 +226,7 @@ def other_kind(kind: str, title: str, named: Named) -> Reply:
     return Reply(
         Words("{kind}: I can only read documents", "{kind}：我只能阅读文档").format(kind=words),
         (
-            (Span(title or named.url or named.token, url=named.url),),
+            (Span(title or named.address, url=named.url),),
             paragraph(Words("Please open it in the app.", "请在应用中打开。")),
         ),
     )
@@ -283,6 +289,7 @@ SEARCH_REFUSALS: Refusals = {
     usage="WORDS",
     summary=Words("documents that you can see", "搜索你能看到的文档"),
     needs=any_of("search:docs:read"),
+    keep=with_names,
 )
 def search(ask: Ask) -> Steps:
     words = " ".join(ask.arguments.split())

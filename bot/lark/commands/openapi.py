@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import NoReturn
 from urllib.parse import parse_qsl, quote, unquote_to_bytes
 
-from bot.core.answers import Text, how_to_use, one_line, paragraph, tidy
-from bot.core.commands import ApiRefused, Ask, Steps, command
+from bot.core.answers import Text, how_to_use, paragraph
+from bot.core.commands import PLACEHOLDER, ApiRefused, Ask, Steps, command, put_in
 from bot.core.explain import for_support
-from bot.core.model import ApiCall, Code, Json, Line, Reply, Span, Words, Write
+from bot.core.model import ApiCall, Code, Json, Line, Mentions, Reply, Span, Words, Write
+from bot.core.tidy import one_line, tidy
 from bot.lark.commands.reading import mapping
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -37,10 +38,26 @@ class Unusable(Exception):
         self.problem = problem
 
 
+def with_names_in_strings(written: str, mentions: Mentions) -> str:
+    """The call with the names of mentioned people in the strings of its JSON, and nowhere else.
+
+    In a JSON document an `@` can only stand inside a string, so a quoted name stays inside the string it is put into.
+    """
+    if not mentions:
+        return written
+    try:
+        read_call(written)
+    except Unusable:
+        return written  # its answer says why, whatever the names are
+    method, target, body = parts_of(written)
+    return f"{method} {target} {put_in(body, mentions, lambda name: quoted(name)[1:-1])}".rstrip()
+
+
 @command(
     "call",
     usage="METHOD PATH [JSON]",
     summary=Words("any OpenAPI of the platform", "调用平台的任意 OpenAPI"),
+    keep=with_names_in_strings,
 )
 def call(ask: Ask) -> Steps:
     if not ask.arguments.strip():
@@ -67,9 +84,14 @@ EXAMPLES = (
 # --- what may be called ---------------------------------------------------------------------------------
 
 
+def parts_of(arguments: str) -> tuple[str, str, str]:
+    method, target, body = (*arguments.split(None, 2), "", "", "")[:3]
+    return method, target, body
+
+
 def read_call(arguments: str) -> ApiCall:
     """The call that was written, if it may be made; else raises `Unusable`."""
-    method, target, body = (*arguments.split(None, 2), "", "")[:3]
+    method, target, body = parts_of(arguments)
     if method.upper() not in METHODS:
         methods = ", ".join(METHODS)
         raise Unusable(
@@ -98,6 +120,13 @@ def read_target(target: str) -> tuple[str, Mapping[str, str]]:
             Words(
                 "After the method comes the path alone, without a host: /open-apis/…",
                 "方法之后只写路径，不含域名：/open-apis/…",
+            )
+        )
+    if PLACEHOLDER.search(target):
+        raise Unusable(
+            Words(
+                "A mention cannot be part of the path or its parameters. Write an id there.",
+                "路径及其参数中不能 @ 他人，请填写 ID。",
             )
         )
     if "#" in target or target.count("?") > 1:
@@ -193,7 +222,9 @@ def read_body(text: str) -> Json:
         raise Unusable(problem.format(most=LONGEST_BODY))
     too_deep = Words("The JSON is nested too deeply.", "JSON 嵌套过深。")
     try:
-        body = json.loads(text, parse_constant=refuse_constant, parse_float=finite)
+        body = json.loads(
+            text, parse_constant=refuse_constant, parse_float=finite, object_pairs_hook=named_once
+        )
     except json.JSONDecodeError as error:
         raise Unusable(where(text, error)) from None
     except RecursionError:
@@ -207,6 +238,27 @@ def read_body(text: str) -> Json:
     if depth(body) > DEEPEST_BODY:
         raise Unusable(too_deep)
     return body
+
+
+def named_once(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    """An object whose names are all different: which of two equal ones counts, each reader decides for itself."""
+    found: dict[str, Json] = {}
+    for name, value in pairs:
+        if PLACEHOLDER.search(name):
+            raise Unusable(
+                Words(
+                    "A mention cannot be a name in the JSON, only part of a value.",
+                    "JSON 的字段名中不能 @ 他人，只能在字段值中使用。",
+                )
+            )
+        if name in found:
+            problem = Words(
+                "The name {name} appears twice in the same JSON object. Please keep one of them.",
+                "JSON 的同一对象中出现了两个 {name}，请只保留一个。",
+            )
+            raise Unusable(problem.format(name=one_line(name, 60) or '""'))
+        found[name] = value
+    return found
 
 
 def refuse_constant(name: str) -> NoReturn:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bot.core.answers import paragraph
-from bot.core.commands import Ask, Steps, command
+from bot.core.commands import Ask, Steps, command, nothing
 from bot.core.explain import unreadable
 from bot.core.model import ApiCall, Line, Reply, Span, Words
 from bot.lark.commands.reading import child, line
@@ -16,7 +16,7 @@ FIELDS = (
 """Given only to an app that may see them."""
 
 
-@command("me", summary=Words("who I act as", "查看我以谁的身份操作"))
+@command("me", summary=Words("who I act as", "查看我以谁的身份操作"), keep=nothing)
 def me(ask: Ask) -> Steps:
     person = child((yield ApiCall("GET", "/open-apis/authen/v1/user_info")), "data")
     name, english = line(person, "name"), line(person, "en_name")

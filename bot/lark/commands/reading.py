@@ -9,8 +9,8 @@ from datetime import UTC, date, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-from bot.core.answers import one_line, tidy
 from bot.core.model import ApiCall, Json
+from bot.core.tidy import one_line, tidy
 
 MAX_PAGES = 5
 """Of one list; what is beyond is said to be there."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 from bot.core.answers import how_to_use, paragraph
-from bot.core.commands import ApiRefused, Ask, Steps, command
+from bot.core.commands import ApiRefused, Ask, Steps, command, nothing, with_names
 from bot.core.model import ApiCall, Json, Line, Reply, Span, Words, Write
 from bot.core.scopes import any_of
 from bot.core.times import ALL_TIMES_UTC, Zone, near_day_in_words, time_in_words, zone_or_utc
@@ -63,6 +63,7 @@ class Task:
     "tasks",
     summary=Words("your open tasks", "查看你的未完成任务"),
     needs=any_of("task:task:read", "task:task:write"),
+    keep=nothing,
 )
 def tasks(ask: Ask) -> Steps:
     query = {"page_size": "100", "completed": "false", "type": "my_tasks"}
@@ -164,6 +165,7 @@ def task_line(task: Task, zone: Zone, today: date) -> Line:
     usage="TITLE",
     summary=Words("create a task for you", "为你创建任务"),
     needs=any_of("task:task:write", "task:task:writeonly"),
+    keep=with_names,
 )
 def task(ask: Ask) -> Steps:
     title = " ".join(ask.arguments.split())

@@ -1,0 +1,31 @@
+"""JSON that everybody reads alike: a name that an object has twice makes it malformed.
+
+Readers differ in which of the two they take, so that what was checked would not be what counts.
+"""
+
+from __future__ import annotations
+
+import json
+
+from bot.core.model import Json
+
+
+def named_once(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    """The object of these members; `ValueError` when a name is repeated."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name is repeated")
+    return found
+
+
+DECODER = json.JSONDecoder(object_pairs_hook=named_once)
+
+
+def decode(text: str) -> Json:
+    """The value that the text is; `ValueError` when it is none, `RecursionError` when it is nested too deeply."""
+    try:
+        value, end = DECODER.raw_decode(text)
+    except ValueError:
+        end = -1
+    # As the platform writes it there is no white space around it, which `decode` would look for.
+    return value if end == len(text) else DECODER.decode(text)
