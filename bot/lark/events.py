@@ -42,6 +42,8 @@ OLDEST = 8 * 3600
 MOST_AHEAD = 5 * 60
 BLOCK = 16
 LONGEST_ID = 256
+LONGEST_CHECK = 8 * 1024
+"""Bytes of a check of the address. Anybody can send one, so that it is not worth decrypting a larger one."""
 
 JSON = json.JSONDecoder()
 
@@ -145,7 +147,7 @@ def receive(
 
 def unsigned(keys: WebhookKeys, body: bytes) -> Challenge | Unauthentic:
     """The check of the address may come without a signature, and changes nothing."""
-    plain = keys.decrypt(body)
+    plain = keys.decrypt(body) if len(body) <= LONGEST_CHECK else None
     payload = parse_object(plain) if plain is not None else None
     if payload is None or payload.get("type") != "url_verification":
         return Unauthentic("not signed", 401)
