@@ -36,6 +36,7 @@ from bot.core.model import (
     Unauthentic,
     UserKey,
 )
+from bot.lark.bounds import is_costly
 
 OLDEST = 8 * 3600
 """Seconds: the platform redelivers for some seven hours, perhaps with the first timestamp."""
@@ -174,6 +175,8 @@ def parse(recipient: Recipient, payload: bytes) -> Received:
 
 
 def parse_object(text: bytes) -> dict[str, Any] | None:
+    if is_costly(text):
+        return None
     try:
         parsed = decode_json(text.decode())
     except (ValueError, RecursionError):

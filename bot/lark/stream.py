@@ -24,7 +24,7 @@ from urllib.parse import parse_qs, urlsplit
 import aiohttp
 
 from bot.core.model import Json, Outage, Secret, Unreachable
-from bot.lark.api import Http, describe, parse_object
+from bot.lark.api import Http, bounded, describe, parse_object
 from bot.lark.frames import CONTROL, DATA, Frame, FrameError, Parts, decode, encode, ping
 
 log = logging.getLogger(__name__)
@@ -287,7 +287,7 @@ class LongConnection:
             frame = decode(data)
             if frame.method == CONTROL and frame.header("type") == "pong":
                 self._pings_are_answered = True
-                self._config = self._config.updated(parse_object(frame.payload or b""))
+                self._config = self._config.updated(parse_object(bounded(frame.payload)))
             elif frame.method == DATA and frame.header("type") in {"event", "card"}:
                 payload = link.parts.join(frame, time.monotonic())
                 if payload is not None:
