@@ -168,10 +168,19 @@ def is_fresh(timestamp: str, now: float) -> bool:
     return -MOST_AHEAD <= now - int(timestamp) <= OLDEST
 
 
-def parse(recipient: Recipient, payload: bytes) -> Received:
-    """What one payload of the long connection says, which is neither signed nor encrypted."""
+def parse(keys: WebhookKeys, recipient: Recipient, payload: bytes) -> Received:
+    """What one payload of the long connection says, which is neither signed nor encrypted.
+
+    The platform leaves its verification token empty; one that is there and does not fit is not the platform's.
+    """
     parsed = parse_object(payload)
-    return Unauthentic("not a JSON object", 400) if parsed is None else read_event(recipient, parsed)
+    if parsed is None:
+        return Unauthentic("not a JSON object", 400)
+    header = parsed.get("header")
+    for fields in (parsed, header if isinstance(header, dict) else {}):
+        if fields.get("token") not in (None, "") and not keys.is_token(fields["token"]):
+            return Unauthentic("the verification token does not fit", 401)
+    return read_event(recipient, parsed)
 
 
 def parse_object(text: bytes) -> dict[str, Any] | None:
