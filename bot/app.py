@@ -35,6 +35,7 @@ from bot.store import replicas, views
 from bot.store.crypto import Seal
 from bot.store.ids import new_id
 from bot.web import routes
+from bot.web.server import Runner
 
 log = logging.getLogger(__name__)
 
@@ -137,7 +138,7 @@ async def serve(settings: Settings, refit: Refit, on_stop: Callable[[], None]) -
         application = routes.build(
             bot, webhook=settings.events == "webhook", outage=outage, client_script=settings.jssdk_url
         )
-        runner = web.AppRunner(application, access_log=None, shutdown_timeout=HANDLERS_PATIENCE)
+        runner = Runner(application, public_url=settings.public_url or "", shutdown_timeout=HANDLERS_PATIENCE)
         await runner.setup()
         worker = Worker(bot)
         tasks = [asyncio.create_task(each) for each in (worker.work(), show_cards_when_woken(bot))]

@@ -31,9 +31,10 @@ from bot.core.model import (
     Unreachable,
 )
 from bot.core.tidy import one_line, tidy
+from bot.lark.bounds import is_costly
 
 CONNECTIONS = 100
-MAX_ANSWER_BYTES = 8 * 1024 * 1024
+MAX_ANSWER_BYTES = 2 * 1024 * 1024
 TIMEOUT = aiohttp.ClientTimeout(total=10, connect=6)
 """One attempt waits 10 seconds at most. Connecting has less of it, so that running out of time while still
 connecting has an exception of its own: then the request certainly never left."""
@@ -46,7 +47,7 @@ class Answer:
     status: int
     headers: Mapping[str, str]
     body: bytes | None
-    """None when it was larger than `MAX_ANSWER_BYTES`."""
+    """None when it was larger than `MAX_ANSWER_BYTES`, or costly to parse."""
 
 
 class Http:
@@ -96,7 +97,7 @@ class Http:
                 allow_redirects=False,
                 middlewares=() if method in REPEATABLE else (send_once,),
             ) as response:
-                content = await read_bounded(response)
+                content = bounded(await read_bounded(response))
                 return Answer(response.status, response.headers, without_token(content, token))
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as problem:
             return Unreachable(describe(problem), may_have_arrived=False)
@@ -158,6 +159,10 @@ async def read_bounded(response: aiohttp.ClientResponse) -> bytes | None:
     return b"".join(chunks)
 
 
+def bounded(content: bytes | None) -> bytes | None:
+    return None if content is None or is_costly(content) else content
+
+
 def describe(problem: Exception) -> str:
     """Words for logs and people: no URL in them, for those may hold what people searched for."""
     if isinstance(problem, aiohttp.ClientConnectorError):
@@ -215,7 +220,7 @@ def is_file(answer: Answer) -> bool:
 
 
 SPOKEN = re.compile(r"json$|^text/(html|plain)$")
-TOO_LARGE = "The answer is larger than 8 MB."
+TOO_LARGE = "The answer is too large."
 NO_JSON = "The answer is a file, which cannot be shown here."
 
 

@@ -40,12 +40,15 @@ from bot.core.model import (
 )
 from bot.core.strict_json import decode
 from bot.core.tidy import one_line, tidy
+from bot.lark.bounds import is_costly
 
 OLDEST = 8 * 3600
 """Seconds: the platform redelivers for some seven hours, perhaps with the first timestamp."""
 MOST_AHEAD = 5 * 60
 BLOCK = 16
 LONGEST_ID = 256
+LONGEST_CHECK = 8 * 1024
+"""Bytes of a check of the address. Anybody can send one, so that it is not worth decrypting a larger one."""
 
 
 class Malformed(Exception):
@@ -138,7 +141,7 @@ def receive(
 
 def unsigned(keys: WebhookKeys, body: bytes) -> Challenge | Unauthentic:
     """The check of the address may come without a signature, and changes nothing."""
-    plain = keys.decrypt(body)
+    plain = keys.decrypt(body) if len(body) <= LONGEST_CHECK else None
     payload = parse_object(plain) if plain is not None else None
     if payload is None or payload.get("type") != "url_verification":
         return Unauthentic("not signed", 401)
@@ -158,13 +161,24 @@ def is_fresh(timestamp: str, now: float) -> bool:
     return -MOST_AHEAD <= now - int(timestamp) <= OLDEST
 
 
-def parse(recipient: Recipient, payload: bytes) -> Received:
-    """What one payload of the long connection says, which is neither signed nor encrypted."""
+def parse(keys: WebhookKeys, recipient: Recipient, payload: bytes) -> Received:
+    """What one payload of the long connection says, which is neither signed nor encrypted.
+
+    The platform leaves its verification token empty; one that is there and does not fit is not the platform's.
+    """
     parsed = parse_object(payload)
-    return Unauthentic("not a JSON object", 400) if parsed is None else read_event(recipient, parsed)
+    if parsed is None:
+        return Unauthentic("not a JSON object", 400)
+    header = parsed.get("header")
+    for fields in (parsed, header if isinstance(header, dict) else {}):
+        if fields.get("token") not in (None, "") and not keys.is_token(fields["token"]):
+            return Unauthentic("the verification token does not fit", 401)
+    return read_event(recipient, parsed)
 
 
 def parse_object(text: bytes) -> dict[str, Any] | None:
+    if is_costly(text):
+        return None
     try:
         parsed = decode(text.decode())
     except (ValueError, RecursionError):

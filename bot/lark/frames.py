@@ -19,7 +19,10 @@ VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 """Wire types. The other two, groups, were given up before this protocol was made."""
 
 MOST_PARTS = 1000
-LARGEST_PAYLOAD = 4 * 1024 * 1024
+LARGEST_PAYLOAD = 1024 * 1024
+"""Bytes, as of a webhook: a message's content has 150 KB at most."""
+MOST_FIELDS = 100
+"""Of a frame, or of one of its headers. A frame has nine, one of them for each header."""
 MOST_INCOMPLETE = 32
 """Payloads at once, on one connection; with one more the oldest is given up, and the platform sends it again."""
 PARTS_WITHIN = 5.0
@@ -141,8 +144,11 @@ def int32(value: int) -> int:
 
 def fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
     """Number and value of each field, except those of fixed width, which frames do not have."""
-    position = 0
+    position, count = 0, 0
     while position < len(data):
+        count += 1
+        if count > MOST_FIELDS:
+            raise FrameError("too many fields")
         tag, position = read_varint(data, position)
         number, wire_type = tag >> 3, tag & 7
         if not 0 < number < 1 << 29:

@@ -127,7 +127,7 @@ class LarkPlatform:
 
     def parse(self, payload: bytes) -> Received:
         """One payload of the long connection, which vouches for its sender."""
-        return events.parse(self._recipient, payload)
+        return events.parse(self._keys, self._recipient, payload)
 
     # --- calls
 

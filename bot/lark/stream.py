@@ -19,17 +19,20 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import aiohttp
+from yarl import URL
 
 from bot.core.model import Json, Outage, Secret, Unreachable
-from bot.lark.api import Http, describe, parse_object
+from bot.lark.api import Http, bounded, describe, is_redirect, parse_object
 from bot.lark.frames import CONTROL, DATA, Frame, FrameError, Parts, decode, encode, ping
 
 log = logging.getLogger(__name__)
 
 ENDPOINT = "/callback/ws/endpoint"
+
+DOMAINS = (("feishu.cn", "larkoffice.com"), ("larksuite.com",))
+"""Of each brand. The addresses seen so far are msg-frontier.feishu.cn and msg-frontier-sg.larksuite.com."""
 
 CONNECT_WITHIN = 8.0
 """Seconds for one attempt, the question for the address included."""
@@ -189,7 +192,9 @@ class LongConnection:
             opened.push_async_callback(http.close)
             session = await opened.enter_async_context(
                 aiohttp.ClientSession(
-                    timeout=aiohttp.ClientTimeout(total=None), cookie_jar=aiohttp.DummyCookieJar()
+                    timeout=aiohttp.ClientTimeout(total=None),
+                    cookie_jar=aiohttp.DummyCookieJar(),
+                    middlewares=(refuse_redirects,),
                 )
             )
             opened.push_async_callback(self._finish)
@@ -213,9 +218,13 @@ class LongConnection:
 
     async def _connect(self, http: Http, session: aiohttp.ClientSession) -> Link:
         url = await self._address(http)
-        service = parse_qs(urlsplit(url).query).get("service_id", [""])[0]
+        service = url.query.get("service_id", "")
         if not (service.isascii() and service.isdigit() and len(service) <= 10):
             raise CannotConnect("the platform gave an address without its parameters")
+        if not is_platforms(url, URL(self._open_url)):
+            raise CannotConnect(
+                f"the platform gave an address that is not its own: {url.host}"[:LONGEST_WORDS]
+            )
         try:
             socket = await session.ws_connect(
                 url,
@@ -227,7 +236,7 @@ class LongConnection:
             raise refused_handshake(problem.status, problem.headers or {}) from None
         return Link(socket, int(service))
 
-    async def _address(self, http: Http) -> str:
+    async def _address(self, http: Http) -> URL:
         """Where to connect. It is for one connection, and whoever has it can take our events."""
         credentials = {"AppID": self._app_id, "AppSecret": self._app_secret.reveal()}
         answer = await http.fetch("POST", self._open_url + ENDPOINT, body=credentials)
@@ -243,11 +252,12 @@ class LongConnection:
         fields = data if isinstance(data, dict) else {}
         self._config = self._config.updated(fields.get("ClientConfig"))
         url = fields.get("URL")
-        # In the clear only where the question for it was, too.
-        schemes = ("wss://",) if self._open_url.startswith("https:") else ("wss://", "ws://")
-        if not isinstance(url, str) or not url.startswith(schemes):
+        if not isinstance(url, str) or not url.startswith(("wss://", "ws://")):
             raise CannotConnect("the platform gave no address")
-        return url
+        try:
+            return URL(url)
+        except ValueError:
+            raise CannotConnect("the platform gave an address that is none") from None
 
     # --- receiving
 
@@ -287,7 +297,7 @@ class LongConnection:
             frame = decode(data)
             if frame.method == CONTROL and frame.header("type") == "pong":
                 self._pings_are_answered = True
-                self._config = self._config.updated(parse_object(frame.payload or b""))
+                self._config = self._config.updated(parse_object(bounded(frame.payload)))
             elif frame.method == DATA and frame.header("type") in {"event", "card"}:
                 payload = link.parts.join(frame, time.monotonic())
                 if payload is not None:
@@ -351,6 +361,33 @@ class LongConnection:
         self._outage = Outage(datetime.now(UTC), "stopped")
 
 
+def is_platforms(url: URL, open_url: URL) -> bool:
+    """Whether an address belongs to whoever gave it: whoever serves it reads our events, and makes up some more."""
+    host, asked = url.host or "", open_url.host or ""
+    if url.user is not None or url.password is not None or not host:
+        return False
+    if url.scheme == "ws":
+        # In the clear only where the question for it was, which only a loopback host may be asked.
+        return open_url.scheme == "http" and host == asked
+    brand = next((domains for domains in DOMAINS if is_below(asked, domains)), sum(DOMAINS, ()))
+    return url.scheme == "wss" and (host == asked or is_below(host, brand))
+
+
+def is_below(host: str, domains: tuple[str, ...]) -> bool:
+    return any(host == domain or host.endswith(f".{domain}") for domain in domains)
+
+
+async def refuse_redirects(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """aiohttp follows them for a WebSocket, to any host and from wss to plain, and cannot be told not to."""
+    response = await handler(request)
+    if is_redirect(response.status):
+        response.close()
+        raise CannotConnect(f"the platform redirects the connection elsewhere: HTTP {response.status}")
+    return response
+
+
 def encoded(result: Json) -> str:
     return base64.b64encode(json.dumps(result).encode()).decode()
 
@@ -374,6 +411,4 @@ def reason_of(problem: Exception) -> str:
     """Never holds the address of the connection, which some exceptions quote."""
     if isinstance(problem, CannotConnect):
         return str(problem)
-    if isinstance(problem, aiohttp.InvalidURL):
-        return "the platform gave an address that is none"
     return describe(problem)

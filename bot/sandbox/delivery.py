@@ -81,7 +81,8 @@ class Delivery:
                 "event_id": secrets.token_hex(16),
                 "event_type": event_type,
                 "create_time": str(self._tenant.clock.wall_ms()),
-                "token": app.verification_token,
+                # By the long connection it comes empty.
+                "token": "" if app.events_by == "websocket" else app.verification_token,
                 "app_id": app.app_id,
                 "tenant_key": app.tenant_key,
                 **header,

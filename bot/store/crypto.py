@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import hmac
 import json
 import logging
 import secrets
@@ -49,6 +50,8 @@ class Seal:
         material = [_key_material(key, place) for place, key in enumerate(keys, start=1)]
         self.key_ids = tuple(_key_id(each) for each in material)
         """Short public fingerprints, in the order of the keys."""
+        self.secret_names = tuple(_secret_name(each) for each in material)
+        """One for each key: only who has the key can tell it."""
         self._ciphers = {key_id: AESGCM(each) for key_id, each in zip(self.key_ids, material, strict=True)}
         self._first = self._ciphers[self.key_ids[0]]
         self.prefix = f"{VERSION}.{self.key_ids[0]}."
@@ -144,6 +147,10 @@ def _key_material(key: str, place: int) -> bytes:
 
 def _key_id(material: bytes) -> str:
     return hashlib.sha256(b"key id:" + material).hexdigest()[:8]
+
+
+def _secret_name(material: bytes) -> str:
+    return hmac.digest(material, b"secret name", "sha256").hex()[:32]
 
 
 def _encode(data: bytes) -> str:

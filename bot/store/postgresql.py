@@ -29,9 +29,13 @@ RACES_BY_CONSTRAINT = {"ix_deferred_calls_one_running"}
 
 CONNECT_TIMEOUT = 5.0
 
-CHANNEL = "bot_work"
+CHANNEL = "bot_work_"
+"""And what only those can tell who have an encryption key. Every role that may connect to the database may notify, and
+a listener has to read it all."""
 NOTIFY_EVERY = 0.02
 """Seconds. Every replica is woken by a notification, so a busy one gathers them."""
+WAKE_EVERY = 0.02
+"""Seconds between two wakes, however much is heard and whoever sent it."""
 PROBE_EVERY = 10.0
 RECONNECT_AFTER = 1.0
 
@@ -129,7 +133,7 @@ class PostgresqlDatabase(Database):
         self._autocommit = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         self._one_statement = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         event.listen(self._one_statement.sync_engine, "before_cursor_execute", _count)
-        self._messenger = _Messenger(url, self._wake)
+        self._messenger = _Messenger(url, seal, self._wake)
 
     @knowing_keys
     async def write(self, work: Work[T]) -> T:
@@ -212,13 +216,20 @@ class _Messenger:
 
     NOTIFY is sent on its own after the commit: inside a transaction it would take a lock that all commits share. It
     may be lost (a replica dies in between, a connection breaks): it only saves waiting for the next look.
+
+    There is a channel for each encryption key, so that replicas meet that have one key in common: in the middle of a
+    rotation some know more keys than others.
     """
 
-    def __init__(self, url: str, wake: Any) -> None:
+    def __init__(self, url: str, seal: Seal, wake: Any) -> None:
         self._engine = make_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
         self._wake = wake
+        self._channels = [CHANNEL + name for name in seal.secret_names]
         self._name = secrets.token_hex(8)
+        self._notify = "; ".join(f"NOTIFY {channel}, '{self._name}'" for channel in self._channels)
         self._unsent = asyncio.Event()
+        self._resting: asyncio.TimerHandle | None = None
+        self._heard_meanwhile = False
         self._task = asyncio.create_task(self._run())
 
     def send(self) -> None:
@@ -228,6 +239,8 @@ class _Messenger:
         self._task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._task
+        if self._resting is not None:
+            self._resting.cancel()
 
     async def _run(self) -> None:
         while True:
@@ -241,7 +254,8 @@ class _Messenger:
         connection.add_termination_listener(
             lambda connection: self._unsent.set()
         )  # the next statement says why
-        await connection.add_listener(CHANNEL, self._heard)
+        for channel in self._channels:
+            await connection.add_listener(channel, self._heard)
         self._wake()  # for what was sent while nobody here was listening
         while True:
             try:
@@ -252,9 +266,25 @@ class _Messenger:
                 await connection.execute("SELECT 1", timeout=PROBE_EVERY)
                 continue
             self._unsent.clear()
-            await connection.execute(f"NOTIFY {CHANNEL}, '{self._name}'", timeout=PROBE_EVERY)
+            await connection.execute(self._notify, timeout=PROBE_EVERY)
             await asyncio.sleep(NOTIFY_EVERY)
 
     def _heard(self, connection: object, process: int, channel: str, sender: object) -> None:
-        if sender != self._name:
+        """Wakes at once, and then once more for all that is heard within the next moment."""
+        if sender == self._name:
+            return
+        if self._resting is None:
             self._wake()
+            self._rest()
+        else:
+            self._heard_meanwhile = True
+
+    def _rest(self) -> None:
+        self._resting = asyncio.get_running_loop().call_later(WAKE_EVERY, self._rested)
+
+    def _rested(self) -> None:
+        self._resting = None
+        if self._heard_meanwhile:
+            self._heard_meanwhile = False
+            self._wake()
+            self._rest()

@@ -13,7 +13,6 @@ from bot.core.model import Outage
 from bot.flows.bot import Bot
 from bot.web import authorize, client, events, health, login, permissions
 from bot.web.bodies import LARGEST_BODY
-from bot.web.headers import secure
 from bot.web.keys import BOT, CLIENT_SCRIPT, INGRESS, ClientScript, Ingress
 from bot.web.pages import FOREIGN_POST, NOT_FOUND, TROUBLE, show
 from bot.web.session import ForeignPost
@@ -28,7 +27,6 @@ def build(
 ) -> web.Application:
     """The bot's web application. `webhook`: events come in by HTTP."""
     app = web.Application(middlewares=[explain], client_max_size=LARGEST_BODY)
-    app.on_response_prepare.append(secure)
     app[BOT] = bot
     app[CLIENT_SCRIPT] = ClientScript(client_script)
     app[INGRESS] = Ingress(outage)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import re
 from dataclasses import dataclass
+from urllib.parse import parse_qsl
 
 from aiohttp import web
 
@@ -110,8 +111,8 @@ async def posted_by(request: web.Request) -> Visitor | None:
         or (request.content_length or 0) > LARGEST_FORM
     ):
         raise ForeignPost
-    await body_of(request)  # within bounds; the form is read from it
-    given = (await request.post()).get(PROOF)
-    if not isinstance(given, str) or not hmac.compare_digest(given.encode(), visitor.proof.encode()):
+    fields = dict(parse_qsl((await body_of(request, LARGEST_FORM)).decode(errors="replace")))
+    given = fields.get(PROOF)
+    if given is None or not hmac.compare_digest(given.encode(), visitor.proof.encode()):
         raise ForeignPost
     return visitor

@@ -17,6 +17,7 @@ from bot.core.model import ApiCall, Secret
 from bot.flows.bot import Bot
 from bot.store import database
 from bot.web import routes
+from bot.web.server import Runner
 
 CALL = ApiCall("GET", "/open-apis/docx/v1/documents/doxbench0000000000000000000/raw_content")
 
@@ -35,7 +36,7 @@ async def make_call(bot: Bot) -> None:
 async def serve(loaded: settings.Settings, calls_a_second: float) -> None:
     async with app.assembled(loaded) as bot, app.ingress(loaded, bot) as outage:
         application = routes.build(bot, webhook=True, outage=outage, client_script=loaded.jssdk_url)
-        runner = web.AppRunner(application, access_log=None)
+        runner = Runner(application, public_url="", shutdown_timeout=1)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0, backlog=1024).start()
         gc.collect()

@@ -219,7 +219,7 @@ BROKEN: dict[str, Answering] = {
     "a list": plain(200, '[{"code":0}]'),
     "null": plain(200, "null"),
     "a number of many digits": plain(200, '{"code":' + "9" * 5000 + "}"),
-    "brackets without end": plain(200, "[" * 200_000),
+    "brackets without end": plain(200, "[" * 40_000),
     "an object without a code": plain(200, '{"data":{}}'),
     "a code that is a text": plain(200, '{"code":"0","msg":"ok"}'),
     "a code that is null": plain(200, '{"code":null,"msg":"ok"}'),
@@ -240,6 +240,9 @@ LIMITED: dict[str, tuple[Answering, str]] = {
 HUGE: dict[str, Answering] = {
     "an answer without end": endless,
     "many megabytes": plain(200, '{"code":0,"x":"' + "x" * MAX_ANSWER_BYTES + '"}'),
+    "hundreds of thousands of values": plain(200, '{"code":0,"x":[' + "[]," * 300_000 + "1]}"),
+    "numbers of thousands of digits": plain(200, '{"code":0,"x":[' + ("9" * 4300 + ",") * 300 + "1]}"),
+    "many brackets without end": plain(200, "[" * 200_000),
     "few bytes that unpack to many": plain(200, gzip.compress(b" " * 200_000_000), Content_Encoding="gzip"),
 }
 EMPTY_HANDED: dict[str, Answering] = {

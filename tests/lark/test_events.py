@@ -63,7 +63,7 @@ def receive(body: bytes, headers: dict[str, str] | None = None, keys=KEYS, now: 
 
 def read(payload, recipient=RECIPIENT):
     """As it comes by the long connection."""
-    return events.parse(recipient, json.dumps(payload).encode())
+    return events.parse(KEYS, recipient, json.dumps(payload).encode())
 
 
 def both_ways(payload):
@@ -443,6 +443,17 @@ def paths(value, at=()):
             yield from paths(inner, (*at, index))
 
 
+@pytest.mark.parametrize("wrong", ["guessed", " ", TOKEN + " ", TOKEN[:-1], 7, True, [], [TOKEN], {}])
+def test_by_the_long_connection_too_a_token_that_is_there_has_to_match(payload, wrong):
+    whole = payload("message_direct")
+    for changed in (whole | {"header": whole["header"] | {"token": wrong}}, whole | {"token": wrong}):
+        assert read(changed).status == 401
+    for right in (TOKEN, "", None):
+        assert isinstance(read(whole | {"header": whole["header"] | {"token": right}}), MessageReceived)
+    anything = events.parse(events.WebhookKeys(None, None), RECIPIENT, json.dumps(changed).encode())
+    assert isinstance(anything, MessageReceived), "without a token to compare with"
+
+
 @pytest.mark.parametrize("name", [*ALL, "grant_revoked"])
 def test_every_field_may_be_anything(payload, name):
     whole = payload(name)
@@ -458,7 +469,7 @@ def test_every_field_may_be_anything(payload, name):
                 holder[path[-1]] = odd
             result = read(changed)
             if isinstance(result, Unauthentic):
-                assert result.status in {400, 403}, path
+                assert result.status in ({401} if path == ("header", "token") else {400, 403}), path
             else:
                 storable(result)
 
@@ -525,5 +536,5 @@ def test_no_event_makes_it_fail(event, kind, event_id, mentions):
 def test_deep_nesting_is_malformed():
     deep = b'{"a":' * 100_000 + b"1" + b"}" * 100_000
     assert receive(encrypt(deep)).status == 400
-    assert events.parse(RECIPIENT, deep).status == 400
+    assert events.parse(KEYS, RECIPIENT, deep).status == 400
     assert receive(deep, {}).status == 401

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import time
 from typing import Any
 
 import pytest
@@ -149,6 +150,16 @@ def test_nothing_else_is_raised_whatever_comes(data: bytes):
 def test_what_is_no_frame_is_refused(bad: str):
     with pytest.raises(FrameError):
         decode(bytes.fromhex(bad))
+
+
+def test_a_megabyte_of_fields_is_not_read():
+    """A second of the processor's time, otherwise."""
+    empty_header = b"\x2a\x04\x0a\x00\x12\x00"
+    for data in (b"\x08\x07" * 500_000, empty_header * 160_000, b"\x2a\xc0\x84\x3d" + b"\x0a\x00" * 500_000):
+        started = time.process_time()
+        with pytest.raises(FrameError, match="too many fields"):
+            decode(data)
+        assert time.process_time() - started < 0.05
 
 
 # --- parts ------------------------------------------------------------------------------------------------

@@ -49,7 +49,7 @@ HEADER = {"event_id": "e1", "app_id": "cli_1", "tenant_key": "t1", "create_time"
 
 def read(kind: str, event: Any) -> Any:
     payload = {"schema": "2.0", "header": HEADER | {"event_type": kind}, "event": event}
-    return events.parse(RECIPIENT, as_bytes(payload))
+    return events.parse(KEYS, RECIPIENT, as_bytes(payload))
 
 
 placeholders = st.sampled_from(["@_user_1", "@_user_2", "@_all", "@", ""])

@@ -316,6 +316,7 @@ async def test_the_owner_is_the_administrator(world):
 
 async def test_group_messages_count_once_the_bot_knows_its_own_name(world, payload):
     group = payload("message_group")
+    group["header"]["token"] = ""
     for _ in range(100):
         event = world.platform.parse(json.dumps(group).encode())
         if getattr(event, "status", None) != 503:

@@ -10,10 +10,11 @@ import time
 
 import pytest
 from aiohttp import WSMsgType, web
+from yarl import URL
 
 from bot.core.model import Secret
 from bot.lark import stream
-from bot.lark.stream import ClientConfig, LongConnection, NotAccepted
+from bot.lark.stream import ClientConfig, LongConnection, NotAccepted, is_platforms
 from bot.sandbox.connections import CONNECTIONS, Connections, NotAcknowledged
 from bot.sandbox.faults import Fault
 from bot.sandbox.frames import Frame, encode
@@ -390,6 +391,112 @@ async def test_whatever_the_platform_answers_it_is_asked_again(platform, connect
     connection = await connect(nothing)
     await until(lambda: trouble.struck and connection.outage and words in connection.outage.reason)
     await until(lambda: connection.outage is None, seconds=25)
+
+
+@contextlib.asynccontextmanager
+async def elsewhere():
+    """Another server, and what is asked of it."""
+    asked = []
+
+    async def answer(request):
+        asked.append(request.path)
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        return socket
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield runner.addresses[0][1], asked
+    await runner.cleanup()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+@pytest.mark.parametrize("status", [300, 301, 302, 303, 307, 308])
+async def test_the_connection_follows_no_redirect(platform, connect, status, host):
+    async with elsewhere() as (port, asked):
+        headers = {"Location": f"http://{host}:{port}/ws/v2?device_id=1&service_id=1"}
+        platform.tenant.faults.all["f1"] = trouble = Fault(
+            "f1", "status", {"path": "/ws/v2"}, None, {"status": status, "headers": headers}
+        )
+        connection = await connect(nothing)
+        await until(lambda: trouble.struck and "redirects" in connection.outage.reason)
+        assert asked == []
+        platform.tenant.faults.all.clear()
+        await until(lambda: connection.outage is None)
+
+
+async def test_an_address_that_is_not_the_platforms_is_not_asked(platform, connect, caplog):
+    async with elsewhere() as (port, asked):
+        data = {"URL": f"ws://localhost:{port}/ws/v2?device_id=1&service_id=1&ticket=t0ps3cr3t"}
+        body = {"code": 0, "data": data}
+        platform.tenant.faults.all["f1"] = Fault(
+            "f1", "status", {"path": "/callback/ws/endpoint"}, None, {"status": 200, "body": body}
+        )
+        connection = await connect(nothing)
+        await until(lambda: "not its own: localhost" in connection.outage.reason)
+        assert asked == []
+        platform.tenant.faults.all.clear()
+        await until(lambda: connection.outage is None)
+    assert "t0ps3cr3t" not in caplog.text + "".join(str(record.__dict__) for record in caplog.records)
+
+
+FEISHU, LARK, PROXY, LOCAL = (
+    "https://open.feishu.cn",
+    "https://open.larksuite.com",
+    "https://lark.corp.example",
+    "http://127.0.0.1:8400",
+)
+
+
+@pytest.mark.parametrize(
+    ("url", "open_url"),
+    [
+        ("wss://msg-frontier.feishu.cn/ws/v2", FEISHU),
+        ("wss://MSG-Frontier.feishu.cn:443/ws/v2", FEISHU),
+        ("wss://open.feishu.cn/ws/v2", FEISHU),
+        ("wss://msg-frontier.feishu.cn/ws/v2", "https://open.larkoffice.com"),
+        ("wss://msg-frontier-sg.larksuite.com/ws/v2", LARK),
+        ("wss://msg-frontier-sg.larksuite.com/ws/v2", PROXY),
+        ("wss://lark.corp.example:8443/ws/v2", PROXY),
+        ("ws://127.0.0.1:8400/ws/v2", LOCAL),
+        ("wss://msg-frontier.feishu.cn/ws/v2", LOCAL),
+    ],
+)
+def test_an_address_of_the_platform_is_taken(url, open_url):
+    assert is_platforms(URL(url), URL(open_url))
+
+
+@pytest.mark.parametrize(
+    ("url", "open_url"),
+    [
+        ("ws://msg-frontier.feishu.cn/ws/v2", FEISHU),
+        ("ws://msg-frontier.feishu.cn/ws/v2", LOCAL),
+        ("ws://open.feishu.cn/ws/v2", FEISHU),
+        ("https://msg-frontier.feishu.cn/ws/v2", FEISHU),
+        ("wss://msg-frontier-sg.larksuite.com/ws/v2", FEISHU),
+        ("wss://msg-frontier.feishu.cn/ws/v2", LARK),
+        ("wss://evilfeishu.cn/ws/v2", FEISHU),
+        ("wss://feishu.cn.evil.example/ws/v2", FEISHU),
+        ("wss://msg-frontier.feishu.cn@evil.example/ws/v2", FEISHU),
+        ("wss://user@msg-frontier.feishu.cn/ws/v2", FEISHU),
+        ("wss://evil.example/feishu.cn", FEISHU),
+        ("wss://evil.example?x=.feishu.cn", FEISHU),
+        ("wss://evil.example#.feishu.cn", FEISHU),
+        ("wss://feishu.cn./ws/v2", FEISHU),
+        ("wss://127.0.0.1/ws/v2", FEISHU),
+        ("wss://evil.example/ws/v2", PROXY),
+        ("ws://lark.corp.example/ws/v2", PROXY),
+        ("ws://127.0.0.2:8400/ws/v2", LOCAL),
+        ("ws://localhost:8400/ws/v2", LOCAL),
+        ("wss://evil.example/ws/v2", LOCAL),
+        ("wss:///ws/v2", FEISHU),
+    ],
+)
+def test_another_address_is_not(url, open_url):
+    assert not is_platforms(URL(url), URL(open_url))
 
 
 async def test_a_handshake_that_is_refused_by_a_proxy_is_tried_again(platform, connect):

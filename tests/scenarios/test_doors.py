@@ -6,7 +6,10 @@ import asyncio
 import io
 import json
 
+import pytest
+
 from .conftest import World
+from .wire import exchange, request
 
 
 async def post_event(world: World, body: bytes, **headers: str) -> tuple[int, str]:
@@ -109,3 +112,76 @@ async def test_operators_see_what_happened(world: World):
     assert world.rows("SELECT status FROM grants") == [{"status": "ended"}]
     code, out, err = await world.cli("doctor")
     assert code == 0, out + err
+
+
+ANSWERS = {
+    "a page": (request("GET /permissions"), 200),
+    "a file": (request("GET /static/page.css"), 200),
+    "a file that is known": (
+        request("GET /static/page.css", "If-Modified-Since: Fri, 01 Jan 2100 00:00:00 GMT"),
+        304,
+    ),
+    "JSON": (request("GET /healthz"), 200),
+    "no body": (request("HEAD /healthz"), 200),
+    "a redirect": (request("GET /login"), 303),
+    "no such page": (request("GET /nowhere"), 404),
+    "no such method": (request("PUT /lark/events"), 405),
+    "no such expectation": (request("GET /healthz", "Expect: miracles"), 417),
+    "too large": (request("POST /lark/events", "Content-Length: 9000000"), 413),
+    "compressed": (request("POST /lark/events", "Content-Encoding: gzip", body=b"x"), 415),
+    "no HTTP": (b"NONSENSE\r\n\r\n", 400),
+    "no such protocol": (b"GET / HTTP/9.9\r\n\r\n", 400),
+    "TLS": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),
+    "too many headers": (request("GET /healthz", *["X: y"] * 500), 400),
+}
+
+
+async def test_no_answer_tells_versions_and_each_holds_browsers_to_tls(world: World):
+    await world.start(BOT_PUBLIC_URL="https://bot.example")
+    for what, (sent, status) in ANSWERS.items():
+        answer = await exchange(world, sent)
+        assert answer.status == status, what
+        assert answer.headers["server"] == "bot", what
+        assert answer.headers["strict-transport-security"] == "max-age=31536000", what
+        assert answer.headers["x-content-type-options"] == "nosniff", what
+        assert answer.headers["content-security-policy"].startswith("default-src 'none'"), what
+        assert not any(name in answer.body for name in ("aiohttp", "Python/")), what
+
+
+async def test_without_tls_browsers_are_not_held_to_it(world: World):
+    await world.start()
+    for sent, _ in ANSWERS.values():
+        assert "strict-transport-security" not in (await exchange(world, sent)).headers
+
+
+@pytest.mark.parametrize("route", ["metrics", "healthz", "readyz"])
+async def test_an_operators_route_has_one_spelling(world: World, route: str):
+    """A proxy that keeps them from the public compares text."""
+    await world.start()
+    assert (await exchange(world, request(f"GET /{route}"))).status == 200
+    first, rest = route[0], route[1:]
+    for path in (
+        f"/%{ord(first):x}{rest}",
+        f"/{route[:-1]}%{ord(route[-1]):X}",
+        f"/%25{ord(first):x}{rest}",
+        f"/{route}%2f",
+        f"/{route}%00",
+        f"/{route}%20",
+        f"/{route}/",
+        f"/{route}/.",
+        f"/{route};x",
+        f"/{route}#x",
+        f"//{route}",
+        f"///{route}",
+        f"/./{route}",
+        f"/x/../{route}",
+        f"/static/../{route}",
+        f"/static/%2e%2e/{route}",
+        f"/\\{route}",
+        f"/{route.upper()}",
+        f"http://bot.example/{route}",
+        f"http://bot.example//{route}",
+    ):
+        answer = await exchange(world, request(f"GET {path}"))
+        assert answer.status == 404, path
+        assert "There is nothing here" in answer.body, path

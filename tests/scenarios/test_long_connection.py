@@ -10,9 +10,13 @@ from collections import Counter
 from typing import Any
 
 import pytest
+from aiohttp import web
 
+from bot.sandbox.connections import CONNECTIONS, NotAcknowledged
+from bot.sandbox.faults import Fault
 from tests.ports import free_port
 
+from .attacker import Attacker
 from .conftest import World, has_link
 from .crashing import mortal_bot
 
@@ -251,3 +255,54 @@ async def test_two_replicas_share_the_events_and_a_repeat_at_both_has_no_effect(
     last = await connected.say(connected.sam, "/help")
     await connected.answer_to(last)
     assert answers(connected) == dict.fromkeys([*asked, last], 1)
+
+
+async def test_a_payload_with_a_wrong_verification_token_is_refused(connected: World):
+    """The platform leaves the token empty by this way; one that does not fit comes from somebody else."""
+    await connected.start()
+    await until_events_are(connected, "up")
+    attacker, platform = Attacker(connected), connected.runner.app[CONNECTIONS]
+    for number, wrong in enumerate(("guessed", " ", 7, ["x"], {}, True)):
+        for payload in (
+            attacker.message(token=wrong),
+            attacker.message(token="") | {"token": wrong},
+            attacker.click(connected.sam, {"action": "help"}, token=wrong),
+        ):
+            with pytest.raises(NotAcknowledged, match="500"):
+                await platform.send(f"wrong-{number}", payload)
+    assert connected.rows("SELECT 1 FROM events") == []
+    without = attacker.message()
+    del without["header"]["token"]
+    for number, right in enumerate((attacker.message(), attacker.message(token=""), without)):
+        await platform.send(f"right-{number}", right)
+    assert len(connected.rows("SELECT 1 FROM deferred_calls")) == 3
+    assert "the verification token does not fit" in (connected.directory / "bot.log").read_text()
+
+
+async def test_the_bot_does_not_follow_the_connection_elsewhere(connected: World):
+    asked: list[str] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        asked.append(request.path_qs)
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        return socket
+
+    application = web.Application()
+    application.router.add_get("/{path:.*}", answer)
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    port = runner.addresses[0][1]
+    await connected.start()
+    headers = {"Location": f"http://127.0.0.1:{port}/ws/v2?device_id=1&service_id=1"}
+    trouble = Fault("f1", "status", {"path": "/ws/v2"}, None, {"status": 302, "headers": headers})
+    connected.tenant.faults.all["f1"] = trouble
+    await drop(connected, "reset")
+    await connected.until(lambda: trouble.struck > 1, "two attempts", patience=30)
+    ready = await until_events_are(connected, "down")
+    assert "redirects" in ready["events_down_because"]
+    connected.tenant.faults.all.clear()
+    await until_events_are(connected, "up", patience=30)
+    assert asked == []
+    await runner.cleanup()

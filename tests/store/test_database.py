@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
+from collections.abc import Iterator
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import Connection, text
@@ -16,6 +19,7 @@ from bot.store.crypto import Seal, new_key
 from bot.store.database import Database, announce, open_database, seal_of
 from bot.store.postgresql import make_engine
 from bot.store.sqlite import SqliteDatabase
+from tests.conftest import administer
 from tests.store.examples import ANNA, BEN, NOW, a_call, ask, meet
 
 
@@ -262,6 +266,82 @@ async def test_another_replica_is_woken_also_after_its_connection_was_cut(
     await ask(here, BEN)
     async with asyncio.timeout(PATIENCE):
         await woken.wait()
+    await here.close()
+    await there.close()
+
+
+@pytest.fixture
+def stranger(postgresql_url: str) -> Iterator[str]:
+    """A role that may connect, and nothing else."""
+    name = f"stranger_{uuid4().hex}"
+    administer(postgresql_url, f"CREATE ROLE {name}")
+    yield name
+    administer(postgresql_url, f"DROP ROLE {name}")
+
+
+FLOOD = "SELECT pg_notify(channel, i::text) FROM generate_series(1, 2000) i, unnest(CAST(:channels AS text[])) channel"
+
+
+async def flood(url: str, role: str, channels: list[str]) -> None:
+    """Twenty thousand notifications, each with words of its own."""
+    engine = make_engine(url, isolation_level="AUTOCOMMIT")
+    async with engine.connect() as connection:
+        await connection.execute(text(f"SET ROLE {role}"))
+        for _ in range(10):
+            await connection.execute(text(FLOOD), {"channels": channels})
+    await engine.dispose()
+
+
+async def test_what_other_roles_notify_is_not_even_heard(
+    postgresql_url: str, stranger: str, key: str
+) -> None:
+    seal = Seal([key])
+    here = await open_database(postgresql_url, seal)
+    there = await open_database(postgresql_url, Seal([key]))
+    woken = await listening(here, there)
+    await flood(
+        postgresql_url, stranger, ["bot_work", "bot_work_", *(f"bot_work_{each}" for each in seal.key_ids)]
+    )
+    # Notifications come in their order: had any of those been heard, it would have been before this one.
+    before = woken.is_set()
+    await ask(there)
+    async with asyncio.timeout(PATIENCE):
+        await woken.wait()
+    assert not before
+    await here.close()
+    await there.close()
+
+
+async def test_whoever_knows_the_channel_wakes_nobody_more_often_than_makes_sense(
+    postgresql_url: str, stranger: str, key: str
+) -> None:
+    seal = Seal([key])
+    database = await open_database(postgresql_url, seal)
+    await listening(database)
+    wakes = []
+    database.on_work(lambda: wakes.append(time.monotonic()))
+    await flood(postgresql_url, stranger, [f"bot_work_{each}" for each in seal.secret_names])
+    async with asyncio.timeout(PATIENCE):
+        while not wakes:
+            await asyncio.sleep(0.01)
+    count = len(wakes)
+    await database.close()
+    assert count <= 2 + (wakes[-1] - wakes[0]) / 0.02
+
+
+async def test_replicas_in_the_middle_of_a_rotation_hear_each_other(postgresql_url: str) -> None:
+    old, new = new_key(), new_key()
+    here = await open_database(postgresql_url, Seal([old]))
+    there = await open_database(postgresql_url, Seal([new, old]))
+    woken = await listening(there, here)
+    await ask(here)
+    async with asyncio.timeout(PATIENCE):
+        await woken.wait()
+    back = asyncio.Event()
+    here.on_work(back.set)
+    await ask(there, BEN)
+    async with asyncio.timeout(PATIENCE):
+        await back.wait()
     await here.close()
     await there.close()
 

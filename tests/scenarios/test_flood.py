@@ -1,0 +1,210 @@
+"""Somebody at the bot's address sends what costs much to read. Judged by what the bot's process spends on it."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import statistics
+import time
+
+import pytest
+
+from .attacker import Attacker
+from .conftest import World, value_on
+from .wire import exchange, open_sockets, processor_seconds, request
+
+CONNECTIONS = 8
+MEGABYTE = 1_000_000
+GZIP, CHUNKED = "Content-Encoding: gzip", "Transfer-Encoding: chunked"
+CRUMBS = b"1\r\nx\r\n" * (MEGABYTE // 6) + b"0\r\n\r\n"
+
+
+@pytest.fixture(scope="session")
+def bomb() -> bytes:
+    """A megabyte that unpacks to one of a thousand."""
+    return gzip.compress(b"\0" * 1_030_000_000)[:MEGABYTE]
+
+
+def in_one_chunk(body: bytes) -> bytes:
+    return f"{len(body):x}\r\n".encode() + body + b"\r\n0\r\n\r\n"
+
+
+ROUTES = [
+    "POST /lark/events",
+    "GET /healthz",
+    "POST /nowhere",
+    "GET /authorize/x",
+    "POST /logout",
+    "PUT /static/page.css",
+]
+
+
+@pytest.mark.parametrize(
+    "encoding", ["gzip", "deflate", "br", "zstd", "x-gzip", "GZIP", "gzip, gzip", "identity", ""]
+)
+async def test_an_encoded_body_is_answered_415_on_every_route(world: World, encoding: str):
+    await world.start()
+    for route in ROUTES:
+        for body in (b"x", b"x" * MEGABYTE):
+            answer = await exchange(world, request(route, f"Content-Encoding: {encoding}", body=body))
+            assert answer.status == 415, route
+            assert answer.headers["accept-encoding"] == "identity"
+            assert answer.headers["cache-control"] == "no-store"
+
+
+async def flooded(world: World, sent: bytes, count: int) -> tuple[float, set[int]]:
+    """Sends a request so often, from eight connections at a time: the bot's processor seconds for each, the answers."""
+    left = iter(range(count))
+
+    async def one() -> list[int]:
+        return [(await exchange(world, sent)).status for _ in left]
+
+    before = processor_seconds(world)
+    statuses = await asyncio.gather(*(one() for _ in range(CONNECTIONS)))
+    return (processor_seconds(world) - before) / count, {each for found in statuses for each in found}
+
+
+async def test_packed_bodies_from_eight_connections_hold_up_neither_health_nor_events_nor_clicks(
+    world: World, bomb: bytes
+):
+    await world.start()
+    attacker = Attacker(world)
+    card = await world.fresh_card(world.sam, await world.say(world.sam, "/tasks"))
+    click = attacker.click(world.sam, value_on(card, "not_now"))
+    kinds = [request(route, GZIP, body=bomb) for route in ROUTES]
+    kinds.append(request("POST /healthz", GZIP, CHUNKED, body=in_one_chunk(bomb)))
+    done = asyncio.Event()
+    looks: list[float] = []
+
+    async def flood() -> None:
+        # A connection is closed half a second after its answer, so few are enough for as long as this takes.
+        while not done.is_set():
+            for sent in kinds:
+                statuses.add((await exchange(world, sent)).status)
+
+    async def look() -> None:
+        while not done.is_set():
+            started = time.perf_counter()
+            assert (await world.get(f"{world.public}/healthz"))[0] == 200
+            looks.append(time.perf_counter() - started)
+
+    statuses: set[int] = set()
+    async with asyncio.TaskGroup() as tasks:
+        for each in (*[flood] * CONNECTIONS, look):
+            tasks.create_task(each())
+        for _ in range(20):
+            assert (await attacker.send(attacker.message()))[0] == 200
+        assert (await attacker.send(click))[0] == 200
+        done.set()
+    assert statuses == {415}
+    print(f"healthz: median {statistics.median(looks) * 1000:.1f} ms of {len(looks)}")
+    await world.until(
+        lambda: world.rows("SELECT 1 FROM authorization_requests WHERE status = 'declined'"), "the click"
+    )
+    for sent in kinds:
+        spent, _ = await flooded(world, sent, 2 * CONNECTIONS)
+        # To inflate one of these takes half a second and more.
+        assert spent < 0.02, sent[:60]
+
+
+COSTLY = {
+    "a body that no handler reads": (request("GET /healthz", body=b"x" * MEGABYTE), 200),
+    "the same in crumbs": (request("POST /nowhere", CHUNKED, body=CRUMBS), 404),
+    "an event in crumbs": (request("POST /lark/events", CHUNKED, body=CRUMBS), 400),
+    "crumbs with extensions": (
+        request("POST /lark/events", CHUNKED, body=b"1;a\r\nx\r\n" * 100_000 + b"0\r\n\r\n"),
+        400,
+    ),
+    "a tunnel": (request("CONNECT bot.example:443") + b"x" * MEGABYTE, 404),
+    "an upgrade": (
+        request("GET /healthz", "Connection: Upgrade", "Upgrade: websocket") + b"x" * MEGABYTE,
+        200,
+    ),
+    "unsigned, a third of a million lists": (
+        request("POST /lark/events", body=b"[" + b"[]," * 333_000 + b"1]"),
+        401,
+    ),
+    "unsigned, enormous numbers": (
+        request("POST /lark/events", body=b"[" + (b"9" * 4300 + b",") * 230 + b"1]"),
+        401,
+    ),
+    "unsigned, to decrypt": (
+        request("POST /lark/events", body=b'{"encrypt":"' + b"A" * MEGABYTE + b'"}'),
+        401,
+    ),
+    "a path of four thousand parts": (request(f"GET /{'a/' * 4000}"), 404),
+}
+
+
+@pytest.mark.parametrize("what", COSTLY)
+async def test_nothing_that_strangers_send_costs_much(world: World, what: str):
+    sent, status = COSTLY[what]
+    await world.start()
+    spent, statuses = await flooded(world, sent, 5 * CONNECTIONS)
+    print(f"{what}: {spent * 1000:.1f} ms")
+    assert statuses == {status}
+    assert spent < 0.015
+
+
+async def test_an_event_may_come_in_chunks(world: World):
+    await world.start()
+    attacker = Attacker(world)
+    body = attacker.seal(attacker.message())
+    pieces = [body[at : at + 10] for at in range(0, len(body), 10)]
+    chunks = b"".join(f"{len(each):x}\r\n".encode() + each + b"\r\n" for each in pieces) + b"0\r\n\r\n"
+    headers = [f"{name}: {value}" for name, value in attacker.sign(body).items()]
+    assert (await exchange(world, request("POST /lark/events", CHUNKED, *headers, body=chunks))).status == 200
+
+
+async def test_a_body_that_breaks_off_is_no_failure_of_ours(world: World):
+    await world.start()
+    for sent in (
+        request("POST /lark/events", CHUNKED) + b"5\r\nabc",
+        request("POST /lark/events", "Content-Length: 100") + b"abc",
+    ):
+        _, writer = await asyncio.open_connection("127.0.0.1", world.port)
+        writer.write(sent)
+        await writer.drain()
+        writer.close()
+    await world.answer_to(await world.say(world.sam, "/help"))
+    assert await world.stop() == 0
+    assert "request failed" not in (world.directory / "bot.log").read_text()
+
+
+MORE_THAN_THERE_IS_ROOM_FOR = 600
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [b"", b"GET /heal", request("GET /healthz"), request("POST /lark/events", "Content-Length: 1000") + b"{"],
+    ids=["silent", "a slow head", "kept alive", "a slow body"],
+)
+async def test_hundreds_of_idle_connections_keep_no_event_out(world: World, begun: bytes):
+    await world.start()
+    attacker = Attacker(world)
+    said = world.directory / "bot.log"
+    told, sockets = said.stat().st_size, open_sockets(world)
+    opened = []
+    for _ in range(MORE_THAN_THERE_IS_ROOM_FOR):
+        opened.append(await asyncio.open_connection("127.0.0.1", world.port))
+        opened[-1][1].write(begun)
+    for _ in range(5):
+        body = attacker.seal(attacker.message())
+        headers = [f"{name}: {value}" for name, value in attacker.sign(body).items()]
+        assert (await exchange(world, request("POST /lark/events", *headers, body=body))).status == 200
+    assert open_sockets(world) - sockets < 520
+    reader, _ = opened[0]
+    assert await asyncio.wait_for(ended(reader), 5)  # the oldest
+    for _, writer in opened:
+        writer.transport.abort()
+    assert "closed" not in said.read_text()[told:]
+    assert said.read_text()[told:].count("\n") < 100
+
+
+async def ended(reader: asyncio.StreamReader) -> bool:
+    try:
+        while await reader.read(1000):
+            pass
+    except ConnectionError:
+        pass
+    return True
