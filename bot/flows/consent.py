@@ -101,6 +101,8 @@ async def complete(bot: Bot, came: Approved | Denied) -> Landing:
 
     taken = await bot.database.write(work)
     if isinstance(taken, Landed):
+        if taken.landing is Landing.UNKNOWN:
+            bot.refusals.note("callback refused", "not a state of ours")
         return await land(bot, taken)
     assert isinstance(came, Approved)
     attempt, grant = taken
@@ -135,7 +137,6 @@ def reject(c: Connection, state_digest: str, moment: datetime) -> Landing:
     before = attempts.consumed_before(c, state_digest)
     if before is None:
         # Anybody can send this, as often as they like: logged, and not kept for as long as the audit log is.
-        log.info("callback refused", extra={"reason": "not a state of ours"})
         return Landing.UNKNOWN
     landing = LANDED_BEFORE.get(before, Landing.USED)
     audit.write(c, "callback_rejected", user=None, now=moment, reason=landing.value)

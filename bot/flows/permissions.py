@@ -166,11 +166,12 @@ async def take_back(bot: Bot, user: UserKey, reason: str, *, sign_out: bool = Fa
     return ended
 
 
-async def cancel(bot: Bot, user: UserKey) -> None:
-    """Drops what waits for the person."""
+async def cancel(bot: Bot, user: UserKey) -> int:
+    """Drops what waits for the person; returns how many calls."""
     moment = now()
-    _, messages = await bot.database.write(lambda c: authorization.drop_waiting(c, bot, user, moment))
+    dropped, messages = await bot.database.write(lambda c: authorization.drop_waiting(c, bot, user, moment))
     tell(bot, messages)
+    return len(dropped)
 
 
 def tell(bot: Bot, messages: list[OutgoingMessage]) -> None:

@@ -1,4 +1,5 @@
-"""Attempts: openings of a request's link, and sign-ins. Each has a one-shot state, consumed by compare-and-set."""
+"""Attempts: openings of a request's link, and sign-ins that came back. Each has a one-shot state: that of an opening
+is consumed by compare-and-set, that of a sign-in by being recorded."""
 
 from __future__ import annotations
 
@@ -6,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, insert, literal_column, null, select, update
+from sqlalchemy import Connection, Row, delete, func, literal_column, null, select, update
+from sqlalchemy.dialects.postgresql import insert
 
 from bot.core.model import Attempt, AttemptKind, Secret, UserKey
 from bot.core.scopes import ScopeSet
@@ -30,8 +32,6 @@ class NewAttempt:
     scopes: ScopeSet
     redirect_uri: str | None
     expires_at: datetime
-    browser_digest: str | None = None
-    """Of a sign-in: only this browser can complete it."""
 
 
 COLUMNS = (
@@ -70,25 +70,22 @@ def _attempt(row: Row[Any], seal: Seal) -> tuple[Attempt, Secret | None]:
 
 
 BEGIN = insert(attempts).inline()
-_count_live = (
+COUNT_LIVE = (
     select(func.count())
     .select_from(attempts)
-    .where(status_is(attempts, "live"), attempts.c.expires_at > bind("now", attempts.c.expires_at))
+    .where(
+        status_is(attempts, "live"),
+        attempts.c.expires_at > bind("now", attempts.c.expires_at),
+        attempts.c.request_id == bind("request", attempts.c.request_id),
+    )
 )
-COUNT_LIVE = _count_live.where(attempts.c.request_id == bind("request", attempts.c.request_id))
-COUNT_LIVE_SIGN_INS = _count_live.where(attempts.c.request_id.is_(None))
 
 
 def begin(connection: Connection, attempt: NewAttempt, *, now: datetime, limit: int) -> bool:
-    """Notes an opening of a link, or a sign-in; False when `limit` of the same request, or sign-ins, are under way.
-
-    Of sign-ins it may become a few more, when they are begun at the same moment.
-    """
-    count = COUNT_LIVE_SIGN_INS
-    if attempt.request_id is not None:
-        authorizations.stamp_opened(connection, attempt.request_id, now)
-        count = COUNT_LIVE
-    live: int = connection.execute(count, {"request": attempt.request_id, "now": now}).scalar_one()
+    """Notes an opening of a link; False when `limit` of the same request are under way."""
+    assert attempt.request_id is not None
+    authorizations.stamp_opened(connection, attempt.request_id, now)
+    live: int = connection.execute(COUNT_LIVE, {"request": attempt.request_id, "now": now}).scalar_one()
     if live >= limit:
         return False
     verifier = attempt.verifier
@@ -99,7 +96,6 @@ def begin(connection: Connection, attempt: NewAttempt, *, now: datetime, limit: 
         "request_id": attempt.request_id,
         "user_key": attempt.user,
         "state_digest": attempt.state_digest,
-        "browser_digest": attempt.browser_digest,
         "verifier": verifier and seal_of(connection).seal(verifier, bound_to),
         "scopes": attempt.scopes,
         "redirect_uri": attempt.redirect_uri,
@@ -113,10 +109,11 @@ def begin(connection: Connection, attempt: NewAttempt, *, now: datetime, limit: 
 
 _by_state = attempts.c.state_digest == bind("state", attempts.c.state_digest)
 _is_kind = {kind: attempts.c.kind == literal_column(f"'{kind}'") for kind in AttemptKind}
-_consume = (
+CONSUME = (
     update(attempts)
     .where(
         _by_state,
+        _is_kind[AttemptKind.AUTHORIZATION],
         status_is(attempts, "live"),
         attempts.c.expires_at > bind("now", attempts.c.expires_at),
     )
@@ -125,15 +122,9 @@ _consume = (
         worker=bind("new_worker", attempts.c.worker),
         lease_until=bind("until", attempts.c.lease_until),
         consumed_at=bind("now", attempts.c.consumed_at),
+        code=bind("sealed_code", attempts.c.code),
     )
     .returning(*COLUMNS)
-)
-CONSUME = _consume.where(_is_kind[AttemptKind.AUTHORIZATION]).values(
-    code=bind("sealed_code", attempts.c.code)
-)
-CONSUME_SIGN_IN = _consume.where(
-    _is_kind[AttemptKind.SIGN_IN],
-    attempts.c.browser_digest == bind("browser", attempts.c.browser_digest),
 )
 
 
@@ -166,28 +157,34 @@ def consume(
     return _attempt(row, seal_of(connection))[0]
 
 
-def consume_sign_in(
-    connection: Connection,
-    state_digest: str,
-    browser_digest: str,
-    *,
-    worker: str,
-    lease_until: datetime,
-    now: datetime,
-) -> Attempt | None:
-    """Takes the sign-in of this state, once, in its time, and only for the browser that it was begun in.
+_sign_in = insert(attempts)
+RECORD_SIGN_IN = _sign_in.on_conflict_do_nothing(index_elements=[attempts.c.state_digest]).returning(
+    attempts.c.id
+)
 
-    Its code is not kept: when this worker dies, nobody is left to whom the session could be given.
+
+def record_sign_in(
+    connection: Connection, sign_in: NewAttempt, *, worker: str, lease_until: datetime, now: datetime
+) -> bool:
+    """Records that a sign-in came back; False when its state was used before. One statement.
+
+    The row is what makes the state one-shot. Neither verifier nor code is kept: when this worker dies, nobody is left
+    to whom the session could be given.
     """
     values = {
-        "state": state_digest,
-        "browser": browser_digest,
-        "new_worker": worker,
-        "until": lease_until,
-        "now": now,
+        "id": sign_in.id,
+        "kind": AttemptKind.SIGN_IN.value,
+        "state_digest": sign_in.state_digest,
+        "scopes": sign_in.scopes,
+        "redirect_uri": sign_in.redirect_uri,
+        "status": AttemptStatus.REDEEMING.value,
+        "created_at": now,
+        "expires_at": sign_in.expires_at,
+        "consumed_at": now,
+        "worker": worker,
+        "lease_until": lease_until,
     }
-    row = connection.execute(CONSUME_SIGN_IN, values).one_or_none()
-    return None if row is None else _attempt(row, seal_of(connection))[0]
+    return connection.execute(RECORD_SIGN_IN, values).one_or_none() is not None
 
 
 STATUS_OF = {kind: select(attempts.c.status).where(_by_state, is_kind) for kind, is_kind in _is_kind.items()}
@@ -350,7 +347,7 @@ def expire(connection: Connection, now: datetime, limit: int) -> int:
 
 
 def prune_sign_ins(connection: Connection, before: datetime, limit: int) -> int:
-    """Deletes sign-ins that ran out before: anybody can begin one, and the audit log tells of those that succeeded."""
+    """Deletes sign-ins whose cookie expired before: it cannot be used again, and the audit log tells of successes."""
     return connection.execute(PRUNE_SIGN_INS, {"before": before, "limit": limit}).rowcount
 
 

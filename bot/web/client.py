@@ -24,7 +24,7 @@ from bot.flows.consent import Landing
 from bot.flows.links import Closed
 from bot.flows.sign_in import NotSignedIn
 from bot.web import login
-from bot.web.authorize import look_up
+from bot.web.authorize import brings_a_code, look_up, malformed
 from bot.web.bodies import body_of
 from bot.web.headers import POLICY, language_of
 from bot.web.keys import BOT, CLIENT_SCRIPT
@@ -48,6 +48,9 @@ BROWSER = Words(en="Go on in the browser", zh="在浏览器中继续")
 
 async def page(request: web.Request) -> web.Response:
     """`GET /oauth/lark/client`: the same for everybody; what it is about is known to its script alone."""
+    if brings_a_code(request):
+        # This page is on the list of redirect URLs, so a link can lead here with a code, which no script is to see.
+        return malformed(request)
     language, script = language_of(request), request.app[CLIENT_SCRIPT].url
     html = TEMPLATE.substitute(
         lang="zh-CN" if language == "zh" else "en",
@@ -81,16 +84,14 @@ async def begin(request: web.Request) -> web.Response:
 
 
 async def begin_sign_in(request: web.Request) -> web.Response:
-    """Begins a sign-in: the same fields, without scopes, and the mark of this browser."""
+    """Begins a sign-in: the same fields, without scopes, and the cookie of this browser."""
     await own_fields(request)
     bot = request.app[BOT]
-    begun = await sign_in.begin_in_client(bot)
-    if isinstance(begun, NotSignedIn):
-        return in_words(request, NOT_SIGNED_IN[begun])
+    begun = sign_in.begin_in_client(bot)
     response = web.json_response(
         {"appID": bot.platform.app_id, "scopeList": [], "state": begun.state.reveal()}
     )
-    login.mark_browser(response, bot, begun)
+    login.keep(response, bot, begun)
     return response
 
 
@@ -108,7 +109,7 @@ async def finish_sign_in(request: web.Request, came: Approved | Denied) -> web.R
     ended = await login.complete(request, came)
     if isinstance(ended, NotSignedIn):
         return in_words(request, NOT_SIGNED_IN[ended])
-    response = web.json_response({"location": f"{login.HOME}?signed-in"})
+    response = web.json_response({"location": f"{login.HOME}?{login.SIGNED_IN}"})
     login.let_in(response, request.app[BOT], ended)
     return response
 

@@ -39,7 +39,7 @@ DONE = {
     ),
     "cancelled": Words(en="Done. What was waiting is dropped.", zh="已取消正在等待的命令。"),
 }
-"""What was just done, by the word in the address."""
+"""What was just done, by its word."""
 
 WAITING = Words(en="Waiting for you", zh="等待你处理")
 WAITING_SINCE = Words(en="asked {moment}", zh="发送于 {moment}")
@@ -115,7 +115,7 @@ def render(
         who=view.say(SIGNED_IN_AS.format(name=name) if name else SIGNED_IN),
         initial=escape((name or "·")[0].upper()),
         sign_out=view.form("/logout", "quiet", SIGN_OUT),
-        done=f'<p class="done" role="status">{view.say(DONE[done])}</p>' if done else "",
+        done=f'<p class="done" role="status">{view.say(DONE[done])}</p>' if done in DONE else "",
         waiting=view.waiting() if found.waiting or found.wanted else "",
         held=view.held() if found.held else view.nothing(),
         end=view.end() if found.held else "",

@@ -48,12 +48,15 @@ def for_browsers(name: str) -> list[web.RouteDef]:
     """What people open, who follow a link or come back from the platform's page."""
     return [
         web.get("/authorize/{ticket}", authorize.start),
-        web.get(f"/oauth/{name}/callback", authorize.callback, allow_head=False),
+        web.route("*", f"/oauth/{name}/callback", authorize.callback),
+        web.route("*", f"/oauth/{name}/callback/{{rest:.*}}", authorize.callback),
+        web.get(f"{authorize.LANDED_AT}/{{outcome}}", authorize.landed),
         web.get(f"/oauth/{name}/client", client.page),
         web.post(f"/oauth/{name}/client/attempts", client.begin),
         web.post(f"/oauth/{name}/client/sign-ins", client.begin_sign_in),
         web.post(f"/oauth/{name}/client/results", client.finish),
         web.get("/login", login.start),
+        web.get("/login/{outcome}", login.ended),
         web.post("/logout", login.sign_out),
         web.get("/permissions", permissions.page),
         web.get("/permissions/continue", permissions.go_on),
@@ -68,6 +71,9 @@ async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
     except web.HTTPNotFound:
+        # An address that is nearly the callback's, which a proxy or a slip made of it.
+        if authorize.brings_a_code(request) and not request.app[BOT].by_device:
+            return authorize.malformed(request)
         return show(request, NOT_FOUND)
     except ForeignPost:
         return show(request, FOREIGN_POST)

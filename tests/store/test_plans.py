@@ -119,9 +119,7 @@ CHORES: dict[str, Work] = {
 }
 """What every replica looks for every few seconds, while nothing is due."""
 
-A_SIGN_IN = NewAttempt(
-    "a", AttemptKind.SIGN_IN, None, None, "state", None, frozenset(), None, SOON, browser_digest="browser"
-)
+A_SIGN_IN = NewAttempt("a", AttemptKind.SIGN_IN, None, None, "state", None, frozenset(), None, SOON)
 
 FOR_ONE: dict[str, Work] = {
     "event": lambda c: events.record(c, "lark", "cli_1", "ev", NOW),
@@ -135,7 +133,7 @@ FOR_ONE: dict[str, Work] = {
     "withdrawn": lambda c: attempts.withdraw(c, ANNA, NOW),
     "grant": lambda c: grants.find(c, ANNA),
     "profile": lambda c: users.profile(c, ANNA),
-    "sign-in": lambda c: attempts.begin(c, A_SIGN_IN, now=NOW, limit=1000),
+    "sign-in": lambda c: attempts.record_sign_in(c, A_SIGN_IN, worker="w", lease_until=SOON, now=NOW),
     "session": lambda c: sessions.prune(c, NOW - timedelta(days=365), 10),
     "story": lambda c: views.audit(c, ANNA),
 }
