@@ -87,6 +87,15 @@ class Platform(Protocol):
     ) -> TokenSet | TokenRefused:
         """`scopes` narrows the token to these; None takes all that was ever granted."""
 
+    @property
+    def signs_in_with_pkce(self) -> bool: ...
+
+    async def exchange_sign_in(
+        self, code: Secret, *, redirect_uri: str | None, verifier: Secret | None
+    ) -> TokenSet | TokenRefused:
+        """Exchanges the code of a sign-in, where the platform can do that at an endpoint that refuses a code from a
+        link of somebody else's making."""
+
     async def authorize_device(self, scopes: ScopeSet) -> DeviceCode | TokenRefused:
         """Has a device code minted, for a person who goes to the platform's own page (RFC 8628)."""
 

@@ -70,7 +70,7 @@ class Kept:
 
 def begin_in_browser(bot: Bot) -> tuple[Begun, str]:
     """Begins web login. Also returns the URL of the platform's authorization page."""
-    begun = begin(bot, bot.callback_url, pkce=bot.platform.uses_pkce)
+    begun = begin(bot, bot.callback_url, pkce=bot.platform.signs_in_with_pkce)
     url = bot.platform.authorize_url(
         redirect_uri=bot.callback_url,
         scopes=frozenset(),
@@ -213,11 +213,10 @@ async def take(bot: Bot, state: Secret, kept: Secret | None) -> Attempt | NotSig
 async def identify(bot: Bot, attempt: Attempt, code: Secret) -> Identity | NotSignedIn:
     """Whose code it is. The token that it is exchanged for lives no longer than this function."""
     exchange = partial(
-        bot.platform.exchange_code,
+        bot.platform.exchange_sign_in,
         code,
         redirect_uri=attempt.redirect_uri,
         verifier=attempt.verifier,
-        scopes=None,
     )
     tokens = await persistently(exchange, is_unanswered)
     if isinstance(tokens, TokenRefused):

@@ -40,6 +40,7 @@ from bot.lark.api import (
     text_of,
 )
 from bot.lark.events import is_id
+from bot.lark.strict import STRICT_PATH, StrictEndpoint
 from bot.lark.tokens import ASSUMED_LIFE, AppToken
 
 GenerationName = Literal["v3", "v2", "v1"]
@@ -68,7 +69,7 @@ class Generation:
 
 
 GENERATIONS: Mapping[GenerationName, Generation] = {
-    "v3": Generation("/oauth/v3/token", "/oauth/v3/token", on_accounts=True),
+    "v3": Generation(STRICT_PATH, STRICT_PATH, on_accounts=True),
     "v2": Generation("/open-apis/authen/v2/oauth/token", "/open-apis/authen/v2/oauth/token"),
     "v1": Generation(
         "/open-apis/authen/v1/oidc/access_token",
@@ -229,10 +230,15 @@ class OAuth:
         self._app_id, self._app_secret = app_id, app_secret
         self._generation = GENERATIONS[generation]
         self._app_token = AppToken(http, open_url, app_id, app_secret, "app_access_token")
+        self._strict = StrictEndpoint(http, accounts_url, app_id, app_secret)
 
     @property
     def uses_pkce(self) -> bool:
         return self._generation.pkce
+
+    @property
+    def signs_in_with_pkce(self) -> bool:
+        return self._generation.pkce or not self._strict.known_absent
 
     async def close(self) -> None:
         await self._app_token.close()
@@ -256,11 +262,7 @@ class OAuth:
     async def exchange_code(
         self, code: Secret, *, redirect_uri: str | None, verifier: Secret | None, scopes: ScopeSet | None
     ) -> TokenSet | TokenRefused:
-        parameters = {"grant_type": "authorization_code", "code": code.reveal()}
-        if redirect_uri is not None and not self._generation.app_token:
-            parameters["redirect_uri"] = redirect_uri
-        if verifier is not None and self._generation.pkce:
-            parameters["code_verifier"] = verifier.reveal()
+        parameters = exchange_of(self._generation, code, redirect_uri, verifier)
         if not scopes or not self._generation.narrows:
             return await self._token("exchange", self._generation.exchange_path, parameters)
         narrowed = await self._token(
@@ -278,6 +280,17 @@ class OAuth:
             return None
         narrow = await self.narrow(wide, scopes)
         return narrow if isinstance(narrow, TokenSet) else None
+
+    async def exchange_sign_in(
+        self, code: Secret, *, redirect_uri: str | None, verifier: Secret | None
+    ) -> TokenSet | TokenRefused:
+        """At v3 where the app has it, whatever generation is configured."""
+        generation = self._generation if await self._strict.is_absent() else GENERATIONS["v3"]
+        parameters = exchange_of(generation, code, redirect_uri, verifier)
+        answer = await self._token("exchange", generation.exchange_path, parameters, generation)
+        if isinstance(answer, TokenRefused) and answer.code not in PROBLEMS:
+            self._strict.forget()
+        return answer
 
     async def authorize_device(self, scopes: ScopeSet) -> DeviceCode | TokenRefused:
         answer = await self._http.fetch(
@@ -336,9 +349,9 @@ class OAuth:
         return None if refusal.problem is TokenProblem.OVER else refusal
 
     async def _token(
-        self, purpose: Purpose, path: str, parameters: dict[str, str]
+        self, purpose: Purpose, path: str, parameters: dict[str, str], generation: Generation | None = None
     ) -> TokenSet | TokenRefused:
-        generation = self._generation
+        generation = generation or self._generation
         app_token: Secret | None = None
         if generation.app_token:
             found = await self._app_token.get()
@@ -370,6 +383,18 @@ class OAuth:
             self._app_token.invalidate(app_token)
         shown = [*parameters.values(), *([app_token.reveal()] if app_token else [])]
         return refused(fields, purpose, shown, answer)
+
+
+def exchange_of(
+    generation: Generation, code: Secret, redirect_uri: str | None, verifier: Secret | None
+) -> dict[str, str]:
+    """The parameters of a code exchange, as far as the generation has a place for them."""
+    parameters = {"grant_type": "authorization_code", "code": code.reveal()}
+    if redirect_uri is not None and not generation.app_token:
+        parameters["redirect_uri"] = redirect_uri
+    if verifier is not None and generation.pkce:
+        parameters["code_verifier"] = verifier.reveal()
+    return parameters
 
 
 def unanswered(trouble: Unreachable) -> TokenRefused:

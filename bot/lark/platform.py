@@ -182,6 +182,15 @@ class LarkPlatform:
             code, redirect_uri=redirect_uri, verifier=verifier, scopes=scopes
         )
 
+    @property
+    def signs_in_with_pkce(self) -> bool:
+        return self._oauth.signs_in_with_pkce
+
+    async def exchange_sign_in(
+        self, code: Secret, *, redirect_uri: str | None, verifier: Secret | None
+    ) -> TokenSet | TokenRefused:
+        return await self._oauth.exchange_sign_in(code, redirect_uri=redirect_uri, verifier=verifier)
+
     async def authorize_device(self, scopes: ScopeSet) -> DeviceCode | TokenRefused:
         return await self._oauth.authorize_device(scopes)
 

@@ -464,7 +464,7 @@ async def test_a_session_lives_through_a_restart_and_a_half_finished_sign_in_har
     sam, ada = browser(), browser()
     await sam.sign_in(running.sam)
     link = await ada.way_back(running.ada)
-    await running.control("faults", match={"path": "/open-apis/authen/v2/oauth/token"}, kind="timeout")
+    await running.control("faults", match={"path": "/oauth/v3/token"}, kind="timeout")
     landing = asyncio.create_task(ada.get(link))
     await running.until(
         lambda: running.rows("SELECT 1 FROM authorization_attempts WHERE status = 'redeeming'"),
