@@ -176,10 +176,16 @@ class LarkPlatform:
         return self._oauth.uses_pkce
 
     async def exchange_code(
-        self, code: Secret, *, redirect_uri: str | None, verifier: Secret | None, scopes: ScopeSet | None
+        self,
+        code: Secret,
+        *,
+        redirect_uri: str | None,
+        verifier: Secret | None,
+        scopes: ScopeSet | None,
+        strict: bool = False,
     ) -> TokenSet | TokenRefused:
         return await self._oauth.exchange_code(
-            code, redirect_uri=redirect_uri, verifier=verifier, scopes=scopes
+            code, redirect_uri=redirect_uri, verifier=verifier, scopes=scopes, strict=strict
         )
 
     @property
@@ -197,8 +203,10 @@ class LarkPlatform:
     async def poll_device(self, device_code: Secret) -> TokenSet | DeviceAnswer | TokenRefused:
         return await self._oauth.poll_device(device_code)
 
-    async def narrow(self, tokens: TokenSet, scopes: ScopeSet) -> TokenSet | TokenRefused:
-        return await self._oauth.narrow(tokens, scopes)
+    async def narrow(
+        self, tokens: TokenSet, scopes: ScopeSet, *, strict: bool = False
+    ) -> TokenSet | TokenRefused:
+        return await self._oauth.narrow(tokens, scopes, strict=strict)
 
     async def refresh(
         self, refresh_token: Secret, *, scopes: ScopeSet | None = None

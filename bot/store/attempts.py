@@ -232,6 +232,23 @@ def finish(connection: Connection, attempt: str, status: str, outcome: str, now:
     return row is not None
 
 
+SCOPES_REFUSED = "scopes_refused"
+"""How an attempt ends whose code the platform would not exchange for the scopes that were named."""
+WAS_REFUSED = (
+    select(attempts.c.id)
+    .where(
+        attempts.c.request_id == bind("request", attempts.c.request_id),
+        attempts.c.outcome == literal_column(f"'{SCOPES_REFUSED}'"),
+    )
+    .limit(1)
+)
+
+
+def scopes_were_refused(connection: Connection, request: str) -> bool:
+    """Whether an earlier attempt of this request ended like that."""
+    return connection.execute(WAS_REFUSED, {"request": request}).scalar() is not None
+
+
 EXTEND = (
     update(attempts)
     .where(attempts.c.id == bind("attempt", attempts.c.id), status_is(attempts, "redeeming"))
