@@ -69,6 +69,7 @@ async def examine(environ: Mapping[str, str]) -> list[Finding]:
     try:
         found += await side_by_side(database(loaded), reachability(loaded, http), credentials(loaded, http))
         found += public_url(loaded)
+        found += client_script(loaded)
         if any(each.subject == "credentials" and each.verdict == "ok" for each in found):
             found += await side_by_side(
                 bot_ability(platform),
@@ -134,6 +135,20 @@ def public_url(loaded: Settings) -> list[Finding]:
         return [Finding("ok", subject, loaded.public_url)]
     words = f"{loaded.public_url} can be opened on this machine only, not from a phone"
     return [Finding("warn", subject, words, "Set BOT_PUBLIC_URL to an https origin for other people.")]
+
+
+def client_script(loaded: Settings) -> list[Finding]:
+    subject = "client script"
+    if loaded.public_url is None:
+        return [Finding("ok", subject, "none: no browser reaches the bot")]
+    url, _, integrity = loaded.jssdk_url.partition("#")
+    if integrity:
+        return [Finding("ok", subject, f"{url}, checked by browsers")]
+    mend = (
+        "Append #sha384- and the hash of a copy that you trust to LARK_JSSDK_URL: "
+        "openssl dgst -sha384 -binary FILE | openssl base64 -A"
+    )
+    return [Finding("warn", subject, f"{url} is run as it comes, whatever it is by then", mend)]
 
 
 # --- the database ------------------------------------------------------------------------------------------

@@ -60,9 +60,14 @@ def failed(found: dict[str, list[Finding]]) -> set[str]:
 
 
 async def test_when_all_holds_nothing_is_wrong(patient: Patient) -> None:
-    found = await patient.examined()
+    found = await patient.examined(LARK_JSSDK_URL=f"https://cdn.example/sdk.js#sha384-{'x' * 64}")
     assert {each.verdict for findings in found.values() for each in findings} == {"ok"}, found
-    assert len(found) == 13
+    assert len(found) == 14
+
+
+async def test_a_script_of_others_that_no_browser_checks_is_named(patient: Patient) -> None:
+    (finding,) = (await patient.examined())["client script"]
+    assert (finding.verdict, "LARK_JSSDK_URL" in finding.mend) == ("warn", True)
 
 
 async def test_the_secret_is_not_in_any_line(patient: Patient) -> None:

@@ -4,6 +4,10 @@ The platform wants the calling page's URL on the app's redirect list, so what it
 ticket, or that somebody wants to sign in. The page asks for an attempt, calls `tt.requestAccess` with its scopes and
 state, and hands the code back; from there on all is as with the callback. A client without `requestAccess` can still
 sign in, with `tt.requestAuthCode`; for scopes, or when its SDK does not load, it goes on to the platform's page.
+
+The SDK comes from elsewhere and runs on our origin, so this page is kept apart from a session: its policy lets it load
+that one script and reach the posts below and nothing else, a window that it opens on another page of ours is severed
+from it, and what goes by a session answers to no script (`routes.only_opened`).
 """
 
 from __future__ import annotations
@@ -12,7 +16,6 @@ import json
 from html import escape
 from importlib.resources import files
 from string import Template
-from urllib.parse import urlsplit
 
 from aiohttp import web
 
@@ -51,10 +54,13 @@ async def page(request: web.Request) -> web.Response:
     if brings_a_code(request):
         # This page is on the list of redirect URLs, so a link can lead here with a code, which no script is to see.
         return malformed(request)
-    language, script = language_of(request), request.app[CLIENT_SCRIPT].url
+    language, script = language_of(request), request.app[CLIENT_SCRIPT]
     html = TEMPLATE.substitute(
         lang="zh-CN" if language == "zh" else "en",
-        script=escape(script, quote=True),
+        script=escape(script.url, quote=True),
+        integrity=f'integrity="{escape(script.integrity, quote=True)}" crossorigin="anonymous" '
+        if script.integrity
+        else "",
         title=escape(WAIT.to(language)),
         text=escape(WAIT_TEXT.to(language)),
         sign_in_text=escape(SIGN_IN_TEXT.to(language)),
@@ -63,9 +69,11 @@ async def page(request: web.Request) -> web.Response:
         again=escape(AGAIN.to(language)),
         browser=escape(BROWSER.to(language)),
     )
-    parts = urlsplit(script)
-    policy = f"{POLICY}; script-src 'self' {parts.scheme}://{parts.netloc}; connect-src 'self'"
-    headers = {"Content-Security-Policy": policy}
+    # With the slash at its end the path stands for what is below it, where nothing redirects.
+    posts = f"{request.app[BOT].public_url}{request.path}/"
+    policy = f"{POLICY}; script-src 'self' {script.source}; connect-src {posts}; worker-src 'none'"
+    # A window on a page of ours, which is `same-origin`, is out of this one's reach because the two differ.
+    headers = {"Content-Security-Policy": policy, "Cross-Origin-Opener-Policy": "unsafe-none"}
     return web.Response(text=html, content_type="text/html", charset="utf-8", headers=headers)
 
 

@@ -53,6 +53,12 @@ def language_of(request: web.Request) -> Language:
     return "zh" if wanted.strip().lower().startswith("zh") else "en"
 
 
+def is_navigation(request: web.Request) -> bool:
+    """Whether a browser opens the page in a window of its own. Yes for those that do not say (Fetch Metadata)."""
+    mode, destination = (request.headers.get(f"Sec-Fetch-{name}") for name in ("Mode", "Dest"))
+    return mode in {None, "navigate"} and destination in {None, "document"}
+
+
 def only_looks(request: web.Request) -> bool:
     """Whether this is no person following a link: a HEAD, a prefetching browser, or a link-preview robot."""
     if request.method == "HEAD":

@@ -396,6 +396,40 @@ async def test_a_post_without_proof_or_from_elsewhere_does_nothing(
     assert (await sam.post(path, proof, Origin="null", **{"Sec-Fetch-Site": "same-origin"}))[0] == 303
 
 
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty"},
+        {"Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "script"},
+        {"Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"},
+        {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "iframe"},
+        {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "object"},
+        {"Sec-Fetch-Mode": "same-origin"},
+        {"Sec-Fetch-Dest": "serviceworker"},
+    ],
+    ids=str,
+)
+async def test_what_goes_by_a_session_can_only_be_opened(
+    running: World, browser: Callable[..., Browser], metadata: dict[str, str]
+):
+    await running.authorized(running.sam)
+    sam = browser()
+    await sam.sign_in(running.sam)
+    proof = await sam.proof()
+    metadata = {"Sec-Fetch-Site": "same-origin", **metadata}
+    for path in ("/permissions", "/permissions/continue", "/login"):
+        async with sam.http.get(sam.full(path), headers=metadata, allow_redirects=False) as response:
+            assert response.status == 403
+            assert "Sam" not in await response.text()
+    for path in POSTS:
+        assert (await sam.post(path, proof, **metadata))[0] == 403
+    assert running.rows("SELECT status FROM grants") == [{"status": "active"}]
+    opened = {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+    async with sam.http.get(sam.full("/permissions"), headers=opened) as response:
+        assert "Signed in as Sam Rivera" in await response.text()
+    assert (await sam.post("/logout", proof, **opened))[0] == 303
+
+
 async def test_a_form_that_trickles_in_is_cut_off(running: World, browser: Callable[..., Browser]):
     sam = browser()
     await sam.sign_in(running.sam)
