@@ -12,7 +12,7 @@ from bot.web import login
 from bot.web.headers import is_in_client, language_of, only_looks
 from bot.web.keys import BOT
 from bot.web.pages import SIGN_IN_PAGE, SIGNED_OUT, show
-from bot.web.permissions_page import render
+from bot.web.permissions_page import HELD_PAGE, WAITING_PAGE, render
 from bot.web.session import DONE, drop_cookie, note_done, posted_by, visitor_of, was_done
 
 
@@ -20,7 +20,8 @@ async def page(request: web.Request) -> web.Response:
     """`GET /permissions`: the page, or the way to sign in. Inside the client that needs no click."""
     bot, visitor, done = request.app[BOT], await visitor_of(request), was_done(request)
     if visitor is not None:
-        found = await permissions.of(bot, visitor.user)
+        waiting, held = (page_number(request, each) for each in (WAITING_PAGE, HELD_PAGE))
+        found = await permissions.of(bot, visitor.user, waiting_page=waiting, held_page=held)
         response = render(found, language_of(request), visitor.proof, bot.platform.chat_link, done)
     elif done == login.SIGNED_OUT:
         response = show(request, SIGNED_OUT)
@@ -32,6 +33,12 @@ async def page(request: web.Request) -> web.Response:
         # Said once: by the next time that this address is opened, it may no longer be so.
         drop_cookie(response, bot, DONE)
     return response
+
+
+def page_number(request: web.Request, name: str) -> int:
+    """The page of a list that the address asks for; the first for what is no number."""
+    number = request.query.get(name, "")
+    return int(number) if number.isascii() and number.isdigit() and len(number) < 7 else 1
 
 
 def goes_on_to_login(request: web.Request) -> bool:

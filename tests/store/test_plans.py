@@ -125,6 +125,8 @@ FOR_ONE: dict[str, Work] = {
     "event": lambda c: events.record(c, "lark", "cli_1", "ev", NOW),
     "call": lambda c: arrivals.record(c, "ev", a_call(ANNA), language=None, union_id=None, now=NOW),
     "waiting": lambda c: calls.waiting_of(c, ANNA),
+    "number waiting": lambda c: calls.count_waiting(c, ANNA),
+    "page of waiting": lambda c: calls.some_waiting_of(c, ANNA, skipped=0, limit=20),
     "message": lambda c: calls.find_by_message(c, "lark", "cli_1", "om_x"),
     "request": lambda c: authorizations.live_of(c, ANNA),
     "latest request": lambda c: authorizations.latest_of(c, ANNA),
