@@ -20,6 +20,7 @@ from bot.lark import inspection
 from bot.lark.api import Http
 from bot.lark.inspection import Reached
 from bot.lark.platform import LarkPlatform
+from bot.lark.strict import STRICT_PATH
 from bot.logs import redact
 from bot.plugins import BrokenPlugin
 from bot.settings import OperatorSettings, Settings
@@ -72,17 +73,20 @@ async def examine(environ: Mapping[str, str]) -> list[Finding]:
     try:
         found += await side_by_side(database(loaded), reachability(loaded, http), credentials(loaded, http))
         found += public_url(loaded)
+        found += client_script(loaded)
         if any(each.subject == "credentials" and each.verdict == "ok" for each in found):
             found += await side_by_side(
                 bot_ability(platform),
                 redirect_urls(loaded, platform),
+                signing_in(loaded, http),
                 scopes(platform, commands),
                 events(loaded, http),
                 administrators(loaded, platform),
             )
         else:
             rest = (
-                "not checked without credentials: bot ability, redirect URLs, scopes, events, administrators"
+                "not checked without credentials: "
+                "bot ability, redirect URLs, sign-in, scopes, events, administrators"
             )
             found.append(Finding("warn", "app", rest))
     finally:
@@ -143,6 +147,20 @@ def public_url(loaded: Settings) -> list[Finding]:
         return [Finding("ok", subject, loaded.public_url)]
     words = f"{loaded.public_url} can be opened on this machine only, not from a phone"
     return [Finding("warn", subject, words, "Set BOT_PUBLIC_URL to an https origin for other people.")]
+
+
+def client_script(loaded: Settings) -> list[Finding]:
+    subject = "client script"
+    if loaded.public_url is None:
+        return [Finding("ok", subject, "none: no browser reaches the bot")]
+    url, _, integrity = loaded.jssdk_url.partition("#")
+    if integrity:
+        return [Finding("ok", subject, f"{url}, checked by browsers")]
+    mend = (
+        "Append #sha384- and the hash of a copy that you trust to LARK_JSSDK_URL: "
+        "openssl dgst -sha384 -binary FILE | openssl base64 -A"
+    )
+    return [Finding("warn", subject, f"{url} is run as it comes, whatever it is by then", mend)]
 
 
 # --- the database ------------------------------------------------------------------------------------------
@@ -238,6 +256,24 @@ async def redirect_urls(loaded: Settings, platform: LarkPlatform) -> Sequence[Fi
         mend = f"Developer console, Security Settings > Redirect URLs: add {' and '.join(absent)}."
         return [Finding("FAIL", subject, f"{len(absent)} of 2 not registered", mend)]
     return [Finding("ok", subject, "both are registered")]
+
+
+async def signing_in(loaded: Settings, http: Http) -> Sequence[Finding]:
+    subject, where = "sign-in", f"{loaded.accounts_url}{STRICT_PATH}"
+    if loaded.public_url is None:
+        return [Finding("ok", subject, "none: no browser reaches the bot")]
+    found = await inspection.strict_endpoint(http, loaded.accounts_url, loaded.app_id, loaded.app_secret)
+    if found:
+        return [Finding("ok", subject, f"codes are exchanged at {where}")]
+    if found is None:
+        return [Finding("warn", subject, f"cannot tell whether {where} is there")]
+    words = (
+        f"{where} is not there, so that whoever learns the code of another person's link can sign in with it"
+    )
+    mend = (
+        "Nothing in the bot's settings changes that. Keep the callback's address out of the logs of proxies."
+    )
+    return [Finding("warn", subject, words, mend)]
 
 
 SOME_ARGUMENTS = ("", "https://example.larksuite.com/wiki/wikcnExample")

@@ -131,8 +131,24 @@ def _origin(value: str) -> str:
     return f"{parts.scheme}://{parts.netloc.lower().removesuffix(DEFAULT_PORTS[parts.scheme])}"
 
 
+_INTEGRITY = re.compile(r"sha(256|384|512)-[A-Za-z0-9+/]{43,86}={0,2}")
+
+
 def _script_url(value: str) -> str:
-    return _web_address(value, example="https://host/path.js").geturl()
+    """With its integrity as a fragment, if that is given. Both go into a header and into HTML as they are."""
+    example = "https://host/path.js, or https://host/path.js#sha384-…"
+    parts = _web_address(value, example=example)
+    if (
+        not re.fullmatch(r"/[!-~]*[^/]", parts.path)
+        or re.search(r"[;,'\"<>\\]", value)
+        or not value.isascii()
+    ):
+        raise ValueError(f"is not the address of a script. Write it like {example}.")
+    if "#" in value and not _INTEGRITY.fullmatch(parts.fragment):
+        raise ValueError(
+            "has something else than an integrity (sha256-…, sha384-… or sha512-…) behind its #."
+        )
+    return parts.geturl()
 
 
 def _web_address(value: str, *, example: str) -> SplitResult:
@@ -278,7 +294,8 @@ TABLE: tuple[Setting, ...] = (
         name="LARK_JSSDK_URL",
         field="jssdk_url",
         parse=_script_url,
-        meaning="The client's JavaScript SDK, for the page that authorizes inside the client.",
+        meaning="The client's JavaScript SDK, for the page that authorizes inside the client. "
+        "With `#sha384-…` behind it, browsers run that very file and no other (Subresource Integrity).",
         default="https://lf1-cdn-tos.bytegoofy.com/goofy/lark/op/h5-js-sdk-1.5.16.js",
         default_in_words="the platform's",
     ),

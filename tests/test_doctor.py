@@ -9,6 +9,7 @@ from aiohttp import web
 
 from bot import doctor, settings
 from bot.doctor import Finding
+from bot.sandbox.faults import Fault
 from bot.sandbox.sample import sample_tenant
 from bot.sandbox.server import build_platform
 from bot.sandbox.tenant import ScopeSwitch, Tenant
@@ -59,9 +60,14 @@ def failed(found: dict[str, list[Finding]]) -> set[str]:
 
 
 async def test_when_all_holds_nothing_is_wrong(patient: Patient) -> None:
-    found = await patient.examined()
+    found = await patient.examined(LARK_JSSDK_URL=f"https://cdn.example/sdk.js#sha384-{'x' * 64}")
     assert {each.verdict for findings in found.values() for each in findings} == {"ok"}, found
-    assert len(found) == 12
+    assert len(found) == 14
+
+
+async def test_a_script_of_others_that_no_browser_checks_is_named(patient: Patient) -> None:
+    (finding,) = (await patient.examined())["client script"]
+    assert (finding.verdict, "LARK_JSSDK_URL" in finding.mend) == ("warn", True)
 
 
 async def test_the_secret_is_not_in_any_line(patient: Patient) -> None:
@@ -92,6 +98,24 @@ async def test_looking_does_not_give_the_database_its_keys(patient: Patient) -> 
     assert "nothing is sealed yet" in (await patient.examined())["encryption keys"][0].words
     found = await patient.examined(BOT_ENCRYPTION_KEYS=base64.urlsafe_b64encode(bytes(32)).decode())
     assert "nothing is sealed yet" in found["encryption keys"][0].words
+
+
+async def test_where_a_leaked_code_could_sign_somebody_in_it_is_said_and_nothing_fails(
+    patient: Patient,
+) -> None:
+    (finding,) = (await patient.examined())["sign-in"]
+    assert (finding.verdict, finding.words.endswith("/oauth/v3/token")) == ("ok", True)
+    for kind, options, word in (
+        ("status", {"status": 404, "body": "404 page not found"}, "is not there"),
+        ("down", {}, "cannot tell"),
+    ):
+        fault = Fault("f1", kind, {"path": "/oauth/v3/token"}, None, options)
+        patient.tenant.faults.all["f1"] = fault
+        found = await patient.examined()
+        assert (found["sign-in"][0].verdict, word in found["sign-in"][0].words) == ("warn", True)
+        assert failed(found) == set()
+    found = await patient.examined(BOT_PUBLIC_URL="")
+    assert found["sign-in"][0].verdict == "ok"
 
 
 async def test_each_redirect_url_that_is_not_registered_is_named(patient: Patient) -> None:

@@ -104,6 +104,16 @@ def test_every_missing_variable_is_named_in_a_line_of_its_own() -> None:
         ("BOT_PUBLIC_URL", "http://bot.localhost", "https://"),
         ("BOT_PUBLIC_URL", "http://localhost.:8080", "https://"),
         ("LARK_OPEN_URL", "http://open.localhost:9000", "https://"),
+        ("LARK_JSSDK_URL", "https://cdn.example", "https://host/path.js"),
+        ("LARK_JSSDK_URL", "https://cdn.example/", "https://host/path.js"),
+        ("LARK_JSSDK_URL", "https://cdn.example/sdk/", "https://host/path.js"),
+        ("LARK_JSSDK_URL", "https://cdn.example/sdk.js;report-uri", "https://host/path.js"),
+        ("LARK_JSSDK_URL", "https://cdn.example/sdk.js,https:", "https://host/path.js"),
+        ("LARK_JSSDK_URL", "https://cdn.example/sdk'self'.js", "https://host/path.js"),
+        ("LARK_JSSDK_URL", "http://cdn.example/sdk.js", "https://"),
+        ("LARK_JSSDK_URL", "https://cdn.example/sdk.js#top", "sha384-…"),
+        ("LARK_JSSDK_URL", "https://cdn.example/sdk.js#", "sha384-…"),
+        ("LARK_JSSDK_URL", "https://cdn.example/sdk.js#md5-abc", "sha384-…"),
         ("BOT_DATABASE_URL", "postgresql+psycopg2://u:hush-hush@h/d", "Write postgresql+asyncpg://"),
         ("BOT_DATABASE_URL", "sqlite+pysqlite:///bot.db", "Write sqlite+aiosqlite://"),
         ("BOT_DATABASE_URL", "sqlite+aiosqlite://", "sqlite:///bot.db"),
@@ -139,6 +149,11 @@ def test_a_wrong_value_is_one_line_that_names_the_variable_and_how_to_mend_it(
     assert says in line
     assert line.isprintable()
     assert "hush-hush" not in line
+
+
+def test_a_script_can_be_named_with_its_integrity() -> None:
+    for url in ("https://cdn.example/sdk.js", f"https://cdn.example/a/sdk.js?v=1#sha384-{'x' * 64}"):
+        assert load(LARK_JSSDK_URL=url).jssdk_url == url
 
 
 @pytest.mark.parametrize(

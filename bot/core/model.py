@@ -712,8 +712,6 @@ class Grant:
     scopes: ScopeSet
     scopes_ever: ScopeSet
     """Every scope ever granted, since the grant was last ended."""
-    narrowed: bool
-    """Some were given back since: refreshes ask for no more than `scopes`."""
     authorized_at: datetime
     """The last code exchange."""
     issued_at: datetime

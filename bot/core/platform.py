@@ -83,9 +83,28 @@ class Platform(Protocol):
     def uses_pkce(self) -> bool: ...
 
     async def exchange_code(
-        self, code: Secret, *, redirect_uri: str | None, verifier: Secret | None, scopes: ScopeSet | None
+        self,
+        code: Secret,
+        *,
+        redirect_uri: str | None,
+        verifier: Secret | None,
+        scopes: ScopeSet | None,
+        strict: bool = False,
     ) -> TokenSet | TokenRefused:
-        """`scopes` narrows the token to these; None takes all that was ever granted."""
+        """`scopes` narrows the token to these; None takes all that was ever granted.
+
+        When not all of these are granted, the token has those that are. `TokenProblem.SCOPE` when the platform would
+        not have that: another code is to be exchanged without naming any. `strict` as for `narrow`.
+        """
+
+    @property
+    def signs_in_with_pkce(self) -> bool: ...
+
+    async def exchange_sign_in(
+        self, code: Secret, *, redirect_uri: str | None, verifier: Secret | None
+    ) -> TokenSet | TokenRefused:
+        """Exchanges the code of a sign-in, where the platform can do that at an endpoint that refuses a code from a
+        link of somebody else's making."""
 
     async def authorize_device(self, scopes: ScopeSet) -> DeviceCode | TokenRefused:
         """Has a device code minted, for a person who goes to the platform's own page (RFC 8628)."""
@@ -93,13 +112,19 @@ class Platform(Protocol):
     async def poll_device(self, device_code: Secret) -> TokenSet | DeviceAnswer | TokenRefused:
         """Asks whether the person has decided. Tokens are given out once, with all that was ever granted."""
 
-    async def narrow(self, tokens: TokenSet, scopes: ScopeSet) -> TokenSet | TokenRefused:
-        """Exchanges tokens for ones that have these scopes at most. Without a refresh token they stay as they are."""
+    async def narrow(
+        self, tokens: TokenSet, scopes: ScopeSet, *, strict: bool = False
+    ) -> TokenSet | TokenRefused:
+        """Exchanges tokens for ones that have these scopes at most, and what the platform adds by itself.
+
+        Tokens that cannot be narrowed are returned with the scopes that they are to be used for. `strict`: when the
+        platform refuses to narrow them, its refusal is returned instead.
+        """
 
     async def refresh(
         self, refresh_token: Secret, *, scopes: ScopeSet | None = None
     ) -> TokenSet | TokenRefused:
-        """`scopes` narrows the new tokens to these, where the platform can do that; None leaves them as they were."""
+        """`scopes` narrows the new tokens to these, as far as they are granted still; None leaves them as they were."""
 
     async def identify(self, access_token: Secret) -> Identity | Refused | Unreachable:
         """Whom the token belongs to."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from bot.core.commands import Registry
 from bot.core.model import Language, UserKey
 from bot.core.platform import Platform
+from bot.flows.refusals import Refusals
 
 if TYPE_CHECKING:
     from bot.store.database import Connection, Database
@@ -111,6 +112,7 @@ class Bot:
     wake: Wakers = field(default_factory=Wakers)
     pulse: Pulse = field(default_factory=Pulse)
     lines: Lines = field(default_factory=Lines)
+    refusals: Refusals = field(default_factory=Refusals)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     """What goes on after an answer was given. Nothing depends on it: all of it is also in the database."""
 

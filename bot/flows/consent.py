@@ -92,7 +92,7 @@ async def complete(bot: Bot, came: Approved | Denied) -> Landing:
     state_digest, moment = digest(came.state.reveal()), now()
     code = came.code if isinstance(came, Approved) else None
 
-    def work(c: Connection) -> tuple[Attempt, Grant | None] | Landed:
+    def work(c: Connection) -> tuple[Attempt, Basis] | Landed:
         attempt = attempts.consume(
             c, state_digest, code=code, worker=bot.worker, lease_until=moment + bot.lease, now=moment
         )
@@ -100,18 +100,43 @@ async def complete(bot: Bot, came: Approved | Denied) -> Landing:
             return Landed(reject(c, state_digest, moment))
         if isinstance(came, Denied):
             return Landed(deny(c, attempt, came.error, moment))
-        return attempt, grant_before(c, attempt)
+        return attempt, basis_of(c, attempt)
 
     taken = await bot.database.write(work)
     if isinstance(taken, Landed):
+        if taken.landing is Landing.UNKNOWN:
+            bot.refusals.note("callback refused", "not a state of ours")
         return await land(bot, taken)
     assert isinstance(came, Approved)
-    attempt, grant = taken
-    return await bot.carry_through(redeem(bot, attempt, came.code, grant, moment))
+    attempt, basis = taken
+    return await bot.carry_through(redeem(bot, attempt, came.code, basis, moment))
 
 
-def grant_before(c: Connection, attempt: Attempt) -> Grant | None:
-    return grants.find(c, attempt.user) if attempt.user else None
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """What the exchange of a code goes by."""
+
+    grant: Grant | None
+    """What the person gave before, at the time when the attempt was taken."""
+    scopes: ScopeSet
+    """What the tokens are to have at most: the platform may hold more, from links that somebody else made."""
+    named: bool
+    """Whether the exchange names them. Not after the platform has refused that, or no attempt would succeed."""
+
+
+def basis_of(c: Connection, attempt: Attempt) -> Basis:
+    grant = grants.find(c, attempt.user) if attempt.user else None
+    refused = attempt.request_id is not None and attempts.scopes_were_refused(c, attempt.request_id)
+    return Basis(grant, allowed_scopes(c, attempt.scopes, grant), named=not refused)
+
+
+def allowed_scopes(c: Connection, asked: ScopeSet, grant: Grant | None) -> ScopeSet:
+    """What is asked for now, and what was asked for before and is held, or was until the grant ended by itself."""
+    if grant is None:
+        return asked
+    before = grant.scopes if grant.status is GrantStatus.ACTIVE else grant.scopes_ever
+    # Whether there is to be a refresh token is for this link to say.
+    return asked | (before - granted_scopes.unasked(c, grant.user) - {OFFLINE_ACCESS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +163,6 @@ def reject(c: Connection, state_digest: str, moment: datetime) -> Landing:
     before = attempts.consumed_before(c, state_digest)
     if before is None:
         # Anybody can send this, as often as they like: logged, and not kept for as long as the audit log is.
-        log.info("callback refused", extra={"reason": "not a state of ours"})
         return Landing.UNKNOWN
     landing = LANDED_BEFORE.get(before, Landing.USED)
     attempts.reject(c, state_digest, landing.value, moment)
@@ -156,13 +180,8 @@ def deny(c: Connection, attempt: Attempt, error: str, moment: datetime) -> Landi
     return Landing.DECLINED if waits else Landing.CLOSED
 
 
-async def redeem(
-    bot: Bot, attempt: Attempt, code: Secret, grant: Grant | None, taken_at: datetime
-) -> Landing:
-    """Exchanges the code, asks whose token it is, and stores the grant only if that is the person who was asked.
-
-    `grant`: what the person gave before, at the time when the attempt was taken, and leased to this worker.
-    """
+async def redeem(bot: Bot, attempt: Attempt, code: Secret, basis: Basis, taken_at: datetime) -> Landing:
+    """Exchanges the code, asks whose token it is, and stores the grant only if that is the person who was asked."""
     user = attempt.user
     assert user is not None
     exchange = partial(
@@ -170,7 +189,8 @@ async def redeem(
         code,
         redirect_uri=attempt.redirect_uri,
         verifier=attempt.verifier,
-        scopes=attempt.scopes if was_revoked(grant) and attempt.scopes else None,
+        scopes=basis.scopes if basis.named else None,
+        strict=was_revoked(basis.grant),
     )
     tokens = await persistently(exchange, is_unanswered)
     if isinstance(tokens, TokenRefused):
@@ -188,7 +208,10 @@ async def redeem(
     if not is_owner(user, identity):
         # The token is dropped here, and not revoked: that might end that other person's own grant.
         return await attempt_failed(bot, attempt, "wrong_person", Landing.WRONG_PERSON)
-    return await store_grant(bot, consented(attempt, grant), tokens, identity)
+    if not basis.named:
+        narrowed = await bot.platform.narrow(tokens, basis.scopes)
+        tokens = narrowed if isinstance(narrowed, TokenSet) else tokens
+    return await store_grant(bot, consented(attempt, basis.grant), tokens, identity)
 
 
 def consented(attempt: Attempt, before: Grant | None) -> Consented:
@@ -254,6 +277,8 @@ async def exchange_failed(bot: Bot, attempt: Attempt, refusal: TokenRefused) -> 
         case TokenProblem.TRANSIENT | TokenProblem.IN_DOUBT:
             # The code lives for minutes and is kept sealed with the attempt: a worker tries again soon.
             return Landing.STILL_TRYING
+        case TokenProblem.SCOPE:
+            return await attempt_failed(bot, attempt, attempts.SCOPES_REFUSED, Landing.CODE_REFUSED)
         case TokenProblem.USER:
             return await attempt_failed(bot, attempt, outcome, Landing.NOT_ALLOWED)
         case TokenProblem.APP | TokenProblem.BLOCKED:
@@ -320,7 +345,10 @@ async def store_grant(bot: Bot, consent: Consented, tokens: TokenSet, identity: 
                 return Landed(Landing.USED)
         held = before.scopes if before and before.status is GrantStatus.ACTIVE else frozenset()
         given = tokens.scopes if tokens.scopes is not None else asked | held
-        grant = grants.save(c, user, before, tokens, scopes=given, oauth=bot.oauth, now=moment)
+        unasked = granted_scopes.unasked(c, user) - asked
+        grant = grants.save(
+            c, user, before, tokens, scopes=given, unasked=unasked, oauth=bot.oauth, now=moment
+        )
         users.consented(c, user, identity, moment)
         audit.write(
             c,
@@ -339,7 +367,8 @@ async def store_grant(bot: Bot, consent: Consented, tokens: TokenSet, identity: 
         refused = asked - given - {OFFLINE_ACCESS}
         woken = wake_calls(c, bot, waiting, grant, asked - given, moment)
         settled = settle_request(c, grant, refused, woken.rest, moment)
-        told = [told_of_loss(bot, consent, held - given)] if held - given else []
+        lost = held - given - unasked
+        told = [told_of_loss(bot, consent, lost)] if lost else []
         messages = woken.messages + insert_all(c, bot, told)
         lease_until = moment + bot.lease
         card = settled and authorizations.claim_card(c, settled, bot.worker, moment, lease_until)
@@ -455,8 +484,8 @@ async def finish_one(bot: Bot, attempt: Attempt, code: Secret | None, moment: da
     # A sign-in has left no code: nobody waits for its session any more.
     if code is None or attempt.expires_at + CODE_LIVES < moment:
         return await attempt_failed(bot, attempt, "exchange_lost", Landing.CODE_REFUSED)
-    grant = await bot.database.read(lambda c: grant_before(c, attempt))
-    return await bot.carry_through(redeem(bot, attempt, code, grant, moment))
+    basis = await bot.database.read(lambda c: basis_of(c, attempt))
+    return await bot.carry_through(redeem(bot, attempt, code, basis, moment))
 
 
 CODE_LIVES = timedelta(minutes=5)

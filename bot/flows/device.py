@@ -26,6 +26,7 @@ from bot.core.model import (
     TokenSet,
 )
 from bot.core.oauth import is_owner
+from bot.core.scopes import ScopeSet
 from bot.flows import alternatives, authorization, consent, links
 from bot.flows.bot import Bot, now
 from bot.flows.delivery import later
@@ -206,15 +207,18 @@ async def redeem(bot: Bot, device: DeviceAuthorization, tokens: TokenSet) -> Non
         # The token is dropped here, and not revoked: that might end that other person's own grant.
         await end(bot, device, DeviceStatus.FAILED, "wrong_person")
         return
-    grant = await bot.database.read(lambda c: grants.find(c, device.user))
-    if links.was_revoked(grant):
-        await wait(bot, device, now() + bot.lease, device.interval, device.failures)
-        narrowed = await bot.platform.narrow(tokens, device.scopes)
-        if isinstance(narrowed, TokenRefused):
-            await fail(bot, device, narrowed)
-            return
-        tokens = narrowed
-    await consent.store_grant(bot, consented(device), tokens, identity)
+
+    def basis(c: Connection) -> tuple[Grant | None, ScopeSet]:
+        grant = grants.find(c, device.user)
+        return grant, consent.allowed_scopes(c, device.scopes, grant)
+
+    grant, scopes = await bot.database.read(basis)
+    await wait(bot, device, now() + bot.lease, device.interval, device.failures)
+    narrowed = await bot.platform.narrow(tokens, scopes, strict=links.was_revoked(grant))
+    if isinstance(narrowed, TokenRefused):
+        await fail(bot, device, narrowed)
+        return
+    await consent.store_grant(bot, consented(device), narrowed, identity)
 
 
 def consented(device: DeviceAuthorization) -> consent.Consented:

@@ -46,11 +46,38 @@ class Waiting:
     """None: it will run by itself."""
 
 
+AT_A_TIME = 20
+"""Calls and scopes on one page."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Which part of a list is shown."""
+
+    total: int
+    wanted: int
+    """The page that was asked for: from 1, and perhaps beyond the last."""
+
+    @property
+    def pages(self) -> int:
+        return max(1, -(-self.total // AT_A_TIME))
+
+    @property
+    def page(self) -> int:
+        return min(max(self.wanted, 1), self.pages)
+
+    @property
+    def skipped(self) -> int:
+        return (self.page - 1) * AT_A_TIME
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """What the person's open request asks for."""
 
     scopes: tuple[tuple[Scope, Words], ...]
+    """The first of them."""
+    more: int
     until: datetime
     redeeming: bool
     """A consent came back and is being completed."""
@@ -61,11 +88,13 @@ class Permissions:
     name: str | None
     time_zone: str | None
     held: tuple[Held, ...]
+    held_part: Part
     until: datetime | None
     """When it ends unless it is renewed; None when nobody said, or nothing is held."""
     renewable: bool
     last_used_at: datetime | None
     waiting: tuple[Waiting, ...]
+    waiting_part: Part
     wanted: Wanted | None
 
 
@@ -75,37 +104,45 @@ class Found:
     grant: Grant | None
     stories: dict[Scope, GrantedScope]
     waiting: list[DeferredCall]
+    waiting_part: Part
     request: AuthorizationRequest | None
 
 
-async def of(bot: Bot, user: UserKey) -> Permissions:
-    """Everything about one person's permissions, for that person."""
+async def of(bot: Bot, user: UserKey, *, waiting_page: int = 1, held_page: int = 1) -> Permissions:
+    """What a page shows of one person's permissions, for that person."""
 
     def read(c: Connection) -> Found:
+        part = Part(calls.count_waiting(c, user), waiting_page)
         return Found(
             users.profile(c, user),
             grants.find(c, user),
             granted_scopes.of_user(c, user),
-            calls.waiting_of(c, user),
+            calls.some_waiting_of(c, user, skipped=part.skipped, limit=AT_A_TIME),
+            part,
             open_request(c, user),
         )
 
     found = await bot.database.read(read)
     grant = found.grant if found.grant and found.grant.status is GrantStatus.ACTIVE else None
-    scopes = grant.scopes if grant else frozenset()
-    asked = found.request.scopes if found.request else frozenset()
-    words = await bot.platform.describe_scopes(scopes | asked)
+    held = in_order_of_use(grant.scopes if grant else frozenset(), found.stories)
+    held_part = Part(len(held), held_page)
+    held = held[held_part.skipped :][:AT_A_TIME]
+    asked = in_order(found.request.scopes) if found.request else []
+    words = await bot.platform.describe_scopes(frozenset(held) | frozenset(asked[:AT_A_TIME]))
     profile = found.profile
     return Permissions(
         name=profile.name if profile else None,
         time_zone=profile.time_zone if profile else None,
-        held=in_order_of_use([Held(each, words[each], found.stories.get(each)) for each in in_order(scopes)]),
+        held=tuple(Held(each, words[each], found.stories.get(each)) for each in held),
+        held_part=held_part,
         until=(grant.refresh_expires_at or grant.access_expires_at) if grant else None,
         renewable=grant is not None and grant.refresh_token is not None,
         last_used_at=last_used(grant, found.stories) if grant else None,
         waiting=tuple(Waiting(typed(each), each.asked_at, each.waits_for) for each in found.waiting),
+        waiting_part=found.waiting_part,
         wanted=Wanted(
-            tuple((each, words[each]) for each in in_order(asked)),
+            tuple((each, words[each]) for each in asked[:AT_A_TIME]),
+            len(asked[AT_A_TIME:]),
             found.request.expires_at,
             found.request.status is RequestStatus.REDEEMING,
         )
@@ -124,9 +161,13 @@ def in_order(scopes: ScopeSet) -> list[Scope]:
     return sorted(scopes, key=lambda scope: (scope == OFFLINE_ACCESS, scope))
 
 
-def in_order_of_use(held: list[Held]) -> tuple[Held, ...]:
+def in_order_of_use(scopes: ScopeSet, stories: Mapping[Scope, GrantedScope]) -> list[Scope]:
     """First what commands asked for; what came along with it last."""
-    return tuple(sorted(held, key=lambda each: each.story is not None and not each.story.asked_by))
+
+    def came_along(scope: Scope) -> bool:
+        return scope in stories and not stories[scope].asked_by
+
+    return sorted(in_order(scopes), key=came_along)
 
 
 def open_request(c: Connection, user: UserKey) -> AuthorizationRequest | None:
@@ -168,12 +209,13 @@ async def take_back(bot: Bot, user: UserKey, reason: str, *, sign_out: bool = Fa
     return ended
 
 
-async def cancel(bot: Bot, user: UserKey) -> None:
-    """Drops what waits for the person."""
+async def cancel(bot: Bot, user: UserKey) -> int:
+    """Drops what waits for the person; returns how many calls."""
     moment = now()
-    await authorization.drop_all_but_a_portion(bot, user)
-    _, messages = await bot.database.write(lambda c: authorization.drop_waiting(c, bot, user, moment))
+    most = await authorization.drop_all_but_a_portion(bot, user)
+    rest, messages = await bot.database.write(lambda c: authorization.drop_waiting(c, bot, user, moment))
     tell(bot, messages)
+    return len(most) + len(rest)
 
 
 def tell(bot: Bot, messages: list[OutgoingMessage]) -> None:

@@ -1,17 +1,22 @@
 """Signing in, through web login or inside the client: whose browser this is, and nothing of what they granted.
 
-It is an authorization without scopes and without a call behind it, but a road of its own: a sign-in's state is bound
-to the browser that it was begun in, its token is asked for its owner once and then dropped, and no grant is touched.
+It is an authorization without scopes and without a call behind it, but a road of its own. What a sign-in needs when it
+comes back is sealed into a cookie of the browser that it was begun in, so that beginning one stores nothing: anybody
+can begin as many as they like. A row is written when it comes back, which makes its state one-shot. The token is asked
+for its owner once and then dropped, and no grant is touched.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import secrets
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from functools import partial
 
+from bot.core.errors import CannotOpenSecret
 from bot.core.model import (
     Attempt,
     AttemptKind,
@@ -47,21 +52,25 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    browser: Secret
-    """What marks the browser: it has to bring this along when it comes back."""
+    kept: Secret
+    """What the browser keeps, and has to bring along when it comes back. Sealed: it can neither read nor change it."""
     state: Secret
     challenge: str | None
 
 
-MAX_LIVE_SIGN_INS = 1000
-"""Of everybody together: anybody can begin one, a robot as many as it likes."""
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a browser keeps of the sign-in that it began."""
+
+    state_digest: str
+    verifier: Secret | None
+    redirect_uri: str | None
+    expires_at: datetime
 
 
-async def begin_in_browser(bot: Bot) -> tuple[Begun, str] | NotSignedIn:
+def begin_in_browser(bot: Bot) -> tuple[Begun, str]:
     """Begins web login. Also returns the URL of the platform's authorization page."""
-    begun = await begin(bot, bot.callback_url, pkce=bot.platform.uses_pkce)
-    if isinstance(begun, NotSignedIn):
-        return begun
+    begun = begin(bot, bot.callback_url, pkce=bot.platform.signs_in_with_pkce)
     url = bot.platform.authorize_url(
         redirect_uri=bot.callback_url,
         scopes=frozenset(),
@@ -72,34 +81,40 @@ async def begin_in_browser(bot: Bot) -> tuple[Begun, str] | NotSignedIn:
     return begun, url
 
 
-async def begin_in_client(bot: Bot) -> Begun | NotSignedIn:
+def begin_in_client(bot: Bot) -> Begun:
     """Begins a sign-in inside the client, whose code is exchanged without redirect URI and without a PKCE pair."""
-    return await begin(bot, None, pkce=False)
+    return begin(bot, None, pkce=False)
 
 
-async def begin(bot: Bot, redirect_uri: str | None, *, pkce: bool) -> Begun | NotSignedIn:
+def begin(bot: Bot, redirect_uri: str | None, *, pkce: bool) -> Begun:
     fresh: FreshAttempt = new_attempt(
         secrets.token_bytes(STATE_BYTES + VERIFIER_BYTES), pkce=pkce, kind=AttemptKind.SIGN_IN
     )
-    browser, moment = Secret(urlsafe(secrets.token_bytes(32))), now()
-    attempt = NewAttempt(
-        new_id(moment),
-        AttemptKind.SIGN_IN,
-        None,
-        None,
-        fresh.state_digest,
-        fresh.verifier,
-        frozenset(),
-        redirect_uri,
-        moment + bot.authorization_ttl,
-        digest(browser.reveal()),
+    kept = Kept(fresh.state_digest, fresh.verifier, redirect_uri, now() + bot.authorization_ttl)
+    return Begun(sealed(bot, kept), fresh.state, fresh.challenge)
+
+
+def sealed(bot: Bot, kept: Kept) -> Secret:
+    verifier = kept.verifier.reveal() if kept.verifier else None
+    fields = [kept.state_digest, verifier, kept.redirect_uri, kept.expires_at.timestamp()]
+    return Secret(bot.database.seal.seal(Secret(json.dumps(fields)), bound_to(bot)))
+
+
+def opened(bot: Bot, kept: Secret) -> Kept | None:
+    """None for what this bot has not sealed, or has sealed with a key that is not here."""
+    try:
+        text = bot.database.seal.open(kept.reveal(), bound_to(bot)).reveal()
+    except CannotOpenSecret:
+        return None
+    state_digest, verifier, redirect_uri, expires_at = json.loads(text)
+    return Kept(
+        state_digest, verifier and Secret(verifier), redirect_uri, datetime.fromtimestamp(expires_at, UTC)
     )
-    if not await bot.database.write(
-        lambda c: attempts.begin(c, attempt, now=moment, limit=MAX_LIVE_SIGN_INS)
-    ):
-        log.warning("sign-in rejected", extra={"reason": NotSignedIn.TOO_MANY.value})
-        return NotSignedIn.TOO_MANY
-    return Begun(browser, fresh.state, fresh.challenge)
+
+
+def bound_to(bot: Bot) -> str:
+    """Nothing that is sealed for a column of the database, or for another app, opens as this."""
+    return f"sign-in cookie:{bot.platform.name}:{bot.platform.app_id}"
 
 
 # --- coming back -----------------------------------------------------------------------------------------
@@ -110,17 +125,14 @@ class NotSignedIn(StrEnum):
 
     DECLINED = "declined"
     OTHER_BROWSER = "other_browser"
-    """Begun elsewhere, or too long ago, or replaced by a newer one in the same browser."""
+    """Begun elsewhere or not at all, or too long ago, or replaced by a newer one in the same browser."""
     USED = "used"
-    UNKNOWN = "unknown"
     CODE_REFUSED = "code_refused"
     NOT_ALLOWED = "not_allowed"
     """The platform does not let the person use this app."""
     STRANGER = "stranger"
     """Nobody of the person's organization has ever used the bot."""
     MISCONFIGURED = "misconfigured"
-    TOO_MANY = "too_many"
-    """More are under way than people begin: see `MAX_LIVE_SIGN_INS`."""
     NOT_NOW = "not_now"
     """The platform does not answer."""
 
@@ -135,13 +147,13 @@ async def complete(
     bot: Bot,
     came: Approved | Denied,
     *,
-    browser: Secret | None,
+    kept: Secret | None,
     former: Secret | None,
 ) -> SignedIn | NotSignedIn:
-    """Takes what came back to a browser that brings along `browser`. Its `former` session ends with a new one."""
-    attempt = await consume(bot, came.state, browser)
+    """Takes what came back to a browser that brings along what it `kept`. Its `former` session ends with a new one."""
+    attempt = await take(bot, came.state, kept)
     if not isinstance(attempt, Attempt):
-        log.info("sign-in rejected", extra={"reason": attempt.value})
+        bot.refusals.note("sign-in rejected", attempt.value)
         return attempt
     if isinstance(came, Denied):
         refused = came.error == ACCESS_DENIED
@@ -160,44 +172,54 @@ async def complete(
     return await begin_session(bot, attempt, user, identity, former)
 
 
-async def consume(bot: Bot, state: Secret, browser: Secret | None) -> Attempt | NotSignedIn:
-    """The attempt of this state, once, and only for the browser that it was begun in."""
+async def take(bot: Bot, state: Secret, kept: Secret | None) -> Attempt | NotSignedIn:
+    """The sign-in of this state, once, in its time, and only in the browser that it was begun in."""
     state_digest, moment = digest(state.reveal()), now()
-    mark = digest(browser.reveal()) if browser is not None else ""
-
-    def work(c: Connection) -> Attempt | str | None:
-        attempt = attempts.consume_sign_in(
-            c, state_digest, mark, worker=bot.worker, lease_until=moment + bot.lease, now=moment
+    begun = opened(bot, kept) if kept is not None else None
+    if begun is None or begun.state_digest != state_digest or begun.expires_at <= moment:
+        used = await bot.database.read(
+            lambda c: attempts.consumed_before(c, state_digest, AttemptKind.SIGN_IN)
         )
-        return attempt or attempts.consumed_before(c, state_digest, AttemptKind.SIGN_IN)
-
-    found = await bot.database.write(work)
-    match found:
-        case Attempt():
-            return found
-        case None:
-            return NotSignedIn.UNKNOWN
-        case "live" | "expired":
-            return NotSignedIn.OTHER_BROWSER
-        case _:
-            return NotSignedIn.USED
+        return NotSignedIn.USED if used else NotSignedIn.OTHER_BROWSER
+    sign_in = NewAttempt(
+        new_id(moment),
+        AttemptKind.SIGN_IN,
+        None,
+        None,
+        state_digest,
+        None,
+        frozenset(),
+        begun.redirect_uri,
+        begun.expires_at,
+    )
+    if not await bot.database.write_one(
+        lambda c: attempts.record_sign_in(
+            c, sign_in, worker=bot.worker, lease_until=moment + bot.lease, now=moment
+        )
+    ):
+        return NotSignedIn.USED
+    return Attempt(
+        sign_in.id,
+        sign_in.kind,
+        None,
+        None,
+        frozenset(),
+        begun.redirect_uri,
+        begun.verifier,
+        begun.expires_at,
+    )
 
 
 async def identify(bot: Bot, attempt: Attempt, code: Secret) -> Identity | NotSignedIn:
     """Whose code it is. The token that it is exchanged for lives no longer than this function."""
     exchange = partial(
-        bot.platform.exchange_code,
+        bot.platform.exchange_sign_in,
         code,
         redirect_uri=attempt.redirect_uri,
         verifier=attempt.verifier,
-        scopes=None,
     )
     tokens = await persistently(exchange, is_unanswered)
     if isinstance(tokens, TokenRefused):
-        log.warning(
-            "sign-in refused",
-            extra={"attempt": attempt.id, "problem": tokens.problem.value, "code": tokens.code},
-        )
         why = WHY_NOT.get(tokens.problem, NotSignedIn.CODE_REFUSED)
         return await failed(bot, attempt, f"exchange_{tokens.problem.value}_{tokens.code}", why)
     identity = await persistently(partial(bot.platform.identify, tokens.access_token), is_unanswered)
@@ -230,7 +252,7 @@ async def failed(
     bot: Bot, attempt: Attempt, outcome: str, why: NotSignedIn, user: UserKey | None = None
 ) -> NotSignedIn:
     """Ends the attempt. Only of a known person is it audited: anybody can begin a sign-in, and make it fail."""
-    log.info("sign-in failed", extra={"attempt": attempt.id, "reason": outcome})
+    bot.refusals.note("sign-in failed", outcome)
     moment = now()
 
     def work(c: Connection) -> None:

@@ -29,7 +29,7 @@ from bot.core.model import (
 )
 from bot.core.scopes import ScopeSet
 from bot.flows.bot import Bot, now
-from bot.store import audit, grants
+from bot.store import audit, granted_scopes, grants
 from bot.store.database import Connection
 
 log = logging.getLogger(__name__)
@@ -154,10 +154,11 @@ async def refresh(
 ) -> Usable | NoGrant | NotNow | Misconfigured:
     """Renews the tokens under a lease that this worker holds. `works`: the old access token still does.
 
-    `scopes` narrows them to these.
+    `scopes` narrows them to these; without, to what is held and was asked for. A link that somebody else made may have
+    had the person consent to more, and that is not for the bot to have.
     """
-    if scopes is None and grant.narrowed:
-        scopes = grant.scopes
+    unasked = await bot.database.read(lambda c: granted_scopes.unasked(c, grant.user))
+    scopes = (grant.scopes if scopes is None else scopes) - unasked
     result = await bot.platform.refresh(grant.refresh_token, scopes=scopes) if grant.refresh_token else LOST
     if isinstance(result, TokenSet):
         return await keep(bot, grant, result)
@@ -197,6 +198,7 @@ async def keep(bot: Bot, grant: Grant, tokens: TokenSet) -> Usable | NoGrant | N
             bot.worker,
             tokens,
             scopes=tokens.scopes or grant.scopes,
+            unasked=granted_scopes.unasked(c, grant.user),
             now=moment,
         )
         if saved is not None:

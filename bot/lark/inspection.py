@@ -11,6 +11,7 @@ from email.utils import parsedate_to_datetime
 from bot.core.model import ApiCall, Outcome, Refused, Secret, Succeeded, Unreachable
 from bot.lark.api import Http, parse_object
 from bot.lark.app_info import BOT, text_in
+from bot.lark.strict import StrictEndpoint
 from bot.lark.tokens import AppToken
 
 CallAsApp = Callable[[ApiCall], Awaitable[Outcome]]
@@ -45,6 +46,11 @@ async def sign_in(http: Http, open_url: str, app_id: str, app_secret: Secret) ->
     finally:
         await token.close()
     return None if isinstance(found, Secret) else found
+
+
+async def strict_endpoint(http: Http, accounts_url: str, app_id: str, app_secret: Secret) -> bool | None:
+    """Whether the app has the v3 token endpoint; None when that cannot be told."""
+    return await StrictEndpoint(http, accounts_url, app_id, app_secret).look()
 
 
 async def bot_open_id(call_as_app: CallAsApp) -> str | Outcome:

@@ -7,8 +7,8 @@ means for the person and for what is stored is `PROBLEMS`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeGuard
 from urllib.parse import quote, urlencode
 
 from bot.core.model import (
@@ -40,6 +40,7 @@ from bot.lark.api import (
     text_of,
 )
 from bot.lark.events import is_id
+from bot.lark.strict import STRICT_PATH, StrictEndpoint
 from bot.lark.tokens import ASSUMED_LIFE, AppToken
 
 GenerationName = Literal["v3", "v2", "v1"]
@@ -68,7 +69,7 @@ class Generation:
 
 
 GENERATIONS: Mapping[GenerationName, Generation] = {
-    "v3": Generation("/oauth/v3/token", "/oauth/v3/token", on_accounts=True),
+    "v3": Generation(STRICT_PATH, STRICT_PATH, on_accounts=True),
     "v2": Generation("/open-apis/authen/v2/oauth/token", "/open-apis/authen/v2/oauth/token"),
     "v1": Generation(
         "/open-apis/authen/v1/oidc/access_token",
@@ -81,6 +82,9 @@ GENERATIONS: Mapping[GenerationName, Generation] = {
 }
 
 SCOPES_NOT_PERMITTED = 20068
+
+ADDED = frozenset({"auth:user.id:read", "user_profile"})
+"""What the platform puts into tokens by itself. It need not be named, and perhaps may not."""
 
 PROBLEMS: Mapping[int, TokenProblem] = {
     # the app's own matter: an operator must act
@@ -229,10 +233,15 @@ class OAuth:
         self._app_id, self._app_secret = app_id, app_secret
         self._generation = GENERATIONS[generation]
         self._app_token = AppToken(http, open_url, app_id, app_secret, "app_access_token")
+        self._strict = StrictEndpoint(http, accounts_url, app_id, app_secret)
 
     @property
     def uses_pkce(self) -> bool:
         return self._generation.pkce
+
+    @property
+    def signs_in_with_pkce(self) -> bool:
+        return self._generation.pkce or not self._strict.known_absent
 
     async def close(self) -> None:
         await self._app_token.close()
@@ -254,30 +263,46 @@ class OAuth:
         return f"{self._accounts_url}{AUTHORIZE_PATH}?{urlencode(filled, quote_via=quote, safe='')}"
 
     async def exchange_code(
-        self, code: Secret, *, redirect_uri: str | None, verifier: Secret | None, scopes: ScopeSet | None
+        self,
+        code: Secret,
+        *,
+        redirect_uri: str | None,
+        verifier: Secret | None,
+        scopes: ScopeSet | None,
+        strict: bool = False,
     ) -> TokenSet | TokenRefused:
-        parameters = {"grant_type": "authorization_code", "code": code.reveal()}
-        if redirect_uri is not None and not self._generation.app_token:
-            parameters["redirect_uri"] = redirect_uri
-        if verifier is not None and self._generation.pkce:
-            parameters["code_verifier"] = verifier.reveal()
-        if not scopes or not self._generation.narrows:
+        parameters = exchange_of(self._generation, code, redirect_uri, verifier)
+        if not scopes:
             return await self._token("exchange", self._generation.exchange_path, parameters)
-        narrowed = await self._token(
-            "exchange", self._generation.exchange_path, parameters | {"scope": join_scopes(scopes)}
-        )
-        if isinstance(narrowed, TokenRefused) and narrowed.code == SCOPES_NOT_PERMITTED:
-            return await self._exchange_part(parameters, scopes) or narrowed
-        return narrowed
-
-    async def _exchange_part(self, parameters: dict[str, str], scopes: ScopeSet) -> TokenSet | None:
-        """Less was consented to than the link asked for. A wider token than asked for is not kept either, so
-        it is exchanged for one that has what both say; None when that cannot be done."""
+        answer = await self._token_for("exchange", parameters, scopes)
+        if not is_not_permitted(answer):
+            return answer
+        # Less was consented to than the link asked for, or the platform has forgotten what it gave before.
         wide = await self._token("exchange", self._generation.exchange_path, parameters)
-        if isinstance(wide, TokenRefused) or wide.refresh_token is None or wide.scopes is None:
-            return None
-        narrow = await self.narrow(wide, scopes)
-        return narrow if isinstance(narrow, TokenSet) else None
+        if isinstance(wide, TokenSet):
+            return await self.narrow(wide, scopes, strict=strict)
+        return replace(answer, problem=TokenProblem.SCOPE) if wide.problem is TokenProblem.CODE else wide
+
+    async def _token_for(
+        self, purpose: Purpose, parameters: dict[str, str], scopes: ScopeSet
+    ) -> TokenSet | TokenRefused:
+        """Names the scopes where the generation has a place for that; else only notes no more than these."""
+        path = self._generation.exchange_path if purpose == "exchange" else self._generation.refresh_path
+        if self._generation.narrows and (named := scopes - ADDED):
+            return await self._token(purpose, path, parameters | {"scope": join_scopes(named)})
+        answer = await self._token(purpose, path, parameters)
+        return limited(answer, scopes) if isinstance(answer, TokenSet) else answer
+
+    async def exchange_sign_in(
+        self, code: Secret, *, redirect_uri: str | None, verifier: Secret | None
+    ) -> TokenSet | TokenRefused:
+        """At v3 where the app has it, whatever generation is configured."""
+        generation = self._generation if await self._strict.is_absent() else GENERATIONS["v3"]
+        parameters = exchange_of(generation, code, redirect_uri, verifier)
+        answer = await self._token("exchange", generation.exchange_path, parameters, generation)
+        if isinstance(answer, TokenRefused) and answer.code not in PROBLEMS:
+            self._strict.forget()
+        return answer
 
     async def authorize_device(self, scopes: ScopeSet) -> DeviceCode | TokenRefused:
         answer = await self._http.fetch(
@@ -303,16 +328,28 @@ class OAuth:
             return DeviceAnswer(answer.error)
         return answer
 
-    async def narrow(self, tokens: TokenSet, scopes: ScopeSet) -> TokenSet | TokenRefused:
-        if tokens.refresh_token is None or tokens.scopes is None:
+    async def narrow(
+        self, tokens: TokenSet, scopes: ScopeSet, *, strict: bool = False
+    ) -> TokenSet | TokenRefused:
+        if tokens.scopes is None or tokens.scopes <= scopes | ADDED:
             return tokens
-        return await self.refresh(tokens.refresh_token, tokens.scopes & scopes)
+        if tokens.refresh_token is None or not self._generation.narrows:
+            return limited(tokens, scopes)
+        narrow = await self._token_for("refresh", refresh_of(tokens.refresh_token), tokens.scopes & scopes)
+        return narrow if strict or isinstance(narrow, TokenSet) else limited(tokens, scopes)
 
     async def refresh(self, refresh_token: Secret, scopes: ScopeSet | None = None) -> TokenSet | TokenRefused:
-        parameters = {"grant_type": "refresh_token", "refresh_token": refresh_token.reveal()}
-        if scopes is not None and self._generation.narrows:
-            parameters["scope"] = join_scopes(scopes)
-        return await self._token("refresh", self._generation.refresh_path, parameters)
+        parameters = refresh_of(refresh_token)
+        if not scopes:
+            return await self._token("refresh", self._generation.refresh_path, parameters)
+        answer = await self._token_for("refresh", parameters, scopes)
+        if not is_not_permitted(answer):
+            return answer
+        # One of them was withdrawn, or the app no longer has it.
+        wide = await self._token("refresh", self._generation.refresh_path, parameters)
+        if isinstance(wide, TokenSet):
+            return await self.narrow(wide, scopes)
+        return replace(wide, problem=TokenProblem.SCOPE) if is_not_permitted(wide) else wide
 
     async def revoke(self, token: Secret) -> TokenRefused | None:
         """A token that the platform does not know (any more) counts as revoked."""
@@ -336,9 +373,9 @@ class OAuth:
         return None if refusal.problem is TokenProblem.OVER else refusal
 
     async def _token(
-        self, purpose: Purpose, path: str, parameters: dict[str, str]
+        self, purpose: Purpose, path: str, parameters: dict[str, str], generation: Generation | None = None
     ) -> TokenSet | TokenRefused:
-        generation = self._generation
+        generation = generation or self._generation
         app_token: Secret | None = None
         if generation.app_token:
             found = await self._app_token.get()
@@ -370,6 +407,31 @@ class OAuth:
             self._app_token.invalidate(app_token)
         shown = [*parameters.values(), *([app_token.reveal()] if app_token else [])]
         return refused(fields, purpose, shown, answer)
+
+
+def exchange_of(
+    generation: Generation, code: Secret, redirect_uri: str | None, verifier: Secret | None
+) -> dict[str, str]:
+    """The parameters of a code exchange, as far as the generation has a place for them."""
+    parameters = {"grant_type": "authorization_code", "code": code.reveal()}
+    if redirect_uri is not None and not generation.app_token:
+        parameters["redirect_uri"] = redirect_uri
+    if verifier is not None and generation.pkce:
+        parameters["code_verifier"] = verifier.reveal()
+    return parameters
+
+
+def refresh_of(refresh_token: Secret) -> dict[str, str]:
+    return {"grant_type": "refresh_token", "refresh_token": refresh_token.reveal()}
+
+
+def limited(tokens: TokenSet, scopes: ScopeSet) -> TokenSet:
+    """The tokens as if they had no more than these and what the platform adds: more is neither used nor shown."""
+    return tokens if tokens.scopes is None else replace(tokens, scopes=tokens.scopes & (scopes | ADDED))
+
+
+def is_not_permitted(answer: TokenSet | TokenRefused) -> TypeGuard[TokenRefused]:
+    return isinstance(answer, TokenRefused) and answer.code == SCOPES_NOT_PERMITTED
 
 
 def unanswered(trouble: Unreachable) -> TokenRefused:

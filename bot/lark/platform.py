@@ -180,11 +180,26 @@ class LarkPlatform:
         return self._oauth.uses_pkce
 
     async def exchange_code(
-        self, code: Secret, *, redirect_uri: str | None, verifier: Secret | None, scopes: ScopeSet | None
+        self,
+        code: Secret,
+        *,
+        redirect_uri: str | None,
+        verifier: Secret | None,
+        scopes: ScopeSet | None,
+        strict: bool = False,
     ) -> TokenSet | TokenRefused:
         return await self._oauth.exchange_code(
-            code, redirect_uri=redirect_uri, verifier=verifier, scopes=scopes
+            code, redirect_uri=redirect_uri, verifier=verifier, scopes=scopes, strict=strict
         )
+
+    @property
+    def signs_in_with_pkce(self) -> bool:
+        return self._oauth.signs_in_with_pkce
+
+    async def exchange_sign_in(
+        self, code: Secret, *, redirect_uri: str | None, verifier: Secret | None
+    ) -> TokenSet | TokenRefused:
+        return await self._oauth.exchange_sign_in(code, redirect_uri=redirect_uri, verifier=verifier)
 
     async def authorize_device(self, scopes: ScopeSet) -> DeviceCode | TokenRefused:
         code = await self._oauth.authorize_device(scopes)
@@ -195,8 +210,10 @@ class LarkPlatform:
     async def poll_device(self, device_code: Secret) -> TokenSet | DeviceAnswer | TokenRefused:
         return await self._oauth.poll_device(device_code)
 
-    async def narrow(self, tokens: TokenSet, scopes: ScopeSet) -> TokenSet | TokenRefused:
-        return await self._oauth.narrow(tokens, scopes)
+    async def narrow(
+        self, tokens: TokenSet, scopes: ScopeSet, *, strict: bool = False
+    ) -> TokenSet | TokenRefused:
+        return await self._oauth.narrow(tokens, scopes, strict=strict)
 
     async def refresh(
         self, refresh_token: Secret, *, scopes: ScopeSet | None = None

@@ -26,7 +26,7 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-FOR_PAGES_IN_THE_CLIENT = ("/sandbox/jssdk.js", "/sandbox/client/")
+FOR_PAGES_IN_THE_CLIENT = "/sandbox/jssdk.js"
 """Loaded by the bot's own pages, on another port: for an address without a name, that is not the same site either."""
 EXTERNAL_BOT: Json = {
     "supervised": False,

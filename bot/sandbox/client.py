@@ -1,7 +1,8 @@
 """The client that people use: how it opens links, and what its JavaScript SDK offers to a page inside it.
 
 The real SDK speaks with the client through a bridge that no page can see. The stand-in (`static/jssdk.js`) has a page
-that may load scripts from here and nothing else, so it speaks by scripts: each question is one, and so is its answer.
+that may load this one script and reach nothing else, so it speaks by scripts: each question is the script's own address
+with a query, of which a page's policy takes no notice, and so is its answer.
 """
 
 import json
@@ -50,6 +51,8 @@ async def applink(request: web.Request) -> web.Response:
 @routes.get("/sandbox/jssdk.js")
 async def sdk(request: web.Request) -> web.Response:
     """The SDK of the client that is emulated: that of a new one, an old one, one that fails, or none."""
+    if "api" in request.query:
+        return await question(request)
     kind = request.app[TENANT].behaviour.client_sdk
     if kind == "absent":
         raise web.HTTPNotFound
@@ -57,7 +60,6 @@ async def sdk(request: web.Request) -> web.Response:
     return web.Response(text=script, content_type="text/javascript", charset="utf-8")
 
 
-@routes.get("/sandbox/client/{api}.js")
 async def question(request: web.Request) -> web.Response:
     """One question of the SDK in a page: `requestAccess` or `requestAuthCode`, for whoever uses this client."""
     query, number = request.query, request.query.get("question", "")
@@ -66,7 +68,7 @@ async def question(request: web.Request) -> web.Response:
         raise web.HTTPForbidden
     answer = answer_to(
         request.app[TENANT],
-        request.match_info["api"],
+        query["api"],
         request.cookies.get(PERSON_COOKIE, ""),
         app_id=query.get("app_id", ""),
         page_url=query.get("page_url", ""),

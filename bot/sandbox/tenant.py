@@ -167,6 +167,10 @@ class Behaviour:
     device_poll_seconds: int = 5
     after_refresh: Literal["old access token lives", "dies", "has a minute"] = "old access token lives"
     revoke_clears_grant: bool = False
+    refused_scopes_spend: bool = False
+    """Whether a code or refresh token is spent by 20068: nobody says."""
+    refresh_gives: Literal["what the token had", "all that was granted"] = "what the token had"
+    """To a refresh that names no scopes."""
     refusal_wording: Literal["plain", "bilingual"] = "bilingual"
     rate_limits: bool = True
     redelivery_seconds: tuple[float, ...] = (15, 5 * 60, HOUR, 6 * HOUR)

@@ -139,7 +139,7 @@ def spend_code(
     scopes = frozenset(person.granted)
     if "offline_access" not in code.requested:
         scopes -= {"offline_access"}
-    scopes = shrink(tenant, scopes, scope)
+    scopes = shrink(tenant, scopes, scope, code)
     code.used = True
     return issue(
         tenant, person, scopes, authorized_at=code.authorized_at, generation=generation, event="issued"
@@ -177,7 +177,10 @@ def spend_refresh_token(
     if refresh.expires_at <= now or refresh.authorized_at + HARD_STOP_SECONDS <= now:
         raise TokenError(20037)
     person = usable_person(tenant, refresh.person)
-    scopes = shrink(tenant, refresh.scopes, scope)
+    family = refresh.scopes
+    if tenant.behaviour.refresh_gives == "all that was granted":
+        family |= frozenset(person.granted)
+    scopes = shrink(tenant, family, scope, refresh)
     refresh.used = True
     _age(tenant, refresh.access_token)
     return issue(
@@ -187,7 +190,7 @@ def spend_refresh_token(
         authorized_at=refresh.authorized_at,
         generation=generation,
         event="refreshed",
-        refresh_scopes=refresh.scopes,
+        refresh_scopes=family,
     )
 
 
@@ -212,15 +215,21 @@ def usable_person(tenant: Tenant, open_id: str) -> Person:
     return person
 
 
-def shrink(tenant: Tenant, scopes: frozenset[str], asked: str | None) -> frozenset[str]:
-    """The scopes that a token gets: what is granted and still enabled in the app, or the part asked for."""
-    held = (scopes & tenant.app.enabled_scopes("user")) | BASIC_SCOPES
+def shrink(
+    tenant: Tenant, scopes: frozenset[str], asked: str | None, shown: Code | RefreshToken
+) -> frozenset[str]:
+    """The scopes that a token gets: what is granted and still enabled in the app, or the part asked for.
+
+    The platform's own additions come by themselves, and cannot be asked for unless they were granted.
+    """
+    held = scopes & tenant.app.enabled_scopes("user")
     if asked is None or not asked.strip():
-        return held
+        return held | BASIC_SCOPES
     wanted = asked.split()
     if len(set(wanted)) != len(wanted):
         raise TokenError(20067)
     if not held.issuperset(wanted):
+        shown.used = tenant.behaviour.refused_scopes_spend
         raise TokenError(20068)
     return frozenset(wanted) | BASIC_SCOPES
 

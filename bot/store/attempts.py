@@ -1,4 +1,5 @@
-"""Attempts: openings of a request's link, and sign-ins. Each has a one-shot state, consumed by compare-and-set."""
+"""Attempts: openings of a request's link, and sign-ins that came back. Each has a one-shot state: that of an opening
+is consumed by compare-and-set, that of a sign-in by being recorded."""
 
 from __future__ import annotations
 
@@ -6,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, insert, literal_column, null, select, update
+from sqlalchemy import Connection, Row, delete, func, literal_column, null, select, update
+from sqlalchemy.dialects.postgresql import insert
 
 from bot.core.model import Attempt, AttemptKind, Secret, UserKey
 from bot.core.scopes import ScopeSet
@@ -30,8 +32,6 @@ class NewAttempt:
     scopes: ScopeSet
     redirect_uri: str | None
     expires_at: datetime
-    browser_digest: str | None = None
-    """Of a sign-in: only this browser can complete it."""
 
 
 COLUMNS = (
@@ -80,13 +80,15 @@ def _attempt(row: Row[Any], seal: Seal) -> tuple[Attempt, Secret | None]:
 
 
 BEGIN = insert(attempts).inline()
-_count_live = (
+COUNT_LIVE = (
     select(func.count())
     .select_from(attempts)
-    .where(status_is(attempts, "live"), attempts.c.expires_at > bind("now", attempts.c.expires_at))
+    .where(
+        status_is(attempts, "live"),
+        attempts.c.expires_at > bind("now", attempts.c.expires_at),
+        attempts.c.request_id == bind("request", attempts.c.request_id),
+    )
 )
-COUNT_LIVE = _count_live.where(attempts.c.request_id == bind("request", attempts.c.request_id))
-COUNT_LIVE_SIGN_INS = _count_live.where(attempts.c.request_id.is_(None))
 
 
 COUNT_SINCE = (
@@ -99,10 +101,9 @@ COUNT_SINCE = (
 )
 
 
-def count_live(connection: Connection, request: str | None, now: datetime) -> int:
-    """How many openings of a request's link are under way; without a request, sign-ins."""
-    values = {"request": request, "now": now}
-    count: int = connection.execute(COUNT_LIVE if request else COUNT_LIVE_SIGN_INS, values).scalar_one()
+def count_live(connection: Connection, request: str, now: datetime) -> int:
+    """How many openings of a request's link are under way."""
+    count: int = connection.execute(COUNT_LIVE, {"request": request, "now": now}).scalar_one()
     return count
 
 
@@ -118,16 +119,13 @@ DAY = timedelta(days=1)
 def begin(
     connection: Connection, attempt: NewAttempt, *, now: datetime, limit: int, limit_a_day: int | None = None
 ) -> bool:
-    """Notes an opening of a link, or a sign-in; False when `limit` of the same request, or sign-ins, are under way,
-    or the request's link was opened `limit_a_day` times in a day.
-
-    Of sign-ins it may become a few more, when they are begun at the same moment.
-    """
+    """Notes an opening of a link; False when `limit` of the same request are under way, or it was opened `limit_a_day`
+    times in a day."""
     request = attempt.request_id
-    if request is not None:
-        authorizations.stamp_opened(connection, request, now)
-        if limit_a_day is not None and count_since(connection, request, now - DAY) >= limit_a_day:
-            return False
+    assert request is not None
+    authorizations.stamp_opened(connection, request, now)
+    if limit_a_day is not None and count_since(connection, request, now - DAY) >= limit_a_day:
+        return False
     if count_live(connection, request, now) >= limit:
         return False
     connection.execute(BEGIN, _values(attempt, seal_of(connection), now))
@@ -142,7 +140,7 @@ def _values(attempt: NewAttempt, ring: Seal, now: datetime) -> dict[str, Any]:
         "request_id": attempt.request_id,
         "user_key": attempt.user,
         "state_digest": attempt.state_digest,
-        "browser_digest": attempt.browser_digest,
+        "browser_digest": None,
         "scopes": attempt.scopes,
         "redirect_uri": attempt.redirect_uri,
         "status": AttemptStatus.LIVE.value,
@@ -157,10 +155,11 @@ def _values(attempt: NewAttempt, ring: Seal, now: datetime) -> dict[str, Any]:
 
 _by_state = attempts.c.state_digest == bind("state", attempts.c.state_digest)
 _is_kind = {kind: attempts.c.kind == literal_column(f"'{kind}'") for kind in AttemptKind}
-_consume = (
+CONSUME = (
     update(attempts)
     .where(
         _by_state,
+        _is_kind[AttemptKind.AUTHORIZATION],
         status_is(attempts, "live"),
         attempts.c.expires_at > bind("now", attempts.c.expires_at),
     )
@@ -169,15 +168,9 @@ _consume = (
         worker=bind("new_worker", attempts.c.worker),
         lease_until=bind("until", attempts.c.lease_until),
         consumed_at=bind("now", attempts.c.consumed_at),
+        code=bind("sealed_code", attempts.c.code),
     )
     .returning(*COLUMNS)
-)
-CONSUME = _consume.where(_is_kind[AttemptKind.AUTHORIZATION]).values(
-    code=bind("sealed_code", attempts.c.code)
-)
-CONSUME_SIGN_IN = _consume.where(
-    _is_kind[AttemptKind.SIGN_IN],
-    attempts.c.browser_digest == bind("browser", attempts.c.browser_digest),
 )
 
 
@@ -211,29 +204,28 @@ def consume(
     return _attempt(row, ring)[0]
 
 
-def consume_sign_in(
-    connection: Connection,
-    state_digest: str,
-    browser_digest: str,
-    *,
-    worker: str,
-    lease_until: datetime,
-    now: datetime,
-) -> Attempt | None:
-    """Takes the sign-in of this state, once, in its time, and only for the browser that it was begun in.
+_sign_in = insert(attempts)
+RECORD_SIGN_IN = _sign_in.on_conflict_do_nothing(index_elements=[attempts.c.state_digest]).returning(
+    attempts.c.id
+)
 
-    Its code is not kept: when this worker dies, nobody is left to whom the session could be given.
+
+def record_sign_in(
+    connection: Connection, sign_in: NewAttempt, *, worker: str, lease_until: datetime, now: datetime
+) -> bool:
+    """Records that a sign-in came back; False when its state was used before. One statement.
+
+    The row is what makes the state one-shot. Neither verifier nor code is kept: when this worker dies, nobody is left
+    to whom the session could be given.
     """
-    values = {
-        "state": state_digest,
-        "browser": browser_digest,
-        "new_worker": worker,
-        "until": lease_until,
-        "now": now,
+    values = _values(sign_in, seal_of(connection), now) | {
+        "status": AttemptStatus.REDEEMING.value,
+        "verifier": None,
+        "consumed_at": now,
+        "worker": worker,
+        "lease_until": lease_until,
     }
-    taken = connection.execute(CONSUME_SIGN_IN, values).one_or_none()
-    row = taken and _genuine(connection, taken, now)
-    return None if row is None else _attempt(row, seal_of(connection))[0]
+    return connection.execute(RECORD_SIGN_IN, values).one_or_none() is not None
 
 
 _is_forged = attempts.c.outcome.is_not_distinct_from(literal_column(f"'{audit.FORGED}'"))
@@ -301,6 +293,23 @@ def finish(connection: Connection, attempt: str, status: str, outcome: str, now:
         how = audit.DECLINED_ON_PAGE if status == AttemptStatus.DENIED else {}
         audit.write_all(connection, [_entry(status, row, now, reason=outcome, **how)])
     return row is not None
+
+
+SCOPES_REFUSED = "scopes_refused"
+"""How an attempt ends whose code the platform would not exchange for the scopes that were named."""
+WAS_REFUSED = (
+    select(attempts.c.id)
+    .where(
+        attempts.c.request_id == bind("request", attempts.c.request_id),
+        attempts.c.outcome == literal_column(f"'{SCOPES_REFUSED}'"),
+    )
+    .limit(1)
+)
+
+
+def scopes_were_refused(connection: Connection, request: str) -> bool:
+    """Whether an earlier attempt of this request ended like that."""
+    return connection.execute(WAS_REFUSED, {"request": request}).scalar() is not None
 
 
 EXTEND = (
@@ -419,7 +428,7 @@ def expire(connection: Connection, now: datetime, limit: int) -> int:
 
 
 def prune_sign_ins(connection: Connection, before: datetime, limit: int) -> int:
-    """Deletes sign-ins that ran out before: anybody can begin one, and the audit log tells of those that succeeded."""
+    """Deletes sign-ins whose cookie expired before: it cannot be used again, and the audit log tells of successes."""
     return connection.execute(PRUNE_SIGN_INS, {"before": before, "limit": limit}).rowcount
 
 

@@ -6,7 +6,20 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, literal_column, null, select, tuple_, update
+from sqlalchemy import (
+    Connection,
+    Integer,
+    Row,
+    bindparam,
+    delete,
+    func,
+    literal_column,
+    null,
+    select,
+    tuple_,
+    union_all,
+    update,
+)
 
 from bot.core.lifecycle import calls_that_may_become
 from bot.core.model import CallStatus, DeferredCall, UserKey, WaitsFor
@@ -329,6 +342,20 @@ _of_user = calls.c.user_key == bind("user", calls.c.user_key)
 GET = _select.where(_this)
 SUSPENDED_OF = _select.where(_of_user, status_is(calls, "suspended")).order_by(*_in_order)
 QUEUED_OF = _select.where(_of_user, status_is(calls, "queued")).order_by(*_in_order)
+_waiting = [
+    select(calls.c.id, calls.c.asked_at).where(_of_user, status_is(calls, status))
+    for status in ("suspended", "queued")
+]
+_ids_waiting = union_all(*_waiting).subquery()
+COUNT_WAITING = select(func.count()).select_from(_ids_waiting)
+WAITING_PAGE = _select.where(
+    calls.c.id.in_(
+        select(_ids_waiting.c.id)
+        .order_by(_ids_waiting.c.asked_at, _ids_waiting.c.id)
+        .limit(LIMIT)
+        .offset(bindparam("skipped", type_=Integer))
+    )
+).order_by(*_in_order)
 WAITING_FOR = (
     _select.join(people, people.c.user_key == calls.c.user_key)
     .where(
@@ -398,6 +425,17 @@ def waiting_of(connection: Connection, user: UserKey) -> list[DeferredCall]:
     """What of a person's is queued or suspended, in the order asked."""
     found = suspended_of(connection, user) + _all(connection, QUEUED_OF, {"user": user})
     return sorted(found, key=lambda call: (call.asked_at, call.id))
+
+
+def count_waiting(connection: Connection, user: UserKey) -> int:
+    """How many of a person's calls are queued or suspended."""
+    count: int = connection.execute(COUNT_WAITING, {"user": user}).scalar_one()
+    return count
+
+
+def some_waiting_of(connection: Connection, user: UserKey, *, skipped: int, limit: int) -> list[DeferredCall]:
+    """A part of `waiting_of`, in the same order."""
+    return _all(connection, WAITING_PAGE, {"user": user, "skipped": skipped, "limit": limit})
 
 
 def waiting_for(

@@ -40,6 +40,7 @@ class Database(ABC):
 
     def __init__(self, url: str, seal: Seal) -> None:
         self.url = url
+        self.seal = seal
         self.key_ids = seal.key_ids
         """Fingerprints of the encryption keys, the one that seals first."""
         self._wakes: list[Callable[[], None]] = []

@@ -40,6 +40,11 @@ def of_user(connection: Connection, user: UserKey) -> dict[Scope, GrantedScope]:
     return {row.scope: GrantedScope(*row) for row in connection.execute(OF_USER, {"user": user})}
 
 
+def unasked(connection: Connection, user: UserKey) -> ScopeSet:
+    """What came along with a consent of the person, and no command ever asked for."""
+    return frozenset(each.scope for each in of_user(connection, user).values() if not each.asked_by)
+
+
 _new = insert(granted_scopes)
 ADD = _new.on_conflict_do_update(
     index_elements=[granted_scopes.c.user_key, granted_scopes.c.scope],

@@ -45,7 +45,6 @@ COLUMNS = (
     grants.c.authorized_at,
     grants.c.issued_at,
     grants.c.last_used_at,
-    grants.c.narrowed,
     grants.c.refresh_failures,
     grants.c.refresh_after,
     grants.c.refresh_lease_until,
@@ -67,7 +66,6 @@ def _grant(row: Row[Any], seal: Seal) -> Grant:
         authorized_at=row.authorized_at,
         issued_at=row.issued_at,
         last_used_at=row.last_used_at,
-        narrowed=row.narrowed,
         refresh_failures=row.refresh_failures,
         refresh_after=row.refresh_after,
         refresh_lease_until=row.refresh_lease_until,
@@ -142,11 +140,13 @@ def save(
     tokens: TokenSet,
     *,
     scopes: ScopeSet,
+    unasked: ScopeSet = frozenset(),
     oauth: str,
     now: datetime,
 ) -> Grant:
     """Stores what a code exchange gave, in place of what there was `before`; a refresh under way has lost.
 
+    Of what is `unasked` only what the tokens have is remembered: when it is gone, nobody asks for it again.
     For whoever has locked the person (see `users.lock`): a call that is about to wait for these scopes is seen after
     this.
     """
@@ -155,7 +155,7 @@ def save(
         "user_key": user,
         "generation": 1,
         "scopes": scopes,
-        "scopes_ever": scopes | before.scopes_ever if before else scopes,
+        "scopes_ever": scopes | (before.scopes_ever - unasked) if before else scopes,
         "authorized_at": now,
         "oauth": oauth,
     }
@@ -222,6 +222,7 @@ def save_refreshed(
     tokens: TokenSet,
     *,
     scopes: ScopeSet,
+    unasked: ScopeSet = frozenset(),
     now: datetime,
 ) -> Grant | None:
     """Stores refreshed tokens in place of this generation's; None when they were replaced or ended meanwhile.
@@ -237,7 +238,7 @@ def save_refreshed(
         "user": user,
         "known": generation,
         "scopes": scopes,
-        "scopes_ever": before.scopes_ever | scopes,
+        "scopes_ever": scopes | (before.scopes_ever - unasked),
     }
     row = connection.execute(SAVE_REFRESHED, values).one_or_none()
     return None if row is None else _grant(row, seal_of(connection))
@@ -251,7 +252,7 @@ NARROW = (
 
 
 def forget_scopes(connection: Connection, narrowed: Grant, scopes: ScopeSet) -> bool:
-    """These were given back: refreshes do not ask for them, and when one is refused, it is not among what was lost.
+    """These were given back: when one is refused, it is not among what was lost. Earlier releases go by `narrowed`.
 
     False when other tokens have come since: a newer consent may have granted them again.
     """

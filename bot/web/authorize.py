@@ -16,7 +16,7 @@ from bot.flows.links import Closed
 from bot.web import login
 from bot.web.headers import is_in_client, is_sent_by_another_site, only_looks
 from bot.web.keys import BOT
-from bot.web.pages import CLOSED, LANDINGS, ROBOT_PAGE, sent_here, show
+from bot.web.pages import CLOSED, LANDED, ROBOT_PAGE, TROUBLE_OUTCOME, sent_here, show, show_outcome
 
 log = logging.getLogger(__name__)
 
@@ -50,14 +50,44 @@ async def look_up(bot: Bot, ticket: str) -> AuthorizationRequest | Closed:
 
 
 async def callback(request: web.Request) -> web.Response:
-    """`GET /oauth/lark/callback`: the end of an attempt, whatever it was."""
+    """`GET /oauth/lark/callback`: the end of an attempt, whatever it was. What is below it, and other methods, too.
+
+    The answer is always a redirect to a page without query: a code that is not spent, from a link that somebody else
+    made, or a state would stay in the address bar and the history.
+    """
+    try:
+        return await end_attempt(request)
+    except Exception:
+        log.exception("request failed", extra={"route": "callback"})
+        return login.redirect(f"{LANDED_AT}/{TROUBLE_OUTCOME}")
+
+
+async def end_attempt(request: web.Request) -> web.Response:
     bot = request.app[BOT]
     query = request.query
     repeated = any(len(query.getall(name)) > 1 for name in set(query))
-    came = Malformed() if repeated else parse_callback(query)
+    is_ours = request.method == "GET" and not request.match_info.get("rest")
+    came = parse_callback(query) if is_ours and not repeated else Malformed()
     if isinstance(came, Malformed):
-        log.info("callback refused", extra={"reason": "malformed"})
-        return show(request, LANDINGS[Landing.MALFORMED])
+        return malformed(request)
     if kind_of(came.state) is AttemptKind.SIGN_IN:
         return await login.land(request, came)
-    return show(request, LANDINGS[await consent.complete(bot, came)])
+    return login.redirect(f"{LANDED_AT}/{(await consent.complete(bot, came)).value}")
+
+
+def malformed(request: web.Request) -> web.Response:
+    request.app[BOT].refusals.note("callback refused", "malformed")
+    return login.redirect(f"{LANDED_AT}/{Landing.MALFORMED.value}")
+
+
+def brings_a_code(request: web.Request) -> bool:
+    """Whether the address holds what only a callback's should."""
+    return not request.query.keys().isdisjoint({"code", "state"})
+
+
+LANDED_AT = "/authorization"
+
+
+async def landed(request: web.Request) -> web.Response:
+    """`GET /authorization/{outcome}`: how an attempt ended."""
+    return show_outcome(request, LANDED)

@@ -4,6 +4,10 @@ The platform wants the calling page's URL on the app's redirect list, so what it
 ticket, or that somebody wants to sign in. The page asks for an attempt, calls `tt.requestAccess` with its scopes and
 state, and hands the code back; from there on all is as with the callback. A client without `requestAccess` can still
 sign in, with `tt.requestAuthCode`; for scopes, or when its SDK does not load, it goes on to the platform's page.
+
+The SDK comes from elsewhere and runs on our origin, so this page is kept apart from a session: its policy lets it load
+that one script and reach the posts below and nothing else, a window that it opens on another page of ours is severed
+from it, and what goes by a session answers to no script (`routes.only_opened`).
 """
 
 from __future__ import annotations
@@ -11,7 +15,6 @@ from __future__ import annotations
 from html import escape
 from importlib.resources import files
 from string import Template
-from urllib.parse import urlsplit
 
 from aiohttp import web
 
@@ -24,7 +27,7 @@ from bot.flows.consent import Landing
 from bot.flows.links import Closed
 from bot.flows.sign_in import NotSignedIn
 from bot.web import login
-from bot.web.authorize import look_up
+from bot.web.authorize import brings_a_code, look_up, malformed
 from bot.web.bodies import body_of
 from bot.web.headers import POLICY, is_in_client, is_sent_by_another_site, language_of
 from bot.web.keys import BOT, CLIENT_SCRIPT
@@ -51,10 +54,16 @@ async def page(request: web.Request) -> web.Response:
     if is_sent_by_another_site(request) and not is_in_client(request):
         # Its script would open the link.
         return show(request, ROBOT_PAGE)
-    language, script = language_of(request), request.app[CLIENT_SCRIPT].url
+    if brings_a_code(request):
+        # This page is on the list of redirect URLs, so a link can lead here with a code, which no script is to see.
+        return malformed(request)
+    language, script = language_of(request), request.app[CLIENT_SCRIPT]
     html = TEMPLATE.substitute(
         lang="zh-CN" if language == "zh" else "en",
-        script=escape(script, quote=True),
+        script=escape(script.url, quote=True),
+        integrity=f'integrity="{escape(script.integrity, quote=True)}" crossorigin="anonymous" '
+        if script.integrity
+        else "",
         title=escape(WAIT.to(language)),
         text=escape(WAIT_TEXT.to(language)),
         sign_in_text=escape(SIGN_IN_TEXT.to(language)),
@@ -63,9 +72,11 @@ async def page(request: web.Request) -> web.Response:
         again=escape(AGAIN.to(language)),
         browser=escape(BROWSER.to(language)),
     )
-    parts = urlsplit(script)
-    policy = f"{POLICY}; script-src 'self' {parts.scheme}://{parts.netloc}; connect-src 'self'"
-    headers = {"Content-Security-Policy": policy}
+    # With the slash at its end the path stands for what is below it, where nothing redirects.
+    posts = f"{request.app[BOT].public_url}{request.path}/"
+    policy = f"{POLICY}; script-src 'self' {script.source}; connect-src {posts}; worker-src 'none'"
+    # A window on a page of ours, which is `same-origin`, is out of this one's reach because the two differ.
+    headers = {"Content-Security-Policy": policy, "Cross-Origin-Opener-Policy": "unsafe-none"}
     return web.Response(text=html, content_type="text/html", charset="utf-8", headers=headers)
 
 
@@ -84,16 +95,14 @@ async def begin(request: web.Request) -> web.Response:
 
 
 async def begin_sign_in(request: web.Request) -> web.Response:
-    """Begins a sign-in: the same fields, without scopes, and the mark of this browser."""
+    """Begins a sign-in: the same fields, without scopes, and the cookie of this browser."""
     await own_fields(request)
     bot = request.app[BOT]
-    begun = await sign_in.begin_in_client(bot)
-    if isinstance(begun, NotSignedIn):
-        return in_words(request, NOT_SIGNED_IN[begun])
+    begun = sign_in.begin_in_client(bot)
     response = web.json_response(
         {"appID": bot.platform.app_id, "scopeList": [], "state": begun.state.reveal()}
     )
-    login.mark_browser(response, bot, begun)
+    login.keep(response, bot, begun)
     return response
 
 
@@ -111,7 +120,7 @@ async def finish_sign_in(request: web.Request, came: Approved | Denied) -> web.R
     ended = await login.complete(request, came)
     if isinstance(ended, NotSignedIn):
         return in_words(request, NOT_SIGNED_IN[ended])
-    response = web.json_response({"location": f"{login.HOME}?signed-in"})
+    response = web.json_response({"location": f"{login.HOME}?{login.SIGNED_IN}"})
     login.let_in(response, request.app[BOT], ended)
     return response
 

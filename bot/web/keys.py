@@ -1,5 +1,7 @@
 """What the application hands to its routes."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -22,6 +24,18 @@ class ClientScript:
     """The client's JavaScript SDK, for pages that are opened inside the client."""
 
     url: str
+    integrity: str
+    """What browsers compare it with; empty: nothing."""
+
+    @classmethod
+    def of(cls, setting: str) -> ClientScript:
+        url, _, integrity = setting.partition("#")
+        return cls(url, integrity)
+
+    @property
+    def source(self) -> str:
+        """It alone, in the form of a Content-Security-Policy, which knows no query."""
+        return self.url.partition("?")[0]
 
 
 BOT = web.AppKey("bot", Bot)

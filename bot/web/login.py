@@ -10,11 +10,13 @@ from bot.flows.bot import Bot
 from bot.flows.sign_in import Begun, NotSignedIn, SignedIn
 from bot.web.headers import is_in_client, only_looks
 from bot.web.keys import BOT
-from bot.web.pages import NOT_SIGNED_IN, ROBOT_PAGE, show
-from bot.web.session import BROWSER, SESSION, cookie, drop_cookie, posted_by, set_cookie
+from bot.web.pages import NOT_LET_IN, ROBOT_PAGE, show, show_outcome
+from bot.web.session import BROWSER, SESSION, cookie, drop_cookie, note_done, posted_by, set_cookie
 
 HOME = "/permissions"
 """Where a person comes to who has signed in, or out."""
+
+SIGNED_IN, SIGNED_OUT = "signed-in", "signed-out"
 
 IN_CLIENT = "sign-in"
 """In the place of a ticket: the page inside the client is to sign in."""
@@ -27,12 +29,9 @@ async def start(request: web.Request) -> web.Response:
     bot = request.app[BOT]
     if is_in_client(request) and "browser" not in request.query:
         return redirect(f"/oauth/{bot.platform.name}/client#{IN_CLIENT}")
-    begun = await sign_in.begin_in_browser(bot)
-    if isinstance(begun, NotSignedIn):
-        return show(request, NOT_SIGNED_IN[begun])
-    mark, url = begun
+    begun, url = sign_in.begin_in_browser(bot)
     response = redirect(url)
-    mark_browser(response, bot, mark)
+    keep(response, bot, begun)
     return response
 
 
@@ -41,8 +40,9 @@ def redirect(target: str) -> web.Response:
     return web.Response(status=303, headers={"Location": target})
 
 
-def mark_browser(response: web.StreamResponse, bot: Bot, begun: Begun) -> None:
-    set_cookie(response, bot, BROWSER, begun.browser, int(bot.authorization_ttl.total_seconds()))
+def keep(response: web.StreamResponse, bot: Bot, begun: Begun) -> None:
+    """Has the browser keep what it needs to come back with."""
+    set_cookie(response, bot, BROWSER, begun.kept, int(bot.authorization_ttl.total_seconds()))
 
 
 async def complete(request: web.Request, came: Approved | Denied) -> SignedIn | NotSignedIn:
@@ -50,7 +50,7 @@ async def complete(request: web.Request, came: Approved | Denied) -> SignedIn | 
     return await sign_in.complete(
         request.app[BOT],
         came,
-        browser=cookie(request, BROWSER),
+        kept=cookie(request, BROWSER),
         former=cookie(request, SESSION),
     )
 
@@ -61,21 +61,27 @@ def let_in(response: web.StreamResponse, bot: Bot, signed_in: SignedIn) -> None:
 
 
 async def land(request: web.Request, came: Approved | Denied) -> web.Response:
-    """The callback of a sign-in."""
+    """The callback of a sign-in: on to the page that says how it ended, whose address holds nothing of it."""
     ended = await complete(request, came)
     if isinstance(ended, NotSignedIn):
-        return show(request, NOT_SIGNED_IN[ended])
-    response = redirect(f"{HOME}?signed-in")
+        return redirect(f"/login/{ended.value}")
+    response = redirect(f"{HOME}?{SIGNED_IN}")
     let_in(response, request.app[BOT], ended)
     return response
+
+
+async def ended(request: web.Request) -> web.Response:
+    """`GET /login/{outcome}`: why nobody was signed in."""
+    return show_outcome(request, NOT_LET_IN)
 
 
 async def sign_out(request: web.Request) -> web.Response:
     """`POST /logout`: the session ends here, and its cookie is dead wherever it may have got to."""
     visitor = await posted_by(request)
-    bot, response = request.app[BOT], redirect(f"{HOME}?signed-out")
+    bot, response = request.app[BOT], redirect(f"{HOME}?{SIGNED_OUT}")
     if visitor is not None:
         await sign_in.sign_out(bot, visitor.session)
         # Not without a visitor: a post from another site comes without the cookie, but could have it dropped.
         drop_cookie(response, bot, SESSION)
+        note_done(response, bot, SIGNED_OUT)
     return response

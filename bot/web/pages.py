@@ -5,6 +5,7 @@ Plain HTML with one style sheet; no script, so that they work in any browser and
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
@@ -293,9 +294,10 @@ NOT_SIGNED_IN: dict[NotSignedIn, Page] = {
         "bad",
         Words(en="This sign-in was not begun here", zh="此次登录并非在此处发起"),
         Words(
-            en="It belongs to another browser, or took too long, or a newer one has replaced it. So nobody was "
-            "signed in. Begin it anew here.",
-            zh="它属于另一个浏览器，或已超时，或已被新的登录取代，因此没有登录。请在此重新登录。",
+            en="It belongs to another browser, took too long, or was replaced by a newer one, so nobody was signed "
+            "in. Please start again here. If this happens every time, allow cookies for this site.",
+            zh="它属于另一个浏览器，或已超时，或已被新的登录取代，因此没有登录。请在此重新登录；如果每次都这样，"
+            "请允许此网站使用 Cookie。",
         ),
         SIGN_IN_AGAIN,
     ),
@@ -306,16 +308,6 @@ NOT_SIGNED_IN: dict[NotSignedIn, Page] = {
         Words(
             en="Perhaps the page was loaded twice. Begin it anew if you are not signed in.",
             zh="页面可能被重复加载。如果尚未登录，请重新登录。",
-        ),
-        SIGN_IN_AGAIN,
-    ),
-    NotSignedIn.UNKNOWN: Page(
-        400,
-        "bad",
-        Words(en="We did not begin this sign-in", zh="此次登录并非由我们发起"),
-        Words(
-            en="What came back belongs to no sign-in of ours, so nobody was signed in.",
-            zh="返回的结果不属于我们的任何登录，因此没有登录。",
         ),
         SIGN_IN_AGAIN,
     ),
@@ -342,16 +334,6 @@ NOT_SIGNED_IN: dict[NotSignedIn, Page] = {
         Words(
             en="Nobody of it has talked to me yet. If this app is yours, say /help to me in the chat, then sign in.",
             zh="你所在的组织还没有人与我对话过。如果这是你们的应用，请先在聊天中向我发送 /help，再登录。",
-        ),
-        SIGN_IN_AGAIN,
-    ),
-    NotSignedIn.TOO_MANY: Page(
-        429,
-        "calm",
-        Words(en="Too many are signing in", zh="登录人数过多"),
-        Words(
-            en="More sign-ins are under way than I take at once. Please try again in some minutes.",
-            zh="当前正在进行的登录过多，请几分钟后再试。",
         ),
         SIGN_IN_AGAIN,
     ),
@@ -399,18 +381,6 @@ SIGNED_OUT = Page(
         zh="此浏览器不再显示你的授权。你授予的权限保持不变。",
     ),
     Link(Words(en="Sign in again", zh="重新登录"), "/login"),
-)
-
-NO_COOKIE = Page(
-    400,
-    "bad",
-    Words(en="Your browser did not stay signed in", zh="浏览器未能保持登录"),
-    Words(
-        en="The sign-in succeeded, but the browser did not keep its cookie. Allow cookies for this site, then try "
-        "again.",
-        zh="登录成功，但浏览器没有保存 Cookie。请允许此网站使用 Cookie 后重试。",
-    ),
-    SIGN_IN_AGAIN,
 )
 
 FOREIGN_POST = Page(
@@ -466,6 +436,12 @@ TROUBLE = Page(
     ),
 )
 
+TROUBLE_OUTCOME = "trouble"
+
+LANDED: dict[str, Page] = {**{each.value: page for each, page in LANDINGS.items()}, TROUBLE_OUTCOME: TROUBLE}
+NOT_LET_IN: dict[str, Page] = {each.value: page for each, page in NOT_SIGNED_IN.items()}
+"""The page of each outcome, by the last segment of its path: see `routes`."""
+
 TEMPLATE = Template(files("bot.web").joinpath("static/page.html").read_text(encoding="utf-8"))
 
 MARKS = {"good": "&#10003;", "calm": "&#8594;", "bad": "!"}
@@ -474,6 +450,12 @@ MARKS = {"good": "&#10003;", "calm": "&#8594;", "bad": "!"}
 def show(request: web.Request, page: Page) -> web.Response:
     """The page, in the language of whoever asks."""
     return respond(page, language_of(request), request.app[BOT].platform.chat_link)
+
+
+def show_outcome(request: web.Request, pages: Mapping[str, Page]) -> web.Response:
+    """The page that the path names by its outcome: the same for everybody, as often as it is loaded."""
+    page = pages.get(request.match_info["outcome"])
+    return show(request, page or NOT_FOUND)
 
 
 def respond(page: Page, language: Language, chat_link: str | None) -> web.Response:

@@ -11,26 +11,41 @@ from bot.flows import permissions
 from bot.web import login
 from bot.web.headers import is_in_client, language_of, only_looks
 from bot.web.keys import BOT
-from bot.web.pages import NO_COOKIE, SIGN_IN_PAGE, SIGNED_OUT, show
-from bot.web.permissions_page import DONE, render
-from bot.web.session import posted_by, visitor_of
+from bot.web.pages import SIGN_IN_PAGE, SIGNED_OUT, show
+from bot.web.permissions_page import HELD_PAGE, WAITING_PAGE, render
+from bot.web.session import DONE, drop_cookie, note_done, posted_by, visitor_of, was_done
 
 
 async def page(request: web.Request) -> web.Response:
     """`GET /permissions`: the page, or the way to sign in. Inside the client that needs no click."""
-    visitor = await visitor_of(request)
+    bot, visitor, done = request.app[BOT], await visitor_of(request), was_done(request)
     if visitor is not None:
-        bot = request.app[BOT]
-        done = next((each for each in DONE if each in request.query), None)
-        found = await permissions.of(bot, visitor.user)
-        return render(found, language_of(request), visitor.proof, bot.platform.chat_link, done)
-    if "signed-out" in request.query:
-        return show(request, SIGNED_OUT)
-    if "signed-in" in request.query:
-        return show(request, NO_COOKIE)
-    if is_in_client(request) and not only_looks(request):
+        waiting, held = (page_number(request, each) for each in (WAITING_PAGE, HELD_PAGE))
+        found = await permissions.of(bot, visitor.user, waiting_page=waiting, held_page=held)
+        response = render(found, language_of(request), visitor.proof, bot.platform.chat_link, done)
+    elif done == login.SIGNED_OUT:
+        response = show(request, SIGNED_OUT)
+    elif goes_on_to_login(request):
         return login.redirect("/login")
-    return show(request, SIGN_IN_PAGE)
+    else:
+        response = show(request, SIGN_IN_PAGE)
+    if done is not None:
+        # Said once: by the next time that this address is opened, it may no longer be so.
+        drop_cookie(response, bot, DONE)
+    return response
+
+
+def page_number(request: web.Request, name: str) -> int:
+    """The page of a list that the address asks for; the first for what is no number."""
+    number = request.query.get(name, "")
+    return int(number) if number.isascii() and number.isdigit() and len(number) < 7 else 1
+
+
+def goes_on_to_login(request: web.Request) -> bool:
+    """Whether the client says who it is without being asked. Not right after a sign-in or sign-out: it would go on for
+    ever, or sign in whoever has just signed out."""
+    came_from_login = not request.query.keys().isdisjoint({login.SIGNED_IN, login.SIGNED_OUT})
+    return is_in_client(request) and not came_from_login and not only_looks(request)
 
 
 async def go_on(request: web.Request) -> web.Response:
@@ -47,8 +62,8 @@ async def revoke(request: web.Request) -> web.Response:
     visitor = await posted_by(request)
     if visitor is None:
         return login.redirect(login.HOME)
-    await permissions.take_back(request.app[BOT], visitor.user, "revoked_by_user")
-    return login.redirect(f"{login.HOME}?revoked")
+    ended = await permissions.take_back(request.app[BOT], visitor.user, "revoked_by_user")
+    return back(request, "revoked" if ended.had_grant else "cancelled" if ended.cancelled else None)
 
 
 async def cancel(request: web.Request) -> web.Response:
@@ -56,5 +71,14 @@ async def cancel(request: web.Request) -> web.Response:
     visitor = await posted_by(request)
     if visitor is None:
         return login.redirect(login.HOME)
-    await permissions.cancel(request.app[BOT], visitor.user)
-    return login.redirect(f"{login.HOME}?cancelled")
+    cancelled = await permissions.cancel(request.app[BOT], visitor.user)
+    return back(request, "cancelled" if cancelled else None)
+
+
+def back(request: web.Request, done: str | None) -> web.Response:
+    """To the page again, which says what was done, if anything was."""
+    if done is None:
+        return login.redirect(login.HOME)
+    response = login.redirect(f"{login.HOME}?{done}")
+    note_done(response, request.app[BOT], done)
+    return response

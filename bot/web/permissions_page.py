@@ -15,7 +15,7 @@ from bot.core.model import Language, WaitsFor, Words
 from bot.core.scopes import OFFLINE_ACCESS
 from bot.core.times import near_moment_in_words, zone_or_utc
 from bot.flows.bot import now
-from bot.flows.permissions import Held, Permissions, Waiting
+from bot.flows.permissions import Held, Part, Permissions, Waiting
 from bot.web.headers import POLICY
 from bot.web.pages import BACK, anchor
 from bot.web.session import PROOF
@@ -39,7 +39,14 @@ DONE = {
     ),
     "cancelled": Words(en="Done. What was waiting is dropped.", zh="已取消正在等待的命令。"),
 }
-"""What was just done, by the word in the address."""
+"""What was just done, by its word."""
+
+WAITING_PAGE, HELD_PAGE = "waiting", "allowed"
+"""By these names the address asks for a page of either list."""
+PAGE_OF = Words(en="Page {page} of {pages}", zh="第 {page} 页，共 {pages} 页")
+EARLIER = Words(en="Previous page", zh="上一页")
+LATER = Words(en="Next page", zh="下一页")
+COUNTED = Words(en="{title} ({total})", zh="{title}（{total}）")
 
 WAITING = Words(en="Waiting for you", zh="等待你处理")
 WAITING_SINCE = Words(en="asked {moment}", zh="发送于 {moment}")
@@ -54,6 +61,7 @@ WAITS = {
     None: Words(en="will run by itself", zh="将自动执行"),
 }
 WANTED = Words(en="It asks you to allow, until {moment}:", zh="请在 {moment} 前授权：")
+AND_MORE = Words(en="and {number} more", zh="以及另外 {number} 项")
 REDEEMING = Words(
     en="Your consent has arrived and is being completed.", zh="已收到你的授权，正在与平台确认。"
 )
@@ -115,7 +123,7 @@ def render(
         who=view.say(SIGNED_IN_AS.format(name=name) if name else SIGNED_IN),
         initial=escape((name or "·")[0].upper()),
         sign_out=view.form("/logout", "quiet", SIGN_OUT),
-        done=f'<p class="done" role="status">{view.say(DONE[done])}</p>' if done else "",
+        done=f'<p class="done" role="status">{view.say(DONE[done])}</p>' if done in DONE else "",
         waiting=view.waiting() if found.waiting or found.wanted else "",
         held=view.held() if found.held else view.nothing(),
         end=view.end() if found.held else "",
@@ -151,6 +159,28 @@ class View:
             f'<button class="{kind}">{self.say(words)}</button></form>'
         )
 
+    # --- lists of more than a page
+
+    def counted(self, title: Words, part: Part) -> str:
+        """A heading; with the number of all, where not all are shown."""
+        return self.say(COUNTED.format(title=title, total=str(part.total)) if part.pages > 1 else title)
+
+    def pages(self, part: Part, name: str) -> str:
+        if part.pages == 1:
+            return ""
+        links = [
+            anchor("quiet", self.address(name, page), words, self.language)
+            for page, words in ((part.page - 1, EARLIER), (part.page + 1, LATER))
+            if 1 <= page <= part.pages
+        ]
+        where = self.say(PAGE_OF.format(page=str(part.page), pages=str(part.pages)))
+        return f'<nav class="buttons"><span class="soft">{where}</span>{"".join(links)}</nav>'
+
+    def address(self, name: str, page: int) -> str:
+        """Of this page with another part of one list; the other list stays where it is."""
+        pages = {WAITING_PAGE: self.found.waiting_part.page, HELD_PAGE: self.found.held_part.page, name: page}
+        return "/permissions?" + "&".join(f"{each}={number}" for each, number in pages.items())
+
     # --- what waits
 
     def waiting(self) -> str:
@@ -158,7 +188,8 @@ class View:
         listed_calls = f'<ul class="rows">{calls}</ul>' if calls else ""
         buttons = self.go_on() + (self.form("/permissions/cancel", "quiet", CANCEL) if calls else "")
         return (
-            f'<section class="waiting"><h2>{self.say(WAITING)}</h2>{listed_calls}{self.wanted()}'
+            f'<section class="waiting"><h2>{self.counted(WAITING, self.found.waiting_part)}</h2>{listed_calls}'
+            f"{self.pages(self.found.waiting_part, WAITING_PAGE)}{self.wanted()}"
             f'<div class="buttons">{buttons}</div></section>'
         )
 
@@ -176,6 +207,8 @@ class View:
         if wanted.redeeming:
             return f'<p class="soft">{self.say(REDEEMING)}</p>'
         scopes = "".join(f"<li>{self.scope(scope, words)}</li>" for scope, words in wanted.scopes)
+        if wanted.more:
+            scopes += f"<li>{self.say(AND_MORE.format(number=str(wanted.more)))}</li>"
         return (
             f'<p class="soft">{self.say(WANTED.format(moment=self.at(wanted.until)))}</p>'
             f'<ul class="rows">{scopes}</ul>'
@@ -193,8 +226,8 @@ class View:
             f"<li>{self.scope(each.scope, each.words)}{self.story(each)}</li>" for each in self.found.held
         )
         return (
-            f'<section><h2>{self.say(HELD)}</h2><p class="soft">{self.say(HELD_WHY)}</p>'
-            f'<ul class="rows">{rows}</ul>{self.lasts()}</section>'
+            f'<section><h2>{self.counted(HELD, self.found.held_part)}</h2><p class="soft">{self.say(HELD_WHY)}</p>'
+            f'<ul class="rows">{rows}</ul>{self.pages(self.found.held_part, HELD_PAGE)}{self.lasts()}</section>'
         )
 
     def nothing(self) -> str:

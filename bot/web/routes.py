@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from aiohttp import web
@@ -13,6 +13,7 @@ from bot.core.model import Outage
 from bot.flows.bot import Bot
 from bot.web import authorize, client, events, health, login, permissions
 from bot.web.bodies import LARGEST_BODY
+from bot.web.headers import is_navigation
 from bot.web.keys import BOT, CLIENT_SCRIPT, INGRESS, ClientScript, Ingress
 from bot.web.pages import FOREIGN_POST, NOT_FOUND, TROUBLE, show
 from bot.web.session import ForeignPost
@@ -28,7 +29,7 @@ def build(
     """The bot's web application. `webhook`: events come in by HTTP."""
     app = web.Application(middlewares=[explain], client_max_size=LARGEST_BODY)
     app[BOT] = bot
-    app[CLIENT_SCRIPT] = ClientScript(client_script)
+    app[CLIENT_SCRIPT] = ClientScript.of(client_script)
     app[INGRESS] = Ingress(outage)
     name = bot.platform.name
     if webhook:
@@ -46,18 +47,35 @@ def for_browsers(name: str) -> list[web.RouteDef]:
     """What people open, who follow a link or come back from the platform's page."""
     return [
         web.get("/authorize/{ticket}", authorize.start),
-        web.get(f"/oauth/{name}/callback", authorize.callback, allow_head=False),
+        web.route("*", f"/oauth/{name}/callback", authorize.callback),
+        web.route("*", f"/oauth/{name}/callback/{{rest:.*}}", authorize.callback),
+        web.get(f"{authorize.LANDED_AT}/{{outcome}}", authorize.landed),
         web.get(f"/oauth/{name}/client", client.page),
         web.post(f"/oauth/{name}/client/attempts", client.begin),
         web.post(f"/oauth/{name}/client/sign-ins", client.begin_sign_in),
         web.post(f"/oauth/{name}/client/results", client.finish),
-        web.get("/login", login.start),
-        web.post("/logout", login.sign_out),
-        web.get("/permissions", permissions.page),
-        web.get("/permissions/continue", permissions.go_on),
-        web.post("/permissions/revoke", permissions.revoke),
-        web.post("/permissions/cancel", permissions.cancel),
+        web.get("/login", only_opened(login.start)),
+        web.get("/login/{outcome}", login.ended),
+        web.post("/logout", only_opened(login.sign_out)),
+        web.get("/permissions", only_opened(permissions.page)),
+        web.get("/permissions/continue", only_opened(permissions.go_on)),
+        web.post("/permissions/revoke", only_opened(permissions.revoke)),
+        web.post("/permissions/cancel", only_opened(permissions.cancel)),
     ]
+
+
+Page = Callable[[web.Request], Awaitable[web.Response]]
+
+
+def only_opened(handler: Page) -> Page:
+    """For what goes by a session: no script, frame or image is to ask for it, be it of our own pages."""
+
+    async def guarded(request: web.Request) -> web.Response:
+        if not is_navigation(request):
+            raise web.HTTPForbidden(text="This page can only be opened.")
+        return await handler(request)
+
+    return guarded
 
 
 @web.middleware
@@ -66,6 +84,9 @@ async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
     except web.HTTPNotFound:
+        # An address that is nearly the callback's, which a proxy or a slip made of it.
+        if authorize.brings_a_code(request) and is_navigation(request) and not request.app[BOT].by_device:
+            return authorize.malformed(request)
         return show(request, NOT_FOUND)
     except ForeignPost:
         return show(request, FOREIGN_POST)

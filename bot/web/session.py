@@ -1,4 +1,4 @@
-"""Who is signed in with a browser: its two cookies, and the guard before everything that a signed-in person posts."""
+"""Who is signed in with a browser: its cookies, and the guard before everything that a signed-in person posts."""
 
 from __future__ import annotations
 
@@ -18,9 +18,16 @@ from bot.web.keys import BOT
 
 SESSION = "bot_session"
 BROWSER = "bot_browser"
-"""Marks a browser in which a sign-in was begun, until it is completed."""
+"""Kept by a browser in which a sign-in was begun, until it is completed."""
+DONE = "bot_done"
+"""What the person has just done, in one word, for the page that they are sent on to."""
+DONE_LIVES = 60
 
-VALUE = re.compile(r"[A-Za-z0-9_-]{43}")
+VALUES = {
+    SESSION: re.compile(r"[A-Za-z0-9_-]{43}"),
+    BROWSER: re.compile(r"[A-Za-z0-9_.-]{1,2048}"),
+    DONE: re.compile(r"[a-z-]{1,20}"),
+}
 PROOF = "proof"
 """The field of a form that shows that the page with the form was ours."""
 LARGEST_FORM = 4 * 1024
@@ -44,7 +51,7 @@ def is_secure(bot: Bot) -> bool:
 
 def cookie(request: web.Request, name: str) -> Secret | None:
     value = request.cookies.get(full_name(request.app[BOT], name), "")
-    return Secret(value) if VALUE.fullmatch(value) else None
+    return Secret(value) if VALUES[name].fullmatch(value) else None
 
 
 def set_cookie(
@@ -64,6 +71,17 @@ def set_cookie(
 
 def drop_cookie(response: web.StreamResponse, bot: Bot, name: str) -> None:
     response.del_cookie(full_name(bot, name), path="/", secure=is_secure(bot), httponly=True, samesite="Lax")
+
+
+def note_done(response: web.StreamResponse, bot: Bot, done: str) -> None:
+    """Has the next page say that this was done. An address alone does not: anybody can make a link to it."""
+    set_cookie(response, bot, DONE, Secret(done), DONE_LIVES)
+
+
+def was_done(request: web.Request) -> str | None:
+    """What was just done with this browser, if the address is about that."""
+    done = cookie(request, DONE)
+    return done.reveal() if done is not None and done.reveal() in request.query else None
 
 
 # --- who it is -------------------------------------------------------------------------------------------

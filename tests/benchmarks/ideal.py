@@ -238,7 +238,7 @@ class Ideal:
         for call_id, text in released:
             self.go_on(self.make_call(call_id, person, text, token))
         self.go_on(self.show(request_id))
-        return web.Response(text="Authorized.")
+        return web.Response(status=303, headers={"Location": "/authorized"})
 
     async def show(self, request_id: str) -> None:
         ((card_id,),) = await self.store.do("card_of", request_id)

@@ -150,7 +150,7 @@ class World:
         assert state is not None, head
         self.called_back[person] = time.perf_counter()
         query = f"code=code-{person}-{consent}&state={state[1].decode()}"
-        await expect(client, get(f"/oauth/lark/callback?{query}"), b"200")
+        await expect(client, get(f"/oauth/lark/callback?{query}"), b"303")
         await answer
         self.loops.append(time.perf_counter() - began)
         self.connections.put_nowait(client)

@@ -56,7 +56,7 @@ def test_everything_on_the_page_works_without_a_script(
     page.get_by_role("link", name="Go on to allow it").click()
     page.get_by_role("button", name="Allow", exact=True).click()
     expect(page.locator("h1")).to_have_text("Authorized")
-    plain.goto(page.url.partition("/oauth")[0] + "/permissions")
+    plain.goto(page.url.partition("/authorization")[0] + "/permissions")
     expect(plain.locator(".rows")).to_contain_text("Asked for by /tasks, allowed today")
 
     plain.get_by_text("Take everything back").click()

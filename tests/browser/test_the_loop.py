@@ -40,7 +40,7 @@ def follow_card(page: Page) -> Page:
 def allow(page: Page) -> None:
     consent = follow_card(page)
     consent.locator(".decision .primary").click()
-    consent.wait_for_url("**/oauth/lark/callback*")
+    consent.wait_for_url("**/authorization/*")
     consent.close()
 
 
@@ -56,7 +56,7 @@ def test_a_document_is_asked_for_refused_authorized_and_answered(chat: Page) -> 
     consent = follow_card(chat)
     expect(consent.locator(".scopes")).to_contain_text("docx:document:readonly")
     consent.get_by_role("button", name="Allow").click()
-    consent.wait_for_url("**/oauth/lark/callback*")
+    consent.wait_for_url("**/authorization/*")
     expect_the_document(chat)
     timeline = chat.get_by_role("tabpanel", name="Timeline")
     expect(timeline).to_contain_text("Sam Rivera allowed")
@@ -78,7 +78,7 @@ def test_saying_no_on_the_page_is_shown_and_not_now_on_the_card_drops_the_comman
     ask(chat, "/tasks")
     consent = follow_card(chat)
     consent.get_by_role("button", name="Refuse").click()
-    consent.wait_for_url("**/oauth/lark/callback*")
+    consent.wait_for_url("**/authorization/*")
     card = chat.locator("#log .card").last
     expect(card).to_contain_text("Declined on the page")
     expect(card.locator("a.button")).to_have_count(1)
@@ -93,7 +93,7 @@ def test_the_wrong_persons_consent_is_not_taken_and_the_right_one_still_counts(c
     consent.get_by_role("button", name="Ada Meyer").click()
     expect(consent.locator(".account")).to_contain_text("Ada Meyer")
     consent.get_by_role("button", name="Allow").click()
-    consent.wait_for_url("**/oauth/lark/callback*")
+    consent.wait_for_url("**/authorization/*")
     consent.close()
     allow(chat)
     expect_the_document(chat)
@@ -109,7 +109,7 @@ def test_wei_lan_is_asked_and_answered_in_chinese_on_her_phone(
     consent = follow_card(page)
     expect(consent.get_by_role("button", name="允许")).to_be_visible()
     consent.get_by_role("button", name="允许").click()
-    consent.wait_for_url("**/oauth/lark/callback*")
+    consent.wait_for_url("**/authorization/*")
     page.bring_to_front()
     expect(page.locator("#log .card-header").last).to_contain_text("授权")
 

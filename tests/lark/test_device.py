@@ -1,5 +1,6 @@
 """Device authorization (RFC 8628) against the emulated platform, and what its answers may look like."""
 
+from dataclasses import replace
 from urllib.parse import parse_qs, urlsplit
 
 import aiohttp
@@ -115,9 +116,12 @@ async def test_tokens_are_narrowed_to_what_was_asked(world, platform):
     assert "calendar:calendar:readonly" not in narrowed.scopes
 
 
-async def test_tokens_that_cannot_be_exchanged_stay_as_they_are(world):
-    tokens = TokenSet(Secret("t"), 7200, None, None, frozenset({"task:task:read"}))
-    assert await world.platform.narrow(tokens, frozenset()) is tokens
+async def test_tokens_that_cannot_be_exchanged_are_used_for_what_was_asked(world):
+    given = frozenset({"task:task:read", "calendar:calendar:readonly", "user_profile"})
+    tokens = TokenSet(Secret("t"), 7200, None, None, given)
+    assert await world.platform.narrow(tokens, given) is tokens
+    narrowed = await world.platform.narrow(tokens, frozenset({"task:task:read", "docx:document:readonly"}))
+    assert narrowed == replace(tokens, scopes=frozenset({"task:task:read", "user_profile"}))
 
 
 ANSWER = {"device_code": "d", "user_code": "U-1", "verification_uri": "https://a.example/verify"}

@@ -19,7 +19,7 @@ async def ask(world: World, api: str, person: str = ADA, **more: str) -> dict[st
     """As the stand-in for the SDK asks: with a script, whose text holds the answer."""
     query = {"question": "7", "app_id": world.tenant.app.app_id, "page_url": REDIRECT, **more}
     answer = await world.client.get(
-        f"/sandbox/client/{api}.js", params=query, headers={"Cookie": f"sandbox_person={person}"}
+        "/sandbox/jssdk.js", params={"api": api, **query}, headers={"Cookie": f"sandbox_person={person}"}
     )
     assert answer.content_type == "text/javascript"
     script = await answer.text()
@@ -72,7 +72,7 @@ async def test_what_cannot_be_asked_is_an_error_that_the_client_shows(world, per
 async def test_another_sites_page_gets_no_answer(world):
     query = {"question": "1", "app_id": world.tenant.app.app_id, "page_url": REDIRECT}
     foreign = {"Cookie": f"sandbox_person={ADA}", "Sec-Fetch-Site": "cross-site"}
-    path = "/sandbox/client/requestAccess.js"
+    path = "/sandbox/jssdk.js?api=requestAccess"
     assert (await world.client.get(path, params=query, headers=foreign)).status == 403
     assert (await world.client.get(path, params={**query, "question": "alert(1)"})).status == 403
 

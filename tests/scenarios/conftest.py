@@ -15,7 +15,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 import aiohttp
 import pytest
@@ -239,8 +239,10 @@ class World:
     # --- the browser -----------------------------------------------------------------------------------
 
     async def get(self, url: str, **headers: str) -> tuple[int, str, str]:
-        """Status, Location and text of a page."""
+        """Status, Location and text of a page; of a callback those of the page at which it ends."""
         async with self.http.get(url, allow_redirects=False, headers=headers) as response:
+            if onward := outcome_page(url, response):
+                return await self.get(onward, **headers)
             return response.status, response.headers.get("Location", ""), await response.text()
 
     async def open(self, way: str | Message) -> str:
@@ -372,6 +374,16 @@ class World:
         if self.process is not None and self.process.returncode is None:
             await self.kill()
         await self.http.close()
+
+
+def outcome_page(url: str, response: aiohttp.ClientResponse) -> str | None:
+    """Where a callback leads that ends at a page about its outcome: to an address that holds nothing of it."""
+    parts, target = urlsplit(url), response.headers.get("Location", "")
+    if parts.path != "/oauth/lark/callback" or target.startswith("/permissions"):
+        return None
+    assert response.status == 303, (response.status, target)
+    assert re.fullmatch(r"/(authorization|login)/[a-z_]+", target), target
+    return f"{parts.scheme}://{parts.netloc}{target}"
 
 
 def has_link(message: Message) -> bool:

@@ -93,6 +93,27 @@ async def test_the_callback_reflects_nothing_of_what_it_is_given(world: World):
         assert "abc" not in page
 
 
+@pytest.mark.parametrize("integrity", ["", "sha384-" + "x" * 64])
+async def test_the_clients_script_is_the_one_that_is_named_and_no_other(world: World, integrity: str):
+    url = "https://cdn.example/lark/sdk-1.5.16.js"
+    await world.start(LARK_JSSDK_URL=f"{url}?v=1#{integrity}" if integrity else f"{url}?v=1")
+    async with world.http.get(f"{world.public}/oauth/lark/client") as response:
+        page = await response.text()
+        parts = [each.split() for each in response.headers["Content-Security-Policy"].split(";")]
+        policy = {name: values for name, *values in parts}
+        assert response.headers["Cross-Origin-Opener-Policy"] == "unsafe-none"
+    assert policy["script-src"] == ["'self'", url]
+    assert policy["connect-src"] == [f"{world.public}/oauth/lark/client/"]
+    for name in ("worker-src", "default-src", "form-action", "frame-ancestors", "base-uri"):
+        assert policy[name] == ["'none'"]
+    assert (f'src="{url}?v=1" integrity="{integrity}" crossorigin="anonymous"' in page) == bool(integrity)
+    assert ("integrity" in page) == bool(integrity)
+    for path in ("", "x", "attempts", "results/x", "../client/x?code=1&state=2"):
+        headers = {"Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty"}
+        status, target, _ = await world.get(f"{world.public}/oauth/lark/client/{path}", **headers)
+        assert (status in {404, 405}, target) == (True, ""), path
+
+
 async def test_operators_see_what_happened(world: World):
     await world.start()
     asked = await world.say(world.sam, "/tasks")

@@ -20,7 +20,7 @@ from sqlalchemy import make_url
 
 from bot.sandbox.tenant import Message, Person
 
-from .conftest import World
+from .conftest import World, outcome_page
 from .searching import Wire, leaks, without_links
 from .test_device import Room
 from .test_sign_in import Browser
@@ -63,6 +63,8 @@ class Watch:
             location = response.headers.get("Location", "")
             if url.startswith(self.world.public):
                 self.read(response, text)
+            if onward := outcome_page(url, response):
+                return await self.get(onward, **headers)
             return response.status, location, text
 
     async def post(self, path: str, body: dict[str, str]) -> Any:

@@ -16,7 +16,7 @@ import pytest
 
 from bot.sandbox.tenant import Person
 
-from .conftest import World, text_of
+from .conftest import World, outcome_page, text_of
 
 IN_CLIENT = "Mozilla/5.0 (iPhone) AppleWebKit/605.1 Mobile Lark/7.30.6 LarkLocale/en_US"
 
@@ -31,8 +31,10 @@ class Browser:
         )
 
     async def get(self, url: str) -> tuple[int, str, str]:
-        """Status, Location and text; a path is one of the bot's."""
+        """Status, Location and text; a path is one of the bot's. Of a failed callback those of the page at its end."""
         async with self.http.get(self.full(url), allow_redirects=False) as response:
+            if onward := outcome_page(self.full(url), response):
+                return await self.get(onward)
             return response.status, response.headers.get("Location", ""), await response.text()
 
     async def post(self, path: str, fields: dict[str, str], **headers: str) -> tuple[int, str, str]:
@@ -278,7 +280,10 @@ async def test_a_guessed_state_signs_nobody_in(running: World, browser: Callable
     async with sam.http.get(
         f"{running.public}/oauth/lark/callback", params={"state": state, "code": "c"}, allow_redirects=False
     ) as response:
-        assert response.status == 400
+        assert response.status == 303
+        onward = response.headers["Location"]
+    assert onward in {"/login/other_browser", "/authorization/malformed"}
+    assert (await sam.get(onward))[0] == 400
     assert sessions(running) == []
 
 
@@ -391,6 +396,40 @@ async def test_a_post_without_proof_or_from_elsewhere_does_nothing(
     assert (await sam.post(path, proof, Origin="null", **{"Sec-Fetch-Site": "same-origin"}))[0] == 303
 
 
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty"},
+        {"Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "script"},
+        {"Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"},
+        {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "iframe"},
+        {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "object"},
+        {"Sec-Fetch-Mode": "same-origin"},
+        {"Sec-Fetch-Dest": "serviceworker"},
+    ],
+    ids=str,
+)
+async def test_what_goes_by_a_session_can_only_be_opened(
+    running: World, browser: Callable[..., Browser], metadata: dict[str, str]
+):
+    await running.authorized(running.sam)
+    sam = browser()
+    await sam.sign_in(running.sam)
+    proof = await sam.proof()
+    metadata = {"Sec-Fetch-Site": "same-origin", **metadata}
+    for path in ("/permissions", "/permissions/continue", "/login"):
+        async with sam.http.get(sam.full(path), headers=metadata, allow_redirects=False) as response:
+            assert response.status == 403
+            assert "Sam" not in await response.text()
+    for path in POSTS:
+        assert (await sam.post(path, proof, **metadata))[0] == 403
+    assert running.rows("SELECT status FROM grants") == [{"status": "active"}]
+    opened = {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+    async with sam.http.get(sam.full("/permissions"), headers=opened) as response:
+        assert "Signed in as Sam Rivera" in await response.text()
+    assert (await sam.post("/logout", proof, **opened))[0] == 303
+
+
 async def test_a_form_that_trickles_in_is_cut_off(running: World, browser: Callable[..., Browser]):
     sam = browser()
     await sam.sign_in(running.sam)
@@ -459,7 +498,7 @@ async def test_a_session_lives_through_a_restart_and_a_half_finished_sign_in_har
     sam, ada = browser(), browser()
     await sam.sign_in(running.sam)
     link = await ada.way_back(running.ada)
-    await running.control("faults", match={"path": "/open-apis/authen/v2/oauth/token"}, kind="timeout")
+    await running.control("faults", match={"path": "/oauth/v3/token"}, kind="timeout")
     landing = asyncio.create_task(ada.get(link))
     await running.until(
         lambda: running.rows("SELECT 1 FROM authorization_attempts WHERE status = 'redeeming'"),
@@ -668,32 +707,209 @@ async def test_who_leaves_is_signed_out(running: World, browser: Callable[..., B
     assert "Signed in as" not in await sam.permissions()
 
 
-FLOOD = """
-    WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000)
-    INSERT INTO authorization_attempts (id, kind, state_digest, scopes, status, created_at, expires_at)
-    SELECT 'robot' || i, kind, 'robot' || i, scopes, 'live', created_at, expires_at
-    FROM n, authorization_attempts WHERE kind = 'sign_in'
+async def test_a_robot_that_begins_sign_ins_stores_nothing_and_keeps_nobody_out(
+    running: World, browser: Callable[..., Browser]
+):
+    sam, robot, phone = browser(), browser(), browser(IN_CLIENT)
+    back = await sam.way_back(running.sam)
+
+    async def begin(number: int) -> None:
+        if number % 2:
+            assert (await robot.get("/login"))[0] == 303
+        else:
+            assert (await phone.post_json("/oauth/lark/client/sign-ins", {}))[0] == 200
+
+    for first in range(0, 1200, 40):
+        await asyncio.gather(*(begin(first + number) for number in range(40)))
+    assert running.rows("SELECT * FROM authorization_attempts") == []
+    assert (await sam.get(back))[1] == "/permissions?signed-in"
+    await browser().sign_in(running.sam)
+
+
+async def test_what_a_browser_keeps_of_a_sign_in_can_be_neither_read_nor_changed_nor_exchanged(
+    running: World, browser: Callable[..., Browser]
+):
+    sam = browser()
+    link = await sam.way_back(running.sam)
+    (kept,) = sam.cookies().values()
+    state = aiohttp.client.URL(link).query["state"]
+    assert not any(word in kept for word in (state, "callback", "signin"))
+    (other,) = await cookies_of_a_begun_sign_in(browser())
+    middle = len(kept) // 2
+    for changed in (
+        kept[:-2] + ("A" if kept[-2] != "A" else "B") + kept[-1],
+        kept[:middle] + ("A" if kept[middle] != "A" else "B") + kept[middle + 1 :],
+        kept.replace("v1.", "v2.", 1),
+        kept[:-8],
+        other,
+        "x" * 43,
+        "v1..",
+    ):
+        sam.http.cookie_jar.clear()
+        sam.take_cookies({"bot_browser": changed})
+        status, _, page = await sam.get(link)
+        assert (status, NOT_HERE in page) == (400, True), changed
+    assert sessions(running) == []
+    assert running.rows("SELECT * FROM authorization_attempts") == []
+    sam.take_cookies({"bot_browser": kept})
+    assert (await sam.get(link))[1] == "/permissions?signed-in"
+
+
+async def cookies_of_a_begun_sign_in(one: Browser) -> list[str]:
+    assert (await one.get("/login"))[0] == 303
+    return list(one.cookies().values())
+
+
+async def test_a_sign_in_that_comes_back_many_times_at_once_counts_once(
+    running: World, browser: Callable[..., Browser]
+):
+    sam = browser()
+    link = await sam.way_back(running.sam)
+    cookies = sam.cookies()
+    copies = [browser() for _ in range(8)]
+    for copy in copies:
+        copy.take_cookies(cookies)
+    came = await asyncio.gather(*(copy.get(link) for copy in copies))
+    assert sorted(status for status, _, _ in came) == [303] + [400] * 7
+    assert len(sessions(running)) == 1
+
+
+async def test_what_anybody_can_cause_fills_no_log(running: World, browser: Callable[..., Browser]):
+    """The first of a kind has a line of its own; those that follow share one, every ten seconds."""
+    robot = browser()
+    for first in range(0, 300, 30):
+        queries = [f"state=signin.{first + number:043}&code=c" for number in range(10)]
+        queries += [f"state={first + number:043}&code=c" for number in range(10)]
+        queries += [f"state={first + number}" for number in range(10)]
+        await asyncio.gather(*(robot.get(f"/oauth/lark/callback?{query}") for query in queries))
+    lines = (running.directory / "bot.log").read_text().splitlines()
+    told = [line for line in lines if "sign-in rejected" in line or "callback refused" in line]
+    assert {"other_browser", "malformed", "ours"} <= {
+        word.strip('"') for line in told for word in line.replace("=", " ").split()
+    }
+    assert len(told) < 20
+
+
+# --- a person who has very much ----------------------------------------------------------------------
+
+
+COPIES = """
+    WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 250)
+    INSERT INTO deferred_calls ({columns}) SELECT {values} FROM n, deferred_calls WHERE status = 'suspended'
 """
 
 
-async def test_a_robot_that_begins_sign_ins_fills_no_table_and_stops_nobody_on_the_way(
+def multiply(world: World) -> None:
+    """The one call that waits is joined by 250 others, asked one second after another."""
+    with sqlite3.connect(world.database, timeout=10) as connection:
+        names = [row[1] for row in connection.execute("PRAGMA table_info(deferred_calls)")]
+        own = {
+            "id": "id || printf('%03d', i)",
+            "message_id": "NULL",
+            "asked_at": "strftime('%Y-%m-%d %H:%M:%f', asked_at, '+' || i || ' seconds') || '000'",
+        }
+        values = ", ".join(own.get(name, name) for name in names)
+        connection.execute(COPIES.format(columns=", ".join(names), values=values))
+    connection.close()
+
+
+async def test_hundreds_of_waiting_calls_and_scopes_are_shown_page_by_page(
     running: World, browser: Callable[..., Browser]
 ):
-    await running.authorized(running.ada)
-    sam, robot, phone = browser(), browser(), browser(IN_CLIENT)
-    back = await sam.way_back(running.sam)
-    with sqlite3.connect(running.database) as connection:
-        connection.execute(FLOOD)
-    connection.close()
-    status, _, page = await robot.get("/login")
-    assert (status, "Too many are signing in" in page) == (429, True)
-    assert (await phone.post_json("/oauth/lark/client/sign-ins", {}))[0] == 429, "both doors count together"
-    # Who had begun before goes on, and links of cards are another matter.
-    assert (await sam.get(back))[1] == "/permissions?signed-in"
-    asked = await running.say(running.wei, "/tasks")
-    await running.consent(running.wei, await running.fresh_card(running.wei, asked))
-    await running.answer_to(asked)
-    with sqlite3.connect(running.database) as connection:
-        connection.execute("UPDATE authorization_attempts SET expires_at = created_at WHERE id LIKE 'robot%'")
-    connection.close()
-    assert (await robot.get("/login"))[0] == 303
+    await running.authorized(running.sam)
+    await running.fresh_card(running.sam, await running.say(running.sam, "/agenda"))
+    multiply(running)
+    many = ", ".join(f'"x:scope:n{number:03}"' for number in range(300))
+    running.change(f"UPDATE grants SET scopes = '[\"offline_access\", {many}]'")
+    wanted = ", ".join(f'"y:scope:n{number:03}"' for number in range(300))
+    running.change(f"UPDATE authorization_requests SET scopes = '[{wanted}]' WHERE status = 'open'")
+    sam = browser()
+    await sam.sign_in(running.sam)
+    calls: dict[int, int] = {}
+    scopes: list[str] = []
+    address: str | None = "/permissions"
+    while address is not None:
+        _, _, page = await sam.get(address)
+        page = unescape(page)
+        assert len(page) < 40_000
+        assert "(251)" in page
+        assert "(301)" in page
+        assert "and 280 more" in page
+        scopes += re.findall(r"<code>(x:\S+|offline_access)</code>", page)
+        following = {
+            each: int(number) for each, number in re.findall(r"[?&](waiting|allowed)=(\d+)", address)
+        }
+        shown = {name: following.get(name, 1) for name in ("waiting", "allowed")}
+        calls[shown["waiting"]] = page.count("<strong>/agenda</strong>")
+        last = {"waiting": 13, "allowed": 16}
+        later = {name: min(number + 1, last[name]) for name, number in shown.items()}
+        links = re.findall(r'href="/permissions\?waiting=(\d+)&allowed=(\d+)"', page)
+        assert (str(later["waiting"]), str(shown["allowed"])) in links or shown["waiting"] == last["waiting"]
+        address = "/permissions?" + "&".join(f"{name}={number}" for name, number in later.items())
+        if shown == last:
+            address = None
+    assert scopes == sorted(scopes, key=lambda each: (each == "offline_access", each))
+    assert len(set(scopes)) == 301
+    assert list(calls.values()) == [20] * 12 + [11]
+    for odd in ("0", "-1", "99999999999999999999", "x", "1&waiting=2", "%00", "\u0663"):
+        assert (await sam.get(f"/permissions?waiting={odd}&allowed={odd}"))[0] == 200
+
+
+# --- what was done ---------------------------------------------------------------------------------
+
+
+WORDS = {
+    "revoked": "I can no longer act in your name",
+    "cancelled": "What was waiting is dropped",
+    "signed-out": "You are signed out",
+    "signed-in": "did not keep its cookie",
+}
+
+
+async def test_a_strangers_link_says_nothing_of_what_was_done(
+    running: World, browser: Callable[..., Browser]
+):
+    await running.authorized(running.sam)
+    sam, nobody = browser(), browser()
+    await sam.sign_in(running.sam)
+    for word, said in WORDS.items():
+        for one in (sam, nobody):
+            for query in (word, f"{word}=1", f"{word}&{word}", "&".join(WORDS)):
+                status, _, page = await one.get(f"/permissions?{query}")
+                assert (status, said in unescape(page)) == (200, False), (word, query)
+
+
+async def test_what_was_done_is_said_once(running: World, browser: Callable[..., Browser]):
+    await running.authorized(running.sam)
+    await running.fresh_card(running.sam, await running.say(running.sam, "/agenda"))
+    sam = browser()
+    await sam.sign_in(running.sam)
+    for path, word in (
+        ("/permissions/cancel", "cancelled"),
+        ("/permissions/revoke", "revoked"),
+        ("/logout", "signed-out"),
+    ):
+        _, target, _ = await sam.post(path, await sam.proof())
+        assert target == f"/permissions?{word}"
+        assert WORDS[word] in unescape((await sam.get(target))[2])
+        assert WORDS[word] not in unescape((await sam.get(target))[2])
+
+
+@pytest.mark.parametrize("path", ["/permissions/revoke", "/permissions/cancel"])
+async def test_where_nothing_was_there_to_end_nothing_is_said_to_have_been_done(
+    running: World, browser: Callable[..., Browser], path: str
+):
+    sam = browser()
+    await sam.sign_in(running.sam)
+    _, target, _ = await sam.post(path, await sam.proof())
+    page = unescape((await sam.get(target))[2])
+    assert not any(said in page for said in WORDS.values())
+    assert "Signed in as Sam Rivera" in page
+
+
+async def test_a_session_that_has_ended_blames_no_cookies(running: World, browser: Callable[..., Browser]):
+    sam = browser()
+    await sam.sign_in(running.sam)
+    age(running, "expires_at", timedelta(seconds=1))
+    status, _, page = await sam.get("/permissions?signed-in")
+    assert (status, "ookie" in page, 'href="/login"' in page) == (200, False, True)

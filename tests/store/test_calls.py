@@ -445,3 +445,21 @@ async def test_a_call_that_is_tried_again_later_lets_the_next_pass(database: Dat
 async def behind(database: Database) -> list[str]:
     query = text("SELECT id FROM deferred_calls WHERE status = 'queued' AND behind ORDER BY asked_at, id")
     return list(await database.read(lambda c: c.execute(query).scalars().all()))
+
+
+async def test_what_waits_can_be_read_part_by_part(database: Database) -> None:
+    """In the order of all, whatever each waits for; what is settled and what others ask is not among it."""
+    await suspended(database)
+    for number in range(7):
+        await ask(database, asked_at=NOW + timedelta(seconds=7 - number))
+    await ask(database, BEN)
+    settled = await ask(database)
+    await database.write(lambda c: calls.cancel(c, settled, "over", NOW))
+    whole = [call.id for call in await database.read(lambda c: calls.waiting_of(c, ANNA))]
+    assert len(whole) == 8
+    assert await database.read(lambda c: calls.count_waiting(c, ANNA)) == 8
+    for skipped, limit in ((0, 3), (3, 3), (6, 3), (8, 3), (0, 100)):
+        part = await database.read(
+            lambda c, s=skipped, n=limit: calls.some_waiting_of(c, ANNA, skipped=s, limit=n)
+        )
+        assert [call.id for call in part] == whole[skipped : skipped + limit]

@@ -121,14 +121,14 @@ CHORES: dict[str, Work] = {
 }
 """What every replica looks for every few seconds, while nothing is due."""
 
-A_SIGN_IN = NewAttempt(
-    "a", AttemptKind.SIGN_IN, None, None, "state", None, frozenset(), None, SOON, browser_digest="browser"
-)
+A_SIGN_IN = NewAttempt("a", AttemptKind.SIGN_IN, None, None, "state", None, frozenset(), None, SOON)
 
 FOR_ONE: dict[str, Work] = {
     "event": lambda c: events.record(c, "lark", "cli_1", "ev", NOW),
     "call": lambda c: arrivals.record(c, "ev", a_call(ANNA), language=None, union_id=None, now=NOW),
     "waiting": lambda c: calls.waiting_of(c, ANNA),
+    "number waiting": lambda c: calls.count_waiting(c, ANNA),
+    "page of waiting": lambda c: calls.some_waiting_of(c, ANNA, skipped=0, limit=20),
     "message": lambda c: calls.find_by_message(c, "lark", "cli_1", "om_x"),
     "request": lambda c: authorizations.live_of(c, ANNA),
     "latest request": lambda c: authorizations.latest_of(c, ANNA),
@@ -139,7 +139,7 @@ FOR_ONE: dict[str, Work] = {
     "profile": lambda c: users.profile(c, ANNA),
     "openings": lambda c: attempts.count_since(c, "r1", NOW - timedelta(days=1)),
     "state sent back": lambda c: attempts.reject(c, "nothing", "used", NOW),
-    "sign-in": lambda c: attempts.begin(c, A_SIGN_IN, now=NOW, limit=1000),
+    "sign-in": lambda c: attempts.record_sign_in(c, A_SIGN_IN, worker="w", lease_until=SOON, now=NOW),
     "session": lambda c: sessions.prune(c, NOW - timedelta(days=365), 10),
     "story": lambda c: views.audit(c, ANNA),
 }

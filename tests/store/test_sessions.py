@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 
-from bot.core.model import Attempt, AttemptKind
+from bot.core.model import AttemptKind
 from bot.store import attempts, granted_scopes, retention, sessions
 from bot.store.attempts import NewAttempt
 from bot.store.database import Database
@@ -72,8 +73,8 @@ async def test_what_has_ended_is_pruned(database: Database) -> None:
 # --- sign-ins --------------------------------------------------------------------------------------
 
 
-async def begun(database: Database, state: str = "state", browser: str = "browser") -> None:
-    attempt = NewAttempt(
+async def came_back(database: Database, state: str = "state") -> bool:
+    sign_in = NewAttempt(
         id=new_id(NOW),
         kind=AttemptKind.SIGN_IN,
         request_id=None,
@@ -83,48 +84,36 @@ async def begun(database: Database, state: str = "state", browser: str = "browse
         scopes=frozenset(),
         redirect_uri=None,
         expires_at=LATER,
-        browser_digest=browser,
     )
-    assert await database.write(lambda c: attempts.begin(c, attempt, now=NOW, limit=20))
-
-
-async def consumed(database: Database, browser: str = "browser", now=NOW) -> Attempt | None:
-    return await database.write(
-        lambda c: attempts.consume_sign_in(c, "state", browser, worker="w1", lease_until=SOON, now=now)
+    return await database.write_one(
+        lambda c: attempts.record_sign_in(c, sign_in, worker="w1", lease_until=SOON, now=NOW)
     )
 
 
-async def test_only_its_own_browser_completes_a_sign_in_and_only_once(database: Database) -> None:
-    await begun(database)
-    assert await consumed(database, "another") is None
-    attempt = await consumed(database)
-    assert attempt is not None
-    assert attempt.kind is AttemptKind.SIGN_IN
-    assert await consumed(database) is None
-
-
-async def test_a_late_sign_in_is_not_completed(database: Database) -> None:
-    await begun(database)
-    assert await consumed(database, now=LATER) is None
+async def test_the_state_of_a_sign_in_counts_once(database: Database) -> None:
+    assert sorted(await asyncio.gather(*(came_back(database) for _ in range(8)))) == [False] * 7 + [True]
+    assert await came_back(database, "another")
 
 
 async def test_neither_kind_of_attempt_completes_the_other(database: Database) -> None:
-    await begun(database)
+    await came_back(database)
     taken = await database.write(
         lambda c: attempts.consume(c, "state", code=None, worker="w1", lease_until=SOON, now=NOW)
     )
     assert taken is None
-    for kind, status in ((AttemptKind.AUTHORIZATION, None), (AttemptKind.SIGN_IN, "live")):
+    for kind, status in ((AttemptKind.AUTHORIZATION, None), (AttemptKind.SIGN_IN, "redeeming")):
         before = await database.read(lambda c, k=kind: attempts.consumed_before(c, "state", k))
         assert before == status
 
 
-async def test_sign_ins_that_nobody_completed_are_gone_after_an_hour(database: Database) -> None:
-    await begun(database)
+async def test_a_used_state_is_kept_for_longer_than_its_cookie_lives(database: Database) -> None:
+    await came_back(database)
+    (stranded,) = await database.write(lambda c: attempts.stranded(c, "w2", SOON, LATER, limit=5))
+    attempt, code = stranded
+    assert (attempt.kind, attempt.verifier, code) == (AttemptKind.SIGN_IN, None, None)
+    assert await database.write(lambda c: attempts.finish(c, attempt.id, "failed", "lost", LATER))
     await database.write(lambda c: retention.prune(c, LATER + timedelta(minutes=59)))
-    assert (
-        await database.read(lambda c: attempts.consumed_before(c, "state", AttemptKind.SIGN_IN)) == "expired"
-    )
+    assert not await came_back(database)
     await database.write(lambda c: retention.prune(c, LATER + timedelta(minutes=61)))
     assert await database.read(lambda c: attempts.consumed_before(c, "state", AttemptKind.SIGN_IN)) is None
 
