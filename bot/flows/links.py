@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
-from datetime import datetime
 from enum import StrEnum
 
 from bot.core.model import AttemptKind, AuthorizationRequest, Grant, GrantStatus, RequestStatus, Secret
@@ -13,7 +12,7 @@ from bot.core.scopes import MAX_SCOPES_PER_LINK, OFFLINE_ACCESS, ScopeSet
 from bot.flows import alternatives
 from bot.flows.bot import Bot, now
 from bot.store import attempts, audit, authorizations, grants
-from bot.store.attempts import NewAttempt
+from bot.store.attempts import NewAttempt, Openings
 from bot.store.database import Connection
 from bot.store.ids import new_id
 
@@ -87,7 +86,7 @@ async def begin(
 ) -> Begun | Closed:
     """Begins an attempt with a fresh state, and a PKCE pair where there is a place for one."""
     # Before anything is asked of the platform: anybody who has the link can open it without end.
-    full = await bot.database.read(lambda c: too_many(c, request, now()))
+    full = too_many(await bot.database.read(lambda c: attempts.openings(c, request.id, now())))
     if full is not None:
         return full
     request = await alternatives.without_disabled_scopes(bot, request)
@@ -108,10 +107,9 @@ async def begin(
     )
 
     def work(c: Connection) -> Begun | Closed:
-        if not attempts.begin(
-            c, attempt, now=moment, limit=MAX_LIVE_ATTEMPTS, limit_a_day=MAX_ATTEMPTS_A_DAY
-        ):
-            return too_many(c, request, moment) or Closed.TOO_MANY
+        full = attempts.begin(c, attempt, now=moment, limit=MAX_LIVE_ATTEMPTS, limit_a_day=MAX_ATTEMPTS_A_DAY)
+        if full is not None:
+            return too_many(full) or Closed.TOO_MANY
         subject = ("request", request.id)
         audit.write(c, "link_opened", user=request.user, subject=subject, now=moment, attempt=attempt.id)
         return Begun(scopes, fresh.state, fresh.challenge, was_revoked(grants.find(c, request.user)))
@@ -119,11 +117,11 @@ async def begin(
     return await bot.database.write(work)
 
 
-def too_many(c: Connection, request: AuthorizationRequest, moment: datetime) -> Closed | None:
-    """Why the request's link cannot be opened once more, if it cannot."""
-    if attempts.count_since(c, request.id, moment - attempts.DAY) >= MAX_ATTEMPTS_A_DAY:
+def too_many(openings: Openings) -> Closed | None:
+    """Why the link cannot be opened once more, if it cannot."""
+    if openings.today >= MAX_ATTEMPTS_A_DAY:
         return Closed.TOO_MANY_TODAY
-    return Closed.TOO_MANY if attempts.count_live(c, request.id, moment) >= MAX_LIVE_ATTEMPTS else None
+    return Closed.TOO_MANY if openings.live >= MAX_LIVE_ATTEMPTS else None
 
 
 def one_link(scopes: ScopeSet) -> ScopeSet:

@@ -79,57 +79,43 @@ def _attempt(row: Row[Any], seal: Seal) -> tuple[Attempt, Secret | None]:
     return found, code
 
 
-BEGIN = insert(attempts).inline()
-COUNT_LIVE = (
-    select(func.count())
-    .select_from(attempts)
-    .where(
-        status_is(attempts, "live"),
-        attempts.c.expires_at > bind("now", attempts.c.expires_at),
-        attempts.c.request_id == bind("request", attempts.c.request_id),
-    )
-)
-
-
-COUNT_SINCE = (
-    select(func.count())
-    .select_from(attempts)
-    .where(
-        attempts.c.request_id == bind("request", attempts.c.request_id),
-        attempts.c.created_at > bind("since", attempts.c.created_at),
-    )
-)
-
-
-def count_live(connection: Connection, request: str, now: datetime) -> int:
-    """How many openings of a request's link are under way."""
-    count: int = connection.execute(COUNT_LIVE, {"request": request, "now": now}).scalar_one()
-    return count
-
-
-def count_since(connection: Connection, request: str, since: datetime) -> int:
-    """How often a request's link was opened since then, whatever became of it."""
-    count: int = connection.execute(COUNT_SINCE, {"request": request, "since": since}).scalar_one()
-    return count
-
-
 DAY = timedelta(days=1)
+BEGIN = insert(attempts).inline()
+_is_live = status_is(attempts, "live") & (attempts.c.expires_at > bind("now", attempts.c.expires_at))
+_is_recent = attempts.c.created_at > bind("since", attempts.c.created_at)
+OPENINGS = select(
+    func.count().filter(_is_live).label("live"), func.count().filter(_is_recent).label("today")
+).where(attempts.c.request_id == bind("request", attempts.c.request_id))
+
+
+@dataclass(frozen=True, slots=True)
+class Openings:
+    """How often a request's link was opened."""
+
+    live: int
+    """Openings that are under way."""
+    today: int
+    """Within a day, whatever became of them."""
+
+
+def openings(connection: Connection, request: str, now: datetime) -> Openings:
+    values = {"request": request, "now": now, "since": now - DAY}
+    return Openings(*connection.execute(OPENINGS, values).one())
 
 
 def begin(
-    connection: Connection, attempt: NewAttempt, *, now: datetime, limit: int, limit_a_day: int | None = None
-) -> bool:
-    """Notes an opening of a link; False when `limit` of the same request are under way, or it was opened `limit_a_day`
-    times in a day."""
+    connection: Connection, attempt: NewAttempt, *, now: datetime, limit: int, limit_a_day: int
+) -> Openings | None:
+    """Notes an opening of a link. Returns what there is instead when `limit` of the same request are under way, or it
+    was opened `limit_a_day` times in a day."""
     request = attempt.request_id
     assert request is not None
     authorizations.stamp_opened(connection, request, now)
-    if limit_a_day is not None and count_since(connection, request, now - DAY) >= limit_a_day:
-        return False
-    if count_live(connection, request, now) >= limit:
-        return False
+    before = openings(connection, request, now)
+    if before.live >= limit or before.today >= limit_a_day:
+        return before
     connection.execute(BEGIN, _values(attempt, seal_of(connection), now))
-    return True
+    return None
 
 
 def _values(attempt: NewAttempt, ring: Seal, now: datetime) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, cast
 
 from aiohttp import hdrs, web
+from yarl import URL
 
 from bot.web.headers import common_headers
 
@@ -160,7 +161,9 @@ class Server(web.Server):
                 headers={hdrs.ACCEPT_ENCODING: "identity"},
             )
         if not is_plain(request.raw_path):
-            request = request.clone(rel_url=NOWHERE)
+            # With its query: whoever answers 404 has to notice a code in it.
+            query = request.rel_url.raw_query_string
+            request = request.clone(rel_url=URL.build(path=NOWHERE, query_string=query, encoded=True))
         return await cast(Connection, request.protocol).handle(request, self._handler)
 
 

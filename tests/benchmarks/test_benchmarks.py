@@ -32,4 +32,6 @@ def test_a_loop_takes_no_more_works_and_statements_than_it_needs() -> None:
     with directory() as folder:
         costs = counted(sqlite_url(folder), people=10)
     assert costs["works"] < 20
-    assert costs["statements"] < 50
+    # Two count a link's openings, before anything is asked of the platform and when one is recorded; two more read which
+    # scopes were asked for, so that the exchange names no others.
+    assert costs["statements"] < 52

@@ -60,7 +60,9 @@ class Proxy:
 
     def _choose(self, path: str) -> int | None:
         routed = [port for start, port in self.routes.items() if path.startswith(start)]
-        serving = routed or [port for port in self.ports if port not in self.resting]
+        if routed:
+            return routed[0]
+        serving = [port for port in self.ports if port not in self.resting]
         return serving[next(self._turns) % len(serving)] if serving else None
 
     async def _pass_on(self, request: web.Request) -> web.Response:

@@ -29,8 +29,17 @@ QUERIES = [
     f"?code={CODE}&state={STATE}#/login",
     f"?x=1&code={CODE}&state={STATE}&next=https://evil.example",
 ]
-PATHS = [CALLBACK, f"{CALLBACK}/", f"{CALLBACK}/more", f"{CALLBACK}//x", f"{CALLBACK}/%2f%5c"]
-NEARLY = [f"{CALLBACK}.php", "/oauth/lark/", "/oauth/lark/Callback", "/callback", "/", "/oauth/lark/client"]
+PATHS = [CALLBACK, f"{CALLBACK}/", f"{CALLBACK}/more"]
+NEARLY = [
+    f"{CALLBACK}//x",
+    f"{CALLBACK}/%2f%5c",
+    f"{CALLBACK}.php",
+    "/oauth/lark/",
+    "/oauth/lark/Callback",
+    "/callback",
+    "/",
+    "/oauth/lark/client",
+]
 """Other paths, to which a link, a proxy or a slip may have brought a code."""
 
 

@@ -67,7 +67,7 @@ async def fill(database: Database, user: UserKey = ANNA) -> None:
             None,
             LATER,
         )
-        attempts.begin(c, attempt, now=NOW, limit=20)
+        attempts.begin(c, attempt, now=NOW, limit=20, limit_a_day=100)
         attempts.consume(c, state, code=Secret("code"), worker="w1", lease_until=SOON, now=NOW)
         content = Content("text", "hello")
         message = NewMessage(new_id(NOW), user, "note", user.open_id, Destination(user), content, None)

@@ -137,7 +137,7 @@ FOR_ONE: dict[str, Work] = {
     "withdrawn": lambda c: attempts.withdraw(c, ANNA, NOW),
     "grant": lambda c: grants.find(c, ANNA),
     "profile": lambda c: users.profile(c, ANNA),
-    "openings": lambda c: attempts.count_since(c, "r1", NOW - timedelta(days=1)),
+    "openings": lambda c: attempts.openings(c, "r1", NOW),
     "state sent back": lambda c: attempts.reject(c, "nothing", "used", NOW),
     "sign-in": lambda c: attempts.record_sign_in(c, A_SIGN_IN, worker="w", lease_until=SOON, now=NOW),
     "session": lambda c: sessions.prune(c, NOW - timedelta(days=365), 10),
