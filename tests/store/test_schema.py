@@ -237,6 +237,99 @@ async def test_the_audit_log_cannot_be_changed_nor_recent_rows_deleted(database:
     assert [tuple(row) for row in rows] == [("grant_stored", '{"scopes": ["a"], "code": 7}')] * 2
 
 
+FORGED_ROWS = {
+    "a row in place of another": "INSERT OR REPLACE INTO audit_log (id, {columns}) VALUES (1, {now})",
+    "REPLACE": "REPLACE INTO audit_log (id, {columns}) VALUES (1, {now})",
+    "by the row's other name": "REPLACE INTO audit_log (rowid, {columns}) VALUES (2, {now})",
+    "by a number that is text": "REPLACE INTO audit_log (id, {columns}) VALUES ('1', {now})",
+    "by a number with a fraction": "REPLACE INTO audit_log (id, {columns}) VALUES (1.0, {now})",
+    "all of them": "REPLACE INTO audit_log SELECT * FROM audit_log",
+    "an upsert": "INSERT INTO audit_log (id, {columns}) VALUES (1, {now}) "
+    "ON CONFLICT (id) DO UPDATE SET action = excluded.action",
+    "a change that replaces": "UPDATE OR REPLACE audit_log SET id = 1 WHERE id = 2",
+    "the largest number": "INSERT INTO audit_log (id, {columns}) VALUES (9223372036854775807, {now})",
+    "a number ahead": "INSERT INTO audit_log (id, {columns}) VALUES (4, {now})",
+    "a negative number": "INSERT INTO audit_log (id, {columns}) VALUES (-1, {now})",
+    "zero": "INSERT INTO audit_log (id, {columns}) VALUES (0, {now})",
+}
+
+
+@pytest.mark.parametrize("statement", FORGED_ROWS.values(), ids=FORGED_ROWS)
+@pytest.mark.parametrize("recursive", ["OFF", "ON"])
+async def test_no_row_of_the_audit_log_on_sqlite_is_replaced_or_numbered_by_hand(
+    sqlite_url: str, statement: str, recursive: str
+) -> None:
+    """REPLACE deletes what it replaces, and fires no delete trigger for it."""
+    database = await open_database(sqlite_url, Seal([new_key()]))
+    moment = datetime.now(UTC)
+    for action in ("one", "two"):
+        await database.write(lambda c, a=action: audit.write(c, a, user=ANNA, now=moment))
+    now = "strftime('%Y-%m-%d %H:%M:%f000', 'now'), 'forged', '{}'"
+    statement = statement.replace("{columns}", "at, action, detail").replace("{now}", now)
+    with sqlite3.connect(sqlite_url.removeprefix("sqlite+aiosqlite:///"), isolation_level=None) as other:
+        other.execute(f"PRAGMA recursive_triggers = {recursive}")
+        with pytest.raises(sqlite3.IntegrityError, match="audit_log "):
+            other.execute(statement)
+        assert other.execute("SELECT id, action FROM audit_log").fetchall() == [(1, "one"), (2, "two")]
+    other.close()
+    await database.write(lambda c: audit.write(c, "three", user=ANNA, now=moment))
+    ids = text("SELECT id FROM audit_log ORDER BY id")
+    assert await database.read(lambda c: c.execute(ids).scalars().all()) == [1, 2, 3]
+    await database.close()
+
+
+@pytest.mark.parametrize("number", ["1", "0", "-1", "4", "9223372036854775807"])
+async def test_no_row_of_the_audit_log_on_postgresql_is_numbered_by_hand(
+    postgresql_url: str, number: str
+) -> None:
+    """One ahead of the sequence would have a later row fail, and what is written with it."""
+    database = await open_database(postgresql_url, Seal([new_key()]))
+    moment = datetime.now(UTC)
+    await database.write(lambda c: audit.write(c, "one", user=ANNA, now=moment))
+    by_hand = text(
+        f"INSERT INTO audit_log (id, at, action, detail) OVERRIDING SYSTEM VALUE VALUES ({number}, now(), 'x', '{{}}')"
+    )
+    with pytest.raises(DBAPIError, match=r"audit_log numbers|duplicate key|currval"):
+        await database.write(lambda c: c.execute(by_hand) and None)
+    await database.write(lambda c: audit.write(c, "two", user=ANNA, now=moment))
+    rows = await database.read(
+        lambda c: c.execute(text("SELECT action FROM audit_log ORDER BY id")).scalars().all()
+    )
+    assert rows == ["one", "two"]
+    await database.close()
+
+
+@pytest.mark.parametrize("minutes", [-60 * 24 * 91, -60 * 24, -11, 11, 60 * 24 * 365 * 100])
+async def test_a_row_of_the_audit_log_is_of_its_moment(database: Database, minutes: int) -> None:
+    """One of the past could be deleted at once, one of the future never."""
+    at = datetime.now(UTC) + timedelta(minutes=minutes)
+    row = insert(audit_log).values(at=at, action="forged", detail="{}")
+    with pytest.raises(DBAPIError, match="only rows of the moment"):
+        await database.write(lambda c: c.execute(row) and None)
+
+
+@pytest.mark.parametrize("at", ["''", "0", "'now'", "x'32303236'", "'9999'", "9e999", "NULL"])
+async def test_what_is_no_time_is_no_time_of_an_audit_row(sqlite_url: str, at: str) -> None:
+    other = sqlite3.connect(sqlite_url.removeprefix("sqlite+aiosqlite:///"))
+    with pytest.raises(sqlite3.IntegrityError):
+        other.execute(f"INSERT INTO audit_log (at, action, detail) VALUES ({at}, 'forged', '{{}}')")
+    other.close()
+
+
+@pytest.mark.parametrize(
+    "off", [timedelta(0), timedelta(minutes=4), timedelta(days=-200), timedelta(days=200)]
+)
+async def test_a_process_whose_clock_is_off_writes_the_time_of_the_database(
+    database: Database, off: timedelta
+) -> None:
+    """It may also have slept, or waited long for a database that was away."""
+    before = datetime.now(UTC)
+    await database.write(lambda c: audit.write(c, "grant_stored", user=ANNA, now=before + off))
+    at = await database.read(lambda c: c.execute(select(audit_log.c.at)).scalar_one())
+    told = before + off if abs(off) < timedelta(minutes=5) else before
+    assert abs(at - told) < timedelta(seconds=60)
+
+
 async def test_the_audit_log_cannot_be_emptied_at_once(postgresql_url: str) -> None:
     database = await open_database(postgresql_url, Seal([new_key()]))
     with pytest.raises(DBAPIError, match="never emptied"):
