@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from bot import settings
 from bot.app import all_commands, lark, own_commands
 from bot.core.commands import Registry
-from bot.core.errors import BotError, ConfigurationError
+from bot.core.errors import BotError, CommandMistake, ConfigurationError
 from bot.core.model import AppScopeMissing, Outcome, RateLimited, Refused, Unreachable
 from bot.core.scopes import OFFLINE_ACCESS, Clause, ScopeSet
 from bot.core.tidy import escape
@@ -282,7 +282,10 @@ SOME_ARGUMENTS = ("", "https://example.larksuite.com/wiki/wikcnExample")
 
 async def scopes(platform: LarkPlatform, commands: Registry) -> Sequence[Finding]:
     subject = "scopes"
-    needs = requirements(commands)
+    try:
+        needs = requirements(commands)
+    except CommandMistake as error:
+        return [trouble("commands", error)]
     wanted = frozenset(clause[0] for clause in needs) | {OFFLINE_ACCESS}
     enabled = await platform.enabled_scopes(fresh=True)
     if enabled is None:

@@ -40,7 +40,7 @@ def installed_commands(own: Iterable[Command]) -> tuple[Command, ...]:
 def load(entry: EntryPoint) -> Command:
     try:
         command = entry.load()
-    except Exception as error:  # whatever the import of another's code may raise
+    except BaseException as error:  # the import of another's code may raise anything, SystemExit too
         raise BrokenPlugin(
             f"The command {entry.name!r} of {origin(entry)} cannot be loaded ({entry.value}): "
             f"{type(error).__name__}: {' '.join(str(error).split())}"

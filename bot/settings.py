@@ -433,11 +433,14 @@ SECRETS = (
 DIRECTIONS = (
     "LARK_OPEN_URL",
     "LARK_ACCOUNTS_URL",
+    "LARK_APPLINK_URL",
+    "LARK_BRAND",
     "LARK_JSSDK_URL",
     "BOT_PUBLIC_URL",
     "BOT_DATABASE_URL",
+    "BOT_ADMINS",
 )
-"""Variables that decide where secrets, codes and tokens go."""
+"""Variables that decide where secrets, codes and tokens go, and who may do what."""
 
 
 class Environment(dict[str, str]):
@@ -491,7 +494,7 @@ def _redirected_secrets(in_file: Mapping[str, str]) -> Iterable[str]:
         if in_file.get(name) and name not in os.environ:
             yield (
                 f"{name} comes from .env while {elsewhere[0]} comes from the environment: whoever can write .env "
-                "decides where secrets go. Set both in the same place."
+                "decides where secrets go, or who has power over them. Set both in the same place."
             )
 
 

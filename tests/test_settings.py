@@ -128,6 +128,8 @@ def test_every_missing_variable_is_named_in_a_line_of_its_own() -> None:
         ("BOT_DATABASE_URL", "postgres://bot:1?hush-hush=@h/d", "%3F"),
         ("BOT_DATABASE_URL", "postgres://bot:hush-hush%p@h/d", "%25"),
         ("BOT_DATABASE_URL", "postgres://bot:hush-hush p@h/d", "%40"),
+        ("BOT_DATABASE_URL", "postgres://bot:hush-hush@h:99999/d", "65535"),
+        ("BOT_DATABASE_URL", "sqlite:///bot.db?mode=ro", "Leave out the ?"),
         ("BOT_DATABASE_URL", "postgres://bot@h/d?pgbouncer=true", "session mode"),
         ("BOT_DATABASE_URL", "postgres://bot@h/d?sslmode=require&channel_binding=require", "verify-full"),
         ("BOT_DATABASE_URL", "postgres://bot@h/d?sslmode=on", "a value of sslmode"),
@@ -312,12 +314,21 @@ def test_a_database_that_everybody_can_read_is_a_warning(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    "name", ["LARK_OPEN_URL", "LARK_ACCOUNTS_URL", "LARK_JSSDK_URL", "BOT_PUBLIC_URL", "BOT_DATABASE_URL"]
+    "name",
+    [
+        *("LARK_OPEN_URL", "LARK_ACCOUNTS_URL", "LARK_APPLINK_URL", "LARK_BRAND", "LARK_JSSDK_URL"),
+        *("BOT_PUBLIC_URL", "BOT_DATABASE_URL", "BOT_ADMINS"),
+    ],
 )
 def test_a_dotenv_file_that_directs_a_secret_of_the_environment_is_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    values = {"BOT_DATABASE_URL": "sqlite+aiosqlite:///other.db", "LARK_JSSDK_URL": "https://other/x.js"}
+    values = {
+        "BOT_DATABASE_URL": "sqlite+aiosqlite:///other.db",
+        "LARK_JSSDK_URL": "https://other/x.js",
+        "LARK_BRAND": "feishu",
+        "BOT_ADMINS": "ou_other",
+    }
     written = values.get(name, "https://other.example.com")
     (tmp_path / ".env").write_text(f"{name}={written}\n", encoding="utf-8")
     (tmp_path / ".env").chmod(0o600)

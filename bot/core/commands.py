@@ -164,6 +164,8 @@ def command(
         raise CommandMistake(f"The summary of /{name} is not Words: write Words(en=…, zh=…).")
     if not isinstance(usage, str):
         raise CommandMistake(f"The usage of /{name} is not text.")
+    if not callable(keep):
+        raise CommandMistake(f"The keep of /{name} is not a function.")
     if not callable(needs):
         require_scopes(name, lambda arguments: needs, "")
 
@@ -171,6 +173,8 @@ def command(
         if not inspect.isgeneratorfunction(run):
             what = "an async function" if is_async(run) else "not a generator function"
             raise CommandMistake(f"/{name} is {what}: a command yields its calls and returns a Reply.")
+        if len(inspect.signature(run).parameters) != 1:
+            raise CommandMistake(f"/{name} does not take one argument: a command is called with an Ask.")
         require = needs if callable(needs) else lambda arguments: needs
         checked = partial(require_scopes, name, require)
         return Command(name, run, summary, usage, checked, hidden, urgent, keep)
@@ -188,6 +192,8 @@ def require_scopes(name: str, needs: Callable[[str], object], arguments: str) ->
         return checked_requirement(needs(arguments))
     except ValueError as error:
         raise CommandMistake(f"The needs of /{name}: {error}.") from None
+    except Exception as error:
+        raise CommandMistake(f"The needs of /{name} raised {type(error).__name__}.") from error
 
 
 def registry(*commands: Command) -> Registry:
@@ -249,8 +255,11 @@ def advance(command: Command, ask: Ask, results: Sequence[Result]) -> ApiCall | 
             raise
         # SystemExit and its like would end the worker, or the process, instead of the call.
         raise CommandMistake(f"{command.typed} raised {type(error).__name__}.") from error
-    if isinstance(move, ApiCall):
-        return checked_call(command, move)
+    match move:
+        case ApiCall():
+            return checked_call(command, move)
+        case RequireScopes(requirement):
+            require_scopes(command.name, lambda arguments: requirement, "")
     return move
 
 

@@ -23,7 +23,7 @@ ALIASES = {
 _WORD = r"(?:[^:/?#@%\s]|%[0-9A-Fa-f]{2})*"
 _POSTGRESQL = re.compile(
     rf"(?:{_WORD}(?::{_WORD})?@)?"
-    r"(?:[A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?"
+    r"(?:[A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?"
     rf"(?:/{_WORD})?(?:\?(?P<options>[^#@\s]*))?"
 )
 RESERVED = (
@@ -31,6 +31,7 @@ RESERVED = (
     "@ / : ? # % as %40 %2F %3A %3F %23 %25."
 )
 
+LARGEST_PORT = 65535
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 SESSION_ATTRIBUTES = ("any", "primary", "standby", "read-write", "read-only", "prefer-standby")
 
@@ -87,6 +88,8 @@ def _read_sqlite(rest: str) -> DatabaseUrl:
     file = rest.partition("?")[0].removeprefix("/")
     if not rest.startswith("/") or file in {"", ":memory:"}:
         raise ValueError("names no file. Write sqlite:///bot.db, or sqlite:////absolute/path/bot.db.")
+    if "?" in rest:
+        raise ValueError("has options, which SQLite does not take here. Leave out the ? and what follows.")
     return DatabaseUrl("sqlite", f"{SQLITE}://{rest}", {})
 
 
@@ -94,6 +97,8 @@ def _read_postgresql(rest: str) -> DatabaseUrl:
     found = _POSTGRESQL.fullmatch(rest)
     if found is None:
         raise ValueError(RESERVED)
+    if found["port"] and not 0 < int(found["port"]) <= LARGEST_PORT:
+        raise ValueError(f"has a port that does not exist. Write a number from 1 to {LARGEST_PORT}.")
     options = dict(parse_qsl(found["options"] or "", keep_blank_values=True))
     for name, value in options.items():
         _check_option(name, value)

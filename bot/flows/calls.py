@@ -9,9 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import signal
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import assert_never
+from pathlib import Path
+from typing import NoReturn, assert_never
 
 from bot.core import replies
 from bot.core.commands import (
@@ -180,7 +185,8 @@ def replays(run: Run) -> bool:
     """Whether the command still makes the moves that were recorded: a deploy may have changed it in between."""
     for number, step in enumerate(run.steps):
         try:
-            move = advance(run.command, run.ask, run.results[:number])
+            with within_time(run.command):
+                move = advance(run.command, run.ask, run.results[:number])
         except ApiRefused:
             return False
         if isinstance(move, Reply) or fingerprint(move) != step.digest:
@@ -210,9 +216,20 @@ async def run_call(bot: Bot, run: Run) -> None:
     except CommandMistake as mistake:
         log.error(str(mistake), extra={"call": run.call.id, "command": run.call.command})
         await give_up_crashed(bot, run)
-    except Exception:
-        log.exception("call crashed", extra={"call": run.call.id, "command": run.call.command})
+    except Exception as error:
+        # Without the exception's words: a command may have put into them what somebody wrote.
+        told = {"error": type(error).__name__, "where": where_raised(error)}
+        log.error("call crashed", extra={"call": run.call.id, "command": run.call.command, **told})
         await give_up_crashed(bot, run)
+
+
+def where_raised(error: BaseException) -> str:
+    """The last frames of an exception, the innermost first."""
+    frames = traceback.extract_tb(error.__traceback__)[-FRAMES_TOLD:]
+    return ", ".join(f"{Path(each.filename).name}:{each.lineno} {each.name}" for each in reversed(frames))
+
+
+FRAMES_TOLD = 8
 
 
 async def give_up_crashed(bot: Bot, run: Run) -> None:
@@ -226,9 +243,30 @@ FOR_ANOTHER_REPLICA = timedelta(seconds=2)
 """Which may take the call meanwhile."""
 
 
+LONGEST_MOVE = 3.0
+"""Seconds for a command to come to its next step. It computes on the event loop: meanwhile nobody else is served."""
+
+
+@contextmanager
+def within_time(command: Command) -> Iterator[None]:
+    """Raises `CommandMistake` in a command that goes on computing, by a signal: nothing else interrupts a loop."""
+
+    def interrupt(*_: object) -> NoReturn:
+        raise CommandMistake(f"{command.typed} went on for {LONGEST_MOVE:.0f} seconds without a step.")
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, LONGEST_MOVE)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
 async def move_on(bot: Bot, run: Run) -> bool:
     """Makes one step. False when the call has left this worker's hands."""
-    move = advance(run.command, run.ask, run.results)
+    with within_time(run.command):
+        move = advance(run.command, run.ask, run.results)
     match move:
         case Reply():
             await finish(bot, run.call, CallStatus.SUCCEEDED, "answered", move, used=run.used_scopes)

@@ -9,7 +9,7 @@ import logging
 from datetime import datetime
 
 from bot.core import replies
-from bot.core.commands import parse_message
+from bot.core.commands import Command, parse_message
 from bot.core.model import (
     AppStopped,
     CardClicked,
@@ -18,6 +18,7 @@ from bot.core.model import (
     GrantRevoked,
     Ignored,
     Json,
+    Mentions,
     MessageRecalled,
     MessageReceived,
     PersonLeft,
@@ -69,7 +70,7 @@ async def accept_message(bot: Bot, event: MessageReceived) -> None:
         chat=event.chat,
         message_id=event.message_id,
         command=name,
-        arguments=bot.commands[name].keep(written, event.mentions),
+        arguments=kept(bot.commands[name], written, event.mentions),
         asked_at=event.sent_at,
         language=language_of(event.text, event.language, None),
         time_zone=None,
@@ -84,6 +85,19 @@ async def accept_message(bot: Bot, event: MessageReceived) -> None:
             await refuse_one_more(bot, call, moment)
         case Recorded.QUEUED:
             pass
+
+
+def kept(command: Command, written: str, mentions: Mentions) -> str:
+    """The arguments of a command, as it wants to keep them; as they were written if its function for that fails."""
+    try:
+        arguments = command.keep(written, mentions)
+    except Exception as error:
+        log.error("keep of a command failed", extra={"command": command.name, "error": type(error).__name__})
+        return written
+    if isinstance(arguments, str):
+        return arguments
+    log.error("keep of a command returned no text", extra={"command": command.name})
+    return written
 
 
 async def refuse_one_more(bot: Bot, call: NewCall, moment: datetime) -> None:

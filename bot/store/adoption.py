@@ -28,7 +28,7 @@ from bot.core.errors import CannotOpenSecret, ConfigurationError
 from bot.core.model import Secret
 from bot.store import replicas, sealed
 from bot.store.crypto import Seal
-from bot.store.keys import HEARTBEATS_COUNT_FOR, keys_fit
+from bot.store.keys import FORMER_TEXT, HEARTBEATS_COUNT_FOR, known_text, remember_proofs
 from bot.store.schema import (
     authorization_attempts,
     authorization_requests,
@@ -88,10 +88,15 @@ def adopt(connection: Connection, ring: Seal | None) -> None:
                 "BOT_ENCRYPTION_KEYS is missing: the upgrade seals what waits in this database with them."
             )
         return
-    keys_fit(connection, ring)
+    if known_text(connection, ring) != FORMER_TEXT and any(_is_there(connection, each) for each in ADOPTED):
+        raise ConfigurationError(
+            "BOT_DATABASE_URL: this database has rows without proofs that no earlier release can have left, so somebody "
+            "else has written them. Restore a backup."
+        )
     _require_keys_in_use(connection, ring)
     for each in ADOPTED:
         seal_all(connection, ring, each)
+    remember_proofs(connection, ring)
 
 
 def _require_keys_in_use(connection: Connection, ring: Seal) -> None:

@@ -13,11 +13,33 @@ from bot.core.model import UserKey
 from bot.core.scopes import Requirement, ScopeSet
 
 
-class UtcDateTime(TypeDecorator[datetime]):
+class _Tolerant:
+    """Reads what cannot be read as `unreadable`: a row that somebody has spoiled must not keep others from being read.
+
+    What matters is bound to a seal, which does not hold then.
+    """
+
+    unreadable: Any
+
+    def result_processor(self, dialect: Dialect, coltype: Any) -> Any:
+        process = super().result_processor(dialect, coltype)  # type: ignore[misc]
+        unreadable = self.unreadable
+
+        def read(value: Any) -> Any:
+            try:
+                return process(value)
+            except (ValueError, TypeError, AttributeError, RecursionError):
+                return unreadable
+
+        return read
+
+
+class UtcDateTime(_Tolerant, TypeDecorator[datetime]):
     """An aware datetime. SQLite has none, so there it is UTC as text, `2026-01-31 09:30:00.000000`."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
+    unreadable = datetime(1970, 1, 1, tzinfo=UTC)
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         if value is None:
@@ -30,9 +52,10 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
 
 
-class UserKeyText(TypeDecorator[UserKey]):
+class UserKeyText(_Tolerant, TypeDecorator[UserKey]):
     impl = Text
     cache_ok = True
+    unreadable = UserKey("?", "?", "?", "?")
 
     def process_bind_param(self, value: UserKey | None, dialect: Dialect) -> str | None:
         return None if value is None else str(value)
@@ -41,44 +64,54 @@ class UserKeyText(TypeDecorator[UserKey]):
         return None if value is None else UserKey.parse(value)
 
 
-class _JsonText(TypeDecorator[Any]):
+class _JsonText(_Tolerant, TypeDecorator[Any]):
     impl = Text
 
     def coerce_compared_value(self, op: Any, value: Any) -> TypeEngine[Any]:
         return self
 
 
+def _words(parsed: Any) -> tuple[str, ...]:
+    """The value, if it is a list of words; ValueError if not."""
+    if not isinstance(parsed, list) or not all(isinstance(each, str) for each in parsed):
+        raise ValueError("not a list of words")
+    return tuple(parsed)
+
+
 class ScopeSetText(_JsonText):
     """A JSON array in alphabetical order, so that equal sets are equal texts."""
 
     cache_ok = True
+    unreadable: ScopeSet = frozenset()
 
     def process_bind_param(self, value: ScopeSet | None, dialect: Dialect) -> str | None:
         return None if value is None else json.dumps(sorted(value))
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> ScopeSet | None:
-        return None if value is None else frozenset(json.loads(value))
+        return None if value is None else frozenset(_words(json.loads(value)))
 
 
 class RequirementText(_JsonText):
     """A JSON array of arrays: all of (any of …)."""
 
     cache_ok = True
+    unreadable: Requirement = ()
 
     def process_bind_param(self, value: Requirement | None, dialect: Dialect) -> str | None:
         return None if value is None else json.dumps(value)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> Requirement | None:
-        return None if value is None else tuple(tuple(clause) for clause in json.loads(value))
+        return None if value is None else tuple(_words(clause) for clause in json.loads(value))
 
 
 class NamesText(_JsonText):
     """A JSON array of words, in the order given."""
 
     cache_ok = True
+    unreadable: tuple[str, ...] = ()
 
     def process_bind_param(self, value: tuple[str, ...] | None, dialect: Dialect) -> str | None:
         return None if value is None else json.dumps(value)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> tuple[str, ...] | None:
-        return None if value is None else tuple(json.loads(value))
+        return None if value is None else _words(json.loads(value))

@@ -16,7 +16,9 @@ from bot.store.crypto import Seal
 from bot.store.database import Database, Work, seal_of
 from bot.store.sealed import SealedColumn
 
-KNOWN_TEXT = Secret("These keys open this database.")
+FORMER_TEXT = Secret("These keys open this database.")
+"""What releases before the proofs have sealed: only a database with this one has rows to adopt."""
+KNOWN_TEXT = Secret("These keys open this database. Its rows carry proofs.")
 HEARTBEATS_COUNT_FOR = timedelta(seconds=60)
 BATCH = 200
 
@@ -36,33 +38,45 @@ _THE_ROW = {"id": 1}
 
 async def check_keys(database: Database) -> None:
     """Raises `ConfigurationError` when the keys are not those of this database. The first ever used become its own."""
-    if not await database.read(_own_keys_fit):
+    if await database.read(_own_text) != KNOWN_TEXT:
         await database.write(_remember_keys)
-        await database.read(_own_keys_fit)
+        await database.read(_own_text)
 
 
-def _own_keys_fit(connection: Connection) -> bool:
-    return keys_fit(connection, seal_of(connection))
+def _own_text(connection: Connection) -> Secret | None:
+    return known_text(connection, seal_of(connection))
 
 
 def keys_fit(connection: Connection, seal: Seal) -> bool:
     """False when the database has no keys yet; raises `ConfigurationError` when it has others."""
+    return known_text(connection, seal) is not None
+
+
+def known_text(connection: Connection, seal: Seal) -> Secret | None:
+    """What these keys have sealed here first; None when no keys have. Raises `ConfigurationError` when others have."""
     found = connection.execute(FIND_CHECK).scalar()
     if found is None:
-        return False
+        return None
     try:
-        sealed.KEY_CHECK.open(seal, _THE_ROW | {"sealed": found})
+        return sealed.KEY_CHECK.open(seal, _THE_ROW | {"sealed": found})
     except CannotOpenSecret as error:
         problem = (
             "BOT_ENCRYPTION_KEYS does not hold the key of this database: put it back, after any new one."
         )
         raise ConfigurationError(problem) from error
-    return True
 
 
 def _remember_keys(connection: Connection) -> None:
+    remember_proofs(connection, seal_of(connection))
     text = sealed.KEY_CHECK.seal(seal_of(connection), _THE_ROW, KNOWN_TEXT)
     connection.execute(ADD_CHECK, _THE_ROW | {"sealed": text})
+
+
+def remember_proofs(connection: Connection, seal: Seal) -> None:
+    """Notes that the rows of this database carry proofs, if an earlier release has made it."""
+    if known_text(connection, seal) == FORMER_TEXT:
+        text = sealed.KEY_CHECK.seal(seal, _THE_ROW, KNOWN_TEXT)
+        connection.execute(update(schema.key_check).values(sealed=text))
 
 
 def learn_of_others(connection: Connection, now: datetime) -> None:

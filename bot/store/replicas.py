@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, delete, select
 from sqlalchemy.dialects.postgresql import insert
@@ -34,15 +34,23 @@ def heartbeat(connection: Connection, replica: str, host: str, key_ids: Sequence
     connection.execute(HEARTBEAT, values)
 
 
+FROM_AHEAD = timedelta(minutes=10)
+"""After the time asked for. Clocks differ by minutes; a heartbeat from beyond that is nobody's."""
 LIVE = (
     select(replicas)
-    .where(replicas.c.heartbeat_at >= bind("since", replicas.c.heartbeat_at))
+    .where(
+        replicas.c.heartbeat_at >= bind("since", replicas.c.heartbeat_at),
+        replicas.c.heartbeat_at <= bind("until", replicas.c.heartbeat_at),
+    )
     .order_by(replicas.c.started_at)
 )
 
 
 def live(connection: Connection, since: datetime) -> list[Replica]:
-    return [Replica(**found._mapping) for found in connection.execute(LIVE, {"since": since})]
+    return [
+        Replica(**found._mapping)
+        for found in connection.execute(LIVE, {"since": since, "until": since + FROM_AHEAD})
+    ]
 
 
 REMOVE = delete(replicas).where(replicas.c.id == bind("replica", replicas.c.id))

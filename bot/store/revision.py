@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, inspect, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, ProgrammingError
 
 from bot.core.errors import DatabaseNotReady
 from bot.store.database import T, Work, dialect_of, parse_url
@@ -72,7 +72,14 @@ def upgrade(url: str, seal: Seal | None = None) -> None:
         with reaching(url):
             # SQLite would have everybody on the machine read it, as far as the umask lets them.
             _sqlite_file(url).touch(mode=0o600)
-    _in_transaction(url, migrate, writing=True)
+    try:
+        _in_transaction(url, migrate, writing=True)
+    except ProgrammingError as error:
+        reason = " ".join(str(error.orig).split())[:200]
+        raise DatabaseNotReady(
+            f"The database cannot be upgraded: {reason}. Nothing was changed.",
+            hint="Run `bot db upgrade` as the role that owns the tables, or may create them.",
+        ) from error
 
 
 def check(url: str) -> None:

@@ -48,6 +48,9 @@ RULES = {
 MINUTES = 10
 """Between the time of an audit row and the database's clock: a process that waited long, or whose clock is off."""
 
+DIGIT = "[0-9]"
+TIME = f"{DIGIT * 4}-{DIGIT * 2}-{DIGIT * 2} {DIGIT * 2}:{DIGIT * 2}:{DIGIT * 2}.{DIGIT * 6}"
+
 
 def upgrade() -> None:
     on_postgresql = op.get_bind().dialect.name == "postgresql"
@@ -138,7 +141,8 @@ def guard_audit_log_on_sqlite() -> None:
     trigger(
         "audit_log_is_dated",
         "BEFORE",
-        f"NEW.at NOT BETWEEN {clock(-MINUTES)} AND {clock(MINUTES)}",
+        # As text, so its form matters as well: what only begins like a time cannot be read as one.
+        f"NEW.at NOT GLOB '{TIME}' OR NEW.at NOT BETWEEN {clock(-MINUTES)} AND {clock(MINUTES)}",
         "audit_log takes only rows of the moment",
     )
     trigger(

@@ -116,6 +116,9 @@ PLUGINS = {
         declared(FINE, "async def odd(ask):\n    yield Reply(None)"),
         "an async function",
     ),
+    "takes no argument": (declared(FINE, "def odd():\n    yield"), "does not take one argument"),
+    "keeps by a number": (declared('@command("odd", summary=Words("", ""), keep=5)'), "keep of /odd"),
+    "ends the process on import": ("raise SystemExit(0)", "SystemExit"),
     "is a class": (declared(FINE, "class odd:\n    pass"), "not a generator function"),
     "cannot be imported": ("import nothing_of_that_name", "nothing_of_that_name"),
     "raises on import": ("raise RuntimeError('two\\nlines')", "two lines"),
@@ -160,7 +163,7 @@ MISTAKES = {
     ),
     "will not end": (
         "try:\n        yield {}\n    except GeneratorExit:\n        yield {}",
-        "generator ignored GeneratorExit",
+        "error=RuntimeError",
     ),
     "has a query of numbers": (
         "yield ApiCall('GET', '/open-apis/x', {'page_size': 10})",
@@ -170,6 +173,12 @@ MISTAKES = {
     "has a body that is no JSON": (
         "yield ApiCall('POST', '/open-apis/x', body={1, 2})",
         "body is not JSON",
+    ),
+    "goes on computing": ("while True:\n        pass\n    yield", "without a step"),
+    "quotes what it was sent": ("yield READ\n    raise ValueError('private words')", "error=ValueError"),
+    "wants scopes that are text": (
+        "yield RequireScopes('a:b')",
+        "The needs of /odd: a requirement is not text",
     ),
     "has needs that go wrong": (
         "yield ApiCall('GET', '/open-apis/task/v2/tasks')\n    return Reply(None)",
@@ -187,7 +196,7 @@ async def test_a_call_of_a_command_that_goes_wrong_fails_at_once_and_holds_up_no
     line = f'READ = ReadGrant()\n\n@command("odd", summary=Words("x", "x"){needs})'
     source = declared(line, f"def odd(ask):\n    {body}").replace(
         "import command\nfrom bot.core.model import",
-        "import ReadGrant, command\nfrom bot.core.model import ApiCall,",
+        "import ReadGrant, RequireScopes, command\nfrom bot.core.model import ApiCall,",
     )
     broken(tmp_path / "site", source)
     with_packages(world, tmp_path / "site")
@@ -203,6 +212,21 @@ async def test_a_call_of_a_command_that_goes_wrong_fails_at_once_and_holds_up_no
     log = (world.directory / "bot.log").read_text()
     assert words in log
     assert "odd" in log
+    assert "private" not in log
+
+
+@pytest.mark.parametrize("keep", ["lambda text, mentions: 1 / 0", "lambda text, mentions: None"])
+async def test_a_keep_that_fails_loses_no_message(world: World, tmp_path: Path, keep: str):
+    source = declared(
+        f'@command("odd", summary=Words("x", "x"), keep={keep})',
+        "def odd(ask):\n    return Reply(Words('Heard', 'Heard'))\n    yield",
+    )
+    broken(tmp_path / "site", source)
+    with_packages(world, tmp_path / "site")
+    await world.start()
+    await world.answer_to(await world.say(world.sam, "/odd private words"), "Heard")
+    log = (world.directory / "bot.log").read_text()
+    assert "keep of a command" in log
     assert "private" not in log
 
 

@@ -459,3 +459,67 @@ async def test_a_card_is_drawn_only_where_the_bot_has_sent_it(world: World, writ
     await world.consent(world.sam, card)
     await world.answer_to(asked)
     await world.answer_to(more)
+
+
+# --- values that cannot be read ----------------------------------------------------------------------------------
+
+SPOILED: dict[str, Row] = {
+    "needs that are no JSON": {"needs": "nojson"},
+    "needs that are a number": {"needs": "5"},
+    "needs of numbers": {"needs": "[[1, null]]"},
+    "no time of asking": {"asked_at": "garbage"},
+    "no end of its time": {"expires_at": "garbage"},
+    "no time of failing": {"first_failed_at": "x"},
+    "no time to run": {"runs_after": "0000"},
+    "arguments that are no text": {"arguments": b"\xff\xfe"},
+    "an unknown command": {"command": "nosuch"},
+    "a zone that is none": {"time_zone": "../etc/passwd"},
+}
+
+
+@pytest.mark.parametrize("values", SPOILED.values(), ids=SPOILED)
+async def test_a_call_that_cannot_be_read_holds_up_nobody(world: World, writer: Writer, values: Row):
+    await world.start()
+    await world.authorized(world.sam)
+    waiting = await world.say(world.wei, "/tasks")
+    await world.fresh_card(world.wei, waiting)
+    spoiled = writer.queued(world.sam, world.group, "tasks") | values | seals(writer, "copied")
+    before = called(world)
+    writer.add("deferred_calls", spoiled)
+    await world.answer_to(await world.say(world.ada, "/help"))
+    await world.until(
+        lambda: writer.one("deferred_calls", f"id = '{spoiled['id']}'")["status"] in {"failed", "expired"},
+        "its end",
+        30,
+    )
+    await world.answer_to(await world.say(world.sam, "/help"))
+    assert called(world) == before
+    for command in ("status", "calls", "requests", "users"):
+        code, _, err = await world.cli(command)
+        assert (code, err) == (0, ""), (command, err)
+    assert "claim failed" not in (world.directory / "bot.log").read_text()
+
+
+async def test_other_rows_that_cannot_be_read_hold_up_nobody(world: World, writer: Writer):
+    await world.start()
+    await world.authorized(world.sam)
+    await world.fresh_card(world.wei, await world.say(world.wei, "/tasks"))
+    writer.change("grants", scopes="nojson")
+    writer.change(
+        "authorization_requests", "status = 'open'", scopes="[1, null]", reasons="5", created_at="x"
+    )
+    writer.change("granted_scopes", asked_by="nojson", granted_at="x")
+    writer.change("users", created_at="garbage", seen_at="x")
+    writer.change("replicas", key_ids="not json", started_at="x")
+    sam = Browser(world)
+    await sam.sign_in(world.sam)
+    assert (await sam.get("/permissions"))[0] == 200
+    await world.answer_to(await world.say(world.sam, "/help"))
+    await world.answer_to(await world.say(world.ada, "/help"))
+    for command in ("status", "calls", "requests", "users"):
+        code, _, err = await world.cli(command)
+        assert (code, err) == (0, ""), (command, err)
+    log = (world.directory / "bot.log").read_text()
+    assert "chore failed" not in log
+    assert "request failed" not in log
+    await sam.http.close()

@@ -11,6 +11,8 @@ from alembic import command
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, text
 
+from bot.core.errors import ConfigurationError
+from bot.core.model import Secret
 from bot.store import revision, views
 from bot.store.crypto import Seal, new_key
 from bot.store.database import check, open_database, upgrade
@@ -234,6 +236,16 @@ def fill(url: str) -> None:
     revision._in_transaction(url, insert)
 
 
+def own(url: str, ring: Seal, text_: str = "These keys open this database.") -> None:
+    """Gives the database the keys that an earlier release has used with it."""
+    values = {"id": 1, "sealed": ring.seal(Secret(text_), "key_check:sealed:1")}
+
+    def insert(connection: Connection) -> None:
+        connection.execute(text("INSERT INTO key_check (id, sealed) VALUES (:id, :sealed)"), values)
+
+    revision._in_transaction(url, insert)
+
+
 def as_stored(connection: Connection, value: Any) -> Any:
     if isinstance(value, datetime) and connection.dialect.name == "sqlite":
         return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
@@ -270,23 +282,42 @@ async def test_every_row_of_an_earlier_revision_is_there_after_the_upgrade(
     # In another thread, because it makes an event loop of its own.
     await asyncio.to_thread(to_revision, empty_database_url, "0001")
     await asyncio.to_thread(fill, empty_database_url)
+    ring = Seal([new_key()])
+    await asyncio.to_thread(own, empty_database_url, ring)
     await asyncio.to_thread(to_revision, empty_database_url, start)
     before = await asyncio.to_thread(everything, empty_database_url)
-    await asyncio.to_thread(upgrade, empty_database_url, Seal([new_key()]))
+    await asyncio.to_thread(upgrade, empty_database_url, ring)
     await asyncio.to_thread(check, empty_database_url)
     after = await asyncio.to_thread(everything, empty_database_url)
     for table, rows in before.items():
-        if table == "alembic_version":
+        if table in {"alembic_version", "key_check"}:
             continue
         kept = [{name: row[name] for name in rows[0]} for row in after[table]] if rows else after[table]
         assert sorted(map(mended, kept), key=repr) == sorted(map(mended, rows), key=repr), table
-    database = await open_database(empty_database_url, Seal([new_key()]))
+    database = await open_database(empty_database_url, ring)
     assert await database.read(lambda c: views.status(c, NOW)) is not None
     for view in ("who_is_waiting", "grants_overview", "recent_trouble"):
         assert await database.read(lambda c, v=view: c.execute(text(f"SELECT * FROM {v}")).all())
     with pytest.raises(Exception, match="audit_log is never changed"):
         await database.write(lambda c: c.execute(text("UPDATE audit_log SET action = 'x'")) and None)
     await database.close()
+
+
+@pytest.mark.parametrize("text_", ["", "These keys open this database. Its rows carry proofs."])
+def test_rows_without_proofs_are_adopted_from_an_earlier_release_alone(
+    empty_database_url: str, text_: str
+) -> None:
+    """Somebody who replaces the whole database by an older one cannot have their own rows sealed."""
+    ring = Seal([new_key()])
+    to_revision(empty_database_url, "0001")
+    fill(empty_database_url)
+    to_revision(empty_database_url, "0008")
+    if text_:
+        own(empty_database_url, ring, text_)
+    before = everything(empty_database_url)
+    with pytest.raises(ConfigurationError, match="rows without proofs"):
+        upgrade(empty_database_url, ring)
+    assert everything(empty_database_url) == before
 
 
 def mended(row: Row) -> Row:
