@@ -202,7 +202,7 @@ async def send_message(request: web.Request) -> web.Response:
     mentions_bot = bool(body.get("mention_bot"))
     mentioned = [tenant.people.get(str(open_id)) for open_id in body.get("mentions", ())]
     if None in mentioned:
-        raise Wrong("nobody can be mentioned who is not there")
+        raise Wrong("no such person to mention")
     msg_type = str(body.get("message_type", "text"))
     content = body.get("content")
     if content is None:

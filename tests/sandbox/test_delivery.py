@@ -71,6 +71,19 @@ async def test_in_a_group_only_mentions_arrive(world, receiver):
     assert message["mentions"][0]["id"]["open_id"] == BOT
 
 
+async def test_people_are_mentioned_by_placeholders(world, receiver):
+    said = {"person": ADA, "text": "/task ask @_user_2"}
+    await world.control("messages", **said, mentions=[WEI])
+    await until(lambda: receiver.got)
+    message = opened(world.tenant, *receiver.got[0])["event"]["message"]
+    assert json.loads(message["content"]) == {"text": "/task ask @_user_2"}
+    (mention,) = message["mentions"]
+    name = world.tenant.people[WEI].name
+    assert (mention["key"], mention["id"]["open_id"], mention["name"]) == ("@_user_2", WEI, name)
+    refused = await world.post("/sandbox/api/messages", json={**said, "mentions": ["ou_nobody"]})
+    assert refused.status == 400
+
+
 async def test_without_the_apps_scope_nothing_arrives(world, receiver):
     await world.control("app-scopes", scope="im:message.p2p_msg:readonly", tenant=False)
     assert (await world.control("messages", person=ADA, text="hi"))["event_id"] is None
