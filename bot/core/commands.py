@@ -91,17 +91,17 @@ LONGEST_NAME = 100
 
 
 def as_written(text: str, mentions: Mentions) -> str:
-    """With the placeholders: nothing of a name can be taken for an argument."""
+    """With its placeholders, so that no name can be taken for an argument."""
     return text
 
 
 def with_names(text: str, mentions: Mentions) -> str:
-    """Text with `@Name` for each mention. For commands that read nothing into their arguments."""
+    """With `@Name` for each mention. For commands that use their arguments as text and do not parse them."""
     return put_in(text, mentions, lambda name: name)
 
 
 def put_in(text: str, mentions: Mentions, written: Callable[[str], str]) -> str:
-    """The text with each mention as `written` has its `@Name`. What is put in is not looked at again."""
+    """Replaces each placeholder by its `@Name` as `written` encodes it, once: names are not searched for placeholders."""
     names = {
         key: written(f"@{shown}") for key, name in mentions.items() if (shown := one_line(name, LONGEST_NAME))
     }
@@ -109,7 +109,7 @@ def put_in(text: str, mentions: Mentions, written: Callable[[str], str]) -> str:
 
 
 def nothing(text: str, mentions: Mentions) -> str:
-    """For commands that take no arguments: what else was written is nobody's business."""
+    """For commands without arguments: what else the message says is not stored."""
     return ""
 
 

@@ -1,6 +1,6 @@
-"""JSON that everybody reads alike: a name that an object has twice makes it malformed.
+"""JSON that every reader understands alike: an object with a repeated name is malformed.
 
-Readers differ in which of the two they take, so that what was checked would not be what counts.
+Parsers differ in which of two equal names they keep, so what one of them checked may not be what another one uses.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Which addresses may be shown as links: the platform's own and the bot's. Anybody can write any other.
+"""Which addresses may be shown as links: those of the platform and those of the bot.
 
-An address comes from an event that a colleague created, or from what somebody typed; people follow it because the bot
-shows it. A path alone (`/docx/TOKEN`) is an address of the platform's, whose host is not known to the command.
+Addresses come from events that colleagues created and from what people typed, and people trust a link that the bot
+shows. A path alone (`/docx/TOKEN`) is an address at the platform whose host the command does not know.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LONGEST = 4000
 HOST = re.compile(r"[a-z0-9-]+(?:\.[a-z0-9-]+)+")
 LOOPBACK = re.compile(r"http://(?:localhost|127(?:\.\d+){3}|\[::1\])(?::\d+)?")
 ADDRESS = re.compile(r"//|\\|^\s*[A-Za-z][A-Za-z0-9+.-]*:")
-"""What a browser could take for an address that leads elsewhere."""
+"""What a browser could take for an address on another host."""
 IN_PATH = re.compile(r"//|\\|:/")
 MOST_DECODINGS = 4
 DEEPEST = 3
@@ -28,7 +28,7 @@ DEEPEST = 3
 
 
 class Links:
-    """What may be a link, for an app whose OpenAPI is at `open_url`. `origins` are further ones of its settings."""
+    """The addresses that may be links, for an app whose OpenAPI is at `open_url`. `origins`: the others it is set to."""
 
     def __init__(self, open_url: str = "", origins: Iterable[str | None] = ()) -> None:
         self._origins = frozenset(origin for origin in (open_url, *origins) if origin)
@@ -51,14 +51,16 @@ class Links:
         if not (is_the_platforms(url) or f"{parts.scheme}://{parts.netloc}" in self._origins):
             return False
         # A link of the platform's that leads on to another address is no better than that one.
-        parameters = [*parse_qsl(parts.query), ("", parts.fragment)]
+        parameters = [*parse_qsl(parts.query, keep_blank_values=True), ("", parts.fragment)]
         return not IN_PATH.search(unquoted(parts.path)) and all(
             self._leads_nowhere_else(name, value, depth) for name, value in parameters
         )
 
     def _leads_nowhere_else(self, name: str, value: str, depth: int) -> bool:
         meant = unquoted(value)
-        if not ADDRESS.search(meant) and not name.lower().endswith(("url", "uri")):
+        if ADDRESS.search(unquoted(name)):
+            return False
+        if not ADDRESS.search(meant) and not (meant and name.lower().endswith(("url", "uri"))):
             return True
         return depth < DEEPEST and self._is_ours(meant, depth + 1)
 

@@ -91,6 +91,8 @@ ELSEWHERE = [
     "https://accounts.feishu.cn/authorize?app_id=cli_evil&redirect_uri=https%253A%252F%252Fevil.example",
     "https://www.feishu.cn/redirect?to=https:evil.example",
     "https://www.feishu.cn/redirect?to=%5C%5Cevil.example",
+    "https://www.feishu.cn/redirect?https://evil.example",
+    "https://www.feishu.cn/redirect?a=b;url=https://evil.example",
     "https://www.feishu.cn//evil.example",
     "https://www.feishu.cn/%2F%2Fevil.example",
     "https://www.feishu.cn/go/https:/evil.example",
