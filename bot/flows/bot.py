@@ -90,6 +90,28 @@ IN_LINE = timedelta(seconds=0.25)
 """Between two messages: to one chat the platforms take some five a second."""
 
 
+@dataclass(slots=True)
+class Pace:
+    """Spaces what visitors can cause at the platform, whose limits are shared with everybody's calls."""
+
+    interval: float
+    """Seconds between two turns."""
+    longest_wait: float
+    """Seconds: whoever would wait longer is turned away."""
+    _next: float = 0.0
+
+    async def turn(self) -> bool:
+        """Waits for a turn. False, at once, if too many are waiting already."""
+        now = time.monotonic()
+        starts_at = max(now, self._next)
+        if starts_at - now > self.longest_wait:
+            return False
+        self._next = starts_at + self.interval
+        if starts_at > now:
+            await asyncio.sleep(starts_at - now)
+        return True
+
+
 @dataclass(frozen=True, slots=True)
 class Bot:
     database: Database
@@ -113,6 +135,8 @@ class Bot:
     pulse: Pulse = field(default_factory=Pulse)
     lines: Lines = field(default_factory=Lines)
     refusals: Refusals = field(default_factory=Refusals)
+    sign_in_pace: Pace = field(default_factory=lambda: Pace(interval=0.1, longest_wait=5.0))
+    """A fifth of what the token endpoint takes: the rest is for authorizations and refreshes."""
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     """What goes on after an answer was given. Nothing depends on it: all of it is also in the database."""
 

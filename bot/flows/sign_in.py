@@ -133,6 +133,8 @@ class NotSignedIn(StrEnum):
     STRANGER = "stranger"
     """Nobody of the person's organization has ever used the bot."""
     MISCONFIGURED = "misconfigured"
+    BUSY = "busy"
+    """More sign-ins come back than the platform is asked about."""
     NOT_NOW = "not_now"
     """The platform does not answer."""
 
@@ -163,6 +165,9 @@ async def complete(
             came.error if refused else "error_on_page",
             NotSignedIn.DECLINED if refused else NotSignedIn.CODE_REFUSED,
         )
+    # Anybody can begin a sign-in and bring any code back, and each costs the platform a request.
+    if not await bot.sign_in_pace.turn():
+        return await failed(bot, attempt, "busy", NotSignedIn.BUSY)
     identity = await identify(bot, attempt, came.code)
     if not isinstance(identity, Identity):
         return identity

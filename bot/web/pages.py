@@ -348,6 +348,15 @@ NOT_SIGNED_IN: dict[NotSignedIn, Page] = {
         ),
         SIGN_IN_AGAIN,
     ),
+    NotSignedIn.BUSY: Page(
+        503,
+        "calm",
+        Words(en="Too many sign-ins right now", zh="当前登录请求较多"),
+        Words(
+            en="You weren't signed in. Please try again in a few seconds.", zh="登录未完成，请几秒后重试。"
+        ),
+        SIGN_IN_AGAIN,
+    ),
     NotSignedIn.NOT_NOW: Page(
         503,
         "calm",

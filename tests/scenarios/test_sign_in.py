@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from html import unescape
@@ -836,6 +837,27 @@ async def test_many_waiting_calls_and_scopes_are_shown_page_by_page(
     assert list(calls.values()) == [20, 20, 20, 1]
     for odd in ("0", "-1", "99999999999999999999", "x", "1&waiting=2", "%00", "\u0663"):
         assert (await sam.get(f"/permissions?waiting={odd}&allowed={odd}"))[0] == 200
+
+
+async def test_codes_that_are_made_up_do_not_use_up_the_platforms_limit(
+    running: World, browser: Callable[..., Browser]
+):
+    async def bring_any_code() -> str:
+        visitor = browser()
+        _, target, _ = await visitor.get("/login")
+        state = re.search(r"[?&]state=([^&]+)", target)
+        assert state is not None
+        return (await visitor.get(f"/oauth/lark/callback?code=made-up&state={state[1]}"))[2]
+
+    before, began = len(running.requests("/oauth/v3/token")), time.monotonic()
+    ended = await asyncio.gather(*(bring_any_code() for _ in range(80)))
+    asked = len(running.requests("/oauth/v3/token")) - before
+    assert 0 < asked <= 10 * (time.monotonic() - began) + 2
+    busy = [page for page in ended if "Too many sign-ins right now" in page]
+    # One request has asked whether the endpoint is there at all.
+    assert len(busy) - (80 - asked) in {0, 1}
+    assert all("did not accept" in page for page in ended if page not in busy)
+    await browser().sign_in(running.sam)
 
 
 # --- what was done ---------------------------------------------------------------------------------
