@@ -51,12 +51,12 @@ BROWSER = Words(en="Go on in the browser", zh="在浏览器中继续")
 
 async def page(request: web.Request) -> web.Response:
     """`GET /oauth/lark/client`: the same for everybody; what it is about is known to its script alone."""
-    if is_sent_by_another_site(request) and not is_in_client(request):
-        # Its script would open the link.
-        return show(request, ROBOT_PAGE)
     if brings_a_code(request):
         # This page is on the list of redirect URLs, so a link can lead here with a code, which no script is to see.
         return malformed(request)
+    if is_sent_by_another_site(request) and not is_in_client(request):
+        # Its script would open the link.
+        return show(request, ROBOT_PAGE)
     language, script = language_of(request), request.app[CLIENT_SCRIPT]
     html = TEMPLATE.substitute(
         lang="zh-CN" if language == "zh" else "en",

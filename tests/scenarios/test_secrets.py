@@ -500,6 +500,8 @@ async def test_nor_by_the_newer_doors(
         world.tenant.behaviour.device_poll_seconds = 1
         world.tenant.app.redirect_urls = []
         world.settings["BOT_PUBLIC_URL"] = ""
+        # The emulator's page for the code is at its own address, which has to be one of the platform's.
+        world.settings["LARK_APPLINK_URL"] = world.origin
     await world.start(BOT_LOG_LEVEL="debug")
     await road(watch)
     watch.collect()
