@@ -98,13 +98,13 @@ class Platform(Protocol):
         """
 
     @property
-    def signs_in_with_pkce(self) -> bool: ...
+    def signs_in_with_pkce(self) -> bool:
+        """Whether a sign-in in a browser makes a PKCE pair."""
 
     async def exchange_sign_in(
         self, code: Secret, *, redirect_uri: str | None, verifier: Secret | None
     ) -> TokenSet | TokenRefused:
-        """Exchanges the code of a sign-in, where the platform can do that at an endpoint that refuses a code from a
-        link of somebody else's making."""
+        """Exchange the code of a sign-in, at the endpoint that rejects codes of foreign links if there is one."""
 
     async def authorize_device(self, scopes: ScopeSet) -> DeviceCode | TokenRefused:
         """Has a device code minted, for a person who goes to the platform's own page (RFC 8628)."""

@@ -43,7 +43,7 @@ async def without_disabled_scopes(bot: Bot, request: AuthorizationRequest) -> Au
 async def ask_otherwise_now(
     bot: Bot, request: AuthorizationRequest, enabled: ScopeSet | None, reason: str
 ) -> None:
-    """`ask_otherwise`, in a transaction of its own, unless another one was first; `reason` goes into the audit log."""
+    """Run `ask_otherwise` in its own transaction, unless the request has changed; `reason` goes into the audit log."""
     moment = now()
 
     def work(c: Connection) -> None:

@@ -97,7 +97,7 @@ class Pace:
     interval: float
     """Seconds between two turns."""
     longest_wait: float
-    """Seconds: whoever would wait longer is turned away."""
+    """Seconds. A turn that would take longer is refused."""
     _next: float = 0.0
 
     async def turn(self) -> bool:

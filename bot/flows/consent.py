@@ -119,7 +119,7 @@ class Basis:
     grant: Grant | None
     """What the person gave before, at the time when the attempt was taken."""
     scopes: ScopeSet
-    """What the tokens are to have at most: the platform may hold more, from links that somebody else made."""
+    """What the tokens are to have at most: the platform may hold more, granted through links that are not ours."""
     named: bool
     """Whether the exchange names them. Not after the platform has refused that, or no attempt would succeed."""
 

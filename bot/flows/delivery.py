@@ -182,7 +182,7 @@ async def is_answered(bot: Bot, message: OutgoingMessage) -> bool:
 async def lost(bot: Bot, message: OutgoingMessage, moment: datetime) -> list[OutgoingMessage]:
     """Nobody can open this message: it was sealed with a key that is gone, or where it goes was changed since.
 
-    Nothing is sent there. A plain word goes to where its call was asked, which has a seal of its own.
+    Nothing is sent there. A short reply goes to where its call was asked: the call has its own seal.
     """
     reason = "it cannot be opened: its key is gone, or it was changed"
     log.error("message not delivered", extra={"outgoing": message.id, "reason": reason})

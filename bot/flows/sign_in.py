@@ -1,6 +1,6 @@
 """Signing in, through web login or inside the client: whose browser this is, and nothing of what they granted.
 
-It is an authorization without scopes and without a call behind it, but a road of its own. What a sign-in needs when it
+It is an authorization without scopes and without a call, handled separately. What a sign-in needs when it
 comes back is sealed into a cookie of the browser that it was begun in, so that beginning one stores nothing: anybody
 can begin as many as they like. A row is written when it comes back, which makes its state one-shot. The token is asked
 for its owner once and then dropped, and no grant is touched.

@@ -154,8 +154,8 @@ async def refresh(
 ) -> Usable | NoGrant | NotNow | Misconfigured:
     """Renews the tokens under a lease that this worker holds. `works`: the old access token still does.
 
-    `scopes` narrows them to these; without, to what is held and was asked for. A link that somebody else made may have
-    had the person consent to more, and that is not for the bot to have.
+    `scopes` narrows them to these; without, to what is held and was asked for. The person may have
+    consented to more through a link that is not ours; the bot does not take that.
     """
     unasked = await bot.database.read(lambda c: granted_scopes.unasked(c, grant.user))
     scopes = (grant.scopes if scopes is None else scopes) - unasked

@@ -362,7 +362,7 @@ class LongConnection:
 
 
 def is_platforms(url: URL, open_url: URL) -> bool:
-    """Whether an address belongs to whoever gave it: whoever serves it reads our events, and makes up some more."""
+    """Whether an address belongs to the platform. Its server reads our events, and can invent others."""
     host, asked = url.host or "", open_url.host or ""
     if url.user is not None or url.password is not None or not host:
         return False

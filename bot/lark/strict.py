@@ -1,6 +1,6 @@
 """Whether the app has the v3 token endpoint, the only one that refuses a PKCE verifier without a challenge.
 
-A sign-in needs that refusal: without it, a code from a link that a stranger made signs in whoever brings it. v3 is
+A sign-in needs that refusal: without it, a code from a link that a stranger made signs in anyone who presents it. v3 is
 documented for Feishu; on Lark and on private deployments it may not be there. What decides is a request that holds
 nothing of a visitor's, because a visitor who could decide it would choose the endpoint that does not refuse.
 """
@@ -84,7 +84,7 @@ class StrictEndpoint:
 
 
 def verdict(answer: Answer) -> bool | None:
-    """Whether the token endpoint answered. It knows no such code, so it refuses, in words or a number of its own."""
+    """Whether the token endpoint answered: it refuses the unknown code with an error of OAuth or of the platform."""
     fields = parse_object(answer.body) or {}
     error, code = fields.get("error"), fields.get("code")
     if error in NOT_FOR_THIS_APP or answer.status in ABSENT:

@@ -62,7 +62,7 @@ COLUMNS = (
 
 
 def _request(row: Row[Any], seal: Seal) -> AuthorizationRequest:
-    """What is known of the card's message counts only if the bot noted it: else the card is sent anew, to its person."""
+    """The card's message counts only if the bot noted it; otherwise the card is sent again, to its person."""
     has_card = row.card_message_id is not None and sealed.CARD.must_tell(seal, row._mapping)
     return AuthorizationRequest(
         id=row.id,

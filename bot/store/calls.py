@@ -404,7 +404,7 @@ def _found(connection: Connection, statement: Any, values: dict[str, Any]) -> li
 def _all_and_reject(
     connection: Connection, statement: Any, values: dict[str, Any], now: datetime
 ) -> list[DeferredCall]:
-    """As `_all`; what is not genuine is rejected, so that it does not stand in front of the others for ever."""
+    """As `_all`; rows that are not genuine are rejected, so that they do not block the others."""
     found = _found(connection, statement, values)
     for call in found:
         if call.genuine is False:

@@ -35,7 +35,7 @@ a listener has to read it all."""
 NOTIFY_EVERY = 0.02
 """Seconds. Every replica is woken by a notification, so a busy one gathers them."""
 WAKE_EVERY = 0.02
-"""Seconds between two wakes, however much is heard and whoever sent it."""
+"""Seconds between two wakes, however many notifications arrive."""
 PROBE_EVERY = 10.0
 RECONNECT_AFTER = 1.0
 

@@ -52,8 +52,8 @@ async def look_up(bot: Bot, ticket: str) -> AuthorizationRequest | Closed:
 async def callback(request: web.Request) -> web.Response:
     """`GET /oauth/lark/callback`: the end of an attempt, whatever it was. What is below it, and other methods, too.
 
-    The answer is always a redirect to a page without query: a code that is not spent, from a link that somebody else
-    made, or a state would stay in the address bar and the history.
+    The answer is always a redirect to a page without query: otherwise a state, or an unused code of a
+    foreign link, would stay in the address bar and the history.
     """
     try:
         return await end_attempt(request)

@@ -42,8 +42,8 @@ def page_number(request: web.Request, name: str) -> int:
 
 
 def goes_on_to_login(request: web.Request) -> bool:
-    """Whether the client says who it is without being asked. Not right after a sign-in or sign-out: it would go on for
-    ever, or sign in whoever has just signed out."""
+    """Whether the client says who it is without being asked. Not right after a sign-in or sign-out: it would
+    loop, or sign a person in who has just signed out."""
     came_from_login = not request.query.keys().isdisjoint({login.SIGNED_IN, login.SIGNED_OUT})
     return is_in_client(request) and not came_from_login and not only_looks(request)
 

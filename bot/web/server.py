@@ -161,7 +161,7 @@ class Server(web.Server):
                 headers={hdrs.ACCEPT_ENCODING: "identity"},
             )
         if not is_plain(request.raw_path):
-            # With its query: whoever answers 404 has to notice a code in it.
+            # With its query: the 404 handler redirects when there is a code in it.
             query = request.rel_url.raw_query_string
             request = request.clone(rel_url=URL.build(path=NOWHERE, query_string=query, encoded=True))
         return await cast(Connection, request.protocol).handle(request, self._handler)

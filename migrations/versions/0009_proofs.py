@@ -1,11 +1,11 @@
 """Calls, sessions and attempts carry a proof that the bot wrote them; the audit log takes only rows of the moment.
 
-Other than its predecessors this one breaks the release before it, which knows no proofs: what that still wants to
-insert is refused, and the platform delivers it again. Stop its replicas first.
+Unlike its predecessors, this revision breaks the previous release, which knows no proofs: its inserts are refused, and
+the platform delivers those events again. Stop its replicas first.
 
-What waits in the database has to be sealed now, or it would be lost. Only the bot's keys can do that, so whoever runs
-the migrations hands over how (`seal_rows`): between the new columns and the rules for them, in one transaction, so
-that nothing else can pass for an old row.
+What waits in the database has to be sealed now, or it would be lost. Only the bot's keys can do that, so the program
+that runs the migrations passes a function for it (`seal_rows`). It is called between the new columns and the rules for
+them, in one transaction, so that nothing else can pass for an old row.
 
 There is no way back: restore the backup.
 """

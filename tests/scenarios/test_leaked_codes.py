@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from urllib.parse import urlencode
 
 import aiohttp
@@ -10,25 +10,14 @@ import pytest
 
 from .conftest import World
 from .test_sign_in import IN_CLIENT, Browser, met, sessions
+from .test_sign_in import browser as opened
+
+__all__ = ["opened"]
 
 V3 = "/oauth/v3/token"
 OTHERS = {"v1": "/open-apis/authen/v1/oidc/access_token", "v2": "/open-apis/authen/v2/oauth/token"}
 
 Browsers = Callable[..., Browser]
-
-
-@pytest.fixture
-async def opened(world: World) -> AsyncIterator[Browsers]:
-    """Opens browsers."""
-    browsers: list[Browser] = []
-
-    def one(agent: str = "Mozilla/5.0") -> Browser:
-        browsers.append(Browser(world, agent))
-        return browsers[-1]
-
-    yield one
-    for each in browsers:
-        await each.http.close()
 
 
 async def leaked(world: World, page: str = "callback", **more: str) -> str:
