@@ -40,6 +40,7 @@ def build_platform(tenant: Tenant) -> web.Application:
 
 async def _delivery(app: web.Application) -> AsyncIterator[None]:
     app[DELIVERY] = Delivery(app[TENANT], app[CONNECTIONS])
+    app[DELIVERY].resume()
     yield
     await app[DELIVERY].close()
 
@@ -68,7 +69,7 @@ async def platform(request: web.Request, handler: Handler) -> web.StreamResponse
         except (web.HTTPNotFound, web.HTTPMethodNotAllowed):
             return web.Response(status=404, text="404 page not found")
 
-    started = asyncio.get_running_loop().time()
+    start, started = tenant.start(), asyncio.get_running_loop().time()
     fault = tenant.faults.meet(await _aim(tenant, request)) if tenant.faults.all else None
     if fault is None:
         response = await answer(request)
@@ -93,6 +94,7 @@ async def platform(request: web.Request, handler: Handler) -> web.StreamResponse
                 "log_id": trace.log_id,
                 "fault": fault.kind if fault else None,
             },
+            start,
         )
     return response
 
