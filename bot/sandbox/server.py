@@ -11,7 +11,7 @@ from aiohttp import web
 from . import client, connections, consent, control, directory, documents, messages, oauth, switches, work
 from .connections import CONNECTIONS, Connections
 from .delivery import DELIVERY, Delivery
-from .faults import Aim, suffer
+from .faults import Aim, suffer, told
 from .gateway import TENANT, TRACE, Refusal, Trace, new_log_id
 from .tenant import Tenant
 
@@ -74,7 +74,7 @@ async def platform(request: web.Request, handler: Handler) -> web.StreamResponse
     if fault is None:
         response = await answer(request)
     else:
-        tenant.announce("fault", {"event": "struck", **fault.as_json(), "path": request.path})
+        tenant.announce("fault", told("struck", fault, path=request.path))
         response = await suffer(fault, request, answer, request.app[CLOSING])
     if not response.prepared:
         response.headers["X-Tt-Logid"] = trace.log_id

@@ -119,13 +119,13 @@ const TELLERS = {
   fault: (change) => {
     if (change.event === "struck") return { icon: "trouble", tone: "warn", words: `Fault applied: ${faultName(change)}`, detail: change.path, noise: !BROWSER_PATHS.test(change.path) };
     if (change.event === "added") return { icon: "trouble", tone: "warn", words: `Fault on: ${faultName(change)}` };
-    return { icon: "trouble", tone: "plain", words: change.kind ? `Fault off: ${faultName(change)}` : "All faults off" };
+    return { icon: "trouble", tone: "plain", words: change.fault ? `Fault off: ${faultName(change)}` : "All faults off" };
   },
   bot: (change) => ({ icon: "power", tone: change.running ? "good" : "bad", words: change.words }),
 };
 
-const faultName = ({ kind }) => String(kind).replace("_", " ");
-const faultOf = (change) => (change.fault ? `your fault “${String(change.fault).replace("_", " ")}”` : null);
+const faultName = ({ fault }) => String(fault).replace("_", " ");
+const faultOf = (change) => (change.fault ? `your fault “${faultName(change)}”` : null);
 
 function errandOf({ method, path, grant_type }) {
   const known = ERRANDS.find(([verb, pattern]) => verb === method && pattern.test(path));
