@@ -23,8 +23,9 @@ def listed(parts: Iterable[str]) -> Words:
 
 
 def how_to_use(command: Command, *examples: str, problem: Text | None = None) -> Reply:
-    """The answer to a command whose arguments do not make sense."""
+    """The answer to a command whose arguments do not make sense. A group is not shown it."""
     lines: list[Line] = [] if problem is None else [paragraph(problem)]
     lines.append((Span(f"{command.typed} {command.usage}".strip(), bold=True),))
     lines += [paragraph(Words(en="Example: ", zh="例如："), example) for example in examples]
-    return Reply(Words(en=f"How to use {command.typed}", zh=f"{command.typed} 的用法"), tuple(lines))
+    title = Words(en=f"How to use {command.typed}", zh=f"{command.typed} 的用法")
+    return Reply(title, tuple(lines), confidential=True)

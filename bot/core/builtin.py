@@ -49,6 +49,7 @@ def builtin_commands(others: Sequence[Command], page: str | None = None) -> tupl
         return Reply(
             Words("I did not understand that", "我没有听懂") if said else None,
             (*misunderstood(said, [*others, *mine]), *help_lines(others, mine)),
+            confidential=True,
         )
 
     @command(WELCOME, summary=Words("introduce myself", "自我介绍"), hidden=True)
@@ -134,6 +135,7 @@ def permissions_command(page: str | None) -> Command:
         "permissions",
         summary=Words("what you have granted me, and until when", "查看你授予我的权限及有效期"),
         keep=nothing,
+        private=True,
     )
     def permissions(ask: Ask) -> Steps:
         grant = yield ReadGrant()
@@ -219,6 +221,7 @@ def typed(commands: Sequence[str]) -> list[str]:
     "authorize",
     usage="SCOPE…",
     summary=Words("grant me permissions ahead of time", "提前授予我权限"),
+    private=True,
 )
 def authorize(ask: Ask) -> Steps:
     scopes = list(dict.fromkeys(re.split(r"[\s,，、]+", ask.arguments.strip(" ,，、\n\t"))))

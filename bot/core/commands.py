@@ -130,6 +130,8 @@ class Command:
     """Accepted even from a person who already has the most calls waiting: what helps out of that."""
     keep: Keep = as_written
     """Makes the arguments of what was written after the word."""
+    private: bool = False
+    """In a group, its answers are shown to the asker alone."""
 
     @property
     def typed(self) -> str:
@@ -151,6 +153,7 @@ def command(
     hidden: bool = False,
     urgent: bool = False,
     keep: Keep = as_written,
+    private: bool = False,
 ) -> Callable[[Callable[[Ask], Steps]], Command]:
     """Declares a command: `@command("agenda", summary=…, needs=any_of("calendar:calendar:readonly"))`.
 
@@ -166,6 +169,8 @@ def command(
         raise CommandMistake(f"The usage of /{name} is not text.")
     if not callable(keep):
         raise CommandMistake(f"The keep of /{name} is not a function.")
+    if not isinstance(private, bool):
+        raise CommandMistake(f"The private of /{name} is neither True nor False.")
     if not callable(needs):
         require_scopes(name, lambda arguments: needs, "")
 
@@ -177,7 +182,7 @@ def command(
             raise CommandMistake(f"/{name} does not take one argument: a command is called with an Ask.")
         require = needs if callable(needs) else lambda arguments: needs
         checked = partial(require_scopes, name, require)
-        return Command(name, run, summary, usage, checked, hidden, urgent, keep)
+        return Command(name, run, summary, usage, checked, hidden, urgent, keep, private)
 
     return declare
 

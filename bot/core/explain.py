@@ -21,6 +21,7 @@ def unreadable(what: Words) -> Reply:
                 ).format(what=what)
             ),
         ),
+        confidential=True,
     )
 
 
@@ -59,4 +60,5 @@ def explain_refusal(outcome: Refused, command: str) -> Reply:
             ),
             *for_support(outcome),
         ),
+        confidential=True,
     )

@@ -328,7 +328,7 @@ class Reply:
     title: Words | None
     lines: tuple[Line, ...] = ()
     confidential: bool = False
-    """In a group the answer goes to the asker alone, with a note where it was asked."""
+    """In a group it is shown to the asker alone, whatever its command says."""
     control: Control | None = None
 
 
@@ -350,6 +350,8 @@ class Destination:
     """The message that it answers."""
     private: bool = False
     """Only the person may see it: never the chat, if that is a group."""
+    group_first: bool = False
+    """A private message is first tried in the group, shown to the person alone, and only then sent to them directly."""
 
 
 @dataclass(frozen=True, slots=True)

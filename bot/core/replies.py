@@ -27,6 +27,15 @@ def with_retry(reply: Reply, call_id: str) -> Reply:
     return replace(reply, control=Control(texts.RETRY, Action.RETRY, call_id))
 
 
+def on_behalf(reply: Reply, name: str | None) -> Reply:
+    """An answer as a group sees it: with the name of the person whose it is."""
+    words = Words(en="On behalf of {name}", zh="以 {name} 的身份执行")
+    return replace(reply, lines=((Span(words.format(name=name or WHO_ASKED)),), *reply.lines))
+
+
+WHO_ASKED = Words(en="the person who asked", zh="提问者")
+
+
 def declined(command: str) -> Reply:
     """After "Not now" or a refusal on the consent page."""
     return say(
@@ -211,6 +220,17 @@ def answered_privately(command: str) -> Reply:
         Words(
             en="{command}: I have sent you the result in a direct message.",
             zh="{command}：结果已私信发给你。",
+        ).format(command=command),
+    )
+
+
+def replied_privately(command: str) -> Reply:
+    """The note in a group after anything but a result was sent to the asker alone."""
+    return say(
+        None,
+        Words(
+            en="{command}: I've replied in our direct chat.",
+            zh="{command}：已通过单聊回复你。",
         ).format(command=command),
     )
 

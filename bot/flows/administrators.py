@@ -37,13 +37,15 @@ async def wait_for(bot: Bot, call: DeferredCall, needs: Requirement, steps: Sequ
     scopes = to_enable(needs, enabled)
     moment = now()
     words = in_words(await bot.platform.describe_scopes(scopes))
-    told = [note(bot, call, replies.waiting_for_administrator(typed(call), words), "administrator")]
+    waits = replies.waiting_for_administrator(typed(call), words)
+    told = [note(bot, call, waits, "administrator", private=True)]
     again = None
     admins: Sequence[UserKey] = ()
     if is_contradicted(needs, enabled):
         again = moment + pause_after(call.attempts)
         if call.attempts >= TOLD_AFTER:
-            told.append(note(bot, call, replies.still_refused(typed(call), words), "still-refused"))
+            still = replies.still_refused(typed(call), words)
+            told.append(note(bot, call, still, "still-refused", private=True))
             tenant = call.user.tenant_key
             admins = [bot.platform.user_key(each, tenant) for each in await bot.administrators()]
 

@@ -74,7 +74,7 @@ from bot.flows import administrators, authorization, tokens, unused
 from bot.flows.bot import Bot, now
 from bot.flows.delivery import answer, deliver_all, insert_all, typed
 from bot.flows.waiting import finished
-from bot.store import call_steps, calls, granted_scopes, grants
+from bot.store import call_steps, calls, granted_scopes, grants, users
 from bot.store.database import Connection
 from bot.store.outbox import OutgoingMessage
 
@@ -116,6 +116,11 @@ class Run:
     def pending(self) -> Step | None:
         """A write that may have left, and whose answer is not known."""
         return self.steps[-1] if self.steps and self.steps[-1].result is None else None
+
+    @property
+    def has_acted(self) -> bool:
+        """Whether the answer is what this person may see, or what was done in their name."""
+        return self.used_grant or self.has_written
 
     @property
     def has_written(self) -> bool:
@@ -269,7 +274,7 @@ async def move_on(bot: Bot, run: Run) -> bool:
         move = advance(run.command, run.ask, run.results)
     match move:
         case Reply():
-            await finish(bot, run.call, CallStatus.SUCCEEDED, "answered", move, used=run.used_scopes)
+            await finish_answered(bot, run, move)
             if run.first_in_a_day:
                 bot.background(unused.offer(bot, run.call.user))
             return False
@@ -539,6 +544,17 @@ async def drop(bot: Bot, run: Run, move: CancelWaiting | EndGrant) -> None:
 # --- the end ---------------------------------------------------------------------------------------------------
 
 
+async def finish_answered(bot: Bot, run: Run, reply: Reply) -> None:
+    """Settles a call with its command's answer. A group sees it, and whose it is, unless it is for the asker alone."""
+    call = run.call
+    refused = bool(run.results) and run.results[-1].refused is not None
+    public = not (run.command.private or reply.confidential or refused)
+    if public and call.chat.kind == "group" and run.has_acted:
+        profile = await bot.database.read(lambda c: users.profile(c, call.user))
+        reply = replies.on_behalf(reply, profile.name if profile else None)
+    await finish(bot, call, CallStatus.SUCCEEDED, "answered", reply, used=run.used_scopes, public=public)
+
+
 async def finish(
     bot: Bot,
     call: DeferredCall,
@@ -547,9 +563,10 @@ async def finish(
     reply: Reply,
     *,
     used: ScopeSet | None = None,
+    public: bool = False,
 ) -> None:
     """Settles a call together with its answer, then sends the answer. `used`: what it needed of the grant."""
-    drafts, moment = answer(bot, call, reply), now()
+    drafts, moment = answer(bot, call, reply, public=public), now()
 
     def work(c: Connection) -> list[OutgoingMessage] | None:
         if not calls.settle(c, call.id, call.claim, status, outcome, moment):

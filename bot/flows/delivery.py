@@ -10,7 +10,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from bot.core import replies
@@ -23,13 +23,14 @@ from bot.core.model import (
     Destination,
     NotSent,
     Reply,
+    Sent,
     UserKey,
 )
 from bot.flows.bot import Bot, now
 from bot.flows.waiting import only_genuine
 from bot.store import audit, calls, outbox
 from bot.store.database import Connection
-from bot.store.ids import new_id
+from bot.store.ids import new_id, time_of
 from bot.store.outbox import NewMessage, OutgoingMessage
 
 log = logging.getLogger(__name__)
@@ -74,29 +75,20 @@ def draft(
     return Draft(NewMessage(new_id(now()), user, kind, key, destination, content, call_id))
 
 
-def answer(bot: Bot, call: DeferredCall, reply: Reply) -> tuple[Draft, ...]:
-    """The one answer to a call; a confidential one goes to the asker alone, with a note where it was asked."""
-    in_group = call.chat.kind == "group"
-    drafts = [
-        draft(
-            bot,
-            call.user,
-            bot.platform.render_reply(reply),
-            kind="answer",
-            key=f"{call.id}-answer",
-            chat=call.chat,
-            reply_to=None if reply.confidential and in_group else call.message_id,
-            private=reply.confidential,
-            call_id=call.id,
-        )
-    ]
-    if reply.confidential and in_group:
-        drafts.append(note(bot, call, replies.answered_privately(typed(call)), "told"))
-    return tuple(drafts)
+def answer(bot: Bot, call: DeferredCall, reply: Reply, *, public: bool = False) -> tuple[Draft, ...]:
+    """The one answer to a call. In a group it is for the asker alone, unless it is `public`."""
+    return (about(bot, call, reply, "answer", "answer", private=not public),)
 
 
-def note(bot: Bot, call: DeferredCall, reply: Reply, name: str, kind: str = "note") -> Draft:
+def note(
+    bot: Bot, call: DeferredCall, reply: Reply, name: str, kind: str = "note", *, private: bool = False
+) -> Draft:
     """A word about a call, where it was asked, that is not its answer. At most one of a name."""
+    return about(bot, call, reply, name, kind, private=private)
+
+
+def about(bot: Bot, call: DeferredCall, reply: Reply, name: str, kind: str, *, private: bool) -> Draft:
+    alone = private and call.chat.kind == "group"
     return draft(
         bot,
         call.user,
@@ -104,7 +96,8 @@ def note(bot: Bot, call: DeferredCall, reply: Reply, name: str, kind: str = "not
         kind=kind,
         key=f"{call.id}-{name}",
         chat=call.chat,
-        reply_to=call.message_id,
+        reply_to=None if alone else call.message_id,
+        private=alone,
         call_id=call.id,
     )
 
@@ -143,12 +136,11 @@ async def deliver(bot: Bot, message: OutgoingMessage) -> None:
     if message.content is None:
         await deliver_all(bot, await lost(bot, message, moment))
         return
-    result = await bot.platform.send(message.destination, message.content, message.delivery_key)
+    destination = replace(message.destination, group_first=is_for_the_group(message, moment))
+    result = await bot.platform.send(destination, message.content, message.delivery_key)
     moment = now()
     if not isinstance(result, NotSent):
-        await bot.database.write_one(
-            lambda c: outbox.sent(c, message.id, message.claim, result.message_id, moment)
-        )
+        await deliver_all(bot, await arrived(bot, message, result, moment))
     elif not result.retry:
         await deliver_all(bot, await refused(bot, message, result.reason, moment))
     elif moment - message.created_at > TRIED_FOR:
@@ -158,6 +150,52 @@ async def deliver(bot: Bot, message: OutgoingMessage) -> None:
         if result.one_too_many:
             bot.lines.begin(message.user, min(until, moment + LINE_BEGINS_WITHIN))
         await postpone(bot, message, until, arrived_possible=result.may_have_arrived)
+
+
+SHOWN_IN_GROUP_FOR = timedelta(minutes=10)
+"""From the asking: a message that one member of a group is shown there is seen only by a client that is online."""
+
+
+def is_for_the_group(message: OutgoingMessage, moment: datetime) -> bool:
+    """Whether a private word about a call is shown in the group where its person has asked, and is still looking."""
+    return (
+        message.call_id is not None
+        and moment - time_of(message.call_id) < SHOWN_IN_GROUP_FOR
+        and message.kind
+        in {
+            "answer",
+            "note",
+        }
+    )
+
+
+async def arrived(bot: Bot, message: OutgoingMessage, sent: Sent, moment: datetime) -> list[OutgoingMessage]:
+    """Records that a message was sent. The group is told of one about its question that went to the direct chat."""
+    if (
+        message.call_id is None
+        or message.kind not in {"answer", "note"}
+        or not message.destination.private
+        or sent.ephemeral
+    ):
+        await bot.database.write_one(
+            lambda c: outbox.sent(c, message.id, message.claim, sent.message_id, moment)
+        )
+        return []
+    call_id = message.call_id
+
+    def work(c: Connection) -> list[OutgoingMessage]:
+        if not outbox.sent(c, message.id, message.claim, sent.message_id, moment):
+            return []
+        call = calls.get(c, call_id)
+        return [] if call is None else insert_all(c, bot, [told_in_group(bot, call)])
+
+    return await bot.database.write(work)
+
+
+def told_in_group(bot: Bot, call: DeferredCall) -> Draft:
+    done = call.status is CallStatus.SUCCEEDED
+    word = replies.answered_privately if done else replies.replied_privately
+    return note(bot, call, word(typed(call)), "told")
 
 
 LINE_BEGINS_WITHIN = timedelta(seconds=10)

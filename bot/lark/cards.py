@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
+from urllib.parse import quote
 
 from bot.core import texts
 from bot.core.cards import (
@@ -446,10 +447,34 @@ def card_of_post(post: Json, longest: int) -> Json:
 
 
 def markdown_of(paragraphs: list[Paragraph], longest: int) -> str:
-    text = "\n".join("".join(piece["text"] for piece in paragraph) for paragraph in paragraphs)
-    if len(text) > longest:
-        text = f"{text[:longest].rstrip()}…"
-    return "\n".join(escape(line, longest + 1) for line in text.split("\n"))
+    """As many characters of a post, with its links and bold text; the rest of it is cut."""
+    shown, room = "", longest
+    for number, paragraph in enumerate(paragraphs):
+        shown += "\n" if number else ""
+        for piece in paragraph:
+            if len(piece["text"]) > room:
+                return shown + piece_of_markdown(piece | {"text": piece["text"][:room].rstrip() + "…"})
+            shown += piece_of_markdown(piece)
+            room -= len(piece["text"])
+    return shown
+
+
+def piece_of_markdown(piece: Element) -> str:
+    text = piece["text"]
+    if piece["tag"] == "code_block":
+        lines = text.split("\n")
+        # Markdown drops spaces at the start of a line: these are no-break spaces.
+        indented = (line.lstrip(" ").rjust(len(line), "\u00a0") for line in lines)
+        return "\n".join(escape(line, len(line)) for line in indented)
+    shown = "\n".join(escape(line, len(line)) for line in text.split("\n"))
+    if piece["tag"] == "a":
+        href = piece["href"].translate(IN_BRACKETS)
+        shown = f"[{shown}]({href})"
+    bold = "bold" in piece.get("style", ()) and text == text.strip() != "" and "\n" not in text
+    return f"**{shown}**" if bold else shown
+
+
+IN_BRACKETS = {ord(character): quote(character) for character in "()<> \n"}
 
 
 # --- answers to clicks ----------------------------------------------------------------------------------

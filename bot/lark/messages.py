@@ -66,9 +66,16 @@ async def send(
         if isinstance(result_or_id, str):
             return Sent(result_or_id, is_ephemeral)
         result = result_or_id
+        if is_ephemeral and destination.group_first and cannot_be_ephemeral(outcome, result):
+            continue
         if not isinstance(outcome, Refused) or outcome.code not in GONE | SILENCED | NO_DIRECT_MESSAGE:
             break
     return result
+
+
+def cannot_be_ephemeral(outcome: Outcome, result: NotSent) -> bool:
+    """Whether the group, or this app, has no messages for one member alone: any refusal that is not for now."""
+    return isinstance(outcome, AppScopeMissing) or (isinstance(outcome, Refused) and not result.retry)
 
 
 MESSAGES = "/open-apis/im/v1/messages"
@@ -78,27 +85,24 @@ EPHEMERAL_DELETE = "/open-apis/ephemeral/v1/delete"
 
 def ways(destination: Destination, content: Content, uuid: str) -> Iterator[ApiCall]:
     """A reply, else the chat, else the person alone; for their eyes only, the person and then a card that only
-    they see in the group."""
+    they see in the group, or the other way round."""
     body = {"msg_type": content.kind, "content": content.body, "uuid": uuid}
+    if destination.private and destination.chat_id and destination.group_first:
+        yield ephemeral(destination.chat_id, destination.user.open_id, content)
     if not destination.private:
         if destination.reply_to:
             yield ApiCall("POST", f"{MESSAGES}/{quote(destination.reply_to, safe='')}/reply", {}, body)
         if destination.chat_id:
             yield to_receiver("chat_id", destination.chat_id, body)
     yield to_receiver("open_id", destination.user.open_id, body)
-    if destination.private and destination.chat_id:
-        card = json.loads(as_card(content).body)
-        yield ApiCall(
-            "POST",
-            EPHEMERAL_SEND,
-            {},
-            {
-                "chat_id": destination.chat_id,
-                "open_id": destination.user.open_id,
-                "msg_type": "interactive",
-                "card": card,
-            },
-        )
+    if destination.private and destination.chat_id and not destination.group_first:
+        yield ephemeral(destination.chat_id, destination.user.open_id, content)
+
+
+def ephemeral(chat_id: str, open_id: str, content: Content) -> ApiCall:
+    card = json.loads(as_card(content).body)
+    body = {"chat_id": chat_id, "open_id": open_id, "msg_type": "interactive", "card": card}
+    return ApiCall("POST", EPHEMERAL_SEND, {}, body)
 
 
 def to_receiver(kind: str, receive_id: str, body: dict[str, str]) -> ApiCall:

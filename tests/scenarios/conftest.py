@@ -160,6 +160,24 @@ class World:
         reply: Message = await self.until(found, f"an answer with {containing!r}", patience)
         return reply
 
+    async def shown_alone(
+        self, person: Person, since: str, containing: str = "", patience: float = PATIENCE
+    ) -> Message:
+        """What the bot shows one person alone in the group, after the message `since`."""
+
+        def found() -> Message | None:
+            alone = (m for m in self.from_bot(self.group, since) if m.ephemeral_for == person.open_id)
+            return next((m for m in alone if containing in text_of(m.content)), None)
+
+        shown: Message = await self.until(found, f"a word to one alone with {containing!r}", patience)
+        return shown
+
+    def seen_by_all(self, since: str) -> str:
+        """All that the bot says in the group for everybody to see, after the message `since`."""
+        return "\n".join(
+            text_of(m.content) for m in self.from_bot(self.group, since) if m.ephemeral_for is None
+        )
+
     async def card_for(self, person: Person, containing: str = "", patience: float = PATIENCE) -> Message:
         """The newest authorization card in the person's direct chat that contains this text."""
 

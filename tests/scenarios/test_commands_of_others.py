@@ -117,6 +117,10 @@ PLUGINS = {
         "an async function",
     ),
     "takes no argument": (declared(FINE, "def odd():\n    yield"), "does not take one argument"),
+    "is private by a word": (
+        declared('@command("odd", summary=Words("", ""), private="yes")'),
+        "private of /odd is neither True nor False",
+    ),
     "keeps by a number": (declared('@command("odd", summary=Words("", ""), keep=5)'), "keep of /odd"),
     "ends the process on import": ("raise SystemExit(0)", "SystemExit"),
     "is a class": (declared(FINE, "class odd:\n    pass"), "not a generator function"),

@@ -67,7 +67,7 @@ async def test_the_whole_loop(connected: World):
     assert status == 200, page
     await connected.answer_to(asked)
     in_the_group = await connected.say(connected.sam, "/tasks", connected.group)
-    await connected.answer_to(in_the_group)
+    await connected.shown_alone(connected.sam, in_the_group, "open tasks")
     await connected.control("revoke", person=connected.sam.open_id)
     await connected.until(lambda: connected.rows("SELECT status FROM grants") == [{"status": "ended"}])
     await connected.until(lambda: is_acknowledged(connected), "all acknowledgements")

@@ -55,7 +55,7 @@ async def test_a_name_in_the_json_of_a_call_is_text_in_a_string(world: World):
         if number == 0:
             # It waits for a consent, so that it is replayed from what was stored.
             await world.consent(world.sam, await world.fresh_card(world.sam, asked))
-        await world.answer_to(asked, "direct message")
+        await world.shown_alone(world.sam, asked, "POST")
         assert titles(world)[-1] == f"for @{ON_ONE_LINE.get(name, name)}, today"
         assert world.tenant.work.tasks[-1]["description"] == f"@{world.ada.name}"
     assert len(titles(world)) == before + len(NAMES)
@@ -95,7 +95,7 @@ async def test_a_name_is_no_command(world: World):
         await call_themselves(world, world.wei, name)
         for said in ("@_user_2", "/@_user_2", "@_user_2 now", "@_user_2@_user_2", "x @_user_2"):
             asked = await world.say(world.sam, said, world.group, mentioning=[world.wei])
-            answer = await world.answer_to(asked, "I did not understand that")
+            answer = await world.shown_alone(world.sam, asked, "I did not understand that")
             assert "Did you mean" not in text_of(answer.content)
     assert world.rows("SELECT DISTINCT command FROM deferred_calls") == [{"command": "unknown"}]
 

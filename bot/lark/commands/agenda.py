@@ -97,6 +97,7 @@ LONGEST_PERIOD = 20
     usage="[today|tomorrow|week]",
     summary=Words("what is on your calendar", "查看你的日程"),
     needs=NEEDS,
+    private=True,
     keep=lambda text, mentions: one_line(text, LONGEST_PERIOD),
 )
 def agenda(ask: Ask) -> Steps:

@@ -229,6 +229,7 @@ def other_kind(kind: str, title: str, named: Named) -> Reply:
             (Span(title or named.address, url=named.url),),
             paragraph(Words("Please open it in the app.", "请在应用中打开。")),
         ),
+        confidential=True,
     )
 
 
@@ -289,6 +290,7 @@ SEARCH_REFUSALS: Refusals = {
     usage="WORDS",
     summary=Words("documents that you can see", "搜索你能看到的文档"),
     needs=any_of("search:docs:read"),
+    private=True,
     keep=with_names,
 )
 def search(ask: Ask) -> Steps:

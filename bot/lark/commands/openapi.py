@@ -58,6 +58,7 @@ def with_names_in_strings(written: str, mentions: Mentions) -> str:
     usage="METHOD PATH [JSON]",
     summary=Words("any OpenAPI of the platform", "调用平台的任意 OpenAPI"),
     keep=with_names_in_strings,
+    private=True,
 )
 def call(ask: Ask) -> Steps:
     if not ask.arguments.strip():

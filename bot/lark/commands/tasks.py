@@ -64,6 +64,7 @@ class Task:
     summary=Words("your open tasks", "查看你的未完成任务"),
     needs=any_of("task:task:read", "task:task:write"),
     keep=nothing,
+    private=True,
 )
 def tasks(ask: Ask) -> Steps:
     query = {"page_size": "100", "completed": "false", "type": "my_tasks"}
