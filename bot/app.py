@@ -24,6 +24,7 @@ from bot.core.tidy import escape
 from bot.flows import authorization, cards, permissions
 from bot.flows.bot import Bot, now
 from bot.flows.events import accept_event
+from bot.flows.signs import give_signs
 from bot.flows.worker import CHORES, Worker, look_after, show_cards_when_woken
 from bot.lark.commands import COMMANDS
 from bot.lark.platform import LarkPlatform
@@ -142,6 +143,7 @@ async def serve(settings: Settings, refit: Refit, on_stop: Callable[[], None]) -
         await runner.setup()
         worker = Worker(bot)
         tasks = [asyncio.create_task(each) for each in (worker.work(), show_cards_when_woken(bot))]
+        tasks.append(asyncio.create_task(give_signs(bot)))
         tasks += [asyncio.create_task(look_after(bot, chore)) for chore in CHORES]
         try:
             await listen(runner, settings)

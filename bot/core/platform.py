@@ -65,6 +65,15 @@ class Platform(Protocol):
     async def withdraw(self, message_id: str) -> NotSent | None:
         """Deletes an ephemeral card, which cannot be changed."""
 
+    @property
+    def can_react(self) -> bool:
+        """False while it is known that the app may not add reactions."""
+
+    async def react(self, message_id: str) -> str | NotSent:
+        """Adds the reaction that says that a message is being worked on; returns its id."""
+
+    async def unreact(self, message_id: str, reaction_id: str) -> NotSent | None: ...
+
     # authorization
 
     def authorize_url(

@@ -123,6 +123,20 @@ def interim(command: str) -> Reply:
     )
 
 
+def received(command: str) -> Reply:
+    """When an answer takes longer than a moment, and the message cannot be marked."""
+    return say(
+        None, Words(en="{command}: working on it…", zh="{command}：正在处理……").format(command=command)
+    )
+
+
+def same_as_above(reply: Reply, command: str) -> Reply:
+    """In place of an answer that was just given to the same question."""
+    above = Words(en="Same as my answer above.", zh="与上面的回复相同。")
+    title = reply.title or Words(command, command)
+    return replace(reply, title=title, lines=((Span(above),),))
+
+
 def waiting_for_administrator(command: str, scopes: Text) -> Reply:
     return say(
         Words(en="Waiting for your administrator", zh="等待管理员开通"),

@@ -14,6 +14,7 @@ from bot.core.commands import Registry
 from bot.core.model import Language, UserKey
 from bot.core.platform import Platform
 from bot.flows.refusals import Refusals
+from bot.flows.unanswered import Repeats, Watch
 
 if TYPE_CHECKING:
     from bot.store.database import Connection, Database
@@ -134,6 +135,8 @@ class Bot:
     wake: Wakers = field(default_factory=Wakers)
     pulse: Pulse = field(default_factory=Pulse)
     lines: Lines = field(default_factory=Lines)
+    watch: Watch = field(default_factory=Watch)
+    repeats: Repeats = field(default_factory=Repeats)
     refusals: Refusals = field(default_factory=Refusals)
     sign_in_pace: Pace = field(default_factory=lambda: Pace(interval=0.1, longest_wait=5.0))
     """A fifth of what the token endpoint takes: the rest is for authorizations and refreshes."""

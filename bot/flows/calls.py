@@ -7,6 +7,7 @@ crash interrupts is claimed again when the lease ends, and starts from what was 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import random
 import signal
@@ -548,6 +549,11 @@ async def finish_answered(bot: Bot, run: Run, reply: Reply) -> None:
     """Settles a call with its command's answer. A group sees it, and whose it is, unless it is for the asker alone."""
     call = run.call
     refused = bool(run.results) and run.results[-1].refused is not None
+    if call.suspended_at is not None and call.request_id is not None and not run.has_written:
+        asked = (call.request_id, call.chat.chat_id, call.command, call.arguments)
+        digest = hashlib.sha256(bot.platform.render_reply(reply).body.encode()).digest()
+        if bot.repeats.is_repeat(asked, digest):
+            reply = replies.same_as_above(reply, typed(call))
     public = not (run.command.private or reply.confidential or refused)
     if public and call.chat.kind == "group" and run.has_acted:
         profile = await bot.database.read(lambda c: users.profile(c, call.user))

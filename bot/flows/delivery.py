@@ -27,11 +27,13 @@ from bot.core.model import (
     UserKey,
 )
 from bot.flows.bot import Bot, now
+from bot.flows.reactions import take_away
 from bot.flows.waiting import only_genuine
-from bot.store import audit, calls, outbox
+from bot.store import audit, calls, outbox, reactions
 from bot.store.database import Connection
 from bot.store.ids import new_id, time_of
 from bot.store.outbox import NewMessage, OutgoingMessage
+from bot.store.reactions import Reaction
 
 log = logging.getLogger(__name__)
 
@@ -170,26 +172,47 @@ def is_for_the_group(message: OutgoingMessage, moment: datetime) -> bool:
 
 
 async def arrived(bot: Bot, message: OutgoingMessage, sent: Sent, moment: datetime) -> list[OutgoingMessage]:
-    """Records that a message was sent. The group is told of one about its question that went to the direct chat."""
-    if (
-        message.call_id is None
-        or message.kind not in {"answer", "note"}
-        or not message.destination.private
-        or sent.ephemeral
-    ):
+    """Records that a message was sent; returns what the group is told, if it was for one alone and went elsewhere."""
+    about = message.call_id
+    if about is not None:
+        bot.watch.seen(about)
+    told = about is not None and message.kind in {"answer", "note"}
+    elsewhere = told and message.destination.private and not sent.ephemeral
+    if about is None or not (elsewhere or may_have_reaction(message, moment)):
         await bot.database.write_one(
             lambda c: outbox.sent(c, message.id, message.claim, sent.message_id, moment)
         )
         return []
-    call_id = message.call_id
 
-    def work(c: Connection) -> list[OutgoingMessage]:
+    def work(c: Connection) -> tuple[list[OutgoingMessage], Reaction | None]:
         if not outbox.sent(c, message.id, message.claim, sent.message_id, moment):
-            return []
-        call = calls.get(c, call_id)
-        return [] if call is None else insert_all(c, bot, [told_in_group(bot, call)])
+            return [], None
+        call = calls.get(c, about) if elsewhere else None
+        more = [] if call is None else insert_all(c, bot, [told_in_group(bot, call)])
+        return more, answered(c, bot, message, moment)
 
-    return await bot.database.write(work)
+    more, reaction = await bot.database.write(work)
+    if reaction is not None:
+        bot.background(take_away(bot, reaction))
+    return more
+
+
+def may_have_reaction(message: OutgoingMessage, moment: datetime) -> bool:
+    """Whether this is an answer that took so long that its question may have a reaction."""
+    if message.call_id is None or message.kind != "answer":
+        return False
+    return moment - time_of(message.call_id) >= NO_REACTION_WITHIN
+
+
+NO_REACTION_WITHIN = timedelta(seconds=0.7)
+"""Somewhat less than `signs.REACT_AFTER`: replicas' clocks differ."""
+
+
+def answered(c: Connection, bot: Bot, message: OutgoingMessage, moment: datetime) -> Reaction | None:
+    """Inside a transaction that settles a message: the reaction to take away, if that was the answer."""
+    if message.call_id is None or not may_have_reaction(message, moment):
+        return None
+    return reactions.take(c, message.call_id, moment + bot.lease)
 
 
 def told_in_group(bot: Bot, call: DeferredCall) -> Draft:
@@ -244,7 +267,14 @@ def later(moment: datetime, attempts: int, retry_after: float | None) -> datetim
 
 async def settle(bot: Bot, message: OutgoingMessage, status: str, reason: str, moment: datetime) -> None:
     log.warning("message not delivered", extra={"outgoing": message.id, "status": status, "reason": reason})
-    await bot.database.write(lambda c: outbox.give_up(c, message.id, message.claim, status, reason, moment))
+
+    def work(c: Connection) -> Reaction | None:
+        given_up = outbox.give_up(c, message.id, message.claim, status, reason, moment)
+        return answered(c, bot, message, moment) if given_up else None
+
+    reaction = await bot.database.write(work)
+    if reaction is not None:
+        bot.background(take_away(bot, reaction))
 
 
 async def refused(bot: Bot, message: OutgoingMessage, reason: str, moment: datetime) -> list[OutgoingMessage]:
@@ -257,6 +287,7 @@ async def refused(bot: Bot, message: OutgoingMessage, reason: str, moment: datet
         call = calls.get(c, message.call_id) if given_up and word and message.call_id else None
         if call is None or word is None:
             return []
+        reactions.hurry(c, call.id, moment)
         return insert_all(c, bot, [note(bot, call, word(typed(call), reason), "refused")])
 
     return await bot.database.write(work)

@@ -24,7 +24,7 @@ from bot.core.model import (
     PersonLeft,
     UserKey,
 )
-from bot.flows import authorization
+from bot.flows import authorization, signs
 from bot.flows.bot import Bot, language_of, now
 from bot.flows.clicks import answer_click
 from bot.flows.delivery import deliver_all, draft, insert_all
@@ -84,7 +84,7 @@ async def accept_message(bot: Bot, event: MessageReceived) -> None:
         case Recorded.TOO_MANY:
             await refuse_one_more(bot, call, moment)
         case Recorded.QUEUED:
-            pass
+            signs.watch(bot, call)
 
 
 def kept(command: Command, written: str, mentions: Mentions) -> str:

@@ -16,7 +16,17 @@ from functools import partial
 
 from bot.core.errors import LeaseLost
 from bot.core.model import DeferredCall
-from bot.flows import administrators, authorization, cards, consent, delivery, device, tokens
+from bot.flows import (
+    administrators,
+    authorization,
+    cards,
+    consent,
+    delivery,
+    device,
+    reactions,
+    signs,
+    tokens,
+)
 from bot.flows.bot import Bot, now
 from bot.flows.calls import Run, begin, run_call
 from bot.store import claims, keys, replicas, retention
@@ -86,6 +96,9 @@ class Worker:
         self.bot.wake.calls.set()
 
     async def run(self, call: DeferredCall) -> None:
+        if call.suspended_at is None and call.genuine:
+            # Another replica may have heard of it, or this one before it was started anew.
+            signs.watch(self.bot, call)
         task = asyncio.current_task()
         assert task is not None
         keeper = asyncio.create_task(self.keep_lease(call, task))
@@ -216,5 +229,6 @@ CHORES = (
     Chore("revocations", 2.0, authorization.revoke_due),
     Chore("renewal", 5.0, tokens.renew_ahead),
     Chore("heartbeat", 5.0, heartbeat),
+    Chore("reactions", 2.0, reactions.take_away_due),
     Chore("retention", 600.0, prune),
 )

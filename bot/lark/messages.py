@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
 from urllib.parse import quote
 
 from bot.core.model import (
@@ -134,6 +135,45 @@ async def withdraw(call_as_app: CallAsApp, message_id: str) -> NotSent | None:
     if isinstance(outcome, Succeeded) or (isinstance(outcome, Refused) and outcome.code == ALREADY_WITHDRAWN):
         return None
     return not_sent(outcome)
+
+
+# --- reactions -------------------------------------------------------------------------------------------
+
+BEING_WORKED_ON = {"reaction_type": {"emoji_type": "Typing"}}
+LACKS_PERMISSION, NO_SUCH_API = 230027, 404
+
+
+@dataclass(frozen=True, slots=True)
+class CannotReact:
+    """The app may not add reactions, or the platform has none: not worth trying with the next message."""
+
+    reason: str
+
+
+async def react(call_as_app: CallAsApp, message_id: str) -> str | NotSent | CannotReact:
+    """https://open.feishu.cn/document/server-docs/im-v1/message-reaction/create"""
+    outcome = await call_as_app(ApiCall("POST", reactions_of(message_id), {}, BEING_WORKED_ON))
+    match outcome:
+        case Succeeded(data={"data": {"reaction_id": str(reaction_id)}}) if reaction_id:
+            return reaction_id
+        case Succeeded():
+            return NotSent("an answer without a reaction id", retry=False, may_have_arrived=True)
+        case AppScopeMissing() | InsufficientScope():
+            return CannotReact(not_sent(outcome).reason)
+        case Refused(code=code) if code in {LACKS_PERMISSION, NO_SUCH_API}:
+            return CannotReact(not_sent(outcome).reason)
+        case _:
+            return not_sent(outcome)
+
+
+async def unreact(call_as_app: CallAsApp, message_id: str, reaction_id: str) -> NotSent | None:
+    path = f"{reactions_of(message_id)}/{quote(reaction_id, safe='')}"
+    outcome = await call_as_app(ApiCall("DELETE", path))
+    return None if isinstance(outcome, Succeeded) else not_sent(outcome)
+
+
+def reactions_of(message_id: str) -> str:
+    return f"{MESSAGES}/{quote(message_id, safe='')}/reactions"
 
 
 def not_sent(outcome: Outcome) -> NotSent:

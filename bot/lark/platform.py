@@ -52,6 +52,10 @@ PATIENCE = 2.0
 """Seconds that the start waits for it; a platform that is away does not hold up the rest."""
 
 
+REACTIONS_AGAIN_AFTER = 600.0
+"""Seconds for which an app that may not add reactions is not tried again: the scope is optional."""
+
+
 class LarkPlatform:
     """One app on one brand. `async with` it: it learns the bot's own open_id, and closes its connections."""
 
@@ -87,6 +91,7 @@ class LarkPlatform:
         )
         self._info = AppInfo(app_id, self.call_as_app)
         self._learning: asyncio.Task[None] | None = None
+        self._no_reactions_before = 0.0
 
     async def __aenter__(self) -> Self:
         self._learning = asyncio.create_task(self._learn_own_open_id())
@@ -154,6 +159,21 @@ class LarkPlatform:
 
     async def withdraw(self, message_id: str) -> NotSent | None:
         return await messages.withdraw(self.call_as_app, message_id)
+
+    @property
+    def can_react(self) -> bool:
+        return time.monotonic() >= self._no_reactions_before
+
+    async def react(self, message_id: str) -> str | NotSent:
+        reaction = await messages.react(self.call_as_app, message_id)
+        if isinstance(reaction, messages.CannotReact):
+            self._no_reactions_before = time.monotonic() + REACTIONS_AGAIN_AFTER
+            log.info("no reactions", extra={"reason": reaction.reason})
+            return NotSent(reaction.reason, retry=False)
+        return reaction
+
+    async def unreact(self, message_id: str, reaction_id: str) -> NotSent | None:
+        return await messages.unreact(self.call_as_app, message_id, reaction_id)
 
     # --- authorization
 

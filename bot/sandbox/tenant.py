@@ -103,6 +103,25 @@ class Chat:
 
 
 @dataclass
+class Reaction:
+    """An emoji that a person or an app put on a message."""
+
+    reaction_id: str
+    emoji_type: str
+    operator: str
+    operator_type: Literal["user", "app"]
+    at: int
+
+    def as_json(self) -> Json:
+        return {
+            "reaction_id": self.reaction_id,
+            "operator": {"operator_id": self.operator, "operator_type": self.operator_type},
+            "action_time": str(self.at),
+            "reaction_type": {"emoji_type": self.emoji_type},
+        }
+
+
+@dataclass
 class Message:
     """A message as people see it; `sent_at` is on the tenant's clock, for the rules about its age."""
 
@@ -121,6 +140,7 @@ class Message:
     reply_to: str | None = None
     root_id: str | None = None
     versions: list[Json] = field(default_factory=list)
+    reactions: list[Reaction] = field(default_factory=list)
 
     def as_json(self) -> Json:
         return {
@@ -135,6 +155,7 @@ class Message:
             "ephemeral_for": self.ephemeral_for,
             "reply_to": self.reply_to,
             "root_id": self.root_id,
+            "reactions": [reaction.as_json() for reaction in self.reactions],
         }
 
 
@@ -315,6 +336,19 @@ class Tenant:
         message.content = content
         message.updated_at = self.clock.wall_ms()
         self.announce("message_updated", {"message": message.as_json(), "before": before})
+
+    def react(self, message: Message, reaction: Reaction) -> None:
+        message.reactions.append(reaction)
+        self._announce_reaction(message, reaction, added=True)
+
+    def take_reaction_back(self, message: Message, reaction: Reaction) -> None:
+        message.reactions.remove(reaction)
+        self._announce_reaction(message, reaction, added=False)
+
+    def _announce_reaction(self, message: Message, reaction: Reaction, *, added: bool) -> None:
+        self.announce(
+            "reaction", {"message": message.as_json(), "reaction": reaction.as_json(), "added": added}
+        )
 
     def recall_message(self, message: Message) -> None:
         message.recalled = True

@@ -322,6 +322,28 @@ outgoing_messages = Table(
     comment="What the bot has to say: a row first, then the network",
 )
 
+message_reactions = Table(
+    "message_reactions",
+    metadata,
+    required(
+        "call_id",
+        Text,
+        "The call whose message it is on",
+        ForeignKey("deferred_calls.id", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    required("platform", Text, "Chat platform: lark or dingtalk"),
+    required("app_id", Text, "The app on that platform"),
+    required("message_id", Text, "The message that asked"),
+    optional("reaction_id", Text, "The platform's id of the reaction; none while it is being added"),
+    required("attempts", Integer, "How often its removal was tried"),
+    time("due_at", "When its removal is to be tried (again)"),
+    time("created_at", "When it was added"),
+    CheckConstraint("attempts >= 0", name="counts"),
+    Index("ix_message_reactions_due", "platform", "app_id", "due_at"),
+    comment="Reactions on messages that are not answered yet: they say that the bot is working on them",
+)
+
 LIVE_REQUEST = "status IN ('open', 'redeeming')"
 
 authorization_requests = Table(

@@ -65,28 +65,24 @@ async def test_where_a_group_shows_nothing_to_one_alone_the_answer_is_sent_and_t
 
 
 @pytest.mark.parametrize(
-    ("said", "code", "told"),
+    ("said", "path", "told"),
     [
-        ("/doc welcome", 1770032, "not"),
-        ("/me", 7777777, "The platform refused"),
-        ("/task Order flowers", 7777777, "The platform refused"),
+        ("/doc welcome", "/open-apis/docx/", "The platform refused"),
+        ("/me", "/open-apis/authen/v1/user_info", "The platform refused"),
+        ("/task Order flowers", "/open-apis/task/", "The platform refused"),
         ("/doc no document at all", None, "How to use /doc"),
         ("/task", None, "How to use /task"),
         ("good morning everybody", None, "I did not understand"),
     ],
 )
 async def test_refusals_and_mistakes_are_told_to_the_asker_alone(
-    world: World, said: str, code: int | None, told: str
+    world: World, said: str, path: str | None, told: str
 ):
     await world.start()
-    if code is not None:
+    if path is not None:
         await world.authorized(world.sam, said)
-        await world.trouble(
-            {"path": "/open-apis/*", "identity": "user"},
-            "status",
-            status=400,
-            body={"code": code, "msg": "refused by the story"},
-        )
+        refusal = {"code": 7777777, "msg": "refused by the story"}
+        await world.trouble({"path": path}, "status", status=400, body=refusal)
     asked = await world.say(world.sam, said, world.group)
     await world.shown_alone(world.sam, asked, told)
     assert world.seen_by_all(asked) == ""
@@ -96,11 +92,10 @@ async def test_refusals_and_mistakes_are_told_to_the_asker_alone(
 async def test_what_everybody_sees_says_whose_it_is(world: World, person: str):
     await world.start()
     asker = world.person(person)
-    for said in ("/doc welcome", "/me", f"/task Water the plants of {person}"):
-        asked = await world.say(asker, said)
-        await world.consent(asker, await world.fresh_card(asker, asked))
-        alone = await world.answer_to(asked)
+    for said in ("/doc welcome", f"/task Water the plants of {person}"):
+        alone = await world.answer_to(await world.authorized(asker, said))
         assert "On behalf of" not in text_of(alone.content)
+    for said in ("/doc welcome", "/me", f"/task Water the flowers of {person}"):
         in_group = await world.say(asker, said, world.group)
         answer = await world.answer_to(in_group)
         assert answer.ephemeral_for is None
@@ -168,7 +163,7 @@ async def test_what_is_shown_to_one_alone_keeps_its_links(world: World):
 
 
 @pytest.mark.parametrize(
-    "said", ["/agenda tomorrow", "/task Feed the cat", "/doc welcome", "/call GET /open-apis/task/v2/tasks"]
+    "said", ["/agenda tomorrow", "/task Feed the cat", "/doc welcome", "/search news"]
 )
 @pytest.mark.parametrize("times", [1, 2])
 async def test_after_not_now_every_new_command_in_a_group_is_answered_with_its_note(
