@@ -177,6 +177,10 @@ async def complete(
     return await begin_session(bot, attempt, user, identity, former)
 
 
+NOT_USED = {None, "live", "expired"}
+"""What a state can stand at that has not come back: releases before this one recorded a sign-in when it was begun."""
+
+
 async def take(bot: Bot, state: Secret, kept: Secret | None) -> Attempt | NotSignedIn:
     """The sign-in of this state, once, in its time, and only in the browser that it was begun in."""
     state_digest, moment = digest(state.reveal()), now()
@@ -185,7 +189,7 @@ async def take(bot: Bot, state: Secret, kept: Secret | None) -> Attempt | NotSig
         used = await bot.database.read(
             lambda c: attempts.consumed_before(c, state_digest, AttemptKind.SIGN_IN)
         )
-        return NotSignedIn.USED if used else NotSignedIn.OTHER_BROWSER
+        return NotSignedIn.OTHER_BROWSER if used in NOT_USED else NotSignedIn.USED
     sign_in = NewAttempt(
         new_id(moment),
         AttemptKind.SIGN_IN,

@@ -171,6 +171,8 @@ class Behaviour:
     """Whether a code or refresh token is spent by 20068: nobody says."""
     refresh_gives: Literal["what the token had", "all that was granted"] = "what the token had"
     """To a refresh that names no scopes."""
+    token_answers_name_scopes: bool = True
+    """RFC 6749 lets an answer leave `scope` out when the token has what was asked for."""
     refusal_wording: Literal["plain", "bilingual"] = "bilingual"
     rate_limits: bool = True
     redelivery_seconds: tuple[float, ...] = (15, 5 * 60, HOUR, 6 * HOUR)

@@ -260,8 +260,9 @@ def issue(
         "access_token": access.token,
         "expires_in": lifetime,
         "token_type": "Bearer",
-        "scope": " ".join(sorted(scopes)),
     }
+    if tenant.behaviour.token_answers_name_scopes:
+        answer["scope"] = " ".join(sorted(scopes))
     family_scopes = refresh_scopes or scopes
     if "offline_access" in family_scopes:
         remaining = authorized_at + HARD_STOP_SECONDS - now

@@ -10,11 +10,12 @@ from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from html import unescape
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urlencode
 
 import aiohttp
 import pytest
 
+from bot.core.oauth import digest
 from bot.sandbox.tenant import Person
 
 from .conftest import World, outcome_page, text_of
@@ -286,6 +287,27 @@ async def test_a_guessed_state_signs_nobody_in(running: World, browser: Callable
     assert onward in {"/login/other_browser", "/authorization/malformed"}
     assert (await sam.get(onward))[0] == 400
     assert sessions(running) == []
+
+
+@pytest.mark.parametrize(
+    ("status", "says"),
+    [("live", NOT_HERE), ("expired", NOT_HERE), ("completed", "already used"), ("failed", "already used")],
+)
+async def test_a_sign_in_that_an_earlier_release_began_is_told_from_one_that_was_used(
+    running: World, browser: Callable[..., Browser], status: str, says: str
+):
+    """It was recorded when it began, and left no cookie that this release can read."""
+    state = "signin." + "e" * 43
+    moment = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+    running.change(
+        "INSERT INTO authorization_attempts "
+        "(id, kind, state_digest, scopes, status, created_at, expires_at, consumed_at, outcome) "
+        f"VALUES ('earlier', 'sign_in', '{digest(state)}', '[]', '{status}', '{moment}', '{moment}', "
+        f"{'NULL' if says == NOT_HERE else repr(moment)}, {repr('x') if says != NOT_HERE else 'NULL'})"
+    )
+    query = {"state": state, "code": "c" * 43}
+    answer, _, page = await browser().get(f"/oauth/lark/callback?{urlencode(query)}")
+    assert (answer, says in page) == (400, True), page
 
 
 async def test_neither_kind_of_attempt_completes_the_other(running: World, browser: Callable[..., Browser]):
