@@ -191,7 +191,8 @@ async def test_cookies_are_kept_from_scripts_and_from_other_sites(
     local = f"http://127.0.0.1:{world.port}"
     async with browser().http.get(f"{local}/login", allow_redirects=False) as response:
         (cookie,) = response.headers.getall("Set-Cookie")
-    assert cookie.startswith("__Host-bot_browser=")
+    # Browsers take it from this host alone, by TLS, and from no script.
+    assert cookie.startswith("__Host-Http-bot_browser=")
     assert {"HttpOnly", "SameSite=Lax", "Path=/", "Secure"} <= set(cookie.split("; "))
     assert "Domain" not in cookie
 
@@ -904,6 +905,53 @@ async def test_a_strangers_link_says_nothing_of_what_was_done(
             for query in (word, f"{word}=1", f"{word}&{word}", "&".join(WORDS)):
                 status, _, page = await one.get(f"/permissions?{query}")
                 assert (status, said in unescape(page)) == (200, False), (word, query)
+
+
+async def test_a_mark_that_somebody_plants_says_nothing_of_what_was_done(
+    running: World, browser: Callable[..., Browser]
+):
+    """The client's script runs on our origin, so it can set cookies, those of an attacker's own browser among them."""
+    await running.authorized(running.sam)
+    await running.authorized(running.ada)
+    sam, ada, nobody = browser(), browser(), browser()
+    await sam.sign_in(running.sam)
+    await ada.sign_in(running.ada)
+    _, target, _ = await ada.post("/permissions/revoke", await ada.proof())
+    assert target == "/permissions?revoked"
+    own = ada.cookies()["bot_done"]
+    assert re.fullmatch(r"[A-Za-z0-9_.-]+", own)
+    changed = own[:-1] + ("A" if own[-1] != "A" else "B")
+    for mark in ("revoked", "cancelled", "signed-out", own, changed, "v1.x.y", "x" * 200, "x" * 5000, ""):
+        for one in (sam, nobody):
+            one.take_cookies({"bot_done": mark})
+            page = unescape((await one.get(f"/permissions?{'&'.join(WORDS)}"))[2])
+            assert not any(said in page for said in WORDS.values()), mark
+    _, target, _ = await sam.post("/logout", await sam.proof())
+    sam_is_out = sam.cookies()["bot_done"]
+    ada.take_cookies({"bot_done": sam_is_out})
+    page = await ada.permissions()
+    assert "Signed in as Ada Meyer" in page
+    assert not any(said in page for said in WORDS.values())
+
+
+@pytest.mark.parametrize(
+    "others",
+    ["a=b; ", 'a="b"; c="d; ', "bot_session; bot_sessio=x; xbot_session=y; ", "a=b; " * 1500, "; ;;=;"],
+)
+async def test_other_cookies_of_the_host_keep_nobody_signed_out(
+    running: World, browser: Callable[..., Browser], others: str
+):
+    sam = browser()
+    await sam.sign_in(running.sam)
+    own = f"bot_session={sam.cookies()['bot_session']}"
+    for cookies in (f"{others}; {own}", f"{own}; {others}", f"{own};{others}", f"{own}; {own}"):
+        _, _, page = await running.get(f"{running.public}/permissions", Cookie=cookies)
+        assert "Signed in as Sam Rivera" in page, cookies[:80]
+    for planted in ("x" * 43, "", '"', own):
+        _, _, page = await running.get(
+            f"{running.public}/permissions", Cookie=f"{own}; bot_session={planted}"
+        )
+        assert "Sam Rivera" not in page, "one of the two was planted"
 
 
 async def test_what_was_done_is_said_once(running: World, browser: Callable[..., Browser]):
