@@ -210,6 +210,7 @@ async def ingress(settings: Settings, bot: Bot) -> AsyncIterator[Callable[[], Ou
         app_secret=settings.app_secret,
         open_url=settings.open_url,
         on_event=stream_handler(bot),
+        on_refusal=bot.refusals.note,
     )
     await connection.start()
     try:
