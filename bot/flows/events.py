@@ -80,7 +80,7 @@ async def accept_message(bot: Bot, event: MessageReceived) -> None:
     arrival = Arrival(event.event_id, call, event.language, event.union_id, moment, urgent)
     match await bot.database.write_together(arrivals.record_all, arrival):
         case Recorded.SEEN_BEFORE:
-            log.info("event seen before", extra={"event": event.event_id})
+            bot.refusals.note("event seen before", "message")
         case Recorded.TOO_MANY:
             await refuse_one_more(bot, call, moment)
         case Recorded.QUEUED:
@@ -102,7 +102,7 @@ def kept(command: Command, written: str, mentions: Mentions) -> str:
 
 async def refuse_one_more(bot: Bot, call: NewCall, moment: datetime) -> None:
     """Tells a person that they have the most calls waiting already; once a minute, however fast they go on asking."""
-    log.warning("too many calls of one person", extra={"user": str(call.user), "command": call.command})
+    bot.refusals.note("too many calls of one person", str(call.user), logging.WARNING)
     word = draft(
         bot,
         call.user,

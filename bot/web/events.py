@@ -11,8 +11,6 @@ from bot.flows.events import accept_event
 from bot.web.bodies import body_of
 from bot.web.keys import BOT
 
-log = logging.getLogger(__name__)
-
 
 async def receive(request: web.Request) -> web.Response:
     """`POST /lark/events`. An unauthentic request changes nothing and is answered with a 4xx."""
@@ -20,7 +18,7 @@ async def receive(request: web.Request) -> web.Response:
     received = bot.platform.receive(request.headers, await body_of(request))
     match received:
         case Unauthentic(reason=reason, status=status):
-            log.warning("webhook refused", extra={"reason": reason, "status": status})
+            bot.refusals.note("webhook refused", reason, logging.WARNING)
             return web.json_response({"msg": "refused"}, status=status)
         case Challenge(value=value):
             return web.json_response({"challenge": value})

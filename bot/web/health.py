@@ -13,8 +13,6 @@ from bot.flows.bot import now
 from bot.store import views
 from bot.web.keys import BOT, INGRESS
 
-log = logging.getLogger(__name__)
-
 PATIENCE = 2.0
 
 
@@ -43,8 +41,8 @@ async def database_answers(request: web.Request) -> bool:
     try:
         async with asyncio.timeout(PATIENCE):
             await bot.database.probe()
-    except Exception:
-        log.exception("database not reachable")
+    except Exception as error:
+        bot.refusals.note("database not reachable", type(error).__name__, logging.ERROR, error)
         return False
     return bot.pulse.is_felt
 

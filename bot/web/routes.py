@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -13,12 +12,11 @@ from bot.core.model import Outage
 from bot.flows.bot import Bot
 from bot.web import authorize, client, events, health, login, permissions
 from bot.web.bodies import LARGEST_BODY
+from bot.web.failures import note_failure
 from bot.web.headers import is_navigation
 from bot.web.keys import BOT, CLIENT_SCRIPT, INGRESS, ClientScript, Ingress
 from bot.web.pages import FOREIGN_POST, NOT_FOUND, TROUBLE, show
 from bot.web.session import ForeignPost
-
-log = logging.getLogger(__name__)
 
 STATIC = Path(__file__).parent / "static"
 
@@ -92,7 +90,7 @@ async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
         return show(request, FOREIGN_POST)
     except web.HTTPException:
         raise
-    except Exception:
+    except Exception as error:
         resource = request.match_info.route.resource
-        log.exception("request failed", extra={"route": resource.canonical if resource else ""})
+        note_failure(request.app[BOT], resource.canonical if resource else "", error)
         return show(request, TROUBLE)

@@ -281,7 +281,7 @@ async def test_a_flood_of_what_is_no_event_ends_the_connection_and_holds_up_nobo
     spent = time.process_time() - before
     print(f"{what}: {spent:.2f} s, {connection.outage.reason}")
     assert connection.outage.reason.startswith("the other end sends")
-    assert spent < 0.8
+    assert spent < 1.5
     assert len(caplog.records) < 20
     await until(lambda: connection.outage is None)
     await platform.connections.send("m1", {"a": 1})
