@@ -286,7 +286,14 @@ async def test_events_that_are_refused_or_repeated_fill_no_log(world: World, att
         for _ in range(60):
             assert (await attacker.post(body, headers))[0] == status
     told = log.read_text().splitlines()[before:]
-    for words in ("not signed", "does not fit", "stale", "malformed field", "another app", "event seen before"):
+    for words in (
+        "not signed",
+        "does not fit",
+        "stale",
+        "malformed field",
+        "another app",
+        "event seen before",
+    ):
         assert any(words in line for line in told), words
     assert len([line for line in told if "webhook refused" in line or "seen before" in line]) < 25
     assert len(told) < 60

@@ -379,6 +379,66 @@ async def test_people_of_another_organization_are_not_let_in(running: World, bro
     assert running.rows("SELECT * FROM users WHERE tenant_key = 'another'") == []
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [{"error": "access_denied"}, {"error": "server_error"}, {"code": "made-up"}, {"code": "c" * 900}],
+    ids=lambda each: "=".join(*each.items())[:20],
+)
+async def test_sign_ins_that_come_to_nothing_leave_nothing(
+    running: World, browser: Callable[..., Browser], answer: dict[str, str]
+):
+    files = {
+        table: len(running.rows(f"SELECT 1 FROM {table}"))
+        for table in ("authorization_attempts", "audit_log")
+    }
+    for one in (browser(), browser(IN_CLIENT)):
+        for _ in range(10):
+            if one.http.headers["User-Agent"] == IN_CLIENT:
+                _, asked = await one.post_json("/oauth/lark/client/sign-ins", {})
+                await one.post_json("/oauth/lark/client/results", {"state": asked["state"], **answer})
+                continue
+            way = aiohttp.client.URL(await one.way_back(running.sam))
+            query = {"state": way.query["state"], **answer}
+            for _ in range(2):
+                status, _, page = await one.get(str(way.with_query(query)))
+                assert status in {200, 400}, page
+    for table, count in files.items():
+        assert len(running.rows(f"SELECT 1 FROM {table}")) == count, table
+    assert sessions(running) == []
+
+
+async def test_who_declined_by_mistake_can_still_come_back(running: World, browser: Callable[..., Browser]):
+    """Another tab of the platform's page, of the same sign-in."""
+    sam = browser()
+    way = aiohttp.client.URL(await sam.way_back(running.sam))
+    declined = way.with_query(state=way.query["state"], error="access_denied")
+    assert "You are not signed in" in (await sam.get(str(declined)))[2]
+    assert (await sam.get(str(way)))[:2] == (303, "/permissions?signed-in")
+    assert (await sam.get(str(way)))[0] == 400
+    assert len(sessions(running)) == 1
+
+
+async def test_a_strangers_sign_ins_are_audited_once_a_day(running: World, browser: Callable[..., Browser]):
+    def stranger(open_id: str) -> dict[str, str]:
+        return {"open_id": open_id, "tenant_key": "another", "name": "Niko", "union_id": "on_1"}
+
+    for open_id in ("ou_niko", "ou_mara"):
+        fault = await running.trouble(
+            {"path": "/open-apis/authen/v1/user_info"},
+            "status",
+            status=200,
+            body={"code": 0, "msg": "success", "data": stranger(open_id)},
+        )
+        for _ in range(5):
+            one = browser()
+            assert (await one.get(await one.way_back(running.sam)))[0] == 403
+        await running.lift(fault)
+    noted = running.rows("SELECT user_key, detail FROM audit_log WHERE action = 'sign_in_failed'")
+    assert [each["user_key"].rsplit(":", 1)[1] for each in noted] == ["ou_niko", "ou_mara"]
+    assert all("stranger" in each["detail"] for each in noted)
+    assert running.rows("SELECT 1 FROM authorization_attempts") == []
+
+
 async def test_an_administrator_is_let_in_before_anybody_has_used_the_bot(
     world: World, browser: Callable[..., Browser]
 ):
