@@ -163,14 +163,22 @@ async def complete(
         bot.refusals.note("sign-in failed", ACCESS_DENIED if refused else "error_on_page")
         return NotSignedIn.DECLINED if refused else NotSignedIn.CODE_REFUSED
     # Anybody can begin a sign-in and bring any code back, and each costs the platform a request.
-    if not await bot.sign_in_pace.turn():
+    if not (await bot.sign_in_pace.turn() and bot.sign_in_room.take()):
         bot.refusals.note("sign-in failed", "busy")
         return NotSignedIn.BUSY
+    try:
+        return await redeem(bot, begun, came.code, former)
+    finally:
+        bot.sign_in_room.leave()
+
+
+async def redeem(bot: Bot, begun: Kept, code: Secret, former: Secret | None) -> SignedIn | NotSignedIn:
+    """Finds out whose code it is, and begins their session."""
     attempt = await take(bot, begun)
     if attempt is None:
         bot.refusals.note("sign-in rejected", NotSignedIn.USED.value)
         return NotSignedIn.USED
-    identity = await identify(bot, attempt, came.code)
+    identity = await identify(bot, attempt, code)
     if not isinstance(identity, Identity):
         return identity
     user = bot.platform.user_key(identity.open_id, identity.tenant_key)

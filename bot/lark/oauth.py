@@ -319,7 +319,9 @@ class OAuth:
         if is_refusal(fields):
             return refused(fields, "device", (self._app_secret.reveal(),), answer)
         minted = parse_device_code(fields)
-        return minted or TokenRefused(TokenProblem.IN_DOUBT, 0, "an answer without a device code")
+        return minted or TokenRefused(
+            TokenProblem.IN_DOUBT, 0, "an answer without a device code or a usable link"
+        )
 
     async def poll_device(self, device_code: Secret) -> TokenSet | DeviceAnswer | TokenRefused:
         parameters = {"grant_type": DEVICE_GRANT, "device_code": device_code.reveal()}

@@ -83,6 +83,15 @@ def brings_a_code(request: web.Request) -> bool:
     return not request.query.keys().isdisjoint({"code", "state"})
 
 
+def has_stray_code(request: web.Request) -> bool:
+    """Whether a code or state has come to a page of ours that has no use for it. What it redirects to does not show it.
+
+    The callback and the page in the client take them, and answer with a redirect of their own.
+    """
+    is_page = request.method in {"GET", "HEAD"} and request.match_info.http_exception is None
+    return is_page and not request.path.startswith("/oauth/") and brings_a_code(request)
+
+
 LANDED_AT = "/authorization"
 
 

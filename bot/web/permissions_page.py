@@ -49,7 +49,7 @@ LATER = Words(en="Next page", zh="下一页")
 COUNTED = Words(en="{title} ({total})", zh="{title}（{total}）")
 
 WAITING = Words(en="Waiting for you", zh="等待你处理")
-WAITING_SINCE = Words(en="asked {moment}", zh="发送于 {moment}")
+WAITING_SINCE = Words(en="asked {moment}", zh="发送于{moment}")
 WAITS = {
     WaitsFor.AUTHORIZATION: Words(en="waits for your permission", zh="等待你的授权"),
     WaitsFor.ADMINISTRATOR: Words(
@@ -60,7 +60,7 @@ WAITS = {
     ),
     None: Words(en="will run by itself", zh="将自动执行"),
 }
-WANTED = Words(en="It asks you to allow, until {moment}:", zh="请在 {moment} 前授权：")
+WANTED = Words(en="It asks you to allow, until {moment}:", zh="请在{moment} 前授权：")
 AND_MORE = Words(en="and {number} more", zh="以及另外 {number} 项")
 REDEEMING = Words(
     en="Your consent has arrived and is being completed.", zh="已收到你的授权，正在与平台确认。"
@@ -93,12 +93,12 @@ KEEPS = Words(
 )
 LASTS = Words(
     en="I renew this by myself. If you do not use me until {moment}, it ends.",
-    zh="授权会自动续期；如果到 {moment} 你都没有使用我，授权将失效。",
+    zh="授权会自动续期；如果到{moment} 你都没有使用我，授权将失效。",
 )
-ENDS = Words(en="Valid until {moment}; then I ask again.", zh="有效期至 {moment}，之后我会再次申请。")
+ENDS = Words(en="Valid until {moment}; then I ask again.", zh="有效期至{moment}，之后我会再次申请。")
 HAS_ENDED = Words(
     en="It ran out {moment}. The next command that needs it asks you again.",
-    zh="已于 {moment} 失效。下次有命令需要时会重新向你申请。",
+    zh="已于{moment} 失效。下次有命令需要时会重新向你申请。",
 )
 LAST_ACTED = Words(en="I last acted in your name {moment}.", zh="我最近一次以你的身份操作：{moment}。")
 
@@ -174,7 +174,7 @@ class View:
             if 1 <= page <= part.pages
         ]
         where = self.say(PAGE_OF.format(page=str(part.page), pages=str(part.pages)))
-        return f'<nav class="buttons"><span class="soft">{where}</span>{"".join(links)}</nav>'
+        return f'<nav class="pages"><span class="soft">{where}</span>{"".join(links)}</nav>'
 
     def address(self, name: str, page: int) -> str:
         """Of this page with another part of one list; the other list stays where it is."""

@@ -79,6 +79,8 @@ def only_opened(handler: Page) -> Page:
 @web.middleware
 async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
     """A person who mistypes a link, or meets a failure of ours, reads a page; programs still see the status."""
+    if authorize.has_stray_code(request):
+        return login.redirect(request.path)
     try:
         return await handler(request)
     except web.HTTPNotFound:

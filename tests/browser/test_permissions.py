@@ -1,5 +1,7 @@
 """My permissions in a browser: web login, what the page shows, and its buttons. No script runs on it."""
 
+import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -7,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from .conftest import ADA, DESKTOP, PHONE, SAM, OpenPage, Sandbox, start_sandbox, stop_sandbox
+from .conftest import ADA, DESKTOP, PATIENCE, PHONE, SAM, OpenPage, Sandbox, start_sandbox, stop_sandbox
 from .test_in_client import card_link, wait_for_bot
 
 
@@ -77,6 +79,29 @@ def test_what_waits_can_be_dropped(sandbox: Sandbox, open_page: OpenPage, link: 
     expect(page.locator(".waiting")).to_have_count(0)
 
 
+def test_the_pager_stands_apart_and_its_links_are_as_wide_as_their_words(
+    sandbox: Sandbox, open_page: OpenPage, link: str
+) -> None:
+    page = open_as(sandbox, open_page, SAM, PHONE)
+    for _ in range(24):
+        sandbox.post("messages", {"person": SAM, "text": "/agenda"})
+    sign_in(page, link)
+    pager = page.locator(".waiting nav")
+    onward = pager.get_by_role("link", name="Next page")
+    deadline = time.monotonic() + PATIENCE / 1000
+    while not onward.count():
+        assert time.monotonic() < deadline
+        page.reload()
+    sizes = {}
+    for name, locator in (("pager", pager), ("link", onward), ("below", page.locator(".waiting > .soft"))):
+        sizes[name] = locator.bounding_box() or {}
+    assert sizes["link"]["width"] < PHONE["width"] / 2
+    assert sizes["below"]["y"] - (sizes["pager"]["y"] + sizes["pager"]["height"]) >= 8
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    onward.click()
+    expect(pager).to_contain_text("Page 2 of 2")
+
+
 def test_a_link_that_somebody_else_began_signs_nobody_in(
     sandbox: Sandbox, open_page: OpenPage, link: str
 ) -> None:
@@ -99,3 +124,6 @@ def test_it_speaks_chinese_to_whoever_reads_that(sandbox: Sandbox, open_page: Op
     page.get_by_role("button", name="Allow", exact=True).click()
     expect(page.locator("h1")).to_have_text("我的授权")
     expect(page.locator(".waiting")).to_contain_text("等待你的授权")
+    # No space between Chinese words; one before a number's neighbour is as it should be.
+    said = page.locator("main").inner_text()
+    assert not re.search(r"[\u4e00-\u9fff] +[\u4e00-\u9fff]", said), said

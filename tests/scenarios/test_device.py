@@ -552,3 +552,28 @@ async def test_the_first_generation_has_no_device_flow_and_the_start_says_so(wor
     assert err.count("\n") == 1
     assert "LARK_OAUTH" in err
     assert "BOT_PUBLIC_URL" in err
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"device_code": "d", "user_code": "u", "verification_uri": "ftp://elsewhere.example/"},
+        {"device_code": "d", "user_code": "u", "verification_uri": "https://x.example/" + "a" * 3000},
+        {"device_code": "d", "verification_uri": "https://x.example/"},
+        {"device_code": "d", "user_code": "u", "verification_uri": "javascript:alert(1)"},
+    ],
+)
+async def test_a_link_that_cannot_be_used_is_told_in_the_log_and_asked_for_again(
+    room: Room, world: World, answer: dict[str, str]
+):
+    await room.start()
+    asked, card = await room.asked(world.sam, "/tasks")
+    odd = {"code": 0, "expires_in": 240, "interval": 1, **answer}
+    await world.trouble({"path": DEVICE_ENDPOINT}, "status", status=200, body=odd, times=2)
+    await room.press(world.sam, card)
+    await room.decide(await room.link(card), world.sam)
+    await world.answer_to(asked)
+    log = (world.directory / "bot.log").read_text()
+    assert log.count("no device code yet") == 2
+    assert "in_doubt" in log
+    assert "without a device code or a usable link" in log

@@ -523,3 +523,30 @@ async def test_other_rows_that_cannot_be_read_hold_up_nobody(world: World, write
     assert "chore failed" not in log
     assert "request failed" not in log
     await sam.http.close()
+
+
+DETAILS: list[Any] = [
+    "nojson", "", "{", '{"a": 1', "[" * 100_000, b"\xff\xfe", b"\x00", 5, 1.5, "5", "null", '"text"', "[[1, null]]",
+    "NaN", '{"a": {"b": [{}]}}', r'{"a": "\ud800"}', "\x1b[31mred", '{"\u202e": "x"}',
+]  # fmt: skip
+
+
+async def test_an_audit_row_whose_detail_cannot_be_read_is_shown_all_the_same(world: World, writer: Writer):
+    await world.start()
+    await world.authorized(world.sam)
+    key = writer.key_of(world.sam)
+    for detail in DETAILS:
+        written = {"at": at(datetime.now(UTC)), "action": "odd", "user_key": key, "detail": detail}
+        writer.add("audit_log", written)
+    for command in (["audit"], ["explain", world.sam.open_id]):
+        code, out, err = await world.cli(*command)
+        assert (code, err) == (0, ""), command
+        assert out.count("odd") >= len(DETAILS)
+        assert all(line.isprintable() for line in out.splitlines())
+        code, out, err = await world.cli(*command, "--json")
+        assert (code, err) == (0, ""), command
+        found = json.loads(out)
+        rows = found["audit"] if command[0] == "explain" else found
+        odd = [row["detail"] for row in rows if row["action"] == "odd"]
+        assert len(odd) == len(DETAILS)
+        assert {"unreadable": "nojson"} in odd

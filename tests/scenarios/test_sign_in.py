@@ -943,6 +943,28 @@ async def test_codes_that_are_made_up_do_not_use_up_the_platforms_limit(
     await browser().sign_in(running.sam)
 
 
+async def test_sign_ins_under_way_are_bounded_while_the_token_endpoint_hangs(
+    running: World, browser: Callable[..., Browser]
+):
+    await browser().sign_in(running.sam)
+    hanging = await running.trouble({"path": "/oauth/v3/token"}, "delay", seconds=30)
+    visitors = [browser() for _ in range(30)]
+    ways = [await each.way_back(running.sam) for each in visitors]
+    pages = [asyncio.create_task(each.get(way)) for each, way in zip(visitors, ways, strict=True)]
+    await running.until(lambda: sum(each.done() for each in pages) == 10, "the refusals")
+    assert hanging.struck == 20
+    for each in pages:
+        if each.done():
+            status, _, page = await each
+            assert (status, "Too many sign-ins right now" in page) == (503, True)
+    # A way back that was refused is not used up.
+    (late, *_) = (visitor for visitor, page in zip(visitors, pages, strict=True) if page.done())
+    again = ways[visitors.index(late)]
+    await running.lift(hanging)
+    assert [(await each)[0] for each in pages].count(303) == 20
+    assert (await late.get(again))[:2] == (303, "/permissions?signed-in")
+
+
 # --- what was done ---------------------------------------------------------------------------------
 
 
