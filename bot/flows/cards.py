@@ -27,7 +27,7 @@ from bot.core.model import (
     Words,
 )
 from bot.core.oauth import urlsafe
-from bot.core.scopes import OFFLINE_ACCESS, named
+from bot.core.scopes import OFFLINE_ACCESS, choose_scopes, is_met, named
 from bot.flows.bot import Bot, now
 from bot.flows.delivery import SAME_MESSAGE_FOR, deliver_all, insert_all, later, note, typed
 from bot.store import authorizations, calls, device_authorizations, users
@@ -276,16 +276,18 @@ async def replace_unproven(bot: Bot, request: AuthorizationRequest) -> bool:
 
 
 def waited_for(c: Connection, request: AuthorizationRequest) -> AuthorizationRequest:
-    """Inside a transaction: the request without what no call of its person waits for."""
+    """Inside a transaction: the request with what calls of its person wait for, and no more."""
     waiting = [
         call for call in calls.suspended_of(c, request.user) if call.waits_for is WaitsFor.AUTHORIZATION
     ]
-    needed = named(*(call.needs for call in waiting)) | {OFFLINE_ACCESS}
-    commands = {call.command for call in waiting}
+    needs = tuple(clause for call in waiting for clause in call.needs)
+    scopes = request.scopes & (named(needs) | {OFFLINE_ACCESS})
+    if not is_met(needs, scopes):
+        scopes |= choose_scopes(needs, scopes, None).scopes
     return replace(
         request,
-        scopes=request.scopes & needed,
-        reasons=tuple(name for name in request.reasons if name in commands),
+        scopes=scopes,
+        reasons=tuple(dict.fromkeys(call.command for call in waiting)),
         granted=frozenset(),
         refused=frozenset(),
     )

@@ -66,6 +66,11 @@ async def fetch_device_link(bot: Bot, user: UserKey, request_id: str) -> Json:
         return bot.platform.click_answer(texts.CLICK_NOT_YOURS, "error")
     if not bot.by_device or request.status is not RequestStatus.OPEN or request.expires_at <= now():
         return await answer_with_card(bot, request_id)
+    if request.ticket is None:
+        # Not as the bot has written it: its card is replaced, and nothing is asked for by it.
+        await bot.database.write(lambda c: authorizations.show(c, request_id, now()))
+        bot.wake.upkeep.set()
+        return bot.platform.click_answer(texts.CLICK_LINK_LATER, "warning")
     if not await device.start(bot, request, PATIENCE):
         return bot.platform.click_answer(texts.CLICK_LINK_LATER, "warning")
     return await answer_with_card(bot, request_id, texts.CLICK_LINK)

@@ -18,7 +18,8 @@ from bot.core.oauth import digest
 from bot.sandbox.tenant import Chat, Person
 from bot.store.crypto import Seal, new_key
 
-from .conftest import World, actions_on, text_of
+from .conftest import World, actions_on, has_link, text_of
+from .test_device import Room, can_press
 from .test_sign_in import Browser, browser
 
 __all__ = ["browser"]
@@ -434,6 +435,89 @@ async def test_a_request_that_somebody_writes_or_moves_gets_no_card_and_no_link(
     waiting = await world.say(world.ada, "/tasks")
     await world.consent(world.ada, await world.fresh_card(world.ada, waiting))
     await world.answer_to(waiting)
+
+
+WIDE = json.dumps(["contact:contact:readonly", "docx:document", "offline_access", "task:task:read"])
+WIDENED: dict[str, tuple[Row, Row]] = {
+    "other scopes": ({"scopes": WIDE}, {}),
+    "one scope less": ({"scopes": '["offline_access"]'}, {}),
+    "other commands": ({"reasons": '["help", "tasks"]'}, {}),
+    "scopes, and what the call needs": (
+        {"scopes": WIDE},
+        {"needs": '[["task:task:read"], ["docx:document"], ["contact:contact:readonly"]]'},
+    ),
+    "what the call needs": ({}, {"needs": '[["docx:document"]]'}),
+}
+
+
+@pytest.mark.parametrize("what", WIDENED)
+async def test_nobody_is_asked_for_more_than_the_bot_has_written(world: World, writer: Writer, what: str):
+    """The writer changes what Sam's waiting request asks for, and for which commands."""
+    await world.start()
+    asked = await world.say(world.sam, "/tasks")
+    card = await world.fresh_card(world.sam, asked)
+    link = world.link_of(card)
+    await world.until(
+        lambda: writer.one("authorization_requests")["card_shown"] == writer.one("authorization_requests")["card_wanted"],
+        "the card",
+    )  # fmt: skip
+    request, call = WIDENED[what]
+    if request:
+        writer.change("authorization_requests", **request)
+        status, _, page = await world.get(link)
+        assert status == 404, page
+    if call:
+        writer.change("deferred_calls", **call)
+    sam = Browser(world)
+    await sam.sign_in(world.sam)
+    page = await sam.permissions()
+    await sam.http.close()
+    assert "contact:contact:readonly" not in page
+    assert "docx:document" not in page
+    again = await world.say(world.sam, "/tasks")
+    right = {"offline_access", "task:task:read"}
+
+    def is_shown() -> bool:
+        row = writer.one("authorization_requests", "status = 'open'")
+        asks = (set(json.loads(row["scopes"])), json.loads(row["reasons"]))
+        return asks == (right, ["tasks"]) and row["card_shown"] == row["card_wanted"]
+
+    # By the old card or by another in its place.
+    await world.until(is_shown, "a card that asks for no more")
+    fresh = next(each for each in reversed(world.from_bot(world.direct(world.sam))) if has_link(each))
+    consent = world.tenant.credentials.consents[await world.open(fresh)]
+    assert set(consent.scopes) == right
+    assert "docx" not in text_of(fresh.content)
+    await world.get(await world.decide(consent.consent_id, world.sam))
+    await world.answer_to(again)
+    if not call:
+        await world.answer_to(asked)
+        return
+    world.let_expire("deferred_calls")
+    await world.until(lambda: rejected(world, "call"), "its end")
+    assert not [each for each in world.tenant.messages.values() if each.reply_to == asked]
+
+
+async def test_no_device_code_is_fetched_for_what_the_bot_has_not_written(world: World, writer: Writer):
+    room = Room(world)
+    await room.start()
+    asked, card = await room.asked(world.sam, "/tasks")
+    writer.change("authorization_requests", scopes=WIDE)
+    clicked = await room.press(world.sam, card)
+    assert clicked["toast"]["type"] == "warning"
+    assert world.tenant.credentials.devices == {}
+    fresh = await world.until(
+        lambda: next(
+            (each for each in world.from_bot(world.direct(world.sam), card.message_id) if can_press(each)),
+            None,
+        ),
+        "a card in its place",
+    )
+    await room.press(world.sam, fresh)
+    await room.decide(await room.link(fresh), world.sam)
+    await world.answer_to(asked)
+    (device,) = world.tenant.credentials.devices.values()
+    assert set(device.scopes) == {"task:task:read", "offline_access"}
 
 
 async def test_a_card_is_drawn_only_where_the_bot_has_sent_it(world: World, writer: Writer):

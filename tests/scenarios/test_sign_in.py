@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import sqlite3
 import time
@@ -17,6 +18,8 @@ import pytest
 
 from bot.core.oauth import digest
 from bot.sandbox.tenant import Person
+from bot.store import sealed
+from bot.store.crypto import Seal
 
 from .conftest import World, outcome_page, text_of
 
@@ -877,6 +880,20 @@ async def test_what_anybody_can_cause_fills_no_log(running: World, browser: Call
 # --- a person who has very much ----------------------------------------------------------------------
 
 
+def ask_for(world: World, scopes: frozenset[str]) -> None:
+    """Has the open request ask for these, as the bot would write it: its ticket is sealed with them."""
+    (row,) = world.rows("SELECT * FROM authorization_requests WHERE status = 'open'")
+    row |= {"scopes": frozenset(json.loads(row["scopes"])), "reasons": tuple(json.loads(row["reasons"]))}
+    ring = Seal([world.key])
+    ticket = sealed.TICKET.open(ring, row)
+    assert ticket is not None
+    seal = sealed.TICKET.seal(ring, row | {"scopes": scopes}, ticket)
+    written = json.dumps(sorted(scopes))
+    world.change(
+        f"UPDATE authorization_requests SET scopes = '{written}', ticket = '{seal}' WHERE status = 'open'"
+    )
+
+
 async def test_many_waiting_calls_and_scopes_are_shown_page_by_page(
     running: World, browser: Callable[..., Browser]
 ):
@@ -888,8 +905,7 @@ async def test_many_waiting_calls_and_scopes_are_shown_page_by_page(
     )
     many = ", ".join(f'"x:scope:n{number:03}"' for number in range(300))
     running.change(f"UPDATE grants SET scopes = '[\"offline_access\", {many}]'")
-    wanted = ", ".join(f'"y:scope:n{number:03}"' for number in range(300))
-    running.change(f"UPDATE authorization_requests SET scopes = '[{wanted}]' WHERE status = 'open'")
+    ask_for(running, frozenset(f"y:scope:n{number:03}" for number in range(300)))
     sam = browser()
     await sam.sign_in(running.sam)
     calls: dict[int, int] = {}
