@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
@@ -221,8 +222,8 @@ def typed(commands: Sequence[str]) -> list[str]:
     summary=Words("grant me permissions ahead of time", "提前授予我权限"),
 )
 def authorize(ask: Ask) -> Steps:
-    scopes = list(dict.fromkeys(re.split(r"[\s,，、]+", ask.arguments.strip(" ,，、\n\t"))))
-    if scopes == [""]:
+    scopes = scopes_in(ask.arguments)
+    if not scopes:
         return how_to_use(authorize, AUTHORIZE_EXAMPLE)
     wrong = next((scope for scope in scopes if not SCOPE.fullmatch(scope)), None)
     if wrong is not None:
@@ -235,6 +236,16 @@ def authorize(ask: Ask) -> Steps:
     granted = scope_lines(answer["scopes"])
     return Reply(Words("You have granted me this", "你已授予我以下权限"), (*granted, ALL_ENDS))
 
+
+def scopes_in(written: str) -> list[str]:
+    """The scopes that were written, once each, as Chinese keyboards and lists write them: `“a：b”，c：d。`"""
+    words = re.split(r"[\s,;|、。]+", unicodedata.normalize("NFKC", written))
+    bare = {word: word.strip(AROUND_SCOPE) for word in words}
+    found = (bare[word] if SCOPE.fullmatch(bare[word]) else word for word in bare if bare[word])
+    return list(dict.fromkeys(found))
+
+
+AROUND_SCOPE = "\"'`*<>()[]{}.:‘’“”「」『』【】《》"
 
 AUTHORIZE_EXAMPLE = "/authorize calendar:calendar:readonly task:task:read"
 
