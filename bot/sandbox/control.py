@@ -191,7 +191,8 @@ async def send_message(request: web.Request) -> web.Response:
 
     `mentions` are the open_ids of others whom the text mentions, by `@_user_2`, `@_user_3`, … in their order; the bot
     has `@_user_1`. `mention_all` mentions everyone, by `@_all` before the text: "listed" among the message's mentions, or
-    "unlisted", as the platform also delivers it.
+    "unlisted", as the platform also delivers it. `age`: so many seconds ago it was written, and is delivered only now;
+    less than none when the platform's clock is ahead.
     """
     tenant, body = request.app[TENANT], await read_body(request)
     person = named_person(tenant, body)
@@ -215,7 +216,10 @@ async def send_message(request: web.Request) -> web.Response:
         content = {"text": " ".join([*marks, text])}
     if not isinstance(content, dict):
         raise Wrong("content must be an object")
-    at = tenant.clock.wall_ms()
+    age = body.get("age", 0)
+    if not isinstance(age, int | float):
+        raise Wrong("age is a number of seconds")
+    at = tenant.clock.wall_ms() - int(age * 1000)
     message = Message(
         message_id=new_id("om_"),
         chat_id=chat.chat_id,
