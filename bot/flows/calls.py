@@ -305,9 +305,6 @@ async def call_as_user(bot: Bot, run: Run, move: ApiCall) -> bool:
     if write is not None and not may_send(write, first_sent_at, now()):
         await finish_unknown(bot, run)
         return False
-    if first_sent_at is None and not call.confirmed and wants_confirmation(write, call.asked_at, now()):
-        await authorization.ask_to_confirm(bot, call, run.steps)
-        return False
     usable = await tokens.usable_token(bot, call.user)
     rejected = False
     while True:
@@ -330,6 +327,13 @@ async def call_as_user(bot: Bot, run: Run, move: ApiCall) -> bool:
             case tokens.Misconfigured():
                 reply = replies.with_retry(replies.app_misconfigured(typed(call)), call.id)
                 await finish(bot, call, CallStatus.FAILED, "app_misconfigured", reply)
+                return False
+            case tokens.Usable() if (
+                first_sent_at is None
+                and not call.confirmed
+                and wants_confirmation(write, call.asked_at, now())
+            ):
+                await authorization.ask_to_confirm(bot, call, run.steps)
                 return False
             case tokens.Usable(token=token, grant=grant):
                 run.used_grant = True

@@ -51,11 +51,11 @@ async def test_a_write_that_arrives_late_is_confirmed_before_it_is_made(
         assert creations(world) == before + 1
 
 
-async def test_a_write_that_lacks_its_scope_as_well_is_confirmed_and_asked_for(world: World):
+async def test_a_write_that_lacks_its_scope_as_well_is_asked_for_and_confirmed(world: World):
     await world.start()
     asked = await world.say(world.sam, "/task Pay the invoice", age=5 * HOUR)
-    await world.click(world.sam, await confirmation_for(world, world.sam, asked), "confirm")
     await world.consent(world.sam, await world.card_for(world.sam, "task:task:write"))
+    await world.click(world.sam, await confirmation_for(world, world.sam, asked), "confirm")
     await world.answer_to(asked, "Task created")
     assert creations(world) == 1
 
