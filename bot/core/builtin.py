@@ -40,7 +40,7 @@ def builtin_commands(others: Sequence[Command], page: str | None = None) -> tupl
     @command("help", summary=Words("what I can do", "查看我能做什么"), urgent=True, keep=nothing)
     @at_once
     def help_command(ask: Ask) -> Reply:
-        lines = (*help_lines(others, mine), *page_line(page, ask))
+        lines = (*help_lines(others, mine), *page_line(page, ask), EDITS)
         return Reply(Words("What I can do for you", "我能为你做什么"), lines)
 
     @command(UNKNOWN, summary=Words("answer anything else", "回复其他消息"), hidden=True, keep=echoed)
@@ -91,6 +91,15 @@ INTRODUCTION: tuple[Line, ...] = (
 )
 
 MORE_HELP: Line = paragraph(Words("/help shows everything.", "发送 /help 查看全部命令。"))
+
+
+EDITS: Line = paragraph(
+    Words(
+        "Editing a message you've already sent changes nothing. To change a request, send it again.",
+        "编辑已发送的消息不会生效。如需更改，请重新发送。",
+    )
+)
+"""The platform tells of a message once, when it is sent; by the time of an edit its command may have run."""
 
 
 def help_line(each: Command) -> Line:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -148,3 +149,44 @@ async def test_a_time_in_the_future_is_taken_for_now(world: World, ahead: float)
     assert all(each["asked_at"] <= each["received_at"] for each in times)
     latest = (datetime.now(UTC) + timedelta(days=1)).strftime("%Y-%m-%d %H:%M:%S.%f")
     assert all(each["expires_at"] <= latest for each in times)
+
+
+# --- edited ---------------------------------------------------------------------------------------------
+
+
+async def edit(world: World, asked: str, text: str) -> None:
+    """What may arrive of an edit: the platform's event about it, and the message once more with its new text."""
+    message, now = world.tenant.messages[asked], str(world.tenant.clock.wall_ms())
+    first = next(
+        each.body["event"]
+        for each in world.tenant.events.values()
+        if each.event_type == "im.message.receive_v1" and each.body["event"]["message"]["message_id"] == asked
+    )
+    content = json.dumps({"text": text})
+    edited = first["message"] | {"content": content, "update_time": now}
+    updated = {"message_id": asked, "chat_id": message.chat_id, "update_time": now, "content": content}
+    for event_type, event in (
+        ("im.message.updated_v1", {"message": updated, "sender": first["sender"]}),
+        ("im.message.receive_v1", first | {"message": edited}),
+    ):
+        pushed = await world.control("events", event={"event_type": event_type, "event": event})
+        assert pushed["acknowledged"], "else it would come again and again"
+
+
+async def test_an_edit_changes_nothing_and_the_help_says_so(world: World):
+    await world.start()
+    waiting = await world.say(world.sam, "/task as it was sent")
+    card = await world.fresh_card(world.sam, waiting)
+    for text in ("/task as it was edited", "/revoke", "never mind"):
+        await edit(world, waiting, text)
+    await world.consent(world.sam, card)
+    await world.answer_to(waiting, "as it was sent")
+    await edit(world, waiting, "/task as it was edited afterwards")
+    answered = await world.say(world.sam, "hello")
+    await world.answer_to(answered)
+    await edit(world, answered, "/task out of nothing")
+    answer = await world.answer_to(await world.say(world.sam, "/help"))
+    for locale, words in (("en_us", "send it again."), ("zh_cn", "请重新发送。")):
+        assert text_of(answer.content[locale]["content"][-1]).strip().endswith(words)
+    assert creations(world) == 1
+    assert len(world.rows("SELECT 1 FROM deferred_calls")) == 3
