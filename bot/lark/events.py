@@ -103,6 +103,16 @@ class WebhookKeys:
         before = int.from_bytes(sealed[:-BLOCK], "big")
         return (int.from_bytes(blocks, "big") ^ before).to_bytes(len(blocks), "big")
 
+    def is_signed_as_before(self, headers: Mapping[str, str], body: bytes) -> bool:
+        """Whether it is signed as card callbacks once were: SHA-1, with the verification token."""
+        signature = headers.get("X-Lark-Signature", "")
+        if self._token is None:
+            return re.fullmatch(r"[0-9a-f]{40}", signature) is not None
+        signed = headers.get("X-Lark-Request-Timestamp", "") + headers.get("X-Lark-Request-Nonce", "")
+        digest = hashlib.sha1(signed.encode(errors="surrogateescape") + self._token, usedforsecurity=False)
+        digest.update(body)
+        return signature.isascii() and hmac.compare_digest(digest.hexdigest(), signature)
+
     @property
     def are_set(self) -> bool:
         return bool(self._encrypt_key)
@@ -125,7 +135,7 @@ def receive(
     if "X-Lark-Signature" not in headers:
         return unsigned(keys, body)
     if not keys.is_signed(headers, body):
-        return Unauthentic("the signature does not fit", 401)
+        return Unauthentic("the signature does not fit", 401, advice(keys, headers, body))
     if not is_fresh(headers.get("X-Lark-Request-Timestamp", ""), now):
         return Unauthentic("the signed timestamp is stale or ahead", 401)
     plain = keys.decrypt(body)
@@ -145,7 +155,7 @@ def unsigned(keys: WebhookKeys, body: bytes) -> Challenge | Unauthentic:
     plain = keys.decrypt(body) if len(body) <= LONGEST_CHECK else None
     payload = parse_object(plain) if plain is not None else None
     if payload is None or payload.get("type") != "url_verification":
-        return Unauthentic("not signed", 401)
+        return Unauthentic("not signed", 401, advice(keys, {}, body))
     return challenge(keys, payload)
 
 
@@ -154,6 +164,31 @@ def challenge(keys: WebhookKeys, payload: Mapping[str, Any]) -> Challenge | Unau
     if not keys.is_token(payload.get("token")) or not is_id(value):
         return Unauthentic("not signed", 401)
     return Challenge(value)
+
+
+OLD_CARD_CALLBACK = (
+    "The developer console sends the old card callback, which is not accepted. There, under Events & Callbacks > "
+    "Callback Configuration, set the request address, add the callback card.action.trigger, and remove the message card "
+    "request URL of the bot's old configuration"
+)
+NO_ENCRYPTION = (
+    "The developer console sends events without encryption, which are not accepted. Set an Encrypt Key there, under "
+    "Events & Callbacks > Encryption Strategy, and the same as LARK_ENCRYPT_KEY here"
+)
+
+
+def advice(keys: WebhookKeys, headers: Mapping[str, str], body: bytes) -> str:
+    """What to change in the console, for a request that is refused because of how the console is set. Empty for any
+    other; with a verification token in the settings, for all that do not know it."""
+    if keys.is_signed_as_before(headers, body):
+        return OLD_CARD_CALLBACK
+    payload = parse_object(body) if len(body) <= LONGEST_CHECK else None
+    if payload is None:
+        return ""
+    header = payload.get("header")
+    token = header.get("token") if isinstance(header, dict) else payload.get("token")
+    is_event = isinstance(header, dict) or "uuid" in payload or payload.get("type") == "url_verification"
+    return NO_ENCRYPTION if is_event and keys.is_token(token) else ""
 
 
 def is_fresh(timestamp: str, now: float) -> bool:
