@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
@@ -39,7 +40,7 @@ def builtin_commands(others: Sequence[Command], page: str | None = None) -> tupl
     @command("help", summary=Words("what I can do", "查看我能做什么"), urgent=True, keep=nothing)
     @at_once
     def help_command(ask: Ask) -> Reply:
-        lines = (*help_lines(others, mine), *page_line(page, ask))
+        lines = (*help_lines(others, mine), *page_line(page, ask), EDITS)
         return Reply(Words("What I can do for you", "我能为你做什么"), lines)
 
     @command(UNKNOWN, summary=Words("answer anything else", "回复其他消息"), hidden=True, keep=echoed)
@@ -90,6 +91,15 @@ INTRODUCTION: tuple[Line, ...] = (
 )
 
 MORE_HELP: Line = paragraph(Words("/help shows everything.", "发送 /help 查看全部命令。"))
+
+
+EDITS: Line = paragraph(
+    Words(
+        "Editing a message you've already sent changes nothing. To change a request, send it again.",
+        "编辑已发送的消息不会生效。如需更改，请重新发送。",
+    )
+)
+"""The platform tells of a message once, when it is sent; by the time of an edit its command may have run."""
 
 
 def help_line(each: Command) -> Line:
@@ -221,8 +231,8 @@ def typed(commands: Sequence[str]) -> list[str]:
     summary=Words("grant me permissions ahead of time", "提前授予我权限"),
 )
 def authorize(ask: Ask) -> Steps:
-    scopes = list(dict.fromkeys(re.split(r"[\s,，、]+", ask.arguments.strip(" ,，、\n\t"))))
-    if scopes == [""]:
+    scopes = scopes_in(ask.arguments)
+    if not scopes:
         return how_to_use(authorize, AUTHORIZE_EXAMPLE)
     wrong = next((scope for scope in scopes if not SCOPE.fullmatch(scope)), None)
     if wrong is not None:
@@ -235,6 +245,16 @@ def authorize(ask: Ask) -> Steps:
     granted = scope_lines(answer["scopes"])
     return Reply(Words("You have granted me this", "你已授予我以下权限"), (*granted, ALL_ENDS))
 
+
+def scopes_in(written: str) -> list[str]:
+    """The scopes that were written, once each, as Chinese keyboards and lists write them: `“a：b”，c：d。`"""
+    words = re.split(r"[\s,;|、。]+", unicodedata.normalize("NFKC", written))
+    bare = {word: word.strip(AROUND_SCOPE) for word in words}
+    found = (bare[word] if SCOPE.fullmatch(bare[word]) else word for word in bare if bare[word])
+    return list(dict.fromkeys(found))
+
+
+AROUND_SCOPE = "\"'`*<>()[]{}.:‘’“”「」『』【】《》"
 
 AUTHORIZE_EXAMPLE = "/authorize calendar:calendar:readonly task:task:read"
 

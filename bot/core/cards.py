@@ -97,6 +97,8 @@ class UnusedCard:
     scopes: Mapping[Scope, Words]
     answer: Words | None = None
     """What came of it, once the person has decided."""
+    subject: str = ""
+    """When it was offered: that is what its controls are about."""
 
 
 Card = AuthorizationCard | AdministratorCard | ConfirmationCard | UnusedCard

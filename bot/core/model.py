@@ -480,6 +480,8 @@ class Unauthentic:
 
     reason: str
     status: int
+    advice: str = ""
+    """What an operator should change, if it looks as if the platform sent it as it is configured there."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -185,6 +185,14 @@ PROBE = ApiCall("GET", "/open-apis/authen/v1/user_info")
 """Changes nothing, and needs no scope."""
 
 
+async def call_as_user(http: Http, origin: str, api_call: ApiCall, token: Secret) -> Outcome:
+    """`call` with a user's token: a refusal that names its scope in its message alone is one for want of that scope."""
+    outcome = await call(http, origin, api_call, token)
+    if isinstance(outcome, Refused) and (alternatives := scopes_in_words(outcome.message)):
+        return InsufficientScope(alternatives, outcome.log_id)
+    return outcome
+
+
 async def attempt(http: Http, origin: str, api_call: ApiCall, token: Secret) -> Outcome:
     if not api_call.path.startswith("/open-apis/"):
         # Without this, a path such as `@elsewhere.example/` would carry the token to another host.
@@ -347,6 +355,29 @@ def named_scopes(parsed: Mapping[str, Any], message: str) -> tuple[str, ...]:
 def scopes_among(names: Any) -> tuple[str, ...]:
     """Those that look like scopes, once each: anything else has no place in a link or on a card."""
     return tuple(dict.fromkeys(name for name in names if isinstance(name, str) and SCOPE.fullmatch(name)))
+
+
+_NAME = r"[a-z]\w{0,62}(?::(?!(?:ou|on|oc|om|od|cli)_)[a-z]\w{0,62}(?:\.\w{1,62}){0,4}){1,3}(?![\w:/])"
+_WANTING = r"requires?|required|needs?|needed|lacks?|lacking|missing|需要|缺少|未开通|未获得"
+SCOPES_IN_WORDS = re.compile(
+    # "ext=requires im:message.send_as_user scope", "ext=need scope: im:message.group_msg", "scope required: [a:b, c:d]"
+    rf"(?:{_WANTING})[^.;。；]{{0,60}}?(?<![\w.:/@-])(?P<names>{_NAME}(?:\s*(?:,|、|\||\bor\b|\band\b|或|和)\s*{_NAME}){{0,49}})",
+    re.ASCII,
+)
+ABOUT_SCOPES = re.compile(r"\bscopes?\b|\bpermissions?\b|\bprivileges?\b|权限", re.IGNORECASE)
+NEAR = 40
+"""Characters before and after, within which such a sentence says that it is about a scope."""
+
+
+def scopes_in_words(message: str) -> tuple[str, ...]:
+    """The scopes for want of which an API refuses that says so in its message alone, as the messaging APIs do (230027).
+
+    Empty when the message names none: nobody can consent to a permission without a name.
+    """
+    found = SCOPES_IN_WORDS.search(message)
+    if found is None or not ABOUT_SCOPES.search(message[max(0, found.start() - NEAR) : found.end() + NEAR]):
+        return ()
+    return scopes_among(re.findall(_NAME, found["names"], re.ASCII))[:MOST_ALTERNATIVES]
 
 
 LONGEST_WAIT = 86400.0

@@ -202,8 +202,8 @@ def draw_unused(card: UnusedCard, longest: int) -> Json:
         "blue",
         markdown(texts.UNUSED_BODY),
         scopes,
-        button(texts.GIVE_BACK, Action.GIVE_BACK, "", kind="primary"),
-        button(texts.KEEP, Action.KEEP, ""),
+        button(texts.GIVE_BACK, Action.GIVE_BACK, card.subject, kind="primary"),
+        button(texts.KEEP, Action.KEEP, card.subject),
     )
 
 

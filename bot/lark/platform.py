@@ -132,11 +132,13 @@ class LarkPlatform:
     # --- calls
 
     async def call(self, api_call: ApiCall, access_token: Secret) -> Outcome:
-        return await api.call(self._http, self._open_url, api_call, access_token)
+        return await api.call_as_user(self._http, self._open_url, api_call, access_token)
 
     async def call_as_app(self, api_call: ApiCall) -> Outcome:
         """Makes one API call as the bot; twice when its token turns out to be no longer good."""
-        return await with_token(self._token, lambda token: self.call(api_call, token))
+        return await with_token(
+            self._token, lambda token: api.call(self._http, self._open_url, api_call, token)
+        )
 
     # --- messages of the bot
 

@@ -31,6 +31,7 @@ def build(
     app[INGRESS] = Ingress(outage)
     name = bot.platform.name
     if webhook:
+        app[events.ADVICE] = events.Advice()
         app.router.add_post(f"/{name}/events", events.receive)
     if not bot.by_device:
         app.router.add_routes(for_browsers(name))

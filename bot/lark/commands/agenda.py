@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import string
+import unicodedata
 from collections import Counter
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,9 +12,9 @@ from typing import Any
 from urllib.parse import quote
 
 from bot.core.answers import how_to_use, one_line, paragraph
-from bot.core.commands import ApiRefused, Ask, Steps, command
+from bot.core.commands import ApiRefused, Ask, Steps, as_written, command
 from bot.core.explain import unreadable
-from bot.core.model import ApiCall, Json, Line, Reply, Span, Words
+from bot.core.model import ApiCall, Json, Line, Mentions, Reply, Span, Words
 from bot.core.scopes import all_of, any_of
 from bot.core.times import (
     ALL_TIMES_UTC,
@@ -78,18 +80,28 @@ WEEK = Period(
 )
 
 PERIODS = {
-    "": TODAY,
-    "today": TODAY,
-    "今天": TODAY,
-    "tomorrow": TOMORROW,
-    "明天": TOMORROW,
-    "week": WEEK,
-    "一周": WEEK,
-    "本周": WEEK,
+    **dict.fromkeys(("", "today", "今天", "今日"), TODAY),
+    **dict.fromkeys(("tomorrow", "明天", "明日"), TOMORROW),
+    **dict.fromkeys(
+        ("week", "this week", "一周", "本周", "这周", "这一周", "这星期", "本星期", "一週", "本週", "這週"),
+        WEEK,
+    ),
 }
 
 LONGEST_PERIOD = 20
 """Characters that are kept of what should be one of these."""
+
+
+def keep_period(text: str, mentions: Mentions) -> str:
+    return one_line(as_written(text, mentions), LONGEST_PERIOD)
+
+
+def period_of(written: str) -> Period | None:
+    """The period that somebody wrote, with or without brackets, quotes, a colon or a full stop around it."""
+    return PERIODS.get(unicodedata.normalize("NFKC", written).strip(AROUND).lower())
+
+
+AROUND = string.whitespace + string.punctuation + "‘’“”「」『』【】《》〈〉。、…"
 
 
 @command(
@@ -97,10 +109,10 @@ LONGEST_PERIOD = 20
     usage="[today|tomorrow|week]",
     summary=Words("what is on your calendar", "查看你的日程"),
     needs=NEEDS,
-    keep=lambda text, mentions: one_line(text, LONGEST_PERIOD),
+    keep=keep_period,
 )
 def agenda(ask: Ask) -> Steps:
-    period = PERIODS.get(ask.arguments.strip().lower())
+    period = period_of(ask.arguments)
     if period is None:
         return how_to_use(agenda, "/agenda tomorrow")
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -14,7 +15,7 @@ from bot.core.explain import unreadable
 from bot.core.model import ApiCall, Json, Line, Reply, Span, Words
 from bot.core.scopes import Requirement, all_of, any_of
 from bot.core.times import Zone, day_in_words, zone_or_utc
-from bot.lark.commands.reading import child, items, line, link, moment, number, text, token
+from bot.lark.commands.reading import TOKEN, child, items, line, link, moment, number, text, token
 from bot.lark.commands.refusals import Refusal, Refusals, explained
 from bot.lark.links import KNOWN
 
@@ -80,7 +81,20 @@ OLD_TOKENS = {
     "fld": "folder",
 }
 
-LINK = re.compile(r"https?://[^\s<>()\[\]\"'，。、；）】》]+", re.IGNORECASE)
+_ADDRESS = r"[!#$%&*+,\-./0-9:;=?@A-Z_a-z~]"
+"""Where a link is written, anything else ends it: brackets, quotes, and any character beyond ASCII."""
+LINK = re.compile(
+    rf"https?://[^\s/<>()\[\]\"'`]{{1,255}}/{_ADDRESS}*"
+    # Without its scheme, or a path alone.
+    rf"|(?<![A-Za-z0-9_./@:-])(?:[a-z0-9-]+(?:\.[a-z0-9-]+)+/|/?(?=(?:{'|'.join(PATHS)})/)){_ADDRESS}+",
+    re.IGNORECASE,
+)
+NAMED_LINK = re.compile(r"\[[^\[\]]*\]\(([^()\s]+)\)")
+"""A link under a name: what counts is where it leads."""
+WRITTEN_TOKEN = re.compile(r"(?<![A-Za-z0-9_@.-])[A-Za-z0-9_-]{20,200}(?![A-Za-z0-9_-])")
+"""What may be a token among other words, in Chinese without a space between: no word of a language holds digits."""
+AROUND = "\"'`*<>()[]{}.,:;!?‘’“”《》〈〉「」『』【】（）＜＞，。、：；！？…"
+"""Punctuation before and after what is named."""
 
 
 # --- which document -------------------------------------------------------------------------------------
@@ -106,19 +120,29 @@ class Named:
 
 
 def named_document(arguments: str) -> Named | None:
-    """The first link in what was written, else the one word that it is, taken for a token."""
-    found = LINK.search(arguments)
-    if found is not None:
-        return of_link(found[0].rstrip(".,;:!?"))
-    word = token(arguments.strip())
+    """The first link to a document in what was written, else the one word that it is, taken for a token."""
+    written = unicodedata.normalize("NFKC", NAMED_LINK.sub(r" \1 ", arguments.replace("\uff0c", " ")))
+    for found in LINK.finditer(written):
+        if named := of_link(found[0]):
+            return named
+    words = [written.strip().strip(AROUND).strip(), *filter(has_digit, WRITTEN_TOKEN.findall(written))]
+    word = next((each for each in words if token(each)), None)
     if word is None:
         return None
     old = OLD_TOKEN.fullmatch(word)
     return Named(OLD_TOKENS[old[1]] if old else "docx", word, None)
 
 
-def of_link(url: str) -> Named | None:
+def has_digit(word: str) -> bool:
+    return any(map(str.isdigit, word))
+
+
+def of_link(written: str) -> Named | None:
     """What a link leads to. Only the token is taken from one to another host, which is not shown again."""
+    scheme, found, rest = written.partition("://")
+    url = f"{scheme.lower()}://{rest}" if found else f"https://{written}".replace("https:///", "/")
+    if url.removeprefix("https://").partition("/")[0].lower() in PATHS:
+        url = "/" + written
     try:
         path = unquote(urlsplit(url).path)
     except ValueError:
@@ -126,8 +150,11 @@ def of_link(url: str) -> Named | None:
     parts = [part for part in path.split("/") if part]
     if len(parts) < 2 or parts[0].lower() not in PATHS:
         return None
-    area, found = parts[0].lower(), token(parts[1])
-    return Named(PATHS[area], found, KNOWN.shown(url) or f"/{area}/{found}") if found else None
+    area, named = parts[0].lower(), TOKEN.match(parts[1])
+    if named is None:
+        return None
+    whole = url.rstrip(".,;:!?*") if named[0] == parts[1].rstrip(".,;:!?*") else ""
+    return Named(PATHS[area], named[0], KNOWN.shown(whole) or f"/{area}/{named[0]}")
 
 
 def needs_of_document(arguments: str) -> Requirement:
@@ -271,6 +298,11 @@ def link_to(named: Named) -> tuple[Line, ...]:
 HIGHLIGHT = re.compile(r"</?(?:h|hb|em)>", re.IGNORECASE)
 """The platform marks what it found; nothing else that looks like a tag is one."""
 
+NAMED = re.compile(r"\[([^\[\]]+)\]\([^()\s]+\)")
+"""A link under a name: what is searched for is the name."""
+AROUND_WORDS = "`‘’“”「」『』.,;。，、；"
+"""Quotes around what is searched for, and punctuation after it."""
+
 INVALID_FIELD = 99992402
 
 SEARCH_REFUSALS: Refusals = {
@@ -292,7 +324,7 @@ SEARCH_REFUSALS: Refusals = {
     keep=with_names,
 )
 def search(ask: Ask) -> Steps:
-    words = " ".join(ask.arguments.split())
+    words = " ".join(NAMED.sub(r"\1", ask.arguments).split()).strip(AROUND_WORDS).strip()
     if not words:
         return how_to_use(search, "/search quarterly plan")
     # Without the two empty filters the platform finds nothing.

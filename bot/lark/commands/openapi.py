@@ -12,7 +12,7 @@ from typing import NoReturn
 from urllib.parse import parse_qsl, quote, unquote_to_bytes
 
 from bot.core.answers import Text, how_to_use, paragraph
-from bot.core.commands import PLACEHOLDER, ApiRefused, Ask, Steps, command, put_in
+from bot.core.commands import EVERYONE, PLACEHOLDER, ApiRefused, Ask, Steps, command, put_in
 from bot.core.explain import for_support
 from bot.core.model import ApiCall, Code, Json, Line, Mentions, Reply, Span, Words, Write
 from bot.core.tidy import one_line, tidy
@@ -43,6 +43,7 @@ def with_names_in_strings(written: str, mentions: Mentions) -> str:
 
     In a JSON document an `@` can only stand inside a string, so a quoted name stays inside the string it is put into.
     """
+    written = EVERYONE_AT_AN_END.sub("", written)
     if not mentions:
         return written
     try:
@@ -50,7 +51,12 @@ def with_names_in_strings(written: str, mentions: Mentions) -> str:
     except Unusable:
         return written  # its answer says why, whatever the names are
     method, target, body = parts_of(written)
+    # Quotes are made straight first: a curly one in a name must end no string.
+    body = body if is_json(body) else straightened(body)
     return f"{method} {target} {put_in(body, mentions, lambda name: quoted(name)[1:-1])}".rstrip()
+
+
+EVERYONE_AT_AN_END = re.compile(rf"^\s*{EVERYONE}\s|\s{EVERYONE}\s*$")
 
 
 @command(
@@ -85,8 +91,16 @@ EXAMPLES = (
 
 
 def parts_of(arguments: str) -> tuple[str, str, str]:
+    """The method, the path and the JSON, without the quotes and full stops that keyboards put around the first two."""
     method, target, body = (*arguments.split(None, 2), "", "", "")[:3]
-    return method, target, body
+    target = target.strip(QUOTES)
+    if "?" not in target:
+        target = target.rstrip(FULL_STOPS)
+    return unicodedata.normalize("NFKC", method).strip(QUOTES + ":,"), target, body
+
+
+QUOTES = "\"'`<>‘’“”「」『』《》"
+FULL_STOPS = "。，；、！"
 
 
 def read_call(arguments: str) -> ApiCall:
@@ -222,10 +236,10 @@ def read_body(text: str) -> Json:
         raise Unusable(problem.format(most=LONGEST_BODY))
     too_deep = Words("The JSON is nested too deeply.", "JSON 嵌套过深。")
     try:
-        body = json.loads(
-            text, parse_constant=refuse_constant, parse_float=finite, object_pairs_hook=named_once
-        )
+        body = strictly(text)
     except json.JSONDecodeError as error:
+        if straightened(text) != text and is_json(straightened(text)):
+            return read_body(straightened(text))
         raise Unusable(where(text, error)) from None
     except RecursionError:
         raise Unusable(too_deep) from None
@@ -238,6 +252,36 @@ def read_body(text: str) -> Json:
     if depth(body) > DEEPEST_BODY:
         raise Unusable(too_deep)
     return body
+
+
+def strictly(text: str) -> Json:
+    return json.loads(text, parse_constant=refuse_constant, parse_float=finite, object_pairs_hook=named_once)
+
+
+def is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+CURLY = "“”„‟＂"
+_STRAIGHT = str.maketrans("：，｛｝［］" + CURLY, ":,{}[]" + '"' * len(CURLY))
+_STRING = re.compile(
+    rf"""(?P<straight>"(?:[^"\\]|\\.)*")|[{CURLY}](?P<curly>(?:[^"{CURLY}\\]|\\.)*)["{CURLY}]""", re.DOTALL
+)
+
+
+def straightened(text: str) -> str:
+    """JSON with the quotes, colons and commas that phones and Chinese keyboards have replaced. What stands inside
+    strings stays."""
+    written, end = [], 0
+    for found in _STRING.finditer(text):
+        inside = found["straight"] or f'"{found["curly"]}"'
+        written += [text[end : found.start()].translate(_STRAIGHT), inside]
+        end = found.end()
+    return "".join([*written, text[end:].translate(_STRAIGHT)])
 
 
 def named_once(pairs: list[tuple[str, Json]]) -> dict[str, Json]:

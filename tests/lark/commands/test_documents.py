@@ -27,6 +27,17 @@ def content(text):
         (f"have a look at <https://x.feishu.cn/docx/{TOKEN}>, please", TOKEN),
         (f"[Plan](https://x.feishu.cn/docx/{TOKEN})", TOKEN),
         (f"看看 https://x.feishu.cn/docx/{TOKEN}，谢谢", TOKEN),
+        (f"https://x.feishu.cn/docx/{TOKEN}请看一下", TOKEN),
+        (f"《https://x.feishu.cn/docx/{TOKEN}》", TOKEN),
+        (f"x.feishu.cn/docx/{TOKEN}", TOKEN),
+        (f"链接x.feishu.cn/docx/{TOKEN}。", TOKEN),
+        (f"docx/{TOKEN}", TOKEN),
+        (f"https://x.feishu.cn/docx/{TOKEN}**", TOKEN),
+        (f"HTTPS：／／x.feishu.cn／docx／{TOKEN}", TOKEN),
+        (f"[https://x.feishu.cn/docx/other](https://x.feishu.cn/docx/{TOKEN})", TOKEN),
+        (f"https://example.com/some/page https://x.feishu.cn/docx/{TOKEN}", TOKEN),
+        (f"“{TOKEN}”。", TOKEN),
+        (f"{TOKEN}1请看", f"{TOKEN}1"),
     ],
 )
 def test_links_and_tokens_name_a_document(arguments, token):
@@ -103,6 +114,9 @@ def test_links_to_other_things_are_said_to_be_what_they_are_without_a_call(argum
         "../../auth",
         "a/b",
         "a?b",
+        "me@x.feishu.cn/docx/abc",
+        "@_user_2",
+        "internationalization_of_everything please",
         "x" * 201,
     ],
 )

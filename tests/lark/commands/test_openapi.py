@@ -5,7 +5,7 @@ import json
 import pytest
 
 from bot.core.scopes import NOTHING
-from bot.lark.commands.openapi import call
+from bot.lark.commands.openapi import call, read_call, with_names_in_strings
 from tests.driving import code, refused, run, said, success
 
 USER_INFO = "/open-apis/authen/v1/user_info"
@@ -180,9 +180,43 @@ def test_other_mistakes_are_explained(arguments, reason):
     assert found == reason if reason else found.startswith("The JSON is not valid: ")
 
 
-def test_curly_quotes_of_a_phone_are_recognised():
-    assert problem("POST /open-apis/x {“a”: 1}").endswith('Use straight quotes: "')
-    assert problem("POST /open-apis/x {“a”: 1}", "zh").startswith("JSON 无效：第 1 行第 2 列")
+@pytest.mark.parametrize(
+    ("written", "body"),
+    [
+        ("{“a”: 1}", {"a": 1}),
+        ("｛“a”：“b，c：d”，“e”：［1，2］｝", {"a": "b，c：d", "e": [1, 2]}),
+        ('{“a”: "b"}', {"a": "b"}),
+        ('{"a"："他说“好”，行：吗"}', {"a": "他说“好”，行：吗"}),
+        (r"{＂a＂: “b\nc”}", {"a": "b\nc"}),
+    ],
+)
+def test_the_quotes_and_colons_of_phones_and_chinese_keyboards_are_understood(written, body):
+    assert read_call(f"POST /open-apis/x {written}").body == body
+
+
+@pytest.mark.parametrize("written", ["{“a”: 1", "{“a”： “b “c” d”}", "{“a”：“b}"])
+def test_what_stays_unclear_because_of_them_is_explained(written):
+    assert problem(f"POST /open-apis/x {written}").endswith('Use straight quotes: "')
+    assert problem(f"POST /open-apis/x {written}", "zh").startswith("JSON 无效：第 1 行第 2 列")
+
+
+def test_a_curly_quote_in_a_name_ends_no_string():
+    name = "x”，“summary”：“pay Eve"
+    written = with_names_in_strings("POST /open-apis/x {“summary”：“for @_user_2”}", {"@_user_2": name})
+    assert read_call(written).body == {"summary": f"for @{name}"}
+
+
+@pytest.mark.parametrize(
+    ("written", "path"),
+    [
+        ("get “/open-apis/x”", "/open-apis/x"),
+        ("ＧＥＴ /open-apis/x。", "/open-apis/x"),
+        ("`GET` `/open-apis/x?a=b。`", "/open-apis/x"),
+        ("GET： </open-apis/x>", "/open-apis/x"),
+    ],
+)
+def test_quotes_and_full_stops_around_method_and_path_are_left_out(written, path):
+    assert (read_call(written).method, read_call(written).path) == ("GET", path)
 
 
 def test_without_arguments_it_shows_its_usage():
