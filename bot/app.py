@@ -62,6 +62,7 @@ def lark(settings: Settings) -> LarkPlatform:
         encrypt_key=settings.encrypt_key,
         verification_token=settings.verification_token,
         public_url=settings.public_url,
+        network=settings.network,
     )
 
 
@@ -210,6 +211,7 @@ async def ingress(settings: Settings, bot: Bot) -> AsyncIterator[Callable[[], Ou
         app_secret=settings.app_secret,
         open_url=settings.open_url,
         on_event=stream_handler(bot),
+        network=settings.network,
     )
     await connection.start()
     try:

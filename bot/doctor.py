@@ -14,6 +14,7 @@ from bot.app import all_commands, lark, own_commands
 from bot.core.commands import Registry
 from bot.core.errors import BotError, CommandMistake, ConfigurationError
 from bot.core.model import AppScopeMissing, Outcome, RateLimited, Refused, Unreachable
+from bot.core.network import is_loopback
 from bot.core.scopes import OFFLINE_ACCESS, Clause, ScopeSet
 from bot.core.tidy import escape
 from bot.lark import inspection
@@ -69,9 +70,10 @@ async def examine(environ: Mapping[str, str]) -> list[Finding]:
     found = [Finding("ok", "configuration", "every setting holds"), *warnings(loaded)]
     commands, broken = known_commands()
     found += broken
-    http, platform = Http(), lark(loaded)
+    http, platform = Http(loaded.network), lark(loaded)
     try:
         found += await side_by_side(database(loaded), reachability(loaded, http), credentials(loaded, http))
+        found += proxies(loaded)
         found += public_url(loaded)
         found += client_script(loaded)
         if any(each.subject == "credentials" and each.verdict == "ok" for each in found):
@@ -138,12 +140,12 @@ def public_url(loaded: Settings) -> list[Finding]:
     if loaded.public_url is None:
         return [Finding("ok", subject, "none: authorization goes by device flow")]
     here = urlsplit(loaded.public_url)
-    if not settings.is_loopback(here.hostname or ""):
+    if not is_loopback(here.hostname or ""):
         return [Finding("ok", subject, loaded.public_url)]
     if loaded.port not in {here.port, 0}:
         mend = f"Set BOT_PUBLIC_URL to http://localhost:{loaded.port}, or to where a proxy listens."
         return [Finding("warn", subject, f"{loaded.public_url}, but the bot listens on {loaded.port}", mend)]
-    if settings.is_loopback(urlsplit(loaded.open_url).hostname or ""):
+    if is_loopback(urlsplit(loaded.open_url).hostname or ""):
         return [Finding("ok", subject, loaded.public_url)]
     words = f"{loaded.public_url} can be opened on this machine only, not from a phone"
     return [Finding("warn", subject, words, "Set BOT_PUBLIC_URL to an https origin for other people.")]
@@ -198,19 +200,44 @@ async def encryption_keys(loaded: OperatorSettings) -> Finding:
 # --- the platform ------------------------------------------------------------------------------------------
 
 
+def origins(loaded: Settings) -> list[str]:
+    """Where the bot itself calls: mostly two hosts, one when both are served by the same."""
+    return list(dict.fromkeys((loaded.open_url, loaded.accounts_url)))
+
+
+def proxies(loaded: Settings) -> list[Finding]:
+    """Which proxy leads where, when there are any. Never their credentials."""
+    if not loaded.network.proxies:
+        return []
+    found: dict[str, list[str]] = {}
+    for origin in origins(loaded):
+        proxy = loaded.network.proxy_for(origin)
+        found.setdefault(f"through {proxy.url}" if proxy else "without a proxy", []).append(origin)
+    words = "; ".join(f"{' and '.join(reached)} {how}" for how, reached in found.items())
+    return [Finding("ok", "proxy", words)]
+
+
 async def reachability(loaded: Settings, http: Http) -> Sequence[Finding]:
-    match await inspection.reach(http, loaded.open_url):
-        case Unreachable(reason=reason):
-            mend = "Mend the network, a proxy or LARK_OPEN_URL."
-            return [Finding("FAIL", "platform", f"{loaded.open_url} is not reachable: {reason}", mend)]
+    answers = await asyncio.gather(*(inspection.reach(http, each) for each in origins(loaded)))
+    found = [
+        unreachable(origin, answer)
+        if isinstance(answer, Unreachable)
+        else Finding("ok", "platform", f"{origin} answers")
+        for origin, answer in zip(origins(loaded), answers, strict=True)
+    ]
+    match answers[0]:
         case Reached(clock_ahead=None):
-            return [
-                Finding("ok", "platform", f"{loaded.open_url} answers"),
-                Finding("warn", "clock", "cannot tell: the platform did not say the time"),
-            ]
-        case Reached(clock_ahead=ahead):
-            assert ahead is not None
-            return [Finding("ok", "platform", f"{loaded.open_url} answers"), clock(ahead)]
+            found.append(Finding("warn", "clock", "cannot tell: the platform did not say the time"))
+        case Reached(clock_ahead=timedelta() as ahead):
+            found.append(clock(ahead))
+    return found
+
+
+def unreachable(origin: str, trouble: Unreachable) -> Finding:
+    """The reason says what to do about a certificate or a proxy; else it may be anything in between."""
+    says = "certificate" in trouble.reason or "proxy" in trouble.reason
+    mend = "" if says else "Fix the network, HTTPS_PROXY, or the address in the settings."
+    return Finding("FAIL", "platform", f"{origin} is not reachable: {trouble.reason}", mend)
 
 
 def clock(ahead: timedelta) -> Finding:

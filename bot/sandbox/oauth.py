@@ -242,6 +242,8 @@ async def _oidc(
         known = tenant.credentials.app_tokens.get(bearer(request))
         if known is None or known.expires_at <= tenant.clock.now():
             raise TokenError(20014)
+        if tenant.app.other_brand:
+            raise TokenError(20046)
         form = await _form(request)
         if _required(form, "grant_type") != grant_type:
             raise TokenError(20036)
