@@ -102,10 +102,9 @@ class Proxy:
     url: str = ""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError), contextlib.closing(writer):
             head = await reader.readuntil(b"\r\n\r\n")
             await self.answer(head, reader, writer)
-        writer.close()
 
     async def answer(self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         line, *headers = head.decode().strip().split("\r\n")
@@ -121,11 +120,12 @@ class Proxy:
         parts = urlsplit(f"//{target}" if method == "CONNECT" else target)
         port = self.hosts.get(parts.hostname or "")
         there, onward = await asyncio.open_connection("127.0.0.1", port or parts.port)
-        if method == "CONNECT":
-            writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
-        else:
-            onward.write(head)
-        await asyncio.gather(pass_on(reader, onward), pass_on(there, writer))
+        with contextlib.closing(onward):
+            if method == "CONNECT":
+                writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            else:
+                onward.write(head)
+            await asyncio.gather(pass_on(reader, onward), pass_on(there, writer))
 
 
 async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -158,3 +158,4 @@ async def running_proxy(proxy: Proxy) -> AsyncIterator[Proxy]:
         for task in serving:
             task.cancel()
         await asyncio.gather(*serving, return_exceptions=True)
+        await asyncio.sleep(0)  # in which the transports are closed
