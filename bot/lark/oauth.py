@@ -310,12 +310,18 @@ class OAuth:
         return answer
 
     async def authorize_device(self, scopes: ScopeSet) -> DeviceCode | TokenRefused:
-        answer = await self._http.fetch(
-            "POST",
+        """With HTTP Basic; if that did not identify the app, once more with the secret in the form.
+
+        A proxy may drop the Authorization header. RFC 6749, 2.3.1 allows either, and never both at once.
+        """
+        url, form = (
             f"{self._accounts_url}{DEVICE_PATH}",
-            credentials=(self._app_id, self._app_secret),
-            form={"client_id": self._app_id, "scope": join_scopes(scopes)},
+            {"client_id": self._app_id, "scope": join_scopes(scopes)},
         )
+        answer = await self._http.fetch("POST", url, credentials=(self._app_id, self._app_secret), form=form)
+        if isinstance(answer, Answer) and is_not_identified(answer):
+            form["client_secret"] = self._app_secret.reveal()
+            answer = await self._http.fetch("POST", url, form=form)
         if isinstance(answer, Unreachable):
             return unanswered(answer)
         fields = fields_of(answer, wanted="device_code")
@@ -412,6 +418,12 @@ class OAuth:
             self._app_token.invalidate(app_token)
         shown = [*parameters.values(), *([app_token.reveal()] if app_token else [])]
         return refused(fields, purpose, shown, answer)
+
+
+def is_not_identified(answer: Answer) -> bool:
+    """Whether a refusal may come from missing client authentication: by OAuth's words, or from something in between."""
+    error = (parse_object(answer.body) or {}).get("error")
+    return error in {"invalid_client", "invalid_request"} or (answer.status in {401, 403} and error is None)
 
 
 def exchange_of(

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from aiohttp import web
 
 from .credentials import Consent, DeviceCode, Generation
+from .faults import authorization
 from .gateway import TENANT, TRACE, Apis, Call, Refusal, bearer, check_limit, success
 from .limits import STANDARD
 from .scopes import BASIC_SCOPES, SCOPES
@@ -141,7 +142,7 @@ def authenticate_client(
 
 
 def basic_credentials(request: web.Request) -> tuple[str, str] | None:
-    header = request.headers.get("Authorization", "")
+    header = authorization(request)
     if not header:
         return None
     try:

@@ -13,7 +13,7 @@ const PRESETS = [
   { label: "All of the platform is down", fault: { kind: "down", match: { path: "/open-apis/" } } },
 ];
 
-const KINDS = ["status", "delay", "delay_after", "rate_limit", "drop_before", "drop_after", "html", "truncate", "timeout", "down"];
+const KINDS = ["status", "delay", "delay_after", "rate_limit", "drop_before", "drop_after", "html", "truncate", "timeout", "down", "lost_authorization"];
 
 const WAITING = [["86400", "a day"], ["120", "2 minutes"], ["30", "30 seconds"]];
 
