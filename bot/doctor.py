@@ -18,7 +18,7 @@ from bot.core.network import is_loopback
 from bot.core.scopes import OFFLINE_ACCESS, Clause, ScopeSet
 from bot.core.tidy import escape
 from bot.lark import inspection
-from bot.lark.api import Http
+from bot.lark.api import OTHER_BRAND, WRONG_BRAND, Http
 from bot.lark.inspection import Reached
 from bot.lark.platform import LarkPlatform
 from bot.lark.strict import STRICT_PATH
@@ -355,11 +355,18 @@ def lacking(needs: Mapping[Clause, str], enabled: ScopeSet) -> dict[Clause, str]
 
 
 async def events(loaded: Settings, http: Http) -> Sequence[Finding]:
+    problem = await inspection.long_connection(http, loaded.open_url, loaded.app_id, loaded.app_secret)
+    if isinstance(problem, Refused) and problem.code == WRONG_BRAND:
+        other = "feishu" if loaded.brand == "lark" else "lark"
+        return [
+            Finding(
+                "FAIL", "brand", f"{OTHER_BRAND} to {other}, and LARK_OPEN_URL and its like if they are set"
+            )
+        ]
     if loaded.events == "webhook":
         words = "webhook: the encrypt key is set"
         where = f"{loaded.public_url or 'https://…'}/lark/events"
         return [Finding("ok", "events", f"{words}; the request URL is {where}")]
-    problem = await inspection.long_connection(http, loaded.open_url, loaded.app_id, loaded.app_secret)
     if problem is None:
         return [Finding("ok", "events", "websocket: the platform offers a long connection")]
     mend = "Developer console, Events & Callbacks: receive through a long connection (custom apps only)."
@@ -368,12 +375,34 @@ async def events(loaded: Settings, http: Http) -> Sequence[Finding]:
 
 async def administrators(loaded: Settings, platform: LarkPlatform) -> Sequence[Finding]:
     if loaded.admins:
-        return [Finding("ok", "administrators", ", ".join(loaded.admins))]
+        return await asyncio.gather(*(administrator(each, platform) for each in loaded.admins))
     found = await platform.administrators()
     if found:
         return [Finding("ok", "administrators", f"{', '.join(found)} (the app's owner)")]
     words = "nobody: the app's owner cannot be read"
     return [Finding("warn", "administrators", words, "Set BOT_ADMINS to the open_ids of who should be told.")]
+
+
+async def administrator(open_id: str, platform: LarkPlatform) -> Finding:
+    """Whether BOT_ADMINS names a person of this app. An open_id is another one in each app."""
+    subject, mend = (
+        "administrators",
+        "Put the open_id (ou_…) that the person has in this app into BOT_ADMINS.",
+    )
+    if not open_id.startswith("ou_"):
+        return Finding("FAIL", subject, f"{open_id} is no open_id", mend)
+    match await inspection.can_be_told(platform.call_as_app, open_id):
+        case None:
+            return Finding("ok", subject, open_id)
+        case Refused(code=code) if code in inspection.NOT_OF_THIS_APP:
+            return Finding("FAIL", subject, f"{open_id} is none of this app's people ({code})", mend)
+        case Refused() as refusal:
+            mend = "Make the app available to this person, or name another one in BOT_ADMINS."
+            return Finding("FAIL", subject, f"no message reaches {open_id}: {in_words(refusal)}", mend)
+        case problem:
+            return Finding(
+                "warn", subject, f"cannot tell whether {open_id} can be told: {in_words(problem)}", mend
+            )
 
 
 def in_words(outcome: Outcome) -> str:
