@@ -33,6 +33,7 @@ from bot.core.model import (
     Succeeded,
     TokenRejected,
     Unreachable,
+    Write,
 )
 from bot.core.network import STRAIGHT, Network
 from bot.core.tidy import one_line, tidy
@@ -498,19 +499,33 @@ def text_of(value: Any) -> str:
 # --- the typed catalogue of lark-oapi -------------------------------------------------------------------
 
 
-def from_sdk_request(request: Any) -> ApiCall:
+def from_sdk_request(request: Any, *, write: Write | None = None, read: bool = False) -> ApiCall:
     """The plain call that a typed request of lark-oapi describes: its catalogue, without its transport.
 
-    Take it before the SDK has executed the request: then it would hold a token.
+    `write` and `read` say what the request does not: see `ApiCall`. Take it before the SDK has executed the request:
+    then it would hold a token.
     """
-    from lark_oapi.core.json import JSON  # noqa: PLC0415 - takes seconds, and only users of the catalogue need it
-
+    if request.files:
+        raise ValueError("A file has no place in an ApiCall.")
     path = "/".join(
         quote(str(request.paths[segment[1:]]), safe="@") if segment.startswith(":") else segment
         for segment in request.uri.split("/")
     )
-    body = json.loads(JSON.marshal(request.body)) if request.body is not None else None
+    body = None if request.body is None else plain(request.body)
     query: dict[str, str] = dict(request.queries)
     if len(query) < len(request.queries):
         raise ValueError("A query parameter that is repeated has no place in an ApiCall.")
-    return ApiCall(request.http_method.name, path, query, body)
+    return ApiCall(request.http_method.name, path, query, body, write=write, read=read)
+
+
+def plain(value: Any) -> Any:
+    """A model of the SDK's, and whatever is in it, as JSON: fields that were not set are left out."""
+    if isinstance(value, Mapping):
+        return {name: plain(each) for name, each in value.items() if each is not None}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(each) for each in value]
+    if value is None or isinstance(value, str | int | float):
+        return value
+    if not type(value).__module__.startswith("lark_oapi."):
+        raise ValueError(f"A {type(value).__name__} has no place in an ApiCall.")
+    return plain(vars(value))
