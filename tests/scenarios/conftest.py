@@ -54,6 +54,8 @@ class World:
         self.port = free_port()
         self.public = f"http://127.0.0.1:{self.port}"
         self.settings: dict[str, str] = {}
+        self.runs = bot("run")
+        """How the bot is started."""
         self.known_as: dict[str, str] = {}
         """Origins that only the bot can reach, and where a test finds them."""
         self.process: Process | None = None
@@ -309,7 +311,7 @@ class World:
     async def start(self, **settings: str) -> None:
         """Starts the bot and waits until it is ready."""
         self.settings.update(settings)
-        self.process = self.fork(bot("run"))
+        self.process = self.fork(self.runs)
         deadline = asyncio.get_running_loop().time() + 30
         while True:
             assert self.process.returncode is None, self.log_tail()

@@ -211,6 +211,25 @@ def with_settings(world: World, settings: dict[str, str]) -> World:
     return world
 
 
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY"])
+async def test_the_sandbox_needs_no_proxy(world: World, name: str):
+    """Everything that its bot talks to is on this machine."""
+    port, nowhere = free_port(), f"http://127.0.0.1:{free_port()}"
+    call = bot("sandbox", "--port", str(port), "--no-browser")
+    world.process = world.fork(call, **{name: nowhere})
+
+    async def state() -> Any:
+        with contextlib.suppress(aiohttp.ClientError):
+            return json.loads((await world.get(f"http://127.0.0.1:{port}/sandbox/api/bot"))[2])["state"]
+
+    deadline = asyncio.get_running_loop().time() + 40
+    while (now := await state()) != "ready":
+        assert now != "failed", world.log_tail()
+        assert asyncio.get_running_loop().time() < deadline, world.log_tail()
+        await asyncio.sleep(0.1)
+    assert await world.stop() == 0
+
+
 # --- certificates ------------------------------------------------------------------------------------------------
 
 
