@@ -62,6 +62,7 @@ def lark(settings: Settings) -> LarkPlatform:
         encrypt_key=settings.encrypt_key,
         verification_token=settings.verification_token,
         public_url=settings.public_url,
+        network=settings.network,
     )
 
 
@@ -211,6 +212,7 @@ async def ingress(settings: Settings, bot: Bot) -> AsyncIterator[Callable[[], Ou
         open_url=settings.open_url,
         on_event=stream_handler(bot),
         on_refusal=bot.refusals.note,
+        network=settings.network,
     )
     await connection.start()
     try:

@@ -486,7 +486,7 @@ class Unauthentic:
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """Events cannot come in: since when, and why, in words for operators."""
+    """Events cannot come in, or calls cannot go out: since when, and why, in words for operators."""
 
     since: datetime
     reason: str

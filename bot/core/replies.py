@@ -114,14 +114,21 @@ def interim(command: str) -> Reply:
     )
 
 
-def waiting_for_administrator(command: str, scopes: Text) -> Reply:
+def waiting_for_administrator(command: str, scopes: Text, *, known: bool) -> Reply:
+    """`known`: an administrator has been told. Else the person has to."""
+    told = Words(
+        en="{command} needs {scopes}, which this app does not have yet. I have told the administrator and "
+        "continue by myself as soon as it is enabled.",
+        zh="{command} 需要 {scopes}，但此应用尚未开通。我已通知管理员，开通后会自动继续。",
+    )
+    not_told = Words(
+        en="{command} needs {scopes}, which this app does not have yet. My message has not reached an administrator, "
+        "so please ask them to enable it. I'll continue as soon as it's enabled.",
+        zh="{command} 需要 {scopes}，但此应用尚未开通。我的消息未能送达管理员，请你联系管理员开通，开通后会自动继续。",
+    )
     return say(
         Words(en="Waiting for your administrator", zh="等待管理员开通"),
-        Words(
-            en="{command} needs {scopes}, which this app does not have yet. I have told the administrator and "
-            "continue by myself as soon as it is enabled.",
-            zh="{command} 需要 {scopes}，但此应用尚未开通。我已通知管理员，开通后会自动继续。",
-        ).format(command=command, scopes=scopes),
+        (told if known else not_told).format(command=command, scopes=scopes),
         Words(en="/cancel drops it.", zh="发送 /cancel 可取消等待。"),
     )
 
@@ -131,10 +138,9 @@ def told_enough(command: str, scopes: Text) -> Reply:
     return say(
         Words(en="Not done: this app lacks a permission", zh="未执行：应用缺少权限"),
         Words(
-            en="{command} needs {scopes}, which this app does not have. I have told the administrator of many others "
-            "for you today, so please ask them yourself, or try again tomorrow.",
-            zh="{command} 需要 {scopes}，但此应用尚未开通。今天我已为你向管理员申请了多项权限，"
-            "请直接联系管理员，或明天再试。",
+            en="{command} needs {scopes}, which this app does not have. You have asked for many others today, so please "
+            "ask an administrator yourself, or try again tomorrow.",
+            zh="{command} 需要 {scopes}，但此应用尚未开通。你今天已申请多项权限，请直接联系管理员，或明天再试。",
         ).format(command=command, scopes=scopes),
     )
 
@@ -145,10 +151,9 @@ def still_refused(command: str, scopes: Text) -> Reply:
         Words(en="Still waiting", zh="仍在等待"),
         Words(
             en="{command}: the platform's own list says that {scopes} is enabled, but it still refuses. Perhaps a "
-            "version of the app has yet to be published. I have told the administrator, and try again every few "
-            "minutes.",
-            zh="{command}：平台显示 {scopes} 已开通，但仍然拒绝请求，可能应用的新版本尚未发布。"
-            "我已通知管理员，并会每隔几分钟重试。",
+            "version of the app has yet to be published, which an administrator can do. I try again every few minutes.",
+            zh="{command}：平台显示 {scopes} 已开通，但仍然拒绝请求，可能应用的新版本尚未发布，需由管理员处理。"
+            "我会每隔几分钟重试。",
         ).format(command=command, scopes=scopes),
         Words(en="/cancel drops it.", zh="发送 /cancel 可取消等待。"),
     )

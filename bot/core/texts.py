@@ -107,9 +107,8 @@ ADMINISTRATOR_BODY = Words(
     zh="{commands} 需要此应用尚未开通的权限：",
 )
 ADMINISTRATOR_AFTER = Words(
-    en="I have told the administrator. As soon as it is enabled I carry on by myself; you need not do "
-    "anything. /cancel drops it.",
-    zh="我已通知管理员，开通后会自动继续，你无需操作。发送 /cancel 可取消等待。",
+    en="An administrator has to enable it. I'll continue as soon as it's enabled. /cancel drops it.",
+    zh="需由管理员开通，开通后会自动继续。发送 /cancel 可取消等待。",
 )
 
 FAILED_TITLE = Words(en="That did not work", zh="授权未成功")

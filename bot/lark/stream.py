@@ -24,7 +24,8 @@ import aiohttp
 from yarl import URL
 
 from bot.core.model import Json, Outage, Secret, Unreachable
-from bot.lark.api import Http, bounded, describe, is_redirect, parse_object
+from bot.core.network import STRAIGHT, Network
+from bot.lark.api import OTHER_BRAND, WRONG_BRAND, Http, Way, bounded, describe, is_redirect, parse_object
 from bot.lark.frames import CONTROL, DATA, Frame, FrameError, Parts, decode, encode, ping
 
 log = logging.getLogger(__name__)
@@ -79,6 +80,7 @@ REFUSALS = {
     514: "the platform does not accept LARK_APP_ID with LARK_APP_SECRET",
     1000040344: "the platform misses the app's credentials",
     1000040350: "the app has as many long connections as it may",
+    WRONG_BRAND: OTHER_BRAND,
 }
 """What only the app's developers or operators can change."""
 
@@ -215,10 +217,12 @@ class LongConnection:
         open_url: str,
         on_event: OnEvent,
         on_refusal: Callable[[str, str], None] = log_refusal,
+        network: Network = STRAIGHT,
     ) -> None:
         """`on_refusal` takes a message and a reason, both from fixed sets, for what may come in any number."""
         self._app_id, self._app_secret, self._open_url = app_id, app_secret, open_url
         self._on_event, self._on_refusal = on_event, on_refusal
+        self._network, self._way = network, Way(network)
         self._config = ClientConfig()
         self._outage: Outage | None = Outage(datetime.now(UTC), "not connected yet")
         self._said_at = -REMIND_EVERY
@@ -245,7 +249,7 @@ class LongConnection:
     async def _serve(self) -> None:
         failures = 0
         async with contextlib.AsyncExitStack() as opened:
-            http = Http()
+            http = Http(self._network)
             opened.push_async_callback(http.close)
             session = await opened.enter_async_context(
                 aiohttp.ClientSession(
@@ -290,6 +294,7 @@ class LongConnection:
                 autoping=False,  # or aiohttp would answer any number of pings without giving way
                 max_msg_size=LARGEST_FRAME,
                 timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_WITHIN),
+                **self._way.to(str(url)),
             )
         except aiohttp.WSServerHandshakeError as problem:
             raise refused_handshake(problem.status, problem.headers or {}) from None

@@ -14,6 +14,7 @@ from typing import Any
 from aiohttp import web
 
 from .credentials import AccessToken
+from .faults import authorization
 from .limits import STANDARD, Limit
 from .tenant import Identity, Json, Person, Tenant
 
@@ -184,7 +185,7 @@ async def admit(api: Api, request: web.Request) -> Call:
 
 def bearer(request: web.Request) -> str:
     """The token of the Authorization header, which must have exactly the form `Bearer token`."""
-    header = request.headers.get("Authorization", "")
+    header = authorization(request)
     if not header.startswith("Bearer ") or not header[7:].strip():
         raise Refusal(
             99991661, "Missing access token for authorization. Please make a request with token attached."

@@ -60,6 +60,8 @@ class App:
     enabled: bool = True
     installed: bool = True
     may_refresh: bool = True
+    other_brand: bool = False
+    """Whether the app lives at the other brand, whose host this is not: its credentials work here all the same."""
     applied_for_scopes: bool = False
 
     def enabled_scopes(self, identity: Identity) -> frozenset[str]:

@@ -29,6 +29,7 @@ DESCRIPTIONS = {
     20002: "The client secret is invalid.",
     20003: "The authorization code is not found. "
     "Please note that an authorization code can only be used once.",
+    20046: "Brand inconsistency.",
     20004: "The authorization code has expired.",
     20008: "The user does not exist.",
     20009: "The specified app is not installed.",

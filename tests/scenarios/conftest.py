@@ -54,6 +54,10 @@ class World:
         self.port = free_port()
         self.public = f"http://127.0.0.1:{self.port}"
         self.settings: dict[str, str] = {}
+        self.runs = bot("run")
+        """How the bot is started."""
+        self.known_as: dict[str, str] = {}
+        """Origins that only the bot can reach, and where a test finds them."""
         self.process: Process | None = None
         self.key = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
         self.http = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
@@ -240,6 +244,8 @@ class World:
 
     async def get(self, url: str, **headers: str) -> tuple[int, str, str]:
         """Status, Location and text of a page; of a callback those of the page at which it ends."""
+        for known, found in self.known_as.items():
+            url = url.replace(known, found, 1) if url.startswith(known) else url
         async with self.http.get(url, allow_redirects=False, headers=headers) as response:
             if onward := outcome_page(url, response):
                 return await self.get(onward, **headers)
@@ -277,7 +283,11 @@ class World:
 
     def environment(self) -> dict[str, str]:
         app = self.tenant.app
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("LARK_", "BOT_"))}
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("LARK_", "BOT_", "SSL_CERT_")) and not name.upper().endswith("_PROXY")
+        }
         return {
             **inherited,
             "PYTHONPATH": str(REPOSITORY),
@@ -301,7 +311,7 @@ class World:
     async def start(self, **settings: str) -> None:
         """Starts the bot and waits until it is ready."""
         self.settings.update(settings)
-        self.process = self.fork(bot("run"))
+        self.process = self.fork(self.runs)
         deadline = asyncio.get_running_loop().time() + 30
         while True:
             assert self.process.returncode is None, self.log_tail()

@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 import time
 from collections import Counter
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -187,7 +188,7 @@ async def test_while_the_access_token_lives_nobody_notices_that_the_token_endpoi
     await world.start()
     await world.authorized(world.sam, "/tasks")
     await world.control("faults", match={"path": "/open-apis/authen/v2"}, kind="down")
-    with sqlite3.connect(world.database) as database:
+    with closing(sqlite3.connect(world.database)) as database, database:
         soon, before = (datetime.now(UTC) + timedelta(seconds=n) for n in (60, -7000))
         written = [moment.strftime("%Y-%m-%d %H:%M:%S.%f") for moment in (soon, before)]
         database.execute("UPDATE grants SET access_expires_at = ?, issued_at = ?", written)

@@ -332,7 +332,7 @@ async def test_an_app_that_is_not_accepted_is_said_on_the_card(room: Room, world
     _, card = await room.asked(world.sam, "/tasks")
     body = {"error": "invalid_client", "code": 20002, "error_description": "The client secret is invalid."}
     await world.control(
-        "faults", match={"path": DEVICE_ENDPOINT}, times=1, kind="status", status=400, body=body
+        "faults", match={"path": DEVICE_ENDPOINT}, times=2, kind="status", status=400, body=body
     )
     response = await room.press(world.sam, card)
     assert response["toast"]["type"] == "warning"
@@ -577,3 +577,26 @@ async def test_a_link_that_cannot_be_used_is_told_in_the_log_and_asked_for_again
     assert log.count("no device code yet") == 2
     assert "in_doubt" in log
     assert "without a device code or a usable link" in log
+
+
+@pytest.mark.parametrize(
+    ("trouble", "options"),
+    [
+        ("lost_authorization", {}),
+        ("status", {"status": 401, "body": "<html>Authorization required</html>", "times": 1}),
+        ("status", {"status": 403, "body": {"message": "Forbidden"}, "times": 1}),
+        ("status", {"status": 401, "body": {"error": "invalid_client"}, "times": 1}),
+    ],
+)
+async def test_where_the_authorization_header_is_lost_the_secret_goes_in_the_form(
+    room: Room, trouble: str, options: dict[str, Any]
+):
+    """Once more, without the header: the platform refuses a request that identifies the app in two ways."""
+    await room.start()
+    await room.world.trouble({"path": DEVICE_ENDPOINT}, trouble, **options)
+    asked, card = await room.asked(room.world.sam, "/tasks")
+    await room.press(room.world.sam, card)
+    await room.decide(await room.link(card), room.world.sam)
+    await room.world.answer_to(asked)
+    assert len(room.world.requests(DEVICE_ENDPOINT)) == 2
+    assert room.world.tenant.app.app_secret not in (room.world.directory / "bot.log").read_text()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
+from contextlib import closing
 
 import pytest
 
@@ -42,7 +43,7 @@ async def test_a_surprise_has_a_page_with_all_headers_and_no_traceback(world: Wo
     await world.start()
     await world.say(world.sam, "/tasks")
     link = world.link_of(await world.card_for(world.sam, "task:task:read"))
-    with sqlite3.connect(world.database) as connection:
+    with closing(sqlite3.connect(world.database)) as connection, connection:
         connection.execute("ALTER TABLE authorization_requests RENAME TO gone")
     async with world.http.get(link, allow_redirects=False) as response:
         assert response.status == 500

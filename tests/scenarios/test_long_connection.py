@@ -7,6 +7,7 @@ import json
 import sqlite3
 import time
 from collections import Counter
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -160,7 +161,7 @@ async def test_a_stop_answers_or_returns_everything_and_nothing_twice(connected:
 
 async def test_nothing_is_acknowledged_before_it_is_kept(connected: World):
     await connected.start()
-    with sqlite3.connect(connected.database, isolation_level=None) as other:
+    with closing(sqlite3.connect(connected.database, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         asked = await connected.say(connected.sam, "/help")
         await asyncio.sleep(4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -18,9 +19,8 @@ def lose(world: World, table: str, *columns: str, of: Person) -> None:
     """A hand at the database, while the bot is down."""
     values = ", ".join(f"{column} = '{SEALED_WITH_A_KEY_THAT_IS_GONE}'" for column in columns)
     change = f"UPDATE {table} SET {values} WHERE user_key LIKE ? AND {columns[0]} IS NOT NULL"
-    with sqlite3.connect(world.database) as connection:
+    with closing(sqlite3.connect(world.database)) as connection, connection:
         assert connection.execute(change, [f"%{of.open_id}"]).rowcount
-    connection.close()
 
 
 def says_that_it_is_lost(world: World, row: str) -> bool:
@@ -70,11 +70,10 @@ async def test_a_lost_refresh_token_is_forgotten_and_others_are_renewed(world: W
     await world.authorized(world.ada)
     await world.stop()
     lose(world, "grants", "refresh_token", of=world.sam)
-    with sqlite3.connect(world.database) as connection:
+    with closing(sqlite3.connect(world.database)) as connection, connection:
         connection.execute(
             "UPDATE grants SET access_expires_at = datetime('now', '+200 seconds') || '.000000'"
         )
-    connection.close()
     await world.start()
     await world.until(lambda: world.requests("/token"), "a renewal")
     await world.until(

@@ -8,6 +8,7 @@ import re
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from html import unescape
 from typing import Any
@@ -556,9 +557,8 @@ async def test_nobody_is_signed_out_by_a_post_from_elsewhere(running: World):
 def age(world: World, column: str, by: timedelta) -> None:
     """Moves a time of all sessions into the past."""
     moment = (datetime.now(UTC) - by).strftime("%Y-%m-%d %H:%M:%S.%f")
-    with sqlite3.connect(world.database, timeout=10) as connection:
+    with closing(sqlite3.connect(world.database, timeout=10)) as connection, connection:
         connection.execute(f"UPDATE sessions SET {column} = ?", (moment,))
-    connection.close()
 
 
 @pytest.mark.parametrize(("column", "by"), [("expires_at", 1), ("seen_at", 31 * 60)])

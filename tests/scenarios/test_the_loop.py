@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
+from tests.forking import strict_bot
+
 from .conftest import World, has_link, text_of
 
 
@@ -266,3 +270,20 @@ async def test_sigterm_ends_in_exit_code_zero(world: World):
     await world.start()
     await world.answer_to(await world.say(world.sam, "/help"))
     assert await world.stop() == 0
+
+
+@pytest.mark.parametrize("events", ["webhook", "websocket"])
+async def test_nothing_is_left_open(world: World, events: str):
+    """Every warning is an error in this process: Python 3.13 warns of a SQLite connection that nobody closes."""
+    world.runs = strict_bot("run")
+    world.tenant.app.events_by = events
+    await world.start(LARK_EVENTS=events)
+    await world.authorized(world.sam, "/tasks")
+    await world.authorized(world.sam, "/task Pay the invoice")
+    await world.answer_to(await world.say(world.sam, "/revoke"))
+    assert await world.stop() == 0
+    world.runs = strict_bot("keys", "rotate")
+    assert await world.fork(world.runs).wait() == 0
+    log = (world.directory / "bot.log").read_text()
+    for word in ("ResourceWarning", "DeprecationWarning", "unclosed", "Exception ignored", "Traceback"):
+        assert word not in log, log

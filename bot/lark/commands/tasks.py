@@ -10,9 +10,10 @@ from datetime import UTC, date, datetime, timedelta
 from bot.core.answers import how_to_use, paragraph
 from bot.core.commands import ApiRefused, Ask, Steps, command, nothing, with_names
 from bot.core.model import ApiCall, Json, Line, Reply, Span, Words, Write
+from bot.core.paging import Listed, read_pages
 from bot.core.scopes import any_of
 from bot.core.times import ALL_TIMES_UTC, Zone, near_day_in_words, time_in_words, zone_or_utc
-from bot.lark.commands.reading import Listed, child, line, link, moment, read_pages
+from bot.lark.commands.reading import child, line, link, moment
 from bot.lark.commands.refusals import Refusal, Refusals, explained
 
 MAX_SHOWN = 30
