@@ -47,10 +47,10 @@ class AuthorizationCard:
     refused: ScopeSet
     commands: tuple[str, ...]
     """The commands that ask, as typed: `/agenda`."""
-    purposes: tuple[Words, ...]
-    """What each of them does."""
     link: str | None
     expires_at: datetime
+    drawn_at: datetime
+    """The moment from which it tells days: `tomorrow`."""
     failure: Words | None = None
     device_link: DeviceLink | None = None
     """While it waits without a link of ours: the platform's. Without that, too, a button fetches it."""
@@ -85,6 +85,7 @@ class ConfirmationCard:
     call_id: str
     command: str
     asked_at: datetime
+    drawn_at: datetime
     confirmed: bool | None = None
     """What its person has decided, once they have."""
     time_zone: str | None = None

@@ -121,8 +121,8 @@ class Command:
     run: Callable[[Ask], Steps]
     summary: Words
     """One line for the help, and the reason on the card: what it does."""
-    usage: str = ""
-    """What follows the word: `[today|tomorrow|week]`."""
+    usage: Words | str = ""
+    """What follows the word: `Words("TITLE", "标题")`."""
     needs: Callable[[str], Requirement] = lambda arguments: NOTHING
     """The scope requirement, from the arguments."""
     hidden: bool = False
@@ -146,7 +146,7 @@ def command(
     name: str,
     *,
     summary: Words,
-    usage: str = "",
+    usage: Words | str = "",
     needs: Requirement | Callable[[str], Requirement] = NOTHING,
     hidden: bool = False,
     urgent: bool = False,
@@ -162,8 +162,8 @@ def command(
         )
     if not isinstance(summary, Words) or not all(isinstance(each, str) for each in (summary.en, summary.zh)):
         raise CommandMistake(f"The summary of /{name} is not Words: write Words(en=…, zh=…).")
-    if not isinstance(usage, str):
-        raise CommandMistake(f"The usage of /{name} is not text.")
+    if not isinstance(usage, Words | str):
+        raise CommandMistake(f"The usage of /{name} is neither Words nor text.")
     if not callable(keep):
         raise CommandMistake(f"The keep of /{name} is not a function.")
     if not callable(needs):

@@ -168,7 +168,7 @@ def where_to_look(
     if call.consents or call.suspended_at is not None:
         return []
     if call.chat.kind == "group":
-        return [note(bot, call, replies.asked_privately(typed(call)), "note")]
+        return [note(bot, call, replies.asked_privately(), "note")]
     if live is None or not live.card_message_id:
         return []
     if live.declined_on_page_at or moment - live.created_at > REMIND_AFTER:
@@ -207,7 +207,7 @@ async def ask_to_confirm(bot: Bot, call: DeferredCall, steps: Sequence[Step]) ->
     """Suspends an old write until its person says that it is still wanted."""
     moment = now()
     card = bot.platform.render_card(
-        ConfirmationCard(call.id, typed_in_full(call), call.asked_at, time_zone=call.time_zone)
+        ConfirmationCard(call.id, typed_in_full(call), call.asked_at, moment, time_zone=call.time_zone)
     )
     question = draft(
         bot,

@@ -71,7 +71,7 @@ async def test_whoever_has_the_link_declines_nothing_in_its_owners_name(world: W
     await world.until(lambda: "task:task:read" in text_of(card.content), "both needs on the card")
     link = world.link_of(card)
     page = await decline(world, link, door)
-    assert "still waits" in page
+    assert "still waiting" in page
     assert "Not now" in page
     await says_so(world, card)
     assert "/doc**, **/tasks** weren't run" in text_of(card.content)
@@ -201,7 +201,7 @@ async def test_a_refusal_after_the_end_does_not_claim_that_something_waits(world
     assert (await world.consent(world.sam, card))[0] == 200
     await world.answer_to(message)
     page = await page_after(world, await world.decide(late, world.ada, "refuse"))
-    assert "still waits" not in page
+    assert "still waiting" not in page
     assert "closed in the meantime" in page
     assert states(world) == (["succeeded"], ["granted"])
 

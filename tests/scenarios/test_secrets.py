@@ -479,7 +479,7 @@ async def by_device(watch: Watch) -> None:
     asked, card = await room.asked(sam, "/tasks")
     await room.press(sam, card)
     await room.decide(await room.link(card), world.ada)
-    await room.says(card, "Somebody else confirmed")
+    await room.says(card, "confirmed with another account")
     await room.press(sam, card)
     await room.decide(await room.link(card), sam)
     await until_answered(world, asked)

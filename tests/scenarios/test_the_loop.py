@@ -62,7 +62,7 @@ async def test_a_consent_by_somebody_else_is_dropped_and_the_right_person_can_st
     card = await world.card_for(world.sam, "task:task:read")
     status, page = await world.consent(world.ada, card)
     assert status == 403
-    assert "somebody else" in page
+    assert "someone else" in page
     assert world.rows("SELECT * FROM grants") == []
     status, page = await world.consent(world.sam, card)
     assert status == 200, page
@@ -92,7 +92,7 @@ async def test_a_callback_is_consumed_once(world: World):
     assert (await world.get(back))[0] == 200
     status, _, page = await world.get(back)
     assert status == 400
-    assert "already used" in page
+    assert "Already done" in page
     assert len(world.requests("oauth/token")) == 1
 
 
@@ -224,7 +224,7 @@ async def test_not_now_on_the_card_drops_the_call(world: World):
     card = await world.card_for(world.sam, "task:task:read")
     clicked = await world.click(world.sam, card, "not_now")
     assert clicked["code"] is None
-    await world.answer_to(asked, "did not authorize")
+    await world.answer_to(asked, "I didn't run")
     assert not has_link(world.tenant.messages[card.message_id])
 
 

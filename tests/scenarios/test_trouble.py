@@ -57,7 +57,7 @@ async def test_a_write_without_a_key_is_never_sent_again_and_its_user_reads_that
         "faults", match={"path": "/open-apis/task", "method": "POST"}, times=1, kind="drop_after"
     )
     asked = await world.say(world.sam, '/call POST /open-apis/task/v2/tasks {"summary":"Once"}')
-    await world.answer_to(asked, "cannot tell")
+    await world.answer_to(asked, "Not sure if this worked")
     assert tasks_named(world, "Once") == 1
     rows = world.rows("SELECT status FROM deferred_calls WHERE command = 'call'")
     assert rows == [{"status": "outcome_unknown"}]
@@ -96,7 +96,7 @@ async def test_an_answer_that_the_platform_refuses_to_carry_is_told(world: World
     await world.control("faults", match={"path": "/open-apis/im/v1/messages"}, times=1, **SENSITIVE)
     asked = await world.say(world.sam, "/help")
     await world.answer_to(
-        asked, "/help: my answer is ready, but the platform does not let me send it (230022"
+        asked, "The answer to /help is ready, but the platform doesn't let me send it (230022"
     )
     assert len(world.from_bot(world.direct(world.sam), asked)) == 1
 
@@ -130,12 +130,12 @@ async def test_a_card_is_shown_though_sending_it_fails(world: World, kind: str):
 @pytest.mark.parametrize(
     ("code", "status", "landing"),
     [
-        (20003, 400, "did not accept"),
-        (20004, 400, "did not accept"),
-        (20049, 400, "did not accept"),
-        (20065, 400, "did not accept"),
-        (20071, 400, "did not accept"),
-        (20010, 400, "may not use"),
+        (20003, 400, "not accepted"),
+        (20004, 400, "not accepted"),
+        (20049, 400, "not accepted"),
+        (20065, 400, "not accepted"),
+        (20071, 400, "not accepted"),
+        (20010, 400, "No access"),
         (20002, 400, "administrator"),
         (20069, 400, "administrator"),
     ],

@@ -13,7 +13,7 @@ from bot.core.commands import ApiRefused, Ask, Steps, command, with_names
 from bot.core.explain import unreadable
 from bot.core.model import ApiCall, Json, Line, Reply, Span, Words
 from bot.core.scopes import Requirement, all_of, any_of
-from bot.core.times import Zone, day_in_words, zone_or_utc
+from bot.core.times import Zone, near_day_in_words, zone_or_utc
 from bot.lark.commands.reading import child, items, line, link, moment, number, text, token
 from bot.lark.commands.refusals import Refusal, Refusals, explained
 from bot.lark.links import KNOWN
@@ -34,11 +34,11 @@ LONGEST_HEADING = 80
 RESULTS = 10
 
 KINDS: Mapping[str, Words] = {
-    "doc": Words("Document (old format)", "旧版文档"),
+    "doc": Words("Old-format document", "旧版文档"),
     "docx": Words("Document", "文档"),
     "sheet": Words("Spreadsheet", "电子表格"),
     "bitable": Words("Base", "多维表格"),
-    "mindnote": Words("Mind note", "思维笔记"),
+    "mindnote": Words("MindNote", "思维笔记"),
     "slides": Words("Slides", "幻灯片"),
     "file": Words("File", "文件"),
     "folder": Words("Folder", "文件夹"),
@@ -48,7 +48,7 @@ KINDS: Mapping[str, Words] = {
     "minutes": Words("Minutes", "妙记"),
 }
 
-SOMETHING = Words("Something else", "其他类型")
+SOMETHING = Words("File", "文件")
 
 PATHS = {
     "docx": "docx",
@@ -141,19 +141,18 @@ def needs_of_document(arguments: str) -> Requirement:
 # --- its text -------------------------------------------------------------------------------------------
 
 FORBIDDEN = Refusal(
-    Words("You cannot open this document", "你没有权限打开该文档"),
+    Words("You don't have access to this document", "你没有权限查看该文档"),
     Words(
         "Ask its owner to share it with you, then send the command again.",
-        "请让文档所有者将其分享给你，然后重新发送该命令。",
+        "请让文档所有者分享给你，然后重新发送命令。",
     ),
 )
 
 NOT_FOUND = Refusal(
-    Words("There is no such document", "找不到该文档"),
+    Words("Document not found", "找不到该文档"),
     Words(
-        "Please check the link or the token: it should be that of a document, not of a spreadsheet or "
-        "a folder.",
-        "请检查链接或 token：它应指向一篇文档，而不是电子表格或文件夹。",
+        "Check the link: it should lead to a document, not to a spreadsheet or folder.",
+        "请检查链接：应为文档的链接，而不是电子表格或文件夹。",
     ),
 )
 
@@ -162,24 +161,24 @@ REFUSALS: Refusals = {
     1770002: NOT_FOUND,
     1770003: Refusal(
         Words("This document was deleted", "该文档已被删除"),
-        Words("Its owner may be able to restore it.", "文档所有者或许可以恢复它。"),
+        Words("Its owner may be able to restore it.", "文档所有者或许可以恢复。"),
     ),
     1770032: FORBIDDEN,
     131001: NOT_FOUND,
     131002: NOT_FOUND,
     131004: NOT_FOUND,
     131005: Refusal(
-        Words("There is no such wiki page", "找不到该知识库页面"),
+        Words("Wiki page not found", "找不到该知识库页面"),
         Words(
-            "Please check the link: the page may have been moved or deleted.",
+            "Check the link: the page may have been moved or deleted.",
             "请检查链接：页面可能已被移动或删除。",
         ),
     ),
     131006: Refusal(
-        Words("You cannot open this wiki page", "你没有权限打开该知识库页面"),
+        Words("You don't have access to this wiki page", "你没有权限查看该知识库页面"),
         Words(
-            "Ask its owner to share the page or the wiki with you, then send the command again.",
-            "请让所有者将页面或知识库分享给你，然后重新发送该命令。",
+            "Ask its owner to share it with you, then send the command again.",
+            "请让所有者分享给你，然后重新发送命令。",
         ),
     ),
 }
@@ -187,8 +186,8 @@ REFUSALS: Refusals = {
 
 @command(
     "doc",
-    usage="LINK-OR-TOKEN",
-    summary=Words("the text of a document or wiki page", "阅读文档或知识库页面的内容"),
+    usage=Words("LINK", "链接"),
+    summary=Words("read a document or wiki page", "阅读文档或知识库页面"),
     needs=needs_of_document,
 )
 def doc(ask: Ask) -> Steps:
@@ -215,8 +214,8 @@ def doc(ask: Ask) -> Steps:
 DOC_EXAMPLE = "/doc https://example.feishu.cn/docx/…"
 
 NOT_A_DOCUMENT = Words(
-    "I need the link of a document or wiki page, or a document's token.",
-    "请给出文档或知识库页面的链接，或文档的 token。",
+    "Please send the link to a document or wiki page.",
+    "请提供文档或知识库页面的链接。",
 )
 
 
@@ -224,9 +223,9 @@ def other_kind(kind: str, title: str, named: Named) -> Reply:
     """What is no document is said to be what it is."""
     words = KINDS.get(kind, SOMETHING)
     return Reply(
-        Words("{kind}: I can only read documents", "{kind}：我只能阅读文档").format(kind=words),
+        Words("Only documents can be read here", "这里只能阅读文档"),
         (
-            (Span(title or named.address, url=named.url),),
+            (Span(words), Span(" · "), Span(title or named.address, url=named.url)),
             paragraph(Words("Please open it in the app.", "请在应用中打开。")),
         ),
     )
@@ -240,14 +239,18 @@ def render(content: str, title: str, named: Named) -> Reply:
     heading = Words(title, title) if title else KINDS["docx"]
     if not lines:
         return Reply(
-            heading, (paragraph(Words("This document is empty.", "该文档是空的。")), *link_to(named))
+            heading, (paragraph(Words("This document is empty.", "该文档没有内容。")), *link_to(named))
         )
     shown = beginning(lines)
     cut = shown != lines or len(content) == MOST_READ
     return Reply(heading, (*map(paragraph, shown), *((CUT,) if cut else ()), *link_to(named)))
 
 
-CUT: Line = (Span(Words("… cut here: the document goes on.", "……内容较长，此处截断。"), bold=True),)
+CUT: Line = (
+    Span(
+        Words("… shortened. Open the document for the rest.", "……内容较长，请打开文档查看全文。"), bold=True
+    ),
+)
 
 
 def beginning(lines: list[str]) -> list[str]:
@@ -263,7 +266,7 @@ def beginning(lines: list[str]) -> list[str]:
 
 
 def link_to(named: Named) -> tuple[Line, ...]:
-    return ((Span(Words("Open it", "打开文档"), url=named.url),),) if named.url else ()
+    return ((Span(Words("Open document", "打开文档"), url=named.url),),) if named.url else ()
 
 
 # --- search ---------------------------------------------------------------------------------------------
@@ -275,10 +278,8 @@ INVALID_FIELD = 99992402
 
 SEARCH_REFUSALS: Refusals = {
     code: Refusal(
-        Words("The platform does not take this search", "平台不接受该搜索"),
-        Words(
-            "Please try fewer words: about 30 characters are the limit.", "请减少关键词：上限约为 30 个字符。"
-        ),
+        Words("This search isn't possible", "无法执行此搜索"),
+        Words("Try fewer words: the limit is about 30 characters.", "请减少关键词，上限约为 30 个字符。"),
     )
     for code in (INVALID_FIELD, 1274001, 1274002)
 }
@@ -286,15 +287,15 @@ SEARCH_REFUSALS: Refusals = {
 
 @command(
     "search",
-    usage="WORDS",
-    summary=Words("documents that you can see", "搜索你能看到的文档"),
+    usage=Words("WORDS", "关键词"),
+    summary=Words("search your documents", "搜索文档"),
     needs=any_of("search:docs:read"),
     keep=with_names,
 )
 def search(ask: Ask) -> Steps:
     words = " ".join(ask.arguments.split())
     if not words:
-        return how_to_use(search, "/search quarterly plan")
+        return how_to_use(search, Words("/search quarterly plan", "/search 季度计划"))
     # Without the two empty filters the platform finds nothing.
     body = {"query": words, "doc_filter": {}, "wiki_filter": {}, "page_size": RESULTS}
     try:
@@ -310,18 +311,18 @@ def render_results(data: Mapping[str, Json], words: str, ask: Ask) -> Reply:
     found = items(data, "res_units")[:RESULTS]
     if not found:
         return Reply(
-            Words("Nothing found: {words}", "没有找到：{words}").format(words=words),
-            (paragraph(Words("Perhaps other words, or fewer?", "换个关键词，或减少关键词试试？")),),
+            Words("No results for {words}", "未找到：{words}").format(words=words),
+            (paragraph(Words("Try other or fewer words.", "请换个关键词，或减少关键词。")),),
         )
     lines = [each for unit in found for each in result_lines(unit, zone, today)]
     total = number(data.get("total")) or 0
     if total > len(found) or data.get("has_more") is True:
-        shown = Words("The first {n} of {total}.", "以上是 {total} 条中的前 {n} 条。")
+        shown = Words("Showing {n} of {total}.", "共 {total} 条，以上为前 {n} 条。")
         if total <= len(found):
-            shown = Words("The first {n}.", "以上是前 {n} 条。")
-        narrower = Words(" More words find fewer.", "增加关键词可缩小范围。")
+            shown = Words("Showing the first {n}.", "以上为前 {n} 条。")
+        narrower = Words(" Add words to narrow it down.", "增加关键词可缩小范围。")
         lines.append(paragraph(shown.format(n=len(found), total=total), narrower))
-    return Reply(Words("Found: {words}", "搜索结果：{words}").format(words=words), tuple(lines))
+    return Reply(Words("Results for {words}", "搜索结果：{words}").format(words=words), tuple(lines))
 
 
 def result_lines(unit: Mapping[str, Json], zone: Zone, today: date) -> tuple[Line, Line]:
@@ -333,7 +334,7 @@ def result_lines(unit: Mapping[str, Json], zone: Zone, today: date) -> tuple[Lin
     if owner:
         details.append(Span(f" · {owner}"))
     if updated:
-        details += [Span(" · "), Span(day_in_words(zone.local(updated).date(), today))]
+        details += [Span(" · "), Span(near_day_in_words(zone.local(updated).date(), today))]
     return (
         (Span(title or Words("(no title)", "（无标题）"), bold=True, url=link(about.get("url"))),),
         tuple(details),

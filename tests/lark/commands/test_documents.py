@@ -38,7 +38,7 @@ def test_the_first_line_is_the_title_and_the_rest_the_text():
     reply = run(
         doc, f"https://x.feishu.cn/docx/{TOKEN}", content("The plan\n\n  One *line*\n<b>two</b>\n")
     ).reply
-    assert said(reply) == ["The plan", "One *line*", "<b>two</b>", "Open it"]
+    assert said(reply) == ["The plan", "One *line*", "<b>two</b>", "Open document"]
     assert links(reply) == [f"https://x.feishu.cn/docx/{TOKEN}"]
 
 
@@ -56,39 +56,45 @@ def test_a_wiki_page_is_looked_up_first():
     node, text = done.calls
     assert (node.path, dict(node.query)) == ("/open-apis/wiki/v2/spaces/get_node", {"token": "wikcnPlan"})
     assert text.path == "/open-apis/docx/v1/documents/doxcnPlan/raw_content"
-    assert said(done.reply) == ["The plan", "One", "Two", "Open it"]
+    assert said(done.reply) == ["The plan", "One", "Two", "Open document"]
 
 
 @pytest.mark.parametrize(
-    ("kind", "title"),
+    ("kind", "called"),
     [
-        ("sheet", "Spreadsheet: I can only read documents"),
-        ("bitable", "Base: I can only read documents"),
-        ("doc", "Document (old format): I can only read documents"),
-        ("hologram", "Something else: I can only read documents"),
+        ("sheet", "Spreadsheet"),
+        ("bitable", "Base"),
+        ("doc", "Old-format document"),
+        ("hologram", "File"),
     ],
 )
-def test_a_wiki_page_that_is_no_document_is_said_to_be_what_it_is(kind, title):
+def test_a_wiki_page_that_is_no_document_is_said_to_be_what_it_is(kind, called):
     node = success({"node": {"obj_type": kind, "obj_token": "shtcnX", "title": "Numbers"}})
     reply = run(doc, "https://x.feishu.cn/wiki/wikcnX", node).reply
-    assert said(reply) == [title, "Numbers", "Please open it in the app."]
+    assert said(reply) == [
+        "Only documents can be read here",
+        f"{called} · Numbers",
+        "Please open it in the app.",
+    ]
     assert links(reply) == ["https://x.feishu.cn/wiki/wikcnX"]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "title"),
+    ("arguments", "called"),
     [
-        ("https://x.feishu.cn/docs/doccnX", "旧版文档：我只能阅读文档"),
-        ("https://x.feishu.cn/sheets/shtcnX", "电子表格：我只能阅读文档"),
-        ("https://x.feishu.cn/base/bascnX", "多维表格：我只能阅读文档"),
-        ("https://x.feishu.cn/minutes/obcnX", "妙记：我只能阅读文档"),
-        ("shtcnAbCdEfGhIjKlMnOpQrSt", "电子表格：我只能阅读文档"),
+        ("https://x.feishu.cn/docs/doccnX", "旧版文档"),
+        ("https://x.feishu.cn/sheets/shtcnX", "电子表格"),
+        ("https://x.feishu.cn/base/bascnX", "多维表格"),
+        ("https://x.feishu.cn/minutes/obcnX", "妙记"),
+        ("shtcnAbCdEfGhIjKlMnOpQrSt", "电子表格"),
     ],
 )
-def test_links_to_other_things_are_said_to_be_what_they_are_without_a_call(arguments, title):
+def test_links_to_other_things_are_said_to_be_what_they_are_without_a_call(arguments, called):
     done = run(doc, arguments)
     assert done.moves == []
-    assert said(done.reply, "zh")[0] == title
+    title, line, _ = said(done.reply, "zh")
+    assert title == "这里只能阅读文档"
+    assert line.startswith(f"{called} · ")
 
 
 @pytest.mark.parametrize(
@@ -109,29 +115,31 @@ def test_links_to_other_things_are_said_to_be_what_they_are_without_a_call(argum
 def test_what_names_no_document_gets_the_usage_and_no_call(arguments):
     done = run(doc, arguments)
     assert done.moves == []
-    assert said(done.reply)[1] == "I need the link of a document or wiki page, or a document's token."
+    assert said(done.reply)[1] == "Please send the link to a document or wiki page."
 
 
 def test_without_arguments_it_shows_its_usage():
-    assert said(run(doc, "").reply)[1] == "/doc LINK-OR-TOKEN"
+    assert said(run(doc, "").reply)[1] == "/doc LINK"
 
 
 def test_a_long_document_is_cut_with_a_note_and_a_link():
     reply = run(doc, f"https://x.feishu.cn/docx/{TOKEN}", content("Title\n" + "word " * 2000)).reply
     lines = said(reply)
-    assert lines[-2:] == ["… cut here: the document goes on.", "Open it"]
+    assert lines[-2:] == ["… shortened. Open the document for the rest.", "Open document"]
     assert 2900 <= sum(map(len, lines[1:-2])) <= 3000
 
 
 def test_a_document_of_very_many_lines_is_cut_too():
     lines = said(run(doc, "welcome", content("x\n" * 5000)).reply)
     assert len(lines) <= 123
-    assert lines[-1] == "… cut here: the document goes on."
+    assert lines[-1] == "… shortened. Open the document for the rest."
 
 
 def test_a_document_that_just_fits_is_not_said_to_be_cut():
     text = "Title\n" + "\n".join("y" * 100 for _ in range(30))
-    assert "… cut here: the document goes on." not in said(run(doc, "welcome", content(text)).reply)
+    assert "… shortened. Open the document for the rest." not in said(
+        run(doc, "welcome", content(text)).reply
+    )
 
 
 @pytest.mark.parametrize("odd", ODD)
@@ -142,15 +150,15 @@ def test_a_document_without_text_is_empty(odd):
 @pytest.mark.parametrize("odd", [*ODD, success({"node": {"obj_type": "docx", "obj_token": "../../auth"}})])
 def test_a_node_that_cannot_be_read_is_said(odd):
     done = run(doc, "https://x.feishu.cn/wiki/wikcnX", odd)
-    assert said(done.reply)[0] == "I cannot read the platform's answer"
+    assert said(done.reply)[0] == "Unexpected answer from the platform"
 
 
 @pytest.mark.parametrize(
     ("code", "title"),
     [
-        (1770002, "There is no such document"),
+        (1770002, "Document not found"),
         (1770003, "This document was deleted"),
-        (1770032, "You cannot open this document"),
+        (1770032, "You don't have access to this document"),
     ],
 )
 def test_refusals_name_the_document_and_what_to_do(code, title):
@@ -167,7 +175,7 @@ def test_a_forbidden_document_is_asked_of_its_owner():
 
 
 @pytest.mark.parametrize(
-    ("code", "title"), [(131005, "There is no such wiki page"), (131006, "You cannot open this wiki page")]
+    ("code", "title"), [(131005, "Wiki page not found"), (131006, "You don't have access to this wiki page")]
 )
 def test_refusals_of_wiki_pages_are_explained(code, title):
     assert said(run(doc, "https://x.feishu.cn/wiki/wikcnX", refused(code)).reply)[0] == title
@@ -208,7 +216,7 @@ def test_results_show_title_kind_owner_and_date():
     (call,) = done.calls
     assert (call.method, call.path, call.write) == ("POST", "/open-apis/search/v2/doc_wiki/search", None)
     assert call.body == {"query": "the plan", "doc_filter": {}, "wiki_filter": {}, "page_size": 10}
-    assert said(done.reply) == ["Found: the plan", "Plan", "Document · Wei Lan · Wednesday 24 December 2025"]
+    assert said(done.reply) == ["Results for the plan", "Plan", "Document · Wei Lan · Wed 24 Dec 2025"]
     assert said(done.reply, "zh")[2] == "文档 · Wei Lan · 2025年12月24日 周三"
     assert links(done.reply) == ["https://x.feishu.cn/docx/1"]
 
@@ -230,8 +238,8 @@ def test_only_the_marks_of_the_search_are_taken_out_of_a_title(title, shown):
 @pytest.mark.parametrize(
     ("data", "note"),
     [
-        ({"total": 57}, "The first 1 of 57. More words find fewer."),
-        ({"has_more": True}, "The first 1. More words find fewer."),
+        ({"total": 57}, "Showing 1 of 57. Add words to narrow it down."),
+        ({"has_more": True}, "Showing the first 1. Add words to narrow it down."),
     ],
 )
 def test_more_results_than_are_shown_are_mentioned(data, note):
@@ -240,7 +248,7 @@ def test_more_results_than_are_shown_are_mentioned(data, note):
 
 @pytest.mark.parametrize("odd", ODD[:-1])
 def test_nothing_found_is_said_kindly(odd):
-    assert said(run(search, "x", odd).reply) == ["Nothing found: x", "Perhaps other words, or fewer?"]
+    assert said(run(search, "x", odd).reply) == ["No results for x", "Try other or fewer words."]
 
 
 def test_odd_results_still_make_lines_and_no_bad_links():
@@ -249,7 +257,7 @@ def test_odd_results_still_make_lines_and_no_bad_links():
         "result_meta": {"url": "javascript:1", "doc_types": 5, "update_time": "x"},
     }
     reply = run(search, "x", success({"res_units": [odd, {}]})).reply
-    assert said(reply) == ["Found: x", "A", "Something else", "(no title)", "Something else"]
+    assert said(reply) == ["Results for x", "A", "File", "(no title)", "File"]
     assert links(reply) == []
 
 
