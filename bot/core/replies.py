@@ -211,9 +211,9 @@ def card_refused(command: str, detail: str) -> Reply:
     return say(
         None,
         Words(
-            en="{command} needs your confirmation, but the platform doesn't let me send the card ({detail}). Send the "
+            en="{command} is waiting for you, but the platform doesn't let me send the card ({detail}). Send the "
             "command again to retry, or /cancel to drop it.",
-            zh="{command} 需要你确认，但平台不允许发送卡片（{detail}）。请重新发送该命令重试，或发送 /cancel 取消。",
+            zh="{command} 正在等待你，但平台不允许发送卡片（{detail}）。请重新发送该命令重试，或发送 /cancel 取消。",
         ).format(command=command, detail=detail),
     )
 

@@ -170,7 +170,7 @@ async def test_a_card_that_waits_for_the_administrator_shows_that_its_call_was_c
     asked, card = await waits_by_its_card(world)
     world.let_expire()
     await world.answer_to(asked, "expired", patience=40)
-    await world.until(lambda: "has expired" in text_of(card.content), "the expired card")
+    await world.until(lambda: "expired" in text_of(card.content), "the expired card")
 
 
 async def test_a_link_never_leads_to_a_page_for_a_scope_that_the_app_has_lost(world: World):

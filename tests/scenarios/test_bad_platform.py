@@ -145,7 +145,7 @@ async def test_scopes_that_are_lost_by_a_consent_are_told(world: World):
         lambda: [
             m
             for m in world.from_bot(world.direct(world.sam))
-            if "no longer gives me: task:task:read" in text_of(m.content)
+            if "no longer have: task:task:read" in text_of(m.content)
         ],
         "the word",
     )

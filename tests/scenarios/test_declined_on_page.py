@@ -158,7 +158,7 @@ async def test_a_refusal_does_not_silence_the_note_of_a_new_command_in_a_group(w
     else:
         await world.click(world.sam, card, "not_now")
     message = await world.say(world.sam, "/agenda", world.group)
-    await world.answer_to(message, "privately")
+    await world.answer_to(message, "in our direct chat")
     card = await world.card_for(world.sam, "calendar:calendar:readonly")
     assert kinds_of_buttons(card) == ASKS
     assert (await world.consent(world.sam, card))[0] == 200

@@ -424,7 +424,7 @@ async def test_a_consent_in_time_counts_though_the_request_has_expired(room: Roo
     await room.press(world.sam, card)
     link = await room.link(card)
     world.let_expire()
-    await room.says(card, "This request has expired")
+    await room.says(card, "Expired")
     assert room.links(card) == []
     await world.answer_to(asked)
     await room.decide(link, world.sam)

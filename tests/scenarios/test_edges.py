@@ -204,7 +204,7 @@ async def test_a_page_error_for_a_scope_that_the_app_lost_leads_to_the_administr
     )
     assert fresh.message_id == card.message_id
     await world.consent(world.sam, fresh)
-    await world.answer_to(asked, "ound")
+    await world.answer_to(asked, "esults for")
 
 
 async def test_when_nothing_else_can_be_asked_for_the_administrator_is_told(world: World):
@@ -223,7 +223,7 @@ async def test_when_nothing_else_can_be_asked_for_the_administrator_is_told(worl
     fresh = await world.fresh_card(world.sam, asked)
     assert fresh.message_id == card.message_id
     await world.consent(world.sam, fresh)
-    await world.answer_to(asked, "ound")
+    await world.answer_to(asked, "esults for")
 
 
 async def test_a_new_command_gets_a_card_of_its_own_though_an_older_one_waits_for_the_administrator(
@@ -488,7 +488,7 @@ async def test_what_one_person_is_sent_too_much_of_comes_in_turn_and_costs_nobod
     other = await world.say(world.wei, "/help")
     await world.answer_to(other)
     for each in asked:
-        await world.answer_to(each, "lacks a permission", patience=60)
+        await world.answer_to(each, "didn't run", patience=60)
     assert len(world.requests("/reply", "POST")) < 2 * 41
 
 

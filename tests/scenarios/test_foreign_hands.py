@@ -181,7 +181,7 @@ async def test_a_state_that_came_too_late_or_was_taken_by_two_at_once_counts_onc
     late = await world.decide(await world.open(card), world.sam)
     world.let_expire("authorization_attempts")
     status, _, page = await world.get(late)
-    assert (status, "too long" in page) == (400, True)
+    assert (status, "Timed out" in page) == (400, True)
     back = await world.decide(await world.open(card), world.sam)
     answers = await asyncio.gather(*(world.get(back) for _ in range(8)))
     assert sorted(status for status, _, _ in answers) == [200] + [400] * 7

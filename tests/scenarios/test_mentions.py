@@ -55,7 +55,7 @@ async def test_a_name_in_the_json_of_a_call_is_text_in_a_string(world: World):
         if number == 0:
             # It waits for a consent, so that it is replayed from what was stored.
             await world.consent(world.sam, await world.fresh_card(world.sam, asked))
-        await world.answer_to(asked, "in our direct chat")
+        await world.answer_to(asked, "the result in our direct chat")
         assert titles(world)[-1] == f"for @{ON_ONE_LINE.get(name, name)}, today"
         assert world.tenant.work.tasks[-1]["description"] == f"@{world.ada.name}"
     assert len(titles(world)) == before + len(NAMES)

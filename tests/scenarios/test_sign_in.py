@@ -134,7 +134,7 @@ async def test_web_login_signs_in_and_leaves_no_token_behind(
     await sam.sign_in(world.sam)
     page = await sam.permissions()
     assert "Signed in as Sam Rivera" in page
-    assert "You haven&#x27;t authorized anything" in page
+    assert "You haven't authorized anything" in page
     assert world.rows("SELECT * FROM grants") == []
     assert [row["status"] for row in world.rows("SELECT status FROM authorization_attempts")] == ["completed"]
     (consent,) = [c.data for c in world.tenant.changes_after(0, "consent") if c.data["event"] == "opened"]
@@ -258,7 +258,7 @@ async def test_what_came_back_counts_once(running: World, browser: Callable[...,
     assert (await sam.get(link))[0] == 303
     sam.take_cookies(cookies)
     status, _, page = await sam.get(link)
-    assert (status, "Already done" in page) == (400, True)
+    assert (status, "Already used" in page) == (400, True)
     assert len(sessions(running)) == 1
 
 
@@ -577,7 +577,7 @@ async def test_another_persons_session_sees_nothing_of_it(running: World, browse
     ada = browser()
     await ada.sign_in(running.ada)
     page = await ada.permissions()
-    assert "You haven&#x27;t authorized anything" in page
+    assert "You haven't authorized anything" in page
     assert "task:task" not in page
     assert "/agenda" not in page
     assert (await ada.get("/permissions/continue"))[1] == "/permissions"
@@ -626,7 +626,7 @@ async def test_taking_it_back_is_what_revoke_does(running: World, browser: Calla
     sam = browser()
     await sam.sign_in(running.sam)
     assert (await sam.post("/permissions/revoke", await sam.proof()))[1] == "/permissions?revoked"
-    assert "You haven&#x27;t authorized anything" in await sam.permissions()
+    assert "You haven't authorized anything" in await sam.permissions()
     (grant,) = running.rows("SELECT status, end_reason, access_token, refresh_token FROM grants")
     assert grant == {
         "status": "ended",
@@ -856,7 +856,7 @@ async def test_codes_that_are_made_up_do_not_use_up_the_platforms_limit(
     busy = [page for page in ended if "Too many sign-ins right now" in page]
     # One request has asked whether the endpoint is there at all.
     assert len(busy) - (80 - asked) in {0, 1}
-    assert all("did not accept" in page for page in ended if page not in busy)
+    assert all("Sign-in failed" in page for page in ended if page not in busy)
     await browser().sign_in(running.sam)
 
 

@@ -133,7 +133,7 @@ async def test_a_call_that_nobody_authorizes_expires_and_says_so(world: World):
 async def test_in_a_group_the_answer_comes_there_and_the_link_goes_to_the_asker_alone(world: World):
     await world.start()
     asked = await world.say(world.sam, "/agenda week", world.group)
-    note = await world.answer_to(asked, "privately")
+    note = await world.answer_to(asked, "in our direct chat")
     assert not has_link(note)
     card = await world.card_for(world.sam, "calendar:calendar")
     await world.consent(world.sam, card)
