@@ -12,6 +12,7 @@ from urllib.parse import quote, urlsplit
 from aiohttp import web
 
 from .consent import PERSON_COOKIE
+from .gateway import TENANT
 from .process import BotProcess
 from .tables import list_tables, read_table
 from .tenant import Json
@@ -35,6 +36,8 @@ EXTERNAL_BOT: Json = {
     "words": "The bot was started elsewhere.",
     "log": [],
 }
+
+A_YEAR = 366 * 86_400
 
 routes = web.RouteTableDef()
 BOT = web.AppKey("bot", BotProcess)
@@ -139,6 +142,27 @@ async def table(request: web.Request) -> web.Response:
 async def bot_status(request: web.Request) -> web.Response:
     bot = request.app.get(BOT)
     return web.json_response(EXTERNAL_BOT if bot is None else bot.as_json())
+
+
+@routes.post("/sandbox/api/time")
+async def pass_time(request: web.Request) -> web.Response:
+    """Lets {"advance": seconds} pass for everybody: the platform, the people, and the bot, which is started again."""
+    bot = request.app.get(BOT)
+    if bot is None:
+        return web.json_response({"error": "the bot was started elsewhere; its clock stays"}, status=409)
+    try:
+        seconds = float((await request.json())["advance"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        seconds = -1
+    if not 0 <= seconds <= A_YEAR:
+        return web.json_response({"error": "the body is {advance}: seconds, at most a year"}, status=400)
+    runs = bot.running
+    await bot.stop()
+    request.app[TENANT].clock.advance_all(seconds)
+    bot.ahead = request.app[TENANT].clock.everybody_ahead
+    if runs:
+        await bot.start()
+    return web.json_response(bot.as_json())
 
 
 @routes.post("/sandbox/api/bot")

@@ -1,7 +1,8 @@
 """The tenant's time: real time plus an offset, so that a test can let two hours pass at once.
 
 What expires at the platform (tokens, codes, windows, redeliveries) lives on `now`. What the platform writes
-on messages and events is `wall`, because the bot compares it with a clock that nobody moved.
+on messages and events is `wall`, because the bot compares it with its own clock: `advance` leaves it alone, and only
+`advance_all`, which expects the bot to be moved as well, moves both.
 """
 
 import asyncio
@@ -11,8 +12,10 @@ from collections.abc import Callable
 
 class Clock:
     def __init__(self, wall: Callable[[], float] = time.time) -> None:
-        self.wall = wall
         self.offset = 0.0
+        self.everybody_ahead = 0.0
+        self.wall: Callable[[], float] = lambda: wall() + self.everybody_ahead
+        """Seconds since the epoch, as people and the bot see them."""
         self._moved = asyncio.Event()
 
     def now(self) -> float:
@@ -25,6 +28,14 @@ class Clock:
     def advance(self, seconds: float) -> None:
         """Lets `seconds` pass; whoever sleeps towards an earlier moment wakes up."""
         self.offset += seconds
+        self._wake()
+
+    def advance_all(self, seconds: float) -> None:
+        """Lets `seconds` pass for people and the bot, too."""
+        self.everybody_ahead += seconds
+        self._wake()
+
+    def _wake(self) -> None:
         self._moved.set()
         self._moved = asyncio.Event()
 

@@ -96,6 +96,12 @@ class Delivery:
         self._start(self._insist(record, 0))
         return record.event_id
 
+    def resume(self) -> None:
+        """Goes on with what was not acknowledged when the platform was last stopped."""
+        for record in self._tenant.events.values():
+            if not record.acknowledged:
+                self._start(self._insist(record, len(record.attempts)))
+
     async def push_and_see(self, body: Json, raw: tuple[bytes, dict[str, str]] | None = None) -> PushedEvent:
         """Pushes an event and returns after the first attempt (`raw` replaces body and headers of it); an
         event that was not acknowledged is redelivered as usual unless it was raw."""
@@ -129,6 +135,7 @@ class Delivery:
             await self._attempt(record, None)
 
     async def _attempt(self, record: PushedEvent, raw: tuple[bytes, dict[str, str]] | None) -> None:
+        start = self._tenant.start()
         attempt = await self._deliver(record.event_id, record.body, raw)
         record.acknowledged = record.acknowledged or attempt.acknowledged
         seen = {
@@ -142,7 +149,7 @@ class Delivery:
             "again_in": None if record.acknowledged or raw else self._next_wait(record),
         }
         record.attempts.append(seen)
-        self._tenant.announce("event", seen)
+        self._tenant.announce("event", seen, start)
 
     def _next_wait(self, record: PushedEvent) -> float | None:
         """Seconds until the delivery after the one that has just failed; None after the last."""
@@ -213,7 +220,7 @@ class Delivery:
         token = new_id("c-")
         pending = CardToken(message.message_id, self._tenant.clock.now() + CARD_TOKEN_SECONDS)
         self._tenant.card_tokens[token] = pending
-        before = message.content
+        before, start = message.content, self._tenant.start()
         body = self._callback(person, message, button, token)
         frame_type = self._tenant.behaviour.card_frame_type
         attempt = await self._deliver(body["header"]["event_id"], body, frame_type=frame_type)
@@ -235,7 +242,10 @@ class Delivery:
                 "code": code,
                 "toast": answer.get("toast") if code is None else None,
                 "ms": attempt.ms,
+                "person": person.open_id,
+                "button": button.get("text"),
             },
+            start,
         )
         return answer, code
 

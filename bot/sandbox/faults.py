@@ -75,6 +75,12 @@ class Fault:
         }
 
 
+def told(event: str, fault: Fault, **more: Any) -> dict[str, Any]:
+    """What the feed is told of a fault; `kind` is the kind of a change there, so a fault's is called `fault`."""
+    described = fault.as_json()
+    return {"event": event, "fault": described.pop("kind"), **described, **more}
+
+
 def _path_matches(pattern: str, path: str) -> bool:
     if any(character in pattern for character in "*?["):
         return fnmatch.fnmatchcase(path, pattern)

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import webbrowser
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +18,7 @@ from aiohttp import web
 
 from .chat import add_chat_page
 from .front import build_front
+from .memory import Memory, fill, kept, recall
 from .process import BotProcess
 from .sample import sample_tenant
 from .server import build_platform
@@ -27,25 +29,40 @@ DEFAULT_PORT = 8700
 EVENTS: Literal["websocket", "webhook"] = "websocket"
 
 
+@dataclass(frozen=True)
+class Options:
+    """How `bot sandbox` was called; `keeps`: the directory is the user's, and what happens is kept in it."""
+
+    keeps: bool
+    open_browser: bool
+    platform_only: bool
+
+
 def run(port: int | None, data_dir: Path | None, open_browser: bool, platform_only: bool) -> int:
-    """Serves until SIGINT or SIGTERM and returns the exit code. `port` None: the usual one, or a free one if
-    that is taken; `data_dir` None: a temporary directory that is removed at the end."""
-    try:
-        listener = listen(port)
-    except OSError as problem:
-        print(f"--port {port}: cannot listen there ({problem.strerror}); name another", file=sys.stderr)
-        return 2
-    with listener, kept_or_temporary(data_dir) as directory:
-        asyncio.run(serve(listener, directory, open_browser, platform_only))
+    """Serves until SIGINT or SIGTERM and returns the exit code. `port` None: that of the last start in `data_dir`, the
+    usual one, or a free one if that is taken; `data_dir` None: a temporary directory that is removed at the end."""
+    options = Options(data_dir is not None, open_browser, platform_only)
+    with kept_or_temporary(data_dir) as directory:
+        try:
+            memory = recall(directory)
+            listener = listen(port, memory.ports.get("platform", DEFAULT_PORT))
+        except ValueError as problem:
+            print(f"--data {data_dir}: {problem}", file=sys.stderr)
+            return 2
+        except OSError as problem:
+            print(f"--port {port}: cannot listen there ({problem.strerror}); name another", file=sys.stderr)
+            return 2
+        with listener:
+            asyncio.run(serve(listener, directory, memory, options))
     return 0
 
 
-def listen(port: int | None) -> socket.socket:
+def listen(port: int | None, usual: int) -> socket.socket:
     """A listening socket on the loopback address."""
     if port is not None:
         return socket.create_server((HOST, port))
     try:
-        return socket.create_server((HOST, DEFAULT_PORT))
+        return socket.create_server((HOST, usual))
     except OSError:
         return socket.create_server((HOST, 0))
 
@@ -60,33 +77,45 @@ def kept_or_temporary(data_dir: Path | None) -> Iterator[Path]:
         yield Path(directory)
 
 
-async def serve(listener: socket.socket, directory: Path, open_browser: bool, platform_only: bool) -> None:
+async def serve(listener: socket.socket, directory: Path, memory: Memory, options: Options) -> None:
     async with contextlib.AsyncExitStack() as doors:
-        await serve_until_stopped(doors, listener, directory, open_browser, platform_only)
+        await serve_until_stopped(doors, listener, directory, memory, options)
 
 
 async def serve_until_stopped(
     doors: contextlib.AsyncExitStack,
     listener: socket.socket,
     directory: Path,
-    open_browser: bool,
-    platform_only: bool,
+    memory: Memory,
+    options: Options,
 ) -> None:
-    origin = f"http://{HOST}:{listener.getsockname()[1]}"
+    ports = {"platform": listener.getsockname()[1], "bot": free_port(memory.ports.get("bot"))}
+    origin = f"http://{HOST}:{ports['platform']}"
     database = directory / "bot.db"
     tenant = sample_tenant()
-    bot_port = free_port()
-    own_url = f"http://{HOST}:{bot_port}"
+    fill(tenant, memory)
+    own_url = f"http://{HOST}:{ports['bot']}"
     # A bot that is started elsewhere is reached as it is.
-    public_url = own_url if platform_only else await doors.enter_async_context(front_door(tenant, own_url))
-    environment = bot_environment(tenant.app, origin, public_url, bot_port, directory, database)
+    public_url = own_url
+    if not options.platform_only:
+        ports["door"] = await doors.enter_async_context(
+            front_door(tenant, own_url, memory.ports.get("door", 0))
+        )
+        public_url = f"http://{HOST}:{ports['door']}"
+    if options.keeps:
+        await doors.enter_async_context(kept(tenant, directory, ports))
+    environment = bot_environment(tenant.app, origin, public_url, ports["bot"], directory, database)
     tenant.app.events_by = EVENTS
     tenant.app.events_url = own_url + "/lark/events"
     tenant.app.redirect_urls = [
         public_url + "/oauth/lark/callback",
         public_url + "/oauth/lark/client",
     ]
-    bot = None if platform_only else BotProcess(environment, directory, lambda bot: report(tenant, bot))
+    bot = (
+        None if options.platform_only else BotProcess(environment, directory, lambda bot: report(tenant, bot))
+    )
+    if bot is not None:
+        bot.ahead = tenant.clock.everybody_ahead
 
     stopped = stop_signal()
     app = build_platform(tenant)
@@ -100,8 +129,9 @@ async def serve_until_stopped(
             for name, value in environment.items():
                 say(f"{name}={value}")
         else:
+            say("Open this address in a browser. Press Ctrl-C to stop.")
             await bot.start()
-        if open_browser:
+        if options.open_browser:
             await asyncio.to_thread(webbrowser.open, f"{origin}/")
         await stopped.wait()
     finally:
@@ -111,13 +141,16 @@ async def serve_until_stopped(
 
 
 @contextlib.asynccontextmanager
-async def front_door(tenant: Tenant, own_url: str) -> AsyncIterator[str]:
-    """Opens the way from browsers to the bot; yields the address at which they find it."""
+async def front_door(tenant: Tenant, own_url: str, usual: int) -> AsyncIterator[int]:
+    """Opens the way from browsers to the bot; yields the port at which they find it, `usual` if that is free."""
     runner = web.AppRunner(build_front(tenant, own_url), access_log=None, shutdown_timeout=2)
     await runner.setup()
     try:
-        await web.TCPSite(runner, HOST, 0).start()
-        yield f"http://{HOST}:{runner.addresses[0][1]}"
+        try:
+            await web.TCPSite(runner, HOST, usual).start()
+        except OSError:
+            await web.TCPSite(runner, HOST, 0).start()
+        yield runner.addresses[0][1]
     finally:
         await runner.cleanup()
 
@@ -153,13 +186,14 @@ def kept_key(file: Path) -> str:
     return file.read_text().strip()
 
 
-def free_port() -> int:
-    """A port that nobody listens on, and that no connection going out is given before the bot listens there: the
-    system takes those from above."""
+def free_port(usual: int | None) -> int:
+    """A port that nobody listens on, `usual` if possible, and that no connection going out is given before the bot
+    listens there: the system takes those from above."""
+    port = usual or 10_000 + secrets.randbelow(5_000)
     while True:
-        port = 10_000 + secrets.randbelow(5_000)
         with contextlib.suppress(OSError), socket.create_server((HOST, port)):
             return port
+        port = 10_000 + secrets.randbelow(5_000)
 
 
 def report(tenant: Tenant, bot: BotProcess) -> None:

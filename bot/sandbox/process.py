@@ -36,6 +36,8 @@ class BotProcess:
         self.environment = environment
         self.directory = directory
         self.deferred_ttl = DEFERRED_TTL
+        self.ahead = 0.0
+        """Seconds that its clock is ahead when it starts the next time."""
         self.state: State = "stopped"
         self.words = "The bot was not started yet."
         self.starts = 0
@@ -58,6 +60,7 @@ class BotProcess:
             "pid": self._process.pid if self._process is not None and self.running else None,
             "restarts": max(0, self.starts - 1),
             "deferred_ttl": self.deferred_ttl,
+            "ahead": self.ahead,
             "log": list(self.log)[-SHOWN_LINES:],
         }
 
@@ -68,7 +71,7 @@ class BotProcess:
         self.starts += 1
         self._ending = ""
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "bot", "run",
+            sys.executable, "-m", *(["bot.sandbox.later", str(self.ahead)] if self.ahead else ["bot"]), "run",
             cwd=self.directory,
             env=self._child_environment(),
             stdin=asyncio.subprocess.DEVNULL,

@@ -117,7 +117,7 @@ def sample_people() -> list[Person]:
             tenant_key=OTHER_TENANT_KEY,
             timezone="Europe/Helsinki",
             avatar_color="#8f959e",
-            role="Outside the company",
+            role="Another organization",
             email="niko@elsewhere.example",
         ),
     ]

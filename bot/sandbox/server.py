@@ -11,7 +11,7 @@ from aiohttp import web
 from . import client, connections, consent, control, directory, documents, messages, oauth, switches, work
 from .connections import CONNECTIONS, Connections
 from .delivery import DELIVERY, Delivery
-from .faults import Aim, suffer
+from .faults import Aim, suffer, told
 from .gateway import TENANT, TRACE, Refusal, Trace, new_log_id
 from .tenant import Tenant
 
@@ -40,6 +40,7 @@ def build_platform(tenant: Tenant) -> web.Application:
 
 async def _delivery(app: web.Application) -> AsyncIterator[None]:
     app[DELIVERY] = Delivery(app[TENANT], app[CONNECTIONS])
+    app[DELIVERY].resume()
     yield
     await app[DELIVERY].close()
 
@@ -68,12 +69,12 @@ async def platform(request: web.Request, handler: Handler) -> web.StreamResponse
         except (web.HTTPNotFound, web.HTTPMethodNotAllowed):
             return web.Response(status=404, text="404 page not found")
 
-    started = asyncio.get_running_loop().time()
+    start, started = tenant.start(), asyncio.get_running_loop().time()
     fault = tenant.faults.meet(await _aim(tenant, request)) if tenant.faults.all else None
     if fault is None:
         response = await answer(request)
     else:
-        tenant.announce("fault", {"event": "struck", **fault.as_json(), "path": request.path})
+        tenant.announce("fault", told("struck", fault, path=request.path))
         response = await suffer(fault, request, answer, request.app[CLOSING])
     if not response.prepared:
         response.headers["X-Tt-Logid"] = trace.log_id
@@ -93,6 +94,7 @@ async def platform(request: web.Request, handler: Handler) -> web.StreamResponse
                 "log_id": trace.log_id,
                 "fault": fault.kind if fault else None,
             },
+            start,
         )
     return response
 

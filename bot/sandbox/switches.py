@@ -10,7 +10,7 @@ from aiohttp import web
 from .connections import CONNECTIONS
 from .control import Wrong, app_json, chat_json, named_person, person_json, read_body
 from .delivery import DELIVERY
-from .faults import FAULT_KINDS, Fault
+from .faults import FAULT_KINDS, Fault, told
 from .gateway import TENANT
 from .scopes import SCOPES
 from .tenant import Chat, Json, Person, PushedEvent, ScopeSwitch, new_id
@@ -160,7 +160,7 @@ async def add_fault(request: web.Request) -> web.Response:
         raise Wrong("times is a whole number")
     fault = Fault(new_id("f", 8), kind, match, times, body)
     tenant.faults.all[fault.fault_id] = fault
-    tenant.announce("fault", {"event": "added", **fault.as_json()})
+    tenant.announce("fault", told("added", fault))
     return web.json_response({"fault_id": fault.fault_id})
 
 
@@ -178,7 +178,7 @@ async def remove_fault(request: web.Request) -> web.Response:
     fault = tenant.faults.lift(request.match_info["fault_id"])
     if fault is None:
         raise Wrong("no such fault")
-    tenant.announce("fault", {"event": "removed", **fault.as_json()})
+    tenant.announce("fault", told("removed", fault))
     return web.json_response({})
 
 

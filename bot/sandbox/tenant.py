@@ -7,7 +7,7 @@ HTTP and no rule of the protocol belongs here: those are in the modules that ser
 import asyncio
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from .clock import Clock
@@ -139,16 +139,32 @@ class Message:
 
 
 @dataclass(frozen=True)
+class Start:
+    """When something began that is announced at its end: its place among all changes, and the time."""
+
+    place: int
+    at: int
+
+
+@dataclass(frozen=True)
 class Change:
-    """One thing that happened in the tenant; `sequence` grows by one with each."""
+    """One thing that happened in the tenant. `sequence` counts the announcements; `place` sorts by when it began, so
+    that a request stands above what came of it."""
 
     sequence: int
+    place: int
     kind: str
     at: int
     data: Json
 
     def as_json(self) -> Json:
-        return {"sequence": self.sequence, "kind": self.kind, "at": self.at, **self.data}
+        return {
+            "sequence": self.sequence,
+            "place": self.place,
+            "kind": self.kind,
+            "at": self.at,
+            **self.data,
+        }
 
 
 @dataclass
@@ -233,13 +249,20 @@ class Tenant:
         self.sent: dict[str, tuple[float, str]] = {}
         self.card_tokens: dict[str, CardToken] = {}
         self.events: dict[str, PushedEvent] = {}
+        self._places = 0
         self._subscribers: set[asyncio.Queue[Change | None]] = set()
 
     # The feed
 
-    def announce(self, kind: str, data: Json) -> Change:
+    def start(self) -> Start:
+        """Notes that something begins; pass it to `announce` when it is over."""
+        self._places += 1
+        return Start(self._places, self.clock.wall_ms())
+
+    def announce(self, kind: str, data: Json, start: Start | None = None) -> Change:
         """Records a change and hands it to every subscriber."""
-        change = Change(len(self.changes) + 1, kind, self.clock.wall_ms(), data)
+        begun = start or self.start()
+        change = Change(len(self.changes) + 1, begun.place, kind, begun.at, data)
         self.changes.append(change)
         for queue in self._subscribers:
             queue.put_nowait(change)
@@ -253,6 +276,11 @@ class Tenant:
         queue: asyncio.Queue[Change | None] = asyncio.Queue()
         self._subscribers.add(queue)
         return queue, lambda: self._subscribers.discard(queue)
+
+    def resume_feed(self, changes: list[Change]) -> None:
+        """Goes on after the changes of an earlier life."""
+        self.changes = [replace(change, sequence=number) for number, change in enumerate(changes, 1)]
+        self._places = max((change.place for change in changes), default=0)
 
     def end_feed(self) -> None:
         """Tells every subscriber that nothing more will come."""
@@ -282,10 +310,11 @@ class Tenant:
 
     def update_message(self, message: Message, content: Json) -> None:
         """Gives a message new content and keeps the old one among its versions."""
-        message.versions.append(message.content)
+        before = message.content
+        message.versions.append(before)
         message.content = content
         message.updated_at = self.clock.wall_ms()
-        self.announce("message_updated", {"message": message.as_json()})
+        self.announce("message_updated", {"message": message.as_json(), "before": before})
 
     def recall_message(self, message: Message) -> None:
         message.recalled = True

@@ -1,5 +1,7 @@
 """The chat page as a visitor uses it; the test plays the bot through the platform's own API."""
 
+import contextlib
+import http.client
 import json
 import sqlite3
 from typing import Any
@@ -278,7 +280,133 @@ def test_the_guide_prepares_a_story(chat: Page) -> None:
     chat.locator("#guide").get_by_text("In a group").click()
     chat.get_by_role("button", name="Try it as Ada").first.click()
     expect(chat.get_by_role("heading", name="Launch crew")).to_be_visible()
-    expect(chat.get_by_label("Message", exact=True)).to_have_value("@Helper /agenda")
+    expect(chat.get_by_label("Message", exact=True)).to_have_value("@Helper /doc welcome")
+
+
+def test_the_first_line_says_what_this_is_and_where_to_start(chat: Page) -> None:
+    first = chat.get_by_role("note")
+    expect(first).to_contain_text("An emulated tenant, a real bot.")
+    top = first.bounding_box()
+    assert top is not None
+    assert top["y"] == 0
+    first.get_by_role("button", name="Start here").click()
+    expect(chat.get_by_label("Message", exact=True)).to_have_value("/doc welcome")
+    expect(first).to_be_hidden()
+    chat.reload()
+    expect(chat.locator("#people li").first).to_be_visible()
+    expect(first).to_be_hidden()
+
+
+def test_a_person_of_another_organization_is_explained(chat: Page) -> None:
+    expect(chat.locator("#people li").filter(has_text="Niko")).to_contain_text("Another organization")
+    be(chat, "Niko Virtanen")
+    expect(messages(chat)).to_contain_text("Niko Virtanen works for another organization")
+
+
+REFUSED = {"kind": "status", "match": {"path": "/open-apis/bot/v3/info"}}
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (None, "The platform does not know this address"),
+        (
+            {**REFUSED, "status": 418, "body": "no JSON"},
+            "The platform did not let the bot ask who it is itself",
+        ),
+        ({**REFUSED, "status": 403, "body": {}}, "The platform did not let the bot ask who it is itself"),
+        ({**REFUSED, "kind": "html", "status": 200}, "The platform sent a web page in answer to the bot"),
+        ({**REFUSED, "kind": "truncate"}, "The platform cut off its answer to the bot"),
+        ({**REFUSED, "kind": "drop_after"}, "The platform lost its answer to the bot"),
+    ],
+)
+def test_an_answer_that_is_no_success_is_not_told_as_one(
+    chat: Page, platform: Sandbox, fault: dict[str, Any] | None, words: str
+) -> None:
+    if fault is not None:
+        platform.post("faults", fault)
+    path = "/open-apis/nothing/here" if fault is None else "/open-apis/bot/v3/info"
+    with contextlib.suppress(OSError, ValueError, http.client.HTTPException):
+        platform.call("GET", path)
+    row = chat.locator("#timeline .event[data-kind=request]").filter(has_text=words)
+    expect(row).to_have_count(1)
+    assert row.get_attribute("data-tone") in ("bad", "warn")
+    assert chat.locator("#timeline .event[data-tone=good]").count() == 0
+
+
+def test_a_cause_stands_above_its_effect(chat: Page, platform: Sandbox) -> None:
+    chat.get_by_label("Every request").check()
+    platform.say(SAM, "an effect")
+    kinds = chat.locator("#timeline .event")
+    expect(kinds.filter(has_text="an effect")).to_be_visible()
+    expect(kinds.filter(has_text="The bot sent a message")).to_be_visible()
+    told = kinds.all_inner_texts()
+    cause = next(place for place, text in enumerate(told) if text.startswith("The bot sent a message"))
+    effect = next(place for place, text in enumerate(told) if "an effect" in text)
+    assert cause < effect
+
+
+def test_a_change_of_a_card_says_whose_card_and_what_is_new(chat: Page, platform: Sandbox) -> None:
+    message_id = platform.send(WEI, "interactive", card("Waiting"))
+    for title, text in (("Authorized", "Read **documents**"), ("Authorized", "Thank **you**")):
+        changed = card(title, elements=[{"tag": "markdown", "content": text}])
+        platform.as_bot("PATCH", f"im/v1/messages/{message_id}", {"content": json.dumps(changed)})
+    rows = chat.locator("#timeline .event[data-kind=message_updated]")
+    expect(rows).to_have_count(2)
+    expect(rows.first).to_contain_text("Wei Lan's card updated: “Authorized”")
+    expect(rows.last).to_contain_text("“Thank you”")
+
+
+def test_an_outage_is_one_entry_with_a_count(chat: Page, platform: Sandbox) -> None:
+    fault = platform.post("faults", {"kind": "down", "match": {"path": "/open-apis/"}})["fault_id"]
+    for path in ("bot/v3/info", "im/v1/messages", "bot/v3/info", "docx/v1/documents/x"):
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            platform.call("GET", f"/open-apis/{path}")
+    down = chat.locator("#timeline .event:not(.noise)").filter(has_text="The platform did not answer the bot")
+    expect(down).to_contain_text("× 4")
+    expect(down).to_have_count(1)
+    expect(down).to_contain_text("your fault “down”")
+    platform.call("DELETE", f"/sandbox/api/faults/{fault}")
+    expect(chat.locator("#timeline")).to_contain_text("Fault off: down")
+
+
+def test_a_poll_for_a_device_code_is_no_refusal(chat: Page, platform: Sandbox) -> None:
+    client = {
+        "client_id": platform.environment["LARK_APP_ID"],
+        "client_secret": platform.environment["LARK_APP_SECRET"],
+    }
+    device = platform.form("/oauth/v1/device_authorization", {**client, "scope": "task:task:read"})
+    poll = {
+        **client,
+        "grant_type": "urn:ietf:params:oauth:grant-type:device_code",
+        "device_code": device["device_code"],
+    }
+    assert platform.form("/oauth/v3/token", poll)["error"] == "authorization_pending"
+    assert platform.form("/oauth/v3/token", poll)["error"] == "slow_down"
+    waits = chat.locator("#timeline .event").filter(has_text="asked whether the code was confirmed: not yet")
+    expect(waits).to_have_count(2)
+    expect(waits.first).to_be_hidden()
+    assert chat.locator("#timeline .event:is([data-tone=bad], [data-tone=warn])").count() == 0
+
+
+def test_a_spent_fault_leaves_the_list(chat: Page, platform: Sandbox) -> None:
+    chat.get_by_role("tab", name="Trouble").click()
+    platform.post("faults", {"kind": "status", "times": 2, "match": {"path": "/open-apis/bot"}})
+    for left in ("2 to come", "1 to come"):
+        expect(chat.locator(".fault-list li")).to_contain_text(left)
+        platform.call("GET", "/open-apis/bot/v3/info")
+    expect(chat.locator(".fault-list li")).to_have_count(0)
+
+
+def test_a_long_question_does_not_widen_its_answer(chat: Page, platform: Sandbox) -> None:
+    asked = platform.post("messages", {"person": SAM, "text": "/agenda " + "please " * 40})["message_id"]
+    answer = {"msg_type": "text", "content": '{"text": "No"}'}
+    platform.as_bot("POST", f"im/v1/messages/{asked}/reply", answer)
+    main = messages(chat).locator(".message:not(.mine) .message-main")
+    expect(main).to_contain_text("No")
+    box = main.bounding_box()
+    assert box is not None
+    assert box["width"] < 350
 
 
 def test_reloading_keeps_who_one_is_and_what_was_said(chat: Page, platform: Sandbox) -> None:

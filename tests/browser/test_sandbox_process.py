@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from urllib.request import urlopen
 
+import pytest
 from playwright.sync_api import expect
 
 from tests.ports import free_port
@@ -107,13 +108,64 @@ def test_a_page_left_open_shows_the_new_world_when_the_sandbox_is_started_again(
     tmp_path: Path, open_page: OpenPage
 ) -> None:
     port = free_port()
-    sandbox = start_sandbox(tmp_path, "platform", port)
+    sandbox = start_sandbox(tmp_path / "old", "platform", port)
     page = open_page(sandbox.url)
     sandbox.say(SAM, "from the old world")
     expect(page.locator("#log")).to_contain_text("from the old world")
     stop_sandbox(sandbox)
-    again = start_sandbox(tmp_path, "platform", port)
+    again = start_sandbox(tmp_path / "new", "platform", port)
     try:
         expect(page.locator("#log")).to_contain_text("Say something to Helper")
     finally:
         stop_sandbox(again)
+
+
+def test_the_second_line_says_what_to_do_with_it(tmp_path: Path) -> None:
+    sandbox = start_sandbox(tmp_path, "bot")
+    try:
+        assert sandbox.process.stdout is not None
+        line = sandbox.process.stdout.readline()
+        assert "browser" in line
+        assert "Ctrl-C" in line
+    finally:
+        assert stop_sandbox(sandbox) == 0
+
+
+def test_a_kept_platform_is_the_same_after_a_restart(tmp_path: Path) -> None:
+    first = start_sandbox(tmp_path, "platform")
+    first.say(SAM, "do you remember?")
+    first.post("grants", {"person": SAM, "scopes": ["docx:document:readonly"]})
+    first.post("app-scopes", {"scope": "mail:user_mailbox.message:readonly", "user": True})
+    first.post("behaviour", {"refresh_token_seconds": 600})
+    first.post("clock", {"advance": 7200})
+    before = first.state()
+    environment = first.environment
+    stop_sandbox(first)
+    again = start_sandbox(tmp_path, "platform")
+    try:
+        after = again.state()
+        for part in ("app", "people", "chats", "messages"):
+            assert after[part] == before[part]
+        assert again.post("behaviour", {})["refresh_token_seconds"] == 600
+        assert again.post("clock", {})["offset"] == 7200
+        assert again.environment["LARK_APP_SECRET"] == environment["LARK_APP_SECRET"]
+        assert (tmp_path / "platform.json").stat().st_mode & 0o077 == 0
+    finally:
+        stop_sandbox(again)
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"people": 7}', '{"messages": {"om_1": {}}}'])
+def test_a_memory_that_cannot_be_read_is_said_in_a_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "platform.json").write_text(text)
+    ended = subprocess.run(
+        [sys.executable, "-c", START, str(tmp_path), "platform", "0"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert ended.returncode == 2
+    assert ended.stderr.startswith(f"--data {tmp_path}: ")
+    assert ended.stderr.count("\n") == 1
+    assert (tmp_path / "platform.json").read_text() == text

@@ -4,6 +4,7 @@ import { follow, get, post } from "./api.js";
 import { createConversation } from "./conversation.js";
 import { createDatabase } from "./database.js";
 import { botAvatar, byId, el, fill, icon, toast } from "./dom.js";
+import { STORIES } from "./guide.js";
 import { createModel } from "./model.js";
 import { renderChats, renderGuide, renderPeople } from "./sidebar.js";
 import { createTimeline } from "./timeline.js";
@@ -201,7 +202,19 @@ async function start() {
     if (botRuns && !was) enter();
   }
 
+  /** What this is, and where to begin, until it was read. */
+  function introduce() {
+    const intro = byId("intro");
+    intro.hidden = remembered("introduced") === "yes";
+    const done = () => { remember("introduced", "yes"); intro.hidden = true; };
+    fill(intro,
+      el("p", {}, "An emulated tenant, a real bot.", el("span", {}, " Nothing here reaches a real account.")),
+      el("button", { class: "button small", type: "button", onclick: () => { startStory(STORIES[0]); done(); } }, "Start here"),
+      el("button", { class: "icon-button", type: "button", "aria-label": "Hide this line", onclick: done }, icon("close")));
+  }
+
   byId("brand-avatar").replaceWith(Object.assign(botAvatar(), { id: "brand-avatar" }));
+  introduce();
   bindTabs();
   conversation.bind();
   timeline.draw();

@@ -74,13 +74,15 @@ export function createConversation(model, { switchPerson }) {
     const direct = model.currentChat()?.kind === "p2p";
     return el("div", { class: "empty" },
       botAvatar("large"),
-      el("h3", {}, direct ? `Say something to ${model.app.name}` : `Ask ${model.app.name} in front of the others`),
-      el("p", {}, direct
+      el("h3", {}, direct ? `Say something to ${model.app.name}` : `Ask ${model.app.name} in the group`),
+      el("p", {}, direct && outsider() ? `${nameOf(model.viewer)} works for another organization. ${model.app.name} serves only the one that installed it, and says so.` : direct
         ? "It acts as you, with your permissions, and asks for exactly the one it lacks, when it lacks it."
         : `Messages here reach it only when they mention ${mentionWord()}.`),
       el("div", { class: "empty-actions" }, (direct ? ["/doc welcome", "/agenda"] : [`${mentionWord()} /agenda`]).map((text) =>
         el("button", { class: "button", type: "button", onclick: () => fill(text) }, text))));
   }
+
+  const outsider = () => model.person(model.viewer)?.tenant_key !== model.app.tenant_key;
 
   /** Draws the whole chat: after switching person or chat. */
   function draw() {

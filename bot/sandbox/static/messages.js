@@ -1,6 +1,6 @@
 // One message as a DOM node: text, rich text (post), cards, recalled ones, and the quote of what is answered.
 
-import { cardTitle, renderCard } from "./card.js";
+import { cardTitle, renderCard, words } from "./card.js";
 import { avatar, botAvatar, clockTime, el, externalLink, icon, showDialog, webAddress } from "./dom.js";
 import { markdown, mention } from "./markdown.js";
 
@@ -71,9 +71,28 @@ function withLinks(text, context) {
   });
 }
 
+/** Every text of a card or post, in reading order. */
+function* texts(content, language) {
+  if (Array.isArray(content)) for (const part of content) yield* texts(part, language);
+  else if (content && typeof content === "object") {
+    const shown = words(content, language);
+    if (shown) yield shown;
+    for (const [name, part] of Object.entries(content)) if (!WORDINGS.has(name)) yield* texts(part, language);
+  }
+}
+
+const WORDINGS = new Set(["content", "i18n_content", "i18n", "value", "behaviors"]);
+
+/** The first words of a card that were not there before; null if only looks changed. */
+export function newWords(content, before, language) {
+  const known = new Set(texts(before, language));
+  const fresh = [...texts({ ...content, header: null }, language)].find((text) => !known.has(text));
+  return fresh ? `“${fresh.replace(/[*`#>]/g, "").slice(0, 140)}”` : null;
+}
+
 /** What a message says, in a line. */
 export function summary(message, context) {
-  if (message.recalled) return "a recalled message";
+  if (message.recalled && !context.recalled) return "a recalled message";
   if (message.msg_type === "interactive") return cardTitle(message.content, context.language);
   if (message.msg_type === "post") {
     const part = postIn(message.content, context.language);

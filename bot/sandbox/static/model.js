@@ -2,6 +2,9 @@
 
 const LANGUAGES = { zh: "zh_cn", en: "en_us" };
 
+/** Faults that will still strike: one that was set for so many times is over after them. */
+const active = (faults) => faults.filter((fault) => fault.times === null || fault.struck < fault.times);
+
 export function createModel(state) {
   const unread = new Map();
   const key = (openId, chatId) => `${openId} ${chatId}`;
@@ -11,7 +14,7 @@ export function createModel(state) {
     people: state.people,
     chats: state.chats,
     messages: new Map(state.messages.map((message) => [message.message_id, message])),
-    faults: state.faults,
+    faults: active(state.faults),
     sequence: state.sequence,
     viewer: state.people[0].open_id,
     chat: null,
@@ -61,7 +64,7 @@ export function createModel(state) {
       model.app = fresh.app;
       model.people = fresh.people;
       model.chats = fresh.chats;
-      model.faults = fresh.faults;
+      model.faults = active(fresh.faults);
     },
   };
   return model;

@@ -42,6 +42,12 @@ const SUBJECTS = [
   [/\/minutes\//, "read minutes"],
 ];
 
+const INFINITIVES = {
+  fetched: "fetch", asked: "ask", looked: "look", exchanged: "exchange", refreshed: "refresh", ended: "end", answered: "answer", sent: "send",
+  changed: "change", edited: "edit", took: "take", updated: "update",
+};
+const infinitive = (words) => words.replace(/^\w+/, (verb) => INFINITIVES[verb] ?? verb);
+
 const EVENTS = {
   "im.message.receive_v1": "a message",
   "card.action.trigger": "a click on a card",
@@ -51,11 +57,16 @@ const EVENTS = {
 };
 
 const duration = (seconds) => (seconds < 60 ? `${seconds} seconds` : seconds < 3600 ? `${seconds / 60} minutes` : seconds === 3600 ? "an hour" : `${seconds / 3600} hours`);
+const DEVICE_WAITS = new Set(["authorization_pending", "slow_down"]);
+/** What a browser opens: no request of the bot's follows in the list. */
+const BROWSER_PATHS = /\/authen\/v1\/authorize|\/device\/verify/;
+const NOT_WHOLE = { truncate: "cut off its answer to", html: "sent a web page in answer to", drop_after: "lost its answer to" };
+
 const list = (scopes) => (scopes ?? []).join(", ");
 const alternatives = (scopes) => (scopes.length > 1 ? `${scopes[0]} (or another of ${scopes.length}) is missing` : `${scopes[0]} is missing`);
 const short = (path) => String(path).split("?")[0].replace(/^\/open-apis/, "").replace(/\/([A-Za-z]{2,5}[A-Za-z0-9_]{14,})/g, "/…");
 
-/** `names`: who(open_id), audience(message), summary(message), isPerson(identity); `seen`: a Set that remembers which calls were refused, to tell a retry. */
+/** `names`: who(open_id), audience(message), asker(message), summary(message), news(message, before), words(text), isPerson(identity); `seen`: a Set that remembers which calls were refused, to tell a retry. */
 export function narrate(change, names, seen) {
   const teller = TELLERS[change.kind];
   return teller ? teller(change, names, seen) : null;
@@ -66,17 +77,19 @@ const TELLERS = {
     if (message.sender.type !== "bot") return { heading: true, words: `${names.who(message.sender.open_id)} asked`, quote: names.summary(message) };
     const card = message.msg_type === "interactive";
     const seen = message.ephemeral_for ? `, which only ${names.who(message.ephemeral_for)} sees` : "";
-    const deed = message.reply_to ? "answered" : `sent ${names.audience(message)} ${card ? "a card" : "a message"}${seen}`;
+    const deed = message.reply_to ? `answered ${names.asker(message)}${seen}` : `sent ${names.audience(message)} ${card ? "a card" : "a message"}${seen}`;
     return { icon: card ? "card" : "chat", tone: card ? "card" : "plain", words: `The bot ${deed}`, detail: `“${names.summary(message)}”` };
   },
-  message_updated: ({ message }, names) => message.msg_type === "interactive"
-    ? { icon: "card", tone: "card", words: "The card changed its face", detail: `“${names.summary(message)}”` }
+  message_updated: ({ message, before }, names) => message.msg_type === "interactive"
+    ? { icon: "card", tone: "card", words: `${names.owner(message)} card updated: “${names.summary(message)}”`, detail: names.news(message, before) }
     : { icon: "chat", tone: "plain", words: "The bot edited a message", detail: `“${names.summary(message)}”` },
-  message_recalled: (change, names) => ({ icon: "block", tone: "plain", words: `A message was recalled` }),
-  event: (change) => {
+  message_recalled: (change, names) => ({ icon: "block", tone: "plain", words: names.recalled(change.message_id) }),
+  event: (change, names) => {
     const what = EVENTS[change.type] ?? change.type;
     const attempt = change.attempt > 1 ? ` (attempt ${change.attempt})` : "";
     const told = { detail: [change.type, change.status, change.problem].filter(Boolean).join(" · "), ms: change.ms };
+    const button = change.button ? names.words(change.button) : null;
+    if (change.ok && button) return { ...told, icon: "arrow-in", tone: "in", words: `${names.who(change.person)} pressed “${button}”` };
     if (change.ok) return { ...told, icon: "arrow-in", tone: "in", words: `The bot was told of ${what}${attempt}` };
     const next = change.type === "card.action.trigger" ? "clicks are not repeated" : change.again_in ? `the platform tries again in ${duration(change.again_in)}` : "the platform gives up";
     return { ...told, icon: "warning", tone: "bad", words: `The bot did not take ${what}${attempt}; ${next}` };
@@ -104,14 +117,15 @@ const TELLERS = {
     ? { icon: "shield", tone: "plain", words: `The app's ${change.scope} is now ${change.user ? "enabled" : "disabled"} for users` }
     : { icon: "shield", tone: "plain", words: `What ${names.who(change.person) ?? "a person"} granted changed`, detail: list(change.granted), noise: true },
   fault: (change) => {
-    if (change.event === "struck") return { icon: "trouble", tone: "warn", words: `Trouble struck: ${faultName(change)}`, detail: change.path };
-    if (change.event === "added") return { icon: "trouble", tone: "warn", words: `Trouble is on: ${faultName(change)}` };
-    return { icon: "trouble", tone: "plain", words: "Trouble is off" };
+    if (change.event === "struck") return { icon: "trouble", tone: "warn", words: `Fault applied: ${faultName(change)}`, detail: change.path, noise: !BROWSER_PATHS.test(change.path) };
+    if (change.event === "added") return { icon: "trouble", tone: "warn", words: `Fault on: ${faultName(change)}` };
+    return { icon: "trouble", tone: "plain", words: change.fault ? `Fault off: ${faultName(change)}` : "All faults off" };
   },
   bot: (change) => ({ icon: "power", tone: change.running ? "good" : "bad", words: change.words }),
 };
 
-const faultName = ({ kind }) => String(kind).replace("_", " ");
+const faultName = ({ fault }) => String(fault).replace("_", " ");
+const faultOf = (change) => (change.fault ? `your fault “${faultName(change)}”` : null);
 
 function errandOf({ method, path, grant_type }) {
   const known = ERRANDS.find(([verb, pattern]) => verb === method && pattern.test(path));
@@ -127,9 +141,11 @@ function narrateRequest(change, names, seen) {
   const call = `${change.method} ${change.path}`;
   const line = `${change.method} ${short(change.path)}`;
   const status = [change.status, change.code ? `code ${change.code}` : null].filter(Boolean).join(" · ");
-  const told = { detail: `${line} → ${status || "no answer"}`, ms: change.ms, who: asPerson ? change.identity : null };
+  const told = { detail: [`${line} → ${status || "no answer"}`, faultOf(change)].filter(Boolean).join(" · "), ms: change.ms, who: asPerson ? change.identity : null };
   const scopes = change.scopes_refused;
 
+  if (NOT_WHOLE[change.fault]) return { ...told, icon: "warning", tone: "bad", words: `The platform ${NOT_WHOLE[change.fault]} the bot` };
+  if (!change.status) return { ...told, icon: "warning", tone: "bad", words: "The platform did not answer the bot" };
   if (change.code === REFUSED) {
     seen.add(`${change.identity} ${call}`);
     return { ...told, icon: "lock", tone: "bad", words: `The platform refused: ${scopes.length ? alternatives(scopes) : "a permission is missing"}` };
@@ -139,16 +155,19 @@ function narrateRequest(change, names, seen) {
   }
   if (change.code === RATE_LIMITED) return { ...told, icon: "clock", tone: "warn", words: "The platform said: slow down" };
   if (TOKEN_CODES.has(change.code)) return { ...told, icon: "clock", tone: "warn", words: asPerson ? `${who}'s token was rejected` : "The token was rejected" };
-  if (!change.status) return { ...told, icon: "warning", tone: "bad", words: `The platform did not answer ${line}` };
-  if (change.status >= 500) return { ...told, icon: "warning", tone: "bad", words: `The platform failed with ${change.status}` };
-
+  if (DEVICE_WAITS.has(change.code)) return { ...told, icon: "clock", tone: "plain", words: "The bot asked whether the code was confirmed: not yet", noise: true };
   const errand = errandOf(change);
-  if (errand && change.code) return { ...told, icon: "warning", tone: "warn", words: `The platform refused (${change.code}) when the bot ${errand.words}` };
+  const whose = who ? ` as ${who}` : "";
+  if (change.status === 404 && change.code === null) return { ...told, icon: "warning", tone: "bad", words: "The platform does not know this address" };
+  if (change.status >= 500) return { ...told, icon: "warning", tone: "bad", words: `The platform failed with ${change.status}` };
+  if (errand && (change.code || change.status >= 400)) return { ...told, icon: "warning", tone: "warn", words: `The platform did not let the bot ${infinitive(errand.words)} (${change.code || change.status})` };
   if (errand) return { ...told, icon: errand.icon, tone: "plain", words: `The bot ${errand.words}`, noise: errand.noise };
-  if (change.code) return { ...told, icon: "warning", tone: "warn", words: `The platform answered with code ${change.code}` };
+  if (change.code || change.status >= 400) {
+    return { ...told, icon: "warning", tone: "warn", words: `The platform refused: ${change.code ? `code ${change.code}` : `HTTP ${change.status}`}${whose}` };
+  }
 
   const again = seen.delete(`${change.identity} ${call}`);
   const subject = SUBJECTS.find(([pattern]) => pattern.test(change.path))?.[1];
   const deed = (typeof subject === "object" ? subject[change.method] : subject) ?? `called ${line}`;
-  return { ...told, icon: again ? "refresh" : "check", tone: "good", words: `${again ? "Tried again: the" : "The"} bot ${deed}${who ? ` as ${who}` : ""}` };
+  return { ...told, icon: again ? "refresh" : "check", tone: "good", words: `${again ? "Tried again: the" : "The"} bot ${deed}${whose}` };
 }

@@ -2,9 +2,11 @@
 
 import { byId, clockTime, el, icon } from "./dom.js";
 import { narrate } from "./narration.js";
-import { summary } from "./messages.js";
+import { words } from "./card.js";
+import { newWords, summary } from "./messages.js";
 
 const LIMIT = 600;
+const FOLDED = new Set(["bad", "warn"]);
 
 export function createTimeline(model) {
   const seen = new Set();
@@ -20,6 +22,7 @@ export function createTimeline(model) {
     const person = model.person(openId);
     return person ? person.en_name || person.name : null;
   };
+  const context = { language: "en_us", nameOf: name, botId: model.app.bot_open_id };
   const names = {
     who: name,
     audience: (message) => {
@@ -27,7 +30,22 @@ export function createTimeline(model) {
       return chat?.kind === "group" ? `“${chat.name}”` : name(chat?.members[0]) ?? "a person";
     },
     isPerson: (identity) => Boolean(model.person(identity)),
-    summary: (message) => summary(message, { language: "en_us", nameOf: name, botId: model.app.bot_open_id }),
+    summary: (message) => summary(message, context),
+    words: (text) => words(text, context.language),
+    /** Who is answered, if it was a person who asked. */
+    asker: (message) => name(model.messages.get(message.reply_to)?.sender.open_id) ?? "a message",
+    /** Whose card it is: who sees it alone, who is answered with it, or whose direct chat it is in. */
+    owner: (message) => {
+      const asked = model.messages.get(message.reply_to)?.sender.open_id;
+      const alone = message.ephemeral_for ?? (asked === model.app.bot_open_id ? null : asked);
+      return alone ? `${name(alone)}'s` : `${names.audience(message)}'s`;
+    },
+    news: (message, before) => newWords(message.content, before, context.language),
+    recalled: (messageId) => {
+      const message = model.messages.get(messageId);
+      if (!message) return "A message was recalled";
+      return message.sender.type === "bot" ? `The bot took back “${summary(message, { ...context, recalled: true })}”` : `${name(message.sender.open_id)} recalled a message`;
+    },
   };
 
   function draw() {
@@ -48,9 +66,31 @@ export function createTimeline(model) {
     const told = narrate(change, names, seen);
     if (!told) return;
     byId("timeline-empty").hidden = true;
-    list.append(told.heading ? heading(told, change) : entry(told, change));
+    if (!folded(told, change)) insert(told.heading ? heading(told, change) : entry(told, change), change.place);
     while (list.childElementCount > LIMIT) list.firstElementChild.remove();
     toEnd();
+  }
+
+  /** In order of beginning: a request is announced when it is over, and stands above what came of it. */
+  function insert(node, place) {
+    node.dataset.place = String(place);
+    let above = list.lastElementChild;
+    while (above && Number(above.dataset.place) > place) above = above.previousElementSibling;
+    if (above) above.after(node);
+    else list.prepend(node);
+  }
+
+  /** Trouble that repeats is one entry with a count, so that an outage does not push everything else away. */
+  function folded(told, change) {
+    if (!FOLDED.has(told.tone) || told.heading) return false;
+    const latest = [...list.children].findLast((node) => node.classList.contains("noise") === Boolean(told.noise));
+    if (latest?.dataset.words !== told.words) return false;
+    const times = Number(latest.dataset.times ?? 1) + 1;
+    latest.dataset.times = String(times);
+    latest.querySelector(".event-times").textContent = `× ${times}`;
+    latest.querySelector(".event-detail")?.replaceChildren(told.detail ?? "");
+    latest.querySelector("time").textContent = clockTime(change.at, true);
+    return true;
   }
 
   const heading = (told, change) => el("li", { class: "story" },
@@ -59,11 +99,11 @@ export function createTimeline(model) {
 
   function entry(told, change) {
     const { kind, at, sequence, ...rest } = change;
-    return el("li", { class: told.noise ? "event noise" : "event", data: { tone: told.tone, kind } },
+    return el("li", { class: told.noise ? "event noise" : "event", data: { tone: told.tone, kind, words: told.words } },
       el("details", {},
         el("summary", {},
           el("span", { class: "event-icon" }, icon(told.icon)),
-          el("span", { class: "event-words" }, el("span", { class: "event-title" }, told.words),
+          el("span", { class: "event-words" }, el("span", { class: "event-title" }, told.words, " ", el("span", { class: "event-times" })),
             told.detail ? el("span", { class: "event-detail" }, told.detail) : null),
           el("span", { class: "event-meta" }, el("time", {}, clockTime(at, true)),
             told.ms === undefined || told.ms === null ? null : el("span", {}, told.ms < 1 ? "<1 ms" : `${Math.round(told.ms)} ms`))),

@@ -15,6 +15,8 @@ const PRESETS = [
 
 const KINDS = ["status", "delay", "delay_after", "rate_limit", "drop_before", "drop_after", "html", "truncate", "timeout", "down"];
 
+const STEPS = [[300, "5 minutes"], [7200, "2 hours"], [691200, "8 days"], [5270400, "61 days"]];
+
 const WAITING = [["86400", "a day"], ["120", "2 minutes"], ["30", "30 seconds"]];
 
 export function createTrouble(model) {
@@ -133,34 +135,38 @@ export function createTrouble(model) {
       return post("faults", fault);
     };
     const row = (label, input) => el("label", { class: "field-row", for: input.id }, el("span", {}, label), input);
-    return el("details", { class: "fold" }, el("summary", {}, icon("chevron"), "Something particular"),
+    return el("details", { class: "fold" }, el("summary", {}, icon("chevron"), "Custom fault"),
       el("div", { class: "fold-body" }, row("Kind", kind), row("Path, a prefix or pattern", path),
         row("Status or seconds", number), row("How often", times), button("Set it", "Trouble is on", set)));
   }
 
-  /** How the client behaves that people open links with. */
-  async function drawLinks() {
+  /** How the client behaves that people open links with, and how long the platform's tokens live. */
+  async function drawBehaviour() {
     const behaviour = await post("behaviour", {});
     const choice = (name, label, options) => {
       const select = el("select", { class: "input", id: name, onchange: (event) =>
-        act("Links open so from now on", () => post("behaviour", { [name]: event.target.value }))() },
+        act("Saved", () => post("behaviour", { [name]: typeof behaviour[name] === "number" ? Number(event.target.value) : event.target.value }))() },
         options.map(([value, words]) => el("option", { value }, words)));
-      select.value = behaviour[name];
+      select.value = String(behaviour[name]);
       return el("label", { class: "field-row", for: name }, el("span", {}, label), select);
     };
     fill(links,
       title("chat", "The client", "Where the links in the chat open, and what a page finds there."),
       choice("links_open", "Links open", [["in a browser", "in a browser"], ["in the client", "in the client"]]),
       choice("client_sdk", "The client's SDK", [["new", "is new"], ["old", "is old: without requestAccess"], ["broken", "fails"], ["absent", "does not load"]]));
+    drawClock(choice("refresh_token_seconds", "Refresh tokens live", [["604800", "7 days"], ["31622400", "a year"]]));
   }
 
-  function drawClock() {
-    const move = (seconds) => () => post("clock", { advance: seconds });
+  function drawClock(lifetime) {
+    const later = (path) => STEPS.map(([seconds, words]) => button(`+ ${words}`, `${words} later`, () =>
+      post(path, { advance: seconds }).then((state) => (path === "time" ? showBot(state) : null))));
     fill(clock,
-      title("clock", "The platform's clock"),
-      el("div", { class: "button-row" },
-        button("+ 5 minutes", "5 minutes later", move(300)), button("+ 2 hours", "2 hours later", move(7200)), button("+ 8 days", "8 days later", move(691200))),
-      el("p", { class: "hint" }, "Codes live 5 minutes, access tokens 2 hours, refresh tokens 7 days."));
+      title("clock", "Time", process?.ahead ? `The bot's clock is ahead: ${new Date(Date.now() + process.ahead * 1000).toLocaleString("en-GB")}.` : "Codes live 5 minutes, access tokens 2 hours."),
+      process?.supervised ? el("p", { class: "hint" }, "For everybody; the bot is started again:") : null,
+      process?.supervised ? el("div", { class: "button-row" }, later("time")) : null,
+      el("p", { class: "hint" }, "On the platform's clock alone:"),
+      el("div", { class: "button-row" }, later("clock").slice(0, 3)),
+      lifetime);
   }
 
   function drawScopes() {
@@ -186,16 +192,18 @@ export function createTrouble(model) {
   function showBot(state) {
     const fresh = JSON.stringify(state);
     if (process && fresh === JSON.stringify(process)) return;
+    const moved = process && process.ahead !== state.ahead;
     process = state;
     drawBot();
+    if (moved) drawBehaviour();
   }
 
   return {
     draw: () => {
       fill(scopes, title("shield", "What the app may ask for", "Switched on: users can be asked for it."), filter, scopeList);
       fill(byId("trouble"), el("div", { class: "panel-scroll trouble" }, person, bot, faults, links, clock, scopes));
-      drawPerson(); drawFaults(); drawFaultList(); drawClock(); drawScopes();
-      drawn = Promise.allSettled([drawLinks(), get("bot").then(showBot)]);
+      drawPerson(); drawFaults(); drawFaultList(); drawScopes();
+      drawn = get("bot").then(showBot).then(drawBehaviour);
     },
     /** After the tenant changed. */
     refresh: () => { drawPerson(); drawFaultList(); drawScopes(); },
@@ -207,7 +215,7 @@ export function createTrouble(model) {
       timer = setInterval(look, 2000);
     },
     /** Finds the switches of some scopes, named with commas between; what comes later above would push them away. */
-    find: (wanted) => { filter.value = wanted; drawScopes(); drawn.then(() => scopes.scrollIntoView()); },
+    find: (wanted) => { filter.value = wanted; drawScopes(); drawn.finally(() => scopes.scrollIntoView()); },
     /** Another person is looking: what is about them is drawn anew. */
     drawFor: () => { drawPerson(); drawFaultList(); },
   };
