@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
@@ -46,15 +47,12 @@ def builtin_commands(others: Sequence[Command], page: str | None = None) -> tupl
     @at_once
     def unknown(ask: Ask) -> Reply:
         said = echoed(ask.arguments, {})
-        return Reply(
-            Words("I did not understand that", "我没有听懂") if said else None,
-            (*misunderstood(said, [*others, *mine]), *help_lines(others, mine)),
-        )
+        return introduction(others) if is_greeting(said) else misunderstood(said, [*others, *mine])
 
     @command(WELCOME, summary=Words("introduce myself", "自我介绍"), hidden=True)
     @at_once
     def welcome(ask: Ask) -> Reply:
-        return Reply(Words("Hello!", "你好！"), (*INTRODUCTION, *map(help_line, others[:3]), MORE_HELP))
+        return introduction(others)
 
     mine = (help_command, permissions_command(page), authorize, cancel, revoke)
     return (*mine, unknown, welcome)
@@ -92,6 +90,10 @@ INTRODUCTION: tuple[Line, ...] = (
 MORE_HELP: Line = paragraph(Words("/help lists all commands.", "发送 /help 查看全部命令。"))
 
 
+def introduction(others: Sequence[Command]) -> Reply:
+    return Reply(Words("Hello!", "你好！"), (*INTRODUCTION, *map(help_line, others[:3]), MORE_HELP))
+
+
 def help_line(each: Command) -> Line:
     return (Span(with_usage(each), bold=True), Span(" – "), Span(each.summary))
 
@@ -110,20 +112,40 @@ def echoed(text: str, mentions: Mentions) -> str:
     return one_line(with_names(text, mentions), 60)
 
 
-def misunderstood(said: str, commands: Sequence[Command]) -> tuple[Line, ...]:
-    """What to say of a message that is no command; a message without words has said nothing."""
+GREETING = re.compile(
+    r"(?:h(?:i+|ey+|ello+|allo|ullo|iya|owdy|ola)|yo|bonjour|greetings|what ?s up|good ?(?:morning|afternoon|evening|day)"
+    r"|morning|start|get started)(?: \S+){0,2}"
+    r"|(?:[你您]好|你们好|大家好|嗨|嘿|喂|哈[喽啰罗]|早安?|早上好|[上中下]午好|晚上好|在[吗么]|在不在|有人[吗么]|开始)"
+    r"[呀啊哦哈吖呢喽]?(?: ?\S{1,4})?"
+)
+"""A greeting, perhaps with whom it is for. Of lower-case words without punctuation."""
+
+
+def is_greeting(said: str) -> bool:
+    text = unicodedata.normalize("NFKC", said).replace("👋", " hi ").casefold()
+    words = "".join(character if character.isalnum() else " " for character in text).split()
+    return GREETING.fullmatch(" ".join(words)) is not None
+
+
+def misunderstood(said: str, commands: Sequence[Command]) -> Reply:
+    """The answer to a message that is no command; one without words has said nothing."""
     if not said:
-        only_text = Words(
-            "Please send a command as text. /help lists them.", "请用文字发送命令。发送 /help 查看可用命令。"
-        )
-        return (paragraph(only_text),)
+        return Reply(None, (ONLY_TEXT,))
     names = [each.name for each in commands if not each.hidden]
     word = said.partition(" ")[0].removeprefix("/").lower()
     guesses = [] if word.startswith("@") else difflib.get_close_matches(word, names, n=1)
-    meant = [
-        paragraph(Words("Did you mean ", "你是不是想说 "), f"/{name}", Words("?", "？")) for name in guesses
-    ]
-    return (paragraph(Words("I do not know this: ", "我不认识："), said), *meant)
+    unknown = Words('Sorry, I don\'t know "{said}". ', "暂不支持“{said}”，").format(said=said)
+    next_step = (
+        Words("Did you mean /{name}?", "你是不是想发送 /{name}？").format(name=guesses[0])
+        if guesses
+        else Words("Try /help.", "发送 /help 查看可用命令。")
+    )
+    return Reply(None, (paragraph(unknown + next_step),))
+
+
+ONLY_TEXT: Line = paragraph(
+    Words("Please send a command as text. Try /help.", "请用文字发送命令。发送 /help 查看可用命令。")
+)
 
 
 # --- what is granted ------------------------------------------------------------------------------------

@@ -125,7 +125,7 @@ ASK_ADMINISTRATOR_AFTER = Words(
 )
 OPEN_CONSOLE = Words(en="Open developer console", zh="打开开发者后台")
 CHECK_AGAIN = Words(en="Check again", zh="重新检查")
-APPLY = Words(en="Ask the organization's administrator", zh="向企业管理员申请")
+APPLY = Words(en="Request approval", zh="向企业管理员申请")
 ADMINISTRATOR_DONE_TITLE = Words(en="Enabled", zh="已开通")
 ADMINISTRATOR_DONE_BODY = Words(en="Waiting requests are being continued:", zh="相关请求正在继续：")
 ADMINISTRATOR_DROPPED_TITLE = Words(en="No longer needed", zh="以下权限已无人需要")
@@ -139,17 +139,16 @@ CONFIRM_BODY = Words(
 )
 CONFIRM = Words(en="Yes, run it", zh="执行")
 DISCARD = Words(en="No, cancel", zh="取消")
-CONFIRMED_BODY = Words(
-    en="{command} (sent {asked}): confirmed.", zh="{command}（{asked} 发送）：已确认执行。"
-)
-DISCARDED_BODY = Words(en="{command} (sent {asked}): cancelled.", zh="{command}（{asked} 发送）：已取消。")
+CONFIRMED_TITLE = Words(en="Confirmed", zh="已确认")
+DISCARDED_TITLE = Words(en="Cancelled", zh="已取消")
+DECIDED_BODY = Words(en="{command} · sent {asked}", zh="{command} · {asked} 发送")
 
 # --- the card of unused scopes ---------------------------------------------------------------------------
 
-UNUSED_TITLE = Words(en="Still needed?", zh="这些权限还需要吗？")
+UNUSED_TITLE = Words(en="Unused permissions", zh="长期未使用的权限")
 UNUSED_BODY = Words(
-    en="You authorized these permissions, and they haven't been used for two months:",
-    zh="你授权的以下权限已有两个月没有用到：",
+    en="These haven't been used for two months. Keep them?",
+    zh="以下权限已有两个月没有用到，是否保留？",
 )
 GIVE_BACK = Words(en="Remove them", zh="撤销这些权限")
 KEEP = Words(en="Keep them", zh="保留")

@@ -247,7 +247,7 @@ def decline_on_page(c: Connection, request_id: str, moment: datetime) -> bool:
 
 def decline(c: Connection, bot: Bot, request_id: str, reason: str, moment: datetime) -> list[OutgoingMessage]:
     """Inside a transaction: the person declines. Settles an open request as declined, cancels what waited for it, and
-    mutes what they have not asked for."""
+    mutes what they have not asked for. The card says so; what was asked in a group is answered there as well."""
     request = authorizations.get_locked(c, request_id)
     if request is None or request.status is not RequestStatus.OPEN:
         # One that is being redeemed has a consent of the same person, which decides.
@@ -257,7 +257,9 @@ def decline(c: Connection, bot: Bot, request_id: str, reason: str, moment: datet
     users.set_quiet(c, request.user, moment)
     messages: list[OutgoingMessage] = []
     for call in calls.suspended_of(c, request.user):
-        if call.waits_for is WaitsFor.AUTHORIZATION and calls.cancel(c, call.id, reason, moment):
+        if call.waits_for is not WaitsFor.AUTHORIZATION or not calls.cancel(c, call.id, reason, moment):
+            continue
+        if call.chat.kind == "group":
             messages += insert_all(c, bot, answer(bot, call, replies.declined(typed(call))))
     return messages
 

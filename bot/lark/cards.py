@@ -212,8 +212,8 @@ def draw_administrator(card: AdministratorCard, longest: int) -> Json:
 def draw_confirmation(card: ConfirmationCard) -> Json:
     said = {"command": f"**{escape(card.command, 200)}**", "asked": time(card.asked_at, card)}
     if card.confirmed is not None:
-        body = texts.CONFIRMED_BODY if card.confirmed else texts.DISCARDED_BODY
-        return frame(texts.CONFIRM_TITLE, "grey", markdown(body.format(**said)))
+        title = texts.CONFIRMED_TITLE if card.confirmed else texts.DISCARDED_TITLE
+        return frame(title, "grey", markdown(texts.DECIDED_BODY.format(**said)))
     return frame(
         texts.CONFIRM_TITLE,
         "yellow",

@@ -22,7 +22,7 @@ from bot.core.scopes import all_of
 from tests.driving import ask, refused, run, said
 
 
-def other(name: str, usage: str = "") -> Command:
+def other(name: str, usage: Words | str = "") -> Command:
     return Command(name, lambda _: None, Words(f"does {name}", f"做 {name}"), usage)  # type: ignore[arg-type, return-value]
 
 
@@ -30,7 +30,7 @@ OTHERS = (
     other("me"),
     other("agenda", "[today|tomorrow|week]"),
     other("tasks"),
-    other("doc", "LINK-OR-TOKEN"),
+    other("doc", Words("LINK", "链接")),
 )
 BUILTIN = builtin_commands(OTHERS)
 COMMANDS = registry(*BUILTIN, *OTHERS)
@@ -47,7 +47,8 @@ def test_the_help_lists_every_command_with_its_usage_in_both_languages_and_no_hi
     reply = run(COMMANDS["help"], "").reply
     english, chinese = said(reply), said(reply, "zh")
     assert "/agenda [today|tomorrow|week] – does agenda" in english
-    assert "/doc LINK-OR-TOKEN – 做 doc" in chinese
+    assert "/doc LINK – does doc" in english
+    assert "/doc 链接 – 做 doc" in chinese
     for name, command in COMMANDS.items():
         assert any(line.startswith(f"/{name}") for line in english) is not command.hidden
     assert english[1] == "On your behalf"
@@ -74,18 +75,66 @@ def test_my_permissions_is_pointed_to_where_there_is_such_a_page_and_never_in_a_
 @pytest.mark.parametrize(
     ("message", "expected"),
     [
-        ("what is up", "I do not know this: what is up"),
-        ("agedna please", "Did you mean /agenda?"),
-        (None, "Please send a command as text. /help lists them."),
-        ("", "Please send a command as text. /help lists them."),
-        ("line one\nline two", "I do not know this: line one line two"),
+        ("what is new", 'Sorry, I don\'t know "what is new". Try /help.'),
+        ("agedna please", 'Sorry, I don\'t know "agedna please". Did you mean /agenda?'),
+        (None, "Please send a command as text. Try /help."),
+        ("", "Please send a command as text. Try /help."),
+        ("line one\nline two", 'Sorry, I don\'t know "line one line two". Try /help.'),
+        (
+            "hidden agenda of the high street",
+            'Sorry, I don\'t know "hidden agenda of the high street". Try /help.',
+        ),
+        (
+            "hello can you show me my day",
+            'Sorry, I don\'t know "hello can you show me my day". Did you mean /help?',
+        ),
     ],
 )
-def test_what_is_not_understood_is_answered_with_help(message, expected):
+def test_what_is_not_understood_is_answered_in_one_line(message, expected):
     name, arguments = parse_message(message, COMMANDS)
-    lines = said(run(COMMANDS[name], arguments).reply)
-    assert expected in lines
-    assert "/agenda [today|tomorrow|week] – does agenda" in lines
+    assert said(run(COMMANDS[name], arguments).reply) == [expected]
+
+
+def test_what_is_not_understood_is_answered_in_one_line_in_chinese_too():
+    said_so = [said(run(COMMANDS["unknown"], each).reply, "zh") for each in ("报销", "agedna", "")]
+    assert said_so == [
+        ["暂不支持“报销”，发送 /help 查看可用命令。"],
+        ["暂不支持“agedna”，你是不是想发送 /agenda？"],
+        ["请用文字发送命令。发送 /help 查看可用命令。"],
+    ]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "hi",
+        "Hello",
+        "HEY",
+        "hello!",
+        "Hi there",
+        "hey, Helper",
+        "good morning",
+        "Good evening everyone",
+        "/start",
+        "what's up?",
+        "Hello 👋",
+        "👋🏽\n    ",
+        "你好",
+        "您好！",
+        "你好呀～",
+        "哈喽",
+        "嗨，小助手",
+        "早上好",
+        "下午好。",
+        "在吗？",
+        "你好，机器人",
+        "ＨＥＬＬＯ",
+        "hello @Ada",
+    ],
+)
+def test_a_greeting_gets_the_welcome(message):
+    name, arguments = parse_message(message.strip(), COMMANDS)
+    assert said(run(COMMANDS[name], arguments).reply) == said(run(COMMANDS["welcome"], "").reply)
 
 
 def test_a_long_unknown_message_is_not_repeated_in_full():

@@ -484,11 +484,11 @@ async def test_what_one_person_is_sent_too_much_of_comes_in_turn_and_costs_nobod
     await world.until(
         lambda: len(world.rows("SELECT 1 FROM deferred_calls WHERE status = 'suspended'")) == 40, "waiting"
     )
-    await world.click(world.sam, await world.card_for(world.sam), "not_now")
+    await world.say(world.sam, "/cancel")
     other = await world.say(world.wei, "/help")
     await world.answer_to(other)
     for each in asked:
-        await world.answer_to(each, "didn't run", patience=60)
+        await world.answer_to(each, "/agenda: cancelled", patience=60)
     assert len(world.requests("/reply", "POST")) < 2 * 41
 
 

@@ -95,7 +95,7 @@ async def test_a_name_is_no_command(world: World):
         await call_themselves(world, world.wei, name)
         for said in ("@_user_2", "/@_user_2", "@_user_2 now", "@_user_2@_user_2", "x @_user_2"):
             asked = await world.say(world.sam, said, world.group, mentioning=[world.wei])
-            answer = await world.answer_to(asked, "I did not understand that")
+            answer = await world.answer_to(asked, "Sorry, I don't know")
             assert "Did you mean" not in text_of(answer.content)
     assert world.rows("SELECT DISTINCT command FROM deferred_calls") == [{"command": "unknown"}]
 
@@ -164,7 +164,7 @@ async def test_names_in_rich_text_are_no_commands_either(world: World):
         for name in ("/revoke", "revoke"):
             await call_themselves(world, world.wei, name)
             asked = await say_richly(world, at | {"user_name": name})
-            await world.answer_to(asked, "I did not understand that")
+            await world.answer_to(asked, "Sorry, I don't know")
     assert world.rows("SELECT status FROM grants") == [{"status": "active"}]
     assert len(titles(world)) == before + 7
 

@@ -224,8 +224,11 @@ async def test_not_now_on_the_card_drops_the_call(world: World):
     card = await world.card_for(world.sam, "task:task:read")
     clicked = await world.click(world.sam, card, "not_now")
     assert clicked["code"] is None
-    await world.answer_to(asked, "I didn't run")
+    assert "I didn't run" in text_of(world.tenant.messages[card.message_id].content)
     assert not has_link(world.tenant.messages[card.message_id])
+    # The card says it, so no message says it again.
+    await world.answer_to(await world.say(world.sam, "/help"))
+    assert not [m for m in world.from_bot(world.direct(world.sam), asked) if m.reply_to == asked]
 
 
 async def test_a_call_shows_the_answer_of_any_api_and_asks_for_what_the_platform_names(world: World):
