@@ -313,6 +313,7 @@ class Code:
 
     text: str
     language: str = "JSON"
+    """Empty: none in particular."""
 
 
 Line = tuple[Span, ...] | Code

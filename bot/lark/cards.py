@@ -418,7 +418,8 @@ def fitting(lines: tuple[Line, ...], language: Language, links: Links) -> list[P
 def paragraphs(lines: tuple[Line, ...], language: Language, links: Links) -> Iterator[Paragraph]:
     for line in lines:
         if isinstance(line, Code):
-            yield [{"tag": "code_block", "language": line.language, "text": line.text}]
+            block: Element = {"tag": "code_block", "text": line.text}
+            yield [block | ({"language": line.language} if line.language else {})]
         else:
             yield [element(span, language, links) for span in line]
 

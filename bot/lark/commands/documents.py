@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from urllib.parse import unquote, urlsplit
 
 from bot.core.answers import how_to_use, one_line, paragraph
 from bot.core.commands import ApiRefused, Ask, Steps, command, with_names
 from bot.core.explain import unreadable
-from bot.core.model import ApiCall, Json, Line, Reply, Span, Words
+from bot.core.model import ApiCall, Code, Json, Line, Reply, Span, Words
 from bot.core.scopes import Requirement, all_of, any_of
 from bot.core.times import Zone, near_day_in_words, zone_or_utc
+from bot.lark.commands.blocks import lines_of, title_of
 from bot.lark.commands.reading import child, items, line, link, moment, number, text, token
 from bot.lark.commands.refusals import Refusal, Refusals, explained
 from bot.lark.links import KNOWN
@@ -25,11 +26,11 @@ MOST_CHARACTERS = 3000
 MOST_LINES = 120
 """A message has room for this much of a document."""
 
-MOST_READ = 100_000
-"""Characters of a document that are looked at, most of which may be blank."""
+BLOCKS = 250
+"""Of a document's beginning: more than a message shows, though some are parts of others."""
 
-LONGEST_HEADING = 80
-"""A first line up to this long serves as the title."""
+SHORTEST_CUT = 80
+"""Characters of a line of which less is not worth beginning."""
 
 RESULTS = 10
 
@@ -205,10 +206,11 @@ def doc(ask: Ask) -> Steps:
                 return unreadable(Words("the page's document", "页面对应的文档"))
         if kind != "docx":
             return other_kind(kind, title, named)
-        content = yield ApiCall("GET", f"/open-apis/docx/v1/documents/{document}/raw_content")
+        path = f"/open-apis/docx/v1/documents/{document}/blocks"
+        found = child((yield ApiCall("GET", path, {"page_size": str(BLOCKS)})), "data")
     except ApiRefused as refused:
         return explained(refused, REFUSALS, named.mention)
-    return render(text(child(content, "data"), "content", MOST_READ), title, named)
+    return render(items(found, "items"), title, named, more=found.get("has_more") is True)
 
 
 DOC_EXAMPLE = "/doc https://example.feishu.cn/docx/…"
@@ -231,19 +233,15 @@ def other_kind(kind: str, title: str, named: Named) -> Reply:
     )
 
 
-def render(content: str, title: str, named: Named) -> Reply:
+def render(blocks: list[Mapping[str, Json]], title: str, named: Named, *, more: bool) -> Reply:
     """The beginning of a document, with the rest a link away."""
-    lines = [" ".join(each.split()) for each in content.splitlines() if each.strip()]
-    if not title and len(lines) > 1 and len(lines[0]) <= LONGEST_HEADING:
-        title = lines.pop(0)
+    title, lines = title or title_of(blocks), lines_of(blocks)
     heading = Words(title, title) if title else KINDS["docx"]
-    if not lines:
-        return Reply(
-            heading, (paragraph(Words("This document is empty.", "该文档没有内容。")), *link_to(named))
-        )
+    if not lines and not more:
+        empty = paragraph(Words("This document is empty.", "该文档没有内容。"))
+        return Reply(heading, (empty, *link_to(named)))
     shown = beginning(lines)
-    cut = shown != lines or len(content) == MOST_READ
-    return Reply(heading, (*map(paragraph, shown), *((CUT,) if cut else ()), *link_to(named)))
+    return Reply(heading, (*shown, *((CUT,) if more or shown != lines else ()), *link_to(named)))
 
 
 CUT: Line = (
@@ -253,16 +251,39 @@ CUT: Line = (
 )
 
 
-def beginning(lines: list[str]) -> list[str]:
+def beginning(lines: list[Line]) -> list[Line]:
     """As much of the lines as a message has room for."""
-    shown: list[str] = []
+    shown: list[Line] = []
     room = MOST_CHARACTERS
     for each in lines[:MOST_LINES]:
-        if len(each) > room:
-            return [*shown, one_line(each, room)] if room > LONGEST_HEADING else shown
+        length = length_of(each)
+        if length > room:
+            return [*shown, cut(each, room)] if room > SHORTEST_CUT else shown
         shown.append(each)
-        room -= len(each)
+        room -= length
     return shown
+
+
+def length_of(line: Line) -> int:
+    return len(line.text) if isinstance(line, Code) else sum(len(text_of(span)) for span in line)
+
+
+def text_of(span: Span) -> str:
+    return span.text if isinstance(span.text, str) else span.text.en
+
+
+def cut(line: Line, room: int) -> Line:
+    """The beginning of a line that is too long."""
+    if isinstance(line, Code):
+        return replace(line, text=f"{line.text[: room - 1]}…")
+    kept: list[Span] = []
+    for span in line:
+        words = text_of(span)
+        if len(words) > room:
+            return (*kept, replace(span, text=f"{words[: room - 1].rstrip()}…"))
+        kept.append(span)
+        room -= len(words)
+    return tuple(kept)
 
 
 def link_to(named: Named) -> tuple[Line, ...]:
@@ -325,7 +346,10 @@ def render_results(data: Mapping[str, Json], words: str, ask: Ask) -> Reply:
     return Reply(Words("Results for {words}", "搜索结果：{words}").format(words=words), tuple(lines))
 
 
-def result_lines(unit: Mapping[str, Json], zone: Zone, today: date) -> tuple[Line, Line]:
+LONGEST_SNIPPET = 140
+
+
+def result_lines(unit: Mapping[str, Json], zone: Zone, today: date) -> tuple[Line, ...]:
     about = child(unit, "result_meta")
     title = one_line(HIGHLIGHT.sub("", text(unit, "title_highlighted")))
     kind = text(about, "doc_types") or text(unit, "entity_type")
@@ -335,7 +359,9 @@ def result_lines(unit: Mapping[str, Json], zone: Zone, today: date) -> tuple[Lin
         details.append(Span(f" · {owner}"))
     if updated:
         details += [Span(" · "), Span(near_day_in_words(zone.local(updated).date(), today))]
+    snippet = one_line(HIGHLIGHT.sub("", text(unit, "summary_highlighted")), LONGEST_SNIPPET)
     return (
         (Span(title or Words("(no title)", "（无标题）"), bold=True, url=link(about.get("url"))),),
+        *([paragraph(snippet)] if snippet else []),
         tuple(details),
     )

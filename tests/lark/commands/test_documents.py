@@ -1,8 +1,13 @@
 """`/doc` and `/search`."""
 
+import json
+from urllib.parse import quote
+
 import pytest
 
 from bot.core.commands import ApiRefused
+from bot.core.model import Code
+from bot.lark.cards import render_reply
 from bot.lark.commands.documents import doc, search
 from tests.driving import ODD, ask, links, refused, run, said, success
 
@@ -11,7 +16,41 @@ NODE = success({"node": {"obj_type": "docx", "obj_token": "doxcnPlan", "title": 
 
 
 def content(text):
-    return success({"content": text})
+    """A document whose title is the first line, with a paragraph for each of the others."""
+    title, *lines = text.split("\n")
+    return blocks(title, *(block("text", line) for line in lines))
+
+
+def blocks(title, *below, more=False):
+    """A document as the platform gives it; each of `below` is a block, or a tuple of one and what is below that."""
+    page = block("page", title) | {"block_id": "page"}
+    found = [page]
+
+    def put(parent, children):
+        parent["children"] = []
+        for each in children:
+            made, inner = (each[0], each[1:]) if isinstance(each, tuple) else (each, ())
+            made = made | {"block_id": f"b{len(found)}", "parent_id": parent["block_id"]}
+            parent["children"].append(made["block_id"])
+            found.append(made)
+            put(made, inner)
+
+    put(page, below)
+    return success({"items": found, "has_more": more})
+
+
+def block(kind, *runs, **style):
+    return {kind: {"style": style, "elements": [run_of(each) for each in runs]}}
+
+
+def run_of(content):
+    if not isinstance(content, str):
+        return content
+    return {"text_run": {"content": content, "text_element_style": {"bold": False}}}
+
+
+def linked(label, url):
+    return {"text_run": {"content": label, "text_element_style": {"link": {"url": quote(url, safe="")}}}}
 
 
 @pytest.mark.parametrize(
@@ -31,31 +70,133 @@ def content(text):
 )
 def test_links_and_tokens_name_a_document(arguments, token):
     (call,) = run(doc, arguments, content("Hello\n")).calls
-    assert (call.method, call.path) == ("GET", f"/open-apis/docx/v1/documents/{token}/raw_content")
+    assert (call.method, call.path) == ("GET", f"/open-apis/docx/v1/documents/{token}/blocks")
+    assert dict(call.query) == {"page_size": "250"}
 
 
-def test_the_first_line_is_the_title_and_the_rest_the_text():
-    reply = run(
-        doc, f"https://x.feishu.cn/docx/{TOKEN}", content("The plan\n\n  One *line*\n<b>two</b>\n")
-    ).reply
-    assert said(reply) == ["The plan", "One *line*", "<b>two</b>", "Open document"]
-    assert links(reply) == [f"https://x.feishu.cn/docx/{TOKEN}"]
+def test_headings_lists_quotes_and_code_stay_what_they_are():
+    written = blocks(
+        "The plan",
+        block("heading1", "Why"),
+        block("text", "One *line*"),
+        (block("bullet", "first"), (block("bullet", "inner"), block("ordered", "deep"))),
+        block("ordered", "one", sequence="auto"),
+        block("ordered", "two", sequence="auto"),
+        block("text", "between"),
+        block("ordered", "again one", sequence="1"),
+        block("heading9", "Small"),
+        block("todo", "to do", done=False),
+        block("todo", "done", done=True),
+        block("quote", "said"),
+        ({"quote_container": {}}, block("text", "quoted"), block("bullet", "listed")),
+        block("code", "x = 1\n  y = 2", language=49),
+        {"divider": {}},
+        {"image": {"token": "box"}},
+        ({"callout": {"emoji_id": "gift"}}, block("text", "mind this")),
+        ({"grid": {"column_size": 1}}, ({"grid_column": {}}, block("text", "in a column"))),
+        {"hologram": {}},
+    )
+    reply = run(doc, "welcome", written).reply
+    assert said(reply) == [
+        "The plan",
+        "Why",
+        "One *line*",
+        "• first",
+        "\u2003• inner",
+        "\u2003\u20031. deep",
+        "1. one",
+        "2. two",
+        "between",
+        "1. again one",
+        "Small",
+        "☐ to do",
+        "☑ done",
+        "│ said",
+        "│ quoted",
+        "│ • listed",
+        "x = 1\n  y = 2",
+        "———",
+        "[image]",
+        "mind this",
+        "in a column",
+    ]
+    assert [line[0].bold for line in reply.lines if not isinstance(line, Code)].count(True) == 2
+    assert Code("x = 1\n  y = 2", "") in reply.lines
 
 
-def test_a_document_of_one_line_shows_it_as_text():
-    assert said(run(doc, "welcome", content("Hello")).reply) == ["Document", "Hello"]
-    assert said(run(doc, "welcome", content("x" * 100 + "\nHello")).reply, "zh") == [
-        "文档",
-        "x" * 100,
-        "Hello",
+def test_links_and_bold_words_stay_within_their_line():
+    written = blocks(
+        "The plan",
+        block(
+            "bullet", "see ", linked("the budget", "https://x.feishu.cn/sheets/abc?sheet=1&x=%20"), " first"
+        ),
+        block("text", "all ", {"text_run": {"content": "of it", "text_element_style": {"bold": True}}}),
+        block("text", linked("bad", "javascript:alert(1)"), linked("elsewhere", "https://evil.example/")),
+        block(
+            "text",
+            {"mention_user": {"user_id": "ou_1"}},
+            " owns ",
+            {"mention_doc": {"title": "Q3", "url": "https%3A%2F%2Fx.feishu.cn%2Fdocx%2Fq3"}},
+        ),
+    )
+    reply = run(doc, "welcome", written).reply
+    assert said(reply)[1:] == ["• see the budget first", "all of it", "badelsewhere", "@someone owns Q3"]
+    assert links(reply) == [
+        "https://x.feishu.cn/sheets/abc?sheet=1&x=%20",
+        "https://evil.example/",
+        "https://x.feishu.cn/docx/q3",
+    ]
+    assert [span.bold for span in reply.lines[1]] == [False, True]
+    sent = json.loads(render_reply(reply).body)["en_us"]["content"]
+    assert [each["href"] for line in sent for each in line if each["tag"] == "a"] == [
+        "https://x.feishu.cn/sheets/abc?sheet=1&x=%20",
+        "https://x.feishu.cn/docx/q3",
     ]
 
 
+def test_a_table_is_shown_row_by_row():
+    written = blocks(
+        "The plan", {"table": {"cells": ["c1", "c2", "c3", "c4"], "property": {"column_size": 2}}}
+    )
+    for name, words in {"c1": "Day", "c2": "Lunch", "c3": "Monday", "c4": "Soup"}.items():
+        written["data"]["items"] += [
+            {"block_id": name, "table_cell": {}, "children": [f"{name}-text"]},
+            {"block_id": f"{name}-text", **block("text", words)},
+        ]
+    assert said(run(doc, "welcome", written).reply)[1:] == ["Day | Lunch", "Monday | Soup"]
+
+
+def test_blocks_that_contain_each_other_or_are_missing_end():
+    loop = {"block_id": "a", **block("bullet", "a"), "children": ["b", "page", "gone", 7]}
+    other = {"block_id": "b", **block("bullet", "b"), "children": ["a"]}
+    page = {"block_id": "page", **block("page", "T"), "children": ["a", "b", "a"]}
+    found = run(doc, "welcome", success({"items": [page, loop, other]})).reply
+    assert said(found) == ["T", "• a", "\u2003• b"]
+    deep = block("bullet", "end")
+    for level in range(2000):
+        deep = {"block_id": f"b{level}", **block("bullet", str(level)), "children": [f"b{level - 1}"]}
+        page = {"block_id": "page", **block("page", "T"), "children": [f"b{level}"]}
+    assert len(said(run(doc, "welcome", success({"items": [page, deep]})).reply)) == 2
+
+
+def test_the_page_is_the_title_and_the_rest_the_text():
+    reply = run(
+        doc, f"https://x.feishu.cn/docx/{TOKEN}", content("The plan\n\n  One *line*\n<b>two</b>\n")
+    ).reply
+    assert said(reply) == ["The plan", "  One *line*", "<b>two</b>", "Open document"]
+    assert links(reply) == [f"https://x.feishu.cn/docx/{TOKEN}"]
+
+
+def test_a_document_without_a_title_is_called_one():
+    assert said(run(doc, "welcome", content("\nHello")).reply, "zh") == ["文档", "Hello"]
+    assert said(run(doc, "welcome", content("Hello")).reply) == ["Hello", "This document is empty."]
+
+
 def test_a_wiki_page_is_looked_up_first():
-    done = run(doc, "https://x.feishu.cn/wiki/wikcnPlan?x=1", NODE, content("One\nTwo"))
+    done = run(doc, "https://x.feishu.cn/wiki/wikcnPlan?x=1", NODE, content("Its own title\nOne\nTwo"))
     node, text = done.calls
     assert (node.path, dict(node.query)) == ("/open-apis/wiki/v2/spaces/get_node", {"token": "wikcnPlan"})
-    assert text.path == "/open-apis/docx/v1/documents/doxcnPlan/raw_content"
+    assert text.path == "/open-apis/docx/v1/documents/doxcnPlan/blocks"
     assert said(done.reply) == ["The plan", "One", "Two", "Open document"]
 
 
@@ -199,14 +340,19 @@ def test_only_a_wiki_link_needs_the_wiki():
 # --- search ---
 
 
-def unit(title="<h>Plan</h>", **about):
+def unit(title="<h>Plan</h>", summary="", **about):
     meta = {
         "doc_types": "DOCX",
         "url": "https://x.feishu.cn/docx/1",
         "owner_name": "Wei Lan",
         "update_time": 1766567446,
     }
-    return {"title_highlighted": title, "entity_type": "DOC", "result_meta": {**meta, **about}}
+    return {
+        "title_highlighted": title,
+        "summary_highlighted": summary,
+        "entity_type": "DOC",
+        "result_meta": {**meta, **about},
+    }
 
 
 def test_results_show_title_kind_owner_and_date():
@@ -233,6 +379,23 @@ def test_results_show_title_kind_owner_and_date():
 )
 def test_only_the_marks_of_the_search_are_taken_out_of_a_title(title, shown):
     assert said(run(search, "x", success({"res_units": [unit(title)]})).reply)[1] == shown
+
+
+@pytest.mark.parametrize(
+    ("summary", "shown"),
+    [
+        ("before the <h>plan</h> and after", ["before the plan and after"]),
+        ("<hb>a</hb>\n\n b", ["a b"]),
+        ("x" * 300, ["x" * 139 + "…"]),
+        ("计划：<em>季度</em>目标", ["计划：季度目标"]),
+        ("", []),
+        (None, []),
+        (7, []),
+    ],
+)
+def test_a_result_shows_what_was_found_in_it_where_the_platform_tells(summary, shown):
+    lines = said(run(search, "x", success({"res_units": [unit(summary=summary)]})).reply)
+    assert lines[1:-1] == ["Plan", *shown]
 
 
 @pytest.mark.parametrize(
