@@ -70,8 +70,9 @@ class AdministratorCard:
     """The id that its control sends back."""
     scopes: Mapping[Scope, Words]
     waiting: tuple[str, ...]
-    """Who waits, by name; nobody, when all of them have given up."""
+    """Who waits, by `open_id`; nobody, when all of them have given up."""
     commands: tuple[str, ...]
+    """What they want to use, as typed: with as much of its arguments as an administrator is told."""
     console_link: str
     can_apply: bool = False
     """The app has asked for some of them: the platform can remind the organization's administrator."""

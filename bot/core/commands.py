@@ -130,6 +130,8 @@ class Command:
     """Accepted even from a person who already has the most calls waiting: what helps out of that."""
     keep: Keep = as_written
     """Makes the arguments of what was written after the word."""
+    told: Callable[[str], str] = lambda arguments: ""
+    """What of its arguments an administrator is told: nothing that people wrote for themselves."""
 
     @property
     def typed(self) -> str:
@@ -151,6 +153,7 @@ def command(
     hidden: bool = False,
     urgent: bool = False,
     keep: Keep = as_written,
+    told: Callable[[str], str] = lambda arguments: "",
 ) -> Callable[[Callable[[Ask], Steps]], Command]:
     """Declares a command: `@command("agenda", summary=…, needs=any_of("calendar:calendar:readonly"))`.
 
@@ -166,6 +169,8 @@ def command(
         raise CommandMistake(f"The usage of /{name} is neither Words nor text.")
     if not callable(keep):
         raise CommandMistake(f"The keep of /{name} is not a function.")
+    if not callable(told):
+        raise CommandMistake(f"The told of /{name} is not a function.")
     if not callable(needs):
         require_scopes(name, lambda arguments: needs, "")
 
@@ -177,7 +182,7 @@ def command(
             raise CommandMistake(f"/{name} does not take one argument: a command is called with an Ask.")
         require = needs if callable(needs) else lambda arguments: needs
         checked = partial(require_scopes, name, require)
-        return Command(name, run, summary, usage, checked, hidden, urgent, keep)
+        return Command(name, run, summary, usage, checked, hidden, urgent, keep, told)
 
     return declare
 

@@ -119,6 +119,7 @@ ASK_ADMINISTRATOR_BODY = Words(
     en="{people} {wants} to use {commands}. Please enable this user permission for the app:",
     zh="{people} 想使用 {commands}，请为应用开通以下用户身份权限：",
 )
+AND_OTHERS = Words(en="{people}, and {rest} more", zh="{people}等 {all} 人")
 ASK_ADMINISTRATOR_AFTER = Words(
     en="If the console asks for a new version, publish it too. Waiting requests continue within seconds.",
     zh="如果后台提示需要发布版本，请一并发布。开通后，等待中的请求会在几秒内继续。",

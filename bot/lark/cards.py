@@ -7,6 +7,7 @@ into elements that the client does not interpret.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
@@ -189,9 +190,8 @@ def draw_administrator(card: AdministratorCard, longest: int) -> Json:
         )
     if not card.waiting:
         return frame(texts.ADMINISTRATOR_DROPPED_TITLE, "grey", *scopes)
-    people = enumeration([escape(name, 60) for name in card.waiting])
     said = {
-        "people": people,
+        "people": people(card.waiting),
         "wants": "wants" if len(card.waiting) == 1 else "want",
         "commands": commands(card.commands),
     }
@@ -360,10 +360,26 @@ SHOWN_COMMANDS = 8
 
 
 def commands(names: tuple[str, ...]) -> Words:
-    shown = [f"**{escape(name, 60)}**" for name in names[:SHOWN_COMMANDS]]
+    shown = [f"**{escape(name, 130)}**" for name in names[:SHOWN_COMMANDS]]
     if len(names) > SHOWN_COMMANDS:
         shown.append("…")
     return enumeration(shown) or texts.SOMETHING
+
+
+SHOWN_PEOPLE = 5
+
+OPEN_ID = re.compile(r"ou_[A-Za-z0-9_-]{1,100}")
+
+
+def people(open_ids: tuple[str, ...]) -> Words:
+    """Mentions, which every reader's client shows as a name that leads to the person."""
+    shown = [
+        f"<at id={each}></at>" if OPEN_ID.fullmatch(each) else escape(each, 60)
+        for each in open_ids[:SHOWN_PEOPLE]
+    ]
+    words = joined([Words(each, each) for each in shown])
+    rest = len(open_ids) - len(shown)
+    return texts.AND_OTHERS.format(people=words, rest=rest, all=len(open_ids)) if rest else words
 
 
 def enumeration(items: list[str]) -> Words | None:

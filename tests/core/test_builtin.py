@@ -256,4 +256,4 @@ def test_a_refusal_in_general_words_holds_the_message_the_code_and_the_log_id_an
 
 def test_braces_in_what_others_wrote_are_only_braces():
     assert "{0} {command}" in said(explain_refusal(refused(1, "{0} {command}"), "/x"))[2]
-    assert "{asked}" in said(run(COMMANDS["unknown"], "{asked}").reply)[1]
+    assert "{asked}" in said(run(COMMANDS["unknown"], "{asked}").reply)[0]

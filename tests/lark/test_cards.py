@@ -162,6 +162,24 @@ def test_a_failed_card_says_why():
     assert "因为。" in said
 
 
+def test_an_administrators_card_mentions_people_by_id_and_counts_the_rest():
+    def says(*people, commands=("/agenda",)):
+        asking = AdministratorCard("w", {READ: Words("a", "b")}, people, commands, "https://c.example/")
+        return words(drawn(asking), "en_us"), words(drawn(asking), "zh_cn")
+
+    english, chinese = says("ou_sam")
+    assert "<at id=ou_sam></at> wants to use **/agenda**. Please enable" in english
+    assert "<at id=ou_sam></at> 想使用 **/agenda**，请为应用开通" in chinese
+    english, chinese = says("ou_sam", "ou_wei")
+    assert "<at id=ou_sam></at>, <at id=ou_wei></at> want to use" in english
+    english, chinese = says(*(f"ou_{n}" for n in range(7)))
+    assert "<at id=ou_4></at>, and 2 more want to use" in english
+    assert "<at id=ou_4></at>、还有 2 项" not in chinese
+    assert "<at id=ou_4></at>等 7 人 想使用" in chinese
+    english, _ = says("ou_sam", commands=("/call GET /open-apis/mail/v1/user_mailboxes/me/messages",))
+    assert "**/call GET /open-apis/mail/v1/user_mailboxes/me/messages**" in english
+
+
 def test_an_administrators_card_leads_to_the_console():
     asking = AdministratorCard(
         "wait-1", {READ: Words("a", "b")}, ("Wei",), ("/agenda",), "https://console.example/"

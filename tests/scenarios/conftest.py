@@ -191,6 +191,11 @@ class World:
         assert len(links) == 1, links
         return links[0]
 
+    async def not_now(self, person: Person, card: Message) -> None:
+        """Declines on the card, which says that nothing was run. No message says so as well."""
+        await self.click(person, card, "not_now")
+        await self.until(lambda: "I didn't run" in text_of(card.content), "the card that was declined")
+
     async def click(self, person: Person, card: Message, action: str) -> Any:
         """Presses the callback button that sends this action."""
         return await self.control(

@@ -421,7 +421,7 @@ class MortalWorld:
             "AND o.kind = 'answer' WHERE c.status = 'outcome_unknown'"
         )
         for row in told:
-            if "Please check" not in text_of(self.world.tenant.messages[row["message_id"]].content):
+            if "Check in the app first" not in text_of(self.world.tenant.messages[row["message_id"]].content):
                 figures.faults.append("an unknown outcome was not told as one")
 
     async def account_for_cards(self, figures: Figures) -> None:

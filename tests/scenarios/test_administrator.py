@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from datetime import timedelta
+from html import unescape
 from typing import Any
 
 from bot.sandbox.tenant import Message, Person
@@ -233,3 +235,39 @@ async def test_one_person_cannot_flood_the_administrators(world: World):
     other = await world.say(world.wei, "/authorize made:up.99")
     await world.answer_to(other, "等待管理员开通")
     await world.until(lambda: len(cards()) == 11, "another person's card")
+
+
+async def test_the_card_tells_method_and_path_of_a_call_and_nothing_else_of_it(world: World):
+    """Whoever waits is mentioned by id, so that the client shows the name."""
+    await world.start()
+    await world.authorized(world.sam, "/me")
+    for said, shown, scope in (
+        (
+            "/call GET /open-apis/mail/v1/user_mailboxes/me/messages?page_size=5",
+            "",
+            "mail:user_mailbox.message:readonly",
+        ),
+        (
+            '/call post /open-apis/mail/v1/user_mailboxes/me/messages/send {"subject": "my secret"}',
+            "/call POST /open-apis/mail/v1/user_mailboxes/me/messages/send",
+            "mail:user_mailbox.message:send",
+        ),
+        (
+            "/call GET /open-apis/minutes/v1/minutes/obcnweekly5t8q2m1z7x4c?user_id_type=open_id",
+            "/call GET /open-apis/minutes/v1/minutes/obcnweekly5t8q2m1z7x4c",
+            "minutes:minutes.basic:read",
+        ),
+        ("/search my secret", "/search", "search:docs:read"),
+    ):
+        for each in ("minutes:minutes", "minutes:minutes:readonly", scope):
+            await without(world, each)
+        asked = await world.say(world.sam, said)
+        await world.answer_to(asked, "administrator")
+        card = await told(world, scope, f"<at id={world.sam.open_id}></at>")
+        for locale in ("en_us", "zh_cn"):
+            sentence = card.content["body"]["elements"][0]["i18n_content"][locale]
+            command = re.search(r"\*\*(.*)\*\*", sentence)
+            assert command is not None
+            assert unescape(command[1]) == (shown or said.partition("?")[0])
+        assert "secret" not in text_of(card.content)
+        await world.answer_to(await world.say(world.sam, "/cancel"))

@@ -172,10 +172,10 @@ async def test_the_person_themselves_drops_what_waits(world: World, by: str):
     await decline(world, world.link_of(card))
     await says_so(world, card)
     if by == "not_now":
-        await world.click(world.sam, card, by)
+        await world.not_now(world.sam, card)
     else:
         await world.say(world.sam, by)
-    await world.answer_to(message)
+        await world.answer_to(message)
     await world.until(lambda: not has_link(card), "the declined card")
     assert states(world)[0][0] == "cancelled"
     assert states(world)[1] == ["declined"]

@@ -187,10 +187,7 @@ async def test_after_a_refusal_nothing_is_offered_before_the_next_consent(world:
     asked = await world.say(world.sam, "/doc welcome")
     card = await world.fresh_card(world.sam, asked)
     if by == "not_now":
-        await world.click(world.sam, card, by)
-        await world.until(
-            lambda: world.rows("SELECT 1 FROM deferred_calls WHERE outcome = 'not_now'"), "the end"
-        )
+        await world.not_now(world.sam, card)
     else:
         await world.consent(world.sam, card, "refuse")
         await world.card_for(world.sam, "Declined on the page")

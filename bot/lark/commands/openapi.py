@@ -53,11 +53,18 @@ def with_names_in_strings(written: str, mentions: Mentions) -> str:
     return f"{method} {target} {put_in(body, mentions, lambda name: quoted(name)[1:-1])}".rstrip()
 
 
+def method_and_path(written: str) -> str:
+    """The call without its parameters and its JSON."""
+    method, target, _ = parts_of(written)
+    return one_line(f"{method.upper()} {target.partition('?')[0]}", 120)
+
+
 @command(
     "call",
     usage=Words("METHOD PATH [JSON]", "方法 路径 [JSON]"),
     summary=Words("call any OpenAPI", "调用任意 OpenAPI"),
     keep=with_names_in_strings,
+    told=method_and_path,
 )
 def call(ask: Ask) -> Steps:
     if not ask.arguments.strip():
