@@ -362,8 +362,8 @@ SIGN_IN_PAGE = Page(
     "calm",
     Words(en="My permissions", zh="我的授权"),
     Words(
-        en="Sign in with your Lark account. Only you can see this page.",
-        zh="请使用飞书账号登录，此页面仅你自己可见。",
+        en="Sign in with the account you use in the chat. Only you can see this page.",
+        zh="请使用你的聊天账号登录，此页面仅你自己可见。",
     ),
     SIGN_IN,
 )

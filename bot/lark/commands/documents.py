@@ -187,7 +187,7 @@ REFUSALS: Refusals = {
 
 @command(
     "doc",
-    usage=Words("LINK", "链接"),
+    usage=Words("LINK-OR-TOKEN", "链接"),
     summary=Words("read a document or wiki page", "阅读文档或知识库页面"),
     needs=needs_of_document,
 )

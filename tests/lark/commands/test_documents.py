@@ -260,7 +260,7 @@ def test_what_names_no_document_gets_the_usage_and_no_call(arguments):
 
 
 def test_without_arguments_it_shows_its_usage():
-    assert said(run(doc, "").reply)[1] == "/doc LINK"
+    assert said(run(doc, "").reply)[1] == "/doc LINK-OR-TOKEN"
 
 
 def test_a_long_document_is_cut_with_a_note_and_a_link():
