@@ -106,8 +106,8 @@ def waiting_for_administrator(command: str, scopes: Text) -> Reply:
         Words(en="Waiting for your administrator", zh="等待管理员开通"),
         Words(
             en="{command} needs a permission this app doesn't have yet: {scopes}. I've let your administrator know and "
-            "will continue as soon as it's enabled. /cancel to drop it.",
-            zh="{command} 需要的权限尚未开通：{scopes}。已通知管理员，开通后会自动继续。发送 /cancel 可取消。",
+            "will ask you as soon as it's enabled. /cancel to drop it.",
+            zh="{command} 需要的权限尚未开通：{scopes}。已通知管理员，开通后我会再请你授权。发送 /cancel 可取消。",
         ).format(command=command, scopes=scopes),
     )
 
@@ -262,7 +262,7 @@ GAVE_UP = {
         ),
     ),
     Why.TOKEN_REFUSED: (
-        Words(en="Your authorization was rejected", zh="授权不被接受"),
+        Words(en="Your authorization was rejected", zh="授权未被接受"),
         Words(
             en="The platform rejected {command} even after renewing your authorization ({detail}). Send /revoke, then "
             "{command} again.",

@@ -56,7 +56,7 @@ WAITS = {
     WaitsFor.CONFIRMATION: Words(en="needs your confirmation in the chat", zh="等待你在聊天中确认"),
     None: Words(en="in progress", zh="处理中"),
 }
-WANTED = Words(en="Needed by {moment}:", zh="请在 {moment} 前授权：")
+WANTED = Words(en="Needed by {moment}:", zh="请在{moment} 前授权：")
 AND_MORE = Words(en="and {number} more", zh="还有 {number} 项")
 REDEEMING = Words(en="Your authorization is being completed.", zh="正在完成授权。")
 GO_ON = Words(en="Authorize", zh="去授权")
