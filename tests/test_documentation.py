@@ -11,6 +11,7 @@ import pytest
 from bot import settings
 from bot.app import all_commands
 from bot.cli import parser
+from bot.core.answers import with_usage
 from bot.core.commands import Ask, Command, Result, advance
 from bot.core.model import ApiCall, Chat, Reply, UserKey
 from bot.core.trying import after
@@ -97,7 +98,7 @@ SAYABLE = [each for each in all_commands().values() if not each.hidden]
 
 @pytest.mark.parametrize("command", SAYABLE, ids=lambda command: command.name)
 def test_everything_one_can_say_is_documented(command: Command) -> None:
-    typed = f"{command.typed} {command.usage}".strip().replace("|", "\\|")
+    typed = with_usage(command).en.replace("|", "\\|")
     assert f"| `{typed}` |" in README
 
 

@@ -126,8 +126,8 @@ class Command:
     run: Callable[[Ask], Steps]
     summary: Words
     """One line for the help, and the reason on the card: what it does."""
-    usage: str = ""
-    """What follows the word: `[today|tomorrow|week]`."""
+    usage: Words | str = ""
+    """What follows the word: `Words("TITLE", "标题")`."""
     needs: Callable[[str], Requirement] = lambda arguments: NOTHING
     """The scope requirement, from the arguments."""
     hidden: bool = False
@@ -135,6 +135,8 @@ class Command:
     """Accepted even from a person who already has the most calls waiting: what helps out of that."""
     keep: Keep = as_written
     """Makes the arguments of what was written after the word."""
+    told: Callable[[str], str] = lambda arguments: ""
+    """What of its arguments an administrator is told: nothing that people wrote for themselves."""
 
     @property
     def typed(self) -> str:
@@ -151,11 +153,12 @@ def command(
     name: str,
     *,
     summary: Words,
-    usage: str = "",
+    usage: Words | str = "",
     needs: Requirement | Callable[[str], Requirement] = NOTHING,
     hidden: bool = False,
     urgent: bool = False,
     keep: Keep = as_written,
+    told: Callable[[str], str] = lambda arguments: "",
 ) -> Callable[[Callable[[Ask], Steps]], Command]:
     """Declares a command: `@command("agenda", summary=…, needs=any_of("calendar:calendar:readonly"))`.
 
@@ -167,10 +170,12 @@ def command(
         )
     if not isinstance(summary, Words) or not all(isinstance(each, str) for each in (summary.en, summary.zh)):
         raise CommandMistake(f"The summary of /{name} is not Words: write Words(en=…, zh=…).")
-    if not isinstance(usage, str):
-        raise CommandMistake(f"The usage of /{name} is not text.")
+    if not isinstance(usage, Words | str):
+        raise CommandMistake(f"The usage of /{name} is neither Words nor text.")
     if not callable(keep):
         raise CommandMistake(f"The keep of /{name} is not a function.")
+    if not callable(told):
+        raise CommandMistake(f"The told of /{name} is not a function.")
     if not callable(needs):
         require_scopes(name, lambda arguments: needs, "")
 
@@ -182,7 +187,7 @@ def command(
             raise CommandMistake(f"/{name} does not take one argument: a command is called with an Ask.")
         require = needs if callable(needs) else lambda arguments: needs
         checked = partial(require_scopes, name, require)
-        return Command(name, run, summary, usage, checked, hidden, urgent, keep)
+        return Command(name, run, summary, usage, checked, hidden, urgent, keep, told)
 
     return declare
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -25,10 +26,12 @@ from bot.core.scopes import Requirement, Scope, ScopeSet, choose_scopes, named
 from bot.flows.bot import Bot, now
 from bot.flows.delivery import answer, deliver_all, draft, insert_all, note, typed
 from bot.flows.waiting import only_genuine, suspend
-from bot.store import audit, calls, events, outbox, scope_waits, users
+from bot.store import audit, calls, events, outbox, scope_waits
 from bot.store.database import Connection
 from bot.store.outbox import OutgoingMessage
 from bot.store.scope_waits import ScopeWait
+
+log = logging.getLogger(__name__)
 
 
 async def wait_for(bot: Bot, call: DeferredCall, needs: Requirement, steps: Sequence[Step]) -> None:
@@ -243,18 +246,14 @@ async def show_due_cards(bot: Bot) -> None:
 
 async def show_cards(bot: Bot, wait: ScopeWait, also: DeferredCall | None = None) -> None:
     """`also`: a call that is about to wait."""
-
-    def read(c: Connection) -> tuple[list[DeferredCall], dict[UserKey, str]]:
-        waiting = [call for call in everybody(c, bot) if call.genuine and is_about(wait, call)]
-        waiting += [also] if also is not None else []
-        return waiting, users.names(c, [call.user for call in waiting])
-
-    waiting, names = await bot.database.read(read)
+    found = await bot.database.read(lambda c: everybody(c, bot))
+    waiting = [call for call in found if call.genuine and is_about(wait, call)]
+    waiting += [also] if also is not None else []
     card = AdministratorCard(
         wait.id,
         await bot.platform.describe_scopes(wait.scopes),
-        tuple(dict.fromkeys(names.get(call.user) or call.user.open_id for call in waiting)),
-        tuple(dict.fromkeys(typed(call) for call in waiting)),
+        tuple(dict.fromkeys(call.user.open_id for call in waiting)),
+        tuple(dict.fromkeys(described(bot, call) for call in waiting)),
         bot.platform.console_link(wait.scopes),
         can_apply=not wait.scopes.isdisjoint(bot.platform.pending_scopes),
         done=wait.status == "enabled",
@@ -264,6 +263,17 @@ async def show_cards(bot: Bot, wait: ScopeWait, also: DeferredCall | None = None
     told = [await show_to(bot, bot.platform.user_key(each, tenant), card) for each in admins]
     if told and all(told):
         await bot.database.write(lambda c: scope_waits.cards_shown(c, wait))
+
+
+def described(bot: Bot, call: DeferredCall) -> str:
+    """The command as an administrator reads it."""
+    command = bot.commands.get(call.command)
+    try:
+        more = command.told(call.arguments) if command else ""
+    except Exception as error:
+        log.error("told failed", extra={"command": call.command, "error": type(error).__name__})
+        more = ""
+    return f"{typed(call)} {more}".rstrip()
 
 
 def everybody(c: Connection, bot: Bot) -> list[DeferredCall]:

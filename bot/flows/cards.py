@@ -75,13 +75,11 @@ async def card_of(bot: Bot, request: AuthorizationRequest) -> AuthorizationCard:
         granted=request.granted,
         refused=request.refused,
         commands=tuple(f"/{name}" for name in request.reasons),
-        purposes=tuple(
-            bot.commands[name].summary if name in bot.commands else Words("", "") for name in request.reasons
-        ),
         link=bot.ticket_url(request.ticket.reveal())
         if request.ticket and waiting and not bot.by_device
         else None,
         expires_at=request.expires_at,
+        drawn_at=now(),
         device_link=device_link(device) if device else None,
         notice=notice(device) if device else None,
         time_zone=profile.time_zone if profile else None,

@@ -140,7 +140,7 @@ async def decide_write(bot: Bot, user: UserKey, call_id: str, *, confirmed: bool
         bot.background(deliver_all(bot, messages))
     toast, decided = (texts.CLICK_DONE, confirmed) if changed else (texts.CLICK_SETTLED, call.confirmed)
     card = bot.platform.render_card(
-        ConfirmationCard(call.id, typed_in_full(call), call.asked_at, decided, call.time_zone)
+        ConfirmationCard(call.id, typed_in_full(call), call.asked_at, moment, decided, call.time_zone)
     )
     return bot.platform.click_answer(toast, "info", card)
 

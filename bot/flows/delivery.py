@@ -91,7 +91,7 @@ def answer(bot: Bot, call: DeferredCall, reply: Reply) -> tuple[Draft, ...]:
         )
     ]
     if reply.confidential and in_group:
-        drafts.append(note(bot, call, replies.answered_privately(typed(call)), "told"))
+        drafts.append(note(bot, call, replies.answered_privately(), "told"))
     return tuple(drafts)
 
 

@@ -12,7 +12,7 @@ import secrets
 import shutil
 import signal
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -194,6 +194,11 @@ class World:
         links = self.links_of(card)
         assert len(links) == 1, links
         return links[0]
+
+    async def not_now(self, person: Person, card: Message) -> None:
+        """Declines on the card, which says that nothing was run. No message says so as well."""
+        await self.click(person, card, "not_now")
+        await self.until(lambda: "I didn't run" in text_of(card.content), "the card that was declined")
 
     async def click(self, person: Person, card: Message, action: str) -> Any:
         """Presses the callback button that sends this action."""
@@ -411,6 +416,15 @@ def values_of(content: Any) -> list[dict[str, Any]]:
     return own + [value for each in content.values() for value in values_of(each)]
 
 
+def within(content: Any) -> Iterator[dict[str, Any]]:
+    """Every object of a card, however deep."""
+    if isinstance(content, dict):
+        yield content
+    inner = content.values() if isinstance(content, dict) else content if isinstance(content, list) else ()
+    for each in inner:
+        yield from within(each)
+
+
 def value_on(card: Message, action: str) -> dict[str, Any]:
     """The value of the callback button that sends this action."""
     return next(value for value in values_of(card.content) if value.get("action") == action)
@@ -418,7 +432,7 @@ def value_on(card: Message, action: str) -> dict[str, Any]:
 
 def kinds_of_buttons(card: Message) -> dict[str, str]:
     """How prominent a card's buttons are, by their words. Without those that are only text."""
-    buttons = [each for each in card.content["body"]["elements"] if each["tag"] == "button"]
+    buttons = [each for each in within(card.content["body"]) if each.get("tag") == "button"]
     return {each["text"]["content"]: each["type"] for each in buttons if each["type"] != "text"}
 
 

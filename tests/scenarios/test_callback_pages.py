@@ -129,7 +129,7 @@ async def test_a_failure_of_ours_in_a_callback_ends_at_a_page_too(world: World):
         target = await left(world, "GET", CALLBACK + query)
         assert target == "/authorization/trouble"
         status, _, page = await world.get(world.public + target)
-        assert (status, "That went wrong on our side" in page) == (500, True)
+        assert (status, "Something went wrong" in page) == (500, True)
 
 
 OUTCOMES = [

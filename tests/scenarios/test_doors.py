@@ -226,4 +226,4 @@ async def test_an_operators_route_has_one_spelling(world: World, route: str):
     ):
         answer = await exchange(world, request(f"GET {path}"))
         assert answer.status == 404, path
-        assert "There is nothing here" in answer.body, path
+        assert "Page not found" in answer.body, path

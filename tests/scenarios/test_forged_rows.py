@@ -281,7 +281,7 @@ async def test_an_unsent_answer_whose_destination_somebody_changes_is_not_sent(
     assert not [m for m in new if "GET /open-apis/task/v2/tasks" in text_of(m.content)], "the answer"
     assert not [m for m in new if m.chat_id == direct.chat_id], "nothing goes where the writer wants it"
     if change != "kind":
-        await world.answer_to(asked, "My answer got lost")
+        await world.answer_to(asked, "The answer was lost")
 
 
 async def test_a_message_that_somebody_writes_is_not_sent(world: World, writer: Writer):
@@ -375,7 +375,7 @@ async def test_an_attempt_that_somebody_writes_or_changes_is_unknown(world: Worl
     writer.change("authorization_attempts", scopes=json.dumps(["docx:document:readonly", "task:task:read"]))
     back = await world.decide(consent, world.sam)
     status, _, page = await world.get(back)
-    assert (status, "We did not ask for this" in page) == (400, True), page
+    assert (status, "Unknown link" in page) == (400, True), page
     (row,) = world.rows("SELECT * FROM authorization_attempts")
     assert (row["status"], row["outcome"], row["code"], row["seal"]) == ("failed", "forged", None, None)
     assert len(rejected(world, "attempt")) == 1
@@ -387,7 +387,7 @@ async def test_an_attempt_that_somebody_writes_or_changes_is_unknown(world: Worl
     writer.add("authorization_attempts", forged)
     code = parse_qs(urlsplit(back).query)["code"][0]
     status, _, page = await world.get(f"{world.public}/oauth/lark/callback?state={state}&code={code}")
-    assert (status, "We did not ask for this" in page) == (400, True), page
+    assert (status, "Unknown link" in page) == (400, True), page
     assert len(rejected(world, "attempt")) == 2
     assert world.rows("SELECT * FROM grants") == []
     # The person still gets through.

@@ -37,7 +37,7 @@ async def test_a_lost_answer_is_told_and_the_next_one_is_sent(world: World):
     await world.lift()
     await world.start()
     await world.answer_to(asked[world.wei.open_id], "/agenda", patience=40)
-    lost = await world.answer_to(asked[world.sam.open_id], "My answer got lost")
+    lost = await world.answer_to(asked[world.sam.open_id], "The answer was lost")
     assert "/help" in text_of(lost.content)
     assert says_that_it_is_lost(world, "outgoing_messages:content:")
     under_way = "SELECT 1 FROM outgoing_messages WHERE status IN ('queued', 'sending')"
@@ -163,7 +163,7 @@ async def test_a_lost_device_code_gives_the_card_its_button_back(world: World):
     await world.stop()
     lose(world, "device_authorizations", "device_code", of=world.sam)
     await room.start()
-    await room.says(card, "could not be completed", patience=40)
+    await room.says(card, "didn't go through", patience=40)
     await room.press(world.sam, card)
     await room.decide(await room.link(card), world.sam)
     await world.answer_to(asked)

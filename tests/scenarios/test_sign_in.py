@@ -119,7 +119,7 @@ def sessions(world: World) -> list[str]:
     return [row["user_key"].rsplit(":", 1)[1] for row in world.rows("SELECT user_key FROM sessions")]
 
 
-NOT_HERE = "This sign-in was not begun here"
+NOT_HERE = "Sign-in started elsewhere"
 OPEN = "/login"
 
 
@@ -139,7 +139,7 @@ async def test_web_login_signs_in_and_leaves_no_token_behind(
     await sam.sign_in(world.sam)
     page = await sam.permissions()
     assert "Signed in as Sam Rivera" in page
-    assert "You have allowed nothing" in page
+    assert "You haven't authorized anything" in page
     assert world.rows("SELECT * FROM grants") == []
     assert [row["status"] for row in world.rows("SELECT status FROM authorization_attempts")] == ["completed"]
     (consent,) = [c.data for c in world.tenant.changes_after(0, "consent") if c.data["event"] == "opened"]
@@ -178,7 +178,7 @@ async def test_who_refuses_is_not_signed_in(running: World, browser: Callable[..
     sam = browser()
     status, _, page = await sam.get(await sam.way_back(running.sam, "refuse"))
     assert status == 200
-    assert "You are not signed in" in page
+    assert "Not signed in" in page
     assert sessions(running) == []
 
 
@@ -264,7 +264,7 @@ async def test_what_came_back_counts_once(running: World, browser: Callable[...,
     assert (await sam.get(link))[0] == 303
     sam.take_cookies(cookies)
     status, _, page = await sam.get(link)
-    assert (status, "already used" in page) == (400, True)
+    assert (status, "Already used" in page) == (400, True)
     assert len(sessions(running)) == 1
 
 
@@ -378,7 +378,7 @@ async def test_people_of_another_organization_are_not_let_in(running: World, bro
     niko = browser()
     status, _, page = await niko.get(await niko.way_back(running.sam))
     assert status == 403
-    assert "I do not know your organization" in page
+    assert "Unknown organization" in page
     assert sessions(running) == []
     assert running.rows("SELECT * FROM users WHERE tenant_key = 'another'") == []
 
@@ -448,7 +448,7 @@ async def test_an_administrator_is_let_in_before_anybody_has_used_the_bot(
 ):
     await world.start()
     sam = browser()
-    assert "I do not know your organization" in (await sam.get(await sam.way_back(world.sam)))[2]
+    assert "Unknown organization" in (await sam.get(await sam.way_back(world.sam)))[2]
     await browser().sign_in(world.ada)
 
 
@@ -541,7 +541,7 @@ async def test_a_signed_out_cookie_is_dead(running: World, browser: Callable[...
     status, target, _ = await sam.post("/logout", await sam.proof())
     assert (status, target) == (303, "/permissions?signed-out")
     assert "bot_session" not in sam.cookies()
-    assert "You are signed out" in (await sam.get(target))[2]
+    assert "Signed out" in (await sam.get(target))[2]
     for each in (sam, thief):
         assert "Sam Rivera" not in await each.permissions()
     assert sessions(running) == []
@@ -615,7 +615,7 @@ async def test_a_platform_that_does_not_answer_is_said_to_be_that(
     sam = browser()
     status, _, page = await sam.get(await sam.way_back(running.sam))
     assert status == 503
-    assert "The platform does not answer" in page
+    assert "isn&#x27;t responding" in page
     assert sessions(running) == []
 
 
@@ -630,11 +630,11 @@ async def test_it_says_what_was_granted_for_what_and_when_it_was_used(
     await sam.sign_in(running.sam)
     page = await sam.permissions()
     assert "task:task:read" in page
-    assert "Asked for by /tasks, allowed" in page
-    assert "Last needed by /tasks," in page
-    assert "I renew this by myself" in page
-    assert "I last acted in your name" in page
-    assert "Times are in UTC." in page
+    assert "For /tasks · allowed" in page
+    assert "last used " in page
+    assert "Renewed automatically" in page
+    assert "Last used " in page
+    assert "Times in UTC." in page
 
 
 async def test_what_was_needed_last_was_done_no_later_than_the_bot_last_acted(
@@ -646,9 +646,9 @@ async def test_what_was_needed_last_was_done_no_later_than_the_bot_last_acted(
     sam = browser()
     await sam.sign_in(running.sam)
     page = await sam.permissions()
-    needed = re.search(r"Last needed by /tasks, ([^.]+)\.", page)
+    needed = re.search(r"last used ([^<]+)<", page)
     assert needed is not None
-    assert f"I last acted in your name {needed[1]}." in page
+    assert f"Last used {needed[1]}." in page
 
 
 async def test_the_chat_points_to_the_page(running: World):
@@ -663,7 +663,7 @@ async def test_another_persons_session_sees_nothing_of_it(running: World, browse
     ada = browser()
     await ada.sign_in(running.ada)
     page = await ada.permissions()
-    assert "You have allowed nothing" in page
+    assert "You haven't authorized anything" in page
     assert "task:task" not in page
     assert "/agenda" not in page
     assert (await ada.get("/permissions/continue"))[1] == "/permissions"
@@ -684,7 +684,7 @@ async def test_what_waits_is_shown_and_leads_on_to_its_consent(
     await sam.sign_in(running.sam)
     page = await sam.permissions()
     assert "/tasks" in page
-    assert "waits for your permission" in page
+    assert "needs your authorization" in page
     ticket = running.link_of(card).rsplit("/", 1)[1]
     assert ticket not in page
     status, target, _ = await sam.get("/permissions/continue")
@@ -712,7 +712,7 @@ async def test_taking_it_back_is_what_revoke_does(running: World, browser: Calla
     sam = browser()
     await sam.sign_in(running.sam)
     assert (await sam.post("/permissions/revoke", await sam.proof()))[1] == "/permissions?revoked"
-    assert "You have allowed nothing" in await sam.permissions()
+    assert "You haven't authorized anything" in await sam.permissions()
     (grant,) = running.rows("SELECT status, end_reason, access_token, refresh_token FROM grants")
     assert grant == {
         "status": "ended",
@@ -955,7 +955,7 @@ async def test_codes_that_are_made_up_do_not_use_up_the_platforms_limit(
     busy = [page for page in ended if "Too many sign-ins right now" in page]
     # One request has asked whether the endpoint is there at all.
     assert len(busy) - (80 - asked) in {0, 1}
-    assert all("did not accept" in page for page in ended if page not in busy)
+    assert all("Sign-in failed" in page for page in ended if page not in busy)
     await browser().sign_in(running.sam)
 
 
@@ -985,9 +985,9 @@ async def test_sign_ins_under_way_are_bounded_while_the_token_endpoint_hangs(
 
 
 WORDS = {
-    "revoked": "I can no longer act in your name",
-    "cancelled": "What was waiting is dropped",
-    "signed-out": "You are signed out",
+    "revoked": "I no longer have access to your account",
+    "cancelled": "Cancelled.",
+    "signed-out": "Signed out",
     "signed-in": "did not keep its cookie",
 }
 
