@@ -63,6 +63,7 @@ def lark(settings: Settings) -> LarkPlatform:
         encrypt_key=settings.encrypt_key,
         verification_token=settings.verification_token,
         public_url=settings.public_url,
+        network=settings.network,
     )
 
 
@@ -212,6 +213,8 @@ async def ingress(settings: Settings, bot: Bot) -> AsyncIterator[Callable[[], Ou
         app_secret=settings.app_secret,
         open_url=settings.open_url,
         on_event=stream_handler(bot),
+        on_refusal=bot.refusals.note,
+        network=settings.network,
     )
     await connection.start()
     try:

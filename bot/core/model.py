@@ -290,6 +290,12 @@ class Words:
             self.zh.format(**{k: v.zh if isinstance(v, Words) else v for k, v in values.items()}),
         )
 
+    def __add__(self, more: Words) -> Words:
+        return Words(self.en + more.en, self.zh + more.zh)
+
+    def strip(self) -> Words:
+        return Words(self.en.strip(), self.zh.strip())
+
 
 @dataclass(frozen=True, slots=True)
 class Span:
@@ -307,6 +313,7 @@ class Code:
 
     text: str
     language: str = "JSON"
+    """Empty: none in particular."""
 
 
 Line = tuple[Span, ...] | Code
@@ -482,11 +489,13 @@ class Unauthentic:
 
     reason: str
     status: int
+    advice: str = ""
+    """What an operator should change, if it looks as if the platform sent it as it is configured there."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """Events cannot come in: since when, and why, in words for operators."""
+    """Events cannot come in, or calls cannot go out: since when, and why, in words for operators."""
 
     since: datetime
     reason: str

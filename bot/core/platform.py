@@ -15,6 +15,7 @@ from bot.core.model import (
     Identity,
     Json,
     NotSent,
+    Outage,
     Outcome,
     Received,
     Refused,
@@ -49,6 +50,10 @@ class Platform(Protocol):
 
     async def call(self, api_call: ApiCall, access_token: Secret) -> Outcome:
         """Makes one API call as the user, once; waits 10 seconds at most."""
+
+    @property
+    def outage(self) -> Outage | None:
+        """None while the last request to each of its hosts got through."""
 
     # messages of the bot
 

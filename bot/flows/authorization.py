@@ -168,7 +168,7 @@ def where_to_look(
     if call.consents or call.suspended_at is not None:
         return []
     if call.chat.kind == "group":
-        return [note(bot, call, replies.asked_privately(typed(call)), "note")]
+        return [note(bot, call, replies.asked_privately(), "note")]
     if live is None or not live.card_message_id:
         return []
     if live.declined_on_page_at or moment - live.created_at > REMIND_AFTER:
@@ -207,7 +207,7 @@ async def ask_to_confirm(bot: Bot, call: DeferredCall, steps: Sequence[Step]) ->
     """Suspends an old write until its person says that it is still wanted."""
     moment = now()
     card = bot.platform.render_card(
-        ConfirmationCard(call.id, typed_in_full(call), call.asked_at, time_zone=call.time_zone)
+        ConfirmationCard(call.id, typed_in_full(call), call.asked_at, moment, time_zone=call.time_zone)
     )
     question = draft(
         bot,
@@ -247,7 +247,7 @@ def decline_on_page(c: Connection, request_id: str, moment: datetime) -> bool:
 
 def decline(c: Connection, bot: Bot, request_id: str, reason: str, moment: datetime) -> list[OutgoingMessage]:
     """Inside a transaction: the person declines. Settles an open request as declined, cancels what waited for it, and
-    mutes what they have not asked for."""
+    mutes what they have not asked for. The card says so; what was asked in a group is answered there as well."""
     request = authorizations.get_locked(c, request_id)
     if request is None or request.status is not RequestStatus.OPEN:
         # One that is being redeemed has a consent of the same person, which decides.
@@ -257,7 +257,9 @@ def decline(c: Connection, bot: Bot, request_id: str, reason: str, moment: datet
     users.set_quiet(c, request.user, moment)
     messages: list[OutgoingMessage] = []
     for call in calls.suspended_of(c, request.user):
-        if call.waits_for is WaitsFor.AUTHORIZATION and calls.cancel(c, call.id, reason, moment):
+        if call.waits_for is not WaitsFor.AUTHORIZATION or not calls.cancel(c, call.id, reason, moment):
+            continue
+        if call.chat.kind == "group":
             messages += insert_all(c, bot, answer(bot, call, replies.declined(typed(call))))
     return messages
 

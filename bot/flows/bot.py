@@ -113,6 +113,24 @@ class Pace:
         return True
 
 
+@dataclass(slots=True)
+class Room:
+    """Bounds what visitors have under way at once, while the platform hangs above all."""
+
+    most: int
+    _taken: int = 0
+
+    def take(self) -> bool:
+        """False when it is full. Who has taken a place gives it back with `leave`."""
+        if self._taken >= self.most:
+            return False
+        self._taken += 1
+        return True
+
+    def leave(self) -> None:
+        self._taken -= 1
+
+
 @dataclass(frozen=True, slots=True)
 class Bot:
     database: Database
@@ -140,6 +158,7 @@ class Bot:
     refusals: Refusals = field(default_factory=Refusals)
     sign_in_pace: Pace = field(default_factory=lambda: Pace(interval=0.1, longest_wait=5.0))
     """A fifth of what the token endpoint takes: the rest is for authorizations and refreshes."""
+    sign_in_room: Room = field(default_factory=lambda: Room(most=20))
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     """What goes on after an answer was given. Nothing depends on it: all of it is also in the database."""
 

@@ -205,6 +205,9 @@ async def run_call(bot: Bot, run: Run) -> None:
     try:
         if run.call.claim > 1 and not await load(bot, run):
             return
+        if run.call.expires_at <= now() and not run.has_written:
+            await expire(bot, run.call)
+            return
         while await move_on(bot, run):
             pass
     except LeaseLost:
@@ -227,6 +230,12 @@ async def run_call(bot: Bot, run: Run) -> None:
         told = {"error": type(error).__name__, "where": where_raised(error)}
         log.error("call crashed", extra={"call": run.call.id, "command": run.call.command, **told})
         await give_up_crashed(bot, run)
+
+
+async def expire(bot: Bot, call: DeferredCall) -> None:
+    """Ends a call that comes to its turn too late: it was delivered late, or nothing ran for that long."""
+    reply = replies.with_retry(replies.expired_before_start(typed(call)), call.id)
+    await finish(bot, call, CallStatus.EXPIRED, "expired", reply)
 
 
 def where_raised(error: BaseException) -> str:
@@ -302,14 +311,6 @@ async def call_as_user(bot: Bot, run: Run, move: ApiCall) -> bool:
     if write is not None and not may_send(write, first_sent_at, now()):
         await finish_unknown(bot, run)
         return False
-    suspended_before = call.consents > 0 or call.suspended_at is not None
-    if (
-        first_sent_at is None
-        and not call.confirmed
-        and wants_confirmation(write, call.asked_at, suspended=suspended_before, now=now())
-    ):
-        await authorization.ask_to_confirm(bot, call, run.steps)
-        return False
     usable = await tokens.usable_token(bot, call.user)
     rejected = False
     while True:
@@ -332,6 +333,13 @@ async def call_as_user(bot: Bot, run: Run, move: ApiCall) -> bool:
             case tokens.Misconfigured():
                 reply = replies.with_retry(replies.app_misconfigured(typed(call)), call.id)
                 await finish(bot, call, CallStatus.FAILED, "app_misconfigured", reply)
+                return False
+            case tokens.Usable() if (
+                first_sent_at is None
+                and not call.confirmed
+                and wants_confirmation(write, call.asked_at, now())
+            ):
+                await authorization.ask_to_confirm(bot, call, run.steps)
                 return False
             case tokens.Usable(token=token, grant=grant):
                 run.used_grant = True

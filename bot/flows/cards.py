@@ -27,7 +27,7 @@ from bot.core.model import (
     Words,
 )
 from bot.core.oauth import urlsafe
-from bot.core.scopes import OFFLINE_ACCESS, named
+from bot.core.scopes import OFFLINE_ACCESS, choose_scopes, is_met, named
 from bot.flows.bot import Bot, now
 from bot.flows.delivery import SAME_MESSAGE_FOR, deliver_all, insert_all, later, note, typed
 from bot.store import authorizations, calls, device_authorizations, users
@@ -75,13 +75,11 @@ async def card_of(bot: Bot, request: AuthorizationRequest) -> AuthorizationCard:
         granted=request.granted,
         refused=request.refused,
         commands=tuple(f"/{name}" for name in request.reasons),
-        purposes=tuple(
-            bot.commands[name].summary if name in bot.commands else Words("", "") for name in request.reasons
-        ),
         link=bot.ticket_url(request.ticket.reveal())
         if request.ticket and waiting and not bot.by_device
         else None,
         expires_at=request.expires_at,
+        drawn_at=now(),
         device_link=device_link(device) if device else None,
         notice=notice(device) if device else None,
         time_zone=profile.time_zone if profile else None,
@@ -276,16 +274,18 @@ async def replace_unproven(bot: Bot, request: AuthorizationRequest) -> bool:
 
 
 def waited_for(c: Connection, request: AuthorizationRequest) -> AuthorizationRequest:
-    """Inside a transaction: the request without what no call of its person waits for."""
+    """Inside a transaction: the request with what calls of its person wait for, and no more."""
     waiting = [
         call for call in calls.suspended_of(c, request.user) if call.waits_for is WaitsFor.AUTHORIZATION
     ]
-    needed = named(*(call.needs for call in waiting)) | {OFFLINE_ACCESS}
-    commands = {call.command for call in waiting}
+    needs = tuple(clause for call in waiting for clause in call.needs)
+    scopes = request.scopes & (named(needs) | {OFFLINE_ACCESS})
+    if not is_met(needs, scopes):
+        scopes |= choose_scopes(needs, scopes, None).scopes
     return replace(
         request,
-        scopes=request.scopes & needed,
-        reasons=tuple(name for name in request.reasons if name in commands),
+        scopes=scopes,
+        reasons=tuple(dict.fromkeys(call.command for call in waiting)),
         granted=frozenset(),
         refused=frozenset(),
     )

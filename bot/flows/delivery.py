@@ -217,8 +217,8 @@ def answered(c: Connection, bot: Bot, message: OutgoingMessage, moment: datetime
 
 def told_in_group(bot: Bot, call: DeferredCall) -> Draft:
     done = call.status is CallStatus.SUCCEEDED
-    word = replies.answered_privately if done else replies.replied_privately
-    return note(bot, call, word(typed(call)), "told")
+    word = replies.answered_privately() if done else replies.replied_privately()
+    return note(bot, call, word, "told")
 
 
 LINE_BEGINS_WITHIN = timedelta(seconds=10)

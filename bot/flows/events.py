@@ -64,6 +64,9 @@ async def accept_event(bot: Bot, event: Event) -> Json:
 async def accept_message(bot: Bot, event: MessageReceived) -> None:
     name, written = parse_message(event.text, bot.commands)
     moment = now()
+    urgent = bot.commands[name].urgent
+    # The platform's clock may be ahead of ours.
+    asked_at = min(event.sent_at, moment)
     call = NewCall(
         id=new_id(moment),
         user=event.user,
@@ -71,16 +74,16 @@ async def accept_message(bot: Bot, event: MessageReceived) -> None:
         message_id=event.message_id,
         command=name,
         arguments=kept(bot.commands[name], written, event.mentions),
-        asked_at=event.sent_at,
+        asked_at=asked_at,
         language=language_of(event.text, event.language, None),
         time_zone=None,
-        expires_at=event.sent_at + bot.deferred_ttl,
+        # What helps and what ends things is done however late it arrives.
+        expires_at=(moment if urgent else asked_at) + bot.deferred_ttl,
     )
-    urgent = bot.commands[name].urgent
     arrival = Arrival(event.event_id, call, event.language, event.union_id, moment, urgent)
     match await bot.database.write_together(arrivals.record_all, arrival):
         case Recorded.SEEN_BEFORE:
-            log.info("event seen before", extra={"event": event.event_id})
+            bot.refusals.note("event seen before", "message")
         case Recorded.TOO_MANY:
             await refuse_one_more(bot, call, moment)
         case Recorded.QUEUED:
@@ -102,7 +105,7 @@ def kept(command: Command, written: str, mentions: Mentions) -> str:
 
 async def refuse_one_more(bot: Bot, call: NewCall, moment: datetime) -> None:
     """Tells a person that they have the most calls waiting already; once a minute, however fast they go on asking."""
-    log.warning("too many calls of one person", extra={"user": str(call.user), "command": call.command})
+    bot.refusals.note("too many calls of one person", str(call.user), logging.WARNING)
     word = draft(
         bot,
         call.user,

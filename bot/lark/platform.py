@@ -21,6 +21,7 @@ from bot.core.model import (
     Identity,
     Json,
     NotSent,
+    Outage,
     Outcome,
     Received,
     Refused,
@@ -35,6 +36,7 @@ from bot.core.model import (
     UserKey,
     Words,
 )
+from bot.core.network import STRAIGHT, Network
 from bot.core.scopes import Scope, ScopeSet
 from bot.lark import api, cards, events, messages
 from bot.lark.app_info import AppInfo
@@ -73,13 +75,14 @@ class LarkPlatform:
         encrypt_key: Secret | None = None,
         verification_token: Secret | None = None,
         public_url: str | None = None,
+        network: Network = STRAIGHT,
     ) -> None:
         self.app_id = app_id
         self._open_url, self._applink_url = open_url, applink_url
         self._links = Links(open_url, (accounts_url, applink_url, public_url))
         self._keys = events.WebhookKeys(encrypt_key, verification_token)
         self._recipient = events.Recipient(app_id, None)
-        self._http = api.Http()
+        self._http = api.Http(network, watched=True)
         self._token = AppToken(self._http, open_url, app_id, app_secret, "tenant_access_token")
         self._oauth = OAuth(
             self._http,
@@ -137,11 +140,17 @@ class LarkPlatform:
     # --- calls
 
     async def call(self, api_call: ApiCall, access_token: Secret) -> Outcome:
-        return await api.call(self._http, self._open_url, api_call, access_token)
+        return await api.call_as_user(self._http, self._open_url, api_call, access_token)
 
     async def call_as_app(self, api_call: ApiCall) -> Outcome:
         """Makes one API call as the bot; twice when its token turns out to be no longer good."""
-        return await with_token(self._token, lambda token: self.call(api_call, token))
+        return await with_token(
+            self._token, lambda token: api.call(self._http, self._open_url, api_call, token)
+        )
+
+    @property
+    def outage(self) -> Outage | None:
+        return next(iter(self._http.outages.values()), None)
 
     # --- messages of the bot
 

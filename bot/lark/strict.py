@@ -40,6 +40,7 @@ class StrictEndpoint:
         self._found: bool | None = None
         self._counts_until = 0.0
         self._seen = False
+        self._said_absent = False
         self._looking = asyncio.Lock()
 
     @property
@@ -74,11 +75,14 @@ class StrictEndpoint:
         self._found = None
 
     def _remember(self, found: bool | None) -> None:
-        if found is False and self._found is not False:
+        if found is False and not self._said_absent:
             log.warning(
                 "no v3 token endpoint: whoever learns the code of another person's link can sign in with it",
                 extra={"url": self._url},
             )
+        if found is not None:
+            # What visitors bring can make it look again, but not say again what it has said.
+            self._said_absent = found is False
         self._found = found
         self._counts_until = time.monotonic() + (PRESENT_FOR if found else ABSENT_FOR)
 

@@ -2,7 +2,8 @@
 
 A fault may strike any request to the platform, the token endpoints among them. `delay_after`, `drop_after`
 and `truncate` do the work first: that is the difference which a bot has to be ready for. A delay is over when
-its fault is removed.
+its fault is removed. With `lost_authorization` the request arrives without its
+Authorization header, as behind some proxies.
 """
 
 import asyncio
@@ -26,8 +27,18 @@ FaultKind = Literal[
     "rate_limit",
     "timeout",
     "down",
+    "lost_authorization",
 ]
 FAULT_KINDS = get_args(FaultKind)
+
+LOST_AUTHORIZATION = "lost_authorization"
+"""What a request is marked with whose Authorization header does not count."""
+
+
+def authorization(request: web.Request) -> str:
+    """The Authorization header as it arrived; empty when there is none."""
+    return "" if LOST_AUTHORIZATION in request else request.headers.get("Authorization", "")
+
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -138,6 +149,9 @@ async def suffer(
             return await _truncated(request, await handler(request))
         case "rate_limit":
             return _rate_limited(options.get("reset"))
+        case "lost_authorization":
+            request[LOST_AUTHORIZATION] = True
+            return await handler(request)
         case "timeout":
             await closing.wait()
             return _drop(request)

@@ -39,9 +39,10 @@ async def set_app_scope(request: web.Request) -> web.Response:
 
 @routes.post("/sandbox/api/app")
 async def set_app(request: web.Request) -> web.Response:
-    """What the developer console sets beside scopes: {enabled, installed, may_refresh, redirect_urls}."""
+    """What the developer console sets beside scopes: {enabled, installed, may_refresh, redirect_urls};
+    and whether it is an app of the other brand: {other_brand}."""
     tenant, body = request.app[TENANT], await read_body(request)
-    for name in ("enabled", "installed", "may_refresh"):
+    for name in ("enabled", "installed", "may_refresh", "other_brand"):
         if isinstance(body.get(name), bool):
             setattr(tenant.app, name, body[name])
     if isinstance(body.get("redirect_urls"), list):

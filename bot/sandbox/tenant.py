@@ -60,6 +60,8 @@ class App:
     enabled: bool = True
     installed: bool = True
     may_refresh: bool = True
+    other_brand: bool = False
+    """Whether the app lives at the other brand, whose host this is not: its credentials work here all the same."""
     applied_for_scopes: bool = False
 
     def enabled_scopes(self, identity: Identity) -> frozenset[str]:
@@ -208,6 +210,8 @@ class Behaviour:
     """Whether a code or refresh token is spent by 20068: nobody says."""
     refresh_gives: Literal["what the token had", "all that was granted"] = "what the token had"
     """To a refresh that names no scopes."""
+    token_answers_name_scopes: bool = True
+    """RFC 6749 lets an answer leave `scope` out when the token has what was asked for."""
     refusal_wording: Literal["plain", "bilingual"] = "bilingual"
     rate_limits: bool = True
     redelivery_seconds: tuple[float, ...] = (15, 5 * 60, HOUR, 6 * HOUR)

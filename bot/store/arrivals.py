@@ -272,7 +272,7 @@ def _row(call: NewCall, now: datetime, room: int, ring: Seal) -> dict[str, Any]:
         "expires_at": call.expires_at,
         "room": room,
     }
-    asked = values | {"language": call.language, "confirmed": False}
+    asked = values | {"language": call.language, "confirmed": False, "needs": ()}
     return values | {"seal": sealed.CALL.seal(ring, asked), "run_seal": sealed.RUN.seal(ring, asked)}
 
 

@@ -24,7 +24,7 @@ from sqlalchemy import (
 from bot.core.lifecycle import calls_that_may_become
 from bot.core.model import CallStatus, DeferredCall, UserKey, WaitsFor
 from bot.core.scopes import Requirement, named
-from bot.store import audit, call_steps, claims, scope_waits, sealed
+from bot.store import audit, call_steps, claims, reactions, scope_waits, sealed
 from bot.store.call_rows import COLUMNS, STILL_HELD, call_of, changed
 from bot.store.database import announce, seal_of
 from bot.store.schema import deferred_calls as calls
@@ -61,6 +61,7 @@ SUSPEND = (
         status=literal_column("'suspended'"),
         waits_for=bind("reason", calls.c.waits_for),
         needs=bind("lacking", calls.c.needs),
+        run_seal=bind("new_seal", calls.c.run_seal),
         request_id=bind("request", calls.c.request_id),
         suspended_at=bind("now", calls.c.suspended_at),
         runs_after=bind("again", calls.c.runs_after),
@@ -83,9 +84,12 @@ def suspend(
     request_id: str | None,
     now: datetime,
     *,
+    confirmed: bool = False,
     again: datetime | None = None,
 ) -> bool:
     """running → suspended; False when the claim is lost. Its failures and attempts count anew from here.
+
+    `confirmed`: whether the call is, which its proof says beside what it needs.
 
     With `again` it is the same wait as before, its attempts count on, and it is not worth another one until then.
     """
@@ -94,6 +98,9 @@ def suspend(
         "held_claim": claim,
         "reason": waits_for.value,
         "lacking": needs,
+        "new_seal": sealed.RUN.seal(
+            seal_of(connection), {"id": call_id, "confirmed": confirmed, "needs": needs}
+        ),
         "request": request_id,
         "now": now,
         "again": again or now,
@@ -224,6 +231,7 @@ def _withdrawn(connection: Connection, values: dict[str, Any]) -> bool:
     row = _ended(connection, WITHDRAW, values)
     if row is not None:
         scope_waits.waits_no_longer(connection, row.user_key, row.needs, values["now"])
+        reactions.hurry(connection, row.id, values["now"])
     return row is not None
 
 
@@ -279,6 +287,7 @@ CONFIRM = (
     .where(_this, status_is(calls, "suspended"), calls.c.waits_for == literal_column("'confirmation'"))
     .values(
         confirmed=literal_column("true"),
+        needs=literal_column("'[]'"),
         run_seal=bind("confirmed_seal", calls.c.run_seal),
         behind=literal_column("false"),
         **_awake,
@@ -290,7 +299,7 @@ CONFIRM = (
 def confirm(connection: Connection, call_id: str, now: datetime) -> bool:
     """A suspended call that waits for confirmation → queued, and confirmed."""
     announce(connection)
-    seal = sealed.RUN.seal(seal_of(connection), {"id": call_id, "confirmed": True})
+    seal = sealed.RUN.seal(seal_of(connection), {"id": call_id, "confirmed": True, "needs": ()})
     row = connection.execute(CONFIRM, {"call": call_id, "now": now, "confirmed_seal": seal}).one_or_none()
     if row is not None:
         audit.write_all(connection, [_entry("call_confirmed", row, now)])

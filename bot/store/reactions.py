@@ -84,7 +84,7 @@ HURRY = update(reactions).where(_this).values(due_at=bind("now", reactions.c.due
 
 
 def hurry(connection: Connection, call_id: str, now: datetime) -> None:
-    """No answer will come: the reaction is due."""
+    """The call is over, with or without an answer: the reaction is due."""
     connection.execute(HURRY, {"call": call_id, "now": now})
 
 

@@ -200,6 +200,42 @@ BREAKS = {
         300305,
         lambda c: c["body"]["elements"].extend({"tag": "hr"} for _ in range(198)),
     ),
+    "unknown property of a container": (
+        200621,
+        lambda c: c["body"]["elements"].append({"tag": "div", "colour": "grey"}),
+    ),
+    "unknown colour of a text": (
+        200621,
+        lambda c: c["body"]["elements"].append(
+            {"tag": "div", "text": {"tag": "plain_text", "content": "x", "text_color": "mouse"}}
+        ),
+    ),
+    "unknown size of a text": (
+        200621,
+        lambda c: c["body"]["elements"].append(
+            {"tag": "div", "text": {"tag": "plain_text", "content": "x", "text_size": "tiny"}}
+        ),
+    ),
+    "columns without a column": (
+        200621,
+        lambda c: c["body"]["elements"].append({"tag": "column_set", "columns": []}),
+    ),
+    "a button in the place of a column": (
+        200621,
+        lambda c: c["body"]["elements"].append(
+            {"tag": "column_set", "columns": [copy.deepcopy(c["body"]["elements"][1])]}
+        ),
+    ),
+    "unknown flex_mode": (
+        200621,
+        lambda c: c["body"]["elements"].append(
+            {"tag": "column_set", "flex_mode": "wrap", "columns": [{"tag": "column", "elements": []}]}
+        ),
+    ),
+    "a panel without a title": (
+        200621,
+        lambda c: c["body"]["elements"].append({"tag": "collapsible_panel", "elements": []}),
+    ),
     "form without name": (200530, lambda c: c["body"]["elements"].append({"tag": "form", "elements": []})),
 }
 

@@ -162,9 +162,7 @@ async def test_what_is_shown_to_one_alone_keeps_its_links(world: World):
 # --- after a refusal ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "said", ["/agenda tomorrow", "/task Feed the cat", "/doc welcome", "/search news"]
-)
+@pytest.mark.parametrize("said", ["/agenda tomorrow", "/task Feed the cat", "/doc welcome", "/search news"])
 @pytest.mark.parametrize("times", [1, 2])
 async def test_after_not_now_every_new_command_in_a_group_is_answered_with_its_note(
     world: World, said: str, times: int

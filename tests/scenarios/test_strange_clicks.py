@@ -219,7 +219,9 @@ async def test_a_bad_path_in_a_chat_never_reaches_the_platform(world: World):
         "/open-apis/x?a=1?b=2", "/open-apis/x?a=%0d%0ab", "/open-apis/x?access_token=1&access_token=2",
     ):  # fmt: skip
         await world.answer_to(await world.say(world.sam, f"/call GET {target}"))
-    await world.answer_to(await world.say(world.sam, '/call POST /open-apis/x {"n": 1e999}'), "not JSON")
+    await world.answer_to(
+        await world.say(world.sam, '/call POST /open-apis/x {"n": 1e999}'), "not valid JSON"
+    )
     await world.answer_to(await world.say(world.sam, "/call POST /open-apis/x " + "[" * 20_000))
     await world.answer_to(await world.say(world.sam, "/call POST /open-apis/x [" + "1," * 40_000 + "1]"))
     asked_of_platform = [each["path"] for each in world.requests("")[before:]]
