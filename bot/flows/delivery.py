@@ -10,7 +10,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from bot.core import replies
@@ -23,11 +23,12 @@ from bot.core.model import (
     Destination,
     NotSent,
     Reply,
+    Sent,
     UserKey,
 )
 from bot.flows.bot import Bot, now
 from bot.flows.waiting import only_genuine
-from bot.store import audit, calls, outbox
+from bot.store import audit, call_steps, calls, outbox
 from bot.store.database import Connection
 from bot.store.ids import new_id
 from bot.store.outbox import NewMessage, OutgoingMessage
@@ -68,9 +69,11 @@ def draft(
     private: bool = False,
     call_id: str | None = None,
 ) -> Draft:
-    destination = Destination(
-        user, chat.chat_id if chat else None, reply_to, private and chat is not None and chat.kind == "group"
-    )
+    in_group = chat is not None and chat.kind == "group"
+    # A message to the group, when that to a topic of it is refused, would open another topic.
+    reply_only = in_group and chat is not None and chat.thread_id is not None and not private
+    chat_id = chat.chat_id if chat is not None and not reply_only else None
+    destination = Destination(user, chat_id, reply_to, private and in_group)
     return Draft(NewMessage(new_id(now()), user, kind, key, destination, content, call_id))
 
 
@@ -93,6 +96,12 @@ def answer(bot: Bot, call: DeferredCall, reply: Reply) -> tuple[Draft, ...]:
     if reply.confidential and in_group:
         drafts.append(note(bot, call, replies.answered_privately(typed(call)), "told"))
     return tuple(drafts)
+
+
+def answer_alone(bot: Bot, call: DeferredCall, reply: Reply) -> Draft:
+    """The answer to a call whose question was recalled: for the asker alone, and nothing where it was asked."""
+    content = bot.platform.render_reply(reply)
+    return draft(bot, call.user, content, kind="answer", key=f"{call.id}-answer", call_id=call.id)
 
 
 def note(bot: Bot, call: DeferredCall, reply: Reply, name: str, kind: str = "note") -> Draft:
@@ -143,14 +152,16 @@ async def deliver(bot: Bot, message: OutgoingMessage) -> None:
     if message.content is None:
         await deliver_all(bot, await lost(bot, message, moment))
         return
-    result = await bot.platform.send(message.destination, message.content, message.delivery_key)
+    result = await send(bot, message, message.content)
     moment = now()
     if not isinstance(result, NotSent):
         await bot.database.write_one(
             lambda c: outbox.sent(c, message.id, message.claim, result.message_id, moment)
         )
+    elif result.gone:
+        await settle(bot, message, "undeliverable", f"the question is gone: {result.reason}", moment)
     elif not result.retry:
-        await deliver_all(bot, await refused(bot, message, result.reason, moment))
+        await deliver_all(bot, await refused(bot, message, result, moment))
     elif moment - message.created_at > TRIED_FOR:
         await settle(bot, message, "undeliverable", result.reason, moment)
     else:
@@ -158,6 +169,55 @@ async def deliver(bot: Bot, message: OutgoingMessage) -> None:
         if result.one_too_many:
             bot.lines.begin(message.user, min(until, moment + LINE_BEGINS_WITHIN))
         await postpone(bot, message, until, arrived_possible=result.may_have_arrived)
+
+
+async def send(bot: Bot, message: OutgoingMessage, content: Content) -> Sent | NotSent:
+    """Sends a message; elsewhere when its question is gone, if it may go anywhere then."""
+    sent = await reach(bot, message.destination, content, message.delivery_key)
+    if isinstance(sent, NotSent) and sent.gone:
+        elsewhere = await without_question(bot, message, recalled=sent.recalled)
+        if elsewhere is not None:
+            return await reach(bot, elsewhere, content, message.delivery_key)
+    return sent
+
+
+async def reach(bot: Bot, destination: Destination, content: Content, key: str) -> Sent | NotSent:
+    """Sends to a destination, by way of the person's chat with the bot where other ways are closed."""
+    if destination.private:
+        destination = await with_direct_chat(bot, destination)
+    sent = await bot.platform.send(destination, content, key)
+    if not isinstance(sent, NotSent) or not sent.no_way or destination.direct is not None:
+        return sent
+    known = await with_direct_chat(bot, destination)
+    return sent if known.direct is None else await bot.platform.send(known, content, key)
+
+
+async def with_direct_chat(bot: Bot, destination: Destination) -> Destination:
+    if destination.direct is not None:
+        return destination
+    direct = await bot.database.read(lambda c: calls.direct_chat_of(c, destination.user))
+    return replace(destination, direct=direct)
+
+
+async def without_question(bot: Bot, message: OutgoingMessage, *, recalled: bool) -> Destination | None:
+    """Where a message goes whose question is gone: in a group, nowhere that others could see it.
+
+    What a recalled question has read, only its asker could still want to know, and they have taken it back. What was
+    written for it they have to know.
+    """
+    call_id = message.call_id
+    if call_id is None:
+        return None
+
+    def read(c: Connection) -> tuple[DeferredCall | None, bool]:
+        return calls.get(c, call_id), call_steps.has_written(c, call_id)
+
+    call, wrote = await bot.database.read(read)
+    if call is None:
+        return None
+    if call.chat.kind == "direct":
+        return Destination(message.user, call.chat.chat_id)
+    return Destination(message.user) if message.kind == "answer" and (wrote or not recalled) else None
 
 
 LINE_BEGINS_WITHIN = timedelta(seconds=10)
@@ -209,19 +269,29 @@ async def settle(bot: Bot, message: OutgoingMessage, status: str, reason: str, m
     await bot.database.write(lambda c: outbox.give_up(c, message.id, message.claim, status, reason, moment))
 
 
-async def refused(bot: Bot, message: OutgoingMessage, reason: str, moment: datetime) -> list[OutgoingMessage]:
+async def refused(
+    bot: Bot, message: OutgoingMessage, why: NotSent, moment: datetime
+) -> list[OutgoingMessage]:
     """The platform never takes this message: a plain word takes its place, if somebody waits for it."""
-    log.warning("message refused", extra={"outgoing": message.id, "reason": reason})
+    log.warning("message refused", extra={"outgoing": message.id, "reason": why.reason})
 
     def work(c: Connection) -> list[OutgoingMessage]:
-        given_up = outbox.give_up(c, message.id, message.claim, "undeliverable", reason, moment)
+        given_up = outbox.give_up(c, message.id, message.claim, "undeliverable", why.reason, moment)
         word = WORD_FOR.get(message.kind)
         call = calls.get(c, message.call_id) if given_up and word and message.call_id else None
         if call is None or word is None:
             return []
-        return insert_all(c, bot, [note(bot, call, word(typed(call), reason), "refused")])
+        reply = no_way(bot, call, why) or word(typed(call), why.reason)
+        return insert_all(c, bot, [note(bot, call, reply, "refused")])
 
     return await bot.database.write(work)
+
+
+def no_way(bot: Bot, call: DeferredCall, why: NotSent) -> Reply | None:
+    """What a group is told when nothing private reaches the person who asked there."""
+    if not why.no_way or call.chat.kind != "group" or call.recalled_at is not None:
+        return None
+    return replies.no_way_to_you(typed(call), bot.platform.chat_link)
 
 
 WORD_FOR = {"answer": replies.answer_refused, "confirmation_card": replies.card_refused}
