@@ -352,6 +352,8 @@ class Destination:
     """The message that it answers."""
     private: bool = False
     """Only the person may see it: never the chat, if that is a group."""
+    unless_recalled: bool = False
+    """Nothing is sent when the message that it answers was recalled."""
     direct: DirectChat | None = None
     """The person's chat with the bot: a way to them when a message to the person is refused."""
 
@@ -376,10 +378,9 @@ class NotSent:
     reason: str
     retry: bool
     gone: bool = False
-    """The message to answer or to change is gone, or can no longer be changed. Where an answer may go instead is the
-    caller's to say."""
+    """The message to answer or to patch no longer exists or can no longer be changed."""
     recalled: bool = False
-    """Of what is gone: it was taken back."""
+    """The message to answer was recalled."""
     no_way: bool = False
     """Every known way to the person is closed, for no reason that is in the message."""
     may_have_arrived: bool = False

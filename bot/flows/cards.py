@@ -165,8 +165,6 @@ async def draw(bot: Bot, request: AuthorizationRequest, asked: DeferredCall | No
     if request.card_message_id is None:
         destination = await where_to_ask(bot, request, asked)
         sent = await reach(bot, destination, content, card_key(request))
-        if isinstance(sent, NotSent) and sent.gone:
-            sent = await reach(bot, replace(destination, reply_to=None), content, card_key(request))
         if not isinstance(sent, NotSent):
             # A repeated sending gives the first one's message, which may show less than this face: drawn once more.
             version = request.card_wanted if sent.ephemeral else max(1, request.card_wanted - 1)

@@ -158,8 +158,8 @@ async def deliver(bot: Bot, message: OutgoingMessage) -> None:
         await bot.database.write_one(
             lambda c: outbox.sent(c, message.id, message.claim, result.message_id, moment)
         )
-    elif result.gone:
-        await settle(bot, message, "undeliverable", f"the question is gone: {result.reason}", moment)
+    elif result.recalled:
+        await settle(bot, message, "undeliverable", f"the question was recalled: {result.reason}", moment)
     elif not result.retry:
         await deliver_all(bot, await refused(bot, message, result, moment))
     elif moment - message.created_at > TRIED_FOR:
@@ -172,38 +172,46 @@ async def deliver(bot: Bot, message: OutgoingMessage) -> None:
 
 
 async def send(bot: Bot, message: OutgoingMessage, content: Content) -> Sent | NotSent:
-    """Sends a message; elsewhere when its question is gone, if it may go anywhere then."""
-    sent = await reach(bot, message.destination, content, message.delivery_key)
-    if isinstance(sent, NotSent) and sent.gone:
-        elsewhere = await without_question(bot, message, recalled=sent.recalled)
+    """Sends a message; when its question was recalled, only where nobody sees it who could no longer see that."""
+    destination = replace(message.destination, unless_recalled=True)
+    sent = await reach(bot, destination, content, message.delivery_key)
+    if isinstance(sent, NotSent) and sent.recalled:
+        elsewhere = await without_question(bot, message)
         if elsewhere is not None:
             return await reach(bot, elsewhere, content, message.delivery_key)
     return sent
 
 
 async def reach(bot: Bot, destination: Destination, content: Content, key: str) -> Sent | NotSent:
-    """Sends to a destination, by way of the person's chat with the bot where other ways are closed."""
-    if destination.private:
-        destination = await with_direct_chat(bot, destination)
+    """Sends to a destination; where its ways are closed, by those that the person's earlier commands tell of."""
+    if destination.private and destination.direct is None:
+        destination = await by_other_ways(bot, destination)
+        return await bot.platform.send(destination, content, key)
     sent = await bot.platform.send(destination, content, key)
-    if not isinstance(sent, NotSent) or not sent.no_way or destination.direct is not None:
-        return sent
-    known = await with_direct_chat(bot, destination)
-    return sent if known.direct is None else await bot.platform.send(known, content, key)
+    if isinstance(sent, NotSent) and sent.no_way:
+        more = await by_other_ways(bot, destination)
+        if more != destination:
+            return await bot.platform.send(more, content, key)
+    return sent
 
 
-async def with_direct_chat(bot: Bot, destination: Destination) -> Destination:
-    if destination.direct is not None:
-        return destination
-    direct = await bot.database.read(lambda c: calls.direct_chat_of(c, destination.user))
-    return replace(destination, direct=direct)
+async def by_other_ways(bot: Bot, destination: Destination) -> Destination:
+    """With the person's chat with the bot; what is for them alone may also be shown to them in a group they asked in."""
+    user, alone = destination.user, destination.chat_id is None and destination.reply_to is None
+
+    def read(c: Connection) -> Destination:
+        direct = destination.direct or calls.direct_chat_of(c, user)
+        group = calls.latest_group_of(c, user) if alone else None
+        if group is None:
+            return replace(destination, direct=direct)
+        return replace(destination, direct=direct, chat_id=group, private=True)
+
+    return await bot.database.read(read)
 
 
-async def without_question(bot: Bot, message: OutgoingMessage, *, recalled: bool) -> Destination | None:
-    """Where a message goes whose question is gone: in a group, nowhere that others could see it.
-
-    What a recalled question has read, only its asker could still want to know, and they have taken it back. What was
-    written for it they have to know.
+async def without_question(bot: Bot, message: OutgoingMessage) -> Destination | None:
+    """Where a message goes whose question was recalled: in the direct chat, where its person alone reads it. Of a
+    question in a group, what was written for it is told to them alone; what was read for it is told to nobody.
     """
     call_id = message.call_id
     if call_id is None:
@@ -213,11 +221,9 @@ async def without_question(bot: Bot, message: OutgoingMessage, *, recalled: bool
         return calls.get(c, call_id), call_steps.has_written(c, call_id)
 
     call, wrote = await bot.database.read(read)
-    if call is None:
-        return None
-    if call.chat.kind == "direct":
+    if call is not None and call.chat.kind == "direct":
         return Destination(message.user, call.chat.chat_id)
-    return Destination(message.user) if message.kind == "answer" and (wrote or not recalled) else None
+    return Destination(message.user) if call is not None and wrote and message.kind == "answer" else None
 
 
 LINE_BEGINS_WITHIN = timedelta(seconds=10)

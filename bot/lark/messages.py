@@ -38,10 +38,10 @@ class Refusal(Enum):
 
     CONTENT = auto()
     """For what the message says: no other way carries it."""
-    QUESTION_GONE = auto()
-    """The message to answer was recalled or deleted, or the one to change was."""
-    CHAT_GONE = auto()
-    """There is no such chat or topic, or the bot is not in it."""
+    RECALLED = auto()
+    """The message to answer, or to change, was recalled."""
+    GONE = auto()
+    """There is no such message, chat or topic (any more), or the bot is not in it."""
     UNCHANGEABLE = auto()
     """A card that can no longer be changed."""
     APP = auto()
@@ -58,12 +58,12 @@ KINDS: dict[int, Refusal] = {
     230028: Refusal.CONTENT,  # the organization's audit
     230055: Refusal.CONTENT,  # a file of another type
     230099: Refusal.CONTENT,  # a card that cannot be made
-    230011: Refusal.QUESTION_GONE,  # recalled
-    230110: Refusal.QUESTION_GONE,  # deleted
-    231003: Refusal.QUESTION_GONE,  # deleted
-    230002: Refusal.CHAT_GONE,  # the bot is not in the group
-    230019: Refusal.CHAT_GONE,  # no such topic
-    232009: Refusal.CHAT_GONE,  # the chat was dissolved
+    230011: Refusal.RECALLED,
+    230002: Refusal.GONE,  # the bot is not in the group
+    230019: Refusal.GONE,  # no such topic
+    230110: Refusal.GONE,  # deleted
+    231003: Refusal.GONE,  # deleted
+    232009: Refusal.GONE,  # dissolved
     230031: Refusal.UNCHANGEABLE,  # after 14 days
     10003: Refusal.APP,
     10014: Refusal.APP,
@@ -73,7 +73,6 @@ KINDS: dict[int, Refusal] = {
     **dict.fromkeys(TENANT_TOKEN_REJECTED, Refusal.APP),
     230049: Refusal.LATER,  # the same message is being sent
 }
-RECALLED = 230011
 BEING_SENT = 230049
 ALREADY_WITHDRAWN = 18051
 NOT_THE_PLATFORM = range(300, 600)
@@ -105,14 +104,13 @@ async def send(
 def is_closed(way: ApiCall, outcome: Outcome, destination: Destination) -> bool:
     """Whether an answer closes one way, and says nothing about the others.
 
-    When the question is gone, its caller decides where the answer may go instead. A message for one member of a group
-    needs scopes of its own.
+    A message for one member of a group needs scopes of its own.
     """
     match outcome:
         case Refused(code=code):
-            kind = kind_of(code)
-            answers = destination.reply_to is not None and way.path == reply_path(destination.reply_to)
-            return kind in {Refusal.WAY, Refusal.CHAT_GONE} or (kind is Refusal.QUESTION_GONE and not answers)
+            if kind_of(code) is Refusal.RECALLED and way.path == reply_path(destination.reply_to or ""):
+                return not destination.unless_recalled
+            return kind_of(code) in {Refusal.WAY, Refusal.GONE, Refusal.RECALLED}
         case AppScopeMissing():
             return way.path == EPHEMERAL_SEND
         case _:
@@ -204,8 +202,8 @@ def not_sent(outcome: Outcome) -> NotSent:
             return NotSent(
                 f"{code} {message[:200]}".strip(),
                 retry=kind in {Refusal.APP, Refusal.LATER},
-                gone=kind in {Refusal.QUESTION_GONE, Refusal.CHAT_GONE, Refusal.UNCHANGEABLE},
-                recalled=code == RECALLED,
+                gone=kind in {Refusal.RECALLED, Refusal.GONE, Refusal.UNCHANGEABLE},
+                recalled=kind is Refusal.RECALLED,
                 may_have_arrived=code == BEING_SENT,
             )
         case Succeeded():
