@@ -202,7 +202,10 @@ async def test_an_administrators_card_that_only_a_group_carries_is_taken_back_wh
 @pytest.mark.parametrize("code", [230022, 230025, 230028, 230099, 230055])
 async def test_a_refusal_of_the_content_is_not_tried_another_way(world: World, code: int):
     await world.start()
-    await world.trouble({"path": "/open-apis/im/v1/messages"}, "status", times=1, status=400, code=code)
+    await world.trouble(BY_REPLY, "status", times=1, status=400, code=code)
     asked = await world.say(world.sam, "/help")
     await world.answer_to(asked, f"does not let me send it ({code}")
-    assert len(world.requests("/im/v1/messages", "POST")) == 2
+    assert len(world.requests("/reply", "POST")) == 2
+    assert not [
+        each for each in world.requests("/im/v1/messages", "POST") if each["path"].endswith("messages")
+    ]
