@@ -3,11 +3,14 @@ asker alone."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from bot.sandbox.tenant import Chat, Message, Person
 
 from .conftest import World, text_of
+from .test_commands_of_others import broken, with_packages
 
 READS = ["/me", "/doc welcome", "/call GET /open-apis/task/v2/tasks"]
 KEYED, UNKEYED = "/task Buy milk", '/call POST /open-apis/task/v2/tasks {"summary":"Buy milk"}'
@@ -152,6 +155,46 @@ async def test_a_recalled_question_that_is_being_retried_is_not_tried_again(worl
     await recalled(world, asked)
     assert await settled(world) == {"status": "cancelled", "outcome": "recalled"}
     assert told(world, world.group, asked) == []
+
+
+READ_THEN_WRITE = """
+from bot.core.commands import command
+from bot.core.model import ApiCall, Reply, Span, Words, Write
+from bot.core.scopes import any_of
+
+TASKS = "/open-apis/task/v2/tasks"
+
+@command("odd", summary=Words("odd", "odd"), needs=any_of("task:task:write"))
+def odd(ask):
+    yield ApiCall("GET", "/open-apis/authen/v1/user_info")
+    yield ApiCall("POST", TASKS, body={"summary": "first"}, write=Write())
+    yield ApiCall("GET", "/open-apis/authen/v1/user_info")
+    yield ApiCall("POST", TASKS, body={"summary": "second"}, write=Write())
+    return Reply(None, ((Span("both done"),),))
+"""
+
+
+@pytest.mark.parametrize("read_before", [1, 2], ids=["before-the-first-write", "between-two-writes"])
+async def test_no_write_leaves_for_a_recalled_question(world: World, tmp_path: Path, read_before: int):
+    broken(tmp_path / "site", READ_THEN_WRITE)
+    with_packages(world, tmp_path / "site")
+    await world.start()
+    await world.authorized(world.sam, "/odd")
+    user_info = {"path": "/open-apis/authen/v1/user_info", "identity": world.sam.open_id}
+    if read_before == 2:
+        pause = await world.trouble({"path": "/open-apis/task", "method": "POST"}, "delay", seconds=9)
+    else:
+        pause = await world.trouble(user_info, "delay", seconds=9)
+    asked = await world.say(world.sam, "/odd", world.group)
+    await world.struck(pause)
+    await recalled(world, asked)
+    await world.lift()
+    assert await settled(world) == {"status": "cancelled", "outcome": "recalled"}
+    assert told(world, world.group, asked) == []
+    done = text_of(world.tenant.work.as_json()).splitlines()
+    assert (done.count("first"), done.count("second")) == (read_before, 1)
+    words = [text_of(m.content) for m in told(world, world.direct(world.sam), asked)]
+    assert ["Stopped halfway" in each for each in words] == [True] * (read_before - 1)
 
 
 async def test_a_question_recalled_before_its_turn_or_after_its_answer_changes_nothing_else(world: World):
