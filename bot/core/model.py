@@ -89,6 +89,8 @@ class Identity:
 class Chat:
     chat_id: str
     kind: Literal["direct", "group"]
+    thread_id: str | None = None
+    """The topic of the chat, if it is in one."""
 
 
 # --- what is called, and what came back ------------------------------------------------------------
@@ -359,6 +361,17 @@ class Destination:
     """Only the person may see it: never the chat, if that is a group."""
     group_first: bool = False
     """A private message is first tried in the group, shown to the person alone, and only then sent to them directly."""
+    unless_recalled: bool = False
+    """Nothing is sent when the message that it answers was recalled."""
+    direct: DirectChat | None = None
+    """The person's chat with the bot: a way to them when a message to the person is refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class DirectChat:
+    chat_id: str
+    message_id: str | None
+    """The person's latest message there, which can be replied to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -375,6 +388,10 @@ class NotSent:
     retry: bool
     gone: bool = False
     """The message to answer or to patch no longer exists or can no longer be changed."""
+    recalled: bool = False
+    """The message to answer was recalled."""
+    no_way: bool = False
+    """Every known way to the person is closed, for no reason that is in the message."""
     may_have_arrived: bool = False
     retry_after: float | None = None
     one_too_many: bool = False
@@ -602,6 +619,8 @@ class DeferredCall:
     """When it is due; of a running one, when its lease ends; of a suspended one, until when it is left alone."""
     suspended_at: datetime | None
     confirmed: bool
+    recalled_at: datetime | None = None
+    """When its question was recalled, if that was while it was under way."""
     genuine: bool | None = True
     """Whether the bot wrote it as it is. None: only another replica has the key that can tell."""
 

@@ -62,8 +62,8 @@ class Platform(Protocol):
     def render_card(self, card: Card) -> Content: ...
 
     async def send(self, destination: Destination, content: Content, key: str) -> Sent | NotSent:
-        """Sends a message at most once for a key within the platform's window (an hour), going down the
-        destination's alternatives when the first is gone."""
+        """Sends a message at most once for a key within the platform's window (an hour), trying each way to its
+        destination in turn, until one is refused for what the message says."""
 
     async def update_card(self, message_id: str, content: Content) -> NotSent | None: ...
 

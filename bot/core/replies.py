@@ -231,6 +231,36 @@ def replied_privately() -> Reply:
     return say(None, Words(en="I've replied in our direct chat.", zh="已通过单聊回复你。"))
 
 
+def no_way_to_you(command: str, chat_link: str | None) -> Reply:
+    """In a group, in the place of what only its asker may see: the platform takes no message to them."""
+    reply = say(
+        None,
+        Words(
+            en="{command}: I couldn't reach you privately. Open a chat with me from my profile, then send {command} "
+            "there.",
+            zh="{command}：无法向你发送私密消息。请从我的名片打开与我的单聊，并在那里重新发送 {command}。",
+        ).format(command=command),
+    )
+    if chat_link is None:
+        return reply
+    return replace(reply, lines=(*reply.lines, (Span(OPEN_CHAT, url=chat_link),)))
+
+
+OPEN_CHAT = Words(en="Open the chat", zh="打开单聊")
+
+
+def stopped_halfway(command: str) -> Reply:
+    """To the asker alone, who has taken the question back."""
+    return say(
+        Words(en="Stopped halfway", zh="已中途停止"),
+        Words(
+            en="You recalled {command} while I was on it. I stopped, but a part of it may already be done: please check "
+            "in the app.",
+            zh="你在执行过程中撤回了 {command}。我已停止，但可能有一部分已经完成，请在应用中确认。",
+        ).format(command=command),
+    )
+
+
 def answer_refused(command: str, detail: str) -> Reply:
     """In the place of an answer whose content the platform does not carry."""
     return say(

@@ -328,6 +328,11 @@ async def show_as(
     if before.message_id is None:
         return before.settled
     result = await bot.platform.update_card(before.message_id, content)
-    if isinstance(result, NotSent):
-        return result if result.gone else not result.retry
-    return True
+    if result is None:
+        return True
+    if result.retry:
+        return False
+    if not result.gone:
+        # One that they alone see in a group cannot be changed.
+        await bot.platform.withdraw(before.message_id)
+    return result

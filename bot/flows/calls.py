@@ -73,7 +73,7 @@ from bot.core.model import (
 from bot.core.scopes import ScopeSet, is_met, named
 from bot.flows import administrators, authorization, tokens, unused
 from bot.flows.bot import Bot, now
-from bot.flows.delivery import answer, deliver_all, insert_all, typed
+from bot.flows.delivery import answer, answer_alone, deliver_all, insert_all, typed
 from bot.flows.waiting import finished
 from bot.store import call_steps, calls, granted_scopes, grants, users
 from bot.store.database import Connection
@@ -208,10 +208,13 @@ async def run_call(bot: Bot, run: Run) -> None:
         if run.call.expires_at <= now() and not run.has_written:
             await expire(bot, run.call)
             return
+        if run.call.recalled_at is not None and not run.pending:
+            raise LeaseLost
         while await move_on(bot, run):
             pass
     except LeaseLost:
-        log.warning("lease lost", extra={"call": run.call.id})
+        if not await stop_if_recalled(bot, run.call):
+            log.warning("lease lost", extra={"call": run.call.id})
     except CannotOpenSecret as error:
         log.warning("another replica has the key", extra={"call": run.call.id, "reason": str(error)})
         await put_back(bot, run, now() + FOR_ANOTHER_REPLICA)
@@ -584,7 +587,7 @@ async def finish(
 
     def work(c: Connection) -> list[OutgoingMessage] | None:
         if not calls.settle(c, call.id, call.claim, status, outcome, moment):
-            return None
+            return finish_recalled(c, bot, call, (status, outcome), reply, moment)
         if used is not None:
             grants.touch(c, call.user, moment)
         if used:
@@ -595,6 +598,29 @@ async def finish(
     if messages is None:
         raise LeaseLost
     await deliver_all(bot, messages)
+
+
+def finish_recalled(
+    c: Connection, bot: Bot, call: DeferredCall, end: tuple[CallStatus, str], reply: Reply, moment: datetime
+) -> list[OutgoingMessage] | None:
+    """Inside a transaction: settles a call whose question was recalled while it was under way. None when it was not.
+
+    What was read for it is dropped; what was written is told to its asker alone.
+    """
+    wrote = call_steps.has_written(c, call.id)
+    status, outcome = end if wrote else (CallStatus.CANCELLED, "recalled")
+    if not calls.settle_recalled(c, call.id, call.claim, status, outcome, moment):
+        return None
+    return insert_all(c, bot, [answer_alone(bot, call, reply)]) if wrote else []
+
+
+async def stop_if_recalled(bot: Bot, call: DeferredCall) -> bool:
+    """Ends a call that was not allowed to go on, if that is because its question was recalled."""
+    end = (CallStatus.CANCELLED, "recalled")
+    reply, moment = replies.stopped_halfway(typed(call)), now()
+    messages = await bot.database.write(lambda c: finish_recalled(c, bot, call, end, reply, moment))
+    await deliver_all(bot, messages or [])
+    return messages is not None
 
 
 async def finish_unknown(bot: Bot, run: Run) -> None:

@@ -29,7 +29,7 @@ from bot.core.model import (
 from bot.flows.bot import Bot, now
 from bot.flows.reactions import take_away
 from bot.flows.waiting import only_genuine
-from bot.store import audit, calls, outbox, reactions
+from bot.store import audit, call_steps, calls, outbox, reactions
 from bot.store.database import Connection
 from bot.store.ids import new_id, time_of
 from bot.store.outbox import NewMessage, OutgoingMessage
@@ -71,15 +71,23 @@ def draft(
     private: bool = False,
     call_id: str | None = None,
 ) -> Draft:
-    destination = Destination(
-        user, chat.chat_id if chat else None, reply_to, private and chat is not None and chat.kind == "group"
-    )
+    in_group = chat is not None and chat.kind == "group"
+    # A message to the group, when that to a topic of it is refused, would open another topic.
+    reply_only = in_group and chat is not None and chat.thread_id is not None and not private
+    chat_id = chat.chat_id if chat is not None and not reply_only else None
+    destination = Destination(user, chat_id, reply_to, private and in_group)
     return Draft(NewMessage(new_id(now()), user, kind, key, destination, content, call_id))
 
 
 def answer(bot: Bot, call: DeferredCall, reply: Reply, *, public: bool = False) -> tuple[Draft, ...]:
     """The one answer to a call. In a group it is for the asker alone, unless it is `public`."""
     return (about(bot, call, reply, "answer", "answer", private=not public),)
+
+
+def answer_alone(bot: Bot, call: DeferredCall, reply: Reply) -> Draft:
+    """The answer to a call whose question was recalled: for the asker alone, and nothing where it was asked."""
+    content = bot.platform.render_reply(reply)
+    return draft(bot, call.user, content, kind="answer", key=f"{call.id}-answer", call_id=call.id)
 
 
 def note(
@@ -138,13 +146,14 @@ async def deliver(bot: Bot, message: OutgoingMessage) -> None:
     if message.content is None:
         await deliver_all(bot, await lost(bot, message, moment))
         return
-    destination = replace(message.destination, group_first=is_for_the_group(message, moment))
-    result = await bot.platform.send(destination, message.content, message.delivery_key)
+    result = await send(bot, message, message.content)
     moment = now()
     if not isinstance(result, NotSent):
         await deliver_all(bot, await arrived(bot, message, result, moment))
+    elif result.recalled:
+        await settle(bot, message, "undeliverable", f"the question was recalled: {result.reason}", moment)
     elif not result.retry:
-        await deliver_all(bot, await refused(bot, message, result.reason, moment))
+        await deliver_all(bot, await refused(bot, message, result, moment))
     elif moment - message.created_at > TRIED_FOR:
         await settle(bot, message, "undeliverable", result.reason, moment)
     else:
@@ -152,6 +161,62 @@ async def deliver(bot: Bot, message: OutgoingMessage) -> None:
         if result.one_too_many:
             bot.lines.begin(message.user, min(until, moment + LINE_BEGINS_WITHIN))
         await postpone(bot, message, until, arrived_possible=result.may_have_arrived)
+
+
+async def send(bot: Bot, message: OutgoingMessage, content: Content) -> Sent | NotSent:
+    """Sends a message; when its question was recalled, only where nobody sees it who could no longer see that."""
+    here = is_for_the_group(message, now())
+    destination = replace(message.destination, unless_recalled=True, group_first=here)
+    sent = await reach(bot, destination, content, message.delivery_key)
+    if isinstance(sent, NotSent) and sent.recalled:
+        elsewhere = await without_question(bot, message)
+        if elsewhere is not None:
+            return await reach(bot, elsewhere, content, message.delivery_key)
+    return sent
+
+
+async def reach(bot: Bot, destination: Destination, content: Content, key: str) -> Sent | NotSent:
+    """Sends to a destination; where its ways are closed, by those that the person's earlier commands tell of."""
+    if destination.private and destination.direct is None and not destination.group_first:
+        destination = await by_other_ways(bot, destination)
+        return await bot.platform.send(destination, content, key)
+    sent = await bot.platform.send(destination, content, key)
+    if isinstance(sent, NotSent) and sent.no_way:
+        more = await by_other_ways(bot, destination)
+        if more != destination:
+            return await bot.platform.send(replace(more, group_first=False), content, key)
+    return sent
+
+
+async def by_other_ways(bot: Bot, destination: Destination) -> Destination:
+    """With the person's chat with the bot; what is for them alone may also be shown to them in a group they asked in."""
+    user, alone = destination.user, destination.chat_id is None and destination.reply_to is None
+
+    def read(c: Connection) -> Destination:
+        direct = destination.direct or calls.direct_chat_of(c, user)
+        group = calls.latest_group_of(c, user) if alone else None
+        if group is None:
+            return replace(destination, direct=direct)
+        return replace(destination, direct=direct, chat_id=group, private=True)
+
+    return await bot.database.read(read)
+
+
+async def without_question(bot: Bot, message: OutgoingMessage) -> Destination | None:
+    """Where a message goes whose question was recalled: in the direct chat, where its person alone reads it. Of a
+    question in a group, what was written for it is told to them alone; what was read for it is told to nobody.
+    """
+    call_id = message.call_id
+    if call_id is None:
+        return None
+
+    def read(c: Connection) -> tuple[DeferredCall | None, bool]:
+        return calls.get(c, call_id), call_steps.has_written(c, call_id)
+
+    call, wrote = await bot.database.read(read)
+    if call is not None and call.chat.kind == "direct":
+        return Destination(message.user, call.chat.chat_id)
+    return Destination(message.user) if call is not None and wrote and message.kind == "answer" else None
 
 
 SHOWN_IN_GROUP_FOR = timedelta(minutes=10)
@@ -162,6 +227,7 @@ def is_for_the_group(message: OutgoingMessage, moment: datetime) -> bool:
     """Whether a private word about a call is shown in the group where its person has asked, and is still looking."""
     return (
         message.call_id is not None
+        and message.destination.private
         and moment - time_of(message.call_id) < SHOWN_IN_GROUP_FOR
         and message.kind
         in {
@@ -277,20 +343,33 @@ async def settle(bot: Bot, message: OutgoingMessage, status: str, reason: str, m
         bot.background(take_away(bot, reaction))
 
 
-async def refused(bot: Bot, message: OutgoingMessage, reason: str, moment: datetime) -> list[OutgoingMessage]:
+async def refused(
+    bot: Bot, message: OutgoingMessage, why: NotSent, moment: datetime
+) -> list[OutgoingMessage]:
     """The platform never takes this message: a plain word takes its place, if somebody waits for it."""
-    log.warning("message refused", extra={"outgoing": message.id, "reason": reason})
+    log.warning("message refused", extra={"outgoing": message.id, "reason": why.reason})
 
     def work(c: Connection) -> list[OutgoingMessage]:
-        given_up = outbox.give_up(c, message.id, message.claim, "undeliverable", reason, moment)
+        given_up = outbox.give_up(c, message.id, message.claim, "undeliverable", why.reason, moment)
         word = WORD_FOR.get(message.kind)
-        call = calls.get(c, message.call_id) if given_up and word and message.call_id else None
-        if call is None or word is None:
+        call = calls.get(c, message.call_id) if given_up and message.call_id else None
+        if call is None:
             return []
-        reactions.hurry(c, call.id, moment)
-        return insert_all(c, bot, [note(bot, call, word(typed(call), reason), "refused")])
+        if message.kind == "answer":
+            reactions.hurry(c, call.id, moment)
+        reply = no_way(bot, call, why) if word or message.destination.private else None
+        if reply is None and word is not None:
+            reply = word(typed(call), why.reason)
+        return [] if reply is None else insert_all(c, bot, [note(bot, call, reply, "refused")])
 
     return await bot.database.write(work)
+
+
+def no_way(bot: Bot, call: DeferredCall, why: NotSent) -> Reply | None:
+    """What a group is told when nothing private reaches the person who asked there."""
+    if not why.no_way or call.chat.kind != "group" or call.recalled_at is not None:
+        return None
+    return replies.no_way_to_you(typed(call), bot.platform.chat_link)
 
 
 WORD_FOR = {"answer": replies.answer_refused, "confirmation_card": replies.card_refused}

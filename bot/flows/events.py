@@ -171,26 +171,23 @@ async def refuse_foreigner(bot: Bot, event: MessageReceived) -> None:
 async def withdraw_question(bot: Bot, event: MessageRecalled) -> None:
     """A recalled question is not answered, and what waits for it waits no longer.
 
-    Events may overtake each other: a question that comes after its recall counts as seen.
+    Events may overtake each other: a question that comes after its recall counts as seen. A call that is under way,
+    or of which a write has left, ends by itself and knows that its question was recalled.
     """
     moment = now()
     platform, app_id, message_id = event.platform, event.app_id, event.message_id
 
-    def work(c: Connection) -> None:
+    def work(c: Connection) -> list[OutgoingMessage]:
         if not events.record(c, platform, app_id, event.event_id, moment):
-            return
+            return []
         if events.record(c, platform, app_id, f"recalled-{message_id}", moment, message_id=message_id):
-            return
-        call = calls.find_by_message(c, platform, app_id, message_id)
-        if call is None:
-            return
-        users.lock(c, call.user)
-        if calls.cancel(c, call.id, "recalled", moment):
-            authorization.close_if_nobody_waits(c, call.user, "recalled", moment)
-            authorization.ask_for_less(c, call.user, [call], moment)
+            return []
+        asked = calls.all_by_message(c, platform, app_id, message_id)
+        return [message for call in asked for message in authorization.recall(c, bot, call, moment)]
 
-    await bot.database.write(work)
+    messages = await bot.database.write(work)
     bot.wake.upkeep.set()
+    bot.background(deliver_all(bot, messages))
 
 
 async def end_revoked_grant(bot: Bot, event: GrantRevoked) -> None:

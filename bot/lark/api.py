@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import json
 import logging
-import math
 import re
 import ssl
 from collections.abc import Mapping
@@ -38,6 +37,7 @@ from bot.core.model import (
 from bot.core.network import STRAIGHT, Network
 from bot.core.tidy import one_line, tidy
 from bot.lark.bounds import is_costly
+from bot.lark.limits import QUOTA_SPENT, is_limit, reads_like_limit, seconds_to_wait
 
 log = logging.getLogger(__name__)
 
@@ -304,6 +304,8 @@ async def attempt(http: Http, origin: str, api_call: ApiCall, token: Secret) -> 
 
 
 def meaning_of(answer: Answer, method: str) -> Outcome:
+    if answer.body is None and is_limit(answer.status):
+        return RateLimited(seconds_to_wait(answer.headers))
     if method == "GET" and answer.body is None:
         return Refused(0, TOO_LARGE, log_id_of(answer.headers))
     if method != "GET" and is_redirect(answer.status):
@@ -348,22 +350,6 @@ WRONG_BRAND = 1000040351
 """What the question for a long connection is answered with at the other brand's host. Everything else may work there,
 the app's credentials among it."""
 OTHER_BRAND = "the app belongs to the other brand; change LARK_BRAND"
-QUOTA_SPENT = 99991403
-"""The month's quota, which no wait that anybody would call a wait brings back, whatever the HTTP status."""
-MESSAGES_LIMITED = 230020
-MESSAGES_LIMITED_FOR = 1.0
-"""Seconds: a person, and a group, take five messages a second. The answer does not say so."""
-RATE_LIMITED = frozenset(
-    {
-        99991400,
-        MESSAGES_LIMITED,
-        190004,  # calendar
-        190005,
-        190010,
-        1277001,  # search
-        1254290,  # Base, with HTTP 200
-    }
-)
 PLATFORM_FAILED = frozenset(
     {
         1,  # "system busy"
@@ -390,6 +376,8 @@ def classify(status: int, headers: Mapping[str, str], body: bytes | None) -> Out
     if parsed is None:
         return without_code(status, headers, body)
     code = parsed.get("code")
+    if is_limit(status, code):
+        return RateLimited(seconds_to_wait(headers, code))
     if code == 0 and code is not False:
         return Succeeded(parsed, log_id_of(headers, parsed))
     if type(code) is not int:
@@ -403,17 +391,16 @@ def classify(status: int, headers: Mapping[str, str], body: bytes | None) -> Out
         return Refused(code, message, log_id, parsed, unnamed_scope=code == INSUFFICIENT_SCOPE)
     if code in TOKEN_REJECTED and not (code == TOKEN_NOT_VALID and "not support" in message):
         return TokenRejected(code, log_id)
-    if code in RATE_LIMITED or (status == 429 and code != QUOTA_SPENT):
-        known = MESSAGES_LIMITED_FOR if code == MESSAGES_LIMITED else None
-        return RateLimited(seconds_to_wait(headers) or known)
     if code in PLATFORM_FAILED or status >= 500:
         return Unreachable(f"the platform failed ({code})", may_have_arrived=True)
+    if code != QUOTA_SPENT and reads_like_limit(headers, message):
+        return RateLimited(seconds_to_wait(headers))
     return Refused(code, message, log_id, parsed)
 
 
 def without_code(status: int, headers: Mapping[str, str], body: bytes | None) -> Outcome:
     """An answer that is not the platform's envelope: a proxy's page, a cut-off body, an unknown path."""
-    if status == 429:
+    if is_limit(status):
         return RateLimited(seconds_to_wait(headers))
     if is_redirect(status):
         return Refused(status, "The platform answered with a redirect.", log_id_of(headers))
@@ -480,21 +467,6 @@ def scopes_in_words(message: str) -> tuple[str, ...]:
     if found is None or not ABOUT_SCOPES.search(message[max(0, found.start() - NEAR) : found.end() + NEAR]):
         return ()
     return scopes_among(re.findall(_NAME, found["names"], re.ASCII))[:MOST_ALTERNATIVES]
-
-
-LONGEST_WAIT = 86400.0
-"""Seconds that are believed of a rate limit's reset; the platform's own are seconds to minutes."""
-
-
-def seconds_to_wait(headers: Mapping[str, str]) -> float | None:
-    for name in ("x-ogw-ratelimit-reset", "Retry-After"):
-        try:
-            seconds = float(headers.get(name, ""))
-        except ValueError:
-            continue
-        if math.isfinite(seconds) and seconds >= 0:
-            return min(seconds, LONGEST_WAIT)
-    return None
 
 
 LONGEST_TOKEN = 16 * 1024

@@ -309,6 +309,7 @@ def message_received(
             return Unauthentic("the bot does not know its own open_id yet", 503)
         if recipient.bot_open_id not in map(mentioned_open_id, mentions):
             return Ignored(event_id, "does not mention the bot")
+    thread_id = optional(message, "thread_id") or (optional(message, "root_id") if direct else None)
     home = required(header, "tenant_key")
     tenant_key = optional(sender, "tenant_key") or home
     sender_id = part(sender, "sender_id")
@@ -317,7 +318,7 @@ def message_received(
     return MessageReceived(
         event_id,
         user_of(recipient, tenant_key, required(sender_id, "open_id")),
-        Chat(required(message, "chat_id"), "direct" if direct else "group"),
+        Chat(required(message, "chat_id"), "direct" if direct else "group", thread_id),
         required(message, "message_id"),
         text,
         moment(message.get("create_time"), "create_time"),

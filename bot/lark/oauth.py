@@ -31,17 +31,16 @@ from bot.core.scopes import ScopeSet, join_scopes, parse_scopes
 from bot.core.tidy import one_line
 from bot.lark.api import (
     OTHER_BRAND,
-    RATE_LIMITED,
     Answer,
     Http,
     parse_object,
     scopes_among,
     seconds_in,
-    seconds_to_wait,
     secret_in,
     text_of,
 )
 from bot.lark.events import is_id
+from bot.lark.limits import is_limit, reads_like_limit, seconds_to_wait
 from bot.lark.strict import STRICT_PATH, StrictEndpoint
 from bot.lark.tokens import ASSUMED_LIFE, AppToken
 
@@ -147,7 +146,6 @@ PROBLEMS: Mapping[int, TokenProblem] = {
     20007: TokenProblem.TRANSIENT,
     20050: TokenProblem.TRANSIENT,
     20072: TokenProblem.TRANSIENT,
-    **dict.fromkeys(RATE_LIMITED, TokenProblem.TRANSIENT),
 }
 
 GRANT_REFUSED: Mapping[Purpose, TokenProblem] = {
@@ -165,6 +163,7 @@ ERRORS: Mapping[str, TokenProblem] = {
     "temporarily_unavailable": TokenProblem.TRANSIENT,
 }
 """RFC 6749's words, for a code that nobody documented."""
+KNOWN_ERRORS = ERRORS.keys() | {"invalid_grant", "invalid_scope"}
 
 
 def problem_of(code: int, error: str, purpose: Purpose) -> TokenProblem:
@@ -461,7 +460,7 @@ def unanswered(trouble: Unreachable) -> TokenRefused:
 def fields_of(answer: Answer, wanted: str = "access_token") -> dict[str, Any] | TokenRefused:
     """The JSON object that came back; without a usable one, whether the request may have been carried out."""
     fields = parse_object(answer.body)
-    if answer.status == 429:
+    if is_limit(answer.status, (fields or {}).get("code")):
         error = text_of((fields or {}).get("error"))
         wait = seconds_to_wait(answer.headers)
         return TokenRefused(TokenProblem.TRANSIENT, 0, "too many requests", error[:100], wait)
@@ -510,6 +509,8 @@ def refused(fields: Mapping[str, Any], purpose: Purpose, secrets: Any, answer: A
     problem = problem_of(code, error, purpose)
     if code == BRAND_INCONSISTENT:
         log.error(OTHER_BRAND, extra={"code": code})
+    if code not in PROBLEMS and error not in KNOWN_ERRORS and reads_like_limit(answer.headers, words):
+        problem = TokenProblem.TRANSIENT
     wait = seconds_to_wait(answer.headers) if problem is TokenProblem.TRANSIENT else None
     return TokenRefused(problem, code, words[:300], error[:100], wait)
 

@@ -192,7 +192,8 @@ async def send_message(request: web.Request) -> web.Response:
     `mentions` are the open_ids of others whom the text mentions, by `@_user_2`, `@_user_3`, … in their order; the bot
     has `@_user_1`. `mention_all` mentions everyone, by `@_all` before the text: "listed" among the message's mentions, or
     "unlisted", as the platform also delivers it. `age`: so many seconds ago it was written, and is delivered only now;
-    less than none when the platform's clock is ahead.
+    less than none when the platform's clock is ahead. `reply_to` is the message that it answers, in the topic of that;
+    `in_thread` opens one.
     """
     tenant, body = request.app[TENANT], await read_body(request)
     person = named_person(tenant, body)
@@ -219,6 +220,9 @@ async def send_message(request: web.Request) -> web.Response:
     age = body.get("age", 0)
     if not isinstance(age, int | float):
         raise Wrong("age is a number of seconds")
+    parent = named_message(tenant, {"message_id": body["reply_to"]}) if body.get("reply_to") else None
+    if parent is not None and parent.chat_id != chat.chat_id:
+        raise Wrong("the message to answer is in another chat")
     at = tenant.clock.wall_ms() - int(age * 1000)
     message = Message(
         message_id=new_id("om_"),
@@ -230,6 +234,9 @@ async def send_message(request: web.Request) -> web.Response:
         created_at=at,
         updated_at=at,
         sent_at=tenant.clock.now(),
+        reply_to=parent.message_id if parent else None,
+        root_id=(parent.root_id or parent.message_id) if parent else None,
+        thread_id=tenant.topic_of(chat, parent, in_thread=bool(body.get("in_thread"))),
     )
     tenant.add_message(message)
     event_id = None
@@ -261,6 +268,10 @@ def message_event(
         "content": json.dumps(message.content, ensure_ascii=False),
         "user_agent": user_agent,
     }
+    if message.reply_to is not None:
+        described |= {"root_id": message.root_id, "parent_id": message.reply_to}
+    if message.thread_id is not None:
+        described["thread_id"] = message.thread_id
     if mentions:
         described["mentions"] = mentions
     sender = {"sender_id": user_ids(tenant, person), "sender_type": "user", "tenant_key": person.tenant_key}

@@ -51,6 +51,8 @@ class Aim:
     path: str
     identity: str | None
     grant_type: str | None
+    receive_id_type: str | None = None
+    """How a message names whom it goes to."""
 
 
 @dataclass
@@ -72,6 +74,7 @@ class Fault:
             self.match.get("method", aim.method).upper() == aim.method
             and self.match.get("identity", aim.identity) == aim.identity
             and self.match.get("grant_type", aim.grant_type) == aim.grant_type
+            and self.match.get("receive_id_type", aim.receive_id_type) == aim.receive_id_type
             and _path_matches(self.match.get("path", "/"), aim.path)
         )
 

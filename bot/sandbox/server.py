@@ -122,7 +122,7 @@ async def _aim(tenant: Tenant, request: web.Request) -> Aim:
     grant_type = None
     if request.method == "POST" and ("oauth" in request.path or "oidc" in request.path):
         grant_type = await _grant_type(request)
-    return Aim(request.method, request.path, identity, grant_type)
+    return Aim(request.method, request.path, identity, grant_type, request.query.get("receive_id_type"))
 
 
 async def _grant_type(request: web.Request) -> str | None:

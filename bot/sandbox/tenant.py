@@ -102,6 +102,8 @@ class Chat:
     members: list[str]
     has_bot: bool = True
     dissolved: bool = False
+    topics: bool = False
+    """A topic group: a message that answers no other opens a topic."""
 
 
 @dataclass
@@ -141,6 +143,7 @@ class Message:
     ephemeral_for: str | None = None
     reply_to: str | None = None
     root_id: str | None = None
+    thread_id: str | None = None
     versions: list[Json] = field(default_factory=list)
     reactions: list[Reaction] = field(default_factory=list)
 
@@ -158,6 +161,7 @@ class Message:
             "reply_to": self.reply_to,
             "root_id": self.root_id,
             "reactions": [reaction.as_json() for reaction in self.reactions],
+            "thread_id": self.thread_id,
         }
 
 
@@ -332,6 +336,19 @@ class Tenant:
     def add_message(self, message: Message) -> None:
         self.messages[message.message_id] = message
         self.announce("message", {"message": message.as_json()})
+
+    def first_of_topic(self, thread_id: str) -> Message | None:
+        """The message that a topic began with; None when there is no such topic."""
+        return next((m for m in self.messages.values() if m.thread_id == thread_id), None)
+
+    def topic_of(self, chat: Chat, parent: Message | None, *, in_thread: bool = False) -> str | None:
+        """The topic of a message about to be added: that of the message it answers, a new one where such a message
+        opens one, else none."""
+        if parent is None:
+            return new_id("omt_") if chat.topics else None
+        if in_thread and parent.thread_id is None:
+            parent.thread_id = new_id("omt_")
+        return parent.thread_id
 
     def update_message(self, message: Message, content: Json) -> None:
         """Gives a message new content and keeps the old one among its versions."""

@@ -208,6 +208,8 @@ deferred_calls = Table(
     ),
     proof("seal", "that this is what was asked, by whom and where"),
     proof("run_seal", "that it may run, and whether it is confirmed; erased when it ends"),
+    optional("thread_id", Text, "The topic of the chat that it was asked in, if it was in one"),
+    maybe_time("recalled_at", "When its question was recalled, if that was while it was under way"),
     one_of("status", CallStatus),
     one_of("chat_kind", ("direct", "group")),
     one_of("language", ("en", "zh")),

@@ -13,6 +13,7 @@ from bot.flows.events import accept_event
 from bot.web.bodies import body_of
 from bot.web.keys import BOT
 
+log = logging.getLogger(__name__)
 
 TOLD_AGAIN_AFTER = 600.0
 """Seconds, in which the same advice is only counted: a wrong setting in the console refuses every event."""
