@@ -223,7 +223,7 @@ def until_line(ask: Ask, grant: Mapping[str, Json]) -> tuple[Line, ...]:
     if renewable:
         words = Words(
             "Renewed automatically whenever you use a command; otherwise it expires {moment}.",
-            "每次使用命令时自动续期，否则将于 {moment} 过期。",
+            "每次使用命令时自动续期，否则将于{moment} 过期。",
         )
     else:
         words = Words("Expires {moment}; after that, I'll ask again.", "{moment} 过期，之后会再次请你授权。")

@@ -148,10 +148,10 @@ def told_enough(command: str, scopes: Text) -> Reply:
     return say(
         Words(en="This app lacks a permission", zh="应用缺少权限"),
         Words(
-            en="{command} wasn't run: it needs {scopes}, which this app doesn't have. I've already sent your "
-            "administrator many requests for you today, so please ask them directly or try again tomorrow.",
+            en="{command} wasn't run: it needs {scopes}, which this app doesn't have. You've asked for many "
+            "permissions today, so please ask an administrator directly or try again tomorrow.",
             zh="{command} 未执行：需要的权限尚未开通：{scopes}。"
-            "今天已为你向管理员提交了多项申请，请直接联系管理员，或明天再试。",
+            "你今天已申请多项权限，请直接联系管理员，或明天再试。",
         ).format(command=command, scopes=scopes),
     )
 

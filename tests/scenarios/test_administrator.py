@@ -224,7 +224,7 @@ async def test_one_person_cannot_flood_the_administrators(world: World):
     for each in asked[:10]:
         await world.answer_to(each, "Waiting for your administrator", patience=60)
     for each in asked[10:]:
-        await world.answer_to(each, "please ask them directly", patience=60)
+        await world.answer_to(each, "please ask an administrator directly", patience=60)
 
     def cards() -> list[Message]:
         return [m for m in world.from_bot(world.direct(world.ada)) if m.msg_type == "interactive"]
