@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Sequence
 from datetime import datetime
 
 from bot.core.model import FOR_ADMINISTRATOR, AuthorizationRequest, DeferredCall, RequestStatus, WaitsFor
-from bot.core.scopes import OFFLINE_ACCESS, ScopeSet, choose_scopes, with_offline_access
+from bot.core.scopes import OFFLINE_ACCESS, ScopeSet, choose_scopes, named, with_offline_access
 from bot.flows.administrators import to_enable
 from bot.flows.bot import Bot, now
 from bot.store import audit, authorizations, calls, device_authorizations, scope_waits, users
@@ -91,11 +91,14 @@ def other_choice(
 ) -> tuple[ScopeSet, ScopeSet | None]:
     """What to leave out from now on, and what to ask for instead; None when nothing is left to try."""
     needs = tuple(clause for call in waiting for clause in call.needs)
-    if is_explained(request, enabled):
-        choice = choose_scopes(needs, frozenset(), enabled, avoided=request.avoided)
-        scopes = with_offline_access(choice.scopes, enabled, request.avoided)
-        return request.avoided, None if choice.unavailable else scopes
     offline = request.scopes & {OFFLINE_ACCESS}
+    extra = request.scopes - named(needs) - offline if needs else frozenset()
+    if enabled is not None and is_explained(request, enabled):
+        choice = choose_scopes(needs, frozenset(), enabled, avoided=request.avoided)
+        scopes = with_offline_access(choice.scopes | (extra & enabled), enabled, request.avoided)
+        return request.avoided, None if choice.unavailable else scopes
+    if extra:
+        return request.avoided | extra, request.scopes - extra
     avoided = request.avoided | (request.scopes - offline)
     choice = choose_scopes(needs, frozenset(), enabled, avoided=avoided)
     if needs and not choice.unavailable:
