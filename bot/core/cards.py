@@ -60,6 +60,10 @@ class AuthorizationCard:
     """The person's, if they ever clicked on a card."""
     declined_on_page: bool = False
     """A visitor declined on the platform's page: while it waits, it says so and asks quietly."""
+    opened: bool = False
+    """Whether its link was opened for what it asks for now: the page that it leads to may have shown an error."""
+    asks_which_error: bool = False
+    """The person has said that the page shows an error: which one?"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +106,15 @@ class UnusedCard:
 Card = AuthorizationCard | AdministratorCard | ConfirmationCard | UnusedCard
 
 
+class PageError(StrEnum):
+    """What the platform's page shows instead of asking for consent, by the word of the person who saw it."""
+
+    SCOPE = "scope"
+    REDIRECT = "redirect"
+    APP = "app"
+    OTHER = "other"
+
+
 class Action(StrEnum):
     """What a card's callback control sends back, with the id of its subject."""
 
@@ -109,7 +122,12 @@ class Action(StrEnum):
     """Fetches the platform's own link, where no page of ours can be reached."""
     NOT_NOW = "not_now"
     PAGE_ERROR = "page_error"
-    """The platform's page shows an error instead of asking for consent."""
+    """The platform's page shows an error instead of asking for consent: the card asks which one."""
+    PAGE_ERROR_SCOPE = "page_error_scope"
+    PAGE_ERROR_REDIRECT = "page_error_redirect"
+    PAGE_ERROR_APP = "page_error_app"
+    PAGE_ERROR_OTHER = "page_error_other"
+    """It says this, by the person's word."""
     SEND_AGAIN = "send_again"
     """The card of a request is to be sent once more, where it is seen."""
     GIVE_BACK = "give_back"

@@ -140,6 +140,9 @@ class Platform(Protocol):
     async def enabled_scopes_for_visitors(self) -> ScopeSet | None:
         """As `fresh`, or as some seconds ago: whatever visitors ask for costs the platform no more than that."""
 
+    async def redirect_urls(self) -> frozenset[str] | None:
+        """The redirect URLs that the app has registered; None when they cannot be read."""
+
     @property
     def pending_scopes(self) -> ScopeSet:
         """Scopes that the app has applied for, and the organization's administrator has not granted, as last read."""

@@ -22,6 +22,16 @@ AUTHORIZE = Words(en="Authorize", zh="去授权")
 NOT_NOW = Words(en="Not now", zh="暂不授权")
 PAGE_ERROR = Words(en="The page shows an error", zh="授权页面报错了")
 
+WHICH_ERROR_TITLE = Words(en="What does the page say?", zh="页面提示了什么？")
+WHICH_ERROR_BODY = Words(
+    en="Pick what the authorization page shows, so that I can fix it or tell your administrator.",
+    zh="请选择授权页面显示的内容，以便我处理或通知管理员。",
+)
+ERROR_SCOPE = Words(en="A permission is wrong (20027, 20043)", zh="权限有误（20027、20043）")
+ERROR_REDIRECT = Words(en="The redirect URL is wrong (20029)", zh="重定向 URL 有误（20029）")
+ERROR_APP = Words(en="I can't use this app (20009, 20010)", zh="我无法使用此应用（20009、20010）")
+ERROR_OTHER = Words(en="Something else", zh="其他内容")
+
 DEVICE_CODE = Words(
     en="The button leads to the platform's own page, until {until}. If that page shows or asks for a code, it is "
     "**{code}**. Sign in there as yourself.",
@@ -196,6 +206,19 @@ CLICK_DECLINED = Words(en="All right. Nothing was done.", zh="好的，没有执
 CLICK_CHANGED = Words(
     en="Thank you. I ask for something else now: please try the button again.",
     zh="谢谢。我已更换申请的权限，请再点一次授权按钮。",
+)
+CLICK_WHICH_ERROR = Words(en="What does the page say?", zh="页面提示了什么？")
+CLICK_OPEN_FIRST = Words(
+    en="Open the page with the card's button first. If it then shows an error, tell me here.",
+    zh="请先通过卡片上的按钮打开授权页面。如果页面报错，再在这里告诉我。",
+)
+CLICK_REPORTED = Words(
+    en="Thanks, I've told your administrator. You can try the button again at any time.",
+    zh="谢谢，已通知管理员。你可以随时再次点击授权按钮。",
+)
+CLICK_NOT_REPORTED = Words(
+    en="I couldn't reach an administrator. Please show them what the page says.",
+    zh="我无法联系管理员，请将页面内容告知管理员。",
 )
 CLICK_SETTLED = Words(en="This is settled already.", zh="这件事已经处理完毕。")
 CLICK_LINK = Words(en="Now follow the link on the card.", zh="请打开卡片上的链接。")

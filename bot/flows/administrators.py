@@ -70,9 +70,14 @@ tell an invented name from that of a new scope."""
 
 def may_ask_for(c: Connection, bot: Bot, user: UserKey, scopes: ScopeSet, moment: datetime) -> bool:
     """Inside a transaction: takes one of the person's places of this day, unless the administrators know already."""
-    platform, app_id = bot.platform.name, bot.platform.app_id
-    if scope_waits.is_open(c, platform, app_id, scopes):
+    if scope_waits.is_open(c, bot.platform.name, bot.platform.app_id, scopes):
         return True
+    return take_place(c, bot, user, moment)
+
+
+def take_place(c: Connection, bot: Bot, user: UserKey, moment: datetime) -> bool:
+    """Inside a transaction: whether the administrators may be told of one more thing for this person today."""
+    platform, app_id = bot.platform.name, bot.platform.app_id
     day = f"administrators-{moment:%Y-%m-%d}-{user.tenant_key}-{user.open_id}"
     return any(events.record(c, platform, app_id, f"{day}-{place}", moment) for place in range(MOST_A_DAY))
 

@@ -1,8 +1,8 @@
 """What a link asks for instead, when the platform's page would only show an error for what it asks for now.
 
-That page never calls back: nobody is sent there with a scope that the app has not enabled, and whoever has met its
-error says so on the card. First come other alternatives, then asking without `offline_access`; then it is the
-administrator's matter.
+That page never calls back: nobody is sent there with a scope that the app has not enabled, and people who have met its
+error say so on the card. First come other alternatives, then asking without `offline_access`. The administrator is
+asked only for what the platform itself says is missing.
 """
 
 from __future__ import annotations
@@ -42,21 +42,35 @@ async def without_disabled_scopes(bot: Bot, request: AuthorizationRequest) -> Au
 
 async def ask_otherwise_now(
     bot: Bot, request: AuthorizationRequest, enabled: ScopeSet | None, reason: str
-) -> None:
-    """Run `ask_otherwise` in its own transaction, unless the request has changed; `reason` goes into the audit log."""
+) -> bool:
+    """Run `ask_otherwise` in its own transaction, unless the request has changed; `reason` goes into the audit log.
+
+    False when nothing else can be asked for, and the platform's list does not say that anything is missing.
+    """
     moment = now()
 
-    def work(c: Connection) -> None:
+    def work(c: Connection) -> bool:
         users.lock(c, request.user)
         current = authorizations.get(c, request.id)
         if current is None or (current.status, current.scopes) != (request.status, request.scopes):
-            return
+            return True
+        _, other = other_choice(current, waiting_of(c, current), enabled)
+        if other is None and not is_explained(current, enabled):
+            return False
         subject = ("request", request.id)
         audit.write(c, reason, user=request.user, subject=subject, now=moment, scopes=sorted(request.scopes))
         ask_otherwise(c, current, enabled, moment)
+        return True
 
-    await bot.database.write(work)
+    changed = await bot.database.write(work)
     bot.wake.upkeep.set()
+    return changed
+
+
+def waiting_of(c: Connection, request: AuthorizationRequest) -> list[DeferredCall]:
+    """What waits for a request's consent."""
+    suspended = calls.suspended_of(c, request.user)
+    return [each for each in suspended if each.waits_for is WaitsFor.AUTHORIZATION]
 
 
 def ask_otherwise(
@@ -68,7 +82,7 @@ def ask_otherwise(
     """
     user = request.user
     device_authorizations.close(c, user, moment)
-    waiting = [each for each in calls.suspended_of(c, user) if each.waits_for is WaitsFor.AUTHORIZATION]
+    waiting = waiting_of(c, request)
     avoided, scopes = other_choice(request, waiting, enabled)
     if scopes is not None:
         authorizations.avoid(c, request.id, avoided, scopes, moment)

@@ -181,6 +181,11 @@ class Bot:
     def callback_url(self) -> str:
         return f"{self.public_url}/oauth/{self.platform.name}/callback"
 
+    @property
+    def client_url(self) -> str:
+        """The page that authorizes inside the client. The platform wants it on the app's list of redirect URLs, too."""
+        return f"{self.public_url}/oauth/{self.platform.name}/client"
+
     async def administrators(self) -> tuple[str, ...]:
         return self.admins or await self.platform.administrators()
 

@@ -30,7 +30,8 @@ from bot.core.oauth import urlsafe
 from bot.core.scopes import OFFLINE_ACCESS, named
 from bot.flows.bot import Bot, now
 from bot.flows.delivery import SAME_MESSAGE_FOR, deliver_all, insert_all, later, note, typed
-from bot.store import authorizations, calls, device_authorizations, users
+from bot.flows.links import one_link
+from bot.store import attempts, authorizations, calls, device_authorizations, users
 from bot.store.database import Connection
 from bot.store.ids import new_id
 from bot.store.outbox import OutgoingMessage
@@ -63,11 +64,11 @@ async def card_of(bot: Bot, request: AuthorizationRequest) -> AuthorizationCard:
     waiting = face in {Face.WAITING, Face.REDEEMING}
     by_device = waiting and bot.by_device
 
-    def read(c: Connection) -> tuple[UserProfile | None, DeviceAuthorization | None]:
+    def read(c: Connection) -> tuple[UserProfile | None, DeviceAuthorization | None, bool]:
         device = device_authorizations.latest_of(c, request.id) if by_device else None
-        return users.profile(c, request.user), device
+        return users.profile(c, request.user), device, waiting and was_opened(c, bot, request, device)
 
-    profile, device = await bot.database.read(read)
+    profile, device, opened = await bot.database.read(read)
     return AuthorizationCard(
         request_id=request.id,
         face=face,
@@ -86,7 +87,18 @@ async def card_of(bot: Bot, request: AuthorizationRequest) -> AuthorizationCard:
         notice=notice(device) if device else None,
         time_zone=profile.time_zone if profile else None,
         declined_on_page=request.declined_on_page_at is not None,
+        opened=opened,
     )
+
+
+def was_opened(
+    c: Connection, bot: Bot, request: AuthorizationRequest, device: DeviceAuthorization | None
+) -> bool:
+    """Whether the person may have seen the platform's page for what the request asks for now."""
+    asked = one_link(request.scopes)
+    if bot.by_device:
+        return device is not None and device.link is not None and device.scopes == asked
+    return attempts.was_opened(c, request.id, asked)
 
 
 def device_link(device: DeviceAuthorization) -> DeviceLink | None:

@@ -75,6 +75,15 @@ def draw_authorization(card: AuthorizationCard, longest: int) -> Json:
         return markdown(words.format(**said))
 
     match card.face:
+        case Face.WAITING if card.asks_which_error:
+            return frame(
+                texts.WHICH_ERROR_TITLE,
+                "blue",
+                markdown(texts.WHICH_ERROR_BODY),
+                *(button(words, action, card.request_id) for words, action in ERRORS),
+                *way_on(card, "default"),
+                button(texts.NOT_NOW, Action.NOT_NOW, card.request_id),
+            )
         case Face.WAITING if card.declined_on_page:
             return frame(
                 texts.DECLINED_ON_PAGE_TITLE,
@@ -82,8 +91,7 @@ def draw_authorization(card: AuthorizationCard, longest: int) -> Json:
                 text(texts.DECLINED_ON_PAGE_BODY),
                 listed(scope for scope in card.scopes if scope not in card.granted),
                 *way_on(card, "default"),
-                button(texts.NOT_NOW, Action.NOT_NOW, card.request_id),
-                button(texts.PAGE_ERROR, Action.PAGE_ERROR, card.request_id, kind="text"),
+                *ways_out(card),
             )
         case Face.WAITING:
             asked = [scope for scope in card.scopes if scope not in card.granted]
@@ -96,8 +104,7 @@ def draw_authorization(card: AuthorizationCard, longest: int) -> Json:
                 *([markdown(texts.ALREADY_GRANTED), listed(kept)] if kept else []),
                 text(texts.WAITING_PROMISE),
                 *way_on(card, "primary"),
-                button(texts.NOT_NOW, Action.NOT_NOW, card.request_id),
-                button(texts.PAGE_ERROR, Action.PAGE_ERROR, card.request_id, kind="text"),
+                *ways_out(card),
             )
         case Face.REDEEMING:
             return frame(texts.REDEEMING_TITLE, "blue", text(texts.REDEEMING_BODY))
@@ -139,6 +146,23 @@ def draw_authorization(card: AuthorizationCard, longest: int) -> Json:
                 "red",
                 markdown(escape_words(card.failure, 400)) if card.failure else text(texts.FAILED_BODY),
             )
+
+
+ERRORS = (
+    (texts.ERROR_SCOPE, Action.PAGE_ERROR_SCOPE),
+    (texts.ERROR_REDIRECT, Action.PAGE_ERROR_REDIRECT),
+    (texts.ERROR_APP, Action.PAGE_ERROR_APP),
+    (texts.ERROR_OTHER, Action.PAGE_ERROR_OTHER),
+)
+"""What the platform's page may show in place of asking."""
+
+
+def ways_out(card: AuthorizationCard) -> list[Json]:
+    """The controls beside the way on. A page that was not opened has shown no error."""
+    controls = [button(texts.NOT_NOW, Action.NOT_NOW, card.request_id)]
+    if card.opened:
+        controls.append(button(texts.PAGE_ERROR, Action.PAGE_ERROR, card.request_id, kind="text"))
+    return controls
 
 
 def way_on(card: AuthorizationCard, kind: str) -> list[Json]:

@@ -36,7 +36,7 @@ from bot.core.model import (
     Words,
 )
 from bot.core.scopes import Scope, ScopeSet
-from bot.lark import api, cards, events, messages
+from bot.lark import api, cards, events, inspection, messages
 from bot.lark.app_info import AppInfo
 from bot.lark.links import Links
 from bot.lark.oauth import USER_INFO_PATH, GenerationName, OAuth, identity_of
@@ -233,6 +233,10 @@ class LarkPlatform:
 
     async def enabled_scopes_for_visitors(self) -> ScopeSet | None:
         return await self._info.enabled_scopes_for_visitors()
+
+    async def redirect_urls(self) -> frozenset[str] | None:
+        found = await inspection.redirect_urls(self.call_as_app, self.app_id)
+        return found if isinstance(found, frozenset) else None
 
     @property
     def pending_scopes(self) -> ScopeSet:

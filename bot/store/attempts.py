@@ -103,6 +103,21 @@ def openings(connection: Connection, request: str, now: datetime) -> Openings:
     return Openings(*connection.execute(OPENINGS, values).one())
 
 
+WAS_OPENED = (
+    select(attempts.c.id)
+    .where(
+        attempts.c.request_id == bind("request", attempts.c.request_id),
+        attempts.c.scopes == bind("asked", attempts.c.scopes),
+    )
+    .limit(1)
+)
+
+
+def was_opened(connection: Connection, request: str, scopes: ScopeSet) -> bool:
+    """Whether a request's link was opened while it asked for exactly these scopes."""
+    return connection.execute(WAS_OPENED, {"request": request, "asked": scopes}).scalar() is not None
+
+
 def begin(
     connection: Connection, attempt: NewAttempt, *, now: datetime, limit: int, limit_a_day: int
 ) -> Openings | None:

@@ -17,6 +17,7 @@ from bot.core.cards import (
     ConfirmationCard,
     DeviceLink,
     Face,
+    PageError,
     UnusedCard,
 )
 from bot.core.model import Code, Content, Reply, Secret, Span, Words
@@ -80,8 +81,14 @@ def words(drawn_card, locale):
     return "\n".join(text["i18n_content"][locale] for text in tags(drawn_card) if "content" in text)
 
 
-def test_a_waiting_card_has_one_link_and_two_quiet_controls():
+def test_a_waiting_card_has_one_link_and_a_quiet_control():
     shown = drawn(card())
+    assert links(shown) == [LINK]
+    assert callbacks(shown) == [{"action": Action.NOT_NOW, "subject": "request-1"}]
+
+
+def test_a_card_whose_link_was_opened_has_one_link_and_two_quiet_controls():
+    shown = drawn(card(opened=True))
     assert links(shown) == [LINK]
     assert callbacks(shown) == [
         {"action": Action.NOT_NOW, "subject": "request-1"},
@@ -89,8 +96,18 @@ def test_a_waiting_card_has_one_link_and_two_quiet_controls():
     ]
 
 
+def test_a_card_asks_which_error_the_page_shows():
+    shown = drawn(card(opened=True, asks_which_error=True))
+    assert links(shown) == [LINK]
+    errors = [f"page_error_{error}" for error in PageError]
+    assert [value["action"] for value in callbacks(shown)] == [*errors, Action.NOT_NOW]
+    for code in ("20027", "20043", "20029", "20010"):
+        assert code in words(shown, "en_us")
+        assert code in words(shown, "zh_cn")
+
+
 def test_a_card_that_was_declined_on_the_page_says_so_and_asks_quietly():
-    shown = drawn(card(declined_on_page=True))
+    shown = drawn(card(declined_on_page=True, opened=True))
     assert "Declined on the page" in words(shown, "en_us")
     assert "**/agenda** wasn't run" in words(shown, "en_us")
     assert "授权页上拒绝" in words(shown, "zh_cn")

@@ -138,8 +138,9 @@ async def waits_by_its_card(world: World) -> tuple[str, Message]:
     """Sam's question, and his card, which says that it waits for the administrator."""
     asked = await world.say(world.sam, "/search welcome")
     card = await world.fresh_card(world.sam, asked)
+    await world.see_page_error(card)
     await without(world, "search:docs:read")
-    await world.click(world.sam, card, "page_error")
+    await world.report_page_error(world.sam, card)
     waiting = world.tenant.messages[card.message_id]
     await world.until(lambda: "cancel" in actions_on(waiting), "the card that waits")
     return asked, waiting

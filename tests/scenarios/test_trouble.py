@@ -301,7 +301,8 @@ async def test_a_page_that_shows_an_error_leads_to_another_alternative(world: Wo
     await world.start()
     asked = await world.say(world.sam, "/tasks")
     card = await world.fresh_card(world.sam, asked)
-    await world.click(world.sam, card, "page_error")
+    await world.see_page_error(card)
+    await world.report_page_error(world.sam, card)
     await world.until(
         lambda: "task:task:write" in text_of(world.tenant.messages[card.message_id].content),
         "the next alternative",
