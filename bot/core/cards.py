@@ -60,6 +60,10 @@ class AuthorizationCard:
     """The person's, if they ever clicked on a card."""
     declined_on_page: bool = False
     """A visitor declined on the platform's page: while it waits, it says so and asks quietly."""
+    stays_signed_in: bool = False
+    """It asks for `offline_access`, which is not held yet."""
+    why_again: Words | None = None
+    """Why the person is asked for what they had granted before."""
     opened: bool = False
     """Whether its link was opened for what it asks for now: the page that it leads to may have shown an error."""
     asks_which_error: bool = False

@@ -16,6 +16,35 @@ WAITING_PROMISE = Words(
     "with /revoke. Open until {until}.",
     zh="授权后我会自动继续，并在你提问的地方回复。你可以随时发送 /revoke 收回授权。有效期至 {until}。",
 )
+STAYS_SIGNED_IN = Words(
+    en=" It also lets me stay signed in (offline_access).", zh="同时会保持登录（offline_access）。"
+)
+AGAIN_EXPIRED = Words(
+    en="Your earlier authorization has expired, so I'm asking again.", zh="你之前的授权已过期，需要重新授权。"
+)
+AGAIN_OVER = Words(
+    en="Your earlier authorization is no longer valid (expired, or revoked on the platform), so I'm asking again.",
+    zh="你之前的授权已失效（已过期，或已在平台上撤销），需要重新授权。",
+)
+AGAIN_REVOKED = Words(
+    en="You revoked your earlier authorization, so I'm asking again.",
+    zh="你之前的授权已由你撤销，需要重新授权。",
+)
+AGAIN_REVOKED_BY_OPERATOR = Words(
+    en="An administrator revoked your earlier authorization, so I'm asking again.",
+    zh="你之前的授权已由管理员撤销，需要重新授权。",
+)
+AGAIN_REVOKED_AT_PLATFORM = Words(
+    en="Your earlier authorization was revoked on the platform, so I'm asking again.",
+    zh="你之前的授权已在平台上撤销，需要重新授权。",
+)
+AGAIN_ENDED = Words(
+    en="Your earlier authorization has ended, so I'm asking again.", zh="你之前的授权已终止，需要重新授权。"
+)
+AGAIN_LOST = Words(
+    en="The platform no longer lets me use all that you authorized before, so I'm asking for it again, all at once.",
+    zh="平台不再允许我使用你之前授权的部分权限，因此一并重新申请。",
+)
 ALREADY_GRANTED = Words(en="You have allowed already:", zh="你已允许：")
 CANCEL = Words(en="Cancel", zh="取消")
 AUTHORIZE = Words(en="Authorize", zh="去授权")

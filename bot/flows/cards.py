@@ -20,6 +20,8 @@ from bot.core.model import (
     Destination,
     DeviceAuthorization,
     DeviceStatus,
+    Grant,
+    GrantStatus,
     NotSent,
     RequestStatus,
     Secret,
@@ -31,7 +33,7 @@ from bot.core.scopes import OFFLINE_ACCESS, named
 from bot.flows.bot import Bot, now
 from bot.flows.delivery import SAME_MESSAGE_FOR, deliver_all, insert_all, later, note, typed
 from bot.flows.links import one_link
-from bot.store import attempts, authorizations, calls, device_authorizations, users
+from bot.store import attempts, authorizations, calls, device_authorizations, grants, users
 from bot.store.database import Connection
 from bot.store.ids import new_id
 from bot.store.outbox import OutgoingMessage
@@ -64,11 +66,13 @@ async def card_of(bot: Bot, request: AuthorizationRequest) -> AuthorizationCard:
     waiting = face in {Face.WAITING, Face.REDEEMING}
     by_device = waiting and bot.by_device
 
-    def read(c: Connection) -> tuple[UserProfile | None, DeviceAuthorization | None, bool]:
+    def read(c: Connection) -> tuple[UserProfile | None, DeviceAuthorization | None, Grant | None, bool]:
         device = device_authorizations.latest_of(c, request.id) if by_device else None
-        return users.profile(c, request.user), device, waiting and was_opened(c, bot, request, device)
+        opened = waiting and was_opened(c, bot, request, device)
+        grant = grants.find(c, request.user) if waiting else None
+        return users.profile(c, request.user), device, grant, opened
 
-    profile, device, opened = await bot.database.read(read)
+    profile, device, grant, opened = await bot.database.read(read)
     return AuthorizationCard(
         request_id=request.id,
         face=face,
@@ -87,8 +91,30 @@ async def card_of(bot: Bot, request: AuthorizationRequest) -> AuthorizationCard:
         notice=notice(device) if device else None,
         time_zone=profile.time_zone if profile else None,
         declined_on_page=request.declined_on_page_at is not None,
+        stays_signed_in=OFFLINE_ACCESS in request.scopes
+        and (grant is None or OFFLINE_ACCESS not in grant.scopes),
+        why_again=why_again(request, grant) if grant else None,
         opened=opened,
     )
+
+
+AGAIN = {
+    "expired": texts.AGAIN_EXPIRED,
+    "revoked_by_user": texts.AGAIN_REVOKED,
+    "revoked_by_operator": texts.AGAIN_REVOKED_BY_OPERATOR,
+    "revoked_at_platform": texts.AGAIN_REVOKED_AT_PLATFORM,
+}
+"""By the reason for which the grant before ended."""
+
+
+def why_again(request: AuthorizationRequest, grant: Grant) -> Words | None:
+    """Why the person is asked although they authorized something before; None when it is for something new."""
+    if grant.status is GrantStatus.ACTIVE:
+        lost = request.scopes & grant.scopes_ever - {OFFLINE_ACCESS}
+        return texts.AGAIN_LOST if lost else None
+    reason = grant.end_reason or ""
+    over = texts.AGAIN_OVER if reason.startswith("refresh_refused") else texts.AGAIN_ENDED
+    return AGAIN.get(reason, over)
 
 
 def was_opened(

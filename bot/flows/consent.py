@@ -367,7 +367,7 @@ async def store_grant(bot: Bot, consent: Consented, tokens: TokenSet, identity: 
         refused = asked - given - {OFFLINE_ACCESS}
         woken = wake_calls(c, bot, waiting, grant, asked - given, moment)
         settled = settle_request(c, grant, refused, woken.rest, moment)
-        lost = held - given - unasked
+        lost = held - given - unasked - {OFFLINE_ACCESS}
         told = [told_of_loss(bot, consent, lost)] if lost else []
         messages = woken.messages + insert_all(c, bot, told)
         lease_until = moment + bot.lease

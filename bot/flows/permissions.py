@@ -127,7 +127,8 @@ async def of(bot: Bot, user: UserKey, *, waiting_page: int = 1, held_page: int =
     held = in_order_of_use(grant.scopes if grant else frozenset(), found.stories)
     held_part = Part(len(held), held_page)
     held = held[held_part.skipped :][:AT_A_TIME]
-    asked = in_order(found.request.scopes) if found.request else []
+    # `offline_access` comes with every link; it is shown once it is held.
+    asked = in_order(found.request.scopes - {OFFLINE_ACCESS}) if found.request else []
     words = await bot.platform.describe_scopes(frozenset(held) | frozenset(asked[:AT_A_TIME]))
     profile = found.profile
     return Permissions(

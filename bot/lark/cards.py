@@ -69,10 +69,13 @@ def draw_authorization(card: AuthorizationCard, longest: int) -> Json:
     }
 
     def listed(scopes: Iterable[Scope]) -> Json:
-        return scope_list(card.scopes, scopes, longest)
+        return scope_list(card.scopes, to_list(scopes), longest)
 
     def text(words: Words) -> Json:
         return markdown(words.format(**said))
+
+    again = [markdown(card.why_again)] if card.why_again else []
+    stays = texts.STAYS_SIGNED_IN if card.stays_signed_in else Words("", "")
 
     match card.face:
         case Face.WAITING if card.asks_which_error:
@@ -88,6 +91,7 @@ def draw_authorization(card: AuthorizationCard, longest: int) -> Json:
             return frame(
                 texts.DECLINED_ON_PAGE_TITLE,
                 "grey",
+                *again,
                 text(texts.DECLINED_ON_PAGE_BODY),
                 listed(scope for scope in card.scopes if scope not in card.granted),
                 *way_on(card, "default"),
@@ -95,14 +99,15 @@ def draw_authorization(card: AuthorizationCard, longest: int) -> Json:
             )
         case Face.WAITING:
             asked = [scope for scope in card.scopes if scope not in card.granted]
-            kept = [scope for scope in card.scopes if scope in card.granted]
+            kept = to_list(scope for scope in card.scopes if scope in card.granted)
             return frame(
                 texts.WAITING_TITLE,
                 "blue",
+                *again,
                 markdown(texts.WAITING_WHY.format(commands=explained(card.commands, card.purposes))),
                 listed(asked),
                 *([markdown(texts.ALREADY_GRANTED), listed(kept)] if kept else []),
-                text(texts.WAITING_PROMISE),
+                text(Words(texts.WAITING_PROMISE.en + stays.en, texts.WAITING_PROMISE.zh + stays.zh)),
                 *way_on(card, "primary"),
                 *ways_out(card),
             )
@@ -120,7 +125,7 @@ def draw_authorization(card: AuthorizationCard, longest: int) -> Json:
             return frame(
                 texts.PARTLY_TITLE,
                 "yellow",
-                *([markdown(texts.PARTLY_GRANTED), listed(card.granted)] if card.granted else []),
+                *([markdown(texts.PARTLY_GRANTED), listed(card.granted)] if to_list(card.granted) else []),
                 markdown(texts.PARTLY_REFUSED),
                 listed(card.refused),
                 markdown(texts.PARTLY_AFTER),
@@ -290,6 +295,12 @@ def escape(text: str, longest: int) -> str:
 
 def escape_words(words: Words, longest: int) -> Words:
     return Words(escape(words.en, longest), escape(words.zh, longest))
+
+
+def to_list(scopes: Iterable[Scope]) -> list[Scope]:
+    """What a card lists: not `offline_access`, which comes with every link, unless there is nothing else."""
+    found = list(scopes)
+    return [scope for scope in found if scope != OFFLINE_ACCESS] or found
 
 
 def scope_list(described: Mapping[Scope, Words], scopes: Iterable[Scope], longest: int) -> Json:

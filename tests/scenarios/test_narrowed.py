@@ -1,4 +1,4 @@
-"""A platform whose tokens have only what the last link asked for: grants that do not accumulate, as documented they do."""
+"""A platform whose tokens have only what the last link asked for: its grants do not accumulate, as documented."""
 
 from __future__ import annotations
 
