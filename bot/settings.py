@@ -23,6 +23,7 @@ from urllib.parse import SplitResult, urlsplit
 from bot.core.database_url import read_database_url
 from bot.core.errors import ConfigurationError
 from bot.core.model import Secret
+from bot.core.times import find_zone
 
 Brand = Literal["lark", "feishu"]
 OAuthGeneration = Literal["v3", "v2", "v1"]
@@ -70,6 +71,8 @@ class Settings(OperatorSettings):
     auto_migrate: bool
     authorization_ttl: timedelta
     deferred_ttl: timedelta
+    time_zone: str
+    """Of people whose own is not known."""
 
 
 # --- parsers: from the text of a variable to its value; ValueError says in words how to mend it ------------
@@ -116,6 +119,12 @@ def _duration(value: str) -> timedelta:
 
 def _is_number(value: str) -> bool:
     return value.isascii() and value.isdigit() and len(value) <= 12
+
+
+def _time_zone(value: str) -> str:
+    if find_zone(value) is None:
+        raise ValueError(f"{_shown(value)} is not a time zone. Write an IANA name, such as Asia/Shanghai.")
+    return value
 
 
 DEFAULT_PORTS = {"https": ":443", "http": ":80"}
@@ -398,6 +407,13 @@ TABLE: tuple[Setting, ...] = (
         parse=_duration,
         meaning="Seconds for which a suspended call, and the link on its card, wait.",
         default="86400",
+    ),
+    Setting(
+        name="BOT_TIME_ZONE",
+        field="time_zone",
+        parse=_time_zone,
+        meaning="Time zone of people whose own is not known: an IANA name.",
+        default="UTC",
     ),
     Setting(
         name="BOT_LOG_FORMAT",

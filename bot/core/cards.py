@@ -56,8 +56,6 @@ class AuthorizationCard:
     """While it waits without a link of ours: the platform's. Without that, too, a button fetches it."""
     notice: Words | None = None
     """How the last try ended."""
-    time_zone: str | None = None
-    """The person's, if they ever clicked on a card."""
     declined_on_page: bool = False
     """A visitor declined on the platform's page: while it waits, it says so and asks quietly."""
     stays_signed_in: bool = False
@@ -95,7 +93,6 @@ class ConfirmationCard:
     asked_at: datetime
     confirmed: bool | None = None
     """What its person has decided, once they have."""
-    time_zone: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -330,6 +330,8 @@ class Reply:
     confidential: bool = False
     """In a group the answer goes to the asker alone, with a note where it was asked."""
     control: Control | None = None
+    time_zone: str | None = None
+    """IANA name: what the answer has found out of the asker's time zone."""
 
 
 @dataclass(frozen=True, slots=True)

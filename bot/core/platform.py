@@ -143,6 +143,9 @@ class Platform(Protocol):
     async def redirect_urls(self) -> frozenset[str] | None:
         """The redirect URLs that the app has registered; None when they cannot be read."""
 
+    async def time_zone_of(self, user: UserKey) -> str | None:
+        """The time zone in a person's profile; None when the app may not read it, or there is none."""
+
     @property
     def pending_scopes(self) -> ScopeSet:
         """Scopes that the app has applied for, and the organization's administrator has not granted, as last read."""

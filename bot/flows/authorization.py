@@ -44,7 +44,7 @@ from bot.core.scopes import (
     named,
     with_offline_access,
 )
-from bot.flows import administrators, cards, waiting
+from bot.flows import administrators, cards, time_zones, waiting
 from bot.flows.bot import Bot, now
 from bot.flows.delivery import (
     Draft,
@@ -102,6 +102,7 @@ async def ask_for_scopes(
     scopes = with_offline_access(choice.scopes | again, enabled, avoided)
     claimed = await suspend(bot, call, needs, scopes, grant, steps, live)
     if claimed is not None:
+        bot.background(time_zones.look_up(bot, call.user))
         await cards.show_claimed(bot, claimed, call.chat)
 
 
@@ -264,9 +265,7 @@ def granted_since(before: Grant | None, current: Grant | None, needs: Requiremen
 async def ask_to_confirm(bot: Bot, call: DeferredCall, steps: Sequence[Step]) -> None:
     """Suspends an old write until its person says that it is still wanted."""
     moment = now()
-    card = bot.platform.render_card(
-        ConfirmationCard(call.id, typed_in_full(call), call.asked_at, time_zone=call.time_zone)
-    )
+    card = bot.platform.render_card(ConfirmationCard(call.id, typed_in_full(call), call.asked_at))
     question = draft(
         bot,
         call.user,

@@ -129,6 +129,8 @@ class Bot:
     """Configured administrators; empty: the app's owner."""
     authorization_ttl: timedelta
     deferred_ttl: timedelta
+    time_zone: str = "UTC"
+    """Of people whose own is not known."""
     lease: timedelta = timedelta(seconds=20)
     """How long a claim holds without being extended; a killed replica's work is taken over after it."""
     wake: Wakers = field(default_factory=Wakers)

@@ -33,11 +33,10 @@ from bot.core.scopes import OFFLINE_ACCESS, named
 from bot.flows.bot import Bot, now
 from bot.flows.delivery import SAME_MESSAGE_FOR, deliver_all, insert_all, later, note, typed
 from bot.flows.links import one_link
-from bot.store import attempts, authorizations, calls, device_authorizations, grants, users
+from bot.store import attempts, authorizations, calls, device_authorizations, grants
 from bot.store.database import Connection
 from bot.store.ids import new_id
 from bot.store.outbox import OutgoingMessage
-from bot.store.users import UserProfile
 
 log = logging.getLogger(__name__)
 
@@ -66,13 +65,13 @@ async def card_of(bot: Bot, request: AuthorizationRequest) -> AuthorizationCard:
     waiting = face in {Face.WAITING, Face.REDEEMING}
     by_device = waiting and bot.by_device
 
-    def read(c: Connection) -> tuple[UserProfile | None, DeviceAuthorization | None, Grant | None, bool]:
+    def read(c: Connection) -> tuple[DeviceAuthorization | None, Grant | None, bool]:
         device = device_authorizations.latest_of(c, request.id) if by_device else None
         opened = waiting and was_opened(c, bot, request, device)
         grant = grants.find(c, request.user) if waiting else None
-        return users.profile(c, request.user), device, grant, opened
+        return device, grant, opened
 
-    profile, device, grant, opened = await bot.database.read(read)
+    device, grant, opened = await bot.database.read(read)
     return AuthorizationCard(
         request_id=request.id,
         face=face,
@@ -89,7 +88,6 @@ async def card_of(bot: Bot, request: AuthorizationRequest) -> AuthorizationCard:
         expires_at=request.expires_at,
         device_link=device_link(device) if device else None,
         notice=notice(device) if device else None,
-        time_zone=profile.time_zone if profile else None,
         declined_on_page=request.declined_on_page_at is not None,
         stays_signed_in=OFFLINE_ACCESS in request.scopes
         and (grant is None or OFFLINE_ACCESS not in grant.scopes),

@@ -14,6 +14,7 @@ from functools import partial
 from bot.core import texts
 from bot.core.cards import Action, ConfirmationCard, PageError, UnusedCard
 from bot.core.model import AuthorizationRequest, CallStatus, CardClicked, Json, RequestStatus, UserKey, Words
+from bot.core.times import find_zone
 from bot.flows import administrators, authorization, cards, device, reports, unused
 from bot.flows.bot import Bot, now
 from bot.flows.delivery import deliver_all, typed_in_full
@@ -35,7 +36,7 @@ async def answer_click(bot: Bot, click: CardClicked) -> Json:
 
     def note_click(c: Connection) -> bool:
         users.seen(c, click.user, language=None, union_id=None, now=moment)
-        if click.time_zone:
+        if click.time_zone and find_zone(click.time_zone):
             users.set_time_zone(c, click.user, click.time_zone)
         return events.record(c, click.user.platform, click.user.app_id, click.event_id, moment)
 
@@ -144,9 +145,7 @@ async def decide_write(bot: Bot, user: UserKey, call_id: str, *, confirmed: bool
         )
         bot.background(deliver_all(bot, messages))
     toast, decided = (texts.CLICK_DONE, confirmed) if changed else (texts.CLICK_SETTLED, call.confirmed)
-    card = bot.platform.render_card(
-        ConfirmationCard(call.id, typed_in_full(call), call.asked_at, decided, call.time_zone)
-    )
+    card = bot.platform.render_card(ConfirmationCard(call.id, typed_in_full(call), call.asked_at, decided))
     return bot.platform.click_answer(toast, "info", card)
 
 

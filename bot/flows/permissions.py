@@ -87,6 +87,7 @@ class Wanted:
 class Permissions:
     name: str | None
     time_zone: str | None
+    default_time_zone: str
     held: tuple[Held, ...]
     held_part: Part
     until: datetime | None
@@ -134,6 +135,7 @@ async def of(bot: Bot, user: UserKey, *, waiting_page: int = 1, held_page: int =
     return Permissions(
         name=profile.name if profile else None,
         time_zone=profile.time_zone if profile else None,
+        default_time_zone=bot.time_zone,
         held=tuple(Held(each, words[each], found.stories.get(each)) for each in held),
         held_part=held_part,
         until=(grant.refresh_expires_at or grant.access_expires_at) if grant else None,

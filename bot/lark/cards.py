@@ -23,7 +23,6 @@ from bot.core.cards import (
 )
 from bot.core.model import Code, Content, Control, Json, Language, Line, Reply, Span, Words
 from bot.core.scopes import OFFLINE_ACCESS, Scope
-from bot.core.times import zone_or_utc
 from bot.lark.links import KNOWN, Links, host_of
 
 to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
@@ -65,7 +64,7 @@ def draw_authorization(card: AuthorizationCard, longest: int) -> Json:
     said = {
         "commands": commands(card.commands),
         "was_not": "wasn't" if len(card.commands) < 2 else "weren't",
-        "until": time(card.expires_at, card.time_zone),
+        "until": time(card.expires_at),
     }
 
     def listed(scopes: Iterable[Scope]) -> Json:
@@ -177,7 +176,7 @@ def way_on(card: AuthorizationCard, kind: str) -> list[Json]:
     if card.device_link:
         code, until = (
             escape(card.device_link.user_code.reveal(), 40),
-            time(card.device_link.expires_at, card.time_zone),
+            time(card.device_link.expires_at),
         )
         return [
             markdown(texts.DEVICE_CODE.format(code=code, until=until)),
@@ -209,7 +208,7 @@ def draw_administrator(card: AdministratorCard, longest: int) -> Json:
 
 
 def draw_confirmation(card: ConfirmationCard) -> Json:
-    said = {"command": f"**{escape(card.command, 200)}**", "asked": time(card.asked_at, card.time_zone)}
+    said = {"command": f"**{escape(card.command, 200)}**", "asked": time(card.asked_at)}
     if card.confirmed is not None:
         body = texts.CONFIRMED_BODY if card.confirmed else texts.DISCARDED_BODY
         return frame(texts.CONFIRM_TITLE, "grey", markdown(body.format(**said)))
@@ -348,10 +347,16 @@ def enumeration(items: list[str]) -> Words | None:
     return Words(", ".join(items), "、".join(items)) if items else None
 
 
-def time(at: datetime, time_zone: str | None) -> str:
-    """In the zone of the person's last click, which may be an old one, or none: so the zone is named."""
-    zone = zone_or_utc(time_zone)
-    return f"{zone.local(at):%Y-%m-%d %H:%M} {escape(zone.name, 60)}"
+def time(at: datetime) -> str:
+    """A day and a time that each reader's client writes in their own zone and language.
+
+    https://open.feishu.cn/document/feishu-cards/card-json-v2-components/content-components/rich-text
+    """
+    moment = int(at.timestamp() * 1000)
+    return " ".join(
+        f"<local_datetime millisecond='{moment}' format_type='{form}'></local_datetime>"
+        for form in ("date_short", "time")
+    )
 
 
 # --- replies --------------------------------------------------------------------------------------------

@@ -126,6 +126,14 @@ def set_time_zone(connection: Connection, user: UserKey, time_zone: str) -> None
     connection.execute(SET_TIME_ZONE, {"user": user, "zone": time_zone})
 
 
+LEARN_TIME_ZONE = SET_TIME_ZONE.where(users.c.time_zone.is_(None))
+
+
+def learn_time_zone(connection: Connection, user: UserKey, time_zone: str) -> None:
+    """As `set_time_zone`, but what a client has told counts for more than this."""
+    connection.execute(LEARN_TIME_ZONE, {"user": user, "zone": time_zone})
+
+
 SET_QUIET = update(users).where(_of_user).values(quiet_since=bind("since", users.c.quiet_since))
 
 

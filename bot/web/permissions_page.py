@@ -13,7 +13,7 @@ from aiohttp import web
 from bot.core.answers import listed
 from bot.core.model import Language, WaitsFor, Words
 from bot.core.scopes import OFFLINE_ACCESS
-from bot.core.times import near_moment_in_words, zone_or_utc
+from bot.core.times import near_moment_in_words, zone_or
 from bot.flows.bot import now
 from bot.flows.permissions import Held, Part, Permissions, Waiting
 from bot.web.headers import POLICY
@@ -138,7 +138,7 @@ class View:
 
     def __init__(self, found: Permissions, language: Language, proof: str) -> None:
         self.found, self.language, self.proof = found, language, proof
-        self.zone = zone_or_utc(found.time_zone)
+        self.zone = zone_or(found.time_zone, found.default_time_zone)
         self.moment = now()
 
     def say(self, words: Words) -> str:

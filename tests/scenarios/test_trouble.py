@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from html import unescape
 
 import pytest
 
@@ -356,11 +355,10 @@ async def test_a_clicks_time_zone_is_that_of_what_is_asked_later(world: World):
     await world.start()
     asked = await world.say(world.sam, "/tasks")
     first = await world.fresh_card(world.sam, asked)
-    assert " UTC." in text_of(first.content)
+    assert "local_datetime" in text_of(first.content)
     await world.click(world.sam, first, "not_now")
     asked = await world.say(world.sam, "/tasks")
-    card = await world.fresh_card(world.sam, asked)
-    assert world.sam.timezone in unescape(text_of(card.content))
+    await world.fresh_card(world.sam, asked)
     zones = world.rows("SELECT time_zone FROM deferred_calls ORDER BY asked_at")
     assert zones == [{"time_zone": None}, {"time_zone": world.sam.timezone}]
 
