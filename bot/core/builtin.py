@@ -215,8 +215,11 @@ def typed(commands: Sequence[str]) -> list[str]:
 # --- asking ahead, and ending ---------------------------------------------------------------------------
 
 
+AUTHORIZE = "authorize"
+
+
 @command(
-    "authorize",
+    AUTHORIZE,
     usage="SCOPE…",
     summary=Words("grant me permissions ahead of time", "提前授予我权限"),
 )

@@ -143,6 +143,9 @@ class Platform(Protocol):
     async def redirect_urls(self) -> frozenset[str] | None:
         """The redirect URLs that the app has registered; None when they cannot be read."""
 
+    def knows_scope(self, scope: Scope) -> bool:
+        """Whether it exists for all we know: it is in a list of the platform's, as last read, or well known."""
+
     async def time_zone_of(self, user: UserKey) -> str | None:
         """The time zone in a person's profile; None when the app may not read it, or there is none."""
 

@@ -127,6 +127,27 @@ def waiting_for_administrator(command: str, scopes: Text) -> Reply:
     )
 
 
+def no_such_scope(command: str, scopes: Text, *, typed_by_person: bool) -> Reply:
+    """A scope that is in none of the platform's lists: it was typed, or a command declares it."""
+    if typed_by_person:
+        return say(
+            Words(en="I can't find this permission", zh="找不到此权限"),
+            Words(
+                en="The platform doesn't list {scopes}, so I didn't ask for it. Please check the spelling. If it's "
+                "right, have your administrator add it to the app first.",
+                zh="平台的权限列表中没有 {scopes}，因此没有申请。请检查拼写；如果无误，请先让管理员为应用添加此权限。",
+            ).format(scopes=scopes),
+        )
+    return say(
+        Words(en="This command can't be run", zh="此命令无法执行"),
+        Words(
+            en="{command} needs {scopes}, which the platform doesn't list. Nothing was done. Please tell the people who "
+            "run this bot.",
+            zh="{command} 需要 {scopes}，但平台的权限列表中没有此权限。没有执行任何操作，请联系机器人的维护人员。",
+        ).format(command=command, scopes=scopes),
+    )
+
+
 def told_enough(command: str, scopes: Text) -> Reply:
     """The administrators have heard of many other scopes from this person today."""
     return say(

@@ -59,7 +59,7 @@ async def ask_otherwise_now(
             return False
         subject = ("request", request.id)
         audit.write(c, reason, user=request.user, subject=subject, now=moment, scopes=sorted(request.scopes))
-        ask_otherwise(c, current, enabled, moment)
+        ask_otherwise(c, bot, current, enabled, moment)
         return True
 
     changed = await bot.database.write(work)
@@ -74,11 +74,11 @@ def waiting_of(c: Connection, request: AuthorizationRequest) -> list[DeferredCal
 
 
 def ask_otherwise(
-    c: Connection, request: AuthorizationRequest, enabled: ScopeSet | None, moment: datetime
+    c: Connection, bot: Bot, request: AuthorizationRequest, enabled: ScopeSet | None, moment: datetime
 ) -> None:
     """Inside a transaction: a live request asks for something else from now on, or waits for the administrator.
 
-    `enabled` are the app's scopes, if they can be read.
+    `enabled` are the app's scopes, if they can be read. A request for what does not exist has failed.
     """
     user = request.user
     device_authorizations.close(c, user, moment)
@@ -87,12 +87,19 @@ def ask_otherwise(
     if scopes is not None:
         authorizations.avoid(c, request.id, avoided, scopes, moment)
         return
+    told = False
     for call in waiting:
+        missing, unknown = to_enable(call.needs, enabled, bot.platform.knows_scope)
+        if unknown and (enabled is not None or not missing):
+            calls.cancel(c, call.id, "unknown_scope", moment)
+            continue
+        told = True
         # With its request it waits for the administrator's word: the list would release it at once.
         kept = None if is_explained(request, enabled) else request.id
         calls.change_wait(c, call.id, WaitsFor.ADMINISTRATOR, kept, moment)
-        scope_waits.open(c, user.platform, user.app_id, to_enable(call.needs, enabled), moment)
-    authorizations.settle(c, request.id, RequestStatus.FAILED, failure=FOR_ADMINISTRATOR, now=moment)
+        scope_waits.open(c, user.platform, user.app_id, missing, moment)
+    failure = FOR_ADMINISTRATOR if told else "unknown_scope"
+    authorizations.settle(c, request.id, RequestStatus.FAILED, failure=failure, now=moment)
 
 
 def is_explained(request: AuthorizationRequest, enabled: ScopeSet | None) -> bool:

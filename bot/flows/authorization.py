@@ -96,7 +96,8 @@ async def ask_for_scopes(
     formerly = lost_scopes(grant, needs, refused, stories)
     choice, enabled = await choose(bot, needs, held, wanted=wanted | formerly.keys(), avoided=avoided)
     if choice.unavailable:
-        await administrators.wait_for(bot, call, needs, steps)
+        certain = refused.alternatives if isinstance(refused, InsufficientScope) else ()
+        await administrators.wait_for(bot, call, needs, steps, named_by_platform=certain)
         return
     again = fitting(formerly, choice.scopes | wanted, enabled, avoided)
     scopes = with_offline_access(choice.scopes | again, enabled, avoided)

@@ -433,7 +433,8 @@ async def carry_out(
         case Suspend(needs):
             await authorization.ask_for_scopes(bot, call, needs, grant, run.steps, refused=outcome)
         case AwaitAdministrator(needs):
-            await administrators.wait_for(bot, call, needs, run.steps)
+            certain = outcome.alternatives if isinstance(outcome, AppScopeMissing) else ()
+            await administrators.wait_for(bot, call, needs, run.steps, named_by_platform=certain)
         case RetryAt(at):
             await requeue(bot, run, at, failed=True)
         case GiveUp(why, last):

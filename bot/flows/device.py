@@ -123,7 +123,7 @@ async def ask_otherwise(bot: Bot, device: DeviceAuthorization, refusal: TokenRef
             return
         request = authorizations.live_of(c, device.user)
         if request is not None and request.id == device.request_id:
-            alternatives.ask_otherwise(c, request, enabled, moment)
+            alternatives.ask_otherwise(c, bot, request, enabled, moment)
 
     await bot.database.write(work)
     bot.wake.upkeep.set()

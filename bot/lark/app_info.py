@@ -15,7 +15,7 @@ from urllib.parse import quote
 from bot.core.model import ApiCall, Outcome, Refused, ScopeApplication, Succeeded, Words
 from bot.core.scopes import Scope, ScopeSet
 from bot.core.tidy import tidy
-from bot.lark.scopes import words_for
+from bot.lark.scopes import WELL_KNOWN, words_for
 
 ENABLED_FOR = 8.0
 """Seconds that the list of enabled scopes is believed: a scope that is enabled counts within 10."""
@@ -191,6 +191,14 @@ class AppInfo:
         known = self._described.value if self._described is not None else {}
         seconds = DESCRIBED_FOR if words else UNDESCRIBED_FOR
         self._described = Kept(words or known, self._clock() + seconds)
+
+    def knows(self, scope: Scope) -> bool:
+        """Whether a scope is well known, or in a list that was read: enabled for users, or applied for.
+
+        The app's description does not tell whether what it has as itself exists for users.
+        """
+        enabled = self._enabled.value if self._enabled else None
+        return scope in WELL_KNOWN or scope in self.pending_scopes or scope in (enabled or ())
 
     # --- people
 

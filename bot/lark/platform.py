@@ -238,6 +238,9 @@ class LarkPlatform:
         found = await inspection.redirect_urls(self.call_as_app, self.app_id)
         return found if isinstance(found, frozenset) else None
 
+    def knows_scope(self, scope: Scope) -> bool:
+        return self._info.knows(scope)
+
     async def time_zone_of(self, user: UserKey) -> str | None:
         return await self._info.time_zone_of(user.open_id)
 
