@@ -80,6 +80,10 @@ class Platform(Protocol):
         """Opens the chat with the bot in the client; None when no such link is to be used."""
 
     @property
+    def account_link(self) -> str:
+        """Where a browser signs in to the platform, and changes the account that it is signed in with."""
+
+    @property
     def uses_pkce(self) -> bool: ...
 
     async def exchange_code(

@@ -286,6 +286,19 @@ def lost_scopes(scopes: str) -> Reply:
     )
 
 
+def other_account() -> Reply:
+    """Somebody consented by the person's link with another account."""
+    return say(
+        Words(en="Wrong account", zh="账号不一致"),
+        Words(
+            en="The link on my card was confirmed with another account, so nothing was saved. If that was you, switch to "
+            "your own account and press Authorize again. If not, you don't need to do anything.",
+            zh="有人使用其他账号确认了卡片上的链接，因此未保存任何信息。如果是你本人，请切换到自己的账号后再次点击授权；"
+            "如果不是，无需处理。",
+        ),
+    )
+
+
 def asked_privately(command: str) -> Reply:
     """The note in a group: never a link."""
     return say(

@@ -133,7 +133,7 @@ def device_link(device: DeviceAuthorization) -> DeviceLink | None:
 
 
 NOTICES = {
-    "wrong_person": texts.DEVICE_WRONG_PERSON,
+    device_authorizations.WRONG_PERSON: texts.DEVICE_WRONG_PERSON,
     "not_allowed": texts.DEVICE_NOT_ALLOWED,
     "misconfigured": texts.DEVICE_MISCONFIGURED,
     "other_scopes": texts.DEVICE_OTHER_SCOPES,

@@ -205,7 +205,7 @@ async def redeem(bot: Bot, device: DeviceAuthorization, tokens: TokenSet) -> Non
         return
     if not is_owner(device.user, identity):
         # The token is dropped here, and not revoked: that might end that other person's own grant.
-        await end(bot, device, DeviceStatus.FAILED, "wrong_person")
+        await end(bot, device, DeviceStatus.FAILED, device_authorizations.WRONG_PERSON)
         return
 
     def basis(c: Connection) -> tuple[Grant | None, ScopeSet]:

@@ -72,6 +72,7 @@ class LarkPlatform:
     ) -> None:
         self.app_id = app_id
         self._open_url, self._applink_url = open_url, applink_url
+        self._accounts_url = accounts_url
         self._links = Links(open_url, (accounts_url, applink_url, public_url))
         self._keys = events.WebhookKeys(encrypt_key, verification_token)
         self._recipient = events.Recipient(app_id, None)
@@ -174,6 +175,10 @@ class LarkPlatform:
     def chat_link(self) -> str | None:
         """https://open.feishu.cn/document/applink-protocol/supported-protocol/open-a-bot"""
         return self._applink_url and f"{self._applink_url}/client/bot/open?appId={self.app_id}"
+
+    @property
+    def account_link(self) -> str:
+        return f"{self._accounts_url}/"
 
     @property
     def uses_pkce(self) -> bool:

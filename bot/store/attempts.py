@@ -292,9 +292,14 @@ def finish(connection: Connection, attempt: str, status: str, outcome: str, now:
     row = connection.execute(FINISH, values).one_or_none()
     if row is not None and row.kind == AttemptKind.AUTHORIZATION and status != AttemptStatus.COMPLETED:
         how = audit.DECLINED_ON_PAGE if status == AttemptStatus.DENIED else {}
+        if outcome == WRONG_PERSON:
+            how = audit.TOKEN_DROPPED
         audit.write_all(connection, [_entry(status, row, now, reason=outcome, **how)])
     return row is not None
 
+
+WRONG_PERSON = "wrong_person"
+"""How an attempt ends whose token belongs to somebody else than was asked."""
 
 SCOPES_REFUSED = "scopes_refused"
 """How an attempt ends whose code the platform would not exchange for the scopes that were named."""

@@ -34,8 +34,11 @@ TIMES_ARE_IN = Words(en="Times are in {zone}.", zh="时间均为 {zone} 时间�
 
 DONE = {
     "revoked": Words(
-        en="Done. I can no longer act in your name, and I withdraw this at the platform too.",
-        zh="已收回。我不能再以你的身份操作，也会在平台上撤销授权。",
+        en="Done. I can no longer act in your name: the tokens are erased here, and I have them revoked at the platform. "
+        "The platform may go on listing this app among those you once authorized: you can remove it there, in the "
+        "privacy settings of your account.",
+        zh="已撤销。我不能再以你的身份操作：这里保存的令牌已删除，我也会在平台上将其撤销。"
+        "平台可能仍把此应用列在你曾授权的应用中，你可以在账号的隐私设置里将其移除。",
     ),
     "cancelled": Words(en="Done. What was waiting is dropped.", zh="已取消正在等待的命令。"),
 }
