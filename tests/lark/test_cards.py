@@ -215,7 +215,6 @@ def test_an_administrators_card_leads_to_the_console():
     "each",
     [
         card(),
-        card(Face.EXPIRED),
         card(declined_on_page=True),
         card(
             link=None,
