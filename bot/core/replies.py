@@ -322,15 +322,14 @@ def asked_privately() -> Reply:
     )
 
 
-def asked_above(command: str, request_id: str) -> Reply:
-    """The person has a card already, and it may be far up in the chat by now."""
-    reply = say(
-        None,
-        Words(
-            en="I've added {command} to the card above.",
-            zh="已将 {command} 添加到上方的卡片中。",
-        ).format(command=command),
+def asked_above(command: str, request_id: str, *, elsewhere: bool = False) -> Reply:
+    """The person has a card already: far up in the chat, or in another topic (`elsewhere`)."""
+    above = Words(en="I've added {command} to the card above.", zh="已将 {command} 添加到上方的卡片中。")
+    earlier = Words(
+        en="I've added {command} to the card I sent you earlier.",
+        zh="已将 {command} 添加到之前发送的卡片中。",
     )
+    reply = say(None, (earlier if elsewhere else above).format(command=command))
     return replace(reply, control=Control(texts.SEND_AGAIN, Action.SEND_AGAIN, request_id))
 
 

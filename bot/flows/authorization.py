@@ -235,7 +235,7 @@ async def where_to_look(
         return []
     elsewhere = in_direct_topic(call) and not await was_asked_in_topic(bot, call)
     if elsewhere or live.declined_on_page_at or moment - live.created_at > REMIND_AFTER:
-        return [note(bot, call, replies.asked_above(typed(call), live.id), "note")]
+        return [note(bot, call, replies.asked_above(typed(call), live.id, elsewhere=elsewhere), "note")]
     return []
 
 

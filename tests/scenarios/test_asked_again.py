@@ -61,7 +61,7 @@ async def test_a_card_shows_offline_access_once_while_it_is_new(world: World, co
     card = await asked(world, command)
     assert (shown(card), shown(card, scope)) == (1, 1)
     await world.click(world.sam, card, "not_now")
-    assert (shown(card), shown(card, scope)) == (0, 1)
+    assert (shown(card), shown(card, scope)) == (0, 0)
     card = await asked(world, command)
     await world.consent(world.sam, card)
     await world.until(lambda: "Authorized" in text_of(card.content), "the authorized card")

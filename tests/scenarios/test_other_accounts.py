@@ -74,7 +74,7 @@ async def test_so_they_do_by_device_flow(world: World):
     await room.decide(await room.link(card), world.ada)
     dropped = "SELECT 1 FROM audit_log WHERE action LIKE 'device%' AND detail LIKE '%dropped%'"
     await world.until(lambda: world.rows(dropped), "the entry in the audit log")
-    await world.until(lambda: "Somebody else" in text_of(card.content), "the word on the card")
+    await world.until(lambda: "another account" in text_of(card.content), "the word on the card")
 
 
 async def test_who_has_gone_on_meanwhile_is_not_told(world: World):

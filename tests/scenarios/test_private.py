@@ -72,7 +72,7 @@ async def test_where_a_group_shows_nothing_to_one_alone_the_answer_is_sent_and_t
         ("/task Order flowers", "/open-apis/task/", "The platform refused"),
         ("/doc no document at all", None, "How to use /doc"),
         ("/task", None, "How to use /task"),
-        ("good morning everybody", None, "I did not understand"),
+        ("good morning everybody", None, "Sorry, I don't know"),
     ],
 )
 async def test_refusals_and_mistakes_are_told_to_the_asker_alone(
@@ -190,7 +190,7 @@ async def test_after_not_now_a_command_below_an_older_card_is_told_where_that_is
     world.change("UPDATE authorization_requests SET created_at = datetime('now', '-5 minutes') || '.000000'")
     for said in ("/doc welcome", "/task Call home", "/agenda week"):
         asked = await world.say(world.sam, said)
-        await world.answer_to(asked, "on the card")
+        await world.answer_to(asked, "the card above")
 
 
 # --- commands of other packages ----------------------------------------------------------------------------------
