@@ -37,7 +37,7 @@ def titles(world: World) -> list[str]:
 
 
 def read_documents(world: World) -> list[str]:
-    return [request["path"].split("/")[-2] for request in world.requests("/raw_content")]
+    return [request["path"].split("/")[-2] for request in world.requests("/blocks")]
 
 
 # --- rich text ------------------------------------------------------------------------------------------

@@ -176,7 +176,7 @@ async def test_an_administrators_card_takes_the_same_ways(world: World, refusal:
     await world.control("app-scopes", scope="search:docs:read", user=True)
     await world.until(lambda: card.versions, "its changed face")
     await world.consent(world.sam, await card_in(world, world.direct(world.sam), asked))
-    await world.answer_to(asked, "ound")
+    await world.answer_to(asked, "esults for")
 
 
 async def test_an_administrators_card_that_only_a_group_carries_is_taken_back_when_it_is_done(world: World):
