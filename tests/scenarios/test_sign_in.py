@@ -296,7 +296,7 @@ async def test_a_guessed_state_signs_nobody_in(running: World, browser: Callable
 
 @pytest.mark.parametrize(
     ("status", "says"),
-    [("live", NOT_HERE), ("expired", NOT_HERE), ("completed", "already used"), ("failed", "already used")],
+    [("live", NOT_HERE), ("expired", NOT_HERE), ("completed", "Already used"), ("failed", "Already used")],
 )
 async def test_a_sign_in_that_an_earlier_release_began_is_told_from_one_that_was_used(
     running: World, browser: Callable[..., Browser], status: str, says: str
@@ -416,7 +416,7 @@ async def test_who_declined_by_mistake_can_still_come_back(running: World, brows
     sam = browser()
     way = aiohttp.client.URL(await sam.way_back(running.sam))
     declined = way.with_query(state=way.query["state"], error="access_denied")
-    assert "You are not signed in" in (await sam.get(str(declined)))[2]
+    assert "You cancelled the sign-in" in (await sam.get(str(declined)))[2]
     assert (await sam.get(str(way)))[:2] == (303, "/permissions?signed-in")
     assert (await sam.get(str(way)))[0] == 400
     assert len(sessions(running)) == 1

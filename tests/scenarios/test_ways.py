@@ -196,7 +196,8 @@ async def test_an_administrators_card_that_only_a_group_carries_is_taken_back_wh
     await world.until(lambda: card.deleted, "the card to go")
     await card_in(world, world.direct(world.sam), asked)
     others = [m for m in world.from_bot(world.group) if m.ephemeral_for == world.ada.open_id]
-    assert others == [card]
+    assert card in others
+    assert all(each.deleted for each in others)
 
 
 @pytest.mark.parametrize("code", [230022, 230025, 230028, 230099, 230055])
@@ -204,7 +205,7 @@ async def test_a_refusal_of_the_content_is_not_tried_another_way(world: World, c
     await world.start()
     await world.trouble(BY_REPLY, "status", times=1, status=400, code=code)
     asked = await world.say(world.sam, "/help")
-    await world.answer_to(asked, f"does not let me send it ({code}")
+    await world.answer_to(asked, f"doesn't let me send it ({code}")
     assert len(world.requests("/reply", "POST")) == 2
     assert not [
         each for each in world.requests("/im/v1/messages", "POST") if each["path"].endswith("messages")
