@@ -416,7 +416,7 @@ async def test_who_declined_by_mistake_can_still_come_back(running: World, brows
     sam = browser()
     way = aiohttp.client.URL(await sam.way_back(running.sam))
     declined = way.with_query(state=way.query["state"], error="access_denied")
-    assert "You cancelled the sign-in" in (await sam.get(str(declined)))[2]
+    assert "You cancelled signing in" in (await sam.get(str(declined)))[2]
     assert (await sam.get(str(way)))[:2] == (303, "/permissions?signed-in")
     assert (await sam.get(str(way)))[0] == 400
     assert len(sessions(running)) == 1
