@@ -73,7 +73,7 @@ async def test_a_card_shows_offline_access_once_while_it_is_new(world: World, co
     (newest,) = world.rows("SELECT scopes FROM authorization_attempts ORDER BY id DESC LIMIT 1")
     assert OFFLINE in newest["scopes"]
     world.let_expire()
-    await world.until(lambda: "has expired" in text_of(card.content), "the expired card")
+    await world.until(lambda: "request expired" in text_of(card.content), "the expired card")
     assert shown(card) == 0
 
 

@@ -72,7 +72,7 @@ async def test_where_a_group_shows_nothing_to_one_alone_the_answer_is_sent_and_t
         ("/task Order flowers", "/open-apis/task/", "The platform refused"),
         ("/doc no document at all", None, "How to use /doc"),
         ("/task", None, "How to use /task"),
-        ("good morning everybody", None, "Sorry, I don't know"),
+        ("rain in the garden", None, "Sorry, I don't know"),
     ],
 )
 async def test_refusals_and_mistakes_are_told_to_the_asker_alone(
