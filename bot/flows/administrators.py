@@ -96,7 +96,9 @@ def begin(
     """Inside a transaction: what the administrators are told of, or the answer to a call that they are not told of."""
     if not may_ask_for(c, bot, call.user, scopes, moment):
         return turn_away(c, bot, call, words, moment)
-    return scope_waits.open(c, bot.platform.name, bot.platform.app_id, scopes, moment)
+    return scope_waits.open(
+        c, bot.platform.name, bot.platform.app_id, scopes, moment, due_at=moment + bot.lease
+    )
 
 
 REACHED_WITHIN = 4.0
