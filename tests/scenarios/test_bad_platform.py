@@ -29,7 +29,7 @@ def answers(world: World, asked: str) -> list[Message]:
 
 
 def is_interim(message: Message) -> bool:
-    return "keep trying" in text_of(message.content)
+    return any(word in text_of(message.content) for word in ("keep trying", "working on it"))
 
 
 async def everybody_answered(world: World, asked: list[str], patience: float = BACK) -> None:
