@@ -78,7 +78,9 @@ async def wait_for(
 
     def work(c: Connection) -> list[OutgoingMessage]:
         suspend(c, call, steps, WaitsFor.ADMINISTRATOR, needs, None, moment, again)
-        wait = scope_waits.open(c, bot.platform.name, bot.platform.app_id, scopes, moment)
+        app = (bot.platform.name, bot.platform.app_id)
+        # The cards tell of this call already, unless the scopes were enabled in this very moment.
+        wait = begun if scope_waits.is_open(c, *app, scopes) else scope_waits.open(c, *app, scopes, moment)
         content = bot.platform.render_reply(replies.publish_a_version(words))
         notices = [
             draft(bot, admin, content, kind="notice", key=f"{wait.id}/{admin.open_id[-12:]}")
