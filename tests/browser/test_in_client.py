@@ -156,7 +156,8 @@ def test_a_page_that_asks_for_nothing_leads_back_as_well(
     client.press("Allow")
     expect(client.page).to_have_title("Closed by the client")
     client.page.goto(link)
-    expect(client.page).to_have_title("Closed by the client")
+    expect(client.page.locator("h1")).to_have_text("Already authorized")
+    expect(client.page.get_by_role("link", name="Back to the chat")).to_be_visible()
 
 
 def test_somebody_else_in_the_client_gets_nothing_stored(
