@@ -26,6 +26,10 @@ class Unanswered:
     """A reaction was tried: what is left is a word."""
 
 
+MOST_WATCHED = 10_000
+"""Of a flood beyond that, nobody would see a sign in time anyway."""
+
+
 @dataclass(slots=True)
 class Watch:
     """The messages to look after, by their calls."""
@@ -34,7 +38,7 @@ class Watch:
     _watched: dict[str, Unanswered] = field(default_factory=dict)
 
     def expect(self, message: Unanswered) -> None:
-        if message.call_id not in self._watched:
+        if message.call_id not in self._watched and len(self._watched) < MOST_WATCHED:
             self._watched[message.call_id] = message
             self.some.set()
 
