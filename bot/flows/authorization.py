@@ -105,7 +105,7 @@ async def ask_for_scopes(
     scopes = with_offline_access(choice.scopes | again, enabled, avoided)
     claimed = await suspend(bot, call, needs, scopes, grant, steps, live)
     if claimed is not None:
-        bot.background(time_zones.look_up(bot, call.user))
+        bot.background(time_zones.look_up(bot, call))
         await cards.show_claimed(bot, claimed, call)
 
 

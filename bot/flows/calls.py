@@ -182,13 +182,17 @@ async def begin(bot: Bot, call: DeferredCall) -> Run | None:
 
 async def load(bot: Bot, run: Run) -> bool:
     """Loads what is recorded of a call that was claimed before. False when it cannot go on from there."""
+    call = run.call
     try:
-        run.steps = await bot.database.read(lambda c: call_steps.steps_of(c, run.call.id))
+        run.steps, profile = await bot.database.read(
+            lambda c: (call_steps.steps_of(c, call.id), users.profile(c, call.user))
+        )
     except CannotOpenSecret:
-        log.exception("recorded steps cannot be opened", extra={"call": run.call.id})
+        log.exception("recorded steps cannot be opened", extra={"call": call.id})
         await finish_unknown(bot, run)
         return False
-    await use_time_zone(bot, run)
+    if profile is not None and profile.time_zone is not None and not run.has_written:
+        await use_time_zone(bot, run, profile.time_zone)
     if replays(run):
         return True
     if run.has_written:
@@ -198,17 +202,13 @@ async def load(bot: Bot, run: Run) -> bool:
     return True
 
 
-async def use_time_zone(bot: Bot, run: Run) -> None:
+async def use_time_zone(bot: Bot, run: Run, zone: str) -> None:
     """The person's time zone as it is known by now: it may have been told while the call waited.
 
     Once the call has written something, its replay keeps the zone that it was begun in.
     """
     call = run.call
-    if run.has_written or (call.claim == 1 and call.time_zone is not None):
-        return
-    profile = await bot.database.read(lambda c: users.profile(c, call.user))
-    zone = profile.time_zone if profile is not None else None
-    if zone is None or zone == call.time_zone:
+    if zone == call.time_zone:
         return
     await bot.database.write_one(
         partial(calls.set_time_zone, call_id=call.id, claim=call.claim, time_zone=zone)
@@ -232,9 +232,7 @@ def replays(run: Run) -> bool:
 async def run_call(bot: Bot, run: Run) -> None:
     """Takes a call as far as it goes."""
     try:
-        if run.call.claim == 1:
-            await use_time_zone(bot, run)
-        elif not await load(bot, run):
+        if run.call.claim > 1 and not await load(bot, run):
             return
         if run.call.expires_at <= now() and not run.has_written:
             await expire(bot, run.call)
