@@ -613,7 +613,7 @@ async def finish(
     public: bool = False,
 ) -> None:
     """Settles a call together with its answer, then sends the answer. `used`: what it needed of the grant."""
-    drafts, moment = answer(bot, call, reply, public=public), now()
+    draft, moment = answer(bot, call, reply, public=public), now()
 
     def work(c: Connection) -> list[OutgoingMessage] | None:
         if not calls.settle(c, call.id, call.claim, status, outcome, moment):
@@ -624,7 +624,7 @@ async def finish(
             users.learn_time_zone(c, call.user, reply.time_zone)
         if used:
             granted_scopes.used(c, call.user, used, call.command, moment)
-        return insert_all(c, bot, drafts)
+        return insert_all(c, bot, [draft])
 
     messages = await bot.database.write(work)
     if messages is None:

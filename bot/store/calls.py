@@ -515,12 +515,6 @@ def all_by_message(connection: Connection, platform: str, app_id: str, message_i
     return _all(connection, BY_MESSAGE, values)
 
 
-def find_by_message(
-    connection: Connection, platform: str, app_id: str, message_id: str
-) -> DeferredCall | None:
-    return next(iter(all_by_message(connection, platform, app_id, message_id)), None)
-
-
 LATEST_IN = (
     _select.where(_of_user, calls.c.chat_kind == bind("kind", calls.c.chat_kind))
     .order_by(calls.c.id.desc())
