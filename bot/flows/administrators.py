@@ -1,4 +1,4 @@
-"""What only an administrator can mend: a scope that the app does not have. The call waits, and goes on by itself."""
+"""What only an administrator can fix: a scope that the app does not have. The call waits, and goes on by itself."""
 
 from __future__ import annotations
 
