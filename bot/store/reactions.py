@@ -22,7 +22,7 @@ class Reaction:
     call_id: str
     message_id: str
     reaction_id: str | None
-    """None: whoever adds it does not know yet, or died before they could note it."""
+    """None while the worker is adding it, or if the worker died before it recorded the id."""
     attempts: int
 
 
