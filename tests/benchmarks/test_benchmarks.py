@@ -34,6 +34,7 @@ def test_a_loop_takes_no_more_works_and_statements_than_it_needs() -> None:
     assert costs["works"] < 20
     # Two count a link's openings, before anything is asked of the platform and when one is recorded; two more read which
     # scopes were asked for, so that the exchange names no others.
-    # Three more learn the time zone of a person who is asked for the first time, and give it to the command that waited;
-    # and one tells whether the card's link was opened: then the card helps with an error on its page.
+    # The card says why somebody is asked again, which is read from their grant and from what its scopes were for.
+    # Each drawing of the card looks whether its link was opened; when it was, the card is drawn again with help for a
+    # page that shows an error.
     assert costs["statements"] < 56
