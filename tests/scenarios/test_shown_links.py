@@ -55,7 +55,14 @@ async def test_a_link_that_leads_past_its_document_is_not_shown_under_the_docume
     await world.start()
     await world.authorized(world.sam, f"/doc {WELCOME}")
     for place in ("tenant.feishu.cn", "evil.larksuite.com", "x.larkoffice.com"):
-        for onward in ("/../Other1Other2Other3", "/%2e%2e/Other", "/%252e%252e/Other", "%2F..%2FOther", "/./x", "/Other"):
+        for onward in (
+            "/../Other1Other2Other3",
+            "/%2e%2e/Other",
+            "/%252e%252e/Other",
+            "%2F..%2FOther",
+            "/./x",
+            "/Other",
+        ):
             said = f"/doc https://{place}/docx/{WELCOME}{onward}"
             answer = await world.answer_to(await world.say(world.sam, said, world.group), "Welcome")
             assert shown(answer) == {f"{world.origin}/docx/{WELCOME}"}, said
