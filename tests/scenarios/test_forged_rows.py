@@ -284,6 +284,37 @@ async def test_an_unsent_answer_whose_destination_somebody_changes_is_not_sent(
         await world.answer_to(asked, "The answer was lost")
 
 
+@pytest.mark.parametrize(
+    ("command", "in_group"), [("/tasks", False), ("/me", True), ("/task Buy eggs", False), ("/task Buy eggs", True)]
+)
+async def test_an_unsent_answer_is_not_sent_where_another_persons_call_was_asked(
+    world: World, writer: Writer, command: str, in_group: bool
+):
+    """The writer says that it is about a call of Ada's; and its question was recalled, so that it goes elsewhere."""
+    await world.start()
+    await world.authorized(world.sam)
+    await world.authorized(world.sam, "/task Buy milk")
+    await world.answer_to(await world.say(world.ada, "/help"))
+    adas = writer.one("deferred_calls", f"user_key = '{writer.key_of(world.ada)}'")["id"]
+    fault = await world.trouble(MESSAGES[0] | {"method": "POST"}, "drop_before")
+    asked = await world.say(world.sam, command, world.group if in_group else None)
+    unsent = "SELECT 1 FROM outgoing_messages WHERE kind = 'answer' AND settled_at IS NULL"
+    await world.until(lambda: world.rows(unsent), "the answer")
+    await world.struck(fault)
+    await world.kill()
+    with writer.connection() as connection:
+        connection.execute("DELETE FROM outgoing_messages WHERE call_id = ?", [adas])
+    writer.change("outgoing_messages", "kind = 'answer' AND settled_at IS NULL", call_id=adas)
+    spoken = len(world.from_bot(world.direct(world.ada)))
+    world.tenant.messages[asked].recalled = True
+    await world.lift()
+    await world.start()
+    await world.until(lambda: not world.rows(unsent), "its end", 40)
+    await world.answer_to(await world.say(world.ada, "/help"))
+    said = world.from_bot(world.direct(world.ada))[spoken:]
+    assert [text_of(each.content) for each in said if "Commands" not in text_of(each.content)] == []
+
+
 async def test_a_message_that_somebody_writes_is_not_sent(world: World, writer: Writer):
     await unsent_answer(world)
     row = writer.one("outgoing_messages", "settled_at IS NULL")
