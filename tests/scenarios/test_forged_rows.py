@@ -577,6 +577,46 @@ async def test_a_card_is_drawn_only_where_the_bot_has_sent_it(world: World, writ
     await world.answer_to(more)
 
 
+# --- administrators ----------------------------------------------------------------------------------------------
+
+UNASKED = ["contact:user.employee_id:readonly", "drive:drive"]
+
+
+@pytest.mark.parametrize(
+    "scopes", [UNASKED, [*UNASKED, "task:task:read"], ["drive:drive", "task:task:read", "task:task:write"]]
+)
+@pytest.mark.parametrize("how", ["written", "changed"])
+async def test_administrators_are_asked_for_nothing_that_no_genuine_call_needs(
+    world: World, writer: Writer, how: str, scopes: list[str]
+):
+    """The writer has Sam's command wait for more than it needs."""
+    await world.start()
+    for scope in ("task:task:read", "task:task:write"):
+        await world.control("app-scopes", scope=scope, user=False)
+    asked = await world.say(world.sam, "/tasks")
+    await world.answer_to(asked, "administrator")
+    wait = writer.one("scope_waits")
+    forged = {
+        "scopes": json.dumps(sorted(scopes)), "cards_wanted": 9, "cards_shown": 8,
+        "cards_due_at": at(datetime.now(UTC)),
+    }  # fmt: skip
+    if how == "written":
+        writer.add("scope_waits", wait | forged | {"id": secrets.token_hex(16)})
+    else:
+        writer.change("scope_waits", **forged)
+    await world.until(
+        lambda: not world.rows("SELECT 1 FROM scope_waits WHERE cards_shown < cards_wanted"), "the cards"
+    )
+    cards = [each for each in world.from_bot(world.direct(world.ada)) if each.msg_type == "interactive"]
+    shown = [json.dumps(each.content) for each in cards if "wants to use" in text_of(each.content)]
+    assert not [each for each in shown if "drive:drive" in each]
+    assert len(shown) == (1 if how == "written" else 0)
+    for scope in ("task:task:read", "task:task:write"):
+        await world.control("app-scopes", scope=scope, user=True)
+    await world.consent(world.sam, await world.card_for(world.sam, "task:task:read"))
+    await world.answer_to(asked, "open tasks")
+
+
 # --- values that cannot be read ----------------------------------------------------------------------------------
 
 SPOILED: dict[str, Row] = {
