@@ -285,7 +285,8 @@ async def test_an_unsent_answer_whose_destination_somebody_changes_is_not_sent(
 
 
 @pytest.mark.parametrize(
-    ("command", "in_group"), [("/tasks", False), ("/me", True), ("/task Buy eggs", False), ("/task Buy eggs", True)]
+    ("command", "in_group"),
+    [("/tasks", False), ("/me", True), ("/task Buy eggs", False), ("/task Buy eggs", True)],
 )
 async def test_an_unsent_answer_is_not_sent_where_another_persons_call_was_asked(
     world: World, writer: Writer, command: str, in_group: bool
