@@ -578,6 +578,42 @@ async def test_a_card_is_drawn_only_where_the_bot_has_sent_it(world: World, writ
     await world.answer_to(more)
 
 
+GRANTED = [
+    "calendar:calendar:readonly",
+    "docx:document",
+    "offline_access",
+    "task:task:read",
+    "task:task:write",
+]
+REMEMBERED: dict[str, Row] = {
+    "what was ever granted": {"scopes_ever": json.dumps(GRANTED)},
+    "and what is": {"scopes_ever": json.dumps(GRANTED), "scopes": json.dumps(GRANTED)},
+    "what is granted": {"scopes": json.dumps(GRANTED)},
+    "without the proof": {"scopes_ever": json.dumps(GRANTED), "memory_seal": None},
+}
+
+
+@pytest.mark.parametrize("what", REMEMBERED)
+@pytest.mark.parametrize("refreshed", [False, True])
+async def test_nobody_is_asked_for_what_a_writer_says_they_granted_before(
+    world: World, writer: Writer, what: str, refreshed: bool
+):
+    await world.start()
+    await world.authorized(world.sam)
+    writer.change("grants", **REMEMBERED[what])
+    if refreshed:
+        writer.change("grants", access_expires_at=at(datetime.now(UTC) - timedelta(minutes=1)))
+        await world.answer_to(await world.say(world.sam, "/me"))
+        await world.until(lambda: writer.one("grants")["refreshed_at"], "the refresh")
+    for command, needed in (("/agenda", "calendar:calendar:readonly"), ("/task Buy milk", "task:task:write")):
+        asked = await world.say(world.sam, command)
+        card = await world.fresh_card(world.sam, asked)
+        consent = world.tenant.credentials.consents[await world.open(card)]
+        assert set(consent.scopes) <= {needed, "offline_access"} | ({"task:task:read"} & set(consent.scopes))
+        await world.get(await world.decide(consent.consent_id, world.sam))
+        await world.answer_to(asked)
+
+
 # --- administrators ----------------------------------------------------------------------------------------------
 
 UNASKED = ["contact:user.employee_id:readonly", "drive:drive"]
