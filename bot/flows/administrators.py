@@ -127,7 +127,7 @@ async def look_again(bot: Bot, *, asked_by_administrator: bool = False) -> int:
     platform = bot.platform
 
     def read(c: Connection) -> tuple[list[DeferredCall], list[ScopeWait]]:
-        return everybody(c, bot), scope_waits.waiting(c, platform.name, platform.app_id)
+        return everybody(c), scope_waits.waiting(c, platform.name, platform.app_id)
 
     found, waits = await bot.database.read(read)
     waiting = await only_genuine(bot, found)
@@ -202,13 +202,15 @@ async def show_due_cards(bot: Bot) -> None:
     What a crash or the platform interrupts is due again when its lease ends.
     """
     moment = now()
-    due = await bot.database.write(lambda c: scope_waits.cards_due(c, moment, moment + bot.lease, limit=5))
+    due = await bot.database.write(
+        lambda c: scope_waits.cards_due(c, bot.worker, moment, moment + bot.lease, limit=5)
+    )
     await asyncio.gather(*(show_cards(bot, wait) for wait in due))
 
 
 async def show_cards(bot: Bot, wait: ScopeWait) -> None:
     def read(c: Connection) -> tuple[list[DeferredCall], dict[UserKey, str]]:
-        waiting = [call for call in everybody(c, bot) if call.genuine and is_about(wait, call)]
+        waiting = [call for call in everybody(c) if call.genuine and is_about(wait, call)]
         return waiting, users.names(c, [call.user for call in waiting])
 
     waiting, names = await bot.database.read(read)
@@ -228,10 +230,8 @@ async def show_cards(bot: Bot, wait: ScopeWait) -> None:
         await bot.database.write(lambda c: scope_waits.cards_shown(c, wait))
 
 
-def everybody(c: Connection, bot: Bot) -> list[DeferredCall]:
-    return calls.waiting_for(
-        c, WaitsFor.ADMINISTRATOR, bot.platform.name, bot.platform.app_id, limit=AT_A_TIME
-    )
+def everybody(c: Connection) -> list[DeferredCall]:
+    return calls.waiting_for(c, WaitsFor.ADMINISTRATOR, limit=AT_A_TIME)
 
 
 AT_A_TIME = 200

@@ -178,7 +178,7 @@ async def withdraw_question(bot: Bot, event: MessageRecalled) -> None:
             return
         if events.record(c, platform, app_id, f"recalled-{message_id}", moment, message_id=message_id):
             return
-        call = calls.find_by_message(c, platform, app_id, message_id)
+        call = calls.find_by_message(c, message_id)
         if call is None:
             return
         users.lock(c, call.user)

@@ -35,6 +35,7 @@ COLUMNS = (
     calls.c.runs_after,
     calls.c.suspended_at,
     calls.c.confirmed,
+    calls.c.takeovers,
     calls.c.settled_at,
     calls.c.seal,
     calls.c.run_seal,

@@ -45,6 +45,20 @@ def steps_of(connection: Connection, call_id: str) -> list[Step]:
     return steps
 
 
+MAY_HAVE_WRITTEN = (
+    select(call_steps.c.number)
+    .where(
+        call_steps.c.call_id == bind("call", call_steps.c.call_id), call_steps.c.first_sent_at.is_not(None)
+    )
+    .limit(1)
+)
+
+
+def may_have_written(connection: Connection, call_id: str) -> bool:
+    """Whether the call has sent a write, or was about to."""
+    return connection.execute(MAY_HAVE_WRITTEN, {"call": call_id}).first() is not None
+
+
 def _step(**values: Any) -> Any:
     """Inserts a step if the claim still holds, and keeps it held until the transaction ends."""
     names = {"call_id": calls.c.id, **values}

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, delete, select, tuple_
 from sqlalchemy.dialects.postgresql import insert
 
 from bot.store.schema import events
-from bot.store.sql import LIMIT, bind
+from bot.store.sql import LIMIT, app_of, bind, of_app
 
 RECORD = insert(events).on_conflict_do_nothing().returning(events.c.event_id)
 
@@ -50,7 +50,7 @@ _key = (events.c.platform, events.c.app_id, events.c.event_id)
 PRUNE = delete(events).where(
     tuple_(*_key).in_(
         select(*_key)
-        .where(events.c.received_at < bind("before", events.c.received_at))
+        .where(of_app(events), events.c.received_at < bind("before", events.c.received_at))
         .order_by(events.c.received_at)
         .limit(LIMIT)
     )
@@ -58,4 +58,5 @@ PRUNE = delete(events).where(
 
 
 def prune(connection: Connection, before: datetime, limit: int) -> int:
-    return connection.execute(PRUNE, {"before": before, "limit": limit}).rowcount
+    values = {"own_app": app_of(connection), "before": before, "limit": limit}
+    return connection.execute(PRUNE, values).rowcount

@@ -356,11 +356,10 @@ async def test_what_waits_is_found_by_person_by_reason_by_message_and_by_time(da
     assert await ids(lambda c: calls.suspended_of(c, ANNA)) == [waiting.id]
     assert await ids(lambda c: calls.waiting_of(c, ANNA)) == [queued, waiting.id]
     reason = WaitsFor.ADMINISTRATOR
-    assert await ids(lambda c: calls.waiting_for(c, reason, "lark", "cli_1", limit=9)) == [waiting.id]
-    assert await ids(lambda c: calls.waiting_for(c, reason, "lark", "cli_2", limit=9)) == []
+    assert await ids(lambda c: calls.waiting_for(c, reason, limit=9)) == [waiting.id]
     assert await ids(lambda c: calls.overdue(c, NOW, limit=9)) == []
     assert len(await ids(lambda c: calls.overdue(c, TOMORROW, limit=9))) == 3
-    found = await database.read(lambda c: calls.find_by_message(c, "lark", "cli_1", waiting.message_id or ""))
+    found = await database.read(lambda c: calls.find_by_message(c, waiting.message_id or ""))
     assert found is not None
     assert found.id == waiting.id
 

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, inspect, text
 from bot.core.errors import ConfigurationError
 from bot.core.model import Secret
 from bot.store import revision, views
+from bot.store.adoption import adopt
 from bot.store.crypto import Seal, new_key
 from bot.store.database import check, open_database, upgrade
 
@@ -216,10 +217,12 @@ FIRST_REVISION: dict[str, list[Row]] = {
 }  # fmt: skip
 
 
-def to_revision(url: str, wanted: str) -> None:
+def to_revision(url: str, wanted: str, ring: Seal | None = None) -> None:
     def migrate(connection: Connection) -> None:
         config = revision._config()
         config.attributes["connection"] = connection
+        if ring is not None:
+            config.attributes["seal_rows"] = lambda c: adopt(c, ring)
         command.upgrade(config, wanted)
 
     revision._in_transaction(url, migrate, writing=True)
@@ -284,7 +287,7 @@ async def test_every_row_of_an_earlier_revision_is_there_after_the_upgrade(
     await asyncio.to_thread(fill, empty_database_url)
     ring = Seal([new_key()])
     await asyncio.to_thread(own, empty_database_url, ring)
-    await asyncio.to_thread(to_revision, empty_database_url, start)
+    await asyncio.to_thread(to_revision, empty_database_url, start, ring)
     before = await asyncio.to_thread(everything, empty_database_url)
     await asyncio.to_thread(upgrade, empty_database_url, ring)
     await asyncio.to_thread(check, empty_database_url)

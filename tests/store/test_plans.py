@@ -129,7 +129,7 @@ FOR_ONE: dict[str, Work] = {
     "waiting": lambda c: calls.waiting_of(c, ANNA),
     "number waiting": lambda c: calls.count_waiting(c, ANNA),
     "page of waiting": lambda c: calls.some_waiting_of(c, ANNA, skipped=0, limit=20),
-    "message": lambda c: calls.find_by_message(c, "lark", "cli_1", "om_x"),
+    "message": lambda c: calls.find_by_message(c, "om_x"),
     "request": lambda c: authorizations.live_of(c, ANNA),
     "latest request": lambda c: authorizations.latest_of(c, ANNA),
     "ticket": lambda c: authorizations.find_by_ticket(c, "nothing"),
