@@ -51,9 +51,9 @@ async def look_after_others(bot: Bot) -> None:
     """Gives a sign of life, and takes over from replicas that give none: see `GONE_AFTER`. PostgreSQL only."""
     if bot.database.dialect != "postgresql":
         return
-    moment = now()
-    await bot.database.write_one(lambda c: takeover.touch(c, bot.worker, moment))
-    if bot.database.presence_lock is None:
+    moment, lock = now(), bot.database.presence_lock
+    await bot.database.write_one(lambda c: takeover.touch(c, bot.worker, lock, moment))
+    if lock is None:
         # Who has lost its own lock cannot tell a replica that is gone from a server that was away.
         bot.silent.forget()
         return
