@@ -244,9 +244,13 @@ def revoke(settings: Settings, user_text: str) -> int:
 async def revoke_user(settings: Settings, user_text: str) -> int:
     async with assembled(settings) as bot:
         await bot.database.enter(bot.worker, None)
-        users = await bot.database.read(lambda c: views.find_user(c, user_text))
+        found = await bot.database.read(lambda c: views.find_user(c, user_text))
+        users = [each for each in found if each.app == bot.database.app]
         if len(users) != 1:
-            what = "is nobody the bot knows" if not users else "names several people: use the open_id"
+            what = "names several people: use the open_id" if users else "is nobody the bot knows"
+            if found and not users:
+                others = ", ".join(sorted({each.app for each in found}))
+                what = f"is known to another app only: run this with the settings of {others}"
             print(escape(f"{user_text!r} {what}."), file=sys.stderr)  # noqa: T201 - an operator's command
             return 1
         print(await end_for(bot, users[0]))  # noqa: T201
