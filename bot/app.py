@@ -24,6 +24,7 @@ from bot.core.tidy import escape
 from bot.flows import authorization, cards, permissions, succession
 from bot.flows.bot import Bot, now
 from bot.flows.events import accept_event
+from bot.flows.signs import give_signs
 from bot.flows.worker import CHORES, Worker, look_after, show_cards_when_woken
 from bot.lark.commands import COMMANDS
 from bot.lark.platform import LarkPlatform
@@ -62,6 +63,7 @@ def lark(settings: Settings) -> LarkPlatform:
         encrypt_key=settings.encrypt_key,
         verification_token=settings.verification_token,
         public_url=settings.public_url,
+        network=settings.network,
     )
 
 
@@ -145,6 +147,7 @@ async def serve(settings: Settings, refit: Refit, on_stop: Callable[[], None]) -
         await runner.setup()
         worker = Worker(bot)
         tasks = [asyncio.create_task(each) for each in (worker.work(), show_cards_when_woken(bot))]
+        tasks.append(asyncio.create_task(give_signs(bot)))
         tasks += [asyncio.create_task(look_after(bot, chore)) for chore in CHORES]
         try:
             await listen(runner, settings)
@@ -213,6 +216,8 @@ async def ingress(settings: Settings, bot: Bot) -> AsyncIterator[Callable[[], Ou
         app_secret=settings.app_secret,
         open_url=settings.open_url,
         on_event=stream_handler(bot),
+        on_refusal=bot.refusals.note,
+        network=settings.network,
     )
     await connection.start()
     try:

@@ -14,10 +14,11 @@ from bot.app import all_commands, lark, own_commands
 from bot.core.commands import Registry
 from bot.core.errors import BotError, CommandMistake, ConfigurationError
 from bot.core.model import AppScopeMissing, Outcome, RateLimited, Refused, Unreachable
+from bot.core.network import is_loopback
 from bot.core.scopes import OFFLINE_ACCESS, Clause, ScopeSet
 from bot.core.tidy import escape
 from bot.lark import inspection
-from bot.lark.api import Http
+from bot.lark.api import OTHER_BRAND, WRONG_BRAND, Http
 from bot.lark.inspection import Reached
 from bot.lark.platform import LarkPlatform
 from bot.lark.strict import STRICT_PATH
@@ -69,9 +70,10 @@ async def examine(environ: Mapping[str, str]) -> list[Finding]:
     found = [Finding("ok", "configuration", "every setting holds"), *warnings(loaded)]
     commands, broken = known_commands()
     found += broken
-    http, platform = Http(), lark(loaded)
+    http, platform = Http(loaded.network), lark(loaded)
     try:
         found += await side_by_side(database(loaded), reachability(loaded, http), credentials(loaded, http))
+        found += proxies(loaded)
         found += public_url(loaded)
         found += client_script(loaded)
         if any(each.subject == "credentials" and each.verdict == "ok" for each in found):
@@ -138,12 +140,12 @@ def public_url(loaded: Settings) -> list[Finding]:
     if loaded.public_url is None:
         return [Finding("ok", subject, "none: authorization goes by device flow")]
     here = urlsplit(loaded.public_url)
-    if not settings.is_loopback(here.hostname or ""):
+    if not is_loopback(here.hostname or ""):
         return [Finding("ok", subject, loaded.public_url)]
     if loaded.port not in {here.port, 0}:
         mend = f"Set BOT_PUBLIC_URL to http://localhost:{loaded.port}, or to where a proxy listens."
         return [Finding("warn", subject, f"{loaded.public_url}, but the bot listens on {loaded.port}", mend)]
-    if settings.is_loopback(urlsplit(loaded.open_url).hostname or ""):
+    if is_loopback(urlsplit(loaded.open_url).hostname or ""):
         return [Finding("ok", subject, loaded.public_url)]
     words = f"{loaded.public_url} can be opened on this machine only, not from a phone"
     return [Finding("warn", subject, words, "Set BOT_PUBLIC_URL to an https origin for other people.")]
@@ -198,19 +200,44 @@ async def encryption_keys(loaded: OperatorSettings) -> Finding:
 # --- the platform ------------------------------------------------------------------------------------------
 
 
+def origins(loaded: Settings) -> list[str]:
+    """Where the bot itself calls: mostly two hosts, one when both are served by the same."""
+    return list(dict.fromkeys((loaded.open_url, loaded.accounts_url)))
+
+
+def proxies(loaded: Settings) -> list[Finding]:
+    """Which proxy leads where, when there are any. Never their credentials."""
+    if not loaded.network.proxies:
+        return []
+    found: dict[str, list[str]] = {}
+    for origin in origins(loaded):
+        proxy = loaded.network.proxy_for(origin)
+        found.setdefault(f"through {proxy.url}" if proxy else "without a proxy", []).append(origin)
+    words = "; ".join(f"{' and '.join(reached)} {how}" for how, reached in found.items())
+    return [Finding("ok", "proxy", words)]
+
+
 async def reachability(loaded: Settings, http: Http) -> Sequence[Finding]:
-    match await inspection.reach(http, loaded.open_url):
-        case Unreachable(reason=reason):
-            mend = "Mend the network, a proxy or LARK_OPEN_URL."
-            return [Finding("FAIL", "platform", f"{loaded.open_url} is not reachable: {reason}", mend)]
+    answers = await asyncio.gather(*(inspection.reach(http, each) for each in origins(loaded)))
+    found = [
+        unreachable(origin, answer)
+        if isinstance(answer, Unreachable)
+        else Finding("ok", "platform", f"{origin} answers")
+        for origin, answer in zip(origins(loaded), answers, strict=True)
+    ]
+    match answers[0]:
         case Reached(clock_ahead=None):
-            return [
-                Finding("ok", "platform", f"{loaded.open_url} answers"),
-                Finding("warn", "clock", "cannot tell: the platform did not say the time"),
-            ]
-        case Reached(clock_ahead=ahead):
-            assert ahead is not None
-            return [Finding("ok", "platform", f"{loaded.open_url} answers"), clock(ahead)]
+            found.append(Finding("warn", "clock", "cannot tell: the platform did not say the time"))
+        case Reached(clock_ahead=timedelta() as ahead):
+            found.append(clock(ahead))
+    return found
+
+
+def unreachable(origin: str, trouble: Unreachable) -> Finding:
+    """The reason says what to do about a certificate or a proxy; else it may be anything in between."""
+    says = "certificate" in trouble.reason or "proxy" in trouble.reason
+    mend = "" if says else "Fix the network, HTTPS_PROXY, or the address in the settings."
+    return Finding("FAIL", "platform", f"{origin} is not reachable: {trouble.reason}", mend)
 
 
 def clock(ahead: timedelta) -> Finding:
@@ -328,11 +355,18 @@ def lacking(needs: Mapping[Clause, str], enabled: ScopeSet) -> dict[Clause, str]
 
 
 async def events(loaded: Settings, http: Http) -> Sequence[Finding]:
+    problem = await inspection.long_connection(http, loaded.open_url, loaded.app_id, loaded.app_secret)
+    if isinstance(problem, Refused) and problem.code == WRONG_BRAND:
+        other = "feishu" if loaded.brand == "lark" else "lark"
+        return [
+            Finding(
+                "FAIL", "brand", f"{OTHER_BRAND} to {other}, and LARK_OPEN_URL and its like if they are set"
+            )
+        ]
     if loaded.events == "webhook":
         words = "webhook: the encrypt key is set"
         where = f"{loaded.public_url or 'https://…'}/lark/events"
         return [Finding("ok", "events", f"{words}; the request URL is {where}")]
-    problem = await inspection.long_connection(http, loaded.open_url, loaded.app_id, loaded.app_secret)
     if problem is None:
         return [Finding("ok", "events", "websocket: the platform offers a long connection")]
     mend = "Developer console, Events & Callbacks: receive through a long connection (custom apps only)."
@@ -341,12 +375,34 @@ async def events(loaded: Settings, http: Http) -> Sequence[Finding]:
 
 async def administrators(loaded: Settings, platform: LarkPlatform) -> Sequence[Finding]:
     if loaded.admins:
-        return [Finding("ok", "administrators", ", ".join(loaded.admins))]
+        return await asyncio.gather(*(administrator(each, platform) for each in loaded.admins))
     found = await platform.administrators()
     if found:
         return [Finding("ok", "administrators", f"{', '.join(found)} (the app's owner)")]
     words = "nobody: the app's owner cannot be read"
     return [Finding("warn", "administrators", words, "Set BOT_ADMINS to the open_ids of who should be told.")]
+
+
+async def administrator(open_id: str, platform: LarkPlatform) -> Finding:
+    """Whether BOT_ADMINS names a person of this app. An open_id is another one in each app."""
+    subject, mend = (
+        "administrators",
+        "Put the open_id (ou_…) that the person has in this app into BOT_ADMINS.",
+    )
+    if not open_id.startswith("ou_"):
+        return Finding("FAIL", subject, f"{open_id} is no open_id", mend)
+    match await inspection.can_be_told(platform.call_as_app, open_id):
+        case None:
+            return Finding("ok", subject, open_id)
+        case Refused(code=code) if code in inspection.NOT_OF_THIS_APP:
+            return Finding("FAIL", subject, f"{open_id} is none of this app's people ({code})", mend)
+        case Refused() as refusal:
+            mend = "Make the app available to this person, or name another one in BOT_ADMINS."
+            return Finding("FAIL", subject, f"no message reaches {open_id}: {in_words(refusal)}", mend)
+        case problem:
+            return Finding(
+                "warn", subject, f"cannot tell whether {open_id} can be told: {in_words(problem)}", mend
+            )
 
 
 def in_words(outcome: Outcome) -> str:

@@ -9,7 +9,6 @@ import base64
 import binascii
 import dataclasses
 import difflib
-import ipaddress
 import os
 import re
 import stat
@@ -23,6 +22,7 @@ from urllib.parse import SplitResult, urlsplit
 from bot.core.database_url import read_database_url
 from bot.core.errors import ConfigurationError
 from bot.core.model import Secret
+from bot.core.network import VARIABLES, Network, is_loopback, read_network
 
 Brand = Literal["lark", "feishu"]
 OAuthGeneration = Literal["v3", "v2", "v1"]
@@ -70,6 +70,8 @@ class Settings(OperatorSettings):
     auto_migrate: bool
     authorization_ttl: timedelta
     deferred_ttl: timedelta
+    network: Network
+    """The way to the platform."""
 
 
 # --- parsers: from the text of a variable to its value; ValueError says in words how to mend it ------------
@@ -164,16 +166,6 @@ def _web_address(value: str, *, example: str) -> SplitResult:
     if parts.scheme == "http" and not is_loopback(host):
         raise ValueError("is plain http, which only a loopback host may have. Write https://.")
     return parts
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host can only be this machine. Names below `localhost` do not count: resolvers may ask a server."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _database_url(value: str) -> str:
@@ -439,6 +431,8 @@ DIRECTIONS = (
     "BOT_PUBLIC_URL",
     "BOT_DATABASE_URL",
     "BOT_ADMINS",
+    *(each for name in sorted(set(VARIABLES.values())) for each in (name, name.lower())),
+    "SSL_CERT_FILE",
 )
 """Variables that decide where secrets, codes and tokens go, and who may do what."""
 
@@ -522,9 +516,26 @@ def load(environ: Mapping[str, str]) -> Settings:
             "LARK_OAUTH=v1 knows no device flow, and with an empty BOT_PUBLIC_URL there is no other way. "
             "Set LARK_OAUTH to v2 or v3, or BOT_PUBLIC_URL to where browsers reach the bot."
         )
+    network, unusable = read_network(environ)
+    problems += [*unusable, *_unusable_certificates(network.certificates)]
     if problems:
         raise ConfigurationError(*problems)
-    return Settings(**values, warnings=_warnings(environ))
+    return Settings(**values, network=network, warnings=_warnings(environ))
+
+
+def _unusable_certificates(file: str | None) -> Iterable[str]:
+    """A line if the authorities of SSL_CERT_FILE cannot be loaded: OpenSSL would go on without a word."""
+    if file is None:
+        return
+    import ssl  # noqa: PLC0415 - only those who have such a file wait for it
+
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(file)
+    except ssl.SSLError:
+        yield f"SSL_CERT_FILE: {_shown(file)} holds no certificate in PEM format. Name a file that does."
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+        yield f"SSL_CERT_FILE: {_shown(file)} cannot be read ({why}). Name a readable file, or unset it."
 
 
 def load_for_operator(environ: Mapping[str, str]) -> OperatorSettings:

@@ -30,6 +30,7 @@ TEMPLATE = "bot_template"
 # the examples are the same each time, so that a failure there is a change's and not chance's.
 settings.register_profile("everywhere", max_examples=120, deadline=None)
 settings.register_profile("ci", settings.get_profile("everywhere"), derandomize=True)
+settings.register_profile("quick", settings.get_profile("everywhere"), max_examples=15, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") == "true" else "everywhere")
 
 

@@ -87,6 +87,8 @@ def fill(connection: Connection, rows: int, now: datetime) -> None:
         private="false", content_kind="'post'", status="'sent'", runs_after=old, claim="1", attempts="1",
         created_at=old, sent_at=old, settled_at=old,
     )  # fmt: skip
+    insert("message_reactions", call_id="'c' || i", platform="'lark'", app_id="'cli_1'", message_id="'om' || i",
+           reaction_id="'x' || i", attempts="0", due_at=later, created_at=old)  # fmt: skip
     insert("revocations", id="'v' || i", user_key=person, status="'done'", attempts="1", runs_after=old,
            created_at=old, settled_at=old)  # fmt: skip
     insert("events", platform="'lark'", app_id="'cli_1'", event_id="'e' || i", message_id="'om' || i",

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -341,7 +342,7 @@ def test_a_new_key_is_printed_and_nothing_else(bot: Operator) -> None:
 
 def sealed_with(bot: Operator) -> set[str]:
     """The ids of the keys with which tokens and tickets are sealed."""
-    with sqlite3.connect(bot.directory / "bot.db") as connection:
+    with closing(sqlite3.connect(bot.directory / "bot.db")) as connection:
         rows = connection.execute(
             "SELECT access_token FROM grants UNION ALL SELECT ticket FROM authorization_requests"
         )

@@ -15,6 +15,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "docs" / "deploy" / "requirements.lock"
 AUDIT = ROOT / ".ci" / "audit.py"
+PYTHONS = ROOT / ".ci" / "pythons.py"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 DEPENDENCIES = [Requirement(each) for each in PROJECT["dependencies"]]
 LOCKED = dict(re.findall(r"^([a-z0-9._-]+)==([^\s;\\]+)", LOCK.read_text(encoding="utf-8"), re.MULTILINE))
@@ -93,3 +94,45 @@ def test_what_the_index_says_decides(
     ran = audit(LOCK, str(pip_audit))
     assert ran.returncode == code, ran.stdout + ran.stderr
     assert words in ran.stdout + ran.stderr
+
+
+# --- interpreters -------------------------------------------------------------------------------------------
+
+
+def fake_python(folder: Path, name: str, says: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(f"#!/bin/sh\n{says}\n")
+    (folder / name).chmod(0o755)
+
+
+def test_the_gate_finds_one_python_of_each_version_from_3_11_on(tmp_path: Path) -> None:
+    path, pyenv = tmp_path / "bin", tmp_path / "pyenv"
+    fake_python(path, "python3.10", "echo 3 10")
+    fake_python(path, "python3.12", "echo 3 12")
+    fake_python(path, "python3.14", "echo 3 14")
+    fake_python(path, "python3.15", "exit 127")
+    fake_python(path, "python3", "echo no version")
+    fake_python(path, "python3-config", "echo 3 19")
+    fake_python(pyenv / "versions" / "3.12.1" / "bin", "python3.12", "echo 3 12")
+    fake_python(pyenv / "versions" / "3.13.0" / "bin", "python3", "echo 3 13")
+    fake_python(pyenv / "shims", "python3.16", "echo 3 16")
+    fake_python(path, "python3.11", f"echo {sys.version_info[0]} {sys.version_info[1]}")
+    environment = {"PATH": f"{path}:{pyenv}/shims:/usr/bin-not-there", "PYENV_ROOT": str(pyenv)}
+    ran = subprocess.run(
+        [sys.executable, PYTHONS], env=environment, capture_output=True, text=True, check=True
+    )
+    found = dict(line.split(" ", 1) for line in ran.stdout.splitlines())
+    assert found.pop("3.14") == str(path / "python3.14")
+    expected = {
+        "3.12": str(pyenv / "versions" / "3.12.1" / "bin" / "python3.12"),
+        "3.13": str(pyenv / "versions" / "3.13.0" / "bin" / "python3"),
+    }
+    expected.pop(".".join(map(str, sys.version_info[:2])), None)
+    assert found == expected
+
+
+def test_the_oldest_python_is_the_same_everywhere_and_listed() -> None:
+    listed = re.findall(r"Python :: (3\.\d+)", "\n".join(PROJECT["classifiers"]))
+    assert PROJECT["requires-python"] == f">={listed[0]}"
+    assert listed == [f"3.{minor}" for minor in range(11, 11 + len(listed))]
+    assert len(listed) >= 3

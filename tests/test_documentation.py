@@ -4,14 +4,17 @@ import argparse
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bot import settings
 from bot.app import all_commands
 from bot.cli import parser
+from bot.core.answers import with_usage
 from bot.core.commands import Ask, Command, Result, advance
 from bot.core.model import ApiCall, Chat, Reply, UserKey
+from bot.core.trying import after
 from bot.doctor import requirements
 from bot.lark import events
 from tests.driving import NOW
@@ -66,7 +69,7 @@ def test_the_settings_table_is_the_readmes() -> None:
 
 
 def test_every_setting_has_a_field_and_every_field_a_setting() -> None:
-    fields = set(settings.Settings.__dataclass_fields__) - {"warnings"}
+    fields = set(settings.Settings.__dataclass_fields__) - {"warnings", "network"}
     assert {each.field for each in settings.TABLE} == fields
 
 
@@ -95,7 +98,7 @@ SAYABLE = [each for each in all_commands().values() if not each.hidden]
 
 @pytest.mark.parametrize("command", SAYABLE, ids=lambda command: command.name)
 def test_everything_one_can_say_is_documented(command: Command) -> None:
-    typed = f"{command.typed} {command.usage}".strip().replace("|", "\\|")
+    typed = with_usage(command).en.replace("|", "\\|")
     assert f"| `{typed}` |" in README
 
 
@@ -138,6 +141,43 @@ def test_the_example_of_a_command_runs_and_has_at_most_fifteen_lines() -> None:
     reply = advance(files, ask, [Result({"code": 0, "data": {"files": [{"name": "Plan"}]}})])
     assert isinstance(reply, Reply)
     assert "Plan" in str(reply.lines)
+
+
+def blocks_of(file: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", (ROOT / file).read_text(encoding="utf-8"), flags=re.DOTALL)
+
+
+def test_every_block_of_code_about_commands_runs_and_does_what_is_said() -> None:
+    namespace: dict[str, Any] = {}
+    for source in blocks_of("docs/commands.md"):
+        exec(source, namespace)
+    tests = [each for name, each in namespace.items() if name.startswith("test_")]
+    assert tests
+    for test in tests:
+        test()
+    primary = {"data": {"calendars": [{"calendar": {"calendar_id": "c1"}}]}}
+    block = namespace["block"]
+    write = after(block, "Report", primary)
+    assert isinstance(write, ApiCall)
+    assert write == after(block, "Report", primary), "the key differs from run to run"
+    assert write.write is not None
+    assert isinstance(after(block, "Report", primary, {"data": {}}), Reply)
+    assert isinstance(after(block), Reply)
+    pages = [{"data": {"files": [{"name": n}], "has_more": n == "a", "next_page_token": "2"}} for n in "ab"]
+    second = after(namespace["files"], "", pages[0])
+    assert isinstance(second, ApiCall)
+    assert second.query == {"page_size": "50", "page_token": "2"}
+    listed = after(namespace["files"], "", *pages)
+    assert isinstance(listed, Reply)
+    assert len(listed.lines) == 2
+    title, wiki = namespace["title"], "https://example.feishu.cn/wiki/wikcnAbc"
+    assert len(title.needs(wiki)) == len(title.needs("")) + 1
+    found = {"data": {"document": {"title": "Plan"}}}
+    named = after(title, wiki, {"data": {"node": {"obj_token": "doxcn1"}}}, found)
+    assert isinstance(named, Reply)
+    assert "Plan" in str(named.lines)
+    assert namespace["my_tasks"]().path == "/open-apis/task/v2/tasks"
+    assert namespace["new_task"]("Pay", "k" * 10).body == {"summary": "Pay", "client_token": "k" * 10}
 
 
 def test_links_of_the_readme_lead_to_files() -> None:

@@ -8,7 +8,7 @@ from bot.core.commands import Command
 from bot.core.model import Line, Reply, Span, Words
 from bot.core.tidy import one_line
 
-__all__ = ["Text", "how_to_use", "listed", "one_line", "paragraph"]
+__all__ = ["Text", "how_to_use", "listed", "one_line", "paragraph", "with_usage"]
 
 Text = Words | str
 
@@ -22,9 +22,17 @@ def listed(parts: Iterable[str]) -> Words:
     return Words(en=", ".join(parts), zh="、".join(parts))
 
 
-def how_to_use(command: Command, *examples: str, problem: Text | None = None) -> Reply:
-    """The answer to a command whose arguments do not make sense."""
+def with_usage(command: Command) -> Words:
+    """The command as it is typed, with what follows its word."""
+    return (
+        Words("{typed} {usage}", "{typed} {usage}").format(typed=command.typed, usage=command.usage).strip()
+    )
+
+
+def how_to_use(command: Command, *examples: Text, problem: Text | None = None) -> Reply:
+    """The answer to a command whose arguments do not make sense. A group is not shown it."""
     lines: list[Line] = [] if problem is None else [paragraph(problem)]
-    lines.append((Span(f"{command.typed} {command.usage}".strip(), bold=True),))
+    lines.append((Span(with_usage(command), bold=True),))
     lines += [paragraph(Words(en="Example: ", zh="例如："), example) for example in examples]
-    return Reply(Words(en=f"How to use {command.typed}", zh=f"{command.typed} 的用法"), tuple(lines))
+    title = Words(en=f"How to use {command.typed}", zh=f"{command.typed} 的用法")
+    return Reply(title, tuple(lines), confidential=True)

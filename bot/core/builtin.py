@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import difflib
 import re
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
-from bot.core.answers import how_to_use, listed, paragraph
+from bot.core.answers import how_to_use, listed, paragraph, with_usage
 from bot.core.commands import (
     UNKNOWN,
     Ask,
@@ -36,25 +37,22 @@ def builtin_commands(others: Sequence[Command], page: str | None = None) -> tupl
     `page` is the link to "My permissions", where a browser can open it.
     """
 
-    @command("help", summary=Words("what I can do", "查看我能做什么"), urgent=True, keep=nothing)
+    @command("help", summary=Words("all commands", "查看全部命令"), urgent=True, keep=nothing)
     @at_once
     def help_command(ask: Ask) -> Reply:
-        lines = (*help_lines(others, mine), *page_line(page, ask))
-        return Reply(Words("What I can do for you", "我能为你做什么"), lines)
+        lines = (*help_lines(others, mine), *page_line(page, ask), EDITS)
+        return Reply(Words("Commands", "可用命令"), lines)
 
     @command(UNKNOWN, summary=Words("answer anything else", "回复其他消息"), hidden=True, keep=echoed)
     @at_once
     def unknown(ask: Ask) -> Reply:
         said = echoed(ask.arguments, {})
-        return Reply(
-            Words("I did not understand that", "我没有听懂") if said else None,
-            (*misunderstood(said, [*others, *mine]), *help_lines(others, mine)),
-        )
+        return introduction(others) if is_greeting(said) else misunderstood(said, [*others, *mine])
 
     @command(WELCOME, summary=Words("introduce myself", "自我介绍"), hidden=True)
     @at_once
     def welcome(ask: Ask) -> Reply:
-        return Reply(Words("Hello!", "你好！"), (*INTRODUCTION, *map(help_line, others[:3]), MORE_HELP))
+        return introduction(others)
 
     mine = (help_command, permissions_command(page), authorize, cancel, revoke)
     return (*mine, unknown, welcome)
@@ -75,32 +73,45 @@ def at_once(answer: Callable[[Ask], Reply]) -> Callable[[Ask], Steps]:
 INTRODUCTION: tuple[Line, ...] = (
     paragraph(
         Words(
-            "I look things up and get things done in your name: I see what you see, and nothing else.",
-            "我以你的身份查询信息、处理事务：你能看到什么，我才能看到什么。",
+            "I look things up and get things done for you, as you: I can only see what you can see.",
+            "我会以你的身份查信息、办事情，只能看到你有权查看的内容。",
         )
     ),
     paragraph(
         Words(
-            "When I lack a permission I ask for exactly that one, right here. You may say no, "
-            "and /revoke ends it all.",
-            "缺少权限时，我会在这里只申请所需的那一项。你可以拒绝，也可以随时用 /revoke 收回全部授权。",
+            "If I need a permission, I'll ask you here for just that one. You can decline, "
+            "and /revoke takes everything back.",
+            "需要权限时，我会在这里单独向你申请。你可以拒绝，也可以随时发送 /revoke 撤销全部授权。",
         )
     ),
-    (Span(Words("Three things to try:", "不妨试试："), bold=True),),
+    (Span(Words("Try these:", "不妨试试："), bold=True),),
 )
 
-MORE_HELP: Line = paragraph(Words("/help shows everything.", "发送 /help 查看全部命令。"))
+MORE_HELP: Line = paragraph(Words("/help lists all commands.", "发送 /help 查看全部命令。"))
+
+
+def introduction(others: Sequence[Command]) -> Reply:
+    return Reply(Words("Hello!", "你好！"), (*INTRODUCTION, *map(help_line, others[:3]), MORE_HELP))
+
+
+EDITS: Line = paragraph(
+    Words(
+        "Editing a message you've already sent changes nothing. To change a request, send it again.",
+        "编辑已发送的消息不会生效。如需更改，请重新发送。",
+    )
+)
+"""The platform tells of a message once, when it is sent; by the time of an edit its command may have run."""
 
 
 def help_line(each: Command) -> Line:
-    return (Span(f"{each.typed} {each.usage}".strip(), bold=True), Span(" – "), Span(each.summary))
+    return (Span(with_usage(each), bold=True), Span(" – "), Span(each.summary))
 
 
 def help_lines(others: Sequence[Command], mine: Sequence[Command]) -> tuple[Line, ...]:
     return (
-        (Span(Words("In your name", "以你的身份"), bold=True),),
+        (Span(Words("On your behalf", "以你的身份执行"), bold=True),),
         *(help_line(each) for each in others if not each.hidden),
-        (Span(Words("You and me", "授权与帮助"), bold=True),),
+        (Span(Words("Permissions and help", "授权与帮助"), bold=True),),
         *(help_line(each) for each in mine if not each.hidden),
     )
 
@@ -110,20 +121,40 @@ def echoed(text: str, mentions: Mentions) -> str:
     return one_line(with_names(text, mentions), 60)
 
 
-def misunderstood(said: str, commands: Sequence[Command]) -> tuple[Line, ...]:
-    """What to say of a message that is no command; a message without words has said nothing."""
+GREETING = re.compile(
+    r"(?:h(?:i+|ey+|ello+|allo|ullo|iya|owdy|ola)|yo|bonjour|greetings|what ?s up|good ?(?:morning|afternoon|evening|day)"
+    r"|morning|start|get started)(?: \S+){0,2}"
+    r"|(?:[你您]好|你们好|大家好|嗨|嘿|喂|哈[喽啰罗]|早安?|早上好|[上中下]午好|晚上好|在[吗么]|在不在|有人[吗么]|开始)"
+    r"[呀啊哦哈吖呢喽]?(?: ?\S{1,4})?"
+)
+"""A greeting, perhaps with whom it is for. Of lower-case words without punctuation."""
+
+
+def is_greeting(said: str) -> bool:
+    text = unicodedata.normalize("NFKC", said).replace("👋", " hi ").casefold()
+    words = "".join(character if character.isalnum() else " " for character in text).split()
+    return GREETING.fullmatch(" ".join(words)) is not None
+
+
+def misunderstood(said: str, commands: Sequence[Command]) -> Reply:
+    """The answer to a message that is no command; one without words has said nothing."""
     if not said:
-        only_text = Words(
-            "Send me a command as a text. This is what I understand:", "请用文字发送命令。我能听懂："
-        )
-        return (paragraph(only_text),)
+        return Reply(None, (ONLY_TEXT,), confidential=True)
     names = [each.name for each in commands if not each.hidden]
     word = said.partition(" ")[0].removeprefix("/").lower()
     guesses = [] if word.startswith("@") else difflib.get_close_matches(word, names, n=1)
-    meant = [
-        paragraph(Words("Did you mean ", "你是不是想说 "), f"/{name}", Words("?", "？")) for name in guesses
-    ]
-    return (paragraph(Words("I do not know this: ", "我不认识："), said), *meant)
+    unknown = Words('Sorry, I don\'t know "{said}". ', "暂不支持“{said}”，").format(said=said)
+    next_step = (
+        Words("Did you mean /{name}?", "你是不是想发送 /{name}？").format(name=guesses[0])
+        if guesses
+        else Words("Try /help.", "发送 /help 查看可用命令。")
+    )
+    return Reply(None, (paragraph(unknown + next_step),), confidential=True)
+
+
+ONLY_TEXT: Line = paragraph(
+    Words("Please send a command as text. Try /help.", "请用文字发送命令。发送 /help 查看可用命令。")
+)
 
 
 # --- what is granted ------------------------------------------------------------------------------------
@@ -132,8 +163,9 @@ def misunderstood(said: str, commands: Sequence[Command]) -> tuple[Line, ...]:
 def permissions_command(page: str | None) -> Command:
     @command(
         "permissions",
-        summary=Words("what you have granted me, and until when", "查看你授予我的权限及有效期"),
+        summary=Words("what you've authorized, and until when", "查看你的授权及有效期"),
         keep=nothing,
+        private=True,
     )
     def permissions(ask: Ask) -> Steps:
         grant = yield ReadGrant()
@@ -141,10 +173,10 @@ def permissions_command(page: str | None) -> Command:
         more = (*waiting_lines(grant["waiting"]), *page_line(page, ask))
         if scopes is None:
             return Reply(
-                Words("You have granted me nothing", "你还没有授予我任何权限"), (ASKED_WHEN_NEEDED, *more)
+                Words("You haven't authorized anything", "你还没有授权任何权限"), (ASKED_WHEN_NEEDED, *more)
             )
         return Reply(
-            Words("What you have granted me", "你授予我的权限"),
+            Words("What you've authorized", "你的授权"),
             (*scope_lines(scopes), *until_line(ask, grant), *more, ALL_ENDS),
         )
 
@@ -152,7 +184,7 @@ def permissions_command(page: str | None) -> Command:
 
 
 ASKED_WHEN_NEEDED: Line = paragraph(
-    Words("When a command needs a permission, I ask for it then.", "某个命令需要权限时，我会在那时向你申请。")
+    Words("I'll ask when a command needs a permission.", "有命令需要权限时，我会向你申请。")
 )
 
 
@@ -160,11 +192,11 @@ def page_line(page: str | None, ask: Ask) -> tuple[Line, ...]:
     """The way to the page of one's own. A group is shown none: each would come to another page by it."""
     if page is None or ask.chat.kind == "group":
         return ()
-    words = Words("What I used each permission for, and more: ", "查看每项权限的用途等详情：")
+    words = Words("See when each one was used: ", "查看每项权限的使用情况：")
     return ((Span(words), Span(Words("My permissions", "我的授权"), url=page)),)
 
 
-ALL_ENDS: Line = paragraph(Words("/revoke ends all of it.", "发送 /revoke 可全部收回。"))
+ALL_ENDS: Line = paragraph(Words("/revoke takes everything back.", "发送 /revoke 可撤销全部授权。"))
 
 
 def scope_lines(scopes: Mapping[str, Json]) -> tuple[Line, ...]:
@@ -190,20 +222,18 @@ def until_line(ask: Ask, grant: Mapping[str, Json]) -> tuple[Line, ...]:
     moment = moment_in_words(datetime.fromisoformat(until), zone, zone.local(ask.asked_at).date())
     if renewable:
         words = Words(
-            "I renew this by myself; if you do not use me until {moment}, it ends.",
-            "授权会自动续期；如果到 {moment} 你都没有使用我，授权将失效。",
+            "Renewed automatically whenever you use a command; otherwise it expires {moment}.",
+            "每次使用命令时自动续期，否则将于{moment} 过期。",
         )
     else:
-        words = Words("Valid until {moment}; then I ask again.", "有效期至 {moment}，之后我会再次申请。")
+        words = Words("Expires {moment}; after that, I'll ask again.", "{moment} 过期，之后会再次请你授权。")
     return (paragraph(words.format(moment=moment)),)
 
 
 def waiting_lines(waiting: Sequence[str]) -> tuple[Line, ...]:
     if not waiting:
         return ()
-    words = Words(
-        "Waiting for you: {commands}. /cancel drops it.", "等待你授权：{commands}。发送 /cancel 可取消。"
-    )
+    words = Words("Waiting: {commands}. /cancel to drop it.", "等待中：{commands}。发送 /cancel 可取消。")
     return (paragraph(words.format(commands=listed(typed(waiting)))),)
 
 
@@ -217,43 +247,54 @@ def typed(commands: Sequence[str]) -> list[str]:
 
 @command(
     "authorize",
-    usage="SCOPE…",
-    summary=Words("grant me permissions ahead of time", "提前授予我权限"),
+    usage=Words("SCOPE…", "权限标识…"),
+    summary=Words("authorize permissions ahead of time", "提前授权"),
+    private=True,
 )
 def authorize(ask: Ask) -> Steps:
-    scopes = list(dict.fromkeys(re.split(r"[\s,，、]+", ask.arguments.strip(" ,，、\n\t"))))
-    if scopes == [""]:
+    scopes = scopes_in(ask.arguments)
+    if not scopes:
         return how_to_use(authorize, AUTHORIZE_EXAMPLE)
     wrong = next((scope for scope in scopes if not SCOPE.fullmatch(scope)), None)
     if wrong is not None:
-        problem = Words("This is not the name of a scope: {scope}", "这不是权限名称：{scope}")
+        problem = Words("This isn't a scope: {scope}", "这不是权限标识：{scope}")
         return how_to_use(authorize, AUTHORIZE_EXAMPLE, problem=problem.format(scope=one_line(wrong, 60)))
     if len(scopes) > MAX_SCOPES_PER_LINK:
-        problem = Words("At most {limit} scopes at once, please.", "一次最多申请 {limit} 项权限。")
+        problem = Words("At most {limit} scopes at a time.", "一次最多申请 {limit} 项权限。")
         return how_to_use(authorize, AUTHORIZE_EXAMPLE, problem=problem.format(limit=MAX_SCOPES_PER_LINK))
     answer = yield RequireScopes(all_of(*scopes))
     granted = scope_lines(answer["scopes"])
-    return Reply(Words("You have granted me this", "你已授予我以下权限"), (*granted, ALL_ENDS))
+    return Reply(Words("Authorized", "授权成功"), (*granted, ALL_ENDS))
 
+
+def scopes_in(written: str) -> list[str]:
+    """The scopes that were written, once each, as Chinese keyboards and lists write them: `“a：b”，c：d。`"""
+    words = re.split(r"[\s,;|、。]+", unicodedata.normalize("NFKC", written))
+    bare = {word: word.strip(AROUND_SCOPE) for word in words}
+    found = (bare[word] if SCOPE.fullmatch(bare[word]) else word for word in bare if bare[word])
+    return list(dict.fromkeys(found))
+
+
+AROUND_SCOPE = "\"'`*<>()[]{}.:‘’“”「」『』【】《》"
 
 AUTHORIZE_EXAMPLE = "/authorize calendar:calendar:readonly task:task:read"
 
 
 @command(
     "cancel",
-    summary=Words("drop what waits for your permission", "取消正在等待授权的命令"),
+    summary=Words("cancel pending requests", "取消等待中的命令"),
     urgent=True,
     keep=nothing,
 )
 def cancel(ask: Ask) -> Steps:
     answer = yield CancelWaiting()
-    nothing = paragraph(Words("Nothing was waiting for you.", "没有正在等待你的命令。"))
+    nothing = paragraph(Words("Nothing to cancel.", "没有等待中的命令。"))
     return Reply(None, cancelled_line(answer["commands"]) or (nothing,))
 
 
 @command(
     "revoke",
-    summary=Words("end everything you have granted me", "收回你授予我的全部权限"),
+    summary=Words("take back everything you've authorized", "撤销全部授权"),
     urgent=True,
     keep=nothing,
 )
@@ -262,10 +303,18 @@ def revoke(ask: Ask) -> Steps:
     cancelled = cancelled_line(answer["commands"])
     if not answer["had_grant"]:
         return Reply(
-            Words("There was nothing to end", "没有需要收回的授权"),
-            (paragraph(Words("I hold no permission of yours.", "我没有持有你的任何权限。")), *cancelled),
+            None,
+            (
+                paragraph(
+                    Words(
+                        "Nothing to revoke: you haven't authorized anything.",
+                        "你没有授权任何权限，无需撤销。",
+                    )
+                ),
+                *cancelled,
+            ),
         )
-    return Reply(Words("Ended", "已收回授权"), (*REVOKED, *cancelled, WHERE_TO_WITHDRAW))
+    return Reply(Words("Revoked", "已撤销授权"), (*REVOKED, *cancelled, WHERE_TO_WITHDRAW))
 
 
 def cancelled_line(commands: Sequence[str]) -> tuple[Line, ...]:
@@ -278,23 +327,21 @@ def cancelled_line(commands: Sequence[str]) -> tuple[Line, ...]:
 REVOKED: tuple[Line, ...] = (
     paragraph(
         Words(
-            "I can no longer act in your name. The tokens are erased here, and I withdraw them at the "
-            "platform too.",
-            "我不能再以你的身份操作。这里保存的令牌已删除，我也会在平台上将其撤销。",
+            "I no longer have access to your account, and I'm revoking the authorization at the platform too.",
+            "我已无法访问你的账号，平台上的授权也会一并撤销。",
         )
     ),
     paragraph(
         Words(
-            "The next command that needs a permission asks you again.",
-            "下次有命令需要权限时，我会重新向你申请。",
+            "I'll ask again when a command needs a permission.",
+            "下次有命令需要权限时，会重新请你授权。",
         )
     ),
 )
 
 WHERE_TO_WITHDRAW: Line = paragraph(
     Words(
-        "The platform may go on listing this app among those you once authorized: you can remove it there, "
-        "in the privacy settings of your account.",
-        "平台可能仍把此应用列在你曾授权的应用中，你可以在账号的隐私设置里将其移除。",
+        "The platform may still list this app as authorized. You can remove it in your account's privacy settings.",
+        "平台可能仍将此应用列为已授权，你可以在账号的隐私设置中移除。",
     )
 )

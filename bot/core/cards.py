@@ -47,10 +47,10 @@ class AuthorizationCard:
     refused: ScopeSet
     commands: tuple[str, ...]
     """The commands that ask, as typed: `/agenda`."""
-    purposes: tuple[Words, ...]
-    """What each of them does."""
     link: str | None
     expires_at: datetime
+    drawn_at: datetime
+    """The moment from which it tells days: `tomorrow`."""
     failure: Words | None = None
     device_link: DeviceLink | None = None
     """While it waits without a link of ours: the platform's. Without that, too, a button fetches it."""
@@ -70,8 +70,9 @@ class AdministratorCard:
     """The id that its control sends back."""
     scopes: Mapping[Scope, Words]
     waiting: tuple[str, ...]
-    """Who waits, by name; nobody, when all of them have given up."""
+    """Who waits, by `open_id`; nobody, when all of them have given up."""
     commands: tuple[str, ...]
+    """What they want to use, as typed: with as much of its arguments as an administrator is told."""
     console_link: str
     can_apply: bool = False
     """The app has asked for some of them: the platform can remind the organization's administrator."""
@@ -85,6 +86,7 @@ class ConfirmationCard:
     call_id: str
     command: str
     asked_at: datetime
+    drawn_at: datetime
     confirmed: bool | None = None
     """What its person has decided, once they have."""
     time_zone: str | None = None
@@ -97,6 +99,8 @@ class UnusedCard:
     scopes: Mapping[Scope, Words]
     answer: Words | None = None
     """What came of it, once the person has decided."""
+    subject: str = ""
+    """When it was offered: that is what its controls are about."""
 
 
 Card = AuthorizationCard | AdministratorCard | ConfirmationCard | UnusedCard

@@ -11,6 +11,7 @@ import hashlib
 import inspect
 import json
 import re
+import unicodedata
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -86,13 +87,17 @@ What other people call themselves is not the asker's writing: a command says whe
 PLACEHOLDER = re.compile(r"@_(?:user_\d+|all)")
 """Stands for a mention in a message's text."""
 
+EVERYONE = "@_all"
+"""The placeholder of a mention of everyone in the chat. The message's mentions may leave it out."""
+
 LONGEST_NAME = 100
 """Characters of it that stand for a mention: there may be thousands of mentions in a message."""
 
 
 def as_written(text: str, mentions: Mentions) -> str:
-    """With its placeholders, so that no name can be taken for an argument."""
-    return text
+    """With its placeholders, so that no name can be taken for an argument. A mention of everyone is left out: it says
+    who should read the message, not what is asked."""
+    return text.replace(EVERYONE, "").strip() if EVERYONE in text else text
 
 
 def with_names(text: str, mentions: Mentions) -> str:
@@ -121,8 +126,8 @@ class Command:
     run: Callable[[Ask], Steps]
     summary: Words
     """One line for the help, and the reason on the card: what it does."""
-    usage: str = ""
-    """What follows the word: `[today|tomorrow|week]`."""
+    usage: Words | str = ""
+    """What follows the word: `Words("TITLE", "标题")`."""
     needs: Callable[[str], Requirement] = lambda arguments: NOTHING
     """The scope requirement, from the arguments."""
     hidden: bool = False
@@ -130,6 +135,10 @@ class Command:
     """Accepted even from a person who already has the most calls waiting: what helps out of that."""
     keep: Keep = as_written
     """Makes the arguments of what was written after the word."""
+    private: bool = False
+    """In a group, its answers are shown to the asker alone."""
+    told: Callable[[str], str] = lambda arguments: ""
+    """What of its arguments an administrator is told: nothing that people wrote for themselves."""
 
     @property
     def typed(self) -> str:
@@ -146,11 +155,13 @@ def command(
     name: str,
     *,
     summary: Words,
-    usage: str = "",
+    usage: Words | str = "",
     needs: Requirement | Callable[[str], Requirement] = NOTHING,
     hidden: bool = False,
     urgent: bool = False,
     keep: Keep = as_written,
+    private: bool = False,
+    told: Callable[[str], str] = lambda arguments: "",
 ) -> Callable[[Callable[[Ask], Steps]], Command]:
     """Declares a command: `@command("agenda", summary=…, needs=any_of("calendar:calendar:readonly"))`.
 
@@ -162,10 +173,14 @@ def command(
         )
     if not isinstance(summary, Words) or not all(isinstance(each, str) for each in (summary.en, summary.zh)):
         raise CommandMistake(f"The summary of /{name} is not Words: write Words(en=…, zh=…).")
-    if not isinstance(usage, str):
-        raise CommandMistake(f"The usage of /{name} is not text.")
+    if not isinstance(usage, Words | str):
+        raise CommandMistake(f"The usage of /{name} is neither Words nor text.")
     if not callable(keep):
         raise CommandMistake(f"The keep of /{name} is not a function.")
+    if not isinstance(private, bool):
+        raise CommandMistake(f"The private of /{name} is neither True nor False.")
+    if not callable(told):
+        raise CommandMistake(f"The told of /{name} is not a function.")
     if not callable(needs):
         require_scopes(name, lambda arguments: needs, "")
 
@@ -177,7 +192,7 @@ def command(
             raise CommandMistake(f"/{name} does not take one argument: a command is called with an Ask.")
         require = needs if callable(needs) else lambda arguments: needs
         checked = partial(require_scopes, name, require)
-        return Command(name, run, summary, usage, checked, hidden, urgent, keep)
+        return Command(name, run, summary, usage, checked, hidden, urgent, keep, private=private, told=told)
 
     return declare
 
@@ -210,19 +225,60 @@ UNKNOWN = "unknown"
 """The hidden command that answers what no other understands."""
 
 
+SLASHES = "/\\\u3001\uff0f\uff3c\u2044\u2215"
+"""What stands for the slash: besides its own full-width form, what Chinese keyboards type in its place."""
+OPENING = "\"'`*<\u2018\u201c\u300a\u3008\u300c\u300e\u3010\uff1c\uff02\uff08(["
+CLOSING = "\"'`*>\u2019\u201d\u300b\u3009\u300d\u300f\u3011\uff1e\uff02\uff09)]"
+"""Quotes and brackets in pairs, and the marks of Markdown."""
+_BLANK = r"[\s\u2800]"
+_STOPS = "\uff1a\uff0c\uff1b\u3002\uff01\uff1f\u3001\u2026\uff5e"
+"""Full-width punctuation: no space follows it."""
+_HEAD = re.compile(
+    # A word that is quoted, or has Markdown around it, is a command only with its slash.
+    rf"(?:{_BLANK}|[,:;\uff0c\uff1a\uff1b])*(?:(?P<open>[{re.escape(OPENING)}]*){_BLANK}*(?P<slash>[{re.escape(SLASHES)}]{{1,2}}){_BLANK}*)?"
+    # An address may follow without a space: phones paste it so.
+    r"(?P<word>(?:(?!https?[:\uff1a])[0-9A-Za-z_\-\uff10-\uff19\uff21-\uff3a\uff41-\uff5a\uff3f\uff0d])+)"
+)
+_AFTER_WORD = rf"{_BLANK}+|$|(?::(?!//)|[{_STOPS}])+|[.,;!?~]+(?={_BLANK}|$)|(?=https?[:\uff1a])"
+_AFTER = re.compile(_AFTER_WORD)
+_AFTER_SLASH = re.compile(
+    # Also brackets, Chinese characters and emoji; not a letter that would make another word.
+    rf"(?P<close>[{re.escape(CLOSING)}]*)(?:{_AFTER_WORD}|(?=[{re.escape(OPENING)}@{{]|[^\x00-\u1fff]))"
+)
+_BETWEEN = re.compile(rf"(?:{_BLANK}|[:,;](?={_BLANK}|$)|[{_STOPS}])+")
+
+
 def parse_message(text: str | None, commands: Registry) -> tuple[str, str]:
     """The command's name, and what was written after it. A message starts with the word, in any case, with or
     without a slash.
 
-    A full-width slash is what a Chinese keyboard writes.
+    Understands what phones and Chinese keyboards make of it: full-width letters, slashes and colons, quotes around the
+    command, and what follows its word without a space.
     """
     if text is None:
         return UNKNOWN, ""
-    word, rest = (*text.split(maxsplit=1), "", "")[:2]
-    name = word.removeprefix("/").removeprefix("\uff0f").lower()
-    if name in commands and not commands[name].hidden:
-        return name, rest.strip()
-    return UNKNOWN, text.strip()
+    text = text.strip()
+    head = _HEAD.match(text)
+    if head is None:
+        return UNKNOWN, text
+    name = unicodedata.normalize("NFKC", head["word"]).lower()
+    after = (_AFTER_SLASH if head["slash"] else _AFTER).match(text, head.end())
+    if after is None or name not in commands or commands[name].hidden:
+        return UNKNOWN, text
+    rest = text[after.end() :]
+    if between := _BETWEEN.match(rest):
+        rest = rest[between.end() :]
+    still_open = "" if head["slash"] and after["close"] else head["open"] or ""
+    return name, without_closing(rest, still_open).strip()
+
+
+def without_closing(text: str, opened: str) -> str:
+    """The text without the quotes and brackets that were opened before it and end with it."""
+    for mark in opened:
+        text = text.strip()
+        if text.endswith(CLOSING[OPENING.index(mark)]):
+            text = text[:-1]
+    return text
 
 
 # --- moving on ----------------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ MAX_CONSENTS = 3
 """For one call; then what is still refused is explained."""
 
 CONFIRM_AFTER = timedelta(hours=1)
-"""A write that waited longer than this is confirmed by the person before it runs."""
+"""A write that was asked for longer ago than this is confirmed by the person before it runs."""
 
 
 class Why(StrEnum):
@@ -192,6 +192,6 @@ def may_send(write: Write, first_sent_at: datetime | None, now: datetime) -> boo
     return write.keyed_for is not None and now < first_sent_at + write.keyed_for
 
 
-def wants_confirmation(write: Write | None, asked_at: datetime, *, suspended: bool, now: datetime) -> bool:
-    """An old write that had to wait may no longer be wanted."""
-    return write is not None and suspended and now - asked_at > CONFIRM_AFTER
+def wants_confirmation(write: Write | None, asked_at: datetime, now: datetime) -> bool:
+    """Whether a write may no longer be wanted: it waited, was delayed, or was delivered late."""
+    return write is not None and now - asked_at > CONFIRM_AFTER

@@ -12,15 +12,16 @@ LONGEST_MESSAGE = 300
 def unreadable(what: Words) -> Reply:
     """The platform said yes, but its answer lacks what it should hold."""
     return Reply(
-        Words(en="I cannot read the platform's answer", zh="无法读取平台的回复"),
+        Words(en="Unexpected answer from the platform", zh="平台的回复异常"),
         (
             paragraph(
                 Words(
-                    en="It should have held {what}, and does not. Please try again later.",
-                    zh="回复中应包含{what}，但没有找到。请稍后再试。",
+                    en="The answer doesn't include {what}. Please try again later.",
+                    zh="回复中没有{what}，请稍后再试。",
                 ).format(what=what)
             ),
         ),
+        confidential=True,
     )
 
 
@@ -42,21 +43,21 @@ def explain_refusal(outcome: Refused, command: str) -> Reply:
     """What is said of a refusal for which the command (as typed: `/agenda`) has no better words."""
     message = one_line(outcome.message, LONGEST_MESSAGE)
     return Reply(
-        Words(en="The platform refused", zh="平台拒绝了这次请求"),
+        Words(en="The platform refused this", zh="平台拒绝了此请求"),
         (
-            paragraph(Words(en="{command} was not done.", zh="{command} 未能完成。").format(command=command)),
+            paragraph(Words(en="{command} wasn't run.", zh="{command} 未执行。").format(command=command)),
             paragraph(
                 Words(
-                    en="It answered: {message} (code {code})", zh="平台的回复：{message}（错误码 {code}）"
+                    en="The platform says: {message} (code {code})", zh="平台提示：{message}（错误码 {code}）"
                 ).format(message=message or "–", code=outcome.code)
             ),
             paragraph(
                 Words(
-                    en="Asking again will most likely end the same way. If it should work, show this to your "
-                    "administrator.",
-                    zh="再试一次很可能得到同样的结果。如果你认为应当可行，请把这条消息转给管理员。",
+                    en="Trying again probably won't help. If you think it should work, show this to your administrator.",
+                    zh="重试可能无济于事。如果你认为应当可行，请将此消息转给管理员。",
                 )
             ),
             *for_support(outcome),
         ),
+        confidential=True,
     )

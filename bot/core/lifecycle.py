@@ -9,7 +9,15 @@ from bot.core.model import RequestStatus as Request
 CALL_MOVES: dict[Call, frozenset[Call]] = {
     Call.QUEUED: frozenset({Call.RUNNING, Call.CANCELLED, Call.EXPIRED}),
     Call.RUNNING: frozenset(
-        {Call.SUCCEEDED, Call.FAILED, Call.OUTCOME_UNKNOWN, Call.SUSPENDED, Call.QUEUED, Call.CANCELLED}
+        {
+            Call.SUCCEEDED,
+            Call.FAILED,
+            Call.OUTCOME_UNKNOWN,
+            Call.SUSPENDED,
+            Call.QUEUED,
+            Call.CANCELLED,
+            Call.EXPIRED,
+        }
     ),
     Call.SUSPENDED: frozenset({Call.QUEUED, Call.CANCELLED, Call.EXPIRED, Call.FAILED}),
     Call.SUCCEEDED: frozenset(),

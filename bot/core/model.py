@@ -94,6 +94,8 @@ class Identity:
 class Chat:
     chat_id: str
     kind: Literal["direct", "group"]
+    thread_id: str | None = None
+    """The topic of the chat, if it is in one."""
 
 
 # --- what is called, and what came back ------------------------------------------------------------
@@ -295,6 +297,12 @@ class Words:
             self.zh.format(**{k: v.zh if isinstance(v, Words) else v for k, v in values.items()}),
         )
 
+    def __add__(self, more: Words) -> Words:
+        return Words(self.en + more.en, self.zh + more.zh)
+
+    def strip(self) -> Words:
+        return Words(self.en.strip(), self.zh.strip())
+
 
 @dataclass(frozen=True, slots=True)
 class Span:
@@ -312,6 +320,7 @@ class Code:
 
     text: str
     language: str = "JSON"
+    """Empty: none in particular."""
 
 
 Line = tuple[Span, ...] | Code
@@ -333,7 +342,7 @@ class Reply:
     title: Words | None
     lines: tuple[Line, ...] = ()
     confidential: bool = False
-    """In a group the answer goes to the asker alone, with a note where it was asked."""
+    """In a group it is shown to the asker alone, whatever its command says."""
     control: Control | None = None
 
 
@@ -355,6 +364,19 @@ class Destination:
     """The message that it answers."""
     private: bool = False
     """Only the person may see it: never the chat, if that is a group."""
+    group_first: bool = False
+    """A private message is first tried in the group, shown to the person alone, and only then sent to them directly."""
+    unless_recalled: bool = False
+    """Nothing is sent when the message that it answers was recalled."""
+    direct: DirectChat | None = None
+    """The person's chat with the bot: a way to them when a message to the person is refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class DirectChat:
+    chat_id: str
+    message_id: str | None
+    """The person's latest message there, which can be replied to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -371,6 +393,10 @@ class NotSent:
     retry: bool
     gone: bool = False
     """The message to answer or to patch no longer exists or can no longer be changed."""
+    recalled: bool = False
+    """The message to answer was recalled."""
+    no_way: bool = False
+    """Every known way to the person is closed, for no reason that is in the message."""
     may_have_arrived: bool = False
     retry_after: float | None = None
     one_too_many: bool = False
@@ -485,11 +511,13 @@ class Unauthentic:
 
     reason: str
     status: int
+    advice: str = ""
+    """What an operator should change, if it looks as if the platform sent it as it is configured there."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """Events cannot come in: since when, and why, in words for operators."""
+    """Events cannot come in, or calls cannot go out: since when, and why, in words for operators."""
 
     since: datetime
     reason: str
@@ -598,6 +626,8 @@ class DeferredCall:
     confirmed: bool
     takeovers: int = 0
     """How often a worker lost it since it last made a step."""
+    recalled_at: datetime | None = None
+    """When its question was recalled, if that was while it was under way."""
     genuine: bool | None = True
     """Whether the bot wrote it as it is. None: only another replica has the key that can tell."""
 

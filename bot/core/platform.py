@@ -15,6 +15,7 @@ from bot.core.model import (
     Identity,
     Json,
     NotSent,
+    Outage,
     Outcome,
     Received,
     Refused,
@@ -50,6 +51,10 @@ class Platform(Protocol):
     async def call(self, api_call: ApiCall, access_token: Secret) -> Outcome:
         """Makes one API call as the user, once; waits 10 seconds at most."""
 
+    @property
+    def outage(self) -> Outage | None:
+        """None while the last request to each of its hosts got through."""
+
     # messages of the bot
 
     def render_reply(self, reply: Reply) -> Content: ...
@@ -57,13 +62,22 @@ class Platform(Protocol):
     def render_card(self, card: Card) -> Content: ...
 
     async def send(self, destination: Destination, content: Content, key: str) -> Sent | NotSent:
-        """Sends a message at most once for a key within the platform's window (an hour), going down the
-        destination's alternatives when the first is gone."""
+        """Sends a message at most once for a key within the platform's window (an hour), trying each way to its
+        destination in turn, until one is refused for what the message says."""
 
     async def update_card(self, message_id: str, content: Content) -> NotSent | None: ...
 
     async def withdraw(self, message_id: str) -> NotSent | None:
         """Deletes an ephemeral card, which cannot be changed."""
+
+    @property
+    def can_react(self) -> bool:
+        """False while it is known that the app may not add reactions."""
+
+    async def react(self, message_id: str) -> str | NotSent:
+        """Adds the reaction that says that a message is being worked on; returns its id."""
+
+    async def unreact(self, message_id: str, reaction_id: str) -> NotSent | None: ...
 
     # authorization
 

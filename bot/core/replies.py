@@ -19,56 +19,58 @@ def say(title: Words | None, *lines: Text) -> Reply:
     return Reply(title, tuple((Span(line),) for line in lines))
 
 
-AGAIN = Words(en="Send {command} again whenever you like.", zh="随时可以再次发送 {command}。")
-
-
 def with_retry(reply: Reply, call_id: str) -> Reply:
     """With a control that asks the same once more."""
     return replace(reply, control=Control(texts.RETRY, Action.RETRY, call_id))
 
 
+def on_behalf(reply: Reply, name: str | None) -> Reply:
+    """An answer as a group sees it: with the name of the person whose it is."""
+    words = Words(en="On behalf of {name}", zh="以 {name} 的身份执行")
+    return replace(reply, lines=((Span(words.format(name=name or WHO_ASKED)),), *reply.lines))
+
+
+WHO_ASKED = Words(en="the person who asked", zh="提问者")
+
+
 def declined(command: str) -> Reply:
     """After "Not now" or a refusal on the consent page."""
     return say(
-        Words(en="Not done: you did not authorize it", zh="未执行：你没有授权"),
+        None,
         Words(
-            en="{command} needs a permission that you chose not to give. Nothing was done.",
-            zh="{command} 需要一项你选择不授予的权限，因此没有执行任何操作。",
+            en="OK, I didn't run {command}. Send it again if you change your mind.",
+            zh="好的，已取消 {command}。如需继续，重新发送即可。",
         ).format(command=command),
-        AGAIN.format(command=command),
     )
 
 
 def partly_declined(command: str, refused: str) -> Reply:
     return say(
-        Words(en="Not done: one permission is still missing", zh="未执行：仍缺少权限"),
+        Words(en="A permission is still missing", zh="仍缺少权限"),
         Words(
-            en="{command} also needs {refused}, which was not granted. What you did grant is kept.",
-            zh="{command} 还需要 {refused}，但未获授予。你已授予的权限会保留。",
+            en="{command} wasn't run: it also needs {refused}. Send it again if you change your mind.",
+            zh="{command} 未执行：还需要授权 {refused}。如需继续，请重新发送。",
         ).format(command=command, refused=refused),
-        AGAIN.format(command=command),
     )
 
 
 def expired(command: str) -> Reply:
     return say(
-        Words(en="Waited too long", zh="等待超时"),
+        None,
         Words(
-            en="{command} waited for your authorization and has now expired. Nothing was done.",
-            zh="{command} 等待授权的时间过长，现已过期，没有执行任何操作。",
+            en="The request expired, so {command} wasn't run.",
+            zh="授权请求已过期，{command} 未执行。",
         ).format(command=command),
-        AGAIN.format(command=command),
     )
 
 
 def expired_before_start(command: str) -> Reply:
     return say(
-        Words(en="Too late for this one", zh="已过期"),
+        None,
         Words(
-            en="I could not get to {command} in time. Nothing was done.",
-            zh="未能及时处理 {command}，没有执行任何操作。",
+            en="I couldn't get to {command} in time, so it wasn't run.",
+            zh="未能及时处理 {command}，因此没有执行。",
         ).format(command=command),
-        AGAIN.format(command=command),
     )
 
 
@@ -78,29 +80,23 @@ def cancelled(command: str) -> Reply:
 
 def outcome_unknown(command: str) -> Reply:
     return say(
-        Words(en="I cannot tell whether this was done", zh="无法确定是否已执行"),
+        Words(en="Not sure if this worked", zh="无法确定是否成功"),
         Words(
-            en="{command} was sent, but the answer never arrived. It may or may not have been carried out, and "
-            "I will not send it again on my own.",
-            zh="{command} 已发出，但没有收到结果，可能已执行，也可能没有。我不会自行重复发送。",
+            en="I sent {command}, but got no answer. Check in the app first; if it isn't there, send the command again.",
+            zh="{command} 已发出，但没有收到结果。请先在应用中查看；如果没有成功，再重新发送。",
         ).format(command=command),
-        Words(
-            en="Please check the result in the app first. If it is not there, send the command again.",
-            zh="请先在应用中确认结果；如果没有，再重新发送该命令。",
-        ),
     )
 
 
 def lost(command: str) -> Reply:
     """In place of what was to be said, when the key that it was sealed with is gone."""
     return say(
-        Words(en="My answer got lost", zh="我的回复丢失了"),
+        Words(en="The answer was lost", zh="结果已丢失"),
         Words(
-            en="I can no longer read what I was going to say about {command}. If it changes something, please check "
-            "first whether that was done.",
-            zh="我已无法读取对 {command} 的回复。如果它会更改内容，请先确认是否已经执行。",
+            en="The answer to {command} can no longer be read. If the command makes a change, check first whether "
+            "that was done. Then send it again if you still need it.",
+            zh="{command} 的结果已无法读取。如果此命令会更改内容，请先确认是否已经执行，再决定是否重新发送。",
         ).format(command=command),
-        AGAIN.format(command=command),
     )
 
 
@@ -108,33 +104,54 @@ def interim(command: str) -> Reply:
     return say(
         None,
         Words(
-            en="{command}: the platform is not answering at the moment. I keep trying, you need not do anything.",
-            zh="{command}：平台暂时没有响应。我会继续尝试，你无需操作。",
+            en="{command}: the platform isn't responding right now. I'll keep trying for up to 15 minutes.",
+            zh="{command}：平台暂时没有响应，我会继续尝试，最多 15 分钟。",
         ).format(command=command),
     )
 
 
-def waiting_for_administrator(command: str, scopes: Text) -> Reply:
+def received(command: str) -> Reply:
+    """When an answer takes longer than a moment, and the message cannot be marked."""
+    return say(
+        None, Words(en="{command}: working on it…", zh="{command}：正在处理……").format(command=command)
+    )
+
+
+def same_as_above(reply: Reply, command: str) -> Reply:
+    """In place of an answer that was just given to the same question."""
+    above = Words(en="Same as my answer above.", zh="与上面的回复相同。")
+    title = reply.title or Words(command, command)
+    return replace(reply, title=title, lines=((Span(above),),))
+
+
+def waiting_for_administrator(command: str, scopes: Text, *, known: bool) -> Reply:
+    """`known`: an administrator has been told. Else the person has to."""
+    told = Words(
+        en="{command} needs a permission this app doesn't have yet: {scopes}. I've let your administrator know and "
+        "will ask you as soon as it's enabled. /cancel to drop it.",
+        zh="{command} 需要的权限尚未开通：{scopes}。已通知管理员，开通后我会再请你授权。发送 /cancel 可取消。",
+    )
+    not_told = Words(
+        en="{command} needs a permission this app doesn't have yet: {scopes}. My message hasn't reached an "
+        "administrator, so please ask them to enable it; I'll ask you as soon as it's enabled. /cancel to drop it.",
+        zh="{command} 需要的权限尚未开通：{scopes}。我的消息未能送达管理员，请你联系管理员开通，开通后我会再请你授权。"
+        "发送 /cancel 可取消。",
+    )
     return say(
         Words(en="Waiting for your administrator", zh="等待管理员开通"),
-        Words(
-            en="{command} needs {scopes}, which this app does not have yet. I have told the administrator and "
-            "continue by myself as soon as it is enabled.",
-            zh="{command} 需要 {scopes}，但此应用尚未开通。我已通知管理员，开通后会自动继续。",
-        ).format(command=command, scopes=scopes),
-        Words(en="/cancel drops it.", zh="发送 /cancel 可取消等待。"),
+        (told if known else not_told).format(command=command, scopes=scopes),
     )
 
 
 def told_enough(command: str, scopes: Text) -> Reply:
     """The administrators have heard of many other scopes from this person today."""
     return say(
-        Words(en="Not done: this app lacks a permission", zh="未执行：应用缺少权限"),
+        Words(en="This app lacks a permission", zh="应用缺少权限"),
         Words(
-            en="{command} needs {scopes}, which this app does not have. I have told the administrator of many others "
-            "for you today, so please ask them yourself, or try again tomorrow.",
-            zh="{command} 需要 {scopes}，但此应用尚未开通。今天我已为你向管理员申请了多项权限，"
-            "请直接联系管理员，或明天再试。",
+            en="{command} wasn't run: it needs {scopes}, which this app doesn't have. You've asked for many "
+            "permissions today, so please ask an administrator directly or try again tomorrow.",
+            zh="{command} 未执行：需要的权限尚未开通：{scopes}。"
+            "你今天已申请多项权限，请直接联系管理员，或明天再试。",
         ).format(command=command, scopes=scopes),
     )
 
@@ -144,52 +161,46 @@ def still_refused(command: str, scopes: Text) -> Reply:
     return say(
         Words(en="Still waiting", zh="仍在等待"),
         Words(
-            en="{command}: the platform's own list says that {scopes} is enabled, but it still refuses. Perhaps a "
-            "version of the app has yet to be published. I have told the administrator, and try again every few "
-            "minutes.",
-            zh="{command}：平台显示 {scopes} 已开通，但仍然拒绝请求，可能应用的新版本尚未发布。"
-            "我已通知管理员，并会每隔几分钟重试。",
+            en="{command}: {scopes} is enabled, but the platform still refuses it. A new version of the app may need to "
+            "be published by an administrator. I'll try again every few minutes. /cancel to drop it.",
+            zh="{command} 所需的权限已开通，但平台仍然拒绝：{scopes}。可能需要管理员发布应用的新版本。"
+            "我会每隔几分钟重试。发送 /cancel 可取消。",
         ).format(command=command, scopes=scopes),
-        Words(en="/cancel drops it.", zh="发送 /cancel 可取消等待。"),
     )
 
 
 def publish_a_version(scopes: Text) -> Reply:
     """To an administrator, about the same."""
     return say(
-        Words(en="Enabled, and still refused", zh="已开通，但仍被拒绝"),
+        Words(en="Enabled, but still refused", zh="已开通，但仍被拒绝"),
         Words(
-            en="The platform's list says that this app has {scopes} for user identity, but it still refuses what "
-            "needs it. If the console shows an unpublished version, please publish it.",
-            zh="平台显示此应用已为用户身份开通 {scopes}，但仍然拒绝需要它的请求。如果开发者后台有未发布的版本，请发布。",
+            en="The app has the user permission {scopes}, but the platform still refuses requests that need it. If the "
+            "console shows an unpublished version, please publish it, then press “Check again” on the card.",
+            zh="以下用户身份权限已开通，但平台仍然拒绝相关请求：{scopes}。如果开发者后台有未发布的版本，请发布，"
+            "然后点击卡片上的“重新检查”。",
         ).format(scopes=scopes),
-        Words(
-            en="I try again every few minutes; “Check again” on my card tries at once.",
-            zh="我每隔几分钟会重试；点击卡片上的“重新检查”可立即重试。",
-        ),
     )
 
 
 def lost_scopes(scopes: str) -> Reply:
     """After a consent that gave less than was held before."""
     return say(
-        Words(en="You allow less than before", zh="授权范围变小了"),
+        Words(en="Some permissions were dropped", zh="授权范围变小了"),
         Words(
-            en="With this consent the platform no longer gives me: {scopes}. What needs it will ask you again.",
-            zh="此次授权后，平台不再向我提供：{scopes}。需要它的命令会再次请你授权。",
+            en="Since you last authorized, I no longer have: {scopes}. I'll ask again when a command needs it.",
+            zh="此次授权后不再包含：{scopes}。有命令需要时，会再次请你授权。",
         ).format(scopes=scopes),
     )
 
 
-def asked_privately(command: str) -> Reply:
+def asked_privately() -> Reply:
     """The note in a group: never a link."""
     return say(
         None,
         Words(
-            en="{command} needs your permission. I have asked you privately, as a rule in our direct chat, and carry on "
-            "after that.",
-            zh="{command} 需要你的授权。我已私下向你发送授权卡片（通常在与你的单聊中），授权后会自动继续。",
-        ).format(command=command),
+            en="I've sent you a card in our direct chat. I'll answer here once you've authorized.",
+            zh="授权卡片已发到你和我的单聊，授权后我会在这里回复。",
+        ),
     )
 
 
@@ -198,19 +209,54 @@ def asked_above(command: str, request_id: str) -> Reply:
     reply = say(
         None,
         Words(
-            en="{command} needs your permission, too: it is on the card that I sent you before.",
-            zh="{command} 也需要你的授权：已添加到我之前发送的卡片中。",
+            en="I've added {command} to the card above.",
+            zh="已将 {command} 添加到上方的卡片中。",
         ).format(command=command),
     )
     return replace(reply, control=Control(texts.SEND_AGAIN, Action.SEND_AGAIN, request_id))
 
 
-def answered_privately(command: str) -> Reply:
+def answered_privately() -> Reply:
     return say(
         None,
         Words(
-            en="{command}: I have sent you the result in a direct message.",
-            zh="{command}：结果已私信发给你。",
+            en="I've sent you the result in our direct chat.",
+            zh="结果已通过单聊发给你。",
+        ),
+    )
+
+
+def replied_privately() -> Reply:
+    """The note in a group after anything but a result was sent to the asker alone."""
+    return say(None, Words(en="I've replied in our direct chat.", zh="已通过单聊回复你。"))
+
+
+def no_way_to_you(command: str, chat_link: str | None) -> Reply:
+    """In a group, in the place of what only its asker may see: the platform takes no message to them."""
+    reply = say(
+        None,
+        Words(
+            en="{command}: I couldn't reach you privately. Open a chat with me from my profile, then send {command} "
+            "there.",
+            zh="{command}：无法向你发送私密消息。请从我的名片打开与我的单聊，并在那里重新发送 {command}。",
+        ).format(command=command),
+    )
+    if chat_link is None:
+        return reply
+    return replace(reply, lines=(*reply.lines, (Span(OPEN_CHAT, url=chat_link),)))
+
+
+OPEN_CHAT = Words(en="Open the chat", zh="打开单聊")
+
+
+def stopped_halfway(command: str) -> Reply:
+    """To the asker alone, who has taken the question back."""
+    return say(
+        Words(en="Stopped halfway", zh="已中途停止"),
+        Words(
+            en="You recalled {command} while I was on it. I stopped, but a part of it may already be done: please check "
+            "in the app.",
+            zh="你在执行过程中撤回了 {command}。我已停止，但可能有一部分已经完成，请在应用中确认。",
         ).format(command=command),
     )
 
@@ -220,8 +266,8 @@ def answer_refused(command: str, detail: str) -> Reply:
     return say(
         None,
         Words(
-            en="{command}: my answer is ready, but the platform does not let me send it ({detail}).",
-            zh="{command}：结果已就绪，但平台不允许发送（{detail}）。",
+            en="The answer to {command} is ready, but the platform doesn't let me send it ({detail}).",
+            zh="{command} 的结果已就绪，但平台不允许发送（{detail}）。",
         ).format(command=command, detail=detail),
     )
 
@@ -231,10 +277,9 @@ def card_refused(command: str, detail: str) -> Reply:
     return say(
         None,
         Words(
-            en="{command} waits for you, but the platform does not let me send the card for it ({detail}). Send it "
-            "again for another try; /cancel drops it.",
-            zh="{command} 正在等待你的操作，但平台不允许发送相应的卡片（{detail}）。"
-            "重新发送可再试一次，发送 /cancel 可取消。",
+            en="{command} is waiting for you, but the platform doesn't let me send the card ({detail}). Send the "
+            "command again to retry, or /cancel to drop it.",
+            zh="{command} 正在等待你，但平台不允许发送卡片（{detail}）。请重新发送该命令重试，或发送 /cancel 取消。",
         ).format(command=command, detail=detail),
     )
 
@@ -243,7 +288,7 @@ def too_many_waiting(limit: int) -> Reply:
     return say(
         None,
         Words(
-            en="You already have {limit} requests waiting, so I didn't take this one. /cancel drops them.",
+            en="You already have {limit} requests waiting, so this one wasn't accepted. Send /cancel to drop them.",
             zh="你已有 {limit} 个请求在等待，因此未受理这一条。发送 /cancel 可全部取消。",
         ).format(limit=limit),
     )
@@ -251,10 +296,10 @@ def too_many_waiting(limit: int) -> Reply:
 
 def not_for_you() -> Reply:
     return say(
-        Words(en="This bot is not for your organization", zh="此机器人不对你的组织开放"),
+        Words(en="Not available in your organization", zh="此机器人不对你的组织开放"),
         Words(
-            en="It only works for members of the organization that installed it. Nothing you wrote was kept.",
-            zh="它仅供安装它的组织成员使用，你发送的内容不会被保存。",
+            en="Only members of the organization that installed this bot can use it. Your message wasn't saved.",
+            zh="仅安装此机器人的组织成员可以使用。你发送的内容未被保存。",
         ),
     )
 
@@ -263,31 +308,31 @@ GAVE_UP = {
     Why.STILL_REFUSED: (
         Words(en="Still not allowed", zh="仍然没有权限"),
         Words(
-            en="{command}: you authorized it, but the platform still refuses and names {detail}. "
+            en="You authorized {command}, but the platform still refuses it and asks for {detail}. "
             "Please show this to your administrator.",
-            zh="{command}：你已授权，但平台仍然拒绝，并要求 {detail}。请联系管理员。",
+            zh="你已为 {command} 授权，但平台仍然拒绝，并要求 {detail}。请将此消息转给管理员。",
         ),
     ),
     Why.PLATFORM_FAILED: (
-        Words(en="The platform did not answer", zh="平台没有响应"),
+        Words(en="The platform isn't responding", zh="平台没有响应"),
         Words(
             en="I tried {command} for 15 minutes without success ({detail}). Please try again later.",
-            zh="我已尝试 {command} 15 分钟，仍未成功（{detail}）。请稍后再试。",
+            zh="{command} 已尝试 15 分钟，仍未成功（{detail}）。请稍后再试。",
         ),
     ),
     Why.BUSY: (
         Words(en="Too many requests", zh="请求过于频繁"),
         Words(
-            en="The platform asks to slow down ({detail}). Please send {command} again later.",
-            zh="平台要求降低频率（{detail}）。请稍后再次发送 {command}。",
+            en="The platform is limiting requests ({detail}). Please send {command} again later.",
+            zh="平台限制了请求频率（{detail}）。请稍后重新发送 {command}。",
         ),
     ),
     Why.TOKEN_REFUSED: (
-        Words(en="The platform rejects your authorization", zh="平台不接受你的授权"),
+        Words(en="Your authorization was rejected", zh="授权未被接受"),
         Words(
-            en="{command} was rejected even with a fresh token ({detail}). Send /revoke, then {command} again to "
-            "authorize anew.",
-            zh="即使更新令牌后，{command} 仍被拒绝（{detail}）。请发送 /revoke，再发送 {command} 重新授权。",
+            en="The platform rejected {command} even after renewing your authorization ({detail}). Send /revoke, then "
+            "{command} again.",
+            zh="续期授权后，平台仍然拒绝 {command}（{detail}）。请发送 /revoke，再重新发送 {command}。",
         ),
     ),
 }
@@ -300,11 +345,11 @@ def gave_up(why: Why, command: str, detail: Text) -> Reply:
 
 def app_misconfigured(command: str) -> Reply:
     return say(
-        Words(en="The app needs its administrator", zh="应用需要管理员处理"),
+        Words(en="Your administrator needs to fix this app", zh="应用需要管理员处理"),
         Words(
-            en="{command}: the platform does not accept this app's credentials or settings, so I cannot renew "
-            "your authorization. What you granted is kept. Please tell your administrator.",
-            zh="{command}：平台不接受此应用的凭证或设置，因此无法续期你的授权。你已授予的权限会保留。请联系管理员。",
+            en="{command} wasn't run: the platform doesn't accept this app's credentials or settings. Please tell your "
+            "administrator. You won't need to authorize again.",
+            zh="{command} 未执行：平台不接受此应用的凭证或配置。请联系管理员；之后无需重新授权。",
         ).format(command=command),
     )
 
@@ -312,11 +357,11 @@ def app_misconfigured(command: str) -> Reply:
 def blocked(command: str, hint: str) -> Reply:
     """The organization's security policy objects; the platform says what would appease it."""
     return say(
-        Words(en="A security policy stands in the way", zh="安全策略限制"),
+        Words(en="Blocked by a security policy", zh="安全策略限制"),
         Words(
-            en="{command}: your organization's security policy does not let me renew your authorization for now. "
-            "What you granted is kept. The platform says: {hint}",
-            zh="{command}：你所在组织的安全策略暂不允许续期你的授权。你已授予的权限会保留。平台提示：{hint}",
+            en="{command} wasn't run: your organization's security policy doesn't allow it right now. "
+            "The platform says: {hint}",
+            zh="{command} 未执行：你所在组织的安全策略暂不允许。平台提示：{hint}",
         ).format(command=command, hint=hint),
     )
 
@@ -334,10 +379,10 @@ def no_progress(command: str) -> Reply:
 
 def crashed(command: str) -> Reply:
     return say(
-        Words(en="That went wrong on my side", zh="我这边出错了"),
+        Words(en="Something went wrong", zh="出错了"),
         Words(
-            en="{command} hit an error of mine, which is in the operator's log. Please try again; if it happens "
-            "once more, tell your administrator.",
-            zh="{command} 触发了我的一个错误，已记入日志。请再试一次；如果再次发生，请联系管理员。",
+            en="{command} failed, and the error was logged. Please try again; if it keeps failing, tell your "
+            "administrator.",
+            zh="执行 {command} 时出错，错误已记录。请重试；如果仍然失败，请联系管理员。",
         ).format(command=command),
     )

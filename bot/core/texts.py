@@ -6,183 +6,162 @@ from bot.core.model import ScopeApplication, Words
 
 # --- the authorization card -----------------------------------------------------------------------------
 
-WAITING_TITLE = Words(en="Your permission, please", zh="需要你的授权")
-WAITING_WHY = Words(
-    en="You asked for {commands}. I do this as you, so I may only see and change what you allow. It needs:",
-    zh="你发送了 {commands}。我会以你的身份执行，只能访问你允许的内容。本次需要：",
-)
+WAITING_TITLE = Words(en="Authorize to continue", zh="需要你的授权")
+WAITING_WHY = Words(en="To run {commands} as you, I need:", zh="以你的身份执行 {commands} 需要以下权限：")
 WAITING_PROMISE = Words(
-    en="After that I carry on by myself and answer where you asked. You can take this back at any time "
-    "with /revoke. Open until {until}.",
-    zh="授权后我会自动继续，并在你提问的地方回复。你可以随时发送 /revoke 收回授权。有效期至 {until}。",
+    en="I'll continue automatically once you've authorized. Expires {until} · /revoke undoes it any time.",
+    zh="授权后自动继续。请在{until} 前完成；随时可发送 /revoke 撤销。",
 )
-ALREADY_GRANTED = Words(en="You have allowed already:", zh="你已允许：")
+STAYS_SIGNED_IN = Words(
+    en=" You also stay signed in (offline_access).", zh="授权后将保持登录（offline_access）。"
+)
+"""After the promise, where `offline_access` is asked for along with something else."""
+ALREADY_GRANTED = Words(en="Already authorized: {scopes}", zh="已授权：{scopes}")
 CANCEL = Words(en="Cancel", zh="取消")
 AUTHORIZE = Words(en="Authorize", zh="去授权")
 NOT_NOW = Words(en="Not now", zh="暂不授权")
-PAGE_ERROR = Words(en="The page shows an error", zh="授权页面报错了")
+PAGE_ERROR = Words(en="Trouble with the page?", zh="授权遇到问题？")
 
 DEVICE_CODE = Words(
-    en="The button leads to the platform's own page, until {until}. If that page shows or asks for a code, it is "
-    "**{code}**. Sign in there as yourself.",
-    zh="点击按钮将打开平台的授权页，{until} 前有效。如果页面显示或要求输入验证码，应为 **{code}**。"
-    "请使用你本人的账号登录。",
+    en="Open the page, check the code **{code}**, and sign in with your own account. Valid until {until}.",
+    zh="打开授权页，核对验证码 **{code}**，并使用你本人的账号登录。{until} 前有效。",
 )
-OPEN_PLATFORM_PAGE = Words(en="Open the platform's page", zh="打开平台授权页")
+OPEN_PLATFORM_PAGE = Words(en="Open the authorization page", zh="打开授权页")
 DEVICE_EXPIRED = Words(
-    en="The last link has expired. Nothing is lost: press the button for a new one.",
-    zh="上一个链接已过期。不用担心，请再点一次按钮获取新链接。",
+    en="The link has expired. Press the button for a new one.", zh="链接已过期，请点击按钮获取新链接。"
 )
 DEVICE_WRONG_PERSON = Words(
-    en="Somebody else confirmed the last link, so it did not count. Press the button and sign in as yourself.",
-    zh="上一个链接是由其他人确认的，因此无效。请再点一次按钮，并使用你本人的账号登录。",
+    en="The last link was confirmed with another account, so it wasn't used. Press the button and sign in with "
+    "your own account.",
+    zh="上一个链接由其他账号确认，未生效。请重新点击按钮，并使用你本人的账号登录。",
 )
 DEVICE_NOT_ALLOWED = Words(
-    en="The platform says that you may not use this app. Please ask your administrator, then press the button again.",
-    zh="平台提示你无权使用此应用。请联系管理员，然后再点一次按钮。",
+    en="You don't have access to this app. Ask your administrator, then press the button again.",
+    zh="你无权使用此应用。请联系管理员，然后重新点击按钮。",
 )
 DEVICE_MISCONFIGURED = Words(
-    en="The platform does not accept this app's settings. Please tell your administrator; the button stays.",
-    zh="平台不接受此应用的配置，请联系管理员。按钮会一直保留。",
+    en="The platform doesn't accept this app's settings. Tell your administrator, then press the button again.",
+    zh="平台不接受此应用的配置。请联系管理员，然后重新点击按钮。",
 )
 DEVICE_OTHER_SCOPES = Words(
-    en="The platform refused what I asked for. I ask for something else now: please press the button again.",
-    zh="平台拒绝了上次申请的权限。我已更换申请内容，请再点一次按钮。",
+    en="The platform refused the last request, so I've changed what I ask for. Press the button again.",
+    zh="平台拒绝了上次的申请，我已更换所需权限，请重新点击按钮。",
 )
 DEVICE_FAILED = Words(
-    en="The last try could not be completed, and nothing was done. Please press the button again.",
-    zh="上一次授权未能完成，没有执行任何操作。请再点一次按钮。",
+    en="The last attempt didn't go through. Press the button again.", zh="上次授权未完成，请重新点击按钮。"
 )
 
 DECLINED_ON_PAGE_TITLE = Words(en="Declined on the page", zh="已在授权页上拒绝")
 DECLINED_ON_PAGE_BODY = Words(
-    en="{commands} {was_not} run. You can still authorize until {until}, or cancel with “Not now”. Needed:",
-    zh="没有执行 {commands}。{until} 前仍可授权，也可点击“暂不授权”取消。需要以下权限：",
+    en="{commands} {was_not} run. You can still authorize until {until}, or press “Not now” to cancel. Needed:",
+    zh="{commands} 未执行。{until} 前仍可授权，或点击“暂不授权”取消。需要以下权限：",
 )
 
 REDEEMING_TITLE = Words(en="One moment", zh="请稍候")
 REDEEMING_BODY = Words(
-    en="Your consent has arrived. I am completing it with the platform, and then carry on with {commands}.",
-    zh="已收到你的授权，正在与平台确认，随后继续执行 {commands}。",
+    en="Completing your authorization, then continuing with {commands}.",
+    zh="正在完成授权，随后继续执行 {commands}。",
 )
 
-AUTHORIZED_TITLE = Words(en="Authorized, thank you", zh="授权成功，谢谢")
-AUTHORIZED_BODY = Words(
-    en="I carry on with {commands} right away. You allowed:", zh="我将立即继续执行 {commands}。你已允许："
-)
-AUTHORIZED_AFTER = Words(
-    en="/permissions shows all that you have allowed, /revoke takes it back.",
-    zh="发送 /permissions 查看你的全部授权，发送 /revoke 收回。",
-)
+AUTHORIZED_TITLE = Words(en="Authorized", zh="授权成功")
+AUTHORIZED_BODY = Words(en="For {commands}:", zh="用于 {commands}：")
 
-PARTLY_TITLE = Words(en="Partly authorized", zh="已部分授权")
-PARTLY_GRANTED = Words(en="You allowed:", zh="你已允许：")
-PARTLY_REFUSED = Words(en="Still missing:", zh="仍然缺少：")
+PARTLY_TITLE = Words(en="Partly authorized", zh="部分授权")
+PARTLY_GRANTED = Words(en="You allowed:", zh="已授权：")
+PARTLY_REFUSED = Words(en="Still missing:", zh="尚未授权：")
 PARTLY_AFTER = Words(
-    en="What needs the missing part was not done. Send that command again if you change your mind.",
-    zh="需要所缺权限的操作没有执行。如果改变主意，请再次发送相应命令。",
+    en="Commands that need what's missing weren't run. Send them again if you change your mind.",
+    zh="需要以上未授权权限的命令没有执行。如需继续，请重新发送。",
 )
 
 DECLINED_TITLE = Words(en="Not authorized", zh="未授权")
 DECLINED_BODY = Words(
-    en="As you wish: nothing was done, and I will not ask again unless you do. "
-    "Send {commands} again if you change your mind.",
-    zh="好的，没有执行任何操作；除非你再次提出，我不会再询问。如果改变主意，请再次发送 {commands}。",
+    en="OK, I didn't run {commands}. Send {it} again if you change your mind.",
+    zh="好的，已取消 {commands}。如需继续，重新发送即可。",
 )
 
-EXPIRED_TITLE = Words(en="This request has expired", zh="请求已过期")
+EXPIRED_TITLE = Words(en="Expired", zh="已过期")
 EXPIRED_BODY = Words(
-    en="It waited until {until}. Nothing was done. Send {commands} again and I will ask anew.",
-    zh="已等待至 {until}，没有执行任何操作。请再次发送 {commands}，我会重新询问。",
+    en="This request expired, so {commands} {was_not} run. Send {it} again if you still need {it}.",
+    zh="授权请求已过期，{commands} 未执行。如需继续，请重新发送。",
 )
 
-SUPERSEDED_TITLE = Words(en="Replaced by a newer card", zh="已由新卡片取代")
+SUPERSEDED_TITLE = Words(en="Replaced by a newer card", zh="已有新卡片")
 SUPERSEDED_BODY = Words(
-    en="Please use my newest card for {commands}.", zh="{commands} 的授权请使用我最新发送的卡片。"
+    en="Please use the newest card for {commands}.", zh="请使用最新的卡片为 {commands} 授权。"
 )
 
 ADMINISTRATOR_TITLE = Words(en="Waiting for your administrator", zh="等待管理员开通")
 ADMINISTRATOR_BODY = Words(
-    en="{commands} needs something that this app does not have yet:",
-    zh="{commands} 需要此应用尚未开通的权限：",
+    en="{commands} {needs} a permission this app doesn't have yet:",
+    zh="{commands} 需要的权限尚未开通：",
 )
 ADMINISTRATOR_AFTER = Words(
-    en="I have told the administrator. As soon as it is enabled I carry on by myself; you need not do "
-    "anything. /cancel drops it.",
-    zh="我已通知管理员，开通后会自动继续，你无需操作。发送 /cancel 可取消等待。",
+    en="An administrator has to enable it. I'll ask you as soon as it's enabled. /cancel to drop it.",
+    zh="需由管理员开通，开通后我会再请你授权。发送 /cancel 可取消。",
 )
 
-FAILED_TITLE = Words(en="That did not work", zh="授权未成功")
+FAILED_TITLE = Words(en="Authorization failed", zh="授权失败")
 FAILED_BODY = Words(
-    en="The authorization for {commands} could not be completed, and nothing was done. Please send the "
-    "command again; if it fails once more, tell your administrator.",
-    zh="{commands} 的授权未能完成，没有执行任何操作。请再次发送该命令；如果仍然失败，请联系管理员。",
+    en="{commands} {was_not} run. Please try again; if it keeps failing, tell your administrator.",
+    zh="{commands} 未执行。请重新发送；如果仍然失败，请联系管理员。",
 )
+
+AND_MORE = Words(en="and {number} more", zh="还有 {number} 项")
 
 SOMETHING = Words(en="your request", zh="你的请求")
 """In the place of the commands, when none is named."""
 
 # --- the administrator's card ---------------------------------------------------------------------------
 
-ASK_ADMINISTRATOR_TITLE = Words(en="A permission to enable", zh="有权限待开通")
+ASK_ADMINISTRATOR_TITLE = Words(en="Permission to enable", zh="有权限待开通")
 ASK_ADMINISTRATOR_BODY = Words(
-    en="{people} asked for {commands}, but this app has not enabled for user identity:",
-    zh="{people} 发送了 {commands}，但此应用尚未为用户身份开通：",
+    en="{people} {wants} to use {commands}. Please enable this user permission for the app:",
+    zh="{people} 想使用 {commands}，请为应用开通以下用户身份权限：",
 )
+AND_OTHERS = Words(en="{people}, and {rest} more", zh="{people}等 {all} 人")
 ASK_ADMINISTRATOR_AFTER = Words(
-    en="Enable it in the developer console, under the user identity. If the console asks for a new version, "
-    "release it too. I notice by myself within a few seconds.",
-    zh="请在开发者后台的“用户身份”下开通。如果后台提示需要发布版本，请一并发布。开通后几秒内我会自动发现。",
+    en="If the console asks for a new version, publish it too. Waiting requests continue within seconds.",
+    zh="如果后台提示需要发布版本，请一并发布。开通后，等待中的请求会在几秒内继续。",
 )
-OPEN_CONSOLE = Words(en="Open the console", zh="打开开发者后台")
-CHECK_AGAIN = Words(en="Done, check again", zh="已开通，重新检查")
-APPLY = Words(en="Ask the organization's administrator", zh="向企业管理员申请")
-ADMINISTRATOR_DONE_TITLE = Words(en="Enabled, thank you", zh="已开通，谢谢")
-ADMINISTRATOR_DONE_BODY = Words(
-    en="Whoever waited for it is being served now:", zh="等待它的人现在可以继续了："
-)
-ADMINISTRATOR_DROPPED_TITLE = Words(en="Not needed any more", zh="暂不需要")
-ADMINISTRATOR_DROPPED_BODY = Words(
-    en="Nobody waits any more for what this app has not enabled:", zh="已没有人在等待此应用尚未开通的权限："
-)
+OPEN_CONSOLE = Words(en="Open developer console", zh="打开开发者后台")
+CHECK_AGAIN = Words(en="Check again", zh="重新检查")
+APPLY = Words(en="Request approval", zh="向企业管理员申请")
+ADMINISTRATOR_DONE_TITLE = Words(en="Enabled", zh="已开通")
+ADMINISTRATOR_DONE_BODY = Words(en="Waiting requests are being continued:", zh="相关请求正在继续：")
+ADMINISTRATOR_DROPPED_TITLE = Words(en="No longer needed", zh="以下权限已无人需要")
 
 # --- the confirmation card ------------------------------------------------------------------------------
 
-CONFIRM_TITLE = Words(en="Do you still want this?", zh="还需要执行吗？")
+CONFIRM_TITLE = Words(en="Still want this?", zh="还需要执行吗？")
 CONFIRM_BODY = Words(
-    en="You asked for {command} at {asked}. It changes something and has waited for a while, so I would "
-    "rather ask first.",
-    zh="你在 {asked} 发送了 {command}。它会更改内容，而且已经等待了一段时间，所以我先确认一下。",
+    en="You sent {command} {asked}. It makes a change, so please confirm.",
+    zh="你在{asked} 发送了 {command}。此命令会更改内容，请确认是否执行。",
 )
-CONFIRM = Words(en="Yes, do it", zh="执行")
-DISCARD = Words(en="No, drop it", zh="放弃")
-CONFIRMED_BODY = Words(
-    en="{command}, asked for at {asked}: you said yes.", zh="{command}（{asked}）：你已确认执行。"
-)
-DISCARDED_BODY = Words(
-    en="{command}, asked for at {asked}: dropped. Nothing was done.",
-    zh="{command}（{asked}）：已放弃，没有执行任何操作。",
-)
+CONFIRM = Words(en="Yes, run it", zh="执行")
+DISCARD = Words(en="No, cancel", zh="取消")
+CONFIRMED_TITLE = Words(en="Confirmed", zh="已确认")
+DISCARDED_TITLE = Words(en="Cancelled", zh="已取消")
+DECIDED_BODY = Words(en="{command} · sent {asked}", zh="{command} · {asked} 发送")
 
 # --- the card of unused scopes ---------------------------------------------------------------------------
 
-UNUSED_TITLE = Words(en="Do I still need this?", zh="这些权限还需要吗？")
+UNUSED_TITLE = Words(en="Unused permissions", zh="长期未使用的权限")
 UNUSED_BODY = Words(
-    en="You allowed me this, and I have not needed it for two months:",
-    zh="你曾授予我以下权限，但我已有两个月没有用到：",
+    en="These haven't been used for two months. Keep them?",
+    zh="以下权限已有两个月没有用到，是否保留？",
 )
-GIVE_BACK = Words(en="Give it back", zh="交还这些权限")
-KEEP = Words(en="Keep it", zh="保留")
+GIVE_BACK = Words(en="Remove them", zh="撤销这些权限")
+KEEP = Words(en="Keep them", zh="保留")
 GIVEN_BACK = Words(
-    en="Given back: my tokens no longer allow it. The platform remembers that you once agreed, so it may come along "
-    "when you authorize something else; /revoke ends everything.",
-    zh="已交还：我的令牌不再包含这些权限。平台仍记得你曾同意，下次授权其他权限时可能一并恢复；"
-    "发送 /revoke 可收回全部授权。",
+    en="Removed here. The platform may add them again the next time you authorize something; /revoke takes everything "
+    "back.",
+    zh="已在此撤销。下次授权时，平台可能会一并恢复这些权限；发送 /revoke 可撤销全部授权。",
 )
-KEPT = Words(en="It stays as it is.", zh="已保留。")
+KEPT = Words(en="Kept.", zh="已保留。")
 NOT_GIVEN_BACK = Words(
-    en="The platform does not take it back at the moment. /revoke ends everything at once.",
-    zh="平台暂时无法收回。发送 /revoke 可立即收回全部授权。",
+    en="The platform can't remove them at the moment. /revoke takes everything back right away.",
+    zh="平台暂时无法撤销这些权限。发送 /revoke 可立即撤销全部授权。",
 )
 
 # --- controls under a reply -----------------------------------------------------------------------------
@@ -192,70 +171,66 @@ SEND_AGAIN = Words(en="Send the card again", zh="重新发送卡片")
 
 # --- notices that answer a click ------------------------------------------------------------------------
 
-CLICK_DECLINED = Words(en="All right. Nothing was done.", zh="好的，没有执行任何操作。")
+CLICK_DECLINED = Words(en="OK, cancelled.", zh="好的，已取消。")
 CLICK_CHANGED = Words(
-    en="Thank you. I ask for something else now: please try the button again.",
-    zh="谢谢。我已更换申请的权限，请再点一次授权按钮。",
+    en="I've changed what I ask for. Please try Authorize again.", zh="已更换所需权限，请重新点击“去授权”。"
 )
-CLICK_SETTLED = Words(en="This is settled already.", zh="这件事已经处理完毕。")
-CLICK_LINK = Words(en="Now follow the link on the card.", zh="请打开卡片上的链接。")
+CLICK_SETTLED = Words(en="This has already been dealt with.", zh="该请求已处理。")
+CLICK_LINK = Words(en="Open the link on the card.", zh="请打开卡片上的链接。")
 CLICK_LINK_LATER = Words(
-    en="The platform is slow to answer. The link appears on this card in a moment.",
+    en="The platform is slow. The link will appear on this card in a moment.",
     zh="平台响应较慢，链接稍后会出现在这张卡片上。",
 )
-CLICK_DONE = Words(en="Done, as you say.", zh="好的，已按你的意思处理。")
-CLICK_SENT_AGAIN = Words(en="Here it is again, below.", zh="已在下方重新发送。")
-CLICK_AGAIN = Words(en="I try it again.", zh="正在重试。")
+CLICK_DONE = Words(en="Done.", zh="已处理。")
+CLICK_SENT_AGAIN = Words(en="Sent again below.", zh="已在下方重新发送。")
+CLICK_AGAIN = Words(en="Trying again…", zh="正在重试……")
 CLICK_TOO_MANY = Words(
     en="You have too many requests waiting. Send /cancel to drop them.",
-    zh="你有太多请求在等待。发送 /cancel 可全部取消。",
+    zh="等待中的请求过多。发送 /cancel 可全部取消。",
 )
 CLICK_UNKNOWN = Words(
-    en="I do not know this button any more. Please send the command again.",
-    zh="我已不认识这个按钮，请重新发送命令。",
+    en="This button no longer works. Please send the command again.", zh="此按钮已失效，请重新发送命令。"
 )
-CLICK_NOT_YOURS = Words(en="This card is meant for somebody else.", zh="这张卡片不是发给你的。")
-CLICK_ADMINISTRATORS_ONLY = Words(en="Only an administrator can do this.", zh="仅管理员可以执行此操作。")
+CLICK_NOT_YOURS = Words(en="This card was sent to someone else.", zh="这张卡片是发给其他人的。")
+CLICK_ADMINISTRATORS_ONLY = Words(en="Only an administrator can do this.", zh="仅管理员可执行此操作。")
 CLICK_LATER = Words(
-    en="The platform is slow to answer. I keep looking by myself.", zh="平台响应较慢，我会继续自动检查。"
+    en="The platform is slow. I'll keep checking automatically.", zh="平台响应较慢，我会继续自动检查。"
 )
-CLICK_ENABLED = Words(en="It is enabled. Thank you!", zh="已开通，谢谢！")
+CLICK_ENABLED = Words(en="It's enabled. Thank you!", zh="已开通，谢谢！")
 CLICK_NOT_ENABLED = Words(
-    en="Not enabled yet. Did the change need a released version?", zh="尚未开通。此更改是否需要发布版本？"
+    en="Not enabled yet. Does a new version need to be published?", zh="尚未开通。是否需要发布新版本？"
 )
 
 CLICK_APPLIED = {
     ScopeApplication.SENT: (
         Words(
-            en="The platform has asked the organization's administrators. I notice by myself when they agree.",
-            zh="平台已向企业管理员发送申请，通过后我会自动发现。",
+            en="Your organization's administrators have been asked. I'll continue once they approve.",
+            zh="已向企业管理员发送申请，通过后会自动继续。",
         ),
         "success",
     ),
     ScopeApplication.SENT_BEFORE: (
-        Words(
-            en="They have been asked already, and have not decided yet.", zh="申请已提交，管理员尚未处理。"
-        ),
+        Words(en="They've already been asked and haven't decided yet.", zh="申请已提交，管理员尚未处理。"),
         "info",
     ),
     ScopeApplication.NOTHING_PENDING: (
         Words(
-            en="There is nothing to ask them for yet: add the scope in the developer console first.",
-            zh="目前没有待审批的权限：请先在开发者后台添加该权限。",
+            en="Nothing to request yet: add the scope in the developer console first.",
+            zh="暂无待审批的权限，请先在开发者后台添加该权限。",
         ),
         "warning",
     ),
     ScopeApplication.REFUSED: (
         Words(
-            en="The platform does not pass this on. Please have it enabled in the developer console.",
+            en="The platform can't forward this request. Please enable the permission in the developer console.",
             zh="平台无法代为申请，请在开发者后台开通。",
         ),
         "warning",
     ),
     ScopeApplication.FAILED: (
         Words(
-            en="The platform did not take the request. Please try again in a moment.",
-            zh="平台未受理申请，请稍后再试。",
+            en="The request wasn't accepted. Please try again in a moment.",
+            zh="申请未被受理，请稍后再试。",
         ),
         "warning",
     ),
@@ -264,4 +239,4 @@ CLICK_APPLIED = {
 
 # --- answers in general ---------------------------------------------------------------------------------
 
-CUT = Words(en="… cut here: it was longer than a message can be.", zh="……内容超出消息长度，已在此截断。")
+CUT = Words(en="… shortened: too long for one message.", zh="……内容过长，已截断。")

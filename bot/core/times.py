@@ -34,8 +34,8 @@ MONTHS = (
 )
 
 ALL_TIMES_UTC = Words(
-    en="Times are in UTC, because I do not know your time zone.",
-    zh="我不知道你的时区，因此以上时间均为 UTC 时间。",
+    en="Times in UTC.",
+    zh="以上为 UTC 时间。",
 )
 
 
@@ -73,48 +73,46 @@ def zone_or_utc(name: str | None) -> Zone:
 
 
 def day_in_words(day: date, today: date) -> Words:
-    """`Monday 5 January`, with the year when it is not this one."""
+    """`Monday 5 January`, with the year when it is not this one. For headings."""
     weekday = WEEKDAYS[day.weekday()]
+    return dated(f"{weekday.en} {day.day} {MONTHS[day.month - 1]}", day, today)
+
+
+def dated(en: str, day: date, today: date) -> Words:
     year_en, year_zh = ("", "") if day.year == today.year else (f" {day.year}", f"{day.year}年")
-    return Words(
-        en=f"{weekday.en} {day.day} {MONTHS[day.month - 1]}{year_en}",
-        zh=f"{year_zh}{day.month}月{day.day}日 {weekday.zh}",
-    )
+    return Words(f"{en}{year_en}", f"{year_zh}{day.month}月{day.day}日 {WEEKDAYS[day.weekday()].zh}")
+
+
+NEAR = {
+    timedelta(days=0): Words("today", "今天"),
+    timedelta(days=1): Words("tomorrow", "明天"),
+    timedelta(days=-1): Words("yesterday", "昨天"),
+}
+
+
+def day_heading(day: date, today: date) -> Words:
+    """As `day_in_words`; today, tomorrow and yesterday say so first: `Today · Monday 5 January`."""
+    words, near = day_in_words(day, today), NEAR.get(day - today)
+    return Words(f"{near.en.capitalize()} · {words.en}", f"{near.zh} · {words.zh}") if near else words
 
 
 def near_day_in_words(day: date, today: date) -> Words:
-    """As `day_in_words`, but today, tomorrow and yesterday say so first."""
-    words = day_in_words(day, today)
-    match day - today:
-        case timedelta(days=0):
-            return Words(en=f"Today, {words.en}", zh=f"今天 {words.zh}")
-        case timedelta(days=1):
-            return Words(en=f"Tomorrow, {words.en}", zh=f"明天 {words.zh}")
-        case timedelta(days=-1):
-            return Words(en=f"Yesterday, {words.en}", zh=f"昨天 {words.zh}")
-        case _:
-            return words
+    """A day within a sentence: `today`, else `Mon 5 Jan`, with the year when it is not this one."""
+    short = f"{WEEKDAYS[day.weekday()].en[:3]} {day.day} {MONTHS[day.month - 1][:3]}"
+    return NEAR.get(day - today) or dated(short, day, today)
 
 
 def time_in_words(moment: datetime, zone: Zone) -> str:
     return zone.local(moment).strftime("%H:%M")
 
 
-def moment_in_words(moment: datetime, zone: Zone, today: date) -> Words:
-    """A day with its time and zone."""
-    local = zone.local(moment)
-    day, time = day_in_words(local.date(), today), f"{local:%H:%M} {zone.name}"
-    return Words(en=f"{day.en}, {time}", zh=f"{day.zh} {time}")
-
-
 def near_moment_in_words(moment: datetime, zone: Zone, today: date) -> Words:
-    """A time with its day, which is left out when it is a day away at most: `yesterday, 10:30`. The zone is not named."""
-    local = zone.local(moment)
-    time = f"{local:%H:%M}"
-    near = {
-        timedelta(days=0): Words(en="today", zh="今天"),
-        timedelta(days=1): Words(en="tomorrow", zh="明天"),
-        timedelta(days=-1): Words(en="yesterday", zh="昨天"),
-    }
-    day = near.get(local.date() - today) or day_in_words(local.date(), today)
-    return Words(en=f"{day.en}, {time}", zh=f"{day.zh} {time}")
+    """A day and time within a sentence: `tomorrow 18:02`. The zone is not named."""
+    day, time = near_day_in_words(zone.local(moment).date(), today), time_in_words(moment, zone)
+    return Words(f"{day.en} {time}", f"{day.zh} {time}")
+
+
+def moment_in_words(moment: datetime, zone: Zone, today: date) -> Words:
+    """As `near_moment_in_words`. UTC is named where it stands in for the reader's zone."""
+    words = near_moment_in_words(moment, zone, today)
+    return words if zone.known else Words(f"{words.en} {zone.name}", f"{words.zh} {zone.name}")

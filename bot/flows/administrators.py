@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -25,10 +26,12 @@ from bot.core.scopes import Requirement, Scope, ScopeSet, choose_scopes, named
 from bot.flows.bot import Bot, now
 from bot.flows.delivery import answer, deliver_all, draft, insert_all, note, typed
 from bot.flows.waiting import only_genuine, suspend
-from bot.store import audit, calls, events, outbox, scope_waits, users
+from bot.store import audit, calls, events, outbox, scope_waits
 from bot.store.database import Connection
 from bot.store.outbox import OutgoingMessage
 from bot.store.scope_waits import ScopeWait
+
+log = logging.getLogger(__name__)
 
 
 async def wait_for(bot: Bot, call: DeferredCall, needs: Requirement, steps: Sequence[Step]) -> None:
@@ -37,30 +40,65 @@ async def wait_for(bot: Bot, call: DeferredCall, needs: Requirement, steps: Sequ
     scopes = to_enable(needs, enabled)
     moment = now()
     words = in_words(await bot.platform.describe_scopes(scopes))
-    told = [note(bot, call, replies.waiting_for_administrator(typed(call), words), "administrator")]
+    begun = await bot.database.write(lambda c: begin(c, bot, call, scopes, words, moment))
+    if not isinstance(begun, ScopeWait):
+        await deliver_all(bot, begun)
+        return
+    # First the administrators, and then the word that they know: it has to be true.
+    known = await reach_administrators(bot, begun, call)
+    waits = replies.waiting_for_administrator(typed(call), words, known=known)
+    told = [note(bot, call, waits, "administrator", private=True)]
     again = None
     admins: Sequence[UserKey] = ()
     if is_contradicted(needs, enabled):
         again = moment + pause_after(call.attempts)
         if call.attempts >= TOLD_AFTER:
-            told.append(note(bot, call, replies.still_refused(typed(call), words), "still-refused"))
+            still = replies.still_refused(typed(call), words)
+            told.append(note(bot, call, still, "still-refused", private=True))
             tenant = call.user.tenant_key
             admins = [bot.platform.user_key(each, tenant) for each in await bot.administrators()]
 
     def work(c: Connection) -> list[OutgoingMessage]:
-        if not may_ask_for(c, bot, call.user, scopes, moment):
-            return turn_away(c, bot, call, words, moment)
         suspend(c, call, steps, WaitsFor.ADMINISTRATOR, needs, None, moment, again)
-        wait_id = scope_waits.open(c, bot.platform.name, bot.platform.app_id, scopes, moment)
+        wait = scope_waits.open(c, bot.platform.name, bot.platform.app_id, scopes, moment)
         content = bot.platform.render_reply(replies.publish_a_version(words))
         notices = [
-            draft(bot, admin, content, kind="notice", key=f"{wait_id}/{admin.open_id[-12:]}")
+            draft(bot, admin, content, kind="notice", key=f"{wait.id}/{admin.open_id[-12:]}")
             for admin in admins
         ]
         return insert_all(c, bot, [*told, *notices])
 
     await deliver_all(bot, await bot.database.write(work))
     bot.wake.upkeep.set()
+
+
+def begin(
+    c: Connection, bot: Bot, call: DeferredCall, scopes: ScopeSet, words: Words, moment: datetime
+) -> ScopeWait | list[OutgoingMessage]:
+    """Inside a transaction: what the administrators are told of, or the answer to a call that they are not told of."""
+    if not may_ask_for(c, bot, call.user, scopes, moment):
+        return turn_away(c, bot, call, words, moment)
+    return scope_waits.open(c, bot.platform.name, bot.platform.app_id, scopes, moment)
+
+
+REACHED_WITHIN = 4.0
+"""Seconds that the person's word waits for the administrators' cards."""
+
+
+async def reach_administrators(bot: Bot, wait: ScopeWait, call: DeferredCall) -> bool:
+    """Shows the card to every administrator; returns whether one of them has it by now.
+
+    What takes longer goes on by itself, as does what a crash interrupts: the wait's cards are due again.
+    """
+    showing = bot.background(show_cards(bot, wait, call))
+    await asyncio.wait({showing}, timeout=REACHED_WITHIN)
+    keys = [key for each in await bot.administrators() for key in keys_of_card(wait.id, each)]
+
+    def read(c: Connection) -> bool:
+        found = [outbox.find(c, key) for key in keys]
+        return any(each is not None and each.message_id is not None for each in found)
+
+    return await bot.database.read(read)
 
 
 MOST_A_DAY = 10
@@ -208,17 +246,16 @@ async def show_due_cards(bot: Bot) -> None:
     await asyncio.gather(*(show_cards(bot, wait) for wait in due))
 
 
-async def show_cards(bot: Bot, wait: ScopeWait) -> None:
-    def read(c: Connection) -> tuple[list[DeferredCall], dict[UserKey, str]]:
-        waiting = [call for call in everybody(c) if call.genuine and is_about(wait, call)]
-        return waiting, users.names(c, [call.user for call in waiting])
-
-    waiting, names = await bot.database.read(read)
+async def show_cards(bot: Bot, wait: ScopeWait, also: DeferredCall | None = None) -> None:
+    """`also`: a call that is about to wait."""
+    found = await bot.database.read(everybody)
+    waiting = [call for call in found if call.genuine and is_about(wait, call)]
+    waiting += [also] if also is not None else []
     card = AdministratorCard(
         wait.id,
         await bot.platform.describe_scopes(wait.scopes),
-        tuple(dict.fromkeys(names.get(call.user) or call.user.open_id for call in waiting)),
-        tuple(dict.fromkeys(typed(call) for call in waiting)),
+        tuple(dict.fromkeys(call.user.open_id for call in waiting)),
+        tuple(dict.fromkeys(described(bot, call) for call in waiting)),
         bot.platform.console_link(wait.scopes),
         can_apply=not wait.scopes.isdisjoint(bot.platform.pending_scopes),
         done=wait.status == "enabled",
@@ -228,6 +265,17 @@ async def show_cards(bot: Bot, wait: ScopeWait) -> None:
     told = [await show_to(bot, bot.platform.user_key(each, tenant), card) for each in admins]
     if told and all(told):
         await bot.database.write(lambda c: scope_waits.cards_shown(c, wait))
+
+
+def described(bot: Bot, call: DeferredCall) -> str:
+    """The command as an administrator reads it."""
+    command = bot.commands.get(call.command)
+    try:
+        more = command.told(call.arguments) if command else ""
+    except Exception as error:
+        log.error("told failed", extra={"command": call.command, "error": type(error).__name__})
+        more = ""
+    return f"{typed(call)} {more}".rstrip()
 
 
 def everybody(c: Connection) -> list[DeferredCall]:
@@ -247,14 +295,22 @@ async def show_to(bot: Bot, admin: UserKey, card: AdministratorCard) -> bool:
 
     Who waits in a later time, when that can no longer be changed, is told of by a card of that time.
     """
-    key, content = f"{card.subject}-{admin.open_id[-12:]}", bot.platform.render_card(card)
+    content = bot.platform.render_card(card)
+    key, key_of_fortnight = keys_of_card(card.subject, admin.open_id)
     first = await show_as(bot, admin, card, key, content)
     if not isinstance(first, NotSent):
         return first
-    # Four digits: the platform takes fifty characters, and a card can be changed for fourteen days.
-    fortnight = f"{now().toordinal() // 14:x}"
-    again = await show_as(bot, admin, card, f"{key}-{fortnight}", content)
+    again = await show_as(bot, admin, card, key_of_fortnight, content)
     return again is not False
+
+
+def keys_of_card(subject: str, open_id: str) -> tuple[str, str]:
+    """The delivery keys of an administrator's card: the first, and that of a time when the first cannot be changed.
+
+    Four digits: the platform takes fifty characters, and a card can be changed for fourteen days.
+    """
+    key = f"{subject}-{open_id[-12:]}"
+    return key, f"{key}-{now().toordinal() // 14:x}"
 
 
 async def show_as(
@@ -272,6 +328,11 @@ async def show_as(
     if before.message_id is None:
         return before.settled
     result = await bot.platform.update_card(before.message_id, content)
-    if isinstance(result, NotSent):
-        return result if result.gone else not result.retry
-    return True
+    if result is None:
+        return True
+    if result.retry:
+        return False
+    if not result.gone:
+        # One that they alone see in a group cannot be changed.
+        await bot.platform.withdraw(before.message_id)
+    return result

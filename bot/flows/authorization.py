@@ -46,6 +46,7 @@ from bot.flows.bot import Bot, now
 from bot.flows.delivery import (
     Draft,
     answer,
+    answer_alone,
     deliver_all,
     draft,
     insert_all,
@@ -54,7 +55,16 @@ from bot.flows.delivery import (
     typed,
     typed_in_full,
 )
-from bot.store import attempts, authorizations, calls, device_authorizations, grants, revocations, users
+from bot.store import (
+    attempts,
+    authorizations,
+    call_steps,
+    calls,
+    device_authorizations,
+    grants,
+    revocations,
+    users,
+)
 from bot.store.database import Connection
 from bot.store.ids import new_id
 from bot.store.outbox import OutgoingMessage
@@ -87,7 +97,7 @@ async def ask_for_scopes(
     scopes = with_offline_access(choice.scopes | again, enabled, avoided)
     claimed = await suspend(bot, call, needs, scopes, grant, steps, live)
     if claimed is not None:
-        await cards.show_claimed(bot, claimed, call.chat)
+        await cards.show_claimed(bot, claimed, call)
 
 
 async def choose(
@@ -130,7 +140,7 @@ async def suspend(
     """
     ticket = Secret(urlsafe(secrets.token_bytes(32)))
     moment = now()
-    told = where_to_look(bot, call, live, moment)
+    told = await where_to_look(bot, call, live, moment)
 
     def work(c: Connection) -> tuple[AuthorizationRequest | None, list[OutgoingMessage]]:
         users.lock(c, call.user)
@@ -161,19 +171,31 @@ REMIND_AFTER = timedelta(minutes=1)
 """A card that was sent before may be far up in the chat by now. In a burst of questions it is not."""
 
 
-def where_to_look(
+async def where_to_look(
     bot: Bot, call: DeferredCall, live: AuthorizationRequest | None, moment: datetime
 ) -> list[Draft]:
     """The first time that a call waits: a word on where its card is, if that is not right below the question."""
     if call.consents or call.suspended_at is not None:
         return []
     if call.chat.kind == "group":
-        return [note(bot, call, replies.asked_privately(typed(call)), "note")]
+        return [note(bot, call, replies.asked_privately(), "note")]
     if live is None or not live.card_message_id:
         return []
-    if live.declined_on_page_at or moment - live.created_at > REMIND_AFTER:
+    elsewhere = in_direct_topic(call) and not await was_asked_in_topic(bot, call)
+    if elsewhere or live.declined_on_page_at or moment - live.created_at > REMIND_AFTER:
         return [note(bot, call, replies.asked_above(typed(call), live.id), "note")]
     return []
+
+
+def in_direct_topic(call: DeferredCall) -> bool:
+    """Whether it was asked in a topic of the direct chat: what goes to the chat is not seen there."""
+    return call.chat.kind == "direct" and call.chat.thread_id is not None
+
+
+async def was_asked_in_topic(bot: Bot, call: DeferredCall) -> bool:
+    """Whether something else waits that was asked in the same topic: what there is to see was shown there."""
+    waiting = await bot.database.read(lambda c: calls.suspended_of(c, call.user))
+    return any(other.chat == call.chat for other in waiting)
 
 
 def ask_again(
@@ -207,7 +229,7 @@ async def ask_to_confirm(bot: Bot, call: DeferredCall, steps: Sequence[Step]) ->
     """Suspends an old write until its person says that it is still wanted."""
     moment = now()
     card = bot.platform.render_card(
-        ConfirmationCard(call.id, typed_in_full(call), call.asked_at, time_zone=call.time_zone)
+        ConfirmationCard(call.id, typed_in_full(call), call.asked_at, moment, time_zone=call.time_zone)
     )
     question = draft(
         bot,
@@ -216,6 +238,7 @@ async def ask_to_confirm(bot: Bot, call: DeferredCall, steps: Sequence[Step]) ->
         kind="confirmation_card",
         key=f"{call.id}-confirm",
         chat=call.chat,
+        reply_to=call.message_id if in_direct_topic(call) else None,
         private=True,
         call_id=call.id,
     )
@@ -247,7 +270,7 @@ def decline_on_page(c: Connection, request_id: str, moment: datetime) -> bool:
 
 def decline(c: Connection, bot: Bot, request_id: str, reason: str, moment: datetime) -> list[OutgoingMessage]:
     """Inside a transaction: the person declines. Settles an open request as declined, cancels what waited for it, and
-    mutes what they have not asked for."""
+    mutes what they have not asked for. The card says so; what was asked in a group is answered there as well."""
     request = authorizations.get_locked(c, request_id)
     if request is None or request.status is not RequestStatus.OPEN:
         # One that is being redeemed has a consent of the same person, which decides.
@@ -257,7 +280,9 @@ def decline(c: Connection, bot: Bot, request_id: str, reason: str, moment: datet
     users.set_quiet(c, request.user, moment)
     messages: list[OutgoingMessage] = []
     for call in calls.suspended_of(c, request.user):
-        if call.waits_for is WaitsFor.AUTHORIZATION and calls.cancel(c, call.id, reason, moment):
+        if call.waits_for is not WaitsFor.AUTHORIZATION or not calls.cancel(c, call.id, reason, moment):
+            continue
+        if call.chat.kind == "group":
             messages += insert_all(c, bot, answer(bot, call, replies.declined(typed(call))))
     return messages
 
@@ -335,6 +360,23 @@ def cancel_with_word(
     if not calls.cancel(c, call.id, outcome, moment):
         return False, []
     return True, insert_all(c, bot, answer(bot, call, replies.cancelled(typed(call))))
+
+
+def recall(c: Connection, bot: Bot, call: DeferredCall, moment: datetime) -> list[OutgoingMessage]:
+    """Inside a transaction: drops a call whose question was recalled; one that is under way finds a mark instead.
+
+    So does one in the queue of which a write has left: what came of that is still to be found out.
+    """
+    users.lock(c, call.user)
+    wrote = call_steps.has_written(c, call.id)
+    in_doubt = wrote and call.status is not CallStatus.SUSPENDED
+    if in_doubt or not calls.cancel(c, call.id, "recalled", moment):
+        calls.mark_recalled(c, call.id, moment)
+        return []
+    close_if_nobody_waits(c, call.user, "recalled", moment)
+    ask_for_less(c, call.user, [call], moment)
+    halfway = [answer_alone(bot, call, replies.stopped_halfway(typed(call)))] if wrote else []
+    return insert_all(c, bot, halfway)
 
 
 def close_if_nobody_waits(

@@ -14,6 +14,7 @@ from bot.core.commands import Registry
 from bot.core.model import Language, UserKey
 from bot.core.platform import Platform
 from bot.flows.refusals import Refusals
+from bot.flows.unanswered import Repeats, Watch
 
 if TYPE_CHECKING:
     from bot.store.database import Connection, Database
@@ -132,6 +133,24 @@ class Pace:
         return True
 
 
+@dataclass(slots=True)
+class Room:
+    """Bounds what visitors have under way at once, while the platform hangs above all."""
+
+    most: int
+    _taken: int = 0
+
+    def take(self) -> bool:
+        """False when it is full. Who has taken a place gives it back with `leave`."""
+        if self._taken >= self.most:
+            return False
+        self._taken += 1
+        return True
+
+    def leave(self) -> None:
+        self._taken -= 1
+
+
 @dataclass(frozen=True, slots=True)
 class Bot:
     database: Database
@@ -155,9 +174,12 @@ class Bot:
     pulse: Pulse = field(default_factory=Pulse)
     silent: Silent = field(default_factory=Silent)
     lines: Lines = field(default_factory=Lines)
+    watch: Watch = field(default_factory=Watch)
+    repeats: Repeats = field(default_factory=Repeats)
     refusals: Refusals = field(default_factory=Refusals)
     sign_in_pace: Pace = field(default_factory=lambda: Pace(interval=0.1, longest_wait=5.0))
     """A fifth of what the token endpoint takes: the rest is for authorizations and refreshes."""
+    sign_in_room: Room = field(default_factory=lambda: Room(most=20))
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     """What goes on after an answer was given. Nothing depends on it: all of it is also in the database."""
 

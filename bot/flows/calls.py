@@ -7,6 +7,7 @@ crash interrupts is claimed again when the lease ends, and starts from what was 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import random
 import signal
@@ -72,9 +73,9 @@ from bot.core.model import (
 from bot.core.scopes import ScopeSet, is_met, named
 from bot.flows import administrators, authorization, tokens, unused
 from bot.flows.bot import Bot, now
-from bot.flows.delivery import answer, deliver_all, insert_all, typed
+from bot.flows.delivery import answer, answer_alone, deliver_all, insert_all, typed
 from bot.flows.waiting import finished
-from bot.store import call_steps, calls, granted_scopes, grants
+from bot.store import call_steps, calls, granted_scopes, grants, users
 from bot.store.database import Connection
 from bot.store.outbox import OutgoingMessage
 
@@ -116,6 +117,11 @@ class Run:
     def pending(self) -> Step | None:
         """A write that may have left, and whose answer is not known."""
         return self.steps[-1] if self.steps and self.steps[-1].result is None else None
+
+    @property
+    def has_acted(self) -> bool:
+        """Whether the answer is what this person may see, or what was done in their name."""
+        return self.used_grant or self.has_written
 
     @property
     def has_written(self) -> bool:
@@ -175,7 +181,7 @@ async def give_up_stuck(bot: Bot, call: DeferredCall) -> None:
     """Ends a call that was claimed over and over and never came any further."""
     told = {"call": call.id, "command": call.command, "claims": call.takeovers}
     log.error("call given up: it was claimed again and again without making a step", extra=told)
-    if await bot.database.read(lambda c: call_steps.may_have_written(c, call.id)):
+    if await bot.database.read(lambda c: call_steps.has_written(c, call.id)):
         status, outcome, reply = CallStatus.OUTCOME_UNKNOWN, "outcome_unknown", replies.outcome_unknown
     else:
         status, outcome, reply = CallStatus.FAILED, "no_progress", replies.no_progress
@@ -217,10 +223,16 @@ async def run_call(bot: Bot, run: Run) -> None:
     try:
         if run.call.claim > 1 and not await load(bot, run):
             return
+        if run.call.expires_at <= now() and not run.has_written:
+            await expire(bot, run.call)
+            return
+        if run.call.recalled_at is not None and not run.pending:
+            raise LeaseLost
         while await move_on(bot, run):
             pass
     except LeaseLost:
-        log.warning("lease lost", extra={"call": run.call.id})
+        if not await stop_if_recalled(bot, run.call):
+            log.warning("lease lost", extra={"call": run.call.id})
     except CannotOpenSecret as error:
         log.warning("another replica has the key", extra={"call": run.call.id, "reason": str(error)})
         await put_back(bot, run, now() + FOR_ANOTHER_REPLICA)
@@ -239,6 +251,12 @@ async def run_call(bot: Bot, run: Run) -> None:
         told = {"error": type(error).__name__, "where": where_raised(error)}
         log.error("call crashed", extra={"call": run.call.id, "command": run.call.command, **told})
         await give_up_crashed(bot, run)
+
+
+async def expire(bot: Bot, call: DeferredCall) -> None:
+    """Ends a call that comes to its turn too late: it was delivered late, or nothing ran for that long."""
+    reply = replies.with_retry(replies.expired_before_start(typed(call)), call.id)
+    await finish(bot, call, CallStatus.EXPIRED, "expired", reply)
 
 
 def where_raised(error: BaseException) -> str:
@@ -287,7 +305,7 @@ async def move_on(bot: Bot, run: Run) -> bool:
         move = advance(run.command, run.ask, run.results)
     match move:
         case Reply():
-            await finish(bot, run.call, CallStatus.SUCCEEDED, "answered", move, used=run.used_scopes)
+            await finish_answered(bot, run, move)
             if run.first_in_a_day:
                 bot.background(unused.offer(bot, run.call.user))
             return False
@@ -314,14 +332,6 @@ async def call_as_user(bot: Bot, run: Run, move: ApiCall) -> bool:
     if write is not None and not may_send(write, first_sent_at, now()):
         await finish_unknown(bot, run)
         return False
-    suspended_before = call.consents > 0 or call.suspended_at is not None
-    if (
-        first_sent_at is None
-        and not call.confirmed
-        and wants_confirmation(write, call.asked_at, suspended=suspended_before, now=now())
-    ):
-        await authorization.ask_to_confirm(bot, call, run.steps)
-        return False
     usable = await tokens.usable_token(bot, call.user)
     rejected = False
     while True:
@@ -344,6 +354,13 @@ async def call_as_user(bot: Bot, run: Run, move: ApiCall) -> bool:
             case tokens.Misconfigured():
                 reply = replies.with_retry(replies.app_misconfigured(typed(call)), call.id)
                 await finish(bot, call, CallStatus.FAILED, "app_misconfigured", reply)
+                return False
+            case tokens.Usable() if (
+                first_sent_at is None
+                and not call.confirmed
+                and wants_confirmation(write, call.asked_at, now())
+            ):
+                await authorization.ask_to_confirm(bot, call, run.steps)
                 return False
             case tokens.Usable(token=token, grant=grant):
                 run.used_grant = True
@@ -561,6 +578,22 @@ async def drop(bot: Bot, run: Run, move: CancelWaiting | EndGrant) -> None:
 # --- the end ---------------------------------------------------------------------------------------------------
 
 
+async def finish_answered(bot: Bot, run: Run, reply: Reply) -> None:
+    """Settles a call with its command's answer. A group sees it, and whose it is, unless it is for the asker alone."""
+    call = run.call
+    refused = bool(run.results) and run.results[-1].refused is not None
+    if call.suspended_at is not None and call.request_id is not None and not run.has_written:
+        asked = (call.request_id, call.chat.chat_id, call.command, call.arguments)
+        digest = hashlib.sha256(bot.platform.render_reply(reply).body.encode()).digest()
+        if bot.repeats.is_repeat(asked, digest):
+            reply = replies.same_as_above(reply, typed(call))
+    public = not (run.command.private or reply.confidential or refused)
+    if public and call.chat.kind == "group" and run.has_acted:
+        profile = await bot.database.read(lambda c: users.profile(c, call.user))
+        reply = replies.on_behalf(reply, profile.name if profile else None)
+    await finish(bot, call, CallStatus.SUCCEEDED, "answered", reply, used=run.used_scopes, public=public)
+
+
 async def finish(
     bot: Bot,
     call: DeferredCall,
@@ -569,13 +602,14 @@ async def finish(
     reply: Reply,
     *,
     used: ScopeSet | None = None,
+    public: bool = False,
 ) -> None:
     """Settles a call together with its answer, then sends the answer. `used`: what it needed of the grant."""
-    drafts, moment = answer(bot, call, reply), now()
+    drafts, moment = answer(bot, call, reply, public=public), now()
 
     def work(c: Connection) -> list[OutgoingMessage] | None:
         if not calls.settle(c, call.id, call.claim, status, outcome, moment):
-            return None
+            return finish_recalled(c, bot, call, (status, outcome), reply, moment)
         if used is not None:
             grants.touch(c, call.user, moment)
         if used:
@@ -586,6 +620,29 @@ async def finish(
     if messages is None:
         raise LeaseLost
     await deliver_all(bot, messages)
+
+
+def finish_recalled(
+    c: Connection, bot: Bot, call: DeferredCall, end: tuple[CallStatus, str], reply: Reply, moment: datetime
+) -> list[OutgoingMessage] | None:
+    """Inside a transaction: settles a call whose question was recalled while it was under way. None when it was not.
+
+    What was read for it is dropped; what was written is told to its asker alone.
+    """
+    wrote = call_steps.has_written(c, call.id)
+    status, outcome = end if wrote else (CallStatus.CANCELLED, "recalled")
+    if not calls.settle_recalled(c, call.id, call.claim, status, outcome, moment):
+        return None
+    return insert_all(c, bot, [answer_alone(bot, call, reply)]) if wrote else []
+
+
+async def stop_if_recalled(bot: Bot, call: DeferredCall) -> bool:
+    """Ends a call that was not allowed to go on, if that is because its question was recalled."""
+    end = (CallStatus.CANCELLED, "recalled")
+    reply, moment = replies.stopped_halfway(typed(call)), now()
+    messages = await bot.database.write(lambda c: finish_recalled(c, bot, call, end, reply, moment))
+    await deliver_all(bot, messages or [])
+    return messages is not None
 
 
 async def finish_unknown(bot: Bot, run: Run) -> None:

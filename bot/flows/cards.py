@@ -16,10 +16,11 @@ from bot.core import replies, texts
 from bot.core.cards import AuthorizationCard, DeviceLink, Face
 from bot.core.model import (
     AuthorizationRequest,
-    Chat,
+    DeferredCall,
     Destination,
     DeviceAuthorization,
     DeviceStatus,
+    DirectChat,
     NotSent,
     RequestStatus,
     Secret,
@@ -27,9 +28,18 @@ from bot.core.model import (
     Words,
 )
 from bot.core.oauth import urlsafe
-from bot.core.scopes import OFFLINE_ACCESS, named
+from bot.core.scopes import OFFLINE_ACCESS, choose_scopes, is_met, named
 from bot.flows.bot import Bot, now
-from bot.flows.delivery import SAME_MESSAGE_FOR, deliver_all, insert_all, later, note, typed
+from bot.flows.delivery import (
+    SAME_MESSAGE_FOR,
+    deliver_all,
+    insert_all,
+    later,
+    no_way,
+    note,
+    reach,
+    typed,
+)
 from bot.store import authorizations, calls, device_authorizations, users
 from bot.store.database import Connection
 from bot.store.ids import new_id
@@ -75,13 +85,11 @@ async def card_of(bot: Bot, request: AuthorizationRequest) -> AuthorizationCard:
         granted=request.granted,
         refused=request.refused,
         commands=tuple(f"/{name}" for name in request.reasons),
-        purposes=tuple(
-            bot.commands[name].summary if name in bot.commands else Words("", "") for name in request.reasons
-        ),
         link=bot.ticket_url(request.ticket.reveal())
         if request.ticket and waiting and not bot.by_device
         else None,
         expires_at=request.expires_at,
+        drawn_at=now(),
         device_link=device_link(device) if device else None,
         notice=notice(device) if device else None,
         time_zone=profile.time_zone if profile else None,
@@ -135,13 +143,13 @@ async def show_card(bot: Bot, request_id: str) -> None:
             return
 
 
-async def show_claimed(bot: Bot, request: AuthorizationRequest, asked_in: Chat | None = None) -> None:
-    """`show_card` for a card that is claimed already; `asked_in`: where, if somebody has asked just now."""
-    if await draw(bot, request, asked_in):
+async def show_claimed(bot: Bot, request: AuthorizationRequest, asked: DeferredCall | None = None) -> None:
+    """`show_card` for a card that is claimed already; `asked`: the call that has asked just now, if one has."""
+    if await draw(bot, request, asked):
         await show_card(bot, request.id)
 
 
-async def draw(bot: Bot, request: AuthorizationRequest, asked_in: Chat | None = None) -> bool:
+async def draw(bot: Bot, request: AuthorizationRequest, asked: DeferredCall | None = None) -> bool:
     """Sends or changes a claimed card. True when it was shown, and has to be shown again already."""
     live = request.status in {RequestStatus.OPEN, RequestStatus.REDEEMING}
     if request.card_message_id is None and not live and now() - request.created_at > SAME_MESSAGE_FOR:
@@ -153,9 +161,8 @@ async def draw(bot: Bot, request: AuthorizationRequest, asked_in: Chat | None = 
     if request.card_lease_until is None or now() >= request.card_lease_until:
         return False  # somebody else's by now, who may have drawn a newer face already
     if request.card_message_id is None:
-        group = await group_for(bot, request, asked_in)
-        destination = Destination(request.user, group, None, private=True)
-        sent = await bot.platform.send(destination, content, card_key(request))
+        destination = await where_to_ask(bot, request, asked)
+        sent = await reach(bot, destination, content, card_key(request))
         if not isinstance(sent, NotSent):
             # A repeated sending gives the first one's message, which may show less than this face: drawn once more.
             version = request.card_wanted if sent.ephemeral else max(1, request.card_wanted - 1)
@@ -239,20 +246,22 @@ async def not_shown(bot: Bot, request: AuthorizationRequest, problem: NotSent, *
         await replace_card(bot, request)
     else:
         # Nobody can be shown this card any more; what waits behind it runs out at its own time.
-        words = await no_card_comes(bot, request, problem.reason) if live else []
+        words = await no_card_comes(bot, request, problem) if live else []
         await shown(bot, request, request.card_message_id, ephemeral=request.card_ephemeral)
         await deliver_all(bot, words)
     return False
 
 
-async def no_card_comes(bot: Bot, request: AuthorizationRequest, reason: str) -> list[OutgoingMessage]:
+async def no_card_comes(bot: Bot, request: AuthorizationRequest, why: NotSent) -> list[OutgoingMessage]:
     """A word to each call that waits behind a card which the platform does not take, unless one is there to be seen."""
     if request.card_message_id is not None:
         return []
 
     def work(c: Connection) -> list[OutgoingMessage]:
         words = [
-            note(bot, call, replies.card_refused(typed(call), reason), "no-card")
+            note(
+                bot, call, no_way(bot, call, why) or replies.card_refused(typed(call), why.reason), "no-card"
+            )
             for call in calls.suspended_of(c, request.user)
             if call.request_id == request.id
         ]
@@ -276,16 +285,18 @@ async def replace_unproven(bot: Bot, request: AuthorizationRequest) -> bool:
 
 
 def waited_for(c: Connection, request: AuthorizationRequest) -> AuthorizationRequest:
-    """Inside a transaction: the request without what no call of its person waits for."""
+    """Inside a transaction: the request with what calls of its person wait for, and no more."""
     waiting = [
         call for call in calls.suspended_of(c, request.user) if call.waits_for is WaitsFor.AUTHORIZATION
     ]
-    needed = named(*(call.needs for call in waiting)) | {OFFLINE_ACCESS}
-    commands = {call.command for call in waiting}
+    needs = tuple(clause for call in waiting for clause in call.needs)
+    scopes = request.scopes & (named(needs) | {OFFLINE_ACCESS})
+    if not is_met(needs, scopes):
+        scopes |= choose_scopes(needs, scopes, None).scopes
     return replace(
         request,
-        scopes=request.scopes & needed,
-        reasons=tuple(name for name in request.reasons if name in commands),
+        scopes=scopes,
+        reasons=tuple(dict.fromkeys(call.command for call in waiting)),
         granted=frozenset(),
         refused=frozenset(),
     )
@@ -325,12 +336,21 @@ async def replace_card(bot: Bot, request: AuthorizationRequest) -> None:
         await show_card(bot, fresh.id)
 
 
-async def group_for(bot: Bot, request: AuthorizationRequest, asked_in: Chat | None) -> str | None:
-    """The group where the person asked: a direct message that is refused can be shown there, to them alone."""
-    if asked_in is not None:
-        return asked_in.chat_id if asked_in.kind == "group" else None
-    waiting = await bot.database.read(lambda c: calls.suspended_of(c, request.user))
-    return next((call.chat.chat_id for call in waiting if call.chat.kind == "group"), None)
+async def where_to_ask(bot: Bot, request: AuthorizationRequest, asked: DeferredCall | None) -> Destination:
+    """Where a card goes: to the person alone, and in a topic of their chat with the bot as a reply there.
+
+    `asked`: the call that has asked just now, else the latest that waits. In a group where the person asked, a direct
+    message that is refused can be shown to them alone.
+    """
+    waiting = [asked] if asked else await bot.database.read(lambda c: calls.suspended_of(c, request.user))
+    group = next((call.chat.chat_id for call in waiting if call.chat.kind == "group"), None)
+    if not waiting or waiting[-1].chat.kind == "group":
+        return Destination(request.user, group, private=True)
+    chat, message_id = waiting[-1].chat, waiting[-1].message_id
+    direct = DirectChat(chat.chat_id, message_id)
+    if chat.thread_id is not None:
+        return Destination(request.user, None, message_id, direct=direct)
+    return Destination(request.user, group, private=True, direct=direct)
 
 
 async def show_due_cards(bot: Bot) -> None:

@@ -8,11 +8,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
 from functools import partial
 
 from bot.core import texts
 from bot.core.cards import Action, ConfirmationCard, UnusedCard
-from bot.core.model import AuthorizationRequest, CallStatus, CardClicked, Json, RequestStatus, UserKey, Words
+from bot.core.model import (
+    AuthorizationRequest,
+    CallStatus,
+    CardClicked,
+    Json,
+    RequestStatus,
+    UserKey,
+    WaitsFor,
+    Words,
+)
 from bot.flows import administrators, alternatives, authorization, cards, device, unused
 from bot.flows.bot import Bot, now
 from bot.flows.delivery import deliver_all, typed_in_full
@@ -20,6 +30,7 @@ from bot.store import arrivals, authorizations, calls, events, users
 from bot.store.arrivals import NewCall
 from bot.store.database import Connection
 from bot.store.ids import new_id
+from bot.store.outbox import OutgoingMessage
 
 Handler = Callable[[Bot, UserKey, str], Awaitable[Json]]
 """Carries out one control for whoever clicked it; the string is the id of what the card is about."""
@@ -66,6 +77,11 @@ async def fetch_device_link(bot: Bot, user: UserKey, request_id: str) -> Json:
         return bot.platform.click_answer(texts.CLICK_NOT_YOURS, "error")
     if not bot.by_device or request.status is not RequestStatus.OPEN or request.expires_at <= now():
         return await answer_with_card(bot, request_id)
+    if request.ticket is None:
+        # Not as the bot has written it: its card is replaced, and nothing is asked for by it.
+        await bot.database.write(lambda c: authorizations.show(c, request_id, now()))
+        bot.wake.upkeep.set()
+        return bot.platform.click_answer(texts.CLICK_LINK_LATER, "warning")
     if not await device.start(bot, request, PATIENCE):
         return bot.platform.click_answer(texts.CLICK_LINK_LATER, "warning")
     return await answer_with_card(bot, request_id, texts.CLICK_LINK)
@@ -120,15 +136,21 @@ async def decide_write(bot: Bot, user: UserKey, call_id: str, *, confirmed: bool
         changed = await bot.database.write(lambda c: calls.confirm(c, call_id, moment))
         bot.wake.calls.set()
     else:
-        changed, messages = await bot.database.write(
-            lambda c: authorization.cancel_with_word(c, bot, call, moment, "discarded")
-        )
+        changed, messages = await bot.database.write(lambda c: discard(c, bot, call_id, moment))
         bot.background(deliver_all(bot, messages))
     toast, decided = (texts.CLICK_DONE, confirmed) if changed else (texts.CLICK_SETTLED, call.confirmed)
     card = bot.platform.render_card(
-        ConfirmationCard(call.id, typed_in_full(call), call.asked_at, decided, call.time_zone)
+        ConfirmationCard(call.id, typed_in_full(call), call.asked_at, moment, decided, call.time_zone)
     )
     return bot.platform.click_answer(toast, "info", card)
+
+
+def discard(c: Connection, bot: Bot, call_id: str, moment: datetime) -> tuple[bool, list[OutgoingMessage]]:
+    """Inside a transaction: drops a write that waits for its person's word. One that got it waits for other things."""
+    call = calls.get(c, call_id)
+    if call is None or call.waits_for is not WaitsFor.CONFIRMATION:
+        return False, []
+    return authorization.cancel_with_word(c, bot, call, moment, "discarded")
 
 
 CAME_TO_NOTHING = frozenset({CallStatus.EXPIRED, CallStatus.FAILED, CallStatus.CANCELLED})
@@ -154,7 +176,7 @@ async def retry(bot: Bot, user: UserKey, call_id: str) -> Json:
     )
 
     def work(c: Connection) -> bool:
-        first = events.record(c, user.platform, user.app_id, f"retry-{call_id}", moment)
+        first = events.record_retry(c, user, call_id, moment)
         if first and not arrivals.add(c, again, moment):
             # Undoes the record of the click: the button works again once less is waiting.
             raise TooManyWaiting
@@ -188,11 +210,15 @@ async def cancel(bot: Bot, user: UserKey, request_id: str) -> Json:
 # --- unused scopes -----------------------------------------------------------------------------------------------
 
 
-async def give_back(bot: Bot, user: UserKey, _: str) -> Json:
-    """The clicker's own unused scopes, whosever card it is: nobody else's grant can be touched by it."""
-    giving = bot.background(unused.give_back(bot, user))
+async def give_back(bot: Bot, user: UserKey, offered: str) -> Json:
+    """The clicker's own unused scopes, whosever card it is: nobody else's grant can be touched by it.
+
+    Of those, what the card offered: pressed again much later, it gives back nothing else.
+    """
+    at = unused.moment_of_offer(offered)
+    giving = bot.background(unused.give_back(bot, user, at))
     await asyncio.wait({giving}, timeout=PATIENCE)
-    left = await bot.database.read(lambda c: unused.of(c, user))
+    left = await bot.database.read(lambda c: unused.of(c, user, at))
     return answer_unused(bot, texts.NOT_GIVEN_BACK if left else texts.GIVEN_BACK)
 
 

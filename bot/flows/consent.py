@@ -195,12 +195,10 @@ async def redeem(bot: Bot, attempt: Attempt, code: Secret, basis: Basis, taken_a
     tokens = await persistently(exchange, is_unanswered)
     if isinstance(tokens, TokenRefused):
         return await exchange_failed(bot, attempt, tokens)
-    moment = now()
-    if moment - taken_at > bot.lease / 8:
+    if now() - taken_at > bot.lease / 8:
         # The code is spent: whoever took the attempt over now could only have it refused, and the tokens with it. And
         # asking whose they are may take most of a lease.
-        until = moment + bot.lease
-        await bot.database.write_one(partial(attempts.extend, attempt=attempt.id, lease_until=until))
+        await extend_lease(bot, attempt)
     identify = partial(bot.platform.identify, tokens.access_token)
     identity = await persistently(identify, is_unanswered)
     if not isinstance(identity, Identity):
@@ -209,9 +207,16 @@ async def redeem(bot: Bot, attempt: Attempt, code: Secret, basis: Basis, taken_a
         # The token is dropped here, and not revoked: that might end that other person's own grant.
         return await attempt_failed(bot, attempt, "wrong_person", Landing.WRONG_PERSON)
     if not basis.named:
+        # Asking whose the tokens are may have taken most of the lease, and narrowing them spends the refresh token.
+        await extend_lease(bot, attempt)
         narrowed = await bot.platform.narrow(tokens, basis.scopes)
         tokens = narrowed if isinstance(narrowed, TokenSet) else tokens
     return await store_grant(bot, consented(attempt, basis.grant), tokens, identity)
+
+
+async def extend_lease(bot: Bot, attempt: Attempt) -> None:
+    until = now() + bot.lease
+    await bot.database.write_one(partial(attempts.extend, attempt=attempt.id, lease_until=until))
 
 
 def consented(attempt: Attempt, before: Grant | None) -> Consented:
@@ -344,8 +349,9 @@ async def store_grant(bot: Bot, consent: Consented, tokens: TokenSet, identity: 
                 audit.write(c, "consent_dropped", user=user, subject=consent.subject, now=moment)
                 return Landed(Landing.USED)
         held = before.scopes if before and before.status is GrantStatus.ACTIVE else frozenset()
-        given = tokens.scopes if tokens.scopes is not None else asked | held
         unasked = granted_scopes.unasked(c, user) - asked
+        # An answer without scopes: the exchange named what was asked for and what is held, and left out the rest.
+        given = tokens.scopes if tokens.scopes is not None else asked | (held - unasked)
         grant = grants.save(
             c, user, before, tokens, scopes=given, unasked=unasked, oauth=bot.oauth, now=moment
         )

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from bot.core import replies
@@ -23,14 +23,17 @@ from bot.core.model import (
     Destination,
     NotSent,
     Reply,
+    Sent,
     UserKey,
 )
 from bot.flows.bot import Bot, now
+from bot.flows.reactions import take_away
 from bot.flows.waiting import only_genuine
-from bot.store import audit, calls, outbox
+from bot.store import audit, call_steps, calls, outbox, reactions
 from bot.store.database import Connection
-from bot.store.ids import new_id
+from bot.store.ids import new_id, time_of
 from bot.store.outbox import NewMessage, OutgoingMessage
+from bot.store.reactions import Reaction
 
 log = logging.getLogger(__name__)
 
@@ -68,35 +71,34 @@ def draft(
     private: bool = False,
     call_id: str | None = None,
 ) -> Draft:
-    destination = Destination(
-        user, chat.chat_id if chat else None, reply_to, private and chat is not None and chat.kind == "group"
-    )
+    in_group = chat is not None and chat.kind == "group"
+    # A message to the group, when that to a topic of it is refused, would open another topic.
+    reply_only = in_group and chat is not None and chat.thread_id is not None and not private
+    chat_id = chat.chat_id if chat is not None and not reply_only else None
+    destination = Destination(user, chat_id, reply_to, private and in_group)
     return Draft(NewMessage(new_id(now()), user, kind, key, destination, content, call_id))
 
 
-def answer(bot: Bot, call: DeferredCall, reply: Reply) -> tuple[Draft, ...]:
-    """The one answer to a call; a confidential one goes to the asker alone, with a note where it was asked."""
-    in_group = call.chat.kind == "group"
-    drafts = [
-        draft(
-            bot,
-            call.user,
-            bot.platform.render_reply(reply),
-            kind="answer",
-            key=f"{call.id}-answer",
-            chat=call.chat,
-            reply_to=None if reply.confidential and in_group else call.message_id,
-            private=reply.confidential,
-            call_id=call.id,
-        )
-    ]
-    if reply.confidential and in_group:
-        drafts.append(note(bot, call, replies.answered_privately(typed(call)), "told"))
-    return tuple(drafts)
+def answer(bot: Bot, call: DeferredCall, reply: Reply, *, public: bool = False) -> tuple[Draft, ...]:
+    """The one answer to a call. In a group it is for the asker alone, unless it is `public`."""
+    return (about(bot, call, reply, "answer", "answer", private=not public),)
 
 
-def note(bot: Bot, call: DeferredCall, reply: Reply, name: str, kind: str = "note") -> Draft:
+def answer_alone(bot: Bot, call: DeferredCall, reply: Reply) -> Draft:
+    """The answer to a call whose question was recalled: for the asker alone, and nothing where it was asked."""
+    content = bot.platform.render_reply(reply)
+    return draft(bot, call.user, content, kind="answer", key=f"{call.id}-answer", call_id=call.id)
+
+
+def note(
+    bot: Bot, call: DeferredCall, reply: Reply, name: str, kind: str = "note", *, private: bool = False
+) -> Draft:
     """A word about a call, where it was asked, that is not its answer. At most one of a name."""
+    return about(bot, call, reply, name, kind, private=private)
+
+
+def about(bot: Bot, call: DeferredCall, reply: Reply, name: str, kind: str, *, private: bool) -> Draft:
+    alone = private and call.chat.kind == "group"
     return draft(
         bot,
         call.user,
@@ -104,7 +106,8 @@ def note(bot: Bot, call: DeferredCall, reply: Reply, name: str, kind: str = "not
         kind=kind,
         key=f"{call.id}-{name}",
         chat=call.chat,
-        reply_to=call.message_id,
+        reply_to=None if alone else call.message_id,
+        private=alone,
         call_id=call.id,
     )
 
@@ -143,14 +146,14 @@ async def deliver(bot: Bot, message: OutgoingMessage) -> None:
     if message.content is None:
         await deliver_all(bot, await lost(bot, message, moment))
         return
-    result = await bot.platform.send(message.destination, message.content, message.delivery_key)
+    result = await send(bot, message, message.content)
     moment = now()
     if not isinstance(result, NotSent):
-        await bot.database.write_one(
-            lambda c: outbox.sent(c, message.id, message.claim, result.message_id, moment)
-        )
+        await deliver_all(bot, await arrived(bot, message, result, moment))
+    elif result.recalled:
+        await settle(bot, message, "undeliverable", f"the question was recalled: {result.reason}", moment)
     elif not result.retry:
-        await deliver_all(bot, await refused(bot, message, result.reason, moment))
+        await deliver_all(bot, await refused(bot, message, result, moment))
     elif moment - message.created_at > TRIED_FOR:
         await settle(bot, message, "undeliverable", result.reason, moment)
     else:
@@ -158,6 +161,130 @@ async def deliver(bot: Bot, message: OutgoingMessage) -> None:
         if result.one_too_many:
             bot.lines.begin(message.user, min(until, moment + LINE_BEGINS_WITHIN))
         await postpone(bot, message, until, arrived_possible=result.may_have_arrived)
+
+
+async def send(bot: Bot, message: OutgoingMessage, content: Content) -> Sent | NotSent:
+    """Sends a message; when its question was recalled, only where nobody sees it who could no longer see that."""
+    here = is_for_the_group(message, now())
+    destination = replace(message.destination, unless_recalled=True, group_first=here)
+    sent = await reach(bot, destination, content, message.delivery_key)
+    if isinstance(sent, NotSent) and sent.recalled:
+        elsewhere = await without_question(bot, message)
+        if elsewhere is not None:
+            return await reach(bot, elsewhere, content, message.delivery_key)
+    return sent
+
+
+async def reach(bot: Bot, destination: Destination, content: Content, key: str) -> Sent | NotSent:
+    """Sends to a destination; where its ways are closed, by those that the person's earlier commands tell of."""
+    if destination.private and destination.direct is None and not destination.group_first:
+        destination = await by_other_ways(bot, destination)
+        return await bot.platform.send(destination, content, key)
+    sent = await bot.platform.send(destination, content, key)
+    if isinstance(sent, NotSent) and sent.no_way:
+        more = await by_other_ways(bot, destination)
+        if more != destination:
+            return await bot.platform.send(replace(more, group_first=False), content, key)
+    return sent
+
+
+async def by_other_ways(bot: Bot, destination: Destination) -> Destination:
+    """With the person's chat with the bot; what is for them alone may also be shown to them in a group they asked in."""
+    user, alone = destination.user, destination.chat_id is None and destination.reply_to is None
+
+    def read(c: Connection) -> Destination:
+        direct = destination.direct or calls.direct_chat_of(c, user)
+        group = calls.latest_group_of(c, user) if alone else None
+        if group is None:
+            return replace(destination, direct=direct)
+        return replace(destination, direct=direct, chat_id=group, private=True)
+
+    return await bot.database.read(read)
+
+
+async def without_question(bot: Bot, message: OutgoingMessage) -> Destination | None:
+    """Where a message goes whose question was recalled: in the direct chat, where its person alone reads it. Of a
+    question in a group, what was written for it is told to them alone; what was read for it is told to nobody.
+    """
+    call_id = message.call_id
+    if call_id is None:
+        return None
+
+    def read(c: Connection) -> tuple[DeferredCall | None, bool]:
+        return calls.get(c, call_id), call_steps.has_written(c, call_id)
+
+    call, wrote = await bot.database.read(read)
+    if call is not None and call.chat.kind == "direct":
+        return Destination(message.user, call.chat.chat_id)
+    return Destination(message.user) if call is not None and wrote and message.kind == "answer" else None
+
+
+SHOWN_IN_GROUP_FOR = timedelta(minutes=10)
+"""From the asking: a message that one member of a group is shown there is seen only by a client that is online."""
+
+
+def is_for_the_group(message: OutgoingMessage, moment: datetime) -> bool:
+    """Whether a private word about a call is shown in the group where its person has asked, and is still looking."""
+    return (
+        message.call_id is not None
+        and message.destination.private
+        and moment - time_of(message.call_id) < SHOWN_IN_GROUP_FOR
+        and message.kind
+        in {
+            "answer",
+            "note",
+        }
+    )
+
+
+async def arrived(bot: Bot, message: OutgoingMessage, sent: Sent, moment: datetime) -> list[OutgoingMessage]:
+    """Records that a message was sent; returns what the group is told, if it was for one alone and went elsewhere."""
+    about = message.call_id
+    if about is not None:
+        bot.watch.seen(about)
+    told = about is not None and message.kind in {"answer", "note"}
+    elsewhere = told and message.destination.private and not sent.ephemeral
+    if about is None or not (elsewhere or may_have_reaction(message, moment)):
+        await bot.database.write_one(
+            lambda c: outbox.sent(c, message.id, message.claim, sent.message_id, moment)
+        )
+        return []
+
+    def work(c: Connection) -> tuple[list[OutgoingMessage], Reaction | None]:
+        if not outbox.sent(c, message.id, message.claim, sent.message_id, moment):
+            return [], None
+        call = calls.get(c, about) if elsewhere else None
+        more = [] if call is None else insert_all(c, bot, [told_in_group(bot, call)])
+        return more, answered(c, bot, message, moment)
+
+    more, reaction = await bot.database.write(work)
+    if reaction is not None:
+        bot.background(take_away(bot, reaction))
+    return more
+
+
+def may_have_reaction(message: OutgoingMessage, moment: datetime) -> bool:
+    """Whether this is an answer that took so long that its question may have a reaction."""
+    if message.call_id is None or message.kind != "answer":
+        return False
+    return moment - time_of(message.call_id) >= NO_REACTION_WITHIN
+
+
+NO_REACTION_WITHIN = timedelta(seconds=0.7)
+"""Somewhat less than `signs.REACT_AFTER`: replicas' clocks differ."""
+
+
+def answered(c: Connection, bot: Bot, message: OutgoingMessage, moment: datetime) -> Reaction | None:
+    """Inside a transaction that settles a message: the reaction to take away, if that was the answer."""
+    if message.call_id is None or not may_have_reaction(message, moment):
+        return None
+    return reactions.take(c, message.call_id, moment + bot.lease)
+
+
+def told_in_group(bot: Bot, call: DeferredCall) -> Draft:
+    done = call.status is CallStatus.SUCCEEDED
+    word = replies.answered_privately() if done else replies.replied_privately()
+    return note(bot, call, word, "told")
 
 
 LINE_BEGINS_WITHIN = timedelta(seconds=10)
@@ -206,22 +333,43 @@ def later(moment: datetime, attempts: int, retry_after: float | None) -> datetim
 
 async def settle(bot: Bot, message: OutgoingMessage, status: str, reason: str, moment: datetime) -> None:
     log.warning("message not delivered", extra={"outgoing": message.id, "status": status, "reason": reason})
-    await bot.database.write(lambda c: outbox.give_up(c, message.id, message.claim, status, reason, moment))
+
+    def work(c: Connection) -> Reaction | None:
+        given_up = outbox.give_up(c, message.id, message.claim, status, reason, moment)
+        return answered(c, bot, message, moment) if given_up else None
+
+    reaction = await bot.database.write(work)
+    if reaction is not None:
+        bot.background(take_away(bot, reaction))
 
 
-async def refused(bot: Bot, message: OutgoingMessage, reason: str, moment: datetime) -> list[OutgoingMessage]:
+async def refused(
+    bot: Bot, message: OutgoingMessage, why: NotSent, moment: datetime
+) -> list[OutgoingMessage]:
     """The platform never takes this message: a plain word takes its place, if somebody waits for it."""
-    log.warning("message refused", extra={"outgoing": message.id, "reason": reason})
+    log.warning("message refused", extra={"outgoing": message.id, "reason": why.reason})
 
     def work(c: Connection) -> list[OutgoingMessage]:
-        given_up = outbox.give_up(c, message.id, message.claim, "undeliverable", reason, moment)
+        given_up = outbox.give_up(c, message.id, message.claim, "undeliverable", why.reason, moment)
         word = WORD_FOR.get(message.kind)
-        call = calls.get(c, message.call_id) if given_up and word and message.call_id else None
-        if call is None or word is None:
+        call = calls.get(c, message.call_id) if given_up and message.call_id else None
+        if call is None:
             return []
-        return insert_all(c, bot, [note(bot, call, word(typed(call), reason), "refused")])
+        if message.kind == "answer":
+            reactions.hurry(c, call.id, moment)
+        reply = no_way(bot, call, why) if word or message.destination.private else None
+        if reply is None and word is not None:
+            reply = word(typed(call), why.reason)
+        return [] if reply is None else insert_all(c, bot, [note(bot, call, reply, "refused")])
 
     return await bot.database.write(work)
+
+
+def no_way(bot: Bot, call: DeferredCall, why: NotSent) -> Reply | None:
+    """What a group is told when nothing private reaches the person who asked there."""
+    if not why.no_way or call.chat.kind != "group" or call.recalled_at is not None:
+        return None
+    return replies.no_way_to_you(typed(call), bot.platform.chat_link)
 
 
 WORD_FOR = {"answer": replies.answer_refused, "confirmation_card": replies.card_refused}

@@ -105,6 +105,15 @@ async def mint(bot: Bot, device: DeviceAuthorization) -> None:
         case TokenRefused(problem=TokenProblem.TRANSIENT | TokenProblem.IN_DOUBT) if (
             moment < device.created_at + MINTED_WITHIN
         ):
+            log.warning(
+                "no device code yet",
+                extra={
+                    "device": device.id,
+                    "problem": answer.problem.value,
+                    "reason": answer.message,
+                    "failures": device.failures,
+                },
+            )
             until = later(moment, device.failures, None)
             await wait(bot, device, until, device.interval, device.failures + 1)
         case TokenRefused():

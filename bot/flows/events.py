@@ -24,7 +24,7 @@ from bot.core.model import (
     PersonLeft,
     UserKey,
 )
-from bot.flows import authorization
+from bot.flows import authorization, signs
 from bot.flows.bot import Bot, language_of, now
 from bot.flows.clicks import answer_click
 from bot.flows.delivery import deliver_all, draft, insert_all
@@ -64,6 +64,9 @@ async def accept_event(bot: Bot, event: Event) -> Json:
 async def accept_message(bot: Bot, event: MessageReceived) -> None:
     name, written = parse_message(event.text, bot.commands)
     moment = now()
+    urgent = bot.commands[name].urgent
+    # The platform's clock may be ahead of ours.
+    asked_at = min(event.sent_at, moment)
     call = NewCall(
         id=new_id(moment),
         user=event.user,
@@ -71,20 +74,20 @@ async def accept_message(bot: Bot, event: MessageReceived) -> None:
         message_id=event.message_id,
         command=name,
         arguments=kept(bot.commands[name], written, event.mentions),
-        asked_at=event.sent_at,
+        asked_at=asked_at,
         language=language_of(event.text, event.language, None),
         time_zone=None,
-        expires_at=event.sent_at + bot.deferred_ttl,
+        # What helps and what ends things is done however late it arrives.
+        expires_at=(moment if urgent else asked_at) + bot.deferred_ttl,
     )
-    urgent = bot.commands[name].urgent
     arrival = Arrival(event.event_id, call, event.language, event.union_id, moment, urgent)
     match await bot.database.write_together(arrivals.record_all, arrival):
         case Recorded.SEEN_BEFORE:
-            log.info("event seen before", extra={"event": event.event_id})
+            bot.refusals.note("event seen before", "message")
         case Recorded.TOO_MANY:
             await refuse_one_more(bot, call, moment)
         case Recorded.QUEUED:
-            pass
+            signs.watch(bot, call)
 
 
 def kept(command: Command, written: str, mentions: Mentions) -> str:
@@ -102,7 +105,7 @@ def kept(command: Command, written: str, mentions: Mentions) -> str:
 
 async def refuse_one_more(bot: Bot, call: NewCall, moment: datetime) -> None:
     """Tells a person that they have the most calls waiting already; once a minute, however fast they go on asking."""
-    log.warning("too many calls of one person", extra={"user": str(call.user), "command": call.command})
+    bot.refusals.note("too many calls of one person", str(call.user), logging.WARNING)
     word = draft(
         bot,
         call.user,
@@ -168,26 +171,23 @@ async def refuse_foreigner(bot: Bot, event: MessageReceived) -> None:
 async def withdraw_question(bot: Bot, event: MessageRecalled) -> None:
     """A recalled question is not answered, and what waits for it waits no longer.
 
-    Events may overtake each other: a question that comes after its recall counts as seen.
+    Events may overtake each other: a question that comes after its recall counts as seen. A call that is under way,
+    or of which a write has left, ends by itself and knows that its question was recalled.
     """
     moment = now()
     platform, app_id, message_id = event.platform, event.app_id, event.message_id
 
-    def work(c: Connection) -> None:
+    def work(c: Connection) -> list[OutgoingMessage]:
         if not events.record(c, platform, app_id, event.event_id, moment):
-            return
+            return []
         if events.record(c, platform, app_id, f"recalled-{message_id}", moment, message_id=message_id):
-            return
-        call = calls.find_by_message(c, message_id)
-        if call is None:
-            return
-        users.lock(c, call.user)
-        if calls.cancel(c, call.id, "recalled", moment):
-            authorization.close_if_nobody_waits(c, call.user, "recalled", moment)
-            authorization.ask_for_less(c, call.user, [call], moment)
+            return []
+        asked = calls.all_by_message(c, message_id)
+        return [message for call in asked for message in authorization.recall(c, bot, call, moment)]
 
-    await bot.database.write(work)
+    messages = await bot.database.write(work)
     bot.wake.upkeep.set()
+    bot.background(deliver_all(bot, messages))
 
 
 async def end_revoked_grant(bot: Bot, event: GrantRevoked) -> None:

@@ -171,8 +171,9 @@ def in_order_of_use(scopes: ScopeSet, stories: Mapping[Scope, GrantedScope]) -> 
 
 
 def open_request(c: Connection, user: UserKey) -> AuthorizationRequest | None:
+    """The one that the person can go on with: in time, and as the bot has written it."""
     request = authorizations.live_of(c, user)
-    return request if request is not None and request.expires_at > now() else None
+    return request if request is not None and request.expires_at > now() and request.ticket else None
 
 
 async def ticket_of(bot: Bot, user: UserKey) -> Secret | None:

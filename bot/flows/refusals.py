@@ -14,6 +14,7 @@ EVERY = 10.0
 
 class Refusals:
     """The first of a kind is logged at once; those that follow are counted, and logged together every 10 seconds.
+    Of a failure only the first has its traceback.
 
     A kind is a message with its reason. Both come from fixed sets, so that nobody can make up kinds without end.
     """
@@ -22,22 +23,24 @@ class Refusals:
         self._every = every
         self._since: Counter[tuple[str, str]] = Counter()
 
-    def note(self, message: str, reason: str) -> None:
-        """Counts a refusal. To be called in the event loop."""
+    def note(
+        self, message: str, reason: str, level: int = logging.INFO, error: BaseException | None = None
+    ) -> None:
+        """Counts a refusal, or a failure with its error. To be called in the event loop."""
         kind = (message, reason)
         if kind in self._since:
             self._since[kind] += 1
             return
-        log.info(message, extra={"reason": reason, "count": 1})
-        self._wait(kind)
+        log.log(level, message, extra={"reason": reason, "count": 1}, exc_info=error)
+        self._wait(kind, level)
 
-    def _wait(self, kind: tuple[str, str]) -> None:
+    def _wait(self, kind: tuple[str, str], level: int) -> None:
         self._since[kind] = 0
-        asyncio.get_running_loop().call_later(self._every, self._tell, kind)
+        asyncio.get_running_loop().call_later(self._every, self._tell, kind, level)
 
-    def _tell(self, kind: tuple[str, str]) -> None:
+    def _tell(self, kind: tuple[str, str], level: int) -> None:
         count = self._since.pop(kind)
         if count:
             message, reason = kind
-            log.info(message, extra={"reason": reason, "count": count})
-            self._wait(kind)
+            log.log(level, message, extra={"reason": reason, "count": count})
+            self._wait(kind, level)

@@ -12,7 +12,7 @@ import json
 import logging
 import secrets
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import partial
 
@@ -153,22 +153,32 @@ async def complete(
     former: Secret | None,
 ) -> SignedIn | NotSignedIn:
     """Takes what came back to a browser that brings along what it `kept`. Its `former` session ends with a new one."""
-    attempt = await take(bot, came.state, kept)
-    if not isinstance(attempt, Attempt):
-        bot.refusals.note("sign-in rejected", attempt.value)
-        return attempt
+    begun = await find(bot, came.state, kept)
+    if not isinstance(begun, Kept):
+        bot.refusals.note("sign-in rejected", begun.value)
+        return begun
     if isinstance(came, Denied):
+        # Nothing is stored: anybody can begin a sign-in and decline it, as often as they like.
         refused = came.error == ACCESS_DENIED
-        return await failed(
-            bot,
-            attempt,
-            came.error if refused else "error_on_page",
-            NotSignedIn.DECLINED if refused else NotSignedIn.CODE_REFUSED,
-        )
+        bot.refusals.note("sign-in failed", ACCESS_DENIED if refused else "error_on_page")
+        return NotSignedIn.DECLINED if refused else NotSignedIn.CODE_REFUSED
     # Anybody can begin a sign-in and bring any code back, and each costs the platform a request.
-    if not await bot.sign_in_pace.turn():
-        return await failed(bot, attempt, "busy", NotSignedIn.BUSY)
-    identity = await identify(bot, attempt, came.code)
+    if not (await bot.sign_in_pace.turn() and bot.sign_in_room.take()):
+        bot.refusals.note("sign-in failed", "busy")
+        return NotSignedIn.BUSY
+    try:
+        return await redeem(bot, begun, came.code, former)
+    finally:
+        bot.sign_in_room.leave()
+
+
+async def redeem(bot: Bot, begun: Kept, code: Secret, former: Secret | None) -> SignedIn | NotSignedIn:
+    """Finds out whose code it is, and begins their session."""
+    attempt = await take(bot, begun)
+    if attempt is None:
+        bot.refusals.note("sign-in rejected", NotSignedIn.USED.value)
+        return NotSignedIn.USED
+    identity = await identify(bot, attempt, code)
     if not isinstance(identity, Identity):
         return identity
     user = bot.platform.user_key(identity.open_id, identity.tenant_key)
@@ -177,21 +187,31 @@ async def complete(
     return await begin_session(bot, attempt, user, identity, former)
 
 
-async def take(bot: Bot, state: Secret, kept: Secret | None) -> Attempt | NotSignedIn:
-    """The sign-in of this state, once, in its time, and only in the browser that it was begun in."""
-    state_digest, moment = digest(state.reveal()), now()
+NOT_USED = {None, "live", "expired"}
+"""What a state can stand at that has not come back: releases before this one recorded a sign-in when it was begun."""
+
+
+async def find(bot: Bot, state: Secret, kept: Secret | None) -> Kept | NotSignedIn:
+    """The sign-in of this state, in its time, and only in the browser that it was begun in."""
+    state_digest = digest(state.reveal())
+    used = await bot.database.read(lambda c: attempts.consumed_before(c, state_digest, AttemptKind.SIGN_IN))
+    if used not in NOT_USED:
+        return NotSignedIn.USED
     begun = opened(bot, kept) if kept is not None else None
-    if begun is None or begun.state_digest != state_digest or begun.expires_at <= moment:
-        used = await bot.database.read(
-            lambda c: attempts.consumed_before(c, state_digest, AttemptKind.SIGN_IN)
-        )
-        return NotSignedIn.USED if used else NotSignedIn.OTHER_BROWSER
+    if begun is None or begun.state_digest != state_digest or begun.expires_at <= now():
+        return NotSignedIn.OTHER_BROWSER
+    return begun
+
+
+async def take(bot: Bot, begun: Kept) -> Attempt | None:
+    """Takes a sign-in, once."""
+    moment = now()
     sign_in = NewAttempt(
         new_id(moment),
         AttemptKind.SIGN_IN,
         None,
         None,
-        state_digest,
+        begun.state_digest,
         None,
         frozenset(),
         begun.redirect_uri,
@@ -202,7 +222,7 @@ async def take(bot: Bot, state: Secret, kept: Secret | None) -> Attempt | NotSig
             c, sign_in, worker=bot.worker, lease_until=moment + bot.lease, now=moment
         )
     ):
-        return NotSignedIn.USED
+        return None
     return Attempt(
         sign_in.id,
         sign_in.kind,
@@ -256,19 +276,23 @@ async def belongs_here(bot: Bot, user: UserKey) -> bool:
 async def failed(
     bot: Bot, attempt: Attempt, outcome: str, why: NotSignedIn, user: UserKey | None = None
 ) -> NotSignedIn:
-    """Ends the attempt. Only of a known person is it audited: anybody can begin a sign-in, and make it fail."""
+    """Leaves nothing of the attempt: anybody can begin a sign-in, and make it fail. A known person is audited, and
+    once a day is enough."""
     bot.refusals.note("sign-in failed", outcome)
     moment = now()
 
     def work(c: Connection) -> None:
-        status = "denied" if why is NotSignedIn.DECLINED else "failed"
-        attempts.finish(c, attempt.id, status, outcome, moment)
-        if user is not None:
-            subject = ("attempt", attempt.id)
-            audit.write(c, "sign_in_failed", user=user, subject=subject, now=moment, reason=outcome)
+        attempts.forget_sign_in(c, attempt.id)
+        if user is None or audit.was_noted(c, "sign_in_failed", user, since=moment - DAY):
+            return
+        subject = ("attempt", attempt.id)
+        audit.write(c, "sign_in_failed", user=user, subject=subject, now=moment, reason=outcome)
 
     await bot.database.write(work)
     return why
+
+
+DAY = timedelta(days=1)
 
 
 async def begin_session(

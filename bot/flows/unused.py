@@ -6,7 +6,8 @@ consented to stays with the platform; the bot asks again before it uses that aga
 
 from __future__ import annotations
 
-from datetime import timedelta
+import contextlib
+from datetime import datetime, timedelta
 
 from bot.core.cards import UnusedCard
 from bot.core.model import Grant, GrantStatus, UserKey
@@ -28,12 +29,21 @@ def worth_a_look(grant: Grant) -> bool:
     return grant.last_used_at is None or now() - grant.last_used_at > timedelta(days=1)
 
 
-def of(c: Connection, user: UserKey) -> ScopeSet:
-    """What a person has granted, and no call of theirs has needed for long."""
+def moment_of_offer(subject: str) -> datetime:
+    """When a card was sent, by the subject of its controls; now, when that does not tell."""
+    moment = now()
+    with contextlib.suppress(ValueError):
+        offered = datetime.fromisoformat(subject)
+        return min(offered, moment) if offered.tzinfo else moment
+    return moment
+
+
+def of(c: Connection, user: UserKey, at: datetime) -> ScopeSet:
+    """What a person has granted, and no call of theirs has needed since long before that moment."""
     grant = grants.find(c, user)
     if grant is None or grant.status is not GrantStatus.ACTIVE or grant.refresh_token is None:
         return frozenset()
-    before = now() - UNUSED_FOR
+    before = at - UNUSED_FOR
     unused = frozenset(
         story.scope
         for story in granted_scopes.of_user(c, user).values()
@@ -45,11 +55,12 @@ def of(c: Connection, user: UserKey) -> ScopeSet:
 
 async def offer(bot: Bot, user: UserKey) -> None:
     """Asks once in a while whether the person would rather not grant any more what is not used."""
-    scopes = await bot.database.read(lambda c: of(c, user))
+    moment = now()
+    scopes = await bot.database.read(lambda c: of(c, user, moment))
     if not scopes:
         return
-    moment = now()
-    card = bot.platform.render_card(UnusedCard(await bot.platform.describe_scopes(scopes)))
+    described = await bot.platform.describe_scopes(scopes)
+    card = bot.platform.render_card(UnusedCard(described, subject=moment.isoformat()))
     message = draft(bot, user, card, kind="notice", key=f"{new_id(moment)}-unused")
 
     def work(c: Connection) -> list[OutgoingMessage]:
@@ -68,9 +79,9 @@ def wants_quiet(c: Connection, user: UserKey) -> bool:
     return declined or (live is not None and live.declined_on_page_at is not None)
 
 
-async def give_back(bot: Bot, user: UserKey) -> None:
+async def give_back(bot: Bot, user: UserKey, offered_at: datetime) -> None:
     """Has the tokens narrowed to what is used. Nothing changes when the platform cannot, or not now."""
-    scopes = await bot.database.read(lambda c: of(c, user))
+    scopes = await bot.database.read(lambda c: of(c, user, offered_at))
     narrowed = await tokens.narrow(bot, user, without=scopes) if scopes else None
     if narrowed is None:
         return

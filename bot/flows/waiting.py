@@ -48,5 +48,8 @@ def suspend(
 ) -> None:
     """Inside a transaction, which is undone when the claim is lost."""
     keep_results(c, call, steps)
-    if not calls.suspend(c, call.id, call.claim, waits_for, needs, request_id, moment, again=again):
+    suspended = calls.suspend(
+        c, call.id, call.claim, waits_for, needs, request_id, moment, confirmed=call.confirmed, again=again
+    )
+    if not suspended:
         raise LeaseLost

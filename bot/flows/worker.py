@@ -16,7 +16,18 @@ from functools import partial
 
 from bot.core.errors import LeaseLost
 from bot.core.model import DeferredCall
-from bot.flows import administrators, authorization, cards, consent, delivery, device, succession, tokens
+from bot.flows import (
+    administrators,
+    authorization,
+    cards,
+    consent,
+    delivery,
+    device,
+    reactions,
+    signs,
+    succession,
+    tokens,
+)
 from bot.flows.bot import Bot, now
 from bot.flows.calls import Run, begin, run_call
 from bot.store import claims, keys, replicas, retention
@@ -89,6 +100,9 @@ class Worker:
         self.bot.wake.calls.set()
 
     async def run(self, call: DeferredCall) -> None:
+        if call.suspended_at is None and call.genuine:
+            # Another replica may have heard of it, or this one before it was started anew.
+            signs.watch(self.bot, call)
         task = asyncio.current_task()
         assert task is not None
         keeper = asyncio.create_task(self.keep_lease(call, task))
@@ -220,5 +234,6 @@ CHORES = (
     Chore("renewal", 5.0, tokens.renew_ahead),
     Chore("heartbeat", 5.0, heartbeat),
     Chore("other replicas", 0.6, succession.look_after_others),
+    Chore("reactions", 2.0, reactions.take_away_due),
     Chore("retention", 600.0, prune),
 )

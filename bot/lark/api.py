@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import base64
 import json
-import math
+import logging
 import re
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import aiohttp
 from aiohttp import hdrs
@@ -22,6 +24,7 @@ from bot.core.model import (
     AppScopeMissing,
     InsufficientScope,
     Json,
+    Outage,
     Outcome,
     RateLimited,
     Refused,
@@ -29,9 +32,14 @@ from bot.core.model import (
     Succeeded,
     TokenRejected,
     Unreachable,
+    Write,
 )
+from bot.core.network import STRAIGHT, Network
 from bot.core.tidy import one_line, tidy
 from bot.lark.bounds import is_costly
+from bot.lark.limits import QUOTA_SPENT, is_limit, reads_like_limit, seconds_to_wait
+
+log = logging.getLogger(__name__)
 
 CONNECTIONS = 100
 MAX_ANSWER_BYTES = 2 * 1024 * 1024
@@ -53,7 +61,11 @@ class Answer:
 class Http:
     """One pooled session. Opened by its first use, closed by `close`; may be used concurrently."""
 
-    def __init__(self) -> None:
+    def __init__(self, network: Network = STRAIGHT, *, watched: bool = False) -> None:
+        """`watched`: the log is told when a host cannot be reached, and when it can be again."""
+        self._way, self._watched = Way(network), watched
+        self.outages: dict[str, Outage] = {}
+        """The hosts to which the last request did not get through."""
         self._session: aiohttp.ClientSession | None = None
         self.in_trouble = False
         """Whether the last API call had no usable answer."""
@@ -96,14 +108,31 @@ class Http:
                 data=data,
                 allow_redirects=False,
                 middlewares=() if method in REPEATABLE else (send_once,),
+                **self._way.to(url),
             ) as response:
                 content = bounded(await read_bounded(response))
+                if self.outages:
+                    self._got_through(url)
                 return Answer(response.status, response.headers, without_token(content, token))
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as problem:
-            return Unreachable(describe(problem), may_have_arrived=False)
+        except NOTHING_SENT as problem:
+            reason = describe(problem)
+            self._did_not_get_through(url, reason)
+            return Unreachable(reason, may_have_arrived=False)
         except (aiohttp.ClientError, OSError, TimeoutError) as problem:
             # A connection that breaks, a kept-alive one among them, does not tell how far the request came.
             return Unreachable(describe(problem), may_have_arrived=True)
+
+    def _got_through(self, url: str) -> None:
+        host = urlsplit(url).hostname or ""
+        if self.outages.pop(host, None) and self._watched:
+            log.info("the platform can be reached again", extra={"host": host})
+
+    def _did_not_get_through(self, url: str, reason: str) -> None:
+        host = urlsplit(url).hostname or ""
+        before = self.outages.get(host)
+        self.outages[host] = Outage(before.since if before else datetime.now(UTC), reason)
+        if self._watched and (before is None or before.reason != reason):
+            log.warning("the platform cannot be reached", extra={"host": host, "reason": reason})
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -140,7 +169,7 @@ async def send_once(
     """
     try:
         return await handler(request)
-    except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
+    except NOTHING_SENT:
         raise
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as problem:
         raise Interrupted(describe(problem)) from problem
@@ -165,11 +194,80 @@ def bounded(content: bytes | None) -> bytes | None:
 
 def describe(problem: Exception) -> str:
     """Words for logs and people: no URL in them, for those may hold what people searched for."""
-    if isinstance(problem, aiohttp.ClientConnectorError):
-        return f"no connection to {problem.host}"
-    if isinstance(problem, TimeoutError):
-        return "no answer in time"
+    match problem:
+        case aiohttp.ClientConnectorCertificateError():
+            return rejected_certificate(problem.host, problem.certificate_error)
+        case aiohttp.ClientConnectorSSLError():
+            return f"no TLS with {problem.host} ({tls_reason(problem)})"
+        case aiohttp.ClientProxyConnectionError():
+            return f"no connection to the proxy {problem.host}:{problem.port}"
+        case aiohttp.ClientHttpProxyError(status=status):
+            proxy = problem.request_info.real_url
+            why = "wants other credentials" if status == 407 else "does not let the bot through"
+            return f"the proxy {proxy.host}:{proxy.port} {why} (HTTP {status})"
+        case aiohttp.ClientConnectorError():
+            return f"no connection to {problem.host}"
+        case TimeoutError():
+            return "no answer in time"
     return f"the connection broke ({type(problem).__name__})"
+
+
+# --- the way to a host ----------------------------------------------------------------------------------
+
+NOTHING_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError)
+"""What goes wrong while connecting, at the proxy or beyond it: the request has certainly not left."""
+
+
+class Way:
+    """How aiohttp is told which proxy to take and whom to trust."""
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self._trust: bool | ssl.SSLContext = True
+        if network.certificates is not None:
+            self._trust = ssl.create_default_context()
+            # From 3.13 on Python refuses authorities whose own certificate lacks an extension, as those of many
+            # companies do. These have been chosen by an operator.
+            self._trust.verify_flags &= ~ssl.VERIFY_X509_STRICT
+            self._trust.load_verify_locations(network.certificates)
+
+    def to(self, url: str) -> dict[str, Any]:
+        """Arguments for a request or a WebSocket."""
+        proxy = self._network.proxy_for(url)
+        if proxy is None:
+            return {"ssl": self._trust}
+        options: dict[str, Any] = {"ssl": self._trust, "proxy": proxy.url}
+        if proxy.password is not None:
+            credentials = aiohttp.encode_basic_auth(proxy.user, proxy.password.reveal())
+            options["proxy_headers"] = {hdrs.PROXY_AUTHORIZATION: credentials}
+        return options
+
+
+NOT_TRUSTED = frozenset({2, 18, 19, 20, 21})
+"""OpenSSL's codes for an authority that nobody here knows."""
+NOT_YET_VALID, EXPIRED = 9, 10
+WRONG_NAME = frozenset({62, 64})
+
+
+def rejected_certificate(host: str, problem: Exception) -> str:
+    """Which of the usual reasons it is, and what to do about it."""
+    code = getattr(problem, "verify_code", None)
+    if code in NOT_TRUSTED:
+        return f"the certificate of {host} is not trusted; set SSL_CERT_FILE"
+    if code in WRONG_NAME:
+        return f"the certificate of {host} is for another name; compare the address, or look for what intercepts it"
+    if code == EXPIRED:
+        return f"the certificate of {host} has expired, or this machine's clock is wrong"
+    if code == NOT_YET_VALID:
+        return f"the certificate of {host} is not valid yet, or this machine's clock is wrong"
+    return (
+        f"the certificate of {host} is not accepted: {getattr(problem, 'verify_message', 'unknown reason')}"
+    )
+
+
+def tls_reason(problem: aiohttp.ClientConnectorSSLError) -> str:
+    reason = getattr(problem.os_error, "reason", None)
+    return str(reason or "the handshake failed").replace("_", " ").lower()
 
 
 async def call(http: Http, origin: str, api_call: ApiCall, token: Secret) -> Outcome:
@@ -185,6 +283,14 @@ PROBE = ApiCall("GET", "/open-apis/authen/v1/user_info")
 """Changes nothing, and needs no scope."""
 
 
+async def call_as_user(http: Http, origin: str, api_call: ApiCall, token: Secret) -> Outcome:
+    """`call` with a user's token: a refusal that names its scope in its message alone is one for want of that scope."""
+    outcome = await call(http, origin, api_call, token)
+    if isinstance(outcome, Refused) and (alternatives := scopes_in_words(outcome.message)):
+        return InsufficientScope(alternatives, outcome.log_id)
+    return outcome
+
+
 async def attempt(http: Http, origin: str, api_call: ApiCall, token: Secret) -> Outcome:
     if not api_call.path.startswith("/open-apis/"):
         # Without this, a path such as `@elsewhere.example/` would carry the token to another host.
@@ -198,6 +304,8 @@ async def attempt(http: Http, origin: str, api_call: ApiCall, token: Secret) -> 
 
 
 def meaning_of(answer: Answer, method: str) -> Outcome:
+    if answer.body is None and is_limit(answer.status):
+        return RateLimited(seconds_to_wait(answer.headers))
     if method == "GET" and answer.body is None:
         return Refused(0, TOO_LARGE, log_id_of(answer.headers))
     if method != "GET" and is_redirect(answer.status):
@@ -238,22 +346,10 @@ TOKEN_REJECTED = frozenset(
         1274011,  # search says it with HTTP 401
     }
 )
-QUOTA_SPENT = 99991403
-"""The month's quota, which no wait that anybody would call a wait brings back, whatever the HTTP status."""
-MESSAGES_LIMITED = 230020
-MESSAGES_LIMITED_FOR = 1.0
-"""Seconds: a person, and a group, take five messages a second. The answer does not say so."""
-RATE_LIMITED = frozenset(
-    {
-        99991400,
-        MESSAGES_LIMITED,
-        190004,  # calendar
-        190005,
-        190010,
-        1277001,  # search
-        1254290,  # Base, with HTTP 200
-    }
-)
+WRONG_BRAND = 1000040351
+"""What the question for a long connection is answered with at the other brand's host. Everything else may work there,
+the app's credentials among it."""
+OTHER_BRAND = "the app belongs to the other brand; change LARK_BRAND"
 PLATFORM_FAILED = frozenset(
     {
         1,  # "system busy"
@@ -280,6 +376,8 @@ def classify(status: int, headers: Mapping[str, str], body: bytes | None) -> Out
     if parsed is None:
         return without_code(status, headers, body)
     code = parsed.get("code")
+    if is_limit(status, code):
+        return RateLimited(seconds_to_wait(headers, code))
     if code == 0 and code is not False:
         return Succeeded(parsed, log_id_of(headers, parsed))
     if type(code) is not int:
@@ -293,17 +391,16 @@ def classify(status: int, headers: Mapping[str, str], body: bytes | None) -> Out
         return Refused(code, message, log_id, parsed, unnamed_scope=code == INSUFFICIENT_SCOPE)
     if code in TOKEN_REJECTED and not (code == TOKEN_NOT_VALID and "not support" in message):
         return TokenRejected(code, log_id)
-    if code in RATE_LIMITED or (status == 429 and code != QUOTA_SPENT):
-        known = MESSAGES_LIMITED_FOR if code == MESSAGES_LIMITED else None
-        return RateLimited(seconds_to_wait(headers) or known)
     if code in PLATFORM_FAILED or status >= 500:
         return Unreachable(f"the platform failed ({code})", may_have_arrived=True)
+    if code != QUOTA_SPENT and reads_like_limit(headers, message):
+        return RateLimited(seconds_to_wait(headers))
     return Refused(code, message, log_id, parsed)
 
 
 def without_code(status: int, headers: Mapping[str, str], body: bytes | None) -> Outcome:
     """An answer that is not the platform's envelope: a proxy's page, a cut-off body, an unknown path."""
-    if status == 429:
+    if is_limit(status):
         return RateLimited(seconds_to_wait(headers))
     if is_redirect(status):
         return Refused(status, "The platform answered with a redirect.", log_id_of(headers))
@@ -349,19 +446,27 @@ def scopes_among(names: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in names if isinstance(name, str) and SCOPE.fullmatch(name)))
 
 
-LONGEST_WAIT = 86400.0
-"""Seconds that are believed of a rate limit's reset; the platform's own are seconds to minutes."""
+_NAME = r"[a-z]\w{0,62}(?::(?!(?:ou|on|oc|om|od|cli)_)[a-z]\w{0,62}(?:\.\w{1,62}){0,4}){1,3}(?![\w:/])"
+_WANTING = r"requires?|required|needs?|needed|lacks?|lacking|missing|需要|缺少|未开通|未获得"
+SCOPES_IN_WORDS = re.compile(
+    # "ext=requires im:message.send_as_user scope", "ext=need scope: im:message.group_msg", "scope required: [a:b, c:d]"
+    rf"(?:{_WANTING})[^.;。；]{{0,60}}?(?<![\w.:/@-])(?P<names>{_NAME}(?:\s*(?:,|、|\||\bor\b|\band\b|或|和)\s*{_NAME}){{0,49}})",
+    re.ASCII,
+)
+ABOUT_SCOPES = re.compile(r"\bscopes?\b|\bpermissions?\b|\bprivileges?\b|权限", re.IGNORECASE)
+NEAR = 40
+"""Characters before and after, within which such a sentence says that it is about a scope."""
 
 
-def seconds_to_wait(headers: Mapping[str, str]) -> float | None:
-    for name in ("x-ogw-ratelimit-reset", "Retry-After"):
-        try:
-            seconds = float(headers.get(name, ""))
-        except ValueError:
-            continue
-        if math.isfinite(seconds) and seconds >= 0:
-            return min(seconds, LONGEST_WAIT)
-    return None
+def scopes_in_words(message: str) -> tuple[str, ...]:
+    """The scopes for want of which an API refuses that says so in its message alone, as the messaging APIs do (230027).
+
+    Empty when the message names none: nobody can consent to a permission without a name.
+    """
+    found = SCOPES_IN_WORDS.search(message)
+    if found is None or not ABOUT_SCOPES.search(message[max(0, found.start() - NEAR) : found.end() + NEAR]):
+        return ()
+    return scopes_among(re.findall(_NAME, found["names"], re.ASCII))[:MOST_ALTERNATIVES]
 
 
 LONGEST_TOKEN = 16 * 1024
@@ -397,19 +502,33 @@ def text_of(value: Any) -> str:
 # --- the typed catalogue of lark-oapi -------------------------------------------------------------------
 
 
-def from_sdk_request(request: Any) -> ApiCall:
+def from_sdk_request(request: Any, *, write: Write | None = None, read: bool = False) -> ApiCall:
     """The plain call that a typed request of lark-oapi describes: its catalogue, without its transport.
 
-    Take it before the SDK has executed the request: then it would hold a token.
+    `write` and `read` say what the request does not: see `ApiCall`. Take it before the SDK has executed the request:
+    then it would hold a token.
     """
-    from lark_oapi.core.json import JSON  # noqa: PLC0415 - takes seconds, and only users of the catalogue need it
-
+    if request.files:
+        raise ValueError("A file has no place in an ApiCall.")
     path = "/".join(
         quote(str(request.paths[segment[1:]]), safe="@") if segment.startswith(":") else segment
         for segment in request.uri.split("/")
     )
-    body = json.loads(JSON.marshal(request.body)) if request.body is not None else None
+    body = None if request.body is None else plain(request.body)
     query: dict[str, str] = dict(request.queries)
     if len(query) < len(request.queries):
         raise ValueError("A query parameter that is repeated has no place in an ApiCall.")
-    return ApiCall(request.http_method.name, path, query, body)
+    return ApiCall(request.http_method.name, path, query, body, write=write, read=read)
+
+
+def plain(value: Any) -> Any:
+    """A model of the SDK's, and whatever is in it, as JSON: fields that were not set are left out."""
+    if isinstance(value, Mapping):
+        return {name: plain(each) for name, each in value.items() if each is not None}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(each) for each in value]
+    if value is None or isinstance(value, str | int | float):
+        return value
+    if not type(value).__module__.startswith("lark_oapi."):
+        raise ValueError(f"A {type(value).__name__} has no place in an ApiCall.")
+    return plain(vars(value))

@@ -7,9 +7,11 @@ into elements that the client does not interpret.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
+from urllib.parse import quote
 
 from bot.core import texts
 from bot.core.cards import (
@@ -23,7 +25,8 @@ from bot.core.cards import (
 )
 from bot.core.model import Code, Content, Control, Json, Language, Line, Reply, Span, Words
 from bot.core.scopes import OFFLINE_ACCESS, Scope
-from bot.core.times import zone_or_utc
+from bot.core.tidy import one_line
+from bot.core.times import moment_in_words, zone_or_utc
 from bot.lark.links import KNOWN, Links, host_of
 
 to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
@@ -62,13 +65,16 @@ def draw(card: Card, longest: int) -> Json:
 
 
 def draw_authorization(card: AuthorizationCard, longest: int) -> Json:
-    said = {
+    one = len(card.commands) < 2
+    said: dict[str, object] = {
         "commands": commands(card.commands),
-        "was_not": "wasn't" if len(card.commands) < 2 else "weren't",
-        "until": time(card.expires_at, card.time_zone),
+        "was_not": "wasn't" if one else "weren't",
+        "needs": "needs" if one else "need",
+        "it": "it" if one else "them",
+        "until": time(card.expires_at, card),
     }
 
-    def listed(scopes: Iterable[Scope]) -> Json:
+    def listed(scopes: Iterable[Scope]) -> list[Json]:
         return scope_list(card.scopes, scopes, longest)
 
     def text(words: Words) -> Json:
@@ -80,48 +86,40 @@ def draw_authorization(card: AuthorizationCard, longest: int) -> Json:
                 texts.DECLINED_ON_PAGE_TITLE,
                 "grey",
                 text(texts.DECLINED_ON_PAGE_BODY),
-                listed(scope for scope in card.scopes if scope not in card.granted),
+                *listed(asked_for(card)),
                 *way_on(card, "default"),
-                button(texts.NOT_NOW, Action.NOT_NOW, card.request_id),
-                button(texts.PAGE_ERROR, Action.PAGE_ERROR, card.request_id, kind="text"),
+                ways_out(card),
             )
         case Face.WAITING:
-            asked = [scope for scope in card.scopes if scope not in card.granted]
-            kept = [scope for scope in card.scopes if scope in card.granted]
             return frame(
                 texts.WAITING_TITLE,
                 "blue",
-                markdown(texts.WAITING_WHY.format(commands=explained(card.commands, card.purposes))),
-                listed(asked),
-                *([markdown(texts.ALREADY_GRANTED), listed(kept)] if kept else []),
-                text(texts.WAITING_PROMISE),
+                text(texts.WAITING_WHY),
+                *listed(asked_for(card)),
                 *way_on(card, "primary"),
-                button(texts.NOT_NOW, Action.NOT_NOW, card.request_id),
-                button(texts.PAGE_ERROR, Action.PAGE_ERROR, card.request_id, kind="text"),
+                ways_out(card),
+                *given_before(card, longest),
+                grey(promise(card).format(**said)),
             )
         case Face.REDEEMING:
             return frame(texts.REDEEMING_TITLE, "blue", text(texts.REDEEMING_BODY))
         case Face.AUTHORIZED:
-            return frame(
-                texts.AUTHORIZED_TITLE,
-                "green",
-                text(texts.AUTHORIZED_BODY),
-                listed(card.granted or card.scopes),
-                markdown(texts.AUTHORIZED_AFTER),
-            )
+            given = worth_naming(card.granted or card.scopes)
+            return frame(texts.AUTHORIZED_TITLE, "green", text(texts.AUTHORIZED_BODY), *listed(given))
         case Face.PARTLY:
+            given = worth_naming(card.granted)
             return frame(
                 texts.PARTLY_TITLE,
                 "yellow",
-                *([markdown(texts.PARTLY_GRANTED), listed(card.granted)] if card.granted else []),
+                *([markdown(texts.PARTLY_GRANTED), *listed(given)] if given else []),
                 markdown(texts.PARTLY_REFUSED),
-                listed(card.refused),
-                markdown(texts.PARTLY_AFTER),
+                *listed(card.refused),
+                grey(texts.PARTLY_AFTER),
             )
         case Face.DECLINED:
-            return frame(texts.DECLINED_TITLE, "grey", text(texts.DECLINED_BODY), listed(card.scopes))
+            return frame(texts.DECLINED_TITLE, "grey", text(texts.DECLINED_BODY))
         case Face.EXPIRED:
-            return frame(texts.EXPIRED_TITLE, "grey", text(texts.EXPIRED_BODY), listed(card.scopes))
+            return frame(texts.EXPIRED_TITLE, "grey", text(texts.EXPIRED_BODY))
         case Face.SUPERSEDED:
             return frame(texts.SUPERSEDED_TITLE, "grey", text(texts.SUPERSEDED_BODY))
         case Face.ADMINISTRATOR:
@@ -129,9 +127,9 @@ def draw_authorization(card: AuthorizationCard, longest: int) -> Json:
                 texts.ADMINISTRATOR_TITLE,
                 "orange",
                 text(texts.ADMINISTRATOR_BODY),
-                listed(card.scopes),
-                markdown(texts.ADMINISTRATOR_AFTER),
-                button(texts.CANCEL, Action.CANCEL, card.request_id),
+                *listed(worth_naming(card.scopes)),
+                row(button(texts.CANCEL, Action.CANCEL, card.request_id, size="small")),
+                grey(texts.ADMINISTRATOR_AFTER),
             )
         case Face.FAILED:
             return frame(
@@ -141,15 +139,35 @@ def draw_authorization(card: AuthorizationCard, longest: int) -> Json:
             )
 
 
+def worth_naming(scopes: Iterable[Scope]) -> list[Scope]:
+    """The scopes without `offline_access`, which comes along with the rest; that alone, if there is no other."""
+    scopes = list(scopes)
+    return [scope for scope in scopes if scope != OFFLINE_ACCESS] or scopes
+
+
+def asked_for(card: AuthorizationCard) -> list[Scope]:
+    return worth_naming(scope for scope in card.scopes if scope not in card.granted)
+
+
+def given_before(card: AuthorizationCard, longest: int) -> list[Json]:
+    """What is asked for along with the rest and costs nothing, in a line of its own."""
+    scopes = sorted(scope for scope in card.scopes if scope in card.granted and scope != OFFLINE_ACCESS)
+    names = [in_a_sentence(scope, card.scopes[scope], longest) for scope in scopes]
+    return [grey(texts.ALREADY_GRANTED.format(scopes=joined(names)))] if names else []
+
+
+def promise(card: AuthorizationCard) -> Words:
+    stays = OFFLINE_ACCESS in card.scopes and OFFLINE_ACCESS not in [*card.granted, *asked_for(card)]
+    return texts.WAITING_PROMISE + texts.STAYS_SIGNED_IN if stays else texts.WAITING_PROMISE
+
+
 def way_on(card: AuthorizationCard, kind: str) -> list[Json]:
     """The link to follow, or the button that fetches one, and how the last try ended."""
     if card.link:
         return [link(texts.AUTHORIZE, card.link, kind)]
     if card.device_link:
-        code, until = (
-            escape(card.device_link.user_code.reveal(), 40),
-            time(card.device_link.expires_at, card.time_zone),
-        )
+        code = escape(card.device_link.user_code.reveal(), 40)
+        until = time(card.device_link.expires_at, card)
         return [
             markdown(texts.DEVICE_CODE.format(code=code, until=until)),
             link(texts.OPEN_PLATFORM_PAGE, card.device_link.url.reveal(), kind),
@@ -158,52 +176,69 @@ def way_on(card: AuthorizationCard, kind: str) -> list[Json]:
     return [markdown(card.notice), fetch] if card.notice else [fetch]
 
 
+def ways_out(card: AuthorizationCard) -> Json:
+    return row(
+        button(texts.NOT_NOW, Action.NOT_NOW, card.request_id, size="small"),
+        button(texts.PAGE_ERROR, Action.PAGE_ERROR, card.request_id, kind="text", size="small"),
+    )
+
+
 def draw_administrator(card: AdministratorCard, longest: int) -> Json:
     scopes = scope_list(card.scopes, card.scopes, longest)
     if card.done:
-        return frame(texts.ADMINISTRATOR_DONE_TITLE, "green", markdown(texts.ADMINISTRATOR_DONE_BODY), scopes)
-    if not card.waiting:
         return frame(
-            texts.ADMINISTRATOR_DROPPED_TITLE, "grey", markdown(texts.ADMINISTRATOR_DROPPED_BODY), scopes
+            texts.ADMINISTRATOR_DONE_TITLE, "green", markdown(texts.ADMINISTRATOR_DONE_BODY), *scopes
         )
-    people = enumeration([escape(name, 60) for name in card.waiting])
+    if not card.waiting:
+        return frame(texts.ADMINISTRATOR_DROPPED_TITLE, "grey", *scopes)
+    said = {
+        "people": people(card.waiting),
+        "wants": "wants" if len(card.waiting) == 1 else "want",
+        "commands": commands(card.commands),
+    }
     return frame(
         texts.ASK_ADMINISTRATOR_TITLE,
         "orange",
-        markdown(texts.ASK_ADMINISTRATOR_BODY.format(people=people, commands=commands(card.commands))),
-        scopes,
-        markdown(texts.ASK_ADMINISTRATOR_AFTER),
+        markdown(texts.ASK_ADMINISTRATOR_BODY.format(**said)),
+        *scopes,
         link(texts.OPEN_CONSOLE, card.console_link),
-        *([button(texts.APPLY, Action.APPLY, card.subject)] if card.can_apply else []),
-        button(texts.CHECK_AGAIN, Action.CHECK_AGAIN, card.subject),
+        row(
+            *([button(texts.APPLY, Action.APPLY, card.subject, size="small")] if card.can_apply else []),
+            button(texts.CHECK_AGAIN, Action.CHECK_AGAIN, card.subject, size="small"),
+        ),
+        grey(texts.ASK_ADMINISTRATOR_AFTER),
     )
 
 
 def draw_confirmation(card: ConfirmationCard) -> Json:
-    said = {"command": f"**{escape(card.command, 200)}**", "asked": time(card.asked_at, card.time_zone)}
+    said = {"command": f"**{escape(card.command, 200)}**", "asked": time(card.asked_at, card)}
     if card.confirmed is not None:
-        body = texts.CONFIRMED_BODY if card.confirmed else texts.DISCARDED_BODY
-        return frame(texts.CONFIRM_TITLE, "grey", markdown(body.format(**said)))
+        title = texts.CONFIRMED_TITLE if card.confirmed else texts.DISCARDED_TITLE
+        return frame(title, "grey", markdown(texts.DECIDED_BODY.format(**said)))
     return frame(
         texts.CONFIRM_TITLE,
         "yellow",
         markdown(texts.CONFIRM_BODY.format(**said)),
-        button(texts.CONFIRM, Action.CONFIRM, card.call_id, kind="primary"),
-        button(texts.DISCARD, Action.DISCARD, card.call_id),
+        row(
+            button(texts.CONFIRM, Action.CONFIRM, card.call_id, kind="primary"),
+            button(texts.DISCARD, Action.DISCARD, card.call_id),
+        ),
     )
 
 
 def draw_unused(card: UnusedCard, longest: int) -> Json:
     scopes = scope_list(card.scopes, card.scopes, longest)
     if card.answer is not None:
-        return frame(texts.UNUSED_TITLE, "grey", markdown(card.answer), *([scopes] if card.scopes else []))
+        return frame(texts.UNUSED_TITLE, "grey", markdown(card.answer), *(scopes if card.scopes else []))
     return frame(
         texts.UNUSED_TITLE,
         "blue",
         markdown(texts.UNUSED_BODY),
-        scopes,
-        button(texts.GIVE_BACK, Action.GIVE_BACK, "", kind="primary"),
-        button(texts.KEEP, Action.KEEP, ""),
+        *scopes,
+        row(
+            button(texts.GIVE_BACK, Action.GIVE_BACK, card.subject, kind="primary"),
+            button(texts.KEEP, Action.KEEP, card.subject),
+        ),
     )
 
 
@@ -232,6 +267,17 @@ def markdown(words: Words) -> Json:
     return {"tag": "markdown", **in_every_language(words)}
 
 
+def grey(words: Words) -> Json:
+    """A small line below the rest. Plain text: nothing in it is markup."""
+    return {"tag": "div", "text": {**plain(words), "text_size": "notation", "text_color": "grey"}}
+
+
+def row(*controls: Json) -> Json:
+    """Controls side by side, in a new line where there is no room."""
+    columns = [{"tag": "column", "width": "auto", "elements": [each]} for each in controls]
+    return {"tag": "column_set", "flex_mode": "flow", "columns": columns}
+
+
 def link(words: Words, url: str, kind: str = "primary") -> Json:
     return {
         "tag": "button",
@@ -241,10 +287,11 @@ def link(words: Words, url: str, kind: str = "primary") -> Json:
     }
 
 
-def button(words: Words, action: str, subject: str, kind: str = "default") -> Json:
+def button(words: Words, action: str, subject: str, kind: str = "default", size: str = "medium") -> Json:
     return {
         "tag": "button",
         "type": kind,
+        "size": size,
         "text": plain(words),
         "behaviors": [{"type": "callback", "value": {"action": str(action), "subject": subject}}],
     }
@@ -268,10 +315,29 @@ def escape_words(words: Words, longest: int) -> Words:
     return Words(escape(words.en, longest), escape(words.zh, longest))
 
 
-def scope_list(described: Mapping[Scope, Words], scopes: Iterable[Scope], longest: int) -> Json:
+SHOWN_SCOPES = 6
+"""Scopes that a card lists; the rest unfold, so that it takes no more than half a phone's screen."""
+
+
+def scope_list(described: Mapping[Scope, Words], scopes: Iterable[Scope], longest: int) -> list[Json]:
     """One line a scope: in words, and as its scope. `offline_access` last: it is the least of them."""
     ordered = sorted(scopes, key=lambda scope: (scope == OFFLINE_ACCESS, scope))
     entries = [scope_line(scope, described.get(scope), longest) for scope in ordered]
+    if len(entries) <= SHOWN_SCOPES:
+        return [lines_of(entries)]
+    rest = entries[SHOWN_SCOPES - 1 :]
+    return [
+        lines_of(entries[: SHOWN_SCOPES - 1]),
+        {
+            "tag": "collapsible_panel",
+            "expanded": False,
+            "header": {"title": plain(texts.AND_MORE.format(number=len(rest)))},
+            "elements": [lines_of(rest)],
+        },
+    ]
+
+
+def lines_of(entries: list[Words]) -> Json:
     return markdown(Words("\n".join(line.en for line in entries), "\n".join(line.zh for line in entries)))
 
 
@@ -283,40 +349,52 @@ def scope_line(scope: Scope, described: Words | None, longest: int) -> Words:
     return Words(f"• **{words.en}** · {name}", f"• **{words.zh}** · {name}")
 
 
+def in_a_sentence(scope: Scope, described: Words, longest: int) -> Words:
+    """A scope in words and as its scope, as plain text."""
+    if longest == 0 or described.en == scope:
+        return Words(scope, scope)
+    en, zh = one_line(described.en, longest), one_line(described.zh, longest)
+    return Words(f"{en} ({scope})", f"{zh}（{scope}）")
+
+
 SHOWN_COMMANDS = 8
 
 
 def commands(names: tuple[str, ...]) -> Words:
-    shown = [f"**{escape(name, 60)}**" for name in names[:SHOWN_COMMANDS]]
+    shown = [f"**{escape(name, 130)}**" for name in names[:SHOWN_COMMANDS]]
     if len(names) > SHOWN_COMMANDS:
         shown.append("…")
     return enumeration(shown) or texts.SOMETHING
 
 
-def explained(names: tuple[str, ...], purposes: tuple[Words, ...]) -> Words:
-    """The commands, each with what it does: the reason for asking."""
+SHOWN_PEOPLE = 5
+
+OPEN_ID = re.compile(r"ou_[A-Za-z0-9_-]{1,100}")
+
+
+def people(open_ids: tuple[str, ...]) -> Words:
+    """Mentions, which every reader's client shows as a name that leads to the person."""
     shown = [
-        Words(
-            f"**{escape(name, 60)}** ({escape(purpose.en, 120)})",
-            f"**{escape(name, 60)}**（{escape(purpose.zh, 120)}）",
-        )
-        for name, purpose in zip(names[:SHOWN_COMMANDS], purposes, strict=False)
+        f"<at id={each}></at>" if OPEN_ID.fullmatch(each) else escape(each, 60)
+        for each in open_ids[:SHOWN_PEOPLE]
     ]
-    if len(names) > SHOWN_COMMANDS:
-        shown.append(Words("…", "…"))
-    if not shown:
-        return commands(names)
-    return Words(", ".join(each.en for each in shown), "、".join(each.zh for each in shown))
+    words = joined([Words(each, each) for each in shown])
+    rest = len(open_ids) - len(shown)
+    return texts.AND_OTHERS.format(people=words, rest=rest, all=len(open_ids)) if rest else words
 
 
 def enumeration(items: list[str]) -> Words | None:
-    return Words(", ".join(items), "、".join(items)) if items else None
+    return joined([Words(each, each) for each in items]) if items else None
 
 
-def time(at: datetime, time_zone: str | None) -> str:
-    """In the zone of the person's last click, which may be an old one, or none: so the zone is named."""
-    zone = zone_or_utc(time_zone)
-    return f"{zone.local(at):%Y-%m-%d %H:%M} {escape(zone.name, 60)}"
+def joined(items: list[Words]) -> Words:
+    return Words(", ".join(each.en for each in items), "、".join(each.zh for each in items))
+
+
+def time(at: datetime, card: AuthorizationCard | ConfirmationCard) -> Words:
+    """In the zone of the card's reader; in UTC, which is named, where that is not known."""
+    zone = zone_or_utc(card.time_zone)
+    return moment_in_words(at, zone, zone.local(card.drawn_at).date())
 
 
 # --- replies --------------------------------------------------------------------------------------------
@@ -357,7 +435,8 @@ def fitting(lines: tuple[Line, ...], language: Language, links: Links) -> list[P
 def paragraphs(lines: tuple[Line, ...], language: Language, links: Links) -> Iterator[Paragraph]:
     for line in lines:
         if isinstance(line, Code):
-            yield [{"tag": "code_block", "language": line.language, "text": line.text}]
+            block: Element = {"tag": "code_block", "text": line.text}
+            yield [block | ({"language": line.language} if line.language else {})]
         else:
             yield [element(span, language, links) for span in line]
 
@@ -446,10 +525,34 @@ def card_of_post(post: Json, longest: int) -> Json:
 
 
 def markdown_of(paragraphs: list[Paragraph], longest: int) -> str:
-    text = "\n".join("".join(piece["text"] for piece in paragraph) for paragraph in paragraphs)
-    if len(text) > longest:
-        text = f"{text[:longest].rstrip()}…"
-    return "\n".join(escape(line, longest + 1) for line in text.split("\n"))
+    """As many characters of a post, with its links and bold text; the rest of it is cut."""
+    shown, room = "", longest
+    for number, paragraph in enumerate(paragraphs):
+        shown += "\n" if number else ""
+        for piece in paragraph:
+            if len(piece["text"]) > room:
+                return shown + piece_of_markdown(piece | {"text": piece["text"][:room].rstrip() + "…"})
+            shown += piece_of_markdown(piece)
+            room -= len(piece["text"])
+    return shown
+
+
+def piece_of_markdown(piece: Element) -> str:
+    text = piece["text"]
+    if piece["tag"] == "code_block":
+        lines = text.split("\n")
+        # Markdown drops spaces at the start of a line: these are no-break spaces.
+        indented = (line.lstrip(" ").rjust(len(line), "\u00a0") for line in lines)
+        return "\n".join(escape(line, len(line)) for line in indented)
+    shown = "\n".join(escape(line, len(line)) for line in text.split("\n"))
+    if piece["tag"] == "a":
+        href = piece["href"].translate(IN_BRACKETS)
+        shown = f"[{shown}]({href})"
+    bold = "bold" in piece.get("style", ()) and text == text.strip() != "" and "\n" not in text
+    return f"**{shown}**" if bold else shown
+
+
+IN_BRACKETS = {ord(character): quote(character) for character in "()<> \n"}
 
 
 # --- answers to clicks ----------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import binascii
 import hashlib
 import hmac
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import count
@@ -19,7 +19,7 @@ from typing import Any, TypeGuard
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from bot.core.commands import LONGEST_NAME, PLACEHOLDER
+from bot.core.commands import EVERYONE, LONGEST_NAME, PLACEHOLDER
 from bot.core.model import (
     AppStopped,
     CardClicked,
@@ -37,6 +37,7 @@ from bot.core.model import (
     Secret,
     Unauthentic,
     UserKey,
+    Words,
 )
 from bot.core.strict_json import decode
 from bot.core.tidy import one_line, tidy
@@ -102,6 +103,16 @@ class WebhookKeys:
         before = int.from_bytes(sealed[:-BLOCK], "big")
         return (int.from_bytes(blocks, "big") ^ before).to_bytes(len(blocks), "big")
 
+    def is_signed_as_before(self, headers: Mapping[str, str], body: bytes) -> bool:
+        """Whether it is signed as card callbacks once were: SHA-1, with the verification token."""
+        signature = headers.get("X-Lark-Signature", "")
+        if self._token is None:
+            return re.fullmatch(r"[0-9a-f]{40}", signature) is not None
+        signed = headers.get("X-Lark-Request-Timestamp", "") + headers.get("X-Lark-Request-Nonce", "")
+        digest = hashlib.sha1(signed.encode(errors="surrogateescape") + self._token, usedforsecurity=False)
+        digest.update(body)
+        return signature.isascii() and hmac.compare_digest(digest.hexdigest(), signature)
+
     @property
     def are_set(self) -> bool:
         return bool(self._encrypt_key)
@@ -124,7 +135,7 @@ def receive(
     if "X-Lark-Signature" not in headers:
         return unsigned(keys, body)
     if not keys.is_signed(headers, body):
-        return Unauthentic("the signature does not fit", 401)
+        return Unauthentic("the signature does not fit", 401, advice(keys, headers, body))
     if not is_fresh(headers.get("X-Lark-Request-Timestamp", ""), now):
         return Unauthentic("the signed timestamp is stale or ahead", 401)
     plain = keys.decrypt(body)
@@ -144,7 +155,7 @@ def unsigned(keys: WebhookKeys, body: bytes) -> Challenge | Unauthentic:
     plain = keys.decrypt(body) if len(body) <= LONGEST_CHECK else None
     payload = parse_object(plain) if plain is not None else None
     if payload is None or payload.get("type") != "url_verification":
-        return Unauthentic("not signed", 401)
+        return Unauthentic("not signed", 401, advice(keys, {}, body))
     return challenge(keys, payload)
 
 
@@ -153,6 +164,31 @@ def challenge(keys: WebhookKeys, payload: Mapping[str, Any]) -> Challenge | Unau
     if not keys.is_token(payload.get("token")) or not is_id(value):
         return Unauthentic("not signed", 401)
     return Challenge(value)
+
+
+OLD_CARD_CALLBACK = (
+    "The developer console sends the old card callback, which is not accepted. There, under Events & Callbacks > "
+    "Callback Configuration, set the request address, add the callback card.action.trigger, and remove the message card "
+    "request URL of the bot's old configuration"
+)
+NO_ENCRYPTION = (
+    "The developer console sends events without encryption, which are not accepted. Set an Encrypt Key there, under "
+    "Events & Callbacks > Encryption Strategy, and the same as LARK_ENCRYPT_KEY here"
+)
+
+
+def advice(keys: WebhookKeys, headers: Mapping[str, str], body: bytes) -> str:
+    """What to change in the console, for a request that is refused because of how the console is set. Empty for any
+    other; with a verification token in the settings, for all that do not know it."""
+    if keys.is_signed_as_before(headers, body):
+        return OLD_CARD_CALLBACK
+    payload = parse_object(body) if len(body) <= LONGEST_CHECK else None
+    if payload is None:
+        return ""
+    header = payload.get("header")
+    token = header.get("token") if isinstance(header, dict) else payload.get("token")
+    is_event = isinstance(header, dict) or "uuid" in payload or payload.get("type") == "url_verification"
+    return NO_ENCRYPTION if is_event and keys.is_token(token) else ""
 
 
 def is_fresh(timestamp: str, now: float) -> bool:
@@ -273,18 +309,20 @@ def message_received(
             return Unauthentic("the bot does not know its own open_id yet", 503)
         if recipient.bot_open_id not in map(mentioned_open_id, mentions):
             return Ignored(event_id, "does not mention the bot")
+    thread_id = optional(message, "thread_id") or (optional(message, "root_id") if direct else None)
     home = required(header, "tenant_key")
     tenant_key = optional(sender, "tenant_key") or home
     sender_id = part(sender, "sender_id")
-    text, names = text_of(message, names_of(mentions, recipient.bot_open_id) if mentions else {})
+    language = language_of(message.get("user_agent"))
+    text, names = text_of(message, mentioned_in(mentions, recipient.bot_open_id), language)
     return MessageReceived(
         event_id,
         user_of(recipient, tenant_key, required(sender_id, "open_id")),
-        Chat(required(message, "chat_id"), "direct" if direct else "group"),
+        Chat(required(message, "chat_id"), "direct" if direct else "group", thread_id),
         required(message, "message_id"),
         text,
         moment(message.get("create_time"), "create_time"),
-        language_of(message.get("user_agent")),
+        language,
         tenant_key != home,
         optional(sender_id, "union_id"),
         names,
@@ -316,11 +354,38 @@ def language_of(user_agent: Any) -> Language | None:
     return "zh" if locale[:2].lower() == "zh" else "en"
 
 
-def text_of(message: Fields, mentioned: Mapping[str, str]) -> tuple[str | None, Mentions]:
-    """The text of a message and the names of its mentions; None when it is no text. The bot's own mention goes.
+@dataclass(frozen=True, slots=True)
+class Mentioned:
+    """Whom a message mentions, by placeholder and by id."""
 
-    `mentioned`: see `names_of`.
-    """
+    names: dict[str, str]
+    """Names by placeholder; empty for the bot itself."""
+    keys: Mapping[str, str]
+    """Placeholders by id: rich text may name a person by either."""
+    bot_open_id: str | None
+
+
+def mentioned_in(mentions: list[Any], bot_open_id: str | None) -> Mentioned:
+    names: dict[str, str] = {}
+    keys: dict[str, str] = {}
+    for mention in mentions:
+        key, name = (mention.get("key"), mention.get("name")) if isinstance(mention, dict) else (None, None)
+        if isinstance(key, str) and isinstance(name, str) and PLACEHOLDER.fullmatch(key):
+            is_bot = bot_open_id is not None and mentioned_open_id(mention) == bot_open_id
+            names[key] = "" if is_bot else one_line(name, LONGEST_NAME) or SOMEBODY
+            ids = mention.get("id")
+            for each in ids.values() if isinstance(ids, dict) else ():
+                if isinstance(each, str) and each:
+                    keys.setdefault(each, key)
+    return Mentioned(names, keys, bot_open_id)
+
+
+SOMEBODY = "?"
+"""For a name that nobody can see."""
+
+
+def text_of(message: Fields, mentioned: Mentioned, language: Language | None) -> tuple[str | None, Mentions]:
+    """The text of a message and the names of its mentions; None when it is no text. The bot's own mention goes."""
     kind = required(message, "message_type")
     if kind not in {"text", "post"}:
         return None, {}
@@ -328,29 +393,27 @@ def text_of(message: Fields, mentioned: Mapping[str, str]) -> tuple[str | None, 
     parsed = parse_content(content) if type(content) is str else None
     if parsed is None:
         raise Malformed("content")
-    names = dict(mentioned)
-    text = parsed.get("text") if kind == "text" else post_text(parsed, names)
+    names = mentioned.names
+    text = parsed.get("text") if kind == "text" else post_text(parsed, mentioned, language)
     if type(text) is not str:
         raise Malformed("content")
-    if not names:
-        return clean(text), names
-    text = PLACEHOLDER.sub(lambda found: found[0] if names.get(found[0], found[0]) else "", text)
-    return clean(text), {key: name for key, name in names.items() if name}
+    if EVERYONE in text:
+        names.setdefault(EVERYONE, EVERYONE_IN_WORDS.to(language or "en"))
+    if names:
+        text = PLACEHOLDER.sub(lambda found: found[0] if names.get(found[0], found[0]) else "", text)
+    return without_everyone(clean(text)), {key: name for key, name in names.items() if name}
 
 
-def names_of(mentions: list[Any], bot_open_id: str | None) -> dict[str, str]:
-    """Names by placeholder; none for the bot itself."""
-    names: dict[str, str] = {}
-    for mention in mentions:
-        key, name = (mention.get("key"), mention.get("name")) if isinstance(mention, dict) else (None, None)
-        if isinstance(key, str) and isinstance(name, str) and PLACEHOLDER.fullmatch(key):
-            is_bot = bot_open_id is not None and mentioned_open_id(mention) == bot_open_id
-            names[key] = "" if is_bot else one_line(name, LONGEST_NAME) or SOMEBODY
-    return names
+EVERYONE_IN_WORDS = Words(en="all", zh="所有人")
+"""For messages whose mentions leave it out."""
 
 
-SOMEBODY = "?"
-"""For a name that nobody can see."""
+def without_everyone(text: str) -> str:
+    """The text without a mention of everyone before its first word: that is no part of a command."""
+    rest = text
+    while rest.startswith(EVERYONE):
+        rest = rest.removeprefix(EVERYONE).lstrip()
+    return rest or text
 
 
 def parse_content(content: str) -> dict[str, Any] | None:
@@ -361,30 +424,132 @@ def parse_content(content: str) -> dict[str, Any] | None:
     return parsed if type(parsed) is dict else None
 
 
-def post_text(post: Fields, names: dict[str, str]) -> str:
-    """The words of a rich-text message, line by line. Names that only an `at` element tells are added to `names`."""
-    lines = [post["title"]] if isinstance(post.get("title"), str) and post["title"] else []
-    for line in list_of(post, "content"):
-        spans = [span for span in line if isinstance(span, dict)] if isinstance(line, list) else []
-        lines.append("".join(span_text(span, names) for span in spans))
+# --- rich text ------------------------------------------------------------------------------------------
+# https://open.feishu.cn/document/server-docs/im-v1/message-content-description/message_content
+# https://open.feishu.cn/document/server-docs/im-v1/message-content-description/create_json
+
+LOCALES: Mapping[Language | None, str] = {"en": "en_us", "zh": "zh_cn"}
+DEEPEST_ELEMENT = 4
+"""Documents within documents and elements within elements that are looked into."""
+
+
+def post_text(post: Fields, mentioned: Mentioned, language: Language | None) -> str:
+    """The words of a rich-text message, line by line. Names that only an `at` element tells are added to `mentioned`.
+
+    It may be wrapped in locales (`{"zh_cn": {"title", "content"}}`): the form in which posts are sent. Of several,
+    the reader's own counts, else the first that has words.
+    """
+    found = ""
+    for document in documents(post, LOCALES.get(language)):
+        found = document_text(document, mentioned)
+        if found.strip():
+            break
+    return found
+
+
+DOCUMENT = frozenset({"title", "content", "content_v2"})
+
+
+def documents(post: Fields, first: str | None, depth: int = 0) -> Iterator[Fields]:
+    """The post itself, if it has content, and those that it wraps, the `first` locale before the others."""
+    if not DOCUMENT.isdisjoint(post):
+        yield post
+    if depth < DEEPEST_ELEMENT:
+        for name in sorted(post, key=lambda name: name != first):
+            if isinstance(post[name], dict):
+                yield from documents(post[name], first, depth + 1)
+
+
+def document_text(document: Fields, mentioned: Mentioned) -> str:
+    title = document.get("title")
+    lines = [title] if isinstance(title, str) and title else []
+    rows = list_of(document, "content") or list_of(document, "content_v2")
+    lines += ["".join(element_text(each, mentioned) for each in elements_of(row)) for row in rows]
     return "\n".join(lines)
 
 
-def span_text(span: Fields, names: dict[str, str]) -> str:
-    if span.get("tag") == "at":
-        return placeholder_of(span, names)
-    found = span.get("text")
-    return found if isinstance(found, str) else ""
+def elements_of(row: Any) -> list[Any]:
+    """The elements of a line; one that stands by itself is a line of its own."""
+    return row if isinstance(row, list) else [row]
 
 
-def placeholder_of(span: Fields, names: dict[str, str]) -> str:
-    """What stands for a mention in rich text. It names its person by the placeholder of the message's mentions; of
-    one that does not, neither the id nor the name becomes a part of the text."""
-    key, name = span.get("user_id"), span.get("user_name")
-    if not isinstance(key, str) or not PLACEHOLDER.fullmatch(key):
-        key = next(free for n in count(len(names) + 1) if (free := f"@_user_{n}") not in names)
-    names.setdefault(key, (one_line(name, LONGEST_NAME) if isinstance(name, str) else "") or SOMEBODY)
+WORDS_OF_ELEMENT = ("text", "content", "title")
+"""Where elements carry their words: `text` of text, a, md and code_block, `content` of markdown."""
+ADDRESS_OF_ELEMENT = ("href", "url", "link")
+INSIDE_ELEMENT = ("text", "content", "elements", "children")
+"""Where elements hold others: a button its text object, say."""
+
+
+def element_text(element: Any, mentioned: Mentioned, depth: int = 0) -> str:
+    """What an element says: its words, and where it leads to."""
+    if isinstance(element, list) and depth < DEEPEST_ELEMENT:
+        return "".join(element_text(each, mentioned, depth + 1) for each in element)
+    if not isinstance(element, dict):
+        return ""
+    tag = element.get("tag")
+    if tag == "at":
+        return placeholder_of(element.get("user_id"), element.get("user_name"), mentioned)
+    words = first_text(element, WORDS_OF_ELEMENT)
+    if not words and depth < DEEPEST_ELEMENT:
+        inner = (element.get(name) for name in INSIDE_ELEMENT)
+        words = "".join(
+            element_text(each, mentioned, depth + 1) for each in inner if not isinstance(each, str)
+        )
+    if tag in MARKDOWN:
+        words = AT_IN_MARKDOWN.sub(lambda at: placeholder_of(at["id"], at["name"], mentioned), words)
+    return linked(words, first_text(element, ADDRESS_OF_ELEMENT))
+
+
+def first_text(element: Fields, names: Iterable[str]) -> str:
+    return next((value for name in names if isinstance(value := element.get(name), str) and value), "")
+
+
+MARKDOWN = frozenset({"md", "markdown", "lark_md"})
+AT_IN_MARKDOWN = re.compile(
+    r"""<at\s+(?:user_id|id)\s*=\s*["']?(?P<id>[^"'<>\s]{1,100})["']?\s*(?:/>|>(?P<name>[^<]{0,200})</at>)"""
+)
+
+
+def linked(words: str, address: str) -> str:
+    """Words that lead somewhere, in the form that the platform gives to a link in a text message. An address that
+    was typed is its own name, in full or as the client shortens it."""
+    name = words.strip()
+    if not address or bare(address) == bare(name):
+        return words
+    if not name or ADDRESS.match(name):
+        return address
+    return f"[{words}]({address})"
+
+
+ADDRESS = re.compile(r"(?:https?://|www\.)\S+$", re.IGNORECASE)
+
+
+def bare(address: str) -> str:
+    """An address without what clients add to one that was typed."""
+    return re.sub(r"^(?:https?://|mailto:|tel:)", "", address, flags=re.IGNORECASE).rstrip("/").casefold()
+
+
+def placeholder_of(named: Any, name: Any, mentioned: Mentioned) -> str:
+    """What stands for a mention in rich text, which names its person by the placeholder of the message's mentions or
+    by an id. Of one that does neither, neither the id nor the name becomes a part of the text."""
+    names = mentioned.names
+    if isinstance(named, str) and named == mentioned.bot_open_id:
+        return ""
+    key = known_placeholder(named, mentioned) or next(
+        free for n in count(len(names) + 1) if (free := f"@_user_{n}") not in names
+    )
+    shown = one_line(name, LONGEST_NAME) if isinstance(name, str) else ""
+    if shown or key != EVERYONE:
+        names.setdefault(key, shown or SOMEBODY)
     return key
+
+
+def known_placeholder(named: Any, mentioned: Mentioned) -> str | None:
+    if not isinstance(named, str):
+        return None
+    if PLACEHOLDER.fullmatch(named):
+        return named
+    return EVERYONE if named == "all" else mentioned.keys.get(named)
 
 
 def clean(text: str) -> str:

@@ -203,6 +203,8 @@ class Parts:
 
     def __init__(self) -> None:
         self._incomplete: dict[str, Incomplete] = {}
+        self.wasted = 0
+        """Parts that came twice, and payloads that were given up incomplete."""
 
     def join(self, frame: Frame, now: float) -> bytes | None:
         """The whole payload, when this frame completes it."""
@@ -214,6 +216,7 @@ class Parts:
         if number >= parts or parts > MOST_PARTS or message_id is None:
             raise FrameError("a part that belongs nowhere")
         message = self._message(message_id, parts, now)
+        self.wasted += number in message.found
         message.found[number] = payload
         message.expires_at = now + PARTS_WITHIN
         if message.size > LARGEST_PAYLOAD:
@@ -232,6 +235,7 @@ class Parts:
         for expired in [each for each, old in self._incomplete.items() if now >= old.expires_at]:
             del self._incomplete[expired]
         while len(self._incomplete) >= MOST_INCOMPLETE:
+            self.wasted += 1
             del self._incomplete[next(iter(self._incomplete))]
         return self._incomplete.setdefault(message_id, Incomplete(parts, now + PARTS_WITHIN))
 

@@ -61,6 +61,25 @@ async def bot_open_id(call_as_app: CallAsApp) -> str | Outcome:
     return text_in(outcome.data.get("bot"), "open_id") or Refused(0, "no bot in the answer")
 
 
+NOT_OF_THIS_APP = range(99992351, 99992365)
+"""Codes for an open_id that is made up, or another app's or tenant's."""
+CONTENT_REFUSED = frozenset({230001, 230025, 230099, 99992402})
+
+
+async def can_be_told(call_as_app: CallAsApp, open_id: str) -> Outcome | None:
+    """None when a message would reach this person, else why not.
+
+    Reading contacts takes a scope that few apps have. Instead a message is sent whose content is none, so that the
+    platform refuses it in any case: for its content only if it knows the recipient.
+    """
+    body = {"receive_id": open_id, "msg_type": "text", "content": "no JSON, so that it cannot be sent"}
+    outcome = await call_as_app(
+        ApiCall("POST", "/open-apis/im/v1/messages", {"receive_id_type": "open_id"}, body)
+    )
+    refused_for_content = isinstance(outcome, Refused) and outcome.code in CONTENT_REFUSED
+    return None if refused_for_content else outcome
+
+
 async def redirect_urls(call_as_app: CallAsApp, app_id: str) -> frozenset[str] | Outcome:
     """The redirect URLs in the developer console, if the app may read its own record."""
     path = f"/open-apis/application/v6/applications/{app_id}"

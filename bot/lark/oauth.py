@@ -6,6 +6,7 @@ means for the person and for what is stored is `PROBLEMS`.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeGuard
@@ -29,19 +30,21 @@ from bot.core.model import (
 from bot.core.scopes import ScopeSet, join_scopes, parse_scopes
 from bot.core.tidy import one_line
 from bot.lark.api import (
-    RATE_LIMITED,
+    OTHER_BRAND,
     Answer,
     Http,
     parse_object,
     scopes_among,
     seconds_in,
-    seconds_to_wait,
     secret_in,
     text_of,
 )
 from bot.lark.events import is_id
+from bot.lark.limits import is_limit, reads_like_limit, seconds_to_wait
 from bot.lark.strict import STRICT_PATH, StrictEndpoint
 from bot.lark.tokens import ASSUMED_LIFE, AppToken
+
+log = logging.getLogger(__name__)
 
 GenerationName = Literal["v3", "v2", "v1"]
 Purpose = Literal["exchange", "refresh", "device"]
@@ -82,6 +85,7 @@ GENERATIONS: Mapping[GenerationName, Generation] = {
 }
 
 SCOPES_NOT_PERMITTED = 20068
+BRAND_INCONSISTENT = 20046
 
 ADDED = frozenset({"auth:user.id:read", "user_profile"})
 """What the platform puts into tokens by itself. It need not be named, and perhaps may not."""
@@ -98,7 +102,7 @@ PROBLEMS: Mapping[int, TokenProblem] = {
     20035: TokenProblem.APP,  # v1: app id or secret
     20036: TokenProblem.APP,  # the grant type
     20042: TokenProblem.APP,  # v1: the app is disabled
-    20046: TokenProblem.APP,  # Lark's app used at Feishu, or the reverse
+    BRAND_INCONSISTENT: TokenProblem.APP,  # Lark's app used at Feishu, or the reverse
     20048: TokenProblem.APP,  # the app does not exist
     20063: TokenProblem.APP,  # the request is malformed
     20067: TokenProblem.APP,  # duplicate scopes
@@ -142,7 +146,6 @@ PROBLEMS: Mapping[int, TokenProblem] = {
     20007: TokenProblem.TRANSIENT,
     20050: TokenProblem.TRANSIENT,
     20072: TokenProblem.TRANSIENT,
-    **dict.fromkeys(RATE_LIMITED, TokenProblem.TRANSIENT),
 }
 
 GRANT_REFUSED: Mapping[Purpose, TokenProblem] = {
@@ -160,6 +163,7 @@ ERRORS: Mapping[str, TokenProblem] = {
     "temporarily_unavailable": TokenProblem.TRANSIENT,
 }
 """RFC 6749's words, for a code that nobody documented."""
+KNOWN_ERRORS = ERRORS.keys() | {"invalid_grant", "invalid_scope"}
 
 
 def problem_of(code: int, error: str, purpose: Purpose) -> TokenProblem:
@@ -305,12 +309,18 @@ class OAuth:
         return answer
 
     async def authorize_device(self, scopes: ScopeSet) -> DeviceCode | TokenRefused:
-        answer = await self._http.fetch(
-            "POST",
+        """With HTTP Basic; if that did not identify the app, once more with the secret in the form.
+
+        A proxy may drop the Authorization header. RFC 6749, 2.3.1 allows either, and never both at once.
+        """
+        url, form = (
             f"{self._accounts_url}{DEVICE_PATH}",
-            credentials=(self._app_id, self._app_secret),
-            form={"client_id": self._app_id, "scope": join_scopes(scopes)},
+            {"client_id": self._app_id, "scope": join_scopes(scopes)},
         )
+        answer = await self._http.fetch("POST", url, credentials=(self._app_id, self._app_secret), form=form)
+        if isinstance(answer, Answer) and is_not_identified(answer):
+            form["client_secret"] = self._app_secret.reveal()
+            answer = await self._http.fetch("POST", url, form=form)
         if isinstance(answer, Unreachable):
             return unanswered(answer)
         fields = fields_of(answer, wanted="device_code")
@@ -319,7 +329,9 @@ class OAuth:
         if is_refusal(fields):
             return refused(fields, "device", (self._app_secret.reveal(),), answer)
         minted = parse_device_code(fields)
-        return minted or TokenRefused(TokenProblem.IN_DOUBT, 0, "an answer without a device code")
+        return minted or TokenRefused(
+            TokenProblem.IN_DOUBT, 0, "an answer without a device code or a usable link"
+        )
 
     async def poll_device(self, device_code: Secret) -> TokenSet | DeviceAnswer | TokenRefused:
         parameters = {"grant_type": DEVICE_GRANT, "device_code": device_code.reveal()}
@@ -409,6 +421,12 @@ class OAuth:
         return refused(fields, purpose, shown, answer)
 
 
+def is_not_identified(answer: Answer) -> bool:
+    """Whether a refusal may come from missing client authentication: by OAuth's words, or from something in between."""
+    error = (parse_object(answer.body) or {}).get("error")
+    return error in {"invalid_client", "invalid_request"} or (answer.status in {401, 403} and error is None)
+
+
 def exchange_of(
     generation: Generation, code: Secret, redirect_uri: str | None, verifier: Secret | None
 ) -> dict[str, str]:
@@ -442,7 +460,7 @@ def unanswered(trouble: Unreachable) -> TokenRefused:
 def fields_of(answer: Answer, wanted: str = "access_token") -> dict[str, Any] | TokenRefused:
     """The JSON object that came back; without a usable one, whether the request may have been carried out."""
     fields = parse_object(answer.body)
-    if answer.status == 429:
+    if is_limit(answer.status, (fields or {}).get("code")):
         error = text_of((fields or {}).get("error"))
         wait = seconds_to_wait(answer.headers)
         return TokenRefused(TokenProblem.TRANSIENT, 0, "too many requests", error[:100], wait)
@@ -489,6 +507,10 @@ def refused(fields: Mapping[str, Any], purpose: Purpose, secrets: Any, answer: A
         words = words.replace(value, "***") if len(value) >= 12 else words
     error = text_of(error)
     problem = problem_of(code, error, purpose)
+    if code == BRAND_INCONSISTENT:
+        log.error(OTHER_BRAND, extra={"code": code})
+    if code not in PROBLEMS and error not in KNOWN_ERRORS and reads_like_limit(answer.headers, words):
+        problem = TokenProblem.TRANSIENT
     wait = seconds_to_wait(answer.headers) if problem is TokenProblem.TRANSIENT else None
     return TokenRefused(problem, code, words[:300], error[:100], wait)
 

@@ -21,6 +21,7 @@ from bot.core.model import (
     Identity,
     Json,
     NotSent,
+    Outage,
     Outcome,
     Received,
     Refused,
@@ -35,6 +36,7 @@ from bot.core.model import (
     UserKey,
     Words,
 )
+from bot.core.network import STRAIGHT, Network
 from bot.core.scopes import Scope, ScopeSet
 from bot.lark import api, cards, events, messages
 from bot.lark.app_info import AppInfo
@@ -50,6 +52,10 @@ LONGEST_PAUSE = 30.0
 
 PATIENCE = 2.0
 """Seconds that the start waits for it; a platform that is away does not hold up the rest."""
+
+
+REACTIONS_AGAIN_AFTER = 600.0
+"""Seconds for which an app that may not add reactions is not tried again: the scope is optional."""
 
 
 class LarkPlatform:
@@ -69,13 +75,14 @@ class LarkPlatform:
         encrypt_key: Secret | None = None,
         verification_token: Secret | None = None,
         public_url: str | None = None,
+        network: Network = STRAIGHT,
     ) -> None:
         self.app_id = app_id
         self._open_url, self._applink_url = open_url, applink_url
         self._links = Links(open_url, (accounts_url, applink_url, public_url))
         self._keys = events.WebhookKeys(encrypt_key, verification_token)
         self._recipient = events.Recipient(app_id, None)
-        self._http = api.Http()
+        self._http = api.Http(network, watched=True)
         self._token = AppToken(self._http, open_url, app_id, app_secret, "tenant_access_token")
         self._oauth = OAuth(
             self._http,
@@ -87,6 +94,7 @@ class LarkPlatform:
         )
         self._info = AppInfo(app_id, self.call_as_app)
         self._learning: asyncio.Task[None] | None = None
+        self._no_reactions_before = 0.0
 
     async def __aenter__(self) -> Self:
         self._learning = asyncio.create_task(self._learn_own_open_id())
@@ -132,11 +140,17 @@ class LarkPlatform:
     # --- calls
 
     async def call(self, api_call: ApiCall, access_token: Secret) -> Outcome:
-        return await api.call(self._http, self._open_url, api_call, access_token)
+        return await api.call_as_user(self._http, self._open_url, api_call, access_token)
 
     async def call_as_app(self, api_call: ApiCall) -> Outcome:
         """Makes one API call as the bot; twice when its token turns out to be no longer good."""
-        return await with_token(self._token, lambda token: self.call(api_call, token))
+        return await with_token(
+            self._token, lambda token: api.call(self._http, self._open_url, api_call, token)
+        )
+
+    @property
+    def outage(self) -> Outage | None:
+        return next(iter(self._http.outages.values()), None)
 
     # --- messages of the bot
 
@@ -154,6 +168,21 @@ class LarkPlatform:
 
     async def withdraw(self, message_id: str) -> NotSent | None:
         return await messages.withdraw(self.call_as_app, message_id)
+
+    @property
+    def can_react(self) -> bool:
+        return time.monotonic() >= self._no_reactions_before
+
+    async def react(self, message_id: str) -> str | NotSent:
+        reaction = await messages.react(self.call_as_app, message_id)
+        if isinstance(reaction, messages.CannotReact):
+            self._no_reactions_before = time.monotonic() + REACTIONS_AGAIN_AFTER
+            log.info("no reactions", extra={"reason": reaction.reason})
+            return NotSent(reaction.reason, retry=False)
+        return reaction
+
+    async def unreact(self, message_id: str, reaction_id: str) -> NotSent | None:
+        return await messages.unreact(self.call_as_app, message_id, reaction_id)
 
     # --- authorization
 

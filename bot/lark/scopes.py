@@ -8,9 +8,7 @@ from bot.core.model import Words
 from bot.core.scopes import Scope
 
 WELL_KNOWN: Mapping[Scope, Words] = {
-    "offline_access": Words(
-        en="Stay signed in, so that you are asked less often", zh="保持登录，减少重复授权"
-    ),
+    "offline_access": Words(en="Stay signed in, so you're asked less often", zh="保持登录，减少重复授权"),
     "auth:user.id:read": Words(en="See who you are", zh="获取你的身份标识"),
     "user_profile": Words(en="See your name and picture", zh="获取你的姓名和头像"),
     "calendar:calendar": Words(en="See and change your calendars and events", zh="查看和更改你的日历及日程"),

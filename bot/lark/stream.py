@@ -24,7 +24,8 @@ import aiohttp
 from yarl import URL
 
 from bot.core.model import Json, Outage, Secret, Unreachable
-from bot.lark.api import Http, bounded, describe, is_redirect, parse_object
+from bot.core.network import STRAIGHT, Network
+from bot.lark.api import OTHER_BRAND, WRONG_BRAND, Http, Way, bounded, describe, is_redirect, parse_object
 from bot.lark.frames import CONTROL, DATA, Frame, FrameError, Parts, decode, encode, ping
 
 log = logging.getLogger(__name__)
@@ -54,6 +55,15 @@ LARGEST_FRAME = 1024 * 1024
 MOST_AT_ONCE = 1000
 """Events that are being accepted. Those beyond are refused, and the platform sends them again."""
 
+MOST_UNREADABLE = 20
+"""Frames in a row that cannot be read. After these the connection is given up: its other end speaks something else."""
+MOST_IDLE = 200
+IDLE_WITHIN = 10.0
+"""At most so many frames in so many seconds that bring no event: pings, pongs, and what is refused. The platform sends
+a handful in a minute."""
+TURN = 20
+"""Frames after which everything else in the process has its turn."""
+
 FINISH_WITHIN = 2.5
 """Seconds that events under way have at the end."""
 CLOSE_WITHIN = 0.5
@@ -70,6 +80,7 @@ REFUSALS = {
     514: "the platform does not accept LARK_APP_ID with LARK_APP_SECRET",
     1000040344: "the platform misses the app's credentials",
     1000040350: "the app has as many long connections as it may",
+    WRONG_BRAND: OTHER_BRAND,
 }
 """What only the app's developers or operators can change."""
 
@@ -84,6 +95,10 @@ class CannotConnect(Exception):
 
 class NotAccepted(Exception):
     """The event is to be sent again. Words for the log."""
+
+
+def log_refusal(message: str, reason: str) -> None:
+    log.warning(message, extra={"reason": reason})
 
 
 OnEvent = Callable[[bytes], Awaitable[Json]]
@@ -134,6 +149,9 @@ class ClientConfig:
         return min(self.reconnect_nonce, LONGEST_FIRST_PAUSE)
 
 
+SILENT = "the connection fell silent"
+
+
 class Link:
     """One connection, from its handshake to its end."""
 
@@ -144,24 +162,67 @@ class Link:
         self.silent_since: float | None = None
         """When it was pinged, unless something came since."""
         self.proven = False
-        """Whether anything came yet."""
-        self.given_up = False
+        """Whether anything came yet that can be read."""
+        self.given_up: str | None = None
+        """Why this end has closed it."""
+        self._unreadable = 0
+        self._idle = 0
+        self._idle_since = time.monotonic()
 
     async def send(self, frame: Frame) -> None:
         await self.socket.send_bytes(encode(frame))
 
+    async def close(self) -> None:
+        # aiohttp waits so long for each frame that comes before the other end has closed, too.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_WITHIN):
+                await self.socket.close()
+
+    def read(self) -> None:
+        """A frame could be read."""
+        self.proven, self._unreadable = True, 0
+
+    def unreadable(self) -> None:
+        """A frame could not be read."""
+        self._unreadable += 1
+        if self._unreadable >= MOST_UNREADABLE:
+            self.given_up = "the other end sends what cannot be read"
+        self.idle()
+
+    def idle(self) -> None:
+        """A frame has brought no event, or one that is refused."""
+        now = time.monotonic()
+        if now > self._idle_since + IDLE_WITHIN:
+            self._idle, self._idle_since = 0, now
+        self._idle += 1
+        if self._idle > MOST_IDLE:
+            self.given_up = self.given_up or "the other end sends too much that is no event"
+
     def why_lost(self) -> str:
-        if self.given_up or isinstance(self.socket.exception(), TimeoutError):
-            return "the connection fell silent"
+        if self.given_up:
+            return self.given_up
+        if isinstance(self.socket.exception(), TimeoutError):
+            return SILENT
         return f"the connection was closed ({self.socket.close_code})"
 
 
 class LongConnection:
     """`await start()`, look at `outage`, `await stop()`. Connects by itself for as long as it takes."""
 
-    def __init__(self, *, app_id: str, app_secret: Secret, open_url: str, on_event: OnEvent) -> None:
+    def __init__(
+        self,
+        *,
+        app_id: str,
+        app_secret: Secret,
+        open_url: str,
+        on_event: OnEvent,
+        on_refusal: Callable[[str, str], None] = log_refusal,
+        network: Network = STRAIGHT,
+    ) -> None:
+        """`on_refusal` takes a message and a reason, both from fixed sets, for what may come in any number."""
         self._app_id, self._app_secret, self._open_url = app_id, app_secret, open_url
-        self._on_event = on_event
+        self._on_event, self._on_refusal = on_event, on_refusal
+        self._network, self._way = network, Way(network)
         self._config = ClientConfig()
         self._outage: Outage | None = Outage(datetime.now(UTC), "not connected yet")
         self._said_at = -REMIND_EVERY
@@ -188,7 +249,7 @@ class LongConnection:
     async def _serve(self) -> None:
         failures = 0
         async with contextlib.AsyncExitStack() as opened:
-            http = Http()
+            http = Http(self._network)
             opened.push_async_callback(http.close)
             session = await opened.enter_async_context(
                 aiohttp.ClientSession(
@@ -210,7 +271,8 @@ class LongConnection:
                     refused = isinstance(problem, CannotConnect) and problem.refused
                     self._is_down(reason_of(problem), failures)
                 else:
-                    failures = 0 if link.proven else failures + 1
+                    is_silence = link.given_up in {None, SILENT}
+                    failures = 0 if link.proven and is_silence else failures + 1
                     self._is_down(link.why_lost(), failures)
                 await asyncio.sleep(self._config.pause(failures, refused=refused))
 
@@ -229,8 +291,10 @@ class LongConnection:
             socket = await session.ws_connect(
                 url,
                 heartbeat=KEEPALIVE,
+                autoping=False,  # or aiohttp would answer any number of pings without giving way
                 max_msg_size=LARGEST_FRAME,
                 timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_WITHIN),
+                **self._way.to(str(url)),
             )
         except aiohttp.WSServerHandshakeError as problem:
             raise refused_handshake(problem.status, problem.headers or {}) from None
@@ -265,13 +329,31 @@ class LongConnection:
         """Until the connection is lost. Nothing here waits for an event to be accepted."""
         pinging = asyncio.create_task(self._keep_pinging(link))
         try:
+            count = 0
             async for message in link.socket:
-                link.silent_since, link.proven = None, True
-                if message.type is aiohttp.WSMsgType.BINARY:
-                    self._take(link, message.data)
-            await link.socket.close()
+                await self._take_message(link, message)
+                if link.given_up:
+                    break
+                count += 1
+                if count % TURN == 0:
+                    # A socket with frames that have come already never waits.
+                    await asyncio.sleep(0)
+            await link.close()
         finally:
             pinging.cancel()
+
+    async def _take_message(self, link: Link, message: aiohttp.WSMessage) -> None:
+        match message.type:
+            case aiohttp.WSMsgType.BINARY:
+                link.silent_since = None
+                self._take(link, message.data)
+            case aiohttp.WSMsgType.PING:
+                link.idle()
+                await link.socket.pong(message.data)
+            case aiohttp.WSMsgType.PONG:
+                link.idle()
+            case _:
+                link.unreadable()
 
     async def _keep_pinging(self, link: Link) -> None:
         """As often as the platform wishes, which may change between two pings."""
@@ -288,22 +370,30 @@ class LongConnection:
         """Only a platform that has answered pings before is expected to answer them."""
         silent_since = link.silent_since
         if self._pings_are_answered and silent_since and time.monotonic() > silent_since + PONG_WITHIN:
-            link.given_up = True
-            await link.socket.close()
+            link.given_up = SILENT
+            await link.close()
 
     def _take(self, link: Link, data: bytes) -> None:
-        """One frame. Whatever is wrong with it, the connection stays."""
+        """One frame. What is wrong with one does not end the connection."""
         try:
             frame = decode(data)
+            link.read()
             if frame.method == CONTROL and frame.header("type") == "pong":
                 self._pings_are_answered = True
                 self._config = self._config.updated(parse_object(bounded(frame.payload)))
+                link.idle()
             elif frame.method == DATA and frame.header("type") in {"event", "card"}:
+                wasted = link.parts.wasted
                 payload = link.parts.join(frame, time.monotonic())
+                if link.parts.wasted > wasted:
+                    link.idle()
                 if payload is not None:
                     self._handle(link, frame, payload)
+            else:
+                link.idle()
         except FrameError as problem:
-            log.warning("a frame could not be read", extra={"reason": str(problem)})
+            link.unreadable()
+            self._on_refusal("a frame could not be read", str(problem))
 
     def _handle(self, link: Link, frame: Frame, payload: bytes) -> None:
         has_room = len(self._handling) < MOST_AT_ONCE
@@ -319,7 +409,9 @@ class LongConnection:
                 raise NotAccepted("too many at once")
             result = await self._on_event(payload)
         except NotAccepted as problem:
-            log.warning("an event was not accepted", extra={"reason": str(problem)})
+            self._on_refusal("an event was not accepted", str(problem))
+            if has_room:
+                link.idle()
             answer: Json = {"code": 500}
         except Exception:
             log.exception("an event was not accepted")
@@ -330,7 +422,7 @@ class LongConnection:
         try:
             await link.send(frame.answered(json.dumps(answer).encode(), took))
         except ConnectionError:
-            log.info("the long connection was lost before an event could be answered; it will come again")
+            self._on_refusal("an event was not answered", "the connection was lost; the event comes again")
 
     # --- up and down
 
@@ -357,7 +449,7 @@ class LongConnection:
             task.cancel()
         await asyncio.gather(*self._handling, return_exceptions=True)
         if self._link is not None:
-            await self._link.socket.close()
+            await self._link.close()
         self._outage = Outage(datetime.now(UTC), "stopped")
 
 

@@ -12,7 +12,8 @@ import logging
 import time
 
 from bot.core.model import Secret, Unreachable
-from bot.lark.api import RATE_LIMITED, Answer, Http, parse_object
+from bot.lark.api import Answer, Http, parse_object
+from bot.lark.limits import is_limit
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +21,7 @@ STRICT_PATH = "/oauth/v3/token"
 
 ABSENT = {404, 405, 410, 501}
 """Statuses by which a server says that nothing is there, or nothing that takes a POST."""
-SAYS_NOTHING = {401, 403, 407, 408, 425, 429}
+SAYS_NOTHING = {401, 403, 407, 408, 425}
 """Statuses of something in between, which would say the same whether the endpoint is there or not."""
 NOT_FOR_THIS_APP = {"unsupported_grant_type", "unauthorized_client"}
 
@@ -40,6 +41,7 @@ class StrictEndpoint:
         self._found: bool | None = None
         self._counts_until = 0.0
         self._seen = False
+        self._said_absent = False
         self._looking = asyncio.Lock()
 
     @property
@@ -74,11 +76,14 @@ class StrictEndpoint:
         self._found = None
 
     def _remember(self, found: bool | None) -> None:
-        if found is False and self._found is not False:
+        if found is False and not self._said_absent:
             log.warning(
                 "no v3 token endpoint: whoever learns the code of another person's link can sign in with it",
                 extra={"url": self._url},
             )
+        if found is not None:
+            # What visitors bring can make it look again, but not say again what it has said.
+            self._said_absent = found is False
         self._found = found
         self._counts_until = time.monotonic() + (PRESENT_FOR if found else ABSENT_FOR)
 
@@ -91,6 +96,6 @@ def verdict(answer: Answer) -> bool | None:
         return False
     if isinstance(error, str) or (type(code) is int and code in ITS_CODES):
         return True
-    if answer.status >= 500 or answer.status in SAYS_NOTHING or code in RATE_LIMITED:
+    if answer.status >= 500 or answer.status in SAYS_NOTHING or is_limit(answer.status, code):
         return None
     return False

@@ -25,6 +25,7 @@ SERVICE_ID = 33554678
 AUTH_FAILED = 514
 FORBIDDEN = 403
 TOO_MANY_CONNECTIONS = 1000040350
+WRONG_BRAND = 1000040351
 
 
 CLOSE_SECONDS = 1
@@ -83,11 +84,12 @@ class Connections:
         self._tenant = tenant
         self._sequence = 0
 
-    def new_address(self, host: str) -> str:
+    def new_address(self, host: str, *, secure: bool = False) -> str:
         """An address for one connection."""
         device_id = str(secrets.randbelow(9 * 10**18) + 10**18)
         self.expected[device_id] = ticket = secrets.token_urlsafe(24)
-        return f"ws://{host}/ws/v2?device_id={device_id}&service_id={SERVICE_ID}&ticket={ticket}"
+        scheme = "wss" if secure else "ws"
+        return f"{scheme}://{host}/ws/v2?device_id={device_id}&service_id={SERVICE_ID}&ticket={ticket}"
 
     async def send(self, message_id: str, body: Json, frame_type: str = "event") -> tuple[Any, float]:
         """Sends an event to a random connection and returns the result in its acknowledgement, and the time
@@ -177,8 +179,10 @@ async def endpoint(request: web.Request) -> web.Response:
         raise Refusal(AUTH_FAILED, "auth failed", 200, bare=True)
     if not app.enabled:
         raise Refusal(FORBIDDEN, "forbidden", 200, bare=True)
+    if app.other_brand:
+        raise Refusal(WRONG_BRAND, "Incorrect domain name", 200, bare=True)
     TRACE.get().identity = "app"
-    url = request.app[CONNECTIONS].new_address(request.host)
+    url = request.app[CONNECTIONS].new_address(request.headers["Host"], secure=request.secure)
     return success({"URL": url, "ClientConfig": tenant.behaviour.client_config}, "")
 
 

@@ -66,6 +66,52 @@ BUTTON_TYPES = frozenset(
         "laser",
     ]
 )
+TEXT_SIZES = frozenset(
+    [
+        "heading-0",
+        "heading-1",
+        "heading-2",
+        "heading-3",
+        "heading-4",
+        "heading",
+        "normal",
+        "notation",
+        "xxxx-large",
+        "xxx-large",
+        "xx-large",
+        "x-large",
+        "large",
+        "medium",
+        "small",
+        "x-small",
+    ]
+)
+FLEX_MODES = frozenset(["none", "stretch", "flow", "bisect", "trisect"])
+PROPERTIES: dict[str, frozenset[str]] = {
+    "div": frozenset({"text", "icon", "width"}),
+    "column_set": frozenset(
+        {"columns", "flex_mode", "horizontal_spacing", "horizontal_align", "background_style", "action"}
+    ),
+    "column": frozenset(
+        {
+            "elements",
+            "width",
+            "weight",
+            "direction",
+            "horizontal_align",
+            "vertical_align",
+            "padding",
+            "action",
+        }
+        | {"horizontal_spacing", "vertical_spacing", "background_style"}
+    ),
+    "collapsible_panel": frozenset(
+        {"elements", "header", "expanded", "direction", "border", "padding", "background_color"}
+        | {"horizontal_spacing", "vertical_spacing", "horizontal_align", "vertical_align"}
+    ),
+}
+"""Of the containers: schema 2.0 refuses a card with a property that it does not know. All have a few in common."""
+COMMON_PROPERTIES = frozenset({"tag", "element_id", "margin"})
 BUTTON_SIZES = frozenset(["tiny", "small", "medium", "large"])
 COMPONENTS = frozenset(
     [
@@ -290,6 +336,9 @@ def check_element(element: Json, ids: set[str]) -> None:
         if element_id in ids:
             raise bad_card(300301, f"element_id is duplicated: {element_id}")
         ids.add(element_id)
+    known = PROPERTIES.get(element["tag"])
+    if known is not None and (unknown := element.keys() - known - COMMON_PROPERTIES):
+        raise bad_card(200621, f"unknown property of {element['tag']}: {', '.join(sorted(unknown))}")
     match element["tag"]:
         case "markdown" | "plain_text" | "lark_md":
             check_string(element, element["tag"])
@@ -300,6 +349,41 @@ def check_element(element: Json, ids: set[str]) -> None:
         case "div":
             if "text" in element:
                 check_words(element["text"], "div.text")
+                check_style(element["text"], "div.text")
+        case "column_set":
+            check_columns(element)
+        case "column":
+            check_elements(element)
+        case "collapsible_panel":
+            check_elements(element)
+            check_words(element.get("header", {}).get("title"), "collapsible_panel.header.title")
+
+
+def check_style(text: Json, where: str) -> None:
+    if text.get("text_size", "normal") not in TEXT_SIZES:
+        raise bad_card(200621, f"unknown text_size in {where}")
+    if text.get("text_color", "default") not in TEMPLATES:
+        raise bad_card(200621, f"unknown text_color in {where}")
+
+
+def check_columns(element: Json) -> None:
+    columns = element.get("columns")
+    if not isinstance(columns, list) or not columns:
+        raise bad_card(200621, "a column_set has no columns")
+    if not all(isinstance(each, dict) and each.get("tag") == "column" for each in columns):
+        raise bad_card(200621, "a column_set takes columns only")
+    if element.get("flex_mode", "none") not in FLEX_MODES:
+        raise bad_card(200621, f"unknown flex_mode: {element['flex_mode']}")
+
+
+def check_elements(container: Json) -> None:
+    """What stands in a container is a component, but no form or table in a column and no column by itself."""
+    elements = container.get("elements")
+    if not isinstance(elements, list) or not all(isinstance(each, dict) for each in elements):
+        raise bad_card(200621, f"{container['tag']} has no elements")
+    for each in elements:
+        if each.get("tag") not in COMPONENTS - {"column"}:
+            raise unsupported(str(each.get("tag")))
 
 
 def check_words(text: Any, where: str) -> None:

@@ -190,7 +190,10 @@ async def send_message(request: web.Request) -> web.Response:
     """A person says something. The bot hears of it in their direct chat, and in a group when mentioned.
 
     `mentions` are the open_ids of others whom the text mentions, by `@_user_2`, `@_user_3`, … in their order; the bot
-    has `@_user_1`.
+    has `@_user_1`. `mention_all` mentions everyone, by `@_all` before the text: "listed" among the message's mentions, or
+    "unlisted", as the platform also delivers it. `age`: so many seconds ago it was written, and is delivered only now;
+    less than none when the platform's clock is ahead. `reply_to` is the message that it answers, in the topic of that;
+    `in_thread` opens one.
     """
     tenant, body = request.app[TENANT], await read_body(request)
     person = named_person(tenant, body)
@@ -203,14 +206,24 @@ async def send_message(request: web.Request) -> web.Response:
     mentioned = [tenant.people.get(str(open_id)) for open_id in body.get("mentions", ())]
     if None in mentioned:
         raise Wrong("no such person to mention")
+    mention_all = body.get("mention_all")
+    if mention_all not in (None, "listed", "unlisted"):
+        raise Wrong("mention_all is listed or unlisted")
     msg_type = str(body.get("message_type", "text"))
     content = body.get("content")
     if content is None:
         text = str(body.get("text", ""))
-        content = {"text": f"@_user_1 {text}" if mentions_bot else text}
+        marks = [*(["@_all"] if mention_all else []), *(["@_user_1"] if mentions_bot else [])]
+        content = {"text": " ".join([*marks, text])}
     if not isinstance(content, dict):
         raise Wrong("content must be an object")
-    at = tenant.clock.wall_ms()
+    age = body.get("age", 0)
+    if not isinstance(age, int | float):
+        raise Wrong("age is a number of seconds")
+    parent = named_message(tenant, {"message_id": body["reply_to"]}) if body.get("reply_to") else None
+    if parent is not None and parent.chat_id != chat.chat_id:
+        raise Wrong("the message to answer is in another chat")
+    at = tenant.clock.wall_ms() - int(age * 1000)
     message = Message(
         message_id=new_id("om_"),
         chat_id=chat.chat_id,
@@ -221,14 +234,21 @@ async def send_message(request: web.Request) -> web.Response:
         created_at=at,
         updated_at=at,
         sent_at=tenant.clock.now(),
+        reply_to=parent.message_id if parent else None,
+        root_id=(parent.root_id or parent.message_id) if parent else None,
+        thread_id=tenant.topic_of(chat, parent, in_thread=bool(body.get("in_thread"))),
     )
     tenant.add_message(message)
     event_id = None
     enabled = tenant.app.enabled_scopes("tenant")
-    heard = RECEIVE_P2P if chat.kind == "p2p" else (RECEIVE_MENTIONS if mentions_bot else set())
+    heard = (
+        RECEIVE_P2P if chat.kind == "p2p" else (RECEIVE_MENTIONS if mentions_bot or mention_all else set())
+    )
     if chat.has_bot and not enabled.isdisjoint(heard):
         agent = str(body.get("user_agent", person.user_agent))
         mentions = mentions_in(tenant, [each for each in mentioned if each], with_bot=mentions_bot)
+        if mention_all == "listed":
+            mentions.insert(0, EVERYONE)
         event = message_event(tenant, message, chat, person, mentions=mentions, user_agent=agent)
         event_id = request.app[DELIVERY].push(request.app[DELIVERY].envelope("im.message.receive_v1", event))
     return web.json_response({"message_id": message.message_id, "event_id": event_id})
@@ -248,10 +268,18 @@ def message_event(
         "content": json.dumps(message.content, ensure_ascii=False),
         "user_agent": user_agent,
     }
+    if message.reply_to is not None:
+        described |= {"root_id": message.root_id, "parent_id": message.reply_to}
+    if message.thread_id is not None:
+        described["thread_id"] = message.thread_id
     if mentions:
         described["mentions"] = mentions
     sender = {"sender_id": user_ids(tenant, person), "sender_type": "user", "tenant_key": person.tenant_key}
     return {"sender": sender, "message": described}
+
+
+EVERYONE: Json = {"key": "@_all", "id": {"union_id": "", "user_id": "", "open_id": ""}, "name": "所有人"}
+"""A mention of everyone names nobody by id."""
 
 
 def mentions_in(tenant: Tenant, people: list[Person], *, with_bot: bool) -> list[Json]:

@@ -5,6 +5,7 @@ import uuid
 
 from aiohttp import web
 
+from .blocks import blocks_of, plain_text
 from .directory import ID_TYPES
 from .gateway import Apis, Call, Refusal, one_of, success
 from .limits import Limit
@@ -29,6 +30,29 @@ apis = Apis()
 )
 async def raw_content(call: Call) -> web.Response:
     Parameters(call.query).whole("lang", least=0, most=2, default=0)
+    return success({"content": plain_text(_readable(call))})
+
+
+@apis.api(
+    "GET",
+    "/docx/v1/documents/{document_id}/blocks",
+    user=one_of("docx:document", "docx:document:readonly"),
+    tenant=one_of("docx:document", "docx:document:readonly"),
+    limit=Limit(per_second=5),
+    limit_status=400,
+)
+async def list_blocks(call: Call) -> web.Response:
+    query = Parameters(call.query)
+    size = query.whole("page_size", least=1, most=500, default=500)
+    query.whole("document_revision_id", least=-1, most=10**9, default=-1)
+    query.choice("user_id_type", ID_TYPES, "open_id")
+    items, following, more = page(blocks_of(_readable(call)), size, query.optional_text("page_token"))
+    found: Json = {"items": items, "has_more": more}
+    return success(found | ({"page_token": following} if more else {}))
+
+
+def _readable(call: Call) -> Document:
+    """The document in the path, if the caller may read it."""
     work = call.tenant.work
     token = work.aliases.get(call.path("document_id"), call.path("document_id"))
     document = work.documents.get(token)
@@ -38,7 +62,7 @@ async def raw_content(call: Call) -> web.Response:
         raise Refusal(1770003, "resource deleted")
     if call.person is None or not document.readable_by(call.person.open_id):
         raise Refusal(1770032, "forbidden", 403)
-    return success({"content": document.text})
+    return document
 
 
 @apis.api(
@@ -75,7 +99,7 @@ def _visible(call: Call) -> list[Document]:
 def _matching(call: Call, words: str) -> list[Document]:
     lower = words.lower().split()
     found = _visible(call)
-    return [d for d in found if any(word in f"{d.title} {d.text}".lower() for word in lower)]
+    return [d for d in found if any(word in f"{d.title} {plain_text(d)}".lower() for word in lower)]
 
 
 def _url(document: Document) -> str:
@@ -101,14 +125,20 @@ async def search_documents(call: Call) -> web.Response:
     return success({"total": len(found), "has_more": more, "page_token": following, "res_units": units})
 
 
-def _search_result(call: Call, document: Document, words: str) -> Json:
-    title, line = document.title, document.text.strip().splitlines()[-1:] or [""]
+def _highlighted(text: str, words: str) -> str:
     for word in words.split():
-        title = re.sub(f"({re.escape(word)})", r"<h>\1</h>", title, flags=re.IGNORECASE)
+        text = re.sub(f"({re.escape(word)})", r"<h>\1</h>", text, flags=re.IGNORECASE)
+    return text
+
+
+def _search_result(call: Call, document: Document, words: str) -> Json:
+    lines = plain_text(document).splitlines()[1:] or [""]
+    title = _highlighted(document.title, words)
+    summary = next((each for line in lines if (each := _highlighted(line, words)) != line), lines[-1])
     owner = call.tenant.people[document.owner]
     return {
         "title_highlighted": title,
-        "summary_highlighted": line[0],
+        "summary_highlighted": summary,
         "entity_type": "DOC",
         "result_meta": {
             "doc_types": document.kind.upper(),

@@ -2,7 +2,8 @@
 
 A fault may strike any request to the platform, the token endpoints among them. `delay_after`, `drop_after`
 and `truncate` do the work first: that is the difference which a bot has to be ready for. A delay is over when
-its fault is removed.
+its fault is removed. With `lost_authorization` the request arrives without its
+Authorization header, as behind some proxies.
 """
 
 import asyncio
@@ -26,8 +27,18 @@ FaultKind = Literal[
     "rate_limit",
     "timeout",
     "down",
+    "lost_authorization",
 ]
 FAULT_KINDS = get_args(FaultKind)
+
+LOST_AUTHORIZATION = "lost_authorization"
+"""What a request is marked with whose Authorization header does not count."""
+
+
+def authorization(request: web.Request) -> str:
+    """The Authorization header as it arrived; empty when there is none."""
+    return "" if LOST_AUTHORIZATION in request else request.headers.get("Authorization", "")
+
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -40,6 +51,8 @@ class Aim:
     path: str
     identity: str | None
     grant_type: str | None
+    receive_id_type: str | None = None
+    """How a message names whom it goes to."""
 
 
 @dataclass
@@ -61,6 +74,7 @@ class Fault:
             self.match.get("method", aim.method).upper() == aim.method
             and self.match.get("identity", aim.identity) == aim.identity
             and self.match.get("grant_type", aim.grant_type) == aim.grant_type
+            and self.match.get("receive_id_type", aim.receive_id_type) == aim.receive_id_type
             and _path_matches(self.match.get("path", "/"), aim.path)
         )
 
@@ -138,6 +152,9 @@ async def suffer(
             return await _truncated(request, await handler(request))
         case "rate_limit":
             return _rate_limited(options.get("reset"))
+        case "lost_authorization":
+            request[LOST_AUTHORIZATION] = True
+            return await handler(request)
         case "timeout":
             await closing.wait()
             return _drop(request)

@@ -42,21 +42,29 @@ async def create(call: Call) -> web.Response:
 async def reply(call: Call) -> web.Response:
     body = Parameters(call.body)
     fields = _message_fields(body)
-    body.flag("reply_in_thread")
+    in_thread = bool(body.flag("reply_in_thread"))
     parent = find_message(call.tenant, call.path("message_id"))
     if parent.ephemeral_for is not None:
         raise bad_parameter("an ephemeral message cannot be replied to")
     chat = call.tenant.chats[parent.chat_id]
     check_chat(chat, call.person)
     check_people(call.tenant, chat)
-    return success(_send(call, chat, fields, parent))
+    check_topic(call.tenant, parent)
+    return success(_send(call, chat, fields, parent, in_thread=in_thread))
 
 
 def _message_fields(body: Parameters) -> tuple[str, str, str | None]:
     return body.text("msg_type"), body.text("content"), body.optional_text("uuid", longest=50)
 
 
-def _send(call: Call, chat: Chat, fields: tuple[str, str, str | None], parent: Message | None = None) -> Json:
+def _send(
+    call: Call,
+    chat: Chat,
+    fields: tuple[str, str, str | None],
+    parent: Message | None = None,
+    *,
+    in_thread: bool = False,
+) -> Json:
     """Sends, unless a message with this uuid went out in the last hour: then that one is the answer."""
     tenant = call.tenant
     msg_type, content, uuid = fields
@@ -78,6 +86,7 @@ def _send(call: Call, chat: Chat, fields: tuple[str, str, str | None], parent: M
         sent_at=now,
         reply_to=parent.message_id if parent else None,
         root_id=(parent.root_id or parent.message_id) if parent else None,
+        thread_id=tenant.topic_of(chat, parent, in_thread=in_thread),
     )
     if uuid is not None:
         tenant.sent[uuid] = (now, message.message_id)
@@ -164,6 +173,13 @@ def find_message(tenant: Tenant, message_id: str) -> Message:
     return message
 
 
+def check_topic(tenant: Tenant, parent: Message) -> None:
+    """A topic is there as long as the message that it began with. Which code says so, nobody documents."""
+    first = tenant.first_of_topic(parent.thread_id) if parent.thread_id else None
+    if first is not None and (first.recalled or first.deleted):
+        raise Refusal(230019, "The topic does NOT exist.")
+
+
 def message_json(tenant: Tenant, message: Message) -> Json:
     if message.sender_type == "bot":
         sender = {"id": tenant.app.app_id, "id_type": "app_id", "sender_type": "app"}
@@ -182,6 +198,8 @@ def message_json(tenant: Tenant, message: Message) -> Json:
     }
     if message.reply_to is not None:
         answer |= {"root_id": message.root_id, "parent_id": message.reply_to}
+    if message.thread_id is not None:
+        answer["thread_id"] = message.thread_id
     return answer
 
 
@@ -275,7 +293,7 @@ async def send_ephemeral(call: Call) -> web.Response:
     addressee = _addressee(tenant, body)
     card = _ephemeral_card(call.body.get("card"))
     chat = tenant.chats.get(chat_id)
-    if chat is None or chat.kind != "group":
+    if chat is None or chat.kind != "group" or chat.topics:
         raise bad_parameter("ephemeral messages are for ordinary groups")
     check_chat(chat, None)
     if addressee.open_id not in chat.members:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from aiohttp import web
 
 from .credentials import Consent, DeviceCode, Generation
+from .faults import authorization
 from .gateway import TENANT, TRACE, Apis, Call, Refusal, bearer, check_limit, success
 from .limits import STANDARD
 from .scopes import BASIC_SCOPES, SCOPES
@@ -141,7 +142,7 @@ def authenticate_client(
 
 
 def basic_credentials(request: web.Request) -> tuple[str, str] | None:
-    header = request.headers.get("Authorization", "")
+    header = authorization(request)
     if not header:
         return None
     try:
@@ -242,6 +243,8 @@ async def _oidc(
         known = tenant.credentials.app_tokens.get(bearer(request))
         if known is None or known.expires_at <= tenant.clock.now():
             raise TokenError(20014)
+        if tenant.app.other_brand:
+            raise TokenError(20046)
         form = await _form(request)
         if _required(form, "grant_type") != grant_type:
             raise TokenError(20036)

@@ -110,9 +110,14 @@ class BotProcess:
             await self._watcher
 
     def _child_environment(self) -> dict[str, str]:
-        """This process's environment, without settings of another bot, plus the sandbox's."""
+        """This process's environment, without settings of another bot, plus the sandbox's.
+
+        Without proxies as well: everything that this bot talks to is on this machine.
+        """
         inherited = {
-            name: value for name, value in os.environ.items() if not name.startswith(("LARK_", "BOT_"))
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("LARK_", "BOT_")) and not name.upper().endswith("_PROXY")
         }
         # From a checkout that is not installed, `-m bot` must be found from another directory too.
         paths = [str(PACKAGE_ROOT), inherited.get("PYTHONPATH", "")]

@@ -44,6 +44,7 @@ USER_SCOPES = (
 TENANT_SCOPES = (
     "auth:user_access_token:read",
     "im:message:send_as_bot",
+    "im:message.reactions:write_only",
     "im:message.p2p_msg:readonly",
     "im:message.group_at_msg:readonly",
     "application:application:self_manage",

@@ -21,42 +21,45 @@ BASE, TABLE = "bascnLaunchBase3Vn6tYrW9", "tblLaunchVisits01"
 
 WELCOME_TEXT = """Welcome to Helper
 
-You are reading a document that you alone allowed Helper to open.
+You are reading a document that you allowed Helper to open for you.
 
-What just happened
-Helper needed this page in your name, and you had never allowed it to view documents: the platform would \
-have refused. So Helper asked you for exactly that permission, on a card with a link. You agreed, \
-the platform told Helper, and Helper went back to what you had asked for. Nobody had to type it again.
+## What just happened
+1. Helper needed this page on your behalf, and you had never allowed it to view documents.
+2. It asked you for exactly that permission, on a card with a link.
+3. You agreed, and Helper went back to your request. Nobody had to type it again.
 
-What it can do now
-It can view documents that you can open. It cannot edit them. What else it may do is what you agreed to \
-before; it never asks for more than a command needs, and /permissions lists it.
+## What it can do now
+Helper can view documents that you can open. **It can't edit them.** It never asks for more than a command needs; \
+/permissions lists what you have authorized.
 
-Try next
-/agenda – what today looks like (asks to view your calendar)
-/tasks – what is still open (asks to view your tasks)
-/permissions – what you have allowed so far
-/revoke – take it all back
+## Try next
+- /agenda – what today looks like
+- /tasks – what is still open
+- /search with a word – documents that you can see
+- /revoke – take it all back
 """
-PLAN_TEXT = """Launch plan
+PLAN_TEXT = f"""Launch plan
 
 Goal: the Aurora release is in customers' hands two weeks from today.
 
+## Steps
 1. Freeze the feature list. Done.
 2. Translate the release notes (Wei). In review.
 3. Dress rehearsal with the support team (Sam). Tomorrow.
 4. Go or no-go meeting (Ada). At the end of the week.
 5. Publish, watch the dashboards for a day, then cake.
 
-Risks: the payment provider's sandbox is flaky on Mondays; the hotel for the launch party wants a deposit.
+## Risks
+- The payment provider's sandbox is flaky on Mondays.
+- The hotel for the launch party wants a deposit, which is in the [budget](https://corp.feishu.cn/sheets/{BUDGET}).
 """
 MENU_TEXT = """This week in the canteen
 
-Monday: tomato soup, bread from this morning
-Tuesday: mapo tofu, rice, cucumber salad
-Wednesday: pasta with lemon and peas
-Thursday: bibimbap
-Friday: fish and chips, or chips and chips
+- Monday: tomato soup, bread from this morning
+- Tuesday: mapo tofu, rice, cucumber salad
+- Wednesday: pasta with lemon and peas
+- Thursday: bibimbap
+- Friday: fish and chips, or chips and chips
 """
 
 # Day (from today), start, minutes, summary, place.

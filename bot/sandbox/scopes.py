@@ -104,6 +104,9 @@ SCOPES: dict[str, ScopeInfo] = {
     "im:message:send_as_bot": ScopeInfo("Send messages as the bot", "以应用的身份发消息", **_TENANT_ONLY),
     "im:message:send": ScopeInfo("Send messages", "发送消息", **_TENANT_ONLY),
     "im:message:update": ScopeInfo("Update messages", "更新消息", **_TENANT_ONLY),
+    "im:message.reactions:write_only": ScopeInfo(
+        "Add and remove message reactions", "发送、删除消息表情回复"
+    ),
     "im:message.p2p_msg": ScopeInfo(
         "Receive direct messages", "接收用户发给机器人的单聊消息", **_TENANT_ONLY
     ),

@@ -8,7 +8,19 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from aiohttp import web
 
-from . import client, connections, consent, control, directory, documents, messages, oauth, switches, work
+from . import (
+    client,
+    connections,
+    consent,
+    control,
+    directory,
+    documents,
+    messages,
+    oauth,
+    reactions,
+    switches,
+    work,
+)
 from .connections import CONNECTIONS, Connections
 from .delivery import DELIVERY, Delivery
 from .faults import Aim, suffer, told
@@ -31,7 +43,7 @@ def build_platform(tenant: Tenant) -> web.Application:
     app[CLOSING] = asyncio.Event()
     for module in (control, switches, consent, client, oauth, connections):
         app.add_routes(module.routes)
-    for apis in (oauth.apis, messages.apis, directory.apis, work.apis, documents.apis):
+    for apis in (oauth.apis, messages.apis, reactions.apis, directory.apis, work.apis, documents.apis):
         app.add_routes(apis.routes)
     app.on_shutdown.append(_say_goodbye)
     app.cleanup_ctx.append(_delivery)
@@ -110,7 +122,7 @@ async def _aim(tenant: Tenant, request: web.Request) -> Aim:
     grant_type = None
     if request.method == "POST" and ("oauth" in request.path or "oidc" in request.path):
         grant_type = await _grant_type(request)
-    return Aim(request.method, request.path, identity, grant_type)
+    return Aim(request.method, request.path, identity, grant_type, request.query.get("receive_id_type"))
 
 
 async def _grant_type(request: web.Request) -> str | None:

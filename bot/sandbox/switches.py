@@ -39,9 +39,10 @@ async def set_app_scope(request: web.Request) -> web.Response:
 
 @routes.post("/sandbox/api/app")
 async def set_app(request: web.Request) -> web.Response:
-    """What the developer console sets beside scopes: {enabled, installed, may_refresh, redirect_urls}."""
+    """What the developer console sets beside scopes: {enabled, installed, may_refresh, redirect_urls};
+    and whether it is an app of the other brand: {other_brand}."""
     tenant, body = request.app[TENANT], await read_body(request)
-    for name in ("enabled", "installed", "may_refresh"):
+    for name in ("enabled", "installed", "may_refresh", "other_brand"):
         if isinstance(body.get(name), bool):
             setattr(tenant.app, name, body[name])
     if isinstance(body.get("redirect_urls"), list):
@@ -108,13 +109,13 @@ async def set_person(request: web.Request) -> web.Response:
 
 @routes.post("/sandbox/api/chats")
 async def set_chat(request: web.Request) -> web.Response:
-    """Adds or changes a chat: {chat_id?, name, members, has_bot, dissolved}."""
+    """Adds or changes a chat: {chat_id?, name, members, has_bot, dissolved, topics}."""
     tenant, body = request.app[TENANT], await read_body(request)
     chat = tenant.chats.get(str(body.get("chat_id")))
     if chat is None:
         chat = Chat(new_id("oc_"), "group", "", [])
         tenant.chats[chat.chat_id] = chat
-    for name in ("name", "members", "has_bot", "dissolved"):
+    for name in ("name", "members", "has_bot", "dissolved", "topics"):
         if name in body:
             setattr(chat, name, body[name])
     if not tenant.people.keys() >= set(chat.members):
@@ -148,14 +149,17 @@ async def set_behaviour(request: web.Request) -> web.Response:
 # Trouble
 
 
+MATCHED = {"method", "path", "grant_type", "identity", "receive_id_type"}
+
+
 @routes.post("/sandbox/api/faults")
 async def add_fault(request: web.Request) -> web.Response:
     tenant, body = request.app[TENANT], await read_body(request)
     kind, match, times = body.pop("kind", None), body.pop("match", {}), body.pop("times", None)
     if kind not in FAULT_KINDS:
         raise Wrong(f"kind is one of {', '.join(FAULT_KINDS)}")
-    if not isinstance(match, dict) or not {"method", "path", "grant_type", "identity"} >= match.keys():
-        raise Wrong("match has method, path, grant_type, identity")
+    if not isinstance(match, dict) or not match.keys() <= MATCHED:
+        raise Wrong(f"match has {', '.join(sorted(MATCHED))}")
     if times is not None and not isinstance(times, int):
         raise Wrong("times is a whole number")
     fault = Fault(new_id("f", 8), kind, match, times, body)

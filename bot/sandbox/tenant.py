@@ -60,6 +60,8 @@ class App:
     enabled: bool = True
     installed: bool = True
     may_refresh: bool = True
+    other_brand: bool = False
+    """Whether the app lives at the other brand, whose host this is not: its credentials work here all the same."""
     applied_for_scopes: bool = False
 
     def enabled_scopes(self, identity: Identity) -> frozenset[str]:
@@ -100,6 +102,27 @@ class Chat:
     members: list[str]
     has_bot: bool = True
     dissolved: bool = False
+    topics: bool = False
+    """A topic group: a message that answers no other opens a topic."""
+
+
+@dataclass
+class Reaction:
+    """An emoji that a person or an app put on a message."""
+
+    reaction_id: str
+    emoji_type: str
+    operator: str
+    operator_type: Literal["user", "app"]
+    at: int
+
+    def as_json(self) -> Json:
+        return {
+            "reaction_id": self.reaction_id,
+            "operator": {"operator_id": self.operator, "operator_type": self.operator_type},
+            "action_time": str(self.at),
+            "reaction_type": {"emoji_type": self.emoji_type},
+        }
 
 
 @dataclass
@@ -120,7 +143,9 @@ class Message:
     ephemeral_for: str | None = None
     reply_to: str | None = None
     root_id: str | None = None
+    thread_id: str | None = None
     versions: list[Json] = field(default_factory=list)
+    reactions: list[Reaction] = field(default_factory=list)
 
     def as_json(self) -> Json:
         return {
@@ -135,6 +160,8 @@ class Message:
             "ephemeral_for": self.ephemeral_for,
             "reply_to": self.reply_to,
             "root_id": self.root_id,
+            "reactions": [reaction.as_json() for reaction in self.reactions],
+            "thread_id": self.thread_id,
         }
 
 
@@ -187,6 +214,8 @@ class Behaviour:
     """Whether a code or refresh token is spent by 20068: nobody says."""
     refresh_gives: Literal["what the token had", "all that was granted"] = "what the token had"
     """To a refresh that names no scopes."""
+    token_answers_name_scopes: bool = True
+    """RFC 6749 lets an answer leave `scope` out when the token has what was asked for."""
     refusal_wording: Literal["plain", "bilingual"] = "bilingual"
     rate_limits: bool = True
     redelivery_seconds: tuple[float, ...] = (15, 5 * 60, HOUR, 6 * HOUR)
@@ -308,6 +337,19 @@ class Tenant:
         self.messages[message.message_id] = message
         self.announce("message", {"message": message.as_json()})
 
+    def first_of_topic(self, thread_id: str) -> Message | None:
+        """The message that a topic began with; None when there is no such topic."""
+        return next((m for m in self.messages.values() if m.thread_id == thread_id), None)
+
+    def topic_of(self, chat: Chat, parent: Message | None, *, in_thread: bool = False) -> str | None:
+        """The topic of a message about to be added: that of the message it answers, a new one where such a message
+        opens one, else none."""
+        if parent is None:
+            return new_id("omt_") if chat.topics else None
+        if in_thread and parent.thread_id is None:
+            parent.thread_id = new_id("omt_")
+        return parent.thread_id
+
     def update_message(self, message: Message, content: Json) -> None:
         """Gives a message new content and keeps the old one among its versions."""
         before = message.content
@@ -315,6 +357,19 @@ class Tenant:
         message.content = content
         message.updated_at = self.clock.wall_ms()
         self.announce("message_updated", {"message": message.as_json(), "before": before})
+
+    def react(self, message: Message, reaction: Reaction) -> None:
+        message.reactions.append(reaction)
+        self._announce_reaction(message, reaction, added=True)
+
+    def take_reaction_back(self, message: Message, reaction: Reaction) -> None:
+        message.reactions.remove(reaction)
+        self._announce_reaction(message, reaction, added=False)
+
+    def _announce_reaction(self, message: Message, reaction: Reaction, *, added: bool) -> None:
+        self.announce(
+            "reaction", {"message": message.as_json(), "reaction": reaction.as_json(), "added": added}
+        )
 
     def recall_message(self, message: Message) -> None:
         message.recalled = True

@@ -29,6 +29,7 @@ DESCRIPTIONS = {
     20002: "The client secret is invalid.",
     20003: "The authorization code is not found. "
     "Please note that an authorization code can only be used once.",
+    20046: "Brand inconsistency.",
     20004: "The authorization code has expired.",
     20008: "The user does not exist.",
     20009: "The specified app is not installed.",
@@ -260,8 +261,9 @@ def issue(
         "access_token": access.token,
         "expires_in": lifetime,
         "token_type": "Bearer",
-        "scope": " ".join(sorted(scopes)),
     }
+    if tenant.behaviour.token_answers_name_scopes:
+        answer["scope"] = " ".join(sorted(scopes))
     family_scopes = refresh_scopes or scopes
     if "offline_access" in family_scopes:
         remaining = authorized_at + HARD_STOP_SECONDS - now

@@ -88,6 +88,7 @@ _GIVEN = {
         *(events.c.event_id, people.c.platform, people.c.app_id, people.c.tenant_key, people.c.open_id),
         *(people.c.union_id, people.c.language),
         *(calls.c.id, calls.c.user_key, calls.c.chat_id, calls.c.chat_kind, calls.c.message_id),
+        calls.c.thread_id,
         *(calls.c.command, calls.c.arguments, calls.c.time_zone),
         *(calls.c.asked_at, calls.c.received_at, calls.c.expires_at, calls.c.seal, calls.c.run_seal),
     )
@@ -96,7 +97,7 @@ _ALL = literal_column("true", Boolean)
 """SQLite would take the ON of ON CONFLICT for that of a join, if no WHERE stood between."""
 _EVENT = ("platform", "app_id", "event_id", "message_id", "received_at")
 _TOLD = (
-    *("id", "user_key", "chat_id", "chat_kind", "message_id", "command", "arguments"),
+    *("id", "user_key", "chat_id", "chat_kind", "thread_id", "message_id", "command", "arguments"),
     *("asked_at", "received_at", "expires_at", "seal", "run_seal"),
 )
 
@@ -264,6 +265,7 @@ def _row(call: NewCall, now: datetime, room: int, ring: Seal, *, urgent: bool = 
         "user_key": str(call.user),
         "chat_id": call.chat.chat_id,
         "chat_kind": call.chat.kind,
+        "thread_id": call.chat.thread_id,
         "message_id": call.message_id,
         "command": call.command,
         "arguments": call.arguments,
@@ -275,7 +277,7 @@ def _row(call: NewCall, now: datetime, room: int, ring: Seal, *, urgent: bool = 
         "room": room,
         "urgent": urgent,
     }
-    asked = values | {"language": call.language, "confirmed": False}
+    asked = values | {"language": call.language, "confirmed": False, "needs": ()}
     return values | {"seal": sealed.CALL.seal(ring, asked), "run_seal": sealed.RUN.seal(ring, asked)}
 
 

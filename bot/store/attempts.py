@@ -219,6 +219,18 @@ def record_sign_in(
     return connection.execute(RECORD_SIGN_IN, values).one_or_none() is not None
 
 
+FORGET_SIGN_IN = delete(attempts).where(
+    attempts.c.id == bind("attempt", attempts.c.id),
+    _is_kind[AttemptKind.SIGN_IN],
+    status_is(attempts, "redeeming"),
+)
+
+
+def forget_sign_in(connection: Connection, attempt: str) -> None:
+    """Deletes a sign-in that came to nothing. Its state may come back, and fail again."""
+    connection.execute(FORGET_SIGN_IN, {"attempt": attempt})
+
+
 _is_forged = attempts.c.outcome.is_not_distinct_from(literal_column(f"'{audit.FORGED}'"))
 STATUS_OF = {
     kind: select(attempts.c.status).where(_by_state, is_kind, ~_is_forged)
@@ -278,7 +290,7 @@ def finish(connection: Connection, attempt: str, status: str, outcome: str, now:
     """Ends an attempt that is being redeemed, and erases its code and verifier.
 
     In the audit log it is the grant, or the session, that tells of one that is completed, and nothing of another
-    sign-in: anybody can begin one.
+    sign-in, which is not finished, but forgotten: anybody can begin one.
     """
     assert AttemptStatus(status) not in {AttemptStatus.LIVE, AttemptStatus.REDEEMING}
     values = {"attempt": attempt, "ending": status, "how": outcome}

@@ -94,6 +94,23 @@ def write(
     write_all(connection, [entry(action, user=user, subject=subject, now=now, **detail)])
 
 
+WAS_NOTED = (
+    select(audit_log.c.id)
+    .where(
+        audit_log.c.user_key == bind("user", audit_log.c.user_key),
+        audit_log.c.action == bind("the_action", audit_log.c.action),
+        audit_log.c.at > bind("since", audit_log.c.at),
+    )
+    .limit(1)
+)
+
+
+def was_noted(connection: Connection, action: str, user: UserKey, *, since: datetime) -> bool:
+    """Whether there is an entry of this action about the person since then, earlier works alone considered."""
+    values = {"user": user, "the_action": action, "since": since}
+    return connection.execute(WAS_NOTED, values).scalar() is not None
+
+
 FORGED = "forged"
 """The outcome of a row that no bot with these keys has written."""
 

@@ -178,12 +178,31 @@ EXTEND = (
     .values(expires_at=bind("new_end", requests.c.expires_at))
     .returning(*COLUMNS)
 )
+_asks = {
+    "scopes": bind("new_scopes", requests.c.scopes),
+    "reasons": bind("new_reasons", requests.c.reasons),
+    "ticket": func.coalesce(bind("new_ticket", requests.c.ticket), requests.c.ticket),
+}
+"""What a request asks for, and for which commands. Its ticket is sealed with these."""
+
+
+def _asking(
+    connection: Connection, request: AuthorizationRequest, scopes: ScopeSet, reasons: tuple[str, ...]
+) -> dict[str, Any]:
+    """The values of `_asks`. A ticket that does not open stays as it is: the request is not proven by this."""
+    ticket = request.ticket
+    row = {"id": request.id, "user_key": request.user, "scopes": scopes, "reasons": reasons}
+    if ticket is not None:
+        row["ticket_digest"] = digest(ticket.reveal())
+    seal = sealed.TICKET.seal_if_any(seal_of(connection), row, ticket)
+    return {"new_scopes": scopes, "new_reasons": reasons, "new_ticket": seal}
+
+
 WIDEN = (
     update(requests)
     .where(_this, _live)
     .values(
-        scopes=bind("new_scopes", requests.c.scopes),
-        reasons=bind("new_reasons", requests.c.reasons),
+        **_asks,
         expires_at=bind("new_end", requests.c.expires_at),
         declined_on_page_at=null(),
         **_show,
@@ -283,7 +302,8 @@ def _widen(
         if extended is not None:
             return extended
     announce(connection)
-    values = {"request": live.id, "new_scopes": wider, "new_reasons": reasons, "new_end": end, "now": now}
+    asking = _asking(connection, live, wider, reasons)
+    values = {"request": live.id, "new_end": end, "now": now, **asking}
     if wider != live.scopes:
         _note(connection, "request_widened", live.id, live.user, now, command=command, scopes=sorted(wider))
     return _request(connection.execute(WIDEN, values).one(), seal_of(connection))
@@ -296,9 +316,7 @@ def _minute(moment: datetime) -> datetime:
 NARROW = (
     update(requests)
     .where(_this, status_is(requests, "open"))
-    .values(
-        scopes=bind("new_scopes", requests.c.scopes), reasons=bind("new_reasons", requests.c.reasons), **_show
-    )
+    .values(**_asks, **_show)
     .returning(requests.c.user_key)
 )
 
@@ -307,7 +325,10 @@ def narrow(
     connection: Connection, request: str, *, scopes: ScopeSet, commands: tuple[str, ...], now: datetime
 ) -> bool:
     """An open request asks for these scopes only, and names these commands. A consent under way is left alone."""
-    values = {"request": request, "new_scopes": scopes, "new_reasons": commands, "now": now}
+    before = get_locked(connection, request)
+    if before is None:
+        return False
+    values = {"request": request, "now": now, **_asking(connection, before, scopes, commands)}
     detail = {"scopes": sorted(scopes)}
     return _changed_and_noted(connection, NARROW, values, "request_narrowed", now, **detail)
 
@@ -395,8 +416,8 @@ REOPEN = (
     .where(_this, _live)
     .values(
         status=literal_column("'open'"),
-        scopes=bind("new_scopes", requests.c.scopes),
         declined_on_page_at=null(),
+        **_asks,
         **_show,
     )
     .returning(requests.c.user_key)
@@ -405,7 +426,10 @@ REOPEN = (
 
 def reopen(connection: Connection, request: str, *, scopes: ScopeSet, now: datetime) -> bool:
     """A live request asks for these scopes, after a consent of its person that did not give all."""
-    values = {"request": request, "new_scopes": scopes, "now": now}
+    before = get_locked(connection, request)
+    if before is None:
+        return False
+    values = {"request": request, "now": now, **_asking(connection, before, scopes, before.reasons)}
     return _changed_and_noted(connection, REOPEN, values, "request_reopened", now, scopes=sorted(scopes))
 
 
@@ -414,9 +438,8 @@ ASK_AGAIN = (
     .where(_this, _may_become(RequestStatus.OPEN))
     .values(
         status=literal_column("'open'"),
-        scopes=bind("new_scopes", requests.c.scopes),
+        **_asks,
         refused=bind("denied", requests.c.refused),
-        reasons=bind("new_reasons", requests.c.reasons),
         failure=null(),
         settled_at=null(),
         declined_on_page_at=null(),
@@ -444,13 +467,13 @@ def ask_again(
     if live_of(connection, before.user) is not None:
         return None
     announce(connection)
+    reasons = before.reasons if command in before.reasons else (*before.reasons, command)
     values = {
         "request": before.id,
-        "new_scopes": scopes,
         "denied": frozenset(),
-        "new_reasons": before.reasons if command in before.reasons else (*before.reasons, command),
         "new_end": expires_at,
         "now": now,
+        **_asking(connection, before, scopes, reasons),
     }
     request = _one(connection, ASK_AGAIN, values)
     if request is not None:
@@ -462,9 +485,7 @@ def ask_again(
 AVOID = (
     update(requests)
     .where(_this, _live)
-    .values(
-        avoided=bind("left_out", requests.c.avoided), scopes=bind("new_scopes", requests.c.scopes), **_show
-    )
+    .values(avoided=bind("left_out", requests.c.avoided), **_asks, **_show)
     .returning(requests.c.user_key)
 )
 
@@ -477,7 +498,12 @@ def avoid(
     if before is None:
         return False
     left_out = before.avoided | scopes_avoided
-    values = {"request": request, "left_out": left_out, "new_scopes": new_scopes, "now": now}
+    values = {
+        "request": request,
+        "left_out": left_out,
+        "now": now,
+        **_asking(connection, before, new_scopes, before.reasons),
+    }
     detail = {"scopes": sorted(new_scopes), "avoided": sorted(left_out)}
     return _changed_and_noted(connection, AVOID, values, "request_asks_otherwise", now, **detail)
 

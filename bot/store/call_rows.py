@@ -36,6 +36,8 @@ COLUMNS = (
     calls.c.suspended_at,
     calls.c.confirmed,
     calls.c.takeovers,
+    calls.c.thread_id,
+    calls.c.recalled_at,
     calls.c.settled_at,
     calls.c.seal,
     calls.c.run_seal,
@@ -47,7 +49,7 @@ _UNTOLD = {"settled_at", "seal", "run_seal"}
 def call_of(row: Row[Any], ring: Seal) -> DeferredCall:
     values = {column.name: getattr(row, column.name) for column in COLUMNS if column.name not in _UNTOLD}
     values["user"] = values.pop("user_key")
-    values["chat"] = Chat(values.pop("chat_id"), values.pop("chat_kind"))
+    values["chat"] = Chat(values.pop("chat_id"), values.pop("chat_kind"), values.pop("thread_id"))
     values["status"] = CallStatus(values["status"])
     values["waits_for"] = WaitsFor(values["waits_for"]) if values["waits_for"] else None
     return DeferredCall(**values, genuine=_is_genuine(row, ring))
@@ -74,3 +76,6 @@ STILL_HELD = (
     status_is(calls, "running"),
 )
 """The condition on everything that a worker writes about a call: its claim is the latest one."""
+
+NOT_RECALLED = calls.c.recalled_at.is_(None)
+"""And on what a call may no longer do when its question was recalled: wait, send another write, be answered as usual."""

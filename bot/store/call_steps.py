@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import (
     Boolean,
+    ColumnElement,
     Connection,
     case,
     cast,
@@ -17,6 +18,7 @@ from sqlalchemy import (
     func,
     literal_column,
     null,
+    or_,
     select,
     update,
 )
@@ -24,7 +26,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from bot.core.model import Secret, Step
 from bot.store import sealed
-from bot.store.call_rows import STILL_HELD, changed
+from bot.store.call_rows import NOT_RECALLED, STILL_HELD, changed
 from bot.store.database import seal_of
 from bot.store.schema import call_steps
 from bot.store.schema import deferred_calls as calls
@@ -45,24 +47,10 @@ def steps_of(connection: Connection, call_id: str) -> list[Step]:
     return steps
 
 
-MAY_HAVE_WRITTEN = (
-    select(call_steps.c.number)
-    .where(
-        call_steps.c.call_id == bind("call", call_steps.c.call_id), call_steps.c.first_sent_at.is_not(None)
-    )
-    .limit(1)
-)
-
-
-def may_have_written(connection: Connection, call_id: str) -> bool:
-    """Whether the call has sent a write, or was about to."""
-    return connection.execute(MAY_HAVE_WRITTEN, {"call": call_id}).first() is not None
-
-
-def _step(**values: Any) -> Any:
+def _step(*conditions: ColumnElement[bool], **values: Any) -> Any:
     """Inserts a step if the claim still holds, and keeps it held until the transaction ends."""
     names = {"call_id": calls.c.id, **values}
-    chosen = select(*names.values()).where(*STILL_HELD).with_for_update()
+    chosen = select(*names.values()).where(*STILL_HELD, *conditions).with_for_update()
     return insert(call_steps).from_select(list(names), chosen)
 
 
@@ -117,7 +105,14 @@ def record_results(connection: Connection, call_id: str, claim: int, steps: Sequ
     return True
 
 
+_earlier = call_steps.alias("earlier")
+_left_before = exists().where(
+    _earlier.c.call_id == calls.c.id,
+    _earlier.c.number == bind("number", call_steps.c.number),
+    _earlier.c.first_sent_at.is_not(None),
+)
 _sending = _step(
+    or_(NOT_RECALLED, _left_before),
     number=bind("number", call_steps.c.number),
     digest=bind("digest", call_steps.c.digest),
     is_write=literal_column("true"),
@@ -137,10 +132,23 @@ RECORD_SENDING = _sending.on_conflict_do_update(
 def record_sending(
     connection: Connection, call_id: str, claim: int, number: int, digest: str, now: datetime
 ) -> datetime | None:
-    """Notes that a write leaves now, before it does. Returns when it first left; None when the claim is lost."""
+    """Notes that a write leaves now, before it does. Returns when it first left; None when the claim is lost, or when
+    the question was recalled before the write ever left."""
     values = {"call": call_id, "held_claim": claim, "number": number, "digest": digest, "now": now}
     first_sent_at: datetime | None = connection.execute(RECORD_SENDING, values).scalar()
     return first_sent_at
+
+
+HAS_WRITTEN = select(
+    exists().where(
+        call_steps.c.call_id == bind("call", call_steps.c.call_id), call_steps.c.first_sent_at.is_not(None)
+    )
+)
+
+
+def has_written(connection: Connection, call_id: str) -> bool:
+    """Whether a write of the call's may have been carried out."""
+    return bool(connection.execute(HAS_WRITTEN, {"call": call_id}).scalar())
 
 
 FORGET_SENDING = delete(call_steps).where(

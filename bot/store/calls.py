@@ -23,10 +23,10 @@ from sqlalchemy import (
 )
 
 from bot.core.lifecycle import calls_that_may_become
-from bot.core.model import CallStatus, DeferredCall, UserKey, WaitsFor
+from bot.core.model import CallStatus, DeferredCall, DirectChat, UserKey, WaitsFor
 from bot.core.scopes import Requirement, named
-from bot.store import audit, call_steps, claims, scope_waits, sealed
-from bot.store.call_rows import COLUMNS, STILL_HELD, call_of, changed
+from bot.store import audit, call_steps, claims, reactions, scope_waits, sealed
+from bot.store.call_rows import COLUMNS, NOT_RECALLED, STILL_HELD, call_of, changed
 from bot.store.database import announce, seal_of
 from bot.store.schema import call_steps as steps
 from bot.store.schema import deferred_calls as calls
@@ -57,11 +57,12 @@ def _iso(moment: datetime) -> str:
 
 SUSPEND = (
     update(calls)
-    .where(*STILL_HELD)
+    .where(*STILL_HELD, NOT_RECALLED)
     .values(
         status=literal_column("'suspended'"),
         waits_for=bind("reason", calls.c.waits_for),
         needs=bind("lacking", calls.c.needs),
+        run_seal=bind("new_seal", calls.c.run_seal),
         request_id=bind("request", calls.c.request_id),
         suspended_at=bind("now", calls.c.suspended_at),
         runs_after=bind("again", calls.c.runs_after),
@@ -85,9 +86,13 @@ def suspend(
     request_id: str | None,
     now: datetime,
     *,
+    confirmed: bool = False,
     again: datetime | None = None,
 ) -> bool:
-    """running → suspended; False when the claim is lost. Its failures and attempts count anew from here.
+    """running → suspended; False when the claim is lost, or the question was recalled. Its failures and attempts count
+    anew from here.
+
+    `confirmed`: whether the call is, which its proof says beside what it needs.
 
     With `again` it is the same wait as before, its attempts count on, and it is not worth another one until then.
     """
@@ -96,6 +101,9 @@ def suspend(
         "held_claim": claim,
         "reason": waits_for.value,
         "lacking": needs,
+        "new_seal": sealed.RUN.seal(
+            seal_of(connection), {"id": call_id, "confirmed": confirmed, "needs": needs}
+        ),
         "request": request_id,
         "now": now,
         "again": again or now,
@@ -195,7 +203,8 @@ _end = {
     **_free,
 }
 _this = calls.c.id == bind("call", calls.c.id)
-SETTLE = update(calls).where(*STILL_HELD).values(_end).returning(*_audited)
+SETTLE = update(calls).where(*STILL_HELD, NOT_RECALLED).values(_end).returning(*_audited)
+SETTLE_RECALLED = update(calls).where(*STILL_HELD, ~NOT_RECALLED).values(_end).returning(*_audited)
 WITHDRAW = (
     update(calls)
     .where(_this, status_in(calls, "queued", "suspended"))
@@ -207,10 +216,29 @@ WITHDRAW = (
 def settle(
     connection: Connection, call_id: str, claim: int, status: CallStatus, outcome: str, now: datetime
 ) -> bool:
-    """running → an end; False when the claim is lost. Its results are erased."""
+    """running → an end; False when the claim is lost, or the question was recalled. Its results are erased."""
+    return _settle(connection, SETTLE, call_id, claim, status, outcome, now)
+
+
+def settle_recalled(
+    connection: Connection, call_id: str, claim: int, status: CallStatus, outcome: str, now: datetime
+) -> bool:
+    """`settle` for a call whose question was recalled; False when it was not, too."""
+    return _settle(connection, SETTLE_RECALLED, call_id, claim, status, outcome, now)
+
+
+def _settle(
+    connection: Connection,
+    statement: Any,
+    call_id: str,
+    claim: int,
+    status: CallStatus,
+    outcome: str,
+    now: datetime,
+) -> bool:
     assert CallStatus.RUNNING in calls_that_may_become(status)
     values = {"call": call_id, "held_claim": claim, "ending": status.value, "how": outcome, "now": now}
-    return _ended(connection, SETTLE, values) is not None
+    return _ended(connection, statement, values) is not None
 
 
 def cancel(connection: Connection, call_id: str, outcome: str, now: datetime) -> bool:
@@ -229,6 +257,7 @@ RUNNING_BEFORE = (
     .where(
         calls.c.user_key == bind("user", calls.c.user_key),
         literal_column("(deferred_calls.status = 'running' AND NOT deferred_calls.urgent)"),
+        NOT_RECALLED,
         tuple_(calls.c.asked_at, calls.c.id)
         < tuple_(bind("asked", calls.c.asked_at), bind("call", calls.c.id)),
     )
@@ -283,6 +312,7 @@ def _withdrawn(connection: Connection, values: dict[str, Any]) -> bool:
     row = _ended(connection, WITHDRAW, values)
     if row is not None:
         scope_waits.waits_no_longer(connection, row.user_key, row.needs, values["now"])
+        reactions.hurry(connection, row.id, values["now"])
     return row is not None
 
 
@@ -338,6 +368,7 @@ CONFIRM = (
     .where(_this, status_is(calls, "suspended"), calls.c.waits_for == literal_column("'confirmation'"))
     .values(
         confirmed=literal_column("true"),
+        needs=literal_column("'[]'"),
         run_seal=bind("confirmed_seal", calls.c.run_seal),
         behind=literal_column("false"),
         **_awake,
@@ -349,7 +380,7 @@ CONFIRM = (
 def confirm(connection: Connection, call_id: str, now: datetime) -> bool:
     """A suspended call that waits for confirmation → queued, and confirmed."""
     announce(connection)
-    seal = sealed.RUN.seal(seal_of(connection), {"id": call_id, "confirmed": True})
+    seal = sealed.RUN.seal(seal_of(connection), {"id": call_id, "confirmed": True, "needs": ()})
     row = connection.execute(CONFIRM, {"call": call_id, "now": now, "confirmed_seal": seal}).one_or_none()
     if row is not None:
         audit.write_all(connection, [_entry("call_confirmed", row, now)])
@@ -374,6 +405,18 @@ def change_wait(
         entry = _entry("call_waits_otherwise", row, now, waits_for=waits_for.value, request=request_id)
         audit.write_all(connection, [entry])
     return row is not None
+
+
+MARK_RECALLED = (
+    update(calls)
+    .where(_this, calls.c.settled_at.is_(None), NOT_RECALLED)
+    .values(recalled_at=bind("now", calls.c.recalled_at))
+)
+
+
+def mark_recalled(connection: Connection, call_id: str, now: datetime) -> bool:
+    """Notes that the question was recalled while its call is under way."""
+    return changed(connection, MARK_RECALLED, {"call": call_id, "now": now})
 
 
 MARK_INTERIM = (
@@ -515,9 +558,32 @@ def due_for_interim(connection: Connection, failed_before: datetime, limit: int)
     return _found(connection, DUE_FOR_INTERIM, values)
 
 
+def all_by_message(connection: Connection, message_id: str) -> list[DeferredCall]:
+    """The calls that a message asks for: more than one when it was tried again."""
+    return _all(connection, BY_MESSAGE, {"own_app": app_of(connection), "message_id": message_id})
+
+
 def find_by_message(connection: Connection, message_id: str) -> DeferredCall | None:
-    values = {"own_app": app_of(connection), "message_id": message_id}
-    return next(iter(_all(connection, BY_MESSAGE, values)), None)
+    return next(iter(all_by_message(connection, message_id)), None)
+
+
+LATEST_IN = (
+    _select.where(_of_user, calls.c.chat_kind == bind("kind", calls.c.chat_kind))
+    .order_by(calls.c.id.desc())
+    .limit(LIMIT)
+)
+
+
+def direct_chat_of(connection: Connection, user: UserKey) -> DirectChat | None:
+    """The person's chat with the bot, by what they asked there last."""
+    found = _all(connection, LATEST_IN, {"user": user, "kind": "direct", "limit": 1})
+    return DirectChat(found[0].chat.chat_id, found[0].message_id) if found else None
+
+
+def latest_group_of(connection: Connection, user: UserKey) -> str | None:
+    """The group in which the person asked for something last."""
+    found = _all(connection, LATEST_IN, {"user": user, "kind": "group", "limit": 1})
+    return found[0].chat.chat_id if found else None
 
 
 PRUNE = delete(calls).where(

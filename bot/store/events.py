@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, select, tuple_
+from sqlalchemy import Connection, delete, func, literal_column, select, tuple_
 from sqlalchemy.dialects.postgresql import insert
 
+from bot.core.model import UserKey
+from bot.store.schema import deferred_calls as calls
 from bot.store.schema import events
 from bot.store.sql import LIMIT, app_of, bind, of_app
 
@@ -46,11 +48,32 @@ def is_known(connection: Connection, platform: str, app_id: str, event_id: str) 
     return connection.execute(IS_KNOWN, values).first() is not None
 
 
+_RETRY = "retry-"
+
+
+def record_retry(connection: Connection, user: UserKey, call_id: str, now: datetime) -> bool:
+    """False when the button under the answer to this call was pressed before. Remembered as long as the call is kept:
+    without its call, the button does nothing."""
+    return record(connection, user.platform, user.app_id, f"{_RETRY}{call_id}", now)
+
+
 _key = (events.c.platform, events.c.app_id, events.c.event_id)
+_guards_a_call = (
+    select(calls.c.id)
+    .where(
+        func.substr(events.c.event_id, 1, len(_RETRY)) == literal_column(f"'{_RETRY}'"),
+        calls.c.id == func.substr(events.c.event_id, len(_RETRY) + 1),
+    )
+    .exists()
+)
 PRUNE = delete(events).where(
     tuple_(*_key).in_(
         select(*_key)
-        .where(of_app(events), events.c.received_at < bind("before", events.c.received_at))
+        .where(
+            of_app(events),
+            events.c.received_at < bind("before", events.c.received_at),
+            ~_guards_a_call,
+        )
         .order_by(events.c.received_at)
         .limit(LIMIT)
     )

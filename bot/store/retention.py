@@ -29,9 +29,10 @@ def prune(connection: Connection, now: datetime) -> int:
     """
     return (
         attempts.expire(connection, now, AT_A_TIME)
-        + events.prune(connection, now - EVENTS, AT_A_TIME)
         + outbox.prune(connection, now - CALLS_AND_MESSAGES, AT_A_TIME)
         + calls.prune(connection, now - CALLS_AND_MESSAGES, AT_A_TIME)
+        # After the calls: what was pressed under the answer of one is remembered as long as it is kept.
+        + events.prune(connection, now - EVENTS, AT_A_TIME)
         + attempts.prune(connection, now - ATTEMPTS_AND_REQUESTS, AT_A_TIME)
         + authorizations.prune(connection, now - ATTEMPTS_AND_REQUESTS, AT_A_TIME)
         + attempts.prune_sign_ins(connection, now - SIGN_INS, AT_A_TIME)

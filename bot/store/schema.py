@@ -235,6 +235,8 @@ deferred_calls = Table(
     ),
     proof("seal", "that this is what was asked, by whom and where"),
     proof("run_seal", "that it may run, and whether it is confirmed; erased when it ends"),
+    optional("thread_id", Text, "The topic of the chat that it was asked in, if it was in one"),
+    maybe_time("recalled_at", "When its question was recalled, if that was while it was under way"),
     app_of_user(),
     required(
         "urgent",
@@ -367,6 +369,28 @@ outgoing_messages = Table(
     partial("ix_outgoing_messages_settled", "app", "settled_at", where="settled_at IS NOT NULL"),
     Index("ix_outgoing_messages_call_id", "call_id"),
     comment="What the bot has to say: a row first, then the network",
+)
+
+message_reactions = Table(
+    "message_reactions",
+    metadata,
+    required(
+        "call_id",
+        Text,
+        "The call whose message it is on",
+        ForeignKey("deferred_calls.id", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    required("platform", Text, "Chat platform: lark or dingtalk"),
+    required("app_id", Text, "The app on that platform"),
+    required("message_id", Text, "The message that asked"),
+    optional("reaction_id", Text, "The platform's id of the reaction; none while it is being added"),
+    required("attempts", Integer, "How often its removal was tried"),
+    time("due_at", "When its removal is to be tried (again)"),
+    time("created_at", "When it was added"),
+    CheckConstraint("attempts >= 0", name="counts"),
+    Index("ix_message_reactions_due", "platform", "app_id", "due_at"),
+    comment="Reactions on messages that are not answered yet: they say that the bot is working on them",
 )
 
 LIVE_REQUEST = "status IN ('open', 'redeeming')"

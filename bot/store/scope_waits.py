@@ -65,15 +65,14 @@ OPEN = _new.on_conflict_do_update(
     index_elements=[waits.c.platform, waits.c.app_id, waits.c.scopes],
     index_where=status_is(waits, "waiting"),
     set_=_show,
-).returning(waits.c.id)
+).returning(*COLUMNS)
 WAITING: Any = select(*COLUMNS).where(*_of_app).order_by(waits.c.id)
 
 
-def open(connection: Connection, platform: str, app_id: str, scopes: ScopeSet, now: datetime) -> str:
-    """Somebody waits for these scopes: the administrators' cards are to say so. Returns the id of what they are about."""
+def open(connection: Connection, platform: str, app_id: str, scopes: ScopeSet, now: datetime) -> ScopeWait:
+    """Somebody waits for these scopes: the administrators' cards are to say so. Returns what they are about."""
     values = {"id": new_id(now), "platform": platform, "app_id": app_id, "scopes": scopes, "now": now}
-    wait: str = connection.execute(OPEN, values).scalar_one()
-    return wait
+    return _wait(connection.execute(OPEN, values).one())
 
 
 IS_OPEN = select(waits.c.id).where(*_of_app, waits.c.scopes == bind("scopes", waits.c.scopes))

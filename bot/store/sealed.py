@@ -7,6 +7,8 @@ the bot act on one that they have changed. docs/operating.md says what that prot
 
 from __future__ import annotations
 
+import contextlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -34,6 +36,12 @@ class SealedColumn:
     """The columns whose values it is bound to as well."""
     is_proof: bool
     """It holds nothing but the proof that the bot wrote these values."""
+    former: tuple[Column[Any], ...] | None = None
+    """Fewer `deciding` columns, to which an earlier release has bound it.
+
+    What is bound so opens as well, until it is sealed again. Of a row that this release has written there is no such
+    seal, and nobody without the keys can make one.
+    """
 
     @property
     def table(self) -> Table:
@@ -49,8 +57,16 @@ class SealedColumn:
         """Names the row, in logs too: the table, the column and the key, joined by colons."""
         return ":".join([self.table.name, self.column.name, *(str(values[each.name]) for each in self.key)])
 
-    def _bound_to(self, values: Values) -> list[Plain]:
-        return [_plain(values[each.name]) for each in self.deciding]
+    def _bound_to(self, values: Values, deciding: tuple[Column[Any], ...] | None = None) -> list[Plain]:
+        return [_plain(values[each.name]) for each in (self.deciding if deciding is None else deciding)]
+
+    def _open_any(self, ring: Seal, values: Values, sealed: str) -> Secret | None:
+        """What an own or a former seal holds; None when neither fits."""
+        for deciding in (self.deciding, self.former):
+            if deciding is not None:
+                with contextlib.suppress(CannotOpenSecret):
+                    return ring.open(sealed, self.row(values), *self._bound_to(values, deciding))
+        return None
 
     def seal(self, ring: Seal, values: Values, secret: Secret = NOTHING) -> str:
         return ring.seal(secret, self.row(values), *self._bound_to(values))
@@ -61,17 +77,27 @@ class SealedColumn:
     def open(self, ring: Seal, values: Values) -> Secret | None:
         """See `Seal.open`; None when there is nothing to open."""
         sealed = values[self.column.name]
-        return None if sealed is None else ring.open(sealed, self.row(values), *self._bound_to(values))
+        if sealed is None:
+            return None
+        return self._open_any(ring, values, sealed) or ring.open(
+            sealed, self.row(values), *self._bound_to(values)
+        )
 
     def open_unless_lost(self, ring: Seal, values: Values) -> Secret | None:
         """See `Seal.open_unless_lost`; None also when there is nothing to open."""
         sealed = values[self.column.name]
         if sealed is None:
             return None
+        found = self._open_any(ring, values, sealed)
+        if found is not None:
+            return found
         return ring.open_unless_lost(sealed, self.row(values), *self._bound_to(values))
 
     def is_genuine(self, ring: Seal, values: Values) -> bool | None:
         """See `Seal.is_genuine`."""
+        sealed = values[self.column.name]
+        if sealed is not None and self._open_any(ring, values, sealed) is not None:
+            return True
         return ring.is_genuine(values[self.column.name], self.row(values), *self._bound_to(values))
 
     def must_tell(self, ring: Seal, values: Values) -> bool:
@@ -90,6 +116,8 @@ def _plain(value: Any) -> Plain:
             return value.astimezone(UTC).isoformat(timespec="microseconds")
         case frozenset():
             return sorted(value)
+        case tuple() | list():
+            return json.dumps(value)
         case _:
             return str(value)
 
@@ -98,18 +126,33 @@ def _columns(table: Table, names: str) -> tuple[Column[Any], ...]:
     return tuple(table.c[name] for name in names.split())
 
 
-def _secret(table: Table, column: str, key: str, deciding: str = "") -> SealedColumn:
-    return SealedColumn(table.c[column], _columns(table, key), _columns(table, deciding), is_proof=False)
+def _secret(
+    table: Table, column: str, key: str, deciding: str = "", *, former: str | None = None
+) -> SealedColumn:
+    return _sealed(table, column, key, deciding, former, is_proof=False)
 
 
-def _proof(table: Table, column: str, key: str, deciding: str) -> SealedColumn:
-    return SealedColumn(table.c[column], _columns(table, key), _columns(table, deciding), is_proof=True)
+def _proof(table: Table, column: str, key: str, deciding: str, *, former: str | None = None) -> SealedColumn:
+    return _sealed(table, column, key, deciding, former, is_proof=True)
+
+
+def _sealed(
+    table: Table, column: str, key: str, deciding: str, former: str | None, *, is_proof: bool
+) -> SealedColumn:
+    before = None if former is None else _columns(table, former)
+    return SealedColumn(table.c[column], _columns(table, key), _columns(table, deciding), is_proof, before)
 
 
 KEY_CHECK = _secret(schema.key_check, "sealed", "id")
 ACCESS_TOKEN = _secret(schema.grants, "access_token", "user_key")
 REFRESH_TOKEN = _secret(schema.grants, "refresh_token", "user_key")
-TICKET = _secret(schema.authorization_requests, "ticket", "id", "user_key ticket_digest")
+TICKET = _secret(
+    schema.authorization_requests,
+    "ticket",
+    "id",
+    "user_key ticket_digest scopes reasons",
+    former="user_key ticket_digest",
+)
 CARD = _proof(schema.authorization_requests, "card_seal", "id", "card_message_id card_ephemeral")
 ATTEMPT = _proof(
     schema.authorization_attempts,
@@ -128,7 +171,7 @@ CALL = _proof(
     "id",
     "user_key chat_id chat_kind message_id command arguments asked_at language",
 )
-RUN = _proof(schema.deferred_calls, "run_seal", "id", "confirmed")
+RUN = _proof(schema.deferred_calls, "run_seal", "id", "confirmed needs", former="confirmed")
 STEP_RESULT = _secret(schema.call_steps, "result", "call_id number", "digest is_write")
 MESSAGE = _secret(
     schema.outgoing_messages,

@@ -269,7 +269,18 @@ def audit(connection: Connection, user: UserKey | None = None, *, limit: int = 1
     """What happened, the latest first: to anybody or to one person."""
     query = select(audit_log).order_by(audit_log.c.id.desc()).limit(limit)
     rows = _rows(connection, query if user is None else query.where(audit_log.c.user_key == user))
-    return _saying_which_app(connection, [row | {"detail": json.loads(row["detail"])} for row in rows])
+    return _saying_which_app(connection, [row | {"detail": _detail(row["detail"])} for row in rows])
+
+
+def _detail(stored: Any) -> Any:
+    """As it was stored if it cannot be read: whoever can write rows can write such a one."""
+    try:
+        return json.loads(stored)
+    except (ValueError, TypeError, RecursionError):
+        return {"unreadable": str(stored)[:LONGEST_UNREADABLE]}
+
+
+LONGEST_UNREADABLE = 200
 
 
 # --- one person ------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 
 from aiohttp import web
@@ -14,11 +13,10 @@ from bot.flows.bot import Bot
 from bot.flows.consent import Landing
 from bot.flows.links import Closed
 from bot.web import login
+from bot.web.failures import note_failure
 from bot.web.headers import is_in_client, is_sent_by_another_site, only_looks
 from bot.web.keys import BOT
 from bot.web.pages import CLOSED, LANDED, ROBOT_PAGE, TROUBLE_OUTCOME, sent_here, show, show_outcome
-
-log = logging.getLogger(__name__)
 
 TICKET = re.compile(r"[A-Za-z0-9_-]{43}")
 
@@ -57,8 +55,8 @@ async def callback(request: web.Request) -> web.Response:
     """
     try:
         return await end_attempt(request)
-    except Exception:
-        log.exception("request failed", extra={"route": "callback"})
+    except Exception as error:
+        note_failure(request.app[BOT], "callback", error)
         return login.redirect(f"{LANDED_AT}/{TROUBLE_OUTCOME}")
 
 
@@ -83,6 +81,15 @@ def malformed(request: web.Request) -> web.Response:
 def brings_a_code(request: web.Request) -> bool:
     """Whether the address holds what only a callback's should."""
     return not request.query.keys().isdisjoint({"code", "state"})
+
+
+def has_stray_code(request: web.Request) -> bool:
+    """Whether a code or state has come to a page of ours that has no use for it. What it redirects to does not show it.
+
+    The callback and the page in the client take them, and answer with a redirect of their own.
+    """
+    is_page = request.method in {"GET", "HEAD"} and request.match_info.http_exception is None
+    return is_page and not request.path.startswith("/oauth/") and brings_a_code(request)
 
 
 LANDED_AT = "/authorization"

@@ -38,15 +38,15 @@ TEMPLATE = Template(files("bot.web").joinpath("static/client.html").read_text(en
 LARGEST_POST = 16 * 1024
 
 WAIT = Words(en="One moment", zh="请稍候")
-WAIT_TEXT = Words(en="Asking for your consent.", zh="正在请求你的授权。")
-SIGN_IN_TEXT = Words(en="Asking the client who you are.", zh="正在确认你的身份。")
-TROUBLE = Words(en="That did not work", zh="出了点问题")
+WAIT_TEXT = Words(en="Waiting for you to authorize.", zh="等待你授权。")
+SIGN_IN_TEXT = Words(en="Signing you in.", zh="正在登录。")
+TROUBLE = Words(en="Something went wrong", zh="出错了")
 TROUBLE_TEXT = Words(
-    en="The client could not do this (code {code}). Nothing has changed. Try again, or go on in the browser.",
-    zh="客户端未能完成操作（代码 {code}），没有任何更改。请重试，或在浏览器中继续。",
+    en="The app couldn't complete this (code {code}). Try again, or continue in the browser.",
+    zh="客户端未能完成操作（错误码 {code}）。请重试，或在浏览器中继续。",
 )
 AGAIN = Words(en="Try again", zh="重试")
-BROWSER = Words(en="Go on in the browser", zh="在浏览器中继续")
+BROWSER = Words(en="Continue in browser", zh="在浏览器中继续")
 
 
 async def page(request: web.Request) -> web.Response:

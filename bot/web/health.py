@@ -9,11 +9,10 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from bot.core.model import Outage
 from bot.flows.bot import now
 from bot.store import views
 from bot.web.keys import BOT, INGRESS
-
-log = logging.getLogger(__name__)
 
 PATIENCE = 2.0
 
@@ -26,16 +25,22 @@ async def alive(request: web.Request) -> web.Response:
 async def ready(request: web.Request) -> web.Response:
     """`GET /readyz`: 200 when the database can be used and events can come in, else 503 naming what is not.
 
+    A platform that cannot be reached is told in the body and changes no status.
     Costs no write: that the database takes one is known from the heartbeat.
     """
     outage = request.app[INGRESS].outage()
     checks = {"database": await database_answers(request), "events": outage is None}
     status = 200 if all(checks.values()) else 503
     words = {name: "up" if up else "down" for name, up in checks.items()}
-    if outage is not None:
-        words["events_down_since"] = outage.since.isoformat(timespec="seconds")
-        words["events_down_because"] = outage.reason
+    words |= described("events", outage) | described("platform", request.app[BOT].platform.outage)
     return web.json_response({"status": "ready" if status == 200 else "not ready", **words}, status=status)
+
+
+def described(what: str, outage: Outage | None) -> dict[str, str]:
+    if outage is None:
+        return {}
+    since = outage.since.isoformat(timespec="seconds")
+    return {f"{what}_down_since": since, f"{what}_down_because": outage.reason}
 
 
 async def database_answers(request: web.Request) -> bool:
@@ -43,8 +48,8 @@ async def database_answers(request: web.Request) -> bool:
     try:
         async with asyncio.timeout(PATIENCE):
             await bot.database.probe()
-    except Exception:
-        log.exception("database not reachable")
+    except Exception as error:
+        bot.refusals.note("database not reachable", type(error).__name__, logging.ERROR, error)
         return False
     return bot.pulse.is_felt
 

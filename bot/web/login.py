@@ -83,5 +83,5 @@ async def sign_out(request: web.Request) -> web.Response:
         await sign_in.sign_out(bot, visitor.session)
         # Not without a visitor: a post from another site comes without the cookie, but could have it dropped.
         drop_cookie(response, bot, SESSION)
-        note_done(response, bot, SIGNED_OUT)
+        note_done(response, bot, SIGNED_OUT, None)
     return response

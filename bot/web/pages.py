@@ -47,10 +47,10 @@ CLOSED: dict[Closed, Page] = {
     Closed.UNKNOWN: Page(
         404,
         "bad",
-        Words(en="This link leads nowhere", zh="链接无效"),
+        Words(en="This link doesn't work", zh="链接无效"),
         Words(
-            en="It is incomplete or was never ours. Use the button on the card in your chat with the bot.",
-            zh="链接不完整或并非由本机器人发出。请使用聊天卡片上的按钮。",
+            en="It may be incomplete. Use the button on the card in your chat with the bot.",
+            zh="链接可能不完整，请使用聊天卡片上的按钮。",
         ),
     ),
     Closed.GRANTED: Page(
@@ -58,17 +58,17 @@ CLOSED: dict[Closed, Page] = {
         "good",
         Words(en="Already authorized", zh="已完成授权"),
         Words(
-            en="This was authorized before; there is nothing left to do here. The answer is in the chat.",
-            zh="此前已完成授权，无需再操作。结果已在聊天中。",
+            en="Nothing left to do here. The answer is in the chat.",
+            zh="无需再操作，请返回聊天查看结果。",
         ),
     ),
     Closed.DECLINED: Page(
         410,
         "calm",
-        Words(en="You decided against this", zh="你已选择不授权"),
+        Words(en="You declined this request", zh="你已拒绝此请求"),
         Words(
-            en="The request was closed. If you changed your mind, send the command again in the chat.",
-            zh="该请求已关闭。如果改变主意，请在聊天中重新发送命令。",
+            en="If you change your mind, send the command again in the chat.",
+            zh="如需继续，请在聊天中重新发送命令。",
         ),
     ),
     Closed.EXPIRED: Page(
@@ -76,8 +76,8 @@ CLOSED: dict[Closed, Page] = {
         "calm",
         Words(en="This request has expired", zh="请求已过期"),
         Words(
-            en="It waited too long. Send the command again in the chat and you get a fresh card.",
-            zh="等待时间过长。请在聊天中重新发送命令，即可获得新卡片。",
+            en="Send the command again in the chat to get a new card.",
+            zh="请在聊天中重新发送命令，获取新卡片。",
         ),
     ),
     Closed.SUPERSEDED: Page(
@@ -86,35 +86,35 @@ CLOSED: dict[Closed, Page] = {
         Words(en="There is a newer card", zh="已有新的卡片"),
         Words(
             en="Please use the newest card in your chat with the bot.",
-            zh="请使用与机器人聊天中最新的卡片。",
+            zh="请使用聊天中最新的卡片。",
         ),
     ),
     Closed.FAILED: Page(
         410,
         "bad",
-        Words(en="This request could not be completed", zh="请求未能完成"),
+        Words(en="Authorization failed", zh="授权失败"),
         Words(
-            en="Send the command again in the chat. If it fails once more, tell your administrator.",
-            zh="请在聊天中重新发送命令。如果再次失败，请联系管理员。",
+            en="Send the command again in the chat. If it keeps failing, tell your administrator.",
+            zh="请在聊天中重新发送命令。如果仍然失败，请联系管理员。",
         ),
     ),
     Closed.TOO_MANY: Page(
         429,
         "calm",
-        Words(en="This link was opened too often", zh="链接打开次数过多"),
+        Words(en="Opened too many times", zh="链接打开次数过多"),
         Words(
-            en="Several openings are still under way. Finish one of them, or try again in ten minutes.",
-            zh="有多个授权正在进行。请先完成其中一个，或十分钟后再试。",
+            en="Finish authorizing in one of the pages already open, or try again in ten minutes.",
+            zh="请在已打开的授权页中完成授权，或十分钟后再试。",
         ),
     ),
     Closed.TOO_MANY_TODAY: Page(
         429,
         "calm",
-        Words(en="This link was opened too often", zh="链接打开次数过多"),
+        Words(en="Opened too many times", zh="链接打开次数过多"),
         Words(
-            en="It has been opened many times today, perhaps not only by you. Press “Not now” on the card, then send the "
-            "command again in the chat: the new card has a new link.",
-            zh="此链接今天已被多次打开，打开者可能不只是你。请在卡片上点击“暂不授权”，然后在聊天中重新发送命令，即可获得新链接。",
+            en="This link has been opened many times today, perhaps not only by you. Press “Not now” on the card, then "
+            "send the command again to get a new link.",
+            zh="此链接今天已被多次打开，可能不只是你。请在卡片上点击“暂不授权”，然后重新发送命令，获取新链接。",
         ),
     ),
     Closed.WAITING_FOR_ADMINISTRATOR: Page(
@@ -122,8 +122,8 @@ CLOSED: dict[Closed, Page] = {
         "calm",
         Words(en="Waiting for your administrator", zh="等待管理员开通"),
         Words(
-            en="The app does not have this permission yet. It goes on by itself once it is enabled.",
-            zh="应用尚未开通该权限，开通后会自动继续。",
+            en="The app doesn't have this permission yet. Your request continues automatically once it's enabled.",
+            zh="应用尚未开通此权限，开通后会自动继续。",
         ),
     ),
 }
@@ -134,8 +134,8 @@ LANDINGS: dict[Landing, Page] = {
         "good",
         Words(en="Authorized", zh="授权成功"),
         Words(
-            en="Thank you. What you asked for continues by itself; the answer is on its way to the chat.",
-            zh="谢谢。你的请求会自动继续，结果将发送到聊天中。",
+            en="Your request continues automatically. The answer will appear in the chat.",
+            zh="请求正在继续，结果会发到聊天中。",
         ),
     ),
     Landing.STORED: Page(
@@ -143,9 +143,9 @@ LANDINGS: dict[Landing, Page] = {
         "good",
         Words(en="Authorized", zh="授权成功"),
         Words(
-            en="Thank you. Nothing was waiting for this any more: it was answered or has expired in the meantime. "
-            "If you still want it, send the command again; it will not ask you for this.",
-            zh="谢谢。已没有等待此授权的请求：它已得到答复或已过期。如仍需要，请重新发送命令，无需再次授权。",
+            en="You're authorized, but the request had already ended. If you still need it, send the command again; you "
+            "won't be asked this time.",
+            zh="授权已生效，但请求此前已结束。如仍需要，请重新发送命令，无需再次授权。",
         ),
     ),
     Landing.PARTLY: Page(
@@ -153,18 +153,17 @@ LANDINGS: dict[Landing, Page] = {
         "calm",
         Words(en="Partly authorized", zh="部分授权"),
         Words(
-            en="What you allowed counts. What needs the rest was not done; the chat says what that is.",
-            zh="你允许的权限已生效。需要其余权限的操作没有执行，详情见聊天。",
+            en="What you authorized is saved. Commands that need the rest weren't run; see the chat for details.",
+            zh="已授权的权限已生效。需要其余权限的命令没有执行，详情见聊天。",
         ),
     ),
     Landing.MORE_NEEDED: Page(
         200,
         "calm",
-        Words(en="Authorized, and one more thing", zh="授权成功，还差一步"),
+        Words(en="Authorized, one more step", zh="授权成功，还差一步"),
         Words(
-            en="In the meantime you asked for something that needs another permission. The card in the chat asks "
-            "for it.",
-            zh="期间你又发起了需要其他权限的请求，请在聊天卡片中继续。",
+            en="Another command needs one more permission. Continue on the card in the chat.",
+            zh="还有命令需要其他权限，请在聊天卡片中继续。",
         ),
     ),
     Landing.DECLINED: Page(
@@ -172,9 +171,9 @@ LANDINGS: dict[Landing, Page] = {
         "calm",
         Words(en="Not authorized", zh="未授权"),
         Words(
-            en="Nothing was authorized, and nothing was run. The request still waits in the chat: its card has "
-            "“Authorize” to go on and “Not now” to cancel it.",
-            zh="没有授予任何权限，也没有执行任何操作。请求仍在聊天中等待：可在卡片上点击“去授权”继续，或点击“暂不授权”取消。",
+            en="The request is still waiting in the chat. Press “Authorize” on its card to continue, or “Not now” to "
+            "cancel.",
+            zh="请求仍在聊天中等待：可在卡片上点击“去授权”继续，或点击“暂不授权”取消。",
         ),
     ),
     Landing.CLOSED: Page(
@@ -182,98 +181,92 @@ LANDINGS: dict[Landing, Page] = {
         "calm",
         Words(en="Not authorized", zh="未授权"),
         Words(
-            en="This request was closed in the meantime, so nothing was saved. If you still need it, send the command "
+            en="The request was closed in the meantime, so nothing was saved. If you still need it, send the command "
             "again in the chat.",
-            zh="该请求已在此期间关闭，因此没有保存任何内容。如仍需要，请在聊天中重新发送命令。",
+            zh="请求已关闭，未保存任何信息。如仍需要，请在聊天中重新发送命令。",
         ),
     ),
     Landing.WRONG_PERSON: Page(
         403,
         "bad",
-        Words(en="This was somebody else's request", zh="这不是你的请求"),
+        Words(en="Wrong account", zh="账号不一致"),
         Words(
-            en="You are signed in as another person than the one who was asked, so nothing was stored. The person "
-            "who asked can still follow the link, signed in to their own account.",
-            zh="当前登录的账号不是被请求授权的人，因此没有保存任何内容。本人仍可用自己的账号打开该链接。",
+            en="This request was for someone else, so nothing was saved. Is it yours? Switch account and open the card's "
+            "link again.",
+            zh="此请求属于其他用户，未保存任何信息。如果是你本人的请求，请切换账号后重新打开卡片链接。",
         ),
     ),
     Landing.USED: Page(
         400,
         "calm",
-        Words(en="This answer was already used", zh="该授权结果已使用"),
+        Words(en="Already done", zh="已处理"),
         Words(
-            en="Perhaps the page was loaded twice. Look into the chat: if the card still asks, press its button "
-            "again.",
-            zh="页面可能被重复加载。请查看聊天：如果卡片仍在等待，请再次点击按钮。",
+            en="You can go back to the chat. If the card still asks, press its button again.",
+            zh="请返回聊天查看结果；若卡片仍待授权，请重新点击按钮。",
         ),
     ),
     Landing.LATE: Page(
         400,
         "calm",
-        Words(en="That took too long", zh="操作超时"),
+        Words(en="Timed out", zh="操作超时"),
         Words(
-            en="For your safety each opening of the link lives for a few minutes only. Press the button on the "
-            "card again.",
-            zh="出于安全考虑，每次打开链接只在几分钟内有效。请再次点击卡片上的按钮。",
+            en="For your security, the page is valid for a few minutes only. Press the button on the card again.",
+            zh="出于安全考虑，授权页仅在几分钟内有效。请重新点击卡片上的按钮。",
         ),
     ),
     Landing.UNKNOWN: Page(
         400,
         "bad",
-        Words(en="We did not ask for this", zh="并非由我们发起"),
+        Words(en="Unknown link", zh="未知链接"),
         Words(
-            en="This answer belongs to no request of ours, so nothing was done. Use the button on the card in "
-            "your chat with the bot.",
-            zh="该授权结果不属于我们的任何请求，因此没有执行任何操作。请使用聊天卡片上的按钮。",
+            en="This link doesn't belong to any request. Use the button on the card in your chat with the bot.",
+            zh="此链接不属于任何请求，请使用聊天卡片上的按钮。",
         ),
     ),
     Landing.MALFORMED: Page(
         400,
         "bad",
-        Words(en="Something is missing in this link", zh="链接不完整"),
+        Words(en="Incomplete link", zh="链接不完整"),
         Words(
-            en="The authorization page did not send what it should. Press the button on the card again.",
-            zh="授权页面没有返回所需的信息。请再次点击卡片上的按钮。",
+            en="Press the button on the card again.",
+            zh="请重新点击卡片上的按钮。",
         ),
     ),
     Landing.CODE_REFUSED: Page(
         400,
         "bad",
-        Words(en="The platform did not accept this", zh="平台未接受此次授权"),
+        Words(en="Authorization not accepted", zh="授权未被接受"),
         Words(
-            en="Your consent could not be exchanged; nothing was stored and nothing is lost. Press the button on "
-            "the card again.",
-            zh="授权未能完成，没有保存任何内容，也没有丢失任何内容。请再次点击卡片上的按钮。",
+            en="Nothing was saved. Press the button on the card again.",
+            zh="未保存任何信息，请重新点击卡片上的按钮。",
         ),
     ),
     Landing.NOT_ALLOWED: Page(
         403,
         "bad",
-        Words(en="You may not use this app", zh="你无权使用此应用"),
+        Words(en="No access to this app", zh="你无权使用此应用"),
         Words(
-            en="The platform says that the app is not available to your account. Please ask your administrator.",
-            zh="平台提示此应用不对你的账号开放，请联系管理员。",
+            en="This app isn't available to your account. Please ask your administrator.",
+            zh="此应用未对你的账号开放，请联系管理员。",
         ),
     ),
     Landing.MISCONFIGURED: Page(
         409,
         "bad",
-        Words(en="The app needs its administrator", zh="应用需要管理员处理"),
+        Words(en="Your administrator needs to fix this app", zh="应用需要管理员处理"),
         Words(
-            en="The platform does not accept the app's own settings, or a security policy of your organization "
-            "stands in the way. Nothing is lost; please tell your "
-            "administrator and press the button on the card again later.",
-            zh="平台不接受应用的设置，或受到组织安全策略的限制。没有丢失任何内容；请联系管理员，稍后再次点击卡片上的按钮。",
+            en="The platform doesn't accept the app's settings, or your organization's security policy blocks it. Tell "
+            "your administrator, then press the button on the card again.",
+            zh="平台不接受应用的配置，或受组织安全策略限制。请联系管理员，然后重新点击卡片上的按钮。",
         ),
     ),
     Landing.STILL_TRYING: Page(
         202,
         "calm",
-        Words(en="The platform is slow to answer", zh="平台响应较慢"),
+        Words(en="The platform is slow", zh="平台响应较慢"),
         Words(
-            en="Your consent arrived. I keep trying to complete it for a few minutes; the card in the chat shows "
-            "when it is done.",
-            zh="已收到你的授权。接下来几分钟我会继续完成，结果会显示在聊天卡片中。",
+            en="Your authorization is being completed. The card in the chat will show when it's done.",
+            zh="正在完成授权，结果会显示在聊天卡片中。",
         ),
     ),
 }
@@ -285,66 +278,63 @@ NOT_SIGNED_IN: dict[NotSignedIn, Page] = {
     NotSignedIn.DECLINED: Page(
         200,
         "calm",
-        Words(en="You are not signed in", zh="你尚未登录"),
-        Words(en="You chose not to sign in, and nothing has changed.", zh="你选择了不登录，没有任何更改。"),
+        Words(en="Not signed in", zh="未登录"),
+        Words(en="You cancelled signing in.", zh="你取消了登录。"),
         SIGN_IN_AGAIN,
     ),
     NotSignedIn.OTHER_BROWSER: Page(
         400,
         "bad",
-        Words(en="This sign-in was not begun here", zh="此次登录并非在此处发起"),
+        Words(en="Sign-in started elsewhere", zh="登录不是在此浏览器发起的"),
         Words(
-            en="It belongs to another browser, took too long, or was replaced by a newer one, so nobody was signed "
-            "in. Please start again here. If this happens every time, allow cookies for this site.",
-            zh="它属于另一个浏览器，或已超时，或已被新的登录取代，因此没有登录。请在此重新登录；如果每次都这样，"
-            "请允许此网站使用 Cookie。",
+            en="Please start again here. If this keeps happening, allow cookies for this site.",
+            zh="请在此重新登录。如果多次出现，请允许此网站使用 Cookie。",
         ),
         SIGN_IN_AGAIN,
     ),
     NotSignedIn.USED: Page(
         400,
         "calm",
-        Words(en="This sign-in was already used", zh="此次登录已使用"),
+        Words(en="Already used", zh="登录链接已使用"),
         Words(
-            en="Perhaps the page was loaded twice. Begin it anew if you are not signed in.",
-            zh="页面可能被重复加载。如果尚未登录，请重新登录。",
+            en="If you aren't signed in, please try again.",
+            zh="如果尚未登录，请重新登录。",
         ),
         SIGN_IN_AGAIN,
     ),
     NotSignedIn.CODE_REFUSED: Page(
         400,
         "bad",
-        Words(en="The platform did not accept this", zh="平台未接受此次登录"),
-        Words(en="You could not be signed in. Please try again.", zh="登录未能完成，请重试。"),
+        Words(en="Sign-in failed", zh="登录失败"),
+        Words(en="Please try again.", zh="请重试。"),
         SIGN_IN_AGAIN,
     ),
     NotSignedIn.NOT_ALLOWED: Page(
         403,
         "bad",
-        Words(en="You may not use this app", zh="你无权使用此应用"),
+        Words(en="No access to this app", zh="你无权使用此应用"),
         Words(
-            en="The platform says that the app is not available to your account. Please ask your administrator.",
-            zh="平台提示此应用不对你的账号开放，请联系管理员。",
+            en="This app isn't available to your account. Please ask your administrator.",
+            zh="此应用未对你的账号开放，请联系管理员。",
         ),
     ),
     NotSignedIn.STRANGER: Page(
         403,
         "bad",
-        Words(en="I do not know your organization", zh="我不认识你所在的组织"),
+        Words(en="Unknown organization", zh="未知组织"),
         Words(
-            en="Nobody of it has talked to me yet. If this app is yours, say /help to me in the chat, then sign in.",
-            zh="你所在的组织还没有人与我对话过。如果这是你们的应用，请先在聊天中向我发送 /help，再登录。",
+            en="No one in your organization has used this bot yet. Send it /help in the chat first, then sign in.",
+            zh="你所在的组织还没有人使用过此机器人。请先在聊天中发送 /help，再登录。",
         ),
         SIGN_IN_AGAIN,
     ),
     NotSignedIn.MISCONFIGURED: Page(
         409,
         "bad",
-        Words(en="The app needs its administrator", zh="应用需要管理员处理"),
+        Words(en="Your administrator needs to fix this app", zh="应用需要管理员处理"),
         Words(
-            en="The platform does not accept the app's own settings, so nobody can sign in. Please tell your "
-            "administrator.",
-            zh="平台不接受应用的设置，因此暂时无法登录。请联系管理员。",
+            en="The platform doesn't accept the app's settings. Please tell your administrator.",
+            zh="平台不接受应用的配置，请联系管理员。",
         ),
         SIGN_IN_AGAIN,
     ),
@@ -352,18 +342,16 @@ NOT_SIGNED_IN: dict[NotSignedIn, Page] = {
         503,
         "calm",
         Words(en="Too many sign-ins right now", zh="当前登录请求较多"),
-        Words(
-            en="You weren't signed in. Please try again in a few seconds.", zh="登录未完成，请几秒后重试。"
-        ),
+        Words(en="Please try again in a few seconds.", zh="请几秒后重试。"),
         SIGN_IN_AGAIN,
     ),
     NotSignedIn.NOT_NOW: Page(
         503,
         "calm",
-        Words(en="The platform does not answer", zh="平台没有响应"),
+        Words(en="The platform isn't responding", zh="平台没有响应"),
         Words(
-            en="So I could not learn who you are. Please try again in a moment.",
-            zh="因此无法确认你的身份，请稍后重试。",
+            en="Please try again in a moment.",
+            zh="请稍后重试。",
         ),
         SIGN_IN_AGAIN,
     ),
@@ -374,9 +362,8 @@ SIGN_IN_PAGE = Page(
     "calm",
     Words(en="My permissions", zh="我的授权"),
     Words(
-        en="What you have granted the bot, what it used it for, and what waits for you. Sign in with your account "
-        "of the chat: only you see this.",
-        zh="查看你授予机器人的权限、用途以及等待你处理的事项。请用你的聊天账号登录，仅你自己可见。",
+        en="Sign in with the account you use in the chat. Only you can see this page.",
+        zh="请使用你的聊天账号登录，此页面仅你自己可见。",
     ),
     SIGN_IN,
 )
@@ -384,10 +371,10 @@ SIGN_IN_PAGE = Page(
 SIGNED_OUT = Page(
     200,
     "good",
-    Words(en="You are signed out", zh="已退出登录"),
+    Words(en="Signed out", zh="已退出登录"),
     Words(
-        en="This browser no longer shows your permissions. What you have granted stays as it is.",
-        zh="此浏览器不再显示你的授权。你授予的权限保持不变。",
+        en="Your permissions haven't changed.",
+        zh="你的授权保持不变。",
     ),
     Link(Words(en="Sign in again", zh="重新登录"), "/login"),
 )
@@ -395,10 +382,10 @@ SIGNED_OUT = Page(
 FOREIGN_POST = Page(
     403,
     "bad",
-    Words(en="That did not come from our page", zh="请求并非来自我们的页面"),
+    Words(en="Please try again", zh="请重试"),
     Words(
-        en="So nothing was done. Perhaps you have signed in anew since the page was loaded: open it again.",
-        zh="因此没有执行任何操作。可能在页面加载后你重新登录过，请重新打开页面。",
+        en="This page was out of date, so nothing was changed. Open it again.",
+        zh="页面已过期，未做任何更改。请重新打开。",
     ),
     Link(Words(en="My permissions", zh="我的授权"), "/permissions"),
 )
@@ -406,8 +393,8 @@ FOREIGN_POST = Page(
 ROBOT_PAGE = Page(
     200,
     "calm",
-    Words(en="A request for authorization", zh="授权请求"),
-    Words(en="Open this link in a browser to go on.", zh="请在浏览器中打开此链接以继续。"),
+    Words(en="Authorization request", zh="授权请求"),
+    Words(en="Open this link in a browser to continue.", zh="请在浏览器中打开此链接。"),
 )
 
 
@@ -431,17 +418,17 @@ def sent_here(in_browser: bool) -> Page:
 NOT_FOUND = Page(
     404,
     "bad",
-    Words(en="There is nothing here", zh="页面不存在"),
-    Words(en="Go back to the chat and use the card there.", zh="请返回聊天并使用其中的卡片。"),
+    Words(en="Page not found", zh="页面不存在"),
+    Words(en="Go back to the chat and use the card there.", zh="请返回聊天，使用其中的卡片。"),
 )
 
 TROUBLE = Page(
     500,
     "bad",
-    Words(en="That went wrong on our side", zh="我们这边出错了"),
+    Words(en="Something went wrong", zh="出错了"),
     Words(
-        en="Nothing is lost. Please try again in a moment; if it happens once more, tell your administrator.",
-        zh="没有丢失任何内容。请稍后再试；如果再次发生，请联系管理员。",
+        en="Please try again in a moment. If it keeps happening, tell your administrator.",
+        zh="请稍后再试。如果仍然出错，请联系管理员。",
     ),
 )
 

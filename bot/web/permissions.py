@@ -13,12 +13,13 @@ from bot.web.headers import is_in_client, language_of, only_looks
 from bot.web.keys import BOT
 from bot.web.pages import SIGN_IN_PAGE, SIGNED_OUT, show
 from bot.web.permissions_page import HELD_PAGE, WAITING_PAGE, render
-from bot.web.session import DONE, drop_cookie, note_done, posted_by, visitor_of, was_done
+from bot.web.session import DONE, Visitor, cookie, drop_cookie, note_done, posted_by, visitor_of, was_done
 
 
 async def page(request: web.Request) -> web.Response:
     """`GET /permissions`: the page, or the way to sign in. Inside the client that needs no click."""
-    bot, visitor, done = request.app[BOT], await visitor_of(request), was_done(request)
+    bot, visitor = request.app[BOT], await visitor_of(request)
+    done = was_done(request, visitor)
     if visitor is not None:
         waiting, held = (page_number(request, each) for each in (WAITING_PAGE, HELD_PAGE))
         found = await permissions.of(bot, visitor.user, waiting_page=waiting, held_page=held)
@@ -29,7 +30,7 @@ async def page(request: web.Request) -> web.Response:
         return login.redirect("/login")
     else:
         response = show(request, SIGN_IN_PAGE)
-    if done is not None:
+    if cookie(request, DONE) is not None:
         # Said once: by the next time that this address is opened, it may no longer be so.
         drop_cookie(response, bot, DONE)
     return response
@@ -63,7 +64,7 @@ async def revoke(request: web.Request) -> web.Response:
     if visitor is None:
         return login.redirect(login.HOME)
     ended = await permissions.take_back(request.app[BOT], visitor.user, "revoked_by_user")
-    return back(request, "revoked" if ended.had_grant else "cancelled" if ended.cancelled else None)
+    return back(request, visitor, "revoked" if ended.had_grant else "cancelled" if ended.cancelled else None)
 
 
 async def cancel(request: web.Request) -> web.Response:
@@ -72,13 +73,13 @@ async def cancel(request: web.Request) -> web.Response:
     if visitor is None:
         return login.redirect(login.HOME)
     cancelled = await permissions.cancel(request.app[BOT], visitor.user)
-    return back(request, "cancelled" if cancelled else None)
+    return back(request, visitor, "cancelled" if cancelled else None)
 
 
-def back(request: web.Request, done: str | None) -> web.Response:
+def back(request: web.Request, visitor: Visitor, done: str | None) -> web.Response:
     """To the page again, which says what was done, if anything was."""
     if done is None:
         return login.redirect(login.HOME)
     response = login.redirect(f"{login.HOME}?{done}")
-    note_done(response, request.app[BOT], done)
+    note_done(response, request.app[BOT], done, visitor)
     return response

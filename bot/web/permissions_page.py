@@ -29,15 +29,15 @@ TITLE = Words(en="My permissions", zh="我的授权")
 SIGNED_IN_AS = Words(en="Signed in as {name}", zh="当前账号：{name}")
 SIGNED_IN = Words(en="Signed in", zh="已登录")
 SIGN_OUT = Words(en="Sign out", zh="退出登录")
-ONLY_YOU = Words(en="Only you see this page.", zh="此页面仅你自己可见。")
-TIMES_ARE_IN = Words(en="Times are in {zone}.", zh="时间均为 {zone} 时间。")
+ONLY_YOU = Words(en="Only you can see this page.", zh="此页面仅你自己可见。")
+TIMES_ARE_IN = Words(en="Times in {zone}.", zh="时间均为 {zone} 时间。")
 
 DONE = {
     "revoked": Words(
-        en="Done. I can no longer act in your name, and I withdraw this at the platform too.",
-        zh="已收回。我不能再以你的身份操作，也会在平台上撤销授权。",
+        en="Revoked. I no longer have access to your account, and I'm revoking the authorization at the platform too.",
+        zh="已撤销。我已无法访问你的账号，平台上的授权也会一并撤销。",
     ),
-    "cancelled": Words(en="Done. What was waiting is dropped.", zh="已取消正在等待的命令。"),
+    "cancelled": Words(en="Cancelled.", zh="已取消。"),
 }
 """What was just done, by its word."""
 
@@ -48,67 +48,52 @@ EARLIER = Words(en="Previous page", zh="上一页")
 LATER = Words(en="Next page", zh="下一页")
 COUNTED = Words(en="{title} ({total})", zh="{title}（{total}）")
 
-WAITING = Words(en="Waiting for you", zh="等待你处理")
-WAITING_SINCE = Words(en="asked {moment}", zh="发送于 {moment}")
+WAITING = Words(en="Waiting for you", zh="待处理")
+WAITING_SINCE = Words(en="sent {moment}", zh="{moment} 发送")
 WAITS = {
-    WaitsFor.AUTHORIZATION: Words(en="waits for your permission", zh="等待你的授权"),
-    WaitsFor.ADMINISTRATOR: Words(
-        en="waits for your administrator; you need not do anything", zh="等待管理员开通，你无需操作"
-    ),
-    WaitsFor.CONFIRMATION: Words(
-        en="waits for your word in the chat: is it still wanted?", zh="等待你在聊天中确认是否仍需执行"
-    ),
-    None: Words(en="will run by itself", zh="将自动执行"),
+    WaitsFor.AUTHORIZATION: Words(en="needs your authorization", zh="等待你授权"),
+    WaitsFor.ADMINISTRATOR: Words(en="waiting for your administrator", zh="等待管理员开通"),
+    WaitsFor.CONFIRMATION: Words(en="needs your confirmation in the chat", zh="等待你在聊天中确认"),
+    None: Words(en="in progress", zh="处理中"),
 }
-WANTED = Words(en="It asks you to allow, until {moment}:", zh="请在 {moment} 前授权：")
-AND_MORE = Words(en="and {number} more", zh="以及另外 {number} 项")
-REDEEMING = Words(
-    en="Your consent has arrived and is being completed.", zh="已收到你的授权，正在与平台确认。"
-)
-GO_ON = Words(en="Go on to allow it", zh="去授权")
-CANCEL = Words(en="Cancel what waits", zh="取消等待")
+WANTED = Words(en="Needed by {moment}:", zh="请在{moment} 前授权：")
+AND_MORE = Words(en="and {number} more", zh="还有 {number} 项")
+REDEEMING = Words(en="Your authorization is being completed.", zh="正在完成授权。")
+GO_ON = Words(en="Authorize", zh="去授权")
+CANCEL = Words(en="Cancel request", zh="取消请求")
 
-HELD = Words(en="What you have allowed", zh="你已允许的权限")
-HELD_WHY = Words(
-    en="With these I act in your name: I see what you see, and nothing else.",
-    zh="我凭这些权限以你的身份操作：你能看到什么，我才能看到什么。",
-)
-NOTHING = Words(en="You have allowed nothing", zh="你还没有允许任何权限")
+HELD = Words(en="What you've authorized", zh="已授权")
+NOTHING = Words(en="You haven't authorized anything", zh="你还没有授权任何权限")
 NOTHING_WHY = Words(
-    en="When a command needs a permission, I ask for exactly that one, in the chat.",
-    zh="某个命令需要权限时，我会在聊天中只申请所需的那一项。",
+    en="I'll ask in the chat when a command needs a permission.",
+    zh="有命令需要权限时，我会在聊天中向你申请。",
 )
-ASKED_BY = Words(en="Asked for by {commands}, allowed {moment}.", zh="由 {commands} 申请，{moment} 授权。")
-CAME_ALONG = Words(
-    en="Came along with your consent; no command asked for it.", zh="随授权一并获得，没有命令申请过。"
-)
-UNTOLD = Words(
-    en="Allowed before I began to note what each permission is for.", zh="在我开始记录用途之前已授权。"
-)
-USED = Words(en="Last needed by {command}, {moment}.", zh="{command} 于{moment} 最后一次用到。")
-NOT_USED = Words(en="No command has needed it since.", zh="此后还没有命令用到。")
+ASKED_BY = Words(en="For {commands} · allowed {moment}", zh="用于 {commands} · {moment} 授权")
+CAME_ALONG = Words(en="Included by the platform; no command uses it.", zh="由平台自动附带，暂无命令使用。")
+UNTOLD = Words(en="Allowed earlier; no record of what it was for.", zh="较早前授权，未记录用途。")
+USED = Words(en="last used {moment}", zh="最近使用：{moment}")
+NOT_USED = Words(en="not used yet", zh="尚未使用")
 KEEPS = Words(
-    en="It lets me renew the permission, so that I need not ask you every two hours.",
-    zh="它让我可以续期授权，不必每两小时询问你一次。",
+    en="Renews your authorization, so you aren't asked every two hours.",
+    zh="用于自动续期授权，无需每两小时重新授权。",
 )
 LASTS = Words(
-    en="I renew this by myself. If you do not use me until {moment}, it ends.",
-    zh="授权会自动续期；如果到 {moment} 你都没有使用我，授权将失效。",
+    en="Renewed automatically whenever you use a command; otherwise it expires {moment}.",
+    zh="每次使用命令时自动续期，否则将于{moment} 过期。",
 )
-ENDS = Words(en="Valid until {moment}; then I ask again.", zh="有效期至 {moment}，之后我会再次申请。")
+ENDS = Words(en="Expires {moment}; after that, I'll ask again.", zh="{moment} 过期，之后会再次请你授权。")
 HAS_ENDED = Words(
-    en="It ran out {moment}. The next command that needs it asks you again.",
-    zh="已于 {moment} 失效。下次有命令需要时会重新向你申请。",
+    en="Expired {moment}. I'll ask again when a command needs it.",
+    zh="已于{moment} 过期。下次有命令需要时，会重新请你授权。",
 )
-LAST_ACTED = Words(en="I last acted in your name {moment}.", zh="我最近一次以你的身份操作：{moment}。")
+LAST_ACTED = Words(en="Last used {moment}.", zh="最近使用：{moment}。")
 
-TAKE_BACK = Words(en="Take everything back", zh="收回全部授权")
+TAKE_BACK = Words(en="Take everything back", zh="撤销全部授权")
 TAKE_BACK_WHAT = Words(
-    en="I can then no longer act in your name, at once. What waits for you is dropped. The next command that needs "
-    "a permission asks you again.",
-    zh="我将立即不能再以你的身份操作，正在等待的命令会被取消。下次有命令需要权限时，我会重新向你申请。",
+    en="I'll immediately lose all access, and pending requests are cancelled.",
+    zh="撤销后我将立即失去全部访问权限，等待中的命令会被取消。",
 )
-TAKE_BACK_YES = Words(en="Yes, take it back", zh="确认收回")
+TAKE_BACK_YES = Words(en="Yes, take it back", zh="确认撤销")
 
 
 def render(
@@ -174,7 +159,7 @@ class View:
             if 1 <= page <= part.pages
         ]
         where = self.say(PAGE_OF.format(page=str(part.page), pages=str(part.pages)))
-        return f'<nav class="buttons"><span class="soft">{where}</span>{"".join(links)}</nav>'
+        return f'<nav class="pages"><span class="soft">{where}</span>{"".join(links)}</nav>'
 
     def address(self, name: str, page: int) -> str:
         """Of this page with another part of one list; the other list stays where it is."""
@@ -226,7 +211,7 @@ class View:
             f"<li>{self.scope(each.scope, each.words)}{self.story(each)}</li>" for each in self.found.held
         )
         return (
-            f'<section><h2>{self.counted(HELD, self.found.held_part)}</h2><p class="soft">{self.say(HELD_WHY)}</p>'
+            f"<section><h2>{self.counted(HELD, self.found.held_part)}</h2>"
             f'<ul class="rows">{rows}</ul>{self.pages(self.found.held_part, HELD_PAGE)}{self.lasts()}</section>'
         )
 
@@ -243,7 +228,7 @@ class View:
         return f'<span class="words">{escape(described)}</span> <code>{escape(scope)}</code>'
 
     def story(self, held: Held) -> str:
-        return f'<p class="story">{self.sentences(*self.story_of(held))}</p>'
+        return f'<p class="story">{" · ".join(map(self.say, self.story_of(held)))}</p>'
 
     def story_of(self, held: Held) -> Sequence[Words]:
         story = held.story
@@ -256,7 +241,7 @@ class View:
         asked = ASKED_BY.format(commands=commands, moment=granted) if story.asked_by else CAME_ALONG
         if story.used_at is None:
             return (asked, NOT_USED) if story.asked_by else (asked,)
-        return asked, USED.format(command=f"/{story.used_by}", moment=self.at(story.used_at))
+        return asked, USED.format(moment=self.at(story.used_at))
 
     def lasts(self) -> str:
         until, lines = self.found.until, []

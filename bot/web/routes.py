@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -13,12 +12,11 @@ from bot.core.model import Outage
 from bot.flows.bot import Bot
 from bot.web import authorize, client, events, health, login, permissions
 from bot.web.bodies import LARGEST_BODY
+from bot.web.failures import note_failure
 from bot.web.headers import is_navigation
 from bot.web.keys import BOT, CLIENT_SCRIPT, INGRESS, ClientScript, Ingress
 from bot.web.pages import FOREIGN_POST, NOT_FOUND, TROUBLE, show
 from bot.web.session import ForeignPost
-
-log = logging.getLogger(__name__)
 
 STATIC = Path(__file__).parent / "static"
 
@@ -33,6 +31,7 @@ def build(
     app[INGRESS] = Ingress(outage)
     name = bot.platform.name
     if webhook:
+        app[events.ADVICE] = events.Advice()
         app.router.add_post(f"/{name}/events", events.receive)
     if not bot.by_device:
         app.router.add_routes(for_browsers(name))
@@ -81,6 +80,8 @@ def only_opened(handler: Page) -> Page:
 @web.middleware
 async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
     """A person who mistypes a link, or meets a failure of ours, reads a page; programs still see the status."""
+    if authorize.has_stray_code(request):
+        return login.redirect(request.path)
     try:
         return await handler(request)
     except web.HTTPNotFound:
@@ -92,7 +93,7 @@ async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
         return show(request, FOREIGN_POST)
     except web.HTTPException:
         raise
-    except Exception:
+    except Exception as error:
         resource = request.match_info.route.resource
-        log.exception("request failed", extra={"route": resource.canonical if resource else ""})
+        note_failure(request.app[BOT], resource.canonical if resource else "", error)
         return show(request, TROUBLE)

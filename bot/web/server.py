@@ -5,6 +5,7 @@ Anybody can connect. No one connection may hold up the event loop, and no number
 - request bodies are never inflated, and one with a `Content-Encoding` is answered 415;
 - the loop reads a few kilobytes of a connection at a time, and then it is the turn of the others;
 - a body that no handler has read is not read at all: the response is sent, and the connection closed;
+- headers are cut to a length that takes no time to search or parse;
 - connections that wait for their clients end after a while, and the oldest ones as soon as there are too many.
 """
 
@@ -17,6 +18,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, cast
 
 from aiohttp import hdrs, web
+from aiohttp.http_exceptions import LineTooLong
+from aiohttp.http_parser import RawRequestMessage
+from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from bot.web.headers import common_headers
@@ -32,6 +36,11 @@ READ_AT_ONCE = 4 * 1024
 BUFFERED = 16 * 1024
 """Bytes of a body that wait for a handler to read them."""
 MOST_HEADERS = 100
+LONGEST_TARGET, LONGEST_FIELD = 8 * 1024, 8 * 1024 - 2
+"""Bytes of the request's target, and of one header. They differ, so that an error tells which of the two it is about."""
+LONGEST_HEADER = 512
+"""Characters of a header that handlers see, cookies apart. To search 8 KB for the name of a robot, or for the validators
+of a cached file, takes milliseconds."""
 PARTING = 0.5
 """Seconds in which a client can read a response that came before its body had been sent."""
 
@@ -106,9 +115,20 @@ class Connection(web.RequestHandler):
         """For what is not HTTP: says so, and repeats nothing of it."""
         if status != 400:
             return super().handle_error(request, status, exc, message)
-        response = web.Response(status=status, text="This is not a valid HTTP request.\n")
+        is_header = isinstance(exc, LineTooLong) and exc.args[1:2] == (LONGEST_FIELD,)
+        response = web.Response(status=status, text=HEADER_TOO_LONG if is_header else NOT_HTTP)
+        if is_header:
+            # The only header that a browser makes so long. Otherwise a script could lock a person out by planting them.
+            response.headers["Clear-Site-Data"] = '"cookies"'
         response.force_close()
         return response
+
+
+NOT_HTTP = "This is not a valid HTTP request.\n"
+HEADER_TOO_LONG = (
+    "Your browser sent too many cookies. Open the page again; if this comes back, clear the cookies of this site.\n"
+    "浏览器发送的 Cookie 过多。请重新打开页面；如果仍然出现此提示，请清除本站的 Cookie。\n"
+)
 
 
 class Server(web.Server):
@@ -177,6 +197,21 @@ def is_plain(target: str) -> bool:
     return len(path) <= LONGEST_PATH and PLAIN_PATH.fullmatch(path) is not None
 
 
+def with_short_headers(message: RawRequestMessage) -> RawRequestMessage:
+    """The head of a request with long headers cut, except for cookies, which `session.cookie` reads without parsing."""
+    if not any(is_too_long(name, value) for name, value in message.headers.items()):
+        return message
+    short = (
+        (name, value[:LONGEST_HEADER] if is_too_long(name, value) else value)
+        for name, value in message.headers.items()
+    )
+    return message._replace(headers=CIMultiDictProxy(CIMultiDict(short)))
+
+
+def is_too_long(name: str, value: str) -> bool:
+    return len(value) > LONGEST_HEADER and name.lower() != "cookie"
+
+
 class Runner(web.AppRunner):
     """Runs an application on that server."""
 
@@ -191,15 +226,16 @@ class Runner(web.AppRunner):
             keepalive_timeout=IDLE_WITHIN,
             lingering_time=0,
             max_headers=MOST_HEADERS,
+            max_line_size=LONGEST_TARGET,
+            max_field_size=LONGEST_FIELD,
             read_bufsize=BUFFERED,
         )
         self._headers = common_headers(public_url)
 
     async def _make_server(self) -> Server:
         made = await super()._make_server()
-        return Server(
-            made.request_handler,
-            headers=self._headers,
-            request_factory=made.request_factory,
-            **self._kwargs,
-        )
+
+        def request_of(message: RawRequestMessage, *others: Any) -> web.BaseRequest:
+            return made.request_factory(with_short_headers(message), *others)
+
+        return Server(made.request_handler, headers=self._headers, request_factory=request_of, **self._kwargs)

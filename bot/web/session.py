@@ -9,10 +9,11 @@ from urllib.parse import parse_qsl
 
 from aiohttp import web
 
+from bot.core.errors import CannotOpenSecret
 from bot.core.model import Secret, UserKey
-from bot.core.oauth import urlsafe
+from bot.core.oauth import digest, urlsafe
 from bot.flows import sign_in
-from bot.flows.bot import Bot
+from bot.flows.bot import Bot, now
 from bot.web.bodies import body_of
 from bot.web.keys import BOT
 
@@ -20,13 +21,13 @@ SESSION = "bot_session"
 BROWSER = "bot_browser"
 """Kept by a browser in which a sign-in was begun, until it is completed."""
 DONE = "bot_done"
-"""What the person has just done, in one word, for the page that they are sent on to."""
+"""What the person has just done, in one word, for the page that they are sent on to. Sealed, for that session alone."""
 DONE_LIVES = 60
 
 VALUES = {
     SESSION: re.compile(r"[A-Za-z0-9_-]{43}"),
     BROWSER: re.compile(r"[A-Za-z0-9_.-]{1,2048}"),
-    DONE: re.compile(r"[a-z-]{1,20}"),
+    DONE: re.compile(r"[A-Za-z0-9_.-]{1,200}"),
 }
 PROOF = "proof"
 """The field of a form that shows that the page with the form was ours."""
@@ -41,8 +42,11 @@ class ForeignPost(Exception):
 
 
 def full_name(bot: Bot, name: str) -> str:
-    """`__Host-` has the browser refuse the cookie from anybody but this very host over TLS."""
-    return f"__Host-{name}" if is_secure(bot) else name
+    """`__Host-Http-` has the browser refuse the cookie from anybody but this very host over TLS, and from scripts.
+
+    A browser that does not know this prefix sees `__Host-` in it, which promises the first of the two.
+    """
+    return f"__Host-Http-{name}" if is_secure(bot) else name
 
 
 def is_secure(bot: Bot) -> bool:
@@ -50,7 +54,12 @@ def is_secure(bot: Bot) -> bool:
 
 
 def cookie(request: web.Request, name: str) -> Secret | None:
-    value = request.cookies.get(full_name(request.app[BOT], name), "")
+    """None also when it is there twice: then one of the two was planted."""
+    # Not `request.cookies`, which takes milliseconds to parse 8 KB of other cookies.
+    wanted = full_name(request.app[BOT], name) + "="
+    pairs = [each.strip() for each in request.headers.get("Cookie", "").split(";") if wanted in each]
+    found = {each.removeprefix(wanted) for each in pairs if each.startswith(wanted)}
+    value = found.pop() if len(found) == 1 else ""
     return Secret(value) if VALUES[name].fullmatch(value) else None
 
 
@@ -73,15 +82,32 @@ def drop_cookie(response: web.StreamResponse, bot: Bot, name: str) -> None:
     response.del_cookie(full_name(bot, name), path="/", secure=is_secure(bot), httponly=True, samesite="Lax")
 
 
-def note_done(response: web.StreamResponse, bot: Bot, done: str) -> None:
-    """Has the next page say that this was done. An address alone does not: anybody can make a link to it."""
-    set_cookie(response, bot, DONE, Secret(done), DONE_LIVES)
+def note_done(response: web.StreamResponse, bot: Bot, done: str, visitor: Visitor | None) -> None:
+    """Has the next page say that this was done, if it is of the same session (None: of none).
+
+    An address alone does not have it say so: anybody can make a link to it. Nor does a cookie that is not ours.
+    """
+    until = int(now().timestamp()) + DONE_LIVES
+    mark = bot.database.seal.seal(Secret(f"{until}:{done}"), mark_of(bot, visitor))
+    set_cookie(response, bot, DONE, Secret(mark), DONE_LIVES)
 
 
-def was_done(request: web.Request) -> str | None:
+def was_done(request: web.Request, visitor: Visitor | None) -> str | None:
     """What was just done with this browser, if the address is about that."""
-    done = cookie(request, DONE)
-    return done.reveal() if done is not None and done.reveal() in request.query else None
+    bot, kept = request.app[BOT], cookie(request, DONE)
+    if kept is None:
+        return None
+    try:
+        until, _, done = bot.database.seal.open(kept.reveal(), mark_of(bot, visitor)).reveal().partition(":")
+    except CannotOpenSecret:
+        return None
+    return done if int(until) >= now().timestamp() and done in request.query else None
+
+
+def mark_of(bot: Bot, visitor: Visitor | None) -> str:
+    """What a mark is sealed for: nothing that is sealed for another session, app or purpose opens as one."""
+    session = digest(visitor.session.reveal()) if visitor is not None else ""
+    return f"done cookie:{bot.platform.name}:{bot.platform.app_id}:{session}"
 
 
 # --- who it is -------------------------------------------------------------------------------------------

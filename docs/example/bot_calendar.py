@@ -4,6 +4,7 @@ from bot.core.answers import one_line, paragraph
 from bot.core.commands import ApiRefused, Ask, Steps, command
 from bot.core.model import ApiCall, Reply, Words
 from bot.core.scopes import any_of
+from bot.lark.catalogue import from_sdk_request, typed
 
 
 @command(
@@ -15,9 +16,15 @@ from bot.core.scopes import any_of
 def calendar(ask: Ask) -> Steps:
     try:
         # Each step is yielded. It may come back after hours: when its person has authorized.
-        answer = yield ApiCall("POST", "/open-apis/calendar/v4/calendars/primary", read=True)
+        answer = yield primary_calendar()
     except ApiRefused:
         return Reply(Words("The platform does not tell", "平台没有提供日历信息"))
     name = one_line(answer["data"]["calendars"][0]["calendar"]["summary"], 100)
     words = Words("Your calendar is called {name}.", "你的主日历是“{name}”。").format(name=name)
     return Reply(Words("Your calendar", "你的日历"), (paragraph(words),))
+
+
+def primary_calendar() -> ApiCall:
+    """Built with lark-oapi's typed request. It is a POST, but it changes nothing."""
+    request = typed("calendar.v4").PrimaryCalendarRequest.builder().user_id_type("open_id").build()
+    return from_sdk_request(request, read=True)

@@ -147,6 +147,20 @@ def test_others_have_an_unread_mark_until_they_look(chat: Page, platform: Sandbo
     expect(wei.locator(".badge")).to_have_count(0)
 
 
+def test_a_reaction_is_on_the_message_until_it_is_removed(chat: Page, platform: Sandbox) -> None:
+    chat.get_by_label("Message", exact=True).fill("/tasks")
+    chat.keyboard.press("Enter")
+    mine = messages(chat).locator(".mine")
+    expect(mine).to_contain_text("/tasks")
+    (message,) = platform.state()["messages"]
+    path = f"im/v1/messages/{message['message_id']}/reactions"
+    added = platform.as_bot("POST", path, {"reaction_type": {"emoji_type": "Typing"}})
+    expect(mine.get_by_role("list", name="Reactions")).to_contain_text("Helper")
+    expect(chat.locator("#timeline")).to_contain_text("marked a message of Sam Rivera: Typing")
+    platform.as_bot("DELETE", f"{path}/{added['data']['reaction_id']}", None)
+    expect(mine.get_by_role("list", name="Reactions")).to_have_count(0)
+
+
 def test_ones_own_message_can_be_recalled_from_its_menu(chat: Page) -> None:
     chat.get_by_label("Message", exact=True).fill("a mistake")
     chat.keyboard.press("Enter")

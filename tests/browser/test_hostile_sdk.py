@@ -48,7 +48,7 @@ def test_a_hostile_script_of_the_clients_reaches_no_session(sandbox: Sandbox, br
     assert len(got) >= 40
     assert got["storage"] == "{}"
     for name, what in got.items():
-        for secret in (proof, session, "Sam Rivera", "Signed in", "Cancel what waits", "/tasks"):
+        for secret in (proof, session, "Sam Rivera", "Signed in", "Cancel request", "/tasks"):
             assert secret not in what, name
     refused = {
         name for name, what in got.items() if what.startswith(("refused", "null", "undefined", "nothing"))

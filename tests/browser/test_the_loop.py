@@ -154,7 +154,7 @@ def test_what_the_app_lacks_is_switched_on_by_the_administrator_and_goes_on(chat
     card = chat.locator("#log .card").last
     expect(card).to_contain_text("mail:user_mailbox.message:readonly")
     with chat.expect_popup() as opened:
-        card.get_by_role("link", name="Open the console").click()
+        card.get_by_role("link", name="Open developer console").click()
     expect(opened.value.locator(".scope-list .switch")).to_be_in_viewport()
     opened.value.locator(".scope-list .switch").click()
     opened.value.close()

@@ -22,7 +22,7 @@ from bot.core.scopes import all_of
 from tests.driving import ask, refused, run, said
 
 
-def other(name: str, usage: str = "") -> Command:
+def other(name: str, usage: Words | str = "") -> Command:
     return Command(name, lambda _: None, Words(f"does {name}", f"做 {name}"), usage)  # type: ignore[arg-type, return-value]
 
 
@@ -30,7 +30,7 @@ OTHERS = (
     other("me"),
     other("agenda", "[today|tomorrow|week]"),
     other("tasks"),
-    other("doc", "LINK-OR-TOKEN"),
+    other("doc", Words("LINK", "链接")),
 )
 BUILTIN = builtin_commands(OTHERS)
 COMMANDS = registry(*BUILTIN, *OTHERS)
@@ -47,11 +47,12 @@ def test_the_help_lists_every_command_with_its_usage_in_both_languages_and_no_hi
     reply = run(COMMANDS["help"], "").reply
     english, chinese = said(reply), said(reply, "zh")
     assert "/agenda [today|tomorrow|week] – does agenda" in english
-    assert "/doc LINK-OR-TOKEN – 做 doc" in chinese
+    assert "/doc LINK – does doc" in english
+    assert "/doc 链接 – 做 doc" in chinese
     for name, command in COMMANDS.items():
         assert any(line.startswith(f"/{name}") for line in english) is not command.hidden
-    assert english[1] == "In your name"
-    assert english.index("/me – does me") < english.index("You and me")
+    assert english[1] == "On your behalf"
+    assert english.index("/me – does me") < english.index("Permissions and help")
 
 
 PAGE = "https://applink.example/client/web_url/open?mode=sidebar-semi&url=x"
@@ -74,18 +75,66 @@ def test_my_permissions_is_pointed_to_where_there_is_such_a_page_and_never_in_a_
 @pytest.mark.parametrize(
     ("message", "expected"),
     [
-        ("what is up", "I do not know this: what is up"),
-        ("agedna please", "Did you mean /agenda?"),
-        (None, "Send me a command as a text. This is what I understand:"),
-        ("", "Send me a command as a text. This is what I understand:"),
-        ("line one\nline two", "I do not know this: line one line two"),
+        ("what is new", 'Sorry, I don\'t know "what is new". Try /help.'),
+        ("agedna please", 'Sorry, I don\'t know "agedna please". Did you mean /agenda?'),
+        (None, "Please send a command as text. Try /help."),
+        ("", "Please send a command as text. Try /help."),
+        ("line one\nline two", 'Sorry, I don\'t know "line one line two". Try /help.'),
+        (
+            "hidden agenda of the high street",
+            'Sorry, I don\'t know "hidden agenda of the high street". Try /help.',
+        ),
+        (
+            "hello can you show me my day",
+            'Sorry, I don\'t know "hello can you show me my day". Did you mean /help?',
+        ),
     ],
 )
-def test_what_is_not_understood_is_answered_with_help(message, expected):
+def test_what_is_not_understood_is_answered_in_one_line(message, expected):
     name, arguments = parse_message(message, COMMANDS)
-    lines = said(run(COMMANDS[name], arguments).reply)
-    assert expected in lines
-    assert "/agenda [today|tomorrow|week] – does agenda" in lines
+    assert said(run(COMMANDS[name], arguments).reply) == [expected]
+
+
+def test_what_is_not_understood_is_answered_in_one_line_in_chinese_too():
+    said_so = [said(run(COMMANDS["unknown"], each).reply, "zh") for each in ("报销", "agedna", "")]
+    assert said_so == [
+        ["暂不支持“报销”，发送 /help 查看可用命令。"],
+        ["暂不支持“agedna”，你是不是想发送 /agenda？"],
+        ["请用文字发送命令。发送 /help 查看可用命令。"],
+    ]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "hi",
+        "Hello",
+        "HEY",
+        "hello!",
+        "Hi there",
+        "hey, Helper",
+        "good morning",
+        "Good evening everyone",
+        "/start",
+        "what's up?",
+        "Hello 👋",
+        "👋🏽\n    ",
+        "你好",
+        "您好！",
+        "你好呀～",
+        "哈喽",
+        "嗨，小助手",
+        "早上好",
+        "下午好。",
+        "在吗？",
+        "你好，机器人",
+        "ＨＥＬＬＯ",
+        "hello @Ada",
+    ],
+)
+def test_a_greeting_gets_the_welcome(message):
+    name, arguments = parse_message(message.strip(), COMMANDS)
+    assert said(run(COMMANDS[name], arguments).reply) == said(run(COMMANDS["welcome"], "").reply)
 
 
 def test_a_long_unknown_message_is_not_repeated_in_full():
@@ -105,7 +154,7 @@ def test_the_welcome_says_what_the_bot_is_and_proposes_three_things():
 def test_permissions_without_a_grant_says_so():
     done = run(COMMANDS["permissions"], "", grant(scopes=None))
     assert done.moves == [ReadGrant()]
-    assert said(done.reply)[0] == "You have granted me nothing"
+    assert said(done.reply)[0] == "You haven't authorized anything"
 
 
 @pytest.mark.parametrize(
@@ -114,17 +163,17 @@ def test_permissions_without_a_grant_says_so():
         (
             grant(refresh_until="2026-02-04T16:30:00+00:00", access_until="2026-01-05T03:30:00+00:00"),
             "Asia/Shanghai",
-            "I renew this by myself; if you do not use me until Thursday 5 February, 00:30 Asia/Shanghai, it ends.",
+            "Renewed automatically whenever you use a command; otherwise it expires Thu 5 Feb 00:30.",
         ),
         (
             grant(access_until="2026-01-05T03:30:00+00:00"),
             None,
-            "Valid until Monday 5 January, 03:30 UTC; then I ask again.",
+            "Expires today 03:30 UTC; after that, I'll ask again.",
         ),
         (
             grant(refresh_until="2027-01-05T00:00:00+00:00"),
             "Not/A_Zone",
-            "I renew this by myself; if you do not use me until Tuesday 5 January 2027, 00:00 UTC, it ends.",
+            "Renewed automatically whenever you use a command; otherwise it expires Tue 5 Jan 2027 00:00 UTC.",
         ),
     ],
 )
@@ -138,7 +187,7 @@ def test_permissions_names_what_waits_and_puts_offline_access_last():
     answer = grant(scopes={**OFFLINE, **CALENDAR}, waiting=["/agenda", "tasks", "/agenda"])
     lines = said(run(COMMANDS["permissions"], "", answer).reply, "zh")
     assert lines[1:3] == ["• 查看日历 · calendar:calendar:readonly", "• 保持访问 · offline_access"]
-    assert "等待你授权：/agenda、/tasks。发送 /cancel 可取消。" in lines
+    assert "等待中：/agenda、/tasks。发送 /cancel 可取消。" in lines
 
 
 def test_a_scope_without_words_is_shown_once():
@@ -159,10 +208,10 @@ def test_authorize_requires_every_scope_that_was_named_and_then_says_what_was_gr
     [
         ("", "/authorize SCOPE…"),
         (" , ", "/authorize SCOPE…"),
-        ("task:task:read <b>", "This is not the name of a scope: <b>"),
-        ("task:task:read nonsense", "This is not the name of a scope: nonsense"),
-        ("x" * 101, f"This is not the name of a scope: {'x' * 59}…"),
-        (" ".join(f"scope:{n}" for n in range(51)), "At most 50 scopes at once, please."),
+        ("task:task:read <b>", "This isn't a scope: <b>"),
+        ("task:task:read nonsense", "This isn't a scope: nonsense"),
+        ("x" * 101, f"This isn't a scope: {'x' * 59}…"),
+        (" ".join(f"scope:{n}" for n in range(51)), "At most 50 scopes at a time."),
     ],
 )
 def test_authorize_explains_what_it_cannot_use(arguments, problem):
@@ -173,7 +222,7 @@ def test_authorize_explains_what_it_cannot_use(arguments, problem):
 
 @pytest.mark.parametrize(
     ("commands", "expected"),
-    [([], "Nothing was waiting for you."), (["/agenda", "/doc"], "Cancelled: /agenda, /doc")],
+    [([], "Nothing to cancel."), (["/agenda", "/doc"], "Cancelled: /agenda, /doc")],
 )
 def test_cancel_says_what_it_dropped(commands, expected):
     done = run(COMMANDS["cancel"], "", {"commands": commands})
@@ -185,26 +234,26 @@ def test_revoke_says_what_ended_and_where_the_platform_keeps_its_own_list():
     done = run(COMMANDS["revoke"], "", {"had_grant": True, "commands": ["/agenda"]})
     assert done.moves == [EndGrant()]
     lines = said(done.reply)
-    assert lines[0] == "Ended"
+    assert lines[0] == "Revoked"
     assert "Cancelled: /agenda" in lines
     assert "privacy settings" in lines[-1]
 
 
 def test_revoke_without_a_grant_says_that_there_was_nothing():
     lines = said(run(COMMANDS["revoke"], "", {"had_grant": False, "commands": []}).reply)
-    assert lines == ["There was nothing to end", "I hold no permission of yours."]
+    assert lines == ["Nothing to revoke: you haven't authorized anything."]
 
 
 def test_a_refusal_in_general_words_holds_the_message_the_code_and_the_log_id_and_no_line_breaks():
     reply = explain_refusal(refused(190003, "internal\n  service\u202e error" + "x" * 500), "/agenda")
     assert isinstance(reply, Reply)
     lines = said(reply)
-    assert lines[1] == "/agenda was not done."
-    assert lines[2].startswith("It answered: internal service errorxxx")
+    assert lines[1] == "/agenda wasn't run."
+    assert lines[2].startswith("The platform says: internal service errorxxx")
     assert lines[2].endswith("… (code 190003)")
     assert lines[-1] == "For support: code 190003, log ID 20260105LOG"
 
 
 def test_braces_in_what_others_wrote_are_only_braces():
     assert "{0} {command}" in said(explain_refusal(refused(1, "{0} {command}"), "/x"))[2]
-    assert "{asked}" in said(run(COMMANDS["unknown"], "{asked}").reply)[1]
+    assert "{asked}" in said(run(COMMANDS["unknown"], "{asked}").reply)[0]

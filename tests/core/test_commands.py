@@ -80,6 +80,65 @@ def test_a_message_starts_with_the_word_with_or_without_a_slash_in_any_case(text
     assert parse_message(text, COMMANDS) == found
 
 
+@pytest.mark.parametrize(
+    ("text", "rest"),
+    [
+        ("\uff0f\uff34wo a", "a"),
+        ("\u3001two a", "a"),
+        ("\\two a", "a"),
+        ("//two a", "a"),
+        ("/ two a", "a"),
+        ("\uff0f\u3000two\u3000a", "a"),
+        ("/two\u2800a", "a"),
+        ("/two：a", "a"),
+        ("two: a", "a"),
+        ("/two ：a", "a"),
+        ("/two，a", "a"),
+        ("two, a", "a"),
+        ("：/two a", "a"),
+        ("/two今天", "今天"),
+        ("/two🎉 a", "🎉 a"),
+        ("/two<https://a.cn>", "<https://a.cn>"),
+        ("/two《https://a.cn》", "《https://a.cn》"),
+        ("/two[a](https://a.cn)", "[a](https://a.cn)"),
+        ("/twohttps://a.cn", "https://a.cn"),
+        ("“/two a”", "a"),
+        ("`/two` a", "a"),
+        ("**/two** a", "a"),
+        ("「/two 「a」」", "「a」"),
+        ("“/two” “a”", "“a”"),
+        ("/two “a”", "“a”"),
+        ("/two :) a", ":) a"),
+        ("two!", ""),
+        ("/two。", ""),
+        ("/two？", ""),
+        ("two...", ""),
+    ],
+)
+def test_what_keyboards_make_of_a_command_is_understood(text, rest):
+    assert parse_message(text, COMMANDS) == ("two", rest)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "two-fold x",
+        "two.py",
+        "/two/x",
+        "/twoé",
+        "two://x",
+        "“two” a",
+        "two’s",
+        "两two",
+        "a /two",
+        "1. /two",
+        "/",
+    ],
+)
+def test_another_word_is_no_command(text):
+    assert parse_message(text, COMMANDS) == ("unknown", text)
+
+
 def test_two_commands_cannot_share_a_name():
     with pytest.raises(ValueError, match="two"):
         registry(two, Command("two", two.run, NOTHING))

@@ -143,13 +143,14 @@ def test_a_write_that_may_have_left_leaves_again_only_under_its_key(write, first
 
 
 @pytest.mark.parametrize(
-    ("write", "asked_at", "suspended", "wanted"),
+    ("write", "asked_at", "wanted"),
     [
-        (KEYED, ago(minutes=61), True, True),
-        (KEYED, ago(minutes=59), True, False),
-        (KEYED, ago(minutes=61), False, False),
-        (None, ago(minutes=61), True, False),
+        (KEYED, ago(minutes=61), True),
+        (UNKEYED, ago(hours=23), True),
+        (KEYED, ago(minutes=59), False),
+        (UNKEYED, ago(minutes=-5), False),
+        (None, ago(hours=5), False),
     ],
 )
-def test_an_old_write_that_had_to_wait_is_confirmed_first(write, asked_at, suspended, wanted):
-    assert wants_confirmation(write, asked_at, suspended=suspended, now=NOW) == wanted
+def test_a_write_that_was_asked_for_over_an_hour_ago_is_confirmed_first(write, asked_at, wanted):
+    assert wants_confirmation(write, asked_at, NOW) == wanted

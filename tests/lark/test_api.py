@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import json
+import time
 
 import pytest
 from aiohttp import web
@@ -23,7 +24,7 @@ from bot.core.model import (
     Write,
 )
 from bot.lark import api
-from bot.lark.api import Http, classify, from_sdk_request
+from bot.lark.api import Http, classify, from_sdk_request, scopes_in_words
 
 DOCUMENTS = ("docx:document", "docx:document:readonly")
 
@@ -393,3 +394,37 @@ def test_a_limit_of_messages_is_over_in_a_second_unless_the_platform_says_otherw
     assert answered(400, code=230020, msg="frequency limit") == RateLimited(1.0)
     assert classify(400, {"x-ogw-ratelimit-reset": "7"}, b'{"code": 230020}') == RateLimited(7.0)
     assert answered(400, code=99991400) == RateLimited(None)
+
+
+@pytest.mark.parametrize(
+    ("message", "scopes"),
+    [
+        (
+            "Lack of necessary permissions, ext=requires im:message.send_as_user scope.",
+            ("im:message.send_as_user",),
+        ),
+        ("Lack of necessary permissions, ext=need scope: im:message.group_msg.", ("im:message.group_msg",)),
+        ("token no permission, need contact:user.base:readonly permission", ("contact:user.base:readonly",)),
+        ("scope required: [a:b, c:d.e:read]", ("a:b", "c:d.e:read")),
+        ("requires im:chat or im:chat:readonly scope", ("im:chat", "im:chat:readonly")),
+        ("应用需要 im:chat、im:chat:readonly 权限", ("im:chat", "im:chat:readonly")),
+        ("缺少权限：im:message.send_as_user", ("im:message.send_as_user",)),
+        ("Lack of necessary permissions.", ()),
+        ("no permission", ()),
+        ("field user_id:foo is missing", ()),
+        ("You need permission of user:ou_1a2b", ()),
+        ("requires https://open.feishu.cn/x:y scope", ()),
+        ("Need permission until 12:30", ()),
+        ("the scope of this search: doc:wiki", ()),
+        ("", ()),
+    ],
+)
+def test_a_scope_that_is_named_in_words_is_read(message, scopes):
+    assert scopes_in_words(message) == scopes
+
+
+def test_words_that_are_made_to_be_slow_are_read_in_little_time():
+    began = time.process_time()
+    for unit in ("requires ", "a:b,", "requires a", "scope requires a:b, ", "需要a:b、"):
+        scopes_in_words(unit * 2000)
+    assert time.process_time() - began < 1

@@ -1,9 +1,9 @@
 """What cards and answers look like to the platform, and that nothing foreign gets to act in them."""
 
 import json
+import re
 from dataclasses import replace
 from datetime import UTC, datetime
-from html import unescape
 
 import pytest
 from hypothesis import given, settings
@@ -26,6 +26,7 @@ from bot.sandbox.content import check_card, parse_content
 
 LINK = "https://applink.example/client/web_url/open?mode=sidebar-semi&url=https%3A%2F%2Fbot.example%2Fauthorize%2Fabc"
 UNTIL = datetime(2026, 1, 6, 1, 30, tzinfo=UTC)
+NOW = datetime(2026, 1, 5, 1, 30, tzinfo=UTC)
 READ, TASKS = "calendar:calendar:readonly", "task:task:read"
 EVIL = "<at id=all></at> **x** [here](https://evil.example) `c` ![i](img) \n# h <font color='red'>"
 
@@ -38,9 +39,9 @@ def card(face=Face.WAITING, **changes):
         "granted": frozenset(),
         "refused": frozenset(),
         "commands": ("/agenda",),
-        "purposes": (Words("what is on your calendar", "查看你的日程"),),
         "link": LINK,
         "expires_at": UNTIL,
+        "drawn_at": NOW,
     }
     return AuthorizationCard(**(given | changes))
 
@@ -126,15 +127,16 @@ def test_every_face_speaks_both_languages_and_can_be_changed(face):
     for text in (element for element in tags(shown) if "content" in element):
         assert text["i18n_content"].keys() == {"en_us", "zh_cn"}
         assert text["content"] == text["i18n_content"]["en_us"]
-    assert {element["tag"] for element in tags(shown)} <= {"markdown", "button", "plain_text"}
+    controls = {"button", "column_set", "column"}
+    assert {element["tag"] for element in tags(shown)} <= {"markdown", "plain_text", "div"} | controls
 
 
 def test_a_waiting_card_says_what_for_and_until_when():
-    purposes = (Words("your calendar", "你的日程"), Words("your tasks", "你的任务"))
-    shown = drawn(card(commands=("/agenda", "/tasks"), purposes=purposes))
-    assert "/agenda" in words(shown, "en_us")
-    assert "/tasks" in words(shown, "zh_cn")
-    assert "2026-01-06 01:30 UTC" in words(shown, "en_us")
+    shown = drawn(card(commands=("/agenda", "/tasks")))
+    assert "To run **/agenda**, **/tasks** as you, I need:" in words(shown, "en_us")
+    assert "执行 **/agenda**、**/tasks** 需要" in words(shown, "zh_cn")
+    assert "Expires tomorrow 01:30 UTC" in words(shown, "en_us")
+    assert "请在明天 01:30 UTC 前完成" in words(shown, "zh_cn")
     for locale, said in (("en_us", "See your calendar"), ("zh_cn", "查看日历")):
         assert said in words(shown, locale)
         assert READ in words(shown, locale)
@@ -142,7 +144,7 @@ def test_a_waiting_card_says_what_for_and_until_when():
 
 def test_what_was_given_already_is_not_asked_again():
     said = words(drawn(card(granted=frozenset({TASKS}))), "en_us")
-    asked, _, kept = said.partition("You have allowed already")
+    asked, _, kept = said.partition("Already authorized")
     assert READ in asked
     assert TASKS not in asked
     assert TASKS in kept
@@ -160,6 +162,24 @@ def test_a_failed_card_says_why():
     assert "因为。" in said
 
 
+def test_an_administrators_card_mentions_people_by_id_and_counts_the_rest():
+    def says(*people, commands=("/agenda",)):
+        asking = AdministratorCard("w", {READ: Words("a", "b")}, people, commands, "https://c.example/")
+        return words(drawn(asking), "en_us"), words(drawn(asking), "zh_cn")
+
+    english, chinese = says("ou_sam")
+    assert "<at id=ou_sam></at> wants to use **/agenda**. Please enable" in english
+    assert "<at id=ou_sam></at> 想使用 **/agenda**，请为应用开通" in chinese
+    english, chinese = says("ou_sam", "ou_wei")
+    assert "<at id=ou_sam></at>, <at id=ou_wei></at> want to use" in english
+    english, chinese = says(*(f"ou_{n}" for n in range(7)))
+    assert "<at id=ou_4></at>, and 2 more want to use" in english
+    assert "<at id=ou_4></at>、还有 2 项" not in chinese
+    assert "<at id=ou_4></at>等 7 人 想使用" in chinese
+    english, _ = says("ou_sam", commands=("/call GET /open-apis/mail/v1/user_mailboxes/me/messages",))
+    assert "**/call GET /open-apis/mail/v1/user_mailboxes/me/messages**" in english
+
+
 def test_an_administrators_card_leads_to_the_console():
     asking = AdministratorCard(
         "wait-1", {READ: Words("a", "b")}, ("Wei",), ("/agenda",), "https://console.example/"
@@ -172,27 +192,43 @@ def test_an_administrators_card_leads_to_the_console():
     )
     assert not behaviours(done)
     dropped = drawn(AdministratorCard("wait-1", {READ: Words("a", "b")}, (), (), "https://c.example/"))
-    assert "Nobody waits any more" in words(dropped, "en_us")
+    assert "No longer needed" in words(dropped, "en_us")
     assert not behaviours(dropped)
 
 
-def test_times_are_in_the_zone_of_the_persons_last_click_which_is_named():
-    for zone, said in (
-        ("America/New_York", "2026-01-05 20:30 America/New_York"),
-        ("Asia/Shanghai", "2026-01-06 09:30 Asia/Shanghai"),
-        ("no such zone", "2026-01-06 01:30 UTC"),
+@pytest.mark.parametrize(
+    ("zone", "drawn_at", "en", "zh"),
+    [
+        ("America/New_York", NOW, "tomorrow 20:30", "明天 20:30"),
+        ("Asia/Shanghai", NOW, "tomorrow 09:30", "明天 09:30"),
+        ("Asia/Shanghai", datetime(2026, 1, 5, 16, tzinfo=UTC), "today 09:30", "今天 09:30"),
+        ("America/New_York", UNTIL.replace(hour=12), "yesterday 20:30", "昨天 20:30"),
+        (
+            "Asia/Shanghai",
+            datetime(2025, 12, 30, tzinfo=UTC),
+            "Tue 6 Jan 2026 09:30",
+            "2026年1月6日 周二 09:30",
+        ),
+        ("no such zone", NOW, "tomorrow 01:30 UTC", "明天 01:30 UTC"),
+        (None, datetime(2026, 1, 3, tzinfo=UTC), "Tue 6 Jan 01:30 UTC", "1月6日 周二 01:30 UTC"),
+    ],
+)
+def test_times_are_told_as_people_say_them_in_their_zone_and_only_utc_is_named(zone, drawn_at, en, zh):
+    for each in (
+        card(time_zone=zone, drawn_at=drawn_at),
+        ConfirmationCard("c", "/task", UNTIL, drawn_at, time_zone=zone),
     ):
-        shown = drawn(card(time_zone=zone)), drawn(ConfirmationCard("c", "/task", UNTIL, time_zone=zone))
-        for each in shown:
-            assert said in unescape(words(each, "en_us"))
+        shown = drawn(each)
+        assert re.search(rf"{en}(?! ?[\w/])", words(shown, "en_us"))
+        assert re.search(rf"{zh}(?! ?[A-Za-z/])", words(shown, "zh_cn"))
 
 
 def test_an_old_write_is_asked_about():
-    shown = drawn(ConfirmationCard("call-1", "/task", UNTIL))
+    shown = drawn(ConfirmationCard("call-1", "/task", UNTIL, UNTIL))
     assert [value["action"] for value in callbacks(shown)] == [Action.CONFIRM, Action.DISCARD]
     assert "/task" in words(shown, "en_us")
     for decided in (True, False):
-        assert not behaviours(drawn(ConfirmationCard("call-1", "/task", UNTIL, decided)))
+        assert not behaviours(drawn(ConfirmationCard("call-1", "/task", UNTIL, UNTIL, decided)))
 
 
 def test_unused_scopes_are_offered_to_be_given_back_until_that_is_answered():
@@ -206,8 +242,8 @@ def test_a_reply_with_a_control_is_a_card_that_says_the_same():
     shown = json.loads(content.body)
     assert content.kind == "interactive"
     assert callbacks(shown) == [{"action": Action.RETRY, "subject": "call-1"}]
-    assert "Nothing was done" in words(shown, "en_us")
-    assert "没有执行任何操作" in words(shown, "zh_cn")
+    assert "The request expired, so /tasks wasn't run." in words(shown, "en_us")
+    assert "授权请求已过期，/tasks 未执行。" in words(shown, "zh_cn")
 
 
 def test_what_comes_from_elsewhere_is_shown_and_does_nothing():
@@ -216,7 +252,7 @@ def test_what_comes_from_elsewhere_is_shown_and_does_nothing():
         card(scopes={READ: evil}, commands=(EVIL,)),
         card(Face.FAILED, failure=evil),
         AdministratorCard("w", {READ: evil}, (EVIL,), (EVIL,), "https://c.example/"),
-        ConfirmationCard("c", EVIL, UNTIL),
+        ConfirmationCard("c", EVIL, UNTIL, UNTIL),
     ):
         said = words(drawn(each), "en_us")
         for markup in ("<", "](", "`", "evil.example)", "://evil", "\n#", "**x**", "![", "@"):
@@ -304,7 +340,7 @@ def test_many_lines_are_cut_with_a_note():
     assert weight(content.body) <= MAX_BYTES
     lines = json.loads(content.body)["en_us"]["content"]
     assert lines[0][0]["text"] == "line 0"
-    assert "cut" in lines[-1][0]["text"]
+    assert "shortened" in lines[-1][0]["text"]
 
 
 spans = st.builds(
@@ -367,7 +403,8 @@ def test_the_platforms_own_link_takes_the_place_of_the_button_and_names_its_code
     assert Action.AUTHORIZE not in [value["action"] for value in callbacks(shown)]
     said = json.dumps(shown, ensure_ascii=False)
     assert said.count("**WXYZ-1234**") == 3
-    assert "2026-01-06 01:30 UTC" in said
+    assert "Valid until tomorrow 01:30 UTC." in said
+    assert "明天 01:30 UTC 前有效" in said
 
 
 def test_how_the_last_try_ended_is_said_above_the_button():

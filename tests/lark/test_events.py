@@ -172,7 +172,10 @@ def test_the_last_locale_of_the_client_is_its_language(payload, user_agent, lang
         ("one\r\ntwo\u2028three\tfour", "one\ntwo\nthree\tfour"),
         ("می\u200cخواهم 👩\u200d💻", "می\u200cخواهم 👩\u200d💻"),
         ("@_user_1", "@_user_1"),
-        ("@_all hello", "@_all hello"),
+        ("@_all hello", "hello"),
+        ("@_all\u200b @_all /me", "/me"),
+        ("ask @_all now", "ask @_all now"),
+        ("@_all", "@_all"),
         ("", ""),
     ],
 )
@@ -201,13 +204,107 @@ def rich(payload, *spans):
     return both_ways(message)
 
 
-@pytest.mark.parametrize("key", ["ou_1", "all", "/help", "@_user_", "", None, 7])
+@pytest.mark.parametrize("key", ["ou_1", "/help", "@_user_", "", None, 7])
 def test_of_a_mention_in_rich_text_neither_the_id_nor_the_name_becomes_text(payload, key):
     helper = {"tag": "at", "user_id": "@_user_1", "user_name": "Helper"}
     named = {"tag": "at", "user_id": key, "user_name": "/revoke\nnow"}
     message = rich(payload, helper, {"tag": "text", "text": " "}, named, named)
     assert message.text == "@_user_2@_user_3"
     assert message.mentions == {"@_user_2": "/revoke now", "@_user_3": "/revoke now"}
+
+
+def test_everyone_is_named_as_the_message_names_them_or_in_words(payload):
+    for key in ("all", "@_all"):
+        named = {"tag": "at", "user_id": key, "user_name": "Everybody\nhere"}
+        message = rich(payload, {"tag": "text", "text": "/task tell "}, named)
+        assert (message.text, message.mentions) == ("/task tell @_all", {"@_all": "Everybody here"})
+        message = rich(payload, {"tag": "text", "text": "/task tell "}, {"tag": "at", "user_id": key})
+        assert with_names(message.text, message.mentions) == "/task tell @all"
+
+
+PLAN = "https://corp.feishu.cn/docx/AbCd1234"
+
+
+@pytest.mark.parametrize(
+    ("elements", "text"),
+    [
+        ([{"tag": "a", "href": PLAN, "text": "Quarterly plan"}], f"[Quarterly plan]({PLAN})"),
+        ([{"tag": "a", "href": PLAN, "text": PLAN}], PLAN),
+        (
+            [{"tag": "a", "href": PLAN, "text": "corp.feishu.cn/docx/AbCd1234"}],
+            "corp.feishu.cn/docx/AbCd1234",
+        ),
+        ([{"tag": "a", "href": PLAN, "text": "https://corp.feishu.cn/docx/Ab…"}], PLAN),
+        ([{"tag": "a", "href": PLAN, "text": ""}], PLAN),
+        ([{"tag": "a", "href": PLAN}], PLAN),
+        ([{"tag": "a", "href": "mailto:wei@corp.cn", "text": "wei@corp.cn"}], "wei@corp.cn"),
+        ([{"tag": "a", "href": 7, "text": "words"}], "words"),
+        ([{"tag": "markdown", "content": f"**/doc** {PLAN}"}], f"**/doc** {PLAN}"),
+        ([{"tag": "md", "text": "/me"}], "/me"),
+        ([{"tag": "md", "text": '<at user_id="ou_9">Eve /revoke</at> hi'}], "@_user_2 hi"),
+        ([{"tag": "code_block", "language": "JSON", "text": "/call GET /x"}], "/call GET /x"),
+        (
+            [{"tag": "button", "text": {"tag": "plain_text", "content": "Open"}, "url": PLAN}],
+            f"[Open]({PLAN})",
+        ),
+        (
+            [{"tag": "quote", "elements": [{"tag": "text", "text": "in"}, {"tag": "text", "text": "side"}]}],
+            "inside",
+        ),
+        ([{"tag": "img", "image_key": "img_1"}, {"tag": "text", "text": "/me"}], "/me"),
+        ([{"tag": "emotion", "emoji_type": "SMILE"}, {"tag": "text", "text": "/me"}], "/me"),
+        ([{"tag": "at", "user_id": BOT, "user_name": "Helper"}, {"tag": "text", "text": " /me"}], "/me"),
+        ([{"tag": "hr"}, {"tag": "media", "file_key": "f"}, "text", None, 7], ""),
+    ],
+)
+def test_every_element_of_rich_text_gives_its_words_and_its_address(payload, elements, text):
+    assert rich(payload, *elements).text == text
+
+
+def wrapped(payload, content, user_agent=None):
+    message = payload("message_post")
+    message["event"]["message"] |= {"content": json.dumps(content), "user_agent": user_agent}
+    return both_ways(message).text
+
+
+def document(text, title=""):
+    return {"title": title, "content": [[{"tag": "text", "text": text}]]}
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ({"zh_cn": document("/agenda 今天")}, "/agenda 今天"),
+        ({"ja_jp": document("/tasks", "Please")}, "Please\n/tasks"),
+        ({"zh_cn": {"title": "/me"}}, "/me"),
+        ({"zh_cn": document(""), "en_us": document("/me")}, "/me"),
+        ({"zh_cn": document("/help"), "en_us": document("/me")}, "/help"),
+        ({"post": {"en_us": document("/me")}}, "/me"),
+        ({"title": "", "content": [], "content_v2": [[{"tag": "md", "text": "/me"}]]}, "/me"),
+        ({"en_us": {"content": [{"tag": "text", "text": "/me"}]}}, "/me"),
+        ({"files": [{"file_key": "f"}], "en_us": document("/me")}, "/me"),
+        ({}, ""),
+        ({"zh_cn": 7, "en_us": None}, ""),
+    ],
+)
+def test_a_post_is_read_in_the_form_in_which_it_is_sent(payload, content, text):
+    assert wrapped(payload, content) == text
+
+
+@pytest.mark.parametrize(("locale", "text"), [("zh-CN", "/help"), ("en-US", "/me"), ("ja-JP", "/me")])
+def test_of_several_locales_the_readers_own_counts(payload, locale, text):
+    content = {"zh_cn": document("/help"), "en_us": document("/me")}
+    assert wrapped(payload, content, f"Mozilla/5.0 Lark/7.30 LarkLocale/{locale}") == text
+
+
+def test_a_person_named_by_an_id_is_the_one_of_the_mentions(payload):
+    message = payload("message_group")
+    content = {"zh_cn": {"content": [[{"tag": "text", "text": "/task ask "}, {"tag": "at", "user_id": ""}]]}}
+    sam = message["event"]["message"]["mentions"][1]["id"]["open_id"]
+    content["zh_cn"]["content"][0][1]["user_id"] = sam
+    message["event"]["message"] |= {"message_type": "post", "content": json.dumps(content)}
+    read_message = both_ways(message)
+    assert with_names(read_message.text, read_message.mentions) == "/task ask @Sam Rivera"
 
 
 def test_the_messages_own_mentions_tell_the_name_rather_than_an_element_of_the_text(payload):

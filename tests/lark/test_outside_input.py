@@ -78,7 +78,7 @@ def test_whatever_a_message_says_is_text_that_can_be_kept(kind: str, content: An
 
 def test_thousands_of_mentions_of_a_long_name_make_no_message_of_gigabytes():
     name = {"key": "@_user_1", "name": "n" * 100_000, "id": {"open_id": "ou_2"}}
-    names = events.names_of([name], "ou_bot")
+    names = events.mentioned_in([name], "ou_bot").names
     assert len(with_names("@_user_1" * 15_000, names)) < 2_000_000
     assert len(with_names("@_user_1" * 15_000, {"@_user_1": "n" * 100_000})) < 2_000_000
 

@@ -10,6 +10,7 @@ from bot.core.model import (
     ApiCall,
     Content,
     Destination,
+    DirectChat,
     NotSent,
     Outcome,
     Reply,
@@ -82,6 +83,55 @@ async def test_when_the_message_is_gone_the_chat_gets_the_answer(world, gone):
     )
     assert message(world, sent).chat_id == GROUP
     assert message(world, sent).reply_to is None
+
+
+@pytest.mark.parametrize("gone", ["recalled", "deleted"])
+async def test_an_answer_that_must_not_outlive_its_question_says_that_this_was_recalled(world, gone):
+    asked = await said(world, WEI, GROUP)
+    setattr(asked, gone, True)
+    to = Destination(world.user(), GROUP, asked.message_id, unless_recalled=True)
+    sent = await world.platform.send(to, text(world.platform), "key-1")
+    assert isinstance(sent, NotSent) == (gone == "recalled")
+    if isinstance(sent, NotSent):
+        assert (sent.recalled, sent.retry, sent.no_way) == (True, False, False)
+
+
+@pytest.mark.parametrize("code", [230101, 230038, 230035, 230001, 232009, 1])
+@pytest.mark.parametrize("closed", [("open_id",), ("open_id", "chat_id"), ("open_id", "chat_id", "reply")])
+async def test_what_is_private_takes_each_way_in_turn(world, closed, code):
+    asked = await said(world, WEI, world.tenant.direct_chat(WEI).chat_id)
+    paths = {"reply": {"path": "/open-apis/im/v1/messages/*/reply"}}
+    for way in closed:
+        match = paths.get(way, {"path": "/open-apis/im/v1/messages", "receive_id_type": way})
+        world.trouble("status", match=match, status=400, code=code, msg="no")
+    direct = DirectChat(asked.chat_id, asked.message_id)
+    to = Destination(world.user(), GROUP, private=True, direct=direct)
+    sent = await world.platform.send(to, CARD, "key-1")
+    if code == 1:  # "system busy": nothing is known of this way, so that no other is tried
+        assert isinstance(sent, NotSent)
+        assert sent.retry
+        assert len([m for m in world.tenant.messages.values() if m.sender_type == "bot"]) == 0
+        return
+    found = message(world, sent)
+    assert (found.chat_id == GROUP) == (len(closed) == 3) == sent.ephemeral
+    assert (found.reply_to == asked.message_id) == (len(closed) == 2)
+
+
+async def test_when_every_way_is_closed_that_is_said(world):
+    world.trouble("status", match={"path": "/open-apis/im/"}, status=400, code=230101, msg="no")
+    world.trouble("status", match={"path": "/open-apis/ephemeral/"}, status=400, code=19001, msg="no")
+    to = Destination(world.user(), GROUP, private=True, direct=DirectChat("oc_x", "om_x"))
+    sent = await world.platform.send(to, CARD, "key-1")
+    assert (sent.no_way, sent.retry, sent.reason) == (True, False, "230101 no")
+
+
+@pytest.mark.parametrize("code", [230022, 230025, 230028, 230055, 230099])
+async def test_a_refusal_of_the_content_is_the_last_word(world, code):
+    world.trouble("status", match={"path": "/open-apis/im/"}, status=400, code=code, msg="no")
+    to = Destination(world.user(), GROUP, private=True, direct=DirectChat("oc_x", "om_x"))
+    sent = await world.platform.send(to, CARD, "key-1")
+    assert (sent.no_way, sent.retry, sent.reason) == (False, False, f"{code} no")
+    assert sum(c.kind == "request" and "/im/v1/" in c.data["path"] for c in world.tenant.changes) == 1
 
 
 @pytest.mark.parametrize("change", [{"has_bot": False}, {"dissolved": True}])

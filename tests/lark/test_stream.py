@@ -10,9 +10,11 @@ import time
 
 import pytest
 from aiohttp import WSMsgType, web
+from aiohttp.http_websocket import WebSocketWriter
 from yarl import URL
 
 from bot.core.model import Secret
+from bot.flows.refusals import Refusals
 from bot.lark import stream
 from bot.lark.stream import ClientConfig, LongConnection, NotAccepted, is_platforms
 from bot.sandbox.connections import CONNECTIONS, Connections, NotAcknowledged
@@ -200,19 +202,23 @@ async def test_more_events_at_once_than_there_is_room_for_are_refused(platform, 
     assert [isinstance(each, NotAcknowledged) for each in results] == [False] * 10 + [True] * 5
 
 
-async def test_what_is_no_frame_harms_nothing(platform, connect):
+async def test_what_is_no_frame_harms_nothing(platform, connect, monkeypatch):
+    monkeypatch.setattr(stream, "MOST_IDLE", 2000)
     connection = await connect(nothing)
     await until(lambda: connection.outage is None)
     link = only_link(platform)
     chance = random.Random(1)
     headers = {"type": "event", "message_id": "m", "trace_id": "t"}
     event = encode(Frame(1, 1, 1, 1, headers | {"sum": "1", "seq": "0"}, payload=b"[" * 5000))
-    for _ in range(500):
+    for number in range(500):
         damaged = bytearray(event[:100])
         for _ in range(3):
             damaged[chance.randrange(len(damaged))] = chance.randrange(256)
         await link.socket.send_bytes(bytes(damaged))
         await link.socket.send_bytes(chance.randbytes(chance.randrange(40)))
+        if number % 5 == 0:
+            # Only very many, or some in a row, are a reason to connect again: see the next test.
+            await platform.connections.send(f"n{number}", {})
     await link.socket.send_str("text")
     await link.socket.send_bytes(encode(Frame(1, 1, 1, 7, {})))
     await link.socket.send_bytes(encode(Frame(1, 1, 1, 1, {})))
@@ -222,6 +228,95 @@ async def test_what_is_no_frame_harms_nothing(platform, connect):
         await link.socket.send_bytes(encode(Frame(0, 0, 1, 0, {"type": "pong"}, payload=settings)))
     await platform.connections.send("m1", {})
     assert only_link(platform) is link
+
+
+ALIKE = {"type": "event", "message_id": "m", "trace_id": "t"}
+FLOODS = {
+    "one byte": b"x",
+    "no bytes": b"",
+    "random bytes": bytes(range(64)),
+    "a string": "text",
+    "a ping of the platform's": encode(Frame(0, 0, 1, 0, {"type": "ping"})),
+    "settings": encode(Frame(0, 0, 1, 0, {"type": "pong"}, payload=b'{"PingInterval": 120}')),
+    "of no type": encode(Frame(1, 1, 1, 1, {})),
+    "an impossible part": encode(Frame(1, 1, 1, 1, ALIKE | {"sum": "2", "seq": "2"}, payload=b"x")),
+    "the same part": encode(Frame(1, 1, 1, 1, ALIKE | {"sum": "2", "seq": "0"}, payload=b"x")),
+    "an event that is refused": encode(Frame(1, 1, 1, 1, ALIKE | {"sum": "1", "seq": "0"}, payload=b"{}")),
+}
+MANY = 50_000
+
+
+@pytest.mark.parametrize("what", [*FLOODS, "parts of other events", "pings", "pongs"])
+async def test_a_flood_of_what_is_no_event_ends_the_connection_and_holds_up_nobody(
+    platform, connect, caplog, what
+):
+    """Judged by what the process spends once the frames have been made, both ends together."""
+    caplog.set_level(logging.INFO)
+    refusals = Refusals()
+
+    async def on_event(payload):
+        if payload == b"{}":
+            raise NotAccepted("not an event")
+
+    connection = await connect(on_event, on_refusal=refusals.note)
+    await until(lambda: connection.outage is None)
+    link = only_link(platform)
+    frames = FrameBuffer()
+    writer = WebSocketWriter(frames, frames, limit=1 << 30)
+    for number in range(MANY):
+        if what in FLOODS:
+            frame = FLOODS[what]
+            text = isinstance(frame, str)
+            await writer.send_frame(
+                frame.encode() if text else frame, WSMsgType.TEXT if text else WSMsgType.BINARY
+            )
+        elif what == "parts of other events":
+            part = {"message_id": f"m{number}", "sum": "2", "seq": "0"}
+            await writer.send_frame(encode(Frame(1, 1, 1, 1, ALIKE | part, payload=b"x")), WSMsgType.BINARY)
+        else:
+            await writer.send_frame(b"", WSMsgType.PING if what == "pings" else WSMsgType.PONG)
+    before = time.process_time()
+    link.transport.write(bytes(frames.sent))
+    await until(lambda: connection.outage is not None)
+    spent = time.process_time() - before
+    print(f"{what}: {spent:.2f} s, {connection.outage.reason}")
+    assert connection.outage.reason.startswith("the other end sends")
+    assert spent < 1.5
+    assert len(caplog.records) < 20
+    await until(lambda: connection.outage is None)
+    await platform.connections.send("m1", {"a": 1})
+
+
+class FrameBuffer:
+    """A transport and protocol for a writer, that keep what is written."""
+
+    def __init__(self):
+        self.sent = bytearray()
+
+    def is_closing(self):
+        return False
+
+    def write(self, data):
+        self.sent += data
+
+    def writelines(self, pieces):
+        self.sent += b"".join(pieces)
+
+    async def _drain_helper(self):
+        pass
+
+
+async def test_a_handful_of_what_is_no_event_ends_no_connection(platform, connect):
+    connection = await connect(nothing)
+    await until(lambda: connection.outage is None)
+    link = only_link(platform)
+    for frame in (*FLOODS.values(),) * 2:
+        await (link.socket.send_str(frame) if isinstance(frame, str) else link.socket.send_bytes(frame))
+    for _ in range(50):
+        await link.socket.ping()
+    await platform.connections.send("m1", {})
+    assert only_link(platform) is link
+    assert connection.outage is None
 
 
 async def test_a_frame_beyond_all_bounds_costs_the_connection_and_no_more(platform, connect):

@@ -84,6 +84,22 @@ async def test_people_are_mentioned_by_placeholders(world, receiver):
     assert refused.status == 400
 
 
+async def test_everyone_is_mentioned_with_and_without_an_entry(world, receiver):
+    said = {"person": ADA, "chat_id": GROUP, "text": "lunch?"}
+    await world.control("messages", **said, mention_all="unlisted")
+    await until(lambda: len(receiver.got) == 1)
+    await world.control("messages", **said, mention_all="listed", mention_bot=True)
+    await until(lambda: len(receiver.got) == 2)
+    first, second = (opened(world.tenant, *each)["event"]["message"] for each in receiver.got)
+    assert json.loads(first["content"]) == {"text": "@_all lunch?"}
+    assert "mentions" not in first
+    assert json.loads(second["content"]) == {"text": "@_all @_user_1 lunch?"}
+    assert [each["key"] for each in second["mentions"]] == ["@_all", "@_user_1"]
+    assert second["mentions"][0]["id"]["open_id"] == ""
+    refused = await world.post("/sandbox/api/messages", json={**said, "mention_all": True})
+    assert refused.status == 400
+
+
 async def test_without_the_apps_scope_nothing_arrives(world, receiver):
     await world.control("app-scopes", scope="im:message.p2p_msg:readonly", tenant=False)
     assert (await world.control("messages", person=ADA, text="hi"))["event_id"] is None

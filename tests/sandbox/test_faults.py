@@ -44,6 +44,14 @@ async def test_a_status_with_code_body_and_headers(world):
     assert answer.headers["X-Tt-Logid"]
 
 
+async def test_a_fault_strikes_messages_by_how_they_name_their_receiver(world):
+    refused = {"kind": "status", "status": 400, "code": 230101}
+    await world.control("faults", match={"path": "/open-apis/im", "receive_id_type": "open_id"}, **refused)
+    assert (await world.send(ADA, "text", {"text": "hi"})).code == 230101
+    direct = world.tenant.direct_chat(ADA).chat_id
+    assert (await world.send(direct, "text", {"text": "hi"}, kind="chat_id")).code == 0
+
+
 async def test_html_rate_limit_and_truncation(world):
     token = await world.user_token("task:task:read")
     await world.control("faults", match={"path": TASKS}, kind="html", times=1)

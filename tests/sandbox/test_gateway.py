@@ -161,15 +161,18 @@ async def test_unknown_paths_and_methods_are_plain_text(world, method, path):
 
 
 async def test_two_scopes_that_are_both_needed_are_refused_one_after_the_other(world):
-    async def subjects(scope: str) -> list[str]:
+    async def refusal(scope: str) -> tuple[int, str, list[str]]:
         token = await world.user_token(scope)
         answer = await world.send(ADA, "text", {"text": "hi"}, token=token)
         violations = answer.body.get("error", {}).get("permission_violations", [])
-        return [violation["subject"] for violation in violations]
+        return answer.code, answer.body["msg"], [violation["subject"] for violation in violations]
 
-    assert await subjects("") == ["im:message"]
-    assert await subjects("im:message") == ["im:message.send_as_user"]
-    assert await subjects("im:message.send_as_user") == []
+    code, _, subjects = await refusal("")
+    assert (code, subjects) == (99991679, ["im:message"])
+    # The second is named in the message alone.
+    words = "Lack of necessary permissions, ext=requires im:message.send_as_user scope."
+    assert await refusal("im:message") == (230027, words, [])
+    assert (await refusal("im:message.send_as_user"))[0] == 0
 
 
 async def test_each_request_is_in_the_feed_without_its_secrets(world):

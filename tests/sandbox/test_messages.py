@@ -116,6 +116,41 @@ async def test_a_reply_belongs_to_its_message_unless_that_is_gone(world):
     assert (await world.post(REPLY.format("om_none"), token, json=body)).code == 230001
 
 
+async def test_a_reply_to_a_message_in_a_topic_is_in_that_topic_as_long_as_its_first_message_is_there(world):
+    asked = await world.control("messages", person=ADA, text="/help")
+    inside = await world.control(
+        "messages", person=ADA, text="/me", reply_to=asked["message_id"], in_thread=True
+    )
+    token, body = await world.tenant_token(), {"msg_type": "text", "content": '{"text": "hi"}'}
+    data = (await world.post(REPLY.format(inside["message_id"]), token, json=body)).body["data"]
+    topic = world.tenant.messages[asked["message_id"]].thread_id
+    assert data["thread_id"] == topic == world.tenant.messages[inside["message_id"]].thread_id
+    assert (data["root_id"], data["parent_id"]) == (asked["message_id"], inside["message_id"])
+    await world.control("recall", message_id=asked["message_id"])
+    answer = await world.post(REPLY.format(inside["message_id"]), token, json=body)
+    assert (answer.status, answer.code) == (400, 230019)
+
+
+async def test_a_reply_opens_a_topic_when_it_says_so_and_a_message_to_a_topic_group_always_does(world):
+    asked = await world.control("messages", person=ADA, text="/help")
+    token, body = await world.tenant_token(), {"msg_type": "text", "content": '{"text": "hi"}'}
+    plain = (await world.post(REPLY.format(asked["message_id"]), token, json=body)).body["data"]
+    assert "thread_id" not in plain
+    opened = await world.post(
+        REPLY.format(asked["message_id"]), token, json={**body, "reply_in_thread": True}
+    )
+    assert opened.body["data"]["thread_id"].startswith("omt_")
+    await world.control("chats", chat_id=GROUP, topics=True)
+    topics = {
+        (await world.send(GROUP, "text", {"text": "hi"}, kind="chat_id")).body["data"]["thread_id"]
+        for _ in range(2)
+    }
+    assert len(topics) == 2
+    card = {"schema": "2.0", "body": {"elements": [{"tag": "markdown", "content": "hi"}]}}
+    ephemeral = {"chat_id": GROUP, "open_id": ADA, "msg_type": "interactive", "card": card}
+    assert (await world.post("/open-apis/ephemeral/v1/send", token, json=ephemeral)).code == 230001
+
+
 async def test_posts_have_languages_paragraphs_and_known_tags(world):
     good = {
         "zh_cn": {"title": "今天", "content": [[{"tag": "text", "text": "九点"}], [{"tag": "hr"}]]},
@@ -199,6 +234,42 @@ BREAKS = {
     "too many elements": (
         300305,
         lambda c: c["body"]["elements"].extend({"tag": "hr"} for _ in range(198)),
+    ),
+    "unknown property of a container": (
+        200621,
+        lambda c: c["body"]["elements"].append({"tag": "div", "colour": "grey"}),
+    ),
+    "unknown colour of a text": (
+        200621,
+        lambda c: c["body"]["elements"].append(
+            {"tag": "div", "text": {"tag": "plain_text", "content": "x", "text_color": "mouse"}}
+        ),
+    ),
+    "unknown size of a text": (
+        200621,
+        lambda c: c["body"]["elements"].append(
+            {"tag": "div", "text": {"tag": "plain_text", "content": "x", "text_size": "tiny"}}
+        ),
+    ),
+    "columns without a column": (
+        200621,
+        lambda c: c["body"]["elements"].append({"tag": "column_set", "columns": []}),
+    ),
+    "a button in the place of a column": (
+        200621,
+        lambda c: c["body"]["elements"].append(
+            {"tag": "column_set", "columns": [copy.deepcopy(c["body"]["elements"][1])]}
+        ),
+    ),
+    "unknown flex_mode": (
+        200621,
+        lambda c: c["body"]["elements"].append(
+            {"tag": "column_set", "flex_mode": "wrap", "columns": [{"tag": "column", "elements": []}]}
+        ),
+    ),
+    "a panel without a title": (
+        200621,
+        lambda c: c["body"]["elements"].append({"tag": "collapsible_panel", "elements": []}),
     ),
     "form without name": (200530, lambda c: c["body"]["elements"].append({"tag": "form", "elements": []})),
 }

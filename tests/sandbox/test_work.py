@@ -136,6 +136,50 @@ async def test_documents_have_text_unless_unknown_forbidden_or_deleted(world):
     assert (await read(MENU)).code == 1770003
 
 
+async def test_documents_have_blocks_by_the_same_rules_and_in_pages(world):
+    token = await world.user_token("docx:document:readonly", WEI)
+
+    async def read(document: str, **query: str):
+        return await world.get(f"/open-apis/docx/v1/documents/{document}/blocks", token, params=query)
+
+    first = (await read(PLAN, page_size="4")).body["data"]
+    assert [each["block_type"] for each in first["items"]] == [1, 2, 4, 13]
+    assert first["items"][0]["children"][:3] == [each["block_id"] for each in first["items"][1:]]
+    found, following = first["items"], first
+    while following["has_more"]:
+        following = (await read(PLAN, page_size="4", page_token=following["page_token"])).body["data"]
+        found += following["items"]
+    assert "page_token" not in following
+    words = [each["text_run"] for block in found for kind in block for each in elements_of(block, kind)]
+    plain = (await world.get(f"/open-apis/docx/v1/documents/{PLAN}/raw_content", token)).body["data"][
+        "content"
+    ]
+    assert "".join(each["content"] for each in words) == plain.replace("\n", "")
+    (linked,) = [each for each in words if each["text_element_style"].get("link")]
+    assert linked["text_element_style"]["link"]["url"].startswith("https%3A%2F%2Fcorp.feishu.cn%2Fsheets%2F")
+
+
+@pytest.mark.parametrize(
+    ("document", "query", "code"),
+    [
+        (PLAN, {"page_size": "0"}, 99992402),
+        (PLAN, {"page_size": "501"}, 99992402),
+        (PLAN, {"document_revision_id": "-2"}, 99992402),
+        (PLAN, {"user_id_type": "x"}, 99992402),
+        ("doxcnUnknown", {}, 1770002),
+        (SALARIES, {}, 1770032),
+    ],
+)
+async def test_blocks_that_cannot_be_had_are_refused(world, document, query, code):
+    token = await world.user_token("docx:document:readonly", WEI)
+    answer = await world.get(f"/open-apis/docx/v1/documents/{document}/blocks", token, params=query)
+    assert answer.code == code
+
+
+def elements_of(block, kind):
+    return block[kind]["elements"] if isinstance(block[kind], dict) and "elements" in block[kind] else []
+
+
 async def test_a_wiki_node_leads_to_its_document(world):
     token = await world.user_token("wiki:wiki:readonly")
     answer = await world.get("/open-apis/wiki/v2/spaces/get_node", token, params={"token": WIKI_NODE})

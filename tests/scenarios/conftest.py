@@ -12,7 +12,7 @@ import secrets
 import shutil
 import signal
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -54,6 +54,10 @@ class World:
         self.port = free_port()
         self.public = f"http://127.0.0.1:{self.port}"
         self.settings: dict[str, str] = {}
+        self.runs = bot("run")
+        """How the bot is started."""
+        self.known_as: dict[str, str] = {}
+        """Origins that only the bot can reach, and where a test finds them."""
         self.process: Process | None = None
         self.key = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
         self.http = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
@@ -160,6 +164,24 @@ class World:
         reply: Message = await self.until(found, f"an answer with {containing!r}", patience)
         return reply
 
+    async def shown_alone(
+        self, person: Person, since: str, containing: str = "", patience: float = PATIENCE
+    ) -> Message:
+        """What the bot shows one person alone in the group, after the message `since`."""
+
+        def found() -> Message | None:
+            alone = (m for m in self.from_bot(self.group, since) if m.ephemeral_for == person.open_id)
+            return next((m for m in alone if containing in text_of(m.content)), None)
+
+        shown: Message = await self.until(found, f"a word to one alone with {containing!r}", patience)
+        return shown
+
+    def seen_by_all(self, since: str) -> str:
+        """All that the bot says in the group for everybody to see, after the message `since`."""
+        return "\n".join(
+            text_of(m.content) for m in self.from_bot(self.group, since) if m.ephemeral_for is None
+        )
+
     async def card_for(self, person: Person, containing: str = "", patience: float = PATIENCE) -> Message:
         """The newest authorization card in the person's direct chat that contains this text."""
 
@@ -190,6 +212,11 @@ class World:
         links = self.links_of(card)
         assert len(links) == 1, links
         return links[0]
+
+    async def not_now(self, person: Person, card: Message) -> None:
+        """Declines on the card, which says that nothing was run. No message says so as well."""
+        await self.click(person, card, "not_now")
+        await self.until(lambda: "I didn't run" in text_of(card.content), "the card that was declined")
 
     async def click(self, person: Person, card: Message, action: str) -> Any:
         """Presses the callback button that sends this action."""
@@ -240,6 +267,8 @@ class World:
 
     async def get(self, url: str, **headers: str) -> tuple[int, str, str]:
         """Status, Location and text of a page; of a callback those of the page at which it ends."""
+        for known, found in self.known_as.items():
+            url = url.replace(known, found, 1) if url.startswith(known) else url
         async with self.http.get(url, allow_redirects=False, headers=headers) as response:
             if onward := outcome_page(url, response):
                 return await self.get(onward, **headers)
@@ -277,7 +306,11 @@ class World:
 
     def environment(self) -> dict[str, str]:
         app = self.tenant.app
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("LARK_", "BOT_"))}
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("LARK_", "BOT_", "SSL_CERT_")) and not name.upper().endswith("_PROXY")
+        }
         return {
             **inherited,
             "PYTHONPATH": str(REPOSITORY),
@@ -301,7 +334,7 @@ class World:
     async def start(self, **settings: str) -> None:
         """Starts the bot and waits until it is ready."""
         self.settings.update(settings)
-        self.process = self.fork(bot("run"))
+        self.process = self.fork(self.runs)
         deadline = asyncio.get_running_loop().time() + 30
         while True:
             assert self.process.returncode is None, self.log_tail()
@@ -401,6 +434,15 @@ def values_of(content: Any) -> list[dict[str, Any]]:
     return own + [value for each in content.values() for value in values_of(each)]
 
 
+def within(content: Any) -> Iterator[dict[str, Any]]:
+    """Every object of a card, however deep."""
+    if isinstance(content, dict):
+        yield content
+    inner = content.values() if isinstance(content, dict) else content if isinstance(content, list) else ()
+    for each in inner:
+        yield from within(each)
+
+
 def value_on(card: Message, action: str) -> dict[str, Any]:
     """The value of the callback button that sends this action."""
     return next(value for value in values_of(card.content) if value.get("action") == action)
@@ -408,7 +450,7 @@ def value_on(card: Message, action: str) -> dict[str, Any]:
 
 def kinds_of_buttons(card: Message) -> dict[str, str]:
     """How prominent a card's buttons are, by their words. Without those that are only text."""
-    buttons = [each for each in card.content["body"]["elements"] if each["tag"] == "button"]
+    buttons = [each for each in within(card.content["body"]) if each.get("tag") == "button"]
     return {each["text"]["content"]: each["type"] for each in buttons if each["type"] != "text"}
 
 

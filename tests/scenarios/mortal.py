@@ -195,10 +195,12 @@ class MortalWorld:
         return message
 
     async def answered(self, message: str) -> bool:
+        """By a message, or by the card on which "Not now" was pressed."""
         return bool(
             await self.rows(
-                "SELECT 1 FROM deferred_calls c JOIN outgoing_messages o ON o.call_id = c.id "
-                "WHERE c.message_id = :message AND o.kind = 'answer' AND o.status = 'sent'",
+                "SELECT 1 FROM deferred_calls c LEFT JOIN outgoing_messages o ON o.call_id = c.id "
+                "WHERE c.message_id = :message "
+                "AND (c.outcome = 'not_now' OR (o.kind = 'answer' AND o.status = 'sent'))",
                 message=message,
             )
         )
@@ -353,7 +355,7 @@ class MortalWorld:
 
     async def account_for_messages(self, figures: Figures) -> None:
         calls = await self.rows(
-            "SELECT id, message_id, status FROM deferred_calls WHERE message_id IS NOT NULL"
+            "SELECT id, message_id, status, outcome FROM deferred_calls WHERE message_id IS NOT NULL"
         )
         answers = Counter(
             row["call_id"]
@@ -370,7 +372,9 @@ class MortalWorld:
             figures.unknown += call["status"] == "outcome_unknown"
             if call["status"] not in self.ends[call["message_id"]]:
                 figures.faults.append(f"call {call['id']} ended as {call['status']}")
-            if answers[call["id"]] != (call["message_id"] not in self.recalled):
+            # The card says of what was declined on it that it was not run.
+            wanted = call["message_id"] not in self.recalled and call["outcome"] != "not_now"
+            if answers[call["id"]] != wanted:
                 figures.faults.append(f"call {call['id']} has {answers[call['id']]} answers")
         await self.account_for_what_was_sent(figures)
 
@@ -417,7 +421,7 @@ class MortalWorld:
             "AND o.kind = 'answer' WHERE c.status = 'outcome_unknown'"
         )
         for row in told:
-            if "Please check" not in text_of(self.world.tenant.messages[row["message_id"]].content):
+            if "Check in the app first" not in text_of(self.world.tenant.messages[row["message_id"]].content):
                 figures.faults.append("an unknown outcome was not told as one")
 
     async def account_for_cards(self, figures: Figures) -> None:

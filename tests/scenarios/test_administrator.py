@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from datetime import timedelta
+from html import unescape
 from typing import Any
 
 from bot.sandbox.tenant import Message, Person
@@ -58,7 +60,7 @@ async def test_one_card_names_everybody_who_waits_and_says_when_it_is_done(world
     await world.control("app-scopes", scope="task:task:read", user=True)
     await through(world, world.sam, first)
     await through(world, world.wei, second)
-    done = await told(world, "thank you")
+    done = await told(world, "Waiting requests are being continued")
     assert done.message_id == card.message_id
     assert actions_on(done) == []
     assert len(world.from_bot(world.direct(world.ada))) == 1
@@ -74,7 +76,7 @@ async def test_the_card_names_nobody_who_waits_no_longer(world: World):
     await world.say(world.sam, "/cancel")
     await world.until(lambda: world.sam.open_id not in text_of(card.content), "a card without Sam")
     assert world.wei.open_id in text_of(card.content)
-    await world.until(lambda: "Nobody waits any more" in text_of(card.content), "expiry", patience=40)
+    await world.until(lambda: "No longer needed" in text_of(card.content), "expiry", patience=40)
     assert actions_on(card) == []
     await world.say(world.sam, "/tasks")
     await world.until(lambda: world.sam.open_id in text_of(card.content), "Sam, who asks again")
@@ -95,14 +97,14 @@ async def test_who_waits_when_the_card_can_no_longer_be_changed_is_told_of_by_an
     assert fresh.message_id != old.message_id
     await world.control("app-scopes", scope="task:task:read", user=True)
     await through(world, world.wei, asked)
-    assert (await told(world, "thank you")).message_id == fresh.message_id
+    assert (await told(world, "Waiting requests are being continued")).message_id == fresh.message_id
     assert len(world.from_bot(world.direct(world.ada))) == 2
 
 
 async def test_what_cannot_be_a_scope_reaches_no_administrator(world: World):
     await world.start()
     for nonsense in ("NONSENSE", "nonsense", "everything:", ":read", "task:Task:read"):
-        await world.answer_to(await world.say(world.sam, f"/authorize {nonsense}"), "not the name of a scope")
+        await world.answer_to(await world.say(world.sam, f"/authorize {nonsense}"), "isn't a scope")
     assert world.rows("SELECT 1 FROM scope_waits") == []
     assert world.from_bot(world.direct(world.ada)) == []
 
@@ -115,9 +117,9 @@ async def test_the_platform_is_asked_to_ask_by_an_administrator_and_by_nobody_el
     assert "apply" in actions_on(card)
     await forged_click(world, world.sam, value_on(card, "apply"))
     assert not world.tenant.app.applied_for_scopes
-    assert "has asked" in toast_of(await world.click(world.ada, card, "apply"))
+    assert "have been asked" in toast_of(await world.click(world.ada, card, "apply"))
     assert world.tenant.app.applied_for_scopes
-    assert "asked already" in toast_of(await world.click(world.ada, card, "apply"))
+    assert "already been asked" in toast_of(await world.click(world.ada, card, "apply"))
     (audited, _) = world.rows("SELECT user_key FROM audit_log WHERE action = 'scopes_applied_for'")
     assert world.ada.open_id in audited["user_key"]
 
@@ -170,7 +172,7 @@ async def test_a_card_that_waits_for_the_administrator_shows_that_its_call_was_c
     asked, card = await waits_by_its_card(world)
     world.let_expire()
     await world.answer_to(asked, "expired", patience=40)
-    await world.until(lambda: "has expired" in text_of(card.content), "the expired card")
+    await world.until(lambda: "expired" in text_of(card.content), "the expired card")
 
 
 async def test_a_link_never_leads_to_a_page_for_a_scope_that_the_app_has_lost(world: World):
@@ -222,7 +224,7 @@ async def test_one_person_cannot_flood_the_administrators(world: World):
     for each in asked[:10]:
         await world.answer_to(each, "Waiting for your administrator", patience=60)
     for each in asked[10:]:
-        await world.answer_to(each, "please ask them yourself", patience=60)
+        await world.answer_to(each, "please ask an administrator directly", patience=60)
 
     def cards() -> list[Message]:
         return [m for m in world.from_bot(world.direct(world.ada)) if m.msg_type == "interactive"]
@@ -233,3 +235,39 @@ async def test_one_person_cannot_flood_the_administrators(world: World):
     other = await world.say(world.wei, "/authorize made:up.99")
     await world.answer_to(other, "等待管理员开通")
     await world.until(lambda: len(cards()) == 11, "another person's card")
+
+
+async def test_the_card_tells_method_and_path_of_a_call_and_nothing_else_of_it(world: World):
+    """Whoever waits is mentioned by id, so that the client shows the name."""
+    await world.start()
+    await world.authorized(world.sam, "/me")
+    for said, shown, scope in (
+        (
+            "/call GET /open-apis/mail/v1/user_mailboxes/me/messages?page_size=5",
+            "",
+            "mail:user_mailbox.message:readonly",
+        ),
+        (
+            '/call post /open-apis/mail/v1/user_mailboxes/me/messages/send {"subject": "my secret"}',
+            "/call POST /open-apis/mail/v1/user_mailboxes/me/messages/send",
+            "mail:user_mailbox.message:send",
+        ),
+        (
+            "/call GET /open-apis/minutes/v1/minutes/obcnweekly5t8q2m1z7x4c?user_id_type=open_id",
+            "/call GET /open-apis/minutes/v1/minutes/obcnweekly5t8q2m1z7x4c",
+            "minutes:minutes.basic:read",
+        ),
+        ("/search my secret", "/search", "search:docs:read"),
+    ):
+        for each in ("minutes:minutes", "minutes:minutes:readonly", scope):
+            await without(world, each)
+        asked = await world.say(world.sam, said)
+        await world.answer_to(asked, "administrator")
+        card = await told(world, scope, f"<at id={world.sam.open_id}></at>")
+        for locale in ("en_us", "zh_cn"):
+            sentence = card.content["body"]["elements"][0]["i18n_content"][locale]
+            command = re.search(r"\*\*(.*)\*\*", sentence)
+            assert command is not None
+            assert unescape(command[1]) == (shown or said.partition("?")[0])
+        assert "secret" not in text_of(card.content)
+        await world.answer_to(await world.say(world.sam, "/cancel"))

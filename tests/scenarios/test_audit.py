@@ -137,8 +137,7 @@ async def consents(world: World) -> None:
     refused = await world.say(sam, "/doc welcome")
     card = await world.fresh_card(sam, refused)
     await world.consent(sam, card, "refuse")
-    await world.click(sam, card, "not_now")
-    await world.answer_to(refused)
+    await world.not_now(sam, card)
     await consented(world, sam, f"/authorize {' '.join(SCOPES)}", scopes=[SCOPES[0], "offline_access"])
     asked = await world.say(sam, "/agenda")
     card = await world.fresh_card(sam, asked)
@@ -168,8 +167,7 @@ async def withdrawals(world: World) -> None:
     for asked in (first, third):
         await world.answer_to(asked)
     fourth = await world.say(wei, "/tasks")
-    await world.click(wei, await world.fresh_card(wei, fourth), "not_now")
-    await world.answer_to(fourth)
+    await world.not_now(wei, await world.fresh_card(wei, fourth))
 
 
 def waiting(world: World) -> list[dict[str, Any]]:
@@ -258,8 +256,9 @@ async def test_what_happens_on_the_platforms_own_page_is_told(world: World):
         await room.decide(await room.link(card), person, decision)
         if decision == "refuse":
             await room.says(card, "Declined on the page")
-            await world.click(person, card, "not_now")
-        await world.answer_to(asked)
+            await world.not_now(person, card)
+        else:
+            await world.answer_to(asked)
     asked, card = await room.asked(world.wei, "/tasks")
     await room.press(world.wei, card)
     await room.link(card)

@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 import time
 from collections import Counter
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -60,7 +61,7 @@ async def test_a_platform_that_is_down_costs_nobody_their_request(world: World, 
     back = await world.decide(await world.open(card), kim)
     await world.control("faults", match={}, kind="down")
     status, _, page = await world.get(back)
-    assert (status, "slow to answer" in page) == (202, True)
+    assert (status, "The platform is slow" in page) == (202, True)
 
     asked = [await world.say(world.sam, "/tasks")]
     titles: list[str] = []
@@ -87,7 +88,7 @@ async def test_a_platform_that_is_down_costs_nobody_their_request(world: World, 
         replies = [m for m in world.from_bot(world.direct(person)) if m.reply_to in asked]
         order = [m.reply_to for m in replies if not is_interim(m)]
         assert order == [each for each in asked if each in order]
-        # Nobody reads "I keep trying" of something that they have been answered.
+        # Nobody reads "I'll keep trying" of something that they have been answered.
         shown = [m.reply_to for m in replies]
         assert not [m for n, m in enumerate(replies) if is_interim(m) and m.reply_to in shown[:n]]
 
@@ -145,7 +146,7 @@ async def test_scopes_that_are_lost_by_a_consent_are_told(world: World):
         lambda: [
             m
             for m in world.from_bot(world.direct(world.sam))
-            if "no longer gives me: task:task:read" in text_of(m.content)
+            if "no longer have: task:task:read" in text_of(m.content)
         ],
         "the word",
     )
@@ -157,7 +158,7 @@ async def test_an_exchange_that_finds_no_platform_is_completed_when_it_is_back(w
     card = await world.fresh_card(world.sam, asked)
     await world.control("faults", match={"path": "/open-apis/authen/v2"}, kind="html", times=4)
     status, page = await world.consent(world.sam, card)
-    assert (status, "slow to answer" in page) == (202, True)
+    assert (status, "The platform is slow" in page) == (202, True)
     await world.answer_to(asked, patience=45)
     assert len(world.rows("SELECT 1 FROM authorization_attempts")) == 1
 
@@ -187,7 +188,7 @@ async def test_while_the_access_token_lives_nobody_notices_that_the_token_endpoi
     await world.start()
     await world.authorized(world.sam, "/tasks")
     await world.control("faults", match={"path": "/open-apis/authen/v2"}, kind="down")
-    with sqlite3.connect(world.database) as database:
+    with closing(sqlite3.connect(world.database)) as database, database:
         soon, before = (datetime.now(UTC) + timedelta(seconds=n) for n in (60, -7000))
         written = [moment.strftime("%Y-%m-%d %H:%M:%S.%f") for moment in (soon, before)]
         database.execute("UPDATE grants SET access_expires_at = ?, issued_at = ?", written)

@@ -75,6 +75,36 @@ async def test_nor_does_any_other_page_that_a_code_may_come_to(world: World, pat
         assert await left(world, "GET", path + query) == "/authorization/malformed"
 
 
+STRAY = [
+    "/permissions",
+    "/permissions/continue",
+    "/login",
+    "/login/declined",
+    "/login/other_browser",
+    "/authorization/authorized",
+    "/authorization/malformed",
+    f"/authorize/{'t' * 43}",
+    "/healthz",
+]
+"""Pages that have no use for a code."""
+
+
+@pytest.mark.parametrize("path", STRAY)
+async def test_a_code_at_a_page_that_has_no_use_for_it_is_taken_out_of_the_address(world: World, path: str):
+    await world.start()
+    for query in (each for each in QUERIES if "code" in each or "state" in each):
+        for agent in ("Mozilla/5.0", "Mozilla/5.0 Lark/7.30.6"):
+            async with world.http.get(
+                world.public + path + query, allow_redirects=False, headers={"User-Agent": agent}
+            ) as response:
+                assert (response.status, response.headers["Location"]) == (303, path)
+                assert "Set-Cookie" not in response.headers
+                assert CODE not in await response.text()
+    for query in ("", "?x=1", "?signed-in", "?waiting=1"):
+        async with world.http.get(world.public + path + query, allow_redirects=False) as response:
+            assert response.headers.get("Location") != path
+
+
 async def test_a_strangers_link_without_a_challenge_ends_without_its_code(world: World):
     """To either of the two addresses on the app's list, for a person who only follows it."""
     await world.start()
@@ -99,7 +129,7 @@ async def test_a_failure_of_ours_in_a_callback_ends_at_a_page_too(world: World):
         target = await left(world, "GET", CALLBACK + query)
         assert target == "/authorization/trouble"
         status, _, page = await world.get(world.public + target)
-        assert (status, "That went wrong on our side" in page) == (500, True)
+        assert (status, "Something went wrong" in page) == (500, True)
 
 
 OUTCOMES = [

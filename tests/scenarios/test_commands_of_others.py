@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -117,6 +118,10 @@ PLUGINS = {
         "an async function",
     ),
     "takes no argument": (declared(FINE, "def odd():\n    yield"), "does not take one argument"),
+    "is private by a word": (
+        declared('@command("odd", summary=Words("", ""), private="yes")'),
+        "private of /odd is neither True nor False",
+    ),
     "keeps by a number": (declared('@command("odd", summary=Words("", ""), keep=5)'), "keep of /odd"),
     "ends the process on import": ("raise SystemExit(0)", "SystemExit"),
     "is a class": (declared(FINE, "class odd:\n    pass"), "not a generator function"),
@@ -261,3 +266,31 @@ change, look = odd("change"), odd("look", read=True)
         (call,) = world.rows("SELECT status FROM deferred_calls WHERE command = ?", command[1:])
         assert call["status"] == end
         assert len(world.requests("/calendars/primary", "POST")) - before == sent
+
+
+async def test_the_commands_of_the_documentation_work(world: World, tmp_path: Path):
+    """A write with its key, whose answer is lost; a list; and scopes by argument."""
+    blocks = re.findall(
+        r"```python\n(.*?)```", (REPOSITORY / "docs" / "commands.md").read_text(), flags=re.DOTALL
+    )
+    names = re.findall(r'@command\(\s*"(\w+)"', "\n".join(blocks))
+    assert names == ["block", "files", "title"]
+    broken(tmp_path, "\n".join(blocks), "\n".join(f"{name} = bot_odd:{name}" for name in names))
+    with_packages(world, tmp_path)
+    await world.start()
+    asked = await world.say(world.sam, "/block Write the report")
+    card = await world.fresh_card(world.sam, asked)
+    lost = await world.trouble(
+        {"path": "/open-apis/calendar/v4/calendars/*/events", "method": "POST"}, "drop_after", times=1
+    )
+    await world.consent(world.sam, card)
+    assert "Blocked" in text_of((await world.answer_to(asked, "Blocked", patience=40)).content)
+    assert lost.struck == 1
+    events = [event for each in world.tenant.work.events.values() for event in each]
+    assert [event["summary"] for event in events].count("Write the report") == 1
+    asked = await world.say(world.sam, "/files")
+    await world.consent(world.sam, await world.fresh_card(world.sam, asked))
+    await world.answer_to(asked, "Your files")
+    asked = await world.say(world.sam, "/title https://example.feishu.cn/wiki/wikcnAbc")
+    card = await world.fresh_card(world.sam, asked)
+    assert all(scope in text_of(card.content) for scope in ("docx:document:readonly", "wiki:wiki:readonly"))

@@ -71,7 +71,7 @@ async def test_whoever_has_the_link_declines_nothing_in_its_owners_name(world: W
     await world.until(lambda: "task:task:read" in text_of(card.content), "both needs on the card")
     link = world.link_of(card)
     page = await decline(world, link, door)
-    assert "still waits" in page
+    assert "still waiting" in page
     assert "Not now" in page
     await says_so(world, card)
     assert "/doc**, **/tasks** weren't run" in text_of(card.content)
@@ -158,7 +158,7 @@ async def test_a_refusal_does_not_silence_the_note_of_a_new_command_in_a_group(w
     else:
         await world.click(world.sam, card, "not_now")
     message = await world.say(world.sam, "/agenda", world.group)
-    await world.answer_to(message, "privately")
+    await world.answer_to(message, "in our direct chat")
     card = await world.card_for(world.sam, "calendar:calendar:readonly")
     assert kinds_of_buttons(card) == ASKS
     assert (await world.consent(world.sam, card))[0] == 200
@@ -172,10 +172,10 @@ async def test_the_person_themselves_drops_what_waits(world: World, by: str):
     await decline(world, world.link_of(card))
     await says_so(world, card)
     if by == "not_now":
-        await world.click(world.sam, card, by)
+        await world.not_now(world.sam, card)
     else:
         await world.say(world.sam, by)
-    await world.answer_to(message)
+        await world.answer_to(message)
     await world.until(lambda: not has_link(card), "the declined card")
     assert states(world)[0][0] == "cancelled"
     assert states(world)[1] == ["declined"]
@@ -201,7 +201,7 @@ async def test_a_refusal_after_the_end_does_not_claim_that_something_waits(world
     assert (await world.consent(world.sam, card))[0] == 200
     await world.answer_to(message)
     page = await page_after(world, await world.decide(late, world.ada, "refuse"))
-    assert "still waits" not in page
+    assert "still waiting" not in page
     assert "closed in the meantime" in page
     assert states(world) == (["succeeded"], ["granted"])
 

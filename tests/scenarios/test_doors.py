@@ -175,6 +175,27 @@ async def test_without_tls_browsers_are_not_held_to_it(world: World):
         assert "strict-transport-security" not in (await exchange(world, sent)).headers
 
 
+@pytest.mark.parametrize(
+    ("sent", "clears"),
+    [
+        (request("GET /permissions", "Cookie: " + "a" * 9000), True),
+        (request("GET /permissions", "Cookie: " + "a=b; " * 4000), True),
+        (request("GET /healthz", "Cookie: a=b", "Cookie: " + "c=d; " * 10_000), True),
+        (request(f"GET /permissions?{'a' * 9000}", "Cookie: a=b"), False),
+        (request(f"GET /{'a' * 70_000}"), False),
+        (request("GET /permissions", "Cookie: a\x00b"), False),
+        (b"NONSENSE\r\n\r\n", False),
+    ],
+)
+async def test_more_cookies_than_are_read_lock_nobody_out(world: World, sent: bytes, clears: bool):
+    await world.start()
+    answer = await exchange(world, sent)
+    assert answer.status == 400
+    assert answer.headers.get("clear-site-data") == ('"cookies"' if clears else None)
+    assert ("clear the cookies" in answer.body) == clears
+    assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+
+
 @pytest.mark.parametrize("route", ["metrics", "healthz", "readyz"])
 async def test_an_operators_route_has_one_spelling(world: World, route: str):
     """A proxy that keeps them from the public compares text."""
@@ -205,4 +226,4 @@ async def test_an_operators_route_has_one_spelling(world: World, route: str):
     ):
         answer = await exchange(world, request(f"GET {path}"))
         assert answer.status == 404, path
-        assert "There is nothing here" in answer.body, path
+        assert "Page not found" in answer.body, path

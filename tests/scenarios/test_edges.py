@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
+from contextlib import closing
 
 import pytest
 
@@ -42,7 +43,7 @@ async def test_a_surprise_has_a_page_with_all_headers_and_no_traceback(world: Wo
     await world.start()
     await world.say(world.sam, "/tasks")
     link = world.link_of(await world.card_for(world.sam, "task:task:read"))
-    with sqlite3.connect(world.database) as connection:
+    with closing(sqlite3.connect(world.database)) as connection, connection:
         connection.execute("ALTER TABLE authorization_requests RENAME TO gone")
     async with world.http.get(link, allow_redirects=False) as response:
         assert response.status == 500
@@ -128,7 +129,7 @@ async def test_a_need_added_during_the_exchange_is_asked_for_on_the_same_card(wo
     await world.lift(exchange)
     status, _, page = await coming_back
     assert status == 200
-    assert "one more thing" in page
+    assert "one more step" in page
     await world.answer_to(first)
     again = await world.card_for(world.sam, "docx:document:readonly")
     assert again.message_id == card.message_id
@@ -146,7 +147,7 @@ async def test_a_consent_that_comes_back_after_the_call_expired_is_kept(world: W
     status, _, page = await world.get(await world.decide(consent_id, world.sam))
     assert status == 200
     assert world.rows("SELECT status FROM grants") == [{"status": "active"}]
-    assert "continues by itself" not in page
+    assert "continues automatically" not in page
     again = await world.say(world.sam, "/tasks")
     await world.answer_to(again)
 
@@ -158,7 +159,7 @@ async def test_the_twenty_first_opening_says_so_and_evicts_none(world: World):
     consents = [await world.open(link) for _ in range(20)]
     status, _, page = await world.get(link)
     assert status == 429
-    assert "too often" in page
+    assert "too many times" in page
     assert (await world.get(await world.decide(consents[0], world.sam)))[0] == 200
     await world.answer_to(asked)
 
@@ -204,7 +205,7 @@ async def test_a_page_error_for_a_scope_that_the_app_lost_leads_to_the_administr
     )
     assert fresh.message_id == card.message_id
     await world.consent(world.sam, fresh)
-    await world.answer_to(asked, "ound")
+    await world.answer_to(asked, "esults for")
 
 
 async def test_when_nothing_else_can_be_asked_for_the_administrator_is_told(world: World):
@@ -223,7 +224,7 @@ async def test_when_nothing_else_can_be_asked_for_the_administrator_is_told(worl
     fresh = await world.fresh_card(world.sam, asked)
     assert fresh.message_id == card.message_id
     await world.consent(world.sam, fresh)
-    await world.answer_to(asked, "ound")
+    await world.answer_to(asked, "esults for")
 
 
 async def test_a_new_command_gets_a_card_of_its_own_though_an_older_one_waits_for_the_administrator(
@@ -397,7 +398,7 @@ async def test_a_limit_of_more_than_a_minute_is_told_at_once(world: World):
     await world.start()
     await world.authorized(world.sam)
     await world.control("faults", match={"path": "/open-apis/task"}, kind="rate_limit", reset=61)
-    await world.answer_to(await world.say(world.sam, "/tasks"), "slow down")
+    await world.answer_to(await world.say(world.sam, "/tasks"), "limiting requests")
 
 
 @pytest.mark.parametrize("everything", [False, True], ids=["one-api", "whole-platform"])
@@ -484,11 +485,11 @@ async def test_what_one_person_is_sent_too_much_of_comes_in_turn_and_costs_nobod
     await world.until(
         lambda: len(world.rows("SELECT 1 FROM deferred_calls WHERE status = 'suspended'")) == 40, "waiting"
     )
-    await world.click(world.sam, await world.card_for(world.sam), "not_now")
+    await world.say(world.sam, "/cancel")
     other = await world.say(world.wei, "/help")
     await world.answer_to(other)
     for each in asked:
-        await world.answer_to(each, "Not done", patience=60)
+        await world.answer_to(each, "/agenda: cancelled", patience=60)
     assert len(world.requests("/reply", "POST")) < 2 * 41
 
 

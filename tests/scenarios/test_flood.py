@@ -146,6 +146,40 @@ async def test_nothing_that_strangers_send_costs_much(world: World, what: str):
     assert spent < 0.015
 
 
+def filled(start: str, piece: str) -> str:
+    """A header as long as the parser lets it be."""
+    name, _, value = start.partition(": ")
+    return f"{name}: {value}{piece * ((8100 - len(value)) // len(piece))}"
+
+
+LONG_HEADERS = {
+    "quoted cookies": request("GET /permissions", filled("Cookie: ", 'a="b"; ')),
+    "many cookies": request("GET /permissions", filled("Cookie: ", "a=b; ")),
+    "escapes in a cookie": request("GET /permissions", filled('Cookie: a="', "\\0")),
+    "a session among cookies": request(
+        "GET /permissions", filled("Cookie: bot_session=" + "x" * 43, '; a="b"')
+    ),
+    "a user agent": request("GET /login", filled("User-Agent: ", "a b")),
+    "robots that are none": request("GET /login", filled("User-Agent: ", "bot_")),
+    "locales": request("GET /permissions", filled("User-Agent: ", "LarkLocale/")),
+    "purposes": request(
+        "GET /login",
+        *(filled(f"{name}: ", "prefetc") for name in ("Sec-Purpose", "Purpose", "X-Purpose", "X-Moz")),
+    ),
+    "validators": request("GET /static/page.css", filled("If-None-Match: ", '"a",')),
+    "languages": request("GET /permissions", filled("Accept-Language: ", "a,")),
+}
+
+
+@pytest.mark.parametrize("what", LONG_HEADERS)
+async def test_a_long_header_costs_what_a_short_one_does(world: World, what: str):
+    await world.start()
+    spent, statuses = await flooded(world, LONG_HEADERS[what], 40 * CONNECTIONS)
+    print(f"{what}: {spent * 1000:.2f} ms")
+    assert statuses <= {200, 303}
+    assert spent < 0.0018
+
+
 async def test_an_event_may_come_in_chunks(world: World):
     await world.start()
     attacker = Attacker(world)

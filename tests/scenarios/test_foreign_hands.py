@@ -168,7 +168,7 @@ async def test_guessed_reused_and_foreign_states_store_nothing(world: World):
     await world.answer_to(asked)
     again = await come_back(world, code=code, state=state)
     assert again[0] == 400
-    assert "already used" in again[1]
+    assert "Already done" in again[1]
     assert len(world.requests("oauth/token")) == 1
     # Strangers leave nothing behind in a log that is kept for months.
     rejected = world.rows("SELECT detail FROM audit_log WHERE action = 'callback_rejected'")
@@ -181,7 +181,7 @@ async def test_a_state_that_came_too_late_or_was_taken_by_two_at_once_counts_onc
     late = await world.decide(await world.open(card), world.sam)
     world.let_expire("authorization_attempts")
     status, _, page = await world.get(late)
-    assert (status, "too long" in page) == (400, True)
+    assert (status, "Timed out" in page) == (400, True)
     back = await world.decide(await world.open(card), world.sam)
     answers = await asyncio.gather(*(world.get(back) for _ in range(8)))
     assert sorted(status for status, _, _ in answers) == [200] + [400] * 7
@@ -217,7 +217,7 @@ async def test_a_malformed_callback_is_told_from_a_failure_and_leaves_nothing(wo
     for query in MALFORMED:
         status, target, page = await world.get(f"{world.public}/oauth/lark/callback?{query}")
         assert (status, target) == (400, ""), query
-        assert "Something is missing" in page or "did not ask" in page
+        assert "Incomplete link" in page or "Unknown link" in page
         assert "script>" not in page
     assert world.rows("SELECT 1 FROM audit_log") == []
     assert "Traceback" not in (world.directory / "bot.log").read_text()
@@ -247,7 +247,7 @@ async def test_a_forwarded_link_gives_neither_of_the_two_anything(world: World):
     for door in ("browser", "client"):
         if door == "browser":
             status, page = await world.consent(world.ada, card)
-            assert (status, "somebody else" in page) == (403, True)
+            assert (status, "someone else" in page) == (403, True)
         else:
             status, begun = await in_client(world, "attempts", {"ticket": ticket})
             assert status == 200
@@ -255,7 +255,7 @@ async def test_a_forwarded_link_gives_neither_of_the_two_anything(world: World):
             given = {"person": world.ada.open_id, "scopes": begun["scopeList"], "page_url": page_url}
             code = (await world.control("in-client", app_id=begun["appID"], **given))["code"]
             status, said = await in_client(world, "results", {"state": begun["state"], "code": code})
-            assert (status, said["title"]) == (403, "This was somebody else's request")
+            assert (status, said["title"]) == (403, "Wrong account")
     assert world.rows("SELECT * FROM grants") == []
     assert world.rows("SELECT status FROM deferred_calls") == [{"status": "suspended"}]
     assert not world.requests("oauth/v1/revoke"), "that might end Ada's own grant"

@@ -259,3 +259,60 @@ def damaged(chance: random.Random, data: bytes) -> bytes:
         if not spoiled:
             return b"x"
     return bytes(spoiled) if bytes(spoiled) != data else data + b"x"
+
+
+async def test_events_that_are_refused_or_repeated_fill_no_log(world: World, attacker: Attacker):
+    """One line for each reason, and one with their number every ten seconds."""
+    log = world.directory / "bot.log"
+    seen = attacker.seal(attacker.message())
+    signed = attacker.sign(seen)
+    assert (await attacker.post(seen, signed))[0] == 200
+    before = len(log.read_text().splitlines())
+    malformed = attacker.seal(attacker.message() | {"event": {}})
+    elsewhere = attacker.message()
+    elsewhere["header"]["app_id"] = "cli_another"
+    stale = attacker.sign(seen, ahead=-9 * 3600)
+    for body, headers, status in (
+        (b"{}", {}, 401),
+        (b"{", {}, 401),
+        (seen, {}, 401),
+        (seen, signed | {"X-Lark-Request-Nonce": "n"}, 401),
+        (seen, stale, 401),
+        (malformed, attacker.sign(malformed), 400),
+        (attacker.seal(elsewhere), None, 403),
+        (seen, signed, 200),
+    ):
+        headers = attacker.sign(body) if headers is None else headers
+        for _ in range(60):
+            assert (await attacker.post(body, headers))[0] == status
+    told = log.read_text().splitlines()[before:]
+    for words in (
+        "not signed",
+        "does not fit",
+        "stale",
+        "malformed field",
+        "another app",
+        "event seen before",
+    ):
+        assert any(words in line for line in told), words
+    assert len([line for line in told if "webhook refused" in line or "seen before" in line]) < 25
+    assert len(told) < 60
+
+
+async def test_a_database_that_is_away_fills_no_log_because_somebody_looks(world: World):
+    """Each page and each probe fails, and the first of a kind alone has its traceback."""
+    await world.start(BOT_LOG_LEVEL="info")
+    log = world.directory / "bot.log"
+    world.change("DROP TABLE sessions")
+    world.change("ALTER TABLE authorization_requests RENAME TO gone")
+    before = len(log.read_text().splitlines())
+    for number in range(100):
+        ticket = f"{number:043}"
+        assert (await world.get(f"{world.public}/authorize/{ticket}"))[0] == 500
+        cookie = f"bot_session={ticket}"
+        assert (await world.get(f"{world.public}/permissions", Cookie=cookie))[0] == 500
+    told = log.read_text().splitlines()[before:]
+    failed = [line for line in told if "request failed" in line]
+    assert len({line.partition("reason=")[2] for line in failed}) >= 2
+    assert 2 <= len(failed) < 10
+    assert sum("Traceback" in line for line in told) < 12

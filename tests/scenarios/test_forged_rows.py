@@ -18,13 +18,14 @@ from bot.core.oauth import digest
 from bot.sandbox.tenant import Chat, Person
 from bot.store.crypto import Seal, new_key
 
-from .conftest import World, actions_on, text_of
+from .conftest import World, actions_on, has_link, text_of
+from .test_device import Room, can_press
 from .test_sign_in import Browser, browser
 
 __all__ = ["browser"]
 
 Row = dict[str, Any]
-MESSAGES = {"path": "/open-apis/im/v1/messages"}
+MESSAGES = ({"path": "/open-apis/im/v1/messages"}, {"path": "/open-apis/ephemeral/"})
 
 
 def at(moment: datetime) -> str:
@@ -245,7 +246,7 @@ async def unsent_answer(world: World) -> str:
     """A confidential answer, asked for in the group, is written and cannot be sent; the bot is gone."""
     await world.start()
     await world.authorized(world.sam)
-    fault = await world.trouble(MESSAGES, "drop_before")
+    _, fault = [await world.trouble(each, "drop_before") for each in MESSAGES]
     asked = await world.say(world.sam, "/call GET /open-apis/task/v2/tasks", world.group)
     await world.until(
         lambda: world.rows("SELECT 1 FROM outgoing_messages WHERE kind = 'answer' AND status <> 'sent'"), "it"
@@ -280,7 +281,7 @@ async def test_an_unsent_answer_whose_destination_somebody_changes_is_not_sent(
     assert not [m for m in new if "GET /open-apis/task/v2/tasks" in text_of(m.content)], "the answer"
     assert not [m for m in new if m.chat_id == direct.chat_id], "nothing goes where the writer wants it"
     if change != "kind":
-        await world.answer_to(asked, "My answer got lost")
+        await world.answer_to(asked, "The answer was lost")
 
 
 async def test_a_message_that_somebody_writes_is_not_sent(world: World, writer: Writer):
@@ -374,7 +375,7 @@ async def test_an_attempt_that_somebody_writes_or_changes_is_unknown(world: Worl
     writer.change("authorization_attempts", scopes=json.dumps(["docx:document:readonly", "task:task:read"]))
     back = await world.decide(consent, world.sam)
     status, _, page = await world.get(back)
-    assert (status, "We did not ask for this" in page) == (400, True), page
+    assert (status, "Unknown link" in page) == (400, True), page
     (row,) = world.rows("SELECT * FROM authorization_attempts")
     assert (row["status"], row["outcome"], row["code"], row["seal"]) == ("failed", "forged", None, None)
     assert len(rejected(world, "attempt")) == 1
@@ -386,7 +387,7 @@ async def test_an_attempt_that_somebody_writes_or_changes_is_unknown(world: Worl
     writer.add("authorization_attempts", forged)
     code = parse_qs(urlsplit(back).query)["code"][0]
     status, _, page = await world.get(f"{world.public}/oauth/lark/callback?state={state}&code={code}")
-    assert (status, "We did not ask for this" in page) == (400, True), page
+    assert (status, "Unknown link" in page) == (400, True), page
     assert len(rejected(world, "attempt")) == 2
     assert world.rows("SELECT * FROM grants") == []
     # The person still gets through.
@@ -434,6 +435,89 @@ async def test_a_request_that_somebody_writes_or_moves_gets_no_card_and_no_link(
     waiting = await world.say(world.ada, "/tasks")
     await world.consent(world.ada, await world.fresh_card(world.ada, waiting))
     await world.answer_to(waiting)
+
+
+WIDE = json.dumps(["contact:contact:readonly", "docx:document", "offline_access", "task:task:read"])
+WIDENED: dict[str, tuple[Row, Row]] = {
+    "other scopes": ({"scopes": WIDE}, {}),
+    "one scope less": ({"scopes": '["offline_access"]'}, {}),
+    "other commands": ({"reasons": '["help", "tasks"]'}, {}),
+    "scopes, and what the call needs": (
+        {"scopes": WIDE},
+        {"needs": '[["task:task:read"], ["docx:document"], ["contact:contact:readonly"]]'},
+    ),
+    "what the call needs": ({}, {"needs": '[["docx:document"]]'}),
+}
+
+
+@pytest.mark.parametrize("what", WIDENED)
+async def test_nobody_is_asked_for_more_than_the_bot_has_written(world: World, writer: Writer, what: str):
+    """The writer changes what Sam's waiting request asks for, and for which commands."""
+    await world.start()
+    asked = await world.say(world.sam, "/tasks")
+    card = await world.fresh_card(world.sam, asked)
+    link = world.link_of(card)
+    await world.until(
+        lambda: writer.one("authorization_requests")["card_shown"] == writer.one("authorization_requests")["card_wanted"],
+        "the card",
+    )  # fmt: skip
+    request, call = WIDENED[what]
+    if request:
+        writer.change("authorization_requests", **request)
+        status, _, page = await world.get(link)
+        assert status == 404, page
+    if call:
+        writer.change("deferred_calls", **call)
+    sam = Browser(world)
+    await sam.sign_in(world.sam)
+    page = await sam.permissions()
+    await sam.http.close()
+    assert "contact:contact:readonly" not in page
+    assert "docx:document" not in page
+    again = await world.say(world.sam, "/tasks")
+    right = {"offline_access", "task:task:read"}
+
+    def is_shown() -> bool:
+        row = writer.one("authorization_requests", "status = 'open'")
+        asks = (set(json.loads(row["scopes"])), json.loads(row["reasons"]))
+        return asks == (right, ["tasks"]) and row["card_shown"] == row["card_wanted"]
+
+    # By the old card or by another in its place.
+    await world.until(is_shown, "a card that asks for no more")
+    fresh = next(each for each in reversed(world.from_bot(world.direct(world.sam))) if has_link(each))
+    consent = world.tenant.credentials.consents[await world.open(fresh)]
+    assert set(consent.scopes) == right
+    assert "docx" not in text_of(fresh.content)
+    await world.get(await world.decide(consent.consent_id, world.sam))
+    await world.answer_to(again)
+    if not call:
+        await world.answer_to(asked)
+        return
+    world.let_expire("deferred_calls")
+    await world.until(lambda: rejected(world, "call"), "its end")
+    assert not [each for each in world.tenant.messages.values() if each.reply_to == asked]
+
+
+async def test_no_device_code_is_fetched_for_what_the_bot_has_not_written(world: World, writer: Writer):
+    room = Room(world)
+    await room.start()
+    asked, card = await room.asked(world.sam, "/tasks")
+    writer.change("authorization_requests", scopes=WIDE)
+    clicked = await room.press(world.sam, card)
+    assert clicked["toast"]["type"] == "warning"
+    assert world.tenant.credentials.devices == {}
+    fresh = await world.until(
+        lambda: next(
+            (each for each in world.from_bot(world.direct(world.sam), card.message_id) if can_press(each)),
+            None,
+        ),
+        "a card in its place",
+    )
+    await room.press(world.sam, fresh)
+    await room.decide(await room.link(fresh), world.sam)
+    await world.answer_to(asked)
+    (device,) = world.tenant.credentials.devices.values()
+    assert set(device.scopes) == {"task:task:read", "offline_access"}
 
 
 async def test_a_card_is_drawn_only_where_the_bot_has_sent_it(world: World, writer: Writer):
@@ -523,3 +607,30 @@ async def test_other_rows_that_cannot_be_read_hold_up_nobody(world: World, write
     assert "chore failed" not in log
     assert "request failed" not in log
     await sam.http.close()
+
+
+DETAILS: list[Any] = [
+    "nojson", "", "{", '{"a": 1', "[" * 100_000, b"\xff\xfe", b"\x00", 5, 1.5, "5", "null", '"text"', "[[1, null]]",
+    "NaN", '{"a": {"b": [{}]}}', r'{"a": "\ud800"}', "\x1b[31mred", '{"\u202e": "x"}',
+]  # fmt: skip
+
+
+async def test_an_audit_row_whose_detail_cannot_be_read_is_shown_all_the_same(world: World, writer: Writer):
+    await world.start()
+    await world.authorized(world.sam)
+    key = writer.key_of(world.sam)
+    for detail in DETAILS:
+        written = {"at": at(datetime.now(UTC)), "action": "odd", "user_key": key, "detail": detail}
+        writer.add("audit_log", written)
+    for command in (["audit"], ["explain", world.sam.open_id]):
+        code, out, err = await world.cli(*command)
+        assert (code, err) == (0, ""), command
+        assert out.count("odd") >= len(DETAILS)
+        assert all(line.isprintable() for line in out.splitlines())
+        code, out, err = await world.cli(*command, "--json")
+        assert (code, err) == (0, ""), command
+        found = json.loads(out)
+        rows = found["audit"] if command[0] == "explain" else found
+        odd = [row["detail"] for row in rows if row["action"] == "odd"]
+        assert len(odd) == len(DETAILS)
+        assert {"unreadable": "nojson"} in odd

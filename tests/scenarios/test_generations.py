@@ -135,7 +135,7 @@ async def test_what_a_security_policy_wants_is_told(world: World):
     match = {"path": ENDPOINTS["v2"][1], "grant_type": "refresh_token"}
     await world.control("faults", match=match, times=1, kind="status", status=400, body=body)
     asked = await world.say(world.sam, "/tasks")
-    await world.answer_to(asked, "security policy does not let me renew your authorization for now")
+    await world.answer_to(asked, "security policy doesn't allow it right now")
     await world.answer_to(asked, "Verify yourself in the client first.")
     (grant,) = world.rows("SELECT status, refresh_token FROM grants")
     assert grant["status"] == "active"

@@ -107,6 +107,20 @@ async def test_where_the_app_has_no_v3_the_configured_generation_signs_in_and_v3
     assert line.startswith("warn")
 
 
+async def test_visitors_do_not_have_the_log_say_again_that_there_is_no_v3(world: World, opened: Browsers):
+    """An answer that nobody knows makes the bot look again; what it finds is no news."""
+    await world.control("faults", match={"path": V3}, **NOT_THERE[0])
+    odd = {"kind": "status", "status": 400, "body": {"code": 29999, "error": "odd"}}
+    await world.control("faults", match={"path": OTHERS["v2"], "grant_type": "authorization_code"}, **odd)
+    await world.start(LARK_OAUTH="v2")
+    await met(world, world.sam)
+    for _ in range(8):
+        visitor = opened()
+        await visitor.get(await visitor.way_back(world.sam))
+    assert len(world.requests(V3, "POST")) >= 8
+    assert (world.directory / "bot.log").read_text().count("no v3 token endpoint") == 1
+
+
 TROUBLE = [
     {"kind": "drop_before"},
     {"kind": "drop_after"},

@@ -7,6 +7,7 @@ import json
 import sqlite3
 import time
 from collections import Counter
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from tests.ports import free_port
 from .attacker import Attacker
 from .conftest import World, has_link
 from .crashing import mortal_bot
+from .wire import processor_seconds
 
 
 @pytest.fixture
@@ -67,7 +69,7 @@ async def test_the_whole_loop(connected: World):
     assert status == 200, page
     await connected.answer_to(asked)
     in_the_group = await connected.say(connected.sam, "/tasks", connected.group)
-    await connected.answer_to(in_the_group)
+    await connected.shown_alone(connected.sam, in_the_group, "open tasks")
     await connected.control("revoke", person=connected.sam.open_id)
     await connected.until(lambda: connected.rows("SELECT status FROM grants") == [{"status": "ended"}])
     await connected.until(lambda: is_acknowledged(connected), "all acknowledgements")
@@ -159,7 +161,7 @@ async def test_a_stop_answers_or_returns_everything_and_nothing_twice(connected:
 
 async def test_nothing_is_acknowledged_before_it_is_kept(connected: World):
     await connected.start()
-    with sqlite3.connect(connected.database, isolation_level=None) as other:
+    with closing(sqlite3.connect(connected.database, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         asked = await connected.say(connected.sam, "/help")
         await asyncio.sleep(4)
@@ -306,3 +308,32 @@ async def test_the_bot_does_not_follow_the_connection_elsewhere(connected: World
     await until_events_are(connected, "up", patience=30)
     assert asked == []
     await runner.cleanup()
+
+
+RAW = {
+    "garbage": b"\x82\x01x",
+    "empty frames": b"\x82\x00",
+    "text": b"\x81\x02hi",
+    "pings": b"\x89\x00",
+    "pings with something in them": b"\x89\x04ping",
+    "pongs": b"\x8a\x00",
+}
+
+
+@pytest.mark.parametrize("what", RAW)
+async def test_frames_without_an_event_cost_little_and_fill_no_log(connected: World, what: str):
+    await connected.start()
+    (link,) = connected.runner.app[CONNECTIONS].open.values()
+    lines = len((connected.directory / "bot.log").read_text().splitlines())
+    spent = processor_seconds(connected)
+    assert link.transport is not None
+    link.transport.write(RAW[what] * 50_000)
+    await connected.until(
+        lambda: link not in connected.runner.app[CONNECTIONS].open.values(), "the end of it"
+    )
+    await until_events_are(connected, "up")
+    spent = processor_seconds(connected) - spent
+    print(f"{what}: {spent:.2f} s")
+    assert spent < 2
+    assert len((connected.directory / "bot.log").read_text().splitlines()) < lines + 30
+    await connected.answer_to(await connected.say(connected.sam, "/help"), patience=30)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -18,9 +19,8 @@ def lose(world: World, table: str, *columns: str, of: Person) -> None:
     """A hand at the database, while the bot is down."""
     values = ", ".join(f"{column} = '{SEALED_WITH_A_KEY_THAT_IS_GONE}'" for column in columns)
     change = f"UPDATE {table} SET {values} WHERE user_key LIKE ? AND {columns[0]} IS NOT NULL"
-    with sqlite3.connect(world.database) as connection:
+    with closing(sqlite3.connect(world.database)) as connection, connection:
         assert connection.execute(change, [f"%{of.open_id}"]).rowcount
-    connection.close()
 
 
 def says_that_it_is_lost(world: World, row: str) -> bool:
@@ -37,7 +37,7 @@ async def test_a_lost_answer_is_told_and_the_next_one_is_sent(world: World):
     await world.lift()
     await world.start()
     await world.answer_to(asked[world.wei.open_id], "/agenda", patience=40)
-    lost = await world.answer_to(asked[world.sam.open_id], "My answer got lost")
+    lost = await world.answer_to(asked[world.sam.open_id], "The answer was lost")
     assert "/help" in text_of(lost.content)
     assert says_that_it_is_lost(world, "outgoing_messages:content:")
     under_way = "SELECT 1 FROM outgoing_messages WHERE status IN ('queued', 'sending')"
@@ -70,11 +70,10 @@ async def test_a_lost_refresh_token_is_forgotten_and_others_are_renewed(world: W
     await world.authorized(world.ada)
     await world.stop()
     lose(world, "grants", "refresh_token", of=world.sam)
-    with sqlite3.connect(world.database) as connection:
+    with closing(sqlite3.connect(world.database)) as connection, connection:
         connection.execute(
             "UPDATE grants SET access_expires_at = datetime('now', '+200 seconds') || '.000000'"
         )
-    connection.close()
     await world.start()
     await world.until(lambda: world.requests("/token"), "a renewal")
     await world.until(
@@ -164,7 +163,7 @@ async def test_a_lost_device_code_gives_the_card_its_button_back(world: World):
     await world.stop()
     lose(world, "device_authorizations", "device_code", of=world.sam)
     await room.start()
-    await room.says(card, "could not be completed", patience=40)
+    await room.says(card, "didn't go through", patience=40)
     await room.press(world.sam, card)
     await room.decide(await room.link(card), world.sam)
     await world.answer_to(asked)

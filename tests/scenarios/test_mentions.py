@@ -55,7 +55,7 @@ async def test_a_name_in_the_json_of_a_call_is_text_in_a_string(world: World):
         if number == 0:
             # It waits for a consent, so that it is replayed from what was stored.
             await world.consent(world.sam, await world.fresh_card(world.sam, asked))
-        await world.answer_to(asked, "direct message")
+        await world.shown_alone(world.sam, asked, "POST")
         assert titles(world)[-1] == f"for @{ON_ONE_LINE.get(name, name)}, today"
         assert world.tenant.work.tasks[-1]["description"] == f"@{world.ada.name}"
     assert len(titles(world)) == before + len(NAMES)
@@ -95,7 +95,7 @@ async def test_a_name_is_no_command(world: World):
         await call_themselves(world, world.wei, name)
         for said in ("@_user_2", "/@_user_2", "@_user_2 now", "@_user_2@_user_2", "x @_user_2"):
             asked = await world.say(world.sam, said, world.group, mentioning=[world.wei])
-            answer = await world.answer_to(asked, "I did not understand that")
+            answer = await world.shown_alone(world.sam, asked, "Sorry, I don't know")
             assert "Did you mean" not in text_of(answer.content)
     assert world.rows("SELECT DISTINCT command FROM deferred_calls") == [{"command": "unknown"}]
 
@@ -106,7 +106,7 @@ async def test_a_document_is_never_read_out_of_a_name(world: World):
         await call_themselves(world, world.wei, name)
         for said in ("/doc @_user_2", "/doc @_user_2 please", "/doc https://corp.feishu.cn/docx/@_user_2"):
             asked = await world.say(world.sam, said, mentioning=[world.wei])
-            await world.answer_to(asked, "I need the link of a document")
+            await world.answer_to(asked, "the link to a document")
     # A name beside the link is no second one, wherever it stands.
     await call_themselves(world, world.wei, "https://corp.feishu.cn/wiki/wikcnEvil")
     asked = await world.say(
@@ -120,8 +120,8 @@ async def test_a_document_is_never_read_out_of_a_name(world: World):
 async def test_a_name_asks_for_no_scope_and_chooses_no_period(world: World):
     await world.start()
     for name, said, answer in (
-        ("x task:task:read", "/authorize @_user_2", "not the name of a scope"),
-        ("x,task:task:read", "/authorize task:task:read @_user_2", "not the name of a scope"),
+        ("x task:task:read", "/authorize @_user_2", "isn't a scope"),
+        ("x,task:task:read", "/authorize task:task:read @_user_2", "isn't a scope"),
         ("tomorrow", "/agenda @_user_2", "How to use /agenda"),
     ):
         await call_themselves(world, world.wei, name)
@@ -164,7 +164,7 @@ async def test_names_in_rich_text_are_no_commands_either(world: World):
         for name in ("/revoke", "revoke"):
             await call_themselves(world, world.wei, name)
             asked = await say_richly(world, at | {"user_name": name})
-            await world.answer_to(asked, "I did not understand that")
+            await world.answer_to(asked, "Sorry, I don't know")
     assert world.rows("SELECT status FROM grants") == [{"status": "active"}]
     assert len(titles(world)) == before + 7
 

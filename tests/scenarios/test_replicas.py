@@ -338,7 +338,7 @@ async def test_who_sleeps_through_an_exchange_does_not_replace_the_consent_that_
     await world.answer_to(asked)
     await thawed(replicas, one)
     _, page = await browser
-    assert "already used" in page
+    assert "Already done" in page
     assert await replicas.one("SELECT generation FROM grants") == 1
 
 

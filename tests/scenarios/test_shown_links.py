@@ -43,10 +43,10 @@ async def test_a_document_is_never_linked_where_somebody_says_it_is(world: World
         assert shown(answer) == {ours}, place
     # Where there is nothing to read, neither the link nor its text is repeated.
     asked = await world.say(world.sam, "/doc https://elsewhere.example/docx/doxcnNobodyKnowsThis")
-    answer = await world.answer_to(asked, "no such document")
+    answer = await world.answer_to(asked, "Document not found")
     assert shown(answer) == {f"{world.origin}/docx/doxcnNobodyKnowsThis"}
     asked = await world.say(world.sam, "/doc https://elsewhere.example/sheets/shtcnX")
-    answer = await world.answer_to(asked, "I can only read documents")
+    answer = await world.answer_to(asked, "Only documents can be read")
     assert shown(answer) == {f"{world.origin}/sheets/shtcnX"}
     assert "elsewhere" not in "".join(text_of(m.content) for m in world.from_bot(world.direct(world.sam)))
 
@@ -84,7 +84,7 @@ async def test_tasks_and_search_results_link_to_the_platform_alone(world: World)
     await world.authorized(world.sam, "/tasks")
     assert shown(await world.answer_to(await world.say(world.sam, "/tasks"), "open tasks")) == set()
     await world.authorized(world.sam, "/search launch")
-    found = await world.answer_to(await world.say(world.sam, "/search launch"), "Found")
+    found = await world.answer_to(await world.say(world.sam, "/search launch"), "Results for")
     assert shown(found)
     assert all(link.startswith("https://corp.feishu.cn/") for link in shown(found))
 

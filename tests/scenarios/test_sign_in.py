@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from html import unescape
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urlencode
 
 import aiohttp
 import pytest
 
+from bot.core.oauth import digest
 from bot.sandbox.tenant import Person
+from bot.store import sealed
+from bot.store.crypto import Seal
 
 from .conftest import World, outcome_page, text_of
 
@@ -114,7 +119,7 @@ def sessions(world: World) -> list[str]:
     return [row["user_key"].rsplit(":", 1)[1] for row in world.rows("SELECT user_key FROM sessions")]
 
 
-NOT_HERE = "This sign-in was not begun here"
+NOT_HERE = "Sign-in started elsewhere"
 OPEN = "/login"
 
 
@@ -134,7 +139,7 @@ async def test_web_login_signs_in_and_leaves_no_token_behind(
     await sam.sign_in(world.sam)
     page = await sam.permissions()
     assert "Signed in as Sam Rivera" in page
-    assert "You have allowed nothing" in page
+    assert "You haven't authorized anything" in page
     assert world.rows("SELECT * FROM grants") == []
     assert [row["status"] for row in world.rows("SELECT status FROM authorization_attempts")] == ["completed"]
     (consent,) = [c.data for c in world.tenant.changes_after(0, "consent") if c.data["event"] == "opened"]
@@ -173,7 +178,7 @@ async def test_who_refuses_is_not_signed_in(running: World, browser: Callable[..
     sam = browser()
     status, _, page = await sam.get(await sam.way_back(running.sam, "refuse"))
     assert status == 200
-    assert "You are not signed in" in page
+    assert "Not signed in" in page
     assert sessions(running) == []
 
 
@@ -190,7 +195,8 @@ async def test_cookies_are_kept_from_scripts_and_from_other_sites(
     local = f"http://127.0.0.1:{world.port}"
     async with browser().http.get(f"{local}/login", allow_redirects=False) as response:
         (cookie,) = response.headers.getall("Set-Cookie")
-    assert cookie.startswith("__Host-bot_browser=")
+    # Browsers take it from this host alone, by TLS, and from no script.
+    assert cookie.startswith("__Host-Http-bot_browser=")
     assert {"HttpOnly", "SameSite=Lax", "Path=/", "Secure"} <= set(cookie.split("; "))
     assert "Domain" not in cookie
 
@@ -258,7 +264,7 @@ async def test_what_came_back_counts_once(running: World, browser: Callable[...,
     assert (await sam.get(link))[0] == 303
     sam.take_cookies(cookies)
     status, _, page = await sam.get(link)
-    assert (status, "already used" in page) == (400, True)
+    assert (status, "Already used" in page) == (400, True)
     assert len(sessions(running)) == 1
 
 
@@ -286,6 +292,27 @@ async def test_a_guessed_state_signs_nobody_in(running: World, browser: Callable
     assert onward in {"/login/other_browser", "/authorization/malformed"}
     assert (await sam.get(onward))[0] == 400
     assert sessions(running) == []
+
+
+@pytest.mark.parametrize(
+    ("status", "says"),
+    [("live", NOT_HERE), ("expired", NOT_HERE), ("completed", "already used"), ("failed", "already used")],
+)
+async def test_a_sign_in_that_an_earlier_release_began_is_told_from_one_that_was_used(
+    running: World, browser: Callable[..., Browser], status: str, says: str
+):
+    """It was recorded when it began, and left no cookie that this release can read."""
+    state = "signin." + "e" * 43
+    moment = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+    running.change(
+        "INSERT INTO authorization_attempts "
+        "(id, kind, state_digest, scopes, status, created_at, expires_at, consumed_at, outcome) "
+        f"VALUES ('earlier', 'sign_in', '{digest(state)}', '[]', '{status}', '{moment}', '{moment}', "
+        f"{'NULL' if says == NOT_HERE else repr(moment)}, {repr('x') if says != NOT_HERE else 'NULL'})"
+    )
+    query = {"state": state, "code": "c" * 43}
+    answer, _, page = await browser().get(f"/oauth/lark/callback?{urlencode(query)}")
+    assert (answer, says in page) == (400, True), page
 
 
 async def test_neither_kind_of_attempt_completes_the_other(running: World, browser: Callable[..., Browser]):
@@ -351,9 +378,69 @@ async def test_people_of_another_organization_are_not_let_in(running: World, bro
     niko = browser()
     status, _, page = await niko.get(await niko.way_back(running.sam))
     assert status == 403
-    assert "I do not know your organization" in page
+    assert "Unknown organization" in page
     assert sessions(running) == []
     assert running.rows("SELECT * FROM users WHERE tenant_key = 'another'") == []
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [{"error": "access_denied"}, {"error": "server_error"}, {"code": "made-up"}, {"code": "c" * 900}],
+    ids=lambda each: "=".join(*each.items())[:20],
+)
+async def test_sign_ins_that_come_to_nothing_leave_nothing(
+    running: World, browser: Callable[..., Browser], answer: dict[str, str]
+):
+    files = {
+        table: len(running.rows(f"SELECT 1 FROM {table}"))
+        for table in ("authorization_attempts", "audit_log")
+    }
+    for one in (browser(), browser(IN_CLIENT)):
+        for _ in range(10):
+            if one.http.headers["User-Agent"] == IN_CLIENT:
+                _, asked = await one.post_json("/oauth/lark/client/sign-ins", {})
+                await one.post_json("/oauth/lark/client/results", {"state": asked["state"], **answer})
+                continue
+            way = aiohttp.client.URL(await one.way_back(running.sam))
+            query = {"state": way.query["state"], **answer}
+            for _ in range(2):
+                status, _, page = await one.get(str(way.with_query(query)))
+                assert status in {200, 400}, page
+    for table, count in files.items():
+        assert len(running.rows(f"SELECT 1 FROM {table}")) == count, table
+    assert sessions(running) == []
+
+
+async def test_who_declined_by_mistake_can_still_come_back(running: World, browser: Callable[..., Browser]):
+    """Another tab of the platform's page, of the same sign-in."""
+    sam = browser()
+    way = aiohttp.client.URL(await sam.way_back(running.sam))
+    declined = way.with_query(state=way.query["state"], error="access_denied")
+    assert "You are not signed in" in (await sam.get(str(declined)))[2]
+    assert (await sam.get(str(way)))[:2] == (303, "/permissions?signed-in")
+    assert (await sam.get(str(way)))[0] == 400
+    assert len(sessions(running)) == 1
+
+
+async def test_a_strangers_sign_ins_are_audited_once_a_day(running: World, browser: Callable[..., Browser]):
+    def stranger(open_id: str) -> dict[str, str]:
+        return {"open_id": open_id, "tenant_key": "another", "name": "Niko", "union_id": "on_1"}
+
+    for open_id in ("ou_niko", "ou_mara"):
+        fault = await running.trouble(
+            {"path": "/open-apis/authen/v1/user_info"},
+            "status",
+            status=200,
+            body={"code": 0, "msg": "success", "data": stranger(open_id)},
+        )
+        for _ in range(5):
+            one = browser()
+            assert (await one.get(await one.way_back(running.sam)))[0] == 403
+        await running.lift(fault)
+    noted = running.rows("SELECT user_key, detail FROM audit_log WHERE action = 'sign_in_failed'")
+    assert [each["user_key"].rsplit(":", 1)[1] for each in noted] == ["ou_niko", "ou_mara"]
+    assert all("stranger" in each["detail"] for each in noted)
+    assert running.rows("SELECT 1 FROM authorization_attempts") == []
 
 
 async def test_an_administrator_is_let_in_before_anybody_has_used_the_bot(
@@ -361,7 +448,7 @@ async def test_an_administrator_is_let_in_before_anybody_has_used_the_bot(
 ):
     await world.start()
     sam = browser()
-    assert "I do not know your organization" in (await sam.get(await sam.way_back(world.sam)))[2]
+    assert "Unknown organization" in (await sam.get(await sam.way_back(world.sam)))[2]
     await browser().sign_in(world.ada)
 
 
@@ -454,7 +541,7 @@ async def test_a_signed_out_cookie_is_dead(running: World, browser: Callable[...
     status, target, _ = await sam.post("/logout", await sam.proof())
     assert (status, target) == (303, "/permissions?signed-out")
     assert "bot_session" not in sam.cookies()
-    assert "You are signed out" in (await sam.get(target))[2]
+    assert "Signed out" in (await sam.get(target))[2]
     for each in (sam, thief):
         assert "Sam Rivera" not in await each.permissions()
     assert sessions(running) == []
@@ -470,9 +557,8 @@ async def test_nobody_is_signed_out_by_a_post_from_elsewhere(running: World):
 def age(world: World, column: str, by: timedelta) -> None:
     """Moves a time of all sessions into the past."""
     moment = (datetime.now(UTC) - by).strftime("%Y-%m-%d %H:%M:%S.%f")
-    with sqlite3.connect(world.database, timeout=10) as connection:
+    with closing(sqlite3.connect(world.database, timeout=10)) as connection, connection:
         connection.execute(f"UPDATE sessions SET {column} = ?", (moment,))
-    connection.close()
 
 
 @pytest.mark.parametrize(("column", "by"), [("expires_at", 1), ("seen_at", 31 * 60)])
@@ -529,7 +615,7 @@ async def test_a_platform_that_does_not_answer_is_said_to_be_that(
     sam = browser()
     status, _, page = await sam.get(await sam.way_back(running.sam))
     assert status == 503
-    assert "The platform does not answer" in page
+    assert "isn&#x27;t responding" in page
     assert sessions(running) == []
 
 
@@ -544,11 +630,11 @@ async def test_it_says_what_was_granted_for_what_and_when_it_was_used(
     await sam.sign_in(running.sam)
     page = await sam.permissions()
     assert "task:task:read" in page
-    assert "Asked for by /tasks, allowed" in page
-    assert "Last needed by /tasks," in page
-    assert "I renew this by myself" in page
-    assert "I last acted in your name" in page
-    assert "Times are in UTC." in page
+    assert "For /tasks · allowed" in page
+    assert "last used " in page
+    assert "Renewed automatically" in page
+    assert "Last used " in page
+    assert "Times in UTC." in page
 
 
 async def test_what_was_needed_last_was_done_no_later_than_the_bot_last_acted(
@@ -560,9 +646,9 @@ async def test_what_was_needed_last_was_done_no_later_than_the_bot_last_acted(
     sam = browser()
     await sam.sign_in(running.sam)
     page = await sam.permissions()
-    needed = re.search(r"Last needed by /tasks, ([^.]+)\.", page)
+    needed = re.search(r"last used ([^<]+)<", page)
     assert needed is not None
-    assert f"I last acted in your name {needed[1]}." in page
+    assert f"Last used {needed[1]}." in page
 
 
 async def test_the_chat_points_to_the_page(running: World):
@@ -577,7 +663,7 @@ async def test_another_persons_session_sees_nothing_of_it(running: World, browse
     ada = browser()
     await ada.sign_in(running.ada)
     page = await ada.permissions()
-    assert "You have allowed nothing" in page
+    assert "You haven't authorized anything" in page
     assert "task:task" not in page
     assert "/agenda" not in page
     assert (await ada.get("/permissions/continue"))[1] == "/permissions"
@@ -598,7 +684,7 @@ async def test_what_waits_is_shown_and_leads_on_to_its_consent(
     await sam.sign_in(running.sam)
     page = await sam.permissions()
     assert "/tasks" in page
-    assert "waits for your permission" in page
+    assert "needs your authorization" in page
     ticket = running.link_of(card).rsplit("/", 1)[1]
     assert ticket not in page
     status, target, _ = await sam.get("/permissions/continue")
@@ -626,7 +712,7 @@ async def test_taking_it_back_is_what_revoke_does(running: World, browser: Calla
     sam = browser()
     await sam.sign_in(running.sam)
     assert (await sam.post("/permissions/revoke", await sam.proof()))[1] == "/permissions?revoked"
-    assert "You have allowed nothing" in await sam.permissions()
+    assert "You haven't authorized anything" in await sam.permissions()
     (grant,) = running.rows("SELECT status, end_reason, access_token, refresh_token FROM grants")
     assert grant == {
         "status": "ended",
@@ -794,6 +880,20 @@ async def test_what_anybody_can_cause_fills_no_log(running: World, browser: Call
 # --- a person who has very much ----------------------------------------------------------------------
 
 
+def ask_for(world: World, scopes: frozenset[str]) -> None:
+    """Has the open request ask for these, as the bot would write it: its ticket is sealed with them."""
+    (row,) = world.rows("SELECT * FROM authorization_requests WHERE status = 'open'")
+    row |= {"scopes": frozenset(json.loads(row["scopes"])), "reasons": tuple(json.loads(row["reasons"]))}
+    ring = Seal([world.key])
+    ticket = sealed.TICKET.open(ring, row)
+    assert ticket is not None
+    seal = sealed.TICKET.seal(ring, row | {"scopes": scopes}, ticket)
+    written = json.dumps(sorted(scopes))
+    world.change(
+        f"UPDATE authorization_requests SET scopes = '{written}', ticket = '{seal}' WHERE status = 'open'"
+    )
+
+
 async def test_many_waiting_calls_and_scopes_are_shown_page_by_page(
     running: World, browser: Callable[..., Browser]
 ):
@@ -805,8 +905,7 @@ async def test_many_waiting_calls_and_scopes_are_shown_page_by_page(
     )
     many = ", ".join(f'"x:scope:n{number:03}"' for number in range(300))
     running.change(f"UPDATE grants SET scopes = '[\"offline_access\", {many}]'")
-    wanted = ", ".join(f'"y:scope:n{number:03}"' for number in range(300))
-    running.change(f"UPDATE authorization_requests SET scopes = '[{wanted}]' WHERE status = 'open'")
+    ask_for(running, frozenset(f"y:scope:n{number:03}" for number in range(300)))
     sam = browser()
     await sam.sign_in(running.sam)
     calls: dict[int, int] = {}
@@ -856,17 +955,39 @@ async def test_codes_that_are_made_up_do_not_use_up_the_platforms_limit(
     busy = [page for page in ended if "Too many sign-ins right now" in page]
     # One request has asked whether the endpoint is there at all.
     assert len(busy) - (80 - asked) in {0, 1}
-    assert all("did not accept" in page for page in ended if page not in busy)
+    assert all("Sign-in failed" in page for page in ended if page not in busy)
     await browser().sign_in(running.sam)
+
+
+async def test_sign_ins_under_way_are_bounded_while_the_token_endpoint_hangs(
+    running: World, browser: Callable[..., Browser]
+):
+    await browser().sign_in(running.sam)
+    hanging = await running.trouble({"path": "/oauth/v3/token"}, "delay", seconds=30)
+    visitors = [browser() for _ in range(30)]
+    ways = [await each.way_back(running.sam) for each in visitors]
+    pages = [asyncio.create_task(each.get(way)) for each, way in zip(visitors, ways, strict=True)]
+    await running.until(lambda: sum(each.done() for each in pages) == 10, "the refusals")
+    assert hanging.struck == 20
+    for each in pages:
+        if each.done():
+            status, _, page = await each
+            assert (status, "Too many sign-ins right now" in page) == (503, True)
+    # A way back that was refused is not used up.
+    (late, *_) = (visitor for visitor, page in zip(visitors, pages, strict=True) if page.done())
+    again = ways[visitors.index(late)]
+    await running.lift(hanging)
+    assert [(await each)[0] for each in pages].count(303) == 20
+    assert (await late.get(again))[:2] == (303, "/permissions?signed-in")
 
 
 # --- what was done ---------------------------------------------------------------------------------
 
 
 WORDS = {
-    "revoked": "I can no longer act in your name",
-    "cancelled": "What was waiting is dropped",
-    "signed-out": "You are signed out",
+    "revoked": "I no longer have access to your account",
+    "cancelled": "Cancelled.",
+    "signed-out": "Signed out",
     "signed-in": "did not keep its cookie",
 }
 
@@ -882,6 +1003,53 @@ async def test_a_strangers_link_says_nothing_of_what_was_done(
             for query in (word, f"{word}=1", f"{word}&{word}", "&".join(WORDS)):
                 status, _, page = await one.get(f"/permissions?{query}")
                 assert (status, said in unescape(page)) == (200, False), (word, query)
+
+
+async def test_a_mark_that_somebody_plants_says_nothing_of_what_was_done(
+    running: World, browser: Callable[..., Browser]
+):
+    """The client's script runs on our origin, so it can set cookies, those of an attacker's own browser among them."""
+    await running.authorized(running.sam)
+    await running.authorized(running.ada)
+    sam, ada, nobody = browser(), browser(), browser()
+    await sam.sign_in(running.sam)
+    await ada.sign_in(running.ada)
+    _, target, _ = await ada.post("/permissions/revoke", await ada.proof())
+    assert target == "/permissions?revoked"
+    own = ada.cookies()["bot_done"]
+    assert re.fullmatch(r"[A-Za-z0-9_.-]+", own)
+    changed = own[:-1] + ("A" if own[-1] != "A" else "B")
+    for mark in ("revoked", "cancelled", "signed-out", own, changed, "v1.x.y", "x" * 200, "x" * 5000, ""):
+        for one in (sam, nobody):
+            one.take_cookies({"bot_done": mark})
+            page = unescape((await one.get(f"/permissions?{'&'.join(WORDS)}"))[2])
+            assert not any(said in page for said in WORDS.values()), mark
+    _, target, _ = await sam.post("/logout", await sam.proof())
+    sam_is_out = sam.cookies()["bot_done"]
+    ada.take_cookies({"bot_done": sam_is_out})
+    page = await ada.permissions()
+    assert "Signed in as Ada Meyer" in page
+    assert not any(said in page for said in WORDS.values())
+
+
+@pytest.mark.parametrize(
+    "others",
+    ["a=b; ", 'a="b"; c="d; ', "bot_session; bot_sessio=x; xbot_session=y; ", "a=b; " * 1500, "; ;;=;"],
+)
+async def test_other_cookies_of_the_host_keep_nobody_signed_out(
+    running: World, browser: Callable[..., Browser], others: str
+):
+    sam = browser()
+    await sam.sign_in(running.sam)
+    own = f"bot_session={sam.cookies()['bot_session']}"
+    for cookies in (f"{others}; {own}", f"{own}; {others}", f"{own};{others}", f"{own}; {own}"):
+        _, _, page = await running.get(f"{running.public}/permissions", Cookie=cookies)
+        assert "Signed in as Sam Rivera" in page, cookies[:80]
+    for planted in ("x" * 43, "", '"', own):
+        _, _, page = await running.get(
+            f"{running.public}/permissions", Cookie=f"{own}; bot_session={planted}"
+        )
+        assert "Sam Rivera" not in page, "one of the two was planted"
 
 
 async def test_what_was_done_is_said_once(running: World, browser: Callable[..., Browser]):

@@ -108,7 +108,7 @@ async def test_a_replayed_click_has_no_second_effect(world: World, attacker: Att
     answers = await asyncio.gather(*(attacker.send(click) for _ in range(5)))
     assert [status for status, _ in answers] == [200] * 5
     assert sorted(len(answer) > 2 for _, answer in answers) == [False] * 4 + [True]
-    await world.answer_to(first)
+    assert world.rows("SELECT status FROM deferred_calls") == [{"status": "cancelled"}]
     second = await world.say(world.sam, "/tasks")
     await world.fresh_card(world.sam, second)
     # The old card's button again, honestly pressed: the new request is not its business.
@@ -156,7 +156,9 @@ EVIL = (
     '<at id=all></at> <at user_id="all">x</at> [click](https://evil.example) ![i](img_1) **bold** `code` # title '
     "<script>alert(1)</script> <font color=red>x</font> https://evil.example/x <a href='https://evil.example'>y</a>"
 )
-HARMFUL = re.compile(r"<at|<a |<font|<script|\]\(|!\[|\*\*bold|`code|://evil", re.IGNORECASE)
+HARMFUL = re.compile(
+    r"<at(?! id=ou_[0-9a-f]{32}></at>)|<a |<font|<script|\]\(|!\[|\*\*bold|`code|://evil", re.IGNORECASE
+)
 
 
 def drawn_markdown(content: Any) -> list[str]:
@@ -219,7 +221,9 @@ async def test_a_bad_path_in_a_chat_never_reaches_the_platform(world: World):
         "/open-apis/x?a=1?b=2", "/open-apis/x?a=%0d%0ab", "/open-apis/x?access_token=1&access_token=2",
     ):  # fmt: skip
         await world.answer_to(await world.say(world.sam, f"/call GET {target}"))
-    await world.answer_to(await world.say(world.sam, '/call POST /open-apis/x {"n": 1e999}'), "not JSON")
+    await world.answer_to(
+        await world.say(world.sam, '/call POST /open-apis/x {"n": 1e999}'), "not valid JSON"
+    )
     await world.answer_to(await world.say(world.sam, "/call POST /open-apis/x " + "[" * 20_000))
     await world.answer_to(await world.say(world.sam, "/call POST /open-apis/x [" + "1," * 40_000 + "1]"))
     asked_of_platform = [each["path"] for each in world.requests("")[before:]]

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
+from tests.forking import strict_bot
+
 from .conftest import World, has_link, text_of
 
 
@@ -62,7 +66,7 @@ async def test_a_consent_by_somebody_else_is_dropped_and_the_right_person_can_st
     card = await world.card_for(world.sam, "task:task:read")
     status, page = await world.consent(world.ada, card)
     assert status == 403
-    assert "somebody else" in page
+    assert "someone else" in page
     assert world.rows("SELECT * FROM grants") == []
     status, page = await world.consent(world.sam, card)
     assert status == 200, page
@@ -92,7 +96,7 @@ async def test_a_callback_is_consumed_once(world: World):
     assert (await world.get(back))[0] == 200
     status, _, page = await world.get(back)
     assert status == 400
-    assert "already used" in page
+    assert "Already done" in page
     assert len(world.requests("oauth/token")) == 1
 
 
@@ -133,7 +137,7 @@ async def test_a_call_that_nobody_authorizes_expires_and_says_so(world: World):
 async def test_in_a_group_the_answer_comes_there_and_the_link_goes_to_the_asker_alone(world: World):
     await world.start()
     asked = await world.say(world.sam, "/agenda week", world.group)
-    note = await world.answer_to(asked, "privately")
+    note = await world.answer_to(asked, "in our direct chat")
     assert not has_link(note)
     card = await world.card_for(world.sam, "calendar:calendar")
     await world.consent(world.sam, card)
@@ -224,8 +228,11 @@ async def test_not_now_on_the_card_drops_the_call(world: World):
     card = await world.card_for(world.sam, "task:task:read")
     clicked = await world.click(world.sam, card, "not_now")
     assert clicked["code"] is None
-    await world.answer_to(asked, "did not authorize")
+    assert "I didn't run" in text_of(world.tenant.messages[card.message_id].content)
     assert not has_link(world.tenant.messages[card.message_id])
+    # The card says it, so no message says it again.
+    await world.answer_to(await world.say(world.sam, "/help"))
+    assert not [m for m in world.from_bot(world.direct(world.sam), asked) if m.reply_to == asked]
 
 
 async def test_a_call_shows_the_answer_of_any_api_and_asks_for_what_the_platform_names(world: World):
@@ -266,3 +273,20 @@ async def test_sigterm_ends_in_exit_code_zero(world: World):
     await world.start()
     await world.answer_to(await world.say(world.sam, "/help"))
     assert await world.stop() == 0
+
+
+@pytest.mark.parametrize("events", ["webhook", "websocket"])
+async def test_nothing_is_left_open(world: World, events: str):
+    """Every warning is an error in this process: Python 3.13 warns of a SQLite connection that nobody closes."""
+    world.runs = strict_bot("run")
+    world.tenant.app.events_by = events
+    await world.start(LARK_EVENTS=events)
+    await world.authorized(world.sam, "/tasks")
+    await world.authorized(world.sam, "/task Pay the invoice")
+    await world.answer_to(await world.say(world.sam, "/revoke"))
+    assert await world.stop() == 0
+    world.runs = strict_bot("keys", "rotate")
+    assert await world.fork(world.runs).wait() == 0
+    log = (world.directory / "bot.log").read_text()
+    for word in ("ResourceWarning", "DeprecationWarning", "unclosed", "Exception ignored", "Traceback"):
+        assert word not in log, log

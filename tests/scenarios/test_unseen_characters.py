@@ -43,7 +43,7 @@ async def test_what_nobody_sees_is_not_stored(world: World):
     await world.control("people", open_id=sam.open_id, name=f"Sam{ODD} {NEEDED}")
     await world.control("people", open_id=wei.open_id, name=f"{ODD}Wei{ODD}")
     await world.authorized(sam, f"/task {ODD}one\ntwo {NEEDED}{ODD}")
-    await world.answer_to(await world.say(sam, f"hello{ODD} there {NEEDED}"), "I did not understand that")
+    await world.answer_to(await world.say(sam, f"nonsense{ODD} of mine {NEEDED}"), "Sorry, I don't know")
     for said in (
         "/task",
         "/search",
@@ -122,7 +122,7 @@ async def test_of_what_is_no_command_no_more_is_stored_than_the_answer_repeats(w
     await world.start()
     secret = "my bank card is 4711 and my diagnosis is private"
     said = f"dear diary, today I thought for a long time about many things: {secret}"
-    answer = await world.answer_to(await world.say(world.sam, said), "I did not understand that")
+    answer = await world.answer_to(await world.say(world.sam, said), "Sorry, I don't know")
     (call,) = world.rows("SELECT arguments FROM deferred_calls")
     assert call["arguments"] == f"{said[:59].rstrip()}…"
     assert call["arguments"] in text_of(answer.content)

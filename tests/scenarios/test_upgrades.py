@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 from bot.core.model import Secret
@@ -48,11 +49,10 @@ async def work_of_the_release_before(world: World) -> None:
             "attempts": 0, "created_at": at(moment),
         },
     }  # fmt: skip
-    with sqlite3.connect(world.database) as connection:
+    with closing(sqlite3.connect(world.database)) as connection, connection:
         for table, row in rows.items():
             marks = ", ".join("?" * len(row))
             connection.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})", [*row.values()])
-    connection.close()
 
 
 async def both_arrive(world: World) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from urllib.parse import urlencode
 
@@ -105,6 +106,50 @@ async def test_what_came_along_before_is_let_go_of_without_a_word(world: World):
     await world.authorized(world.sam, "/agenda")
     said = [text_of(each.content) for each in world.from_bot(world.direct(world.sam), asked)]
     assert not any("no longer" in each for each in said), said
+
+
+@pytest.mark.parametrize("came_along", [{AGENDA}, {"wiki:wiki:readonly"}, {AGENDA, "task:task:write"}])
+async def test_an_answer_without_scopes_keeps_nothing_that_came_along(world: World, came_along: set[str]):
+    """The exchange named what was asked for and is held, so that is what the token has."""
+    await world.start()
+    await world.authorized(world.sam)
+    wide = json.dumps(sorted({TASKS, OFFLINE, *came_along}))
+    world.change(f"UPDATE grants SET scopes = '{wide}', scopes_ever = '{wide}'")
+    for scope in came_along:
+        world.change(
+            "INSERT INTO granted_scopes (user_key, scope, asked_by, granted_at) "
+            f"SELECT user_key, '{scope}', '[]', authorized_at FROM grants"
+        )
+    await world.control("behaviour", token_answers_name_scopes=False)
+    asked = await world.say(world.sam, "/authorize docx:document:readonly")
+    await world.consent(world.sam, await world.fresh_card(world.sam, asked))
+    await world.answer_to(asked)
+    assert held(world) == newest_token(world) == {TASKS, "docx:document:readonly", OFFLINE}
+
+
+async def test_the_narrowing_of_a_second_exchange_has_a_lease_of_its_own(world: World):
+    """Each step may take the platform nearly as long as a lease: whoever took the attempt over would spend the code."""
+    await world.start()
+    await world.control("behaviour", refused_scopes_spend=True)
+    await world.authorized(world.sam)
+    await widened(world, world.sam, ["docx:document:readonly"])
+    asked = await world.say(world.sam, "/authorize task:task:write calendar:calendar:readonly")
+    card = await world.fresh_card(world.sam, asked)
+    back = await world.decide(await world.open(card), world.sam, scopes=[AGENDA, OFFLINE])
+    assert (await world.get(back))[0] == 400
+    identifying = await world.trouble({"path": "/open-apis/authen/v1/user_info"}, "delay", seconds=30)
+    narrowing = await world.trouble({"grant_type": "refresh_token"}, "delay", seconds=30)
+    back = await world.decide(await world.open(card), world.sam, scopes=[AGENDA, OFFLINE])
+    coming_back = asyncio.create_task(world.get(back))
+    leases = []
+    for trouble in (identifying, narrowing):
+        await world.struck(trouble)
+        leases += world.rows("SELECT lease_until FROM authorization_attempts WHERE status = 'redeeming'")
+        await world.lift(trouble)
+    status, _, page = await coming_back
+    assert (status, "Partly authorized" in page) == (200, True)
+    assert leases[1]["lease_until"] > leases[0]["lease_until"]
+    assert held(world) == newest_token(world) == {TASKS, AGENDA, OFFLINE}
 
 
 @pytest.mark.parametrize("spends", [False, True])

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from sqlalchemy import text
 
-from bot.core.model import CallStatus, DeferredCall, Step, WaitsFor
+from bot.core.model import CallStatus, DeferredCall, DirectChat, Step, WaitsFor
 from bot.store import arrivals, call_steps, calls, claims, users
 from bot.store.database import Database
 from tests.store.examples import ANNA, BEN, LATER, NOW, SOON, TOMORROW, a_call, ask
@@ -294,6 +294,58 @@ async def test_a_settled_call_is_neither_cancelled_nor_expired_nor_released(data
     assert not await database.write(lambda c: calls.expire(c, call.id, NOW))
     assert await database.write(lambda c: calls.release(c, [call.id], NOW)) == 0
     assert (await get(database, call.id)).status is CallStatus.SUCCEEDED
+
+
+async def test_a_recalled_question_lets_its_call_end_in_one_way_alone(database: Database) -> None:
+    call = await claimed(database)
+    end = (call.id, call.claim, CallStatus.CANCELLED, "recalled", NOW)
+    assert not await database.write(lambda c: calls.settle_recalled(c, *end))
+    marks = [await database.write(lambda c: calls.mark_recalled(c, call.id, NOW)) for _ in range(2)]
+    assert marks == [True, False]
+    waits = (call.id, call.claim, WaitsFor.ADMINISTRATOR, NEEDS, None, NOW)
+    assert not await database.write(lambda c: calls.suspend(c, *waits))
+    assert not await database.write(
+        lambda c: calls.settle(c, call.id, call.claim, CallStatus.SUCCEEDED, "x", NOW)
+    )
+    assert await database.write(lambda c: calls.settle_recalled(c, *end))
+    assert (await get(database, call.id)).status is CallStatus.CANCELLED
+    assert not await database.write(lambda c: calls.mark_recalled(c, call.id, NOW))
+
+
+async def test_after_a_recall_no_other_write_leaves_and_one_that_left_may_be_sent_again(
+    database: Database,
+) -> None:
+    call = await claimed(database)
+
+    async def sending(number: int) -> datetime | None:
+        return await database.write(
+            lambda c: call_steps.record_sending(c, call.id, call.claim, number, f"d{number}", NOW)
+        )
+
+    assert not await database.read(lambda c: call_steps.has_written(c, call.id))
+    assert await sending(0) == NOW
+    assert await database.read(lambda c: call_steps.has_written(c, call.id))
+    await database.write(lambda c: calls.mark_recalled(c, call.id, NOW))
+    assert await sending(0) == NOW
+    assert await sending(1) is None
+    assert [each.number for each in await database.read(lambda c: call_steps.steps_of(c, call.id))] == [0]
+
+
+async def test_a_persons_chats_are_found_by_what_they_asked_there_last(database: Database) -> None:
+    assert await database.read(lambda c: calls.direct_chat_of(c, ANNA)) is None
+    asked = [await ask(database) for _ in range(3)]
+    await ask(database, BEN)
+    last = await get(database, max(asked))
+    assert last.chat.kind == "direct"
+    assert await database.read(lambda c: calls.direct_chat_of(c, ANNA)) == DirectChat(
+        last.chat.chat_id, last.message_id
+    )
+    assert await database.read(lambda c: calls.latest_group_of(c, ANNA)) is None
+    # A row that somebody else wrote leads nowhere.
+    await database.write(
+        lambda c: c.execute(text("UPDATE deferred_calls SET chat_id = 'oc_elsewhere'")) and None
+    )
+    assert await database.read(lambda c: calls.direct_chat_of(c, ANNA)) is None
 
 
 async def test_a_running_call_is_not_cancelled_under_its_worker(database: Database) -> None:

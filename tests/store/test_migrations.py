@@ -222,7 +222,7 @@ def to_revision(url: str, wanted: str, ring: Seal | None = None) -> None:
         config = revision._config()
         config.attributes["connection"] = connection
         if ring is not None:
-            config.attributes["seal_rows"] = lambda c: adopt(c, ring)
+            config.attributes["seal_rows"] = lambda found: adopt(found, ring)
         command.upgrade(config, wanted)
 
     revision._in_transaction(url, migrate, writing=True)

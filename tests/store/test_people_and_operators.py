@@ -42,7 +42,6 @@ async def test_what_is_not_said_again_about_a_person_stays(database: Database) -
     await database.write(lambda c: users.consented(c, ANNA, Identity("ou_anna", "tenant_1"), LATER))
     profile = await database.read(lambda c: users.profile(c, ANNA))
     assert profile == users.UserProfile("Anna 王", "zh", "Asia/Shanghai", None, None)
-    assert await database.read(lambda c: users.names(c, [ANNA, BEN])) == {ANNA: "Anna 王"}
     assert await database.read(lambda c: users.profile(c, BEN)) is None
 
 

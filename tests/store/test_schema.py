@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import CheckConstraint, Connection, bindparam, insert, inspect, select, text
+from sqlalchemy import CheckConstraint, Connection, TextClause, bindparam, insert, inspect, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from bot.core.errors import DatabaseNotReady
@@ -21,7 +22,7 @@ from bot.core.model import UserKey
 from bot.store import arrivals, audit, calls, claims, revision
 from bot.store.crypto import Seal, new_key
 from bot.store.database import Database, check, open_database, upgrade
-from bot.store.schema import audit_log, deferred_calls, metadata
+from bot.store.schema import audit_log, deferred_calls, metadata, scope_waits
 from tests.history import past_allowed
 from tests.store.examples import ANNA, APP, NOW, SOON, a_call, ask, meet
 
@@ -131,9 +132,8 @@ async def test_comments_can_be_read_in_the_database(postgresql_url: str) -> None
 
 def test_comments_can_be_read_in_the_schema_of_a_sqlite_file(tmp_path: Path) -> None:
     upgrade(f"sqlite+aiosqlite:///{tmp_path}/bot.db")
-    with sqlite3.connect(tmp_path / "bot.db") as connection:
+    with closing(sqlite3.connect(tmp_path / "bot.db")) as connection:
         written = dict(connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table'"))
-    connection.close()
     without = [
         f"{table.name}.{column.name}"
         for table in metadata.tables.values()
@@ -169,19 +169,19 @@ async def test_the_database_refuses(database: Database, statement: str) -> None:
 
 async def test_there_is_one_live_request_a_person_and_one_waiting_scope_set(database: Database) -> None:
     await meet(database)
-    request = (
+    request = text(
         "INSERT INTO authorization_requests (id, user_key, status, scopes, granted, refused, avoided, reasons, "
         "ticket_digest, ticket, card_ephemeral, card_wanted, card_shown, card_attempts, card_due_at, created_at, "
         "expires_at) VALUES (:id, :user, :status, '[]', '[]', '[]', '[]', '[]', :id, 'v1.', false, 1, 0, 0, "
         "CURRENT_TIMESTAMP, CURRENT_TIMESTAMP, CURRENT_TIMESTAMP)"
     )
-    wait = (
+    wait = text(
         "INSERT INTO scope_waits (id, platform, app_id, scopes, status, created_at, settled_at) "
         "VALUES (:id, 'lark', 'cli_1', '[]', :status, CURRENT_TIMESTAMP, :settled_at)"
-    )
+    ).bindparams(bindparam("settled_at", type_=scope_waits.c.settled_at.type))
 
-    async def insert(statement: str, **values: object) -> None:
-        await database.write(lambda c: c.execute(text(statement), values) and None)
+    async def insert(statement: TextClause, **values: object) -> None:
+        await database.write(lambda c: c.execute(statement, values) and None)
 
     await insert(request, id="r1", user=str(ANNA), status="open")
     with pytest.raises(IntegrityError):
@@ -266,12 +266,12 @@ async def test_no_row_of_the_audit_log_on_sqlite_is_replaced_or_numbered_by_hand
         await database.write(lambda c, a=action: audit.write(c, a, user=ANNA, now=moment))
     now = "strftime('%Y-%m-%d %H:%M:%f000', 'now'), 'forged', '{}'"
     statement = statement.replace("{columns}", "at, action, detail").replace("{now}", now)
-    with sqlite3.connect(sqlite_url.removeprefix("sqlite+aiosqlite:///"), isolation_level=None) as other:
+    file = sqlite_url.removeprefix("sqlite+aiosqlite:///")
+    with closing(sqlite3.connect(file, isolation_level=None)) as other:
         other.execute(f"PRAGMA recursive_triggers = {recursive}")
         with pytest.raises(sqlite3.IntegrityError, match="audit_log "):
             other.execute(statement)
         assert other.execute("SELECT id, action FROM audit_log").fetchall() == [(1, "one"), (2, "two")]
-    other.close()
     await database.write(lambda c: audit.write(c, "three", user=ANNA, now=moment))
     ids = text("SELECT id FROM audit_log ORDER BY id")
     assert await database.read(lambda c: c.execute(ids).scalars().all()) == [1, 2, 3]

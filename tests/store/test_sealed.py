@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -29,7 +30,7 @@ from bot.store import (
     users,
 )
 from bot.store.crypto import Seal, new_key
-from bot.store.database import Connection, Database
+from bot.store.database import Connection, Database, open_database, seal_of
 from bot.store.schema import deferred_calls
 from tests.store.examples import ANNA, BEN, LATER, NOW, TOMORROW
 from tests.store.test_keys import fill, sealed_columns
@@ -153,7 +154,7 @@ CHO = UserKey("lark", "cli_1", "tenant_1", "ou_cho")
 OTHER_VALUES: dict[str, Any] = {
     "asked_at": LATER, "created_at": LATER, "expires_at": TOMORROW, "user_key": CHO, "scopes": frozenset({"x"}),
     "chat_kind": "group", "kind": "sign_in", "language": "zh", "request_id": "of Cho",
-    "confirmed": True, "card_ephemeral": True, "is_write": True, "private": True,
+    "reasons": ("x",), "needs": (("x",),), "confirmed": True, "card_ephemeral": True, "is_write": True, "private": True,
 }  # fmt: skip
 """What somebody may write in place of what was there; text where nothing is said."""
 BOUND = {f"{one.table.name}.{one.column.name}": one for one in sealed.ALL if one.deciding}
@@ -189,6 +190,44 @@ def meet_cho(c: Connection) -> None:
         c, CHO, scopes=scopes, command="x", ticket=ticket, expires_at=TOMORROW, now=NOW, new_id="of Cho"
     )
     authorizations.supersede(c, "of Cho", NOW)
+
+
+FORMER = {f"{one.table.name}.{one.column.name}": one for one in sealed.ALL if one.former is not None}
+
+
+@pytest.mark.parametrize("name", FORMER)
+async def test_what_an_earlier_release_bound_to_less_opens_until_it_is_sealed_again(
+    database: Database, database_url: str, key: str, name: str
+) -> None:
+    one = FORMER[name]
+    assert one.former is not None
+    before = replace(one, deciding=one.former, former=None)
+    await fill(database, ANNA)
+    await fill(database, BEN)
+
+    def as_before(c: Connection) -> None:
+        ring = seal_of(c)
+        for row in c.execute(select(*one.parts).where(one.column.is_not(None))).mappings().all():
+            secret = one.open(ring, row)
+            assert secret is not None
+            this = [each == row[each] for each in one.key]
+            c.execute(update(one.table).where(*this).values({one.column: before.seal(ring, row, secret)}))
+
+    await database.write(as_before)
+    assert len(await opened(database, name)) == 2
+    added = [each for each in one.deciding if each not in before.deciding]
+    assert added
+
+    def change(c: Connection) -> None:
+        for each in added:
+            c.execute(update(one.table).values({each: OTHER_VALUES[each.name]}))
+
+    assert len(await opened(database, name, change)) == 2
+    again = await open_database(database_url, Seal([new_key(), key]))
+    assert (await keys.rotate(again))[name] == 2
+    assert await opened(again, name, change) == []
+    assert len(await opened(again, name)) == 2
+    await again.close()
 
 
 async def test_what_is_moved_to_another_column_does_not_open(database: Database) -> None:

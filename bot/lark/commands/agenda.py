@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import string
+import unicodedata
 from collections import Counter
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,16 +12,15 @@ from typing import Any
 from urllib.parse import quote
 
 from bot.core.answers import how_to_use, one_line, paragraph
-from bot.core.commands import ApiRefused, Ask, Steps, command
+from bot.core.commands import ApiRefused, Ask, Steps, as_written, command
 from bot.core.explain import unreadable
-from bot.core.model import ApiCall, Json, Line, Reply, Span, Words
+from bot.core.model import ApiCall, Json, Line, Mentions, Reply, Span, Words
 from bot.core.scopes import all_of, any_of
 from bot.core.times import (
     ALL_TIMES_UTC,
     Zone,
-    day_in_words,
+    day_heading,
     find_zone,
-    near_day_in_words,
     time_in_words,
     zone_or_utc,
 )
@@ -42,11 +43,10 @@ NEEDS = all_of(
 
 REFUSALS: Refusals = {
     code: Refusal(
-        Words("I cannot open your calendar", "无法打开你的日历"),
+        Words("You can't use Calendar at the moment", "你目前无法使用日历功能"),
         Words(
-            "The platform says that you have no access to it. Open the calendar in the app once; if it is "
-            "there, ask your administrator.",
-            "平台表示你没有该日历的访问权限。请先在应用中打开一次日历；如果能正常打开，请联系管理员。",
+            "Try opening Calendar in the app. If it works there, contact your administrator.",
+            "请先在应用中打开“日历”。如果能正常使用，请联系管理员。",
         ),
     )
     for code in (191000, 191001, 191002, 191003, 191004, 195100)
@@ -57,57 +57,54 @@ REFUSALS: Refusals = {
 class Period:
     """Some days, counted from the day of asking."""
 
-    title: Words
     first: int
     days: int
-    empty: Words
 
 
-TODAY = Period(
-    Words("Your agenda", "你的日程"),
-    0,
-    1,
-    Words("Nothing on your calendar: the day is yours.", "没有日程安排。"),
-)
-TOMORROW = Period(TODAY.title, 1, 1, TODAY.empty)
-WEEK = Period(
-    Words("Your next seven days", "未来七天的日程"),
-    0,
-    7,
-    Words("Nothing on your calendar for the next seven days.", "未来七天没有日程安排。"),
-)
+TODAY, TOMORROW, WEEK = Period(0, 1), Period(1, 1), Period(0, 7)
 
 PERIODS = {
-    "": TODAY,
-    "today": TODAY,
-    "今天": TODAY,
-    "tomorrow": TOMORROW,
-    "明天": TOMORROW,
-    "week": WEEK,
-    "一周": WEEK,
-    "本周": WEEK,
+    **dict.fromkeys(("", "today", "今天", "今日"), TODAY),
+    **dict.fromkeys(("tomorrow", "明天", "明日"), TOMORROW),
+    **dict.fromkeys(
+        ("week", "this week", "一周", "本周", "这周", "这一周", "这星期", "本星期", "一週", "本週", "這週"),
+        WEEK,
+    ),
 }
 
 LONGEST_PERIOD = 20
 """Characters that are kept of what should be one of these."""
 
 
+def keep_period(text: str, mentions: Mentions) -> str:
+    return one_line(as_written(text, mentions), LONGEST_PERIOD)
+
+
+def period_of(written: str) -> Period | None:
+    """The period that somebody wrote, with or without brackets, quotes, a colon or a full stop around it."""
+    return PERIODS.get(unicodedata.normalize("NFKC", written).strip(AROUND).lower())
+
+
+AROUND = string.whitespace + string.punctuation + "‘’“”「」『』【】《》〈〉。、…"
+
+
 @command(
     "agenda",
-    usage="[today|tomorrow|week]",
-    summary=Words("what is on your calendar", "查看你的日程"),
+    usage=Words("[today|tomorrow|week]", "[今天|明天|本周]"),
+    summary=Words("what's on your calendar", "查看日程"),
     needs=NEEDS,
-    keep=lambda text, mentions: one_line(text, LONGEST_PERIOD),
+    private=True,
+    keep=keep_period,
 )
 def agenda(ask: Ask) -> Steps:
-    period = PERIODS.get(ask.arguments.strip().lower())
+    period = period_of(ask.arguments)
     if period is None:
-        return how_to_use(agenda, "/agenda tomorrow")
+        return how_to_use(agenda, Words("/agenda tomorrow", "/agenda 明天"))
     try:
         primary = yield ApiCall("POST", "/open-apis/calendar/v4/calendars/primary", read=True)
         calendar = primary_calendar(primary)
         if calendar is None:
-            return unreadable(Words("your primary calendar", "你的主日历"))
+            return unreadable(Words("your calendar", "你的日历"))
         found = yield from read_events(calendar, ask.asked_at, period)
     except ApiRefused as refused:
         return explained(refused, REFUSALS)
@@ -221,6 +218,8 @@ class Entry:
 
 ALL_DAY = Words("All day", "全天")
 
+NOTHING_PLANNED: Line = paragraph(Words("Nothing on your calendar.", "没有日程安排。"))
+
 
 def render(found: Events, ask: Ask, period: Period) -> Reply:
     zone, mixed = zone_of(found.events, ask.time_zone)
@@ -229,14 +228,11 @@ def render(found: Events, ask: Ask, period: Period) -> Reply:
     agenda_of = {each: entries(found.events, each, zone) for each in days}
     lines, left_out = day_by_day(agenda_of, today)
     if period.days == 1:
-        near = near_day_in_words(days[0], today)
-        title = Words("{title}: {day}", "{title}：{day}").format(title=period.title, day=near)
+        title = day_heading(days[0], today)
         lines = lines[1:]
     else:
-        title = Words("{title}, from {day}", "{title}（{day}起）").format(
-            title=period.title, day=day_in_words(days[0], today)
-        )
-    return Reply(title, (*(lines or [paragraph(period.empty)]), *notes(found, zone, mixed, left_out)))
+        title = Words("Next {n} days", "未来 {n} 天").format(n=period.days)
+    return Reply(title, (*(lines or [NOTHING_PLANNED]), *notes(found, zone, mixed, left_out)))
 
 
 def zone_of(events: Sequence[Event], asker: str | None) -> tuple[Zone, bool]:
@@ -278,7 +274,7 @@ def day_by_day(agenda_of: Mapping[date, list[Entry]], today: date) -> tuple[list
         shown = found[:room]
         room, left_out = room - len(shown), left_out + len(found) - len(shown)
         if shown:
-            lines.append((Span(near_day_in_words(each, today), bold=True),))
+            lines.append((Span(day_heading(each, today), bold=True),))
             lines += [entry_line(entry) for entry in shown]
     return lines, left_out
 
@@ -297,15 +293,13 @@ def notes(found: Events, zone: Zone, mixed: bool, left_out: int) -> list[Line]:
     """What must be said of what is shown."""
     said: list[Words] = []
     if left_out:
-        said.append(Words("… and {n} more.", "……另有 {n} 项。").format(n=left_out))
+        said.append(Words("… and {n} more.", "……还有 {n} 项。").format(n=left_out))
     if found.cut:
-        said.append(Words("There are too many events to read them all.", "日程过多，未能全部读取。"))
+        said.append(Words("Too many events to show them all.", "日程过多，未能全部显示。"))
     if found.unrepeated:
-        said.append(
-            Words("Repeating events may be missing: I could not read them.", "未能读取重复日程，可能有遗漏。")
-        )
+        said.append(Words("Some repeating events may be missing.", "部分重复日程可能未显示。"))
     if not zone.known:
         said.append(ALL_TIMES_UTC)
     elif mixed:
-        said.append(Words("Times in {zone}.", "时区：{zone}。").format(zone=one_line(zone.name)))
+        said.append(Words("Times in {zone}.", "以上为 {zone} 时间。").format(zone=one_line(zone.name)))
     return [paragraph(each) for each in said]

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from urllib.parse import unquote, urlsplit
 
 from bot.core.answers import how_to_use, one_line, paragraph
 from bot.core.commands import ApiRefused, Ask, Steps, command, with_names
 from bot.core.explain import unreadable
-from bot.core.model import ApiCall, Json, Line, Reply, Span, Words
+from bot.core.model import ApiCall, Code, Json, Line, Reply, Span, Words
 from bot.core.scopes import Requirement, all_of, any_of
-from bot.core.times import Zone, day_in_words, zone_or_utc
-from bot.lark.commands.reading import child, items, line, link, moment, number, text, token
+from bot.core.times import Zone, near_day_in_words, zone_or_utc
+from bot.lark.commands.blocks import lines_of, title_of
+from bot.lark.commands.reading import TOKEN, child, items, line, link, moment, number, text, token
 from bot.lark.commands.refusals import Refusal, Refusals, explained
 from bot.lark.links import KNOWN
 
@@ -25,20 +27,20 @@ MOST_CHARACTERS = 3000
 MOST_LINES = 120
 """A message has room for this much of a document."""
 
-MOST_READ = 100_000
-"""Characters of a document that are looked at, most of which may be blank."""
+BLOCKS = 250
+"""Of a document's beginning: more than a message shows, though some are parts of others."""
 
-LONGEST_HEADING = 80
-"""A first line up to this long serves as the title."""
+SHORTEST_CUT = 80
+"""Characters of a line of which less is not worth beginning."""
 
 RESULTS = 10
 
 KINDS: Mapping[str, Words] = {
-    "doc": Words("Document (old format)", "旧版文档"),
+    "doc": Words("Old-format document", "旧版文档"),
     "docx": Words("Document", "文档"),
     "sheet": Words("Spreadsheet", "电子表格"),
     "bitable": Words("Base", "多维表格"),
-    "mindnote": Words("Mind note", "思维笔记"),
+    "mindnote": Words("MindNote", "思维笔记"),
     "slides": Words("Slides", "幻灯片"),
     "file": Words("File", "文件"),
     "folder": Words("Folder", "文件夹"),
@@ -48,7 +50,7 @@ KINDS: Mapping[str, Words] = {
     "minutes": Words("Minutes", "妙记"),
 }
 
-SOMETHING = Words("Something else", "其他类型")
+SOMETHING = Words("File", "文件")
 
 PATHS = {
     "docx": "docx",
@@ -80,7 +82,20 @@ OLD_TOKENS = {
     "fld": "folder",
 }
 
-LINK = re.compile(r"https?://[^\s<>()\[\]\"'，。、；）】》]+", re.IGNORECASE)
+_ADDRESS = r"[!#$%&*+,\-./0-9:;=?@A-Z_a-z~]"
+"""Where a link is written, anything else ends it: brackets, quotes, and any character beyond ASCII."""
+LINK = re.compile(
+    rf"https?://[^\s/<>()\[\]\"'`]{{1,255}}/{_ADDRESS}*"
+    # Without its scheme, or a path alone.
+    rf"|(?<![A-Za-z0-9_./@:-])(?:[a-z0-9-]+(?:\.[a-z0-9-]+)+/|/?(?=(?:{'|'.join(PATHS)})/)){_ADDRESS}+",
+    re.IGNORECASE,
+)
+NAMED_LINK = re.compile(r"\[[^\[\]]*\]\(([^()\s]+)\)")
+"""A link under a name: what counts is where it leads."""
+WRITTEN_TOKEN = re.compile(r"(?<![A-Za-z0-9_@.-])[A-Za-z0-9_-]{20,200}(?![A-Za-z0-9_-])")
+"""What may be a token among other words, in Chinese without a space between: no word of a language holds digits."""
+AROUND = "\"'`*<>()[]{}.,:;!?‘’“”《》〈〉「」『』【】（）＜＞，。、：；！？…"
+"""Punctuation before and after what is named."""
 
 
 # --- which document -------------------------------------------------------------------------------------
@@ -106,19 +121,29 @@ class Named:
 
 
 def named_document(arguments: str) -> Named | None:
-    """The first link in what was written, else the one word that it is, taken for a token."""
-    found = LINK.search(arguments)
-    if found is not None:
-        return of_link(found[0].rstrip(".,;:!?"))
-    word = token(arguments.strip())
+    """The first link to a document in what was written, else the one word that it is, taken for a token."""
+    written = unicodedata.normalize("NFKC", NAMED_LINK.sub(r" \1 ", arguments.replace("\uff0c", " ")))
+    for found in LINK.finditer(written):
+        if named := of_link(found[0]):
+            return named
+    words = [written.strip().strip(AROUND).strip(), *filter(has_digit, WRITTEN_TOKEN.findall(written))]
+    word = next((each for each in words if token(each)), None)
     if word is None:
         return None
     old = OLD_TOKEN.fullmatch(word)
     return Named(OLD_TOKENS[old[1]] if old else "docx", word, None)
 
 
-def of_link(url: str) -> Named | None:
+def has_digit(word: str) -> bool:
+    return any(map(str.isdigit, word))
+
+
+def of_link(written: str) -> Named | None:
     """What a link leads to. Only the token is taken from one to another host, which is not shown again."""
+    scheme, found, rest = written.partition("://")
+    url = f"{scheme.lower()}://{rest}" if found else f"https://{written}".replace("https:///", "/")
+    if url.removeprefix("https://").partition("/")[0].lower() in PATHS:
+        url = "/" + written
     try:
         path = unquote(urlsplit(url).path)
     except ValueError:
@@ -126,8 +151,11 @@ def of_link(url: str) -> Named | None:
     parts = [part for part in path.split("/") if part]
     if len(parts) < 2 or parts[0].lower() not in PATHS:
         return None
-    area, found = parts[0].lower(), token(parts[1])
-    return Named(PATHS[area], found, KNOWN.shown(url) or f"/{area}/{found}") if found else None
+    area, named = parts[0].lower(), TOKEN.match(parts[1])
+    if named is None:
+        return None
+    whole = url.rstrip(".,;:!?*") if named[0] == parts[1].rstrip(".,;:!?*") else ""
+    return Named(PATHS[area], named[0], KNOWN.shown(whole) or f"/{area}/{named[0]}")
 
 
 def needs_of_document(arguments: str) -> Requirement:
@@ -141,19 +169,18 @@ def needs_of_document(arguments: str) -> Requirement:
 # --- its text -------------------------------------------------------------------------------------------
 
 FORBIDDEN = Refusal(
-    Words("You cannot open this document", "你没有权限打开该文档"),
+    Words("You don't have access to this document", "你没有权限查看该文档"),
     Words(
         "Ask its owner to share it with you, then send the command again.",
-        "请让文档所有者将其分享给你，然后重新发送该命令。",
+        "请让文档所有者分享给你，然后重新发送命令。",
     ),
 )
 
 NOT_FOUND = Refusal(
-    Words("There is no such document", "找不到该文档"),
+    Words("Document not found", "找不到该文档"),
     Words(
-        "Please check the link or the token: it should be that of a document, not of a spreadsheet or "
-        "a folder.",
-        "请检查链接或 token：它应指向一篇文档，而不是电子表格或文件夹。",
+        "Check the link: it should lead to a document, not to a spreadsheet or folder.",
+        "请检查链接：应为文档的链接，而不是电子表格或文件夹。",
     ),
 )
 
@@ -162,24 +189,24 @@ REFUSALS: Refusals = {
     1770002: NOT_FOUND,
     1770003: Refusal(
         Words("This document was deleted", "该文档已被删除"),
-        Words("Its owner may be able to restore it.", "文档所有者或许可以恢复它。"),
+        Words("Its owner may be able to restore it.", "文档所有者或许可以恢复。"),
     ),
     1770032: FORBIDDEN,
     131001: NOT_FOUND,
     131002: NOT_FOUND,
     131004: NOT_FOUND,
     131005: Refusal(
-        Words("There is no such wiki page", "找不到该知识库页面"),
+        Words("Wiki page not found", "找不到该知识库页面"),
         Words(
-            "Please check the link: the page may have been moved or deleted.",
+            "Check the link: the page may have been moved or deleted.",
             "请检查链接：页面可能已被移动或删除。",
         ),
     ),
     131006: Refusal(
-        Words("You cannot open this wiki page", "你没有权限打开该知识库页面"),
+        Words("You don't have access to this wiki page", "你没有权限查看该知识库页面"),
         Words(
-            "Ask its owner to share the page or the wiki with you, then send the command again.",
-            "请让所有者将页面或知识库分享给你，然后重新发送该命令。",
+            "Ask its owner to share it with you, then send the command again.",
+            "请让所有者分享给你，然后重新发送命令。",
         ),
     ),
 }
@@ -187,8 +214,8 @@ REFUSALS: Refusals = {
 
 @command(
     "doc",
-    usage="LINK-OR-TOKEN",
-    summary=Words("the text of a document or wiki page", "阅读文档或知识库页面的内容"),
+    usage=Words("LINK-OR-TOKEN", "链接"),
+    summary=Words("read a document or wiki page", "阅读文档或知识库页面"),
     needs=needs_of_document,
 )
 def doc(ask: Ask) -> Steps:
@@ -206,17 +233,18 @@ def doc(ask: Ask) -> Steps:
                 return unreadable(Words("the page's document", "页面对应的文档"))
         if kind != "docx":
             return other_kind(kind, title, named)
-        content = yield ApiCall("GET", f"/open-apis/docx/v1/documents/{document}/raw_content")
+        path = f"/open-apis/docx/v1/documents/{document}/blocks"
+        found = child((yield ApiCall("GET", path, {"page_size": str(BLOCKS)})), "data")
     except ApiRefused as refused:
         return explained(refused, REFUSALS, named.mention)
-    return render(text(child(content, "data"), "content", MOST_READ), title, named)
+    return render(items(found, "items"), title, named, more=found.get("has_more") is True)
 
 
 DOC_EXAMPLE = "/doc https://example.feishu.cn/docx/…"
 
 NOT_A_DOCUMENT = Words(
-    "I need the link of a document or wiki page, or a document's token.",
-    "请给出文档或知识库页面的链接，或文档的 token。",
+    "Please send the link to a document or wiki page.",
+    "请提供文档或知识库页面的链接。",
 )
 
 
@@ -224,46 +252,70 @@ def other_kind(kind: str, title: str, named: Named) -> Reply:
     """What is no document is said to be what it is."""
     words = KINDS.get(kind, SOMETHING)
     return Reply(
-        Words("{kind}: I can only read documents", "{kind}：我只能阅读文档").format(kind=words),
+        Words("Only documents can be read here", "这里只能阅读文档"),
         (
-            (Span(title or named.address, url=named.url),),
+            (Span(words), Span(" · "), Span(title or named.address, url=named.url)),
             paragraph(Words("Please open it in the app.", "请在应用中打开。")),
         ),
+        confidential=True,
     )
 
 
-def render(content: str, title: str, named: Named) -> Reply:
+def render(blocks: list[Mapping[str, Json]], title: str, named: Named, *, more: bool) -> Reply:
     """The beginning of a document, with the rest a link away."""
-    lines = [" ".join(each.split()) for each in content.splitlines() if each.strip()]
-    if not title and len(lines) > 1 and len(lines[0]) <= LONGEST_HEADING:
-        title = lines.pop(0)
+    title, lines = title or title_of(blocks), lines_of(blocks)
     heading = Words(title, title) if title else KINDS["docx"]
-    if not lines:
-        return Reply(
-            heading, (paragraph(Words("This document is empty.", "该文档是空的。")), *link_to(named))
-        )
+    if not lines and not more:
+        empty = paragraph(Words("This document is empty.", "该文档没有内容。"))
+        return Reply(heading, (empty, *link_to(named)))
     shown = beginning(lines)
-    cut = shown != lines or len(content) == MOST_READ
-    return Reply(heading, (*map(paragraph, shown), *((CUT,) if cut else ()), *link_to(named)))
+    return Reply(heading, (*shown, *((CUT,) if more or shown != lines else ()), *link_to(named)))
 
 
-CUT: Line = (Span(Words("… cut here: the document goes on.", "……内容较长，此处截断。"), bold=True),)
+CUT: Line = (
+    Span(
+        Words("… shortened. Open the document for the rest.", "……内容较长，请打开文档查看全文。"), bold=True
+    ),
+)
 
 
-def beginning(lines: list[str]) -> list[str]:
+def beginning(lines: list[Line]) -> list[Line]:
     """As much of the lines as a message has room for."""
-    shown: list[str] = []
+    shown: list[Line] = []
     room = MOST_CHARACTERS
     for each in lines[:MOST_LINES]:
-        if len(each) > room:
-            return [*shown, one_line(each, room)] if room > LONGEST_HEADING else shown
+        length = length_of(each)
+        if length > room:
+            return [*shown, cut(each, room)] if room > SHORTEST_CUT else shown
         shown.append(each)
-        room -= len(each)
+        room -= length
     return shown
 
 
+def length_of(line: Line) -> int:
+    return len(line.text) if isinstance(line, Code) else sum(len(text_of(span)) for span in line)
+
+
+def text_of(span: Span) -> str:
+    return span.text if isinstance(span.text, str) else span.text.en
+
+
+def cut(line: Line, room: int) -> Line:
+    """The beginning of a line that is too long."""
+    if isinstance(line, Code):
+        return replace(line, text=f"{line.text[: room - 1]}…")
+    kept: list[Span] = []
+    for span in line:
+        words = text_of(span)
+        if len(words) > room:
+            return (*kept, replace(span, text=f"{words[: room - 1].rstrip()}…"))
+        kept.append(span)
+        room -= len(words)
+    return tuple(kept)
+
+
 def link_to(named: Named) -> tuple[Line, ...]:
-    return ((Span(Words("Open it", "打开文档"), url=named.url),),) if named.url else ()
+    return ((Span(Words("Open document", "打开文档"), url=named.url),),) if named.url else ()
 
 
 # --- search ---------------------------------------------------------------------------------------------
@@ -271,14 +323,17 @@ def link_to(named: Named) -> tuple[Line, ...]:
 HIGHLIGHT = re.compile(r"</?(?:h|hb|em)>", re.IGNORECASE)
 """The platform marks what it found; nothing else that looks like a tag is one."""
 
+NAMED = re.compile(r"\[([^\[\]]+)\]\([^()\s]+\)")
+"""A link under a name: what is searched for is the name."""
+AROUND_WORDS = "`‘’“”「」『』.,;。，、；"
+"""Quotes around what is searched for, and punctuation after it."""
+
 INVALID_FIELD = 99992402
 
 SEARCH_REFUSALS: Refusals = {
     code: Refusal(
-        Words("The platform does not take this search", "平台不接受该搜索"),
-        Words(
-            "Please try fewer words: about 30 characters are the limit.", "请减少关键词：上限约为 30 个字符。"
-        ),
+        Words("This search isn't possible", "无法执行此搜索"),
+        Words("Try fewer words: the limit is about 30 characters.", "请减少关键词，上限约为 30 个字符。"),
     )
     for code in (INVALID_FIELD, 1274001, 1274002)
 }
@@ -286,15 +341,16 @@ SEARCH_REFUSALS: Refusals = {
 
 @command(
     "search",
-    usage="WORDS",
-    summary=Words("documents that you can see", "搜索你能看到的文档"),
+    usage=Words("WORDS", "关键词"),
+    summary=Words("search your documents", "搜索文档"),
     needs=any_of("search:docs:read"),
+    private=True,
     keep=with_names,
 )
 def search(ask: Ask) -> Steps:
-    words = " ".join(ask.arguments.split())
+    words = " ".join(NAMED.sub(r"\1", ask.arguments).split()).strip(AROUND_WORDS).strip()
     if not words:
-        return how_to_use(search, "/search quarterly plan")
+        return how_to_use(search, Words("/search quarterly plan", "/search 季度计划"))
     # Without the two empty filters the platform finds nothing.
     body = {"query": words, "doc_filter": {}, "wiki_filter": {}, "page_size": RESULTS}
     try:
@@ -310,21 +366,24 @@ def render_results(data: Mapping[str, Json], words: str, ask: Ask) -> Reply:
     found = items(data, "res_units")[:RESULTS]
     if not found:
         return Reply(
-            Words("Nothing found: {words}", "没有找到：{words}").format(words=words),
-            (paragraph(Words("Perhaps other words, or fewer?", "换个关键词，或减少关键词试试？")),),
+            Words("No results for {words}", "未找到：{words}").format(words=words),
+            (paragraph(Words("Try other or fewer words.", "请换个关键词，或减少关键词。")),),
         )
     lines = [each for unit in found for each in result_lines(unit, zone, today)]
     total = number(data.get("total")) or 0
     if total > len(found) or data.get("has_more") is True:
-        shown = Words("The first {n} of {total}.", "以上是 {total} 条中的前 {n} 条。")
+        shown = Words("Showing {n} of {total}.", "共 {total} 条，以上为前 {n} 条。")
         if total <= len(found):
-            shown = Words("The first {n}.", "以上是前 {n} 条。")
-        narrower = Words(" More words find fewer.", "增加关键词可缩小范围。")
+            shown = Words("Showing the first {n}.", "以上为前 {n} 条。")
+        narrower = Words(" Add words to narrow it down.", "增加关键词可缩小范围。")
         lines.append(paragraph(shown.format(n=len(found), total=total), narrower))
-    return Reply(Words("Found: {words}", "搜索结果：{words}").format(words=words), tuple(lines))
+    return Reply(Words("Results for {words}", "搜索结果：{words}").format(words=words), tuple(lines))
 
 
-def result_lines(unit: Mapping[str, Json], zone: Zone, today: date) -> tuple[Line, Line]:
+LONGEST_SNIPPET = 140
+
+
+def result_lines(unit: Mapping[str, Json], zone: Zone, today: date) -> tuple[Line, ...]:
     about = child(unit, "result_meta")
     title = one_line(HIGHLIGHT.sub("", text(unit, "title_highlighted")))
     kind = text(about, "doc_types") or text(unit, "entity_type")
@@ -333,8 +392,10 @@ def result_lines(unit: Mapping[str, Json], zone: Zone, today: date) -> tuple[Lin
     if owner:
         details.append(Span(f" · {owner}"))
     if updated:
-        details += [Span(" · "), Span(day_in_words(zone.local(updated).date(), today))]
+        details += [Span(" · "), Span(near_day_in_words(zone.local(updated).date(), today))]
+    snippet = one_line(HIGHLIGHT.sub("", text(unit, "summary_highlighted")), LONGEST_SNIPPET)
     return (
         (Span(title or Words("(no title)", "（无标题）"), bold=True, url=link(about.get("url"))),),
+        *([paragraph(snippet)] if snippet else []),
         tuple(details),
     )

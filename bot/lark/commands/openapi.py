@@ -12,7 +12,7 @@ from typing import NoReturn
 from urllib.parse import parse_qsl, quote, unquote_to_bytes
 
 from bot.core.answers import Text, how_to_use, paragraph
-from bot.core.commands import PLACEHOLDER, ApiRefused, Ask, Steps, command, put_in
+from bot.core.commands import EVERYONE, PLACEHOLDER, ApiRefused, Ask, Steps, command, put_in
 from bot.core.explain import for_support
 from bot.core.model import ApiCall, Code, Json, Line, Mentions, Reply, Span, Words, Write
 from bot.core.tidy import one_line, tidy
@@ -43,6 +43,7 @@ def with_names_in_strings(written: str, mentions: Mentions) -> str:
 
     In a JSON document an `@` can only stand inside a string, so a quoted name stays inside the string it is put into.
     """
+    written = EVERYONE_AT_AN_END.sub("", written)
     if not mentions:
         return written
     try:
@@ -50,14 +51,27 @@ def with_names_in_strings(written: str, mentions: Mentions) -> str:
     except Unusable:
         return written  # its answer says why, whatever the names are
     method, target, body = parts_of(written)
+    # Quotes are made straight first: a curly one in a name must end no string.
+    body = body if is_json(body) else straightened(body)
     return f"{method} {target} {put_in(body, mentions, lambda name: quoted(name)[1:-1])}".rstrip()
+
+
+EVERYONE_AT_AN_END = re.compile(rf"^\s*{EVERYONE}\s|\s{EVERYONE}\s*$")
+
+
+def method_and_path(written: str) -> str:
+    """The call without its parameters and its JSON."""
+    method, target, _ = parts_of(written)
+    return one_line(f"{method.upper()} {target.partition('?')[0]}", 120)
 
 
 @command(
     "call",
-    usage="METHOD PATH [JSON]",
-    summary=Words("any OpenAPI of the platform", "调用平台的任意 OpenAPI"),
+    usage=Words("METHOD PATH [JSON]", "方法 路径 [JSON]"),
+    summary=Words("call any OpenAPI", "调用任意 OpenAPI"),
     keep=with_names_in_strings,
+    told=method_and_path,
+    private=True,
 )
 def call(ask: Ask) -> Steps:
     if not ask.arguments.strip():
@@ -85,8 +99,16 @@ EXAMPLES = (
 
 
 def parts_of(arguments: str) -> tuple[str, str, str]:
+    """The method, the path and the JSON, without the quotes and full stops that keyboards put around the first two."""
     method, target, body = (*arguments.split(None, 2), "", "", "")[:3]
-    return method, target, body
+    target = target.strip(QUOTES)
+    if "?" not in target:
+        target = target.rstrip(FULL_STOPS)
+    return unicodedata.normalize("NFKC", method).strip(QUOTES + ":,"), target, body
+
+
+QUOTES = "\"'`<>‘’“”「」『』《》"
+FULL_STOPS = "。，；、！"
 
 
 def read_call(arguments: str) -> ApiCall:
@@ -95,15 +117,15 @@ def read_call(arguments: str) -> ApiCall:
     if method.upper() not in METHODS:
         methods = ", ".join(METHODS)
         raise Unusable(
-            Words("First comes the method: {methods}.", "首先是方法：{methods}。").format(methods=methods)
+            Words("Start with the method: {methods}.", "请先写方法：{methods}。").format(methods=methods)
         )
     method = method.upper()
     path, query = read_target(target)
     if method == "GET" and body:
         raise Unusable(
             Words(
-                "GET takes no JSON. Parameters go after the path: ?page_size=20",
-                "GET 不接受 JSON。参数请写在路径后：?page_size=20",
+                "GET takes no JSON. Put parameters after the path: ?page_size=20",
+                "GET 不支持 JSON，请将参数写在路径后：?page_size=20",
             )
         )
     # No idempotency key is known for just any API, so that a write must never leave twice.
@@ -118,19 +140,19 @@ def read_target(target: str) -> tuple[str, Mapping[str, str]]:
     if not target.startswith("/") or target.startswith("//"):
         raise Unusable(
             Words(
-                "After the method comes the path alone, without a host: /open-apis/…",
-                "方法之后只写路径，不含域名：/open-apis/…",
+                "After the method, write the path without a host: /open-apis/…",
+                "方法之后请写路径，不含域名：/open-apis/…",
             )
         )
     if PLACEHOLDER.search(target):
         raise Unusable(
             Words(
-                "A mention cannot be part of the path or its parameters. Write an id there.",
+                "The path and its parameters can't contain mentions. Use an ID instead.",
                 "路径及其参数中不能 @ 他人，请填写 ID。",
             )
         )
     if "#" in target or target.count("?") > 1:
-        raise Unusable(Words("A path has no # and at most one ?.", "路径中不能有 #，且最多一个 ?。"))
+        raise Unusable(Words("The path can't contain #, and only one ?.", "路径中不能有 #，且最多一个 ?。"))
     raw_path, _, raw_query = target.partition("?")
     path = decoded(raw_path)
     # What only looks like a slash or two dots becomes one for a server that normalizes what it reads.
@@ -143,11 +165,11 @@ def read_target(target: str) -> tuple[str, Mapping[str, str]]:
 def decoded(raw: str) -> str:
     """Percent-decodes once."""
     if re.search(r"%(?![0-9A-Fa-f]{2})", raw):
-        raise Unusable(Words("There is a % in the path that encodes nothing.", "路径中有无效的 % 编码。"))
+        raise Unusable(Words("The path contains an invalid % encoding.", "路径中有无效的 % 编码。"))
     try:
         return unquote_to_bytes(raw).decode()
     except UnicodeError:
-        raise Unusable(Words("The path does not decode to text.", "路径解码后不是有效文本。")) from None
+        raise Unusable(Words("The path doesn't decode to valid text.", "路径解码后不是有效文本。")) from None
 
 
 def refuse_odd(path: str, raw: str) -> None:
@@ -159,18 +181,18 @@ def refuse_odd(path: str, raw: str) -> None:
         Words("an encoded ? or #", "编码后的 ? 或 #"): "?" in path or "#" in path,
         Words("a doubly encoded character", "重复编码的字符"): "%" in path,
         Words("..", ".."): ".." in path,
-        Words("a segment that is only a dot", "只有一个点的路径段"): "." in segments,
+        Words("a single-dot segment", "只有一个点的路径段"): "." in segments,
         Words("//", "//"): "//" in path,
         Words("a semicolon", "分号"): ";" in path,
         Words("a control character", "控制字符"): has_control(path),
     }
     for reason, applies in reasons.items():
         if applies:
-            problem = Words("This is not allowed in a path: {reason}.", "路径中不允许出现：{reason}。")
+            problem = Words("Not allowed in the path: {reason}.", "路径中不允许出现：{reason}。")
             raise Unusable(problem.format(reason=reason))
     if not path.startswith(ROOT) or path == ROOT:
         raise Unusable(
-            Words("Only paths below /open-apis/ can be called.", "只能调用 /open-apis/ 下的路径。")
+            Words("Only paths under /open-apis/ can be called.", "只能调用 /open-apis/ 下的路径。")
         )
 
 
@@ -188,8 +210,8 @@ def refuse_tokens(path: str) -> None:
     if area in {"auth", "jssdk"} or (area == "authen" and about_tokens):
         raise Unusable(
             Words(
-                "Endpoints that deal in tokens cannot be called from here.",
-                "不能在这里调用与令牌有关的接口。",
+                "Token endpoints can't be called here.",
+                "不能在这里调用令牌相关的接口。",
             )
         )
 
@@ -200,15 +222,17 @@ def read_query(raw: str) -> Mapping[str, str]:
             raw, keep_blank_values=True, strict_parsing=bool(raw), errors="strict", max_num_fields=50
         )
     except ValueError:
-        raise Unusable(Words("I cannot read what follows the ?.", "无法解析 ? 之后的内容。")) from None
+        raise Unusable(Words("The parameters after the ? are not valid.", "? 之后的参数无效。")) from None
     query: dict[str, str] = {}
     for name, value in pairs:
         if has_control(name + value):
-            raise Unusable(Words("There is a control character after the ?.", "? 之后有控制字符。"))
+            raise Unusable(
+                Words("The parameters after the ? contain a control character.", "? 之后的参数包含控制字符。")
+            )
         if name in query:
             problem = Words(
-                "The parameter {name} is there twice, which I cannot send.",
-                "参数 {name} 重复出现，无法发送。",
+                "The parameter {name} appears twice. Please keep one.",
+                "参数 {name} 重复，请只保留一个。",
             )
             raise Unusable(problem.format(name=one_line(name, 60)))
         query[name] = value
@@ -222,22 +246,52 @@ def read_body(text: str) -> Json:
         raise Unusable(problem.format(most=LONGEST_BODY))
     too_deep = Words("The JSON is nested too deeply.", "JSON 嵌套过深。")
     try:
-        body = json.loads(
-            text, parse_constant=refuse_constant, parse_float=finite, object_pairs_hook=named_once
-        )
+        body = strictly(text)
     except json.JSONDecodeError as error:
+        if straightened(text) != text and is_json(straightened(text)):
+            return read_body(straightened(text))
         raise Unusable(where(text, error)) from None
     except RecursionError:
         raise Unusable(too_deep) from None
     except ValueError:  # an integer of thousands of digits
         raise Unusable(
-            Words("There is a number in the JSON that I cannot read.", "JSON 中有无法读取的数字。")
+            Words("The JSON contains a number that is too long.", "JSON 中有过长的数字。")
         ) from None
     if not isinstance(body, dict | list):
-        raise Unusable(Words("The JSON has to be an object or an array.", "JSON 必须是对象或数组。"))
+        raise Unusable(Words("The JSON must be an object or an array.", "JSON 必须是对象或数组。"))
     if depth(body) > DEEPEST_BODY:
         raise Unusable(too_deep)
     return body
+
+
+def strictly(text: str) -> Json:
+    return json.loads(text, parse_constant=refuse_constant, parse_float=finite, object_pairs_hook=named_once)
+
+
+def is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+CURLY = "“”„‟＂"
+_STRAIGHT = str.maketrans("：，｛｝［］" + CURLY, ":,{}[]" + '"' * len(CURLY))
+_STRING = re.compile(
+    rf"""(?P<straight>"(?:[^"\\]|\\.)*")|[{CURLY}](?P<curly>(?:[^"{CURLY}\\]|\\.)*)["{CURLY}]""", re.DOTALL
+)
+
+
+def straightened(text: str) -> str:
+    """JSON with the quotes, colons and commas that phones and Chinese keyboards have replaced. What stands inside
+    strings stays."""
+    written, end = [], 0
+    for found in _STRING.finditer(text):
+        inside = found["straight"] or f'"{found["curly"]}"'
+        written += [text[end : found.start()].translate(_STRAIGHT), inside]
+        end = found.end()
+    return "".join([*written, text[end:].translate(_STRAIGHT)])
 
 
 def named_once(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
@@ -247,13 +301,13 @@ def named_once(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
         if PLACEHOLDER.search(name):
             raise Unusable(
                 Words(
-                    "A mention cannot be a name in the JSON, only part of a value.",
+                    "Mentions can only be in JSON values, not in names.",
                     "JSON 的字段名中不能 @ 他人，只能在字段值中使用。",
                 )
             )
         if name in found:
             problem = Words(
-                "The name {name} appears twice in the same JSON object. Please keep one of them.",
+                "The name {name} appears twice in the same JSON object. Please keep one.",
                 "JSON 的同一对象中出现了两个 {name}，请只保留一个。",
             )
             raise Unusable(problem.format(name=one_line(name, 60) or '""'))
@@ -262,7 +316,7 @@ def named_once(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
 
 
 def refuse_constant(name: str) -> NoReturn:
-    problem = Words("{name} is not JSON.", "{name} 不是有效的 JSON。")
+    problem = Words("{name} is not valid JSON.", "{name} 不是有效的 JSON。")
     raise Unusable(problem.format(name=one_line(name, 60)))
 
 
@@ -335,7 +389,7 @@ def answer(api_call: ApiCall, response: Json, status: str, support: tuple[Line, 
     if response is not None:
         lines.append(Code(shown.text))
     if not shown.whole:
-        lines.append(paragraph(Words("… cut here: the answer is longer.", "……内容较长，此处截断。")))
+        lines.append(paragraph(Words("… shortened: the answer is longer.", "……内容过长，已截断。")))
     title = one_line(f"{api_call.method} {api_call.path}", 100)
     return Reply(Words(title, title), (*lines, *support), confidential=True)
 

@@ -16,7 +16,7 @@ FIELDS = (
 """Given only to an app that may see them."""
 
 
-@command("me", summary=Words("who I act as", "查看我以谁的身份操作"), keep=nothing)
+@command("me", summary=Words("which account I use", "查看我使用的账号"), keep=nothing)
 def me(ask: Ask) -> Steps:
     person = child((yield ApiCall("GET", "/open-apis/authen/v1/user_info")), "data")
     name, english = line(person, "name"), line(person, "en_name")
@@ -29,9 +29,9 @@ def me(ask: Ask) -> Steps:
     lines.append(
         paragraph(
             Words(
-                "Whatever you ask me for, I see and do it as this person.",
-                "无论你让我做什么，我都以此身份查看和操作。",
+                "Everything I do for you, I do as this account.",
+                "我的所有操作都以此账号进行。",
             )
         )
     )
-    return Reply(Words("You are", "你是"), tuple(lines))
+    return Reply(Words("Your account", "你的账号"), tuple(lines))

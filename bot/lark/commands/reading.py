@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
 from datetime import UTC, date, datetime
-from typing import Any
 from urllib.parse import urlsplit
 
-from bot.core.model import ApiCall, Json
+from bot.core.model import Json
 from bot.core.tidy import one_line, tidy
-
-MAX_PAGES = 5
-"""Of one list; what is beyond is said to be there."""
 
 LONGEST_LINK = 2000
 
@@ -108,24 +103,3 @@ def token(value: Json) -> str | None:
 def calendar_id(value: Json) -> str | None:
     safe = isinstance(value, str) and CALENDAR_ID.fullmatch(value) and ".." not in value and value != "."
     return value if safe else None
-
-
-@dataclass(frozen=True, slots=True)
-class Listed:
-    items: list[Mapping[str, Json]]
-    more: bool
-    """The platform has more than was read."""
-
-
-def read_pages(call: ApiCall) -> Generator[ApiCall, Any, Listed]:
-    """The items of a list, page after page, as far as `MAX_PAGES`."""
-    found: list[Mapping[str, Json]] = []
-    page = call
-    for _ in range(MAX_PAGES):
-        data = child((yield page), "data")
-        found += items(data, "items")
-        following = text(data, "page_token")
-        if data.get("has_more") is not True or not following:
-            return Listed(found, more=data.get("has_more") is True)
-        page = replace(call, query={**call.query, "page_token": following})
-    return Listed(found, more=True)

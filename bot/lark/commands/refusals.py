@@ -26,4 +26,5 @@ def explained(refused: ApiRefused, known: Refusals, *about: Line) -> Reply:
     refusal = known.get(refused.outcome.code)
     if refusal is None:
         raise refused
-    return Reply(refusal.title, (*about, paragraph(refusal.advice), *for_support(refused.outcome)))
+    lines = (*about, paragraph(refusal.advice), *for_support(refused.outcome))
+    return Reply(refusal.title, lines, confidential=True)

@@ -10,9 +10,10 @@ from datetime import UTC, date, datetime, timedelta
 from bot.core.answers import how_to_use, paragraph
 from bot.core.commands import ApiRefused, Ask, Steps, command, nothing, with_names
 from bot.core.model import ApiCall, Json, Line, Reply, Span, Words, Write
+from bot.core.paging import Listed, read_pages
 from bot.core.scopes import any_of
-from bot.core.times import ALL_TIMES_UTC, Zone, near_day_in_words, time_in_words, zone_or_utc
-from bot.lark.commands.reading import Listed, child, line, link, moment, read_pages
+from bot.core.times import ALL_TIMES_UTC, Zone, near_day_in_words, near_moment_in_words, zone_or_utc
+from bot.lark.commands.reading import child, line, link, moment
 from bot.lark.commands.refusals import Refusal, Refusals, explained
 
 MAX_SHOWN = 30
@@ -25,18 +26,18 @@ KEY_HOLDS = timedelta(minutes=4)
 """The platform remembers a `client_token` for five minutes; the last one is left for the way."""
 
 NO_ACCESS = Refusal(
-    Words("The platform does not let you use tasks here", "平台不允许你使用任务"),
+    Words("You can't use Tasks at the moment", "你目前无法使用任务功能"),
     Words(
-        "Open Tasks in the app once; if it works there, ask your administrator.",
-        "请先在应用中打开一次任务；如果能正常使用，请联系管理员。",
+        "Try opening Tasks in the app. If it works there, contact your administrator.",
+        "请先在应用中打开“任务”。如果能正常使用，请联系管理员。",
     ),
 )
 
 STILL_BEING_CREATED = Refusal(
     Words("Your task is being created", "任务正在创建"),
     Words(
-        "The platform was still at it when I asked again. Please look into your tasks in a moment.",
-        "我再次询问时平台仍在创建。请稍后查看任务列表。",
+        "Please check your tasks in a moment.",
+        "请稍后查看任务列表。",
     ),
 )
 
@@ -61,9 +62,10 @@ class Task:
 
 @command(
     "tasks",
-    summary=Words("your open tasks", "查看你的未完成任务"),
+    summary=Words("your open tasks", "查看未完成任务"),
     needs=any_of("task:task:read", "task:task:write"),
     keep=nothing,
+    private=True,
 )
 def tasks(ask: Ask) -> Steps:
     query = {"page_size": "100", "completed": "false", "type": "my_tasks"}
@@ -96,17 +98,13 @@ def render(found: Listed, ask: Ask) -> Reply:
     if not known and not found.more:
         return Reply(
             Words("No open tasks", "没有未完成的任务"),
-            (
-                paragraph(
-                    Words("Nothing is waiting to be done by you. Enjoy it!", "没有待办事项，好好享受吧！")
-                ),
-            ),
+            (paragraph(Words("Nothing to do. Enjoy!", "没有待办事项，享受轻松时刻吧！")),),
         )
     known.sort(key=lambda task: (due_before(task, zone, today), str(task.title)))
     lines = grouped(known[:MAX_SHOWN], ask.asked_at, zone, today)
     if found.more:
         lines.append(
-            paragraph(Words("… and more: see Tasks in the app.", "……还有更多，请在应用的任务中查看。"))
+            paragraph(Words("… and more. See Tasks in the app.", "……还有更多，请在应用的“任务”中查看。"))
         )
     elif len(known) > MAX_SHOWN:
         more = Words("… and {n} more.", "……另有 {n} 项。").format(n=len(known) - MAX_SHOWN)
@@ -114,7 +112,12 @@ def render(found: Listed, ask: Ask) -> Reply:
     if not zone.known and any(task.due for task in known):
         lines.append(paragraph(ALL_TIMES_UTC))
     count = f"{len(known)}+" if found.more else str(len(known))
-    return Reply(Words("Your open tasks: {n}", "你的未完成任务：{n}").format(n=count), tuple(lines))
+    title = (
+        Words("1 open task", "未完成任务（1）")
+        if count == "1"
+        else Words("{n} open tasks", "未完成任务（{n}）")
+    )
+    return Reply(title.format(n=count), tuple(lines))
 
 
 def due_before(task: Task, zone: Zone, today: date) -> tuple[bool, datetime]:
@@ -130,7 +133,7 @@ def group_of(task: Task, now: datetime, zone: Zone, today: date) -> Words:
         return Words("No due date", "无截止日期")
     if due_day < today or (task.due and task.due < now):
         return Words("🔴 Overdue", "🔴 已逾期")
-    return Words("🟠 Due today", "🟠 今天截止") if due_day == today else Words("Later", "之后截止")
+    return Words("🟠 Due today", "🟠 今天截止") if due_day == today else Words("Later", "后续")
 
 
 def grouped(shown: Sequence[Task], now: datetime, zone: Zone, today: date) -> list[Line]:
@@ -150,10 +153,7 @@ def task_line(task: Task, zone: Zone, today: date) -> Line:
     due_day = task.due_day(zone)
     if due_day is None:
         return title
-    due = near_day_in_words(due_day, today)
-    if task.due:
-        time = time_in_words(task.due, zone)
-        due = Words(f"{due.en}, {time}", f"{due.zh} {time}")
+    due = near_moment_in_words(task.due, zone, today) if task.due else near_day_in_words(due_day, today)
     return (*title, Span(" · "), Span(due))
 
 
@@ -162,18 +162,18 @@ def task_line(task: Task, zone: Zone, today: date) -> Line:
 
 @command(
     "task",
-    usage="TITLE",
-    summary=Words("create a task for you", "为你创建任务"),
+    usage=Words("TITLE", "标题"),
+    summary=Words("create a task", "创建任务"),
     needs=any_of("task:task:write", "task:task:writeonly"),
     keep=with_names,
 )
 def task(ask: Ask) -> Steps:
     title = " ".join(ask.arguments.split())
     if not title:
-        return how_to_use(task, "/task Book a room for Friday")
+        return how_to_use(task, Words("/task Book a room for Friday", "/task 预订周五的会议室"))
     if len(title) > LONGEST_TITLE:
         problem = Words(
-            "A title has at most {most} characters; this one has {n}.",
+            "A title can have up to {most} characters; this one has {n}.",
             "标题最多 {most} 个字符，当前为 {n} 个。",
         )
         return how_to_use(task, problem=problem.format(most=LONGEST_TITLE, n=len(title)))
@@ -186,7 +186,7 @@ def task(ask: Ask) -> Steps:
         Words("Task created", "任务已创建"),
         (
             (Span("☐ "), Span(line(made, "summary", 200) or title[:200], url=link(made.get("url")))),
-            paragraph(Words("It is assigned to you.", "已指派给你。")),
+            paragraph(Words("Assigned to you.", "已指派给你。")),
         ),
     )
 

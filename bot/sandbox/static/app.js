@@ -157,7 +157,7 @@ async function start() {
         conversation.drawMessage(change.message, true);
         drawSides();
         break;
-      case "message_updated":
+      case "message_updated": case "reaction":
         model.put(change.message, false);
         conversation.drawMessage(change.message, false);
         break;

@@ -133,6 +133,18 @@ function menu(message, mine, context) {
         el("pre", { class: "source", tabindex: "0" }, JSON.stringify(message.content, null, 2))))));
 }
 
+const EMOJIS = { Typing: "⌨️", OnIt: "🏃", OK: "👌", DONE: "✅", THUMBSUP: "👍", SMILE: "🙂" };
+
+/** Who has put which emoji on a message. */
+function reactions(message, context) {
+  if (!message.reactions?.length) return null;
+  return el("ul", { class: "reactions", "aria-label": "Reactions" }, message.reactions.map((reaction) => {
+    const name = reaction.reaction_type.emoji_type;
+    const who = context.nameOf(reaction.operator.operator_id) ?? "someone";
+    return el("li", { data: { emoji: name }, title: `${name}: ${who}` }, `${EMOJIS[name] ?? name} ${who}`);
+  }));
+}
+
 /** `context` as for cards, and messageOf(id), show(id), recall(message), person(open_id), botId. */
 export function renderMessage(message, previous, context) {
   const mine = message.sender.type === "user" && message.sender.open_id === context.viewer;
@@ -158,5 +170,6 @@ export function renderMessage(message, previous, context) {
         edited ? el("span", {}, "edited") : null),
       message.ephemeral_for ? el("p", { class: "only-you" }, icon("eye-off"), "Only visible to you") : null,
       quote(message, context),
-      el("div", { class: "message-row" }, bodyOf(message, context), menu(message, mine, context))));
+      el("div", { class: "message-row" }, bodyOf(message, context), menu(message, mine, context)),
+      reactions(message, context)));
 }

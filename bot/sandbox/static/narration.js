@@ -21,6 +21,8 @@ const ERRANDS = [
   ["GET", /\/authen\/v1\/user_info/, "asked the platform whose token this is", { icon: "user" }],
   ["POST", /\/oauth\/v\d\/device_authorization/, "asked for a device code", { icon: "key" }],
   ["POST", /\/oauth\/v\d\/revoke|\/authen\/v\d\/.*revoke/, "ended a token at the platform", { icon: "block" }],
+  ["POST", /\/im\/v1\/messages\/[^/]+\/reactions/, "added a reaction", { icon: "chat", noise: true }],
+  ["DELETE", /\/im\/v1\/messages\/[^/]+\/reactions/, "removed a reaction", { icon: "chat", noise: true }],
   ["POST", /\/im\/v1\/messages\/[^/]+\/reply/, "answered", { icon: "chat", noise: true }],
   ["POST", /\/im\/v1\/messages/, "sent a message", { icon: "chat", noise: true }],
   ["PATCH", /\/im\/v1\/messages/, "changed a card", { icon: "card", noise: true }],
@@ -44,7 +46,7 @@ const SUBJECTS = [
 
 const INFINITIVES = {
   fetched: "fetch", asked: "ask", looked: "look", exchanged: "exchange", refreshed: "refresh", ended: "end", answered: "answer", sent: "send",
-  changed: "change", edited: "edit", took: "take", updated: "update",
+  changed: "change", added: "add", removed: "remove", edited: "edit", took: "take", updated: "update",
 };
 const infinitive = (words) => words.replace(/^\w+/, (verb) => INFINITIVES[verb] ?? verb);
 
@@ -83,6 +85,11 @@ const TELLERS = {
   message_updated: ({ message, before }, names) => message.msg_type === "interactive"
     ? { icon: "card", tone: "card", words: `${names.owner(message)} card updated: “${names.summary(message)}”`, detail: names.news(message, before) }
     : { icon: "chat", tone: "plain", words: "The bot edited a message", detail: `“${names.summary(message)}”` },
+  reaction: ({ message, reaction, added }, names) => ({
+    icon: "chat", tone: "plain",
+    words: `The bot ${added ? "marked" : "unmarked"} a message of ${names.who(message.sender.open_id)}: ${reaction.reaction_type.emoji_type}`,
+    detail: `“${names.summary(message)}”`,
+  }),
   message_recalled: (change, names) => ({ icon: "block", tone: "plain", words: names.recalled(change.message_id) }),
   event: (change, names) => {
     const what = EVENTS[change.type] ?? change.type;

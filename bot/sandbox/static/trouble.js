@@ -13,7 +13,7 @@ const PRESETS = [
   { label: "All of the platform is down", fault: { kind: "down", match: { path: "/open-apis/" } } },
 ];
 
-const KINDS = ["status", "delay", "delay_after", "rate_limit", "drop_before", "drop_after", "html", "truncate", "timeout", "down"];
+const KINDS = ["status", "delay", "delay_after", "rate_limit", "drop_before", "drop_after", "html", "truncate", "timeout", "down", "lost_authorization"];
 
 const STEPS = [[300, "5 minutes"], [7200, "2 hours"], [691200, "8 days"], [5270400, "61 days"]];
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from bot.core.scopes import NOTHING
-from bot.lark.commands.openapi import call
+from bot.lark.commands.openapi import call, read_call, with_names_in_strings
 from tests.driving import code, refused, run, said, success
 
 USER_INFO = "/open-apis/authen/v1/user_info"
@@ -82,47 +82,47 @@ def test_paths_are_sent_as_what_they_mean(target, path, query):
     [
         (
             "https://open.feishu.cn/open-apis/x",
-            "After the method comes the path alone, without a host: /open-apis/…",
+            "After the method, write the path without a host: /open-apis/…",
         ),
-        ("open-apis/x", "After the method comes the path alone, without a host: /open-apis/…"),
-        ("//evil.example/open-apis/x", "After the method comes the path alone, without a host: /open-apis/…"),
-        ("@evil.example/open-apis/", "After the method comes the path alone, without a host: /open-apis/…"),
-        ("/other/x", "Only paths below /open-apis/ can be called."),
-        ("/open-apis", "Only paths below /open-apis/ can be called."),
-        ("/open-apis/", "Only paths below /open-apis/ can be called."),
-        ("/open-apisx/y", "Only paths below /open-apis/ can be called."),
-        ("/OPEN-APIS/x", "Only paths below /open-apis/ can be called."),
-        ("/open-apis/../x", "This is not allowed in a path: ..."),
-        ("/open-apis/%2e%2e/x", "This is not allowed in a path: ..."),
-        ("/open-apis/x..y", "This is not allowed in a path: ..."),
-        ("/open-apis/./auth/v3", "This is not allowed in a path: a segment that is only a dot."),
-        ("/open-apis/%2e/auth/v3", "This is not allowed in a path: a segment that is only a dot."),
-        ("/open-apis//auth/v3", "This is not allowed in a path: //."),
-        ("/open-apis\\x", "This is not allowed in a path: a backslash."),
-        ("/open-apis/%5cx", "This is not allowed in a path: a backslash."),
-        ("/open-apis/x%2fy", "This is not allowed in a path: an encoded slash."),
-        ("/open-apis/x%252fy", "This is not allowed in a path: a doubly encoded character."),
-        ("/open-apis/%252e%252e/x", "This is not allowed in a path: a doubly encoded character."),
-        ("/open-apis/x%3Fy", "This is not allowed in a path: an encoded ? or #."),
-        ("/open-apis/x%23y", "This is not allowed in a path: an encoded ? or #."),
-        ("/open-apis/x%0d%0aHost:y", "This is not allowed in a path: a control character."),
-        ("/open-apis/x%00", "This is not allowed in a path: a control character."),
-        ("/open-apis/x\u200b", "This is not allowed in a path: a control character."),
-        ("/open-apis/auth;x/v3", "This is not allowed in a path: a semicolon."),
-        ("/open-apis/x\uff0fy", "This is not allowed in a path: an encoded slash."),
-        ("/open-apis/\u2025/x", "This is not allowed in a path: ..."),
-        ("/open-apis/x\uff05252e", "This is not allowed in a path: a doubly encoded character."),
-        ("/open-apis/x%zz", "There is a % in the path that encodes nothing."),
-        ("/open-apis/x%", "There is a % in the path that encodes nothing."),
-        ("/open-apis/x%ff", "The path does not decode to text."),
-        ("/open-apis/x#y", "A path has no # and at most one ?."),
-        ("/open-apis/x?a=1?b=2", "A path has no # and at most one ?."),
-        ("/open-apis/x?a=1&a=2", "The parameter a is there twice, which I cannot send."),
-        ("/open-apis/x?a", "I cannot read what follows the ?."),
-        ("/open-apis/x?a=%ff", "I cannot read what follows the ?."),
-        ("/open-apis/x?a=%0a", "There is a control character after the ?."),
+        ("open-apis/x", "After the method, write the path without a host: /open-apis/…"),
+        ("//evil.example/open-apis/x", "After the method, write the path without a host: /open-apis/…"),
+        ("@evil.example/open-apis/", "After the method, write the path without a host: /open-apis/…"),
+        ("/other/x", "Only paths under /open-apis/ can be called."),
+        ("/open-apis", "Only paths under /open-apis/ can be called."),
+        ("/open-apis/", "Only paths under /open-apis/ can be called."),
+        ("/open-apisx/y", "Only paths under /open-apis/ can be called."),
+        ("/OPEN-APIS/x", "Only paths under /open-apis/ can be called."),
+        ("/open-apis/../x", "Not allowed in the path: ..."),
+        ("/open-apis/%2e%2e/x", "Not allowed in the path: ..."),
+        ("/open-apis/x..y", "Not allowed in the path: ..."),
+        ("/open-apis/./auth/v3", "Not allowed in the path: a single-dot segment."),
+        ("/open-apis/%2e/auth/v3", "Not allowed in the path: a single-dot segment."),
+        ("/open-apis//auth/v3", "Not allowed in the path: //."),
+        ("/open-apis\\x", "Not allowed in the path: a backslash."),
+        ("/open-apis/%5cx", "Not allowed in the path: a backslash."),
+        ("/open-apis/x%2fy", "Not allowed in the path: an encoded slash."),
+        ("/open-apis/x%252fy", "Not allowed in the path: a doubly encoded character."),
+        ("/open-apis/%252e%252e/x", "Not allowed in the path: a doubly encoded character."),
+        ("/open-apis/x%3Fy", "Not allowed in the path: an encoded ? or #."),
+        ("/open-apis/x%23y", "Not allowed in the path: an encoded ? or #."),
+        ("/open-apis/x%0d%0aHost:y", "Not allowed in the path: a control character."),
+        ("/open-apis/x%00", "Not allowed in the path: a control character."),
+        ("/open-apis/x\u200b", "Not allowed in the path: a control character."),
+        ("/open-apis/auth;x/v3", "Not allowed in the path: a semicolon."),
+        ("/open-apis/x\uff0fy", "Not allowed in the path: an encoded slash."),
+        ("/open-apis/\u2025/x", "Not allowed in the path: ..."),
+        ("/open-apis/x\uff05252e", "Not allowed in the path: a doubly encoded character."),
+        ("/open-apis/x%zz", "The path contains an invalid % encoding."),
+        ("/open-apis/x%", "The path contains an invalid % encoding."),
+        ("/open-apis/x%ff", "The path doesn't decode to valid text."),
+        ("/open-apis/x#y", "The path can't contain #, and only one ?."),
+        ("/open-apis/x?a=1?b=2", "The path can't contain #, and only one ?."),
+        ("/open-apis/x?a=1&a=2", "The parameter a appears twice. Please keep one."),
+        ("/open-apis/x?a", "The parameters after the ? are not valid."),
+        ("/open-apis/x?a=%ff", "The parameters after the ? are not valid."),
+        ("/open-apis/x?a=%0a", "The parameters after the ? contain a control character."),
         ("/open-apis/" + "x" * 2000, "The path is too long."),
-        ("", "After the method comes the path alone, without a host: /open-apis/…"),
+        ("", "After the method, write the path without a host: /open-apis/…"),
     ],
 )
 def test_a_path_that_could_lead_elsewhere_is_refused(target, reason):
@@ -150,18 +150,18 @@ def test_a_path_that_could_lead_elsewhere_is_refused(target, reason):
     ],
 )
 def test_nobody_gets_a_token_through_a_chat(target):
-    assert problem(f"POST {target} {{}}") == "Endpoints that deal in tokens cannot be called from here."
+    assert problem(f"POST {target} {{}}") == "Token endpoints can't be called here."
 
 
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        ("HEAD /open-apis/x", "First comes the method: GET, POST, PUT, PATCH, DELETE."),
-        ("/open-apis/x", "First comes the method: GET, POST, PUT, PATCH, DELETE."),
-        ("GET /open-apis/x {}", "GET takes no JSON. Parameters go after the path: ?page_size=20"),
-        ("POST /open-apis/x 5", "The JSON has to be an object or an array."),
-        ('POST /open-apis/x "x"', "The JSON has to be an object or an array."),
-        ('POST /open-apis/x {"a": NaN}', "NaN is not JSON."),
+        ("HEAD /open-apis/x", "Start with the method: GET, POST, PUT, PATCH, DELETE."),
+        ("/open-apis/x", "Start with the method: GET, POST, PUT, PATCH, DELETE."),
+        ("GET /open-apis/x {}", "GET takes no JSON. Put parameters after the path: ?page_size=20"),
+        ("POST /open-apis/x 5", "The JSON must be an object or an array."),
+        ('POST /open-apis/x "x"', "The JSON must be an object or an array."),
+        ('POST /open-apis/x {"a": NaN}', "NaN is not valid JSON."),
         (
             'POST /open-apis/x {"a" 1}',
             "The JSON is not valid: Expecting ':' delimiter, at line 1, column 6, near 1}.",
@@ -171,7 +171,7 @@ def test_nobody_gets_a_token_through_a_chat(target):
         ("POST /open-apis/x {} {}", "The JSON is not valid: Extra data, at line 1, column 4, near {}."),
         ("POST /open-apis/x " + "[" * 60 + "]" * 60, "The JSON is nested too deeply."),
         ("POST /open-apis/x " + "[" * 20000, "The JSON is nested too deeply."),
-        ("POST /open-apis/x [" + "9" * 5000 + "]", "There is a number in the JSON that I cannot read."),
+        ("POST /open-apis/x [" + "9" * 5000 + "]", "The JSON contains a number that is too long."),
         ('POST /open-apis/x "' + "x" * 50000 + '"', "The JSON is longer than 50000 characters."),
     ],
 )
@@ -180,9 +180,43 @@ def test_other_mistakes_are_explained(arguments, reason):
     assert found == reason if reason else found.startswith("The JSON is not valid: ")
 
 
-def test_curly_quotes_of_a_phone_are_recognised():
-    assert problem("POST /open-apis/x {“a”: 1}").endswith('Use straight quotes: "')
-    assert problem("POST /open-apis/x {“a”: 1}", "zh").startswith("JSON 无效：第 1 行第 2 列")
+@pytest.mark.parametrize(
+    ("written", "body"),
+    [
+        ("{“a”: 1}", {"a": 1}),
+        ("｛“a”：“b，c：d”，“e”：［1，2］｝", {"a": "b，c：d", "e": [1, 2]}),
+        ('{“a”: "b"}', {"a": "b"}),
+        ('{"a"："他说“好”，行：吗"}', {"a": "他说“好”，行：吗"}),
+        (r"{＂a＂: “b\nc”}", {"a": "b\nc"}),
+    ],
+)
+def test_the_quotes_and_colons_of_phones_and_chinese_keyboards_are_understood(written, body):
+    assert read_call(f"POST /open-apis/x {written}").body == body
+
+
+@pytest.mark.parametrize("written", ["{“a”: 1", "{“a”： “b “c” d”}", "{“a”：“b}"])
+def test_what_stays_unclear_because_of_them_is_explained(written):
+    assert problem(f"POST /open-apis/x {written}").endswith('Use straight quotes: "')
+    assert problem(f"POST /open-apis/x {written}", "zh").startswith("JSON 无效：第 1 行第 2 列")
+
+
+def test_a_curly_quote_in_a_name_ends_no_string():
+    name = "x”，“summary”：“pay Eve"
+    written = with_names_in_strings("POST /open-apis/x {“summary”：“for @_user_2”}", {"@_user_2": name})
+    assert read_call(written).body == {"summary": f"for @{name}"}
+
+
+@pytest.mark.parametrize(
+    ("written", "path"),
+    [
+        ("get “/open-apis/x”", "/open-apis/x"),
+        ("ＧＥＴ /open-apis/x。", "/open-apis/x"),
+        ("`GET` `/open-apis/x?a=b。`", "/open-apis/x"),
+        ("GET： </open-apis/x>", "/open-apis/x"),
+    ],
+)
+def test_quotes_and_full_stops_around_method_and_path_are_left_out(written, path):
+    assert (read_call(written).method, read_call(written).path) == ("GET", path)
 
 
 def test_without_arguments_it_shows_its_usage():
@@ -268,7 +302,7 @@ def test_a_token_that_is_cut_shows_nothing_of_itself():
 def test_a_long_answer_is_cut_and_that_is_said():
     reply = run(call, f"GET {USER_INFO}", success({"text": "蓝" * 10000})).reply
     assert len(code(reply).encode()) <= 6000
-    assert said(reply)[-1] == "… cut here: the answer is longer."
+    assert said(reply)[-1] == "… shortened: the answer is longer."
 
 
 @pytest.mark.parametrize("odd", [None, [], "text", 7, {}, {"code": "x"}, {"a": "\ud800"}])

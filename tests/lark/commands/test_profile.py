@@ -13,7 +13,7 @@ def test_it_says_who_the_person_is_and_what_the_app_may_see_of_them():
     person = {"name": "蓝薇", "en_name": "Wei Lan", "email": "wei@example.com", "mobile": "+8613000000000"}
     done = run(me, "", success(person))
     assert [(call.method, call.path) for call in done.calls] == [("GET", "/open-apis/authen/v1/user_info")]
-    assert said(done.reply)[:4] == ["You are", "蓝薇", "Wei Lan", "Email: wei@example.com"]
+    assert said(done.reply)[:4] == ["Your account", "蓝薇", "Wei Lan", "Email: wei@example.com"]
     assert not any("+86" in line for line in said(done.reply))
 
 
@@ -21,13 +21,13 @@ def test_it_says_who_the_person_is_and_what_the_app_may_see_of_them():
     "person", [{"name": "Wei Lan", "en_name": "Wei Lan"}, {"en_name": "Wei Lan"}, {"name": "Wei Lan"}]
 )
 def test_a_name_is_said_once(person):
-    assert said(run(me, "", success(person)).reply)[:2] == ["You are", "Wei Lan"]
+    assert said(run(me, "", success(person)).reply)[:2] == ["Your account", "Wei Lan"]
     assert "Wei Lan" not in said(run(me, "", success(person)).reply)[2]
 
 
 @pytest.mark.parametrize("odd", ODD)
 def test_an_answer_without_a_name_is_said_to_be_unreadable(odd):
-    assert said(run(me, "", odd).reply)[0] == "I cannot read the platform's answer"
+    assert said(run(me, "", odd).reply)[0] == "Unexpected answer from the platform"
 
 
 def test_every_command_of_the_chat_is_there_and_visible():

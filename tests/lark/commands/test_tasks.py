@@ -40,16 +40,16 @@ def test_tasks_are_grouped_by_when_they_are_due_and_overdue_ones_are_marked():
     )
     reply = run(tasks, ask(time_zone="Asia/Shanghai"), found).reply
     assert said(reply) == [
-        "Your open tasks: 7",
+        "7 open tasks",
         "🔴 Overdue",
-        "☐ last-year · Wednesday 31 December 2025",
-        "☐ this-morning · Today, Monday 5 January, 08:30",
+        "☐ last-year · Wed 31 Dec 2025",
+        "☐ this-morning · today 08:30",
         "🟠 Due today",
-        "☐ tonight · Today, Monday 5 January, 18:00",
-        "☐ whole-day · Today, Monday 5 January",
+        "☐ tonight · today 18:00",
+        "☐ whole-day · today",
         "Later",
-        "☐ tomorrow · Tomorrow, Tuesday 6 January",
-        "☐ friday · Friday 9 January, 17:00",
+        "☐ tomorrow · tomorrow",
+        "☐ friday · Fri 9 Jan 17:00",
         "No due date",
         "☐ someday",
     ]
@@ -60,8 +60,8 @@ def test_tasks_are_grouped_by_when_they_are_due_and_overdue_ones_are_marked():
 def test_without_a_known_zone_times_are_utc_and_that_is_said():
     lines = said(run(tasks, "", page(open_task("tonight", datetime(2026, 1, 5, 10, tzinfo=UTC)))).reply)
     assert lines[2:] == [
-        "☐ tonight · Today, Monday 5 January, 10:00",
-        "Times are in UTC, because I do not know your time zone.",
+        "☐ tonight · today 10:00",
+        "Times in UTC.",
     ]
 
 
@@ -70,23 +70,23 @@ def test_pages_are_followed():
     assert [call.query.get("page_token") for call in done.calls] == [None, "p2"]
     assert {call.query["completed"] for call in done.calls} == {"false"}
     assert {call.query["type"] for call in done.calls} == {"my_tasks"}
-    assert said(done.reply)[0] == "Your open tasks: 2"
+    assert said(done.reply)[0] == "2 open tasks"
 
 
 def test_at_most_five_pages_are_read_and_then_it_is_said():
     pages = [page(open_task(f"t{n}"), more=True, token=f"p{n}") for n in range(5)]
     lines = said(run(tasks, "", *pages).reply)
-    assert lines[0] == "Your open tasks: 5+"
-    assert lines[-1] == "… and more: see Tasks in the app."
+    assert lines[0] == "5+ open tasks"
+    assert lines[-1] == "… and more. See Tasks in the app."
 
 
 def test_more_pages_without_a_way_to_them_are_said_too():
-    assert said(run(tasks, "", page(open_task("one"), more=True)).reply)[0] == "Your open tasks: 1+"
+    assert said(run(tasks, "", page(open_task("one"), more=True)).reply)[0] == "1+ open tasks"
 
 
 def test_empty_pages_with_more_behind_them_are_not_taken_for_nothing_to_do():
     pages = [page(more=True, token=f"p{n}") for n in range(5)]
-    assert said(run(tasks, "", *pages).reply) == ["Your open tasks: 0+", "… and more: see Tasks in the app."]
+    assert said(run(tasks, "", *pages).reply) == ["0+ open tasks", "… and more. See Tasks in the app."]
 
 
 def test_more_tasks_than_a_message_holds_are_counted():
@@ -110,7 +110,7 @@ def test_tasks_that_cannot_be_read_are_no_tasks(odd):
 )
 def test_a_task_with_an_odd_due_date_has_none(given):
     reply = run(tasks, "", page({"summary": None, "due": given, "url": "javascript:1"})).reply
-    assert said(reply) == ["Your open tasks: 1", "No due date", "☐ (no title)"]
+    assert said(reply) == ["1 open task", "No due date", "☐ (no title)"]
     assert links(reply) == []
 
 
@@ -133,7 +133,7 @@ def test_a_new_task_is_a_keyed_write_that_assigns_it_to_the_asker():
     assert call.body["members"] == [{"id": WEI.open_id, "type": "user", "role": "assignee"}]
     assert 10 <= len(call.body["client_token"]) <= 100
     assert call.write.keyed_for == timedelta(minutes=4)
-    assert said(done.reply) == ["Task created", "☐ Book a room", "It is assigned to you."]
+    assert said(done.reply) == ["Task created", "☐ Book a room", "Assigned to you."]
     assert links(done.reply) == ["https://x.feishu.cn/t/1"]
 
 
@@ -153,7 +153,7 @@ def test_a_task_is_created_even_if_the_answer_says_little(odd):
     [
         ("", "/task TITLE"),
         (" \n ", "/task TITLE"),
-        ("x" * 3001, "A title has at most 3000 characters; this one has 3001."),
+        ("x" * 3001, "A title can have up to 3000 characters; this one has 3001."),
     ],
 )
 def test_a_title_that_cannot_be_is_explained_and_nothing_is_sent(title, line):
@@ -169,8 +169,8 @@ def test_a_title_of_the_longest_length_is_sent_whole():
 @pytest.mark.parametrize(
     ("command", "code", "title"),
     [
-        (tasks, 1470403, "The platform does not let you use tasks here"),
-        (task, 1470403, "The platform does not let you use tasks here"),
+        (tasks, 1470403, "You can't use Tasks at the moment"),
+        (task, 1470403, "You can't use Tasks at the moment"),
         (task, 1470422, "Your task is being created"),
     ],
 )

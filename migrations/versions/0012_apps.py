@@ -11,8 +11,8 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0010"
-down_revision = "0009"
+revision = "0012"
+down_revision = "0011"
 
 APP = "Platform and app, joined by a colon: the app whose row this is"
 TOLD = f"{APP}; empty when an earlier release wrote it"

@@ -1,0 +1,149 @@
+"""How this process reaches the platform: which proxy a request takes, and whose certificates are trusted.
+
+Read from HTTPS_PROXY, HTTP_PROXY, NO_PROXY and SSL_CERT_FILE, the first three in either case, as curl and most other
+programs read them. Messages never show a proxy's credentials.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import unquote, urlsplit
+
+from bot.core.model import Secret
+
+DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+VARIABLES = {"https": "HTTPS_PROXY", "wss": "HTTPS_PROXY", "http": "HTTP_PROXY", "ws": "HTTP_PROXY"}
+"""Which variable names the proxy for a scheme. A WebSocket goes the way of HTTP."""
+EXCEPTIONS = "NO_PROXY"
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """An HTTP proxy. Its `url` has no credentials in it, so that it can be shown."""
+
+    url: str
+    user: str = ""
+    password: Secret | None = None
+
+    @property
+    def is_local(self) -> bool:
+        return is_loopback(urlsplit(self.url).hostname or "")
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """What the environment says of the way to other hosts. Without arguments: straight, with the system's trust."""
+
+    proxies: Mapping[str, Proxy] | None = None
+    """By variable."""
+    exceptions: tuple[str, ...] = ()
+    """What NO_PROXY holds."""
+    certificates: str | None = None
+    """A file of authorities that are trusted besides the system's."""
+
+    def proxy_for(self, url: str) -> Proxy | None:
+        """The proxy that a request to this URL takes.
+
+        None leads straight to the host: a proxy elsewhere could not reach this machine's loopback addresses.
+        """
+        if not self.proxies:
+            return None
+        parts = urlsplit(url)
+        proxy = self.proxies.get(VARIABLES[parts.scheme])
+        host, port = parts.hostname or "", parts.port or DEFAULT_PORTS[parts.scheme]
+        if proxy is None or (is_loopback(host) and not proxy.is_local):
+            return None
+        return None if any(excepts(each, host, port) for each in self.exceptions) else proxy
+
+
+STRAIGHT = Network()
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host can only be this machine. Names below `localhost` do not count: resolvers may ask a server."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def excepts(exception: str, host: str, port: int) -> bool:
+    """Whether an entry of NO_PROXY means this host: `*`, a domain and all below it, an address or a network.
+
+    Each may have a port. A domain may begin with a dot or `*.`, which changes nothing.
+    """
+    if exception == "*":
+        return True
+    name, only_port = split_port(exception)
+    if only_port not in (None, port):
+        return False
+    try:
+        return ipaddress.ip_address(host) in ipaddress.ip_network(name, strict=False)
+    except ValueError:
+        domain = name.removeprefix("*").removeprefix(".").removesuffix(".").lower()
+        host = host.removesuffix(".").lower()
+        return bool(domain) and (host == domain or host.endswith(f".{domain}"))
+
+
+def split_port(exception: str) -> tuple[str, int | None]:
+    """`host:8443` and `[::1]:8443` in their parts; an IPv6 address without brackets has no port."""
+    found = re.fullmatch(r"\[([^\]]+)\](?::(\d+))?|([^:]+):(\d+)", exception)
+    if found is None:
+        return exception, None
+    port = found[2] or found[4]
+    return found[1] or found[3], int(port) if port else None
+
+
+# --- reading the environment ---------------------------------------------------------------------------------
+
+
+def read_network(environ: Mapping[str, str]) -> tuple[Network, list[str]]:
+    """The network as the environment describes it, and a line for each problem."""
+    proxies, problems = {}, []
+    for name in sorted(set(VARIABLES.values())):
+        written = in_either_case(environ, name)
+        if not written:
+            continue
+        try:
+            proxies[name] = read_proxy(written)
+        except ValueError:
+            problems.append(
+                f"{name}: is not the address of an HTTP proxy. Write it like http://proxy.example.com:3128, or "
+                "http://USER:PASSWORD@proxy.example.com:3128 with @ / : ? # % as %40 %2F %3A %3F %23 %25."
+            )
+    exceptions = tuple(filter(None, re.split(r"[,\s]+", in_either_case(environ, EXCEPTIONS))))
+    certificates = environ.get("SSL_CERT_FILE", "").strip() or None
+    return Network(proxies, exceptions, certificates), problems
+
+
+def in_either_case(environ: Mapping[str, str], name: str) -> str:
+    """The lower-case name counts first, and an empty value there turns the other off."""
+    return environ.get(name.lower(), environ.get(name, "")).strip()
+
+
+_PROXY = re.compile(
+    r"(?:(?P<scheme>https?)://)?(?:(?P<user>[^@/:?#]*)(?::(?P<password>[^@/:?#]*))?@)?"
+    r"(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?/?",
+    re.IGNORECASE,
+)
+
+
+def read_proxy(written: str) -> Proxy:
+    """An address without a scheme is plain HTTP. ValueError for anything else, SOCKS among it."""
+    found = _PROXY.fullmatch(written)
+    if found is None:
+        raise ValueError("not an HTTP proxy")
+    scheme = (found["scheme"] or "http").lower()
+    port = int(found["port"] or DEFAULT_PORTS[scheme])
+    if not 0 < port <= 65535:
+        raise ValueError("not a port")
+    user, password = unquote(found["user"] or ""), unquote(found["password"] or "")
+    if not (user + password).isprintable() or ":" in user:
+        raise ValueError("credentials that no header can hold")
+    url = f"{scheme}://{found['host'].lower()}:{port}"
+    return Proxy(url, user, Secret(password) if user or password else None)

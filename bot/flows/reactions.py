@@ -1,0 +1,63 @@
+"""Adds the reaction that says that a message is being worked on, and takes it away when the answer is there."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import timedelta
+
+from bot.core.model import NotSent
+from bot.flows.bot import Bot, now
+from bot.flows.unanswered import Unanswered
+from bot.store import reactions
+from bot.store.reactions import Reaction
+
+log = logging.getLogger(__name__)
+
+MOST_TRIES = 10
+"""Removals that the platform could not carry out, after which the reaction is left where it is."""
+
+OUTLIVES = timedelta(minutes=1)
+"""How long a reaction may outlive the time that its call can wait; then it is taken away whatever became of that."""
+
+
+async def react(bot: Bot, message: Unanswered) -> None:
+    """Adds the reaction to a message. A crash before its id is noted leaves it on the message for good."""
+    moment = now()
+    due_at = message.expires_at + OUTLIVES
+    if not await bot.database.write_one(
+        lambda c: reactions.reserve(
+            c, message.user, message.call_id, message.message_id, now=moment, due_at=due_at
+        )
+    ):
+        return
+    reaction = await bot.platform.react(message.message_id)
+    if isinstance(reaction, NotSent):
+        log.info("no reaction", extra={"call": message.call_id, "reason": reaction.reason})
+        await bot.database.write_one(lambda c: reactions.drop(c, message.call_id))
+        return
+    bot.watch.seen(message.call_id)
+    due = await bot.database.write_one(lambda c: reactions.placed(c, message.call_id, reaction))
+    if due != due_at:
+        # The message was answered while the reaction was on its way.
+        await take_away(bot, Reaction(message.call_id, message.message_id, reaction, 1))
+
+
+async def take_away(bot: Bot, reaction: Reaction) -> None:
+    """Removes a reaction that is taken for this worker; tried again later if the platform cannot now."""
+    if reaction.reaction_id is not None:
+        problem = await bot.platform.unreact(reaction.message_id, reaction.reaction_id)
+        if problem is not None:
+            log.info("reaction not removed", extra={"call": reaction.call_id, "reason": problem.reason})
+        if problem is not None and problem.retry and reaction.attempts < MOST_TRIES:
+            return
+    await bot.database.write_one(lambda c: reactions.drop(c, reaction.call_id))
+
+
+async def take_away_due(bot: Bot) -> None:
+    """Removes reactions that outlived their answers: after a crash, or a failure of the platform."""
+    moment, platform = now(), bot.platform
+    due = await bot.database.write_one(
+        lambda c: reactions.take_due(c, platform.name, platform.app_id, moment, moment + bot.lease, limit=20)
+    )
+    await asyncio.gather(*(take_away(bot, reaction) for reaction in due))

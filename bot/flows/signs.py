@@ -1,0 +1,119 @@
+"""Acknowledges messages that take longer than a moment: within two seconds their asker sees something.
+
+An answer, a note or a new card is enough. Where none has come, a reaction is added to the message, and removed when
+it is answered; where the app may not add any, a line says that it is being worked on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+
+from bot.core import replies
+from bot.core.model import CallStatus, DeferredCall, UserKey, WaitsFor
+from bot.flows.bot import Bot, now
+from bot.flows.delivery import Draft, deliver_all, insert_all, note, typed
+from bot.flows.reactions import react
+from bot.flows.unanswered import Unanswered
+from bot.store import calls, reactions
+from bot.store.arrivals import NewCall
+from bot.store.database import Connection
+from bot.store.ids import time_of
+from bot.store.outbox import OutgoingMessage
+from bot.store.reactions import Unseen
+
+log = logging.getLogger(__name__)
+
+REACT_AFTER = timedelta(seconds=0.9)
+"""What is answered sooner costs no reaction."""
+SAY_AFTER = timedelta(seconds=1.5)
+"""What has no reaction by then gets a word: two seconds are promised."""
+TICK = 0.1
+"""Seconds between looks at what is watched, while something is."""
+AT_ONCE = 10
+"""Reactions that are added at the same time."""
+MOST_WORDS = 5
+"""Said to one person at once: a chat takes five messages a second, and the answers come by the same way."""
+
+
+def watch(bot: Bot, call: NewCall | DeferredCall) -> None:
+    """Sees to it that the asker of this call sees something in time."""
+    if call.message_id is None:
+        return
+    due_at = time_of(call.id) + REACT_AFTER
+    bot.watch.expect(
+        Unanswered(call.id, call.user, call.chat, call.message_id, call.command, call.expires_at, due_at)
+    )
+
+
+async def give_signs(bot: Bot) -> None:
+    """Acknowledges what is not answered in time, for ever."""
+    while True:
+        await bot.watch.some.wait()
+        await asyncio.sleep(TICK)
+        if due := bot.watch.take_due(now()):
+            bot.background(acknowledge(bot, due))
+
+
+async def acknowledge(bot: Bot, due: Sequence[Unanswered]) -> None:
+    try:
+        found = await bot.database.read(lambda c: reactions.unseen(c, [each.call_id for each in due]))
+        unseen = {each.call_id: each for each in found}
+        late = [each for each in due if each.call_id in unseen]
+        may_react = bot.platform.can_react
+        first = [each for each in late if not each.reacted]
+        for each in first:
+            # Whatever becomes of the reaction: it is looked at once more.
+            bot.watch.expect(replace(each, reacted=True, due_at=time_of(each.call_id) + SAY_AFTER))
+        if may_react:
+            await react_to_all(bot, first)
+        await say_to_all(bot, [unseen[each.call_id] for each in late if each.reacted])
+    except Exception:
+        # They will see the answer; nothing else depends on this.
+        log.exception("messages not acknowledged")
+
+
+async def react_to_all(bot: Bot, messages: Sequence[Unanswered]) -> None:
+    room = asyncio.Semaphore(AT_ONCE)
+
+    async def one(message: Unanswered) -> None:
+        async with room:
+            await react(bot, message)
+
+    await asyncio.gather(*(one(message) for message in messages))
+
+
+async def say_to_all(bot: Bot, unseen: Sequence[Unseen]) -> None:
+    if not unseen:
+        return
+
+    def work(c: Connection) -> list[OutgoingMessage]:
+        told = Counter[UserKey]()
+        said: list[OutgoingMessage] = []
+        for each in unseen:
+            call = calls.get(c, each.call_id)
+            word = word_about(bot, call) if call is not None else None
+            if call is None or word is None or told[call.user] == MOST_WORDS:
+                continue
+            told[call.user] += 1
+            said += insert_all(c, bot, [word])
+        return said
+
+    await deliver_all(bot, await bot.database.write(work))
+
+
+def word_about(bot: Bot, call: DeferredCall) -> Draft | None:
+    """A line that acknowledges a call. None where its answer, note or card is on its way."""
+    match call.status:
+        case CallStatus.QUEUED | CallStatus.RUNNING:
+            return note(bot, call, replies.received(typed(call)), "received", kind="interim")
+        case CallStatus.SUSPENDED if (
+            call.waits_for is WaitsFor.AUTHORIZATION and call.request_id and call.chat.kind == "direct"
+        ):
+            return note(bot, call, replies.asked_above(typed(call), call.request_id), "note")
+        case _:
+            return None

@@ -1,0 +1,291 @@
+"""Nobody is left in silence: within two seconds of a message there is something to be seen of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from bot.sandbox.tenant import Chat, ScopeSwitch
+
+from .conftest import PATIENCE, World, text_of
+
+TYPING = "Typing"
+IN_TIME = 2.0
+
+
+def signs(world: World, message: str) -> list[str]:
+    """What is on a message, or says something to it."""
+    replies = [
+        text_of(m.content)
+        for m in world.tenant.messages.values()
+        if m.reply_to == message and m.sender_type == "bot"
+    ]
+    return [r.emoji_type for r in world.tenant.messages[message].reactions] + replies
+
+
+def marked(world: World, message: str) -> bool:
+    return TYPING in [r.emoji_type for r in world.tenant.messages[message].reactions]
+
+
+async def until_seen(world: World, message: str, seen: Callable[[], Any]) -> None:
+    """Waits for a sign, and sees that it came within two seconds of the message, by the platform's clock."""
+    sent_at = world.tenant.messages[message].created_at
+    await world.until(seen, "a sign")
+    changes = [
+        c
+        for c in world.tenant.changes
+        if (c.kind == "reaction" and c.data["message"]["message_id"] == message)
+        or (c.kind == "message" and c.data["message"]["reply_to"] == message)
+    ]
+    assert changes[0].at - sent_at < IN_TIME * 1000
+
+
+async def unmarked(world: World, *messages: str) -> None:
+    await world.until(lambda: not any(marked(world, each) for each in messages), "the marks to go")
+    await world.until(lambda: not world.rows("SELECT 1 FROM message_reactions"), "their rows to go")
+
+
+def without_reactions(world: World) -> None:
+    world.tenant.app.scopes["im:message.reactions:write_only"] = ScopeSwitch()
+
+
+SLOW = {
+    "/tasks": "/open-apis/task/",
+    "/doc welcome": "/open-apis/docx/",
+    "/me": "/open-apis/authen/v1/user_info",
+}
+
+
+@pytest.mark.parametrize("where", ["direct", "group"])
+@pytest.mark.parametrize("said", SLOW)
+async def test_a_slow_call_is_marked_until_its_answer_is_there(world: World, said: str, where: str):
+    await world.start()
+    await world.authorized(world.sam, said)
+    slow = await world.trouble({"path": SLOW[said]}, "delay", seconds=60)
+    chat: Chat | None = world.group if where == "group" else None
+    asked = await world.say(world.sam, said, chat)
+    await until_seen(world, asked, lambda: marked(world, asked))
+    await world.lift(slow)
+    if where == "group" and said == "/tasks":
+        await world.shown_alone(world.sam, asked)
+    else:
+        await world.answer_to(asked)
+    await unmarked(world, asked)
+    # What is over is not marked again.
+    assert [c.data["added"] for c in world.tenant.changes_after(0, "reaction")] == [True, False]
+
+
+async def test_what_is_answered_at_once_costs_no_reaction(world: World):
+    await world.start()
+    await world.authorized(world.sam)
+    # A chat takes five messages a second: what it holds up is not answered at once.
+    for person, said in (
+        (world.sam, "/tasks"),
+        (world.ada, "/help"),
+        (world.ada, "/permissions"),
+        (world.wei, "what is this?"),
+    ):
+        await world.answer_to(await world.say(person, said))
+    last = await world.say(world.sam, "/agenda")
+    card = await world.fresh_card(world.sam, last)
+    # The card right below it is a sign, too; a message that has none is marked by now.
+    late = await world.say(world.sam, "/doc welcome")
+    await world.until(lambda: marked(world, late), "a mark")
+    reacted = {c.data["message"]["message_id"] for c in world.tenant.changes_after(0, "reaction")}
+    assert [text_of(world.tenant.messages[each].content) for each in reacted] == ["/doc welcome"]
+    await world.consent(world.sam, card)
+    await unmarked(world, late)
+
+
+async def test_each_message_below_an_open_card_is_marked_until_it_is_answered(world: World):
+    await world.start()
+    first = await world.say(world.sam, "/tasks")
+    card = await world.fresh_card(world.sam, first)
+    below = [
+        await world.say(world.sam, said)
+        for said in ("/doc welcome", "/agenda week", "/tasks", "/task Sweep the yard", "/search garden")
+    ]
+    for each in below:
+        await until_seen(world, each, lambda each=each: marked(world, each))
+    await world.consent(world.sam, card)
+    for each in (first, *below):
+        await world.answer_to(each)
+    await unmarked(world, *below)
+    assert not marked(world, first)
+
+
+async def test_each_message_behind_a_running_call_is_marked_until_it_is_answered(world: World):
+    await world.start()
+    await world.authorized(world.sam)
+    slow = await world.trouble({"path": "/open-apis/task/"}, "delay", seconds=60)
+    asked = [await world.say(world.sam, said) for said in ("/tasks", "/permissions", "hello?", "/cancel")]
+    for each in asked:
+        await until_seen(world, each, lambda each=each: signs(world, each))
+    await world.lift(slow)
+    for each in asked:
+        await world.answer_to(each)
+    await unmarked(world, *asked)
+
+
+@pytest.mark.parametrize("how", ["not_now", "/cancel", "expired"])
+async def test_a_mark_goes_when_what_it_is_on_comes_to_nothing(world: World, how: str):
+    await world.start()
+    first = await world.say(world.sam, "/tasks")
+    card = await world.fresh_card(world.sam, first)
+    second = await world.say(world.sam, "/tasks")
+    await world.until(lambda: marked(world, second), "the mark")
+    if how == "not_now":
+        await world.click(world.sam, card, how)
+    elif how == "expired":
+        world.let_expire()
+    else:
+        await world.say(world.sam, how)
+    await world.answer_to(second, patience=40)
+    await unmarked(world, second)
+
+
+# --- without reactions -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("said", SLOW)
+async def test_an_app_that_may_not_react_says_a_word_and_does_not_try_with_each_message(
+    world: World, said: str
+):
+    without_reactions(world)
+    await world.start()
+    await world.authorized(world.sam, said)
+    slow = await world.trouble({"path": SLOW[said]}, "delay", seconds=60)
+    for _ in range(2):
+        asked = await world.say(world.sam, said)
+        await until_seen(world, asked, lambda asked=asked: signs(world, asked))
+        await world.answer_to(asked, "working on it")
+    await world.lift(slow)
+    await world.answers_to(asked, 2)
+    assert len(world.requests("/reactions")) == 1, "remembered"
+    assert "ERROR" not in world.log_tail()
+
+
+async def test_without_reactions_each_message_below_an_open_card_is_told_where_that_is(world: World):
+    without_reactions(world)
+    await world.start()
+    first = await world.say(world.sam, "/tasks")
+    card = await world.fresh_card(world.sam, first)
+    below = [await world.say(world.sam, said) for said in ("/doc welcome", "/agenda week", "/tasks")]
+    for each in below:
+        await until_seen(world, each, lambda each=each: signs(world, each))
+        await world.answer_to(each, "on the card")
+    await world.consent(world.sam, card)
+    for each in below:
+        await world.answers_to(each, 2)
+
+
+@pytest.mark.parametrize("code", [231002, 231008, 230027, 99991400])
+async def test_a_reaction_that_is_refused_is_no_error_and_a_word_takes_its_place(world: World, code: int):
+    await world.start()
+    await world.authorized(world.sam)
+    await world.trouble(
+        {"path": "/open-apis/im/v1/messages/*/reactions"},
+        "status",
+        status=400,
+        body={"code": code, "msg": ""},
+    )
+    slow = await world.trouble({"path": "/open-apis/task/"}, "delay", seconds=60)
+    asked = await world.say(world.sam, "/tasks")
+    await until_seen(world, asked, lambda: signs(world, asked))
+    await world.lift(slow)
+    await world.answer_to(asked, "open tasks")
+    assert not world.rows("SELECT 1 FROM message_reactions")
+    assert "ERROR" not in world.log_tail()
+
+
+# --- crashes ------------------------------------------------------------------------------------------------------
+
+
+async def test_a_mark_that_outlives_the_process_goes_with_the_answer_of_the_next(world: World):
+    await world.start()
+    await world.authorized(world.sam)
+    first = await world.say(world.sam, "/agenda")
+    card = await world.fresh_card(world.sam, first)
+    second = await world.say(world.sam, "/agenda")
+    await world.until(
+        lambda: world.rows("SELECT 1 FROM message_reactions WHERE reaction_id IS NOT NULL"), "it"
+    )
+    await world.kill()
+    await world.start()
+    await world.consent(world.sam, card)
+    await world.answer_to(second)
+    await unmarked(world, second)
+
+
+async def test_a_mark_that_could_not_be_removed_is_removed_later(world: World):
+    await world.start()
+    await world.authorized(world.sam)
+    slow = await world.trouble({"path": "/open-apis/task/"}, "delay", seconds=60)
+    asked = await world.say(world.sam, "/tasks")
+    await world.until(
+        lambda: world.rows("SELECT 1 FROM message_reactions WHERE reaction_id IS NOT NULL"), "it"
+    )
+    away = await world.trouble(
+        {"path": "/open-apis/im/v1/messages/*/reactions/*", "method": "DELETE"}, "drop_before"
+    )
+    await world.lift(slow)
+    await world.answer_to(asked, "open tasks")
+    await world.struck(away)
+    await world.lift()
+    world.change("UPDATE message_reactions SET due_at = created_at")
+    await unmarked(world, asked)
+
+
+async def test_what_a_killed_process_had_begun_is_marked_by_the_next(world: World):
+    await world.start()
+    await world.authorized(world.sam)
+    slow = await world.trouble({"path": "/open-apis/task/"}, "delay", seconds=60)
+    asked = await world.say(world.sam, "/tasks")
+    await world.struck(slow)
+    await world.kill()
+    assert not marked(world, asked)
+    await world.start()
+    await world.until(lambda: marked(world, asked), "the mark", PATIENCE + 25)
+    await world.lift()
+    await world.answer_to(asked, "open tasks")
+    await unmarked(world, asked)
+
+
+# --- the same answer several times ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("said", ["/tasks", "/agenda week", "/doc welcome"])
+async def test_identical_reads_that_waited_for_one_consent_are_drawn_once(world: World, said: str):
+    await world.start()
+    asked = [await world.say(world.sam, said) for _ in range(4)]
+    card = await world.fresh_card(world.sam, asked[0])
+    await world.until(
+        lambda: len(world.rows("SELECT 1 FROM deferred_calls WHERE status = 'suspended'")) == 4,
+        "four waiting",
+    )
+    await world.consent(world.sam, card)
+    first, *others = [text_of((await world.answer_to(each)).content) for each in asked]
+    assert "Same as my answer above" not in first
+    for other in others:
+        assert "Same as my answer above" in other
+        assert len(other) < len(first)
+    again = await world.say(world.sam, said)
+    assert "Same as" not in text_of((await world.answer_to(again)).content), "asked anew, drawn anew"
+
+
+async def test_reads_that_differ_in_what_they_ask_or_find_are_drawn_whole(world: World):
+    await world.start()
+    said = ("/tasks", "/agenda week", "/task Paint the fence", "/tasks", "/agenda today")
+    asked = []
+    for each in said:
+        asked.append(await world.say(world.sam, each))
+    card = await world.fresh_card(world.sam, asked[0])
+    await world.until(
+        lambda: len(world.rows("SELECT 1 FROM deferred_calls WHERE status = 'suspended'")) == 5, "all waiting"
+    )
+    await world.consent(world.sam, card)
+    for each in asked:
+        assert "Same as" not in text_of((await world.answer_to(each)).content)
+    assert "Paint the fence" in text_of((await world.answer_to(asked[3])).content)
