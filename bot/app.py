@@ -99,6 +99,7 @@ async def assembled(settings: Settings, refit: Refit = as_it_is) -> AsyncIterato
                 admins=settings.admins,
                 authorization_ttl=settings.authorization_ttl,
                 deferred_ttl=settings.deferred_ttl,
+                time_zone=settings.time_zone,
             )
             database.on_work(bot.wake.calls.set)
             yield refit(bot)

@@ -23,6 +23,7 @@ from bot.core.database_url import read_database_url
 from bot.core.errors import ConfigurationError
 from bot.core.model import Secret
 from bot.core.network import VARIABLES, Network, is_loopback, read_network
+from bot.core.times import find_zone
 
 Brand = Literal["lark", "feishu"]
 OAuthGeneration = Literal["v3", "v2", "v1"]
@@ -72,6 +73,8 @@ class Settings(OperatorSettings):
     deferred_ttl: timedelta
     network: Network
     """The way to the platform."""
+    time_zone: str
+    """Of people whose own is not known."""
 
 
 # --- parsers: from the text of a variable to its value; ValueError says in words how to mend it ------------
@@ -118,6 +121,12 @@ def _duration(value: str) -> timedelta:
 
 def _is_number(value: str) -> bool:
     return value.isascii() and value.isdigit() and len(value) <= 12
+
+
+def _time_zone(value: str) -> str:
+    if find_zone(value) is None:
+        raise ValueError(f"{_shown(value)} is not a time zone. Write an IANA name, such as Asia/Shanghai.")
+    return value
 
 
 DEFAULT_PORTS = {"https": ":443", "http": ":80"}
@@ -390,6 +399,13 @@ TABLE: tuple[Setting, ...] = (
         parse=_duration,
         meaning="Seconds for which a suspended call, and the link on its card, wait.",
         default="86400",
+    ),
+    Setting(
+        name="BOT_TIME_ZONE",
+        field="time_zone",
+        parse=_time_zone,
+        meaning="Time zone of people whose own is not known: an IANA name.",
+        default="UTC",
     ),
     Setting(
         name="BOT_LOG_FORMAT",

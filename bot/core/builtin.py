@@ -25,7 +25,7 @@ from bot.core.commands import (
 from bot.core.model import Json, Line, Mentions, Reply, Span, Words
 from bot.core.scopes import MAX_SCOPES_PER_LINK, OFFLINE_ACCESS, SCOPE, all_of
 from bot.core.tidy import one_line
-from bot.core.times import moment_in_words, zone_or_utc
+from bot.core.times import moment_in_words
 
 WELCOME = "welcome"
 """The hidden command that a first contact runs."""
@@ -218,7 +218,7 @@ def until_line(ask: Ask, grant: Mapping[str, Json]) -> tuple[Line, ...]:
     until = grant["refresh_until"] or grant["access_until"]
     if until is None:
         return ()
-    zone = zone_or_utc(ask.time_zone)
+    zone = ask.zone
     moment = moment_in_words(datetime.fromisoformat(until), zone, zone.local(ask.asked_at).date())
     if renewable:
         words = Words(
@@ -245,8 +245,11 @@ def typed(commands: Sequence[str]) -> list[str]:
 # --- asking ahead, and ending ---------------------------------------------------------------------------
 
 
+AUTHORIZE = "authorize"
+
+
 @command(
-    "authorize",
+    AUTHORIZE,
     usage=Words("SCOPE…", "权限标识…"),
     summary=Words("authorize permissions ahead of time", "提前授权"),
     private=True,

@@ -49,17 +49,21 @@ class AuthorizationCard:
     """The commands that ask, as typed: `/agenda`."""
     link: str | None
     expires_at: datetime
-    drawn_at: datetime
-    """The moment from which it tells days: `tomorrow`."""
     failure: Words | None = None
     device_link: DeviceLink | None = None
     """While it waits without a link of ours: the platform's. Without that, too, a button fetches it."""
     notice: Words | None = None
     """How the last try ended."""
-    time_zone: str | None = None
-    """The person's, if they ever clicked on a card."""
     declined_on_page: bool = False
     """A visitor declined on the platform's page: while it waits, it says so and asks quietly."""
+    stays_signed_in: bool = False
+    """It asks for `offline_access`, which is not held yet."""
+    why_again: Words | None = None
+    """Why the person is asked for what they had granted before."""
+    opened: bool = False
+    """Whether its link was opened for what it asks for now: the page that it leads to may have shown an error."""
+    asks_which_error: bool = False
+    """The person has said that the page shows an error: which one?"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +90,8 @@ class ConfirmationCard:
     call_id: str
     command: str
     asked_at: datetime
-    drawn_at: datetime
     confirmed: bool | None = None
     """What its person has decided, once they have."""
-    time_zone: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,15 @@ class UnusedCard:
 Card = AuthorizationCard | AdministratorCard | ConfirmationCard | UnusedCard
 
 
+class PageError(StrEnum):
+    """What the platform's page shows instead of asking for consent, by the word of the person who saw it."""
+
+    SCOPE = "scope"
+    REDIRECT = "redirect"
+    APP = "app"
+    OTHER = "other"
+
+
 class Action(StrEnum):
     """What a card's callback control sends back, with the id of its subject."""
 
@@ -113,7 +124,12 @@ class Action(StrEnum):
     """Fetches the platform's own link, where no page of ours can be reached."""
     NOT_NOW = "not_now"
     PAGE_ERROR = "page_error"
-    """The platform's page shows an error instead of asking for consent."""
+    """The platform's page shows an error instead of asking for consent: the card asks which one."""
+    PAGE_ERROR_SCOPE = "page_error_scope"
+    PAGE_ERROR_REDIRECT = "page_error_redirect"
+    PAGE_ERROR_APP = "page_error_app"
+    PAGE_ERROR_OTHER = "page_error_other"
+    """It says this, by the person's word."""
     SEND_AGAIN = "send_again"
     """The card of a request is to be sent once more, where it is seen."""
     GIVE_BACK = "give_back"

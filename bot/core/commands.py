@@ -22,6 +22,7 @@ from bot.core.errors import CommandMistake
 from bot.core.model import ApiCall, Chat, Json, Language, Mentions, Refused, Reply, UserKey, Words, Write
 from bot.core.scopes import NOTHING, Requirement, checked_requirement
 from bot.core.tidy import one_line
+from bot.core.times import Zone, zone_or
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,14 @@ class Ask:
     asked_at: datetime
     language: Language
     time_zone: str | None
+    """The person's, if it is known."""
+    default_time_zone: str = "UTC"
+    """Of people whose own is not known."""
+
+    @property
+    def zone(self) -> Zone:
+        """The time zone to answer in."""
+        return zone_or(self.time_zone, self.default_time_zone)
 
 
 # What a command may ask of the bot itself, besides API calls. Each is carried out once, with its result recorded.

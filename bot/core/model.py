@@ -344,6 +344,8 @@ class Reply:
     confidential: bool = False
     """In a group it is shown to the asker alone, whatever its command says."""
     control: Control | None = None
+    time_zone: str | None = None
+    """IANA name: what the answer has found out of the asker's time zone."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,6 +94,10 @@ class Platform(Protocol):
         """Opens the chat with the bot in the client; None when no such link is to be used."""
 
     @property
+    def account_link(self) -> str:
+        """Where a browser signs in to the platform, and changes the account that it is signed in with."""
+
+    @property
     def uses_pkce(self) -> bool: ...
 
     async def exchange_code(
@@ -153,6 +157,15 @@ class Platform(Protocol):
 
     async def enabled_scopes_for_visitors(self) -> ScopeSet | None:
         """As `fresh`, or as some seconds ago: whatever visitors ask for costs the platform no more than that."""
+
+    async def redirect_urls(self) -> frozenset[str] | None:
+        """The redirect URLs that the app has registered; None when they cannot be read."""
+
+    def knows_scope(self, scope: Scope) -> bool:
+        """Whether it exists for all we know: it is in a list of the platform's, as last read, or well known."""
+
+    async def time_zone_of(self, user: UserKey) -> str | None:
+        """The time zone in a person's profile; None when the app may not read it, or there is none."""
 
     @property
     def pending_scopes(self) -> ScopeSet:

@@ -5,10 +5,11 @@ Words of cards and pages are in `texts`; what commands answer is with the comman
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from bot.core import texts
-from bot.core.cards import Action
+from bot.core.cards import Action, PageError
 from bot.core.decisions import Why
 from bot.core.model import Control, Reply, Span, Words
 
@@ -143,6 +144,27 @@ def waiting_for_administrator(command: str, scopes: Text, *, known: bool) -> Rep
     )
 
 
+def no_such_scope(command: str, scopes: Text, *, typed_by_person: bool) -> Reply:
+    """A scope that is in none of the platform's lists: it was typed, or a command declares it."""
+    if typed_by_person:
+        return say(
+            Words(en="I can't find this permission", zh="找不到此权限"),
+            Words(
+                en="The platform doesn't list {scopes}, so I didn't ask for it. Please check the spelling. If it's "
+                "right, have your administrator add it to the app first.",
+                zh="平台的权限列表中没有 {scopes}，因此没有申请。请检查拼写；如果无误，请先让管理员为应用添加此权限。",
+            ).format(scopes=scopes),
+        )
+    return say(
+        Words(en="This command can't be run", zh="此命令无法执行"),
+        Words(
+            en="{command} needs {scopes}, which the platform doesn't list. Nothing was done. Please tell the people who "
+            "run this bot.",
+            zh="{command} 需要 {scopes}，但平台的权限列表中没有此权限。没有执行任何操作，请联系机器人的维护人员。",
+        ).format(command=command, scopes=scopes),
+    )
+
+
 def told_enough(command: str, scopes: Text) -> Reply:
     """The administrators have heard of many other scopes from this person today."""
     return say(
@@ -182,6 +204,89 @@ def publish_a_version(scopes: Text) -> Reply:
     )
 
 
+PAGE_ERROR_SAYS = {
+    PageError.SCOPE: Words(
+        en="an error about a permission (20027 or 20043)", zh="权限有误（20027 或 20043）"
+    ),
+    PageError.REDIRECT: Words(en="an error about the redirect URL (20029)", zh="重定向 URL 有误（20029）"),
+    PageError.APP: Words(
+        en="that they can't use this app (20009 or 20010)", zh="无法使用此应用（20009 或 20010）"
+    ),
+    PageError.OTHER: Words(en="an error that they didn't name", zh="其他错误"),
+}
+
+PAGE_ERROR_CHECK = {
+    PageError.APP: Words(
+        en="I can't confirm this. Please check that the app is enabled and that it's available to them.",
+        zh="我无法核实。请确认应用已启用，且该用户在可用范围内。",
+    ),
+    PageError.OTHER: Words(
+        en="I can't confirm this. Please ask them what the page says.",
+        zh="我无法核实。请向该用户确认页面内容。",
+    ),
+}
+
+
+def page_error_reported(person: str, error: PageError, commands: tuple[str, ...], found: Words) -> Reply:
+    """To an administrator: what a user says of the platform's page, and what the bot knows of it."""
+    return say(
+        Words(en="A user reports an error", zh="用户反馈授权页面报错"),
+        Words(
+            en="{person} reports that the authorization page for {commands} shows {error}.",
+            zh="{person} 反馈 {commands} 的授权页面提示：{error}。",
+        ).format(
+            person=person,
+            commands=Words(", ".join(commands), "、".join(commands)),
+            error=PAGE_ERROR_SAYS[error],
+        ),
+        found,
+    )
+
+
+def scopes_enabled(scopes: Text) -> Words:
+    return Words(
+        en="I can't confirm this: the app's own list has {scopes} enabled. If the console shows an unpublished "
+        "version, please publish it.",
+        zh="我无法核实：应用的权限列表显示已开通{scopes}。如果开发者后台有未发布的版本，请发布。",
+    ).format(scopes=scopes)
+
+
+def scopes_unknown(scopes: Text) -> Words:
+    return Words(
+        en="I can't confirm this: the app's list of permissions can't be read. Please check that {scopes} is enabled for "
+        "user identity.",
+        zh="我无法核实：无法读取应用的权限列表。请确认已为用户身份开通{scopes}。",
+    ).format(scopes=scopes)
+
+
+def redirects_missing(urls: Iterable[str]) -> Words:
+    return Words(
+        en="The app's own list confirms it: {urls} is missing. Please add it in the developer console, under Security "
+        "Settings.",
+        zh="应用的重定向 URL 列表中确实缺少 {urls}，请在开发者后台的“安全设置”中添加。",
+    ).format(urls=every(urls))
+
+
+def redirects_registered(urls: Iterable[str]) -> Words:
+    return Words(
+        en="I can't confirm this: {urls} is on the app's list of redirect URLs.",
+        zh="我无法核实：{urls} 已在应用的重定向 URL 列表中。",
+    ).format(urls=every(urls))
+
+
+def redirects_unknown(urls: Iterable[str]) -> Words:
+    return Words(
+        en="I can't confirm this: the app's list of redirect URLs can't be read. Please check in the developer console, "
+        "under Security Settings, that {urls} is on it.",
+        zh="我无法核实：无法读取应用的重定向 URL 列表。请在开发者后台的“安全设置”中确认已添加 {urls}。",
+    ).format(urls=every(urls))
+
+
+def every(items: Iterable[str]) -> Words:
+    given = tuple(items)
+    return Words(en=" and ".join(given), zh=" 和 ".join(given))
+
+
 def lost_scopes(scopes: str) -> Reply:
     """After a consent that gave less than was held before."""
     return say(
@@ -190,6 +295,19 @@ def lost_scopes(scopes: str) -> Reply:
             en="Since you last authorized, I no longer have: {scopes}. I'll ask again when a command needs it.",
             zh="此次授权后不再包含：{scopes}。有命令需要时，会再次请你授权。",
         ).format(scopes=scopes),
+    )
+
+
+def other_account() -> Reply:
+    """Somebody consented by the person's link with another account."""
+    return say(
+        Words(en="Wrong account", zh="账号不一致"),
+        Words(
+            en="The link on my card was confirmed with another account, so nothing was saved. If that was you, switch to "
+            "your own account and press Authorize again. If not, you don't need to do anything.",
+            zh="有人使用其他账号确认了卡片上的链接，因此未保存任何信息。如果是你本人，请切换到自己的账号后再次点击授权；"
+            "如果不是，无需处理。",
+        ),
     )
 
 
@@ -204,15 +322,14 @@ def asked_privately() -> Reply:
     )
 
 
-def asked_above(command: str, request_id: str) -> Reply:
-    """The person has a card already, and it may be far up in the chat by now."""
-    reply = say(
-        None,
-        Words(
-            en="I've added {command} to the card above.",
-            zh="已将 {command} 添加到上方的卡片中。",
-        ).format(command=command),
+def asked_above(command: str, request_id: str, *, elsewhere: bool = False) -> Reply:
+    """The person has a card already: far up in the chat, or in another topic (`elsewhere`)."""
+    above = Words(en="I've added {command} to the card above.", zh="已将 {command} 添加到上方的卡片中。")
+    earlier = Words(
+        en="I've added {command} to the card I sent you earlier.",
+        zh="已将 {command} 添加到之前发送的卡片中。",
     )
+    reply = say(None, (earlier if elsewhere else above).format(command=command))
     return replace(reply, control=Control(texts.SEND_AGAIN, Action.SEND_AGAIN, request_id))
 
 

@@ -17,10 +17,46 @@ STAYS_SIGNED_IN = Words(
 )
 """After the promise, where `offline_access` is asked for along with something else."""
 ALREADY_GRANTED = Words(en="Already authorized: {scopes}", zh="已授权：{scopes}")
+AGAIN_EXPIRED = Words(
+    en="Your earlier authorization has expired, so I'm asking again.", zh="你之前的授权已过期，需要重新授权。"
+)
+AGAIN_OVER = Words(
+    en="Your earlier authorization is no longer valid (expired, or revoked on the platform), so I'm asking again.",
+    zh="你之前的授权已失效（已过期，或已在平台上撤销），需要重新授权。",
+)
+AGAIN_REVOKED = Words(
+    en="You revoked your earlier authorization, so I'm asking again.",
+    zh="你之前的授权已由你撤销，需要重新授权。",
+)
+AGAIN_REVOKED_BY_OPERATOR = Words(
+    en="An administrator revoked your earlier authorization, so I'm asking again.",
+    zh="你之前的授权已由管理员撤销，需要重新授权。",
+)
+AGAIN_REVOKED_AT_PLATFORM = Words(
+    en="Your earlier authorization was revoked on the platform, so I'm asking again.",
+    zh="你之前的授权已在平台上撤销，需要重新授权。",
+)
+AGAIN_ENDED = Words(
+    en="Your earlier authorization has ended, so I'm asking again.", zh="你之前的授权已终止，需要重新授权。"
+)
+AGAIN_LOST = Words(
+    en="The platform no longer lets me use all that you authorized before, so I'm asking for it again, all at once.",
+    zh="平台不再允许我使用你之前授权的部分权限，因此一并重新申请。",
+)
 CANCEL = Words(en="Cancel", zh="取消")
 AUTHORIZE = Words(en="Authorize", zh="去授权")
 NOT_NOW = Words(en="Not now", zh="暂不授权")
 PAGE_ERROR = Words(en="Trouble with the page?", zh="授权遇到问题？")
+
+WHICH_ERROR_TITLE = Words(en="What does the page say?", zh="页面提示了什么？")
+WHICH_ERROR_BODY = Words(
+    en="Pick what the authorization page shows, so that I can fix it or tell your administrator.",
+    zh="请选择授权页面显示的内容，以便我处理或通知管理员。",
+)
+ERROR_SCOPE = Words(en="A permission is wrong (20027, 20043)", zh="权限有误（20027、20043）")
+ERROR_REDIRECT = Words(en="The redirect URL is wrong (20029)", zh="重定向 URL 有误（20029）")
+ERROR_APP = Words(en="I can't use this app (20009, 20010)", zh="我无法使用此应用（20009、20010）")
+ERROR_OTHER = Words(en="Something else", zh="其他内容")
 
 DEVICE_CODE = Words(
     en="Open the page, check the code **{code}**, and sign in with your own account. Valid until {until}.",
@@ -174,6 +210,19 @@ SEND_AGAIN = Words(en="Send the card again", zh="重新发送卡片")
 CLICK_DECLINED = Words(en="OK, cancelled.", zh="好的，已取消。")
 CLICK_CHANGED = Words(
     en="I've changed what I ask for. Please try Authorize again.", zh="已更换所需权限，请重新点击“去授权”。"
+)
+CLICK_WHICH_ERROR = Words(en="What does the page say?", zh="页面提示了什么？")
+CLICK_OPEN_FIRST = Words(
+    en="Open the page with the card's button first. If it then shows an error, tell me here.",
+    zh="请先通过卡片上的按钮打开授权页面。如果页面报错，再在这里告诉我。",
+)
+CLICK_REPORTED = Words(
+    en="Thanks, I've told your administrator. You can try the button again at any time.",
+    zh="谢谢，已通知管理员。你可以随时再次点击授权按钮。",
+)
+CLICK_NOT_REPORTED = Words(
+    en="I couldn't reach an administrator. Please show them what the page says.",
+    zh="我无法联系管理员，请将页面内容告知管理员。",
 )
 CLICK_SETTLED = Words(en="This has already been dealt with.", zh="该请求已处理。")
 CLICK_LINK = Words(en="Open the link on the card.", zh="请打开卡片上的链接。")

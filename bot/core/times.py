@@ -41,7 +41,7 @@ ALL_TIMES_UTC = Words(
 
 @dataclass(frozen=True, slots=True)
 class Zone:
-    """A time zone; `known` is False when nobody said which, and UTC stands in."""
+    """A time zone; `known` is False when it stands in for one that nobody told."""
 
     tz: tzinfo
     name: str
@@ -68,8 +68,20 @@ def find_zone(name: str | None) -> Zone | None:
         return None
 
 
-def zone_or_utc(name: str | None) -> Zone:
-    return find_zone(name) or UNKNOWN_ZONE
+def zone_or(name: str | None, default: str) -> Zone:
+    """The zone of a person; the default where theirs is not known."""
+    known = find_zone(name)
+    if known is not None:
+        return known
+    fallback = find_zone(default)
+    return Zone(fallback.tz, fallback.name, known=False) if fallback is not None else UNKNOWN_ZONE
+
+
+def zone_named(zone: Zone) -> Words:
+    """Which zone times are in, for an answer whose reader may be in another one."""
+    if zone.name == UNKNOWN_ZONE.name:
+        return ALL_TIMES_UTC
+    return Words(en="Times in {zone}.", zh="时区：{zone}。").format(zone=zone.name)
 
 
 def day_in_words(day: date, today: date) -> Words:

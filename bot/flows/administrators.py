@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from bot.core import replies
+from bot.core.builtin import AUTHORIZE
 from bot.core.cards import AdministratorCard
 from bot.core.errors import LeaseLost
 from bot.core.model import (
@@ -34,12 +35,29 @@ from bot.store.scope_waits import ScopeWait
 log = logging.getLogger(__name__)
 
 
-async def wait_for(bot: Bot, call: DeferredCall, needs: Requirement, steps: Sequence[Step]) -> None:
-    """Suspends a claimed call until the app has scopes for `needs`; its person and the administrators are told."""
+async def wait_for(
+    bot: Bot,
+    call: DeferredCall,
+    needs: Requirement,
+    steps: Sequence[Step],
+    *,
+    named_by_platform: Iterable[Scope] = (),
+) -> None:
+    """Suspends a claimed call until the app has scopes for `needs`; its person and the administrators are told.
+
+    Administrators are asked for what exists: what the platform has named in a refusal, or has in one of its lists.
+    """
     enabled = await bot.platform.enabled_scopes()
-    scopes = to_enable(needs, enabled)
+    described = await bot.platform.describe_scopes(named(needs))
+    certain = frozenset(named_by_platform)
+    scopes, unknown = to_enable(
+        needs, enabled, lambda scope: scope in certain or bot.platform.knows_scope(scope)
+    )
+    if unknown and (enabled is not None or not scopes):
+        await refuse_unknown(bot, call, unknown)
+        return
     moment = now()
-    words = in_words(await bot.platform.describe_scopes(scopes))
+    words = in_words({scope: described[scope] for scope in scopes})
     begun = await bot.database.write(lambda c: begin(c, bot, call, scopes, words, moment))
     if not isinstance(begun, ScopeWait):
         await deliver_all(bot, begun)
@@ -60,7 +78,9 @@ async def wait_for(bot: Bot, call: DeferredCall, needs: Requirement, steps: Sequ
 
     def work(c: Connection) -> list[OutgoingMessage]:
         suspend(c, call, steps, WaitsFor.ADMINISTRATOR, needs, None, moment, again)
-        wait = scope_waits.open(c, bot.platform.name, bot.platform.app_id, scopes, moment)
+        app = (bot.platform.name, bot.platform.app_id)
+        # The cards tell of this call already, unless the scopes were enabled in this very moment.
+        wait = begun if scope_waits.is_open(c, *app, scopes) else scope_waits.open(c, *app, scopes, moment)
         content = bot.platform.render_reply(replies.publish_a_version(words))
         notices = [
             draft(bot, admin, content, kind="notice", key=f"{wait.id}/{admin.open_id[-12:]}")
@@ -78,7 +98,9 @@ def begin(
     """Inside a transaction: what the administrators are told of, or the answer to a call that they are not told of."""
     if not may_ask_for(c, bot, call.user, scopes, moment):
         return turn_away(c, bot, call, words, moment)
-    return scope_waits.open(c, bot.platform.name, bot.platform.app_id, scopes, moment)
+    return scope_waits.open(
+        c, bot.platform.name, bot.platform.app_id, scopes, moment, due_at=moment + bot.lease
+    )
 
 
 REACHED_WITHIN = 4.0
@@ -101,16 +123,37 @@ async def reach_administrators(bot: Bot, wait: ScopeWait, call: DeferredCall) ->
     return await bot.database.read(read)
 
 
+async def refuse_unknown(bot: Bot, call: DeferredCall, unknown: Requirement) -> None:
+    """Ends a call that needs a scope which does not exist, by all that the platform tells. Nobody could enable it."""
+    scopes, typed_by_person = sorted(named(unknown)), call.command == AUTHORIZE
+    if not typed_by_person:
+        told = {"call": call.id, "command": call.command, "scopes": scopes}
+        log.error("a command needs scopes that the platform does not list", extra=told)
+    reply = replies.no_such_scope(typed(call), ", ".join(scopes), typed_by_person=typed_by_person)
+    moment = now()
+
+    def work(c: Connection) -> list[OutgoingMessage]:
+        if not calls.settle(c, call.id, call.claim, CallStatus.FAILED, "unknown_scope", moment):
+            raise LeaseLost
+        return insert_all(c, bot, answer(bot, call, reply))
+
+    await deliver_all(bot, await bot.database.write(work))
+
+
 MOST_A_DAY = 10
-"""Scope sets that one person can have the administrators told of: each is a card for each of them, and nobody can
-tell an invented name from that of a new scope."""
+"""Scope sets, and errors of the platform's page, that one person can have the administrators told of in a day."""
 
 
 def may_ask_for(c: Connection, bot: Bot, user: UserKey, scopes: ScopeSet, moment: datetime) -> bool:
     """Inside a transaction: takes one of the person's places of this day, unless the administrators know already."""
-    platform, app_id = bot.platform.name, bot.platform.app_id
-    if scope_waits.is_open(c, platform, app_id, scopes):
+    if scope_waits.is_open(c, bot.platform.name, bot.platform.app_id, scopes):
         return True
+    return take_place(c, bot, user, moment)
+
+
+def take_place(c: Connection, bot: Bot, user: UserKey, moment: datetime) -> bool:
+    """Inside a transaction: whether the administrators may be told of one more thing for this person today."""
+    platform, app_id = bot.platform.name, bot.platform.app_id
     day = f"administrators-{moment:%Y-%m-%d}-{user.tenant_key}-{user.open_id}"
     return any(events.record(c, platform, app_id, f"{day}-{place}", moment) for place in range(MOST_A_DAY))
 
@@ -146,9 +189,17 @@ def pause_after(attempts: int) -> timedelta:
     return timedelta(seconds=seconds * random.uniform(0.5, 1))  # noqa: S311 - jitter
 
 
-def to_enable(needs: Requirement, enabled: ScopeSet | None) -> ScopeSet:
-    """The preferred alternative of each clause that the app cannot meet (of all, when that cannot be told)."""
-    return frozenset(clause[0] for clause in lacking(needs, enabled) or needs if clause)
+def to_enable(
+    needs: Requirement, enabled: ScopeSet | None, is_known: Callable[[Scope], bool]
+) -> tuple[ScopeSet, Requirement]:
+    """The preferred alternative of each clause that the app cannot meet (of all, when that cannot be told).
+
+    Only what exists counts. Also returns the clauses of which nothing does.
+    """
+    clauses = [clause for clause in lacking(needs, enabled) or needs if clause]
+    preferred = [next(filter(is_known, clause), None) for clause in clauses]
+    unknown = tuple(clause for clause, scope in zip(clauses, preferred, strict=True) if scope is None)
+    return frozenset(scope for scope in preferred if scope is not None), unknown
 
 
 def in_words(described: Mapping[Scope, Words]) -> Words:

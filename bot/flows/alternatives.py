@@ -1,8 +1,8 @@
 """What a link asks for instead, when the platform's page would only show an error for what it asks for now.
 
-That page never calls back: nobody is sent there with a scope that the app has not enabled, and whoever has met its
-error says so on the card. First come other alternatives, then asking without `offline_access`; then it is the
-administrator's matter.
+That page never calls back: nobody is sent there with a scope that the app has not enabled, and people who have met its
+error say so on the card. First come other alternatives, then asking without `offline_access`. The administrator is
+asked only for what the platform itself says is missing.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Sequence
 from datetime import datetime
 
 from bot.core.model import FOR_ADMINISTRATOR, AuthorizationRequest, DeferredCall, RequestStatus, WaitsFor
-from bot.core.scopes import OFFLINE_ACCESS, ScopeSet, choose_scopes, with_offline_access
+from bot.core.scopes import OFFLINE_ACCESS, ScopeSet, choose_scopes, named, with_offline_access
 from bot.flows.administrators import to_enable
 from bot.flows.bot import Bot, now
 from bot.store import audit, authorizations, calls, device_authorizations, scope_waits, users
@@ -42,43 +42,64 @@ async def without_disabled_scopes(bot: Bot, request: AuthorizationRequest) -> Au
 
 async def ask_otherwise_now(
     bot: Bot, request: AuthorizationRequest, enabled: ScopeSet | None, reason: str
-) -> None:
-    """Run `ask_otherwise` in its own transaction, unless the request has changed; `reason` goes into the audit log."""
+) -> bool:
+    """Run `ask_otherwise` in its own transaction, unless the request has changed; `reason` goes into the audit log.
+
+    False when nothing else can be asked for, and the platform's list does not say that anything is missing.
+    """
     moment = now()
 
-    def work(c: Connection) -> None:
+    def work(c: Connection) -> bool:
         users.lock(c, request.user)
         current = authorizations.get(c, request.id)
         if current is None or (current.status, current.scopes) != (request.status, request.scopes):
-            return
+            return True
+        _, other = other_choice(current, waiting_of(c, current), enabled)
+        if other is None and not is_explained(current, enabled):
+            return False
         subject = ("request", request.id)
         audit.write(c, reason, user=request.user, subject=subject, now=moment, scopes=sorted(request.scopes))
-        ask_otherwise(c, current, enabled, moment)
+        ask_otherwise(c, bot, current, enabled, moment)
+        return True
 
-    await bot.database.write(work)
+    changed = await bot.database.write(work)
     bot.wake.upkeep.set()
+    return changed
+
+
+def waiting_of(c: Connection, request: AuthorizationRequest) -> list[DeferredCall]:
+    """What waits for a request's consent."""
+    suspended = calls.suspended_of(c, request.user)
+    return [each for each in suspended if each.waits_for is WaitsFor.AUTHORIZATION]
 
 
 def ask_otherwise(
-    c: Connection, request: AuthorizationRequest, enabled: ScopeSet | None, moment: datetime
+    c: Connection, bot: Bot, request: AuthorizationRequest, enabled: ScopeSet | None, moment: datetime
 ) -> None:
     """Inside a transaction: a live request asks for something else from now on, or waits for the administrator.
 
-    `enabled` are the app's scopes, if they can be read.
+    `enabled` are the app's scopes, if they can be read. A request for what does not exist has failed.
     """
     user = request.user
     device_authorizations.close(c, user, moment)
-    waiting = [each for each in calls.suspended_of(c, user) if each.waits_for is WaitsFor.AUTHORIZATION]
+    waiting = waiting_of(c, request)
     avoided, scopes = other_choice(request, waiting, enabled)
     if scopes is not None:
         authorizations.avoid(c, request.id, avoided, scopes, moment)
         return
+    told = False
     for call in waiting:
+        missing, unknown = to_enable(call.needs, enabled, bot.platform.knows_scope)
+        if unknown and (enabled is not None or not missing):
+            calls.cancel(c, call.id, "unknown_scope", moment)
+            continue
+        told = True
         # With its request it waits for the administrator's word: the list would release it at once.
         kept = None if is_explained(request, enabled) else request.id
         calls.change_wait(c, call.id, WaitsFor.ADMINISTRATOR, kept, moment)
-        scope_waits.open(c, user.platform, user.app_id, to_enable(call.needs, enabled), moment)
-    authorizations.settle(c, request.id, RequestStatus.FAILED, failure=FOR_ADMINISTRATOR, now=moment)
+        scope_waits.open(c, user.platform, user.app_id, missing, moment)
+    failure = FOR_ADMINISTRATOR if told else "unknown_scope"
+    authorizations.settle(c, request.id, RequestStatus.FAILED, failure=failure, now=moment)
 
 
 def is_explained(request: AuthorizationRequest, enabled: ScopeSet | None) -> bool:
@@ -91,11 +112,14 @@ def other_choice(
 ) -> tuple[ScopeSet, ScopeSet | None]:
     """What to leave out from now on, and what to ask for instead; None when nothing is left to try."""
     needs = tuple(clause for call in waiting for clause in call.needs)
-    if is_explained(request, enabled):
-        choice = choose_scopes(needs, frozenset(), enabled, avoided=request.avoided)
-        scopes = with_offline_access(choice.scopes, enabled, request.avoided)
-        return request.avoided, None if choice.unavailable else scopes
     offline = request.scopes & {OFFLINE_ACCESS}
+    extra = request.scopes - named(needs) - offline if needs else frozenset()
+    if enabled is not None and is_explained(request, enabled):
+        choice = choose_scopes(needs, frozenset(), enabled, avoided=request.avoided)
+        scopes = with_offline_access(choice.scopes | (extra & enabled), enabled, request.avoided)
+        return request.avoided, None if choice.unavailable else scopes
+    if extra:
+        return request.avoided | extra, request.scopes - extra
     avoided = request.avoided | (request.scopes - offline)
     choice = choose_scopes(needs, frozenset(), enabled, avoided=avoided)
     if needs and not choice.unavailable:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Sequence
-from datetime import datetime, timedelta
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from bot.core import replies
@@ -32,16 +32,19 @@ from bot.core.model import (
 )
 from bot.core.oauth import urlsafe
 from bot.core.scopes import (
+    MAX_SCOPES_PER_LINK,
     OFFLINE_ACCESS,
     Choice,
     Requirement,
+    Scope,
     ScopeSet,
     choose_scopes,
     is_met,
+    missing,
     named,
     with_offline_access,
 )
-from bot.flows import administrators, cards, waiting
+from bot.flows import administrators, cards, time_zones, waiting
 from bot.flows.bot import Bot, now
 from bot.flows.delivery import (
     Draft,
@@ -61,11 +64,13 @@ from bot.store import (
     call_steps,
     calls,
     device_authorizations,
+    granted_scopes,
     grants,
     revocations,
     users,
 )
 from bot.store.database import Connection
+from bot.store.granted_scopes import GrantedScope
 from bot.store.ids import new_id
 from bot.store.outbox import OutgoingMessage
 from bot.store.revocations import Revocation
@@ -85,18 +90,22 @@ async def ask_for_scopes(
     """Suspends a claimed call until `needs` are granted, and shows its person the card that asks for them."""
     active = grant is not None and grant.status is GrantStatus.ACTIVE
     held = grant.scopes if grant and active else frozenset()
-    formerly = lost_scopes(grant, refused)
-    live = await bot.database.read(lambda c: authorizations.live_of(c, call.user))
+    live, stories = await bot.database.read(
+        lambda c: (authorizations.live_of(c, call.user), granted_scopes.of_user(c, call.user))
+    )
     wanted = live.scopes if live else frozenset()
     avoided = live.avoided if live else frozenset()
-    choice, enabled = await choose(bot, needs, held, wanted=wanted, avoided=avoided)
+    formerly = lost_scopes(grant, needs, refused, stories)
+    choice, enabled = await choose(bot, needs, held, wanted=wanted | formerly.keys(), avoided=avoided)
     if choice.unavailable:
-        await administrators.wait_for(bot, call, needs, steps)
+        certain = refused.alternatives if isinstance(refused, InsufficientScope) else ()
+        await administrators.wait_for(bot, call, needs, steps, named_by_platform=certain)
         return
-    again = formerly if enabled is None else formerly & enabled
+    again = fitting(formerly, choice.scopes | wanted, enabled, avoided)
     scopes = with_offline_access(choice.scopes | again, enabled, avoided)
     claimed = await suspend(bot, call, needs, scopes, grant, steps, live)
     if claimed is not None:
+        bot.background(time_zones.look_up(bot, call.user))
         await cards.show_claimed(bot, claimed, call)
 
 
@@ -115,13 +124,56 @@ async def choose(
     return choice, enabled
 
 
-def lost_scopes(grant: Grant | None, refused: Outcome | None) -> ScopeSet:
-    """When a scope that was held before is refused now, the next link asks for everything that was lost."""
-    if grant is None or not isinstance(refused, InsufficientScope):
-        return frozenset()
-    if grant.scopes_ever.isdisjoint(refused.alternatives):
-        return frozenset()
-    return grant.scopes_ever - grant.scopes - {OFFLINE_ACCESS}
+def lost_scopes(
+    grant: Grant | None, needs: Requirement, refused: Outcome | None, stories: Mapping[Scope, GrantedScope]
+) -> dict[Scope, GrantedScope | None]:
+    """What the next link asks for besides what is needed, when something is needed again that was granted before.
+
+    Then the platform has narrowed the tokens to what the last link asked for, and would do it again: the link asks for
+    everything that was ever granted and not revoked, what is held now included. What came along unasked is no part.
+    """
+    if grant is None or grant.status is not GrantStatus.ACTIVE:
+        return {}
+    match refused:
+        case None:
+            needed = named(missing(needs, grant.scopes))
+        case InsufficientScope(alternatives=alternatives):
+            needed = frozenset(alternatives)
+        case _:
+            needed = named(needs)
+    if grant.scopes_ever.isdisjoint(needed):
+        return {}
+    return {
+        scope: story
+        for scope in grant.scopes_ever - {OFFLINE_ACCESS}
+        if (story := stories.get(scope)) is None or story.asked_by
+    }
+
+
+def fitting(
+    formerly: Mapping[Scope, GrantedScope | None],
+    needed: ScopeSet,
+    enabled: ScopeSet | None,
+    avoided: ScopeSet,
+) -> ScopeSet:
+    """As much of `formerly` as the link has room for beside what is needed, the last used first.
+
+    More would be split over two links, the second of which would lose what the first has brought. Without the app's
+    list only what commands have asked for is believed to be enabled.
+    """
+    usable = [
+        (scope, story)
+        for scope, story in formerly.items()
+        if scope not in needed | avoided and (scope in enabled if enabled is not None else story is not None)
+    ]
+    usable.sort(
+        key=lambda each: (each[1].used_at or each[1].granted_at) if each[1] else EARLIEST, reverse=True
+    )
+    room = max(0, MAX_SCOPES_PER_LINK - 1 - len(needed - {OFFLINE_ACCESS}))
+    return frozenset(scope for scope, _ in usable[:room])
+
+
+EARLIEST = datetime.min.replace(tzinfo=UTC)
 
 
 async def suspend(
@@ -183,7 +235,7 @@ async def where_to_look(
         return []
     elsewhere = in_direct_topic(call) and not await was_asked_in_topic(bot, call)
     if elsewhere or live.declined_on_page_at or moment - live.created_at > REMIND_AFTER:
-        return [note(bot, call, replies.asked_above(typed(call), live.id), "note")]
+        return [note(bot, call, replies.asked_above(typed(call), live.id, elsewhere=elsewhere), "note")]
     return []
 
 
@@ -228,9 +280,7 @@ def granted_since(before: Grant | None, current: Grant | None, needs: Requiremen
 async def ask_to_confirm(bot: Bot, call: DeferredCall, steps: Sequence[Step]) -> None:
     """Suspends an old write until its person says that it is still wanted."""
     moment = now()
-    card = bot.platform.render_card(
-        ConfirmationCard(call.id, typed_in_full(call), call.asked_at, moment, time_zone=call.time_zone)
-    )
+    card = bot.platform.render_card(ConfirmationCard(call.id, typed_in_full(call), call.asked_at))
     question = draft(
         bot,
         call.user,

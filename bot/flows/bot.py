@@ -168,6 +168,8 @@ class Bot:
     """Configured administrators; empty: the app's owner."""
     authorization_ttl: timedelta
     deferred_ttl: timedelta
+    time_zone: str = "UTC"
+    """Of people whose own is not known."""
     lease: timedelta = timedelta(seconds=20)
     """How long a claim holds without being extended; a killed replica's work is taken over after it."""
     wake: Wakers = field(default_factory=Wakers)
@@ -223,6 +225,11 @@ class Bot:
     @property
     def callback_url(self) -> str:
         return f"{self.public_url}/oauth/{self.platform.name}/callback"
+
+    @property
+    def client_url(self) -> str:
+        """The page that authorizes inside the client. The platform wants it on the app's list of redirect URLs, too."""
+        return f"{self.public_url}/oauth/{self.platform.name}/client"
 
     async def administrators(self) -> tuple[str, ...]:
         return self.admins or await self.platform.administrators()

@@ -14,8 +14,9 @@ import signal
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import NoReturn, assert_never
 
@@ -71,6 +72,7 @@ from bot.core.model import (
     Unreachable,
 )
 from bot.core.scopes import ScopeSet, is_met, named
+from bot.core.times import find_zone
 from bot.flows import administrators, authorization, tokens, unused
 from bot.flows.bot import Bot, now
 from bot.flows.delivery import answer, answer_alone, deliver_all, insert_all, typed
@@ -88,6 +90,7 @@ class Run:
 
     call: DeferredCall
     command: Command
+    default_time_zone: str
     steps: list[Step] = field(default_factory=list)
     """Contiguous from 0; only the last may lack a result: a write that may have left."""
     unsafe: bool = False
@@ -106,7 +109,14 @@ class Run:
     def ask(self) -> Ask:
         call = self.call
         return Ask(
-            call.id, call.user, call.chat, call.arguments, call.asked_at, call.language, call.time_zone
+            call.id,
+            call.user,
+            call.chat,
+            call.arguments,
+            call.asked_at,
+            call.language,
+            call.time_zone,
+            self.default_time_zone,
         )
 
     @property
@@ -170,7 +180,7 @@ async def begin(bot: Bot, call: DeferredCall) -> Run | None:
     if command is None:
         await finish(bot, call, CallStatus.FAILED, "unknown_command", replies.crashed(typed(call)))
         return None
-    return Run(call, command)
+    return Run(call, command, bot.time_zone)
 
 
 MOST_TAKEOVERS = 5
@@ -196,6 +206,7 @@ async def load(bot: Bot, run: Run) -> bool:
         log.exception("recorded steps cannot be opened", extra={"call": run.call.id})
         await finish_unknown(bot, run)
         return False
+    await use_time_zone(bot, run)
     if replays(run):
         return True
     if run.has_written:
@@ -203,6 +214,24 @@ async def load(bot: Bot, run: Run) -> bool:
         return False
     run.steps = []
     return True
+
+
+async def use_time_zone(bot: Bot, run: Run) -> None:
+    """The person's time zone as it is known by now: it may have been told while the call waited.
+
+    Once the call has written something, its replay keeps the zone that it was begun in.
+    """
+    call = run.call
+    if run.has_written or (call.claim == 1 and call.time_zone is not None):
+        return
+    profile = await bot.database.read(lambda c: users.profile(c, call.user))
+    zone = profile.time_zone if profile is not None else None
+    if zone is None or zone == call.time_zone:
+        return
+    await bot.database.write_one(
+        partial(calls.set_time_zone, call_id=call.id, claim=call.claim, time_zone=zone)
+    )
+    run.call = replace(call, time_zone=zone)
 
 
 def replays(run: Run) -> bool:
@@ -221,7 +250,9 @@ def replays(run: Run) -> bool:
 async def run_call(bot: Bot, run: Run) -> None:
     """Takes a call as far as it goes."""
     try:
-        if run.call.claim > 1 and not await load(bot, run):
+        if run.call.claim == 1:
+            await use_time_zone(bot, run)
+        elif not await load(bot, run):
             return
         if run.call.expires_at <= now() and not run.has_written:
             await expire(bot, run.call)
@@ -437,7 +468,8 @@ async def carry_out(
         case Suspend(needs):
             await authorization.ask_for_scopes(bot, call, needs, grant, run.steps, refused=outcome)
         case AwaitAdministrator(needs):
-            await administrators.wait_for(bot, call, needs, run.steps)
+            certain = outcome.alternatives if isinstance(outcome, AppScopeMissing) else ()
+            await administrators.wait_for(bot, call, needs, run.steps, named_by_platform=certain)
         case RetryAt(at):
             await requeue(bot, run, at, failed=True)
         case GiveUp(why, last):
@@ -612,6 +644,8 @@ async def finish(
             return finish_recalled(c, bot, call, (status, outcome), reply, moment)
         if used is not None:
             grants.touch(c, call.user, moment)
+        if reply.time_zone and find_zone(reply.time_zone):
+            users.learn_time_zone(c, call.user, reply.time_zone)
         if used:
             granted_scopes.used(c, call.user, used, call.command, moment)
         return insert_all(c, bot, drafts)

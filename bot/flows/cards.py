@@ -21,6 +21,8 @@ from bot.core.model import (
     DeviceAuthorization,
     DeviceStatus,
     DirectChat,
+    Grant,
+    GrantStatus,
     NotSent,
     RequestStatus,
     Secret,
@@ -40,11 +42,11 @@ from bot.flows.delivery import (
     reach,
     typed,
 )
-from bot.store import authorizations, calls, device_authorizations, users
+from bot.flows.links import one_link
+from bot.store import attempts, authorizations, calls, device_authorizations, grants
 from bot.store.database import Connection
 from bot.store.ids import new_id
 from bot.store.outbox import OutgoingMessage
-from bot.store.users import UserProfile
 
 log = logging.getLogger(__name__)
 
@@ -73,11 +75,13 @@ async def card_of(bot: Bot, request: AuthorizationRequest) -> AuthorizationCard:
     waiting = face in {Face.WAITING, Face.REDEEMING}
     by_device = waiting and bot.by_device
 
-    def read(c: Connection) -> tuple[UserProfile | None, DeviceAuthorization | None]:
+    def read(c: Connection) -> tuple[DeviceAuthorization | None, Grant | None, bool]:
         device = device_authorizations.latest_of(c, request.id) if by_device else None
-        return users.profile(c, request.user), device
+        opened = waiting and was_opened(c, bot, request, device)
+        grant = grants.find(c, request.user) if waiting else None
+        return device, grant, opened
 
-    profile, device = await bot.database.read(read)
+    device, grant, opened = await bot.database.read(read)
     return AuthorizationCard(
         request_id=request.id,
         face=face,
@@ -89,12 +93,43 @@ async def card_of(bot: Bot, request: AuthorizationRequest) -> AuthorizationCard:
         if request.ticket and waiting and not bot.by_device
         else None,
         expires_at=request.expires_at,
-        drawn_at=now(),
         device_link=device_link(device) if device else None,
         notice=notice(device) if device else None,
-        time_zone=profile.time_zone if profile else None,
         declined_on_page=request.declined_on_page_at is not None,
+        stays_signed_in=OFFLINE_ACCESS in request.scopes
+        and (grant is None or OFFLINE_ACCESS not in grant.scopes),
+        why_again=why_again(request, grant) if grant else None,
+        opened=opened,
     )
+
+
+AGAIN = {
+    "expired": texts.AGAIN_EXPIRED,
+    "revoked_by_user": texts.AGAIN_REVOKED,
+    "revoked_by_operator": texts.AGAIN_REVOKED_BY_OPERATOR,
+    "revoked_at_platform": texts.AGAIN_REVOKED_AT_PLATFORM,
+}
+"""By the reason for which the grant before ended."""
+
+
+def why_again(request: AuthorizationRequest, grant: Grant) -> Words | None:
+    """Why the person is asked although they authorized something before; None when it is for something new."""
+    if grant.status is GrantStatus.ACTIVE:
+        lost = request.scopes & grant.scopes_ever - {OFFLINE_ACCESS}
+        return texts.AGAIN_LOST if lost else None
+    reason = grant.end_reason or ""
+    over = texts.AGAIN_OVER if reason.startswith("refresh_refused") else texts.AGAIN_ENDED
+    return AGAIN.get(reason, over)
+
+
+def was_opened(
+    c: Connection, bot: Bot, request: AuthorizationRequest, device: DeviceAuthorization | None
+) -> bool:
+    """Whether the person may have seen the platform's page for what the request asks for now."""
+    asked = one_link(request.scopes)
+    if bot.by_device:
+        return device is not None and device.link is not None and device.scopes == asked
+    return attempts.was_opened(c, request.id, asked)
 
 
 def device_link(device: DeviceAuthorization) -> DeviceLink | None:
@@ -105,7 +140,7 @@ def device_link(device: DeviceAuthorization) -> DeviceLink | None:
 
 
 NOTICES = {
-    "wrong_person": texts.DEVICE_WRONG_PERSON,
+    device_authorizations.WRONG_PERSON: texts.DEVICE_WRONG_PERSON,
     "not_allowed": texts.DEVICE_NOT_ALLOWED,
     "misconfigured": texts.DEVICE_MISCONFIGURED,
     "other_scopes": texts.DEVICE_OTHER_SCOPES,

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
 from bot.core import texts
-from bot.core.cards import Action, ConfirmationCard, UnusedCard
+from bot.core.cards import Action, ConfirmationCard, PageError, UnusedCard
 from bot.core.model import (
     AuthorizationRequest,
     CallStatus,
@@ -23,7 +24,8 @@ from bot.core.model import (
     WaitsFor,
     Words,
 )
-from bot.flows import administrators, alternatives, authorization, cards, device, unused
+from bot.core.times import find_zone
+from bot.flows import administrators, authorization, cards, device, reports, unused
 from bot.flows.bot import Bot, now
 from bot.flows.delivery import deliver_all, typed_in_full
 from bot.store import arrivals, authorizations, calls, events, users
@@ -45,7 +47,7 @@ async def answer_click(bot: Bot, click: CardClicked) -> Json:
 
     def note_click(c: Connection) -> bool:
         users.seen(c, click.user, language=None, union_id=None, now=moment)
-        if click.time_zone:
+        if click.time_zone and find_zone(click.time_zone):
             users.set_time_zone(c, click.user, click.time_zone)
         return events.record(c, click.user.platform, click.user.app_id, click.event_id, moment)
 
@@ -99,14 +101,32 @@ async def answer_with_card(bot: Bot, request_id: str, when_open: Words = texts.C
 
 
 async def page_error(bot: Bot, user: UserKey, request_id: str) -> Json:
-    """The platform's page refused what the link asked for, and it never calls back: ask for something else."""
+    """The platform's page shows an error, and it never calls back: the card asks which one."""
     request = await own_request(bot, user, request_id)
     if request is None:
         return bot.platform.click_answer(texts.CLICK_NOT_YOURS, "error")
-    if request.status is RequestStatus.OPEN:
-        enabled = await alternatives.in_time(bot.platform.enabled_scopes(fresh=True))
-        await alternatives.ask_otherwise_now(bot, request, enabled, "page_error_reported")
-    return await answer_with_card(bot, request_id)
+    if request.status is not RequestStatus.OPEN:
+        return await answer_with_card(bot, request_id)
+    card = await cards.card_of(bot, request)
+    if not card.opened:
+        return bot.platform.click_answer(texts.CLICK_OPEN_FIRST, "info", bot.platform.render_card(card))
+    asking = bot.platform.render_card(replace(card, asks_which_error=True))
+    return bot.platform.click_answer(texts.CLICK_WHICH_ERROR, "info", asking)
+
+
+async def page_shows(bot: Bot, user: UserKey, request_id: str, *, error: PageError) -> Json:
+    """Which error it is. Counts only for what the card asks for now, and the person has seen the page for."""
+    request = await own_request(bot, user, request_id)
+    if request is None:
+        return bot.platform.click_answer(texts.CLICK_NOT_YOURS, "error")
+    if request.status is not RequestStatus.OPEN:
+        return await answer_with_card(bot, request_id)
+    if not (await cards.card_of(bot, request)).opened:
+        return await answer_with_card(bot, request_id, texts.CLICK_OPEN_FIRST)
+    told = await reports.page_error(bot, request, error)
+    if told is None:
+        return await answer_with_card(bot, request_id)
+    return await answer_with_card(bot, request_id, texts.CLICK_REPORTED if told else texts.CLICK_NOT_REPORTED)
 
 
 async def send_again(bot: Bot, user: UserKey, request_id: str) -> Json:
@@ -139,9 +159,7 @@ async def decide_write(bot: Bot, user: UserKey, call_id: str, *, confirmed: bool
         changed, messages = await bot.database.write(lambda c: discard(c, bot, call_id, moment))
         bot.background(deliver_all(bot, messages))
     toast, decided = (texts.CLICK_DONE, confirmed) if changed else (texts.CLICK_SETTLED, call.confirmed)
-    card = bot.platform.render_card(
-        ConfirmationCard(call.id, typed_in_full(call), call.asked_at, moment, decided, call.time_zone)
-    )
+    card = bot.platform.render_card(ConfirmationCard(call.id, typed_in_full(call), call.asked_at, decided))
     return bot.platform.click_answer(toast, "info", card)
 
 
@@ -268,6 +286,10 @@ async def apply(bot: Bot, user: UserKey, _: str) -> Json:
 HANDLERS: Mapping[str, Handler] = {
     Action.NOT_NOW: not_now,
     Action.PAGE_ERROR: page_error,
+    Action.PAGE_ERROR_SCOPE: partial(page_shows, error=PageError.SCOPE),
+    Action.PAGE_ERROR_REDIRECT: partial(page_shows, error=PageError.REDIRECT),
+    Action.PAGE_ERROR_APP: partial(page_shows, error=PageError.APP),
+    Action.PAGE_ERROR_OTHER: partial(page_shows, error=PageError.OTHER),
     Action.AUTHORIZE: fetch_device_link,
     Action.SEND_AGAIN: send_again,
     Action.CANCEL: cancel,

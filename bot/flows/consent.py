@@ -205,7 +205,7 @@ async def redeem(bot: Bot, attempt: Attempt, code: Secret, basis: Basis, taken_a
         return await attempt_failed(bot, attempt, "identity_unknown", Landing.CODE_REFUSED)
     if not is_owner(user, identity):
         # The token is dropped here, and not revoked: that might end that other person's own grant.
-        return await attempt_failed(bot, attempt, "wrong_person", Landing.WRONG_PERSON)
+        return await other_account(bot, attempt)
     if not basis.named:
         # Asking whose the tokens are may have taken most of the lease, and narrowing them spends the refresh token.
         await extend_lease(bot, attempt)
@@ -298,6 +298,25 @@ async def attempt_failed(bot: Bot, attempt: Attempt, outcome: str, landing: Land
     return landing
 
 
+async def other_account(bot: Bot, attempt: Attempt) -> Landing:
+    """Ends an attempt with another person's token. Its asker is told in the chat, once for each request."""
+    user, moment = attempt.user, now()
+    assert user is not None
+    content = bot.platform.render_reply(replies.other_account())
+    word = draft(bot, user, content, kind="notice", key=f"{attempt.request_id}-other-account")
+
+    def work(c: Connection) -> list[OutgoingMessage]:
+        fail_attempt(c, attempt, attempts.WRONG_PERSON, moment)
+        request = authorizations.live_of(c, user)
+        asks = request is not None and request.id == attempt.request_id
+        return insert_all(c, bot, [word]) if asks else []
+
+    messages = await bot.database.write(work)
+    bot.wake.upkeep.set()
+    bot.background(deliver_all(bot, messages))
+    return Landing.WRONG_PERSON
+
+
 def fail_attempt(c: Connection, attempt: Attempt, outcome: str, moment: datetime) -> None:
     """Inside a transaction, unless somebody else has come to an end with it. The request opens again: the rightful
     person can still go on, by the same link."""
@@ -373,7 +392,7 @@ async def store_grant(bot: Bot, consent: Consented, tokens: TokenSet, identity: 
         refused = asked - given - {OFFLINE_ACCESS}
         woken = wake_calls(c, bot, waiting, grant, asked - given, moment)
         settled = settle_request(c, grant, refused, woken.rest, moment)
-        lost = held - given - unasked
+        lost = held - given - unasked - {OFFLINE_ACCESS}
         told = [told_of_loss(bot, consent, lost)] if lost else []
         messages = woken.messages + insert_all(c, bot, told)
         lease_until = moment + bot.lease

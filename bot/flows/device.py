@@ -132,7 +132,7 @@ async def ask_otherwise(bot: Bot, device: DeviceAuthorization, refusal: TokenRef
             return
         request = authorizations.live_of(c, device.user)
         if request is not None and request.id == device.request_id:
-            alternatives.ask_otherwise(c, request, enabled, moment)
+            alternatives.ask_otherwise(c, bot, request, enabled, moment)
 
     await bot.database.write(work)
     bot.wake.upkeep.set()
@@ -214,7 +214,7 @@ async def redeem(bot: Bot, device: DeviceAuthorization, tokens: TokenSet) -> Non
         return
     if not is_owner(device.user, identity):
         # The token is dropped here, and not revoked: that might end that other person's own grant.
-        await end(bot, device, DeviceStatus.FAILED, "wrong_person")
+        await end(bot, device, DeviceStatus.FAILED, device_authorizations.WRONG_PERSON)
         return
 
     def basis(c: Connection) -> tuple[Grant | None, ScopeSet]:

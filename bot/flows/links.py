@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 
 from bot.core.model import AttemptKind, AuthorizationRequest, Grant, GrantStatus, RequestStatus, Secret
@@ -21,6 +22,9 @@ MAX_LIVE_ATTEMPTS = 20
 
 MAX_ATTEMPTS_A_DAY = 100
 """Openings of one link in a day, ended ones included: each leaves rows that are kept for months."""
+
+
+SHOWN_OPENED_AFTER = timedelta(seconds=2)
 
 
 class Closed(StrEnum):
@@ -107,9 +111,13 @@ async def begin(
     )
 
     def work(c: Connection) -> Begun | Closed:
+        first = not attempts.was_opened(c, request.id, scopes)
         full = attempts.begin(c, attempt, now=moment, limit=MAX_LIVE_ATTEMPTS, limit_a_day=MAX_ATTEMPTS_A_DAY)
         if full is not None:
             return too_many(full) or Closed.TOO_MANY
+        if first and not request.card_ephemeral:
+            # The card offers to report an error from now on. Mostly the consent comes first, which changes it as well.
+            authorizations.show(c, request.id, moment + SHOWN_OPENED_AFTER)
         subject = ("request", request.id)
         audit.write(c, "link_opened", user=request.user, subject=subject, now=moment, attempt=attempt.id)
         return Begun(scopes, fresh.state, fresh.challenge, was_revoked(grants.find(c, request.user)))

@@ -87,6 +87,7 @@ class Wanted:
 class Permissions:
     name: str | None
     time_zone: str | None
+    default_time_zone: str
     held: tuple[Held, ...]
     held_part: Part
     until: datetime | None
@@ -127,12 +128,14 @@ async def of(bot: Bot, user: UserKey, *, waiting_page: int = 1, held_page: int =
     held = in_order_of_use(grant.scopes if grant else frozenset(), found.stories)
     held_part = Part(len(held), held_page)
     held = held[held_part.skipped :][:AT_A_TIME]
-    asked = in_order(found.request.scopes) if found.request else []
+    # `offline_access` comes with every link; it is shown once it is held.
+    asked = in_order(found.request.scopes - {OFFLINE_ACCESS}) if found.request else []
     words = await bot.platform.describe_scopes(frozenset(held) | frozenset(asked[:AT_A_TIME]))
     profile = found.profile
     return Permissions(
         name=profile.name if profile else None,
         time_zone=profile.time_zone if profile else None,
+        default_time_zone=bot.time_zone,
         held=tuple(Held(each, words[each], found.stories.get(each)) for each in held),
         held_part=held_part,
         until=(grant.refresh_expires_at or grant.access_expires_at) if grant else None,

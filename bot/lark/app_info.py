@@ -10,11 +10,12 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
+from urllib.parse import quote
 
 from bot.core.model import ApiCall, Outcome, Refused, ScopeApplication, Succeeded, Words
 from bot.core.scopes import Scope, ScopeSet
 from bot.core.tidy import tidy
-from bot.lark.scopes import words_for
+from bot.lark.scopes import WELL_KNOWN, words_for
 
 ENABLED_FOR = 8.0
 """Seconds that the list of enabled scopes is believed: a scope that is enabled counts within 10."""
@@ -39,6 +40,18 @@ GRANTED = 1
 
 MEMBER = 2
 """`owner.type` of an app that belongs to a member of the tenant."""
+
+READ_PROFILES = frozenset(
+    {
+        "contact:contact.base:readonly",
+        "contact:contact:access_as_app",
+        "contact:contact:readonly",
+        "contact:contact:readonly_as_app",
+    }
+)
+"""Any of these lets the app read a person's profile, as itself."""
+
+BY_OPEN_ID = {"user_id_type": "open_id"}
 
 SCOPES = ApiCall("GET", "/open-apis/application/v6/scopes")
 APPLY = ApiCall("POST", "/open-apis/application/v6/scopes/apply")
@@ -79,6 +92,7 @@ class AppInfo:
         self._reading_enabled: asyncio.Task[ScopeSet | None] | None = None
         self._shared_until = 0.0
         self.pending_scopes: ScopeSet = frozenset()
+        self._own_scopes: ScopeSet = frozenset()
         self._described: Kept[Mapping[Scope, Words]] | None = None
         self._describing: asyncio.Task[None] | None = None
         self._owner: Kept[tuple[str, ...]] | None = None
@@ -135,6 +149,7 @@ class AppInfo:
         listed = entries_of(await self._call(SCOPES), "scopes")
         enabled = None if listed is None else user_scopes(listed)
         self.pending_scopes = pending_in(listed or [])
+        self._own_scopes = granted_in(listed or [], "tenant")
         if enabled is not None:
             return enabled
         # The list cannot be read, or does not tell identities apart; the app's own description does.
@@ -177,6 +192,26 @@ class AppInfo:
         seconds = DESCRIBED_FOR if words else UNDESCRIBED_FOR
         self._described = Kept(words or known, self._clock() + seconds)
 
+    def knows(self, scope: Scope) -> bool:
+        """Whether a scope is well known, or in a list that was read: enabled for users, or applied for.
+
+        The app's description does not tell whether what it has as itself exists for users.
+        """
+        enabled = self._enabled.value if self._enabled else None
+        return scope in WELL_KNOWN or scope in self.pending_scopes or scope in (enabled or ())
+
+    # --- people
+
+    async def time_zone_of(self, open_id: str) -> str | None:
+        """None, without asking, when the list of the app's scopes does not say that it may read profiles."""
+        if self._own_scopes.isdisjoint(READ_PROFILES):
+            return None
+        outcome = await self._call(
+            ApiCall("GET", f"/open-apis/contact/v3/users/{quote(open_id)}", BY_OPEN_ID)
+        )
+        data = outcome.data.get("data") if isinstance(outcome, Succeeded) else None
+        return text_in(data.get("user") if isinstance(data, dict) else None, "time_zone")
+
     # --- the owner
 
     async def administrators(self) -> tuple[str, ...]:
@@ -212,10 +247,15 @@ def user_scopes(listed: list[dict[str, Any]]) -> ScopeSet | None:
     """Granted scopes for user identity; None when an entry does not say for which identity it is."""
     if not all(isinstance(entry.get("scope_type"), str) for entry in listed):
         return None
+    return granted_in(listed, "user")
+
+
+def granted_in(listed: list[dict[str, Any]], identity: str) -> ScopeSet:
+    """Scopes that entries name as granted for an identity, as far as they tell identities apart."""
     return frozenset(
         name
         for entry in listed
-        if entry["scope_type"].lower() == "user" and entry.get("grant_status") == GRANTED
+        if str(entry.get("scope_type")).lower() == identity and entry.get("grant_status") == GRANTED
         if (name := text_in(entry, "scope_name"))
     )
 

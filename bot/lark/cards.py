@@ -26,7 +26,6 @@ from bot.core.cards import (
 from bot.core.model import Code, Content, Control, Json, Language, Line, Reply, Span, Words
 from bot.core.scopes import OFFLINE_ACCESS, Scope
 from bot.core.tidy import one_line
-from bot.core.times import moment_in_words, zone_or_utc
 from bot.lark.links import KNOWN, Links, host_of
 
 to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
@@ -71,7 +70,7 @@ def draw_authorization(card: AuthorizationCard, longest: int) -> Json:
         "was_not": "wasn't" if one else "weren't",
         "needs": "needs" if one else "need",
         "it": "it" if one else "them",
-        "until": time(card.expires_at, card),
+        "until": time(card.expires_at),
     }
 
     def listed(scopes: Iterable[Scope]) -> list[Json]:
@@ -80,11 +79,23 @@ def draw_authorization(card: AuthorizationCard, longest: int) -> Json:
     def text(words: Words) -> Json:
         return markdown(words.format(**said))
 
+    again = [markdown(card.why_again)] if card.why_again else []
+
     match card.face:
+        case Face.WAITING if card.asks_which_error:
+            return frame(
+                texts.WHICH_ERROR_TITLE,
+                "blue",
+                markdown(texts.WHICH_ERROR_BODY),
+                *(button(words, action, card.request_id) for words, action in ERRORS),
+                *way_on(card, "default"),
+                button(texts.NOT_NOW, Action.NOT_NOW, card.request_id),
+            )
         case Face.WAITING if card.declined_on_page:
             return frame(
                 texts.DECLINED_ON_PAGE_TITLE,
                 "grey",
+                *again,
                 text(texts.DECLINED_ON_PAGE_BODY),
                 *listed(asked_for(card)),
                 *way_on(card, "default"),
@@ -94,6 +105,7 @@ def draw_authorization(card: AuthorizationCard, longest: int) -> Json:
             return frame(
                 texts.WAITING_TITLE,
                 "blue",
+                *again,
                 text(texts.WAITING_WHY),
                 *listed(asked_for(card)),
                 *way_on(card, "primary"),
@@ -157,8 +169,17 @@ def given_before(card: AuthorizationCard, longest: int) -> list[Json]:
 
 
 def promise(card: AuthorizationCard) -> Words:
-    stays = OFFLINE_ACCESS in card.scopes and OFFLINE_ACCESS not in [*card.granted, *asked_for(card)]
+    stays = card.stays_signed_in and OFFLINE_ACCESS not in asked_for(card)
     return texts.WAITING_PROMISE + texts.STAYS_SIGNED_IN if stays else texts.WAITING_PROMISE
+
+
+ERRORS = (
+    (texts.ERROR_SCOPE, Action.PAGE_ERROR_SCOPE),
+    (texts.ERROR_REDIRECT, Action.PAGE_ERROR_REDIRECT),
+    (texts.ERROR_APP, Action.PAGE_ERROR_APP),
+    (texts.ERROR_OTHER, Action.PAGE_ERROR_OTHER),
+)
+"""What the platform's page may show in place of asking."""
 
 
 def way_on(card: AuthorizationCard, kind: str) -> list[Json]:
@@ -166,8 +187,7 @@ def way_on(card: AuthorizationCard, kind: str) -> list[Json]:
     if card.link:
         return [link(texts.AUTHORIZE, card.link, kind)]
     if card.device_link:
-        code = escape(card.device_link.user_code.reveal(), 40)
-        until = time(card.device_link.expires_at, card)
+        code, until = escape(card.device_link.user_code.reveal(), 40), time(card.device_link.expires_at)
         return [
             markdown(texts.DEVICE_CODE.format(code=code, until=until)),
             link(texts.OPEN_PLATFORM_PAGE, card.device_link.url.reveal(), kind),
@@ -177,9 +197,12 @@ def way_on(card: AuthorizationCard, kind: str) -> list[Json]:
 
 
 def ways_out(card: AuthorizationCard) -> Json:
+    """The controls beside the way on. A page that was not opened has shown no error."""
+    not_now = button(texts.NOT_NOW, Action.NOT_NOW, card.request_id, size="small")
+    if not card.opened:
+        return row(not_now)
     return row(
-        button(texts.NOT_NOW, Action.NOT_NOW, card.request_id, size="small"),
-        button(texts.PAGE_ERROR, Action.PAGE_ERROR, card.request_id, kind="text", size="small"),
+        not_now, button(texts.PAGE_ERROR, Action.PAGE_ERROR, card.request_id, kind="text", size="small")
     )
 
 
@@ -211,7 +234,7 @@ def draw_administrator(card: AdministratorCard, longest: int) -> Json:
 
 
 def draw_confirmation(card: ConfirmationCard) -> Json:
-    said = {"command": f"**{escape(card.command, 200)}**", "asked": time(card.asked_at, card)}
+    said = {"command": f"**{escape(card.command, 200)}**", "asked": time(card.asked_at)}
     if card.confirmed is not None:
         title = texts.CONFIRMED_TITLE if card.confirmed else texts.DISCARDED_TITLE
         return frame(title, "grey", markdown(texts.DECIDED_BODY.format(**said)))
@@ -391,10 +414,16 @@ def joined(items: list[Words]) -> Words:
     return Words(", ".join(each.en for each in items), "、".join(each.zh for each in items))
 
 
-def time(at: datetime, card: AuthorizationCard | ConfirmationCard) -> Words:
-    """In the zone of the card's reader; in UTC, which is named, where that is not known."""
-    zone = zone_or_utc(card.time_zone)
-    return moment_in_words(at, zone, zone.local(card.drawn_at).date())
+def time(at: datetime) -> str:
+    """A day and a time that each reader's client writes in their own zone and language.
+
+    https://open.feishu.cn/document/feishu-cards/card-json-v2-components/content-components/rich-text
+    """
+    moment = int(at.timestamp() * 1000)
+    return " ".join(
+        f"<local_datetime millisecond='{moment}' format_type='{form}'></local_datetime>"
+        for form in ("date_short", "time")
+    )
 
 
 # --- replies --------------------------------------------------------------------------------------------

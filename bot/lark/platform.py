@@ -38,7 +38,7 @@ from bot.core.model import (
 )
 from bot.core.network import STRAIGHT, Network
 from bot.core.scopes import Scope, ScopeSet
-from bot.lark import api, cards, events, messages
+from bot.lark import api, cards, events, inspection, messages
 from bot.lark.app_info import AppInfo
 from bot.lark.links import Links
 from bot.lark.oauth import USER_INFO_PATH, GenerationName, OAuth, identity_of
@@ -79,6 +79,7 @@ class LarkPlatform:
     ) -> None:
         self.app_id = app_id
         self._open_url, self._applink_url = open_url, applink_url
+        self._accounts_url = accounts_url
         self._links = Links(open_url, (accounts_url, applink_url, public_url))
         self._keys = events.WebhookKeys(encrypt_key, verification_token)
         self._recipient = events.Recipient(app_id, None)
@@ -205,6 +206,10 @@ class LarkPlatform:
         return self._applink_url and f"{self._applink_url}/client/bot/open?appId={self.app_id}"
 
     @property
+    def account_link(self) -> str:
+        return f"{self._accounts_url}/"
+
+    @property
     def uses_pkce(self) -> bool:
         return self._oauth.uses_pkce
 
@@ -262,6 +267,16 @@ class LarkPlatform:
 
     async def enabled_scopes_for_visitors(self) -> ScopeSet | None:
         return await self._info.enabled_scopes_for_visitors()
+
+    async def redirect_urls(self) -> frozenset[str] | None:
+        found = await inspection.redirect_urls(self.call_as_app, self.app_id)
+        return found if isinstance(found, frozenset) else None
+
+    def knows_scope(self, scope: Scope) -> bool:
+        return self._info.knows(scope)
+
+    async def time_zone_of(self, user: UserKey) -> str | None:
+        return await self._info.time_zone_of(user.open_id)
 
     @property
     def pending_scopes(self) -> ScopeSet:

@@ -70,6 +70,7 @@ def person_json(person: Person) -> Json:
         "name": person.name,
         "en_name": person.en_name,
         "locale": person.locale,
+        "timezone": person.timezone,
         "avatar_color": person.avatar_color,
         "role": person.role,
         "user_agent": person.user_agent,

@@ -105,6 +105,8 @@ class Credentials:
     codes: dict[str, Code] = field(default_factory=dict)
     devices: dict[str, DeviceCode] = field(default_factory=dict)
     consents: dict[str, Consent] = field(default_factory=dict)
+    asked_last: dict[str, frozenset[str]] = field(default_factory=dict)
+    """What each person's last consent was asked for, by open_id."""
 
 
 def jwt_like(size: int = 1100) -> str:

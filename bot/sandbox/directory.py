@@ -167,6 +167,7 @@ def contact(person: Person, scopes: frozenset[str]) -> Json:
         if FIELD_SCOPES[name] in scopes:
             entry[name] = value
     if "contact:user.employee:readonly" in scopes:
+        entry["time_zone"] = person.timezone
         entry |= {"job_title": person.role, "status": {"is_activated": True, "is_resigned": False}}
     if "contact:user.department:readonly" in scopes:
         entry["department_ids"] = ["od-0a1b2c3d4e5f60718293a4b5c6d7e8f9"]

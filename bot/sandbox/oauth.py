@@ -18,6 +18,7 @@ from .tokens import (
     app_token,
     issue,
     revoke_token,
+    scopes_for,
     spend_code,
     spend_refresh_token,
     usable_person,
@@ -194,9 +195,7 @@ def _device_code(tenant: Tenant, form: dict[str, str], generation: Generation) -
         raise PollError("authorization_pending")
     device.used = True
     person = usable_person(tenant, device.person)
-    scopes = frozenset(person.granted) & tenant.app.enabled_scopes("user")
-    if "offline_access" not in device.scopes:
-        scopes -= {"offline_access"}
+    scopes = scopes_for(tenant, person, frozenset(device.scopes)) & tenant.app.enabled_scopes("user")
     return issue(
         tenant, person, scopes | BASIC_SCOPES, authorized_at=now, generation=generation, event="issued"
     )

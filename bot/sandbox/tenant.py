@@ -212,8 +212,12 @@ class Behaviour:
     revoke_clears_grant: bool = False
     refused_scopes_spend: bool = False
     """Whether a code or refresh token is spent by 20068: nobody says."""
-    refresh_gives: Literal["what the token had", "all that was granted"] = "what the token had"
-    """To a refresh that names no scopes."""
+    codes_give: Literal["all that was granted", "what the link asked for"] = "all that was granted"
+    """Whether grants accumulate, as documented. The other narrows each token to the link that led to it."""
+    refresh_gives: Literal["what the token had", "all that was granted", "what the last link asked for"] = (
+        "what the token had"
+    )
+    """To a refresh that names no scopes; the last one narrows every refresh."""
     token_answers_name_scopes: bool = True
     """RFC 6749 lets an answer leave `scope` out when the token has what was asked for."""
     refusal_wording: Literal["plain", "bilingual"] = "bilingual"

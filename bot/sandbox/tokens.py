@@ -94,6 +94,8 @@ def new_code(
     now = tenant.clock.now()
     gained = sorted(requested - person.granted)
     person.granted |= requested
+    if requested:
+        tenant.credentials.asked_last[person.open_id] = requested
     if gained:
         tenant.announce("scope", {"person": person.open_id, "granted": gained})
     behaviour = tenant.behaviour
@@ -137,14 +139,22 @@ def spend_code(
             raise TokenError(20071)
         check_verifier(code, verifier, generation)
     person = usable_person(tenant, code.person)
-    scopes = frozenset(person.granted)
-    if "offline_access" not in code.requested:
-        scopes -= {"offline_access"}
-    scopes = shrink(tenant, scopes, scope, code)
+    scopes = shrink(tenant, scopes_for(tenant, person, code.requested), scope, code)
     code.used = True
     return issue(
         tenant, person, scopes, authorized_at=code.authorized_at, generation=generation, event="issued"
     )
+
+
+def scopes_for(tenant: Tenant, person: Person, requested: frozenset[str]) -> frozenset[str]:
+    """What a consent's tokens have: all that the person ever granted, unless the platform narrows them to the link.
+
+    A refresh token comes only when the link asked for it.
+    """
+    granted = frozenset(person.granted)
+    if tenant.behaviour.codes_give == "what the link asked for":
+        return granted & requested
+    return granted if "offline_access" in requested else granted - {"offline_access"}
 
 
 def check_verifier(code: Code, verifier: str | None, generation: Generation) -> None:
@@ -181,6 +191,8 @@ def spend_refresh_token(
     family = refresh.scopes
     if tenant.behaviour.refresh_gives == "all that was granted":
         family |= frozenset(person.granted)
+    if tenant.behaviour.refresh_gives == "what the last link asked for":
+        family &= tenant.credentials.asked_last.get(person.open_id, frozenset())
     scopes = shrink(tenant, family, scope, refresh)
     refresh.used = True
     _age(tenant, refresh.access_token)

@@ -103,6 +103,21 @@ def openings(connection: Connection, request: str, now: datetime) -> Openings:
     return Openings(*connection.execute(OPENINGS, values).one())
 
 
+WAS_OPENED = (
+    select(attempts.c.id)
+    .where(
+        attempts.c.request_id == bind("request", attempts.c.request_id),
+        attempts.c.scopes == bind("asked", attempts.c.scopes),
+    )
+    .limit(1)
+)
+
+
+def was_opened(connection: Connection, request: str, scopes: ScopeSet) -> bool:
+    """Whether a request's link was opened while it asked for exactly these scopes."""
+    return connection.execute(WAS_OPENED, {"request": request, "asked": scopes}).scalar() is not None
+
+
 def begin(
     connection: Connection, attempt: NewAttempt, *, now: datetime, limit: int, limit_a_day: int
 ) -> Openings | None:
@@ -297,9 +312,14 @@ def finish(connection: Connection, attempt: str, status: str, outcome: str, now:
     row = connection.execute(FINISH, values).one_or_none()
     if row is not None and row.kind == AttemptKind.AUTHORIZATION and status != AttemptStatus.COMPLETED:
         how = audit.DECLINED_ON_PAGE if status == AttemptStatus.DENIED else {}
+        if outcome == WRONG_PERSON:
+            how = audit.TOKEN_DROPPED
         audit.write_all(connection, [_entry(status, row, now, reason=outcome, **how)])
     return row is not None
 
+
+WRONG_PERSON = "wrong_person"
+"""How an attempt ends whose token belongs to somebody else than was asked."""
 
 SCOPES_REFUSED = "scopes_refused"
 """How an attempt ends whose code the platform would not exchange for the scopes that were named."""

@@ -57,6 +57,9 @@ Entry = dict[str, Any]
 DECLINED_ON_PAGE = {"where": "page", "by": "unidentified"}
 """Detail of a refusal on the platform's page: the entry's person is whom the request asks, not who declined."""
 
+TOKEN_DROPPED = {"token": "dropped, not stored"}
+"""Detail of a consent that somebody else gave than the person whom the request asks."""
+
 
 def entry(
     action: str,

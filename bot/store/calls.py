@@ -55,6 +55,14 @@ def _iso(moment: datetime) -> str:
     return moment.isoformat(timespec="seconds")
 
 
+SET_TIME_ZONE = update(calls).where(*STILL_HELD).values(time_zone=bind("zone", calls.c.time_zone))
+
+
+def set_time_zone(connection: Connection, call_id: str, claim: int, time_zone: str) -> None:
+    """Records the time zone in which a running call is answered: what it has written by then is replayed in it."""
+    connection.execute(SET_TIME_ZONE, {"call": call_id, "held_claim": claim, "zone": time_zone})
+
+
 SUSPEND = (
     update(calls)
     .where(*STILL_HELD, NOT_RECALLED)

@@ -268,10 +268,13 @@ def finish(
     row = connection.execute(FINISH, values).one_or_none()
     if row is not None and status is not DeviceStatus.COMPLETED:
         how = audit.DECLINED_ON_PAGE if status is DeviceStatus.DENIED else {}
+        if outcome == WRONG_PERSON:
+            how = audit.TOKEN_DROPPED
         audit.write_all(connection, [_entry(status.value, row, now, reason=outcome, **how)])
     return row is not None
 
 
+WRONG_PERSON = "wrong_person"
 CLOSED = "closed"
 
 

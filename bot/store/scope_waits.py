@@ -59,19 +59,30 @@ _new = insert(waits).values(
     cards_wanted=literal_column("1"),
     cards_shown=literal_column("0"),
     cards_claim=literal_column("0"),
-    cards_due_at=bind("now", waits.c.cards_due_at),
+    cards_due_at=bind("due_at", waits.c.cards_due_at),
 )
 OPEN = _new.on_conflict_do_update(
     index_elements=[waits.c.platform, waits.c.app_id, waits.c.scopes],
     index_where=status_is(waits, "waiting"),
-    set_=_show,
+    set_={**_show, "cards_due_at": bind("due_at", waits.c.cards_due_at)},
 ).returning(*COLUMNS)
 WAITING: Any = select(*COLUMNS).where(*_of_app).order_by(waits.c.id)
 
 
-def open(connection: Connection, platform: str, app_id: str, scopes: ScopeSet, now: datetime) -> ScopeWait:
-    """Somebody waits for these scopes: the administrators' cards are to say so. Returns what they are about."""
+def open(
+    connection: Connection,
+    platform: str,
+    app_id: str,
+    scopes: ScopeSet,
+    now: datetime,
+    due_at: datetime | None = None,
+) -> ScopeWait:
+    """Somebody waits for these scopes: the administrators' cards are to say so. Returns what they are about.
+
+    `due_at`: until when the caller shows the cards itself; by default they are due at once.
+    """
     values = {"id": new_id(now), "platform": platform, "app_id": app_id, "scopes": scopes, "now": now}
+    values["due_at"] = due_at or now
     return _wait(connection.execute(OPEN, values).one())
 
 

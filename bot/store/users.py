@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -125,6 +126,14 @@ def set_time_zone(connection: Connection, user: UserKey, time_zone: str) -> None
     connection.execute(SET_TIME_ZONE, {"user": user, "zone": time_zone})
 
 
+LEARN_TIME_ZONE = SET_TIME_ZONE.where(users.c.time_zone.is_(None))
+
+
+def learn_time_zone(connection: Connection, user: UserKey, time_zone: str) -> None:
+    """As `set_time_zone`, but what a client has told counts for more than this."""
+    connection.execute(LEARN_TIME_ZONE, {"user": user, "zone": time_zone})
+
+
 SET_QUIET = update(users).where(_of_user).values(quiet_since=bind("since", users.c.quiet_since))
 
 
@@ -160,6 +169,17 @@ WELCOME = (
 def welcome(connection: Connection, user: UserKey, now: datetime) -> bool:
     """True for the one who is to welcome the person, once and for all."""
     return connection.execute(WELCOME, {"user": user, "now": now}).first() is not None
+
+
+NAMES = select(users.c.user_key, users.c.name).where(
+    users.c.user_key.in_(bind("users", users.c.user_key, expanding=True)), users.c.name.is_not(None)
+)
+
+
+def names(connection: Connection, people: Sequence[UserKey]) -> dict[UserKey, str]:
+    """The names of those whose name is known."""
+    found = connection.execute(NAMES, {"users": list(people)}).all()
+    return {user: name for user, name in found}
 
 
 KNOWN_ORGANIZATION = (

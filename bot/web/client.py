@@ -31,7 +31,7 @@ from bot.web.authorize import brings_a_code, look_up, malformed
 from bot.web.bodies import body_of
 from bot.web.headers import POLICY, is_in_client, is_sent_by_another_site, language_of
 from bot.web.keys import BOT, CLIENT_SCRIPT
-from bot.web.pages import CLOSED, LANDINGS, NOT_SIGNED_IN, ROBOT_PAGE, Page, show
+from bot.web.pages import BACK, CLOSED, LANDINGS, NOT_SIGNED_IN, ROBOT_PAGE, Page, show
 
 TEMPLATE = Template(files("bot.web").joinpath("static/client.html").read_text(encoding="utf-8"))
 
@@ -71,6 +71,8 @@ async def page(request: web.Request) -> web.Response:
         trouble_text=escape(TROUBLE_TEXT.to(language)),
         again=escape(AGAIN.to(language)),
         browser=escape(BROWSER.to(language)),
+        back=escape(BACK.to(language)),
+        chat=escape(request.app[BOT].platform.chat_link or "", quote=True),
     )
     # With the slash at its end the path stands for what is below it, where nothing redirects.
     posts = f"{request.app[BOT].public_url}{request.path}/"

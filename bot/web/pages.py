@@ -6,7 +6,7 @@ Plain HTML with one style sheet; no script, so that they work in any browser and
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from importlib.resources import files
 from string import Template
@@ -23,6 +23,7 @@ from bot.web.keys import BOT
 
 Tone = Literal["good", "calm", "bad"]
 
+SWITCH_ACCOUNT = Words(en="Switch account", zh="切换账号")
 BACK = Words(en="Back to the chat", zh="返回聊天")
 CLOSE = Words(en="You can close this page and go back to the chat.", zh="你可以关闭此页面，返回聊天。")
 
@@ -41,6 +42,8 @@ class Page:
     text: Words
     onward: Link | None = None
     """What to do next, if it is not in the chat."""
+    other_account: bool = False
+    """It may help to sign in to the platform with another account."""
 
 
 CLOSED: dict[Closed, Page] = {
@@ -195,6 +198,7 @@ LANDINGS: dict[Landing, Page] = {
             "link again.",
             zh="此请求属于其他用户，未保存任何信息。如果是你本人的请求，请切换账号后重新打开卡片链接。",
         ),
+        other_account=True,
     ),
     Landing.USED: Page(
         400,
@@ -368,6 +372,18 @@ SIGN_IN_PAGE = Page(
     SIGN_IN,
 )
 
+SESSION_ENDED = Page(
+    200,
+    "calm",
+    Words(en="You've been signed out", zh="登录已结束"),
+    Words(
+        en="You signed out, or your session ended, so nothing was shown or changed here. What you have granted stays "
+        "as it is. Sign in again to go on.",
+        zh="你已退出登录或会话已结束，因此这里没有显示或更改任何内容。你授予的权限保持不变。请重新登录以继续。",
+    ),
+    Link(Words(en="Sign in again", zh="重新登录"), "/login"),
+)
+
 SIGNED_OUT = Page(
     200,
     "good",
@@ -445,7 +461,10 @@ MARKS = {"good": "&#10003;", "calm": "&#8594;", "bad": "!"}
 
 def show(request: web.Request, page: Page) -> web.Response:
     """The page, in the language of whoever asks."""
-    return respond(page, language_of(request), request.app[BOT].platform.chat_link)
+    platform = request.app[BOT].platform
+    if page.other_account:
+        page = replace(page, onward=Link(SWITCH_ACCOUNT, platform.account_link))
+    return respond(page, language_of(request), platform.chat_link)
 
 
 def show_outcome(request: web.Request, pages: Mapping[str, Page]) -> web.Response:

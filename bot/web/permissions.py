@@ -11,9 +11,22 @@ from bot.flows import permissions
 from bot.web import login
 from bot.web.headers import is_in_client, language_of, only_looks
 from bot.web.keys import BOT
-from bot.web.pages import SIGN_IN_PAGE, SIGNED_OUT, show
+from bot.web.pages import SESSION_ENDED, SIGN_IN_PAGE, SIGNED_OUT, show
 from bot.web.permissions_page import HELD_PAGE, WAITING_PAGE, render
-from bot.web.session import DONE, Visitor, cookie, drop_cookie, note_done, posted_by, visitor_of, was_done
+from bot.web.session import (
+    DONE,
+    SESSION,
+    Visitor,
+    cookie,
+    drop_cookie,
+    note_done,
+    posted_by,
+    visitor_of,
+    was_done,
+)
+
+ENDED = "ended"
+"""In the place of what was done: nothing, because nobody is signed in any more."""
 
 
 async def page(request: web.Request) -> web.Response:
@@ -26,8 +39,13 @@ async def page(request: web.Request) -> web.Response:
         response = render(found, language_of(request), visitor.proof, bot.platform.chat_link, done)
     elif done == login.SIGNED_OUT:
         response = show(request, SIGNED_OUT)
+    elif done == ENDED:
+        response = show(request, SESSION_ENDED)
     elif goes_on_to_login(request):
         return login.redirect("/login")
+    elif cookie(request, SESSION) is not None:
+        # The cookie stays: it may be that only another replica has the key for its session.
+        response = show(request, SESSION_ENDED)
     else:
         response = show(request, SIGN_IN_PAGE)
     if cookie(request, DONE) is not None:
@@ -53,7 +71,7 @@ async def go_on(request: web.Request) -> web.Response:
     """`GET /permissions/continue`: where the card's button leads, for whoever the open request asks."""
     visitor = await visitor_of(request)
     if visitor is None:
-        return login.redirect(login.HOME)
+        return back(request, None, ENDED)
     ticket = await permissions.ticket_of(request.app[BOT], visitor.user)
     return login.redirect(f"/authorize/{ticket.reveal()}" if ticket else login.HOME)
 
@@ -62,7 +80,7 @@ async def revoke(request: web.Request) -> web.Response:
     """`POST /permissions/revoke`: as `/revoke` in the chat."""
     visitor = await posted_by(request)
     if visitor is None:
-        return login.redirect(login.HOME)
+        return back(request, None, ENDED)
     ended = await permissions.take_back(request.app[BOT], visitor.user, "revoked_by_user")
     return back(request, visitor, "revoked" if ended.had_grant else "cancelled" if ended.cancelled else None)
 
@@ -71,12 +89,12 @@ async def cancel(request: web.Request) -> web.Response:
     """`POST /permissions/cancel`: as `/cancel` in the chat."""
     visitor = await posted_by(request)
     if visitor is None:
-        return login.redirect(login.HOME)
+        return back(request, None, ENDED)
     cancelled = await permissions.cancel(request.app[BOT], visitor.user)
     return back(request, visitor, "cancelled" if cancelled else None)
 
 
-def back(request: web.Request, visitor: Visitor, done: str | None) -> web.Response:
+def back(request: web.Request, visitor: Visitor | None, done: str | None) -> web.Response:
     """To the page again, which says what was done, if anything was."""
     if done is None:
         return login.redirect(login.HOME)

@@ -13,7 +13,7 @@ from aiohttp import web
 from bot.core.answers import listed
 from bot.core.model import Language, WaitsFor, Words
 from bot.core.scopes import OFFLINE_ACCESS
-from bot.core.times import near_moment_in_words, zone_or_utc
+from bot.core.times import near_moment_in_words, zone_or
 from bot.flows.bot import now
 from bot.flows.permissions import Held, Part, Permissions, Waiting
 from bot.web.headers import POLICY
@@ -34,8 +34,11 @@ TIMES_ARE_IN = Words(en="Times in {zone}.", zh="时间均为 {zone} 时间。")
 
 DONE = {
     "revoked": Words(
-        en="Revoked. I no longer have access to your account, and I'm revoking the authorization at the platform too.",
-        zh="已撤销。我已无法访问你的账号，平台上的授权也会一并撤销。",
+        en="Revoked. I no longer have access to your account: the tokens are erased here, and I'm revoking them at the "
+        "platform too. The platform may go on listing this app among those you once authorized; you can remove it "
+        "there, in the privacy settings of your account.",
+        zh="已撤销。我已无法访问你的账号：这里保存的令牌已删除，平台上的令牌也会一并撤销。"
+        "平台可能仍把此应用列在你曾授权的应用中，你可以在账号的隐私设置里将其移除。",
     ),
     "cancelled": Words(en="Cancelled.", zh="已取消。"),
 }
@@ -123,7 +126,7 @@ class View:
 
     def __init__(self, found: Permissions, language: Language, proof: str) -> None:
         self.found, self.language, self.proof = found, language, proof
-        self.zone = zone_or_utc(found.time_zone)
+        self.zone = zone_or(found.time_zone, found.default_time_zone)
         self.moment = now()
 
     def say(self, words: Words) -> str:

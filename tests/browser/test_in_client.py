@@ -121,7 +121,43 @@ def test_a_refusal_in_the_client_is_a_refusal(sandbox: Sandbox, browser: Browser
     client.page.goto(link)
     client.press("Refuse")
     expect(client.page.locator("h1")).to_have_text("Not authorized")
+    expect(client.page.get_by_role("button", name="Back to the chat")).to_be_visible()
     assert granted(sandbox) == []
+
+
+@pytest.mark.parametrize("sdk", ["new", "old"])
+def test_the_page_closes_itself_when_all_is_well(
+    sandbox: Sandbox, browser: Browser, link: str, permissions: str, sdk: str
+) -> None:
+    behave(sandbox, client_sdk=sdk)
+    client = Client(sandbox, browser)
+    client.page.goto(link)
+    client.press("Allow")
+    expect(client.page.locator("h1")).to_have_text("Authorized")
+    if sdk == "new":
+        expect(client.page).to_have_title("Closed by the client")
+
+
+def test_the_page_leads_back_to_the_chat(sandbox: Sandbox, browser: Browser, link: str) -> None:
+    client = Client(sandbox, browser)
+    client.page.goto(link)
+    client.press("Refuse")
+    client.press("Back to the chat")
+    expect(client.page).to_have_title("Closed by the client")
+
+
+def test_a_page_that_asks_for_nothing_leads_back_as_well(
+    sandbox: Sandbox, browser: Browser, link: str
+) -> None:
+    client = Client(sandbox, browser)
+    client.page.goto(link.removesuffix(link[-8:]) + "A" * 8)
+    expect(client.page.locator("h1")).to_have_text("This link doesn't work")
+    client.page.goto(link)
+    client.press("Allow")
+    expect(client.page).to_have_title("Closed by the client")
+    client.page.goto(link)
+    expect(client.page.locator("h1")).to_have_text("Already authorized")
+    expect(client.page.get_by_role("link", name="Back to the chat")).to_be_visible()
 
 
 def test_somebody_else_in_the_client_gets_nothing_stored(

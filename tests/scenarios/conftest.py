@@ -224,6 +224,17 @@ class World:
             "clicks", person=person.open_id, message_id=card.message_id, value=value_on(card, action)
         )
 
+    async def see_page_error(self, card: Message) -> None:
+        """Opens the card's link, for a page that may show an error; the card then offers to say so."""
+        await self.open(card)
+        await self.until(lambda: "page_error" in actions_on(card), "the card's second control")
+
+    async def report_page_error(self, person: Person, card: Message, which: str = "scope") -> Any:
+        """Says on a card, whose link was opened, which error the page shows. Returns the last click's answer."""
+        await self.until(lambda: "page_error" in actions_on(card), "the card's second control")
+        await self.click(person, card, "page_error")
+        return await self.click(person, card, f"page_error_{which}")
+
     async def answers_to(self, message_id: str, count: int, patience: float = 30) -> list[Message]:
         """The bot's replies to a message, once there are so many."""
 

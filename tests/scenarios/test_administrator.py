@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 from datetime import timedelta
 from html import unescape
 from typing import Any
 
+import pytest
+
+from bot.sandbox.scopes import SCOPES
 from bot.sandbox.tenant import Message, Person
 
-from .conftest import World, actions_on, forged_click, has_link, text_of, value_on
+from .conftest import REPOSITORY, World, actions_on, forged_click, has_link, text_of, value_on
 
 TASKS = ("task:task:read", "task:task:write")
 
@@ -140,8 +144,9 @@ async def waits_by_its_card(world: World) -> tuple[str, Message]:
     """Sam's question, and his card, which says that it waits for the administrator."""
     asked = await world.say(world.sam, "/search welcome")
     card = await world.fresh_card(world.sam, asked)
+    await world.see_page_error(card)
     await without(world, "search:docs:read")
-    await world.click(world.sam, card, "page_error")
+    await world.report_page_error(world.sam, card)
     waiting = world.tenant.messages[card.message_id]
     await world.until(lambda: "cancel" in actions_on(waiting), "the card that waits")
     return asked, waiting
@@ -218,9 +223,12 @@ async def test_the_list_of_scopes_is_left_alone_once_nobody_waits_for_it(world: 
 
 
 async def test_one_person_cannot_flood_the_administrators(world: World):
-    """Anything can be typed as the name of a scope, and each was a card for each administrator."""
+    """Each scope that the app has applied for, and not got, was a card for each administrator."""
+    enabled = world.tenant.app.enabled_scopes("user")
+    pending = [scope for scope, about in SCOPES.items() if about.user and scope not in enabled][:16]
+    await without(world, *pending, pending=True)
     await world.start()
-    asked = [await world.say(world.sam, f"/authorize made:up.{number}") for number in range(15)]
+    asked = [await world.say(world.sam, f"/authorize {scope}") for scope in pending[:15]]
     for each in asked[:10]:
         await world.answer_to(each, "Waiting for your administrator", patience=60)
     for each in asked[10:]:
@@ -230,9 +238,9 @@ async def test_one_person_cannot_flood_the_administrators(world: World):
         return [m for m in world.from_bot(world.direct(world.ada)) if m.msg_type == "interactive"]
 
     await world.until(lambda: len(cards()) == 10, "ten cards")
-    again = await world.say(world.sam, "/authorize made:up.3")
+    again = await world.say(world.sam, f"/authorize {pending[3]}")
     await world.answer_to(again, "Waiting for your administrator")
-    other = await world.say(world.wei, "/authorize made:up.99")
+    other = await world.say(world.wei, f"/authorize {pending[15]}")
     await world.answer_to(other, "等待管理员开通")
     await world.until(lambda: len(cards()) == 11, "another person's card")
 
@@ -271,3 +279,75 @@ async def test_the_card_tells_method_and_path_of_a_call_and_nothing_else_of_it(w
             assert unescape(command[1]) == (shown or said.partition("?")[0])
         assert "secret" not in text_of(card.content)
         await world.answer_to(await world.say(world.sam, "/cancel"))
+
+
+@pytest.mark.parametrize(
+    "scope",
+    ["made:up.1", "calendar:calender:readonly", "task:task:red", "docx:documents", "im:message:send_as_bot"],
+)
+async def test_what_does_not_exist_reaches_no_administrator(world: World, scope: str):
+    """It looks like a scope; the platform has no such one for users."""
+    await world.start()
+    for typed in (scope, f"task:task:read {scope}"):
+        answer = await world.answer_to(await world.say(world.sam, f"/authorize {typed}"), scope)
+        assert "doesn't list" in text_of(answer.content)
+        assert "权限列表中没有" in text_of(answer.content)
+        assert "task:task:read" not in text_of(answer.content)
+    assert world.rows("SELECT 1 FROM scope_waits") == []
+    assert world.from_bot(world.direct(world.ada)) == []
+    await world.authorized(world.sam, "/authorize task:task:read")
+
+
+WRONG = """
+from bot.core.commands import command
+from bot.core.model import ApiCall, Reply, Words
+from bot.core.scopes import all_of, any_of
+
+def make(name, needs):
+    @command(name, summary=Words("x", "x"), needs=needs)
+    def run(ask):
+        yield ApiCall("GET", "/open-apis/task/v2/tasks", {"page_size": "1"})
+        return Reply(Words("Done", "Done"))
+    return run
+
+wrong = make("wrong", any_of("task:task:red"))
+half = make("half", all_of("docx:document:readonly", any_of("calender:calender:readonly")))
+either = make("either", any_of("task:tasks:read", "mail:user_mailbox.message:readonly"))
+"""
+
+
+async def test_a_scope_that_a_command_names_wrongly_reaches_no_administrator(world: World):
+    package = world.directory / "wrong_scopes"
+    package.mkdir()
+    (package / "wrong_scopes.py").write_text(WRONG)
+    metadata = package / "wrong_scopes-1.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: wrong-scopes\nVersion: 1\n")
+    entries = "\n".join(f"{name} = wrong_scopes:{name}" for name in ("wrong", "half", "either"))
+    (metadata / "entry_points.txt").write_text(f"[bot.commands]\n{entries}\n")
+    world.settings["PYTHONPATH"] = os.pathsep.join([str(REPOSITORY), str(package)])
+    await world.start()
+    for name, scope in (("wrong", "task:task:red"), ("half", "calender:calender:readonly")):
+        answer = await world.answer_to(await world.say(world.sam, f"/{name}"), scope)
+        assert "can't be run" in text_of(answer.content)
+        assert "无法执行" in text_of(answer.content)
+    assert world.rows("SELECT 1 FROM scope_waits") == []
+    assert "does not list" in (world.directory / "bot.log").read_text()
+    # Of alternatives the one that exists is asked for.
+    asked = await world.say(world.sam, "/either")
+    await world.answer_to(asked, "Waiting for your administrator")
+    card = await told(world, "mail:user_mailbox.message:readonly")
+    assert "task:tasks:read" not in text_of(card.content)
+
+
+async def test_what_the_platform_names_in_a_refusal_exists(world: World):
+    """Whether or not any list has it."""
+    await world.start()
+    await world.authorized(world.sam)
+    msg = "Access denied. One of the following scopes is required: [brand:new.thing:read]"
+    await world.trouble(
+        {"path": "/open-apis/task"}, "status", status=400, body={"code": 99991672, "msg": msg}
+    )
+    asked = await world.say(world.sam, "/call GET /open-apis/task/v2/tasks")
+    await world.answer_to(asked, "administrator")
+    await told(world, "brand:new.thing:read")

@@ -9,7 +9,7 @@ from typing import Any
 
 from bot.sandbox.tenant import Message
 
-from .conftest import World, actions_on
+from .conftest import World, actions_on, has_link
 from .test_administrator import without
 from .test_device import Room
 from .test_manners import leave
@@ -180,8 +180,9 @@ async def administrators_lane(world: World) -> None:
     await world.until(lambda: waiting(world) == [{"waits_for": "administrator"}], "the administrator")
     await world.control("app-scopes", scope="search:docs:read", user=True)
     card = await world.fresh_card(wei, asked)
+    await world.see_page_error(card)
     await without(world, "search:docs:read")
-    await world.click(wei, card, "page_error")
+    await world.report_page_error(wei, card)
     await world.until(lambda: waiting(world) == [{"waits_for": "administrator"}], "the administrator again")
     await world.control("app-scopes", scope="search:docs:read", user=True)
     card = await world.until(lambda: linked(world, asked), "a link")
@@ -191,7 +192,7 @@ async def administrators_lane(world: World) -> None:
 
 def linked(world: World, asked: str) -> Message | None:
     said = world.from_bot(world.direct(world.wei), asked)
-    return next((m for m in said if "page_error" in actions_on(m)), None)
+    return next((m for m in said if has_link(m)), None)
 
 
 async def endings(world: World) -> None:

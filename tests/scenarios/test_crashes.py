@@ -34,12 +34,12 @@ SUBSTITUTES = 10
 DANGEROUS = {
     "first_contact": (
         "events.accept_message:write_together:after",
-        "cards.draw:send:after",
+        "delivery.reach:send:after",  # the welcome
+        "delivery.reach:send:after#2",  # the card
         "consent.complete:write:after",
         "consent.persistently:exchange_code:after",
         "consent.store_grant:write:after",
         "calls.finish:write:after",
-        "delivery.deliver:send:after",
     ),
     "any_api": ("calls.send:write:after", "calls.send:call:after", "calls.record:write:before"),
     "revoked": ("calls.drop:write:after", "authorization.revoke:revoke:after"),
@@ -96,7 +96,7 @@ def crash_points(name: str, passed: list[str]) -> list[str]:
 
 def sample(name: str, points: list[str], seed: int) -> list[str]:
     """Those that are dangerous, and some that the seed picks."""
-    always = {f"flows.{each}#1" for each in DANGEROUS.get(name, ())}
+    always = {f"flows.{each}" if "#" in each else f"flows.{each}#1" for each in DANGEROUS.get(name, ())}
     assert always <= set(points), always - set(points)
     return [
         each
@@ -159,7 +159,6 @@ THE_LOOP = (
     "events.accept_message:write_together",
     "worker.Worker.claim:write_one",
     "authorization.suspend:write",
-    "cards.draw:send",
     "cards.shown:write_one",
     "links.look_up:read",
     "links.begin:write",
@@ -172,8 +171,8 @@ THE_LOOP = (
     "calls.send:call",
     "calls.record:write",
     "calls.finish:write",
-    "delivery.deliver:send",
-    "delivery.deliver:write_one",
+    "delivery.reach:send",
+    "delivery.arrived:write_one",
 )
 """What the longest of the stories passes, from the message to its answer: a walk that misses one of these is empty."""
 

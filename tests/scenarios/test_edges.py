@@ -6,10 +6,13 @@ import asyncio
 import sqlite3
 import time
 from contextlib import closing
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from .conftest import World, has_link, text_of
+from bot.sandbox.tenant import Message
+
+from .conftest import World, actions_on, has_link, text_of
 
 TOKEN_ENDPOINT = {"path": "/open-apis/authen/v2"}
 
@@ -191,8 +194,9 @@ async def test_a_page_error_for_a_scope_that_the_app_lost_leads_to_the_administr
     await world.start()
     asked = await world.say(world.sam, "/search welcome")
     card = await world.fresh_card(world.sam, asked)
+    await world.see_page_error(card)
     await world.control("app-scopes", scope="search:docs:read", user=False)
-    clicked = await world.click(world.sam, card, "page_error")
+    clicked = await world.report_page_error(world.sam, card)
     assert clicked["code"] is None
     await world.until(lambda: not has_link(world.tenant.messages[card.message_id]), "the card without a link")
     await world.card_for(world.ada, "search:docs:read")
@@ -208,23 +212,32 @@ async def test_a_page_error_for_a_scope_that_the_app_lost_leads_to_the_administr
     await world.answer_to(asked, "esults for")
 
 
-async def test_when_nothing_else_can_be_asked_for_the_administrator_is_told(world: World):
+async def test_when_nothing_else_can_be_asked_for_the_administrator_reads_what_the_user_reports(world: World):
+    """The app's list has it enabled: nobody is told that it is missing, and the link goes on leading to the page."""
     await world.start()
     asked = await world.say(world.sam, "/search welcome")
     card = await world.fresh_card(world.sam, asked)
-    await world.click(world.sam, card, "page_error")
-    await world.until(lambda: "offline_access" not in text_of(world.tenant.messages[card.message_id].content))
-    await world.click(world.sam, world.tenant.messages[card.message_id], "page_error")
-    await world.until(lambda: not has_link(world.tenant.messages[card.message_id]), "the card without a link")
-    told = await world.card_for(world.ada, "search:docs:read")
-    await asyncio.sleep(5)
-    assert not any(has_link(m) for m in world.from_bot(world.direct(world.sam), asked))
-    await world.click(world.ada, told, "check_again")
-    await world.until(lambda: has_link(world.tenant.messages[card.message_id]), "the link")
-    fresh = await world.fresh_card(world.sam, asked)
-    assert fresh.message_id == card.message_id
-    await world.consent(world.sam, fresh)
+    await world.see_page_error(card)
+    assert "offline_access" in await link_scopes(world, card)
+    await world.report_page_error(world.sam, card)
+    assert await link_scopes(world, card) == {"search:docs:read"}
+    await world.until(lambda: "page_error" in actions_on(card), "the card's second control")
+    said = await world.report_page_error(world.sam, card)
+    assert "told your administrator" in said["response"]["toast"]["content"]
+    (told,) = await world.until(lambda: world.from_bot(world.direct(world.ada)), "the report")
+    assert "reports" in text_of(told.content)
+    assert "search:docs:read" in text_of(told.content)
+    assert world.rows("SELECT 1 FROM scope_waits") == []
+    await world.report_page_error(world.sam, card)
+    assert len(world.from_bot(world.direct(world.ada))) == 1
+    await world.consent(world.sam, card)
     await world.answer_to(asked, "esults for")
+
+
+async def link_scopes(world: World, card: Message) -> set[str]:
+    """What the card's link asks for; it is opened by that."""
+    _, target, _ = await world.get(world.link_of(card))
+    return set(parse_qs(urlsplit(target).query)["scope"][0].split())
 
 
 async def test_a_new_command_gets_a_card_of_its_own_though_an_older_one_waits_for_the_administrator(
@@ -233,8 +246,9 @@ async def test_a_new_command_gets_a_card_of_its_own_though_an_older_one_waits_fo
     await world.start()
     asked = await world.say(world.sam, "/search welcome")
     card = await world.fresh_card(world.sam, asked)
+    await world.see_page_error(card)
     await world.control("app-scopes", scope="search:docs:read", user=False)
-    await world.click(world.sam, card, "page_error")
+    await world.report_page_error(world.sam, card)
     second = await world.say(world.sam, "/tasks")
     await world.consent(world.sam, await world.fresh_card(world.sam, second))
     await world.answer_to(second)
@@ -244,8 +258,9 @@ async def test_a_click_is_answered_in_time_though_the_list_of_scopes_is_not(worl
     await world.start()
     asked = await world.say(world.sam, "/tasks")
     card = await world.fresh_card(world.sam, asked)
+    await world.see_page_error(card)
     await world.control("faults", match={"path": "/open-apis/application"}, kind="delay", seconds=6)
-    clicked = await world.click(world.sam, card, "page_error")
+    clicked = await world.report_page_error(world.sam, card)
     assert clicked["code"] is None
 
 
@@ -253,7 +268,8 @@ async def test_an_alternative_that_was_given_up_is_asked_for_when_nothing_else_w
     await world.start()
     asked = await world.say(world.sam, "/tasks")
     card = await world.fresh_card(world.sam, asked)
-    await world.click(world.sam, card, "page_error")
+    await world.see_page_error(card)
+    await world.report_page_error(world.sam, card)
     await world.until(lambda: "task:task:write" in text_of(world.tenant.messages[card.message_id].content))
     second = await world.say(world.sam, "/authorize task:task:read")
     await world.until(lambda: "task:task:read" in text_of(world.tenant.messages[card.message_id].content))

@@ -23,12 +23,12 @@ async def expired(world: World) -> Message:
 
 
 async def arrived_late(world: World) -> Message:
-    return await world.answer_to(await world.say(world.sam, "/tasks", age=30 * HOUR), "Too late")
+    return await world.answer_to(await world.say(world.sam, "/tasks", age=30 * HOUR), "couldn't get to")
 
 
 async def too_busy(world: World) -> Message:
     busy = await world.trouble({"path": TASKS}, "rate_limit", reset=120)
-    answer = await world.answer_to(await world.say(world.sam, "/tasks"), "slow down")
+    answer = await world.answer_to(await world.say(world.sam, "/tasks"), "limiting requests")
     await world.lift(busy)
     return answer
 

@@ -15,7 +15,7 @@ from .test_commands_of_others import broken, with_packages
 PERSONAL = {
     "/agenda week": "·",
     "/tasks": "open tasks",
-    "/search welcome": "Found",
+    "/search welcome": "esults for",
     "/permissions": "task:task:read",
     "/call GET /open-apis/task/v2/tasks": "GET /open-apis/task/v2/tasks",
     "/authorize task:task:read": "task:task:read",
@@ -59,7 +59,7 @@ async def test_where_a_group_shows_nothing_to_one_alone_the_answer_is_sent_and_t
         {"path": "/open-apis/ephemeral/v1/send"}, "status", status=400, body={"code": 18053, "msg": "no"}
     )
     asked = await world.say(world.sam, said, world.group)
-    note = await world.answer_to(asked, f"{said}: I have sent you the result")
+    note = await world.answer_to(asked, "I've sent you the result")
     await in_direct_chat(world, world.sam, asked, "")
     assert world.seen_by_all(asked) == text_of(note.content), "and nothing else"
 
@@ -72,7 +72,7 @@ async def test_where_a_group_shows_nothing_to_one_alone_the_answer_is_sent_and_t
         ("/task Order flowers", "/open-apis/task/", "The platform refused"),
         ("/doc no document at all", None, "How to use /doc"),
         ("/task", None, "How to use /task"),
-        ("good morning everybody", None, "I did not understand"),
+        ("rain in the garden", None, "Sorry, I don't know"),
     ],
 )
 async def test_refusals_and_mistakes_are_told_to_the_asker_alone(
@@ -154,7 +154,7 @@ async def test_what_is_shown_to_one_alone_keeps_its_links(world: World):
     await world.start()
     await grant_all(world, world.sam)
     asked = await world.say(world.sam, "/search welcome", world.group)
-    shown = await world.shown_alone(world.sam, asked, "Found")
+    shown = await world.shown_alone(world.sam, asked, "esults for")
     assert WELCOME in text_of(shown.content)
     assert "](http" in text_of(shown.content)
 
@@ -174,7 +174,7 @@ async def test_after_not_now_every_new_command_in_a_group_is_answered_with_its_n
         await world.click(world.sam, await world.fresh_card(world.sam, first), "not_now")
         await world.shown_alone(world.sam, first, "/tasks")
     asked = await world.say(world.sam, said, world.group)
-    note = await world.answer_to(asked, said.split(maxsplit=1)[0])
+    note = await world.answer_to(asked, "I've sent you a card in our direct chat")
     assert not has_link(note)
     await world.consent(world.sam, await world.fresh_card(world.sam, asked))
     await world.until(lambda: len(world.from_bot(world.group, asked)) > 1, "the answer")
@@ -184,13 +184,12 @@ async def test_after_not_now_a_command_below_an_older_card_is_told_where_that_is
     await world.start()
     first = await world.say(world.sam, "/tasks")
     await world.click(world.sam, await world.fresh_card(world.sam, first), "not_now")
-    await world.answer_to(first)
     second = await world.say(world.sam, "/agenda")
     await world.fresh_card(world.sam, second)
     world.change("UPDATE authorization_requests SET created_at = datetime('now', '-5 minutes') || '.000000'")
     for said in ("/doc welcome", "/task Call home", "/agenda week"):
         asked = await world.say(world.sam, said)
-        await world.answer_to(asked, "on the card")
+        await world.answer_to(asked, "the card above")
 
 
 # --- commands of other packages ----------------------------------------------------------------------------------

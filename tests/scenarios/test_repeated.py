@@ -150,6 +150,8 @@ async def test_nothing_else_that_anybody_can_repeat_leaves_rows_that_nobody_can_
             for action in (
                 "not_now",
                 "page_error",
+                "page_error_scope",
+                "page_error_other",
                 "authorize",
                 "send_again",
                 "cancel",

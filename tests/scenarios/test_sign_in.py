@@ -296,7 +296,7 @@ async def test_a_guessed_state_signs_nobody_in(running: World, browser: Callable
 
 @pytest.mark.parametrize(
     ("status", "says"),
-    [("live", NOT_HERE), ("expired", NOT_HERE), ("completed", "already used"), ("failed", "already used")],
+    [("live", NOT_HERE), ("expired", NOT_HERE), ("completed", "Already used"), ("failed", "Already used")],
 )
 async def test_a_sign_in_that_an_earlier_release_began_is_told_from_one_that_was_used(
     running: World, browser: Callable[..., Browser], status: str, says: str
@@ -416,7 +416,7 @@ async def test_who_declined_by_mistake_can_still_come_back(running: World, brows
     sam = browser()
     way = aiohttp.client.URL(await sam.way_back(running.sam))
     declined = way.with_query(state=way.query["state"], error="access_denied")
-    assert "You are not signed in" in (await sam.get(str(declined)))[2]
+    assert "You cancelled signing in" in (await sam.get(str(declined)))[2]
     assert (await sam.get(str(way)))[:2] == (303, "/permissions?signed-in")
     assert (await sam.get(str(way)))[0] == 400
     assert len(sessions(running)) == 1
@@ -569,6 +569,53 @@ async def test_a_session_ends_by_time(running: World, browser: Callable[..., Bro
     assert "Sam Rivera" not in await sam.permissions()
 
 
+ENDINGS = ["expired", "idle", "gone", "in another tab"]
+
+
+async def session_ends(world: World, one: Browser, how: str) -> None:
+    if how == "in another tab":
+        await one.post("/logout", await one.proof())
+    elif how == "gone":
+        world.change("DELETE FROM sessions")
+    else:
+        column, by = ("expires_at", 1) if how == "expired" else ("seen_at", 31 * 60)
+        age(world, column, timedelta(seconds=by))
+
+
+@pytest.mark.parametrize("how", ENDINGS)
+@pytest.mark.parametrize("path", ["/permissions/revoke", "/permissions/cancel", "/permissions/continue"])
+async def test_what_is_pressed_after_a_session_has_ended_is_said_not_to_be_done(
+    running: World, browser: Callable[..., Browser], how: str, path: str
+):
+    await running.authorized(running.sam)
+    sam = browser()
+    await sam.sign_in(running.sam)
+    proof = await sam.proof()
+    await session_ends(running, sam, how)
+    status, target, _ = await (sam.get(path) if path.endswith("continue") else sam.post(path, proof))
+    assert (status, target) == (303, "/permissions?ended")
+    page = (await sam.get(target))[2]
+    assert "You&#x27;ve been signed out" in page
+    assert "登录已结束" in page
+    assert "ookie" not in page
+    assert running.rows("SELECT status FROM grants") == [{"status": "active"}]
+
+
+@pytest.mark.parametrize("how", ENDINGS[:3])
+async def test_a_page_that_is_opened_after_a_session_has_ended_says_so(
+    running: World, browser: Callable[..., Browser], how: str
+):
+    sam, stranger = browser(), browser()
+    await sam.sign_in(running.sam)
+    await session_ends(running, sam, how)
+    page = await sam.permissions()
+    assert "You've been signed out" in page
+    assert "ookie" not in page
+    assert "You've been signed out" not in await stranger.permissions()
+    await sam.sign_in(running.sam)
+    assert "Signed in as Sam Rivera" in await sam.permissions()
+
+
 async def test_a_session_that_is_used_stays(running: World, browser: Callable[..., Browser]):
     sam = browser()
     await sam.sign_in(running.sam)
@@ -711,7 +758,13 @@ async def test_taking_it_back_is_what_revoke_does(running: World, browser: Calla
     await running.authorized(running.sam)
     sam = browser()
     await sam.sign_in(running.sam)
-    assert (await sam.post("/permissions/revoke", await sam.proof()))[1] == "/permissions?revoked"
+    status, target, _ = await sam.post("/permissions/revoke", await sam.proof())
+    assert (status, target) == (303, "/permissions?revoked")
+    said = (await sam.get(target))[2]
+    # What is true here, and what only the person can do at the platform.
+    assert "tokens are erased here" in said
+    assert "may go on listing this app" in said
+    assert "privacy settings" in said
     assert "You haven't authorized anything" in await sam.permissions()
     (grant,) = running.rows("SELECT status, end_reason, access_token, refresh_token FROM grants")
     assert grant == {

@@ -55,7 +55,7 @@ async def test_a_topic_says_where_the_card_is_that_was_sent_elsewhere(world: Wor
     card = await world.fresh_card(world.sam, first)
     assert card.thread_id is None
     asked = await in_topic(world, world.sam, "/doc welcome", first)
-    told = await world.answer_to(asked, "card that I sent you before")
+    told = await world.answer_to(asked, "card I sent you earlier")
     assert told in seen_in_topic(world, asked)
     again = await in_topic(world, world.sam, "/agenda", first)
     await world.until(lambda: "calendar" in text_of(card.content), "the wider card")
@@ -78,7 +78,7 @@ async def test_each_topic_says_where_the_card_is(world: World, other_topic: bool
     await world.until(lambda: any(map(has_link, seen_in_topic(world, asked))), "the card in the topic")
     second = await in_topic(world, world.sam, "/agenda", begun[other_topic])
     if other_topic:
-        await world.answer_to(second, "card that I sent you before")
+        await world.answer_to(second, "card I sent you earlier")
     else:
         (card,) = seen_in_topic(world, asked)
         await world.until(lambda: "calendar" in text_of(card.content), "the wider card")

@@ -37,7 +37,7 @@ def titles(world: World) -> list[str]:
 
 
 def read_documents(world: World) -> list[str]:
-    return [request["path"].split("/")[-2] for request in world.requests("/raw_content")]
+    return [request["path"].split("/")[-2] for request in world.requests("/blocks")]
 
 
 # --- rich text ------------------------------------------------------------------------------------------
@@ -74,8 +74,8 @@ async def test_posts_in_the_form_in_which_they_are_sent_are_commands(world: Worl
     await world.authorized(world.sam, "/task first")
     await world.authorized(world.wei, "/agenda")
     today, me = flat(words("/agenda 今天")), flat(words("/me"))
-    await world.answer_to(await post(world, world.wei, {"zh_cn": today}), "日程")
-    await world.answer_to(await post(world, world.wei, {"en_us": me, "zh_cn": today}), "日程")
+    await world.answer_to(await post(world, world.wei, {"zh_cn": today}), "今天")
+    await world.answer_to(await post(world, world.wei, {"en_us": me, "zh_cn": today}), "今天")
     await world.answer_to(await post(world, world.sam, {"zh_cn": today, "en_us": me}), world.sam.name)
     await world.answer_to(await post(world, world.sam, {"ja_jp": flat(words("/me"))}), world.sam.name)
     bot = {"tag": "at", "user_id": world.tenant.app.bot_open_id}

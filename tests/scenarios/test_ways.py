@@ -176,7 +176,7 @@ async def test_an_administrators_card_takes_the_same_ways(world: World, refusal:
     await world.control("app-scopes", scope="search:docs:read", user=True)
     await world.until(lambda: card.versions, "its changed face")
     await world.consent(world.sam, await card_in(world, world.direct(world.sam), asked))
-    await world.answer_to(asked, "ound")
+    await world.answer_to(asked, "esults for")
 
 
 async def test_an_administrators_card_that_only_a_group_carries_is_taken_back_when_it_is_done(world: World):
@@ -196,7 +196,8 @@ async def test_an_administrators_card_that_only_a_group_carries_is_taken_back_wh
     await world.until(lambda: card.deleted, "the card to go")
     await card_in(world, world.direct(world.sam), asked)
     others = [m for m in world.from_bot(world.group) if m.ephemeral_for == world.ada.open_id]
-    assert others == [card]
+    assert card in others
+    assert [text_of(each.content) for each in others if not each.deleted] == []
 
 
 @pytest.mark.parametrize("code", [230022, 230025, 230028, 230099, 230055])
@@ -204,7 +205,7 @@ async def test_a_refusal_of_the_content_is_not_tried_another_way(world: World, c
     await world.start()
     await world.trouble(BY_REPLY, "status", times=1, status=400, code=code)
     asked = await world.say(world.sam, "/help")
-    await world.answer_to(asked, f"does not let me send it ({code}")
+    await world.answer_to(asked, f"doesn't let me send it ({code}")
     assert len(world.requests("/reply", "POST")) == 2
     assert not [
         each for each in world.requests("/im/v1/messages", "POST") if each["path"].endswith("messages")

@@ -17,12 +17,11 @@ from bot.core.explain import unreadable
 from bot.core.model import ApiCall, Json, Line, Mentions, Reply, Span, Words
 from bot.core.scopes import all_of, any_of
 from bot.core.times import (
-    ALL_TIMES_UTC,
     Zone,
     day_heading,
     find_zone,
     time_in_words,
-    zone_or_utc,
+    zone_named,
 )
 from bot.lark.commands.reading import calendar_id, child, day, items, line, link, moment, text
 from bot.lark.commands.refusals import Refusal, Refusals, explained
@@ -222,7 +221,7 @@ NOTHING_PLANNED: Line = paragraph(Words("Nothing on your calendar.", "没有日�
 
 
 def render(found: Events, ask: Ask, period: Period) -> Reply:
-    zone, mixed = zone_of(found.events, ask.time_zone)
+    zone, mixed = zone_of(found.events, ask.zone)
     today = zone.local(ask.asked_at).date()
     days = [today + (period.first + n) * DAY for n in range(period.days)]
     agenda_of = {each: entries(found.events, each, zone) for each in days}
@@ -232,15 +231,28 @@ def render(found: Events, ask: Ask, period: Period) -> Reply:
         lines = lines[1:]
     else:
         title = Words("Next {n} days", "未来 {n} 天").format(n=period.days)
-    return Reply(title, (*(lines or [NOTHING_PLANNED]), *notes(found, zone, mixed, left_out)))
+    return Reply(
+        title,
+        (*(lines or [NOTHING_PLANNED]), *notes(found, zone, mixed, left_out)),
+        time_zone=learned(found.events),
+    )
 
 
-def zone_of(events: Sequence[Event], asker: str | None) -> tuple[Zone, bool]:
-    """The zone that most events name, else the asker's, else UTC; and whether the events disagree."""
-    named = Counter(event.zone for event in events if event.start and find_zone(event.zone))
-    if not named:
-        return zone_or_utc(asker), False
-    return zone_or_utc(named.most_common(1)[0][0]), len(named) > 1
+def zones_named(events: Sequence[Event]) -> Counter[str]:
+    return Counter(event.zone for event in events if event.start and find_zone(event.zone))
+
+
+def zone_of(events: Sequence[Event], asker: Zone) -> tuple[Zone, bool]:
+    """The zone that most events name, else the asker's; and whether the events disagree."""
+    named = zones_named(events)
+    zone = find_zone(named.most_common(1)[0][0]) if named else None
+    return zone or asker, len(named) > 1
+
+
+def learned(events: Sequence[Event]) -> str | None:
+    """The person's time zone, by the calendar: the one that more than half of the events name."""
+    named = zones_named(events)
+    return next((name for name, count in named.items() if count * 2 > named.total()), None)
 
 
 def entries(events: Iterable[Event], on: date, zone: Zone) -> list[Entry]:
@@ -299,7 +311,7 @@ def notes(found: Events, zone: Zone, mixed: bool, left_out: int) -> list[Line]:
     if found.unrepeated:
         said.append(Words("Some repeating events may be missing.", "部分重复日程可能未显示。"))
     if not zone.known:
-        said.append(ALL_TIMES_UTC)
+        said.append(zone_named(zone))
     elif mixed:
         said.append(Words("Times in {zone}.", "以上为 {zone} 时间。").format(zone=one_line(zone.name)))
     return [paragraph(each) for each in said]

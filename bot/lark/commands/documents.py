@@ -14,7 +14,7 @@ from bot.core.commands import ApiRefused, Ask, Steps, command, with_names
 from bot.core.explain import unreadable
 from bot.core.model import ApiCall, Code, Json, Line, Reply, Span, Words
 from bot.core.scopes import Requirement, all_of, any_of
-from bot.core.times import Zone, near_day_in_words, zone_or_utc
+from bot.core.times import Zone, near_day_in_words
 from bot.lark.commands.blocks import lines_of, title_of
 from bot.lark.commands.reading import TOKEN, child, items, line, link, moment, number, text, token
 from bot.lark.commands.refusals import Refusal, Refusals, explained
@@ -361,7 +361,7 @@ def search(ask: Ask) -> Steps:
 
 
 def render_results(data: Mapping[str, Json], words: str, ask: Ask) -> Reply:
-    zone = zone_or_utc(ask.time_zone)
+    zone = ask.zone
     today = zone.local(ask.asked_at).date()
     found = items(data, "res_units")[:RESULTS]
     if not found:

@@ -12,7 +12,7 @@ from bot.core.commands import ApiRefused, Ask, Steps, command, nothing, with_nam
 from bot.core.model import ApiCall, Json, Line, Reply, Span, Words, Write
 from bot.core.paging import Listed, read_pages
 from bot.core.scopes import any_of
-from bot.core.times import ALL_TIMES_UTC, Zone, near_day_in_words, near_moment_in_words, zone_or_utc
+from bot.core.times import Zone, near_day_in_words, near_moment_in_words, zone_named
 from bot.lark.commands.reading import child, line, link, moment
 from bot.lark.commands.refusals import Refusal, Refusals, explained
 
@@ -92,7 +92,7 @@ def read_task(found: Mapping[str, Json]) -> Task | None:
 
 
 def render(found: Listed, ask: Ask) -> Reply:
-    zone = zone_or_utc(ask.time_zone)
+    zone = ask.zone
     today = zone.local(ask.asked_at).date()
     known = [task for each in found.items if (task := read_task(each)) is not None]
     if not known and not found.more:
@@ -110,7 +110,7 @@ def render(found: Listed, ask: Ask) -> Reply:
         more = Words("… and {n} more.", "……另有 {n} 项。").format(n=len(known) - MAX_SHOWN)
         lines.append(paragraph(more))
     if not zone.known and any(task.due for task in known):
-        lines.append(paragraph(ALL_TIMES_UTC))
+        lines.append(paragraph(zone_named(zone)))
     count = f"{len(known)}+" if found.more else str(len(known))
     title = (
         Words("1 open task", "未完成任务（1）")

@@ -28,6 +28,7 @@ export function createConversation(model, { switchPerson }) {
   const context = () => ({
     language: model.language,
     viewer: model.viewer,
+    timeZone: model.person(model.viewer)?.timezone,
     botId: model.app.bot_open_id,
     nameOf: (openId) => nameOf(openId) ?? "someone",
     person: (openId) => model.person(openId) ?? { name: "?" },

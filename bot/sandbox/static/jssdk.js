@@ -110,12 +110,20 @@
     await settle(await ask("requestAuthCode", { app_id: appId }), handlers, "requestAuthCode");
   }
 
+  // The client takes the page away. A browser may not close what it has not opened: then it is left empty.
+  function closeWindow({ success } = {}) {
+    success?.({ errMsg: "closeWindow:ok" });
+    window.close();
+    document.title = "Closed by the client";
+    document.body.replaceChildren();
+  }
+
   // As in the client, nothing works before `ready` has called back.
   const later = (call) => setTimeout(call, 30);
   window.h5sdk = {
     ready: (go) => later(() => {
       if (kind === "broken") return;
-      window.tt = kind === "old" ? { requestAuthCode } : { requestAccess, requestAuthCode };
+      window.tt = kind === "old" ? { requestAuthCode, closeWindow } : { requestAccess, requestAuthCode, closeWindow };
       go();
     }),
     error: (told) => later(() => { if (kind === "broken") told({ errno: 1, errString: "the client's bridge failed" }); }),

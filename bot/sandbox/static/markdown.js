@@ -16,6 +16,8 @@ const INLINE = [
   [/^\*(?=[^\s*])([^*]*?[^\s*])\*(?!\*)/, (m, c) => el("em", {}, inline(m[1], c))],
   [/^!\[([^\]]*)\]\(([^)\s]*)\)/, (m) => el("span", { class: "image-word" }, m[1] || "image")],
   [/^\[((?:\\.|[^\]\\])+)\]\(([^)\s]+)\)/, (m, c) => link(m[2], inline(m[1], c))],
+  [/^<local_datetime\s+millisecond=["']?(\d{1,15})["']?\s+format_type=["']?(\w+)["']?\s*>\s*<\/local_datetime>/i,
+    (m, c) => localTime(Number(m[1]), m[2], c)],
   [/^<br\s*\/?>/i, () => el("br")],
   [/^<at\s+(?:id|user_id|ids)=["']?([\w-]+)["']?\s*>([^<]*)<\/at>/i, (m, c) => mention(m[1], m[2], c)],
   [/^<font\s+color=["']?([\w-]+)["']?\s*>([\s\S]*?)<\/font>/i,
@@ -26,6 +28,27 @@ const INLINE = [
   [/^https?:\/\/[^\s<>()\u3000-\u303f\uff00-\uffef]*[^\s<>().,;:!?'"\u3000-\u303f\uff00-\uffef]/, (m) => link(m[0], [m[0]])],
   [/^&(#\d{1,7}|#x[\da-f]{1,6}|[a-z]+);/i, (m) => entity(m)],
 ];
+const TIME_FORMATS = {
+  date_num: { year: "numeric", month: "2-digit", day: "2-digit" },
+  date_short: { month: "short", day: "numeric" },
+  date: { year: "numeric", month: "short", day: "numeric" },
+  week: { weekday: "long" },
+  week_short: { weekday: "short" },
+  time: { hour: "2-digit", minute: "2-digit", hour12: false },
+  time_sec: { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false },
+  timezone: { timeZoneName: "short" },
+};
+
+/** A moment as the reader's client writes it: in their time zone and language. */
+function localTime(moment, format, context) {
+  const options = TIME_FORMATS[format] ?? TIME_FORMATS.date_num;
+  const language = context.language?.startsWith("zh") ? "zh-CN" : "en-US";
+  const at = new Date(moment);
+  if (Number.isNaN(at.getTime())) return "";
+  return el("time", { datetime: at.toISOString() },
+    new Intl.DateTimeFormat(language, { ...options, timeZone: context.timeZone }).format(at));
+}
+
 const ORDINARY = /^[^\\`*~![<&h]+|^[\s\S]/;
 
 function entity(match) {

@@ -2,6 +2,7 @@
 // What comes back is shown as text only.
 
 const SDK_PATIENCE = 3000; // milliseconds; then the platform's own page takes over
+const READ_FOR = 3000; // milliseconds that a page with good news stays
 const REFUSED_BY_PERSON = 2700002;
 const NOT_SUPPORTED = 103;
 const SIGN_IN = "sign-in";
@@ -16,7 +17,21 @@ function show({ tone, title, text, again = false }) {
   document.querySelector(".mark").textContent = marks[tone];
   document.querySelector("h1").textContent = title;
   document.querySelector(".text").textContent = text;
-  document.querySelector(".actions").hidden = !again;
+  document.getElementById("again").parentElement.hidden = !again;
+}
+
+// Closes this page, where the client can; else leads to the chat.
+function goBack() {
+  if (window.tt?.closeWindow) window.tt.closeWindow({});
+  else if (document.body.dataset.chat) location.href = document.body.dataset.chat;
+}
+
+// The last word: a way back to the chat, which is taken by itself when all is well.
+function end(said) {
+  show(said);
+  const canClose = Boolean(window.tt?.closeWindow);
+  document.getElementById("ways-back").hidden = !canClose && !document.body.dataset.chat;
+  if (said.tone === "good" && canClose) setTimeout(goBack, READ_FOR);
 }
 
 function trouble(code) {
@@ -56,7 +71,7 @@ function clientReady() {
 async function finish(fields) {
   const { said } = await post("results", fields);
   if (said.location) location.replace(said.location);
-  else show(said);
+  else end(said);
 }
 
 function ask(client, attempt) {
@@ -83,14 +98,16 @@ function ask(client, attempt) {
 
 async function run() {
   const { waiting: title, waitingText, signInText } = document.body.dataset;
+  document.getElementById("ways-back").hidden = true;
   show({ tone: "calm", title, text: signIn ? signInText : waitingText });
   const client = await clientReady();
   if (!client || !(client.requestAccess || (signIn && client.requestAuthCode))) return goOnInBrowser();
   const { ok, said } = signIn ? await post("sign-ins", {}) : await post("attempts", { ticket: subject });
   if (ok) ask(client, said);
-  else show(said);
+  else end(said);
 }
 
+document.getElementById("back").addEventListener("click", goBack);
 document.getElementById("browser").href = browserLink;
 document.getElementById("again").addEventListener("click", () => run().catch(() => trouble("network")));
 run().catch(() => trouble("network"));

@@ -307,3 +307,19 @@ def test_one_scope_is_enough_for_both_calls_and_two_narrow_ones_do_as_well():
     narrow = frozenset({"calendar:calendar:read", "calendar:calendar.event:read"})
     assert choose_scopes(needs, frozenset(), narrow).scopes == narrow
     assert not is_met(needs, frozenset({"calendar:calendar"}))
+
+
+@pytest.mark.parametrize(
+    ("zones", "learned"),
+    [
+        (["Asia/Tokyo"], "Asia/Tokyo"),
+        (["Asia/Tokyo", "Europe/Paris", "Asia/Tokyo"], "Asia/Tokyo"),
+        (["Asia/Tokyo", "Europe/Paris"], None),
+        (["Asia/Tokyo", "Europe/Paris", "America/Lima", "Asia/Tokyo"], None),
+        (["Nowhere/At_All", "Asia"], None),
+        ([], None),
+    ],
+)
+def test_the_time_zone_of_most_events_is_the_persons(zones, learned):
+    events = [timed(f"Event {number}", 9, 10, zone) for number, zone in enumerate(zones)]
+    assert run(agenda, ask(""), PRIMARY, events_of(*events)).reply.time_zone == learned
