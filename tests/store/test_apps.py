@@ -7,17 +7,26 @@ import importlib
 import pkgutil
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Delete, Update, select, text
+from sqlalchemy import Connection, Delete, Update, insert, select, text
 from sqlalchemy.sql import visitors
 from sqlalchemy.sql.elements import BinaryExpression, BindParameter
 from sqlalchemy.sql.schema import Column
 
 import bot.store
-from bot.core.model import AttemptKind, Content, Destination, Secret, UserKey, WaitsFor
+from bot.core.model import (
+    AttemptKind,
+    CallStatus,
+    Content,
+    Destination,
+    RequestStatus,
+    Secret,
+    UserKey,
+    WaitsFor,
+)
 from bot.store import (
     arrivals,
     attempts,
@@ -26,6 +35,7 @@ from bot.store import (
     calls,
     claims,
     device_authorizations,
+    events,
     grants,
     outbox,
     replicas,
@@ -54,6 +64,8 @@ ZOE = UserKey("lark", "cli_2", "tenant_1", ANNA.open_id)
 """The same open_id in another app: somebody else."""
 FAR = NOW + timedelta(days=4000)
 LEASE = timedelta(seconds=20)
+LONG_AGO = datetime.now(UTC) - timedelta(days=200)
+"""By the database's own clock: younger entries of the audit log cannot be deleted."""
 
 
 @pytest.fixture
@@ -80,24 +92,38 @@ async def fill_with_all(database: Database, person: UserKey) -> None:
                 f"first_failed_at = asked_at WHERE id = '{waiting.id}'"
             )
         )
-        first, second = calls.waiting_of(c, person)[:2]
-        c.execute(text(f"UPDATE deferred_calls SET urgent = true WHERE id = '{first.id}'"))
-        c.execute(text(f"UPDATE deferred_calls SET behind = true WHERE id = '{second.id}'"))
-        c.execute(text("UPDATE grants SET last_used_at = issued_at"))
+        queued = [call for call in calls.waiting_of(c, person) if call.status is CallStatus.QUEUED]
+        c.execute(text(f"UPDATE deferred_calls SET behind = true WHERE id = '{queued[0].id}'"))
+        c.execute(text(f"UPDATE deferred_calls SET urgent = true WHERE id = '{queued[1].id}'"))
+        c.execute(text("UPDATE grants SET last_used_at = access_expires_at"))
         open_another(c, colleague)
         scope_waits.open(c, person.platform, person.app_id, frozenset({"a:b"}), NOW)
-        audit.write(c, "noticed", user=None, now=NOW)
-
-    with_past = work
-
-    def dated(c: Connection) -> None:
+        settle_some(c, person)
         with past_allowed(c):
-            with_past(c)
-            audit.end(c)
-            audit.begin(c)
+            c.execute(insert(schema.audit_log).values(at=LONG_AGO, action="x", detail="{}", app=person.app))
 
-    await database.write(dated)
+    await database.write(work)
     await database.write(lambda c: replicas.heartbeat(c, f"old-{person.app_id}", "host", ["k"], NOW))
+
+
+def settle_some(c: Connection, person: UserKey) -> None:
+    """One of each kind that is over."""
+    done = a_call(person)
+    arrivals.record(c, f"ev_{done.id}", done, language=None, union_id=None, now=NOW)
+    assert calls.cancel(c, done.id, "over", NOW)
+    message = NewMessage(
+        f"done-{done.id}", person, "note", done.id, Destination(person), Content("text", "x"), None
+    )
+    assert outbox.add(c, message, now=NOW, worker="w1", lease_until=SOON)
+    assert outbox.sent(c, message.id, 1, "om_sent", NOW)
+    assert revocations.done(c, revocations.add(c, person, Secret("over"), NOW), NOW)
+    third = replace(person, open_id="ou_third")
+    users.seen(c, third, language=None, union_id=None, now=NOW)
+    request = authorizations.open_request(
+        c, third, scopes=frozenset({"a:b"}), command="tasks", ticket=Secret(f"over {done.id}"), expires_at=TOMORROW,
+        now=NOW, new_id=f"over-{done.id}",
+    )  # fmt: skip
+    assert authorizations.settle(c, request.id, RequestStatus.DECLINED, now=NOW)
 
 
 def open_another(c: Connection, person: UserKey) -> None:
@@ -139,7 +165,16 @@ LOOKS: dict[str, Callable[[Connection], Any]] = {
     "revocations": lambda c: revocations.claim_due(c, "w2", FAR, FAR, 10),
     "device authorizations": lambda c: device_authorizations.claim_due(c, "w2", FAR, FAR, 10),
     "renewal": lambda c: grants.lease_due(c, "w2", NOW + timedelta(hours=2), FAR, 5),
-    "retention": lambda c: retention.prune(c, FAR),
+    "old events": lambda c: events.prune(c, FAR, 10),
+    "old messages": lambda c: outbox.prune(c, FAR, 10),
+    "old calls": lambda c: calls.prune(c, FAR, 10),
+    "old openings": lambda c: attempts.prune(c, FAR, 10),
+    "old requests": lambda c: authorizations.prune(c, FAR, 10),
+    "old sessions": lambda c: sessions.prune(c, FAR, 10),
+    "old revocations": lambda c: revocations.prune(c, FAR, 10),
+    "old replicas": lambda c: replicas.prune(c, FAR),
+    "old audit entries": lambda c: audit.prune(c, LONG_AGO + timedelta(days=1), 10),
+    "retention": lambda c: retention.prune(c, LONG_AGO + timedelta(days=95)),
     "take-over": lambda c: takeover.from_everybody(c, NOW, LEASE),
     "link": lambda c: authorizations.find_by_ticket(c, _digest(f"ticket of {ANNA.open_id}")),
     "state": lambda c: attempts.consumed_before(c, f"state of {ANNA.open_id}"),
