@@ -133,7 +133,9 @@ def table(rows: Sequence[Row], columns: Columns | None = None) -> str:
     columns = columns or {_words(name): name for name in rows[0]}
     cells = [list(columns), *([_cell(field, row[field]) for field in columns.values()] for row in rows)]
     wanted = [max(map(width, column)) for column in zip(*cells, strict=True)]
-    whole = [any(isinstance(row[field], datetime) for row in rows) for field in columns.values()]
+    whole = [
+        field == "app" or any(isinstance(row[field], datetime) for row in rows) for field in columns.values()
+    ]
     widths = fitting(wanted, whole)
     return "\n".join(
         "  ".join(padded(cut(cell, room), room) for cell, room in zip(line, widths, strict=True)).rstrip()

@@ -59,7 +59,7 @@ async def test_on_a_file_one_app_after_the_other_goes_on_with_what_is_its_own(wo
     waiting = await world.say(world.sam, "/agenda")
     card = await world.fresh_card(world.sam, waiting)
     await world.authorized(world.wei)
-    fault = await world.trouble({"path": "/revoke"}, "error", status=500)
+    fault = await world.trouble({"path": "/oauth/v1/revoke"}, "status", status=500)
     await world.answer_to(await world.say(world.wei, "/revoke"))
     await world.kill()
     past = "datetime('now', '-1 minute') || '.000000'"
