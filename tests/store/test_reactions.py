@@ -1,0 +1,88 @@
+"""Reactions are added once, and taken away once, whoever comes first."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from bot.core.model import CallStatus, Content, Destination
+from bot.store import calls, claims, outbox, reactions
+from bot.store.database import Database
+from bot.store.outbox import NewMessage
+from tests.store.examples import ANNA, NOW, SOON, ask
+
+LATER = NOW + timedelta(days=1)
+
+
+async def reserved(database: Database) -> str:
+    call_id = await ask(database, ANNA)
+    assert await database.write_one(
+        lambda c: reactions.reserve(c, ANNA, call_id, "om_1", now=NOW, due_at=LATER)
+    )
+    return call_id
+
+
+async def test_only_one_adds_it(database: Database) -> None:
+    call_id = await reserved(database)
+    assert not await database.write_one(
+        lambda c: reactions.reserve(c, ANNA, call_id, "om_1", now=NOW, due_at=LATER)
+    )
+
+
+async def test_the_answer_takes_it_away_and_nobody_else_is_due_meanwhile(database: Database) -> None:
+    call_id = await reserved(database)
+    assert await database.write_one(lambda c: reactions.placed(c, call_id, "r1")) == LATER
+    taken = await database.write_one(lambda c: reactions.take(c, call_id, SOON))
+    assert taken == reactions.Reaction(call_id, "om_1", "r1", 1)
+
+    async def due(app: str, moment: object) -> list[reactions.Reaction]:
+        return await database.write_one(
+            lambda c: reactions.take_due(c, ANNA.platform, app, moment, LATER, 10)
+        )
+
+    assert await due(ANNA.app_id, NOW) == []
+    assert await due("cli_other", LATER) == [], "of this app only"
+    assert await due(ANNA.app_id, SOON) == [reactions.Reaction(call_id, "om_1", "r1", 2)]
+    await database.write_one(lambda c: reactions.drop(c, call_id))
+    assert await due(ANNA.app_id, LATER + timedelta(days=1)) == []
+
+
+async def test_an_answer_that_overtakes_the_reaction_is_noticed(database: Database) -> None:
+    call_id = await reserved(database)
+    taken = await database.write_one(lambda c: reactions.take(c, call_id, SOON))
+    assert taken is not None
+    assert taken.reaction_id is None
+    assert await database.write_one(lambda c: reactions.placed(c, call_id, "r1")) == SOON
+
+
+async def test_a_call_that_is_dropped_makes_its_reaction_due(database: Database) -> None:
+    call_id = await reserved(database)
+    await database.write_one(lambda c: reactions.placed(c, call_id, "r1"))
+    await database.write(lambda c: calls.cancel(c, call_id, "recalled", NOW))
+    found = await database.write_one(
+        lambda c: reactions.take_due(c, ANNA.platform, ANNA.app_id, NOW, SOON, 10)
+    )
+    assert [each.call_id for each in found] == [call_id]
+
+
+async def test_who_has_seen_nothing_yet(database: Database) -> None:
+    call_id = await ask(database, ANNA)
+
+    async def unseen() -> list[str]:
+        found = await database.read(lambda c: reactions.unseen(c, [call_id, "another"]))
+        return [each.call_id for each in found]
+
+    assert await unseen() == [call_id]
+    claimed = await database.write(lambda c: claims.claim_next(c, "w", NOW, SOON))
+    assert claimed is not None
+    message = NewMessage(
+        "m1", ANNA, "answer", "k1", Destination(ANNA, "oc", "om_1"), Content("post", "{}"), call_id
+    )
+
+    def answer(c):
+        calls.settle(c, call_id, claimed.claim, CallStatus.SUCCEEDED, "answered", NOW)
+        outbox.add(c, message, now=NOW, worker="w", lease_until=SOON)
+
+    await database.write(answer)
+    assert await unseen() == [call_id], "the answer is not there yet"
+    await database.write(lambda c: outbox.sent(c, "m1", 1, "om_2", NOW))
+    assert await unseen() == []
