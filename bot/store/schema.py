@@ -158,6 +158,7 @@ users = Table(
     app_of_parts(),
     one_of("language", ("en", "zh")),
     Index("ix_users_open_id", "open_id"),
+    Index("ix_users_app", "app"),
     CheckConstraint(
         "user_key = platform || ':' || app_id || ':' || tenant_key || ':' || open_id",
         name="user_key_of_parts",

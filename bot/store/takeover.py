@@ -44,7 +44,7 @@ UNLOCKED_COUNTS_FOR = timedelta(seconds=60)
 
 
 def _is_leased(until: Column[Any]) -> ColumnElement[bool]:
-    """Of a column that also says when something is tried again: at most so far ahead it may be a lease."""
+    """At most so far ahead it may be the end of a lease, and not when something is tried again."""
     return (until > NOW) & (until <= LEASE_END)
 
 
@@ -61,13 +61,17 @@ def _statements(whose: Any) -> dict[str, Update]:
     attempts, waits = authorization_attempts, scope_waits
     return {
         "calls": update(calls)
-        .where(of_app(calls), status_is(calls, "running"), calls.c.runs_after > NOW, whose(calls.c.worker))
+        .where(
+            of_app(calls), status_is(calls, "running"), _is_leased(calls.c.runs_after), whose(calls.c.worker)
+        )
         .values(runs_after=NOW),
         "messages": update(messages)
         .where(
             of_app(messages),
+            # The index is of both, which SQLite does not conclude from one.
+            status_in(messages, "queued", "sending"),
             status_is(messages, "sending"),
-            messages.c.runs_after > NOW,
+            _is_leased(messages.c.runs_after),
             whose(messages.c.worker),
         )
         .values(runs_after=NOW),

@@ -104,7 +104,12 @@ def _replicas(connection: Connection, now: datetime, app: str | None = None) -> 
 
 def apps(connection: Connection) -> list[str]:
     """Platform and app, joined by a colon, of each that has people in this database."""
-    return list(connection.execute(select(known.c.app).distinct().order_by(known.c.app)).scalars())
+    found: list[str] = []
+    after = select(func.min(known.c.app))
+    # From one to the next in the index, and not through all people.
+    while (app := connection.execute(after.where(known.c.app > (found or [""])[-1])).scalar()) is not None:
+        found.append(app)
+    return found
 
 
 def _saying_which_app(connection: Connection, rows: list[Row]) -> list[Row]:

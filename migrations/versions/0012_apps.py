@@ -186,6 +186,7 @@ def make_indexes() -> None:
         "deferred_calls", "one_running", ["user_key"], "status = 'running' AND NOT urgent", unique=True
     )
     make_index("grants", "refreshing", ["app", "refresh_lease_until"], "refresh_lease_until IS NOT NULL")
+    make_index("users", "app", ["app"])
     make_index("deferred_calls", "urgent", ["app", "runs_after", "id"], "status = 'queued' AND urgent")
 
 

@@ -31,6 +31,7 @@ from bot.store import (
     revocations,
     scope_waits,
     sessions,
+    takeover,
     users,
     views,
 )
@@ -121,6 +122,8 @@ CHORES: dict[str, Work] = {
     "heartbeat": lambda c: replicas.heartbeat(c, "w", "h", ["k"], NOW),
     "retention": lambda c: retention.prune(c, NOW - timedelta(days=365)),
     "numbers": lambda c: views.counts(c, NOW),
+    "urgent": lambda c: claims.claim_next(c, "w", NOW, SOON, urgent_only=True),
+    "take-over": lambda c: takeover.from_everybody(c, NOW, timedelta(seconds=20)),
 }
 """What every replica looks for every few seconds, while nothing is due."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, text
 
-from bot.core.model import GrantStatus, Step, WaitsFor
+from bot.core.model import CallStatus, GrantStatus, Step, WaitsFor
 from bot.store import (
+    arrivals,
     attempts,
     authorizations,
     call_steps,
@@ -26,11 +28,12 @@ from bot.store import (
     scope_waits,
     takeover,
 )
+from bot.store.arrivals import Arrival
 from bot.store.crypto import Seal, new_key
 from bot.store.database import Database, open_database
 from bot.store.postgresql import PostgresqlDatabase, presence_key
 from bot.store.presence import PresenceFile
-from tests.store.examples import ANNA, APP, BEN, LATER, NOW, SOON, ask
+from tests.store.examples import ANNA, APP, BEN, LATER, NOW, SOON, a_call, ask
 from tests.store.test_keys import fill
 
 LEASE = timedelta(seconds=20)
@@ -192,6 +195,63 @@ async def test_so_does_what_a_platform_answers(database: Database, how: str) -> 
     found = await database.read(lambda c: calls.get(c, call.id))
     assert found is not None
     assert found.takeovers == 0
+
+
+# --- urgent calls ----------------------------------------------------------------------------------
+
+
+def urgent(number: int) -> Arrival:
+    return Arrival(f"ev_urgent_{number}", a_call(ANNA), None, None, NOW, urgent=True)
+
+
+async def test_urgent_calls_run_beside_what_runs_and_before_what_waits(database: Database) -> None:
+    first = await ask(database)
+    second = await ask(database, asked_at=NOW + timedelta(milliseconds=1))
+
+    def claim(**more: bool) -> Any:
+        return database.write_one(lambda c: claims.claim_next(c, "w", LATER, LATER + LEASE, **more))
+
+    running = await claim()
+    assert running is not None
+    assert running.id == first
+    await database.write_one(lambda c: arrivals.record_all(c, [urgent(1), urgent(2), urgent(3)]))
+    taken = {(await claim()).id, (await claim(urgent_only=True)).id, (await claim(urgent_only=True)).id}
+    assert len(taken) == 3
+    assert second not in taken
+    assert await claim(urgent_only=True) is None
+    assert await claim() is None
+    assert await database.write(
+        lambda c: calls.settle(c, first, running.claim, CallStatus.SUCCEEDED, "answered", LATER)
+    )
+    following = await claim()
+    assert following is not None
+    assert following.id == second
+
+
+async def test_a_running_call_is_stopped_unless_it_may_have_written(database: Database) -> None:
+    read, wrote = await ask(database), await ask(database, BEN)
+    await database.write_one(lambda c: arrivals.record_all(c, [urgent(1)]))
+    mine = await database.write_one(
+        lambda c: claims.claim_next(c, "w", LATER, LATER + LEASE, urgent_only=True)
+    )
+    assert mine is not None
+    claimed = [
+        await database.write_one(lambda c: claims.claim_next(c, "w", LATER, LATER + LEASE)) for _ in range(2)
+    ]
+    assert {call.id for call in claimed if call} == {read, wrote}
+    writing = next(call for call in claimed if call and call.id == wrote)
+    await database.write_one(lambda c: call_steps.record_sending(c, wrote, writing.claim, 0, "d", LATER))
+    stop = replace(mine, asked_at=LATER)
+    stopped = await database.write(lambda c: calls.stop_running(c, stop, "cancelled_by_user", LATER))
+    assert [call.id for call in stopped] == [read]
+    of_ben = replace(stop, user=BEN)
+    assert await database.write(lambda c: calls.stop_running(c, of_ben, "cancelled_by_user", LATER)) == []
+    reading = next(call for call in claimed if call and call.id == read)
+    # Its worker finds out before it sends anything.
+    assert (
+        await database.write_one(lambda c: call_steps.record_sending(c, read, reading.claim, 0, "d", LATER))
+        is None
+    )
 
 
 # --- who is there ----------------------------------------------------------------------------------
