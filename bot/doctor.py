@@ -1,4 +1,4 @@
-"""`bot doctor`: what has to hold before people can use the bot, one line a check, each with how to mend it."""
+"""`bot doctor`: what has to hold before people can use the bot, one line a check, each with how to fix it."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ class Finding:
     verdict: Literal["ok", "warn", "FAIL"]
     subject: str
     words: str
-    mend: str = ""
+    fix: str = ""
 
     def __str__(self) -> str:
-        line = f"{self.words}. {self.mend}" if self.mend else self.words
+        line = f"{self.words}. {self.fix}" if self.fix else self.words
         return f"{self.verdict:<5} {self.subject:<16} {escape(redact(line))}"
 
 
@@ -143,8 +143,8 @@ def public_url(loaded: Settings) -> list[Finding]:
     if not is_loopback(here.hostname or ""):
         return [Finding("ok", subject, loaded.public_url)]
     if loaded.port not in {here.port, 0}:
-        mend = f"Set BOT_PUBLIC_URL to http://localhost:{loaded.port}, or to where a proxy listens."
-        return [Finding("warn", subject, f"{loaded.public_url}, but the bot listens on {loaded.port}", mend)]
+        fix = f"Set BOT_PUBLIC_URL to http://localhost:{loaded.port}, or to where a proxy listens."
+        return [Finding("warn", subject, f"{loaded.public_url}, but the bot listens on {loaded.port}", fix)]
     if is_loopback(urlsplit(loaded.open_url).hostname or ""):
         return [Finding("ok", subject, loaded.public_url)]
     words = f"{loaded.public_url} can be opened on this machine only, not from a phone"
@@ -158,11 +158,11 @@ def client_script(loaded: Settings) -> list[Finding]:
     url, _, integrity = loaded.jssdk_url.partition("#")
     if integrity:
         return [Finding("ok", subject, f"{url}, checked by browsers")]
-    mend = (
+    fix = (
         "Append #sha384- and the hash of a copy that you trust to LARK_JSSDK_URL: "
         "openssl dgst -sha384 -binary FILE | openssl base64 -A"
     )
-    return [Finding("warn", subject, f"{url} is run as it comes, whatever it is by then", mend)]
+    return [Finding("warn", subject, f"{url} is run as it comes, whatever it is by then", fix)]
 
 
 # --- the database ------------------------------------------------------------------------------------------
@@ -236,8 +236,8 @@ async def reachability(loaded: Settings, http: Http) -> Sequence[Finding]:
 def unreachable(origin: str, trouble: Unreachable) -> Finding:
     """The reason says what to do about a certificate or a proxy; else it may be anything in between."""
     says = "certificate" in trouble.reason or "proxy" in trouble.reason
-    mend = "" if says else "Fix the network, HTTPS_PROXY, or the address in the settings."
-    return Finding("FAIL", "platform", f"{origin} is not reachable: {trouble.reason}", mend)
+    fix = "" if says else "Fix the network, HTTPS_PROXY, or the address in the settings."
+    return Finding("FAIL", "platform", f"{origin} is not reachable: {trouble.reason}", fix)
 
 
 def clock(ahead: timedelta) -> Finding:
@@ -255,18 +255,18 @@ async def credentials(loaded: Settings, http: Http) -> Sequence[Finding]:
     problem = await inspection.sign_in(http, loaded.open_url, loaded.app_id, loaded.app_secret)
     if problem is None:
         return [Finding("ok", "credentials", f"{loaded.app_id} is accepted")]
-    mend = "Compare LARK_APP_ID, LARK_APP_SECRET and LARK_BRAND with the developer console."
+    fix = "Compare LARK_APP_ID, LARK_APP_SECRET and LARK_BRAND with the developer console."
     if isinstance(problem, Unreachable | RateLimited):
-        mend = ""
-    return [Finding("FAIL", "credentials", in_words(problem), mend)]
+        fix = ""
+    return [Finding("FAIL", "credentials", in_words(problem), fix)]
 
 
 async def bot_ability(platform: LarkPlatform) -> Sequence[Finding]:
     found = await inspection.bot_open_id(platform.call_as_app)
     if isinstance(found, str):
         return [Finding("ok", "bot ability", f"the bot is {found}")]
-    mend = "Developer console: add the Bot ability, then create and publish a version."
-    return [Finding("FAIL", "bot ability", in_words(found), mend)]
+    fix = "Developer console: add the Bot ability, then create and publish a version."
+    return [Finding("FAIL", "bot ability", in_words(found), fix)]
 
 
 async def redirect_urls(loaded: Settings, platform: LarkPlatform) -> Sequence[Finding]:
@@ -276,12 +276,12 @@ async def redirect_urls(loaded: Settings, platform: LarkPlatform) -> Sequence[Fi
     needed = [f"{loaded.public_url}/oauth/lark/{page}" for page in ("callback", "client")]
     registered = await inspection.redirect_urls(platform.call_as_app, platform.app_id)
     if not isinstance(registered, frozenset):
-        mend = f"See for yourself that Security Settings > Redirect URLs has {' and '.join(needed)}."
-        return [Finding("warn", subject, f"cannot tell: {in_words(registered)}", mend)]
+        fix = f"See for yourself that Security Settings > Redirect URLs has {' and '.join(needed)}."
+        return [Finding("warn", subject, f"cannot tell: {in_words(registered)}", fix)]
     absent = [url for url in needed if url not in registered]
     if absent:
-        mend = f"Developer console, Security Settings > Redirect URLs: add {' and '.join(absent)}."
-        return [Finding("FAIL", subject, f"{len(absent)} of 2 not registered", mend)]
+        fix = f"Developer console, Security Settings > Redirect URLs: add {' and '.join(absent)}."
+        return [Finding("FAIL", subject, f"{len(absent)} of 2 not registered", fix)]
     return [Finding("ok", subject, "both are registered")]
 
 
@@ -297,10 +297,10 @@ async def signing_in(loaded: Settings, http: Http) -> Sequence[Finding]:
     words = (
         f"{where} is not there, so that whoever learns the code of another person's link can sign in with it"
     )
-    mend = (
+    fix = (
         "Nothing in the bot's settings changes that. Keep the callback's address out of the logs of proxies."
     )
-    return [Finding("warn", subject, words, mend)]
+    return [Finding("warn", subject, words, fix)]
 
 
 SOME_ARGUMENTS = ("", "https://example.larksuite.com/wiki/wikcnExample")
@@ -316,8 +316,8 @@ async def scopes(platform: LarkPlatform, commands: Registry) -> Sequence[Finding
     wanted = frozenset(clause[0] for clause in needs) | {OFFLINE_ACCESS}
     enabled = await platform.enabled_scopes(fresh=True)
     if enabled is None:
-        mend = f"See for yourself: {platform.console_link(wanted)}"
-        return [Finding("warn", subject, "cannot tell: the app may not read its own list", mend)]
+        fix = f"See for yourself: {platform.console_link(wanted)}"
+        return [Finding("warn", subject, "cannot tell: the app may not read its own list", fix)]
     absent = lacking(needs, enabled)
     found = [
         Finding(
@@ -331,9 +331,9 @@ async def scopes(platform: LarkPlatform, commands: Registry) -> Sequence[Finding
             Finding("FAIL", subject, f"{len(absent)} to enable", f"Do it here, then publish: {link}")
         )
     if OFFLINE_ACCESS not in enabled:
-        mend = f"Enable it: {platform.console_link(frozenset({OFFLINE_ACCESS}))}"
+        fix = f"Enable it: {platform.console_link(frozenset({OFFLINE_ACCESS}))}"
         words = "offline_access is not enabled, so people are asked again whenever a token expires"
-        found.append(Finding("warn", subject, words, mend))
+        found.append(Finding("warn", subject, words, fix))
     return found or [Finding("ok", subject, "all that the commands need is enabled for user identity")]
 
 
@@ -369,8 +369,8 @@ async def events(loaded: Settings, http: Http) -> Sequence[Finding]:
         return [Finding("ok", "events", f"{words}; the request URL is {where}")]
     if problem is None:
         return [Finding("ok", "events", "websocket: the platform offers a long connection")]
-    mend = "Developer console, Events & Callbacks: receive through a long connection (custom apps only)."
-    return [Finding("FAIL", "events", f"no long connection: {in_words(problem)}", mend)]
+    fix = "Developer console, Events & Callbacks: receive through a long connection (custom apps only)."
+    return [Finding("FAIL", "events", f"no long connection: {in_words(problem)}", fix)]
 
 
 async def administrators(loaded: Settings, platform: LarkPlatform) -> Sequence[Finding]:
@@ -384,25 +384,22 @@ async def administrators(loaded: Settings, platform: LarkPlatform) -> Sequence[F
 
 
 async def administrator(open_id: str, platform: LarkPlatform) -> Finding:
-    """Whether BOT_ADMINS names a person of this app. An open_id is another one in each app."""
-    subject, mend = (
-        "administrators",
-        "Put the open_id (ou_…) that the person has in this app into BOT_ADMINS.",
-    )
+    """Whether an open_id of BOT_ADMINS is a user of this app. Each app has its own open_id for a person."""
+    subject = "administrators"
+    fix = "Set BOT_ADMINS to the open_id (ou_…) that the person has in this app."
     if not open_id.startswith("ou_"):
-        return Finding("FAIL", subject, f"{open_id} is no open_id", mend)
+        return Finding("FAIL", subject, f"{open_id} is not an open_id", fix)
     match await inspection.can_be_told(platform.call_as_app, open_id):
         case None:
             return Finding("ok", subject, open_id)
         case Refused(code=code) if code in inspection.NOT_OF_THIS_APP:
-            return Finding("FAIL", subject, f"{open_id} is none of this app's people ({code})", mend)
+            return Finding("FAIL", subject, f"{open_id} is not a user of this app ({code})", fix)
         case Refused() as refusal:
-            mend = "Make the app available to this person, or name another one in BOT_ADMINS."
-            return Finding("FAIL", subject, f"no message reaches {open_id}: {in_words(refusal)}", mend)
+            fix = "Make the app available to this person, or name another one in BOT_ADMINS."
+            return Finding("FAIL", subject, f"{open_id} cannot be sent messages: {in_words(refusal)}", fix)
         case problem:
-            return Finding(
-                "warn", subject, f"cannot tell whether {open_id} can be told: {in_words(problem)}", mend
-            )
+            words = f"cannot tell whether {open_id} is a user of this app: {in_words(problem)}"
+            return Finding("warn", subject, words, fix)
 
 
 def in_words(outcome: Outcome) -> str:

@@ -15,7 +15,7 @@ GROUP = "bot.commands"
 class BrokenPlugin(BotError):
     """A command from another package cannot be used."""
 
-    hint = "Mend or uninstall that package."
+    hint = "Fix or uninstall that package."
 
 
 def installed_commands(own: Iterable[Command]) -> tuple[Command, ...]:

@@ -77,7 +77,7 @@ class Settings(OperatorSettings):
     """Of people whose own is not known."""
 
 
-# --- parsers: from the text of a variable to its value; ValueError says in words how to mend it ------------
+# --- parsers: from the text of a variable to its value; ValueError says in words how to fix it ------------
 
 
 def _text(value: str) -> str:
@@ -236,8 +236,8 @@ class Setting:
     default_in_words: str = ""
     required: bool = False
     """By `bot run`."""
-    mend: str = ""
-    """How to mend that it is missing."""
+    fix: str = ""
+    """What to do when it is missing."""
     may_be_empty: bool = False
     """Explicitly empty has a meaning of its own, and the value None. Else empty is the same as absent."""
     when_absent: object = None
@@ -251,7 +251,7 @@ TABLE: tuple[Setting, ...] = (
         parse=_text,
         meaning="The app's id, `cli_…`.",
         required=True,
-        mend="Copy it from the developer console, Credentials & Basic Info.",
+        fix="Copy it from the developer console, Credentials & Basic Info.",
     ),
     Setting(
         name="LARK_APP_SECRET",
@@ -259,7 +259,7 @@ TABLE: tuple[Setting, ...] = (
         parse=_secret,
         meaning="The app's secret.",
         required=True,
-        mend="Copy it from the developer console, Credentials & Basic Info.",
+        fix="Copy it from the developer console, Credentials & Basic Info.",
     ),
     Setting(
         name="LARK_BRAND",
@@ -367,14 +367,14 @@ TABLE: tuple[Setting, ...] = (
         meaning="Comma-separated keys for secrets at rest: the first seals, all open. "
         "`bot keys new` makes one.",
         required=True,
-        mend="Make a key with `bot keys new` and keep it.",
+        fix="Make a key with `bot keys new` and keep it.",
         when_absent=(),
     ),
     Setting(
         name="BOT_ADMINS",
         field="admins",
         parse=_open_ids,
-        meaning="Comma-separated `open_id`s: who is told what only an administrator can mend, "
+        meaning="Comma-separated `open_id`s: who is told what only an administrator can fix, "
         "and who may see the console.",
         default_in_words="the app's owner",
         when_absent=(),
@@ -470,7 +470,7 @@ def environment(directory: Path | None = None) -> Environment:
         # No interpolation: a secret may hold a dollar sign.
         written = dotenv_values(file, interpolate=False)
     except (OSError, UnicodeDecodeError) as error:
-        problem = f".env cannot be read ({type(error).__name__}). Mend the file or remove it."
+        problem = f".env cannot be read ({type(error).__name__}). Fix the file or remove it."
         raise ConfigurationError(problem) from None
     in_file = {name: value for name, value in written.items() if value is not None}
     found = Environment({**in_file, **os.environ})
@@ -579,7 +579,7 @@ def _parse(
                 values[setting.field] = None
                 continue
             if setting.required and required:
-                problems.append(f"{setting.name} is missing. {setting.mend}")
+                problems.append(f"{setting.name} is missing. {setting.fix}")
                 continue
             if default is None:
                 values[setting.field] = setting.when_absent

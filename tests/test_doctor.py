@@ -67,7 +67,7 @@ async def test_when_all_holds_nothing_is_wrong(patient: Patient) -> None:
 
 async def test_a_script_of_others_that_no_browser_checks_is_named(patient: Patient) -> None:
     (finding,) = (await patient.examined())["client script"]
-    assert (finding.verdict, "LARK_JSSDK_URL" in finding.mend) == ("warn", True)
+    assert (finding.verdict, "LARK_JSSDK_URL" in finding.fix) == ("warn", True)
 
 
 async def test_the_secret_is_not_in_any_line(patient: Patient) -> None:
@@ -122,8 +122,8 @@ async def test_each_redirect_url_that_is_not_registered_is_named(patient: Patien
     patient.tenant.app.redirect_urls.pop()
     (finding,) = (await patient.examined())["redirect URLs"]
     assert finding.verdict == "FAIL"
-    assert f"{PUBLIC}/oauth/lark/client" in finding.mend
-    assert f"{PUBLIC}/oauth/lark/callback" not in finding.mend
+    assert f"{PUBLIC}/oauth/lark/client" in finding.fix
+    assert f"{PUBLIC}/oauth/lark/callback" not in finding.fix
 
 
 async def test_a_command_whose_scopes_are_not_enabled_is_named_with_the_page_that_lists_them(
@@ -133,7 +133,7 @@ async def test_a_command_whose_scopes_are_not_enabled_is_named_with_the_page_tha
         patient.tenant.app.scopes[scope] = ScopeSwitch(user=False, tenant=False)
     found = (await patient.examined())["scopes"]
     assert any("/tasks" in each.words for each in found)
-    assert "/auth?q=" in found[-1].mend
+    assert "/auth?q=" in found[-1].fix
 
 
 async def test_any_alternative_suffices(patient: Patient) -> None:
@@ -145,7 +145,7 @@ async def test_without_offline_access_there_is_a_warning(patient: Patient) -> No
     patient.tenant.app.scopes["offline_access"] = ScopeSwitch(user=False, tenant=False)
     (finding,) = (await patient.examined())["scopes"]
     assert finding.verdict == "warn"
-    assert "offline_access" in finding.mend
+    assert "offline_access" in finding.fix
 
 
 async def test_a_public_url_that_phones_cannot_open_is_pointed_out(patient: Patient) -> None:

@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
+from bot.core import texts
 from bot.core.answers import how_to_use, listed, paragraph, with_usage
 from bot.core.commands import (
     UNKNOWN,
@@ -172,9 +173,7 @@ def permissions_command(page: str | None) -> Command:
         scopes = grant["scopes"]
         more = (*waiting_lines(grant["waiting"]), *page_line(page, ask))
         if scopes is None:
-            return Reply(
-                Words("You haven't authorized anything", "你还没有授权任何权限"), (ASKED_WHEN_NEEDED, *more)
-            )
+            return Reply(texts.NOTHING_AUTHORIZED, (ASKED_WHEN_NEEDED, *more))
         return Reply(
             Words("What you've authorized", "你的授权"),
             (*scope_lines(scopes), *until_line(ask, grant), *more, ALL_ENDS),
@@ -220,13 +219,7 @@ def until_line(ask: Ask, grant: Mapping[str, Json]) -> tuple[Line, ...]:
         return ()
     zone = ask.zone
     moment = moment_in_words(datetime.fromisoformat(until), zone, zone.local(ask.asked_at).date())
-    if renewable:
-        words = Words(
-            "Renewed automatically whenever you use a command; otherwise it expires {moment}.",
-            "每次使用命令时自动续期，否则将于{moment} 过期。",
-        )
-    else:
-        words = Words("Expires {moment}; after that, I'll ask again.", "{moment} 过期，之后会再次请你授权。")
+    words = texts.RENEWS if renewable else texts.ENDS
     return (paragraph(words.format(moment=moment)),)
 
 

@@ -2,7 +2,7 @@
 
 BotError
 ├── ConfigurationError      the settings are wrong; exit code 2
-├── DatabaseNotReady        no database there, or at another revision; names the command that mends it
+├── DatabaseNotReady        no database there, or at another revision; names the command that fixes it
 ├── CannotOpenSecret        a stored secret opens with none of the keys
 ├── BrokenPlugin            a command from another package cannot be used (`plugins`)
 ├── CommandMistake          a command yielded, returned or declared what it may not (`commands`)
@@ -14,7 +14,7 @@ class BotError(Exception):
     """Something the bot cannot go on with."""
 
     hint: str = ""
-    """What whoever can mend it should do."""
+    """What to do about it, for the person who can."""
 
     def __init__(self, message: str = "", hint: str = "") -> None:
         super().__init__(message or (self.__doc__ or "").strip())

@@ -209,7 +209,7 @@ class TokenSet:
 
 
 class TokenProblem(StrEnum):
-    """Why the token endpoint gave no token: who can mend it."""
+    """Why the token endpoint gave no token: who can fix it."""
 
     CODE = "code"
     """The authorization code is unknown, used, late or not ours: the person opens the link again."""

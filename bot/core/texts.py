@@ -1,4 +1,7 @@
-"""The words on cards, and in the small notices that answer a click. What commands say is with them."""
+"""The words on cards, in the small notices that answer a click, and those that a command shares with a page.
+
+What only a command says is with the command, and what only a page says is with the page.
+"""
 
 from __future__ import annotations
 
@@ -199,6 +202,15 @@ NOT_GIVEN_BACK = Words(
     en="The platform can't remove them at the moment. /revoke takes everything back right away.",
     zh="平台暂时无法撤销这些权限。发送 /revoke 可立即撤销全部授权。",
 )
+
+# --- what is authorized, by `/permissions` and on its page ------------------------------------------------
+
+NOTHING_AUTHORIZED = Words(en="You haven't authorized anything", zh="你还没有授权任何权限")
+RENEWS = Words(
+    en="Renewed automatically whenever you use a command; otherwise it expires {moment}.",
+    zh="每次使用命令时自动续期，否则将于{moment} 过期。",
+)
+ENDS = Words(en="Expires {moment}; after that, I'll ask again.", zh="{moment} 过期，之后会再次请你授权。")
 
 # --- controls under a reply -----------------------------------------------------------------------------
 

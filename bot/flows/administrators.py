@@ -1,4 +1,4 @@
-"""What only an administrator can mend: a scope that the app does not have. The call waits, and goes on by itself."""
+"""What only an administrator can fix: a scope that the app does not have. The call waits, and goes on by itself."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ async def refuse_unknown(bot: Bot, call: DeferredCall, unknown: Requirement) -> 
     def work(c: Connection) -> list[OutgoingMessage]:
         if not calls.settle(c, call.id, call.claim, CallStatus.FAILED, "unknown_scope", moment):
             raise LeaseLost
-        return insert_all(c, bot, answer(bot, call, reply))
+        return insert_all(c, bot, [answer(bot, call, reply)])
 
     await deliver_all(bot, await bot.database.write(work))
 
@@ -164,7 +164,7 @@ def turn_away(
     """Inside a transaction: ends a call for whose scopes the administrators are not bothered."""
     if not calls.settle(c, call.id, call.claim, CallStatus.FAILED, "administrators_told_enough", moment):
         raise LeaseLost
-    return insert_all(c, bot, answer(bot, call, replies.told_enough(typed(call), words)))
+    return insert_all(c, bot, [answer(bot, call, replies.told_enough(typed(call), words))])
 
 
 TOLD_AFTER = 4

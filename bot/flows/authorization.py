@@ -105,7 +105,7 @@ async def ask_for_scopes(
     scopes = with_offline_access(choice.scopes | again, enabled, avoided)
     claimed = await suspend(bot, call, needs, scopes, grant, steps, live)
     if claimed is not None:
-        bot.background(time_zones.look_up(bot, call.user))
+        bot.background(time_zones.look_up(bot, call))
         await cards.show_claimed(bot, claimed, call)
 
 
@@ -333,7 +333,7 @@ def decline(c: Connection, bot: Bot, request_id: str, reason: str, moment: datet
         if call.waits_for is not WaitsFor.AUTHORIZATION or not calls.cancel(c, call.id, reason, moment):
             continue
         if call.chat.kind == "group":
-            messages += insert_all(c, bot, answer(bot, call, replies.declined(typed(call))))
+            messages += insert_all(c, bot, [answer(bot, call, replies.declined(typed(call)))])
     return messages
 
 
@@ -383,7 +383,7 @@ def drop_waiting(
     if before is not None:
         for call in calls.stop_running(c, before, "cancelled_by_user", moment):
             dropped.append(call)
-            messages += insert_all(c, bot, answer(bot, call, replies.cancelled(typed(call))))
+            messages += insert_all(c, bot, [answer(bot, call, replies.cancelled(typed(call)))])
     close_if_nobody_waits(c, user, "cancelled_by_user", moment)
     ask_for_less(c, user, dropped, moment)
     return dropped, messages
@@ -409,7 +409,7 @@ def cancel_with_word(
     """Inside a transaction: drops one call and says so."""
     if not calls.cancel(c, call.id, outcome, moment):
         return False, []
-    return True, insert_all(c, bot, answer(bot, call, replies.cancelled(typed(call))))
+    return True, insert_all(c, bot, [answer(bot, call, replies.cancelled(typed(call)))])
 
 
 def recall(c: Connection, bot: Bot, call: DeferredCall, moment: datetime) -> list[OutgoingMessage]:
@@ -558,7 +558,7 @@ async def expire_overdue(bot: Bot) -> None:
                     close_if_nobody_waits(c, call.user, "expired", moment, RequestStatus.EXPIRED)
                 reply = replies.expired if waited else replies.expired_before_start
                 words = replies.with_retry(reply(typed(call)), call.id)
-                messages += insert_all(c, bot, answer(bot, call, words))
+                messages += insert_all(c, bot, [answer(bot, call, words)])
         for request in authorizations.expired(c, moment, limit=50):
             authorizations.settle(c, request.id, RequestStatus.EXPIRED, now=moment)
         return gone, messages

@@ -200,13 +200,17 @@ async def give_up_stuck(bot: Bot, call: DeferredCall) -> None:
 
 async def load(bot: Bot, run: Run) -> bool:
     """Loads what is recorded of a call that was claimed before. False when it cannot go on from there."""
+    call = run.call
     try:
-        run.steps = await bot.database.read(lambda c: call_steps.steps_of(c, run.call.id))
+        run.steps, profile = await bot.database.read(
+            lambda c: (call_steps.steps_of(c, call.id), users.profile(c, call.user))
+        )
     except CannotOpenSecret:
-        log.exception("recorded steps cannot be opened", extra={"call": run.call.id})
+        log.exception("recorded steps cannot be opened", extra={"call": call.id})
         await finish_unknown(bot, run)
         return False
-    await use_time_zone(bot, run)
+    if profile is not None and profile.time_zone is not None and not run.has_written:
+        await use_time_zone(bot, run, profile.time_zone)
     if replays(run):
         return True
     if run.has_written:
@@ -216,17 +220,13 @@ async def load(bot: Bot, run: Run) -> bool:
     return True
 
 
-async def use_time_zone(bot: Bot, run: Run) -> None:
+async def use_time_zone(bot: Bot, run: Run, zone: str) -> None:
     """The person's time zone as it is known by now: it may have been told while the call waited.
 
     Once the call has written something, its replay keeps the zone that it was begun in.
     """
     call = run.call
-    if run.has_written or (call.claim == 1 and call.time_zone is not None):
-        return
-    profile = await bot.database.read(lambda c: users.profile(c, call.user))
-    zone = profile.time_zone if profile is not None else None
-    if zone is None or zone == call.time_zone:
+    if zone == call.time_zone:
         return
     await bot.database.write_one(
         partial(calls.set_time_zone, call_id=call.id, claim=call.claim, time_zone=zone)
@@ -250,9 +250,7 @@ def replays(run: Run) -> bool:
 async def run_call(bot: Bot, run: Run) -> None:
     """Takes a call as far as it goes."""
     try:
-        if run.call.claim == 1:
-            await use_time_zone(bot, run)
-        elif not await load(bot, run):
+        if run.call.claim > 1 and not await load(bot, run):
             return
         if run.call.expires_at <= now() and not run.has_written:
             await expire(bot, run.call)
@@ -637,7 +635,7 @@ async def finish(
     public: bool = False,
 ) -> None:
     """Settles a call together with its answer, then sends the answer. `used`: what it needed of the grant."""
-    drafts, moment = answer(bot, call, reply, public=public), now()
+    draft, moment = answer(bot, call, reply, public=public), now()
 
     def work(c: Connection) -> list[OutgoingMessage] | None:
         if not calls.settle(c, call.id, call.claim, status, outcome, moment):
@@ -648,7 +646,7 @@ async def finish(
             users.learn_time_zone(c, call.user, reply.time_zone)
         if used:
             granted_scopes.used(c, call.user, used, call.command, moment)
-        return insert_all(c, bot, drafts)
+        return insert_all(c, bot, [draft])
 
     messages = await bot.database.write(work)
     if messages is None:

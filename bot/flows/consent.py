@@ -462,7 +462,7 @@ def wake_calls(
         elif any(not refused.isdisjoint(clause) for clause in lacking):
             if calls.cancel(c, call.id, "partly_refused", moment):
                 reply = replies.partly_declined(typed(call), join_scopes(refused & named(lacking)))
-                messages += insert_all(c, bot, answer(bot, call, reply))
+                messages += insert_all(c, bot, [answer(bot, call, reply)])
         else:
             rest += lacking
     return Woken(tuple(rest), calls.release(c, released, moment, consents=1), messages)

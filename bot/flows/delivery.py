@@ -79,9 +79,9 @@ def draft(
     return Draft(NewMessage(new_id(now()), user, kind, key, destination, content, call_id))
 
 
-def answer(bot: Bot, call: DeferredCall, reply: Reply, *, public: bool = False) -> tuple[Draft, ...]:
+def answer(bot: Bot, call: DeferredCall, reply: Reply, *, public: bool = False) -> Draft:
     """The one answer to a call. In a group it is for the asker alone, unless it is `public`."""
-    return (about(bot, call, reply, "answer", "answer", private=not public),)
+    return note(bot, call, reply, "answer", "answer", private=not public)
 
 
 def answer_alone(bot: Bot, call: DeferredCall, reply: Reply) -> Draft:
@@ -93,11 +93,7 @@ def answer_alone(bot: Bot, call: DeferredCall, reply: Reply) -> Draft:
 def note(
     bot: Bot, call: DeferredCall, reply: Reply, name: str, kind: str = "note", *, private: bool = False
 ) -> Draft:
-    """A word about a call, where it was asked, that is not its answer. At most one of a name."""
-    return about(bot, call, reply, name, kind, private=private)
-
-
-def about(bot: Bot, call: DeferredCall, reply: Reply, name: str, kind: str, *, private: bool) -> Draft:
+    """A word about a call, where it was asked. At most one of a name."""
     alone = private and call.chat.kind == "group"
     return draft(
         bot,
@@ -219,6 +215,9 @@ async def without_question(bot: Bot, message: OutgoingMessage) -> Destination | 
     return Destination(message.user) if call is not None and wrote and message.kind == "answer" else None
 
 
+WORDS_ABOUT_A_CALL = {"answer", "note"}
+"""Kinds of messages that are shown in the group where a call was asked; it is told when they went elsewhere."""
+
 SHOWN_IN_GROUP_FOR = timedelta(minutes=10)
 """From the asking: a message that one member of a group is shown there is seen only by a client that is online."""
 
@@ -229,11 +228,7 @@ def is_for_the_group(message: OutgoingMessage, moment: datetime) -> bool:
         message.call_id is not None
         and message.destination.private
         and moment - time_of(message.call_id) < SHOWN_IN_GROUP_FOR
-        and message.kind
-        in {
-            "answer",
-            "note",
-        }
+        and message.kind in WORDS_ABOUT_A_CALL
     )
 
 
@@ -242,7 +237,7 @@ async def arrived(bot: Bot, message: OutgoingMessage, sent: Sent, moment: dateti
     about = message.call_id
     if about is not None:
         bot.watch.seen(about)
-    told = about is not None and message.kind in {"answer", "note"}
+    told = about is not None and message.kind in WORDS_ABOUT_A_CALL
     elsewhere = told and message.destination.private and not sent.ephemeral
     if about is None or not (elsewhere or may_have_reaction(message, moment)):
         await bot.database.write_one(

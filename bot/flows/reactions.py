@@ -39,7 +39,7 @@ async def react(bot: Bot, message: Unanswered) -> None:
     bot.watch.seen(message.call_id)
     due = await bot.database.write_one(lambda c: reactions.placed(c, message.call_id, reaction))
     if due != due_at:
-        # The message was answered while the reaction was on its way.
+        # The message was answered before the reaction was there.
         await take_away(bot, Reaction(message.call_id, message.message_id, reaction, 1))
 
 

@@ -13,7 +13,7 @@ EVERY = 10.0
 
 
 class Refusals:
-    """The first of a kind is logged at once; those that follow are counted, and logged together every 10 seconds.
+    """The first of a kind is logged at once; those that follow are counted, and logged together every so many seconds.
     Of a failure only the first has its traceback.
 
     A kind is a message with its reason. Both come from fixed sets, so that nobody can make up kinds without end.

@@ -51,9 +51,10 @@ async def tell(bot: Bot, request: AuthorizationRequest, error: PageError, found:
     """Tells the administrators, once for each request and error. False when there are none, or they know enough."""
     user, moment = request.user, now()
     admins = await bot.administrators()
-    names = await bot.database.read(lambda c: users.names(c, [user]))
+    profile = await bot.database.read(lambda c: users.profile(c, user))
+    name = (profile.name if profile is not None else None) or user.open_id
     commands = tuple(f"/{name}" for name in request.reasons)
-    reply = replies.page_error_reported(names.get(user) or user.open_id, error, commands, found)
+    reply = replies.page_error_reported(name, error, commands, found)
 
     def work(c: Connection) -> list[OutgoingMessage] | None:
         once = f"{error.value}-{request.id}"

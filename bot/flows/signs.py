@@ -24,7 +24,6 @@ from bot.store.arrivals import NewCall
 from bot.store.database import Connection
 from bot.store.ids import time_of
 from bot.store.outbox import OutgoingMessage
-from bot.store.reactions import Unseen
 
 log = logging.getLogger(__name__)
 
@@ -45,13 +44,11 @@ def watch(bot: Bot, call: NewCall | DeferredCall) -> None:
     if call.message_id is None:
         return
     due_at = time_of(call.id) + REACT_AFTER
-    bot.watch.expect(
-        Unanswered(call.id, call.user, call.chat, call.message_id, call.command, call.expires_at, due_at)
-    )
+    bot.watch.expect(Unanswered(call.id, call.user, call.message_id, call.expires_at, due_at))
 
 
 async def give_signs(bot: Bot) -> None:
-    """Acknowledges what is not answered in time, for ever."""
+    """Acknowledges what is not answered in time, as long as the bot runs."""
     while True:
         await bot.watch.some.wait()
         await asyncio.sleep(TICK)
@@ -61,17 +58,15 @@ async def give_signs(bot: Bot) -> None:
 
 async def acknowledge(bot: Bot, due: Sequence[Unanswered]) -> None:
     try:
-        found = await bot.database.read(lambda c: reactions.unseen(c, [each.call_id for each in due]))
-        unseen = {each.call_id: each for each in found}
+        unseen = await bot.database.read(lambda c: reactions.unseen(c, [each.call_id for each in due]))
         late = [each for each in due if each.call_id in unseen]
-        may_react = bot.platform.can_react
         first = [each for each in late if not each.reacted]
         for each in first:
             # Whatever becomes of the reaction: it is looked at once more.
             bot.watch.expect(replace(each, reacted=True, due_at=time_of(each.call_id) + SAY_AFTER))
-        if may_react:
+        if bot.platform.can_react:
             await react_to_all(bot, first)
-        await say_to_all(bot, [unseen[each.call_id] for each in late if each.reacted])
+        await say_to_all(bot, [each.call_id for each in late if each.reacted])
     except Exception:
         # They will see the answer; nothing else depends on this.
         log.exception("messages not acknowledged")
@@ -87,15 +82,15 @@ async def react_to_all(bot: Bot, messages: Sequence[Unanswered]) -> None:
     await asyncio.gather(*(one(message) for message in messages))
 
 
-async def say_to_all(bot: Bot, unseen: Sequence[Unseen]) -> None:
-    if not unseen:
+async def say_to_all(bot: Bot, call_ids: Sequence[str]) -> None:
+    if not call_ids:
         return
 
     def work(c: Connection) -> list[OutgoingMessage]:
         told = Counter[UserKey]()
         said: list[OutgoingMessage] = []
-        for each in unseen:
-            call = calls.get(c, each.call_id)
+        for call_id in call_ids:
+            call = calls.get(c, call_id)
             word = word_about(bot, call) if call is not None else None
             if call is None or word is None or told[call.user] == MOST_WORDS:
                 continue
@@ -107,7 +102,7 @@ async def say_to_all(bot: Bot, unseen: Sequence[Unseen]) -> None:
 
 
 def word_about(bot: Bot, call: DeferredCall) -> Draft | None:
-    """A line that acknowledges a call. None where its answer, note or card is on its way."""
+    """A line that acknowledges a call. None if its answer, a note or a card is being sent already."""
     match call.status:
         case CallStatus.QUEUED | CallStatus.RUNNING:
             return note(bot, call, replies.received(typed(call)), "received", kind="interim")

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from bot.core.model import Chat, UserKey
+from bot.core.model import UserKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,9 +16,7 @@ class Unanswered:
 
     call_id: str
     user: UserKey
-    chat: Chat
     message_id: str
-    command: str
     expires_at: datetime
     due_at: datetime
     """When to look whether they have."""

@@ -101,7 +101,7 @@ class Worker:
 
     async def run(self, call: DeferredCall) -> None:
         if call.suspended_at is None and call.genuine:
-            # Another replica may have heard of it, or this one before it was started anew.
+            # Another replica may have heard of it, or this one before it was restarted.
             signs.watch(self.bot, call)
         task = asyncio.current_task()
         assert task is not None

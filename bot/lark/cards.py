@@ -87,9 +87,9 @@ def draw_authorization(card: AuthorizationCard, longest: int) -> Json:
                 texts.WHICH_ERROR_TITLE,
                 "blue",
                 markdown(texts.WHICH_ERROR_BODY),
-                *(button(words, action, card.request_id) for words, action in ERRORS),
+                row(*(button(words, action, card.request_id, size="small") for words, action in ERRORS)),
                 *way_on(card, "default"),
-                button(texts.NOT_NOW, Action.NOT_NOW, card.request_id),
+                row(button(texts.NOT_NOW, Action.NOT_NOW, card.request_id, size="small")),
             )
         case Face.WAITING if card.declined_on_page:
             return frame(
@@ -111,7 +111,7 @@ def draw_authorization(card: AuthorizationCard, longest: int) -> Json:
                 *way_on(card, "primary"),
                 ways_out(card),
                 *given_before(card, longest),
-                grey(promise(card).format(**said)),
+                grey_until(promise(card), card.expires_at),
             )
         case Face.REDEEMING:
             return frame(texts.REDEEMING_TITLE, "blue", text(texts.REDEEMING_BODY))
@@ -295,6 +295,13 @@ def grey(words: Words) -> Json:
     return {"tag": "div", "text": {**plain(words), "text_size": "notation", "text_color": "grey"}}
 
 
+def grey_until(words: Words, until: datetime) -> Json:
+    """As `grey`, for words with a time: only markdown can hold one, and there the grey is markup."""
+    parts = (words.en.split("{until}"), words.zh.split("{until}"))
+    en, zh = (time(until).join(f"<font color='grey'>{part}</font>" for part in each) for each in parts)
+    return {**markdown(Words(en, zh)), "text_size": "notation"}
+
+
 def row(*controls: Json) -> Json:
     """Controls side by side, in a new line where there is no room."""
     columns = [{"tag": "column", "width": "auto", "elements": [each]} for each in controls]
@@ -415,7 +422,7 @@ def joined(items: list[Words]) -> Words:
 
 
 def time(at: datetime) -> str:
-    """A day and a time that each reader's client writes in their own zone and language.
+    """A day and a time that each reader's client writes in their own zone and language. In markdown, and nowhere else.
 
     https://open.feishu.cn/document/feishu-cards/card-json-v2-components/content-components/rich-text
     """

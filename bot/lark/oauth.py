@@ -167,7 +167,7 @@ KNOWN_ERRORS = ERRORS.keys() | {"invalid_grant", "invalid_scope"}
 
 
 def problem_of(code: int, error: str, purpose: Purpose) -> TokenProblem:
-    """Who can mend it. A code nobody knows never costs a stored grant: only what means "over" ends one."""
+    """Who can fix it. A code nobody knows never costs a stored grant: only what means "over" ends one."""
     if code in PROBLEMS:
         return PROBLEMS[code]
     if purpose == "device" and error == "invalid_scope":

@@ -88,7 +88,7 @@ def identity(call: Call) -> tuple[str, Literal["user", "app"]]:
 
 
 def reachable(call: Call) -> Message:
-    """A message that is there, in a chat that whoever calls is in. An ephemeral one is none that could be reacted to."""
+    """The message, if it exists in a chat that the caller is in. An ephemeral message takes no reactions."""
     message = call.tenant.messages.get(call.path("message_id"))
     if message is None or message.deleted or message.recalled or message.ephemeral_for is not None:
         raise Refusal(231003, "The message is not found, maybe not exist or deleted.")

@@ -571,10 +571,6 @@ def all_by_message(connection: Connection, message_id: str) -> list[DeferredCall
     return _all(connection, BY_MESSAGE, {"own_app": app_of(connection), "message_id": message_id})
 
 
-def find_by_message(connection: Connection, message_id: str) -> DeferredCall | None:
-    return next(iter(all_by_message(connection, message_id)), None)
-
-
 LATEST_IN = (
     _select.where(_of_user, calls.c.chat_kind == bind("kind", calls.c.chat_kind))
     .order_by(calls.c.id.desc())

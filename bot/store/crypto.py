@@ -80,6 +80,14 @@ class Seal:
         except (InvalidTag, ValueError) as error:
             raise CannotOpenSecret(f"{bound_to} does not open: it was changed, or moved here.") from error
 
+    def fits(self, sealed: str, bound_to: str, *deciding: Plain) -> bool:
+        """Whether this opens with a key of the ring."""
+        try:
+            self.open(sealed, bound_to, *deciding)
+        except CannotOpenSecret:
+            return False
+        return True
+
     def open_unless_lost(self, sealed: str, bound_to: str, *deciding: Plain) -> Secret | None:
         """None, with a word in the log, when nobody can open it any more: whoever needs it has to do without.
 

@@ -22,7 +22,7 @@ class Reaction:
     call_id: str
     message_id: str
     reaction_id: str | None
-    """None: whoever adds it does not know yet, or died before they could note it."""
+    """None while the worker is adding it, or if the worker died before it recorded the id."""
     attempts: int
 
 
@@ -113,16 +113,6 @@ def take_due(
 # --- who has not seen anything yet ---------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Unseen:
-    """A call whose asker has seen nothing of the bot since."""
-
-    call_id: str
-    status: str
-    waits_for: str | None
-    request_id: str | None
-
-
 _sent = exists().where(messages.c.call_id == calls.c.id, status_is(messages, "sent"))
 _unsent_answer = exists().where(
     messages.c.call_id == calls.c.id,
@@ -135,7 +125,7 @@ _new_card = exists().where(
     # In a group it is elsewhere: a note says so.
     and_(calls.c.chat_kind == literal_column("'direct'"), requests.c.card_sent_at >= calls.c.received_at),
 )
-UNSEEN = select(calls.c.id, calls.c.status, calls.c.waits_for, calls.c.request_id).where(
+UNSEEN = select(calls.c.id).where(
     calls.c.id.in_(bind("calls", calls.c.id, expanding=True)),
     or_(calls.c.settled_at.is_(None), _unsent_answer),
     ~_sent,
@@ -144,7 +134,6 @@ UNSEEN = select(calls.c.id, calls.c.status, calls.c.waits_for, calls.c.request_i
 )
 
 
-def unseen(connection: Connection, call_ids: Sequence[str]) -> list[Unseen]:
+def unseen(connection: Connection, call_ids: Sequence[str]) -> list[str]:
     """Those of these calls whose asker has seen no answer, no note, no card and no reaction yet."""
-    found = connection.execute(UNSEEN, {"calls": list(call_ids)}).all()
-    return [Unseen(*row) for row in found]
+    return list(connection.execute(UNSEEN, {"calls": list(call_ids)}).scalars())

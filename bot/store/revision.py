@@ -128,7 +128,7 @@ def reaching(url: str) -> Iterator[None]:
         reason = error.orig if isinstance(error, DBAPIError) else error
         raise DatabaseNotReady(
             f"The database {where} cannot be reached: {reason or type(reason).__name__}.",
-            hint="Start it, or mend BOT_DATABASE_URL.",
+            hint="Start the database, or fix BOT_DATABASE_URL.",
         ) from error
 
 

@@ -7,7 +7,6 @@ the bot act on one that they have changed. docs/operating.md says what that prot
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -57,19 +56,19 @@ class SealedColumn:
         """Names the row, in logs too: the table, the column and the key, joined by colons."""
         return ":".join([self.table.name, self.column.name, *(str(values[each.name]) for each in self.key)])
 
-    def _bound_to(self, values: Values, deciding: tuple[Column[Any], ...] | None = None) -> list[Plain]:
-        return [_plain(values[each.name]) for each in (self.deciding if deciding is None else deciding)]
+    def _own(self, values: Values) -> list[Plain]:
+        return _plain_values(self.deciding, values)
 
-    def _open_any(self, ring: Seal, values: Values, sealed: str) -> Secret | None:
-        """What an own or a former seal holds; None when neither fits."""
-        for deciding in (self.deciding, self.former):
-            if deciding is not None:
-                with contextlib.suppress(CannotOpenSecret):
-                    return ring.open(sealed, self.row(values), *self._bound_to(values, deciding))
-        return None
+    def _bound_to(self, ring: Seal, values: Values, sealed: str | None) -> list[Plain]:
+        """The values that a stored seal is bound to: those of an earlier release where only they fit."""
+        own = self._own(values)
+        if self.former is None or sealed is None or ring.fits(sealed, self.row(values), *own):
+            return own
+        former = _plain_values(self.former, values)
+        return former if ring.fits(sealed, self.row(values), *former) else own
 
     def seal(self, ring: Seal, values: Values, secret: Secret = NOTHING) -> str:
-        return ring.seal(secret, self.row(values), *self._bound_to(values))
+        return ring.seal(secret, self.row(values), *self._own(values))
 
     def seal_if_any(self, ring: Seal, values: Values, secret: Secret | None) -> str | None:
         return None if secret is None else self.seal(ring, values, secret)
@@ -79,26 +78,19 @@ class SealedColumn:
         sealed = values[self.column.name]
         if sealed is None:
             return None
-        return self._open_any(ring, values, sealed) or ring.open(
-            sealed, self.row(values), *self._bound_to(values)
-        )
+        return ring.open(sealed, self.row(values), *self._bound_to(ring, values, sealed))
 
     def open_unless_lost(self, ring: Seal, values: Values) -> Secret | None:
         """See `Seal.open_unless_lost`; None also when there is nothing to open."""
         sealed = values[self.column.name]
         if sealed is None:
             return None
-        found = self._open_any(ring, values, sealed)
-        if found is not None:
-            return found
-        return ring.open_unless_lost(sealed, self.row(values), *self._bound_to(values))
+        return ring.open_unless_lost(sealed, self.row(values), *self._bound_to(ring, values, sealed))
 
     def is_genuine(self, ring: Seal, values: Values) -> bool | None:
         """See `Seal.is_genuine`."""
         sealed = values[self.column.name]
-        if sealed is not None and self._open_any(ring, values, sealed) is not None:
-            return True
-        return ring.is_genuine(values[self.column.name], self.row(values), *self._bound_to(values))
+        return ring.is_genuine(sealed, self.row(values), *self._bound_to(ring, values, sealed))
 
     def must_tell(self, ring: Seal, values: Values) -> bool:
         """As `is_genuine`; raises `CannotOpenSecret` when only another replica can tell."""
@@ -106,6 +98,10 @@ class SealedColumn:
         if genuine is None:
             raise CannotOpenSecret(f"Another replica has the key of {self.row(values)}.")
         return genuine
+
+
+def _plain_values(columns: tuple[Column[Any], ...], values: Values) -> list[Plain]:
+    return [_plain(values[each.name]) for each in columns]
 
 
 def _plain(value: Any) -> Plain:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -169,17 +168,6 @@ WELCOME = (
 def welcome(connection: Connection, user: UserKey, now: datetime) -> bool:
     """True for the one who is to welcome the person, once and for all."""
     return connection.execute(WELCOME, {"user": user, "now": now}).first() is not None
-
-
-NAMES = select(users.c.user_key, users.c.name).where(
-    users.c.user_key.in_(bind("users", users.c.user_key, expanding=True)), users.c.name.is_not(None)
-)
-
-
-def names(connection: Connection, people: Sequence[UserKey]) -> dict[UserKey, str]:
-    """The names of those whose name is known."""
-    found = connection.execute(NAMES, {"users": list(people)}).all()
-    return {user: name for user, name in found}
 
 
 KNOWN_ORGANIZATION = (

@@ -313,15 +313,7 @@ NOT_SIGNED_IN: dict[NotSignedIn, Page] = {
         Words(en="Please try again.", zh="请重试。"),
         SIGN_IN_AGAIN,
     ),
-    NotSignedIn.NOT_ALLOWED: Page(
-        403,
-        "bad",
-        Words(en="No access to this app", zh="你无权使用此应用"),
-        Words(
-            en="This app isn't available to your account. Please ask your administrator.",
-            zh="此应用未对你的账号开放，请联系管理员。",
-        ),
-    ),
+    NotSignedIn.NOT_ALLOWED: LANDINGS[Landing.NOT_ALLOWED],
     NotSignedIn.STRANGER: Page(
         403,
         "bad",

@@ -10,6 +10,7 @@ from string import Template
 
 from aiohttp import web
 
+from bot.core import texts
 from bot.core.answers import listed
 from bot.core.model import Language, WaitsFor, Words
 from bot.core.scopes import OFFLINE_ACCESS
@@ -60,13 +61,10 @@ WAITS = {
     None: Words(en="in progress", zh="处理中"),
 }
 WANTED = Words(en="Needed by {moment}:", zh="请在{moment} 前授权：")
-AND_MORE = Words(en="and {number} more", zh="还有 {number} 项")
 REDEEMING = Words(en="Your authorization is being completed.", zh="正在完成授权。")
-GO_ON = Words(en="Authorize", zh="去授权")
 CANCEL = Words(en="Cancel request", zh="取消请求")
 
 HELD = Words(en="What you've authorized", zh="已授权")
-NOTHING = Words(en="You haven't authorized anything", zh="你还没有授权任何权限")
 NOTHING_WHY = Words(
     en="I'll ask in the chat when a command needs a permission.",
     zh="有命令需要权限时，我会在聊天中向你申请。",
@@ -80,11 +78,6 @@ KEEPS = Words(
     en="Renews your authorization, so you aren't asked every two hours.",
     zh="用于自动续期授权，无需每两小时重新授权。",
 )
-LASTS = Words(
-    en="Renewed automatically whenever you use a command; otherwise it expires {moment}.",
-    zh="每次使用命令时自动续期，否则将于{moment} 过期。",
-)
-ENDS = Words(en="Expires {moment}; after that, I'll ask again.", zh="{moment} 过期，之后会再次请你授权。")
 HAS_ENDED = Words(
     en="Expired {moment}. I'll ask again when a command needs it.",
     zh="已于{moment} 过期。下次有命令需要时，会重新请你授权。",
@@ -196,7 +189,7 @@ class View:
             return f'<p class="soft">{self.say(REDEEMING)}</p>'
         scopes = "".join(f"<li>{self.scope(scope, words)}</li>" for scope, words in wanted.scopes)
         if wanted.more:
-            scopes += f"<li>{self.say(AND_MORE.format(number=str(wanted.more)))}</li>"
+            scopes += f"<li>{self.say(texts.AND_MORE.format(number=str(wanted.more)))}</li>"
         return (
             f'<p class="soft">{self.say(WANTED.format(moment=self.at(wanted.until)))}</p>'
             f'<ul class="rows">{scopes}</ul>'
@@ -205,7 +198,7 @@ class View:
     def go_on(self) -> str:
         if self.found.wanted is None or self.found.wanted.redeeming:
             return ""
-        return anchor("back", "/permissions/continue", GO_ON, self.language)
+        return anchor("back", "/permissions/continue", texts.AUTHORIZE, self.language)
 
     # --- what is held
 
@@ -220,7 +213,7 @@ class View:
 
     def nothing(self) -> str:
         return (
-            f'<section class="nothing"><h2>{self.say(NOTHING)}</h2>'
+            f'<section class="nothing"><h2>{self.say(texts.NOTHING_AUTHORIZED)}</h2>'
             f'<p class="soft">{self.say(NOTHING_WHY)}</p></section>'
         )
 
@@ -249,7 +242,9 @@ class View:
     def lasts(self) -> str:
         until, lines = self.found.until, []
         if until is not None:
-            words = HAS_ENDED if until <= self.moment else LASTS if self.found.renewable else ENDS
+            words = (
+                HAS_ENDED if until <= self.moment else texts.RENEWS if self.found.renewable else texts.ENDS
+            )
             lines.append(words.format(moment=self.at(until)))
         if self.found.last_used_at is not None:
             lines.append(LAST_ACTED.format(moment=self.at(self.found.last_used_at)))

@@ -10,6 +10,7 @@ from aiohttp.typedefs import Handler
 
 from bot.core.model import Outage
 from bot.flows.bot import Bot
+from bot.flows.refusals import Refusals
 from bot.web import authorize, client, events, health, login, permissions
 from bot.web.bodies import LARGEST_BODY
 from bot.web.failures import note_failure
@@ -31,7 +32,7 @@ def build(
     app[INGRESS] = Ingress(outage)
     name = bot.platform.name
     if webhook:
-        app[events.ADVICE] = events.Advice()
+        app[events.ADVICE] = Refusals(every=events.ADVICE_EVERY)
         app.router.add_post(f"/{name}/events", events.receive)
     if not bot.by_device:
         app.router.add_routes(for_browsers(name))

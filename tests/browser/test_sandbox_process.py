@@ -58,20 +58,24 @@ def test_an_interrupt_ends_it_cleanly_while_a_page_is_open(tmp_path: Path, open_
     stop_sandbox(sandbox)
 
 
+def assert_refused_in_a_line(data: Path, port: int, begins: str) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", START, str(data), "platform", str(port)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert ended.returncode == 2
+    assert ended.stderr.startswith(begins)
+    assert ended.stderr.count("\n") == 1
+
+
 def test_a_port_that_was_asked_for_and_is_taken_is_said_in_a_line(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        ended = subprocess.run(
-            [sys.executable, "-c", START, str(tmp_path), "platform", str(port)],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=20,
-            check=False,
-        )
-    assert ended.returncode == 2
-    assert ended.stderr.startswith(f"--port {port}: ")
-    assert ended.stderr.count("\n") == 1
+        assert_refused_in_a_line(tmp_path, port, f"--port {port}: ")
 
 
 def test_a_bot_that_cannot_start_is_shown_with_its_last_words(tmp_path: Path, open_page: OpenPage) -> None:
@@ -157,15 +161,5 @@ def test_a_kept_platform_is_the_same_after_a_restart(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "[]", '{"people": 7}', '{"messages": {"om_1": {}}}'])
 def test_a_memory_that_cannot_be_read_is_said_in_a_line(tmp_path: Path, text: str) -> None:
     (tmp_path / "platform.json").write_text(text)
-    ended = subprocess.run(
-        [sys.executable, "-c", START, str(tmp_path), "platform", "0"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=20,
-        check=False,
-    )
-    assert ended.returncode == 2
-    assert ended.stderr.startswith(f"--data {tmp_path}: ")
-    assert ended.stderr.count("\n") == 1
+    assert_refused_in_a_line(tmp_path, 0, f"--data {tmp_path}: ")
     assert (tmp_path / "platform.json").read_text() == text

@@ -231,6 +231,9 @@ def test_times_are_written_by_each_readers_own_client(each):
         for form in ("date_short", "time"):
             assert f"<local_datetime millisecond='{moment}' format_type='{form}'></local_datetime>" in said
         assert "UTC" not in said
+    # Elsewhere the client would show the element itself.
+    plain = [text for text in tags(drawn(each)) if text["tag"] in {"plain_text", "lark_md"}]
+    assert not any("local_datetime" in json.dumps(text) for text in plain)
 
 
 def test_an_old_write_is_asked_about():
@@ -256,7 +259,9 @@ def test_a_reply_with_a_control_is_a_card_that_says_the_same():
     assert "授权请求已过期，/tasks 未执行。" in words(shown, "zh_cn")
 
 
-LOCAL_TIME = re.compile(r"<local_datetime millisecond='\d+' format_type='\w+'></local_datetime>")
+OWN_MARKUP = re.compile(
+    r"<local_datetime millisecond='\d+' format_type='\w+'></local_datetime>|<font color='grey'>|</font>"
+)
 
 
 def test_what_comes_from_elsewhere_is_shown_and_does_nothing():
@@ -267,7 +272,7 @@ def test_what_comes_from_elsewhere_is_shown_and_does_nothing():
         AdministratorCard("w", {READ: evil}, (EVIL,), (EVIL,), "https://c.example/"),
         ConfirmationCard("c", EVIL, UNTIL),
     ):
-        said = LOCAL_TIME.sub("", words(drawn(each), "en_us"))
+        said = OWN_MARKUP.sub("", words(drawn(each), "en_us"))
         for markup in ("<", "](", "`", "evil.example)", "://evil", "\n#", "**x**", "![", "@"):
             assert markup not in said
 

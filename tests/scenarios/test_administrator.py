@@ -1,4 +1,4 @@
-"""What only an administrator can mend: who is told what, whose clicks count, and how everybody goes on."""
+"""What only an administrator can fix: who is told what, whose clicks count, and how everybody goes on."""
 
 from __future__ import annotations
 

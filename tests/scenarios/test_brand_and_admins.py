@@ -58,14 +58,14 @@ async def test_a_token_endpoint_that_says_so_is_said_in_the_log(world: World):
 @pytest.mark.parametrize(
     ("admins", "verdict", "says"),
     [
-        ("ou_00000000000000000000000000000000", "FAIL", "is none of this app's people"),
-        ("on_8ed6aa67826108097d9ee143816345", "FAIL", "is no open_id"),
-        ("5d9bd1aa", "FAIL", "is no open_id"),
+        ("ou_00000000000000000000000000000000", "FAIL", "is not a user of this app"),
+        ("on_8ed6aa67826108097d9ee143816345", "FAIL", "is not an open_id"),
+        ("5d9bd1aa", "FAIL", "is not an open_id"),
         ("{wei},ou_11111111111111111111111111111111", "FAIL", "ou_1111"),
         ("{ada}", "ok", "{ada}"),
     ],
 )
-async def test_doctor_says_who_in_bot_admins_is_none_of_the_apps_people(
+async def test_doctor_says_who_in_bot_admins_is_not_a_user_of_the_app(
     world: World, admins: str, verdict: str, says: str
 ):
     people = {"ada": world.ada.open_id, "wei": world.wei.open_id}

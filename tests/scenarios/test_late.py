@@ -1,4 +1,4 @@
-"""Messages that arrive late, or are come to late: what was asked for counts from when it was asked."""
+"""Messages that are delivered late or handled late: what they ask for counts from when it was asked."""
 
 from __future__ import annotations
 

@@ -157,8 +157,10 @@ EVIL = (
     "<script>alert(1)</script> <font color=red>x</font> https://evil.example/x <a href='https://evil.example'>y</a>"
 )
 HARMFUL = re.compile(
-    r"<at(?! id=ou_[0-9a-f]{32}></at>)|<a |<font|<script|\]\(|!\[|\*\*bold|`code|://evil", re.IGNORECASE
+    r"<at(?! id=ou_[0-9a-f]{32}></at>)|<a |<font(?! color='grey'>)|<script|\]\(|!\[|\*\*bold|`code|://evil",
+    re.IGNORECASE,
 )
+"""What the bot itself writes, a mention by id and a grey line, is not what comes from elsewhere."""
 
 
 def drawn_markdown(content: Any) -> list[str]:

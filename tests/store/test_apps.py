@@ -156,7 +156,7 @@ LOOKS: dict[str, Callable[[Connection], Any]] = {
     "cards": lambda c: authorizations.cards_due(c, "w2", FAR, FAR, 10),
     "interim words": lambda c: calls.due_for_interim(c, FAR, 10),
     "for the administrator": lambda c: calls.waiting_for(c, WaitsFor.ADMINISTRATOR, 10),
-    "question": lambda c: calls.find_by_message(c, "om_1"),
+    "question": lambda c: calls.all_by_message(c, "om_1"),
     "stranded consents": lambda c: attempts.stranded(c, "w2", FAR, FAR, 10),
     "overdue calls": lambda c: calls.overdue(c, FAR, 10),
     "expired requests": lambda c: authorizations.expired(c, FAR, 10),

@@ -296,7 +296,7 @@ async def test_every_row_of_an_earlier_revision_is_there_after_the_upgrade(
         if table in {"alembic_version", "key_check"}:
             continue
         kept = [{name: row[name] for name in rows[0]} for row in after[table]] if rows else after[table]
-        assert sorted(map(mended, kept), key=repr) == sorted(map(mended, rows), key=repr), table
+        assert sorted(map(fixed, kept), key=repr) == sorted(map(fixed, rows), key=repr), table
     database = await open_database(empty_database_url, ring)
     assert await database.read(lambda c: views.status(c, NOW)) is not None
     for view in ("who_is_waiting", "grants_overview", "recent_trouble"):
@@ -323,8 +323,8 @@ def test_rows_without_proofs_are_adopted_from_an_earlier_release_alone(
     assert everything(empty_database_url) == before
 
 
-def mended(row: Row) -> Row:
-    """Call 13 is what the third migration mends."""
+def fixed(row: Row) -> Row:
+    """Call 13 is what the third migration fixes."""
     return row | {"interim_at": None} if row.get("id") == "c13" else row
 
 

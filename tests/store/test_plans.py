@@ -137,7 +137,7 @@ FOR_ONE: dict[str, Work] = {
     "page of waiting": lambda c: calls.some_waiting_of(c, ANNA, skipped=0, limit=20),
     "unseen": lambda c: reactions.unseen(c, ["c1", "c21", "c22"]),
     "reaction": lambda c: reactions.take(c, "c1", SOON),
-    "message": lambda c: calls.find_by_message(c, "om_x"),
+    "message": lambda c: calls.all_by_message(c, "om_x"),
     "direct chat": lambda c: calls.direct_chat_of(c, ANNA),
     "group": lambda c: calls.latest_group_of(c, ANNA),
     "written": lambda c: call_steps.has_written(c, "c1"),

@@ -68,8 +68,7 @@ async def test_who_has_seen_nothing_yet(database: Database) -> None:
     call_id = await ask(database, ANNA)
 
     async def unseen() -> list[str]:
-        found = await database.read(lambda c: reactions.unseen(c, [call_id, "another"]))
-        return [each.call_id for each in found]
+        return await database.read(lambda c: reactions.unseen(c, [call_id, "another"]))
 
     assert await unseen() == [call_id]
     claimed = await database.write(lambda c: claims.claim_next(c, "w", NOW, SOON))

@@ -66,7 +66,7 @@ const renderElements = (elements, context) => elements.map((element) => renderEl
 
 function renderElement(element, context) {
   switch (element.tag) {
-    case "markdown": return aligned(element, el("div", { class: "card-text" },
+    case "markdown": return aligned(element, el("div", { class: `card-text ${element.text_size ?? ""}` },
       iconOf(element.icon), markdown(words(element, context.language), context)));
     case "plain_text":
     case "lark_md": return textNode(element, context);
