@@ -50,9 +50,13 @@ from bot.flows.delivery import (
     Draft,
     answer,
     answer_alone,
+    declined,
     deliver_all,
     draft,
+    expired,
+    expired_before_start,
     insert_all,
+    is_told_by_card,
     later,
     note,
     typed,
@@ -320,7 +324,7 @@ def decline_on_page(c: Connection, request_id: str, moment: datetime) -> bool:
 
 def decline(c: Connection, bot: Bot, request_id: str, reason: str, moment: datetime) -> list[OutgoingMessage]:
     """Inside a transaction: the person declines. Settles an open request as declined, cancels what waited for it, and
-    mutes what they have not asked for. The card says so; what was asked in a group is answered there as well."""
+    mutes what they have not asked for. The card says so; see `is_told_by_card` for what a message says."""
     request = authorizations.get_locked(c, request_id)
     if request is None or request.status is not RequestStatus.OPEN:
         # One that is being redeemed has a consent of the same person, which decides.
@@ -332,8 +336,8 @@ def decline(c: Connection, bot: Bot, request_id: str, reason: str, moment: datet
     for call in calls.suspended_of(c, request.user):
         if call.waits_for is not WaitsFor.AUTHORIZATION or not calls.cancel(c, call.id, reason, moment):
             continue
-        if call.chat.kind == "group":
-            messages += insert_all(c, bot, [answer(bot, call, replies.declined(typed(call)))])
+        if not is_told_by_card(call, request, moment):
+            messages += insert_all(c, bot, [answer(bot, call, declined(call))])
     return messages
 
 
@@ -539,7 +543,8 @@ MAX_REVOCATION_TRIES = 1000
 
 
 async def expire_overdue(bot: Bot) -> None:
-    """Calls that waited too long are told so; a request nobody waits for any more shows that it expired."""
+    """Calls that waited too long end, and so do the requests that nobody waits for any more. The card of such a request
+    says so; of a call that has no card, or is outlived by it, a message does."""
     moment = now()
 
     def work(c: Connection) -> tuple[list[DeferredCall], list[OutgoingMessage]]:
@@ -547,12 +552,12 @@ async def expire_overdue(bot: Bot) -> None:
         messages: list[OutgoingMessage] = []
         for call in calls.overdue(c, moment, limit=50):
             waited = call.status is CallStatus.SUSPENDED
-            if calls.expire(c, call.id, moment):
-                gone.append(call)
-                if call.waits_for is WaitsFor.ADMINISTRATOR:
-                    close_if_nobody_waits(c, call.user, "expired", moment, RequestStatus.EXPIRED)
-                reply = replies.expired if waited else replies.expired_before_start
-                words = replies.with_retry(reply(typed(call)), call.id)
+            if not calls.expire(c, call.id, moment):
+                continue
+            gone.append(call)
+            request = expired_with(c, call, moment) if waited else None
+            if request is None or not is_told_by_card(call, request, moment):
+                words = expired(call) if waited else expired_before_start(call)
                 messages += insert_all(c, bot, [answer(bot, call, words)])
         for request in authorizations.expired(c, moment, limit=50):
             authorizations.settle(c, request.id, RequestStatus.EXPIRED, now=moment)
@@ -563,6 +568,25 @@ async def expire_overdue(bot: Bot) -> None:
         # Each person in a transaction of their own: two of these that lock many people could wait for each other.
         await bot.database.write(partial(forget_need, call=call, moment=moment))
     await deliver_all(bot, messages)
+
+
+def expired_with(c: Connection, call: DeferredCall, moment: datetime) -> AuthorizationRequest | None:
+    """Inside a transaction: the request that expires with this call. None when others wait for it, or a consent is
+    under way."""
+    match call.waits_for:
+        case WaitsFor.AUTHORIZATION if call.request_id is not None:
+            request = authorizations.get(c, call.request_id)
+            if request and request.status is RequestStatus.OPEN and request.expires_at <= moment:
+                authorizations.settle(c, request.id, RequestStatus.EXPIRED, now=moment)
+                request = authorizations.get(c, call.request_id)
+        case WaitsFor.ADMINISTRATOR:
+            close_if_nobody_waits(c, call.user, "expired", moment, RequestStatus.EXPIRED)
+            request = authorizations.latest_of(c, call.user)
+            if request and request.status is RequestStatus.EXPIRED and call.command in request.reasons:
+                calls.attach(c, call.id, request.id)
+        case _:
+            return None
+    return request if request and request.status is RequestStatus.EXPIRED else None
 
 
 def forget_need(c: Connection, call: DeferredCall, moment: datetime) -> None:

@@ -34,7 +34,10 @@ from bot.core.scopes import OFFLINE_ACCESS, choose_scopes, is_met, named
 from bot.flows.bot import Bot, now
 from bot.flows.delivery import (
     SAME_MESSAGE_FOR,
+    answer,
+    declined,
     deliver_all,
+    expired,
     insert_all,
     later,
     no_way,
@@ -281,7 +284,7 @@ async def not_shown(bot: Bot, request: AuthorizationRequest, problem: NotSent, *
         await replace_card(bot, request)
     else:
         # Nobody can be shown this card any more; what waits behind it runs out at its own time.
-        words = await no_card_comes(bot, request, problem) if live else []
+        words = await no_card_comes(bot, request, problem) if live else await told_otherwise(bot, request)
         await shown(bot, request, request.card_message_id, ephemeral=request.card_ephemeral)
         await deliver_all(bot, words)
     return False
@@ -301,6 +304,25 @@ async def no_card_comes(bot: Bot, request: AuthorizationRequest, why: NotSent) -
             if call.request_id == request.id
         ]
         return insert_all(c, bot, words)
+
+    return await bot.database.write(work)
+
+
+ENDS = {
+    RequestStatus.DECLINED: ("not_now", declined),
+    RequestStatus.EXPIRED: ("expired", expired),
+}
+
+
+async def told_otherwise(bot: Bot, request: AuthorizationRequest) -> list[OutgoingMessage]:
+    """A word to each call whose end the card was to show, when the card can no longer be changed."""
+    if request.status not in ENDS:
+        return []
+    outcome, word = ENDS[request.status]
+
+    def work(c: Connection) -> list[OutgoingMessage]:
+        ended = calls.ended_with(c, request.id, outcome)
+        return insert_all(c, bot, [answer(bot, call, word(call)) for call in ended])
 
     return await bot.database.write(work)
 
@@ -361,6 +383,7 @@ async def replace_card(bot: Bot, request: AuthorizationRequest) -> None:
                 new_id=new_id(moment),
             )
         if fresh is not None:
+            calls.follow(c, request.id, fresh.id)
             device_authorizations.move(c, request.id, fresh.id)
             if request.declined_on_page_at is not None:
                 authorizations.decline_on_page(c, fresh.id, request.declined_on_page_at)
