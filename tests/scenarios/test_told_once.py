@@ -47,6 +47,7 @@ async def test_what_expires_in_the_direct_chat_is_told_by_its_card_alone(world: 
     await world.start()
     asked = [await world.say(world.sam, each) for each in said]
     card = await world.card_for(world.sam, said[-1].split()[0])
+    await world.drawn()
     world.let_expire()
     assert await told(world, world.sam, asked[0], "expired") == [card]
     assert all(each.split()[0] in text_of(card.content) for each in said)
@@ -69,6 +70,7 @@ async def test_what_expires_long_after_it_was_asked_in_a_group_is_told_by_its_ca
     asked = await world.say(world.sam, said, world.group)
     card = await world.fresh_card(world.sam, asked)
     await world.answer_to(asked)
+    await world.drawn()
     await world.stop()
     world.runs = later_bot(1500)
     await world.start()
@@ -84,6 +86,7 @@ async def test_a_card_that_can_no_longer_be_changed_is_made_good_by_one_message(
     asked = await world.say(world.sam, "/tasks")
     await world.fresh_card(world.sam, asked)
     await world.trouble(PATCH, "status", status=status, body={"code": code, "msg": "no"})
+    await world.drawn()
     world.let_expire()
     (message,) = await told(world, world.sam, asked, "expired")
     assert message.reply_to == asked
@@ -97,6 +100,7 @@ async def test_a_card_that_only_its_asker_sees_is_taken_away_and_a_message_says_
     )
     asked = await world.say(world.sam, "/tasks", world.group)
     card = await world.shown_alone(world.sam, asked, "task:task:read")
+    await world.drawn()
     world.let_expire()
     (message,) = await told(world, world.sam, asked, "expired")
     assert message.ephemeral_for == world.sam.open_id
