@@ -21,7 +21,7 @@ from bot.core.commands import Registry, registry
 from bot.core.errors import ConfigurationError
 from bot.core.model import Challenge, Json, Outage, Unauthentic, UserKey
 from bot.core.tidy import escape
-from bot.flows import authorization, cards, permissions
+from bot.flows import authorization, cards, permissions, succession
 from bot.flows.bot import Bot, now
 from bot.flows.events import accept_event
 from bot.flows.signs import give_signs
@@ -83,7 +83,9 @@ def page_link(settings: Settings, platform: LarkPlatform) -> str | None:
 async def assembled(settings: Settings, refit: Refit = as_it_is) -> AsyncIterator[Bot]:
     """The bot's parts, connected and not yet at work."""
     seal = key_ring(settings)
-    database = await store.open_database(settings.database_url, seal)
+    database = await store.open_database(
+        settings.database_url, seal, f"{LarkPlatform.name}:{settings.app_id}"
+    )
     try:
         async with lark(settings) as platform:
             bot = Bot(
@@ -137,6 +139,7 @@ async def serve(settings: Settings, refit: Refit, on_stop: Callable[[], None]) -
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with assembled(settings, refit) as bot, contextlib.AsyncExitStack() as doors:
+        await succession.enter(bot)
         outage = await doors.enter_async_context(ingress(settings, bot))
         application = routes.build(
             bot, webhook=settings.events == "webhook", outage=outage, client_script=settings.jssdk_url
@@ -246,9 +249,14 @@ def revoke(settings: Settings, user_text: str) -> int:
 
 async def revoke_user(settings: Settings, user_text: str) -> int:
     async with assembled(settings) as bot:
-        users = await bot.database.read(lambda c: views.find_user(c, user_text))
+        await bot.database.enter(bot.worker, None)
+        found = await bot.database.read(lambda c: views.find_user(c, user_text))
+        users = [each for each in found if each.app == bot.database.app]
         if len(users) != 1:
-            what = "is nobody the bot knows" if not users else "names several people: use the open_id"
+            what = "names several people: use the open_id" if users else "is nobody the bot knows"
+            if found and not users:
+                others = ", ".join(sorted({each.app for each in found}))
+                what = f"is known to another app only: run this with the settings of {others}"
             print(escape(f"{user_text!r} {what}."), file=sys.stderr)  # noqa: T201 - an operator's command
             return 1
         print(await end_for(bot, users[0]))  # noqa: T201

@@ -333,7 +333,10 @@ def explain(chosen: argparse.Namespace) -> int:
 
     def story(c: Connection) -> Row | list[str]:
         found = views.find_user(c, chosen.user)
-        return views.explain(c, found[0], now()) if len(found) == 1 else [each.open_id for each in found]
+        if len(found) == 1:
+            return views.explain(c, found[0], now())
+        alike = len({each.open_id for each in found}) < len(found)
+        return [str(each) if alike else each.open_id for each in found]
 
     answer = look(story)
     if isinstance(answer, list):

@@ -83,7 +83,7 @@ COLUMNS: Mapping[str, Columns] = {
 def as_text(name: str, answer: Row | Sequence[Row]) -> str:
     """A table for rows. For a mapping its facts, then a headed section for each part that has its own."""
     if not isinstance(answer, Mapping):
-        return table(answer, COLUMNS.get(name))
+        return table(answer, _with_app(COLUMNS.get(name), answer))
     facts = {each: value for each, value in answer.items() if not _is_section(value)}
     sections = [
         f"{_words(each)}\n{_indented(as_text(f'{name}.{each}', value))}"
@@ -91,6 +91,11 @@ def as_text(name: str, answer: Row | Sequence[Row]) -> str:
         if _is_section(value)
     ]
     return "\n\n".join([*([_facts(facts)] if facts else []), *sections])
+
+
+def _with_app(columns: Columns | None, rows: Sequence[Row]) -> Columns | None:
+    """Rows name their app where there are several."""
+    return {"app": "app", **columns} if columns and rows and "app" in rows[0] else columns
 
 
 def _is_section(value: Value) -> TypeGuard[Row | Sequence[Row]]:
@@ -128,7 +133,9 @@ def table(rows: Sequence[Row], columns: Columns | None = None) -> str:
     columns = columns or {_words(name): name for name in rows[0]}
     cells = [list(columns), *([_cell(field, row[field]) for field in columns.values()] for row in rows)]
     wanted = [max(map(width, column)) for column in zip(*cells, strict=True)]
-    whole = [any(isinstance(row[field], datetime) for row in rows) for field in columns.values()]
+    whole = [
+        field == "app" or any(isinstance(row[field], datetime) for row in rows) for field in columns.values()
+    ]
     widths = fitting(wanted, whole)
     return "\n".join(
         "  ".join(padded(cut(cell, room), room) for cell, room in zip(line, widths, strict=True)).rstrip()

@@ -66,7 +66,12 @@ class UserKey:
     open_id: str
 
     def __str__(self) -> str:
-        return f"{self.platform}:{self.app_id}:{self.tenant_key}:{self.open_id}"
+        return f"{self.app}:{self.tenant_key}:{self.open_id}"
+
+    @property
+    def app(self) -> str:
+        """Which app it is that knows them."""
+        return f"{self.platform}:{self.app_id}"
 
     @classmethod
     def parse(cls, text: str) -> UserKey:
@@ -621,6 +626,8 @@ class DeferredCall:
     """When it is due; of a running one, when its lease ends; of a suspended one, until when it is left alone."""
     suspended_at: datetime | None
     confirmed: bool
+    takeovers: int = 0
+    """How often a worker lost it since it last made a step."""
     recalled_at: datetime | None = None
     """When its question was recalled, if that was while it was under way."""
     genuine: bool | None = True

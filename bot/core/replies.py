@@ -483,6 +483,17 @@ def blocked(command: str, hint: str) -> Reply:
     )
 
 
+def no_progress(command: str) -> Reply:
+    return say(
+        Words(en="I couldn't run this", zh="未能执行"),
+        Words(
+            en="I was interrupted each time I tried to run {command}, so I stopped trying. Your administrator can find "
+            "the reason in the log.",
+            zh="每次执行 {command} 都被中断，因此已停止尝试。管理员可在日志中查看原因。",
+        ).format(command=command),
+    )
+
+
 def crashed(command: str) -> Reply:
     return say(
         Words(en="Something went wrong", zh="出错了"),

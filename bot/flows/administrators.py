@@ -216,7 +216,7 @@ async def look_again(bot: Bot, *, asked_by_administrator: bool = False) -> int:
     platform = bot.platform
 
     def read(c: Connection) -> tuple[list[DeferredCall], list[ScopeWait]]:
-        return everybody(c, bot), scope_waits.waiting(c, platform.name, platform.app_id)
+        return everybody(c), scope_waits.waiting(c, platform.name, platform.app_id)
 
     found, waits = await bot.database.read(read)
     waiting = await only_genuine(bot, found)
@@ -291,13 +291,15 @@ async def show_due_cards(bot: Bot) -> None:
     What a crash or the platform interrupts is due again when its lease ends.
     """
     moment = now()
-    due = await bot.database.write(lambda c: scope_waits.cards_due(c, moment, moment + bot.lease, limit=5))
+    due = await bot.database.write(
+        lambda c: scope_waits.cards_due(c, bot.worker, moment, moment + bot.lease, limit=5)
+    )
     await asyncio.gather(*(show_cards(bot, wait) for wait in due))
 
 
 async def show_cards(bot: Bot, wait: ScopeWait, also: DeferredCall | None = None) -> None:
     """`also`: a call that is about to wait."""
-    found = await bot.database.read(lambda c: everybody(c, bot))
+    found = await bot.database.read(everybody)
     waiting = [call for call in found if call.genuine and is_about(wait, call)]
     waiting += [also] if also is not None else []
     card = AdministratorCard(
@@ -327,10 +329,8 @@ def described(bot: Bot, call: DeferredCall) -> str:
     return f"{typed(call)} {more}".rstrip()
 
 
-def everybody(c: Connection, bot: Bot) -> list[DeferredCall]:
-    return calls.waiting_for(
-        c, WaitsFor.ADMINISTRATOR, bot.platform.name, bot.platform.app_id, limit=AT_A_TIME
-    )
+def everybody(c: Connection) -> list[DeferredCall]:
+    return calls.waiting_for(c, WaitsFor.ADMINISTRATOR, limit=AT_A_TIME)
 
 
 AT_A_TIME = 200

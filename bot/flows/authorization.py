@@ -379,10 +379,15 @@ def drop_waiting(
 ) -> tuple[list[DeferredCall], list[OutgoingMessage]]:
     """Inside a transaction: cancels everything that waits for a person, and closes the open request.
 
-    When the person asked for it in the chat, only what they had asked `before` that.
+    When the person asked for it in the chat, only what they had asked `before` that; then also what runs at the moment,
+    because it may be about to wait.
     """
     users.lock(c, user)
     dropped, messages = cancel_each(c, bot, waiting_before(c, user, before), moment)
+    if before is not None:
+        for call in calls.stop_running(c, before, "cancelled_by_user", moment):
+            dropped.append(call)
+            messages += insert_all(c, bot, [answer(bot, call, replies.cancelled(typed(call)))])
     close_if_nobody_waits(c, user, "cancelled_by_user", moment)
     ask_for_less(c, user, dropped, moment)
     return dropped, messages

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
@@ -60,6 +60,26 @@ class Pulse:
 
 MISSED_AFTER = 12.0
 """Seconds: two heartbeats and a little."""
+
+
+@dataclass(slots=True)
+class Silent:
+    """Other replicas that do not hold the lock which shows that they live: their last heartbeat, and since when."""
+
+    _since: dict[str, tuple[datetime, float]] = field(default_factory=dict)
+
+    def for_seconds(self, found: Mapping[str, datetime]) -> dict[str, float]:
+        """For how long each of these has been seen like this, without a heartbeat in between."""
+        moment = time.monotonic()
+        known = self._since
+        self._since = {
+            name: known[name] if name in known and known[name][0] == heartbeat else (heartbeat, moment)
+            for name, heartbeat in found.items()
+        }
+        return {name: moment - since for name, (_, since) in self._since.items()}
+
+    def forget(self) -> None:
+        self._since = {}
 
 
 @dataclass(slots=True)
@@ -154,6 +174,7 @@ class Bot:
     """How long a claim holds without being extended; a killed replica's work is taken over after it."""
     wake: Wakers = field(default_factory=Wakers)
     pulse: Pulse = field(default_factory=Pulse)
+    silent: Silent = field(default_factory=Silent)
     lines: Lines = field(default_factory=Lines)
     watch: Watch = field(default_factory=Watch)
     repeats: Repeats = field(default_factory=Repeats)

@@ -180,11 +180,29 @@ async def begin(bot: Bot, call: DeferredCall) -> Run | None:
         # Without a word to anybody: it may name whom it likes.
         await bot.database.write(lambda c: calls.reject(c, call, moment))
         return None
+    if call.takeovers >= MOST_TAKEOVERS:
+        await give_up_stuck(bot, call)
+        return None
     command = bot.commands.get(call.command)
     if command is None:
         await finish(bot, call, CallStatus.FAILED, "unknown_command", replies.crashed(typed(call)))
         return None
     return Run(call, command, bot.time_zone)
+
+
+MOST_TAKEOVERS = 5
+"""Claims without a step of progress, each lost with its worker: the call may be what takes workers down."""
+
+
+async def give_up_stuck(bot: Bot, call: DeferredCall) -> None:
+    """Ends a call that was claimed over and over and never came any further."""
+    told = {"call": call.id, "command": call.command, "claims": call.takeovers}
+    log.error("call given up: it was claimed again and again without making a step", extra=told)
+    if await bot.database.read(lambda c: call_steps.has_written(c, call.id)):
+        status, outcome, reply = CallStatus.OUTCOME_UNKNOWN, "outcome_unknown", replies.outcome_unknown
+    else:
+        status, outcome, reply = CallStatus.FAILED, "no_progress", replies.no_progress
+    await finish(bot, call, status, outcome, reply(typed(call)))
 
 
 async def load(bot: Bot, run: Run) -> bool:
@@ -504,9 +522,13 @@ async def forget_sending(bot: Bot, run: Run) -> None:
 
 
 async def record(bot: Bot, run: Run) -> None:
-    if not await bot.database.write(
-        lambda c: call_steps.record_results(c, run.call.id, run.call.claim, run.steps)
-    ):
+    def work(c: Connection) -> bool:
+        held = call_steps.record_results(c, run.call.id, run.call.claim, run.steps)
+        if held and run.call.takeovers:
+            calls.made_step(c, run.call.id, run.call.claim)
+        return held
+
+    if not await bot.database.write(work):
         raise LeaseLost
 
 
@@ -519,7 +541,7 @@ async def requeue(bot: Bot, run: Run, at: datetime, *, failed: bool) -> None:
     def work(c: Connection) -> None:
         if call_steps.record_results(c, call.id, call.claim, results):
             again = calls.line_up(c, call, at, now()) if failed else at
-            calls.requeue(c, call.id, call.claim, again, first_failed_at)
+            calls.requeue(c, call.id, call.claim, again, first_failed_at, made_step=failed)
 
     await bot.database.write(work)
 

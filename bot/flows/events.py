@@ -182,7 +182,7 @@ async def withdraw_question(bot: Bot, event: MessageRecalled) -> None:
             return []
         if events.record(c, platform, app_id, f"recalled-{message_id}", moment, message_id=message_id):
             return []
-        asked = calls.all_by_message(c, platform, app_id, message_id)
+        asked = calls.all_by_message(c, message_id)
         return [message for call in asked for message in authorization.recall(c, bot, call, moment)]
 
     messages = await bot.database.write(work)

@@ -25,6 +25,7 @@ from bot.flows import (
     device,
     reactions,
     signs,
+    succession,
     tokens,
 )
 from bot.flows.bot import Bot, now
@@ -36,6 +37,9 @@ log = logging.getLogger(__name__)
 
 AT_ONCE = 32
 """Calls that one replica works on at the same time: they mostly wait for the platform."""
+
+URGENT_BESIDE = 8
+"""Urgent calls beyond that: they are short, and wait for none of the others."""
 
 LOOK_AGAIN = 1.0
 """Seconds between looks at the queue when nobody has told that there is work."""
@@ -61,10 +65,8 @@ class Worker:
         """Claims and runs calls until `drain`."""
         while not self.draining.is_set():
             self.bot.wake.calls.clear()
-            if len(self.runs) >= AT_ONCE:
-                await asyncio.wait(self.runs, return_when=asyncio.FIRST_COMPLETED)
-                continue
-            call = await self.claim()
+            room = AT_ONCE - len(self.runs)
+            call = await self.claim(urgent_only=room <= 0) if room > -URGENT_BESIDE else None
             if call is not None:
                 task = asyncio.create_task(self.run(call))
                 self.runs[task] = None
@@ -72,11 +74,13 @@ class Worker:
             else:
                 await self.wait_for_work()
 
-    async def claim(self) -> DeferredCall | None:
+    async def claim(self, *, urgent_only: bool) -> DeferredCall | None:
         moment = now()
         try:
             return await self.bot.database.write_one(
-                lambda c: claims.claim_next(c, self.bot.worker, moment, moment + self.bot.lease)
+                lambda c: claims.claim_next(
+                    c, self.bot.worker, moment, moment + self.bot.lease, urgent_only=urgent_only
+                )
             )
         except Exception:
             log.exception("claim failed")
@@ -195,7 +199,7 @@ async def heartbeat(bot: Bot) -> None:
     host, moment = socket.gethostname(), now()
 
     def work(c: Connection) -> None:
-        replicas.heartbeat(c, bot.worker, host, bot.key_ids, moment)
+        replicas.heartbeat(c, bot.worker, host, bot.key_ids, moment, bot.database.presence_lock)
         keys.learn_of_others(c, moment)
 
     await bot.database.write(work)
@@ -229,6 +233,7 @@ CHORES = (
     Chore("revocations", 2.0, authorization.revoke_due),
     Chore("renewal", 5.0, tokens.renew_ahead),
     Chore("heartbeat", 5.0, heartbeat),
+    Chore("other replicas", 0.6, succession.look_after_others),
     Chore("reactions", 2.0, reactions.take_away_due),
     Chore("retention", 600.0, prune),
 )

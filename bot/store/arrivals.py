@@ -67,7 +67,7 @@ class Arrival:
     union_id: str | None
     received_at: datetime
     urgent: bool = False
-    """The call is taken even if the person has `MOST_WAITING` others waiting."""
+    """The call is taken even if the person has `MOST_WAITING` others waiting, and runs beside them."""
 
 
 class Recorded(StrEnum):
@@ -92,7 +92,7 @@ _GIVEN = {
         *(calls.c.command, calls.c.arguments, calls.c.time_zone),
         *(calls.c.asked_at, calls.c.received_at, calls.c.expires_at, calls.c.seal, calls.c.run_seal),
     )
-} | {"answer_language": Text(), "room": Integer()}
+} | {"answer_language": Text(), "room": Integer(), "urgent": Boolean()}
 _ALL = literal_column("true", Boolean)
 """SQLite would take the ON of ON CONFLICT for that of a join, if no WHERE stood between."""
 _EVENT = ("platform", "app_id", "event_id", "message_id", "received_at")
@@ -158,9 +158,11 @@ def _insert_calls(given: FromClause) -> Any:
         "confirmed": literal_column("false"),
         # Behind one that was asked before, is due, and is not taken up yet: see `claims.claim_next`, which also keeps
         # in order what of one person is recorded at once, and does not see each other here.
-        "behind": first_ahead(
-            ahead, given.c.user_key, given.c.received_at, given.c.asked_at, given.c.id
-        ).is_not(None),
+        "behind": ~given.c.urgent
+        & first_ahead(ahead, given.c.user_key, given.c.received_at, given.c.asked_at, given.c.id).is_not(
+            None
+        ),
+        "urgent": given.c.urgent,
     }
     rows = select(*values.values()).where(_waiting(given) < given.c.room)
     return insert(calls).from_select(list(values), rows).returning(calls.c.id)
@@ -200,7 +202,7 @@ def record_all(connection: Connection, arrivals: Sequence[Arrival]) -> list[Reco
     ring, before = seal_of(connection), Counter[UserKey]()
     rows = {}
     for each in arrived:
-        row = _row(each.call, each.received_at, _room(each, before), ring)
+        row = _row(each.call, each.received_at, _room(each, before), ring, urgent=each.urgent)
         rows[each.call.id] = row | _told_of(each)
     became = _record(connection, arrived, rows)
     if Recorded.QUEUED in became.values():
@@ -257,7 +259,7 @@ def add(connection: Connection, call: NewCall, now: datetime) -> bool:
     return queued
 
 
-def _row(call: NewCall, now: datetime, room: int, ring: Seal) -> dict[str, Any]:
+def _row(call: NewCall, now: datetime, room: int, ring: Seal, *, urgent: bool = False) -> dict[str, Any]:
     values: dict[str, Any] = {
         "id": call.id,
         "user_key": str(call.user),
@@ -273,6 +275,7 @@ def _row(call: NewCall, now: datetime, room: int, ring: Seal) -> dict[str, Any]:
         "time_zone": call.time_zone,
         "expires_at": call.expires_at,
         "room": room,
+        "urgent": urgent,
     }
     asked = values | {"language": call.language, "confirmed": False, "needs": ()}
     return values | {"seal": sealed.CALL.seal(ring, asked), "run_seal": sealed.RUN.seal(ring, asked)}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, literal_column, null, select, update
+from sqlalchemy import Connection, Row, and_, delete, func, literal_column, null, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from bot.core.model import Attempt, AttemptKind, Secret, UserKey
@@ -16,7 +16,7 @@ from bot.store import audit, authorizations, sealed
 from bot.store.crypto import Seal
 from bot.store.database import seal_of
 from bot.store.schema import AttemptStatus, authorization_attempts
-from bot.store.sql import LIMIT, bind, status_is
+from bot.store.sql import LIMIT, app_of, bind, of_app_or_untold, status_is
 
 attempts = authorization_attempts
 
@@ -129,14 +129,16 @@ def begin(
     before = openings(connection, request, now)
     if before.live >= limit or before.today >= limit_a_day:
         return before
-    connection.execute(BEGIN, _values(attempt, seal_of(connection), now))
+    connection.execute(BEGIN, _values(connection, attempt, now))
     return None
 
 
-def _values(attempt: NewAttempt, ring: Seal, now: datetime) -> dict[str, Any]:
+def _values(connection: Connection, attempt: NewAttempt, now: datetime) -> dict[str, Any]:
     """The row of a live attempt, with its seals."""
+    ring = seal_of(connection)
     values: dict[str, Any] = {
         "id": attempt.id,
+        "app": app_of(connection),
         "kind": attempt.kind.value,
         "request_id": attempt.request_id,
         "user_key": attempt.user,
@@ -154,7 +156,9 @@ def _values(attempt: NewAttempt, ring: Seal, now: datetime) -> dict[str, Any]:
     }
 
 
-_by_state = attempts.c.state_digest == bind("state", attempts.c.state_digest)
+_by_state = and_(
+    of_app_or_untold(attempts), attempts.c.state_digest == bind("state", attempts.c.state_digest)
+)
 _is_kind = {kind: attempts.c.kind == literal_column(f"'{kind}'") for kind in AttemptKind}
 CONSUME = (
     update(attempts)
@@ -190,6 +194,7 @@ def consume(
     """
     ring = seal_of(connection)
     values = {
+        "own_app": app_of(connection),
         "state": state_digest,
         "sealed_code": sealed.CODE.seal_if_any(ring, {"state_digest": state_digest}, code),
         "new_worker": worker,
@@ -219,7 +224,7 @@ def record_sign_in(
     The row is what makes the state one-shot. Neither verifier nor code is kept: when this worker dies, nobody is left
     to whom the session could be given.
     """
-    values = _values(sign_in, seal_of(connection), now) | {
+    values = _values(connection, sign_in, now) | {
         "status": AttemptStatus.REDEEMING.value,
         "verifier": None,
         "consumed_at": now,
@@ -252,7 +257,9 @@ def consumed_before(
     connection: Connection, state_digest: str, kind: AttemptKind = AttemptKind.AUTHORIZATION
 ) -> str | None:
     """The status of a known state, for the words of a page; `live` for one that came too late."""
-    return connection.execute(STATUS_OF[kind], {"state": state_digest}).scalar()
+    return connection.execute(
+        STATUS_OF[kind], {"own_app": app_of(connection), "state": state_digest}
+    ).scalar()
 
 
 REJECT = (
@@ -265,7 +272,8 @@ REJECT = (
 
 def reject(connection: Connection, state_digest: str, reason: str, now: datetime) -> bool:
     """Audits that a state came back which can no longer be used: once an attempt, because anybody can repeat it."""
-    rejected = connection.execute(REJECT, {"state": state_digest, "now": now}).scalar()
+    values = {"own_app": app_of(connection), "state": state_digest, "now": now}
+    rejected = connection.execute(REJECT, values).scalar()
     if rejected is not None:
         subject = ("attempt", rejected)
         audit.write(connection, "callback_rejected", user=None, subject=subject, now=now, reason=reason)
@@ -369,7 +377,11 @@ def is_withdrawn(connection: Connection, attempt: str) -> bool:
 
 _stranded = (
     select(attempts.c.id)
-    .where(status_is(attempts, "redeeming"), attempts.c.lease_until <= bind("now", attempts.c.lease_until))
+    .where(
+        of_app_or_untold(attempts),
+        status_is(attempts, "redeeming"),
+        attempts.c.lease_until <= bind("now", attempts.c.lease_until),
+    )
     .order_by(attempts.c.lease_until)
     .limit(LIMIT)
     .with_for_update(skip_locked=True)
@@ -387,7 +399,8 @@ def stranded(
 ) -> list[tuple[Attempt, Secret | None]]:
     """Takes over attempts whose redeeming was cut short, with their codes."""
     seal = seal_of(connection)
-    values = {"new_worker": worker, "now": now, "until": lease_until, "limit": limit}
+    values = {"own_app": app_of(connection), "new_worker": worker, "now": now, "until": lease_until}
+    values |= {"limit": limit}
     taken = connection.execute(TAKE_OVER, values).all()
     return [_attempt(row, seal) for row in taken if _genuine(connection, row, now) is not None]
 
@@ -400,6 +413,7 @@ EXPIRE = (
         attempts.c.id.in_(
             select(attempts.c.id)
             .where(
+                of_app_or_untold(attempts),
                 status_is(attempts, "live"),
                 # Not the bare column: SQLite would go through the index of all that ever expired, not of those that
                 # live.
@@ -417,10 +431,10 @@ PRUNE = delete(attempts).where(
     attempts.c.id.in_(
         select(attempts.c.id)
         .where(
+            of_app_or_untold(attempts),
             attempts.c.expires_at < bind("before", attempts.c.expires_at),
             attempts.c.status != literal_column("'redeeming'"),
         )
-        .order_by(attempts.c.expires_at)
         .limit(LIMIT)
     )
 )
@@ -428,6 +442,7 @@ PRUNE_SIGN_INS = delete(attempts).where(
     attempts.c.id.in_(
         select(attempts.c.id)
         .where(
+            of_app_or_untold(attempts),
             _is_kind[AttemptKind.SIGN_IN],
             attempts.c.expires_at < bind("before", attempts.c.expires_at),
             attempts.c.status != literal_column("'redeeming'"),
@@ -439,7 +454,7 @@ PRUNE_SIGN_INS = delete(attempts).where(
 
 def expire(connection: Connection, now: datetime, limit: int) -> int:
     """Marks attempts that nobody came back from, and erases their verifiers; returns how many."""
-    expired = connection.execute(EXPIRE, {"now": now, "limit": limit}).all()
+    expired = connection.execute(EXPIRE, {"own_app": app_of(connection), "now": now, "limit": limit}).all()
     asked = [row for row in expired if row.kind == AttemptKind.AUTHORIZATION]
     audit.write_all(connection, [_entry("expired", row, now) for row in asked])
     return len(expired)
@@ -447,9 +462,11 @@ def expire(connection: Connection, now: datetime, limit: int) -> int:
 
 def prune_sign_ins(connection: Connection, before: datetime, limit: int) -> int:
     """Deletes sign-ins whose cookie expired before: it cannot be used again, and the audit log tells of successes."""
-    return connection.execute(PRUNE_SIGN_INS, {"before": before, "limit": limit}).rowcount
+    values = {"own_app": app_of(connection), "before": before, "limit": limit}
+    return connection.execute(PRUNE_SIGN_INS, values).rowcount
 
 
 def prune(connection: Connection, before: datetime, limit: int) -> int:
     """Deletes attempts that ran out before."""
-    return connection.execute(PRUNE, {"before": before, "limit": limit}).rowcount
+    values = {"own_app": app_of(connection), "before": before, "limit": limit}
+    return connection.execute(PRUNE, values).rowcount

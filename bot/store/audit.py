@@ -17,7 +17,7 @@ from sqlalchemy import ColumnElement, Connection, case, delete, insert, literal_
 
 from bot.core.model import UserKey
 from bot.store.schema import audit_log
-from bot.store.sql import LIMIT, bind
+from bot.store.sql import APP, LIMIT, app_of, bind, of_app_or_untold
 
 _moment = bind("moment", audit_log.c.at)
 
@@ -135,14 +135,20 @@ def begin(connection: Connection) -> None:
 def end(connection: Connection) -> None:
     """After a work, in its transaction: writes what was noted, with one statement."""
     if connection.info[NOTED]:
-        connection.execute(WRITE[connection.dialect.name], connection.info[NOTED])
+        rows = [noted | {"app": _app(connection, noted["user_key"])} for noted in connection.info[NOTED]]
+        connection.execute(WRITE[connection.dialect.name], rows)
+
+
+def _app(connection: Connection, user: UserKey | None) -> str:
+    """Of what concerns no person, it is the app that has noticed it."""
+    app: str = user.app if user is not None else connection.get_execution_options().get(APP, "")
+    return app
 
 
 PRUNE = delete(audit_log).where(
     audit_log.c.id.in_(
         select(audit_log.c.id)
-        .where(audit_log.c.at < bind("before", audit_log.c.at))
-        .order_by(audit_log.c.at)
+        .where(of_app_or_untold(audit_log), audit_log.c.at < bind("before", audit_log.c.at))
         .limit(LIMIT)
     )
 )
@@ -150,4 +156,5 @@ PRUNE = delete(audit_log).where(
 
 def prune(connection: Connection, before: datetime, limit: int) -> int:
     """The database refuses to delete what is younger than 90 days."""
-    return connection.execute(PRUNE, {"before": before, "limit": limit}).rowcount
+    values = {"own_app": app_of(connection), "before": before, "limit": limit}
+    return connection.execute(PRUNE, values).rowcount

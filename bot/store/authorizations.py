@@ -28,7 +28,7 @@ from bot.store import audit, sealed, users
 from bot.store.crypto import Seal
 from bot.store.database import announce, seal_of
 from bot.store.schema import authorization_requests, deferred_calls
-from bot.store.sql import LIMIT, bind, status_in, status_is
+from bot.store.sql import LIMIT, app_of, bind, of_app, status_in, status_is
 
 requests = authorization_requests
 
@@ -128,7 +128,9 @@ _of_user = requests.c.user_key == bind("user", requests.c.user_key)
 _live = status_in(requests, *sorted(LIVE_REQUESTS, key=list(RequestStatus).index))
 GET = _select.where(_this)
 GET_LOCKED = GET.with_for_update()
-BY_TICKET = _select.where(requests.c.ticket_digest == bind("digest", requests.c.ticket_digest))
+BY_TICKET = _select.where(
+    of_app(requests), requests.c.ticket_digest == bind("digest", requests.c.ticket_digest)
+)
 LIVE_OF = _select.where(_of_user, _live)
 LIVE_OF_LOCKED = LIVE_OF.with_for_update()
 LATEST_OF = _select.where(_of_user).order_by(requests.c.id.desc()).limit(1)
@@ -144,8 +146,8 @@ def get_locked(connection: Connection, request: str) -> AuthorizationRequest | N
 
 
 def find_by_ticket(connection: Connection, ticket_digest: str) -> AuthorizationRequest | None:
-    """None also for a request that is not genuine."""
-    found = _one(connection, BY_TICKET, {"digest": ticket_digest})
+    """None also for a request that is not genuine, or another app's."""
+    found = _one(connection, BY_TICKET, {"own_app": app_of(connection), "digest": ticket_digest})
     return found if found is not None and found.ticket is not None else None
 
 
@@ -545,7 +547,11 @@ def stamp_opened(connection: Connection, request: str, now: datetime) -> None:
 
 
 EXPIRED = (
-    _select.where(status_is(requests, "open"), requests.c.expires_at <= bind("now", requests.c.expires_at))
+    _select.where(
+        of_app(requests),
+        status_is(requests, "open"),
+        requests.c.expires_at <= bind("now", requests.c.expires_at),
+    )
     .order_by(requests.c.expires_at)
     .limit(LIMIT)
 )
@@ -556,7 +562,7 @@ def expired(connection: Connection, now: datetime, limit: int) -> list[Authoriza
 
     An attempt that was begun in time does not hold a request open, but its consent still counts.
     """
-    return _all(connection, EXPIRED, {"now": now, "limit": limit})
+    return _all(connection, EXPIRED, {"own_app": app_of(connection), "now": now, "limit": limit})
 
 
 # --- cards -----------------------------------------------------------------------------------------
@@ -573,7 +579,12 @@ _card_lease = {
 CLAIM_CARD = update(requests).where(_this, _outdated, _card_free).values(_card_lease).returning(*COLUMNS)
 _cards_due = (
     select(requests.c.id)
-    .where(_outdated, requests.c.card_due_at <= bind("now", requests.c.card_due_at), _card_free)
+    .where(
+        of_app(requests),
+        _outdated,
+        requests.c.card_due_at <= bind("now", requests.c.card_due_at),
+        _card_free,
+    )
     .order_by(requests.c.card_due_at)
     .limit(LIMIT)
     .with_for_update(skip_locked=True)
@@ -593,8 +604,8 @@ def cards_due(
     connection: Connection, worker: str, now: datetime, lease_until: datetime, limit: int
 ) -> list[AuthorizationRequest]:
     """Takes cards that do not show what they should, and whose time has come. One statement."""
-    values = {"worker": worker, "now": now, "lease_until": lease_until, "limit": limit}
-    return _all(connection, CARDS_DUE, values)
+    values = {"own_app": app_of(connection), "worker": worker, "now": now, "lease_until": lease_until}
+    return _all(connection, CARDS_DUE, values | {"limit": limit})
 
 
 _my_card = (
@@ -728,6 +739,7 @@ PRUNE = delete(requests).where(
     requests.c.id.in_(
         select(requests.c.id)
         .where(
+            of_app(requests),
             requests.c.settled_at.is_not(None),
             requests.c.settled_at < bind("before", requests.c.settled_at),
             ~exists().where(deferred_calls.c.request_id == requests.c.id),
@@ -740,4 +752,5 @@ PRUNE = delete(requests).where(
 
 def prune(connection: Connection, before: datetime, limit: int) -> int:
     """Deletes requests that were settled before and no kept call names; their attempts go with them."""
-    return connection.execute(PRUNE, {"before": before, "limit": limit}).rowcount
+    values = {"own_app": app_of(connection), "before": before, "limit": limit}
+    return connection.execute(PRUNE, values).rowcount

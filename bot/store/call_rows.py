@@ -35,6 +35,7 @@ COLUMNS = (
     calls.c.runs_after,
     calls.c.suspended_at,
     calls.c.confirmed,
+    calls.c.takeovers,
     calls.c.thread_id,
     calls.c.recalled_at,
     calls.c.settled_at,

@@ -12,6 +12,7 @@ from sqlalchemy import (
     Row,
     bindparam,
     delete,
+    exists,
     func,
     literal_column,
     null,
@@ -27,9 +28,9 @@ from bot.core.scopes import Requirement, named
 from bot.store import audit, call_steps, claims, reactions, scope_waits, sealed
 from bot.store.call_rows import COLUMNS, NOT_RECALLED, STILL_HELD, call_of, changed
 from bot.store.database import announce, seal_of
+from bot.store.schema import call_steps as steps
 from bot.store.schema import deferred_calls as calls
-from bot.store.schema import users as people
-from bot.store.sql import LIMIT, bind, status_in, status_is
+from bot.store.sql import LIMIT, app_of, bind, of_app, status_in, status_is
 
 # --- status ----------------------------------------------------------------------------------------
 
@@ -74,6 +75,7 @@ SUSPEND = (
         suspended_at=bind("now", calls.c.suspended_at),
         runs_after=bind("again", calls.c.runs_after),
         attempts=literal_column("0"),
+        takeovers=literal_column("0"),
         first_failed_at=null(),
         interim_at=null(),
         **_free,
@@ -139,13 +141,33 @@ REQUEUE = (
 )
 
 
+REQUEUE_AFTER_STEP = REQUEUE.values(takeovers=literal_column("0"))
+
+
 def requeue(
-    connection: Connection, call_id: str, claim: int, runs_after: datetime, first_failed_at: datetime | None
+    connection: Connection,
+    call_id: str,
+    claim: int,
+    runs_after: datetime,
+    first_failed_at: datetime | None,
+    *,
+    made_step: bool = False,
 ) -> bool:
-    """running → queued; a first failure that is known already is kept. Whoever is woken early looks again later."""
+    """running → queued; a first failure that is known already is kept. Whoever is woken early looks again later.
+
+    A call that `made_step` does not take its workers down with it: its takeovers are forgotten.
+    """
     announce(connection)
     values = {"call": call_id, "held_claim": claim, "at": runs_after, "failed_at": first_failed_at}
-    return changed(connection, REQUEUE, values)
+    return changed(connection, REQUEUE_AFTER_STEP if made_step else REQUEUE, values)
+
+
+MADE_STEP = update(calls).where(*STILL_HELD).values(takeovers=literal_column("0"))
+
+
+def made_step(connection: Connection, call_id: str, claim: int) -> bool:
+    """A running call has recorded a step: its takeovers are forgotten."""
+    return changed(connection, MADE_STEP, {"call": call_id, "held_claim": claim})
 
 
 _retried = (
@@ -236,6 +258,44 @@ def cancel(connection: Connection, call_id: str, outcome: str, now: datetime) ->
 def expire(connection: Connection, call_id: str, now: datetime) -> bool:
     """queued or suspended → expired."""
     return _withdrawn(connection, {"call": call_id, "ending": "expired", "how": "expired", "now": now})
+
+
+RUNNING_BEFORE = (
+    select(*COLUMNS)
+    .where(
+        calls.c.user_key == bind("user", calls.c.user_key),
+        literal_column("(deferred_calls.status = 'running' AND NOT deferred_calls.urgent)"),
+        NOT_RECALLED,
+        tuple_(calls.c.asked_at, calls.c.id)
+        < tuple_(bind("asked", calls.c.asked_at), bind("call", calls.c.id)),
+    )
+    .with_for_update()
+)
+STOP = (
+    update(calls)
+    .where(
+        *STILL_HELD,
+        ~exists().where(steps.c.call_id == calls.c.id, steps.c.first_sent_at.is_not(None)),
+    )
+    .values(_end)
+    .returning(*_audited)
+)
+
+
+def stop_running(
+    connection: Connection, before: DeferredCall, outcome: str, now: datetime
+) -> list[DeferredCall]:
+    """running → cancelled, for what its person asked before this call, unless it may have changed something.
+
+    The row is locked first: a worker that is about to send a write records that under the same lock, or loses its claim.
+    """
+    values = {"user": before.user, "asked": before.asked_at, "call": before.id}
+    stopped = []
+    for call in _all(connection, RUNNING_BEFORE, values):
+        end = {"call": call.id, "held_claim": call.claim, "ending": "cancelled", "how": outcome, "now": now}
+        if _ended(connection, STOP, end) is not None:
+            stopped.append(call)
+    return stopped
 
 
 REJECT = (
@@ -427,25 +487,26 @@ WAITING_PAGE = _select.where(
     )
 ).order_by(*_in_order)
 WAITING_FOR = (
-    _select.join(people, people.c.user_key == calls.c.user_key)
-    .where(
+    _select.where(
+        of_app(calls),
         status_is(calls, "suspended"),
         calls.c.waits_for == bind("reason", calls.c.waits_for),
-        people.c.platform == bind("platform", people.c.platform),
-        people.c.app_id == bind("app_id", people.c.app_id),
     )
     .order_by(*_in_order)
     .limit(LIMIT)
 )
 OVERDUE = (
     _select.where(
-        status_in(calls, "queued", "suspended"), calls.c.expires_at <= bind("now", calls.c.expires_at)
+        of_app(calls),
+        status_in(calls, "queued", "suspended"),
+        calls.c.expires_at <= bind("now", calls.c.expires_at),
     )
     .order_by(calls.c.expires_at)
     .limit(LIMIT)
 )
 DUE_FOR_INTERIM = (
     _select.where(
+        of_app(calls),
         calls.c.settled_at.is_(None),
         calls.c.first_failed_at.is_not(None),
         calls.c.interim_at.is_(None),
@@ -454,11 +515,7 @@ DUE_FOR_INTERIM = (
     .order_by(calls.c.first_failed_at)
     .limit(LIMIT)
 )
-BY_MESSAGE = _select.join(people, people.c.user_key == calls.c.user_key).where(
-    calls.c.message_id == bind("message_id", calls.c.message_id),
-    people.c.platform == bind("platform", people.c.platform),
-    people.c.app_id == bind("app_id", people.c.app_id),
-)
+BY_MESSAGE = _select.where(of_app(calls), calls.c.message_id == bind("message_id", calls.c.message_id))
 
 
 def _all(connection: Connection, statement: Any, values: dict[str, Any]) -> list[DeferredCall]:
@@ -508,17 +565,16 @@ def some_waiting_of(connection: Connection, user: UserKey, *, skipped: int, limi
     return _all(connection, WAITING_PAGE, {"user": user, "skipped": skipped, "limit": limit})
 
 
-def waiting_for(
-    connection: Connection, waits_for: WaitsFor, platform: str, app_id: str, limit: int
-) -> list[DeferredCall]:
+def waiting_for(connection: Connection, waits_for: WaitsFor, limit: int) -> list[DeferredCall]:
     """In the order asked. Those that are not genuine are among them, to be rejected."""
-    values = {"reason": waits_for.value, "platform": platform, "app_id": app_id, "limit": limit}
+    values = {"own_app": app_of(connection), "reason": waits_for.value, "limit": limit}
     return _found(connection, WAITING_FOR, values)
 
 
 def overdue(connection: Connection, now: datetime, limit: int) -> list[DeferredCall]:
     """Queued or suspended calls whose time is up. Rejects those that are not genuine."""
-    return _all_and_reject(connection, OVERDUE, {"now": now, "limit": limit}, now)
+    values = {"own_app": app_of(connection), "now": now, "limit": limit}
+    return _all_and_reject(connection, OVERDUE, values, now)
 
 
 def due_for_interim(connection: Connection, failed_before: datetime, limit: int) -> list[DeferredCall]:
@@ -526,13 +582,13 @@ def due_for_interim(connection: Connection, failed_before: datetime, limit: int)
 
     Those that are not genuine are among them, to be rejected.
     """
-    return _found(connection, DUE_FOR_INTERIM, {"before": failed_before, "limit": limit})
+    values = {"own_app": app_of(connection), "before": failed_before, "limit": limit}
+    return _found(connection, DUE_FOR_INTERIM, values)
 
 
-def all_by_message(connection: Connection, platform: str, app_id: str, message_id: str) -> list[DeferredCall]:
+def all_by_message(connection: Connection, message_id: str) -> list[DeferredCall]:
     """The calls that a message asks for: more than one when it was tried again."""
-    values = {"message_id": message_id, "platform": platform, "app_id": app_id}
-    return _all(connection, BY_MESSAGE, values)
+    return _all(connection, BY_MESSAGE, {"own_app": app_of(connection), "message_id": message_id})
 
 
 ENDED_WITH = _select.where(
@@ -569,7 +625,11 @@ def latest_group_of(connection: Connection, user: UserKey) -> str | None:
 PRUNE = delete(calls).where(
     calls.c.id.in_(
         select(calls.c.id)
-        .where(calls.c.settled_at.is_not(None), calls.c.settled_at < bind("before", calls.c.settled_at))
+        .where(
+            of_app(calls),
+            calls.c.settled_at.is_not(None),
+            calls.c.settled_at < bind("before", calls.c.settled_at),
+        )
         .order_by(calls.c.settled_at)
         .limit(LIMIT)
     )
@@ -578,4 +638,5 @@ PRUNE = delete(calls).where(
 
 def prune(connection: Connection, before: datetime, limit: int) -> int:
     """Deletes calls that were settled before, with their steps; returns how many."""
-    return connection.execute(PRUNE, {"before": before, "limit": limit}).rowcount
+    values = {"own_app": app_of(connection), "before": before, "limit": limit}
+    return connection.execute(PRUNE, values).rowcount

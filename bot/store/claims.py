@@ -16,9 +16,12 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     FromClause,
+    Select,
     bindparam,
+    case,
     exists,
     literal_column,
+    or_,
     select,
     text,
     tuple_,
@@ -29,7 +32,7 @@ from bot.core.model import DeferredCall, UserKey
 from bot.store.call_rows import COLUMNS, STILL_HELD, call_of, changed
 from bot.store.database import announce, seal_of
 from bot.store.schema import deferred_calls as calls
-from bot.store.sql import bind, status_is
+from bot.store.sql import app_of, bind, of_app, status_is
 
 
 def first_ahead(
@@ -58,31 +61,54 @@ def first_ahead(
 
 
 def _claim_next(dialect: str) -> Any:
+    """The next call of those who are not busy."""
     call, running, ahead = calls.alias("call"), calls.alias("running"), calls.alias("ahead")
     now = bind("now", calls.c.runs_after)
     busy: ColumnElement[bool] = exists().where(
-        running.c.user_key == call.c.user_key, status_is(running, "running")
+        running.c.user_key == call.c.user_key,
+        literal_column("(running.status = 'running' AND NOT running.urgent)"),
     )
     if dialect == "sqlite":
         # Left to itself, after an ANALYZE that saw nothing running, it would go through all that a person ever asked.
         busy = literal_column(
             "EXISTS (SELECT 1 FROM deferred_calls AS running INDEXED BY ix_deferred_calls_one_running "
-            "WHERE running.user_key = call.user_key AND running.status = 'running')",
+            "WHERE running.user_key = call.user_key AND running.status = 'running' AND NOT running.urgent)",
             Boolean,
         )
     asked_before = first_ahead(ahead, call.c.user_key, now, call.c.asked_at, call.c.id).is_not(None)
     next_one = (
         select(call.c.id)
         .where(
+            of_app(call),
             literal_column("(call.status = 'running' OR (call.status = 'queued' AND NOT call.behind))"),
             call.c.runs_after <= now,
-            status_is(call, "running") | (~busy & ~asked_before),
+            or_(status_is(call, "running"), call.c.urgent, ~busy & ~asked_before),
         )
         .order_by(call.c.runs_after, call.c.id)
         .limit(1)
     )
     if dialect == "postgresql":
         next_one = next_one.with_for_update(skip_locked=True, of=call)
+    return _claim(dialect, next_one)
+
+
+def _claim_urgent(dialect: str) -> Any:
+    """The next urgent call. One that was lost by its worker waits until `_claim_next` comes round."""
+    call, now = calls.alias("call"), bind("now", calls.c.runs_after)
+    next_one = (
+        select(call.c.id)
+        .where(
+            of_app(call), literal_column("(call.status = 'queued' AND call.urgent)"), call.c.runs_after <= now
+        )
+        .order_by(call.c.runs_after, call.c.id)
+        .limit(1)
+    )
+    if dialect == "postgresql":
+        next_one = next_one.with_for_update(skip_locked=True, of=call)
+    return _claim(dialect, next_one)
+
+
+def _claim(dialect: str, next_one: Select[tuple[str]]) -> Any:
     claim = (
         update(calls)
         .where(calls.c.id == next_one.scalar_subquery())
@@ -92,6 +118,7 @@ def _claim_next(dialect: str) -> Any:
             runs_after=bind("lease_until", calls.c.runs_after),
             claim=calls.c.claim + 1,
             attempts=calls.c.attempts + 1,
+            takeovers=case((status_is(calls, "running"), calls.c.takeovers + 1), else_=calls.c.takeovers),
             behind=literal_column("false"),
         )
     )
@@ -99,7 +126,8 @@ def _claim_next(dialect: str) -> Any:
         # Asked along, because a second statement for each claim would cost more than this.
         others = (
             "EXISTS (SELECT 1 FROM deferred_calls AS other INDEXED BY ix_deferred_calls_behind "
-            "WHERE other.user_key = deferred_calls.user_key AND other.status = 'queued' AND other.behind)"
+            "WHERE other.app = deferred_calls.app AND other.user_key = deferred_calls.user_key "
+            "AND other.status = 'queued' AND other.behind)"
         )
         return claim.returning(*COLUMNS, literal_column(others, Boolean).label("others_behind"))
     claimed = claim.returning(*COLUMNS).cte("claimed")
@@ -112,7 +140,11 @@ def _step_forward(person: ColumnElement[UserKey]) -> Any:
     call = calls.alias("behind")
     first = (
         select(call.c.id)
-        .where(call.c.user_key == person, literal_column("behind.status = 'queued' AND behind.behind"))
+        .where(
+            of_app(call),
+            call.c.user_key == person,
+            literal_column("behind.status = 'queued' AND behind.behind"),
+        )
         .order_by(call.c.asked_at, call.c.id)
         .limit(1)
     )
@@ -120,41 +152,44 @@ def _step_forward(person: ColumnElement[UserKey]) -> Any:
 
 
 CLAIM_NEXT = {dialect: _claim_next(dialect) for dialect in ("sqlite", "postgresql")}
+CLAIM_URGENT = {dialect: _claim_urgent(dialect) for dialect in ("sqlite", "postgresql")}
 STEP_FORWARD = _step_forward(bind("user", calls.c.user_key))
 
 
 def claim_next(
-    connection: Connection, worker: str, now: datetime, lease_until: datetime
+    connection: Connection, worker: str, now: datetime, lease_until: datetime, *, urgent_only: bool = False
 ) -> DeferredCall | None:
     """Takes the next runnable call: a queued one that is due, or a running one whose lease has run out.
 
-    A person's calls are taken in the order asked, one at a time. Nothing of another replica's can be taken, and
-    None may also mean that a race was lost. A call that is not genuine is taken too, to be rejected. One statement on
-    PostgreSQL: fit for `Database.write_one`.
+    A person's calls are taken in the order asked, one at a time; urgent ones wait for none of them. Nothing of another
+    replica's or app's can be taken, and None may also mean that a race was lost. A call that is not genuine is taken
+    too, to be rejected. One statement on PostgreSQL: fit for `Database.write_one`.
     """
-    values = {"new_worker": worker, "now": now, "lease_until": lease_until}
-    row = connection.execute(CLAIM_NEXT[connection.dialect.name], values).one_or_none()
+    values = {"own_app": app_of(connection), "new_worker": worker, "now": now, "lease_until": lease_until}
+    statement = (CLAIM_URGENT if urgent_only else CLAIM_NEXT)[connection.dialect.name]
+    row = connection.execute(statement, values).one_or_none()
     if row is None:
         return None
     call = call_of(row, seal_of(connection))
     if connection.dialect.name == "sqlite" and row.others_behind:
-        connection.execute(STEP_FORWARD, {"user": call.user})
+        connection.execute(STEP_FORWARD, {"own_app": call.user.app, "user": call.user})
     return call
 
 
 _OVERLOOKED = """
     WITH RECURSIVE people (user_key) AS (
         SELECT (SELECT call.user_key FROM deferred_calls AS call {index}
-                WHERE call.status = 'queued' AND call.behind
+                WHERE call.app = :own_app AND call.status = 'queued' AND call.behind
                 ORDER BY call.user_key LIMIT 1)
         UNION ALL
         SELECT (SELECT call.user_key FROM deferred_calls AS call {index}
-                WHERE call.status = 'queued' AND call.behind AND call.user_key > people.user_key
+                WHERE call.app = :own_app AND call.status = 'queued' AND call.behind
+                  AND call.user_key > people.user_key
                 ORDER BY call.user_key LIMIT 1)
         FROM people WHERE people.user_key IS NOT NULL
     ), first (id) AS (
         SELECT (SELECT call.id FROM deferred_calls AS call {index}
-                WHERE call.user_key = people.user_key AND call.status = 'queued' AND call.behind
+                WHERE call.app = :own_app AND call.user_key = people.user_key AND call.status = 'queued' AND call.behind
                 ORDER BY call.asked_at, call.id LIMIT 1)
         FROM people WHERE people.user_key IS NOT NULL
     )
@@ -181,7 +216,8 @@ CALL_UP = (
 
 def call_up(connection: Connection, now: datetime) -> int:
     """Of each person's calls that stand behind nothing any more, the first can be claimed; returns how many."""
-    overlooked = list(connection.execute(OVERLOOKED[connection.dialect.name], {"now": now}).scalars())
+    values = {"own_app": app_of(connection), "now": now}
+    overlooked = list(connection.execute(OVERLOOKED[connection.dialect.name], values).scalars())
     if not overlooked:
         return 0
     announce(connection)

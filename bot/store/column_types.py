@@ -6,7 +6,8 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import DateTime, Dialect, Text
+from sqlalchemy import ColumnElement, DateTime, Dialect, Text
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from bot.core.model import UserKey
@@ -115,3 +116,22 @@ class NamesText(_JsonText):
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> tuple[str, ...] | None:
         return None if value is None else _words(json.loads(value))
+
+
+class AppOfUserKey(ColumnElement[str]):
+    """Platform and app, as the key of a person begins with them."""
+
+    type = Text()
+    inherit_cache = True
+
+
+@compiles(AppOfUserKey, "postgresql")
+def _on_postgresql(*_: object, **__: object) -> str:
+    # As the server shows it.
+    return "split_part(user_key, ':'::text, 1) || ':'::text || split_part(user_key, ':'::text, 2)"
+
+
+@compiles(AppOfUserKey, "sqlite")
+def _on_sqlite(*_: object, **__: object) -> str:
+    second = "instr(user_key, ':') + instr(substr(user_key, instr(user_key, ':') + 1), ':')"
+    return f"substr(user_key, 1, {second} - 1)"

@@ -38,9 +38,11 @@ class Database(ABC):
 
     dialect: Dialect
 
-    def __init__(self, url: str, seal: Seal) -> None:
+    def __init__(self, url: str, seal: Seal, app: str = "") -> None:
         self.url = url
         self.seal = seal
+        self.app = app
+        """Platform and app, joined by a colon: no other app's rows are touched. Empty: none are."""
         self.key_ids = seal.key_ids
         """Fingerprints of the encryption keys, the one that seals first."""
         self._wakes: list[Callable[[], None]] = []
@@ -77,6 +79,20 @@ class Database(ABC):
     async def probe(self) -> None:
         """Raises when the database cannot be read, or is no longer where it was opened."""
         await self.read(lambda c: c.execute(text("SELECT 1")))
+
+    async def enter(self, replica: str, take_over: Work[bool] | None) -> bool:
+        """Shows that this process serves the database, under this name, until it closes it or ends.
+
+        Where it can be told that no other process does, `take_over` runs before any other can enter; it may find that
+        there is one all the same. False: there are others, and only leases tell whether these live. Without
+        `take_over` the process is only passing.
+        """
+        return True
+
+    @property
+    def presence_lock(self) -> int | None:
+        """The advisory lock by which other replicas see that this one lives; None where there is none, or not now."""
+        return None
 
     def on_work(self, wake: Callable[[], None]) -> None:
         """Has `wake` called in the event loop whenever something became runnable.
@@ -135,14 +151,16 @@ def seal_of(connection: Connection) -> Seal:
     return seal
 
 
-async def open_database(url: str, seal: Seal) -> Database:
+async def open_database(url: str, seal: Seal, app: str = "") -> Database:
     """Opens a database that is there, at this program's revision, and whose secrets open with these keys.
+
+    `app` is needed to claim, expire or delete rows: see `sql.app_of`.
 
     Raises `DatabaseNotReady` or `ConfigurationError` otherwise.
     """
     from bot.store import keys, revision  # noqa: PLC0415 - they need `Database`
 
-    database = _driver(url, seal)
+    database = _driver(url, seal, app)
     try:
         with revision.reaching(url):
             await database.read(revision.require)
@@ -153,11 +171,12 @@ async def open_database(url: str, seal: Seal) -> Database:
     return database
 
 
-def _driver(url: str, seal: Seal) -> Database:
+def _driver(url: str, seal: Seal, app: str) -> Database:
     from bot.store.postgresql import PostgresqlDatabase  # noqa: PLC0415
     from bot.store.sqlite import SqliteDatabase  # noqa: PLC0415
 
-    return SqliteDatabase(url, seal) if dialect_of(url) == "sqlite" else PostgresqlDatabase(url, seal)
+    driver = SqliteDatabase if dialect_of(url) == "sqlite" else PostgresqlDatabase
+    return driver(url, seal, app)
 
 
 def parse_url(url: str) -> URL:

@@ -13,7 +13,7 @@ from bot.store import audit, authorizations, sealed
 from bot.store.crypto import Seal
 from bot.store.database import seal_of
 from bot.store.schema import device_authorizations as devices
-from bot.store.sql import LIMIT, bind, status_in, status_is
+from bot.store.sql import LIMIT, app_of, bind, of_app, status_in, status_is
 
 COLUMNS = (
     devices.c.id,
@@ -151,7 +151,7 @@ def begin(
 
 _due = (
     select(devices.c.id)
-    .where(_live, devices.c.runs_after <= bind("now", devices.c.runs_after))
+    .where(of_app(devices), _live, devices.c.runs_after <= bind("now", devices.c.runs_after))
     .order_by(devices.c.runs_after)
     .limit(LIMIT)
     .with_for_update(skip_locked=True)
@@ -172,7 +172,8 @@ def claim_due(
     connection: Connection, worker: str, now: datetime, lease_until: datetime, limit: int
 ) -> list[DeviceAuthorization]:
     """Takes what is due to be minted or polled for, for the time of the lease. One statement."""
-    values = {"new_worker": worker, "now": now, "lease_until": lease_until, "limit": limit}
+    values = {"own_app": app_of(connection), "new_worker": worker, "now": now, "lease_until": lease_until}
+    values |= {"limit": limit}
     seal = seal_of(connection)
     return [_device(row, seal) for row in connection.execute(CLAIM_DUE, values).all()]
 

@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 from bot.core.model import UserKey
 from bot.store.schema import deferred_calls as calls
 from bot.store.schema import events
-from bot.store.sql import LIMIT, bind
+from bot.store.sql import LIMIT, app_of, bind, of_app
 
 RECORD = insert(events).on_conflict_do_nothing().returning(events.c.event_id)
 
@@ -69,7 +69,11 @@ _guards_a_call = (
 PRUNE = delete(events).where(
     tuple_(*_key).in_(
         select(*_key)
-        .where(events.c.received_at < bind("before", events.c.received_at), ~_guards_a_call)
+        .where(
+            of_app(events),
+            events.c.received_at < bind("before", events.c.received_at),
+            ~_guards_a_call,
+        )
         .order_by(events.c.received_at)
         .limit(LIMIT)
     )
@@ -77,4 +81,5 @@ PRUNE = delete(events).where(
 
 
 def prune(connection: Connection, before: datetime, limit: int) -> int:
-    return connection.execute(PRUNE, {"before": before, "limit": limit}).rowcount
+    values = {"own_app": app_of(connection), "before": before, "limit": limit}
+    return connection.execute(PRUNE, values).rowcount

@@ -14,7 +14,7 @@ from bot.store import audit, granted_scopes, sealed
 from bot.store.crypto import Seal
 from bot.store.database import seal_of
 from bot.store.schema import grants
-from bot.store.sql import LIMIT, bind, status_is
+from bot.store.sql import LIMIT, app_of, bind, of_app, status_is
 
 TOUCHED_EVERY = timedelta(minutes=1)
 RENEWED_AHEAD = timedelta(minutes=5)
@@ -312,6 +312,7 @@ _runs_out = and_(
 _due = (
     select(grants.c.user_key)
     .where(
+        of_app(grants),
         status_is(grants, "active"),
         grants.c.refresh_token.is_not(None),
         # A token was good when it was last used: what has not been used for long is not even looked at.
@@ -337,6 +338,7 @@ def lease_due(connection: Connection, worker: str, now: datetime, until: datetim
     run out. Every other grant is left to expire. One statement; of several replicas each takes others.
     """
     values = {
+        "own_app": app_of(connection),
         "worker": worker,
         "now": now,
         "until": until,

@@ -15,7 +15,7 @@ from bot.store import sealed
 from bot.store.crypto import Seal
 from bot.store.database import announce, seal_of
 from bot.store.schema import outgoing_messages
-from bot.store.sql import LIMIT, bind, status_in, status_is
+from bot.store.sql import LIMIT, app_of, bind, of_app, status_in, status_is
 
 messages = outgoing_messages
 
@@ -129,6 +129,7 @@ def claimed(message: NewMessage, now: datetime) -> OutgoingMessage:
 _due = (
     select(messages.c.id)
     .where(
+        of_app(messages),
         status_in(messages, "queued", "sending"),
         messages.c.runs_after <= bind("now", messages.c.runs_after),
     )
@@ -155,7 +156,8 @@ def claim_due(
     connection: Connection, worker: str, now: datetime, lease_until: datetime, limit: int
 ) -> list[OutgoingMessage]:
     """Takes messages that are due: postponed ones, and those of a worker whose lease has run out. One statement."""
-    values = {"new_worker": worker, "now": now, "lease_until": lease_until, "limit": limit}
+    values = {"own_app": app_of(connection), "new_worker": worker, "now": now, "lease_until": lease_until}
+    values |= {"limit": limit}
     seal = seal_of(connection)
     found = [_message(row, seal) for row in connection.execute(CLAIM_DUE, values).all()]
     return sorted(found, key=lambda message: message.id)
@@ -225,7 +227,7 @@ def postpone(
 
 
 FIND = select(messages.c.status, messages.c.message_id).where(
-    messages.c.delivery_key == bind("key", messages.c.delivery_key)
+    of_app(messages), messages.c.delivery_key == bind("key", messages.c.delivery_key)
 )
 
 
@@ -239,7 +241,7 @@ class Delivery:
 
 
 def find(connection: Connection, delivery_key: str) -> Delivery | None:
-    row = connection.execute(FIND, {"key": delivery_key}).one_or_none()
+    row = connection.execute(FIND, {"own_app": app_of(connection), "key": delivery_key}).one_or_none()
     return row and Delivery(row.status not in {"queued", "sending"}, row.message_id)
 
 
@@ -247,7 +249,9 @@ PRUNE = delete(messages).where(
     messages.c.id.in_(
         select(messages.c.id)
         .where(
-            messages.c.settled_at.is_not(None), messages.c.settled_at < bind("before", messages.c.settled_at)
+            of_app(messages),
+            messages.c.settled_at.is_not(None),
+            messages.c.settled_at < bind("before", messages.c.settled_at),
         )
         .order_by(messages.c.settled_at)
         .limit(LIMIT)
@@ -256,4 +260,5 @@ PRUNE = delete(messages).where(
 
 
 def prune(connection: Connection, before: datetime, limit: int) -> int:
-    return connection.execute(PRUNE, {"before": before, "limit": limit}).rowcount
+    values = {"own_app": app_of(connection), "before": before, "limit": limit}
+    return connection.execute(PRUNE, values).rowcount

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
+import logging
 import secrets
 import ssl
 from collections.abc import Mapping
@@ -18,6 +20,9 @@ from sqlalchemy.pool import NullPool
 from bot.core.errors import ConfigurationError
 from bot.store.crypto import Seal
 from bot.store.database import SEAL, Database, T, Work, knowing_keys, read_url, run_in_transaction
+from bot.store.sql import APP
+
+log = logging.getLogger(__name__)
 
 POOL_SIZE = 10
 TRIES = 4
@@ -119,11 +124,11 @@ def _set_planner(connection: Any, record: object) -> None:
 class PostgresqlDatabase(Database):
     dialect = "postgresql"
 
-    def __init__(self, url: str, seal: Seal) -> None:
-        super().__init__(url, seal)
+    def __init__(self, url: str, seal: Seal, app: str = "") -> None:
+        super().__init__(url, seal, app)
         self._engine = make_engine(
             url,
-            execution_options={SEAL: seal},
+            execution_options={SEAL: seal, APP: app},
             pool_size=POOL_SIZE,
             max_overflow=0,
             query_cache_size=1000,
@@ -154,9 +159,24 @@ class PostgresqlDatabase(Database):
             self._messenger.send()
         return result
 
+    async def enter(self, replica: str, take_over: Work[bool] | None) -> bool:
+        """Others see by the presence lock that it lives: see `takeover`."""
+        if take_over is not None:
+            self._messenger.show_presence(presence_key(replica))
+        return True
+
+    @property
+    def presence_lock(self) -> int | None:
+        return self._messenger.presence_lock
+
     async def close(self) -> None:
         await self._messenger.close()
         await self._engine.dispose()
+
+
+def presence_key(replica: str) -> int:
+    """The number of a replica's advisory lock. Names of replicas do not repeat."""
+    return int.from_bytes(hashlib.sha256(replica.encode()).digest()[:8], signed=True)
 
 
 async def _run_in(engine: AsyncEngine, work: Work[T]) -> T:
@@ -230,10 +250,23 @@ class _Messenger:
         self._unsent = asyncio.Event()
         self._resting: asyncio.TimerHandle | None = None
         self._heard_meanwhile = False
+        self._presence: int | None = None
+        self._server_process: int | None = None
+        """That of the session which holds the presence lock; None while none does."""
+        self._pooled = False
         self._task = asyncio.create_task(self._run())
 
     def send(self) -> None:
         self._unsent.set()
+
+    def show_presence(self, key: int) -> None:
+        """From now on the connection holds this advisory lock whenever it is there."""
+        self._presence = key
+        self._unsent.set()
+
+    @property
+    def presence_lock(self) -> int | None:
+        return self._presence if self._server_process is not None else None
 
     async def close(self) -> None:
         self._task.cancel()
@@ -247,27 +280,49 @@ class _Messenger:
             with contextlib.suppress(OSError, DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError):
                 async with self._engine.connect() as connection:
                     await self._talk((await connection.get_raw_connection()).driver_connection)
+            self._server_process = None
             await asyncio.sleep(RECONNECT_AFTER)
 
     async def _talk(self, connection: Any) -> None:
         """Sends and hears until the connection breaks."""
-        connection.add_termination_listener(
-            lambda connection: self._unsent.set()
-        )  # the next statement says why
+        connection.add_termination_listener(self._broken)
         for channel in self._channels:
             await connection.add_listener(channel, self._heard)
         self._wake()  # for what was sent while nobody here was listening
         while True:
+            await self._hold_presence(connection)
             try:
                 # Not `wait_for`, which in 3.11 may swallow a cancellation.
                 async with asyncio.timeout(PROBE_EVERY):
                     await self._unsent.wait()
             except TimeoutError:
-                await connection.execute("SELECT 1", timeout=PROBE_EVERY)
+                await self._probe(connection)
                 continue
             self._unsent.clear()
             await connection.execute(self._notify, timeout=PROBE_EVERY)
             await asyncio.sleep(NOTIFY_EVERY)
+
+    def _broken(self, connection: object) -> None:
+        self._server_process = None
+        self._unsent.set()  # the next statement says why
+
+    async def _hold_presence(self, connection: Any) -> None:
+        """A session of before may hold the lock still, until the server notices that it is over: tried again then."""
+        if self._presence is None or self._server_process is not None or self._pooled:
+            return
+        row = await connection.fetchrow(
+            "SELECT pg_try_advisory_lock($1) AS held, pg_backend_pid() AS process",
+            self._presence,
+            timeout=PROBE_EVERY,
+        )
+        self._server_process = row["process"] if row["held"] else None
+
+    async def _probe(self, connection: Any) -> None:
+        """Behind a pooler that changes sessions between transactions the lock is a matter of chance: done without."""
+        process = await connection.fetchval("SELECT pg_backend_pid()", timeout=PROBE_EVERY)
+        if self._server_process is not None and process != self._server_process:
+            log.warning("a pooler stands between: replicas do not see at once when another one ends")
+            self._server_process, self._pooled = None, True
 
     def _heard(self, connection: object, process: int, channel: str, sender: object) -> None:
         """Wakes at once, and then once more for all that is heard within the next moment."""

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, delete, select
 from sqlalchemy.dialects.postgresql import insert
 
 from bot.store.schema import replicas
-from bot.store.sql import bind
+from bot.store.sql import app_of, bind, of_app_or_untold
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,19 +25,38 @@ class Replica:
 _new = insert(replicas)
 HEARTBEAT = _new.on_conflict_do_update(
     index_elements=[replicas.c.id],
-    set_={"heartbeat_at": _new.excluded.heartbeat_at, "key_ids": _new.excluded.key_ids},
+    set_={name: _new.excluded[name] for name in ("heartbeat_at", "key_ids", "app", "presence_lock")},
 )
 
 
-def heartbeat(connection: Connection, replica: str, host: str, key_ids: Sequence[str], now: datetime) -> None:
-    values = {"id": replica, "host": host, "started_at": now, "heartbeat_at": now, "key_ids": tuple(key_ids)}
+def heartbeat(
+    connection: Connection,
+    replica: str,
+    host: str,
+    key_ids: Sequence[str],
+    now: datetime,
+    presence_lock: int | None = None,
+) -> None:
+    values = {
+        "id": replica,
+        "app": app_of(connection),
+        "host": host,
+        "started_at": now,
+        "heartbeat_at": now,
+        "key_ids": tuple(key_ids),
+        "presence_lock": presence_lock,
+    }
     connection.execute(HEARTBEAT, values)
 
 
 FROM_AHEAD = timedelta(minutes=10)
 """After the time asked for. Clocks differ by minutes; a heartbeat from beyond that is nobody's."""
+COLUMNS = (
+    *(replicas.c.id, replicas.c.host, replicas.c.started_at, replicas.c.heartbeat_at, replicas.c.key_ids),
+)
+"""Those that were there when rows were first sealed: an upgrade looks for replicas before it adds others."""
 LIVE = (
-    select(replicas)
+    select(*COLUMNS)
     .where(
         replicas.c.heartbeat_at >= bind("since", replicas.c.heartbeat_at),
         replicas.c.heartbeat_at <= bind("until", replicas.c.heartbeat_at),
@@ -47,6 +66,7 @@ LIVE = (
 
 
 def live(connection: Connection, since: datetime) -> list[Replica]:
+    """Of every app that shares this database, for they share its keys."""
     return [
         Replica(**found._mapping)
         for found in connection.execute(LIVE, {"since": since, "until": since + FROM_AHEAD})
@@ -60,8 +80,10 @@ def remove(connection: Connection, replica: str) -> None:
     connection.execute(REMOVE, {"replica": replica})
 
 
-PRUNE = delete(replicas).where(replicas.c.heartbeat_at < bind("before", replicas.c.heartbeat_at))
+PRUNE = delete(replicas).where(
+    of_app_or_untold(replicas), replicas.c.heartbeat_at < bind("before", replicas.c.heartbeat_at)
+)
 
 
 def prune(connection: Connection, before: datetime) -> int:
-    return connection.execute(PRUNE, {"before": before}).rowcount
+    return connection.execute(PRUNE, {"own_app": app_of(connection), "before": before}).rowcount

@@ -13,7 +13,7 @@ from bot.store import audit, sealed
 from bot.store.database import announce, seal_of
 from bot.store.ids import new_id
 from bot.store.schema import revocations
-from bot.store.sql import LIMIT, bind, status_is
+from bot.store.sql import LIMIT, app_of, bind, of_app, status_is
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,7 @@ def add(connection: Connection, user: UserKey, token: Secret, now: datetime) -> 
 _due = (
     select(revocations.c.id)
     .where(
+        of_app(revocations),
         status_is(revocations, "queued"),
         revocations.c.runs_after <= bind("now", revocations.c.runs_after),
     )
@@ -72,7 +73,8 @@ def claim_due(
     connection: Connection, worker: str, now: datetime, lease_until: datetime, limit: int
 ) -> list[Revocation]:
     """Takes what is due, for the time of the lease. Revoking twice does no harm."""
-    values = {"new_worker": worker, "now": now, "lease_until": lease_until, "limit": limit}
+    values = {"own_app": app_of(connection), "new_worker": worker, "now": now, "lease_until": lease_until}
+    values |= {"limit": limit}
     seal = seal_of(connection)
     return [
         Revocation(
@@ -132,6 +134,7 @@ PRUNE = delete(revocations).where(
     revocations.c.id.in_(
         select(revocations.c.id)
         .where(
+            of_app(revocations),
             revocations.c.settled_at.is_not(None),
             revocations.c.settled_at < bind("before", revocations.c.settled_at),
         )
@@ -142,4 +145,5 @@ PRUNE = delete(revocations).where(
 
 
 def prune(connection: Connection, before: datetime, limit: int) -> int:
-    return connection.execute(PRUNE, {"before": before, "limit": limit}).rowcount
+    values = {"own_app": app_of(connection), "before": before, "limit": limit}
+    return connection.execute(PRUNE, values).rowcount

@@ -15,6 +15,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Computed,
     ForeignKey,
     Identity,
     Index,
@@ -26,7 +27,14 @@ from sqlalchemy import (
 )
 
 from bot.core.model import AttemptKind, CallStatus, DeviceStatus, GrantStatus, RequestStatus, WaitsFor
-from bot.store.column_types import NamesText, RequirementText, ScopeSetText, UserKeyText, UtcDateTime
+from bot.store.column_types import (
+    AppOfUserKey,
+    NamesText,
+    RequirementText,
+    ScopeSetText,
+    UserKeyText,
+    UtcDateTime,
+)
 
 metadata = MetaData(
     naming_convention={
@@ -95,6 +103,23 @@ def user_key(
     return required("user_key", UserKeyText, comment, ForeignKey("users.user_key"), **options)
 
 
+APP = "Platform and app, joined by a colon: the app whose row this is"
+
+
+def app_of_user() -> Column[Any]:
+    """The database computes it, so that it cannot be another app's than the person's."""
+    return required("app", Text, APP, Computed(AppOfUserKey()))
+
+
+def app_of_parts() -> Column[Any]:
+    return required("app", Text, APP, Computed("platform || ':' || app_id"))
+
+
+def app_told() -> Column[Any]:
+    """For rows that need not name a person."""
+    return required("app", Text, f"{APP}; empty when an earlier release wrote it", server_default=text("''"))
+
+
 def proof(name: str, comment: str, *, always: bool = False) -> Column[Any]:
     """A seal without content: see `store.sealed`."""
     return Column(name, Text, nullable=not always, comment=f"Proof, made with the encryption keys, {comment}")
@@ -130,8 +155,10 @@ users = Table(
     maybe_time("welcomed_at", "When the person was told what the bot can do"),
     maybe_time("offered_at", "When the person was last offered to take back scopes that are not used"),
     maybe_time("quiet_since", "When the person last declined; no reminders since then"),
+    app_of_parts(),
     one_of("language", ("en", "zh")),
     Index("ix_users_open_id", "open_id"),
+    Index("ix_users_app", "app"),
     CheckConstraint(
         "user_key = platform || ':' || app_id || ':' || tenant_key || ':' || open_id",
         name="user_key_of_parts",
@@ -147,6 +174,7 @@ events = Table(
     required("event_id", Text, "The platform's id of the event", primary_key=True),
     optional("message_id", Text, "The message that the event brought; seen at most once as well"),
     time("received_at", "When it was recorded"),
+    app_of_parts(),
     Index(
         "ix_events_message_once",
         "platform",
@@ -156,7 +184,7 @@ events = Table(
         sqlite_where=text("message_id IS NOT NULL"),
         postgresql_where=text("message_id IS NOT NULL"),
     ),
-    Index("ix_events_received_at", "received_at"),
+    Index("ix_events_received_at", "app", "received_at"),
     comment="Events seen, so that one delivered again has no second effect",
 )
 
@@ -210,6 +238,19 @@ deferred_calls = Table(
     proof("run_seal", "that it may run, and whether it is confirmed; erased when it ends"),
     optional("thread_id", Text, "The topic of the chat that it was asked in, if it was in one"),
     maybe_time("recalled_at", "When its question was recalled, if that was while it was under way"),
+    app_of_user(),
+    required(
+        "urgent",
+        Boolean,
+        "Runs beside its person's other calls, and waits for none of them",
+        server_default=text("false"),
+    ),
+    required(
+        "takeovers",
+        Integer,
+        "How often it was claimed from a worker that had lost it, since it last made a step",
+        server_default=text("0"),
+    ),
     one_of("status", CallStatus),
     one_of("chat_kind", ("direct", "group")),
     one_of("language", ("en", "zh")),
@@ -231,28 +272,34 @@ deferred_calls = Table(
     CheckConstraint(
         "(seal IS NULL OR seal LIKE 'v1.%') AND (run_seal IS NULL OR run_seal LIKE 'v1.%')", name="sealed"
     ),
-    partial("ix_deferred_calls_one_running", "user_key", where="status = 'running'", unique=True),
+    partial(
+        "ix_deferred_calls_one_running", "user_key", where="status = 'running' AND NOT urgent", unique=True
+    ),
     partial(
         "ix_deferred_calls_next",
+        "app",
         "runs_after",
         "id",
         where="status = 'running' OR (status = 'queued' AND NOT behind)",
     ),
-    partial("ix_deferred_calls_behind", "user_key", "asked_at", "id", where="status = 'queued' AND behind"),
-    # For the claims of the previous release only.
-    partial("ix_deferred_calls_claimable", "runs_after", "id", where="status IN ('queued', 'running')"),
+    partial(
+        *("ix_deferred_calls_behind", "app", "user_key", "asked_at", "id"),
+        where="status = 'queued' AND behind",
+    ),
+    partial("ix_deferred_calls_urgent", "app", "runs_after", "id", where="status = 'queued' AND urgent"),
     partial("ix_deferred_calls_queued_of_user", "user_key", "asked_at", "id", where="status = 'queued'"),
     partial("ix_deferred_calls_suspended_of_user", "user_key", "asked_at", where="status = 'suspended'"),
-    partial("ix_deferred_calls_waiting_for", "waits_for", "asked_at", where="status = 'suspended'"),
-    partial("ix_deferred_calls_expiry", "expires_at", where="status IN ('queued', 'suspended')"),
+    partial("ix_deferred_calls_waiting_for", "app", "waits_for", "asked_at", where="status = 'suspended'"),
+    partial("ix_deferred_calls_expiry", "app", "expires_at", where="status IN ('queued', 'suspended')"),
     partial(
         # Not by the status: PostgreSQL would then take the index of all that can be claimed for as good as this one.
         "ix_deferred_calls_unanswered",
+        "app",
         "first_failed_at",
         where="settled_at IS NULL AND first_failed_at IS NOT NULL AND interim_at IS NULL",
     ),
-    partial("ix_deferred_calls_settled", "settled_at", where="settled_at IS NOT NULL"),
-    partial("ix_deferred_calls_message", "message_id", where="message_id IS NOT NULL"),
+    partial("ix_deferred_calls_settled", "app", "settled_at", where="settled_at IS NOT NULL"),
+    partial("ix_deferred_calls_message", "app", "message_id", where="message_id IS NOT NULL"),
     Index("ix_deferred_calls_user_key", "user_key", "id"),
     Index("ix_deferred_calls_request_id", "request_id"),
     comment="Commands as they were asked: each runs once, or waits for what it lacks",
@@ -303,6 +350,7 @@ outgoing_messages = Table(
     optional("reason", Text, "Why it was not delivered"),
     time("created_at", "When it became due"),
     maybe_time("settled_at", "When it was sent or given up"),
+    app_of_user(),
     one_of("kind", MessageKind),
     one_of("status", MessageStatus),
     CheckConstraint("length(delivery_key) <= 50", name="delivery_key_length"),
@@ -316,10 +364,10 @@ outgoing_messages = Table(
         "(status IN ('undeliverable', 'outcome_unknown')) = (reason IS NOT NULL)", name="failed_has_reason"
     ),
     CheckConstraint("content LIKE 'v1.%'", name="content_sealed"),
-    Index("ix_outgoing_messages_delivery_key", "delivery_key", unique=True),
+    Index("ix_outgoing_messages_delivery_key", "app", "delivery_key", unique=True),
     partial("ix_outgoing_messages_one_answer", "call_id", where="kind = 'answer'", unique=True),
-    partial("ix_outgoing_messages_due", "runs_after", "id", where="status IN ('queued', 'sending')"),
-    partial("ix_outgoing_messages_settled", "settled_at", where="settled_at IS NOT NULL"),
+    partial("ix_outgoing_messages_due", "app", "runs_after", "id", where="status IN ('queued', 'sending')"),
+    partial("ix_outgoing_messages_settled", "app", "settled_at", where="settled_at IS NOT NULL"),
     Index("ix_outgoing_messages_call_id", "call_id"),
     comment="What the bot has to say: a row first, then the network",
 )
@@ -385,6 +433,7 @@ authorization_requests = Table(
         "declined_on_page_at",
         "When a visitor who is not identified first declined it on the platform's page, since it last asked",
     ),
+    app_of_user(),
     one_of("status", RequestStatus),
     CheckConstraint(f"(settled_at IS NULL) = ({LIVE_REQUEST})", name="settled_has_time"),
     CheckConstraint("card_shown <= card_wanted", name="card_shown_is_wanted"),
@@ -395,9 +444,9 @@ authorization_requests = Table(
     CheckConstraint("card_seal LIKE 'v1.%'", name="card_sealed"),
     Index("ix_authorization_requests_ticket_digest", "ticket_digest", unique=True),
     partial("ix_authorization_requests_one_live", "user_key", where=LIVE_REQUEST, unique=True),
-    partial("ix_authorization_requests_card_due", "card_due_at", where="card_shown < card_wanted"),
-    partial("ix_authorization_requests_expiry", "expires_at", where="status = 'open'"),
-    partial("ix_authorization_requests_settled", "settled_at", where="settled_at IS NOT NULL"),
+    partial("ix_authorization_requests_card_due", "app", "card_due_at", where="card_shown < card_wanted"),
+    partial("ix_authorization_requests_expiry", "app", "expires_at", where="status = 'open'"),
+    partial("ix_authorization_requests_settled", "app", "settled_at", where="settled_at IS NOT NULL"),
     Index("ix_authorization_requests_user_key", "user_key", "id"),
     comment="Asks for scopes, one open for a person at a time; each has a card",
 )
@@ -434,6 +483,7 @@ authorization_attempts = Table(
     optional("outcome", Text, "How it ended, in one word or code"),
     maybe_time("rejected_at", "When its state first came back after it was used or had expired"),
     proof("seal", "that this is what was begun; erased when the attempt ends"),
+    app_told(),
     one_of("kind", AttemptKind),
     one_of("status", AttemptStatus),
     CheckConstraint(
@@ -461,9 +511,9 @@ authorization_attempts = Table(
     ),
     Index("ix_authorization_attempts_state_digest", "state_digest", unique=True),
     partial("ix_authorization_attempts_live", "request_id", "expires_at", where="status = 'live'"),
-    partial("ix_authorization_attempts_stranded", "lease_until", where="status = 'redeeming'"),
+    partial("ix_authorization_attempts_stranded", "app", "lease_until", where="status = 'redeeming'"),
     Index("ix_authorization_attempts_request_id", "request_id"),
-    Index("ix_authorization_attempts_expires_at", "expires_at"),
+    Index("ix_authorization_attempts_expires_at", "app", "expires_at"),
     comment="Openings of a link: each has a one-shot state",
 )
 
@@ -494,6 +544,7 @@ device_authorizations = Table(
     maybe_time("expires_at", "When the platform forgets the code"),
     maybe_time("settled_at", "When it ended"),
     optional("outcome", Text, "How it ended, in one word"),
+    app_of_user(),
     one_of("status", DeviceStatus),
     CheckConstraint(f"(settled_at IS NULL) = ({LIVE_DEVICE})", name="settled_has_time"),
     CheckConstraint(
@@ -506,7 +557,7 @@ device_authorizations = Table(
     ),
     CheckConstraint("status <> 'polling' OR expires_at IS NOT NULL", name="polling_expires"),
     partial("ix_device_authorizations_one_live", "request_id", where=LIVE_DEVICE, unique=True),
-    partial("ix_device_authorizations_due", "runs_after", where=LIVE_DEVICE),
+    partial("ix_device_authorizations_due", "app", "runs_after", where=LIVE_DEVICE),
     partial("ix_device_authorizations_live_of_user", "user_key", where=LIVE_DEVICE),
     Index("ix_device_authorizations_request_id", "request_id", "id"),
     comment="Authorizations on the platform's own page, for a bot that no browser can reach (RFC 8628)",
@@ -544,6 +595,7 @@ grants = Table(
     maybe_time("ended_at", "When it ended"),
     optional("end_reason", Text, "Why it ended, in one word or code"),
     required("oauth", Text, "Generation of the token endpoint that issued the tokens"),
+    app_of_user(),
     one_of("status", GrantStatus),
     one_of("oauth", ("v1", "v2", "v3")),
     CheckConstraint("(status = 'active') = (access_token IS NOT NULL)", name="active_has_token"),
@@ -563,9 +615,10 @@ grants = Table(
         "AND (refresh_token IS NULL OR refresh_token LIKE 'v1.%')",
         name="tokens_sealed",
     ),
-    partial("ix_grants_in_use", "last_used_at", where=CAN_REFRESH),
-    partial("ix_grants_kept_alive", "refresh_expires_at", where=CAN_REFRESH),
-    partial("ix_grants_renewal", "access_expires_at", where=CAN_REFRESH),
+    partial("ix_grants_in_use", "app", "last_used_at", where=CAN_REFRESH),
+    partial("ix_grants_kept_alive", "app", "refresh_expires_at", where=CAN_REFRESH),
+    partial("ix_grants_renewal", "app", "access_expires_at", where=CAN_REFRESH),
+    partial("ix_grants_refreshing", "app", "refresh_lease_until", where="refresh_lease_until IS NOT NULL"),
     comment="What people granted: scopes and sealed tokens",
 )
 
@@ -591,9 +644,10 @@ sessions = Table(
     time("seen_at", "When it was last used, to the minute"),
     time("expires_at", "When it ends, used or not"),
     proof("seal", "that the bot began it, for whom and until when", always=True),
+    app_of_user(),
     CheckConstraint("seal LIKE 'v1.%'", name="sealed"),
     Index("ix_sessions_user_key", "user_key"),
-    Index("ix_sessions_expires_at", "expires_at"),
+    Index("ix_sessions_expires_at", "app", "expires_at"),
     comment="Browsers that people are signed in with",
 )
 
@@ -610,13 +664,14 @@ revocations = Table(
     time("created_at", "When the grant was ended here"),
     maybe_time("settled_at", "When the platform had revoked it, or it was given up"),
     optional("reason", Text, "Why it was given up"),
+    app_of_user(),
     one_of("status", RevocationStatus),
     CheckConstraint("(status = 'queued') = (token IS NOT NULL)", name="token_until_settled"),
     CheckConstraint("(status = 'queued') = (settled_at IS NULL)", name="settled_has_time"),
     CheckConstraint("(status = 'failed') = (reason IS NOT NULL)", name="failed_has_reason"),
     CheckConstraint("token LIKE 'v1.%'", name="token_sealed"),
-    partial("ix_revocations_due", "runs_after", where="status = 'queued'"),
-    partial("ix_revocations_settled", "settled_at", where="settled_at IS NOT NULL"),
+    partial("ix_revocations_due", "app", "runs_after", where="status = 'queued'"),
+    partial("ix_revocations_settled", "app", "settled_at", where="settled_at IS NOT NULL"),
     Index("ix_revocations_user_key", "user_key"),
     comment="Ended grants that the platform still has to revoke",
 )
@@ -640,8 +695,10 @@ scope_waits = Table(
     required("cards_shown", Integer, "The change that they do show", server_default="1"),
     required("cards_claim", Integer, "Counts the claims to show them", server_default="0"),
     maybe_time("cards_due_at", "When they are to be shown (again)"),
+    app_of_parts(),
+    optional("cards_worker", Text, "The replica that last showed the cards"),
     one_of("status", ScopeWaitStatus),
-    partial("ix_scope_waits_cards_due", "cards_due_at", where="cards_shown < cards_wanted"),
+    partial("ix_scope_waits_cards_due", "app", "cards_due_at", where="cards_shown < cards_wanted"),
     CheckConstraint("(status = 'enabled') = (settled_at IS NOT NULL)", name="enabled_has_time"),
     partial(
         "ix_scope_waits_one_waiting", "platform", "app_id", "scopes", where="status = 'waiting'", unique=True
@@ -658,6 +715,12 @@ replicas = Table(
     time("heartbeat_at", "Its latest heartbeat"),
     required(
         "key_ids", NamesText, "Fingerprints of the encryption keys it has, as JSON; the first one seals"
+    ),
+    app_told(),
+    optional(
+        "presence_lock",
+        BigInteger,
+        "Advisory lock that it holds for as long as it lives; none: only its leases tell",
     ),
     comment="Processes that serve this database",
 )
@@ -678,7 +741,8 @@ audit_log = Table(
     optional("subject_kind", Text, "What it happened to: call, request, attempt, …"),
     optional("subject_id", Text, "The id of that"),
     required("detail", Text, "Codes, scopes and numbers as JSON; never free text"),
-    Index("ix_audit_log_at", "at"),
+    app_told(),
+    Index("ix_audit_log_at", "app", "at"),
     Index("ix_audit_log_user_key", "user_key", "id"),
     comment="What happened to whom. Rows cannot be changed, nor deleted for 90 days",
 )

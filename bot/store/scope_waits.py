@@ -16,7 +16,7 @@ from bot.core.model import UserKey
 from bot.core.scopes import Requirement, ScopeSet, named
 from bot.store.ids import new_id
 from bot.store.schema import scope_waits
-from bot.store.sql import LIMIT, bind, status_is
+from bot.store.sql import LIMIT, app_of, bind, of_app, status_is
 
 waits = scope_waits
 
@@ -132,7 +132,9 @@ def enabled(connection: Connection, wait: str, now: datetime) -> bool:
 _due = (
     select(waits.c.id)
     .where(
-        waits.c.cards_shown < waits.c.cards_wanted, waits.c.cards_due_at <= bind("now", waits.c.cards_due_at)
+        of_app(waits),
+        waits.c.cards_shown < waits.c.cards_wanted,
+        waits.c.cards_due_at <= bind("now", waits.c.cards_due_at),
     )
     .order_by(waits.c.cards_due_at)
     .limit(LIMIT)
@@ -141,7 +143,11 @@ _due = (
 CARDS_DUE = (
     update(waits)
     .where(waits.c.id.in_(_due))
-    .values(cards_claim=waits.c.cards_claim + 1, cards_due_at=bind("lease_until", waits.c.cards_due_at))
+    .values(
+        cards_claim=waits.c.cards_claim + 1,
+        cards_worker=bind("new_worker", waits.c.cards_worker),
+        cards_due_at=bind("lease_until", waits.c.cards_due_at),
+    )
     .returning(*COLUMNS)
 )
 CARDS_SHOWN = (
@@ -154,9 +160,12 @@ CARDS_SHOWN = (
 )
 
 
-def cards_due(connection: Connection, now: datetime, lease_until: datetime, limit: int) -> list[ScopeWait]:
+def cards_due(
+    connection: Connection, worker: str, now: datetime, lease_until: datetime, limit: int
+) -> list[ScopeWait]:
     """Takes waits whose cards do not show what they should; they are due again when the lease ends. One statement."""
-    values = {"now": now, "lease_until": lease_until, "limit": limit}
+    values = {"own_app": app_of(connection), "new_worker": worker, "now": now, "lease_until": lease_until}
+    values |= {"limit": limit}
     return [_wait(row) for row in connection.execute(CARDS_DUE, values)]
 
 

@@ -11,7 +11,7 @@ from bot.core.model import Session, UserKey
 from bot.store import audit, sealed
 from bot.store.database import seal_of
 from bot.store.schema import sessions
-from bot.store.sql import LIMIT, bind
+from bot.store.sql import LIMIT, app_of, bind, of_app
 
 LIVES = timedelta(hours=8)
 """A session ends so long after its sign-in, however busy it is,"""
@@ -40,6 +40,7 @@ def begin(connection: Connection, digest: str, user: UserKey, now: datetime) -> 
 _this = sessions.c.digest == bind("session", sessions.c.digest)
 FIND = select(sessions).where(
     _this,
+    of_app(sessions),
     sessions.c.expires_at > bind("now", sessions.c.expires_at),
     sessions.c.seen_at > bind("idle_since", sessions.c.seen_at),
 )
@@ -50,7 +51,7 @@ def find(connection: Connection, digest: str, now: datetime) -> Session | None:
 
     Somebody is signed in by it only if it is genuine. How long it may be idle is no part of what its seal proves.
     """
-    values = {"session": digest, "now": now, "idle_since": now - IDLE}
+    values = {"own_app": app_of(connection), "session": digest, "now": now, "idle_since": now - IDLE}
     found = connection.execute(FIND, values).one_or_none()
     if found is None:
         return None
@@ -68,18 +69,20 @@ def touch(connection: Connection, digest: str, now: datetime) -> None:
     connection.execute(TOUCH, {"session": digest, "now": now})
 
 
-END = delete(sessions).where(_this).returning(sessions.c.user_key)
+END = delete(sessions).where(_this, of_app(sessions)).returning(sessions.c.user_key)
 
 
 def end(connection: Connection, digest: str) -> UserKey | None:
     """Signs a browser out for good. Who it was; None when nobody was signed in with it."""
-    found: UserKey | None = connection.execute(END, {"session": digest}).scalar()
+    found: UserKey | None = connection.execute(
+        END, {"own_app": app_of(connection), "session": digest}
+    ).scalar()
     return found
 
 
 def reject(connection: Connection, digest: str, now: datetime) -> None:
     """Deletes a session that is not genuine: nobody has signed in by it."""
-    if connection.execute(END, {"session": digest}).first() is not None:
+    if connection.execute(END, {"own_app": app_of(connection), "session": digest}).first() is not None:
         audit.reject(connection, "session", digest, now)
 
 
@@ -98,10 +101,11 @@ PRUNE = delete(sessions).where(
     sessions.c.digest.in_(
         select(sessions.c.digest)
         .where(
+            of_app(sessions),
             or_(
                 sessions.c.expires_at <= bind("now", sessions.c.expires_at),
                 sessions.c.seen_at <= bind("idle_since", sessions.c.seen_at),
-            )
+            ),
         )
         .limit(LIMIT)
     )
@@ -110,4 +114,5 @@ PRUNE = delete(sessions).where(
 
 def prune(connection: Connection, now: datetime, limit: int) -> int:
     """Deletes what has ended."""
-    return connection.execute(PRUNE, {"now": now, "idle_since": now - IDLE, "limit": limit}).rowcount
+    values = {"own_app": app_of(connection), "now": now, "idle_since": now - IDLE, "limit": limit}
+    return connection.execute(PRUNE, values).rowcount

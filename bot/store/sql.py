@@ -16,6 +16,7 @@ from sqlalchemy import (
     BindParameter,
     Column,
     ColumnElement,
+    Connection,
     FromClause,
     Integer,
     Text,
@@ -35,6 +36,28 @@ LIMIT = bindparam("limit", type_=Integer)
 def bind(name: str, column: Column[Any], *, expanding: bool = False) -> BindParameter[Any]:
     """A parameter that is stored the way the column is."""
     return bindparam(name, type_=column.type, expanding=expanding)
+
+
+APP = "bot_app"
+"""The execution option of a connection that names the app."""
+
+
+def app_of(connection: Connection) -> str:
+    """The app whose rows this connection may claim, expire and delete: every statement that does so names it."""
+    app: str = connection.get_execution_options().get(APP, "")
+    if not app:
+        raise RuntimeError("This database was opened for no app.")
+    return app
+
+
+def of_app(table: FromClause) -> ColumnElement[bool]:
+    """The condition on everything that claims, expires or deletes: the row is the app's own (see `app_of`)."""
+    return table.c.app == bindparam("own_app", type_=Text)
+
+
+def of_app_or_untold(table: FromClause) -> ColumnElement[bool]:
+    """The same, where an earlier release may have written the row without telling its app."""
+    return table.c.app.in_([bindparam("own_app", type_=Text), literal_column("''")])
 
 
 def status_is(table: FromClause, status: str) -> ColumnElement[bool]:

@@ -19,21 +19,25 @@ from sqlalchemy import Connection, Engine, create_engine, event
 
 from bot.store.crypto import Seal
 from bot.store.database import SEAL, Database, T, Work, knowing_keys, parse_url, run_in_transaction
+from bot.store.presence import SUFFIX, PresenceFile
+from bot.store.sql import APP
 
 READERS = 4
 LARGEST_BATCH = 100
+ENTER_PATIENCE = 30.0
+"""Seconds to wait for a process that is starting and has the file to itself: it writes once."""
 BUSY_MILLISECONDS = 10_000
 """How long another process may hold the file before a write gives up."""
 
 
-def make_engine(url: str, *, seal: Seal | None = None) -> Engine:
+def make_engine(url: str, *, seal: Seal | None = None, app: str = "") -> Engine:
     """An engine whose connections leave BEGIN and COMMIT to whoever uses them."""
     parsed = parse_url(url).set(drivername="sqlite")
     engine = create_engine(
         parsed,
         isolation_level="AUTOCOMMIT",
         connect_args={"check_same_thread": False},
-        execution_options={SEAL: seal},
+        execution_options={SEAL: seal, APP: app},
         pool_size=READERS + 1,
         query_cache_size=1000,
         hide_parameters=True,  # what people wrote does not belong into an exception
@@ -60,12 +64,13 @@ class _Write:
 class SqliteDatabase(Database):
     dialect = "sqlite"
 
-    def __init__(self, url: str, seal: Seal) -> None:
-        super().__init__(url, seal)
+    def __init__(self, url: str, seal: Seal, app: str = "") -> None:
+        super().__init__(url, seal, app)
         self._loop = asyncio.get_running_loop()
-        self._engine = make_engine(url, seal=seal)
+        self._engine = make_engine(url, seal=seal, app=app)
         self._path = parse_url(url).database or ""
         self._opened: tuple[int, int] | None = None
+        self._presence: PresenceFile | None = None
         self._queue: SimpleQueue[_Write | None] = SimpleQueue()
         self._closed = False
         self._writer = threading.Thread(target=self._write_batches, name="sqlite-writer", daemon=True)
@@ -110,6 +115,21 @@ class SqliteDatabase(Database):
         if _identity(self._path) != self._opened:
             raise FileNotFoundError("The database file was moved, replaced or deleted.")
 
+    async def enter(self, replica: str, take_over: Work[bool] | None) -> bool:
+        if self._presence is None:
+            self._presence = PresenceFile(self._path)
+        give_up_at = self._loop.time() + ENTER_PATIENCE
+        while True:
+            if take_over is not None and self._presence.take_alone():
+                alone = await self.write(take_over)
+                self._presence.take_shared()
+                return alone
+            if self._presence.take_shared():
+                return False
+            if self._loop.time() > give_up_at:
+                raise TimeoutError(f"Another process does not let go of {self._path}{SUFFIX}.")
+            await asyncio.sleep(0.02)
+
     async def close(self) -> None:
         if self._closed:
             return
@@ -120,6 +140,8 @@ class SqliteDatabase(Database):
         for connection in self._reading_all:
             connection.close()
         self._engine.dispose()
+        if self._presence is not None:
+            self._presence.close()
 
     # --- in the writer's thread -----------------------------------------------------------------------
 

@@ -7,7 +7,19 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Select, Text, func, literal_column, or_, select, text, type_coerce
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    Text,
+    func,
+    literal_column,
+    or_,
+    select,
+    text,
+    true,
+    type_coerce,
+)
 
 from bot.core.model import UserKey
 from bot.store import replicas as replica_rows
@@ -44,28 +56,67 @@ def _plain(value: Any) -> Any:
 # --- numbers ---------------------------------------------------------------------------------------
 
 
-def counts(connection: Connection, now: datetime) -> dict[str, tuple[str, dict[str, int]]]:
-    """For each gauge what it counts in words, and the numbers by status, of what is not settled."""
+def counts(
+    connection: Connection, now: datetime, app: str | None = None
+) -> dict[str, tuple[str, dict[str, int]]]:
+    """For each gauge what it counts in words, and the numbers by status, of what is not settled: of one app, or all."""
+
+    def by_status(table: Any, condition: Any) -> dict[str, int]:
+        return _by_status(connection, table, condition & _of(table, app))
+
     return {
-        "calls": ("Calls that are not settled", _live_calls(connection)),
+        "calls": ("Calls that are not settled", _live_calls(connection, app)),
         "authorization_requests": (
             "Authorization requests that are not settled",
-            _by_status(connection, asked, LIVE_REQUEST),
+            by_status(asked, LIVE_REQUEST),
         ),
-        "messages": ("Messages that are not sent", _by_status(connection, outgoing_messages, UNSENT)),
+        "messages": ("Messages that are not sent", by_status(outgoing_messages, UNSENT)),
         "revocations": (
             "Revocations that the platform has not confirmed",
-            _by_status(connection, revocations, status_is(revocations, "queued")),
+            by_status(revocations, status_is(revocations, "queued")),
         ),
         "scope_waits": (
             "Scope sets that wait for an administrator",
-            _by_status(connection, scope_waits, status_is(scope_waits, "waiting")),
+            by_status(scope_waits, status_is(scope_waits, "waiting")),
         ),
         "replicas": (
             "Replicas that serve this database",
-            {"live": len(replica_rows.live(connection, now - HEARTBEATS_COUNT_FOR))},
+            {"live": len(_replicas(connection, now, app))},
         ),
     }
+
+
+def _of(table: Any, app: str | None) -> ColumnElement[bool]:
+    return true() if app is None else table.c.app == app
+
+
+def _replicas(connection: Connection, now: datetime, app: str | None = None) -> list[Row]:
+    """Those that live, with their apps."""
+    live = [each.id for each in replica_rows.live(connection, now - HEARTBEATS_COUNT_FOR)]
+    served = schema.replicas.c
+    query = (
+        select(served.id, served.app, served.host, served.started_at, served.heartbeat_at)
+        .where(served.id.in_(live), _of(schema.replicas, app))
+        .order_by(served.started_at)
+    )
+    return _rows(connection, query)
+
+
+def apps(connection: Connection) -> list[str]:
+    """Platform and app, joined by a colon, of each that has people in this database."""
+    found: list[str] = []
+    after = select(func.min(known.c.app))
+    # From one to the next in the index, and not through all people.
+    while (app := connection.execute(after.where(known.c.app > (found or [""])[-1])).scalar()) is not None:
+        found.append(app)
+    return found
+
+
+def _saying_which_app(connection: Connection, rows: list[Row]) -> list[Row]:
+    """Rows with their app in front where the database has several, and without it where it has one."""
+    if len(apps(connection)) < 2:
+        return [{name: value for name, value in row.items() if name != "app"} for row in rows]
+    return [{"app": row["app"]} | row for row in rows]
 
 
 LIVE_CALL = status_in(deferred_calls, "queued", "running", "suspended")
@@ -73,11 +124,13 @@ LIVE_REQUEST = status_in(asked, "open", "redeeming")
 UNSENT = status_in(outgoing_messages, "queued", "sending")
 
 
-def _live_calls(connection: Connection) -> dict[str, int]:
+def _live_calls(connection: Connection, app: str | None) -> dict[str, int]:
     """One status after another: each has an index of its own, and all of them together have none."""
     count = select(func.count()).select_from(deferred_calls)
     found = {
-        status: connection.execute(count.where(status_is(deferred_calls, status))).scalar_one()
+        status: connection.execute(
+            count.where(status_is(deferred_calls, status), _of(deferred_calls, app))
+        ).scalar_one()
         for status in ("queued", "running", "suspended")
     }
     return {status: number for status, number in found.items() if number}
@@ -97,16 +150,34 @@ def status(connection: Connection, now: datetime) -> Row:
         "users": connection.execute(select(func.count()).select_from(known)).scalar_one(),
         "grants": _by_status(connection, grants, literal_column("true")),
         "oldest_queued_call_asked_at": connection.execute(oldest).scalar(),
-        "replicas": [
-            {
-                "id": each.id,
-                "host": each.host,
-                "started_at": each.started_at,
-                "heartbeat_at": each.heartbeat_at,
-            }
-            for each in replica_rows.live(connection, now - HEARTBEATS_COUNT_FOR)
-        ],
+        **_each_app(connection),
+        "replicas": _saying_which_app(connection, _replicas(connection, now)),
         "trouble": [dict(row._mapping) for row in connection.execute(TROUBLE)],
+    }
+
+
+def _each_app(connection: Connection) -> Row:
+    """Where several apps share the database: what each has."""
+    several = apps(connection)
+    if len(several) < 2:
+        return {}
+
+    def number(table: Any, condition: Any, app: str) -> int:
+        query = select(func.count()).select_from(table).where(condition, table.c.app == app)
+        found: int = connection.execute(query).scalar_one()
+        return found
+
+    return {
+        "apps": [
+            {
+                "app": app,
+                "users": number(known, true(), app),
+                "active_grants": number(grants, status_is(grants, "active"), app),
+                "live_calls": number(deferred_calls, LIVE_CALL, app),
+                "live_requests": number(asked, LIVE_REQUEST, app),
+            }
+            for app in several
+        ]
     }
 
 
@@ -127,6 +198,7 @@ def users(connection: Connection, *, limit: int = 100) -> list[Row]:
     )
     query = (
         select(
+            known.c.app,
             known.c.user_key,
             known.c.name,
             known.c.seen_at,
@@ -139,7 +211,7 @@ def users(connection: Connection, *, limit: int = 100) -> list[Row]:
         .order_by(known.c.seen_at.desc(), known.c.user_key)
         .limit(limit)
     )
-    return _rows(connection, query)
+    return _saying_which_app(connection, _rows(connection, query))
 
 
 REQUEST_COLUMNS = (
@@ -165,8 +237,9 @@ REQUEST_COLUMNS = (
 
 def requests(connection: Connection, user: UserKey | None = None, *, limit: int = 100) -> list[Row]:
     """Requests, the latest first: everybody's or one person's."""
-    query = select(*REQUEST_COLUMNS).order_by(asked.c.id.desc()).limit(limit)
-    return _rows(connection, query if user is None else query.where(asked.c.user_key == user))
+    query = select(*REQUEST_COLUMNS, asked.c.app).order_by(asked.c.id.desc()).limit(limit)
+    rows = _rows(connection, query if user is None else query.where(asked.c.user_key == user))
+    return _saying_which_app(connection, rows)
 
 
 CALL_COLUMNS = (
@@ -192,15 +265,16 @@ CALL_COLUMNS = (
 
 def calls(connection: Connection, user: UserKey | None = None, *, limit: int = 100) -> list[Row]:
     """Calls, the latest first: everybody's or one person's. What was written after the command is not shown."""
-    query = select(*CALL_COLUMNS).order_by(deferred_calls.c.id.desc()).limit(limit)
-    return _rows(connection, query if user is None else query.where(deferred_calls.c.user_key == user))
+    query = select(*CALL_COLUMNS, deferred_calls.c.app).order_by(deferred_calls.c.id.desc()).limit(limit)
+    rows = _rows(connection, query if user is None else query.where(deferred_calls.c.user_key == user))
+    return _saying_which_app(connection, rows)
 
 
 def audit(connection: Connection, user: UserKey | None = None, *, limit: int = 100) -> list[Row]:
     """What happened, the latest first: to anybody or to one person."""
     query = select(audit_log).order_by(audit_log.c.id.desc()).limit(limit)
     rows = _rows(connection, query if user is None else query.where(audit_log.c.user_key == user))
-    return [row | {"detail": _detail(row["detail"])} for row in rows]
+    return _saying_which_app(connection, [row | {"detail": _detail(row["detail"])} for row in rows])
 
 
 def _detail(stored: Any) -> Any:

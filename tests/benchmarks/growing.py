@@ -57,7 +57,7 @@ def measure(*, short: bool = False) -> list[Figure]:
 
 async def compare(urls: dict[int, str], rounds: int) -> dict[str, dict[int, list[float]]]:
     """For each work and number of rows its times; small and large take turns."""
-    databases = {rows: await open_database(url, Seal([KEY])) for rows, url in urls.items()}
+    databases = {rows: await open_database(url, Seal([KEY]), "lark:cli_1") for rows, url in urls.items()}
     for rows, database in databases.items():
         print(f"filling {rows} …", file=sys.stderr, flush=True)
         await database.write(lambda c, n=rows: fill(c, n, NOW))

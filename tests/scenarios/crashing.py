@@ -36,6 +36,8 @@ POLLING = {
     ("flows.delivery.deliver_due", "write_one"),
     ("flows.delivery.send_interim_words", "read"),
     ("flows.device.go_on_due", "write"),
+    ("flows.succession.look_after_others", "read"),
+    ("flows.succession.look_after_others", "write_one"),
     ("flows.tokens.renew_ahead", "write_one"),
     ("flows.worker.Worker.claim", "write_one"),
     ("flows.worker.Worker.keep_lease", "write"),

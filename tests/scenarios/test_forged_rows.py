@@ -54,6 +54,8 @@ class Writer:
             assert changed.rowcount, f"no {table}"
 
     def add(self, table: str, row: Row) -> None:
+        """Without its app, which the database computes."""
+        row = {name: value for name, value in row.items() if name != "app"}
         with self.connection() as connection:
             marks = ", ".join("?" * len(row))
             connection.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})", [*row.values()])

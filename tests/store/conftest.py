@@ -9,6 +9,8 @@ import pytest
 from bot.store.crypto import Seal, new_key
 from bot.store.database import Database, open_database
 
+from .examples import APP
+
 
 @pytest.fixture
 def key() -> str:
@@ -18,6 +20,6 @@ def key() -> str:
 @pytest.fixture
 async def database(database_url: str, key: str) -> AsyncIterator[Database]:
     """The test runs on SQLite and on PostgreSQL."""
-    opened = await open_database(database_url, Seal([key]))
+    opened = await open_database(database_url, Seal([key]), APP)
     yield opened
     await opened.close()

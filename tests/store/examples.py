@@ -18,6 +18,8 @@ TOMORROW = NOW + timedelta(days=1)
 
 ANNA = UserKey("lark", "cli_1", "tenant_1", "ou_anna")
 BEN = UserKey("lark", "cli_1", "tenant_1", "ou_ben")
+APP = ANNA.app
+"""Whose rows the tests' databases are opened for."""
 
 
 def a_call(user: UserKey = ANNA, *, asked_at: datetime = NOW, message_id: str | None = None) -> NewCall:

@@ -408,12 +408,11 @@ async def test_what_waits_is_found_by_person_by_reason_by_message_and_by_time(da
     assert await ids(lambda c: calls.suspended_of(c, ANNA)) == [waiting.id]
     assert await ids(lambda c: calls.waiting_of(c, ANNA)) == [queued, waiting.id]
     reason = WaitsFor.ADMINISTRATOR
-    assert await ids(lambda c: calls.waiting_for(c, reason, "lark", "cli_1", limit=9)) == [waiting.id]
-    assert await ids(lambda c: calls.waiting_for(c, reason, "lark", "cli_2", limit=9)) == []
+    assert await ids(lambda c: calls.waiting_for(c, reason, limit=9)) == [waiting.id]
     assert await ids(lambda c: calls.overdue(c, NOW, limit=9)) == []
     assert len(await ids(lambda c: calls.overdue(c, TOMORROW, limit=9))) == 3
     message_id = waiting.message_id or ""
-    assert await ids(lambda c: calls.all_by_message(c, "lark", "cli_1", message_id)) == [waiting.id]
+    assert await ids(lambda c: calls.all_by_message(c, message_id)) == [waiting.id]
 
 
 async def test_old_settled_calls_are_deleted_with_their_steps_and_others_stay(database: Database) -> None:

@@ -30,7 +30,7 @@ from bot.store.crypto import Seal, new_key
 from bot.store.database import Connection, Database, open_database
 from bot.store.ids import new_id
 from bot.store.outbox import NewMessage
-from tests.store.examples import ANNA, LATER, NOW, SOON, TOMORROW, ask, save_grant, tokens
+from tests.store.examples import ANNA, APP, LATER, NOW, SOON, TOMORROW, ask, save_grant, tokens
 
 SCOPES = frozenset({"calendar:calendar:readonly"})
 
@@ -123,18 +123,18 @@ async def test_every_sealed_column_is_known_to_the_rotation(database: Database) 
 async def test_after_a_rotation_the_new_key_alone_opens_everything(database_url: str, monkeypatch) -> None:
     monkeypatch.setattr(keys, "BATCH", 2)
     old, new = new_key(), new_key()
-    database = await open_database(database_url, Seal([old]))
+    database = await open_database(database_url, Seal([old]), APP)
     await fill(database)
     await database.close()
 
-    both = await open_database(database_url, Seal([new, old]))
+    both = await open_database(database_url, Seal([new, old]), APP)
     counts = await keys.rotate(both)
     assert counts["call_steps.result"] == 3
     assert all(counts.values())
     assert sum((await keys.rotate(both)).values()) == 0
     await both.close()
 
-    alone = await open_database(database_url, Seal([new]))
+    alone = await open_database(database_url, Seal([new]), APP)
     assert await alone.read(lambda c: still_under(Seal([new]).prefix, c)) == []
     grant = await alone.read(lambda c: grants.find(c, ANNA))
     assert grant is not None
@@ -158,15 +158,15 @@ async def test_after_a_rotation_the_new_key_alone_opens_everything(database_url:
     assert call.genuine
     await alone.close()
     with pytest.raises(ConfigurationError):
-        await open_database(database_url, Seal([old]))
+        await open_database(database_url, Seal([old]), APP)
 
 
 async def test_a_rotation_while_the_bot_works_loses_nothing(database_url: str) -> None:
     old, new = new_key(), new_key()
-    first = await open_database(database_url, Seal([old]))
+    first = await open_database(database_url, Seal([old]), APP)
     await fill(first)
     await first.close()
-    both = await open_database(database_url, Seal([new, old]))
+    both = await open_database(database_url, Seal([new, old]), APP)
 
     async def work() -> None:
         for number in range(2, 20):
@@ -185,7 +185,7 @@ async def test_a_rotation_while_the_bot_works_loses_nothing(database_url: str) -
 async def test_it_refuses_while_a_running_replica_lacks_the_new_key(database_url: str) -> None:
     old, new = Seal([new_key()]), new_key()
     now = datetime.now(UTC)
-    database = await open_database(database_url, Seal([new]))
+    database = await open_database(database_url, Seal([new]), APP)
     await database.write(lambda c: replicas.heartbeat(c, "r1", "host-1", old.key_ids, now))
     with pytest.raises(keys.ReplicaLacksKey, match="host-1"):
         await keys.rotate(database)

@@ -31,6 +31,7 @@ from bot.store import (
     revocations,
     scope_waits,
     sessions,
+    takeover,
     users,
     views,
 )
@@ -121,6 +122,8 @@ CHORES: dict[str, Work] = {
     "heartbeat": lambda c: replicas.heartbeat(c, "w", "h", ["k"], NOW),
     "retention": lambda c: retention.prune(c, NOW - timedelta(days=365)),
     "numbers": lambda c: views.counts(c, NOW),
+    "urgent": lambda c: claims.claim_next(c, "w", NOW, SOON, urgent_only=True),
+    "take-over": lambda c: takeover.from_everybody(c, NOW, timedelta(seconds=20)),
 }
 """What every replica looks for every few seconds, while nothing is due."""
 
@@ -134,7 +137,7 @@ FOR_ONE: dict[str, Work] = {
     "page of waiting": lambda c: calls.some_waiting_of(c, ANNA, skipped=0, limit=20),
     "unseen": lambda c: reactions.unseen(c, ["c1", "c21", "c22"]),
     "reaction": lambda c: reactions.take(c, "c1", SOON),
-    "message": lambda c: calls.all_by_message(c, "lark", "cli_1", "om_x"),
+    "message": lambda c: calls.all_by_message(c, "om_x"),
     "direct chat": lambda c: calls.direct_chat_of(c, ANNA),
     "group": lambda c: calls.latest_group_of(c, ANNA),
     "written": lambda c: call_steps.has_written(c, "c1"),

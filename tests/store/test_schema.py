@@ -24,7 +24,7 @@ from bot.store.crypto import Seal, new_key
 from bot.store.database import Database, check, open_database, upgrade
 from bot.store.schema import audit_log, deferred_calls, metadata, scope_waits
 from tests.history import past_allowed
-from tests.store.examples import ANNA, NOW, SOON, a_call, ask, meet
+from tests.store.examples import ANNA, APP, NOW, SOON, a_call, ask, meet
 
 # --- migrations --------------------------------------------------------------------------------
 
@@ -400,7 +400,7 @@ def plan(connection: Connection, statement: Any, values: dict[str, Any]) -> str:
 async def test_a_claim_among_many_settled_calls_reads_only_the_index_of_those_that_can_be_claimed(
     crowded: Database,
 ) -> None:
-    values = {"new_worker": "w", "now": NOW, "lease_until": SOON}
+    values = {"own_app": APP, "new_worker": "w", "now": NOW, "lease_until": SOON}
     found = await crowded.read(lambda c: plan(c, claims.CLAIM_NEXT[crowded.dialect], values))
     assert "ix_deferred_calls_next" in found, found
     assert "ix_deferred_calls_behind" in found, found
@@ -412,8 +412,8 @@ async def test_what_is_looked_for_regularly_is_found_by_a_partial_index(crowded:
     for statement, values in (
         (calls.SUSPENDED_OF, {"user": ANNA}),
         (calls.QUEUED_OF, {"user": ANNA}),
-        (calls.OVERDUE, {"now": NOW, "limit": 5}),
-        (calls.DUE_FOR_INTERIM, {"before": NOW, "limit": 5}),
+        (calls.OVERDUE, {"own_app": APP, "now": NOW, "limit": 5}),
+        (calls.DUE_FOR_INTERIM, {"own_app": APP, "before": NOW, "limit": 5}),
     ):
         found = await crowded.read(lambda c, s=statement, v=values: plan(c, s, v))
         partial = [
