@@ -190,6 +190,7 @@ async def suspend(
     live: AuthorizationRequest | None,
 ) -> AuthorizationRequest | None:
     """One transaction: the request is opened or widened, the call waits; a note says so where the card may not be seen.
+    In a group the note waits for the card: only then it is known which way that went.
 
     Returns the request with its card claimed for this worker. None when there is nothing to show: the card says it
     already, another worker has it, or a grant has come that is worth another try, for which the call is queued again.
@@ -216,7 +217,13 @@ async def suspend(
         )
         waiting.suspend(c, call, steps, WaitsFor.AUTHORIZATION, needs, request.id, moment)
         claimed = authorizations.claim_card(c, request.id, bot.worker, moment, moment + bot.lease)
-        return claimed, insert_all(c, bot, told)
+        if claimed is not None or call.chat.kind == "direct":
+            return claimed, insert_all(c, bot, told)
+        if request.card_shown < request.card_wanted:
+            # Another worker is drawing it, and may not know of this call.
+            authorizations.show(c, request.id, moment)
+            return None, []
+        return None, insert_all(c, bot, cards.where_it_is(bot, [call], in_group=False))
 
     claimed, messages = await bot.database.write(work)
     await deliver_all(bot, messages)
@@ -230,12 +237,11 @@ REMIND_AFTER = timedelta(minutes=1)
 async def where_to_look(
     bot: Bot, call: DeferredCall, live: AuthorizationRequest | None, moment: datetime
 ) -> list[Draft]:
-    """The first time that a call waits: a word on where its card is, if that is not right below the question."""
-    if call.consents or call.suspended_at is not None:
+    """The first time that a call of the direct chat waits: a word on where its card is, if that is not right below the
+    question."""
+    if call.consents or call.suspended_at is not None or call.chat.kind == "group":
         return []
-    if call.chat.kind == "group":
-        return [note(bot, call, replies.asked_privately(), "note")]
-    if live is None or not live.card_message_id:
+    if live is None or not live.card_message_id or live.card_ephemeral:
         return []
     elsewhere = in_direct_topic(call) and not await was_asked_in_topic(bot, call)
     if elsewhere or live.declined_on_page_at or moment - live.created_at > REMIND_AFTER:

@@ -80,6 +80,10 @@ def draft(
     return Draft(NewMessage(new_id(now()), user, kind, key, destination, content, call_id))
 
 
+def note_key(call: DeferredCall, name: str) -> str:
+    return f"{call.id}-{name}"
+
+
 def answer(bot: Bot, call: DeferredCall, reply: Reply, *, public: bool = False) -> Draft:
     """The one answer to a call. In a group it is for the asker alone, unless it is `public`."""
     return note(bot, call, reply, "answer", "answer", private=not public)
@@ -101,7 +105,7 @@ def note(
         call.user,
         bot.platform.render_reply(reply),
         kind=kind,
-        key=f"{call.id}-{name}",
+        key=note_key(call, name),
         chat=call.chat,
         reply_to=None if alone else call.message_id,
         private=alone,
