@@ -230,13 +230,12 @@ async def test_a_failed_call_that_somebody_changes_is_not_tried_again(
     """The button under its answer repeats what was asked, and nothing else."""
     await world.start()
     asked = await world.say(world.sam, "/task mine")
-    await world.fresh_card(world.sam, asked)
-    world.let_expire()
-    expired = await world.answer_to(asked)
-    assert "retry" in actions_on(expired)
+    expired = await world.fresh_card(world.sam, asked)
+    await world.expires(expired)
+    assert "retry_expired" in actions_on(expired)
     value = {"arguments": "the forger's", "chat_id": world.direct(world.ada).chat_id}[change]
     writer.change("deferred_calls", **{change: value})
-    await world.click(world.sam, expired, "retry")
+    await world.click(world.sam, expired, "retry_expired")
     await world.answer_to(await world.say(world.sam, "/help"))
     assert len(world.rows("SELECT * FROM deferred_calls WHERE command = 'task'")) == 1
 
