@@ -7,8 +7,8 @@ written. PostgreSQL stores times as times.
 
 from alembic import op
 
-revision = "0013"
-down_revision = "0011"
+revision = "0014"
+down_revision = "0013"
 
 MINUTES = 10
 DIGIT = "[0-9]"
