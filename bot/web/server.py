@@ -23,7 +23,7 @@ from aiohttp.http_parser import RawRequestMessage
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from bot.flows.consent import Landing
+from bot.flows.authorize.grant import CallbackResult
 from bot.web.authorize import LANDED_AT
 from bot.web.headers import common_headers
 
@@ -123,7 +123,7 @@ class Connection(web.RequestHandler):
         if limit == LONGEST_TARGET and begins.startswith(b"/oauth/"):
             # A stranger's link can have so long a state. Its code is not to stay in the address bar.
             response = web.Response(
-                status=303, headers={"Location": f"{LANDED_AT}/{Landing.MALFORMED.value}"}
+                status=303, headers={"Location": f"{LANDED_AT}/{CallbackResult.MALFORMED.value}"}
             )
         if is_header:
             # The only header that a browser makes so long. Otherwise a script could lock a person out by planting them.
