@@ -29,10 +29,11 @@ async def start(request: web.Request) -> web.Response:
     found = await look_up(bot, request.match_info["ticket"])
     if isinstance(found, LinkUnavailable):
         return show(request, CLOSED[found])
-    if is_in_client(request) and "browser" not in request.query:
+    page = bot.platform_of(found.user).in_client
+    if page is not None and is_in_client(request) and "browser" not in request.query:
         # In the fragment the ticket stays out of logs on the way, and the page's URL is the registered one.
         ticket = request.match_info["ticket"]
-        return web.Response(status=302, headers={"Location": f"/oauth/{bot.platform.name}/client#{ticket}"})
+        return web.Response(status=302, headers={"Location": f"{page.page_path}#{ticket}"})
     if is_sent_by_another_site(request):
         return show(request, sent_here("browser" in request.query))
     target = await open_link(bot, found)
@@ -48,7 +49,7 @@ async def look_up(bot: Bot, ticket: str) -> AuthorizationRequest | LinkUnavailab
 
 
 async def callback(request: web.Request) -> web.Response:
-    """`GET /oauth/lark/callback`: the end of an attempt, whatever it was. What is below it, and other methods, too.
+    """`GET` of the callback: the end of an attempt, whatever it was. What is below it, and other methods, too.
 
     The answer is always a redirect to a page without query: otherwise a state, or an unused code of a
     foreign link, would stay in the address bar and the history.

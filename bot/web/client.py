@@ -33,7 +33,7 @@ from bot.web import login
 from bot.web.authorize import brings_a_code, look_up, malformed
 from bot.web.bodies import body_of
 from bot.web.headers import POLICY, is_in_client, is_sent_by_another_site, language_of
-from bot.web.keys import BOT, CLIENT_SCRIPT
+from bot.web.keys import BOT, CLIENT_SCRIPT, platform_of
 from bot.web.pages import BACK, CLOSED, LANDINGS, NOT_SIGNED_IN, ROBOT_PAGE, Page, show
 
 TEMPLATE = Template(files("bot.web").joinpath("static/client.html").read_text(encoding="utf-8"))
@@ -53,7 +53,7 @@ BROWSER = Words(en="Continue in browser", zh="在浏览器中继续")
 
 
 async def page(request: web.Request) -> web.Response:
-    """`GET /oauth/lark/client`: the same for everybody; what it is about is known to its script alone."""
+    """`GET` of the in-client page: the same for everybody; what it is about is known to its script alone."""
     if brings_a_code(request):
         # This page is on the list of redirect URLs, so a link can lead here with a code, which no script is to see.
         return malformed(request)
@@ -75,7 +75,7 @@ async def page(request: web.Request) -> web.Response:
         again=escape(AGAIN.to(language)),
         browser=escape(BROWSER.to(language)),
         back=escape(BACK.to(language)),
-        chat=escape(request.app[BOT].platform.chat_link or "", quote=True),
+        chat=escape(platform_of(request).chat_link or "", quote=True),
     )
     # With the slash at its end the path stands for what is below it, where nothing redirects.
     posts = f"{request.app[BOT].public_url}{request.path}/"
@@ -95,7 +95,7 @@ async def begin(request: web.Request) -> web.Response:
         return in_words(request, CLOSED[begun])
     scopes = join_scopes(begun.scopes).split()
     return web.json_response(
-        {"appID": bot.platform.app_id, "scopeList": scopes, "state": begun.state.reveal()}
+        {"appID": platform_of(request).app_id, "scopeList": scopes, "state": begun.state.reveal()}
     )
 
 
@@ -103,9 +103,9 @@ async def begin_sign_in(request: web.Request) -> web.Response:
     """Begins a sign-in: the same fields, without scopes, and the cookie of this browser."""
     await own_fields(request)
     bot = request.app[BOT]
-    begun = sign_in.begin_in_client(bot)
+    begun = sign_in.begin_in_client(bot, platform_of(request))
     response = web.json_response(
-        {"appID": bot.platform.app_id, "scopeList": [], "state": begun.state.reveal()}
+        {"appID": platform_of(request).app_id, "scopeList": [], "state": begun.state.reveal()}
     )
     login.keep(response, bot, begun)
     return response

@@ -10,7 +10,7 @@ from bot.core.events import Unauthentic, UrlVerification
 from bot.flows.intake import accept_event
 from bot.flows.limits import RepeatedLogs
 from bot.web.bodies import body_of
-from bot.web.keys import BOT
+from bot.web.keys import BOT, platform_of
 
 ADVICE_EVERY = 600.0
 """Seconds between two lines of the same advice: a wrong setting in the console refuses every event."""
@@ -19,9 +19,9 @@ ADVICE = web.AppKey("advice", RepeatedLogs)
 
 
 async def receive(request: web.Request) -> web.Response:
-    """`POST /lark/events`. An unauthentic request changes nothing and is answered with a 4xx."""
+    """`POST` of one event. An unauthentic request changes nothing and is answered with a 4xx."""
     bot = request.app[BOT]
-    received = bot.platform.receive(request.headers, await body_of(request))
+    received = platform_of(request).receive(request.headers, await body_of(request))
     match received:
         case Unauthentic(reason=reason, status=status, advice=advice) if advice:
             request.app[ADVICE].note(advice, reason, logging.ERROR)

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from bot.core.events import Outage
-from bot.flows.bot import now
+from bot.flows.bot import Bot, now
 from bot.store import views
 from bot.web.keys import BOT, INGRESS
 
@@ -32,8 +32,13 @@ async def ready(request: web.Request) -> web.Response:
     checks = {"database": await database_answers(request), "events": outage is None}
     status = 200 if all(checks.values()) else 503
     words = {name: "up" if up else "down" for name, up in checks.items()}
-    words |= described("events", outage) | described("platform", request.app[BOT].platform.outage)
+    words |= described("events", outage) | described("platform", platform_outage(request.app[BOT]))
     return web.json_response({"status": "ready" if status == 200 else "not ready", **words}, status=status)
+
+
+def platform_outage(bot: Bot) -> Outage | None:
+    """The outage of the first platform that has one."""
+    return next((each.outage for each in bot.platforms.values() if each.outage is not None), None)
 
 
 def described(what: str, outage: Outage | None) -> dict[str, str]:

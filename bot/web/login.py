@@ -9,7 +9,7 @@ from bot.flows.account import sign_in
 from bot.flows.account.sign_in import Begun, NotSignedIn, SignedIn
 from bot.flows.bot import Bot
 from bot.web.headers import is_in_client, only_looks
-from bot.web.keys import BOT
+from bot.web.keys import BOT, platform_of
 from bot.web.pages import NOT_LET_IN, ROBOT_PAGE, show, show_outcome
 from bot.web.session import BROWSER, SESSION, cookie, drop_cookie, note_done, posted_by, set_cookie
 
@@ -27,9 +27,11 @@ async def start(request: web.Request) -> web.Response:
     if only_looks(request):
         return show(request, ROBOT_PAGE)
     bot = request.app[BOT]
-    if is_in_client(request) and "browser" not in request.query:
-        return redirect(f"/oauth/{bot.platform.name}/client#{IN_CLIENT}")
-    begun, url = sign_in.begin_in_browser(bot)
+    platform = platform_of(request)
+    page = platform.in_client
+    if page is not None and is_in_client(request) and "browser" not in request.query:
+        return redirect(f"{page.page_path}#{IN_CLIENT}")
+    begun, url = sign_in.begin_in_browser(bot, platform)
     response = redirect(url)
     keep(response, bot, begun)
     return response
@@ -49,6 +51,7 @@ async def complete(request: web.Request, came: Approved | Denied) -> SignedIn | 
     """Ends a sign-in that came back to this browser."""
     return await sign_in.complete(
         request.app[BOT],
+        platform_of(request),
         came,
         kept=cookie(request, BROWSER),
         former=cookie(request, SESSION),

@@ -19,7 +19,7 @@ from bot.flows.account.sign_in import NotSignedIn
 from bot.flows.authorize.grant import CallbackResult
 from bot.flows.authorize.open import LinkUnavailable
 from bot.web.headers import language_of
-from bot.web.keys import BOT
+from bot.web.keys import platform_of
 
 Tone = Literal["good", "calm", "bad"]
 
@@ -453,7 +453,7 @@ MARKS = {"good": "&#10003;", "calm": "&#8594;", "bad": "!"}
 
 def show(request: web.Request, page: Page) -> web.Response:
     """The page, in the language of whoever asks."""
-    platform = request.app[BOT].platform
+    platform = platform_of(request)
     if page.other_account:
         page = replace(page, onward=Link(SWITCH_ACCOUNT, platform.account_link))
     return respond(page, language_of(request), platform.chat_link)

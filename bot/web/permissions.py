@@ -10,7 +10,7 @@ from aiohttp import web
 from bot.flows.account import permissions
 from bot.web import login
 from bot.web.headers import is_in_client, language_of, only_looks
-from bot.web.keys import BOT
+from bot.web.keys import BOT, platform_of
 from bot.web.pages import SESSION_ENDED, SIGN_IN_PAGE, SIGNED_OUT, show
 from bot.web.permissions_page import HELD_PAGE, WAITING_PAGE, render
 from bot.web.session import (
@@ -36,7 +36,7 @@ async def page(request: web.Request) -> web.Response:
     if visitor is not None:
         waiting, held = (page_number(request, each) for each in (WAITING_PAGE, HELD_PAGE))
         found = await permissions.of(bot, visitor.user, waiting_page=waiting, held_page=held)
-        response = render(found, language_of(request), visitor.proof, bot.platform.chat_link, done)
+        response = render(found, language_of(request), visitor.proof, platform_of(request).chat_link, done)
     elif done == login.SIGNED_OUT:
         response = show(request, SIGNED_OUT)
     elif done == ENDED:

@@ -9,6 +9,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from bot.core.events import Outage
+from bot.core.platform import Platform
 from bot.flows.bot import Bot
 from bot.flows.limits import RepeatedLogs
 from bot.web import authorize, client, events, health, login, permissions
@@ -30,12 +31,15 @@ def build(
     app[BOT] = bot
     app[CLIENT_SCRIPT] = ClientScript.of(client_script)
     app[INGRESS] = Ingress(outage)
-    name = bot.platform.name
     if webhook:
         app[events.ADVICE] = RepeatedLogs(every=events.ADVICE_EVERY)
-        app.router.add_post(f"/{name}/events", events.receive)
+    for platform in bot.platforms.values():
+        if webhook:
+            app.router.add_post(platform.webhook_path, events.receive)
+        if not bot.by_device:
+            app.router.add_routes(from_the_platform(platform))
     if not bot.by_device:
-        app.router.add_routes(for_browsers(name))
+        app.router.add_routes(FOR_BROWSERS)
     app.router.add_get("/healthz", health.alive)
     app.router.add_get("/readyz", health.ready)
     app.router.add_get("/metrics", health.metrics)
@@ -43,24 +47,22 @@ def build(
     return app
 
 
-def for_browsers(name: str) -> list[web.RouteDef]:
-    """What people open, who follow a link or come back from the platform's page."""
+def from_the_platform(platform: Platform) -> list[web.RouteDef]:
+    """Where a platform's authorization page, or its client, sends people."""
+    callback = platform.callback_path
+    routes = [
+        web.route("*", callback, authorize.callback),
+        web.route("*", f"{callback}/{{rest:.*}}", authorize.callback),
+    ]
+    if platform.in_client is None:
+        return routes
+    page = platform.in_client.page_path
     return [
-        web.get("/authorize/{ticket}", authorize.start),
-        web.route("*", f"/oauth/{name}/callback", authorize.callback),
-        web.route("*", f"/oauth/{name}/callback/{{rest:.*}}", authorize.callback),
-        web.get(f"{authorize.LANDED_AT}/{{outcome}}", authorize.landed),
-        web.get(f"/oauth/{name}/client", client.page),
-        web.post(f"/oauth/{name}/client/attempts", client.begin),
-        web.post(f"/oauth/{name}/client/sign-ins", client.begin_sign_in),
-        web.post(f"/oauth/{name}/client/results", client.finish),
-        web.get("/login", only_opened(login.start)),
-        web.get("/login/{outcome}", login.ended),
-        web.post("/logout", only_opened(login.sign_out)),
-        web.get("/permissions", only_opened(permissions.page)),
-        web.get("/permissions/continue", only_opened(permissions.go_on)),
-        web.post("/permissions/revoke", only_opened(permissions.revoke)),
-        web.post("/permissions/cancel", only_opened(permissions.cancel)),
+        *routes,
+        web.get(page, client.page),
+        web.post(f"{page}/attempts", client.begin),
+        web.post(f"{page}/sign-ins", client.begin_sign_in),
+        web.post(f"{page}/results", client.finish),
     ]
 
 
@@ -76,6 +78,20 @@ def only_opened(handler: Page) -> Page:
         return await handler(request)
 
     return guarded
+
+
+FOR_BROWSERS = [
+    web.get("/authorize/{ticket}", authorize.start),
+    web.get(f"{authorize.LANDED_AT}/{{outcome}}", authorize.landed),
+    web.get("/login", only_opened(login.start)),
+    web.get("/login/{outcome}", login.ended),
+    web.post("/logout", only_opened(login.sign_out)),
+    web.get("/permissions", only_opened(permissions.page)),
+    web.get("/permissions/continue", only_opened(permissions.go_on)),
+    web.post("/permissions/revoke", only_opened(permissions.revoke)),
+    web.post("/permissions/cancel", only_opened(permissions.cancel)),
+]
+"""What people open, on every platform."""
 
 
 @web.middleware

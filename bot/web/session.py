@@ -108,7 +108,8 @@ def was_done(request: web.Request, visitor: Visitor | None) -> str | None:
 def mark_of(bot: Bot, visitor: Visitor | None) -> str:
     """What a mark is sealed for: nothing that is sealed for another session, app or purpose opens as one."""
     session = digest(visitor.session.reveal()) if visitor is not None else ""
-    return f"done cookie:{bot.platform.name}:{bot.platform.app_id}:{session}"
+    app = visitor.user.app if visitor is not None else bot.first_platform.app
+    return f"done cookie:{app}:{session}"
 
 
 # --- who it is -------------------------------------------------------------------------------------------

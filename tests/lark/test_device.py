@@ -35,7 +35,7 @@ async def decide(world, code, decision="allow", person=WEI):
 
 
 async def test_a_code_is_minted_with_a_link_that_holds_it(world, platform):
-    code = await platform.authorize_device(ASKED)
+    code = await platform.request_device_authorization(ASKED)
     assert isinstance(code, DeviceCode)
     assert (code.expires_in, code.interval) == (240, 1)
     assert parse_qs(urlsplit(code.link.reveal()).query)["user_code"] == [code.user_code.reveal()]
@@ -44,7 +44,7 @@ async def test_a_code_is_minted_with_a_link_that_holds_it(world, platform):
 
 
 async def test_polls_wait_are_slowed_down_and_bring_tokens_once(world, platform):
-    code = await platform.authorize_device(ASKED)
+    code = await platform.request_device_authorization(ASKED)
     assert await platform.poll_device(code.device_code) is DeviceAnswer.PENDING
     assert await platform.poll_device(code.device_code) is DeviceAnswer.SLOW_DOWN
     await decide(world, code)
@@ -60,22 +60,22 @@ async def test_polls_wait_are_slowed_down_and_bring_tokens_once(world, platform)
 
 
 async def test_refusal_and_expiry_are_told_apart(world, platform):
-    code = await platform.authorize_device(ASKED)
+    code = await platform.request_device_authorization(ASKED)
     await decide(world, code, "refuse")
     assert await platform.poll_device(code.device_code) is DeviceAnswer.DENIED
-    code = await platform.authorize_device(ASKED)
+    code = await platform.request_device_authorization(ASKED)
     world.tenant.clock.advance(241)
     assert await platform.poll_device(code.device_code) is DeviceAnswer.EXPIRED
 
 
 async def test_a_scope_that_the_app_has_not_enabled_is_refused_at_once(platform):
-    refused = await platform.authorize_device(frozenset({"mail:user_mailbox:readonly"}))
+    refused = await platform.request_device_authorization(frozenset({"mail:user_mailbox:readonly"}))
     assert refused.problem is TokenProblem.SCOPE
 
 
 async def test_a_wrong_secret_is_the_apps_matter(world):
     platform = world.another(app_secret=Secret("wrong"))
-    assert (await platform.authorize_device(ASKED)).problem is TokenProblem.APP
+    assert (await platform.request_device_authorization(ASKED)).problem is TokenProblem.APP
     assert (await platform.poll_device(Secret("unknown"))).problem is TokenProblem.APP
     await platform.close()
 
@@ -99,7 +99,7 @@ async def test_a_wrong_secret_is_the_apps_matter(world):
 async def test_a_platform_that_stumbles_has_done_nothing_or_leaves_us_in_doubt(world, ask, trouble, problem):
     world.trouble(times=1, match={"path": "/o"}, **trouble)
     if ask == "authorize":
-        answer = await world.platform.authorize_device(ASKED)
+        answer = await world.platform.request_device_authorization(ASKED)
     else:
         answer = await world.platform.poll_device(Secret("code"))
     assert isinstance(answer, TokenRefused)
@@ -108,7 +108,7 @@ async def test_a_platform_that_stumbles_has_done_nothing_or_leaves_us_in_doubt(w
 
 async def test_tokens_are_narrowed_to_what_was_asked(world, platform):
     world.tenant.people[WEI].granted |= {"calendar:calendar:readonly"}
-    code = await platform.authorize_device(ASKED)
+    code = await platform.request_device_authorization(ASKED)
     await decide(world, code)
     tokens = await platform.poll_device(code.device_code)
     assert "calendar:calendar:readonly" in tokens.scopes

@@ -104,7 +104,7 @@ async def call_as_user(bot: Bot, run: Run, move: ApiCall) -> bool:
 async def send(bot: Bot, run: Run, move: ApiCall, token: Secret) -> Outcome:
     """Makes the call; a write is recorded as sent before it leaves."""
     if move.write is None:
-        return await bot.platform.call(move, token)
+        return await bot.platform_of(run.call.user).call(move, token)
     number, digest, moment = len(run.results), fingerprint(move), now()
 
     def record(c: Connection) -> datetime | None:
@@ -120,7 +120,7 @@ async def send(bot: Bot, run: Run, move: ApiCall, token: Secret) -> Outcome:
         run.steps.append(Step(number, digest, True, moment, None))
     run.unsafe = move.write.keyed_for is None
     # Not in a `finally`: whoever interrupts the call has to find it marked.
-    outcome = await bot.platform.call(move, token)
+    outcome = await bot.platform_of(run.call.user).call(move, token)
     run.unsafe = False
     return outcome
 
