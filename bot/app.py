@@ -142,7 +142,7 @@ async def serve(settings: Settings, refit: Refit, on_stop: Callable[[], None]) -
         await succession.enter(bot)
         outage = await doors.enter_async_context(ingress(settings, bot))
         application = routes.build(
-            bot, webhook=settings.events == "webhook", outage=outage, client_script=settings.jssdk_url
+            bot, has_webhook=settings.events == "webhook", outage=outage, client_script=settings.jssdk_url
         )
         runner = Runner(application, public_url=settings.public_url or "", shutdown_timeout=HANDLERS_PATIENCE)
         await runner.setup()

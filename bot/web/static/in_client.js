@@ -1,9 +1,9 @@
 // Authorizes or signs in inside the client: asks the bot for an attempt, the client for a code, and hands the code over.
 // What comes back is shown as text only.
 
-const SDK_PATIENCE = 3000; // milliseconds; then the platform's own page takes over
-const READ_FOR = 3000; // milliseconds that a page with good news stays
-const REFUSED_BY_PERSON = 2700002;
+const SDK_TIMEOUT = 3000; // milliseconds; then the platform's own page takes over
+const CLOSE_DELAY = 3000; // milliseconds that a page with good news stays
+const DECLINED_BY_USER = 2700002;
 const NOT_SUPPORTED = 103;
 const SIGN_IN = "sign-in";
 
@@ -27,19 +27,19 @@ function goBack() {
 }
 
 // The last word: a way back to the chat, which is taken by itself when all is well.
-function end(said) {
-  show(said);
+function showResult(result) {
+  show(result);
   const canClose = Boolean(window.tt?.closeWindow);
   document.getElementById("ways-back").hidden = !canClose && !document.body.dataset.chat;
-  if (said.tone === "good" && canClose) setTimeout(goBack, READ_FOR);
+  if (result.tone === "good" && canClose) setTimeout(goBack, CLOSE_DELAY);
 }
 
-function trouble(code) {
-  const { trouble: title, troubleText } = document.body.dataset;
-  show({ tone: "bad", title, text: troubleText.replace("{code}", String(code)), again: true });
+function showError(code) {
+  const { errorTitle: title, errorText } = document.body.dataset;
+  show({ tone: "bad", title, text: errorText.replace("{code}", String(code)), again: true });
 }
 
-function goOnInBrowser() {
+function continueInBrowser() {
   location.replace(browserLink);
 }
 
@@ -49,65 +49,65 @@ async function post(path, fields) {
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify(fields),
   });
-  return { ok: response.ok, said: await response.json() };
+  return { ok: response.ok, result: await response.json() };
 }
 
 // Resolves to the client's APIs when its SDK is ready; to nothing when it is not there in time, or says that it failed.
 function clientReady() {
   return new Promise((resolve) => {
-    const look = setInterval(() => {
+    const poll = setInterval(() => {
       if (!window.h5sdk) return;
-      clearInterval(look);
+      clearInterval(poll);
       window.h5sdk.error?.(() => resolve(null));
       window.h5sdk.ready(() => resolve(window.tt));
     }, 50);
     setTimeout(() => {
-      clearInterval(look);
+      clearInterval(poll);
       resolve(null);
-    }, SDK_PATIENCE);
+    }, SDK_TIMEOUT);
   });
 }
 
 async function finish(fields) {
-  const { said } = await post("results", fields);
-  if (said.location) location.replace(said.location);
-  else end(said);
+  const { result } = await post("results", fields);
+  if (result.location) location.replace(result.location);
+  else showResult(result);
 }
 
-function ask(client, attempt) {
-  const finished = (fields) => finish({ state: attempt.state, ...fields }).catch(() => trouble("network"));
-  const failed = (otherwise) => ({ errno, errString }) => {
-    if (errno === REFUSED_BY_PERSON) finished({ error: "access_denied" });
-    else if (errno === NOT_SUPPORTED) otherwise();
-    else trouble(errno ?? errString ?? "unknown");
+function requestCode(client, attempt) {
+  const sendResult = (fields) => finish({ state: attempt.state, ...fields }).catch(() => showError("network"));
+  const onFailure = (fallback) => ({ errno, errString }) => {
+    if (errno === DECLINED_BY_USER) sendResult({ error: "access_denied" });
+    else if (errno === NOT_SUPPORTED) fallback();
+    else showError(errno ?? errString ?? "unknown");
   };
   // The older API gives a code for whoever uses the client, and knows no scopes.
-  const askWho = () => {
-    if (!signIn || !client.requestAuthCode) return goOnInBrowser();
-    client.requestAuthCode({ appId: attempt.appID, success: ({ code }) => finished({ code }), fail: failed(goOnInBrowser) });
+  const requestIdentity = () => {
+    if (!signIn || !client.requestAuthCode) return continueInBrowser();
+    client.requestAuthCode({ appId: attempt.appID, success: ({ code }) => sendResult({ code }), fail: onFailure(continueInBrowser) });
   };
-  if (!client.requestAccess) return askWho();
+  if (!client.requestAccess) return requestIdentity();
   client.requestAccess({
     appID: attempt.appID,
     scopeList: attempt.scopeList,
     state: attempt.state,
-    success: ({ code, state }) => finished({ code, state: state ?? attempt.state }),
-    fail: failed(askWho),
+    success: ({ code, state }) => sendResult({ code, state: state ?? attempt.state }),
+    fail: onFailure(requestIdentity),
   });
 }
 
 async function run() {
-  const { waiting: title, waitingText, signInText } = document.body.dataset;
+  const { waitingTitle: title, waitingText, signInText } = document.body.dataset;
   document.getElementById("ways-back").hidden = true;
   show({ tone: "calm", title, text: signIn ? signInText : waitingText });
   const client = await clientReady();
-  if (!client || !(client.requestAccess || (signIn && client.requestAuthCode))) return goOnInBrowser();
-  const { ok, said } = signIn ? await post("sign-ins", {}) : await post("attempts", { ticket: subject });
-  if (ok) ask(client, said);
-  else end(said);
+  if (!client || !(client.requestAccess || (signIn && client.requestAuthCode))) return continueInBrowser();
+  const { ok, result } = signIn ? await post("sign-ins", {}) : await post("attempts", { ticket: subject });
+  if (ok) requestCode(client, result);
+  else showResult(result);
 }
 
 document.getElementById("back").addEventListener("click", goBack);
 document.getElementById("browser").href = browserLink;
-document.getElementById("again").addEventListener("click", () => run().catch(() => trouble("network")));
-run().catch(() => trouble("network"));
+document.getElementById("again").addEventListener("click", () => run().catch(() => showError("network")));
+run().catch(() => showError("network"));
