@@ -91,8 +91,8 @@ CALLBACK_PAGES: dict[Landing, Page] = {
 # --- signing in and out ----------------------------------------------------------------------------------
 
 
-def failed_sign_in(status: int, tone: Tone, said: PageWords) -> Page:
-    return Page(status, tone, said, Button(words.RETRY_SIGN_IN, "/login"), retry_in_client=True)
+def failed_sign_in(status: int, tone: Tone, page_words: PageWords) -> Page:
+    return Page(status, tone, page_words, Button(words.RETRY_SIGN_IN, "/login"), retry_in_client=True)
 
 
 SIGN_IN_PAGES: dict[NotSignedIn, Page] = {

@@ -17,26 +17,26 @@ HTML_LANG: dict[Language, str] = {"en": "en", "zh": "zh-CN"}
 
 
 @pass_context
-def say(context: Context, said: Words) -> str:
-    """The filter `say`: the text in the language of the page."""
-    return said.to(context["language"])
+def say(context: Context, text: Words) -> str:
+    """The filter `say`: return a text in the language of the page."""
+    return text.to(context["language"])
 
 
-def environment() -> Environment:
-    made = Environment(
+def build_environment() -> Environment:
+    environment = Environment(
         loader=PackageLoader("bot.web"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters["say"] = say
-    made.globals |= {"words": words, "html_lang": HTML_LANG}
-    return made
+    environment.filters["say"] = say
+    environment.globals |= {"words": words, "html_lang": HTML_LANG}
+    return environment
 
 
-ENVIRONMENT = environment()
-# All of them at import: compiling one takes milliseconds, for which the event loop would stand still later.
+ENVIRONMENT = build_environment()
+# Compiled at import: compiling one takes milliseconds and would block the event loop during a request.
 TEMPLATES = {name: ENVIRONMENT.get_template(name) for name in ENVIRONMENT.list_templates()}
 
 
@@ -48,7 +48,7 @@ def render(
     headers: Mapping[str, str] | None = None,
     **values: object,
 ) -> web.Response:
-    """Return a template as a response, with the values that it names."""
+    """Return a response with a template, filled with `values`, the language and the link to the chat."""
     language = language_of(request)
     html = TEMPLATES[template].render(
         language=language,

@@ -1,4 +1,4 @@
-"""What the headers of a request tell: the client, the language, and what the browser makes the request for."""
+"""What request headers say about the client, its language, and the reason for the request."""
 
 from __future__ import annotations
 

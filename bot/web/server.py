@@ -1,4 +1,4 @@
-"""The HTTP server: limits on what a connection may cost, and what all requests and responses have in common.
+"""The HTTP server: limits what a connection may cost, and sets what all requests and responses have in common.
 
 Anyone can connect. A single connection must not hold up the event loop, and many must not keep out the others:
 
@@ -38,7 +38,7 @@ BODY_BUFFER_SIZE = 16 * 1024
 """Bytes of a body that wait for a handler to read them."""
 MAX_HEADERS = 100
 MAX_TARGET_SIZE, MAX_FIELD_SIZE = 8 * 1024, 8 * 1024 - 2
-"""Bytes of the request target, and of one header. They differ, so that a LineTooLong tells which one it is about."""
+"""Bytes of the request target, and of one header. They differ, so that a LineTooLong error shows which limit was exceeded."""
 MAX_HEADER_LENGTH = 512
 """Characters of a header that handlers see, except for cookies. Searching 8 KB for the name of a robot, or for the
 validators of a cached file, takes milliseconds."""

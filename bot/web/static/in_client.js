@@ -1,13 +1,13 @@
-// Authorizes or signs in inside the client: asks the bot for an attempt, the client for a code, and hands the code over.
-// What comes back is shown as text only.
+// Authorizes or signs in inside the client: gets an attempt from the bot and a code from the client, and posts the code.
+// Shows the results as text only, never as markup.
 
-const SDK_TIMEOUT = 3000; // milliseconds; then the platform's own page takes over
-const CLOSE_DELAY = 3000; // milliseconds that a page with good news stays
+const SDK_TIMEOUT = 3000; // milliseconds; then the page continues in the browser
+const CLOSE_DELAY = 3000; // milliseconds that a page of success stays open
 const DECLINED_BY_USER = 2700002;
 const NOT_SUPPORTED = 103;
 const SIGN_IN = "sign-in";
 
-const subject = location.hash.slice(1); // a ticket, or that somebody wants to sign in
+const subject = location.hash.slice(1); // a ticket, or SIGN_IN
 const signIn = subject === SIGN_IN;
 const browserLink = signIn ? "/login?browser" : `/authorize/${encodeURIComponent(subject)}?browser`;
 const marks = { good: "✓", calm: "→", bad: "!" };
@@ -20,13 +20,13 @@ function show({ tone, title, text, again = false }) {
   document.getElementById("again").parentElement.hidden = !again;
 }
 
-// Closes this page, where the client can; else leads to the chat.
+// Closes this page if the client can; otherwise opens the chat.
 function goBack() {
   if (window.tt?.closeWindow) window.tt.closeWindow({});
   else if (document.body.dataset.chat) location.href = document.body.dataset.chat;
 }
 
-// The last word: a way back to the chat, which is taken by itself when all is well.
+// Shows how it ended, with a way back to the chat. A success closes by itself.
 function showResult(result) {
   show(result);
   const canClose = Boolean(window.tt?.closeWindow);
@@ -44,7 +44,7 @@ function continueInBrowser() {
 }
 
 async function post(path, fields) {
-  const response = await fetch(`/oauth/lark/client/${path}`, {
+  const response = await fetch(`${location.pathname}/${path}`, {
     method: "POST",
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify(fields),
@@ -52,7 +52,7 @@ async function post(path, fields) {
   return { ok: response.ok, result: await response.json() };
 }
 
-// Resolves to the client's APIs when its SDK is ready; to nothing when it is not there in time, or says that it failed.
+// Resolves to the client's API once the SDK is ready, or to null if it fails or does not load in time.
 function clientReady() {
   return new Promise((resolve) => {
     const poll = setInterval(() => {
@@ -81,7 +81,7 @@ function requestCode(client, attempt) {
     else if (errno === NOT_SUPPORTED) fallback();
     else showError(errno ?? errString ?? "unknown");
   };
-  // The older API gives a code for whoever uses the client, and knows no scopes.
+  // The older API returns a code that identifies the user, without scopes.
   const requestIdentity = () => {
     if (!signIn || !client.requestAuthCode) return continueInBrowser();
     client.requestAuthCode({ appId: attempt.appID, success: ({ code }) => sendResult({ code }), fail: onFailure(continueInBrowser) });
