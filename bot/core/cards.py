@@ -137,6 +137,8 @@ class Action(StrEnum):
     """Of scopes that are not used."""
     RETRY = "retry"
     """A call that came to nothing is to be made again."""
+    RETRY_EXPIRED = "retry_expired"
+    """So are the calls of a request that expired."""
     CANCEL = "cancel"
     """What waits for the administrator is to wait no longer."""
     CHECK_AGAIN = "check_again"

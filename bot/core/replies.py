@@ -311,15 +311,13 @@ def other_account() -> Reply:
     )
 
 
-def asked_privately() -> Reply:
-    """The note in a group: never a link."""
-    return say(
-        None,
-        Words(
-            en="I've sent you a card in our direct chat. I'll answer here once you've authorized.",
-            zh="授权卡片已发到你和我的单聊，授权后我会在这里回复。",
-        ),
-    )
+def asked_privately(*, in_group: bool, answers_privately: bool) -> Reply:
+    """The note in a group: never a link. `in_group`: the card is shown to the asker alone, in a group."""
+    sent = Words(en="I've sent you a card in our direct chat. ", zh="授权卡片已发到你和我的单聊，")
+    shown = Words(en="I've shown you a card that only you can see. ", zh="已向你显示一张仅你可见的授权卡片，")
+    here = Words(en="I'll answer here once you've authorized.", zh="授权后我会在这里回复。")
+    alone = Words(en="Once you've authorized, only you will see my answer.", zh="授权后的结果仅你可见。")
+    return say(None, (shown if in_group else sent) + (alone if answers_privately else here))
 
 
 def asked_above(command: str, request_id: str, *, elsewhere: bool = False) -> Reply:

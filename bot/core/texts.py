@@ -121,8 +121,7 @@ DECLINED_BODY = Words(
 
 EXPIRED_TITLE = Words(en="Expired", zh="已过期")
 EXPIRED_BODY = Words(
-    en="This request expired, so {commands} {was_not} run. Send {it} again if you still need {it}.",
-    zh="授权请求已过期，{commands} 未执行。如需继续，请重新发送。",
+    en="This request expired, so {commands} {was_not} run.", zh="授权请求已过期，{commands} 未执行。"
 )
 
 SUPERSEDED_TITLE = Words(en="Replaced by a newer card", zh="已有新卡片")

@@ -50,9 +50,13 @@ from bot.flows.delivery import (
     Draft,
     answer,
     answer_alone,
+    declined,
     deliver_all,
     draft,
+    expired,
+    expired_before_start,
     insert_all,
+    is_told_by_card,
     later,
     note,
     typed,
@@ -186,6 +190,7 @@ async def suspend(
     live: AuthorizationRequest | None,
 ) -> AuthorizationRequest | None:
     """One transaction: the request is opened or widened, the call waits; a note says so where the card may not be seen.
+    In a group the note waits for the card: only then it is known which way that went.
 
     Returns the request with its card claimed for this worker. None when there is nothing to show: the card says it
     already, another worker has it, or a grant has come that is worth another try, for which the call is queued again.
@@ -212,7 +217,13 @@ async def suspend(
         )
         waiting.suspend(c, call, steps, WaitsFor.AUTHORIZATION, needs, request.id, moment)
         claimed = authorizations.claim_card(c, request.id, bot.worker, moment, moment + bot.lease)
-        return claimed, insert_all(c, bot, told)
+        if claimed is not None or call.chat.kind == "direct":
+            return claimed, insert_all(c, bot, told)
+        if request.card_shown < request.card_wanted:
+            # Another worker is drawing it, and may not know of this call.
+            authorizations.show(c, request.id, moment)
+            return None, []
+        return None, insert_all(c, bot, cards.where_it_is(bot, [call], in_group=False))
 
     claimed, messages = await bot.database.write(work)
     await deliver_all(bot, messages)
@@ -226,12 +237,11 @@ REMIND_AFTER = timedelta(minutes=1)
 async def where_to_look(
     bot: Bot, call: DeferredCall, live: AuthorizationRequest | None, moment: datetime
 ) -> list[Draft]:
-    """The first time that a call waits: a word on where its card is, if that is not right below the question."""
-    if call.consents or call.suspended_at is not None:
+    """The first time that a call of the direct chat waits: a word on where its card is, if that is not right below the
+    question."""
+    if call.consents or call.suspended_at is not None or call.chat.kind == "group":
         return []
-    if call.chat.kind == "group":
-        return [note(bot, call, replies.asked_privately(), "note")]
-    if live is None or not live.card_message_id:
+    if live is None or not live.card_message_id or live.card_ephemeral:
         return []
     elsewhere = in_direct_topic(call) and not await was_asked_in_topic(bot, call)
     if elsewhere or live.declined_on_page_at or moment - live.created_at > REMIND_AFTER:
@@ -320,7 +330,7 @@ def decline_on_page(c: Connection, request_id: str, moment: datetime) -> bool:
 
 def decline(c: Connection, bot: Bot, request_id: str, reason: str, moment: datetime) -> list[OutgoingMessage]:
     """Inside a transaction: the person declines. Settles an open request as declined, cancels what waited for it, and
-    mutes what they have not asked for. The card says so; what was asked in a group is answered there as well."""
+    mutes what they have not asked for. The card says so; see `is_told_by_card` for what a message says."""
     request = authorizations.get_locked(c, request_id)
     if request is None or request.status is not RequestStatus.OPEN:
         # One that is being redeemed has a consent of the same person, which decides.
@@ -332,8 +342,8 @@ def decline(c: Connection, bot: Bot, request_id: str, reason: str, moment: datet
     for call in calls.suspended_of(c, request.user):
         if call.waits_for is not WaitsFor.AUTHORIZATION or not calls.cancel(c, call.id, reason, moment):
             continue
-        if call.chat.kind == "group":
-            messages += insert_all(c, bot, [answer(bot, call, replies.declined(typed(call)))])
+        if not is_told_by_card(call, request, moment):
+            messages += insert_all(c, bot, [answer(bot, call, declined(call))])
     return messages
 
 
@@ -544,7 +554,8 @@ MAX_REVOCATION_TRIES = 1000
 
 
 async def expire_overdue(bot: Bot) -> None:
-    """Calls that waited too long are told so; a request nobody waits for any more shows that it expired."""
+    """Calls that waited too long end, and so do the requests that nobody waits for any more. The card of such a request
+    says so; of a call that has no card, or is outlived by it, a message does."""
     moment = now()
 
     def work(c: Connection) -> tuple[list[DeferredCall], list[OutgoingMessage]]:
@@ -552,12 +563,12 @@ async def expire_overdue(bot: Bot) -> None:
         messages: list[OutgoingMessage] = []
         for call in calls.overdue(c, moment, limit=50):
             waited = call.status is CallStatus.SUSPENDED
-            if calls.expire(c, call.id, moment):
-                gone.append(call)
-                if call.waits_for is WaitsFor.ADMINISTRATOR:
-                    close_if_nobody_waits(c, call.user, "expired", moment, RequestStatus.EXPIRED)
-                reply = replies.expired if waited else replies.expired_before_start
-                words = replies.with_retry(reply(typed(call)), call.id)
+            if not calls.expire(c, call.id, moment):
+                continue
+            gone.append(call)
+            request = expired_with(c, call, moment) if waited else None
+            if request is None or not is_told_by_card(call, request, moment):
+                words = expired(call) if waited else expired_before_start(call)
                 messages += insert_all(c, bot, [answer(bot, call, words)])
         for request in authorizations.expired(c, moment, limit=50):
             authorizations.settle(c, request.id, RequestStatus.EXPIRED, now=moment)
@@ -568,6 +579,25 @@ async def expire_overdue(bot: Bot) -> None:
         # Each person in a transaction of their own: two of these that lock many people could wait for each other.
         await bot.database.write(partial(forget_need, call=call, moment=moment))
     await deliver_all(bot, messages)
+
+
+def expired_with(c: Connection, call: DeferredCall, moment: datetime) -> AuthorizationRequest | None:
+    """Inside a transaction: the request that expires with this call. None when others wait for it, or a consent is
+    under way."""
+    match call.waits_for:
+        case WaitsFor.AUTHORIZATION if call.request_id is not None:
+            request = authorizations.get(c, call.request_id)
+            if request and request.status is RequestStatus.OPEN and request.expires_at <= moment:
+                authorizations.settle(c, request.id, RequestStatus.EXPIRED, now=moment)
+                request = authorizations.get(c, call.request_id)
+        case WaitsFor.ADMINISTRATOR:
+            close_if_nobody_waits(c, call.user, "expired", moment, RequestStatus.EXPIRED)
+            request = authorizations.latest_of(c, call.user)
+            if request and request.status is RequestStatus.EXPIRED and call.command in request.reasons:
+                calls.attach(c, call.id, request.id)
+        case _:
+            return None
+    return request if request and request.status is RequestStatus.EXPIRED else None
 
 
 def forget_need(c: Connection, call: DeferredCall, moment: datetime) -> None:

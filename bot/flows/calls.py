@@ -75,7 +75,14 @@ from bot.core.scopes import ScopeSet, is_met, named
 from bot.core.times import find_zone
 from bot.flows import administrators, authorization, tokens, unused
 from bot.flows.bot import Bot, now
-from bot.flows.delivery import answer, answer_alone, deliver_all, insert_all, typed
+from bot.flows.delivery import (
+    answer,
+    answer_alone,
+    deliver_all,
+    expired_before_start,
+    insert_all,
+    typed,
+)
 from bot.flows.waiting import finished
 from bot.store import call_steps, calls, granted_scopes, grants, users
 from bot.store.database import Connection
@@ -284,8 +291,7 @@ async def run_call(bot: Bot, run: Run) -> None:
 
 async def expire(bot: Bot, call: DeferredCall) -> None:
     """Ends a call that comes to its turn too late: it was delivered late, or nothing ran for that long."""
-    reply = replies.with_retry(replies.expired_before_start(typed(call)), call.id)
-    await finish(bot, call, CallStatus.EXPIRED, "expired", reply)
+    await finish(bot, call, CallStatus.EXPIRED, "expired", expired_before_start(call))
 
 
 def where_raised(error: BaseException) -> str:

@@ -7,9 +7,9 @@ is sent before the answer would be undone by it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 
 from bot.core import texts
@@ -18,6 +18,7 @@ from bot.core.model import (
     AuthorizationRequest,
     CallStatus,
     CardClicked,
+    DeferredCall,
     Json,
     RequestStatus,
     UserKey,
@@ -179,10 +180,42 @@ async def retry(bot: Bot, user: UserKey, call_id: str) -> Json:
     call = await bot.database.read(lambda c: calls.get(c, call_id))
     if call is None or call.user != user:
         return bot.platform.click_answer(texts.CLICK_NOT_YOURS, "error")
+    return await ask_again(bot, user, [call] if call.status in CAME_TO_NOTHING else [])
+
+
+async def retry_expired(bot: Bot, user: UserKey, request_id: str) -> Json:
+    """All that expired with a request is asked once more."""
+    if await own_request(bot, user, request_id) is None:
+        return bot.platform.click_answer(texts.CLICK_NOT_YOURS, "error")
+    return await ask_again(
+        bot, user, await bot.database.read(lambda c: calls.ended_with(c, request_id, "expired"))
+    )
+
+
+async def ask_again(bot: Bot, user: UserKey, before: Sequence[DeferredCall]) -> Json:
+    """Asks once more what was not asked once more yet, in the same order."""
     moment = now()
-    again = NewCall(
+
+    def work(c: Connection) -> bool:
+        fresh = [call for call in before if events.record_retry(c, user, call.id, moment)]
+        for number, call in enumerate(fresh):
+            if not arrivals.add(c, once_more(bot, call, moment + timedelta(microseconds=number)), moment):
+                # Undoes the record of the click: the button works again once less is waiting.
+                raise TooManyWaiting
+        return bool(fresh)
+
+    try:
+        if await bot.database.write(work):
+            return bot.platform.click_answer(texts.CLICK_AGAIN, "success")
+    except TooManyWaiting:
+        return bot.platform.click_answer(texts.CLICK_TOO_MANY, "warning")
+    return bot.platform.click_answer(texts.CLICK_SETTLED, "info")
+
+
+def once_more(bot: Bot, call: DeferredCall, moment: datetime) -> NewCall:
+    return NewCall(
         id=new_id(moment),
-        user=user,
+        user=call.user,
         chat=call.chat,
         message_id=call.message_id,
         command=call.command,
@@ -192,20 +225,6 @@ async def retry(bot: Bot, user: UserKey, call_id: str) -> Json:
         time_zone=call.time_zone,
         expires_at=moment + bot.deferred_ttl,
     )
-
-    def work(c: Connection) -> bool:
-        first = events.record_retry(c, user, call_id, moment)
-        if first and not arrivals.add(c, again, moment):
-            # Undoes the record of the click: the button works again once less is waiting.
-            raise TooManyWaiting
-        return first
-
-    try:
-        if call.status in CAME_TO_NOTHING and await bot.database.write(work):
-            return bot.platform.click_answer(texts.CLICK_AGAIN, "success")
-    except TooManyWaiting:
-        return bot.platform.click_answer(texts.CLICK_TOO_MANY, "warning")
-    return bot.platform.click_answer(texts.CLICK_SETTLED, "info")
 
 
 class TooManyWaiting(Exception):
@@ -296,6 +315,7 @@ HANDLERS: Mapping[str, Handler] = {
     Action.CONFIRM: partial(decide_write, confirmed=True),
     Action.DISCARD: partial(decide_write, confirmed=False),
     Action.RETRY: retry,
+    Action.RETRY_EXPIRED: retry_expired,
     Action.GIVE_BACK: give_back,
     Action.KEEP: keep,
     Action.CHECK_AGAIN: for_administrators(check_again),

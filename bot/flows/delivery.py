@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from bot.core import replies
 from bot.core.decisions import pause
 from bot.core.model import (
+    AuthorizationRequest,
     CallStatus,
     Chat,
     Content,
@@ -79,6 +80,10 @@ def draft(
     return Draft(NewMessage(new_id(now()), user, kind, key, destination, content, call_id))
 
 
+def note_key(call: DeferredCall, name: str) -> str:
+    return f"{call.id}-{name}"
+
+
 def answer(bot: Bot, call: DeferredCall, reply: Reply, *, public: bool = False) -> Draft:
     """The one answer to a call. In a group it is for the asker alone, unless it is `public`."""
     return note(bot, call, reply, "answer", "answer", private=not public)
@@ -100,12 +105,36 @@ def note(
         call.user,
         bot.platform.render_reply(reply),
         kind=kind,
-        key=f"{call.id}-{name}",
+        key=note_key(call, name),
         chat=call.chat,
         reply_to=None if alone else call.message_id,
         private=alone,
         call_id=call.id,
     )
+
+
+def declined(call: DeferredCall) -> Reply:
+    return replies.declined(typed(call))
+
+
+def expired(call: DeferredCall) -> Reply:
+    """The end of a call that waited too long."""
+    return replies.with_retry(replies.expired(typed(call)), call.id)
+
+
+def expired_before_start(call: DeferredCall) -> Reply:
+    return replies.with_retry(replies.expired_before_start(typed(call)), call.id)
+
+
+def is_told_by_card(call: DeferredCall, request: AuthorizationRequest, moment: datetime) -> bool:
+    """Whether the card of a request tells the asker of a call how it ended, so that no message does.
+
+    Not a card that cannot be changed. A question in a group is answered there while an answer for its asker alone
+    can be shown there; later such an answer would come to the direct chat, below the card.
+    """
+    if request.card_message_id is None or request.card_ephemeral or request.ticket is None:
+        return False
+    return call.chat.kind == "direct" or not is_fresh(call.id, moment)
 
 
 def typed(call: DeferredCall) -> str:
@@ -210,9 +239,12 @@ async def without_question(bot: Bot, message: OutgoingMessage) -> Destination | 
         return calls.get(c, call_id), call_steps.has_written(c, call_id)
 
     call, wrote = await bot.database.read(read)
-    if call is not None and call.chat.kind == "direct":
+    if call is None or call.user != message.user:
+        # No seal says which call a message is about: another person's chat is none to send it to.
+        return None
+    if call.chat.kind == "direct":
         return Destination(message.user, call.chat.chat_id)
-    return Destination(message.user) if call is not None and wrote and message.kind == "answer" else None
+    return Destination(message.user) if wrote and message.kind == "answer" else None
 
 
 WORDS_ABOUT_A_CALL = {"answer", "note"}
@@ -222,12 +254,16 @@ SHOWN_IN_GROUP_FOR = timedelta(minutes=10)
 """From the asking: a message that one member of a group is shown there is seen only by a client that is online."""
 
 
+def is_fresh(call_id: str, moment: datetime) -> bool:
+    return moment - time_of(call_id) < SHOWN_IN_GROUP_FOR
+
+
 def is_for_the_group(message: OutgoingMessage, moment: datetime) -> bool:
     """Whether a private word about a call is shown in the group where its person has asked, and is still looking."""
     return (
         message.call_id is not None
         and message.destination.private
-        and moment - time_of(message.call_id) < SHOWN_IN_GROUP_FOR
+        and is_fresh(message.call_id, moment)
         and message.kind in WORDS_ABOUT_A_CALL
     )
 

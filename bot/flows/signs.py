@@ -16,10 +16,10 @@ from datetime import timedelta
 from bot.core import replies
 from bot.core.model import CallStatus, DeferredCall, UserKey, WaitsFor
 from bot.flows.bot import Bot, now
-from bot.flows.delivery import Draft, deliver_all, insert_all, note, typed
+from bot.flows.delivery import Draft, deliver_all, insert_all, note, note_key, typed
 from bot.flows.reactions import react
 from bot.flows.unanswered import Unanswered
-from bot.store import calls, reactions
+from bot.store import calls, outbox, reactions
 from bot.store.arrivals import NewCall
 from bot.store.database import Connection
 from bot.store.ids import time_of
@@ -91,7 +91,7 @@ async def say_to_all(bot: Bot, call_ids: Sequence[str]) -> None:
         said: list[OutgoingMessage] = []
         for call_id in call_ids:
             call = calls.get(c, call_id)
-            word = word_about(bot, call) if call is not None else None
+            word = word_about(c, bot, call) if call is not None else None
             if call is None or word is None or told[call.user] == MOST_WORDS:
                 continue
             told[call.user] += 1
@@ -101,7 +101,7 @@ async def say_to_all(bot: Bot, call_ids: Sequence[str]) -> None:
     await deliver_all(bot, await bot.database.write(work))
 
 
-def word_about(bot: Bot, call: DeferredCall) -> Draft | None:
+def word_about(c: Connection, bot: Bot, call: DeferredCall) -> Draft | None:
     """A line that acknowledges a call. None if its answer, a note or a card is being sent already."""
     match call.status:
         case CallStatus.QUEUED | CallStatus.RUNNING:
@@ -110,5 +110,10 @@ def word_about(bot: Bot, call: DeferredCall) -> Draft | None:
             call.waits_for is WaitsFor.AUTHORIZATION and call.request_id and call.chat.kind == "direct"
         ):
             return note(bot, call, replies.asked_above(typed(call), call.request_id), "note")
+        case CallStatus.SUSPENDED if (
+            call.waits_for is WaitsFor.AUTHORIZATION and outbox.find(c, note_key(call, "note")) is None
+        ):
+            # In a group the note waits for the card.
+            return note(bot, call, replies.received(typed(call)), "received", kind="interim")
         case _:
             return None

@@ -131,7 +131,12 @@ def draw_authorization(card: AuthorizationCard, longest: int) -> Json:
         case Face.DECLINED:
             return frame(texts.DECLINED_TITLE, "grey", text(texts.DECLINED_BODY))
         case Face.EXPIRED:
-            return frame(texts.EXPIRED_TITLE, "grey", text(texts.EXPIRED_BODY))
+            return frame(
+                texts.EXPIRED_TITLE,
+                "grey",
+                text(texts.EXPIRED_BODY),
+                row(button(texts.RETRY, Action.RETRY_EXPIRED, card.request_id, size="small")),
+            )
         case Face.SUPERSEDED:
             return frame(texts.SUPERSEDED_TITLE, "grey", text(texts.SUPERSEDED_BODY))
         case Face.ADMINISTRATOR:

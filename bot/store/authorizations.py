@@ -291,7 +291,8 @@ def _widen(
     # The platform did not take its card, its link leads nowhere, or it says that it was declined: a new command is
     # worth another try.
     given_up = live.ticket is None or (live.card_message_id is None and live.card_shown >= live.card_wanted)
-    asks = not given_up and live.declined_on_page_at is None
+    # A card that its person alone sees in a group is seen only when it is shown: each command brings it again.
+    asks = not given_up and live.declined_on_page_at is None and not live.card_ephemeral
     if asks and (wider, reasons, end) == (live.scopes, live.reasons, live.expires_at):
         return live
     same_face = (wider, reasons, _minute(end)) == (live.scopes, live.reasons, _minute(live.expires_at))

@@ -415,6 +415,26 @@ def change_wait(
     return row is not None
 
 
+FOLLOW = (
+    update(calls)
+    .where(calls.c.request_id == bind("request", calls.c.request_id), status_is(calls, "suspended"))
+    .values(request_id=bind("new_request", calls.c.request_id))
+)
+
+
+def follow(connection: Connection, request_id: str, successor: str) -> None:
+    """What waits for a request waits for the one that takes its place."""
+    connection.execute(FOLLOW, {"request": request_id, "new_request": successor})
+
+
+ATTACH = update(calls).where(_this).values(request_id=bind("new_request", calls.c.request_id))
+
+
+def attach(connection: Connection, call_id: str, request_id: str) -> None:
+    """Notes which request's card shows how a call ended."""
+    connection.execute(ATTACH, {"call": call_id, "new_request": request_id})
+
+
 MARK_RECALLED = (
     update(calls)
     .where(_this, calls.c.settled_at.is_(None), NOT_RECALLED)
@@ -569,6 +589,18 @@ def due_for_interim(connection: Connection, failed_before: datetime, limit: int)
 def all_by_message(connection: Connection, message_id: str) -> list[DeferredCall]:
     """The calls that a message asks for: more than one when it was tried again."""
     return _all(connection, BY_MESSAGE, {"own_app": app_of(connection), "message_id": message_id})
+
+
+ENDED_WITH = _select.where(
+    calls.c.request_id == bind("request", calls.c.request_id),
+    calls.c.settled_at.is_not(None),
+    calls.c.outcome == bind("how", calls.c.outcome),
+).order_by(*_in_order)
+
+
+def ended_with(connection: Connection, request_id: str, outcome: str) -> list[DeferredCall]:
+    """The calls that waited for a request and came to this end, in the order asked."""
+    return _all(connection, ENDED_WITH, {"request": request_id, "how": outcome})
 
 
 LATEST_IN = (

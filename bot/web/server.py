@@ -24,6 +24,8 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from bot.core.words.pages import COOKIES_TOO_LONG
+from bot.flows.consent import Landing
+from bot.web.authorize import RESULT_PATH
 from bot.web.security import common_headers
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -38,7 +40,7 @@ BODY_BUFFER_SIZE = 16 * 1024
 """Bytes of a body that wait for a handler to read them."""
 MAX_HEADERS = 100
 MAX_TARGET_SIZE, MAX_FIELD_SIZE = 8 * 1024, 8 * 1024 - 2
-"""Bytes of the request target, and of one header. They differ, so that a LineTooLong error shows which limit was exceeded."""
+"""Bytes of the request target, and of one header. They differ, so that a LineTooLong error shows which one it is."""
 MAX_HEADER_LENGTH = 512
 """Characters of a header that handlers see, except for cookies. Searching 8 KB for the name of a robot, or for the
 validators of a cached file, takes milliseconds."""
@@ -117,11 +119,17 @@ class Connection(web.RequestHandler):
         """Answer what is not HTTP, without repeating any of it."""
         if status != 400:
             return super().handle_error(request, status, exc, message)
-        is_header = isinstance(exc, LineTooLong) and exc.args[1:2] == (MAX_FIELD_SIZE,)
-        response = web.Response(status=status, text=HEADER_TOO_LONG if is_header else NOT_HTTP)
-        if is_header:
+        start, limit = exc.args[:2] if isinstance(exc, LineTooLong) else (b"", None)
+        if limit == MAX_TARGET_SIZE and start.startswith(b"/oauth/"):
+            # The link of a stranger can have so long a state. The redirect takes its code out of the address bar.
+            malformed = f"{RESULT_PATH}/{Landing.MALFORMED.value}"
+            response = web.Response(status=303, headers={"Location": malformed})
+        elif limit == MAX_FIELD_SIZE:
+            response = web.Response(status=status, text=HEADER_TOO_LONG)
             # Cookies are the only header that a browser makes so long. A script that plants them could lock a user out.
             response.headers["Clear-Site-Data"] = '"cookies"'
+        else:
+            response = web.Response(status=status, text=NOT_HTTP)
         response.force_close()
         return response
 

@@ -130,8 +130,10 @@ def test_what_waits_for_the_administrator_can_be_cancelled_on_its_card():
 
 @pytest.mark.parametrize("face", [face for face in Face if face not in {Face.WAITING, Face.ADMINISTRATOR}])
 def test_other_faces_have_no_link_and_no_control(face):
+    """But for one that expired: its commands can be asked for again."""
     shown = drawn(card(face))
-    assert not behaviours(shown)
+    again = [{"type": "callback", "value": {"action": "retry_expired", "subject": "request-1"}}]
+    assert behaviours(shown) == (again if face is Face.EXPIRED else [])
     assert "http" not in json.dumps(shown)
 
 
