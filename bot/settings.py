@@ -21,8 +21,8 @@ from urllib.parse import SplitResult, urlsplit
 
 from bot.core.database_url import read_database_url
 from bot.core.errors import ConfigurationError
-from bot.core.model import Secret
 from bot.core.network import VARIABLES, Network, is_loopback, read_network
+from bot.core.secrets import Secret
 from bot.core.times import find_zone
 
 Brand = Literal["lark", "feishu"]

@@ -13,27 +13,20 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
-from bot.core import replies, texts
+from bot.core.calls import DeferredCall, WaitsFor
 from bot.core.cards import AuthorizationCard, DeviceLink, Face
-from bot.core.model import (
-    AuthorizationRequest,
-    DeferredCall,
-    Destination,
-    DeviceAuthorization,
-    DeviceStatus,
-    DirectChat,
-    Grant,
-    GrantStatus,
-    NotSent,
-    RequestStatus,
-    Secret,
-    WaitsFor,
-    Words,
-)
+from bot.core.grants import Grant, GrantStatus
+from bot.core.language import Words
+from bot.core.messages import Destination, DirectChat, NotSent
 from bot.core.oauth import urlsafe
+from bot.core.requests import AuthorizationRequest, DeviceAuthorization, DeviceStatus, RequestStatus
 from bot.core.scopes import OFFLINE_ACCESS, choose_scopes, is_met, named
+from bot.core.secrets import Secret
+from bot.core.words import cards as card_words
+from bot.core.words import replies
+from bot.flows.authorize.open import one_link
 from bot.flows.bot import Bot, now
-from bot.flows.delivery import (
+from bot.flows.outbox import (
     SAME_MESSAGE_FOR,
     Draft,
     answer,
@@ -47,11 +40,10 @@ from bot.flows.delivery import (
     reach,
     typed,
 )
-from bot.flows.links import one_link
 from bot.store import attempts, authorizations, calls, device_authorizations, grants
-from bot.store.database import Connection
 from bot.store.ids import new_id
 from bot.store.outbox import OutgoingMessage
+from bot.store.transaction import Connection
 
 log = logging.getLogger(__name__)
 
@@ -109,10 +101,10 @@ async def card_of(bot: Bot, request: AuthorizationRequest) -> AuthorizationCard:
 
 
 AGAIN = {
-    "expired": texts.AGAIN_EXPIRED,
-    "revoked_by_user": texts.AGAIN_REVOKED,
-    "revoked_by_operator": texts.AGAIN_REVOKED_BY_OPERATOR,
-    "revoked_at_platform": texts.AGAIN_REVOKED_AT_PLATFORM,
+    "expired": card_words.AGAIN_EXPIRED,
+    "revoked_by_user": card_words.AGAIN_REVOKED,
+    "revoked_by_operator": card_words.AGAIN_REVOKED_BY_OPERATOR,
+    "revoked_at_platform": card_words.AGAIN_REVOKED_AT_PLATFORM,
 }
 """By the reason for which the grant before ended."""
 
@@ -121,9 +113,9 @@ def why_again(request: AuthorizationRequest, grant: Grant) -> Words | None:
     """Why the person is asked although they authorized something before; None when it is for something new."""
     if grant.status is GrantStatus.ACTIVE:
         lost = request.scopes & grant.scopes_ever - {OFFLINE_ACCESS}
-        return texts.AGAIN_LOST if lost else None
+        return card_words.AGAIN_LOST if lost else None
     reason = grant.end_reason or ""
-    over = texts.AGAIN_OVER if reason.startswith("refresh_refused") else texts.AGAIN_ENDED
+    over = card_words.AGAIN_OVER if reason.startswith("refresh_refused") else card_words.AGAIN_ENDED
     return AGAIN.get(reason, over)
 
 
@@ -145,10 +137,10 @@ def device_link(device: DeviceAuthorization) -> DeviceLink | None:
 
 
 NOTICES = {
-    device_authorizations.WRONG_PERSON: texts.DEVICE_WRONG_PERSON,
-    "not_allowed": texts.DEVICE_NOT_ALLOWED,
-    "misconfigured": texts.DEVICE_MISCONFIGURED,
-    "other_scopes": texts.DEVICE_OTHER_SCOPES,
+    device_authorizations.WRONG_PERSON: card_words.DEVICE_WRONG_PERSON,
+    "not_allowed": card_words.DEVICE_NOT_ALLOWED,
+    "misconfigured": card_words.DEVICE_MISCONFIGURED,
+    "other_scopes": card_words.DEVICE_OTHER_SCOPES,
     device_authorizations.CLOSED: None,
 }
 
@@ -157,9 +149,9 @@ def notice(device: DeviceAuthorization) -> Words | None:
     """How the last press of the button ended, if it has to be pressed again."""
     match device.status:
         case DeviceStatus.FAILED:
-            return NOTICES.get(device.outcome or "", texts.DEVICE_FAILED)
+            return NOTICES.get(device.outcome or "", card_words.DEVICE_FAILED)
         case DeviceStatus.EXPIRED | DeviceStatus.POLLING if device_link(device) is None:
-            return texts.DEVICE_EXPIRED
+            return card_words.DEVICE_EXPIRED
         case _:
             return None
 

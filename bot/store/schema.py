@@ -26,7 +26,9 @@ from sqlalchemy import (
     text,
 )
 
-from bot.core.model import AttemptKind, CallStatus, DeviceStatus, GrantStatus, RequestStatus, WaitsFor
+from bot.core.calls import CallStatus, WaitsFor
+from bot.core.grants import GrantStatus
+from bot.core.requests import AttemptKind, DeviceStatus, RequestStatus
 from bot.store.column_types import (
     AppOfUserKey,
     NamesText,

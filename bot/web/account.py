@@ -11,15 +11,15 @@ from datetime import datetime
 
 from aiohttp import web
 
-from bot.core import texts
-from bot.core.answers import listed
-from bot.core.model import Words
+from bot.core.command_replies import listed
+from bot.core.language import Words
 from bot.core.scopes import OFFLINE_ACCESS, Scope
 from bot.core.times import near_moment_in_words, zone_or
+from bot.core.words import cards as card_words
 from bot.core.words import pages as words
-from bot.flows import permissions
+from bot.flows.account import permissions
+from bot.flows.account.permissions import Held, Part, Permissions, Waiting, Wanted
 from bot.flows.bot import now
-from bot.flows.permissions import Held, Part, Permissions, Waiting, Wanted
 from bot.web import login
 from bot.web.app_keys import BOT
 from bot.web.pages import SESSION_ENDED_PAGE, SIGN_IN_PAGE, SIGNED_OUT_PAGE, show
@@ -225,7 +225,7 @@ def account_page(found: Permissions, done: str | None, moment: datetime) -> Acco
         done=DONE_WORDS.get(done) if done else None,
         waiting=waiting_section(found, at) if found.waiting or found.wanted else None,
         granted=granted_section(found, at, moment) if found.held else None,
-        nothing_granted=texts.NOTHING_AUTHORIZED,
+        nothing_granted=card_words.NOTHING_AUTHORIZED,
         notes=words.ONLY_YOU_SEE_THIS + space + words.TIMES_IN_ZONE.format(zone=zone.name),
     )
 
@@ -250,8 +250,8 @@ def request_part(wanted: Wanted, at: FormatTime) -> RequestPart:
     return RequestPart(
         words.AUTHORIZE_BY.format(moment=at(wanted.until)),
         tuple(ScopeRow(scope, description) for scope, description in wanted.scopes),
-        texts.AND_MORE.format(number=str(wanted.more)) if wanted.more else None,
-        texts.AUTHORIZE,
+        card_words.AND_MORE.format(number=str(wanted.more)) if wanted.more else None,
+        card_words.AUTHORIZE,
     )
 
 
@@ -284,7 +284,7 @@ def validity(found: Permissions, at: FormatTime, moment: datetime) -> list[Words
     """Say until when the grant is valid and when it was last used, as far as that is known."""
     sentences = []
     if found.until is not None:
-        renewal = texts.RENEWS if found.renewable else texts.ENDS
+        renewal = card_words.RENEWS if found.renewable else card_words.ENDS
         sentence = words.GRANT_EXPIRED if found.until <= moment else renewal
         sentences.append(sentence.format(moment=at(found.until)))
     if found.last_used_at is not None:

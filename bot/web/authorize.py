@@ -7,12 +7,12 @@ import re
 
 from aiohttp import web
 
-from bot.core.model import AttemptKind, AuthorizationRequest
 from bot.core.oauth import Malformed, kind_of, parse_callback
-from bot.flows import consent, links
+from bot.core.requests import AttemptKind, AuthorizationRequest
+from bot.flows.authorize.callback import complete
+from bot.flows.authorize.grant import CallbackResult
+from bot.flows.authorize.open import LinkUnavailable, find_open_request, open_link
 from bot.flows.bot import Bot
-from bot.flows.consent import Landing
-from bot.flows.links import Closed
 from bot.web import login
 from bot.web.app_keys import BOT
 from bot.web.pages import (
@@ -31,13 +31,13 @@ TICKET = re.compile(r"[A-Za-z0-9_-]{43}")
 RESULT_PATH = "/authorization"
 
 
-async def open_link(request: web.Request) -> web.Response:
+async def open_ticket(request: web.Request) -> web.Response:
     """`GET /authorize/{ticket}`: starts an attempt each time a person opens it, and redirects to the platform."""
     bot = request.app[BOT]
     if is_preview(request):
         return show(request, LINK_PREVIEW_PAGE)
     found = await find_request(bot, request.match_info["ticket"])
-    if isinstance(found, Closed):
+    if isinstance(found, LinkUnavailable):
         return show(request, UNAVAILABLE_LINK_PAGES[found])
     if is_in_client(request) and "browser" not in request.query:
         # The fragment keeps the ticket out of logs on the way and the page's URL equal to the registered one.
@@ -45,17 +45,17 @@ async def open_link(request: web.Request) -> web.Response:
         return web.Response(status=302, headers={"Location": f"/oauth/{bot.platform.name}/client#{ticket}"})
     if is_cross_site_without_click(request):
         return show(request, confirmation_page("browser" in request.query))
-    target = await links.open_link(bot, found)
-    if isinstance(target, Closed):
+    target = await open_link(bot, found)
+    if isinstance(target, LinkUnavailable):
         return show(request, UNAVAILABLE_LINK_PAGES[target])
     return web.Response(status=302, headers={"Location": target})
 
 
-async def find_request(bot: Bot, ticket: str) -> AuthorizationRequest | Closed:
+async def find_request(bot: Bot, ticket: str) -> AuthorizationRequest | LinkUnavailable:
     """Return the authorization request of a ticket, or why its link is unavailable."""
     if not TICKET.fullmatch(ticket):
-        return Closed.UNKNOWN
-    return await links.look_up(bot, ticket)
+        return LinkUnavailable.UNKNOWN
+    return await find_open_request(bot, ticket)
 
 
 async def callback(request: web.Request) -> web.Response:
@@ -82,12 +82,12 @@ async def complete_attempt(request: web.Request) -> web.Response:
         return reject_malformed(request)
     if kind_of(response.state) is AttemptKind.SIGN_IN:
         return await login.callback(request, response)
-    return login.redirect(f"{RESULT_PATH}/{(await consent.complete(bot, response)).value}")
+    return login.redirect(f"{RESULT_PATH}/{(await complete(bot, response)).value}")
 
 
 def reject_malformed(request: web.Request) -> web.Response:
     request.app[BOT].refusals.note("callback refused", "malformed")
-    return login.redirect(f"{RESULT_PATH}/{Landing.MALFORMED.value}")
+    return login.redirect(f"{RESULT_PATH}/{CallbackResult.MALFORMED.value}")
 
 
 def has_code_or_state(request: web.Request) -> bool:

@@ -14,14 +14,16 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from bot.core.model import AttemptKind, Json
+from bot.core.api import Json
 from bot.core.oauth import Approved, Denied, Malformed, kind_of, parse_callback
+from bot.core.requests import AttemptKind
 from bot.core.scopes import join_scopes
 from bot.core.strict_json import decode
-from bot.flows import consent, links, sign_in
-from bot.flows.consent import Landing
-from bot.flows.links import Closed
-from bot.flows.sign_in import NotSignedIn
+from bot.flows.account import sign_in
+from bot.flows.account.sign_in import NotSignedIn
+from bot.flows.authorize.callback import complete as complete_attempt
+from bot.flows.authorize.grant import CallbackResult
+from bot.flows.authorize.open import LinkUnavailable, open_in_client
 from bot.web import login
 from bot.web.app_keys import BOT, CLIENT_SCRIPT
 from bot.web.authorize import find_request, has_code_or_state, reject_malformed
@@ -66,8 +68,8 @@ async def start_attempt(request: web.Request) -> web.Response:
     fields = await read_fields(request)
     bot = request.app[BOT]
     found = await find_request(bot, fields.get("ticket", ""))
-    started = found if isinstance(found, Closed) else await links.open_in_client(bot, found)
-    if isinstance(started, Closed):
+    started = found if isinstance(found, LinkUnavailable) else await open_in_client(bot, found)
+    if isinstance(started, LinkUnavailable):
         return page_as_json(request, UNAVAILABLE_LINK_PAGES[started])
     scopes = join_scopes(started.scopes).split()
     return web.json_response(
@@ -91,10 +93,10 @@ async def complete(request: web.Request) -> web.Response:
     """Take `{state, code}` or `{state, error}`; return the page that says how it ended, or where to go."""
     authorization = parse_callback(await read_fields(request))
     if isinstance(authorization, Malformed):
-        return page_as_json(request, CALLBACK_PAGES[Landing.MALFORMED])
+        return page_as_json(request, CALLBACK_PAGES[CallbackResult.MALFORMED])
     if kind_of(authorization.state) is AttemptKind.SIGN_IN:
         return await complete_sign_in(request, authorization)
-    return page_as_json(request, CALLBACK_PAGES[await consent.complete(request.app[BOT], authorization)])
+    return page_as_json(request, CALLBACK_PAGES[await complete_attempt(request.app[BOT], authorization)])
 
 
 async def complete_sign_in(request: web.Request, authorization: Approved | Denied) -> web.Response:

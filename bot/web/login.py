@@ -5,9 +5,9 @@ from __future__ import annotations
 from aiohttp import web
 
 from bot.core.oauth import Approved, Denied
-from bot.flows import sign_in
+from bot.flows.account import sign_in
+from bot.flows.account.sign_in import Begun, NotSignedIn, SignedIn
 from bot.flows.bot import Bot
-from bot.flows.sign_in import Begun, NotSignedIn, SignedIn
 from bot.web.app_keys import BOT
 from bot.web.pages import LINK_PREVIEW_PAGE, SIGN_IN_PAGES_BY_OUTCOME, show, show_outcome
 from bot.web.request_headers import is_in_client, is_preview

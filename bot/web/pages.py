@@ -12,12 +12,12 @@ from typing import Literal
 
 from aiohttp import web
 
-from bot.core.model import Words
+from bot.core.language import Words
 from bot.core.words import pages as words
 from bot.core.words.pages import PageWords
-from bot.flows.consent import Landing
-from bot.flows.links import Closed
-from bot.flows.sign_in import NotSignedIn
+from bot.flows.account.sign_in import NotSignedIn
+from bot.flows.authorize.grant import CallbackResult
+from bot.flows.authorize.open import LinkUnavailable
 from bot.web.app_keys import BOT
 from bot.web.rendering import render
 
@@ -45,16 +45,16 @@ class Page:
 
 # --- opening a card's link -------------------------------------------------------------------------------
 
-UNAVAILABLE_LINK_PAGES: dict[Closed, Page] = {
-    Closed.UNKNOWN: Page(404, "bad", words.LINK_UNKNOWN),
-    Closed.GRANTED: Page(410, "good", words.LINK_GRANTED),
-    Closed.DECLINED: Page(410, "calm", words.LINK_DECLINED),
-    Closed.EXPIRED: Page(410, "calm", words.LINK_EXPIRED),
-    Closed.SUPERSEDED: Page(410, "calm", words.LINK_SUPERSEDED),
-    Closed.FAILED: Page(410, "bad", words.LINK_FAILED),
-    Closed.TOO_MANY: Page(429, "calm", words.LINK_TOO_MANY),
-    Closed.TOO_MANY_TODAY: Page(429, "calm", words.LINK_TOO_MANY_TODAY),
-    Closed.WAITING_FOR_ADMINISTRATOR: Page(409, "calm", words.LINK_WAITING_FOR_ADMINISTRATOR),
+UNAVAILABLE_LINK_PAGES: dict[LinkUnavailable, Page] = {
+    LinkUnavailable.UNKNOWN: Page(404, "bad", words.LINK_UNKNOWN),
+    LinkUnavailable.GRANTED: Page(410, "good", words.LINK_GRANTED),
+    LinkUnavailable.DECLINED: Page(410, "calm", words.LINK_DECLINED),
+    LinkUnavailable.EXPIRED: Page(410, "calm", words.LINK_EXPIRED),
+    LinkUnavailable.SUPERSEDED: Page(410, "calm", words.LINK_SUPERSEDED),
+    LinkUnavailable.FAILED: Page(410, "bad", words.LINK_FAILED),
+    LinkUnavailable.TOO_MANY: Page(429, "calm", words.LINK_TOO_MANY),
+    LinkUnavailable.TOO_MANY_TODAY: Page(429, "calm", words.LINK_TOO_MANY_TODAY),
+    LinkUnavailable.WAITING_FOR_ADMINISTRATOR: Page(409, "calm", words.LINK_WAITING_FOR_ADMINISTRATOR),
 }
 
 LINK_PREVIEW_PAGE = Page(200, "calm", words.LINK_PREVIEW)
@@ -69,22 +69,22 @@ def confirmation_page(in_browser: bool) -> Page:
 
 # --- coming back from the authorization page -------------------------------------------------------------
 
-CALLBACK_PAGES: dict[Landing, Page] = {
-    Landing.AUTHORIZED: Page(200, "good", words.CALLBACK_AUTHORIZED),
-    Landing.STORED: Page(200, "good", words.CALLBACK_STORED),
-    Landing.PARTLY: Page(200, "calm", words.CALLBACK_PARTLY),
-    Landing.MORE_NEEDED: Page(200, "calm", words.CALLBACK_MORE_NEEDED),
-    Landing.DECLINED: Page(200, "calm", words.CALLBACK_DECLINED),
-    Landing.CLOSED: Page(200, "calm", words.CALLBACK_CLOSED),
-    Landing.WRONG_PERSON: Page(403, "bad", words.CALLBACK_WRONG_PERSON, switch_account=True),
-    Landing.USED: Page(400, "calm", words.CALLBACK_USED),
-    Landing.LATE: Page(400, "calm", words.CALLBACK_LATE, retry_in_client=True),
-    Landing.UNKNOWN: Page(400, "bad", words.CALLBACK_UNKNOWN),
-    Landing.MALFORMED: Page(400, "bad", words.CALLBACK_MALFORMED),
-    Landing.CODE_REFUSED: Page(400, "bad", words.CALLBACK_CODE_REFUSED, retry_in_client=True),
-    Landing.NOT_ALLOWED: Page(403, "bad", words.CALLBACK_NOT_ALLOWED),
-    Landing.MISCONFIGURED: Page(409, "bad", words.CALLBACK_MISCONFIGURED),
-    Landing.STILL_TRYING: Page(202, "calm", words.CALLBACK_STILL_TRYING),
+CALLBACK_PAGES: dict[CallbackResult, Page] = {
+    CallbackResult.AUTHORIZED: Page(200, "good", words.CALLBACK_AUTHORIZED),
+    CallbackResult.STORED: Page(200, "good", words.CALLBACK_STORED),
+    CallbackResult.PARTLY: Page(200, "calm", words.CALLBACK_PARTLY),
+    CallbackResult.MORE_NEEDED: Page(200, "calm", words.CALLBACK_MORE_NEEDED),
+    CallbackResult.DECLINED: Page(200, "calm", words.CALLBACK_DECLINED),
+    CallbackResult.CLOSED: Page(200, "calm", words.CALLBACK_CLOSED),
+    CallbackResult.WRONG_PERSON: Page(403, "bad", words.CALLBACK_WRONG_PERSON, switch_account=True),
+    CallbackResult.USED: Page(400, "calm", words.CALLBACK_USED),
+    CallbackResult.LATE: Page(400, "calm", words.CALLBACK_LATE, retry_in_client=True),
+    CallbackResult.UNKNOWN: Page(400, "bad", words.CALLBACK_UNKNOWN),
+    CallbackResult.MALFORMED: Page(400, "bad", words.CALLBACK_MALFORMED),
+    CallbackResult.CODE_REFUSED: Page(400, "bad", words.CALLBACK_CODE_REFUSED, retry_in_client=True),
+    CallbackResult.NOT_ALLOWED: Page(403, "bad", words.CALLBACK_NOT_ALLOWED),
+    CallbackResult.MISCONFIGURED: Page(409, "bad", words.CALLBACK_MISCONFIGURED),
+    CallbackResult.STILL_TRYING: Page(202, "calm", words.CALLBACK_STILL_TRYING),
 }
 
 
@@ -100,7 +100,7 @@ SIGN_IN_PAGES: dict[NotSignedIn, Page] = {
     NotSignedIn.OTHER_BROWSER: failed_sign_in(400, "bad", words.SIGN_IN_OTHER_BROWSER),
     NotSignedIn.USED: failed_sign_in(400, "calm", words.SIGN_IN_USED),
     NotSignedIn.CODE_REFUSED: failed_sign_in(400, "bad", words.SIGN_IN_CODE_REFUSED),
-    NotSignedIn.NOT_ALLOWED: CALLBACK_PAGES[Landing.NOT_ALLOWED],
+    NotSignedIn.NOT_ALLOWED: CALLBACK_PAGES[CallbackResult.NOT_ALLOWED],
     NotSignedIn.STRANGER: failed_sign_in(403, "bad", words.SIGN_IN_STRANGER),
     NotSignedIn.MISCONFIGURED: failed_sign_in(409, "bad", words.SIGN_IN_MISCONFIGURED),
     NotSignedIn.BUSY: failed_sign_in(503, "calm", words.SIGN_IN_BUSY),

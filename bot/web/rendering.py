@@ -8,7 +8,7 @@ from aiohttp import web
 from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
 from jinja2.runtime import Context
 
-from bot.core.model import Language, Words
+from bot.core.language import Language, Words
 from bot.core.words import pages as words
 from bot.web.app_keys import BOT
 from bot.web.request_headers import language_of

@@ -6,7 +6,7 @@ import re
 
 from aiohttp import web
 
-from bot.core.model import Language
+from bot.core.language import Language
 
 CLIENT = re.compile(r"\b(Lark|Feishu)/")
 CLIENT_LOCALE = re.compile(r"LarkLocale/([A-Za-z]{2})")

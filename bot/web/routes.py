@@ -9,9 +9,9 @@ from pathlib import Path
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from bot.core.model import Outage
+from bot.core.events import Outage
 from bot.flows.bot import Bot
-from bot.flows.refusals import Refusals
+from bot.flows.limits import RepeatedLogs
 from bot.web import account, authorize, health, in_client, login, webhook
 from bot.web.app_keys import BOT, CLIENT_SCRIPT, INGRESS, ClientScript, Ingress
 from bot.web.pages import ERROR_PAGE, FORM_OUT_OF_DATE_PAGE, NOT_FOUND_PAGE, show
@@ -34,7 +34,7 @@ def build(
     app[INGRESS] = Ingress(outage)
     name = bot.platform.name
     if has_webhook:
-        app[webhook.ADVICE] = Refusals(every=webhook.ADVICE_INTERVAL)
+        app[webhook.ADVICE] = RepeatedLogs(every=webhook.ADVICE_INTERVAL)
         app.router.add_post(f"/{name}/events", webhook.receive)
     if not bot.by_device:
         app.router.add_routes(browser_routes(name))
@@ -48,7 +48,7 @@ def build(
 def browser_routes(name: str) -> list[web.RouteDef]:
     """Return the routes that people's browsers open, for the platform with this name."""
     return [
-        web.get("/authorize/{ticket}", authorize.open_link),
+        web.get("/authorize/{ticket}", authorize.open_ticket),
         web.route("*", f"/oauth/{name}/callback", authorize.callback),
         web.route("*", f"/oauth/{name}/callback/{{rest:.*}}", authorize.callback),
         web.get(f"{authorize.RESULT_PATH}/{{outcome}}", authorize.result),

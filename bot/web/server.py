@@ -24,7 +24,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from bot.core.words.pages import COOKIES_TOO_LONG
-from bot.flows.consent import Landing
+from bot.flows.authorize.grant import CallbackResult
 from bot.web.authorize import RESULT_PATH
 from bot.web.security import common_headers
 
@@ -122,7 +122,7 @@ class Connection(web.RequestHandler):
         start, limit = exc.args[:2] if isinstance(exc, LineTooLong) else (b"", None)
         if limit == MAX_TARGET_SIZE and start.startswith(b"/oauth/"):
             # The link of a stranger can have so long a state. The redirect takes its code out of the address bar.
-            malformed = f"{RESULT_PATH}/{Landing.MALFORMED.value}"
+            malformed = f"{RESULT_PATH}/{CallbackResult.MALFORMED.value}"
             response = web.Response(status=303, headers={"Location": malformed})
         elif limit == MAX_FIELD_SIZE:
             response = web.Response(status=status, text=HEADER_TOO_LONG)

@@ -6,15 +6,15 @@ import logging
 
 from aiohttp import web
 
-from bot.core.model import Challenge, Unauthentic
-from bot.flows.events import accept_event
-from bot.flows.refusals import Refusals
+from bot.core.events import Unauthentic, UrlVerification
+from bot.flows.intake import accept_event
+from bot.flows.limits import RepeatedLogs
 from bot.web.app_keys import BOT
 from bot.web.security import read_body
 
 ADVICE_INTERVAL = 600.0
 """Seconds between two log lines with the same advice: a wrong setting in the console rejects every event."""
-ADVICE = web.AppKey("advice", Refusals)
+ADVICE = web.AppKey("advice", RepeatedLogs)
 """Logs what operators have to change, once for all requests that are rejected because of it."""
 
 
@@ -29,7 +29,7 @@ async def receive(request: web.Request) -> web.Response:
         case Unauthentic(reason=reason, status=status):
             bot.refusals.note("webhook refused", reason, logging.WARNING)
             return web.json_response({"msg": "refused"}, status=status)
-        case Challenge(value=value):
+        case UrlVerification(value=value):
             return web.json_response({"challenge": value})
         case event:
             return web.json_response(await accept_event(bot, event))

@@ -14,7 +14,7 @@ from jinja2 import UndefinedError
 from pytest_aiohttp import AiohttpClient
 
 import bot.web
-from bot.core.model import Words
+from bot.core.language import Words
 from bot.core.words.pages import PageWords
 from bot.web.app_keys import BOT
 from bot.web.pages import Button, Page, show

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bot.core.model import WaitsFor, Words
+from bot.core.calls import WaitsFor
+from bot.core.language import Words
 
 
 @dataclass(frozen=True, slots=True)
