@@ -358,7 +358,7 @@ def test_rotating_seals_everything_with_the_first_key(busy_bot: Operator) -> Non
     both = f"{new},{busy_bot.key}"
     done = busy_bot("keys", "rotate", BOT_ENCRYPTION_KEYS=both)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "sealed anew" in done.stdout
+    assert "Re-encrypted" in done.stdout
     assert sealed_with(busy_bot).isdisjoint(before)
     assert busy_bot("keys", "rotate", BOT_ENCRYPTION_KEYS=new).returncode == 0
 
