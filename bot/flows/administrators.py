@@ -16,7 +16,7 @@ from bot.core.language import Words
 from bot.core.messages import Content, NotSent
 from bot.core.people import UserKey
 from bot.core.platform import ScopeApplication
-from bot.core.scopes import Requirement, Scope, ScopeSet, choose_scopes, named
+from bot.core.scopes import Requirement, Scope, ScopeSet, ScopeWaitStatus, choose_scopes, named
 from bot.core.words import replies
 from bot.flows.bot import Bot, now
 from bot.flows.calls.suspend import only_genuine, suspend
@@ -308,7 +308,7 @@ async def show_cards(bot: Bot, wait: ScopeWait, also: DeferredCall | None = None
         tuple(dict.fromkeys(described(bot, call) for call in waiting)),
         bot.platform.console_link(wait.scopes),
         can_apply=not wait.scopes.isdisjoint(bot.platform.pending_scopes),
-        done=wait.status == "enabled",
+        done=wait.status is ScopeWaitStatus.ENABLED,
     )
     admins = await bot.administrators()
     tenant = waiting[0].user.tenant_key if waiting else ""
