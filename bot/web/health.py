@@ -57,7 +57,7 @@ async def database_answers(request: web.Request) -> bool:
 async def metrics(request: web.Request) -> web.Response:
     """`GET /metrics`: Prometheus text. Numbers of all that the app has in the database, whichever replica is asked."""
     bot = request.app[BOT]
-    counts = await bot.database.read(lambda c: views.counts(c, now(), bot.database.app))
+    counts = await bot.database.view(lambda c: views.counts(c, now(), bot.database.app))
     registry = CollectorRegistry()
     for name, (words, values) in counts.items():
         gauge = Gauge(f"bot_{name}", words, ["status"], registry=registry)

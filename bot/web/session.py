@@ -89,7 +89,7 @@ def note_done(response: web.StreamResponse, bot: Bot, done: str, visitor: Visito
     An address alone does not have it say so: anybody can make a link to it. Nor does a cookie that is not ours.
     """
     until = int(now().timestamp()) + DONE_LIVES
-    mark = bot.database.seal.seal(Secret(f"{until}:{done}"), mark_of(bot, visitor))
+    mark = bot.database.keyring.seal(Secret(f"{until}:{done}"), mark_of(bot, visitor))
     set_cookie(response, bot, DONE, Secret(mark), DONE_LIVES)
 
 
@@ -99,7 +99,7 @@ def was_done(request: web.Request, visitor: Visitor | None) -> str | None:
     if kept is None:
         return None
     try:
-        until, _, done = bot.database.seal.open(kept.reveal(), mark_of(bot, visitor)).reveal().partition(":")
+        until, _, done = bot.database.keyring.open(kept.reveal(), mark_of(bot, visitor)).reveal().partition(":")
     except CannotOpenSecret:
         return None
     return done if int(until) >= now().timestamp() and done in request.query else None

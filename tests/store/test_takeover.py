@@ -288,7 +288,7 @@ async def test_a_file_tells_whether_another_process_serves_it(sqlite_url: str, e
         other.kill()
     await asyncio.to_thread(other.join)
     other.close()
-    again = await open_database(sqlite_url, database.seal, APP)
+    again = await open_database(sqlite_url, database.keyring, APP)
     assert await again.enter("w", lambda c: asked.append(True) or True)
     assert asked == [True]
     await again.close()
