@@ -11,12 +11,12 @@ from sqlalchemy import Connection, Row, and_, delete, func, literal_column, null
 from sqlalchemy.dialects.postgresql import insert
 
 from bot.core.people import UserKey
-from bot.core.requests import Attempt, AttemptKind
+from bot.core.requests import Attempt, AttemptKind, AttemptStatus
 from bot.core.scopes import ScopeSet
 from bot.core.secrets import Secret
 from bot.store import audit, authorizations, sealed
 from bot.store.keyring import Keyring
-from bot.store.schema import AttemptStatus, authorization_attempts
+from bot.store.schema import authorization_attempts
 from bot.store.statements import LIMIT, app_of, bind, of_app_or_untold, status_is
 from bot.store.transaction import keyring_of
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import partial
 
 from bot.core.calls import CallStatus, DeferredCall, WaitsFor
-from bot.core.lifecycle import LIVE_REQUESTS
+from bot.core.lifecycle import is_live
 from bot.core.people import UserKey
 from bot.core.requests import AuthorizationRequest, RequestStatus
 from bot.core.scopes import OFFLINE_ACCESS, named
@@ -39,7 +39,7 @@ def decline_on_page(c: Connection, request_id: str, moment: datetime) -> bool:
     request = authorizations.get(c, request_id)
     if request is not None and request.status is RequestStatus.SUPERSEDED:
         request = authorizations.live_of(c, request.user)
-    if request is None or request.status not in LIVE_REQUESTS:
+    if request is None or not is_live(request.status):
         return False
     authorizations.decline_on_page(c, request.id, moment)
     return True
@@ -192,7 +192,7 @@ def close_request(
     """Inside a transaction: nothing waits any more for what a card asks for, or for the administrator. It says so."""
     device_authorizations.close(c, user, moment)
     request = authorizations.live_of(c, user) or authorizations.latest_of(c, user)
-    if request is None or not (request.status in LIVE_REQUESTS or request.waits_for_administrator):
+    if request is None or not (is_live(request.status) or request.waits_for_administrator):
         return
     authorizations.settle(c, request.id, status, now=moment, reason=reason)
 
