@@ -235,9 +235,7 @@ class SqliteDatabase(Database):
             finally:
                 driver.execute("PRAGMA busy_timeout = 0")
 
-    def _run_waiting(
-        self, connection: Connection, driver: Any, batch: list[_Write]
-    ) -> tuple[_Answers, bool]:
+    def _run_waiting(self, connection: Connection, driver: Any, batch: list[_Write]) -> tuple[_Answers, bool]:
         """Move waiting works to `batch` and run each in a savepoint, for `MAX_BATCH_SECONDS`."""
         answers: _Answers = []
         announced = False
@@ -268,7 +266,9 @@ def _in_snapshot(connection: Connection, work: Work[T]) -> T:
 
 def _is_busy(error: BaseException | None) -> bool:
     # The low byte is the primary code; recovery and snapshots have extended ones.
-    return isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+    return (
+        isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+    )
 
 
 def _identity(path: str) -> tuple[int, int]:

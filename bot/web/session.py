@@ -99,7 +99,9 @@ def was_done(request: web.Request, visitor: Visitor | None) -> str | None:
     if kept is None:
         return None
     try:
-        until, _, done = bot.database.keyring.open(kept.reveal(), mark_of(bot, visitor)).reveal().partition(":")
+        until, _, done = (
+            bot.database.keyring.open(kept.reveal(), mark_of(bot, visitor)).reveal().partition(":")
+        )
     except CannotOpenSecret:
         return None
     return done if int(until) >= now().timestamp() and done in request.query else None
