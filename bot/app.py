@@ -253,7 +253,7 @@ def revoke(settings: Settings, user_text: str) -> int:
 async def revoke_user(settings: Settings, user_text: str) -> int:
     async with assembled(settings) as bot:
         await bot.database.enter(bot.worker, None)
-        found = await bot.database.read(lambda c: views.find_user(c, user_text))
+        found = await bot.database.view(lambda c: views.find_user(c, user_text))
         users = [each for each in found if each.app == bot.database.app]
         if len(users) != 1:
             what = "matches several users: use the open_id" if users else "is not a user of the bot"

@@ -58,7 +58,7 @@ async def is_database_up(request: web.Request) -> bool:
 async def metrics(request: web.Request) -> web.Response:
     """`GET /metrics`: Prometheus text. The counts are of the whole app, the same on every replica."""
     bot = request.app[BOT]
-    counts = await bot.database.read(lambda c: views.counts(c, now(), bot.database.app))
+    counts = await bot.database.view(lambda c: views.counts(c, now(), bot.database.app))
     registry = CollectorRegistry()
     for name, (description, values) in counts.items():
         gauge = Gauge(f"bot_{name}", description, ["status"], registry=registry)

@@ -94,7 +94,7 @@ def flash(response: web.StreamResponse, bot: Bot, done: str, visitor: Visitor | 
     has not encrypted.
     """
     expires_at = int(now().timestamp()) + FLASH_LIFETIME
-    sealed = bot.database.seal.seal(Secret(f"{expires_at}:{done}"), flash_purpose(bot, visitor))
+    sealed = bot.database.keyring.seal(Secret(f"{expires_at}:{done}"), flash_purpose(bot, visitor))
     set_cookie(response, bot, FLASH, Secret(sealed), FLASH_LIFETIME)
 
 
@@ -104,7 +104,7 @@ def flashed(request: web.Request, visitor: Visitor | None) -> str | None:
     if value is None:
         return None
     try:
-        opened = bot.database.seal.open(value.reveal(), flash_purpose(bot, visitor))
+        opened = bot.database.keyring.open(value.reveal(), flash_purpose(bot, visitor))
     except CannotOpenSecret:
         return None
     expires_at, _, done = opened.reveal().partition(":")

@@ -92,13 +92,13 @@ def begin(bot: Bot, redirect_uri: str | None, *, pkce: bool) -> Begun:
 def sealed(bot: Bot, kept: Kept) -> Secret:
     verifier = kept.verifier.reveal() if kept.verifier else None
     fields = [kept.state_digest, verifier, kept.redirect_uri, kept.expires_at.timestamp()]
-    return Secret(bot.database.seal.seal(Secret(json.dumps(fields)), bound_to(bot)))
+    return Secret(bot.database.keyring.seal(Secret(json.dumps(fields)), bound_to(bot)))
 
 
 def opened(bot: Bot, kept: Secret) -> Kept | None:
     """None for what this bot has not sealed, or has sealed with a key that is not here."""
     try:
-        text = bot.database.seal.open(kept.reveal(), bound_to(bot)).reveal()
+        text = bot.database.keyring.open(kept.reveal(), bound_to(bot)).reveal()
     except CannotOpenSecret:
         return None
     state_digest, verifier, redirect_uri, expires_at = json.loads(text)

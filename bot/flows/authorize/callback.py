@@ -31,7 +31,7 @@ from bot.flows.authorize.grant import (
 from bot.flows.authorize.open import was_revoked
 from bot.flows.bot import Bot, now
 from bot.flows.outbox import deliver_all, draft, insert_all
-from bot.store import attempts, authorizations, granted_scopes, grants
+from bot.store import attempts, granted_scopes, grants, requests
 from bot.store.outbox import OutgoingMessage
 from bot.store.transaction import Connection
 
@@ -251,7 +251,7 @@ async def other_account(bot: Bot, attempt: Attempt) -> CallbackResult:
 
     def work(c: Connection) -> list[OutgoingMessage]:
         fail_attempt(c, attempt, attempts.WRONG_PERSON, moment)
-        request = authorizations.live_of(c, user)
+        request = requests.live_of(c, user)
         asks = request is not None and request.id == attempt.request_id
         return insert_all(c, bot, [word]) if asks else []
 
@@ -267,7 +267,7 @@ def fail_attempt(c: Connection, attempt: Attempt, outcome: str, moment: datetime
     if not attempts.finish(c, attempt.id, AttemptStatus.FAILED, outcome, moment):
         return
     if attempt.request_id is not None:
-        authorizations.give_up_redeeming(c, attempt.request_id, moment)
+        requests.give_up_redeeming(c, attempt.request_id, moment)
 
 
 async def finish_stranded(bot: Bot) -> None:
