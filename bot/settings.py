@@ -233,7 +233,7 @@ class Setting:
     meaning: str
     """In Markdown, for the README and the help."""
     default: str | Mapping[Brand, str] | None = None
-    default_in_words: str = ""
+    default_description: str = ""
     required: bool = False
     """By `bot run`."""
     fix: str = ""
@@ -298,7 +298,7 @@ TABLE: tuple[Setting, ...] = (
         meaning="The client's JavaScript SDK, for the page that authorizes inside the client. "
         "With `#sha384-…` behind it, browsers run that very file and no other (Subresource Integrity).",
         default="https://lf1-cdn-tos.bytegoofy.com/goofy/lark/op/h5-js-sdk-1.5.16.js",
-        default_in_words="the platform's",
+        default_description="the platform's",
     ),
     Setting(
         name="LARK_OAUTH",
@@ -321,7 +321,7 @@ TABLE: tuple[Setting, ...] = (
         field="encrypt_key",
         parse=_secret,
         meaning="Encrypt Key of the event subscription.",
-        default_in_words="required with `webhook`",
+        default_description="required with `webhook`",
     ),
     Setting(
         name="LARK_VERIFICATION_TOKEN",
@@ -376,7 +376,7 @@ TABLE: tuple[Setting, ...] = (
         parse=_open_ids,
         meaning="Comma-separated `open_id`s: who is told what only an administrator can fix, "
         "and who may see the console.",
-        default_in_words="the app's owner",
+        default_description="the app's owner",
         when_absent=(),
     ),
     Setting(
@@ -642,10 +642,10 @@ def _printable(name: str) -> str:
 # --- documentation -----------------------------------------------------------------------------------------
 
 
-def default_in_words(setting: Setting) -> str:
+def describe_default(setting: Setting) -> str:
     """What the tables say under "default", in Markdown."""
-    if setting.default_in_words:
-        return setting.default_in_words
+    if setting.default_description:
+        return setting.default_description
     if setting.required:
         return "required by `bot run`"
     match setting.default:
@@ -659,7 +659,7 @@ def default_in_words(setting: Setting) -> str:
 
 def markdown_table() -> str:
     """The table as the README has it."""
-    rows = [f"| `{each.name}` | {each.meaning} | {default_in_words(each)} |" for each in TABLE]
+    rows = [f"| `{each.name}` | {each.meaning} | {describe_default(each)} |" for each in TABLE]
     return "\n".join(["| variable | meaning | default |", "|---|---|---|", *rows])
 
 
@@ -667,7 +667,7 @@ def help_table() -> str:
     """The table as `bot run --help` has it."""
     rows = []
     for each in TABLE:
-        default = default_in_words(each).replace("`", "")
+        default = describe_default(each).replace("`", "")
         meaning = each.meaning.replace("`", "")
         rows.append(f"  {each.name}{f'  ({default})' if default else ''}\n      {meaning}")
     return "\n".join(rows)

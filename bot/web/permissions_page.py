@@ -14,7 +14,7 @@ from bot.core.calls import WaitsFor
 from bot.core.command_replies import listed
 from bot.core.language import Language, Words
 from bot.core.scopes import OFFLINE_ACCESS
-from bot.core.times import near_moment_in_words, zone_or
+from bot.core.times import format_near_moment, zone_or
 from bot.core.words import cards as card_words
 from bot.flows.account.permissions import Held, Part, Permissions, Waiting
 from bot.flows.bot import now
@@ -131,7 +131,7 @@ class View:
         return ("" if self.language == "zh" else " ").join(map(self.say, said))
 
     def at(self, moment: datetime) -> Words:
-        return near_moment_in_words(moment, self.zone, self.zone.local(self.moment).date())
+        return format_near_moment(moment, self.zone, self.zone.local(self.moment).date())
 
     def form(self, action: str, kind: str, words: Words) -> str:
         """A button that posts: the token shows that it stood on a page of this session."""
