@@ -260,7 +260,7 @@ async def credentials(loaded: Settings, http: Http) -> Sequence[Finding]:
     fix = "Compare LARK_APP_ID, LARK_APP_SECRET and LARK_BRAND with the developer console."
     if isinstance(problem, Unreachable | RateLimited):
         fix = ""
-    return [Finding("FAIL", "credentials", describe(problem), fix)]
+    return [Finding("FAIL", "credentials", describe_outcome(problem), fix)]
 
 
 async def bot_ability(platform: LarkPlatform) -> Sequence[Finding]:
@@ -268,7 +268,7 @@ async def bot_ability(platform: LarkPlatform) -> Sequence[Finding]:
     if isinstance(found, str):
         return [Finding("ok", "bot ability", f"the bot is {found}")]
     fix = "Developer console: add the Bot ability, then create and publish a version."
-    return [Finding("FAIL", "bot ability", describe(found), fix)]
+    return [Finding("FAIL", "bot ability", describe_outcome(found), fix)]
 
 
 async def redirect_urls(loaded: Settings, platform: LarkPlatform) -> Sequence[Finding]:
@@ -279,7 +279,7 @@ async def redirect_urls(loaded: Settings, platform: LarkPlatform) -> Sequence[Fi
     registered = await doctor_checks.redirect_urls(platform.call_as_app, platform.app_id)
     if not isinstance(registered, frozenset):
         fix = f"Check that Security Settings > Redirect URLs contains {' and '.join(needed)}."
-        return [Finding("warn", subject, f"cannot tell: {describe(registered)}", fix)]
+        return [Finding("warn", subject, f"cannot tell: {describe_outcome(registered)}", fix)]
     absent = [url for url in needed if url not in registered]
     if absent:
         fix = f"Developer console, Security Settings > Redirect URLs: add {' and '.join(absent)}."
@@ -368,7 +368,7 @@ async def events(loaded: Settings, http: Http) -> Sequence[Finding]:
     if problem is None:
         return [Finding("ok", "events", "websocket: the platform offers a long connection")]
     fix = "Developer console, Events & Callbacks: receive through a long connection (custom apps only)."
-    return [Finding("FAIL", "events", f"no long connection: {describe(problem)}", fix)]
+    return [Finding("FAIL", "events", f"no long connection: {describe_outcome(problem)}", fix)]
 
 
 async def administrators(loaded: Settings, platform: LarkPlatform) -> Sequence[Finding]:
@@ -394,13 +394,15 @@ async def administrator(open_id: str, platform: LarkPlatform) -> Finding:
             return Finding("FAIL", subject, f"{open_id} is not a user of this app ({code})", fix)
         case Refused() as refusal:
             fix = "Make the app available to this person, or name another one in BOT_ADMINS."
-            return Finding("FAIL", subject, f"{open_id} cannot be sent messages: {describe(refusal)}", fix)
+            return Finding(
+                "FAIL", subject, f"{open_id} cannot be sent messages: {describe_outcome(refusal)}", fix
+            )
         case problem:
-            words = f"cannot tell whether {open_id} is a user of this app: {describe(problem)}"
+            words = f"cannot tell whether {open_id} is a user of this app: {describe_outcome(problem)}"
             return Finding("warn", subject, words, fix)
 
 
-def describe(outcome: Outcome) -> str:
+def describe_outcome(outcome: Outcome) -> str:
     match outcome:
         case Unreachable(reason=reason):
             return reason

@@ -231,7 +231,7 @@ class Setting:
     meaning: str
     """In Markdown, for the README and the help."""
     default: str | Mapping[Brand, str] | None = None
-    default_in_words: str = ""
+    default_description: str = ""
     required: bool = False
     """By `bot run`."""
     fix: str = ""
@@ -296,7 +296,7 @@ TABLE: tuple[Setting, ...] = (
         meaning="The client's JavaScript SDK, for the page that authorizes inside the client. "
         "With `#sha384-…` behind it, browsers run that very file and no other (Subresource Integrity).",
         default="https://lf1-cdn-tos.bytegoofy.com/goofy/lark/op/h5-js-sdk-1.5.16.js",
-        default_in_words="the platform's",
+        default_description="the platform's",
     ),
     Setting(
         name="LARK_OAUTH",
@@ -319,7 +319,7 @@ TABLE: tuple[Setting, ...] = (
         field="encrypt_key",
         parse=_secret,
         meaning="Encrypt Key of the event subscription.",
-        default_in_words="required with `webhook`",
+        default_description="required with `webhook`",
     ),
     Setting(
         name="LARK_VERIFICATION_TOKEN",
@@ -374,7 +374,7 @@ TABLE: tuple[Setting, ...] = (
         parse=_open_ids,
         meaning="Comma-separated `open_id`s: told what only an administrator can fix, "
         "and allowed to see the console.",
-        default_in_words="the app's owner",
+        default_description="the app's owner",
         when_absent=(),
     ),
     Setting(
@@ -639,10 +639,10 @@ def _printable(name: str) -> str:
 # --- documentation -----------------------------------------------------------------------------------------
 
 
-def default_in_words(setting: Setting) -> str:
+def describe_default(setting: Setting) -> str:
     """Return the default column of the tables, in Markdown."""
-    if setting.default_in_words:
-        return setting.default_in_words
+    if setting.default_description:
+        return setting.default_description
     if setting.required:
         return "required by `bot run`"
     match setting.default:
@@ -656,7 +656,7 @@ def default_in_words(setting: Setting) -> str:
 
 def markdown_table() -> str:
     """Return the table of the README."""
-    rows = [f"| `{each.name}` | {each.meaning} | {default_in_words(each)} |" for each in TABLE]
+    rows = [f"| `{each.name}` | {each.meaning} | {describe_default(each)} |" for each in TABLE]
     return "\n".join(["| variable | meaning | default |", "|---|---|---|", *rows])
 
 
@@ -664,7 +664,7 @@ def help_table() -> str:
     """Return the table of `bot run --help`."""
     rows = []
     for each in TABLE:
-        default = default_in_words(each).replace("`", "")
+        default = describe_default(each).replace("`", "")
         meaning = each.meaning.replace("`", "")
         rows.append(f"  {each.name}{f'  ({default})' if default else ''}\n      {meaning}")
     return "\n".join(rows)

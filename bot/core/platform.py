@@ -78,9 +78,9 @@ class Platform(Protocol):
     # authorization
 
     def authorize_url(
-        self, *, redirect_uri: str, scopes: ScopeSet, state: str, challenge: str | None, consent: bool
+        self, *, redirect_uri: str, scopes: ScopeSet, state: str, challenge: str | None, prompt_consent: bool
     ) -> str:
-        """Where the browser goes; `consent` insists on a visible consent page."""
+        """Return the URL of the consent page. `prompt_consent` shows it even if nothing new is asked for."""
 
     def card_link(self, url: str) -> str:
         """The URL as a card carries it: wrapped so that the client opens it beside the chat, where it can."""
@@ -120,7 +120,7 @@ class Platform(Protocol):
     ) -> TokenSet | TokenRefused:
         """Exchange the code of a sign-in, at the endpoint that rejects codes of foreign links if there is one."""
 
-    async def authorize_device(self, scopes: ScopeSet) -> DeviceCode | TokenRefused:
+    async def request_device_authorization(self, scopes: ScopeSet) -> DeviceCode | TokenRefused:
         """Has a device code minted, for a person who goes to the platform's own page (RFC 8628)."""
 
     async def poll_device(self, device_code: Secret) -> TokenSet | DeviceAnswer | TokenRefused:

@@ -18,6 +18,8 @@ from bot.core.people import UserKey
 from bot.core.platform import ScopeApplication
 from bot.core.scopes import Requirement, Scope, ScopeSet, ScopeWaitStatus, choose_scopes, named
 from bot.core.words import replies
+from bot.core.words.administrators import publish_a_version
+from bot.core.words.refusals import no_such_scope, still_refused, too_many_scope_requests
 from bot.flows.bot import Bot, now
 from bot.flows.calls.suspend import only_genuine, suspend
 from bot.flows.outbox import answer, deliver_all, draft, insert_all, note, typed
@@ -51,7 +53,7 @@ async def wait_for(
         await refuse_unknown(bot, call, unknown)
         return
     moment = now()
-    words = in_words({scope: described[scope] for scope in scopes})
+    words = list_scopes({scope: described[scope] for scope in scopes})
     begun = await bot.database.write(lambda c: begin(c, bot, call, scopes, words, moment))
     if not isinstance(begun, ScopeWait):
         await deliver_all(bot, begun)
@@ -65,7 +67,7 @@ async def wait_for(
     if is_contradicted(needs, enabled):
         again = moment + pause_after(call.attempts)
         if call.attempts >= TOLD_AFTER:
-            still = replies.still_refused(typed(call), words)
+            still = still_refused(typed(call), words)
             told.append(note(bot, call, still, "still-refused", private=True))
             tenant = call.user.tenant_key
             admins = [bot.platform.user_key(each, tenant) for each in await bot.administrators()]
@@ -75,7 +77,7 @@ async def wait_for(
         app = (bot.platform.name, bot.platform.app_id)
         # The cards tell of this call already, unless the scopes were enabled in this very moment.
         wait = begun if scope_waits.is_open(c, *app, scopes) else scope_waits.open(c, *app, scopes, moment)
-        content = bot.platform.render_reply(replies.publish_a_version(words))
+        content = bot.platform.render_reply(publish_a_version(words))
         notices = [
             draft(bot, admin, content, kind="notice", key=f"{wait.id}/{admin.open_id[-12:]}")
             for admin in admins
@@ -123,7 +125,7 @@ async def refuse_unknown(bot: Bot, call: DeferredCall, unknown: Requirement) -> 
     if not typed_by_person:
         told = {"call": call.id, "command": call.command, "scopes": scopes}
         log.error("a command needs scopes that the platform does not list", extra=told)
-    reply = replies.no_such_scope(typed(call), ", ".join(scopes), typed_by_person=typed_by_person)
+    reply = no_such_scope(typed(call), ", ".join(scopes), typed_by_person=typed_by_person)
     moment = now()
 
     def work(c: Connection) -> list[OutgoingMessage]:
@@ -160,7 +162,7 @@ def turn_away(
     """Inside a transaction: ends a call for whose scopes the administrators are not bothered."""
     if not calls.settle(c, call.id, call.claim, CallStatus.FAILED, "administrators_told_enough", moment):
         raise LeaseLost
-    return insert_all(c, bot, [answer(bot, call, replies.told_enough(typed(call), words))])
+    return insert_all(c, bot, [answer(bot, call, too_many_scope_requests(typed(call), words))])
 
 
 TOLD_AFTER = 4
@@ -198,7 +200,7 @@ def to_enable(
     return frozenset(scope for scope in preferred if scope is not None), unknown
 
 
-def in_words(described: Mapping[Scope, Words]) -> Words:
+def list_scopes(described: Mapping[Scope, Words]) -> Words:
     """What nobody knows words for is only named."""
     items = sorted(described.items())
     return Words(

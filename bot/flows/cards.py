@@ -24,6 +24,7 @@ from bot.core.scopes import OFFLINE_ACCESS, choose_scopes, is_met, named
 from bot.core.secrets import Secret
 from bot.core.words import cards as card_words
 from bot.core.words import replies
+from bot.core.words.refusals import card_refused
 from bot.flows.authorize.open import one_link
 from bot.flows.bot import Bot, now
 from bot.flows.outbox import (
@@ -307,7 +308,7 @@ async def no_card_comes(bot: Bot, request: AuthorizationRequest, why: NotSent) -
             note(
                 bot,
                 call,
-                no_way(bot, call, why) or replies.card_refused(typed(call), why.reason),
+                no_way(bot, call, why) or card_refused(typed(call), why.reason),
                 # In a group it takes the place of the note that says where the card is.
                 "note" if call.chat.kind == "group" else "no-card",
             )
@@ -417,7 +418,12 @@ async def who_waits(
 def where_it_is(bot: Bot, waiting: Sequence[DeferredCall], *, in_group: bool) -> list[Draft]:
     """The notes in groups that say where a card is: one for each call, the first time that it waits for a consent."""
     return [
-        note(bot, call, replies.asked_privately(in_group=in_group, answers_privately=command.private), "note")
+        note(
+            bot,
+            call,
+            replies.card_sent_privately(in_group=in_group, answers_privately=command.private),
+            "note",
+        )
         for call in waiting
         if call.chat.kind == "group"
         and call.waits_for in {None, WaitsFor.AUTHORIZATION}

@@ -19,6 +19,7 @@ from bot.core.people import UserKey
 from bot.core.requests import AuthorizationRequest
 from bot.core.retry import pause
 from bot.core.words import replies
+from bot.core.words.refusals import answer_refused, card_refused
 from bot.flows.bot import Bot, now
 from bot.flows.calls.suspend import only_genuine
 from bot.flows.reactions import remove
@@ -310,7 +311,7 @@ def answered(c: Connection, bot: Bot, message: OutgoingMessage, moment: datetime
 
 def told_in_group(bot: Bot, call: DeferredCall) -> Draft:
     done = call.status is CallStatus.SUCCEEDED
-    word = replies.answered_privately() if done else replies.replied_privately()
+    word = replies.result_sent_privately() if done else replies.replied_privately()
     return note(bot, call, word, "told")
 
 
@@ -348,7 +349,9 @@ async def lost(bot: Bot, message: OutgoingMessage, moment: datetime) -> list[Out
         waited_for = message.call_id is not None and message.kind in {"answer", "confirmation_card"}
         call = calls.get(c, message.call_id) if waited_for and message.call_id else None
         return (
-            [] if call is None else insert_all(c, bot, [note(bot, call, replies.lost(typed(call)), "lost")])
+            []
+            if call is None
+            else insert_all(c, bot, [note(bot, call, replies.answer_lost(typed(call)), "lost")])
         )
 
     return await bot.database.write(work)
@@ -402,10 +405,10 @@ def no_way(bot: Bot, call: DeferredCall, why: NotSent) -> Reply | None:
     """What a group is told when nothing private reaches the person who asked there."""
     if not why.no_way or call.chat.kind != "group" or call.recalled_at is not None:
         return None
-    return replies.no_way_to_you(typed(call), bot.platform.chat_link)
+    return replies.cannot_reach_privately(typed(call), bot.platform.chat_link)
 
 
-WORD_FOR = {"answer": replies.answer_refused, "confirmation_card": replies.card_refused}
+WORD_FOR = {"answer": answer_refused, "confirmation_card": card_refused}
 
 
 async def deliver_due(bot: Bot) -> None:
@@ -425,7 +428,7 @@ async def send_interim_words(bot: Bot) -> None:
         lambda c: calls.due_for_interim(c, moment - timedelta(seconds=INTERIM_AFTER), limit=50)
     )
     for call in await only_genuine(bot, found):
-        word = note(bot, call, replies.interim(typed(call)), "interim", kind="interim")
+        word = note(bot, call, replies.still_trying(typed(call)), "interim", kind="interim")
 
         def mark(c: Connection, call: DeferredCall = call, word: Draft = word) -> list[OutgoingMessage]:
             return insert_all(c, bot, [word]) if calls.mark_interim(c, call.id, now()) else []

@@ -172,10 +172,14 @@ class LarkPlatform:
     # --- authorization
 
     def authorize_url(
-        self, *, redirect_uri: str, scopes: ScopeSet, state: str, challenge: str | None, consent: bool
+        self, *, redirect_uri: str, scopes: ScopeSet, state: str, challenge: str | None, prompt_consent: bool
     ) -> str:
         return self._oauth.authorize_url(
-            redirect_uri=redirect_uri, scopes=scopes, state=state, challenge=challenge, consent=consent
+            redirect_uri=redirect_uri,
+            scopes=scopes,
+            state=state,
+            challenge=challenge,
+            prompt_consent=prompt_consent,
         )
 
     def card_link(self, url: str) -> str:
@@ -219,9 +223,9 @@ class LarkPlatform:
     ) -> TokenSet | TokenRefused:
         return await self._oauth.exchange_sign_in(code, redirect_uri=redirect_uri, verifier=verifier)
 
-    async def authorize_device(self, scopes: ScopeSet) -> DeviceCode | TokenRefused:
-        code = await self._oauth.authorize_device(scopes)
-        if isinstance(code, DeviceCode) and not self._links.shown(code.link.reveal()):
+    async def request_device_authorization(self, scopes: ScopeSet) -> DeviceCode | TokenRefused:
+        code = await self._oauth.request_device_authorization(scopes)
+        if isinstance(code, DeviceCode) and not self._links.shown(code.verification_uri_complete.reveal()):
             return TokenRefused(TokenProblem.IN_DOUBT, 0, "a page for the code that is not the platform's")
         return code
 

@@ -14,7 +14,7 @@ from aiohttp import web
 from bot.core.command_replies import listed
 from bot.core.language import Words
 from bot.core.scopes import OFFLINE_ACCESS, Scope
-from bot.core.times import near_moment_in_words, zone_or
+from bot.core.times import format_near_moment, zone_or
 from bot.core.words import cards as card_words
 from bot.core.words import pages as words
 from bot.flows.account import permissions
@@ -215,7 +215,7 @@ def account_page(found: Permissions, done: str | None, moment: datetime) -> Acco
     today = zone.local(moment).date()
 
     def at(time: datetime) -> Words:
-        return near_moment_in_words(time, zone, today)
+        return format_near_moment(time, zone, today)
 
     # Chinese puts no space between sentences.
     space = Words(en=" ", zh="")

@@ -71,7 +71,7 @@ def begin_in_browser(bot: Bot) -> tuple[Begun, str]:
         scopes=frozenset(),
         state=begun.state.reveal(),
         challenge=begun.challenge,
-        consent=False,
+        prompt_consent=False,
     )
     return begun, url
 

@@ -202,7 +202,9 @@ async def where_to_look(
         return []
     elsewhere = in_direct_topic(call) and not await was_asked_in_topic(bot, call)
     if elsewhere or live.declined_on_page_at or moment - live.created_at > REMIND_AFTER:
-        return [note(bot, call, replies.asked_above(typed(call), live.id, elsewhere=elsewhere), "note")]
+        return [
+            note(bot, call, replies.added_to_earlier_card(typed(call), live.id, elsewhere=elsewhere), "note")
+        ]
     return []
 
 

@@ -246,7 +246,7 @@ async def other_account(bot: Bot, attempt: Attempt) -> CallbackResult:
     """Ends an attempt with another person's token. Its asker is told in the chat, once for each request."""
     user, moment = attempt.user, now()
     assert user is not None
-    content = bot.platform.render_reply(replies.other_account())
+    content = bot.platform.render_reply(replies.wrong_account())
     word = draft(bot, user, content, kind="notice", key=f"{attempt.request_id}-other-account")
 
     def work(c: Connection) -> list[OutgoingMessage]:

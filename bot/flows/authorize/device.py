@@ -85,7 +85,7 @@ def begin(
 
 async def mint(bot: Bot, device: DeviceAuthorization) -> None:
     """Asks the platform for a code, and has the card show its link."""
-    answer = await bot.platform.authorize_device(device.scopes)
+    answer = await bot.platform.request_device_authorization(device.scopes)
     moment = now()
 
     def keep(c: Connection, code: DeviceCode) -> None:

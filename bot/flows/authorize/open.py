@@ -65,7 +65,7 @@ class StartedAttempt:
     scopes: ScopeSet
     state: Secret
     challenge: str | None
-    insist: bool
+    prompt_consent: bool
     """Consent is to be visible, because an earlier grant was revoked."""
 
 
@@ -79,7 +79,7 @@ async def open_link(bot: Bot, request: AuthorizationRequest) -> str | LinkUnavai
         scopes=begun.scopes,
         state=begun.state.reveal(),
         challenge=begun.challenge,
-        consent=begun.insist,
+        prompt_consent=begun.prompt_consent,
     )
 
 

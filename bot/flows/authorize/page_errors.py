@@ -17,7 +17,15 @@ from bot.core.language import Words
 from bot.core.messages import Reply
 from bot.core.requests import FOR_ADMINISTRATOR, AuthorizationRequest, RequestStatus
 from bot.core.scopes import OFFLINE_ACCESS, ScopeSet, choose_scopes, named, with_offline_access
-from bot.core.words import replies
+from bot.core.words.administrators import (
+    PAGE_ERROR_CHECK,
+    page_error_reported,
+    redirects_missing,
+    redirects_registered,
+    redirects_unknown,
+    scopes_enabled,
+    scopes_unknown,
+)
 from bot.flows import administrators
 from bot.flows.administrators import to_enable
 from bot.flows.bot import Bot, now
@@ -147,13 +155,13 @@ async def report_page_error(bot: Bot, request: AuthorizationRequest, error: Page
         if await ask_otherwise_now(bot, request, enabled, "page_error_reported"):
             return None
         scopes = request.scopes - {OFFLINE_ACCESS}
-        words = administrators.in_words(await bot.platform.describe_scopes(scopes))
-        found = replies.scopes_enabled(words) if enabled is not None else replies.scopes_unknown(words)
+        words = administrators.list_scopes(await bot.platform.describe_scopes(scopes))
+        found = scopes_enabled(words) if enabled is not None else scopes_unknown(words)
         return await tell(bot, request, error, found)
     if error is PageError.REDIRECT and not bot.by_device:
         registered = await in_time(bot.platform.redirect_urls())
         return await tell(bot, request, error, redirects(bot, registered))
-    check = replies.PAGE_ERROR_CHECK.get(error, replies.PAGE_ERROR_CHECK[PageError.OTHER])
+    check = PAGE_ERROR_CHECK.get(error, PAGE_ERROR_CHECK[PageError.OTHER])
     return await tell(bot, request, error, check)
 
 
@@ -162,8 +170,8 @@ def redirects(bot: Bot, registered: frozenset[str] | None) -> Words:
     ours = (bot.callback_url, bot.client_url)
     missing = [url for url in ours if registered is not None and url not in registered]
     if missing:
-        return replies.redirects_missing(missing)
-    return replies.redirects_registered(ours) if registered is not None else replies.redirects_unknown(ours)
+        return redirects_missing(missing)
+    return redirects_registered(ours) if registered is not None else redirects_unknown(ours)
 
 
 async def tell(bot: Bot, request: AuthorizationRequest, error: PageError, found: Words) -> bool:
@@ -173,7 +181,7 @@ async def tell(bot: Bot, request: AuthorizationRequest, error: PageError, found:
     profile = await bot.database.read(lambda c: users.profile(c, user))
     name = (profile.name if profile is not None else None) or user.open_id
     commands = tuple(f"/{name}" for name in request.reasons)
-    reply = replies.page_error_reported(name, error, commands, found)
+    reply = page_error_reported(name, error, commands, found)
 
     def work(c: Connection) -> list[OutgoingMessage] | None:
         once = f"{error.value}-{request.id}"
