@@ -123,7 +123,7 @@ def acknowledgement(c: Connection, bot: Bot, call: DeferredCall) -> Draft | None
         case CallStatus.SUSPENDED if (
             call.waits_for is WaitsFor.AUTHORIZATION and call.request_id and call.chat.kind == "direct"
         ):
-            return note(bot, call, replies.asked_above(typed(call), call.request_id), "note")
+            return note(bot, call, replies.added_to_earlier_card(typed(call), call.request_id), "note")
         case CallStatus.SUSPENDED if (
             call.waits_for is WaitsFor.AUTHORIZATION and outbox.find(c, note_key(call, "note")) is None
         ):

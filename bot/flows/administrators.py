@@ -16,8 +16,10 @@ from bot.core.language import Words
 from bot.core.messages import Content, NotSent
 from bot.core.people import UserKey
 from bot.core.platform import Platform, ScopeApplication
-from bot.core.scopes import Requirement, Scope, ScopeSet, choose_scopes, named
+from bot.core.scopes import Requirement, Scope, ScopeSet, ScopeWaitStatus, choose_scopes, named
 from bot.core.words import replies
+from bot.core.words.administrators import publish_a_version
+from bot.core.words.refusals import no_such_scope, still_refused, too_many_scope_requests
 from bot.flows.bot import Bot, now
 from bot.flows.calls.suspend import only_genuine, suspend
 from bot.flows.outbox import answer, deliver_all, draft, insert_all, note, typed, withdraw
@@ -50,7 +52,7 @@ async def wait_for(
         await refuse_unknown(bot, call, unknown)
         return
     moment = now()
-    words = in_words({scope: described[scope] for scope in scopes})
+    words = list_scopes({scope: described[scope] for scope in scopes})
     begun = await bot.database.write(lambda c: begin(c, bot, call, scopes, words, moment))
     if not isinstance(begun, ScopeWait):
         await deliver_all(bot, begun)
@@ -64,7 +66,7 @@ async def wait_for(
     if is_contradicted(needs, enabled):
         again = moment + pause_after(call.attempts)
         if call.attempts >= TOLD_AFTER:
-            still = replies.still_refused(typed(call), words)
+            still = still_refused(typed(call), words)
             told.append(note(bot, call, still, "still-refused", private=True))
             tenant = call.user.tenant_key
             admins = [platform.user_key(each, tenant) for each in await bot.administrators(platform)]
@@ -74,7 +76,7 @@ async def wait_for(
         app = (platform.name, platform.app_id)
         # The cards tell of this call already, unless the scopes were enabled in this very moment.
         wait = begun if scope_waits.is_open(c, *app, scopes) else scope_waits.open(c, *app, scopes, moment)
-        content = platform.render_reply(replies.publish_a_version(words))
+        content = platform.render_reply(publish_a_version(words))
         notices = [
             draft(bot, admin, content, kind="notice", key=f"{wait.id}/{admin.open_id[-12:]}")
             for admin in admins
@@ -107,11 +109,9 @@ async def reach_administrators(bot: Bot, wait: ScopeWait, call: DeferredCall) ->
     """
     showing = bot.background(show_cards(bot, bot.platform_of(call.user), wait, call))
     await asyncio.wait({showing}, timeout=REACHED_WITHIN)
-    keys = [
-        key
-        for each in await bot.administrators(bot.platform_of(call.user))
-        for key in keys_of_card(wait.id, each)
-    ]
+    platform = bot.platform_of(call.user)
+    admins = [platform.user_key(each, call.user.tenant_key) for each in await bot.administrators(platform)]
+    keys = [key for admin in admins for key in keys_of_card(bot, admin, wait.id)]
 
     def read(c: Connection) -> bool:
         found = [outbox.find(c, key) for key in keys]
@@ -126,7 +126,7 @@ async def refuse_unknown(bot: Bot, call: DeferredCall, unknown: Requirement) -> 
     if not typed_by_person:
         told = {"call": call.id, "command": call.command, "scopes": scopes}
         log.error("a command needs scopes that the platform does not list", extra=told)
-    reply = replies.no_such_scope(typed(call), ", ".join(scopes), typed_by_person=typed_by_person)
+    reply = no_such_scope(typed(call), ", ".join(scopes), typed_by_person=typed_by_person)
     moment = now()
 
     def work(c: Connection) -> list[OutgoingMessage]:
@@ -163,7 +163,7 @@ def turn_away(
     """Inside a transaction: ends a call for whose scopes the administrators are not bothered."""
     if not calls.settle(c, call.id, call.claim, CallStatus.FAILED, "administrators_told_enough", moment):
         raise LeaseLost
-    return insert_all(c, bot, [answer(bot, call, replies.told_enough(typed(call), words))])
+    return insert_all(c, bot, [answer(bot, call, too_many_scope_requests(typed(call), words))])
 
 
 TOLD_AFTER = 4
@@ -201,7 +201,7 @@ def to_enable(
     return frozenset(scope for scope in preferred if scope is not None), unknown
 
 
-def in_words(described: Mapping[Scope, Words]) -> Words:
+def list_scopes(described: Mapping[Scope, Words]) -> Words:
     """What nobody knows words for is only named."""
     items = sorted(described.items())
     return Words(
@@ -314,7 +314,7 @@ async def show_cards(bot: Bot, platform: Platform, wait: ScopeWait, also: Deferr
         tuple(dict.fromkeys(described(bot, call) for call in waiting)),
         platform.console_link(wait.scopes),
         can_apply=applications is not None and not wait.scopes.isdisjoint(applications.pending_scopes),
-        done=wait.status == "enabled",
+        done=wait.status is ScopeWaitStatus.ENABLED,
     )
     admins = await bot.administrators(platform)
     tenant = waiting[0].user.tenant_key if waiting else ""
@@ -352,21 +352,23 @@ async def show_to(bot: Bot, admin: UserKey, card: AdministratorCard) -> bool:
     Who waits in a later time, when that can no longer be changed, is told of by a card of that time.
     """
     content = bot.platform_of(admin).render_card(card)
-    key, key_of_fortnight = keys_of_card(card.subject, admin.open_id)
+    key, later_key = keys_of_card(bot, admin, card.subject)
     first = await show_as(bot, admin, card, key, content)
     if not isinstance(first, NotSent):
         return first
-    again = await show_as(bot, admin, card, key_of_fortnight, content)
+    again = await show_as(bot, admin, card, later_key, content)
     return again is not False
 
 
-def keys_of_card(subject: str, open_id: str) -> tuple[str, str]:
-    """The delivery keys of an administrator's card: the first, and that of a time when the first cannot be changed.
+def keys_of_card(bot: Bot, admin: UserKey, subject: str) -> tuple[str, str]:
+    """Return the delivery keys of an administrator's card: of the first, and of one that replaces it later.
 
-    Four digits: the platform takes fifty characters, and a card can be changed for fourteen days.
+    The second changes with each window in which a card can be edited. Both keys are short: a platform may limit them
+    to 50 characters.
     """
-    key = f"{subject}-{open_id[-12:]}"
-    return key, f"{key}-{now().toordinal() // 14:x}"
+    window = bot.platform_of(admin).limits.card_edit_window
+    key = f"{subject}-{admin.open_id[-12:]}"
+    return key, f"{key}-{now().toordinal() // max(1, window.days):x}"
 
 
 async def show_as(

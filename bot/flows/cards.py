@@ -17,7 +17,7 @@ from bot.core.calls import DeferredCall, WaitsFor
 from bot.core.cards import AuthorizationCard, DeviceLink, Face
 from bot.core.grants import Grant, GrantStatus
 from bot.core.language import Words
-from bot.core.lifecycle import LIVE_REQUESTS
+from bot.core.lifecycle import is_live
 from bot.core.messages import Destination, DirectChat, NotSent
 from bot.core.oauth import urlsafe
 from bot.core.requests import AuthorizationRequest, DeviceAuthorization, DeviceStatus, RequestStatus
@@ -25,10 +25,10 @@ from bot.core.scopes import OFFLINE_ACCESS, choose_scopes, is_met, named
 from bot.core.secrets import Secret
 from bot.core.words import cards as card_words
 from bot.core.words import replies
-from bot.flows.authorize.open import one_link
+from bot.core.words.refusals import card_refused
+from bot.flows.authorize.open import link_scopes
 from bot.flows.bot import Bot, now
 from bot.flows.outbox import (
-    SAME_MESSAGE_FOR,
     Draft,
     answer,
     declined,
@@ -42,7 +42,7 @@ from bot.flows.outbox import (
     typed,
     withdraw,
 )
-from bot.store import attempts, authorizations, calls, device_authorizations, grants
+from bot.store import attempts, calls, device_authorizations, grants, requests
 from bot.store.ids import new_id
 from bot.store.outbox import OutgoingMessage
 from bot.store.transaction import Connection
@@ -125,7 +125,7 @@ def was_opened(
     c: Connection, bot: Bot, request: AuthorizationRequest, device: DeviceAuthorization | None
 ) -> bool:
     """Whether the person may have seen the platform's page for what the request asks for now."""
-    asked = one_link(request.scopes)
+    asked = link_scopes(bot, request)
     if bot.by_device:
         return device is not None and device.link is not None and device.scopes == asked
     return attempts.was_opened(c, request.id, asked)
@@ -164,7 +164,7 @@ async def show_card(bot: Bot, request_id: str) -> None:
         moment = now()
         request = await bot.database.write_one(
             partial(
-                authorizations.claim_card,
+                requests.claim_card,
                 request=request_id,
                 worker=bot.worker,
                 now=moment,
@@ -185,8 +185,9 @@ async def show_claimed(bot: Bot, request: AuthorizationRequest, asked: DeferredC
 
 async def draw(bot: Bot, request: AuthorizationRequest, asked: DeferredCall | None = None) -> bool:
     """Sends or changes a claimed card. True when it was shown, and has to be shown again already."""
-    live, platform = request.status in LIVE_REQUESTS, bot.platform_of(request.user)
-    if request.card_message_id is None and not live and now() - request.created_at > SAME_MESSAGE_FOR:
+    live, platform = is_live(request.status), bot.platform_of(request.user)
+    age = now() - request.created_at
+    if request.card_message_id is None and not live and age > platform.limits.idempotency_window:
         # It was never sent, or its sender died before it could note so; sending it again no longer tells which.
         return await shown(bot, request, None, ephemeral=False)
     if request.ticket is None:
@@ -262,7 +263,7 @@ async def shown(
     messages: list[OutgoingMessage] = []
 
     def work(c: Connection) -> int | None:
-        wanted = authorizations.card_shown(
+        wanted = requests.card_shown(
             c, request, bot.worker, version, message_id=message_id, ephemeral=ephemeral, now=now()
         )
         messages[:] = insert_all(c, bot, notes) if wanted is not None else []
@@ -277,7 +278,7 @@ async def shown(
 
 async def redraw(bot: Bot, request: AuthorizationRequest) -> bool:
     """Drawn, but too late: it may have taken the place of a newer face."""
-    return await bot.database.write(lambda c: authorizations.redraw(c, request.id, now()))
+    return await bot.database.write(lambda c: requests.redraw(c, request.id, now()))
 
 
 async def not_shown(bot: Bot, request: AuthorizationRequest, problem: NotSent, *, live: bool) -> bool:
@@ -287,9 +288,7 @@ async def not_shown(bot: Bot, request: AuthorizationRequest, problem: NotSent, *
     )
     if problem.retry:
         until = later(now(), request.card_attempts, problem.retry_after)
-        postponed = await bot.database.write(
-            lambda c: authorizations.postpone_card(c, request, bot.worker, until)
-        )
+        postponed = await bot.database.write(lambda c: requests.postpone_card(c, request, bot.worker, until))
         if not postponed and problem.may_have_arrived:
             await redraw(bot, request)
     elif live and problem.gone and request.card_message_id is not None:
@@ -312,7 +311,7 @@ async def no_card_comes(bot: Bot, request: AuthorizationRequest, why: NotSent) -
             note(
                 bot,
                 call,
-                no_way(bot, call, why) or replies.card_refused(typed(call), why.reason),
+                no_way(bot, call, why) or card_refused(typed(call), why.reason),
                 # In a group it takes the place of the note that says where the card is.
                 "note" if call.chat.kind == "group" else "no-card",
             )
@@ -380,15 +379,15 @@ async def replace_card(bot: Bot, request: AuthorizationRequest) -> None:
     ticket, moment = Secret(urlsafe(secrets.token_bytes(32))), now()
 
     def work(c: Connection) -> AuthorizationRequest | None:
-        shown_last = authorizations.card_shown(
+        shown_last = requests.card_shown(
             c, request, bot.worker, request.card_wanted, message_id=request.card_message_id,
             ephemeral=request.card_ephemeral, now=moment,
         )  # fmt: skip
-        if shown_last is None or not authorizations.supersede(c, request.id, moment):
+        if shown_last is None or not requests.supersede(c, request.id, moment):
             return None
         fresh: AuthorizationRequest | None = None
         for name in request.reasons:
-            fresh = authorizations.open_request(
+            fresh = requests.open_request(
                 c,
                 request.user,
                 scopes=request.scopes,
@@ -402,7 +401,7 @@ async def replace_card(bot: Bot, request: AuthorizationRequest) -> None:
             calls.follow(c, request.id, fresh.id)
             device_authorizations.move(c, request.id, fresh.id)
             if request.declined_on_page_at is not None:
-                authorizations.decline_on_page(c, fresh.id, request.declined_on_page_at)
+                requests.decline_on_page(c, fresh.id, request.declined_on_page_at)
         return fresh
 
     fresh = await bot.database.write(work)
@@ -422,7 +421,12 @@ async def who_waits(
 def where_it_is(bot: Bot, waiting: Sequence[DeferredCall], *, in_group: bool) -> list[Draft]:
     """The notes in groups that say where a card is: one for each call, the first time that it waits for a consent."""
     return [
-        note(bot, call, replies.asked_privately(in_group=in_group, answers_privately=command.private), "note")
+        note(
+            bot,
+            call,
+            replies.card_sent_privately(in_group=in_group, answers_privately=command.private),
+            "note",
+        )
         for call in waiting
         if call.chat.kind == "group"
         and call.waits_for in {None, WaitsFor.AUTHORIZATION}
@@ -451,7 +455,7 @@ async def show_due_cards(bot: Bot) -> None:
     """Cards whose face is not true: after a crash, a failure of the platform, or a change made elsewhere."""
     moment = now()
     due = await bot.database.write(
-        lambda c: authorizations.cards_due(c, bot.worker, moment, moment + bot.lease, limit=20)
+        lambda c: requests.cards_due(c, bot.worker, moment, moment + bot.lease, limit=20)
     )
     # Side by side: a card that expired is not to wait for twenty others, nor their leases to run out.
     await asyncio.gather(*(show_claimed(bot, request) for request in due))

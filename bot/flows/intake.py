@@ -152,7 +152,7 @@ async def refuse_foreigner(bot: Bot, event: MessageReceived) -> None:
     word = draft(
         bot,
         event.user,
-        bot.platform_of(event.user).render_reply(replies.not_for_you()),
+        bot.platform_of(event.user).render_reply(replies.other_organization()),
         kind="notice",
         key=f"{new_id(now())}-foreign",
         chat=event.chat,

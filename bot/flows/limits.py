@@ -23,7 +23,7 @@ class UserPacing:
 
     _turns: dict[UserKey, datetime] = field(default_factory=dict)
 
-    def turn(self, user: UserKey, moment: datetime) -> datetime | None:
+    def turn(self, user: UserKey, moment: datetime, interval: timedelta) -> datetime | None:
         """When a message to this person may be tried, which takes that turn. None: now, there is no line."""
         turn = self._turns.get(user)
         if turn is None:
@@ -31,16 +31,12 @@ class UserPacing:
         if turn <= moment:
             del self._turns[user]
             return None
-        self._turns[user] = turn + MIN_MESSAGE_INTERVAL
+        self._turns[user] = turn + interval
         return turn
 
     def begin(self, user: UserKey, until: datetime) -> None:
         """The platform has refused a message to this person as one too many."""
         self._turns[user] = max(self._turns.get(user, until), until)
-
-
-MIN_MESSAGE_INTERVAL = timedelta(seconds=0.25)
-"""Between two messages: to one chat the platforms take some five a second."""
 
 
 @dataclass(slots=True)

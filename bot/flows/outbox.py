@@ -14,12 +14,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from bot.core.calls import CallStatus, DeferredCall
-from bot.core.messages import Chat, Content, Destination, NotSent, Reply, Sent
+from bot.core.messages import Chat, Content, Destination, MessageStatus, NotSent, Reply, Sent
 from bot.core.people import UserKey
 from bot.core.platform import Platform
 from bot.core.requests import AuthorizationRequest
 from bot.core.retry import pause
 from bot.core.words import replies
+from bot.core.words.refusals import answer_refused, card_refused
 from bot.flows.bot import Bot, now
 from bot.flows.calls.suspend import only_genuine
 from bot.flows.reactions import remove
@@ -30,9 +31,6 @@ from bot.store.reactions import Reaction
 from bot.store.transaction import Connection
 
 log = logging.getLogger(__name__)
-
-SAME_MESSAGE_FOR = timedelta(minutes=55)
-"""The platform sends at most one message for a key within an hour; beyond that a repeat would be a second message."""
 
 TRIED_FOR = timedelta(hours=1)
 
@@ -151,14 +149,16 @@ async def deliver_all(bot: Bot, messages: Sequence[OutgoingMessage]) -> None:
 
 async def deliver(bot: Bot, message: OutgoingMessage) -> None:
     """Sends one claimed message and records what came of it."""
-    moment = now()
-    if message.first_tried_at is not None and moment - message.first_tried_at > SAME_MESSAGE_FOR:
-        await settle(bot, message, "outcome_unknown", "tried before, too long ago to repeat safely", moment)
+    moment, limits = now(), bot.platform_of(message.user).limits
+    if message.first_tried_at is not None and moment - message.first_tried_at > limits.idempotency_window:
+        await settle(
+            bot, message, MessageStatus.OUTCOME_UNKNOWN, "tried before, too long ago to repeat safely", moment
+        )
         return
     if message.kind == "interim" and message.attempts > 1 and await is_answered(bot, message):
-        await settle(bot, message, "undeliverable", "the answer was quicker", moment)
+        await settle(bot, message, MessageStatus.UNDELIVERABLE, "the answer was quicker", moment)
         return
-    if message.attempts == 1 and (turn := bot.lines.turn(message.user, moment)):
+    if message.attempts == 1 and (turn := bot.lines.turn(message.user, moment, limits.message_interval)):
         await postpone(bot, message, turn, arrived_possible=False)
         return
     if message.content is None:
@@ -169,11 +169,13 @@ async def deliver(bot: Bot, message: OutgoingMessage) -> None:
     if not isinstance(result, NotSent):
         await deliver_all(bot, await arrived(bot, message, result, moment))
     elif result.recalled:
-        await settle(bot, message, "undeliverable", f"the question was recalled: {result.reason}", moment)
+        await settle(
+            bot, message, MessageStatus.UNDELIVERABLE, f"the question was recalled: {result.reason}", moment
+        )
     elif not result.retry:
         await deliver_all(bot, await refused(bot, message, result, moment))
     elif moment - message.created_at > TRIED_FOR:
-        await settle(bot, message, "undeliverable", result.reason, moment)
+        await settle(bot, message, MessageStatus.UNDELIVERABLE, result.reason, moment)
     else:
         until = later(moment, message.attempts, result.retry_after)
         if result.one_too_many:
@@ -315,7 +317,7 @@ def answered(c: Connection, bot: Bot, message: OutgoingMessage, moment: datetime
 
 def told_in_group(bot: Bot, call: DeferredCall) -> Draft:
     done = call.status is CallStatus.SUCCEEDED
-    word = replies.answered_privately() if done else replies.replied_privately()
+    word = replies.result_sent_privately() if done else replies.replied_privately()
     return note(bot, call, word, "told")
 
 
@@ -347,13 +349,15 @@ async def lost(bot: Bot, message: OutgoingMessage, moment: datetime) -> list[Out
     log.error("message not delivered", extra={"outgoing": message.id, "reason": reason})
 
     def work(c: Connection) -> list[OutgoingMessage]:
-        if not outbox.give_up(c, message.id, message.claim, "undeliverable", reason, moment):
+        if not outbox.give_up(c, message.id, message.claim, MessageStatus.UNDELIVERABLE, reason, moment):
             return []
         audit.reject(c, "message", message.id, moment)
         waited_for = message.call_id is not None and message.kind in {"answer", "confirmation_card"}
         call = calls.get(c, message.call_id) if waited_for and message.call_id else None
         return (
-            [] if call is None else insert_all(c, bot, [note(bot, call, replies.lost(typed(call)), "lost")])
+            []
+            if call is None
+            else insert_all(c, bot, [note(bot, call, replies.answer_lost(typed(call)), "lost")])
         )
 
     return await bot.database.write(work)
@@ -363,8 +367,12 @@ def later(moment: datetime, attempts: int, retry_after: float | None) -> datetim
     return moment + pause(attempts, random.random(), retry_after)  # noqa: S311 - jitter, not a secret
 
 
-async def settle(bot: Bot, message: OutgoingMessage, status: str, reason: str, moment: datetime) -> None:
-    log.warning("message not delivered", extra={"outgoing": message.id, "status": status, "reason": reason})
+async def settle(
+    bot: Bot, message: OutgoingMessage, status: MessageStatus, reason: str, moment: datetime
+) -> None:
+    log.warning(
+        "message not delivered", extra={"outgoing": message.id, "status": status.value, "reason": reason}
+    )
 
     def work(c: Connection) -> Reaction | None:
         given_up = outbox.give_up(c, message.id, message.claim, status, reason, moment)
@@ -382,7 +390,9 @@ async def refused(
     log.warning("message refused", extra={"outgoing": message.id, "reason": why.reason})
 
     def work(c: Connection) -> list[OutgoingMessage]:
-        given_up = outbox.give_up(c, message.id, message.claim, "undeliverable", why.reason, moment)
+        given_up = outbox.give_up(
+            c, message.id, message.claim, MessageStatus.UNDELIVERABLE, why.reason, moment
+        )
         word = WORD_FOR.get(message.kind)
         call = calls.get(c, message.call_id) if given_up and message.call_id else None
         if call is None:
@@ -401,10 +411,10 @@ def no_way(bot: Bot, call: DeferredCall, why: NotSent) -> Reply | None:
     """What a group is told when nothing private reaches the person who asked there."""
     if not why.no_way or call.chat.kind != "group" or call.recalled_at is not None:
         return None
-    return replies.no_way_to_you(typed(call), bot.platform_of(call.user).chat_link)
+    return replies.cannot_reach_privately(typed(call), bot.platform_of(call.user).chat_link)
 
 
-WORD_FOR = {"answer": replies.answer_refused, "confirmation_card": replies.card_refused}
+WORD_FOR = {"answer": answer_refused, "confirmation_card": card_refused}
 
 
 async def deliver_due(bot: Bot) -> None:
@@ -424,7 +434,7 @@ async def send_interim_words(bot: Bot) -> None:
         lambda c: calls.due_for_interim(c, moment - timedelta(seconds=INTERIM_AFTER), limit=50)
     )
     for call in await only_genuine(bot, found):
-        word = note(bot, call, replies.interim(typed(call)), "interim", kind="interim")
+        word = note(bot, call, replies.still_trying(typed(call)), "interim", kind="interim")
 
         def mark(c: Connection, call: DeferredCall = call, word: Draft = word) -> list[OutgoingMessage]:
             return insert_all(c, bot, [word]) if calls.mark_interim(c, call.id, now()) else []

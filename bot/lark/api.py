@@ -286,7 +286,7 @@ PROBE = ApiCall("GET", "/open-apis/authen/v1/user_info")
 async def call_as_user(http: Http, origin: str, api_call: ApiCall, token: Secret) -> Outcome:
     """`call` with a user's token: a refusal that names its scope in its message alone is one for want of that scope."""
     outcome = await call(http, origin, api_call, token)
-    if isinstance(outcome, Refused) and (alternatives := scopes_in_words(outcome.message)):
+    if isinstance(outcome, Refused) and (alternatives := scopes_in_message(outcome.message)):
         return InsufficientScope(alternatives, outcome.log_id)
     return outcome
 
@@ -458,7 +458,7 @@ NEAR = 40
 """Characters before and after, within which such a sentence says that it is about a scope."""
 
 
-def scopes_in_words(message: str) -> tuple[str, ...]:
+def scopes_in_message(message: str) -> tuple[str, ...]:
     """The scopes for want of which an API refuses that says so in its message alone, as the messaging APIs do (230027).
 
     Empty when the message names none: nobody can consent to a permission without a name.

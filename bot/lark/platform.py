@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import re
 import time
 from collections.abc import Mapping
 from datetime import timedelta
@@ -27,6 +26,7 @@ from bot.core.secrets import Secret
 from bot.lark import api, cards, doctor_checks, events, messages
 from bot.lark.app_info import AppInfo
 from bot.lark.app_token import AppToken, with_token
+from bot.lark.client_page import ClientPage
 from bot.lark.oauth import USER_INFO_PATH, GenerationName, OAuth, identity_of
 from bot.lark.shown_links import Links
 
@@ -38,11 +38,6 @@ LONGEST_PAUSE = 30.0
 
 PATIENCE = 2.0
 """Seconds that the start waits for it; a platform that is away does not hold up the rest."""
-
-
-CLIENT = re.compile(r"\b(Lark|Feishu)/")
-CLIENT_LOCALE = re.compile(r"LarkLocale/([A-Za-z]{2})")
-"""What the client's user agent holds."""
 
 
 REACTIONS_AGAIN_AFTER = 600.0
@@ -67,7 +62,7 @@ class LarkPlatform:
     limits = LIMITS
     webhook_path = "/lark/events"
     callback_path = "/oauth/lark/callback"
-    page_path = "/oauth/lark/client"
+    in_client = ClientPage()
 
     def __init__(
         self,
@@ -146,10 +141,6 @@ class LarkPlatform:
         return self
 
     @property
-    def in_client(self) -> Self:
-        return self
-
-    @property
     def refreshing(self) -> Self:
         return self
 
@@ -172,13 +163,6 @@ class LarkPlatform:
     @property
     def scope_applications(self) -> Self:
         return self
-
-    def is_in_client(self, user_agent: str) -> bool:
-        return bool(CLIENT.search(user_agent))
-
-    def client_locale(self, user_agent: str) -> str | None:
-        locales: list[str] = CLIENT_LOCALE.findall(user_agent)
-        return locales[-1] if locales else None
 
     # --- what comes in
 
@@ -239,10 +223,14 @@ class LarkPlatform:
     # --- authorization
 
     def authorize_url(
-        self, *, redirect_uri: str, scopes: ScopeSet, state: str, challenge: str | None, prompt: bool
+        self, *, redirect_uri: str, scopes: ScopeSet, state: str, challenge: str | None, prompt_consent: bool
     ) -> str:
         return self._oauth.authorize_url(
-            redirect_uri=redirect_uri, scopes=scopes, state=state, challenge=challenge, prompt=prompt
+            redirect_uri=redirect_uri,
+            scopes=scopes,
+            state=state,
+            challenge=challenge,
+            prompt_consent=prompt_consent,
         )
 
     def card_link(self, url: str) -> str:
@@ -288,7 +276,7 @@ class LarkPlatform:
 
     async def request_device_authorization(self, scopes: ScopeSet) -> DeviceCode | TokenRefused:
         code = await self._oauth.request_device_authorization(scopes)
-        if isinstance(code, DeviceCode) and not self._links.shown(code.link.reveal()):
+        if isinstance(code, DeviceCode) and not self._links.shown(code.verification_uri_complete.reveal()):
             return TokenRefused(TokenProblem.IN_DOUBT, 0, "a page for the code that is not the platform's")
         return code
 

@@ -24,7 +24,7 @@ from bot.core.api import (
 )
 from bot.core.secrets import Secret
 from bot.lark import api
-from bot.lark.api import Http, classify, from_sdk_request, scopes_in_words
+from bot.lark.api import Http, classify, from_sdk_request, scopes_in_message
 
 DOCUMENTS = ("docx:document", "docx:document:readonly")
 
@@ -420,11 +420,11 @@ def test_a_limit_of_messages_is_over_in_a_second_unless_the_platform_says_otherw
     ],
 )
 def test_a_scope_that_is_named_in_words_is_read(message, scopes):
-    assert scopes_in_words(message) == scopes
+    assert scopes_in_message(message) == scopes
 
 
 def test_words_that_are_made_to_be_slow_are_read_in_little_time():
     began = time.process_time()
     for unit in ("requires ", "a:b,", "requires a", "scope requires a:b, ", "需要a:b、"):
-        scopes_in_words(unit * 2000)
+        scopes_in_message(unit * 2000)
     assert time.process_time() - began < 1

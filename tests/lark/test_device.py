@@ -27,7 +27,7 @@ async def platform(request, world):
 async def decide(world, code, decision="allow", person=WEI):
     """The person follows the link and decides on the platform's page."""
     async with aiohttp.ClientSession() as http:
-        async with http.get(code.link.reveal(), allow_redirects=False) as page:
+        async with http.get(code.verification_uri_complete.reveal(), allow_redirects=False) as page:
             consent = page.headers["Location"].partition("id=")[2]
         body = {"person": person, "decision": decision}
         async with http.post(f"{world.url}/sandbox/api/consents/{consent}", json=body) as decided:
@@ -38,7 +38,9 @@ async def test_a_code_is_minted_with_a_link_that_holds_it(world, platform):
     code = await platform.request_device_authorization(ASKED)
     assert isinstance(code, DeviceCode)
     assert (code.expires_in, code.interval) == (240, 1)
-    assert parse_qs(urlsplit(code.link.reveal()).query)["user_code"] == [code.user_code.reveal()]
+    assert parse_qs(urlsplit(code.verification_uri_complete.reveal()).query)["user_code"] == [
+        code.user_code.reveal()
+    ]
     (minted,) = world.tenant.credentials.devices.values()
     assert frozenset(minted.scopes) == ASKED
 
@@ -153,7 +155,7 @@ def test_an_answer_without_a_page_to_go_to_is_none(changed):
 @given(st.dictionaries(st.sampled_from([*ANSWER, "interval", "expires_in"]), st.text() | st.integers()))
 def test_any_answer_is_a_code_or_none(fields):
     code = parse_device_code(fields)
-    assert code is None or code.link.reveal().startswith(("https://", "http://"))
+    assert code is None or code.verification_uri_complete.reveal().startswith(("https://", "http://"))
 
 
 def test_a_refused_scope_is_another_matter_when_a_token_is_refreshed():

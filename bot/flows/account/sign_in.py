@@ -31,7 +31,7 @@ from bot.core.oauth import (
 )
 from bot.core.people import Identity, Session, UserKey
 from bot.core.platform import Platform
-from bot.core.requests import Attempt, AttemptKind
+from bot.core.requests import Attempt, AttemptKind, AttemptStatus
 from bot.core.secrets import Secret
 from bot.flows.authorize.callback import ACCESS_DENIED, is_unanswered, with_retries
 from bot.flows.bot import Bot, now
@@ -73,7 +73,7 @@ def begin_in_browser(bot: Bot, platform: Platform) -> tuple[Begun, str]:
         scopes=frozenset(),
         state=begun.state.reveal(),
         challenge=begun.challenge,
-        prompt=False,
+        prompt_consent=False,
     )
     return begun, url
 
@@ -94,13 +94,13 @@ def begin(bot: Bot, platform: Platform, redirect_uri: str | None, *, pkce: bool)
 def sealed(bot: Bot, platform: Platform, kept: Kept) -> Secret:
     verifier = kept.verifier.reveal() if kept.verifier else None
     fields = [kept.state_digest, verifier, kept.redirect_uri, kept.expires_at.timestamp()]
-    return Secret(bot.database.seal.seal(Secret(json.dumps(fields)), bound_to(platform)))
+    return Secret(bot.database.keyring.seal(Secret(json.dumps(fields)), bound_to(platform)))
 
 
 def opened(bot: Bot, platform: Platform, kept: Secret) -> Kept | None:
     """None for what this bot has not sealed, or has sealed with a key that is not here."""
     try:
-        text = bot.database.seal.open(kept.reveal(), bound_to(platform)).reveal()
+        text = bot.database.keyring.open(kept.reveal(), bound_to(platform)).reveal()
     except CannotOpenSecret:
         return None
     state_digest, verifier, redirect_uri, expires_at = json.loads(text)
@@ -187,7 +187,7 @@ async def redeem(
     return await begin_session(bot, attempt, user, identity, former)
 
 
-NOT_USED = {None, "live", "expired"}
+NOT_USED = {None, AttemptStatus.LIVE, AttemptStatus.EXPIRED}
 """What a state can stand at that has not come back: releases before this one recorded a sign-in when it was begun."""
 
 
@@ -309,7 +309,7 @@ async def begin_session(
     session, moment = Secret(urlsafe(secrets.token_bytes(32))), now()
 
     def work(c: Connection) -> bool:
-        if not attempts.finish(c, attempt.id, "completed", "signed_in", moment):
+        if not attempts.finish(c, attempt.id, AttemptStatus.COMPLETED, "signed_in", moment):
             return False
         users.seen(c, user, language=None, union_id=identity.union_id, now=moment)
         if identity.name:

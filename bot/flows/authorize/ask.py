@@ -14,7 +14,6 @@ from bot.core.oauth import urlsafe
 from bot.core.platform import Platform
 from bot.core.requests import AuthorizationRequest, RequestStatus
 from bot.core.scopes import (
-    MAX_SCOPES_PER_LINK,
     OFFLINE_ACCESS,
     Choice,
     Requirement,
@@ -33,7 +32,7 @@ from bot.flows import administrators, cards
 from bot.flows.bot import Bot, now
 from bot.flows.calls.suspend import keep_results, suspend
 from bot.flows.outbox import Draft, deliver_all, draft, insert_all, note, typed, typed_in_full
-from bot.store import authorizations, calls, granted_scopes, grants, users
+from bot.store import calls, granted_scopes, grants, requests, users
 from bot.store.granted_scopes import GrantedScope
 from bot.store.ids import new_id
 from bot.store.outbox import OutgoingMessage
@@ -53,19 +52,19 @@ async def ask_for_scopes(
     active = grant is not None and grant.status is GrantStatus.ACTIVE
     held = grant.scopes if grant and active else frozenset()
     live, stories = await bot.database.read(
-        lambda c: (authorizations.live_of(c, call.user), granted_scopes.of_user(c, call.user))
+        lambda c: (requests.live_of(c, call.user), granted_scopes.of_user(c, call.user))
     )
     wanted = live.scopes if live else frozenset()
     avoided = live.avoided if live else frozenset()
     formerly = lost_scopes(grant, needs, refused, stories)
-    choice, enabled = await choose(
-        bot.platform_of(call.user), needs, held, wanted=wanted | formerly.keys(), avoided=avoided
-    )
+    platform = bot.platform_of(call.user)
+    choice, enabled = await choose(platform, needs, held, wanted=wanted | formerly.keys(), avoided=avoided)
     if choice.unavailable:
         certain = refused.alternatives if isinstance(refused, InsufficientScope) else ()
         await administrators.wait_for(bot, call, needs, steps, named_by_platform=certain)
         return
-    again = fitting(formerly, choice.scopes | wanted, enabled, avoided)
+    room = platform.limits.scopes_per_link - 1 - len((choice.scopes | wanted) - {OFFLINE_ACCESS})
+    again = fitting(formerly, choice.scopes | wanted | avoided, enabled, max(0, room))
     scopes = with_offline_access(choice.scopes | again, enabled, avoided)
     claimed = await suspend_for_consent(bot, call, needs, scopes, grant, steps, live)
     if claimed is not None:
@@ -116,9 +115,9 @@ def lost_scopes(
 
 def fitting(
     formerly: Mapping[Scope, GrantedScope | None],
-    needed: ScopeSet,
+    left_out: ScopeSet,
     enabled: ScopeSet | None,
-    avoided: ScopeSet,
+    room: int,
 ) -> ScopeSet:
     """As much of `formerly` as the link has room for beside what is needed, the last used first.
 
@@ -128,12 +127,11 @@ def fitting(
     usable = [
         (scope, story)
         for scope, story in formerly.items()
-        if scope not in needed | avoided and (scope in enabled if enabled is not None else story is not None)
+        if scope not in left_out and (scope in enabled if enabled is not None else story is not None)
     ]
     usable.sort(
         key=lambda each: (each[1].used_at or each[1].granted_at) if each[1] else EARLIEST, reverse=True
     )
-    room = max(0, MAX_SCOPES_PER_LINK - 1 - len(needed - {OFFLINE_ACCESS}))
     return frozenset(scope for scope, _ in usable[:room])
 
 
@@ -165,7 +163,7 @@ async def suspend_for_consent(
             keep_results(c, call, steps)
             calls.requeue(c, call.id, call.claim, moment, call.first_failed_at)
             return None, []
-        request = ask_again(c, call, scopes, moment) or authorizations.open_request(
+        request = ask_again(c, call, scopes, moment) or requests.open_request(
             c,
             call.user,
             scopes=scopes,
@@ -176,12 +174,12 @@ async def suspend_for_consent(
             new_id=new_id(moment),
         )
         suspend(c, call, steps, WaitsFor.AUTHORIZATION, needs, request.id, moment)
-        claimed = authorizations.claim_card(c, request.id, bot.worker, moment, moment + bot.lease)
+        claimed = requests.claim_card(c, request.id, bot.worker, moment, moment + bot.lease)
         if claimed is not None or call.chat.kind == "direct":
             return claimed, insert_all(c, bot, told)
         if request.card_shown < request.card_wanted:
             # Another worker is drawing it, and may not know of this call.
-            authorizations.show(c, request.id, moment)
+            requests.show(c, request.id, moment)
             return None, []
         return None, insert_all(c, bot, cards.where_it_is(bot, [call], in_group=False))
 
@@ -205,7 +203,9 @@ async def where_to_look(
         return []
     elsewhere = in_direct_topic(call) and not await was_asked_in_topic(bot, call)
     if elsewhere or live.declined_on_page_at or moment - live.created_at > REMIND_AFTER:
-        return [note(bot, call, replies.asked_above(typed(call), live.id, elsewhere=elsewhere), "note")]
+        return [
+            note(bot, call, replies.added_to_earlier_card(typed(call), live.id, elsewhere=elsewhere), "note")
+        ]
     return []
 
 
@@ -228,14 +228,14 @@ def ask_again(
     That of a consent for this very call, when the platform still refuses; or one that says that it waits for the
     administrator, who has done their part by now. A new command gets a card of its own, where it is seen.
     """
-    before = authorizations.latest_of(c, call.user)
+    before = requests.latest_of(c, call.user)
     if before is None:
         return None
     own = before.status is RequestStatus.GRANTED and call.consents > 0 and call.request_id == before.id
     failed = before.status is RequestStatus.FAILED and call.suspended_at is not None
     if not own and not failed:
         return None
-    return authorizations.ask_again(
+    return requests.ask_again(
         c, before, scopes=scopes, command=call.command, expires_at=call.expires_at, now=moment
     )
 

@@ -7,7 +7,7 @@ import logging
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from typing import TypeVar
 
@@ -15,7 +15,7 @@ from bot.core.api import Unreachable
 from bot.core.grants import Grant, GrantStatus
 from bot.core.oauth import Approved, Denied, TokenProblem, TokenRefused, TokenSet, digest, is_owner
 from bot.core.people import Identity
-from bot.core.requests import Attempt
+from bot.core.requests import Attempt, AttemptStatus
 from bot.core.scopes import OFFLINE_ACCESS, ScopeSet
 from bot.core.secrets import Secret
 from bot.core.words import replies
@@ -31,7 +31,7 @@ from bot.flows.authorize.grant import (
 from bot.flows.authorize.open import was_revoked
 from bot.flows.bot import Bot, now
 from bot.flows.outbox import deliver_all, draft, insert_all
-from bot.store import attempts, authorizations, granted_scopes, grants
+from bot.store import attempts, granted_scopes, grants, requests
 from bot.store.outbox import OutgoingMessage
 from bot.store.transaction import Connection
 
@@ -42,7 +42,7 @@ ACCESS_DENIED = "access_denied"
 """The one `error` by which the page says that the person refused."""
 
 
-RESULT_OF_EARLIER = {"live": CallbackResult.LATE, "expired": CallbackResult.LATE}
+RESULT_OF_EARLIER = {AttemptStatus.LIVE: CallbackResult.LATE, AttemptStatus.EXPIRED: CallbackResult.LATE}
 
 
 async def complete(bot: Bot, came: Approved | Denied) -> CallbackResult:
@@ -114,7 +114,7 @@ def deny(c: Connection, attempt: Attempt, error: str, moment: datetime) -> Callb
         # The page failed. The person has decided nothing, and can try again.
         fail_attempt(c, attempt, "error_on_page", moment)
         return CallbackResult.CODE_REFUSED
-    attempts.finish(c, attempt.id, "denied", ACCESS_DENIED, moment)
+    attempts.finish(c, attempt.id, AttemptStatus.DENIED, ACCESS_DENIED, moment)
     waits = attempt.request_id is not None and decline_on_page(c, attempt.request_id, moment)
     return CallbackResult.DECLINED if waits else CallbackResult.CLOSED
 
@@ -168,7 +168,7 @@ def consented(attempt: Attempt, before: Grant | None) -> Consented:
 
     def complete(c: Connection, current: Grant | None, moment: datetime) -> Completion:
         overtaken = consented_at(current) != consented_at(before)
-        if not overtaken and attempts.finish(c, attempt.id, "completed", "granted", moment):
+        if not overtaken and attempts.finish(c, attempt.id, AttemptStatus.COMPLETED, "granted", moment):
             return Completion.COMPLETED
         if attempts.is_withdrawn(c, attempt.id):
             return Completion.WITHDRAWN
@@ -247,12 +247,12 @@ async def other_account(bot: Bot, attempt: Attempt) -> CallbackResult:
     """Ends an attempt with another person's token. Its asker is told in the chat, once for each request."""
     user, moment = attempt.user, now()
     assert user is not None
-    content = bot.platform_of(user).render_reply(replies.other_account())
+    content = bot.platform_of(user).render_reply(replies.wrong_account())
     word = draft(bot, user, content, kind="notice", key=f"{attempt.request_id}-other-account")
 
     def work(c: Connection) -> list[OutgoingMessage]:
         fail_attempt(c, attempt, attempts.WRONG_PERSON, moment)
-        request = authorizations.live_of(c, user)
+        request = requests.live_of(c, user)
         asks = request is not None and request.id == attempt.request_id
         return insert_all(c, bot, [word]) if asks else []
 
@@ -265,10 +265,10 @@ async def other_account(bot: Bot, attempt: Attempt) -> CallbackResult:
 def fail_attempt(c: Connection, attempt: Attempt, outcome: str, moment: datetime) -> None:
     """Inside a transaction, unless somebody else has come to an end with it. The request opens again: the rightful
     person can still go on, by the same link."""
-    if not attempts.finish(c, attempt.id, "failed", outcome, moment):
+    if not attempts.finish(c, attempt.id, AttemptStatus.FAILED, outcome, moment):
         return
     if attempt.request_id is not None:
-        authorizations.give_up_redeeming(c, attempt.request_id, moment)
+        requests.give_up_redeeming(c, attempt.request_id, moment)
 
 
 async def finish_stranded(bot: Bot) -> None:
@@ -283,11 +283,13 @@ async def finish_stranded(bot: Bot) -> None:
 
 async def finish_one(bot: Bot, attempt: Attempt, code: Secret | None, moment: datetime) -> CallbackResult:
     # A sign-in has left no code: nobody waits for its session any more.
-    if code is None or attempt.expires_at + CODE_LIFETIME < moment:
+    if code is None or is_code_expired(bot, attempt, moment):
         return await attempt_failed(bot, attempt, "exchange_lost", CallbackResult.CODE_REFUSED)
     basis = await bot.database.read(lambda c: basis_of(c, attempt))
     return await bot.carry_through(redeem(bot, attempt, code, basis, moment))
 
 
-CODE_LIFETIME = timedelta(minutes=5)
-"""The platform's authorization code."""
+def is_code_expired(bot: Bot, attempt: Attempt, moment: datetime) -> bool:
+    """Whether the attempt's authorization code has expired, however late in the attempt's life it was issued."""
+    assert attempt.user is not None
+    return attempt.expires_at + bot.platform_of(attempt.user).limits.code_lifetime < moment

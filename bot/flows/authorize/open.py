@@ -10,11 +10,11 @@ from enum import StrEnum
 from bot.core.grants import Grant, GrantStatus
 from bot.core.oauth import STATE_BYTES, VERIFIER_BYTES, digest, new_attempt
 from bot.core.requests import AttemptKind, AuthorizationRequest, RequestStatus
-from bot.core.scopes import MAX_SCOPES_PER_LINK, OFFLINE_ACCESS, ScopeSet
+from bot.core.scopes import OFFLINE_ACCESS, ScopeSet
 from bot.core.secrets import Secret
 from bot.flows.authorize.page_errors import without_disabled_scopes
 from bot.flows.bot import Bot, now
-from bot.store import attempts, audit, authorizations, grants
+from bot.store import attempts, audit, grants, requests
 from bot.store.attempts import NewAttempt, Openings
 from bot.store.ids import new_id
 from bot.store.transaction import Connection
@@ -46,7 +46,7 @@ class LinkUnavailable(StrEnum):
 
 async def find_open_request(bot: Bot, ticket: str) -> AuthorizationRequest | LinkUnavailable:
     """The request behind a ticket, if its link can still be followed. Changes nothing."""
-    request = await bot.database.read(lambda c: authorizations.find_by_ticket(c, digest(ticket)))
+    request = await bot.database.read(lambda c: requests.find_by_ticket(c, digest(ticket)))
     if request is None:
         return LinkUnavailable.UNKNOWN
     if request.waits_for_administrator:
@@ -65,8 +65,8 @@ class StartedAttempt:
     scopes: ScopeSet
     state: Secret
     challenge: str | None
-    prompt: bool
-    """The page must show its consent screen, because the user or an operator revoked the grant before."""
+    prompt_consent: bool
+    """Consent is to be visible, because an earlier grant was revoked."""
 
 
 async def open_link(bot: Bot, request: AuthorizationRequest) -> str | LinkUnavailable:
@@ -81,7 +81,7 @@ async def open_link(bot: Bot, request: AuthorizationRequest) -> str | LinkUnavai
         scopes=begun.scopes,
         state=begun.state.reveal(),
         challenge=begun.challenge,
-        prompt=begun.prompt,
+        prompt_consent=begun.prompt_consent,
     )
 
 
@@ -102,7 +102,7 @@ async def start_attempt(
     if request.waits_for_administrator:
         return LinkUnavailable.WAITING_FOR_ADMINISTRATOR
     fresh = new_attempt(secrets.token_bytes(STATE_BYTES + VERIFIER_BYTES), pkce=pkce)
-    scopes, moment = one_link(request.scopes), now()
+    scopes, moment = link_scopes(bot, request), now()
     attempt = NewAttempt(
         new_id(moment),
         AttemptKind.AUTHORIZATION,
@@ -124,7 +124,7 @@ async def start_attempt(
             return too_many(full) or LinkUnavailable.TOO_MANY
         if first and not request.card_ephemeral:
             # The card offers to report an error from now on. Mostly the consent comes first, which changes it as well.
-            authorizations.show(c, request.id, moment + SHOW_OPENED_AFTER)
+            requests.show(c, request.id, moment + SHOW_OPENED_AFTER)
         subject = ("request", request.id)
         audit.write(c, "link_opened", user=request.user, subject=subject, now=moment, attempt=attempt.id)
         return StartedAttempt(scopes, fresh.state, fresh.challenge, was_revoked(grants.find(c, request.user)))
@@ -139,12 +139,13 @@ def too_many(openings: Openings) -> LinkUnavailable | None:
     return LinkUnavailable.TOO_MANY if openings.live >= MAX_LIVE_ATTEMPTS else None
 
 
-def one_link(scopes: ScopeSet) -> ScopeSet:
-    """At most as many as one link takes; the rest is asked for by the next."""
-    if len(scopes) <= MAX_SCOPES_PER_LINK:
-        return scopes
-    first = sorted(scopes - {OFFLINE_ACCESS})[: MAX_SCOPES_PER_LINK - 1]
-    return frozenset(first) | (scopes & {OFFLINE_ACCESS})
+def link_scopes(bot: Bot, request: AuthorizationRequest) -> ScopeSet:
+    """Return the scopes of a request that one link asks for; when these are too many, the next link asks for the rest."""
+    limit = bot.platform_of(request.user).limits.scopes_per_link
+    if len(request.scopes) <= limit:
+        return request.scopes
+    first = sorted(request.scopes - {OFFLINE_ACCESS})[: limit - 1]
+    return frozenset(first) | (request.scopes & {OFFLINE_ACCESS})
 
 
 def was_revoked(grant: Grant | None) -> bool:

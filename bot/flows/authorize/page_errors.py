@@ -18,12 +18,20 @@ from bot.core.messages import Reply
 from bot.core.platform import Platform
 from bot.core.requests import FOR_ADMINISTRATOR, AuthorizationRequest, RequestStatus
 from bot.core.scopes import OFFLINE_ACCESS, ScopeSet, choose_scopes, named, with_offline_access
-from bot.core.words import replies
+from bot.core.words.administrators import (
+    PAGE_ERROR_CHECK,
+    page_error_reported,
+    redirects_missing,
+    redirects_registered,
+    redirects_unknown,
+    scopes_enabled,
+    scopes_unknown,
+)
 from bot.flows import administrators
 from bot.flows.administrators import to_enable
 from bot.flows.bot import Bot, now
 from bot.flows.outbox import Draft, deliver_all, draft, insert_all
-from bot.store import audit, authorizations, calls, device_authorizations, scope_waits, seen_events, users
+from bot.store import audit, calls, device_authorizations, requests, scope_waits, seen_events, users
 from bot.store.outbox import OutgoingMessage
 from bot.store.transaction import Connection
 
@@ -46,7 +54,7 @@ async def without_disabled_scopes(bot: Bot, request: AuthorizationRequest) -> Au
     if not is_explained(request, enabled) or request.status is not RequestStatus.OPEN:
         return request
     await ask_otherwise_now(bot, request, enabled, "scope_disabled")
-    return await bot.database.read(lambda c: authorizations.get(c, request.id)) or request
+    return await bot.database.read(lambda c: requests.get(c, request.id)) or request
 
 
 async def ask_otherwise_now(
@@ -60,7 +68,7 @@ async def ask_otherwise_now(
 
     def work(c: Connection) -> bool:
         users.lock(c, request.user)
-        current = authorizations.get(c, request.id)
+        current = requests.get(c, request.id)
         if current is None or (current.status, current.scopes) != (request.status, request.scopes):
             return True
         _, other = other_choice(current, waiting_of(c, current), enabled)
@@ -94,7 +102,7 @@ def ask_otherwise(
     waiting = waiting_of(c, request)
     avoided, scopes = other_choice(request, waiting, enabled)
     if scopes is not None:
-        authorizations.avoid(c, request.id, avoided, scopes, moment)
+        requests.avoid(c, request.id, avoided, scopes, moment)
         return
     told = False
     for call in waiting:
@@ -108,7 +116,7 @@ def ask_otherwise(
         calls.change_wait(c, call.id, WaitsFor.ADMINISTRATOR, kept, moment)
         scope_waits.open(c, user.platform, user.app_id, missing, moment)
     failure = FOR_ADMINISTRATOR if told else "unknown_scope"
-    authorizations.settle(c, request.id, RequestStatus.FAILED, failure=failure, now=moment)
+    requests.settle(c, request.id, RequestStatus.FAILED, failure=failure, now=moment)
 
 
 def is_explained(request: AuthorizationRequest, enabled: ScopeSet | None) -> bool:
@@ -149,13 +157,13 @@ async def report_page_error(bot: Bot, request: AuthorizationRequest, error: Page
         if await ask_otherwise_now(bot, request, enabled, "page_error_reported"):
             return None
         scopes = request.scopes - {OFFLINE_ACCESS}
-        words = administrators.in_words(await platform.describe_scopes(scopes))
-        found = replies.scopes_enabled(words) if enabled is not None else replies.scopes_unknown(words)
+        words = administrators.list_scopes(await platform.describe_scopes(scopes))
+        found = scopes_enabled(words) if enabled is not None else scopes_unknown(words)
         return await tell(bot, request, error, found)
     if error is PageError.REDIRECT and not bot.by_device:
         registered = await in_time(platform.redirect_urls())
         return await tell(bot, request, error, redirects(bot, platform, registered))
-    check = replies.PAGE_ERROR_CHECK.get(error, replies.PAGE_ERROR_CHECK[PageError.OTHER])
+    check = PAGE_ERROR_CHECK.get(error, PAGE_ERROR_CHECK[PageError.OTHER])
     return await tell(bot, request, error, check)
 
 
@@ -165,8 +173,8 @@ def redirects(bot: Bot, platform: Platform, registered: frozenset[str] | None) -
     ours = (bot.callback_url(platform), *([f"{bot.public_url}{page.page_path}"] if page else []))
     missing = [url for url in ours if registered is not None and url not in registered]
     if missing:
-        return replies.redirects_missing(missing)
-    return replies.redirects_registered(ours) if registered is not None else replies.redirects_unknown(ours)
+        return redirects_missing(missing)
+    return redirects_registered(ours) if registered is not None else redirects_unknown(ours)
 
 
 async def tell(bot: Bot, request: AuthorizationRequest, error: PageError, found: Words) -> bool:
@@ -176,7 +184,7 @@ async def tell(bot: Bot, request: AuthorizationRequest, error: PageError, found:
     profile = await bot.database.read(lambda c: users.profile(c, user))
     name = (profile.name if profile is not None else None) or user.open_id
     commands = tuple(f"/{name}" for name in request.reasons)
-    reply = replies.page_error_reported(name, error, commands, found)
+    reply = page_error_reported(name, error, commands, found)
 
     def work(c: Connection) -> list[OutgoingMessage] | None:
         once = f"{error.value}-{request.id}"

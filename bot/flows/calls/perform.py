@@ -37,6 +37,7 @@ from bot.core.grants import Grant
 from bot.core.oauth import TokenProblem, TokenRefused
 from bot.core.secrets import Secret
 from bot.core.words import replies
+from bot.core.words.refusals import app_misconfigured, blocked, gave_up
 from bot.flows import administrators, tokens
 from bot.flows.account import unused_scopes
 from bot.flows.authorize.ask import ask_for_scopes, ask_to_confirm
@@ -72,13 +73,13 @@ async def call_as_user(bot: Bot, run: Run, move: ApiCall) -> bool:
             case tokens.Misconfigured(
                 refusal=TokenRefused(problem=TokenProblem.BLOCKED, code=code, message=hint)
             ):
-                reply = replies.blocked(typed(call), hint or str(code))
+                reply = blocked(typed(call), hint or str(code))
                 await finish(
                     bot, call, CallStatus.FAILED, "blocked_by_policy", replies.with_retry(reply, call.id)
                 )
                 return False
             case tokens.Misconfigured():
-                reply = replies.with_retry(replies.app_misconfigured(typed(call)), call.id)
+                reply = replies.with_retry(app_misconfigured(typed(call)), call.id)
                 await finish(bot, call, CallStatus.FAILED, "app_misconfigured", reply)
                 return False
             case tokens.Usable() if (
@@ -168,7 +169,7 @@ async def carry_out(
         case RetryAt(at):
             await requeue(bot, run, at, failed=True)
         case GiveUp(why, last):
-            reply = replies.gave_up(why, typed(call), detail_of(last))
+            reply = gave_up(why, typed(call), detail_of(last))
             if why in {Why.PLATFORM_FAILED, Why.BUSY}:
                 reply = replies.with_retry(reply, call.id)
             await finish(bot, call, CallStatus.FAILED, why.value, reply)
