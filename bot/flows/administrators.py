@@ -19,7 +19,7 @@ from bot.core.platform import ScopeApplication
 from bot.core.scopes import Requirement, Scope, ScopeSet, ScopeWaitStatus, choose_scopes, named
 from bot.core.words import replies
 from bot.flows.bot import Bot, now
-from bot.flows.calls.suspend import only_genuine, suspend
+from bot.flows.calls.suspend import Wait, only_genuine, suspend
 from bot.flows.outbox import answer, deliver_all, draft, insert_all, note, typed
 from bot.store import audit, calls, outbox, scope_waits, seen_events
 from bot.store.outbox import OutgoingMessage
@@ -71,7 +71,7 @@ async def wait_for(
             admins = [bot.platform.user_key(each, tenant) for each in await bot.administrators()]
 
     def work(c: Connection) -> list[OutgoingMessage]:
-        suspend(c, call, steps, WaitsFor.ADMINISTRATOR, needs, None, moment, again)
+        suspend(c, call, steps, Wait(WaitsFor.ADMINISTRATOR, needs, retried_at=again), moment)
         app = (bot.platform.name, bot.platform.app_id)
         # The cards tell of this call already, unless the scopes were enabled in this very moment.
         wait = begun if scope_waits.is_open(c, *app, scopes) else scope_waits.open(c, *app, scopes, moment)
