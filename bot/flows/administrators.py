@@ -16,6 +16,7 @@ from bot.core.language import Words
 from bot.core.messages import Content, NotSent
 from bot.core.people import UserKey
 from bot.core.platform import ScopeApplication
+from bot.core.retry import backoff
 from bot.core.scopes import Requirement, Scope, ScopeSet, ScopeWaitStatus, choose_scopes, named
 from bot.core.words import replies
 from bot.flows.bot import Bot, now
@@ -166,7 +167,7 @@ def turn_away(
 TOLD_AFTER = 4
 """Tries that the platform refuses though its list says that the scope is enabled: a change takes a moment to arrive."""
 
-LONGEST_PAUSE = timedelta(minutes=5)
+FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=4), timedelta(minutes=5)
 
 
 def lacking(needs: Requirement, enabled: ScopeSet | None) -> Requirement:
@@ -180,9 +181,7 @@ def is_contradicted(needs: Requirement, enabled: ScopeSet | None) -> bool:
 
 
 def pause_after(attempts: int) -> timedelta:
-    """4, 8, 16 … seconds, of which the second half is random, up to minutes."""
-    seconds = min(LONGEST_PAUSE.total_seconds(), 4.0 * 2 ** min(attempts - 1, 10))
-    return timedelta(seconds=seconds * random.uniform(0.5, 1))  # noqa: S311 - jitter
+    return backoff(attempts, random.random(), first=FIRST_PAUSE, longest=LONGEST_PAUSE)  # noqa: S311 - jitter
 
 
 def to_enable(

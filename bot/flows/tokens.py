@@ -19,7 +19,7 @@ from bot.core.api import AppRejected, BlockedByPolicy, NotAuthorized, NoToken, R
 from bot.core.grants import Grant, GrantStatus
 from bot.core.oauth import TokenProblem, TokenRefused, TokenSet
 from bot.core.people import UserKey
-from bot.core.retry import asked_to_wait, backoff
+from bot.core.retry import asked_to_wait, backoff, spread
 from bot.core.scopes import ScopeSet
 from bot.core.secrets import Secret
 from bot.flows.bot import Bot, now
@@ -229,8 +229,8 @@ def pause_after(grant: Grant, refusal: TokenRefused) -> timedelta:
     """
     jitter = random.random()  # noqa: S311 - spreads retries, guards nothing
     if refusal.problem in {TokenProblem.APP, TokenProblem.BLOCKED, TokenProblem.USER}:
-        return PAUSE_WHEN_REFUSED * (0.5 + jitter / 2)
-    grown = min(backoff(grant.refresh_failures + 1, jitter), LONGEST_PAUSE * (0.5 + jitter / 2))
+        return spread(PAUSE_WHEN_REFUSED, jitter)
+    grown = backoff(grant.refresh_failures + 1, jitter, longest=LONGEST_PAUSE)
     return max(grown, asked_to_wait(refusal.retry_after))
 
 
