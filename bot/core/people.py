@@ -11,7 +11,7 @@ class UserKey:
     """One person, as one app on one platform knows them. Everything stored about a person carries it."""
 
     platform: str
-    """`lark` or `dingtalk`."""
+    """The name of the platform."""
     app_id: str
     tenant_key: str
     open_id: str

@@ -16,12 +16,13 @@ from bot.core.language import Words
 from bot.core.messages import Content, NotSent
 from bot.core.people import UserKey
 from bot.core.platform import Platform, ScopeApplication
+from bot.core.retry import backoff
 from bot.core.scopes import Requirement, Scope, ScopeSet, ScopeWaitStatus, choose_scopes, named
 from bot.core.words import replies
 from bot.core.words.administrators import publish_a_version
 from bot.core.words.refusals import no_such_scope, still_refused, too_many_scope_requests
 from bot.flows.bot import Bot, now
-from bot.flows.calls.suspend import only_genuine, suspend
+from bot.flows.calls.suspend import Wait, only_genuine, suspend
 from bot.flows.outbox import answer, deliver_all, draft, insert_all, note, typed, withdraw
 from bot.store import audit, calls, outbox, scope_waits, seen_events
 from bot.store.outbox import OutgoingMessage
@@ -72,7 +73,7 @@ async def wait_for(
             admins = [platform.user_key(each, tenant) for each in await bot.administrators(platform)]
 
     def work(c: Connection) -> list[OutgoingMessage]:
-        suspend(c, call, steps, WaitsFor.ADMINISTRATOR, needs, None, moment, again)
+        suspend(c, call, steps, Wait(WaitsFor.ADMINISTRATOR, needs, retried_at=again), moment)
         app = (platform.name, platform.app_id)
         # The cards tell of this call already, unless the scopes were enabled in this very moment.
         wait = begun if scope_waits.is_open(c, *app, scopes) else scope_waits.open(c, *app, scopes, moment)
@@ -169,7 +170,7 @@ def turn_away(
 TOLD_AFTER = 4
 """Tries that the platform refuses though its list says that the scope is enabled: a change takes a moment to arrive."""
 
-LONGEST_PAUSE = timedelta(minutes=5)
+FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=4), timedelta(minutes=5)
 
 
 def lacking(needs: Requirement, enabled: ScopeSet | None) -> Requirement:
@@ -183,9 +184,7 @@ def is_contradicted(needs: Requirement, enabled: ScopeSet | None) -> bool:
 
 
 def pause_after(attempts: int) -> timedelta:
-    """4, 8, 16 … seconds, of which the second half is random, up to minutes."""
-    seconds = min(LONGEST_PAUSE.total_seconds(), 4.0 * 2 ** min(attempts - 1, 10))
-    return timedelta(seconds=seconds * random.uniform(0.5, 1))  # noqa: S311 - jitter
+    return backoff(attempts, random.random(), first=FIRST_PAUSE, longest=LONGEST_PAUSE)  # noqa: S311 - jitter
 
 
 def to_enable(

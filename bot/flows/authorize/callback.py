@@ -7,7 +7,7 @@ import logging
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeVar
 
@@ -16,6 +16,7 @@ from bot.core.grants import Grant, GrantStatus
 from bot.core.oauth import Approved, Denied, TokenProblem, TokenRefused, TokenSet, digest, is_owner
 from bot.core.people import Identity
 from bot.core.requests import Attempt, AttemptStatus
+from bot.core.retry import spread
 from bot.core.scopes import OFFLINE_ACCESS, ScopeSet
 from bot.core.secrets import Secret
 from bot.core.words import replies
@@ -187,8 +188,8 @@ def consented_at(grant: Grant | None) -> datetime | None:
 Answer = TypeVar("Answer")
 
 
-RETRY_PAUSES = (0.3, 1.0, 2.5)
-"""Seconds between tries while a person looks at the page."""
+RETRY_PAUSES = tuple(timedelta(seconds=seconds) for seconds in (0.3, 1.0, 2.5))
+"""Between tries while a person looks at the page."""
 
 
 RETRY_TIMEOUT = 6.0
@@ -205,7 +206,7 @@ async def with_retries(
     for pause in RETRY_PAUSES:
         if not is_worth_repeating(answer) or loop.time() - begun > RETRY_TIMEOUT:
             break
-        await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - jitter
+        await asyncio.sleep(spread(pause, random.random()).total_seconds())  # noqa: S311 - jitter
         answer = await ask()
     return answer
 

@@ -16,6 +16,7 @@ from bot.core.grants import Grant
 from bot.core.oauth import DeviceAnswer, DeviceCode, TokenProblem, TokenRefused, TokenSet, is_owner
 from bot.core.people import Identity
 from bot.core.requests import AuthorizationRequest, DeviceAuthorization, DeviceStatus
+from bot.core.retry import doubled
 from bot.core.scopes import ScopeSet
 from bot.core.secrets import Secret
 from bot.flows.authorize.callback import allowed_scopes, is_unanswered, with_retries
@@ -192,7 +193,7 @@ async def poll_again(bot: Bot, device: DeviceAuthorization, interval: int, *, fa
         await end(bot, device, DeviceStatus.EXPIRED, "expired")
         return
     usual = timedelta(seconds=interval)
-    pause = usual if not failures else max(usual, min(usual * 2 ** min(failures, 8), LONGEST_PAUSE))
+    pause = doubled(usual, failures, max(usual, LONGEST_PAUSE))
     await wait(bot, device, min(moment + pause, device.expires_at), interval, failures)
 
 
