@@ -131,11 +131,11 @@ class Platform(Protocol):
         """Where the authorization page sends the browser back, from the root of the bot's public address."""
 
     def authorize_url(
-        self, *, redirect_uri: str, scopes: ScopeSet, state: str, challenge: str | None, prompt_consent: bool
+        self, *, redirect_uri: str, scopes: ScopeSet, state: str, challenge: str | None, prompt: bool
     ) -> str:
         """Return the URL of the platform's authorization page.
 
-        `challenge` is the S256 challenge of RFC 7636. `prompt_consent` makes the page show its consent screen even if
+        `challenge` is the S256 challenge of RFC 7636. `prompt` makes the page show its consent screen even if
         nothing new is asked for.
         """
 

@@ -223,14 +223,14 @@ class LarkPlatform:
     # --- authorization
 
     def authorize_url(
-        self, *, redirect_uri: str, scopes: ScopeSet, state: str, challenge: str | None, prompt_consent: bool
+        self, *, redirect_uri: str, scopes: ScopeSet, state: str, challenge: str | None, prompt: bool
     ) -> str:
         return self._oauth.authorize_url(
             redirect_uri=redirect_uri,
             scopes=scopes,
             state=state,
             challenge=challenge,
-            prompt_consent=prompt_consent,
+            prompt=prompt,
         )
 
     def card_link(self, url: str) -> str:

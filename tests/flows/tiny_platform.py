@@ -86,7 +86,7 @@ class TinyPlatform:
         return None
 
     def authorize_url(
-        self, *, redirect_uri: str, scopes: ScopeSet, state: str, challenge: str | None, prompt_consent: bool
+        self, *, redirect_uri: str, scopes: ScopeSet, state: str, challenge: str | None, prompt: bool
     ) -> str:
         query = {"back": redirect_uri, "scope": join_scopes(scopes), "state": state}
         return f"https://tiny.example/consent?{urlencode(query)}"

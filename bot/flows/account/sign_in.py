@@ -73,7 +73,7 @@ def begin_in_browser(bot: Bot, platform: Platform) -> tuple[Begun, str]:
         scopes=frozenset(),
         state=begun.state.reveal(),
         challenge=begun.challenge,
-        prompt_consent=False,
+        prompt=False,
     )
     return begun, url
 

@@ -65,7 +65,7 @@ class StartedAttempt:
     scopes: ScopeSet
     state: Secret
     challenge: str | None
-    prompt_consent: bool
+    prompt: bool
     """Consent is to be visible, because an earlier grant was revoked."""
 
 
@@ -81,7 +81,7 @@ async def open_link(bot: Bot, request: AuthorizationRequest) -> str | LinkUnavai
         scopes=begun.scopes,
         state=begun.state.reveal(),
         challenge=begun.challenge,
-        prompt_consent=begun.prompt_consent,
+        prompt=begun.prompt,
     )
 
 
