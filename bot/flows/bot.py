@@ -133,10 +133,10 @@ class Bot:
         return user.open_id in await self.administrators(self.platform_of(user))
 
 
-def language_of(text: str | None, locale: Language | None, known: Language | None) -> Language:
-    """The client's own locale first, then Chinese characters in the message, then what was known before."""
+def language_of(text: str | None, locale: Language | None) -> Language:
+    """Return the language of the client's locale, else Chinese for a message with Chinese characters, else English."""
     if locale is not None:
         return locale
     if text and any("\u4e00" <= character <= "\u9fff" for character in text):
         return "zh"
-    return known or "en"
+    return "en"

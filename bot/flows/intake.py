@@ -78,7 +78,7 @@ async def accept_message(bot: Bot, event: MessageReceived) -> None:
         command=name,
         arguments=kept(bot.commands[name], written, event.mentions),
         asked_at=asked_at,
-        language=language_of(event.text, event.language, None),
+        language=language_of(event.text, event.language),
         time_zone=None,
         # What helps and what ends things is done however late it arrives.
         expires_at=(moment if urgent else asked_at) + bot.deferred_ttl,

@@ -26,7 +26,7 @@ from bot.core.people import UserKey
 from bot.core.requests import AuthorizationRequest, RequestStatus
 from bot.core.scopes import ScopeSet
 from bot.core.secrets import Secret
-from bot.store import audit, sealed, users
+from bot.store import audit, sealed
 from bot.store.keyring import Keyring
 from bot.store.schema import authorization_requests, deferred_calls
 from bot.store.statements import LIMIT, app_of, bind, of_app, status_in, status_is
@@ -224,12 +224,11 @@ def open_request(
     now: datetime,
     new_id: str,
 ) -> AuthorizationRequest:
-    """Opens a request, or widens the person's live one (its ticket stays), so that it asks for these scopes too.
+    """Open a request, or widen the user's live one (its ticket stays), so that it asks for these scopes too.
 
-    Locks the person (see `users.lock`): a grant read after this in the same transaction is the newest there is,
-    and one that comes later sees the calls that this transaction suspends.
+    The caller has locked the user (see `users.lock`): a grant that is stored later sees the calls that this
+    transaction suspends.
     """
-    users.lock(connection, user)
     live = _one(connection, LIVE_OF_LOCKED, {"user": user})
     if live is not None:
         return _widen(connection, live, scopes, command, expires_at, now)
@@ -461,13 +460,10 @@ def ask_again(
     expires_at: datetime,
     now: datetime,
 ) -> AuthorizationRequest | None:
-    """A request that was granted, or had failed, is open again, for other scopes; None when another one is live.
+    """Reopen the user's latest request, which was granted or had failed, for other scopes.
 
-    Locks the person, like `open_request`.
+    The caller has locked the user and read the request since: no later one can be live.
     """
-    users.lock(connection, before.user)
-    if live_of(connection, before.user) is not None:
-        return None
     announce(connection)
     reasons = before.reasons if command in before.reasons else (*before.reasons, command)
     values = {

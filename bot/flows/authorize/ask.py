@@ -231,11 +231,13 @@ def ask_again(
     That of a consent for this very call, when the platform still refuses; or one that says that it waits for the
     administrator, who has done their part by now. A new command gets a card of its own, where it is seen.
     """
+    if call.suspended_at is None:
+        return None
     before = requests.latest_of(c, call.user)
     if before is None:
         return None
     own = before.status is RequestStatus.GRANTED and call.consents > 0 and call.request_id == before.id
-    failed = before.status is RequestStatus.FAILED and call.suspended_at is not None
+    failed = before.status is RequestStatus.FAILED
     if not own and not failed:
         return None
     return requests.ask_again(

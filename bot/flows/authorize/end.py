@@ -111,8 +111,7 @@ def cancel_waiting(
         for call in calls.stop_running(c, before, "cancelled_by_user", moment):
             dropped.append(call)
             messages += insert_all(c, bot, [answer(bot, call, replies.cancelled(typed(call)))])
-    close_if_nobody_waits(c, user, "cancelled_by_user", moment)
-    ask_for_less(c, user, dropped, moment)
+    ask_for_less(c, user, dropped, "cancelled_by_user", moment)
     return dropped, messages
 
 
@@ -150,8 +149,7 @@ def recall(c: Connection, bot: Bot, call: DeferredCall, moment: datetime) -> lis
     if in_doubt or not calls.cancel(c, call.id, "recalled", moment):
         calls.mark_recalled(c, call.id, moment)
         return []
-    close_if_nobody_waits(c, call.user, "recalled", moment)
-    ask_for_less(c, call.user, [call], moment)
+    ask_for_less(c, call.user, [call], "recalled", moment)
     halfway = [answer_alone(bot, call, replies.stopped_halfway(typed(call)))] if wrote else []
     return insert_all(c, bot, halfway)
 
@@ -168,11 +166,31 @@ def close_if_nobody_waits(
         close_request(c, user, reason, moment, status)
 
 
-def ask_for_less(c: Connection, user: UserKey, gone: Sequence[DeferredCall], moment: datetime) -> None:
-    """Inside a transaction that has locked the person: what only calls that have gone needed is not asked for."""
-    live = requests.live_of(c, user)
-    waiting = [call for call in calls.suspended_of(c, user) if call.waits_for is WaitsFor.AUTHORIZATION]
-    if live is None or not waiting:
+def ask_for_less(
+    c: Connection, user: UserKey, gone: Sequence[DeferredCall], reason: str, moment: datetime
+) -> None:
+    """Stop asking for what only the calls that are gone needed; close the request if no call waits for it.
+
+    The caller has locked the user. `reason` is that of the closed request.
+    """
+    suspended = calls.suspended_of(c, user)
+    if all(call.waits_for is WaitsFor.CONFIRMATION for call in suspended):
+        close_request(c, user, reason, moment)
+        return
+    narrow_request(c, user, gone, suspended, moment)
+
+
+def narrow_request(
+    c: Connection,
+    user: UserKey,
+    gone: Sequence[DeferredCall],
+    suspended: Sequence[DeferredCall],
+    moment: datetime,
+) -> None:
+    """Narrow the live request to what the suspended calls need, once others are gone."""
+    waiting = [call for call in suspended if call.waits_for is WaitsFor.AUTHORIZATION]
+    live = requests.live_of(c, user) if waiting else None
+    if live is None:
         return
     unwanted = named(*(call.needs for call in gone)) - named(*(call.needs for call in waiting))
     scopes = live.scopes - (unwanted - {OFFLINE_ACCESS})
@@ -191,7 +209,8 @@ def close_request(
 ) -> None:
     """Inside a transaction: nothing waits any more for what a card asks for, or for the administrator. It says so."""
     device_authorizations.close(c, user, moment)
-    request = requests.live_of(c, user) or requests.latest_of(c, user)
+    # A live request is always the latest: another one is opened only when none is live.
+    request = requests.latest_of(c, user)
     if request is None or not (is_live(request.status) or request.waits_for_administrator):
         return
     requests.settle(c, request.id, status, now=moment, reason=reason)
@@ -210,11 +229,10 @@ def cancel_for_administrator(
 
 
 def end_grant(c: Connection, user: UserKey, reason: str, moment: datetime) -> bool:
-    """Inside a transaction: ends a grant here at once, and queues its revocation at the platform.
+    """End a grant in the database at once, and queue its revocation at the platform.
 
-    A consent whose code is being exchanged is older than this: it ends with it.
+    The caller has locked the user. A consent whose code is being exchanged is older than this, and ends with the grant.
     """
-    users.lock(c, user)
     attempts.withdraw(c, user, moment)
     device_authorizations.close(c, user, moment)
     ended = grants.end(c, user, reason, moment)
@@ -272,6 +290,6 @@ def expired_with(c: Connection, call: DeferredCall, moment: datetime) -> Authori
 
 
 def forget_need(c: Connection, call: DeferredCall, moment: datetime) -> None:
-    """Inside a transaction: `ask_for_less` after one call."""
+    """Lock the user of an expired call, and narrow their request to what the others need."""
     users.lock(c, call.user)
-    ask_for_less(c, call.user, [call], moment)
+    narrow_request(c, call.user, [call], calls.suspended_of(c, call.user), moment)
