@@ -28,7 +28,7 @@ from bot.flows.account import permissions
 from bot.flows.acknowledge import acknowledge_forever
 from bot.flows.authorize.revoke import revoke_due
 from bot.flows.bot import Bot, now
-from bot.flows.chores import CHORES, repeat, show_cards_when_woken
+from bot.flows.chores import CHORES, repeat, show_cards_on_signal
 from bot.flows.intake import accept_event
 from bot.flows.worker import Worker
 from bot.lark.commands import COMMANDS
@@ -150,7 +150,7 @@ async def serve(settings: Settings, refit: Refit, on_stop: Callable[[], None]) -
         runner = Runner(application, public_url=settings.public_url or "", shutdown_timeout=HANDLER_TIMEOUT)
         await runner.setup()
         worker = Worker(bot)
-        tasks = [asyncio.create_task(each) for each in (worker.work(), show_cards_when_woken(bot))]
+        tasks = [asyncio.create_task(each) for each in (worker.work(), show_cards_on_signal(bot))]
         tasks.append(asyncio.create_task(acknowledge_forever(bot)))
         tasks += [asyncio.create_task(repeat(bot, chore)) for chore in CHORES]
         try:
@@ -267,7 +267,7 @@ async def revoke_user(settings: Settings, user_text: str) -> int:
 
 
 async def revoke_and_report(bot: Bot, user: UserKey) -> str:
-    ended = await permissions.take_back(bot, user, "revoked_by_operator", sign_out=True)
+    ended = await permissions.revoke(bot, user, "revoked_by_operator", sign_out=True)
     await asyncio.gather(*bot.tasks)
     await revoke_due(bot)
     await cards.show_due_cards(bot)

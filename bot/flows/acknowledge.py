@@ -17,7 +17,7 @@ from bot.core.calls import CallStatus, DeferredCall, WaitsFor
 from bot.core.people import UserKey
 from bot.core.words import replies
 from bot.flows.bot import Bot, now
-from bot.flows.hints import Unanswered
+from bot.flows.hints import UnacknowledgedMessage
 from bot.flows.outbox import Draft, deliver_all, insert_all, note, note_key, typed
 from bot.flows.reactions import react
 from bot.store import calls, outbox, reactions
@@ -33,7 +33,7 @@ REACT_AFTER = timedelta(seconds=0.9)
 """What is answered sooner costs no reaction."""
 
 
-SAY_AFTER = timedelta(seconds=1.5)
+NOTE_AFTER = timedelta(seconds=1.5)
 """What has no reaction by then gets a word: two seconds are promised."""
 
 
@@ -49,12 +49,12 @@ MAX_NOTES_PER_USER = 5
 """Said to one person at once: a chat takes five messages a second, and the answers come by the same way."""
 
 
-def watch(bot: Bot, call: NewCall | DeferredCall) -> None:
+def expect_acknowledgement(bot: Bot, call: NewCall | DeferredCall) -> None:
     """Sees to it that the asker of this call sees something in time."""
     if call.message_id is None:
         return
     due_at = time_of(call.id) + REACT_AFTER
-    bot.watch.expect(Unanswered(call.id, call.user, call.message_id, call.expires_at, due_at))
+    bot.watch.expect(UnacknowledgedMessage(call.id, call.user, call.message_id, call.expires_at, due_at))
 
 
 async def acknowledge_forever(bot: Bot) -> None:
@@ -66,16 +66,16 @@ async def acknowledge_forever(bot: Bot) -> None:
             bot.background(acknowledge(bot, due))
 
 
-async def acknowledge(bot: Bot, due: Sequence[Unanswered]) -> None:
+async def acknowledge(bot: Bot, due: Sequence[UnacknowledgedMessage]) -> None:
     try:
         unseen = await bot.database.read(lambda c: reactions.unseen(c, [each.call_id for each in due]))
         late = [each for each in due if each.call_id in unseen]
         first = [each for each in late if not each.reacted]
         for each in first:
             # Whatever becomes of the reaction: it is looked at once more.
-            bot.watch.expect(replace(each, reacted=True, due_at=time_of(each.call_id) + SAY_AFTER))
+            bot.watch.expect(replace(each, reacted=True, due_at=time_of(each.call_id) + NOTE_AFTER))
         await react_to_all(bot, [each for each in first if can_react(bot, each.user)])
-        await say_to_all(bot, [each.call_id for each in late if each.reacted])
+        await send_notes(bot, [each.call_id for each in late if each.reacted])
     except Exception:
         # They will see the answer; nothing else depends on this.
         log.exception("messages not acknowledged")
@@ -86,17 +86,17 @@ def can_react(bot: Bot, user: UserKey) -> bool:
     return reactions is not None and reactions.can_react
 
 
-async def react_to_all(bot: Bot, messages: Sequence[Unanswered]) -> None:
+async def react_to_all(bot: Bot, messages: Sequence[UnacknowledgedMessage]) -> None:
     room = asyncio.Semaphore(MAX_CONCURRENT_REACTIONS)
 
-    async def one(message: Unanswered) -> None:
+    async def one(message: UnacknowledgedMessage) -> None:
         async with room:
             await react(bot, message)
 
     await asyncio.gather(*(one(message) for message in messages))
 
 
-async def say_to_all(bot: Bot, call_ids: Sequence[str]) -> None:
+async def send_notes(bot: Bot, call_ids: Sequence[str]) -> None:
     if not call_ids:
         return
 

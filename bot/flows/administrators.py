@@ -32,7 +32,7 @@ from bot.store.transaction import Connection
 log = logging.getLogger(__name__)
 
 
-async def wait_for(
+async def suspend_for_administrator(
     bot: Bot,
     call: DeferredCall,
     needs: Requirement,
@@ -66,7 +66,7 @@ async def wait_for(
     admins: Sequence[UserKey] = ()
     if is_contradicted(needs, enabled):
         again = moment + pause_after(call.attempts)
-        if call.attempts >= TOLD_AFTER:
+        if call.attempts >= ATTEMPTS_BEFORE_REPORT:
             still = still_refused(typed(call), words)
             told.append(note(bot, call, still, "still-refused", private=True))
             tenant = call.user.tenant_key
@@ -92,14 +92,14 @@ def begin(
     c: Connection, bot: Bot, call: DeferredCall, scopes: ScopeSet, words: Words, moment: datetime
 ) -> ScopeWait | list[OutgoingMessage]:
     """Inside a transaction: what the administrators are told of, or the answer to a call that they are not told of."""
-    if not may_ask_for(c, call.user, scopes, moment):
-        return turn_away(c, bot, call, words, moment)
+    if not may_report_scopes(c, call.user, scopes, moment):
+        return refuse_call(c, bot, call, words, moment)
     return scope_waits.open(
         c, call.user.platform, call.user.app_id, scopes, moment, due_at=moment + bot.lease
     )
 
 
-REACHED_WITHIN = 4.0
+CARD_TIMEOUT = 4.0
 """Seconds that the person's word waits for the administrators' cards."""
 
 
@@ -109,7 +109,7 @@ async def reach_administrators(bot: Bot, wait: ScopeWait, call: DeferredCall) ->
     What takes longer goes on by itself, as does what a crash interrupts: the wait's cards are due again.
     """
     showing = bot.background(show_cards(bot, bot.platform_of(call.user), wait, call))
-    await asyncio.wait({showing}, timeout=REACHED_WITHIN)
+    await asyncio.wait({showing}, timeout=CARD_TIMEOUT)
     platform = bot.platform_of(call.user)
     admins = [platform.user_key(each, call.user.tenant_key) for each in await bot.administrators(platform)]
     keys = [key for admin in admins for key in keys_of_card(bot, admin, wait.id)]
@@ -138,27 +138,27 @@ async def refuse_unknown(bot: Bot, call: DeferredCall, unknown: Requirement) -> 
     await deliver_all(bot, await bot.database.write(work))
 
 
-MOST_A_DAY = 10
+MAX_REPORTS_PER_DAY = 10
 """Scope sets, and errors of the platform's page, that one person can have the administrators told of in a day."""
 
 
-def may_ask_for(c: Connection, user: UserKey, scopes: ScopeSet, moment: datetime) -> bool:
+def may_report_scopes(c: Connection, user: UserKey, scopes: ScopeSet, moment: datetime) -> bool:
     """Inside a transaction: takes one of the person's places of this day, unless the administrators know already."""
     if scope_waits.is_open(c, user.platform, user.app_id, scopes):
         return True
-    return take_place(c, user, moment)
+    return may_report(c, user, moment)
 
 
-def take_place(c: Connection, user: UserKey, moment: datetime) -> bool:
+def may_report(c: Connection, user: UserKey, moment: datetime) -> bool:
     """Inside a transaction: whether the administrators may be told of one more thing for this person today."""
     day = f"administrators-{moment:%Y-%m-%d}-{user.tenant_key}-{user.open_id}"
     return any(
         seen_events.record(c, user.platform, user.app_id, f"{day}-{place}", moment)
-        for place in range(MOST_A_DAY)
+        for place in range(MAX_REPORTS_PER_DAY)
     )
 
 
-def turn_away(
+def refuse_call(
     c: Connection, bot: Bot, call: DeferredCall, words: Words, moment: datetime
 ) -> list[OutgoingMessage]:
     """Inside a transaction: ends a call for whose scopes the administrators are not bothered."""
@@ -167,7 +167,7 @@ def turn_away(
     return insert_all(c, bot, [answer(bot, call, too_many_scope_requests(typed(call), words))])
 
 
-TOLD_AFTER = 4
+ATTEMPTS_BEFORE_REPORT = 4
 """Tries that the platform refuses though its list says that the scope is enabled: a change takes a moment to arrive."""
 
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=4), timedelta(minutes=5)
@@ -209,15 +209,15 @@ def list_scopes(described: Mapping[Scope, Words]) -> Words:
     )
 
 
-async def look_again(bot: Bot, platform: Platform, *, asked_by_administrator: bool = False) -> int:
+async def release_enabled(bot: Bot, platform: Platform, *, asked_by_administrator: bool = False) -> int:
     """Releases the calls whose scopes the app has by now; returns how many. Costs nothing while nobody waits."""
 
     def read(c: Connection) -> tuple[list[DeferredCall], list[ScopeWait]]:
-        return everybody(c), scope_waits.waiting(c, platform.name, platform.app_id)
+        return waiting_calls(c), scope_waits.waiting(c, platform.name, platform.app_id)
 
     found, waits = await bot.database.read(read)
     waiting = await only_genuine(bot, found)
-    if not waiting and not any(may_be_watched(bot, wait) for wait in waits):
+    if not waiting and not any(is_recent(bot, wait) for wait in waits):
         return 0
     enabled = await platform.enabled_scopes(fresh=True)
     ready = [call for call in waiting if may_go_on(call, enabled, asked=asked_by_administrator)]
@@ -230,7 +230,7 @@ async def look_again(bot: Bot, platform: Platform, *, asked_by_administrator: bo
     return len(ready)
 
 
-def may_be_watched(bot: Bot, wait: ScopeWait) -> bool:
+def is_recent(bot: Bot, wait: ScopeWait) -> bool:
     """Whether somebody may have waited for it lately: the administrators' card is to say so when it is enabled."""
     return wait.cards_due_at is not None and wait.cards_due_at > now() - bot.deferred_ttl
 
@@ -299,7 +299,7 @@ async def show_due_cards(bot: Bot, platform: Platform) -> None:
 
 async def show_cards(bot: Bot, platform: Platform, wait: ScopeWait, also: DeferredCall | None = None) -> None:
     """`also`: a call that is about to wait for just these scopes."""
-    found = await bot.database.read(everybody)
+    found = await bot.database.read(waiting_calls)
     waiting = [call for call in found if call.genuine and is_about(wait, call)]
     waiting += [also] if also is not None else []
     if also is None and not wait.scopes <= named(*(call.needs for call in waiting)):
@@ -333,11 +333,11 @@ def described(bot: Bot, call: DeferredCall) -> str:
     return f"{typed(call)} {more}".rstrip()
 
 
-def everybody(c: Connection) -> list[DeferredCall]:
-    return calls.waiting_for(c, WaitsFor.ADMINISTRATOR, limit=AT_A_TIME)
+def waiting_calls(c: Connection) -> list[DeferredCall]:
+    return calls.waiting_for(c, WaitsFor.ADMINISTRATOR, limit=MAX_WAITING_CALLS)
 
 
-AT_A_TIME = 200
+MAX_WAITING_CALLS = 200
 """Waiting calls that one look considers."""
 
 

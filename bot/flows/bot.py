@@ -13,7 +13,7 @@ from bot.core.commands import Registry
 from bot.core.language import Language
 from bot.core.people import UserKey
 from bot.core.platform import Platform
-from bot.flows.hints import Pulse, Repeats, SilentReplicas, Wakers, Watch
+from bot.flows.hints import HeartbeatRecord, RepeatedAnswers, SilentReplicas, Unacknowledged, WorkSignals
 from bot.flows.limits import Capacity, RepeatedLogs, Throttle, UserPacing
 
 if TYPE_CHECKING:
@@ -58,12 +58,12 @@ class Bot:
     """Of people whose own is not known."""
     lease: timedelta = timedelta(seconds=20)
     """How long a claim holds without being extended; a killed replica's work is taken over after it."""
-    wake: Wakers = field(default_factory=Wakers)
-    pulse: Pulse = field(default_factory=Pulse)
+    wake: WorkSignals = field(default_factory=WorkSignals)
+    pulse: HeartbeatRecord = field(default_factory=HeartbeatRecord)
     silent: SilentReplicas = field(default_factory=SilentReplicas)
     lines: UserPacing = field(default_factory=UserPacing)
-    watch: Watch = field(default_factory=Watch)
-    repeats: Repeats = field(default_factory=Repeats)
+    watch: Unacknowledged = field(default_factory=Unacknowledged)
+    repeats: RepeatedAnswers = field(default_factory=RepeatedAnswers)
     refusals: RepeatedLogs = field(default_factory=RepeatedLogs)
     sign_in_pace: Throttle = field(default_factory=lambda: Throttle(interval=0.1, longest_wait=5.0))
     """A fifth of what the token endpoint takes: the rest is for authorizations and refreshes."""

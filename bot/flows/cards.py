@@ -35,10 +35,10 @@ from bot.flows.outbox import (
     deliver_all,
     expired,
     insert_all,
-    later,
-    no_way,
+    no_route_reply,
     note,
-    reach,
+    retry_time,
+    send_by_any_route,
     typed,
     withdraw,
 )
@@ -102,7 +102,7 @@ async def card_of(bot: Bot, request: AuthorizationRequest) -> AuthorizationCard:
     )
 
 
-AGAIN = {
+WHY_AGAIN = {
     "expired": card_words.AGAIN_EXPIRED,
     "revoked_by_user": card_words.AGAIN_REVOKED,
     "revoked_by_operator": card_words.AGAIN_REVOKED_BY_OPERATOR,
@@ -118,7 +118,7 @@ def why_again(request: AuthorizationRequest, grant: Grant) -> Words | None:
         return card_words.AGAIN_LOST if lost else None
     reason = grant.end_reason or ""
     over = card_words.AGAIN_OVER if reason.startswith("refresh_refused") else card_words.AGAIN_ENDED
-    return AGAIN.get(reason, over)
+    return WHY_AGAIN.get(reason, over)
 
 
 def was_opened(
@@ -189,21 +189,21 @@ async def draw(bot: Bot, request: AuthorizationRequest, asked: DeferredCall | No
     age = now() - request.created_at
     if request.card_message_id is None and not live and age > platform.limits.idempotency_window:
         # It was never sent, or its sender died before it could note so; sending it again no longer tells which.
-        return await shown(bot, request, None, ephemeral=False)
+        return await record_shown(bot, request, None, ephemeral=False)
     if request.ticket is None:
         return await replace_unproven(bot, request)
     content = platform.render_card(await card_of(bot, request))
     if request.card_lease_until is None or now() >= request.card_lease_until:
         return False  # somebody else's by now, who may have drawn a newer face already
-    waiting = await who_waits(bot, request, asked) if live else []
+    waiting = await waiting_calls(bot, request, asked) if live else []
     if request.card_message_id is None:
-        destination = where_to_ask(request, [asked] if asked else waiting)
-        sent = await reach(bot, destination, content, card_key(request))
+        destination = card_destination(request, [asked] if asked else waiting)
+        sent = await send_by_any_route(bot, destination, content, card_key(request))
         if not isinstance(sent, NotSent):
             # A repeated sending gives the first one's message, which may show less than this face: drawn once more.
             version = request.card_wanted if sent.ephemeral else max(1, request.card_wanted - 1)
-            notes = where_it_is(bot, waiting, in_group=sent.ephemeral)
-            return await shown(
+            notes = group_notes(bot, waiting, in_group=sent.ephemeral)
+            return await record_shown(
                 bot, request, sent.message_id, ephemeral=sent.ephemeral, version=version, notes=notes
             )
         problem = sent
@@ -212,10 +212,10 @@ async def draw(bot: Bot, request: AuthorizationRequest, asked: DeferredCall | No
     else:
         failed = await platform.update_card(request.card_message_id, content)
         if failed is None:
-            notes = where_it_is(bot, waiting, in_group=False)
-            return await shown(bot, request, request.card_message_id, ephemeral=False, notes=notes)
+            notes = group_notes(bot, waiting, in_group=False)
+            return await record_shown(bot, request, request.card_message_id, ephemeral=False, notes=notes)
         problem = failed
-    return await not_shown(bot, request, problem, live=live)
+    return await record_failure(bot, request, problem, live=live)
 
 
 def card_key(request: AuthorizationRequest) -> str:
@@ -223,7 +223,7 @@ def card_key(request: AuthorizationRequest) -> str:
     return f"card-{request.id}-{request.card_moves}" if request.card_moves else f"card-{request.id}"
 
 
-async def leave_behind(bot: Bot, request: AuthorizationRequest, message_id: str) -> None:
+async def supersede_message(bot: Bot, request: AuthorizationRequest, message_id: str) -> None:
     """The card was sent anew: the old message points to it. Should this fail, its link still does the same."""
     platform = bot.platform_of(request.user)
     if request.card_ephemeral:
@@ -236,17 +236,17 @@ async def leave_behind(bot: Bot, request: AuthorizationRequest, message_id: str)
 async def draw_ephemeral(bot: Bot, request: AuthorizationRequest, message_id: str) -> bool:
     """A card that only one member of a group sees cannot be changed: it is deleted, and replaced while it asks."""
     if request.status is RequestStatus.REDEEMING:
-        return await shown(bot, request, message_id, ephemeral=True)
+        return await record_shown(bot, request, message_id, ephemeral=True)
     failed = await withdraw(bot.platform_of(request.user), message_id)
     if failed is not None:
-        return await not_shown(bot, request, failed, live=request.status is RequestStatus.OPEN)
+        return await record_failure(bot, request, failed, live=request.status is RequestStatus.OPEN)
     if request.status is RequestStatus.OPEN:
         await replace_card(bot, request)
         return False
-    return await shown(bot, request, message_id, ephemeral=True)
+    return await record_shown(bot, request, message_id, ephemeral=True)
 
 
-async def shown(
+async def record_shown(
     bot: Bot,
     request: AuthorizationRequest,
     message_id: str | None,
@@ -281,13 +281,13 @@ async def redraw(bot: Bot, request: AuthorizationRequest) -> bool:
     return await bot.database.write(lambda c: requests.redraw(c, request.id, now()))
 
 
-async def not_shown(bot: Bot, request: AuthorizationRequest, problem: NotSent, *, live: bool) -> bool:
+async def record_failure(bot: Bot, request: AuthorizationRequest, problem: NotSent, *, live: bool) -> bool:
     log.warning(
         "card not shown",
         extra={"request": request.id, "reason": problem.reason, "retry": problem.retry, "gone": problem.gone},
     )
     if problem.retry:
-        until = later(now(), request.card_attempts, problem.retry_after)
+        until = retry_time(now(), request.card_attempts, problem.retry_after)
         postponed = await bot.database.write(lambda c: requests.postpone_card(c, request, bot.worker, until))
         if not postponed and problem.may_have_arrived:
             await redraw(bot, request)
@@ -295,13 +295,17 @@ async def not_shown(bot: Bot, request: AuthorizationRequest, problem: NotSent, *
         await replace_card(bot, request)
     else:
         # Nobody can be shown this card any more; what waits behind it runs out at its own time.
-        words = await no_card_comes(bot, request, problem) if live else await told_otherwise(bot, request)
-        await shown(bot, request, request.card_message_id, ephemeral=request.card_ephemeral)
+        words = (
+            await report_missing_card(bot, request, problem)
+            if live
+            else await report_by_message(bot, request)
+        )
+        await record_shown(bot, request, request.card_message_id, ephemeral=request.card_ephemeral)
         await deliver_all(bot, words)
     return False
 
 
-async def no_card_comes(bot: Bot, request: AuthorizationRequest, why: NotSent) -> list[OutgoingMessage]:
+async def report_missing_card(bot: Bot, request: AuthorizationRequest, why: NotSent) -> list[OutgoingMessage]:
     """A word to each call that waits behind a card which the platform does not take, unless one is there to be seen."""
     if request.card_message_id is not None:
         return []
@@ -311,7 +315,7 @@ async def no_card_comes(bot: Bot, request: AuthorizationRequest, why: NotSent) -
             note(
                 bot,
                 call,
-                no_way(bot, call, why) or card_refused(typed(call), why.reason),
+                no_route_reply(bot, call, why) or card_refused(typed(call), why.reason),
                 # In a group it takes the place of the note that says where the card is.
                 "note" if call.chat.kind == "group" else "no-card",
             )
@@ -329,7 +333,7 @@ ENDS = {
 }
 
 
-async def told_otherwise(bot: Bot, request: AuthorizationRequest) -> list[OutgoingMessage]:
+async def report_by_message(bot: Bot, request: AuthorizationRequest) -> list[OutgoingMessage]:
     """A word to each call whose end the card was to show, when the card can no longer be changed."""
     if request.status not in ENDS:
         return []
@@ -348,15 +352,15 @@ async def replace_unproven(bot: Bot, request: AuthorizationRequest) -> bool:
     Another one asks for what calls do wait for, if some do. The message left behind says no more than that.
     """
     if request.status is not RequestStatus.OPEN:
-        return await shown(bot, request, request.card_message_id, ephemeral=request.card_ephemeral)
-    known = await bot.database.read(lambda c: waited_for(c, request))
+        return await record_shown(bot, request, request.card_message_id, ephemeral=request.card_ephemeral)
+    known = await bot.database.read(lambda c: narrowed_to_waiting(c, request))
     await replace_card(bot, known)
     if known.card_message_id is not None:
-        await leave_behind(bot, known, known.card_message_id)
+        await supersede_message(bot, known, known.card_message_id)
     return False
 
 
-def waited_for(c: Connection, request: AuthorizationRequest) -> AuthorizationRequest:
+def narrowed_to_waiting(c: Connection, request: AuthorizationRequest) -> AuthorizationRequest:
     """Inside a transaction: the request with what calls of its person wait for, and no more."""
     waiting = [
         call for call in calls.suspended_of(c, request.user) if call.waits_for is WaitsFor.AUTHORIZATION
@@ -410,7 +414,7 @@ async def replace_card(bot: Bot, request: AuthorizationRequest) -> None:
         await show_card(bot, fresh.id)
 
 
-async def who_waits(
+async def waiting_calls(
     bot: Bot, request: AuthorizationRequest, asked: DeferredCall | None
 ) -> list[DeferredCall]:
     """The calls that wait for a card; one that was just opened has only the call that asked for it."""
@@ -419,7 +423,7 @@ async def who_waits(
     return await bot.database.read(lambda c: calls.suspended_of(c, request.user))
 
 
-def where_it_is(bot: Bot, waiting: Sequence[DeferredCall], *, in_group: bool) -> list[Draft]:
+def group_notes(bot: Bot, waiting: Sequence[DeferredCall], *, in_group: bool) -> list[Draft]:
     """The notes in groups that say where a card is: one for each call, the first time that it waits for a consent."""
     return [
         note(
@@ -436,7 +440,7 @@ def where_it_is(bot: Bot, waiting: Sequence[DeferredCall], *, in_group: bool) ->
     ]
 
 
-def where_to_ask(request: AuthorizationRequest, waiting: Sequence[DeferredCall]) -> Destination:
+def card_destination(request: AuthorizationRequest, waiting: Sequence[DeferredCall]) -> Destination:
     """Where a card goes: to the person alone, and in a topic of their chat with the bot as a reply there.
 
     By the latest call that waits. In a group where the person asked, a direct message that is refused can be shown to

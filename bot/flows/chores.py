@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from bot.core.platform import Platform
 from bot.flows import administrators, cards, outbox, takeover, tokens
 from bot.flows.authorize import device
-from bot.flows.authorize.callback import finish_stranded
+from bot.flows.authorize.callback import complete_stranded
 from bot.flows.authorize.end import expire_overdue
 from bot.flows.authorize.revoke import revoke_due
 from bot.flows.bot import Bot, now
@@ -56,7 +56,7 @@ async def repeat(bot: Bot, chore: Chore) -> None:
         await asyncio.sleep(chore.every * random.uniform(0.75, 1.0))  # noqa: S311
 
 
-async def show_cards_when_woken(bot: Bot) -> None:
+async def show_cards_on_signal(bot: Bot) -> None:
     """What changes a card, or adds a message or revocation, need not wait for the next look."""
     while True:
         await bot.wake.upkeep.wait()
@@ -104,16 +104,16 @@ CHORES = (
     Chore("lines", 1.0, promote_queued_calls),
     Chore("messages", 1.0, outbox.deliver_due),
     Chore("cards", 1.0, cards.show_due_cards),
-    Chore("interim words", 1.0, outbox.send_interim_words),
-    Chore("stranded consents", 2.0, finish_stranded),
-    Chore("device authorizations", 1.0, device.go_on_due),
+    Chore("interim words", 1.0, outbox.send_interim_notes),
+    Chore("stranded consents", 2.0, complete_stranded),
+    Chore("device authorizations", 1.0, device.continue_due),
     Chore("expiry", 2.0, expire_overdue),
     Chore("administrators' cards", 1.0, show_administrators_cards),
-    Chore("administrator", 4.0, for_each_platform(administrators.look_again)),
+    Chore("administrator", 4.0, for_each_platform(administrators.release_enabled)),
     Chore("revocations", 2.0, revoke_due),
-    Chore("renewal", 5.0, tokens.renew_ahead),
+    Chore("renewal", 5.0, tokens.refresh_ahead),
     Chore("heartbeat", 5.0, heartbeat),
-    Chore("other replicas", 0.6, takeover.look_after_others),
+    Chore("other replicas", 0.6, takeover.take_over_from_silent),
     Chore("reactions", 2.0, for_each_platform(remove_due)),
     Chore("retention", 600.0, prune),
 )

@@ -24,7 +24,7 @@ from bot.core.words import cards as card_words
 from bot.flows import administrators, cards
 from bot.flows.account import unused_scopes
 from bot.flows.authorize import device
-from bot.flows.authorize.end import cancel_and_tell, cancel_for_administrator, decline
+from bot.flows.authorize.end import cancel_and_answer, cancel_for_administrator, decline
 from bot.flows.authorize.page_errors import report_page_error
 from bot.flows.bot import Bot, now
 from bot.flows.outbox import deliver_all, typed_in_full
@@ -37,7 +37,7 @@ from bot.store.transaction import Connection
 Handler = Callable[[Bot, UserKey, str], Awaitable[Json]]
 """Carries out one control for whoever clicked it; the string is the id of what the card is about."""
 
-PATIENCE = 2.0
+CLICK_TIMEOUT = 2.0
 """Seconds for the platform's part in answering a click; the click itself has 3."""
 
 
@@ -64,7 +64,7 @@ async def own_request(bot: Bot, user: UserKey, request_id: str) -> Authorization
     return request if request is not None and request.user == user else None
 
 
-async def not_now(bot: Bot, user: UserKey, request_id: str) -> Json:
+async def decline_request(bot: Bot, user: UserKey, request_id: str) -> Json:
     if await own_request(bot, user, request_id) is None:
         return bot.platform_of(user).click_answer(card_words.CLICK_NOT_YOURS, "error")
     messages = await bot.database.write(lambda c: decline(c, bot, request_id, "not_now", now()))
@@ -84,7 +84,7 @@ async def fetch_device_link(bot: Bot, user: UserKey, request_id: str) -> Json:
         await bot.database.write(lambda c: requests.show(c, request_id, now()))
         bot.wake.upkeep.set()
         return bot.platform_of(user).click_answer(card_words.CLICK_LINK_LATER, "warning")
-    if not await device.start(bot, request, PATIENCE):
+    if not await device.start_device_authorization(bot, request, CLICK_TIMEOUT):
         return bot.platform_of(user).click_answer(card_words.CLICK_LINK_LATER, "warning")
     return await answer_with_card(bot, request_id, card_words.CLICK_LINK)
 
@@ -101,7 +101,7 @@ async def answer_with_card(bot: Bot, request_id: str, when_open: Words = card_wo
     return platform.click_answer(toast, kind, platform.render_card(card))
 
 
-async def page_error(bot: Bot, user: UserKey, request_id: str) -> Json:
+async def ask_which_error(bot: Bot, user: UserKey, request_id: str) -> Json:
     """The platform's page shows an error, and it never calls back: the card asks which one."""
     request = await own_request(bot, user, request_id)
     if request is None:
@@ -115,7 +115,7 @@ async def page_error(bot: Bot, user: UserKey, request_id: str) -> Json:
     return platform.click_answer(card_words.CLICK_WHICH_ERROR, "info", asking)
 
 
-async def page_shows(bot: Bot, user: UserKey, request_id: str, *, error: PageError) -> Json:
+async def report_error(bot: Bot, user: UserKey, request_id: str, *, error: PageError) -> Json:
     """Which error it is. Counts only for what the card asks for now, and the person has seen the page for."""
     request = await own_request(bot, user, request_id)
     if request is None:
@@ -142,7 +142,7 @@ async def send_again(bot: Bot, user: UserKey, request_id: str) -> Json:
         return bot.platform_of(user).click_answer(card_words.CLICK_SETTLED, "info")
     bot.wake.upkeep.set()
     if request.card_message_id is not None:
-        bot.background(cards.leave_behind(bot, request, request.card_message_id))
+        bot.background(cards.supersede_message(bot, request, request.card_message_id))
     return bot.platform_of(user).click_answer(card_words.CLICK_SENT_AGAIN, "success")
 
 
@@ -175,10 +175,10 @@ def discard(c: Connection, bot: Bot, call_id: str, moment: datetime) -> tuple[bo
     call = calls.get(c, call_id)
     if call is None or call.waits_for is not WaitsFor.CONFIRMATION:
         return False, []
-    return cancel_and_tell(c, bot, call, moment, "discarded")
+    return cancel_and_answer(c, bot, call, moment, "discarded")
 
 
-CAME_TO_NOTHING = frozenset({CallStatus.EXPIRED, CallStatus.FAILED, CallStatus.CANCELLED})
+RETRYABLE = frozenset({CallStatus.EXPIRED, CallStatus.FAILED, CallStatus.CANCELLED})
 
 
 async def retry(bot: Bot, user: UserKey, call_id: str) -> Json:
@@ -186,26 +186,26 @@ async def retry(bot: Bot, user: UserKey, call_id: str) -> Json:
     call = await bot.database.read(lambda c: calls.get(c, call_id))
     if call is None or call.user != user:
         return bot.platform_of(user).click_answer(card_words.CLICK_NOT_YOURS, "error")
-    return await ask_again(bot, user, [call] if call.status in CAME_TO_NOTHING else [])
+    return await repeat_calls(bot, user, [call] if call.status in RETRYABLE else [])
 
 
 async def retry_expired(bot: Bot, user: UserKey, request_id: str) -> Json:
     """All that expired with a request is asked once more."""
     if await own_request(bot, user, request_id) is None:
         return bot.platform_of(user).click_answer(card_words.CLICK_NOT_YOURS, "error")
-    return await ask_again(
+    return await repeat_calls(
         bot, user, await bot.database.read(lambda c: calls.ended_with(c, request_id, "expired"))
     )
 
 
-async def ask_again(bot: Bot, user: UserKey, before: Sequence[DeferredCall]) -> Json:
+async def repeat_calls(bot: Bot, user: UserKey, before: Sequence[DeferredCall]) -> Json:
     """Asks once more what was not asked once more yet, in the same order."""
     moment = now()
 
     def work(c: Connection) -> bool:
         fresh = [call for call in before if seen_events.record_retry(c, user, call.id, moment)]
         for number, call in enumerate(fresh):
-            if not inbox.add(c, once_more(bot, call, moment + timedelta(microseconds=number)), moment):
+            if not inbox.add(c, repeated_call(bot, call, moment + timedelta(microseconds=number)), moment):
                 # Undoes the record of the click: the button works again once less is waiting.
                 raise TooManyWaiting
         return bool(fresh)
@@ -218,7 +218,7 @@ async def ask_again(bot: Bot, user: UserKey, before: Sequence[DeferredCall]) -> 
     return bot.platform_of(user).click_answer(card_words.CLICK_SETTLED, "info")
 
 
-def once_more(bot: Bot, call: DeferredCall, moment: datetime) -> NewCall:
+def repeated_call(bot: Bot, call: DeferredCall, moment: datetime) -> NewCall:
     return NewCall(
         id=new_id(moment),
         user=call.user,
@@ -251,19 +251,19 @@ async def cancel(bot: Bot, user: UserKey, request_id: str) -> Json:
 # --- unused scopes -----------------------------------------------------------------------------------------------
 
 
-async def give_back(bot: Bot, user: UserKey, offered: str) -> Json:
+async def drop_unused(bot: Bot, user: UserKey, offered: str) -> Json:
     """The clicker's own unused scopes, whosever card it is: nobody else's grant can be touched by it.
 
     Of those, what the card offered: pressed again much later, it gives back nothing else.
     """
     at = unused_scopes.moment_of_offer(offered)
-    giving = bot.background(unused_scopes.give_back(bot, user, at))
-    await asyncio.wait({giving}, timeout=PATIENCE)
-    left = await bot.database.read(lambda c: unused_scopes.of(c, user, at))
+    giving = bot.background(unused_scopes.drop_unused(bot, user, at))
+    await asyncio.wait({giving}, timeout=CLICK_TIMEOUT)
+    left = await bot.database.read(lambda c: unused_scopes.unused_scopes_of(c, user, at))
     return answer_unused(bot, user, card_words.NOT_GIVEN_BACK if left else card_words.GIVEN_BACK)
 
 
-async def keep(bot: Bot, user: UserKey, _: str) -> Json:
+async def keep_unused(bot: Bot, user: UserKey, _: str) -> Json:
     return answer_unused(bot, user, card_words.KEPT)
 
 
@@ -287,7 +287,7 @@ def for_administrators(do: Handler) -> Handler:
 
 async def answer_administrator(bot: Bot, user: UserKey, subject: str, do: Handler) -> Json:
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(CLICK_TIMEOUT):
             if not await bot.is_administrator(user):
                 return bot.platform_of(user).click_answer(card_words.CLICK_ADMINISTRATORS_ONLY, "error")
             return await do(bot, user, subject)
@@ -295,9 +295,9 @@ async def answer_administrator(bot: Bot, user: UserKey, subject: str, do: Handle
         return bot.platform_of(user).click_answer(card_words.CLICK_LATER, "warning")
 
 
-async def check_again(bot: Bot, user: UserKey, _: str) -> Json:
+async def check_scopes(bot: Bot, user: UserKey, _: str) -> Json:
     """An administrator says that the scopes are enabled now."""
-    if await administrators.look_again(bot, bot.platform_of(user), asked_by_administrator=True):
+    if await administrators.release_enabled(bot, bot.platform_of(user), asked_by_administrator=True):
         return bot.platform_of(user).click_answer(card_words.CLICK_ENABLED, "success")
     return bot.platform_of(user).click_answer(card_words.CLICK_NOT_ENABLED, "warning")
 
@@ -309,12 +309,12 @@ async def apply(bot: Bot, user: UserKey, _: str) -> Json:
 
 
 HANDLERS: Mapping[str, Handler] = {
-    Action.NOT_NOW: not_now,
-    Action.PAGE_ERROR: page_error,
-    Action.PAGE_ERROR_SCOPE: partial(page_shows, error=PageError.SCOPE),
-    Action.PAGE_ERROR_REDIRECT: partial(page_shows, error=PageError.REDIRECT),
-    Action.PAGE_ERROR_APP: partial(page_shows, error=PageError.APP),
-    Action.PAGE_ERROR_OTHER: partial(page_shows, error=PageError.OTHER),
+    Action.NOT_NOW: decline_request,
+    Action.PAGE_ERROR: ask_which_error,
+    Action.PAGE_ERROR_SCOPE: partial(report_error, error=PageError.SCOPE),
+    Action.PAGE_ERROR_REDIRECT: partial(report_error, error=PageError.REDIRECT),
+    Action.PAGE_ERROR_APP: partial(report_error, error=PageError.APP),
+    Action.PAGE_ERROR_OTHER: partial(report_error, error=PageError.OTHER),
     Action.AUTHORIZE: fetch_device_link,
     Action.SEND_AGAIN: send_again,
     Action.CANCEL: cancel,
@@ -322,8 +322,8 @@ HANDLERS: Mapping[str, Handler] = {
     Action.DISCARD: partial(decide_write, confirmed=False),
     Action.RETRY: retry,
     Action.RETRY_EXPIRED: retry_expired,
-    Action.GIVE_BACK: give_back,
-    Action.KEEP: keep,
-    Action.CHECK_AGAIN: for_administrators(check_again),
+    Action.GIVE_BACK: drop_unused,
+    Action.KEEP: keep_unused,
+    Action.CHECK_AGAIN: for_administrators(check_scopes),
     Action.APPLY: for_administrators(apply),
 }

@@ -13,7 +13,7 @@ from bot.core.people import UserKey
 
 
 @dataclass(slots=True)
-class Wakers:
+class WorkSignals:
     """Sets of events by which one part of this process tells another that there is something to do.
 
     They only save time: all that waits is in the database, and each part looks there regularly anyway.
@@ -24,7 +24,7 @@ class Wakers:
 
 
 @dataclass(slots=True)
-class Pulse:
+class HeartbeatRecord:
     """Whether this replica can write to its database, as its heartbeat finds out all the time."""
 
     beaten_at: float | None = None
@@ -62,7 +62,7 @@ class SilentReplicas:
 
 
 @dataclass(frozen=True, slots=True)
-class Unanswered:
+class UnacknowledgedMessage:
     """A message whose asker has perhaps seen nothing of the bot yet."""
 
     call_id: str
@@ -75,19 +75,19 @@ class Unanswered:
     """A reaction was tried: what is left is a word."""
 
 
-MAX_WATCHED = 10_000
+MAX_UNACKNOWLEDGED = 10_000
 """Of a flood beyond that, nobody would see a sign in time anyway."""
 
 
 @dataclass(slots=True)
-class Watch:
+class Unacknowledged:
     """The messages to look after, by their calls."""
 
     some: asyncio.Event = field(default_factory=asyncio.Event)
-    _watched: dict[str, Unanswered] = field(default_factory=dict)
+    _watched: dict[str, UnacknowledgedMessage] = field(default_factory=dict)
 
-    def expect(self, message: Unanswered) -> None:
-        if message.call_id not in self._watched and len(self._watched) < MAX_WATCHED:
+    def expect(self, message: UnacknowledgedMessage) -> None:
+        if message.call_id not in self._watched and len(self._watched) < MAX_UNACKNOWLEDGED:
             self._watched[message.call_id] = message
             self.some.set()
 
@@ -95,7 +95,7 @@ class Watch:
         """The asker has seen something."""
         self._watched.pop(call_id, None)
 
-    def take_due(self, now: datetime) -> list[Unanswered]:
+    def take_due(self, now: datetime) -> list[UnacknowledgedMessage]:
         due = [message for message in self._watched.values() if message.due_at <= now]
         for message in due:
             del self._watched[message.call_id]
@@ -104,11 +104,11 @@ class Watch:
         return due
 
 
-MAX_REMEMBERED = 1000
+MAX_REMEMBERED_ANSWERS = 1000
 
 
 @dataclass(slots=True)
-class Repeats:
+class RepeatedAnswers:
     """Answers to what waited for one consent, by what was asked."""
 
     _answers: OrderedDict[tuple[str, ...], bytes] = field(default_factory=OrderedDict)
@@ -117,6 +117,6 @@ class Repeats:
         """Whether the last answer to the same was the same."""
         before = self._answers.pop(asked, None)
         self._answers[asked] = digest
-        if len(self._answers) > MAX_REMEMBERED:
+        if len(self._answers) > MAX_REMEMBERED_ANSWERS:
             self._answers.popitem(last=False)
         return before == digest

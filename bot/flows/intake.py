@@ -26,7 +26,7 @@ from bot.core.events import (
 )
 from bot.core.people import UserKey
 from bot.core.words import replies
-from bot.flows.acknowledge import watch
+from bot.flows.acknowledge import expect_acknowledgement
 from bot.flows.authorize.end import close_request, end_grant, recall
 from bot.flows.bot import Bot, language_of, now
 from bot.flows.clicks import answer_click
@@ -44,19 +44,19 @@ async def accept_event(bot: Bot, event: Event) -> Json:
     """Records an event so that it cannot be lost, and returns the body that answers it. A repeat has no effect."""
     match event:
         case MessageReceived(foreign=True):
-            await refuse_foreigner(bot, event)
+            await reject_other_organization(bot, event)
         case MessageReceived():
             await accept_message(bot, event)
         case ChatEntered():
             await welcome(bot, event)
         case MessageRecalled():
-            await withdraw_question(bot, event)
+            await recall_message(bot, event)
         case GrantRevoked():
             await end_revoked_grant(bot, event)
         case UserDeleted():
-            await forget_person(bot, event)
+            await end_user(bot, event)
         case AppStopped():
-            await forget_organization(bot, event)
+            await end_organization(bot, event)
         case CardClicked():
             return await answer_click(bot, event)
         case Ignored(why=why):
@@ -76,7 +76,7 @@ async def accept_message(bot: Bot, event: MessageReceived) -> None:
         chat=event.chat,
         message_id=event.message_id,
         command=name,
-        arguments=kept(bot.commands[name], written, event.mentions),
+        arguments=arguments_of(bot.commands[name], written, event.mentions),
         asked_at=asked_at,
         language=language_of(event.text, event.language),
         time_zone=None,
@@ -88,12 +88,12 @@ async def accept_message(bot: Bot, event: MessageReceived) -> None:
         case Recorded.SEEN_BEFORE:
             bot.refusals.note("event seen before", "message")
         case Recorded.TOO_MANY:
-            await refuse_one_more(bot, call, moment)
+            await reject_too_many(bot, call, moment)
         case Recorded.QUEUED:
-            watch(bot, call)
+            expect_acknowledgement(bot, call)
 
 
-def kept(command: Command, written: str, mentions: Mentions) -> str:
+def arguments_of(command: Command, written: str, mentions: Mentions) -> str:
     """The arguments of a command, as it wants to keep them; as they were written if its function for that fails."""
     try:
         arguments = command.keep(written, mentions)
@@ -106,7 +106,7 @@ def kept(command: Command, written: str, mentions: Mentions) -> str:
     return written
 
 
-async def refuse_one_more(bot: Bot, call: NewCall, moment: datetime) -> None:
+async def reject_too_many(bot: Bot, call: NewCall, moment: datetime) -> None:
     """Tells a person that they have the most calls waiting already; once a minute, however fast they go on asking."""
     bot.refusals.note("too many calls of one person", str(call.user), logging.WARNING)
     word = draft(
@@ -147,7 +147,7 @@ async def welcome(bot: Bot, event: ChatEntered) -> None:
     await bot.database.write(work)
 
 
-async def refuse_foreigner(bot: Bot, event: MessageReceived) -> None:
+async def reject_other_organization(bot: Bot, event: MessageReceived) -> None:
     """Somebody of another organization is told, once, that the bot is not for them."""
     word = draft(
         bot,
@@ -171,7 +171,7 @@ async def refuse_foreigner(bot: Bot, event: MessageReceived) -> None:
         bot.background(deliver_all(bot, messages))
 
 
-async def withdraw_question(bot: Bot, event: MessageRecalled) -> None:
+async def recall_message(bot: Bot, event: MessageRecalled) -> None:
     """A recalled question is not answered, and what waits for it waits no longer.
 
     Events may overtake each other: a question that comes after its recall counts as seen. A call that is under way,
@@ -212,7 +212,7 @@ async def end_revoked_grant(bot: Bot, event: GrantRevoked) -> None:
     await bot.database.write(work)
 
 
-async def forget_person(bot: Bot, event: UserDeleted) -> None:
+async def end_user(bot: Bot, event: UserDeleted) -> None:
     """Ends everything of a person who left the organization: they cannot consent, and cannot be told."""
     moment = now()
 
@@ -226,7 +226,7 @@ async def forget_person(bot: Bot, event: UserDeleted) -> None:
     bot.wake.upkeep.set()
 
 
-async def forget_organization(bot: Bot, event: AppStopped) -> None:
+async def end_organization(bot: Bot, event: AppStopped) -> None:
     """Ends everything of an organization that removed the app, in portions; no message reaches its people any more.
 
     The event is recorded last: what a crash interrupts goes on when the platform delivers it again.
@@ -247,14 +247,14 @@ async def forget_organization(bot: Bot, event: AppStopped) -> None:
     affected = await bot.database.read(
         lambda c: users.unfinished_of_organization(c, *app, event.tenant_key, before=before)
     )
-    for start in range(0, len(affected), PORTION):
-        portion = affected[start : start + PORTION]
+    for start in range(0, len(affected), USERS_PER_TRANSACTION):
+        portion = affected[start : start + USERS_PER_TRANSACTION]
         await bot.database.write(functools.partial(work, people=portion))
     await bot.database.write(lambda c: seen_events.record(c, *app, event.event_id, moment))
     bot.wake.upkeep.set()
 
 
-PORTION = 20
+USERS_PER_TRANSACTION = 20
 """People of an organization in one transaction: others write in between."""
 
 

@@ -32,7 +32,7 @@ from bot.store.transaction import Connection
 
 log = logging.getLogger(__name__)
 
-TRIED_FOR = timedelta(hours=1)
+DELIVERY_TIMEOUT = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ def answer(bot: Bot, call: DeferredCall, reply: Reply, *, public: bool = False) 
     return note(bot, call, reply, "answer", "answer", private=not public)
 
 
-def answer_alone(bot: Bot, call: DeferredCall, reply: Reply) -> Draft:
+def private_answer(bot: Bot, call: DeferredCall, reply: Reply) -> Draft:
     """The answer to a call whose question was recalled: for the asker alone, and nothing where it was asked."""
     content = bot.platform_of(call.user).render_reply(reply)
     return draft(bot, call.user, content, kind="answer", key=f"{call.id}-answer", call_id=call.id)
@@ -151,59 +151,59 @@ async def deliver(bot: Bot, message: OutgoingMessage) -> None:
     """Sends one claimed message and records what came of it."""
     moment, limits = now(), bot.platform_of(message.user).limits
     if message.first_tried_at is not None and moment - message.first_tried_at > limits.idempotency_window:
-        await settle(
+        await give_up(
             bot, message, MessageStatus.OUTCOME_UNKNOWN, "tried before, too long ago to repeat safely", moment
         )
         return
     if message.kind == "interim" and message.attempts > 1 and await is_answered(bot, message):
-        await settle(bot, message, MessageStatus.UNDELIVERABLE, "the answer was quicker", moment)
+        await give_up(bot, message, MessageStatus.UNDELIVERABLE, "the answer was quicker", moment)
         return
     if message.attempts == 1 and (turn := bot.lines.turn(message.user, moment, limits.message_interval)):
         await postpone(bot, message, turn, arrived_possible=False)
         return
     if message.content is None:
-        await deliver_all(bot, await lost(bot, message, moment))
+        await deliver_all(bot, await replace_unreadable(bot, message, moment))
         return
     result = await send(bot, message, message.content)
     moment = now()
     if not isinstance(result, NotSent):
-        await deliver_all(bot, await arrived(bot, message, result, moment))
+        await deliver_all(bot, await record_sent(bot, message, result, moment))
     elif result.recalled:
-        await settle(
+        await give_up(
             bot, message, MessageStatus.UNDELIVERABLE, f"the question was recalled: {result.reason}", moment
         )
     elif not result.retry:
-        await deliver_all(bot, await refused(bot, message, result, moment))
-    elif moment - message.created_at > TRIED_FOR:
-        await settle(bot, message, MessageStatus.UNDELIVERABLE, result.reason, moment)
+        await deliver_all(bot, await replace_refused(bot, message, result, moment))
+    elif moment - message.created_at > DELIVERY_TIMEOUT:
+        await give_up(bot, message, MessageStatus.UNDELIVERABLE, result.reason, moment)
     else:
-        until = later(moment, message.attempts, result.retry_after)
+        until = retry_time(moment, message.attempts, result.retry_after)
         if result.one_too_many:
-            bot.lines.begin(message.user, min(until, moment + LINE_BEGINS_WITHIN))
+            bot.lines.begin(message.user, min(until, moment + MAX_PACING_DELAY))
         await postpone(bot, message, until, arrived_possible=result.may_have_arrived)
 
 
 async def send(bot: Bot, message: OutgoingMessage, content: Content) -> Sent | NotSent:
     """Sends a message; when its question was recalled, only where nobody sees it who could no longer see that."""
-    here = is_for_the_group(message, now())
+    here = is_shown_in_group_first(message, now())
     destination = replace(message.destination, unless_recalled=True, group_first=here)
-    sent = await reach(bot, destination, content, message.delivery_key)
+    sent = await send_by_any_route(bot, destination, content, message.delivery_key)
     if isinstance(sent, NotSent) and sent.recalled:
-        elsewhere = await without_question(bot, message)
+        elsewhere = await destination_after_recall(bot, message)
         if elsewhere is not None:
-            return await reach(bot, elsewhere, content, message.delivery_key)
+            return await send_by_any_route(bot, elsewhere, content, message.delivery_key)
     return sent
 
 
-async def reach(bot: Bot, destination: Destination, content: Content, key: str) -> Sent | NotSent:
+async def send_by_any_route(bot: Bot, destination: Destination, content: Content, key: str) -> Sent | NotSent:
     """Sends to a destination; where its ways are closed, by those that the person's earlier commands tell of."""
     platform = bot.platform_of(destination.user)
     if destination.private and destination.direct is None and not destination.group_first:
-        destination = await by_other_ways(bot, destination)
+        destination = await add_other_routes(bot, destination)
         return await platform.send(destination, content, key)
     sent = await platform.send(destination, content, key)
     if isinstance(sent, NotSent) and sent.no_way:
-        more = await by_other_ways(bot, destination)
+        more = await add_other_routes(bot, destination)
         if more != destination:
             return await platform.send(replace(more, group_first=False), content, key)
     return sent
@@ -216,7 +216,7 @@ async def withdraw(platform: Platform, message_id: str) -> NotSent | None:
     return await platform.ephemeral.withdraw(message_id)
 
 
-async def by_other_ways(bot: Bot, destination: Destination) -> Destination:
+async def add_other_routes(bot: Bot, destination: Destination) -> Destination:
     """With the person's chat with the bot; what is for them alone may also be shown to them in a group they asked in."""
     user, alone = destination.user, destination.chat_id is None and destination.reply_to is None
 
@@ -230,7 +230,7 @@ async def by_other_ways(bot: Bot, destination: Destination) -> Destination:
     return await bot.database.read(read)
 
 
-async def without_question(bot: Bot, message: OutgoingMessage) -> Destination | None:
+async def destination_after_recall(bot: Bot, message: OutgoingMessage) -> Destination | None:
     """Where a message goes whose question was recalled: in the direct chat, where its person alone reads it. Of a
     question in a group, what was written for it is told to them alone; what was read for it is told to nobody.
     """
@@ -250,7 +250,7 @@ async def without_question(bot: Bot, message: OutgoingMessage) -> Destination | 
     return Destination(message.user) if wrote and message.kind == "answer" else None
 
 
-WORDS_ABOUT_A_CALL = {"answer", "note"}
+KINDS_ABOUT_A_CALL = {"answer", "note"}
 """Kinds of messages that are shown in the group where a call was asked; it is told when they went elsewhere."""
 
 SHOWN_IN_GROUP_FOR = timedelta(minutes=10)
@@ -261,22 +261,24 @@ def is_fresh(call_id: str, moment: datetime) -> bool:
     return moment - time_of(call_id) < SHOWN_IN_GROUP_FOR
 
 
-def is_for_the_group(message: OutgoingMessage, moment: datetime) -> bool:
+def is_shown_in_group_first(message: OutgoingMessage, moment: datetime) -> bool:
     """Whether a private word about a call is shown in the group where its person has asked, and is still looking."""
     return (
         message.call_id is not None
         and message.destination.private
         and is_fresh(message.call_id, moment)
-        and message.kind in WORDS_ABOUT_A_CALL
+        and message.kind in KINDS_ABOUT_A_CALL
     )
 
 
-async def arrived(bot: Bot, message: OutgoingMessage, sent: Sent, moment: datetime) -> list[OutgoingMessage]:
+async def record_sent(
+    bot: Bot, message: OutgoingMessage, sent: Sent, moment: datetime
+) -> list[OutgoingMessage]:
     """Records that a message was sent; returns what the group is told, if it was for one alone and went elsewhere."""
     about = message.call_id
     if about is not None:
         bot.watch.seen(about)
-    told = about is not None and message.kind in WORDS_ABOUT_A_CALL
+    told = about is not None and message.kind in KINDS_ABOUT_A_CALL
     elsewhere = told and message.destination.private and not sent.ephemeral
     if about is None or not (elsewhere or may_have_reaction(message, moment)):
         await bot.database.write_one(
@@ -288,8 +290,8 @@ async def arrived(bot: Bot, message: OutgoingMessage, sent: Sent, moment: dateti
         if not outbox.sent(c, message.id, message.claim, sent.message_id, moment):
             return [], None
         call = calls.get(c, about) if elsewhere else None
-        more = [] if call is None else insert_all(c, bot, [told_in_group(bot, call)])
-        return more, answered(c, bot, message, moment)
+        more = [] if call is None else insert_all(c, bot, [group_note(bot, call)])
+        return more, take_reaction(c, bot, message, moment)
 
     more, reaction = await bot.database.write(work)
     if reaction is not None:
@@ -308,20 +310,20 @@ NO_REACTION_WITHIN = timedelta(seconds=0.7)
 """Somewhat less than `signs.REACT_AFTER`: replicas' clocks differ."""
 
 
-def answered(c: Connection, bot: Bot, message: OutgoingMessage, moment: datetime) -> Reaction | None:
+def take_reaction(c: Connection, bot: Bot, message: OutgoingMessage, moment: datetime) -> Reaction | None:
     """Inside a transaction that settles a message: the reaction to take away, if that was the answer."""
     if message.call_id is None or not may_have_reaction(message, moment):
         return None
     return reactions.take(c, message.call_id, moment + bot.lease)
 
 
-def told_in_group(bot: Bot, call: DeferredCall) -> Draft:
+def group_note(bot: Bot, call: DeferredCall) -> Draft:
     done = call.status is CallStatus.SUCCEEDED
     word = replies.result_sent_privately() if done else replies.replied_privately()
     return note(bot, call, word, "told")
 
 
-LINE_BEGINS_WITHIN = timedelta(seconds=10)
+MAX_PACING_DELAY = timedelta(seconds=10)
 """A limit on the whole app may last longer; whether it still does is tried with the first of each line."""
 
 
@@ -340,7 +342,7 @@ async def is_answered(bot: Bot, message: OutgoingMessage) -> bool:
     return call is None or call.status not in {CallStatus.QUEUED, CallStatus.RUNNING}
 
 
-async def lost(bot: Bot, message: OutgoingMessage, moment: datetime) -> list[OutgoingMessage]:
+async def replace_unreadable(bot: Bot, message: OutgoingMessage, moment: datetime) -> list[OutgoingMessage]:
     """Nobody can open this message: it was sealed with a key that is gone, or where it goes was changed since.
 
     Nothing is sent there. A short reply goes to where its call was asked: the call has its own seal.
@@ -363,11 +365,11 @@ async def lost(bot: Bot, message: OutgoingMessage, moment: datetime) -> list[Out
     return await bot.database.write(work)
 
 
-def later(moment: datetime, attempts: int, retry_after: float | None) -> datetime:
+def retry_time(moment: datetime, attempts: int, retry_after: float | None) -> datetime:
     return moment + pause(attempts, random.random(), retry_after)  # noqa: S311 - jitter, not a secret
 
 
-async def settle(
+async def give_up(
     bot: Bot, message: OutgoingMessage, status: MessageStatus, reason: str, moment: datetime
 ) -> None:
     log.warning(
@@ -376,14 +378,14 @@ async def settle(
 
     def work(c: Connection) -> Reaction | None:
         given_up = outbox.give_up(c, message.id, message.claim, status, reason, moment)
-        return answered(c, bot, message, moment) if given_up else None
+        return take_reaction(c, bot, message, moment) if given_up else None
 
     reaction = await bot.database.write(work)
     if reaction is not None:
         bot.background(remove(bot, bot.platform_of(message.user), reaction))
 
 
-async def refused(
+async def replace_refused(
     bot: Bot, message: OutgoingMessage, why: NotSent, moment: datetime
 ) -> list[OutgoingMessage]:
     """The platform never takes this message: a plain word takes its place, if somebody waits for it."""
@@ -393,13 +395,13 @@ async def refused(
         given_up = outbox.give_up(
             c, message.id, message.claim, MessageStatus.UNDELIVERABLE, why.reason, moment
         )
-        word = WORD_FOR.get(message.kind)
+        word = REPLACEMENT_FOR.get(message.kind)
         call = calls.get(c, message.call_id) if given_up and message.call_id else None
         if call is None:
             return []
         if message.kind == "answer":
             reactions.hurry(c, call.id, moment)
-        reply = no_way(bot, call, why) if word or message.destination.private else None
+        reply = no_route_reply(bot, call, why) if word or message.destination.private else None
         if reply is None and word is not None:
             reply = word(typed(call), why.reason)
         return [] if reply is None else insert_all(c, bot, [note(bot, call, reply, "refused")])
@@ -407,14 +409,14 @@ async def refused(
     return await bot.database.write(work)
 
 
-def no_way(bot: Bot, call: DeferredCall, why: NotSent) -> Reply | None:
+def no_route_reply(bot: Bot, call: DeferredCall, why: NotSent) -> Reply | None:
     """What a group is told when nothing private reaches the person who asked there."""
     if not why.no_way or call.chat.kind != "group" or call.recalled_at is not None:
         return None
     return replies.cannot_reach_privately(typed(call), bot.platform_of(call.user).chat_link)
 
 
-WORD_FOR = {"answer": answer_refused, "confirmation_card": card_refused}
+REPLACEMENT_FOR = {"answer": answer_refused, "confirmation_card": card_refused}
 
 
 async def deliver_due(bot: Bot) -> None:
@@ -427,7 +429,7 @@ async def deliver_due(bot: Bot) -> None:
     await asyncio.gather(*(deliver(bot, message) for message in due))
 
 
-async def send_interim_words(bot: Bot) -> None:
+async def send_interim_notes(bot: Bot) -> None:
     """A call that is not answered 20 seconds after its first failure gets one word that it is being retried."""
     moment = now()
     found = await bot.database.read(

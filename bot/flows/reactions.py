@@ -9,7 +9,7 @@ from datetime import timedelta
 from bot.core.messages import NotSent
 from bot.core.platform import Platform
 from bot.flows.bot import Bot, now
-from bot.flows.hints import Unanswered
+from bot.flows.hints import UnacknowledgedMessage
 from bot.store import reactions
 from bot.store.reactions import Reaction
 
@@ -24,7 +24,7 @@ OUTLIVES = timedelta(minutes=1)
 """How long a reaction may outlive the time that its call can wait; then it is taken away whatever became of that."""
 
 
-async def react(bot: Bot, message: Unanswered) -> None:
+async def react(bot: Bot, message: UnacknowledgedMessage) -> None:
     """Adds the reaction to a message. A crash before its id is noted leaves it on the message for good."""
     moment = now()
     due_at = message.expires_at + OUTLIVES

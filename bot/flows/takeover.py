@@ -47,7 +47,7 @@ async def enter(bot: Bot) -> None:
         log.info("took over what was interrupted", extra={"taken": str(taken)})
 
 
-async def look_after_others(bot: Bot) -> None:
+async def take_over_from_silent(bot: Bot) -> None:
     """Gives a sign of life, and takes over from replicas that give none: see `GONE_AFTER`. PostgreSQL only."""
     if bot.database.dialect != "postgresql":
         return

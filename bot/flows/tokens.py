@@ -28,18 +28,18 @@ from bot.store.transaction import Connection
 
 log = logging.getLogger(__name__)
 
-AHEAD = timedelta(minutes=5)
+REFRESH_AHEAD = timedelta(minutes=5)
 """A token is renewed so long before it expires (or for the last third of a shorter life)."""
 
-WAIT_FOR_OTHERS = 12.0
+REFRESH_TIMEOUT = 12.0
 """Seconds to wait for another worker's refresh: one attempt at the platform takes 10 at most."""
 
-LONGEST_PAUSE = timedelta(seconds=8)
+MAX_PAUSE = timedelta(seconds=8)
 """After a failure. Short enough to be waited for by whoever needs the token once the platform is back."""
 PAUSE_WHEN_REFUSED = timedelta(minutes=1)
 """After an answer that only a person can change: an operator, or the administrator."""
 
-RENEWED_AT_ONCE = 5
+REFRESH_BATCH = 5
 """Grants that a replica renews ahead of need in one go: one a second on the average, because the token endpoint's
 limit, 50 a second for the whole app, is for people who wait."""
 
@@ -62,27 +62,27 @@ class Unusable:
 
 async def usable_token(bot: Bot, user: UserKey, *, rejected: Secret | None = None) -> Usable | Unusable:
     """A token that should work. `rejected` is one that the platform has just refused, however fresh it looks."""
-    give_up_at = asyncio.get_running_loop().time() + WAIT_FOR_OTHERS
+    give_up_at = asyncio.get_running_loop().time() + REFRESH_TIMEOUT
     while True:
         grant = await bot.database.read(lambda c: grants.find(c, user))
         if grant is None or grant.status is GrantStatus.ENDED:
             return Unusable(NotAuthorized(), grant)
         if grant.access_token is None:
-            return await end(bot, grant, "token_lost")
+            return await end_unrefreshable(bot, grant, "token_lost")
         moment = now()
         works = grant.access_token != rejected and not expired(grant, moment)
-        if works and not wants_renewal(grant, moment):
+        if works and not is_due(grant, moment):
             return Usable(grant.access_token, grant, refreshed=rejected is not None)
         if not can_refresh(grant, moment):
             if works:
                 return Usable(grant.access_token, grant)
-            return await end(bot, grant, "expired")
+            return await end_unrefreshable(bot, grant, "expired")
         leased = await lease(bot, grant, moment)
         if leased is not None:
             return await bot.carry_through(refresh(bot, leased, works=works))
         if works:
             return Usable(grant.access_token, grant)
-        if grant.refresh_after is not None and grant.refresh_after > moment + LONGEST_PAUSE:
+        if grant.refresh_after is not None and grant.refresh_after > moment + MAX_PAUSE:
             return Unusable(Unreachable("the token could not be renewed", may_have_arrived=False))
         if asyncio.get_running_loop().time() > give_up_at:
             return Unusable(Unreachable("the token is being renewed", may_have_arrived=False))
@@ -93,10 +93,10 @@ def expired(grant: Grant, moment: datetime) -> bool:
     return grant.access_expires_at is not None and grant.access_expires_at <= moment
 
 
-def wants_renewal(grant: Grant, moment: datetime) -> bool:
+def is_due(grant: Grant, moment: datetime) -> bool:
     if grant.access_expires_at is None or grant.refresh_token is None:
         return False
-    ahead = min(AHEAD, (grant.access_expires_at - grant.issued_at) / 3)
+    ahead = min(REFRESH_AHEAD, (grant.access_expires_at - grant.issued_at) / 3)
     return grant.access_expires_at - ahead <= moment
 
 
@@ -146,14 +146,14 @@ async def refresh(
         else LOST
     )
     if isinstance(result, TokenSet):
-        return await keep(bot, grant, result)
+        return await store_refreshed(bot, grant, result)
     log.warning(
         "refresh failed",
         extra={"user": str(grant.user), "problem": result.problem.value, "code": result.code},
     )
     is_over = result.problem in {TokenProblem.OVER, TokenProblem.CODE}
     if not works and (is_over or result.problem is TokenProblem.USER):
-        return await end(bot, grant, f"refresh_refused_{result.code}")
+        return await end_unrefreshable(bot, grant, f"refresh_refused_{result.code}")
     await record_failure(bot, grant, result, is_over=is_over)
     if works and grant.access_token is not None:
         return Usable(grant.access_token, grant)
@@ -174,7 +174,7 @@ def outcome_of(refusal: TokenRefused) -> NoToken:
     return Unreachable(refusal.message, may_have_arrived=False)
 
 
-async def keep(bot: Bot, grant: Grant, tokens: TokenSet) -> Usable | Unusable:
+async def store_refreshed(bot: Bot, grant: Grant, tokens: TokenSet) -> Usable | Unusable:
     moment = now()
 
     def work(c: Connection) -> Grant | None:
@@ -235,11 +235,11 @@ def pause_after(grant: Grant, refusal: TokenRefused) -> timedelta:
     jitter = random.random()  # noqa: S311 - spreads retries, guards nothing
     if refusal.problem in {TokenProblem.APP, TokenProblem.BLOCKED, TokenProblem.USER}:
         return spread(PAUSE_WHEN_REFUSED, jitter)
-    grown = backoff(grant.refresh_failures + 1, jitter, longest=LONGEST_PAUSE)
+    grown = backoff(grant.refresh_failures + 1, jitter, longest=MAX_PAUSE)
     return max(grown, asked_to_wait(refusal.retry_after))
 
 
-async def end(bot: Bot, grant: Grant, reason: str) -> Unusable:
+async def end_unrefreshable(bot: Bot, grant: Grant, reason: str) -> Unusable:
     """Ends a grant that cannot be renewed any more, unless a newer one has taken its place."""
     moment = now()
 
@@ -250,11 +250,11 @@ async def end(bot: Bot, grant: Grant, reason: str) -> Unusable:
     return Unusable(NotAuthorized(), grant)
 
 
-async def renew_ahead(bot: Bot) -> None:
+async def refresh_ahead(bot: Bot) -> None:
     """Renews a handful of the tokens that are due ahead of need: see `grants.lease_due`."""
     moment = now()
     leased = await bot.database.write_one(
-        lambda c: grants.lease_due(c, bot.worker, moment, moment + bot.lease, RENEWED_AT_ONCE)
+        lambda c: grants.lease_due(c, bot.worker, moment, moment + bot.lease, REFRESH_BATCH)
     )
     renewals = (refresh(bot, grant, works=not expired(grant, moment)) for grant in leased)
     await asyncio.gather(*(bot.carry_through(each) for each in renewals))

@@ -13,7 +13,7 @@ from functools import partial
 
 from bot.core.calls import DeferredCall
 from bot.core.errors import LeaseLost
-from bot.flows.acknowledge import watch
+from bot.flows.acknowledge import expect_acknowledgement
 from bot.flows.bot import Bot, now
 from bot.flows.calls.progress import Run
 from bot.flows.calls.run import begin, run_call
@@ -92,7 +92,7 @@ class Worker:
     async def run(self, call: DeferredCall) -> None:
         if call.suspended_at is None and call.genuine:
             # Another replica may have heard of it, or this one before it was restarted.
-            watch(self.bot, call)
+            expect_acknowledgement(self.bot, call)
         task = asyncio.current_task()
         assert task is not None
         keeper = asyncio.create_task(self.keep_lease(call, task))

@@ -24,7 +24,7 @@ from bot.store.users import UserProfile
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class HeldScope:
     """A scope that the person has granted; `story` is None for one granted before that was recorded."""
 
     scope: Scope
@@ -33,7 +33,7 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class WaitingCall:
     command: str
     """As its asker typed it."""
     asked_at: datetime
@@ -41,12 +41,12 @@ class Waiting:
     """None: it will run by itself."""
 
 
-AT_A_TIME = 20
+PAGE_SIZE = 20
 """Calls and scopes on one page."""
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class ListPage:
     """Which part of a list is shown."""
 
     total: int
@@ -55,7 +55,7 @@ class Part:
 
     @property
     def pages(self) -> int:
-        return max(1, -(-self.total // AT_A_TIME))
+        return max(1, -(-self.total // PAGE_SIZE))
 
     @property
     def page(self) -> int:
@@ -63,11 +63,11 @@ class Part:
 
     @property
     def skipped(self) -> int:
-        return (self.page - 1) * AT_A_TIME
+        return (self.page - 1) * PAGE_SIZE
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class OpenRequest:
     """What the person's open request asks for."""
 
     scopes: tuple[tuple[Scope, Words], ...]
@@ -83,15 +83,15 @@ class Permissions:
     name: str | None
     time_zone: str | None
     default_time_zone: str
-    held: tuple[Held, ...]
-    held_part: Part
+    held: tuple[HeldScope, ...]
+    held_part: ListPage
     until: datetime | None
     """When it ends unless it is renewed; None when nobody said, or nothing is held."""
     renewable: bool
     last_used_at: datetime | None
-    waiting: tuple[Waiting, ...]
-    waiting_part: Part
-    wanted: Wanted | None
+    waiting: tuple[WaitingCall, ...]
+    waiting_part: ListPage
+    wanted: OpenRequest | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,20 +100,22 @@ class Found:
     grant: Grant | None
     stories: dict[Scope, GrantedScope]
     waiting: list[DeferredCall]
-    waiting_part: Part
+    waiting_part: ListPage
     request: AuthorizationRequest | None
 
 
-async def of(bot: Bot, user: UserKey, *, waiting_page: int = 1, held_page: int = 1) -> Permissions:
+async def permissions_of(
+    bot: Bot, user: UserKey, *, waiting_page: int = 1, held_page: int = 1
+) -> Permissions:
     """What a page shows of one person's permissions, for that person."""
 
     def read(c: Connection) -> Found:
-        part = Part(calls.count_waiting(c, user), waiting_page)
+        part = ListPage(calls.count_waiting(c, user), waiting_page)
         return Found(
             users.profile(c, user),
             grants.find(c, user),
             granted_scopes.of_user(c, user),
-            calls.some_waiting_of(c, user, skipped=part.skipped, limit=AT_A_TIME),
+            calls.some_waiting_of(c, user, skipped=part.skipped, limit=PAGE_SIZE),
             part,
             open_request(c, user),
         )
@@ -121,26 +123,26 @@ async def of(bot: Bot, user: UserKey, *, waiting_page: int = 1, held_page: int =
     found = await bot.database.read(read)
     grant = found.grant if found.grant and found.grant.status is GrantStatus.ACTIVE else None
     held = in_order_of_use(grant.scopes if grant else frozenset(), found.stories)
-    held_part = Part(len(held), held_page)
-    held = held[held_part.skipped :][:AT_A_TIME]
+    held_part = ListPage(len(held), held_page)
+    held = held[held_part.skipped :][:PAGE_SIZE]
     # `offline_access` comes with every link; it is shown once it is held.
     asked = in_order(found.request.scopes - {OFFLINE_ACCESS}) if found.request else []
-    words = await bot.platform_of(user).describe_scopes(frozenset(held) | frozenset(asked[:AT_A_TIME]))
+    words = await bot.platform_of(user).describe_scopes(frozenset(held) | frozenset(asked[:PAGE_SIZE]))
     profile = found.profile
     return Permissions(
         name=profile.name if profile else None,
         time_zone=profile.time_zone if profile else None,
         default_time_zone=bot.time_zone,
-        held=tuple(Held(each, words[each], found.stories.get(each)) for each in held),
+        held=tuple(HeldScope(each, words[each], found.stories.get(each)) for each in held),
         held_part=held_part,
         until=(grant.refresh_expires_at or grant.access_expires_at) if grant else None,
         renewable=grant is not None and grant.refresh_token is not None,
         last_used_at=last_used(grant, found.stories) if grant else None,
-        waiting=tuple(Waiting(typed(each), each.asked_at, each.waits_for) for each in found.waiting),
+        waiting=tuple(WaitingCall(typed(each), each.asked_at, each.waits_for) for each in found.waiting),
         waiting_part=found.waiting_part,
-        wanted=Wanted(
-            tuple((each, words[each]) for each in asked[:AT_A_TIME]),
-            len(asked[AT_A_TIME:]),
+        wanted=OpenRequest(
+            tuple((each, words[each]) for each in asked[:PAGE_SIZE]),
+            len(asked[PAGE_SIZE:]),
             found.request.expires_at,
             found.request.status is RequestStatus.REDEEMING,
         )
@@ -181,7 +183,7 @@ async def ticket_of(bot: Bot, user: UserKey) -> Secret | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class Revoked:
     had_grant: bool
     cancelled: int
     """Calls that waited."""
@@ -189,7 +191,7 @@ class Ended:
     """Browsers."""
 
 
-async def take_back(bot: Bot, user: UserKey, reason: str, *, sign_out: bool = False) -> Ended:
+async def revoke(bot: Bot, user: UserKey, reason: str, *, sign_out: bool = False) -> Revoked:
     """Ends what the person granted, here at once and at the platform by durable retries; what waits is dropped.
 
     `sign_out` is for somebody else than the person, who is at hand and can do it in each browser.
@@ -197,14 +199,14 @@ async def take_back(bot: Bot, user: UserKey, reason: str, *, sign_out: bool = Fa
     moment = now()
     most = await cancel_in_batches(bot, user)
 
-    def work(c: Connection) -> tuple[Ended, list[OutgoingMessage]]:
+    def work(c: Connection) -> tuple[Revoked, list[OutgoingMessage]]:
         rest, messages = cancel_waiting(c, bot, user, moment)
         browsers = sessions.end_all(c, user, reason, moment) if sign_out else 0
         had_grant = end_grant(c, user, reason, moment)
-        return Ended(had_grant, len(most) + len(rest), browsers), messages
+        return Revoked(had_grant, len(most) + len(rest), browsers), messages
 
     ended, messages = await bot.database.write(work)
-    tell(bot, messages)
+    deliver_in_background(bot, messages)
     return ended
 
 
@@ -213,11 +215,11 @@ async def cancel(bot: Bot, user: UserKey) -> int:
     moment = now()
     most = await cancel_in_batches(bot, user)
     rest, messages = await bot.database.write(lambda c: cancel_waiting(c, bot, user, moment))
-    tell(bot, messages)
+    deliver_in_background(bot, messages)
     return len(most) + len(rest)
 
 
-def tell(bot: Bot, messages: list[OutgoingMessage]) -> None:
+def deliver_in_background(bot: Bot, messages: list[OutgoingMessage]) -> None:
     """In the chat, on the card and at the platform, in the background: all of it is in the database as well."""
     bot.wake.upkeep.set()
     bot.background(deliver_all(bot, messages))

@@ -47,7 +47,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
+class StartedSignIn:
     kept: Secret
     """What the browser keeps, and has to bring along when it comes back. Sealed: it can neither read nor change it."""
     state: Secret
@@ -55,7 +55,7 @@ class Begun:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class SignInCookie:
     """What a browser keeps of the sign-in that it began."""
 
     state_digest: str
@@ -64,10 +64,10 @@ class Kept:
     expires_at: datetime
 
 
-def begin_in_browser(bot: Bot, platform: Platform) -> tuple[Begun, str]:
+def start_in_browser(bot: Bot, platform: Platform) -> tuple[StartedSignIn, str]:
     """Begins web login. Also returns the URL of the platform's authorization page."""
     redirect_uri = bot.callback_url(platform)
-    begun = begin(bot, platform, redirect_uri, pkce=platform.signs_in_with_pkce)
+    begun = start(bot, platform, redirect_uri, pkce=platform.signs_in_with_pkce)
     url = platform.authorize_url(
         redirect_uri=redirect_uri,
         scopes=frozenset(),
@@ -78,33 +78,33 @@ def begin_in_browser(bot: Bot, platform: Platform) -> tuple[Begun, str]:
     return begun, url
 
 
-def begin_in_client(bot: Bot, platform: Platform) -> Begun:
+def start_in_client(bot: Bot, platform: Platform) -> StartedSignIn:
     """Begins a sign-in inside the client, whose code is exchanged without redirect URI and without a PKCE pair."""
-    return begin(bot, platform, None, pkce=False)
+    return start(bot, platform, None, pkce=False)
 
 
-def begin(bot: Bot, platform: Platform, redirect_uri: str | None, *, pkce: bool) -> Begun:
+def start(bot: Bot, platform: Platform, redirect_uri: str | None, *, pkce: bool) -> StartedSignIn:
     fresh: NewAttemptSecrets = new_attempt(
         secrets.token_bytes(STATE_BYTES + VERIFIER_BYTES), pkce=pkce, kind=AttemptKind.SIGN_IN
     )
-    kept = Kept(fresh.state_digest, fresh.verifier, redirect_uri, now() + bot.authorization_ttl)
-    return Begun(sealed(bot, platform, kept), fresh.state, fresh.challenge)
+    kept = SignInCookie(fresh.state_digest, fresh.verifier, redirect_uri, now() + bot.authorization_ttl)
+    return StartedSignIn(sealed(bot, platform, kept), fresh.state, fresh.challenge)
 
 
-def sealed(bot: Bot, platform: Platform, kept: Kept) -> Secret:
+def sealed(bot: Bot, platform: Platform, kept: SignInCookie) -> Secret:
     verifier = kept.verifier.reveal() if kept.verifier else None
     fields = [kept.state_digest, verifier, kept.redirect_uri, kept.expires_at.timestamp()]
     return Secret(bot.database.keyring.seal(Secret(json.dumps(fields)), bound_to(platform)))
 
 
-def opened(bot: Bot, platform: Platform, kept: Secret) -> Kept | None:
+def opened(bot: Bot, platform: Platform, kept: Secret) -> SignInCookie | None:
     """None for what this bot has not sealed, or has sealed with a key that is not here."""
     try:
         text = bot.database.keyring.open(kept.reveal(), bound_to(platform)).reveal()
     except CannotOpenSecret:
         return None
     state_digest, verifier, redirect_uri, expires_at = json.loads(text)
-    return Kept(
+    return SignInCookie(
         state_digest, verifier and Secret(verifier), redirect_uri, datetime.fromtimestamp(expires_at, UTC)
     )
 
@@ -117,7 +117,7 @@ def bound_to(platform: Platform) -> str:
 # --- coming back -----------------------------------------------------------------------------------------
 
 
-class NotSignedIn(StrEnum):
+class SignInFailure(StrEnum):
     """Why nobody is signed in, for the page that says so."""
 
     DECLINED = "declined"
@@ -149,21 +149,21 @@ async def complete(
     *,
     kept: Secret | None,
     former: Secret | None,
-) -> SignedIn | NotSignedIn:
+) -> SignedIn | SignInFailure:
     """Takes what came back to a browser that brings along what it `kept`. Its `former` session ends with a new one."""
     begun = await find(bot, platform, came.state, kept)
-    if not isinstance(begun, Kept):
+    if not isinstance(begun, SignInCookie):
         bot.refusals.note("sign-in rejected", begun.value)
         return begun
     if isinstance(came, Denied):
         # Nothing is stored: anybody can begin a sign-in and decline it, as often as they like.
         refused = came.error == ACCESS_DENIED
         bot.refusals.note("sign-in failed", ACCESS_DENIED if refused else "error_on_page")
-        return NotSignedIn.DECLINED if refused else NotSignedIn.CODE_REFUSED
+        return SignInFailure.DECLINED if refused else SignInFailure.CODE_REFUSED
     # Anybody can begin a sign-in and bring any code back, and each costs the platform a request.
     if not (await bot.sign_in_pace.turn() and bot.sign_in_room.take()):
         bot.refusals.note("sign-in failed", "busy")
-        return NotSignedIn.BUSY
+        return SignInFailure.BUSY
     try:
         return await redeem(bot, platform, begun, came.code, former)
     finally:
@@ -171,39 +171,41 @@ async def complete(
 
 
 async def redeem(
-    bot: Bot, platform: Platform, begun: Kept, code: Secret, former: Secret | None
-) -> SignedIn | NotSignedIn:
+    bot: Bot, platform: Platform, begun: SignInCookie, code: Secret, former: Secret | None
+) -> SignedIn | SignInFailure:
     """Finds out whose code it is, and begins their session."""
     attempt = await take(bot, begun)
     if attempt is None:
-        bot.refusals.note("sign-in rejected", NotSignedIn.USED.value)
-        return NotSignedIn.USED
+        bot.refusals.note("sign-in rejected", SignInFailure.USED.value)
+        return SignInFailure.USED
     identity = await identify(bot, platform, attempt, code)
     if not isinstance(identity, Identity):
         return identity
     user = platform.user_key(identity.open_id, identity.tenant_key)
     if not await belongs_here(bot, user):
-        return await failed(bot, attempt, "stranger", NotSignedIn.STRANGER, user)
+        return await failed(bot, attempt, "stranger", SignInFailure.STRANGER, user)
     return await begin_session(bot, attempt, user, identity, former)
 
 
-NOT_USED = {None, AttemptStatus.LIVE, AttemptStatus.EXPIRED}
+UNUSED_STATUSES = {None, AttemptStatus.LIVE, AttemptStatus.EXPIRED}
 """What a state can stand at that has not come back: releases before this one recorded a sign-in when it was begun."""
 
 
-async def find(bot: Bot, platform: Platform, state: Secret, kept: Secret | None) -> Kept | NotSignedIn:
+async def find(
+    bot: Bot, platform: Platform, state: Secret, kept: Secret | None
+) -> SignInCookie | SignInFailure:
     """The sign-in of this state, in its time, and only in the browser that it was begun in."""
     state_digest = digest(state.reveal())
     used = await bot.database.read(lambda c: attempts.consumed_before(c, state_digest, AttemptKind.SIGN_IN))
-    if used not in NOT_USED:
-        return NotSignedIn.USED
+    if used not in UNUSED_STATUSES:
+        return SignInFailure.USED
     begun = opened(bot, platform, kept) if kept is not None else None
     if begun is None or begun.state_digest != state_digest or begun.expires_at <= now():
-        return NotSignedIn.OTHER_BROWSER
+        return SignInFailure.OTHER_BROWSER
     return begun
 
 
-async def take(bot: Bot, begun: Kept) -> Attempt | None:
+async def take(bot: Bot, begun: SignInCookie) -> Attempt | None:
     """Takes a sign-in, once."""
     moment = now()
     sign_in = NewAttempt(
@@ -235,7 +237,7 @@ async def take(bot: Bot, begun: Kept) -> Attempt | None:
     )
 
 
-async def identify(bot: Bot, platform: Platform, attempt: Attempt, code: Secret) -> Identity | NotSignedIn:
+async def identify(bot: Bot, platform: Platform, attempt: Attempt, code: Secret) -> Identity | SignInFailure:
     """Whose code it is. The token that it is exchanged for lives no longer than this function."""
     exchange = partial(
         platform.exchange_sign_in,
@@ -245,21 +247,21 @@ async def identify(bot: Bot, platform: Platform, attempt: Attempt, code: Secret)
     )
     tokens = await with_retries(exchange, is_unanswered)
     if isinstance(tokens, TokenRefused):
-        why = WHY_NOT.get(tokens.problem, NotSignedIn.CODE_REFUSED)
+        why = WHY_NOT.get(tokens.problem, SignInFailure.CODE_REFUSED)
         return await failed(bot, attempt, f"exchange_{tokens.problem.value}_{tokens.code}", why)
     identity = await with_retries(partial(platform.identify, tokens.access_token), is_unanswered)
     if not isinstance(identity, Identity):
-        return await failed(bot, attempt, "identity_unknown", NotSignedIn.NOT_NOW)
+        return await failed(bot, attempt, "identity_unknown", SignInFailure.NOT_NOW)
     return identity
 
 
 WHY_NOT = {
-    TokenProblem.TRANSIENT: NotSignedIn.NOT_NOW,
-    TokenProblem.IN_DOUBT: NotSignedIn.NOT_NOW,
-    TokenProblem.USER: NotSignedIn.NOT_ALLOWED,
-    TokenProblem.OVER: NotSignedIn.NOT_ALLOWED,
-    TokenProblem.APP: NotSignedIn.MISCONFIGURED,
-    TokenProblem.BLOCKED: NotSignedIn.MISCONFIGURED,
+    TokenProblem.TRANSIENT: SignInFailure.NOT_NOW,
+    TokenProblem.IN_DOUBT: SignInFailure.NOT_NOW,
+    TokenProblem.USER: SignInFailure.NOT_ALLOWED,
+    TokenProblem.OVER: SignInFailure.NOT_ALLOWED,
+    TokenProblem.APP: SignInFailure.MISCONFIGURED,
+    TokenProblem.BLOCKED: SignInFailure.MISCONFIGURED,
 }
 
 
@@ -274,8 +276,8 @@ async def belongs_here(bot: Bot, user: UserKey) -> bool:
 
 
 async def failed(
-    bot: Bot, attempt: Attempt, outcome: str, why: NotSignedIn, user: UserKey | None = None
-) -> NotSignedIn:
+    bot: Bot, attempt: Attempt, outcome: str, why: SignInFailure, user: UserKey | None = None
+) -> SignInFailure:
     """Leaves nothing of the attempt: anybody can begin a sign-in, and make it fail. A known person is audited, and
     once a day is enough."""
     bot.refusals.note("sign-in failed", outcome)
@@ -301,7 +303,7 @@ async def begin_session(
     user: UserKey,
     identity: Identity,
     former: Secret | None,
-) -> SignedIn | NotSignedIn:
+) -> SignedIn | SignInFailure:
     """One transaction: the new session, the end of the former one, and the attempt's own end.
 
     The id is drawn only now, so whatever a browser brought along is worth nothing afterwards.
@@ -321,7 +323,7 @@ async def begin_session(
         return True
 
     if not await bot.database.write(work):
-        return NotSignedIn.NOT_NOW
+        return SignInFailure.NOT_NOW
     return SignedIn(session)
 
 

@@ -22,10 +22,10 @@ from bot.store.outbox import OutgoingMessage
 from bot.store.transaction import Connection
 
 UNUSED_FOR = timedelta(days=60)
-OFFERED_EVERY = timedelta(days=90)
+OFFER_INTERVAL = timedelta(days=90)
 
 
-def worth_a_look(grant: Grant) -> bool:
+def is_first_use_today(grant: Grant) -> bool:
     """Whether this is the first use of a grant in a day: often enough to look for what is not used."""
     return grant.last_used_at is None or now() - grant.last_used_at > timedelta(days=1)
 
@@ -39,7 +39,7 @@ def moment_of_offer(subject: str) -> datetime:
     return moment
 
 
-def of(c: Connection, user: UserKey, at: datetime) -> ScopeSet:
+def unused_scopes_of(c: Connection, user: UserKey, at: datetime) -> ScopeSet:
     """What a person has granted, and no call of theirs has needed since long before that moment."""
     grant = grants.find(c, user)
     if grant is None or grant.status is not GrantStatus.ACTIVE or grant.refresh_token is None:
@@ -57,7 +57,7 @@ def of(c: Connection, user: UserKey, at: datetime) -> ScopeSet:
 async def offer(bot: Bot, user: UserKey) -> None:
     """Asks once in a while whether the person would rather not grant any more what is not used."""
     moment = now()
-    scopes = await bot.database.read(lambda c: of(c, user, moment))
+    scopes = await bot.database.read(lambda c: unused_scopes_of(c, user, moment))
     if not scopes:
         return
     platform = bot.platform_of(user)
@@ -66,7 +66,7 @@ async def offer(bot: Bot, user: UserKey) -> None:
     message = draft(bot, user, card, kind="notice", key=f"{new_id(moment)}-unused")
 
     def work(c: Connection) -> list[OutgoingMessage]:
-        if wants_quiet(c, user) or not users.offer(c, user, moment, moment - OFFERED_EVERY):
+        if wants_quiet(c, user) or not users.offer(c, user, moment, moment - OFFER_INTERVAL):
             return []
         audit.write(c, "unused_scopes_offered", user=user, now=moment, scopes=sorted(scopes))
         return insert_all(c, bot, [message])
@@ -81,9 +81,9 @@ def wants_quiet(c: Connection, user: UserKey) -> bool:
     return declined or (live is not None and live.declined_on_page_at is not None)
 
 
-async def give_back(bot: Bot, user: UserKey, offered_at: datetime) -> None:
+async def drop_unused(bot: Bot, user: UserKey, offered_at: datetime) -> None:
     """Has the tokens narrowed to what is used. Nothing changes when the platform cannot, or not now."""
-    scopes = await bot.database.read(lambda c: of(c, user, offered_at))
+    scopes = await bot.database.read(lambda c: unused_scopes_of(c, user, offered_at))
     narrowed = await tokens.narrow(bot, user, without=scopes) if scopes else None
     if narrowed is None:
         return

@@ -56,15 +56,15 @@ async def ask_for_scopes(
     )
     wanted = live.scopes if live else frozenset()
     avoided = live.avoided if live else frozenset()
-    formerly = lost_scopes(grant, needs, refused, stories)
+    formerly = formerly_granted(grant, needs, refused, stories)
     platform = bot.platform_of(call.user)
     choice, enabled = await choose(platform, needs, held, wanted=wanted | formerly.keys(), avoided=avoided)
     if choice.unavailable:
         certain = named(refused.requirement) if isinstance(refused, InsufficientScope) else frozenset()
-        await administrators.wait_for(bot, call, needs, steps, named_by_platform=certain)
+        await administrators.suspend_for_administrator(bot, call, needs, steps, named_by_platform=certain)
         return
     room = platform.limits.scopes_per_link - 1 - len((choice.scopes | wanted) - {OFFLINE_ACCESS})
-    again = fitting(formerly, choice.scopes | wanted | avoided, enabled, max(0, room))
+    again = fit_into_link(formerly, choice.scopes | wanted | avoided, enabled, max(0, room))
     scopes = with_offline_access(choice.scopes | again, enabled, avoided)
     claimed = await suspend_for_consent(bot, call, needs, scopes, grant, steps, live)
     if claimed is not None:
@@ -87,7 +87,7 @@ async def choose(
     return choice, enabled
 
 
-def lost_scopes(
+def formerly_granted(
     grant: Grant | None,
     needs: Requirement,
     refused: InsufficientScope | Refused | None,
@@ -116,7 +116,7 @@ def lost_scopes(
     }
 
 
-def fitting(
+def fit_into_link(
     formerly: Mapping[Scope, GrantedScope | None],
     left_out: ScopeSet,
     enabled: ScopeSet | None,
@@ -158,7 +158,7 @@ async def suspend_for_consent(
     """
     ticket = Secret(urlsafe(secrets.token_bytes(32)))
     moment = now()
-    told = await where_to_look(bot, call, live, moment)
+    told = await notes_on_earlier_card(bot, call, live, moment)
 
     def work(c: Connection) -> tuple[AuthorizationRequest | None, list[OutgoingMessage]]:
         users.lock(c, call.user)
@@ -166,7 +166,7 @@ async def suspend_for_consent(
             keep_results(c, call, steps)
             calls.requeue(c, call.id, call.claim, moment, call.first_failed_at)
             return None, []
-        request = ask_again(c, call, scopes, moment) or requests.open_request(
+        request = reopen_request(c, call, scopes, moment) or requests.open_request(
             c,
             call.user,
             scopes=scopes,
@@ -184,7 +184,7 @@ async def suspend_for_consent(
             # Another worker is drawing it, and may not know of this call.
             requests.show(c, request.id, moment)
             return None, []
-        return None, insert_all(c, bot, cards.where_it_is(bot, [call], in_group=False))
+        return None, insert_all(c, bot, cards.group_notes(bot, [call], in_group=False))
 
     claimed, messages = await bot.database.write(work)
     await deliver_all(bot, messages)
@@ -195,7 +195,7 @@ REMIND_AFTER = timedelta(minutes=1)
 """A card that was sent before may be far up in the chat by now. In a burst of questions it is not."""
 
 
-async def where_to_look(
+async def notes_on_earlier_card(
     bot: Bot, call: DeferredCall, live: AuthorizationRequest | None, moment: datetime
 ) -> list[Draft]:
     """The first time that a call of the direct chat waits: a word on where its card is, if that is not right below the
@@ -223,7 +223,7 @@ async def was_asked_in_topic(bot: Bot, call: DeferredCall) -> bool:
     return any(other.chat == call.chat for other in waiting)
 
 
-def ask_again(
+def reopen_request(
     c: Connection, call: DeferredCall, scopes: ScopeSet, moment: datetime
 ) -> AuthorizationRequest | None:
     """Inside a transaction: goes on with a card whose story is not at its end, if there is one.

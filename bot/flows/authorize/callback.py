@@ -22,10 +22,10 @@ from bot.core.secrets import Secret
 from bot.core.words import replies
 from bot.flows.authorize.end import decline_on_page
 from bot.flows.authorize.grant import (
+    AttemptEnd,
     CallbackResult,
     Completion,
     Consented,
-    Ended,
     deliver_result,
     store_grant,
 )
@@ -51,18 +51,18 @@ async def complete(bot: Bot, came: Approved | Denied) -> CallbackResult:
     state_digest, moment = digest(came.state.reveal()), now()
     code = came.code if isinstance(came, Approved) else None
 
-    def work(c: Connection) -> tuple[Attempt, ExchangeBasis] | Ended:
+    def work(c: Connection) -> tuple[Attempt, ExchangeBasis] | AttemptEnd:
         attempt = attempts.consume(
             c, state_digest, code=code, worker=bot.worker, lease_until=moment + bot.lease, now=moment
         )
         if attempt is None:
-            return Ended(reject(c, state_digest, moment))
+            return AttemptEnd(reject(c, state_digest, moment))
         if isinstance(came, Denied):
-            return Ended(deny(c, attempt, came.error, moment))
+            return AttemptEnd(deny(c, attempt, came.error, moment))
         return attempt, basis_of(c, attempt)
 
     taken = await bot.database.write(work)
-    if isinstance(taken, Ended):
+    if isinstance(taken, AttemptEnd):
         if taken.landing is CallbackResult.UNKNOWN:
             bot.refusals.note("callback refused", "not a state of ours")
         return await deliver_result(bot, taken)
@@ -148,7 +148,7 @@ async def redeem(
         return await attempt_failed(bot, attempt, "identity_unknown", CallbackResult.CODE_REFUSED)
     if not is_owner(user, identity):
         # The token is dropped here, and not revoked: that might end that other person's own grant.
-        return await other_account(bot, attempt)
+        return await reject_other_account(bot, attempt)
     if not basis.named and platform.narrowing is not None:
         # Asking whose the tokens are may have taken most of the lease, and narrowing them spends the refresh token.
         await extend_lease(bot, attempt)
@@ -244,7 +244,7 @@ async def attempt_failed(bot: Bot, attempt: Attempt, outcome: str, landing: Call
     return landing
 
 
-async def other_account(bot: Bot, attempt: Attempt) -> CallbackResult:
+async def reject_other_account(bot: Bot, attempt: Attempt) -> CallbackResult:
     """Ends an attempt with another person's token. Its asker is told in the chat, once for each request."""
     user, moment = attempt.user, now()
     assert user is not None
@@ -272,17 +272,17 @@ def fail_attempt(c: Connection, attempt: Attempt, outcome: str, moment: datetime
         requests.give_up_redeeming(c, attempt.request_id, moment)
 
 
-async def finish_stranded(bot: Bot) -> None:
+async def complete_stranded(bot: Bot) -> None:
     """Goes on with consents whose exchange was cut short by a crash, or by a platform that did not answer."""
     moment = now()
     stranded = await bot.database.write(
         lambda c: attempts.stranded(c, bot.worker, moment, moment + bot.lease, limit=10)
     )
     # Side by side: one after another, the leases of the last would run out while the platform is slow.
-    await asyncio.gather(*(finish_one(bot, attempt, code, moment) for attempt, code in stranded))
+    await asyncio.gather(*(complete_one(bot, attempt, code, moment) for attempt, code in stranded))
 
 
-async def finish_one(bot: Bot, attempt: Attempt, code: Secret | None, moment: datetime) -> CallbackResult:
+async def complete_one(bot: Bot, attempt: Attempt, code: Secret | None, moment: datetime) -> CallbackResult:
     # A sign-in has left no code: nobody waits for its session any more.
     if code is None or is_code_expired(bot, attempt, moment):
         return await attempt_failed(bot, attempt, "exchange_lost", CallbackResult.CODE_REFUSED)

@@ -23,31 +23,31 @@ from bot.flows.authorize.callback import allowed_scopes, is_unanswered, with_ret
 from bot.flows.authorize.end import decline_on_page
 from bot.flows.authorize.grant import Completion, Consented, store_grant
 from bot.flows.authorize.open import link_scopes, was_revoked
-from bot.flows.authorize.page_errors import ask_otherwise
+from bot.flows.authorize.page_errors import ask_for_other_scopes
 from bot.flows.bot import Bot, now
-from bot.flows.outbox import later
+from bot.flows.outbox import retry_time
 from bot.store import device_authorizations, grants, requests
 from bot.store.ids import new_id
 from bot.store.transaction import Connection
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 10
+BATCH_SIZE = 10
 """Codes that one replica goes on with in a second: the token endpoint takes 50 requests, and they are for people."""
 
-SLOWER_BY = 5
-LONGEST_INTERVAL = 60
+SLOW_DOWN_SECONDS = 5
+MAX_INTERVAL = 60
 LONGEST_PAUSE = timedelta(seconds=30)
 """Between two polls of a platform that does not answer: a code lives for some minutes only."""
 
-MINTED_WITHIN = timedelta(minutes=2)
+REQUEST_TIMEOUT = timedelta(minutes=2)
 """So long after the click the platform is asked for a code. Whoever has waited longer presses again."""
 
 
 # --- the button -----------------------------------------------------------------------------------------------
 
 
-async def start(bot: Bot, request: AuthorizationRequest, patience: float) -> bool:
+async def start_device_authorization(bot: Bot, request: AuthorizationRequest, patience: float) -> bool:
     """Has a code minted, unless one lives. False when that takes longer than `patience`: then the card is changed
     once it is done, by this process or another."""
     moment = now()
@@ -55,7 +55,7 @@ async def start(bot: Bot, request: AuthorizationRequest, patience: float) -> boo
     if fresh is None:
         latest = await bot.database.read(lambda c: device_authorizations.latest_of(c, request.id))
         return latest is None or latest.status is not DeviceStatus.MINTING
-    minting = bot.background(mint(bot, fresh))
+    minting = bot.background(request_device_code(bot, fresh))
     done, _ = await asyncio.wait({minting}, timeout=patience)
     if done:
         # One that the platform did not answer in time is minting still.
@@ -84,7 +84,7 @@ def begin(
     return fresh
 
 
-async def mint(bot: Bot, device: DeviceAuthorization) -> None:
+async def request_device_code(bot: Bot, device: DeviceAuthorization) -> None:
     """Asks the platform for a code, and has the card show its link."""
     platform = bot.platform_of(device.user)
     answer = (
@@ -102,7 +102,7 @@ async def mint(bot: Bot, device: DeviceAuthorization) -> None:
         case TokenRefused(problem=TokenProblem.SCOPE):
             await retry_with_other_scopes(bot, device, answer)
         case TokenRefused(problem=TokenProblem.TRANSIENT | TokenProblem.IN_DOUBT) if (
-            moment < device.created_at + MINTED_WITHIN
+            moment < device.created_at + REQUEST_TIMEOUT
         ):
             log.warning(
                 "no device code yet",
@@ -113,8 +113,8 @@ async def mint(bot: Bot, device: DeviceAuthorization) -> None:
                     "failures": device.failures,
                 },
             )
-            until = later(moment, device.failures, None)
-            await wait(bot, device, until, device.interval, device.failures + 1)
+            until = retry_time(moment, device.failures, None)
+            await postpone(bot, device, until, device.interval, device.failures + 1)
         case TokenRefused():
             await fail(bot, device, answer)
 
@@ -134,7 +134,7 @@ async def retry_with_other_scopes(bot: Bot, device: DeviceAuthorization, refusal
             return
         request = requests.live_of(c, device.user)
         if request is not None and request.id == device.request_id:
-            ask_otherwise(c, bot, request, enabled, moment)
+            ask_for_other_scopes(c, bot, request, enabled, moment)
 
     await bot.database.write(work)
     bot.wake.upkeep.set()
@@ -143,19 +143,19 @@ async def retry_with_other_scopes(bot: Bot, device: DeviceAuthorization, refusal
 # --- polling --------------------------------------------------------------------------------------------------
 
 
-async def go_on_due(bot: Bot) -> None:
+async def continue_due(bot: Bot) -> None:
     """Goes on with what is due: polls at their time, and what a crash or a failing platform interrupted."""
     moment = now()
     due = await bot.database.write(
-        lambda c: device_authorizations.claim_due(c, bot.worker, moment, moment + bot.lease, AT_ONCE)
+        lambda c: device_authorizations.claim_due(c, bot.worker, moment, moment + bot.lease, BATCH_SIZE)
     )
     # Side by side: one after another, the leases of the last would run out while the platform is slow.
-    await asyncio.gather(*(go_on(bot, device) for device in due))
+    await asyncio.gather(*(continue_one(bot, device) for device in due))
 
 
-async def go_on(bot: Bot, device: DeviceAuthorization) -> None:
+async def continue_one(bot: Bot, device: DeviceAuthorization) -> None:
     if device.status is DeviceStatus.MINTING:
-        await mint(bot, device)
+        await request_device_code(bot, device)
         bot.wake.upkeep.set()
     elif device.device_code is None:
         await end(bot, device, DeviceStatus.FAILED, "code_lost")
@@ -177,7 +177,7 @@ async def poll(bot: Bot, device: DeviceAuthorization, code: Secret) -> None:
         case DeviceAnswer.PENDING:
             await poll_again(bot, device, device.interval, failures=0)
         case DeviceAnswer.SLOW_DOWN:
-            slower = min(device.interval + SLOWER_BY, LONGEST_INTERVAL)
+            slower = min(device.interval + SLOW_DOWN_SECONDS, MAX_INTERVAL)
             await poll_again(bot, device, slower, failures=0)
         case TokenRefused(problem=TokenProblem.TRANSIENT | TokenProblem.IN_DOUBT):
             await poll_again(bot, device, device.interval, failures=device.failures + 1)
@@ -194,10 +194,12 @@ async def poll_again(bot: Bot, device: DeviceAuthorization, interval: int, *, fa
         return
     usual = timedelta(seconds=interval)
     pause = doubled(usual, failures, max(usual, LONGEST_PAUSE))
-    await wait(bot, device, min(moment + pause, device.expires_at), interval, failures)
+    await postpone(bot, device, min(moment + pause, device.expires_at), interval, failures)
 
 
-async def wait(bot: Bot, device: DeviceAuthorization, until: datetime, interval: int, failures: int) -> None:
+async def postpone(
+    bot: Bot, device: DeviceAuthorization, until: datetime, interval: int, failures: int
+) -> None:
     await bot.database.write_one(
         lambda c: device_authorizations.postpone(
             c, device.id, device.claim, until=until, interval=interval, failures=failures
@@ -208,7 +210,7 @@ async def wait(bot: Bot, device: DeviceAuthorization, until: datetime, interval:
 async def redeem(bot: Bot, device: DeviceAuthorization, tokens: TokenSet) -> None:
     """Asks whose tokens they are, and stores the grant only if that is the person who was asked."""
     # The code is spent: whoever took this over now could only have it refused, and the tokens with it.
-    await wait(bot, device, now() + bot.lease, device.interval, device.failures)
+    await postpone(bot, device, now() + bot.lease, device.interval, device.failures)
     platform = bot.platform_of(device.user)
     identity = await with_retries(partial(platform.identify, tokens.access_token), is_unanswered)
     if not isinstance(identity, Identity):
@@ -224,7 +226,7 @@ async def redeem(bot: Bot, device: DeviceAuthorization, tokens: TokenSet) -> Non
         return grant, allowed_scopes(c, device.scopes, grant)
 
     grant, scopes = await bot.database.read(basis)
-    await wait(bot, device, now() + bot.lease, device.interval, device.failures)
+    await postpone(bot, device, now() + bot.lease, device.interval, device.failures)
     if platform.narrowing is not None:
         narrowed = await platform.narrowing.narrow(tokens, scopes, strict=was_revoked(grant))
         if isinstance(narrowed, TokenRefused):

@@ -16,13 +16,13 @@ from bot.flows.authorize.revoke import revoke_tokens
 from bot.flows.bot import Bot, now
 from bot.flows.outbox import (
     answer,
-    answer_alone,
     declined,
     deliver_all,
     expired,
     expired_before_start,
     insert_all,
     is_told_by_card,
+    private_answer,
     typed,
 )
 from bot.store import attempts, call_steps, calls, device_authorizations, grants, requests, users
@@ -122,14 +122,14 @@ def cancel_each(
     dropped: list[DeferredCall] = []
     messages: list[OutgoingMessage] = []
     for call in waiting:
-        cancelled, words = cancel_and_tell(c, bot, call, moment)
+        cancelled, words = cancel_and_answer(c, bot, call, moment)
         if cancelled:
             dropped.append(call)
             messages += words
     return dropped, messages
 
 
-def cancel_and_tell(
+def cancel_and_answer(
     c: Connection, bot: Bot, call: DeferredCall, moment: datetime, outcome: str = "cancelled_by_user"
 ) -> tuple[bool, list[OutgoingMessage]]:
     """Inside a transaction: drops one call and says so."""
@@ -150,11 +150,11 @@ def recall(c: Connection, bot: Bot, call: DeferredCall, moment: datetime) -> lis
         calls.mark_recalled(c, call.id, moment)
         return []
     ask_for_less(c, call.user, [call], "recalled", moment)
-    halfway = [answer_alone(bot, call, replies.stopped_halfway(typed(call)))] if wrote else []
+    halfway = [private_answer(bot, call, replies.stopped_halfway(typed(call)))] if wrote else []
     return insert_all(c, bot, halfway)
 
 
-def close_if_nobody_waits(
+def close_unneeded_request(
     c: Connection,
     user: UserKey,
     reason: str,
@@ -223,8 +223,8 @@ def cancel_for_administrator(
     messages: list[OutgoingMessage] = []
     for call in calls.suspended_of(c, user):
         if call.waits_for is WaitsFor.ADMINISTRATOR:
-            messages += cancel_and_tell(c, bot, call, moment)[1]
-    close_if_nobody_waits(c, user, "cancelled_by_user", moment)
+            messages += cancel_and_answer(c, bot, call, moment)[1]
+    close_unneeded_request(c, user, "cancelled_by_user", moment)
     return messages
 
 
@@ -266,7 +266,7 @@ async def expire_overdue(bot: Bot) -> None:
     gone, messages = await bot.database.write(work)
     for call in gone:
         # Each person in a transaction of their own: two of these that lock many people could wait for each other.
-        await bot.database.write(partial(forget_need, call=call, moment=moment))
+        await bot.database.write(partial(narrow_after_expiry, call=call, moment=moment))
     await deliver_all(bot, messages)
 
 
@@ -280,7 +280,7 @@ def expired_with(c: Connection, call: DeferredCall, moment: datetime) -> Authori
                 requests.settle(c, request.id, RequestStatus.EXPIRED, now=moment)
                 request = requests.get(c, call.request_id)
         case WaitsFor.ADMINISTRATOR:
-            close_if_nobody_waits(c, call.user, "expired", moment, RequestStatus.EXPIRED)
+            close_unneeded_request(c, call.user, "expired", moment, RequestStatus.EXPIRED)
             request = requests.latest_of(c, call.user)
             if request and request.status is RequestStatus.EXPIRED and call.command in request.reasons:
                 calls.attach(c, call.id, request.id)
@@ -289,7 +289,7 @@ def expired_with(c: Connection, call: DeferredCall, moment: datetime) -> Authori
     return request if request and request.status is RequestStatus.EXPIRED else None
 
 
-def forget_need(c: Connection, call: DeferredCall, moment: datetime) -> None:
+def narrow_after_expiry(c: Connection, call: DeferredCall, moment: datetime) -> None:
     """Lock the user of an expired call, and narrow their request to what the others need."""
     users.lock(c, call.user)
     narrow_request(c, call.user, [call], calls.suspended_of(c, call.user), moment)

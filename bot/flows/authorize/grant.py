@@ -60,7 +60,7 @@ class CallbackResult(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class AttemptEnd:
     """What an attempt came to inside a transaction, and what is to be said about it."""
 
     landing: CallbackResult
@@ -69,7 +69,7 @@ class Ended:
     """Whose card is claimed, to show it."""
 
 
-async def deliver_result(bot: Bot, landed: Ended) -> CallbackResult:
+async def deliver_result(bot: Bot, landed: AttemptEnd) -> CallbackResult:
     if landed.card is not None:
         bot.background(cards.show_claimed(bot, landed.card))
     else:
@@ -108,17 +108,17 @@ async def store_grant(bot: Bot, consent: Consented, tokens: TokenSet, identity: 
     """
     user, asked, moment = consent.user, consent.scopes, now()
 
-    def work(c: Connection) -> Ended:
+    def work(c: Connection) -> AttemptEnd:
         users.lock(c, user)
         before = grants.find(c, user)
         match consent.complete(c, before, moment):
             case Completion.WITHDRAWN:
                 revoke_tokens(c, user, tokens.access_token, tokens.refresh_token, moment)
                 audit.write(c, "consent_withdrawn", user=user, subject=consent.subject, now=moment)
-                return Ended(CallbackResult.CLOSED)
+                return AttemptEnd(CallbackResult.CLOSED)
             case Completion.LOST:
                 audit.write(c, "consent_dropped", user=user, subject=consent.subject, now=moment)
-                return Ended(CallbackResult.USED)
+                return AttemptEnd(CallbackResult.USED)
         held = before.scopes if before and before.status is GrantStatus.ACTIVE else frozenset()
         unasked = granted_scopes.unasked(c, user) - asked
         # An answer without scopes: the exchange named what was asked for and what is held, and left out the rest.
@@ -145,32 +145,32 @@ async def store_grant(bot: Bot, consent: Consented, tokens: TokenSet, identity: 
         woken = release_calls(c, bot, waiting, grant, asked - given, moment)
         settled = settle_request(c, grant, refused, woken.rest, moment)
         lost = held - given - unasked - {OFFLINE_ACCESS}
-        told = [told_of_loss(bot, consent, lost)] if lost else []
+        told = [lost_scopes_notice(bot, consent, lost)] if lost else []
         messages = woken.messages + insert_all(c, bot, told)
         lease_until = moment + bot.lease
         card = settled and requests.claim_card(c, settled, bot.worker, moment, lease_until)
-        return Ended(result_of(refused, woken, settled=bool(settled)), messages, card or None)
+        return AttemptEnd(result_of(refused, woken, settled=bool(settled)), messages, card or None)
 
     landed = await bot.insist(work)
     bot.wake.calls.set()
     return await deliver_result(bot, landed)
 
 
-def told_of_loss(bot: Bot, consent: Consented, lost: ScopeSet) -> Draft:
+def lost_scopes_notice(bot: Bot, consent: Consented, lost: ScopeSet) -> Draft:
     """A word to the person alone: nothing waits for what they no longer allow, so no card speaks of it."""
     content = bot.platform_of(consent.user).render_reply(replies.scopes_dropped(join_scopes(lost)))
     return draft(bot, consent.user, content, kind="notice", key=f"{consent.subject[1]}-lost")
 
 
 @dataclass(frozen=True, slots=True)
-class Released:
+class ReleasedCalls:
     rest: Requirement
     """What still has to be asked for."""
     released: int
     messages: list[OutgoingMessage]
 
 
-def result_of(refused: ScopeSet, woken: Released, *, settled: bool) -> CallbackResult:
+def result_of(refused: ScopeSet, woken: ReleasedCalls, *, settled: bool) -> CallbackResult:
     if woken.rest:
         return CallbackResult.MORE_NEEDED
     if refused:
@@ -202,7 +202,7 @@ def release_calls(
     grant: Grant,
     refused: ScopeSet,
     moment: datetime,
-) -> Released:
+) -> ReleasedCalls:
     """Releases what the grant satisfies, and cancels what was refused."""
     rest: list[tuple[str, ...]] = []
     released: list[str] = []
@@ -217,7 +217,7 @@ def release_calls(
                 messages += insert_all(c, bot, [answer(bot, call, reply)])
         else:
             rest += lacking
-    return Released(tuple(rest), calls.release(c, released, moment, consents=1), messages)
+    return ReleasedCalls(tuple(rest), calls.release(c, released, moment, consents=1), messages)
 
 
 def settle_request(

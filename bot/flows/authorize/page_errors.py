@@ -39,7 +39,7 @@ SCOPE_LIST_TIMEOUT = 1.0
 """Seconds that a click, or a person in front of a page, waits for the list of the app's scopes."""
 
 
-async def in_time(reading: Awaitable[ScopeSet | None]) -> ScopeSet | None:
+async def within_timeout(reading: Awaitable[ScopeSet | None]) -> ScopeSet | None:
     """A list of enabled scopes, unless it takes too long."""
     try:
         async with asyncio.timeout(SCOPE_LIST_TIMEOUT):
@@ -50,14 +50,14 @@ async def in_time(reading: Awaitable[ScopeSet | None]) -> ScopeSet | None:
 
 async def without_disabled_scopes(bot: Bot, request: AuthorizationRequest) -> AuthorizationRequest:
     """The request before somebody follows its link: it asks for nothing that the app is known not to have enabled."""
-    enabled = await in_time(bot.platform_of(request.user).enabled_scopes_for_visitors())
+    enabled = await within_timeout(bot.platform_of(request.user).enabled_scopes_for_visitors())
     if not is_explained(request, enabled) or request.status is not RequestStatus.OPEN:
         return request
-    await ask_otherwise_now(bot, request, enabled, "scope_disabled")
+    await ask_for_other_scopes_now(bot, request, enabled, "scope_disabled")
     return await bot.database.read(lambda c: requests.get(c, request.id)) or request
 
 
-async def ask_otherwise_now(
+async def ask_for_other_scopes_now(
     bot: Bot, request: AuthorizationRequest, enabled: ScopeSet | None, reason: str
 ) -> bool:
     """Run `ask_otherwise` in its own transaction, unless the request has changed; `reason` goes into the audit log.
@@ -71,12 +71,12 @@ async def ask_otherwise_now(
         current = requests.get(c, request.id)
         if current is None or (current.status, current.scopes) != (request.status, request.scopes):
             return True
-        _, other = other_choice(current, waiting_of(c, current), enabled)
+        _, other = next_choice(current, waiting_of(c, current), enabled)
         if other is None and not is_explained(current, enabled):
             return False
         subject = ("request", request.id)
         audit.write(c, reason, user=request.user, subject=subject, now=moment, scopes=sorted(request.scopes))
-        ask_otherwise(c, bot, current, enabled, moment)
+        ask_for_other_scopes(c, bot, current, enabled, moment)
         return True
 
     changed = await bot.database.write(work)
@@ -90,7 +90,7 @@ def waiting_of(c: Connection, request: AuthorizationRequest) -> list[DeferredCal
     return [each for each in suspended if each.waits_for is WaitsFor.AUTHORIZATION]
 
 
-def ask_otherwise(
+def ask_for_other_scopes(
     c: Connection, bot: Bot, request: AuthorizationRequest, enabled: ScopeSet | None, moment: datetime
 ) -> None:
     """Inside a transaction: a live request asks for something else from now on, or waits for the administrator.
@@ -100,7 +100,7 @@ def ask_otherwise(
     user = request.user
     device_authorizations.close(c, user, moment)
     waiting = waiting_of(c, request)
-    avoided, scopes = other_choice(request, waiting, enabled)
+    avoided, scopes = next_choice(request, waiting, enabled)
     if scopes is not None:
         requests.avoid(c, request.id, avoided, scopes, moment)
         return
@@ -124,7 +124,7 @@ def is_explained(request: AuthorizationRequest, enabled: ScopeSet | None) -> boo
     return enabled is not None and not request.scopes <= enabled
 
 
-def other_choice(
+def next_choice(
     request: AuthorizationRequest, waiting: Sequence[DeferredCall], enabled: ScopeSet | None
 ) -> tuple[ScopeSet, ScopeSet | None]:
     """What to leave out from now on, and what to ask for instead; None when nothing is left to try."""
@@ -153,18 +153,18 @@ async def report_page_error(bot: Bot, request: AuthorizationRequest, error: Page
     """
     platform = bot.platform_of(request.user)
     if error is PageError.SCOPE:
-        enabled = await in_time(platform.enabled_scopes(fresh=True))
-        if await ask_otherwise_now(bot, request, enabled, "page_error_reported"):
+        enabled = await within_timeout(platform.enabled_scopes(fresh=True))
+        if await ask_for_other_scopes_now(bot, request, enabled, "page_error_reported"):
             return None
         scopes = request.scopes - {OFFLINE_ACCESS}
         words = administrators.list_scopes(await platform.describe_scopes(scopes))
         found = scopes_enabled(words) if enabled is not None else scopes_unknown(words)
-        return await tell(bot, request, error, found)
+        return await report_to_administrators(bot, request, error, found)
     if error is PageError.REDIRECT and not bot.by_device:
-        registered = await in_time(platform.redirect_urls())
-        return await tell(bot, request, error, redirects(bot, platform, registered))
+        registered = await within_timeout(platform.redirect_urls())
+        return await report_to_administrators(bot, request, error, redirects(bot, platform, registered))
     check = PAGE_ERROR_CHECK.get(error, PAGE_ERROR_CHECK[PageError.OTHER])
-    return await tell(bot, request, error, check)
+    return await report_to_administrators(bot, request, error, check)
 
 
 def redirects(bot: Bot, platform: Platform, registered: frozenset[str] | None) -> Words:
@@ -177,7 +177,9 @@ def redirects(bot: Bot, platform: Platform, registered: frozenset[str] | None) -
     return redirects_registered(ours) if registered is not None else redirects_unknown(ours)
 
 
-async def tell(bot: Bot, request: AuthorizationRequest, error: PageError, found: Words) -> bool:
+async def report_to_administrators(
+    bot: Bot, request: AuthorizationRequest, error: PageError, found: Words
+) -> bool:
     """Tells the administrators, once for each request and error. False when there are none, or they know enough."""
     user, moment = request.user, now()
     admins = await bot.administrators(bot.platform_of(user))
@@ -190,7 +192,7 @@ async def tell(bot: Bot, request: AuthorizationRequest, error: PageError, found:
         once = f"{error.value}-{request.id}"
         if seen_events.is_known(c, user.platform, user.app_id, once):
             return []
-        if not admins or not administrators.take_place(c, user, moment):
+        if not admins or not administrators.may_report(c, user, moment):
             return None
         seen_events.record(c, user.platform, user.app_id, once, moment)
         subject = ("request", request.id)

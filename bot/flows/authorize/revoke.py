@@ -10,7 +10,7 @@ from functools import partial
 from bot.core.people import UserKey
 from bot.core.secrets import Secret
 from bot.flows.bot import Bot, now
-from bot.flows.outbox import later
+from bot.flows.outbox import retry_time
 from bot.store import revocations
 from bot.store.revocations import Revocation
 from bot.store.transaction import Connection
@@ -50,7 +50,7 @@ async def revoke(bot: Bot, revocation: Revocation) -> None:
     else:
         slower = 1 if revocation.attempts < FAST_TRIES else 60
         moment = now()
-        until = moment + (later(moment, revocation.attempts, refusal.retry_after) - moment) * slower
+        until = moment + (retry_time(moment, revocation.attempts, refusal.retry_after) - moment) * slower
         await bot.database.write(partial(revocations.postpone, claimed=revocation, until=until))
 
 

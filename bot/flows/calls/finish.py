@@ -14,7 +14,7 @@ from bot.core.times import find_zone
 from bot.core.words import replies
 from bot.flows.bot import Bot, now
 from bot.flows.calls.progress import Run
-from bot.flows.outbox import answer, answer_alone, deliver_all, insert_all, typed
+from bot.flows.outbox import answer, deliver_all, insert_all, private_answer, typed
 from bot.store import call_steps, calls, granted_scopes, grants, users
 from bot.store.outbox import OutgoingMessage
 from bot.store.transaction import Connection
@@ -104,7 +104,7 @@ def finish_recalled(
     status, outcome = (end.status, end.outcome) if wrote else (CallStatus.CANCELLED, "recalled")
     if not calls.settle_recalled(c, call.id, call.claim, status, outcome, moment):
         return None
-    return insert_all(c, bot, [answer_alone(bot, call, end.reply)]) if wrote else []
+    return insert_all(c, bot, [private_answer(bot, call, end.reply)]) if wrote else []
 
 
 async def stop_if_recalled(bot: Bot, call: DeferredCall) -> bool:
