@@ -104,7 +104,7 @@ async def assembled(settings: Settings, refit: Refit = unchanged) -> AsyncIterat
                 deferred_ttl=settings.deferred_ttl,
                 time_zone=settings.time_zone,
             )
-            database.on_work(bot.wake.calls.set)
+            database.on_work(bot.signals.calls.set)
             yield refit(bot)
     finally:
         await database.close()
@@ -205,8 +205,8 @@ async def shut_down(
 
 async def finish_background(bot: Bot) -> None:
     """Give background tasks one more second. Everything they do is also in the database."""
-    if bot.tasks:
-        await asyncio.wait(bot.tasks, timeout=1)
+    if bot.background_tasks:
+        await asyncio.wait(bot.background_tasks, timeout=1)
 
 
 @contextlib.asynccontextmanager
@@ -268,7 +268,7 @@ async def revoke_user(settings: Settings, user_text: str) -> int:
 
 async def revoke_and_report(bot: Bot, user: UserKey) -> str:
     ended = await permissions.revoke(bot, user, "revoked_by_operator", sign_out=True)
-    await asyncio.gather(*bot.tasks)
+    await asyncio.gather(*bot.background_tasks)
     await revoke_due(bot)
     await cards.show_due_cards(bot)
     grant = "Grant ended here and at the platform." if ended.had_grant else "There was no active grant."

@@ -124,9 +124,9 @@ class NotSent:
     """The message to answer or to patch no longer exists or can no longer be changed."""
     recalled: bool = False
     """The message to answer was recalled."""
-    no_way: bool = False
+    no_route: bool = False
     """Every known way to the person is closed, for no reason that is in the message."""
     may_have_arrived: bool = False
     retry_after: float | None = None
-    one_too_many: bool = False
+    rate_limited: bool = False
     """More than the platform takes at once."""

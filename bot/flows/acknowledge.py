@@ -54,15 +54,17 @@ def expect_acknowledgement(bot: Bot, call: NewCall | DeferredCall) -> None:
     if call.message_id is None:
         return
     due_at = time_of(call.id) + REACT_AFTER
-    bot.watch.expect(UnacknowledgedMessage(call.id, call.user, call.message_id, call.expires_at, due_at))
+    bot.unacknowledged.add(
+        UnacknowledgedMessage(call.id, call.user, call.message_id, call.expires_at, due_at)
+    )
 
 
 async def acknowledge_forever(bot: Bot) -> None:
     """Acknowledges what is not answered in time, as long as the bot runs."""
     while True:
-        await bot.watch.some.wait()
+        await bot.unacknowledged.added.wait()
         await asyncio.sleep(POLL_INTERVAL)
-        if due := bot.watch.take_due(now()):
+        if due := bot.unacknowledged.take_due(now()):
             bot.background(acknowledge(bot, due))
 
 
@@ -73,7 +75,7 @@ async def acknowledge(bot: Bot, due: Sequence[UnacknowledgedMessage]) -> None:
         first = [each for each in late if not each.reacted]
         for each in first:
             # Whatever becomes of the reaction: it is looked at once more.
-            bot.watch.expect(replace(each, reacted=True, due_at=time_of(each.call_id) + NOTE_AFTER))
+            bot.unacknowledged.add(replace(each, reacted=True, due_at=time_of(each.call_id) + NOTE_AFTER))
         await react_to_all(bot, [each for each in first if can_react(bot, each.user)])
         await send_notes(bot, [each.call_id for each in late if each.reacted])
     except Exception:

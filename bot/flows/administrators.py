@@ -85,7 +85,7 @@ async def suspend_for_administrator(
         return insert_all(c, bot, [*told, *notices])
 
     await deliver_all(bot, await bot.database.write(work))
-    bot.wake.upkeep.set()
+    bot.signals.upkeep.set()
 
 
 def begin(
@@ -223,7 +223,7 @@ async def release_enabled(bot: Bot, platform: Platform, *, asked_by_administrato
     ready = [call for call in waiting if may_go_on(call, enabled, asked=asked_by_administrator)]
     if ready:
         await bot.database.write(lambda c: calls.release(c, [call.id for call in ready], now()))
-        bot.wake.calls.set()
+        bot.signals.calls.set()
     if not asked_by_administrator:
         # Not for a click: its answer would undo what a card shows before it. The next look comes soon.
         await settle_waits(bot, waits, waiting, enabled)
@@ -267,7 +267,7 @@ async def settle_waits(
                 )
 
         await bot.database.write(work)
-        bot.wake.upkeep.set()
+        bot.signals.upkeep.set()
 
 
 async def apply(bot: Bot, user: UserKey) -> ScopeApplication:

@@ -1,4 +1,4 @@
-"""What every flow is given: the bot's parts and settings. Holds no state of a conversation."""
+"""`Bot`: the parts and settings that every flow is given. It holds no state of a conversation."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 WRITE_RETRY_TIMEOUT = 300.0
-"""Seconds for which `Bot.insist` tries to write."""
+"""Seconds, for `Bot.write_until_stored`."""
 
 
 WRITE_RETRY_INTERVAL = 0.5
@@ -40,43 +40,42 @@ def now() -> datetime:
 class Bot:
     database: Database
     platforms: Mapping[str, Platform]
-    """By app: `UserKey.app`, `Platform.app`. Not empty."""
+    """By app (`UserKey.app`, `Platform.app`). Not empty."""
     commands: Registry
     worker: str
-    """The id of this replica: in leases, and in the heartbeat."""
+    """The id of this replica in leases and heartbeats."""
     public_url: str
-    """Empty: no browser reaches the bot."""
+    """Where browsers reach the bot, without a slash at the end. Empty if they cannot."""
     oauth: str
-    """The generation of the token endpoint, remembered with each grant."""
+    """The version of the token endpoint, stored with each grant."""
     key_ids: tuple[str, ...]
-    """Fingerprints of the encryption keys, for whoever wants to rotate them."""
+    """Fingerprints of the encryption keys. Operators compare them between replicas while they rotate keys."""
     admins: Mapping[str, tuple[str, ...]]
-    """The open_ids of the configured administrators, by app; for an app without any the platform names them."""
+    """The open_ids of the configured administrators, by app. Without an entry, the platform names them."""
     authorization_ttl: timedelta
     deferred_ttl: timedelta
     time_zone: str = "UTC"
-    """Of people whose own is not known."""
+    """For users whose own time zone is unknown."""
     lease: timedelta = timedelta(seconds=20)
-    """How long a claim holds without being extended; a killed replica's work is taken over after it."""
-    wake: WorkSignals = field(default_factory=WorkSignals)
-    pulse: HeartbeatRecord = field(default_factory=HeartbeatRecord)
-    silent: SilentReplicas = field(default_factory=SilentReplicas)
-    lines: UserPacing = field(default_factory=UserPacing)
-    watch: Unacknowledged = field(default_factory=Unacknowledged)
-    repeats: RepeatedAnswers = field(default_factory=RepeatedAnswers)
+    """How long a claim holds without being extended. Then another replica takes over the work."""
+    signals: WorkSignals = field(default_factory=WorkSignals)
+    heartbeat: HeartbeatRecord = field(default_factory=HeartbeatRecord)
+    silent_replicas: SilentReplicas = field(default_factory=SilentReplicas)
+    pacing: UserPacing = field(default_factory=UserPacing)
+    unacknowledged: Unacknowledged = field(default_factory=Unacknowledged)
+    repeated_answers: RepeatedAnswers = field(default_factory=RepeatedAnswers)
     refusals: RepeatedLogs = field(default_factory=RepeatedLogs)
-    sign_in_pace: Throttle = field(default_factory=lambda: Throttle(interval=0.1, longest_wait=5.0))
-    """A fifth of what the token endpoint takes: the rest is for authorizations and refreshes."""
-    sign_in_room: Capacity = field(default_factory=lambda: Capacity(most=20))
-    tasks: set[asyncio.Task[None]] = field(default_factory=set)
-    """What goes on after an answer was given. Nothing depends on it: all of it is also in the database."""
-
-    transfers: set[asyncio.Task[object]] = field(default_factory=set)
-    """What spends something at the platform that works once. A process that stops waits for these."""
+    sign_in_throttle: Throttle = field(default_factory=lambda: Throttle(interval=0.1, longest_wait=5.0))
+    """Ten sign-ins a second: the platform's limit for its token endpoint is shared with authorizations and refreshes."""
+    sign_in_capacity: Capacity = field(default_factory=lambda: Capacity(most=20))
+    background_tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    """Work that continues after a response. It may be cancelled: all of it is also in the database."""
+    critical_tasks: set[asyncio.Task[object]] = field(default_factory=set)
+    """Work that spends a value that the platform accepts once. A process that stops waits for it."""
 
     @property
     def by_device(self) -> bool:
-        """No page of ours can be reached, so people authorize on the platform's own (RFC 8628)."""
+        """Whether users authorize with a device code (RFC 8628), because no browser reaches a page of the bot."""
         return not self.public_url
 
     def platform_of(self, user: UserKey) -> Platform:
@@ -98,20 +97,22 @@ class Bot:
 
     def background(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
+        self.background_tasks.add(task)
+        task.add_done_callback(self.background_tasks.discard)
         return task
 
-    async def carry_through(self, transfer: Coroutine[None, None, T]) -> T:
-        """Runs what is not to be interrupted half-way: it goes on although whoever waits for it is cancelled."""
-        task = asyncio.create_task(transfer)
-        self.transfers.add(task)
-        task.add_done_callback(self.transfers.discard)
+    async def run_to_completion(self, work: Coroutine[None, None, T]) -> T:
+        """Await a task that continues even if the caller is cancelled."""
+        task = asyncio.create_task(work)
+        self.critical_tasks.add(task)
+        task.add_done_callback(self.critical_tasks.discard)
         return await asyncio.shield(task)
 
-    async def insist(self, work: Callable[[Connection], T]) -> T:
-        """Writes what the platform has given once, and nobody but this process knows: a database that is away is
-        waited for."""
+    async def write_until_stored(self, work: Callable[[Connection], T]) -> T:
+        """Write what cannot be fetched from the platform a second time, retrying while the database is unreachable.
+
+        Raises the last error after `WRITE_RETRY_TIMEOUT`.
+        """
         give_up_at = asyncio.get_running_loop().time() + WRITE_RETRY_TIMEOUT
         while True:
             try:

@@ -59,8 +59,8 @@ async def repeat(bot: Bot, chore: Chore) -> None:
 async def show_cards_on_signal(bot: Bot) -> None:
     """What changes a card, or adds a message or revocation, need not wait for the next look."""
     while True:
-        await bot.wake.upkeep.wait()
-        bot.wake.upkeep.clear()
+        await bot.signals.upkeep.wait()
+        bot.signals.upkeep.clear()
         try:
             await cards.show_due_cards(bot)
             await show_administrators_cards(bot)
@@ -83,7 +83,7 @@ async def heartbeat(bot: Bot) -> None:
         key_rotation.learn_of_others(c, moment)
 
     await bot.database.write(work)
-    bot.pulse.beat()
+    bot.heartbeat.record()
 
 
 async def prune(bot: Bot) -> None:

@@ -82,7 +82,7 @@ async def fetch_device_link(bot: Bot, user: UserKey, request_id: str) -> Json:
     if request.ticket is None:
         # Not as the bot has written it: its card is replaced, and nothing is asked for by it.
         await bot.database.write(lambda c: requests.show(c, request_id, now()))
-        bot.wake.upkeep.set()
+        bot.signals.upkeep.set()
         return bot.platform_of(user).click_answer(card_words.CLICK_LINK_LATER, "warning")
     if not await device.start_device_authorization(bot, request, CLICK_TIMEOUT):
         return bot.platform_of(user).click_answer(card_words.CLICK_LINK_LATER, "warning")
@@ -140,7 +140,7 @@ async def send_again(bot: Bot, user: UserKey, request_id: str) -> Json:
     moved = await bot.database.write(lambda c: requests.move_card(c, request_id, now()))
     if not moved:
         return bot.platform_of(user).click_answer(card_words.CLICK_SETTLED, "info")
-    bot.wake.upkeep.set()
+    bot.signals.upkeep.set()
     if request.card_message_id is not None:
         bot.background(cards.supersede_message(bot, request, request.card_message_id))
     return bot.platform_of(user).click_answer(card_words.CLICK_SENT_AGAIN, "success")
@@ -157,7 +157,7 @@ async def decide_write(bot: Bot, user: UserKey, call_id: str, *, confirmed: bool
     moment = now()
     if confirmed:
         changed = await bot.database.write(lambda c: calls.confirm(c, call_id, moment))
-        bot.wake.calls.set()
+        bot.signals.calls.set()
     else:
         changed, messages = await bot.database.write(lambda c: discard(c, bot, call_id, moment))
         bot.background(deliver_all(bot, messages))

@@ -189,7 +189,7 @@ async def recall_message(bot: Bot, event: MessageRecalled) -> None:
         return [message for call in asked for message in recall(c, bot, call, moment)]
 
     messages = await bot.database.write(work)
-    bot.wake.upkeep.set()
+    bot.signals.upkeep.set()
     bot.background(deliver_all(bot, messages))
 
 
@@ -223,7 +223,7 @@ async def end_user(bot: Bot, event: UserDeleted) -> None:
         end_grant(c, event.user, "person_left", moment)
 
     await bot.database.write(work)
-    bot.wake.upkeep.set()
+    bot.signals.upkeep.set()
 
 
 async def end_organization(bot: Bot, event: AppStopped) -> None:
@@ -251,7 +251,7 @@ async def end_organization(bot: Bot, event: AppStopped) -> None:
         portion = affected[start : start + USERS_PER_TRANSACTION]
         await bot.database.write(functools.partial(work, people=portion))
     await bot.database.write(lambda c: seen_events.record(c, *app, event.event_id, moment))
-    bot.wake.upkeep.set()
+    bot.signals.upkeep.set()
 
 
 USERS_PER_TRANSACTION = 20

@@ -158,7 +158,9 @@ async def deliver(bot: Bot, message: OutgoingMessage) -> None:
     if message.kind == "interim" and message.attempts > 1 and await is_answered(bot, message):
         await give_up(bot, message, MessageStatus.UNDELIVERABLE, "the answer was quicker", moment)
         return
-    if message.attempts == 1 and (turn := bot.lines.turn(message.user, moment, limits.message_interval)):
+    if message.attempts == 1 and (
+        turn := bot.pacing.reserve_slot(message.user, moment, limits.message_interval)
+    ):
         await postpone(bot, message, turn, arrived_possible=False)
         return
     if message.content is None:
@@ -178,8 +180,8 @@ async def deliver(bot: Bot, message: OutgoingMessage) -> None:
         await give_up(bot, message, MessageStatus.UNDELIVERABLE, result.reason, moment)
     else:
         until = retry_time(moment, message.attempts, result.retry_after)
-        if result.one_too_many:
-            bot.lines.begin(message.user, min(until, moment + MAX_PACING_DELAY))
+        if result.rate_limited:
+            bot.pacing.start(message.user, min(until, moment + MAX_PACING_DELAY))
         await postpone(bot, message, until, arrived_possible=result.may_have_arrived)
 
 
@@ -202,7 +204,7 @@ async def send_by_any_route(bot: Bot, destination: Destination, content: Content
         destination = await add_other_routes(bot, destination)
         return await platform.send(destination, content, key)
     sent = await platform.send(destination, content, key)
-    if isinstance(sent, NotSent) and sent.no_way:
+    if isinstance(sent, NotSent) and sent.no_route:
         more = await add_other_routes(bot, destination)
         if more != destination:
             return await platform.send(replace(more, group_first=False), content, key)
@@ -277,7 +279,7 @@ async def record_sent(
     """Records that a message was sent; returns what the group is told, if it was for one alone and went elsewhere."""
     about = message.call_id
     if about is not None:
-        bot.watch.seen(about)
+        bot.unacknowledged.remove(about)
     told = about is not None and message.kind in KINDS_ABOUT_A_CALL
     elsewhere = told and message.destination.private and not sent.ephemeral
     if about is None or not (elsewhere or may_have_reaction(message, moment)):
@@ -411,7 +413,7 @@ async def replace_refused(
 
 def no_route_reply(bot: Bot, call: DeferredCall, why: NotSent) -> Reply | None:
     """What a group is told when nothing private reaches the person who asked there."""
-    if not why.no_way or call.chat.kind != "group" or call.recalled_at is not None:
+    if not why.no_route or call.chat.kind != "group" or call.recalled_at is not None:
         return None
     return replies.cannot_reach_privately(typed(call), bot.platform_of(call.user).chat_link)
 

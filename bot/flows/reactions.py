@@ -42,7 +42,7 @@ async def react(bot: Bot, message: UnacknowledgedMessage) -> None:
         log.info("no reaction", extra={"call": message.call_id, "reason": reaction.reason})
         await bot.database.write_one(lambda c: reactions.drop(c, message.call_id))
         return
-    bot.watch.seen(message.call_id)
+    bot.unacknowledged.remove(message.call_id)
     due = await bot.database.write_one(lambda c: reactions.placed(c, message.call_id, reaction))
     if due != due_at:
         # The message was answered before the reaction was there.

@@ -55,10 +55,10 @@ async def take_over_from_silent(bot: Bot) -> None:
     await bot.database.write_one(lambda c: takeover.touch(c, bot.worker, lock, moment))
     if lock is None:
         # Who has lost its own lock cannot tell a replica that is gone from a server that was away.
-        bot.silent.forget()
+        bot.silent_replicas.forget()
         return
     without = await bot.database.read(lambda c: takeover.without_lock(c, bot.worker))
-    silent = bot.silent.for_seconds(without)
+    silent = bot.silent_replicas.for_seconds(without)
     for name, seconds in silent.items():
         if seconds >= GONE_AFTER:
             await take_over_from(bot, name, without[name])
@@ -69,4 +69,4 @@ async def take_over_from(bot: Bot, gone: str, seen: datetime) -> None:
     taken = await bot.database.write(lambda c: takeover.from_replica(c, gone, seen, moment, bot.lease))
     if taken is not None:
         log.warning("took over from a replica that is gone", extra={"replica": gone, "taken": str(taken)})
-        bot.wake.upkeep.set()
+        bot.signals.upkeep.set()

@@ -79,7 +79,7 @@ async def usable_token(bot: Bot, user: UserKey, *, rejected: Secret | None = Non
             return await end_unrefreshable(bot, grant, "expired")
         leased = await lease(bot, grant, moment)
         if leased is not None:
-            return await bot.carry_through(refresh(bot, leased, works=works))
+            return await bot.run_to_completion(refresh(bot, leased, works=works))
         if works:
             return Usable(grant.access_token, grant)
         if grant.refresh_after is not None and grant.refresh_after > moment + MAX_PAUSE:
@@ -125,7 +125,7 @@ async def narrow(bot: Bot, user: UserKey, *, without: ScopeSet) -> Grant | None:
         return None
     works = not expired(grant, moment)
     kept = grant.scopes - without
-    renewed = await bot.carry_through(refresh(bot, leased, works=works, scopes=kept))
+    renewed = await bot.run_to_completion(refresh(bot, leased, works=works, scopes=kept))
     return renewed.grant if isinstance(renewed, Usable) and renewed.refreshed else None
 
 
@@ -195,7 +195,7 @@ async def store_refreshed(bot: Bot, grant: Grant, tokens: TokenSet) -> Usable | 
             )
         return saved
 
-    saved = await bot.insist(work)
+    saved = await bot.write_until_stored(work)
     if saved is None:
         # A newer consent has replaced the grant while this refresh was under way: it wins.
         return await usable_token(bot, grant.user)
@@ -257,4 +257,4 @@ async def refresh_ahead(bot: Bot) -> None:
         lambda c: grants.lease_due(c, bot.worker, moment, moment + bot.lease, REFRESH_BATCH)
     )
     renewals = (refresh(bot, grant, works=not expired(grant, moment)) for grant in leased)
-    await asyncio.gather(*(bot.carry_through(each) for each in renewals))
+    await asyncio.gather(*(bot.run_to_completion(each) for each in renewals))

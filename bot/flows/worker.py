@@ -54,7 +54,7 @@ class Worker:
     async def work(self) -> None:
         """Claims and runs calls until `drain`."""
         while not self.draining.is_set():
-            self.bot.wake.calls.clear()
+            self.bot.signals.calls.clear()
             room = MAX_CONCURRENT_CALLS - len(self.runs)
             call = await self.claim(urgent_only=room <= 0) if room > -MAX_CONCURRENT_URGENT_CALLS else None
             if call is not None:
@@ -80,14 +80,14 @@ class Worker:
     async def wait_for_work(self) -> None:
         try:
             async with asyncio.timeout(POLL_INTERVAL):
-                await self.bot.wake.calls.wait()
+                await self.bot.signals.calls.wait()
         except TimeoutError:
             pass
 
     def forget(self, task: asyncio.Task[None]) -> None:
         self.runs.pop(task, None)
         # A person's next call may have waited for this one.
-        self.bot.wake.calls.set()
+        self.bot.signals.calls.set()
 
     async def run(self, call: DeferredCall) -> None:
         if call.suspended_at is None and call.genuine:
@@ -128,11 +128,11 @@ class Worker:
         """Stops claiming; interrupts what can be repeated, and waits for what cannot."""
         until = asyncio.get_running_loop().time() + DRAIN_TIMEOUT
         self.draining.set()
-        self.bot.wake.calls.set()
+        self.bot.signals.calls.set()
         for task, run in list(self.runs.items()):
             if run is None or not run.unsafe:
                 task.cancel()
-        while under_way := {*self.runs, *self.bot.transfers}:
+        while under_way := {*self.runs, *self.bot.critical_tasks}:
             left = until - asyncio.get_running_loop().time()
             if left <= 0:
                 break

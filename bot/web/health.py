@@ -57,7 +57,7 @@ async def is_database_up(request: web.Request) -> bool:
     except Exception as error:
         bot.refusals.note("database not reachable", type(error).__name__, logging.ERROR, error)
         return False
-    return bot.pulse.is_felt
+    return bot.heartbeat.is_recent
 
 
 async def metrics(request: web.Request) -> web.Response:

@@ -81,7 +81,7 @@ class Watched:
 
     def _wait(self, name: str, wait: Callable[..., Awaitable[Any]], *args: Any, **options: Any) -> Any:
         caller = sys._getframe(1)
-        if caller.f_code.co_qualname == "Bot.insist" and caller.f_back is not None:
+        if caller.f_code.co_qualname == "Bot.write_until_stored" and caller.f_back is not None:
             caller = caller.f_back
         where = f"{caller.f_globals['__name__'].removeprefix('bot.')}.{caller.f_code.co_qualname}"
         if where.startswith("web.health"):

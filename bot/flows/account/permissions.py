@@ -221,5 +221,5 @@ async def cancel(bot: Bot, user: UserKey) -> int:
 
 def deliver_in_background(bot: Bot, messages: list[OutgoingMessage]) -> None:
     """In the chat, on the card and at the platform, in the background: all of it is in the database as well."""
-    bot.wake.upkeep.set()
+    bot.signals.upkeep.set()
     bot.background(deliver_all(bot, messages))

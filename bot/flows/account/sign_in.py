@@ -161,13 +161,13 @@ async def complete(
         bot.refusals.note("sign-in failed", ACCESS_DENIED if refused else "error_on_page")
         return SignInFailure.DECLINED if refused else SignInFailure.CODE_REFUSED
     # Anybody can begin a sign-in and bring any code back, and each costs the platform a request.
-    if not (await bot.sign_in_pace.turn() and bot.sign_in_room.take()):
+    if not (await bot.sign_in_throttle.acquire() and bot.sign_in_capacity.acquire()):
         bot.refusals.note("sign-in failed", "busy")
         return SignInFailure.BUSY
     try:
         return await redeem(bot, platform, begun, came.code, former)
     finally:
-        bot.sign_in_room.leave()
+        bot.sign_in_capacity.release()
 
 
 async def redeem(

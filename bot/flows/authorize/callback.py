@@ -68,7 +68,7 @@ async def complete(bot: Bot, came: Approved | Denied) -> CallbackResult:
         return await deliver_result(bot, taken)
     assert isinstance(came, Approved)
     attempt, basis = taken
-    return await bot.carry_through(redeem(bot, attempt, came.code, basis, moment))
+    return await bot.run_to_completion(redeem(bot, attempt, came.code, basis, moment))
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +240,7 @@ async def exchange_failed(bot: Bot, attempt: Attempt, refusal: TokenRefused) -> 
 
 async def attempt_failed(bot: Bot, attempt: Attempt, outcome: str, landing: CallbackResult) -> CallbackResult:
     await bot.database.write(lambda c: fail_attempt(c, attempt, outcome, now()))
-    bot.wake.upkeep.set()
+    bot.signals.upkeep.set()
     return landing
 
 
@@ -258,7 +258,7 @@ async def reject_other_account(bot: Bot, attempt: Attempt) -> CallbackResult:
         return insert_all(c, bot, [word]) if asks else []
 
     messages = await bot.database.write(work)
-    bot.wake.upkeep.set()
+    bot.signals.upkeep.set()
     bot.background(deliver_all(bot, messages))
     return CallbackResult.WRONG_PERSON
 
@@ -287,7 +287,7 @@ async def complete_one(bot: Bot, attempt: Attempt, code: Secret | None, moment: 
     if code is None or is_code_expired(bot, attempt, moment):
         return await attempt_failed(bot, attempt, "exchange_lost", CallbackResult.CODE_REFUSED)
     basis = await bot.database.read(lambda c: basis_of(c, attempt))
-    return await bot.carry_through(redeem(bot, attempt, code, basis, moment))
+    return await bot.run_to_completion(redeem(bot, attempt, code, basis, moment))
 
 
 def is_code_expired(bot: Bot, attempt: Attempt, moment: datetime) -> bool:

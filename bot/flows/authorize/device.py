@@ -61,7 +61,7 @@ async def start_device_authorization(bot: Bot, request: AuthorizationRequest, pa
         # One that the platform did not answer in time is minting still.
         latest = await bot.database.read(lambda c: device_authorizations.latest_of(c, request.id))
         return latest is not None and latest.status is not DeviceStatus.MINTING
-    minting.add_done_callback(lambda _: bot.wake.upkeep.set())
+    minting.add_done_callback(lambda _: bot.signals.upkeep.set())
     return False
 
 
@@ -137,7 +137,7 @@ async def retry_with_other_scopes(bot: Bot, device: DeviceAuthorization, refusal
             ask_for_other_scopes(c, bot, request, enabled, moment)
 
     await bot.database.write(work)
-    bot.wake.upkeep.set()
+    bot.signals.upkeep.set()
 
 
 # --- polling --------------------------------------------------------------------------------------------------
@@ -156,11 +156,11 @@ async def continue_due(bot: Bot) -> None:
 async def continue_one(bot: Bot, device: DeviceAuthorization) -> None:
     if device.status is DeviceStatus.MINTING:
         await request_device_code(bot, device)
-        bot.wake.upkeep.set()
+        bot.signals.upkeep.set()
     elif device.device_code is None:
         await end(bot, device, DeviceStatus.FAILED, "code_lost")
     else:
-        await bot.carry_through(poll(bot, device, device.device_code))
+        await bot.run_to_completion(poll(bot, device, device.device_code))
 
 
 async def poll(bot: Bot, device: DeviceAuthorization, code: Secret) -> None:
@@ -267,7 +267,7 @@ async def deny(bot: Bot, device: DeviceAuthorization) -> None:
             requests.show(c, device.request_id, moment)
 
     await bot.database.write(work)
-    bot.wake.upkeep.set()
+    bot.signals.upkeep.set()
 
 
 OUTCOMES = {
@@ -294,4 +294,4 @@ async def end(bot: Bot, device: DeviceAuthorization, status: DeviceStatus, outco
             requests.show(c, device.request_id, moment)
 
     await bot.database.write(work)
-    bot.wake.upkeep.set()
+    bot.signals.upkeep.set()

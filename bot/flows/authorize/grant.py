@@ -73,7 +73,7 @@ async def deliver_result(bot: Bot, landed: AttemptEnd) -> CallbackResult:
     if landed.card is not None:
         bot.background(cards.show_claimed(bot, landed.card))
     else:
-        bot.wake.upkeep.set()
+        bot.signals.upkeep.set()
     bot.background(deliver_all(bot, landed.messages))
     return landed.landing
 
@@ -151,8 +151,8 @@ async def store_grant(bot: Bot, consent: Consented, tokens: TokenSet, identity: 
         card = settled and requests.claim_card(c, settled, bot.worker, moment, lease_until)
         return AttemptEnd(result_of(refused, woken, settled=bool(settled)), messages, card or None)
 
-    landed = await bot.insist(work)
-    bot.wake.calls.set()
+    landed = await bot.write_until_stored(work)
+    bot.signals.calls.set()
     return await deliver_result(bot, landed)
 
 

@@ -80,7 +80,7 @@ async def ask_for_other_scopes_now(
         return True
 
     changed = await bot.database.write(work)
-    bot.wake.upkeep.set()
+    bot.signals.upkeep.set()
     return changed
 
 
