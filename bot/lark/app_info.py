@@ -17,25 +17,25 @@ from bot.core.language import Words
 from bot.core.platform import ScopeApplication
 from bot.core.scopes import Scope, ScopeSet
 from bot.core.unseen_characters import tidy
-from bot.lark.scopes import WELL_KNOWN, words_for
+from bot.lark.scope_descriptions import WELL_KNOWN, describe_scope
 
-ENABLED_FOR = 8.0
+ENABLED_LIFETIME = 8.0
 """Seconds that the list of enabled scopes is believed: a scope that is enabled counts within 10."""
 
-SHARED_FOR = 2.5
+VISITOR_READ_INTERVAL = 2.5
 """Seconds that one reading serves all who open links: anybody can do that, as often as they like."""
 
-READ_WITHIN = 8.0
+READ_TIMEOUT = 8.0
 """Seconds until a list that is being read counts as one that cannot be: somebody waits for a card meanwhile."""
 
-DESCRIBED_FOR = 300.0
-UNDESCRIBED_FOR = 60.0
+DESCRIPTIONS_LIFETIME = 300.0
+DESCRIPTIONS_RETRY_INTERVAL = 60.0
 """Seconds until descriptions are read anew; sooner when they could not be read."""
 
-PATIENCE = 1.5
+DESCRIPTIONS_WAIT = 1.5
 """Seconds that drawing a card waits for descriptions: a card that answers a click has 3 in all."""
 
-OWNER_FOR = 600.0
+OWNER_LIFETIME = 600.0
 
 GRANTED = 1
 """`grant_status` of a scope that the tenant has granted to the app."""
@@ -43,7 +43,7 @@ GRANTED = 1
 MEMBER = 2
 """`owner.type` of an app that belongs to a member of the tenant."""
 
-READ_PROFILES = frozenset(
+PROFILE_SCOPES = frozenset(
     {
         "contact:contact.base:readonly",
         "contact:contact:access_as_app",
@@ -55,11 +55,11 @@ READ_PROFILES = frozenset(
 
 BY_OPEN_ID = {"user_id_type": "open_id"}
 
-SCOPES = ApiCall("GET", "/open-apis/application/v6/scopes")
-APPLY = ApiCall("POST", "/open-apis/application/v6/scopes/apply")
-BOT = ApiCall("GET", "/open-apis/bot/v3/info")
+LIST_SCOPES = ApiCall("GET", "/open-apis/application/v6/scopes")
+APPLY_FOR_SCOPES = ApiCall("POST", "/open-apis/application/v6/scopes/apply")
+BOT_INFO = ApiCall("GET", "/open-apis/bot/v3/info")
 
-APPLICATIONS = {
+APPLICATION_CODES = {
     212001: ScopeApplication.REFUSED,  # only restricted scopes are pending
     212002: ScopeApplication.NOTHING_PENDING,
     212003: ScopeApplication.REFUSED,  # more often than a version may
@@ -72,7 +72,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Kept(Generic[T]):
+class Cached(Generic[T]):
     value: T
     until: float
 
@@ -90,14 +90,14 @@ class AppInfo:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._app_id, self._call, self._clock = app_id, call_as_app, clock
-        self._enabled: Kept[ScopeSet | None] | None = None
+        self._enabled: Cached[ScopeSet | None] | None = None
         self._reading_enabled: asyncio.Task[ScopeSet | None] | None = None
         self._shared_until = 0.0
         self.pending_scopes: ScopeSet = frozenset()
         self._own_scopes: ScopeSet = frozenset()
-        self._described: Kept[Mapping[Scope, Words]] | None = None
+        self._described: Cached[Mapping[Scope, Words]] | None = None
         self._describing: asyncio.Task[None] | None = None
-        self._owner: Kept[tuple[str, ...]] | None = None
+        self._owner: Cached[tuple[str, ...]] | None = None
 
     async def close(self) -> None:
         for reading in (self._describing, self._reading_enabled):
@@ -106,9 +106,9 @@ class AppInfo:
                 await asyncio.gather(reading, return_exceptions=True)
 
     async def bot_open_id(self) -> str | None:
-        outcome = await self._call(BOT)
+        outcome = await self._call(BOT_INFO)
         bot = outcome.data.get("bot") if isinstance(outcome, Succeeded) else None
-        return text_in(bot, "open_id")
+        return read_text(bot, "open_id")
 
     async def _application(self, lang: str) -> Mapping[str, Any]:
         """The app's own description; empty when it cannot be read, for which it needs a scope of its own."""
@@ -133,37 +133,41 @@ class AppInfo:
         reading = self._reading_enabled
         if reading is not None and time.monotonic() < self._shared_until:
             return await asyncio.shield(reading)
-        self._shared_until = time.monotonic() + SHARED_FOR
+        self._shared_until = time.monotonic() + VISITOR_READ_INTERVAL
         return await self.enabled_scopes(fresh=True)
 
     async def _read_enabled(self) -> ScopeSet | None:
         asked_at = self._clock()
         try:
-            async with asyncio.timeout(READ_WITHIN):
+            async with asyncio.timeout(READ_TIMEOUT):
                 enabled = await self._find_enabled()
         except TimeoutError:
             enabled = None
         # A failure may have taken longer than that: counted from its end, whoever waited for it need not repeat it.
-        self._enabled = Kept(enabled, (self._clock() if enabled is None else asked_at) + ENABLED_FOR)
+        self._enabled = Cached(enabled, (self._clock() if enabled is None else asked_at) + ENABLED_LIFETIME)
         return enabled
 
     async def _find_enabled(self) -> ScopeSet | None:
-        listed = entries_of(await self._call(SCOPES), "scopes")
-        enabled = None if listed is None else user_scopes(listed)
-        self.pending_scopes = pending_in(listed or [])
-        self._own_scopes = granted_in(listed or [], "tenant")
+        listed = read_entries(await self._call(LIST_SCOPES), "scopes")
+        enabled = None if listed is None else user_scopes_granted(listed)
+        self.pending_scopes = pending_scopes(listed or [])
+        self._own_scopes = granted_scopes(listed or [], "tenant")
         if enabled is not None:
             return enabled
         # The list cannot be read, or does not tell identities apart; the app's own description does.
         described = (await self._application("en_us")).get("scopes")
-        return for_users(described) - not_granted(listed or []) if isinstance(described, list) else None
+        return (
+            described_user_scopes(described) - ungranted_scopes(listed or [])
+            if isinstance(described, list)
+            else None
+        )
 
     async def apply_for_scopes(self) -> ScopeApplication:
-        match await self._call(APPLY):
+        match await self._call(APPLY_FOR_SCOPES):
             case Succeeded():
                 return ScopeApplication.SENT
             case Refused(code=code):
-                return APPLICATIONS.get(code, ScopeApplication.FAILED)
+                return APPLICATION_CODES.get(code, ScopeApplication.FAILED)
             case _:
                 return ScopeApplication.FAILED
 
@@ -174,9 +178,9 @@ class AppInfo:
         if self._described is None or not self._described.is_good(self._clock()):
             reading = self._start_describing()
             if self._described is None:
-                await asyncio.wait({reading}, timeout=PATIENCE)
+                await asyncio.wait({reading}, timeout=DESCRIPTIONS_WAIT)
         known = self._described.value if self._described is not None else {}
-        return {scope: known.get(scope) or words_for(scope) for scope in sorted(scopes)}
+        return {scope: known.get(scope) or describe_scope(scope) for scope in sorted(scopes)}
 
     def _start_describing(self) -> asyncio.Task[None]:
         if self._describing is None or self._describing.done():
@@ -185,14 +189,14 @@ class AppInfo:
 
     async def _read_descriptions(self) -> None:
         english, chinese = await asyncio.gather(self._application("en_us"), self._application("zh_cn"))
-        en, zh = descriptions_in(english), descriptions_in(chinese)
+        en, zh = read_descriptions(english), read_descriptions(chinese)
         words = {
-            scope: Words(en.get(scope) or words_for(scope).en, zh.get(scope) or words_for(scope).zh)
+            scope: Words(en.get(scope) or describe_scope(scope).en, zh.get(scope) or describe_scope(scope).zh)
             for scope in en.keys() | zh.keys()
         }
         known = self._described.value if self._described is not None else {}
-        seconds = DESCRIBED_FOR if words else UNDESCRIBED_FOR
-        self._described = Kept(words or known, self._clock() + seconds)
+        seconds = DESCRIPTIONS_LIFETIME if words else DESCRIPTIONS_RETRY_INTERVAL
+        self._described = Cached(words or known, self._clock() + seconds)
 
     def knows(self, scope: Scope) -> bool:
         """Whether a scope is well known, or in a list that was read: enabled for users, or applied for.
@@ -206,99 +210,99 @@ class AppInfo:
 
     async def time_zone_of(self, open_id: str) -> str | None:
         """None, without asking, when the list of the app's scopes does not say that it may read profiles."""
-        if self._own_scopes.isdisjoint(READ_PROFILES):
+        if self._own_scopes.isdisjoint(PROFILE_SCOPES):
             return None
         outcome = await self._call(
             ApiCall("GET", f"/open-apis/contact/v3/users/{quote(open_id)}", BY_OPEN_ID)
         )
         data = outcome.data.get("data") if isinstance(outcome, Succeeded) else None
-        return text_in(data.get("user") if isinstance(data, dict) else None, "time_zone")
+        return read_text(data.get("user") if isinstance(data, dict) else None, "time_zone")
 
     # --- the owner
 
     async def administrators(self) -> tuple[str, ...]:
         """The app's owner, or nobody if that cannot be read: a former owner has no rights until it can be again."""
         if self._owner is None or not self._owner.is_good(self._clock()):
-            found = owner_in(await self._application("en_us"))
+            found = read_owner(await self._application("en_us"))
             if found is None:
                 return ()
-            self._owner = Kept((found,), self._clock() + OWNER_FOR)
+            self._owner = Cached((found,), self._clock() + OWNER_LIFETIME)
         return self._owner.value
 
 
 # --- reading the answers -------------------------------------------------------------------------------
 
 
-def text_in(fields: Any, name: str) -> str | None:
+def read_text(fields: Any, name: str) -> str | None:
     value = fields.get(name) if isinstance(fields, dict) else None
     return tidy(value) or None if isinstance(value, str) else None
 
 
-def entries_of(outcome: Outcome, name: str) -> list[dict[str, Any]] | None:
+def read_entries(outcome: Outcome, name: str) -> list[dict[str, Any]] | None:
     """The objects of a list under `data`; None when the call failed or has no such list."""
     data = outcome.data.get("data") if isinstance(outcome, Succeeded) else None
     listed = data.get(name) if isinstance(data, dict) else None
-    return objects(listed) if isinstance(listed, list) else None
+    return only_objects(listed) if isinstance(listed, list) else None
 
 
-def objects(listed: list[Any]) -> list[dict[str, Any]]:
+def only_objects(listed: list[Any]) -> list[dict[str, Any]]:
     return [entry for entry in listed if isinstance(entry, dict)]
 
 
-def user_scopes(listed: list[dict[str, Any]]) -> ScopeSet | None:
+def user_scopes_granted(listed: list[dict[str, Any]]) -> ScopeSet | None:
     """Granted scopes for user identity; None when an entry does not say for which identity it is."""
     if not all(isinstance(entry.get("scope_type"), str) for entry in listed):
         return None
-    return granted_in(listed, "user")
+    return granted_scopes(listed, "user")
 
 
-def granted_in(listed: list[dict[str, Any]], identity: str) -> ScopeSet:
+def granted_scopes(listed: list[dict[str, Any]], identity: str) -> ScopeSet:
     """Scopes that entries name as granted for an identity, as far as they tell identities apart."""
     return frozenset(
         name
         for entry in listed
         if str(entry.get("scope_type")).lower() == identity and entry.get("grant_status") == GRANTED
-        if (name := text_in(entry, "scope_name"))
+        if (name := read_text(entry, "scope_name"))
     )
 
 
-def pending_in(listed: list[dict[str, Any]]) -> ScopeSet:
+def pending_scopes(listed: list[dict[str, Any]]) -> ScopeSet:
     """Scopes that the app has applied for as a user's, as far as the entries tell identities apart."""
     return frozenset(
         name
         for entry in listed
         if entry.get("scope_type", "user") in {"user", "USER"} and entry.get("grant_status") != GRANTED
-        if (name := text_in(entry, "scope_name"))
+        if (name := read_text(entry, "scope_name"))
     )
 
 
-def not_granted(listed: list[dict[str, Any]]) -> ScopeSet:
-    refused = {text_in(entry, "scope_name") for entry in listed if entry.get("grant_status") != GRANTED}
-    granted = {text_in(entry, "scope_name") for entry in listed if entry.get("grant_status") == GRANTED}
+def ungranted_scopes(listed: list[dict[str, Any]]) -> ScopeSet:
+    refused = {read_text(entry, "scope_name") for entry in listed if entry.get("grant_status") != GRANTED}
+    granted = {read_text(entry, "scope_name") for entry in listed if entry.get("grant_status") == GRANTED}
     return frozenset(name for name in refused - granted if name)
 
 
-def for_users(described: list[Any]) -> ScopeSet:
+def described_user_scopes(described: list[Any]) -> ScopeSet:
     return frozenset(
         name
-        for entry in objects(described)
+        for entry in only_objects(described)
         if isinstance(entry.get("token_types"), list) and "user" in entry["token_types"]
-        if (name := text_in(entry, "scope"))
+        if (name := read_text(entry, "scope"))
     )
 
 
-def descriptions_in(app: Mapping[str, Any]) -> dict[Scope, str]:
+def read_descriptions(app: Mapping[str, Any]) -> dict[Scope, str]:
     listed = app.get("scopes")
     return {
         name: words
-        for entry in (objects(listed) if isinstance(listed, list) else [])
-        if (name := text_in(entry, "scope")) and (words := text_in(entry, "description"))
+        for entry in (only_objects(listed) if isinstance(listed, list) else [])
+        if (name := read_text(entry, "scope")) and (words := read_text(entry, "description"))
     }
 
 
-def owner_in(app: Mapping[str, Any]) -> str | None:
+def read_owner(app: Mapping[str, Any]) -> str | None:
     """The owner when it is a person, else whoever created the app."""
     owner = app.get("owner")
     if isinstance(owner, dict) and MEMBER in {owner.get("type"), owner.get("owner_type")}:
-        return text_in(owner, "owner_id") or text_in(app, "creator_id")
-    return text_in(app, "creator_id")
+        return read_text(owner, "owner_id") or read_text(app, "creator_id")
+    return read_text(app, "creator_id")

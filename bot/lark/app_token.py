@@ -9,22 +9,24 @@ from dataclasses import replace
 
 from bot.core.api import Outcome, Refused, Succeeded, TokenRejected, Unreachable
 from bot.core.secrets import Secret
-from bot.lark.api import TENANT_TOKEN_REJECTED, Http, meaning_of, seconds_in, secret_in
+from bot.lark.http_client import HttpClient
+from bot.lark.outcomes import TENANT_TOKEN_REJECTED, outcome_of
+from bot.lark.response_values import read_lifetime, read_secret
 
-RENEW_BEFORE = 20 * 60
+RENEWAL_MARGIN = 20 * 60
 """Seconds. With under half an hour left the platform gives a new token, and the old one stays good."""
 
-ASSUMED_LIFE = 7200
+DEFAULT_LIFETIME = 7200
 """Seconds, when the platform does not say anything sensible. A token that dies earlier is refused, and replaced."""
 
-PAUSE_AFTER_FAILURE = 5.0
+RENEWAL_RETRY_INTERVAL = 5.0
 """Seconds between attempts to renew ahead; a token that still works is not worth a storm."""
 
 
 class AppToken:
     """A token that the app gets for its own credentials: `tenant_access_token` or `app_access_token`."""
 
-    def __init__(self, http: Http, open_url: str, app_id: str, app_secret: Secret, name: str) -> None:
+    def __init__(self, http: HttpClient, open_url: str, app_id: str, app_secret: Secret, name: str) -> None:
         self._http = http
         self._url = f"{open_url}/open-apis/auth/v3/{name}/internal"
         self._app_id, self._app_secret, self._name = app_id, app_secret, name
@@ -39,7 +41,7 @@ class AppToken:
         if self._token is None or now >= self._expires_at:
             return await asyncio.shield(self._fetching())
         if now >= self._renew_at:
-            self._renew_at = now + PAUSE_AFTER_FAILURE
+            self._renew_at = now + RENEWAL_RETRY_INTERVAL
             self._fetching()
         return self._token
 
@@ -64,22 +66,22 @@ class AppToken:
         if isinstance(answer, Unreachable):
             # Asking for a token has no effect that could be repeated.
             return Unreachable(answer.reason, may_have_arrived=False)
-        outcome = meaning_of(answer, "POST")
+        outcome = outcome_of(answer, "POST")
         if isinstance(outcome, Refused):
             # It may quote what it was sent.
             return replace(
                 outcome, message=outcome.message.replace(self._app_secret.reveal(), "***"), data=None
             )
         if not isinstance(outcome, Succeeded):
-            return without_arrival(outcome)
-        token = secret_in(outcome.data, self._name)
+            return never_arrived(outcome)
+        token = read_secret(outcome.data, self._name)
         if token is None:
             return Unreachable("an answer without a token", may_have_arrived=False)
-        seconds = seconds_in(outcome.data, "expire") or ASSUMED_LIFE
+        seconds = read_lifetime(outcome.data, "expire") or DEFAULT_LIFETIME
         now = time.monotonic()
         self._token = token
         self._expires_at = now + seconds
-        self._renew_at = now + max(seconds - RENEW_BEFORE, seconds / 2)
+        self._renew_at = now + max(seconds - RENEWAL_MARGIN, seconds / 2)
         return self._token
 
 
@@ -89,15 +91,15 @@ async def with_token(token: AppToken, attempt: Callable[[Secret], Awaitable[Outc
         secret = await token.get()
         if not isinstance(secret, Secret):
             # Nothing left for the API itself, however its token failed.
-            return without_arrival(secret)
+            return never_arrived(secret)
         outcome = await attempt(secret)
-        if last or not refuses_token(outcome):
+        if last or not is_token_rejected(outcome):
             return outcome
         token.invalidate(secret)
     raise AssertionError("unreachable")
 
 
-def refuses_token(outcome: Outcome) -> bool:
+def is_token_rejected(outcome: Outcome) -> bool:
     match outcome:
         case TokenRejected():
             return True
@@ -107,7 +109,7 @@ def refuses_token(outcome: Outcome) -> bool:
             return False
 
 
-def without_arrival(outcome: Outcome) -> Outcome:
+def never_arrived(outcome: Outcome) -> Outcome:
     if isinstance(outcome, Unreachable):
         return Unreachable(outcome.reason, may_have_arrived=False)
     return outcome

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-LIMITED = frozenset(
+LIMIT_CODES = frozenset(
     {
         99991400,  # any API, with HTTP 429 or, for an old one, 400
         230020,  # messages: to one chat, or of one message
@@ -29,16 +29,16 @@ LIMITED = frozenset(
         1061045,  # drive
     }
 )
-QUOTA_SPENT = 99991403
+QUOTA_EXHAUSTED = 99991403
 """The month's quota, which no wait that anybody would call a wait brings back, whatever the HTTP status."""
 
 TOO_MANY_REQUESTS = 429
 
-OF_ONE_CHAT = frozenset({230020, 11233})
-OF_ONE_CHAT_FOR = 1.0
+CHAT_LIMIT_CODES = frozenset({230020, 11233})
+CHAT_LIMIT_WAIT = 1.0
 """Seconds: a person, and a group, take five messages a second. The answer does not say so."""
 
-SAYS_SO = re.compile(
+LIMIT_MESSAGE = re.compile(
     r"too many requests?\b|too frequent|\bfrequency (limit|control)|\brate limit|\bqps limit"
     r"|请求(过于|太|过)频繁|操作频繁|频率限制|频控|限流",
     re.IGNORECASE,
@@ -50,19 +50,19 @@ mistaken for a refusal loses a message."""
 def is_limit(status: int, code: Any = None) -> bool:
     """Whether an answer means "too many requests" by its status, whatever its body, or by its code."""
     known = code if type(code) is int else None
-    return known != QUOTA_SPENT and (status == TOO_MANY_REQUESTS or known in LIMITED)
+    return known != QUOTA_EXHAUSTED and (status == TOO_MANY_REQUESTS or known in LIMIT_CODES)
 
 
-def reads_like_limit(headers: Mapping[str, str], message: str) -> bool:
+def looks_like_limit(headers: Mapping[str, str], message: str) -> bool:
     """The same of a refusal that no table knows: limits alone say when to come back, and what they are."""
-    return seconds_to_wait(headers) is not None or bool(SAYS_SO.search(message[:500]))
+    return retry_after(headers) is not None or bool(LIMIT_MESSAGE.search(message[:500]))
 
 
-LONGEST_WAIT = 86400.0
+MAX_WAIT = 86400.0
 """Seconds that are believed of a limit's reset; the platform's own are seconds to minutes."""
 
 
-def seconds_to_wait(headers: Mapping[str, str], code: Any = None) -> float | None:
+def retry_after(headers: Mapping[str, str], code: Any = None) -> float | None:
     """When to come back, by the platform's own header, else by HTTP's, else by what is known of the code."""
     for name in ("x-ogw-ratelimit-reset", "Retry-After"):
         try:
@@ -70,5 +70,5 @@ def seconds_to_wait(headers: Mapping[str, str], code: Any = None) -> float | Non
         except ValueError:
             continue
         if math.isfinite(seconds) and seconds >= 0:
-            return min(seconds, LONGEST_WAIT)
-    return OF_ONE_CHAT_FOR if type(code) is int and code in OF_ONE_CHAT else None
+            return min(seconds, MAX_WAIT)
+    return CHAT_LIMIT_WAIT if type(code) is int and code in CHAT_LIMIT_CODES else None

@@ -10,10 +10,12 @@ import importlib
 import importlib.util
 import sys
 import warnings
+from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
+from urllib.parse import quote
 
-from bot.lark.api import from_sdk_request
+from bot.core.api import ApiCall, Write
 
 __all__ = ["from_sdk_request", "typed"]
 
@@ -38,7 +40,7 @@ def typed(api: str) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what the SDK's authors have to read
             for package in (SDK, f"{SDK}.api"):
-                sys.modules.setdefault(package, empty(package))
+                sys.modules.setdefault(package, empty_package(package))
             found = importlib.import_module(name)
         _kept.update({each: module for each, module in sys.modules.items() if is_sdk(each)})
     finally:
@@ -52,9 +54,41 @@ def is_sdk(name: str) -> bool:
     return name == SDK or name.startswith(f"{SDK}.")
 
 
-def empty(package: str) -> ModuleType:
+def empty_package(package: str) -> ModuleType:
     """A package in which modules are found, but whose own code, which imports all of them, has not run."""
     spec = importlib.util.find_spec(package)
     if spec is None:
         raise ModuleNotFoundError(f"No module named {package!r}", name=package)
     return importlib.util.module_from_spec(spec)
+
+
+def from_sdk_request(request: Any, *, write: Write | None = None, read: bool = False) -> ApiCall:
+    """The plain call that a typed request of lark-oapi describes: its catalogue, without its transport.
+
+    `write` and `read` say what the request does not: see `ApiCall`. Take it before the SDK has executed the request:
+    then it would hold a token.
+    """
+    if request.files:
+        raise ValueError("A file has no place in an ApiCall.")
+    path = "/".join(
+        quote(str(request.paths[segment[1:]]), safe="@") if segment.startswith(":") else segment
+        for segment in request.uri.split("/")
+    )
+    body = None if request.body is None else plain_json(request.body)
+    query: dict[str, str] = dict(request.queries)
+    if len(query) < len(request.queries):
+        raise ValueError("A query parameter that is repeated has no place in an ApiCall.")
+    return ApiCall(request.http_method.name, path, query, body, write=write, read=read)
+
+
+def plain_json(value: Any) -> Any:
+    """A model of the SDK's, and whatever is in it, as JSON: fields that were not set are left out."""
+    if isinstance(value, Mapping):
+        return {name: plain_json(each) for name, each in value.items() if each is not None}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain_json(each) for each in value]
+    if value is None or isinstance(value, str | int | float):
+        return value
+    if not type(value).__module__.startswith("lark_oapi."):
+        raise ValueError(f"A {type(value).__name__} has no place in an ApiCall.")
+    return plain_json(vars(value))

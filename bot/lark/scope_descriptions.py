@@ -56,6 +56,6 @@ WELL_KNOWN: Mapping[Scope, Words] = {
 }
 
 
-def words_for(scope: Scope) -> Words:
+def describe_scope(scope: Scope) -> Words:
     """Our words for a scope, else its name."""
     return WELL_KNOWN.get(scope) or Words(scope, scope)

@@ -13,27 +13,27 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 DOMAINS = ("feishu.cn", "larksuite.com", "larkoffice.com")
 """Of both brands, whose organizations share documents with each other. Every organization has a host below one."""
 
-WEB = {"open.feishu.cn": "https://www.feishu.cn", "open.larksuite.com": "https://www.larksuite.com"}
+WEB_ORIGINS = {"open.feishu.cn": "https://www.feishu.cn", "open.larksuite.com": "https://www.larksuite.com"}
 """Where documents are opened without knowing the organization's host, by the host of OpenAPI."""
 
-LONGEST = 4000
+MAX_URL_LENGTH = 4000
 HOST = re.compile(r"[a-z0-9-]+(?:\.[a-z0-9-]+)+")
 LOOPBACK = re.compile(r"http://(?:localhost|127(?:\.\d+){3}|\[::1\])(?::\d+)?")
-ADDRESS = re.compile(r"//|\\|^\s*[A-Za-z][A-Za-z0-9+.-]*:")
+FOREIGN_ADDRESS = re.compile(r"//|\\|^\s*[A-Za-z][A-Za-z0-9+.-]*:")
 """What a browser could take for an address on another host."""
-IN_PATH = re.compile(r"//|\\|:/")
-MOST_DECODINGS = 4
-DEEPEST = 3
+FOREIGN_PATH = re.compile(r"//|\\|:/")
+MAX_DECODINGS = 4
+MAX_NESTING = 3
 """Links within links. The bot's own page is one inside an AppLink."""
 
 
-class Links:
+class TrustedLinks:
     """The addresses that may be links, for an app whose OpenAPI is at `open_url`. `origins`: the others it is set to."""
 
     def __init__(self, open_url: str = "", origins: Iterable[str | None] = ()) -> None:
         self._origins = frozenset(origin for origin in (open_url, *origins) if origin)
         host = urlsplit(open_url).hostname or ""
-        self._web = WEB.get(host) or (open_url if LOOPBACK.fullmatch(open_url) else None)
+        self._web = WEB_ORIGINS.get(host) or (open_url if LOOPBACK.fullmatch(open_url) else None)
 
     def shown(self, url: str) -> str | None:
         """The address to link to; None when it is to be text."""
@@ -42,34 +42,38 @@ class Links:
         return url if self._is_ours(url) else None
 
     def _is_ours(self, url: str, depth: int = 0) -> bool:
-        if not (url.isascii() and url.isprintable() and len(url) <= LONGEST) or " " in url or "\\" in url:
+        if (
+            not (url.isascii() and url.isprintable() and len(url) <= MAX_URL_LENGTH)
+            or " " in url
+            or "\\" in url
+        ):
             return False
         try:
             parts = urlsplit(url)
         except ValueError:
             return False
-        if not (is_the_platforms(url) or f"{parts.scheme}://{parts.netloc}" in self._origins):
+        if not (is_platform_url(url) or f"{parts.scheme}://{parts.netloc}" in self._origins):
             return False
         # A link of the platform's that leads on to another address is no better than that one.
         parameters = [*parse_qsl(parts.query, keep_blank_values=True), ("", parts.fragment)]
-        return not IN_PATH.search(unquoted(parts.path)) and all(
+        return not FOREIGN_PATH.search(fully_unquote(parts.path)) and all(
             self._leads_nowhere_else(name, value, depth) for name, value in parameters
         )
 
     def _leads_nowhere_else(self, name: str, value: str, depth: int) -> bool:
-        meant = unquoted(value)
-        if ADDRESS.search(unquoted(name)):
+        meant = fully_unquote(value)
+        if FOREIGN_ADDRESS.search(fully_unquote(name)):
             return False
-        if not ADDRESS.search(meant) and not (meant and name.lower().endswith(("url", "uri"))):
+        if not FOREIGN_ADDRESS.search(meant) and not (meant and name.lower().endswith(("url", "uri"))):
             return True
-        return depth < DEEPEST and self._is_ours(meant, depth + 1)
+        return depth < MAX_NESTING and self._is_ours(meant, depth + 1)
 
 
-KNOWN = Links()
+PLATFORM_LINKS = TrustedLinks()
 """The platform's own hosts alone."""
 
 
-def is_the_platforms(url: str) -> bool:
+def is_platform_url(url: str) -> bool:
     """Whether an address is on one of the platform's hosts, exactly: https, no user, no port, no look-alike."""
     if not url.startswith("https://"):
         return False
@@ -77,9 +81,9 @@ def is_the_platforms(url: str) -> bool:
     return bool(HOST.fullmatch(host)) and any(host == each or host.endswith(f".{each}") for each in DOMAINS)
 
 
-def unquoted(value: str) -> str:
+def fully_unquote(value: str) -> str:
     """Percent-decoded until nothing is left to decode: who reads it next may do so once more."""
-    for _ in range(MOST_DECODINGS):
+    for _ in range(MAX_DECODINGS):
         decoded = unquote(value)
         if decoded == value:
             return value
@@ -87,7 +91,7 @@ def unquoted(value: str) -> str:
     return value
 
 
-LONGEST_HOST = 60
+MAX_HOST_LENGTH = 60
 
 
 def host_of(url: str) -> str:
@@ -97,4 +101,4 @@ def host_of(url: str) -> str:
         shown = host if host.isascii() else host.encode("idna").decode()
     except (ValueError, UnicodeError):
         return ""
-    return shown if HOST.fullmatch(shown) and len(shown) <= LONGEST_HOST else ""
+    return shown if HOST.fullmatch(shown) and len(shown) <= MAX_HOST_LENGTH else ""

@@ -13,31 +13,32 @@ import time
 
 from bot.core.api import Unreachable
 from bot.core.secrets import Secret
-from bot.lark.api import Answer, Http, parse_object
+from bot.lark.http_client import HttpClient, HttpResponse
 from bot.lark.rate_limits import is_limit
+from bot.lark.response_values import parse_json_object
 
 log = logging.getLogger(__name__)
 
-STRICT_PATH = "/oauth/v3/token"
+V3_ENDPOINT_PATH = "/oauth/v3/token"
 
-ABSENT = {404, 405, 410, 501}
+ABSENT_STATUSES = {404, 405, 410, 501}
 """Statuses by which a server says that nothing is there, or nothing that takes a POST."""
-SAYS_NOTHING = {401, 403, 407, 408, 425}
+INTERMEDIARY_STATUSES = {401, 403, 407, 408, 425}
 """Statuses of something in between, which would say the same whether the endpoint is there or not."""
-NOT_FOR_THIS_APP = {"unsupported_grant_type", "unauthorized_client"}
+UNAVAILABLE_ERRORS = {"unsupported_grant_type", "unauthorized_client"}
 
-ITS_CODES = range(20000, 22000)
+TOKEN_ENDPOINT_CODES = range(20000, 22000)
 
-PRESENT_FOR = 3600.0
-ABSENT_FOR = 600.0
+PRESENT_LIFETIME = 3600.0
+ABSENT_LIFETIME = 600.0
 """Seconds for which a finding counts."""
 
 
-class StrictEndpoint:
+class V3TokenEndpoint:
     """Looks for the endpoint, and remembers for a while what was found."""
 
-    def __init__(self, http: Http, accounts_url: str, app_id: str, app_secret: Secret) -> None:
-        self._http, self._url = http, accounts_url + STRICT_PATH
+    def __init__(self, http: HttpClient, accounts_url: str, app_id: str, app_secret: Secret) -> None:
+        self._http, self._url = http, accounts_url + V3_ENDPOINT_PATH
         self._app_id, self._app_secret = app_id, app_secret
         self._found: bool | None = None
         self._counts_until = 0.0
@@ -67,10 +68,10 @@ class StrictEndpoint:
         answer = await self._http.fetch("POST", self._url, form=form)
         if isinstance(answer, Unreachable):
             return None
-        found = verdict(answer)
+        found = is_token_endpoint(answer)
         self._seen = self._seen or found is True
         # An endpoint that was there is not gone because something in between has begun to answer in its place.
-        return None if found is False and self._seen and answer.status not in ABSENT else found
+        return None if found is False and self._seen and answer.status not in ABSENT_STATUSES else found
 
     def forget(self) -> None:
         """Something answered that may not be the endpoint: the next one looks again."""
@@ -86,17 +87,17 @@ class StrictEndpoint:
             # What visitors bring can make it look again, but not say again what it has said.
             self._said_absent = found is False
         self._found = found
-        self._counts_until = time.monotonic() + (PRESENT_FOR if found else ABSENT_FOR)
+        self._counts_until = time.monotonic() + (PRESENT_LIFETIME if found else ABSENT_LIFETIME)
 
 
-def verdict(answer: Answer) -> bool | None:
+def is_token_endpoint(answer: HttpResponse) -> bool | None:
     """Whether the token endpoint answered: it refuses the unknown code with an error of OAuth or of the platform."""
-    fields = parse_object(answer.body) or {}
+    fields = parse_json_object(answer.body) or {}
     error, code = fields.get("error"), fields.get("code")
-    if error in NOT_FOR_THIS_APP or answer.status in ABSENT:
+    if error in UNAVAILABLE_ERRORS or answer.status in ABSENT_STATUSES:
         return False
-    if isinstance(error, str) or (type(code) is int and code in ITS_CODES):
+    if isinstance(error, str) or (type(code) is int and code in TOKEN_ENDPOINT_CODES):
         return True
-    if answer.status >= 500 or answer.status in SAYS_NOTHING or is_limit(answer.status, code):
+    if answer.status >= 500 or answer.status in INTERMEDIARY_STATUSES or is_limit(answer.status, code):
         return None
     return False
