@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import StrEnum
 
 Scope = str
 ScopeSet = frozenset[str]
@@ -121,6 +122,13 @@ def breadth(scope: Scope, *, reading: bool) -> tuple[int, int, str]:
     read_only = action in {"read", "readonly", "retrieve"}
     segments = scope.count(":") + scope.count(".")
     return (0 if read_only or not reading else 1, -segments, scope)
+
+
+class ScopeWaitStatus(StrEnum):
+    """Where a scope set that an administrator has to enable stands."""
+
+    WAITING = "waiting"
+    ENABLED = "enabled"
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from bot.core.language import Words
 from bot.core.messages import Content, NotSent
 from bot.core.people import UserKey
 from bot.core.platform import ScopeApplication
-from bot.core.scopes import Requirement, Scope, ScopeSet, choose_scopes, named
+from bot.core.scopes import Requirement, Scope, ScopeSet, ScopeWaitStatus, choose_scopes, named
 from bot.core.words import replies
 from bot.core.words.administrators import publish_a_version
 from bot.core.words.refusals import no_such_scope, still_refused, too_many_scope_requests
@@ -310,7 +310,7 @@ async def show_cards(bot: Bot, wait: ScopeWait, also: DeferredCall | None = None
         tuple(dict.fromkeys(described(bot, call) for call in waiting)),
         bot.platform.console_link(wait.scopes),
         can_apply=not wait.scopes.isdisjoint(bot.platform.pending_scopes),
-        done=wait.status == "enabled",
+        done=wait.status is ScopeWaitStatus.ENABLED,
     )
     admins = await bot.administrators()
     tenant = waiting[0].user.tenant_key if waiting else ""

@@ -41,7 +41,7 @@ from bot.flows.outbox import (
     reach,
     typed,
 )
-from bot.store import attempts, authorizations, calls, device_authorizations, grants
+from bot.store import attempts, calls, device_authorizations, grants, requests
 from bot.store.ids import new_id
 from bot.store.outbox import OutgoingMessage
 from bot.store.transaction import Connection
@@ -163,7 +163,7 @@ async def show_card(bot: Bot, request_id: str) -> None:
         moment = now()
         request = await bot.database.write_one(
             partial(
-                authorizations.claim_card,
+                requests.claim_card,
                 request=request_id,
                 worker=bot.worker,
                 now=moment,
@@ -260,7 +260,7 @@ async def shown(
     messages: list[OutgoingMessage] = []
 
     def work(c: Connection) -> int | None:
-        wanted = authorizations.card_shown(
+        wanted = requests.card_shown(
             c, request, bot.worker, version, message_id=message_id, ephemeral=ephemeral, now=now()
         )
         messages[:] = insert_all(c, bot, notes) if wanted is not None else []
@@ -275,7 +275,7 @@ async def shown(
 
 async def redraw(bot: Bot, request: AuthorizationRequest) -> bool:
     """Drawn, but too late: it may have taken the place of a newer face."""
-    return await bot.database.write(lambda c: authorizations.redraw(c, request.id, now()))
+    return await bot.database.write(lambda c: requests.redraw(c, request.id, now()))
 
 
 async def not_shown(bot: Bot, request: AuthorizationRequest, problem: NotSent, *, live: bool) -> bool:
@@ -285,9 +285,7 @@ async def not_shown(bot: Bot, request: AuthorizationRequest, problem: NotSent, *
     )
     if problem.retry:
         until = later(now(), request.card_attempts, problem.retry_after)
-        postponed = await bot.database.write(
-            lambda c: authorizations.postpone_card(c, request, bot.worker, until)
-        )
+        postponed = await bot.database.write(lambda c: requests.postpone_card(c, request, bot.worker, until))
         if not postponed and problem.may_have_arrived:
             await redraw(bot, request)
     elif live and problem.gone and request.card_message_id is not None:
@@ -378,15 +376,15 @@ async def replace_card(bot: Bot, request: AuthorizationRequest) -> None:
     ticket, moment = Secret(urlsafe(secrets.token_bytes(32))), now()
 
     def work(c: Connection) -> AuthorizationRequest | None:
-        shown_last = authorizations.card_shown(
+        shown_last = requests.card_shown(
             c, request, bot.worker, request.card_wanted, message_id=request.card_message_id,
             ephemeral=request.card_ephemeral, now=moment,
         )  # fmt: skip
-        if shown_last is None or not authorizations.supersede(c, request.id, moment):
+        if shown_last is None or not requests.supersede(c, request.id, moment):
             return None
         fresh: AuthorizationRequest | None = None
         for name in request.reasons:
-            fresh = authorizations.open_request(
+            fresh = requests.open_request(
                 c,
                 request.user,
                 scopes=request.scopes,
@@ -400,7 +398,7 @@ async def replace_card(bot: Bot, request: AuthorizationRequest) -> None:
             calls.follow(c, request.id, fresh.id)
             device_authorizations.move(c, request.id, fresh.id)
             if request.declined_on_page_at is not None:
-                authorizations.decline_on_page(c, fresh.id, request.declined_on_page_at)
+                requests.decline_on_page(c, fresh.id, request.declined_on_page_at)
         return fresh
 
     fresh = await bot.database.write(work)
@@ -454,7 +452,7 @@ async def show_due_cards(bot: Bot) -> None:
     """Cards whose face is not true: after a crash, a failure of the platform, or a change made elsewhere."""
     moment = now()
     due = await bot.database.write(
-        lambda c: authorizations.cards_due(c, bot.worker, moment, moment + bot.lease, limit=20)
+        lambda c: requests.cards_due(c, bot.worker, moment, moment + bot.lease, limit=20)
     )
     # Side by side: a card that expired is not to wait for twenty others, nor their leases to run out.
     await asyncio.gather(*(show_claimed(bot, request) for request in due))

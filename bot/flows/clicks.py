@@ -28,7 +28,7 @@ from bot.flows.authorize.end import cancel_and_tell, cancel_for_administrator, d
 from bot.flows.authorize.page_errors import report_page_error
 from bot.flows.bot import Bot, now
 from bot.flows.outbox import deliver_all, typed_in_full
-from bot.store import authorizations, calls, inbox, seen_events, users
+from bot.store import calls, inbox, requests, seen_events, users
 from bot.store.ids import new_id
 from bot.store.inbox import NewCall
 from bot.store.outbox import OutgoingMessage
@@ -60,7 +60,7 @@ async def answer_click(bot: Bot, click: CardClicked) -> Json:
 
 
 async def own_request(bot: Bot, user: UserKey, request_id: str) -> AuthorizationRequest | None:
-    request = await bot.database.read(lambda c: authorizations.get(c, request_id))
+    request = await bot.database.read(lambda c: requests.get(c, request_id))
     return request if request is not None and request.user == user else None
 
 
@@ -81,7 +81,7 @@ async def fetch_device_link(bot: Bot, user: UserKey, request_id: str) -> Json:
         return await answer_with_card(bot, request_id)
     if request.ticket is None:
         # Not as the bot has written it: its card is replaced, and nothing is asked for by it.
-        await bot.database.write(lambda c: authorizations.show(c, request_id, now()))
+        await bot.database.write(lambda c: requests.show(c, request_id, now()))
         bot.wake.upkeep.set()
         return bot.platform.click_answer(card_words.CLICK_LINK_LATER, "warning")
     if not await device.start(bot, request, PATIENCE):
@@ -91,7 +91,7 @@ async def fetch_device_link(bot: Bot, user: UserKey, request_id: str) -> Json:
 
 async def answer_with_card(bot: Bot, request_id: str, when_open: Words = card_words.CLICK_CHANGED) -> Json:
     """The card's face of this moment, in the answer itself: a separate update sent before it would be undone."""
-    request = await bot.database.read(lambda c: authorizations.get(c, request_id))
+    request = await bot.database.read(lambda c: requests.get(c, request_id))
     assert request is not None
     card = await cards.card_of(bot, request)
     words = {RequestStatus.DECLINED: card_words.CLICK_DECLINED, RequestStatus.OPEN: card.notice or when_open}
@@ -136,7 +136,7 @@ async def send_again(bot: Bot, user: UserKey, request_id: str) -> Json:
     request = await own_request(bot, user, request_id)
     if request is None:
         return bot.platform.click_answer(card_words.CLICK_NOT_YOURS, "error")
-    moved = await bot.database.write(lambda c: authorizations.move_card(c, request_id, now()))
+    moved = await bot.database.write(lambda c: requests.move_card(c, request_id, now()))
     if not moved:
         return bot.platform.click_answer(card_words.CLICK_SETTLED, "info")
     bot.wake.upkeep.set()

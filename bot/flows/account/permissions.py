@@ -16,7 +16,7 @@ from bot.core.secrets import Secret
 from bot.flows.authorize.end import cancel_in_batches, cancel_waiting, end_grant
 from bot.flows.bot import Bot, now
 from bot.flows.outbox import deliver_all, typed
-from bot.store import authorizations, calls, granted_scopes, grants, sessions, users
+from bot.store import calls, granted_scopes, grants, requests, sessions, users
 from bot.store.granted_scopes import GrantedScope
 from bot.store.outbox import OutgoingMessage
 from bot.store.transaction import Connection
@@ -170,7 +170,7 @@ def in_order_of_use(scopes: ScopeSet, stories: Mapping[Scope, GrantedScope]) -> 
 
 def open_request(c: Connection, user: UserKey) -> AuthorizationRequest | None:
     """The one that the person can go on with: in time, and as the bot has written it."""
-    request = authorizations.live_of(c, user)
+    request = requests.live_of(c, user)
     return request if request is not None and request.expires_at > now() and request.ticket else None
 
 

@@ -30,7 +30,7 @@ from bot.core.oauth import (
     urlsafe,
 )
 from bot.core.people import Identity, Session, UserKey
-from bot.core.requests import Attempt, AttemptKind
+from bot.core.requests import Attempt, AttemptKind, AttemptStatus
 from bot.core.secrets import Secret
 from bot.flows.authorize.callback import ACCESS_DENIED, is_unanswered, with_retries
 from bot.flows.bot import Bot, now
@@ -92,13 +92,13 @@ def begin(bot: Bot, redirect_uri: str | None, *, pkce: bool) -> Begun:
 def sealed(bot: Bot, kept: Kept) -> Secret:
     verifier = kept.verifier.reveal() if kept.verifier else None
     fields = [kept.state_digest, verifier, kept.redirect_uri, kept.expires_at.timestamp()]
-    return Secret(bot.database.seal.seal(Secret(json.dumps(fields)), bound_to(bot)))
+    return Secret(bot.database.keyring.seal(Secret(json.dumps(fields)), bound_to(bot)))
 
 
 def opened(bot: Bot, kept: Secret) -> Kept | None:
     """None for what this bot has not sealed, or has sealed with a key that is not here."""
     try:
-        text = bot.database.seal.open(kept.reveal(), bound_to(bot)).reveal()
+        text = bot.database.keyring.open(kept.reveal(), bound_to(bot)).reveal()
     except CannotOpenSecret:
         return None
     state_digest, verifier, redirect_uri, expires_at = json.loads(text)
@@ -182,7 +182,7 @@ async def redeem(bot: Bot, begun: Kept, code: Secret, former: Secret | None) -> 
     return await begin_session(bot, attempt, user, identity, former)
 
 
-NOT_USED = {None, "live", "expired"}
+NOT_USED = {None, AttemptStatus.LIVE, AttemptStatus.EXPIRED}
 """What a state can stand at that has not come back: releases before this one recorded a sign-in when it was begun."""
 
 
@@ -304,7 +304,7 @@ async def begin_session(
     session, moment = Secret(urlsafe(secrets.token_bytes(32))), now()
 
     def work(c: Connection) -> bool:
-        if not attempts.finish(c, attempt.id, "completed", "signed_in", moment):
+        if not attempts.finish(c, attempt.id, AttemptStatus.COMPLETED, "signed_in", moment):
             return False
         users.seen(c, user, language=None, union_id=identity.union_id, now=moment)
         if identity.name:

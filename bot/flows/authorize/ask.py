@@ -32,7 +32,7 @@ from bot.flows import administrators, cards
 from bot.flows.bot import Bot, now
 from bot.flows.calls.suspend import keep_results, suspend
 from bot.flows.outbox import Draft, deliver_all, draft, insert_all, note, typed, typed_in_full
-from bot.store import authorizations, calls, granted_scopes, grants, users
+from bot.store import calls, granted_scopes, grants, requests, users
 from bot.store.granted_scopes import GrantedScope
 from bot.store.ids import new_id
 from bot.store.outbox import OutgoingMessage
@@ -52,7 +52,7 @@ async def ask_for_scopes(
     active = grant is not None and grant.status is GrantStatus.ACTIVE
     held = grant.scopes if grant and active else frozenset()
     live, stories = await bot.database.read(
-        lambda c: (authorizations.live_of(c, call.user), granted_scopes.of_user(c, call.user))
+        lambda c: (requests.live_of(c, call.user), granted_scopes.of_user(c, call.user))
     )
     wanted = live.scopes if live else frozenset()
     avoided = live.avoided if live else frozenset()
@@ -162,7 +162,7 @@ async def suspend_for_consent(
             keep_results(c, call, steps)
             calls.requeue(c, call.id, call.claim, moment, call.first_failed_at)
             return None, []
-        request = ask_again(c, call, scopes, moment) or authorizations.open_request(
+        request = ask_again(c, call, scopes, moment) or requests.open_request(
             c,
             call.user,
             scopes=scopes,
@@ -173,12 +173,12 @@ async def suspend_for_consent(
             new_id=new_id(moment),
         )
         suspend(c, call, steps, WaitsFor.AUTHORIZATION, needs, request.id, moment)
-        claimed = authorizations.claim_card(c, request.id, bot.worker, moment, moment + bot.lease)
+        claimed = requests.claim_card(c, request.id, bot.worker, moment, moment + bot.lease)
         if claimed is not None or call.chat.kind == "direct":
             return claimed, insert_all(c, bot, told)
         if request.card_shown < request.card_wanted:
             # Another worker is drawing it, and may not know of this call.
-            authorizations.show(c, request.id, moment)
+            requests.show(c, request.id, moment)
             return None, []
         return None, insert_all(c, bot, cards.where_it_is(bot, [call], in_group=False))
 
@@ -227,14 +227,14 @@ def ask_again(
     That of a consent for this very call, when the platform still refuses; or one that says that it waits for the
     administrator, who has done their part by now. A new command gets a card of its own, where it is seen.
     """
-    before = authorizations.latest_of(c, call.user)
+    before = requests.latest_of(c, call.user)
     if before is None:
         return None
     own = before.status is RequestStatus.GRANTED and call.consents > 0 and call.request_id == before.id
     failed = before.status is RequestStatus.FAILED and call.suspended_at is not None
     if not own and not failed:
         return None
-    return authorizations.ask_again(
+    return requests.ask_again(
         c, before, scopes=scopes, command=call.command, expires_at=call.expires_at, now=moment
     )
 

@@ -15,7 +15,7 @@ from bot.core.api import Unreachable
 from bot.core.grants import Grant, GrantStatus
 from bot.core.oauth import Approved, Denied, TokenProblem, TokenRefused, TokenSet, digest, is_owner
 from bot.core.people import Identity
-from bot.core.requests import Attempt
+from bot.core.requests import Attempt, AttemptStatus
 from bot.core.scopes import OFFLINE_ACCESS, ScopeSet
 from bot.core.secrets import Secret
 from bot.core.words import replies
@@ -31,7 +31,7 @@ from bot.flows.authorize.grant import (
 from bot.flows.authorize.open import was_revoked
 from bot.flows.bot import Bot, now
 from bot.flows.outbox import deliver_all, draft, insert_all
-from bot.store import attempts, authorizations, granted_scopes, grants
+from bot.store import attempts, granted_scopes, grants, requests
 from bot.store.outbox import OutgoingMessage
 from bot.store.transaction import Connection
 
@@ -42,7 +42,7 @@ ACCESS_DENIED = "access_denied"
 """The one `error` by which the page says that the person refused."""
 
 
-RESULT_OF_EARLIER = {"live": CallbackResult.LATE, "expired": CallbackResult.LATE}
+RESULT_OF_EARLIER = {AttemptStatus.LIVE: CallbackResult.LATE, AttemptStatus.EXPIRED: CallbackResult.LATE}
 
 
 async def complete(bot: Bot, came: Approved | Denied) -> CallbackResult:
@@ -114,7 +114,7 @@ def deny(c: Connection, attempt: Attempt, error: str, moment: datetime) -> Callb
         # The page failed. The person has decided nothing, and can try again.
         fail_attempt(c, attempt, "error_on_page", moment)
         return CallbackResult.CODE_REFUSED
-    attempts.finish(c, attempt.id, "denied", ACCESS_DENIED, moment)
+    attempts.finish(c, attempt.id, AttemptStatus.DENIED, ACCESS_DENIED, moment)
     waits = attempt.request_id is not None and decline_on_page(c, attempt.request_id, moment)
     return CallbackResult.DECLINED if waits else CallbackResult.CLOSED
 
@@ -167,7 +167,7 @@ def consented(attempt: Attempt, before: Grant | None) -> Consented:
 
     def complete(c: Connection, current: Grant | None, moment: datetime) -> Completion:
         overtaken = consented_at(current) != consented_at(before)
-        if not overtaken and attempts.finish(c, attempt.id, "completed", "granted", moment):
+        if not overtaken and attempts.finish(c, attempt.id, AttemptStatus.COMPLETED, "granted", moment):
             return Completion.COMPLETED
         if attempts.is_withdrawn(c, attempt.id):
             return Completion.WITHDRAWN
@@ -251,7 +251,7 @@ async def other_account(bot: Bot, attempt: Attempt) -> CallbackResult:
 
     def work(c: Connection) -> list[OutgoingMessage]:
         fail_attempt(c, attempt, attempts.WRONG_PERSON, moment)
-        request = authorizations.live_of(c, user)
+        request = requests.live_of(c, user)
         asks = request is not None and request.id == attempt.request_id
         return insert_all(c, bot, [word]) if asks else []
 
@@ -264,10 +264,10 @@ async def other_account(bot: Bot, attempt: Attempt) -> CallbackResult:
 def fail_attempt(c: Connection, attempt: Attempt, outcome: str, moment: datetime) -> None:
     """Inside a transaction, unless somebody else has come to an end with it. The request opens again: the rightful
     person can still go on, by the same link."""
-    if not attempts.finish(c, attempt.id, "failed", outcome, moment):
+    if not attempts.finish(c, attempt.id, AttemptStatus.FAILED, outcome, moment):
         return
     if attempt.request_id is not None:
-        authorizations.give_up_redeeming(c, attempt.request_id, moment)
+        requests.give_up_redeeming(c, attempt.request_id, moment)
 
 
 async def finish_stranded(bot: Bot) -> None:

@@ -25,7 +25,7 @@ from bot.flows.authorize.open import one_link, was_revoked
 from bot.flows.authorize.page_errors import ask_otherwise
 from bot.flows.bot import Bot, now
 from bot.flows.outbox import later
-from bot.store import authorizations, device_authorizations, grants
+from bot.store import device_authorizations, grants, requests
 from bot.store.ids import new_id
 from bot.store.transaction import Connection
 
@@ -79,7 +79,7 @@ def begin(
         lease_until=moment + bot.lease,
     )
     if fresh is not None:
-        authorizations.stamp_opened(c, request.id, moment)
+        requests.stamp_opened(c, request.id, moment)
     return fresh
 
 
@@ -90,7 +90,7 @@ async def mint(bot: Bot, device: DeviceAuthorization) -> None:
 
     def keep(c: Connection, code: DeviceCode) -> None:
         if device_authorizations.minted(c, device, code, moment):
-            authorizations.show(c, device.request_id, moment)
+            requests.show(c, device.request_id, moment)
 
     match answer:
         case DeviceCode():
@@ -125,7 +125,7 @@ async def retry_with_other_scopes(bot: Bot, device: DeviceAuthorization, refusal
         failed = DeviceStatus.FAILED
         if not device_authorizations.finish(c, device.id, device.claim, failed, "other_scopes", moment):
             return
-        request = authorizations.live_of(c, device.user)
+        request = requests.live_of(c, device.user)
         if request is not None and request.id == device.request_id:
             ask_otherwise(c, bot, request, enabled, moment)
 
@@ -251,7 +251,7 @@ async def deny(bot: Bot, device: DeviceAuthorization) -> None:
         denied = DeviceStatus.DENIED
         if device_authorizations.finish(c, device.id, device.claim, denied, "access_denied", moment):
             decline_on_page(c, device.request_id, moment)
-            authorizations.show(c, device.request_id, moment)
+            requests.show(c, device.request_id, moment)
 
     await bot.database.write(work)
     bot.wake.upkeep.set()
@@ -278,7 +278,7 @@ async def end(bot: Bot, device: DeviceAuthorization, status: DeviceStatus, outco
 
     def work(c: Connection) -> None:
         if device_authorizations.finish(c, device.id, device.claim, status, outcome, moment):
-            authorizations.show(c, device.request_id, moment)
+            requests.show(c, device.request_id, moment)
 
     await bot.database.write(work)
     bot.wake.upkeep.set()

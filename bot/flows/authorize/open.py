@@ -14,7 +14,7 @@ from bot.core.scopes import MAX_SCOPES_PER_LINK, OFFLINE_ACCESS, ScopeSet
 from bot.core.secrets import Secret
 from bot.flows.authorize.page_errors import without_disabled_scopes
 from bot.flows.bot import Bot, now
-from bot.store import attempts, audit, authorizations, grants
+from bot.store import attempts, audit, grants, requests
 from bot.store.attempts import NewAttempt, Openings
 from bot.store.ids import new_id
 from bot.store.transaction import Connection
@@ -46,7 +46,7 @@ class LinkUnavailable(StrEnum):
 
 async def find_open_request(bot: Bot, ticket: str) -> AuthorizationRequest | LinkUnavailable:
     """The request behind a ticket, if its link can still be followed. Changes nothing."""
-    request = await bot.database.read(lambda c: authorizations.find_by_ticket(c, digest(ticket)))
+    request = await bot.database.read(lambda c: requests.find_by_ticket(c, digest(ticket)))
     if request is None:
         return LinkUnavailable.UNKNOWN
     if request.waits_for_administrator:
@@ -122,7 +122,7 @@ async def start_attempt(
             return too_many(full) or LinkUnavailable.TOO_MANY
         if first and not request.card_ephemeral:
             # The card offers to report an error from now on. Mostly the consent comes first, which changes it as well.
-            authorizations.show(c, request.id, moment + SHOW_OPENED_AFTER)
+            requests.show(c, request.id, moment + SHOW_OPENED_AFTER)
         subject = ("request", request.id)
         audit.write(c, "link_opened", user=request.user, subject=subject, now=moment, attempt=attempt.id)
         return StartedAttempt(scopes, fresh.state, fresh.challenge, was_revoked(grants.find(c, request.user)))

@@ -30,7 +30,7 @@ from bot.flows import administrators
 from bot.flows.administrators import to_enable
 from bot.flows.bot import Bot, now
 from bot.flows.outbox import Draft, deliver_all, draft, insert_all
-from bot.store import audit, authorizations, calls, device_authorizations, scope_waits, seen_events, users
+from bot.store import audit, calls, device_authorizations, requests, scope_waits, seen_events, users
 from bot.store.outbox import OutgoingMessage
 from bot.store.transaction import Connection
 
@@ -53,7 +53,7 @@ async def without_disabled_scopes(bot: Bot, request: AuthorizationRequest) -> Au
     if not is_explained(request, enabled) or request.status is not RequestStatus.OPEN:
         return request
     await ask_otherwise_now(bot, request, enabled, "scope_disabled")
-    return await bot.database.read(lambda c: authorizations.get(c, request.id)) or request
+    return await bot.database.read(lambda c: requests.get(c, request.id)) or request
 
 
 async def ask_otherwise_now(
@@ -67,7 +67,7 @@ async def ask_otherwise_now(
 
     def work(c: Connection) -> bool:
         users.lock(c, request.user)
-        current = authorizations.get(c, request.id)
+        current = requests.get(c, request.id)
         if current is None or (current.status, current.scopes) != (request.status, request.scopes):
             return True
         _, other = other_choice(current, waiting_of(c, current), enabled)
@@ -101,7 +101,7 @@ def ask_otherwise(
     waiting = waiting_of(c, request)
     avoided, scopes = other_choice(request, waiting, enabled)
     if scopes is not None:
-        authorizations.avoid(c, request.id, avoided, scopes, moment)
+        requests.avoid(c, request.id, avoided, scopes, moment)
         return
     told = False
     for call in waiting:
@@ -115,7 +115,7 @@ def ask_otherwise(
         calls.change_wait(c, call.id, WaitsFor.ADMINISTRATOR, kept, moment)
         scope_waits.open(c, user.platform, user.app_id, missing, moment)
     failure = FOR_ADMINISTRATOR if told else "unknown_scope"
-    authorizations.settle(c, request.id, RequestStatus.FAILED, failure=failure, now=moment)
+    requests.settle(c, request.id, RequestStatus.FAILED, failure=failure, now=moment)
 
 
 def is_explained(request: AuthorizationRequest, enabled: ScopeSet | None) -> bool:

@@ -1,4 +1,4 @@
-"""What the application hands to its routes."""
+"""What the application provides to its routes: `request.app[BOT]` and the rest."""
 
 from __future__ import annotations
 
@@ -13,28 +13,29 @@ from bot.flows.bot import Bot
 
 @dataclass(frozen=True, slots=True)
 class Ingress:
-    """How events come in."""
+    """How events arrive."""
 
     outage: Callable[[], Outage | None]
-    """Why none can at this moment, or None."""
+    """Returns why none can arrive at the moment, or None."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClientScript:
-    """The client's JavaScript SDK, for pages that are opened inside the client."""
+    """The platform's JavaScript SDK, for the page that is opened inside its client."""
 
     url: str
     integrity: str
-    """What browsers compare it with; empty: nothing."""
+    """The hash that browsers compare it with (Subresource Integrity), or empty."""
 
     @classmethod
-    def of(cls, setting: str) -> ClientScript:
+    def parse(cls, setting: str) -> ClientScript:
+        """Parse `URL` or `URL#INTEGRITY`."""
         url, _, integrity = setting.partition("#")
         return cls(url, integrity)
 
     @property
-    def source(self) -> str:
-        """It alone, in the form of a Content-Security-Policy, which knows no query."""
+    def csp_source(self) -> str:
+        """The script as a source of a Content-Security-Policy, which allows no query."""
         return self.url.partition("?")[0]
 
 
