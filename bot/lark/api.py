@@ -1,4 +1,4 @@
-"""Makes API calls, as a user or as the app."""
+"""Makes API calls with an access token. What their outcomes mean for a command is decided in `core.decisions`."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from bot.lark.outcomes import outcome_of
 
 
 async def call(http: HttpClient, origin: str, api_call: ApiCall, token: Secret) -> Outcome:
-    """Makes an API call once. A write does not leave while the platform is down: nobody could tell what became of it."""
-    if api_call.write is not None and http.in_trouble:
+    """Make an API call once. While the platform is down, no write is sent, because its outcome could not be known."""
+    if api_call.write is not None and http.last_call_failed:
         probed = await send(http, origin, PROBE, token)
         if isinstance(probed, Unreachable):
             return Unreachable(probed.reason, may_have_arrived=False)
@@ -19,7 +19,7 @@ async def call(http: HttpClient, origin: str, api_call: ApiCall, token: Secret) 
 
 
 async def call_as_user(http: HttpClient, origin: str, api_call: ApiCall, token: Secret) -> Outcome:
-    """`call` with a user's token: a refusal that names its scope in its message alone is one for want of that scope."""
+    """As `call`, with a user's token. A refusal whose message names a scope is `InsufficientScope`."""
     outcome = await call(http, origin, api_call, token)
     if isinstance(outcome, Refused) and (alternatives := scopes_in_message(outcome.message)):
         return InsufficientScope(alternatives, outcome.log_id)
@@ -27,7 +27,7 @@ async def call_as_user(http: HttpClient, origin: str, api_call: ApiCall, token: 
 
 
 PROBE = ApiCall("GET", "/open-apis/authen/v1/user_info")
-"""Changes nothing, and needs no scope."""
+"""Changes nothing and needs no scope."""
 
 
 async def send(http: HttpClient, origin: str, api_call: ApiCall, token: Secret) -> Outcome:
@@ -38,5 +38,5 @@ async def send(http: HttpClient, origin: str, api_call: ApiCall, token: Secret) 
         api_call.method, origin + api_call.path, token=token, query=api_call.query, body=api_call.body
     )
     outcome = answer if isinstance(answer, Unreachable) else outcome_of(answer, api_call.method)
-    http.in_trouble = isinstance(outcome, Unreachable)
+    http.last_call_failed = isinstance(outcome, Unreachable)
     return outcome

@@ -1,15 +1,15 @@
-"""Why a connection failed, in words for logs and operators."""
+"""Describes why a connection failed, for logs and operators."""
 
 from __future__ import annotations
 
 import aiohttp
 
 NOTHING_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError)
-"""What goes wrong while connecting, at the proxy or beyond it: the request has certainly not left."""
+"""Errors while connecting, to the proxy or through it: the request was certainly not sent."""
 
 
 def describe_error(problem: Exception) -> str:
-    """Words for logs and people: no URL in them, for those may hold what people searched for."""
+    """Describe an error without its URL, which may contain what a user searched for."""
     match problem:
         case aiohttp.ClientConnectorCertificateError():
             return describe_certificate_error(problem.host, problem.certificate_error)
@@ -29,8 +29,7 @@ def describe_error(problem: Exception) -> str:
 
 
 UNTRUSTED = frozenset({2, 18, 19, 20, 21})
-"""OpenSSL's codes for an authority that nobody here knows."""
-
+"""OpenSSL's error codes for an unknown authority."""
 
 NOT_YET_VALID, EXPIRED = 9, 10
 
@@ -39,7 +38,7 @@ WRONG_NAME = frozenset({62, 64})
 
 
 def describe_certificate_error(host: str, problem: Exception) -> str:
-    """Which of the usual reasons it is, and what to do about it."""
+    """Name the usual reasons, with what to do about each."""
     code = getattr(problem, "verify_code", None)
     if code in UNTRUSTED:
         return f"the certificate of {host} is not trusted; set SSL_CERT_FILE"

@@ -1,4 +1,4 @@
-"""Reads the fields of an event: present, of the right type, and bounded."""
+"""Reads the fields of an event: of the right type and of bounded length. Raises `MalformedField` for any other."""
 
 from __future__ import annotations
 
@@ -12,29 +12,30 @@ MAX_ID_LENGTH = 256
 
 
 class MalformedField(Exception):
-    """A field is missing, or not of the kind it should be. Names the field."""
+    """A field is missing or of the wrong type. Its text is the name of the field."""
 
 
 def is_id(value: Any) -> TypeGuard[str]:
-    """Printable and of bounded length: no NUL that a database refuses, no line break that forges a log."""
+    """Whether a value is printable and of bounded length: no NUL, which databases reject, and no forged log lines."""
     return type(value) is str and 0 < len(value) <= MAX_ID_LENGTH and value.isprintable()
 
 
-def required(fields: Mapping[str, Any], name: str) -> str:
+def required(fields: Fields, name: str) -> str:
+    """Return a text field that `is_id`."""
     value = fields.get(name)
-    if (
-        type(value) is str and 0 < len(value) <= MAX_ID_LENGTH and value.isprintable()
-    ):  # is_id, without its call
+    # `is_id`, inlined because this is called for each field of each event.
+    if type(value) is str and 0 < len(value) <= MAX_ID_LENGTH and value.isprintable():
         return value
     raise MalformedField(name)
 
 
-def optional(fields: Mapping[str, Any], name: str) -> str | None:
+def optional(fields: Fields, name: str) -> str | None:
+    """As `required`, but None if the field is missing or empty."""
     value = fields.get(name)
     return None if value is None or value == "" else required(fields, name)
 
 
-def required_object(fields: Mapping[str, Any], name: str) -> dict[str, Any]:
+def required_object(fields: Fields, name: str) -> dict[str, Any]:
     value = fields.get(name)
     if type(value) is not dict:
         raise MalformedField(name)
@@ -42,6 +43,7 @@ def required_object(fields: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def optional_list(fields: Fields, name: str) -> list[Any]:
+    """Return a list, empty if the field is missing."""
     value = fields.get(name)
     if value is None:
         return []
@@ -51,10 +53,11 @@ def optional_list(fields: Fields, name: str) -> list[Any]:
 
 
 MAX_MILLISECONDS = 4102444800000
-"""The end of the year 2099: a time beyond it is a mistake of units."""
+"""The end of the year 2099. A later time is in the wrong unit."""
 
 
 def parse_milliseconds(milliseconds: Any, name: str) -> datetime:
+    """Return the time of a Unix timestamp in milliseconds, a number or text. `name` is the field for the error."""
     text = str(milliseconds) if type(milliseconds) is int else milliseconds
     if type(text) is not str or not (text.isascii() and text.isdigit() and len(text) <= 16):
         raise MalformedField(name)

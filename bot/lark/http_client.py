@@ -27,36 +27,35 @@ log = logging.getLogger(__name__)
 
 MAX_CONNECTIONS = 100
 
-
 MAX_RESPONSE_BYTES = 2 * 1024 * 1024
 
 
 TIMEOUT = aiohttp.ClientTimeout(total=10, connect=6)
-"""One attempt waits 10 seconds at most. Connecting has less of it, so that running out of time while still
-connecting has an exception of its own: then the request certainly never left."""
+"""Seconds for one attempt. `connect` is shorter than `total`, so that a timeout while connecting raises its own
+exception: the request was then certainly not sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
-    """Whatever came back, unread."""
+    """A response that has not been interpreted."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes | None
-    """None when it was larger than `MAX_ANSWER_BYTES`, or costly to parse."""
+    """None if it was larger than `MAX_RESPONSE_BYTES`, or costly to parse."""
 
 
 class HttpClient:
-    """One pooled session. Opened by its first use, closed by `close`; may be used concurrently."""
+    """One pooled session, opened on first use. Safe for concurrent use."""
 
-    def __init__(self, network: Network = STRAIGHT, *, watched: bool = False) -> None:
-        """`watched`: the log is told when a host cannot be reached, and when it can be again."""
-        self._way, self._watched = ConnectionOptions(network), watched
+    def __init__(self, network: Network = STRAIGHT, *, log_outages: bool = False) -> None:
+        """`log_outages`: log when a host becomes unreachable, and when it is reachable again."""
+        self._options, self._log_outages = ConnectionOptions(network), log_outages
         self.outages: dict[str, Outage] = {}
-        """The hosts to which the last request did not get through."""
+        """Hosts whose last request could not be sent, by name."""
         self._session: aiohttp.ClientSession | None = None
-        self.in_trouble = False
-        """Whether the last API call had no usable answer."""
+        self.last_call_failed = False
+        """Whether the last API call had no usable response."""
 
     async def close(self) -> None:
         if self._session is not None:
@@ -73,9 +72,9 @@ class HttpClient:
         body: Json = None,
         form: Mapping[str, str] | None = None,
     ) -> HttpResponse | Unreachable:
-        """One attempt: waits 10 seconds at most, follows no redirect and keeps no cookie.
+        """Send a request once. Takes 10 seconds at most, follows no redirects and keeps no cookies.
 
-        Nobody who reads the answer can find the token in it.
+        The body is sent as JSON, `form` as a form. The response never contains the token.
         """
         headers: dict[str, str] = {}
         data: bytes | Mapping[str, str] | None = form
@@ -95,31 +94,31 @@ class HttpClient:
                 headers=headers,
                 data=data,
                 allow_redirects=False,
-                middlewares=() if method in METHODS_SENT_ONCE else (send_once,),
-                **self._way.to(url),
+                middlewares=() if method in SAFE_METHODS else (send_once,),
+                **self._options.for_url(url),
             ) as response:
-                content = unless_costly(await read_bounded(response))
+                content = drop_if_costly(await read_bounded(response))
                 if self.outages:
-                    self._got_through(url)
+                    self._record_success(url)
                 return HttpResponse(response.status, response.headers, mask_token(content, token))
         except NOTHING_SENT as problem:
             reason = describe_error(problem)
-            self._did_not_get_through(url, reason)
+            self._record_outage(url, reason)
             return Unreachable(reason, may_have_arrived=False)
         except (aiohttp.ClientError, OSError, TimeoutError) as problem:
-            # A connection that breaks, a kept-alive one among them, does not tell how far the request came.
+            # When a connection breaks, even a kept-alive one, it is unknown how much of the request arrived.
             return Unreachable(describe_error(problem), may_have_arrived=True)
 
-    def _got_through(self, url: str) -> None:
+    def _record_success(self, url: str) -> None:
         host = urlsplit(url).hostname or ""
-        if self.outages.pop(host, None) and self._watched:
+        if self.outages.pop(host, None) and self._log_outages:
             log.info("the platform can be reached again", extra={"host": host})
 
-    def _did_not_get_through(self, url: str, reason: str) -> None:
+    def _record_outage(self, url: str, reason: str) -> None:
         host = urlsplit(url).hostname or ""
         before = self.outages.get(host)
         self.outages[host] = Outage(before.since if before else datetime.now(UTC), reason)
-        if self._watched and (before is None or before.reason != reason):
+        if self._log_outages and (before is None or before.reason != reason):
             log.warning("the platform cannot be reached", extra={"host": host, "reason": reason})
 
     def _opened(self) -> aiohttp.ClientSession:
@@ -134,26 +133,26 @@ class HttpClient:
 
 
 def mask_token(content: bytes | None, token: Secret | None) -> bytes | None:
-    """A gateway that repeats the headers it was sent must not get a token into what people and operators read."""
+    """Mask the token in a response body: some gateways echo request headers in their error pages."""
     if content is None or token is None:
         return content
     return content.replace(token.reveal().encode(), b"***")
 
 
-METHODS_SENT_ONCE = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PATCH"})
-"""The methods that need no `send_once`: they only read, or aiohttp never repeats them by itself."""
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PATCH"})
+"""Methods that need no `send_once`: they only read, or aiohttp never retries them."""
 
 
 class Interrupted(aiohttp.ClientError):
-    """The connection broke before there was an answer."""
+    """The connection broke before a response arrived."""
 
 
 async def send_once(
     request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
 ) -> aiohttp.ClientResponse:
-    """Keeps aiohttp from repeating a PUT or DELETE whose connection broke: it may have been carried out.
+    """Keep aiohttp from retrying a PUT or DELETE whose connection broke: it may have been carried out.
 
-    RFC 9110 calls them idempotent; whoever deletes "the first row" twice sees it otherwise.
+    aiohttp retries them because RFC 9110 calls them idempotent, but deleting "the first row" twice is not.
     """
     try:
         return await handler(request)
@@ -164,6 +163,7 @@ async def send_once(
 
 
 async def read_bounded(response: aiohttp.ClientResponse) -> bytes | None:
+    """Read the body, or return None if it is larger than `MAX_RESPONSE_BYTES`."""
     length = response.content_length
     if length is not None and length <= MAX_RESPONSE_BYTES and hdrs.CONTENT_ENCODING not in response.headers:
         return await response.read()
@@ -176,25 +176,25 @@ async def read_bounded(response: aiohttp.ClientResponse) -> bytes | None:
     return b"".join(chunks)
 
 
-def unless_costly(content: bytes | None) -> bytes | None:
+def drop_if_costly(content: bytes | None) -> bytes | None:
     return None if content is None or is_costly(content) else content
 
 
 class ConnectionOptions:
-    """How aiohttp is told which proxy to take and whom to trust."""
+    """The proxy and the trusted certificates, as arguments for aiohttp."""
 
     def __init__(self, network: Network) -> None:
         self._network = network
         self._trust: bool | ssl.SSLContext = True
         if network.certificates is not None:
             self._trust = ssl.create_default_context()
-            # From 3.13 on Python refuses authorities whose own certificate lacks an extension, as those of many
-            # companies do. These have been chosen by an operator.
+            # Since 3.13, Python rejects authorities whose certificate lacks an extension, and many corporate ones do.
+            # An operator has chosen to trust these.
             self._trust.verify_flags &= ~ssl.VERIFY_X509_STRICT
             self._trust.load_verify_locations(network.certificates)
 
-    def to(self, url: str) -> dict[str, Any]:
-        """Arguments for a request or a WebSocket."""
+    def for_url(self, url: str) -> dict[str, Any]:
+        """Return the arguments for a request or a WebSocket to this URL."""
         proxy = self._network.proxy_for(url)
         if proxy is None:
             return {"ssl": self._trust}

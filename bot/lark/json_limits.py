@@ -1,18 +1,18 @@
-"""How much JSON is parsed. Parsing holds up the event loop, in a thread as well, so it must not take long."""
+"""Limits on the JSON that is parsed. Parsing blocks the event loop, even in a thread, because it holds the GIL."""
 
 from __future__ import annotations
 
 CHEAP_BYTES = 64 * 1024
-"""Bytes that take a few milliseconds, whatever they are."""
+"""Bytes that take a few milliseconds at worst."""
 MAX_VALUES = 50_000
-"""A megabyte of text takes a millisecond to parse. A megabyte of empty lists takes two hundred."""
+"""A megabyte of text takes 1 ms to parse, a megabyte of empty lists 200 ms."""
 LONG_NUMBER = b"9" * 100
-"""Converting digits takes time that grows with the square of their number."""
+"""Converting digits takes time quadratic in their number."""
 NINES = bytes.maketrans(b"012345678", b"999999999")
 
 
 def is_costly(text: bytes) -> bool:
-    """Whether it holds so many values, or numbers so long, that parsing it would take more than a few milliseconds."""
+    """Whether parsing would take more than a few milliseconds: it has too many values, or too long a number."""
     if len(text) <= CHEAP_BYTES:
         return False
     bare = text.replace(rb"\\", b"").replace(rb"\"", b"")

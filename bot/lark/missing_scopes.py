@@ -1,4 +1,4 @@
-"""Finds the scopes that a refusal names."""
+"""Reads the scopes that a refusal names: from its fields, else from its message."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 MAX_ALTERNATIVES = 50
-"""That a refusal may name; the platform documents no more for a whole link."""
-
+"""Scopes that are read from one refusal: as many as the platform documents for one authorization link."""
 
 SCOPE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,127}")
 
@@ -17,9 +16,9 @@ BRACKETED = re.compile(r"\[([^\]]+)\]")
 
 
 def named_scopes(parsed: Mapping[str, Any], message: str) -> tuple[str, ...]:
-    """The alternatives that a refusal names: permission violations, else the first bracket of the message.
+    """Return the alternatives in the permission violations, else those in the first brackets of the message.
 
-    A violation names its scope as `subject`, in an older form of the answer as `scope`.
+    A violation has its scope in `subject`, in an older format in `scope`.
     """
     error = parsed.get("error")
     violations = error.get("permission_violations") if isinstance(error, dict) else None
@@ -32,12 +31,11 @@ def named_scopes(parsed: Mapping[str, Any], message: str) -> tuple[str, ...]:
 
 
 def valid_scopes(names: Any) -> tuple[str, ...]:
-    """Those that look like scopes, once each: anything else has no place in a link or on a card."""
+    """Return the names with the syntax of a scope, without duplicates. Others must not reach a link or a card."""
     return tuple(dict.fromkeys(name for name in names if isinstance(name, str) and SCOPE.fullmatch(name)))
 
 
 _NAME = r"[a-z]\w{0,62}(?::(?!(?:ou|on|oc|om|od|cli)_)[a-z]\w{0,62}(?:\.\w{1,62}){0,4}){1,3}(?![\w:/])"
-
 
 _NEEDS = r"requires?|required|needs?|needed|lacks?|lacking|missing|需要|缺少|未开通|未获得"
 
@@ -48,18 +46,17 @@ SCOPES_IN_MESSAGE = re.compile(
     re.ASCII,
 )
 
-
 MENTIONS_SCOPES = re.compile(r"\bscopes?\b|\bpermissions?\b|\bprivileges?\b|权限", re.IGNORECASE)
 
 
 CONTEXT = 40
-"""Characters before and after, within which such a sentence says that it is about a scope."""
+"""Characters before and after the names in which the message must mention scopes."""
 
 
 def scopes_in_message(message: str) -> tuple[str, ...]:
-    """The scopes for want of which an API refuses that says so in its message alone, as the messaging APIs do (230027).
+    """Return the missing scopes of a refusal that names them only in its message, as messaging APIs do (230027).
 
-    Empty when the message names none: nobody can consent to a permission without a name.
+    Empty if the message names none.
     """
     found = SCOPES_IN_MESSAGE.search(message)
     if found is None or not MENTIONS_SCOPES.search(

@@ -1,4 +1,7 @@
-"""Classifies responses to API calls: each becomes exactly one `Outcome` of `core.api`."""
+"""Classifies responses to API calls: each becomes exactly one `Outcome` of `core.api`.
+
+https://open.feishu.cn/document/server-docs/api-call-guide/generic-error-code
+"""
 
 from __future__ import annotations
 
@@ -23,31 +26,25 @@ from bot.lark.missing_scopes import named_scopes
 from bot.lark.rate_limits import QUOTA_EXHAUSTED, is_limit, looks_like_limit, retry_after
 from bot.lark.response_values import clean_message, parse_json_object, read_log_id
 
-# https://open.feishu.cn/document/server-docs/api-call-guide/generic-error-code
-
 INSUFFICIENT_SCOPE = 99991679
-
 
 APP_SCOPE_MISSING = 99991672
 
 
 INVALID_TOKEN = 99991668
 
-
 TOKEN_REJECTED = frozenset(
     {
         99991677,  # expired
         INVALID_TOKEN,
-        20005,  # user_info says it with HTTP 200
-        1274011,  # search says it with HTTP 401
+        20005,  # user_info, with HTTP 200
+        1274011,  # search, with HTTP 401
     }
 )
 
-
 WRONG_BRAND = 1000040351
-"""What the question for a long connection is answered with at the other brand's host. Everything else may work there,
-the app's credentials among it."""
-
+"""Returned at the other brand's host when a long connection is requested. Everything else may work there, including
+the app's credentials."""
 
 OTHER_BRAND = "the app belongs to the other brand; change LARK_BRAND"
 
@@ -59,7 +56,7 @@ PLATFORM_FAILED = frozenset(
         20072,
         190003,
         1470500,
-        1470422,  # the same task is being created by an earlier request: its key gives the result in a moment
+        1470422,  # an earlier request is creating the same task; a retry with its key returns the result
         1771001,
         1771005,
         1230003,
@@ -69,37 +66,36 @@ PLATFORM_FAILED = frozenset(
     }
 )
 
-
 TENANT_TOKEN_REJECTED = frozenset({99991661, 99991663, 99991664, 99991671, INVALID_TOKEN})
-"""What refuses a tenant token as such; with a user token most of them mean something else."""
+"""Codes that reject a tenant token. With a user token, most of them mean something else."""
 
 
-def outcome_of(answer: HttpResponse, method: str) -> Outcome:
-    if answer.body is None and is_limit(answer.status):
-        return RateLimited(retry_after(answer.headers))
-    if method == "GET" and answer.body is None:
-        return Refused(0, TOO_LARGE, read_log_id(answer.headers))
-    if method != "GET" and is_redirect(answer.status):
-        # Whoever answers "look over there" may have carried it out (RFC 9110, 15.4.4).
-        return Unreachable(f"a redirect (HTTP {answer.status})", may_have_arrived=True)
-    if method == "GET" and is_file(answer):
-        return Refused(answer.status, NOT_JSON, read_log_id(answer.headers))
-    return classify(answer.status, answer.headers, answer.body)
+def outcome_of(response: HttpResponse, method: str) -> Outcome:
+    """Classify a response to a request with this method."""
+    if response.body is None and is_limit(response.status):
+        return RateLimited(retry_after(response.headers))
+    if method == "GET" and response.body is None:
+        return Refused(0, TOO_LARGE, read_log_id(response.headers))
+    if method != "GET" and is_redirect(response.status):
+        # The server that redirects may have carried out the request (RFC 9110, 15.4.4).
+        return Unreachable(f"a redirect (HTTP {response.status})", may_have_arrived=True)
+    if method == "GET" and is_file(response):
+        return Refused(response.status, NOT_JSON, read_log_id(response.headers))
+    return classify(response.status, response.headers, response.body)
 
 
 def is_redirect(status: int) -> bool:
     return 300 <= status < 400
 
 
-def is_file(answer: HttpResponse) -> bool:
-    """Whether it is what was asked for, and no JSON: a download. A proxy's words of trouble are HTML or plain text."""
-    kind = answer.headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip().lower()
-    attached = answer.headers.get(hdrs.CONTENT_DISPOSITION, "").lower().startswith("attachment")
-    return 200 <= answer.status < 300 and bool(attached or (kind and not TEXT_CONTENT_TYPE.search(kind)))
+def is_file(response: HttpResponse) -> bool:
+    """Whether a response is a successful download. HTML and plain text do not count: they are a proxy's error pages."""
+    kind = response.headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip().lower()
+    attached = response.headers.get(hdrs.CONTENT_DISPOSITION, "").lower().startswith("attachment")
+    return 200 <= response.status < 300 and bool(attached or (kind and not TEXT_CONTENT_TYPE.search(kind)))
 
 
 TEXT_CONTENT_TYPE = re.compile(r"json$|^text/(html|plain)$")
-
 
 TOO_LARGE = "The answer is too large."
 
@@ -108,7 +104,7 @@ NOT_JSON = "The answer is a file, which cannot be shown here."
 
 
 def classify(status: int, headers: Mapping[str, str], body: bytes | None) -> Outcome:
-    """The meaning of an answer, by its `code` and not by its HTTP status, which differs from API to API."""
+    """Classify a response by its `code`. The HTTP status of a code differs from API to API."""
     parsed = parse_json_object(body)
     if parsed is None:
         return classify_without_code(status, headers, body)
@@ -136,7 +132,7 @@ def classify(status: int, headers: Mapping[str, str], body: bytes | None) -> Out
 
 
 def classify_without_code(status: int, headers: Mapping[str, str], body: bytes | None) -> Outcome:
-    """An answer that is not the platform's envelope: a proxy's page, a cut-off body, an unknown path."""
+    """Classify a response without the platform's envelope: a proxy's page, a truncated body, an unknown path."""
     if is_limit(status):
         return RateLimited(retry_after(headers))
     if is_redirect(status):

@@ -74,7 +74,7 @@ class LarkPlatform:
         self._links = TrustedLinks(open_url, (accounts_url, applink_url, public_url))
         self._keys = WebhookKeys(encrypt_key, verification_token)
         self._recipient = Recipient(app_id, None)
-        self._http = HttpClient(network, watched=True)
+        self._http = HttpClient(network, log_outages=True)
         self._token = AppToken(self._http, open_url, app_id, app_secret, "tenant_access_token")
         self._oauth = OAuthClient(
             self._http,

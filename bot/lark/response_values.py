@@ -1,4 +1,4 @@
-"""Reads single values out of responses, with bounds on each."""
+"""Reads single values from responses: of the right type and of bounded length."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bot.core.unseen_characters import one_line, tidy
 
 
 def parse_json_object(body: bytes | None) -> dict[str, Any] | None:
-    """The JSON object in `body`; None when it is no such thing, however it is broken."""
+    """Return the JSON object in `body`, or None if it is anything else."""
     try:
         parsed = json.loads(body or b"")
     except (ValueError, RecursionError):
@@ -20,17 +20,20 @@ def parse_json_object(body: bytes | None) -> dict[str, Any] | None:
 
 
 MAX_MESSAGE_LENGTH = 2000
-"""Characters of a platform's message that are read: an answer may hold megabytes."""
-
+"""Characters of a platform's message that are read: a response may hold megabytes."""
 
 MAX_TOKEN_LENGTH = 16 * 1024
 
 
 MAX_LIFETIME = 10 * 365 * 86400
+"""Seconds."""
+
+DEFAULT_TOKEN_LIFETIME = 7200
+"""Seconds, if the platform gives no usable lifetime. A token that expires earlier is rejected, and replaced."""
 
 
 def read_secret(fields: Mapping[str, Any], name: str) -> Secret | None:
-    """A value fit for a header; a stray line break in one would surface as an exception later."""
+    """Return a value that is fit for a header. A line break in one would raise an exception when it is sent."""
     value = fields.get(name)
     if not isinstance(value, str) or not 0 < len(value) <= MAX_TOKEN_LENGTH:
         return None
@@ -38,13 +41,13 @@ def read_secret(fields: Mapping[str, Any], name: str) -> Secret | None:
 
 
 def read_lifetime(fields: Mapping[str, Any], name: str) -> int | None:
-    """A lifetime; None when it is none."""
+    """Return a positive lifetime in seconds, or None."""
     value = fields.get(name)
     return min(value, MAX_LIFETIME) if type(value) is int and value > 0 else None
 
 
 def read_log_id(headers: Mapping[str, str], parsed: Mapping[str, Any] | None = None) -> str | None:
-    """The id under which the platform's support finds a request."""
+    """Return the id by which the platform's support finds a request."""
     found = headers.get("X-Tt-Logid") or headers.get("X-Request-Id")
     if found is None and parsed is not None and isinstance(error := parsed.get("error"), dict):
         found = error.get("log_id")
@@ -52,4 +55,5 @@ def read_log_id(headers: Mapping[str, str], parsed: Mapping[str, Any] | None = N
 
 
 def clean_message(value: Any) -> str:
+    """Return the start of a message without unprintable characters; empty if it is no text."""
     return tidy(value[:MAX_MESSAGE_LENGTH]) if isinstance(value, str) else ""

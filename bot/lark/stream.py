@@ -20,7 +20,7 @@ from bot.core.network import STRAIGHT, Network
 from bot.core.secrets import Secret
 from bot.lark.connection_errors import describe_error
 from bot.lark.frames import CONTROL, DATA, Frame, FrameError, PayloadAssembler, decode, encode, ping
-from bot.lark.http_client import ConnectionOptions, HttpClient, unless_costly
+from bot.lark.http_client import ConnectionOptions, HttpClient, drop_if_costly
 from bot.lark.outcomes import is_redirect
 from bot.lark.response_values import parse_json_object
 from bot.lark.stream_endpoint import (
@@ -171,7 +171,7 @@ class LongConnection:
         """`on_refusal` takes a message and a reason, both from fixed sets, for what may come in any number."""
         self._app_id, self._app_secret, self._open_url = app_id, app_secret, open_url
         self._on_event, self._on_refusal = on_event, on_refusal
-        self._network, self._way = network, ConnectionOptions(network)
+        self._network, self._options = network, ConnectionOptions(network)
         self._config = ClientConfig()
         self._outage: Outage | None = Outage(datetime.now(UTC), "not connected yet")
         self._said_at = -REMINDER_INTERVAL
@@ -243,7 +243,7 @@ class LongConnection:
                 autoping=False,  # or aiohttp would answer any number of pings without giving way
                 max_msg_size=MAX_FRAME_BYTES,
                 timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_TIMEOUT),
-                **self._way.to(str(url)),
+                **self._options.for_url(str(url)),
             )
         except aiohttp.WSServerHandshakeError as problem:
             raise refused_handshake(problem.status, problem.headers or {}) from None
@@ -331,7 +331,7 @@ class LongConnection:
             link.read()
             if frame.method == CONTROL and frame.header("type") == "pong":
                 self._pings_are_answered = True
-                self._config = self._config.updated(parse_json_object(unless_costly(frame.payload)))
+                self._config = self._config.updated(parse_json_object(drop_if_costly(frame.payload)))
                 link.idle()
             elif frame.method == DATA and frame.header("type") in {"event", "card"}:
                 wasted = link.parts.wasted

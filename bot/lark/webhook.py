@@ -1,4 +1,9 @@
-"""Verifies, decrypts and parses webhook requests. No I/O."""
+"""Verifies, decrypts and parses webhook requests, and payloads of the long connection. No I/O.
+
+The order of checks is: signature, age, decryption, token, app, fields. An unsigned body is decrypted only to find a URL
+verification; every other unsigned request gets the same answer, whatever else is wrong with it.
+https://open.feishu.cn/document/event-subscription-guide/event-subscriptions/
+"""
 
 from __future__ import annotations
 
@@ -9,6 +14,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from cryptography.hazmat.primitives import padding
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from bot.core.events import Received, Unauthentic, UrlVerification
@@ -19,17 +25,17 @@ from bot.lark.events import Recipient, parse_event
 from bot.lark.json_limits import is_costly
 
 MAX_AGE = 8 * 3600
-"""Seconds: the platform redelivers for some seven hours, perhaps with the first timestamp."""
-
+"""Seconds. The platform redelivers for about seven hours, possibly with the first timestamp."""
 
 MAX_CLOCK_SKEW = 5 * 60
-
-
-BLOCK = 16
-
+"""Seconds."""
 
 MAX_VERIFICATION_BYTES = 8 * 1024
-"""Bytes of a check of the address. Anybody can send one, so that it is not worth decrypting a larger one."""
+"""Bytes of an unsigned request. Anyone can send one, so a larger one is not worth decrypting."""
+
+BLOCK_BITS = 128
+
+SIGNATURE, TIMESTAMP, NONCE = "X-Lark-Signature", "X-Lark-Request-Timestamp", "X-Lark-Request-Nonce"
 
 
 class WebhookKeys:
@@ -38,54 +44,38 @@ class WebhookKeys:
     def __init__(self, encrypt_key: Secret | None, verification_token: Secret | None) -> None:
         key = encrypt_key.reveal().encode() if encrypt_key else b""
         self._encrypt_key = key
-        self._blocks = Cipher(algorithms.AES(hashlib.sha256(key).digest()), modes.ECB()).decryptor()  # noqa: S305
+        self._cipher = algorithms.AES(hashlib.sha256(key).digest())
+        self._padding = padding.PKCS7(BLOCK_BITS)
         self._token = verification_token.reveal().encode() if verification_token else None
-
-    def is_signed(self, headers: Mapping[str, str], body: bytes) -> bool:
-        """Whether the signature fits the body as it was received, still encrypted."""
-        signature = headers.get("X-Lark-Signature", "")
-        signed = headers.get("X-Lark-Request-Timestamp", "") + headers.get("X-Lark-Request-Nonce", "")
-        digest = hashlib.sha256(signed.encode(errors="surrogateescape") + self._encrypt_key)
-        digest.update(body)
-        return signature.isascii() and hmac.compare_digest(digest.hexdigest(), signature)
-
-    def decrypt(self, body: bytes) -> bytes | None:
-        """The plain text of `{"encrypt": …}`; None when it cannot be decrypted, whyever."""
-        try:
-            outer = decode(body.decode())
-            plain = self._decipher(binascii.a2b_base64(outer["encrypt"]))
-        except (ValueError, KeyError, TypeError, RecursionError):
-            return None
-        padding = plain[-1]
-        if not 1 <= padding <= BLOCK or plain[-padding:] != bytes((padding,)) * padding:
-            return None
-        return plain[:-padding]
-
-    def _decipher(self, sealed: bytes) -> bytes:
-        """AES in CBC mode. That is each block deciphered by itself, then XORed with the ciphertext before it (the
-        first with the IV); done so, one cipher serves all events, for setting one up costs more than using it."""
-        if len(sealed) < 2 * BLOCK or len(sealed) % BLOCK:
-            raise ValueError
-        blocks = self._blocks.update(sealed[BLOCK:])
-        before = int.from_bytes(sealed[:-BLOCK], "big")
-        return (int.from_bytes(blocks, "big") ^ before).to_bytes(len(blocks), "big")
-
-    def is_signed_as_before(self, headers: Mapping[str, str], body: bytes) -> bool:
-        """Whether it is signed as card callbacks once were: SHA-1, with the verification token."""
-        signature = headers.get("X-Lark-Signature", "")
-        if self._token is None:
-            return re.fullmatch(r"[0-9a-f]{40}", signature) is not None
-        signed = headers.get("X-Lark-Request-Timestamp", "") + headers.get("X-Lark-Request-Nonce", "")
-        digest = hashlib.sha1(signed.encode(errors="surrogateescape") + self._token, usedforsecurity=False)
-        digest.update(body)
-        return signature.isascii() and hmac.compare_digest(digest.hexdigest(), signature)
 
     @property
     def are_set(self) -> bool:
         return bool(self._encrypt_key)
 
+    def is_signed(self, headers: Mapping[str, str], body: bytes) -> bool:
+        """Whether the signature matches the body as received, still encrypted."""
+        return matches(headers, hashlib.sha256(signed_prefix(headers) + self._encrypt_key), body)
+
+    def is_signed_as_card_callback(self, headers: Mapping[str, str], body: bytes) -> bool:
+        """Whether the request is signed as old card callbacks are: SHA-1, with the verification token."""
+        if self._token is None:
+            return re.fullmatch(r"[0-9a-f]{40}", headers.get(SIGNATURE, "")) is not None
+        digest = hashlib.sha1(signed_prefix(headers) + self._token, usedforsecurity=False)
+        return matches(headers, digest, body)
+
+    def decrypt(self, body: bytes) -> bytes | None:
+        """Return the plain text of `{"encrypt": …}`, or None if it cannot be decrypted."""
+        try:
+            encrypted = binascii.a2b_base64(decode(body.decode())["encrypt"])
+            iv, ciphertext = encrypted[:16], encrypted[16:]
+            padded = Cipher(self._cipher, modes.CBC(iv)).decryptor().update(ciphertext)
+            unpadder = self._padding.unpadder()
+            return unpadder.update(padded) + unpadder.finalize()
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return None
+
     def is_token(self, value: Any) -> bool:
-        """Whether a payload carries the verification token; true when none is configured to compare with."""
+        """Whether a value is the verification token. True if none is configured."""
         if self._token is None:
             return True
         return isinstance(value, str) and hmac.compare_digest(
@@ -93,17 +83,28 @@ class WebhookKeys:
         )
 
 
+def signed_prefix(headers: Mapping[str, str]) -> bytes:
+    return (headers.get(TIMESTAMP, "") + headers.get(NONCE, "")).encode(errors="surrogateescape")
+
+
+def matches(headers: Mapping[str, str], digest: hashlib._Hash, body: bytes) -> bool:
+    """Whether the signature is the digest of what it already holds and the body."""
+    signature = headers.get(SIGNATURE, "")
+    digest.update(body)
+    return signature.isascii() and hmac.compare_digest(digest.hexdigest(), signature)
+
+
 def receive(
     keys: WebhookKeys, recipient: Recipient, headers: Mapping[str, str], body: bytes, now: float
 ) -> Received:
-    """What one webhook request says. Never raises; the size of the body was limited before."""
+    """Parse one webhook request. Never raises. The caller limits the size of the body."""
     if not keys.are_set:
         return Unauthentic("no encrypt key is configured", 401)
-    if "X-Lark-Signature" not in headers:
+    if SIGNATURE not in headers:
         return receive_unsigned(keys, body)
     if not keys.is_signed(headers, body):
-        return Unauthentic("the signature does not fit", 401, configuration_advice(keys, headers, body))
-    if not is_fresh(headers.get("X-Lark-Request-Timestamp", ""), now):
+        return Unauthentic("the signature does not match", 401, configuration_advice(keys, headers, body))
+    if not is_fresh(headers.get(TIMESTAMP, ""), now):
         return Unauthentic("the signed timestamp is stale or ahead", 401)
     plain = keys.decrypt(body)
     payload = parse_payload(plain) if plain is not None else None
@@ -113,12 +114,12 @@ def receive(
         return verify_url(keys, payload)
     header = payload.get("header")
     if not keys.is_token(header.get("token") if isinstance(header, dict) else payload.get("token")):
-        return Unauthentic("the verification token does not fit", 401)
+        return Unauthentic("the verification token does not match", 401)
     return parse_event(recipient, payload)
 
 
 def receive_unsigned(keys: WebhookKeys, body: bytes) -> UrlVerification | Unauthentic:
-    """The check of the address may come without a signature, and changes nothing."""
+    """Parse an unsigned request. Only URL verification may be unsigned, because it changes nothing."""
     plain = keys.decrypt(body) if len(body) <= MAX_VERIFICATION_BYTES else None
     payload = parse_payload(plain) if plain is not None else None
     if payload is None or payload.get("type") != "url_verification":
@@ -127,6 +128,7 @@ def receive_unsigned(keys: WebhookKeys, body: bytes) -> UrlVerification | Unauth
 
 
 def verify_url(keys: WebhookKeys, payload: Mapping[str, Any]) -> UrlVerification | Unauthentic:
+    """Parse a URL verification request (`url_verification`)."""
     value = payload.get("challenge")
     if not keys.is_token(payload.get("token")) or not is_id(value):
         return Unauthentic("not signed", 401)
@@ -139,7 +141,6 @@ OLD_CARD_CALLBACK = (
     "request URL of the bot's old configuration"
 )
 
-
 NO_ENCRYPTION = (
     "The developer console sends events without encryption, which are not accepted. Set an Encrypt Key there, under "
     "Events & Callbacks > Encryption Strategy, and the same as LARK_ENCRYPT_KEY here"
@@ -147,9 +148,11 @@ NO_ENCRYPTION = (
 
 
 def configuration_advice(keys: WebhookKeys, headers: Mapping[str, str], body: bytes) -> str:
-    """What to change in the console, for a request that is refused because of how the console is set. Empty for any
-    other; with a verification token in the settings, for all that do not know it."""
-    if keys.is_signed_as_before(headers, body):
+    """Return what to change in the developer console if its configuration makes it send what is rejected.
+
+    Empty for any other request. With a verification token in the settings, also for every sender that does not know it.
+    """
+    if keys.is_signed_as_card_callback(headers, body):
         return OLD_CARD_CALLBACK
     payload = parse_payload(body) if len(body) <= MAX_VERIFICATION_BYTES else None
     if payload is None:
@@ -161,15 +164,16 @@ def configuration_advice(keys: WebhookKeys, headers: Mapping[str, str], body: by
 
 
 def is_fresh(timestamp: str, now: float) -> bool:
+    """Whether a signed timestamp, in seconds, is recent enough."""
     if not (timestamp.isascii() and timestamp.isdigit() and len(timestamp) <= 12):
         return False
     return -MAX_CLOCK_SKEW <= now - int(timestamp) <= MAX_AGE
 
 
 def receive_over_connection(keys: WebhookKeys, recipient: Recipient, payload: bytes) -> Received:
-    """What one payload of the long connection says, which is neither signed nor encrypted.
+    """Parse one payload of the long connection, which is neither signed nor encrypted.
 
-    The platform leaves its verification token empty; one that is there and does not fit is not the platform's.
+    The platform leaves the verification token empty. A payload with a wrong one is not from the platform.
     """
     parsed = parse_payload(payload)
     if parsed is None:
@@ -177,11 +181,12 @@ def receive_over_connection(keys: WebhookKeys, recipient: Recipient, payload: by
     header = parsed.get("header")
     for fields in (parsed, header if isinstance(header, dict) else {}):
         if fields.get("token") not in (None, "") and not keys.is_token(fields["token"]):
-            return Unauthentic("the verification token does not fit", 401)
+            return Unauthentic("the verification token does not match", 401)
     return parse_event(recipient, parsed)
 
 
 def parse_payload(text: bytes) -> dict[str, Any] | None:
+    """Return the JSON object, or None if it is anything else, repeats a name, or is costly to parse."""
     if is_costly(text):
         return None
     try:
