@@ -56,7 +56,7 @@ async def has_v3_token_endpoint(
     http: HttpClient, accounts_url: str, app_id: str, app_secret: Secret
 ) -> bool | None:
     """Whether the app has the v3 token endpoint; None when that cannot be told."""
-    return await V3TokenEndpoint(http, accounts_url, app_id, app_secret).look()
+    return await V3TokenEndpoint(http, accounts_url, app_id, app_secret).probe()
 
 
 async def read_bot_open_id(call_as_app: CallAsApp) -> str | Outcome:

@@ -1,4 +1,4 @@
-"""Parses events into those of `core.events`. No I/O."""
+"""Parses events of the platform into those of `core.events`. No I/O."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ from bot.lark.message_text import mentioned_open_id, message_text, parse_mention
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """For whom events are: without them, nothing in a payload can be judged."""
+    """The app that receives events."""
 
     app_id: str
     bot_open_id: str | None
-    """None while the bot does not know its own name yet: then group messages are to be sent again."""
+    """None until it is known. Group messages are rejected meanwhile, so that the platform redelivers them."""
 
 
 Header = Mapping[str, Any]
 
 
 def parse_event(recipient: Recipient, payload: Mapping[str, Any]) -> Received:
-    """The event in a payload whose sender is beyond doubt."""
+    """Parse the event in an authentic payload."""
     header = payload.get("header")
     try:
         if payload.get("schema") != "2.0" or not isinstance(header, dict):
@@ -58,10 +58,10 @@ def parse_event(recipient: Recipient, payload: Mapping[str, Any]) -> Received:
         if header.get("app_id") != recipient.app_id:
             return Unauthentic("for another app", 403)
         event_id, event_type = required(header, "event_id"), required(header, "event_type")
-        read = PARSERS.get(event_type)
-        if read is None:
+        parser = PARSERS.get(event_type)
+        if parser is None:
             return Ignored(event_id, f"an event of type {event_type}")
-        return read(recipient, event_id, header, required_object(payload, "event"))
+        return parser(recipient, event_id, header, required_object(payload, "event"))
     except MalformedField as problem:
         return malformed(str(problem))
 
@@ -71,6 +71,7 @@ def malformed(field: str) -> Unauthentic:
 
 
 def user_of(recipient: Recipient, tenant_key: str, open_id: str) -> UserKey:
+    # The text form of a UserKey separates its parts by colons.
     if ":" in tenant_key:
         raise MalformedField("tenant_key")
     return UserKey("lark", recipient.app_id, tenant_key, open_id)
@@ -110,7 +111,7 @@ def parse_message_received(
 
 
 def language_of(user_agent: Any) -> Language | None:
-    """By the last locale in a user agent: the client appends its own to what the system's browser says."""
+    """Return the language of the last locale in a user agent. The client appends its own to the browser's."""
     if not isinstance(user_agent, str):
         return None
     _, found, locale = user_agent.rpartition("Locale/")
@@ -187,9 +188,9 @@ PARSERS: Mapping[str, Callable[[Recipient, str, Header, Fields], Received]] = {
 
 
 def parse_v1_event(recipient: Recipient, payload: Mapping[str, Any]) -> Received:
-    """An event of the first schema. Of these only those that end the app in an organization matter; that they
-    name the app is not documented for all.
+    """Parse an event of schema 1.0. Only those that stop the app in an organization matter.
 
+    Not all of them are documented to name the app.
     https://open.feishu.cn/document/server-docs/application-v6/event/app-uninstalled and …/app-enabled-or-disabled
     """
     event_id, event = required(payload, "uuid"), required_object(payload, "event")
@@ -203,7 +204,7 @@ def parse_v1_event(recipient: Recipient, payload: Mapping[str, Any]) -> Received
 
 
 def parse_v1_time(value: Any) -> datetime | None:
-    """The time of an event of the first schema: seconds with a fraction, as text."""
+    """Return the time of an event of schema 1.0, which is text: seconds with a fraction."""
     try:
         return datetime.fromtimestamp(float(value), UTC)
     except (TypeError, ValueError, OverflowError, OSError):

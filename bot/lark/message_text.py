@@ -1,4 +1,8 @@
-"""The text of a message that a user sent, and the people it mentions."""
+"""Reads the text of a user's message and the names of those it mentions. Rich text (posts) becomes plain text.
+
+https://open.feishu.cn/document/server-docs/im-v1/message-content-description/message_content
+https://open.feishu.cn/document/server-docs/im-v1/message-content-description/create_json
+"""
 
 from __future__ import annotations
 
@@ -24,12 +28,12 @@ def mentioned_open_id(mention: Any) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class MessageMentions:
-    """Whom a message mentions, by placeholder and by id."""
+    """Who is mentioned in a message, by placeholder and by id."""
 
     names: dict[str, str]
-    """Names by placeholder; empty for the bot itself."""
+    """Name by placeholder; empty for the bot itself."""
     keys: Mapping[str, str]
-    """Placeholders by id: rich text may name a person by either."""
+    """Placeholder by id: rich text may contain either."""
     bot_open_id: str | None
 
 
@@ -49,13 +53,16 @@ def parse_mentions(mentions: list[Any], bot_open_id: str | None) -> MessageMenti
 
 
 UNREADABLE_NAME = "?"
-"""For a name that nobody can see."""
+"""In place of a name without visible characters."""
 
 
 def message_text(
     message: Fields, mentioned: MessageMentions, language: Language | None
 ) -> tuple[str | None, Mentions]:
-    """The text of a message and the names of its mentions; None when it is no text. The bot's own mention goes."""
+    """Return the text of a message, without the bot's own mention, and the names of its mentions by placeholder.
+
+    The text is None for other kinds of messages.
+    """
     kind = required(message, "message_type")
     if kind not in {"text", "post"}:
         return None, {}
@@ -75,11 +82,11 @@ def message_text(
 
 
 EVERYONE_NAME = Words(en="all", zh="所有人")
-"""For messages whose mentions leave it out."""
+"""The name for a mention of everyone that is missing from the message's mentions."""
 
 
 def strip_everyone(text: str) -> str:
-    """The text without a mention of everyone before its first word: that is no part of a command."""
+    """Return the text without a leading mention of everyone, which is no part of a command."""
     rest = text
     while rest.startswith(EVERYONE):
         rest = rest.removeprefix(EVERYONE).lstrip()
@@ -94,21 +101,19 @@ def parse_content(content: str) -> dict[str, Any] | None:
     return parsed if type(parsed) is dict else None
 
 
-# https://open.feishu.cn/document/server-docs/im-v1/message-content-description/message_content
-# https://open.feishu.cn/document/server-docs/im-v1/message-content-description/create_json
+# --- rich text
 
 LOCALES: Mapping[Language | None, str] = {"en": "en_us", "zh": "zh_cn"}
 
-
 MAX_DEPTH = 4
-"""Documents within documents and elements within elements that are looked into."""
+"""Levels of nested documents and nested elements that are read."""
 
 
 def post_text(post: Fields, mentioned: MessageMentions, language: Language | None) -> str:
-    """The words of a rich-text message, line by line. Names that only an `at` element tells are added to `mentioned`.
+    """Return the text of a post, line by line. Names that only an `at` element has are added to `mentioned`.
 
-    It may be wrapped in locales (`{"zh_cn": {"title", "content"}}`): the form in which posts are sent. Of several,
-    the reader's own counts, else the first that has words.
+    A post may be wrapped in locales, as it is when sent: `{"zh_cn": {"title", "content"}}`. The locale of `language`
+    is preferred, then the first with any text.
     """
     found = ""
     for document in documents(post, LOCALES.get(language)):
@@ -122,7 +127,7 @@ DOCUMENT_FIELDS = frozenset({"title", "content", "content_v2"})
 
 
 def documents(post: Fields, first: str | None, depth: int = 0) -> Iterator[Fields]:
-    """The post itself, if it has content, and those that it wraps, the `first` locale before the others."""
+    """Yield the post, if it has content, and the posts nested in it, that of the locale `first` before others."""
     if not DOCUMENT_FIELDS.isdisjoint(post):
         yield post
     if depth < MAX_DEPTH:
@@ -140,23 +145,22 @@ def document_text(document: Fields, mentioned: MessageMentions) -> str:
 
 
 def elements_of(row: Any) -> list[Any]:
-    """The elements of a line; one that stands by itself is a line of its own."""
+    """Return the elements of a line. A single element may stand in place of a list."""
     return row if isinstance(row, list) else [row]
 
 
 TEXT_FIELDS = ("text", "content", "title")
-"""Where elements carry their words: `text` of text, a, md and code_block, `content` of markdown."""
-
+"""Fields with the text of an element: `text` of text, a, md and code_block, `content` of markdown."""
 
 URL_FIELDS = ("href", "url", "link")
 
 
 CHILD_FIELDS = ("text", "content", "elements", "children")
-"""Where elements hold others: a button its text object, say."""
+"""Fields with nested elements, such as the text object of a button."""
 
 
 def element_text(element: Any, mentioned: MessageMentions, depth: int = 0) -> str:
-    """What an element says: its words, and where it leads to."""
+    """Return the text of an element, with its link."""
     if isinstance(element, list) and depth < MAX_DEPTH:
         return "".join(element_text(each, mentioned, depth + 1) for each in element)
     if not isinstance(element, dict):
@@ -181,15 +185,16 @@ def first_text(element: Fields, names: Iterable[str]) -> str:
 
 MARKDOWN_TAGS = frozenset({"md", "markdown", "lark_md"})
 
-
 MARKDOWN_MENTION = re.compile(
     r"""<at\s+(?:user_id|id)\s*=\s*["']?(?P<id>[^"'<>\s]{1,100})["']?\s*(?:/>|>(?P<name>[^<]{0,200})</at>)"""
 )
 
 
 def as_link(words: str, address: str) -> str:
-    """Words that lead somewhere, in the form that the platform gives to a link in a text message. An address that
-    was typed is its own name, in full or as the client shortens it."""
+    """Return linked text as the platform writes links in text messages: `[text](URL)`.
+
+    Where the text is the URL itself, in full or as the client shortens it, only one of them is returned.
+    """
     name = words.strip()
     if not address or normalized_url(address) == normalized_url(name):
         return words
@@ -202,13 +207,15 @@ TYPED_URL = re.compile(r"(?:https?://|www\.)\S+$", re.IGNORECASE)
 
 
 def normalized_url(address: str) -> str:
-    """An address without what clients add to one that was typed."""
+    """Return a URL without what clients add to a typed one."""
     return re.sub(r"^(?:https?://|mailto:|tel:)", "", address, flags=re.IGNORECASE).rstrip("/").casefold()
 
 
 def placeholder_of(named: Any, name: Any, mentioned: MessageMentions) -> str:
-    """What stands for a mention in rich text, which names its person by the placeholder of the message's mentions or
-    by an id. Of one that does neither, neither the id nor the name becomes a part of the text."""
+    """Return the placeholder of a mention in rich text, which has either a placeholder or an id in `named`.
+
+    An unknown id gets a new placeholder, so that neither id nor name becomes part of the text.
+    """
     names = mentioned.names
     if isinstance(named, str) and named == mentioned.bot_open_id:
         return ""

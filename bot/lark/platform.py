@@ -40,10 +40,8 @@ log = logging.getLogger(__name__)
 MAX_OPEN_ID_PAUSE = 30.0
 """Seconds between attempts to learn the bot's own open_id."""
 
-
 STARTUP_WAIT = 2.0
 """Seconds that the start waits for it; a platform that is away does not hold up the rest."""
-
 
 REACTIONS_RETRY_INTERVAL = 600.0
 """Seconds for which an app that may not add reactions is not tried again: the scope is optional."""
@@ -82,7 +80,7 @@ class LarkPlatform:
             accounts_url=accounts_url,
             app_id=app_id,
             app_secret=app_secret,
-            generation=oauth,
+            version=oauth,
         )
         self._info = AppInfo(app_id, self.call_as_app)
         self._learning: asyncio.Task[None] | None = None
@@ -230,7 +228,7 @@ class LarkPlatform:
 
     async def request_device_authorization(self, scopes: ScopeSet) -> DeviceCode | TokenRefused:
         code = await self._oauth.request_device_authorization(scopes)
-        if isinstance(code, DeviceCode) and not self._links.shown(code.verification_uri_complete.reveal()):
+        if isinstance(code, DeviceCode) and not self._links.resolve(code.verification_uri_complete.reveal()):
             return TokenRefused(TokenProblem.IN_DOUBT, 0, "a page for the code that is not the platform's")
         return code
 

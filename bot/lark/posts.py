@@ -65,7 +65,7 @@ def post_element(span: Span, language: Language, links: TrustedLinks) -> Element
     text = span.text if isinstance(span.text, str) else span.text.to(language)
     shown: Element = text_element(text)
     if span.url is not None:
-        href = links.shown(span.url)
+        href = links.resolve(span.url)
         shown = (
             {"tag": "a", "text": text, "href": href}
             if href

@@ -1,4 +1,10 @@
-"""The long connection: receives events over a WebSocket that the bot opens."""
+"""The long connection: receives events over a WebSocket that the bot opens, and reconnects whenever it is lost.
+
+The SDK has a client too, which does not fit: it runs on an event loop of its own module, requests the address with a
+blocking call, reads on only after a handler has returned, does not answer frames of type `card`, waits up to two minutes
+to reconnect, stops for good after some refusals, and logs the address, with which others could connect.
+https://open.feishu.cn/document/server-docs/event-subscription-guide/event-subscription-configure-/request-url-configuration-case
+"""
 
 from __future__ import annotations
 
@@ -12,81 +18,64 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
 import aiohttp
-from yarl import URL
 
-from bot.core.api import Json, Unreachable
+from bot.core.api import Json
 from bot.core.events import Outage
 from bot.core.network import STRAIGHT, Network
 from bot.core.secrets import Secret
 from bot.lark.connection_errors import describe_error
 from bot.lark.frames import CONTROL, DATA, Frame, FrameError, PayloadAssembler, decode, encode, ping
 from bot.lark.http_client import ConnectionOptions, HttpClient, drop_if_costly
-from bot.lark.outcomes import is_redirect
 from bot.lark.response_values import parse_json_object
 from bot.lark.stream_endpoint import (
-    ENDPOINT,
-    MAX_REASON_LENGTH,
     CannotConnect,
     ClientConfig,
-    is_platform_address,
-    refusal,
     refused_handshake,
     reject_redirects,
+    request_address,
 )
 
 log = logging.getLogger(__name__)
 
 
 CONNECT_TIMEOUT = 8.0
-"""Seconds for one attempt, the question for the address included."""
-
+"""Seconds for one attempt, including the request for the address."""
 
 HEARTBEAT = 8.0
-"""Seconds of silence after which the WebSocket is pinged; it has half as long to answer. Notices a peer that
-vanished without a word. The platform's own pings, every two minutes, would notice it too late."""
-
+"""Seconds of silence before a WebSocket ping, which must be answered within half that time. Detects a peer that
+vanished. The platform's own pings, every two minutes, would detect it too late."""
 
 PONG_TIMEOUT = 10.0
-"""Seconds for the answer to one of those. Notices a platform that is gone behind a proxy that is not."""
-
+"""Seconds for the answer to a ping of the platform's protocol. Detects a platform that is gone behind a live proxy."""
 
 MAX_FRAME_BYTES = 1024 * 1024
-"""Bytes; the SDK takes no larger ones either. One that is larger ends the connection."""
-
+"""The SDK's limit too. A larger frame closes the connection."""
 
 MAX_CONCURRENT_EVENTS = 1000
-"""Events that are being accepted. Those beyond are refused, and the platform sends them again."""
-
+"""Events that are being accepted. More are rejected, and the platform redelivers them."""
 
 MAX_UNREADABLE_FRAMES = 20
-"""Frames in a row that cannot be read. After these the connection is given up: its other end speaks something else."""
-
+"""Consecutive unreadable frames before the connection is closed: the peer does not speak the protocol."""
 
 MAX_IDLE_FRAMES = 200
-
-
 IDLE_PERIOD = 10.0
-"""At most so many frames in so many seconds that bring no event: pings, pongs, and what is refused. The platform sends
-a handful in a minute."""
-
+"""Limit on frames that bring no event (pings, pongs, rejected events), and the seconds it applies to. The platform sends
+a few a minute."""
 
 FRAMES_PER_TURN = 20
-"""Frames after which everything else in the process has its turn."""
-
+"""Frames after which the event loop runs other tasks."""
 
 FINISH_TIMEOUT = 2.5
-"""Seconds that events under way have at the end."""
-
+"""Seconds that events in progress have when the connection stops."""
 
 CLOSE_TIMEOUT = 0.5
 
-
 REMINDER_INTERVAL = 600.0
-"""Seconds after which an outage that goes on unchanged is logged again."""
+"""Seconds after which an unchanged outage is logged again."""
 
 
 class EventNotAccepted(Exception):
-    """The event is to be sent again. Words for the log."""
+    """The platform should redeliver the event. The text is for the log."""
 
 
 def log_refusal(message: str, reason: str) -> None:
@@ -94,26 +83,26 @@ def log_refusal(message: str, reason: str) -> None:
 
 
 EventHandler = Callable[[bytes], Awaitable[Json]]
-"""Takes one event's payload. The event is acknowledged when it has returned, with what it returned unless that is
-None; when it raises, the platform is told to send the event again."""
+"""Handles one event's payload. Its return value, unless None, is the answer in the acknowledgement. If it raises, the
+platform is asked to redeliver the event."""
 
 
 SILENT = "the connection fell silent"
 
 
 class Connection:
-    """One connection, from its handshake to its end."""
+    """One WebSocket connection."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse, service: int) -> None:
         self.socket = socket
         self.service = service
-        self.parts = PayloadAssembler()
+        self.payloads = PayloadAssembler()
         self.silent_since: float | None = None
-        """When it was pinged, unless something came since."""
+        """When a ping was sent, unless a frame has arrived since."""
         self.proven = False
-        """Whether anything came yet that can be read."""
+        """Whether a readable frame has arrived."""
         self.given_up: str | None = None
-        """Why this end has closed it."""
+        """Why the bot closes it."""
         self._unreadable = 0
         self._idle = 0
         self._idle_since = time.monotonic()
@@ -122,24 +111,22 @@ class Connection:
         await self.socket.send_bytes(encode(frame))
 
     async def close(self) -> None:
-        # aiohttp waits so long for each frame that comes before the other end has closed, too.
+        # aiohttp applies its own timeout to each frame that arrives before the peer closes.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_TIMEOUT):
                 await self.socket.close()
 
-    def read(self) -> None:
-        """A frame could be read."""
+    def count_readable(self) -> None:
         self.proven, self._unreadable = True, 0
 
-    def unreadable(self) -> None:
-        """A frame could not be read."""
+    def count_unreadable(self) -> None:
         self._unreadable += 1
         if self._unreadable >= MAX_UNREADABLE_FRAMES:
             self.given_up = "the other end sends what cannot be read"
-        self.idle()
+        self.count_idle()
 
-    def idle(self) -> None:
-        """A frame has brought no event, or one that is refused."""
+    def count_idle(self) -> None:
+        """Count a frame that brings no event, or one that is rejected."""
         now = time.monotonic()
         if now > self._idle_since + IDLE_PERIOD:
             self._idle, self._idle_since = 0, now
@@ -156,7 +143,7 @@ class Connection:
 
 
 class LongConnection:
-    """`await start()`, look at `outage`, `await stop()`. Connects by itself for as long as it takes."""
+    """Receives events from `start()` to `stop()`, and reconnects by itself. `outage` says if it is down."""
 
     def __init__(
         self,
@@ -168,29 +155,29 @@ class LongConnection:
         on_refusal: Callable[[str, str], None] = log_refusal,
         network: Network = STRAIGHT,
     ) -> None:
-        """`on_refusal` takes a message and a reason, both from fixed sets, for what may come in any number."""
+        """`on_refusal` takes a message and a reason, both from fixed sets, because these can occur in any number."""
         self._app_id, self._app_secret, self._open_url = app_id, app_secret, open_url
         self._on_event, self._on_refusal = on_event, on_refusal
         self._network, self._options = network, ConnectionOptions(network)
         self._config = ClientConfig()
         self._outage: Outage | None = Outage(datetime.now(UTC), "not connected yet")
-        self._said_at = -REMINDER_INTERVAL
+        self._logged_at = -REMINDER_INTERVAL
         self._serving: asyncio.Task[None] | None = None
-        self._link: Connection | None = None
-        self._handling: set[asyncio.Task[None]] = set()
-        self._pings_are_answered = False
+        self._connection: Connection | None = None
+        self._accepting: set[asyncio.Task[None]] = set()
+        self._answers_pings = False
 
     @property
     def outage(self) -> Outage | None:
-        """None while events can come in."""
+        """None while events can be received."""
         return self._outage
 
     async def start(self) -> None:
-        """Returns at once; an event may come from now on."""
+        """Begin to connect, and return at once."""
         self._serving = asyncio.create_task(self._serve())
 
     async def stop(self) -> None:
-        """Takes nothing more, answers what is being accepted, and closes: takes three seconds at most."""
+        """Receive no more events, finish those in progress, and close. Takes at most three seconds."""
         if self._serving is not None:
             self._serving.cancel()
             await asyncio.gather(self._serving, return_exceptions=True)
@@ -212,148 +199,117 @@ class LongConnection:
                 refused = False
                 try:
                     async with asyncio.timeout(CONNECT_TIMEOUT):
-                        link = self._link = await self._connect(http, session)
+                        connection = self._connection = await self._connect(http, session)
                     self._is_up()
-                    await self._receive(link)
+                    await self._receive(connection)
                 except Exception as problem:
                     failures += 1
                     refused = isinstance(problem, CannotConnect) and problem.refused
                     self._is_down(reason_of(problem), failures)
                 else:
-                    is_silence = link.given_up in {None, SILENT}
-                    failures = 0 if link.proven and is_silence else failures + 1
-                    self._is_down(link.why_lost(), failures)
+                    peer_behaved = connection.given_up in {None, SILENT}
+                    failures = 0 if connection.proven and peer_behaved else failures + 1
+                    self._is_down(connection.why_lost(), failures)
                 await asyncio.sleep(self._config.pause(failures, refused=refused))
 
     # --- connecting
 
     async def _connect(self, http: HttpClient, session: aiohttp.ClientSession) -> Connection:
-        url = await self._address(http)
-        service = url.query.get("service_id", "")
-        if not (service.isascii() and service.isdigit() and len(service) <= 10):
-            raise CannotConnect("the platform gave an address without its parameters")
-        if not is_platform_address(url, URL(self._open_url)):
-            raise CannotConnect(
-                f"the platform gave an address that is not its own: {url.host}"[:MAX_REASON_LENGTH]
-            )
+        address = await request_address(http, self._open_url, self._app_id, self._app_secret)
+        self._config = self._config.updated(address.config)
         try:
             socket = await session.ws_connect(
-                url,
+                address.url,
                 heartbeat=HEARTBEAT,
-                autoping=False,  # or aiohttp would answer any number of pings without giving way
+                autoping=False,  # aiohttp would answer any number of pings without yielding to the event loop
                 max_msg_size=MAX_FRAME_BYTES,
                 timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_TIMEOUT),
-                **self._options.for_url(str(url)),
+                **self._options.for_url(str(address.url)),
             )
         except aiohttp.WSServerHandshakeError as problem:
             raise refused_handshake(problem.status, problem.headers or {}) from None
-        return Connection(socket, int(service))
-
-    async def _address(self, http: HttpClient) -> URL:
-        """Where to connect. It is for one connection, and whoever has it can take our events."""
-        credentials = {"AppID": self._app_id, "AppSecret": self._app_secret.reveal()}
-        answer = await http.fetch("POST", self._open_url + ENDPOINT, body=credentials)
-        if isinstance(answer, Unreachable):
-            raise CannotConnect(answer.reason)
-        if is_redirect(answer.status):
-            raise CannotConnect(f"the platform redirects the question for an address: HTTP {answer.status}")
-        parsed = parse_json_object(answer.body) or {}
-        code = parsed.get("code")
-        if type(code) is not int:
-            raise CannotConnect(f"the platform gave no address: HTTP {answer.status}")
-        if code != 0:
-            raise refusal(code, parsed.get("msg"))
-        data = parsed.get("data")
-        fields = data if isinstance(data, dict) else {}
-        self._config = self._config.updated(fields.get("ClientConfig"))
-        url = fields.get("URL")
-        if not isinstance(url, str) or not url.startswith(("wss://", "ws://")):
-            raise CannotConnect("the platform gave no address")
-        try:
-            return URL(url)
-        except ValueError:
-            raise CannotConnect("the platform gave an address that is none") from None
+        return Connection(socket, address.service)
 
     # --- receiving
 
-    async def _receive(self, link: Connection) -> None:
-        """Until the connection is lost. Nothing here waits for an event to be accepted."""
-        pinging = asyncio.create_task(self._keep_pinging(link))
+    async def _receive(self, connection: Connection) -> None:
+        """Receive frames until the connection is lost, without waiting for events to be accepted."""
+        pinging = asyncio.create_task(self._keep_pinging(connection))
         try:
             count = 0
-            async for message in link.socket:
-                await self._take_message(link, message)
-                if link.given_up:
+            async for message in connection.socket:
+                await self._handle_message(connection, message)
+                if connection.given_up:
                     break
                 count += 1
                 if count % FRAMES_PER_TURN == 0:
-                    # A socket with frames that have come already never waits.
+                    # Reading a socket that has buffered frames never yields to the event loop.
                     await asyncio.sleep(0)
-            await link.close()
+            await connection.close()
         finally:
             pinging.cancel()
 
-    async def _take_message(self, link: Connection, message: aiohttp.WSMessage) -> None:
+    async def _handle_message(self, connection: Connection, message: aiohttp.WSMessage) -> None:
         match message.type:
             case aiohttp.WSMsgType.BINARY:
-                link.silent_since = None
-                self._take(link, message.data)
+                connection.silent_since = None
+                self._handle_frame(connection, message.data)
             case aiohttp.WSMsgType.PING:
-                link.idle()
-                await link.socket.pong(message.data)
+                connection.count_idle()
+                await connection.socket.pong(message.data)
             case aiohttp.WSMsgType.PONG:
-                link.idle()
+                connection.count_idle()
             case _:
-                link.unreadable()
+                connection.count_unreadable()
 
-    async def _keep_pinging(self, link: Connection) -> None:
-        """As often as the platform wishes, which may change between two pings."""
+    async def _keep_pinging(self, connection: Connection) -> None:
+        """Ping at the platform's interval, which may change between two pings."""
         with contextlib.suppress(ConnectionError):
             while True:
-                await link.send(ping(link.service))
+                await connection.send(ping(connection.service))
                 pinged = time.monotonic()
-                link.silent_since = link.silent_since or pinged
+                connection.silent_since = connection.silent_since or pinged
                 while time.monotonic() < pinged + self._config.ping_interval:
                     await asyncio.sleep(1)
-                    await self._notice_silence(link)
+                    await self._check_silence(connection)
 
-    async def _notice_silence(self, link: Connection) -> None:
-        """Only a platform that has answered pings before is expected to answer them."""
-        silent_since = link.silent_since
-        if self._pings_are_answered and silent_since and time.monotonic() > silent_since + PONG_TIMEOUT:
-            link.given_up = SILENT
-            await link.close()
+    async def _check_silence(self, connection: Connection) -> None:
+        """Close a connection whose ping was not answered, if this platform has ever answered one."""
+        silent_since = connection.silent_since
+        if self._answers_pings and silent_since and time.monotonic() > silent_since + PONG_TIMEOUT:
+            connection.given_up = SILENT
+            await connection.close()
 
-    def _take(self, link: Connection, data: bytes) -> None:
-        """One frame. What is wrong with one does not end the connection."""
+    def _handle_frame(self, connection: Connection, data: bytes) -> None:
+        """Handle one frame. An unreadable frame alone does not end the connection."""
         try:
             frame = decode(data)
-            link.read()
+            connection.count_readable()
             if frame.method == CONTROL and frame.header("type") == "pong":
-                self._pings_are_answered = True
+                self._answers_pings = True
                 self._config = self._config.updated(parse_json_object(drop_if_costly(frame.payload)))
-                link.idle()
+                connection.count_idle()
             elif frame.method == DATA and frame.header("type") in {"event", "card"}:
-                wasted = link.parts.wasted
-                payload = link.parts.join(frame, time.monotonic())
-                if link.parts.wasted > wasted:
-                    link.idle()
+                wasted = connection.payloads.wasted
+                payload = connection.payloads.join(frame, time.monotonic())
+                if connection.payloads.wasted > wasted:
+                    connection.count_idle()
                 if payload is not None:
-                    self._handle(link, frame, payload)
+                    self._start_accepting(connection, frame, payload)
             else:
-                link.idle()
+                connection.count_idle()
         except FrameError as problem:
-            link.unreadable()
+            connection.count_unreadable()
             self._on_refusal("a frame could not be read", str(problem))
 
-    def _handle(self, link: Connection, frame: Frame, payload: bytes) -> None:
-        has_room = len(self._handling) < MAX_CONCURRENT_EVENTS
-        task = asyncio.create_task(self._accept(link, frame, payload, has_room=has_room))
-        self._handling.add(task)
-        task.add_done_callback(self._handling.discard)
+    def _start_accepting(self, connection: Connection, frame: Frame, payload: bytes) -> None:
+        has_room = len(self._accepting) < MAX_CONCURRENT_EVENTS
+        task = asyncio.create_task(self._accept(connection, frame, payload, has_room=has_room))
+        self._accepting.add(task)
+        task.add_done_callback(self._accepting.discard)
 
-    async def _accept(self, link: Connection, frame: Frame, payload: bytes, *, has_room: bool) -> None:
-        """Acknowledges an event when it has been accepted, with what is to be answered; else says that it was not."""
+    async def _accept(self, connection: Connection, frame: Frame, payload: bytes, *, has_room: bool) -> None:
+        """Acknowledge an event once it is accepted, with the handler's answer; otherwise ask for redelivery."""
         started = time.monotonic()
         try:
             if not has_room:
@@ -362,7 +318,7 @@ class LongConnection:
         except EventNotAccepted as problem:
             self._on_refusal("an event was not accepted", str(problem))
             if has_room:
-                link.idle()
+                connection.count_idle()
             answer: Json = {"code": 500}
         except Exception:
             log.exception("an event was not accepted")
@@ -371,7 +327,7 @@ class LongConnection:
             answer = {"code": 200} if result is None else {"code": 200, "data": encode_result(result)}
         took = round((time.monotonic() - started) * 1000)
         try:
-            await link.send(frame.answered(json.dumps(answer).encode(), took))
+            await connection.send(frame.answered(json.dumps(answer).encode(), took))
         except ConnectionError:
             self._on_refusal("an event was not answered", "the connection was lost; the event comes again")
 
@@ -380,27 +336,27 @@ class LongConnection:
     def _is_up(self) -> None:
         lasted = (datetime.now(UTC) - self._outage.since).total_seconds() if self._outage else 0
         log.info("long connection up", extra={"was_down_seconds": round(lasted)})
-        self._outage, self._said_at = None, -REMINDER_INTERVAL
+        self._outage, self._logged_at = None, -REMINDER_INTERVAL
 
     def _is_down(self, reason: str, failures: int) -> None:
-        """Says so when it is news, and now and then while it lasts."""
+        """Record the outage. Log it if it is new or has changed, and every `REMINDER_INTERVAL`."""
         before = self._outage
         self._outage = Outage(before.since if before else datetime.now(UTC), reason)
         now = time.monotonic()
-        if before is None or before.reason != reason or now >= self._said_at + REMINDER_INTERVAL:
-            self._said_at = now
+        if before is None or before.reason != reason or now >= self._logged_at + REMINDER_INTERVAL:
+            self._logged_at = now
             since = self._outage.since.isoformat(timespec="seconds")
             log.warning("no long connection", extra={"reason": reason, "since": since, "failures": failures})
 
     async def _finish(self) -> None:
-        """The end: the platform sends again what could not be answered in time."""
-        if self._handling:
-            await asyncio.wait(self._handling, timeout=FINISH_TIMEOUT)
-        for task in self._handling:
+        """Wait for events in progress, and close. The platform redelivers those not answered in time."""
+        if self._accepting:
+            await asyncio.wait(self._accepting, timeout=FINISH_TIMEOUT)
+        for task in self._accepting:
             task.cancel()
-        await asyncio.gather(*self._handling, return_exceptions=True)
-        if self._link is not None:
-            await self._link.close()
+        await asyncio.gather(*self._accepting, return_exceptions=True)
+        if self._connection is not None:
+            await self._connection.close()
         self._outage = Outage(datetime.now(UTC), "stopped")
 
 
@@ -409,7 +365,7 @@ def encode_result(result: Json) -> str:
 
 
 def reason_of(problem: Exception) -> str:
-    """Never holds the address of the connection, which some exceptions quote."""
+    """Describe an error without the connection's address, which some exceptions quote."""
     if isinstance(problem, CannotConnect):
         return str(problem)
     return describe_error(problem)

@@ -1,4 +1,4 @@
-"""The three versions of the token endpoint, and what they are sent."""
+"""The three versions of the token endpoint, and the parameters of their requests."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ TokenEndpointVersion = Literal["v3", "v2", "v1"]
 
 @dataclass(frozen=True, slots=True)
 class TokenEndpoint:
-    """How one generation of the token endpoint differs from the others."""
+    """What distinguishes one version of the token endpoint."""
 
     exchange_path: str
     refresh_path: str
     on_accounts: bool = False
-    """Lives on the accounts origin, and takes a form."""
+    """It is on the accounts origin, and takes a form. The others are on the open origin, and take JSON."""
     pkce: bool = True
     narrows: bool = True
-    """Takes `scope`, to shrink the token."""
+    """It accepts `scope`, which narrows the token."""
     app_token: bool = False
-    """The app shows a token of its own, instead of its secret; the answer is wrapped in `data`."""
+    """The app authenticates with an app access token instead of its secret. The response is in `data`."""
     refresh_expires_in: str = "refresh_token_expires_in"
+    """The field with the lifetime of the refresh token."""
 
 
 TOKEN_ENDPOINTS: Mapping[TokenEndpointVersion, TokenEndpoint] = {
@@ -43,13 +44,13 @@ TOKEN_ENDPOINTS: Mapping[TokenEndpointVersion, TokenEndpoint] = {
 
 
 def code_exchange_parameters(
-    generation: TokenEndpoint, code: Secret, redirect_uri: str | None, verifier: Secret | None
+    endpoint: TokenEndpoint, code: Secret, redirect_uri: str | None, verifier: Secret | None
 ) -> dict[str, str]:
-    """The parameters of a code exchange, as far as the generation has a place for them."""
+    """Return the parameters of a code exchange that this version accepts."""
     parameters = {"grant_type": "authorization_code", "code": code.reveal()}
-    if redirect_uri is not None and not generation.app_token:
+    if redirect_uri is not None and not endpoint.app_token:
         parameters["redirect_uri"] = redirect_uri
-    if verifier is not None and generation.pkce:
+    if verifier is not None and endpoint.pkce:
         parameters["code_verifier"] = verifier.reveal()
     return parameters
 

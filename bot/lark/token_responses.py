@@ -1,20 +1,25 @@
-"""Parses responses of the authorization server."""
+"""Parses responses of the authorization server: token sets, device codes, and refusals."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeGuard
 
 from bot.core.api import Outcome, RateLimited, Refused, Unreachable
 from bot.core.oauth import DeviceCode, TokenProblem, TokenRefused, TokenSet
 from bot.core.scopes import parse_scopes
-from bot.lark.app_token import DEFAULT_LIFETIME
 from bot.lark.http_client import HttpResponse
 from bot.lark.missing_scopes import valid_scopes
 from bot.lark.outcomes import OTHER_BRAND
 from bot.lark.rate_limits import is_limit, looks_like_limit, retry_after
-from bot.lark.response_values import clean_message, parse_json_object, read_lifetime, read_secret
+from bot.lark.response_values import (
+    DEFAULT_TOKEN_LIFETIME,
+    clean_message,
+    parse_json_object,
+    read_lifetime,
+    read_secret,
+)
 from bot.lark.token_problems import (
     INCONSISTENT_BRAND,
     KNOWN_OAUTH_ERRORS,
@@ -28,17 +33,17 @@ log = logging.getLogger(__name__)
 
 
 def parse_token_set(fields: Mapping[str, Any], refresh_expires_in: str) -> TokenSet | None:
-    """None when there is no usable access token in it. Everything else may be missing."""
+    """Return the token set, or None without a usable access token. Everything else may be missing."""
     access_token = read_secret(fields, "access_token")
     if access_token is None:
         return None
     refresh_token = read_secret(fields, "refresh_token")
     scope = fields.get("scope")
-    # A token for nothing at all makes no sense: the platform did not say what it is for.
+    # A token without any scope makes no sense: the platform did not say which it has.
     scopes = (frozenset(valid_scopes(parse_scopes(scope))) or None) if isinstance(scope, str) else None
     return TokenSet(
         access_token=access_token,
-        expires_in=read_lifetime(fields, "expires_in") or DEFAULT_LIFETIME,
+        expires_in=read_lifetime(fields, "expires_in") or DEFAULT_TOKEN_LIFETIME,
         refresh_token=refresh_token,
         refresh_expires_in=read_lifetime(fields, refresh_expires_in) if refresh_token else None,
         scopes=scopes,
@@ -46,33 +51,26 @@ def parse_token_set(fields: Mapping[str, Any], refresh_expires_in: str) -> Token
 
 
 DEFAULT_DEVICE_CODE_LIFETIME = 240
-
-
 DEFAULT_POLL_INTERVAL = 5
-"""Seconds, when the platform does not say."""
-
+"""Seconds, if the platform gives no value."""
 
 MAX_POLL_INTERVAL = 60
 
-
-MAX_VERIFICATION_URI_LENGTH = 2048
+MAX_URI_LENGTH = 2048
 
 
 def parse_device_code(fields: Mapping[str, Any]) -> DeviceCode | None:
-    """None without a device code, or without a page that a person can go to."""
+    """Return the device code, or None without one or without a usable verification URI."""
     device_code, user_code = read_secret(fields, "device_code"), read_secret(fields, "user_code")
-    link = read_secret(fields, "verification_uri_complete") or read_secret(fields, "verification_uri")
-    if device_code is None or user_code is None or link is None:
+    uri = read_secret(fields, "verification_uri_complete") or read_secret(fields, "verification_uri")
+    if device_code is None or user_code is None or uri is None:
         return None
-    if (
-        not link.reveal().startswith(("https://", "http://"))
-        or len(link.reveal()) > MAX_VERIFICATION_URI_LENGTH
-    ):
+    if not uri.reveal().startswith(("https://", "http://")) or len(uri.reveal()) > MAX_URI_LENGTH:
         return None
     return DeviceCode(
         device_code,
         user_code,
-        link,
+        uri,
         expires_in=read_lifetime(fields, "expires_in") or DEFAULT_DEVICE_CODE_LIFETIME,
         interval=min(read_lifetime(fields, "interval") or DEFAULT_POLL_INTERVAL, MAX_POLL_INTERVAL),
     )
@@ -88,7 +86,7 @@ def refused_unreachable(trouble: Unreachable) -> TokenRefused:
 
 
 def parse_fields(answer: HttpResponse, wanted: str = "access_token") -> dict[str, Any] | TokenRefused:
-    """The JSON object that came back; without a usable one, whether the request may have been carried out."""
+    """Return the JSON object of a response. Without a usable one, say if the request may have been carried out."""
     fields = parse_json_object(answer.body)
     if is_limit(answer.status, (fields or {}).get("code")):
         error = clean_message((fields or {}).get("error"))
@@ -106,7 +104,7 @@ def parse_fields(answer: HttpResponse, wanted: str = "access_token") -> dict[str
 
 
 def is_readable(fields: Mapping[str, Any], wanted: str) -> bool:
-    """Whether it says yes or no. RFC 6749 knows no `code`, and the platform's own answers always have one."""
+    """Whether a response grants or refuses. RFC 6749 has no `code`; the platform's own format always has one."""
     if "code" in fields:
         return type(fields["code"]) is int
     return wanted in fields or isinstance(fields.get("error"), str)
@@ -123,8 +121,9 @@ def code_of(fields: Mapping[str, Any]) -> int:
 
 
 def parse_refusal(
-    fields: Mapping[str, Any], purpose: Purpose, secrets: Any, answer: HttpResponse
+    fields: Mapping[str, Any], purpose: Purpose, sent: Iterable[str], answer: HttpResponse
 ) -> TokenRefused:
+    """Return the refusal in a response. Values that were `sent` are masked in its message, which is logged."""
     code, error = code_of(fields), fields.get("error")
     words = next(
         (
@@ -134,8 +133,7 @@ def parse_refusal(
         ),
         "",
     )
-    for value in secrets:
-        # A platform that quotes what it was sent must not put it into our log.
+    for value in sent:
         words = words.replace(value, "***") if len(value) >= 12 else words
     error = clean_message(error)
     problem = problem_of(code, error, purpose)

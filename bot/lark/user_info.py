@@ -1,4 +1,4 @@
-"""Whom a token belongs to."""
+"""Reads who an access token belongs to, from `user_info`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ USER_INFO_PATH = "/open-apis/authen/v1/user_info"
 
 
 def identity_of(outcome: Outcome) -> Identity | Refused | Unreachable:
-    """The person whom `user_info` names."""
+    """Return the user that `user_info` names."""
     match outcome:
         case Succeeded(data=data):
             return parse_identity(data)

@@ -161,7 +161,7 @@ def of_link(written: str) -> Named | None:
     # A path that goes on (`/docx/TOKEN/../OTHER`) may open another document than the one whose text is shown.
     if urlsplit(whole).path.rstrip("/") != f"/{parts[0]}/{named[0]}":
         whole = ""
-    return Named(PATHS[area], named[0], PLATFORM_LINKS.shown(whole) or f"/{area}/{named[0]}")
+    return Named(PATHS[area], named[0], PLATFORM_LINKS.resolve(whole) or f"/{area}/{named[0]}")
 
 
 def needs_of_document(arguments: str) -> Requirement:
