@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from bot.core.api import ApiCall, InsufficientScope, Outcome, Refused, Unreachable
 from bot.core.secrets import Secret
 from bot.lark.http_client import HttpClient
 from bot.lark.missing_scopes import scopes_in_message
 from bot.lark.outcomes import outcome_of
+
+CallAsApp = Callable[[ApiCall], Awaitable[Outcome]]
+"""Makes an API call with the app's own token."""
 
 
 async def call(http: HttpClient, origin: str, api_call: ApiCall, token: Secret) -> Outcome:

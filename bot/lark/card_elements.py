@@ -18,18 +18,17 @@ to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 LOCALES: Mapping[str, Language] = {"en_us": "en", "zh_cn": "zh"}
 
-
 MAX_BYTES = 29 * 1024
-"""The platform takes 30 KB, and does not say of which representation: the longest one is measured."""
+"""The platform accepts 30 KB without saying of which representation, so the longest one is measured."""
 
 
 def encoded_size(body: str) -> int:
-    """Bytes of a message's content as it travels: a JSON string inside JSON."""
+    """Return the bytes of a message's content in a request: a JSON string inside JSON."""
     return len(to_json(body).encode(errors="replace"))
 
 
 def frame(title: Words, colour: str, *elements: Json) -> Json:
-    """`update_multi` is what lets a card be changed later."""
+    """Return a card. `update_multi` allows the card to be updated later."""
     return {
         "schema": "2.0",
         "config": {"update_multi": True, "locales": list(LOCALES)},
@@ -54,19 +53,19 @@ def markdown(words: Words) -> Json:
 
 
 def grey_note(words: Words) -> Json:
-    """A small line below the rest. Plain text: nothing in it is markup."""
+    """Return a small line in grey, as plain text."""
     return {"tag": "div", "text": {**plain_text(words), "text_size": "notation", "text_color": "grey"}}
 
 
 def grey_note_with_time(words: Words, until: datetime) -> Json:
-    """As `grey`, for words with a time: only markdown can hold one, and there the grey is markup."""
+    """As `grey_note`, with a local time in place of `{until}`. Only markdown can contain one; the grey is markup then."""
     parts = (words.en.split("{until}"), words.zh.split("{until}"))
     en, zh = (local_time(until).join(f"<font color='grey'>{part}</font>" for part in each) for each in parts)
     return {**markdown(Words(en, zh)), "text_size": "notation"}
 
 
 def row(*controls: Json) -> Json:
-    """Controls side by side, in a new line where there is no room."""
+    """Return controls side by side, wrapped to new lines if they need more room."""
     columns = [{"tag": "column", "width": "auto", "elements": [each]} for each in controls]
     return {"tag": "column_set", "flex_mode": "flow", "columns": columns}
 
@@ -97,7 +96,7 @@ MARKUP = {ord(character): f"&#{ord(character)};" for character in "&<>*~[]()`\\#
 
 
 def escape(text: str, longest: int) -> str:
-    """Text that shows as it is: no markup, no mention, no link, no line of its own."""
+    """Return text that is shown literally: no markup, mentions, links, or line breaks."""
     short = text if len(text) <= longest else text[: longest - 1].rstrip() + "…"
     return short.translate(MARKUP).replace("://", "&#58;//")
 
@@ -107,11 +106,11 @@ def escape_words(words: Words, longest: int) -> Words:
 
 
 MAX_SHOWN_SCOPES = 6
-"""Scopes that a card lists; the rest unfold, so that it takes no more than half a phone's screen."""
+"""Scopes that a card lists. More are folded, so that a card takes at most half of a phone's screen."""
 
 
 def scope_list(described: Mapping[Scope, Words], scopes: Iterable[Scope], longest: int) -> list[Json]:
-    """One line a scope: in words, and as its scope. `offline_access` last: it is the least of them."""
+    """List scopes, each on a line with its description. `offline_access` comes last, because it matters least."""
     ordered = sorted(scopes, key=lambda scope: (scope == OFFLINE_ACCESS, scope))
     entries = [scope_line(scope, described.get(scope), longest) for scope in ordered]
     if len(entries) <= MAX_SHOWN_SCOPES:
@@ -141,7 +140,7 @@ def scope_line(scope: Scope, described: Words | None, longest: int) -> Words:
 
 
 def inline_scope(scope: Scope, described: Words, longest: int) -> Words:
-    """A scope in words and as its scope, as plain text."""
+    """Return a scope with its description for use within a sentence, as plain text."""
     if longest == 0 or described.en == scope:
         return Words(scope, scope)
     en, zh = one_line(described.en, longest), one_line(described.zh, longest)
@@ -160,12 +159,11 @@ def command_list(names: tuple[str, ...]) -> Words:
 
 MAX_SHOWN_PEOPLE = 5
 
-
 OPEN_ID = re.compile(r"ou_[A-Za-z0-9_-]{1,100}")
 
 
 def mention_people(open_ids: tuple[str, ...]) -> Words:
-    """Mentions, which every reader's client shows as a name that leads to the person."""
+    """Return mentions, which each client shows as a name that links to the user."""
     shown = [
         f"<at id={each}></at>" if OPEN_ID.fullmatch(each) else escape(each, 60)
         for each in open_ids[:MAX_SHOWN_PEOPLE]
@@ -184,7 +182,7 @@ def joined(items: list[Words]) -> Words:
 
 
 def local_time(at: datetime) -> str:
-    """A day and a time that each reader's client writes in their own zone and language. In markdown, and nowhere else.
+    """Return a date and time that each client shows in the user's time zone and language. Works in markdown only.
 
     https://open.feishu.cn/document/feishu-cards/card-json-v2-components/content-components/rich-text
     """

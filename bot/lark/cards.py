@@ -1,4 +1,4 @@
-"""Renders cards as Card JSON 2.0. Pure; the words are in `core.words.cards`."""
+"""Renders cards as Card JSON 2.0, and answers to clicks. The words are in `core.words.cards`."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from bot.lark.card_elements import (
 
 
 def render_card(card: Card) -> Content:
-    """The card as message content. Descriptions of scopes are shortened when it would get too large."""
+    """Render a card. Descriptions of scopes are shortened if it would exceed the size limit."""
     for longest in (120, 60, 24, 0):
         body = to_json(draw(card, longest))
         if encoded_size(body) <= MAX_BYTES:
@@ -159,7 +159,7 @@ def draw_authorization(card: AuthorizationCard, longest: int) -> Json:
 
 
 def without_implied(scopes: Iterable[Scope]) -> list[Scope]:
-    """The scopes without `offline_access`, which comes along with the rest; that alone, if there is no other."""
+    """Return the scopes without `offline_access`, which is implied, unless it is the only one."""
     scopes = list(scopes)
     return [scope for scope in scopes if scope != OFFLINE_ACCESS] or scopes
 
@@ -169,7 +169,7 @@ def missing_scopes(card: AuthorizationCard) -> list[Scope]:
 
 
 def already_granted(card: AuthorizationCard, longest: int) -> list[Json]:
-    """What is asked for along with the rest and costs nothing, in a line of its own."""
+    """Return a note with the scopes that are already granted and are requested again."""
     scopes = sorted(scope for scope in card.scopes if scope in card.granted and scope != OFFLINE_ACCESS)
     names = [inline_scope(scope, card.scopes[scope], longest) for scope in scopes]
     return [grey_note(card_words.ALREADY_GRANTED.format(scopes=joined(names)))] if names else []
@@ -186,11 +186,11 @@ PAGE_ERRORS = (
     (card_words.ERROR_APP, Action.PAGE_ERROR_APP),
     (card_words.ERROR_OTHER, Action.PAGE_ERROR_OTHER),
 )
-"""What the platform's page may show in place of asking."""
+"""The errors that the platform's page may show instead of asking for consent."""
 
 
 def authorize_controls(card: AuthorizationCard, kind: str) -> list[Json]:
-    """The link to follow, or the button that fetches one, and how the last try ended."""
+    """Return the link to the consent page, or the button that requests one, and how the last attempt ended."""
     if card.link:
         return [link_button(card_words.AUTHORIZE, card.link, kind)]
     if card.device_link:
@@ -204,7 +204,7 @@ def authorize_controls(card: AuthorizationCard, kind: str) -> list[Json]:
 
 
 def secondary_controls(card: AuthorizationCard) -> Json:
-    """The controls beside the way on. A page that was not opened has shown no error."""
+    """Return the controls below: "Not now", and help with page errors once the page was opened."""
     not_now = button(card_words.NOT_NOW, Action.NOT_NOW, card.request_id, size="small")
     if not card.opened:
         return row(not_now)

@@ -1,10 +1,10 @@
-"""Sends, updates and deletes messages, going down a destination's alternatives."""
+"""Sends, updates and deletes messages. A message that is refused on one route is sent on the next."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from enum import Enum, auto
 from urllib.parse import quote
@@ -21,33 +21,31 @@ from bot.core.api import (
     Unreachable,
 )
 from bot.core.messages import Content, Destination, NotSent, Sent
+from bot.lark.api import CallAsApp
 from bot.lark.outcomes import TENANT_TOKEN_REJECTED
 from bot.lark.posts import as_card
 
-CallAsApp = Callable[[ApiCall], Awaitable[Outcome]]
-
-
 MAX_UUID_LENGTH = 50
-"""Of `uuid`, by which the platform knows a message that it has sent within the last hour."""
+"""Length of `uuid`, by which the platform recognizes a message that it has sent within the last hour."""
 
 
 class SendRefusal(Enum):
-    """What a refused message tells about trying again. `kind_of` is the one place that knows the codes."""
+    """What a refusal means for a retry, and for other routes."""
 
     CONTENT = auto()
-    """For what the message says: no other way carries it."""
+    """For the content of the message: every route will refuse it."""
     RECALLED = auto()
-    """The message to answer, or to change, was recalled."""
+    """The message to reply to, or to update, was recalled."""
     GONE = auto()
-    """There is no such message, chat or topic (any more), or the bot is not in it."""
+    """The message, chat or topic does not exist, or the bot is not in it."""
     UNCHANGEABLE = auto()
-    """A card that can no longer be changed."""
+    """The card can no longer be updated."""
     APP = auto()
-    """The app's own credentials or state: once an operator has fixed that, the message can go out."""
+    """For the app's credentials or state: the message can be sent once an operator has fixed that."""
     LATER = auto()
-    """For now: the same request may work in a moment."""
-    WAY = auto()
-    """Anything else, codes that nobody has listed included: this way is closed, and another may be open."""
+    """Temporary: the same request may succeed in a moment."""
+    ROUTE = auto()
+    """Anything else, including unlisted codes: this route is closed, and another may be open."""
 
 
 REFUSALS: dict[int, SendRefusal] = {
@@ -72,59 +70,55 @@ REFUSALS: dict[int, SendRefusal] = {
     230049: SendRefusal.LATER,  # the same message is being sent
 }
 
-
 BEING_SENT = 230049
 
 
 ALREADY_DELETED = 18051
 
-
 HTTP_STATUSES = range(300, 600)
-"""An HTTP status in the place of a code: something in between has answered."""
+"""HTTP statuses in place of a code, from a proxy."""
 
 
 def refusal_of(code: int) -> SendRefusal:
-    return SendRefusal.LATER if code in HTTP_STATUSES else REFUSALS.get(code, SendRefusal.WAY)
+    return SendRefusal.LATER if code in HTTP_STATUSES else REFUSALS.get(code, SendRefusal.ROUTE)
 
 
 async def send(
     call_as_app: CallAsApp, destination: Destination, content: Content, key: str
 ) -> Sent | NotSent:
-    """Tries each way in turn. Only a refusal of the way itself leads to the next: after any other answer, the message
-    may have arrived, may yet arrive this way, or is refused on every way.
+    """Send a message on the first route that is open. `key` identifies the message to the platform.
+
+    Only a refusal of the route itself leads to the next. After any other outcome the message may have arrived, may
+    arrive on a retry, or is refused on every route.
     """
     refused: NotSent | None = None
-    for way in routes(destination, content, uuid_of(key)):
-        outcome = await call_as_app(way)
+    for route in routes(destination, content, uuid_of(key)):
+        outcome = await call_as_app(route)
         result = sent_id(outcome)
         if isinstance(result, str):
-            return Sent(result, ephemeral=way.path == EPHEMERAL_SEND)
-        if not is_closed(way, outcome, destination):
+            return Sent(result, ephemeral=route.path == EPHEMERAL_SEND)
+        if not is_closed(route, outcome, destination):
             return result
         refused = refused or replace(result, retry=False, gone=False, recalled=False, no_way=True)
     return refused or NotSent("nowhere to send it", retry=False, no_way=True)
 
 
-def is_closed(way: ApiCall, outcome: Outcome, destination: Destination) -> bool:
-    """Whether an answer closes one way, and says nothing about the others.
-
-    A message for one member of a group needs scopes of its own.
-    """
+def is_closed(route: ApiCall, outcome: Outcome, destination: Destination) -> bool:
+    """Whether an outcome closes one route, and says nothing about the others."""
     match outcome:
         case Refused(code=code):
-            if refusal_of(code) is SendRefusal.RECALLED and way.path == reply_path(
-                destination.reply_to or ""
-            ):
+            is_reply = route.path == reply_path(destination.reply_to or "")
+            if refusal_of(code) is SendRefusal.RECALLED and is_reply:
                 return not destination.unless_recalled
-            return refusal_of(code) in {SendRefusal.WAY, SendRefusal.GONE, SendRefusal.RECALLED}
+            return refusal_of(code) in {SendRefusal.ROUTE, SendRefusal.GONE, SendRefusal.RECALLED}
         case AppScopeMissing():
-            return way.path == EPHEMERAL_SEND
+            # Ephemeral messages need scopes of their own.
+            return route.path == EPHEMERAL_SEND
         case _:
             return False
 
 
 MESSAGES = "/open-apis/im/v1/messages"
-
 
 EPHEMERAL_SEND = "/open-apis/ephemeral/v1/send"
 
@@ -133,9 +127,11 @@ EPHEMERAL_DELETE = "/open-apis/ephemeral/v1/delete"
 
 
 def routes(destination: Destination, content: Content, uuid: str) -> Iterator[ApiCall]:
-    """A reply, else the chat, else the person alone: by their id, by the id of their chat with the bot, by a reply
-    there. What is private takes the last three, and then a card in the group that they alone see, or
-    that first."""
+    """Yield the requests that send a message, in order of preference.
+
+    A reply, the chat, then the user directly: by open_id, by the id of the direct chat, by a reply there. A private
+    message takes the direct routes only, and an ephemeral card in the group before or after them.
+    """
     body = {"msg_type": content.kind, "content": content.body, "uuid": uuid}
     if destination.private and destination.chat_id and destination.group_first:
         yield send_ephemeral(destination.chat_id, destination.user.open_id, content)
@@ -200,7 +196,7 @@ async def delete_ephemeral(call_as_app: CallAsApp, message_id: str) -> NotSent |
 
 
 def not_sent(outcome: Outcome) -> NotSent:
-    """Why a message did not go out, and whether it is worth trying again."""
+    """Return why a message was not sent, and whether to retry."""
     match outcome:
         case Unreachable(reason=reason, may_have_arrived=arrived):
             return NotSent(reason, retry=True, may_have_arrived=arrived)

@@ -1,4 +1,8 @@
-"""Renders replies as rich-text posts, and posts as cards."""
+"""Renders replies as rich-text posts, and posts as cards.
+
+Text from elsewhere is shown literally: it goes into post elements that the client does not interpret, and is escaped on
+cards.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +19,14 @@ from bot.lark.card_elements import LOCALES, MAX_BYTES, button, encoded_size, esc
 from bot.lark.trusted_links import PLATFORM_LINKS, TrustedLinks, host_of
 
 MAX_BYTES_PER_LANGUAGE = MAX_BYTES // len(LOCALES) - 512
-"""Of a post, for each language; the rest is for its frame."""
+"""Share of each language in a post. The rest is for the enclosing JSON."""
 
 
 def render_reply(reply: Reply, links: TrustedLinks = PLATFORM_LINKS) -> Content:
-    """The reply as a rich-text post in every language; what does not fit is cut, with a note. One with a control
-    is a card, for a post cannot have any. An address becomes a link only if it is one of `links`."""
+    """Render a reply as a post in every language, truncated to the size limit with a note.
+
+    A reply with a control becomes a card, because a post cannot have controls. Only URLs that `links` trusts are links.
+    """
     post = {
         locale: {
             "title": reply.title.to(language) if reply.title else "",
@@ -39,7 +45,7 @@ Paragraph = list[Element]
 
 
 def fitting_paragraphs(lines: tuple[Line, ...], language: Language, links: TrustedLinks) -> list[Paragraph]:
-    """As many paragraphs as a message can hold."""
+    """Return as many paragraphs as fit into a message, and a note if some do not."""
     note = [text_element(card_words.CUT.to(language))]
     room = MAX_BYTES_PER_LANGUAGE - encoded_size(to_json(note))
     shown: list[Paragraph] = []
@@ -75,7 +81,7 @@ def post_element(span: Span, language: Language, links: TrustedLinks) -> Element
 
 
 def host_note(url: str, language: Language) -> str:
-    """In place of a link that is not shown: the host that it leads to."""
+    """Return the host of a URL that is not shown as a link."""
     host = host_of(url)
     return host and Words(f" ({host})", f"（{host}）").to(language)
 
@@ -85,7 +91,7 @@ def text_element(text: str) -> Element:
 
 
 def truncate_paragraph(paragraph: Paragraph, room: int) -> list[Paragraph]:
-    """What fits of a paragraph: whole elements, and the start of the one that does not."""
+    """Return the start of a paragraph: whole elements, and the start of the first that does not fit."""
     kept: Paragraph = []
     for piece in paragraph:
         needed = encoded_size(to_json(piece)) + 1
@@ -101,7 +107,7 @@ def truncate_paragraph(paragraph: Paragraph, room: int) -> list[Paragraph]:
 
 
 def truncate_text(text: str, room: int) -> str:
-    """The longest start of a text that weighs no more than `room`."""
+    """Return the longest prefix whose encoded size is at most `room` bytes."""
     low, high = 0, min(len(text), room)
     while low < high:
         middle = (low + high + 1) // 2
@@ -110,7 +116,7 @@ def truncate_text(text: str, room: int) -> str:
 
 
 def as_card(content: Content) -> Content:
-    """A rendered message as a card: the only kind of message that one member of a group can be shown alone."""
+    """Return a message as a card, the only kind that can be shown to one member of a group alone."""
     if content.kind == "interactive":
         return content
     post = json.loads(content.body)
@@ -137,7 +143,7 @@ def post_as_card(post: Json, longest: int) -> Json:
 
 
 def post_as_markdown(paragraphs: list[Paragraph], longest: int) -> str:
-    """As many characters of a post, with its links and bold text; the rest of it is cut."""
+    """Return the first `longest` characters of a post as markdown, with links and bold text."""
     shown, room = "", longest
     for number, paragraph in enumerate(paragraphs):
         shown += "\n" if number else ""
@@ -153,7 +159,7 @@ def element_as_markdown(piece: Element) -> str:
     text = piece["text"]
     if piece["tag"] == "code_block":
         lines = text.split("\n")
-        # Markdown drops spaces at the start of a line: these are no-break spaces.
+        # Markdown drops leading spaces, so these become no-break spaces.
         indented = (line.lstrip(" ").rjust(len(line), "\u00a0") for line in lines)
         return "\n".join(escape(line, len(line)) for line in indented)
     shown = "\n".join(escape(line, len(line)) for line in text.split("\n"))

@@ -1,4 +1,4 @@
-"""Marks a message as being worked on, with a reaction."""
+"""Adds and removes the reaction that marks a message as being worked on."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from urllib.parse import quote
 
 from bot.core.api import ApiCall, AppScopeMissing, InsufficientScope, Refused, Succeeded
 from bot.core.messages import NotSent
-from bot.lark.messages import MESSAGES, CallAsApp, not_sent
+from bot.lark.api import CallAsApp
+from bot.lark.messages import MESSAGES, not_sent
 
 TYPING = {"reaction_type": {"emoji_type": "Typing"}}
-
 
 LACKS_PERMISSION, NO_SUCH_API = 230027, 404
 
 
 @dataclass(frozen=True, slots=True)
 class CannotReact:
-    """The app may not add reactions, or the platform has none: not worth trying with the next message."""
+    """The app may not add reactions, or the platform has none: do not try with the next message."""
 
     reason: str
 

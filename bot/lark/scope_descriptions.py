@@ -1,4 +1,4 @@
-"""Our own words for well-known scopes, for when the platform's cannot be read."""
+"""Our own descriptions of well-known scopes, used where the platform's cannot be read."""
 
 from __future__ import annotations
 
@@ -57,5 +57,5 @@ WELL_KNOWN: Mapping[Scope, Words] = {
 
 
 def describe_scope(scope: Scope) -> Words:
-    """Our words for a scope, else its name."""
+    """Return our description of a scope, else its name."""
     return WELL_KNOWN.get(scope) or Words(scope, scope)

@@ -1,7 +1,7 @@
-"""The typed requests of lark-oapi: its catalogue of APIs, without its client.
+"""The typed requests of lark-oapi, without its client.
 
-`import lark_oapi` takes seconds, more than a command has for a step, because it imports every API there is, and a
-WebSocket client that wants pkg_resources, which setuptools deprecates and newer ones lack. `typed` imports one API.
+`import lark_oapi` takes seconds, longer than a step of a command may take, because it imports every API, and a WebSocket
+client that needs pkg_resources, which recent versions of setuptools lack. `typed` imports a single API.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ __all__ = ["from_sdk_request", "typed"]
 SDK = "lark_oapi"
 
 _kept: dict[str, ModuleType] = {}
-"""What has been imported of the SDK in this way, by name."""
+"""Modules of the SDK that `typed` has imported, by name."""
 
 
 def typed(api: str) -> Any:
-    """The module with the requests and models of one API: `typed("calendar.v4").PrimaryCalendarRequest`.
+    """Return the module with the requests and models of one API: `typed("calendar.v4").PrimaryCalendarRequest`.
 
-    Call it in the command, not beside it: the first time takes up to a second, later ones nothing.
+    Call it inside the command, not at import: the first call takes up to a second.
     """
     name = f"{SDK}.api.{api}"
     if SDK in sys.modules:
@@ -38,13 +38,13 @@ def typed(api: str) -> Any:
     sys.modules.update(_kept)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what the SDK's authors have to read
+            warnings.simplefilter("ignore")  # deprecations within the SDK
             for package in (SDK, f"{SDK}.api"):
                 sys.modules.setdefault(package, empty_package(package))
             found = importlib.import_module(name)
         _kept.update({each: module for each, module in sys.modules.items() if is_sdk(each)})
     finally:
-        # Whoever imports the whole SDK later gets the whole.
+        # A later `import lark_oapi` must import the whole SDK.
         for each in [each for each in sys.modules if is_sdk(each)]:
             del sys.modules[each]
     return found
@@ -55,7 +55,7 @@ def is_sdk(name: str) -> bool:
 
 
 def empty_package(package: str) -> ModuleType:
-    """A package in which modules are found, but whose own code, which imports all of them, has not run."""
+    """Return a package whose submodules can be imported, without running its own code, which imports all of them."""
     spec = importlib.util.find_spec(package)
     if spec is None:
         raise ModuleNotFoundError(f"No module named {package!r}", name=package)
@@ -63,13 +63,13 @@ def empty_package(package: str) -> ModuleType:
 
 
 def from_sdk_request(request: Any, *, write: Write | None = None, read: bool = False) -> ApiCall:
-    """The plain call that a typed request of lark-oapi describes: its catalogue, without its transport.
+    """Return the API call that a typed request of lark-oapi describes.
 
-    `write` and `read` say what the request does not: see `ApiCall`. Take it before the SDK has executed the request:
-    then it would hold a token.
+    `write` and `read` say what the request does not: see `ApiCall`. Do not pass a request that the SDK has executed,
+    because it contains a token. Raises `ValueError` for files and repeated query parameters.
     """
     if request.files:
-        raise ValueError("A file has no place in an ApiCall.")
+        raise ValueError("An ApiCall cannot contain a file.")
     path = "/".join(
         quote(str(request.paths[segment[1:]]), safe="@") if segment.startswith(":") else segment
         for segment in request.uri.split("/")
@@ -77,12 +77,12 @@ def from_sdk_request(request: Any, *, write: Write | None = None, read: bool = F
     body = None if request.body is None else plain_json(request.body)
     query: dict[str, str] = dict(request.queries)
     if len(query) < len(request.queries):
-        raise ValueError("A query parameter that is repeated has no place in an ApiCall.")
+        raise ValueError("An ApiCall cannot contain a repeated query parameter.")
     return ApiCall(request.http_method.name, path, query, body, write=write, read=read)
 
 
 def plain_json(value: Any) -> Any:
-    """A model of the SDK's, and whatever is in it, as JSON: fields that were not set are left out."""
+    """Return a model of the SDK as JSON, without the fields that are not set."""
     if isinstance(value, Mapping):
         return {name: plain_json(each) for name, each in value.items() if each is not None}
     if isinstance(value, list | tuple | set | frozenset):
@@ -90,5 +90,5 @@ def plain_json(value: Any) -> Any:
     if value is None or isinstance(value, str | int | float):
         return value
     if not type(value).__module__.startswith("lark_oapi."):
-        raise ValueError(f"A {type(value).__name__} has no place in an ApiCall.")
+        raise ValueError(f"An ApiCall cannot contain a {type(value).__name__}.")
     return plain_json(vars(value))

@@ -117,25 +117,24 @@ async def request_address(http: HttpClient, open_url: str, app_id: str, app_secr
         raise refusal(code, parsed.get("msg"))
     data = parsed.get("data")
     fields = data if isinstance(data, dict) else {}
-    url = parse_address(fields.get("URL"), URL(open_url))
+    url = parse_url(fields.get("URL"))
     service = url.query.get("service_id", "")
     if not (service.isascii() and service.isdigit() and len(service) <= 10):
         raise CannotConnect("the platform gave an address without its parameters")
+    if not is_platform_address(url, URL(open_url)):
+        reason = f"the platform gave an address that is not its own: {url.host}"
+        raise CannotConnect(reason[:MAX_REASON_LENGTH])
     return Address(url, int(service), fields.get("ClientConfig"))
 
 
-def parse_address(value: Any, open_url: URL) -> URL:
-    """Return the URL if it is one of the platform's. Raises `CannotConnect`."""
+def parse_url(value: Any) -> URL:
+    """Return the URL of a WebSocket. Raises `CannotConnect`."""
     if not isinstance(value, str) or not value.startswith(("wss://", "ws://")):
         raise CannotConnect("the platform gave no address")
     try:
-        url = URL(value)
+        return URL(value)
     except ValueError:
         raise CannotConnect("the platform gave an address that is none") from None
-    if not is_platform_address(url, open_url):
-        reason = f"the platform gave an address that is not its own: {url.host}"
-        raise CannotConnect(reason[:MAX_REASON_LENGTH])
-    return url
 
 
 def is_platform_address(url: URL, open_url: URL) -> bool:
