@@ -278,7 +278,7 @@ async def test_a_payload_with_a_wrong_verification_token_is_refused(connected: W
     for number, right in enumerate((attacker.message(), attacker.message(token=""), without)):
         await platform.send(f"right-{number}", right)
     assert len(connected.rows("SELECT 1 FROM deferred_calls")) == 3
-    assert "the verification token does not fit" in (connected.directory / "bot.log").read_text()
+    assert "the verification token does not match" in (connected.directory / "bot.log").read_text()
 
 
 async def test_the_bot_does_not_follow_the_connection_elsewhere(connected: World):

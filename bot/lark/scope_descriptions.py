@@ -1,4 +1,4 @@
-"""Our own words for well-known scopes, for when the platform's cannot be read."""
+"""Our own descriptions of well-known scopes, used where the platform's cannot be read."""
 
 from __future__ import annotations
 
@@ -56,6 +56,6 @@ WELL_KNOWN: Mapping[Scope, Words] = {
 }
 
 
-def words_for(scope: Scope) -> Words:
-    """Our words for a scope, else its name."""
+def describe_scope(scope: Scope) -> Words:
+    """Return our description of a scope, else its name."""
     return WELL_KNOWN.get(scope) or Words(scope, scope)
