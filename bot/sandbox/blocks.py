@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterator
 from urllib.parse import quote
 
-from .tenant import Json
-from .workplace import Document
+from bot.sandbox.tenant import Json
+from bot.sandbox.workplace import Document
 
 KINDS = {"page": 1, "text": 2, "bullet": 12, "ordered": 13, "code": 14, "quote": 15, "todo": 17}
 KINDS |= {f"heading{level}": level + 2 for level in range(1, 10)}

@@ -11,11 +11,11 @@ from urllib.parse import quote, urlsplit
 
 from aiohttp import web
 
-from .consent import PERSON_COOKIE
-from .gateway import TENANT
-from .process import BotProcess
-from .tables import list_tables, read_table
-from .tenant import Json
+from bot.sandbox.consent import PERSON_COOKIE
+from bot.sandbox.gateway import TENANT
+from bot.sandbox.process import BotProcess
+from bot.sandbox.tables import list_tables, read_table
+from bot.sandbox.tenant import Json
 
 STATIC = Path(__file__).parent / "static"
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}

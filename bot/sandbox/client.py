@@ -11,12 +11,12 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from .consent import CLIENT_COOKIE, PERSON_COOKIE, announce, not_for, trouble
-from .credentials import Consent
-from .gateway import TENANT
-from .scopes import SCOPES
-from .tenant import Json, Person, Tenant, new_id
-from .tokens import new_code
+from bot.sandbox.consent import CLIENT_COOKIE, PERSON_COOKIE, announce, not_for, trouble
+from bot.sandbox.credentials import Consent
+from bot.sandbox.gateway import TENANT
+from bot.sandbox.scopes import SCOPES
+from bot.sandbox.tenant import Json, Person, Tenant, new_id
+from bot.sandbox.tokens import new_code
 
 routes = web.RouteTableDef()
 

@@ -15,9 +15,9 @@ from typing import Any
 
 from aiohttp import WSMsgType, web
 
-from .frames import CONTROL, DATA, Frame, FrameError, decode, encode
-from .gateway import TENANT, TRACE, Refusal, success
-from .tenant import Json, Tenant
+from bot.sandbox.frames import CONTROL, DATA, Frame, FrameError, decode, encode
+from bot.sandbox.gateway import TENANT, TRACE, Refusal, success
+from bot.sandbox.tenant import Json, Tenant
 
 routes = web.RouteTableDef()
 

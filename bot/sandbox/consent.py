@@ -8,11 +8,11 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from aiohttp import web
 
-from .credentials import Consent
-from .gateway import TENANT
-from .scopes import SCOPES
-from .tenant import Json, Person, Tenant, new_id
-from .tokens import new_code
+from bot.sandbox.credentials import Consent
+from bot.sandbox.gateway import TENANT
+from bot.sandbox.scopes import SCOPES
+from bot.sandbox.tenant import Json, Person, Tenant, new_id
+from bot.sandbox.tokens import new_code
 
 routes = web.RouteTableDef()
 

@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from .gateway import Refusal
-from .tenant import Json
+from bot.sandbox.gateway import Refusal
+from bot.sandbox.tenant import Json
 
 TEXT_BYTES = 150 * 1024
 RICH_BYTES = 30 * 1024

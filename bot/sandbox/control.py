@@ -9,12 +9,12 @@ import json
 
 from aiohttp import web
 
-from .content import callback_value, find_button
-from .delivery import DELIVERY, user_ids
-from .gateway import TENANT
-from .scopes import SCOPES
-from .tenant import Chat, Json, Message, Person, ScopeSwitch, Tenant, new_id
-from .tokens import revoke_person
+from bot.sandbox.content import callback_value, find_button
+from bot.sandbox.delivery import DELIVERY, user_ids
+from bot.sandbox.gateway import TENANT
+from bot.sandbox.scopes import SCOPES
+from bot.sandbox.tenant import Chat, Json, Message, Person, ScopeSwitch, Tenant, new_id
+from bot.sandbox.tokens import revoke_person
 
 routes = web.RouteTableDef()
 

@@ -14,11 +14,11 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from .connections import Connections, NotAcknowledged
-from .content import callback_value, check_card
-from .gateway import Refusal
-from .tenant import CardToken, Json, Message, Person, PushedEvent, Tenant, new_id
-from .webhook import sealed
+from bot.sandbox.connections import Connections, NotAcknowledged
+from bot.sandbox.content import callback_value, check_card
+from bot.sandbox.gateway import Refusal
+from bot.sandbox.tenant import CardToken, Json, Message, Person, PushedEvent, Tenant, new_id
+from bot.sandbox.webhook import sealed
 
 CONNECT_SECONDS = 2
 ADDRESS_CHECK_SECONDS = 1

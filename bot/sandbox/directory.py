@@ -4,12 +4,12 @@ import secrets
 
 from aiohttp import web
 
-from .gateway import NO_SCOPE, Apis, Call, Refusal, one_of, success
-from .limits import Limit
-from .oauth import FIELD_SCOPES
-from .parameters import Parameters
-from .scopes import SCOPES
-from .tenant import Json, Person, Tenant
+from bot.sandbox.gateway import NO_SCOPE, Apis, Call, Refusal, one_of, success
+from bot.sandbox.limits import Limit
+from bot.sandbox.oauth import FIELD_SCOPES
+from bot.sandbox.parameters import Parameters
+from bot.sandbox.scopes import SCOPES
+from bot.sandbox.tenant import Json, Person, Tenant
 
 apis = Apis()
 

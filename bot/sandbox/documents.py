@@ -5,14 +5,14 @@ import uuid
 
 from aiohttp import web
 
-from .blocks import blocks_of, plain_text
-from .directory import ID_TYPES
-from .gateway import Apis, Call, Refusal, one_of, success
-from .limits import Limit
-from .parameters import Parameters, page
-from .sample_work import FOLDER
-from .tenant import Json, new_id
-from .workplace import Document
+from bot.sandbox.blocks import blocks_of, plain_text
+from bot.sandbox.directory import ID_TYPES
+from bot.sandbox.gateway import Apis, Call, Refusal, one_of, success
+from bot.sandbox.limits import Limit
+from bot.sandbox.parameters import Parameters, page
+from bot.sandbox.sample_work import FOLDER
+from bot.sandbox.tenant import Json, new_id
+from bot.sandbox.workplace import Document
 
 apis = Apis()
 

@@ -11,8 +11,8 @@ from aiohttp import web
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from .client import user_agent
-from .tenant import Tenant
+from bot.sandbox.client import user_agent
+from bot.sandbox.tenant import Tenant
 
 HOP_BY_HOP = {"connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "content-length"}
 """Between two neighbours (RFC 9110, 7.6.1), or written anew by whoever sends a body on."""

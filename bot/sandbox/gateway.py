@@ -13,10 +13,10 @@ from typing import Any
 
 from aiohttp import web
 
-from .credentials import AccessToken
-from .faults import authorization
-from .limits import STANDARD, Limit
-from .tenant import Identity, Json, Person, Tenant
+from bot.sandbox.credentials import AccessToken
+from bot.sandbox.faults import authorization
+from bot.sandbox.limits import STANDARD, Limit
+from bot.sandbox.tenant import Identity, Json, Person, Tenant
 
 TENANT = web.AppKey("tenant", Tenant)
 DOCUMENTS = "https://open.feishu.cn"

@@ -16,13 +16,13 @@ from typing import Literal
 
 from aiohttp import web
 
-from .chat import add_chat_page
-from .front import build_front
-from .memory import Memory, fill, kept, recall
-from .process import BotProcess
-from .sample import sample_tenant
-from .server import build_platform
-from .tenant import App, Tenant
+from bot.sandbox.chat import add_chat_page
+from bot.sandbox.front import build_front
+from bot.sandbox.memory import Memory, fill, kept, recall
+from bot.sandbox.process import BotProcess
+from bot.sandbox.sample import sample_tenant
+from bot.sandbox.server import build_platform
+from bot.sandbox.tenant import App, Tenant
 
 HOST = "127.0.0.1"
 DEFAULT_PORT = 8700

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from .credentials import Credentials
-from .tenant import App, Behaviour, CardToken, Change, Chat, Message, Person, PushedEvent, Tenant
-from .workplace import Workplace
+from bot.sandbox.credentials import Credentials
+from bot.sandbox.tenant import App, Behaviour, CardToken, Change, Chat, Message, Person, PushedEvent, Tenant
+from bot.sandbox.workplace import Workplace
 
 FILE = "platform.json"
 SAVE_SECONDS = 1.0

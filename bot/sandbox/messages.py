@@ -6,11 +6,11 @@ from typing import Any
 
 from aiohttp import web
 
-from .content import RICH_BYTES, bad_card, bad_parameter, check_card, parse_content
-from .gateway import Apis, Call, Refusal, one_of, success
-from .limits import Limit
-from .parameters import Parameters
-from .tenant import DAY, HOUR, Chat, Json, Message, Person, Tenant, new_id
+from bot.sandbox.content import RICH_BYTES, bad_card, bad_parameter, check_card, parse_content
+from bot.sandbox.gateway import Apis, Call, Refusal, one_of, success
+from bot.sandbox.limits import Limit
+from bot.sandbox.parameters import Parameters
+from bot.sandbox.tenant import DAY, HOUR, Chat, Json, Message, Person, Tenant, new_id
 
 apis = Apis()
 

@@ -7,13 +7,13 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from .credentials import Consent, DeviceCode, Generation
-from .faults import authorization
-from .gateway import TENANT, TRACE, Apis, Call, Refusal, bearer, check_limit, success
-from .limits import STANDARD
-from .scopes import BASIC_SCOPES, SCOPES
-from .tenant import Json, Person, Tenant, new_id
-from .tokens import (
+from bot.sandbox.credentials import Consent, DeviceCode, Generation
+from bot.sandbox.faults import authorization
+from bot.sandbox.gateway import TENANT, TRACE, Apis, Call, Refusal, bearer, check_limit, success
+from bot.sandbox.limits import STANDARD
+from bot.sandbox.scopes import BASIC_SCOPES, SCOPES
+from bot.sandbox.tenant import Json, Person, Tenant, new_id
+from bot.sandbox.tokens import (
     TokenError,
     app_token,
     issue,

@@ -3,8 +3,8 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from .gateway import Refusal
-from .tenant import Json
+from bot.sandbox.gateway import Refusal
+from bot.sandbox.tenant import Json
 
 
 class Parameters:

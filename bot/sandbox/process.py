@@ -15,7 +15,7 @@ from typing import Literal
 
 import aiohttp
 
-from .tenant import Json
+from bot.sandbox.tenant import Json
 
 State = Literal["stopped", "starting", "ready", "failed"]
 

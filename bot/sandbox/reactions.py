@@ -4,10 +4,10 @@ from typing import Literal
 
 from aiohttp import web
 
-from .gateway import Apis, Call, Refusal, one_of, success
-from .messages import check_people
-from .parameters import violation
-from .tenant import Chat, Message, Reaction, new_id
+from bot.sandbox.gateway import Apis, Call, Refusal, one_of, success
+from bot.sandbox.messages import check_people
+from bot.sandbox.parameters import violation
+from bot.sandbox.tenant import Chat, Message, Reaction, new_id
 
 apis = Apis()
 

@@ -2,10 +2,10 @@
 
 import secrets
 
-from .clock import Clock
-from .sample_work import fill_workplace
-from .scopes import SCOPES
-from .tenant import App, Chat, Person, ScopeSwitch, Tenant
+from bot.sandbox.clock import Clock
+from bot.sandbox.sample_work import fill_workplace
+from bot.sandbox.scopes import SCOPES
+from bot.sandbox.tenant import App, Chat, Person, ScopeSwitch, Tenant
 
 APP_ID = "cli_a1b2c3d4e5f60718"
 TENANT_KEY = "736588c92abc175d"

@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 from secrets import token_hex
 from zoneinfo import ZoneInfo
 
-from .tenant import Json, Person, Tenant
-from .workplace import Document
+from bot.sandbox.tenant import Json, Person, Tenant
+from bot.sandbox.workplace import Document
 
 WELCOME = "doxcnWelcome7Kq2mZtR4vXb"
 PLAN = "doxcnLaunchPlan5Hs8nQyJ3u"

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from aiohttp import web
 
-from . import (
+from bot.sandbox import (
     client,
     connections,
     consent,
@@ -21,11 +21,11 @@ from . import (
     switches,
     work,
 )
-from .connections import CONNECTIONS, Connections
-from .delivery import DELIVERY, Delivery
-from .faults import Aim, suffer, told
-from .gateway import TENANT, TRACE, Refusal, Trace, new_log_id
-from .tenant import Tenant
+from bot.sandbox.connections import CONNECTIONS, Connections
+from bot.sandbox.delivery import DELIVERY, Delivery
+from bot.sandbox.faults import Aim, suffer, told
+from bot.sandbox.gateway import TENANT, TRACE, Refusal, Trace, new_log_id
+from bot.sandbox.tenant import Tenant
 
 CLOSING = web.AppKey("closing", asyncio.Event)
 

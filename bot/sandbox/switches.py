@@ -7,14 +7,14 @@ from dataclasses import fields
 
 from aiohttp import web
 
-from .connections import CONNECTIONS
-from .control import Wrong, app_json, chat_json, named_person, person_json, read_body
-from .delivery import DELIVERY
-from .faults import FAULT_KINDS, Fault, told
-from .gateway import TENANT
-from .scopes import SCOPES
-from .tenant import Chat, Json, Person, PushedEvent, ScopeSwitch, new_id
-from .tokens import expire_tokens
+from bot.sandbox.connections import CONNECTIONS
+from bot.sandbox.control import Wrong, app_json, chat_json, named_person, person_json, read_body
+from bot.sandbox.delivery import DELIVERY
+from bot.sandbox.faults import FAULT_KINDS, Fault, told
+from bot.sandbox.gateway import TENANT
+from bot.sandbox.scopes import SCOPES
+from bot.sandbox.tenant import Chat, Json, Person, PushedEvent, ScopeSwitch, new_id
+from bot.sandbox.tokens import expire_tokens
 
 routes = web.RouteTableDef()
 

@@ -5,7 +5,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from .tenant import Json
+from bot.sandbox.tenant import Json
 
 ROWS = 100
 PROMISED = ("users", "grants", "authorization_requests", "deferred_calls", "audit_log")

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from .clock import Clock
-from .credentials import Credentials
-from .faults import Faults
-from .limits import RateLimiter
-from .workplace import Workplace
+from bot.sandbox.clock import Clock
+from bot.sandbox.credentials import Credentials
+from bot.sandbox.faults import Faults
+from bot.sandbox.limits import RateLimiter
+from bot.sandbox.workplace import Workplace
 
 Json = dict[str, Any]
 Identity = Literal["user", "tenant"]

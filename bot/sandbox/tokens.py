@@ -8,7 +8,7 @@ import hashlib
 import hmac
 import secrets
 
-from .credentials import (
+from bot.sandbox.credentials import (
     AccessToken,
     AppToken,
     Code,
@@ -16,8 +16,8 @@ from .credentials import (
     RefreshToken,
     jwt_like,
 )
-from .scopes import BASIC_SCOPES
-from .tenant import DAY, Json, Person, Tenant
+from bot.sandbox.scopes import BASIC_SCOPES
+from bot.sandbox.tenant import DAY, Json, Person, Tenant
 
 HARD_STOP_SECONDS = 365 * DAY
 APP_TOKEN_SECONDS = 7200

@@ -9,7 +9,7 @@ import secrets
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.padding import PKCS7
 
-from .tenant import Json
+from bot.sandbox.tenant import Json
 
 
 def encrypt(encrypt_key: str, plaintext: bytes, iv: bytes | None = None) -> str:

@@ -5,12 +5,12 @@ import re
 
 from aiohttp import web
 
-from .directory import ID_TYPES, find_person
-from .gateway import Apis, Call, Refusal, one_of, success
-from .limits import Limit
-from .parameters import Parameters, page
-from .sample_work import make_event, make_task
-from .tenant import Json, new_id
+from bot.sandbox.directory import ID_TYPES, find_person
+from bot.sandbox.gateway import Apis, Call, Refusal, one_of, success
+from bot.sandbox.limits import Limit
+from bot.sandbox.parameters import Parameters, page
+from bot.sandbox.sample_work import make_event, make_task
+from bot.sandbox.tenant import Json, new_id
 
 apis = Apis()
 
