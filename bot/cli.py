@@ -146,6 +146,9 @@ def parser() -> Parser:
 
 
 def add_sandbox_options(command: Parser) -> None:
+    command.add_argument(
+        "--platform", choices=("lark", "dingtalk"), default="lark", help="which one to emulate (default: lark)"
+    )
     command.add_argument("--port", type=port, help="of the chat page (default: 8700, or a free one)")
     command.add_argument(
         "--data", type=Path, metavar="DIR", help="keep the database there (default: nowhere)"
@@ -225,7 +228,9 @@ def leave_no_core_dump() -> None:
 def sandbox(chosen: argparse.Namespace) -> int:
     from bot.sandbox import main as stand_in  # noqa: PLC0415
 
-    return stand_in.run(chosen.port, chosen.data, not chosen.no_browser, chosen.platform_only)
+    return stand_in.run(
+        chosen.port, chosen.data, not chosen.no_browser, chosen.platform_only, chosen.platform
+    )
 
 
 def doctor(chosen: argparse.Namespace) -> int:

@@ -23,7 +23,7 @@ from bot.core.cards import (
 from bot.core.model import Code, Content, Reply, Secret, Span, Words
 from bot.core.replies import expired, with_retry
 from bot.lark.cards import MAX_BYTES, as_card, click_answer, render_card, render_reply, weight
-from bot.sandbox.content import check_card, parse_content
+from bot.sandbox.lark.message_content import check_card, parse_content
 
 LINK = "https://applink.example/client/web_url/open?mode=sidebar-semi&url=https%3A%2F%2Fbot.example%2Fauthorize%2Fabc"
 UNTIL = datetime(2026, 1, 6, 1, 30, tzinfo=UTC)

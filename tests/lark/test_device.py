@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bot.core.model import DeviceAnswer, DeviceCode, Secret, TokenProblem, TokenRefused, TokenSet
 from bot.lark.oauth import parse_device_code, problem_of
-from bot.sandbox.sample import WEI
+from bot.sandbox.lark.sample_tenant import WEI
 
 ASKED = frozenset({"task:task:read", "offline_access"})
 

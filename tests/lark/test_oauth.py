@@ -10,8 +10,8 @@ from bot.core.model import Identity, Refused, Secret, TokenProblem, TokenRefused
 from bot.core.oauth import s256
 from bot.lark.api import Answer
 from bot.lark.oauth import GENERATIONS, PROBLEMS, fields_of, parse_token_set, problem_of
-from bot.sandbox.sample import SAM, WEI
-from bot.sandbox.tokens import expire_tokens, revoke_person
+from bot.sandbox.lark.sample_tenant import SAM, WEI
+from bot.sandbox.lark.tokens import expire_tokens, revoke_person
 
 VERIFIER = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
 REDIRECT = "https://bot.example/cb"

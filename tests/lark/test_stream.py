@@ -17,11 +17,11 @@ from bot.core.model import Secret
 from bot.flows.refusals import Refusals
 from bot.lark import stream
 from bot.lark.stream import ClientConfig, LongConnection, NotAccepted, is_platforms
-from bot.sandbox.connections import CONNECTIONS, Connections, NotAcknowledged
-from bot.sandbox.faults import Fault
-from bot.sandbox.frames import Frame, encode
-from bot.sandbox.sample import sample_tenant
-from bot.sandbox.server import build_platform
+from bot.sandbox.lark.faults import Fault
+from bot.sandbox.lark.frames import Frame, encode
+from bot.sandbox.lark.long_connections import CONNECTIONS, Connections, NotAcknowledged
+from bot.sandbox.lark.sample_tenant import sample_tenant
+from bot.sandbox.lark.server import build_platform
 from tests.ports import free_port
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from bot.core.model import Secret
 from bot.core.oauth import digest
-from bot.sandbox.tenant import Chat, Person
+from bot.sandbox.lark.tenant import Chat, Person
 from bot.store.crypto import Seal, new_key
 
 from .conftest import World, actions_on, has_link, text_of

@@ -14,8 +14,8 @@ import pytest
 from sqlalchemy import make_url
 
 from bot.core.model import Secret, TokenSet, UserKey
-from bot.sandbox.tenant import Person
-from bot.sandbox.tokens import issue
+from bot.sandbox.lark.tenant import Person
+from bot.sandbox.lark.tokens import issue
 from bot.store import grants, users
 from bot.store.crypto import Seal
 from bot.store.database import Connection, open_database

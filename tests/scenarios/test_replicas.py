@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from bot.core.model import UserKey
-from bot.sandbox.tenant import Message
+from bot.sandbox.lark.tenant import Message
 from bot.store import arrivals
 from bot.store.crypto import Seal
 from bot.store.database import ANNOUNCED, Connection, Database, open_database
