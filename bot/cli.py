@@ -147,7 +147,10 @@ def parser() -> Parser:
 
 def add_sandbox_options(command: Parser) -> None:
     command.add_argument(
-        "--platform", choices=("lark", "dingtalk"), default="lark", help="which one to emulate (default: lark)"
+        "--platform",
+        choices=("lark", "dingtalk"),
+        default="lark",
+        help="which one to emulate (default: lark)",
     )
     command.add_argument("--port", type=port, help="of the chat page (default: 8700, or a free one)")
     command.add_argument(

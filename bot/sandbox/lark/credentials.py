@@ -1,4 +1,7 @@
-"""Tokens, codes and device codes that the platform has given out, and what each is good for."""
+"""Records of the tokens, codes and device authorizations that the platform has issued.
+
+Times are in Unix seconds on `Clock.now`. The names of fields are those of saved files.
+"""
 
 import base64
 import secrets
@@ -18,7 +21,7 @@ class AppToken:
 
 @dataclass
 class AccessToken:
-    """A user access token: whose, and for which scopes; they never change after it was issued."""
+    """A user access token. Its scopes never change after it was issued."""
 
     token: str
     person: str
@@ -31,7 +34,7 @@ class AccessToken:
 
 @dataclass
 class RefreshToken:
-    """A refresh token; good for one use. `access_token` is the one that was issued with it."""
+    """A single-use refresh token. `access_token` is the one that was issued with it."""
 
     token: str
     person: str
@@ -46,7 +49,7 @@ class RefreshToken:
 
 @dataclass
 class Code:
-    """An authorization code; `redirect_uri` is None when it came from inside the client."""
+    """A single-use authorization code. `redirect_uri` is None if the client's SDK requested it."""
 
     code: str
     client_id: str
@@ -62,7 +65,7 @@ class Code:
 
 @dataclass
 class DeviceAuthorization:
-    """A device authorization under way; `person` decides it on the verification page."""
+    """A device authorization (RFC 8628). `person` is set when someone has allowed it on the verification page."""
 
     device_code: str
     user_code: str
@@ -75,13 +78,13 @@ class DeviceAuthorization:
     polled_at: float | None = None
 
     def is_open(self, now: float) -> bool:
-        """Whether a person can still decide: once, and in time."""
+        """Return whether it has neither been decided nor expired."""
         return self.person is None and not self.refused and not self.used and self.expires_at > now
 
 
 @dataclass
 class Consent:
-    """One opening of the authorize page. `error` is what the page shows instead of asking."""
+    """One opening of the authorize page. `error` is the (code, text) that the page shows instead of asking."""
 
     consent_id: str
     scopes: tuple[str, ...]
@@ -97,7 +100,7 @@ class Consent:
 
 @dataclass
 class Credentials:
-    """Everything given out, by its secret."""
+    """Everything issued, by its secret; consents by id."""
 
     app_tokens: dict[str, AppToken] = field(default_factory=dict)
     access: dict[str, AccessToken] = field(default_factory=dict)
@@ -106,11 +109,11 @@ class Credentials:
     devices: dict[str, DeviceAuthorization] = field(default_factory=dict)
     consents: dict[str, Consent] = field(default_factory=dict)
     asked_last: dict[str, frozenset[str]] = field(default_factory=dict)
-    """What each person's last consent was asked for, by open_id."""
+    """The scopes of each person's last consent, by open_id."""
 
 
 def jwt_like(size: int = 1100) -> str:
-    """An opaque token that looks and weighs like the platform's: `eyJ`, three parts, over one KB."""
+    """Return an opaque token of the platform's form and size: `eyJ`, three parts, over 1 KB."""
     header = base64.urlsafe_b64encode(b'{"alg":"ES256","typ":"JWT"}').rstrip(b"=").decode()
     payload = (
         base64.urlsafe_b64encode(b'{"jti":"' + secrets.token_hex(8).encode() + b'"}').rstrip(b"=").decode()

@@ -1,7 +1,7 @@
-"""Documents as the platform serves them: a tree of blocks, or their plain text.
+"""Documents as the platform serves them: a tree of blocks, or plain text.
 
-A document is written as a little Markdown: its title, then headings (`#`), lists (`-`, `1.`, `[ ]`, `[x]`; two spaces
-for each level), quotes (`>`), code between lines of three backticks, `**bold**` and `[links](https://…)`.
+The source of a document is a subset of Markdown: a title line, then headings (`#`), lists (`-`, `1.`, `[ ]`, `[x]`;
+two spaces for each level), quotes (`>`), code between lines of three backticks, `**bold**` and `[links](https://…)`.
 """
 
 import hashlib
@@ -14,33 +14,33 @@ from bot.sandbox.lark.work_data import Document
 
 KINDS = {"page": 1, "text": 2, "bullet": 12, "ordered": 13, "code": 14, "quote": 15, "todo": 17}
 KINDS |= {f"heading{level}": level + 2 for level in range(1, 10)}
-"""The number of each kind of block."""
+"""The platform's number for each kind of block."""
 
 LINE = re.compile(r"(?P<indent> *)(?P<mark>#{1,9} |- |\d+\. |\[[ x]\] |> )?(?P<text>.*)")
 INLINE = re.compile(r"\*\*(?P<bold>.+?)\*\*|\[(?P<label>[^\]]+)\]\((?P<url>https?://[^)\s]+)\)")
 
 
 def blocks_of(document: Document) -> list[Json]:
-    """The page, and every block below it in the order in which they are read."""
+    """Return the page block and every block below it, in reading order."""
     title, *lines = document.text.splitlines() or [document.title]
     page = block(document.token, "", "page", title)
     blocks, parents = [page], [page]
-    for kind, indent, words, done in parsed(lines):
+    for kind, indent, text, done in parse_lines(lines):
         level = min(indent // 2, len(parents) - 1)
         digest = hashlib.sha256(f"{document.token} {len(blocks)}".encode()).hexdigest()[:20]
-        made = block(f"doxcn{digest}", parents[level]["block_id"], kind, words)
+        child = block(f"doxcn{digest}", parents[level]["block_id"], kind, text)
         if kind == "todo":
-            made[kind]["style"]["done"] = done
-        parents[level].setdefault("children", []).append(made["block_id"])
+            child[kind]["style"]["done"] = done
+        parents[level].setdefault("children", []).append(child["block_id"])
         del parents[level + 1 :]
         if kind in ("bullet", "ordered", "todo"):
-            parents.append(made)
-        blocks.append(made)
+            parents.append(child)
+        blocks.append(child)
     return blocks
 
 
 def plain_text(document: Document) -> str:
-    """What `raw_content` gives: the words alone, a line for each block."""
+    """Return the text that `raw_content` serves: one line for each block."""
     lines = []
     for each in blocks_of(document):
         kind = next(name for name in KINDS if name in each)
@@ -48,8 +48,8 @@ def plain_text(document: Document) -> str:
     return "\n".join(lines) + "\n"
 
 
-def parsed(lines: list[str]) -> Iterator[tuple[str, int, str, bool]]:
-    """Kind, indentation, words, and whether it is ticked off."""
+def parse_lines(lines: list[str]) -> Iterator[tuple[str, int, str, bool]]:
+    """Yield kind, indentation, text, and whether a to-do is done."""
     code: list[str] | None = None
     for line in lines:
         if line.strip() == "```":
@@ -71,23 +71,23 @@ def kind_of(mark: str) -> str:
     return {"- ": "bullet", "> ": "quote", "[ ] ": "todo", "[x] ": "todo"}.get(mark, "text")
 
 
-def block(block_id: str, parent: str, kind: str, words: str) -> Json:
-    text = {"style": {"align": 1}, "elements": [run(words)] if kind == "code" else list(elements(words))}
-    return {"block_id": block_id, "parent_id": parent, "block_type": KINDS[kind], kind: text}
+def block(block_id: str, parent: str, kind: str, text: str) -> Json:
+    body = {"style": {"align": 1}, "elements": [run(text)] if kind == "code" else list(elements(text))}
+    return {"block_id": block_id, "parent_id": parent, "block_type": KINDS[kind], kind: body}
 
 
-def elements(words: str) -> Iterator[Json]:
+def elements(text: str) -> Iterator[Json]:
     start = 0
-    for found in INLINE.finditer(words):
+    for found in INLINE.finditer(text):
         if found.start() > start:
-            yield run(words[start : found.start()])
+            yield run(text[start : found.start()])
         if found["bold"]:
             yield run(found["bold"], bold=True)
         else:
             yield run(found["label"], link={"url": quote(found["url"], safe="")})
         start = found.end()
-    if start < len(words) or not words:
-        yield run(words[start:])
+    if start < len(text) or not text:
+        yield run(text[start:])
 
 
 def run(content: str, **style: object) -> Json:

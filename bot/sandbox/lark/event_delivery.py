@@ -1,7 +1,7 @@
-"""Pushing events and card callbacks to the app: by webhook or long connection, with the platform's patience.
+"""Delivery of events and card callbacks to the app, by webhook or long connection.
 
-An event that is not acknowledged within three seconds comes again after 15 seconds, 5 minutes, 1 hour and
-6 hours. A card callback comes once; what the person then sees is the answer, or an error code.
+An event that is not acknowledged within three seconds is redelivered after 15 seconds, 5 minutes, 1 hour and 6 hours.
+A card callback is delivered once; the person sees its response or an error code.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ NO_ADDRESS, NO_ANSWER, NO_CONNECTION, BAD_STATUS, BAD_BODY, BAD_CARD = (
 
 @dataclass(frozen=True)
 class DeliveryAttempt:
-    """How one push went: `status` of the answer (None: none came), its body, and words if it failed."""
+    """The result of one delivery. `status` is None without a response; `problem` says why it failed."""
 
     status: int | None
     body: bytes = b""
@@ -52,7 +52,7 @@ class DeliveryAttempt:
 
 
 class Delivery:
-    """Pushes to the app. Made when the platform starts; `close` ends what is still to be redelivered."""
+    """Delivers to the app. Created when the platform starts; `close` cancels pending redeliveries."""
 
     def __init__(self, tenant: Tenant, connections: Connections) -> None:
         self._tenant = tenant
@@ -74,7 +74,7 @@ class Delivery:
     # Events
 
     def envelope(self, event_type: str, event: Json, **header: str) -> Json:
-        """An event in schema 2.0, with a new id."""
+        """Wrap an event in an envelope of schema 2.0, with a new id."""
         app = self._tenant.app
         return {
             "schema": "2.0",
@@ -82,7 +82,7 @@ class Delivery:
                 "event_id": secrets.token_hex(16),
                 "event_type": event_type,
                 "create_time": str(self._tenant.clock.wall_ms()),
-                # By the long connection it comes empty.
+                # The long connection delivers it empty.
                 "token": "" if app.events_by == "websocket" else app.verification_token,
                 "app_id": app.app_id,
                 "tenant_key": app.tenant_key,
@@ -92,20 +92,22 @@ class Delivery:
         }
 
     def push(self, body: Json) -> str:
-        """Pushes an event until it is acknowledged or given up; returns its id at once."""
+        """Start delivering an event, with redeliveries, and return its id at once."""
         record = self._record(body)
         self._start(self._deliver_until_acknowledged(record, 0))
         return record.event_id
 
     def resume(self) -> None:
-        """Goes on with what was not acknowledged when the platform was last stopped."""
+        """Continue to deliver the events that were not acknowledged when the platform last stopped."""
         for record in self._tenant.events.values():
             if not record.acknowledged:
                 self._start(self._deliver_until_acknowledged(record, len(record.attempts)))
 
     async def push_once(self, body: Json, raw: tuple[bytes, dict[str, str]] | None = None) -> PushedEvent:
-        """Pushes an event and returns after the first attempt (`raw` replaces body and headers of it); an
-        event that was not acknowledged is redelivered as usual unless it was raw."""
+        """Deliver an event and return after the first attempt; redeliveries follow in the background.
+
+        `raw` replaces the body and the headers of the request. A raw request is not redelivered.
+        """
         record = self._record(body)
         await self._attempt(record, raw)
         if not record.acknowledged and raw is None:
@@ -113,7 +115,7 @@ class Delivery:
         return record
 
     async def replay(self, event_id: str) -> PushedEvent:
-        """Delivers an event once more, acknowledged or not: delivery is at least once."""
+        """Deliver an event again, acknowledged or not: delivery is at least once."""
         record = self._tenant.events[event_id]
         await self._attempt(record, None)
         return record
@@ -153,7 +155,7 @@ class Delivery:
         self._tenant.feed.announce("event", seen, start)
 
     def _next_wait(self, record: PushedEvent) -> float | None:
-        """Seconds until the delivery after the one that has just failed; None after the last."""
+        """Return the seconds between the last attempt and the next; None after the last redelivery."""
         waits = self._tenant.behaviour.redelivery_seconds
         tried = len(record.attempts)
         return waits[tried] if tried < len(waits) else None
@@ -203,11 +205,11 @@ class Delivery:
         return DeliveryAttempt(status, body, ms=int((loop.time() - started) * 1000))
 
     async def check_address(self, url: str) -> str | None:
-        """What saving an address does: a challenge that must come back within a second. Words if it does not."""
+        """Check an address as saving it does: it must return a challenge within a second. Return the problem, or None."""
         app = self._tenant.app
         challenge = secrets.token_hex(8)
-        question = {"challenge": challenge, "token": app.verification_token, "type": "url_verification"}
-        content, headers = encrypted_request(app.encrypt_key, question, int(self._tenant.clock.wall()))
+        request = {"challenge": challenge, "token": app.verification_token, "type": "url_verification"}
+        content, headers = encrypted_request(app.encrypt_key, request, int(self._tenant.clock.wall()))
         attempt = await self._post(url, content, headers, ADDRESS_CHECK_SECONDS)
         try:
             answer = json.loads(attempt.body) if attempt.acknowledged else None
@@ -220,8 +222,11 @@ class Delivery:
     # Card callbacks
 
     async def click(self, person: Person, message: Message, button: Json) -> tuple[Any, int | None]:
-        """Presses a callback button: the app's answer, and the error code that the person is shown (or None).
-        A returned card is applied; what else happened to the card meanwhile is overwritten."""
+        """Click a callback button; return the app's response and the error code that the person sees, or None.
+
+        A card in the response replaces the card. Without one, the card becomes again what it was before the click:
+        the platform drops updates that the app makes before it responds.
+        """
         token = new_id("c-")
         pending = CardToken(message.message_id, self._tenant.clock.now() + CARD_TOKEN_SECONDS)
         self._tenant.card_tokens[token] = pending
@@ -266,7 +271,7 @@ class Delivery:
             "host": "im_message",
             "context": {"open_message_id": message.message_id, "open_chat_id": message.chat_id},
         }
-        # This header alone counts in microseconds.
+        # Only this event's create_time is in microseconds.
         return self.envelope(
             "card.action.trigger", event, create_time=str(int(self._tenant.clock.wall() * 1_000_000))
         )
@@ -298,7 +303,7 @@ class Delivery:
 
 
 def user_ids(tenant: Tenant, person: Person) -> Json:
-    """The ids of a person in an event; `user_id` only for apps that may know it."""
+    """Return a person's ids as an event has them: `user_id` requires a scope."""
     ids = {"union_id": person.union_id, "open_id": person.open_id}
     if "contact:user.employee_id:readonly" in tenant.app.enabled_scopes("tenant"):
         ids["user_id"] = person.user_id

@@ -1,9 +1,8 @@
-"""Trouble on purpose: which requests it strikes, and what becomes of them.
+"""Injected faults: which requests they match, and what they do to them.
 
-A fault may strike any request to the platform, the token endpoints among them. `delay_after`, `drop_after`
-and `truncate` do the work first: that is the difference which a bot has to be ready for. A delay is over when
-its fault is removed. With `lost_authorization` the request arrives without its
-Authorization header, as behind some proxies.
+A fault can match any request to the platform, including those to token endpoints. `delay_after`, `drop_after` and
+`truncate` let the handler work first, so the bot does not learn that its request succeeded. Removing a fault ends its
+delays. With `lost_authorization` the request arrives without its Authorization header, as behind some proxies.
 """
 
 import asyncio
@@ -32,11 +31,11 @@ FaultKind = Literal[
 FAULT_KINDS = get_args(FaultKind)
 
 LOST_AUTHORIZATION = "lost_authorization"
-"""What a request is marked with whose Authorization header does not count."""
+"""Marks a request whose Authorization header is ignored."""
 
 
 def authorization(request: web.Request) -> str:
-    """The Authorization header as it arrived; empty when there is none."""
+    """Return the Authorization header, or an empty string."""
     return "" if LOST_AUTHORIZATION in request else request.headers.get("Authorization", "")
 
 
@@ -45,19 +44,19 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @dataclass(frozen=True)
 class RequestTraits:
-    """What a fault looks at in a request."""
+    """The traits of a request that faults match on."""
 
     method: str
     path: str
     identity: str | None
     grant_type: str | None
     receive_id_type: str | None = None
-    """How a message names whom it goes to."""
+    """The kind of id that names the recipient of a message."""
 
 
 @dataclass
 class Fault:
-    """One kind of trouble for the requests that match; `times` None means until it is removed."""
+    """A fault for the requests that match. `times` limits how often it applies; None: until it is removed."""
 
     fault_id: str
     kind: FaultKind
@@ -67,15 +66,15 @@ class Fault:
     struck: int = 0
     removed: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def strikes(self, aim: RequestTraits) -> bool:
+    def matches(self, traits: RequestTraits) -> bool:
         if self.times is not None and self.struck >= self.times:
             return False
         return (
-            self.match.get("method", aim.method).upper() == aim.method
-            and self.match.get("identity", aim.identity) == aim.identity
-            and self.match.get("grant_type", aim.grant_type) == aim.grant_type
-            and self.match.get("receive_id_type", aim.receive_id_type) == aim.receive_id_type
-            and _path_matches(self.match.get("path", "/"), aim.path)
+            self.match.get("method", traits.method).upper() == traits.method
+            and self.match.get("identity", traits.identity) == traits.identity
+            and self.match.get("grant_type", traits.grant_type) == traits.grant_type
+            and self.match.get("receive_id_type", traits.receive_id_type) == traits.receive_id_type
+            and _path_matches(self.match.get("path", "/"), traits.path)
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -90,7 +89,7 @@ class Fault:
 
 
 def fault_change(event: str, fault: Fault, **more: Any) -> dict[str, Any]:
-    """What the feed is told of a fault; `kind` is the kind of a change there, so a fault's is called `fault`."""
+    """Return a change of the feed about a fault. `kind` is the change's own there, so the fault's kind is `fault`."""
     described = fault.as_json()
     return {"event": event, "fault": described.pop("kind"), **described, **more}
 
@@ -102,19 +101,19 @@ def _path_matches(pattern: str, path: str) -> bool:
 
 
 class Faults:
-    """The troubles in force, oldest first; a request meets the first that strikes it."""
+    """The active faults, oldest first; the first that matches a request applies."""
 
     def __init__(self) -> None:
         self.all: dict[str, Fault] = {}
 
-    def match(self, aim: RequestTraits) -> Fault | None:
-        fault = next((f for f in self.all.values() if f.strikes(aim)), None)
+    def match(self, traits: RequestTraits) -> Fault | None:
+        fault = next((f for f in self.all.values() if f.matches(traits)), None)
         if fault is not None:
             fault.struck += 1
         return fault
 
     def remove(self, fault_id: str) -> Fault | None:
-        """Removes a fault; whoever is delayed by it goes on."""
+        """Remove a fault and release the requests that it delays; None if there is no such fault."""
         fault = self.all.pop(fault_id, None)
         if fault is not None:
             fault.removed.set()
@@ -128,7 +127,7 @@ class Faults:
 async def apply_fault(
     fault: Fault, request: web.Request, handler: Handler, closing: asyncio.Event
 ) -> web.StreamResponse:
-    """Carries out a fault: what the client gets, if anything, instead of (or after) the handler's work."""
+    """Serve a request under a fault: instead of the handler, or around it."""
     options = fault.options
     match fault.kind:
         case "status":
@@ -184,14 +183,14 @@ def _rate_limited(reset: int | None) -> web.Response:
 
 
 def _drop(request: web.Request) -> web.Response:
-    """Cuts the TCP connection; the response is for nobody."""
+    """Cut the TCP connection. The response that the server needs is never sent."""
     if request.transport is not None:
         request.transport.abort()
     return web.Response(status=499)
 
 
 async def _truncated(request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
-    """Promises the whole body and sends half of it."""
+    """Announce the length of the whole body, send half of it and close the connection."""
     body = response.body if isinstance(response, web.Response) else b""
     whole = body if isinstance(body, bytes) else json.dumps({}).encode()
     half = web.StreamResponse(status=response.status, headers={"Content-Type": "application/json"})

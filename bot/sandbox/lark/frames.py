@@ -1,4 +1,4 @@
-"""The long connection's frames: one proto2 message per binary WebSocket message, coded by hand.
+"""The long connection's frames: one proto2 message in each binary WebSocket message, encoded by hand.
 
 An emulator that used the SDK's own classes would share its mistakes.
 """
@@ -15,7 +15,7 @@ class FrameError(ValueError):
 
 @dataclass
 class Frame:
-    """One frame; the required fields always go out, the optional ones when they are there."""
+    """One frame. Required fields are always encoded, optional ones unless they are None."""
 
     seq_id: int
     log_id: int
@@ -46,7 +46,7 @@ def encode(frame: Frame) -> bytes:
 
 
 def decode(data: bytes) -> Frame:
-    """The frame in these bytes; every required field must be there."""
+    """Decode a frame. Raises FrameError if a required field is missing or the bytes are malformed."""
     numbers: dict[int, int] = {}
     blobs: dict[int, bytes] = {}
     headers: dict[str, str] = {}

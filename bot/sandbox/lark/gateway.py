@@ -1,7 +1,7 @@
-"""What stands before every OpenAPI: who is calling, may they, and how a refusal looks.
+"""The gateway before every OpenAPI: authentication, scopes, rate limits and the form of errors.
 
-The order is the platform's: credentials, then the app's scopes, then the user's grant, then the rate limit,
-and the parameters last. Each API declares what it takes with `Apis.api`; the handlers behind it see a `Call`.
+The order of checks is the platform's: credentials, the app's scopes, the user's grant, the rate limit, and parameters
+last. Each API declares its requirements with `Apis.api`; its handler receives a `Call`.
 """
 
 import secrets
@@ -23,12 +23,12 @@ TENANT = web.AppKey("tenant", Tenant)
 DOCUMENTATION_URL = "https://open.feishu.cn"
 
 Alternatives = tuple[str, ...]
-"""Scopes of which any one is enough."""
+"""Scopes of which any one suffices."""
 
 
 @dataclass
 class Trace:
-    """What is known of the request being served, for its log id and for the feed."""
+    """What the feed shows of the request being served."""
 
     log_id: str
     identity: str | None = None
@@ -45,7 +45,7 @@ def new_log_id() -> str:
 
 
 class ApiError(Exception):
-    """An answer with a code other than 0."""
+    """A response with a code other than 0. `bare`: without the `error` object."""
 
     def __init__(
         self,
@@ -70,19 +70,19 @@ class ApiError(Exception):
         trace.code = self.code
         body: Json = {"code": self.code, "msg": self.msg}
         if not self.bare:
-            trouble = (
+            troubleshooter = (
                 f"{DOCUMENTATION_URL}/search?from=openapi&log_id={trace.log_id}&code={self.code}&method_id=1"
             )
             body["error"] = {
                 **self.error,
                 "log_id": trace.log_id,
-                "troubleshooter": f"排查建议查看(Troubleshooting suggestions): {trouble}",
+                "troubleshooter": f"排查建议查看(Troubleshooting suggestions): {troubleshooter}",
             }
         return web.json_response(body, status=self.status, headers=self.headers)
 
 
 def success(data: Json | None = None, msg: str = "success", **top_level: Any) -> web.Response:
-    """The usual answer: code 0, and the fields under `data` or, for older APIs, at the top."""
+    """Return a response with code 0 and the fields under `data` or, for older APIs, at the top level."""
     TRACE.get().code = 0
     body: Json = {"code": 0, "msg": msg, **top_level}
     if data is not None:
@@ -92,8 +92,10 @@ def success(data: Json | None = None, msg: str = "success", **top_level: Any) ->
 
 @dataclass(frozen=True)
 class Api:
-    """One API: where it is, and what it takes for each identity (None: not that identity). A requirement is
-    a row of alternatives; one of each must be there, and each is refused on its own."""
+    """One API: its address, and its scope requirement for each identity; None excludes that identity.
+
+    A requirement is a tuple of alternatives: one scope of each must be there, and each is refused separately.
+    """
 
     method: str
     path: str
@@ -109,7 +111,7 @@ class Api:
 
 @dataclass(frozen=True)
 class Call:
-    """An authenticated, permitted call. `person` is None when the app itself is calling."""
+    """An authenticated and authorized call. `person` is None if the app calls as itself."""
 
     tenant: Tenant
     request: web.Request
@@ -123,7 +125,7 @@ class Call:
 
     @property
     def user(self) -> Person:
-        """The person, for APIs that only people can call."""
+        """The person, for APIs that the app cannot call as itself."""
         if self.person is None:
             raise TypeError("a user API was called without a user")
         return self.person
@@ -168,12 +170,12 @@ NO_SCOPE: tuple[Alternatives, ...] = ()
 
 
 def one_of(*scopes: str) -> tuple[Alternatives, ...]:
-    """The usual requirement: any one of these."""
+    """Return the requirement of any one of these scopes."""
     return (scopes,)
 
 
 async def authorize_call(api: Api, request: web.Request) -> Call:
-    """Lets a request in as a `Call`, or raises the `Refusal` that the platform answers with."""
+    """Check a request and return it as a `Call`. Raises the ApiError that the platform responds with."""
     tenant = request.app[TENANT]
     identity, token = authenticate(tenant, api, request)
     if token is None:
@@ -187,7 +189,7 @@ async def authorize_call(api: Api, request: web.Request) -> Call:
 
 
 def bearer(request: web.Request) -> str:
-    """The token of the Authorization header, which must have exactly the form `Bearer token`."""
+    """Return the token of the Authorization header, which must have exactly the form `Bearer token`."""
     header = authorization(request)
     if not header.startswith("Bearer ") or not header[7:].strip():
         raise ApiError(
@@ -214,8 +216,8 @@ def authenticate(tenant: Tenant, api: Api, request: web.Request) -> tuple[Identi
     return "user", check_user_token(tenant, token, api.invalid_token)
 
 
-def check_user_token(tenant: Tenant, token: str, own_words: tuple[int, str, int] | None) -> AccessToken:
-    """The token's record, if it is good; otherwise the general refusal or the API's own."""
+def check_user_token(tenant: Tenant, token: str, api_error: tuple[int, str, int] | None) -> AccessToken:
+    """Return the record of a valid token. Raises the API's own error for an invalid one, if it has one."""
     access = tenant.credentials.access.get(token)
     if access is not None:
         TRACE.get().identity = access.person
@@ -227,7 +229,7 @@ def check_user_token(tenant: Tenant, token: str, own_words: tuple[int, str, int]
         raise ApiError(99991662, "app not in use")
     else:
         return access
-    raise ApiError(*own_words) if own_words else refusal
+    raise ApiError(*api_error) if api_error else refusal
 
 
 def _invalid_token(code: int) -> ApiError:
@@ -239,7 +241,7 @@ def _invalid_token(code: int) -> ApiError:
 def check_scopes(
     tenant: Tenant, requirement: tuple[Alternatives, ...], identity: Identity, scopes: frozenset[str]
 ) -> None:
-    """Refuses the first row of which none is enabled in the app (99991672) or granted (99991679)."""
+    """Raise for the first alternatives of which none is enabled in the app (99991672) or granted (99991679)."""
     enabled = tenant.app.enabled_scopes(identity)
     for alternatives in requirement:
         if identity == "user" and alternatives in SCOPES_CHECKED_BY_API:
@@ -253,7 +255,7 @@ def check_scopes(
 
 
 SCOPES_CHECKED_BY_API = {("im:message.send_as_user",)}
-"""Scopes that the API itself looks for, after the gateway: its refusal names them in words alone, and does not tell
+"""Scopes that the API itself checks, after the gateway. Its error names them in the message only, and does not tell
 whether the app or the user lacks them."""
 
 
@@ -270,8 +272,8 @@ def app_scope_missing(tenant: Tenant, alternatives: Alternatives, identity: Iden
     )
     msg = f"Access denied. One of the following scopes is required: [{listed}]"
     if tenant.behaviour.refusal_wording == "bilingual":
-        words = "用户身份权限" if identity == "user" else "应用身份权限"
-        msg += f".应用尚未开通所需的{words}：[{listed}]，点击链接申请并开通任一权限即可：{link}"
+        identity_name = "用户身份权限" if identity == "user" else "应用身份权限"
+        msg += f".应用尚未开通所需的{identity_name}：[{listed}]，点击链接申请并开通任一权限即可：{link}"
     return ApiError(
         99991672,
         msg,
@@ -302,7 +304,7 @@ def user_scope_missing(tenant: Tenant, alternatives: Alternatives) -> ApiError:
 
 
 def check_limit(tenant: Tenant, key: str, limit: Limit, status: int = 429) -> None:
-    """Counts the call against the API's limit; over it, says when to come back."""
+    """Count the call against the API's limit. Above it, raises with the seconds to wait in a header."""
     if not tenant.behaviour.rate_limits:
         return
     reset = tenant.limiter.hit(key, limit, tenant.clock.now())
@@ -317,7 +319,7 @@ def check_limit(tenant: Tenant, key: str, limit: Limit, status: int = 429) -> No
 
 
 async def read_json(request: web.Request) -> Json:
-    """The body as a JSON object; no body at all is an empty one."""
+    """Return the body as a JSON object; an absent body is an empty one."""
     raw = await request.read()
     if not raw:
         return {}

@@ -1,7 +1,7 @@
-"""Long connections: where a client gets its address, its frames, and who gets an event.
+"""Long connections: the endpoint that issues addresses, the WebSockets, and the delivery of events through them.
 
-Of several connections each event goes to a random one; it is delivered when that client acknowledges it: with the
-same frame, one header more, and the answer in place of the payload.
+Each event goes to one connection, chosen at random. The client acknowledges it with the same frame, one more header
+and the response as payload.
 """
 
 import asyncio
@@ -29,26 +29,26 @@ TOO_MANY_CONNECTIONS = 1000040350
 WRONG_BRAND = 1000040351
 
 
-CLOSE_SECONDS = 1
+CLOSE_TIMEOUT = 1
 
 
 class NotAcknowledged(Exception):
-    """The event reached nobody who acknowledged it; the words say why. `code`: what came instead of 200."""
+    """No client acknowledged the event. `code` is the acknowledgement's code if it was not 200."""
 
-    def __init__(self, words: str, code: int | None = None) -> None:
-        super().__init__(words)
+    def __init__(self, reason: str, code: int | None = None) -> None:
+        super().__init__(reason)
         self.code = code
 
 
 @dataclass
 class PendingEvent:
-    """An event on its way: the frames that it went out in, and the acknowledgement that is awaited."""
+    """An event that awaits its acknowledgement, and the frames that it was sent in."""
 
     frames: list[Frame]
     answer: asyncio.Future[Json]
 
     def is_answered_by(self, frame: Frame) -> bool:
-        """Whether this is one of its frames, sent back with the time that its handling took."""
+        """Return whether this is one of its frames, returned with the time that handling took (`biz_rt`)."""
         headers = dict(frame.headers)
         if not headers.pop("biz_rt", "").isdecimal():
             return False
@@ -58,7 +58,7 @@ class PendingEvent:
 
 @dataclass
 class Connection:
-    """One open connection, and what is to be acknowledged on it by message id."""
+    """One open connection, and its unacknowledged events by message id."""
 
     device_id: str
     socket: web.WebSocketResponse
@@ -71,13 +71,13 @@ class Connection:
         await self.socket.close()
 
     def reset(self) -> None:
-        """Cuts the TCP connection."""
+        """Cut the TCP connection."""
         if self.transport is not None:
             self.transport.abort()
 
 
 class Connections:
-    """The open connections of the app, and the addresses given out for the next ones."""
+    """The app's open connections, and the tickets of addresses that were issued but not used."""
 
     def __init__(self, tenant: Tenant) -> None:
         self.open: dict[str, Connection] = {}
@@ -86,15 +86,17 @@ class Connections:
         self._sequence = 0
 
     def new_address(self, host: str, *, secure: bool = False) -> str:
-        """An address for one connection."""
+        """Issue the address of one connection."""
         device_id = str(secrets.randbelow(9 * 10**18) + 10**18)
         self.expected[device_id] = ticket = secrets.token_urlsafe(24)
         scheme = "wss" if secure else "ws"
         return f"{scheme}://{host}/ws/v2?device_id={device_id}&service_id={SERVICE_ID}&ticket={ticket}"
 
     async def send(self, message_id: str, body: Json, frame_type: str = "event") -> tuple[Any, float]:
-        """Sends an event to a random connection and returns the result in its acknowledgement, and the time
-        that this took."""
+        """Send an event to a random connection; return the result in its acknowledgement and the seconds it took.
+
+        Raises NotAcknowledged.
+        """
         if not self.open:
             raise NotAcknowledged("no connection")
         connection = random.choice(list(self.open.values()))  # noqa: S311 - chance, not secrecy
@@ -167,7 +169,7 @@ def pong(settings: Json | None) -> Frame:
 
 @routes.post("/callback/ws/endpoint")
 async def endpoint(request: web.Request) -> web.Response:
-    """Where to connect; HTTP 200 with a code for every refusal, as the clients expect."""
+    """Issue an address. Every refusal is HTTP 200 with a code, as the clients expect."""
     tenant = request.app[TENANT]
     try:
         body = await request.json()
@@ -196,7 +198,7 @@ async def connect(request: web.Request) -> web.StreamResponse:
     if len(connections.open) >= tenant.behaviour.connection_limit:
         return _refused_handshake(AUTH_FAILED, "connections exceed the limit", TOO_MANY_CONNECTIONS)
     connections.expected.pop(device_id)
-    socket = web.WebSocketResponse(autoping=False, timeout=CLOSE_SECONDS)
+    socket = web.WebSocketResponse(autoping=False, timeout=CLOSE_TIMEOUT)
     await socket.prepare(request)
     connection = Connection(device_id, socket, request.transport)
     connections.open[device_id] = connection
@@ -217,10 +219,10 @@ async def connect(request: web.Request) -> web.StreamResponse:
     return socket
 
 
-def _refused_handshake(status: int, words: str, auth_code: int) -> web.Response:
+def _refused_handshake(status: int, message: str, auth_code: int) -> web.Response:
     headers = {
         "handshake-status": str(status),
-        "handshake-msg": words,
+        "handshake-msg": message,
         "handshake-autherrcode": str(auth_code),
     }
     return web.Response(status=403, headers=headers)

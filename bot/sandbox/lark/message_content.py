@@ -1,6 +1,6 @@
-"""What a message may contain: text, rich text ("post") and card JSON 2.0, checked as the platform checks it.
+"""The content of messages: text, rich text ("post") and card JSON 2.0, validated as the platform does it.
 
-A refused card carries the cause inside the refusal: code 230099 with the inner `ErrCode` in its text.
+The error for a card is always 230099; its message has the card's own `ErrCode`.
 """
 
 import json
@@ -110,7 +110,7 @@ CONTAINER_PROPERTIES: dict[str, frozenset[str]] = {
         | {"horizontal_spacing", "vertical_spacing", "horizontal_align", "vertical_align"}
     ),
 }
-"""Of the containers: schema 2.0 refuses a card with a property that it does not know. All have a few in common."""
+"""The properties of each container. Schema 2.0 refuses a card with an unknown property."""
 COMMON_PROPERTIES = frozenset({"tag", "element_id", "margin"})
 BUTTON_SIZES = frozenset(["tiny", "small", "medium", "large"])
 CARD_COMPONENTS = frozenset(
@@ -174,15 +174,15 @@ POST_FIELDS: dict[str, tuple[str, ...]] = {
     "code_block": ("text",),
     "md": ("text",),
 }
-"""The tags of a rich text, and the strings that each must have."""
+"""The tags of rich text, and the strings that each requires."""
 
 
-def parameter_error(words: str) -> ApiError:
-    return ApiError(230001, f"Your request contains an invalid request parameter, ext={words}")
+def parameter_error(message: str) -> ApiError:
+    return ApiError(230001, f"Your request contains an invalid request parameter, ext={message}")
 
 
-def card_error(inner: int, words: str) -> ApiError:
-    return ApiError(230099, f"Failed to create card content, ext=ErrCode: {inner}; ErrMsg: {words}; ")
+def card_error(inner: int, message: str) -> ApiError:
+    return ApiError(230099, f"Failed to create card content, ext=ErrCode: {inner}; ErrMsg: {message}; ")
 
 
 def unsupported_tag(tag: str) -> ApiError:
@@ -190,7 +190,7 @@ def unsupported_tag(tag: str) -> ApiError:
 
 
 def parse_content(msg_type: str, content: Any) -> Json:
-    """The `content` string of a message as an object, if the platform would send it."""
+    """Parse and validate the `content` string of a message. Raises ApiError."""
     if not isinstance(content, str):
         raise parameter_error("content is not a string in json format")
     allowed = TEXT_BYTES if msg_type == "text" else RICH_BYTES
@@ -225,7 +225,7 @@ def check_text(content: Json) -> None:
 
 
 def check_post(content: Json) -> None:
-    """A post has a title and paragraphs for each language."""
+    """Validate a post: a title and paragraphs for each language."""
     if not content or not LOCALES.issuperset(content):
         raise parameter_error("post has no or unknown languages")
     for locale, post in content.items():
@@ -258,7 +258,7 @@ def check_paragraph(paragraph: Any) -> None:
 
 
 def check_card(card: Any) -> None:
-    """A card JSON 2.0, whole. (Cards of schema 1.0 are refused here: the bot has no reason to send any.)"""
+    """Validate a whole card of schema 2.0. Schema 1.0 is refused, unlike by the platform: the bot never sends it."""
     if not isinstance(card, dict):
         raise card_error(200621, "card is not an object")
     if card.get("type") in ("card", "template"):
@@ -318,7 +318,7 @@ def check_body(elements: list[Any]) -> None:
 
 
 def tagged_elements(node: Any) -> Iterator[Json]:
-    """Every object with a `tag`, wherever it is nested; what a button sends back is not looked into."""
+    """Yield every object with a `tag`, at any depth, except in the values that buttons send back."""
     if isinstance(node, dict):
         if isinstance(node.get("tag"), str):
             yield node
@@ -379,7 +379,7 @@ def check_columns(element: Json) -> None:
 
 
 def check_elements(container: Json) -> None:
-    """What stands in a container is a component, but no form or table in a column and no column by itself."""
+    """Validate the elements of a container: components, but no column outside of a column_set."""
     elements = container.get("elements")
     if not isinstance(elements, list) or not all(isinstance(each, dict) for each in elements):
         raise card_error(200621, f"{container['tag']} has no elements")
@@ -400,7 +400,7 @@ def check_string(element: Json, where: str) -> None:
     translations = element.get("i18n_content", {})
     if not isinstance(translations, dict) or not LOCALES.issuperset(translations):
         raise card_error(200621, f"invalid i18n_content in {where}")
-    if not all(isinstance(words, str) for words in translations.values()):
+    if not all(isinstance(text, str) for text in translations.values()):
         raise card_error(200621, f"invalid i18n_content in {where}")
 
 
@@ -425,7 +425,7 @@ def check_button(button: Json) -> None:
 
 def check_behavior(behavior: Json) -> None:
     if behavior["type"] == "callback" and not isinstance(behavior.get("value"), dict):
-        # A string is documented too, but the SDK's data class cannot take it and the client shows 200671.
+        # A string is documented too, but the SDK's data class rejects it and the client shows 200671.
         raise card_error(200621, "a callback's value must be an object")
     if behavior["type"] == "open_url":
         urls = [behavior.get(name) for name in ("default_url", "pc_url", "ios_url", "android_url")]
@@ -437,7 +437,7 @@ def check_behavior(behavior: Json) -> None:
 
 
 def check_form(form: Json) -> None:
-    """In a form, the form and all that can be filled in or pressed have names (200530)."""
+    """Validate that a form and its fields and buttons have names (200530)."""
     if not form.get("name"):
         raise card_error(200530, "form has no name")
     for element in tagged_elements(form.get("elements", [])):
@@ -446,7 +446,7 @@ def check_form(form: Json) -> None:
 
 
 def find_button(card: Json, *, element_id: str | None, value: Any) -> Json | None:
-    """The callback button with this element_id or, without one, that would send this value."""
+    """Return the callback button with this element_id or, without one, the button that sends this value."""
     for element in tagged_elements(card.get("body", {})):
         if element["tag"] != "button" or element.get("disabled"):
             continue
@@ -457,7 +457,7 @@ def find_button(card: Json, *, element_id: str | None, value: Any) -> Json | Non
 
 
 def callback_value(button: Json) -> Json | None:
-    """What the app gets when the button is pressed; None if it has no callback."""
+    """Return the value that a click on the button sends; None if it has no callback."""
     for behavior in button.get("behaviors", []):
         if behavior.get("type") == "callback":
             value: Json = behavior["value"]

@@ -1,4 +1,4 @@
-"""The token endpoints of all three generations, app tokens, device authorization, revocation, user_info."""
+"""OAuth: the token endpoints of all three API generations, app tokens, device authorization, revocation, user_info."""
 
 import base64
 import binascii
@@ -45,13 +45,13 @@ ERROR_NAMES = {
     20072: "temporarily_unavailable",
     20074: "unauthorized_client",
 }
-"""OAuth's word for a code; every other one is an invalid_grant."""
+"""OAuth's `error` for a code; every other code is an invalid_grant."""
 
 STATUSES = {20050: 500, 20072: 503}
 
 
 class PollError(Exception):
-    """What a device polls for is not there (yet): one of RFC 8628's errors."""
+    """An error of RFC 8628, section 3.5: the device authorization has no token (yet)."""
 
 
 # Token endpoints, v2 and v3
@@ -68,7 +68,7 @@ async def token_v3(request: web.Request) -> web.Response:
 
 
 async def _token(request: web.Request, generation: Generation) -> web.Response:
-    """One exchange; a failure is flat, with OAuth's `error` beside the platform's `code`."""
+    """Serve one token request. A failure is a flat object with OAuth's `error` beside the platform's `code`."""
     tenant = request.app[TENANT]
     check_limit(tenant, f"token {generation}", STANDARD)
     try:
@@ -100,7 +100,7 @@ def _failure(error: TokenError) -> web.Response:
 
 
 async def _form(request: web.Request) -> dict[str, str]:
-    """The parameters, from JSON or a form; anything else is malformed."""
+    """Return the parameters from a JSON or form body. Raises TokenError(20063) for any other."""
     if request.content_type == "application/x-www-form-urlencoded":
         return {name: str(value) for name, value in (await request.post()).items()}
     if request.content_type != "application/json":
@@ -124,7 +124,7 @@ def _required(form: dict[str, str], name: str) -> str:
 def authenticate_client(
     tenant: Tenant, request: web.Request, form: dict[str, str], generation: Generation
 ) -> None:
-    """The app's id and secret: in the body or, for v3, by HTTP Basic, but never both."""
+    """Check the app's id and secret, sent in the body or, for v3, by HTTP Basic, but not both."""
     basic = basic_credentials(request)
     if basic is not None:
         if "client_secret" in form or generation == "v2":
@@ -214,7 +214,7 @@ def _seconds_left(tenant: Tenant, expires_at: float) -> int:
     return int(expires_at - tenant.clock.now())
 
 
-# Token endpoints, v1: the app token instead of the secret, fields under `data`, HTTP 200 for every failure
+# Token endpoints, v1: an app token instead of the secret, fields under `data`, HTTP 200 for every failure
 
 
 @routes.post("/open-apis/authen/v1/oidc/access_token")
@@ -257,7 +257,7 @@ async def _oidc(
 
 
 V1_CODES = {20065: 20003, 20073: 20038, 20064: 20026, 20063: 20001}
-"""Where v1 has another code for the same trouble."""
+"""The codes of v1 that differ from those of v2 and v3."""
 
 
 # App tokens
@@ -276,7 +276,7 @@ async def app_access_token(request: web.Request) -> web.Response:
 
 
 async def _internal(request: web.Request) -> Json:
-    """The tenant token, as top-level fields; a wrong id or secret is refused with HTTP 200."""
+    """Return a tenant token as top-level fields. A wrong id or secret is refused with HTTP 200."""
     tenant = request.app[TENANT]
     try:
         form = await _form(request)
@@ -298,22 +298,22 @@ async def _internal(request: web.Request) -> Json:
 
 @routes.post("/oauth/v1/device_authorization")
 async def device_authorization(request: web.Request) -> web.Response:
-    """The form that the official tools send, with HTTP Basic or the secret in the body."""
+    """As the official tools call it: with HTTP Basic or the secret in the body."""
     return await _start_device(request, "v3")
 
 
 @routes.post("/open-apis/authen/v2/oauth/device_authorization")
 async def device_authorization_sdk(request: web.Request) -> web.Response:
-    """The SDK's form of it: JSON, and no secret."""
+    """As the SDK calls it: JSON without a secret."""
     return await _start_device(request, None)
 
 
-async def _start_device(request: web.Request, authenticated_as: Generation | None) -> web.Response:
+async def _start_device(request: web.Request, authenticated_by: Generation | None) -> web.Response:
     tenant = request.app[TENANT]
     try:
         form = await _form(request)
-        if authenticated_as is not None:
-            authenticate_client(tenant, request, form, authenticated_as)
+        if authenticated_by is not None:
+            authenticate_client(tenant, request, form, authenticated_by)
         elif _required(form, "client_id") != tenant.app.app_id:
             raise TokenError(20048)
     except TokenError as error:
@@ -321,11 +321,11 @@ async def _start_device(request: web.Request, authenticated_as: Generation | Non
     scopes = tuple(form.get("scope", "").split())
     if not tenant.app.enabled_scopes("user").issuperset(scopes) or not SCOPES.keys() >= set(scopes):
         TRACE.get().code = "invalid_scope"
-        words = (
+        description = (
             "Device authorization failed: The provided scope list contains invalid or malformed scopes. "
             "Please ensure all scopes are valid."
         )
-        return web.json_response({"error": "invalid_scope", "error_description": words}, status=400)
+        return web.json_response({"error": "invalid_scope", "error_description": description}, status=400)
     device = DeviceAuthorization(
         device_code=secrets.token_urlsafe(40),
         user_code=f"{secrets.token_hex(2)}-{secrets.token_hex(2)}".upper(),
@@ -350,7 +350,7 @@ async def _start_device(request: web.Request, authenticated_as: Generation | Non
 
 @routes.get("/oauth/v1/device/verify")
 async def verify_device(request: web.Request) -> web.Response:
-    """Where a person goes with the user code: on to the consent page. Without a code, they are asked for it."""
+    """The verification URI: redirects to the consent page, or without a user code to the form that asks for it."""
     tenant = request.app[TENANT]
     user_code = request.query.get("user_code", "").strip().upper()
     if not user_code:
@@ -395,7 +395,7 @@ FIELD_SCOPES = {
     "enterprise_email": "contact:user.employee:readonly",
     "employee_no": "contact:user.employee:readonly",
 }
-"""Fields that are left out without their scope."""
+"""Fields that are omitted without their scope."""
 
 
 def profile(person: Person, scopes: frozenset[str]) -> Json:

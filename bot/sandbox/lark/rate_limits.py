@@ -1,4 +1,4 @@
-"""Rate limits: how many calls fit into a second and a minute, and when the next one will."""
+"""Rate limits in sliding windows of a second and a minute."""
 
 from collections import defaultdict, deque
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Limit:
-    """At most so many calls in any second and in any minute; None is no limit."""
+    """The maximum number of calls in any second and in any minute; None is no limit."""
 
     per_second: int | None = None
     per_minute: int | None = None
@@ -20,13 +20,13 @@ STANDARD = Limit(per_second=50, per_minute=1000)
 
 
 class RateLimiter:
-    """Sliding windows, one set for each key."""
+    """Counts calls for each key."""
 
     def __init__(self) -> None:
         self._hits: dict[str, deque[float]] = defaultdict(deque)
 
     def hit(self, key: str, limit: Limit, now: float) -> int | None:
-        """Counts a call and returns None, or counts nothing and returns the seconds until one would fit."""
+        """Count a call and return None. Above the limit, count nothing and return the seconds to wait."""
         hits = self._hits[key]
         while hits and hits[0] <= now - 60:
             hits.popleft()

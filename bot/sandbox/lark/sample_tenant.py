@@ -1,4 +1,4 @@
-"""The sample world: an app, four people, their chats and scopes. What they work on is in `sample_work`."""
+"""The sample tenant: an app, four people, their chats and scopes. Their data is in `sample_work_data`."""
 
 import secrets
 
@@ -52,8 +52,10 @@ TENANT_SCOPES = (
 
 
 def sample_app() -> App:
-    """The sample app, with fresh secrets and the scopes that the commands need; some alternatives of them and
-    whole areas (mail, minutes) stay disabled."""
+    """Return the sample app with new secrets and the scopes that the commands need.
+
+    Some alternatives of these scopes and whole areas (mail, minutes) stay disabled.
+    """
     app = App(
         app_id=APP_ID,
         app_secret=secrets.token_urlsafe(24),
@@ -125,7 +127,7 @@ def sample_people() -> list[Person]:
 
 
 def sample_tenant(clock: Clock | None = None) -> Tenant:
-    """A new tenant with the sample world in it."""
+    """Return a new tenant with the sample app, people, chats and data."""
     tenant = Tenant(sample_app(), clock)
     for person in sample_people():
         tenant.add_person(person)

@@ -1,4 +1,4 @@
-"""Sample data that is worth looking at: a launch in preparation, with days relative to today."""
+"""Sample calendars, tasks, documents, mail, minutes and tables: preparations for a launch, dated from today."""
 
 from base64 import urlsafe_b64encode
 from collections.abc import Iterable
@@ -106,7 +106,7 @@ TASKS: dict[str, list[tuple[int | None, str]]] = {
 
 
 def fill_work_data(tenant: Tenant) -> None:
-    """Gives every person of the tenant a calendar, tasks and mail, and everybody documents to read."""
+    """Add a calendar, tasks and mail for each person of the tenant, and documents, minutes and a table."""
     for person in tenant.people.values():
         if person.tenant_key == tenant.app.tenant_key:
             _calendar(tenant, person)
@@ -149,7 +149,7 @@ def _moment(at: datetime, timezone: str) -> Json:
 
 
 def make_event(calendar_id: str, organizer: Person, given: Json) -> Json:
-    """A calendar event as the API shows it."""
+    """Return a calendar event in the form of the API."""
     event_id = f"{token_hex(16)}_0"
     return {
         "event_id": event_id,
@@ -180,7 +180,7 @@ def _tasks(tenant: Tenant, person: Person) -> None:
 
 
 def make_task(tenant: Tenant, creator: Person, given: Json) -> Json:
-    """A task as the API shows it, assigned to its creator unless `given` says otherwise."""
+    """Return a task in the form of the API, assigned to its creator unless `given` has members."""
     guid = "-".join((token_hex(4), token_hex(2), token_hex(2), token_hex(2), token_hex(6)))
     task = {
         "guid": guid,
@@ -235,7 +235,7 @@ def _documents(tenant: Tenant) -> None:
 
 
 def _colleagues(tenant: Tenant) -> Iterable[Person]:
-    """Administrator, first and second other colleague."""
+    """Return the administrator and two colleagues."""
     people = [p for p in tenant.people.values() if p.tenant_key == tenant.app.tenant_key]
     people.sort(key=lambda person: person.open_id != tenant.app.owner)
     return people[:3]

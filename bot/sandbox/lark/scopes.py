@@ -1,6 +1,6 @@
-"""Every scope that the emulated platform knows: what it says of itself, and for which identities it exists.
+"""Every scope that the emulated platform knows: its description, and the identities for which it exists.
 
-A scope that is not here is unknown to the platform (page error 20043); so is a tenant-only one in a link.
+The authorize page rejects a scope that is not here, or is for tenants only, with error 20043.
 """
 
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ScopeInfo:
-    """One scope in the platform's own words, and the identities that an app can enable it for."""
+    """The platform's description of a scope, and the identities for which an app can enable it."""
 
     en: str
     zh: str
@@ -20,7 +20,7 @@ class ScopeInfo:
 
 
 BASIC_SCOPES = frozenset({"auth:user.id:read", "user_profile"})
-"""What every user access token carries although nobody asked for it."""
+"""The scopes that every user access token has without a request for them."""
 
 _USER_ONLY = {"tenant": False}
 _TENANT_ONLY = {"user": False}
@@ -87,7 +87,7 @@ SCOPES: dict[str, ScopeInfo] = {
     "base:record:read": ScopeInfo("Read Base records", "读取记录"),
     "base:record:create": ScopeInfo("Create Base records", "新增记录"),
     "base:table:delete": ScopeInfo("Delete Base tables", "删除数据表"),
-    # Other areas, to which no API of the emulator leads
+    # Other areas, for which the emulator has no API
     "sheets:spreadsheet": ScopeInfo("View, edit and manage sheets", "查看、评论、编辑和管理电子表格"),
     "sheets:spreadsheet:readonly": ScopeInfo("View sheets", "查看、评论和导出电子表格"),
     "docs:doc": ScopeInfo("View, edit and manage older documents", "查看、评论、编辑和管理文档"),

@@ -1,6 +1,6 @@
-"""The life of user tokens: issued for a code, renewed, spent, withdrawn. No HTTP here.
+"""User tokens: issue, refresh, revoke, expire. No HTTP here.
 
-A `TokenError` carries one of the platform's codes; each token endpoint gives it its own form.
+A `TokenError` carries one of the platform's codes; each token endpoint renders it in its own form.
 """
 
 import base64
@@ -63,7 +63,7 @@ class TokenError(Exception):
 
 
 def app_token(tenant: Tenant, prefix: str = "t-g1") -> AppToken:
-    """The app's token: the same one while it has half an hour left, then a new one beside it."""
+    """Return the app's token: the same one while it has half an hour left, then a new one; both stay valid."""
     now = tenant.clock.now()
     known = tenant.credentials.app_tokens
     for token in known.values():
@@ -84,7 +84,10 @@ def new_code(
     challenge_method: str = "plain",
     seconds: int | None = None,
 ) -> Code:
-    """Records the person's consent, which only ever adds to what they granted, and draws a code for it."""
+    """Record a person's consent, which adds to what they have granted, and return a code for it.
+
+    `redirect_uri` None: the client's SDK requested the code. `seconds` overrides its usual lifetime.
+    """
     now = tenant.clock.now()
     gained = sorted(requested - person.granted)
     person.granted |= requested
@@ -118,7 +121,7 @@ def redeem_code(
     verifier: str | None = None,
     scope: str | None = None,
 ) -> Json:
-    """A code for tokens, once. A refused attempt does not use it up."""
+    """Exchange a code for tokens, once. A failed attempt leaves the code usable. Raises TokenError."""
     code = tenant.credentials.codes.get(value)
     if code is None:
         raise TokenError(20003)
@@ -141,9 +144,9 @@ def redeem_code(
 
 
 def scopes_for(tenant: Tenant, person: Person, requested: frozenset[str]) -> frozenset[str]:
-    """What a consent's tokens have: all that the person ever granted, unless the platform narrows them to the link.
+    """Return the scopes of a consent's tokens: all that the person has granted, unless `codes_give` narrows them.
 
-    A refresh token comes only when the link asked for it.
+    `offline_access`, and with it a refresh token, is included only if the link requested it.
     """
     granted = frozenset(person.granted)
     if tenant.behaviour.codes_give == "what the link asked for":
@@ -152,7 +155,7 @@ def scopes_for(tenant: Tenant, person: Person, requested: frozenset[str]) -> fro
 
 
 def check_verifier(code: Code, verifier: str | None, generation: Generation) -> None:
-    """PKCE. A verifier that nobody announced is ignored by v2 and refused by v3."""
+    """Check PKCE. v2 ignores a verifier without a challenge, v3 refuses it."""
     if code.challenge is None:
         if verifier is not None and generation == "v3":
             raise TokenError(20049)
@@ -168,7 +171,7 @@ def check_verifier(code: Code, verifier: str | None, generation: Generation) -> 
 def redeem_refresh_token(
     tenant: Tenant, value: str, *, generation: Generation, scope: str | None = None
 ) -> Json:
-    """A refresh token for its successors, once."""
+    """Exchange a refresh token for new tokens, once. Raises TokenError."""
     refresh = tenant.credentials.refresh.get(value)
     if refresh is None or (refresh.generation == "v1") != (generation == "v1"):
         raise TokenError(20026)
@@ -189,7 +192,7 @@ def redeem_refresh_token(
         family &= tenant.credentials.asked_last.get(person.open_id, frozenset())
     scopes = narrow_scopes(tenant, family, scope, refresh)
     refresh.used = True
-    _age(tenant, refresh.access_token)
+    _retire_access_token(tenant, refresh.access_token)
     return issue(
         tenant,
         person,
@@ -201,8 +204,8 @@ def redeem_refresh_token(
     )
 
 
-def _age(tenant: Tenant, access_token: str) -> None:
-    """What a refresh does to the access token before it: the documentation says three different things."""
+def _retire_access_token(tenant: Tenant, access_token: str) -> None:
+    """Apply a refresh to the previous access token. The documentation has three versions; see `after_refresh`."""
     access = tenant.credentials.access[access_token]
     match tenant.behaviour.after_refresh:
         case "dies":
@@ -223,20 +226,20 @@ def usable_person(tenant: Tenant, open_id: str) -> Person:
 
 
 def narrow_scopes(
-    tenant: Tenant, scopes: frozenset[str], asked: str | None, shown: Code | RefreshToken
+    tenant: Tenant, scopes: frozenset[str], requested: str | None, presented: Code | RefreshToken
 ) -> frozenset[str]:
-    """The scopes that a token gets: what is granted and still enabled in the app, or the part asked for.
+    """Return the scopes of a token: those granted and still enabled in the app, or the requested part of them.
 
-    The platform's own additions come by themselves, and cannot be asked for unless they were granted.
+    `BASIC_SCOPES` are added always; requesting them explicitly requires that they were granted. Raises TokenError.
     """
     held = scopes & tenant.app.enabled_scopes("user")
-    if asked is None or not asked.strip():
+    if requested is None or not requested.strip():
         return held | BASIC_SCOPES
-    wanted = asked.split()
+    wanted = requested.split()
     if len(set(wanted)) != len(wanted):
         raise TokenError(20067)
     if not held.issuperset(wanted):
-        shown.used = tenant.behaviour.refused_scopes_spend
+        presented.used = tenant.behaviour.refused_scopes_spend
         raise TokenError(20068)
     return frozenset(wanted) | BASIC_SCOPES
 
@@ -251,7 +254,7 @@ def issue(
     event: str,
     refresh_scopes: frozenset[str] | None = None,
 ) -> Json:
-    """A new access token and, with `offline_access`, a refresh token, as the fields of a v2 answer."""
+    """Issue an access token and, with `offline_access`, a refresh token; return the fields of a v2 response."""
     now = tenant.clock.now()
     lifetime = tenant.behaviour.access_token_seconds
     access = AccessToken(
@@ -290,7 +293,7 @@ def issue(
 
 
 def revoke_token(tenant: Tenant, value: str) -> bool:
-    """Revokes this one token; False if there is no such living token. Its sibling lives on."""
+    """Revoke one token; return False if no valid token has this value. The token issued with it stays valid."""
     token = tenant.credentials.refresh.get(value) or tenant.credentials.access.get(value)
     if token is None or token.revoked or (isinstance(token, RefreshToken) and token.used):
         return False
@@ -302,12 +305,12 @@ def revoke_token(tenant: Tenant, value: str) -> bool:
 
 
 def revoke_person(tenant: Tenant, person: Person) -> None:
-    """The person (or an administrator) withdraws everything: all tokens die, the grant is empty."""
-    given_out: list[AccessToken | RefreshToken] = [
+    """Withdraw all that a person has granted: revoke their tokens, expire their codes, empty the grant."""
+    issued: list[AccessToken | RefreshToken] = [
         *tenant.credentials.access.values(),
         *tenant.credentials.refresh.values(),
     ]
-    for token in given_out:
+    for token in issued:
         if token.person == person.open_id:
             token.revoked = True
     for code in tenant.credentials.codes.values():
@@ -318,7 +321,7 @@ def revoke_person(tenant: Tenant, person: Person) -> None:
 
 
 def expire_tokens(tenant: Tenant, person: Person, *, access: bool, refresh: bool) -> None:
-    """Makes the person's living tokens expire now."""
+    """Make the person's valid tokens expire now."""
     now = tenant.clock.now()
     if access:
         for token in tenant.credentials.access.values():

@@ -1,4 +1,4 @@
-"""The webhook's envelope: encryption and signature as the receiver has to undo and check them."""
+"""Requests to the app's webhook: encryption and signature."""
 
 import base64
 import hashlib
@@ -13,7 +13,7 @@ from bot.sandbox.json_http import Json
 
 
 def encrypt(encrypt_key: str, plaintext: bytes, iv: bytes | None = None) -> str:
-    """AES-256-CBC with the SHA-256 of the key; the initialization vector goes in front; base64."""
+    """Encrypt with AES-256-CBC under the SHA-256 of the key; return the base64 of IV and ciphertext."""
     iv = iv or os.urandom(16)
     padder = PKCS7(128).padder()
     padded = padder.update(plaintext) + padder.finalize()
@@ -28,7 +28,7 @@ def signature(timestamp: str, nonce: str, encrypt_key: str, body: bytes) -> str:
 
 
 def encrypted_request(encrypt_key: str, content: Json, timestamp: int) -> tuple[bytes, dict[str, str]]:
-    """Body and headers of one push; without an encrypt key it is neither encrypted nor signed."""
+    """Return body and headers of one request; without an encrypt key neither encrypted nor signed."""
     plain = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
     headers = {"Content-Type": "application/json; charset=utf-8"}
     if not encrypt_key:

@@ -1,14 +1,16 @@
-"""What the people of the tenant work on: calendars, tasks, documents, mail, minutes and tables. Only data."""
+"""The data of the tenant's people: calendars, tasks, documents, mail, minutes and tables.
+
+The names of fields are those of saved files.
+"""
 
 from dataclasses import dataclass, field
-from typing import Any
 
-Json = dict[str, Any]
+from bot.sandbox.json_http import Json
 
 
 @dataclass
 class Document:
-    """A document or another file; `readers` None means everybody in the tenant."""
+    """A document or another file. `readers` are open_ids; None means everyone in the tenant."""
 
     token: str
     title: str
@@ -26,7 +28,7 @@ class Document:
 
 @dataclass
 class WorkData:
-    """Everything by its id. `written` remembers the results of writes with an idempotency key."""
+    """All data by id. `written` holds the results of writes with an idempotency key."""
 
     calendars: dict[str, str] = field(default_factory=dict)
     events: dict[str, list[Json]] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Reads the bot's SQLite file for the chat page, as an operator would: read-only, with no knowledge of the bot."""
+"""Reads the bot's SQLite file for the chat page, as an operator would: read-only, without knowledge of the bot."""
 
 import sqlite3
 from contextlib import closing
@@ -7,13 +7,13 @@ from typing import Any
 
 from bot.sandbox.json_http import Json
 
-ROWS = 100
+MAX_ROWS = 100
 DOCUMENTED_TABLES = ("users", "grants", "authorization_requests", "deferred_calls", "audit_log")
-"""The tables that operators are promised; they come first."""
+"""The tables and views that the documentation describes to operators; they are listed first."""
 
 
 def list_tables(path: Path) -> Json:
-    """Names and numbers of rows; none, with a note, while the file cannot be read."""
+    """Return the names and numbers of rows of all tables. While the file cannot be read: none, with a note."""
     if not path.exists():
         return {"tables": [], "note": "The bot makes its database when it first starts."}
     try:
@@ -29,7 +29,7 @@ def list_tables(path: Path) -> Json:
 
 
 def read_table(path: Path, name: str) -> Json | None:
-    """One table or view: its columns and its newest rows first. None if there is no such table."""
+    """Return the columns and the newest rows of a table or view, newest first; None if it does not exist."""
     if not path.exists():
         return None
     with closing(_connect(path)) as connection:
@@ -41,7 +41,7 @@ def read_table(path: Path, name: str) -> Json | None:
             for _, column, declared, *_ in connection.execute(f"PRAGMA table_info({_quoted(name)})")
         ]
         order = "ORDER BY rowid DESC" if kind == "table" else ""
-        rows = connection.execute(f"SELECT * FROM {_quoted(name)} {order} LIMIT {ROWS}").fetchall()  # noqa: S608
+        rows = connection.execute(f"SELECT * FROM {_quoted(name)} {order} LIMIT {MAX_ROWS}").fetchall()  # noqa: S608
         return {
             "name": name,
             "kind": kind,
@@ -56,7 +56,7 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _objects(connection: sqlite3.Connection) -> list[tuple[str, str]]:
-    """Tables and views as (name, kind): the promised ones, then views, then the rest."""
+    """Return tables and views as (name, kind): the documented ones, then other views, then other tables."""
     found = connection.execute(
         "SELECT name, type FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite_%'"
     ).fetchall()
@@ -80,7 +80,7 @@ def _quoted(name: str) -> str:
 
 
 def _shown(value: Any) -> Any:
-    """What JSON can hold; of binary values the length and the beginning."""
+    """Return the value as JSON can hold it: of bytes, the length and the first 12 in hexadecimal."""
     if isinstance(value, bytes):
         return {"bytes": len(value), "hex": value[:12].hex()}
     return value

@@ -30,7 +30,7 @@ async def bot_info(call: Call) -> web.Response:
 
 @apis.api("GET", "/application/v6/scopes", tenant=NO_SCOPE)
 async def list_scopes(call: Call) -> web.Response:
-    """Every scope that the app has, or waits for, once for each identity."""
+    """List every enabled or pending scope of the app, once for each identity."""
     app = call.tenant.app
     if not app.installed:
         raise ApiError(212100, "app not installed")
@@ -45,7 +45,7 @@ async def list_scopes(call: Call) -> web.Response:
 
 @apis.api("POST", "/application/v6/scopes/apply", tenant=NO_SCOPE)
 async def apply_for_scopes(call: Call) -> web.Response:
-    """Asks the tenant's administrator to enable what is pending, once."""
+    """Ask the tenant's administrator to approve the pending scopes, once."""
     app = call.tenant.app
     if not any(switch.pending for switch in app.scopes.values()):
         raise ApiError(212002, "no scopes need to be applied for")
@@ -62,7 +62,7 @@ async def apply_for_scopes(call: Call) -> web.Response:
     tenant=one_of("application:application:self_manage", "admin:app.info:readonly"),
 )
 async def get_application(call: Call) -> web.Response:
-    """The app with its enabled scopes, each in the words of `lang`."""
+    """Return the app with its enabled scopes, described in `lang`."""
     app = call.tenant.app
     lang = Parameters(call.query).choice("lang", LANGUAGES)
     app_id = call.path("app_id")

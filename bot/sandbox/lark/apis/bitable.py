@@ -20,7 +20,7 @@ CREATE_RECORDS = one_of("base:record:create", "bitable:app")
 
 
 def _records(call: Call) -> list[Json]:
-    """The records of the table in the path; tables answer with HTTP 200 when they refuse."""
+    """Return the records of the table in the path. This API refuses with HTTP 200."""
     app_token, table_id = call.path("app_token"), call.path("table_id")
     tables = call.tenant.work.tables
     if not any(base == app_token for base, _ in tables):
@@ -31,7 +31,7 @@ def _records(call: Call) -> list[Json]:
 
 
 def _record_page(records: list[Json], query: Parameters) -> web.Response:
-    size = query.whole("page_size", least=1, most=500, default=20)
+    size = query.whole("page_size", minimum=1, maximum=500, default=20)
     items, following, more = page(records, size, query.optional_text("page_token"))
     return success({"has_more": more, "page_token": following, "total": len(records), "items": items})
 
@@ -43,11 +43,11 @@ async def list_records(call: Call) -> web.Response:
 
 @apis.api("POST", RECORDS + "/search", user=SEARCH_RECORDS, tenant=SEARCH_RECORDS, limit=Limit(per_second=20))
 async def search_records(call: Call) -> web.Response:
-    """Records whose fields fulfil the filter; of its operators, `is` and `contains`."""
+    """Search records by a filter with the operators `is` and `contains`."""
     body = Parameters(call.body)
     names = body.list("field_names")
     conditions = (body.object("filter") or {}).get("conditions", [])
-    found = [record for record in _records(call) if all(_fulfils(record, c) for c in conditions)]
+    found = [record for record in _records(call) if all(_matches(record, c) for c in conditions)]
     if names:
         found = [
             {**record, "fields": {n: v for n, v in record["fields"].items() if n in names}}
@@ -56,7 +56,7 @@ async def search_records(call: Call) -> web.Response:
     return _record_page(found, Parameters(call.query))
 
 
-def _fulfils(record: Json, condition: Json) -> bool:
+def _matches(record: Json, condition: Json) -> bool:
     value = str(record["fields"].get(condition.get("field_name"), ""))
     wanted = str((condition.get("value") or [""])[0])
     match condition.get("operator"):

@@ -49,7 +49,7 @@ async def primary_calendar(call: Call) -> web.Response:
 @apis.api("GET", EVENTS, user=READ_EVENTS, tenant=READ_EVENTS)
 async def list_events(call: Call) -> web.Response:
     query = Parameters(call.query)
-    size = query.whole("page_size", least=50, most=1000, default=500)
+    size = query.whole("page_size", minimum=50, maximum=1000, default=500)
     start, end = query.optional_text("start_time"), query.optional_text("end_time")
     page_token, sync_token = query.optional_text("page_token"), query.optional_text("sync_token")
     if (start is None) != (end is None) or (start is not None and (page_token or sync_token)):
@@ -67,7 +67,7 @@ async def list_events(call: Call) -> web.Response:
 
 
 def _calendar_events(call: Call) -> list[Json]:
-    """The events of the calendar in the path, if the caller may see it."""
+    """Return the events of the calendar in the path. Raises ApiError if the caller cannot read it."""
     calendar_id = call.path("calendar_id")
     owner = call.tenant.work.calendars.get(calendar_id)
     if "@" not in calendar_id:
@@ -88,7 +88,7 @@ def _overlaps(event: Json, start: int, end: int) -> bool:
 
 @apis.api("POST", EVENTS, user=CREATE_EVENTS, tenant=CREATE_EVENTS)
 async def create_event(call: Call) -> web.Response:
-    key = Parameters(call.query).optional_text("idempotency_key", shortest=32, longest=128)
+    key = Parameters(call.query).optional_text("idempotency_key", min_length=32, max_length=128)
     body = Parameters(call.body)
     events = _calendar_events(call)
     for name in ("start_time", "end_time"):

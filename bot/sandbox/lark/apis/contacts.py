@@ -62,7 +62,7 @@ def find_person(tenant: Tenant, kind: str, value: str) -> Person | None:
 
 
 def contact(person: Person, scopes: frozenset[str]) -> Json:
-    """A person as the address book shows them; fields are left out without their scope."""
+    """Return a person's entry in the address book; fields are omitted without their scope."""
     entry: Json = {"open_id": person.open_id, "union_id": person.union_id}
     if "contact:user.base:readonly" in scopes:
         avatar = f"https://avatars.example/{person.open_id}_72.png"

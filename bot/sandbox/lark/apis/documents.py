@@ -22,7 +22,7 @@ apis = Apis()
     limit_status=400,
 )
 async def raw_content(call: Call) -> web.Response:
-    Parameters(call.query).whole("lang", least=0, most=2, default=0)
+    Parameters(call.query).whole("lang", minimum=0, maximum=2, default=0)
     return success({"content": plain_text(_readable(call))})
 
 
@@ -36,8 +36,8 @@ async def raw_content(call: Call) -> web.Response:
 )
 async def list_blocks(call: Call) -> web.Response:
     query = Parameters(call.query)
-    size = query.whole("page_size", least=1, most=500, default=500)
-    query.whole("document_revision_id", least=-1, most=10**9, default=-1)
+    size = query.whole("page_size", minimum=1, maximum=500, default=500)
+    query.whole("document_revision_id", minimum=-1, maximum=10**9, default=-1)
     query.choice("user_id_type", ID_TYPES, "open_id")
     items, following, more = page(blocks_of(_readable(call)), size, query.optional_text("page_token"))
     found: Json = {"items": items, "has_more": more}
@@ -45,7 +45,7 @@ async def list_blocks(call: Call) -> web.Response:
 
 
 def _readable(call: Call) -> Document:
-    """The document in the path, if the caller may read it."""
+    """Return the document in the path. Raises ApiError if the caller cannot read it."""
     work = call.tenant.work
     token = work.aliases.get(call.path("document_id"), call.path("document_id"))
     document = work.documents.get(token)

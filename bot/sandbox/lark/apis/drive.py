@@ -20,8 +20,8 @@ def _visible(call: Call) -> list[Document]:
     return [d for d in documents if not d.deleted and d.readable_by(call.user.open_id)]
 
 
-def _matching(call: Call, words: str) -> list[Document]:
-    lower = words.lower().split()
+def _matching(call: Call, query_text: str) -> list[Document]:
+    lower = query_text.lower().split()
     found = _visible(call)
     return [d for d in found if any(word in f"{d.title} {plain_text(d)}".lower() for word in lower)]
 
@@ -39,26 +39,26 @@ def _url(document: Document) -> str:
 )
 async def search_documents(call: Call) -> web.Response:
     body = Parameters(call.body)
-    words = body.text("query", shortest=0, longest=50)
-    size = body.whole("page_size", least=0, most=20, default=15)
+    query_text = body.text("query", min_length=0, max_length=50)
+    size = body.whole("page_size", minimum=0, maximum=20, default=15)
     body.object("doc_filter")
     body.object("wiki_filter")
-    found = _matching(call, words) if words.strip() else _visible(call)
+    found = _matching(call, query_text) if query_text.strip() else _visible(call)
     items, following, more = page(found, size or 15, body.optional_text("page_token"))
-    units = [_search_result(call, document, words) for document in items]
+    units = [_search_result(call, document, query_text) for document in items]
     return success({"total": len(found), "has_more": more, "page_token": following, "res_units": units})
 
 
-def _highlighted(text: str, words: str) -> str:
-    for word in words.split():
+def _highlighted(text: str, query_text: str) -> str:
+    for word in query_text.split():
         text = re.sub(f"({re.escape(word)})", r"<h>\1</h>", text, flags=re.IGNORECASE)
     return text
 
 
-def _search_result(call: Call, document: Document, words: str) -> Json:
+def _search_result(call: Call, document: Document, query_text: str) -> Json:
     lines = plain_text(document).splitlines()[1:] or [""]
-    title = _highlighted(document.title, words)
-    summary = next((each for line in lines if (each := _highlighted(line, words)) != line), lines[-1])
+    title = _highlighted(document.title, query_text)
+    summary = next((each for line in lines if (each := _highlighted(line, query_text)) != line), lines[-1])
     owner = call.tenant.people[document.owner]
     return {
         "title_highlighted": title,
@@ -87,10 +87,10 @@ def _search_result(call: Call, document: Document, words: str) -> Json:
 )
 async def search_objects(call: Call) -> web.Response:
     body = Parameters(call.body)
-    words = body.text("search_key")
-    count = body.whole("count", least=0, most=50, default=50)
-    offset = body.whole("offset", least=0, most=200, default=0)
-    found = _matching(call, words)
+    query_text = body.text("search_key")
+    count = body.whole("count", minimum=0, maximum=50, default=50)
+    offset = body.whole("offset", minimum=0, maximum=200, default=0)
+    found = _matching(call, query_text)
     entities = [
         {"docs_token": d.token, "docs_type": d.kind, "owner_id": d.owner, "title": d.title}
         for d in found[offset : offset + count]
@@ -108,7 +108,7 @@ async def search_objects(call: Call) -> web.Response:
 )
 async def list_files(call: Call) -> web.Response:
     query = Parameters(call.query)
-    size = query.whole("page_size", least=1, most=200, default=200)
+    size = query.whole("page_size", minimum=1, maximum=200, default=200)
     order = query.choice("order_by", ("EditedTime", "CreatedTime"), "EditedTime")
     newest_first = query.choice("direction", ("ASC", "DESC"), "DESC") == "DESC"
     files = _visible(call) if call.person else []

@@ -34,7 +34,7 @@ def _mailbox(call: Call) -> list[Json]:
 @apis.api("GET", MAILBOX, user=READ_MAIL, limit=Limit(per_second=10))
 async def list_mail(call: Call) -> web.Response:
     query = Parameters(call.query)
-    size = query.whole("page_size", least=1, most=20)
+    size = query.whole("page_size", minimum=1, maximum=20)
     items, following, more = page(_mailbox(call), size, query.optional_text("page_token"))
     ids = [letter["message_id"] for letter in items]
     return success({"items": ids, "page_token": following, "has_more": more})

@@ -1,4 +1,4 @@
-"""Messages and cards that the bot (or a user through it) sends, edits and takes back."""
+"""The message APIs: send, reply, edit, update cards, recall, ephemeral cards."""
 
 import json
 import re
@@ -25,9 +25,9 @@ SEND = one_of("im:message", "im:message:send_as_bot", "im:message:send")
 SEND_AS_USER = (("im:message",), ("im:message.send_as_user",))
 UPDATE = one_of("im:message", "im:message:send_as_bot", "im:message:update")
 
-UUID_SECONDS = HOUR
-PATCH_SECONDS = 14 * DAY
-PER_TARGET = Limit(per_second=5)
+UUID_WINDOW = HOUR
+PATCH_WINDOW = 14 * DAY
+TARGET_LIMIT = Limit(per_second=5)
 RECEIVE_ID_TYPES = ("open_id", "union_id", "user_id", "email", "chat_id")
 OPEN_ID = re.compile(r"ou_[0-9a-f]{32}\Z")
 
@@ -61,7 +61,7 @@ async def reply(call: Call) -> web.Response:
 
 
 def _message_fields(body: Parameters) -> tuple[str, str, str | None]:
-    return body.text("msg_type"), body.text("content"), body.optional_text("uuid", longest=50)
+    return body.text("msg_type"), body.text("content"), body.optional_text("uuid", max_length=50)
 
 
 def _send(
@@ -72,11 +72,11 @@ def _send(
     *,
     in_thread: bool = False,
 ) -> Json:
-    """Sends, unless a message with this uuid went out in the last hour: then that one is the answer."""
+    """Send a message, or return the one that was sent with the same uuid in the last hour."""
     tenant = call.tenant
     msg_type, content, uuid = fields
     now = tenant.clock.now()
-    if uuid is not None and uuid in tenant.sent and tenant.sent[uuid][0] > now - UUID_SECONDS:
+    if uuid is not None and uuid in tenant.sent and tenant.sent[uuid][0] > now - UUID_WINDOW:
         return message_json(tenant, tenant.messages[tenant.sent[uuid][1]])
     parsed = parse_content(msg_type, content)
     check_target_rate(tenant, f"to {chat.chat_id}")
@@ -102,13 +102,13 @@ def _send(
 
 
 def check_target_rate(tenant: Tenant, key: str) -> None:
-    """Five a second to one chat or of one message; messages have a code of their own for that."""
-    if tenant.behaviour.rate_limits and tenant.limiter.hit(key, PER_TARGET, tenant.clock.now()) is not None:
+    """Count against 5 a second for one chat or one message. The message APIs have their own code for this limit."""
+    if tenant.behaviour.rate_limits and tenant.limiter.hit(key, TARGET_LIMIT, tenant.clock.now()) is not None:
         raise ApiError(230020, "This operation triggers the frequency limit.")
 
 
 def find_target_chat(tenant: Tenant, kind: str, receive_id: str, sender: Person | None) -> Chat:
-    """The chat that a receive id stands for, if this sender may write there."""
+    """Return the chat that a receive id stands for. Raises ApiError if this sender cannot send there."""
     if kind == "chat_id":
         chat = tenant.chats.get(receive_id)
         if chat is None:
@@ -131,7 +131,7 @@ def find_target_chat(tenant: Tenant, kind: str, receive_id: str, sender: Person 
 
 
 def _chat_between(tenant: Tenant, one: Person, other: Person) -> Chat:
-    """The direct chat of two people, which the bot is not in."""
+    """Return the direct chat of two people, without the bot; created on demand."""
     members = {one.open_id, other.open_id}
     for chat in tenant.chats.values():
         if chat.kind == "p2p" and not chat.has_bot and set(chat.members) == members:
@@ -157,7 +157,7 @@ def check_people(tenant: Tenant, chat: Chat) -> None:
 
 
 def check_recipient(tenant: Tenant, person: Person) -> None:
-    """Whether the bot can reach this person directly."""
+    """Raise if the bot cannot reach this person in a direct chat."""
     if person.tenant_key != tenant.app.tenant_key:
         raise ApiError(230038, "Cross tenant p2p chat operate forbid.")
     if person.status == "resigned":
@@ -169,7 +169,7 @@ def check_recipient(tenant: Tenant, person: Person) -> None:
 
 
 def find_message(tenant: Tenant, message_id: str) -> Message:
-    """A message that still is there."""
+    """Return a message that is neither recalled nor deleted. Raises ApiError."""
     message = tenant.messages.get(message_id)
     if message is None:
         raise parameter_error("invalid message_id")
@@ -181,7 +181,7 @@ def find_message(tenant: Tenant, message_id: str) -> Message:
 
 
 def check_topic(tenant: Tenant, parent: Message) -> None:
-    """A topic is there as long as the message that it began with. Which code says so, nobody documents."""
+    """Raise if the message that opened the topic is gone. Which code the platform uses is not documented."""
     first = tenant.first_of_topic(parent.thread_id) if parent.thread_id else None
     if first is not None and (first.recalled or first.deleted):
         raise ApiError(230019, "The topic does NOT exist.")
@@ -215,12 +215,12 @@ def message_json(tenant: Tenant, message: Message) -> Json:
 
 @apis.api("PATCH", "/im/v1/messages/{message_id}", user=SEND_AS_USER, tenant=UPDATE)
 async def patch(call: Call) -> web.Response:
-    """A new face for a card that the same identity sent."""
+    """Update a card that the same identity has sent."""
     content = Parameters(call.body).text("content")
     message = _own_message(call, call.path("message_id"))
     if message.msg_type != "interactive":
         raise parameter_error("This message is NOT a card.")
-    if message.sent_at + PATCH_SECONDS <= call.tenant.clock.now():
+    if message.sent_at + PATCH_WINDOW <= call.tenant.clock.now():
         raise ApiError(230031, "The message sent more than 14 days ago can not be updated.")
     check_target_rate(call.tenant, f"patch {message.message_id}")
     call.tenant.update_message(message, parse_content("interactive", content))
@@ -229,7 +229,7 @@ async def patch(call: Call) -> web.Response:
 
 @apis.api("PUT", "/im/v1/messages/{message_id}", tenant=UPDATE)
 async def edit(call: Call) -> web.Response:
-    """New words for a text or a post of the bot."""
+    """Edit a text or a post that the bot has sent."""
     body = Parameters(call.body)
     msg_type, content = body.choice("msg_type", ("text", "post")), body.text("content")
     message = _own_message(call, call.path("message_id"))
@@ -262,7 +262,7 @@ def _own_message(call: Call, message_id: str) -> Message:
 
 @apis.api("POST", "/interactive/v1/card/update", tenant=UPDATE)
 async def delayed_update(call: Call) -> web.Response:
-    """A new face by the token of a callback, once that callback was answered."""
+    """Update a card by the token of a callback, after that callback was answered."""
     tenant = call.tenant
     token = tenant.card_tokens.get(str(call.body.get("token")))
     card = call.body.get("card")
@@ -293,17 +293,17 @@ async def delayed_update(call: Call) -> web.Response:
 
 @apis.api("POST", "/ephemeral/v1/send", tenant=UPDATE)
 async def send_ephemeral(call: Call) -> web.Response:
-    """A card that one member of an ordinary group sees."""
+    """Send a card that only one member of an ordinary group sees."""
     tenant, body = call.tenant, Parameters(call.body)
     chat_id = body.text("chat_id")
     body.choice("msg_type", ("interactive",))
-    addressee = _addressee(tenant, body)
+    recipient = _recipient(tenant, body)
     card = _ephemeral_card(call.body.get("card"))
     chat = tenant.chats.get(chat_id)
     if chat is None or chat.kind != "group" or chat.topics:
         raise parameter_error("ephemeral messages are for ordinary groups")
     check_chat(chat, None)
-    if addressee.open_id not in chat.members:
+    if recipient.open_id not in chat.members:
         raise parameter_error("the user is not in the chat")
     at = tenant.clock.wall_ms()
     message = Message(
@@ -316,13 +316,13 @@ async def send_ephemeral(call: Call) -> web.Response:
         created_at=at,
         updated_at=at,
         sent_at=tenant.clock.now(),
-        ephemeral_for=addressee.open_id,
+        ephemeral_for=recipient.open_id,
     )
     tenant.add_message(message)
     return success({"message_id": message.message_id}, "ok")
 
 
-def _addressee(tenant: Tenant, body: Parameters) -> Person:
+def _recipient(tenant: Tenant, body: Parameters) -> Person:
     for kind in ("open_id", "user_id", "email"):
         value = body.optional_text(kind)
         if value is not None:

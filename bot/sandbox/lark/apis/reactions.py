@@ -1,4 +1,4 @@
-"""Reactions: emojis that the bot, or a user through it, puts on messages."""
+"""The reaction APIs: add emojis to messages and remove them."""
 
 from typing import Literal
 
@@ -44,12 +44,12 @@ EMOJIS = frozenset(
         *("CheckMark", "CrossMark", "Hundred", "Pin", "Alarm", "Loudspeaker", "WAVE", "SALUTE", "STRIVE"),
     }
 )
-"""Some of the names that the platform knows; it knows no Unicode emoji and no name in another language."""
+"""A part of the names that the platform accepts. It accepts neither Unicode emoji nor translated names."""
 
 
 @apis.api("POST", "/im/v1/messages/{message_id}/reactions", user=WRITE, tenant=WRITE)
 async def create(call: Call) -> web.Response:
-    """The same emoji by the same hand is there once."""
+    """Add a reaction, or return the existing one of this emoji and operator."""
     kind = call.body.get("reaction_type")
     if not isinstance(kind, dict):
         raise violation("reaction_type", kind, "reaction_type is required")
@@ -82,13 +82,14 @@ async def remove(call: Call) -> web.Response:
 
 
 def identity(call: Call) -> tuple[str, Literal["user", "app"]]:
+    """Return the operator's id and type."""
     if call.person is not None:
         return call.person.open_id, "user"
     return call.tenant.app.app_id, "app"
 
 
 def find_reachable_message(call: Call) -> Message:
-    """The message, if it exists in a chat that the caller is in. An ephemeral message takes no reactions."""
+    """Return the message, in a chat that the caller is in. Ephemeral messages accept no reactions. Raises ApiError."""
     message = call.tenant.messages.get(call.path("message_id"))
     if message is None or message.deleted or message.recalled or message.ephemeral_for is not None:
         raise ApiError(231003, "The message is not found, maybe not exist or deleted.")

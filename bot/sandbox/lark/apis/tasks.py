@@ -15,7 +15,7 @@ from bot.sandbox.lark.sample_work_data import make_task
 apis = Apis()
 
 MILLISECONDS = re.compile(r"\d{12,13}\Z")
-TASK_TOKEN_SECONDS = 5 * 60
+CLIENT_TOKEN_WINDOW = 5 * 60
 
 READ_TASKS = one_of("task:task:read", "task:task:write")
 WRITE_TASKS = one_of("task:task:write", "task:task:writeonly")
@@ -24,7 +24,7 @@ WRITE_TASKS = one_of("task:task:write", "task:task:writeonly")
 @apis.api("GET", "/task/v2/tasks", user=READ_TASKS)
 async def list_tasks(call: Call) -> web.Response:
     query = Parameters(call.query)
-    size = query.whole("page_size", least=1, most=100, default=50)
+    size = query.whole("page_size", minimum=1, maximum=100, default=50)
     completed = query.flag("completed")
     query.choice("type", ("my_tasks",), "my_tasks")
     query.choice("user_id_type", ID_TYPES, "open_id")
@@ -41,15 +41,15 @@ async def list_tasks(call: Call) -> web.Response:
 
 @apis.api("POST", "/task/v2/tasks", user=WRITE_TASKS, limit=Limit(per_second=10))
 async def create_task(call: Call) -> web.Response:
-    """Creates a task; the same `client_token` within five minutes of success gets the first result again."""
+    """Create a task. The same `client_token` within five minutes of success returns the first result."""
     body = Parameters(call.body)
-    token = body.optional_text("client_token", shortest=10, longest=100)
+    token = body.optional_text("client_token", min_length=10, max_length=100)
     given = _task_fields(call, body)
     work, now = call.tenant.work, call.tenant.clock.now
     key = ("create task", call.user.open_id, token or "")
     if token:
         known = work.written.get(key)
-        if known is not None and known[0] + TASK_TOKEN_SECONDS > now():
+        if known is not None and known[0] + CLIENT_TOKEN_WINDOW > now():
             return success({"task": known[1]})
         if key in work.being_written:
             raise ApiError(1470422, "concurrent requests with the same client_token", 500)
@@ -68,7 +68,7 @@ async def create_task(call: Call) -> web.Response:
 
 
 def _task_fields(call: Call, body: Parameters) -> Json:
-    summary = body.text("summary", longest=3000)
+    summary = body.text("summary", max_length=3000)
     due, members = body.object("due"), body.list("members")
     if due is not None:
         timestamp = due.get("timestamp")
@@ -78,8 +78,8 @@ def _task_fields(call: Call, body: Parameters) -> Json:
         if find_person(call.tenant, "open_id", str(member.get("id"))) is None or "role" not in member:
             raise ApiError(1470400, "a member has the open_id of a user and a role")
     given: Json = {"summary": summary, "description": body.optional_text("description") or "", "due": due}
-    # Whoever creates a task as themselves without naming members is its assignee only here: it is the sample
-    # data's rule, so that the new task shows in their list.
+    # Without members the creator becomes the assignee, so that the task shows in their list. That is a rule of
+    # the sample data, not of the platform.
     if members is not None:
         given["members"] = members
     return given

@@ -35,7 +35,7 @@ async def send_message(request: web.Request) -> web.Response:
     person = person_in(tenant, body)
     chat = _chat_in(tenant, body, person)
     mentions = _mentions_in(tenant, body)
-    message = _message_in(tenant, body, person, chat)
+    message = _new_message(tenant, body, person, chat)
     tenant.add_message(message)
     event_id = None
     if _bot_receives(tenant, chat, body):
@@ -67,7 +67,7 @@ def _mentions_in(tenant: Tenant, body: Json) -> list[Json]:
     return [MENTION_OF_EVERYONE, *mentions] if mention_all == "listed" else mentions
 
 
-def _message_in(tenant: Tenant, body: Json, person: Person, chat: Chat) -> Message:
+def _new_message(tenant: Tenant, body: Json, person: Person, chat: Chat) -> Message:
     content = body.get("content")
     if content is None:
         marks = [
