@@ -65,7 +65,10 @@ def run(
     """
     if platform not in EMULATORS:
         known = ", ".join(EMULATORS)
-        print(f"--platform {platform}: the sandbox does not emulate it yet; choose {known}", file=sys.stderr)
+        print(
+            f"bot: --platform {platform}: the sandbox does not emulate it yet; choose {known}",
+            file=sys.stderr,
+        )
         return 2
     emulator = EMULATORS[platform]()
     options = Options(data_dir is not None, open_browser, platform_only)

@@ -40,7 +40,11 @@ class Emulator(ChatPlatform, Protocol):
         """The id of the person who administers the bot."""
 
     def application(self) -> web.Application:
-        """Build the platform's HTTP API, its consent pages and its control API under /sandbox/api."""
+        """Build the platform's HTTP API, its consent pages and its control API under /sandbox/api.
+
+        The application also serves /sandbox/platform.js, which tells the chat page the platform's requests, events,
+        error codes and typical faults.
+        """
 
     def client_user_agent(self, request: web.Request) -> str | None:
         """Return the user agent of the chat client that this browser stands in for; None outside a client."""

@@ -7,7 +7,6 @@ SDK's own with a query, which the page's policy ignores, and the response is a s
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 
 from aiohttp import web
 
@@ -16,13 +15,14 @@ from bot.sandbox.lark.consent_page import announce_consent, person_error, reques
 from bot.sandbox.lark.credentials import Consent
 from bot.sandbox.lark.gateway import TENANT
 from bot.sandbox.lark.scopes import SCOPES
+from bot.sandbox.lark.static_files import STATIC
 from bot.sandbox.lark.tenant import Person, Tenant, new_id
 from bot.sandbox.lark.tokens import new_code
 from bot.sandbox.platform import PERSON_COOKIE
 
 routes = web.RouteTableDef()
 
-SDK = Path(__file__).parent / "static" / "jssdk.js"
+SDK = STATIC / "jssdk.js"
 
 CROSS_ORIGIN = {"Cross-Origin-Resource-Policy": "cross-origin"}
 """The bot's pages load the SDK from another port. For an IP address that is another site as well."""

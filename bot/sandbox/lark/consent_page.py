@@ -4,7 +4,6 @@ The page (`static/consent.js`) reads and decides a consent through the routes he
 error on that page, and the browser does not return to the app.
 """
 
-from pathlib import Path
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from aiohttp import web
@@ -14,14 +13,12 @@ from bot.sandbox.lark.client import is_in_client
 from bot.sandbox.lark.credentials import Consent
 from bot.sandbox.lark.gateway import TENANT
 from bot.sandbox.lark.scopes import SCOPES
+from bot.sandbox.lark.static_files import STATIC
 from bot.sandbox.lark.tenant import Person, Tenant, new_id
 from bot.sandbox.lark.tokens import new_code
 from bot.sandbox.platform import PERSON_COOKIE
 
 routes = web.RouteTableDef()
-
-STATIC = Path(__file__).parent / "static"
-routes.static("/sandbox/lark/static", STATIC)
 
 SCOPES_PER_LINK = 50
 

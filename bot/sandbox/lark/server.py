@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from aiohttp import web
 
-from bot.sandbox.lark import client, client_sdk, consent_page, long_connections, oauth
+from bot.sandbox.lark import client, client_sdk, consent_page, long_connections, oauth, static_files
 from bot.sandbox.lark.apis import (
     application,
     bitable,
@@ -27,7 +27,7 @@ from bot.sandbox.lark.long_connections import CONNECTIONS, Connections
 from bot.sandbox.lark.tenant import Tenant
 
 CONTROL = (state, people, settings, faults, events)
-PAGES_AND_PROTOCOLS = (consent_page, client, client_sdk, oauth, long_connections)
+PAGES_AND_PROTOCOLS = (static_files, consent_page, client, client_sdk, oauth, long_connections)
 APIS = (
     oauth, application, contacts, messages, reactions, calendar, tasks, mail, documents, drive, minutes, bitable,
 )  # fmt: skip

@@ -1,4 +1,4 @@
-// The consent page: who is signed in, which app asks, for what; allow, refuse, or switch accounts.
+// The consent page: the signed-in account, the app and its scopes; allow, refuse, or switch accounts.
 
 import { get, post } from "/sandbox/static/api.js";
 import { avatar, botAvatar, byId, el, fill, icon } from "/sandbox/static/dom.js";
@@ -57,7 +57,7 @@ function notice(title, ...lines) {
     el("h1", {}, title), lines.map((line) => (line ? el("p", {}, line) : null))));
 }
 
-/** Another account: the browser is signed in as them, and the page is asked for anew. */
+/** Signs the browser in to another account and reloads the consent. */
 async function switchTo(person) {
   await fetch(`/sandbox/login?person=${encodeURIComponent(person.open_id)}`, { redirect: "manual" });
   await load();
@@ -77,7 +77,7 @@ function draw(consent) {
   if (consent.error) {
     const { code, text } = consent.error;
     notice(words.errorTitle, words.errors[code] ?? null, code === 20010 ? null : text, `${words.code} ${code}`, words.close);
-    // Who it is that cannot use the app can be changed; what is wrong with the link cannot.
+    // Another account can solve error 20010; no account can solve an error of the link.
     if (code === 20010) sheet.prepend(account, accounts);
     return;
   }
@@ -101,7 +101,7 @@ function draw(consent) {
     allow.disabled = refuse.disabled = true;
     try {
       const every = scopes?.length === consent.scopes.length;
-      // What was allowed before is not up for decision here, and stays in what the link asks for.
+      // Scopes that were granted before cannot be deselected here; they stay part of the request.
       const kept = consent.already ?? [];
       const { redirect } = await post(path, { person: person.open_id, decision, ...(scopes && !every ? { scopes: [...scopes, ...kept] } : {}) });
       if (redirect) location.replace(redirect);

@@ -1,12 +1,12 @@
-// Stands in for the client's JavaScript SDK: h5sdk and tt, as a page inside the client knows them.
-// The page's policy lets it load this script and reach nothing else; so each question to the client is this script's own
-// address with a query, of which a policy takes no notice.
+// Emulates the client's JavaScript SDK: h5sdk and tt, as a page inside the client knows them.
+// The page's policy allows this script and no other connection. So each call to the client is this script's own address
+// with a query, which policies ignore.
 
 (() => {
   const kind = "$KIND"; // new, old, or broken
   const own = document.currentScript.src;
   const waiting = new Map();
-  let asked = 0;
+  let calls = 0;
 
   window.sandboxClient = {
     answered: (number, answer) => {
@@ -15,11 +15,11 @@
     },
   };
 
-  function ask(api, parameters) {
+  function call(api, parameters) {
     return new Promise((resolve) => {
-      asked += 1;
-      waiting.set(asked, resolve);
-      const query = new URLSearchParams({ api, ...parameters, page_url: location.href, question: String(asked) });
+      calls += 1;
+      waiting.set(calls, resolve);
+      const query = new URLSearchParams({ api, ...parameters, page_url: location.href, question: String(calls) });
       const script = document.createElement("script");
       script.src = `${own}?${query}`;
       script.addEventListener("error", () => resolve({ errno: -1, errString: "the client does not answer" }));
@@ -28,7 +28,7 @@
     });
   }
 
-  // --- what the client lays over the page
+  // --- the client's sheet over the page
 
   const STYLE = `
     :host { all: initial; }
@@ -58,8 +58,8 @@
     return node;
   };
 
-  // Lays a sheet over the page; resolves to the name of the button that was pressed.
-  function lay(title, lines, buttons) {
+  // Shows a sheet over the page; resolves to the name of the clicked button.
+  function showSheet(title, lines, buttons) {
     return new Promise((resolve) => {
       const host = document.createElement("div");
       const root = host.attachShadow({ mode: "open" });
@@ -82,13 +82,13 @@
   function askPerson({ language, app, person, scopes }) {
     const words = WORDS[language];
     const list = el("ul", {}, ...scopes.map(({ scope, words: described }) => el("li", {}, described, el("code", {}, scope))));
-    return lay(words.title(app), [el("p", {}, words.who(person)), list],
+    return showSheet(words.title(app), [el("p", {}, words.who(person)), list],
       [["refuse", words.refuse, ""], ["allow", words.allow, "primary"]]);
   }
 
   function showError(text) {
     const words = navigator.language.startsWith("zh") ? WORDS.zh : WORDS.en;
-    return lay(words.error, [el("p", {}, text)], [["close", words.close, ""]]);
+    return showSheet(words.error, [el("p", {}, text)], [["close", words.close, ""]]);
   }
 
   // --- the APIs
@@ -101,16 +101,16 @@
 
   async function requestAccess({ appID = "", scopeList = [], state = "", ...handlers }) {
     const parameters = { app_id: appID, scopes: scopeList.join(" ") };
-    let answer = await ask("requestAccess", parameters);
-    if (answer.sheet) answer = await ask("requestAccess", { ...parameters, decision: await askPerson(answer.sheet) });
+    let answer = await call("requestAccess", parameters);
+    if (answer.sheet) answer = await call("requestAccess", { ...parameters, decision: await askPerson(answer.sheet) });
     await settle(answer, { ...handlers, state }, "requestAccess");
   }
 
   async function requestAuthCode({ appId = "", ...handlers }) {
-    await settle(await ask("requestAuthCode", { app_id: appId }), handlers, "requestAuthCode");
+    await settle(await call("requestAuthCode", { app_id: appId }), handlers, "requestAuthCode");
   }
 
-  // The client takes the page away. A browser may not close what it has not opened: then it is left empty.
+  // The client closes the page. A browser does not let a script close a window that no script opened: it is emptied.
   function closeWindow({ success } = {}) {
     success?.({ errMsg: "closeWindow:ok" });
     window.close();
@@ -118,8 +118,8 @@
     document.body.replaceChildren();
   }
 
-  // As in the client, nothing works before `ready` has called back.
-  const later = (call) => setTimeout(call, 30);
+  // As in the client, the SDK is usable only after `ready` has called back.
+  const later = (callback) => setTimeout(callback, 30);
   window.h5sdk = {
     ready: (go) => later(() => {
       if (kind === "broken") return;

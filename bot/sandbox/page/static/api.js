@@ -1,9 +1,11 @@
-// The control API: JSON over HTTP and the stream of changes. What the answers mean is decided elsewhere.
+// Client of the sandbox's API: JSON over HTTP and the stream of changes.
+
+import { webLink } from "../platform.js";
 
 const ROOT = "/sandbox/api";
 
-/** The answer's JSON; throws an Error with the server's own words when it is not a success. */
-async function ask(method, path, body) {
+/** Returns the response's JSON. Throws an Error with the server's message unless it is a success. */
+async function send(method, path, body) {
   const response = await fetch(`${ROOT}/${path}`, {
     method,
     headers: body === undefined ? {} : { "Content-Type": "application/json" },
@@ -15,21 +17,20 @@ async function ask(method, path, body) {
   return answer;
 }
 
-export const get = (path) => ask("GET", path);
-export const post = (path, body = {}) => ask("POST", path, body);
-export const remove = (path) => ask("DELETE", path);
+export const get = (path) => send("GET", path);
+export const post = (path, body = {}) => send("POST", path, body);
+export const remove = (path) => send("DELETE", path);
 
 /**
- * Calls `onChange` for every change there was and will be, reconnecting for as long as the page lives. A sandbox that
- * was started again counts from the beginning, below what the page has `seen`: then nothing on the page is true any
- * more, and it is loaded anew.
+ * Calls `onChange` for every past and future change, and reconnects after failures. A restarted sandbox without saved
+ * state numbers changes from 1, below what the page has `seen`; the page is then outdated and reloads.
  */
 export function follow(seen, onChange) {
   let last = 0;
   const connect = () => {
     const source = new EventSource(`${ROOT}/stream?after=${last}`);
     source.onopen = () => {
-      // If it is gone again already, the next connection asks anew.
+      // If this request fails, the next connection repeats it.
       get("state").then((state) => { if (state.sequence < Math.max(seen, last)) location.reload(); }, () => {});
     };
     source.onmessage = (event) => {
@@ -47,13 +48,13 @@ export function follow(seen, onChange) {
 const LOOPBACK = new Set(["127.0.0.1", "localhost", "[::1]"]);
 
 /**
- * Where a link in a chat leads for this person. Links into the sandbox and to the bot sign the browser in as them first,
- * because several persons share it; the bot is another origin, so the way there is an AppLink.
+ * Returns the address that a link in a chat opens for this person. Several people share this browser, so links to the
+ * sandbox and to the bot sign it in as this person first. The bot is another origin and is reached through a link of the platform.
  */
 export function linkAs(openId, address) {
   const url = new URL(address);
   if (!LOOPBACK.has(url.hostname)) return address;
   const next = url.origin === location.origin ? url.pathname + url.search
-    : `/client/web_url/open?mode=window&url=${encodeURIComponent(address)}`;
+    : webLink(address);
   return `/sandbox/login?person=${encodeURIComponent(openId)}&next=${encodeURIComponent(next)}`;
 }

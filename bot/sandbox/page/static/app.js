@@ -1,4 +1,4 @@
-// Starts the chat page: reads the tenant's state, follows its changes, and keeps the columns in step.
+// Starts the chat page: reads the platform's state, follows its changes and updates the columns.
 
 import { follow, get, post } from "./api.js";
 import { createConversation } from "./conversation.js";
@@ -34,14 +34,14 @@ async function start() {
   byId("widen").append(icon("wide"));
 
   function drawSides() {
-    renderPeople(model, be);
+    renderPeople(model, switchTo);
     renderChats(model, openChat);
     const elsewhere = model.people.reduce((sum, person) => sum + model.unreadOf(person.open_id), 0);
     for (const dot of document.querySelectorAll("[data-unread]")) dot.hidden = elsewhere === 0;
   }
 
-  /** The browser is this person from now on: the consent page and links go by it. */
-  function be(openId, chatId) {
+  /** Switches to a person and signs the browser in as them, for the consent page and links. */
+  function switchTo(openId, chatId) {
     model.viewer = openId;
     remember("person", openId);
     fetch(`/sandbox/login?person=${encodeURIComponent(openId)}`, { redirect: "manual" }).catch(() => {});
@@ -59,7 +59,7 @@ async function start() {
     enter();
   }
 
-  /** A person who opens an empty direct chat for the first time is announced to the bot, as the platform does. */
+  /** Tells the bot that a person has opened an empty direct chat for the first time, as the platform does. */
   function enter() {
     const chat = model.currentChat();
     if (chat?.kind !== "p2p" || greeted.has(model.viewer) || model.visibleMessages().length || !botRuns) return;
@@ -72,7 +72,7 @@ async function start() {
     document.querySelector("#people [aria-current]")?.focus();
   }
 
-  /** Which column a phone shows, and which tab the side panel shows. */
+  /** Selects the column that a phone shows, and the tab of the side panel. */
   function show(view) {
     byId("shell").dataset.view = view;
     for (const button of document.querySelectorAll("#tabbar button")) {
@@ -115,12 +115,12 @@ async function start() {
     });
   }
 
-  /** Links of the platform lead here: to a person's chat with the bot, or to the switches of the scopes that they name. */
+  /** Follows a link of the platform in the fragment: to a person's chat with the bot, or to the switches of scopes. */
   function followLink() {
     const wanted = new URLSearchParams(location.hash.slice(1));
     if (!wanted.size) return;
     history.replaceState(null, "", location.pathname);
-    if (model.person(wanted.get("person"))) be(wanted.get("person"), model.directChat(wanted.get("person"))?.chat_id);
+    if (model.person(wanted.get("person"))) switchTo(wanted.get("person"), model.directChat(wanted.get("person"))?.chat_id);
     if (wanted.has("scopes")) {
       show("trouble");
       trouble.find(wanted.get("scopes"));
@@ -130,7 +130,7 @@ async function start() {
   function startStory(story) {
     const person = model.personNamed(story.who) ?? model.people[0];
     const chat = model.chatsOf(person.open_id).find((entry) => entry.kind === (story.chat ?? "p2p"));
-    be(person.open_id, chat?.chat_id);
+    switchTo(person.open_id, chat?.chat_id);
     if (story.panel && !narrow.matches) showPanel(story.panel);
     conversation.fill(story.say);
   }
@@ -138,11 +138,11 @@ async function start() {
   // The stream of changes
 
   let waiting = null;
-  /** Scopes, grants, people and faults are read anew, at most a few times a second. */
+  /** Reads scopes, grants, people and faults again, at most a few times a second. */
   function refreshSoon() {
     clearTimeout(waiting);
     waiting = setTimeout(() => {
-      // If the sandbox is gone, the lamp beside the bot's name says so.
+      // A failure shows in the lamp beside the bot's name.
       get("state").then((state) => {
         model.refresh(state);
         trouble.refresh();
@@ -176,7 +176,7 @@ async function start() {
 
   let botRuns = false;
   let startingSince = null;
-  async function lookAtBot() {
+  async function refreshBot() {
     let status;
     try {
       status = await get("bot");
@@ -197,12 +197,12 @@ async function start() {
       banner.dataset.words = status.words;
       fill(banner, icon("warning"), el("div", {}, el("strong", {}, status.words),
         status.state === "failed" && status.log?.length ? el("pre", { class: "source" }, status.log.slice(-5).join("\n")) : null),
-      slow || status.state === "unreachable" ? null : el("button", { class: "button small", type: "button", onclick: () => post("bot", { action: "start" }).then(lookAtBot).catch((problem) => toast(problem.message, "error")) }, "Start it"));
+      slow || status.state === "unreachable" ? null : el("button", { class: "button small", type: "button", onclick: () => post("bot", { action: "start" }).then(refreshBot).catch((problem) => toast(problem.message, "error")) }, "Start it"));
     }
     if (botRuns && !was) enter();
   }
 
-  /** What this is, and where to begin, until it was read. */
+  /** Shows the introduction until it is closed. */
   function introduce() {
     const intro = byId("intro");
     intro.hidden = remembered("introduced") === "yes";
@@ -222,19 +222,19 @@ async function start() {
   trouble.draw();
   renderGuide(startStory);
   showPanel(PANELS.includes(remembered("panel")) ? remembered("panel") : "timeline");
-  be(model.person(remembered("person"))?.open_id ?? (model.personNamed("Sam") ?? model.people[0]).open_id, remembered("chat"));
+  switchTo(model.person(remembered("person"))?.open_id ?? (model.personNamed("Sam") ?? model.people[0]).open_id, remembered("chat"));
   show("chat");
   followLink();
   addEventListener("hashchange", followLink);
   follow(model.sequence, replayThen(onChange, model.sequence, timeline));
-  lookAtBot();
-  setInterval(() => { if (document.visibilityState === "visible") lookAtBot(); }, BOT_MS);
+  refreshBot();
+  setInterval(() => { if (document.visibilityState === "visible") refreshBot(); }, BOT_MS);
   document.addEventListener("visibilitychange", () => {
-    if (document.visibilityState === "visible") { model.markRead(); drawSides(); lookAtBot(); }
+    if (document.visibilityState === "visible") { model.markRead(); drawSides(); refreshBot(); }
   });
 }
 
-/** What happened before the page was loaded only fills the timeline: the state already holds its effects. */
+/** Passes changes from before the page was loaded to the timeline only: the state already has their effects. */
 function replayThen(onChange, loadedAt, timeline) {
   return (change, sequence) => (sequence <= loadedAt ? timeline.add(change) : onChange(change));
 }

@@ -1,9 +1,9 @@
-// Cards (JSON 2.0, and the older shape as far as it is still sent) as DOM nodes.
+// Cards (JSON 2.0, and the parts of the older form that are still sent) as DOM nodes.
 
 import { confirmDialog, el, externalLink, icon, webAddress } from "./dom.js";
 import { inline, markdown } from "./markdown.js";
 
-// The platform's icon tokens name hundreds of drawings; a neutral glyph of the same meaning is enough here.
+// The platform has hundreds of icon tokens; each is drawn as the glyph that is closest in meaning.
 const GLYPHS = [
   [/unlock/, "unlock"], [/lock|encrypt|privacy/, "lock"], [/calendar|agenda/, "calendar"],
   [/check|yes|done|succeed|approve|ok/, "check"], [/warn|alert|caution|maybe/, "warning"], [/error|close|no_|reject|ban|decline|fail/, "block"],
@@ -19,7 +19,7 @@ const TEMPLATES = new Set(["blue", "wathet", "turquoise", "green", "yellow", "or
 
 const ALIGNMENTS = new Set(["left", "center", "right"]);
 
-/** The words of a text object in the viewer's language. */
+/** Returns the text of a text object in the viewer's language. */
 export function words(text, language) {
   if (text === null || text === undefined) return "";
   if (typeof text === "string") return text;
@@ -42,7 +42,7 @@ export function renderCard(card, context) {
     elements.length ? el("div", { class: "card-body" }, renderElements(elements, context)) : null);
 }
 
-/** What a screen reader or a quote says of a card: its title, else its first words. */
+/** Returns a card's title, or else its first text, for screen readers and quotes. */
 export function cardTitle(card, language) {
   const title = words(card.header?.title, language);
   if (title) return title;
@@ -133,7 +133,7 @@ function renderContainer(element, context) {
 
 const behaviour = (element, type) => (element.behaviors ?? []).find((entry) => entry.type === type);
 
-/** The address that a button opens, whichever of the platform's spellings it uses. */
+/** Returns the address that a button opens, in any of the platform's notations. */
 function buttonAddress(element) {
   const open = behaviour(element, "open_url");
   const urls = [open?.pc_url, open?.default_url, element.multi_url?.pc_url, element.multi_url?.url, element.url];
@@ -183,5 +183,5 @@ function buttonClass(type) {
   return "";
 }
 
-/** The value that a click on this element sends. */
+/** Returns the value that a click on this element sends. */
 export const callbackValue = (element) => behaviour(element, "callback")?.value ?? element.value ?? {};

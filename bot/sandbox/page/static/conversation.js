@@ -1,4 +1,4 @@
-// The middle column: the messages of one chat as one person sees them, and the field to write in.
+// The middle column: the messages of one chat as one person sees them, and the message field.
 
 import { linkAs, post } from "./api.js";
 import { callbackValue } from "./card.js";
@@ -9,7 +9,7 @@ import { bothNames } from "./sidebar.js";
 
 const MENTION = "@Helper";
 
-/** How far from the end the reader may be and still be taken along by a new message. */
+/** Distance from the end, in pixels, within which a new message scrolls the reader along. */
 const NEAR_END = 80;
 
 export function createConversation(model, { switchPerson }) {
@@ -85,7 +85,7 @@ export function createConversation(model, { switchPerson }) {
 
   const outsider = () => model.person(model.viewer)?.tenant_key !== model.app.tenant_key;
 
-  /** Draws the whole chat: after switching person or chat. */
+  /** Draws the whole chat, after a switch of person or chat. */
   function draw() {
     drawHead();
     const shown = model.visibleMessages();
@@ -114,7 +114,7 @@ export function createConversation(model, { switchPerson }) {
     drawMention();
   }
 
-  /** A message came or changed: only its own node is drawn again. */
+  /** Draws a new or changed message, and nothing else. */
   function drawMessage(message, isNew) {
     if (!model.isVisible(message)) {
       byId(message.message_id)?.remove();

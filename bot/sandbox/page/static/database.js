@@ -1,12 +1,12 @@
-// The Database tab: the bot's own tables, as an operator would read them. Secrets are sealed, and shown sealed.
+// The Database tab: the bot's own tables, as an operator would read them. Encrypted secrets are shown encrypted.
 
 import { get } from "./api.js";
 import { byId, el, fill, icon, showDialog } from "./dom.js";
 
 const REFRESH_MS = 1500;
 
-/** Secrets at rest read `version.key.ciphertext`. */
-const isSealed = (value) => /^v\d+\.[\w-]+\.[\w-]{30,}$/.test(value);
+/** Encrypted secrets have the form `version.key.ciphertext`. */
+const isEncrypted = (value) => /^v\d+\.[\w-]+\.[\w-]{30,}$/.test(value);
 
 const asText = (value) => (typeof value === "object" ? `${value.hex}… (${value.bytes} bytes)` : String(value));
 
@@ -14,11 +14,11 @@ function shownValue(column, value) {
   if (value === null) return el("span", { class: "null" }, "–");
   const text = asText(value);
   if (column.name === "status") return el("span", { class: "status", data: { status: text } }, text);
-  if (isSealed(text)) return el("span", { class: "sealed", title: "Sealed: the key is not in the database" }, icon("lock"), el("span", {}, text));
+  if (isEncrypted(text)) return el("span", { class: "sealed", title: "Sealed: the key is not in the database" }, icon("lock"), el("span", {}, text));
   return el("span", { class: "value", title: text.length > 40 ? text : null }, text);
 }
 
-/** All of a row, with what is empty and the types. */
+/** Shows a whole row, with empty columns and types. */
 function showRow(table, row) {
   showDialog(table.name, el("dl", { class: "fields-all" }, table.columns.map((column, number) => [
     el("dt", {}, el("code", {}, column.name), el("span", {}, column.type.toLowerCase())),
@@ -58,7 +58,7 @@ export function createDatabase() {
       others.map((table) => el("option", { value: table.name }, `${table.name} ${table.count}`)));
     select.value = others.some((table) => table.name === chosen) ? chosen : "";
     select.setAttribute("aria-pressed", String(select.value !== ""));
-    // A visitor may have the list open: it is not drawn anew under their hands.
+    // A redraw would close the list while a visitor has it open.
     if (picker.contains(document.activeElement) && document.activeElement.tagName === "SELECT") return;
     fill(picker, tables.filter((table) => table.promised).map((table) => el("button", {
       class: "pill", type: "button", "aria-pressed": String(table.name === chosen), onclick: () => choose(table.name),
@@ -100,7 +100,7 @@ export function createDatabase() {
 
   return {
     draw: () => fill(byId("database"), picker, body),
-    /** Reads the tables again and again for as long as the tab is looked at. */
+    /** Reads the tables periodically while the tab is visible. */
     watch: (visible) => {
       clearInterval(timer);
       if (!visible) return;

@@ -1,8 +1,8 @@
-// Building DOM nodes. Everything that comes from a chat ends in a text node here: no markup is ever parsed.
+// Building DOM nodes. Text from chats always becomes a text node: no markup is ever parsed.
 
 const SVG = "http://www.w3.org/2000/svg";
 
-/** An element with properties and children; strings become text nodes, null and false are left out. */
+/** Creates an element with properties and children. Strings become text nodes; null and false are omitted. */
 export function el(tag, properties = {}, ...children) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
@@ -19,7 +19,7 @@ export function el(tag, properties = {}, ...children) {
 
 const present = (children) => children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false);
 
-/** Gives a node new children; as in `el`, null and false are left out. */
+/** Replaces a node's children; as in `el`, null and false are omitted. */
 export const fill = (node, ...children) => node.replaceChildren(...present(children));
 
 export function icon(name) {
@@ -34,7 +34,7 @@ export function icon(name) {
 
 export const byId = (id) => document.getElementById(id);
 
-/** The link target if it is a web address, else null: javascript:, data: and the like lead nowhere. */
+/** Returns the link target if it is an http(s) address, else null, for example for javascript: and data:. */
 export function webAddress(text) {
   try {
     const url = new URL(String(text));
@@ -76,7 +76,7 @@ export function clockTime(milliseconds, seconds = false) {
 
 let lastToast = 0;
 
-/** A short word at the top of the page that goes by itself; `type` as in a card callback's toast. */
+/** Shows a short message at the top of the page for some seconds; `type` as in a card callback's toast. */
 export function toast(text, type = "info") {
   const glyph = { success: "check", error: "block", warning: "warning" }[type] ?? "dot";
   const node = el("div", { class: "toast", data: { type, number: String(++lastToast) } }, icon(glyph), el("span", {}, text));
@@ -84,7 +84,7 @@ export function toast(text, type = "info") {
   setTimeout(() => node.remove(), 4500);
 }
 
-/** Asks before something is done; resolves to true or false. */
+/** Asks for confirmation; resolves to true or false. */
 export function confirmDialog(title, text, { accept = "Confirm", cancel = "Cancel", danger = false } = {}) {
   const dialog = byId("dialog");
   return new Promise((resolve) => {
@@ -102,7 +102,7 @@ export function confirmDialog(title, text, { accept = "Confirm", cancel = "Cance
   });
 }
 
-/** Shows something to read in a dialog that can be closed. */
+/** Shows content in a dialog with a close button. */
 export function showDialog(title, ...content) {
   const dialog = byId("dialog");
   dialog.oncancel = null;

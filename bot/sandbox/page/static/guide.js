@@ -1,10 +1,10 @@
-// What a newcomer can try: the suggested commands, and the stories of the guide.
+// The suggested commands and the stories of the guide.
 
 export const SUGGESTIONS = ["/doc welcome", "/agenda", "/tasks", "/task Book the venue", "/search launch", "/me", "/permissions", "/help"];
 
 /**
- * Each story: a title, what to do and see, and (optional) who to be, which chat, what to type, which panel to open.
- * `who` is the start of an English name, so that the sample people may change without the guide knowing.
+ * Each story has a title, a text, the person to be, what to type, and optionally the chat and the panel to open.
+ * `who` is the start of an English name, so that the guide does not depend on the ids of the sample people.
  */
 export const STORIES = [
   { title: "First contact", who: "Sam", say: "/doc welcome",

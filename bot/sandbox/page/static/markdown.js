@@ -1,4 +1,4 @@
-// The markdown of cards and posts, as DOM nodes. A safe subset: what is not understood stays text.
+// The Markdown of cards and posts as DOM nodes. A safe subset: unknown markup stays text.
 
 import { el, externalLink, webAddress } from "./dom.js";
 
@@ -39,7 +39,7 @@ const TIME_FORMATS = {
   timezone: { timeZoneName: "short" },
 };
 
-/** A moment as the reader's client writes it: in their time zone and language. */
+/** Formats a time as the reader's client does: in their time zone and language. */
 function localTime(moment, format, context) {
   const options = TIME_FORMATS[format] ?? TIME_FORMATS.date_num;
   const language = context.language?.startsWith("zh") ? "zh-CN" : "en-US";
@@ -69,7 +69,7 @@ export function mention(openId, shownName, context) {
   return el("span", { class: "mention", data: { self: String(openId === context.viewer || everyone) } }, `@${name}`);
 }
 
-/** The inline part: a list of nodes and strings. */
+/** Parses inline markup into a list of nodes and strings. */
 export function inline(text, context) {
   const nodes = [];
   let rest = String(text);
@@ -109,7 +109,7 @@ const TABLE_LINE = /^\s*\|[\s:|-]+\|\s*$/;
 const startsBlock = (line) =>
   FENCE.test(line) || RULE.test(line) || HEADING.test(line) || LIST_ITEM.test(line) || /^\s*>/.test(line) || !line.trim();
 
-/** Blocks: paragraphs, headings, lists, quotes, code, rules and tables. */
+/** Parses blocks: paragraphs, headings, lists, quotes, code, rules and tables. */
 export function markdown(text, context = {}) {
   const lines = String(text ?? "").replaceAll("\r\n", "\n").split("\n");
   const root = el("div", { class: "markdown" });

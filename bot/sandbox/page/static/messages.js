@@ -1,10 +1,10 @@
-// One message as a DOM node: text, rich text (post), cards, recalled ones, and the quote of what is answered.
+// One message as a DOM node: text, rich text (post) or card, recalled or not, with the quote of what it answers.
 
 import { cardTitle, renderCard, words } from "./card.js";
 import { avatar, botAvatar, clockTime, el, externalLink, icon, showDialog, webAddress } from "./dom.js";
 import { markdown, mention } from "./markdown.js";
 
-/** The part of a post in the viewer's language; a post may also come without languages. */
+/** Returns a post in the viewer's language; a post may also have no languages. */
 function postIn(content, language) {
   if (Array.isArray(content.content)) return content;
   return content[language] ?? content.en_us ?? content.zh_cn ?? Object.values(content).find((part) => part?.content) ?? { content: [] };
@@ -71,7 +71,7 @@ function withLinks(text, context) {
   });
 }
 
-/** Every text of a card or post, in reading order. */
+/** Yields every text of a card or post, in reading order. */
 function* texts(content, language) {
   if (Array.isArray(content)) for (const part of content) yield* texts(part, language);
   else if (content && typeof content === "object") {
@@ -83,14 +83,14 @@ function* texts(content, language) {
 
 const WORDINGS = new Set(["content", "i18n_content", "i18n", "value", "behaviors"]);
 
-/** The first words of a card that were not there before; null if only looks changed. */
+/** Returns the first text of a card that is new, or null if only its appearance changed. */
 export function newWords(content, before, language) {
   const known = new Set(texts(before, language));
   const fresh = [...texts({ ...content, header: null }, language)].find((text) => !known.has(text));
   return fresh ? `“${fresh.replace(/[*`#>]/g, "").slice(0, 140)}”` : null;
 }
 
-/** What a message says, in a line. */
+/** Summarizes a message in one line. */
 export function summary(message, context) {
   if (message.recalled && !context.recalled) return "a recalled message";
   if (message.msg_type === "interactive") return cardTitle(message.content, context.language);
@@ -135,7 +135,7 @@ function menu(message, mine, context) {
 
 const EMOJIS = { Typing: "⌨️", OnIt: "🏃", OK: "👌", DONE: "✅", THUMBSUP: "👍", SMILE: "🙂" };
 
-/** Who has put which emoji on a message. */
+/** Shows the reactions to a message, and whose they are. */
 function reactions(message, context) {
   if (!message.reactions?.length) return null;
   return el("ul", { class: "reactions", "aria-label": "Reactions" }, message.reactions.map((reaction) => {
@@ -145,7 +145,7 @@ function reactions(message, context) {
   }));
 }
 
-/** `context` as for cards, and messageOf(id), show(id), recall(message), person(open_id), botId. */
+/** `context`: as for cards, plus messageOf(id), show(id), recall(message), person(open_id), botId. */
 export function renderMessage(message, previous, context) {
   const mine = message.sender.type === "user" && message.sender.open_id === context.viewer;
   const name = context.nameOf(message.sender.open_id);

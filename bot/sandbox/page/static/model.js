@@ -1,8 +1,8 @@
-// What the page knows of the tenant, kept in step by the stream of changes. No DOM here.
+// The page's copy of the platform's state, updated by the stream of changes. No DOM here.
 
 const LANGUAGES = { zh: "zh_cn", en: "en_us" };
 
-/** Faults that will still strike: one that was set for so many times is over after them. */
+/** Returns the faults that can still apply: a limited one ends after its number of times. */
 const active = (faults) => faults.filter((fault) => fault.times === null || fault.struck < fault.times);
 
 export function createModel(state) {
@@ -24,12 +24,12 @@ export function createModel(state) {
     },
     person: (openId) => model.people.find((person) => person.open_id === openId),
     personNamed: (start) => model.people.find((person) => person.en_name.startsWith(start)),
-    /** Their chats with the bot; a direct chat of two people is of no use here. */
+    /** The person's chats with the bot. Direct chats between two people are omitted. */
     chatsOf: (openId) => model.chats.filter((chat) => chat.members.includes(openId) && (chat.kind === "group" || chat.members.length === 1)),
     currentChat: () => model.chats.find((chat) => chat.chat_id === model.chat),
     directChat: (openId) => model.chatsOf(openId).find((chat) => chat.kind === "p2p"),
 
-    /** Whether this person sees the message at all. */
+    /** Whether this person sees the message. */
     sees: (message, openId) =>
       (message.ephemeral_for === null || message.ephemeral_for === undefined || message.ephemeral_for === openId)
       && !(message.ephemeral_for && message.recalled)
@@ -43,7 +43,7 @@ export function createModel(state) {
     },
     markRead: () => unread.delete(key(model.viewer, model.chat)),
 
-    /** Takes a message in; whoever sees it and did not write it has one more unread. */
+    /** Adds or replaces a message; a new one by the bot becomes unread for everyone who sees it. */
     put: (message, isNew) => {
       model.messages.set(message.message_id, message);
       if (!isNew || message.sender.type !== "bot") return;
@@ -59,7 +59,7 @@ export function createModel(state) {
       if (message) message.recalled = true;
       return message;
     },
-    /** Takes over what else may have changed: scopes, grants, faults, people. */
+    /** Replaces what the stream does not carry in full: scopes, grants, faults, people, chats. */
     refresh: (fresh) => {
       model.app = fresh.app;
       model.people = fresh.people;

@@ -1,48 +1,6 @@
-// Human words for what happens at the platform: one change in, {icon, tone, words, noise} out. No DOM here.
+// Describes changes at the platform in plain language: takes a change, returns {icon, tone, words, noise}. No DOM here.
 
-const REFUSED = 99991679;
-const NOT_ENABLED = 99991672;
-const RATE_LIMITED = 99991400;
-const TOKEN_CODES = new Set([99991677, 99991668, 99991663, 99991661]);
-
-/**
- * What the bot does with a path, most particular first; `noise`: what a reader can do without, housekeeping and the
- * requests behind messages (the messages themselves are told).
- */
-const ERRANDS = [
-  ["POST", /\/auth\/v3\/tenant_access_token/, "fetched its own app token", { icon: "key", noise: true }],
-  ["POST", /\/auth\/v3\/app_access_token/, "fetched its own app token", { icon: "key", noise: true }],
-  ["GET", /\/bot\/v3\/info/, "asked who it is itself", { icon: "bot", noise: true }],
-  ["GET", /\/application\/v6\//, "looked up which permissions the app has", { icon: "shield", noise: true }],
-  ["POST", /\/jssdk\/ticket/, "fetched a ticket for in-client pages", { icon: "key", noise: true }],
-  ["POST", /\/callback\/ws\/endpoint/, "asked for a long connection", { icon: "arrow-in", noise: true }],
-  ["POST", /\/(authen\/v2\/oauth\/token|oauth\/v3\/token|authen\/v1\/oidc\/access_token)/, "exchanged the code for a token", { icon: "key" }],
-  ["POST", /\/authen\/v1\/oidc\/refresh_access_token/, "refreshed a token", { icon: "refresh" }],
-  ["GET", /\/authen\/v1\/user_info/, "asked the platform whose token this is", { icon: "user" }],
-  ["POST", /\/oauth\/v\d\/device_authorization/, "asked for a device code", { icon: "key" }],
-  ["POST", /\/oauth\/v\d\/revoke|\/authen\/v\d\/.*revoke/, "ended a token at the platform", { icon: "block" }],
-  ["POST", /\/im\/v1\/messages\/[^/]+\/reactions/, "added a reaction", { icon: "chat", noise: true }],
-  ["DELETE", /\/im\/v1\/messages\/[^/]+\/reactions/, "removed a reaction", { icon: "chat", noise: true }],
-  ["POST", /\/im\/v1\/messages\/[^/]+\/reply/, "answered", { icon: "chat", noise: true }],
-  ["POST", /\/im\/v1\/messages/, "sent a message", { icon: "chat", noise: true }],
-  ["PATCH", /\/im\/v1\/messages/, "changed a card", { icon: "card", noise: true }],
-  ["PUT", /\/im\/v1\/messages/, "edited a message", { icon: "refresh", noise: true }],
-  ["POST", /\/ephemeral\/v1\/send/, "sent a card that only one person sees", { icon: "eye-off", noise: true }],
-  ["POST", /\/ephemeral\/v1\/delete/, "took back a card that only one person saw", { icon: "eye-off" }],
-  ["POST", /\/interactive\/v1\/card\/update/, "updated the clicked card", { icon: "card", noise: true }],
-];
-
-const SUBJECTS = [
-  [/\/docx\/v1\/documents/, "read the document"],
-  [/\/wiki\/v2\//, "looked up the wiki page"],
-  [/\/calendar\/v4\/calendars\/primary/, "found the primary calendar"],
-  [/\/calendar\/v4\/.*\/events/, "read the calendar's events"],
-  [/\/calendar\//, "read calendars"],
-  [/\/task\/v2\/tasks/, { GET: "read the tasks", POST: "created a task" }],
-  [/\/(search|suite)\//, "searched documents"],
-  [/\/mail\//, "read mail"],
-  [/\/minutes\//, "read minutes"],
-];
+import { API_CALLS, BROWSER_PATHS, DEVICE_WAITS, EVENTS, NOT_ENABLED, RATE_LIMITED, REFUSED, REQUESTS, shortPath, TOKEN_CODES } from "../platform.js";
 
 const INFINITIVES = {
   fetched: "fetch", asked: "ask", looked: "look", exchanged: "exchange", refreshed: "refresh", ended: "end", answered: "answer", sent: "send",
@@ -50,37 +8,28 @@ const INFINITIVES = {
 };
 const infinitive = (words) => words.replace(/^\w+/, (verb) => INFINITIVES[verb] ?? verb);
 
-const EVENTS = {
-  "im.message.receive_v1": "a message",
-  "card.action.trigger": "a click on a card",
-  "im.chat.access_event.bot_p2p_chat_entered_v1": "“opened the chat”",
-  "auth.user_access_token.revoked_v4": "“the grant was withdrawn”",
-  url_verification: "the address check",
-};
-
 const duration = (seconds) => (seconds < 60 ? `${seconds} seconds` : seconds < 3600 ? `${seconds / 60} minutes` : seconds === 3600 ? "an hour" : `${seconds / 3600} hours`);
-const DEVICE_WAITS = new Set(["authorization_pending", "slow_down"]);
-/** What a browser opens: no request of the bot's follows in the list. */
-const BROWSER_PATHS = /\/authen\/v1\/authorize|\/device\/verify/;
 const NOT_WHOLE = { truncate: "cut off its answer to", html: "sent a web page in answer to", drop_after: "lost its answer to" };
 
 const list = (scopes) => (scopes ?? []).join(", ");
 const alternatives = (scopes) => (scopes.length > 1 ? `${scopes[0]} (or another of ${scopes.length}) is missing` : `${scopes[0]} is missing`);
-const short = (path) => String(path).split("?")[0].replace(/^\/open-apis/, "").replace(/\/([A-Za-z]{2,5}[A-Za-z0-9_]{14,})/g, "/…");
 
-/** `names`: who(open_id), audience(message), asker(message), summary(message), news(message, before), words(text), isPerson(identity); `seen`: a Set that remembers which calls were refused, to tell a retry. */
+/**
+ * `names`: who(open_id), audience(message), asker(message), owner(message), summary(message), news(message, before),
+ * recalled(id), words(text), isPerson(identity). `seen`: a Set of refused calls, by which a retry is recognized.
+ */
 export function narrate(change, names, seen) {
-  const teller = TELLERS[change.kind];
-  return teller ? teller(change, names, seen) : null;
+  const describe = DESCRIPTIONS[change.kind];
+  return describe ? describe(change, names, seen) : null;
 }
 
-const TELLERS = {
+const DESCRIPTIONS = {
   message: ({ message }, names) => {
     if (message.sender.type !== "bot") return { heading: true, words: `${names.who(message.sender.open_id)} asked`, quote: names.summary(message) };
     const card = message.msg_type === "interactive";
     const seen = message.ephemeral_for ? `, which only ${names.who(message.ephemeral_for)} sees` : "";
-    const deed = message.reply_to ? `answered ${names.asker(message)}${seen}` : `sent ${names.audience(message)} ${card ? "a card" : "a message"}${seen}`;
-    return { icon: card ? "card" : "chat", tone: card ? "card" : "plain", words: `The bot ${deed}`, detail: `“${names.summary(message)}”` };
+    const action = message.reply_to ? `answered ${names.asker(message)}${seen}` : `sent ${names.audience(message)} ${card ? "a card" : "a message"}${seen}`;
+    return { icon: card ? "card" : "chat", tone: card ? "card" : "plain", words: `The bot ${action}`, detail: `“${names.summary(message)}”` };
   },
   message_updated: ({ message, before }, names) => message.msg_type === "interactive"
     ? { icon: "card", tone: "card", words: `${names.owner(message)} card updated: “${names.summary(message)}”`, detail: names.news(message, before) }
@@ -134,8 +83,8 @@ const TELLERS = {
 const faultName = ({ fault }) => String(fault).replace("_", " ");
 const faultOf = (change) => (change.fault ? `your fault “${faultName(change)}”` : null);
 
-function errandOf({ method, path, grant_type }) {
-  const known = ERRANDS.find(([verb, pattern]) => verb === method && pattern.test(path));
+function requestOf({ method, path, grant_type }) {
+  const known = REQUESTS.find(([verb, pattern]) => verb === method && pattern.test(path));
   if (!known) return null;
   const [, , words, look] = known;
   if (grant_type === "refresh_token") return { words: "refreshed a token", icon: "refresh" };
@@ -146,7 +95,7 @@ function narrateRequest(change, names, seen) {
   const asPerson = names.isPerson(change.identity);
   const who = asPerson ? names.who(change.identity) : null;
   const call = `${change.method} ${change.path}`;
-  const line = `${change.method} ${short(change.path)}`;
+  const line = `${change.method} ${shortPath(change.path)}`;
   const status = [change.status, change.code ? `code ${change.code}` : null].filter(Boolean).join(" · ");
   const told = { detail: [`${line} → ${status || "no answer"}`, faultOf(change)].filter(Boolean).join(" · "), ms: change.ms, who: asPerson ? change.identity : null };
   const scopes = change.scopes_refused;
@@ -163,18 +112,18 @@ function narrateRequest(change, names, seen) {
   if (change.code === RATE_LIMITED) return { ...told, icon: "clock", tone: "warn", words: "The platform said: slow down" };
   if (TOKEN_CODES.has(change.code)) return { ...told, icon: "clock", tone: "warn", words: asPerson ? `${who}'s token was rejected` : "The token was rejected" };
   if (DEVICE_WAITS.has(change.code)) return { ...told, icon: "clock", tone: "plain", words: "The bot asked whether the code was confirmed: not yet", noise: true };
-  const errand = errandOf(change);
+  const request = requestOf(change);
   const whose = who ? ` as ${who}` : "";
   if (change.status === 404 && change.code === null) return { ...told, icon: "warning", tone: "bad", words: "The platform does not know this address" };
   if (change.status >= 500) return { ...told, icon: "warning", tone: "bad", words: `The platform failed with ${change.status}` };
-  if (errand && (change.code || change.status >= 400)) return { ...told, icon: "warning", tone: "warn", words: `The platform did not let the bot ${infinitive(errand.words)} (${change.code || change.status})` };
-  if (errand) return { ...told, icon: errand.icon, tone: "plain", words: `The bot ${errand.words}`, noise: errand.noise };
+  if (request && (change.code || change.status >= 400)) return { ...told, icon: "warning", tone: "warn", words: `The platform did not let the bot ${infinitive(request.words)} (${change.code || change.status})` };
+  if (request) return { ...told, icon: request.icon, tone: "plain", words: `The bot ${request.words}`, noise: request.noise };
   if (change.code || change.status >= 400) {
     return { ...told, icon: "warning", tone: "warn", words: `The platform refused: ${change.code ? `code ${change.code}` : `HTTP ${change.status}`}${whose}` };
   }
 
   const again = seen.delete(`${change.identity} ${call}`);
-  const subject = SUBJECTS.find(([pattern]) => pattern.test(change.path))?.[1];
-  const deed = (typeof subject === "object" ? subject[change.method] : subject) ?? `called ${line}`;
-  return { ...told, icon: again ? "refresh" : "check", tone: "good", words: `${again ? "Tried again: the" : "The"} bot ${deed}${whose}` };
+  const subject = API_CALLS.find(([pattern]) => pattern.test(change.path))?.[1];
+  const action = (typeof subject === "object" ? subject[change.method] : subject) ?? `called ${line}`;
+  return { ...told, icon: again ? "refresh" : "check", tone: "good", words: `${again ? "Tried again: the" : "The"} bot ${action}${whose}` };
 }

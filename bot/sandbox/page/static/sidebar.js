@@ -1,4 +1,4 @@
-// The left column: who one can be, their chats with unread marks, and the guide.
+// The left column: people, their chats with unread marks, and the guide.
 
 import { avatar, botAvatar, byId, el, groupAvatar, icon } from "./dom.js";
 import { STORIES } from "./guide.js";

@@ -1,4 +1,4 @@
-// The Timeline tab: what happens between the bot and the platform, as it happens, in words first.
+// The Timeline tab: changes at the platform as they happen, each described in plain language, with its data below.
 
 import { byId, clockTime, el, icon } from "./dom.js";
 import { narrate } from "./narration.js";
@@ -32,9 +32,9 @@ export function createTimeline(model) {
     isPerson: (identity) => Boolean(model.person(identity)),
     summary: (message) => summary(message, context),
     words: (text) => words(text, context.language),
-    /** Who is answered, if it was a person who asked. */
+    /** The sender of the message that this one answers. */
     asker: (message) => name(model.messages.get(message.reply_to)?.sender.open_id) ?? "a message",
-    /** Whose card it is: who sees it alone, who is answered with it, or whose direct chat it is in. */
+    /** The owner of a card: its only reader, the person it answers, or the chat it is in. */
     owner: (message) => {
       const asked = model.messages.get(message.reply_to)?.sender.open_id;
       const alone = message.ephemeral_for ?? (asked === model.app.bot_open_id ? null : asked);
@@ -71,7 +71,7 @@ export function createTimeline(model) {
     toEnd();
   }
 
-  /** In order of beginning: a request is announced when it is over, and stands above what came of it. */
+  /** Inserts by the time of beginning: a request is announced at its end, and stands above its effects. */
   function insert(node, place) {
     node.dataset.place = String(place);
     let above = list.lastElementChild;
@@ -80,7 +80,7 @@ export function createTimeline(model) {
     else list.prepend(node);
   }
 
-  /** Trouble that repeats is one entry with a count, so that an outage does not push everything else away. */
+  /** Counts a repeated failure in its entry, so that an outage does not displace all other entries. */
   function folded(told, change) {
     if (!FOLDED.has(told.tone) || told.heading) return false;
     const latest = [...list.children].findLast((node) => node.classList.contains("noise") === Boolean(told.noise));
@@ -110,6 +110,6 @@ export function createTimeline(model) {
         el("pre", { class: "source", tabindex: "0" }, JSON.stringify(rest, null, 2))));
   }
 
-  /** `watch`: the tab is shown. What came while it was hidden is at its end. */
+  /** `watch(true)`: the tab has become visible; scrolls to what was added meanwhile. */
   return { draw, add, watch: (visible) => { if (visible) toEnd(); } };
 }

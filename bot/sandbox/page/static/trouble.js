@@ -1,17 +1,8 @@
-// The Trouble tab: the switches with which a visitor makes things go wrong.
+// The Trouble tab: controls that make things go wrong.
 
 import { get, post, remove } from "./api.js";
 import { byId, el, fill, icon, toast } from "./dom.js";
-
-/** Trouble worth a button. `own`: only for calls in the name of the person that one is. */
-const PRESETS = [
-  { label: "Slow: 4 s a call", own: true, fault: { kind: "delay", seconds: 4 } },
-  { label: "Next call fails (500)", own: true, fault: { kind: "status", status: 500, times: 1 } },
-  { label: "Rate limit, 5 s", own: true, fault: { kind: "rate_limit", reset: 5, times: 1 } },
-  { label: "Work done, answer lost", own: true, fault: { kind: "drop_after", times: 1 } },
-  { label: "No tokens: that endpoint is down", fault: { kind: "down", match: { path: "/open-apis/authen/v2/oauth/token" } } },
-  { label: "All of the platform is down", fault: { kind: "down", match: { path: "/open-apis/" } } },
-];
+import { FAULT_PRESETS } from "../platform.js";
 
 const KINDS = ["status", "delay", "delay_after", "rate_limit", "drop_before", "drop_after", "html", "truncate", "timeout", "down", "lost_authorization"];
 
@@ -34,7 +25,7 @@ export function createTrouble(model) {
   let timer = null;
   let drawn = Promise.resolve();
 
-  /** Does it, and says so; what went wrong is said too. */
+  /** Runs an action and shows a toast with its label or its error. */
   const act = (label, action) => async (event) => {
     const button = event?.currentTarget;
     button?.setAttribute("aria-busy", "true");
@@ -96,13 +87,13 @@ export function createTrouble(model) {
   function drawFaults() {
     fill(faults,
       title("trouble", "The platform misbehaves", faultNote),
-      el("div", { class: "button-row" }, PRESETS.map((preset) => button(preset.label, "Trouble is on", () =>
+      el("div", { class: "button-row" }, FAULT_PRESETS.map((preset) => button(preset.label, "Trouble is on", () =>
         post("faults", { ...preset.fault, match: preset.own ? { identity: model.viewer } : preset.fault.match })))),
       customFault(),
       faultList);
   }
 
-  /** Only what changes: a visitor may be filling in the form beside it. */
+  /** Redraws the list alone: a visitor may be filling in the form beside it. */
   function drawFaultList() {
     faultNote.textContent = `The first four strike only calls in ${model.person(model.viewer).en_name}'s name.`;
     fill(faultList,
@@ -140,7 +131,7 @@ export function createTrouble(model) {
         row("Status or seconds", number), row("How often", times), button("Set it", "Trouble is on", set)));
   }
 
-  /** How the client behaves that people open links with, and how long the platform's tokens live. */
+  /** Settings of the client that opens links, and of the lifetime of tokens. */
   async function drawBehaviour() {
     const behaviour = await post("behaviour", {});
     const choice = (name, label, options) => {
@@ -173,7 +164,7 @@ export function createTrouble(model) {
     const wanted = filter.value.toLowerCase().split(",").map((part) => part.trim()).filter(Boolean);
     const matching = model.app.scopes.filter(({ scope, description }) =>
       !wanted.length || wanted.some((part) => `${scope} ${description.en} ${description.zh}`.toLowerCase().includes(part)));
-    // Switches that are there already stay: one of them may have the focus.
+    // Existing switches are kept, because one of them may have the focus.
     const names = matching.map((entry) => entry.scope).join(" ");
     if (names !== scopeList.dataset.shown) {
       fill(scopeList, matching.map(scopeSwitch), matching.length ? null : el("li", { class: "hint" }, "No such permission."));
@@ -205,7 +196,7 @@ export function createTrouble(model) {
       drawPerson(); drawFaults(); drawFaultList(); drawScopes();
       drawn = get("bot").then(showBot).then(drawBehaviour);
     },
-    /** After the tenant changed. */
+    /** Call after the platform's state has changed. */
     refresh: () => { drawPerson(); drawFaultList(); drawScopes(); },
     watch: (visible) => {
       clearInterval(timer);
@@ -214,9 +205,9 @@ export function createTrouble(model) {
       look();
       timer = setInterval(look, 2000);
     },
-    /** Finds the switches of some scopes, named with commas between; what comes later above would push them away. */
+    /** Scrolls to the switches of some scopes (comma-separated), after the sections above have been drawn. */
     find: (wanted) => { filter.value = wanted; drawScopes(); drawn.finally(() => scopes.scrollIntoView()); },
-    /** Another person is looking: what is about them is drawn anew. */
+    /** Call after a switch of person. */
     drawFor: () => { drawPerson(); drawFaultList(); },
   };
 }
