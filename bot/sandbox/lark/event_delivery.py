@@ -224,8 +224,8 @@ class Delivery:
     async def click(self, person: Person, message: Message, button: Json) -> tuple[Any, int | None]:
         """Click a callback button; return the app's response and the error code that the person sees, or None.
 
-        A card in the response replaces the card. Without one, the card becomes again what it was before the click:
-        the platform drops updates that the app makes before it responds.
+        A card in the response replaces the card. Without one, the content from before the click is restored: the
+        platform overwrites updates that the app makes before it responds.
         """
         token = new_id("c-")
         pending = CardToken(message.message_id, self._tenant.clock.now() + CARD_TOKEN_SECONDS)

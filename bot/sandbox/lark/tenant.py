@@ -60,7 +60,10 @@ class App:
     installed: bool = True
     may_refresh: bool = True
     other_brand: bool = False
-    """Whether the app belongs to the other brand (Feishu or Lark), which has another host. Some endpoints refuse it."""
+    """Whether the app belongs to the other brand (Feishu or Lark), which has another host.
+
+    Its credentials work on this host too; some endpoints then refuse it.
+    """
     applied_for_scopes: bool = False
 
     def enabled_scopes(self, identity: Identity) -> frozenset[str]:

@@ -126,6 +126,6 @@
       window.tt = kind === "old" ? { requestAuthCode, closeWindow } : { requestAccess, requestAuthCode, closeWindow };
       go();
     }),
-    error: (told) => later(() => { if (kind === "broken") told({ errno: 1, errString: "the client's bridge failed" }); }),
+    error: (callback) => later(() => { if (kind === "broken") callback({ errno: 1, errString: "the client's bridge failed" }); }),
   };
 })();

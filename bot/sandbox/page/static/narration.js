@@ -43,12 +43,12 @@ const DESCRIPTIONS = {
   event: (change, names) => {
     const what = EVENTS[change.type] ?? change.type;
     const attempt = change.attempt > 1 ? ` (attempt ${change.attempt})` : "";
-    const told = { detail: [change.type, change.status, change.problem].filter(Boolean).join(" · "), ms: change.ms };
+    const described = { detail: [change.type, change.status, change.problem].filter(Boolean).join(" · "), ms: change.ms };
     const button = change.button ? names.words(change.button) : null;
-    if (change.ok && button) return { ...told, icon: "arrow-in", tone: "in", words: `${names.who(change.person)} pressed “${button}”` };
-    if (change.ok) return { ...told, icon: "arrow-in", tone: "in", words: `The bot was told of ${what}${attempt}` };
+    if (change.ok && button) return { ...described, icon: "arrow-in", tone: "in", words: `${names.who(change.person)} pressed “${button}”` };
+    if (change.ok) return { ...described, icon: "arrow-in", tone: "in", words: `The bot was told of ${what}${attempt}` };
     const next = change.type === "card.action.trigger" ? "clicks are not repeated" : change.again_in ? `the platform tries again in ${duration(change.again_in)}` : "the platform gives up";
-    return { ...told, icon: "warning", tone: "bad", words: `The bot did not take ${what}${attempt}; ${next}` };
+    return { ...described, icon: "warning", tone: "bad", words: `The bot did not take ${what}${attempt}; ${next}` };
   },
   request: narrateRequest,
   consent: (change, names) => {
@@ -97,33 +97,33 @@ function narrateRequest(change, names, seen) {
   const call = `${change.method} ${change.path}`;
   const line = `${change.method} ${shortPath(change.path)}`;
   const status = [change.status, change.code ? `code ${change.code}` : null].filter(Boolean).join(" · ");
-  const told = { detail: [`${line} → ${status || "no answer"}`, faultOf(change)].filter(Boolean).join(" · "), ms: change.ms, who: asPerson ? change.identity : null };
+  const described = { detail: [`${line} → ${status || "no answer"}`, faultOf(change)].filter(Boolean).join(" · "), ms: change.ms, who: asPerson ? change.identity : null };
   const scopes = change.scopes_refused;
 
-  if (NOT_WHOLE[change.fault]) return { ...told, icon: "warning", tone: "bad", words: `The platform ${NOT_WHOLE[change.fault]} the bot` };
-  if (!change.status) return { ...told, icon: "warning", tone: "bad", words: "The platform did not answer the bot" };
+  if (NOT_WHOLE[change.fault]) return { ...described, icon: "warning", tone: "bad", words: `The platform ${NOT_WHOLE[change.fault]} the bot` };
+  if (!change.status) return { ...described, icon: "warning", tone: "bad", words: "The platform did not answer the bot" };
   if (change.code === REFUSED) {
     seen.add(`${change.identity} ${call}`);
-    return { ...told, icon: "lock", tone: "bad", words: `The platform refused: ${scopes.length ? alternatives(scopes) : "a permission is missing"}` };
+    return { ...described, icon: "lock", tone: "bad", words: `The platform refused: ${scopes.length ? alternatives(scopes) : "a permission is missing"}` };
   }
   if (change.code === NOT_ENABLED) {
-    return { ...told, icon: "block", tone: "bad", words: `The app itself lacks ${scopes.length ? list(scopes) : "a permission"}; only an administrator can help` };
+    return { ...described, icon: "block", tone: "bad", words: `The app itself lacks ${scopes.length ? list(scopes) : "a permission"}; only an administrator can help` };
   }
-  if (change.code === RATE_LIMITED) return { ...told, icon: "clock", tone: "warn", words: "The platform said: slow down" };
-  if (TOKEN_CODES.has(change.code)) return { ...told, icon: "clock", tone: "warn", words: asPerson ? `${who}'s token was rejected` : "The token was rejected" };
-  if (DEVICE_WAITS.has(change.code)) return { ...told, icon: "clock", tone: "plain", words: "The bot asked whether the code was confirmed: not yet", noise: true };
+  if (change.code === RATE_LIMITED) return { ...described, icon: "clock", tone: "warn", words: "The platform said: slow down" };
+  if (TOKEN_CODES.has(change.code)) return { ...described, icon: "clock", tone: "warn", words: asPerson ? `${who}'s token was rejected` : "The token was rejected" };
+  if (DEVICE_WAITS.has(change.code)) return { ...described, icon: "clock", tone: "plain", words: "The bot asked whether the code was confirmed: not yet", noise: true };
   const request = requestOf(change);
   const whose = who ? ` as ${who}` : "";
-  if (change.status === 404 && change.code === null) return { ...told, icon: "warning", tone: "bad", words: "The platform does not know this address" };
-  if (change.status >= 500) return { ...told, icon: "warning", tone: "bad", words: `The platform failed with ${change.status}` };
-  if (request && (change.code || change.status >= 400)) return { ...told, icon: "warning", tone: "warn", words: `The platform did not let the bot ${infinitive(request.words)} (${change.code || change.status})` };
-  if (request) return { ...told, icon: request.icon, tone: "plain", words: `The bot ${request.words}`, noise: request.noise };
+  if (change.status === 404 && change.code === null) return { ...described, icon: "warning", tone: "bad", words: "The platform does not know this address" };
+  if (change.status >= 500) return { ...described, icon: "warning", tone: "bad", words: `The platform failed with ${change.status}` };
+  if (request && (change.code || change.status >= 400)) return { ...described, icon: "warning", tone: "warn", words: `The platform did not let the bot ${infinitive(request.words)} (${change.code || change.status})` };
+  if (request) return { ...described, icon: request.icon, tone: "plain", words: `The bot ${request.words}`, noise: request.noise };
   if (change.code || change.status >= 400) {
-    return { ...told, icon: "warning", tone: "warn", words: `The platform refused: ${change.code ? `code ${change.code}` : `HTTP ${change.status}`}${whose}` };
+    return { ...described, icon: "warning", tone: "warn", words: `The platform refused: ${change.code ? `code ${change.code}` : `HTTP ${change.status}`}${whose}` };
   }
 
   const again = seen.delete(`${change.identity} ${call}`);
   const subject = API_CALLS.find(([pattern]) => pattern.test(change.path))?.[1];
   const action = (typeof subject === "object" ? subject[change.method] : subject) ?? `called ${line}`;
-  return { ...told, icon: again ? "refresh" : "check", tone: "good", words: `${again ? "Tried again: the" : "The"} bot ${action}${whose}` };
+  return { ...described, icon: again ? "refresh" : "check", tone: "good", words: `${again ? "Tried again: the" : "The"} bot ${action}${whose}` };
 }

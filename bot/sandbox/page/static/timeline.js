@@ -63,10 +63,10 @@ export function createTimeline(model) {
   const toEnd = () => { if (follow) scroller.scrollTop = scroller.scrollHeight; };
 
   function add(change) {
-    const told = narrate(change, names, seen);
-    if (!told) return;
+    const described = narrate(change, names, seen);
+    if (!described) return;
     byId("timeline-empty").hidden = true;
-    if (!folded(told, change)) insert(told.heading ? heading(told, change) : entry(told, change), change.place);
+    if (!folded(described, change)) insert(described.heading ? heading(described, change) : entry(described, change), change.place);
     while (list.childElementCount > LIMIT) list.firstElementChild.remove();
     toEnd();
   }
@@ -81,32 +81,32 @@ export function createTimeline(model) {
   }
 
   /** Counts a repeated failure in its entry, so that an outage does not displace all other entries. */
-  function folded(told, change) {
-    if (!FOLDED.has(told.tone) || told.heading) return false;
-    const latest = [...list.children].findLast((node) => node.classList.contains("noise") === Boolean(told.noise));
-    if (latest?.dataset.words !== told.words) return false;
+  function folded(described, change) {
+    if (!FOLDED.has(described.tone) || described.heading) return false;
+    const latest = [...list.children].findLast((node) => node.classList.contains("noise") === Boolean(described.noise));
+    if (latest?.dataset.words !== described.words) return false;
     const times = Number(latest.dataset.times ?? 1) + 1;
     latest.dataset.times = String(times);
     latest.querySelector(".event-times").textContent = `× ${times}`;
-    latest.querySelector(".event-detail")?.replaceChildren(told.detail ?? "");
+    latest.querySelector(".event-detail")?.replaceChildren(described.detail ?? "");
     latest.querySelector("time").textContent = clockTime(change.at, true);
     return true;
   }
 
-  const heading = (told, change) => el("li", { class: "story" },
-    el("span", { class: "story-who" }, told.words), el("q", {}, told.quote),
+  const heading = (described, change) => el("li", { class: "story" },
+    el("span", { class: "story-who" }, described.words), el("q", {}, described.quote),
     el("time", {}, clockTime(change.at, true)));
 
-  function entry(told, change) {
+  function entry(described, change) {
     const { kind, at, sequence, ...rest } = change;
-    return el("li", { class: told.noise ? "event noise" : "event", data: { tone: told.tone, kind, words: told.words } },
+    return el("li", { class: described.noise ? "event noise" : "event", data: { tone: described.tone, kind, words: described.words } },
       el("details", {},
         el("summary", {},
-          el("span", { class: "event-icon" }, icon(told.icon)),
-          el("span", { class: "event-words" }, el("span", { class: "event-title" }, told.words, " ", el("span", { class: "event-times" })),
-            told.detail ? el("span", { class: "event-detail" }, told.detail) : null),
+          el("span", { class: "event-icon" }, icon(described.icon)),
+          el("span", { class: "event-words" }, el("span", { class: "event-title" }, described.words, " ", el("span", { class: "event-times" })),
+            described.detail ? el("span", { class: "event-detail" }, described.detail) : null),
           el("span", { class: "event-meta" }, el("time", {}, clockTime(at, true)),
-            told.ms === undefined || told.ms === null ? null : el("span", {}, told.ms < 1 ? "<1 ms" : `${Math.round(told.ms)} ms`))),
+            described.ms === undefined || described.ms === null ? null : el("span", {}, described.ms < 1 ? "<1 ms" : `${Math.round(described.ms)} ms`))),
         el("pre", { class: "source", tabindex: "0" }, JSON.stringify(rest, null, 2))));
   }
 
