@@ -16,25 +16,30 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from aiohttp import web
 
-from bot.core.builtin import builtin_commands
+from bot.core.api import Json
+from bot.core.builtin_commands import builtin_commands
 from bot.core.commands import Registry, registry
 from bot.core.errors import ConfigurationError
-from bot.core.model import Challenge, Json, Outage, Unauthentic, UserKey
-from bot.core.tidy import escape
-from bot.flows import authorization, cards, permissions, succession
+from bot.core.events import Outage, Unauthentic, UrlVerification
+from bot.core.people import UserKey
+from bot.core.unseen_characters import escape
+from bot.flows import cards, takeover
+from bot.flows.account import permissions
+from bot.flows.acknowledge import acknowledge_forever
+from bot.flows.authorize.revoke import revoke_due
 from bot.flows.bot import Bot, now
-from bot.flows.events import accept_event
-from bot.flows.signs import give_signs
-from bot.flows.worker import CHORES, Worker, look_after, show_cards_when_woken
+from bot.flows.chores import CHORES, repeat, show_cards_when_woken
+from bot.flows.intake import accept_event
+from bot.flows.worker import Worker
 from bot.lark.commands import COMMANDS
 from bot.lark.platform import LarkPlatform
 from bot.lark.stream import LongConnection, NotAccepted
 from bot.plugins import installed_commands
 from bot.settings import Settings, exposed_database
-from bot.store import database as store
 from bot.store import replicas, views
-from bot.store.crypto import Seal
 from bot.store.ids import new_id
+from bot.store.keyring import Keyring
+from bot.store.opening import check_schema, open_database, upgrade
 from bot.web import routes
 from bot.web.server import Runner
 
@@ -83,9 +88,7 @@ def page_link(settings: Settings, platform: LarkPlatform) -> str | None:
 async def assembled(settings: Settings, refit: Refit = as_it_is) -> AsyncIterator[Bot]:
     """The bot's parts, connected and not yet at work."""
     seal = key_ring(settings)
-    database = await store.open_database(
-        settings.database_url, seal, f"{LarkPlatform.name}:{settings.app_id}"
-    )
+    database = await open_database(settings.database_url, seal, f"{LarkPlatform.name}:{settings.app_id}")
     try:
         async with lark(settings) as platform:
             bot = Bot(
@@ -107,16 +110,16 @@ async def assembled(settings: Settings, refit: Refit = as_it_is) -> AsyncIterato
         await database.close()
 
 
-def key_ring(settings: Settings) -> Seal:
-    return Seal([key.reveal() for key in settings.encryption_keys])
+def key_ring(settings: Settings) -> Keyring:
+    return Keyring([key.reveal() for key in settings.encryption_keys])
 
 
 def run(settings: Settings, refit: Refit = as_it_is) -> int:
     """Serves until SIGTERM or SIGINT, then drains. Returns the exit code."""
     if settings.auto_migrate:
-        store.upgrade(settings.database_url, key_ring(settings))
+        upgrade(settings.database_url, key_ring(settings))
     else:
-        store.check(settings.database_url)
+        check_schema(settings.database_url)
     for line in exposed_database(settings.database_url):
         log.warning(line)
     last_resort = threading.Timer(LONGEST_STOP, os._exit, (0,))
@@ -139,7 +142,7 @@ async def serve(settings: Settings, refit: Refit, on_stop: Callable[[], None]) -
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with assembled(settings, refit) as bot, contextlib.AsyncExitStack() as doors:
-        await succession.enter(bot)
+        await takeover.enter(bot)
         outage = await doors.enter_async_context(ingress(settings, bot))
         application = routes.build(
             bot, webhook=settings.events == "webhook", outage=outage, client_script=settings.jssdk_url
@@ -148,8 +151,8 @@ async def serve(settings: Settings, refit: Refit, on_stop: Callable[[], None]) -
         await runner.setup()
         worker = Worker(bot)
         tasks = [asyncio.create_task(each) for each in (worker.work(), show_cards_when_woken(bot))]
-        tasks.append(asyncio.create_task(give_signs(bot)))
-        tasks += [asyncio.create_task(look_after(bot, chore)) for chore in CHORES]
+        tasks.append(asyncio.create_task(acknowledge_forever(bot)))
+        tasks += [asyncio.create_task(repeat(bot, chore)) for chore in CHORES]
         try:
             await listen(runner, settings)
             # What start-up made stays: a collection need not walk it again and again.
@@ -234,7 +237,7 @@ def stream_handler(bot: Bot) -> Callable[[bytes], Awaitable[Json]]:
         match bot.platform.parse(payload):
             case Unauthentic(reason=reason):
                 raise NotAccepted(reason)
-            case Challenge():
+            case UrlVerification():
                 return None
             case event:
                 return await accept_event(bot, event) or None
@@ -266,7 +269,7 @@ async def revoke_user(settings: Settings, user_text: str) -> int:
 async def end_for(bot: Bot, user: UserKey) -> str:
     ended = await permissions.take_back(bot, user, "revoked_by_operator", sign_out=True)
     await asyncio.gather(*bot.tasks)
-    await authorization.revoke_due(bot)
+    await revoke_due(bot)
     await cards.show_due_cards(bot)
     grant = "Grant ended here and at the platform." if ended.had_grant else "There was no active grant."
     return f"{grant} Cancelled calls: {ended.cancelled}. Browsers signed out: {ended.signed_out}."

@@ -21,7 +21,7 @@ from bot.core.errors import BotError, ConfigurationError
 
 if TYPE_CHECKING:
     from bot.report import Row
-    from bot.store.database import Connection
+    from bot.store.transaction import Connection
 
 T = TypeVar("T")
 DONE, FAILED, WRONG = 0, 1, 2
@@ -47,6 +47,7 @@ def run_command(arguments: Sequence[str] | None) -> int:
     try:
         chosen = parser().parse_args(arguments)
         run: Run = chosen.run
+        leave_no_core_dump()
         return run(chosen)
     except ConfigurationError as error:
         for problem in error.problems:
@@ -64,7 +65,7 @@ def run_command(arguments: Sequence[str] | None) -> int:
 
 
 def complain(line: str) -> None:
-    from bot.core.tidy import escape  # noqa: PLC0415
+    from bot.core.unseen_characters import escape  # noqa: PLC0415
     from bot.logs import redact  # noqa: PLC0415
 
     print(f"bot: {escape(redact(line))}", file=sys.stderr)
@@ -201,7 +202,6 @@ def run_bot(chosen: argparse.Namespace) -> int:
     # For as long as the bot is only being loaded, or its database upgraded: there is nothing to drain yet.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(DONE))
-    leave_no_core_dump()
     loaded = settings.load(settings.environment())
     from bot import logs  # noqa: PLC0415
 
@@ -254,26 +254,27 @@ def operator_settings() -> settings.OperatorSettings:
 
 def upgrade_database(chosen: argparse.Namespace) -> int:
     loaded = operator_settings()
-    from bot.store import crypto, database  # noqa: PLC0415
+    from bot.store import keyring  # noqa: PLC0415
+    from bot.store.opening import upgrade  # noqa: PLC0415
 
     # Without keys as long as there is nothing to seal: a new database is made before anything else is set up.
     keys = [key.reveal() for key in loaded.encryption_keys]
-    database.upgrade(loaded.database_url, crypto.Seal(keys) if keys else None)
+    upgrade(loaded.database_url, keyring.Keyring(keys) if keys else None)
     print("The database is at the newest migration.")
     return DONE
 
 
 def check_database(chosen: argparse.Namespace) -> int:
     url = operator_settings().database_url
-    from bot.store import database  # noqa: PLC0415
+    from bot.store.opening import check_schema  # noqa: PLC0415
 
-    database.check(url)
+    check_schema(url)
     print("The database is there and up to date.")
     return DONE
 
 
 def new_key(chosen: argparse.Namespace) -> int:
-    from bot.store.crypto import new_key as fresh_key  # noqa: PLC0415
+    from bot.store.keyring import new_key as fresh_key  # noqa: PLC0415
 
     print(fresh_key())
     return DONE
@@ -287,17 +288,18 @@ def rotate_keys(chosen: argparse.Namespace) -> int:
         )
     import asyncio  # noqa: PLC0415
 
-    from bot.store import crypto, database, keys  # noqa: PLC0415
+    from bot.store import key_rotation, keyring  # noqa: PLC0415
+    from bot.store.opening import check_schema, open_database  # noqa: PLC0415
 
     async def rotate() -> dict[str, int]:
-        seal = crypto.Seal([key.reveal() for key in loaded.encryption_keys])
-        opened = await database.open_database(loaded.database_url, seal)
+        seal = keyring.Keyring([key.reveal() for key in loaded.encryption_keys])
+        opened = await open_database(loaded.database_url, seal)
         try:
-            return await keys.rotate(opened)
+            return await key_rotation.rotate(opened)
         finally:
             await opened.close()
 
-    database.check(loaded.database_url)
+    check_schema(loaded.database_url)
     sealed = asyncio.run(rotate())
     print(f"{sum(sealed.values())} secrets were sealed anew, with the first key.")
     return DONE
@@ -361,9 +363,9 @@ def not_one(asked: str, found: Sequence[str]) -> str:
 
 def look(work: Callable[[Connection], T]) -> T:
     url = operator_settings().database_url
-    from bot.store import database  # noqa: PLC0415
+    from bot.store.opening import read_without_keys  # noqa: PLC0415
 
-    return database.look(url, work)
+    return read_without_keys(url, work)
 
 
 def show(chosen: argparse.Namespace, answer: Row | Sequence[Row]) -> int:

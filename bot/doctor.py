@@ -11,23 +11,23 @@ from urllib.parse import urlsplit
 
 from bot import settings
 from bot.app import all_commands, lark, own_commands
+from bot.core.api import AppScopeMissing, Outcome, RateLimited, Refused, Unreachable
 from bot.core.commands import Registry
 from bot.core.errors import BotError, CommandMistake, ConfigurationError
-from bot.core.model import AppScopeMissing, Outcome, RateLimited, Refused, Unreachable
 from bot.core.network import is_loopback
 from bot.core.scopes import OFFLINE_ACCESS, Clause, ScopeSet
-from bot.core.tidy import escape
-from bot.lark import inspection
+from bot.core.unseen_characters import escape
+from bot.lark import doctor_checks
 from bot.lark.api import OTHER_BRAND, WRONG_BRAND, Http
-from bot.lark.inspection import Reached
+from bot.lark.doctor_checks import Reached
 from bot.lark.platform import LarkPlatform
-from bot.lark.strict import STRICT_PATH
+from bot.lark.strict_endpoint import STRICT_PATH
 from bot.logs import redact
 from bot.plugins import BrokenPlugin
 from bot.settings import OperatorSettings, Settings
-from bot.store import database as store
-from bot.store import keys
-from bot.store.crypto import Seal
+from bot.store import key_rotation
+from bot.store.keyring import Keyring
+from bot.store.opening import check_schema, read_without_keys
 
 TIMEOUT = 12.0
 """Seconds for one check; they run side by side."""
@@ -171,7 +171,7 @@ def client_script(loaded: Settings) -> list[Finding]:
 async def database(loaded: OperatorSettings) -> Sequence[Finding]:
     try:
         # In a thread, because it runs an event loop of its own.
-        await asyncio.to_thread(store.check, loaded.database_url)
+        await asyncio.to_thread(check_schema, loaded.database_url)
     except BotError as error:
         return [trouble("database", error)]
     exposed = [Finding("warn", "database", line) for line in settings.exposed_database(loaded.database_url)]
@@ -188,9 +188,11 @@ def trouble(subject: str, error: BotError) -> Finding:
 async def encryption_keys(loaded: OperatorSettings) -> Finding:
     if not loaded.encryption_keys:
         return Finding("FAIL", "encryption keys", "none are set")
-    seal = Seal([key.reveal() for key in loaded.encryption_keys])
+    seal = Keyring([key.reveal() for key in loaded.encryption_keys])
     try:
-        known = await asyncio.to_thread(store.look, loaded.database_url, lambda c: keys.keys_fit(c, seal))
+        known = await asyncio.to_thread(
+            read_without_keys, loaded.database_url, lambda c: key_rotation.keys_fit(c, seal)
+        )
     except BotError as error:
         return trouble("encryption keys", error)
     words = "they open what is stored" if known else "nothing is sealed yet"
@@ -218,7 +220,7 @@ def proxies(loaded: Settings) -> list[Finding]:
 
 
 async def reachability(loaded: Settings, http: Http) -> Sequence[Finding]:
-    answers = await asyncio.gather(*(inspection.reach(http, each) for each in origins(loaded)))
+    answers = await asyncio.gather(*(doctor_checks.reach(http, each) for each in origins(loaded)))
     found = [
         unreachable(origin, answer)
         if isinstance(answer, Unreachable)
@@ -252,7 +254,7 @@ def clock(ahead: timedelta) -> Finding:
 
 
 async def credentials(loaded: Settings, http: Http) -> Sequence[Finding]:
-    problem = await inspection.sign_in(http, loaded.open_url, loaded.app_id, loaded.app_secret)
+    problem = await doctor_checks.sign_in(http, loaded.open_url, loaded.app_id, loaded.app_secret)
     if problem is None:
         return [Finding("ok", "credentials", f"{loaded.app_id} is accepted")]
     fix = "Compare LARK_APP_ID, LARK_APP_SECRET and LARK_BRAND with the developer console."
@@ -262,7 +264,7 @@ async def credentials(loaded: Settings, http: Http) -> Sequence[Finding]:
 
 
 async def bot_ability(platform: LarkPlatform) -> Sequence[Finding]:
-    found = await inspection.bot_open_id(platform.call_as_app)
+    found = await doctor_checks.bot_open_id(platform.call_as_app)
     if isinstance(found, str):
         return [Finding("ok", "bot ability", f"the bot is {found}")]
     fix = "Developer console: add the Bot ability, then create and publish a version."
@@ -274,7 +276,7 @@ async def redirect_urls(loaded: Settings, platform: LarkPlatform) -> Sequence[Fi
     if loaded.public_url is None:
         return [Finding("ok", subject, "none needed: no browser reaches the bot")]
     needed = [f"{loaded.public_url}/oauth/lark/{page}" for page in ("callback", "client")]
-    registered = await inspection.redirect_urls(platform.call_as_app, platform.app_id)
+    registered = await doctor_checks.redirect_urls(platform.call_as_app, platform.app_id)
     if not isinstance(registered, frozenset):
         fix = f"See for yourself that Security Settings > Redirect URLs has {' and '.join(needed)}."
         return [Finding("warn", subject, f"cannot tell: {in_words(registered)}", fix)]
@@ -289,7 +291,7 @@ async def signing_in(loaded: Settings, http: Http) -> Sequence[Finding]:
     subject, where = "sign-in", f"{loaded.accounts_url}{STRICT_PATH}"
     if loaded.public_url is None:
         return [Finding("ok", subject, "none: no browser reaches the bot")]
-    found = await inspection.strict_endpoint(http, loaded.accounts_url, loaded.app_id, loaded.app_secret)
+    found = await doctor_checks.strict_endpoint(http, loaded.accounts_url, loaded.app_id, loaded.app_secret)
     if found:
         return [Finding("ok", subject, f"codes are exchanged at {where}")]
     if found is None:
@@ -355,7 +357,7 @@ def lacking(needs: Mapping[Clause, str], enabled: ScopeSet) -> dict[Clause, str]
 
 
 async def events(loaded: Settings, http: Http) -> Sequence[Finding]:
-    problem = await inspection.long_connection(http, loaded.open_url, loaded.app_id, loaded.app_secret)
+    problem = await doctor_checks.long_connection(http, loaded.open_url, loaded.app_id, loaded.app_secret)
     if isinstance(problem, Refused) and problem.code == WRONG_BRAND:
         other = "feishu" if loaded.brand == "lark" else "lark"
         return [
@@ -389,10 +391,10 @@ async def administrator(open_id: str, platform: LarkPlatform) -> Finding:
     fix = "Set BOT_ADMINS to the open_id (ou_…) that the person has in this app."
     if not open_id.startswith("ou_"):
         return Finding("FAIL", subject, f"{open_id} is not an open_id", fix)
-    match await inspection.can_be_told(platform.call_as_app, open_id):
+    match await doctor_checks.can_be_told(platform.call_as_app, open_id):
         case None:
             return Finding("ok", subject, open_id)
-        case Refused(code=code) if code in inspection.NOT_OF_THIS_APP:
+        case Refused(code=code) if code in doctor_checks.NOT_OF_THIS_APP:
             return Finding("FAIL", subject, f"{open_id} is not a user of this app ({code})", fix)
         case Refused() as refusal:
             fix = "Make the app available to this person, or name another one in BOT_ADMINS."

@@ -15,7 +15,7 @@ import traceback
 from datetime import UTC, datetime
 from typing import IO, Literal
 
-from bot.core.tidy import escape
+from bot.core.unseen_characters import escape
 
 MASK = "***"
 

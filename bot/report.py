@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TypeGuard
 
-from bot.core.tidy import escape, escape_json
+from bot.core.unseen_characters import escape, escape_json
 
 WIDTH = 100
 NARROWEST = 6

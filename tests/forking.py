@@ -67,6 +67,16 @@ def run_strictly(arguments: Sequence[str]) -> int:
     return run(arguments)
 
 
+def later_bot(seconds: int) -> Call:
+    """`python -m bot run` with its clocks ahead."""
+    return Call(f"{__name__}:run_later", (seconds,))
+
+
+def run_later(seconds: int) -> None:
+    """Clocks are moved before the bot is imported, so this becomes another program."""
+    os.execv(sys.executable, [sys.executable, "-m", "bot.sandbox.shifted_clock", str(seconds), "run"])
+
+
 class Process:
     """A forked process, with what the tests need of `asyncio.subprocess.Process`."""
 

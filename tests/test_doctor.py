@@ -13,7 +13,7 @@ from bot.sandbox.lark.faults import Fault
 from bot.sandbox.lark.sample_tenant import sample_tenant
 from bot.sandbox.lark.server import build_platform
 from bot.sandbox.lark.tenant import ScopeSwitch, Tenant
-from bot.store.crypto import new_key
+from bot.store.keyring import new_key
 
 PUBLIC = "https://bot.example.com"
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from bot.core.model import Secret, Words
+from bot.core.language import Words
 from bot.core.scopes import Scope, ScopeSet
+from bot.core.secrets import Secret
 
 
 class Face(StrEnum):
@@ -137,6 +138,8 @@ class Action(StrEnum):
     """Of scopes that are not used."""
     RETRY = "retry"
     """A call that came to nothing is to be made again."""
+    RETRY_EXPIRED = "retry_expired"
+    """So are the calls of a request that expired."""
     CANCEL = "cancel"
     """What waits for the administrator is to wait no longer."""
     CHECK_AGAIN = "check_again"

@@ -1,4 +1,4 @@
-"""What to do with an outcome. Pure: facts in, one decision out; `flows.calls` carries it out."""
+"""What to do with the outcome of an API call. Pure: facts in, one decision out; `flows.calls` carries it out."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from bot.core.commands import Result
-from bot.core.model import (
+from bot.core.api import (
     AppScopeMissing,
     InsufficientScope,
     Outcome,
@@ -18,16 +17,17 @@ from bot.core.model import (
     Unreachable,
     Write,
 )
+from bot.core.commands import Result
+from bot.core.retry import LONGEST_RATE_LIMIT, backoff, pause
 from bot.core.scopes import Requirement, ScopeSet, needs_after_refusal
 
 RETRIED_FOR = timedelta(minutes=15)
 """A platform that fails is asked again for so long, counted from the first failure."""
 
-LONGEST_RATE_LIMIT = 60.0
-"""Seconds; a limit that resets later is told to the person instead of waited for."""
 
 MAX_CONSENTS = 3
 """For one call; then what is still refused is explained."""
+
 
 CONFIRM_AFTER = timedelta(hours=1)
 """A write that was asked for longer ago than this is confirmed by the person before it runs."""
@@ -146,26 +146,6 @@ def ask_for(alternatives: tuple[str, ...], outcome: Outcome, facts: Situation) -
         facts.declared, alternatives, facts.held, reading=facts.write is None, exhausted=exhausted
     )
     return Suspend(needs) if all(needs) else GiveUp(Why.STILL_REFUSED, outcome)
-
-
-def backoff(attempts: int, jitter: float) -> timedelta:
-    """1, 2, 4 … 60 seconds, of which the second half is random, so that many waiters do not come back at once."""
-    seconds = min(60.0, 2.0 ** min(max(attempts - 1, 0), 6))
-    return timedelta(seconds=seconds * (0.5 + jitter / 2))
-
-
-def asked_to_wait(seconds: float | None) -> timedelta:
-    """What the platform asks for, as far as it is waited for."""
-    return timedelta(seconds=min(seconds or 0.0, LONGEST_RATE_LIMIT))
-
-
-def pause(attempts: int, jitter: float, retry_after: float | None = None) -> timedelta:
-    """What the platform asked for and a little more, which grows whenever it asks again; else the back-off."""
-    if not retry_after:
-        return backoff(attempts, jitter)
-    asked = max(asked_to_wait(retry_after), timedelta(seconds=1))
-    more = min(min(asked, timedelta(seconds=5)) * max(attempts, 1), timedelta(seconds=30))
-    return asked + more * jitter
 
 
 def retry(outcome: Outcome, facts: Situation, *, retry_after: float | None = None) -> Decision:

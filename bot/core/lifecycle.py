@@ -3,8 +3,8 @@
 The CHECK constraints and partial unique indexes of the database say the same.
 """
 
-from bot.core.model import CallStatus as Call
-from bot.core.model import RequestStatus as Request
+from bot.core.calls import CallStatus as Call
+from bot.core.requests import RequestStatus as Request
 
 CALL_MOVES: dict[Call, frozenset[Call]] = {
     Call.QUEUED: frozenset({Call.RUNNING, Call.CANCELLED, Call.EXPIRED}),

@@ -1,35 +1,31 @@
-"""The port: what the flows need from a chat platform. `lark` implements it; there will be a second tenant."""
+"""The port: what the flows need from a chat platform."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Protocol
 
+from bot.core.api import ApiCall, Json, Outcome, Refused, Unreachable
 from bot.core.cards import Card
-from bot.core.model import (
-    ApiCall,
-    Content,
-    Destination,
-    DeviceAnswer,
-    DeviceCode,
-    Identity,
-    Json,
-    NotSent,
-    Outage,
-    Outcome,
-    Received,
-    Refused,
-    Reply,
-    ScopeApplication,
-    Secret,
-    Sent,
-    TokenRefused,
-    TokenSet,
-    Unreachable,
-    UserKey,
-    Words,
-)
+from bot.core.events import Outage, Received
+from bot.core.language import Words
+from bot.core.messages import Content, Destination, NotSent, Reply, Sent
+from bot.core.oauth import DeviceAnswer, DeviceCode, TokenRefused, TokenSet
+from bot.core.people import Identity, UserKey
 from bot.core.scopes import Scope, ScopeSet
+from bot.core.secrets import Secret
+
+
+class ScopeApplication(StrEnum):
+    """What came of having the platform ask the organization's administrator for scopes."""
+
+    SENT = "sent"
+    SENT_BEFORE = "sent_before"
+    NOTHING_PENDING = "nothing_pending"
+    """The app has not applied for any scope that is not enabled: that is done in the developer console."""
+    REFUSED = "refused"
+    FAILED = "failed"
 
 
 class Platform(Protocol):

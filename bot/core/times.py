@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from zoneinfo import ZoneInfo
 
-from bot.core.model import Words
+from bot.core.language import Words
 
 WEEKDAYS = (
     Words("Monday", "周一"),

@@ -8,29 +8,23 @@ import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from bot.core import replies
-from bot.core.builtin import AUTHORIZE
+from bot.core.builtin_commands import AUTHORIZE
+from bot.core.calls import CallStatus, DeferredCall, Step, WaitsFor
 from bot.core.cards import AdministratorCard
 from bot.core.errors import LeaseLost
-from bot.core.model import (
-    CallStatus,
-    Content,
-    DeferredCall,
-    NotSent,
-    ScopeApplication,
-    Step,
-    UserKey,
-    WaitsFor,
-    Words,
-)
+from bot.core.language import Words
+from bot.core.messages import Content, NotSent
+from bot.core.people import UserKey
+from bot.core.platform import ScopeApplication
 from bot.core.scopes import Requirement, Scope, ScopeSet, choose_scopes, named
+from bot.core.words import replies
 from bot.flows.bot import Bot, now
-from bot.flows.delivery import answer, deliver_all, draft, insert_all, note, typed
-from bot.flows.waiting import only_genuine, suspend
-from bot.store import audit, calls, events, outbox, scope_waits
-from bot.store.database import Connection
+from bot.flows.calls.suspend import only_genuine, suspend
+from bot.flows.outbox import answer, deliver_all, draft, insert_all, note, typed
+from bot.store import audit, calls, outbox, scope_waits, seen_events
 from bot.store.outbox import OutgoingMessage
 from bot.store.scope_waits import ScopeWait
+from bot.store.transaction import Connection
 
 log = logging.getLogger(__name__)
 
@@ -155,7 +149,9 @@ def take_place(c: Connection, bot: Bot, user: UserKey, moment: datetime) -> bool
     """Inside a transaction: whether the administrators may be told of one more thing for this person today."""
     platform, app_id = bot.platform.name, bot.platform.app_id
     day = f"administrators-{moment:%Y-%m-%d}-{user.tenant_key}-{user.open_id}"
-    return any(events.record(c, platform, app_id, f"{day}-{place}", moment) for place in range(MOST_A_DAY))
+    return any(
+        seen_events.record(c, platform, app_id, f"{day}-{place}", moment) for place in range(MOST_A_DAY)
+    )
 
 
 def turn_away(
@@ -298,10 +294,13 @@ async def show_due_cards(bot: Bot) -> None:
 
 
 async def show_cards(bot: Bot, wait: ScopeWait, also: DeferredCall | None = None) -> None:
-    """`also`: a call that is about to wait."""
+    """`also`: a call that is about to wait for just these scopes."""
     found = await bot.database.read(everybody)
     waiting = [call for call in found if call.genuine and is_about(wait, call)]
     waiting += [also] if also is not None else []
+    if also is None and not wait.scopes <= named(*(call.needs for call in waiting)):
+        # The row has no seal, and administrators are asked only for what genuine calls need.
+        waiting = []
     card = AdministratorCard(
         wait.id,
         await bot.platform.describe_scopes(wait.scopes),

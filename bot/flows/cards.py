@@ -9,32 +9,30 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
-from bot.core import replies, texts
+from bot.core.calls import DeferredCall, WaitsFor
 from bot.core.cards import AuthorizationCard, DeviceLink, Face
-from bot.core.model import (
-    AuthorizationRequest,
-    DeferredCall,
-    Destination,
-    DeviceAuthorization,
-    DeviceStatus,
-    DirectChat,
-    Grant,
-    GrantStatus,
-    NotSent,
-    RequestStatus,
-    Secret,
-    WaitsFor,
-    Words,
-)
+from bot.core.grants import Grant, GrantStatus
+from bot.core.language import Words
+from bot.core.messages import Destination, DirectChat, NotSent
 from bot.core.oauth import urlsafe
+from bot.core.requests import AuthorizationRequest, DeviceAuthorization, DeviceStatus, RequestStatus
 from bot.core.scopes import OFFLINE_ACCESS, choose_scopes, is_met, named
+from bot.core.secrets import Secret
+from bot.core.words import cards as card_words
+from bot.core.words import replies
+from bot.flows.authorize.open import one_link
 from bot.flows.bot import Bot, now
-from bot.flows.delivery import (
+from bot.flows.outbox import (
     SAME_MESSAGE_FOR,
+    Draft,
+    answer,
+    declined,
     deliver_all,
+    expired,
     insert_all,
     later,
     no_way,
@@ -42,11 +40,10 @@ from bot.flows.delivery import (
     reach,
     typed,
 )
-from bot.flows.links import one_link
 from bot.store import attempts, authorizations, calls, device_authorizations, grants
-from bot.store.database import Connection
 from bot.store.ids import new_id
 from bot.store.outbox import OutgoingMessage
+from bot.store.transaction import Connection
 
 log = logging.getLogger(__name__)
 
@@ -104,10 +101,10 @@ async def card_of(bot: Bot, request: AuthorizationRequest) -> AuthorizationCard:
 
 
 AGAIN = {
-    "expired": texts.AGAIN_EXPIRED,
-    "revoked_by_user": texts.AGAIN_REVOKED,
-    "revoked_by_operator": texts.AGAIN_REVOKED_BY_OPERATOR,
-    "revoked_at_platform": texts.AGAIN_REVOKED_AT_PLATFORM,
+    "expired": card_words.AGAIN_EXPIRED,
+    "revoked_by_user": card_words.AGAIN_REVOKED,
+    "revoked_by_operator": card_words.AGAIN_REVOKED_BY_OPERATOR,
+    "revoked_at_platform": card_words.AGAIN_REVOKED_AT_PLATFORM,
 }
 """By the reason for which the grant before ended."""
 
@@ -116,9 +113,9 @@ def why_again(request: AuthorizationRequest, grant: Grant) -> Words | None:
     """Why the person is asked although they authorized something before; None when it is for something new."""
     if grant.status is GrantStatus.ACTIVE:
         lost = request.scopes & grant.scopes_ever - {OFFLINE_ACCESS}
-        return texts.AGAIN_LOST if lost else None
+        return card_words.AGAIN_LOST if lost else None
     reason = grant.end_reason or ""
-    over = texts.AGAIN_OVER if reason.startswith("refresh_refused") else texts.AGAIN_ENDED
+    over = card_words.AGAIN_OVER if reason.startswith("refresh_refused") else card_words.AGAIN_ENDED
     return AGAIN.get(reason, over)
 
 
@@ -140,10 +137,10 @@ def device_link(device: DeviceAuthorization) -> DeviceLink | None:
 
 
 NOTICES = {
-    device_authorizations.WRONG_PERSON: texts.DEVICE_WRONG_PERSON,
-    "not_allowed": texts.DEVICE_NOT_ALLOWED,
-    "misconfigured": texts.DEVICE_MISCONFIGURED,
-    "other_scopes": texts.DEVICE_OTHER_SCOPES,
+    device_authorizations.WRONG_PERSON: card_words.DEVICE_WRONG_PERSON,
+    "not_allowed": card_words.DEVICE_NOT_ALLOWED,
+    "misconfigured": card_words.DEVICE_MISCONFIGURED,
+    "other_scopes": card_words.DEVICE_OTHER_SCOPES,
     device_authorizations.CLOSED: None,
 }
 
@@ -152,9 +149,9 @@ def notice(device: DeviceAuthorization) -> Words | None:
     """How the last press of the button ended, if it has to be pressed again."""
     match device.status:
         case DeviceStatus.FAILED:
-            return NOTICES.get(device.outcome or "", texts.DEVICE_FAILED)
+            return NOTICES.get(device.outcome or "", card_words.DEVICE_FAILED)
         case DeviceStatus.EXPIRED | DeviceStatus.POLLING if device_link(device) is None:
-            return texts.DEVICE_EXPIRED
+            return card_words.DEVICE_EXPIRED
         case _:
             return None
 
@@ -195,20 +192,25 @@ async def draw(bot: Bot, request: AuthorizationRequest, asked: DeferredCall | No
     content = bot.platform.render_card(await card_of(bot, request))
     if request.card_lease_until is None or now() >= request.card_lease_until:
         return False  # somebody else's by now, who may have drawn a newer face already
+    waiting = await who_waits(bot, request, asked) if live else []
     if request.card_message_id is None:
-        destination = await where_to_ask(bot, request, asked)
+        destination = where_to_ask(request, [asked] if asked else waiting)
         sent = await reach(bot, destination, content, card_key(request))
         if not isinstance(sent, NotSent):
             # A repeated sending gives the first one's message, which may show less than this face: drawn once more.
             version = request.card_wanted if sent.ephemeral else max(1, request.card_wanted - 1)
-            return await shown(bot, request, sent.message_id, ephemeral=sent.ephemeral, version=version)
+            notes = where_it_is(bot, waiting, in_group=sent.ephemeral)
+            return await shown(
+                bot, request, sent.message_id, ephemeral=sent.ephemeral, version=version, notes=notes
+            )
         problem = sent
     elif request.card_ephemeral:
         return await draw_ephemeral(bot, request, request.card_message_id)
     else:
         failed = await bot.platform.update_card(request.card_message_id, content)
         if failed is None:
-            return await shown(bot, request, request.card_message_id, ephemeral=False)
+            notes = where_it_is(bot, waiting, in_group=False)
+            return await shown(bot, request, request.card_message_id, ephemeral=False, notes=notes)
         problem = failed
     return await not_shown(bot, request, problem, live=live)
 
@@ -247,14 +249,24 @@ async def shown(
     *,
     ephemeral: bool,
     version: int | None = None,
+    notes: Sequence[Draft] = (),
 ) -> bool:
-    """Notes that the card shows this version: what was wanted of it, unless another one is named."""
+    """Notes that the card shows this version: what was wanted of it, unless another one is named.
+
+    `notes` say where the card is, and are due now.
+    """
     version = version or request.card_wanted
-    wanted = await bot.database.write_one(
-        lambda c: authorizations.card_shown(
+    messages: list[OutgoingMessage] = []
+
+    def work(c: Connection) -> int | None:
+        wanted = authorizations.card_shown(
             c, request, bot.worker, version, message_id=message_id, ephemeral=ephemeral, now=now()
         )
-    )
+        messages[:] = insert_all(c, bot, notes) if wanted is not None else []
+        return wanted
+
+    wanted = await (bot.database.write(work) if notes else bot.database.write_one(work))
+    await deliver_all(bot, messages)
     if wanted is None:
         return await redraw(bot, request)
     return wanted > version
@@ -281,7 +293,7 @@ async def not_shown(bot: Bot, request: AuthorizationRequest, problem: NotSent, *
         await replace_card(bot, request)
     else:
         # Nobody can be shown this card any more; what waits behind it runs out at its own time.
-        words = await no_card_comes(bot, request, problem) if live else []
+        words = await no_card_comes(bot, request, problem) if live else await told_otherwise(bot, request)
         await shown(bot, request, request.card_message_id, ephemeral=request.card_ephemeral)
         await deliver_all(bot, words)
     return False
@@ -295,12 +307,35 @@ async def no_card_comes(bot: Bot, request: AuthorizationRequest, why: NotSent) -
     def work(c: Connection) -> list[OutgoingMessage]:
         words = [
             note(
-                bot, call, no_way(bot, call, why) or replies.card_refused(typed(call), why.reason), "no-card"
+                bot,
+                call,
+                no_way(bot, call, why) or replies.card_refused(typed(call), why.reason),
+                # In a group it takes the place of the note that says where the card is.
+                "note" if call.chat.kind == "group" else "no-card",
             )
             for call in calls.suspended_of(c, request.user)
             if call.request_id == request.id
         ]
         return insert_all(c, bot, words)
+
+    return await bot.database.write(work)
+
+
+ENDS = {
+    RequestStatus.DECLINED: ("not_now", declined),
+    RequestStatus.EXPIRED: ("expired", expired),
+}
+
+
+async def told_otherwise(bot: Bot, request: AuthorizationRequest) -> list[OutgoingMessage]:
+    """A word to each call whose end the card was to show, when the card can no longer be changed."""
+    if request.status not in ENDS:
+        return []
+    outcome, word = ENDS[request.status]
+
+    def work(c: Connection) -> list[OutgoingMessage]:
+        ended = calls.ended_with(c, request.id, outcome)
+        return insert_all(c, bot, [answer(bot, call, word(call)) for call in ended])
 
     return await bot.database.write(work)
 
@@ -361,6 +396,7 @@ async def replace_card(bot: Bot, request: AuthorizationRequest) -> None:
                 new_id=new_id(moment),
             )
         if fresh is not None:
+            calls.follow(c, request.id, fresh.id)
             device_authorizations.move(c, request.id, fresh.id)
             if request.declined_on_page_at is not None:
                 authorizations.decline_on_page(c, fresh.id, request.declined_on_page_at)
@@ -371,14 +407,34 @@ async def replace_card(bot: Bot, request: AuthorizationRequest) -> None:
         await show_card(bot, fresh.id)
 
 
-async def where_to_ask(bot: Bot, request: AuthorizationRequest, asked: DeferredCall | None) -> Destination:
+async def who_waits(
+    bot: Bot, request: AuthorizationRequest, asked: DeferredCall | None
+) -> list[DeferredCall]:
+    """The calls that wait for a card; one that was just opened has only the call that asked for it."""
+    if asked is not None and request.card_wanted == 1:
+        return [asked]
+    return await bot.database.read(lambda c: calls.suspended_of(c, request.user))
+
+
+def where_it_is(bot: Bot, waiting: Sequence[DeferredCall], *, in_group: bool) -> list[Draft]:
+    """The notes in groups that say where a card is: one for each call, the first time that it waits for a consent."""
+    return [
+        note(bot, call, replies.asked_privately(in_group=in_group, answers_privately=command.private), "note")
+        for call in waiting
+        if call.chat.kind == "group"
+        and call.waits_for in {None, WaitsFor.AUTHORIZATION}
+        and not call.consents
+        and (command := bot.commands.get(call.command)) is not None
+    ]
+
+
+def where_to_ask(request: AuthorizationRequest, waiting: Sequence[DeferredCall]) -> Destination:
     """Where a card goes: to the person alone, and in a topic of their chat with the bot as a reply there.
 
-    `asked`: the call that has asked just now, else the latest that waits. In a group where the person asked, a direct
-    message that is refused can be shown to them alone.
+    By the latest call that waits. In a group where the person asked, a direct message that is refused can be shown to
+    them alone.
     """
-    waiting = [asked] if asked else await bot.database.read(lambda c: calls.suspended_of(c, request.user))
-    group = next((call.chat.chat_id for call in waiting if call.chat.kind == "group"), None)
+    group = next((call.chat.chat_id for call in reversed(waiting) if call.chat.kind == "group"), None)
     if not waiting or waiting[-1].chat.kind == "group":
         return Destination(request.user, group, private=True)
     chat, message_id = waiting[-1].chat, waiting[-1].message_id

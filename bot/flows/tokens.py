@@ -15,22 +15,16 @@ import random
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from bot.core.decisions import asked_to_wait, backoff
-from bot.core.model import (
-    Grant,
-    GrantStatus,
-    RateLimited,
-    Secret,
-    TokenProblem,
-    TokenRefused,
-    TokenSet,
-    Unreachable,
-    UserKey,
-)
+from bot.core.api import RateLimited, Unreachable
+from bot.core.grants import Grant, GrantStatus
+from bot.core.oauth import TokenProblem, TokenRefused, TokenSet
+from bot.core.people import UserKey
+from bot.core.retry import asked_to_wait, backoff
 from bot.core.scopes import ScopeSet
+from bot.core.secrets import Secret
 from bot.flows.bot import Bot, now
 from bot.store import audit, granted_scopes, grants
-from bot.store.database import Connection
+from bot.store.transaction import Connection
 
 log = logging.getLogger(__name__)
 

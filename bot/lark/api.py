@@ -19,25 +19,25 @@ from urllib.parse import quote, urlsplit
 import aiohttp
 from aiohttp import hdrs
 
-from bot.core.model import (
+from bot.core.api import (
     ApiCall,
     AppScopeMissing,
     InsufficientScope,
     Json,
-    Outage,
     Outcome,
     RateLimited,
     Refused,
-    Secret,
     Succeeded,
     TokenRejected,
     Unreachable,
     Write,
 )
+from bot.core.events import Outage
 from bot.core.network import STRAIGHT, Network
-from bot.core.tidy import one_line, tidy
-from bot.lark.bounds import is_costly
-from bot.lark.limits import QUOTA_SPENT, is_limit, reads_like_limit, seconds_to_wait
+from bot.core.secrets import Secret
+from bot.core.unseen_characters import one_line, tidy
+from bot.lark.json_bounds import is_costly
+from bot.lark.rate_limits import QUOTA_SPENT, is_limit, reads_like_limit, seconds_to_wait
 
 log = logging.getLogger(__name__)
 

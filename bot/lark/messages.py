@@ -9,21 +9,18 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 from urllib.parse import quote
 
-from bot.core.model import (
+from bot.core.api import (
     ApiCall,
     AppScopeMissing,
-    Content,
-    Destination,
     InsufficientScope,
-    NotSent,
     Outcome,
     RateLimited,
     Refused,
-    Sent,
     Succeeded,
     TokenRejected,
     Unreachable,
 )
+from bot.core.messages import Content, Destination, NotSent, Sent
 from bot.lark.api import TENANT_TOKEN_REJECTED
 from bot.lark.cards import as_card
 

@@ -12,23 +12,12 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeGuard
 from urllib.parse import quote, urlencode
 
-from bot.core.model import (
-    DeviceAnswer,
-    DeviceCode,
-    Identity,
-    Outcome,
-    RateLimited,
-    Refused,
-    Secret,
-    Succeeded,
-    TokenProblem,
-    TokenRefused,
-    TokenRejected,
-    TokenSet,
-    Unreachable,
-)
+from bot.core.api import Outcome, RateLimited, Refused, Succeeded, TokenRejected, Unreachable
+from bot.core.oauth import DeviceAnswer, DeviceCode, TokenProblem, TokenRefused, TokenSet
+from bot.core.people import Identity
 from bot.core.scopes import ScopeSet, join_scopes, parse_scopes
-from bot.core.tidy import one_line
+from bot.core.secrets import Secret
+from bot.core.unseen_characters import one_line
 from bot.lark.api import (
     OTHER_BRAND,
     Answer,
@@ -39,10 +28,10 @@ from bot.lark.api import (
     secret_in,
     text_of,
 )
+from bot.lark.app_token import ASSUMED_LIFE, AppToken
 from bot.lark.events import is_id
-from bot.lark.limits import is_limit, reads_like_limit, seconds_to_wait
-from bot.lark.strict import STRICT_PATH, StrictEndpoint
-from bot.lark.tokens import ASSUMED_LIFE, AppToken
+from bot.lark.rate_limits import is_limit, reads_like_limit, seconds_to_wait
+from bot.lark.strict_endpoint import STRICT_PATH, StrictEndpoint
 
 log = logging.getLogger(__name__)
 

@@ -23,8 +23,10 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
-from bot.core.model import Json, Outage, Secret, Unreachable
+from bot.core.api import Json, Unreachable
+from bot.core.events import Outage
 from bot.core.network import STRAIGHT, Network
+from bot.core.secrets import Secret
 from bot.lark.api import OTHER_BRAND, WRONG_BRAND, Http, Way, bounded, describe, is_redirect, parse_object
 from bot.lark.frames import CONTROL, DATA, Frame, FrameError, Parts, decode, encode, ping
 
@@ -306,6 +308,8 @@ class LongConnection:
         answer = await http.fetch("POST", self._open_url + ENDPOINT, body=credentials)
         if isinstance(answer, Unreachable):
             raise CannotConnect(answer.reason)
+        if is_redirect(answer.status):
+            raise CannotConnect(f"the platform redirects the question for an address: HTTP {answer.status}")
         parsed = parse_object(answer.body) or {}
         code = parsed.get("code")
         if type(code) is not int:

@@ -25,10 +25,10 @@ from sqlalchemy import (
 )
 
 from bot.core.errors import CannotOpenSecret, ConfigurationError
-from bot.core.model import Secret
+from bot.core.secrets import Secret
 from bot.store import replicas, sealed
-from bot.store.crypto import Seal
-from bot.store.keys import FORMER_TEXT, HEARTBEATS_COUNT_FOR, known_text, remember_proofs
+from bot.store.key_rotation import FORMER_TEXT, HEARTBEATS_COUNT_FOR, known_text, remember_proofs
+from bot.store.keyring import Keyring
 from bot.store.schema import (
     authorization_attempts,
     authorization_requests,
@@ -39,7 +39,7 @@ from bot.store.schema import (
     revocations,
 )
 from bot.store.sealed import SealedColumn
-from bot.store.sql import status_in
+from bot.store.statements import status_in
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ ADOPTED = (
 )
 
 
-def adopt(connection: Connection, ring: Seal | None) -> None:
+def adopt(connection: Connection, ring: Keyring | None) -> None:
     """Seals what waits. Raises `ConfigurationError` when something does, and the keys are missing or other ones."""
     if ring is None:
         if any(_is_there(connection, each) for each in ADOPTED):
@@ -99,7 +99,7 @@ def adopt(connection: Connection, ring: Seal | None) -> None:
     remember_proofs(connection, ring)
 
 
-def _require_keys_in_use(connection: Connection, ring: Seal) -> None:
+def _require_keys_in_use(connection: Connection, ring: Keyring) -> None:
     """What is sealed with a key that only a running replica has must not count as lost."""
     for replica in replicas.live(connection, datetime.now(UTC) - HEARTBEATS_COUNT_FOR):
         if not set(replica.key_ids) <= set(ring.key_ids):
@@ -108,7 +108,7 @@ def _require_keys_in_use(connection: Connection, ring: Seal) -> None:
             )
 
 
-def seal_all(connection: Connection, ring: Seal, adopted: Adopted) -> None:
+def seal_all(connection: Connection, ring: Keyring, adopted: Adopted) -> None:
     for rows in _portions(connection, adopted):
         _seal(connection, ring, adopted.column, rows)
 
@@ -130,7 +130,7 @@ def _portions(connection: Connection, adopted: Adopted) -> Iterator[Sequence[Row
         rows = connection.execute(query.where(tuple_(*key) > after)).mappings().all()
 
 
-def _opened(ring: Seal, before: str, row: str) -> Secret | None:
+def _opened(ring: Keyring, before: str, row: str) -> Secret | None:
     try:
         return ring.open(before, row)
     except CannotOpenSecret as error:
@@ -138,7 +138,7 @@ def _opened(ring: Seal, before: str, row: str) -> Secret | None:
         return None
 
 
-def _seal(connection: Connection, ring: Seal, column: SealedColumn, rows: Sequence[RowMapping]) -> None:
+def _seal(connection: Connection, ring: Keyring, column: SealedColumn, rows: Sequence[RowMapping]) -> None:
     """With what was sealed before, if it was. What nobody can open stays as it is, which is lost."""
     fresh = []
     for row in rows:

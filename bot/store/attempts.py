@@ -10,13 +10,15 @@ from typing import Any
 from sqlalchemy import Connection, Row, and_, delete, func, literal_column, null, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from bot.core.model import Attempt, AttemptKind, Secret, UserKey
+from bot.core.people import UserKey
+from bot.core.requests import Attempt, AttemptKind
 from bot.core.scopes import ScopeSet
+from bot.core.secrets import Secret
 from bot.store import audit, authorizations, sealed
-from bot.store.crypto import Seal
-from bot.store.database import seal_of
+from bot.store.keyring import Keyring
 from bot.store.schema import AttemptStatus, authorization_attempts
-from bot.store.sql import LIMIT, app_of, bind, of_app_or_untold, status_is
+from bot.store.statements import LIMIT, app_of, bind, of_app_or_untold, status_is
+from bot.store.transaction import keyring_of
 
 attempts = authorization_attempts
 
@@ -55,7 +57,7 @@ def _genuine(connection: Connection, row: Row[Any], now: datetime) -> Row[Any] |
 
     Raises `CannotOpenSecret` when only another replica can tell.
     """
-    if sealed.ATTEMPT.must_tell(seal_of(connection), row._mapping):
+    if sealed.ATTEMPT.must_tell(keyring_of(connection), row._mapping):
         return row
     values = {"attempt": row.id, "ending": AttemptStatus.FAILED.value, "how": audit.FORGED}
     connection.execute(FINISH, values)
@@ -63,7 +65,7 @@ def _genuine(connection: Connection, row: Row[Any], now: datetime) -> Row[Any] |
     return None
 
 
-def _attempt(row: Row[Any], seal: Seal) -> tuple[Attempt, Secret | None]:
+def _attempt(row: Row[Any], seal: Keyring) -> tuple[Attempt, Secret | None]:
     verifier = sealed.VERIFIER.open_unless_lost(seal, row._mapping)
     code = sealed.CODE.open_unless_lost(seal, row._mapping)
     found = Attempt(
@@ -135,7 +137,7 @@ def begin(
 
 def _values(connection: Connection, attempt: NewAttempt, now: datetime) -> dict[str, Any]:
     """The row of a live attempt, with its seals."""
-    ring = seal_of(connection)
+    ring = keyring_of(connection)
     values: dict[str, Any] = {
         "id": attempt.id,
         "app": app_of(connection),
@@ -192,7 +194,7 @@ def consume(
 
     Its request, if that is open, shows that it is being redeemed. Without a code there is nothing to redeem.
     """
-    ring = seal_of(connection)
+    ring = keyring_of(connection)
     values = {
         "own_app": app_of(connection),
         "state": state_digest,
@@ -398,7 +400,7 @@ def stranded(
     connection: Connection, worker: str, now: datetime, lease_until: datetime, limit: int
 ) -> list[tuple[Attempt, Secret | None]]:
     """Takes over attempts whose redeeming was cut short, with their codes."""
-    seal = seal_of(connection)
+    seal = keyring_of(connection)
     values = {"own_app": app_of(connection), "new_worker": worker, "now": now, "until": lease_until}
     values |= {"limit": limit}
     taken = connection.execute(TAKE_OVER, values).all()

@@ -21,14 +21,16 @@ from sqlalchemy import (
 )
 
 from bot.core.lifecycle import LIVE_REQUESTS, requests_that_may_become
-from bot.core.model import AuthorizationRequest, RequestStatus, Secret, UserKey
 from bot.core.oauth import digest
+from bot.core.people import UserKey
+from bot.core.requests import AuthorizationRequest, RequestStatus
 from bot.core.scopes import ScopeSet
+from bot.core.secrets import Secret
 from bot.store import audit, sealed, users
-from bot.store.crypto import Seal
-from bot.store.database import announce, seal_of
+from bot.store.keyring import Keyring
 from bot.store.schema import authorization_requests, deferred_calls
-from bot.store.sql import LIMIT, app_of, bind, of_app, status_in, status_is
+from bot.store.statements import LIMIT, app_of, bind, of_app, status_in, status_is
+from bot.store.transaction import announce, keyring_of
 
 requests = authorization_requests
 
@@ -61,7 +63,7 @@ COLUMNS = (
 )
 
 
-def _request(row: Row[Any], seal: Seal) -> AuthorizationRequest:
+def _request(row: Row[Any], seal: Keyring) -> AuthorizationRequest:
     """The card's message counts only if the bot noted it; otherwise the card is sent again, to its person."""
     has_card = row.card_message_id is not None and sealed.CARD.must_tell(seal, row._mapping)
     return AuthorizationRequest(
@@ -89,7 +91,7 @@ def _request(row: Row[Any], seal: Seal) -> AuthorizationRequest:
 
 
 def _all(connection: Connection, statement: Any, values: dict[str, Any]) -> list[AuthorizationRequest]:
-    seal = seal_of(connection)
+    seal = keyring_of(connection)
     return [_request(row, seal) for row in connection.execute(statement, values).all()]
 
 
@@ -194,7 +196,7 @@ def _asking(
     row = {"id": request.id, "user_key": request.user, "scopes": scopes, "reasons": reasons}
     if ticket is not None:
         row["ticket_digest"] = digest(ticket.reveal())
-    seal = sealed.TICKET.seal_if_any(seal_of(connection), row, ticket)
+    seal = sealed.TICKET.seal_if_any(keyring_of(connection), row, ticket)
     return {"new_scopes": scopes, "new_reasons": reasons, "new_ticket": seal}
 
 
@@ -250,7 +252,7 @@ def open_request(
         "created_at": now,
         "expires_at": expires_at,
     }
-    values["ticket"] = sealed.TICKET.seal(seal_of(connection), values, ticket)
+    values["ticket"] = sealed.TICKET.seal(keyring_of(connection), values, ticket)
     connection.execute(OPEN, values)
     announce(connection)
     _note(connection, "request_opened", new_id, user, now, command=command, scopes=sorted(scopes))
@@ -291,7 +293,8 @@ def _widen(
     # The platform did not take its card, its link leads nowhere, or it says that it was declined: a new command is
     # worth another try.
     given_up = live.ticket is None or (live.card_message_id is None and live.card_shown >= live.card_wanted)
-    asks = not given_up and live.declined_on_page_at is None
+    # A card that its person alone sees in a group is seen only when it is shown: each command brings it again.
+    asks = not given_up and live.declined_on_page_at is None and not live.card_ephemeral
     if asks and (wider, reasons, end) == (live.scopes, live.reasons, live.expires_at):
         return live
     same_face = (wider, reasons, _minute(end)) == (live.scopes, live.reasons, _minute(live.expires_at))
@@ -306,7 +309,7 @@ def _widen(
     values = {"request": live.id, "new_end": end, "now": now, **asking}
     if wider != live.scopes:
         _note(connection, "request_widened", live.id, live.user, now, command=command, scopes=sorted(wider))
-    return _request(connection.execute(WIDEN, values).one(), seal_of(connection))
+    return _request(connection.execute(WIDEN, values).one(), keyring_of(connection))
 
 
 def _minute(moment: datetime) -> datetime:
@@ -644,7 +647,7 @@ def card_shown(
     seal = None
     if message_id is not None:
         card = {"id": claimed.id, "card_message_id": message_id, "card_ephemeral": ephemeral}
-        seal = sealed.CARD.seal(seal_of(connection), card)
+        seal = sealed.CARD.seal(keyring_of(connection), card)
     values = {
         "request": claimed.id,
         "worker": worker,

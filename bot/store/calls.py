@@ -22,15 +22,17 @@ from sqlalchemy import (
     update,
 )
 
+from bot.core.calls import CallStatus, DeferredCall, WaitsFor
 from bot.core.lifecycle import calls_that_may_become
-from bot.core.model import CallStatus, DeferredCall, DirectChat, UserKey, WaitsFor
+from bot.core.messages import DirectChat
+from bot.core.people import UserKey
 from bot.core.scopes import Requirement, named
 from bot.store import audit, call_steps, claims, reactions, scope_waits, sealed
 from bot.store.call_rows import COLUMNS, NOT_RECALLED, STILL_HELD, call_of, changed
-from bot.store.database import announce, seal_of
 from bot.store.schema import call_steps as steps
 from bot.store.schema import deferred_calls as calls
-from bot.store.sql import LIMIT, app_of, bind, of_app, status_in, status_is
+from bot.store.statements import LIMIT, app_of, bind, of_app, status_in, status_is
+from bot.store.transaction import announce, keyring_of
 
 # --- status ----------------------------------------------------------------------------------------
 
@@ -110,7 +112,7 @@ def suspend(
         "reason": waits_for.value,
         "lacking": needs,
         "new_seal": sealed.RUN.seal(
-            seal_of(connection), {"id": call_id, "confirmed": confirmed, "needs": needs}
+            keyring_of(connection), {"id": call_id, "confirmed": confirmed, "needs": needs}
         ),
         "request": request_id,
         "now": now,
@@ -388,7 +390,7 @@ CONFIRM = (
 def confirm(connection: Connection, call_id: str, now: datetime) -> bool:
     """A suspended call that waits for confirmation → queued, and confirmed."""
     announce(connection)
-    seal = sealed.RUN.seal(seal_of(connection), {"id": call_id, "confirmed": True, "needs": ()})
+    seal = sealed.RUN.seal(keyring_of(connection), {"id": call_id, "confirmed": True, "needs": ()})
     row = connection.execute(CONFIRM, {"call": call_id, "now": now, "confirmed_seal": seal}).one_or_none()
     if row is not None:
         audit.write_all(connection, [_entry("call_confirmed", row, now)])
@@ -413,6 +415,26 @@ def change_wait(
         entry = _entry("call_waits_otherwise", row, now, waits_for=waits_for.value, request=request_id)
         audit.write_all(connection, [entry])
     return row is not None
+
+
+FOLLOW = (
+    update(calls)
+    .where(calls.c.request_id == bind("request", calls.c.request_id), status_is(calls, "suspended"))
+    .values(request_id=bind("new_request", calls.c.request_id))
+)
+
+
+def follow(connection: Connection, request_id: str, successor: str) -> None:
+    """What waits for a request waits for the one that takes its place."""
+    connection.execute(FOLLOW, {"request": request_id, "new_request": successor})
+
+
+ATTACH = update(calls).where(_this).values(request_id=bind("new_request", calls.c.request_id))
+
+
+def attach(connection: Connection, call_id: str, request_id: str) -> None:
+    """Notes which request's card shows how a call ended."""
+    connection.execute(ATTACH, {"call": call_id, "new_request": request_id})
 
 
 MARK_RECALLED = (
@@ -504,7 +526,7 @@ def _all(connection: Connection, statement: Any, values: dict[str, Any]) -> list
 
 
 def _found(connection: Connection, statement: Any, values: dict[str, Any]) -> list[DeferredCall]:
-    ring = seal_of(connection)
+    ring = keyring_of(connection)
     return [call_of(row, ring) for row in connection.execute(statement, values)]
 
 
@@ -569,6 +591,18 @@ def due_for_interim(connection: Connection, failed_before: datetime, limit: int)
 def all_by_message(connection: Connection, message_id: str) -> list[DeferredCall]:
     """The calls that a message asks for: more than one when it was tried again."""
     return _all(connection, BY_MESSAGE, {"own_app": app_of(connection), "message_id": message_id})
+
+
+ENDED_WITH = _select.where(
+    calls.c.request_id == bind("request", calls.c.request_id),
+    calls.c.settled_at.is_not(None),
+    calls.c.outcome == bind("how", calls.c.outcome),
+).order_by(*_in_order)
+
+
+def ended_with(connection: Connection, request_id: str, outcome: str) -> list[DeferredCall]:
+    """The calls that waited for a request and came to this end, in the order asked."""
+    return _all(connection, ENDED_WITH, {"request": request_id, "how": outcome})
 
 
 LATEST_IN = (

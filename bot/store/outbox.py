@@ -9,13 +9,15 @@ from typing import Any
 from sqlalchemy import Connection, Row, case, delete, func, literal_column, null, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from bot.core.model import Content, Destination, Secret, UserKey
-from bot.core.tidy import one_line
+from bot.core.messages import Content, Destination
+from bot.core.people import UserKey
+from bot.core.secrets import Secret
+from bot.core.unseen_characters import one_line
 from bot.store import sealed
-from bot.store.crypto import Seal
-from bot.store.database import announce, seal_of
+from bot.store.keyring import Keyring
 from bot.store.schema import outgoing_messages
-from bot.store.sql import LIMIT, app_of, bind, of_app, status_in, status_is
+from bot.store.statements import LIMIT, app_of, bind, of_app, status_in, status_is
+from bot.store.transaction import announce, keyring_of
 
 messages = outgoing_messages
 
@@ -52,7 +54,7 @@ class OutgoingMessage:
     created_at: datetime
 
 
-def _message(row: Row[Any], seal: Seal) -> OutgoingMessage:
+def _message(row: Row[Any], seal: Keyring) -> OutgoingMessage:
     body = sealed.MESSAGE.open_unless_lost(seal, row._mapping)
     return OutgoingMessage(
         row.id,
@@ -102,7 +104,7 @@ def add(
         "first_tried_at": now if worker else None,
         "created_at": now,
     }
-    values["content"] = sealed.MESSAGE.seal(seal_of(connection), values, Secret(message.content.body))
+    values["content"] = sealed.MESSAGE.seal(keyring_of(connection), values, Secret(message.content.body))
     added = connection.execute(ADD, values).first() is not None
     if added and not worker:
         announce(connection)
@@ -158,7 +160,7 @@ def claim_due(
     """Takes messages that are due: postponed ones, and those of a worker whose lease has run out. One statement."""
     values = {"own_app": app_of(connection), "new_worker": worker, "now": now, "lease_until": lease_until}
     values |= {"limit": limit}
-    seal = seal_of(connection)
+    seal = keyring_of(connection)
     found = [_message(row, seal) for row in connection.execute(CLAIM_DUE, values).all()]
     return sorted(found, key=lambda message: message.id)
 

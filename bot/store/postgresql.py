@@ -18,9 +18,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from bot.core.errors import ConfigurationError
-from bot.store.crypto import Seal
-from bot.store.database import SEAL, Database, T, Work, knowing_keys, read_url, run_in_transaction
-from bot.store.sql import APP
+from bot.store.database_url import read_url
+from bot.store.key_sharing import with_known_keys
+from bot.store.keyring import Keyring
+from bot.store.statements import APP
+from bot.store.transaction import KEYRING, Database, T, Work, run_in_transaction
 
 log = logging.getLogger(__name__)
 
@@ -124,11 +126,11 @@ def _set_planner(connection: Any, record: object) -> None:
 class PostgresqlDatabase(Database):
     dialect = "postgresql"
 
-    def __init__(self, url: str, seal: Seal, app: str = "") -> None:
+    def __init__(self, url: str, seal: Keyring, app: str = "") -> None:
         super().__init__(url, seal, app)
         self._engine = make_engine(
             url,
-            execution_options={SEAL: seal, APP: app},
+            execution_options={KEYRING: seal, APP: app},
             pool_size=POOL_SIZE,
             max_overflow=0,
             query_cache_size=1000,
@@ -140,15 +142,15 @@ class PostgresqlDatabase(Database):
         event.listen(self._one_statement.sync_engine, "before_cursor_execute", _count)
         self._messenger = _Messenger(url, seal, self._wake)
 
-    @knowing_keys
+    @with_known_keys
     async def write(self, work: Work[T]) -> T:
         return await self._write(self._engine, work)
 
-    @knowing_keys
+    @with_known_keys
     async def write_one(self, work: Work[T]) -> T:
         return await self._write(self._one_statement, _only_one(work))
 
-    @knowing_keys
+    @with_known_keys
     async def read(self, work: Work[T]) -> T:
         return await _run_in(self._autocommit, work)
 
@@ -241,7 +243,7 @@ class _Messenger:
     rotation some know more keys than others.
     """
 
-    def __init__(self, url: str, seal: Seal, wake: Any) -> None:
+    def __init__(self, url: str, seal: Keyring, wake: Any) -> None:
         self._engine = make_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
         self._wake = wake
         self._channels = [CHANNEL + name for name in seal.secret_names]

@@ -8,12 +8,13 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, insert, null, select, update
 
-from bot.core.model import Secret, UserKey
+from bot.core.people import UserKey
+from bot.core.secrets import Secret
 from bot.store import audit, sealed
-from bot.store.database import announce, seal_of
 from bot.store.ids import new_id
 from bot.store.schema import revocations
-from bot.store.sql import LIMIT, app_of, bind, of_app, status_is
+from bot.store.statements import LIMIT, app_of, bind, of_app, status_is
+from bot.store.transaction import announce, keyring_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ def add(connection: Connection, user: UserKey, token: Secret, now: datetime) -> 
         "runs_after": now,
         "created_at": now,
     }
-    values["token"] = sealed.REVOCATION_TOKEN.seal(seal_of(connection), values, token)
+    values["token"] = sealed.REVOCATION_TOKEN.seal(keyring_of(connection), values, token)
     connection.execute(ADD, values)
     announce(connection)
     return revocation
@@ -75,7 +76,7 @@ def claim_due(
     """Takes what is due, for the time of the lease. Revoking twice does no harm."""
     values = {"own_app": app_of(connection), "new_worker": worker, "now": now, "lease_until": lease_until}
     values |= {"limit": limit}
-    seal = seal_of(connection)
+    seal = keyring_of(connection)
     return [
         Revocation(
             row.id, row.user_key, sealed.REVOCATION_TOKEN.open_unless_lost(seal, row._mapping), row.attempts

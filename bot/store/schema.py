@@ -26,7 +26,9 @@ from sqlalchemy import (
     text,
 )
 
-from bot.core.model import AttemptKind, CallStatus, DeviceStatus, GrantStatus, RequestStatus, WaitsFor
+from bot.core.calls import CallStatus, WaitsFor
+from bot.core.grants import GrantStatus
+from bot.core.requests import AttemptKind, DeviceStatus, RequestStatus
 from bot.store.column_types import (
     AppOfUserKey,
     NamesText,
@@ -596,6 +598,7 @@ grants = Table(
     optional("end_reason", Text, "Why it ended, in one word or code"),
     required("oauth", Text, "Generation of the token endpoint that issued the tokens"),
     app_of_user(),
+    proof("memory_seal", "that these scopes are what was granted now and ever"),
     one_of("status", GrantStatus),
     one_of("oauth", ("v1", "v2", "v3")),
     CheckConstraint("(status = 'active') = (access_token IS NOT NULL)", name="active_has_token"),

@@ -12,11 +12,11 @@ from typing import Any
 from sqlalchemy import Connection, Row, literal_column, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from bot.core.model import UserKey
+from bot.core.people import UserKey
 from bot.core.scopes import Requirement, ScopeSet, named
 from bot.store.ids import new_id
 from bot.store.schema import scope_waits
-from bot.store.sql import LIMIT, app_of, bind, of_app, status_is
+from bot.store.statements import LIMIT, app_of, bind, of_app, status_is
 
 waits = scope_waits
 

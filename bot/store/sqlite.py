@@ -17,10 +17,12 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
 
-from bot.store.crypto import Seal
-from bot.store.database import SEAL, Database, T, Work, knowing_keys, parse_url, run_in_transaction
-from bot.store.presence import SUFFIX, PresenceFile
-from bot.store.sql import APP
+from bot.store.database_url import parse_url
+from bot.store.key_sharing import with_known_keys
+from bot.store.keyring import Keyring
+from bot.store.presence_lock import SUFFIX, PresenceFile
+from bot.store.statements import APP
+from bot.store.transaction import KEYRING, Database, T, Work, run_in_transaction
 
 READERS = 4
 LARGEST_BATCH = 100
@@ -30,14 +32,14 @@ BUSY_MILLISECONDS = 10_000
 """How long another process may hold the file before a write gives up."""
 
 
-def make_engine(url: str, *, seal: Seal | None = None, app: str = "") -> Engine:
+def make_engine(url: str, *, seal: Keyring | None = None, app: str = "") -> Engine:
     """An engine whose connections leave BEGIN and COMMIT to whoever uses them."""
     parsed = parse_url(url).set(drivername="sqlite")
     engine = create_engine(
         parsed,
         isolation_level="AUTOCOMMIT",
         connect_args={"check_same_thread": False},
-        execution_options={SEAL: seal, APP: app},
+        execution_options={KEYRING: seal, APP: app},
         pool_size=READERS + 1,
         query_cache_size=1000,
         hide_parameters=True,  # what people wrote does not belong into an exception
@@ -64,7 +66,7 @@ class _Write:
 class SqliteDatabase(Database):
     dialect = "sqlite"
 
-    def __init__(self, url: str, seal: Seal, app: str = "") -> None:
+    def __init__(self, url: str, seal: Keyring, app: str = "") -> None:
         super().__init__(url, seal, app)
         self._loop = asyncio.get_running_loop()
         self._engine = make_engine(url, seal=seal, app=app)
@@ -79,7 +81,7 @@ class SqliteDatabase(Database):
         self._reading = threading.local()
         self._reading_all: list[Connection] = []
 
-    @knowing_keys
+    @with_known_keys
     async def write(self, work: Work[T]) -> T:
         if self._closed:
             raise RuntimeError("The database is closed.")
@@ -87,7 +89,7 @@ class SqliteDatabase(Database):
         self._queue.put(_Write(work, done))
         return await done
 
-    @knowing_keys
+    @with_known_keys
     async def read(self, work: Work[T]) -> T:
         return await self._loop.run_in_executor(self._readers, self._read, work)
 

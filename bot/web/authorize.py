@@ -6,12 +6,12 @@ import re
 
 from aiohttp import web
 
-from bot.core.model import AttemptKind, AuthorizationRequest
 from bot.core.oauth import Malformed, kind_of, parse_callback
-from bot.flows import consent, links
+from bot.core.requests import AttemptKind, AuthorizationRequest
+from bot.flows.authorize.callback import complete
+from bot.flows.authorize.grant import CallbackResult
+from bot.flows.authorize.open import LinkUnavailable, find_open_request, open_link
 from bot.flows.bot import Bot
-from bot.flows.consent import Landing
-from bot.flows.links import Closed
 from bot.web import login
 from bot.web.failures import note_failure
 from bot.web.headers import is_in_client, is_sent_by_another_site, only_looks
@@ -27,7 +27,7 @@ async def start(request: web.Request) -> web.Response:
     if only_looks(request):
         return show(request, ROBOT_PAGE)
     found = await look_up(bot, request.match_info["ticket"])
-    if isinstance(found, Closed):
+    if isinstance(found, LinkUnavailable):
         return show(request, CLOSED[found])
     if is_in_client(request) and "browser" not in request.query:
         # In the fragment the ticket stays out of logs on the way, and the page's URL is the registered one.
@@ -35,16 +35,16 @@ async def start(request: web.Request) -> web.Response:
         return web.Response(status=302, headers={"Location": f"/oauth/{bot.platform.name}/client#{ticket}"})
     if is_sent_by_another_site(request):
         return show(request, sent_here("browser" in request.query))
-    target = await links.open_link(bot, found)
-    if isinstance(target, Closed):
+    target = await open_link(bot, found)
+    if isinstance(target, LinkUnavailable):
         return show(request, CLOSED[target])
     return web.Response(status=302, headers={"Location": target})
 
 
-async def look_up(bot: Bot, ticket: str) -> AuthorizationRequest | Closed:
+async def look_up(bot: Bot, ticket: str) -> AuthorizationRequest | LinkUnavailable:
     if not TICKET.fullmatch(ticket):
-        return Closed.UNKNOWN
-    return await links.look_up(bot, ticket)
+        return LinkUnavailable.UNKNOWN
+    return await find_open_request(bot, ticket)
 
 
 async def callback(request: web.Request) -> web.Response:
@@ -70,12 +70,12 @@ async def end_attempt(request: web.Request) -> web.Response:
         return malformed(request)
     if kind_of(came.state) is AttemptKind.SIGN_IN:
         return await login.land(request, came)
-    return login.redirect(f"{LANDED_AT}/{(await consent.complete(bot, came)).value}")
+    return login.redirect(f"{LANDED_AT}/{(await complete(bot, came)).value}")
 
 
 def malformed(request: web.Request) -> web.Response:
     request.app[BOT].refusals.note("callback refused", "malformed")
-    return login.redirect(f"{LANDED_AT}/{Landing.MALFORMED.value}")
+    return login.redirect(f"{LANDED_AT}/{CallbackResult.MALFORMED.value}")
 
 
 def brings_a_code(request: web.Request) -> bool:

@@ -18,14 +18,17 @@ from string import Template
 
 from aiohttp import web
 
-from bot.core.model import AttemptKind, Json, Language, Words
+from bot.core.api import Json
+from bot.core.language import Language, Words
 from bot.core.oauth import Approved, Denied, Malformed, kind_of, parse_callback
+from bot.core.requests import AttemptKind
 from bot.core.scopes import join_scopes
 from bot.core.strict_json import decode
-from bot.flows import consent, links, sign_in
-from bot.flows.consent import Landing
-from bot.flows.links import Closed
-from bot.flows.sign_in import NotSignedIn
+from bot.flows.account import sign_in
+from bot.flows.account.sign_in import NotSignedIn
+from bot.flows.authorize.callback import complete
+from bot.flows.authorize.grant import CallbackResult
+from bot.flows.authorize.open import LinkUnavailable, open_in_client
 from bot.web import login
 from bot.web.authorize import brings_a_code, look_up, malformed
 from bot.web.bodies import body_of
@@ -87,8 +90,8 @@ async def begin(request: web.Request) -> web.Response:
     fields = await own_fields(request)
     bot = request.app[BOT]
     found = await look_up(bot, fields.get("ticket", ""))
-    begun = found if isinstance(found, Closed) else await links.open_in_client(bot, found)
-    if isinstance(begun, Closed):
+    begun = found if isinstance(found, LinkUnavailable) else await open_in_client(bot, found)
+    if isinstance(begun, LinkUnavailable):
         return in_words(request, CLOSED[begun])
     scopes = join_scopes(begun.scopes).split()
     return web.json_response(
@@ -112,10 +115,10 @@ async def finish(request: web.Request) -> web.Response:
     """Takes `{state, code}` or `{state, error}`, and answers with the page that says how it ended, or where to go."""
     came = parse_callback(await own_fields(request))
     if isinstance(came, Malformed):
-        return in_words(request, LANDINGS[Landing.MALFORMED])
+        return in_words(request, LANDINGS[CallbackResult.MALFORMED])
     if kind_of(came.state) is AttemptKind.SIGN_IN:
         return await finish_sign_in(request, came)
-    return in_words(request, LANDINGS[await consent.complete(request.app[BOT], came)])
+    return in_words(request, LANDINGS[await complete(request.app[BOT], came)])
 
 
 async def finish_sign_in(request: web.Request, came: Approved | Denied) -> web.Response:
@@ -154,7 +157,7 @@ def in_words(request: web.Request, said: Page) -> web.Response:
             "title": said.title.to(language),
             "text": said.text.to(language),
             "again": said.onward is not None
-            or said in (LANDINGS[Landing.CODE_REFUSED], LANDINGS[Landing.LATE]),
+            or said in (LANDINGS[CallbackResult.CODE_REFUSED], LANDINGS[CallbackResult.LATE]),
         },
         status=said.status,
     )

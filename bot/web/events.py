@@ -6,15 +6,15 @@ import logging
 
 from aiohttp import web
 
-from bot.core.model import Challenge, Unauthentic
-from bot.flows.events import accept_event
-from bot.flows.refusals import Refusals
+from bot.core.events import Unauthentic, UrlVerification
+from bot.flows.intake import accept_event
+from bot.flows.limits import RepeatedLogs
 from bot.web.bodies import body_of
 from bot.web.keys import BOT
 
 ADVICE_EVERY = 600.0
 """Seconds between two lines of the same advice: a wrong setting in the console refuses every event."""
-ADVICE = web.AppKey("advice", Refusals)
+ADVICE = web.AppKey("advice", RepeatedLogs)
 """What operators have to change, once for all requests that are refused for it meanwhile."""
 
 
@@ -29,7 +29,7 @@ async def receive(request: web.Request) -> web.Response:
         case Unauthentic(reason=reason, status=status):
             bot.refusals.note("webhook refused", reason, logging.WARNING)
             return web.json_response({"msg": "refused"}, status=status)
-        case Challenge(value=value):
+        case UrlVerification(value=value):
             return web.json_response({"challenge": value})
         case event:
             return web.json_response(await accept_event(bot, event))

@@ -6,7 +6,7 @@ import re
 
 from aiohttp import web
 
-from bot.core.model import Language
+from bot.core.language import Language
 
 POLICY = (
     "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; "

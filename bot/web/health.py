@@ -9,7 +9,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from bot.core.model import Outage
+from bot.core.events import Outage
 from bot.flows.bot import now
 from bot.store import views
 from bot.web.keys import BOT, INGRESS

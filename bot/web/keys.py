@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from bot.core.model import Outage
+from bot.core.events import Outage
 from bot.flows.bot import Bot
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from aiohttp import web
 
 from bot.core.oauth import Approved, Denied
-from bot.flows import sign_in
+from bot.flows.account import sign_in
+from bot.flows.account.sign_in import Begun, NotSignedIn, SignedIn
 from bot.flows.bot import Bot
-from bot.flows.sign_in import Begun, NotSignedIn, SignedIn
 from bot.web.headers import is_in_client, only_looks
 from bot.web.keys import BOT
 from bot.web.pages import NOT_LET_IN, ROBOT_PAGE, show, show_outcome

@@ -14,10 +14,10 @@ from typing import Literal
 
 from aiohttp import web
 
-from bot.core.model import Language, Words
-from bot.flows.consent import Landing
-from bot.flows.links import Closed
-from bot.flows.sign_in import NotSignedIn
+from bot.core.language import Language, Words
+from bot.flows.account.sign_in import NotSignedIn
+from bot.flows.authorize.grant import CallbackResult
+from bot.flows.authorize.open import LinkUnavailable
 from bot.web.headers import language_of
 from bot.web.keys import BOT
 
@@ -46,8 +46,8 @@ class Page:
     """It may help to sign in to the platform with another account."""
 
 
-CLOSED: dict[Closed, Page] = {
-    Closed.UNKNOWN: Page(
+CLOSED: dict[LinkUnavailable, Page] = {
+    LinkUnavailable.UNKNOWN: Page(
         404,
         "bad",
         Words(en="This link doesn't work", zh="链接无效"),
@@ -56,7 +56,7 @@ CLOSED: dict[Closed, Page] = {
             zh="链接可能不完整，请使用聊天卡片上的按钮。",
         ),
     ),
-    Closed.GRANTED: Page(
+    LinkUnavailable.GRANTED: Page(
         410,
         "good",
         Words(en="Already authorized", zh="已完成授权"),
@@ -65,7 +65,7 @@ CLOSED: dict[Closed, Page] = {
             zh="无需再操作，请返回聊天查看结果。",
         ),
     ),
-    Closed.DECLINED: Page(
+    LinkUnavailable.DECLINED: Page(
         410,
         "calm",
         Words(en="You declined this request", zh="你已拒绝此请求"),
@@ -74,7 +74,7 @@ CLOSED: dict[Closed, Page] = {
             zh="如需继续，请在聊天中重新发送命令。",
         ),
     ),
-    Closed.EXPIRED: Page(
+    LinkUnavailable.EXPIRED: Page(
         410,
         "calm",
         Words(en="This request has expired", zh="请求已过期"),
@@ -83,7 +83,7 @@ CLOSED: dict[Closed, Page] = {
             zh="请在聊天中重新发送命令，获取新卡片。",
         ),
     ),
-    Closed.SUPERSEDED: Page(
+    LinkUnavailable.SUPERSEDED: Page(
         410,
         "calm",
         Words(en="There is a newer card", zh="已有新的卡片"),
@@ -92,7 +92,7 @@ CLOSED: dict[Closed, Page] = {
             zh="请使用聊天中最新的卡片。",
         ),
     ),
-    Closed.FAILED: Page(
+    LinkUnavailable.FAILED: Page(
         410,
         "bad",
         Words(en="Authorization failed", zh="授权失败"),
@@ -101,7 +101,7 @@ CLOSED: dict[Closed, Page] = {
             zh="请在聊天中重新发送命令。如果仍然失败，请联系管理员。",
         ),
     ),
-    Closed.TOO_MANY: Page(
+    LinkUnavailable.TOO_MANY: Page(
         429,
         "calm",
         Words(en="Opened too many times", zh="链接打开次数过多"),
@@ -110,7 +110,7 @@ CLOSED: dict[Closed, Page] = {
             zh="请在已打开的授权页中完成授权，或十分钟后再试。",
         ),
     ),
-    Closed.TOO_MANY_TODAY: Page(
+    LinkUnavailable.TOO_MANY_TODAY: Page(
         429,
         "calm",
         Words(en="Opened too many times", zh="链接打开次数过多"),
@@ -120,7 +120,7 @@ CLOSED: dict[Closed, Page] = {
             zh="此链接今天已被多次打开，可能不只是你。请在卡片上点击“暂不授权”，然后重新发送命令，获取新链接。",
         ),
     ),
-    Closed.WAITING_FOR_ADMINISTRATOR: Page(
+    LinkUnavailable.WAITING_FOR_ADMINISTRATOR: Page(
         409,
         "calm",
         Words(en="Waiting for your administrator", zh="等待管理员开通"),
@@ -131,8 +131,8 @@ CLOSED: dict[Closed, Page] = {
     ),
 }
 
-LANDINGS: dict[Landing, Page] = {
-    Landing.AUTHORIZED: Page(
+LANDINGS: dict[CallbackResult, Page] = {
+    CallbackResult.AUTHORIZED: Page(
         200,
         "good",
         Words(en="Authorized", zh="授权成功"),
@@ -141,7 +141,7 @@ LANDINGS: dict[Landing, Page] = {
             zh="请求正在继续，结果会发到聊天中。",
         ),
     ),
-    Landing.STORED: Page(
+    CallbackResult.STORED: Page(
         200,
         "good",
         Words(en="Authorized", zh="授权成功"),
@@ -151,7 +151,7 @@ LANDINGS: dict[Landing, Page] = {
             zh="授权已生效，但请求此前已结束。如仍需要，请重新发送命令，无需再次授权。",
         ),
     ),
-    Landing.PARTLY: Page(
+    CallbackResult.PARTLY: Page(
         200,
         "calm",
         Words(en="Partly authorized", zh="部分授权"),
@@ -160,7 +160,7 @@ LANDINGS: dict[Landing, Page] = {
             zh="已授权的权限已生效。需要其余权限的命令没有执行，详情见聊天。",
         ),
     ),
-    Landing.MORE_NEEDED: Page(
+    CallbackResult.MORE_NEEDED: Page(
         200,
         "calm",
         Words(en="Authorized, one more step", zh="授权成功，还差一步"),
@@ -169,7 +169,7 @@ LANDINGS: dict[Landing, Page] = {
             zh="还有命令需要其他权限，请在聊天卡片中继续。",
         ),
     ),
-    Landing.DECLINED: Page(
+    CallbackResult.DECLINED: Page(
         200,
         "calm",
         Words(en="Not authorized", zh="未授权"),
@@ -179,7 +179,7 @@ LANDINGS: dict[Landing, Page] = {
             zh="请求仍在聊天中等待：可在卡片上点击“去授权”继续，或点击“暂不授权”取消。",
         ),
     ),
-    Landing.CLOSED: Page(
+    CallbackResult.CLOSED: Page(
         200,
         "calm",
         Words(en="Not authorized", zh="未授权"),
@@ -189,7 +189,7 @@ LANDINGS: dict[Landing, Page] = {
             zh="请求已关闭，未保存任何信息。如仍需要，请在聊天中重新发送命令。",
         ),
     ),
-    Landing.WRONG_PERSON: Page(
+    CallbackResult.WRONG_PERSON: Page(
         403,
         "bad",
         Words(en="Wrong account", zh="账号不一致"),
@@ -200,7 +200,7 @@ LANDINGS: dict[Landing, Page] = {
         ),
         other_account=True,
     ),
-    Landing.USED: Page(
+    CallbackResult.USED: Page(
         400,
         "calm",
         Words(en="Already done", zh="已处理"),
@@ -209,7 +209,7 @@ LANDINGS: dict[Landing, Page] = {
             zh="请返回聊天查看结果；若卡片仍待授权，请重新点击按钮。",
         ),
     ),
-    Landing.LATE: Page(
+    CallbackResult.LATE: Page(
         400,
         "calm",
         Words(en="Timed out", zh="操作超时"),
@@ -218,7 +218,7 @@ LANDINGS: dict[Landing, Page] = {
             zh="出于安全考虑，授权页仅在几分钟内有效。请重新点击卡片上的按钮。",
         ),
     ),
-    Landing.UNKNOWN: Page(
+    CallbackResult.UNKNOWN: Page(
         400,
         "bad",
         Words(en="Unknown link", zh="未知链接"),
@@ -227,7 +227,7 @@ LANDINGS: dict[Landing, Page] = {
             zh="此链接不属于任何请求，请使用聊天卡片上的按钮。",
         ),
     ),
-    Landing.MALFORMED: Page(
+    CallbackResult.MALFORMED: Page(
         400,
         "bad",
         Words(en="Incomplete link", zh="链接不完整"),
@@ -236,7 +236,7 @@ LANDINGS: dict[Landing, Page] = {
             zh="请重新点击卡片上的按钮。",
         ),
     ),
-    Landing.CODE_REFUSED: Page(
+    CallbackResult.CODE_REFUSED: Page(
         400,
         "bad",
         Words(en="Authorization not accepted", zh="授权未被接受"),
@@ -245,7 +245,7 @@ LANDINGS: dict[Landing, Page] = {
             zh="未保存任何信息，请重新点击卡片上的按钮。",
         ),
     ),
-    Landing.NOT_ALLOWED: Page(
+    CallbackResult.NOT_ALLOWED: Page(
         403,
         "bad",
         Words(en="No access to this app", zh="你无权使用此应用"),
@@ -254,7 +254,7 @@ LANDINGS: dict[Landing, Page] = {
             zh="此应用未对你的账号开放，请联系管理员。",
         ),
     ),
-    Landing.MISCONFIGURED: Page(
+    CallbackResult.MISCONFIGURED: Page(
         409,
         "bad",
         Words(en="Your administrator needs to fix this app", zh="应用需要管理员处理"),
@@ -264,7 +264,7 @@ LANDINGS: dict[Landing, Page] = {
             zh="平台不接受应用的配置，或受组织安全策略限制。请联系管理员，然后重新点击卡片上的按钮。",
         ),
     ),
-    Landing.STILL_TRYING: Page(
+    CallbackResult.STILL_TRYING: Page(
         202,
         "calm",
         Words(en="The platform is slow", zh="平台响应较慢"),
@@ -313,7 +313,7 @@ NOT_SIGNED_IN: dict[NotSignedIn, Page] = {
         Words(en="Please try again.", zh="请重试。"),
         SIGN_IN_AGAIN,
     ),
-    NotSignedIn.NOT_ALLOWED: LANDINGS[Landing.NOT_ALLOWED],
+    NotSignedIn.NOT_ALLOWED: LANDINGS[CallbackResult.NOT_ALLOWED],
     NotSignedIn.STRANGER: Page(
         403,
         "bad",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from bot.flows import permissions
+from bot.flows.account import permissions
 from bot.web import login
 from bot.web.headers import is_in_client, language_of, only_looks
 from bot.web.keys import BOT

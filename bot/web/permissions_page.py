@@ -10,13 +10,14 @@ from string import Template
 
 from aiohttp import web
 
-from bot.core import texts
-from bot.core.answers import listed
-from bot.core.model import Language, WaitsFor, Words
+from bot.core.calls import WaitsFor
+from bot.core.command_replies import listed
+from bot.core.language import Language, Words
 from bot.core.scopes import OFFLINE_ACCESS
 from bot.core.times import near_moment_in_words, zone_or
+from bot.core.words import cards as card_words
+from bot.flows.account.permissions import Held, Part, Permissions, Waiting
 from bot.flows.bot import now
-from bot.flows.permissions import Held, Part, Permissions, Waiting
 from bot.web.headers import POLICY
 from bot.web.pages import BACK, anchor
 from bot.web.session import PROOF
@@ -189,7 +190,7 @@ class View:
             return f'<p class="soft">{self.say(REDEEMING)}</p>'
         scopes = "".join(f"<li>{self.scope(scope, words)}</li>" for scope, words in wanted.scopes)
         if wanted.more:
-            scopes += f"<li>{self.say(texts.AND_MORE.format(number=str(wanted.more)))}</li>"
+            scopes += f"<li>{self.say(card_words.AND_MORE.format(number=str(wanted.more)))}</li>"
         return (
             f'<p class="soft">{self.say(WANTED.format(moment=self.at(wanted.until)))}</p>'
             f'<ul class="rows">{scopes}</ul>'
@@ -198,7 +199,7 @@ class View:
     def go_on(self) -> str:
         if self.found.wanted is None or self.found.wanted.redeeming:
             return ""
-        return anchor("back", "/permissions/continue", texts.AUTHORIZE, self.language)
+        return anchor("back", "/permissions/continue", card_words.AUTHORIZE, self.language)
 
     # --- what is held
 
@@ -213,7 +214,7 @@ class View:
 
     def nothing(self) -> str:
         return (
-            f'<section class="nothing"><h2>{self.say(texts.NOTHING_AUTHORIZED)}</h2>'
+            f'<section class="nothing"><h2>{self.say(card_words.NOTHING_AUTHORIZED)}</h2>'
             f'<p class="soft">{self.say(NOTHING_WHY)}</p></section>'
         )
 
@@ -243,7 +244,11 @@ class View:
         until, lines = self.found.until, []
         if until is not None:
             words = (
-                HAS_ENDED if until <= self.moment else texts.RENEWS if self.found.renewable else texts.ENDS
+                HAS_ENDED
+                if until <= self.moment
+                else card_words.RENEWS
+                if self.found.renewable
+                else card_words.ENDS
             )
             lines.append(words.format(moment=self.at(until)))
         if self.found.last_used_at is not None:

@@ -8,9 +8,9 @@ from pathlib import Path
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from bot.core.model import Outage
+from bot.core.events import Outage
 from bot.flows.bot import Bot
-from bot.flows.refusals import Refusals
+from bot.flows.limits import RepeatedLogs
 from bot.web import authorize, client, events, health, login, permissions
 from bot.web.bodies import LARGEST_BODY
 from bot.web.failures import note_failure
@@ -32,7 +32,7 @@ def build(
     app[INGRESS] = Ingress(outage)
     name = bot.platform.name
     if webhook:
-        app[events.ADVICE] = Refusals(every=events.ADVICE_EVERY)
+        app[events.ADVICE] = RepeatedLogs(every=events.ADVICE_EVERY)
         app.router.add_post(f"/{name}/events", events.receive)
     if not bot.by_device:
         app.router.add_routes(for_browsers(name))

@@ -10,9 +10,10 @@ from urllib.parse import parse_qsl
 from aiohttp import web
 
 from bot.core.errors import CannotOpenSecret
-from bot.core.model import Secret, UserKey
 from bot.core.oauth import digest, urlsafe
-from bot.flows import sign_in
+from bot.core.people import UserKey
+from bot.core.secrets import Secret
+from bot.flows.account import sign_in
 from bot.flows.bot import Bot, now
 from bot.web.bodies import body_of
 from bot.web.keys import BOT

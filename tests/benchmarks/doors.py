@@ -13,9 +13,10 @@ import sys
 from aiohttp import web
 
 from bot import app, settings
-from bot.core.model import ApiCall, Secret
+from bot.core.api import ApiCall
+from bot.core.secrets import Secret
 from bot.flows.bot import Bot
-from bot.store import database
+from bot.store.opening import upgrade
 from bot.web import routes
 from bot.web.server import Runner
 
@@ -48,5 +49,5 @@ async def serve(loaded: settings.Settings, calls_a_second: float) -> None:
 
 if __name__ == "__main__":
     loaded = settings.load(settings.environment())
-    database.upgrade(loaded.database_url)
+    upgrade(loaded.database_url)
     asyncio.run(serve(loaded, float(sys.argv[1])))

@@ -5,6 +5,16 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from bot.core.api import (
+    AppScopeMissing,
+    InsufficientScope,
+    RateLimited,
+    Refused,
+    Succeeded,
+    TokenRejected,
+    Unreachable,
+    Write,
+)
 from bot.core.decisions import (
     AwaitAdministrator,
     Continue,
@@ -16,21 +26,10 @@ from bot.core.decisions import (
     Suspend,
     Why,
     after_call,
-    backoff,
     may_send,
-    pause,
     wants_confirmation,
 )
-from bot.core.model import (
-    AppScopeMissing,
-    InsufficientScope,
-    RateLimited,
-    Refused,
-    Succeeded,
-    TokenRejected,
-    Unreachable,
-    Write,
-)
+from bot.core.retry import backoff, pause
 from bot.core.scopes import any_of
 
 NOW = datetime(2026, 1, 5, 12, tzinfo=UTC)

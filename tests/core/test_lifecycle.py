@@ -1,5 +1,6 @@
 """The table of statuses."""
 
+from bot.core.calls import CallStatus
 from bot.core.lifecycle import (
     CALL_MOVES,
     REQUEST_MOVES,
@@ -7,7 +8,7 @@ from bot.core.lifecycle import (
     calls_that_may_become,
     requests_that_may_become,
 )
-from bot.core.model import CallStatus, RequestStatus
+from bot.core.requests import RequestStatus
 
 
 def test_every_status_has_its_moves():

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from bot.core.model import Secret, UserKey
+from bot.core.people import UserKey
+from bot.core.secrets import Secret
 from bot.lark.platform import LarkPlatform
 from bot.sandbox.lark.faults import Fault
 from bot.sandbox.lark.sample_tenant import WEI, sample_tenant

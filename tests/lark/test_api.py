@@ -10,19 +10,19 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.core.model import (
+from bot.core.api import (
     ApiCall,
     AppScopeMissing,
     InsufficientScope,
     Outcome,
     RateLimited,
     Refused,
-    Secret,
     Succeeded,
     TokenRejected,
     Unreachable,
     Write,
 )
+from bot.core.secrets import Secret
 from bot.lark import api
 from bot.lark.api import Http, classify, from_sdk_request, scopes_in_words
 

@@ -18,23 +18,11 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from bot.core.model import (
-    ApiCall,
-    Content,
-    Destination,
-    DeviceCode,
-    Identity,
-    NotSent,
-    RateLimited,
-    Refused,
-    Secret,
-    Sent,
-    Succeeded,
-    TokenRefused,
-    TokenSet,
-    Unreachable,
-    Write,
-)
+from bot.core.api import ApiCall, RateLimited, Refused, Succeeded, Unreachable, Write
+from bot.core.messages import Content, Destination, NotSent, Sent
+from bot.core.oauth import DeviceCode, TokenRefused, TokenSet
+from bot.core.people import Identity
+from bot.core.secrets import Secret
 from bot.lark.api import MAX_ANSWER_BYTES
 from bot.lark.platform import LarkPlatform
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.core.model import DeviceAnswer, DeviceCode, Secret, TokenProblem, TokenRefused, TokenSet
+from bot.core.oauth import DeviceAnswer, DeviceCode, TokenProblem, TokenRefused, TokenSet
+from bot.core.secrets import Secret
 from bot.lark.oauth import parse_device_code, problem_of
 from bot.sandbox.lark.sample_tenant import WEI
 

@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.core.model import Identity, Refused, Secret, TokenProblem, TokenRefused, TokenSet, Unreachable
-from bot.core.oauth import s256
+from bot.core.api import Refused, Unreachable
+from bot.core.oauth import TokenProblem, TokenRefused, TokenSet, s256
+from bot.core.people import Identity
+from bot.core.secrets import Secret
 from bot.lark.api import Answer
 from bot.lark.oauth import GENERATIONS, PROBLEMS, fields_of, parse_token_set, problem_of
 from bot.sandbox.lark.sample_tenant import SAM, WEI

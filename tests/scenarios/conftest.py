@@ -218,6 +218,17 @@ class World:
         await self.click(person, card, "not_now")
         await self.until(lambda: "I didn't run" in text_of(card.content), "the card that was declined")
 
+    async def drawn(self) -> None:
+        """Waits until the bot has noted that every card shows what it should."""
+        unfinished = "SELECT 1 FROM authorization_requests WHERE card_shown < card_wanted"
+        await self.until(lambda: not self.rows(unfinished), "every card")
+
+    async def expires(self, card: Message) -> None:
+        """The time of all that waits is up, and its card says so. No message says so as well."""
+        await self.drawn()
+        self.let_expire()
+        await self.until(lambda: "request expired" in text_of(card.content), "the expired card", 40)
+
     async def click(self, person: Person, card: Message, action: str) -> Any:
         """Presses the callback button that sends this action."""
         return await self.control(

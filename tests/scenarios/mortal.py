@@ -21,7 +21,7 @@ import aiohttp
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from bot.core import texts
+from bot.core.words import cards as card_words
 from bot.sandbox.lark.tenant import Chat, Message, Person
 from tests.forking import Forker, Process
 from tests.ports import free_port
@@ -42,9 +42,9 @@ Road = Literal["browser", "client", "device"]
 """Where a person consents."""
 
 TITLES = {
-    "granted": texts.AUTHORIZED_TITLE.en,
-    "declined": texts.DECLINED_TITLE.en,
-    "expired": texts.EXPIRED_TITLE.en,
+    "granted": card_words.AUTHORIZED_TITLE.en,
+    "declined": card_words.DECLINED_TITLE.en,
+    "expired": card_words.EXPIRED_TITLE.en,
 }
 
 
@@ -195,12 +195,13 @@ class MortalWorld:
         return message
 
     async def answered(self, message: str) -> bool:
-        """By a message, or by the card on which "Not now" was pressed."""
+        """By a message, or by the card on which "Not now" was pressed, or which shows that it expired."""
         return bool(
             await self.rows(
                 "SELECT 1 FROM deferred_calls c LEFT JOIN outgoing_messages o ON o.call_id = c.id "
-                "WHERE c.message_id = :message "
-                "AND (c.outcome = 'not_now' OR (o.kind = 'answer' AND o.status = 'sent'))",
+                "LEFT JOIN authorization_requests r ON r.id = c.request_id "
+                "WHERE c.message_id = :message AND (c.outcome = 'not_now' OR (o.kind = 'answer' AND o.status = 'sent') "
+                "OR (c.outcome = 'expired' AND r.status = 'expired' AND r.card_shown = r.card_wanted))",
                 message=message,
             )
         )
@@ -355,7 +356,8 @@ class MortalWorld:
 
     async def account_for_messages(self, figures: Figures) -> None:
         calls = await self.rows(
-            "SELECT id, message_id, status, outcome FROM deferred_calls WHERE message_id IS NOT NULL"
+            "SELECT c.id, c.message_id, c.status, c.outcome, r.card_message_id FROM deferred_calls c "
+            "LEFT JOIN authorization_requests r ON r.id = c.request_id WHERE c.message_id IS NOT NULL"
         )
         answers = Counter(
             row["call_id"]
@@ -372,8 +374,14 @@ class MortalWorld:
             figures.unknown += call["status"] == "outcome_unknown"
             if call["status"] not in self.ends[call["message_id"]]:
                 figures.faults.append(f"call {call['id']} ended as {call['status']}")
-            # The card says of what was declined on it that it was not run.
-            wanted = call["message_id"] not in self.recalled and call["outcome"] != "not_now"
+            # The card says of what was declined on it, or expired with it, that it was not run.
+            card = self.world.tenant.messages.get(call["card_message_id"] or "")
+            expired = (
+                call["outcome"] == "expired"
+                and card is not None
+                and "request expired" in text_of(card.content)
+            )
+            wanted = call["message_id"] not in self.recalled and call["outcome"] != "not_now" and not expired
             if answers[call["id"]] != wanted:
                 figures.faults.append(f"call {call['id']} has {answers[call['id']]} answers")
         await self.account_for_what_was_sent(figures)
@@ -444,7 +452,7 @@ class MortalWorld:
         for row in await self.rows(
             "SELECT message_id FROM outgoing_messages WHERE kind = 'administrator_card'"
         ):
-            if texts.ADMINISTRATOR_DONE_TITLE.en not in text_of(
+            if card_words.ADMINISTRATOR_DONE_TITLE.en not in text_of(
                 self.world.tenant.messages[row["message_id"]].content
             ):
                 figures.faults.append("the administrator's card does not show that it is done")

@@ -175,9 +175,14 @@ async def test_a_card_that_waits_for_the_administrator_shows_that_its_call_was_c
     await world.until(lambda: "Not authorized" in text_of(card.content), "the cancelled card")
     await world.control("app-scopes", scope="search:docs:read", user=True)
     asked, card = await waits_by_its_card(world)
-    world.let_expire()
-    await world.answer_to(asked, "expired", patience=40)
-    await world.until(lambda: "expired" in text_of(card.content), "the expired card")
+    await world.expires(card)
+    assert not [
+        m for m in world.tenant.messages.values() if m.reply_to == asked and "expired" in text_of(m.content)
+    ]
+    await world.click(world.sam, card, "retry_expired")
+    await world.until(
+        lambda: len(world.rows("SELECT 1 FROM deferred_calls WHERE command = 'search'")) == 3, "a third run"
+    )
 
 
 async def test_a_link_never_leads_to_a_page_for_a_scope_that_the_app_has_lost(world: World):
@@ -299,9 +304,7 @@ async def test_what_does_not_exist_reaches_no_administrator(world: World, scope:
 
 
 WRONG = """
-from bot.core.commands import command
-from bot.core.model import ApiCall, Reply, Words
-from bot.core.scopes import all_of, any_of
+from bot.commands import ApiCall, Reply, Words, all_of, any_of, command
 
 def make(name, needs):
     @command(name, summary=Words("x", "x"), needs=needs)

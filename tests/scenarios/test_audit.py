@@ -198,11 +198,13 @@ def linked(world: World, asked: str) -> Message | None:
 async def endings(world: World) -> None:
     await world.answer_to(await world.say(world.sam, "/revoke"))
     asked = await world.say(world.ada, "/tasks")
-    await world.open(await world.fresh_card(world.ada, asked))
+    card = await world.fresh_card(world.ada, asked)
+    await world.open(card)
     await world.kill()
-    world.let_expire("deferred_calls", "authorization_requests", "authorization_attempts")
+    world.let_expire("authorization_attempts")
+    world.let_expire()
     await world.start()
-    await world.answer_to(asked, patience=30)
+    await world.expires(card)
     await world.until(
         lambda: world.rows("SELECT 1 FROM audit_log WHERE action = 'attempt_expired'"), "retention", 30
     )

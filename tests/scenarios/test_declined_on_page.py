@@ -187,12 +187,10 @@ async def test_the_person_themselves_drops_what_waits(world: World, by: str):
 
 async def test_what_waits_runs_out_at_its_time_as_if_nobody_had_declined(world: World):
     await world.start()
-    message, card = await asked(world, world.sam)
+    _, card = await asked(world, world.sam)
     await decline(world, world.link_of(card))
     await says_so(world, card)
-    world.let_expire()
-    await world.answer_to(message, "expired", patience=30)
-    await world.until(lambda: "expired" in text_of(card.content), "the expired card")
+    await world.expires(card)
     assert states(world) == (["expired"], ["expired"])
 
 

@@ -145,8 +145,7 @@ async def test_a_consent_that_comes_back_after_the_call_expired_is_kept(world: W
     asked = await world.say(world.sam, "/tasks")
     card = await world.fresh_card(world.sam, asked)
     consent_id = await world.open(card)
-    world.let_expire()
-    await world.answer_to(asked, "expired")
+    await world.expires(card)
     status, _, page = await world.get(await world.decide(consent_id, world.sam))
     assert status == 200
     assert world.rows("SELECT status FROM grants") == [{"status": "active"}]

@@ -15,17 +15,16 @@ from .conftest import World, actions_on, has_link, text_of
 async def test_what_expired_is_asked_again_by_one_click(world: World):
     await world.start()
     asked = await world.say(world.sam, "/tasks")
-    await world.fresh_card(world.sam, asked)
-    world.let_expire()
-    told = await world.answer_to(asked, "expired", patience=40)
-    assert actions_on(told) == ["retry"]
-    assert not has_link(told)
+    expired = await world.fresh_card(world.sam, asked)
+    await world.expires(expired)
+    assert actions_on(expired) == ["retry_expired"]
+    assert not has_link(expired)
     before = list(world.tenant.messages)[-1]
     for _ in range(2):
-        await world.click(world.sam, told, "retry")
+        await world.click(world.sam, expired, "retry_expired")
     card = await world.fresh_card(world.sam, before)
     await world.consent(world.sam, card)
-    assert len(await world.answers_to(asked, 2)) == 2
+    assert len(await world.answers_to(asked, 1)) == 1
     calls = world.rows("SELECT status FROM deferred_calls ORDER BY received_at")
     assert [call["status"] for call in calls] == ["expired", "succeeded"]
 

@@ -17,9 +17,9 @@ TASKS = "/open-apis/task/v2/tasks"
 
 async def expired(world: World) -> Message:
     asked = await world.say(world.sam, "/agenda")
-    await world.fresh_card(world.sam, asked)
-    world.let_expire()
-    return await world.answer_to(asked, "expired", patience=40)
+    card = await world.fresh_card(world.sam, asked)
+    await world.expires(card)
+    return card
 
 
 async def arrived_late(world: World) -> Message:
@@ -51,7 +51,8 @@ async def test_try_again_is_once_for_as_long_as_it_can_be_pressed(world: World, 
     await world.authorized(world.sam, "/tasks")
     assert callable(happened)
     told = await happened(world)
-    await world.click(world.sam, told, "retry")
+    (retry,) = actions_on(told)
+    await world.click(world.sam, told, retry)
     calls = len(world.rows("SELECT 1 FROM deferred_calls"))
     await world.until(
         lambda: not world.rows("SELECT 1 FROM deferred_calls WHERE status IN ('queued', 'running')"),
@@ -60,11 +61,11 @@ async def test_try_again_is_once_for_as_long_as_it_can_be_pressed(world: World, 
     for time in (timedelta(hours=25), timedelta(days=12)):
         await let_pass(world, time)
         for _ in range(2):
-            answer = await world.click(world.sam, told, "retry")
+            answer = await world.click(world.sam, told, retry)
             assert answer["response"]["toast"]["type"] == "info", "it was dealt with"
         assert len(world.rows("SELECT 1 FROM deferred_calls")) == calls
     await let_pass(world, timedelta(days=20))
-    await world.click(world.sam, told, "retry")
+    await world.click(world.sam, told, retry)
     assert not world.rows("SELECT 1 FROM deferred_calls WHERE status NOT IN ('suspended')")
     assert not world.rows("SELECT 1 FROM events WHERE event_id LIKE 'retry-%'"), "nothing is kept for nothing"
 

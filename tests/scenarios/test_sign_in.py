@@ -20,7 +20,7 @@ import pytest
 from bot.core.oauth import digest
 from bot.sandbox.lark.tenant import Person
 from bot.store import sealed
-from bot.store.crypto import Seal
+from bot.store.keyring import Keyring
 
 from .conftest import World, outcome_page, text_of
 
@@ -939,7 +939,7 @@ def ask_for(world: World, scopes: frozenset[str]) -> None:
     """Has the open request ask for these, as the bot would write it: its ticket is sealed with them."""
     (row,) = world.rows("SELECT * FROM authorization_requests WHERE status = 'open'")
     row |= {"scopes": frozenset(json.loads(row["scopes"])), "reasons": tuple(json.loads(row["reasons"]))}
-    ring = Seal([world.key])
+    ring = Keyring([world.key])
     ticket = sealed.TICKET.open(ring, row)
     assert ticket is not None
     seal = sealed.TICKET.seal(ring, row | {"scopes": scopes}, ticket)

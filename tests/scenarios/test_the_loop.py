@@ -128,8 +128,8 @@ async def test_a_call_that_nobody_authorizes_expires_and_says_so(world: World):
     await world.start(BOT_DEFERRED_TTL="8")
     asked = await world.say(world.sam, "/tasks")
     await world.card_for(world.sam, "task:task:read")
-    await world.answer_to(asked, "expired", patience=8 + 30)
-    await world.card_for(world.sam, "xpired")
+    await world.card_for(world.sam, "request expired", patience=8 + 30)
+    assert len(world.from_bot(world.direct(world.sam), asked)) == 1, "the card, and no message"
     assert [row["status"] for row in world.rows("SELECT status FROM deferred_calls")] == ["expired"]
     assert [row["status"] for row in world.rows("SELECT status FROM authorization_requests")] == ["expired"]
 

@@ -8,21 +8,15 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import select, text
 
-from bot.core.model import (
-    Attempt,
-    AttemptKind,
-    AuthorizationRequest,
-    CallStatus,
-    RequestStatus,
-    Secret,
-    WaitsFor,
-)
+from bot.core.calls import CallStatus, WaitsFor
 from bot.core.oauth import digest
+from bot.core.requests import Attempt, AttemptKind, AuthorizationRequest, RequestStatus
+from bot.core.secrets import Secret
 from bot.store import attempts, authorizations, calls, claims, grants
 from bot.store.attempts import NewAttempt
-from bot.store.database import Database
 from bot.store.ids import new_id
 from bot.store.schema import authorization_requests
+from bot.store.transaction import Database
 from tests.store.examples import ANNA, BEN, LATER, NOW, SOON, TOMORROW, ask, meet, save_grant, tokens
 
 CALENDAR = frozenset({"calendar:calendar:readonly"})

@@ -9,17 +9,12 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
-from bot.core.model import (
-    AuthorizationRequest,
-    DeviceAuthorization,
-    DeviceCode,
-    DeviceStatus,
-    RequestStatus,
-    Secret,
-)
+from bot.core.oauth import DeviceCode
+from bot.core.requests import AuthorizationRequest, DeviceAuthorization, DeviceStatus, RequestStatus
+from bot.core.secrets import Secret
 from bot.store import authorizations, device_authorizations
-from bot.store.database import Connection, Database
 from bot.store.ids import new_id
+from bot.store.transaction import Connection, Database
 from tests.store.examples import ANNA, BEN, LATER, NOW, SOON, TOMORROW, meet
 
 SCOPES = frozenset({"task:task:read"})

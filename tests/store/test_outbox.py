@@ -6,11 +6,11 @@ import asyncio
 
 from sqlalchemy import text
 
-from bot.core.model import Content, Destination
+from bot.core.messages import Content, Destination
 from bot.store import outbox
-from bot.store.database import Database
 from bot.store.ids import new_id
 from bot.store.outbox import NewMessage, OutgoingMessage
+from bot.store.transaction import Database
 from tests.store.examples import ANNA, LATER, NOW, SOON, TOMORROW, ask
 
 

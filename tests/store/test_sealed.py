@@ -12,7 +12,9 @@ import pytest
 from sqlalchemy import and_, select, text, update
 
 from bot.core.errors import CannotOpenSecret, ConfigurationError
-from bot.core.model import Attempt, Secret, UserKey
+from bot.core.people import UserKey
+from bot.core.requests import Attempt
+from bot.core.secrets import Secret
 from bot.store import (
     attempts,
     authorizations,
@@ -20,7 +22,7 @@ from bot.store import (
     calls,
     device_authorizations,
     grants,
-    keys,
+    key_rotation,
     outbox,
     replicas,
     revocations,
@@ -29,9 +31,10 @@ from bot.store import (
     sessions,
     users,
 )
-from bot.store.crypto import Seal, new_key
-from bot.store.database import Connection, Database, open_database, seal_of
+from bot.store.keyring import Keyring, new_key
+from bot.store.opening import open_database
 from bot.store.schema import deferred_calls
+from bot.store.transaction import Connection, Database, keyring_of
 from tests.store.examples import ANNA, BEN, LATER, NOW, TOMORROW
 from tests.store.test_keys import fill, sealed_columns
 
@@ -78,6 +81,7 @@ def of_cards(c: Connection) -> list[Any]:
 READERS: dict[str, Read] = {
     "grants.access_token": of_grants("access_token"),
     "grants.refresh_token": of_grants("refresh_token"),
+    "grants.memory_seal": lambda c: [each or None for each in of_grants("scopes_ever")(c)],
     "authorization_requests.ticket": of_requests,
     "authorization_attempts.verifier": lambda c: [attempt.verifier for attempt, _ in of_attempts(c)],
     "authorization_attempts.code": lambda c: [code for _, code in of_attempts(c)],
@@ -153,6 +157,7 @@ async def test_what_is_moved_to_another_row_does_not_open(database: Database, na
 CHO = UserKey("lark", "cli_1", "tenant_1", "ou_cho")
 OTHER_VALUES: dict[str, Any] = {
     "asked_at": LATER, "created_at": LATER, "expires_at": TOMORROW, "user_key": CHO, "scopes": frozenset({"x"}),
+    "scopes_ever": frozenset({"x", "y"}),
     "chat_kind": "group", "kind": "sign_in", "language": "zh", "request_id": "of Cho",
     "reasons": ("x",), "needs": (("x",),), "confirmed": True, "card_ephemeral": True, "is_write": True, "private": True,
 }  # fmt: skip
@@ -206,7 +211,7 @@ async def test_what_an_earlier_release_bound_to_less_opens_until_it_is_sealed_ag
     await fill(database, BEN)
 
     def as_before(c: Connection) -> None:
-        ring = seal_of(c)
+        ring = keyring_of(c)
         for row in c.execute(select(*one.parts).where(one.column.is_not(None))).mappings().all():
             secret = one.open(ring, row)
             assert secret is not None
@@ -223,8 +228,8 @@ async def test_what_an_earlier_release_bound_to_less_opens_until_it_is_sealed_ag
             c.execute(update(one.table).values({each: OTHER_VALUES[each.name]}))
 
     assert len(await opened(database, name, change)) == 2
-    again = await open_database(database_url, Seal([new_key(), key]))
-    assert (await keys.rotate(again))[name] == 2
+    again = await open_database(database_url, Keyring([new_key(), key]))
+    assert (await key_rotation.rotate(again))[name] == 2
     assert await opened(again, name, change) == []
     assert len(await opened(again, name)) == 2
     await again.close()
@@ -259,7 +264,7 @@ async def test_what_is_lost_keeps_nobody_from_the_rows_beside_it(
         await database.write(lambda c, spoil=spoil: c.execute(text(spoil), {"anna": str(ANNA)}) and None)
         # Some look again when another replica cannot have the key either; the others are told by the heartbeat.
         await opened(database, name)
-        await database.write(lambda c: keys.learn_of_others(c, datetime.now(UTC)))
+        await database.write(lambda c: key_rotation.learn_of_others(c, datetime.now(UTC)))
         caplog.clear()
         assert len(await opened(database, name)) == 1
         (lost,) = {record.row for record in caplog.records if record.message in SAID}
@@ -270,7 +275,7 @@ async def test_what_a_running_replica_can_open_is_not_lost(database: Database) -
     """While keys are replaced one replica after another, some lack the new one: they leave its secrets alone, though
     they have never heard of it."""
     await fill(database)
-    newer = Seal([new_key()])
+    newer = Keyring([new_key()])
     with_it = f"v1.{newer.key_ids[0]}.AAAA"
     moment = datetime.now(UTC)
 
@@ -284,7 +289,7 @@ async def test_what_a_running_replica_can_open_is_not_lost(database: Database) -
 
     def leave(c: Connection) -> None:
         replicas.remove(c, "newer")
-        keys.learn_of_others(c, moment)
+        key_rotation.learn_of_others(c, moment)
 
     await database.write(leave)
     grant = await database.read(lambda c: grants.find(c, ANNA))
@@ -297,4 +302,4 @@ async def test_the_known_text_cannot_be_replaced_by_another_secret(database: Dat
     stolen = select(schema.grants.c.access_token).scalar_subquery()
     await database.write(lambda c: c.execute(update(schema.key_check).values(sealed=stolen)) and None)
     with pytest.raises(ConfigurationError):
-        await keys.check_keys(database)
+        await key_rotation.check_keys(database)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 
-from bot.core.model import AttemptKind
+from bot.core.requests import AttemptKind
 from bot.store import attempts, granted_scopes, retention, sessions
 from bot.store.attempts import NewAttempt
-from bot.store.database import Database
 from bot.store.granted_scopes import GrantedScope
 from bot.store.ids import new_id
 from bot.store.sessions import IDLE, LIVES
+from bot.store.transaction import Database
 from tests.store.examples import ANNA, BEN, LATER, NOW, SOON, meet
 
 MINUTE = timedelta(minutes=1)

@@ -11,10 +11,12 @@ from datetime import date, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
-from bot.core.answers import how_to_use, one_line, paragraph
+from bot.core.api import ApiCall, Json
+from bot.core.command_replies import how_to_use, paragraph
 from bot.core.commands import ApiRefused, Ask, Steps, as_written, command
-from bot.core.explain import unreadable
-from bot.core.model import ApiCall, Json, Line, Mentions, Reply, Span, Words
+from bot.core.events import Mentions
+from bot.core.language import Words
+from bot.core.messages import Line, Reply, Span
 from bot.core.scopes import all_of, any_of
 from bot.core.times import (
     Zone,
@@ -23,8 +25,10 @@ from bot.core.times import (
     time_in_words,
     zone_named,
 )
-from bot.lark.commands.reading import calendar_id, child, day, items, line, link, moment, text
+from bot.core.unseen_characters import one_line
+from bot.core.words.refusals import unreadable
 from bot.lark.commands.refusals import Refusal, Refusals, explained
+from bot.lark.commands.response_fields import calendar_id, child, day, items, line, link, moment, text
 
 DAY = timedelta(days=1)
 

@@ -9,16 +9,19 @@ from dataclasses import dataclass, replace
 from datetime import date
 from urllib.parse import unquote, urlsplit
 
-from bot.core.answers import how_to_use, one_line, paragraph
+from bot.core.api import ApiCall, Json
+from bot.core.command_replies import how_to_use, paragraph
 from bot.core.commands import ApiRefused, Ask, Steps, command, with_names
-from bot.core.explain import unreadable
-from bot.core.model import ApiCall, Code, Json, Line, Reply, Span, Words
+from bot.core.language import Words
+from bot.core.messages import Code, Line, Reply, Span
 from bot.core.scopes import Requirement, all_of, any_of
 from bot.core.times import Zone, near_day_in_words
+from bot.core.unseen_characters import one_line
+from bot.core.words.refusals import unreadable
 from bot.lark.commands.blocks import lines_of, title_of
-from bot.lark.commands.reading import TOKEN, child, items, line, link, moment, number, text, token
 from bot.lark.commands.refusals import Refusal, Refusals, explained
-from bot.lark.links import KNOWN
+from bot.lark.commands.response_fields import TOKEN, child, items, line, link, moment, number, text, token
+from bot.lark.shown_links import KNOWN
 
 READ_DOCUMENT = any_of("docx:document:readonly", "docx:document")
 READ_NODE = any_of("wiki:node:read", "wiki:wiki:readonly", "wiki:wiki")
@@ -154,7 +157,10 @@ def of_link(written: str) -> Named | None:
     area, named = parts[0].lower(), TOKEN.match(parts[1])
     if named is None:
         return None
-    whole = url.rstrip(".,;:!?*") if named[0] == parts[1].rstrip(".,;:!?*") else ""
+    whole = url.rstrip(".,;:!?*")
+    # A path that goes on (`/docx/TOKEN/../OTHER`) may open another document than the one whose text is shown.
+    if urlsplit(whole).path.rstrip("/") != f"/{parts[0]}/{named[0]}":
+        whole = ""
     return Named(PATHS[area], named[0], KNOWN.shown(whole) or f"/{area}/{named[0]}")
 
 

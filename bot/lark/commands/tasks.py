@@ -7,14 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
-from bot.core.answers import how_to_use, paragraph
+from bot.core.api import ApiCall, Json, Write
+from bot.core.command_replies import how_to_use, paragraph
 from bot.core.commands import ApiRefused, Ask, Steps, command, nothing, with_names
-from bot.core.model import ApiCall, Json, Line, Reply, Span, Words, Write
-from bot.core.paging import Listed, read_pages
+from bot.core.language import Words
+from bot.core.messages import Line, Reply, Span
+from bot.core.pagination import Listed, read_pages
 from bot.core.scopes import any_of
 from bot.core.times import Zone, near_day_in_words, near_moment_in_words, zone_named
-from bot.lark.commands.reading import child, line, link, moment
 from bot.lark.commands.refusals import Refusal, Refusals, explained
+from bot.lark.commands.response_fields import child, line, link, moment
 
 MAX_SHOWN = 30
 """What fits into one message with room to spare."""

@@ -1,0 +1,82 @@
+"""Text from elsewhere without unseen characters: they are removed before it is stored, and spelled out when printed.
+
+Control characters command a terminal, bidirectional controls reverse the text after them, and characters of no width
+make two names look alike. What a script or an emoji needs stays: the joiners of Persian and Hindi, the joiners,
+selectors and tags of emoji sequences, the selectors of ideographs. https://www.unicode.org/reports/tr51/
+"""
+
+from __future__ import annotations
+
+import json
+import re
+
+_EMOJI = (
+    "\u00a9\u00ae\u203c\u2049\u2122\u2139\u2190-\u21ff\u2300-\u23ff\u2460-\u24ff\u25a0-\u27bf\u2900-\u297f"
+    "\u2b00-\u2bff\u3030\u303d\u3297\u3299\U0001f000-\U0001fbff"
+)
+_KEYCAPS = "0-9#*"
+_IDEOGRAPHS = "\u2e80-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+_JOINED = (
+    "\u0600-\u061b\u061d-\u08ff\u0900-\u0dff\u0e80-\u109f\u1780-\u17b3\u17b6-\u180a\u1810-\u18af\u1a20-\u1aaf\u1b00-\u1bff"
+    "\ua840-\ua87f\ua8e0-\ua8ff\ufb50-\ufdcf\ufdf0-\ufdff\ufe70-\ufefe\U00010a00-\U00011fff\U0001e900-\U0001e95f"
+)
+"""Scripts whose letters a joiner or non-joiner between them changes."""
+_MONGOLIAN = "\u1820-\u18aa"
+
+_KEPT = "|".join(
+    [
+        # A flag of tags, such as Scotland's; ZWJ between two emoji; a joiner between two letters that it shapes.
+        "\U0001f3f4[\U000e0030-\U000e0039\U000e0061-\U000e007a]{1,8}\U000e007f",
+        f"(?<=[{_EMOJI}])\u200d(?=[{_EMOJI}])",
+        f"(?<=[{_EMOJI}]\ufe0f)\u200d(?=[{_EMOJI}])",
+        f"(?<=[{_JOINED}])[\u200c\u200d](?=[{_JOINED}])",
+        # One variation selector after what has variants.
+        f"(?<=[{_EMOJI}{_KEYCAPS}])[\ufe0e\ufe0f]",
+        f"(?<=[{_IDEOGRAPHS}])[\ufe00-\ufe02\U000e0100-\U000e01ef]",
+        f"(?<=[{_MONGOLIAN}])[\u180b-\u180f]",
+        f"(?<=[{_MONGOLIAN}][\u180b-\u180d\u180f])[\u200c\u200d](?=[{_JOINED}])",
+    ]
+)
+_UNSEEN = (
+    # Controls, lone surrogates, noncharacters.
+    "\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\ud800-\udfff\ufdd0-\ufdef\ufff0-\ufffb"
+    + "".join(f"{chr(plane | 0xFFFE)}{chr(plane | 0xFFFF)}" for plane in range(0, 0x110000, 0x10000))
+    # Separators of lines, format characters, letters and marks without a glyph.
+    + "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164"
+    + "\ufe00-\ufe0f\ufeff\uffa0\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+)
+_LOOKED_FOR = re.compile(f"[{_UNSEEN}]")
+_LINE_ENDS = re.compile("\r\n?|[\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
+_REMOVED = re.compile(f"(?P<kept>{_KEPT})|[{_UNSEEN}]")
+_SPELLED_OUT = re.compile(f"(?P<kept>{_KEPT})|[{_UNSEEN}\t\n]")
+
+
+def tidy(text: str) -> str:
+    """The text without unseen characters. Line ends and tabs stay; every kind of line end becomes a line feed."""
+    if (text.isascii() and text.isprintable()) or not _LOOKED_FOR.search(text):
+        return text
+    return _REMOVED.sub(lambda found: found["kept"] or "", _LINE_ENDS.sub("\n", text))
+
+
+def one_line(text: str, limit: int = 120) -> str:
+    """Text made fit for the inside of a line: tidy, without line ends, and no longer than `limit`."""
+    line = " ".join(tidy(text).split())
+    return line if len(line) <= limit else tidy(f"{line[: limit - 1].rstrip()}…")
+
+
+def escape(text: str, *, lines: bool = False) -> str:
+    """The text on one line, with unseen characters spelled out: `\\n`, `\\x1b`. With `lines`, line feeds stay."""
+    if text.isascii() and text.isprintable():
+        return text
+
+    def spelled_out(found: re.Match[str]) -> str:
+        if found["kept"] or (lines and found[0] == "\n"):
+            return found[0]
+        return found[0].encode("unicode_escape").decode()
+
+    return _SPELLED_OUT.sub(spelled_out, text)
+
+
+def escape_json(written: str) -> str:
+    """The same JSON, with the unseen characters in its strings written as `\\u001b`."""
+    return _REMOVED.sub(lambda found: found["kept"] or json.dumps(found[0])[1:-1], written)
