@@ -1,4 +1,4 @@
-"""What falls due regularly, in each replica."""
+"""Chores: what each replica does at intervals."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Chore:
-    """Something to look after regularly; `every` in seconds."""
+    """Something to do every so many seconds."""
 
     name: str
     every: float
@@ -46,18 +46,18 @@ show_administrators_cards = for_each_platform(administrators.show_due_cards)
 
 
 async def repeat(bot: Bot, chore: Chore) -> None:
-    """Does one chore for ever. A failure is logged, and the chore comes round again."""
+    """Repeat one chore until cancelled. A failure is logged."""
     while True:
         try:
             await chore.do(bot)
         except Exception:
             log.exception("chore failed", extra={"chore": chore.name})
-        # Not in step with the other replicas, which may have been started together.
+        # Out of step with the other replicas, which may have been started together.
         await asyncio.sleep(chore.every * random.uniform(0.75, 1.0))  # noqa: S311
 
 
 async def show_cards_on_signal(bot: Bot) -> None:
-    """What changes a card, or adds a message or revocation, need not wait for the next look."""
+    """Update cards and revoke tokens as soon as another part of the process signals it, without waiting for the chore."""
     while True:
         await bot.signals.upkeep.wait()
         bot.signals.upkeep.clear()
@@ -70,7 +70,7 @@ async def show_cards_on_signal(bot: Bot) -> None:
 
 
 async def promote_queued_calls(bot: Bot) -> None:
-    """A call whose turn in its person's line was overlooked waits for a second, and not for ever."""
+    """Promote queued calls whose predecessor ended without promoting them."""
     moment = now()
     await bot.database.write(lambda c: claims.call_up(c, moment))
 
@@ -87,7 +87,7 @@ async def heartbeat(bot: Bot) -> None:
 
 
 async def prune(bot: Bot) -> None:
-    """Deletes what nobody asks for any more. What is kept, and for how long, is in docs/operating.md."""
+    """Delete rows whose retention period is over (see docs/operating.md)."""
     moment = now()
     more = True
     while more:
@@ -97,7 +97,7 @@ async def prune(bot: Bot) -> None:
 
 
 PRUNE_PAUSE = 0.05
-"""Seconds between two portions of what is deleted: those who wait for the database come first."""
+"""Seconds between two batches, so that other work reaches the database in between."""
 
 
 CHORES = (

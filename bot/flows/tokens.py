@@ -197,7 +197,7 @@ async def store_refreshed(bot: Bot, grant: Grant, tokens: TokenSet) -> Usable | 
 
     saved = await bot.write_until_stored(work)
     if saved is None:
-        # A newer consent has replaced the grant while this refresh was under way: it wins.
+        # A newer consent has replaced the grant during this refresh, and wins.
         return await usable_token(bot, grant.user)
     return Usable(tokens.access_token, saved, refreshed=True)
 
