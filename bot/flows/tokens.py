@@ -1,10 +1,10 @@
-"""A usable access token for a person: from the row, or renewed by exactly one of all who want it.
+"""Usable access tokens: from the grant's row, or refreshed by exactly one worker.
 
-A refresh token works once, so renewing is done like a bank transfer: take the lease of this generation, which also
-proves that the database can be written and records the intent; call; write the result only if the generation is still
-the same. Once begun it is carried through: a process that stops, or a database that is away, is no reason to lose what
-the platform has given. A late answer can never replace a newer grant. What still works is kept until the platform says
-that it is over.
+A refresh token works once, so a refresh is done like a bank transfer: take the lease of this generation of the grant,
+which proves that the database accepts writes and records the intent; send the request; store the result only if the
+generation is still the same. Once started it runs to completion, because a stopping process or an unreachable database
+must not lose the new tokens. A late response never replaces a newer grant. Tokens are kept until the platform says that
+they are invalid.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from bot.store.transaction import Connection
 log = logging.getLogger(__name__)
 
 REFRESH_AHEAD = timedelta(minutes=5)
-"""A token is renewed so long before it expires (or for the last third of a shorter life)."""
+"""A token is refreshed this long before it expires, or after two thirds of a shorter lifetime."""
 
 REFRESH_TIMEOUT = 12.0
-"""Seconds to wait for another worker's refresh: one attempt at the platform takes 10 at most."""
+"""Seconds to wait for another worker's refresh. One request to the platform takes 10 at most."""
 
 MAX_PAUSE = timedelta(seconds=8)
-"""After a failure. Short enough to be waited for by whoever needs the token once the platform is back."""
+"""After a failure. Short enough for a call to wait for the token once the platform is back."""
 PAUSE_WHEN_REFUSED = timedelta(minutes=1)
-"""After an answer that only a person can change: an operator, or the administrator."""
+"""After a refusal that an operator or an administrator has to resolve."""
 
 REFRESH_BATCH = 5
 """Grants that a replica renews ahead of need in one go: one a second on the average, because the token endpoint's
@@ -61,7 +61,7 @@ class Unusable:
 
 
 async def usable_token(bot: Bot, user: UserKey, *, rejected: Secret | None = None) -> Usable | Unusable:
-    """A token that should work. `rejected` is one that the platform has just refused, however fresh it looks."""
+    """Return a token that should work. `rejected` is one that the platform has just rejected, expired or not."""
     give_up_at = asyncio.get_running_loop().time() + REFRESH_TIMEOUT
     while True:
         grant = await bot.database.read(lambda c: grants.find(c, user))
@@ -115,7 +115,7 @@ async def lease(bot: Bot, grant: Grant, moment: datetime) -> Grant | None:
 
 
 async def narrow(bot: Bot, user: UserKey, *, without: ScopeSet) -> Grant | None:
-    """Renews a person's tokens so that they no longer allow these scopes. None when that did not come about."""
+    """Refresh a user's tokens without some of their scopes. Returns None if that failed."""
     grant = await bot.database.read(lambda c: grants.find(c, user))
     moment = now()
     if grant is None or not can_refresh(grant, moment):
@@ -203,7 +203,7 @@ async def store_refreshed(bot: Bot, grant: Grant, tokens: TokenSet) -> Usable | 
 
 
 async def record_failure(bot: Bot, grant: Grant, refusal: TokenRefused, *, is_over: bool) -> None:
-    """The tokens stay, and are tried again later; only a refresh token that is over is forgotten."""
+    """Keep the tokens for a later attempt. Only a refresh token that is over is deleted."""
     moment = now()
     after = moment + pause_after(grant, refusal)
     in_doubt = refusal.problem is TokenProblem.IN_DOUBT
@@ -240,7 +240,7 @@ def pause_after(grant: Grant, refusal: TokenRefused) -> timedelta:
 
 
 async def end_unrefreshable(bot: Bot, grant: Grant, reason: str) -> Unusable:
-    """Ends a grant that cannot be renewed any more, unless a newer one has taken its place."""
+    """End a grant that can no longer be refreshed, unless a newer one has replaced it."""
     moment = now()
 
     def work(c: Connection) -> None:
@@ -251,7 +251,7 @@ async def end_unrefreshable(bot: Bot, grant: Grant, reason: str) -> Unusable:
 
 
 async def refresh_ahead(bot: Bot) -> None:
-    """Renews a handful of the tokens that are due ahead of need: see `grants.lease_due`."""
+    """Refresh some of the tokens that expire soon (see `grants.lease_due`)."""
     moment = now()
     leased = await bot.database.write_one(
         lambda c: grants.lease_due(c, bot.worker, moment, moment + bot.lease, REFRESH_BATCH)

@@ -1,4 +1,4 @@
-"""Opens an authorization link: where it leads now, and the attempt that starts. A look consumes nothing."""
+"""Opening an authorization link: finds its request, and starts an attempt. Looking consumes nothing."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from bot.store.ids import new_id
 from bot.store.transaction import Connection
 
 MAX_LIVE_ATTEMPTS = 20
-"""Openings of one link that can be under way at once."""
+"""Concurrent attempts of one link."""
 
 
 MAX_ATTEMPTS_PER_DAY = 100
-"""Openings of one link in a day, ended ones included: each leaves rows that are kept for months."""
+"""Attempts of one link in a day, ended ones included: each leaves rows that are kept for months."""
 
 
 SHOW_OPENED_AFTER = timedelta(seconds=2)
 
 
 class LinkUnavailable(StrEnum):
-    """Why a link leads nowhere (any more)."""
+    """Why a link cannot be opened."""
 
     UNKNOWN = "unknown"
     GRANTED = "granted"
@@ -45,7 +45,7 @@ class LinkUnavailable(StrEnum):
 
 
 async def find_open_request(bot: Bot, ticket: str) -> AuthorizationRequest | LinkUnavailable:
-    """The request behind a ticket, if its link can still be followed. Changes nothing."""
+    """Return the request of a ticket, or why its link cannot be opened. Changes nothing."""
     request = await bot.database.read(lambda c: requests.find_by_ticket(c, digest(ticket)))
     if request is None:
         return LinkUnavailable.UNKNOWN
@@ -60,7 +60,7 @@ async def find_open_request(bot: Bot, ticket: str) -> AuthorizationRequest | Lin
 
 @dataclass(frozen=True, slots=True)
 class StartedAttempt:
-    """One opening of a link: what the platform has to be sent."""
+    """One opening of a link: what is sent to the platform."""
 
     scopes: ScopeSet
     state: Secret
@@ -70,7 +70,7 @@ class StartedAttempt:
 
 
 async def open_link(bot: Bot, request: AuthorizationRequest) -> str | LinkUnavailable:
-    """Begins an attempt in a browser. Returns the URL of the platform's authorization page."""
+    """Start an attempt in a browser. Returns the URL of the platform's authorization page."""
     platform = bot.platform_of(request.user)
     redirect_uri = bot.callback_url(platform)
     begun = await start_attempt(bot, request, redirect_uri, pkce=platform.uses_pkce)
@@ -86,15 +86,15 @@ async def open_link(bot: Bot, request: AuthorizationRequest) -> str | LinkUnavai
 
 
 async def open_in_client(bot: Bot, request: AuthorizationRequest) -> StartedAttempt | LinkUnavailable:
-    """Begins an attempt inside the client, whose code is exchanged without redirect URI and without a PKCE pair."""
+    """Start an attempt inside the client, whose code is exchanged without a redirect URI and without PKCE."""
     return await start_attempt(bot, request, None, pkce=False)
 
 
 async def start_attempt(
     bot: Bot, request: AuthorizationRequest, redirect_uri: str | None, *, pkce: bool
 ) -> StartedAttempt | LinkUnavailable:
-    """Begins an attempt with a fresh state, and a PKCE pair where there is a place for one."""
-    # Before anything is asked of the platform: anybody who has the link can open it without end.
+    """Start an attempt with a new state, and with a PKCE pair if `pkce`."""
+    # Before any request to the platform, because anyone who has the link can open it repeatedly.
     full = too_many(await bot.database.read(lambda c: attempts.openings(c, request.id, now())))
     if full is not None:
         return full
@@ -123,7 +123,7 @@ async def start_attempt(
         if full is not None:
             return too_many(full) or LinkUnavailable.TOO_MANY
         if first and not request.card_ephemeral:
-            # The card offers to report an error from now on. Mostly the consent comes first, which changes it as well.
+            # From now on the card offers to report an error. Usually the consent comes first, and updates it anyway.
             requests.show(c, request.id, moment + SHOW_OPENED_AFTER)
         subject = ("request", request.id)
         audit.write(c, "link_opened", user=request.user, subject=subject, now=moment, attempt=attempt.id)
@@ -133,7 +133,7 @@ async def start_attempt(
 
 
 def too_many(openings: Openings) -> LinkUnavailable | None:
-    """Why the link cannot be opened once more, if it cannot."""
+    """Return why the link cannot be opened again, or None."""
     if openings.today >= MAX_ATTEMPTS_PER_DAY:
         return LinkUnavailable.TOO_MANY_TODAY
     return LinkUnavailable.TOO_MANY if openings.live >= MAX_LIVE_ATTEMPTS else None
@@ -149,7 +149,7 @@ def link_scopes(bot: Bot, request: AuthorizationRequest) -> ScopeSet:
 
 
 def was_revoked(grant: Grant | None) -> bool:
-    """After a revocation the platform may still hold the old grants: consent is made visible, and narrowed."""
+    """Whether the last grant was revoked. The platform may still hold it: the consent must be visible, and narrowed."""
     return (
         grant is not None
         and grant.status is GrantStatus.ENDED
