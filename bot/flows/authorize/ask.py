@@ -48,7 +48,7 @@ async def ask_for_scopes(
     *,
     refused: InsufficientScope | Refused | None = None,
 ) -> None:
-    """Suspends a claimed call until `needs` are granted, and shows its person the card that asks for them."""
+    """Suspend a claimed call until `needs` are granted, and show the user the card that asks for them."""
     active = grant is not None and grant.status is GrantStatus.ACTIVE
     held = grant.scopes if grant and active else frozenset()
     live, stories = await bot.database.read(
@@ -75,14 +75,14 @@ async def ask_for_scopes(
 async def choose(
     platform: Platform, needs: Requirement, held: ScopeSet, *, wanted: ScopeSet, avoided: ScopeSet
 ) -> tuple[Choice, ScopeSet | None]:
-    """What to ask for. A cached list may say that a scope is enabled, never that it is not."""
+    """Choose what to ask for. A cached list may prove that a scope is enabled, but not that it is missing."""
     enabled = await platform.enabled_scopes()
     choice = choose_scopes(needs, held, enabled, wanted=wanted, avoided=avoided)
     if choice.unavailable:
         enabled = await platform.enabled_scopes(fresh=True)
         choice = choose_scopes(needs, held, enabled, wanted=wanted, avoided=avoided)
     if choice.unavailable:
-        # What was left out for another alternative is asked for after all where there is no other.
+        # Ask for an avoided scope after all if there is no other alternative.
         choice = choose_scopes(needs, held, enabled, wanted=wanted)
     return choice, enabled
 
@@ -93,10 +93,10 @@ def formerly_granted(
     refused: InsufficientScope | Refused | None,
     stories: Mapping[Scope, GrantedScope],
 ) -> dict[Scope, GrantedScope | None]:
-    """What the next link asks for besides what is needed, when something is needed again that was granted before.
+    """Return what the next link asks for besides what is needed, if the user granted something needed before.
 
-    Then the platform has narrowed the tokens to what the last link asked for, and would do it again: the link asks for
-    everything that was ever granted and not revoked, what is held now included. What came along unasked is no part.
+    The platform has then narrowed the tokens to what the last link asked for, and would do so again. So the link asks for
+    everything that was ever granted and not revoked, held scopes included, except for scopes that were never asked for.
     """
     if grant is None or grant.status is not GrantStatus.ACTIVE:
         return {}
@@ -122,10 +122,10 @@ def fit_into_link(
     enabled: ScopeSet | None,
     room: int,
 ) -> ScopeSet:
-    """As much of `formerly` as the link has room for beside what is needed, the last used first.
+    """Return as much of `formerly` as fits into the link, the last used first.
 
-    More would be split over two links, the second of which would lose what the first has brought. Without the app's
-    list only what commands have asked for is believed to be enabled.
+    The rest would need a second link, which would lose the scopes of the first. Without the app's list, only scopes that
+    commands have asked for are assumed to be enabled.
     """
     usable = [
         (scope, story)
@@ -150,11 +150,11 @@ async def suspend_for_consent(
     steps: Sequence[Step],
     live: AuthorizationRequest | None,
 ) -> AuthorizationRequest | None:
-    """One transaction: the request is opened or widened, the call waits; a note says so where the card may not be seen.
-    In a group the note waits for the card: only then it is known which way that went.
+    """Open or widen the request and suspend the call, in one transaction, with a note where the card may not be seen.
 
-    Returns the request with its card claimed for this worker. None when there is nothing to show: the card says it
-    already, another worker has it, or a grant has come that is worth another try, for which the call is queued again.
+    In a group the note follows the card, because it says where the card went. Returns the request with its card claimed.
+    None if there is nothing to show: the card says it already, another worker has it, or a new grant suffices, for which
+    the call is queued again.
     """
     ticket = Secret(urlsafe(secrets.token_bytes(32)))
     moment = now()
@@ -192,14 +192,14 @@ async def suspend_for_consent(
 
 
 REMIND_AFTER = timedelta(minutes=1)
-"""A card that was sent before may be far up in the chat by now. In a burst of questions it is not."""
+"""After which an earlier card may be far up in the chat. In a burst of messages it is not."""
 
 
 async def notes_on_earlier_card(
     bot: Bot, call: DeferredCall, live: AuthorizationRequest | None, moment: datetime
 ) -> list[Draft]:
-    """The first time that a call of the direct chat waits: a word on where its card is, if that is not right below the
-    question."""
+    """Return a note on where the card is, if a call of the direct chat waits for the first time and the card is not right
+    below its message."""
     if call.consents or call.suspended_at is not None or call.chat.kind == "group":
         return []
     if live is None or not live.card_message_id or live.card_ephemeral:
@@ -213,12 +213,12 @@ async def notes_on_earlier_card(
 
 
 def in_direct_topic(call: DeferredCall) -> bool:
-    """Whether it was asked in a topic of the direct chat: what goes to the chat is not seen there."""
+    """Whether the call was asked in a topic of the direct chat, where messages to the chat are not seen."""
     return call.chat.kind == "direct" and call.chat.thread_id is not None
 
 
 async def was_asked_in_topic(bot: Bot, call: DeferredCall) -> bool:
-    """Whether something else waits that was asked in the same topic: what there is to see was shown there."""
+    """Whether another call waits that was asked in the same topic, so that the card was shown there."""
     waiting = await bot.database.read(lambda c: calls.suspended_of(c, call.user))
     return any(other.chat == call.chat for other in waiting)
 
@@ -226,10 +226,10 @@ async def was_asked_in_topic(bot: Bot, call: DeferredCall) -> bool:
 def reopen_request(
     c: Connection, call: DeferredCall, scopes: ScopeSet, moment: datetime
 ) -> AuthorizationRequest | None:
-    """Inside a transaction: goes on with a card whose story is not at its end, if there is one.
+    """Reopen the latest request for a call that has waited for it, so that the same card continues.
 
-    That of a consent for this very call, when the platform still refuses; or one that says that it waits for the
-    administrator, who has done their part by now. A new command gets a card of its own, where it is seen.
+    Either the platform still refuses the call after the consent, or the request has waited for an administrator. A new
+    command gets a card of its own, where it is seen.
     """
     if call.suspended_at is None:
         return None
@@ -246,14 +246,14 @@ def reopen_request(
 
 
 def granted_since(before: Grant | None, current: Grant | None, needs: Requirement) -> bool:
-    """Whether a consent that came while the call ran gives what it would wait for."""
+    """Whether a consent during the run of the call granted what it needs."""
     if current is None or current.status is not GrantStatus.ACTIVE:
         return False
     return (before is None or current.generation != before.generation) and is_met(needs, current.scopes)
 
 
 async def ask_to_confirm(bot: Bot, call: DeferredCall, steps: Sequence[Step]) -> None:
-    """Suspends an old write until its person says that it is still wanted."""
+    """Suspend an old write until the user confirms it."""
     moment = now()
     card = bot.platform_of(call.user).render_card(
         ConfirmationCard(call.id, typed_in_full(call), call.asked_at)
@@ -278,7 +278,7 @@ async def ask_to_confirm(bot: Bot, call: DeferredCall, steps: Sequence[Step]) ->
 
 
 async def learn_time_zone(bot: Bot, call: DeferredCall) -> None:
-    """Learns it while the person looks at a card, so that it is known when their command goes on."""
+    """Store the user's time zone while they look at the card, so that it is known when the command continues."""
     if call.time_zone is not None:
         return
     zone = await bot.platform_of(call.user).time_zone_of(call.user)

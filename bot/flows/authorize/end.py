@@ -1,4 +1,4 @@
-"""Ends what waits for a consent: declined, cancelled, recalled, expired, revoked."""
+"""Ends calls and requests: declined, cancelled, recalled, expired, revoked."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ from bot.store.transaction import Connection
 
 
 def decline_on_page(c: Connection, request_id: str, moment: datetime) -> bool:
-    """Inside a transaction: notes that a visitor declined on the platform's page. False when nothing waits any more.
+    """Record that a visitor declined on the platform's page. Returns False if the request is no longer live.
 
-    A refusal there carries no identity, and the link may have been passed on: it cancels nothing. The card says it
-    once, and the request waits until its person decides or its time is up.
+    A refusal there carries no identity, and the link may have been passed on, so it cancels nothing. The card says so
+    once, and the request stays open until its user decides or it expires.
     """
     request = requests.get(c, request_id)
     if request is not None and request.status is RequestStatus.SUPERSEDED:
@@ -46,11 +46,13 @@ def decline_on_page(c: Connection, request_id: str, moment: datetime) -> bool:
 
 
 def decline(c: Connection, bot: Bot, request_id: str, reason: str, moment: datetime) -> list[OutgoingMessage]:
-    """Inside a transaction: the person declines. Settles an open request as declined, cancels what waited for it, and
-    mutes what they have not asked for. The card says so; see `is_told_by_card` for what a message says."""
+    """Decline an open request for its user: cancel the calls that waited for it, and mute unsolicited messages.
+
+    The card says so; `is_told_by_card` says when a message is needed.
+    """
     request = requests.get_locked(c, request_id)
     if request is None or request.status is not RequestStatus.OPEN:
-        # One that is being redeemed has a consent of the same person, which decides.
+        # A request that is being redeemed has a consent, which decides.
         return []
     device_authorizations.close(c, request.user, moment)
     requests.settle(c, request_id, RequestStatus.DECLINED, now=moment, reason=reason)
@@ -65,13 +67,13 @@ def decline(c: Connection, bot: Bot, request_id: str, reason: str, moment: datet
 
 
 CANCEL_BATCH = 20
-"""Calls that one transaction cancels: others write in between."""
+"""Calls that one transaction cancels, so that other transactions can write in between."""
 
 
 async def cancel_in_batches(
     bot: Bot, user: UserKey, *, before: DeferredCall | None = None
 ) -> list[DeferredCall]:
-    """Cancels most of what waits for a person, in transactions of their own; `drop_waiting` cancels the rest."""
+    """Cancel most of a user's waiting calls, in transactions of their own. `cancel_waiting` cancels the rest."""
     dropped: list[DeferredCall] = []
 
     def work(c: Connection) -> tuple[list[DeferredCall], list[OutgoingMessage], bool]:
@@ -89,7 +91,7 @@ async def cancel_in_batches(
 
 
 def waiting_before(c: Connection, user: UserKey, before: DeferredCall | None) -> list[DeferredCall]:
-    """What waits for a person; when they asked for something in the chat, only what they had asked before it."""
+    """Return the waiting calls of a user: those that were asked before the call `before`, if it is given."""
     return [
         call
         for call in calls.waiting_of(c, user)
@@ -100,10 +102,10 @@ def waiting_before(c: Connection, user: UserKey, before: DeferredCall | None) ->
 def cancel_waiting(
     c: Connection, bot: Bot, user: UserKey, moment: datetime, *, before: DeferredCall | None = None
 ) -> tuple[list[DeferredCall], list[OutgoingMessage]]:
-    """Inside a transaction: cancels everything that waits for a person, and closes the open request.
+    """Cancel all waiting calls of a user, and close the open request. Locks the user.
 
-    When the person asked for it in the chat, only what they had asked `before` that; then also what runs at the moment,
-    because it may be about to wait.
+    With `before`, the command in the chat that asked for it, cancel only calls asked before it, and running ones too,
+    because these may be about to wait.
     """
     users.lock(c, user)
     dropped, messages = cancel_each(c, bot, waiting_before(c, user, before), moment)
@@ -118,7 +120,7 @@ def cancel_waiting(
 def cancel_each(
     c: Connection, bot: Bot, waiting: Sequence[DeferredCall], moment: datetime
 ) -> tuple[list[DeferredCall], list[OutgoingMessage]]:
-    """Inside a transaction: drops these calls and says so; returns those that were still waiting."""
+    """Cancel these calls. Returns those that were still waiting, and their answers."""
     dropped: list[DeferredCall] = []
     messages: list[OutgoingMessage] = []
     for call in waiting:
@@ -132,16 +134,16 @@ def cancel_each(
 def cancel_and_answer(
     c: Connection, bot: Bot, call: DeferredCall, moment: datetime, outcome: str = "cancelled_by_user"
 ) -> tuple[bool, list[OutgoingMessage]]:
-    """Inside a transaction: drops one call and says so."""
+    """Cancel one call. Returns whether it was still waiting, and its answer."""
     if not calls.cancel(c, call.id, outcome, moment):
         return False, []
     return True, insert_all(c, bot, [answer(bot, call, replies.cancelled(typed(call)))])
 
 
 def recall(c: Connection, bot: Bot, call: DeferredCall, moment: datetime) -> list[OutgoingMessage]:
-    """Inside a transaction: drops a call whose question was recalled; one that is under way finds a mark instead.
+    """Cancel a call whose message was recalled, or mark it if it is running. Locks the user.
 
-    So does one in the queue of which a write has left: what came of that is still to be found out.
+    A queued call of which a write has left is marked too: the outcome of the write is still to be found out.
     """
     users.lock(c, call.user)
     wrote = call_steps.has_written(c, call.id)
@@ -161,7 +163,7 @@ def close_unneeded_request(
     moment: datetime,
     status: RequestStatus = RequestStatus.DECLINED,
 ) -> None:
-    """Inside a transaction, after a call has gone: `close_request`, if that was the last to wait for its scopes."""
+    """Close the request if no call waits for its scopes any longer."""
     if all(call.waits_for is WaitsFor.CONFIRMATION for call in calls.suspended_of(c, user)):
         close_request(c, user, reason, moment, status)
 
@@ -207,7 +209,7 @@ def close_request(
     moment: datetime,
     status: RequestStatus = RequestStatus.DECLINED,
 ) -> None:
-    """Inside a transaction: nothing waits any more for what a card asks for, or for the administrator. It says so."""
+    """Settle the live request of a user, or the one that waits for an administrator. Its card says so."""
     device_authorizations.close(c, user, moment)
     # A live request is always the latest: another one is opened only when none is live.
     request = requests.latest_of(c, user)
@@ -219,7 +221,7 @@ def close_request(
 def cancel_for_administrator(
     c: Connection, bot: Bot, user: UserKey, moment: datetime
 ) -> list[OutgoingMessage]:
-    """Inside a transaction: drops what of a person waits for the administrator."""
+    """Cancel the calls of a user that wait for an administrator."""
     messages: list[OutgoingMessage] = []
     for call in calls.suspended_of(c, user):
         if call.waits_for is WaitsFor.ADMINISTRATOR:
@@ -243,8 +245,8 @@ def end_grant(c: Connection, user: UserKey, reason: str, moment: datetime) -> bo
 
 
 async def expire_overdue(bot: Bot) -> None:
-    """Calls that waited too long end, and so do the requests that nobody waits for any more. The card of such a request
-    says so; of a call that has no card, or is outlived by it, a message does."""
+    """Expire calls that waited too long, and requests past their time. The card says so, or a message where no card
+    does."""
     moment = now()
 
     def work(c: Connection) -> tuple[list[DeferredCall], list[OutgoingMessage]]:
@@ -265,14 +267,13 @@ async def expire_overdue(bot: Bot) -> None:
 
     gone, messages = await bot.database.write(work)
     for call in gone:
-        # Each person in a transaction of their own: two of these that lock many people could wait for each other.
+        # One transaction for each user: two that lock several users could deadlock.
         await bot.database.write(partial(narrow_after_expiry, call=call, moment=moment))
     await deliver_all(bot, messages)
 
 
 def expired_with(c: Connection, call: DeferredCall, moment: datetime) -> AuthorizationRequest | None:
-    """Inside a transaction: the request that expires with this call. None when others wait for it, or a consent is
-    under way."""
+    """Return the request that expires with this call, or None if others wait for it or a consent is under way."""
     match call.waits_for:
         case WaitsFor.AUTHORIZATION if call.request_id is not None:
             request = requests.get(c, call.request_id)
