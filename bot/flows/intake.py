@@ -1,6 +1,6 @@
-"""What comes in from the platform: recorded in one transaction, then acknowledged. The work is done later.
+"""Events from the platform: recorded in one transaction, then acknowledged. The work is done later.
 
-Both doors, the webhook and the long connection, end in `accept_event`.
+The webhook and the long connection both call `accept_event`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 
 async def accept_event(bot: Bot, event: Event) -> Json:
-    """Records an event so that it cannot be lost, and returns the body that answers it. A repeat has no effect."""
+    """Record an event, and return the body that answers it. A repeated event has no effect."""
     match event:
         case MessageReceived(foreign=True):
             await reject_other_organization(bot, event)
@@ -68,7 +68,7 @@ async def accept_message(bot: Bot, event: MessageReceived) -> None:
     name, written = parse_message(event.text, bot.commands)
     moment = now()
     urgent = bot.commands[name].urgent
-    # The platform's clock may be ahead of ours.
+    # The platform's clock may be ahead.
     asked_at = min(event.sent_at, moment)
     call = NewCall(
         id=new_id(moment),
@@ -80,7 +80,7 @@ async def accept_message(bot: Bot, event: MessageReceived) -> None:
         asked_at=asked_at,
         language=language_of(event.text, event.language),
         time_zone=None,
-        # What helps and what ends things is done however late it arrives.
+        # Help and cancellation run however late they arrive.
         expires_at=(moment if urgent else asked_at) + bot.deferred_ttl,
     )
     arrival = Arrival(event.event_id, call, event.language, event.union_id, moment, urgent)
@@ -94,7 +94,7 @@ async def accept_message(bot: Bot, event: MessageReceived) -> None:
 
 
 def arguments_of(command: Command, written: str, mentions: Mentions) -> str:
-    """The arguments of a command, as it wants to keep them; as they were written if its function for that fails."""
+    """Return the arguments as the command's `keep` makes them, or as written if it fails."""
     try:
         arguments = command.keep(written, mentions)
     except Exception as error:
@@ -107,7 +107,7 @@ def arguments_of(command: Command, written: str, mentions: Mentions) -> str:
 
 
 async def reject_too_many(bot: Bot, call: NewCall, moment: datetime) -> None:
-    """Tells a person that they have the most calls waiting already; once a minute, however fast they go on asking."""
+    """Tell a user that too many of their calls are waiting, at most once a minute."""
     bot.refusals.note("too many calls of one person", str(call.user), logging.WARNING)
     word = draft(
         bot,
@@ -124,7 +124,7 @@ async def reject_too_many(bot: Bot, call: NewCall, moment: datetime) -> None:
 
 
 async def welcome(bot: Bot, event: ChatEntered) -> None:
-    """A person who opens the chat for the first time is told what the bot can do."""
+    """Send the welcome to a user who opens the chat for the first time."""
     moment = now()
     call = NewCall(
         id=new_id(moment),
@@ -148,7 +148,7 @@ async def welcome(bot: Bot, event: ChatEntered) -> None:
 
 
 async def reject_other_organization(bot: Bot, event: MessageReceived) -> None:
-    """Somebody of another organization is told, once, that the bot is not for them."""
+    """Tell a user of another organization, once, that the bot does not serve them."""
     word = draft(
         bot,
         event.user,
@@ -172,10 +172,10 @@ async def reject_other_organization(bot: Bot, event: MessageReceived) -> None:
 
 
 async def recall_message(bot: Bot, event: MessageRecalled) -> None:
-    """A recalled question is not answered, and what waits for it waits no longer.
+    """Cancel the calls of a recalled message.
 
-    Events may overtake each other: a question that comes after its recall counts as seen. A call that is under way,
-    or of which a write has left, ends by itself and knows that its question was recalled.
+    Events may overtake each other: a message that arrives after its recall counts as seen. A running call, or one of
+    which a write has left, is marked and ends by itself.
     """
     moment = now()
     platform, app_id, message_id = event.platform, event.app_id, event.message_id
@@ -194,7 +194,7 @@ async def recall_message(bot: Bot, event: MessageRecalled) -> None:
 
 
 async def end_revoked_grant(bot: Bot, event: GrantRevoked) -> None:
-    """The event may be hours old: it ends a grant only if that was authorized before it."""
+    """End a grant that was revoked at the platform. The event may be hours old: a newer grant stays."""
     moment = now()
 
     def work(c: Connection) -> None:
@@ -213,7 +213,7 @@ async def end_revoked_grant(bot: Bot, event: GrantRevoked) -> None:
 
 
 async def end_user(bot: Bot, event: UserDeleted) -> None:
-    """Ends everything of a person who left the organization: they cannot consent, and cannot be told."""
+    """End everything of a user who left the organization: they can neither consent nor be told."""
     moment = now()
 
     def work(c: Connection) -> None:
@@ -227,9 +227,9 @@ async def end_user(bot: Bot, event: UserDeleted) -> None:
 
 
 async def end_organization(bot: Bot, event: AppStopped) -> None:
-    """Ends everything of an organization that removed the app, in portions; no message reaches its people any more.
+    """End everything of an organization that removed the app, in batches. Its users can no longer be told.
 
-    The event is recorded last: what a crash interrupts goes on when the platform delivers it again.
+    The event is recorded last, so that a repeated delivery continues after a crash.
     """
     moment = now()
     app = (event.platform, event.app_id)
@@ -240,10 +240,10 @@ async def end_organization(bot: Bot, event: AppStopped) -> None:
     def work(c: Connection, people: Sequence[UserKey]) -> None:
         for user in people:
             drop_silently(c, user, "app_stopped", moment)
-            # The platform has revoked the tokens with that.
+            # The platform has revoked the tokens.
             grants.end(c, user, "app_stopped", moment, authorized_before=before)
 
-    # Listed once: a row that is not genuine stays, and its person would come up again and again.
+    # Listed once, because rows that cannot be authenticated stay and would be listed again.
     affected = await bot.database.read(
         lambda c: users.unfinished_of_organization(c, *app, event.tenant_key, before=before)
     )
@@ -255,11 +255,11 @@ async def end_organization(bot: Bot, event: AppStopped) -> None:
 
 
 USERS_PER_TRANSACTION = 20
-"""People of an organization in one transaction: others write in between."""
+"""So that other transactions can write in between."""
 
 
 def drop_silently(c: Connection, user: UserKey, reason: str, moment: datetime) -> None:
-    """Inside a transaction: cancels what waits for a person, closes their request, and ends their sessions."""
+    """Cancel a user's waiting calls, close their request and end their sessions. Locks the user."""
     users.lock(c, user)
     for call in calls.waiting_of(c, user):
         calls.cancel(c, call.id, reason, moment)

@@ -1,4 +1,4 @@
-"""What one person has granted and what waits for them: to look at, to take back, to drop. Never anybody else's."""
+"""A user's own permissions: what they have granted and which calls wait, to look at, revoke or cancel."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from bot.store.users import UserProfile
 
 @dataclass(frozen=True, slots=True)
 class HeldScope:
-    """A scope that the person has granted; `story` is None for one granted before that was recorded."""
+    """A granted scope. `story` is None if it was granted before stories were recorded."""
 
     scope: Scope
     words: Words
@@ -35,10 +35,10 @@ class HeldScope:
 @dataclass(frozen=True, slots=True)
 class WaitingCall:
     command: str
-    """As its asker typed it."""
+    """As the user typed it."""
     asked_at: datetime
     waits_for: WaitsFor | None
-    """None: it will run by itself."""
+    """None: it is queued."""
 
 
 PAGE_SIZE = 20
@@ -47,11 +47,11 @@ PAGE_SIZE = 20
 
 @dataclass(frozen=True, slots=True)
 class ListPage:
-    """Which part of a list is shown."""
+    """The shown page of a list."""
 
     total: int
     wanted: int
-    """The page that was asked for: from 1, and perhaps beyond the last."""
+    """The requested page, from 1; it may be beyond the last."""
 
     @property
     def pages(self) -> int:
@@ -68,14 +68,14 @@ class ListPage:
 
 @dataclass(frozen=True, slots=True)
 class OpenRequest:
-    """What the person's open request asks for."""
+    """What the user's open request asks for."""
 
     scopes: tuple[tuple[Scope, Words], ...]
     """The first of them."""
     more: int
     until: datetime
     redeeming: bool
-    """A consent came back and is being completed."""
+    """A consent is being completed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ class Permissions:
     held: tuple[HeldScope, ...]
     held_part: ListPage
     until: datetime | None
-    """When it ends unless it is renewed; None when nobody said, or nothing is held."""
+    """When the grant ends unless it is refreshed; None if unknown, or without a grant."""
     renewable: bool
     last_used_at: datetime | None
     waiting: tuple[WaitingCall, ...]
@@ -107,7 +107,7 @@ class Found:
 async def permissions_of(
     bot: Bot, user: UserKey, *, waiting_page: int = 1, held_page: int = 1
 ) -> Permissions:
-    """What a page shows of one person's permissions, for that person."""
+    """Return what the page shows to a user of their permissions."""
 
     def read(c: Connection) -> Found:
         part = ListPage(calls.count_waiting(c, user), waiting_page)
@@ -125,7 +125,7 @@ async def permissions_of(
     held = in_order_of_use(grant.scopes if grant else frozenset(), found.stories)
     held_part = ListPage(len(held), held_page)
     held = held[held_part.skipped :][:PAGE_SIZE]
-    # `offline_access` comes with every link; it is shown once it is held.
+    # Every link asks for `offline_access`; it is shown once it is held.
     asked = in_order(found.request.scopes - {OFFLINE_ACCESS}) if found.request else []
     words = await bot.platform_of(user).describe_scopes(frozenset(held) | frozenset(asked[:PAGE_SIZE]))
     profile = found.profile
@@ -152,7 +152,7 @@ async def permissions_of(
 
 
 def last_used(grant: Grant, stories: Mapping[Scope, GrantedScope]) -> datetime | None:
-    """The grant's own note is taken once a minute, so that a scope may have been used since."""
+    """Return when the grant was last used. The grant records this once a minute, its scopes each time."""
     noted = [grant.last_used_at, *(each.used_at for each in stories.values())]
     return max((each for each in noted if each is not None), default=None)
 
@@ -162,7 +162,7 @@ def in_order(scopes: ScopeSet) -> list[Scope]:
 
 
 def in_order_of_use(scopes: ScopeSet, stories: Mapping[Scope, GrantedScope]) -> list[Scope]:
-    """First what commands asked for; what came along with it last."""
+    """Sort scopes that commands asked for before those that came with them."""
 
     def came_along(scope: Scope) -> bool:
         return scope in stories and not stories[scope].asked_by
@@ -171,13 +171,13 @@ def in_order_of_use(scopes: ScopeSet, stories: Mapping[Scope, GrantedScope]) -> 
 
 
 def open_request(c: Connection, user: UserKey) -> AuthorizationRequest | None:
-    """The one that the person can go on with: in time, and as the bot has written it."""
+    """Return the user's live request, if it has not expired and can be authenticated."""
     request = requests.live_of(c, user)
     return request if request is not None and request.expires_at > now() and request.ticket else None
 
 
 async def ticket_of(bot: Bot, user: UserKey) -> Secret | None:
-    """The ticket of the person's open request, by which they go on as from its card."""
+    """Return the ticket of the user's open request, for its link."""
     request = await bot.database.read(lambda c: open_request(c, user))
     return request.ticket if request else None
 
@@ -192,9 +192,9 @@ class Revoked:
 
 
 async def revoke(bot: Bot, user: UserKey, reason: str, *, sign_out: bool = False) -> Revoked:
-    """Ends what the person granted, here at once and at the platform by durable retries; what waits is dropped.
+    """End a user's grant, here at once and at the platform with retries, and cancel their waiting calls.
 
-    `sign_out` is for somebody else than the person, who is at hand and can do it in each browser.
+    `sign_out` also ends their sessions: for an operator; users sign out by themselves.
     """
     moment = now()
     most = await cancel_in_batches(bot, user)
@@ -211,7 +211,7 @@ async def revoke(bot: Bot, user: UserKey, reason: str, *, sign_out: bool = False
 
 
 async def cancel(bot: Bot, user: UserKey) -> int:
-    """Drops what waits for the person; returns how many calls."""
+    """Cancel a user's waiting calls, and return their number."""
     moment = now()
     most = await cancel_in_batches(bot, user)
     rest, messages = await bot.database.write(lambda c: cancel_waiting(c, bot, user, moment))
@@ -220,6 +220,6 @@ async def cancel(bot: Bot, user: UserKey) -> int:
 
 
 def deliver_in_background(bot: Bot, messages: list[OutgoingMessage]) -> None:
-    """In the chat, on the card and at the platform, in the background: all of it is in the database as well."""
+    """Send messages, update cards and revoke tokens in the background. All of it is also in the database."""
     bot.signals.upkeep.set()
     bot.background(deliver_all(bot, messages))

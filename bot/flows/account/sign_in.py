@@ -1,9 +1,8 @@
-"""Signing in, through web login or inside the client: whose browser this is, and nothing of what they granted.
+"""Signing in, through web login or inside the client: finds out whose browser this is.
 
-It is an authorization without scopes and without a call, handled separately. What a sign-in needs when it
-comes back is sealed into a cookie of the browser that it was begun in, so that beginning one stores nothing: anybody
-can begin as many as they like. A row is written when it comes back, which makes its state one-shot. The token is asked
-for its owner once and then dropped, and no grant is touched.
+A sign-in is an authorization without scopes and without a call. Its attempt is encrypted in a cookie of the browser, so
+that starting one stores nothing: anyone can start any number. A row is written when the browser comes back, which makes
+the state one-shot. The token is used once, to identify the user, and then dropped; no grant changes.
 """
 
 from __future__ import annotations
@@ -49,14 +48,14 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True, slots=True)
 class StartedSignIn:
     kept: Secret
-    """What the browser keeps, and has to bring along when it comes back. Sealed: it can neither read nor change it."""
+    """The encrypted cookie that the browser has to bring back."""
     state: Secret
     challenge: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class SignInCookie:
-    """What a browser keeps of the sign-in that it began."""
+    """The attempt of a sign-in, as the browser's cookie holds it."""
 
     state_digest: str
     verifier: Secret | None
@@ -65,7 +64,7 @@ class SignInCookie:
 
 
 def start_in_browser(bot: Bot, platform: Platform) -> tuple[StartedSignIn, str]:
-    """Begins web login. Also returns the URL of the platform's authorization page."""
+    """Start web login. Also returns the URL of the platform's authorization page."""
     redirect_uri = bot.callback_url(platform)
     begun = start(bot, platform, redirect_uri, pkce=platform.signs_in_with_pkce)
     url = platform.authorize_url(
@@ -79,7 +78,7 @@ def start_in_browser(bot: Bot, platform: Platform) -> tuple[StartedSignIn, str]:
 
 
 def start_in_client(bot: Bot, platform: Platform) -> StartedSignIn:
-    """Begins a sign-in inside the client, whose code is exchanged without redirect URI and without a PKCE pair."""
+    """Start a sign-in inside the client, whose code is exchanged without a redirect URI and without PKCE."""
     return start(bot, platform, None, pkce=False)
 
 
@@ -98,7 +97,7 @@ def sealed(bot: Bot, platform: Platform, kept: SignInCookie) -> Secret:
 
 
 def opened(bot: Bot, platform: Platform, kept: Secret) -> SignInCookie | None:
-    """None for what this bot has not sealed, or has sealed with a key that is not here."""
+    """Decrypt the cookie. Returns None if this bot has not encrypted it, or its key is missing here."""
     try:
         text = bot.database.keyring.open(kept.reveal(), bound_to(platform)).reveal()
     except CannotOpenSecret:
@@ -110,7 +109,7 @@ def opened(bot: Bot, platform: Platform, kept: Secret) -> SignInCookie | None:
 
 
 def bound_to(platform: Platform) -> str:
-    """Nothing that is sealed for a column of the database, or for another app, opens as this."""
+    """Bind the cookie to its purpose and app: no other encrypted value can be decrypted as one."""
     return f"sign-in cookie:{platform.app}"
 
 
@@ -118,20 +117,20 @@ def bound_to(platform: Platform) -> str:
 
 
 class SignInFailure(StrEnum):
-    """Why nobody is signed in, for the page that says so."""
+    """Why a sign-in failed, for the page that says so."""
 
     DECLINED = "declined"
     OTHER_BROWSER = "other_browser"
-    """Begun elsewhere or not at all, or too long ago, or replaced by a newer one in the same browser."""
+    """Started in another browser or not at all, or expired, or replaced by a newer one."""
     USED = "used"
     CODE_REFUSED = "code_refused"
     NOT_ALLOWED = "not_allowed"
-    """The platform does not let the person use this app."""
+    """The platform does not let the user use this app."""
     STRANGER = "stranger"
-    """Nobody of the person's organization has ever used the bot."""
+    """No user of the organization has ever used the bot."""
     MISCONFIGURED = "misconfigured"
     BUSY = "busy"
-    """More sign-ins come back than the platform is asked about."""
+    """Too many sign-ins come back at once."""
     NOT_NOW = "not_now"
     """The platform does not answer."""
 
@@ -139,7 +138,7 @@ class SignInFailure(StrEnum):
 @dataclass(frozen=True, slots=True)
 class SignedIn:
     session: Secret
-    """The new session's id, for this browser's cookie and nobody else."""
+    """The id of the new session, for this browser's cookie only."""
 
 
 async def complete(
@@ -150,17 +149,17 @@ async def complete(
     kept: Secret | None,
     former: Secret | None,
 ) -> SignedIn | SignInFailure:
-    """Takes what came back to a browser that brings along what it `kept`. Its `former` session ends with a new one."""
+    """Complete a sign-in in the browser with the cookie `kept`. A new session ends the `former` one."""
     begun = await find(bot, platform, came.state, kept)
     if not isinstance(begun, SignInCookie):
         bot.refusals.note("sign-in rejected", begun.value)
         return begun
     if isinstance(came, Denied):
-        # Nothing is stored: anybody can begin a sign-in and decline it, as often as they like.
+        # Nothing is stored: anyone can start and decline sign-ins at any rate.
         refused = came.error == ACCESS_DENIED
         bot.refusals.note("sign-in failed", ACCESS_DENIED if refused else "error_on_page")
         return SignInFailure.DECLINED if refused else SignInFailure.CODE_REFUSED
-    # Anybody can begin a sign-in and bring any code back, and each costs the platform a request.
+    # Anyone can start a sign-in and bring back any code, and each costs a request to the platform.
     if not (await bot.sign_in_throttle.acquire() and bot.sign_in_capacity.acquire()):
         bot.refusals.note("sign-in failed", "busy")
         return SignInFailure.BUSY
@@ -173,7 +172,7 @@ async def complete(
 async def redeem(
     bot: Bot, platform: Platform, begun: SignInCookie, code: Secret, former: Secret | None
 ) -> SignedIn | SignInFailure:
-    """Finds out whose code it is, and begins their session."""
+    """Identify the user of the code, and start their session."""
     attempt = await take(bot, begun)
     if attempt is None:
         bot.refusals.note("sign-in rejected", SignInFailure.USED.value)
@@ -188,13 +187,13 @@ async def redeem(
 
 
 UNUSED_STATUSES = {None, AttemptStatus.LIVE, AttemptStatus.EXPIRED}
-"""What a state can stand at that has not come back: releases before this one recorded a sign-in when it was begun."""
+"""Statuses of a state that has not come back: earlier releases recorded a sign-in when it started."""
 
 
 async def find(
     bot: Bot, platform: Platform, state: Secret, kept: Secret | None
 ) -> SignInCookie | SignInFailure:
-    """The sign-in of this state, in its time, and only in the browser that it was begun in."""
+    """Return the sign-in of this state, if it has not expired and was started in this browser."""
     state_digest = digest(state.reveal())
     used = await bot.database.read(lambda c: attempts.consumed_before(c, state_digest, AttemptKind.SIGN_IN))
     if used not in UNUSED_STATUSES:
@@ -206,7 +205,7 @@ async def find(
 
 
 async def take(bot: Bot, begun: SignInCookie) -> Attempt | None:
-    """Takes a sign-in, once."""
+    """Claim a sign-in. Returns None if it was used before."""
     moment = now()
     sign_in = NewAttempt(
         new_id(moment),
@@ -238,7 +237,7 @@ async def take(bot: Bot, begun: SignInCookie) -> Attempt | None:
 
 
 async def identify(bot: Bot, platform: Platform, attempt: Attempt, code: Secret) -> Identity | SignInFailure:
-    """Whose code it is. The token that it is exchanged for lives no longer than this function."""
+    """Return the user of the code. The token is not kept beyond this function."""
     exchange = partial(
         platform.exchange_sign_in,
         code,
@@ -266,9 +265,9 @@ WHY_NOT = {
 
 
 async def belongs_here(bot: Bot, user: UserKey) -> bool:
-    """Whether the person is of an organization that uses this bot. Its administrators are known by their open_id.
+    """Whether the user's organization uses this bot. Administrators belong to it by their open_id.
 
-    The platform keeps others out as well; this is for the day when it does not.
+    The platform rejects others too; this check does not rely on it.
     """
     if await bot.database.read(lambda c: users.is_of_known_organization(c, user)):
         return True
@@ -278,8 +277,7 @@ async def belongs_here(bot: Bot, user: UserKey) -> bool:
 async def failed(
     bot: Bot, attempt: Attempt, outcome: str, why: SignInFailure, user: UserKey | None = None
 ) -> SignInFailure:
-    """Leaves nothing of the attempt: anybody can begin a sign-in, and make it fail. A known person is audited, and
-    once a day is enough."""
+    """Delete the attempt, because anyone can make sign-ins fail. A known user is audited once a day."""
     bot.refusals.note("sign-in failed", outcome)
     moment = now()
 
@@ -304,9 +302,9 @@ async def begin_session(
     identity: Identity,
     former: Secret | None,
 ) -> SignedIn | SignInFailure:
-    """One transaction: the new session, the end of the former one, and the attempt's own end.
+    """Start the session, end the former one and settle the attempt, in one transaction.
 
-    The id is drawn only now, so whatever a browser brought along is worth nothing afterwards.
+    The session id is created only now, so that a planted one is worthless (session fixation).
     """
     session, moment = Secret(urlsafe(secrets.token_bytes(32))), now()
 
@@ -331,7 +329,7 @@ async def begin_session(
 
 
 async def session_of(bot: Bot, session: Secret) -> Session | None:
-    """The live session of this id, which counts as used by this."""
+    """Return the live session with this id, and record its use."""
     moment = now()
     found = await bot.database.read(lambda c: sessions.find(c, digest(session.reveal()), moment))
     if found is not None and not found.genuine:
@@ -344,7 +342,7 @@ async def session_of(bot: Bot, session: Secret) -> Session | None:
 
 
 async def sign_out(bot: Bot, session: Secret) -> None:
-    """Ends the session for good; other browsers of the person stay signed in."""
+    """End the session. Other browsers of the user stay signed in."""
     moment = now()
 
     def work(c: Connection) -> None:
