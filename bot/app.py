@@ -30,6 +30,7 @@ from bot.flows.authorize.revoke import revoke_due
 from bot.flows.bot import Bot, now
 from bot.flows.chores import CHORES, repeat, show_cards_when_woken
 from bot.flows.intake import accept_event
+from bot.flows.time_limit import show_what_hangs
 from bot.flows.worker import Worker
 from bot.lark.commands import COMMANDS
 from bot.lark.platform import LarkPlatform
@@ -122,6 +123,7 @@ def run(settings: Settings, refit: Refit = as_it_is) -> int:
         check_schema(settings.database_url)
     for line in exposed_database(settings.database_url):
         log.warning(line)
+    show_what_hangs()
     last_resort = threading.Timer(LONGEST_STOP, os._exit, (0,))
     last_resort.daemon = True
     try:

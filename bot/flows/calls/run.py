@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import NoReturn, assert_never
+from typing import assert_never
 
 from bot.core.api import ApiCall
 from bot.core.calls import CallStatus, DeferredCall
 from bot.core.commands import (
     ApiRefused,
     CancelWaiting,
-    Command,
     EndGrant,
     ReadGrant,
     RequireScopes,
@@ -37,6 +33,7 @@ from bot.flows.calls.finish import finish, finish_answered, finish_unknown, stop
 from bot.flows.calls.perform import OTHER_REPLICA_DELAY, call_as_user, put_back
 from bot.flows.calls.progress import Run
 from bot.flows.outbox import expired_before_start, typed
+from bot.flows.time_limit import within_time
 from bot.store import call_steps, calls, users
 
 log = logging.getLogger(__name__)
@@ -119,7 +116,7 @@ def replays(run: Run) -> bool:
     """Whether the command still makes the moves that were recorded: a deploy may have changed it in between."""
     for number, step in enumerate(run.steps):
         try:
-            with within_time(run.command):
+            with within_time(run.command.typed):
                 move = advance(run.command, run.ask, run.results[:number])
         except ApiRefused:
             return False
@@ -184,29 +181,9 @@ async def give_up_crashed(bot: Bot, run: Run) -> None:
         await finish(bot, run.call, CallStatus.FAILED, "crashed", replies.crashed(typed(run.call)))
 
 
-MOVE_TIMEOUT = 3.0
-"""Seconds for a command to come to its next step. It computes on the event loop: meanwhile nobody else is served."""
-
-
-@contextmanager
-def within_time(command: Command) -> Iterator[None]:
-    """Raises `CommandMistake` in a command that goes on computing, by a signal: nothing else interrupts a loop."""
-
-    def interrupt(*_: object) -> NoReturn:
-        raise CommandMistake(f"{command.typed} went on for {MOVE_TIMEOUT:.0f} seconds without a step.")
-
-    before = signal.signal(signal.SIGALRM, interrupt)
-    signal.setitimer(signal.ITIMER_REAL, MOVE_TIMEOUT)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
-
 async def move_on(bot: Bot, run: Run) -> bool:
     """Makes one step. False when the call has left this worker's hands."""
-    with within_time(run.command):
+    with within_time(run.command.typed):
         move = advance(run.command, run.ask, run.results)
     match move:
         case Reply():
