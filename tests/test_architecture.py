@@ -126,7 +126,7 @@ def test_the_slow_and_the_many_are_imported_in_one_place(file: Path) -> None:
 @pytest.mark.parametrize(
     ("module", "slow"),
     [
-        ("bot.cli", ("lark_oapi", "aiohttp", "sqlalchemy", "cryptography")),
+        ("bot.cli", ("lark_oapi", "aiohttp", "sqlalchemy", "cryptography", "jinja2")),
         ("bot.app", ("lark_oapi", "alembic")),
     ],
 )

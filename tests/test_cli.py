@@ -22,7 +22,7 @@ from bot.core.messages import Chat
 from bot.core.oauth import TokenSet
 from bot.core.people import UserKey
 from bot.core.secrets import Secret
-from bot.store import audit, authorizations, inbox, users
+from bot.store import audit, inbox, requests, users
 from bot.store.ids import new_id
 from bot.store.inbox import NewCall
 from bot.store.keyring import Keyring
@@ -103,7 +103,7 @@ async def history(database: Database) -> None:
         lambda c: save_grant(c, ANNA, tokens, scopes=frozenset({"task:task:read"}), oauth="v2", now=NOW)
     )
     await database.write(
-        lambda c: authorizations.open_request(
+        lambda c: requests.open_request(
             c,
             ANNA,
             scopes=frozenset({"docx:document:readonly", "offline_access"}),
@@ -358,7 +358,7 @@ def test_rotating_seals_everything_with_the_first_key(busy_bot: Operator) -> Non
     both = f"{new},{busy_bot.key}"
     done = busy_bot("keys", "rotate", BOT_ENCRYPTION_KEYS=both)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "sealed anew" in done.stdout
+    assert "Re-encrypted" in done.stdout
     assert sealed_with(busy_bot).isdisjoint(before)
     assert busy_bot("keys", "rotate", BOT_ENCRYPTION_KEYS=new).returncode == 0
 

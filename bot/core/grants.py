@@ -16,6 +16,14 @@ class GrantStatus(StrEnum):
     ENDED = "ended"
 
 
+class RevocationStatus(StrEnum):
+    """Where the revocation of an ended grant's token at the platform stands."""
+
+    QUEUED = "queued"
+    DONE = "done"
+    FAILED = "failed"
+
+
 @dataclass(frozen=True, slots=True)
 class Grant:
     """What a user gave. `generation` counts every change of the tokens: a late refresh compares it and loses.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Literal
 
 from bot.core.language import Words
@@ -92,6 +93,19 @@ class Destination:
     """Nothing is sent when the message that it answers was recalled."""
     direct: DirectChat | None = None
     """The person's chat with the bot: a way to them when a message to the person is refused."""
+
+
+class MessageStatus(StrEnum):
+    """Where an outgoing message stands."""
+
+    QUEUED = "queued"
+    SENDING = "sending"
+    """A worker holds its lease."""
+    SENT = "sent"
+    UNDELIVERABLE = "undeliverable"
+    """The platform refuses it for good, or has not taken it for too long."""
+    OUTCOME_UNKNOWN = "outcome_unknown"
+    """It may have arrived, and can no longer be repeated safely."""
 
 
 @dataclass(frozen=True, slots=True)

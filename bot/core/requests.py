@@ -28,6 +28,17 @@ class AttemptKind(StrEnum):
     SIGN_IN = "sign_in"
 
 
+class AttemptStatus(StrEnum):
+    LIVE = "live"
+    """The link was opened, and its browser has not come back."""
+    REDEEMING = "redeeming"
+    """The browser came back with a code, which a worker exchanges."""
+    COMPLETED = "completed"
+    DENIED = "denied"
+    FAILED = "failed"
+    EXPIRED = "expired"
+
+
 class DeviceStatus(StrEnum):
     MINTING = "minting"
     """The platform is being asked for a code."""

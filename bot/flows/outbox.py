@@ -14,11 +14,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from bot.core.calls import CallStatus, DeferredCall
-from bot.core.messages import Chat, Content, Destination, NotSent, Reply, Sent
+from bot.core.messages import Chat, Content, Destination, MessageStatus, NotSent, Reply, Sent
 from bot.core.people import UserKey
+from bot.core.platform import Platform
 from bot.core.requests import AuthorizationRequest
 from bot.core.retry import pause
 from bot.core.words import replies
+from bot.core.words.refusals import answer_refused, card_refused
 from bot.flows.bot import Bot, now
 from bot.flows.calls.suspend import only_genuine
 from bot.flows.reactions import remove
@@ -83,7 +85,7 @@ def answer(bot: Bot, call: DeferredCall, reply: Reply, *, public: bool = False) 
 
 def answer_alone(bot: Bot, call: DeferredCall, reply: Reply) -> Draft:
     """The answer to a call whose question was recalled: for the asker alone, and nothing where it was asked."""
-    content = bot.platform.render_reply(reply)
+    content = bot.platform_of(call.user).render_reply(reply)
     return draft(bot, call.user, content, kind="answer", key=f"{call.id}-answer", call_id=call.id)
 
 
@@ -95,7 +97,7 @@ def note(
     return draft(
         bot,
         call.user,
-        bot.platform.render_reply(reply),
+        bot.platform_of(call.user).render_reply(reply),
         kind=kind,
         key=note_key(call, name),
         chat=call.chat,
@@ -152,10 +154,12 @@ async def deliver(bot: Bot, message: OutgoingMessage) -> None:
     """Sends one claimed message and records what came of it."""
     moment = now()
     if message.first_tried_at is not None and moment - message.first_tried_at > SAME_MESSAGE_FOR:
-        await settle(bot, message, "outcome_unknown", "tried before, too long ago to repeat safely", moment)
+        await settle(
+            bot, message, MessageStatus.OUTCOME_UNKNOWN, "tried before, too long ago to repeat safely", moment
+        )
         return
     if message.kind == "interim" and message.attempts > 1 and await is_answered(bot, message):
-        await settle(bot, message, "undeliverable", "the answer was quicker", moment)
+        await settle(bot, message, MessageStatus.UNDELIVERABLE, "the answer was quicker", moment)
         return
     if message.attempts == 1 and (turn := bot.lines.turn(message.user, moment)):
         await postpone(bot, message, turn, arrived_possible=False)
@@ -168,11 +172,13 @@ async def deliver(bot: Bot, message: OutgoingMessage) -> None:
     if not isinstance(result, NotSent):
         await deliver_all(bot, await arrived(bot, message, result, moment))
     elif result.recalled:
-        await settle(bot, message, "undeliverable", f"the question was recalled: {result.reason}", moment)
+        await settle(
+            bot, message, MessageStatus.UNDELIVERABLE, f"the question was recalled: {result.reason}", moment
+        )
     elif not result.retry:
         await deliver_all(bot, await refused(bot, message, result, moment))
     elif moment - message.created_at > TRIED_FOR:
-        await settle(bot, message, "undeliverable", result.reason, moment)
+        await settle(bot, message, MessageStatus.UNDELIVERABLE, result.reason, moment)
     else:
         until = later(moment, message.attempts, result.retry_after)
         if result.one_too_many:
@@ -194,15 +200,23 @@ async def send(bot: Bot, message: OutgoingMessage, content: Content) -> Sent | N
 
 async def reach(bot: Bot, destination: Destination, content: Content, key: str) -> Sent | NotSent:
     """Sends to a destination; where its ways are closed, by those that the person's earlier commands tell of."""
+    platform = bot.platform_of(destination.user)
     if destination.private and destination.direct is None and not destination.group_first:
         destination = await by_other_ways(bot, destination)
-        return await bot.platform.send(destination, content, key)
-    sent = await bot.platform.send(destination, content, key)
+        return await platform.send(destination, content, key)
+    sent = await platform.send(destination, content, key)
     if isinstance(sent, NotSent) and sent.no_way:
         more = await by_other_ways(bot, destination)
         if more != destination:
-            return await bot.platform.send(replace(more, group_first=False), content, key)
+            return await platform.send(replace(more, group_first=False), content, key)
     return sent
+
+
+async def withdraw(platform: Platform, message_id: str) -> NotSent | None:
+    """Delete an ephemeral card, which cannot be changed."""
+    if platform.ephemeral is None:
+        return NotSent("the platform has no ephemeral messages", retry=False, gone=True)
+    return await platform.ephemeral.withdraw(message_id)
 
 
 async def by_other_ways(bot: Bot, destination: Destination) -> Destination:
@@ -282,7 +296,7 @@ async def arrived(bot: Bot, message: OutgoingMessage, sent: Sent, moment: dateti
 
     more, reaction = await bot.database.write(work)
     if reaction is not None:
-        bot.background(remove(bot, reaction))
+        bot.background(remove(bot, bot.platform_of(message.user), reaction))
     return more
 
 
@@ -306,7 +320,7 @@ def answered(c: Connection, bot: Bot, message: OutgoingMessage, moment: datetime
 
 def told_in_group(bot: Bot, call: DeferredCall) -> Draft:
     done = call.status is CallStatus.SUCCEEDED
-    word = replies.answered_privately() if done else replies.replied_privately()
+    word = replies.result_sent_privately() if done else replies.replied_privately()
     return note(bot, call, word, "told")
 
 
@@ -338,13 +352,15 @@ async def lost(bot: Bot, message: OutgoingMessage, moment: datetime) -> list[Out
     log.error("message not delivered", extra={"outgoing": message.id, "reason": reason})
 
     def work(c: Connection) -> list[OutgoingMessage]:
-        if not outbox.give_up(c, message.id, message.claim, "undeliverable", reason, moment):
+        if not outbox.give_up(c, message.id, message.claim, MessageStatus.UNDELIVERABLE, reason, moment):
             return []
         audit.reject(c, "message", message.id, moment)
         waited_for = message.call_id is not None and message.kind in {"answer", "confirmation_card"}
         call = calls.get(c, message.call_id) if waited_for and message.call_id else None
         return (
-            [] if call is None else insert_all(c, bot, [note(bot, call, replies.lost(typed(call)), "lost")])
+            []
+            if call is None
+            else insert_all(c, bot, [note(bot, call, replies.answer_lost(typed(call)), "lost")])
         )
 
     return await bot.database.write(work)
@@ -354,8 +370,12 @@ def later(moment: datetime, attempts: int, retry_after: float | None) -> datetim
     return moment + pause(attempts, random.random(), retry_after)  # noqa: S311 - jitter, not a secret
 
 
-async def settle(bot: Bot, message: OutgoingMessage, status: str, reason: str, moment: datetime) -> None:
-    log.warning("message not delivered", extra={"outgoing": message.id, "status": status, "reason": reason})
+async def settle(
+    bot: Bot, message: OutgoingMessage, status: MessageStatus, reason: str, moment: datetime
+) -> None:
+    log.warning(
+        "message not delivered", extra={"outgoing": message.id, "status": status.value, "reason": reason}
+    )
 
     def work(c: Connection) -> Reaction | None:
         given_up = outbox.give_up(c, message.id, message.claim, status, reason, moment)
@@ -363,7 +383,7 @@ async def settle(bot: Bot, message: OutgoingMessage, status: str, reason: str, m
 
     reaction = await bot.database.write(work)
     if reaction is not None:
-        bot.background(remove(bot, reaction))
+        bot.background(remove(bot, bot.platform_of(message.user), reaction))
 
 
 async def refused(
@@ -373,7 +393,9 @@ async def refused(
     log.warning("message refused", extra={"outgoing": message.id, "reason": why.reason})
 
     def work(c: Connection) -> list[OutgoingMessage]:
-        given_up = outbox.give_up(c, message.id, message.claim, "undeliverable", why.reason, moment)
+        given_up = outbox.give_up(
+            c, message.id, message.claim, MessageStatus.UNDELIVERABLE, why.reason, moment
+        )
         word = WORD_FOR.get(message.kind)
         call = calls.get(c, message.call_id) if given_up and message.call_id else None
         if call is None:
@@ -392,10 +414,10 @@ def no_way(bot: Bot, call: DeferredCall, why: NotSent) -> Reply | None:
     """What a group is told when nothing private reaches the person who asked there."""
     if not why.no_way or call.chat.kind != "group" or call.recalled_at is not None:
         return None
-    return replies.no_way_to_you(typed(call), bot.platform.chat_link)
+    return replies.cannot_reach_privately(typed(call), bot.platform_of(call.user).chat_link)
 
 
-WORD_FOR = {"answer": replies.answer_refused, "confirmation_card": replies.card_refused}
+WORD_FOR = {"answer": answer_refused, "confirmation_card": card_refused}
 
 
 async def deliver_due(bot: Bot) -> None:
@@ -415,7 +437,7 @@ async def send_interim_words(bot: Bot) -> None:
         lambda c: calls.due_for_interim(c, moment - timedelta(seconds=INTERIM_AFTER), limit=50)
     )
     for call in await only_genuine(bot, found):
-        word = note(bot, call, replies.interim(typed(call)), "interim", kind="interim")
+        word = note(bot, call, replies.still_trying(typed(call)), "interim", kind="interim")
 
         def mark(c: Connection, call: DeferredCall = call, word: Draft = word) -> list[OutgoingMessage]:
             return insert_all(c, bot, [word]) if calls.mark_interim(c, call.id, now()) else []

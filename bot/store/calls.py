@@ -23,7 +23,7 @@ from sqlalchemy import (
 )
 
 from bot.core.calls import CallStatus, DeferredCall, WaitsFor
-from bot.core.lifecycle import calls_that_may_become
+from bot.core.lifecycle import may_become
 from bot.core.messages import DirectChat
 from bot.core.people import UserKey
 from bot.core.scopes import Requirement, named
@@ -246,7 +246,7 @@ def _settle(
     outcome: str,
     now: datetime,
 ) -> bool:
-    assert CallStatus.RUNNING in calls_that_may_become(status)
+    assert CallStatus.RUNNING in may_become(status)
     values = {"call": call_id, "held_claim": claim, "ending": status.value, "how": outcome, "now": now}
     return _ended(connection, statement, values) is not None
 

@@ -9,7 +9,8 @@ from typing import Any
 from sqlalchemy import Connection, Row, case, delete, func, literal_column, null, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from bot.core.messages import Content, Destination
+from bot.core.lifecycle import is_live
+from bot.core.messages import Content, Destination, MessageStatus
 from bot.core.people import UserKey
 from bot.core.secrets import Secret
 from bot.core.unseen_characters import one_line
@@ -96,7 +97,7 @@ def add(
         "reply_to": message.destination.reply_to,
         "private": message.destination.private,
         "content_kind": message.content.kind,
-        "status": "sending" if worker else "queued",
+        "status": (MessageStatus.SENDING if worker else MessageStatus.QUEUED).value,
         "runs_after": lease_until if worker else now,
         "worker": worker,
         "claim": 1 if worker else 0,
@@ -187,21 +188,23 @@ SETTLE = (
 
 def sent(connection: Connection, message: str, claim: int, message_id: str, now: datetime) -> bool:
     """The platform has it. False when the claim is lost."""
-    return _settle(connection, message, claim, now, "sent", platform_id=message_id, arrived_at=now)
+    return _settle(
+        connection, message, claim, now, MessageStatus.SENT, platform_id=message_id, arrived_at=now
+    )
 
 
 def give_up(
-    connection: Connection, message: str, claim: int, status: str, reason: str, now: datetime
+    connection: Connection, message: str, claim: int, status: MessageStatus, reason: str, now: datetime
 ) -> bool:
     """`undeliverable`, or `outcome_unknown`. False when the claim is lost."""
     return _settle(connection, message, claim, now, status, why=one_line(reason, LONGEST_REASON))
 
 
 def _settle(
-    connection: Connection, message: str, claim: int, now: datetime, status: str, **more: object
+    connection: Connection, message: str, claim: int, now: datetime, status: MessageStatus, **more: object
 ) -> bool:
     values = {"platform_id": None, "why": None, "arrived_at": None} | more
-    values |= {"message": message, "held_claim": claim, "ending": status, "now": now}
+    values |= {"message": message, "held_claim": claim, "ending": status.value, "now": now}
     return bool(connection.execute(SETTLE, values).rowcount)
 
 
@@ -244,7 +247,7 @@ class Delivery:
 
 def find(connection: Connection, delivery_key: str) -> Delivery | None:
     row = connection.execute(FIND, {"own_app": app_of(connection), "key": delivery_key}).one_or_none()
-    return row and Delivery(row.status not in {"queued", "sending"}, row.message_id)
+    return row and Delivery(not is_live(MessageStatus(row.status)), row.message_id)
 
 
 PRUNE = delete(messages).where(

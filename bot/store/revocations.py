@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, insert, null, select, update
 
+from bot.core.grants import RevocationStatus
 from bot.core.people import UserKey
 from bot.core.secrets import Secret
 from bot.store import audit, sealed
@@ -36,7 +37,7 @@ def add(connection: Connection, user: UserKey, token: Secret, now: datetime) -> 
     values: dict[str, Any] = {
         "id": revocation,
         "user_key": user,
-        "status": "queued",
+        "status": RevocationStatus.QUEUED.value,
         "attempts": 0,
         "runs_after": now,
         "created_at": now,
@@ -101,20 +102,24 @@ SETTLE = (
 
 def done(connection: Connection, revocation: str, now: datetime) -> bool:
     """The platform has revoked it, or does not know it. The token is erased."""
-    return _settle(connection, revocation, "done", None, now)
+    return _settle(connection, revocation, RevocationStatus.DONE, None, now)
 
 
 def failed(connection: Connection, revocation: str, reason: str, now: datetime) -> bool:
     """The platform will never revoke it. The token is erased."""
-    return _settle(connection, revocation, "failed", reason, now)
+    return _settle(connection, revocation, RevocationStatus.FAILED, reason, now)
 
 
-def _settle(connection: Connection, revocation: str, status: str, reason: str | None, now: datetime) -> bool:
-    values = {"revocation": revocation, "ending": status, "why": reason, "now": now}
+def _settle(
+    connection: Connection, revocation: str, status: RevocationStatus, reason: str | None, now: datetime
+) -> bool:
+    values = {"revocation": revocation, "ending": status.value, "why": reason, "now": now}
     user = connection.execute(SETTLE, values).scalar()
     if user is not None:
         subject = ("revocation", revocation)
-        audit.write(connection, f"revocation_{status}", user=user, subject=subject, now=now, reason=reason)
+        audit.write(
+            connection, f"revocation_{status.value}", user=user, subject=subject, now=now, reason=reason
+        )
     return user is not None
 
 

@@ -15,7 +15,8 @@ from bot.core.api import Unreachable
 from bot.core.grants import Grant, GrantStatus
 from bot.core.oauth import Approved, Denied, TokenProblem, TokenRefused, TokenSet, digest, is_owner
 from bot.core.people import Identity
-from bot.core.requests import Attempt
+from bot.core.requests import Attempt, AttemptStatus
+from bot.core.retry import spread
 from bot.core.scopes import OFFLINE_ACCESS, ScopeSet
 from bot.core.secrets import Secret
 from bot.core.words import replies
@@ -31,7 +32,7 @@ from bot.flows.authorize.grant import (
 from bot.flows.authorize.open import was_revoked
 from bot.flows.bot import Bot, now
 from bot.flows.outbox import deliver_all, draft, insert_all
-from bot.store import attempts, authorizations, granted_scopes, grants
+from bot.store import attempts, granted_scopes, grants, requests
 from bot.store.outbox import OutgoingMessage
 from bot.store.transaction import Connection
 
@@ -42,7 +43,7 @@ ACCESS_DENIED = "access_denied"
 """The one `error` by which the page says that the person refused."""
 
 
-RESULT_OF_EARLIER = {"live": CallbackResult.LATE, "expired": CallbackResult.LATE}
+RESULT_OF_EARLIER = {AttemptStatus.LIVE: CallbackResult.LATE, AttemptStatus.EXPIRED: CallbackResult.LATE}
 
 
 async def complete(bot: Bot, came: Approved | Denied) -> CallbackResult:
@@ -114,7 +115,7 @@ def deny(c: Connection, attempt: Attempt, error: str, moment: datetime) -> Callb
         # The page failed. The person has decided nothing, and can try again.
         fail_attempt(c, attempt, "error_on_page", moment)
         return CallbackResult.CODE_REFUSED
-    attempts.finish(c, attempt.id, "denied", ACCESS_DENIED, moment)
+    attempts.finish(c, attempt.id, AttemptStatus.DENIED, ACCESS_DENIED, moment)
     waits = attempt.request_id is not None and decline_on_page(c, attempt.request_id, moment)
     return CallbackResult.DECLINED if waits else CallbackResult.CLOSED
 
@@ -125,8 +126,9 @@ async def redeem(
     """Exchanges the code, asks whose token it is, and stores the grant only if that is the person who was asked."""
     user = attempt.user
     assert user is not None
+    platform = bot.platform_of(user)
     exchange = partial(
-        bot.platform.exchange_code,
+        platform.exchange_code,
         code,
         redirect_uri=attempt.redirect_uri,
         verifier=attempt.verifier,
@@ -140,17 +142,17 @@ async def redeem(
         # The code is spent: whoever took the attempt over now could only have it refused, and the tokens with it. And
         # asking whose they are may take most of a lease.
         await extend_lease(bot, attempt)
-    identify = partial(bot.platform.identify, tokens.access_token)
+    identify = partial(platform.identify, tokens.access_token)
     identity = await with_retries(identify, is_unanswered)
     if not isinstance(identity, Identity):
         return await attempt_failed(bot, attempt, "identity_unknown", CallbackResult.CODE_REFUSED)
     if not is_owner(user, identity):
         # The token is dropped here, and not revoked: that might end that other person's own grant.
         return await other_account(bot, attempt)
-    if not basis.named:
+    if not basis.named and platform.narrowing is not None:
         # Asking whose the tokens are may have taken most of the lease, and narrowing them spends the refresh token.
         await extend_lease(bot, attempt)
-        narrowed = await bot.platform.narrow(tokens, basis.scopes)
+        narrowed = await platform.narrowing.narrow(tokens, basis.scopes)
         tokens = narrowed if isinstance(narrowed, TokenSet) else tokens
     return await store_grant(bot, consented(attempt, basis.grant), tokens, identity)
 
@@ -167,7 +169,7 @@ def consented(attempt: Attempt, before: Grant | None) -> Consented:
 
     def complete(c: Connection, current: Grant | None, moment: datetime) -> Completion:
         overtaken = consented_at(current) != consented_at(before)
-        if not overtaken and attempts.finish(c, attempt.id, "completed", "granted", moment):
+        if not overtaken and attempts.finish(c, attempt.id, AttemptStatus.COMPLETED, "granted", moment):
             return Completion.COMPLETED
         if attempts.is_withdrawn(c, attempt.id):
             return Completion.WITHDRAWN
@@ -186,8 +188,8 @@ def consented_at(grant: Grant | None) -> datetime | None:
 Answer = TypeVar("Answer")
 
 
-RETRY_PAUSES = (0.3, 1.0, 2.5)
-"""Seconds between tries while a person looks at the page."""
+RETRY_PAUSES = tuple(timedelta(seconds=seconds) for seconds in (0.3, 1.0, 2.5))
+"""Between tries while a person looks at the page."""
 
 
 RETRY_TIMEOUT = 6.0
@@ -204,7 +206,7 @@ async def with_retries(
     for pause in RETRY_PAUSES:
         if not is_worth_repeating(answer) or loop.time() - begun > RETRY_TIMEOUT:
             break
-        await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - jitter
+        await asyncio.sleep(spread(pause, random.random()).total_seconds())  # noqa: S311 - jitter
         answer = await ask()
     return answer
 
@@ -246,12 +248,12 @@ async def other_account(bot: Bot, attempt: Attempt) -> CallbackResult:
     """Ends an attempt with another person's token. Its asker is told in the chat, once for each request."""
     user, moment = attempt.user, now()
     assert user is not None
-    content = bot.platform.render_reply(replies.other_account())
+    content = bot.platform_of(user).render_reply(replies.wrong_account())
     word = draft(bot, user, content, kind="notice", key=f"{attempt.request_id}-other-account")
 
     def work(c: Connection) -> list[OutgoingMessage]:
         fail_attempt(c, attempt, attempts.WRONG_PERSON, moment)
-        request = authorizations.live_of(c, user)
+        request = requests.live_of(c, user)
         asks = request is not None and request.id == attempt.request_id
         return insert_all(c, bot, [word]) if asks else []
 
@@ -264,10 +266,10 @@ async def other_account(bot: Bot, attempt: Attempt) -> CallbackResult:
 def fail_attempt(c: Connection, attempt: Attempt, outcome: str, moment: datetime) -> None:
     """Inside a transaction, unless somebody else has come to an end with it. The request opens again: the rightful
     person can still go on, by the same link."""
-    if not attempts.finish(c, attempt.id, "failed", outcome, moment):
+    if not attempts.finish(c, attempt.id, AttemptStatus.FAILED, outcome, moment):
         return
     if attempt.request_id is not None:
-        authorizations.give_up_redeeming(c, attempt.request_id, moment)
+        requests.give_up_redeeming(c, attempt.request_id, moment)
 
 
 async def finish_stranded(bot: Bot) -> None:

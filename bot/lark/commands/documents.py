@@ -15,7 +15,7 @@ from bot.core.commands import ApiRefused, Ask, Steps, command, with_names
 from bot.core.language import Words
 from bot.core.messages import Code, Line, Reply, Span
 from bot.core.scopes import Requirement, all_of, any_of
-from bot.core.times import Zone, near_day_in_words
+from bot.core.times import Zone, format_near_day
 from bot.core.unseen_characters import one_line
 from bot.core.words.refusals import unreadable
 from bot.lark.commands.blocks import lines_of, title_of
@@ -398,7 +398,7 @@ def result_lines(unit: Mapping[str, Json], zone: Zone, today: date) -> tuple[Lin
     if owner:
         details.append(Span(f" · {owner}"))
     if updated:
-        details += [Span(" · "), Span(near_day_in_words(zone.local(updated).date(), today))]
+        details += [Span(" · "), Span(format_near_day(zone.local(updated).date(), today))]
     snippet = one_line(HIGHLIGHT.sub("", text(unit, "summary_highlighted")), LONGEST_SNIPPET)
     return (
         (Span(title or Words("(no title)", "（无标题）"), bold=True, url=link(about.get("url"))),),

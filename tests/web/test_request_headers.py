@@ -7,7 +7,7 @@ from aiohttp.test_utils import make_mocked_request
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.web.headers import is_in_client, is_sent_by_another_site, language_of, only_looks
+from bot.web.request_headers import is_cross_site_without_click, is_in_client, is_preview, language_of
 
 FETCH = ["Sec-Fetch-Site", "Sec-Fetch-Mode", "Sec-Fetch-Dest", "Sec-Fetch-User"]
 NAMES = ["User-Agent", "Accept-Language", "Sec-Purpose", "Purpose", "X-Purpose", "X-Moz", *FETCH]
@@ -22,8 +22,8 @@ def test_no_headers_make_a_page_fail(headers: dict[str, str]):
     request = make_mocked_request("GET", "/", headers=headers)
     assert language_of(request) in {"en", "zh"}
     assert isinstance(is_in_client(request), bool)
-    assert isinstance(only_looks(request), bool)
-    assert isinstance(is_sent_by_another_site(request), bool)
+    assert isinstance(is_preview(request), bool)
+    assert isinstance(is_cross_site_without_click(request), bool)
 
 
 @pytest.mark.parametrize(
@@ -64,4 +64,4 @@ def test_the_clients_locale_comes_before_the_browsers(agent: str, accepted: str,
     ],
 )
 def test_a_person_is_told_from_a_look(headers: dict[str, str], looks: bool):
-    assert only_looks(make_mocked_request("GET", "/", headers=headers)) is looks
+    assert is_preview(make_mocked_request("GET", "/", headers=headers)) is looks

@@ -1,4 +1,4 @@
-"""The webhook: events and card clicks. Verified, recorded, and only then acknowledged."""
+"""The webhook: verifies events and card clicks, records them, and only then acknowledges them."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from aiohttp import web
 from bot.core.events import Unauthentic, UrlVerification
 from bot.flows.intake import accept_event
 from bot.flows.limits import RepeatedLogs
-from bot.web.bodies import body_of
-from bot.web.keys import BOT
+from bot.web.app_keys import BOT, platform_of
+from bot.web.security import read_body
 
-ADVICE_EVERY = 600.0
-"""Seconds between two lines of the same advice: a wrong setting in the console refuses every event."""
+ADVICE_INTERVAL = 600.0
+"""Seconds between two log lines with the same advice: a wrong setting in the console rejects every event."""
 ADVICE = web.AppKey("advice", RepeatedLogs)
-"""What operators have to change, once for all requests that are refused for it meanwhile."""
+"""Logs what operators have to change, once for all requests that are rejected because of it."""
 
 
 async def receive(request: web.Request) -> web.Response:
-    """`POST /lark/events`. An unauthentic request changes nothing and is answered with a 4xx."""
+    """`POST` of one event. An unauthentic request changes nothing and is answered with a 4xx status."""
     bot = request.app[BOT]
-    received = bot.platform.receive(request.headers, await body_of(request))
+    received = platform_of(request).receive(request.headers, await read_body(request))
     match received:
         case Unauthentic(reason=reason, status=status, advice=advice) if advice:
             request.app[ADVICE].note(advice, reason, logging.ERROR)

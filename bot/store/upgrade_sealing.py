@@ -80,7 +80,7 @@ ADOPTED = (
 )
 
 
-def adopt(connection: Connection, ring: Keyring | None) -> None:
+def seal_unsealed_rows(connection: Connection, ring: Keyring | None) -> None:
     """Seals what waits. Raises `ConfigurationError` when something does, and the keys are missing or other ones."""
     if ring is None:
         if any(_is_there(connection, each) for each in ADOPTED):

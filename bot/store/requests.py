@@ -20,7 +20,7 @@ from sqlalchemy import (
     update,
 )
 
-from bot.core.lifecycle import LIVE_REQUESTS, requests_that_may_become
+from bot.core.lifecycle import live, may_become, settled
 from bot.core.oauth import digest
 from bot.core.people import UserKey
 from bot.core.requests import AuthorizationRequest, RequestStatus
@@ -127,7 +127,7 @@ def _changed_and_noted(
 _select = select(*COLUMNS)
 _this = requests.c.id == bind("request", requests.c.id)
 _of_user = requests.c.user_key == bind("user", requests.c.user_key)
-_live = status_in(requests, *sorted(LIVE_REQUESTS, key=list(RequestStatus).index))
+_live = status_in(requests, *live(RequestStatus))
 GET = _select.where(_this)
 GET_LOCKED = GET.with_for_update()
 BY_TICKET = _select.where(
@@ -340,7 +340,7 @@ def narrow(
 
 
 def _may_become(status: RequestStatus) -> ColumnElement[bool]:
-    return status_in(requests, *requests_that_may_become(status))
+    return status_in(requests, *may_become(status))
 
 
 SETTLE = {
@@ -355,8 +355,7 @@ SETTLE = {
         **_show,
     )
     .returning(requests.c.user_key)
-    for status in RequestStatus
-    if status not in LIVE_REQUESTS
+    for status in settled(RequestStatus)
 }
 
 
