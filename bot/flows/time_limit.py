@@ -8,7 +8,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import NoReturn, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 from bot.core.commands import Command
 from bot.core.errors import CommandMistake
@@ -43,10 +43,12 @@ def within_time(typed: str) -> Iterator[None]:
     The process ends if the command goes on all the same. It could serve nobody any more; after its restart the call is
     taken up again, and given up after some more of that.
     """
-    interruptions = 0
+    interruptions, over = 0, False
 
-    def interrupt(*_: object) -> NoReturn:
+    def interrupt(*_: object) -> None:
         nonlocal interruptions
+        if over:
+            return
         interruptions += 1
         if interruptions > MAX_INTERRUPTIONS:
             signal.raise_signal(signal.SIGVTALRM)
@@ -59,13 +61,16 @@ def within_time(typed: str) -> Iterator[None]:
         try:
             yield
         finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+            over = True
     except BaseException as error:
         if interruptions:
             raise CommandMistake(f"{typed} went on for {MOVE_TIMEOUT:.0f} seconds without a step.") from error
         raise
     finally:
+        # Once more: an interruption may have come in place of the first.
+        over = True
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         signal.signal(signal.SIGALRM, before)
 
 
