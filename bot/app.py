@@ -34,7 +34,7 @@ from bot.flows.time_limit import show_what_hangs
 from bot.flows.worker import Worker
 from bot.lark.commands import COMMANDS
 from bot.lark.platform import LarkPlatform
-from bot.lark.stream import LongConnection, NotAccepted
+from bot.lark.stream import EventNotAccepted, LongConnection
 from bot.plugins import installed_commands
 from bot.settings import Settings, exposed_database
 from bot.store import replicas, views
@@ -238,7 +238,7 @@ def stream_handler(bot: Bot) -> Callable[[bytes], Awaitable[Json]]:
     async def on_event(payload: bytes) -> Json:
         match bot.first_platform.parse(payload):
             case Unauthentic(reason=reason):
-                raise NotAccepted(reason)
+                raise EventNotAccepted(reason)
             case UrlVerification():
                 return None
             case event:
