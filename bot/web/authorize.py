@@ -26,13 +26,14 @@ async def start(request: web.Request) -> web.Response:
     bot = request.app[BOT]
     if only_looks(request):
         return show(request, ROBOT_PAGE)
-    found = await look_up(bot, request.match_info["ticket"])
+    ticket = request.match_info["ticket"]
+    found = await look_up(bot, ticket)
+    if is_in_client(request) and "browser" not in request.query and found is not Closed.UNKNOWN:
+        # In the fragment the ticket stays out of logs on the way, and the page's URL is the registered one. That page
+        # also says of a link that was used, or is over, what became of it: it can close itself.
+        return web.Response(status=302, headers={"Location": f"/oauth/{bot.platform.name}/client#{ticket}"})
     if isinstance(found, Closed):
         return show(request, CLOSED[found])
-    if is_in_client(request) and "browser" not in request.query:
-        # In the fragment the ticket stays out of logs on the way, and the page's URL is the registered one.
-        ticket = request.match_info["ticket"]
-        return web.Response(status=302, headers={"Location": f"/oauth/{bot.platform.name}/client#{ticket}"})
     if is_sent_by_another_site(request):
         return show(request, sent_here("browser" in request.query))
     target = await links.open_link(bot, found)
