@@ -14,6 +14,7 @@ import sys
 import time
 from pathlib import Path
 
+from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 ADVISORIES = Path(__file__).with_name("advisories.txt")
@@ -27,17 +28,22 @@ def advisories() -> list[tuple[str, Version, str]]:
     return [(name, Version(fixed), advisory) for name, fixed, advisory, _ in rows]
 
 
-def locked_versions(lock: Path) -> dict[str, Version]:
-    pins = re.findall(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", lock.read_text(encoding="utf-8"), re.MULTILINE)
-    return {name.lower(): Version(version) for name, version in pins}
+PIN = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^\]]*\])?\s*={2,3}\s*([^\s;\\]+)", re.MULTILINE)
 
 
-def listed_problems(versions: dict[str, Version]) -> list[str]:
+def locked_versions(lock: Path) -> list[tuple[str, Version]]:
+    """Every pin. A package can have several, each for other interpreters or systems."""
+    pins = PIN.findall(lock.read_text(encoding="utf-8"))
+    return [(canonicalize_name(name), Version(version)) for name, version in pins]
+
+
+def listed_problems(versions: list[tuple[str, Version]]) -> list[str]:
     """A line for each version that is older than the fix of a listed advisory."""
     return [
-        f"{name} {versions[name]}: {advisory}, fixed in {fixed}"
-        for name, fixed, advisory in advisories()
-        if name in versions and versions[name] < fixed
+        f"{name} {version}: {advisory}, fixed in {fixed}"
+        for listed, fixed, advisory in advisories()
+        for name, version in versions
+        if name == listed and version < fixed
     ]
 
 

@@ -47,6 +47,7 @@ def run_command(arguments: Sequence[str] | None) -> int:
     try:
         chosen = parser().parse_args(arguments)
         run: Run = chosen.run
+        leave_no_core_dump()
         return run(chosen)
     except ConfigurationError as error:
         for problem in error.problems:
@@ -195,7 +196,6 @@ def run_bot(chosen: argparse.Namespace) -> int:
     # For as long as the bot is only being loaded, or its database upgraded: there is nothing to drain yet.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(DONE))
-    leave_no_core_dump()
     loaded = settings.load(settings.environment())
     from bot import logs  # noqa: PLC0415
 

@@ -509,10 +509,16 @@ def _redirected_secrets(in_file: Mapping[str, str]) -> Iterable[str]:
 
 
 def exposed_database(database_url: str) -> Iterable[str]:
-    """A line if every user of this machine can read or change the file of a SQLite database."""
+    """A line for each file of a SQLite database that every user of this machine can read or change.
+
+    What was written last is beside the database until it is moved in, in a file whose mode is that of the database at
+    the time when it was made.
+    """
     found = read_database_url(database_url)
     if found.dialect == "sqlite":
-        yield from exposed(Path(found.url.partition("://")[2].partition("?")[0].removeprefix("/")))
+        file = found.url.partition("://")[2].partition("?")[0].removeprefix("/")
+        for end in ("", "-wal", "-shm"):
+            yield from exposed(Path(file + end))
 
 
 def _warnings(environ: Mapping[str, str]) -> tuple[str, ...]:

@@ -71,6 +71,23 @@ def test_a_version_with_a_known_vulnerability_fails_the_audit(
     assert advisory in ran.stderr
 
 
+@pytest.mark.parametrize(
+    "pins",
+    [
+        ['aiohttp==3.14.3 ; python_version < "3.12"', 'aiohttp==3.14.5 ; python_version >= "3.12"'],
+        ['aiohttp==3.14.5 ; sys_platform == "linux"', "aiohttp==3.14.3"],
+        ["aiohttp[speedups]==3.14.3"],
+        ["AioHTTP === 3.14.3"],
+    ],
+)
+def test_no_way_to_write_a_pin_hides_its_version_from_the_audit(tmp_path: Path, pins: list[str]) -> None:
+    lock = tmp_path / "lock"
+    lock.write_text("".join(f"{pin} \\\n    --hash=sha256:00\n" for pin in pins) + "idna==3.20\n")
+    ran = audit(lock)
+    assert ran.returncode == 1
+    assert "GHSA-5wr8" in ran.stderr
+
+
 VULNERABLE = {"name": "idna", "version": "3.20", "vulns": [{"id": "CVE-1", "fix_versions": ["3.21"]}]}
 SKIPPED = {"name": "idna", "skip_reason": "Dependency not found"}
 FINE = {"name": "yarl", "version": "1.25.1", "vulns": []}

@@ -17,10 +17,11 @@ _EMOJI = (
 _KEYCAPS = "0-9#*"
 _IDEOGRAPHS = "\u2e80-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _JOINED = (
-    "\u0600-\u061b\u061d-\u08ff\u0900-\u0dff\u0e80-\u109f\u1780-\u17b3\u17b6-\u180d\u180f-\u18af\u1a20-\u1aaf\u1b00-\u1bff"
+    "\u0600-\u061b\u061d-\u08ff\u0900-\u0dff\u0e80-\u109f\u1780-\u17b3\u17b6-\u180a\u1810-\u18af\u1a20-\u1aaf\u1b00-\u1bff"
     "\ua840-\ua87f\ua8e0-\ua8ff\ufb50-\ufdcf\ufdf0-\ufdff\ufe70-\ufefe\U00010a00-\U00011fff\U0001e900-\U0001e95f"
 )
 """Scripts whose letters a joiner or non-joiner between them changes."""
+_MONGOLIAN = "\u1820-\u18aa"
 
 _KEPT = "|".join(
     [
@@ -32,7 +33,8 @@ _KEPT = "|".join(
         # One variation selector after what has variants.
         f"(?<=[{_EMOJI}{_KEYCAPS}])[\ufe0e\ufe0f]",
         f"(?<=[{_IDEOGRAPHS}])[\ufe00-\ufe02\U000e0100-\U000e01ef]",
-        "(?<=[\u1820-\u18aa])\u180e",
+        f"(?<=[{_MONGOLIAN}])[\u180b-\u180f]",
+        f"(?<=[{_MONGOLIAN}][\u180b-\u180d\u180f])[\u200c\u200d](?=[{_JOINED}])",
     ]
 )
 _UNSEEN = (
@@ -40,8 +42,8 @@ _UNSEEN = (
     "\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\ud800-\udfff\ufdd0-\ufdef\ufff0-\ufffb"
     + "".join(f"{chr(plane | 0xFFFE)}{chr(plane | 0xFFFF)}" for plane in range(0, 0x110000, 0x10000))
     # Separators of lines, format characters, letters and marks without a glyph.
-    + "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff"
-    + "\uffa0\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+    + "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164"
+    + "\ufe00-\ufe0f\ufeff\uffa0\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 )
 _LOOKED_FOR = re.compile(f"[{_UNSEEN}]")
 _LINE_ENDS = re.compile("\r\n?|[\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")

@@ -298,10 +298,13 @@ async def show_due_cards(bot: Bot) -> None:
 
 
 async def show_cards(bot: Bot, wait: ScopeWait, also: DeferredCall | None = None) -> None:
-    """`also`: a call that is about to wait."""
+    """`also`: a call that is about to wait for just these scopes."""
     found = await bot.database.read(everybody)
     waiting = [call for call in found if call.genuine and is_about(wait, call)]
     waiting += [also] if also is not None else []
+    if also is None and not wait.scopes <= named(*(call.needs for call in waiting)):
+        # The row has no seal, and administrators are asked only for what genuine calls need.
+        waiting = []
     card = AdministratorCard(
         wait.id,
         await bot.platform.describe_scopes(wait.scopes),

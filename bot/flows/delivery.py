@@ -239,9 +239,12 @@ async def without_question(bot: Bot, message: OutgoingMessage) -> Destination | 
         return calls.get(c, call_id), call_steps.has_written(c, call_id)
 
     call, wrote = await bot.database.read(read)
-    if call is not None and call.chat.kind == "direct":
+    if call is None or call.user != message.user:
+        # No seal says which call a message is about: another person's chat is none to send it to.
+        return None
+    if call.chat.kind == "direct":
         return Destination(message.user, call.chat.chat_id)
-    return Destination(message.user) if call is not None and wrote and message.kind == "answer" else None
+    return Destination(message.user) if wrote and message.kind == "answer" else None
 
 
 WORDS_ABOUT_A_CALL = {"answer", "note"}

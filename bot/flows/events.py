@@ -5,7 +5,9 @@ Both doors, the webhook and the long connection, end in `accept_event`.
 
 from __future__ import annotations
 
+import functools
 import logging
+from collections.abc import Sequence
 from datetime import datetime
 
 from bot.core import replies
@@ -234,16 +236,19 @@ async def forget_organization(bot: Bot, event: AppStopped) -> None:
         return
     before = event.at or moment
 
-    def work(c: Connection) -> int:
-        affected = users.unfinished_of_organization(c, *app, event.tenant_key, before=before, limit=PORTION)
-        for user in affected:
+    def work(c: Connection, people: Sequence[UserKey]) -> None:
+        for user in people:
             drop_silently(c, user, "app_stopped", moment)
             # The platform has revoked the tokens with that.
             grants.end(c, user, "app_stopped", moment, authorized_before=before)
-        return len(affected)
 
-    while await bot.database.write(work):
-        pass
+    # Listed once: a row that is not genuine stays, and its person would come up again and again.
+    affected = await bot.database.read(
+        lambda c: users.unfinished_of_organization(c, *app, event.tenant_key, before=before)
+    )
+    for start in range(0, len(affected), PORTION):
+        portion = affected[start : start + PORTION]
+        await bot.database.write(functools.partial(work, people=portion))
     await bot.database.write(lambda c: events.record(c, *app, event.event_id, moment))
     bot.wake.upkeep.set()
 

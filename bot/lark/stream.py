@@ -306,6 +306,8 @@ class LongConnection:
         answer = await http.fetch("POST", self._open_url + ENDPOINT, body=credentials)
         if isinstance(answer, Unreachable):
             raise CannotConnect(answer.reason)
+        if is_redirect(answer.status):
+            raise CannotConnect(f"the platform redirects the question for an address: HTTP {answer.status}")
         parsed = parse_object(answer.body) or {}
         code = parsed.get("code")
         if type(code) is not int:

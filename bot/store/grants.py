@@ -49,10 +49,13 @@ COLUMNS = (
     grants.c.refresh_after,
     grants.c.refresh_lease_until,
     grants.c.end_reason,
+    grants.c.memory_seal,
 )
 
 
 def _grant(row: Row[Any], seal: Seal) -> Grant:
+    # Without a proof nothing is remembered: the next link asks for all that is. Earlier releases have written none.
+    is_proven = row.memory_seal is not None and sealed.MEMORY.is_genuine(seal, row._mapping)
     return Grant(
         user=row.user_key,
         status=GrantStatus(row.status),
@@ -62,7 +65,7 @@ def _grant(row: Row[Any], seal: Seal) -> Grant:
         refresh_token=sealed.REFRESH_TOKEN.open_unless_lost(seal, row._mapping),
         refresh_expires_at=row.refresh_expires_at,
         scopes=row.scopes,
-        scopes_ever=row.scopes_ever,
+        scopes_ever=row.scopes_ever if is_proven else frozenset(),
         authorized_at=row.authorized_at,
         issued_at=row.issued_at,
         last_used_at=row.last_used_at,
@@ -82,6 +85,11 @@ def _tokens(seal: Seal, user: UserKey, tokens: TokenSet, now: datetime) -> dict[
         "refresh_expires_at": now + timedelta(seconds=lives) if refresh and lives is not None else None,
         "issued_at": now,
     }
+
+
+def _remembered(seal: Seal, user: UserKey, scopes: ScopeSet, ever: ScopeSet) -> dict[str, Any]:
+    values = {"scopes": scopes, "scopes_ever": ever}
+    return values | {"memory_seal": sealed.MEMORY.seal(seal, values | {"user_key": user})}
 
 
 _of_user = grants.c.user_key == bind("user", grants.c.user_key)
@@ -112,6 +120,7 @@ _SAVED = (
         "refresh_expires_at",
         "scopes",
         "scopes_ever",
+        "memory_seal",
     ),
     *("authorized_at", "issued_at", "oauth", "refresh_worker", "refresh_lease_until", "refresh_started_at"),
     *("narrowed", "refresh_failures", "refresh_after", "ended_at", "end_reason"),
@@ -150,15 +159,10 @@ def save(
     For whoever has locked the person (see `users.lock`): a call that is about to wait for these scopes is seen after
     this.
     """
+    ever = scopes | (before.scopes_ever - unasked) if before else scopes
     values = _FRESH | _tokens(seal_of(connection), user, tokens, now)
-    values |= {
-        "user_key": user,
-        "generation": 1,
-        "scopes": scopes,
-        "scopes_ever": scopes | (before.scopes_ever - unasked) if before else scopes,
-        "authorized_at": now,
-        "oauth": oauth,
-    }
+    values |= _remembered(seal_of(connection), user, scopes, ever)
+    values |= {"user_key": user, "generation": 1, "authorized_at": now, "oauth": oauth}
     return _grant(connection.execute(SAVE, values).one(), seal_of(connection))
 
 
@@ -204,6 +208,7 @@ SAVE_REFRESHED = (
         refreshed_at=bind("issued_at", grants.c.refreshed_at),
         scopes=bind("scopes", grants.c.scopes),
         scopes_ever=bind("scopes_ever", grants.c.scopes_ever),
+        memory_seal=bind("memory_seal", grants.c.memory_seal),
         refresh_worker=None,
         refresh_lease_until=None,
         refresh_started_at=None,
@@ -234,12 +239,8 @@ def save_refreshed(
     if before is None:
         return None
     values = _tokens(seal_of(connection), user, tokens, now)
-    values |= {
-        "user": user,
-        "known": generation,
-        "scopes": scopes,
-        "scopes_ever": scopes | (before.scopes_ever - unasked),
-    }
+    values |= _remembered(seal_of(connection), user, scopes, scopes | (before.scopes_ever - unasked))
+    values |= {"user": user, "known": generation}
     row = connection.execute(SAVE_REFRESHED, values).one_or_none()
     return None if row is None else _grant(row, seal_of(connection))
 
@@ -247,7 +248,12 @@ def save_refreshed(
 NARROW = (
     update(grants)
     .where(*_same)
-    .values(scopes_ever=bind("scopes_ever", grants.c.scopes_ever), narrowed=literal_column("true"))
+    .values(
+        scopes=bind("scopes", grants.c.scopes),
+        scopes_ever=bind("scopes_ever", grants.c.scopes_ever),
+        memory_seal=bind("memory_seal", grants.c.memory_seal),
+        narrowed=literal_column("true"),
+    )
 )
 
 
@@ -257,7 +263,8 @@ def forget_scopes(connection: Connection, narrowed: Grant, scopes: ScopeSet) -> 
     False when other tokens have come since: a newer consent may have granted them again.
     """
     remembered = narrowed.scopes_ever - scopes
-    values = {"user": narrowed.user, "known": narrowed.generation, "scopes_ever": remembered}
+    values = _remembered(seal_of(connection), narrowed.user, narrowed.scopes, remembered)
+    values |= {"user": narrowed.user, "known": narrowed.generation}
     return bool(connection.execute(NARROW, values).rowcount)
 
 
@@ -374,6 +381,7 @@ END = update(grants).where(*_same).values(
     refresh_expires_at=None,
     scopes=bind("scopes", grants.c.scopes),
     scopes_ever=bind("scopes_ever", grants.c.scopes_ever),
+    memory_seal=bind("memory_seal", grants.c.memory_seal),
     refresh_worker=None,
     refresh_lease_until=None,
     refresh_started_at=None,
@@ -406,8 +414,8 @@ def end(
     if authorized_before is not None and grant.authorized_at >= authorized_before:
         return None
     remembered: ScopeSet = frozenset() if reason.startswith(REVOKED) else grant.scopes_ever
-    values = {"scopes": frozenset(), "scopes_ever": remembered, "now": now, "reason": reason}
-    values |= {"user": user, "known": grant.generation}
+    values = _remembered(seal_of(connection), user, frozenset(), remembered)
+    values |= {"user": user, "known": grant.generation, "now": now, "reason": reason}
     if not connection.execute(END, values).rowcount:
         return None
     audit.write(connection, "grant_ended", user=user, now=now, reason=reason)

@@ -596,6 +596,7 @@ grants = Table(
     optional("end_reason", Text, "Why it ended, in one word or code"),
     required("oauth", Text, "Generation of the token endpoint that issued the tokens"),
     app_of_user(),
+    proof("memory_seal", "that these scopes are what was granted now and ever"),
     one_of("status", GrantStatus),
     one_of("oauth", ("v1", "v2", "v3")),
     CheckConstraint("(status = 'active') = (access_token IS NOT NULL)", name="active_has_token"),

@@ -142,6 +142,7 @@ def _sealed(
 KEY_CHECK = _secret(schema.key_check, "sealed", "id")
 ACCESS_TOKEN = _secret(schema.grants, "access_token", "user_key")
 REFRESH_TOKEN = _secret(schema.grants, "refresh_token", "user_key")
+MEMORY = _proof(schema.grants, "memory_seal", "user_key", "scopes scopes_ever")
 TICKET = _secret(
     schema.authorization_requests,
     "ticket",
@@ -179,7 +180,7 @@ REVOCATION_TOKEN = _secret(schema.revocations, "token", "id", "user_key")
 SESSION = _proof(schema.sessions, "seal", "digest", "user_key created_at expires_at")
 
 ALL = (
-    *(KEY_CHECK, ACCESS_TOKEN, REFRESH_TOKEN, TICKET, CARD, ATTEMPT, VERIFIER, CODE),
+    *(KEY_CHECK, ACCESS_TOKEN, REFRESH_TOKEN, MEMORY, TICKET, CARD, ATTEMPT, VERIFIER, CODE),
     *(DEVICE_CODE, USER_CODE, DEVICE_LINK, CALL, RUN, STEP_RESULT, MESSAGE, REVOCATION_TOKEN, SESSION),
 )
 """What a rotation of the keys goes through."""

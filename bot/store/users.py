@@ -17,7 +17,7 @@ from bot.store.schema import (
     sessions,
     users,
 )
-from bot.store.sql import LIMIT, bind, status_in, status_is
+from bot.store.sql import bind, status_in, status_is
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,16 +214,16 @@ UNFINISHED_OF_ORGANIZATION = (
         users.c.tenant_key == bind("tenant", users.c.tenant_key),
         _unfinished,
     )
-    .limit(LIMIT)
+    .order_by(users.c.user_key)
 )
 
 
 def unfinished_of_organization(
-    connection: Connection, platform: str, app_id: str, tenant_key: str, *, before: datetime, limit: int
+    connection: Connection, platform: str, app_id: str, tenant_key: str, *, before: datetime
 ) -> list[UserKey]:
-    """Some people of an organization who have a grant from `before`, a waiting call, an open request or a session.
+    """The people of an organization who have a grant from `before`, a waiting call, an open request or a session.
 
     Reads all its people: for what hardly ever happens.
     """
-    values = {"platform": platform, "app": app_id, "tenant": tenant_key, "before": before, "limit": limit}
+    values = {"platform": platform, "app": app_id, "tenant": tenant_key, "before": before}
     return list(connection.execute(UNFINISHED_OF_ORGANIZATION, values).scalars())

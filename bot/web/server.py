@@ -23,6 +23,8 @@ from aiohttp.http_parser import RawRequestMessage
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
+from bot.flows.consent import Landing
+from bot.web.authorize import LANDED_AT
 from bot.web.headers import common_headers
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -115,8 +117,14 @@ class Connection(web.RequestHandler):
         """For what is not HTTP: says so, and repeats nothing of it."""
         if status != 400:
             return super().handle_error(request, status, exc, message)
-        is_header = isinstance(exc, LineTooLong) and exc.args[1:2] == (LONGEST_FIELD,)
+        begins, limit = exc.args[:2] if isinstance(exc, LineTooLong) else (b"", None)
+        is_header = limit == LONGEST_FIELD
         response = web.Response(status=status, text=HEADER_TOO_LONG if is_header else NOT_HTTP)
+        if limit == LONGEST_TARGET and begins.startswith(b"/oauth/"):
+            # A stranger's link can have so long a state. Its code is not to stay in the address bar.
+            response = web.Response(
+                status=303, headers={"Location": f"{LANDED_AT}/{Landing.MALFORMED.value}"}
+            )
         if is_header:
             # The only header that a browser makes so long. Otherwise a script could lock a person out by planting them.
             response.headers["Clear-Site-Data"] = '"cookies"'

@@ -24,6 +24,22 @@ def test_no_control_or_format_character_stays_by_itself():
             assert escape(f"a{character}b").isascii(), hex(number)
 
 
+IGNORED = (
+    *(0xAD, 0x34F, 0x61C, 0x3164, 0xFEFF, 0xFFA0),
+    *(*range(0x115F, 0x1161), *range(0x17B4, 0x17B6), *range(0x180B, 0x1810), *range(0x200B, 0x2010)),
+    *(*range(0x202A, 0x202F), *range(0x2060, 0x2070), *range(0xFE00, 0xFE10), *range(0xFFF0, 0xFFF9)),
+    *(*range(0x1BCA0, 0x1BCA4), *range(0x1D173, 0x1D17B), *range(0xE0000, 0xE1000)),
+)
+"""What Unicode lists as Default_Ignorable_Code_Point: shown as nothing by whatever does not know it."""
+
+
+def test_no_ignored_character_makes_two_names_look_alike():
+    for number in IGNORED:
+        for written in (f"Ada{chr(number)}Meyer", f"{chr(number)}AdaMeyer", f"Ada{chr(number) * 3}Meyer"):
+            assert one_line(written) == "AdaMeyer", hex(number)
+            assert escape(written).isascii(), hex(number)
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -35,6 +51,7 @@ def test_no_control_or_format_character_stays_by_itself():
         "1\ufe0f\u20e3 ☎\ufe0e ©\ufe0f 🇨🇭",
         "葛\U000e0100城市",  # a variant of an ideograph
         "ᠠ\u180eᠠ",
+        "ᠤ\u180bᠯᠤ\u180fᠰ\u180c\u200dᠠ",  # variants of Mongolian letters
         "one\ntwo\tthree",
         "مرحبا، Zoë & 蓝薇 ①\u00a0„“",
     ],
@@ -60,6 +77,7 @@ def test_what_a_script_or_an_emoji_needs_stays(text: str):
         ("a\ufe0f", "a"),
         ("👍\U000e0068\U000e0069", "👍"),  # a message hidden in tags
         ("\u3164\u115f\uffa0", ""),
+        ("A\u180bda, ᠠ\u180b\u180c\u180f", "Ada, ᠠ\u180b"),
         ("one\r\ntwo\rthree\x0bfour\u2028five\x85six", "one\ntwo\nthree\nfour\nfive\nsix"),
         ("\ud800\ufffe\U0010ffff", ""),
     ],
@@ -68,9 +86,7 @@ def test_what_nobody_sees_is_removed(text: str, tidied: str):
     assert tidy(text) == tidied
 
 
-ODD = (
-    "a1 \n\t\r\x1b\u200b\u200c\u200d\u202e\ufe0f\U000e0100\U000e0067\U000e007f\U0001f3f4❤👍یخ王\u180eᠠ\ud800"
-)
+ODD = "a1 \n\t\r\x1b\u200b\u200c\u200d\u202e\ufe0f\U000e0100\U000e0067\U000e007f\U0001f3f4❤👍یخ王\u180e\u180bᠠ\ud800"
 
 
 @given(st.text() | st.text(st.sampled_from(ODD)))

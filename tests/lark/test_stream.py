@@ -538,6 +538,21 @@ async def test_an_address_that_is_not_the_platforms_is_not_asked(platform, conne
     assert "t0ps3cr3t" not in caplog.text + "".join(str(record.__dict__) for record in caplog.records)
 
 
+@pytest.mark.parametrize("status", [300, 302, 307, 399])
+async def test_a_redirect_that_holds_an_address_is_no_answer(platform, connect, status):
+    async with elsewhere() as (port, asked):
+        data = {"URL": f"ws://127.0.0.1:{port}/ws/v2?device_id=1&service_id=1"}
+        answer = {"status": status, "body": {"code": 0, "data": data}, "headers": {"Location": data["URL"]}}
+        platform.tenant.faults.all["f1"] = trouble = Fault(
+            "f1", "status", {"path": "/callback/ws/endpoint"}, None, answer
+        )
+        connection = await connect(nothing)
+        await until(lambda: trouble.struck and "redirects the question" in connection.outage.reason)
+        assert asked == []
+        platform.tenant.faults.all.clear()
+        await until(lambda: connection.outage is None)
+
+
 FEISHU, LARK, PROXY, LOCAL = (
     "https://open.feishu.cn",
     "https://open.larksuite.com",

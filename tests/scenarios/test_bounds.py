@@ -67,3 +67,24 @@ async def test_an_organization_that_removes_the_app_is_signed_out_and_nothing_of
     assert (await world.control("events", event=event))["acknowledged"]
     assert world.rows("SELECT 1 FROM grants WHERE status = 'active'")
     await browser.http.close()
+
+
+async def test_rows_that_somebody_wrote_do_not_keep_the_bot_busy_when_an_organization_removes_the_app(
+    world: World,
+) -> None:
+    """They are not ended with the rest, so the bot must not look for the rest until nothing is left."""
+    await world.start()
+    for person in (world.ada, world.sam, world.wei):
+        await world.fresh_card(person, await world.say(person, "/tasks"))
+    for person, change in ((world.ada, "arguments = 'forged'"), (world.wei, "chat_id = 'oc_forged'")):
+        world.change(f"UPDATE deferred_calls SET {change} WHERE user_key LIKE '%{person.open_id}'")
+    app = world.tenant.app
+    removed = {"app_id": app.app_id, "tenant_key": app.tenant_key, "type": "app_uninstalled"}
+    event = {"uuid": "u-2", "token": app.verification_token, "type": "event_callback", "event": removed}
+    assert (await world.control("events", event=event))["acknowledged"]
+    await world.until(lambda: world.rows("SELECT 1 FROM events WHERE event_id = 'u-2'"), "the end of it")
+    (sams,) = world.rows(
+        f"SELECT status, outcome FROM deferred_calls WHERE user_key LIKE '%{world.sam.open_id}'"
+    )
+    assert sams == {"status": "cancelled", "outcome": "app_stopped"}
+    assert world.rows("SELECT 1 FROM authorization_requests WHERE status IN ('open', 'redeeming')") == []

@@ -10,6 +10,7 @@ from bot.flows.consent import Landing
 from bot.flows.sign_in import NotSignedIn
 
 from .conftest import World
+from .wire import exchange, request
 
 STATE, CODE = "s" * 43, "Qm3xYzzz1"
 CALLBACK = "/oauth/lark/callback"
@@ -73,6 +74,19 @@ async def test_nor_does_any_other_page_that_a_code_may_come_to(world: World, pat
     await world.start()
     for query in (each for each in QUERIES if "code" in each or "state" in each):
         assert await left(world, "GET", path + query) == "/authorization/malformed"
+
+
+@pytest.mark.parametrize("path", [*PATHS, *NEARLY[:5], "/oauth/lark/client"])
+@pytest.mark.parametrize("length", [8_200, 12_000, 70_000])
+async def test_no_state_is_too_long_to_be_taken_out_of_the_address(world: World, path: str, length: int):
+    await world.start()
+    for query in (f"?code={CODE}&state={'s' * length}", f"?state={'%C3' * (length // 3)}&code={CODE}"):
+        answer = await exchange(world, request(f"GET {path}{query}", "User-Agent: Mozilla/5.0"))
+        assert (answer.status, answer.headers["location"]) == (303, "/authorization/malformed")
+        assert answer.headers["cache-control"] == "no-store"
+        assert answer.headers["referrer-policy"] == "no-referrer"
+        assert "clear-site-data" not in answer.headers
+    assert CODE not in (world.directory / "bot.log").read_text()
 
 
 STRAY = [

@@ -285,6 +285,38 @@ async def test_an_unsent_answer_whose_destination_somebody_changes_is_not_sent(
         await world.answer_to(asked, "The answer was lost")
 
 
+@pytest.mark.parametrize(
+    ("command", "in_group"),
+    [("/tasks", False), ("/me", True), ("/task Buy eggs", False), ("/task Buy eggs", True)],
+)
+async def test_an_unsent_answer_is_not_sent_where_another_persons_call_was_asked(
+    world: World, writer: Writer, command: str, in_group: bool
+):
+    """The writer says that it is about a call of Ada's; and its question was recalled, so that it goes elsewhere."""
+    await world.start()
+    await world.authorized(world.sam)
+    await world.authorized(world.sam, "/task Buy milk")
+    await world.answer_to(await world.say(world.ada, "/help"))
+    adas = writer.one("deferred_calls", f"user_key = '{writer.key_of(world.ada)}'")["id"]
+    fault = await world.trouble(MESSAGES[0] | {"method": "POST"}, "drop_before")
+    asked = await world.say(world.sam, command, world.group if in_group else None)
+    unsent = "SELECT 1 FROM outgoing_messages WHERE kind = 'answer' AND settled_at IS NULL"
+    await world.until(lambda: world.rows(unsent), "the answer")
+    await world.struck(fault)
+    await world.kill()
+    with writer.connection() as connection:
+        connection.execute("DELETE FROM outgoing_messages WHERE call_id = ?", [adas])
+    writer.change("outgoing_messages", "kind = 'answer' AND settled_at IS NULL", call_id=adas)
+    spoken = len(world.from_bot(world.direct(world.ada)))
+    world.tenant.messages[asked].recalled = True
+    await world.lift()
+    await world.start()
+    await world.until(lambda: not world.rows(unsent), "its end", 40)
+    await world.answer_to(await world.say(world.ada, "/help"))
+    said = world.from_bot(world.direct(world.ada))[spoken:]
+    assert [text_of(each.content) for each in said if "Commands" not in text_of(each.content)] == []
+
+
 async def test_a_message_that_somebody_writes_is_not_sent(world: World, writer: Writer):
     await unsent_answer(world)
     row = writer.one("outgoing_messages", "settled_at IS NULL")
@@ -545,6 +577,82 @@ async def test_a_card_is_drawn_only_where_the_bot_has_sent_it(world: World, writ
     await world.consent(world.sam, card)
     await world.answer_to(asked)
     await world.answer_to(more)
+
+
+GRANTED = [
+    "calendar:calendar:readonly",
+    "docx:document",
+    "offline_access",
+    "task:task:read",
+    "task:task:write",
+]
+REMEMBERED: dict[str, Row] = {
+    "what was ever granted": {"scopes_ever": json.dumps(GRANTED)},
+    "and what is": {"scopes_ever": json.dumps(GRANTED), "scopes": json.dumps(GRANTED)},
+    "what is granted": {"scopes": json.dumps(GRANTED)},
+    "without the proof": {"scopes_ever": json.dumps(GRANTED), "memory_seal": None},
+}
+
+
+@pytest.mark.parametrize("what", REMEMBERED)
+@pytest.mark.parametrize("refreshed", [False, True])
+async def test_nobody_is_asked_for_what_a_writer_says_they_granted_before(
+    world: World, writer: Writer, what: str, refreshed: bool
+):
+    await world.start()
+    await world.authorized(world.sam)
+    writer.change("grants", **REMEMBERED[what])
+    if refreshed:
+        writer.change("grants", access_expires_at=at(datetime.now(UTC) - timedelta(minutes=1)))
+        await world.answer_to(await world.say(world.sam, "/me"))
+        await world.until(lambda: writer.one("grants")["refreshed_at"], "the refresh")
+    for command, needed in (("/agenda", "calendar:calendar:readonly"), ("/task Buy milk", "task:task:write")):
+        asked = await world.say(world.sam, command)
+        card = await world.fresh_card(world.sam, asked)
+        consent = world.tenant.credentials.consents[await world.open(card)]
+        assert set(consent.scopes) <= {needed, "offline_access"} | ({"task:task:read"} & set(consent.scopes))
+        await world.get(await world.decide(consent.consent_id, world.sam))
+        await world.answer_to(asked)
+
+
+# --- administrators ----------------------------------------------------------------------------------------------
+
+UNASKED = ["contact:user.employee_id:readonly", "drive:drive"]
+
+
+@pytest.mark.parametrize(
+    "scopes", [UNASKED, [*UNASKED, "task:task:read"], ["drive:drive", "task:task:read", "task:task:write"]]
+)
+@pytest.mark.parametrize("how", ["written", "changed"])
+async def test_administrators_are_asked_for_nothing_that_no_genuine_call_needs(
+    world: World, writer: Writer, how: str, scopes: list[str]
+):
+    """The writer has Sam's command wait for more than it needs."""
+    await world.start()
+    for scope in ("task:task:read", "task:task:write"):
+        await world.control("app-scopes", scope=scope, user=False)
+    asked = await world.say(world.sam, "/tasks")
+    await world.answer_to(asked, "administrator")
+    wait = writer.one("scope_waits")
+    forged = {
+        "scopes": json.dumps(sorted(scopes)), "cards_wanted": 9, "cards_shown": 8,
+        "cards_due_at": at(datetime.now(UTC)),
+    }  # fmt: skip
+    if how == "written":
+        writer.add("scope_waits", wait | forged | {"id": secrets.token_hex(16)})
+    else:
+        writer.change("scope_waits", **forged)
+    await world.until(
+        lambda: not world.rows("SELECT 1 FROM scope_waits WHERE cards_shown < cards_wanted"), "the cards"
+    )
+    cards = [each for each in world.from_bot(world.direct(world.ada)) if each.msg_type == "interactive"]
+    shown = [json.dumps(each.content) for each in cards if "wants to use" in text_of(each.content)]
+    assert not [each for each in shown if "drive:drive" in each]
+    assert len(shown) == (1 if how == "written" else 0)
+    for scope in ("task:task:read", "task:task:write"):
+        await world.control("app-scopes", scope=scope, user=True)
+    await world.consent(world.sam, await world.card_for(world.sam, "task:task:read"))
+    await world.answer_to(asked, "open tasks")
 
 
 # --- values that cannot be read ----------------------------------------------------------------------------------

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Iterable
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from bot.sandbox.scopes import SCOPES
 from bot.sandbox.tenant import Message, ScopeSwitch
+from bot.store import sealed
+from bot.store.crypto import Seal
 
 from .conftest import World, has_link, text_of
 from .test_device import Room
@@ -110,11 +113,23 @@ async def test_a_refresh_that_narrows_costs_one_consent_for_everything(world: Wo
     await answered_at_once(world, first, "/agenda")
 
 
+def let_have_granted(world: World, scopes: Iterable[str]) -> None:
+    """All this was ever granted, as the bot would have it written."""
+    (grant,) = world.rows("SELECT user_key, scopes FROM grants")
+    ever = frozenset(scopes)
+    values = {
+        "user_key": grant["user_key"],
+        "scopes": frozenset(json.loads(grant["scopes"])),
+        "scopes_ever": ever,
+    }
+    proof = sealed.MEMORY.seal(Seal([world.key]), values)
+    world.change(f"UPDATE grants SET scopes_ever = '{json.dumps(sorted(ever))}', memory_seal = '{proof}'")
+
+
 def remember(world: World, *scopes: str, asked_by: str) -> None:
     """These were granted once, and are not held any more."""
     (grant,) = world.rows("SELECT scopes_ever FROM grants")
-    ever = json.dumps(sorted({*json.loads(grant["scopes_ever"]), *scopes}))
-    world.change(f"UPDATE grants SET scopes_ever = '{ever}'")
+    let_have_granted(world, {*json.loads(grant["scopes_ever"]), *scopes})
     for scope in scopes:
         world.change(
             "INSERT INTO granted_scopes (user_key, scope, asked_by, granted_at) "
@@ -160,8 +175,7 @@ async def test_while_the_apps_list_is_unreadable_what_commands_asked_for_is(worl
     await narrowing(world)
     await world.authorized(world.sam, command)
     await world.authorized(world.sam, "/agenda")
-    scopes = json.dumps(sorted({TASKS, AGENDA, DOC, "auth:user.id:read", OFFLINE}))
-    world.change(f"UPDATE grants SET scopes_ever = '{scopes}'")
+    let_have_granted(world, {TASKS, AGENDA, DOC, "auth:user.id:read", OFFLINE})
     assert await once_more(world, command) == {TASKS, AGENDA, OFFLINE}
 
 
@@ -203,8 +217,7 @@ async def test_no_link_asks_for_more_than_the_platform_takes(world: World):
     await narrowing(world)
     await world.authorized(world.sam, "/tasks")
     await world.authorized(world.sam, "/agenda")
-    scopes = json.dumps(sorted({*many, TASKS, AGENDA, OFFLINE}))
-    world.change(f"UPDATE grants SET scopes_ever = '{scopes}'")
+    let_have_granted(world, {*many, TASKS, AGENDA, OFFLINE})
     asked = await once_more(world, "/tasks")
     assert len(asked) == 50
     assert {TASKS, AGENDA, OFFLINE} <= asked

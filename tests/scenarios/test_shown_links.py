@@ -51,6 +51,27 @@ async def test_a_document_is_never_linked_where_somebody_says_it_is(world: World
     assert "elsewhere" not in "".join(text_of(m.content) for m in world.from_bot(world.direct(world.sam)))
 
 
+async def test_a_link_that_leads_past_its_document_is_not_shown_under_the_documents_title(world: World):
+    await world.start()
+    await world.authorized(world.sam, f"/doc {WELCOME}")
+    for place in ("tenant.feishu.cn", "evil.larksuite.com", "x.larkoffice.com"):
+        for onward in (
+            "/../Other1Other2Other3",
+            "/%2e%2e/Other",
+            "/%252e%252e/Other",
+            "%2F..%2FOther",
+            "/./x",
+            "/Other",
+        ):
+            said = f"/doc https://{place}/docx/{WELCOME}{onward}"
+            answer = await world.answer_to(await world.say(world.sam, said, world.group), "Welcome")
+            assert shown(answer) == {f"{world.origin}/docx/{WELCOME}"}, said
+        for harmless in ("", "/", "?from=space", "#part", "/?x=1#part"):
+            said = f"/doc https://{place}/docx/{WELCOME}{harmless}"
+            answer = await world.answer_to(await world.say(world.sam, said, world.group), "Welcome")
+            assert shown(answer) == {f"https://{place}/docx/{WELCOME}{harmless}"}, said
+
+
 async def test_a_meeting_elsewhere_is_text_and_names_its_host(world: World):
     await world.start()
     calendar = next(c for c, owner in world.tenant.work.calendars.items() if owner == world.sam.open_id)

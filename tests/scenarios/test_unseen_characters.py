@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from .conftest import World, text_of
 
-ODD = "\x1b[31m\x07\x9b2J\u202e\u2066\u200b\ufeff\u200d\U000e0068\u3164"
+ODD = "\x1b[31m\x07\x9b2J\u202e\u2066\u200b\ufeff\u200d\U000e0068\u3164\u180b\u180f"
 """Colours, a bell, the reading direction, what has no width, and what looks like nothing at all."""
 SENDING = {"path": "/open-apis/im/v1/messages"}
 NEEDED = "می\u200cخواهم 👩\u200d💻 葛\U000e0100"
@@ -21,7 +21,7 @@ def unseen(text: str) -> set[str]:
     found = {
         each
         for each in text
-        if unicodedata.category(each) in {"Cc", "Cf", "Cs", "Zl", "Zp"} or each == "\u3164"
+        if unicodedata.category(each) in {"Cc", "Cf", "Cs", "Zl", "Zp"} or each in "\u3164\u180b\u180f"
     }
     return found - set("\n\t" + NEEDED)
 

@@ -316,6 +316,28 @@ async def test_what_is_no_time_is_no_time_of_an_audit_row(sqlite_url: str, at: s
     other.close()
 
 
+ALMOST_NOW = "strftime('%Y-%m-%d %H:%M:', 'now', '{} minutes')"
+UNREADABLE = {
+    "second 60": f"{ALMOST_NOW.format('+1')} || '60.000000'",
+    "second 99": f"{ALMOST_NOW.format('-1')} || '99.999999'",
+    "NUL and more": f"{ALMOST_NOW.format('+0')} || '00.000000' || char(0) || '2020-01-01'",
+    "NUL in place of a digit": f"{ALMOST_NOW.format('+0')} || '00.00000' || char(0)",
+    "bytes": f"CAST({ALMOST_NOW.format('+0')} || '00.000000' AS BLOB)",
+    "other digits": f"{ALMOST_NOW.format('+0')} || '00.00000\u0660'",
+}
+
+
+@pytest.mark.parametrize("at", UNREADABLE.values(), ids=UNREADABLE)
+async def test_what_only_sorts_like_a_time_is_no_time_of_an_audit_row(sqlite_url: str, at: str) -> None:
+    """It would be shown as a time of long ago, or not at all."""
+    with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite+aiosqlite:///"))) as other:
+        other.execute(
+            f"INSERT INTO audit_log (at, action, detail) VALUES ({ALMOST_NOW.format('+0')} || '59.999999', 'x', '{{}}')"
+        )
+        with pytest.raises(sqlite3.IntegrityError, match="only rows of the moment"):
+            other.execute(f"INSERT INTO audit_log (at, action, detail) VALUES ({at}, 'forged', '{{}}')")
+
+
 @pytest.mark.parametrize(
     "off", [timedelta(0), timedelta(minutes=4), timedelta(days=-200), timedelta(days=200)]
 )

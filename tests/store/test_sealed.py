@@ -78,6 +78,7 @@ def of_cards(c: Connection) -> list[Any]:
 READERS: dict[str, Read] = {
     "grants.access_token": of_grants("access_token"),
     "grants.refresh_token": of_grants("refresh_token"),
+    "grants.memory_seal": lambda c: [each or None for each in of_grants("scopes_ever")(c)],
     "authorization_requests.ticket": of_requests,
     "authorization_attempts.verifier": lambda c: [attempt.verifier for attempt, _ in of_attempts(c)],
     "authorization_attempts.code": lambda c: [code for _, code in of_attempts(c)],
@@ -153,6 +154,7 @@ async def test_what_is_moved_to_another_row_does_not_open(database: Database, na
 CHO = UserKey("lark", "cli_1", "tenant_1", "ou_cho")
 OTHER_VALUES: dict[str, Any] = {
     "asked_at": LATER, "created_at": LATER, "expires_at": TOMORROW, "user_key": CHO, "scopes": frozenset({"x"}),
+    "scopes_ever": frozenset({"x", "y"}),
     "chat_kind": "group", "kind": "sign_in", "language": "zh", "request_id": "of Cho",
     "reasons": ("x",), "needs": (("x",),), "confirmed": True, "card_ephemeral": True, "is_write": True, "private": True,
 }  # fmt: skip

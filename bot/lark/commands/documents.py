@@ -154,7 +154,10 @@ def of_link(written: str) -> Named | None:
     area, named = parts[0].lower(), TOKEN.match(parts[1])
     if named is None:
         return None
-    whole = url.rstrip(".,;:!?*") if named[0] == parts[1].rstrip(".,;:!?*") else ""
+    whole = url.rstrip(".,;:!?*")
+    # A path that goes on (`/docx/TOKEN/../OTHER`) may open another document than the one whose text is shown.
+    if urlsplit(whole).path.rstrip("/") != f"/{parts[0]}/{named[0]}":
+        whole = ""
     return Named(PATHS[area], named[0], KNOWN.shown(whole) or f"/{area}/{named[0]}")
 
 
