@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from bot.store.crypto import Seal
 
-REVISION = "0014"
+REVISION = "0015"
 """The newest migration: written down, because asking Alembic would cost every start its import."""
 
 
