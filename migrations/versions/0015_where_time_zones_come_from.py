@@ -14,7 +14,9 @@ COMMENT = "IANA name, as a client, the calendar or the address book last told it
 
 def upgrade() -> None:
     if op.get_bind().dialect.name == "postgresql":
-        op.alter_column("users", "time_zone", comment=COMMENT, existing_type=sa.Text(), existing_nullable=True)
+        op.alter_column(
+            "users", "time_zone", comment=COMMENT, existing_type=sa.Text(), existing_nullable=True
+        )
         return
     op.execute("ALTER TABLE users RENAME COLUMN time_zone TO time_zone_before")
     op.add_column("users", sa.Column("time_zone", sa.Text(), comment=COMMENT))
