@@ -138,7 +138,7 @@ class Run:
     @property
     def has_acted(self) -> bool:
         """Whether the answer is what this person may see, or what was done in their name."""
-        return self.used_grant or self.has_written
+        return self.used_grant or (self.has_written and not self.command.urgent)
 
     @property
     def has_written(self) -> bool:
@@ -148,8 +148,15 @@ class Run:
         """The steps with one more result; a write that was recorded as sent has its result now."""
         before = self.steps[:-1] if self.pending else self.steps
         sent_at = self.pending.first_sent_at if self.pending else None
-        write = isinstance(move, ApiCall) and move.write is not None
-        return [*before, Step(len(before), fingerprint(move), write, sent_at, encode(result))]
+        match move:
+            case ApiCall(write=write):
+                is_write = write is not None
+            case CancelWaiting() | EndGrant():
+                # Done in the transaction that records it.
+                is_write, sent_at = True, now()
+            case _:
+                is_write = False
+        return [*before, Step(len(before), fingerprint(move), is_write, sent_at, encode(result))]
 
     def add(self, move: ApiCall | BotCall, result: Result) -> None:
         self.steps = self.with_result(move, result)
@@ -262,7 +269,7 @@ async def run_call(bot: Bot, run: Run) -> None:
         if run.call.expires_at <= now() and not run.has_written:
             await expire(bot, run.call)
             return
-        if run.call.recalled_at is not None and not run.pending:
+        if run.call.recalled_at is not None and not run.pending and not is_done(run):
             raise LeaseLost
         while await move_on(bot, run):
             pass
@@ -287,6 +294,12 @@ async def run_call(bot: Bot, run: Run) -> None:
         told = {"error": type(error).__name__, "where": where_raised(error)}
         log.error("call crashed", extra={"call": run.call.id, "command": run.call.command, **told})
         await give_up_crashed(bot, run)
+
+
+def is_done(run: Run) -> bool:
+    """Whether nothing is left to do but to answer."""
+    with within_time(run.command):
+        return isinstance(advance(run.command, run.ask, run.results), Reply)
 
 
 async def expire(bot: Bot, call: DeferredCall) -> None:

@@ -182,6 +182,7 @@ async def show_cards_when_woken(bot: Bot) -> None:
         await bot.wake.upkeep.wait()
         bot.wake.upkeep.clear()
         try:
+            await authorization.drop_recalled(bot)
             await cards.show_due_cards(bot)
             await administrators.show_due_cards(bot)
             await authorization.revoke_due(bot)

@@ -214,6 +214,9 @@ async def react(call_as_app: CallAsApp, message_id: str) -> str | NotSent | Cann
             return CannotReact(not_sent(outcome).reason)
         case Refused(code=code) if code in {LACKS_PERMISSION, NO_SUCH_API}:
             return CannotReact(not_sent(outcome).reason)
+        case Refused(code=231003):
+            # The message was there a moment ago: on one that was recalled nobody can react.
+            return replace(not_sent(outcome), recalled=True)
         case _:
             return not_sent(outcome)
 
