@@ -37,6 +37,13 @@ from bot.core.model import (
 from bot.core.network import STRAIGHT, Network
 from bot.core.tidy import one_line, tidy
 from bot.lark.bounds import is_costly
+from bot.lark.hints import (
+    MOST_ALTERNATIVES,
+    refuses_user_tokens,
+    scopes_among,
+    scopes_in_bracket,
+    scopes_in_words,
+)
 from bot.lark.limits import QUOTA_SPENT, is_limit, reads_like_limit, seconds_to_wait
 
 log = logging.getLogger(__name__)
@@ -389,7 +396,7 @@ def classify(status: int, headers: Mapping[str, str], body: bytes | None) -> Out
             kind = InsufficientScope if code == INSUFFICIENT_SCOPE else AppScopeMissing
             return kind(alternatives, log_id)
         return Refused(code, message, log_id, parsed, unnamed_scope=code == INSUFFICIENT_SCOPE)
-    if code in TOKEN_REJECTED and not (code == TOKEN_NOT_VALID and "not support" in message):
+    if code in TOKEN_REJECTED and not (code == TOKEN_NOT_VALID and refuses_user_tokens(message)):
         return TokenRejected(code, log_id)
     if code in PLATFORM_FAILED or status >= 500:
         return Unreachable(f"the platform failed ({code})", may_have_arrived=True)
@@ -405,8 +412,19 @@ def without_code(status: int, headers: Mapping[str, str], body: bytes | None) ->
     if is_redirect(status):
         return Refused(status, "The platform answered with a redirect.", log_id_of(headers))
     if status in {404, 405} and body is not None and not body.lstrip().startswith((b"<", b"{")):
-        return Refused(status, one_line(body[:200].decode(errors="replace"), 200), log_id_of(headers))
+        said = one_line(body[:200].decode(errors="replace"), 200)
+        return Refused(status, without_status(said, status), log_id_of(headers))
     return Unreachable(f"not a usable answer (HTTP {status})", may_have_arrived=True)
+
+
+def without_status(said: str, status: int) -> str:
+    """A gateway's words without the status that they begin with: "404 page not found"."""
+    return re.sub(
+        rf"^(?:HTTP(?:/[\d.]+)?\s+|(?:status|error|code)\s*:?\s*)*{status}\b[\s:,.-]*",
+        "",
+        said,
+        flags=re.IGNORECASE,
+    )
 
 
 def parse_object(body: bytes | None) -> dict[str, Any] | None:
@@ -420,10 +438,6 @@ def parse_object(body: bytes | None) -> dict[str, Any] | None:
 
 LONGEST_MESSAGE = 2000
 """Characters of a platform's message that are read: an answer may hold megabytes."""
-MOST_ALTERNATIVES = 50
-"""That a refusal may name; the platform documents no more for a whole link."""
-SCOPE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,127}")
-BRACKET = re.compile(r"\[([^\]]+)\]")
 
 
 def named_scopes(parsed: Mapping[str, Any], message: str) -> tuple[str, ...]:
@@ -436,37 +450,7 @@ def named_scopes(parsed: Mapping[str, Any], message: str) -> tuple[str, ...]:
     entries = violations if isinstance(violations, list) else []
     names = [entry.get("subject") or entry.get("scope") for entry in entries if isinstance(entry, dict)]
     found = scopes_among(names)
-    if not found and (bracket := BRACKET.search(message)):
-        found = scopes_among(name.strip() for name in bracket[1].split(","))
-    return found[:MOST_ALTERNATIVES]
-
-
-def scopes_among(names: Any) -> tuple[str, ...]:
-    """Those that look like scopes, once each: anything else has no place in a link or on a card."""
-    return tuple(dict.fromkeys(name for name in names if isinstance(name, str) and SCOPE.fullmatch(name)))
-
-
-_NAME = r"[a-z]\w{0,62}(?::(?!(?:ou|on|oc|om|od|cli)_)[a-z]\w{0,62}(?:\.\w{1,62}){0,4}){1,3}(?![\w:/])"
-_WANTING = r"requires?|required|needs?|needed|lacks?|lacking|missing|需要|缺少|未开通|未获得"
-SCOPES_IN_WORDS = re.compile(
-    # "ext=requires im:message.send_as_user scope", "ext=need scope: im:message.group_msg", "scope required: [a:b, c:d]"
-    rf"(?:{_WANTING})[^.;。；]{{0,60}}?(?<![\w.:/@-])(?P<names>{_NAME}(?:\s*(?:,|、|\||\bor\b|\band\b|或|和)\s*{_NAME}){{0,49}})",
-    re.ASCII,
-)
-ABOUT_SCOPES = re.compile(r"\bscopes?\b|\bpermissions?\b|\bprivileges?\b|权限", re.IGNORECASE)
-NEAR = 40
-"""Characters before and after, within which such a sentence says that it is about a scope."""
-
-
-def scopes_in_words(message: str) -> tuple[str, ...]:
-    """The scopes for want of which an API refuses that says so in its message alone, as the messaging APIs do (230027).
-
-    Empty when the message names none: nobody can consent to a permission without a name.
-    """
-    found = SCOPES_IN_WORDS.search(message)
-    if found is None or not ABOUT_SCOPES.search(message[max(0, found.start() - NEAR) : found.end() + NEAR]):
-        return ()
-    return scopes_among(re.findall(_NAME, found["names"], re.ASCII))[:MOST_ALTERNATIVES]
+    return found[:MOST_ALTERNATIVES] or scopes_in_bracket(message)
 
 
 LONGEST_TOKEN = 16 * 1024

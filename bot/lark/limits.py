@@ -7,9 +7,10 @@ https://open.feishu.cn/document/server-docs/api-call-guide/frequency-control
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from typing import Any
+
+from bot.lark.hints import mentions_limit
 
 LIMITED = frozenset(
     {
@@ -38,14 +39,6 @@ OF_ONE_CHAT = frozenset({230020, 11233})
 OF_ONE_CHAT_FOR = 1.0
 """Seconds: a person, and a group, take five messages a second. The answer does not say so."""
 
-SAYS_SO = re.compile(
-    r"too many requests?\b|too frequent|\bfrequency (limit|control)|\brate limit|\bqps limit"
-    r"|请求(过于|太|过)频繁|操作频繁|频率限制|频控|限流",
-    re.IGNORECASE,
-)
-"""Of a message, for codes that no table has. A refusal that is mistaken for a limit is told later; a limit that is
-mistaken for a refusal loses a message."""
-
 
 def is_limit(status: int, code: Any = None) -> bool:
     """Whether an answer means "too many requests" by its status, whatever its body, or by its code."""
@@ -55,7 +48,7 @@ def is_limit(status: int, code: Any = None) -> bool:
 
 def reads_like_limit(headers: Mapping[str, str], message: str) -> bool:
     """The same of a refusal that no table knows: limits alone say when to come back, and what they are."""
-    return seconds_to_wait(headers) is not None or bool(SAYS_SO.search(message[:500]))
+    return seconds_to_wait(headers) is not None or mentions_limit(message)
 
 
 LONGEST_WAIT = 86400.0

@@ -34,12 +34,12 @@ from bot.lark.api import (
     Answer,
     Http,
     parse_object,
-    scopes_among,
     seconds_in,
     secret_in,
     text_of,
 )
 from bot.lark.events import is_id
+from bot.lark.hints import scopes_among
 from bot.lark.limits import is_limit, reads_like_limit, seconds_to_wait
 from bot.lark.strict import STRICT_PATH, StrictEndpoint
 from bot.lark.tokens import ASSUMED_LIFE, AppToken

@@ -32,7 +32,7 @@ from bot.core.model import (
     Unauthentic,
     Unreachable,
 )
-from bot.lark import api, app_info, events, oauth
+from bot.lark import api, app_info, events, hints, oauth
 from bot.lark.cards import render_reply
 from bot.lark.commands import documents, openapi, reading
 from tests.driving import ask
@@ -141,7 +141,7 @@ def test_an_envelope_of_anything_is_a_bounded_outcome(status: int, fields: Any, 
 def test_only_scopes_are_asked_for(subjects: Any, message: str):
     error = {"permission_violations": [{"subject": each} for each in subjects]}
     found = api.named_scopes({"error": error}, message)
-    assert all(api.SCOPE.fullmatch(scope) for scope in found)
+    assert all(hints.SCOPE.fullmatch(scope) for scope in found)
     assert len(found) <= 50
 
 
@@ -178,7 +178,7 @@ def test_a_token_answer_shows_nothing_and_keeps_only_what_can_be_sent(fields: An
         assert not set(access) & set(" \r\n\t")
         assert token not in repr(replace(tokens, scopes=None))
         assert tokens.expires_in > 0
-        assert tokens.scopes is None or all(api.SCOPE.fullmatch(name) for name in tokens.scopes)
+        assert tokens.scopes is None or all(hints.SCOPE.fullmatch(name) for name in tokens.scopes)
 
 
 @given(fields=objects("code", "error", "error_description", "msg", "cli_hint"))
