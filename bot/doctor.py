@@ -1,4 +1,4 @@
-"""`bot doctor`: what has to hold before people can use the bot, one line a check, each with how to fix it."""
+"""`bot doctor`: checks everything that the bot needs to serve users, one line a check, each with its fix."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ from urllib.parse import urlsplit
 
 from bot import settings
 from bot.app import all_commands, lark, own_commands
+from bot.core.api import AppScopeMissing, Outcome, RateLimited, Refused, Unreachable
 from bot.core.commands import Registry
 from bot.core.errors import BotError, CommandMistake, ConfigurationError
-from bot.core.model import AppScopeMissing, Outcome, RateLimited, Refused, Unreachable
 from bot.core.network import is_loopback
 from bot.core.scopes import OFFLINE_ACCESS, Clause, ScopeSet
-from bot.core.tidy import escape
-from bot.lark import inspection
+from bot.core.unseen_characters import escape
+from bot.lark import doctor_checks
 from bot.lark.api import OTHER_BRAND, WRONG_BRAND, Http
-from bot.lark.inspection import Reached
+from bot.lark.doctor_checks import Reached
 from bot.lark.platform import LarkPlatform
-from bot.lark.strict import STRICT_PATH
+from bot.lark.strict_endpoint import STRICT_PATH
 from bot.logs import redact
 from bot.plugins import BrokenPlugin
 from bot.settings import OperatorSettings, Settings
-from bot.store import database as store
-from bot.store import keys
-from bot.store.crypto import Seal
+from bot.store import key_rotation
+from bot.store.keyring import Keyring
+from bot.store.opening import check_schema, read_without_keys
 
 TIMEOUT = 12.0
 """Seconds for one check; they run side by side."""
 NOTABLE_SKEW = timedelta(seconds=30)
 LARGEST_SKEW = timedelta(minutes=5)
-"""Beyond this a signed webhook may look as if it came from the future."""
+"""Beyond this the webhook rejects signed events as coming from the future."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one check found. Only `FAIL` makes the exit code 1; `warn` is worth knowing, or could not be told."""
+    """The result of one check. Only `FAIL` makes the exit code 1; `warn` is a risk, or a check that could not be made."""
 
     verdict: Literal["ok", "warn", "FAIL"]
     subject: str
@@ -54,7 +54,7 @@ Check = Awaitable[Sequence[Finding]]
 
 
 def run(environ: Mapping[str, str]) -> int:
-    """Prints every finding as it stands, and returns the exit code."""
+    """Print every finding and return the exit code."""
     findings = asyncio.run(examine(environ))
     for finding in findings:
         print(finding)  # noqa: T201 - the answer to an operator's command
@@ -62,11 +62,11 @@ def run(environ: Mapping[str, str]) -> int:
 
 
 async def examine(environ: Mapping[str, str]) -> list[Finding]:
-    """Every finding, in a fixed order. Makes calls that only read."""
+    """Return every finding, in a fixed order. Makes only calls that read."""
     try:
         loaded = settings.load(environ)
     except ConfigurationError as error:
-        return [*wrong_configuration(error), *await despite_that(environ)]
+        return [*wrong_configuration(error), *await database_alone(environ)]
     found = [Finding("ok", "configuration", "every setting holds"), *warnings(loaded)]
     commands, broken = known_commands()
     found += broken
@@ -115,8 +115,8 @@ def wrong_configuration(error: ConfigurationError) -> list[Finding]:
     return [Finding("FAIL", "configuration", problem) for problem in error.problems]
 
 
-async def despite_that(environ: Mapping[str, str]) -> Sequence[Finding]:
-    """The database can be looked at even when the app's settings are wrong."""
+async def database_alone(environ: Mapping[str, str]) -> Sequence[Finding]:
+    """Check the database even though the app's settings are wrong."""
     try:
         return await bounded(database(settings.load_for_operator(environ)))
     except ConfigurationError:
@@ -124,7 +124,7 @@ async def despite_that(environ: Mapping[str, str]) -> Sequence[Finding]:
 
 
 def known_commands() -> tuple[Registry, list[Finding]]:
-    """All commands; only the built-in ones, and why, if those of another package cannot be used."""
+    """Return all commands; only the built-in ones, with a finding, if a package's command cannot be used."""
     try:
         return all_commands(), []
     except BrokenPlugin as error:
@@ -171,7 +171,7 @@ def client_script(loaded: Settings) -> list[Finding]:
 async def database(loaded: OperatorSettings) -> Sequence[Finding]:
     try:
         # In a thread, because it runs an event loop of its own.
-        await asyncio.to_thread(store.check, loaded.database_url)
+        await asyncio.to_thread(check_schema, loaded.database_url)
     except BotError as error:
         return [trouble("database", error)]
     exposed = [Finding("warn", "database", line) for line in settings.exposed_database(loaded.database_url)]
@@ -188,9 +188,11 @@ def trouble(subject: str, error: BotError) -> Finding:
 async def encryption_keys(loaded: OperatorSettings) -> Finding:
     if not loaded.encryption_keys:
         return Finding("FAIL", "encryption keys", "none are set")
-    seal = Seal([key.reveal() for key in loaded.encryption_keys])
+    seal = Keyring([key.reveal() for key in loaded.encryption_keys])
     try:
-        known = await asyncio.to_thread(store.look, loaded.database_url, lambda c: keys.keys_fit(c, seal))
+        known = await asyncio.to_thread(
+            read_without_keys, loaded.database_url, lambda c: key_rotation.keys_fit(c, seal)
+        )
     except BotError as error:
         return trouble("encryption keys", error)
     words = "they open what is stored" if known else "nothing is sealed yet"
@@ -201,12 +203,12 @@ async def encryption_keys(loaded: OperatorSettings) -> Finding:
 
 
 def origins(loaded: Settings) -> list[str]:
-    """Where the bot itself calls: mostly two hosts, one when both are served by the same."""
+    """Return the origins that the bot calls: two, or one when one host serves both."""
     return list(dict.fromkeys((loaded.open_url, loaded.accounts_url)))
 
 
 def proxies(loaded: Settings) -> list[Finding]:
-    """Which proxy leads where, when there are any. Never their credentials."""
+    """Report which origins are reached through which proxy, without its credentials."""
     if not loaded.network.proxies:
         return []
     found: dict[str, list[str]] = {}
@@ -218,7 +220,7 @@ def proxies(loaded: Settings) -> list[Finding]:
 
 
 async def reachability(loaded: Settings, http: Http) -> Sequence[Finding]:
-    answers = await asyncio.gather(*(inspection.reach(http, each) for each in origins(loaded)))
+    answers = await asyncio.gather(*(doctor_checks.reach(http, each) for each in origins(loaded)))
     found = [
         unreachable(origin, answer)
         if isinstance(answer, Unreachable)
@@ -234,7 +236,7 @@ async def reachability(loaded: Settings, http: Http) -> Sequence[Finding]:
 
 
 def unreachable(origin: str, trouble: Unreachable) -> Finding:
-    """The reason says what to do about a certificate or a proxy; else it may be anything in between."""
+    """Report an unreachable origin. Reasons about certificates and proxies contain their own fix."""
     says = "certificate" in trouble.reason or "proxy" in trouble.reason
     fix = "" if says else "Fix the network, HTTPS_PROXY, or the address in the settings."
     return Finding("FAIL", "platform", f"{origin} is not reachable: {trouble.reason}", fix)
@@ -252,21 +254,21 @@ def clock(ahead: timedelta) -> Finding:
 
 
 async def credentials(loaded: Settings, http: Http) -> Sequence[Finding]:
-    problem = await inspection.sign_in(http, loaded.open_url, loaded.app_id, loaded.app_secret)
+    problem = await doctor_checks.sign_in(http, loaded.open_url, loaded.app_id, loaded.app_secret)
     if problem is None:
         return [Finding("ok", "credentials", f"{loaded.app_id} is accepted")]
     fix = "Compare LARK_APP_ID, LARK_APP_SECRET and LARK_BRAND with the developer console."
     if isinstance(problem, Unreachable | RateLimited):
         fix = ""
-    return [Finding("FAIL", "credentials", in_words(problem), fix)]
+    return [Finding("FAIL", "credentials", describe_outcome(problem), fix)]
 
 
 async def bot_ability(platform: LarkPlatform) -> Sequence[Finding]:
-    found = await inspection.bot_open_id(platform.call_as_app)
+    found = await doctor_checks.bot_open_id(platform.call_as_app)
     if isinstance(found, str):
         return [Finding("ok", "bot ability", f"the bot is {found}")]
     fix = "Developer console: add the Bot ability, then create and publish a version."
-    return [Finding("FAIL", "bot ability", in_words(found), fix)]
+    return [Finding("FAIL", "bot ability", describe_outcome(found), fix)]
 
 
 async def redirect_urls(loaded: Settings, platform: LarkPlatform) -> Sequence[Finding]:
@@ -274,10 +276,10 @@ async def redirect_urls(loaded: Settings, platform: LarkPlatform) -> Sequence[Fi
     if loaded.public_url is None:
         return [Finding("ok", subject, "none needed: no browser reaches the bot")]
     needed = [f"{loaded.public_url}/oauth/lark/{page}" for page in ("callback", "client")]
-    registered = await inspection.redirect_urls(platform.call_as_app, platform.app_id)
+    registered = await doctor_checks.redirect_urls(platform.call_as_app, platform.app_id)
     if not isinstance(registered, frozenset):
-        fix = f"See for yourself that Security Settings > Redirect URLs has {' and '.join(needed)}."
-        return [Finding("warn", subject, f"cannot tell: {in_words(registered)}", fix)]
+        fix = f"Check that Security Settings > Redirect URLs contains {' and '.join(needed)}."
+        return [Finding("warn", subject, f"cannot tell: {describe_outcome(registered)}", fix)]
     absent = [url for url in needed if url not in registered]
     if absent:
         fix = f"Developer console, Security Settings > Redirect URLs: add {' and '.join(absent)}."
@@ -289,22 +291,18 @@ async def signing_in(loaded: Settings, http: Http) -> Sequence[Finding]:
     subject, where = "sign-in", f"{loaded.accounts_url}{STRICT_PATH}"
     if loaded.public_url is None:
         return [Finding("ok", subject, "none: no browser reaches the bot")]
-    found = await inspection.strict_endpoint(http, loaded.accounts_url, loaded.app_id, loaded.app_secret)
+    found = await doctor_checks.strict_endpoint(http, loaded.accounts_url, loaded.app_id, loaded.app_secret)
     if found:
         return [Finding("ok", subject, f"codes are exchanged at {where}")]
     if found is None:
         return [Finding("warn", subject, f"cannot tell whether {where} is there")]
-    words = (
-        f"{where} is not there, so that whoever learns the code of another person's link can sign in with it"
-    )
-    fix = (
-        "Nothing in the bot's settings changes that. Keep the callback's address out of the logs of proxies."
-    )
+    words = f"{where} is not there, so anyone who obtains the code of another user's link can sign in with it"
+    fix = "No setting of the bot changes that. Keep the callback's query out of the logs of proxies."
     return [Finding("warn", subject, words, fix)]
 
 
-SOME_ARGUMENTS = ("", "https://example.larksuite.com/wiki/wikcnExample")
-"""Arguments that bring out every requirement: a link to a wiki needs more than a document does."""
+EXAMPLE_ARGUMENTS = ("", "https://example.larksuite.com/wiki/wikcnExample")
+"""Arguments that cover every requirement: a link to a wiki needs more scopes than a document."""
 
 
 async def scopes(platform: LarkPlatform, commands: Registry) -> Sequence[Finding]:
@@ -316,32 +314,32 @@ async def scopes(platform: LarkPlatform, commands: Registry) -> Sequence[Finding
     wanted = frozenset(clause[0] for clause in needs) | {OFFLINE_ACCESS}
     enabled = await platform.enabled_scopes(fresh=True)
     if enabled is None:
-        fix = f"See for yourself: {platform.console_link(wanted)}"
-        return [Finding("warn", subject, "cannot tell: the app may not read its own list", fix)]
+        fix = f"Compare: {platform.console_link(wanted)}"
+        return [Finding("warn", subject, "cannot tell: the app may not read its own scopes", fix)]
     absent = lacking(needs, enabled)
     found = [
         Finding(
-            "FAIL", subject, f"{names} cannot work: {' or '.join(clause)} is not enabled for user identity"
+            "FAIL", subject, f"{names} cannot run: {' or '.join(clause)} is not enabled for user identity"
         )
         for clause, names in absent.items()
     ]
     if found:
         link = platform.console_link(frozenset(clause[0] for clause in absent))
-        found.append(
-            Finding("FAIL", subject, f"{len(absent)} to enable", f"Do it here, then publish: {link}")
-        )
+        found.append(Finding("FAIL", subject, f"{len(absent)} to enable", f"Enable and publish: {link}"))
     if OFFLINE_ACCESS not in enabled:
         fix = f"Enable it: {platform.console_link(frozenset({OFFLINE_ACCESS}))}"
-        words = "offline_access is not enabled, so people are asked again whenever a token expires"
+        words = "offline_access is not enabled, so users must authorize again whenever a token expires"
         found.append(Finding("warn", subject, words, fix))
-    return found or [Finding("ok", subject, "all that the commands need is enabled for user identity")]
+    return found or [
+        Finding("ok", subject, "every scope that the commands need is enabled for user identity")
+    ]
 
 
 def requirements(commands: Registry) -> dict[Clause, str]:
-    """Each clause that some command needs, with the commands that do."""
+    """Return each clause that a command needs, with the names of those commands."""
     found: dict[Clause, list[str]] = {}
     for command in commands.values():
-        for arguments in SOME_ARGUMENTS:
+        for arguments in EXAMPLE_ARGUMENTS:
             for clause in command.needs(arguments):
                 users = found.setdefault(clause, [])
                 if command.typed not in users:
@@ -350,12 +348,12 @@ def requirements(commands: Registry) -> dict[Clause, str]:
 
 
 def lacking(needs: Mapping[Clause, str], enabled: ScopeSet) -> dict[Clause, str]:
-    """The clauses of which the app has no alternative; any one suffices."""
+    """Return the clauses of which no alternative is enabled."""
     return {clause: names for clause, names in needs.items() if enabled.isdisjoint(clause)}
 
 
 async def events(loaded: Settings, http: Http) -> Sequence[Finding]:
-    problem = await inspection.long_connection(http, loaded.open_url, loaded.app_id, loaded.app_secret)
+    problem = await doctor_checks.long_connection(http, loaded.open_url, loaded.app_id, loaded.app_secret)
     if isinstance(problem, Refused) and problem.code == WRONG_BRAND:
         other = "feishu" if loaded.brand == "lark" else "lark"
         return [
@@ -370,7 +368,7 @@ async def events(loaded: Settings, http: Http) -> Sequence[Finding]:
     if problem is None:
         return [Finding("ok", "events", "websocket: the platform offers a long connection")]
     fix = "Developer console, Events & Callbacks: receive through a long connection (custom apps only)."
-    return [Finding("FAIL", "events", f"no long connection: {in_words(problem)}", fix)]
+    return [Finding("FAIL", "events", f"no long connection: {describe_outcome(problem)}", fix)]
 
 
 async def administrators(loaded: Settings, platform: LarkPlatform) -> Sequence[Finding]:
@@ -379,37 +377,39 @@ async def administrators(loaded: Settings, platform: LarkPlatform) -> Sequence[F
     found = await platform.administrators()
     if found:
         return [Finding("ok", "administrators", f"{', '.join(found)} (the app's owner)")]
-    words = "nobody: the app's owner cannot be read"
-    return [Finding("warn", "administrators", words, "Set BOT_ADMINS to the open_ids of who should be told.")]
+    words = "none: the app's owner cannot be read"
+    return [Finding("warn", "administrators", words, "Set BOT_ADMINS to the open_ids of the administrators.")]
 
 
 async def administrator(open_id: str, platform: LarkPlatform) -> Finding:
-    """Whether an open_id of BOT_ADMINS is a user of this app. Each app has its own open_id for a person."""
+    """Check that an open_id of BOT_ADMINS is a user of this app; open_ids differ from app to app."""
     subject = "administrators"
     fix = "Set BOT_ADMINS to the open_id (ou_…) that the person has in this app."
     if not open_id.startswith("ou_"):
         return Finding("FAIL", subject, f"{open_id} is not an open_id", fix)
-    match await inspection.can_be_told(platform.call_as_app, open_id):
+    match await doctor_checks.can_be_told(platform.call_as_app, open_id):
         case None:
             return Finding("ok", subject, open_id)
-        case Refused(code=code) if code in inspection.NOT_OF_THIS_APP:
+        case Refused(code=code) if code in doctor_checks.NOT_OF_THIS_APP:
             return Finding("FAIL", subject, f"{open_id} is not a user of this app ({code})", fix)
         case Refused() as refusal:
             fix = "Make the app available to this person, or name another one in BOT_ADMINS."
-            return Finding("FAIL", subject, f"{open_id} cannot be sent messages: {in_words(refusal)}", fix)
+            return Finding(
+                "FAIL", subject, f"{open_id} cannot be sent messages: {describe_outcome(refusal)}", fix
+            )
         case problem:
-            words = f"cannot tell whether {open_id} is a user of this app: {in_words(problem)}"
+            words = f"cannot tell whether {open_id} is a user of this app: {describe_outcome(problem)}"
             return Finding("warn", subject, words, fix)
 
 
-def in_words(outcome: Outcome) -> str:
+def describe_outcome(outcome: Outcome) -> str:
     match outcome:
         case Unreachable(reason=reason):
             return reason
         case Refused(code=code, message=message):
             return f"{message or 'refused'} ({code})"
-        case AppScopeMissing(alternatives=alternatives):
-            return f"the app lacks {' or '.join(alternatives)}"
+        case AppScopeMissing(requirement=requirement):
+            return f"the app lacks {' and '.join(' or '.join(clause) for clause in requirement)}"
         case RateLimited():
             return "the platform asks to slow down"
         case _:

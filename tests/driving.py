@@ -4,8 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from bot.core.api import ApiCall, Json, Refused
 from bot.core.commands import Ask, BotCall, Command, Result, advance
-from bot.core.model import ApiCall, Chat, Code, Json, Language, Refused, Reply, Span, UserKey
+from bot.core.language import Language
+from bot.core.messages import Chat, Code, Reply, Span
+from bot.core.people import UserKey
 
 NOW = datetime(2026, 1, 5, 1, 30, tzinfo=UTC)
 """A Monday: 09:30 in Shanghai, and still Sunday evening in New York."""

@@ -18,12 +18,16 @@ from pathlib import Path
 import pytest
 
 from bot import report
-from bot.core.model import Chat, Secret, TokenSet, UserKey
-from bot.store import arrivals, audit, authorizations, users
-from bot.store.arrivals import NewCall
-from bot.store.crypto import Seal
-from bot.store.database import Database, open_database, upgrade
+from bot.core.messages import Chat
+from bot.core.oauth import TokenSet
+from bot.core.people import UserKey
+from bot.core.secrets import Secret
+from bot.store import audit, inbox, requests, users
 from bot.store.ids import new_id
+from bot.store.inbox import NewCall
+from bot.store.keyring import Keyring
+from bot.store.opening import open_database, upgrade
+from bot.store.transaction import Database
 from tests.forking import Forker, strict_bot
 from tests.store.examples import save_grant
 
@@ -55,7 +59,7 @@ class Operator:
         """Writes into the database as the bot would."""
 
         async def run() -> None:
-            database = await open_database(self.url, Seal([self.key]))
+            database = await open_database(self.url, Keyring([self.key]))
             try:
                 await fill(database)
             finally:
@@ -91,7 +95,7 @@ async def history(database: Database) -> None:
         NOW + timedelta(days=1),
     )
     tokens = TokenSet(Secret("access-token-1"), 7200, Secret("refresh-token-1"), 604_800, None)
-    await database.write(lambda c: arrivals.record(c, "ev_1", call, language="en", union_id="on_1", now=NOW))
+    await database.write(lambda c: inbox.record(c, "ev_1", call, language="en", union_id="on_1", now=NOW))
     await database.write(lambda c: users.seen(c, WEI, language="zh", union_id=None, now=NOW))
     await database.write(lambda c: users.name_user(c, ANNA, "Anna \x1b[31mRed\n", NOW))
     await database.write(lambda c: users.name_user(c, WEI, "蓝薇", NOW))
@@ -99,7 +103,7 @@ async def history(database: Database) -> None:
         lambda c: save_grant(c, ANNA, tokens, scopes=frozenset({"task:task:read"}), oauth="v2", now=NOW)
     )
     await database.write(
-        lambda c: authorizations.open_request(
+        lambda c: requests.open_request(
             c,
             ANNA,
             scopes=frozenset({"docx:document:readonly", "offline_access"}),
@@ -354,7 +358,7 @@ def test_rotating_seals_everything_with_the_first_key(busy_bot: Operator) -> Non
     both = f"{new},{busy_bot.key}"
     done = busy_bot("keys", "rotate", BOT_ENCRYPTION_KEYS=both)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "sealed anew" in done.stdout
+    assert "Re-encrypted" in done.stdout
     assert sealed_with(busy_bot).isdisjoint(before)
     assert busy_bot("keys", "rotate", BOT_ENCRYPTION_KEYS=new).returncode == 0
 

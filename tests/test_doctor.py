@@ -13,7 +13,7 @@ from bot.sandbox.faults import Fault
 from bot.sandbox.sample import sample_tenant
 from bot.sandbox.server import build_platform
 from bot.sandbox.tenant import ScopeSwitch, Tenant
-from bot.store.crypto import new_key
+from bot.store.keyring import new_key
 
 PUBLIC = "https://bot.example.com"
 

@@ -11,10 +11,12 @@ import pytest
 from bot import settings
 from bot.app import all_commands
 from bot.cli import parser
-from bot.core.answers import with_usage
+from bot.core.api import ApiCall
+from bot.core.command_replies import with_usage
+from bot.core.command_testing import after
 from bot.core.commands import Ask, Command, Result, advance
-from bot.core.model import ApiCall, Chat, Reply, UserKey
-from bot.core.trying import after
+from bot.core.messages import Chat, Reply
+from bot.core.people import UserKey
 from bot.doctor import requirements
 from bot.lark import events
 from tests.driving import NOW

@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 
 from bot import logs
-from bot.core.model import Secret
+from bot.core.secrets import Secret
 
 Read = Callable[[], str]
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from bot import settings
 from bot.core.errors import ConfigurationError
-from bot.core.model import Secret
+from bot.core.secrets import Secret
 
 KEY = base64.urlsafe_b64encode(bytes(range(32))).decode()
 ENOUGH = {"LARK_APP_ID": "cli_a", "LARK_APP_SECRET": "hush-hush", "BOT_ENCRYPTION_KEYS": KEY}

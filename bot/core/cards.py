@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from bot.core.model import Secret, Words
+from bot.core.language import Words
 from bot.core.scopes import Scope, ScopeSet
+from bot.core.secrets import Secret
 
 
 class Face(StrEnum):

@@ -18,11 +18,15 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
+from bot.core.api import ApiCall, Json, Refused, Write
 from bot.core.errors import CommandMistake
-from bot.core.model import ApiCall, Chat, Json, Language, Mentions, Refused, Reply, UserKey, Words, Write
+from bot.core.events import Mentions
+from bot.core.language import Language, Words
+from bot.core.messages import Chat, Reply
+from bot.core.people import UserKey
 from bot.core.scopes import NOTHING, Requirement, checked_requirement
-from bot.core.tidy import one_line
 from bot.core.times import Zone, zone_or
+from bot.core.unseen_characters import one_line
 
 
 @dataclass(frozen=True, slots=True)

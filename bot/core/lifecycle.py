@@ -1,61 +1,186 @@
-"""How statuses may change: the only table of it. The store's `UPDATE … WHERE status IN …` is made from here.
+"""How statuses change: the only table of it, for every kind of row that has a status.
 
-The CHECK constraints and partial unique indexes of the database say the same.
+The store compiles the conditions of its UPDATE statements from this table, and a test compares the table with the
+CHECK constraints of the database. A move is a change of the status: a worker that claims a row again after another
+worker's lease has expired makes none.
 """
 
-from bot.core.model import CallStatus as Call
-from bot.core.model import RequestStatus as Request
+from __future__ import annotations
 
-CALL_MOVES: dict[Call, frozenset[Call]] = {
-    Call.QUEUED: frozenset({Call.RUNNING, Call.CANCELLED, Call.EXPIRED}),
-    Call.RUNNING: frozenset(
-        {
-            Call.SUCCEEDED,
-            Call.FAILED,
-            Call.OUTCOME_UNKNOWN,
-            Call.SUSPENDED,
-            Call.QUEUED,
-            Call.CANCELLED,
-            Call.EXPIRED,
-        }
-    ),
-    Call.SUSPENDED: frozenset({Call.QUEUED, Call.CANCELLED, Call.EXPIRED, Call.FAILED}),
-    Call.SUCCEEDED: frozenset(),
-    Call.FAILED: frozenset(),
-    Call.OUTCOME_UNKNOWN: frozenset(),
-    Call.CANCELLED: frozenset(),
-    Call.EXPIRED: frozenset(),
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Generic, TypeVar
+
+from bot.core.calls import CallStatus as Call
+from bot.core.grants import GrantStatus as Grant
+from bot.core.grants import RevocationStatus as Revocation
+from bot.core.messages import MessageStatus as Message
+from bot.core.requests import AttemptStatus as Attempt
+from bot.core.requests import DeviceStatus as Device
+from bot.core.requests import RequestStatus as Request
+from bot.core.scopes import ScopeWaitStatus as ScopeWait
+
+Status = TypeVar("Status", bound=StrEnum)
+
+
+@dataclass(frozen=True, slots=True)
+class Lifecycle(Generic[Status]):
+    """The statuses of one kind of row."""
+
+    new: frozenset[Status]
+    """What a row may start as."""
+    live: frozenset[Status]
+    """What is not settled. Every other status has a time at which the row settled."""
+    moves: Mapping[Status, frozenset[Status]]
+    """From each status, those that it may change to."""
+
+
+CALLS = Lifecycle(
+    new=frozenset({Call.QUEUED}),
+    live=frozenset({Call.QUEUED, Call.RUNNING, Call.SUSPENDED}),
+    moves={
+        # FAILED without having run: the bot did not write this call.
+        Call.QUEUED: frozenset({Call.RUNNING, Call.CANCELLED, Call.EXPIRED, Call.FAILED}),
+        Call.RUNNING: frozenset(
+            {
+                Call.SUCCEEDED,
+                Call.FAILED,
+                Call.OUTCOME_UNKNOWN,
+                Call.SUSPENDED,
+                Call.QUEUED,
+                Call.CANCELLED,
+                Call.EXPIRED,
+            }
+        ),
+        Call.SUSPENDED: frozenset({Call.QUEUED, Call.CANCELLED, Call.EXPIRED, Call.FAILED}),
+        Call.SUCCEEDED: frozenset(),
+        Call.FAILED: frozenset(),
+        Call.OUTCOME_UNKNOWN: frozenset(),
+        Call.CANCELLED: frozenset(),
+        Call.EXPIRED: frozenset(),
+    },
+)
+
+REQUESTS = Lifecycle(
+    new=frozenset({Request.OPEN}),
+    live=frozenset({Request.OPEN, Request.REDEEMING}),
+    moves={
+        Request.OPEN: frozenset(
+            {
+                Request.REDEEMING,
+                Request.GRANTED,
+                Request.DECLINED,
+                Request.EXPIRED,
+                Request.SUPERSEDED,
+                Request.FAILED,
+            }
+        ),
+        Request.REDEEMING: frozenset({Request.OPEN, Request.GRANTED, Request.DECLINED, Request.FAILED}),
+        # The platform still refuses a call that this consent was for: the same card asks for another alternative.
+        Request.GRANTED: frozenset({Request.OPEN}),
+        Request.DECLINED: frozenset(),
+        Request.EXPIRED: frozenset(),
+        Request.SUPERSEDED: frozenset(),
+        # It failed because an administrator has to enable a scope: either that happens, or no call waits for it any
+        # longer.
+        Request.FAILED: frozenset({Request.OPEN, Request.DECLINED, Request.EXPIRED}),
+    },
+)
+
+ATTEMPTS = Lifecycle(
+    # A sign-in is recorded only when its browser comes back.
+    new=frozenset({Attempt.LIVE, Attempt.REDEEMING}),
+    live=frozenset({Attempt.LIVE, Attempt.REDEEMING}),
+    moves={
+        Attempt.LIVE: frozenset({Attempt.REDEEMING, Attempt.EXPIRED}),
+        Attempt.REDEEMING: frozenset({Attempt.COMPLETED, Attempt.DENIED, Attempt.FAILED}),
+        Attempt.COMPLETED: frozenset(),
+        Attempt.DENIED: frozenset(),
+        Attempt.FAILED: frozenset(),
+        Attempt.EXPIRED: frozenset(),
+    },
+)
+
+DEVICES = Lifecycle(
+    new=frozenset({Device.MINTING}),
+    live=frozenset({Device.MINTING, Device.POLLING}),
+    moves={
+        Device.MINTING: frozenset({Device.POLLING, Device.FAILED}),
+        Device.POLLING: frozenset({Device.COMPLETED, Device.DENIED, Device.FAILED, Device.EXPIRED}),
+        Device.COMPLETED: frozenset(),
+        Device.DENIED: frozenset(),
+        Device.FAILED: frozenset(),
+        Device.EXPIRED: frozenset(),
+    },
+)
+
+MESSAGES = Lifecycle(
+    # A message that its writer sends at once starts claimed.
+    new=frozenset({Message.QUEUED, Message.SENDING}),
+    live=frozenset({Message.QUEUED, Message.SENDING}),
+    moves={
+        Message.QUEUED: frozenset({Message.SENDING}),
+        Message.SENDING: frozenset(
+            {Message.QUEUED, Message.SENT, Message.UNDELIVERABLE, Message.OUTCOME_UNKNOWN}
+        ),
+        Message.SENT: frozenset(),
+        Message.UNDELIVERABLE: frozenset(),
+        Message.OUTCOME_UNKNOWN: frozenset(),
+    },
+)
+
+GRANTS = Lifecycle(
+    new=frozenset({Grant.ACTIVE}),
+    live=frozenset({Grant.ACTIVE}),
+    # One row a user: a new consent makes an ended grant active again.
+    moves={Grant.ACTIVE: frozenset({Grant.ENDED}), Grant.ENDED: frozenset({Grant.ACTIVE})},
+)
+
+REVOCATIONS = Lifecycle(
+    new=frozenset({Revocation.QUEUED}),
+    live=frozenset({Revocation.QUEUED}),
+    moves={
+        Revocation.QUEUED: frozenset({Revocation.DONE, Revocation.FAILED}),
+        Revocation.DONE: frozenset(),
+        Revocation.FAILED: frozenset(),
+    },
+)
+
+SCOPE_WAITS = Lifecycle(
+    new=frozenset({ScopeWait.WAITING}),
+    live=frozenset({ScopeWait.WAITING}),
+    moves={ScopeWait.WAITING: frozenset({ScopeWait.ENABLED}), ScopeWait.ENABLED: frozenset()},
+)
+
+LIFECYCLES: Mapping[type[StrEnum], Lifecycle[Any]] = {
+    Call: CALLS,
+    Request: REQUESTS,
+    Attempt: ATTEMPTS,
+    Device: DEVICES,
+    Message: MESSAGES,
+    Grant: GRANTS,
+    Revocation: REVOCATIONS,
+    ScopeWait: SCOPE_WAITS,
 }
-
-REQUEST_MOVES: dict[Request, frozenset[Request]] = {
-    Request.OPEN: frozenset(
-        {
-            Request.REDEEMING,
-            Request.GRANTED,
-            Request.DECLINED,
-            Request.EXPIRED,
-            Request.SUPERSEDED,
-            Request.FAILED,
-        }
-    ),
-    Request.REDEEMING: frozenset({Request.GRANTED, Request.DECLINED, Request.FAILED, Request.OPEN}),
-    # The platform still refuses a call that this consent was for: another alternative, on the same card.
-    Request.GRANTED: frozenset({Request.OPEN}),
-    Request.DECLINED: frozenset(),
-    Request.EXPIRED: frozenset(),
-    Request.SUPERSEDED: frozenset(),
-    # It failed for want of the administrator: who has done their part, or nobody waits for it any more.
-    Request.FAILED: frozenset({Request.OPEN, Request.DECLINED, Request.EXPIRED}),
-}
-
-SETTLED_CALLS = frozenset(status for status, moves in CALL_MOVES.items() if not moves)
-LIVE_REQUESTS = frozenset({Request.OPEN, Request.REDEEMING})
+"""By the type of the status: `CallStatus.QUEUED` and `MessageStatus.QUEUED` are equal strings."""
 
 
-def calls_that_may_become(status: Call) -> tuple[Call, ...]:
-    """The statuses that a call may come from, for the WHERE of a compare-and-set."""
-    return tuple(source for source, moves in CALL_MOVES.items() if status in moves)
+def may_become(status: Status) -> tuple[Status, ...]:
+    """Return the statuses that a row may change to `status` from: the condition of a compare-and-set."""
+    moves = LIFECYCLES[type(status)].moves
+    return tuple(source for source in type(status) if status in moves[source])
 
 
-def requests_that_may_become(status: Request) -> tuple[Request, ...]:
-    return tuple(source for source, moves in REQUEST_MOVES.items() if status in moves)
+def live(kind: type[Status]) -> tuple[Status, ...]:
+    """Return the statuses of rows that are not settled, in the order of the enumeration."""
+    return tuple(status for status in kind if is_live(status))
+
+
+def settled(kind: type[Status]) -> tuple[Status, ...]:
+    """Return the other statuses, in the order of the enumeration."""
+    return tuple(status for status in kind if not is_live(status))
+
+
+def is_live(status: StrEnum) -> bool:
+    return status in LIFECYCLES[type(status)].live

@@ -1,35 +1,31 @@
-"""The port: what the flows need from a chat platform. `lark` implements it; there will be a second tenant."""
+"""The port: what the flows need from a chat platform."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Protocol
 
+from bot.core.api import ApiCall, Json, Outcome, Refused, Unreachable
 from bot.core.cards import Card
-from bot.core.model import (
-    ApiCall,
-    Content,
-    Destination,
-    DeviceAnswer,
-    DeviceCode,
-    Identity,
-    Json,
-    NotSent,
-    Outage,
-    Outcome,
-    Received,
-    Refused,
-    Reply,
-    ScopeApplication,
-    Secret,
-    Sent,
-    TokenRefused,
-    TokenSet,
-    Unreachable,
-    UserKey,
-    Words,
-)
+from bot.core.events import Outage, Received
+from bot.core.language import Words
+from bot.core.messages import Content, Destination, NotSent, Reply, Sent
+from bot.core.oauth import DeviceAnswer, DeviceCode, TokenRefused, TokenSet
+from bot.core.people import Identity, UserKey
 from bot.core.scopes import Scope, ScopeSet
+from bot.core.secrets import Secret
+
+
+class ScopeApplication(StrEnum):
+    """What came of having the platform ask the organization's administrator for scopes."""
+
+    SENT = "sent"
+    SENT_BEFORE = "sent_before"
+    NOTHING_PENDING = "nothing_pending"
+    """The app has not applied for any scope that is not enabled: that is done in the developer console."""
+    REFUSED = "refused"
+    FAILED = "failed"
 
 
 class Platform(Protocol):
@@ -82,9 +78,9 @@ class Platform(Protocol):
     # authorization
 
     def authorize_url(
-        self, *, redirect_uri: str, scopes: ScopeSet, state: str, challenge: str | None, consent: bool
+        self, *, redirect_uri: str, scopes: ScopeSet, state: str, challenge: str | None, prompt_consent: bool
     ) -> str:
-        """Where the browser goes; `consent` insists on a visible consent page."""
+        """Return the URL of the consent page. `prompt_consent` shows it even if nothing new is asked for."""
 
     def card_link(self, url: str) -> str:
         """The URL as a card carries it: wrapped so that the client opens it beside the chat, where it can."""
@@ -124,7 +120,7 @@ class Platform(Protocol):
     ) -> TokenSet | TokenRefused:
         """Exchange the code of a sign-in, at the endpoint that rejects codes of foreign links if there is one."""
 
-    async def authorize_device(self, scopes: ScopeSet) -> DeviceCode | TokenRefused:
+    async def request_device_authorization(self, scopes: ScopeSet) -> DeviceCode | TokenRefused:
         """Has a device code minted, for a person who goes to the platform's own page (RFC 8628)."""
 
     async def poll_device(self, device_code: Secret) -> TokenSet | DeviceAnswer | TokenRefused:

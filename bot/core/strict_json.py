@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 
-from bot.core.model import Json
+from bot.core.api import Json
 
 
 def named_once(pairs: list[tuple[str, Json]]) -> dict[str, Json]:

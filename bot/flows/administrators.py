@@ -8,29 +8,26 @@ import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from bot.core import replies
-from bot.core.builtin import AUTHORIZE
+from bot.core.builtin_commands import AUTHORIZE
+from bot.core.calls import CallStatus, DeferredCall, Step, WaitsFor
 from bot.core.cards import AdministratorCard
 from bot.core.errors import LeaseLost
-from bot.core.model import (
-    CallStatus,
-    Content,
-    DeferredCall,
-    NotSent,
-    ScopeApplication,
-    Step,
-    UserKey,
-    WaitsFor,
-    Words,
-)
-from bot.core.scopes import Requirement, Scope, ScopeSet, choose_scopes, named
+from bot.core.language import Words
+from bot.core.messages import Content, NotSent
+from bot.core.people import UserKey
+from bot.core.platform import ScopeApplication
+from bot.core.retry import backoff
+from bot.core.scopes import Requirement, Scope, ScopeSet, ScopeWaitStatus, choose_scopes, named
+from bot.core.words import replies
+from bot.core.words.administrators import publish_a_version
+from bot.core.words.refusals import no_such_scope, still_refused, too_many_scope_requests
 from bot.flows.bot import Bot, now
-from bot.flows.delivery import answer, deliver_all, draft, insert_all, note, typed
-from bot.flows.waiting import only_genuine, suspend
-from bot.store import audit, calls, events, outbox, scope_waits
-from bot.store.database import Connection
+from bot.flows.calls.suspend import Wait, only_genuine, suspend
+from bot.flows.outbox import answer, deliver_all, draft, insert_all, note, typed
+from bot.store import audit, calls, outbox, scope_waits, seen_events
 from bot.store.outbox import OutgoingMessage
 from bot.store.scope_waits import ScopeWait
+from bot.store.transaction import Connection
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +54,7 @@ async def wait_for(
         await refuse_unknown(bot, call, unknown)
         return
     moment = now()
-    words = in_words({scope: described[scope] for scope in scopes})
+    words = list_scopes({scope: described[scope] for scope in scopes})
     begun = await bot.database.write(lambda c: begin(c, bot, call, scopes, words, moment))
     if not isinstance(begun, ScopeWait):
         await deliver_all(bot, begun)
@@ -71,17 +68,17 @@ async def wait_for(
     if is_contradicted(needs, enabled):
         again = moment + pause_after(call.attempts)
         if call.attempts >= TOLD_AFTER:
-            still = replies.still_refused(typed(call), words)
+            still = still_refused(typed(call), words)
             told.append(note(bot, call, still, "still-refused", private=True))
             tenant = call.user.tenant_key
             admins = [bot.platform.user_key(each, tenant) for each in await bot.administrators()]
 
     def work(c: Connection) -> list[OutgoingMessage]:
-        suspend(c, call, steps, WaitsFor.ADMINISTRATOR, needs, None, moment, again)
+        suspend(c, call, steps, Wait(WaitsFor.ADMINISTRATOR, needs, retried_at=again), moment)
         app = (bot.platform.name, bot.platform.app_id)
         # The cards tell of this call already, unless the scopes were enabled in this very moment.
         wait = begun if scope_waits.is_open(c, *app, scopes) else scope_waits.open(c, *app, scopes, moment)
-        content = bot.platform.render_reply(replies.publish_a_version(words))
+        content = bot.platform.render_reply(publish_a_version(words))
         notices = [
             draft(bot, admin, content, kind="notice", key=f"{wait.id}/{admin.open_id[-12:]}")
             for admin in admins
@@ -129,7 +126,7 @@ async def refuse_unknown(bot: Bot, call: DeferredCall, unknown: Requirement) -> 
     if not typed_by_person:
         told = {"call": call.id, "command": call.command, "scopes": scopes}
         log.error("a command needs scopes that the platform does not list", extra=told)
-    reply = replies.no_such_scope(typed(call), ", ".join(scopes), typed_by_person=typed_by_person)
+    reply = no_such_scope(typed(call), ", ".join(scopes), typed_by_person=typed_by_person)
     moment = now()
 
     def work(c: Connection) -> list[OutgoingMessage]:
@@ -155,7 +152,9 @@ def take_place(c: Connection, bot: Bot, user: UserKey, moment: datetime) -> bool
     """Inside a transaction: whether the administrators may be told of one more thing for this person today."""
     platform, app_id = bot.platform.name, bot.platform.app_id
     day = f"administrators-{moment:%Y-%m-%d}-{user.tenant_key}-{user.open_id}"
-    return any(events.record(c, platform, app_id, f"{day}-{place}", moment) for place in range(MOST_A_DAY))
+    return any(
+        seen_events.record(c, platform, app_id, f"{day}-{place}", moment) for place in range(MOST_A_DAY)
+    )
 
 
 def turn_away(
@@ -164,13 +163,13 @@ def turn_away(
     """Inside a transaction: ends a call for whose scopes the administrators are not bothered."""
     if not calls.settle(c, call.id, call.claim, CallStatus.FAILED, "administrators_told_enough", moment):
         raise LeaseLost
-    return insert_all(c, bot, [answer(bot, call, replies.told_enough(typed(call), words))])
+    return insert_all(c, bot, [answer(bot, call, too_many_scope_requests(typed(call), words))])
 
 
 TOLD_AFTER = 4
 """Tries that the platform refuses though its list says that the scope is enabled: a change takes a moment to arrive."""
 
-LONGEST_PAUSE = timedelta(minutes=5)
+FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=4), timedelta(minutes=5)
 
 
 def lacking(needs: Requirement, enabled: ScopeSet | None) -> Requirement:
@@ -184,9 +183,7 @@ def is_contradicted(needs: Requirement, enabled: ScopeSet | None) -> bool:
 
 
 def pause_after(attempts: int) -> timedelta:
-    """4, 8, 16 … seconds, of which the second half is random, up to minutes."""
-    seconds = min(LONGEST_PAUSE.total_seconds(), 4.0 * 2 ** min(attempts - 1, 10))
-    return timedelta(seconds=seconds * random.uniform(0.5, 1))  # noqa: S311 - jitter
+    return backoff(attempts, random.random(), first=FIRST_PAUSE, longest=LONGEST_PAUSE)  # noqa: S311 - jitter
 
 
 def to_enable(
@@ -202,7 +199,7 @@ def to_enable(
     return frozenset(scope for scope in preferred if scope is not None), unknown
 
 
-def in_words(described: Mapping[Scope, Words]) -> Words:
+def list_scopes(described: Mapping[Scope, Words]) -> Words:
     """What nobody knows words for is only named."""
     items = sorted(described.items())
     return Words(
@@ -312,7 +309,7 @@ async def show_cards(bot: Bot, wait: ScopeWait, also: DeferredCall | None = None
         tuple(dict.fromkeys(described(bot, call) for call in waiting)),
         bot.platform.console_link(wait.scopes),
         can_apply=not wait.scopes.isdisjoint(bot.platform.pending_scopes),
-        done=wait.status == "enabled",
+        done=wait.status is ScopeWaitStatus.ENABLED,
     )
     admins = await bot.administrators()
     tenant = waiting[0].user.tenant_key if waiting else ""

@@ -1,154 +1,39 @@
-"""What every flow is given: the bot's parts and its few numbers. Holds no state of a conversation."""
+"""What every flow is given: the bot's parts and settings. Holds no state of a conversation."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 from bot.core.commands import Registry
-from bot.core.model import Language, UserKey
+from bot.core.language import Language
+from bot.core.people import UserKey
 from bot.core.platform import Platform
-from bot.flows.refusals import Refusals
-from bot.flows.unanswered import Repeats, Watch
+from bot.flows.hints import Pulse, Repeats, SilentReplicas, Wakers, Watch
+from bot.flows.limits import Capacity, RepeatedLogs, Throttle, UserPacing
 
 if TYPE_CHECKING:
-    from bot.store.database import Connection, Database
-
-log = logging.getLogger(__name__)
+    from bot.store.transaction import Connection, Database
 
 T = TypeVar("T")
 
 
-INSIST_FOR = 300.0
+log = logging.getLogger(__name__)
+
+
+WRITE_RETRY_TIMEOUT = 300.0
 """Seconds for which `Bot.insist` tries to write."""
-INSIST_EVERY = 0.5
+
+
+WRITE_RETRY_INTERVAL = 0.5
 
 
 def now() -> datetime:
     return datetime.now(UTC)
-
-
-@dataclass(slots=True)
-class Wakers:
-    """Sets of events by which one part of this process tells another that there is something to do.
-
-    They only save time: all that waits is in the database, and each part looks there regularly anyway.
-    """
-
-    calls: asyncio.Event = field(default_factory=asyncio.Event)
-    upkeep: asyncio.Event = field(default_factory=asyncio.Event)
-
-
-@dataclass(slots=True)
-class Pulse:
-    """Whether this replica can write to its database, as its heartbeat finds out all the time."""
-
-    beaten_at: float | None = None
-
-    def beat(self) -> None:
-        self.beaten_at = time.monotonic()
-
-    @property
-    def is_felt(self) -> bool:
-        return self.beaten_at is not None and time.monotonic() - self.beaten_at < MISSED_AFTER
-
-
-MISSED_AFTER = 12.0
-"""Seconds: two heartbeats and a little."""
-
-
-@dataclass(slots=True)
-class Silent:
-    """Other replicas that do not hold the lock which shows that they live: their last heartbeat, and since when."""
-
-    _since: dict[str, tuple[datetime, float]] = field(default_factory=dict)
-
-    def for_seconds(self, found: Mapping[str, datetime]) -> dict[str, float]:
-        """For how long each of these has been seen like this, without a heartbeat in between."""
-        moment = time.monotonic()
-        known = self._since
-        self._since = {
-            name: known[name] if name in known and known[name][0] == heartbeat else (heartbeat, moment)
-            for name, heartbeat in found.items()
-        }
-        return {name: moment - since for name, (_, since) in self._since.items()}
-
-    def forget(self) -> None:
-        self._since = {}
-
-
-@dataclass(slots=True)
-class Lines:
-    """People for whom more messages are due than the platform takes: these go one after another, and no faster.
-
-    It only saves asking in vain, which the platform counts against the whole app, and so against everybody else.
-    """
-
-    _turns: dict[UserKey, datetime] = field(default_factory=dict)
-
-    def turn(self, user: UserKey, moment: datetime) -> datetime | None:
-        """When a message to this person may be tried, which takes that turn. None: now, there is no line."""
-        turn = self._turns.get(user)
-        if turn is None:
-            return None
-        if turn <= moment:
-            del self._turns[user]
-            return None
-        self._turns[user] = turn + IN_LINE
-        return turn
-
-    def begin(self, user: UserKey, until: datetime) -> None:
-        """The platform has refused a message to this person as one too many."""
-        self._turns[user] = max(self._turns.get(user, until), until)
-
-
-IN_LINE = timedelta(seconds=0.25)
-"""Between two messages: to one chat the platforms take some five a second."""
-
-
-@dataclass(slots=True)
-class Pace:
-    """Spaces what visitors can cause at the platform, whose limits are shared with everybody's calls."""
-
-    interval: float
-    """Seconds between two turns."""
-    longest_wait: float
-    """Seconds. A turn that would take longer is refused."""
-    _next: float = 0.0
-
-    async def turn(self) -> bool:
-        """Waits for a turn. False, at once, if too many are waiting already."""
-        now = time.monotonic()
-        starts_at = max(now, self._next)
-        if starts_at - now > self.longest_wait:
-            return False
-        self._next = starts_at + self.interval
-        if starts_at > now:
-            await asyncio.sleep(starts_at - now)
-        return True
-
-
-@dataclass(slots=True)
-class Room:
-    """Bounds what visitors have under way at once, while the platform hangs above all."""
-
-    most: int
-    _taken: int = 0
-
-    def take(self) -> bool:
-        """False when it is full. Who has taken a place gives it back with `leave`."""
-        if self._taken >= self.most:
-            return False
-        self._taken += 1
-        return True
-
-    def leave(self) -> None:
-        self._taken -= 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,17 +59,17 @@ class Bot:
     """How long a claim holds without being extended; a killed replica's work is taken over after it."""
     wake: Wakers = field(default_factory=Wakers)
     pulse: Pulse = field(default_factory=Pulse)
-    silent: Silent = field(default_factory=Silent)
-    lines: Lines = field(default_factory=Lines)
+    silent: SilentReplicas = field(default_factory=SilentReplicas)
+    lines: UserPacing = field(default_factory=UserPacing)
     watch: Watch = field(default_factory=Watch)
     repeats: Repeats = field(default_factory=Repeats)
     recalled: set[tuple[str, UserKey]] = field(default_factory=set)
     """Calls, and whose they are, whose questions turned out to be recalled by a refusal of the platform's. Upkeep drops
     them; the event, or the next refusal, tells of what a crash forgets here."""
-    refusals: Refusals = field(default_factory=Refusals)
-    sign_in_pace: Pace = field(default_factory=lambda: Pace(interval=0.1, longest_wait=5.0))
+    refusals: RepeatedLogs = field(default_factory=RepeatedLogs)
+    sign_in_pace: Throttle = field(default_factory=lambda: Throttle(interval=0.1, longest_wait=5.0))
     """A fifth of what the token endpoint takes: the rest is for authorizations and refreshes."""
-    sign_in_room: Room = field(default_factory=lambda: Room(most=20))
+    sign_in_room: Capacity = field(default_factory=lambda: Capacity(most=20))
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     """What goes on after an answer was given. Nothing depends on it: all of it is also in the database."""
 
@@ -221,7 +106,7 @@ class Bot:
     async def insist(self, work: Callable[[Connection], T]) -> T:
         """Writes what the platform has given once, and nobody but this process knows: a database that is away is
         waited for."""
-        give_up_at = asyncio.get_running_loop().time() + INSIST_FOR
+        give_up_at = asyncio.get_running_loop().time() + WRITE_RETRY_TIMEOUT
         while True:
             try:
                 return await self.database.write(work)
@@ -229,7 +114,7 @@ class Bot:
                 if asyncio.get_running_loop().time() > give_up_at:
                     raise
                 log.exception("not stored yet")
-                await asyncio.sleep(INSIST_EVERY)
+                await asyncio.sleep(WRITE_RETRY_INTERVAL)
 
     @property
     def callback_url(self) -> str:

@@ -13,27 +13,21 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
-from bot.core import replies, texts
+from bot.core.calls import DeferredCall, WaitsFor
 from bot.core.cards import AuthorizationCard, DeviceLink, Face
-from bot.core.model import (
-    AuthorizationRequest,
-    DeferredCall,
-    Destination,
-    DeviceAuthorization,
-    DeviceStatus,
-    DirectChat,
-    Grant,
-    GrantStatus,
-    NotSent,
-    RequestStatus,
-    Secret,
-    WaitsFor,
-    Words,
-)
+from bot.core.grants import Grant, GrantStatus
+from bot.core.language import Words
+from bot.core.messages import Destination, DirectChat, NotSent
 from bot.core.oauth import urlsafe
+from bot.core.requests import AuthorizationRequest, DeviceAuthorization, DeviceStatus, RequestStatus
 from bot.core.scopes import OFFLINE_ACCESS, choose_scopes, is_met, named
+from bot.core.secrets import Secret
+from bot.core.words import cards as card_words
+from bot.core.words import replies
+from bot.core.words.refusals import card_refused
+from bot.flows.authorize.open import one_link
 from bot.flows.bot import Bot, now
-from bot.flows.delivery import (
+from bot.flows.outbox import (
     SAME_MESSAGE_FOR,
     Draft,
     answer,
@@ -47,11 +41,10 @@ from bot.flows.delivery import (
     reach,
     typed,
 )
-from bot.flows.links import one_link
-from bot.store import attempts, authorizations, calls, device_authorizations, grants
-from bot.store.database import Connection
+from bot.store import attempts, calls, device_authorizations, grants, requests
 from bot.store.ids import new_id
 from bot.store.outbox import OutgoingMessage
+from bot.store.transaction import Connection
 
 log = logging.getLogger(__name__)
 
@@ -109,10 +102,10 @@ async def card_of(bot: Bot, request: AuthorizationRequest) -> AuthorizationCard:
 
 
 AGAIN = {
-    "expired": texts.AGAIN_EXPIRED,
-    "revoked_by_user": texts.AGAIN_REVOKED,
-    "revoked_by_operator": texts.AGAIN_REVOKED_BY_OPERATOR,
-    "revoked_at_platform": texts.AGAIN_REVOKED_AT_PLATFORM,
+    "expired": card_words.AGAIN_EXPIRED,
+    "revoked_by_user": card_words.AGAIN_REVOKED,
+    "revoked_by_operator": card_words.AGAIN_REVOKED_BY_OPERATOR,
+    "revoked_at_platform": card_words.AGAIN_REVOKED_AT_PLATFORM,
 }
 """By the reason for which the grant before ended."""
 
@@ -121,9 +114,9 @@ def why_again(request: AuthorizationRequest, grant: Grant) -> Words | None:
     """Why the person is asked although they authorized something before; None when it is for something new."""
     if grant.status is GrantStatus.ACTIVE:
         lost = request.scopes & grant.scopes_ever - {OFFLINE_ACCESS}
-        return texts.AGAIN_LOST if lost else None
+        return card_words.AGAIN_LOST if lost else None
     reason = grant.end_reason or ""
-    over = texts.AGAIN_OVER if reason.startswith("refresh_refused") else texts.AGAIN_ENDED
+    over = card_words.AGAIN_OVER if reason.startswith("refresh_refused") else card_words.AGAIN_ENDED
     return AGAIN.get(reason, over)
 
 
@@ -145,10 +138,10 @@ def device_link(device: DeviceAuthorization) -> DeviceLink | None:
 
 
 NOTICES = {
-    device_authorizations.WRONG_PERSON: texts.DEVICE_WRONG_PERSON,
-    "not_allowed": texts.DEVICE_NOT_ALLOWED,
-    "misconfigured": texts.DEVICE_MISCONFIGURED,
-    "other_scopes": texts.DEVICE_OTHER_SCOPES,
+    device_authorizations.WRONG_PERSON: card_words.DEVICE_WRONG_PERSON,
+    "not_allowed": card_words.DEVICE_NOT_ALLOWED,
+    "misconfigured": card_words.DEVICE_MISCONFIGURED,
+    "other_scopes": card_words.DEVICE_OTHER_SCOPES,
     device_authorizations.CLOSED: None,
 }
 
@@ -157,9 +150,9 @@ def notice(device: DeviceAuthorization) -> Words | None:
     """How the last press of the button ended, if it has to be pressed again."""
     match device.status:
         case DeviceStatus.FAILED:
-            return NOTICES.get(device.outcome or "", texts.DEVICE_FAILED)
+            return NOTICES.get(device.outcome or "", card_words.DEVICE_FAILED)
         case DeviceStatus.EXPIRED | DeviceStatus.POLLING if device_link(device) is None:
-            return texts.DEVICE_EXPIRED
+            return card_words.DEVICE_EXPIRED
         case _:
             return None
 
@@ -170,7 +163,7 @@ async def show_card(bot: Bot, request_id: str) -> None:
         moment = now()
         request = await bot.database.write_one(
             partial(
-                authorizations.claim_card,
+                requests.claim_card,
                 request=request_id,
                 worker=bot.worker,
                 now=moment,
@@ -267,7 +260,7 @@ async def shown(
     messages: list[OutgoingMessage] = []
 
     def work(c: Connection) -> int | None:
-        wanted = authorizations.card_shown(
+        wanted = requests.card_shown(
             c, request, bot.worker, version, message_id=message_id, ephemeral=ephemeral, now=now()
         )
         messages[:] = insert_all(c, bot, notes) if wanted is not None else []
@@ -282,7 +275,7 @@ async def shown(
 
 async def redraw(bot: Bot, request: AuthorizationRequest) -> bool:
     """Drawn, but too late: it may have taken the place of a newer face."""
-    return await bot.database.write(lambda c: authorizations.redraw(c, request.id, now()))
+    return await bot.database.write(lambda c: requests.redraw(c, request.id, now()))
 
 
 async def not_shown(bot: Bot, request: AuthorizationRequest, problem: NotSent, *, live: bool) -> bool:
@@ -292,9 +285,7 @@ async def not_shown(bot: Bot, request: AuthorizationRequest, problem: NotSent, *
     )
     if problem.retry:
         until = later(now(), request.card_attempts, problem.retry_after)
-        postponed = await bot.database.write(
-            lambda c: authorizations.postpone_card(c, request, bot.worker, until)
-        )
+        postponed = await bot.database.write(lambda c: requests.postpone_card(c, request, bot.worker, until))
         if not postponed and problem.may_have_arrived:
             await redraw(bot, request)
     elif live and problem.gone and request.card_message_id is not None:
@@ -317,7 +308,7 @@ async def no_card_comes(bot: Bot, request: AuthorizationRequest, why: NotSent) -
             note(
                 bot,
                 call,
-                no_way(bot, call, why) or replies.card_refused(typed(call), why.reason),
+                no_way(bot, call, why) or card_refused(typed(call), why.reason),
                 # In a group it takes the place of the note that says where the card is.
                 "note" if call.chat.kind == "group" else "no-card",
             )
@@ -385,15 +376,15 @@ async def replace_card(bot: Bot, request: AuthorizationRequest) -> None:
     ticket, moment = Secret(urlsafe(secrets.token_bytes(32))), now()
 
     def work(c: Connection) -> AuthorizationRequest | None:
-        shown_last = authorizations.card_shown(
+        shown_last = requests.card_shown(
             c, request, bot.worker, request.card_wanted, message_id=request.card_message_id,
             ephemeral=request.card_ephemeral, now=moment,
         )  # fmt: skip
-        if shown_last is None or not authorizations.supersede(c, request.id, moment):
+        if shown_last is None or not requests.supersede(c, request.id, moment):
             return None
         fresh: AuthorizationRequest | None = None
         for name in request.reasons:
-            fresh = authorizations.open_request(
+            fresh = requests.open_request(
                 c,
                 request.user,
                 scopes=request.scopes,
@@ -407,7 +398,7 @@ async def replace_card(bot: Bot, request: AuthorizationRequest) -> None:
             calls.follow(c, request.id, fresh.id)
             device_authorizations.move(c, request.id, fresh.id)
             if request.declined_on_page_at is not None:
-                authorizations.decline_on_page(c, fresh.id, request.declined_on_page_at)
+                requests.decline_on_page(c, fresh.id, request.declined_on_page_at)
         return fresh
 
     fresh = await bot.database.write(work)
@@ -427,7 +418,12 @@ async def who_waits(
 def where_it_is(bot: Bot, waiting: Sequence[DeferredCall], *, in_group: bool) -> list[Draft]:
     """The notes in groups that say where a card is: one for each call, the first time that it waits for a consent."""
     return [
-        note(bot, call, replies.asked_privately(in_group=in_group, answers_privately=command.private), "note")
+        note(
+            bot,
+            call,
+            replies.card_sent_privately(in_group=in_group, answers_privately=command.private),
+            "note",
+        )
         for call in waiting
         if call.chat.kind == "group"
         and call.waits_for in {None, WaitsFor.AUTHORIZATION}
@@ -456,7 +452,7 @@ async def show_due_cards(bot: Bot) -> None:
     """Cards whose face is not true: after a crash, a failure of the platform, or a change made elsewhere."""
     moment = now()
     due = await bot.database.write(
-        lambda c: authorizations.cards_due(c, bot.worker, moment, moment + bot.lease, limit=20)
+        lambda c: requests.cards_due(c, bot.worker, moment, moment + bot.lease, limit=20)
     )
     # Side by side: a card that expired is not to wait for twenty others, nor their leases to run out.
     await asyncio.gather(*(show_claimed(bot, request) for request in due))

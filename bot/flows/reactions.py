@@ -1,4 +1,4 @@
-"""Adds the reaction that says that a message is being worked on, and takes it away when the answer is there."""
+"""Adds the reaction that says that a message is being worked on, and removes it when the answer is there."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ import asyncio
 import logging
 from datetime import timedelta
 
-from bot.core.model import NotSent
+from bot.core.messages import NotSent
 from bot.flows.bot import Bot, now
-from bot.flows.unanswered import Unanswered
+from bot.flows.hints import Unanswered
 from bot.store import reactions
 from bot.store.reactions import Reaction
 
 log = logging.getLogger(__name__)
 
-MOST_TRIES = 10
+
+MAX_TRIES = 10
 """Removals that the platform could not carry out, after which the reaction is left where it is."""
+
 
 OUTLIVES = timedelta(minutes=1)
 """How long a reaction may outlive the time that its call can wait; then it is taken away whatever became of that."""
@@ -42,24 +44,24 @@ async def react(bot: Bot, message: Unanswered) -> None:
     due = await bot.database.write_one(lambda c: reactions.placed(c, message.call_id, reaction))
     if due != due_at:
         # The message was answered before the reaction was there.
-        await take_away(bot, Reaction(message.call_id, message.message_id, reaction, 1))
+        await remove(bot, Reaction(message.call_id, message.message_id, reaction, 1))
 
 
-async def take_away(bot: Bot, reaction: Reaction) -> None:
+async def remove(bot: Bot, reaction: Reaction) -> None:
     """Removes a reaction that is taken for this worker; tried again later if the platform cannot now."""
     if reaction.reaction_id is not None:
         problem = await bot.platform.unreact(reaction.message_id, reaction.reaction_id)
         if problem is not None:
             log.info("reaction not removed", extra={"call": reaction.call_id, "reason": problem.reason})
-        if problem is not None and problem.retry and reaction.attempts < MOST_TRIES:
+        if problem is not None and problem.retry and reaction.attempts < MAX_TRIES:
             return
     await bot.database.write_one(lambda c: reactions.drop(c, reaction.call_id))
 
 
-async def take_away_due(bot: Bot) -> None:
+async def remove_due(bot: Bot) -> None:
     """Removes reactions that outlived their answers: after a crash, or a failure of the platform."""
     moment, platform = now(), bot.platform
     due = await bot.database.write_one(
         lambda c: reactions.take_due(c, platform.name, platform.app_id, moment, moment + bot.lease, limit=20)
     )
-    await asyncio.gather(*(take_away(bot, reaction) for reaction in due))
+    await asyncio.gather(*(remove(bot, reaction) for reaction in due))

@@ -19,32 +19,33 @@ from urllib.parse import quote, urlsplit
 import aiohttp
 from aiohttp import hdrs
 
-from bot.core.model import (
+from bot.core.api import (
     ApiCall,
     AppScopeMissing,
     InsufficientScope,
     Json,
-    Outage,
     Outcome,
     RateLimited,
     Refused,
-    Secret,
     Succeeded,
     TokenRejected,
     Unreachable,
     Write,
 )
+from bot.core.events import Outage
 from bot.core.network import STRAIGHT, Network
-from bot.core.tidy import one_line, tidy
-from bot.lark.bounds import is_costly
-from bot.lark.hints import (
+from bot.core.scopes import any_of
+from bot.core.secrets import Secret
+from bot.core.unseen_characters import one_line, tidy
+from bot.lark.json_bounds import is_costly
+from bot.lark.message_texts import (
     MOST_ALTERNATIVES,
     refuses_user_tokens,
     scopes_among,
     scopes_in_bracket,
-    scopes_in_words,
+    scopes_in_message,
 )
-from bot.lark.limits import QUOTA_SPENT, is_limit, reads_like_limit, seconds_to_wait
+from bot.lark.rate_limits import QUOTA_SPENT, is_limit, reads_like_limit, seconds_to_wait
 
 log = logging.getLogger(__name__)
 
@@ -293,8 +294,8 @@ PROBE = ApiCall("GET", "/open-apis/authen/v1/user_info")
 async def call_as_user(http: Http, origin: str, api_call: ApiCall, token: Secret) -> Outcome:
     """`call` with a user's token: a refusal that names its scope in its message alone is one for want of that scope."""
     outcome = await call(http, origin, api_call, token)
-    if isinstance(outcome, Refused) and (alternatives := scopes_in_words(outcome.message)):
-        return InsufficientScope(alternatives, outcome.log_id)
+    if isinstance(outcome, Refused) and (alternatives := scopes_in_message(outcome.message)):
+        return InsufficientScope(any_of(*alternatives), outcome.log_id)
     return outcome
 
 
@@ -394,7 +395,7 @@ def classify(status: int, headers: Mapping[str, str], body: bytes | None) -> Out
         alternatives = named_scopes(parsed, message)
         if alternatives:
             kind = InsufficientScope if code == INSUFFICIENT_SCOPE else AppScopeMissing
-            return kind(alternatives, log_id)
+            return kind(any_of(*alternatives), log_id)
         return Refused(code, message, log_id, parsed, unnamed_scope=code == INSUFFICIENT_SCOPE)
     if code in TOKEN_REJECTED and not (code == TOKEN_NOT_VALID and refuses_user_tokens(message)):
         return TokenRejected(code, log_id)

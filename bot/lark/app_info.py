@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
-from bot.core.model import ApiCall, Outcome, Refused, ScopeApplication, Succeeded, Words
+from bot.core.api import ApiCall, Outcome, Refused, Succeeded
+from bot.core.language import Words
+from bot.core.platform import ScopeApplication
 from bot.core.scopes import Scope, ScopeSet
-from bot.core.tidy import tidy
+from bot.core.unseen_characters import tidy
 from bot.lark.scopes import WELL_KNOWN, words_for
 
 ENABLED_FOR = 8.0

@@ -1,4 +1,4 @@
-"""Draws cards as Card JSON 2.0, and replies as rich-text posts. Pure; the words are in `core.texts`.
+"""Draws cards as Card JSON 2.0, and replies as rich-text posts. Pure; the words are in `core.words`.
 
 What comes from elsewhere (names, descriptions, commands) is shown as text: escaped on cards, and in posts put
 into elements that the client does not interpret.
@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
-from bot.core import texts
+from bot.core.api import Json
 from bot.core.cards import (
     Action,
     AdministratorCard,
@@ -23,10 +23,12 @@ from bot.core.cards import (
     Face,
     UnusedCard,
 )
-from bot.core.model import Code, Content, Control, Json, Language, Line, Reply, Span, Words
+from bot.core.language import Language, Words
+from bot.core.messages import Code, Content, Control, Line, Reply, Span
 from bot.core.scopes import OFFLINE_ACCESS, Scope
-from bot.core.tidy import one_line
-from bot.lark.links import KNOWN, Links, host_of
+from bot.core.unseen_characters import one_line
+from bot.core.words import cards as card_words
+from bot.lark.shown_links import KNOWN, Links, host_of
 
 to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
@@ -84,29 +86,29 @@ def draw_authorization(card: AuthorizationCard, longest: int) -> Json:
     match card.face:
         case Face.WAITING if card.asks_which_error:
             return frame(
-                texts.WHICH_ERROR_TITLE,
+                card_words.WHICH_ERROR_TITLE,
                 "blue",
-                markdown(texts.WHICH_ERROR_BODY),
+                markdown(card_words.WHICH_ERROR_BODY),
                 row(*(button(words, action, card.request_id, size="small") for words, action in ERRORS)),
                 *way_on(card, "default"),
-                row(button(texts.NOT_NOW, Action.NOT_NOW, card.request_id, size="small")),
+                row(button(card_words.NOT_NOW, Action.NOT_NOW, card.request_id, size="small")),
             )
         case Face.WAITING if card.declined_on_page:
             return frame(
-                texts.DECLINED_ON_PAGE_TITLE,
+                card_words.DECLINED_ON_PAGE_TITLE,
                 "grey",
                 *again,
-                text(texts.DECLINED_ON_PAGE_BODY),
+                text(card_words.DECLINED_ON_PAGE_BODY),
                 *listed(asked_for(card)),
                 *way_on(card, "default"),
                 ways_out(card),
             )
         case Face.WAITING:
             return frame(
-                texts.WAITING_TITLE,
+                card_words.WAITING_TITLE,
                 "blue",
                 *again,
-                text(texts.WAITING_WHY),
+                text(card_words.WAITING_WHY),
                 *listed(asked_for(card)),
                 *way_on(card, "primary"),
                 ways_out(card),
@@ -114,45 +116,47 @@ def draw_authorization(card: AuthorizationCard, longest: int) -> Json:
                 grey_until(promise(card), card.expires_at),
             )
         case Face.REDEEMING:
-            return frame(texts.REDEEMING_TITLE, "blue", text(texts.REDEEMING_BODY))
+            return frame(card_words.REDEEMING_TITLE, "blue", text(card_words.REDEEMING_BODY))
         case Face.AUTHORIZED:
             given = worth_naming(card.granted or card.scopes)
-            return frame(texts.AUTHORIZED_TITLE, "green", text(texts.AUTHORIZED_BODY), *listed(given))
+            return frame(
+                card_words.AUTHORIZED_TITLE, "green", text(card_words.AUTHORIZED_BODY), *listed(given)
+            )
         case Face.PARTLY:
             given = worth_naming(card.granted)
             return frame(
-                texts.PARTLY_TITLE,
+                card_words.PARTLY_TITLE,
                 "yellow",
-                *([markdown(texts.PARTLY_GRANTED), *listed(given)] if given else []),
-                markdown(texts.PARTLY_REFUSED),
+                *([markdown(card_words.PARTLY_GRANTED), *listed(given)] if given else []),
+                markdown(card_words.PARTLY_REFUSED),
                 *listed(card.refused),
-                grey(texts.PARTLY_AFTER),
+                grey(card_words.PARTLY_AFTER),
             )
         case Face.DECLINED:
-            return frame(texts.DECLINED_TITLE, "grey", text(texts.DECLINED_BODY))
+            return frame(card_words.DECLINED_TITLE, "grey", text(card_words.DECLINED_BODY))
         case Face.EXPIRED:
             return frame(
-                texts.EXPIRED_TITLE,
+                card_words.EXPIRED_TITLE,
                 "grey",
-                text(texts.EXPIRED_BODY),
-                row(button(texts.RETRY, Action.RETRY_EXPIRED, card.request_id, size="small")),
+                text(card_words.EXPIRED_BODY),
+                row(button(card_words.RETRY, Action.RETRY_EXPIRED, card.request_id, size="small")),
             )
         case Face.SUPERSEDED:
-            return frame(texts.SUPERSEDED_TITLE, "grey", text(texts.SUPERSEDED_BODY))
+            return frame(card_words.SUPERSEDED_TITLE, "grey", text(card_words.SUPERSEDED_BODY))
         case Face.ADMINISTRATOR:
             return frame(
-                texts.ADMINISTRATOR_TITLE,
+                card_words.ADMINISTRATOR_TITLE,
                 "orange",
-                text(texts.ADMINISTRATOR_BODY),
+                text(card_words.ADMINISTRATOR_BODY),
                 *listed(worth_naming(card.scopes)),
-                row(button(texts.CANCEL, Action.CANCEL, card.request_id, size="small")),
-                grey(texts.ADMINISTRATOR_AFTER),
+                row(button(card_words.CANCEL, Action.CANCEL, card.request_id, size="small")),
+                grey(card_words.ADMINISTRATOR_AFTER),
             )
         case Face.FAILED:
             return frame(
-                texts.FAILED_TITLE,
+                card_words.FAILED_TITLE,
                 "red",
-                markdown(escape_words(card.failure, 400)) if card.failure else text(texts.FAILED_BODY),
+                markdown(escape_words(card.failure, 400)) if card.failure else text(card_words.FAILED_BODY),
             )
 
 
@@ -170,19 +174,19 @@ def given_before(card: AuthorizationCard, longest: int) -> list[Json]:
     """What is asked for along with the rest and costs nothing, in a line of its own."""
     scopes = sorted(scope for scope in card.scopes if scope in card.granted and scope != OFFLINE_ACCESS)
     names = [in_a_sentence(scope, card.scopes[scope], longest) for scope in scopes]
-    return [grey(texts.ALREADY_GRANTED.format(scopes=joined(names)))] if names else []
+    return [grey(card_words.ALREADY_GRANTED.format(scopes=joined(names)))] if names else []
 
 
 def promise(card: AuthorizationCard) -> Words:
     stays = card.stays_signed_in and OFFLINE_ACCESS not in asked_for(card)
-    return texts.WAITING_PROMISE + texts.STAYS_SIGNED_IN if stays else texts.WAITING_PROMISE
+    return card_words.WAITING_PROMISE + card_words.STAYS_SIGNED_IN if stays else card_words.WAITING_PROMISE
 
 
 ERRORS = (
-    (texts.ERROR_SCOPE, Action.PAGE_ERROR_SCOPE),
-    (texts.ERROR_REDIRECT, Action.PAGE_ERROR_REDIRECT),
-    (texts.ERROR_APP, Action.PAGE_ERROR_APP),
-    (texts.ERROR_OTHER, Action.PAGE_ERROR_OTHER),
+    (card_words.ERROR_SCOPE, Action.PAGE_ERROR_SCOPE),
+    (card_words.ERROR_REDIRECT, Action.PAGE_ERROR_REDIRECT),
+    (card_words.ERROR_APP, Action.PAGE_ERROR_APP),
+    (card_words.ERROR_OTHER, Action.PAGE_ERROR_OTHER),
 )
 """What the platform's page may show in place of asking."""
 
@@ -190,24 +194,24 @@ ERRORS = (
 def way_on(card: AuthorizationCard, kind: str) -> list[Json]:
     """The link to follow, or the button that fetches one, and how the last try ended."""
     if card.link:
-        return [link(texts.AUTHORIZE, card.link, kind)]
+        return [link(card_words.AUTHORIZE, card.link, kind)]
     if card.device_link:
         code, until = escape(card.device_link.user_code.reveal(), 40), time(card.device_link.expires_at)
         return [
-            markdown(texts.DEVICE_CODE.format(code=code, until=until)),
-            link(texts.OPEN_PLATFORM_PAGE, card.device_link.url.reveal(), kind),
+            markdown(card_words.DEVICE_CODE.format(code=code, until=until)),
+            link(card_words.OPEN_PLATFORM_PAGE, card.device_link.url.reveal(), kind),
         ]
-    fetch = button(texts.AUTHORIZE, Action.AUTHORIZE, card.request_id, kind)
+    fetch = button(card_words.AUTHORIZE, Action.AUTHORIZE, card.request_id, kind)
     return [markdown(card.notice), fetch] if card.notice else [fetch]
 
 
 def ways_out(card: AuthorizationCard) -> Json:
     """The controls beside the way on. A page that was not opened has shown no error."""
-    not_now = button(texts.NOT_NOW, Action.NOT_NOW, card.request_id, size="small")
+    not_now = button(card_words.NOT_NOW, Action.NOT_NOW, card.request_id, size="small")
     if not card.opened:
         return row(not_now)
     return row(
-        not_now, button(texts.PAGE_ERROR, Action.PAGE_ERROR, card.request_id, kind="text", size="small")
+        not_now, button(card_words.PAGE_ERROR, Action.PAGE_ERROR, card.request_id, kind="text", size="small")
     )
 
 
@@ -215,41 +219,44 @@ def draw_administrator(card: AdministratorCard, longest: int) -> Json:
     scopes = scope_list(card.scopes, card.scopes, longest)
     if card.done:
         return frame(
-            texts.ADMINISTRATOR_DONE_TITLE, "green", markdown(texts.ADMINISTRATOR_DONE_BODY), *scopes
+            card_words.ADMINISTRATOR_DONE_TITLE,
+            "green",
+            markdown(card_words.ADMINISTRATOR_DONE_BODY),
+            *scopes,
         )
     if not card.waiting:
-        return frame(texts.ADMINISTRATOR_DROPPED_TITLE, "grey", *scopes)
+        return frame(card_words.ADMINISTRATOR_DROPPED_TITLE, "grey", *scopes)
     said = {
         "people": people(card.waiting),
         "wants": "wants" if len(card.waiting) == 1 else "want",
         "commands": commands(card.commands),
     }
     return frame(
-        texts.ASK_ADMINISTRATOR_TITLE,
+        card_words.ASK_ADMINISTRATOR_TITLE,
         "orange",
-        markdown(texts.ASK_ADMINISTRATOR_BODY.format(**said)),
+        markdown(card_words.ASK_ADMINISTRATOR_BODY.format(**said)),
         *scopes,
-        link(texts.OPEN_CONSOLE, card.console_link),
+        link(card_words.OPEN_CONSOLE, card.console_link),
         row(
-            *([button(texts.APPLY, Action.APPLY, card.subject, size="small")] if card.can_apply else []),
-            button(texts.CHECK_AGAIN, Action.CHECK_AGAIN, card.subject, size="small"),
+            *([button(card_words.APPLY, Action.APPLY, card.subject, size="small")] if card.can_apply else []),
+            button(card_words.CHECK_AGAIN, Action.CHECK_AGAIN, card.subject, size="small"),
         ),
-        grey(texts.ASK_ADMINISTRATOR_AFTER),
+        grey(card_words.ASK_ADMINISTRATOR_AFTER),
     )
 
 
 def draw_confirmation(card: ConfirmationCard) -> Json:
     said = {"command": f"**{escape(card.command, 200)}**", "asked": time(card.asked_at)}
     if card.confirmed is not None:
-        title = texts.CONFIRMED_TITLE if card.confirmed else texts.DISCARDED_TITLE
-        return frame(title, "grey", markdown(texts.DECIDED_BODY.format(**said)))
+        title = card_words.CONFIRMED_TITLE if card.confirmed else card_words.DISCARDED_TITLE
+        return frame(title, "grey", markdown(card_words.DECIDED_BODY.format(**said)))
     return frame(
-        texts.CONFIRM_TITLE,
+        card_words.CONFIRM_TITLE,
         "yellow",
-        markdown(texts.CONFIRM_BODY.format(**said)),
+        markdown(card_words.CONFIRM_BODY.format(**said)),
         row(
-            button(texts.CONFIRM, Action.CONFIRM, card.call_id, kind="primary"),
-            button(texts.DISCARD, Action.DISCARD, card.call_id),
+            button(card_words.CONFIRM, Action.CONFIRM, card.call_id, kind="primary"),
+            button(card_words.DISCARD, Action.DISCARD, card.call_id),
         ),
     )
 
@@ -257,15 +264,15 @@ def draw_confirmation(card: ConfirmationCard) -> Json:
 def draw_unused(card: UnusedCard, longest: int) -> Json:
     scopes = scope_list(card.scopes, card.scopes, longest)
     if card.answer is not None:
-        return frame(texts.UNUSED_TITLE, "grey", markdown(card.answer), *(scopes if card.scopes else []))
+        return frame(card_words.UNUSED_TITLE, "grey", markdown(card.answer), *(scopes if card.scopes else []))
     return frame(
-        texts.UNUSED_TITLE,
+        card_words.UNUSED_TITLE,
         "blue",
-        markdown(texts.UNUSED_BODY),
+        markdown(card_words.UNUSED_BODY),
         *scopes,
         row(
-            button(texts.GIVE_BACK, Action.GIVE_BACK, card.subject, kind="primary"),
-            button(texts.KEEP, Action.KEEP, card.subject),
+            button(card_words.GIVE_BACK, Action.GIVE_BACK, card.subject, kind="primary"),
+            button(card_words.KEEP, Action.KEEP, card.subject),
         ),
     )
 
@@ -366,7 +373,7 @@ def scope_list(described: Mapping[Scope, Words], scopes: Iterable[Scope], longes
         {
             "tag": "collapsible_panel",
             "expanded": False,
-            "header": {"title": plain(texts.AND_MORE.format(number=len(rest)))},
+            "header": {"title": plain(card_words.AND_MORE.format(number=len(rest)))},
             "elements": [lines_of(rest)],
         },
     ]
@@ -399,7 +406,7 @@ def commands(names: tuple[str, ...]) -> Words:
     shown = [f"**{escape(name, 130)}**" for name in names[:SHOWN_COMMANDS]]
     if len(names) > SHOWN_COMMANDS:
         shown.append("…")
-    return enumeration(shown) or texts.SOMETHING
+    return enumeration(shown) or card_words.SOMETHING
 
 
 SHOWN_PEOPLE = 5
@@ -415,7 +422,7 @@ def people(open_ids: tuple[str, ...]) -> Words:
     ]
     words = joined([Words(each, each) for each in shown])
     rest = len(open_ids) - len(shown)
-    return texts.AND_OTHERS.format(people=words, rest=rest, all=len(open_ids)) if rest else words
+    return card_words.AND_OTHERS.format(people=words, rest=rest, all=len(open_ids)) if rest else words
 
 
 def enumeration(items: list[str]) -> Words | None:
@@ -461,7 +468,7 @@ Paragraph = list[Element]
 
 def fitting(lines: tuple[Line, ...], language: Language, links: Links) -> list[Paragraph]:
     """As many paragraphs as a message can hold."""
-    note = [literal(texts.CUT.to(language))]
+    note = [literal(card_words.CUT.to(language))]
     room = LANGUAGE_SHARE - weight(to_json(note))
     shown: list[Paragraph] = []
     for paragraph in paragraphs(lines, language, links):

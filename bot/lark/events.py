@@ -1,4 +1,4 @@
-"""What the platform sends us: verified, decrypted and parsed into the events of `core.model`. No I/O.
+"""What the platform sends us: verified, decrypted and parsed into the events of `core.events`. No I/O.
 
 Order of a webhook: signature, freshness, decryption, token, app, fields. Without a signature a body is looked
 into only to find out whether it checks the address, and all that is wrong with such a one is answered alike.
@@ -20,28 +20,27 @@ from typing import Any, TypeGuard
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from bot.core.commands import EVERYONE, LONGEST_NAME, PLACEHOLDER
-from bot.core.model import (
+from bot.core.events import (
     AppStopped,
     CardClicked,
-    Challenge,
-    Chat,
     ChatEntered,
     GrantRevoked,
     Ignored,
-    Language,
     Mentions,
     MessageRecalled,
     MessageReceived,
-    PersonLeft,
     Received,
-    Secret,
     Unauthentic,
-    UserKey,
-    Words,
+    UrlVerification,
+    UserDeleted,
 )
+from bot.core.language import Language, Words
+from bot.core.messages import Chat
+from bot.core.people import UserKey
+from bot.core.secrets import Secret
 from bot.core.strict_json import decode
-from bot.core.tidy import one_line, tidy
-from bot.lark.bounds import is_costly
+from bot.core.unseen_characters import one_line, tidy
+from bot.lark.json_bounds import is_costly
 
 OLDEST = 8 * 3600
 """Seconds: the platform redelivers for some seven hours, perhaps with the first timestamp."""
@@ -150,7 +149,7 @@ def receive(
     return read_event(recipient, payload)
 
 
-def unsigned(keys: WebhookKeys, body: bytes) -> Challenge | Unauthentic:
+def unsigned(keys: WebhookKeys, body: bytes) -> UrlVerification | Unauthentic:
     """The check of the address may come without a signature, and changes nothing."""
     plain = keys.decrypt(body) if len(body) <= LONGEST_CHECK else None
     payload = parse_object(plain) if plain is not None else None
@@ -159,11 +158,11 @@ def unsigned(keys: WebhookKeys, body: bytes) -> Challenge | Unauthentic:
     return challenge(keys, payload)
 
 
-def challenge(keys: WebhookKeys, payload: Mapping[str, Any]) -> Challenge | Unauthentic:
+def challenge(keys: WebhookKeys, payload: Mapping[str, Any]) -> UrlVerification | Unauthentic:
     value = payload.get("challenge")
     if not keys.is_token(payload.get("token")) or not is_id(value):
         return Unauthentic("not signed", 401)
-    return Challenge(value)
+    return UrlVerification(value)
 
 
 OLD_CARD_CALLBACK = (
@@ -607,10 +606,10 @@ def reason_in(event: Fields) -> str:
     return one_line(reason, LONGEST_ID) if isinstance(reason, str) else ""
 
 
-def person_left(recipient: Recipient, event_id: str, header: Header, event: Fields) -> PersonLeft:
+def person_left(recipient: Recipient, event_id: str, header: Header, event: Fields) -> UserDeleted:
     """https://open.feishu.cn/document/server-docs/contact-v3/user/events/deleted"""
     open_id = required(part(event, "object"), "open_id")
-    return PersonLeft(event_id, user_of(recipient, required(header, "tenant_key"), open_id))
+    return UserDeleted(event_id, user_of(recipient, required(header, "tenant_key"), open_id))
 
 
 READERS: Mapping[str, Callable[[Recipient, str, Header, Fields], Received]] = {

@@ -12,23 +12,12 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeGuard
 from urllib.parse import quote, urlencode
 
-from bot.core.model import (
-    DeviceAnswer,
-    DeviceCode,
-    Identity,
-    Outcome,
-    RateLimited,
-    Refused,
-    Secret,
-    Succeeded,
-    TokenProblem,
-    TokenRefused,
-    TokenRejected,
-    TokenSet,
-    Unreachable,
-)
+from bot.core.api import Outcome, RateLimited, Refused, Succeeded, TokenRejected, Unreachable
+from bot.core.oauth import DeviceAnswer, DeviceCode, TokenProblem, TokenRefused, TokenSet
+from bot.core.people import Identity
 from bot.core.scopes import ScopeSet, join_scopes, parse_scopes
-from bot.core.tidy import one_line
+from bot.core.secrets import Secret
+from bot.core.unseen_characters import one_line
 from bot.lark.api import (
     OTHER_BRAND,
     Answer,
@@ -38,11 +27,11 @@ from bot.lark.api import (
     secret_in,
     text_of,
 )
+from bot.lark.app_token import ASSUMED_LIFE, AppToken
 from bot.lark.events import is_id
-from bot.lark.hints import scopes_among
-from bot.lark.limits import is_limit, reads_like_limit, seconds_to_wait
-from bot.lark.strict import STRICT_PATH, StrictEndpoint
-from bot.lark.tokens import ASSUMED_LIFE, AppToken
+from bot.lark.message_texts import scopes_among
+from bot.lark.rate_limits import is_limit, reads_like_limit, seconds_to_wait
+from bot.lark.strict_endpoint import STRICT_PATH, StrictEndpoint
 
 log = logging.getLogger(__name__)
 
@@ -251,7 +240,7 @@ class OAuth:
         await self._app_token.close()
 
     def authorize_url(
-        self, *, redirect_uri: str, scopes: ScopeSet, state: str, challenge: str | None, consent: bool
+        self, *, redirect_uri: str, scopes: ScopeSet, state: str, challenge: str | None, prompt_consent: bool
     ) -> str:
         query = {
             "client_id": self._app_id,
@@ -261,7 +250,7 @@ class OAuth:
             "state": state,
             "code_challenge": challenge or "",
             "code_challenge_method": "S256" if challenge else "",
-            "prompt": "consent" if consent else "",
+            "prompt": "consent" if prompt_consent else "",
         }
         filled = {name: value for name, value in query.items() if value}
         return f"{self._accounts_url}{AUTHORIZE_PATH}?{urlencode(filled, quote_via=quote, safe='')}"
@@ -308,7 +297,7 @@ class OAuth:
             self._strict.forget()
         return answer
 
-    async def authorize_device(self, scopes: ScopeSet) -> DeviceCode | TokenRefused:
+    async def request_device_authorization(self, scopes: ScopeSet) -> DeviceCode | TokenRefused:
         """With HTTP Basic; if that did not identify the app, once more with the secret in the form.
 
         A proxy may drop the Authorization header. RFC 6749, 2.3.1 allows either, and never both at once.

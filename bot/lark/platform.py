@@ -11,38 +11,22 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import quote
 
+from bot.core.api import ApiCall, Json, Outcome, Refused, Unreachable
 from bot.core.cards import Card
-from bot.core.model import (
-    ApiCall,
-    Content,
-    Destination,
-    DeviceAnswer,
-    DeviceCode,
-    Identity,
-    Json,
-    NotSent,
-    Outage,
-    Outcome,
-    Received,
-    Refused,
-    Reply,
-    ScopeApplication,
-    Secret,
-    Sent,
-    TokenProblem,
-    TokenRefused,
-    TokenSet,
-    Unreachable,
-    UserKey,
-    Words,
-)
+from bot.core.events import Outage, Received
+from bot.core.language import Words
+from bot.core.messages import Content, Destination, NotSent, Reply, Sent
 from bot.core.network import STRAIGHT, Network
+from bot.core.oauth import DeviceAnswer, DeviceCode, TokenProblem, TokenRefused, TokenSet
+from bot.core.people import Identity, UserKey
+from bot.core.platform import ScopeApplication
 from bot.core.scopes import Scope, ScopeSet
-from bot.lark import api, cards, events, inspection, messages
+from bot.core.secrets import Secret
+from bot.lark import api, cards, doctor_checks, events, messages
 from bot.lark.app_info import AppInfo
-from bot.lark.links import Links
+from bot.lark.app_token import AppToken, with_token
 from bot.lark.oauth import USER_INFO_PATH, GenerationName, OAuth, identity_of
-from bot.lark.tokens import AppToken, with_token
+from bot.lark.shown_links import Links
 
 log = logging.getLogger(__name__)
 
@@ -188,10 +172,14 @@ class LarkPlatform:
     # --- authorization
 
     def authorize_url(
-        self, *, redirect_uri: str, scopes: ScopeSet, state: str, challenge: str | None, consent: bool
+        self, *, redirect_uri: str, scopes: ScopeSet, state: str, challenge: str | None, prompt_consent: bool
     ) -> str:
         return self._oauth.authorize_url(
-            redirect_uri=redirect_uri, scopes=scopes, state=state, challenge=challenge, consent=consent
+            redirect_uri=redirect_uri,
+            scopes=scopes,
+            state=state,
+            challenge=challenge,
+            prompt_consent=prompt_consent,
         )
 
     def card_link(self, url: str) -> str:
@@ -235,9 +223,9 @@ class LarkPlatform:
     ) -> TokenSet | TokenRefused:
         return await self._oauth.exchange_sign_in(code, redirect_uri=redirect_uri, verifier=verifier)
 
-    async def authorize_device(self, scopes: ScopeSet) -> DeviceCode | TokenRefused:
-        code = await self._oauth.authorize_device(scopes)
-        if isinstance(code, DeviceCode) and not self._links.shown(code.link.reveal()):
+    async def request_device_authorization(self, scopes: ScopeSet) -> DeviceCode | TokenRefused:
+        code = await self._oauth.request_device_authorization(scopes)
+        if isinstance(code, DeviceCode) and not self._links.shown(code.verification_uri_complete.reveal()):
             return TokenRefused(TokenProblem.IN_DOUBT, 0, "a page for the code that is not the platform's")
         return code
 
@@ -269,7 +257,7 @@ class LarkPlatform:
         return await self._info.enabled_scopes_for_visitors()
 
     async def redirect_urls(self) -> frozenset[str] | None:
-        found = await inspection.redirect_urls(self.call_as_app, self.app_id)
+        found = await doctor_checks.redirect_urls(self.call_as_app, self.app_id)
         return found if isinstance(found, frozenset) else None
 
     def knows_scope(self, scope: Scope) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bot.core.model import Words
+from bot.core.language import Words
 from bot.core.scopes import Scope
 
 WELL_KNOWN: Mapping[Scope, Words] = {

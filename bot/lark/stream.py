@@ -23,8 +23,10 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
-from bot.core.model import Json, Outage, Secret, Unreachable
+from bot.core.api import Json, Unreachable
+from bot.core.events import Outage
 from bot.core.network import STRAIGHT, Network
+from bot.core.secrets import Secret
 from bot.lark.api import OTHER_BRAND, WRONG_BRAND, Http, Way, bounded, describe, is_redirect, parse_object
 from bot.lark.frames import CONTROL, DATA, Frame, FrameError, Parts, decode, encode, ping
 

@@ -10,13 +10,16 @@ from typing import Any
 from sqlalchemy import Connection, Row, and_, delete, func, literal_column, null, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from bot.core.model import Attempt, AttemptKind, Secret, UserKey
+from bot.core.lifecycle import is_live
+from bot.core.people import UserKey
+from bot.core.requests import Attempt, AttemptKind, AttemptStatus
 from bot.core.scopes import ScopeSet
-from bot.store import audit, authorizations, sealed
-from bot.store.crypto import Seal
-from bot.store.database import seal_of
-from bot.store.schema import AttemptStatus, authorization_attempts
-from bot.store.sql import LIMIT, app_of, bind, of_app_or_untold, status_is
+from bot.core.secrets import Secret
+from bot.store import audit, requests, sealed
+from bot.store.keyring import Keyring
+from bot.store.schema import authorization_attempts
+from bot.store.statements import LIMIT, app_of, bind, of_app_or_untold, status_is
+from bot.store.transaction import keyring_of
 
 attempts = authorization_attempts
 
@@ -55,7 +58,7 @@ def _genuine(connection: Connection, row: Row[Any], now: datetime) -> Row[Any] |
 
     Raises `CannotOpenSecret` when only another replica can tell.
     """
-    if sealed.ATTEMPT.must_tell(seal_of(connection), row._mapping):
+    if sealed.ATTEMPT.must_tell(keyring_of(connection), row._mapping):
         return row
     values = {"attempt": row.id, "ending": AttemptStatus.FAILED.value, "how": audit.FORGED}
     connection.execute(FINISH, values)
@@ -63,7 +66,7 @@ def _genuine(connection: Connection, row: Row[Any], now: datetime) -> Row[Any] |
     return None
 
 
-def _attempt(row: Row[Any], seal: Seal) -> tuple[Attempt, Secret | None]:
+def _attempt(row: Row[Any], seal: Keyring) -> tuple[Attempt, Secret | None]:
     verifier = sealed.VERIFIER.open_unless_lost(seal, row._mapping)
     code = sealed.CODE.open_unless_lost(seal, row._mapping)
     found = Attempt(
@@ -125,7 +128,7 @@ def begin(
     was opened `limit_a_day` times in a day."""
     request = attempt.request_id
     assert request is not None
-    authorizations.stamp_opened(connection, request, now)
+    requests.stamp_opened(connection, request, now)
     before = openings(connection, request, now)
     if before.live >= limit or before.today >= limit_a_day:
         return before
@@ -135,7 +138,7 @@ def begin(
 
 def _values(connection: Connection, attempt: NewAttempt, now: datetime) -> dict[str, Any]:
     """The row of a live attempt, with its seals."""
-    ring = seal_of(connection)
+    ring = keyring_of(connection)
     values: dict[str, Any] = {
         "id": attempt.id,
         "app": app_of(connection),
@@ -192,7 +195,7 @@ def consume(
 
     Its request, if that is open, shows that it is being redeemed. Without a code there is nothing to redeem.
     """
-    ring = seal_of(connection)
+    ring = keyring_of(connection)
     values = {
         "own_app": app_of(connection),
         "state": state_digest,
@@ -206,7 +209,7 @@ def consume(
     if row is None:
         return None
     if row.request_id is not None and code is not None:
-        authorizations.redeem(connection, row.request_id, now)
+        requests.redeem(connection, row.request_id, now)
     return _attempt(row, ring)[0]
 
 
@@ -255,11 +258,11 @@ STATUS_OF = {
 
 def consumed_before(
     connection: Connection, state_digest: str, kind: AttemptKind = AttemptKind.AUTHORIZATION
-) -> str | None:
+) -> AttemptStatus | None:
     """The status of a known state, for the words of a page; `live` for one that came too late."""
-    return connection.execute(
-        STATUS_OF[kind], {"own_app": app_of(connection), "state": state_digest}
-    ).scalar()
+    values = {"own_app": app_of(connection), "state": state_digest}
+    status = connection.execute(STATUS_OF[kind], values).scalar()
+    return None if status is None else AttemptStatus(status)
 
 
 REJECT = (
@@ -294,24 +297,29 @@ FINISH = (
 )
 
 
-def _entry(status: str, row: Row[Any], now: datetime, **detail: str) -> audit.Entry:
+def _entry(status: AttemptStatus, row: Row[Any], now: datetime, **detail: str) -> audit.Entry:
     subject = ("attempt", row.id)
     return audit.entry(
-        f"attempt_{status}", user=row.user_key, subject=subject, now=now, **detail, request=row.request_id
+        f"attempt_{status.value}",
+        user=row.user_key,
+        subject=subject,
+        now=now,
+        **detail,
+        request=row.request_id,
     )
 
 
-def finish(connection: Connection, attempt: str, status: str, outcome: str, now: datetime) -> bool:
+def finish(connection: Connection, attempt: str, status: AttemptStatus, outcome: str, now: datetime) -> bool:
     """Ends an attempt that is being redeemed, and erases its code and verifier.
 
     In the audit log it is the grant, or the session, that tells of one that is completed, and nothing of another
     sign-in, which is not finished, but forgotten: anybody can begin one.
     """
-    assert AttemptStatus(status) not in {AttemptStatus.LIVE, AttemptStatus.REDEEMING}
-    values = {"attempt": attempt, "ending": status, "how": outcome}
+    assert not is_live(status)
+    values = {"attempt": attempt, "ending": status.value, "how": outcome}
     row = connection.execute(FINISH, values).one_or_none()
-    if row is not None and row.kind == AttemptKind.AUTHORIZATION and status != AttemptStatus.COMPLETED:
-        how = audit.DECLINED_ON_PAGE if status == AttemptStatus.DENIED else {}
+    if row is not None and row.kind == AttemptKind.AUTHORIZATION and status is not AttemptStatus.COMPLETED:
+        how = audit.DECLINED_ON_PAGE if status is AttemptStatus.DENIED else {}
         if outcome == WRONG_PERSON:
             how = audit.TOKEN_DROPPED
         audit.write_all(connection, [_entry(status, row, now, reason=outcome, **how)])
@@ -367,7 +375,9 @@ OUTCOME_OF = select(attempts.c.outcome).where(attempts.c.id == bind("attempt", a
 def withdraw(connection: Connection, user: UserKey, now: datetime) -> int:
     """The person takes back what they consented to: what is being redeemed is not to be stored any more."""
     withdrawn = connection.execute(WITHDRAW, {"user": user}).all()
-    audit.write_all(connection, [_entry("failed", row, now, reason=WITHDRAWN) for row in withdrawn])
+    audit.write_all(
+        connection, [_entry(AttemptStatus.FAILED, row, now, reason=WITHDRAWN) for row in withdrawn]
+    )
     return len(withdrawn)
 
 
@@ -398,7 +408,7 @@ def stranded(
     connection: Connection, worker: str, now: datetime, lease_until: datetime, limit: int
 ) -> list[tuple[Attempt, Secret | None]]:
     """Takes over attempts whose redeeming was cut short, with their codes."""
-    seal = seal_of(connection)
+    seal = keyring_of(connection)
     values = {"own_app": app_of(connection), "new_worker": worker, "now": now, "until": lease_until}
     values |= {"limit": limit}
     taken = connection.execute(TAKE_OVER, values).all()
@@ -456,7 +466,7 @@ def expire(connection: Connection, now: datetime, limit: int) -> int:
     """Marks attempts that nobody came back from, and erases their verifiers; returns how many."""
     expired = connection.execute(EXPIRE, {"own_app": app_of(connection), "now": now, "limit": limit}).all()
     asked = [row for row in expired if row.kind == AttemptKind.AUTHORIZATION]
-    audit.write_all(connection, [_entry("expired", row, now) for row in asked])
+    audit.write_all(connection, [_entry(AttemptStatus.EXPIRED, row, now) for row in asked])
     return len(expired)
 
 

@@ -15,9 +15,9 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, case, delete, insert, literal_column, select
 
-from bot.core.model import UserKey
+from bot.core.people import UserKey
 from bot.store.schema import audit_log
-from bot.store.sql import APP, LIMIT, app_of, bind, of_app_or_untold
+from bot.store.statements import APP, LIMIT, app_of, bind, of_app_or_untold
 
 _moment = bind("moment", audit_log.c.at)
 

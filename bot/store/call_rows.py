@@ -6,11 +6,12 @@ from typing import Any
 
 from sqlalchemy import Connection, Row
 
-from bot.core.model import CallStatus, Chat, DeferredCall, WaitsFor
+from bot.core.calls import CallStatus, DeferredCall, WaitsFor
+from bot.core.messages import Chat
 from bot.store import sealed
-from bot.store.crypto import Seal
+from bot.store.keyring import Keyring
 from bot.store.schema import deferred_calls as calls
-from bot.store.sql import bind, status_is
+from bot.store.statements import bind, status_is
 
 COLUMNS = (
     calls.c.id,
@@ -46,7 +47,7 @@ _UNTOLD = {"settled_at", "seal", "run_seal"}
 """Of no use to anybody but `_is_genuine`."""
 
 
-def call_of(row: Row[Any], ring: Seal) -> DeferredCall:
+def call_of(row: Row[Any], ring: Keyring) -> DeferredCall:
     values = {column.name: getattr(row, column.name) for column in COLUMNS if column.name not in _UNTOLD}
     values["user"] = values.pop("user_key")
     values["chat"] = Chat(values.pop("chat_id"), values.pop("chat_kind"), values.pop("thread_id"))
@@ -55,7 +56,7 @@ def call_of(row: Row[Any], ring: Seal) -> DeferredCall:
     return DeferredCall(**values, genuine=_is_genuine(row, ring))
 
 
-def _is_genuine(row: Row[Any], ring: Seal) -> bool | None:
+def _is_genuine(row: Row[Any], ring: Keyring) -> bool | None:
     """A settled call has only the proof of what was asked: nothing can have it run again. Very old ones lack that."""
     if row.settled_at is not None and row.seal is None:
         return False

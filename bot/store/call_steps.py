@@ -24,13 +24,14 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert
 
-from bot.core.model import Secret, Step
+from bot.core.calls import Step
+from bot.core.secrets import Secret
 from bot.store import sealed
 from bot.store.call_rows import NOT_RECALLED, STILL_HELD, changed
-from bot.store.database import seal_of
 from bot.store.schema import call_steps
 from bot.store.schema import deferred_calls as calls
-from bot.store.sql import bind
+from bot.store.statements import bind
+from bot.store.transaction import keyring_of
 
 STEPS = select(call_steps).where(call_steps.c.call_id == bind("call", call_steps.c.call_id))
 STEPS = STEPS.order_by(call_steps.c.number)
@@ -38,7 +39,7 @@ STEPS = STEPS.order_by(call_steps.c.number)
 
 def steps_of(connection: Connection, call_id: str) -> list[Step]:
     """What is recorded of a call, in order."""
-    seal = seal_of(connection)
+    seal = keyring_of(connection)
     steps = []
     for row in connection.execute(STEPS, {"call": call_id}):
         opened = sealed.STEP_RESULT.open(seal, row._mapping)
@@ -87,7 +88,7 @@ def record_results(connection: Connection, call_id: str, claim: int, steps: Sequ
     held = {"call": call_id, "held_claim": claim}
     if connection.execute(HELD, held).first() is None:
         return False
-    seal = seal_of(connection)
+    seal = keyring_of(connection)
     for step in steps:
         values: dict[str, Any] = {
             "call_id": call_id,

@@ -22,16 +22,18 @@ from sqlalchemy import (
     update,
 )
 
-from bot.core.lifecycle import calls_that_may_become
-from bot.core.model import CallStatus, DeferredCall, DirectChat, UserKey, WaitsFor
+from bot.core.calls import CallStatus, DeferredCall, WaitsFor
+from bot.core.lifecycle import may_become
+from bot.core.messages import DirectChat
+from bot.core.people import UserKey
 from bot.core.scopes import Requirement, named
 from bot.store import audit, call_steps, claims, reactions, scope_waits, sealed
 from bot.store.call_rows import COLUMNS, NOT_RECALLED, STILL_HELD, call_of, changed
-from bot.store.database import announce, seal_of
 from bot.store.schema import call_steps as steps
 from bot.store.schema import deferred_calls as calls
 from bot.store.schema import outgoing_messages as messages
-from bot.store.sql import LIMIT, app_of, bind, of_app, status_in, status_is
+from bot.store.statements import LIMIT, app_of, bind, of_app, status_in, status_is
+from bot.store.transaction import announce, keyring_of
 
 # --- status ----------------------------------------------------------------------------------------
 
@@ -111,7 +113,7 @@ def suspend(
         "reason": waits_for.value,
         "lacking": needs,
         "new_seal": sealed.RUN.seal(
-            seal_of(connection), {"id": call_id, "confirmed": confirmed, "needs": needs}
+            keyring_of(connection), {"id": call_id, "confirmed": confirmed, "needs": needs}
         ),
         "request": request_id,
         "now": now,
@@ -245,7 +247,7 @@ def _settle(
     outcome: str,
     now: datetime,
 ) -> bool:
-    assert CallStatus.RUNNING in calls_that_may_become(status)
+    assert CallStatus.RUNNING in may_become(status)
     values = {"call": call_id, "held_claim": claim, "ending": status.value, "how": outcome, "now": now}
     return _ended(connection, statement, values) is not None
 
@@ -389,7 +391,7 @@ CONFIRM = (
 def confirm(connection: Connection, call_id: str, now: datetime) -> bool:
     """A suspended call that waits for confirmation → queued, and confirmed."""
     announce(connection)
-    seal = sealed.RUN.seal(seal_of(connection), {"id": call_id, "confirmed": True, "needs": ()})
+    seal = sealed.RUN.seal(keyring_of(connection), {"id": call_id, "confirmed": True, "needs": ()})
     row = connection.execute(CONFIRM, {"call": call_id, "now": now, "confirmed_seal": seal}).one_or_none()
     if row is not None:
         audit.write_all(connection, [_entry("call_confirmed", row, now)])
@@ -525,7 +527,7 @@ def _all(connection: Connection, statement: Any, values: dict[str, Any]) -> list
 
 
 def _found(connection: Connection, statement: Any, values: dict[str, Any]) -> list[DeferredCall]:
-    ring = seal_of(connection)
+    ring = keyring_of(connection)
     return [call_of(row, ring) for row in connection.execute(statement, values)]
 
 

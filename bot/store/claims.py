@@ -28,11 +28,12 @@ from sqlalchemy import (
     update,
 )
 
-from bot.core.model import DeferredCall, UserKey
+from bot.core.calls import DeferredCall
+from bot.core.people import UserKey
 from bot.store.call_rows import COLUMNS, STILL_HELD, call_of, changed
-from bot.store.database import announce, seal_of
 from bot.store.schema import deferred_calls as calls
-from bot.store.sql import app_of, bind, of_app, status_is
+from bot.store.statements import app_of, bind, of_app, status_is
+from bot.store.transaction import announce, keyring_of
 
 
 def first_ahead(
@@ -170,7 +171,7 @@ def claim_next(
     row = connection.execute(statement, values).one_or_none()
     if row is None:
         return None
-    call = call_of(row, seal_of(connection))
+    call = call_of(row, keyring_of(connection))
     if connection.dialect.name == "sqlite" and row.others_behind:
         connection.execute(STEP_FORWARD, {"own_app": call.user.app, "user": call.user})
     return call

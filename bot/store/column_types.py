@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, DateTime, Dialect, Text
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from bot.core.model import UserKey
+from bot.core.people import UserKey
 from bot.core.scopes import Requirement, ScopeSet
 
 

@@ -7,13 +7,15 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, literal_column, null, select, update
 
-from bot.core.model import DeviceAuthorization, DeviceCode, DeviceStatus, UserKey
+from bot.core.oauth import DeviceCode
+from bot.core.people import UserKey
+from bot.core.requests import DeviceAuthorization, DeviceStatus
 from bot.core.scopes import ScopeSet
-from bot.store import audit, authorizations, sealed
-from bot.store.crypto import Seal
-from bot.store.database import seal_of
+from bot.store import audit, requests, sealed
+from bot.store.keyring import Keyring
 from bot.store.schema import device_authorizations as devices
-from bot.store.sql import LIMIT, app_of, bind, of_app, status_in, status_is
+from bot.store.statements import LIMIT, app_of, bind, of_app, status_in, status_is
+from bot.store.transaction import keyring_of
 
 COLUMNS = (
     devices.c.id,
@@ -33,7 +35,7 @@ COLUMNS = (
 )
 
 
-def _device(row: Any, seal: Seal) -> DeviceAuthorization:
+def _device(row: Any, seal: Keyring) -> DeviceAuthorization:
     return DeviceAuthorization(
         id=row.id,
         request_id=row.request_id,
@@ -71,7 +73,7 @@ OUTCOME_OF = select(devices.c.outcome).where(_this)
 
 def latest_of(connection: Connection, request: str) -> DeviceAuthorization | None:
     """The last press of the button on a request's card: live, or how it ended."""
-    seal = seal_of(connection)
+    seal = keyring_of(connection)
     return next((_device(row, seal) for row in connection.execute(LATEST_OF, {"request": request})), None)
 
 
@@ -97,7 +99,7 @@ def begin(
     lease_until: datetime,
 ) -> DeviceAuthorization | None:
     """Notes that a code is to be minted, claimed for this worker; None while another one of the request lives."""
-    authorizations.get_locked(connection, request)
+    requests.get_locked(connection, request)
     before = latest_of(connection, request)
     if before is not None and before.status in {DeviceStatus.MINTING, DeviceStatus.POLLING}:
         if before.expires_at is None or before.expires_at > now:
@@ -174,7 +176,7 @@ def claim_due(
     """Takes what is due to be minted or polled for, for the time of the lease. One statement."""
     values = {"own_app": app_of(connection), "new_worker": worker, "now": now, "lease_until": lease_until}
     values |= {"limit": limit}
-    seal = seal_of(connection)
+    seal = keyring_of(connection)
     return [_device(row, seal) for row in connection.execute(CLAIM_DUE, values).all()]
 
 
@@ -201,14 +203,14 @@ def minted(connection: Connection, device: DeviceAuthorization, code: DeviceCode
 
     The first poll is an interval away.
     """
-    seal, row = seal_of(connection), _row(device, device.request_id)
+    seal, row = keyring_of(connection), _row(device, device.request_id)
     values = {
         "device": device.id,
         "held": device.claim,
         "request": device.request_id,
         "sealed_device_code": sealed.DEVICE_CODE.seal(seal, row, code.device_code),
         "sealed_user_code": sealed.USER_CODE.seal(seal, row, code.user_code),
-        "sealed_link": sealed.DEVICE_LINK.seal(seal, row, code.link),
+        "sealed_link": sealed.DEVICE_LINK.seal(seal, row, code.verification_uri_complete),
         "pause": code.interval,
         "until": now + timedelta(seconds=code.interval),
         "end": now + timedelta(seconds=code.expires_in),
@@ -303,7 +305,7 @@ def move(connection: Connection, request: str, successor: str) -> None:
         return
     if device.status is DeviceStatus.POLLING and device.device_code is None:
         return  # lost: it ends where it is
-    seal, row = seal_of(connection), _row(device, successor)
+    seal, row = keyring_of(connection), _row(device, successor)
     code = sealed.DEVICE_CODE.seal_if_any(seal, row, device.device_code)
     values = {"device": device.id, "request": request, "successor": successor, "sealed_device_code": code}
     connection.execute(MOVE, values)

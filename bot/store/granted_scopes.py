@@ -9,10 +9,10 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, delete, literal_column, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from bot.core.model import UserKey
+from bot.core.people import UserKey
 from bot.core.scopes import Scope, ScopeSet
 from bot.store.schema import granted_scopes
-from bot.store.sql import bind
+from bot.store.statements import bind
 
 TOUCHED_EVERY = timedelta(minutes=1)
 

@@ -8,13 +8,15 @@ from typing import Any
 from sqlalchemy import Connection, Row, and_, literal_column, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from bot.core.model import Grant, GrantStatus, TokenSet, UserKey
+from bot.core.grants import Grant, GrantStatus
+from bot.core.oauth import TokenSet
+from bot.core.people import UserKey
 from bot.core.scopes import ScopeSet
 from bot.store import audit, granted_scopes, sealed
-from bot.store.crypto import Seal
-from bot.store.database import seal_of
+from bot.store.keyring import Keyring
 from bot.store.schema import grants
-from bot.store.sql import LIMIT, app_of, bind, of_app, status_is
+from bot.store.statements import LIMIT, app_of, bind, of_app, status_is
+from bot.store.transaction import keyring_of
 
 TOUCHED_EVERY = timedelta(minutes=1)
 RENEWED_AHEAD = timedelta(minutes=5)
@@ -53,7 +55,7 @@ COLUMNS = (
 )
 
 
-def _grant(row: Row[Any], seal: Seal) -> Grant:
+def _grant(row: Row[Any], seal: Keyring) -> Grant:
     # Without a proof nothing is remembered: the next link asks for all that is. Earlier releases have written none.
     is_proven = row.memory_seal is not None and sealed.MEMORY.is_genuine(seal, row._mapping)
     return Grant(
@@ -76,7 +78,7 @@ def _grant(row: Row[Any], seal: Seal) -> Grant:
     )
 
 
-def _tokens(seal: Seal, user: UserKey, tokens: TokenSet, now: datetime) -> dict[str, Any]:
+def _tokens(seal: Keyring, user: UserKey, tokens: TokenSet, now: datetime) -> dict[str, Any]:
     refresh, lives, whose = tokens.refresh_token, tokens.refresh_expires_in, {"user_key": user}
     return {
         "access_token": sealed.ACCESS_TOKEN.seal(seal, whose, tokens.access_token),
@@ -87,7 +89,7 @@ def _tokens(seal: Seal, user: UserKey, tokens: TokenSet, now: datetime) -> dict[
     }
 
 
-def _remembered(seal: Seal, user: UserKey, scopes: ScopeSet, ever: ScopeSet) -> dict[str, Any]:
+def _remembered(seal: Keyring, user: UserKey, scopes: ScopeSet, ever: ScopeSet) -> dict[str, Any]:
     values = {"scopes": scopes, "scopes_ever": ever}
     return values | {"memory_seal": sealed.MEMORY.seal(seal, values | {"user_key": user})}
 
@@ -105,7 +107,7 @@ def find(connection: Connection, user: UserKey) -> Grant | None:
 
 def _find(connection: Connection, statement: Any, user: UserKey) -> Grant | None:
     row = connection.execute(statement, {"user": user}).one_or_none()
-    return None if row is None else _grant(row, seal_of(connection))
+    return None if row is None else _grant(row, keyring_of(connection))
 
 
 # --- consent ---------------------------------------------------------------------------------------
@@ -160,10 +162,10 @@ def save(
     this.
     """
     ever = scopes | (before.scopes_ever - unasked) if before else scopes
-    values = _FRESH | _tokens(seal_of(connection), user, tokens, now)
-    values |= _remembered(seal_of(connection), user, scopes, ever)
+    values = _FRESH | _tokens(keyring_of(connection), user, tokens, now)
+    values |= _remembered(keyring_of(connection), user, scopes, ever)
     values |= {"user_key": user, "generation": 1, "authorized_at": now, "oauth": oauth}
-    return _grant(connection.execute(SAVE, values).one(), seal_of(connection))
+    return _grant(connection.execute(SAVE, values).one(), keyring_of(connection))
 
 
 # --- refreshing ------------------------------------------------------------------------------------
@@ -192,7 +194,7 @@ def lease_refresh(
     """
     values = {"user": user, "known": generation, "worker": worker, "now": now, "until": until}
     row = connection.execute(LEASE_REFRESH, values).one_or_none()
-    return None if row is None else _grant(row, seal_of(connection))
+    return None if row is None else _grant(row, keyring_of(connection))
 
 
 SAVE_REFRESHED = (
@@ -238,11 +240,11 @@ def save_refreshed(
     before = _find(connection, FIND_LOCKED, user)
     if before is None:
         return None
-    values = _tokens(seal_of(connection), user, tokens, now)
-    values |= _remembered(seal_of(connection), user, scopes, scopes | (before.scopes_ever - unasked))
+    values = _tokens(keyring_of(connection), user, tokens, now)
+    values |= _remembered(keyring_of(connection), user, scopes, scopes | (before.scopes_ever - unasked))
     values |= {"user": user, "known": generation}
     row = connection.execute(SAVE_REFRESHED, values).one_or_none()
-    return None if row is None else _grant(row, seal_of(connection))
+    return None if row is None else _grant(row, keyring_of(connection))
 
 
 NARROW = (
@@ -263,7 +265,7 @@ def forget_scopes(connection: Connection, narrowed: Grant, scopes: ScopeSet) -> 
     False when other tokens have come since: a newer consent may have granted them again.
     """
     remembered = narrowed.scopes_ever - scopes
-    values = _remembered(seal_of(connection), narrowed.user, narrowed.scopes, remembered)
+    values = _remembered(keyring_of(connection), narrowed.user, narrowed.scopes, remembered)
     values |= {"user": narrowed.user, "known": narrowed.generation}
     return bool(connection.execute(NARROW, values).rowcount)
 
@@ -355,7 +357,7 @@ def lease_due(connection: Connection, worker: str, now: datetime, until: datetim
         "used_since": now - IN_USE_FOR,
         "limit": limit,
     }
-    seal = seal_of(connection)
+    seal = keyring_of(connection)
     return [_grant(row, seal) for row in connection.execute(LEASE_DUE, values).all()]
 
 
@@ -414,7 +416,7 @@ def end(
     if authorized_before is not None and grant.authorized_at >= authorized_before:
         return None
     remembered: ScopeSet = frozenset() if reason.startswith(REVOKED) else grant.scopes_ever
-    values = _remembered(seal_of(connection), user, frozenset(), remembered)
+    values = _remembered(keyring_of(connection), user, frozenset(), remembered)
     values |= {"user": user, "known": grant.generation, "now": now, "reason": reason}
     if not connection.execute(END, values).rowcount:
         return None

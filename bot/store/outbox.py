@@ -9,13 +9,16 @@ from typing import Any
 from sqlalchemy import Connection, Row, case, delete, func, literal_column, null, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from bot.core.model import Content, Destination, Secret, UserKey
-from bot.core.tidy import one_line
+from bot.core.lifecycle import is_live
+from bot.core.messages import Content, Destination, MessageStatus
+from bot.core.people import UserKey
+from bot.core.secrets import Secret
+from bot.core.unseen_characters import one_line
 from bot.store import sealed
-from bot.store.crypto import Seal
-from bot.store.database import announce, seal_of
+from bot.store.keyring import Keyring
 from bot.store.schema import outgoing_messages
-from bot.store.sql import LIMIT, app_of, bind, of_app, status_in, status_is
+from bot.store.statements import LIMIT, app_of, bind, of_app, status_in, status_is
+from bot.store.transaction import announce, keyring_of
 
 messages = outgoing_messages
 
@@ -52,7 +55,7 @@ class OutgoingMessage:
     created_at: datetime
 
 
-def _message(row: Row[Any], seal: Seal) -> OutgoingMessage:
+def _message(row: Row[Any], seal: Keyring) -> OutgoingMessage:
     body = sealed.MESSAGE.open_unless_lost(seal, row._mapping)
     return OutgoingMessage(
         row.id,
@@ -94,7 +97,7 @@ def add(
         "reply_to": message.destination.reply_to,
         "private": message.destination.private,
         "content_kind": message.content.kind,
-        "status": "sending" if worker else "queued",
+        "status": (MessageStatus.SENDING if worker else MessageStatus.QUEUED).value,
         "runs_after": lease_until if worker else now,
         "worker": worker,
         "claim": 1 if worker else 0,
@@ -102,7 +105,7 @@ def add(
         "first_tried_at": now if worker else None,
         "created_at": now,
     }
-    values["content"] = sealed.MESSAGE.seal(seal_of(connection), values, Secret(message.content.body))
+    values["content"] = sealed.MESSAGE.seal(keyring_of(connection), values, Secret(message.content.body))
     added = connection.execute(ADD, values).first() is not None
     if added and not worker:
         announce(connection)
@@ -158,7 +161,7 @@ def claim_due(
     """Takes messages that are due: postponed ones, and those of a worker whose lease has run out. One statement."""
     values = {"own_app": app_of(connection), "new_worker": worker, "now": now, "lease_until": lease_until}
     values |= {"limit": limit}
-    seal = seal_of(connection)
+    seal = keyring_of(connection)
     found = [_message(row, seal) for row in connection.execute(CLAIM_DUE, values).all()]
     return sorted(found, key=lambda message: message.id)
 
@@ -185,21 +188,23 @@ SETTLE = (
 
 def sent(connection: Connection, message: str, claim: int, message_id: str, now: datetime) -> bool:
     """The platform has it. False when the claim is lost."""
-    return _settle(connection, message, claim, now, "sent", platform_id=message_id, arrived_at=now)
+    return _settle(
+        connection, message, claim, now, MessageStatus.SENT, platform_id=message_id, arrived_at=now
+    )
 
 
 def give_up(
-    connection: Connection, message: str, claim: int, status: str, reason: str, now: datetime
+    connection: Connection, message: str, claim: int, status: MessageStatus, reason: str, now: datetime
 ) -> bool:
     """`undeliverable`, or `outcome_unknown`. False when the claim is lost."""
     return _settle(connection, message, claim, now, status, why=one_line(reason, LONGEST_REASON))
 
 
 def _settle(
-    connection: Connection, message: str, claim: int, now: datetime, status: str, **more: object
+    connection: Connection, message: str, claim: int, now: datetime, status: MessageStatus, **more: object
 ) -> bool:
     values = {"platform_id": None, "why": None, "arrived_at": None} | more
-    values |= {"message": message, "held_claim": claim, "ending": status, "now": now}
+    values |= {"message": message, "held_claim": claim, "ending": status.value, "now": now}
     return bool(connection.execute(SETTLE, values).rowcount)
 
 
@@ -242,7 +247,7 @@ class Delivery:
 
 def find(connection: Connection, delivery_key: str) -> Delivery | None:
     row = connection.execute(FIND, {"own_app": app_of(connection), "key": delivery_key}).one_or_none()
-    return row and Delivery(row.status not in {"queued", "sending"}, row.message_id)
+    return row and Delivery(not is_live(MessageStatus(row.status)), row.message_id)
 
 
 PRUNE = delete(messages).where(

@@ -9,12 +9,12 @@ from datetime import datetime
 from sqlalchemy import Connection, and_, delete, exists, literal_column, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from bot.core.model import UserKey
+from bot.core.people import UserKey
 from bot.store.schema import authorization_requests as requests
 from bot.store.schema import deferred_calls as calls
 from bot.store.schema import message_reactions as reactions
 from bot.store.schema import outgoing_messages as messages
-from bot.store.sql import LIMIT, bind, status_in, status_is
+from bot.store.statements import LIMIT, bind, status_in, status_is
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, delete, select
 from sqlalchemy.dialects.postgresql import insert
 
 from bot.store.schema import replicas
-from bot.store.sql import app_of, bind, of_app_or_untold
+from bot.store.statements import app_of, bind, of_app_or_untold
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,12 +12,13 @@ from sqlalchemy import Connection, inspect, text
 from sqlalchemy.exc import DBAPIError, ProgrammingError
 
 from bot.core.errors import DatabaseNotReady
-from bot.store.database import T, Work, dialect_of, parse_url
+from bot.store.database_url import dialect_of, parse_url
+from bot.store.transaction import T, Work
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
-    from bot.store.crypto import Seal
+    from bot.store.keyring import Keyring
 
 REVISION = "0015"
 """The newest migration: written down, because asking Alembic would cost every start its import."""
@@ -47,7 +48,7 @@ def _current(connection: Connection) -> str | None:
     return found
 
 
-def upgrade(url: str, seal: Seal | None = None) -> None:
+def upgrade(url: str, seal: Keyring | None = None) -> None:
     """Brings the database to this program's revision, in one transaction; replicas that start together take turns.
 
     A migration may have to seal what earlier releases wrote: raises `ConfigurationError` when that takes keys, and
@@ -56,9 +57,9 @@ def upgrade(url: str, seal: Seal | None = None) -> None:
     from alembic import command  # noqa: PLC0415 - slow to import, and only needed here
 
     def seal_rows(connection: Connection) -> None:
-        from bot.store.adoption import adopt  # noqa: PLC0415 - only needed here
+        from bot.store.upgrade_sealing import seal_unsealed_rows  # noqa: PLC0415 - only needed here
 
-        adopt(connection, seal)
+        seal_unsealed_rows(connection, seal)
 
     def migrate(connection: Connection) -> None:
         found = _current(connection)

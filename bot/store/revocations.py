@@ -8,12 +8,14 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, insert, null, select, update
 
-from bot.core.model import Secret, UserKey
+from bot.core.grants import RevocationStatus
+from bot.core.people import UserKey
+from bot.core.secrets import Secret
 from bot.store import audit, sealed
-from bot.store.database import announce, seal_of
 from bot.store.ids import new_id
 from bot.store.schema import revocations
-from bot.store.sql import LIMIT, app_of, bind, of_app, status_is
+from bot.store.statements import LIMIT, app_of, bind, of_app, status_is
+from bot.store.transaction import announce, keyring_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +37,12 @@ def add(connection: Connection, user: UserKey, token: Secret, now: datetime) -> 
     values: dict[str, Any] = {
         "id": revocation,
         "user_key": user,
-        "status": "queued",
+        "status": RevocationStatus.QUEUED.value,
         "attempts": 0,
         "runs_after": now,
         "created_at": now,
     }
-    values["token"] = sealed.REVOCATION_TOKEN.seal(seal_of(connection), values, token)
+    values["token"] = sealed.REVOCATION_TOKEN.seal(keyring_of(connection), values, token)
     connection.execute(ADD, values)
     announce(connection)
     return revocation
@@ -75,7 +77,7 @@ def claim_due(
     """Takes what is due, for the time of the lease. Revoking twice does no harm."""
     values = {"own_app": app_of(connection), "new_worker": worker, "now": now, "lease_until": lease_until}
     values |= {"limit": limit}
-    seal = seal_of(connection)
+    seal = keyring_of(connection)
     return [
         Revocation(
             row.id, row.user_key, sealed.REVOCATION_TOKEN.open_unless_lost(seal, row._mapping), row.attempts
@@ -100,20 +102,24 @@ SETTLE = (
 
 def done(connection: Connection, revocation: str, now: datetime) -> bool:
     """The platform has revoked it, or does not know it. The token is erased."""
-    return _settle(connection, revocation, "done", None, now)
+    return _settle(connection, revocation, RevocationStatus.DONE, None, now)
 
 
 def failed(connection: Connection, revocation: str, reason: str, now: datetime) -> bool:
     """The platform will never revoke it. The token is erased."""
-    return _settle(connection, revocation, "failed", reason, now)
+    return _settle(connection, revocation, RevocationStatus.FAILED, reason, now)
 
 
-def _settle(connection: Connection, revocation: str, status: str, reason: str | None, now: datetime) -> bool:
-    values = {"revocation": revocation, "ending": status, "why": reason, "now": now}
+def _settle(
+    connection: Connection, revocation: str, status: RevocationStatus, reason: str | None, now: datetime
+) -> bool:
+    values = {"revocation": revocation, "ending": status.value, "why": reason, "now": now}
     user = connection.execute(SETTLE, values).scalar()
     if user is not None:
         subject = ("revocation", revocation)
-        audit.write(connection, f"revocation_{status}", user=user, subject=subject, now=now, reason=reason)
+        audit.write(
+            connection, f"revocation_{status.value}", user=user, subject=subject, now=now, reason=reason
+        )
     return user is not None
 
 

@@ -26,7 +26,11 @@ from sqlalchemy import (
     text,
 )
 
-from bot.core.model import AttemptKind, CallStatus, DeviceStatus, GrantStatus, RequestStatus, WaitsFor
+from bot.core.calls import CallStatus, WaitsFor
+from bot.core.grants import GrantStatus, RevocationStatus
+from bot.core.messages import MessageStatus
+from bot.core.requests import AttemptKind, AttemptStatus, DeviceStatus, RequestStatus
+from bot.core.scopes import ScopeWaitStatus
 from bot.store.column_types import (
     AppOfUserKey,
     NamesText,
@@ -54,34 +58,6 @@ class MessageKind(StrEnum):
     NOTICE = "notice"
     ADMINISTRATOR_CARD = "administrator_card"
     CONFIRMATION_CARD = "confirmation_card"
-
-
-class MessageStatus(StrEnum):
-    QUEUED = "queued"
-    SENDING = "sending"
-    SENT = "sent"
-    UNDELIVERABLE = "undeliverable"
-    OUTCOME_UNKNOWN = "outcome_unknown"
-
-
-class AttemptStatus(StrEnum):
-    LIVE = "live"
-    REDEEMING = "redeeming"
-    COMPLETED = "completed"
-    DENIED = "denied"
-    FAILED = "failed"
-    EXPIRED = "expired"
-
-
-class RevocationStatus(StrEnum):
-    QUEUED = "queued"
-    DONE = "done"
-    FAILED = "failed"
-
-
-class ScopeWaitStatus(StrEnum):
-    WAITING = "waiting"
-    ENABLED = "enabled"
 
 
 def one_of(column: str, values: Iterable[str]) -> CheckConstraint:

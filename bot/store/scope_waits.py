@@ -12,11 +12,11 @@ from typing import Any
 from sqlalchemy import Connection, Row, literal_column, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from bot.core.model import UserKey
-from bot.core.scopes import Requirement, ScopeSet, named
+from bot.core.people import UserKey
+from bot.core.scopes import Requirement, ScopeSet, ScopeWaitStatus, named
 from bot.store.ids import new_id
 from bot.store.schema import scope_waits
-from bot.store.sql import LIMIT, app_of, bind, of_app, status_is
+from bot.store.statements import LIMIT, app_of, bind, of_app, status_is
 
 waits = scope_waits
 
@@ -25,7 +25,7 @@ waits = scope_waits
 class ScopeWait:
     id: str
     scopes: ScopeSet
-    status: str
+    status: ScopeWaitStatus
     cards_wanted: int
     cards_claim: int
     cards_due_at: datetime | None
@@ -112,7 +112,7 @@ def waiting(connection: Connection, platform: str, app_id: str) -> list[ScopeWai
 
 
 def _wait(row: Row[Any]) -> ScopeWait:
-    return ScopeWait(**row._asdict())
+    return ScopeWait(**row._asdict() | {"status": ScopeWaitStatus(row.status)})
 
 
 ENABLED = (

@@ -16,9 +16,9 @@ from typing import Any
 from sqlalchemy import Column, Table
 
 from bot.core.errors import CannotOpenSecret
-from bot.core.model import Secret
+from bot.core.secrets import Secret
 from bot.store import schema
-from bot.store.crypto import Plain, Seal
+from bot.store.keyring import Keyring, Plain
 
 Values = Mapping[Any, Any]
 """Values of a row by the names of their columns."""
@@ -59,7 +59,7 @@ class SealedColumn:
     def _own(self, values: Values) -> list[Plain]:
         return _plain_values(self.deciding, values)
 
-    def _bound_to(self, ring: Seal, values: Values, sealed: str | None) -> list[Plain]:
+    def _bound_to(self, ring: Keyring, values: Values, sealed: str | None) -> list[Plain]:
         """The values that a stored seal is bound to: those of an earlier release where only they fit."""
         own = self._own(values)
         if self.former is None or sealed is None or ring.fits(sealed, self.row(values), *own):
@@ -67,32 +67,32 @@ class SealedColumn:
         former = _plain_values(self.former, values)
         return former if ring.fits(sealed, self.row(values), *former) else own
 
-    def seal(self, ring: Seal, values: Values, secret: Secret = NOTHING) -> str:
+    def seal(self, ring: Keyring, values: Values, secret: Secret = NOTHING) -> str:
         return ring.seal(secret, self.row(values), *self._own(values))
 
-    def seal_if_any(self, ring: Seal, values: Values, secret: Secret | None) -> str | None:
+    def seal_if_any(self, ring: Keyring, values: Values, secret: Secret | None) -> str | None:
         return None if secret is None else self.seal(ring, values, secret)
 
-    def open(self, ring: Seal, values: Values) -> Secret | None:
+    def open(self, ring: Keyring, values: Values) -> Secret | None:
         """See `Seal.open`; None when there is nothing to open."""
         sealed = values[self.column.name]
         if sealed is None:
             return None
         return ring.open(sealed, self.row(values), *self._bound_to(ring, values, sealed))
 
-    def open_unless_lost(self, ring: Seal, values: Values) -> Secret | None:
+    def open_unless_lost(self, ring: Keyring, values: Values) -> Secret | None:
         """See `Seal.open_unless_lost`; None also when there is nothing to open."""
         sealed = values[self.column.name]
         if sealed is None:
             return None
         return ring.open_unless_lost(sealed, self.row(values), *self._bound_to(ring, values, sealed))
 
-    def is_genuine(self, ring: Seal, values: Values) -> bool | None:
+    def is_genuine(self, ring: Keyring, values: Values) -> bool | None:
         """See `Seal.is_genuine`."""
         sealed = values[self.column.name]
         return ring.is_genuine(sealed, self.row(values), *self._bound_to(ring, values, sealed))
 
-    def must_tell(self, ring: Seal, values: Values) -> bool:
+    def must_tell(self, ring: Keyring, values: Values) -> bool:
         """As `is_genuine`; raises `CannotOpenSecret` when only another replica can tell."""
         genuine = self.is_genuine(ring, values)
         if genuine is None:

@@ -7,11 +7,11 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, insert, or_, select, update
 
-from bot.core.model import Session, UserKey
+from bot.core.people import Session, UserKey
 from bot.store import audit, sealed
-from bot.store.database import seal_of
 from bot.store.schema import sessions
-from bot.store.sql import LIMIT, app_of, bind, of_app
+from bot.store.statements import LIMIT, app_of, bind, of_app
+from bot.store.transaction import keyring_of
 
 LIVES = timedelta(hours=8)
 """A session ends so long after its sign-in, however busy it is,"""
@@ -33,7 +33,7 @@ def begin(connection: Connection, digest: str, user: UserKey, now: datetime) -> 
         "seen_at": now,
         "expires_at": now + LIVES,
     }
-    values["seal"] = sealed.SESSION.seal(seal_of(connection), values)
+    values["seal"] = sealed.SESSION.seal(keyring_of(connection), values)
     connection.execute(BEGIN, values)
 
 
@@ -55,7 +55,7 @@ def find(connection: Connection, digest: str, now: datetime) -> Session | None:
     found = connection.execute(FIND, values).one_or_none()
     if found is None:
         return None
-    genuine = sealed.SESSION.is_genuine(seal_of(connection), found._mapping)
+    genuine = sealed.SESSION.is_genuine(keyring_of(connection), found._mapping)
     return Session(
         found.digest, found.user_key, found.created_at, found.seen_at, found.expires_at, genuine=genuine
     )

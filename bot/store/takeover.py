@@ -23,7 +23,6 @@ from sqlalchemy import (
     update,
 )
 
-from bot.store.database import announce
 from bot.store.schema import (
     authorization_attempts,
     authorization_requests,
@@ -35,7 +34,8 @@ from bot.store.schema import (
     revocations,
     scope_waits,
 )
-from bot.store.sql import app_of, bind, of_app, of_app_or_untold, status_in, status_is
+from bot.store.statements import app_of, bind, of_app, of_app_or_untold, status_in, status_is
+from bot.store.transaction import announce
 
 NOW = bind("now", deferred_calls.c.runs_after)
 LEASE_END = bind("lease_end", deferred_calls.c.runs_after)

@@ -8,8 +8,9 @@ from datetime import datetime
 from sqlalchemy import Connection, exists, func, null, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from bot.core.model import Identity, Language, UserKey
-from bot.core.tidy import one_line
+from bot.core.language import Language
+from bot.core.people import Identity, UserKey
+from bot.core.unseen_characters import one_line
 from bot.store.schema import (
     authorization_requests,
     deferred_calls,
@@ -17,7 +18,7 @@ from bot.store.schema import (
     sessions,
     users,
 )
-from bot.store.sql import bind, status_in, status_is
+from bot.store.statements import bind, status_in, status_is
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,11 +21,11 @@ from sqlalchemy import (
     type_coerce,
 )
 
-from bot.core.model import UserKey
+from bot.core.people import UserKey
 from bot.store import replicas as replica_rows
 from bot.store import schema
 from bot.store.schema import audit_log, deferred_calls, grants, outgoing_messages, revocations, scope_waits
-from bot.store.sql import status_in, status_is
+from bot.store.statements import status_in, status_is
 
 Row = dict[str, Any]
 """Column names and plain values: text, numbers, booleans, times, lists."""

@@ -1,10 +1,7 @@
 """`/calendar`: which calendar is mine. A whole command, as another package brings it."""
 
-from bot.core.answers import one_line, paragraph
-from bot.core.commands import ApiRefused, Ask, Steps, command
-from bot.core.model import ApiCall, Reply, Words
-from bot.core.scopes import any_of
-from bot.lark.catalogue import from_sdk_request, typed
+from bot.commands import ApiCall, ApiRefused, Ask, Reply, Steps, Words, any_of, command, one_line, paragraph
+from bot.lark.sdk_requests import from_sdk_request, typed
 
 
 @command(

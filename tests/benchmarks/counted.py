@@ -18,9 +18,10 @@ from typing import Any
 from sqlalchemy import Connection, Engine, event
 
 from bot import app, settings
-from bot.flows.worker import Worker, look_after
+from bot.flows.chores import repeat
+from bot.flows.worker import Worker
 
-METHODS = {"read", "write", "write_one", "write_together"}
+METHODS = {"read", "view", "write", "write_one", "write_together"}
 COUNTS = "benchmark_counts"
 """The key of `Connection.info` that tells whether what is executed counts."""
 
@@ -38,7 +39,7 @@ class Counted:
     async def _run(self, method: Callable[..., Any], work: Callable[..., Any], *items: object) -> Any:
         task = asyncio.current_task()
         caller = getattr(task.get_coro(), "__qualname__", "") if task is not None else ""
-        is_chore = caller == look_after.__qualname__
+        is_chore = caller == repeat.__qualname__
 
         def noticed(connection: Connection, *given: object) -> Any:
             connection.info[COUNTS] = not is_chore

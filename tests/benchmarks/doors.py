@@ -13,9 +13,10 @@ import sys
 from aiohttp import web
 
 from bot import app, settings
-from bot.core.model import ApiCall, Secret
+from bot.core.api import ApiCall
+from bot.core.secrets import Secret
 from bot.flows.bot import Bot
-from bot.store import database
+from bot.store.opening import upgrade
 from bot.web import routes
 from bot.web.server import Runner
 
@@ -35,7 +36,7 @@ async def make_call(bot: Bot) -> None:
 
 async def serve(loaded: settings.Settings, calls_a_second: float) -> None:
     async with app.assembled(loaded) as bot, app.ingress(loaded, bot) as outage:
-        application = routes.build(bot, webhook=True, outage=outage, client_script=loaded.jssdk_url)
+        application = routes.build(bot, has_webhook=True, outage=outage, client_script=loaded.jssdk_url)
         runner = Runner(application, public_url="", shutdown_timeout=1)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0, backlog=1024).start()
@@ -48,5 +49,5 @@ async def serve(loaded: settings.Settings, calls_a_second: float) -> None:
 
 if __name__ == "__main__":
     loaded = settings.load(settings.environment())
-    database.upgrade(loaded.database_url)
+    upgrade(loaded.database_url)
     asyncio.run(serve(loaded, float(sys.argv[1])))

@@ -11,12 +11,15 @@ from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from bot.core.model import Chat, UserKey, WaitsFor
-from bot.store import arrivals, attempts, authorizations, calls, claims, grants, outbox, revocations
-from bot.store.arrivals import NewCall
-from bot.store.crypto import Seal
-from bot.store.database import Connection, Database, open_database, upgrade
+from bot.core.calls import WaitsFor
+from bot.core.messages import Chat
+from bot.core.people import UserKey
+from bot.store import attempts, calls, claims, grants, inbox, outbox, requests, revocations
 from bot.store.ids import new_id
+from bot.store.inbox import NewCall
+from bot.store.keyring import Keyring
+from bot.store.opening import open_database, upgrade
+from bot.store.transaction import Connection, Database
 from tests.benchmarks.environment import KEY, fresh_database, postgresql, sqlite_url
 from tests.benchmarks.figures import Figure
 from tests.benchmarks.processes import directory
@@ -57,7 +60,7 @@ def measure(*, short: bool = False) -> list[Figure]:
 
 async def compare(urls: dict[int, str], rounds: int) -> dict[str, dict[int, list[float]]]:
     """For each work and number of rows its times; small and large take turns."""
-    databases = {rows: await open_database(url, Seal([KEY]), "lark:cli_1") for rows, url in urls.items()}
+    databases = {rows: await open_database(url, Keyring([KEY]), "lark:cli_1") for rows, url in urls.items()}
     for rows, database in databases.items():
         print(f"filling {rows} …", file=sys.stderr, flush=True)
         await database.write(lambda c, n=rows: fill(c, n, NOW))
@@ -81,7 +84,7 @@ async def one_round(database: Database) -> dict[str, float]:
     asked = [a_call(person) for person in people]
     for call in asked:
         await database.write_one(
-            lambda c, new=call: arrivals.record(c, new.id, new, language="en", union_id=None, now=NOW)
+            lambda c, new=call: inbox.record(c, new.id, new, language="en", union_id=None, now=NOW)
         )
     times = {}
     held = []
@@ -126,9 +129,9 @@ async def timed(work: Callable[[], Awaitable[None]], times: int) -> float:
 
 
 LOOKS: dict[str, Callable[[Connection], Any]] = {
-    "cards due": lambda c: authorizations.cards_due(c, "w", NOW, SOON, 10),
+    "cards due": lambda c: requests.cards_due(c, "w", NOW, SOON, 10),
     "messages due": lambda c: outbox.claim_due(c, "w", NOW, SOON, 10),
-    "expiry": lambda c: (calls.overdue(c, NOW, 50), authorizations.expired(c, NOW, 50)),
+    "expiry": lambda c: (calls.overdue(c, NOW, 50), requests.expired(c, NOW, 50)),
     "interim words": lambda c: calls.due_for_interim(c, NOW, 50),
     "renewal": lambda c: grants.lease_due(c, "w", NOW, SOON, 5),
     "stranded consents": lambda c: attempts.stranded(c, "w", NOW, SOON, 10),

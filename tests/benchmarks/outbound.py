@@ -103,7 +103,8 @@ async def paced(call: Call, times: int) -> tuple[float, float]:
 async def compare(origin: str, *, short: bool) -> dict[str, dict[str, float]]:
     import aiohttp
 
-    from bot.core.model import ApiCall, Secret, Succeeded
+    from bot.core.api import ApiCall, Succeeded
+    from bot.core.secrets import Secret
     from bot.lark.platform import LarkPlatform
 
     platform = LarkPlatform(

@@ -15,7 +15,8 @@ from typing import Any
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from multidict import CIMultiDict
 
-from bot.core.model import MessageReceived, Secret
+from bot.core.events import MessageReceived
+from bot.core.secrets import Secret
 from bot.lark.events import Recipient, WebhookKeys, receive
 from tests.benchmarks import subscription as app
 from tests.benchmarks.figures import Figure, interleaved

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from bot.core.builtin import builtin_commands
+from bot.core.builtin_commands import builtin_commands
 from bot.core.commands import (
     CancelWaiting,
     Command,
@@ -16,9 +16,10 @@ from bot.core.commands import (
     parse_message,
     registry,
 )
-from bot.core.explain import explain_refusal
-from bot.core.model import Chat, Reply, Words
+from bot.core.language import Words
+from bot.core.messages import Chat, Reply
 from bot.core.scopes import all_of
+from bot.core.words.refusals import explain_refusal
 from tests.driving import ask, refused, run, said
 
 

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from bot.core.api import ApiCall, Refused
 from bot.core.commands import (
     ApiRefused,
     Ask,
@@ -15,7 +16,10 @@ from bot.core.commands import (
     parse_message,
     registry,
 )
-from bot.core.model import ApiCall, Chat, Refused, Reply, Secret, UserKey, Words
+from bot.core.language import Words
+from bot.core.messages import Chat, Reply
+from bot.core.people import UserKey
+from bot.core.secrets import Secret
 
 NOTHING = Words("", "")
 

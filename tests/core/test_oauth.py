@@ -4,7 +4,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.core.model import AttemptKind, Identity, UserKey
 from bot.core.oauth import (
     Approved,
     Denied,
@@ -16,6 +15,8 @@ from bot.core.oauth import (
     parse_callback,
     s256,
 )
+from bot.core.people import Identity, UserKey
+from bot.core.requests import AttemptKind
 from tests.outside import texts
 
 

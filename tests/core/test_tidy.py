@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.core.tidy import escape, escape_json, one_line, tidy
+from bot.core.unseen_characters import escape, escape_json, one_line, tidy
 
 SEEN = set("\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd")
 """Format characters with a glyph: the Arabic number sign, for one."""

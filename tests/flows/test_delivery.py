@@ -6,8 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from bot.core.model import Content, Destination, UserKey
-from bot.flows.delivery import SHOWN_IN_GROUP_FOR, is_for_the_group
+from bot.core.messages import Content, Destination
+from bot.core.people import UserKey
+from bot.flows.outbox import SHOWN_IN_GROUP_FOR, is_for_the_group
 from bot.store.ids import new_id
 from bot.store.outbox import NewMessage, claimed
 from tests.store.examples import NOW

@@ -6,12 +6,12 @@ import asyncio
 
 import pytest
 
-from bot.flows.refusals import Refusals
+from bot.flows.limits import RepeatedLogs
 
 
 async def test_what_follows_the_first_is_told_together(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
-    refusals = Refusals(every=0.05)
+    refusals = RepeatedLogs(every=0.05)
     refusals.note("callback refused", "malformed")
     for _ in range(500):
         refusals.note("callback refused", "malformed")

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from bot.core.model import Secret, UserKey
+from bot.core.people import UserKey
+from bot.core.secrets import Secret
 from bot.lark.platform import LarkPlatform
 from bot.sandbox.faults import Fault
 from bot.sandbox.sample import WEI, sample_tenant

@@ -18,23 +18,11 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from bot.core.model import (
-    ApiCall,
-    Content,
-    Destination,
-    DeviceCode,
-    Identity,
-    NotSent,
-    RateLimited,
-    Refused,
-    Secret,
-    Sent,
-    Succeeded,
-    TokenRefused,
-    TokenSet,
-    Unreachable,
-    Write,
-)
+from bot.core.api import ApiCall, RateLimited, Refused, Succeeded, Unreachable, Write
+from bot.core.messages import Content, Destination, NotSent, Sent
+from bot.core.oauth import DeviceCode, TokenRefused, TokenSet
+from bot.core.people import Identity
+from bot.core.secrets import Secret
 from bot.lark.api import MAX_ANSWER_BYTES
 from bot.lark.platform import LarkPlatform
 
@@ -110,7 +98,7 @@ REQUESTS: dict[str, Asks] = {
     "refreshing": Asks("token", lambda p: p.refresh(Secret(REFRESH)), GOOD_TOKENS),
     "refreshing, v3": Asks("token", lambda p: p.refresh(Secret(REFRESH)), GOOD_TOKENS, oauth="v3"),
     "refreshing, v1": Asks("token", lambda p: p.refresh(Secret(REFRESH)), V1_TOKENS, "/open-apis/authen/", "v1"),
-    "minting a device code": Asks("token", lambda p: p.authorize_device(frozenset({"x:y"})), DEVICE),
+    "minting a device code": Asks("token", lambda p: p.request_device_authorization(frozenset({"x:y"})), DEVICE),
     "polling with a device code": Asks("token", lambda p: p.poll_device(Secret(CODE)), GOOD_TOKENS),
     "revoking": Asks("revocation", lambda p: p.revoke(Secret(REFRESH)), {"code": 0}),
     "asking whose a token is": Asks("who", lambda p: p.identify(Secret(TOKEN)), {"code": 0, "data": WHO}),

@@ -10,7 +10,7 @@ import pytest
 
 from bot.lark import events
 from bot.lark.api import MAX_ANSWER_BYTES
-from bot.lark.bounds import MOST_VALUES, is_costly
+from bot.lark.json_bounds import MOST_VALUES, is_costly
 
 HOSTILE = {
     "lists": b"[]",

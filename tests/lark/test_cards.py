@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bot.core import texts
 from bot.core.cards import (
     Action,
     AdministratorCard,
@@ -20,8 +19,11 @@ from bot.core.cards import (
     PageError,
     UnusedCard,
 )
-from bot.core.model import Code, Content, Reply, Secret, Span, Words
-from bot.core.replies import expired, with_retry
+from bot.core.language import Words
+from bot.core.messages import Code, Content, Reply, Span
+from bot.core.secrets import Secret
+from bot.core.words import cards as card_words
+from bot.core.words.replies import expired, with_retry
 from bot.lark.cards import MAX_BYTES, as_card, click_answer, render_card, render_reply, weight
 from bot.sandbox.content import check_card, parse_content
 
@@ -249,7 +251,7 @@ def test_an_old_write_is_asked_about():
 def test_unused_scopes_are_offered_to_be_given_back_until_that_is_answered():
     offer = UnusedCard({READ: Words("Read your calendar", "读取日历")})
     assert [each["action"] for each in callbacks(drawn(offer))] == [Action.GIVE_BACK, Action.KEEP]
-    assert not behaviours(drawn(replace(offer, answer=texts.KEPT)))
+    assert not behaviours(drawn(replace(offer, answer=card_words.KEPT)))
 
 
 def test_a_reply_with_a_control_is_a_card_that_says_the_same():
@@ -427,8 +429,8 @@ def test_the_platforms_own_link_takes_the_place_of_the_button_and_names_its_code
 
 
 def test_how_the_last_try_ended_is_said_above_the_button():
-    shown = drawn(card(link=None, notice=texts.DEVICE_WRONG_PERSON))
-    assert texts.DEVICE_WRONG_PERSON.zh in json.dumps(shown, ensure_ascii=False)
+    shown = drawn(card(link=None, notice=card_words.DEVICE_WRONG_PERSON))
+    assert card_words.DEVICE_WRONG_PERSON.zh in json.dumps(shown, ensure_ascii=False)
     assert callbacks(shown)[0]["action"] == Action.AUTHORIZE
 
 

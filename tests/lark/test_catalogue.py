@@ -14,12 +14,13 @@ from typing import Any
 
 import pytest
 
+from bot.core.api import ApiCall
+from bot.core.command_testing import after
 from bot.core.commands import Command
-from bot.core.model import ApiCall, Reply
-from bot.core.trying import after
+from bot.core.messages import Reply
 from bot.lark import commands
-from bot.lark.catalogue import from_sdk_request, typed
 from bot.lark.commands import COMMANDS
+from bot.lark.sdk_requests import from_sdk_request, typed
 from tests.forking import REPOSITORY
 
 PACKAGES = {
@@ -31,7 +32,7 @@ PACKAGES = {
 }
 USE = """
 import json, sys, time
-from bot.lark.catalogue import from_sdk_request, typed
+from bot.lark.sdk_requests import from_sdk_request, typed
 began = time.monotonic()
 request = typed("calendar.v4").PrimaryCalendarRequest.builder().user_id_type("open_id").build()
 task = typed("task.v2").InputTask.builder().summary("Pay").build()
@@ -61,7 +62,7 @@ def test_it_works_with_any_setuptools_and_leaves_nothing_half_imported(tmp_path:
 def test_beside_it_the_whole_sdk_can_be_imported():
     source = "import lark_oapi; lark_oapi.Client.builder(); lark_oapi.core.json.JSON; typed('im.v1')"
     code = (
-        "import warnings; warnings.simplefilter('ignore'); from bot.lark.catalogue import typed; "
+        "import warnings; warnings.simplefilter('ignore'); from bot.lark.sdk_requests import typed; "
         f"typed('calendar.v4'); {source}"
     )
     ran = subprocess.run(

@@ -13,21 +13,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bot.core.commands import with_names
-from bot.core.model import (
+from bot.core.events import (
     AppStopped,
     CardClicked,
-    Challenge,
-    Chat,
     ChatEntered,
     GrantRevoked,
     Ignored,
     MessageRecalled,
     MessageReceived,
-    PersonLeft,
-    Secret,
     Unauthentic,
-    UserKey,
+    UrlVerification,
+    UserDeleted,
 )
+from bot.core.messages import Chat
+from bot.core.people import UserKey
+from bot.core.secrets import Secret
 from bot.lark import events
 
 KEY, TOKEN, APP = "emu-encrypt-key-01", "vtok-emu-1", "cli_a1b2c3d4e5f60718"
@@ -374,7 +374,7 @@ def test_who_left_and_where_the_app_was_stopped_is_read(payload):
     left = payload("message_recalled")
     left["header"]["event_type"] = "contact.user.deleted_v3"
     left["event"] = {"object": {"open_id": WEI.open_id, "name": "Wei"}, "old_object": {}}
-    assert both_ways(left) == PersonLeft(left["header"]["event_id"], WEI)
+    assert both_ways(left) == UserDeleted(left["header"]["event_id"], WEI)
     stopped = {
         "app_id": WEI.app_id,
         "tenant_key": "t-1",
@@ -419,7 +419,7 @@ def test_the_documented_vectors_hold():
         "X-Lark-Request-Nonce": "n0nce-42",
         "X-Lark-Signature": signature,
     }
-    assert receive(body, headers) == Challenge("ch-7f3a")
+    assert receive(body, headers) == UrlVerification("ch-7f3a")
     assert (
         events.WebhookKeys(Secret("test key"), None).decrypt(
             b'{"encrypt":"P37w+VZImNgPEO1RBhJ6RtKl7n6zymIbEG1pReEzghk="}'
@@ -433,8 +433,8 @@ CHECK = {"challenge": "ch-1", "token": TOKEN, "type": "url_verification"}
 
 def test_the_address_check_is_answered_unsigned():
     body = encrypt(json.dumps(CHECK).encode())
-    assert receive(body, {}) == Challenge("ch-1")
-    assert receive(body) == Challenge("ch-1")
+    assert receive(body, {}) == UrlVerification("ch-1")
+    assert receive(body) == UrlVerification("ch-1")
 
 
 @pytest.mark.parametrize(
@@ -500,7 +500,7 @@ def test_wrong_padding_is_malformed(pad):
 def test_a_whole_block_of_padding_is_right():
     plain = json.dumps(CHECK).encode()
     plain += b" " * (16 - len(plain) % 16)
-    assert receive(encrypt(plain)) == Challenge("ch-1")
+    assert receive(encrypt(plain)) == UrlVerification("ch-1")
 
 
 def test_the_verification_token_has_to_match(payload):

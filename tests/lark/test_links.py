@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
 
-from bot.core.model import Reply, Span, Words
+from bot.core.language import Words
+from bot.core.messages import Reply, Span
 from bot.lark.cards import render_reply
-from bot.lark.links import DOMAINS, KNOWN, Links, host_of
+from bot.lark.shown_links import DOMAINS, KNOWN, Links, host_of
 
 OPEN, BOT = "http://127.0.0.1:8700", "https://bot.example:8443"
 LINKS = Links(OPEN, ("https://applink.example", None, BOT))

@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.core.model import Identity, Refused, Secret, TokenProblem, TokenRefused, TokenSet, Unreachable
-from bot.core.oauth import s256
+from bot.core.api import Refused, Unreachable
+from bot.core.oauth import TokenProblem, TokenRefused, TokenSet, s256
+from bot.core.people import Identity
+from bot.core.secrets import Secret
 from bot.lark.api import Answer
 from bot.lark.oauth import GENERATIONS, PROBLEMS, fields_of, parse_token_set, problem_of
 from bot.sandbox.sample import SAM, WEI
@@ -23,7 +25,7 @@ def test_the_link_asks_for_what_it_should(world):
         scopes=frozenset({"offline_access", "task:task:read", "calendar:calendar:readonly"}),
         state="s t",
         challenge="ch",
-        consent=True,
+        prompt_consent=True,
     )
     parts = urlsplit(url)
     assert url.startswith(f"{world.url}/open-apis/authen/v1/authorize?")
@@ -42,7 +44,7 @@ def test_the_link_asks_for_what_it_should(world):
 
 def test_a_link_for_signing_in_names_no_scope(world):
     url = world.platform.authorize_url(
-        redirect_uri=REDIRECT, scopes=frozenset(), state="s", challenge=None, consent=False
+        redirect_uri=REDIRECT, scopes=frozenset(), state="s", challenge=None, prompt_consent=False
     )
     assert parse_qs(urlsplit(url).query).keys() == {"client_id", "response_type", "redirect_uri", "state"}
 

@@ -15,26 +15,25 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from bot.app import all_commands
-from bot.core.commands import ApiRefused, Command, Result, advance, parse_message, with_names
-from bot.core.model import (
+from bot.core.api import (
     ApiCall,
     AppScopeMissing,
-    Identity,
     InsufficientScope,
-    MessageReceived,
     RateLimited,
     Refused,
-    Reply,
-    Secret,
     Succeeded,
-    TokenRefused,
     TokenRejected,
-    Unauthentic,
     Unreachable,
 )
-from bot.lark import api, app_info, events, hints, oauth
+from bot.core.commands import ApiRefused, Command, Result, advance, parse_message, with_names
+from bot.core.events import MessageReceived, Unauthentic
+from bot.core.messages import Reply
+from bot.core.oauth import TokenRefused
+from bot.core.people import Identity
+from bot.core.secrets import Secret
+from bot.lark import api, app_info, events, message_texts, oauth
 from bot.lark.cards import render_reply
-from bot.lark.commands import documents, openapi, reading
+from bot.lark.commands import documents, openapi, response_fields
 from tests.driving import ask
 from tests.outside import ODD, as_bytes, is_storable, json_values, objects, strings_in, texts
 
@@ -141,7 +140,7 @@ def test_an_envelope_of_anything_is_a_bounded_outcome(status: int, fields: Any, 
 def test_only_scopes_are_asked_for(subjects: Any, message: str):
     error = {"permission_violations": [{"subject": each} for each in subjects]}
     found = api.named_scopes({"error": error}, message)
-    assert all(hints.SCOPE.fullmatch(scope) for scope in found)
+    assert all(message_texts.SCOPE.fullmatch(scope) for scope in found)
     assert len(found) <= 50
 
 
@@ -159,7 +158,7 @@ def test_a_refusal_that_names_thousands_of_scopes_asks_for_no_more_than_a_link_t
     fields = {"code": 99991679, "msg": "", "error": {"permission_violations": violations}}
     outcome = api.classify(400, {}, as_bytes(fields))
     assert isinstance(outcome, InsufficientScope)
-    assert len(outcome.alternatives) == 50
+    assert [len(clause) for clause in outcome.requirement] == [50]
 
 
 TOKEN_FIELDS = ("access_token", "refresh_token", "scope", "expires_in", "refresh_token_expires_in")
@@ -178,7 +177,7 @@ def test_a_token_answer_shows_nothing_and_keeps_only_what_can_be_sent(fields: An
         assert not set(access) & set(" \r\n\t")
         assert token not in repr(replace(tokens, scopes=None))
         assert tokens.expires_in > 0
-        assert tokens.scopes is None or all(hints.SCOPE.fullmatch(name) for name in tokens.scopes)
+        assert tokens.scopes is None or all(message_texts.SCOPE.fullmatch(name) for name in tokens.scopes)
 
 
 @given(fields=objects("code", "error", "error_description", "msg", "cli_hint"))
@@ -363,12 +362,12 @@ def test_a_refusal_may_be_as_odd_as_it_likes():
 @given(text=texts, value=json_values)
 def test_what_is_taken_from_an_answer_fits_where_it_goes(text: str, value: Any):
     for each in (text, value):
-        assert "/" not in (reading.token(each) or "")
-        assert "/" not in (reading.calendar_id(each) or "")
-        link = reading.link(each)
+        assert "/" not in (response_fields.token(each) or "")
+        assert "/" not in (response_fields.calendar_id(each) or "")
+        link = response_fields.link(each)
         assert link is None or link.lower().startswith(("https://", "http://"))
-        reading.number(each)
-        reading.moment(each)
-        reading.moment(each, per_second=1000)
+        response_fields.number(each)
+        response_fields.moment(each)
+        response_fields.moment(each, per_second=1000)
     named = documents.named_document(text)
-    assert named is None or reading.TOKEN.fullmatch(named.token)
+    assert named is None or response_fields.TOKEN.fullmatch(named.token)

@@ -6,20 +6,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from bot.core.model import (
-    ApiCall,
-    Content,
-    Destination,
-    DirectChat,
-    NotSent,
-    Outcome,
-    Reply,
-    Sent,
-    Span,
-    Succeeded,
-    Unreachable,
-    Words,
-)
+from bot.core.api import ApiCall, Outcome, Succeeded, Unreachable
+from bot.core.language import Words
+from bot.core.messages import Content, Destination, DirectChat, NotSent, Reply, Sent, Span
 from bot.core.platform import Platform
 from bot.lark.app_info import OWNER_FOR, AppInfo, for_users, not_granted, owner_in, user_scopes
 from bot.sandbox.sample import ADA, GROUP, SAM, WEI

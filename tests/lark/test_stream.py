@@ -13,8 +13,8 @@ from aiohttp import WSMsgType, web
 from aiohttp.http_websocket import WebSocketWriter
 from yarl import URL
 
-from bot.core.model import Secret
-from bot.flows.refusals import Refusals
+from bot.core.secrets import Secret
+from bot.flows.limits import RepeatedLogs
 from bot.lark import stream
 from bot.lark.stream import ClientConfig, LongConnection, NotAccepted, is_platforms
 from bot.sandbox.connections import CONNECTIONS, Connections, NotAcknowledged
@@ -252,7 +252,7 @@ async def test_a_flood_of_what_is_no_event_ends_the_connection_and_holds_up_nobo
 ):
     """Judged by what the process spends once the frames have been made, both ends together."""
     caplog.set_level(logging.INFO)
-    refusals = Refusals()
+    refusals = RepeatedLogs()
 
     async def on_event(payload):
         if payload == b"{}":

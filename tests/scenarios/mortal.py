@@ -21,7 +21,7 @@ import aiohttp
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from bot.core import texts
+from bot.core.words import cards as card_words
 from bot.sandbox.tenant import Chat, Message, Person
 from tests.forking import Forker, Process
 from tests.ports import free_port
@@ -42,9 +42,9 @@ Road = Literal["browser", "client", "device"]
 """Where a person consents."""
 
 TITLES = {
-    "granted": texts.AUTHORIZED_TITLE.en,
-    "declined": texts.DECLINED_TITLE.en,
-    "expired": texts.EXPIRED_TITLE.en,
+    "granted": card_words.AUTHORIZED_TITLE.en,
+    "declined": card_words.DECLINED_TITLE.en,
+    "expired": card_words.EXPIRED_TITLE.en,
 }
 
 
@@ -452,7 +452,7 @@ class MortalWorld:
         for row in await self.rows(
             "SELECT message_id FROM outgoing_messages WHERE kind = 'administrator_card'"
         ):
-            if texts.ADMINISTRATOR_DONE_TITLE.en not in text_of(
+            if card_words.ADMINISTRATOR_DONE_TITLE.en not in text_of(
                 self.world.tenant.messages[row["message_id"]].content
             ):
                 figures.faults.append("the administrator's card does not show that it is done")

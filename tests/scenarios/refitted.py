@@ -12,7 +12,7 @@ from tests.forking import Call
 
 if TYPE_CHECKING:
     from bot.app import Refit
-    from bot.store.database import Database, Work
+    from bot.store.transaction import Database, Work
 
 
 def bot_with_times(lease: float | None, look_again: float | None) -> Call:
@@ -21,9 +21,9 @@ def bot_with_times(lease: float | None, look_again: float | None) -> Call:
 
 def run_with_times(lease: float | None, look_again: float | None) -> int:
     """So many seconds of a lease, and between two looks for work, where they are given."""
-    from bot.flows import worker
+    from bot.flows.worker import POLL_INTERVAL
 
-    worker.LOOK_AGAIN = look_again or worker.LOOK_AGAIN
+    POLL_INTERVAL = look_again or POLL_INTERVAL
     return run(lambda bot: replace(bot, lease=timedelta(seconds=lease)) if lease else bot)
 
 
@@ -34,10 +34,10 @@ def rotation_that_dies(portions: int) -> Call:
 def rotate_and_die(portions: int) -> int:
     """`bot keys rotate`, killed when it has written so many portions."""
     from bot import cli
-    from bot.store import keys
+    from bot.store import key_rotation
 
-    rotate = keys.rotate
-    keys.rotate = lambda database: rotate(Dying(database, portions))  # type: ignore[arg-type, assignment]
+    rotate = key_rotation.rotate
+    key_rotation.rotate = lambda database: rotate(Dying(database, portions))  # type: ignore[arg-type, assignment]
     return cli.main(["keys", "rotate"])
 
 

@@ -304,9 +304,7 @@ async def test_what_does_not_exist_reaches_no_administrator(world: World, scope:
 
 
 WRONG = """
-from bot.core.commands import command
-from bot.core.model import ApiCall, Reply, Words
-from bot.core.scopes import all_of, any_of
+from bot.commands import ApiCall, Reply, Words, all_of, any_of, command
 
 def make(name, needs):
     @command(name, summary=Words("x", "x"), needs=needs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bot.store.arrivals import MOST_WAITING
+from bot.store.inbox import MOST_WAITING
 from tests.scenarios.test_sign_in import Browser
 
 from .conftest import World, text_of

@@ -62,8 +62,7 @@ def broken(folder: Path, source: str, entry: str = "odd = bot_odd:odd") -> None:
 
 
 COMMAND = """
-from bot.core.commands import command
-from bot.core.model import Reply, Words
+from bot.commands import Reply, Words, command
 
 @command({name!r}, summary=Words("x", "x"))
 def odd(ask):
@@ -75,9 +74,7 @@ def odd(ask):
 def declared(line: str, function: str = "def odd(ask):\n    return Reply(None)\n    yield") -> str:
     """A package with a command that is declared like this."""
     return f"""
-from bot.core.commands import command
-from bot.core.model import Reply, Words
-from bot.core.scopes import all_of, any_of
+from bot.commands import ApiCall, ReadGrant, Reply, RequireScopes, Words, all_of, any_of, command
 
 {line}
 {function}
@@ -128,7 +125,7 @@ PLUGINS = {
     "cannot be imported": ("import nothing_of_that_name", "nothing_of_that_name"),
     "raises on import": ("raise RuntimeError('two\\nlines')", "two lines"),
     "lacks what it names": ("", "bot_odd:odd"),
-    "is no command": ("odd = 7", "no command"),
+    "is not a command": ("odd = 7", "not a command"),
     "takes a name of ours": (COMMAND.format(name="agenda"), "/agenda"),
     "takes a name that is built in": (COMMAND.format(name="help"), "/help"),
     "cannot be typed": (COMMAND.format(name="Two Words"), "cannot be typed"),
@@ -199,11 +196,7 @@ async def test_a_call_of_a_command_that_goes_wrong_fails_at_once_and_holds_up_no
 ):
     needs = ", needs=lambda arguments: any_of()" if "needs" in words else ""
     line = f'READ = ReadGrant()\n\n@command("odd", summary=Words("x", "x"){needs})'
-    source = declared(line, f"def odd(ask):\n    {body}").replace(
-        "import command\nfrom bot.core.model import",
-        "import ReadGrant, RequireScopes, command\nfrom bot.core.model import ApiCall,",
-    )
-    broken(tmp_path / "site", source)
+    broken(tmp_path / "site", declared(line, f"def odd(ask):\n    {body}"))
     with_packages(world, tmp_path / "site")
     await world.start()
     if needs:
@@ -240,8 +233,7 @@ async def test_a_call_that_may_change_something_is_never_sent_twice_unless_it_sa
 ):
     """The answer is lost after the platform has acted: a POST is told as unknown, a read is tried again."""
     source = """
-from bot.core.commands import command
-from bot.core.model import ApiCall, Reply, Words
+from bot.commands import ApiCall, Reply, Words, command
 
 
 def odd(name, **more):

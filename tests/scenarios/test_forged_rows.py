@@ -13,10 +13,10 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from bot.core.model import Secret
 from bot.core.oauth import digest
+from bot.core.secrets import Secret
 from bot.sandbox.tenant import Chat, Person
-from bot.store.crypto import Seal, new_key
+from bot.store.keyring import Keyring, new_key
 
 from .conftest import World, actions_on, has_link, text_of
 from .test_device import Room, can_press
@@ -109,7 +109,7 @@ def seals(writer: Writer, kind: str) -> Row:
     """What a forger can put where the proofs are."""
     real = writer.one("deferred_calls", "seal IS NOT NULL AND run_seal IS NOT NULL")
     key_id = real["seal"].split(".")[1]
-    other = Seal([new_key()])
+    other = Keyring([new_key()])
     match kind:
         case "copied":
             return {"seal": real["seal"], "run_seal": real["run_seal"]}
@@ -364,7 +364,7 @@ async def test_a_session_that_somebody_writes_signs_nobody_in(
         case "copied":
             writer.add("sessions", session | {"digest": session_digest(victim, session, value)})
         case "of another key":
-            other = Seal([new_key()]).seal(Secret(""), "x")
+            other = Keyring([new_key()]).seal(Secret(""), "x")
             writer.add(
                 "sessions", session | {"digest": session_digest(victim, session, value), "seal": other}
             )

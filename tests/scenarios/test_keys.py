@@ -9,11 +9,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import func, select
 
-from bot.core.model import Secret, UserKey
-from bot.store import authorizations, schema, users
-from bot.store.crypto import Seal, new_key
-from bot.store.database import Connection, Database, open_database
+from bot.core.people import UserKey
+from bot.core.secrets import Secret
+from bot.store import requests, schema, users
 from bot.store.ids import new_id
+from bot.store.keyring import Keyring, new_key
+from bot.store.opening import open_database
+from bot.store.transaction import Connection, Database
 
 from .conftest import World
 from .refitted import rotation_that_dies
@@ -29,7 +31,7 @@ async def keep_tickets(database: Database) -> None:
     def work(c: Connection) -> None:
         users.seen(c, somebody, language=None, union_id=None, now=now)
         for number in range(OLD_REQUESTS):
-            request = authorizations.open_request(
+            request = requests.open_request(
                 c,
                 somebody,
                 scopes=frozenset({"a"}),
@@ -39,12 +41,12 @@ async def keep_tickets(database: Database) -> None:
                 now=now,
                 new_id=new_id(now),
             )
-            authorizations.supersede(c, request.id, now)
+            requests.supersede(c, request.id, now)
 
     await database.write(work)
 
 
-def sealed_with(seal: Seal, connection: Connection) -> int:
+def sealed_with(seal: Keyring, connection: Connection) -> int:
     ticket = schema.authorization_requests.c.ticket
     query = select(func.count()).where(ticket.startswith(seal.prefix, autoescape=True))
     return int(connection.execute(query).scalar_one())
@@ -64,7 +66,7 @@ async def test_keys_are_changed_under_load_and_a_killed_rotation_is_simply_run_a
     assert "does not have the key" in err
     assert await world.stop() == 0
     await world.start()
-    database = await open_database(database_url, Seal([old, fresh]))
+    database = await open_database(database_url, Keyring([old, fresh]))
     await keep_tickets(database)
 
     asked, stopped = [], asyncio.Event()
@@ -82,7 +84,7 @@ async def test_keys_are_changed_under_load_and_a_killed_rotation_is_simply_run_a
     load = asyncio.create_task(keep_asking())
     try:
         assert await world.fork(rotation_that_dies(portions=10)).wait() == -9
-        done = await database.read(lambda c: sealed_with(Seal([fresh]), c))
+        done = await database.read(lambda c: sealed_with(Keyring([fresh]), c))
         code, out, err = await world.cli("keys", "rotate")
     finally:
         stopped.set()
@@ -91,7 +93,7 @@ async def test_keys_are_changed_under_load_and_a_killed_rotation_is_simply_run_a
     assert 0 < done < OLD_REQUESTS
     for each in asked:
         await world.answer_to(each)
-    assert await database.read(lambda c: sealed_with(Seal([old]), c)) == 0
+    assert await database.read(lambda c: sealed_with(Keyring([old]), c)) == 0
     await database.close()
     assert await world.stop() == 0
     await world.start(BOT_ENCRYPTION_KEYS=fresh)

@@ -12,7 +12,7 @@ import pytest
 from bot.sandbox.scopes import SCOPES
 from bot.sandbox.tenant import Message, ScopeSwitch
 from bot.store import sealed
-from bot.store.crypto import Seal
+from bot.store.keyring import Keyring
 
 from .conftest import World, has_link, text_of
 from .test_device import Room
@@ -122,7 +122,7 @@ def let_have_granted(world: World, scopes: Iterable[str]) -> None:
         "scopes": frozenset(json.loads(grant["scopes"])),
         "scopes_ever": ever,
     }
-    proof = sealed.MEMORY.seal(Seal([world.key]), values)
+    proof = sealed.MEMORY.seal(Keyring([world.key]), values)
     world.change(f"UPDATE grants SET scopes_ever = '{json.dumps(sorted(ever))}', memory_seal = '{proof}'")
 
 

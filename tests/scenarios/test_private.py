@@ -195,8 +195,7 @@ async def test_after_not_now_a_command_below_an_older_card_is_told_where_that_is
 # --- commands of other packages ----------------------------------------------------------------------------------
 
 SECRETIVE = """
-from bot.core.commands import command
-from bot.core.model import ApiCall, Reply, Words
+from bot.commands import ApiCall, Reply, Words, command
 
 @command("diary", summary=Words("a", "一"), private=True)
 def diary(ask):

@@ -159,9 +159,7 @@ async def test_a_recalled_question_that_is_being_retried_is_not_tried_again(worl
 
 
 READ_THEN_WRITE = """
-from bot.core.commands import command
-from bot.core.model import ApiCall, Reply, Span, Words, Write
-from bot.core.scopes import any_of
+from bot.commands import ApiCall, Reply, Span, Words, Write, any_of, command
 
 TASKS = "/open-apis/task/v2/tasks"
 

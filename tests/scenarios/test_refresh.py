@@ -13,12 +13,15 @@ from typing import Any
 import pytest
 from sqlalchemy import make_url
 
-from bot.core.model import Secret, TokenSet, UserKey
+from bot.core.oauth import TokenSet
+from bot.core.people import UserKey
+from bot.core.secrets import Secret
 from bot.sandbox.tenant import Person
 from bot.sandbox.tokens import issue
 from bot.store import grants, users
-from bot.store.crypto import Seal
-from bot.store.database import Connection, open_database
+from bot.store.keyring import Keyring
+from bot.store.opening import open_database
+from bot.store.transaction import Connection
 from tests.conftest import administer
 from tests.store.examples import save_grant
 
@@ -294,7 +297,7 @@ async def test_an_outage_is_asked_less_and_less_often(world: World, replicas: Re
 
 
 async def test_a_thousand_grants_that_fall_due_at_once_do_not_stampede(world: World, replicas: Replicas):
-    database = await open_database(replicas.url, Seal([world.key]))
+    database = await open_database(replicas.url, Keyring([world.key]))
     sam, app = world.sam, world.tenant.app
     sam.granted |= {"task:task:read", "offline_access"}
     moment = datetime.now(UTC)

@@ -13,11 +13,12 @@ from typing import Any
 import psutil
 import pytest
 
-from bot.core.model import UserKey
+from bot.core.people import UserKey
 from bot.sandbox.tenant import Message
-from bot.store import arrivals
-from bot.store.crypto import Seal
-from bot.store.database import ANNOUNCED, Connection, Database, open_database
+from bot.store import inbox
+from bot.store.keyring import Keyring
+from bot.store.opening import open_database
+from bot.store.transaction import ANNOUNCED, Connection, Database
 from tests.store.examples import a_call
 
 from .conftest import World, has_link, text_of
@@ -153,7 +154,7 @@ async def test_what_waited_for_a_slow_call_runs_in_the_order_asked(world: World,
 @pytest.fixture
 async def elsewhere(world: World, postgresql_url: str) -> AsyncIterator[Database]:
     """The database as yet another replica has it open, which runs nothing."""
-    database = await open_database(postgresql_url, Seal([world.key]))
+    database = await open_database(postgresql_url, Keyring([world.key]))
     yield database
     await database.close()
 
@@ -168,7 +169,7 @@ async def test_idle_replicas_are_told_of_work_and_look_for_it_where_nobody_tells
         call = replace(a_call(user), command="help", arguments="", expires_at=datetime.now(UTC) + HOUR)
 
         def work(c: Connection) -> None:
-            arrivals.record(c, f"ev_{call.id}", call, language="en", union_id=None, now=datetime.now(UTC))
+            inbox.record(c, f"ev_{call.id}", call, language="en", union_id=None, now=datetime.now(UTC))
             c.info[ANNOUNCED] = not silently
 
         await elsewhere.write(work)

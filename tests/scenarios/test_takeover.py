@@ -151,8 +151,7 @@ async def test_a_call_that_takes_its_process_down_five_times_is_given_up_with_a_
 import os
 import signal
 
-from bot.core.commands import command
-from bot.core.model import Words
+from bot.commands import Words, command
 
 
 @command("odd", summary=Words("x", "x"))

@@ -8,8 +8,8 @@ import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
-from bot.core.model import Secret
-from bot.store.crypto import Seal
+from bot.core.secrets import Secret
+from bot.store.keyring import Keyring
 from tests.store.test_migrations import to_revision
 
 from .conftest import World, text_of
@@ -29,8 +29,8 @@ async def work_of_the_release_before(world: World) -> None:
     user = f"lark:{app.app_id}:{app.tenant_key}:{world.sam.open_id}"
     chat = world.direct(world.sam).chat_id
     content = json.dumps({"text": "written before"})
-    sealed = Seal([world.key]).seal(Secret(content), "outgoing_messages:content:m1")
-    known = Seal([world.key]).seal(Secret("These keys open this database."), "key_check:sealed:1")
+    sealed = Keyring([world.key]).seal(Secret(content), "outgoing_messages:content:m1")
+    known = Keyring([world.key]).seal(Secret("These keys open this database."), "key_check:sealed:1")
     rows = {
         "key_check": {"id": 1, "sealed": known},
         "users": {

@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from bot.store.crypto import Seal, new_key
-from bot.store.database import Database, open_database
+from bot.store.keyring import Keyring, new_key
+from bot.store.opening import open_database
+from bot.store.transaction import Database
 
 from .examples import APP
 
@@ -20,6 +21,6 @@ def key() -> str:
 @pytest.fixture
 async def database(database_url: str, key: str) -> AsyncIterator[Database]:
     """The test runs on SQLite and on PostgreSQL."""
-    opened = await open_database(database_url, Seal([key]), APP)
+    opened = await open_database(database_url, Keyring([key]), APP)
     yield opened
     await opened.close()

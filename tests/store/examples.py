@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from bot.core.model import Chat, Grant, Secret, TokenSet, UserKey
+from bot.core.grants import Grant
+from bot.core.messages import Chat
+from bot.core.oauth import TokenSet
+from bot.core.people import UserKey
 from bot.core.scopes import ScopeSet
-from bot.store import arrivals, grants, users
-from bot.store.arrivals import NewCall
-from bot.store.database import Connection, Database
+from bot.core.secrets import Secret
+from bot.store import grants, inbox, users
 from bot.store.ids import new_id
+from bot.store.inbox import NewCall
+from bot.store.transaction import Connection, Database
 
 NOW = datetime(2026, 3, 1, 9, 30, 0, 123456, tzinfo=UTC)
 SOON = NOW + timedelta(seconds=20)
@@ -42,7 +46,7 @@ async def ask(database: Database, user: UserKey = ANNA, *, asked_at: datetime = 
     """Records a call as an event brings it; returns its id."""
     call = a_call(user, asked_at=asked_at)
     assert await database.write_one(
-        lambda c: arrivals.record(c, f"ev_{call.id}", call, language="en", union_id=None, now=NOW)
+        lambda c: inbox.record(c, f"ev_{call.id}", call, language="en", union_id=None, now=NOW)
     )
     return call.id
 

@@ -17,42 +17,38 @@ from sqlalchemy.sql.elements import BinaryExpression, BindParameter
 from sqlalchemy.sql.schema import Column
 
 import bot.store
-from bot.core.model import (
-    AttemptKind,
-    CallStatus,
-    Content,
-    Destination,
-    RequestStatus,
-    Secret,
-    UserKey,
-    WaitsFor,
-)
+from bot.core.calls import CallStatus, WaitsFor
+from bot.core.messages import Content, Destination
+from bot.core.people import UserKey
+from bot.core.requests import AttemptKind, RequestStatus
+from bot.core.secrets import Secret
 from bot.store import (
-    arrivals,
     attempts,
     audit,
-    authorizations,
     calls,
     claims,
     device_authorizations,
-    events,
     grants,
+    inbox,
     outbox,
     replicas,
+    requests,
     retention,
     revocations,
     schema,
     scope_waits,
+    seen_events,
     sessions,
     takeover,
     users,
     views,
 )
 from bot.store.attempts import NewAttempt
-from bot.store.crypto import Seal, new_key
-from bot.store.database import Database, open_database, upgrade
+from bot.store.keyring import Keyring, new_key
+from bot.store.opening import open_database, upgrade
 from bot.store.outbox import NewMessage
-from bot.store.sql import app_of
+from bot.store.statements import app_of
+from bot.store.transaction import Database
 from tests.history import past_allowed
 from tests.store.examples import ANNA, LATER, NOW, SOON, TOMORROW, a_call, ask
 from tests.store.test_keys import fill
@@ -71,7 +67,7 @@ LONG_AGO = datetime.now(UTC) - timedelta(days=200)
 @pytest.fixture
 async def other(database: Database, key: str) -> AsyncIterator[Database]:
     """The same database, as another app has it open."""
-    opened = await open_database(database.url, Seal([key]), ZOE.app)
+    opened = await open_database(database.url, Keyring([key]), ZOE.app)
     yield opened
     await opened.close()
 
@@ -85,7 +81,7 @@ async def fill_with_all(database: Database, person: UserKey) -> None:
     colleague = replace(person, open_id="ou_ben")
 
     def work(c: Connection) -> None:
-        arrivals.record(c, f"ev_{waiting.id}", waiting, language=None, union_id=None, now=NOW)
+        inbox.record(c, f"ev_{waiting.id}", waiting, language=None, union_id=None, now=NOW)
         c.execute(
             text(
                 "UPDATE deferred_calls SET status = 'suspended', waits_for = 'administrator', suspended_at = asked_at, "
@@ -109,7 +105,7 @@ async def fill_with_all(database: Database, person: UserKey) -> None:
 def settle_some(c: Connection, person: UserKey) -> None:
     """One of each kind that is over."""
     done = a_call(person)
-    arrivals.record(c, f"ev_{done.id}", done, language=None, union_id=None, now=NOW)
+    inbox.record(c, f"ev_{done.id}", done, language=None, union_id=None, now=NOW)
     assert calls.cancel(c, done.id, "over", NOW)
     message = NewMessage(
         f"done-{done.id}", person, "note", done.id, Destination(person), Content("text", "x"), None
@@ -119,17 +115,17 @@ def settle_some(c: Connection, person: UserKey) -> None:
     assert revocations.done(c, revocations.add(c, person, Secret("over"), NOW), NOW)
     third = replace(person, open_id="ou_third")
     users.seen(c, third, language=None, union_id=None, now=NOW)
-    request = authorizations.open_request(
+    request = requests.open_request(
         c, third, scopes=frozenset({"a:b"}), command="tasks", ticket=Secret(f"over {done.id}"), expires_at=TOMORROW,
         now=NOW, new_id=f"over-{done.id}",
     )  # fmt: skip
-    assert authorizations.settle(c, request.id, RequestStatus.DECLINED, now=NOW)
+    assert requests.settle(c, request.id, RequestStatus.DECLINED, now=NOW)
 
 
 def open_another(c: Connection, person: UserKey) -> None:
     """An open request, whose link was opened."""
     users.seen(c, person, language=None, union_id=None, now=NOW)
-    request = authorizations.open_request(
+    request = requests.open_request(
         c, person, scopes=frozenset({"a:b"}), command="tasks", ticket=Secret("another ticket"), expires_at=TOMORROW,
         now=NOW, new_id=f"another-{person.app_id}",
     )  # fmt: skip
@@ -153,30 +149,30 @@ LOOKS: dict[str, Callable[[Connection], Any]] = {
     "lines": lambda c: claims.call_up(c, FAR),
     "messages": lambda c: outbox.claim_due(c, "w2", FAR, FAR, 10),
     "message": lambda c: outbox.find(c, ANNA.open_id),
-    "cards": lambda c: authorizations.cards_due(c, "w2", FAR, FAR, 10),
+    "cards": lambda c: requests.cards_due(c, "w2", FAR, FAR, 10),
     "interim words": lambda c: calls.due_for_interim(c, FAR, 10),
     "for the administrator": lambda c: calls.waiting_for(c, WaitsFor.ADMINISTRATOR, 10),
     "question": lambda c: calls.all_by_message(c, "om_1"),
     "stranded consents": lambda c: attempts.stranded(c, "w2", FAR, FAR, 10),
     "overdue calls": lambda c: calls.overdue(c, FAR, 10),
-    "expired requests": lambda c: authorizations.expired(c, FAR, 10),
+    "expired requests": lambda c: requests.expired(c, FAR, 10),
     "expired openings": lambda c: attempts.expire(c, FAR, 10),
     "administrators' cards": lambda c: scope_waits.cards_due(c, "w2", FAR, FAR, 10),
     "revocations": lambda c: revocations.claim_due(c, "w2", FAR, FAR, 10),
     "device authorizations": lambda c: device_authorizations.claim_due(c, "w2", FAR, FAR, 10),
     "renewal": lambda c: grants.lease_due(c, "w2", NOW + timedelta(hours=2), FAR, 5),
-    "old events": lambda c: events.prune(c, FAR, 10),
+    "old events": lambda c: seen_events.prune(c, FAR, 10),
     "old messages": lambda c: outbox.prune(c, FAR, 10),
     "old calls": lambda c: calls.prune(c, FAR, 10),
     "old openings": lambda c: attempts.prune(c, FAR, 10),
-    "old requests": lambda c: authorizations.prune(c, FAR, 10),
+    "old requests": lambda c: requests.prune(c, FAR, 10),
     "old sessions": lambda c: sessions.prune(c, FAR, 10),
     "old revocations": lambda c: revocations.prune(c, FAR, 10),
     "old replicas": lambda c: replicas.prune(c, FAR),
     "old audit entries": lambda c: audit.prune(c, LONG_AGO + timedelta(days=1), 10),
     "retention": lambda c: retention.prune(c, LONG_AGO + timedelta(days=95)),
     "take-over": lambda c: takeover.from_everybody(c, NOW, LEASE),
-    "link": lambda c: authorizations.find_by_ticket(c, _digest(f"ticket of {ANNA.open_id}")),
+    "link": lambda c: requests.find_by_ticket(c, _digest(f"ticket of {ANNA.open_id}")),
     "state": lambda c: attempts.consumed_before(c, f"state of {ANNA.open_id}"),
     "callback": lambda c: attempts.consume(
         c, "another state", code=None, worker="w2", lease_until=FAR, now=NOW
@@ -244,7 +240,7 @@ async def test_the_same_key_of_a_message_in_two_apps_is_two_messages(
 
 
 async def test_a_database_that_was_opened_for_no_app_claims_nothing(database_url: str) -> None:
-    opened = await open_database(database_url, Seal([new_key()]))
+    opened = await open_database(database_url, Keyring([new_key()]))
     for look in (LOOKS["claim"], LOOKS["messages"], LOOKS["retention"]):
         with pytest.raises(RuntimeError, match="no app"):
             await opened.write(look)
@@ -293,7 +289,7 @@ DORA = "lark:cli_2:tenant_2:ou_dora"
 
 @pytest.mark.parametrize("several", [True, False], ids=["several apps", "one app"])
 async def test_an_upgrade_tells_of_each_row_whose_it_is(empty_database_url: str, several: bool) -> None:
-    url, ring = empty_database_url, Seal([new_key()])
+    url, ring = empty_database_url, Keyring([new_key()])
     await asyncio.to_thread(to_revision, url, "0001")
     await asyncio.to_thread(fill_first_revision, url)
     await asyncio.to_thread(own, url, ring)

@@ -10,10 +10,10 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError
 
-from bot.core.model import UserKey
-from bot.store import arrivals, calls, claims, users
-from bot.store.arrivals import MOST_URGENT, MOST_WAITING, Arrival, Recorded
-from bot.store.database import Connection, Database
+from bot.core.people import UserKey
+from bot.store import calls, claims, inbox, users
+from bot.store.inbox import MOST_URGENT, MOST_WAITING, Arrival, Recorded
+from bot.store.transaction import Connection, Database
 from tests.store.examples import ANNA, BEN, NOW, SOON, a_call
 
 QUEUED, SEEN, TOO_MANY = Recorded.QUEUED, Recorded.SEEN_BEFORE, Recorded.TOO_MANY
@@ -27,7 +27,7 @@ def arrival(user: UserKey = ANNA, number: int = 0, **told) -> Arrival:
 
 
 async def arrive(database: Database, *arrived: Arrival) -> list[Recorded]:
-    return await asyncio.gather(*(database.write_together(arrivals.record_all, each) for each in arrived))
+    return await asyncio.gather(*(database.write_together(inbox.record_all, each) for each in arrived))
 
 
 async def claimed_in_turn(database: Database) -> list[str]:
@@ -150,7 +150,7 @@ async def test_what_the_database_refuses_fails_alone(database: Database, fault: 
         wrong = replace(wrong, language="tlh")
     others = [arrival(UserKey("lark", "cli_1", "tenant_1", f"ou_{number}")) for number in range(10)]
     results = await asyncio.gather(
-        *(database.write_together(arrivals.record_all, each) for each in [*others[:5], wrong, *others[5:]]),
+        *(database.write_together(inbox.record_all, each) for each in [*others[:5], wrong, *others[5:]]),
         return_exceptions=True,
     )
     assert isinstance(results.pop(5), (DBAPIError, UnicodeEncodeError))
@@ -170,7 +170,7 @@ async def test_many_arrivals_cost_as_many_statements_as_one(database: Database) 
             count += 1
 
         event.listen(c, "before_cursor_execute", executing)
-        assert set(arrivals.record_all(c, some)) == {QUEUED}
+        assert set(inbox.record_all(c, some)) == {QUEUED}
         event.remove(c, "before_cursor_execute", executing)
         return count
 

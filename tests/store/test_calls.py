@@ -8,9 +8,10 @@ from datetime import datetime, timedelta
 import pytest
 from sqlalchemy import text
 
-from bot.core.model import CallStatus, DeferredCall, DirectChat, Step, WaitsFor
-from bot.store import arrivals, call_steps, calls, claims, users
-from bot.store.database import Database
+from bot.core.calls import CallStatus, DeferredCall, Step, WaitsFor
+from bot.core.messages import DirectChat
+from bot.store import call_steps, calls, claims, inbox, users
+from bot.store.transaction import Database
 from tests.store.examples import ANNA, BEN, LATER, NOW, SOON, TOMORROW, a_call, ask
 
 NEEDS = (("calendar:calendar:readonly", "calendar:calendar"),)
@@ -44,9 +45,7 @@ async def get(database: Database, call_id: str) -> DeferredCall:
 
 async def test_a_call_comes_back_as_it_was_recorded(database: Database) -> None:
     new = a_call()
-    await database.write_one(
-        lambda c: arrivals.record(c, "ev_1", new, language="zh", union_id="on_1", now=NOW)
-    )
+    await database.write_one(lambda c: inbox.record(c, "ev_1", new, language="zh", union_id="on_1", now=NOW))
     call = await get(database, new.id)
     assert (call.user, call.chat, call.message_id) == (ANNA, new.chat, new.message_id)
     assert (call.command, call.arguments, call.asked_at) == ("agenda", "today", NOW)
@@ -60,10 +59,10 @@ async def test_a_call_comes_back_as_it_was_recorded(database: Database) -> None:
 async def test_an_event_delivered_again_has_no_second_effect(database: Database) -> None:
     first, again = a_call(), a_call()
     assert await database.write_one(
-        lambda c: arrivals.record(c, "ev_1", first, language="en", union_id=None, now=NOW)
+        lambda c: inbox.record(c, "ev_1", first, language="en", union_id=None, now=NOW)
     )
     assert not await database.write_one(
-        lambda c: arrivals.record(c, "ev_1", again, language="zh", union_id=None, now=LATER)
+        lambda c: inbox.record(c, "ev_1", again, language="zh", union_id=None, now=LATER)
     )
     assert await database.read(lambda c: calls.get(c, again.id)) is None
     profile = await database.read(lambda c: users.profile(c, ANNA))
@@ -74,10 +73,10 @@ async def test_an_event_delivered_again_has_no_second_effect(database: Database)
 async def test_the_same_message_in_another_event_has_no_second_effect(database: Database) -> None:
     first, again = a_call(message_id="om_1"), a_call(message_id="om_1")
     assert await database.write_one(
-        lambda c: arrivals.record(c, "ev_1", first, language=None, union_id=None, now=NOW)
+        lambda c: inbox.record(c, "ev_1", first, language=None, union_id=None, now=NOW)
     )
     assert not await database.write_one(
-        lambda c: arrivals.record(c, "ev_2", again, language=None, union_id=None, now=NOW)
+        lambda c: inbox.record(c, "ev_2", again, language=None, union_id=None, now=NOW)
     )
 
 
@@ -85,7 +84,7 @@ async def test_of_many_deliveries_at_once_one_is_recorded(database: Database) ->
     def deliver(number: int):
         call = a_call(message_id="om_1")
         return database.write_one(
-            lambda c: arrivals.record(c, f"ev_{number % 2}", call, language="en", union_id=None, now=NOW)
+            lambda c: inbox.record(c, f"ev_{number % 2}", call, language="en", union_id=None, now=NOW)
         )
 
     recorded = await asyncio.gather(*(deliver(number) for number in range(20)))
@@ -96,15 +95,13 @@ async def test_a_failed_work_leaves_nothing(database: Database) -> None:
     new = a_call()
 
     def work(c):
-        arrivals.record(c, "ev_1", new, language="en", union_id=None, now=NOW)
+        inbox.record(c, "ev_1", new, language="en", union_id=None, now=NOW)
         raise LookupError
 
     with pytest.raises(LookupError):
         await database.write(work)
     assert await database.read(lambda c: calls.get(c, new.id)) is None
-    assert await database.write(
-        lambda c: arrivals.record(c, "ev_1", new, language="en", union_id=None, now=NOW)
-    )
+    assert await database.write(lambda c: inbox.record(c, "ev_1", new, language="en", union_id=None, now=NOW))
 
 
 # --- claiming ----------------------------------------------------------------------------------

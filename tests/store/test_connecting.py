@@ -14,8 +14,8 @@ from cryptography.x509.oid import NameOID
 from sqlalchemy import text
 
 from bot.core.errors import ConfigurationError, DatabaseNotReady
-from bot.store.crypto import Seal, new_key
-from bot.store.database import check, open_database
+from bot.store.keyring import Keyring, new_key
+from bot.store.opening import check_schema, open_database
 from bot.store.postgresql import connect_arguments
 
 
@@ -44,7 +44,7 @@ def certificate(tmp_path: Path) -> Path:
 
 async def test_the_options_of_a_url_reach_the_server(postgresql_url: str) -> None:
     options = "application_name=helper&connect_timeout=3&sslmode=prefer&target_session_attrs=any"
-    database = await open_database(f"{postgresql_url}&{options}", Seal([new_key()]))
+    database = await open_database(f"{postgresql_url}&{options}", Keyring([new_key()]))
     try:
         shown = await database.read(lambda c: c.execute(text("SHOW application_name")).scalar())
         assert shown == "helper"
@@ -55,7 +55,7 @@ async def test_the_options_of_a_url_reach_the_server(postgresql_url: str) -> Non
 def test_a_server_that_does_not_answer_is_one_line_without_the_password() -> None:
     url = "postgresql://bot:hush-hush@127.0.0.1:1/bot?sslmode=require&connect_timeout=1"
     with pytest.raises(DatabaseNotReady) as caught:
-        check(url)
+        check_schema(url)
     assert "\n" not in str(caught.value)
     assert "hush-hush" not in str(caught.value)
 

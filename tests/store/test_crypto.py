@@ -9,34 +9,34 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.core.errors import CannotOpenSecret
-from bot.core.model import Secret
-from bot.store.crypto import Seal, new_key
+from bot.core.secrets import Secret
+from bot.store.keyring import Keyring, new_key
 
 OLD, NEW = new_key(), new_key()
 
 
 @given(st.text(), st.text())
 def test_what_is_sealed_opens_again(secret: str, place: str) -> None:
-    seal = Seal([NEW])
+    seal = Keyring([NEW])
     sealed = seal.seal(Secret(secret), place)
     assert seal.open(sealed, place) == Secret(secret)
     assert sealed.startswith(f"v1.{seal.key_ids[0]}.")
 
 
 def test_no_two_seals_of_one_secret_are_alike() -> None:
-    seal = Seal([NEW])
+    seal = Keyring([NEW])
     assert len({seal.seal(Secret("same"), "place") for _ in range(100)}) == 100
 
 
 def test_a_ring_opens_what_an_older_key_sealed_and_seals_with_the_first() -> None:
-    sealed = Seal([OLD]).seal(Secret("token"), "place")
-    ring = Seal([NEW, OLD])
+    sealed = Keyring([OLD]).seal(Secret("token"), "place")
+    ring = Keyring([NEW, OLD])
     assert ring.open(sealed, "place") == Secret("token")
-    assert Seal([NEW]).open(ring.seal(Secret("token"), "place"), "place") == Secret("token")
+    assert Keyring([NEW]).open(ring.seal(Secret("token"), "place"), "place") == Secret("token")
 
 
 def test_it_does_not_open_elsewhere_nor_changed_nor_without_its_key() -> None:
-    seal = Seal([NEW])
+    seal = Keyring([NEW])
     sealed = seal.seal(Secret("token"), "grants:access_token:anna")
     prefix, text = sealed.rsplit(".", 1)
     data = bytearray(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
@@ -49,7 +49,7 @@ def test_it_does_not_open_elsewhere_nor_changed_nor_without_its_key() -> None:
         lambda: seal.open(f"{prefix}.", "grants:access_token:anna"),
         lambda: seal.open("", "grants:access_token:anna"),
         lambda: seal.open("plain text", "grants:access_token:anna"),
-        lambda: Seal([OLD]).open(sealed, "grants:access_token:anna"),
+        lambda: Keyring([OLD]).open(sealed, "grants:access_token:anna"),
     ):
         with pytest.raises(CannotOpenSecret) as raised:
             attempt()
@@ -57,7 +57,7 @@ def test_it_does_not_open_elsewhere_nor_changed_nor_without_its_key() -> None:
 
 
 def test_a_key_may_be_padded_and_surrounded_by_blanks() -> None:
-    assert Seal([f" {NEW}= "]).key_ids == Seal([NEW]).key_ids
+    assert Keyring([f" {NEW}= "]).key_ids == Keyring([NEW]).key_ids
 
 
 @pytest.mark.parametrize(
@@ -67,10 +67,10 @@ def test_a_key_may_be_padded_and_surrounded_by_blanks() -> None:
 )
 def test_a_wrong_key_is_named_by_its_place_and_never_shown(key: str) -> None:
     with pytest.raises(ValueError, match="key 2") as raised:
-        Seal([NEW, key])
+        Keyring([NEW, key])
     assert not key or key not in str(raised.value)
 
 
 def test_there_is_at_least_one_key() -> None:
     with pytest.raises(ValueError, match="no encryption key"):
-        Seal([])
+        Keyring([])

@@ -13,12 +13,14 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from bot.core.errors import CannotOpenSecret, ConfigurationError
-from bot.core.model import Secret
-from bot.store import arrivals, call_steps, sealed, users
-from bot.store.crypto import Seal, new_key
-from bot.store.database import Database, announce, open_database, seal_of
+from bot.core.secrets import Secret
+from bot.store import call_steps, inbox, sealed, users
+from bot.store.database_url import parse_url
+from bot.store.keyring import Keyring, new_key
+from bot.store.opening import open_database
 from bot.store.postgresql import make_engine
 from bot.store.sqlite import SqliteDatabase
+from bot.store.transaction import Database, announce, keyring_of
 from tests.conftest import administer
 from tests.store.examples import ANNA, BEN, NOW, a_call, ask, meet
 
@@ -54,7 +56,7 @@ async def test_connecting_to_postgresql_says_nothing_that_a_pooler_would_refuse(
 
 
 async def test_every_session_of_postgresql_plans_for_an_index(postgresql_url: str, key: str) -> None:
-    database = await open_database(postgresql_url, Seal([key]))
+    database = await open_database(postgresql_url, Keyring([key]))
     for run in (database.read, database.write, database.write_one):
         assert await run(lambda c: c.execute(text("SHOW enable_seqscan")).scalar()) == "off"
     await database.close()
@@ -98,7 +100,7 @@ async def test_a_work_sees_what_was_written_before(database: Database) -> None:
 async def test_a_work_given_to_write_one_can_execute_only_one_statement_on_postgresql(
     postgresql_url: str,
 ) -> None:
-    database = await open_database(postgresql_url, Seal([new_key()]))
+    database = await open_database(postgresql_url, Keyring([new_key()]))
     with pytest.raises(RuntimeError, match="one statement"):
         await database.write_one(lambda c: (c.execute(text("SELECT 1")), c.execute(text("SELECT 2"))))
     # The guard is gone with the work: the connection serves others again.
@@ -108,7 +110,7 @@ async def test_a_work_given_to_write_one_can_execute_only_one_statement_on_postg
 
 
 async def test_what_reads_cannot_write_on_sqlite(sqlite_url: str) -> None:
-    database = await open_database(sqlite_url, Seal([new_key()]))
+    database = await open_database(sqlite_url, Keyring([new_key()]))
     await database.read(lambda c: users.seen(c, ANNA, language=None, union_id=None, now=NOW))
     assert await count(database) == 0
     await database.close()
@@ -116,7 +118,7 @@ async def test_what_reads_cannot_write_on_sqlite(sqlite_url: str) -> None:
 
 async def test_a_lost_race_is_run_again(postgresql_url: str) -> None:
     """Two transactions that lock two people in opposite order: PostgreSQL ends one, and it succeeds the second time."""
-    database = await open_database(postgresql_url, Seal([new_key()]))
+    database = await open_database(postgresql_url, Keyring([new_key()]))
     await meet(database)
     await meet(database, BEN)
     runs = 0
@@ -173,7 +175,7 @@ async def test_a_file_that_somebody_else_has_locked_fails_the_write_and_not_the_
     sqlite_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bot.store.sqlite.BUSY_MILLISECONDS", 50)
-    database = await open_database(sqlite_url, Seal([new_key()]))
+    database = await open_database(sqlite_url, Keyring([new_key()]))
     other = sqlite3.connect(sqlite_url.removeprefix("sqlite+aiosqlite:///"))
     other.execute("BEGIN IMMEDIATE")
     results = await asyncio.gather(meet(database), meet(database, BEN), return_exceptions=True)
@@ -187,7 +189,7 @@ async def test_a_file_that_somebody_else_has_locked_fails_the_write_and_not_the_
 
 async def test_an_acknowledged_write_survives_a_loss_of_power(sqlite_url: str) -> None:
     """SQLite promises that for a journal that is synchronized at each commit."""
-    database = await open_database(sqlite_url, Seal([new_key()]))
+    database = await open_database(sqlite_url, Keyring([new_key()]))
 
     def pragma(name: str):
         return lambda c: c.exec_driver_sql(f"PRAGMA {name}").scalar()
@@ -248,8 +250,8 @@ async def test_work_that_was_rolled_back_wakes_nobody(database: Database) -> Non
 async def test_another_replica_is_woken_also_after_its_connection_was_cut(
     postgresql_url: str, key: str
 ) -> None:
-    here = await open_database(postgresql_url, Seal([key]))
-    there = await open_database(postgresql_url, Seal([key]))
+    here = await open_database(postgresql_url, Keyring([key]))
+    there = await open_database(postgresql_url, Keyring([key]))
     woken = await listening(there, here)
     await ask(here)
     async with asyncio.timeout(PATIENCE):
@@ -295,9 +297,9 @@ async def flood(url: str, role: str, channels: list[str]) -> None:
 async def test_what_other_roles_notify_is_not_even_heard(
     postgresql_url: str, stranger: str, key: str
 ) -> None:
-    seal = Seal([key])
+    seal = Keyring([key])
     here = await open_database(postgresql_url, seal)
-    there = await open_database(postgresql_url, Seal([key]))
+    there = await open_database(postgresql_url, Keyring([key]))
     woken = await listening(here, there)
     await flood(
         postgresql_url, stranger, ["bot_work", "bot_work_", *(f"bot_work_{each}" for each in seal.key_ids)]
@@ -315,7 +317,7 @@ async def test_what_other_roles_notify_is_not_even_heard(
 async def test_whoever_knows_the_channel_wakes_nobody_more_often_than_makes_sense(
     postgresql_url: str, stranger: str, key: str
 ) -> None:
-    seal = Seal([key])
+    seal = Keyring([key])
     database = await open_database(postgresql_url, seal)
     await listening(database)
     wakes = []
@@ -331,8 +333,8 @@ async def test_whoever_knows_the_channel_wakes_nobody_more_often_than_makes_sens
 
 async def test_replicas_in_the_middle_of_a_rotation_hear_each_other(postgresql_url: str) -> None:
     old, new = new_key(), new_key()
-    here = await open_database(postgresql_url, Seal([old]))
-    there = await open_database(postgresql_url, Seal([new, old]))
+    here = await open_database(postgresql_url, Keyring([old]))
+    there = await open_database(postgresql_url, Keyring([new, old]))
     woken = await listening(there, here)
     await ask(here)
     async with asyncio.timeout(PATIENCE):
@@ -347,7 +349,7 @@ async def test_replicas_in_the_middle_of_a_rotation_hear_each_other(postgresql_u
 
 
 async def test_the_pool_recovers_when_its_connections_were_cut(postgresql_url: str) -> None:
-    database = await open_database(postgresql_url, Seal([new_key()]))
+    database = await open_database(postgresql_url, Keyring([new_key()]))
     await asyncio.gather(*(count(database) for _ in range(8)))
     cut = text(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
@@ -363,15 +365,69 @@ async def test_the_pool_recovers_when_its_connections_were_cut(postgresql_url: s
     await database.close()
 
 
+@pytest.mark.parametrize("way", ["read", "write", "write_one"])
+async def test_a_work_that_is_cancelled_stays_cancelled_and_the_next_ones_run(
+    postgresql_url: str, way: str
+) -> None:
+    database = await open_database(postgresql_url, Keyring([new_key()]))
+    begun = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def work(c: Connection) -> None:
+        loop.call_soon(begun.set)
+        c.execute(text("SELECT pg_sleep(30)"))
+
+    for _ in range(12):  # more than there are connections
+        begun.clear()
+        task = asyncio.create_task(getattr(database, way)(work))
+        await begun.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    await ask(database)
+    assert await count(database) == 1
+    await database.close()
+
+
+async def test_a_work_that_fails_leaves_nothing_and_its_connection_usable(database: Database) -> None:
+    def fails(c: Connection) -> None:
+        c.execute(text("CREATE TABLE left_over (number INTEGER)"))
+        c.execute(text("SELECT * FROM no_such_table"))
+
+    for _ in range(12):  # more than there are connections
+        with pytest.raises(DBAPIError):
+            await database.write(fails)
+    await ask(database)
+    assert await count(database) == 1
+    with pytest.raises(DBAPIError):
+        await database.view(lambda c: c.execute(text("SELECT * FROM left_over")).all())
+
+
+async def test_a_busy_file_holds_up_its_writes_and_not_the_event_loop(sqlite_url: str) -> None:
+    database = await open_database(sqlite_url, Keyring([new_key()]))
+    other = sqlite3.connect(parse_url(sqlite_url).database or "", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    asked = asyncio.create_task(ask(database))
+    for _ in range(20):
+        assert await count(database) == 0
+        await asyncio.sleep(0.005)
+    assert not asked.done()
+    other.execute("COMMIT")
+    await asked
+    assert await count(database) == 1
+    other.close()
+    await database.close()
+
+
 # --- opening -----------------------------------------------------------------------------------
 
 
 async def test_other_keys_do_not_open_a_database(database_url: str, key: str) -> None:
     for _ in range(2):
-        await (await open_database(database_url, Seal([key]))).close()
+        await (await open_database(database_url, Keyring([key]))).close()
     with pytest.raises(ConfigurationError, match="BOT_ENCRYPTION_KEYS"):
-        await open_database(database_url, Seal([new_key()]))
-    database = await open_database(database_url, Seal([new_key(), key]))
+        await open_database(database_url, Keyring([new_key()]))
+    database = await open_database(database_url, Keyring([new_key(), key]))
     assert len(database.key_ids) == 2
     await database.close()
 
@@ -381,7 +437,7 @@ async def test_other_keys_do_not_open_a_database(database_url: str, key: str) ->
 )
 async def test_a_url_that_cannot_be_used_says_so_without_repeating_it(url: str) -> None:
     with pytest.raises(ConfigurationError, match="BOT_DATABASE_URL"):
-        await open_database(url, Seal([new_key()]))
+        await open_database(url, Keyring([new_key()]))
 
 
 async def test_a_secret_is_opened_only_where_it_was_stored(database: Database) -> None:
@@ -389,7 +445,7 @@ async def test_a_secret_is_opened_only_where_it_was_stored(database: Database) -
     first, second = a_call(), a_call(BEN)
     for call in (first, second):
         await database.write(
-            lambda c, n=call: arrivals.record(c, n.id, n, language=None, union_id=None, now=NOW)
+            lambda c, n=call: inbox.record(c, n.id, n, language=None, union_id=None, now=NOW)
         )
     move = text(
         "INSERT INTO call_steps (call_id, number, digest, is_write, result) VALUES (:id, 0, 'd', false, :r)"
@@ -397,7 +453,7 @@ async def test_a_secret_is_opened_only_where_it_was_stored(database: Database) -
 
     def steal(c: Connection) -> None:
         step = {"call_id": first.id, "number": 0, "digest": "d", "is_write": False}
-        result = sealed.STEP_RESULT.seal(seal_of(c), step, Secret("{}"))
+        result = sealed.STEP_RESULT.seal(keyring_of(c), step, Secret("{}"))
         c.execute(move, {"id": second.id, "r": result})
 
     await database.write(steal)

@@ -7,9 +7,11 @@ from datetime import timedelta
 
 from sqlalchemy import text
 
-from bot.core.model import Grant, GrantStatus, Secret, UserKey
+from bot.core.grants import Grant, GrantStatus
+from bot.core.people import UserKey
+from bot.core.secrets import Secret
 from bot.store import grants
-from bot.store.database import Database
+from bot.store.transaction import Database
 from tests.store.examples import ANNA, BEN, LATER, NOW, SOON, TOMORROW, meet, save_grant, tokens
 
 CALENDAR = frozenset({"calendar:calendar:readonly"})

@@ -8,28 +8,34 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import Text, func, select, type_coerce
 
+from bot.core.calls import Step
 from bot.core.errors import ConfigurationError
-from bot.core.model import AttemptKind, Content, Destination, DeviceCode, Secret, Step, UserKey
+from bot.core.messages import Content, Destination
+from bot.core.oauth import DeviceCode
+from bot.core.people import UserKey
+from bot.core.requests import AttemptKind
+from bot.core.secrets import Secret
 from bot.store import (
     attempts,
-    authorizations,
     call_steps,
     claims,
     device_authorizations,
     grants,
-    keys,
+    key_rotation,
     outbox,
     replicas,
+    requests,
     revocations,
     schema,
     sealed,
     sessions,
 )
 from bot.store.attempts import NewAttempt
-from bot.store.crypto import Seal, new_key
-from bot.store.database import Connection, Database, open_database
 from bot.store.ids import new_id
+from bot.store.keyring import Keyring, new_key
+from bot.store.opening import open_database
 from bot.store.outbox import NewMessage
+from bot.store.transaction import Connection, Database
 from tests.store.examples import ANNA, APP, LATER, NOW, SOON, TOMORROW, ask, save_grant, tokens
 
 SCOPES = frozenset({"calendar:calendar:readonly"})
@@ -46,7 +52,7 @@ async def fill(database: Database, user: UserKey = ANNA) -> None:
         steps = [Step(n, f"d{n}", False, None, {"value": n}) for n in range(3)]
         call_steps.record_results(c, call.id, call.claim, steps)
         save_grant(c, user, tokens(), scopes=SCOPES, oauth="v2", now=NOW)
-        request = authorizations.open_request(
+        request = requests.open_request(
             c,
             user,
             scopes=SCOPES,
@@ -81,9 +87,9 @@ async def fill(database: Database, user: UserKey = ANNA) -> None:
 
 
 def fill_card(c: Connection, request: str) -> None:
-    claimed = authorizations.claim_card(c, request, "w1", NOW, SOON)
+    claimed = requests.claim_card(c, request, "w1", NOW, SOON)
     assert claimed is not None
-    authorizations.card_shown(c, claimed, "w1", 1, message_id=f"om_{request}", ephemeral=False, now=NOW)
+    requests.card_shown(c, claimed, "w1", 1, message_id=f"om_{request}", ephemeral=False, now=NOW)
 
 
 def fill_device(c: Connection, request: str, user: UserKey) -> None:
@@ -121,27 +127,27 @@ async def test_every_sealed_column_is_known_to_the_rotation(database: Database) 
 
 
 async def test_after_a_rotation_the_new_key_alone_opens_everything(database_url: str, monkeypatch) -> None:
-    monkeypatch.setattr(keys, "BATCH", 2)
+    monkeypatch.setattr(key_rotation, "BATCH", 2)
     old, new = new_key(), new_key()
-    database = await open_database(database_url, Seal([old]), APP)
+    database = await open_database(database_url, Keyring([old]), APP)
     await fill(database)
     await database.close()
 
-    both = await open_database(database_url, Seal([new, old]), APP)
-    counts = await keys.rotate(both)
+    both = await open_database(database_url, Keyring([new, old]), APP)
+    counts = await key_rotation.rotate(both)
     assert counts["call_steps.result"] == 3
     assert all(counts.values())
-    assert sum((await keys.rotate(both)).values()) == 0
+    assert sum((await key_rotation.rotate(both)).values()) == 0
     await both.close()
 
-    alone = await open_database(database_url, Seal([new]), APP)
-    assert await alone.read(lambda c: still_under(Seal([new]).prefix, c)) == []
+    alone = await open_database(database_url, Keyring([new]), APP)
+    assert await alone.read(lambda c: still_under(Keyring([new]).prefix, c)) == []
     grant = await alone.read(lambda c: grants.find(c, ANNA))
     assert grant is not None
     assert grant.refresh_token == Secret("refresh-1")
     (stranded,) = await alone.write(lambda c: attempts.stranded(c, "w2", SOON, LATER, limit=5))
     assert (stranded[0].verifier, stranded[1]) == (Secret("verifier"), Secret("code"))
-    assert (await alone.read(lambda c: authorizations.live_of(c, ANNA))).ticket == Secret("ticket of ou_anna")  # type: ignore[union-attr]
+    assert (await alone.read(lambda c: requests.live_of(c, ANNA))).ticket == Secret("ticket of ou_anna")  # type: ignore[union-attr]
     (device,) = await alone.write(lambda c: device_authorizations.claim_due(c, "w", SOON, LATER, limit=5))
     assert (device.device_code, device.user_code, device.link) == (
         Secret("device code"),
@@ -158,15 +164,15 @@ async def test_after_a_rotation_the_new_key_alone_opens_everything(database_url:
     assert call.genuine
     await alone.close()
     with pytest.raises(ConfigurationError):
-        await open_database(database_url, Seal([old]), APP)
+        await open_database(database_url, Keyring([old]), APP)
 
 
 async def test_a_rotation_while_the_bot_works_loses_nothing(database_url: str) -> None:
     old, new = new_key(), new_key()
-    first = await open_database(database_url, Seal([old]), APP)
+    first = await open_database(database_url, Keyring([old]), APP)
     await fill(first)
     await first.close()
-    both = await open_database(database_url, Seal([new, old]), APP)
+    both = await open_database(database_url, Keyring([new, old]), APP)
 
     async def work() -> None:
         for number in range(2, 20):
@@ -174,23 +180,23 @@ async def test_a_rotation_while_the_bot_works_loses_nothing(database_url: str) -
                 lambda c, n=number: save_grant(c, ANNA, tokens(n), scopes=SCOPES, oauth="v2", now=NOW)
             )
 
-    await asyncio.gather(work(), keys.rotate(both), keys.rotate(both))
+    await asyncio.gather(work(), key_rotation.rotate(both), key_rotation.rotate(both))
     grant = await both.read(lambda c: grants.find(c, ANNA))
     assert grant is not None
     assert grant.access_token == Secret("access-19")
-    assert await both.read(lambda c: still_under(Seal([new]).prefix, c)) == []
+    assert await both.read(lambda c: still_under(Keyring([new]).prefix, c)) == []
     await both.close()
 
 
 async def test_it_refuses_while_a_running_replica_lacks_the_new_key(database_url: str) -> None:
-    old, new = Seal([new_key()]), new_key()
+    old, new = Keyring([new_key()]), new_key()
     now = datetime.now(UTC)
-    database = await open_database(database_url, Seal([new]), APP)
+    database = await open_database(database_url, Keyring([new]), APP)
     await database.write(lambda c: replicas.heartbeat(c, "r1", "host-1", old.key_ids, now))
-    with pytest.raises(keys.ReplicaLacksKey, match="host-1"):
-        await keys.rotate(database)
+    with pytest.raises(key_rotation.ReplicaLacksKey, match="host-1"):
+        await key_rotation.rotate(database)
     await database.write(
         lambda c: replicas.heartbeat(c, "r1", "host-1", old.key_ids, now - timedelta(hours=1))
     )
-    await keys.rotate(database)
+    await key_rotation.rotate(database)
     await database.close()

@@ -12,11 +12,11 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, text
 
 from bot.core.errors import ConfigurationError
-from bot.core.model import Secret
+from bot.core.secrets import Secret
 from bot.store import revision, views
-from bot.store.adoption import adopt
-from bot.store.crypto import Seal, new_key
-from bot.store.database import check, open_database, upgrade
+from bot.store.keyring import Keyring, new_key
+from bot.store.opening import check_schema, open_database, upgrade
+from bot.store.upgrade_sealing import seal_unsealed_rows
 
 NOW = datetime.now(UTC)
 AGO, SOON = NOW - timedelta(hours=1), NOW + timedelta(hours=1)
@@ -217,12 +217,12 @@ FIRST_REVISION: dict[str, list[Row]] = {
 }  # fmt: skip
 
 
-def to_revision(url: str, wanted: str, ring: Seal | None = None) -> None:
+def to_revision(url: str, wanted: str, ring: Keyring | None = None) -> None:
     def migrate(connection: Connection) -> None:
         config = revision._config()
         config.attributes["connection"] = connection
         if ring is not None:
-            config.attributes["seal_rows"] = lambda found: adopt(found, ring)
+            config.attributes["seal_rows"] = lambda found: seal_unsealed_rows(found, ring)
         command.upgrade(config, wanted)
 
     revision._in_transaction(url, migrate, writing=True)
@@ -239,7 +239,7 @@ def fill(url: str) -> None:
     revision._in_transaction(url, insert)
 
 
-def own(url: str, ring: Seal, text_: str = "These keys open this database.") -> None:
+def own(url: str, ring: Keyring, text_: str = "These keys open this database.") -> None:
     """Gives the database the keys that an earlier release has used with it."""
     values = {"id": 1, "sealed": ring.seal(Secret(text_), "key_check:sealed:1")}
 
@@ -285,12 +285,12 @@ async def test_every_row_of_an_earlier_revision_is_there_after_the_upgrade(
     # In another thread, because it makes an event loop of its own.
     await asyncio.to_thread(to_revision, empty_database_url, "0001")
     await asyncio.to_thread(fill, empty_database_url)
-    ring = Seal([new_key()])
+    ring = Keyring([new_key()])
     await asyncio.to_thread(own, empty_database_url, ring)
     await asyncio.to_thread(to_revision, empty_database_url, start, ring)
     before = await asyncio.to_thread(everything, empty_database_url)
     await asyncio.to_thread(upgrade, empty_database_url, ring)
-    await asyncio.to_thread(check, empty_database_url)
+    await asyncio.to_thread(check_schema, empty_database_url)
     after = await asyncio.to_thread(everything, empty_database_url)
     for table, rows in before.items():
         if table in {"alembic_version", "key_check"}:
@@ -311,7 +311,7 @@ def test_rows_without_proofs_are_adopted_from_an_earlier_release_alone(
     empty_database_url: str, text_: str
 ) -> None:
     """Somebody who replaces the whole database by an older one cannot have their own rows sealed."""
-    ring = Seal([new_key()])
+    ring = Keyring([new_key()])
     to_revision(empty_database_url, "0001")
     fill(empty_database_url)
     to_revision(empty_database_url, "0008")

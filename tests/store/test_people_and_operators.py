@@ -9,23 +9,25 @@ from typing import Any
 
 from sqlalchemy import text
 
-from bot.core.model import CallStatus, Identity, Secret, UserKey, WaitsFor
+from bot.core.calls import CallStatus, WaitsFor
+from bot.core.people import Identity, UserKey
+from bot.core.secrets import Secret
 from bot.store import (
     audit,
-    authorizations,
     calls,
     claims,
-    events,
     grants,
     replicas,
+    requests,
     retention,
     revocations,
     scope_waits,
+    seen_events,
     users,
     views,
 )
-from bot.store.database import Connection, Database
 from bot.store.ids import new_id
+from bot.store.transaction import Connection, Database
 from tests.store.examples import ANNA, BEN, LATER, NOW, SOON, TOMORROW, ask, meet, save_grant, tokens
 
 SCOPES = frozenset({"calendar:calendar:readonly"})
@@ -55,13 +57,13 @@ async def test_a_person_is_welcomed_once(database: Database) -> None:
 
 async def test_an_event_without_a_message_is_recorded_once_too(database: Database) -> None:
     recorded = await asyncio.gather(
-        *(database.write_one(lambda c: events.record(c, "lark", "cli_1", "ev_1", NOW)) for _ in range(6))
+        *(database.write_one(lambda c: seen_events.record(c, "lark", "cli_1", "ev_1", NOW)) for _ in range(6))
     )
     assert recorded.count(True) == 1
-    assert await database.write(lambda c: events.record(c, "lark", "cli_2", "ev_1", NOW))
-    assert await database.write(lambda c: events.prune(c, NOW, limit=5)) == 0
+    assert await database.write(lambda c: seen_events.record(c, "lark", "cli_2", "ev_1", NOW))
+    assert await database.write(lambda c: seen_events.prune(c, NOW, limit=5)) == 0
     # The other app's stays.
-    assert await database.write(lambda c: events.prune(c, SOON, limit=5)) == 1
+    assert await database.write(lambda c: seen_events.prune(c, SOON, limit=5)) == 1
 
 
 async def test_one_wait_for_a_scope_set_until_it_is_enabled(database: Database) -> None:
@@ -142,7 +144,7 @@ async def lived(database: Database) -> str:
         second = claims.claim_next(c, "w1", NOW, SOON)
         assert second is not None
         save_grant(c, ANNA, tokens(), scopes=SCOPES, oauth="v2", now=NOW)
-        request = authorizations.open_request(
+        request = requests.open_request(
             c,
             ANNA,
             scopes=SCOPES,
@@ -226,5 +228,5 @@ async def test_retention_deletes_what_nobody_asks_for_and_keeps_what_waits(datab
     deleted = await database.write(lambda c: retention.prune(c, NOW + timedelta(days=31)))
     assert deleted == 3  # two events, and the call that failed
     assert await database.read(lambda c: calls.get(c, waiting)) is not None
-    assert await database.read(lambda c: authorizations.live_of(c, ANNA)) is not None
+    assert await database.read(lambda c: requests.live_of(c, ANNA)) is not None
     assert await database.read(lambda c: grants.find(c, ANNA)) is not None

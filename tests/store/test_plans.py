@@ -13,30 +13,30 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, text
 
-from bot.core.model import AttemptKind
+from bot.core.requests import AttemptKind
 from bot.store import (
-    arrivals,
     attempts,
-    authorizations,
     call_steps,
     calls,
     claims,
     device_authorizations,
-    events,
     grants,
+    inbox,
     outbox,
     reactions,
     replicas,
+    requests,
     retention,
     revocations,
     scope_waits,
+    seen_events,
     sessions,
     takeover,
     users,
     views,
 )
 from bot.store.attempts import NewAttempt
-from bot.store.database import Database
+from bot.store.transaction import Database
 from tests.conftest import administer
 from tests.filling import fill, seal_calls
 from tests.store.examples import ANNA, BEN, NOW, SOON, a_call, ask
@@ -108,11 +108,11 @@ CHORES: dict[str, Work] = {
     "claim": lambda c: claims.claim_next(c, "w", NOW, SOON),
     "lines": lambda c: claims.call_up(c, NOW),
     "messages": lambda c: outbox.claim_due(c, "w", NOW, SOON, 10),
-    "cards": lambda c: authorizations.cards_due(c, "w", NOW, SOON, 10),
+    "cards": lambda c: requests.cards_due(c, "w", NOW, SOON, 10),
     "interim words": lambda c: calls.due_for_interim(c, NOW, 10),
     "stranded": lambda c: attempts.stranded(c, "w", NOW, SOON, 10),
     "overdue": lambda c: calls.overdue(c, NOW, 10),
-    "expired requests": lambda c: authorizations.expired(c, NOW, 10),
+    "expired requests": lambda c: requests.expired(c, NOW, 10),
     "expired attempts": lambda c: attempts.expire(c, NOW, 10),
     "administrators": lambda c: scope_waits.waiting(c, "lark", "cli_1"),
     "revocations": lambda c: revocations.claim_due(c, "w", NOW, SOON, 10),
@@ -130,8 +130,8 @@ CHORES: dict[str, Work] = {
 A_SIGN_IN = NewAttempt("a", AttemptKind.SIGN_IN, None, None, "state", None, frozenset(), None, SOON)
 
 FOR_ONE: dict[str, Work] = {
-    "event": lambda c: events.record(c, "lark", "cli_1", "ev", NOW),
-    "call": lambda c: arrivals.record(c, "ev", a_call(ANNA), language=None, union_id=None, now=NOW),
+    "event": lambda c: seen_events.record(c, "lark", "cli_1", "ev", NOW),
+    "call": lambda c: inbox.record(c, "ev", a_call(ANNA), language=None, union_id=None, now=NOW),
     "waiting": lambda c: calls.waiting_of(c, ANNA),
     "number waiting": lambda c: calls.count_waiting(c, ANNA),
     "page of waiting": lambda c: calls.some_waiting_of(c, ANNA, skipped=0, limit=20),
@@ -142,9 +142,9 @@ FOR_ONE: dict[str, Work] = {
     "group": lambda c: calls.latest_group_of(c, ANNA),
     "written": lambda c: call_steps.has_written(c, "c1"),
     "recalled": lambda c: calls.mark_recalled(c, "c1", NOW),
-    "request": lambda c: authorizations.live_of(c, ANNA),
-    "latest request": lambda c: authorizations.latest_of(c, ANNA),
-    "ticket": lambda c: authorizations.find_by_ticket(c, "nothing"),
+    "request": lambda c: requests.live_of(c, ANNA),
+    "latest request": lambda c: requests.latest_of(c, ANNA),
+    "ticket": lambda c: requests.find_by_ticket(c, "nothing"),
     "state": lambda c: attempts.consumed_before(c, "nothing"),
     "withdrawn": lambda c: attempts.withdraw(c, ANNA, NOW),
     "grant": lambda c: grants.find(c, ANNA),
@@ -214,7 +214,7 @@ async def test_ten_thousand_queued_calls_of_one_person_cost_no_claim_anything(da
     assert await database.write(claim) is None  # that person is busy
     assert await cost(database, claim) < allowed
     call = a_call(BEN)
-    await database.write(lambda c: arrivals.record(c, "ev", call, language=None, union_id=None, now=NOW))
+    await database.write(lambda c: inbox.record(c, "ev", call, language=None, union_id=None, now=NOW))
     assert await cost(database, claim) < allowed
     another = await database.write(claim)
     assert another is not None

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from bot.core.model import CallStatus, Content, Destination
+from bot.core.calls import CallStatus
+from bot.core.messages import Content, Destination
 from bot.store import calls, claims, outbox, reactions
-from bot.store.database import Database
 from bot.store.outbox import NewMessage
+from bot.store.transaction import Database
 from tests.store.examples import ANNA, NOW, SOON, ask
 
 LATER = NOW + timedelta(days=1)

@@ -8,8 +8,8 @@ from datetime import timedelta
 
 from sqlalchemy import text
 
-from bot.store import arrivals, retention
-from bot.store.database import Connection, Database
+from bot.store import inbox, retention
+from bot.store.transaction import Connection, Database
 from tests.filling import KINDS, fill
 from tests.store.examples import ANNA, NOW, a_call
 
@@ -43,7 +43,7 @@ async def test_a_hundred_thousand_old_rows_go_in_portions_while_events_come_in(d
         while not done.is_set():
             call = a_call(replace(ANNA, open_id=f"ou_{len(recorded)}"))
             assert await database.write_one(
-                lambda c, call=call: arrivals.record(
+                lambda c, call=call: inbox.record(
                     c, f"event-{call.id}", call, language=None, union_id=None, now=NOW
                 )
             )

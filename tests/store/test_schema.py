@@ -18,11 +18,12 @@ from sqlalchemy import CheckConstraint, Connection, TextClause, bindparam, inser
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from bot.core.errors import DatabaseNotReady
-from bot.core.model import UserKey
-from bot.store import arrivals, audit, calls, claims, revision
-from bot.store.crypto import Seal, new_key
-from bot.store.database import Database, check, open_database, upgrade
+from bot.core.people import UserKey
+from bot.store import audit, calls, claims, inbox, revision
+from bot.store.keyring import Keyring, new_key
+from bot.store.opening import check_schema, open_database, upgrade
 from bot.store.schema import audit_log, deferred_calls, metadata, scope_waits
+from bot.store.transaction import Database
 from tests.history import past_allowed
 from tests.store.examples import ANNA, APP, NOW, SOON, a_call, ask, meet
 
@@ -31,29 +32,29 @@ from tests.store.examples import ANNA, APP, NOW, SOON, a_call, ask, meet
 
 def test_a_database_without_tables_is_not_ready_until_it_is_upgraded(empty_database_url: str) -> None:
     with pytest.raises(DatabaseNotReady, match="bot db upgrade"):
-        check(empty_database_url)
+        check_schema(empty_database_url)
     upgrade(empty_database_url)
-    check(empty_database_url)
+    check_schema(empty_database_url)
 
 
 def test_an_upgrade_again_changes_nothing(database_url: str) -> None:
     upgrade(database_url)
-    check(database_url)
+    check_schema(database_url)
 
 
 def test_a_check_makes_no_file(tmp_path: Path) -> None:
     with pytest.raises(DatabaseNotReady, match="bot db upgrade"):
-        check(f"sqlite+aiosqlite:///{tmp_path}/none.db")
+        check_schema(f"sqlite+aiosqlite:///{tmp_path}/none.db")
     assert list(tmp_path.iterdir()) == []
 
 
 async def test_a_database_of_another_revision_is_not_opened(database_url: str) -> None:
-    database = await open_database(database_url, Seal([new_key()]))
+    database = await open_database(database_url, Keyring([new_key()]))
     for found, word in (("0000", "bot db upgrade"), ("9999", "newer")):
         statement = text(f"UPDATE alembic_version SET version_num = '{found}'")
         await database.write(lambda c, s=statement: c.execute(s) and None)
         with pytest.raises(DatabaseNotReady, match=word):
-            await open_database(database_url, Seal([new_key()]))
+            await open_database(database_url, Keyring([new_key()]))
     await database.close()
 
 
@@ -70,7 +71,7 @@ def test_a_failed_upgrade_leaves_nothing_behind(
         upgrade(empty_database_url)
     monkeypatch.undo()
     with pytest.raises(DatabaseNotReady, match="no tables"):
-        check(empty_database_url)
+        check_schema(empty_database_url)
     upgrade(empty_database_url)
 
 
@@ -119,7 +120,7 @@ def test_every_table_and_column_has_a_comment() -> None:
 
 
 async def test_comments_can_be_read_in_the_database(postgresql_url: str) -> None:
-    database = await open_database(postgresql_url, Seal([new_key()]))
+    database = await open_database(postgresql_url, Keyring([new_key()]))
     without = text(
         "SELECT table_name || '.' || column_name FROM information_schema.columns "
         "WHERE table_schema = 'public' AND table_name IN (SELECT tablename FROM pg_tables) "
@@ -195,7 +196,7 @@ async def test_there_is_one_live_request_a_person_and_one_waiting_scope_set(data
 async def test_a_time_without_a_time_zone_is_not_stored(database: Database) -> None:
     call = a_call(asked_at=datetime(2026, 3, 1))  # noqa: DTZ001 - that is the point
     with pytest.raises(Exception, match="without a time zone"):
-        await database.write(lambda c: arrivals.record(c, "ev", call, language=None, union_id=None, now=NOW))
+        await database.write(lambda c: inbox.record(c, "ev", call, language=None, union_id=None, now=NOW))
 
 
 async def test_times_are_utc_and_readable(database: Database) -> None:
@@ -260,7 +261,7 @@ async def test_no_row_of_the_audit_log_on_sqlite_is_replaced_or_numbered_by_hand
     sqlite_url: str, statement: str, recursive: str
 ) -> None:
     """REPLACE deletes what it replaces, and fires no delete trigger for it."""
-    database = await open_database(sqlite_url, Seal([new_key()]))
+    database = await open_database(sqlite_url, Keyring([new_key()]))
     moment = datetime.now(UTC)
     for action in ("one", "two"):
         await database.write(lambda c, a=action: audit.write(c, a, user=ANNA, now=moment))
@@ -283,7 +284,7 @@ async def test_no_row_of_the_audit_log_on_postgresql_is_numbered_by_hand(
     postgresql_url: str, number: str
 ) -> None:
     """One ahead of the sequence would have a later row fail, and what is written with it."""
-    database = await open_database(postgresql_url, Seal([new_key()]))
+    database = await open_database(postgresql_url, Keyring([new_key()]))
     moment = datetime.now(UTC)
     await database.write(lambda c: audit.write(c, "one", user=ANNA, now=moment))
     by_hand = text(
@@ -353,7 +354,7 @@ async def test_a_process_whose_clock_is_off_writes_the_time_of_the_database(
 
 
 async def test_the_audit_log_cannot_be_emptied_at_once(postgresql_url: str) -> None:
-    database = await open_database(postgresql_url, Seal([new_key()]))
+    database = await open_database(postgresql_url, Keyring([new_key()]))
     with pytest.raises(DBAPIError, match="never emptied"):
         await database.write(lambda c: c.execute(text("TRUNCATE audit_log")) and None)
     await database.close()
@@ -394,7 +395,7 @@ async def crowded(database: Database) -> Database:
 def make_some_live(c: Connection) -> None:
     for number in range(300):
         call = a_call(UserKey("lark", "cli_1", "tenant_1", f"ou_{number}"))
-        arrivals.record(c, call.id, call, language=None, union_id=None, now=NOW)
+        inbox.record(c, call.id, call, language=None, union_id=None, now=NOW)
     c.execute(
         text(
             "UPDATE deferred_calls SET status = 'suspended', waits_for = 'administrator', suspended_at = asked_at "
@@ -453,7 +454,7 @@ def reads_a_whole_table(plan: str) -> bool:
 
 
 async def test_two_programs_share_one_file(sqlite_url: str) -> None:
-    database = await open_database(sqlite_url, Seal([new_key()]))
+    database = await open_database(sqlite_url, Keyring([new_key()]))
     await ask(database)
     other = sqlite3.connect(sqlite_url.removeprefix("sqlite+aiosqlite:///"))
     assert other.execute("SELECT status FROM deferred_calls").fetchall() == [("queued",)]

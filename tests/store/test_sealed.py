@@ -12,26 +12,29 @@ import pytest
 from sqlalchemy import and_, select, text, update
 
 from bot.core.errors import CannotOpenSecret, ConfigurationError
-from bot.core.model import Attempt, Secret, UserKey
+from bot.core.people import UserKey
+from bot.core.requests import Attempt
+from bot.core.secrets import Secret
 from bot.store import (
     attempts,
-    authorizations,
     call_steps,
     calls,
     device_authorizations,
     grants,
-    keys,
+    key_rotation,
     outbox,
     replicas,
+    requests,
     revocations,
     schema,
     sealed,
     sessions,
     users,
 )
-from bot.store.crypto import Seal, new_key
-from bot.store.database import Connection, Database, open_database, seal_of
+from bot.store.keyring import Keyring, new_key
+from bot.store.opening import open_database
 from bot.store.schema import deferred_calls
+from bot.store.transaction import Connection, Database, keyring_of
 from tests.store.examples import ANNA, BEN, LATER, NOW, TOMORROW
 from tests.store.test_keys import fill, sealed_columns
 
@@ -57,7 +60,7 @@ def of_devices(name: str) -> Read:
 
 
 def of_requests(c: Connection) -> list[Any]:
-    live = (authorizations.live_of(c, user) for user in (ANNA, BEN, CHO))
+    live = (requests.live_of(c, user) for user in (ANNA, BEN, CHO))
     return [request and request.ticket for request in live]
 
 
@@ -71,7 +74,7 @@ def of_sessions(c: Connection) -> list[Any]:
 
 
 def of_cards(c: Connection) -> list[Any]:
-    live = (authorizations.live_of(c, user) for user in (ANNA, BEN))
+    live = (requests.live_of(c, user) for user in (ANNA, BEN))
     return [request and request.card_message_id for request in live]
 
 
@@ -188,10 +191,10 @@ def meet_cho(c: Connection) -> None:
     """Somebody who has a request and nothing else."""
     users.seen(c, CHO, language=None, union_id=None, now=NOW)
     ticket, scopes = Secret("of Cho"), frozenset({"x"})
-    authorizations.open_request(
+    requests.open_request(
         c, CHO, scopes=scopes, command="x", ticket=ticket, expires_at=TOMORROW, now=NOW, new_id="of Cho"
     )
-    authorizations.supersede(c, "of Cho", NOW)
+    requests.supersede(c, "of Cho", NOW)
 
 
 FORMER = {f"{one.table.name}.{one.column.name}": one for one in sealed.ALL if one.former is not None}
@@ -208,7 +211,7 @@ async def test_what_an_earlier_release_bound_to_less_opens_until_it_is_sealed_ag
     await fill(database, BEN)
 
     def as_before(c: Connection) -> None:
-        ring = seal_of(c)
+        ring = keyring_of(c)
         for row in c.execute(select(*one.parts).where(one.column.is_not(None))).mappings().all():
             secret = one.open(ring, row)
             assert secret is not None
@@ -225,8 +228,8 @@ async def test_what_an_earlier_release_bound_to_less_opens_until_it_is_sealed_ag
             c.execute(update(one.table).values({each: OTHER_VALUES[each.name]}))
 
     assert len(await opened(database, name, change)) == 2
-    again = await open_database(database_url, Seal([new_key(), key]))
-    assert (await keys.rotate(again))[name] == 2
+    again = await open_database(database_url, Keyring([new_key(), key]))
+    assert (await key_rotation.rotate(again))[name] == 2
     assert await opened(again, name, change) == []
     assert len(await opened(again, name)) == 2
     await again.close()
@@ -261,7 +264,7 @@ async def test_what_is_lost_keeps_nobody_from_the_rows_beside_it(
         await database.write(lambda c, spoil=spoil: c.execute(text(spoil), {"anna": str(ANNA)}) and None)
         # Some look again when another replica cannot have the key either; the others are told by the heartbeat.
         await opened(database, name)
-        await database.write(lambda c: keys.learn_of_others(c, datetime.now(UTC)))
+        await database.write(lambda c: key_rotation.learn_of_others(c, datetime.now(UTC)))
         caplog.clear()
         assert len(await opened(database, name)) == 1
         (lost,) = {record.row for record in caplog.records if record.message in SAID}
@@ -272,7 +275,7 @@ async def test_what_a_running_replica_can_open_is_not_lost(database: Database) -
     """While keys are replaced one replica after another, some lack the new one: they leave its secrets alone, though
     they have never heard of it."""
     await fill(database)
-    newer = Seal([new_key()])
+    newer = Keyring([new_key()])
     with_it = f"v1.{newer.key_ids[0]}.AAAA"
     moment = datetime.now(UTC)
 
@@ -286,7 +289,7 @@ async def test_what_a_running_replica_can_open_is_not_lost(database: Database) -
 
     def leave(c: Connection) -> None:
         replicas.remove(c, "newer")
-        keys.learn_of_others(c, moment)
+        key_rotation.learn_of_others(c, moment)
 
     await database.write(leave)
     grant = await database.read(lambda c: grants.find(c, ANNA))
@@ -299,4 +302,4 @@ async def test_the_known_text_cannot_be_replaced_by_another_secret(database: Dat
     stolen = select(schema.grants.c.access_token).scalar_subquery()
     await database.write(lambda c: c.execute(update(schema.key_check).values(sealed=stolen)) and None)
     with pytest.raises(ConfigurationError):
-        await keys.check_keys(database)
+        await key_rotation.check_keys(database)

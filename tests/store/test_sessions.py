@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 
-from bot.core.model import AttemptKind
+from bot.core.requests import AttemptKind, AttemptStatus
 from bot.store import attempts, granted_scopes, retention, sessions
 from bot.store.attempts import NewAttempt
-from bot.store.database import Database
 from bot.store.granted_scopes import GrantedScope
 from bot.store.ids import new_id
 from bot.store.sessions import IDLE, LIVES
+from bot.store.transaction import Database
 from tests.store.examples import ANNA, BEN, LATER, NOW, SOON, meet
 
 MINUTE = timedelta(minutes=1)
@@ -111,7 +111,7 @@ async def test_a_used_state_is_kept_for_longer_than_its_cookie_lives(database: D
     (stranded,) = await database.write(lambda c: attempts.stranded(c, "w2", SOON, LATER, limit=5))
     attempt, code = stranded
     assert (attempt.kind, attempt.verifier, code) == (AttemptKind.SIGN_IN, None, None)
-    assert await database.write(lambda c: attempts.finish(c, attempt.id, "failed", "lost", LATER))
+    assert await database.write(lambda c: attempts.finish(c, attempt.id, AttemptStatus.FAILED, "lost", LATER))
     await database.write(lambda c: retention.prune(c, LATER + timedelta(minutes=59)))
     assert not await came_back(database)
     await database.write(lambda c: retention.prune(c, LATER + timedelta(minutes=61)))

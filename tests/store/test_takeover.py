@@ -12,27 +12,29 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, text
 
-from bot.core.model import CallStatus, GrantStatus, Step, WaitsFor
+from bot.core.calls import CallStatus, Step, WaitsFor
+from bot.core.grants import GrantStatus
 from bot.store import (
-    arrivals,
     attempts,
-    authorizations,
     call_steps,
     calls,
     claims,
     device_authorizations,
     grants,
+    inbox,
     outbox,
     replicas,
+    requests,
     revocations,
     scope_waits,
     takeover,
 )
-from bot.store.arrivals import Arrival
-from bot.store.crypto import Seal, new_key
-from bot.store.database import Database, open_database
+from bot.store.inbox import Arrival
+from bot.store.keyring import Keyring, new_key
+from bot.store.opening import open_database
 from bot.store.postgresql import PostgresqlDatabase, presence_key
-from bot.store.presence import PresenceFile
+from bot.store.presence_lock import PresenceFile
+from bot.store.transaction import Database
 from tests.store.examples import ANNA, APP, BEN, LATER, NOW, SOON, a_call, ask
 from tests.store.test_keys import fill
 
@@ -55,10 +57,10 @@ async def fill_as(database: Database, worker: str) -> None:
         assert revocations.claim_due(c, worker, NOW, SOON, 5)
         assert scope_waits.cards_due(c, worker, NOW, SOON, 5)
         assert grants.lease_refresh(c, ANNA, 1, worker, NOW, SOON) is not None
-        request = authorizations.live_of(c, ANNA)
+        request = requests.live_of(c, ANNA)
         assert request is not None
-        authorizations.show(c, request.id, NOW)
-        assert authorizations.claim_card(c, request.id, worker, NOW, SOON) is not None
+        requests.show(c, request.id, NOW)
+        assert requests.claim_card(c, request.id, worker, NOW, SOON) is not None
         assert device_authorizations.claim_due(c, worker, LATER - timedelta(minutes=4), SOON, 5) or True
 
     await database.write(claim)
@@ -76,7 +78,7 @@ def due(c: Connection, moment: datetime = MOMENT) -> dict[str, int]:
     return {
         "calls": len(claimed),
         "messages": len(outbox.claim_due(c, "w2", moment, later, 5)),
-        "cards": len(authorizations.cards_due(c, "w2", moment, later, 5)),
+        "cards": len(requests.cards_due(c, "w2", moment, later, 5)),
         "attempts": len(attempts.stranded(c, "w2", moment, later, 5)),
         "refreshes": int(grants.lease_refresh(c, ANNA, grant.generation, "w2", moment, later) is not None),
         "revocations": len(revocations.claim_due(c, "w2", moment, later, 5)),
@@ -114,7 +116,7 @@ async def test_whatever_was_claimed_is_due_at_once(database: Database) -> None:
 
 
 async def test_what_another_replica_has_claimed_stays_its_own(postgresql_url: str) -> None:
-    database = await open_database(postgresql_url, Seal([new_key()]), APP)
+    database = await open_database(postgresql_url, Keyring([new_key()]), APP)
     await fill_as(database, "w1")
     for name in ("w1", "w9"):
         await database.write(lambda c, n=name: replicas.heartbeat(c, n, "host", ["k"], NOW, presence_key(n)))
@@ -214,7 +216,7 @@ async def test_urgent_calls_run_beside_what_runs_and_before_what_waits(database:
     running = await claim()
     assert running is not None
     assert running.id == first
-    await database.write_one(lambda c: arrivals.record_all(c, [urgent(1), urgent(2), urgent(3)]))
+    await database.write_one(lambda c: inbox.record_all(c, [urgent(1), urgent(2), urgent(3)]))
     taken = {(await claim()).id, (await claim(urgent_only=True)).id, (await claim(urgent_only=True)).id}
     assert len(taken) == 3
     assert second not in taken
@@ -230,7 +232,7 @@ async def test_urgent_calls_run_beside_what_runs_and_before_what_waits(database:
 
 async def test_a_running_call_is_stopped_unless_it_may_have_written(database: Database) -> None:
     read, wrote = await ask(database), await ask(database, BEN)
-    await database.write_one(lambda c: arrivals.record_all(c, [urgent(1)]))
+    await database.write_one(lambda c: inbox.record_all(c, [urgent(1)]))
     mine = await database.write_one(
         lambda c: claims.claim_next(c, "w", LATER, LATER + LEASE, urgent_only=True)
     )
@@ -275,7 +277,7 @@ async def test_a_file_tells_whether_another_process_serves_it(sqlite_url: str, e
     other.start()
     assert await asyncio.to_thread(answer.get, timeout=30)
     assert await asyncio.to_thread(answer.get, timeout=30)
-    database = await open_database(sqlite_url, Seal([new_key()]), APP)
+    database = await open_database(sqlite_url, Keyring([new_key()]), APP)
     asked: list[bool] = []
     assert not await database.enter("w", lambda c: asked.append(True) or True)
     assert asked == []
@@ -286,7 +288,7 @@ async def test_a_file_tells_whether_another_process_serves_it(sqlite_url: str, e
         other.kill()
     await asyncio.to_thread(other.join)
     other.close()
-    again = await open_database(sqlite_url, database.seal, APP)
+    again = await open_database(sqlite_url, database.keyring, APP)
     assert await again.enter("w", lambda c: asked.append(True) or True)
     assert asked == [True]
     await again.close()
@@ -311,8 +313,8 @@ async def until_held(database: Database) -> int:
 
 async def test_a_replica_is_seen_by_its_lock_and_missed_when_it_ends(postgresql_url: str) -> None:
     key = new_key()
-    here = await open_database(postgresql_url, Seal([key]), APP)
-    there = await open_database(postgresql_url, Seal([key]), APP)
+    here = await open_database(postgresql_url, Keyring([key]), APP)
+    there = await open_database(postgresql_url, Keyring([key]), APP)
     await there.enter("there", lambda c: True)
     lock = await until_held(there)
     await here.write(lambda c: replicas.heartbeat(c, "there", "host", ["k"], NOW, lock))
@@ -328,7 +330,7 @@ async def test_a_replica_is_seen_by_its_lock_and_missed_when_it_ends(postgresql_
 
 
 async def test_behind_a_pooler_that_changes_sessions_no_lock_is_claimed(postgresql_url: str) -> None:
-    database = await open_database(postgresql_url, Seal([new_key()]), APP)
+    database = await open_database(postgresql_url, Keyring([new_key()]), APP)
     assert isinstance(database, PostgresqlDatabase)
     await database.enter("w", lambda c: True)
     await until_held(database)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from urllib.parse import unquote
 
-from bot.core.model import Code, Json, Line, Span, Words
-from bot.core.tidy import one_line, tidy
-from bot.lark.commands.reading import LONGEST_TEXT, child, items, line, link, mapping, number, text
+from bot.core.api import Json
+from bot.core.language import Words
+from bot.core.messages import Code, Line, Span
+from bot.core.unseen_characters import one_line, tidy
+from bot.lark.commands.response_fields import LONGEST_TEXT, child, items, line, link, mapping, number, text
 
 Block = Mapping[str, Json]
 

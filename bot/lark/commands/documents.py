@@ -9,16 +9,19 @@ from dataclasses import dataclass, replace
 from datetime import date
 from urllib.parse import unquote, urlsplit
 
-from bot.core.answers import how_to_use, one_line, paragraph
+from bot.core.api import ApiCall, Json
+from bot.core.command_replies import how_to_use, paragraph
 from bot.core.commands import ApiRefused, Ask, Steps, command, with_names
-from bot.core.explain import unreadable
-from bot.core.model import ApiCall, Code, Json, Line, Reply, Span, Words
+from bot.core.language import Words
+from bot.core.messages import Code, Line, Reply, Span
 from bot.core.scopes import Requirement, all_of, any_of
-from bot.core.times import Zone, near_day_in_words
+from bot.core.times import Zone, format_near_day
+from bot.core.unseen_characters import one_line
+from bot.core.words.refusals import unreadable
 from bot.lark.commands.blocks import lines_of, title_of
-from bot.lark.commands.reading import TOKEN, child, items, line, link, moment, number, text, token
 from bot.lark.commands.refusals import Refusal, Refusals, explained
-from bot.lark.links import KNOWN
+from bot.lark.commands.response_fields import TOKEN, child, items, line, link, moment, number, text, token
+from bot.lark.shown_links import KNOWN
 
 READ_DOCUMENT = any_of("docx:document:readonly", "docx:document")
 READ_NODE = any_of("wiki:node:read", "wiki:wiki:readonly", "wiki:wiki")
@@ -395,7 +398,7 @@ def result_lines(unit: Mapping[str, Json], zone: Zone, today: date) -> tuple[Lin
     if owner:
         details.append(Span(f" · {owner}"))
     if updated:
-        details += [Span(" · "), Span(near_day_in_words(zone.local(updated).date(), today))]
+        details += [Span(" · "), Span(format_near_day(zone.local(updated).date(), today))]
     snippet = one_line(HIGHLIGHT.sub("", text(unit, "summary_highlighted")), LONGEST_SNIPPET)
     return (
         (Span(title or Words("(no title)", "（无标题）"), bold=True, url=link(about.get("url"))),),

@@ -11,12 +11,15 @@ from dataclasses import dataclass
 from typing import NoReturn
 from urllib.parse import parse_qsl, quote, unquote_to_bytes
 
-from bot.core.answers import Text, how_to_use, paragraph
+from bot.core.api import ApiCall, Json, Write
+from bot.core.command_replies import Text, how_to_use, paragraph
 from bot.core.commands import EVERYONE, PLACEHOLDER, ApiRefused, Ask, Steps, command, put_in
-from bot.core.explain import for_support
-from bot.core.model import ApiCall, Code, Json, Line, Mentions, Reply, Span, Words, Write
-from bot.core.tidy import one_line, tidy
-from bot.lark.commands.reading import mapping
+from bot.core.events import Mentions
+from bot.core.language import Words
+from bot.core.messages import Code, Line, Reply, Span
+from bot.core.unseen_characters import one_line, tidy
+from bot.core.words.refusals import for_support
+from bot.lark.commands.response_fields import mapping
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from bot.core.answers import paragraph
+from bot.core.api import ApiCall
+from bot.core.command_replies import paragraph
 from bot.core.commands import Ask, Steps, command, nothing
-from bot.core.explain import unreadable
-from bot.core.model import ApiCall, Line, Reply, Span, Words
-from bot.lark.commands.reading import child, line
+from bot.core.language import Words
+from bot.core.messages import Line, Reply, Span
+from bot.core.words.refusals import unreadable
+from bot.lark.commands.response_fields import child, line
 
 FIELDS = (
     ("email", Words("Email: ", "邮箱：")),

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bot.core.answers import paragraph
+from bot.core.command_replies import paragraph
 from bot.core.commands import ApiRefused
-from bot.core.explain import for_support
-from bot.core.model import Line, Reply, Words
+from bot.core.language import Words
+from bot.core.messages import Line, Reply
+from bot.core.words.refusals import for_support
 
 
 @dataclass(frozen=True, slots=True)

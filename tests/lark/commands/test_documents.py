@@ -6,7 +6,7 @@ from urllib.parse import quote
 import pytest
 
 from bot.core.commands import ApiRefused
-from bot.core.model import Code
+from bot.core.messages import Code
 from bot.lark.cards import render_reply
 from bot.lark.commands.documents import doc, search
 from tests.driving import ODD, ask, links, refused, run, said, success

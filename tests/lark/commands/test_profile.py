@@ -2,7 +2,7 @@
 
 import pytest
 
-from bot.core.builtin import builtin_commands
+from bot.core.builtin_commands import builtin_commands
 from bot.core.commands import registry
 from bot.lark.commands import COMMANDS
 from bot.lark.commands.profile import me

@@ -1,0 +1,131 @@
+"""API calls made as the user, and their outcomes.
+
+The platform's adapter classifies every answer to an API call as exactly one `Outcome`. When no token can be had, so that
+no call is made, the reason is a `NoToken`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from bot.core.scopes import Requirement
+
+Json = Any
+"""A parsed JSON value. Only adapters look inside one that came from outside."""
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """Marks an API call that changes something."""
+
+    keyed_for: timedelta | None = None
+    """How long after it first left the call may be sent again with the same idempotency key. None if the API takes no
+    key, so that the call must never be sent twice."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApiCall:
+    """One OpenAPI call as a user. `path` is below the platform's origin; `body` is sent as JSON.
+
+    What a command yields counts as a write without an idempotency key unless its method is GET or HEAD, `read` says
+    that it changes nothing, or `write` says more.
+    """
+
+    method: str
+    path: str
+    query: Mapping[str, str] = field(default_factory=dict)
+    body: Json = None
+    write: Write | None = None
+    read: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Succeeded:
+    data: Json
+    """The whole response body, parsed."""
+    log_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InsufficientScope:
+    """The user has not granted what the call needs (RFC 6750 `insufficient_scope`)."""
+
+    requirement: Requirement
+    """As the platform names it."""
+    log_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AppScopeMissing:
+    """The app has not enabled what the call needs for user identity: an administrator must act."""
+
+    requirement: Requirement
+    """As the platform names it."""
+    log_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRejected:
+    """The access token is expired or invalid: worth one refresh."""
+
+    code: int
+    log_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimited:
+    retry_after: float | None
+    """Seconds to wait, if the platform says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unreachable:
+    """There is no usable answer."""
+
+    reason: str
+    may_have_arrived: bool
+    """False only if the request certainly did not leave, or was not acted on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The platform refuses the call for a reason that neither a scope nor a fresh token changes."""
+
+    code: int
+    message: str
+    log_id: str | None = None
+    data: Json = None
+    """The whole response body, parsed."""
+    unnamed_scope: bool = False
+    """The call lacks a scope after all, and the platform does not name it."""
+
+
+Outcome = (
+    Succeeded | InsufficientScope | AppScopeMissing | TokenRejected | RateLimited | Unreachable | Refused
+)
+"""What the platform answered to an API call."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotAuthorized:
+    """The user has not authorized the bot, or the grant has ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class AppRejected:
+    """The platform rejects the app's credentials or settings: an operator must act. The grant is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlockedByPolicy:
+    """A security policy of the organization blocks the app. The grant is kept."""
+
+    hint: str
+    """What the platform says about it; else its error code."""
+
+
+NoToken = NotAuthorized | AppRejected | BlockedByPolicy | RateLimited | Unreachable
+"""Why there is no token to make an API call with. The call has not been sent."""

@@ -1,0 +1,39 @@
+"""What the answers of several commands are put together from: lines, lists, how a command is used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from bot.core.commands import Command
+from bot.core.language import Words
+from bot.core.messages import Line, Reply, Span
+from bot.core.unseen_characters import one_line
+
+__all__ = ["Text", "how_to_use", "listed", "one_line", "paragraph", "with_usage"]
+
+Text = Words | str
+
+
+def paragraph(*parts: Text) -> Line:
+    return tuple(Span(part) for part in parts)
+
+
+def listed(parts: Iterable[str]) -> Words:
+    parts = list(parts)
+    return Words(en=", ".join(parts), zh="、".join(parts))
+
+
+def with_usage(command: Command) -> Words:
+    """The command as it is typed, with what follows its word."""
+    return (
+        Words("{typed} {usage}", "{typed} {usage}").format(typed=command.typed, usage=command.usage).strip()
+    )
+
+
+def how_to_use(command: Command, *examples: Text, problem: Text | None = None) -> Reply:
+    """The answer to a command whose arguments do not make sense. A group is not shown it."""
+    lines: list[Line] = [] if problem is None else [paragraph(problem)]
+    lines.append((Span(with_usage(command), bold=True),))
+    lines += [paragraph(Words(en="Example: ", zh="例如："), example) for example in examples]
+    title = Words(en=f"How to use {command.typed}", zh=f"{command.typed} 的用法")
+    return Reply(title, tuple(lines), confidential=True)

@@ -1,0 +1,97 @@
+"""Scopes that nobody has needed for long: offered to be given back, at most rarely, and given back when that is wanted.
+
+A refresh may ask for less than before, and the tokens that come of it can do no more than that. What the person once
+consented to stays with the platform; the bot asks again before it uses that again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from datetime import datetime, timedelta
+
+from bot.core.cards import UnusedCard
+from bot.core.grants import Grant, GrantStatus
+from bot.core.people import UserKey
+from bot.core.scopes import OFFLINE_ACCESS, ScopeSet
+from bot.flows import tokens
+from bot.flows.bot import Bot, now
+from bot.flows.outbox import deliver_all, draft, insert_all
+from bot.store import audit, granted_scopes, grants, requests, users
+from bot.store.ids import new_id
+from bot.store.outbox import OutgoingMessage
+from bot.store.transaction import Connection
+
+UNUSED_FOR = timedelta(days=60)
+OFFERED_EVERY = timedelta(days=90)
+
+
+def worth_a_look(grant: Grant) -> bool:
+    """Whether this is the first use of a grant in a day: often enough to look for what is not used."""
+    return grant.last_used_at is None or now() - grant.last_used_at > timedelta(days=1)
+
+
+def moment_of_offer(subject: str) -> datetime:
+    """When a card was sent, by the subject of its controls; now, when that does not tell."""
+    moment = now()
+    with contextlib.suppress(ValueError):
+        offered = datetime.fromisoformat(subject)
+        return min(offered, moment) if offered.tzinfo else moment
+    return moment
+
+
+def of(c: Connection, user: UserKey, at: datetime) -> ScopeSet:
+    """What a person has granted, and no call of theirs has needed since long before that moment."""
+    grant = grants.find(c, user)
+    if grant is None or grant.status is not GrantStatus.ACTIVE or grant.refresh_token is None:
+        return frozenset()
+    before = at - UNUSED_FOR
+    unused = frozenset(
+        story.scope
+        for story in granted_scopes.of_user(c, user).values()
+        # What no command has asked for came along with the rest, and comes with any token.
+        if story.asked_by and story.scope != OFFLINE_ACCESS and (story.used_at or story.granted_at) < before
+    )
+    return unused & grant.scopes
+
+
+async def offer(bot: Bot, user: UserKey) -> None:
+    """Asks once in a while whether the person would rather not grant any more what is not used."""
+    moment = now()
+    scopes = await bot.database.read(lambda c: of(c, user, moment))
+    if not scopes:
+        return
+    described = await bot.platform.describe_scopes(scopes)
+    card = bot.platform.render_card(UnusedCard(described, subject=moment.isoformat()))
+    message = draft(bot, user, card, kind="notice", key=f"{new_id(moment)}-unused")
+
+    def work(c: Connection) -> list[OutgoingMessage]:
+        if wants_quiet(c, user) or not users.offer(c, user, moment, moment - OFFERED_EVERY):
+            return []
+        audit.write(c, "unused_scopes_offered", user=user, now=moment, scopes=sorted(scopes))
+        return insert_all(c, bot, [message])
+
+    await deliver_all(bot, await bot.database.write(work))
+
+
+def wants_quiet(c: Connection, user: UserKey) -> bool:
+    """Whether a refusal mutes what the person has not asked for: theirs, until they consent, or one on the page."""
+    profile, live = users.profile(c, user), requests.live_of(c, user)
+    declined = profile is not None and profile.quiet_since is not None
+    return declined or (live is not None and live.declined_on_page_at is not None)
+
+
+async def give_back(bot: Bot, user: UserKey, offered_at: datetime) -> None:
+    """Has the tokens narrowed to what is used. Nothing changes when the platform cannot, or not now."""
+    scopes = await bot.database.read(lambda c: of(c, user, offered_at))
+    narrowed = await tokens.narrow(bot, user, without=scopes) if scopes else None
+    if narrowed is None:
+        return
+    given = scopes - narrowed.scopes
+
+    def work(c: Connection) -> None:
+        if not grants.forget_scopes(c, narrowed, given):
+            return
+        granted_scopes.forget(c, user, given)
+        audit.write(c, "scopes_given_back", user=user, now=now(), scopes=sorted(given))
+
+    await bot.database.write(work)

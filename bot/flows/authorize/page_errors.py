@@ -1,0 +1,206 @@
+"""What to do when the platform's authorization page shows an error: it never calls back.
+
+No user is sent there with a scope that the app has not enabled, and users who have met an error report it on the
+card. First other alternatives are asked for, then `offline_access` is left out. Administrators are told as a fact only
+what the platform itself confirms; everything else is passed on as a user's report.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+from datetime import datetime
+
+from bot.core.calls import DeferredCall, WaitsFor
+from bot.core.cards import PageError
+from bot.core.language import Words
+from bot.core.messages import Reply
+from bot.core.requests import FOR_ADMINISTRATOR, AuthorizationRequest, RequestStatus
+from bot.core.scopes import OFFLINE_ACCESS, ScopeSet, choose_scopes, named, with_offline_access
+from bot.core.words.administrators import (
+    PAGE_ERROR_CHECK,
+    page_error_reported,
+    redirects_missing,
+    redirects_registered,
+    redirects_unknown,
+    scopes_enabled,
+    scopes_unknown,
+)
+from bot.flows import administrators
+from bot.flows.administrators import to_enable
+from bot.flows.bot import Bot, now
+from bot.flows.outbox import Draft, deliver_all, draft, insert_all
+from bot.store import audit, calls, device_authorizations, requests, scope_waits, seen_events, users
+from bot.store.outbox import OutgoingMessage
+from bot.store.transaction import Connection
+
+SCOPE_LIST_TIMEOUT = 1.0
+"""Seconds that a click, or a person in front of a page, waits for the list of the app's scopes."""
+
+
+async def in_time(reading: Awaitable[ScopeSet | None]) -> ScopeSet | None:
+    """A list of enabled scopes, unless it takes too long."""
+    try:
+        async with asyncio.timeout(SCOPE_LIST_TIMEOUT):
+            return await reading
+    except TimeoutError:
+        return None
+
+
+async def without_disabled_scopes(bot: Bot, request: AuthorizationRequest) -> AuthorizationRequest:
+    """The request before somebody follows its link: it asks for nothing that the app is known not to have enabled."""
+    enabled = await in_time(bot.platform.enabled_scopes_for_visitors())
+    if not is_explained(request, enabled) or request.status is not RequestStatus.OPEN:
+        return request
+    await ask_otherwise_now(bot, request, enabled, "scope_disabled")
+    return await bot.database.read(lambda c: requests.get(c, request.id)) or request
+
+
+async def ask_otherwise_now(
+    bot: Bot, request: AuthorizationRequest, enabled: ScopeSet | None, reason: str
+) -> bool:
+    """Run `ask_otherwise` in its own transaction, unless the request has changed; `reason` goes into the audit log.
+
+    False when nothing else can be asked for, and the platform's list does not say that anything is missing.
+    """
+    moment = now()
+
+    def work(c: Connection) -> bool:
+        users.lock(c, request.user)
+        current = requests.get(c, request.id)
+        if current is None or (current.status, current.scopes) != (request.status, request.scopes):
+            return True
+        _, other = other_choice(current, waiting_of(c, current), enabled)
+        if other is None and not is_explained(current, enabled):
+            return False
+        subject = ("request", request.id)
+        audit.write(c, reason, user=request.user, subject=subject, now=moment, scopes=sorted(request.scopes))
+        ask_otherwise(c, bot, current, enabled, moment)
+        return True
+
+    changed = await bot.database.write(work)
+    bot.wake.upkeep.set()
+    return changed
+
+
+def waiting_of(c: Connection, request: AuthorizationRequest) -> list[DeferredCall]:
+    """What waits for a request's consent."""
+    suspended = calls.suspended_of(c, request.user)
+    return [each for each in suspended if each.waits_for is WaitsFor.AUTHORIZATION]
+
+
+def ask_otherwise(
+    c: Connection, bot: Bot, request: AuthorizationRequest, enabled: ScopeSet | None, moment: datetime
+) -> None:
+    """Inside a transaction: a live request asks for something else from now on, or waits for the administrator.
+
+    `enabled` are the app's scopes, if they can be read. A request for what does not exist has failed.
+    """
+    user = request.user
+    device_authorizations.close(c, user, moment)
+    waiting = waiting_of(c, request)
+    avoided, scopes = other_choice(request, waiting, enabled)
+    if scopes is not None:
+        requests.avoid(c, request.id, avoided, scopes, moment)
+        return
+    told = False
+    for call in waiting:
+        missing, unknown = to_enable(call.needs, enabled, bot.platform.knows_scope)
+        if unknown and (enabled is not None or not missing):
+            calls.cancel(c, call.id, "unknown_scope", moment)
+            continue
+        told = True
+        # With its request it waits for the administrator's word: the list would release it at once.
+        kept = None if is_explained(request, enabled) else request.id
+        calls.change_wait(c, call.id, WaitsFor.ADMINISTRATOR, kept, moment)
+        scope_waits.open(c, user.platform, user.app_id, missing, moment)
+    failure = FOR_ADMINISTRATOR if told else "unknown_scope"
+    requests.settle(c, request.id, RequestStatus.FAILED, failure=failure, now=moment)
+
+
+def is_explained(request: AuthorizationRequest, enabled: ScopeSet | None) -> bool:
+    """Whether the app's list tells why the page shows an error: no link that names such a scope can end otherwise."""
+    return enabled is not None and not request.scopes <= enabled
+
+
+def other_choice(
+    request: AuthorizationRequest, waiting: Sequence[DeferredCall], enabled: ScopeSet | None
+) -> tuple[ScopeSet, ScopeSet | None]:
+    """What to leave out from now on, and what to ask for instead; None when nothing is left to try."""
+    needs = tuple(clause for call in waiting for clause in call.needs)
+    offline = request.scopes & {OFFLINE_ACCESS}
+    extra = request.scopes - named(needs) - offline if needs else frozenset()
+    if enabled is not None and is_explained(request, enabled):
+        choice = choose_scopes(needs, frozenset(), enabled, avoided=request.avoided)
+        scopes = with_offline_access(choice.scopes | (extra & enabled), enabled, request.avoided)
+        return request.avoided, None if choice.unavailable else scopes
+    if extra:
+        return request.avoided | extra, request.scopes - extra
+    avoided = request.avoided | (request.scopes - offline)
+    choice = choose_scopes(needs, frozenset(), enabled, avoided=avoided)
+    if needs and not choice.unavailable:
+        return avoided, choice.scopes | offline
+    if offline:
+        return request.avoided | offline, request.scopes - offline
+    return request.avoided, None
+
+
+async def report_page_error(bot: Bot, request: AuthorizationRequest, error: PageError) -> bool | None:
+    """Acts on an error of the page. None: something else is asked for, or the administrator enables what is missing.
+
+    Else the administrators are told what the person says; False when that is not possible.
+    """
+    if error is PageError.SCOPE:
+        enabled = await in_time(bot.platform.enabled_scopes(fresh=True))
+        if await ask_otherwise_now(bot, request, enabled, "page_error_reported"):
+            return None
+        scopes = request.scopes - {OFFLINE_ACCESS}
+        words = administrators.list_scopes(await bot.platform.describe_scopes(scopes))
+        found = scopes_enabled(words) if enabled is not None else scopes_unknown(words)
+        return await tell(bot, request, error, found)
+    if error is PageError.REDIRECT and not bot.by_device:
+        registered = await in_time(bot.platform.redirect_urls())
+        return await tell(bot, request, error, redirects(bot, registered))
+    check = PAGE_ERROR_CHECK.get(error, PAGE_ERROR_CHECK[PageError.OTHER])
+    return await tell(bot, request, error, check)
+
+
+def redirects(bot: Bot, registered: frozenset[str] | None) -> Words:
+    """What the app's list of redirect URLs says of those that the bot uses."""
+    ours = (bot.callback_url, bot.client_url)
+    missing = [url for url in ours if registered is not None and url not in registered]
+    if missing:
+        return redirects_missing(missing)
+    return redirects_registered(ours) if registered is not None else redirects_unknown(ours)
+
+
+async def tell(bot: Bot, request: AuthorizationRequest, error: PageError, found: Words) -> bool:
+    """Tells the administrators, once for each request and error. False when there are none, or they know enough."""
+    user, moment = request.user, now()
+    admins = await bot.administrators()
+    profile = await bot.database.read(lambda c: users.profile(c, user))
+    name = (profile.name if profile is not None else None) or user.open_id
+    commands = tuple(f"/{name}" for name in request.reasons)
+    reply = page_error_reported(name, error, commands, found)
+
+    def work(c: Connection) -> list[OutgoingMessage] | None:
+        once = f"{error.value}-{request.id}"
+        if seen_events.is_known(c, user.platform, user.app_id, once):
+            return []
+        if not admins or not administrators.take_place(c, bot, user, moment):
+            return None
+        seen_events.record(c, user.platform, user.app_id, once, moment)
+        subject = ("request", request.id)
+        audit.write(c, "page_error_reported", user=user, subject=subject, now=moment, error=error.value)
+        return insert_all(c, bot, [notice(bot, request, error, admin, reply) for admin in admins])
+
+    messages = await bot.database.write(work)
+    if messages:
+        bot.background(deliver_all(bot, messages))
+    return messages is not None
+
+
+def notice(bot: Bot, request: AuthorizationRequest, error: PageError, admin: str, reply: Reply) -> Draft:
+    key = f"{request.id}-{error.value[0]}/{admin[-12:]}"
+    user = bot.platform.user_key(admin, request.user.tenant_key)
+    return draft(bot, user, bot.platform.render_reply(reply), kind="notice", key=key)

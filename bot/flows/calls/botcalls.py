@@ -1,0 +1,74 @@
+"""Moves of a command that the bot itself carries out: reading the grant, requiring scopes, cancelling, revoking."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from bot.core.api import Json
+from bot.core.calls import DeferredCall, Step
+from bot.core.commands import CancelWaiting, EndGrant, RequireScopes, Result
+from bot.core.errors import LeaseLost
+from bot.core.grants import Grant, GrantStatus
+from bot.core.scopes import ScopeSet, is_met, named
+from bot.flows.authorize.ask import ask_for_scopes
+from bot.flows.authorize.end import cancel_in_batches, cancel_waiting, end_grant
+from bot.flows.bot import Bot, now
+from bot.flows.calls.progress import Run
+from bot.flows.outbox import deliver_all, typed
+from bot.store import call_steps, calls, grants
+from bot.store.outbox import OutgoingMessage
+from bot.store.transaction import Connection
+
+
+async def describe_grant(bot: Bot, call: DeferredCall) -> Json:
+    def read(c: Connection) -> tuple[Grant | None, list[DeferredCall]]:
+        return grants.find(c, call.user), calls.waiting_of(c, call.user)
+
+    grant, waiting = await bot.database.read(read)
+    active = grant is not None and grant.status is GrantStatus.ACTIVE
+    return {
+        "scopes": await words_by_scope(bot, grant.scopes) if grant and active else None,
+        "access_until": iso(grant.access_expires_at) if grant and active else None,
+        "refresh_until": iso(grant.refresh_expires_at) if grant and active else None,
+        "waiting": [typed(each) for each in waiting if each.id != call.id],
+    }
+
+
+def iso(moment: datetime | None) -> str | None:
+    return moment.isoformat() if moment else None
+
+
+async def words_by_scope(bot: Bot, scopes: ScopeSet) -> Json:
+    described = await bot.platform.describe_scopes(scopes)
+    return {scope: {"en": words.en, "zh": words.zh} for scope, words in sorted(described.items())}
+
+
+async def require_scopes(bot: Bot, run: Run, move: RequireScopes) -> bool:
+    grant = await bot.database.read(lambda c: grants.find(c, run.call.user))
+    active = grant is not None and grant.status is GrantStatus.ACTIVE
+    if grant and active and is_met(move.requirement, grant.scopes):
+        asked = named(move.requirement)
+        run.add(move, Result(value={"scopes": await words_by_scope(bot, asked & grant.scopes)}))
+        return True
+    await ask_for_scopes(bot, run.call, move.requirement, grant, run.steps)
+    return False
+
+
+async def cancel_or_end(bot: Bot, run: Run, move: CancelWaiting | EndGrant) -> None:
+    """Cancels what waits for the person, and ends the grant if that was asked; its result is recorded with it."""
+    call, moment = run.call, now()
+    most = await cancel_in_batches(bot, call.user, before=call)
+
+    def work(c: Connection) -> tuple[list[Step], list[OutgoingMessage]]:
+        rest, messages = cancel_waiting(c, bot, call.user, moment, before=call)
+        result: Json = {"commands": [typed(each) for each in (*most, *rest)]}
+        if isinstance(move, EndGrant):
+            result["had_grant"] = end_grant(c, call.user, "revoked_by_user", moment)
+        steps = run.with_result(move, Result(value=result))
+        if not call_steps.record_results(c, call.id, call.claim, steps):
+            raise LeaseLost
+        return steps, messages
+
+    run.steps, messages = await bot.database.write(work)
+    bot.wake.upkeep.set()
+    await deliver_all(bot, messages)

@@ -1,0 +1,260 @@
+"""Makes one API call as the user, and carries out the decision on its outcome."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import assert_never
+
+from bot.core.api import (
+    ApiCall,
+    AppRejected,
+    AppScopeMissing,
+    BlockedByPolicy,
+    InsufficientScope,
+    NotAuthorized,
+    NoToken,
+    Outcome,
+    RateLimited,
+    Refused,
+    Succeeded,
+    TokenRejected,
+    Unreachable,
+)
+from bot.core.calls import Step
+from bot.core.commands import fingerprint
+from bot.core.decisions import (
+    AwaitAdministrator,
+    Continue,
+    Decision,
+    GiveUp,
+    OutcomeUnknown,
+    Refresh,
+    RetryAt,
+    Situation,
+    Suspend,
+    Why,
+    after_call,
+    is_certainly_not_done,
+    may_send,
+    needs_confirmation,
+)
+from bot.core.errors import LeaseLost
+from bot.core.grants import Grant
+from bot.core.messages import Reply
+from bot.core.scopes import named
+from bot.core.secrets import Secret
+from bot.core.words import replies
+from bot.core.words.refusals import app_misconfigured, blocked, gave_up
+from bot.flows import administrators, tokens
+from bot.flows.account import unused_scopes
+from bot.flows.authorize.ask import ask_for_scopes, ask_to_confirm
+from bot.flows.bot import Bot, now
+from bot.flows.calls.finish import failed, finish, finish_unknown
+from bot.flows.calls.progress import Run
+from bot.flows.calls.suspend import finished
+from bot.flows.outbox import typed
+from bot.store import call_steps, calls
+from bot.store.transaction import Connection
+
+OTHER_REPLICA_DELAY = timedelta(seconds=2)
+"""How long another replica, which has the key, gets to claim the call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """One try of an API call."""
+
+    move: ApiCall
+    outcome: Outcome | NoToken
+    grant: Grant | None
+    """The grant that the call used, or that the user had before."""
+    refreshed: bool
+    """Whether the token was refreshed because the platform had rejected it."""
+
+
+async def call_as_user(bot: Bot, run: Run, move: ApiCall) -> bool:
+    """Make an API call and carry out the decision on its outcome. Return whether the call may go on to its next step."""
+    sent_before = run.pending.first_sent_at if run.pending else None
+    if move.write is not None and not may_send(move.write, sent_before, now()):
+        await finish_unknown(bot, run)
+        return False
+    rejected: Secret | None = None
+    while True:
+        usable = await tokens.usable_token(bot, run.call.user, rejected=rejected)
+        if isinstance(usable, tokens.Unusable):
+            outcome: Outcome | NoToken = usable.outcome
+        elif is_unconfirmed(run, move, sent_before):
+            await ask_to_confirm(bot, run.call, run.steps)
+            return False
+        else:
+            run.used_grant = True
+            run.first_in_a_day = unused_scopes.worth_a_look(usable.grant)
+            outcome = await send(bot, run, move, usable.token)
+            if run.pending and sent_before is None and is_certainly_not_done(outcome):
+                await forget_sending(bot, run)
+        tried = Tried(move, outcome, usable.grant, refreshed=rejected is not None)
+        decision = after_call(outcome, situation(run, tried))
+        if not isinstance(decision, Refresh):
+            return await carry_out(bot, run, tried, decision)
+        assert isinstance(usable, tokens.Usable)
+        rejected = usable.token
+
+
+def is_unconfirmed(run: Run, move: ApiCall, sent_before: datetime | None) -> bool:
+    """Return whether the user has to confirm a write before it leaves for the first time."""
+    if sent_before is not None or run.call.confirmed:
+        return False
+    return needs_confirmation(move.write, run.call.asked_at, now())
+
+
+async def send(bot: Bot, run: Run, move: ApiCall, token: Secret) -> Outcome:
+    """Send the API call. A write is recorded as sent before it leaves.
+
+    Raises LeaseLost if another worker has taken the call.
+    """
+    if move.write is None:
+        return await bot.platform.call(move, token)
+    number, digest, moment = len(run.results), fingerprint(move), now()
+
+    def record(c: Connection) -> datetime | None:
+        if not call_steps.record_results(c, run.call.id, run.call.claim, run.steps[:number]):
+            return None
+        return call_steps.record_sending(c, run.call.id, run.call.claim, number, digest, moment)
+
+    sent_at = await bot.database.write(record)
+    # The key is checked again because this process may have been suspended for longer than the key is valid.
+    if sent_at is None or (move.write.keyed_for and not may_send(move.write, sent_at, now())):
+        raise LeaseLost
+    if not run.pending:
+        run.steps.append(Step(number, digest, True, moment, None))
+    run.unsafe = move.write.keyed_for is None
+    # Not in a `finally`: when the call is cancelled, the write has to stay marked.
+    outcome = await bot.platform.call(move, token)
+    run.unsafe = False
+    return outcome
+
+
+def situation(run: Run, tried: Tried) -> Situation:
+    call = run.call
+    return Situation(
+        now=now(),
+        declared=run.command.needs(call.arguments),
+        held=tried.grant.scopes if tried.grant else frozenset(),
+        write=tried.move.write,
+        first_sent_at=run.pending.first_sent_at if run.pending else None,
+        refreshed=tried.refreshed,
+        first_failed_at=call.first_failed_at,
+        attempts=call.attempts,
+        consents=call.consents,
+        jitter=random.random(),  # noqa: S311 - spreads retries, guards nothing
+    )
+
+
+async def carry_out(bot: Bot, run: Run, tried: Tried, decision: Decision) -> bool:
+    """Carry out a decision. Return whether the call may go on to its next step."""
+    call, outcome = run.call, tried.outcome
+    match decision:
+        case Continue(result):
+            run.add(tried.move, result)
+            if tried.move.write is not None:
+                await record(bot, run)
+            return True
+        case Suspend(needs):
+            refused = outcome if isinstance(outcome, InsufficientScope | Refused) else None
+            await ask_for_scopes(bot, call, needs, tried.grant, run.steps, refused=refused)
+        case AwaitAdministrator(needs):
+            certain = named(outcome.requirement) if isinstance(outcome, AppScopeMissing) else frozenset()
+            await administrators.wait_for(bot, call, needs, run.steps, named_by_platform=certain)
+        case RetryAt(at):
+            await requeue(bot, run, at, failed=True)
+        case GiveUp(why, last):
+            await finish(bot, call, failed(why.value, reply_to(run, why, last)))
+        case OutcomeUnknown():
+            await finish_unknown(bot, run)
+        case Refresh():
+            raise AssertionError("Only `call_as_user` can refresh the token.")
+        case _:
+            assert_never(decision)
+    return False
+
+
+def reply_to(run: Run, why: Why, outcome: Outcome | NoToken) -> Reply:
+    """Return what the user reads when a call is given up, with a button to retry where that may help."""
+    command = typed(run.call)
+    match why:
+        case Why.APP_REJECTED:
+            reply = app_misconfigured(command)
+        case Why.BLOCKED_BY_POLICY:
+            reply = blocked(command, detail_of(outcome))
+        case Why.PLATFORM_FAILED | Why.BUSY:
+            reply = gave_up(why, command, detail_of(outcome))
+        case Why.STILL_REFUSED | Why.TOKEN_REFUSED:
+            return gave_up(why, command, detail_of(outcome))
+        case _:
+            assert_never(why)
+    return replies.with_retry(reply, run.call.id)
+
+
+def detail_of(outcome: Outcome | NoToken) -> str:
+    match outcome:
+        case InsufficientScope(requirement=requirement) | AppScopeMissing(requirement=requirement):
+            return ", ".join(scope for clause in requirement for scope in clause)
+        case Unreachable(reason=reason):
+            return reason
+        case RateLimited(retry_after=seconds):
+            return f"{seconds:.0f} s" if seconds else "429"
+        case TokenRejected(code=code, log_id=log_id) | Refused(code=code, log_id=log_id):
+            return f"{code}, log id {log_id}" if log_id else str(code)
+        case BlockedByPolicy(hint=hint):
+            return hint
+        case Succeeded() | NotAuthorized() | AppRejected():
+            return ""
+        case _:
+            assert_never(outcome)
+
+
+# --- what is recorded ------------------------------------------------------------------------------
+
+
+async def forget_sending(bot: Bot, run: Run) -> None:
+    """Record that the platform did not carry out the write, which may therefore leave again at any time."""
+    number = len(run.results)
+    await bot.database.write(lambda c: call_steps.forget_sending(c, run.call.id, run.call.claim, number))
+    run.steps.pop()
+
+
+async def record(bot: Bot, run: Run) -> None:
+    """Record the results so far. Raises LeaseLost if another worker has taken the call."""
+
+    def work(c: Connection) -> bool:
+        held = call_steps.record_results(c, run.call.id, run.call.claim, run.steps)
+        if held and run.call.takeovers:
+            calls.made_step(c, run.call.id, run.call.claim)
+        return held
+
+    if not await bot.database.write(work):
+        raise LeaseLost
+
+
+async def requeue(bot: Bot, run: Run, at: datetime, *, failed: bool) -> None:
+    """Put the call back into the queue. A failed one is retried after the user's earlier failed calls."""
+    call = run.call
+    first_failed_at = (call.first_failed_at or now()) if failed else call.first_failed_at
+    results = finished(run.steps)
+
+    def work(c: Connection) -> None:
+        if call_steps.record_results(c, call.id, call.claim, results):
+            again = calls.line_up(c, call, at, now()) if failed else at
+            calls.requeue(c, call.id, call.claim, again, first_failed_at, made_step=failed)
+
+    await bot.database.write(work)
+
+
+async def put_back(bot: Bot, run: Run, runs_after: datetime) -> None:
+    """Put the call back into the queue, unless a write without a key may have left."""
+    if run.unsafe:
+        await finish_unknown(bot, run)
+    else:
+        await requeue(bot, run, runs_after, failed=False)

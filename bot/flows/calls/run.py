@@ -1,0 +1,241 @@
+"""Runs a claimed call: replays the recorded steps, then makes one step after another."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import NoReturn, assert_never
+
+from bot.core.api import ApiCall
+from bot.core.calls import CallStatus, DeferredCall
+from bot.core.commands import (
+    ApiRefused,
+    CancelWaiting,
+    Command,
+    EndGrant,
+    ReadGrant,
+    RequireScopes,
+    Result,
+    advance,
+    fingerprint,
+)
+from bot.core.errors import CannotOpenSecret, CommandMistake, LeaseLost
+from bot.core.messages import Reply
+from bot.core.words import replies
+from bot.core.words.refusals import explain_refusal
+from bot.flows.account import unused_scopes
+from bot.flows.bot import Bot, now
+from bot.flows.calls.botcalls import cancel_or_end, describe_grant, require_scopes
+from bot.flows.calls.finish import (
+    End,
+    failed,
+    finish,
+    finish_answered,
+    finish_unknown,
+    outcome_unknown,
+    stop_if_recalled,
+)
+from bot.flows.calls.perform import OTHER_REPLICA_DELAY, call_as_user, put_back
+from bot.flows.calls.progress import Run
+from bot.flows.outbox import expired_before_start, typed
+from bot.store import call_steps, calls, users
+
+log = logging.getLogger(__name__)
+
+
+async def begin(bot: Bot, call: DeferredCall) -> Run | None:
+    """Makes a claimed call ready to run. None when it had to be settled without being run, or cannot run here."""
+    moment = now()
+    if call.genuine is None:
+        log.warning("another replica has the key", extra={"call": call.id})
+        again = moment + OTHER_REPLICA_DELAY
+        await bot.database.write(lambda c: calls.requeue(c, call.id, call.claim, again, call.first_failed_at))
+        return None
+    if not call.genuine:
+        # Without a word to anybody: it may name whom it likes.
+        await bot.database.write(lambda c: calls.reject(c, call, moment))
+        return None
+    if call.takeovers >= MAX_TAKEOVERS:
+        await give_up_stuck(bot, call)
+        return None
+    command = bot.commands.get(call.command)
+    if command is None:
+        await finish(bot, call, failed("unknown_command", replies.crashed(typed(call))))
+        return None
+    return Run(call, command, bot.time_zone)
+
+
+MAX_TAKEOVERS = 5
+"""Claims without a step of progress, each lost with its worker: the call may be what takes workers down."""
+
+
+async def give_up_stuck(bot: Bot, call: DeferredCall) -> None:
+    """Ends a call that was claimed over and over and never came any further."""
+    told = {"call": call.id, "command": call.command, "claims": call.takeovers}
+    log.error("call given up: it was claimed again and again without making a step", extra=told)
+    if await bot.database.read(lambda c: call_steps.has_written(c, call.id)):
+        await finish(bot, call, outcome_unknown(call))
+    else:
+        await finish(bot, call, failed("no_progress", replies.no_progress(typed(call))))
+
+
+async def load(bot: Bot, run: Run) -> bool:
+    """Loads what is recorded of a call that was claimed before. False when it cannot go on from there."""
+    call = run.call
+    try:
+        run.steps, profile = await bot.database.read(
+            lambda c: (call_steps.steps_of(c, call.id), users.profile(c, call.user))
+        )
+    except CannotOpenSecret:
+        log.exception("recorded steps cannot be opened", extra={"call": call.id})
+        await finish_unknown(bot, run)
+        return False
+    if profile is not None and profile.time_zone is not None and not run.has_written:
+        await use_time_zone(bot, run, profile.time_zone)
+    if replays(run):
+        return True
+    if run.has_written:
+        await finish_unknown(bot, run)
+        return False
+    run.steps = []
+    return True
+
+
+async def use_time_zone(bot: Bot, run: Run, zone: str) -> None:
+    """The person's time zone as it is known by now: it may have been told while the call waited.
+
+    Once the call has written something, its replay keeps the zone that it was begun in.
+    """
+    call = run.call
+    if zone == call.time_zone:
+        return
+    await bot.database.write_one(
+        partial(calls.set_time_zone, call_id=call.id, claim=call.claim, time_zone=zone)
+    )
+    run.call = replace(call, time_zone=zone)
+
+
+def replays(run: Run) -> bool:
+    """Whether the command still makes the moves that were recorded: a deploy may have changed it in between."""
+    for number, step in enumerate(run.steps):
+        try:
+            with within_time(run.command):
+                move = advance(run.command, run.ask, run.results[:number])
+        except ApiRefused:
+            return False
+        if isinstance(move, Reply) or fingerprint(move) != step.digest:
+            return False
+    return True
+
+
+def is_done(run: Run) -> bool:
+    """Whether nothing is left to do but to answer."""
+    with within_time(run.command):
+        return isinstance(advance(run.command, run.ask, run.results), Reply)
+
+
+async def run_call(bot: Bot, run: Run) -> None:
+    """Takes a call as far as it goes."""
+    try:
+        if run.call.claim > 1 and not await load(bot, run):
+            return
+        if run.call.expires_at <= now() and not run.has_written:
+            await expire(bot, run.call)
+            return
+        if run.call.recalled_at is not None and not run.pending and not is_done(run):
+            raise LeaseLost
+        while await move_on(bot, run):
+            pass
+    except LeaseLost:
+        if not await stop_if_recalled(bot, run.call):
+            log.warning("lease lost", extra={"call": run.call.id})
+    except CannotOpenSecret as error:
+        log.warning("another replica has the key", extra={"call": run.call.id, "reason": str(error)})
+        await put_back(bot, run, now() + OTHER_REPLICA_DELAY)
+    except ApiRefused as refusal:
+        code = refusal.outcome.code
+        reply = explain_refusal(refusal.outcome, typed(run.call))
+        await finish(bot, run.call, End(CallStatus.FAILED, f"refused_{code}", reply, used=frozenset()))
+    except asyncio.CancelledError:
+        await asyncio.shield(put_back(bot, run, now()))
+        raise
+    except CommandMistake as mistake:
+        log.error(str(mistake), extra={"call": run.call.id, "command": run.call.command})
+        await give_up_crashed(bot, run)
+    except Exception as error:
+        # Without the exception's words: a command may have put into them what somebody wrote.
+        told = {"error": type(error).__name__, "where": where_raised(error)}
+        log.error("call crashed", extra={"call": run.call.id, "command": run.call.command, **told})
+        await give_up_crashed(bot, run)
+
+
+async def expire(bot: Bot, call: DeferredCall) -> None:
+    """Ends a call that comes to its turn too late: it was delivered late, or nothing ran for that long."""
+    await finish(bot, call, End(CallStatus.EXPIRED, "expired", expired_before_start(call)))
+
+
+def where_raised(error: BaseException) -> str:
+    """The last frames of an exception, the innermost first."""
+    frames = traceback.extract_tb(error.__traceback__)[-FRAMES_LOGGED:]
+    return ", ".join(f"{Path(each.filename).name}:{each.lineno} {each.name}" for each in reversed(frames))
+
+
+FRAMES_LOGGED = 8
+
+
+async def give_up_crashed(bot: Bot, run: Run) -> None:
+    if run.has_written:
+        await finish_unknown(bot, run)
+    else:
+        await finish(bot, run.call, failed("crashed", replies.crashed(typed(run.call))))
+
+
+MOVE_TIMEOUT = 3.0
+"""Seconds for a command to come to its next step. It computes on the event loop: meanwhile nobody else is served."""
+
+
+@contextmanager
+def within_time(command: Command) -> Iterator[None]:
+    """Raises `CommandMistake` in a command that goes on computing, by a signal: nothing else interrupts a loop."""
+
+    def interrupt(*_: object) -> NoReturn:
+        raise CommandMistake(f"{command.typed} went on for {MOVE_TIMEOUT:.0f} seconds without a step.")
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, MOVE_TIMEOUT)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+async def move_on(bot: Bot, run: Run) -> bool:
+    """Makes one step. False when the call has left this worker's hands."""
+    with within_time(run.command):
+        move = advance(run.command, run.ask, run.results)
+    match move:
+        case Reply():
+            await finish_answered(bot, run, move)
+            if run.first_in_a_day:
+                bot.background(unused_scopes.offer(bot, run.call.user))
+            return False
+        case ApiCall():
+            return await call_as_user(bot, run, move)
+        case ReadGrant():
+            run.add(move, Result(value=await describe_grant(bot, run.call)))
+            return True
+        case RequireScopes():
+            return await require_scopes(bot, run, move)
+        case CancelWaiting() | EndGrant():
+            await cancel_or_end(bot, run, move)
+            return True
+        case _:
+            assert_never(move)

@@ -1,0 +1,153 @@
+"""Whether the keys fit the database, and sealing everything anew with the first of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, select, tuple_, update
+from sqlalchemy.dialects.postgresql import insert
+
+from bot.core.errors import BotError, CannotOpenSecret, ConfigurationError
+from bot.core.secrets import Secret
+from bot.store import replicas, schema, sealed
+from bot.store.keyring import Keyring
+from bot.store.sealed import SealedColumn
+from bot.store.transaction import Database, Work, keyring_of
+
+FORMER_TEXT = Secret("These keys open this database.")
+"""What releases before the proofs have sealed: only a database with this one has rows to adopt."""
+KNOWN_TEXT = Secret("These keys open this database. Its rows carry proofs.")
+HEARTBEATS_COUNT_FOR = timedelta(seconds=60)
+BATCH = 200
+
+
+class ReplicaLacksKey(BotError):
+    """A running replica does not seal with the new key."""
+
+    hint = "Deploy both to every replica first, the new one in front: in BOT_ENCRYPTION_KEYS, new,old."
+
+
+# --- do the keys fit -------------------------------------------------------------------------------
+
+FIND_CHECK = select(schema.key_check.c.sealed)
+ADD_CHECK = insert(schema.key_check).on_conflict_do_nothing()
+_THE_ROW = {"id": 1}
+
+
+async def check_keys(database: Database) -> None:
+    """Raises `ConfigurationError` when the keys are not those of this database. The first ever used become its own."""
+    if await database.read(_own_text) != KNOWN_TEXT:
+        await database.write(_remember_keys)
+        await database.read(_own_text)
+
+
+def _own_text(connection: Connection) -> Secret | None:
+    return known_text(connection, keyring_of(connection))
+
+
+def keys_fit(connection: Connection, seal: Keyring) -> bool:
+    """False when the database has no keys yet; raises `ConfigurationError` when it has others."""
+    return known_text(connection, seal) is not None
+
+
+def known_text(connection: Connection, seal: Keyring) -> Secret | None:
+    """What these keys have sealed here first; None when no keys have. Raises `ConfigurationError` when others have."""
+    found = connection.execute(FIND_CHECK).scalar()
+    if found is None:
+        return None
+    try:
+        return sealed.KEY_CHECK.open(seal, _THE_ROW | {"sealed": found})
+    except CannotOpenSecret as error:
+        problem = (
+            "BOT_ENCRYPTION_KEYS does not hold the key of this database: put it back, after any new one."
+        )
+        raise ConfigurationError(problem) from error
+
+
+def _remember_keys(connection: Connection) -> None:
+    remember_proofs(connection, keyring_of(connection))
+    text = sealed.KEY_CHECK.seal(keyring_of(connection), _THE_ROW, KNOWN_TEXT)
+    connection.execute(ADD_CHECK, _THE_ROW | {"sealed": text})
+
+
+def remember_proofs(connection: Connection, seal: Keyring) -> None:
+    """Notes that the rows of this database carry proofs, if an earlier release has made it."""
+    if known_text(connection, seal) == FORMER_TEXT:
+        text = sealed.KEY_CHECK.seal(seal, _THE_ROW, KNOWN_TEXT)
+        connection.execute(update(schema.key_check).values(sealed=text))
+
+
+def learn_of_others(connection: Connection, now: datetime) -> None:
+    """Has the key ring know which keys are in use: while they are replaced, some replicas lack the new one."""
+    live = replicas.live(connection, now - HEARTBEATS_COUNT_FOR)
+    elsewhere = frozenset(key_id for each in live for key_id in each.key_ids)
+    keyring_of(connection).learn(elsewhere)
+
+
+# --- sealing anew ----------------------------------------------------------------------------------
+
+
+async def rotate(database: Database) -> dict[str, int]:
+    """Seals with the first key what another has sealed; returns how many secrets, by table and column.
+
+    May run while the bot serves: what changes meanwhile is left alone, because it is sealed with the first key
+    already, and so is what nobody can open any more. Raises `ReplicaLacksKey` while a running replica could not
+    open the result.
+    """
+    now = datetime.now(UTC)
+    await database.read(lambda c: _require_everywhere(c, now))
+    return {
+        f"{each.table.name}.{each.column.name}": await _rotate_column(database, each) for each in sealed.ALL
+    }
+
+
+def _require_everywhere(connection: Connection, now: datetime) -> None:
+    first = keyring_of(connection).key_ids[0]
+    for replica in replicas.live(connection, now - HEARTBEATS_COUNT_FOR):
+        where = f"The replica {replica.id} on {replica.host}"
+        if first not in replica.key_ids:
+            raise ReplicaLacksKey(f"{where} does not have the key {first}.")
+        if first != replica.key_ids[0]:
+            # What it seals from now on would stay under the key that is about to be dropped.
+            raise ReplicaLacksKey(f"{where} has the key {first}, but seals with another one.")
+
+
+async def _rotate_column(database: Database, column: SealedColumn) -> int:
+    count, after = 0, tuple[Any, ...]()
+    while rows := await database.read(_not_yet(column, after)):
+        count += await database.write(_seal_anew(column, rows))
+        after = tuple(rows[-1][each] for each in column.key)
+    return count
+
+
+def _not_yet(sealed: SealedColumn, after: tuple[Any, ...]) -> Work[Sequence[RowMapping]]:
+    """A work that finds some rows beyond `after` which another key has sealed. It may look long: it only reads."""
+
+    def work(connection: Connection) -> Sequence[RowMapping]:
+        key, prefix = sealed.key, keyring_of(connection).prefix
+        old = select(*sealed.parts).where(~sealed.column.startswith(prefix, autoescape=True))
+        if after:
+            old = old.where(tuple_(*key) > tuple_(*after, types=[each.type for each in key]))
+        return connection.execute(old.order_by(*key).limit(BATCH)).mappings().all()
+
+    return work
+
+
+def _seal_anew(sealed: SealedColumn, rows: Sequence[RowMapping]) -> Work[int]:
+    """A work that seals these with the first key, unless another secret was written there meanwhile."""
+
+    def work(connection: Connection) -> int:
+        ring, changed = keyring_of(connection), 0
+        for row in rows:
+            secret = sealed.open_unless_lost(ring, row)
+            if secret is not None:
+                same = [each == row[each] for each in (*sealed.key, sealed.column)]
+                again = (
+                    update(sealed.table).where(*same).values({sealed.column: sealed.seal(ring, row, secret)})
+                )
+                changed += connection.execute(again).rowcount
+        return changed
+
+    return work

@@ -1,0 +1,31 @@
+"""Works that meet a secret whose key is not here run again, once the keys of other replicas are known."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from bot.core.errors import CannotOpenSecret
+from bot.store.key_rotation import learn_of_others
+from bot.store.transaction import Database, T, Work
+
+D = TypeVar("D", bound=Database)
+
+
+Run = Callable[[D, Work[T]], Coroutine[Any, Any, T]]
+
+
+def with_known_keys(run: Run[D, T]) -> Run[D, T]:
+    """For the drivers: a work that finds a secret whose key is not here runs again, in view of who else has keys now."""
+
+    @functools.wraps(run)
+    async def run_knowing(database: D, work: Work[T]) -> T:
+        try:
+            return await run(database, work)
+        except CannotOpenSecret:
+            await database.read(lambda c: learn_of_others(c, datetime.now(UTC)))
+        return await run(database, work)
+
+    return run_knowing

@@ -1,0 +1,85 @@
+"""Events seen before: by their id, and by the message that they brought."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import Connection, delete, func, literal_column, select, tuple_
+from sqlalchemy.dialects.postgresql import insert
+
+from bot.core.people import UserKey
+from bot.store.schema import deferred_calls as calls
+from bot.store.schema import events
+from bot.store.statements import LIMIT, app_of, bind, of_app
+
+RECORD = insert(events).on_conflict_do_nothing().returning(events.c.event_id)
+
+
+def record(
+    connection: Connection,
+    platform: str,
+    app_id: str,
+    event_id: str,
+    now: datetime,
+    *,
+    message_id: str | None = None,
+) -> bool:
+    """False when this event, or the message that it is about to take the place of, was seen before."""
+    values = {
+        "platform": platform,
+        "app_id": app_id,
+        "event_id": event_id,
+        "received_at": now,
+        "message_id": message_id,
+    }
+    return connection.execute(RECORD, values).first() is not None
+
+
+IS_KNOWN = select(events.c.event_id).where(
+    events.c.platform == bind("platform", events.c.platform),
+    events.c.app_id == bind("app_id", events.c.app_id),
+    events.c.event_id == bind("event_id", events.c.event_id),
+)
+
+
+def is_known(connection: Connection, platform: str, app_id: str, event_id: str) -> bool:
+    """Whether this event was recorded."""
+    values = {"platform": platform, "app_id": app_id, "event_id": event_id}
+    return connection.execute(IS_KNOWN, values).first() is not None
+
+
+_RETRY = "retry-"
+
+
+def record_retry(connection: Connection, user: UserKey, call_id: str, now: datetime) -> bool:
+    """False when the button under the answer to this call was pressed before. Remembered as long as the call is kept:
+    without its call, the button does nothing."""
+    return record(connection, user.platform, user.app_id, f"{_RETRY}{call_id}", now)
+
+
+_key = (events.c.platform, events.c.app_id, events.c.event_id)
+_guards_a_call = (
+    select(calls.c.id)
+    .where(
+        func.substr(events.c.event_id, 1, len(_RETRY)) == literal_column(f"'{_RETRY}'"),
+        calls.c.id == func.substr(events.c.event_id, len(_RETRY) + 1),
+    )
+    .exists()
+)
+PRUNE = delete(events).where(
+    tuple_(*_key).in_(
+        select(*_key)
+        .where(
+            of_app(events),
+            events.c.received_at < bind("before", events.c.received_at),
+            ~_guards_a_call,
+        )
+        .order_by(events.c.received_at)
+        .limit(LIMIT)
+    )
+)
+
+
+def prune(connection: Connection, before: datetime, limit: int) -> int:
+    values = {"own_app": app_of(connection), "before": before, "limit": limit}
+    return connection.execute(PRUNE, values).rowcount

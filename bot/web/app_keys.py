@@ -1,0 +1,44 @@
+"""What the application provides to its routes: `request.app[BOT]` and the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from bot.core.events import Outage
+from bot.flows.bot import Bot
+
+
+@dataclass(frozen=True, slots=True)
+class Ingress:
+    """How events arrive."""
+
+    outage: Callable[[], Outage | None]
+    """Returns why none can arrive at the moment, or None."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientScript:
+    """The platform's JavaScript SDK, for the page that is opened inside its client."""
+
+    url: str
+    integrity: str
+    """The hash that browsers compare it with (Subresource Integrity), or empty."""
+
+    @classmethod
+    def parse(cls, setting: str) -> ClientScript:
+        """Parse `URL` or `URL#INTEGRITY`."""
+        url, _, integrity = setting.partition("#")
+        return cls(url, integrity)
+
+    @property
+    def csp_source(self) -> str:
+        """The script as a source of a Content-Security-Policy, which allows no query."""
+        return self.url.partition("?")[0]
+
+
+BOT = web.AppKey("bot", Bot)
+CLIENT_SCRIPT = web.AppKey("client_script", ClientScript)
+INGRESS = web.AppKey("ingress", Ingress)
