@@ -14,7 +14,7 @@ from bot.flows.authorize.grant import CallbackResult
 from bot.flows.authorize.open import LinkUnavailable, find_open_request, open_link
 from bot.flows.bot import Bot
 from bot.web import login
-from bot.web.app_keys import BOT
+from bot.web.app_keys import BOT, platform_of
 from bot.web.pages import (
     CALLBACK_ERROR,
     CALLBACK_PAGES_BY_OUTCOME,
@@ -38,10 +38,12 @@ async def open_ticket(request: web.Request) -> web.Response:
         return show(request, LINK_PREVIEW_PAGE)
     ticket = request.match_info["ticket"]
     found = await find_request(bot, ticket)
-    if is_in_client(request) and "browser" not in request.query and found is not LinkUnavailable.UNKNOWN:
+    platform = platform_of(request) if isinstance(found, LinkUnavailable) else bot.platform_of(found.user)
+    page = None if found is LinkUnavailable.UNKNOWN else platform.in_client
+    if page is not None and is_in_client(request) and "browser" not in request.query:
         # The fragment keeps the ticket out of logs on the way and the page's URL equal to the registered one. That page
-        # also says what became of a link that was used or is over: it can close itself.
-        return web.Response(status=302, headers={"Location": f"/oauth/{bot.platform.name}/client#{ticket}"})
+        # also says why a link is unavailable: it can close itself.
+        return web.Response(status=302, headers={"Location": f"{page.page_path}#{ticket}"})
     if isinstance(found, LinkUnavailable):
         return show(request, UNAVAILABLE_LINK_PAGES[found])
     if is_cross_site_without_click(request):
@@ -60,7 +62,7 @@ async def find_request(bot: Bot, ticket: str) -> AuthorizationRequest | LinkUnav
 
 
 async def callback(request: web.Request) -> web.Response:
-    """`/oauth/{platform}/callback`: completes an attempt. Takes every method, and the paths below it.
+    """The callback: completes an attempt. Takes every method, and the paths below it.
 
     Always redirects to a page without a query: otherwise a state, or the unused code of a foreign link, would stay in
     the address bar and the history.

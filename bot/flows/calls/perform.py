@@ -115,7 +115,7 @@ async def send(bot: Bot, run: Run, move: ApiCall, token: Secret) -> Outcome:
     Raises LeaseLost if another worker has taken the call.
     """
     if move.write is None:
-        return await bot.platform.call(move, token)
+        return await bot.platform_of(run.call.user).call(move, token)
     number, digest, moment = len(run.results), fingerprint(move), now()
 
     def record(c: Connection) -> datetime | None:
@@ -131,7 +131,7 @@ async def send(bot: Bot, run: Run, move: ApiCall, token: Secret) -> Outcome:
         run.steps.append(Step(number, digest, True, moment, None))
     run.unsafe = move.write.keyed_for is None
     # Not in a `finally`: when the call is cancelled, the write has to stay marked.
-    outcome = await bot.platform.call(move, token)
+    outcome = await bot.platform_of(run.call.user).call(move, token)
     run.unsafe = False
     return outcome
 

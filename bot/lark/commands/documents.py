@@ -21,7 +21,7 @@ from bot.core.words.refusals import unreadable
 from bot.lark.commands.blocks import lines_of, title_of
 from bot.lark.commands.refusals import Refusal, Refusals, explained
 from bot.lark.commands.response_fields import TOKEN, child, items, line, link, moment, number, text, token
-from bot.lark.shown_links import KNOWN
+from bot.lark.trusted_links import PLATFORM_LINKS
 
 READ_DOCUMENT = any_of("docx:document:readonly", "docx:document")
 READ_NODE = any_of("wiki:node:read", "wiki:wiki:readonly", "wiki:wiki")
@@ -161,7 +161,7 @@ def of_link(written: str) -> Named | None:
     # A path that goes on (`/docx/TOKEN/../OTHER`) may open another document than the one whose text is shown.
     if urlsplit(whole).path.rstrip("/") != f"/{parts[0]}/{named[0]}":
         whole = ""
-    return Named(PATHS[area], named[0], KNOWN.shown(whole) or f"/{area}/{named[0]}")
+    return Named(PATHS[area], named[0], PLATFORM_LINKS.resolve(whole) or f"/{area}/{named[0]}")
 
 
 def needs_of_document(arguments: str) -> Requirement:
