@@ -31,6 +31,7 @@ from bot.store import audit, call_steps, claims, reactions, scope_waits, sealed
 from bot.store.call_rows import COLUMNS, NOT_RECALLED, STILL_HELD, call_of, changed
 from bot.store.schema import call_steps as steps
 from bot.store.schema import deferred_calls as calls
+from bot.store.schema import outgoing_messages as messages
 from bot.store.statements import LIMIT, app_of, bind, of_app, status_in, status_is
 from bot.store.transaction import announce, keyring_of
 
@@ -603,6 +604,39 @@ ENDED_WITH = _select.where(
 def ended_with(connection: Connection, request_id: str, outcome: str) -> list[DeferredCall]:
     """The calls that waited for a request and came to this end, in the order asked."""
     return _all(connection, ENDED_WITH, {"request": request_id, "how": outcome})
+
+
+ANSWERED_BEFORE = (
+    select(calls.c.id)
+    .where(
+        calls.c.request_id == bind("request", calls.c.request_id),
+        calls.c.chat_id == bind("chat", calls.c.chat_id),
+        calls.c.thread_id.is_not_distinct_from(bind("thread", calls.c.thread_id)),
+        calls.c.command == bind("name", calls.c.command),
+        calls.c.arguments == bind("written", calls.c.arguments),
+        calls.c.settled_at.is_not(None),
+        exists().where(
+            messages.c.call_id == calls.c.id,
+            messages.c.kind == literal_column("'answer'"),
+            status_in(messages, "queued", "sending", "sent"),
+        ),
+    )
+    .order_by(calls.c.settled_at.desc(), calls.c.id.desc())
+    .limit(1)
+)
+
+
+def answered_before(connection: Connection, call: DeferredCall) -> str | None:
+    """The call whose answer is the last to the same question, asked in the same place and for the same consent."""
+    values = {
+        "request": call.request_id,
+        "chat": call.chat.chat_id,
+        "thread": call.chat.thread_id,
+        "name": call.command,
+        "written": call.arguments,
+    }
+    found: str | None = connection.execute(ANSWERED_BEFORE, values).scalar()
+    return found
 
 
 LATEST_IN = (

@@ -132,6 +132,12 @@ def replays(run: Run) -> bool:
     return True
 
 
+def is_done(run: Run) -> bool:
+    """Whether nothing is left to do but to answer."""
+    with within_time(run.command):
+        return isinstance(advance(run.command, run.ask, run.results), Reply)
+
+
 async def run_call(bot: Bot, run: Run) -> None:
     """Takes a call as far as it goes."""
     try:
@@ -140,7 +146,7 @@ async def run_call(bot: Bot, run: Run) -> None:
         if run.call.expires_at <= now() and not run.has_written:
             await expire(bot, run.call)
             return
-        if run.call.recalled_at is not None and not run.pending:
+        if run.call.recalled_at is not None and not run.pending and not is_done(run):
             raise LeaseLost
         while await move_on(bot, run):
             pass

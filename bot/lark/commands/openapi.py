@@ -87,9 +87,18 @@ def call(ask: Ask) -> Steps:
         response = yield api_call
     except ApiRefused as refused:
         outcome = refused.outcome
-        return answer(api_call, outcome.data, f"{outcome.code} {outcome.message}", for_support(outcome))
+        return answer(
+            api_call, outcome.data, status_line(outcome.code, outcome.message), for_support(outcome)
+        )
     envelope = mapping(response)
-    return answer(api_call, response, f"{envelope.get('code')} {envelope.get('msg')}")
+    return answer(api_call, response, status_line(envelope.get("code"), envelope.get("msg")))
+
+
+def status_line(code: Json, message: Json) -> str:
+    """The code and what it means; once, where the message begins with it."""
+    number, words = str(code), str(message)
+    repeated = words.startswith(number) and not words[len(number) :][:1].isalnum()
+    return words if repeated else f"{number} {words}".strip()
 
 
 EXAMPLES = (
