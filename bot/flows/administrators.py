@@ -16,12 +16,13 @@ from bot.core.language import Words
 from bot.core.messages import Content, NotSent
 from bot.core.people import UserKey
 from bot.core.platform import ScopeApplication
-from bot.core.scopes import Requirement, Scope, ScopeSet, choose_scopes, named
+from bot.core.scopes import Requirement, Scope, ScopeSet, ScopeWaitStatus, choose_scopes, named
 from bot.core.words import replies
 from bot.flows.bot import Bot, now
-from bot.flows.calls.suspend import only_genuine, suspend
+from bot.flows.calls.suspend import Wait, only_genuine, suspend
 from bot.flows.outbox import answer, deliver_all, draft, insert_all, note, typed
 from bot.store import audit, calls, outbox, scope_waits, seen_events
+from bot.store.cards import administrator_cards_shown, claim_due_administrator_cards
 from bot.store.outbox import OutgoingMessage
 from bot.store.scope_waits import ScopeWait
 from bot.store.transaction import Connection
@@ -71,7 +72,7 @@ async def wait_for(
             admins = [bot.platform.user_key(each, tenant) for each in await bot.administrators()]
 
     def work(c: Connection) -> list[OutgoingMessage]:
-        suspend(c, call, steps, WaitsFor.ADMINISTRATOR, needs, None, moment, again)
+        suspend(c, call, steps, Wait(WaitsFor.ADMINISTRATOR, needs, retried_at=again), moment)
         app = (bot.platform.name, bot.platform.app_id)
         # The cards tell of this call already, unless the scopes were enabled in this very moment.
         wait = begun if scope_waits.is_open(c, *app, scopes) else scope_waits.open(c, *app, scopes, moment)
@@ -286,10 +287,8 @@ async def show_due_cards(bot: Bot) -> None:
 
     What a crash or the platform interrupts is due again when its lease ends.
     """
-    moment = now()
-    due = await bot.database.write(
-        lambda c: scope_waits.cards_due(c, bot.worker, moment, moment + bot.lease, limit=5)
-    )
+    claim = bot.claim()
+    due = await bot.database.write(lambda c: claim_due_administrator_cards(c, claim, limit=5))
     await asyncio.gather(*(show_cards(bot, wait) for wait in due))
 
 
@@ -308,13 +307,13 @@ async def show_cards(bot: Bot, wait: ScopeWait, also: DeferredCall | None = None
         tuple(dict.fromkeys(described(bot, call) for call in waiting)),
         bot.platform.console_link(wait.scopes),
         can_apply=not wait.scopes.isdisjoint(bot.platform.pending_scopes),
-        done=wait.status == "enabled",
+        done=wait.status is ScopeWaitStatus.ENABLED,
     )
     admins = await bot.administrators()
     tenant = waiting[0].user.tenant_key if waiting else ""
     told = [await show_to(bot, bot.platform.user_key(each, tenant), card) for each in admins]
     if told and all(told):
-        await bot.database.write(lambda c: scope_waits.cards_shown(c, wait))
+        await bot.database.write(lambda c: administrator_cards_shown(c, wait))
 
 
 def described(bot: Bot, call: DeferredCall) -> str:

@@ -15,6 +15,7 @@ from bot.core.people import UserKey
 from bot.core.platform import Platform
 from bot.flows.hints import Pulse, Repeats, SilentReplicas, Wakers, Watch
 from bot.flows.limits import Capacity, RepeatedLogs, Throttle, UserPacing
+from bot.store.queue import Claim
 
 if TYPE_CHECKING:
     from bot.store.transaction import Connection, Database
@@ -45,8 +46,6 @@ class Bot:
     """The id of this replica: in leases, and in the heartbeat."""
     public_url: str
     """Empty: no browser reaches the bot."""
-    oauth: str
-    """The generation of the token endpoint, remembered with each grant."""
     key_ids: tuple[str, ...]
     """Fingerprints of the encryption keys, for whoever wants to rotate them."""
     admins: tuple[str, ...]
@@ -80,6 +79,11 @@ class Bot:
 
     def ticket_url(self, ticket: str) -> str:
         return self.platform.card_link(f"{self.public_url}/authorize/{ticket}")
+
+    def claim(self, moment: datetime | None = None) -> Claim:
+        """Return a claim of this replica, from now on."""
+        moment = moment or now()
+        return Claim(self.database.app, self.worker, moment, moment + self.lease)
 
     def background(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from bot.core.calls import CallStatus, DeferredCall
-from bot.core.messages import Chat, Content, Destination, NotSent, Reply, Sent
+from bot.core.messages import Chat, Content, Destination, MessageStatus, NotSent, Reply, Sent
 from bot.core.people import UserKey
 from bot.core.requests import AuthorizationRequest
 from bot.core.retry import pause
@@ -44,12 +44,10 @@ class Draft:
 
     def insert(self, connection: Connection, bot: Bot) -> OutgoingMessage | None:
         """Inside a transaction. None when this message was due before (another worker's, or already sent)."""
-        moment = now()
-        if not outbox.add(
-            connection, self.message, now=moment, worker=bot.worker, lease_until=moment + bot.lease
-        ):
+        claim = bot.claim()
+        if not outbox.add(connection, self.message, now=claim.now, claim=claim):
             return None
-        return outbox.claimed(self.message, moment)
+        return outbox.claimed(self.message, claim.now)
 
 
 def draft(
@@ -152,10 +150,12 @@ async def deliver(bot: Bot, message: OutgoingMessage) -> None:
     """Sends one claimed message and records what came of it."""
     moment = now()
     if message.first_tried_at is not None and moment - message.first_tried_at > SAME_MESSAGE_FOR:
-        await settle(bot, message, "outcome_unknown", "tried before, too long ago to repeat safely", moment)
+        await settle(
+            bot, message, MessageStatus.OUTCOME_UNKNOWN, "tried before, too long ago to repeat safely", moment
+        )
         return
     if message.kind == "interim" and message.attempts > 1 and await is_answered(bot, message):
-        await settle(bot, message, "undeliverable", "the answer was quicker", moment)
+        await settle(bot, message, MessageStatus.UNDELIVERABLE, "the answer was quicker", moment)
         return
     if message.attempts == 1 and (turn := bot.lines.turn(message.user, moment)):
         await postpone(bot, message, turn, arrived_possible=False)
@@ -168,11 +168,13 @@ async def deliver(bot: Bot, message: OutgoingMessage) -> None:
     if not isinstance(result, NotSent):
         await deliver_all(bot, await arrived(bot, message, result, moment))
     elif result.recalled:
-        await settle(bot, message, "undeliverable", f"the question was recalled: {result.reason}", moment)
+        await settle(
+            bot, message, MessageStatus.UNDELIVERABLE, f"the question was recalled: {result.reason}", moment
+        )
     elif not result.retry:
         await deliver_all(bot, await refused(bot, message, result, moment))
     elif moment - message.created_at > TRIED_FOR:
-        await settle(bot, message, "undeliverable", result.reason, moment)
+        await settle(bot, message, MessageStatus.UNDELIVERABLE, result.reason, moment)
     else:
         until = later(moment, message.attempts, result.retry_after)
         if result.one_too_many:
@@ -301,7 +303,7 @@ def answered(c: Connection, bot: Bot, message: OutgoingMessage, moment: datetime
     """Inside a transaction that settles a message: the reaction to take away, if that was the answer."""
     if message.call_id is None or not may_have_reaction(message, moment):
         return None
-    return reactions.take(c, message.call_id, moment + bot.lease)
+    return reactions.claim(c, message.call_id, moment + bot.lease)
 
 
 def told_in_group(bot: Bot, call: DeferredCall) -> Draft:
@@ -338,7 +340,7 @@ async def lost(bot: Bot, message: OutgoingMessage, moment: datetime) -> list[Out
     log.error("message not delivered", extra={"outgoing": message.id, "reason": reason})
 
     def work(c: Connection) -> list[OutgoingMessage]:
-        if not outbox.give_up(c, message.id, message.claim, "undeliverable", reason, moment):
+        if not outbox.give_up(c, message.id, message.claim, MessageStatus.UNDELIVERABLE, reason, moment):
             return []
         audit.reject(c, "message", message.id, moment)
         waited_for = message.call_id is not None and message.kind in {"answer", "confirmation_card"}
@@ -354,8 +356,12 @@ def later(moment: datetime, attempts: int, retry_after: float | None) -> datetim
     return moment + pause(attempts, random.random(), retry_after)  # noqa: S311 - jitter, not a secret
 
 
-async def settle(bot: Bot, message: OutgoingMessage, status: str, reason: str, moment: datetime) -> None:
-    log.warning("message not delivered", extra={"outgoing": message.id, "status": status, "reason": reason})
+async def settle(
+    bot: Bot, message: OutgoingMessage, status: MessageStatus, reason: str, moment: datetime
+) -> None:
+    log.warning(
+        "message not delivered", extra={"outgoing": message.id, "status": status.value, "reason": reason}
+    )
 
     def work(c: Connection) -> Reaction | None:
         given_up = outbox.give_up(c, message.id, message.claim, status, reason, moment)
@@ -373,7 +379,9 @@ async def refused(
     log.warning("message refused", extra={"outgoing": message.id, "reason": why.reason})
 
     def work(c: Connection) -> list[OutgoingMessage]:
-        given_up = outbox.give_up(c, message.id, message.claim, "undeliverable", why.reason, moment)
+        given_up = outbox.give_up(
+            c, message.id, message.claim, MessageStatus.UNDELIVERABLE, why.reason, moment
+        )
         word = WORD_FOR.get(message.kind)
         call = calls.get(c, message.call_id) if given_up and message.call_id else None
         if call is None:
@@ -400,10 +408,8 @@ WORD_FOR = {"answer": replies.answer_refused, "confirmation_card": replies.card_
 
 async def deliver_due(bot: Bot) -> None:
     """Takes over messages that are due: postponed ones, and those of a worker that is gone."""
-    moment = now()
-    due = await bot.database.write_one(
-        lambda c: outbox.claim_due(c, bot.worker, moment, moment + bot.lease, limit=20)
-    )
+    claim = bot.claim()
+    due = await bot.database.write_one(lambda c: outbox.claim_due(c, claim, limit=20))
     # Side by side: one after another, the leases of the last would run out while the platform is slow.
     await asyncio.gather(*(deliver(bot, message) for message in due))
 

@@ -58,8 +58,6 @@ async def remove(bot: Bot, reaction: Reaction) -> None:
 
 async def remove_due(bot: Bot) -> None:
     """Removes reactions that outlived their answers: after a crash, or a failure of the platform."""
-    moment, platform = now(), bot.platform
-    due = await bot.database.write_one(
-        lambda c: reactions.take_due(c, platform.name, platform.app_id, moment, moment + bot.lease, limit=20)
-    )
+    claim = bot.claim()
+    due = await bot.database.write_one(lambda c: reactions.claim_due(c, claim, limit=20))
     await asyncio.gather(*(remove(bot, reaction) for reaction in due))

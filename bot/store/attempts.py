@@ -258,11 +258,11 @@ STATUS_OF = {
 
 def consumed_before(
     connection: Connection, state_digest: str, kind: AttemptKind = AttemptKind.AUTHORIZATION
-) -> str | None:
+) -> AttemptStatus | None:
     """The status of a known state, for the words of a page; `live` for one that came too late."""
-    return connection.execute(
-        STATUS_OF[kind], {"own_app": app_of(connection), "state": state_digest}
-    ).scalar()
+    values = {"own_app": app_of(connection), "state": state_digest}
+    status = connection.execute(STATUS_OF[kind], values).scalar()
+    return None if status is None else AttemptStatus(status)
 
 
 REJECT = (
@@ -313,8 +313,8 @@ def finish(connection: Connection, attempt: str, status: AttemptStatus, outcome:
     ending = require_move(AttemptStatus.REDEEMING, status)
     values = {"attempt": attempt, "ending": ending, "how": outcome}
     row = connection.execute(FINISH, values).one_or_none()
-    if row is not None and row.kind == AttemptKind.AUTHORIZATION and status != AttemptStatus.COMPLETED:
-        how = audit.DECLINED_ON_PAGE if status == AttemptStatus.DENIED else {}
+    if row is not None and row.kind == AttemptKind.AUTHORIZATION and status is not AttemptStatus.COMPLETED:
+        how = audit.DECLINED_ON_PAGE if status is AttemptStatus.DENIED else {}
         if outcome == WRONG_PERSON:
             how = audit.TOKEN_DROPPED
         audit.write_all(connection, [_entry(status, row, now, reason=outcome, **how)])

@@ -86,22 +86,22 @@ def is_live(table: FromClause, kind: type[StrEnum]) -> ColumnElement[bool]:
     return status_in(table, *lifecycle.live(kind))
 
 
-def may_become(table: FromClause, status: StrEnum, *sources: StrEnum) -> ColumnElement[bool]:
-    """The condition of a compare-and-set that changes the status to this one, compiled from `core.lifecycle`.
+def may_become(table: FromClause, target: StrEnum, *sources: StrEnum) -> ColumnElement[bool]:
+    """The condition of a compare-and-set that changes the status to `target`, compiled from `core.lifecycle`.
 
     With `sources`, only rows in one of these are changed. Raises ValueError if the lifecycle lacks such a move.
     """
-    allowed = lifecycle.may_become(status)
+    allowed = lifecycle.may_become(target)
     if not allowed or not set(sources) <= set(allowed):
-        raise ValueError(f"core.lifecycle lets no row go from {sources or 'anywhere'} to {status!r}.")
+        raise ValueError(f"core.lifecycle lets no row go from {sources or 'anywhere'} to {target!r}.")
     return status_in(table, *(sources or allowed))
 
 
-def require_move(source: StrEnum, status: StrEnum) -> str:
-    """Return the value of `status` to bind. Raises ValueError if the lifecycle lacks the move."""
-    if source not in lifecycle.may_become(status):
-        raise ValueError(f"core.lifecycle lets no row go from {source!r} to {status!r}.")
-    return status.value
+def require_move(source: StrEnum, target: StrEnum) -> str:
+    """Return the value of `target` to bind. Raises ValueError if the lifecycle lacks the move."""
+    if source not in lifecycle.may_become(target):
+        raise ValueError(f"core.lifecycle lets no row go from {source!r} to {target!r}.")
+    return target.value
 
 
 def changed(connection: Connection, statement: Any, values: Mapping[str, Any]) -> bool:

@@ -10,7 +10,7 @@ from sqlalchemy import select, text
 
 from bot.core.calls import CallStatus, WaitsFor
 from bot.core.oauth import digest
-from bot.core.requests import Attempt, AttemptKind, AuthorizationRequest, RequestStatus
+from bot.core.requests import Attempt, AttemptKind, AttemptStatus, AuthorizationRequest, RequestStatus
 from bot.core.secrets import Secret
 from bot.store import attempts, calls, claims, grants, requests
 from bot.store.attempts import NewAttempt
@@ -298,7 +298,7 @@ async def test_a_finished_attempt_has_lost_its_secrets_and_is_finished_once(data
     assert attempt is not None
     finished = await asyncio.gather(
         *(
-            database.write(lambda c: attempts.finish(c, attempt.id, "completed", "granted", NOW))
+            database.write(lambda c: attempts.finish(c, attempt.id, AttemptStatus.COMPLETED, "granted", NOW))
             for _ in range(5)
         )
     )

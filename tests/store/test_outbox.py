@@ -6,7 +6,7 @@ import asyncio
 
 from sqlalchemy import text
 
-from bot.core.messages import Content, Destination
+from bot.core.messages import Content, Destination, MessageStatus
 from bot.store import outbox
 from bot.store.ids import new_id
 from bot.store.outbox import NewMessage, OutgoingMessage
@@ -87,7 +87,7 @@ async def test_a_message_given_up_says_why_and_forgets_what_it_said(database: Da
     await added(database, message)
     (claimed,) = await due(database)
     assert await database.write(
-        lambda c: outbox.give_up(c, claimed.id, claimed.claim, "undeliverable", "230053", NOW)
+        lambda c: outbox.give_up(c, claimed.id, claimed.claim, MessageStatus.UNDELIVERABLE, "230053", NOW)
     )
     row = await database.read(
         lambda c: c.execute(text("SELECT status, reason, content FROM outgoing_messages")).one()

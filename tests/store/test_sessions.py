@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 
-from bot.core.requests import AttemptKind
+from bot.core.requests import AttemptKind, AttemptStatus
 from bot.store import attempts, granted_scopes, retention, sessions
 from bot.store.attempts import NewAttempt
 from bot.store.granted_scopes import GrantedScope
@@ -111,7 +111,7 @@ async def test_a_used_state_is_kept_for_longer_than_its_cookie_lives(database: D
     (stranded,) = await database.write(lambda c: attempts.stranded(c, "w2", SOON, LATER, limit=5))
     attempt, code = stranded
     assert (attempt.kind, attempt.verifier, code) == (AttemptKind.SIGN_IN, None, None)
-    assert await database.write(lambda c: attempts.finish(c, attempt.id, "failed", "lost", LATER))
+    assert await database.write(lambda c: attempts.finish(c, attempt.id, AttemptStatus.FAILED, "lost", LATER))
     await database.write(lambda c: retention.prune(c, LATER + timedelta(minutes=59)))
     assert not await came_back(database)
     await database.write(lambda c: retention.prune(c, LATER + timedelta(minutes=61)))

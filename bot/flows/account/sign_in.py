@@ -30,7 +30,7 @@ from bot.core.oauth import (
     urlsafe,
 )
 from bot.core.people import Identity, Session, UserKey
-from bot.core.requests import Attempt, AttemptKind
+from bot.core.requests import Attempt, AttemptKind, AttemptStatus
 from bot.core.secrets import Secret
 from bot.flows.authorize.callback import ACCESS_DENIED, is_unanswered, with_retries
 from bot.flows.bot import Bot, now
@@ -182,7 +182,7 @@ async def redeem(bot: Bot, begun: Kept, code: Secret, former: Secret | None) -> 
     return await begin_session(bot, attempt, user, identity, former)
 
 
-NOT_USED = {None, "live", "expired"}
+NOT_USED = {None, AttemptStatus.LIVE, AttemptStatus.EXPIRED}
 """What a state can stand at that has not come back: releases before this one recorded a sign-in when it was begun."""
 
 
@@ -212,11 +212,7 @@ async def take(bot: Bot, begun: Kept) -> Attempt | None:
         begun.redirect_uri,
         begun.expires_at,
     )
-    if not await bot.database.write_one(
-        lambda c: attempts.record_sign_in(
-            c, sign_in, worker=bot.worker, lease_until=moment + bot.lease, now=moment
-        )
-    ):
+    if not await bot.database.write_one(lambda c: attempts.record_sign_in(c, sign_in, bot.claim(moment))):
         return None
     return Attempt(
         sign_in.id,
@@ -304,7 +300,7 @@ async def begin_session(
     session, moment = Secret(urlsafe(secrets.token_bytes(32))), now()
 
     def work(c: Connection) -> bool:
-        if not attempts.finish(c, attempt.id, "completed", "signed_in", moment):
+        if not attempts.finish(c, attempt.id, AttemptStatus.COMPLETED, "signed_in", moment):
             return False
         users.seen(c, user, language=None, union_id=identity.union_id, now=moment)
         if identity.name:

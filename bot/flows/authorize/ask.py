@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
-from bot.core.api import InsufficientScope, Outcome
+from bot.core.api import InsufficientScope, Refused
 from bot.core.calls import DeferredCall, Step, WaitsFor
 from bot.core.cards import ConfirmationCard
 from bot.core.grants import Grant, GrantStatus
@@ -30,9 +30,10 @@ from bot.core.times import find_zone
 from bot.core.words import replies
 from bot.flows import administrators, cards
 from bot.flows.bot import Bot, now
-from bot.flows.calls.suspend import keep_results, suspend
+from bot.flows.calls.suspend import Wait, keep_results, suspend
 from bot.flows.outbox import Draft, deliver_all, draft, insert_all, note, typed, typed_in_full
 from bot.store import calls, granted_scopes, grants, requests, users
+from bot.store.cards import claim_card, show_card
 from bot.store.granted_scopes import GrantedScope
 from bot.store.ids import new_id
 from bot.store.outbox import OutgoingMessage
@@ -46,7 +47,7 @@ async def ask_for_scopes(
     grant: Grant | None,
     steps: Sequence[Step],
     *,
-    refused: Outcome | None = None,
+    refused: InsufficientScope | Refused | None = None,
 ) -> None:
     """Suspends a claimed call until `needs` are granted, and shows its person the card that asks for them."""
     active = grant is not None and grant.status is GrantStatus.ACTIVE
@@ -59,7 +60,7 @@ async def ask_for_scopes(
     formerly = lost_scopes(grant, needs, refused, stories)
     choice, enabled = await choose(bot, needs, held, wanted=wanted | formerly.keys(), avoided=avoided)
     if choice.unavailable:
-        certain = refused.alternatives if isinstance(refused, InsufficientScope) else ()
+        certain = named(refused.requirement) if isinstance(refused, InsufficientScope) else frozenset()
         await administrators.wait_for(bot, call, needs, steps, named_by_platform=certain)
         return
     again = fitting(formerly, choice.scopes | wanted, enabled, avoided)
@@ -86,7 +87,10 @@ async def choose(
 
 
 def lost_scopes(
-    grant: Grant | None, needs: Requirement, refused: Outcome | None, stories: Mapping[Scope, GrantedScope]
+    grant: Grant | None,
+    needs: Requirement,
+    refused: InsufficientScope | Refused | None,
+    stories: Mapping[Scope, GrantedScope],
 ) -> dict[Scope, GrantedScope | None]:
     """What the next link asks for besides what is needed, when something is needed again that was granted before.
 
@@ -98,9 +102,9 @@ def lost_scopes(
     match refused:
         case None:
             needed = named(missing(needs, grant.scopes))
-        case InsufficientScope(alternatives=alternatives):
-            needed = frozenset(alternatives)
-        case _:
+        case InsufficientScope(requirement=requirement):
+            needed = named(requirement)
+        case Refused():
             needed = named(needs)
     if grant.scopes_ever.isdisjoint(needed):
         return {}
@@ -172,13 +176,13 @@ async def suspend_for_consent(
             now=moment,
             new_id=new_id(moment),
         )
-        suspend(c, call, steps, WaitsFor.AUTHORIZATION, needs, request.id, moment)
-        claimed = requests.claim_card(c, request.id, bot.worker, moment, moment + bot.lease)
+        suspend(c, call, steps, Wait(WaitsFor.AUTHORIZATION, needs, request.id), moment)
+        claimed = claim_card(c, request.id, bot.claim(moment))
         if claimed is not None or call.chat.kind == "direct":
             return claimed, insert_all(c, bot, told)
         if request.card_shown < request.card_wanted:
             # Another worker is drawing it, and may not know of this call.
-            requests.show(c, request.id, moment)
+            show_card(c, request.id, moment)
             return None, []
         return None, insert_all(c, bot, cards.where_it_is(bot, [call], in_group=False))
 
@@ -261,7 +265,7 @@ async def ask_to_confirm(bot: Bot, call: DeferredCall, steps: Sequence[Step]) ->
     )
 
     def work(c: Connection) -> list[OutgoingMessage]:
-        suspend(c, call, steps, WaitsFor.CONFIRMATION, (), None, moment)
+        suspend(c, call, steps, Wait(WaitsFor.CONFIRMATION), moment)
         return insert_all(c, bot, [question])
 
     await deliver_all(bot, await bot.database.write(work))

@@ -15,7 +15,7 @@ from bot.core.api import Unreachable
 from bot.core.grants import Grant, GrantStatus
 from bot.core.oauth import Approved, Denied, TokenProblem, TokenRefused, TokenSet, digest, is_owner
 from bot.core.people import Identity
-from bot.core.requests import Attempt
+from bot.core.requests import Attempt, AttemptStatus
 from bot.core.scopes import OFFLINE_ACCESS, ScopeSet
 from bot.core.secrets import Secret
 from bot.core.words import replies
@@ -42,7 +42,7 @@ ACCESS_DENIED = "access_denied"
 """The one `error` by which the page says that the person refused."""
 
 
-RESULT_OF_EARLIER = {"live": CallbackResult.LATE, "expired": CallbackResult.LATE}
+RESULT_OF_EARLIER = {AttemptStatus.LIVE: CallbackResult.LATE, AttemptStatus.EXPIRED: CallbackResult.LATE}
 
 
 async def complete(bot: Bot, came: Approved | Denied) -> CallbackResult:
@@ -51,9 +51,7 @@ async def complete(bot: Bot, came: Approved | Denied) -> CallbackResult:
     code = came.code if isinstance(came, Approved) else None
 
     def work(c: Connection) -> tuple[Attempt, ExchangeBasis] | Ended:
-        attempt = attempts.consume(
-            c, state_digest, code=code, worker=bot.worker, lease_until=moment + bot.lease, now=moment
-        )
+        attempt = attempts.consume(c, state_digest, bot.claim(moment), code=code)
         if attempt is None:
             return Ended(reject(c, state_digest, moment))
         if isinstance(came, Denied):
@@ -114,7 +112,7 @@ def deny(c: Connection, attempt: Attempt, error: str, moment: datetime) -> Callb
         # The page failed. The person has decided nothing, and can try again.
         fail_attempt(c, attempt, "error_on_page", moment)
         return CallbackResult.CODE_REFUSED
-    attempts.finish(c, attempt.id, "denied", ACCESS_DENIED, moment)
+    attempts.finish(c, attempt.id, AttemptStatus.DENIED, ACCESS_DENIED, moment)
     waits = attempt.request_id is not None and decline_on_page(c, attempt.request_id, moment)
     return CallbackResult.DECLINED if waits else CallbackResult.CLOSED
 
@@ -167,7 +165,7 @@ def consented(attempt: Attempt, before: Grant | None) -> Consented:
 
     def complete(c: Connection, current: Grant | None, moment: datetime) -> Completion:
         overtaken = consented_at(current) != consented_at(before)
-        if not overtaken and attempts.finish(c, attempt.id, "completed", "granted", moment):
+        if not overtaken and attempts.finish(c, attempt.id, AttemptStatus.COMPLETED, "granted", moment):
             return Completion.COMPLETED
         if attempts.is_withdrawn(c, attempt.id):
             return Completion.WITHDRAWN
@@ -264,7 +262,7 @@ async def other_account(bot: Bot, attempt: Attempt) -> CallbackResult:
 def fail_attempt(c: Connection, attempt: Attempt, outcome: str, moment: datetime) -> None:
     """Inside a transaction, unless somebody else has come to an end with it. The request opens again: the rightful
     person can still go on, by the same link."""
-    if not attempts.finish(c, attempt.id, "failed", outcome, moment):
+    if not attempts.finish(c, attempt.id, AttemptStatus.FAILED, outcome, moment):
         return
     if attempt.request_id is not None:
         requests.give_up_redeeming(c, attempt.request_id, moment)
@@ -273,9 +271,7 @@ def fail_attempt(c: Connection, attempt: Attempt, outcome: str, moment: datetime
 async def finish_stranded(bot: Bot) -> None:
     """Goes on with consents whose exchange was cut short by a crash, or by a platform that did not answer."""
     moment = now()
-    stranded = await bot.database.write(
-        lambda c: attempts.stranded(c, bot.worker, moment, moment + bot.lease, limit=10)
-    )
+    stranded = await bot.database.write(lambda c: attempts.stranded(c, bot.claim(moment), limit=10))
     # Side by side: one after another, the leases of the last would run out while the platform is slow.
     await asyncio.gather(*(finish_one(bot, attempt, code, moment) for attempt, code in stranded))
 
