@@ -138,6 +138,8 @@ SAVE = _new.on_conflict_do_update(
 ).returning(*COLUMNS)
 _FRESH: dict[str, Any] = {
     "status": GrantStatus.ACTIVE.value,
+    # Nothing reads this column. It stays until a migration drops it, because earlier programs write it.
+    "oauth": "v2",
     "refresh_worker": None,
     "refresh_lease_until": None,
     "refresh_started_at": None,
@@ -176,9 +178,9 @@ def save(
 
 QUEUE = Queue(
     table=grants,
-    this=_of_user,
+    this=and_(_of_user, grants.c.generation == bind("known", grants.c.generation)),
     is_open=[status_is(grants, GrantStatus.ACTIVE)],
-    is_claimed=_same[1:],
+    is_claimed=[status_is(grants, GrantStatus.ACTIVE)],
     due_at=grants.c.access_expires_at,
     lease=grants.c.refresh_lease_until,
     worker=grants.c.refresh_worker,

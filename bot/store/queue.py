@@ -58,6 +58,10 @@ class Claim:
     now: datetime
     lease_until: datetime
 
+    def __post_init__(self) -> None:
+        if not self.app:
+            raise RuntimeError("A claim takes rows of one app, and there is no app.")
+
     @property
     def values(self) -> dict[str, Any]:
         """The parameters of the statements that claim."""

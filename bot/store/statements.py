@@ -49,7 +49,7 @@ def app_of(connection: Connection) -> str:
     """Return the app whose rows this connection may claim, expire and delete. Every statement that does so names it."""
     app: str = connection.get_execution_options().get(APP, "")
     if not app:
-        raise RuntimeError("This database was opened without an app.")
+        raise RuntimeError("This database was opened for no app.")
     return app
 
 

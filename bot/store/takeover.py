@@ -7,7 +7,6 @@ and is not, has lost what it had claimed.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -58,16 +57,8 @@ QUEUES: Mapping[str, Queue] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _Statements:
-    """What ends the leases of some workers. Device authorizations go row by row: see `_end_leases`."""
-
-    queues: Mapping[str, Update]
-    devices: Any
-
-
-def _statements(whose: Whose) -> _Statements:
-    queues = {name: queue.end_leases(whose) for name, queue in QUEUES.items()}
+def _devices_of(whose: Whose) -> Any:
+    """The leased device authorizations of some workers. They are ended one by one: see `_end_leases`."""
     columns = (
         devices.c.id,
         devices.c.claim,
@@ -76,21 +67,24 @@ def _statements(whose: Whose) -> _Statements:
         devices.c.interval_seconds,
     )
     leased = (devices.c.runs_after > NOW) & (devices.c.runs_after <= LAST_LEASE_END)
-    of_devices = select(*columns).where(
+    return select(*columns).where(
         of_app(devices), is_live(devices, DeviceStatus), leased, whose(devices.c.worker)
     )
-    return _Statements(queues, of_devices)
 
 
-FROM_ANYONE = _statements(_of_anyone)
-FROM_GONE_REPLICA = _statements(_of_gone_replica)
+FROM_ANYONE = {name: queue.end_leases(_of_anyone) for name, queue in QUEUES.items()}
+FROM_GONE_REPLICA = {name: queue.end_leases(_of_gone_replica) for name, queue in QUEUES.items()}
+DEVICES_OF_ANYONE = _devices_of(_of_anyone)
+DEVICES_OF_GONE_REPLICA = _devices_of(_of_gone_replica)
 ADVANCE_DEVICE = device_authorizations.QUEUE.extend()
 
 
-def _end_leases(connection: Connection, statements: _Statements, values: dict[str, Any]) -> dict[str, int]:
+def _end_leases(
+    connection: Connection, statements: Mapping[str, Update], leased_devices: Any, values: dict[str, Any]
+) -> dict[str, int]:
     """Return how many rows of each kind are due now that were leased."""
-    ended = {name: connection.execute(each, values).rowcount for name, each in statements.queues.items()}
-    rows = connection.execute(statements.devices, values).all()
+    ended = {name: connection.execute(each, values).rowcount for name, each in statements.items()}
+    rows = connection.execute(leased_devices, values).all()
     for row in rows:
         # The platform wants its interval between two polls, even from different replicas.
         pause = timedelta(seconds=row.interval_seconds if row.status == DeviceStatus.POLLING else 0)
@@ -118,7 +112,7 @@ def from_everyone(connection: Connection, now: datetime, lease: timedelta) -> di
         return None
     values = {"own_app": app_of(connection), "now": now, "last_lease_end": now + lease}
     connection.execute(FORGET_OWN, values)
-    return _end_leases(connection, FROM_ANYONE, values)
+    return _end_leases(connection, FROM_ANYONE, DEVICES_OF_ANYONE, values)
 
 
 # --- a replica that is gone -------------------------------------------------------------------
@@ -185,4 +179,4 @@ def from_replica(
     }
     if connection.execute(IS_GONE, values).first() is None:
         return None
-    return _end_leases(connection, FROM_GONE_REPLICA, values)
+    return _end_leases(connection, FROM_GONE_REPLICA, DEVICES_OF_GONE_REPLICA, values)
