@@ -69,7 +69,7 @@ class DeviceCode:
     device_code: Secret
     user_code: Secret
     """What the platform's page asks for, or shows for comparison."""
-    link: Secret
+    verification_uri_complete: Secret
     """The platform's page, with the user code in it where the platform can do that."""
     expires_in: int
     """Seconds."""

@@ -19,7 +19,7 @@ from bot.core.api import AppRejected, BlockedByPolicy, NotAuthorized, NoToken, R
 from bot.core.grants import Grant, GrantStatus
 from bot.core.oauth import TokenProblem, TokenRefused, TokenSet
 from bot.core.people import UserKey
-from bot.core.retry import asked_to_wait, backoff
+from bot.core.retry import asked_to_wait, backoff, spread
 from bot.core.scopes import ScopeSet
 from bot.core.secrets import Secret
 from bot.flows.bot import Bot, now
@@ -137,7 +137,12 @@ async def refresh(
     """
     unasked = await bot.database.read(lambda c: granted_scopes.unasked(c, grant.user))
     scopes = (grant.scopes if scopes is None else scopes) - unasked
-    result = await bot.platform.refresh(grant.refresh_token, scopes=scopes) if grant.refresh_token else LOST
+    refreshing = bot.platform_of(grant.user).refreshing
+    result = (
+        await refreshing.refresh(grant.refresh_token, scopes=scopes)
+        if refreshing is not None and grant.refresh_token is not None
+        else LOST
+    )
     if isinstance(result, TokenSet):
         return await keep(bot, grant, result)
     log.warning(
@@ -226,8 +231,8 @@ def pause_after(grant: Grant, refusal: TokenRefused) -> timedelta:
     """
     jitter = random.random()  # noqa: S311 - spreads retries, guards nothing
     if refusal.problem in {TokenProblem.APP, TokenProblem.BLOCKED, TokenProblem.USER}:
-        return PAUSE_WHEN_REFUSED * (0.5 + jitter / 2)
-    grown = min(backoff(grant.refresh_failures + 1, jitter), LONGEST_PAUSE * (0.5 + jitter / 2))
+        return spread(PAUSE_WHEN_REFUSED, jitter)
+    grown = backoff(grant.refresh_failures + 1, jitter, longest=LONGEST_PAUSE)
     return max(grown, asked_to_wait(refusal.retry_after))
 
 

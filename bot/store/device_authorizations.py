@@ -199,7 +199,7 @@ def minted(connection: Connection, device: DeviceAuthorization, code: DeviceCode
         "request": device.request_id,
         "sealed_device_code": sealed.DEVICE_CODE.seal(seal, row, code.device_code),
         "sealed_user_code": sealed.USER_CODE.seal(seal, row, code.user_code),
-        "sealed_link": sealed.DEVICE_LINK.seal(seal, row, code.link),
+        "sealed_link": sealed.DEVICE_LINK.seal(seal, row, code.verification_uri_complete),
         "pause": code.interval,
         "until": now + timedelta(seconds=code.interval),
         "end": now + timedelta(seconds=code.expires_in),

@@ -33,7 +33,6 @@ from bot.core.decisions import (
     may_send,
     needs_confirmation,
 )
-from bot.core.retry import backoff, pause
 from bot.core.scopes import any_of
 
 NOW = datetime(2026, 1, 5, 12, tzinfo=UTC)
@@ -120,20 +119,6 @@ def test_a_refusal_that_names_no_scope_asks_once_for_all_that_the_command_needs(
         decision = after_call(unnamed, facts)
         assert isinstance(decision, Continue)
         assert decision.result.refused == unnamed
-
-
-def test_a_platform_that_says_when_is_asked_again_then_and_not_long_after():
-    assert [pause(n, 0.0, 1.0).total_seconds() for n in (1, 6, 100)] == [1, 1, 1]
-    assert [pause(n, 1.0, 1.0).total_seconds() for n in (0, 1, 2, 6, 100)] == [2, 2, 3, 7, 31]
-    assert [pause(n, 1.0, 30.0).total_seconds() for n in (1, 100)] == [35, 60]
-    assert pause(1, 0.0, 600.0).total_seconds() == 60, "no longer is waited for"
-    assert pause(1, 0.0, 0.01).total_seconds() == 1
-    assert [pause(n, 1.0, None) for n in (1, 6)] == [backoff(n, 1.0) for n in (1, 6)]
-
-
-def test_the_pause_doubles_up_to_a_minute_and_half_of_it_is_random():
-    assert [backoff(n, 1.0).total_seconds() for n in (1, 2, 3, 7, 50)] == [1, 2, 4, 60, 60]
-    assert backoff(3, 0.0).total_seconds() == 2
 
 
 @pytest.mark.parametrize(

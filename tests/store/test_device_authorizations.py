@@ -103,7 +103,7 @@ async def test_it_is_due_after_the_platforms_interval_and_has_its_codes_then(dat
     assert (claimed.device_code, claimed.user_code, claimed.link) == (
         CODE.device_code,
         CODE.user_code,
-        CODE.link,
+        CODE.verification_uri_complete,
     )
     assert claimed.expires_at == NOW + timedelta(seconds=240)
     assert claimed.claim == device.claim + 1

@@ -11,6 +11,7 @@ from bot.core.calls import DeferredCall, Step, WaitsFor
 from bot.core.cards import ConfirmationCard
 from bot.core.grants import Grant, GrantStatus
 from bot.core.oauth import urlsafe
+from bot.core.platform import Platform
 from bot.core.requests import AuthorizationRequest, RequestStatus
 from bot.core.scopes import (
     MAX_SCOPES_PER_LINK,
@@ -58,7 +59,9 @@ async def ask_for_scopes(
     wanted = live.scopes if live else frozenset()
     avoided = live.avoided if live else frozenset()
     formerly = lost_scopes(grant, needs, refused, stories)
-    choice, enabled = await choose(bot, needs, held, wanted=wanted | formerly.keys(), avoided=avoided)
+    choice, enabled = await choose(
+        bot.platform_of(call.user), needs, held, wanted=wanted | formerly.keys(), avoided=avoided
+    )
     if choice.unavailable:
         certain = named(refused.requirement) if isinstance(refused, InsufficientScope) else frozenset()
         await administrators.wait_for(bot, call, needs, steps, named_by_platform=certain)
@@ -72,13 +75,13 @@ async def ask_for_scopes(
 
 
 async def choose(
-    bot: Bot, needs: Requirement, held: ScopeSet, *, wanted: ScopeSet, avoided: ScopeSet
+    platform: Platform, needs: Requirement, held: ScopeSet, *, wanted: ScopeSet, avoided: ScopeSet
 ) -> tuple[Choice, ScopeSet | None]:
     """What to ask for. A cached list may say that a scope is enabled, never that it is not."""
-    enabled = await bot.platform.enabled_scopes()
+    enabled = await platform.enabled_scopes()
     choice = choose_scopes(needs, held, enabled, wanted=wanted, avoided=avoided)
     if choice.unavailable:
-        enabled = await bot.platform.enabled_scopes(fresh=True)
+        enabled = await platform.enabled_scopes(fresh=True)
         choice = choose_scopes(needs, held, enabled, wanted=wanted, avoided=avoided)
     if choice.unavailable:
         # What was left out for another alternative is asked for after all where there is no other.
@@ -206,7 +209,9 @@ async def where_to_look(
         return []
     elsewhere = in_direct_topic(call) and not await was_asked_in_topic(bot, call)
     if elsewhere or live.declined_on_page_at or moment - live.created_at > REMIND_AFTER:
-        return [note(bot, call, replies.asked_above(typed(call), live.id, elsewhere=elsewhere), "note")]
+        return [
+            note(bot, call, replies.added_to_earlier_card(typed(call), live.id, elsewhere=elsewhere), "note")
+        ]
     return []
 
 
@@ -251,7 +256,9 @@ def granted_since(before: Grant | None, current: Grant | None, needs: Requiremen
 async def ask_to_confirm(bot: Bot, call: DeferredCall, steps: Sequence[Step]) -> None:
     """Suspends an old write until its person says that it is still wanted."""
     moment = now()
-    card = bot.platform.render_card(ConfirmationCard(call.id, typed_in_full(call), call.asked_at))
+    card = bot.platform_of(call.user).render_card(
+        ConfirmationCard(call.id, typed_in_full(call), call.asked_at)
+    )
     question = draft(
         bot,
         call.user,
@@ -275,6 +282,6 @@ async def learn_time_zone(bot: Bot, call: DeferredCall) -> None:
     """Learns it while the person looks at a card, so that it is known when their command goes on."""
     if call.time_zone is not None:
         return
-    zone = await bot.platform.time_zone_of(call.user)
+    zone = await bot.platform_of(call.user).time_zone_of(call.user)
     if zone is not None and find_zone(zone):
         await bot.database.write(lambda c: users.learn_time_zone(c, call.user, zone))
