@@ -15,6 +15,7 @@ from bot.core.people import UserKey
 from bot.core.platform import Platform
 from bot.flows.hints import Pulse, Repeats, SilentReplicas, Wakers, Watch
 from bot.flows.limits import Capacity, RepeatedLogs, Throttle, UserPacing
+from bot.store.queue import Claim
 
 if TYPE_CHECKING:
     from bot.store.transaction import Connection, Database
@@ -46,8 +47,6 @@ class Bot:
     """The id of this replica: in leases, and in the heartbeat."""
     public_url: str
     """Empty: no browser reaches the bot."""
-    oauth: str
-    """The generation of the token endpoint, remembered with each grant."""
     key_ids: tuple[str, ...]
     """Fingerprints of the encryption keys, for whoever wants to rotate them."""
     admins: Mapping[str, tuple[str, ...]]
@@ -104,6 +103,11 @@ class Bot:
         if call_id is not None:
             self.recalled.add((call_id, user))
             self.wake.upkeep.set()
+
+    def claim(self, moment: datetime | None = None, *, app: str | None = None) -> Claim:
+        """Return a claim of this replica from `moment` (now) on, by default on rows of the database's app."""
+        moment = moment or now()
+        return Claim(app or self.database.app, self.worker, moment, moment + self.lease)
 
     def background(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)

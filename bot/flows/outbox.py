@@ -46,12 +46,10 @@ class Draft:
 
     def insert(self, connection: Connection, bot: Bot) -> OutgoingMessage | None:
         """Inside a transaction. None when this message was due before (another worker's, or already sent)."""
-        moment = now()
-        if not outbox.add(
-            connection, self.message, now=moment, worker=bot.worker, lease_until=moment + bot.lease
-        ):
+        claim = bot.claim()
+        if not outbox.add(connection, self.message, now=claim.now, claim=claim):
             return None
-        return outbox.claimed(self.message, moment)
+        return outbox.claimed(self.message, claim.now)
 
 
 def draft(
@@ -321,7 +319,7 @@ def answered(c: Connection, bot: Bot, message: OutgoingMessage, moment: datetime
     """Inside a transaction that settles a message: the reaction to take away, if that was the answer."""
     if message.call_id is None or not may_have_reaction(message, moment):
         return None
-    return reactions.take(c, message.call_id, moment + bot.lease)
+    return reactions.claim(c, message.call_id, moment + bot.lease)
 
 
 def told_in_group(bot: Bot, call: DeferredCall) -> Draft:
@@ -428,10 +426,8 @@ WORD_FOR = {"answer": answer_refused, "confirmation_card": card_refused}
 
 async def deliver_due(bot: Bot) -> None:
     """Takes over messages that are due: postponed ones, and those of a worker that is gone."""
-    moment = now()
-    due = await bot.database.write_one(
-        lambda c: outbox.claim_due(c, bot.worker, moment, moment + bot.lease, limit=20)
-    )
+    claim = bot.claim()
+    due = await bot.database.write_one(lambda c: outbox.claim_due(c, claim, limit=20))
     # Side by side: one after another, the leases of the last would run out while the platform is slow.
     await asyncio.gather(*(deliver(bot, message) for message in due))
 
