@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from bot.core.api import ApiCall, InsufficientScope, Outcome, Refused, Unreachable
+from bot.core.scopes import any_of
 from bot.core.secrets import Secret
 from bot.lark.http_client import HttpClient
 from bot.lark.missing_scopes import scopes_in_message
@@ -27,7 +28,7 @@ async def call_as_user(http: HttpClient, origin: str, api_call: ApiCall, token: 
     """As `call`, with a user's token. A refusal whose message names a scope is `InsufficientScope`."""
     outcome = await call(http, origin, api_call, token)
     if isinstance(outcome, Refused) and (alternatives := scopes_in_message(outcome.message)):
-        return InsufficientScope(alternatives, outcome.log_id)
+        return InsufficientScope(any_of(*alternatives), outcome.log_id)
     return outcome
 
 

@@ -83,7 +83,7 @@ class OAuthClient:
         await self._app_token.close()
 
     def authorize_url(
-        self, *, redirect_uri: str, scopes: ScopeSet, state: str, challenge: str | None, prompt_consent: bool
+        self, *, redirect_uri: str, scopes: ScopeSet, state: str, challenge: str | None, prompt: bool
     ) -> str:
         query = {
             "client_id": self._app_id,
@@ -93,7 +93,7 @@ class OAuthClient:
             "state": state,
             "code_challenge": challenge or "",
             "code_challenge_method": "S256" if challenge else "",
-            "prompt": "consent" if prompt_consent else "",
+            "prompt": "consent" if prompt else "",
         }
         filled = {name: value for name, value in query.items() if value}
         return f"{self._accounts_url}{AUTHORIZE_PATH}?{urlencode(filled, quote_via=quote, safe='')}"

@@ -20,6 +20,7 @@ from bot.core.api import (
     TokenRejected,
     Unreachable,
 )
+from bot.core.scopes import any_of
 from bot.core.unseen_characters import one_line
 from bot.lark.http_client import HttpResponse
 from bot.lark.missing_scopes import named_scopes
@@ -120,7 +121,7 @@ def classify(status: int, headers: Mapping[str, str], body: bytes | None) -> Out
         alternatives = named_scopes(parsed, message)
         if alternatives:
             kind = InsufficientScope if code == INSUFFICIENT_SCOPE else AppScopeMissing
-            return kind(alternatives, log_id)
+            return kind(any_of(*alternatives), log_id)
         return Refused(code, message, log_id, parsed, unnamed_scope=code == INSUFFICIENT_SCOPE)
     if code in TOKEN_REJECTED and not (code == INVALID_TOKEN and "not support" in message):
         return TokenRejected(code, log_id)
