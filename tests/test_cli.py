@@ -184,6 +184,7 @@ def test_version(bot: Operator) -> None:
         ("status", "extra"),
         ("sandbox", "--port", "http"),
         ("sandbox", "--port", "65536"),
+        ("sandbox", "--platform", "slack"),
         ("users", "--limit", "0"),
         ("calls", "--js"),
         ("explain", "\udcff"),
@@ -196,6 +197,12 @@ def test_wrong_usage_is_one_line_with_a_hint_and_exit_code_2(
     done = bot(*arguments)
     assert done.returncode == 2
     assert "--help`" in one_line(done)
+
+
+def test_a_platform_without_an_emulator_is_refused_in_one_line(bot: Operator) -> None:
+    done = bot("sandbox", "--platform", "dingtalk", "--no-browser")
+    assert done.returncode == 2
+    assert "choose lark" in one_line(done)
 
 
 def test_a_reader_that_has_seen_enough_is_no_trouble(busy_bot: Operator) -> None:

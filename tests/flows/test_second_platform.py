@@ -35,10 +35,10 @@ from bot.flows.intake import accept_event
 from bot.flows.worker import Worker
 from bot.lark.commands import COMMANDS as LARK_COMMANDS
 from bot.lark.platform import LarkPlatform
-from bot.sandbox.sample import WEI, sample_tenant
-from bot.sandbox.server import build_platform
-from bot.sandbox.tenant import Tenant
-from bot.sandbox.tokens import new_code
+from bot.sandbox.lark.sample_tenant import WEI, sample_tenant
+from bot.sandbox.lark.server import build_platform
+from bot.sandbox.lark.tenant import Tenant
+from bot.sandbox.lark.tokens import new_code
 from bot.store import grants, requests
 from bot.store.ids import new_id
 from bot.store.keyring import Keyring, new_key

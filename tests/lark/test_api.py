@@ -365,7 +365,7 @@ def bot_info():
 def fetched(world):
     return sum(
         change.kind == "request" and change.data["path"].endswith("tenant_access_token/internal")
-        for change in world.tenant.changes
+        for change in world.tenant.feed.changes
     )
 
 

@@ -27,7 +27,7 @@ from bot.core.words.replies import expired, with_retry
 from bot.lark.card_elements import MAX_BYTES, encoded_size
 from bot.lark.cards import click_answer, render_card
 from bot.lark.posts import as_card, render_reply
-from bot.sandbox.content import check_card, parse_content
+from bot.sandbox.lark.message_content import check_card, parse_content
 
 LINK = "https://applink.example/client/web_url/open?mode=sidebar-semi&url=https%3A%2F%2Fbot.example%2Fauthorize%2Fabc"
 UNTIL = datetime(2026, 1, 6, 1, 30, tzinfo=UTC)

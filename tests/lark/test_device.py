@@ -12,7 +12,7 @@ from bot.core.oauth import DeviceAnswer, DeviceCode, TokenProblem, TokenRefused,
 from bot.core.secrets import Secret
 from bot.lark.token_problems import problem_of
 from bot.lark.token_responses import parse_device_code
-from bot.sandbox.sample import WEI
+from bot.sandbox.lark.sample_tenant import WEI
 
 ASKED = frozenset({"task:task:read", "offline_access"})
 

@@ -18,8 +18,8 @@ from bot.lark.app_info import (
     ungranted_scopes,
     user_scopes_granted,
 )
-from bot.sandbox.sample import ADA, GROUP, SAM, WEI
-from bot.sandbox.tenant import DAY, ScopeSwitch
+from bot.sandbox.lark.sample_tenant import ADA, GROUP, SAM, WEI
+from bot.sandbox.lark.tenant import DAY, ScopeSwitch
 
 CARD = Content(
     "interactive",
@@ -37,7 +37,7 @@ def message(world, sent):
 
 async def said(world, person, chat_id, words="/help"):
     """A message of a person, to be answered."""
-    from bot.sandbox.tenant import Message, new_id
+    from bot.sandbox.lark.tenant import Message, new_id
 
     clock = world.tenant.clock
     asked = Message(
@@ -127,7 +127,7 @@ async def test_a_refusal_of_the_content_is_the_last_word(world, code):
     to = Destination(world.user(), GROUP, private=True, direct=DirectChat("oc_x", "om_x"))
     sent = await world.platform.send(to, CARD, "key-1")
     assert (sent.no_way, sent.retry, sent.reason) == (False, False, f"{code} no")
-    assert sum(c.kind == "request" and "/im/v1/" in c.data["path"] for c in world.tenant.changes) == 1
+    assert sum(c.kind == "request" and "/im/v1/" in c.data["path"] for c in world.tenant.feed.changes) == 1
 
 
 @pytest.mark.parametrize("change", [{"has_bot": False}, {"dissolved": True}])
@@ -253,7 +253,7 @@ async def test_visitors_share_a_reading_that_is_newer_than_the_list_that_is_kept
 
 
 def requests(world, path):
-    return sum(c.kind == "request" and c.data["path"] == path for c in world.tenant.changes)
+    return sum(c.kind == "request" and c.data["path"] == path for c in world.tenant.feed.changes)
 
 
 async def test_a_list_without_identities_is_completed_by_the_apps_description(world):

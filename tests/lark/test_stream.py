@@ -18,11 +18,11 @@ from bot.flows.limits import RepeatedLogs
 from bot.lark import stream, stream_endpoint
 from bot.lark.stream import CONNECT_TIMEOUT, MAX_FRAME_BYTES, EventNotAccepted, LongConnection
 from bot.lark.stream_endpoint import MAX_PAUSE, REFUSED_PAUSE, ClientConfig, is_platform_address
-from bot.sandbox.connections import CONNECTIONS, Connections, NotAcknowledged
-from bot.sandbox.faults import Fault
-from bot.sandbox.frames import Frame, encode
-from bot.sandbox.sample import sample_tenant
-from bot.sandbox.server import build_platform
+from bot.sandbox.lark.faults import Fault
+from bot.sandbox.lark.frames import Frame, encode
+from bot.sandbox.lark.long_connections import CONNECTIONS, Connections, NotAcknowledged
+from bot.sandbox.lark.sample_tenant import sample_tenant
+from bot.sandbox.lark.server import build_platform
 from tests.ports import free_port
 
 
