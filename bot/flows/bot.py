@@ -28,7 +28,6 @@ log = logging.getLogger(__name__)
 WRITE_RETRY_TIMEOUT = 300.0
 """Seconds for which `Bot.insist` tries to write."""
 
-
 WRITE_RETRY_INTERVAL = 0.5
 
 
@@ -47,7 +46,7 @@ class Bot:
     public_url: str
     """Empty: no browser reaches the bot."""
     oauth: str
-    """The generation of the token endpoint, remembered with each grant."""
+    """The version of the token endpoint, recorded with each grant."""
     key_ids: tuple[str, ...]
     """Fingerprints of the encryption keys, for whoever wants to rotate them."""
     admins: Mapping[str, tuple[str, ...]]

@@ -26,6 +26,7 @@ from bot.core.scopes import MAX_SCOPES_PER_LINK, Scope, ScopeSet
 from bot.core.secrets import Secret
 from bot.lark import cards, doctor_checks, messages, reactions
 from bot.lark.api import call, call_as_user
+from bot.lark.app import LarkApp
 from bot.lark.app_info import AppInfo
 from bot.lark.app_token import AppToken, with_token
 from bot.lark.events import Recipient
@@ -45,15 +46,12 @@ MAX_OPEN_ID_PAUSE = 30.0
 STARTUP_WAIT = 2.0
 """Seconds that startup waits for the bot's open_id. A platform that is down must not delay the rest."""
 
-
 CLIENT = re.compile(r"\b(Lark|Feishu)/")
 CLIENT_LOCALE = re.compile(r"LarkLocale/([A-Za-z]{2})")
 """In the client's user agent."""
 
-
 REACTIONS_RETRY_INTERVAL = 600.0
 """Seconds until reactions are tried again after the app lacked the scope, which is optional."""
-
 
 LIMITS = PlatformLimits(
     # An hour by the documentation, less what clocks and slow requests may add.
@@ -96,15 +94,9 @@ class LarkPlatform:
         self._keys = WebhookKeys(encrypt_key, verification_token)
         self._recipient = Recipient(app_id, None)
         self._http = HttpClient(network, log_outages=True)
-        self._token = AppToken(self._http, open_url, app_id, app_secret, "tenant_access_token")
-        self._oauth = OAuthClient(
-            self._http,
-            open_url=open_url,
-            accounts_url=accounts_url,
-            app_id=app_id,
-            app_secret=app_secret,
-            version=oauth,
-        )
+        credentials = LarkApp(app_id, app_secret, open_url, accounts_url)
+        self._token = AppToken(self._http, credentials, "tenant_access_token")
+        self._oauth = OAuthClient(self._http, credentials, oauth)
         self._info = AppInfo(app_id, self.call_as_app)
         self._open_id_task: asyncio.Task[None] | None = None
         self._no_reactions_before = 0.0
