@@ -1,4 +1,4 @@
-"""What cards say, as data. How a platform draws them is its adapter's business; the words are in `texts`."""
+"""What cards say, as data. How a platform draws them is its adapter's business; the words are in `core.words.cards`."""
 
 from __future__ import annotations
 

@@ -29,7 +29,6 @@ log = logging.getLogger(__name__)
 WRITE_RETRY_TIMEOUT = 300.0
 """Seconds for which `Bot.insist` tries to write."""
 
-
 WRITE_RETRY_INTERVAL = 0.5
 
 

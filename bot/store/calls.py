@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 
 from bot.core.calls import CallStatus, DeferredCall, WaitsFor
-from bot.core.messages import DirectChat
+from bot.core.messages import DirectChat, MessageStatus
 from bot.core.people import UserKey
 from bot.core.scopes import Requirement, named
 from bot.store import audit, call_steps, claims, queue, reactions, scope_waits, sealed
@@ -629,7 +629,7 @@ ANSWERED_BEFORE = (
         exists().where(
             messages.c.call_id == calls.c.id,
             messages.c.kind == literal_column("'answer'"),
-            status_in(messages, "queued", "sending", "sent"),
+            status_in(messages, MessageStatus.QUEUED, MessageStatus.SENDING, MessageStatus.SENT),
         ),
     )
     .order_by(calls.c.settled_at.desc(), calls.c.id.desc())

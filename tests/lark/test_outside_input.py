@@ -303,7 +303,7 @@ def test_no_path_leads_elsewhere_or_to_tokens(path: str, query: str):
     ):
         try:
             call = openapi.read_call(f"GET {target}")
-        except openapi.Unusable:
+        except openapi.InvalidCall:
             continue
         assert_harmless(call)
         assert not openapi.has_control(unquote(call.path))
@@ -368,7 +368,7 @@ def test_a_refusal_may_be_as_odd_as_it_likes():
             try:
                 after = advance(command, asked, [Result(refused=odd)])
             except ApiRefused:
-                continue  # explained in general words
+                continue  # explain in general words
             assert isinstance(after, Reply | ApiCall)
 
 
@@ -382,5 +382,5 @@ def test_what_is_taken_from_an_answer_fits_where_it_goes(text: str, value: Any):
         response_fields.number(each)
         response_fields.moment(each)
         response_fields.moment(each, per_second=1000)
-    named = documents.named_document(text)
+    named = documents.requested_document(text)
     assert named is None or response_fields.TOKEN.fullmatch(named.token)

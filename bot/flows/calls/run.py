@@ -134,7 +134,7 @@ def replays(run: Run) -> bool:
 
 def is_done(run: Run) -> bool:
     """Whether nothing is left to do but to answer."""
-    with within_time(run.command):
+    with within_time(run.command.typed):
         return isinstance(advance(run.command, run.ask, run.results), Reply)
 
 
