@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, and_, literal_column, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from bot.core.grants import Grant, GrantStatus
+from bot.core.grants import REVOKED, USE_INTERVAL, Grant, GrantStatus, refresh_window
 from bot.core.oauth import TokenSet
 from bot.core.people import UserKey
 from bot.core.scopes import ScopeSet
@@ -17,20 +17,6 @@ from bot.store.keyring import Keyring
 from bot.store.schema import grants
 from bot.store.statements import LIMIT, app_of, bind, of_app, status_is
 from bot.store.transaction import keyring_of
-
-TOUCHED_EVERY = timedelta(minutes=1)
-RENEWED_AHEAD = timedelta(minutes=5)
-"""So long before an access token expires, it is due for renewal while it is busy."""
-BUSY_FOR = timedelta(hours=1)
-"""A token is busy so long after a call has last used it: the next call is not to wait for a refresh."""
-KEPT_ALIVE_AHEAD = timedelta(days=1)
-"""So long before a refresh token expires, and its person would have to be asked again, it is due while it is in use."""
-IN_USE_FOR = timedelta(days=14)
-"""A grant is in use so long after a call has last used it. Nobody is served by keeping others alive."""
-
-REVOKED = "revoked"
-"""How the reasons begin that make the bot forget what was ever granted: somebody took it back."""
-
 
 # --- rows ------------------------------------------------------------------------------------------
 
@@ -346,15 +332,16 @@ def lease_due(connection: Connection, worker: str, now: datetime, until: datetim
     """As `lease_refresh`, for tokens to renew ahead of need: busy ones, and those in use whose refresh token would
     run out. Every other grant is left to expire. One statement; of several replicas each takes others.
     """
+    window = refresh_window(now)
     values = {
         "own_app": app_of(connection),
         "worker": worker,
         "now": now,
         "until": until,
-        "ahead": now + RENEWED_AHEAD,
-        "busy_since": now - BUSY_FOR,
-        "kept_alive": now + KEPT_ALIVE_AHEAD,
-        "used_since": now - IN_USE_FOR,
+        "ahead": window.access_expires_by,
+        "busy_since": window.busy_since,
+        "kept_alive": window.refresh_expires_by,
+        "used_since": window.used_since,
         "limit": limit,
     }
     seal = keyring_of(connection)
@@ -371,7 +358,7 @@ TOUCH = update(grants).where(
 
 def touch(connection: Connection, user: UserKey, now: datetime) -> None:
     """Notes that the grant was used, at most once a minute."""
-    connection.execute(TOUCH, {"user": user, "now": now, "before": now - TOUCHED_EVERY})
+    connection.execute(TOUCH, {"user": user, "now": now, "before": now - USE_INTERVAL})
 
 
 END = update(grants).where(*_same).values(
@@ -406,7 +393,7 @@ def end(
     """Ends an active grant and erases its tokens; returns what it was, tokens and all, so that they can be revoked.
 
     None when there was none active, or another generation than the given one, or when the last consent is not older
-    than `authorized_before`. A reason that begins with `revoked` also clears what was ever granted.
+    than `authorized_before`. A reason of `REVOKED` also clears what was ever granted.
     """
     grant = _find(connection, FIND_LOCKED, user)
     if grant is None or grant.status is GrantStatus.ENDED:
@@ -415,12 +402,12 @@ def end(
         return None
     if authorized_before is not None and grant.authorized_at >= authorized_before:
         return None
-    remembered: ScopeSet = frozenset() if reason.startswith(REVOKED) else grant.scopes_ever
+    remembered: ScopeSet = frozenset() if reason in REVOKED else grant.scopes_ever
     values = _remembered(keyring_of(connection), user, frozenset(), remembered)
     values |= {"user": user, "known": grant.generation, "now": now, "reason": reason}
     if not connection.execute(END, values).rowcount:
         return None
     audit.write(connection, "grant_ended", user=user, now=now, reason=reason)
-    if reason.startswith(REVOKED):
+    if reason in REVOKED:
         granted_scopes.forget_all(connection, user)
     return grant

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, delete, insert, or_, select, update
 
-from bot.core.people import Session, UserKey
+from bot.core.people import SESSION_IDLE_TIMEOUT, SESSION_LIFETIME, Session, UserKey
 from bot.store import audit, sealed
 from bot.store.schema import sessions
 from bot.store.statements import LIMIT, app_of, bind, of_app
 from bot.store.transaction import keyring_of
-
-LIVES = timedelta(hours=8)
-"""A session ends so long after its sign-in, however busy it is,"""
-IDLE = timedelta(minutes=30)
-"""or so long after it was last used."""
-TOUCHED_EVERY = timedelta(minutes=1)
-"""Noting each single use would be a write for each page."""
-
 
 BEGIN = insert(sessions).inline()
 
@@ -31,7 +23,7 @@ def begin(connection: Connection, digest: str, user: UserKey, now: datetime) -> 
         "user_key": user,
         "created_at": now,
         "seen_at": now,
-        "expires_at": now + LIVES,
+        "expires_at": now + SESSION_LIFETIME,
     }
     values["seal"] = sealed.SESSION.seal(keyring_of(connection), values)
     connection.execute(BEGIN, values)
@@ -51,7 +43,12 @@ def find(connection: Connection, digest: str, now: datetime) -> Session | None:
 
     Somebody is signed in by it only if it is genuine. How long it may be idle is no part of what its seal proves.
     """
-    values = {"own_app": app_of(connection), "session": digest, "now": now, "idle_since": now - IDLE}
+    values = {
+        "own_app": app_of(connection),
+        "session": digest,
+        "now": now,
+        "idle_since": now - SESSION_IDLE_TIMEOUT,
+    }
     found = connection.execute(FIND, values).one_or_none()
     if found is None:
         return None
@@ -114,5 +111,10 @@ PRUNE = delete(sessions).where(
 
 def prune(connection: Connection, now: datetime, limit: int) -> int:
     """Deletes what has ended."""
-    values = {"own_app": app_of(connection), "now": now, "idle_since": now - IDLE, "limit": limit}
+    values = {
+        "own_app": app_of(connection),
+        "now": now,
+        "idle_since": now - SESSION_IDLE_TIMEOUT,
+        "limit": limit,
+    }
     return connection.execute(PRUNE, values).rowcount

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from bot.core.grants import REVOKED_BY_USER
 from bot.flows.account import permissions
 from bot.web import login
 from bot.web.headers import is_in_client, language_of, only_looks
@@ -81,7 +82,7 @@ async def revoke(request: web.Request) -> web.Response:
     visitor = await posted_by(request)
     if visitor is None:
         return back(request, None, ENDED)
-    ended = await permissions.take_back(request.app[BOT], visitor.user, "revoked_by_user")
+    ended = await permissions.take_back(request.app[BOT], visitor.user, REVOKED_BY_USER)
     return back(request, visitor, "revoked" if ended.had_grant else "cancelled" if ended.cancelled else None)
 
 

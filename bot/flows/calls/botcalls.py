@@ -8,7 +8,7 @@ from bot.core.api import Json
 from bot.core.calls import DeferredCall, Step
 from bot.core.commands import CancelWaiting, EndGrant, RequireScopes, Result
 from bot.core.errors import LeaseLost
-from bot.core.grants import Grant, GrantStatus
+from bot.core.grants import REVOKED_BY_USER, Grant, GrantStatus
 from bot.core.scopes import ScopeSet, is_met, named
 from bot.flows.authorize.ask import ask_for_scopes
 from bot.flows.authorize.end import cancel_in_batches, cancel_waiting, end_grant
@@ -63,7 +63,7 @@ async def cancel_or_end(bot: Bot, run: Run, move: CancelWaiting | EndGrant) -> N
         rest, messages = cancel_waiting(c, bot, call.user, moment, before=call)
         result: Json = {"commands": [typed(each) for each in (*most, *rest)]}
         if isinstance(move, EndGrant):
-            result["had_grant"] = end_grant(c, call.user, "revoked_by_user", moment)
+            result["had_grant"] = end_grant(c, call.user, REVOKED_BY_USER, moment)
         steps = run.with_result(move, Result(value=result))
         if not call_steps.record_results(c, call.id, call.claim, steps):
             raise LeaseLost
