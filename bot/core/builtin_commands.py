@@ -1,4 +1,4 @@
-"""The commands that every platform has: help, welcome, and what a person does with their own permissions."""
+"""The commands that every platform has: help, welcome, and what users do with their own permissions."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ from bot.core.unseen_characters import one_line
 from bot.core.words import cards as card_words
 
 WELCOME = "welcome"
-"""The hidden command that a first contact runs."""
+"""The hidden command that runs when a user first contacts the bot."""
 
 
 def builtin_commands(others: Sequence[Command], page: str | None = None) -> tuple[Command, ...]:
-    """The built-in commands. The help lists `others` first; the welcome proposes the first three of them.
+    """Return the built-in commands. The help lists `others` first, and the welcome proposes the first three of them.
 
-    `page` is the link to "My permissions", where a browser can open it.
+    `page` is the link to "My permissions", if a browser can open it.
     """
 
     @command("help", summary=Words("all commands", "查看全部命令"), urgent=True, keep=nothing)
@@ -63,7 +63,7 @@ def builtin_commands(others: Sequence[Command], page: str | None = None) -> tupl
 
 
 def at_once(answer: Callable[[Ask], Reply]) -> Callable[[Ask], Steps]:
-    """A command without steps."""
+    """Make a command without steps."""
 
     def run(ask: Ask) -> Steps:
         yield from ()
@@ -104,7 +104,7 @@ EDITS: Line = paragraph(
         "编辑已发送的消息不会生效。如需更改，请重新发送。",
     )
 )
-"""The platform tells of a message once, when it is sent; by the time of an edit its command may have run."""
+"""The platform delivers a message once, when it is sent. Its command may have run before it is edited."""
 
 
 def help_line(each: Command) -> Line:
@@ -121,7 +121,7 @@ def help_lines(others: Sequence[Command], mine: Sequence[Command]) -> tuple[Line
 
 
 def echoed(text: str, mentions: Mentions) -> str:
-    """What the answer repeats of a message that is no command. No more of it is stored."""
+    """Return the part of a message without a command that the answer repeats. Only this part is stored."""
     return one_line(with_names(text, mentions), 60)
 
 
@@ -131,7 +131,7 @@ GREETING = re.compile(
     r"|(?:[你您]好|你们好|大家好|嗨|嘿|喂|哈[喽啰罗]|早安?|早上好|[上中下]午好|晚上好|在[吗么]|在不在|有人[吗么]|开始)"
     r"[呀啊哦哈吖呢喽]?(?: ?\S{1,4})?"
 )
-"""A greeting, perhaps with whom it is for. Of lower-case words without punctuation."""
+"""A greeting, with or without an addressee, in lower-case words without punctuation."""
 
 
 def is_greeting(said: str) -> bool:
@@ -141,7 +141,7 @@ def is_greeting(said: str) -> bool:
 
 
 def misunderstood(said: str, commands: Sequence[Command]) -> Reply:
-    """The answer to a message that is no command; one without words has said nothing."""
+    """Return the reply to a message without a command. `said` is empty if the message has no text."""
     if not said:
         return Reply(None, (ONLY_TEXT,), confidential=True)
     names = [each.name for each in commands if not each.hidden]
@@ -191,7 +191,7 @@ ASKED_WHEN_NEEDED: Line = paragraph(
 
 
 def page_line(page: str | None, ask: Ask) -> tuple[Line, ...]:
-    """The way to the page of one's own. A group is shown none: each would come to another page by it."""
+    """Return the link to the user's own page. None in a group, where each reader would see another page."""
     if page is None or ask.chat.kind == "group":
         return ()
     words = Words("See when each one was used: ", "查看每项权限的使用情况：")
@@ -202,7 +202,7 @@ ALL_ENDS: Line = paragraph(Words("/revoke takes everything back.", "发送 /revo
 
 
 def scope_lines(scopes: Mapping[str, Json]) -> tuple[Line, ...]:
-    """One line a scope, in words and by name, in a stable order."""
+    """Return a line for each scope, with its description and name, in a stable order."""
     names = sorted(scopes, key=lambda scope: (scope == OFFLINE_ACCESS, scope))
     return tuple(scope_line(name, scopes[name]) for name in names)
 
@@ -215,7 +215,7 @@ def scope_line(name: str, words: Mapping[str, str]) -> Line:
 
 
 def until_line(ask: Ask, grant: Mapping[str, Json]) -> tuple[Line, ...]:
-    """A grant that can be renewed lasts as long as that; else as long as its access token."""
+    """Say until when a grant lasts: as long as its refresh token, or else its access token."""
     renewable = grant["refresh_until"] is not None
     until = grant["refresh_until"] or grant["access_until"]
     if until is None:
@@ -234,7 +234,7 @@ def waiting_lines(waiting: Sequence[str]) -> tuple[Line, ...]:
 
 
 def typed(commands: Sequence[str]) -> list[str]:
-    """Names of commands as people type them, each once."""
+    """Return the names of commands as users type them, each once."""
     return [f"/{name.removeprefix('/')}" for name in dict.fromkeys(commands)]
 
 
@@ -267,7 +267,7 @@ def authorize(ask: Ask) -> Steps:
 
 
 def scopes_in(written: str) -> list[str]:
-    """The scopes that were written, once each, as Chinese keyboards and lists write them: `“a：b”，c：d。`"""
+    """Return the scopes in a text, each once. Accepts what Chinese keyboards and lists write: `“a：b”，c：d。`"""
     words = re.split(r"[\s,;|、。]+", unicodedata.normalize("NFKC", written))
     bare = {word: word.strip(AROUND_SCOPE) for word in words}
     found = (bare[word] if SCOPE.fullmatch(bare[word]) else word for word in bare if bare[word])
