@@ -34,7 +34,7 @@ from bot.flows.intake import accept_event
 from bot.flows.worker import Worker
 from bot.lark.commands import COMMANDS
 from bot.lark.platform import LarkPlatform
-from bot.lark.stream import LongConnection, NotAccepted
+from bot.lark.stream import EventNotAccepted, LongConnection
 from bot.plugins import installed_commands
 from bot.settings import Settings, exposed_database
 from bot.store import replicas, views
@@ -48,13 +48,13 @@ log = logging.getLogger(__name__)
 
 
 def all_commands(page: str | None = None) -> Registry:
-    """Ours, and those of installed packages. `page`: the link to "My permissions", if browsers reach it."""
+    """Return the built-in commands and those of installed packages. `page`: the link to "My permissions", if any."""
     others = installed_commands([*builtin_commands(COMMANDS, page), *COMMANDS])
     return registry(*builtin_commands([*COMMANDS, *others], page), *COMMANDS, *others)
 
 
 def own_commands() -> Registry:
-    """Without those of other packages."""
+    """Return the built-in commands alone."""
     return registry(*builtin_commands(COMMANDS), *COMMANDS)
 
 
@@ -74,10 +74,10 @@ def lark(settings: Settings) -> LarkPlatform:
 
 
 Refit = Callable[[Bot], Bot]
-"""What a test may do to the bot's parts between their assembly and their work, such as having it die among them."""
+"""A test's hook: changes the assembled bot before it starts to work, for example to crash it at a chosen point."""
 
 
-def as_it_is(bot: Bot) -> Bot:
+def unchanged(bot: Bot) -> Bot:
     return bot
 
 
@@ -86,21 +86,21 @@ def page_link(settings: Settings, platform: LarkPlatform) -> str | None:
 
 
 @contextlib.asynccontextmanager
-async def assembled(settings: Settings, refit: Refit = as_it_is) -> AsyncIterator[Bot]:
-    """The bot's parts, connected and not yet at work."""
-    seal = key_ring(settings)
+async def assembled(settings: Settings, refit: Refit = unchanged) -> AsyncIterator[Bot]:
+    """Build and connect the bot's parts, without starting any work."""
+    seal = keyring_from(settings)
     database = await open_database(settings.database_url, seal, f"{LarkPlatform.name}:{settings.app_id}")
     try:
         async with lark(settings) as platform:
             bot = Bot(
                 database=database,
-                platform=platform,
+                platforms={platform.app: platform},
                 commands=all_commands(page_link(settings, platform)),
                 worker=f"{socket.gethostname()}-{os.getpid()}-{new_id(now())[-6:]}",
                 public_url=settings.public_url or "",
                 oauth=settings.oauth,
                 key_ids=seal.key_ids,
-                admins=settings.admins,
+                admins={platform.app: settings.admins},
                 authorization_ttl=settings.authorization_ttl,
                 deferred_ttl=settings.deferred_ttl,
                 time_zone=settings.time_zone,
@@ -111,30 +111,30 @@ async def assembled(settings: Settings, refit: Refit = as_it_is) -> AsyncIterato
         await database.close()
 
 
-def key_ring(settings: Settings) -> Keyring:
+def keyring_from(settings: Settings) -> Keyring:
     return Keyring([key.reveal() for key in settings.encryption_keys])
 
 
-def run(settings: Settings, refit: Refit = as_it_is) -> int:
-    """Serves until SIGTERM or SIGINT, then drains. Returns the exit code."""
+def run(settings: Settings, refit: Refit = unchanged) -> int:
+    """Serve until SIGTERM or SIGINT, then drain. Return the exit code."""
     if settings.auto_migrate:
-        upgrade(settings.database_url, key_ring(settings))
+        upgrade(settings.database_url, keyring_from(settings))
     else:
         check_schema(settings.database_url)
     for line in exposed_database(settings.database_url):
         log.warning(line)
-    last_resort = threading.Timer(LONGEST_STOP, os._exit, (0,))
-    last_resort.daemon = True
+    forced_exit = threading.Timer(STOP_TIMEOUT, os._exit, (0,))
+    forced_exit.daemon = True
     try:
-        asyncio.run(serve(settings, refit, last_resort.start))
+        asyncio.run(serve(settings, refit, forced_exit.start))
     finally:
-        last_resort.cancel()
+        forced_exit.cancel()
     return 0
 
 
-LONGEST_STOP = 9.5
-"""Seconds after which a process that was told to stop is gone, whatever still hangs: a database that neither answers
-nor breaks the connection, say. What is not put back by then is found when its lease ends."""
+STOP_TIMEOUT = 9.5
+"""Seconds after which a stopping process exits even if something hangs, for example a database that neither answers nor
+closes the connection. Work that was not released by then is claimed again when its lease ends."""
 
 
 async def serve(settings: Settings, refit: Refit, on_stop: Callable[[], None]) -> None:
@@ -146,9 +146,9 @@ async def serve(settings: Settings, refit: Refit, on_stop: Callable[[], None]) -
         await takeover.enter(bot)
         outage = await doors.enter_async_context(ingress(settings, bot))
         application = routes.build(
-            bot, webhook=settings.events == "webhook", outage=outage, client_script=settings.jssdk_url
+            bot, has_webhook=settings.events == "webhook", outage=outage, client_script=settings.jssdk_url
         )
-        runner = Runner(application, public_url=settings.public_url or "", shutdown_timeout=HANDLERS_PATIENCE)
+        runner = Runner(application, public_url=settings.public_url or "", shutdown_timeout=HANDLER_TIMEOUT)
         await runner.setup()
         worker = Worker(bot)
         tasks = [asyncio.create_task(each) for each in (worker.work(), show_cards_when_woken(bot))]
@@ -156,7 +156,7 @@ async def serve(settings: Settings, refit: Refit, on_stop: Callable[[], None]) -
         tasks += [asyncio.create_task(repeat(bot, chore)) for chore in CHORES]
         try:
             await listen(runner, settings)
-            # What start-up made stays: a collection need not walk it again and again.
+            # Objects made during start-up live as long as the process: keep the collector from traversing them.
             gc.collect()
             gc.freeze()
             log.info("ready", extra={"host": settings.host, "port": settings.port, "worker": bot.worker})
@@ -164,7 +164,7 @@ async def serve(settings: Settings, refit: Refit, on_stop: Callable[[], None]) -
             on_stop()
             log.info("stopping")
         finally:
-            await stop_in_order(bot, runner, worker, tasks, doors)
+            await shut_down(bot, runner, worker, tasks, doors)
 
 
 async def listen(runner: web.AppRunner, settings: Settings) -> None:
@@ -173,46 +173,46 @@ async def listen(runner: web.AppRunner, settings: Settings) -> None:
     except OSError as error:
         if not isinstance(error, socket.gaierror) and error.errno != errno.EADDRNOTAVAIL:
             raise
-        problem = f"BOT_HOST: {settings.host!r} is no address of this machine."
+        problem = f"BOT_HOST: {settings.host!r} is not an address of this machine."
         raise ConfigurationError(
-            f"{problem} Write one, like 127.0.0.1, or 0.0.0.0 for all of them."
+            f"{problem} Use one of its addresses, such as 127.0.0.1, or 0.0.0.0 for all of them."
         ) from error
 
 
-HANDLERS_PATIENCE = 2.5
-"""Seconds that requests under way have at the end. aiohttp waits so long twice: before and after it cancels them."""
+HANDLER_TIMEOUT = 2.5
+"""Seconds for open requests at shutdown. aiohttp waits this long twice: before and after it cancels them."""
 
 
-FAREWELL = 0.5
-"""Seconds to take this replica off the list. A database that is away does not hold up the end."""
+DEREGISTER_TIMEOUT = 0.5
+"""Seconds to delete this replica's row at shutdown, because an unavailable database must not delay the exit."""
 
 
-async def stop_in_order(
+async def shut_down(
     bot: Bot,
     runner: web.AppRunner,
     worker: Worker,
     tasks: list[asyncio.Task[None]],
     doors: contextlib.AsyncExitStack,
 ) -> None:
-    """Nothing new comes in, what runs is finished or put back, and only then the database is closed."""
+    """Stop accepting work, finish or release what runs, and only then close the database."""
     for task in tasks[1:]:
         task.cancel()
     await asyncio.gather(runner.cleanup(), worker.drain(), finish_background(bot), doors.aclose())
     await asyncio.gather(*tasks, return_exceptions=True)
     with contextlib.suppress(Exception):
-        async with asyncio.timeout(FAREWELL):
+        async with asyncio.timeout(DEREGISTER_TIMEOUT):
             await bot.database.write(lambda c: replicas.remove(c, bot.worker))
 
 
 async def finish_background(bot: Bot) -> None:
-    """Gives what goes on after an answer a moment more; nothing depends on it."""
+    """Give background tasks one more second. Everything they do is also in the database."""
     if bot.tasks:
         await asyncio.wait(bot.tasks, timeout=1)
 
 
 @contextlib.asynccontextmanager
 async def ingress(settings: Settings, bot: Bot) -> AsyncIterator[Callable[[], Outage | None]]:
-    """Opens the long connection when events come that way. Yields what tells why none can come in."""
+    """Open the long connection if events arrive by it. Yields a function that returns the current outage, or None."""
     if settings.events == "webhook":
         yield lambda: None
         return
@@ -232,12 +232,12 @@ async def ingress(settings: Settings, bot: Bot) -> AsyncIterator[Callable[[], Ou
 
 
 def stream_handler(bot: Bot) -> Callable[[bytes], Awaitable[Json]]:
-    """Payloads of the long connection are already authentic: parsed and accepted like those of the webhook."""
+    """Return the handler of the long connection's payloads, which the connection itself authenticates."""
 
     async def on_event(payload: bytes) -> Json:
-        match bot.platform.parse(payload):
+        match bot.first_platform.parse(payload):
             case Unauthentic(reason=reason):
-                raise NotAccepted(reason)
+                raise EventNotAccepted(reason)
             case UrlVerification():
                 return None
             case event:
@@ -247,27 +247,27 @@ def stream_handler(bot: Bot) -> Callable[[bytes], Awaitable[Json]]:
 
 
 def revoke(settings: Settings, user_text: str) -> int:
-    """`bot revoke USER`: ends a grant here and at the platform, cancels what waits, and signs the person out."""
+    """`bot revoke USER`: end a grant here and at the platform, cancel waiting calls, and sign the user out."""
     return asyncio.run(revoke_user(settings, user_text))
 
 
 async def revoke_user(settings: Settings, user_text: str) -> int:
     async with assembled(settings) as bot:
         await bot.database.enter(bot.worker, None)
-        found = await bot.database.read(lambda c: views.find_user(c, user_text))
+        found = await bot.database.view(lambda c: views.find_user(c, user_text))
         users = [each for each in found if each.app == bot.database.app]
         if len(users) != 1:
-            what = "names several people: use the open_id" if users else "is nobody the bot knows"
+            what = "matches several users: use the open_id" if users else "is not a user of the bot"
             if found and not users:
                 others = ", ".join(sorted({each.app for each in found}))
                 what = f"is known to another app only: run this with the settings of {others}"
             print(escape(f"{user_text!r} {what}."), file=sys.stderr)  # noqa: T201 - an operator's command
             return 1
-        print(await end_for(bot, users[0]))  # noqa: T201
+        print(await revoke_and_report(bot, users[0]))  # noqa: T201
         return 0
 
 
-async def end_for(bot: Bot, user: UserKey) -> str:
+async def revoke_and_report(bot: Bot, user: UserKey) -> str:
     ended = await permissions.take_back(bot, user, REVOKED_BY_OPERATOR, sign_out=True)
     await asyncio.gather(*bot.tasks)
     await revoke_due(bot)

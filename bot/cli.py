@@ -1,7 +1,7 @@
 """The operator's commands. Each imports what it needs when it runs, so that `bot --help` answers at once.
 
-Exit codes: 0 done, 1 it failed, 2 the configuration or the usage is wrong. What was expected to go wrong is a line
-on stderr, never a traceback.
+Exit codes: 0 success, 1 failure, 2 wrong configuration or usage. An expected error is one line on stderr, never a
+traceback.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ Run = Callable[[argparse.Namespace], int]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command and returns its exit code."""
+    """Run one command and return its exit code."""
     try:
         code = run_command(arguments)
         sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read the output has seen enough. Without this, Python complains when it flushes at exit.
+        # The reader of the output has closed it. Without this, Python reports an error when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except KeyboardInterrupt:
@@ -47,7 +47,7 @@ def run_command(arguments: Sequence[str] | None) -> int:
     try:
         chosen = parser().parse_args(arguments)
         run: Run = chosen.run
-        leave_no_core_dump()
+        disable_core_dumps()
         return run(chosen)
     except ConfigurationError as error:
         for problem in error.problems:
@@ -75,7 +75,7 @@ def complain(line: str) -> None:
 
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser whose errors are one line, with the command that explains."""
+    """An ArgumentParser whose errors are one line that names the help command."""
 
     def error(self, message: str) -> NoReturn:
         complain(f"{message}. See `{self.prog} --help`.")
@@ -83,7 +83,7 @@ class Parser(argparse.ArgumentParser):
 
 
 class ShowVersion(argparse.Action):
-    """Looks the version up only when it is asked for."""
+    """Looks up the version only when the option is given."""
 
     def __call__(self, *_: object) -> NoReturn:
         from importlib.metadata import version  # noqa: PLC0415
@@ -122,34 +122,42 @@ def parser() -> Parser:
     add("upgrade", upgrade_database, "bring the database to the newest migration", actions)
     add("check", check_database, "exit 1 unless the database is there and up to date", actions)
 
-    add_json_option(add("status", status, "how the bot is doing: what waits, what runs, what failed"))
-    for name, read, summary in (
-        ("users", users, "who uses the bot, and what they granted"),
-        ("requests", requests, "which authorization requests there are"),
-        ("calls", calls, "which deferred calls there are"),
+    add_json_option(add("status", status, "what waits, what runs, what failed"))
+    for name, run, summary in (
+        ("users", users, "the users and what they granted"),
+        ("requests", requests, "the authorization requests"),
+        ("calls", calls, "the deferred calls"),
         ("audit", audit, "what happened, newest first"),
     ):
-        listing = add(name, read, summary)
+        listing = add(name, run, summary)
         add_json_option(listing)
         listing.add_argument(
             "--limit", type=at_least_one, default=100, metavar="N", help="how many (default: 100)"
         )
-    story = add("explain", explain, "tell the story of one user: grant, requests, what waits and for what")
+    story = add("explain", explain, "explain the state of one user: grant, requests, and what waits for what")
     add_user_argument(story)
     add_json_option(story)
     add_user_argument(add("revoke", revoke, "end a user's grant, here and at the platform"))
 
-    keys = add("keys", None, "make or change encryption keys")
+    keys = add("keys", None, "make or rotate encryption keys")
     actions = keys.add_subparsers(metavar="ACTION", required=True, title="actions")
     add("new", new_key, "print a fresh key and nothing else", actions)
-    add("rotate", rotate_keys, "seal every stored secret anew with the first of BOT_ENCRYPTION_KEYS", actions)
+    add(
+        "rotate", rotate_keys, "re-encrypt every stored secret with the first of BOT_ENCRYPTION_KEYS", actions
+    )
     return top
 
 
 def add_sandbox_options(command: Parser) -> None:
+    command.add_argument(
+        "--platform",
+        choices=("lark", "dingtalk"),
+        default="lark",
+        help="which one to emulate (default: lark)",
+    )
     command.add_argument("--port", type=port, help="of the chat page (default: 8700, or a free one)")
     command.add_argument(
-        "--data", type=Path, metavar="DIR", help="keep the database there (default: nowhere)"
+        "--data", type=Path, metavar="DIR", help="keep the data in this directory (default: discard it)"
     )
     command.add_argument("--no-browser", action="store_true", help="do not open the chat page")
     command.add_argument(
@@ -176,12 +184,12 @@ def add_json_option(command: Parser) -> None:
 
 
 def add_user_argument(command: Parser) -> None:
-    meant = "open_id, user key, the beginning of one, or a name"
+    meant = "open_id or user key, the beginning of either, or a name"
     command.add_argument("user", metavar="USER", type=text, help=meant)
 
 
 def text(argument: str) -> str:
-    """What a terminal sent that is not in its own encoding reaches us as what no database takes."""
+    """Reject undecodable arguments: Python passes their bytes on as surrogates, which no database accepts."""
     try:
         argument.encode()
     except UnicodeEncodeError:
@@ -193,7 +201,7 @@ def text(argument: str) -> str:
 
 
 def run_bot(chosen: argparse.Namespace) -> int:
-    # For as long as the bot is only being loaded, or its database upgraded: there is nothing to drain yet.
+    # While the bot is being loaded or its database upgraded, there is nothing to drain.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(DONE))
     loaded = settings.load(settings.environment())
@@ -210,22 +218,24 @@ def run_bot(chosen: argparse.Namespace) -> int:
     except (BotError, OSError):
         raise
     except Exception:
-        # A surprise. Through the log, where secrets are masked, and not as a bare traceback.
+        # An unexpected error goes through the log, which masks secrets, and not to stderr as a bare traceback.
         log.critical("stopped by an error", exc_info=True)
         return FAILED
 
 
-def leave_no_core_dump() -> None:
-    """A process that crashes must not leave its memory on the disk: keys and tokens are in it."""
+def disable_core_dumps() -> None:
+    """Keep a crashing process from writing its memory, with keys and tokens, to the disk."""
     import resource  # noqa: PLC0415
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def sandbox(chosen: argparse.Namespace) -> int:
-    from bot.sandbox import main as stand_in  # noqa: PLC0415
+    from bot.sandbox import main as sandbox_main  # noqa: PLC0415
 
-    return stand_in.run(chosen.port, chosen.data, not chosen.no_browser, chosen.platform_only)
+    return sandbox_main.run(
+        chosen.port, chosen.data, not chosen.no_browser, chosen.platform_only, chosen.platform
+    )
 
 
 def doctor(chosen: argparse.Namespace) -> int:
@@ -249,7 +259,7 @@ def upgrade_database(chosen: argparse.Namespace) -> int:
     from bot.store import keyring  # noqa: PLC0415
     from bot.store.opening import upgrade  # noqa: PLC0415
 
-    # Without keys as long as there is nothing to seal: a new database is made before anything else is set up.
+    # A new database contains nothing to encrypt, so it can be created before the keys are.
     keys = [key.reveal() for key in loaded.encryption_keys]
     upgrade(loaded.database_url, keyring.Keyring(keys) if keys else None)
     print("The database is at the newest migration.")
@@ -293,7 +303,7 @@ def rotate_keys(chosen: argparse.Namespace) -> int:
 
     check_schema(loaded.database_url)
     sealed = asyncio.run(rotate())
-    print(f"{sum(sealed.values())} secrets were sealed anew, with the first key.")
+    print(f"Re-encrypted {sum(sealed.values())} secrets with the first key.")
     return DONE
 
 
@@ -303,31 +313,31 @@ def rotate_keys(chosen: argparse.Namespace) -> int:
 def status(chosen: argparse.Namespace) -> int:
     from bot.store import views  # noqa: PLC0415
 
-    return show(chosen, look(lambda c: views.status(c, now())))
+    return show(chosen, read(lambda c: views.status(c, now())))
 
 
 def users(chosen: argparse.Namespace) -> int:
     from bot.store import views  # noqa: PLC0415
 
-    return show(chosen, look(lambda c: views.users(c, limit=chosen.limit)))
+    return show(chosen, read(lambda c: views.users(c, limit=chosen.limit)))
 
 
 def requests(chosen: argparse.Namespace) -> int:
     from bot.store import views  # noqa: PLC0415
 
-    return show(chosen, look(lambda c: views.requests(c, limit=chosen.limit)))
+    return show(chosen, read(lambda c: views.requests(c, limit=chosen.limit)))
 
 
 def calls(chosen: argparse.Namespace) -> int:
     from bot.store import views  # noqa: PLC0415
 
-    return show(chosen, look(lambda c: views.calls(c, limit=chosen.limit)))
+    return show(chosen, read(lambda c: views.calls(c, limit=chosen.limit)))
 
 
 def audit(chosen: argparse.Namespace) -> int:
     from bot.store import views  # noqa: PLC0415
 
-    return show(chosen, look(lambda c: views.audit(c, limit=chosen.limit)))
+    return show(chosen, read(lambda c: views.audit(c, limit=chosen.limit)))
 
 
 def explain(chosen: argparse.Namespace) -> int:
@@ -340,20 +350,20 @@ def explain(chosen: argparse.Namespace) -> int:
         alike = len({each.open_id for each in found}) < len(found)
         return [str(each) if alike else each.open_id for each in found]
 
-    answer = look(story)
+    answer = read(story)
     if isinstance(answer, list):
-        complain(not_one(chosen.user, answer))
+        complain(no_single_match(chosen.user, answer))
         return FAILED
     return show(chosen, answer)
 
 
-def not_one(asked: str, found: Sequence[str]) -> str:
+def no_single_match(asked: str, found: Sequence[str]) -> str:
     if not found:
-        return f"{asked!r} is nobody the bot knows. `bot users` lists them."
-    return f"{asked!r} may be any of {len(found)} people. Say which: {', '.join(found[:5])}."
+        return f"{asked!r} is not a user of the bot. `bot users` lists them."
+    return f"{asked!r} matches {len(found)} users. Choose one of: {', '.join(found[:5])}."
 
 
-def look(work: Callable[[Connection], T]) -> T:
+def read(work: Callable[[Connection], T]) -> T:
     url = operator_settings().database_url
     from bot.store.opening import read_without_keys  # noqa: PLC0415
 
@@ -365,7 +375,7 @@ def show(chosen: argparse.Namespace, answer: Row | Sequence[Row]) -> int:
 
     print(report.as_json(answer) if chosen.json else report.as_text(chosen.command, answer))
     if len(answer) == getattr(chosen, "limit", None):
-        complain(f"note: these are the latest {len(answer)}; there may be more (--limit).")
+        complain(f"note: only the latest {len(answer)} are shown (--limit).")
     return DONE
 
 

@@ -1,4 +1,4 @@
-"""`bot doctor`: what has to hold before people can use the bot, one line a check, each with how to fix it."""
+"""`bot doctor`: checks everything that the bot needs to serve users, one line a check, each with its fix."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from bot.core.network import is_loopback
 from bot.core.scopes import OFFLINE_ACCESS, Clause, ScopeSet
 from bot.core.unseen_characters import escape
 from bot.lark import doctor_checks
-from bot.lark.api import OTHER_BRAND, WRONG_BRAND, Http
-from bot.lark.doctor_checks import Reached
+from bot.lark.doctor_checks import Reachable
+from bot.lark.http_client import HttpClient
+from bot.lark.outcomes import OTHER_BRAND, WRONG_BRAND
 from bot.lark.platform import LarkPlatform
-from bot.lark.strict_endpoint import STRICT_PATH
+from bot.lark.v3_token_endpoint import V3_ENDPOINT_PATH
 from bot.logs import redact
 from bot.plugins import BrokenPlugin
 from bot.settings import OperatorSettings, Settings
@@ -33,12 +34,12 @@ TIMEOUT = 12.0
 """Seconds for one check; they run side by side."""
 NOTABLE_SKEW = timedelta(seconds=30)
 LARGEST_SKEW = timedelta(minutes=5)
-"""Beyond this a signed webhook may look as if it came from the future."""
+"""Beyond this the webhook rejects signed events as coming from the future."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one check found. Only `FAIL` makes the exit code 1; `warn` is worth knowing, or could not be told."""
+    """The result of one check. Only `FAIL` makes the exit code 1; `warn` is a risk, or a check that could not be made."""
 
     verdict: Literal["ok", "warn", "FAIL"]
     subject: str
@@ -54,7 +55,7 @@ Check = Awaitable[Sequence[Finding]]
 
 
 def run(environ: Mapping[str, str]) -> int:
-    """Prints every finding as it stands, and returns the exit code."""
+    """Print every finding and return the exit code."""
     findings = asyncio.run(examine(environ))
     for finding in findings:
         print(finding)  # noqa: T201 - the answer to an operator's command
@@ -62,15 +63,15 @@ def run(environ: Mapping[str, str]) -> int:
 
 
 async def examine(environ: Mapping[str, str]) -> list[Finding]:
-    """Every finding, in a fixed order. Makes calls that only read."""
+    """Return every finding, in a fixed order. Makes only calls that read."""
     try:
         loaded = settings.load(environ)
     except ConfigurationError as error:
-        return [*wrong_configuration(error), *await despite_that(environ)]
+        return [*wrong_configuration(error), *await database_alone(environ)]
     found = [Finding("ok", "configuration", "every setting holds"), *warnings(loaded)]
     commands, broken = known_commands()
     found += broken
-    http, platform = Http(loaded.network), lark(loaded)
+    http, platform = HttpClient(loaded.network), lark(loaded)
     try:
         found += await side_by_side(database(loaded), reachability(loaded, http), credentials(loaded, http))
         found += proxies(loaded)
@@ -115,8 +116,8 @@ def wrong_configuration(error: ConfigurationError) -> list[Finding]:
     return [Finding("FAIL", "configuration", problem) for problem in error.problems]
 
 
-async def despite_that(environ: Mapping[str, str]) -> Sequence[Finding]:
-    """The database can be looked at even when the app's settings are wrong."""
+async def database_alone(environ: Mapping[str, str]) -> Sequence[Finding]:
+    """Check the database even though the app's settings are wrong."""
     try:
         return await bounded(database(settings.load_for_operator(environ)))
     except ConfigurationError:
@@ -124,7 +125,7 @@ async def despite_that(environ: Mapping[str, str]) -> Sequence[Finding]:
 
 
 def known_commands() -> tuple[Registry, list[Finding]]:
-    """All commands; only the built-in ones, and why, if those of another package cannot be used."""
+    """Return all commands; only the built-in ones, with a finding, if a package's command cannot be used."""
     try:
         return all_commands(), []
     except BrokenPlugin as error:
@@ -203,12 +204,12 @@ async def encryption_keys(loaded: OperatorSettings) -> Finding:
 
 
 def origins(loaded: Settings) -> list[str]:
-    """Where the bot itself calls: mostly two hosts, one when both are served by the same."""
+    """Return the origins that the bot calls: two, or one when one host serves both."""
     return list(dict.fromkeys((loaded.open_url, loaded.accounts_url)))
 
 
 def proxies(loaded: Settings) -> list[Finding]:
-    """Which proxy leads where, when there are any. Never their credentials."""
+    """Report which origins are reached through which proxy, without its credentials."""
     if not loaded.network.proxies:
         return []
     found: dict[str, list[str]] = {}
@@ -219,8 +220,8 @@ def proxies(loaded: Settings) -> list[Finding]:
     return [Finding("ok", "proxy", words)]
 
 
-async def reachability(loaded: Settings, http: Http) -> Sequence[Finding]:
-    answers = await asyncio.gather(*(doctor_checks.reach(http, each) for each in origins(loaded)))
+async def reachability(loaded: Settings, http: HttpClient) -> Sequence[Finding]:
+    answers = await asyncio.gather(*(doctor_checks.check_reachable(http, each) for each in origins(loaded)))
     found = [
         unreachable(origin, answer)
         if isinstance(answer, Unreachable)
@@ -228,15 +229,15 @@ async def reachability(loaded: Settings, http: Http) -> Sequence[Finding]:
         for origin, answer in zip(origins(loaded), answers, strict=True)
     ]
     match answers[0]:
-        case Reached(clock_ahead=None):
+        case Reachable(clock_ahead=None):
             found.append(Finding("warn", "clock", "cannot tell: the platform did not say the time"))
-        case Reached(clock_ahead=timedelta() as ahead):
+        case Reachable(clock_ahead=timedelta() as ahead):
             found.append(clock(ahead))
     return found
 
 
 def unreachable(origin: str, trouble: Unreachable) -> Finding:
-    """The reason says what to do about a certificate or a proxy; else it may be anything in between."""
+    """Report an unreachable origin. Reasons about certificates and proxies contain their own fix."""
     says = "certificate" in trouble.reason or "proxy" in trouble.reason
     fix = "" if says else "Fix the network, HTTPS_PROXY, or the address in the settings."
     return Finding("FAIL", "platform", f"{origin} is not reachable: {trouble.reason}", fix)
@@ -253,22 +254,22 @@ def clock(ahead: timedelta) -> Finding:
     return Finding("ok", "clock", "agrees with the platform's")
 
 
-async def credentials(loaded: Settings, http: Http) -> Sequence[Finding]:
-    problem = await doctor_checks.sign_in(http, loaded.open_url, loaded.app_id, loaded.app_secret)
+async def credentials(loaded: Settings, http: HttpClient) -> Sequence[Finding]:
+    problem = await doctor_checks.check_credentials(http, loaded.open_url, loaded.app_id, loaded.app_secret)
     if problem is None:
         return [Finding("ok", "credentials", f"{loaded.app_id} is accepted")]
     fix = "Compare LARK_APP_ID, LARK_APP_SECRET and LARK_BRAND with the developer console."
     if isinstance(problem, Unreachable | RateLimited):
         fix = ""
-    return [Finding("FAIL", "credentials", in_words(problem), fix)]
+    return [Finding("FAIL", "credentials", describe_outcome(problem), fix)]
 
 
 async def bot_ability(platform: LarkPlatform) -> Sequence[Finding]:
-    found = await doctor_checks.bot_open_id(platform.call_as_app)
+    found = await doctor_checks.read_bot_open_id(platform.call_as_app)
     if isinstance(found, str):
         return [Finding("ok", "bot ability", f"the bot is {found}")]
     fix = "Developer console: add the Bot ability, then create and publish a version."
-    return [Finding("FAIL", "bot ability", in_words(found), fix)]
+    return [Finding("FAIL", "bot ability", describe_outcome(found), fix)]
 
 
 async def redirect_urls(loaded: Settings, platform: LarkPlatform) -> Sequence[Finding]:
@@ -276,10 +277,10 @@ async def redirect_urls(loaded: Settings, platform: LarkPlatform) -> Sequence[Fi
     if loaded.public_url is None:
         return [Finding("ok", subject, "none needed: no browser reaches the bot")]
     needed = [f"{loaded.public_url}/oauth/lark/{page}" for page in ("callback", "client")]
-    registered = await doctor_checks.redirect_urls(platform.call_as_app, platform.app_id)
+    registered = await doctor_checks.read_redirect_urls(platform.call_as_app, platform.app_id)
     if not isinstance(registered, frozenset):
-        fix = f"See for yourself that Security Settings > Redirect URLs has {' and '.join(needed)}."
-        return [Finding("warn", subject, f"cannot tell: {in_words(registered)}", fix)]
+        fix = f"Check that Security Settings > Redirect URLs contains {' and '.join(needed)}."
+        return [Finding("warn", subject, f"cannot tell: {describe_outcome(registered)}", fix)]
     absent = [url for url in needed if url not in registered]
     if absent:
         fix = f"Developer console, Security Settings > Redirect URLs: add {' and '.join(absent)}."
@@ -287,26 +288,24 @@ async def redirect_urls(loaded: Settings, platform: LarkPlatform) -> Sequence[Fi
     return [Finding("ok", subject, "both are registered")]
 
 
-async def signing_in(loaded: Settings, http: Http) -> Sequence[Finding]:
-    subject, where = "sign-in", f"{loaded.accounts_url}{STRICT_PATH}"
+async def signing_in(loaded: Settings, http: HttpClient) -> Sequence[Finding]:
+    subject, where = "sign-in", f"{loaded.accounts_url}{V3_ENDPOINT_PATH}"
     if loaded.public_url is None:
         return [Finding("ok", subject, "none: no browser reaches the bot")]
-    found = await doctor_checks.strict_endpoint(http, loaded.accounts_url, loaded.app_id, loaded.app_secret)
+    found = await doctor_checks.has_v3_token_endpoint(
+        http, loaded.accounts_url, loaded.app_id, loaded.app_secret
+    )
     if found:
         return [Finding("ok", subject, f"codes are exchanged at {where}")]
     if found is None:
         return [Finding("warn", subject, f"cannot tell whether {where} is there")]
-    words = (
-        f"{where} is not there, so that whoever learns the code of another person's link can sign in with it"
-    )
-    fix = (
-        "Nothing in the bot's settings changes that. Keep the callback's address out of the logs of proxies."
-    )
+    words = f"{where} is not there, so anyone who obtains the code of another user's link can sign in with it"
+    fix = "No setting of the bot changes that. Keep the callback's query out of the logs of proxies."
     return [Finding("warn", subject, words, fix)]
 
 
-SOME_ARGUMENTS = ("", "https://example.larksuite.com/wiki/wikcnExample")
-"""Arguments that bring out every requirement: a link to a wiki needs more than a document does."""
+EXAMPLE_ARGUMENTS = ("", "https://example.larksuite.com/wiki/wikcnExample")
+"""Arguments that cover every requirement: a link to a wiki needs more scopes than a document."""
 
 
 async def scopes(platform: LarkPlatform, commands: Registry) -> Sequence[Finding]:
@@ -318,32 +317,32 @@ async def scopes(platform: LarkPlatform, commands: Registry) -> Sequence[Finding
     wanted = frozenset(clause[0] for clause in needs) | {OFFLINE_ACCESS}
     enabled = await platform.enabled_scopes(fresh=True)
     if enabled is None:
-        fix = f"See for yourself: {platform.console_link(wanted)}"
-        return [Finding("warn", subject, "cannot tell: the app may not read its own list", fix)]
+        fix = f"Compare: {platform.console_link(wanted)}"
+        return [Finding("warn", subject, "cannot tell: the app may not read its own scopes", fix)]
     absent = lacking(needs, enabled)
     found = [
         Finding(
-            "FAIL", subject, f"{names} cannot work: {' or '.join(clause)} is not enabled for user identity"
+            "FAIL", subject, f"{names} cannot run: {' or '.join(clause)} is not enabled for user identity"
         )
         for clause, names in absent.items()
     ]
     if found:
         link = platform.console_link(frozenset(clause[0] for clause in absent))
-        found.append(
-            Finding("FAIL", subject, f"{len(absent)} to enable", f"Do it here, then publish: {link}")
-        )
+        found.append(Finding("FAIL", subject, f"{len(absent)} to enable", f"Enable and publish: {link}"))
     if OFFLINE_ACCESS not in enabled:
         fix = f"Enable it: {platform.console_link(frozenset({OFFLINE_ACCESS}))}"
-        words = "offline_access is not enabled, so people are asked again whenever a token expires"
+        words = "offline_access is not enabled, so users must authorize again whenever a token expires"
         found.append(Finding("warn", subject, words, fix))
-    return found or [Finding("ok", subject, "all that the commands need is enabled for user identity")]
+    return found or [
+        Finding("ok", subject, "every scope that the commands need is enabled for user identity")
+    ]
 
 
 def requirements(commands: Registry) -> dict[Clause, str]:
-    """Each clause that some command needs, with the commands that do."""
+    """Return each clause that a command needs, with the names of those commands."""
     found: dict[Clause, list[str]] = {}
     for command in commands.values():
-        for arguments in SOME_ARGUMENTS:
+        for arguments in EXAMPLE_ARGUMENTS:
             for clause in command.needs(arguments):
                 users = found.setdefault(clause, [])
                 if command.typed not in users:
@@ -352,12 +351,14 @@ def requirements(commands: Registry) -> dict[Clause, str]:
 
 
 def lacking(needs: Mapping[Clause, str], enabled: ScopeSet) -> dict[Clause, str]:
-    """The clauses of which the app has no alternative; any one suffices."""
+    """Return the clauses of which no alternative is enabled."""
     return {clause: names for clause, names in needs.items() if enabled.isdisjoint(clause)}
 
 
-async def events(loaded: Settings, http: Http) -> Sequence[Finding]:
-    problem = await doctor_checks.long_connection(http, loaded.open_url, loaded.app_id, loaded.app_secret)
+async def events(loaded: Settings, http: HttpClient) -> Sequence[Finding]:
+    problem = await doctor_checks.check_long_connection(
+        http, loaded.open_url, loaded.app_id, loaded.app_secret
+    )
     if isinstance(problem, Refused) and problem.code == WRONG_BRAND:
         other = "feishu" if loaded.brand == "lark" else "lark"
         return [
@@ -372,7 +373,7 @@ async def events(loaded: Settings, http: Http) -> Sequence[Finding]:
     if problem is None:
         return [Finding("ok", "events", "websocket: the platform offers a long connection")]
     fix = "Developer console, Events & Callbacks: receive through a long connection (custom apps only)."
-    return [Finding("FAIL", "events", f"no long connection: {in_words(problem)}", fix)]
+    return [Finding("FAIL", "events", f"no long connection: {describe_outcome(problem)}", fix)]
 
 
 async def administrators(loaded: Settings, platform: LarkPlatform) -> Sequence[Finding]:
@@ -381,30 +382,32 @@ async def administrators(loaded: Settings, platform: LarkPlatform) -> Sequence[F
     found = await platform.administrators()
     if found:
         return [Finding("ok", "administrators", f"{', '.join(found)} (the app's owner)")]
-    words = "nobody: the app's owner cannot be read"
-    return [Finding("warn", "administrators", words, "Set BOT_ADMINS to the open_ids of who should be told.")]
+    words = "none: the app's owner cannot be read"
+    return [Finding("warn", "administrators", words, "Set BOT_ADMINS to the open_ids of the administrators.")]
 
 
 async def administrator(open_id: str, platform: LarkPlatform) -> Finding:
-    """Whether an open_id of BOT_ADMINS is a user of this app. Each app has its own open_id for a person."""
+    """Check that an open_id of BOT_ADMINS is a user of this app; open_ids differ from app to app."""
     subject = "administrators"
     fix = "Set BOT_ADMINS to the open_id (ou_…) that the person has in this app."
     if not open_id.startswith("ou_"):
         return Finding("FAIL", subject, f"{open_id} is not an open_id", fix)
-    match await doctor_checks.can_be_told(platform.call_as_app, open_id):
+    match await doctor_checks.check_recipient(platform.call_as_app, open_id):
         case None:
             return Finding("ok", subject, open_id)
-        case Refused(code=code) if code in doctor_checks.NOT_OF_THIS_APP:
+        case Refused(code=code) if code in doctor_checks.UNKNOWN_OPEN_ID_CODES:
             return Finding("FAIL", subject, f"{open_id} is not a user of this app ({code})", fix)
         case Refused() as refusal:
             fix = "Make the app available to this person, or name another one in BOT_ADMINS."
-            return Finding("FAIL", subject, f"{open_id} cannot be sent messages: {in_words(refusal)}", fix)
+            return Finding(
+                "FAIL", subject, f"{open_id} cannot be sent messages: {describe_outcome(refusal)}", fix
+            )
         case problem:
-            words = f"cannot tell whether {open_id} is a user of this app: {in_words(problem)}"
+            words = f"cannot tell whether {open_id} is a user of this app: {describe_outcome(problem)}"
             return Finding("warn", subject, words, fix)
 
 
-def in_words(outcome: Outcome) -> str:
+def describe_outcome(outcome: Outcome) -> str:
     match outcome:
         case Unreachable(reason=reason):
             return reason

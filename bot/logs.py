@@ -1,8 +1,7 @@
 """Logs: one line a record on stderr, as text or JSON, in UTC, with secrets masked.
 
-Nothing should log a secret in the first place: they are of a type that prints `***`. The masking here is the
-second line of defence, for what comes out of libraries and exceptions. What comes from outside cannot begin a
-line of its own.
+Secrets have a type that prints `***`, so no code of the bot logs one. The masking here is the second line of defence,
+for libraries and exceptions. Text from outside cannot start a new line.
 """
 
 from __future__ import annotations
@@ -26,11 +25,11 @@ _NAMES = (
 )
 
 _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
-    # Headers, and values that say themselves what they are.
+    # Headers, and values with a recognizable prefix.
     (re.compile(r"\b(Bearer|Basic)\s+[\w.~+/=-]{6,}", re.IGNORECASE), rf"\1 {MASK}"),
     (re.compile(r"\beyJ[\w-]{6,}(?:\.[\w-]*)*"), MASK),
     (re.compile(r"(?<![\w-])(?:ur?|t|a)-(?=[\w.-]{0,200}\d)[\w.-]{12,}"), MASK),
-    # A key, ticket, state or verifier of ours: 32 random bytes in base64url.
+    # Keys, tickets, states and verifiers of the bot: 32 random bytes in base64url.
     (re.compile(r"(?<![\w-])(?=[\w-]*[A-Z])(?=[\w-]*\d)[A-Za-z0-9_-]{43}=?(?![\w-])"), MASK),
     # name=value in a query or form, name: value in JSON, a repr or a header. The platform's error codes are
     # also called `code`; they are short numbers, which an authorization code is not.
@@ -56,7 +55,7 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
 
 
 def redact(text: str) -> str:
-    """The text with all that looks like a secret masked."""
+    """Return the text with everything that looks like a secret masked."""
     for pattern, replacement in _PATTERNS:
         text = pattern.sub(replacement, text)
     return text
@@ -65,24 +64,24 @@ def redact(text: str) -> str:
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 
 
-TRACEBACK_AGAIN_AFTER = 60.0
-"""Seconds: so long the same trouble is told in short once it was told in full. What is looked at several times a
-second fails as often while the database is away, and tracebacks of that would fill a disk."""
-MOST_TOLD = 200
+TRACEBACK_INTERVAL = 60.0
+"""Seconds between two tracebacks of the same exception; in between it is logged without one. Polling fails several
+times a second while the database is unavailable, and its tracebacks would fill a disk."""
+MAX_REMEMBERED = 200
 
 
 class _Formatter(logging.Formatter):
     def __init__(self) -> None:
         super().__init__()
-        self._told: dict[tuple[object, ...], float] = {}
-        """When which trouble was last told with its traceback. The handler's lock guards it."""
+        self._logged_at: dict[tuple[object, ...], float] = {}
+        """When each exception was last logged with its traceback. Guarded by the handler's lock."""
 
     def message(self, record: logging.LogRecord) -> str:
-        """Filled in first and masked then, so that what came by an argument is masked as well."""
+        """Return the message with its arguments filled in before masking, so that arguments are masked too."""
         return escape(redact(record.getMessage()))
 
     def fields(self, record: logging.LogRecord) -> dict[str, object]:
-        """What the caller gave as `extra`. A number, a truth value or None stays what it is."""
+        """Return the fields passed as `extra`. Numbers, booleans and None keep their type."""
         found: dict[str, object] = {}
         for name, value in record.__dict__.items():
             if name not in _STANDARD:
@@ -94,29 +93,27 @@ class _Formatter(logging.Formatter):
         masked = redact(f"{name}={text}").removeprefix(f"{name}=")
         return escape(masked if masked == MASK else redact(text))
 
-    def trouble(self, record: logging.LogRecord) -> str:
-        """The exception and the stack of a record, masked, on lines of their own making; empty when there is none."""
+    def exception(self, record: logging.LogRecord) -> str:
+        """Return the masked exception and stack of a record, on several lines; empty if there is none."""
         parts = []
         if record.exc_info and record.exc_info[1] is not None:
             error = record.exc_info[1]
-            tell = (
-                traceback.format_exception
-                if self._is_news(record, error)
-                else traceback.format_exception_only
+            render = (
+                traceback.format_exception if self._is_new(record, error) else traceback.format_exception_only
             )
-            parts.append("".join(tell(error)))
+            parts.append("".join(render(error)))
         if record.stack_info:
             parts.append(record.stack_info)
         return escape(redact("\n".join(parts).strip("\n")), lines=True)
 
-    def _is_news(self, record: logging.LogRecord, error: BaseException) -> bool:
-        trouble = (record.name, record.msg, type(error), str(error))
-        told_at = self._told.get(trouble)
-        if told_at is not None and record.created - told_at < TRACEBACK_AGAIN_AFTER:
+    def _is_new(self, record: logging.LogRecord, error: BaseException) -> bool:
+        key = (record.name, record.msg, type(error), str(error))
+        logged_at = self._logged_at.get(key)
+        if logged_at is not None and record.created - logged_at < TRACEBACK_INTERVAL:
             return False
-        if len(self._told) >= MOST_TOLD:
-            self._told.clear()
-        self._told[trouble] = record.created
+        if len(self._logged_at) >= MAX_REMEMBERED:
+            self._logged_at.clear()
+        self._logged_at[key] = record.created
         return True
 
 
@@ -126,8 +123,8 @@ class TextFormatter(_Formatter):
     def format(self, record: logging.LogRecord) -> str:
         line = f"{_time(record)} {record.levelname} {record.name} {self.message(record)}"
         line += "".join(f" {name}={value}" for name, value in self.fields(record).items())
-        trouble = self.trouble(record)
-        return line + "".join(f"\n    | {each}" for each in trouble.split("\n") if trouble)
+        exception = self.exception(record)
+        return line + "".join(f"\n    | {each}" for each in exception.split("\n") if exception)
 
 
 class JsonFormatter(_Formatter):
@@ -140,9 +137,9 @@ class JsonFormatter(_Formatter):
             "logger": record.name,
             "message": self.message(record),
         }
-        trouble = self.trouble(record)
+        exception = self.exception(record)
         return json.dumps(
-            {**self.fields(record), **line, **({"exception": trouble} if trouble else {})},
+            {**self.fields(record), **line, **({"exception": exception} if exception else {})},
             ensure_ascii=False,
             default=str,
         )
@@ -153,22 +150,22 @@ def _time(record: logging.LogRecord) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _is_our_concern(record: logging.LogRecord) -> bool:
-    """Anybody can send what is no HTTP, as often as they like: that is no error of ours, and fills no log."""
+def _is_our_error(record: logging.LogRecord) -> bool:
+    """Drop errors of the HTTP parser: any client can cause them at any rate, and they must not fill the log."""
     error = record.exc_info[1] if record.exc_info else None
     return not any(each.__module__ == "aiohttp.http_exceptions" for each in type(error).__mro__)
 
 
 def configure(log_format: Literal["text", "json"], level: str, stream: IO[str] | None = None) -> None:
-    """Sends every logger of this process through the masking, to stderr. May be called again."""
+    """Send the output of every logger through the masking to stderr. May be called again."""
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
     logging.root.handlers[:] = [handler]
     logging.root.setLevel(level.upper())
     logging.captureWarnings(True)
-    # It logs every request line with its query, and queries carry codes and states.
+    # The access log contains each request line with its query, and queries carry codes and states.
     logging.getLogger("aiohttp.access").disabled = True
-    logging.getLogger("aiohttp.server").addFilter(_is_our_concern)
-    # It announces each of its own parts, and each revision that it looks at, at every start.
+    logging.getLogger("aiohttp.server").addFilter(_is_our_error)
+    # At level info alembic logs its plugins and each revision at every start.
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("asyncio").setLevel(logging.INFO)

@@ -1,4 +1,4 @@
-"""Commands from other packages: found by their entry points, and checked before the bot starts."""
+"""Commands of other packages: discovered by their entry points, and checked before the bot starts."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class BrokenPlugin(BotError):
 
 
 def installed_commands(own: Iterable[Command]) -> tuple[Command, ...]:
-    """The commands of installed packages, by name. Raises `BrokenPlugin` for one that cannot be used.
+    """Return the commands of installed packages, sorted by name.
 
-    The start ends there: a bot that went on without a command would answer those who count on it, and whose calls
-    wait for a consent, as if the command had never been.
+    Raises BrokenPlugin for a command that cannot be used. The bot does not start without it, because it would then
+    answer users of that command, and calls of it that wait for a consent, as if the command did not exist.
     """
     taken = {command.name: "the bot itself" for command in own}
     found = []
@@ -30,7 +30,7 @@ def installed_commands(own: Iterable[Command]) -> tuple[Command, ...]:
         command = load(entry)
         if command.name in taken:
             raise BrokenPlugin(
-                f"The command {command.typed} of {origin(entry)} is there already: {taken[command.name]} has it."
+                f"The command {command.typed} of {origin(entry)} is already defined by {taken[command.name]}."
             )
         taken[command.name] = origin(entry)
         found.append(command)
@@ -40,14 +40,14 @@ def installed_commands(own: Iterable[Command]) -> tuple[Command, ...]:
 def load(entry: EntryPoint) -> Command:
     try:
         command = entry.load()
-    except BaseException as error:  # the import of another's code may raise anything, SystemExit too
+    except BaseException as error:  # importing foreign code may raise anything, SystemExit included
         raise BrokenPlugin(
             f"The command {entry.name!r} of {origin(entry)} cannot be loaded ({entry.value}): "
             f"{type(error).__name__}: {' '.join(str(error).split())}"
         ) from error
     if not isinstance(command, Command):
         raise BrokenPlugin(
-            f"The entry point {entry.name!r} of {origin(entry)} is no command ({entry.value}): "
+            f"The entry point {entry.name!r} of {origin(entry)} is not a command ({entry.value}): "
             "declare it with @command."
         )
     if not NAME.fullmatch(command.name):

@@ -1,6 +1,6 @@
-"""What operators read, as text: aligned tables within 100 columns, or JSON. Knows no database and no command.
+"""Formats answers for operators: aligned tables within 100 columns, or JSON. Knows neither the database nor the commands.
 
-Whatever came from a chat is shown with its control characters spelled out: a terminal obeys them.
+Control characters in text from chats are escaped, because a terminal would execute them.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import TypeGuard
 from bot.core.unseen_characters import escape, escape_json
 
 WIDTH = 100
-NARROWEST = 6
-"""Columns are not shrunk below this: then rather a line is longer."""
+MIN_COLUMN_WIDTH = 6
+"""Columns are not shrunk below this; a line becomes longer instead."""
 
 Value = object
-"""A value of a row: text, a number, a truth value, a time, None, a list of texts; or rows, or facts."""
+"""A value of a row: text, a number, a boolean, a time, None, a list of texts; or rows, or a mapping."""
 
 Row = Mapping[str, Value]
 
@@ -35,7 +35,7 @@ def _plain(value: object) -> object:
 
 
 Columns = Mapping[str, str]
-"""The heading of each column, and the field of the row that it shows."""
+"""Column headings, each with the field of the row that it shows."""
 
 
 def _without(columns: Columns, *fields: str) -> Columns:
@@ -77,11 +77,11 @@ COLUMNS: Mapping[str, Columns] = {
     "explain.recent_calls": _without(_CALLS, "user_key", "needs"),
     "explain.audit": _without(_AUDIT, "user_key"),
 }
-"""What of its rows a table shows, by its name. JSON has everything."""
+"""The columns of each table, by its name. JSON contains every field."""
 
 
 def as_text(name: str, answer: Row | Sequence[Row]) -> str:
-    """A table for rows. For a mapping its facts, then a headed section for each part that has its own."""
+    """Format rows as a table, and a mapping as its plain values followed by a headed section for each nested part."""
     if not isinstance(answer, Mapping):
         return table(answer, _with_app(COLUMNS.get(name), answer))
     facts = {each: value for each, value in answer.items() if not _is_section(value)}
@@ -94,12 +94,12 @@ def as_text(name: str, answer: Row | Sequence[Row]) -> str:
 
 
 def _with_app(columns: Columns | None, rows: Sequence[Row]) -> Columns | None:
-    """Rows name their app where there are several."""
+    """Add the app column if the rows have it, which they do when there are several apps."""
     return {"app": "app", **columns} if columns and rows and "app" in rows[0] else columns
 
 
 def _is_section(value: Value) -> TypeGuard[Row | Sequence[Row]]:
-    """Rows, or facts that are not just a handful of numbers."""
+    """Whether a value is rows, or a mapping that contains more than integers."""
     if isinstance(value, Mapping):
         return not all(isinstance(each, int) for each in value.values())
     return isinstance(value, list) and bool(value) and all(isinstance(each, Mapping) for each in value)
@@ -127,7 +127,7 @@ def _indented(text: str) -> str:
 
 
 def table(rows: Sequence[Row], columns: Columns | None = None) -> str:
-    """Aligned columns under their headings; the widest give way until a line fits."""
+    """Format aligned columns under their headings; the widest columns shrink until a line fits."""
     if not rows:
         return "none"
     columns = columns or {_words(name): name for name in rows[0]}
@@ -145,7 +145,7 @@ def table(rows: Sequence[Row], columns: Columns | None = None) -> str:
 
 def _cell(field: str, value: Value) -> str:
     if field == "user_key" and isinstance(value, str):
-        # The open_id is what tells people of one app apart, and what the commands take.
+        # The open_id distinguishes the users of one app, and the commands accept it.
         return shown(value.rpartition(":")[2])
     if field == "detail" and not value:
         return "-"
@@ -153,18 +153,18 @@ def _cell(field: str, value: Value) -> str:
 
 
 def fitting(wanted: Sequence[int], whole: Sequence[bool]) -> list[int]:
-    """Widths that fit on a line with two spaces between: the widest columns give way, but none that stays whole."""
+    """Return widths that fit on a line, two spaces apart: the widest columns shrink, except those marked `whole`."""
     widths = list(wanted)
     while sum(widths) + 2 * (len(widths) - 1) > WIDTH - 2:
         widest = max(range(len(widths)), key=lambda place: 0 if whole[place] else widths[place])
-        if whole[widest] or widths[widest] <= NARROWEST:
+        if whole[widest] or widths[widest] <= MIN_COLUMN_WIDTH:
             break
         widths[widest] -= 1
     return widths
 
 
 def shown(value: Value) -> str:
-    """One value on one line."""
+    """Format one value on one line."""
     match value:
         case None:
             return "-"
@@ -175,7 +175,7 @@ def shown(value: Value) -> str:
         case Mapping():
             return ", ".join(f"{_words(str(name))} {shown(each)}" for name, each in value.items()) or "none"
         case list():
-            # A list in a list is the alternatives of a requirement.
+            # A nested list holds the alternatives of a scope requirement.
             parts = [
                 " or ".join(map(shown, each)) if isinstance(each, list) else shown(each) for each in value
             ]
@@ -184,7 +184,7 @@ def shown(value: Value) -> str:
 
 
 def width(text: str) -> int:
-    """Columns on a terminal, where Chinese characters take two."""
+    """Return the number of terminal columns; Chinese characters take two."""
     return sum(_columns(character) for character in text)
 
 
@@ -199,7 +199,7 @@ def padded(text: str, room: int) -> str:
 
 
 def cut(text: str, room: int) -> str:
-    """The text within its room. Of an id or key both ends stay, because the ends tell them apart."""
+    """Shorten text to `room` columns. An id or key keeps both ends, because they distinguish it."""
     if width(text) <= room:
         return text
     tail = _within(text[::-1], (room - 1) // 2)[::-1] if " " not in text else ""

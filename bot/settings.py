@@ -1,6 +1,6 @@
-"""The settings: one table, from which the parsing, the errors, the help and the README's table follow.
+"""The settings: one table that defines the parsing, the errors, the help and the README's table.
 
-Values come from the environment, else from a `.env` file in the working directory. Messages repeat no secret.
+Values come from the environment, else from a `.env` file in the working directory. Error messages contain no secret.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ LogLevel = Literal["debug", "info", "warning", "error", "critical"]
 
 @dataclass(frozen=True)
 class OperatorSettings:
-    """What suffices to look at the database and to log: no credentials of the app."""
+    """The settings of commands that only read the database: no credentials of the app."""
 
     database_url: str = field(repr=False)
     """May hold a password."""
     encryption_keys: tuple[Secret, ...]
-    """The first seals, all open. Never empty for `bot run`; perhaps empty for an operator's command."""
+    """The first encrypts, all decrypt. Never empty for `bot run`; may be empty for an operator's command."""
     log_format: LogFormat
     log_level: LogLevel
     warnings: tuple[str, ...]
-    """One line for each variable that looks like a setting and is none, and for each secret that is exposed."""
+    """One line for each unknown variable with a prefix of ours, and for each exposed secret."""
 
 
 @dataclass(frozen=True)
 class Settings(OperatorSettings):
-    """All that `bot run` needs."""
+    """The settings of `bot run`."""
 
     app_id: str
     app_secret: Secret
@@ -72,17 +72,17 @@ class Settings(OperatorSettings):
     authorization_ttl: timedelta
     deferred_ttl: timedelta
     network: Network
-    """The way to the platform."""
+    """Proxies and certificate authorities of outgoing connections."""
     time_zone: str
-    """Of people whose own is not known."""
+    """IANA name: the time zone of users whose own is unknown."""
 
 
-# --- parsers: from the text of a variable to its value; ValueError says in words how to fix it ------------
+# --- parsers: from the text of a variable to its value; a ValueError says how to fix it --------------------
 
 
 def _text(value: str) -> str:
     if any(character.isspace() or not character.isprintable() for character in value):
-        raise ValueError("holds a space or a control character. Copy it again, without.")
+        raise ValueError("contains a space or a control character. Copy it again without them.")
     return value
 
 
@@ -93,7 +93,7 @@ def _secret(value: str) -> Secret:
 def _one_of(*choices: str) -> Callable[[str], str]:
     def parse(value: str) -> str:
         if value.lower() not in choices:
-            raise ValueError(f"{_shown(value)} is not known. Write {_or(choices)}.")
+            raise ValueError(f"{_shown(value)} is unknown. Write {_or(choices)}.")
         return value.lower()
 
     return parse
@@ -110,7 +110,7 @@ def _port(value: str) -> int:
 
 
 _LONGEST_DURATION = 1_000_000_000
-"""Some 31 years: beyond that, a time plus a duration may leave the calendar."""
+"""Seconds, some 31 years. Adding more to a time could exceed the range of datetime."""
 
 
 def _duration(value: str) -> timedelta:
@@ -136,9 +136,9 @@ def _origin(value: str) -> str:
     parts = _web_address(value, example="https://bot.example.com")
     if parts.path or parts.query or parts.fragment or value.endswith(("/", "?", "#")):
         raise ValueError(
-            f"is not an origin: it goes on after the host. Write {parts.scheme}://{parts.netloc}."
+            f"is not an origin: it continues after the host. Write {parts.scheme}://{parts.netloc}."
         )
-    # Browsers leave out the port that goes without saying, and what they say is compared with this.
+    # Browsers omit the default port, and the origin they send is compared with this value.
     return f"{parts.scheme}://{parts.netloc.lower().removesuffix(DEFAULT_PORTS[parts.scheme])}"
 
 
@@ -146,7 +146,7 @@ _INTEGRITY = re.compile(r"sha(256|384|512)-[A-Za-z0-9+/]{43,86}={0,2}")
 
 
 def _script_url(value: str) -> str:
-    """With its integrity as a fragment, if that is given. Both go into a header and into HTML as they are."""
+    """Return the URL, with its integrity as the fragment if given. Both are copied into a header and into HTML."""
     example = "https://host/path.js, or https://host/path.js#sha384-…"
     parts = _web_address(value, example=example)
     if (
@@ -156,9 +156,7 @@ def _script_url(value: str) -> str:
     ):
         raise ValueError(f"is not the address of a script. Write it like {example}.")
     if "#" in value and not _INTEGRITY.fullmatch(parts.fragment):
-        raise ValueError(
-            "has something else than an integrity (sha256-…, sha384-… or sha512-…) behind its #."
-        )
+        raise ValueError("has a fragment that is not an integrity (sha256-…, sha384-… or sha512-…).")
     return parts.geturl()
 
 
@@ -211,7 +209,7 @@ def _open_ids(value: str) -> tuple[str, ...]:
 
 
 def _shown(value: str) -> str:
-    """A value in an error: short, and with its control characters escaped."""
+    """Return a value for an error message: shortened, with control characters escaped."""
     return repr(value if len(value) <= 60 else value[:59] + "…")
 
 
@@ -225,7 +223,7 @@ def _or(choices: Iterable[str]) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """One variable. `default` is what one would have to write, by brand where it depends on that."""
+    """One variable. `default` is in the form in which it is written, by brand where it depends on the brand."""
 
     name: str
     field: str
@@ -233,13 +231,13 @@ class Setting:
     meaning: str
     """In Markdown, for the README and the help."""
     default: str | Mapping[Brand, str] | None = None
-    default_in_words: str = ""
+    default_description: str = ""
     required: bool = False
     """By `bot run`."""
     fix: str = ""
     """What to do when it is missing."""
     may_be_empty: bool = False
-    """Explicitly empty has a meaning of its own, and the value None. Else empty is the same as absent."""
+    """Whether an explicitly empty value means None. Otherwise empty is the same as absent."""
     when_absent: object = None
     """The value when there is no default."""
 
@@ -298,7 +296,7 @@ TABLE: tuple[Setting, ...] = (
         meaning="The client's JavaScript SDK, for the page that authorizes inside the client. "
         "With `#sha384-…` behind it, browsers run that very file and no other (Subresource Integrity).",
         default="https://lf1-cdn-tos.bytegoofy.com/goofy/lark/op/h5-js-sdk-1.5.16.js",
-        default_in_words="the platform's",
+        default_description="the platform's",
     ),
     Setting(
         name="LARK_OAUTH",
@@ -321,7 +319,7 @@ TABLE: tuple[Setting, ...] = (
         field="encrypt_key",
         parse=_secret,
         meaning="Encrypt Key of the event subscription.",
-        default_in_words="required with `webhook`",
+        default_description="required with `webhook`",
     ),
     Setting(
         name="LARK_VERIFICATION_TOKEN",
@@ -374,9 +372,9 @@ TABLE: tuple[Setting, ...] = (
         name="BOT_ADMINS",
         field="admins",
         parse=_open_ids,
-        meaning="Comma-separated `open_id`s: who is told what only an administrator can fix, "
-        "and who may see the console.",
-        default_in_words="the app's owner",
+        meaning="Comma-separated `open_id`s: told what only an administrator can fix, "
+        "and allowed to see the console.",
+        default_description="the app's owner",
         when_absent=(),
     ),
     Setting(
@@ -436,9 +434,9 @@ SECRETS = (
     "BOT_ENCRYPTION_KEYS",
     "BOT_DATABASE_URL",
 )
-"""Variables that hold a secret, or may: a database URL can have a password in it."""
+"""Variables that may contain a secret; a database URL can contain a password."""
 
-DIRECTIONS = (
+ROUTING_VARIABLES = (
     "LARK_OPEN_URL",
     "LARK_ACCOUNTS_URL",
     "LARK_APPLINK_URL",
@@ -450,17 +448,17 @@ DIRECTIONS = (
     *(each for name in sorted(set(VARIABLES.values())) for each in (name, name.lower())),
     "SSL_CERT_FILE",
 )
-"""Variables that decide where secrets, codes and tokens go, and who may do what."""
+"""Variables that decide where secrets, codes and tokens are sent, and who is an administrator."""
 
 
 class Environment(dict[str, str]):
-    """The variables, with a line for each risk in where they come from."""
+    """The variables, with a warning for each risk in their origin."""
 
     warnings: tuple[str, ...] = ()
 
 
 def environment(directory: Path | None = None) -> Environment:
-    """The real environment, over what a `.env` file in the working directory says."""
+    """Return the environment, which overrides the `.env` file in the working directory."""
     file = (directory or Path.cwd()) / ".env"
     if not file.exists():
         return Environment(os.environ)
@@ -484,7 +482,7 @@ def _exposed_secrets(file: Path, in_file: Mapping[str, str]) -> Iterable[str]:
 
 
 def exposed(file: Path) -> Iterable[str]:
-    """A line if every user of this machine can read or change a file that holds secrets."""
+    """Yield a warning if every user of this machine can read or change a file that contains secrets."""
     try:
         mode = file.stat().st_mode
     except OSError:
@@ -496,23 +494,22 @@ def exposed(file: Path) -> Iterable[str]:
 
 
 def _redirected_secrets(in_file: Mapping[str, str]) -> Iterable[str]:
-    """Who can write the file, but does not know the secret, could have it sent to them."""
-    elsewhere = [name for name in SECRETS if os.environ.get(name) and name not in DIRECTIONS]
+    """Yield a warning for each variable by which the file could send a secret of the environment elsewhere."""
+    elsewhere = [name for name in SECRETS if os.environ.get(name) and name not in ROUTING_VARIABLES]
     if not elsewhere:
         return
-    for name in DIRECTIONS:
+    for name in ROUTING_VARIABLES:
         if in_file.get(name) and name not in os.environ:
             yield (
-                f"{name} comes from .env while {elsewhere[0]} comes from the environment: whoever can write .env "
-                "decides where secrets go, or who has power over them. Set both in the same place."
+                f"{name} comes from .env while {elsewhere[0]} comes from the environment: anyone who can write .env "
+                "decides where secrets are sent or who is an administrator. Set both in the same place."
             )
 
 
 def exposed_database(database_url: str) -> Iterable[str]:
-    """A line for each file of a SQLite database that every user of this machine can read or change.
+    """Yield a warning for each file of a SQLite database that every user of this machine can read or change.
 
-    What was written last is beside the database until it is moved in, in a file whose mode is that of the database at
-    the time when it was made.
+    Recent writes are in the `-wal` file, whose mode is that of the database at the time it was created.
     """
     found = read_database_url(database_url)
     if found.dialect == "sqlite":
@@ -526,7 +523,7 @@ def _warnings(environ: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def load(environ: Mapping[str, str]) -> Settings:
-    """All settings, or a `ConfigurationError` with every problem at once."""
+    """Return all settings. Raises ConfigurationError with every problem at once."""
     values, problems = _parse(TABLE, environ, required=True)
     if values.get("events") == "webhook" and "encrypt_key" in values and values["encrypt_key"] is None:
         problems.append(
@@ -535,7 +532,7 @@ def load(environ: Mapping[str, str]) -> Settings:
         )
     if values.get("oauth") == "v1" and "public_url" in values and values["public_url"] is None:
         problems.append(
-            "LARK_OAUTH=v1 knows no device flow, and with an empty BOT_PUBLIC_URL there is no other way. "
+            "LARK_OAUTH=v1 has no device flow, which an empty BOT_PUBLIC_URL requires. "
             "Set LARK_OAUTH to v2 or v3, or BOT_PUBLIC_URL to where browsers reach the bot."
         )
     network, unusable = read_network(environ)
@@ -546,7 +543,7 @@ def load(environ: Mapping[str, str]) -> Settings:
 
 
 def _unusable_certificates(file: str | None) -> Iterable[str]:
-    """A line if the authorities of SSL_CERT_FILE cannot be loaded: OpenSSL would go on without a word."""
+    """Yield a problem if the authorities of SSL_CERT_FILE cannot be loaded; OpenSSL would ignore the file silently."""
     if file is None:
         return
     import ssl  # noqa: PLC0415 - only those who have such a file wait for it
@@ -554,14 +551,14 @@ def _unusable_certificates(file: str | None) -> Iterable[str]:
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(file)
     except ssl.SSLError:
-        yield f"SSL_CERT_FILE: {_shown(file)} holds no certificate in PEM format. Name a file that does."
+        yield f"SSL_CERT_FILE: {_shown(file)} contains no certificate in PEM format. Name a file that does."
     except OSError as error:
         why = error.strerror or type(error).__name__
         yield f"SSL_CERT_FILE: {_shown(file)} cannot be read ({why}). Name a readable file, or unset it."
 
 
 def load_for_operator(environ: Mapping[str, str]) -> OperatorSettings:
-    """What a command needs that only looks at the database; the app's credentials may be absent or wrong."""
+    """Return the settings of commands that only read the database; the app's credentials may be absent or wrong."""
     fields = {each.name for each in dataclasses.fields(OperatorSettings)}
     values, problems = _parse((each for each in TABLE if each.field in fields), environ, required=False)
     if problems:
@@ -572,7 +569,7 @@ def load_for_operator(environ: Mapping[str, str]) -> OperatorSettings:
 def _parse(
     table: Iterable[Setting], environ: Mapping[str, str], *, required: bool
 ) -> tuple[dict[str, Any], list[str]]:
-    """The values by field, and a line for each problem; a field with a problem has no value."""
+    """Return the values by field, and a line for each problem; a field with a problem has no value."""
     values: dict[str, Any] = {}
     problems: list[str] = []
     brand: Brand = "feishu" if environ.get("LARK_BRAND", "").strip().lower() == "feishu" else "lark"
@@ -607,9 +604,9 @@ _SERVICE_VARIABLE = re.compile(
 
 
 def _require_usable(name: str, text: str) -> None:
-    """Raises ValueError for values that no setting can have, however they got there."""
+    """Raise ValueError for values that no setting can have."""
     if len(text) > 1 and _QUOTES.get(text[0]) == text[-1]:
-        raise ValueError("has quotes around its value that were kept. Write it without them.")
+        raise ValueError("has quotes around its value. Write it without them.")
     if _SERVICE_LINK.fullmatch(text):
         raise ValueError(
             f"{text} comes from a Kubernetes Service named {name.partition('_')[0].lower()!r}. "
@@ -618,14 +615,14 @@ def _require_usable(name: str, text: str) -> None:
 
 
 def unknown_variables(environ: Mapping[str, str]) -> tuple[str, ...]:
-    """A line for each variable that has our prefix and that nothing reads: most likely a slip of the pen."""
+    """Return a warning for each variable with a prefix of ours that is not a setting, most likely a typing error."""
     known = {setting.name for setting in TABLE}
     lines = []
     unknown = [name for name in sorted(environ) if name.startswith(_PREFIXES) and name not in known]
     if links := [name for name in unknown if _SERVICE_VARIABLE.fullmatch(name)]:
         lines.append(
             f"{links[0]}{' and others come' if len(links) > 1 else ' comes'} from a Kubernetes Service, and "
-            "nothing reads them here. Set enableServiceLinks: false in the pod to leave them out."
+            "are ignored. Set enableServiceLinks: false in the pod to omit them."
         )
     for name in unknown:
         if name not in links:
@@ -642,10 +639,10 @@ def _printable(name: str) -> str:
 # --- documentation -----------------------------------------------------------------------------------------
 
 
-def default_in_words(setting: Setting) -> str:
-    """What the tables say under "default", in Markdown."""
-    if setting.default_in_words:
-        return setting.default_in_words
+def describe_default(setting: Setting) -> str:
+    """Return the default column of the tables, in Markdown."""
+    if setting.default_description:
+        return setting.default_description
     if setting.required:
         return "required by `bot run`"
     match setting.default:
@@ -658,16 +655,16 @@ def default_in_words(setting: Setting) -> str:
 
 
 def markdown_table() -> str:
-    """The table as the README has it."""
-    rows = [f"| `{each.name}` | {each.meaning} | {default_in_words(each)} |" for each in TABLE]
+    """Return the table of the README."""
+    rows = [f"| `{each.name}` | {each.meaning} | {describe_default(each)} |" for each in TABLE]
     return "\n".join(["| variable | meaning | default |", "|---|---|---|", *rows])
 
 
 def help_table() -> str:
-    """The table as `bot run --help` has it."""
+    """Return the table of `bot run --help`."""
     rows = []
     for each in TABLE:
-        default = default_in_words(each).replace("`", "")
+        default = describe_default(each).replace("`", "")
         meaning = each.meaning.replace("`", "")
         rows.append(f"  {each.name}{f'  ({default})' if default else ''}\n      {meaning}")
     return "\n".join(rows)

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, text
 
-from bot.store import adoption
+from bot.store import upgrade_sealing
 from bot.store.transaction import keyring_of
 from tests.history import past_allowed
 
@@ -16,8 +16,8 @@ KINDS = 20
 
 def seal_calls(connection: Connection) -> None:
     """Gives calls that were not recorded by the bot the proofs that it would have given them."""
-    for each in adoption.CALLS:
-        adoption.seal_all(connection, keyring_of(connection), each)
+    for each in upgrade_sealing.CALLS:
+        upgrade_sealing.seal_all(connection, keyring_of(connection), each)
 
 
 def fill(connection: Connection, rows: int, now: datetime) -> None:

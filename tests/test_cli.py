@@ -22,7 +22,7 @@ from bot.core.messages import Chat
 from bot.core.oauth import TokenSet
 from bot.core.people import UserKey
 from bot.core.secrets import Secret
-from bot.store import audit, authorizations, inbox, users
+from bot.store import audit, inbox, requests, users
 from bot.store.ids import new_id
 from bot.store.inbox import NewCall
 from bot.store.keyring import Keyring
@@ -103,7 +103,7 @@ async def history(database: Database) -> None:
         lambda c: save_grant(c, ANNA, tokens, scopes=frozenset({"task:task:read"}), oauth="v2", now=NOW)
     )
     await database.write(
-        lambda c: authorizations.open_request(
+        lambda c: requests.open_request(
             c,
             ANNA,
             scopes=frozenset({"docx:document:readonly", "offline_access"}),
@@ -184,6 +184,7 @@ def test_version(bot: Operator) -> None:
         ("status", "extra"),
         ("sandbox", "--port", "http"),
         ("sandbox", "--port", "65536"),
+        ("sandbox", "--platform", "slack"),
         ("users", "--limit", "0"),
         ("calls", "--js"),
         ("explain", "\udcff"),
@@ -196,6 +197,12 @@ def test_wrong_usage_is_one_line_with_a_hint_and_exit_code_2(
     done = bot(*arguments)
     assert done.returncode == 2
     assert "--help`" in one_line(done)
+
+
+def test_a_platform_without_an_emulator_is_refused_in_one_line(bot: Operator) -> None:
+    done = bot("sandbox", "--platform", "dingtalk", "--no-browser")
+    assert done.returncode == 2
+    assert "choose lark" in one_line(done)
 
 
 def test_a_reader_that_has_seen_enough_is_no_trouble(busy_bot: Operator) -> None:
@@ -358,7 +365,7 @@ def test_rotating_seals_everything_with_the_first_key(busy_bot: Operator) -> Non
     both = f"{new},{busy_bot.key}"
     done = busy_bot("keys", "rotate", BOT_ENCRYPTION_KEYS=both)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "sealed anew" in done.stdout
+    assert "Re-encrypted" in done.stdout
     assert sealed_with(busy_bot).isdisjoint(before)
     assert busy_bot("keys", "rotate", BOT_ENCRYPTION_KEYS=new).returncode == 0
 

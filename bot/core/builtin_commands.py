@@ -27,7 +27,7 @@ from bot.core.events import Mentions
 from bot.core.language import Words
 from bot.core.messages import Line, Reply, Span
 from bot.core.scopes import MAX_SCOPES_PER_LINK, OFFLINE_ACCESS, SCOPE, all_of
-from bot.core.times import moment_in_words
+from bot.core.times import format_moment
 from bot.core.unseen_characters import one_line
 from bot.core.words import cards as card_words
 
@@ -221,7 +221,7 @@ def until_line(ask: Ask, grant: Mapping[str, Json]) -> tuple[Line, ...]:
     if until is None:
         return ()
     zone = ask.zone
-    moment = moment_in_words(datetime.fromisoformat(until), zone, zone.local(ask.asked_at).date())
+    moment = format_moment(datetime.fromisoformat(until), zone, zone.local(ask.asked_at).date())
     words = card_words.RENEWS if renewable else card_words.ENDS
     return (paragraph(words.format(moment=moment)),)
 

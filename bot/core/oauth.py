@@ -69,7 +69,7 @@ class DeviceCode:
     device_code: Secret
     user_code: Secret
     """What the user enters on the platform's page, or compares with it."""
-    link: Secret
+    verification_uri_complete: Secret
     """The platform's page, with the user code in its URL if the platform supports that."""
     expires_in: int
     """Seconds."""

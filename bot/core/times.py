@@ -85,7 +85,7 @@ def zone_named(zone: Zone) -> Words:
     return Words(en="Times in {zone}.", zh="时区：{zone}。").format(zone=zone.name)
 
 
-def day_in_words(day: date, today: date) -> Words:
+def format_day(day: date, today: date) -> Words:
     """`Monday 5 January`, with the year when it is not this one. For headings."""
     weekday = WEEKDAYS[day.weekday()]
     return dated(f"{weekday.en} {day.day} {MONTHS[day.month - 1]}", day, today)
@@ -103,29 +103,29 @@ NEAR = {
 }
 
 
-def day_heading(day: date, today: date) -> Words:
-    """As `day_in_words`; today, tomorrow and yesterday say so first: `Today · Monday 5 January`."""
-    words, near = day_in_words(day, today), NEAR.get(day - today)
+def format_day_heading(day: date, today: date) -> Words:
+    """As `format_day`; today, tomorrow and yesterday say so first: `Today · Monday 5 January`."""
+    words, near = format_day(day, today), NEAR.get(day - today)
     return Words(f"{near.en.capitalize()} · {words.en}", f"{near.zh} · {words.zh}") if near else words
 
 
-def near_day_in_words(day: date, today: date) -> Words:
+def format_near_day(day: date, today: date) -> Words:
     """A day within a sentence: `today`, else `Mon 5 Jan`, with the year when it is not this one."""
     short = f"{WEEKDAYS[day.weekday()].en[:3]} {day.day} {MONTHS[day.month - 1][:3]}"
     return NEAR.get(day - today) or dated(short, day, today)
 
 
-def time_in_words(moment: datetime, zone: Zone) -> str:
+def format_time(moment: datetime, zone: Zone) -> str:
     return zone.local(moment).strftime("%H:%M")
 
 
-def near_moment_in_words(moment: datetime, zone: Zone, today: date) -> Words:
+def format_near_moment(moment: datetime, zone: Zone, today: date) -> Words:
     """A day and time within a sentence: `tomorrow 18:02`. The zone is not named."""
-    day, time = near_day_in_words(zone.local(moment).date(), today), time_in_words(moment, zone)
+    day, time = format_near_day(zone.local(moment).date(), today), format_time(moment, zone)
     return Words(f"{day.en} {time}", f"{day.zh} {time}")
 
 
-def moment_in_words(moment: datetime, zone: Zone, today: date) -> Words:
-    """As `near_moment_in_words`. UTC is named where it stands in for the reader's zone."""
-    words = near_moment_in_words(moment, zone, today)
+def format_moment(moment: datetime, zone: Zone, today: date) -> Words:
+    """As `format_near_moment`. UTC is named where it stands in for the reader's zone."""
+    words = format_near_moment(moment, zone, today)
     return words if zone.known else Words(f"{words.en} {zone.name}", f"{words.zh} {zone.name}")

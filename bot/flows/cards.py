@@ -17,6 +17,7 @@ from bot.core.calls import DeferredCall, WaitsFor
 from bot.core.cards import AuthorizationCard, DeviceLink, Face
 from bot.core.grants import REVOKED_AT_PLATFORM, REVOKED_BY_OPERATOR, REVOKED_BY_USER, Grant, GrantStatus
 from bot.core.language import Words
+from bot.core.lifecycle import REQUESTS
 from bot.core.messages import Destination, DirectChat, NotSent
 from bot.core.oauth import urlsafe
 from bot.core.requests import AuthorizationRequest, DeviceAuthorization, DeviceStatus, RequestStatus
@@ -24,6 +25,7 @@ from bot.core.scopes import OFFLINE_ACCESS, choose_scopes, is_met, named
 from bot.core.secrets import Secret
 from bot.core.words import cards as card_words
 from bot.core.words import replies
+from bot.core.words.refusals import card_refused
 from bot.flows.authorize.open import one_link
 from bot.flows.bot import Bot, now
 from bot.flows.outbox import (
@@ -39,8 +41,9 @@ from bot.flows.outbox import (
     note,
     reach,
     typed,
+    withdraw,
 )
-from bot.store import attempts, authorizations, calls, device_authorizations, grants
+from bot.store import attempts, calls, device_authorizations, grants, requests
 from bot.store.ids import new_id
 from bot.store.outbox import OutgoingMessage
 from bot.store.transaction import Connection
@@ -68,7 +71,7 @@ def face_of(request: AuthorizationRequest) -> Face:
 
 async def card_of(bot: Bot, request: AuthorizationRequest) -> AuthorizationCard:
     """The card as the request wants it now. It has a link only while there is something to follow it for."""
-    face = face_of(request)
+    face, platform = face_of(request), bot.platform_of(request.user)
     waiting = face in {Face.WAITING, Face.REDEEMING}
     by_device = waiting and bot.by_device
 
@@ -82,11 +85,11 @@ async def card_of(bot: Bot, request: AuthorizationRequest) -> AuthorizationCard:
     return AuthorizationCard(
         request_id=request.id,
         face=face,
-        scopes=await bot.platform.describe_scopes(request.scopes | request.granted | request.refused),
+        scopes=await platform.describe_scopes(request.scopes | request.granted | request.refused),
         granted=request.granted,
         refused=request.refused,
         commands=tuple(f"/{name}" for name in request.reasons),
-        link=bot.ticket_url(request.ticket.reveal())
+        link=bot.ticket_url(request.user, request.ticket.reveal())
         if request.ticket and waiting and not bot.by_device
         else None,
         expires_at=request.expires_at,
@@ -162,7 +165,7 @@ async def show_card(bot: Bot, request_id: str) -> None:
         moment = now()
         request = await bot.database.write_one(
             partial(
-                authorizations.claim_card,
+                requests.claim_card,
                 request=request_id,
                 worker=bot.worker,
                 now=moment,
@@ -183,13 +186,13 @@ async def show_claimed(bot: Bot, request: AuthorizationRequest, asked: DeferredC
 
 async def draw(bot: Bot, request: AuthorizationRequest, asked: DeferredCall | None = None) -> bool:
     """Sends or changes a claimed card. True when it was shown, and has to be shown again already."""
-    live = request.status in {RequestStatus.OPEN, RequestStatus.REDEEMING}
+    live, platform = request.status in REQUESTS.live, bot.platform_of(request.user)
     if request.card_message_id is None and not live and now() - request.created_at > SAME_MESSAGE_FOR:
         # It was never sent, or its sender died before it could note so; sending it again no longer tells which.
         return await shown(bot, request, None, ephemeral=False)
     if request.ticket is None:
         return await replace_unproven(bot, request)
-    content = bot.platform.render_card(await card_of(bot, request))
+    content = platform.render_card(await card_of(bot, request))
     if request.card_lease_until is None or now() >= request.card_lease_until:
         return False  # somebody else's by now, who may have drawn a newer face already
     waiting = await who_waits(bot, request, asked) if live else []
@@ -207,7 +210,7 @@ async def draw(bot: Bot, request: AuthorizationRequest, asked: DeferredCall | No
     elif request.card_ephemeral:
         return await draw_ephemeral(bot, request, request.card_message_id)
     else:
-        failed = await bot.platform.update_card(request.card_message_id, content)
+        failed = await platform.update_card(request.card_message_id, content)
         if failed is None:
             notes = where_it_is(bot, waiting, in_group=False)
             return await shown(bot, request, request.card_message_id, ephemeral=False, notes=notes)
@@ -222,18 +225,19 @@ def card_key(request: AuthorizationRequest) -> str:
 
 async def leave_behind(bot: Bot, request: AuthorizationRequest, message_id: str) -> None:
     """The card was sent anew: the old message points to it. Should this fail, its link still does the same."""
+    platform = bot.platform_of(request.user)
     if request.card_ephemeral:
-        await bot.platform.withdraw(message_id)
+        await withdraw(platform, message_id)
         return
     card = replace(await card_of(bot, request), face=Face.SUPERSEDED, link=None)
-    await bot.platform.update_card(message_id, bot.platform.render_card(card))
+    await platform.update_card(message_id, platform.render_card(card))
 
 
 async def draw_ephemeral(bot: Bot, request: AuthorizationRequest, message_id: str) -> bool:
     """A card that only one member of a group sees cannot be changed: it is deleted, and replaced while it asks."""
     if request.status is RequestStatus.REDEEMING:
         return await shown(bot, request, message_id, ephemeral=True)
-    failed = await bot.platform.withdraw(message_id)
+    failed = await withdraw(bot.platform_of(request.user), message_id)
     if failed is not None:
         return await not_shown(bot, request, failed, live=request.status is RequestStatus.OPEN)
     if request.status is RequestStatus.OPEN:
@@ -259,7 +263,7 @@ async def shown(
     messages: list[OutgoingMessage] = []
 
     def work(c: Connection) -> int | None:
-        wanted = authorizations.card_shown(
+        wanted = requests.card_shown(
             c, request, bot.worker, version, message_id=message_id, ephemeral=ephemeral, now=now()
         )
         messages[:] = insert_all(c, bot, notes) if wanted is not None else []
@@ -274,7 +278,7 @@ async def shown(
 
 async def redraw(bot: Bot, request: AuthorizationRequest) -> bool:
     """Drawn, but too late: it may have taken the place of a newer face."""
-    return await bot.database.write(lambda c: authorizations.redraw(c, request.id, now()))
+    return await bot.database.write(lambda c: requests.redraw(c, request.id, now()))
 
 
 async def not_shown(bot: Bot, request: AuthorizationRequest, problem: NotSent, *, live: bool) -> bool:
@@ -284,9 +288,7 @@ async def not_shown(bot: Bot, request: AuthorizationRequest, problem: NotSent, *
     )
     if problem.retry:
         until = later(now(), request.card_attempts, problem.retry_after)
-        postponed = await bot.database.write(
-            lambda c: authorizations.postpone_card(c, request, bot.worker, until)
-        )
+        postponed = await bot.database.write(lambda c: requests.postpone_card(c, request, bot.worker, until))
         if not postponed and problem.may_have_arrived:
             await redraw(bot, request)
     elif live and problem.gone and request.card_message_id is not None:
@@ -309,7 +311,7 @@ async def no_card_comes(bot: Bot, request: AuthorizationRequest, why: NotSent) -
             note(
                 bot,
                 call,
-                no_way(bot, call, why) or replies.card_refused(typed(call), why.reason),
+                no_way(bot, call, why) or card_refused(typed(call), why.reason),
                 # In a group it takes the place of the note that says where the card is.
                 "note" if call.chat.kind == "group" else "no-card",
             )
@@ -377,15 +379,15 @@ async def replace_card(bot: Bot, request: AuthorizationRequest) -> None:
     ticket, moment = Secret(urlsafe(secrets.token_bytes(32))), now()
 
     def work(c: Connection) -> AuthorizationRequest | None:
-        shown_last = authorizations.card_shown(
+        shown_last = requests.card_shown(
             c, request, bot.worker, request.card_wanted, message_id=request.card_message_id,
             ephemeral=request.card_ephemeral, now=moment,
         )  # fmt: skip
-        if shown_last is None or not authorizations.supersede(c, request.id, moment):
+        if shown_last is None or not requests.supersede(c, request.id, moment):
             return None
         fresh: AuthorizationRequest | None = None
         for name in request.reasons:
-            fresh = authorizations.open_request(
+            fresh = requests.open_request(
                 c,
                 request.user,
                 scopes=request.scopes,
@@ -399,7 +401,7 @@ async def replace_card(bot: Bot, request: AuthorizationRequest) -> None:
             calls.follow(c, request.id, fresh.id)
             device_authorizations.move(c, request.id, fresh.id)
             if request.declined_on_page_at is not None:
-                authorizations.decline_on_page(c, fresh.id, request.declined_on_page_at)
+                requests.decline_on_page(c, fresh.id, request.declined_on_page_at)
         return fresh
 
     fresh = await bot.database.write(work)
@@ -419,7 +421,12 @@ async def who_waits(
 def where_it_is(bot: Bot, waiting: Sequence[DeferredCall], *, in_group: bool) -> list[Draft]:
     """The notes in groups that say where a card is: one for each call, the first time that it waits for a consent."""
     return [
-        note(bot, call, replies.asked_privately(in_group=in_group, answers_privately=command.private), "note")
+        note(
+            bot,
+            call,
+            replies.card_sent_privately(in_group=in_group, answers_privately=command.private),
+            "note",
+        )
         for call in waiting
         if call.chat.kind == "group"
         and call.waits_for in {None, WaitsFor.AUTHORIZATION}
@@ -448,7 +455,7 @@ async def show_due_cards(bot: Bot) -> None:
     """Cards whose face is not true: after a crash, a failure of the platform, or a change made elsewhere."""
     moment = now()
     due = await bot.database.write(
-        lambda c: authorizations.cards_due(c, bot.worker, moment, moment + bot.lease, limit=20)
+        lambda c: requests.cards_due(c, bot.worker, moment, moment + bot.lease, limit=20)
     )
     # Side by side: a card that expired is not to wait for twenty others, nor their leases to run out.
     await asyncio.gather(*(show_claimed(bot, request) for request in due))

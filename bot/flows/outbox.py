@@ -16,9 +16,11 @@ from datetime import datetime, timedelta
 from bot.core.calls import CallStatus, DeferredCall
 from bot.core.messages import Chat, Content, Destination, MessageStatus, NotSent, Reply, Sent
 from bot.core.people import UserKey
+from bot.core.platform import Platform
 from bot.core.requests import AuthorizationRequest
 from bot.core.retry import pause
 from bot.core.words import replies
+from bot.core.words.refusals import answer_refused, card_refused
 from bot.flows.bot import Bot, now
 from bot.flows.calls.suspend import only_genuine
 from bot.flows.reactions import remove
@@ -83,7 +85,7 @@ def answer(bot: Bot, call: DeferredCall, reply: Reply, *, public: bool = False) 
 
 def answer_alone(bot: Bot, call: DeferredCall, reply: Reply) -> Draft:
     """The answer to a call whose question was recalled: for the asker alone, and nothing where it was asked."""
-    content = bot.platform.render_reply(reply)
+    content = bot.platform_of(call.user).render_reply(reply)
     return draft(bot, call.user, content, kind="answer", key=f"{call.id}-answer", call_id=call.id)
 
 
@@ -95,7 +97,7 @@ def note(
     return draft(
         bot,
         call.user,
-        bot.platform.render_reply(reply),
+        bot.platform_of(call.user).render_reply(reply),
         kind=kind,
         key=note_key(call, name),
         chat=call.chat,
@@ -198,15 +200,23 @@ async def send(bot: Bot, message: OutgoingMessage, content: Content) -> Sent | N
 
 async def reach(bot: Bot, destination: Destination, content: Content, key: str) -> Sent | NotSent:
     """Sends to a destination; where its ways are closed, by those that the person's earlier commands tell of."""
+    platform = bot.platform_of(destination.user)
     if destination.private and destination.direct is None and not destination.group_first:
         destination = await by_other_ways(bot, destination)
-        return await bot.platform.send(destination, content, key)
-    sent = await bot.platform.send(destination, content, key)
+        return await platform.send(destination, content, key)
+    sent = await platform.send(destination, content, key)
     if isinstance(sent, NotSent) and sent.no_way:
         more = await by_other_ways(bot, destination)
         if more != destination:
-            return await bot.platform.send(replace(more, group_first=False), content, key)
+            return await platform.send(replace(more, group_first=False), content, key)
     return sent
+
+
+async def withdraw(platform: Platform, message_id: str) -> NotSent | None:
+    """Delete an ephemeral card, which cannot be changed."""
+    if platform.ephemeral is None:
+        return NotSent("the platform has no ephemeral messages", retry=False, gone=True)
+    return await platform.ephemeral.withdraw(message_id)
 
 
 async def by_other_ways(bot: Bot, destination: Destination) -> Destination:
@@ -286,7 +296,7 @@ async def arrived(bot: Bot, message: OutgoingMessage, sent: Sent, moment: dateti
 
     more, reaction = await bot.database.write(work)
     if reaction is not None:
-        bot.background(remove(bot, reaction))
+        bot.background(remove(bot, bot.platform_of(message.user), reaction))
     return more
 
 
@@ -310,7 +320,7 @@ def answered(c: Connection, bot: Bot, message: OutgoingMessage, moment: datetime
 
 def told_in_group(bot: Bot, call: DeferredCall) -> Draft:
     done = call.status is CallStatus.SUCCEEDED
-    word = replies.answered_privately() if done else replies.replied_privately()
+    word = replies.result_sent_privately() if done else replies.replied_privately()
     return note(bot, call, word, "told")
 
 
@@ -348,7 +358,9 @@ async def lost(bot: Bot, message: OutgoingMessage, moment: datetime) -> list[Out
         waited_for = message.call_id is not None and message.kind in {"answer", "confirmation_card"}
         call = calls.get(c, message.call_id) if waited_for and message.call_id else None
         return (
-            [] if call is None else insert_all(c, bot, [note(bot, call, replies.lost(typed(call)), "lost")])
+            []
+            if call is None
+            else insert_all(c, bot, [note(bot, call, replies.answer_lost(typed(call)), "lost")])
         )
 
     return await bot.database.write(work)
@@ -371,7 +383,7 @@ async def settle(
 
     reaction = await bot.database.write(work)
     if reaction is not None:
-        bot.background(remove(bot, reaction))
+        bot.background(remove(bot, bot.platform_of(message.user), reaction))
 
 
 async def refused(
@@ -402,10 +414,10 @@ def no_way(bot: Bot, call: DeferredCall, why: NotSent) -> Reply | None:
     """What a group is told when nothing private reaches the person who asked there."""
     if not why.no_way or call.chat.kind != "group" or call.recalled_at is not None:
         return None
-    return replies.no_way_to_you(typed(call), bot.platform.chat_link)
+    return replies.cannot_reach_privately(typed(call), bot.platform_of(call.user).chat_link)
 
 
-WORD_FOR = {"answer": replies.answer_refused, "confirmation_card": replies.card_refused}
+WORD_FOR = {"answer": answer_refused, "confirmation_card": card_refused}
 
 
 async def deliver_due(bot: Bot) -> None:
@@ -425,7 +437,7 @@ async def send_interim_words(bot: Bot) -> None:
         lambda c: calls.due_for_interim(c, moment - timedelta(seconds=INTERIM_AFTER), limit=50)
     )
     for call in await only_genuine(bot, found):
-        word = note(bot, call, replies.interim(typed(call)), "interim", kind="interim")
+        word = note(bot, call, replies.still_trying(typed(call)), "interim", kind="interim")
 
         def mark(c: Connection, call: DeferredCall = call, word: Draft = word) -> list[OutgoingMessage]:
             return insert_all(c, bot, [word]) if calls.mark_interim(c, call.id, now()) else []

@@ -119,7 +119,12 @@ async def refresh(
     """
     unasked = await bot.database.read(lambda c: granted_scopes.unasked(c, grant.user))
     scopes = (grant.scopes if scopes is None else scopes) - unasked
-    result = await bot.platform.refresh(grant.refresh_token, scopes=scopes) if grant.refresh_token else LOST
+    refreshing = bot.platform_of(grant.user).refreshing
+    result = (
+        await refreshing.refresh(grant.refresh_token, scopes=scopes)
+        if refreshing is not None and grant.refresh_token is not None
+        else LOST
+    )
     if isinstance(result, TokenSet):
         return await keep(bot, grant, result)
     log.warning(

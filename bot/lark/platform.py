@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import re
 import time
 from collections.abc import Mapping
+from datetime import timedelta
 from types import TracebackType
 from typing import Self
 from urllib.parse import quote
@@ -19,33 +21,59 @@ from bot.core.messages import Content, Destination, NotSent, Reply, Sent
 from bot.core.network import STRAIGHT, Network
 from bot.core.oauth import DeviceAnswer, DeviceCode, TokenProblem, TokenRefused, TokenSet
 from bot.core.people import Identity, UserKey
-from bot.core.platform import ScopeApplication
-from bot.core.scopes import Scope, ScopeSet
+from bot.core.platform import PlatformLimits, ScopeApplication
+from bot.core.scopes import MAX_SCOPES_PER_LINK, Scope, ScopeSet
 from bot.core.secrets import Secret
-from bot.lark import api, cards, doctor_checks, events, messages
+from bot.lark import cards, doctor_checks, messages, reactions
+from bot.lark.api import call, call_as_user
 from bot.lark.app_info import AppInfo
 from bot.lark.app_token import AppToken, with_token
-from bot.lark.oauth import USER_INFO_PATH, GenerationName, OAuth, identity_of
-from bot.lark.shown_links import Links
+from bot.lark.events import Recipient
+from bot.lark.http_client import HttpClient
+from bot.lark.oauth import OAuthClient
+from bot.lark.posts import render_reply
+from bot.lark.token_endpoints import TokenEndpointVersion
+from bot.lark.trusted_links import TrustedLinks
+from bot.lark.user_info import USER_INFO_PATH, identity_of
+from bot.lark.webhook import WebhookKeys, receive, receive_over_connection
 
 log = logging.getLogger(__name__)
 
-LONGEST_PAUSE = 30.0
+MAX_OPEN_ID_PAUSE = 30.0
 """Seconds between attempts to learn the bot's own open_id."""
 
-
-PATIENCE = 2.0
+STARTUP_WAIT = 2.0
 """Seconds that the start waits for it; a platform that is away does not hold up the rest."""
 
 
-REACTIONS_AGAIN_AFTER = 600.0
+CLIENT = re.compile(r"\b(Lark|Feishu)/")
+CLIENT_LOCALE = re.compile(r"LarkLocale/([A-Za-z]{2})")
+"""In the client's user agent."""
+
+
+REACTIONS_RETRY_INTERVAL = 600.0
 """Seconds for which an app that may not add reactions is not tried again: the scope is optional."""
+
+
+LIMITS = PlatformLimits(
+    # An hour by the documentation, less what clocks and slow requests may add.
+    idempotency_window=timedelta(minutes=55),
+    card_edit_window=timedelta(days=14),
+    # One chat takes five messages a second.
+    message_interval=timedelta(seconds=0.25),
+    code_lifetime=timedelta(minutes=5),
+    scopes_per_link=MAX_SCOPES_PER_LINK,
+)
 
 
 class LarkPlatform:
     """One app on one brand. `async with` it: it learns the bot's own open_id, and closes its connections."""
 
     name = "lark"
+    limits = LIMITS
+    webhook_path = "/lark/events"
+    callback_path = "/oauth/lark/callback"
+    page_path = "/oauth/lark/client"
 
     def __init__(
         self,
@@ -55,7 +83,7 @@ class LarkPlatform:
         open_url: str,
         accounts_url: str,
         applink_url: str | None = None,
-        oauth: GenerationName = "v2",
+        oauth: TokenEndpointVersion = "v2",
         encrypt_key: Secret | None = None,
         verification_token: Secret | None = None,
         public_url: str | None = None,
@@ -64,18 +92,18 @@ class LarkPlatform:
         self.app_id = app_id
         self._open_url, self._applink_url = open_url, applink_url
         self._accounts_url = accounts_url
-        self._links = Links(open_url, (accounts_url, applink_url, public_url))
-        self._keys = events.WebhookKeys(encrypt_key, verification_token)
-        self._recipient = events.Recipient(app_id, None)
-        self._http = api.Http(network, watched=True)
+        self._links = TrustedLinks(open_url, (accounts_url, applink_url, public_url))
+        self._keys = WebhookKeys(encrypt_key, verification_token)
+        self._recipient = Recipient(app_id, None)
+        self._http = HttpClient(network, log_outages=True)
         self._token = AppToken(self._http, open_url, app_id, app_secret, "tenant_access_token")
-        self._oauth = OAuth(
+        self._oauth = OAuthClient(
             self._http,
             open_url=open_url,
             accounts_url=accounts_url,
             app_id=app_id,
             app_secret=app_secret,
-            generation=oauth,
+            version=oauth,
         )
         self._info = AppInfo(app_id, self.call_as_app)
         self._learning: asyncio.Task[None] | None = None
@@ -84,7 +112,7 @@ class LarkPlatform:
     async def __aenter__(self) -> Self:
         self._learning = asyncio.create_task(self._learn_own_open_id())
         # Whoever is told that the bot is ready may mention it in a group at once.
-        await asyncio.wait({self._learning}, timeout=PATIENCE)
+        await asyncio.wait({self._learning}, timeout=STARTUP_WAIT)
         return self
 
     async def __aexit__(
@@ -107,31 +135,74 @@ class LarkPlatform:
         while self._recipient.bot_open_id is None:
             open_id = await self._info.bot_open_id()
             if open_id is not None:
-                self._recipient = events.Recipient(self.app_id, open_id)
+                self._recipient = Recipient(self.app_id, open_id)
                 return
             log.warning("the bot's own open_id could not be read; group messages wait")
             await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - jitter
-            pause = min(pause * 2, LONGEST_PAUSE)
+            pause = min(pause * 2, MAX_OPEN_ID_PAUSE)
+
+    @property
+    def app(self) -> str:
+        return f"{self.name}:{self.app_id}"
+
+    # --- what not every platform can do
+
+    @property
+    def device(self) -> Self:
+        return self
+
+    @property
+    def in_client(self) -> Self:
+        return self
+
+    @property
+    def refreshing(self) -> Self:
+        return self
+
+    @property
+    def narrowing(self) -> Self:
+        return self
+
+    @property
+    def revocation(self) -> Self:
+        return self
+
+    @property
+    def ephemeral(self) -> Self:
+        return self
+
+    @property
+    def reactions(self) -> Self:
+        return self
+
+    @property
+    def scope_applications(self) -> Self:
+        return self
+
+    def is_in_client(self, user_agent: str) -> bool:
+        return bool(CLIENT.search(user_agent))
+
+    def client_locale(self, user_agent: str) -> str | None:
+        locales: list[str] = CLIENT_LOCALE.findall(user_agent)
+        return locales[-1] if locales else None
 
     # --- what comes in
 
     def receive(self, headers: Mapping[str, str], body: bytes) -> Received:
-        return events.receive(self._keys, self._recipient, headers, body, time.time())
+        return receive(self._keys, self._recipient, headers, body, time.time())
 
     def parse(self, payload: bytes) -> Received:
         """One payload of the long connection, which vouches for its sender."""
-        return events.parse(self._keys, self._recipient, payload)
+        return receive_over_connection(self._keys, self._recipient, payload)
 
     # --- calls
 
     async def call(self, api_call: ApiCall, access_token: Secret) -> Outcome:
-        return await api.call_as_user(self._http, self._open_url, api_call, access_token)
+        return await call_as_user(self._http, self._open_url, api_call, access_token)
 
     async def call_as_app(self, api_call: ApiCall) -> Outcome:
         """Makes one API call as the bot; twice when its token turns out to be no longer good."""
-        return await with_token(
-            self._token, lambda token: api.call(self._http, self._open_url, api_call, token)
-        )
+        return await with_token(self._token, lambda token: call(self._http, self._open_url, api_call, token))
 
     @property
     def outage(self) -> Outage | None:
@@ -140,7 +211,7 @@ class LarkPlatform:
     # --- messages of the bot
 
     def render_reply(self, reply: Reply) -> Content:
-        return cards.render_reply(reply, self._links)
+        return render_reply(reply, self._links)
 
     def render_card(self, card: Card) -> Content:
         return cards.render_card(card)
@@ -152,30 +223,30 @@ class LarkPlatform:
         return await messages.update_card(self.call_as_app, message_id, content)
 
     async def withdraw(self, message_id: str) -> NotSent | None:
-        return await messages.withdraw(self.call_as_app, message_id)
+        return await messages.delete_ephemeral(self.call_as_app, message_id)
 
     @property
     def can_react(self) -> bool:
         return time.monotonic() >= self._no_reactions_before
 
     async def react(self, message_id: str) -> str | NotSent:
-        reaction = await messages.react(self.call_as_app, message_id)
-        if isinstance(reaction, messages.CannotReact):
-            self._no_reactions_before = time.monotonic() + REACTIONS_AGAIN_AFTER
+        reaction = await reactions.react(self.call_as_app, message_id)
+        if isinstance(reaction, reactions.CannotReact):
+            self._no_reactions_before = time.monotonic() + REACTIONS_RETRY_INTERVAL
             log.info("no reactions", extra={"reason": reaction.reason})
             return NotSent(reaction.reason, retry=False)
         return reaction
 
     async def unreact(self, message_id: str, reaction_id: str) -> NotSent | None:
-        return await messages.unreact(self.call_as_app, message_id, reaction_id)
+        return await reactions.remove_reaction(self.call_as_app, message_id, reaction_id)
 
     # --- authorization
 
     def authorize_url(
-        self, *, redirect_uri: str, scopes: ScopeSet, state: str, challenge: str | None, consent: bool
+        self, *, redirect_uri: str, scopes: ScopeSet, state: str, challenge: str | None, prompt: bool
     ) -> str:
         return self._oauth.authorize_url(
-            redirect_uri=redirect_uri, scopes=scopes, state=state, challenge=challenge, consent=consent
+            redirect_uri=redirect_uri, scopes=scopes, state=state, challenge=challenge, prompt=prompt
         )
 
     def card_link(self, url: str) -> str:
@@ -219,9 +290,9 @@ class LarkPlatform:
     ) -> TokenSet | TokenRefused:
         return await self._oauth.exchange_sign_in(code, redirect_uri=redirect_uri, verifier=verifier)
 
-    async def authorize_device(self, scopes: ScopeSet) -> DeviceCode | TokenRefused:
-        code = await self._oauth.authorize_device(scopes)
-        if isinstance(code, DeviceCode) and not self._links.shown(code.link.reveal()):
+    async def request_device_authorization(self, scopes: ScopeSet) -> DeviceCode | TokenRefused:
+        code = await self._oauth.request_device_authorization(scopes)
+        if isinstance(code, DeviceCode) and not self._links.resolve(code.verification_uri_complete.reveal()):
             return TokenRefused(TokenProblem.IN_DOUBT, 0, "a page for the code that is not the platform's")
         return code
 
@@ -253,7 +324,7 @@ class LarkPlatform:
         return await self._info.enabled_scopes_for_visitors()
 
     async def redirect_urls(self) -> frozenset[str] | None:
-        found = await doctor_checks.redirect_urls(self.call_as_app, self.app_id)
+        found = await doctor_checks.read_redirect_urls(self.call_as_app, self.app_id)
         return found if isinstance(found, frozenset) else None
 
     def knows_scope(self, scope: Scope) -> bool:

@@ -15,7 +15,7 @@ from bot.core.people import UserKey
 from bot.core.requests import Attempt, AttemptKind, AttemptStatus
 from bot.core.scopes import ScopeSet
 from bot.core.secrets import Secret
-from bot.store import audit, authorizations, sealed
+from bot.store import audit, requests, sealed
 from bot.store.keyring import Keyring
 from bot.store.schema import authorization_attempts
 from bot.store.statements import LIMIT, app_of, bind, of_app_or_untold, status_is
@@ -128,7 +128,7 @@ def begin(
     was opened `limit_a_day` times in a day."""
     request = attempt.request_id
     assert request is not None
-    authorizations.stamp_opened(connection, request, now)
+    requests.stamp_opened(connection, request, now)
     before = openings(connection, request, now)
     if before.live >= limit or before.today >= limit_a_day:
         return before
@@ -209,7 +209,7 @@ def consume(
     if row is None:
         return None
     if row.request_id is not None and code is not None:
-        authorizations.redeem(connection, row.request_id, now)
+        requests.redeem(connection, row.request_id, now)
     return _attempt(row, ring)[0]
 
 

@@ -11,7 +11,7 @@ from bot.core.oauth import DeviceCode
 from bot.core.people import UserKey
 from bot.core.requests import DeviceAuthorization, DeviceStatus
 from bot.core.scopes import ScopeSet
-from bot.store import audit, authorizations, sealed
+from bot.store import audit, requests, sealed
 from bot.store.keyring import Keyring
 from bot.store.schema import device_authorizations as devices
 from bot.store.statements import LIMIT, app_of, bind, of_app, status_in, status_is
@@ -99,7 +99,7 @@ def begin(
     lease_until: datetime,
 ) -> DeviceAuthorization | None:
     """Notes that a code is to be minted, claimed for this worker; None while another one of the request lives."""
-    authorizations.get_locked(connection, request)
+    requests.get_locked(connection, request)
     before = latest_of(connection, request)
     if before is not None and before.status in {DeviceStatus.MINTING, DeviceStatus.POLLING}:
         if before.expires_at is None or before.expires_at > now:
@@ -210,7 +210,7 @@ def minted(connection: Connection, device: DeviceAuthorization, code: DeviceCode
         "request": device.request_id,
         "sealed_device_code": sealed.DEVICE_CODE.seal(seal, row, code.device_code),
         "sealed_user_code": sealed.USER_CODE.seal(seal, row, code.user_code),
-        "sealed_link": sealed.DEVICE_LINK.seal(seal, row, code.link),
+        "sealed_link": sealed.DEVICE_LINK.seal(seal, row, code.verification_uri_complete),
         "pause": code.interval,
         "until": now + timedelta(seconds=code.interval),
         "end": now + timedelta(seconds=code.expires_in),

@@ -1,4 +1,9 @@
-"""PostgreSQL: a pool for works, and one connection more that carries word of new work between replicas."""
+"""PostgreSQL: a few connections that are held between works, and one more that notifies other replicas.
+
+All connections are in autocommit mode. Under READ COMMITTED each statement has a snapshot of its own, inside a
+transaction or not: a read loses nothing without BEGIN and ROLLBACK, and saves two round trips. A work of several
+statements sends BEGIN and COMMIT itself.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +13,13 @@ import hashlib
 import logging
 import secrets
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import asyncpg  # type: ignore[import-untyped]
 from sqlalchemy import Connection, event, make_url
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from bot.core.errors import ConfigurationError
@@ -26,13 +31,13 @@ from bot.store.transaction import KEYRING, Database, T, Work, run_in_transaction
 
 log = logging.getLogger(__name__)
 
-POOL_SIZE = 10
+MAX_CONNECTIONS = 10
 TRIES = 4
-"""How often a write is run that lost a race which it would not lose again."""
+"""How often a work runs that loses a race, or whose connection was closed before."""
 RACES_BY_STATE = {"40001", "40P01"}
 """SQLSTATE of a serialization failure and of a deadlock."""
 RACES_BY_CONSTRAINT = {"ix_deferred_calls_one_running"}
-"""Two replicas claimed two calls of one person."""
+"""Two replicas claimed two calls of one user."""
 
 CONNECT_TIMEOUT = 5.0
 
@@ -126,36 +131,33 @@ def _set_planner(connection: Any, record: object) -> None:
 class PostgresqlDatabase(Database):
     dialect = "postgresql"
 
-    def __init__(self, url: str, seal: Keyring, app: str = "") -> None:
-        super().__init__(url, seal, app)
-        self._engine = make_engine(
+    def __init__(self, url: str, keyring: Keyring, app: str = "") -> None:
+        super().__init__(url, keyring, app)
+        engine = make_engine(
             url,
-            execution_options={KEYRING: seal, APP: app},
-            pool_size=POOL_SIZE,
-            max_overflow=0,
+            isolation_level="AUTOCOMMIT",
+            execution_options={KEYRING: keyring, APP: app},
+            poolclass=NullPool,
             query_cache_size=1000,
         )
-        # Under READ COMMITTED each statement sees its own snapshot, inside a transaction or not: so a read loses
-        # nothing by doing without BEGIN and ROLLBACK, and gains two round trips.
-        self._autocommit = self._engine.execution_options(isolation_level="AUTOCOMMIT")
-        self._one_statement = self._engine.execution_options(isolation_level="AUTOCOMMIT")
-        event.listen(self._one_statement.sync_engine, "before_cursor_execute", _count)
-        self._messenger = _Messenger(url, seal, self._wake)
+        event.listen(engine.sync_engine, "before_cursor_execute", _allow_one_statement)
+        self._connections = _HeldConnections(engine, MAX_CONNECTIONS)
+        self._messenger = _Messenger(url, keyring, self._wake)
 
     @with_known_keys
     async def write(self, work: Work[T]) -> T:
-        return await self._write(self._engine, work)
+        return await self._write(work, _in_transaction)
 
     @with_known_keys
     async def write_one(self, work: Work[T]) -> T:
-        return await self._write(self._one_statement, _only_one(work))
+        return await self._write(work, _as_one_statement)
 
     @with_known_keys
     async def read(self, work: Work[T]) -> T:
-        return await _run_in(self._autocommit, work)
+        return await self._connections.run(work)
 
-    async def _write(self, engine: AsyncEngine, work: Work[T]) -> T:
-        result, announced = await _run_in(engine, lambda connection: _run(connection, work))
+    async def _write(self, work: Work[T], run: Callable[[Connection, Work[T]], tuple[T, bool]]) -> T:
+        result, announced = await self._connections.run(lambda connection: run(connection, work))
         if announced:
             self._wake()
             self._messenger.send()
@@ -173,7 +175,7 @@ class PostgresqlDatabase(Database):
 
     async def close(self) -> None:
         await self._messenger.close()
-        await self._engine.dispose()
+        await self._connections.close()
 
 
 def presence_key(replica: str) -> int:
@@ -181,44 +183,97 @@ def presence_key(replica: str) -> int:
     return int.from_bytes(hashlib.sha256(replica.encode()).digest()[:8], signed=True)
 
 
-async def _run_in(engine: AsyncEngine, work: Work[T]) -> T:
-    for attempt in range(1, TRIES + 1):
+class _HeldConnections:
+    """Connections that are held between works.
+
+    A check-out from SQLAlchemy's pool costs more than most statements, because it sets and resets the isolation level.
+    """
+
+    def __init__(self, engine: AsyncEngine, size: int) -> None:
+        self._engine = engine
+        self._permits = asyncio.Semaphore(size)
+        self._idle: list[AsyncConnection] = []
+
+    async def run(self, work: Work[T]) -> T:
+        """Run a work. Run it again if it lost a race, or if its connection turns out to be closed already."""
+        for attempt in range(1, TRIES + 1):
+            try:
+                async with self._permits:
+                    return await self._run(work)
+            except DBAPIError as error:
+                if attempt == TRIES or not (_lost_a_race(error) or _was_closed_before(error)):
+                    raise
+        raise AssertionError("unreachable")
+
+    async def _run(self, work: Work[T]) -> T:
+        connection = self._idle.pop() if self._idle else await self._engine.connect()
         try:
-            async with engine.connect() as connection:
-                return await connection.run_sync(work)
-        except DBAPIError as error:
-            if attempt == TRIES or not (_lost_a_race(error) or _was_closed_before(error)):
-                raise
-    raise AssertionError("unreachable")
+            result = await connection.run_sync(work)
+        except BaseException as error:
+            # A refused statement leaves the connection usable. A cancellation may come in the middle of one.
+            if isinstance(error, Exception) and not connection.invalidated:
+                self._idle.append(connection)
+            else:
+                await _terminate(connection)
+                if isinstance(error, Exception):
+                    # The server was restarted, and has closed the others too.
+                    await self.close()
+            raise
+        self._idle.append(connection)
+        return result
+
+    async def close(self) -> None:
+        """Close the connections that are idle."""
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            await _terminate(connection)
 
 
-def _run(connection: Connection, work: Work[T]) -> tuple[T, bool]:
-    # In here and not around it: each way into SQLAlchemy's synchronous part has its price.
-    with connection.begin():
+async def _terminate(connection: AsyncConnection) -> None:
+    """Close a connection without waiting for the server."""
+    with contextlib.suppress(Exception):
+        await connection.invalidate()
+    await connection.close()
+
+
+def _in_transaction(connection: Connection, work: Work[T]) -> tuple[T, bool]:
+    connection.exec_driver_sql("BEGIN")
+    try:
+        result = run_in_transaction(connection, work)
+        connection.exec_driver_sql("COMMIT")
+    except Exception:
+        # A connection that cannot roll back is lost, and the server does it. What went wrong first is raised.
+        with contextlib.suppress(DBAPIError):
+            connection.exec_driver_sql("ROLLBACK")
+        raise
+    return result
+
+
+STATEMENTS_LEFT = "bot_statements_left"
+"""The key of `Connection.info` that limits how many statements a work executes; missing: any number."""
+
+
+def _as_one_statement(connection: Connection, work: Work[T]) -> tuple[T, bool]:
+    """Raise at a second statement: the first is committed already."""
+    connection.info[STATEMENTS_LEFT] = 1
+    try:
         return run_in_transaction(connection, work)
+    finally:
+        if not connection.invalidated:
+            connection.info.pop(STATEMENTS_LEFT)
 
 
-EXECUTED = "bot_executed"
-
-
-def _only_one(work: Work[T]) -> Work[T]:
-    """The same work, that fails at a second statement: the first would be committed already."""
-
-    def guarded(connection: Connection) -> T:
-        connection.info[EXECUTED] = 0
-        return work(connection)
-
-    return guarded
-
-
-def _count(connection: Connection, *details: object) -> None:
-    connection.info[EXECUTED] += 1
-    if connection.info[EXECUTED] > 1:
+def _allow_one_statement(connection: Connection, *details: object) -> None:
+    left = connection.info.get(STATEMENTS_LEFT)
+    if left is None:
+        return
+    if left == 0:
         raise RuntimeError("A work given to `write_one` executes one statement.")
+    connection.info[STATEMENTS_LEFT] = left - 1
 
 
 def _lost_a_race(error: DBAPIError) -> bool:
-    """Whether the same work, run again, sees what it collided with and goes another way."""
+    """Whether the same work, run again, sees what it collided with and takes another path."""
     cause = error.orig.__cause__ if error.orig is not None else None
     if not isinstance(cause, asyncpg.PostgresError):
         return False
@@ -226,8 +281,7 @@ def _lost_a_race(error: DBAPIError) -> bool:
 
 
 def _was_closed_before(error: DBAPIError) -> bool:
-    """Whether a connection of the pool turned out to be closed already: the server was restarted, and nothing of the
-    work has reached it. The pool forgets its other connections with this one."""
+    """Whether a held connection was closed already (the server was restarted), so that no statement has left."""
     return isinstance(error.orig and error.orig.__cause__, asyncpg.InterfaceError) and bool(
         error.connection_invalidated
     )

@@ -6,17 +6,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
-from bot.store import (
-    attempts,
-    audit,
-    authorizations,
-    calls,
-    outbox,
-    replicas,
-    revocations,
-    seen_events,
-    sessions,
-)
+from bot.store import attempts, audit, calls, outbox, replicas, requests, revocations, seen_events, sessions
 
 EVENTS = timedelta(hours=24)
 """The platform delivers an event again for some seven hours."""
@@ -44,7 +34,7 @@ def prune(connection: Connection, now: datetime) -> int:
         # After the calls: what was pressed under the answer of one is remembered as long as it is kept.
         + seen_events.prune(connection, now - EVENTS, AT_A_TIME)
         + attempts.prune(connection, now - ATTEMPTS_AND_REQUESTS, AT_A_TIME)
-        + authorizations.prune(connection, now - ATTEMPTS_AND_REQUESTS, AT_A_TIME)
+        + requests.prune(connection, now - ATTEMPTS_AND_REQUESTS, AT_A_TIME)
         + attempts.prune_sign_ins(connection, now - SIGN_INS, AT_A_TIME)
         + sessions.prune(connection, now, AT_A_TIME)
         + revocations.prune(connection, now - CALLS_AND_MESSAGES, AT_A_TIME)

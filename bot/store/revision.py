@@ -57,9 +57,9 @@ def upgrade(url: str, seal: Keyring | None = None) -> None:
     from alembic import command  # noqa: PLC0415 - slow to import, and only needed here
 
     def seal_rows(connection: Connection) -> None:
-        from bot.store.adoption import adopt  # noqa: PLC0415 - only needed here
+        from bot.store.upgrade_sealing import seal_unsealed_rows  # noqa: PLC0415 - only needed here
 
-        adopt(connection, seal)
+        seal_unsealed_rows(connection, seal)
 
     def migrate(connection: Connection) -> None:
         found = _current(connection)

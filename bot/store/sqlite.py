@@ -1,21 +1,28 @@
-"""SQLite: one writer thread that commits for many, and a few threads that read.
+"""SQLite: statements run on the event loop's thread; only COMMIT, which waits for the disk, runs in another.
 
-A pool of connections that each commit alone fights over SQLite's single write lock. Here the writer takes whatever
-works are waiting, runs each in its own savepoint, commits once, and answers each waiter after that commit.
+Every call into sqlite3 releases the GIL. With a writer thread a busy event loop takes it after each statement, and
+getting it back costs more than the statement. Statements here take microseconds; a longer read is a `view`, which runs
+in a thread.
+
+Writes share transactions: those that arrive during a COMMIT run in the next one, each in a savepoint of its own, and
+return when it is committed. Connections that each commit alone would compete for SQLite's single write lock.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import sqlite3
 import threading
+import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from queue import Empty, SimpleQueue
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError
 
 from bot.store.database_url import parse_url
 from bot.store.key_sharing import with_known_keys
@@ -24,25 +31,26 @@ from bot.store.presence_lock import SUFFIX, PresenceFile
 from bot.store.statements import APP
 from bot.store.transaction import KEYRING, Database, T, Work, run_in_transaction
 
-READERS = 4
-LARGEST_BATCH = 100
-ENTER_PATIENCE = 30.0
-"""Seconds to wait for a process that is starting and has the file to itself: it writes once."""
+VIEW_THREADS = 2
+MAX_BATCH_SECONDS = 0.01
+"""How long works join the same transaction before it is committed. They hold up the event loop for that time."""
+ENTER_TIMEOUT = 30.0
+"""Seconds to wait while a starting process holds the presence lock alone. It writes once."""
 BUSY_MILLISECONDS = 10_000
-"""How long another process may hold the file before a write gives up."""
+"""How long to wait for a lock that another process holds on the file."""
 
 
-def make_engine(url: str, *, seal: Keyring | None = None, app: str = "") -> Engine:
-    """An engine whose connections leave BEGIN and COMMIT to whoever uses them."""
+def make_engine(url: str, *, keyring: Keyring | None = None, app: str = "") -> Engine:
+    """Return an engine whose connections leave BEGIN and COMMIT to the caller."""
     parsed = parse_url(url).set(drivername="sqlite")
     engine = create_engine(
         parsed,
         isolation_level="AUTOCOMMIT",
         connect_args={"check_same_thread": False},
-        execution_options={KEYRING: seal, APP: app},
-        pool_size=READERS + 1,
+        execution_options={KEYRING: keyring, APP: app},
+        pool_size=VIEW_THREADS + 2,
         query_cache_size=1000,
-        hide_parameters=True,  # what people wrote does not belong into an exception
+        hide_parameters=True,  # they hold what users wrote, which must not reach the logs
     )
     event.listen(engine, "connect", _set_pragmas)
     return engine
@@ -51,8 +59,8 @@ def make_engine(url: str, *, seal: Keyring | None = None, app: str = "") -> Engi
 def _set_pragmas(connection: Any, record: object) -> None:
     connection.execute(f"PRAGMA busy_timeout = {BUSY_MILLISECONDS}")
     connection.execute("PRAGMA journal_mode = WAL")
-    # NORMAL would lose the last commits with the power, and an acknowledged event among them. The price of FULL is
-    # one fsync a commit, and a commit is shared.
+    # NORMAL can lose the last commits in a power failure, and an acknowledged event with them. FULL costs one fsync a
+    # commit, and works share commits.
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
 
@@ -63,64 +71,71 @@ class _Write:
     done: asyncio.Future[Any]
 
 
+_Answers = list[Callable[[], None]]
+"""Calls that complete the futures of a batch."""
+
+
 class SqliteDatabase(Database):
     dialect = "sqlite"
 
-    def __init__(self, url: str, seal: Keyring, app: str = "") -> None:
-        super().__init__(url, seal, app)
-        self._loop = asyncio.get_running_loop()
-        self._engine = make_engine(url, seal=seal, app=app)
+    def __init__(self, url: str, keyring: Keyring, app: str = "") -> None:
+        super().__init__(url, keyring, app)
+        self._engine = make_engine(url, keyring=keyring, app=app)
         self._path = parse_url(url).database or ""
         self._opened: tuple[int, int] | None = None
         self._presence: PresenceFile | None = None
-        self._queue: SimpleQueue[_Write | None] = SimpleQueue()
+        self._reader: Connection | None = None
+        self._writer: Connection | None = None
+        self._waiting: deque[_Write] = deque()
+        self._writing: asyncio.Task[None] | None = None
         self._closed = False
-        self._writer = threading.Thread(target=self._write_batches, name="sqlite-writer", daemon=True)
-        self._writer.start()
-        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="sqlite-reader")
-        self._reading = threading.local()
-        self._reading_all: list[Connection] = []
+        self._lock_thread = ThreadPoolExecutor(1, thread_name_prefix="sqlite-lock")
+        """Runs what waits for the disk or for a lock: connecting, COMMIT, and BEGIN while the file is busy."""
+        self._view_threads = ThreadPoolExecutor(VIEW_THREADS, thread_name_prefix="sqlite-view")
+        self._of_view_thread = threading.local()
+        self._connections: list[Connection] = []
 
     @with_known_keys
     async def write(self, work: Work[T]) -> T:
         if self._closed:
             raise RuntimeError("The database is closed.")
-        done: asyncio.Future[T] = self._loop.create_future()
-        self._queue.put(_Write(work, done))
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[T] = loop.create_future()
+        self._waiting.append(_Write(work, done))
+        if self._writing is None:
+            self._writing = loop.create_task(self._write_waiting())
         return await done
 
     @with_known_keys
     async def read(self, work: Work[T]) -> T:
-        return await self._loop.run_in_executor(self._readers, self._read, work)
-
-    def _read(self, work: Work[T]) -> T:
-        connection = self._reader_connection()
-        driver: Any = connection.connection.dbapi_connection
-        driver.execute("BEGIN")  # one snapshot for all of it
+        if self._reader is None:
+            self._reader = await self._in_thread(self._lock_thread, self._connect_without_waiting)
         try:
-            return work(connection)
-        finally:
-            driver.execute("ROLLBACK")
+            return _in_snapshot(self._reader, work)
+        except DBAPIError as error:
+            if not _is_busy(error.orig):
+                raise
+        # A process that recovers the file after a crash keeps even readers out for a moment.
+        return await self._view(work)
 
-    def _reader_connection(self) -> Connection:
-        """Each reader thread keeps a connection of its own: fetching one from a pool costs more than most reads."""
-        found: Connection | None = getattr(self._reading, "connection", None)
-        if found is None:
-            found = self._reading.connection = self._engine.connect()
-            self._opened = self._opened or _identity(self._path)
-            self._reading_all.append(found)
-        return found
+    @with_known_keys
+    async def view(self, work: Work[T]) -> T:
+        return await self._view(work)
+
+    async def _view(self, work: Work[T]) -> T:
+        return await self._in_thread(self._view_threads, lambda: _in_snapshot(self._view_connection(), work))
 
     async def probe(self) -> None:
         await super().probe()
-        # What was opened stays readable and writable without its name; whoever opens the file next would miss it.
+        # An open file stays readable and writable after its name is gone, but the next process would not find it.
         if _identity(self._path) != self._opened:
             raise FileNotFoundError("The database file was moved, replaced or deleted.")
 
     async def enter(self, replica: str, take_over: Work[bool] | None) -> bool:
         if self._presence is None:
             self._presence = PresenceFile(self._path)
-        give_up_at = self._loop.time() + ENTER_PATIENCE
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + ENTER_TIMEOUT
         while True:
             if take_over is not None and self._presence.take_alone():
                 alone = await self.write(take_over)
@@ -128,87 +143,138 @@ class SqliteDatabase(Database):
                 return alone
             if self._presence.take_shared():
                 return False
-            if self._loop.time() > give_up_at:
-                raise TimeoutError(f"Another process does not let go of {self._path}{SUFFIX}.")
+            if loop.time() > give_up_at:
+                raise TimeoutError(f"Another process does not release {self._path}{SUFFIX}.")
             await asyncio.sleep(0.02)
 
     async def close(self) -> None:
         if self._closed:
             return
         self._closed = True
-        self._queue.put(None)
-        await asyncio.to_thread(self._writer.join)
-        await asyncio.to_thread(self._readers.shutdown)
-        for connection in self._reading_all:
+        if self._writing is not None:
+            await self._writing
+        await asyncio.to_thread(self._lock_thread.shutdown)
+        await asyncio.to_thread(self._view_threads.shutdown)
+        for connection in self._connections:
             connection.close()
         self._engine.dispose()
         if self._presence is not None:
             self._presence.close()
 
-    # --- in the writer's thread -----------------------------------------------------------------------
+    # --- connections ----------------------------------------------------------------------------------
 
-    def _write_batches(self) -> None:
-        with self._engine.connect() as connection:
-            driver: Any = connection.connection.dbapi_connection
-            while batch := self._next_batch():
-                answers, announced = _commit_together(connection, driver.execute, batch)
-                self._loop.call_soon_threadsafe(self._answer, answers, announced)
+    async def _in_thread(self, executor: ThreadPoolExecutor, run: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(executor, run)
 
-    def _next_batch(self) -> list[_Write]:
-        """Waits for a work and takes those behind it; nothing when the database is being closed."""
-        batch: list[_Write] = []
+    def _connect(self) -> Connection:
+        """Open a connection and keep it: checking one out of a pool costs more than most works."""
+        connection = self._engine.connect()
+        self._opened = self._opened or _identity(self._path)
+        self._connections.append(connection)
+        return connection
+
+    def _connect_without_waiting(self) -> Connection:
+        """Open a connection for the event loop's thread: a lock held elsewhere raises SQLITE_BUSY at once."""
+        connection = self._connect()
+        connection.exec_driver_sql("PRAGMA busy_timeout = 0")
+        return connection
+
+    def _view_connection(self) -> Connection:
+        found: Connection | None = getattr(self._of_view_thread, "connection", None)
+        if found is None:
+            found = self._of_view_thread.connection = self._connect()
+        return found
+
+    # --- writing --------------------------------------------------------------------------------------
+
+    async def _write_waiting(self) -> None:
+        """Write batches until no work is waiting."""
         try:
-            while len(batch) < LARGEST_BATCH:
-                write = self._queue.get(block=not batch)
-                if write is None:
-                    self._queue.put(None)  # what was taken with it comes first; the next look finds it again
-                    break
-                batch.append(write)
-        except Empty:
-            pass
-        return batch
+            while self._waiting:
+                answers, announced = await self._write_batch()
+                for answer in answers:
+                    answer()
+                if announced:
+                    self._wake()
+        finally:
+            self._writing = None
 
-    def _answer(self, answers: list[Callable[[], None]], announced: bool) -> None:
-        for answer in answers:
-            answer()
-        if announced:
-            self._wake()
+    async def _write_batch(self) -> tuple[_Answers, bool]:
+        """Run waiting works in one transaction.
 
+        Returns the answers to give, now that it is committed or rolled back, and whether it made calls runnable.
+        """
+        batch: list[_Write] = []
+        driver: Any = None
+        try:
+            if self._writer is None:
+                self._writer = await self._in_thread(self._lock_thread, self._connect_without_waiting)
+            driver = self._writer.connection.dbapi_connection
+            await self._begin(driver)
+            answers, announced = self._run_waiting(self._writer, driver, batch)
+            await self._in_thread(self._lock_thread, lambda: driver.execute("COMMIT"))
+        except Exception as error:
+            # The transaction as a whole failed: the file is locked, the disk is full.
+            if driver is not None and driver.in_transaction:
+                driver.execute("ROLLBACK")
+            if not batch:
+                batch, self._waiting = list(self._waiting), deque()
+            return [_failure(write.done, error) for write in batch], False
+        return answers, announced
 
-def _identity(path: str) -> tuple[int, int]:
-    """Which file has this name."""
-    found = os.stat(path)
-    return found.st_dev, found.st_ino
+    async def _begin(self, driver: Any) -> None:
+        """Take the write lock. While another process holds it, wait in a thread."""
+        try:
+            driver.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if not _is_busy(error):
+                raise
+            driver.execute(f"PRAGMA busy_timeout = {BUSY_MILLISECONDS}")
+            try:
+                await self._in_thread(self._lock_thread, lambda: driver.execute("BEGIN IMMEDIATE"))
+            finally:
+                driver.execute("PRAGMA busy_timeout = 0")
 
-
-def _commit_together(
-    connection: Connection, run: Callable[[str], object], batch: list[_Write]
-) -> tuple[list[Callable[[], None]], bool]:
-    """Runs the works in one transaction.
-
-    Returns the answers to give, now that it is committed or rolled back, and whether it made other work runnable.
-    """
-    answers: list[Callable[[], None]] = []
-    announced = False
-    try:
-        run("BEGIN IMMEDIATE")
-        for write in batch:
-            run("SAVEPOINT work")
+    def _run_waiting(self, connection: Connection, driver: Any, batch: list[_Write]) -> tuple[_Answers, bool]:
+        """Move waiting works to `batch` and run each in a savepoint, for `MAX_BATCH_SECONDS`."""
+        answers: _Answers = []
+        announced = False
+        until = time.monotonic() + MAX_BATCH_SECONDS
+        while self._waiting and (not batch or time.monotonic() < until):
+            write = self._waiting.popleft()
+            batch.append(write)
+            driver.execute("SAVEPOINT work")
             try:
                 result, announces = run_in_transaction(connection, write.work)
                 answers.append(_result(write.done, result))
                 announced |= announces
             except Exception as error:
-                run("ROLLBACK TO work")
+                driver.execute("ROLLBACK TO work")
                 answers.append(_failure(write.done, error))
-            run("RELEASE work")
-        run("COMMIT")
-    except Exception as error:
-        # The transaction as a whole: the file is locked, the disk is full.
-        if connection.connection.dbapi_connection.in_transaction:  # type: ignore[union-attr]
-            run("ROLLBACK")
-        return [_failure(write.done, error) for write in batch], False
-    return answers, announced
+            driver.execute("RELEASE work")
+        return answers, announced
+
+
+def _in_snapshot(connection: Connection, work: Work[T]) -> T:
+    driver: Any = connection.connection.dbapi_connection
+    driver.execute("BEGIN")  # all statements of the work see one snapshot
+    try:
+        return work(connection)
+    finally:
+        driver.execute("ROLLBACK")
+
+
+def _is_busy(error: BaseException | None) -> bool:
+    # The low byte is the primary code; recovery and snapshots have extended ones.
+    return (
+        isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+    )
+
+
+def _identity(path: str) -> tuple[int, int]:
+    """Return device and inode of the file that has this name now."""
+    found = os.stat(path)
+    return found.st_dev, found.st_ino
 
 
 def _result(done: asyncio.Future[T], value: T) -> Callable[[], None]:

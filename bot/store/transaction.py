@@ -50,12 +50,12 @@ class Database(ABC):
 
     dialect: Dialect
 
-    def __init__(self, url: str, seal: Keyring, app: str = "") -> None:
+    def __init__(self, url: str, keyring: Keyring, app: str = "") -> None:
         self.url = url
-        self.seal = seal
+        self.keyring = keyring
         self.app = app
         """Platform and app, joined by a colon: no other app's rows are touched. Empty: none are."""
-        self.key_ids = seal.key_ids
+        self.key_ids = keyring.key_ids
         """Fingerprints of the encryption keys, the one that seals first."""
         self._wakes: list[Callable[[], None]] = []
         self._gatherings: dict[Callable[..., Any], Batcher[Any, Any]] = {}
@@ -86,7 +86,11 @@ class Database(ABC):
 
     @abstractmethod
     async def read(self, work: Work[T]) -> T:
-        """Runs a work that changes nothing."""
+        """Run a work that changes nothing and reads a few rows."""
+
+    async def view(self, work: Work[T]) -> T:
+        """Run a work that changes nothing and may take long."""
+        return await self.read(work)
 
     async def probe(self) -> None:
         """Raises when the database cannot be read, or is no longer where it was opened."""

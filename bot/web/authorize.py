@@ -1,7 +1,8 @@
-"""Following a card's link, and coming back from the platform's page."""
+"""Opening a card's link, and the callback from the platform's authorization page."""
 
 from __future__ import annotations
 
+import logging
 import re
 
 from aiohttp import web
@@ -13,88 +14,97 @@ from bot.flows.authorize.grant import CallbackResult
 from bot.flows.authorize.open import LinkUnavailable, find_open_request, open_link
 from bot.flows.bot import Bot
 from bot.web import login
-from bot.web.failures import note_failure
-from bot.web.headers import is_in_client, is_sent_by_another_site, only_looks
-from bot.web.keys import BOT
-from bot.web.pages import CLOSED, LANDED, ROBOT_PAGE, TROUBLE_OUTCOME, sent_here, show, show_outcome
+from bot.web.app_keys import BOT
+from bot.web.pages import (
+    CALLBACK_ERROR,
+    CALLBACK_PAGES_BY_OUTCOME,
+    LINK_PREVIEW_PAGE,
+    UNAVAILABLE_LINK_PAGES,
+    confirmation_page,
+    show,
+    show_outcome,
+)
+from bot.web.request_headers import is_cross_site_without_click, is_in_client, is_preview
 
 TICKET = re.compile(r"[A-Za-z0-9_-]{43}")
 
+RESULT_PATH = "/authorization"
 
-async def start(request: web.Request) -> web.Response:
-    """`GET /authorize/{ticket}`: each opening by a person makes a fresh attempt and goes on to the platform."""
+
+async def open_ticket(request: web.Request) -> web.Response:
+    """`GET /authorize/{ticket}`: starts an attempt each time a person opens it, and redirects to the platform."""
     bot = request.app[BOT]
-    if only_looks(request):
-        return show(request, ROBOT_PAGE)
-    found = await look_up(bot, request.match_info["ticket"])
+    if is_preview(request):
+        return show(request, LINK_PREVIEW_PAGE)
+    found = await find_request(bot, request.match_info["ticket"])
     if isinstance(found, LinkUnavailable):
-        return show(request, CLOSED[found])
-    if is_in_client(request) and "browser" not in request.query:
-        # In the fragment the ticket stays out of logs on the way, and the page's URL is the registered one.
+        return show(request, UNAVAILABLE_LINK_PAGES[found])
+    page = bot.platform_of(found.user).in_client
+    if page is not None and is_in_client(request) and "browser" not in request.query:
+        # The fragment keeps the ticket out of logs on the way and the page's URL equal to the registered one.
         ticket = request.match_info["ticket"]
-        return web.Response(status=302, headers={"Location": f"/oauth/{bot.platform.name}/client#{ticket}"})
-    if is_sent_by_another_site(request):
-        return show(request, sent_here("browser" in request.query))
+        return web.Response(status=302, headers={"Location": f"{page.page_path}#{ticket}"})
+    if is_cross_site_without_click(request):
+        return show(request, confirmation_page("browser" in request.query))
     target = await open_link(bot, found)
     if isinstance(target, LinkUnavailable):
-        return show(request, CLOSED[target])
+        return show(request, UNAVAILABLE_LINK_PAGES[target])
     return web.Response(status=302, headers={"Location": target})
 
 
-async def look_up(bot: Bot, ticket: str) -> AuthorizationRequest | LinkUnavailable:
+async def find_request(bot: Bot, ticket: str) -> AuthorizationRequest | LinkUnavailable:
+    """Return the authorization request of a ticket, or why its link is unavailable."""
     if not TICKET.fullmatch(ticket):
         return LinkUnavailable.UNKNOWN
     return await find_open_request(bot, ticket)
 
 
 async def callback(request: web.Request) -> web.Response:
-    """`GET /oauth/lark/callback`: the end of an attempt, whatever it was. What is below it, and other methods, too.
+    """The callback: completes an attempt. Takes every method, and the paths below it.
 
-    The answer is always a redirect to a page without query: otherwise a state, or an unused code of a
-    foreign link, would stay in the address bar and the history.
+    Always redirects to a page without a query: otherwise a state, or the unused code of a foreign link, would stay in
+    the address bar and the history.
     """
+    bot = request.app[BOT]
     try:
-        return await end_attempt(request)
+        return await complete_attempt(request)
     except Exception as error:
-        note_failure(request.app[BOT], "callback", error)
-        return login.redirect(f"{LANDED_AT}/{TROUBLE_OUTCOME}")
+        bot.refusals.note("request failed", f"{type(error).__name__} at callback", logging.ERROR, error)
+        return login.redirect(f"{RESULT_PATH}/{CALLBACK_ERROR}")
 
 
-async def end_attempt(request: web.Request) -> web.Response:
+async def complete_attempt(request: web.Request) -> web.Response:
     bot = request.app[BOT]
     query = request.query
-    repeated = any(len(query.getall(name)) > 1 for name in set(query))
-    is_ours = request.method == "GET" and not request.match_info.get("rest")
-    came = parse_callback(query) if is_ours and not repeated else Malformed()
-    if isinstance(came, Malformed):
-        return malformed(request)
-    if kind_of(came.state) is AttemptKind.SIGN_IN:
-        return await login.land(request, came)
-    return login.redirect(f"{LANDED_AT}/{(await complete(bot, came)).value}")
+    has_duplicates = any(len(query.getall(name)) > 1 for name in set(query))
+    is_callback = request.method == "GET" and not request.match_info.get("rest")
+    response = parse_callback(query) if is_callback and not has_duplicates else Malformed()
+    if isinstance(response, Malformed):
+        return reject_malformed(request)
+    if kind_of(response.state) is AttemptKind.SIGN_IN:
+        return await login.callback(request, response)
+    return login.redirect(f"{RESULT_PATH}/{(await complete(bot, response)).value}")
 
 
-def malformed(request: web.Request) -> web.Response:
+def reject_malformed(request: web.Request) -> web.Response:
     request.app[BOT].refusals.note("callback refused", "malformed")
-    return login.redirect(f"{LANDED_AT}/{CallbackResult.MALFORMED.value}")
+    return login.redirect(f"{RESULT_PATH}/{CallbackResult.MALFORMED.value}")
 
 
-def brings_a_code(request: web.Request) -> bool:
-    """Whether the address holds what only a callback's should."""
+def has_code_or_state(request: web.Request) -> bool:
+    """Whether the query has what only a callback's should have."""
     return not request.query.keys().isdisjoint({"code", "state"})
 
 
 def has_stray_code(request: web.Request) -> bool:
-    """Whether a code or state has come to a page of ours that has no use for it. What it redirects to does not show it.
+    """Whether a code or state was sent to a page that has no use for it, and that has to drop it from the address.
 
-    The callback and the page in the client take them, and answer with a redirect of their own.
+    The callback and the in-client page do so by themselves.
     """
     is_page = request.method in {"GET", "HEAD"} and request.match_info.http_exception is None
-    return is_page and not request.path.startswith("/oauth/") and brings_a_code(request)
+    return is_page and not request.path.startswith("/oauth/") and has_code_or_state(request)
 
 
-LANDED_AT = "/authorization"
-
-
-async def landed(request: web.Request) -> web.Response:
+async def result(request: web.Request) -> web.Response:
     """`GET /authorization/{outcome}`: how an attempt ended."""
-    return show_outcome(request, LANDED)
+    return show_outcome(request, CALLBACK_PAGES_BY_OUTCOME)

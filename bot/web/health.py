@@ -1,4 +1,4 @@
-"""For whoever watches the process: is it alive, is it ready, what is going on."""
+"""Liveness, readiness and metrics, for what monitors the process."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from bot.core.events import Outage
-from bot.flows.bot import now
+from bot.flows.bot import Bot, now
 from bot.store import views
-from bot.web.keys import BOT, INGRESS
+from bot.web.app_keys import BOT, INGRESS
 
-PATIENCE = 2.0
+PROBE_TIMEOUT = 2.0
+"""Seconds."""
 
 
 async def alive(request: web.Request) -> web.Response:
@@ -23,30 +24,35 @@ async def alive(request: web.Request) -> web.Response:
 
 
 async def ready(request: web.Request) -> web.Response:
-    """`GET /readyz`: 200 when the database can be used and events can come in, else 503 naming what is not.
+    """`GET /readyz`: 200 if the database is usable and events can arrive, else 503 with what is down.
 
-    A platform that cannot be reached is told in the body and changes no status.
-    Costs no write: that the database takes one is known from the heartbeat.
+    The body reports a platform that cannot be reached, which does not change the status.
+    The check writes nothing: the heartbeat shows that the database accepts writes.
     """
     outage = request.app[INGRESS].outage()
-    checks = {"database": await database_answers(request), "events": outage is None}
+    checks = {"database": await is_database_up(request), "events": outage is None}
     status = 200 if all(checks.values()) else 503
-    words = {name: "up" if up else "down" for name, up in checks.items()}
-    words |= described("events", outage) | described("platform", request.app[BOT].platform.outage)
-    return web.json_response({"status": "ready" if status == 200 else "not ready", **words}, status=status)
+    fields = {name: "up" if up else "down" for name, up in checks.items()}
+    fields |= outage_fields("events", outage) | outage_fields("platform", platform_outage(request.app[BOT]))
+    return web.json_response({"status": "ready" if status == 200 else "not ready", **fields}, status=status)
 
 
-def described(what: str, outage: Outage | None) -> dict[str, str]:
+def platform_outage(bot: Bot) -> Outage | None:
+    """Return the outage of the first platform that has one."""
+    return next((each.outage for each in bot.platforms.values() if each.outage is not None), None)
+
+
+def outage_fields(what: str, outage: Outage | None) -> dict[str, str]:
     if outage is None:
         return {}
     since = outage.since.isoformat(timespec="seconds")
     return {f"{what}_down_since": since, f"{what}_down_because": outage.reason}
 
 
-async def database_answers(request: web.Request) -> bool:
+async def is_database_up(request: web.Request) -> bool:
     bot = request.app[BOT]
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(PROBE_TIMEOUT):
             await bot.database.probe()
     except Exception as error:
         bot.refusals.note("database not reachable", type(error).__name__, logging.ERROR, error)
@@ -55,12 +61,12 @@ async def database_answers(request: web.Request) -> bool:
 
 
 async def metrics(request: web.Request) -> web.Response:
-    """`GET /metrics`: Prometheus text. Numbers of all that the app has in the database, whichever replica is asked."""
+    """`GET /metrics`: Prometheus text. The counts are of the whole app, the same on every replica."""
     bot = request.app[BOT]
-    counts = await bot.database.read(lambda c: views.counts(c, now(), bot.database.app))
+    counts = await bot.database.view(lambda c: views.counts(c, now(), bot.database.app))
     registry = CollectorRegistry()
-    for name, (words, values) in counts.items():
-        gauge = Gauge(f"bot_{name}", words, ["status"], registry=registry)
+    for name, (description, values) in counts.items():
+        gauge = Gauge(f"bot_{name}", description, ["status"], registry=registry)
         for status, count in values.items():
             gauge.labels(status).set(count)
     up = Gauge("bot_events_up", "Whether events can come in here", registry=registry)

@@ -1,4 +1,4 @@
-"""Signing in and out with a browser. Inside the client this is `client`'s business, apart from how it ends."""
+"""Signing in and out with a browser. `in_client` signs in inside the client, and completes it as here."""
 
 from __future__ import annotations
 
@@ -8,80 +8,91 @@ from bot.core.oauth import Approved, Denied
 from bot.flows.account import sign_in
 from bot.flows.account.sign_in import Begun, NotSignedIn, SignedIn
 from bot.flows.bot import Bot
-from bot.web.headers import is_in_client, only_looks
-from bot.web.keys import BOT
-from bot.web.pages import NOT_LET_IN, ROBOT_PAGE, show, show_outcome
-from bot.web.session import BROWSER, SESSION, cookie, drop_cookie, note_done, posted_by, set_cookie
+from bot.web.app_keys import BOT, platform_of
+from bot.web.pages import LINK_PREVIEW_PAGE, SIGN_IN_PAGES_BY_OUTCOME, show, show_outcome
+from bot.web.request_headers import is_in_client, is_preview
+from bot.web.session import (
+    SESSION,
+    SIGN_IN_ATTEMPT,
+    delete_cookie,
+    flash,
+    read_cookie,
+    set_cookie,
+    visitor_of_form,
+)
 
-HOME = "/permissions"
-"""Where a person comes to who has signed in, or out."""
+ACCOUNT_PATH = "/permissions"
+"""Where a user arrives after signing in or out."""
 
 SIGNED_IN, SIGNED_OUT = "signed-in", "signed-out"
 
-IN_CLIENT = "sign-in"
-"""In the place of a ticket: the page inside the client is to sign in."""
+IN_CLIENT_FRAGMENT = "sign-in"
+"""In place of a ticket: tells the in-client page to sign in."""
 
 
 async def start(request: web.Request) -> web.Response:
-    """`GET /login`: on to the platform's page, or to ours that signs in inside the client."""
-    if only_looks(request):
-        return show(request, ROBOT_PAGE)
+    """`GET /login`: redirects to the platform's page, or to the in-client page."""
+    if is_preview(request):
+        return show(request, LINK_PREVIEW_PAGE)
     bot = request.app[BOT]
-    if is_in_client(request) and "browser" not in request.query:
-        return redirect(f"/oauth/{bot.platform.name}/client#{IN_CLIENT}")
-    begun, url = sign_in.begin_in_browser(bot)
+    platform = platform_of(request)
+    page = platform.in_client
+    if page is not None and is_in_client(request) and "browser" not in request.query:
+        return redirect(f"{page.page_path}#{IN_CLIENT_FRAGMENT}")
+    started, url = sign_in.begin_in_browser(bot, platform)
     response = redirect(url)
-    keep(response, bot, begun)
+    set_attempt_cookie(response, bot, started)
     return response
 
 
 def redirect(target: str) -> web.Response:
-    """303: whatever was asked, the answer is fetched from there."""
+    """Return a 303, after which the browser makes a GET, whatever the method was."""
     return web.Response(status=303, headers={"Location": target})
 
 
-def keep(response: web.StreamResponse, bot: Bot, begun: Begun) -> None:
-    """Has the browser keep what it needs to come back with."""
-    set_cookie(response, bot, BROWSER, begun.kept, int(bot.authorization_ttl.total_seconds()))
+def set_attempt_cookie(response: web.StreamResponse, bot: Bot, started: Begun) -> None:
+    """Store in the browser what it has to bring back to complete the sign-in."""
+    set_cookie(response, bot, SIGN_IN_ATTEMPT, started.kept, int(bot.authorization_ttl.total_seconds()))
 
 
-async def complete(request: web.Request, came: Approved | Denied) -> SignedIn | NotSignedIn:
-    """Ends a sign-in that came back to this browser."""
+async def complete(request: web.Request, authorization: Approved | Denied) -> SignedIn | NotSignedIn:
+    """Complete the sign-in that was started in this browser."""
     return await sign_in.complete(
         request.app[BOT],
-        came,
-        kept=cookie(request, BROWSER),
-        former=cookie(request, SESSION),
+        platform_of(request),
+        authorization,
+        kept=read_cookie(request, SIGN_IN_ATTEMPT),
+        former=read_cookie(request, SESSION),
     )
 
 
-def let_in(response: web.StreamResponse, bot: Bot, signed_in: SignedIn) -> None:
+def set_session_cookie(response: web.StreamResponse, bot: Bot, signed_in: SignedIn) -> None:
     set_cookie(response, bot, SESSION, signed_in.session)
-    drop_cookie(response, bot, BROWSER)
+    delete_cookie(response, bot, SIGN_IN_ATTEMPT)
 
 
-async def land(request: web.Request, came: Approved | Denied) -> web.Response:
-    """The callback of a sign-in: on to the page that says how it ended, whose address holds nothing of it."""
-    ended = await complete(request, came)
-    if isinstance(ended, NotSignedIn):
-        return redirect(f"/login/{ended.value}")
-    response = redirect(f"{HOME}?{SIGNED_IN}")
-    let_in(response, request.app[BOT], ended)
+async def callback(request: web.Request, authorization: Approved | Denied) -> web.Response:
+    """The callback of a sign-in: redirects to a page whose address holds neither code nor state."""
+    result = await complete(request, authorization)
+    if isinstance(result, NotSignedIn):
+        return redirect(f"/login/{result.value}")
+    response = redirect(f"{ACCOUNT_PATH}?{SIGNED_IN}")
+    set_session_cookie(response, request.app[BOT], result)
     return response
 
 
-async def ended(request: web.Request) -> web.Response:
-    """`GET /login/{outcome}`: why nobody was signed in."""
-    return show_outcome(request, NOT_LET_IN)
+async def failure(request: web.Request) -> web.Response:
+    """`GET /login/{outcome}`: why a sign-in failed."""
+    return show_outcome(request, SIGN_IN_PAGES_BY_OUTCOME)
 
 
 async def sign_out(request: web.Request) -> web.Response:
-    """`POST /logout`: the session ends here, and its cookie is dead wherever it may have got to."""
-    visitor = await posted_by(request)
-    bot, response = request.app[BOT], redirect(f"{HOME}?{SIGNED_OUT}")
+    """`POST /logout`: ends the session in the database, so that copies of its cookie are worthless too."""
+    visitor = await visitor_of_form(request)
+    bot, response = request.app[BOT], redirect(f"{ACCOUNT_PATH}?{SIGNED_OUT}")
     if visitor is not None:
         await sign_in.sign_out(bot, visitor.session)
-        # Not without a visitor: a post from another site comes without the cookie, but could have it dropped.
-        drop_cookie(response, bot, SESSION)
-        note_done(response, bot, SIGNED_OUT, None)
+        # Only with a visitor: a post from another site arrives without the cookie, and must not delete it.
+        delete_cookie(response, bot, SESSION)
+        flash(response, bot, SIGNED_OUT, None)
     return response

@@ -1,7 +1,8 @@
-"""The doors: which URL leads where."""
+"""The routes: which URL leads to which handler, and what applies to all of them."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -9,33 +10,38 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from bot.core.events import Outage
+from bot.core.platform import Platform
 from bot.flows.bot import Bot
 from bot.flows.limits import RepeatedLogs
-from bot.web import authorize, client, events, health, login, permissions
-from bot.web.bodies import LARGEST_BODY
-from bot.web.failures import note_failure
-from bot.web.headers import is_navigation
-from bot.web.keys import BOT, CLIENT_SCRIPT, INGRESS, ClientScript, Ingress
-from bot.web.pages import FOREIGN_POST, NOT_FOUND, TROUBLE, show
-from bot.web.session import ForeignPost
+from bot.web import account, authorize, health, in_client, login, webhook
+from bot.web.app_keys import BOT, CLIENT_SCRIPT, INGRESS, ClientScript, Ingress
+from bot.web.pages import ERROR_PAGE, FORM_OUT_OF_DATE_PAGE, NOT_FOUND_PAGE, show
+from bot.web.request_headers import is_navigation
+from bot.web.security import MAX_BODY_SIZE
+from bot.web.session import CsrfError
 
 STATIC = Path(__file__).parent / "static"
 
+PageHandler = Callable[[web.Request], Awaitable[web.Response]]
+
 
 def build(
-    bot: Bot, *, webhook: bool, outage: Callable[[], Outage | None], client_script: str
+    bot: Bot, *, has_webhook: bool, outage: Callable[[], Outage | None], client_script: str
 ) -> web.Application:
-    """The bot's web application. `webhook`: events come in by HTTP."""
-    app = web.Application(middlewares=[explain], client_max_size=LARGEST_BODY)
+    """Return the bot's web application. `has_webhook`: events arrive by HTTP."""
+    app = web.Application(middlewares=[show_errors], client_max_size=MAX_BODY_SIZE)
     app[BOT] = bot
-    app[CLIENT_SCRIPT] = ClientScript.of(client_script)
+    app[CLIENT_SCRIPT] = ClientScript.parse(client_script)
     app[INGRESS] = Ingress(outage)
-    name = bot.platform.name
-    if webhook:
-        app[events.ADVICE] = RepeatedLogs(every=events.ADVICE_EVERY)
-        app.router.add_post(f"/{name}/events", events.receive)
+    if has_webhook:
+        app[webhook.ADVICE] = RepeatedLogs(every=webhook.ADVICE_INTERVAL)
+    for platform in bot.platforms.values():
+        if has_webhook:
+            app.router.add_post(platform.webhook_path, webhook.receive)
+        if not bot.by_device:
+            app.router.add_routes(platform_routes(platform))
     if not bot.by_device:
-        app.router.add_routes(for_browsers(name))
+        app.router.add_routes(BROWSER_ROUTES)
     app.router.add_get("/healthz", health.alive)
     app.router.add_get("/readyz", health.ready)
     app.router.add_get("/metrics", health.metrics)
@@ -43,32 +49,30 @@ def build(
     return app
 
 
-def for_browsers(name: str) -> list[web.RouteDef]:
-    """What people open, who follow a link or come back from the platform's page."""
+def platform_routes(platform: Platform) -> list[web.RouteDef]:
+    """Return the routes to which a platform's authorization page, or its client, sends users."""
+    callback = platform.callback_path
+    routes = [
+        web.route("*", callback, authorize.callback),
+        web.route("*", f"{callback}/{{rest:.*}}", authorize.callback),
+    ]
+    if platform.in_client is None:
+        return routes
+    page = platform.in_client.page_path
     return [
-        web.get("/authorize/{ticket}", authorize.start),
-        web.route("*", f"/oauth/{name}/callback", authorize.callback),
-        web.route("*", f"/oauth/{name}/callback/{{rest:.*}}", authorize.callback),
-        web.get(f"{authorize.LANDED_AT}/{{outcome}}", authorize.landed),
-        web.get(f"/oauth/{name}/client", client.page),
-        web.post(f"/oauth/{name}/client/attempts", client.begin),
-        web.post(f"/oauth/{name}/client/sign-ins", client.begin_sign_in),
-        web.post(f"/oauth/{name}/client/results", client.finish),
-        web.get("/login", only_opened(login.start)),
-        web.get("/login/{outcome}", login.ended),
-        web.post("/logout", only_opened(login.sign_out)),
-        web.get("/permissions", only_opened(permissions.page)),
-        web.get("/permissions/continue", only_opened(permissions.go_on)),
-        web.post("/permissions/revoke", only_opened(permissions.revoke)),
-        web.post("/permissions/cancel", only_opened(permissions.cancel)),
+        *routes,
+        web.get(page, in_client.page),
+        web.post(f"{page}/attempts", in_client.start_attempt),
+        web.post(f"{page}/sign-ins", in_client.start_sign_in),
+        web.post(f"{page}/results", in_client.complete),
     ]
 
 
-Page = Callable[[web.Request], Awaitable[web.Response]]
+def navigation_only(handler: PageHandler) -> PageHandler:
+    """Reject the requests of scripts, frames and images, those of the bot's own pages included.
 
-
-def only_opened(handler: Page) -> Page:
-    """For what goes by a session: no script, frame or image is to ask for it, be it of our own pages."""
+    For the routes that depend on a session.
+    """
 
     async def guarded(request: web.Request) -> web.Response:
         if not is_navigation(request):
@@ -78,23 +82,40 @@ def only_opened(handler: Page) -> Page:
     return guarded
 
 
+BROWSER_ROUTES = [
+    web.get("/authorize/{ticket}", authorize.open_ticket),
+    web.get(f"{authorize.RESULT_PATH}/{{outcome}}", authorize.result),
+    web.get("/login", navigation_only(login.start)),
+    web.get("/login/{outcome}", login.failure),
+    web.post("/logout", navigation_only(login.sign_out)),
+    web.get(login.ACCOUNT_PATH, navigation_only(account.account)),
+    web.get(f"{login.ACCOUNT_PATH}/continue", navigation_only(account.continue_request)),
+    web.post(f"{login.ACCOUNT_PATH}/revoke", navigation_only(account.revoke)),
+    web.post(f"{login.ACCOUNT_PATH}/cancel", navigation_only(account.cancel)),
+]
+"""The routes that users open, on every platform."""
+
+
 @web.middleware
-async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """A person who mistypes a link, or meets a failure of ours, reads a page; programs still see the status."""
+async def show_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer an unknown path or an error of the bot with a page for people. Programs still see the status."""
     if authorize.has_stray_code(request):
         return login.redirect(request.path)
+    bot = request.app[BOT]
     try:
         return await handler(request)
     except web.HTTPNotFound:
-        # An address that is nearly the callback's, which a proxy or a slip made of it.
-        if authorize.brings_a_code(request) and is_navigation(request) and not request.app[BOT].by_device:
-            return authorize.malformed(request)
-        return show(request, NOT_FOUND)
-    except ForeignPost:
-        return show(request, FOREIGN_POST)
+        # A code at a path that resembles the callback's, after a proxy or a typo has changed it.
+        if authorize.has_code_or_state(request) and is_navigation(request) and not bot.by_device:
+            return authorize.reject_malformed(request)
+        return show(request, NOT_FOUND_PAGE)
+    except CsrfError:
+        return show(request, FORM_OUT_OF_DATE_PAGE)
     except web.HTTPException:
         raise
     except Exception as error:
+        # By `refusals`, which limits repeated lines: while the database is down, every request can cause one.
         resource = request.match_info.route.resource
-        note_failure(request.app[BOT], resource.canonical if resource else "", error)
-        return show(request, TROUBLE)
+        where = resource.canonical if resource else ""
+        bot.refusals.note("request failed", f"{type(error).__name__} at {where}", logging.ERROR, error)
+        return show(request, ERROR_PAGE)

@@ -1,12 +1,12 @@
-"""The HTTP server: what every connection may cost, and what every request and response has in common.
+"""The HTTP server: limits what a connection may cost, and sets what all requests and responses have in common.
 
-Anybody can connect. No one connection may hold up the event loop, and no number of them may keep out the rest:
+Anyone can connect. A single connection must not hold up the event loop, and many must not keep out the others:
 
-- request bodies are never inflated, and one with a `Content-Encoding` is answered 415;
-- the loop reads a few kilobytes of a connection at a time, and then it is the turn of the others;
-- a body that no handler has read is not read at all: the response is sent, and the connection closed;
-- headers are cut to a length that takes no time to search or parse;
-- connections that wait for their clients end after a while, and the oldest ones as soon as there are too many.
+- Request bodies are never decompressed. One with a `Content-Encoding` is answered 415.
+- The loop reads a few kilobytes of a connection at a time, then serves the others.
+- A body that no handler has read is not read: the server sends the response and closes the connection.
+- Headers are cut to a length that takes no time to search or parse.
+- Connections that wait for their clients are closed after a while, the oldest ones at once if there are too many.
 """
 
 from __future__ import annotations
@@ -23,68 +23,70 @@ from aiohttp.http_parser import RawRequestMessage
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
+from bot.core.words.pages import COOKIES_TOO_LONG
 from bot.flows.authorize.grant import CallbackResult
-from bot.web.authorize import LANDED_AT
-from bot.web.headers import common_headers
+from bot.web.authorize import RESULT_PATH
+from bot.web.security import common_headers
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
-MOST_CONNECTIONS = 500
-IDLE_WITHIN = 75.0
-"""Seconds for the next request on a connection, its head included. Proxies close theirs after 60 as a rule, and the
-side that uses a connection should be the one that closes it."""
-READ_AT_ONCE = 4 * 1024
-"""Bytes. Parsing them takes a millisecond at most, even if they are chunks of one byte each."""
-BUFFERED = 16 * 1024
+MAX_CONNECTIONS = 500
+KEEPALIVE_TIMEOUT = 75.0
+"""Seconds for the next request on a connection, including its headers. Proxies usually close idle connections after 60,
+and the side that uses a connection should be the one that closes it."""
+READ_SIZE = 4 * 1024
+"""Bytes. Parsing them takes a millisecond at most, even as chunks of one byte each."""
+BODY_BUFFER_SIZE = 16 * 1024
 """Bytes of a body that wait for a handler to read them."""
-MOST_HEADERS = 100
-LONGEST_TARGET, LONGEST_FIELD = 8 * 1024, 8 * 1024 - 2
-"""Bytes of the request's target, and of one header. They differ, so that an error tells which of the two it is about."""
-LONGEST_HEADER = 512
-"""Characters of a header that handlers see, cookies apart. To search 8 KB for the name of a robot, or for the validators
-of a cached file, takes milliseconds."""
-PARTING = 0.5
-"""Seconds in which a client can read a response that came before its body had been sent."""
+MAX_HEADERS = 100
+MAX_TARGET_SIZE, MAX_FIELD_SIZE = 8 * 1024, 8 * 1024 - 2
+"""Bytes of the request target, and of one header. They differ, so that a LineTooLong error shows which one it is."""
+MAX_HEADER_LENGTH = 512
+"""Characters of a header that handlers see, except for cookies. Searching 8 KB for the name of a robot, or for the
+validators of a cached file, takes milliseconds."""
+CLOSE_DELAY = 0.5
+"""Seconds for a client to read a response that was sent before the body of the request had arrived."""
 
 PLAIN_PATH = re.compile(r"/|(?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)+/?")
-LONGEST_PATH = 256
-NOWHERE = "/nowhere"
+MAX_PATH_LENGTH = 256
+UNROUTED_PATH = "/nowhere"
+"""A path without a route, for requests whose own path is not read."""
 
 
-def most_connections() -> int:
-    """At most half of the files that the process may open: the other half is for the database and the platform."""
+def max_connections() -> int:
+    """At most half of the files that the process may open: the rest is for the database and the platform."""
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return MOST_CONNECTIONS if files == resource.RLIM_INFINITY else min(MOST_CONNECTIONS, files // 2)
+    return MAX_CONNECTIONS if files == resource.RLIM_INFINITY else min(MAX_CONNECTIONS, files // 2)
 
 
 class Connection(web.RequestHandler):
-    """One connection. Knows whether it is the client's turn, or ours."""
+    """One connection. Knows whether the next move is the client's or the server's."""
 
-    __slots__ = ("_being_handled", "_server")
+    __slots__ = ("_handled_request", "_server")
 
     def __init__(self, server: Server, **options: Any) -> None:
         super().__init__(server, **options)
         self._server = server
-        self._being_handled: web.BaseRequest | None = None
+        self._handled_request: web.BaseRequest | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # asyncio reads up to 256 KB in one go, which can be 40 000 chunks: a tenth of a second for everybody else.
-        transport.max_size = READ_AT_ONCE  # type: ignore[attr-defined]
+        # asyncio reads up to 256 KB at once, which can be 40,000 chunks: a tenth of a second without other requests.
+        transport.max_size = READ_SIZE  # type: ignore[attr-defined]
         super().connection_made(transport)
 
     @property
     def waits_for_client(self) -> bool:
-        """Whether the next thing to happen is up to the client: a request, the rest of one, or reading a response."""
-        return self._being_handled is None or not self._being_handled.content.is_eof()
+        """Whether the client moves next: it sends a request or the rest of one, or reads a response."""
+        return self._handled_request is None or not self._handled_request.content.is_eof()
 
     async def handle(self, request: web.BaseRequest, handler: Handler) -> web.StreamResponse:
-        self._being_handled = request
-        self._server.was_used(self)
+        self._handled_request = request
+        self._server.mark_used(self)
         try:
             return await handler(request)
         finally:
-            self._being_handled = None
-            self._server.was_used(self)
+            self._handled_request = None
+            self._server.mark_used(self)
 
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
@@ -96,15 +98,15 @@ class Connection(web.RequestHandler):
             resp.force_close()
         finished = await super().finish_response(request, resp, start_time)
         if has_body_left:
-            await self._part()
+            await self._close_without_reading()
         return finished
 
-    async def _part(self) -> None:
-        """Closes without reading on. At once would be too soon: the reset overtakes a response that was not read yet."""
+    async def _close_without_reading(self) -> None:
+        """Close without reading the rest of the body, after a delay: a reset would overtake the response."""
         if self.transport is not None:
             self.transport.pause_reading()
             self.transport.write_eof()
-            await asyncio.sleep(PARTING)
+            await asyncio.sleep(CLOSE_DELAY)
         self.force_close()
 
     def handle_error(
@@ -114,42 +116,39 @@ class Connection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """For what is not HTTP: says so, and repeats nothing of it."""
+        """Answer what is not HTTP, without repeating any of it."""
         if status != 400:
             return super().handle_error(request, status, exc, message)
-        begins, limit = exc.args[:2] if isinstance(exc, LineTooLong) else (b"", None)
-        is_header = limit == LONGEST_FIELD
-        response = web.Response(status=status, text=HEADER_TOO_LONG if is_header else NOT_HTTP)
-        if limit == LONGEST_TARGET and begins.startswith(b"/oauth/"):
-            # A stranger's link can have so long a state. Its code is not to stay in the address bar.
-            response = web.Response(
-                status=303, headers={"Location": f"{LANDED_AT}/{CallbackResult.MALFORMED.value}"}
-            )
-        if is_header:
-            # The only header that a browser makes so long. Otherwise a script could lock a person out by planting them.
+        start, limit = exc.args[:2] if isinstance(exc, LineTooLong) else (b"", None)
+        if limit == MAX_TARGET_SIZE and start.startswith(b"/oauth/"):
+            # The link of a stranger can have so long a state. The redirect takes its code out of the address bar.
+            malformed = f"{RESULT_PATH}/{CallbackResult.MALFORMED.value}"
+            response = web.Response(status=303, headers={"Location": malformed})
+        elif limit == MAX_FIELD_SIZE:
+            response = web.Response(status=status, text=HEADER_TOO_LONG)
+            # Cookies are the only header that a browser makes so long. A script that plants them could lock a user out.
             response.headers["Clear-Site-Data"] = '"cookies"'
+        else:
+            response = web.Response(status=status, text=NOT_HTTP)
         response.force_close()
         return response
 
 
 NOT_HTTP = "This is not a valid HTTP request.\n"
-HEADER_TOO_LONG = (
-    "Your browser sent too many cookies. Open the page again; if this comes back, clear the cookies of this site.\n"
-    "浏览器发送的 Cookie 过多。请重新打开页面；如果仍然出现此提示，请清除本站的 Cookie。\n"
-)
+HEADER_TOO_LONG = f"{COOKIES_TOO_LONG.en}\n{COOKIES_TOO_LONG.zh}\n"
 
 
 class Server(web.Server):
-    """Makes the connections, closes the oldest when there are too many, and sees each request before the application."""
+    """Accepts connections, closes the oldest if there are too many, and checks each request before the application."""
 
     def __init__(self, handler: Handler, *, headers: Mapping[str, str], **options: Any) -> None:
         super().__init__(self._answer, **options)
         self.headers = headers
-        """Of every response."""
+        """Headers of every response, unless the response has its own."""
         self._handler = handler
-        self._most = most_connections()
-        self._by_use: dict[Connection, None] = {}
-        """The open connections, the one that was used last at the end."""
+        self._max_connections = max_connections()
+        self._idlest_first: dict[Connection, None] = {}
+        """The open connections, ordered by their last use. A dict, because it removes a connection in constant time."""
 
     def __call__(self) -> Connection:
         return Connection(self, loop=self._loop, **self._kwargs)
@@ -157,25 +156,25 @@ class Server(web.Server):
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
         connection = cast(Connection, handler)
-        if len(self._by_use) >= self._most and not self._make_room():
+        if len(self._idlest_first) >= self._max_connections and not self._make_room():
             transport.abort()
             return
-        self._by_use[connection] = None
+        self._idlest_first[connection] = None
 
     def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
-        self._by_use.pop(cast(Connection, handler), None)
+        self._idlest_first.pop(cast(Connection, handler), None)
         super().connection_lost(handler, exc)
 
-    def was_used(self, connection: Connection) -> None:
-        if self._by_use.pop(connection, self) is None:
-            self._by_use[connection] = None
+    def mark_used(self, connection: Connection) -> None:
+        if self._idlest_first.pop(connection, self) is None:
+            self._idlest_first[connection] = None
 
     def _make_room(self) -> bool:
-        """Ends the connection that has waited longest for its client. False when all are being worked for."""
-        oldest = next((each for each in self._by_use if each.waits_for_client), None)
+        """Abort the connection that has waited longest for its client. Return False if none waits."""
+        oldest = next((each for each in self._idlest_first if each.waits_for_client), None)
         if oldest is None:
             return False
-        del self._by_use[oldest]
+        del self._idlest_first[oldest]
         if oldest.transport is not None:
             oldest.transport.abort()
         return True
@@ -189,39 +188,39 @@ class Server(web.Server):
                 headers={hdrs.ACCEPT_ENCODING: "identity"},
             )
         if not is_plain(request.raw_path):
-            # With its query: the 404 handler redirects when there is a code in it.
+            # With its query: `routes.show_errors` redirects if it has a code.
             query = request.rel_url.raw_query_string
-            request = request.clone(rel_url=URL.build(path=NOWHERE, query_string=query, encoded=True))
+            request = request.clone(rel_url=URL.build(path=UNROUTED_PATH, query_string=query, encoded=True))
         return await cast(Connection, request.protocol).handle(request, self._handler)
 
 
 def is_plain(target: str) -> bool:
-    """Whether the path of a request has only one way to read it: no escapes, no dots, no doubled slashes.
+    """Whether the path of a request can be read in one way only: without escapes, dot segments and doubled slashes.
 
-    No path of ours needs any of that. Rules of a proxy, such as "no /metrics from outside", compare paths as text, and
-    `/%6detrics` must not be a way around them.
+    No route needs them. Proxies compare paths as text, for example to block /metrics from outside, and `/%6detrics`
+    must not get around that.
     """
     path = target.partition("?")[0]
-    return len(path) <= LONGEST_PATH and PLAIN_PATH.fullmatch(path) is not None
+    return len(path) <= MAX_PATH_LENGTH and PLAIN_PATH.fullmatch(path) is not None
 
 
 def with_short_headers(message: RawRequestMessage) -> RawRequestMessage:
-    """The head of a request with long headers cut, except for cookies, which `session.cookie` reads without parsing."""
+    """Cut the long headers of a request, except for cookies, which `session.read_cookie` reads without parsing."""
     if not any(is_too_long(name, value) for name, value in message.headers.items()):
         return message
     short = (
-        (name, value[:LONGEST_HEADER] if is_too_long(name, value) else value)
+        (name, value[:MAX_HEADER_LENGTH] if is_too_long(name, value) else value)
         for name, value in message.headers.items()
     )
     return message._replace(headers=CIMultiDictProxy(CIMultiDict(short)))
 
 
 def is_too_long(name: str, value: str) -> bool:
-    return len(value) > LONGEST_HEADER and name.lower() != "cookie"
+    return len(value) > MAX_HEADER_LENGTH and name.lower() != "cookie"
 
 
 class Runner(web.AppRunner):
-    """Runs an application on that server."""
+    """Runs an application on a `Server`."""
 
     __slots__ = ("_headers",)
 
@@ -231,19 +230,21 @@ class Runner(web.AppRunner):
             access_log=None,
             shutdown_timeout=shutdown_timeout,
             auto_decompress=False,
-            keepalive_timeout=IDLE_WITHIN,
+            keepalive_timeout=KEEPALIVE_TIMEOUT,
             lingering_time=0,
-            max_headers=MOST_HEADERS,
-            max_line_size=LONGEST_TARGET,
-            max_field_size=LONGEST_FIELD,
-            read_bufsize=BUFFERED,
+            max_headers=MAX_HEADERS,
+            max_line_size=MAX_TARGET_SIZE,
+            max_field_size=MAX_FIELD_SIZE,
+            read_bufsize=BODY_BUFFER_SIZE,
         )
         self._headers = common_headers(public_url)
 
     async def _make_server(self) -> Server:
-        made = await super()._make_server()
+        server = await super()._make_server()
 
-        def request_of(message: RawRequestMessage, *others: Any) -> web.BaseRequest:
-            return made.request_factory(with_short_headers(message), *others)
+        def make_request(message: RawRequestMessage, *others: Any) -> web.BaseRequest:
+            return server.request_factory(with_short_headers(message), *others)
 
-        return Server(made.request_handler, headers=self._headers, request_factory=request_of, **self._kwargs)
+        return Server(
+            server.request_handler, headers=self._headers, request_factory=make_request, **self._kwargs
+        )

@@ -1,4 +1,4 @@
-"""Who is signed in with a browser: its cookies, and the guard before everything that a signed-in person posts."""
+"""The session of a signed-in user: its cookies, and the CSRF check of every form that is posted."""
 
 from __future__ import annotations
 
@@ -15,37 +15,39 @@ from bot.core.people import UserKey
 from bot.core.secrets import Secret
 from bot.flows.account import sign_in
 from bot.flows.bot import Bot, now
-from bot.web.bodies import body_of
-from bot.web.keys import BOT
+from bot.web.app_keys import BOT
+from bot.web.security import read_body
 
 SESSION = "bot_session"
-BROWSER = "bot_browser"
-"""Kept by a browser in which a sign-in was begun, until it is completed."""
-DONE = "bot_done"
-"""What the person has just done, in one word, for the page that they are sent on to. Sealed, for that session alone."""
-DONE_LIVES = 60
+SIGN_IN_ATTEMPT = "bot_browser"
+"""In a browser that has started a sign-in, until the sign-in is completed."""
+FLASH = "bot_done"
+"""What the user has just done, for the page that the browser is redirected to. Encrypted for one session."""
+FLASH_LIFETIME = 60
+"""Seconds."""
 
-VALUES = {
+COOKIE_PATTERNS = {
     SESSION: re.compile(r"[A-Za-z0-9_-]{43}"),
-    BROWSER: re.compile(r"[A-Za-z0-9_.-]{1,2048}"),
-    DONE: re.compile(r"[A-Za-z0-9_.-]{1,200}"),
+    SIGN_IN_ATTEMPT: re.compile(r"[A-Za-z0-9_.-]{1,2048}"),
+    FLASH: re.compile(r"[A-Za-z0-9_.-]{1,200}"),
 }
-PROOF = "proof"
-"""The field of a form that shows that the page with the form was ours."""
-LARGEST_FORM = 4 * 1024
+FORM_TOKEN_FIELD = "proof"  # noqa: S105
+"""The field of a form that holds the visitor's form token."""
+MAX_FORM_SIZE = 4 * 1024
+"""Bytes."""
 
 
-class ForeignPost(Exception):
-    """No page of ours was posted, or none that was made for this session."""
+class CsrfError(Exception):
+    """A form was posted that is not from a page of this bot, or was not made for this session."""
 
 
 # --- cookies ---------------------------------------------------------------------------------------------
 
 
-def full_name(bot: Bot, name: str) -> str:
-    """`__Host-Http-` has the browser refuse the cookie from anybody but this very host over TLS, and from scripts.
+def cookie_name(bot: Bot, name: str) -> str:
+    """Add the prefix `__Host-Http-`: browsers take such a cookie from this host only, over TLS, and not from scripts.
 
-    A browser that does not know this prefix sees `__Host-` in it, which promises the first of the two.
+    A browser that does not know the prefix sees `__Host-` in it, which stands for the first two.
     """
     return f"__Host-Http-{name}" if is_secure(bot) else name
 
@@ -54,22 +56,22 @@ def is_secure(bot: Bot) -> bool:
     return bot.public_url.startswith("https:")
 
 
-def cookie(request: web.Request, name: str) -> Secret | None:
-    """None also when it is there twice: then one of the two was planted."""
-    # Not `request.cookies`, which takes milliseconds to parse 8 KB of other cookies.
-    wanted = full_name(request.app[BOT], name) + "="
-    pairs = [each.strip() for each in request.headers.get("Cookie", "").split(";") if wanted in each]
-    found = {each.removeprefix(wanted) for each in pairs if each.startswith(wanted)}
+def read_cookie(request: web.Request, name: str) -> Secret | None:
+    """Return the value of a cookie. None also if it is there twice: then one of the two was planted."""
+    # `request.cookies` takes milliseconds to parse 8 KB of other cookies.
+    prefix = cookie_name(request.app[BOT], name) + "="
+    pairs = [each.strip() for each in request.headers.get("Cookie", "").split(";") if prefix in each]
+    found = {each.removeprefix(prefix) for each in pairs if each.startswith(prefix)}
     value = found.pop() if len(found) == 1 else ""
-    return Secret(value) if VALUES[name].fullmatch(value) else None
+    return Secret(value) if COOKIE_PATTERNS[name].fullmatch(value) else None
 
 
 def set_cookie(
     response: web.StreamResponse, bot: Bot, name: str, value: Secret, seconds: int | None = None
 ) -> None:
-    """Without `seconds` it goes when the browser is closed."""
+    """Set a cookie for some seconds, or until the browser is closed."""
     response.set_cookie(
-        full_name(bot, name),
+        cookie_name(bot, name),
         value.reveal(),
         max_age=seconds,
         path="/",
@@ -79,85 +81,90 @@ def set_cookie(
     )
 
 
-def drop_cookie(response: web.StreamResponse, bot: Bot, name: str) -> None:
-    response.del_cookie(full_name(bot, name), path="/", secure=is_secure(bot), httponly=True, samesite="Lax")
+def delete_cookie(response: web.StreamResponse, bot: Bot, name: str) -> None:
+    response.del_cookie(
+        cookie_name(bot, name), path="/", secure=is_secure(bot), httponly=True, samesite="Lax"
+    )
 
 
-def note_done(response: web.StreamResponse, bot: Bot, done: str, visitor: Visitor | None) -> None:
-    """Has the next page say that this was done, if it is of the same session (None: of none).
+def flash(response: web.StreamResponse, bot: Bot, done: str, visitor: Visitor | None) -> None:
+    """Make the next page say what was done, if it belongs to the same session (None: to none).
 
-    An address alone does not have it say so: anybody can make a link to it. Nor does a cookie that is not ours.
+    The query alone does not suffice, because anyone can make a link with it, and neither does a cookie that this bot
+    has not encrypted.
     """
-    until = int(now().timestamp()) + DONE_LIVES
-    mark = bot.database.seal.seal(Secret(f"{until}:{done}"), mark_of(bot, visitor))
-    set_cookie(response, bot, DONE, Secret(mark), DONE_LIVES)
+    expires_at = int(now().timestamp()) + FLASH_LIFETIME
+    sealed = bot.database.keyring.seal(Secret(f"{expires_at}:{done}"), flash_purpose(bot, visitor))
+    set_cookie(response, bot, FLASH, Secret(sealed), FLASH_LIFETIME)
 
 
-def was_done(request: web.Request, visitor: Visitor | None) -> str | None:
-    """What was just done with this browser, if the address is about that."""
-    bot, kept = request.app[BOT], cookie(request, DONE)
-    if kept is None:
+def flashed(request: web.Request, visitor: Visitor | None) -> str | None:
+    """Return what was just done in this session, if the query names the same."""
+    bot, value = request.app[BOT], read_cookie(request, FLASH)
+    if value is None:
         return None
     try:
-        until, _, done = bot.database.seal.open(kept.reveal(), mark_of(bot, visitor)).reveal().partition(":")
+        opened = bot.database.keyring.open(value.reveal(), flash_purpose(bot, visitor))
     except CannotOpenSecret:
         return None
-    return done if int(until) >= now().timestamp() and done in request.query else None
+    expires_at, _, done = opened.reveal().partition(":")
+    return done if int(expires_at) >= now().timestamp() and done in request.query else None
 
 
-def mark_of(bot: Bot, visitor: Visitor | None) -> str:
-    """What a mark is sealed for: nothing that is sealed for another session, app or purpose opens as one."""
+def flash_purpose(bot: Bot, visitor: Visitor | None) -> str:
+    """Bind the cookie to a session and an app: a value of another session, app or purpose cannot be decrypted."""
     session = digest(visitor.session.reveal()) if visitor is not None else ""
-    return f"done cookie:{bot.platform.name}:{bot.platform.app_id}:{session}"
+    app = visitor.user.app if visitor is not None else bot.first_platform.app
+    return f"done cookie:{app}:{session}"
 
 
-# --- who it is -------------------------------------------------------------------------------------------
+# --- the visitor -----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """A person who is signed in."""
+    """A signed-in user."""
 
     user: UserKey
     session: Secret
 
     @property
-    def proof(self) -> str:
-        """Only a page that was made for this session can hold it, and nothing of the session's id shows in it."""
+    def form_token(self) -> str:
+        """The CSRF token of this session's forms. The session's id cannot be derived from it."""
         return urlsafe(hmac.digest(self.session.reveal().encode(), b"form", "sha256"))
 
 
 async def visitor_of(request: web.Request) -> Visitor | None:
-    """Who is signed in with the browser that asks, if somebody is."""
-    session = cookie(request, SESSION)
+    """Return the user who is signed in with this browser, or None."""
+    session = read_cookie(request, SESSION)
     if session is None:
         return None
     found = await sign_in.session_of(request.app[BOT], session)
     return Visitor(found.user, session) if found is not None else None
 
 
-async def posted_by(request: web.Request) -> Visitor | None:
-    """The signed-in person who posted one of our own forms; `ForeignPost` for every other post.
+async def visitor_of_form(request: web.Request) -> Visitor | None:
+    """Return the signed-in user who posted a form of this bot, or None if the session has ended.
 
-    What it rests on is the form's token: no other site can read or guess it. `Origin` alone would not do, because
-    our pages send no referrer and browsers then send `Origin: null` with our own forms, too; and `Sec-Fetch-Site` is
-    missing from old browsers. Where they do say that a post came from elsewhere, it is refused without a look at it.
-    The cookie is SameSite=Lax besides, so that foreign posts come without it.
+    Raises CsrfError for every other post. The form token decides: another site can neither read nor guess it.
+    `Origin` alone would not do, because these pages send no referrer, so that browsers send `Origin: null` with their
+    forms too; and old browsers send no `Sec-Fetch-Site`. Where these headers do name another site, the post is rejected
+    without looking at the token. Besides, the cookie is SameSite=Lax, so that posts of other sites come without it.
     """
     if request.headers.get("Origin", "null") not in {"null", request.app[BOT].public_url}:
-        raise ForeignPost
+        raise CsrfError
     if request.headers.get("Sec-Fetch-Site", "same-origin") != "same-origin":
-        raise ForeignPost
+        raise CsrfError
     visitor = await visitor_of(request)
     if visitor is None:
         return None
     if (
         request.content_type != "application/x-www-form-urlencoded"
-        or (request.content_length or 0) > LARGEST_FORM
+        or (request.content_length or 0) > MAX_FORM_SIZE
     ):
-        raise ForeignPost
-    fields = dict(parse_qsl((await body_of(request, LARGEST_FORM)).decode(errors="replace")))
-    given = fields.get(PROOF)
-    if given is None or not hmac.compare_digest(given.encode(), visitor.proof.encode()):
-        raise ForeignPost
+        raise CsrfError
+    fields = dict(parse_qsl((await read_body(request, MAX_FORM_SIZE)).decode(errors="replace")))
+    token = fields.get(FORM_TOKEN_FIELD)
+    if token is None or not hmac.compare_digest(token.encode(), visitor.form_token.encode()):
+        raise CsrfError
     return visitor

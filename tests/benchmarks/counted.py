@@ -21,7 +21,7 @@ from bot import app, settings
 from bot.flows.chores import repeat
 from bot.flows.worker import Worker
 
-METHODS = {"read", "write", "write_one", "write_together"}
+METHODS = {"read", "view", "write", "write_one", "write_together"}
 COUNTS = "benchmark_counts"
 """The key of `Connection.info` that tells whether what is executed counts."""
 

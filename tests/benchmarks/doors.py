@@ -31,12 +31,12 @@ async def call_regularly(bot: Bot, calls_a_second: float) -> None:
 
 
 async def make_call(bot: Bot) -> None:
-    await bot.platform.call(CALL, Secret("u-benchmark0000000000000000000000"))
+    await bot.first_platform.call(CALL, Secret("u-benchmark0000000000000000000000"))
 
 
 async def serve(loaded: settings.Settings, calls_a_second: float) -> None:
     async with app.assembled(loaded) as bot, app.ingress(loaded, bot) as outage:
-        application = routes.build(bot, webhook=True, outage=outage, client_script=loaded.jssdk_url)
+        application = routes.build(bot, has_webhook=True, outage=outage, client_script=loaded.jssdk_url)
         runner = Runner(application, public_url="", shutdown_timeout=1)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0, backlog=1024).start()

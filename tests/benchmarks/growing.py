@@ -14,7 +14,7 @@ from typing import Any
 from bot.core.calls import WaitsFor
 from bot.core.messages import Chat
 from bot.core.people import UserKey
-from bot.store import attempts, authorizations, calls, claims, grants, inbox, outbox, revocations
+from bot.store import attempts, calls, claims, grants, inbox, outbox, requests, revocations
 from bot.store.ids import new_id
 from bot.store.inbox import NewCall
 from bot.store.keyring import Keyring
@@ -129,9 +129,9 @@ async def timed(work: Callable[[], Awaitable[None]], times: int) -> float:
 
 
 LOOKS: dict[str, Callable[[Connection], Any]] = {
-    "cards due": lambda c: authorizations.cards_due(c, "w", NOW, SOON, 10),
+    "cards due": lambda c: requests.cards_due(c, "w", NOW, SOON, 10),
     "messages due": lambda c: outbox.claim_due(c, "w", NOW, SOON, 10),
-    "expiry": lambda c: (calls.overdue(c, NOW, 50), authorizations.expired(c, NOW, 50)),
+    "expiry": lambda c: (calls.overdue(c, NOW, 50), requests.expired(c, NOW, 50)),
     "interim words": lambda c: calls.due_for_interim(c, NOW, 50),
     "renewal": lambda c: grants.lease_due(c, "w", NOW, SOON, 5),
     "stranded consents": lambda c: attempts.stranded(c, "w", NOW, SOON, 10),

@@ -17,7 +17,8 @@ from multidict import CIMultiDict
 
 from bot.core.events import MessageReceived
 from bot.core.secrets import Secret
-from bot.lark.events import Recipient, WebhookKeys, receive
+from bot.lark.events import Recipient
+from bot.lark.webhook import WebhookKeys, receive
 from tests.benchmarks import subscription as app
 from tests.benchmarks.figures import Figure, interleaved
 

@@ -23,7 +23,7 @@ from bot.core.messages import Content, Destination, NotSent, Sent
 from bot.core.oauth import DeviceCode, TokenRefused, TokenSet
 from bot.core.people import Identity
 from bot.core.secrets import Secret
-from bot.lark.api import MAX_ANSWER_BYTES
+from bot.lark.http_client import MAX_RESPONSE_BYTES
 from bot.lark.platform import LarkPlatform
 
 SECRET, TOKEN, CODE, REFRESH = "s3cr3t" * 6, "u-token" * 6, "c0de" * 8, "ur-refresh" * 5
@@ -98,7 +98,7 @@ REQUESTS: dict[str, Asks] = {
     "refreshing": Asks("token", lambda p: p.refresh(Secret(REFRESH)), GOOD_TOKENS),
     "refreshing, v3": Asks("token", lambda p: p.refresh(Secret(REFRESH)), GOOD_TOKENS, oauth="v3"),
     "refreshing, v1": Asks("token", lambda p: p.refresh(Secret(REFRESH)), V1_TOKENS, "/open-apis/authen/", "v1"),
-    "minting a device code": Asks("token", lambda p: p.authorize_device(frozenset({"x:y"})), DEVICE),
+    "minting a device code": Asks("token", lambda p: p.request_device_authorization(frozenset({"x:y"})), DEVICE),
     "polling with a device code": Asks("token", lambda p: p.poll_device(Secret(CODE)), GOOD_TOKENS),
     "revoking": Asks("revocation", lambda p: p.revoke(Secret(REFRESH)), {"code": 0}),
     "asking whose a token is": Asks("who", lambda p: p.identify(Secret(TOKEN)), {"code": 0, "data": WHO}),
@@ -166,7 +166,7 @@ async def half(request: web.Request, asks: Asks) -> web.StreamResponse:
 async def endless(request: web.Request, asks: Asks) -> web.StreamResponse:
     response = web.StreamResponse()
     await response.prepare(request)
-    for _ in range(4 * MAX_ANSWER_BYTES // 1_000_000):
+    for _ in range(4 * MAX_RESPONSE_BYTES // 1_000_000):
         await response.write(b" " * 1_000_000)
     return response
 
@@ -227,7 +227,7 @@ LIMITED: dict[str, tuple[Answering, str]] = {
 }
 HUGE: dict[str, Answering] = {
     "an answer without end": endless,
-    "many megabytes": plain(200, '{"code":0,"x":"' + "x" * MAX_ANSWER_BYTES + '"}'),
+    "many megabytes": plain(200, '{"code":0,"x":"' + "x" * MAX_RESPONSE_BYTES + '"}'),
     "hundreds of thousands of values": plain(200, '{"code":0,"x":[' + "[]," * 300_000 + "1]}"),
     "numbers of thousands of digits": plain(200, '{"code":0,"x":[' + ("9" * 4300 + ",") * 300 + "1]}"),
     "many brackets without end": plain(200, "[" * 200_000),

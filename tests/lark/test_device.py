@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from bot.core.oauth import DeviceAnswer, DeviceCode, TokenProblem, TokenRefused, TokenSet
 from bot.core.secrets import Secret
-from bot.lark.oauth import parse_device_code, problem_of
-from bot.sandbox.sample import WEI
+from bot.lark.token_problems import problem_of
+from bot.lark.token_responses import parse_device_code
+from bot.sandbox.lark.sample_tenant import WEI
 
 ASKED = frozenset({"task:task:read", "offline_access"})
 
@@ -27,7 +28,7 @@ async def platform(request, world):
 async def decide(world, code, decision="allow", person=WEI):
     """The person follows the link and decides on the platform's page."""
     async with aiohttp.ClientSession() as http:
-        async with http.get(code.link.reveal(), allow_redirects=False) as page:
+        async with http.get(code.verification_uri_complete.reveal(), allow_redirects=False) as page:
             consent = page.headers["Location"].partition("id=")[2]
         body = {"person": person, "decision": decision}
         async with http.post(f"{world.url}/sandbox/api/consents/{consent}", json=body) as decided:
@@ -35,16 +36,18 @@ async def decide(world, code, decision="allow", person=WEI):
 
 
 async def test_a_code_is_minted_with_a_link_that_holds_it(world, platform):
-    code = await platform.authorize_device(ASKED)
+    code = await platform.request_device_authorization(ASKED)
     assert isinstance(code, DeviceCode)
     assert (code.expires_in, code.interval) == (240, 1)
-    assert parse_qs(urlsplit(code.link.reveal()).query)["user_code"] == [code.user_code.reveal()]
+    assert parse_qs(urlsplit(code.verification_uri_complete.reveal()).query)["user_code"] == [
+        code.user_code.reveal()
+    ]
     (minted,) = world.tenant.credentials.devices.values()
     assert frozenset(minted.scopes) == ASKED
 
 
 async def test_polls_wait_are_slowed_down_and_bring_tokens_once(world, platform):
-    code = await platform.authorize_device(ASKED)
+    code = await platform.request_device_authorization(ASKED)
     assert await platform.poll_device(code.device_code) is DeviceAnswer.PENDING
     assert await platform.poll_device(code.device_code) is DeviceAnswer.SLOW_DOWN
     await decide(world, code)
@@ -60,22 +63,22 @@ async def test_polls_wait_are_slowed_down_and_bring_tokens_once(world, platform)
 
 
 async def test_refusal_and_expiry_are_told_apart(world, platform):
-    code = await platform.authorize_device(ASKED)
+    code = await platform.request_device_authorization(ASKED)
     await decide(world, code, "refuse")
     assert await platform.poll_device(code.device_code) is DeviceAnswer.DENIED
-    code = await platform.authorize_device(ASKED)
+    code = await platform.request_device_authorization(ASKED)
     world.tenant.clock.advance(241)
     assert await platform.poll_device(code.device_code) is DeviceAnswer.EXPIRED
 
 
 async def test_a_scope_that_the_app_has_not_enabled_is_refused_at_once(platform):
-    refused = await platform.authorize_device(frozenset({"mail:user_mailbox:readonly"}))
+    refused = await platform.request_device_authorization(frozenset({"mail:user_mailbox:readonly"}))
     assert refused.problem is TokenProblem.SCOPE
 
 
 async def test_a_wrong_secret_is_the_apps_matter(world):
     platform = world.another(app_secret=Secret("wrong"))
-    assert (await platform.authorize_device(ASKED)).problem is TokenProblem.APP
+    assert (await platform.request_device_authorization(ASKED)).problem is TokenProblem.APP
     assert (await platform.poll_device(Secret("unknown"))).problem is TokenProblem.APP
     await platform.close()
 
@@ -99,7 +102,7 @@ async def test_a_wrong_secret_is_the_apps_matter(world):
 async def test_a_platform_that_stumbles_has_done_nothing_or_leaves_us_in_doubt(world, ask, trouble, problem):
     world.trouble(times=1, match={"path": "/o"}, **trouble)
     if ask == "authorize":
-        answer = await world.platform.authorize_device(ASKED)
+        answer = await world.platform.request_device_authorization(ASKED)
     else:
         answer = await world.platform.poll_device(Secret("code"))
     assert isinstance(answer, TokenRefused)
@@ -108,7 +111,7 @@ async def test_a_platform_that_stumbles_has_done_nothing_or_leaves_us_in_doubt(w
 
 async def test_tokens_are_narrowed_to_what_was_asked(world, platform):
     world.tenant.people[WEI].granted |= {"calendar:calendar:readonly"}
-    code = await platform.authorize_device(ASKED)
+    code = await platform.request_device_authorization(ASKED)
     await decide(world, code)
     tokens = await platform.poll_device(code.device_code)
     assert "calendar:calendar:readonly" in tokens.scopes
@@ -153,7 +156,7 @@ def test_an_answer_without_a_page_to_go_to_is_none(changed):
 @given(st.dictionaries(st.sampled_from([*ANSWER, "interval", "expires_in"]), st.text() | st.integers()))
 def test_any_answer_is_a_code_or_none(fields):
     code = parse_device_code(fields)
-    assert code is None or code.link.reveal().startswith(("https://", "http://"))
+    assert code is None or code.verification_uri_complete.reveal().startswith(("https://", "http://"))
 
 
 def test_a_refused_scope_is_another_matter_when_a_token_is_refreshed():

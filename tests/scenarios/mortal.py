@@ -22,7 +22,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from bot.core.words import cards as card_words
-from bot.sandbox.tenant import Chat, Message, Person
+from bot.sandbox.lark.tenant import Chat, Message, Person
 from tests.forking import Forker, Process
 from tests.moves import refuse_other_moves
 from tests.ports import free_port

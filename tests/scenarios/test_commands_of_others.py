@@ -125,7 +125,7 @@ PLUGINS = {
     "cannot be imported": ("import nothing_of_that_name", "nothing_of_that_name"),
     "raises on import": ("raise RuntimeError('two\\nlines')", "two lines"),
     "lacks what it names": ("", "bot_odd:odd"),
-    "is no command": ("odd = 7", "no command"),
+    "is not a command": ("odd = 7", "not a command"),
     "takes a name of ours": (COMMAND.format(name="agenda"), "/agenda"),
     "takes a name that is built in": (COMMAND.format(name="help"), "/help"),
     "cannot be typed": (COMMAND.format(name="Two Words"), "cannot be typed"),

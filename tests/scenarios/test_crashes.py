@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.sandbox.tenant import Person
+from bot.sandbox.lark.tenant import Person
 from tests.forking import Forker
 
 from .crashing import IDLE

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from bot.sandbox.tenant import Message
+from bot.sandbox.lark.tenant import Message
 
 from .conftest import World, actions_on, has_link, text_of
 
@@ -466,7 +466,7 @@ async def test_a_host_that_is_not_here_is_named_as_the_setting_to_mend(world: Wo
     world.settings["BOT_HOST"] = host
     code, _, err = await world.cli("run")
     assert code == 2
-    assert err.splitlines()[-1].startswith(f"bot: BOT_HOST: '{host}' is no address of this machine.")
+    assert err.splitlines()[-1].startswith(f"bot: BOT_HOST: '{host}' is not an address of this machine.")
 
 
 async def test_words_may_be_separated_by_any_space(world: World):

@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 
 from bot.core.people import UserKey
 from bot.core.secrets import Secret
-from bot.store import authorizations, schema, users
+from bot.store import requests, schema, users
 from bot.store.ids import new_id
 from bot.store.keyring import Keyring, new_key
 from bot.store.opening import open_database
@@ -31,7 +31,7 @@ async def keep_tickets(database: Database) -> None:
     def work(c: Connection) -> None:
         users.seen(c, somebody, language=None, union_id=None, now=now)
         for number in range(OLD_REQUESTS):
-            request = authorizations.open_request(
+            request = requests.open_request(
                 c,
                 somebody,
                 scopes=frozenset({"a"}),
@@ -41,7 +41,7 @@ async def keep_tickets(database: Database) -> None:
                 now=now,
                 new_id=new_id(now),
             )
-            authorizations.supersede(c, request.id, now)
+            requests.supersede(c, request.id, now)
 
     await database.write(work)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.sandbox.tenant import Chat, Message, Person
+from bot.sandbox.lark.tenant import Chat, Message, Person
 
 from .conftest import World, text_of
 from .test_commands_of_others import broken, with_packages

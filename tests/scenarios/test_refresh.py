@@ -16,8 +16,8 @@ from sqlalchemy import make_url
 from bot.core.oauth import TokenSet
 from bot.core.people import UserKey
 from bot.core.secrets import Secret
-from bot.sandbox.tenant import Person
-from bot.sandbox.tokens import issue
+from bot.sandbox.lark.tenant import Person
+from bot.sandbox.lark.tokens import issue
 from bot.store import grants, users
 from bot.store.keyring import Keyring
 from bot.store.opening import open_database

@@ -18,7 +18,7 @@ import aiohttp
 import pytest
 
 from bot.core.oauth import digest
-from bot.sandbox.tenant import Person
+from bot.sandbox.lark.tenant import Person
 from bot.store import sealed
 from bot.store.keyring import Keyring
 
@@ -142,7 +142,9 @@ async def test_web_login_signs_in_and_leaves_no_token_behind(
     assert "You haven't authorized anything" in page
     assert world.rows("SELECT * FROM grants") == []
     assert [row["status"] for row in world.rows("SELECT status FROM authorization_attempts")] == ["completed"]
-    (consent,) = [c.data for c in world.tenant.changes_after(0, "consent") if c.data["event"] == "opened"]
+    (consent,) = [
+        c.data for c in world.tenant.feed.changes_after(0, "consent") if c.data["event"] == "opened"
+    ]
     assert consent["scopes"] == []
 
 
@@ -595,7 +597,7 @@ async def test_what_is_pressed_after_a_session_has_ended_is_said_not_to_be_done(
     status, target, _ = await (sam.get(path) if path.endswith("continue") else sam.post(path, proof))
     assert (status, target) == (303, "/permissions?ended")
     page = (await sam.get(target))[2]
-    assert "You&#x27;ve been signed out" in page
+    assert "You've been signed out" in unescape(page)
     assert "登录已结束" in page
     assert "ookie" not in page
     assert running.rows("SELECT status FROM grants") == [{"status": "active"}]
@@ -662,7 +664,7 @@ async def test_a_platform_that_does_not_answer_is_said_to_be_that(
     sam = browser()
     status, _, page = await sam.get(await sam.way_back(running.sam))
     assert status == 503
-    assert "isn&#x27;t responding" in page
+    assert "isn't responding" in unescape(page)
     assert sessions(running) == []
 
 

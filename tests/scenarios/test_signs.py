@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bot.sandbox.tenant import Chat, ScopeSwitch
+from bot.sandbox.lark.tenant import Chat, ScopeSwitch
 
 from .conftest import PATIENCE, World, text_of
 
@@ -35,7 +35,7 @@ async def until_seen(world: World, message: str, seen: Callable[[], Any]) -> Non
     await world.until(seen, "a sign")
     changes = [
         c
-        for c in world.tenant.changes
+        for c in world.tenant.feed.changes
         if (c.kind == "reaction" and c.data["message"]["message_id"] == message)
         or (c.kind == "message" and c.data["message"]["reply_to"] == message)
     ]
@@ -74,7 +74,7 @@ async def test_a_slow_call_is_marked_until_its_answer_is_there(world: World, sai
         await world.answer_to(asked)
     await unmarked(world, asked)
     # What is over is not marked again.
-    assert [c.data["added"] for c in world.tenant.changes_after(0, "reaction")] == [True, False]
+    assert [c.data["added"] for c in world.tenant.feed.changes_after(0, "reaction")] == [True, False]
 
 
 async def test_what_is_answered_at_once_costs_no_reaction(world: World):
@@ -93,7 +93,7 @@ async def test_what_is_answered_at_once_costs_no_reaction(world: World):
     # The card right below it is a sign, too; a message that has none is marked by now.
     late = await world.say(world.sam, "/doc welcome")
     await world.until(lambda: marked(world, late), "a mark")
-    reacted = {c.data["message"]["message_id"] for c in world.tenant.changes_after(0, "reaction")}
+    reacted = {c.data["message"]["message_id"] for c in world.tenant.feed.changes_after(0, "reaction")}
     assert [text_of(world.tenant.messages[each].content) for each in reacted] == ["/doc welcome"]
     await world.consent(world.sam, card)
     await unmarked(world, late)

@@ -25,7 +25,6 @@ from bot.core.secrets import Secret
 from bot.store import (
     attempts,
     audit,
-    authorizations,
     calls,
     claims,
     device_authorizations,
@@ -33,6 +32,7 @@ from bot.store import (
     inbox,
     outbox,
     replicas,
+    requests,
     retention,
     revocations,
     schema,
@@ -115,17 +115,17 @@ def settle_some(c: Connection, person: UserKey) -> None:
     assert revocations.done(c, revocations.add(c, person, Secret("over"), NOW), NOW)
     third = replace(person, open_id="ou_third")
     users.seen(c, third, language=None, union_id=None, now=NOW)
-    request = authorizations.open_request(
+    request = requests.open_request(
         c, third, scopes=frozenset({"a:b"}), command="tasks", ticket=Secret(f"over {done.id}"), expires_at=TOMORROW,
         now=NOW, new_id=f"over-{done.id}",
     )  # fmt: skip
-    assert authorizations.settle(c, request.id, RequestStatus.DECLINED, now=NOW)
+    assert requests.settle(c, request.id, RequestStatus.DECLINED, now=NOW)
 
 
 def open_another(c: Connection, person: UserKey) -> None:
     """An open request, whose link was opened."""
     users.seen(c, person, language=None, union_id=None, now=NOW)
-    request = authorizations.open_request(
+    request = requests.open_request(
         c, person, scopes=frozenset({"a:b"}), command="tasks", ticket=Secret("another ticket"), expires_at=TOMORROW,
         now=NOW, new_id=f"another-{person.app_id}",
     )  # fmt: skip
@@ -149,13 +149,13 @@ LOOKS: dict[str, Callable[[Connection], Any]] = {
     "lines": lambda c: claims.call_up(c, FAR),
     "messages": lambda c: outbox.claim_due(c, "w2", FAR, FAR, 10),
     "message": lambda c: outbox.find(c, ANNA.open_id),
-    "cards": lambda c: authorizations.cards_due(c, "w2", FAR, FAR, 10),
+    "cards": lambda c: requests.cards_due(c, "w2", FAR, FAR, 10),
     "interim words": lambda c: calls.due_for_interim(c, FAR, 10),
     "for the administrator": lambda c: calls.waiting_for(c, WaitsFor.ADMINISTRATOR, 10),
     "question": lambda c: calls.all_by_message(c, "om_1"),
     "stranded consents": lambda c: attempts.stranded(c, "w2", FAR, FAR, 10),
     "overdue calls": lambda c: calls.overdue(c, FAR, 10),
-    "expired requests": lambda c: authorizations.expired(c, FAR, 10),
+    "expired requests": lambda c: requests.expired(c, FAR, 10),
     "expired openings": lambda c: attempts.expire(c, FAR, 10),
     "administrators' cards": lambda c: scope_waits.cards_due(c, "w2", FAR, FAR, 10),
     "revocations": lambda c: revocations.claim_due(c, "w2", FAR, FAR, 10),
@@ -165,14 +165,14 @@ LOOKS: dict[str, Callable[[Connection], Any]] = {
     "old messages": lambda c: outbox.prune(c, FAR, 10),
     "old calls": lambda c: calls.prune(c, FAR, 10),
     "old openings": lambda c: attempts.prune(c, FAR, 10),
-    "old requests": lambda c: authorizations.prune(c, FAR, 10),
+    "old requests": lambda c: requests.prune(c, FAR, 10),
     "old sessions": lambda c: sessions.prune(c, FAR, 10),
     "old revocations": lambda c: revocations.prune(c, FAR, 10),
     "old replicas": lambda c: replicas.prune(c, FAR),
     "old audit entries": lambda c: audit.prune(c, LONG_AGO + timedelta(days=1), 10),
     "retention": lambda c: retention.prune(c, LONG_AGO + timedelta(days=95)),
     "take-over": lambda c: takeover.from_everybody(c, NOW, LEASE),
-    "link": lambda c: authorizations.find_by_ticket(c, _digest(f"ticket of {ANNA.open_id}")),
+    "link": lambda c: requests.find_by_ticket(c, _digest(f"ticket of {ANNA.open_id}")),
     "state": lambda c: attempts.consumed_before(c, f"state of {ANNA.open_id}"),
     "callback": lambda c: attempts.consume(
         c, "another state", code=None, worker="w2", lease_until=FAR, now=NOW

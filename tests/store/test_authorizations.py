@@ -12,7 +12,7 @@ from bot.core.calls import CallStatus, WaitsFor
 from bot.core.oauth import digest
 from bot.core.requests import Attempt, AttemptKind, AttemptStatus, AuthorizationRequest, RequestStatus
 from bot.core.secrets import Secret
-from bot.store import attempts, authorizations, calls, claims, grants
+from bot.store import attempts, calls, claims, grants, requests
 from bot.store.attempts import NewAttempt
 from bot.store.ids import new_id
 from bot.store.schema import authorization_requests
@@ -29,7 +29,7 @@ async def opened(
 ) -> AuthorizationRequest:
     request_id = new_id(now)
     return await database.write(
-        lambda c: authorizations.open_request(
+        lambda c: requests.open_request(
             c,
             user,
             scopes=scopes,
@@ -69,14 +69,14 @@ async def consumed(database: Database, state: str = "s1", *, worker: str = "w1",
 
 
 async def get(database: Database, request: AuthorizationRequest) -> AuthorizationRequest:
-    found = await database.read(lambda c: authorizations.get(c, request.id))
+    found = await database.read(lambda c: requests.get(c, request.id))
     assert found is not None
     return found
 
 
 async def settled(database: Database, request: AuthorizationRequest, status: RequestStatus) -> bool:
     return await database.write(
-        lambda c: authorizations.settle(
+        lambda c: requests.settle(
             c, request.id, status, granted=CALENDAR, refused=NONE, failure=None, now=NOW
         )
     )
@@ -90,7 +90,7 @@ async def test_a_request_comes_back_as_it_was_opened_with_its_ticket_sealed(data
     request = await opened(database)
     assert await get(database, request) == request
     ticket_digest = digest(request.ticket.reveal())
-    assert await database.read(lambda c: authorizations.find_by_ticket(c, ticket_digest)) == request
+    assert await database.read(lambda c: requests.find_by_ticket(c, ticket_digest)) == request
     stored = await database.read(lambda c: c.execute(text("SELECT * FROM authorization_requests")).one())
     assert request.ticket.reveal() not in str(stored)
 
@@ -136,8 +136,8 @@ async def test_after_a_request_has_ended_the_next_need_opens_another(database: D
     assert await settled(database, first, RequestStatus.DECLINED)
     second = await opened(database, now=SOON)
     assert second.id != first.id
-    assert await database.read(lambda c: authorizations.live_of(c, ANNA)) == second
-    assert await database.read(lambda c: authorizations.latest_of(c, ANNA)) == second
+    assert await database.read(lambda c: requests.live_of(c, ANNA)) == second
+    assert await database.read(lambda c: requests.latest_of(c, ANNA)) == second
 
 
 async def test_a_call_that_begins_to_wait_and_a_grant_that_arrives_do_not_miss_each_other(
@@ -151,7 +151,7 @@ async def test_a_call_that_begins_to_wait_and_a_grant_that_arrives_do_not_miss_e
         assert call is not None
 
         def wait(c, call=call) -> bool:
-            request = authorizations.open_request(
+            request = requests.open_request(
                 c,
                 ANNA,
                 scopes=CALENDAR,
@@ -178,9 +178,9 @@ async def test_a_call_that_begins_to_wait_and_a_grant_that_arrives_do_not_miss_e
             calls.cancel(c, call.id, "tidied", NOW)
             calls.settle(c, call.id, call.claim, CallStatus.FAILED, "tidied", NOW)
             grants.end(c, ANNA, "tidied", NOW)
-            live = authorizations.live_of(c, ANNA)
+            live = requests.live_of(c, ANNA)
             if live is not None:
-                authorizations.settle(
+                requests.settle(
                     c, live.id, RequestStatus.DECLINED, granted=NONE, refused=NONE, failure=None, now=NOW
                 )
 
@@ -204,7 +204,7 @@ async def test_a_request_that_is_being_redeemed_does_not_expire(database: Databa
     request = await opened(database, until=SOON)
     await attempted(database, request)
     await consumed(database)
-    assert await database.read(lambda c: authorizations.expired(c, LATER, limit=5)) == []
+    assert await database.read(lambda c: requests.expired(c, LATER, limit=5)) == []
     assert not await settled(database, request, RequestStatus.EXPIRED)
     assert await settled(database, request, RequestStatus.GRANTED)
 
@@ -213,15 +213,15 @@ async def test_an_open_request_is_found_when_its_time_is_up(database: Database) 
     await meet(database)
     request = await opened(database, until=SOON)
     await attempted(database, request)
-    assert await database.read(lambda c: authorizations.expired(c, NOW, limit=5)) == []
-    assert await database.read(lambda c: authorizations.expired(c, SOON, limit=5)) == [request]
+    assert await database.read(lambda c: requests.expired(c, NOW, limit=5)) == []
+    assert await database.read(lambda c: requests.expired(c, SOON, limit=5)) == [request]
 
 
 async def test_a_superseded_request_shows_nothing_more_and_makes_room(database: Database) -> None:
     await meet(database)
     request = await opened(database)
-    assert await database.write(lambda c: authorizations.supersede(c, request.id, NOW))
-    assert await database.write(lambda c: authorizations.cards_due(c, "w1", LATER, TOMORROW, limit=5)) == []
+    assert await database.write(lambda c: requests.supersede(c, request.id, NOW))
+    assert await database.write(lambda c: requests.cards_due(c, "w1", LATER, TOMORROW, limit=5)) == []
     assert (await opened(database)).id != request.id
 
 
@@ -231,18 +231,18 @@ async def test_a_reopened_request_asks_for_the_rest(database: Database) -> None:
     await attempted(database, request)
     await consumed(database)
     assert (await get(database, request)).status is RequestStatus.REDEEMING
-    assert await database.write(lambda c: authorizations.reopen(c, request.id, scopes=TASKS, now=NOW))
+    assert await database.write(lambda c: requests.reopen(c, request.id, scopes=TASKS, now=NOW))
     again = await get(database, request)
     assert (again.status, again.scopes) == (RequestStatus.OPEN, TASKS)
     await settled(database, request, RequestStatus.GRANTED)
-    assert not await database.write(lambda c: authorizations.reopen(c, request.id, scopes=TASKS, now=NOW))
+    assert not await database.write(lambda c: requests.reopen(c, request.id, scopes=TASKS, now=NOW))
 
 
 async def test_avoided_scopes_add_up(database: Database) -> None:
     await meet(database)
     request = await opened(database)
-    await database.write(lambda c: authorizations.avoid(c, request.id, CALENDAR, TASKS, NOW))
-    await database.write(lambda c: authorizations.avoid(c, request.id, TASKS, NONE, NOW))
+    await database.write(lambda c: requests.avoid(c, request.id, CALENDAR, TASKS, NOW))
+    await database.write(lambda c: requests.avoid(c, request.id, TASKS, NONE, NOW))
     changed = await get(database, request)
     assert (changed.avoided, changed.scopes) == (CALENDAR | TASKS, NONE)
 
@@ -332,29 +332,27 @@ async def test_a_card_has_one_drawer_at_a_time(database: Database) -> None:
     request = await opened(database)
     claims = await asyncio.gather(
         *(
-            database.write_one(lambda c, w=f"w{n}": authorizations.claim_card(c, request.id, w, NOW, SOON))
+            database.write_one(lambda c, w=f"w{n}": requests.claim_card(c, request.id, w, NOW, SOON))
             for n in range(8)
         )
     )
     assert len([each for each in claims if each is not None]) == 1
-    assert await database.write_one(lambda c: authorizations.cards_due(c, "w9", NOW, SOON, limit=5)) == []
-    assert (
-        len(await database.write_one(lambda c: authorizations.cards_due(c, "w9", SOON, LATER, limit=5))) == 1
-    )
+    assert await database.write_one(lambda c: requests.cards_due(c, "w9", NOW, SOON, limit=5)) == []
+    assert len(await database.write_one(lambda c: requests.cards_due(c, "w9", SOON, LATER, limit=5))) == 1
 
 
 async def test_a_change_made_while_a_card_is_drawn_is_drawn_next(database: Database) -> None:
     await meet(database)
     request = await opened(database)
-    drawn = await database.write(lambda c: authorizations.claim_card(c, request.id, "w1", NOW, SOON))
+    drawn = await database.write(lambda c: requests.claim_card(c, request.id, "w1", NOW, SOON))
     assert drawn is not None
     await opened(database, TASKS, "tasks")
     assert await database.write(
-        lambda c: authorizations.card_shown(
+        lambda c: requests.card_shown(
             c, drawn, "w1", drawn.card_wanted, message_id="om_card", ephemeral=False, now=NOW
         )
     )
-    again = await database.write(lambda c: authorizations.claim_card(c, request.id, "w1", NOW, SOON))
+    again = await database.write(lambda c: requests.claim_card(c, request.id, "w1", NOW, SOON))
     assert again is not None
     assert (again.card_message_id, again.scopes) == ("om_card", CALENDAR | TASKS)
 
@@ -362,22 +360,16 @@ async def test_a_change_made_while_a_card_is_drawn_is_drawn_next(database: Datab
 async def test_a_card_that_shows_what_it_should_is_nobodys_business(database: Database) -> None:
     await meet(database)
     request = await opened(database)
-    claimed = await database.write(lambda c: authorizations.claim_card(c, request.id, "w1", NOW, SOON))
+    claimed = await database.write(lambda c: requests.claim_card(c, request.id, "w1", NOW, SOON))
     assert claimed is not None
     show = lambda worker: database.write(  # noqa: E731
-        lambda c: authorizations.card_shown(
-            c, claimed, worker, 1, message_id="om_card", ephemeral=True, now=NOW
-        )
+        lambda c: requests.card_shown(c, claimed, worker, 1, message_id="om_card", ephemeral=True, now=NOW)
     )
     assert not await show("w2")
     assert await show("w1")
-    assert await database.write(lambda c: authorizations.claim_card(c, request.id, "w1", NOW, SOON)) is None
-    assert await database.write(
-        lambda c: authorizations.reopen(c, request.id, scopes=frozenset({"b"}), now=NOW)
-    )
-    assert (
-        await database.write(lambda c: authorizations.claim_card(c, request.id, "w1", NOW, SOON)) is not None
-    )
+    assert await database.write(lambda c: requests.claim_card(c, request.id, "w1", NOW, SOON)) is None
+    assert await database.write(lambda c: requests.reopen(c, request.id, scopes=frozenset({"b"}), now=NOW))
+    assert await database.write(lambda c: requests.claim_card(c, request.id, "w1", NOW, SOON)) is not None
 
 
 async def test_who_has_lost_a_card_notes_nothing_of_it_and_has_it_drawn_again(database: Database) -> None:
@@ -385,22 +377,20 @@ async def test_who_has_lost_a_card_notes_nothing_of_it_and_has_it_drawn_again(da
     await meet(database)
     request = await opened(database)
     claim = lambda now, until: database.write(  # noqa: E731
-        lambda c: authorizations.claim_card(c, request.id, "w1", now, until)
+        lambda c: requests.claim_card(c, request.id, "w1", now, until)
     )
     late, holder = await claim(NOW, SOON), await claim(SOON, LATER)
     assert late is not None
     assert holder is not None
     show = lambda claimed: database.write(  # noqa: E731
-        lambda c: authorizations.card_shown(
-            c, claimed, "w1", 1, message_id="om_card", ephemeral=False, now=SOON
-        )
+        lambda c: requests.card_shown(c, claimed, "w1", 1, message_id="om_card", ephemeral=False, now=SOON)
     )
     assert await show(late) is None
-    assert not await database.write(lambda c: authorizations.postpone_card(c, late, "w1", TOMORROW))
+    assert not await database.write(lambda c: requests.postpone_card(c, late, "w1", TOMORROW))
     assert await show(holder) == 1
     assert await show(late) is None
     assert await claim(LATER, TOMORROW) is None
-    assert await database.write(lambda c: authorizations.redraw(c, request.id, LATER))
+    assert await database.write(lambda c: requests.redraw(c, request.id, LATER))
     again = await claim(LATER, TOMORROW)
     assert again is not None
     assert (again.card_message_id, again.card_wanted) == ("om_card", 2)
@@ -409,19 +399,19 @@ async def test_who_has_lost_a_card_notes_nothing_of_it_and_has_it_drawn_again(da
 async def test_a_card_that_could_not_be_shown_is_due_again_later(database: Database) -> None:
     await meet(database)
     request = await opened(database)
-    claimed = await database.write(lambda c: authorizations.claim_card(c, request.id, "w1", NOW, LATER))
+    claimed = await database.write(lambda c: requests.claim_card(c, request.id, "w1", NOW, LATER))
     assert claimed is not None
-    assert await database.write(lambda c: authorizations.postpone_card(c, claimed, "w1", SOON))
-    assert await database.write(lambda c: authorizations.cards_due(c, "w2", NOW, LATER, limit=5)) == []
-    due = await database.write(lambda c: authorizations.cards_due(c, "w2", SOON, LATER, limit=5))
+    assert await database.write(lambda c: requests.postpone_card(c, claimed, "w1", SOON))
+    assert await database.write(lambda c: requests.cards_due(c, "w2", NOW, LATER, limit=5)) == []
+    due = await database.write(lambda c: requests.cards_due(c, "w2", SOON, LATER, limit=5))
     assert [each.card_attempts for each in due] == [1]
 
 
 async def test_opening_a_link_stamps_the_first_time_and_nothing_else(database: Database) -> None:
     await meet(database)
     request = await opened(database)
-    await database.write(lambda c: authorizations.stamp_opened(c, request.id, SOON))
-    await database.write(lambda c: authorizations.stamp_opened(c, request.id, LATER))
+    await database.write(lambda c: requests.stamp_opened(c, request.id, SOON))
+    await database.write(lambda c: requests.stamp_opened(c, request.id, LATER))
     assert await get(database, request) == request
     opened_at = select(authorization_requests.c.opened_at)
     assert await database.read(lambda c: c.execute(opened_at).scalar()) == SOON
@@ -431,7 +421,7 @@ async def test_opening_a_link_stamps_the_first_time_and_nothing_else(database: D
 
 
 async def declined_on_page(database: Database, request: AuthorizationRequest) -> bool:
-    return await database.write(lambda c: authorizations.decline_on_page(c, request.id, SOON))
+    return await database.write(lambda c: requests.decline_on_page(c, request.id, SOON))
 
 
 async def test_a_refusal_on_the_page_is_shown_once_and_changes_nothing_else(database: Database) -> None:
@@ -455,11 +445,11 @@ async def test_a_new_command_and_a_consent_end_it_and_a_consent_that_fails_does_
     assert await declined_on_page(database, request)
     await attempted(database, request)
     await consumed(database)
-    assert await database.write(lambda c: authorizations.give_up_redeeming(c, request.id, NOW))
+    assert await database.write(lambda c: requests.give_up_redeeming(c, request.id, NOW))
     reopened = await get(database, request)
     assert (reopened.status, reopened.declined_on_page_at) == (RequestStatus.OPEN, SOON)
-    assert not await database.write(lambda c: authorizations.give_up_redeeming(c, request.id, NOW))
-    assert await database.write(lambda c: authorizations.reopen(c, request.id, scopes=TASKS, now=NOW))
+    assert not await database.write(lambda c: requests.give_up_redeeming(c, request.id, NOW))
+    assert await database.write(lambda c: requests.reopen(c, request.id, scopes=TASKS, now=NOW))
     assert (await get(database, request)).declined_on_page_at is None
     await settled(database, request, RequestStatus.DECLINED)
     assert not await declined_on_page(database, request)
@@ -510,5 +500,5 @@ async def test_nobody_came_back_so_the_verifier_is_erased_and_later_the_rows_go(
     assert await database.write(lambda c: attempts.expire(c, LATER, 10)) == 1
     far = TOMORROW + timedelta(days=1)
     assert await database.write(lambda c: attempts.prune(c, far, limit=10)) == 1
-    assert await database.write(lambda c: authorizations.prune(c, far, limit=10)) == 1
-    assert await database.read(lambda c: authorizations.get(c, request.id)) is None
+    assert await database.write(lambda c: requests.prune(c, far, limit=10)) == 1
+    assert await database.read(lambda c: requests.get(c, request.id)) is None

@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from bot.core.errors import CannotOpenSecret, ConfigurationError
 from bot.core.secrets import Secret
 from bot.store import call_steps, inbox, sealed, users
+from bot.store.database_url import parse_url
 from bot.store.keyring import Keyring, new_key
 from bot.store.opening import open_database
 from bot.store.postgresql import make_engine
@@ -361,6 +362,60 @@ async def test_the_pool_recovers_when_its_connections_were_cut(postgresql_url: s
         except DBAPIError:
             continue
     assert await count(database) == 0
+    await database.close()
+
+
+@pytest.mark.parametrize("way", ["read", "write", "write_one"])
+async def test_a_work_that_is_cancelled_stays_cancelled_and_the_next_ones_run(
+    postgresql_url: str, way: str
+) -> None:
+    database = await open_database(postgresql_url, Keyring([new_key()]))
+    begun = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def work(c: Connection) -> None:
+        loop.call_soon(begun.set)
+        c.execute(text("SELECT pg_sleep(30)"))
+
+    for _ in range(12):  # more than there are connections
+        begun.clear()
+        task = asyncio.create_task(getattr(database, way)(work))
+        await begun.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    await ask(database)
+    assert await count(database) == 1
+    await database.close()
+
+
+async def test_a_work_that_fails_leaves_nothing_and_its_connection_usable(database: Database) -> None:
+    def fails(c: Connection) -> None:
+        c.execute(text("CREATE TABLE left_over (number INTEGER)"))
+        c.execute(text("SELECT * FROM no_such_table"))
+
+    for _ in range(12):  # more than there are connections
+        with pytest.raises(DBAPIError):
+            await database.write(fails)
+    await ask(database)
+    assert await count(database) == 1
+    with pytest.raises(DBAPIError):
+        await database.view(lambda c: c.execute(text("SELECT * FROM left_over")).all())
+
+
+async def test_a_busy_file_holds_up_its_writes_and_not_the_event_loop(sqlite_url: str) -> None:
+    database = await open_database(sqlite_url, Keyring([new_key()]))
+    other = sqlite3.connect(parse_url(sqlite_url).database or "", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    asked = asyncio.create_task(ask(database))
+    for _ in range(20):
+        assert await count(database) == 0
+        await asyncio.sleep(0.005)
+    assert not asked.done()
+    other.execute("COMMIT")
+    await asked
+    assert await count(database) == 1
+    other.close()
     await database.close()
 
 

@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from bot.core.oauth import DeviceCode
 from bot.core.requests import AuthorizationRequest, DeviceAuthorization, DeviceStatus, RequestStatus
 from bot.core.secrets import Secret
-from bot.store import authorizations, device_authorizations
+from bot.store import device_authorizations, requests
 from bot.store.ids import new_id
 from bot.store.transaction import Connection, Database
 from tests.store.examples import ANNA, BEN, LATER, NOW, SOON, TOMORROW, meet
@@ -27,7 +27,7 @@ async def request(database: Database, user=ANNA) -> AuthorizationRequest:
     await meet(database, user)
     request_id = new_id(NOW)
     return await database.write(
-        lambda c: authorizations.open_request(
+        lambda c: requests.open_request(
             c,
             user,
             scopes=SCOPES,
@@ -103,7 +103,7 @@ async def test_it_is_due_after_the_platforms_interval_and_has_its_codes_then(dat
     assert (claimed.device_code, claimed.user_code, claimed.link) == (
         CODE.device_code,
         CODE.user_code,
-        CODE.link,
+        CODE.verification_uri_complete,
     )
     assert claimed.expires_at == NOW + timedelta(seconds=240)
     assert claimed.claim == device.claim + 1
@@ -187,7 +187,7 @@ async def test_what_a_person_drops_is_closed_and_that_of_others_stays(database: 
 async def test_a_live_code_moves_to_the_request_that_takes_the_place_of_its_own(database: Database) -> None:
     asked = await request(database)
     device = await polled(database, asked)
-    await database.write(lambda c: authorizations.supersede(c, asked.id, LATER))
+    await database.write(lambda c: requests.supersede(c, asked.id, LATER))
     successor = await request(database)
     assert successor.status is RequestStatus.OPEN
     await database.write(lambda c: device_authorizations.move(c, asked.id, successor.id))

@@ -17,7 +17,6 @@ from bot.core.requests import AttemptKind
 from bot.core.secrets import Secret
 from bot.store import (
     attempts,
-    authorizations,
     call_steps,
     claims,
     device_authorizations,
@@ -25,6 +24,7 @@ from bot.store import (
     key_rotation,
     outbox,
     replicas,
+    requests,
     revocations,
     schema,
     sealed,
@@ -52,7 +52,7 @@ async def fill(database: Database, user: UserKey = ANNA) -> None:
         steps = [Step(n, f"d{n}", False, None, {"value": n}) for n in range(3)]
         call_steps.record_results(c, call.id, call.claim, steps)
         save_grant(c, user, tokens(), scopes=SCOPES, oauth="v2", now=NOW)
-        request = authorizations.open_request(
+        request = requests.open_request(
             c,
             user,
             scopes=SCOPES,
@@ -87,9 +87,9 @@ async def fill(database: Database, user: UserKey = ANNA) -> None:
 
 
 def fill_card(c: Connection, request: str) -> None:
-    claimed = authorizations.claim_card(c, request, "w1", NOW, SOON)
+    claimed = requests.claim_card(c, request, "w1", NOW, SOON)
     assert claimed is not None
-    authorizations.card_shown(c, claimed, "w1", 1, message_id=f"om_{request}", ephemeral=False, now=NOW)
+    requests.card_shown(c, claimed, "w1", 1, message_id=f"om_{request}", ephemeral=False, now=NOW)
 
 
 def fill_device(c: Connection, request: str, user: UserKey) -> None:
@@ -147,7 +147,7 @@ async def test_after_a_rotation_the_new_key_alone_opens_everything(database_url:
     assert grant.refresh_token == Secret("refresh-1")
     (stranded,) = await alone.write(lambda c: attempts.stranded(c, "w2", SOON, LATER, limit=5))
     assert (stranded[0].verifier, stranded[1]) == (Secret("verifier"), Secret("code"))
-    assert (await alone.read(lambda c: authorizations.live_of(c, ANNA))).ticket == Secret("ticket of ou_anna")  # type: ignore[union-attr]
+    assert (await alone.read(lambda c: requests.live_of(c, ANNA))).ticket == Secret("ticket of ou_anna")  # type: ignore[union-attr]
     (device,) = await alone.write(lambda c: device_authorizations.claim_due(c, "w", SOON, LATER, limit=5))
     assert (device.device_code, device.user_code, device.link) == (
         Secret("device code"),

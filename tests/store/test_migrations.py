@@ -14,9 +14,9 @@ from sqlalchemy import Connection, inspect, text
 from bot.core.errors import ConfigurationError
 from bot.core.secrets import Secret
 from bot.store import revision, views
-from bot.store.adoption import adopt
 from bot.store.keyring import Keyring, new_key
 from bot.store.opening import check_schema, open_database, upgrade
+from bot.store.upgrade_sealing import seal_unsealed_rows
 
 NOW = datetime.now(UTC)
 AGO, SOON = NOW - timedelta(hours=1), NOW + timedelta(hours=1)
@@ -222,7 +222,7 @@ def to_revision(url: str, wanted: str, ring: Keyring | None = None) -> None:
         config = revision._config()
         config.attributes["connection"] = connection
         if ring is not None:
-            config.attributes["seal_rows"] = lambda found: adopt(found, ring)
+            config.attributes["seal_rows"] = lambda found: seal_unsealed_rows(found, ring)
         command.upgrade(config, wanted)
 
     revision._in_transaction(url, migrate, writing=True)

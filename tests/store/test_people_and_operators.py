@@ -14,11 +14,11 @@ from bot.core.people import Identity, UserKey
 from bot.core.secrets import Secret
 from bot.store import (
     audit,
-    authorizations,
     calls,
     claims,
     grants,
     replicas,
+    requests,
     retention,
     revocations,
     scope_waits,
@@ -144,7 +144,7 @@ async def lived(database: Database) -> str:
         second = claims.claim_next(c, "w1", NOW, SOON)
         assert second is not None
         save_grant(c, ANNA, tokens(), scopes=SCOPES, oauth="v2", now=NOW)
-        request = authorizations.open_request(
+        request = requests.open_request(
             c,
             ANNA,
             scopes=SCOPES,
@@ -228,5 +228,5 @@ async def test_retention_deletes_what_nobody_asks_for_and_keeps_what_waits(datab
     deleted = await database.write(lambda c: retention.prune(c, NOW + timedelta(days=31)))
     assert deleted == 3  # two events, and the call that failed
     assert await database.read(lambda c: calls.get(c, waiting)) is not None
-    assert await database.read(lambda c: authorizations.live_of(c, ANNA)) is not None
+    assert await database.read(lambda c: requests.live_of(c, ANNA)) is not None
     assert await database.read(lambda c: grants.find(c, ANNA)) is not None

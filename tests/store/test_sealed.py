@@ -17,7 +17,6 @@ from bot.core.requests import Attempt
 from bot.core.secrets import Secret
 from bot.store import (
     attempts,
-    authorizations,
     call_steps,
     calls,
     device_authorizations,
@@ -25,6 +24,7 @@ from bot.store import (
     key_rotation,
     outbox,
     replicas,
+    requests,
     revocations,
     schema,
     sealed,
@@ -60,7 +60,7 @@ def of_devices(name: str) -> Read:
 
 
 def of_requests(c: Connection) -> list[Any]:
-    live = (authorizations.live_of(c, user) for user in (ANNA, BEN, CHO))
+    live = (requests.live_of(c, user) for user in (ANNA, BEN, CHO))
     return [request and request.ticket for request in live]
 
 
@@ -74,7 +74,7 @@ def of_sessions(c: Connection) -> list[Any]:
 
 
 def of_cards(c: Connection) -> list[Any]:
-    live = (authorizations.live_of(c, user) for user in (ANNA, BEN))
+    live = (requests.live_of(c, user) for user in (ANNA, BEN))
     return [request and request.card_message_id for request in live]
 
 
@@ -191,10 +191,10 @@ def meet_cho(c: Connection) -> None:
     """Somebody who has a request and nothing else."""
     users.seen(c, CHO, language=None, union_id=None, now=NOW)
     ticket, scopes = Secret("of Cho"), frozenset({"x"})
-    authorizations.open_request(
+    requests.open_request(
         c, CHO, scopes=scopes, command="x", ticket=ticket, expires_at=TOMORROW, now=NOW, new_id="of Cho"
     )
-    authorizations.supersede(c, "of Cho", NOW)
+    requests.supersede(c, "of Cho", NOW)
 
 
 FORMER = {f"{one.table.name}.{one.column.name}": one for one in sealed.ALL if one.former is not None}

@@ -16,7 +16,6 @@ from bot.core.calls import CallStatus, Step, WaitsFor
 from bot.core.grants import GrantStatus
 from bot.store import (
     attempts,
-    authorizations,
     call_steps,
     calls,
     claims,
@@ -25,6 +24,7 @@ from bot.store import (
     inbox,
     outbox,
     replicas,
+    requests,
     revocations,
     scope_waits,
     takeover,
@@ -57,10 +57,10 @@ async def fill_as(database: Database, worker: str) -> None:
         assert revocations.claim_due(c, worker, NOW, SOON, 5)
         assert scope_waits.cards_due(c, worker, NOW, SOON, 5)
         assert grants.lease_refresh(c, ANNA, 1, worker, NOW, SOON) is not None
-        request = authorizations.live_of(c, ANNA)
+        request = requests.live_of(c, ANNA)
         assert request is not None
-        authorizations.show(c, request.id, NOW)
-        assert authorizations.claim_card(c, request.id, worker, NOW, SOON) is not None
+        requests.show(c, request.id, NOW)
+        assert requests.claim_card(c, request.id, worker, NOW, SOON) is not None
         assert device_authorizations.claim_due(c, worker, LATER - timedelta(minutes=4), SOON, 5) or True
 
     await database.write(claim)
@@ -78,7 +78,7 @@ def due(c: Connection, moment: datetime = MOMENT) -> dict[str, int]:
     return {
         "calls": len(claimed),
         "messages": len(outbox.claim_due(c, "w2", moment, later, 5)),
-        "cards": len(authorizations.cards_due(c, "w2", moment, later, 5)),
+        "cards": len(requests.cards_due(c, "w2", moment, later, 5)),
         "attempts": len(attempts.stranded(c, "w2", moment, later, 5)),
         "refreshes": int(grants.lease_refresh(c, ANNA, grant.generation, "w2", moment, later) is not None),
         "revocations": len(revocations.claim_due(c, "w2", moment, later, 5)),
@@ -288,7 +288,7 @@ async def test_a_file_tells_whether_another_process_serves_it(sqlite_url: str, e
         other.kill()
     await asyncio.to_thread(other.join)
     other.close()
-    again = await open_database(sqlite_url, database.seal, APP)
+    again = await open_database(sqlite_url, database.keyring, APP)
     assert await again.enter("w", lambda c: asked.append(True) or True)
     assert asked == [True]
     await again.close()

@@ -14,12 +14,12 @@ from sqlalchemy.sql.schema import Column
 import bot.store
 
 LAST_ONE_WINS = {
-    "authorizations.REDRAW": "counts up: one more drawing of a card does no harm",
+    "requests.REDRAW": "counts up: one more drawing of a card does no harm",
     "reactions.HURRY": "a reaction that is due earlier is only removed earlier",
     "reactions.PLACED": "the id that the platform gave; an answer in the meantime is seen by the returned time",
     "reactions.TAKE": "a reaction that is removed twice is removed",
     "sessions.TOUCH": "when it was last used, to the minute",
-    "authorizations.STAMP_OPENED": "the first one stays",
+    "requests.STAMP_OPENED": "the first one stays",
     "users.CONSENTED": "what the platform last told",
     "users.NAME": "what the platform last told",
     "users.SET_QUIET": "what the person last did",

@@ -26,8 +26,8 @@ async def go_on() -> asyncio.Event:
 @pytest.fixture
 async def connect(go_on: asyncio.Event, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Open]:
     """Opens a connection to a server that has room for three, and sends something."""
-    monkeypatch.setattr(server, "MOST_CONNECTIONS", 3)
-    monkeypatch.setattr(server, "IDLE_WITHIN", 0.5)
+    monkeypatch.setattr(server, "MAX_CONNECTIONS", 3)
+    monkeypatch.setattr(server, "KEEPALIVE_TIMEOUT", 0.5)
 
     async def quick(request: web.Request) -> web.Response:
         return web.Response(text="quick")

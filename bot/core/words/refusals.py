@@ -1,12 +1,14 @@
-"""What is said when the platform refused, or answered something else than it should."""
+"""What the bot says when the platform refused, or answered with something unexpected."""
 
 from __future__ import annotations
 
 from bot.core.api import Refused
-from bot.core.command_replies import paragraph
+from bot.core.command_replies import Text, paragraph
+from bot.core.decisions import Why
 from bot.core.language import Words
 from bot.core.messages import Line, Reply
 from bot.core.unseen_characters import one_line
+from bot.core.words.replies import say
 
 LONGEST_MESSAGE = 300
 """Characters of a platform's own message that are shown."""
@@ -63,4 +65,136 @@ def explain_refusal(outcome: Refused, command: str) -> Reply:
             *for_support(outcome),
         ),
         confidential=True,
+    )
+
+
+def answer_refused(command: str, detail: str) -> Reply:
+    """In the place of an answer whose content the platform does not carry."""
+    return say(
+        None,
+        Words(
+            en="The answer to {command} is ready, but the platform doesn't let me send it ({detail}).",
+            zh="{command} 的结果已就绪，但平台不允许发送（{detail}）。",
+        ).format(command=command, detail=detail),
+    )
+
+
+def card_refused(command: str, detail: str) -> Reply:
+    """In the place of a card that the platform does not carry: without it, its person would wait for nothing."""
+    return say(
+        None,
+        Words(
+            en="{command} is waiting for you, but the platform doesn't let me send the card ({detail}). Send the "
+            "command again to retry, or /cancel to drop it.",
+            zh="{command} 正在等待你，但平台不允许发送卡片（{detail}）。请重新发送该命令重试，或发送 /cancel 取消。",
+        ).format(command=command, detail=detail),
+    )
+
+
+def no_such_scope(command: str, scopes: Text, *, typed_by_person: bool) -> Reply:
+    """A scope that is in none of the platform's lists: it was typed, or a command declares it."""
+    if typed_by_person:
+        return say(
+            Words(en="I can't find this permission", zh="找不到此权限"),
+            Words(
+                en="The platform doesn't list {scopes}, so I didn't ask for it. Please check the spelling. If it's "
+                "right, have your administrator add it to the app first.",
+                zh="平台的权限列表中没有 {scopes}，因此没有申请。请检查拼写；如果无误，请先让管理员为应用添加此权限。",
+            ).format(scopes=scopes),
+        )
+    return say(
+        Words(en="This command can't be run", zh="此命令无法执行"),
+        Words(
+            en="{command} needs {scopes}, which the platform doesn't list. Nothing was done. Please tell the people who "
+            "run this bot.",
+            zh="{command} 需要 {scopes}，但平台的权限列表中没有此权限。没有执行任何操作，请联系机器人的维护人员。",
+        ).format(command=command, scopes=scopes),
+    )
+
+
+def too_many_scope_requests(command: str, scopes: Text) -> Reply:
+    """The administrators have heard of many other scopes from this person today."""
+    return say(
+        Words(en="This app lacks a permission", zh="应用缺少权限"),
+        Words(
+            en="{command} wasn't run: it needs {scopes}, which this app doesn't have. You've asked for many "
+            "permissions today, so please ask an administrator directly or try again tomorrow.",
+            zh="{command} 未执行：需要的权限尚未开通：{scopes}。"
+            "你今天已申请多项权限，请直接联系管理员，或明天再试。",
+        ).format(command=command, scopes=scopes),
+    )
+
+
+def still_refused(command: str, scopes: Text) -> Reply:
+    """The platform's list says that a scope is enabled, and it refuses all the same."""
+    return say(
+        Words(en="Still waiting", zh="仍在等待"),
+        Words(
+            en="{command}: {scopes} is enabled, but the platform still refuses it. A new version of the app may need to "
+            "be published by an administrator. I'll try again every few minutes. /cancel to drop it.",
+            zh="{command} 所需的权限已开通，但平台仍然拒绝：{scopes}。可能需要管理员发布应用的新版本。"
+            "我会每隔几分钟重试。发送 /cancel 可取消。",
+        ).format(command=command, scopes=scopes),
+    )
+
+
+GAVE_UP = {
+    Why.STILL_REFUSED: (
+        Words(en="Still not allowed", zh="仍然没有权限"),
+        Words(
+            en="You authorized {command}, but the platform still refuses it and asks for {detail}. "
+            "Please show this to your administrator.",
+            zh="你已为 {command} 授权，但平台仍然拒绝，并要求 {detail}。请将此消息转给管理员。",
+        ),
+    ),
+    Why.PLATFORM_FAILED: (
+        Words(en="The platform isn't responding", zh="平台没有响应"),
+        Words(
+            en="I tried {command} for 15 minutes without success ({detail}). Please try again later.",
+            zh="{command} 已尝试 15 分钟，仍未成功（{detail}）。请稍后再试。",
+        ),
+    ),
+    Why.BUSY: (
+        Words(en="Too many requests", zh="请求过于频繁"),
+        Words(
+            en="The platform is limiting requests ({detail}). Please send {command} again later.",
+            zh="平台限制了请求频率（{detail}）。请稍后重新发送 {command}。",
+        ),
+    ),
+    Why.TOKEN_REFUSED: (
+        Words(en="Your authorization was rejected", zh="授权未被接受"),
+        Words(
+            en="The platform rejected {command} even after renewing your authorization ({detail}). Send /revoke, then "
+            "{command} again.",
+            zh="续期授权后，平台仍然拒绝 {command}（{detail}）。请发送 /revoke，再重新发送 {command}。",
+        ),
+    ),
+}
+
+
+def gave_up(why: Why, command: str, detail: Text) -> Reply:
+    title, body = GAVE_UP[why]
+    return say(title, body.format(command=command, detail=detail))
+
+
+def app_misconfigured(command: str) -> Reply:
+    return say(
+        Words(en="Your administrator needs to fix this app", zh="应用需要管理员处理"),
+        Words(
+            en="{command} wasn't run: the platform doesn't accept this app's credentials or settings. Please tell your "
+            "administrator. You won't need to authorize again.",
+            zh="{command} 未执行：平台不接受此应用的凭证或配置。请联系管理员；之后无需重新授权。",
+        ).format(command=command),
+    )
+
+
+def blocked(command: str, hint: str) -> Reply:
+    """The organization's security policy objects; the platform says what would appease it."""
+    return say(
+        Words(en="Blocked by a security policy", zh="安全策略限制"),
+        Words(
+            en="{command} wasn't run: your organization's security policy doesn't allow it right now. "
+            "The platform says: {hint}",
+            zh="{command} 未执行：你所在组织的安全策略暂不允许。平台提示：{hint}",
+        ).format(command=command, hint=hint),
     )

@@ -1,20 +1,14 @@
-"""What the bot says about a call that did not simply succeed, and about itself. One function, one message.
-
-Words of cards and pages are in `texts`; what commands answer is with the commands.
-"""
+"""What the bot says about a call that did not simply succeed, and about itself. One function, one message."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 
-from bot.core.cards import Action, PageError
-from bot.core.decisions import Why
+from bot.core.cards import Action
+from bot.core.command_replies import Text
 from bot.core.language import Words
 from bot.core.messages import Control, Reply, Span
 from bot.core.words import cards as card_words
-
-Text = Words | str
 
 
 def say(title: Words | None, *lines: Text) -> Reply:
@@ -90,7 +84,7 @@ def outcome_unknown(command: str) -> Reply:
     )
 
 
-def lost(command: str) -> Reply:
+def answer_lost(command: str) -> Reply:
     """In place of what was to be said, when the key that it was sealed with is gone."""
     return say(
         Words(en="The answer was lost", zh="结果已丢失"),
@@ -102,7 +96,7 @@ def lost(command: str) -> Reply:
     )
 
 
-def interim(command: str) -> Reply:
+def still_trying(command: str) -> Reply:
     return say(
         None,
         Words(
@@ -145,150 +139,7 @@ def waiting_for_administrator(command: str, scopes: Text, *, known: bool) -> Rep
     )
 
 
-def no_such_scope(command: str, scopes: Text, *, typed_by_person: bool) -> Reply:
-    """A scope that is in none of the platform's lists: it was typed, or a command declares it."""
-    if typed_by_person:
-        return say(
-            Words(en="I can't find this permission", zh="找不到此权限"),
-            Words(
-                en="The platform doesn't list {scopes}, so I didn't ask for it. Please check the spelling. If it's "
-                "right, have your administrator add it to the app first.",
-                zh="平台的权限列表中没有 {scopes}，因此没有申请。请检查拼写；如果无误，请先让管理员为应用添加此权限。",
-            ).format(scopes=scopes),
-        )
-    return say(
-        Words(en="This command can't be run", zh="此命令无法执行"),
-        Words(
-            en="{command} needs {scopes}, which the platform doesn't list. Nothing was done. Please tell the people who "
-            "run this bot.",
-            zh="{command} 需要 {scopes}，但平台的权限列表中没有此权限。没有执行任何操作，请联系机器人的维护人员。",
-        ).format(command=command, scopes=scopes),
-    )
-
-
-def told_enough(command: str, scopes: Text) -> Reply:
-    """The administrators have heard of many other scopes from this person today."""
-    return say(
-        Words(en="This app lacks a permission", zh="应用缺少权限"),
-        Words(
-            en="{command} wasn't run: it needs {scopes}, which this app doesn't have. You've asked for many "
-            "permissions today, so please ask an administrator directly or try again tomorrow.",
-            zh="{command} 未执行：需要的权限尚未开通：{scopes}。"
-            "你今天已申请多项权限，请直接联系管理员，或明天再试。",
-        ).format(command=command, scopes=scopes),
-    )
-
-
-def still_refused(command: str, scopes: Text) -> Reply:
-    """The platform's list says that a scope is enabled, and it refuses all the same."""
-    return say(
-        Words(en="Still waiting", zh="仍在等待"),
-        Words(
-            en="{command}: {scopes} is enabled, but the platform still refuses it. A new version of the app may need to "
-            "be published by an administrator. I'll try again every few minutes. /cancel to drop it.",
-            zh="{command} 所需的权限已开通，但平台仍然拒绝：{scopes}。可能需要管理员发布应用的新版本。"
-            "我会每隔几分钟重试。发送 /cancel 可取消。",
-        ).format(command=command, scopes=scopes),
-    )
-
-
-def publish_a_version(scopes: Text) -> Reply:
-    """To an administrator, about the same."""
-    return say(
-        Words(en="Enabled, but still refused", zh="已开通，但仍被拒绝"),
-        Words(
-            en="The app has the user permission {scopes}, but the platform still refuses requests that need it. If the "
-            "console shows an unpublished version, please publish it, then press “Check again” on the card.",
-            zh="以下用户身份权限已开通，但平台仍然拒绝相关请求：{scopes}。如果开发者后台有未发布的版本，请发布，"
-            "然后点击卡片上的“重新检查”。",
-        ).format(scopes=scopes),
-    )
-
-
-PAGE_ERROR_SAYS = {
-    PageError.SCOPE: Words(
-        en="an error about a permission (20027 or 20043)", zh="权限有误（20027 或 20043）"
-    ),
-    PageError.REDIRECT: Words(en="an error about the redirect URL (20029)", zh="重定向 URL 有误（20029）"),
-    PageError.APP: Words(
-        en="that they can't use this app (20009 or 20010)", zh="无法使用此应用（20009 或 20010）"
-    ),
-    PageError.OTHER: Words(en="an error that they didn't name", zh="其他错误"),
-}
-
-PAGE_ERROR_CHECK = {
-    PageError.APP: Words(
-        en="I can't confirm this. Please check that the app is enabled and that it's available to them.",
-        zh="我无法核实。请确认应用已启用，且该用户在可用范围内。",
-    ),
-    PageError.OTHER: Words(
-        en="I can't confirm this. Please ask them what the page says.",
-        zh="我无法核实。请向该用户确认页面内容。",
-    ),
-}
-
-
-def page_error_reported(person: str, error: PageError, commands: tuple[str, ...], found: Words) -> Reply:
-    """To an administrator: what a user says of the platform's page, and what the bot knows of it."""
-    return say(
-        Words(en="A user reports an error", zh="用户反馈授权页面报错"),
-        Words(
-            en="{person} reports that the authorization page for {commands} shows {error}.",
-            zh="{person} 反馈 {commands} 的授权页面提示：{error}。",
-        ).format(
-            person=person,
-            commands=Words(", ".join(commands), "、".join(commands)),
-            error=PAGE_ERROR_SAYS[error],
-        ),
-        found,
-    )
-
-
-def scopes_enabled(scopes: Text) -> Words:
-    return Words(
-        en="I can't confirm this: the app's own list has {scopes} enabled. If the console shows an unpublished "
-        "version, please publish it.",
-        zh="我无法核实：应用的权限列表显示已开通{scopes}。如果开发者后台有未发布的版本，请发布。",
-    ).format(scopes=scopes)
-
-
-def scopes_unknown(scopes: Text) -> Words:
-    return Words(
-        en="I can't confirm this: the app's list of permissions can't be read. Please check that {scopes} is enabled for "
-        "user identity.",
-        zh="我无法核实：无法读取应用的权限列表。请确认已为用户身份开通{scopes}。",
-    ).format(scopes=scopes)
-
-
-def redirects_missing(urls: Iterable[str]) -> Words:
-    return Words(
-        en="The app's own list confirms it: {urls} is missing. Please add it in the developer console, under Security "
-        "Settings.",
-        zh="应用的重定向 URL 列表中确实缺少 {urls}，请在开发者后台的“安全设置”中添加。",
-    ).format(urls=every(urls))
-
-
-def redirects_registered(urls: Iterable[str]) -> Words:
-    return Words(
-        en="I can't confirm this: {urls} is on the app's list of redirect URLs.",
-        zh="我无法核实：{urls} 已在应用的重定向 URL 列表中。",
-    ).format(urls=every(urls))
-
-
-def redirects_unknown(urls: Iterable[str]) -> Words:
-    return Words(
-        en="I can't confirm this: the app's list of redirect URLs can't be read. Please check in the developer console, "
-        "under Security Settings, that {urls} is on it.",
-        zh="我无法核实：无法读取应用的重定向 URL 列表。请在开发者后台的“安全设置”中确认已添加 {urls}。",
-    ).format(urls=every(urls))
-
-
-def every(items: Iterable[str]) -> Words:
-    given = tuple(items)
-    return Words(en=" and ".join(given), zh=" 和 ".join(given))
-
-
-def lost_scopes(scopes: str) -> Reply:
+def scopes_dropped(scopes: str) -> Reply:
     """After a consent that gave less than was held before."""
     return say(
         Words(en="Some permissions were dropped", zh="授权范围变小了"),
@@ -299,7 +150,7 @@ def lost_scopes(scopes: str) -> Reply:
     )
 
 
-def other_account() -> Reply:
+def wrong_account() -> Reply:
     """Somebody consented by the person's link with another account."""
     return say(
         Words(en="Wrong account", zh="账号不一致"),
@@ -312,7 +163,7 @@ def other_account() -> Reply:
     )
 
 
-def asked_privately(*, in_group: bool, answers_privately: bool) -> Reply:
+def card_sent_privately(*, in_group: bool, answers_privately: bool) -> Reply:
     """The note in a group: never a link. `in_group`: the card is shown to the asker alone, in a group."""
     sent = Words(en="I've sent you a card in our direct chat. ", zh="授权卡片已发到你和我的单聊，")
     shown = Words(en="I've shown you a card that only you can see. ", zh="已向你显示一张仅你可见的授权卡片，")
@@ -321,7 +172,7 @@ def asked_privately(*, in_group: bool, answers_privately: bool) -> Reply:
     return say(None, (shown if in_group else sent) + (alone if answers_privately else here))
 
 
-def asked_above(command: str, request_id: str, *, elsewhere: bool = False) -> Reply:
+def added_to_earlier_card(command: str, request_id: str, *, elsewhere: bool = False) -> Reply:
     """The person has a card already: far up in the chat, or in another topic (`elsewhere`)."""
     above = Words(en="I've added {command} to the card above.", zh="已将 {command} 添加到上方的卡片中。")
     earlier = Words(
@@ -332,7 +183,7 @@ def asked_above(command: str, request_id: str, *, elsewhere: bool = False) -> Re
     return replace(reply, control=Control(card_words.SEND_AGAIN, Action.SEND_AGAIN, request_id))
 
 
-def answered_privately() -> Reply:
+def result_sent_privately() -> Reply:
     return say(
         None,
         Words(
@@ -347,7 +198,7 @@ def replied_privately() -> Reply:
     return say(None, Words(en="I've replied in our direct chat.", zh="已通过单聊回复你。"))
 
 
-def no_way_to_you(command: str, chat_link: str | None) -> Reply:
+def cannot_reach_privately(command: str, chat_link: str | None) -> Reply:
     """In a group, in the place of what only its asker may see: the platform takes no message to them."""
     reply = say(
         None,
@@ -377,29 +228,6 @@ def stopped_halfway(command: str) -> Reply:
     )
 
 
-def answer_refused(command: str, detail: str) -> Reply:
-    """In the place of an answer whose content the platform does not carry."""
-    return say(
-        None,
-        Words(
-            en="The answer to {command} is ready, but the platform doesn't let me send it ({detail}).",
-            zh="{command} 的结果已就绪，但平台不允许发送（{detail}）。",
-        ).format(command=command, detail=detail),
-    )
-
-
-def card_refused(command: str, detail: str) -> Reply:
-    """In the place of a card that the platform does not carry: without it, its person would wait for nothing."""
-    return say(
-        None,
-        Words(
-            en="{command} is waiting for you, but the platform doesn't let me send the card ({detail}). Send the "
-            "command again to retry, or /cancel to drop it.",
-            zh="{command} 正在等待你，但平台不允许发送卡片（{detail}）。请重新发送该命令重试，或发送 /cancel 取消。",
-        ).format(command=command, detail=detail),
-    )
-
-
 def too_many_waiting(limit: int) -> Reply:
     return say(
         None,
@@ -410,75 +238,13 @@ def too_many_waiting(limit: int) -> Reply:
     )
 
 
-def not_for_you() -> Reply:
+def other_organization() -> Reply:
     return say(
         Words(en="Not available in your organization", zh="此机器人不对你的组织开放"),
         Words(
             en="Only members of the organization that installed this bot can use it. Your message wasn't saved.",
             zh="仅安装此机器人的组织成员可以使用。你发送的内容未被保存。",
         ),
-    )
-
-
-GAVE_UP = {
-    Why.STILL_REFUSED: (
-        Words(en="Still not allowed", zh="仍然没有权限"),
-        Words(
-            en="You authorized {command}, but the platform still refuses it and asks for {detail}. "
-            "Please show this to your administrator.",
-            zh="你已为 {command} 授权，但平台仍然拒绝，并要求 {detail}。请将此消息转给管理员。",
-        ),
-    ),
-    Why.PLATFORM_FAILED: (
-        Words(en="The platform isn't responding", zh="平台没有响应"),
-        Words(
-            en="I tried {command} for 15 minutes without success ({detail}). Please try again later.",
-            zh="{command} 已尝试 15 分钟，仍未成功（{detail}）。请稍后再试。",
-        ),
-    ),
-    Why.BUSY: (
-        Words(en="Too many requests", zh="请求过于频繁"),
-        Words(
-            en="The platform is limiting requests ({detail}). Please send {command} again later.",
-            zh="平台限制了请求频率（{detail}）。请稍后重新发送 {command}。",
-        ),
-    ),
-    Why.TOKEN_REFUSED: (
-        Words(en="Your authorization was rejected", zh="授权未被接受"),
-        Words(
-            en="The platform rejected {command} even after renewing your authorization ({detail}). Send /revoke, then "
-            "{command} again.",
-            zh="续期授权后，平台仍然拒绝 {command}（{detail}）。请发送 /revoke，再重新发送 {command}。",
-        ),
-    ),
-}
-
-
-def gave_up(why: Why, command: str, detail: Text) -> Reply:
-    title, body = GAVE_UP[why]
-    return say(title, body.format(command=command, detail=detail))
-
-
-def app_misconfigured(command: str) -> Reply:
-    return say(
-        Words(en="Your administrator needs to fix this app", zh="应用需要管理员处理"),
-        Words(
-            en="{command} wasn't run: the platform doesn't accept this app's credentials or settings. Please tell your "
-            "administrator. You won't need to authorize again.",
-            zh="{command} 未执行：平台不接受此应用的凭证或配置。请联系管理员；之后无需重新授权。",
-        ).format(command=command),
-    )
-
-
-def blocked(command: str, hint: str) -> Reply:
-    """The organization's security policy objects; the platform says what would appease it."""
-    return say(
-        Words(en="Blocked by a security policy", zh="安全策略限制"),
-        Words(
-            en="{command} wasn't run: your organization's security policy doesn't allow it right now. "
-            "The platform says: {hint}",
-            zh="{command} 未执行：你所在组织的安全策略暂不允许。平台提示：{hint}",
-        ).format(command=command, hint=hint),
     )
 
 

@@ -16,7 +16,7 @@ from bot.core.secrets import Secret
 from bot.flows.authorize.end import cancel_in_batches, cancel_waiting, end_grant
 from bot.flows.bot import Bot, now
 from bot.flows.outbox import deliver_all, typed
-from bot.store import authorizations, calls, granted_scopes, grants, sessions, users
+from bot.store import calls, granted_scopes, grants, requests, sessions, users
 from bot.store.granted_scopes import GrantedScope
 from bot.store.outbox import OutgoingMessage
 from bot.store.transaction import Connection
@@ -125,7 +125,7 @@ async def of(bot: Bot, user: UserKey, *, waiting_page: int = 1, held_page: int =
     held = held[held_part.skipped :][:AT_A_TIME]
     # `offline_access` comes with every link; it is shown once it is held.
     asked = in_order(found.request.scopes - {OFFLINE_ACCESS}) if found.request else []
-    words = await bot.platform.describe_scopes(frozenset(held) | frozenset(asked[:AT_A_TIME]))
+    words = await bot.platform_of(user).describe_scopes(frozenset(held) | frozenset(asked[:AT_A_TIME]))
     profile = found.profile
     return Permissions(
         name=profile.name if profile else None,
@@ -170,7 +170,7 @@ def in_order_of_use(scopes: ScopeSet, stories: Mapping[Scope, GrantedScope]) -> 
 
 def open_request(c: Connection, user: UserKey) -> AuthorizationRequest | None:
     """The one that the person can go on with: in time, and as the bot has written it."""
-    request = authorizations.live_of(c, user)
+    request = requests.live_of(c, user)
     return request if request is not None and request.expires_at > now() and request.ticket else None
 
 

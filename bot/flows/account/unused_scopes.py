@@ -16,7 +16,7 @@ from bot.core.scopes import OFFLINE_ACCESS, ScopeSet
 from bot.flows import tokens
 from bot.flows.bot import Bot, now
 from bot.flows.outbox import deliver_all, draft, insert_all
-from bot.store import audit, authorizations, granted_scopes, grants, users
+from bot.store import audit, granted_scopes, grants, requests, users
 from bot.store.ids import new_id
 from bot.store.outbox import OutgoingMessage
 from bot.store.transaction import Connection
@@ -60,8 +60,9 @@ async def offer(bot: Bot, user: UserKey) -> None:
     scopes = await bot.database.read(lambda c: of(c, user, moment))
     if not scopes:
         return
-    described = await bot.platform.describe_scopes(scopes)
-    card = bot.platform.render_card(UnusedCard(described, subject=moment.isoformat()))
+    platform = bot.platform_of(user)
+    described = await platform.describe_scopes(scopes)
+    card = platform.render_card(UnusedCard(described, subject=moment.isoformat()))
     message = draft(bot, user, card, kind="notice", key=f"{new_id(moment)}-unused")
 
     def work(c: Connection) -> list[OutgoingMessage]:
@@ -75,7 +76,7 @@ async def offer(bot: Bot, user: UserKey) -> None:
 
 def wants_quiet(c: Connection, user: UserKey) -> bool:
     """Whether a refusal mutes what the person has not asked for: theirs, until they consent, or one on the page."""
-    profile, live = users.profile(c, user), authorizations.live_of(c, user)
+    profile, live = users.profile(c, user), requests.live_of(c, user)
     declined = profile is not None and profile.quiet_since is not None
     return declined or (live is not None and live.declined_on_page_at is not None)
 

@@ -11,6 +11,7 @@ from bot.core.calls import DeferredCall, Step, WaitsFor
 from bot.core.cards import ConfirmationCard
 from bot.core.grants import Grant, GrantStatus
 from bot.core.oauth import urlsafe
+from bot.core.platform import Platform
 from bot.core.requests import AuthorizationRequest, RequestStatus
 from bot.core.scopes import (
     MAX_SCOPES_PER_LINK,
@@ -32,7 +33,7 @@ from bot.flows import administrators, cards
 from bot.flows.bot import Bot, now
 from bot.flows.calls.suspend import Wait, keep_results, suspend
 from bot.flows.outbox import Draft, deliver_all, draft, insert_all, note, typed, typed_in_full
-from bot.store import authorizations, calls, granted_scopes, grants, users
+from bot.store import calls, granted_scopes, grants, requests, users
 from bot.store.granted_scopes import GrantedScope
 from bot.store.ids import new_id
 from bot.store.outbox import OutgoingMessage
@@ -52,12 +53,14 @@ async def ask_for_scopes(
     active = grant is not None and grant.status is GrantStatus.ACTIVE
     held = grant.scopes if grant and active else frozenset()
     live, stories = await bot.database.read(
-        lambda c: (authorizations.live_of(c, call.user), granted_scopes.of_user(c, call.user))
+        lambda c: (requests.live_of(c, call.user), granted_scopes.of_user(c, call.user))
     )
     wanted = live.scopes if live else frozenset()
     avoided = live.avoided if live else frozenset()
     formerly = lost_scopes(grant, needs, refused, stories)
-    choice, enabled = await choose(bot, needs, held, wanted=wanted | formerly.keys(), avoided=avoided)
+    choice, enabled = await choose(
+        bot.platform_of(call.user), needs, held, wanted=wanted | formerly.keys(), avoided=avoided
+    )
     if choice.unavailable:
         certain = named(refused.requirement) if isinstance(refused, InsufficientScope) else frozenset()
         await administrators.wait_for(bot, call, needs, steps, named_by_platform=certain)
@@ -71,13 +74,13 @@ async def ask_for_scopes(
 
 
 async def choose(
-    bot: Bot, needs: Requirement, held: ScopeSet, *, wanted: ScopeSet, avoided: ScopeSet
+    platform: Platform, needs: Requirement, held: ScopeSet, *, wanted: ScopeSet, avoided: ScopeSet
 ) -> tuple[Choice, ScopeSet | None]:
     """What to ask for. A cached list may say that a scope is enabled, never that it is not."""
-    enabled = await bot.platform.enabled_scopes()
+    enabled = await platform.enabled_scopes()
     choice = choose_scopes(needs, held, enabled, wanted=wanted, avoided=avoided)
     if choice.unavailable:
-        enabled = await bot.platform.enabled_scopes(fresh=True)
+        enabled = await platform.enabled_scopes(fresh=True)
         choice = choose_scopes(needs, held, enabled, wanted=wanted, avoided=avoided)
     if choice.unavailable:
         # What was left out for another alternative is asked for after all where there is no other.
@@ -165,7 +168,7 @@ async def suspend_for_consent(
             keep_results(c, call, steps)
             calls.requeue(c, call.id, call.claim, moment, call.first_failed_at)
             return None, []
-        request = ask_again(c, call, scopes, moment) or authorizations.open_request(
+        request = ask_again(c, call, scopes, moment) or requests.open_request(
             c,
             call.user,
             scopes=scopes,
@@ -176,12 +179,12 @@ async def suspend_for_consent(
             new_id=new_id(moment),
         )
         suspend(c, call, steps, Wait(WaitsFor.AUTHORIZATION, needs, request.id), moment)
-        claimed = authorizations.claim_card(c, request.id, bot.worker, moment, moment + bot.lease)
+        claimed = requests.claim_card(c, request.id, bot.worker, moment, moment + bot.lease)
         if claimed is not None or call.chat.kind == "direct":
             return claimed, insert_all(c, bot, told)
         if request.card_shown < request.card_wanted:
             # Another worker is drawing it, and may not know of this call.
-            authorizations.show(c, request.id, moment)
+            requests.show(c, request.id, moment)
             return None, []
         return None, insert_all(c, bot, cards.where_it_is(bot, [call], in_group=False))
 
@@ -205,7 +208,9 @@ async def where_to_look(
         return []
     elsewhere = in_direct_topic(call) and not await was_asked_in_topic(bot, call)
     if elsewhere or live.declined_on_page_at or moment - live.created_at > REMIND_AFTER:
-        return [note(bot, call, replies.asked_above(typed(call), live.id, elsewhere=elsewhere), "note")]
+        return [
+            note(bot, call, replies.added_to_earlier_card(typed(call), live.id, elsewhere=elsewhere), "note")
+        ]
     return []
 
 
@@ -228,14 +233,14 @@ def ask_again(
     That of a consent for this very call, when the platform still refuses; or one that says that it waits for the
     administrator, who has done their part by now. A new command gets a card of its own, where it is seen.
     """
-    before = authorizations.latest_of(c, call.user)
+    before = requests.latest_of(c, call.user)
     if before is None:
         return None
     own = before.status is RequestStatus.GRANTED and call.consents > 0 and call.request_id == before.id
     failed = before.status is RequestStatus.FAILED and call.suspended_at is not None
     if not own and not failed:
         return None
-    return authorizations.ask_again(
+    return requests.ask_again(
         c, before, scopes=scopes, command=call.command, expires_at=call.expires_at, now=moment
     )
 
@@ -250,7 +255,9 @@ def granted_since(before: Grant | None, current: Grant | None, needs: Requiremen
 async def ask_to_confirm(bot: Bot, call: DeferredCall, steps: Sequence[Step]) -> None:
     """Suspends an old write until its person says that it is still wanted."""
     moment = now()
-    card = bot.platform.render_card(ConfirmationCard(call.id, typed_in_full(call), call.asked_at))
+    card = bot.platform_of(call.user).render_card(
+        ConfirmationCard(call.id, typed_in_full(call), call.asked_at)
+    )
     question = draft(
         bot,
         call.user,
@@ -274,6 +281,6 @@ async def learn_time_zone(bot: Bot, call: DeferredCall) -> None:
     """Learns it while the person looks at a card, so that it is known when their command goes on."""
     if call.time_zone is not None:
         return
-    zone = await bot.platform.time_zone_of(call.user)
+    zone = await bot.platform_of(call.user).time_zone_of(call.user)
     if zone is not None and find_zone(zone):
         await bot.database.write(lambda c: users.learn_time_zone(c, call.user, zone))

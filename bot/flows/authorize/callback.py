@@ -32,7 +32,7 @@ from bot.flows.authorize.grant import (
 from bot.flows.authorize.open import was_revoked
 from bot.flows.bot import Bot, now
 from bot.flows.outbox import deliver_all, draft, insert_all
-from bot.store import attempts, authorizations, granted_scopes, grants
+from bot.store import attempts, granted_scopes, grants, requests
 from bot.store.outbox import OutgoingMessage
 from bot.store.transaction import Connection
 
@@ -126,8 +126,9 @@ async def redeem(
     """Exchanges the code, asks whose token it is, and stores the grant only if that is the person who was asked."""
     user = attempt.user
     assert user is not None
+    platform = bot.platform_of(user)
     exchange = partial(
-        bot.platform.exchange_code,
+        platform.exchange_code,
         code,
         redirect_uri=attempt.redirect_uri,
         verifier=attempt.verifier,
@@ -141,17 +142,17 @@ async def redeem(
         # The code is spent: whoever took the attempt over now could only have it refused, and the tokens with it. And
         # asking whose they are may take most of a lease.
         await extend_lease(bot, attempt)
-    identify = partial(bot.platform.identify, tokens.access_token)
+    identify = partial(platform.identify, tokens.access_token)
     identity = await with_retries(identify, is_unanswered)
     if not isinstance(identity, Identity):
         return await attempt_failed(bot, attempt, "identity_unknown", CallbackResult.CODE_REFUSED)
     if not is_owner(user, identity):
         # The token is dropped here, and not revoked: that might end that other person's own grant.
         return await other_account(bot, attempt)
-    if not basis.named:
+    if not basis.named and platform.narrowing is not None:
         # Asking whose the tokens are may have taken most of the lease, and narrowing them spends the refresh token.
         await extend_lease(bot, attempt)
-        narrowed = await bot.platform.narrow(tokens, basis.scopes)
+        narrowed = await platform.narrowing.narrow(tokens, basis.scopes)
         tokens = narrowed if isinstance(narrowed, TokenSet) else tokens
     return await store_grant(bot, consented(attempt, basis.grant), tokens, identity)
 
@@ -247,12 +248,12 @@ async def other_account(bot: Bot, attempt: Attempt) -> CallbackResult:
     """Ends an attempt with another person's token. Its asker is told in the chat, once for each request."""
     user, moment = attempt.user, now()
     assert user is not None
-    content = bot.platform.render_reply(replies.other_account())
+    content = bot.platform_of(user).render_reply(replies.wrong_account())
     word = draft(bot, user, content, kind="notice", key=f"{attempt.request_id}-other-account")
 
     def work(c: Connection) -> list[OutgoingMessage]:
         fail_attempt(c, attempt, attempts.WRONG_PERSON, moment)
-        request = authorizations.live_of(c, user)
+        request = requests.live_of(c, user)
         asks = request is not None and request.id == attempt.request_id
         return insert_all(c, bot, [word]) if asks else []
 
@@ -268,7 +269,7 @@ def fail_attempt(c: Connection, attempt: Attempt, outcome: str, moment: datetime
     if not attempts.finish(c, attempt.id, AttemptStatus.FAILED, outcome, moment):
         return
     if attempt.request_id is not None:
-        authorizations.give_up_redeeming(c, attempt.request_id, moment)
+        requests.give_up_redeeming(c, attempt.request_id, moment)
 
 
 async def finish_stranded(bot: Bot) -> None:

@@ -26,7 +26,7 @@ from bot.flows.authorize.open import one_link, was_revoked
 from bot.flows.authorize.page_errors import ask_otherwise
 from bot.flows.bot import Bot, now
 from bot.flows.outbox import later
-from bot.store import authorizations, device_authorizations, grants
+from bot.store import device_authorizations, grants, requests
 from bot.store.ids import new_id
 from bot.store.transaction import Connection
 
@@ -80,18 +80,21 @@ def begin(
         lease_until=moment + bot.lease,
     )
     if fresh is not None:
-        authorizations.stamp_opened(c, request.id, moment)
+        requests.stamp_opened(c, request.id, moment)
     return fresh
 
 
 async def mint(bot: Bot, device: DeviceAuthorization) -> None:
     """Asks the platform for a code, and has the card show its link."""
-    answer = await bot.platform.authorize_device(device.scopes)
+    platform = bot.platform_of(device.user)
+    answer = (
+        await platform.device.request_device_authorization(device.scopes) if platform.device else NO_DEVICE
+    )
     moment = now()
 
     def keep(c: Connection, code: DeviceCode) -> None:
         if device_authorizations.minted(c, device, code, moment):
-            authorizations.show(c, device.request_id, moment)
+            requests.show(c, device.request_id, moment)
 
     match answer:
         case DeviceCode():
@@ -116,17 +119,20 @@ async def mint(bot: Bot, device: DeviceAuthorization) -> None:
             await fail(bot, device, answer)
 
 
+NO_DEVICE = TokenRefused(TokenProblem.APP, 0, "the platform has no device authorization")
+
+
 async def retry_with_other_scopes(bot: Bot, device: DeviceAuthorization, refusal: TokenRefused) -> None:
     """The app has not enabled what was asked for. Other than the authorization page, this endpoint says so."""
     log.warning("scopes refused", extra={"device": device.id, "scopes": sorted(device.scopes)})
-    enabled = await bot.platform.enabled_scopes(fresh=True)
+    enabled = await bot.platform_of(device.user).enabled_scopes(fresh=True)
     moment = now()
 
     def work(c: Connection) -> None:
         failed = DeviceStatus.FAILED
         if not device_authorizations.finish(c, device.id, device.claim, failed, "other_scopes", moment):
             return
-        request = authorizations.live_of(c, device.user)
+        request = requests.live_of(c, device.user)
         if request is not None and request.id == device.request_id:
             ask_otherwise(c, bot, request, enabled, moment)
 
@@ -159,7 +165,8 @@ async def go_on(bot: Bot, device: DeviceAuthorization) -> None:
 
 async def poll(bot: Bot, device: DeviceAuthorization, code: Secret) -> None:
     """Asks once whether the person has decided, and goes by the answer. The last poll is at the code's expiry."""
-    answer = await bot.platform.poll_device(code)
+    platform = bot.platform_of(device.user)
+    answer = await platform.device.poll_device(code) if platform.device else NO_DEVICE
     match answer:
         case TokenSet():
             await redeem(bot, device, answer)
@@ -202,7 +209,8 @@ async def redeem(bot: Bot, device: DeviceAuthorization, tokens: TokenSet) -> Non
     """Asks whose tokens they are, and stores the grant only if that is the person who was asked."""
     # The code is spent: whoever took this over now could only have it refused, and the tokens with it.
     await wait(bot, device, now() + bot.lease, device.interval, device.failures)
-    identity = await with_retries(partial(bot.platform.identify, tokens.access_token), is_unanswered)
+    platform = bot.platform_of(device.user)
+    identity = await with_retries(partial(platform.identify, tokens.access_token), is_unanswered)
     if not isinstance(identity, Identity):
         await end(bot, device, DeviceStatus.FAILED, "identity_unknown")
         return
@@ -217,11 +225,13 @@ async def redeem(bot: Bot, device: DeviceAuthorization, tokens: TokenSet) -> Non
 
     grant, scopes = await bot.database.read(basis)
     await wait(bot, device, now() + bot.lease, device.interval, device.failures)
-    narrowed = await bot.platform.narrow(tokens, scopes, strict=was_revoked(grant))
-    if isinstance(narrowed, TokenRefused):
-        await fail(bot, device, narrowed)
-        return
-    await store_grant(bot, consented(device), narrowed, identity)
+    if platform.narrowing is not None:
+        narrowed = await platform.narrowing.narrow(tokens, scopes, strict=was_revoked(grant))
+        if isinstance(narrowed, TokenRefused):
+            await fail(bot, device, narrowed)
+            return
+        tokens = narrowed
+    await store_grant(bot, consented(device), tokens, identity)
 
 
 def consented(device: DeviceAuthorization) -> Consented:
@@ -252,7 +262,7 @@ async def deny(bot: Bot, device: DeviceAuthorization) -> None:
         denied = DeviceStatus.DENIED
         if device_authorizations.finish(c, device.id, device.claim, denied, "access_denied", moment):
             decline_on_page(c, device.request_id, moment)
-            authorizations.show(c, device.request_id, moment)
+            requests.show(c, device.request_id, moment)
 
     await bot.database.write(work)
     bot.wake.upkeep.set()
@@ -279,7 +289,7 @@ async def end(bot: Bot, device: DeviceAuthorization, status: DeviceStatus, outco
 
     def work(c: Connection) -> None:
         if device_authorizations.finish(c, device.id, device.claim, status, outcome, moment):
-            authorizations.show(c, device.request_id, moment)
+            requests.show(c, device.request_id, moment)
 
     await bot.database.write(work)
     bot.wake.upkeep.set()

@@ -25,7 +25,7 @@ from bot.flows.outbox import (
     is_told_by_card,
     typed,
 )
-from bot.store import attempts, authorizations, call_steps, calls, device_authorizations, grants, users
+from bot.store import attempts, call_steps, calls, device_authorizations, grants, requests, users
 from bot.store.outbox import OutgoingMessage
 from bot.store.transaction import Connection
 
@@ -36,24 +36,24 @@ def decline_on_page(c: Connection, request_id: str, moment: datetime) -> bool:
     A refusal there carries no identity, and the link may have been passed on: it cancels nothing. The card says it
     once, and the request waits until its person decides or its time is up.
     """
-    request = authorizations.get(c, request_id)
+    request = requests.get(c, request_id)
     if request is not None and request.status is RequestStatus.SUPERSEDED:
-        request = authorizations.live_of(c, request.user)
+        request = requests.live_of(c, request.user)
     if request is None or not is_live(request.status):
         return False
-    authorizations.decline_on_page(c, request.id, moment)
+    requests.decline_on_page(c, request.id, moment)
     return True
 
 
 def decline(c: Connection, bot: Bot, request_id: str, reason: str, moment: datetime) -> list[OutgoingMessage]:
     """Inside a transaction: the person declines. Settles an open request as declined, cancels what waited for it, and
     mutes what they have not asked for. The card says so; see `is_told_by_card` for what a message says."""
-    request = authorizations.get_locked(c, request_id)
+    request = requests.get_locked(c, request_id)
     if request is None or request.status is not RequestStatus.OPEN:
         # One that is being redeemed has a consent of the same person, which decides.
         return []
     device_authorizations.close(c, request.user, moment)
-    authorizations.settle(c, request_id, RequestStatus.DECLINED, now=moment, reason=reason)
+    requests.settle(c, request_id, RequestStatus.DECLINED, now=moment, reason=reason)
     users.set_quiet(c, request.user, moment)
     messages: list[OutgoingMessage] = []
     for call in calls.suspended_of(c, request.user):
@@ -170,7 +170,7 @@ def close_if_nobody_waits(
 
 def ask_for_less(c: Connection, user: UserKey, gone: Sequence[DeferredCall], moment: datetime) -> None:
     """Inside a transaction that has locked the person: what only calls that have gone needed is not asked for."""
-    live = authorizations.live_of(c, user)
+    live = requests.live_of(c, user)
     waiting = [call for call in calls.suspended_of(c, user) if call.waits_for is WaitsFor.AUTHORIZATION]
     if live is None or not waiting:
         return
@@ -179,7 +179,7 @@ def ask_for_less(c: Connection, user: UserKey, gone: Sequence[DeferredCall], mom
     names = {call.command for call in waiting}
     commands = tuple(name for name in live.reasons if name in names)
     if (scopes, commands) != (live.scopes, live.reasons):
-        authorizations.narrow(c, live.id, scopes=scopes, commands=commands, now=moment)
+        requests.narrow(c, live.id, scopes=scopes, commands=commands, now=moment)
 
 
 def close_request(
@@ -191,10 +191,10 @@ def close_request(
 ) -> None:
     """Inside a transaction: nothing waits any more for what a card asks for, or for the administrator. It says so."""
     device_authorizations.close(c, user, moment)
-    request = authorizations.live_of(c, user) or authorizations.latest_of(c, user)
+    request = requests.live_of(c, user) or requests.latest_of(c, user)
     if request is None or not (is_live(request.status) or request.waits_for_administrator):
         return
-    authorizations.settle(c, request.id, status, now=moment, reason=reason)
+    requests.settle(c, request.id, status, now=moment, reason=reason)
 
 
 def cancel_for_administrator(
@@ -241,8 +241,8 @@ async def expire_overdue(bot: Bot) -> None:
             if request is None or not is_told_by_card(call, request, moment):
                 words = expired(call) if waited else expired_before_start(call)
                 messages += insert_all(c, bot, [answer(bot, call, words)])
-        for request in authorizations.expired(c, moment, limit=50):
-            authorizations.settle(c, request.id, RequestStatus.EXPIRED, now=moment)
+        for request in requests.expired(c, moment, limit=50):
+            requests.settle(c, request.id, RequestStatus.EXPIRED, now=moment)
         return gone, messages
 
     gone, messages = await bot.database.write(work)
@@ -257,13 +257,13 @@ def expired_with(c: Connection, call: DeferredCall, moment: datetime) -> Authori
     under way."""
     match call.waits_for:
         case WaitsFor.AUTHORIZATION if call.request_id is not None:
-            request = authorizations.get(c, call.request_id)
+            request = requests.get(c, call.request_id)
             if request and request.status is RequestStatus.OPEN and request.expires_at <= moment:
-                authorizations.settle(c, request.id, RequestStatus.EXPIRED, now=moment)
-                request = authorizations.get(c, call.request_id)
+                requests.settle(c, request.id, RequestStatus.EXPIRED, now=moment)
+                request = requests.get(c, call.request_id)
         case WaitsFor.ADMINISTRATOR:
             close_if_nobody_waits(c, call.user, "expired", moment, RequestStatus.EXPIRED)
-            request = authorizations.latest_of(c, call.user)
+            request = requests.latest_of(c, call.user)
             if request and request.status is RequestStatus.EXPIRED and call.command in request.reasons:
                 calls.attach(c, call.id, request.id)
         case _:

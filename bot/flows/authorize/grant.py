@@ -28,7 +28,7 @@ from bot.flows import cards
 from bot.flows.authorize.revoke import revoke_tokens
 from bot.flows.bot import Bot, now
 from bot.flows.outbox import Draft, answer, deliver_all, draft, insert_all, typed
-from bot.store import audit, authorizations, calls, granted_scopes, grants, users
+from bot.store import audit, calls, granted_scopes, grants, requests, users
 from bot.store.outbox import OutgoingMessage
 from bot.store.transaction import Connection
 
@@ -148,7 +148,7 @@ async def store_grant(bot: Bot, consent: Consented, tokens: TokenSet, identity: 
         told = [told_of_loss(bot, consent, lost)] if lost else []
         messages = woken.messages + insert_all(c, bot, told)
         lease_until = moment + bot.lease
-        card = settled and authorizations.claim_card(c, settled, bot.worker, moment, lease_until)
+        card = settled and requests.claim_card(c, settled, bot.worker, moment, lease_until)
         return Ended(result_of(refused, woken, settled=bool(settled)), messages, card or None)
 
     landed = await bot.insist(work)
@@ -158,7 +158,7 @@ async def store_grant(bot: Bot, consent: Consented, tokens: TokenSet, identity: 
 
 def told_of_loss(bot: Bot, consent: Consented, lost: ScopeSet) -> Draft:
     """A word to the person alone: nothing waits for what they no longer allow, so no card speaks of it."""
-    content = bot.platform.render_reply(replies.lost_scopes(join_scopes(lost)))
+    content = bot.platform_of(consent.user).render_reply(replies.scopes_dropped(join_scopes(lost)))
     return draft(bot, consent.user, content, kind="notice", key=f"{consent.subject[1]}-lost")
 
 
@@ -184,7 +184,7 @@ def asked_by(
     """For each scope that was asked for, the commands that wait for it; what none of them names, all of them need."""
     everybody = tuple(dict.fromkeys(call.command for call in waiting))
     if not everybody:
-        request = authorizations.latest_of(c, consent.user)
+        request = requests.latest_of(c, consent.user)
         everybody = request.reasons if request is not None else ()
     waiting_for = {
         scope: tuple(
@@ -227,16 +227,16 @@ def settle_request(
 
     Returns its id; None when there is none.
     """
-    request = authorizations.live_of(c, grant.user)
+    request = requests.live_of(c, grant.user)
     if request is None:
         return None
     if rest:
         scopes = request.scopes - grant.scopes - refused
         wanted = scopes if is_met(rest, scopes | grant.scopes) else choose_scopes(rest, scopes, None).scopes
         wanted |= request.scopes & {OFFLINE_ACCESS}
-        changed = authorizations.reopen(c, request.id, scopes=wanted, now=moment)
+        changed = requests.reopen(c, request.id, scopes=wanted, now=moment)
     else:
-        changed = authorizations.settle(
+        changed = requests.settle(
             c,
             request.id,
             RequestStatus.GRANTED,

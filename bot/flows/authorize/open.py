@@ -14,7 +14,7 @@ from bot.core.scopes import MAX_SCOPES_PER_LINK, OFFLINE_ACCESS, ScopeSet
 from bot.core.secrets import Secret
 from bot.flows.authorize.page_errors import without_disabled_scopes
 from bot.flows.bot import Bot, now
-from bot.store import attempts, audit, authorizations, grants
+from bot.store import attempts, audit, grants, requests
 from bot.store.attempts import NewAttempt, Openings
 from bot.store.ids import new_id
 from bot.store.transaction import Connection
@@ -46,7 +46,7 @@ class LinkUnavailable(StrEnum):
 
 async def find_open_request(bot: Bot, ticket: str) -> AuthorizationRequest | LinkUnavailable:
     """The request behind a ticket, if its link can still be followed. Changes nothing."""
-    request = await bot.database.read(lambda c: authorizations.find_by_ticket(c, digest(ticket)))
+    request = await bot.database.read(lambda c: requests.find_by_ticket(c, digest(ticket)))
     if request is None:
         return LinkUnavailable.UNKNOWN
     if request.waits_for_administrator:
@@ -65,21 +65,23 @@ class StartedAttempt:
     scopes: ScopeSet
     state: Secret
     challenge: str | None
-    insist: bool
-    """Consent is to be visible, because an earlier grant was revoked."""
+    prompt: bool
+    """The page must show its consent screen, because the user or an operator revoked the grant before."""
 
 
 async def open_link(bot: Bot, request: AuthorizationRequest) -> str | LinkUnavailable:
     """Begins an attempt in a browser. Returns the URL of the platform's authorization page."""
-    begun = await start_attempt(bot, request, bot.callback_url, pkce=bot.platform.uses_pkce)
+    platform = bot.platform_of(request.user)
+    redirect_uri = bot.callback_url(platform)
+    begun = await start_attempt(bot, request, redirect_uri, pkce=platform.uses_pkce)
     if isinstance(begun, LinkUnavailable):
         return begun
-    return bot.platform.authorize_url(
-        redirect_uri=bot.callback_url,
+    return platform.authorize_url(
+        redirect_uri=redirect_uri,
         scopes=begun.scopes,
         state=begun.state.reveal(),
         challenge=begun.challenge,
-        consent=begun.insist,
+        prompt=begun.prompt,
     )
 
 
@@ -122,7 +124,7 @@ async def start_attempt(
             return too_many(full) or LinkUnavailable.TOO_MANY
         if first and not request.card_ephemeral:
             # The card offers to report an error from now on. Mostly the consent comes first, which changes it as well.
-            authorizations.show(c, request.id, moment + SHOW_OPENED_AFTER)
+            requests.show(c, request.id, moment + SHOW_OPENED_AFTER)
         subject = ("request", request.id)
         audit.write(c, "link_opened", user=request.user, subject=subject, now=moment, attempt=attempt.id)
         return StartedAttempt(scopes, fresh.state, fresh.challenge, was_revoked(grants.find(c, request.user)))

@@ -15,14 +15,23 @@ from bot.core.calls import DeferredCall, WaitsFor
 from bot.core.cards import PageError
 from bot.core.language import Words
 from bot.core.messages import Reply
+from bot.core.platform import Platform
 from bot.core.requests import FOR_ADMINISTRATOR, AuthorizationRequest, RequestStatus
 from bot.core.scopes import OFFLINE_ACCESS, ScopeSet, choose_scopes, named, with_offline_access
-from bot.core.words import replies
+from bot.core.words.administrators import (
+    PAGE_ERROR_CHECK,
+    page_error_reported,
+    redirects_missing,
+    redirects_registered,
+    redirects_unknown,
+    scopes_enabled,
+    scopes_unknown,
+)
 from bot.flows import administrators
 from bot.flows.administrators import to_enable
 from bot.flows.bot import Bot, now
 from bot.flows.outbox import Draft, deliver_all, draft, insert_all
-from bot.store import audit, authorizations, calls, device_authorizations, scope_waits, seen_events, users
+from bot.store import audit, calls, device_authorizations, requests, scope_waits, seen_events, users
 from bot.store.outbox import OutgoingMessage
 from bot.store.transaction import Connection
 
@@ -41,11 +50,11 @@ async def in_time(reading: Awaitable[ScopeSet | None]) -> ScopeSet | None:
 
 async def without_disabled_scopes(bot: Bot, request: AuthorizationRequest) -> AuthorizationRequest:
     """The request before somebody follows its link: it asks for nothing that the app is known not to have enabled."""
-    enabled = await in_time(bot.platform.enabled_scopes_for_visitors())
+    enabled = await in_time(bot.platform_of(request.user).enabled_scopes_for_visitors())
     if not is_explained(request, enabled) or request.status is not RequestStatus.OPEN:
         return request
     await ask_otherwise_now(bot, request, enabled, "scope_disabled")
-    return await bot.database.read(lambda c: authorizations.get(c, request.id)) or request
+    return await bot.database.read(lambda c: requests.get(c, request.id)) or request
 
 
 async def ask_otherwise_now(
@@ -59,7 +68,7 @@ async def ask_otherwise_now(
 
     def work(c: Connection) -> bool:
         users.lock(c, request.user)
-        current = authorizations.get(c, request.id)
+        current = requests.get(c, request.id)
         if current is None or (current.status, current.scopes) != (request.status, request.scopes):
             return True
         _, other = other_choice(current, waiting_of(c, current), enabled)
@@ -93,11 +102,11 @@ def ask_otherwise(
     waiting = waiting_of(c, request)
     avoided, scopes = other_choice(request, waiting, enabled)
     if scopes is not None:
-        authorizations.avoid(c, request.id, avoided, scopes, moment)
+        requests.avoid(c, request.id, avoided, scopes, moment)
         return
     told = False
     for call in waiting:
-        missing, unknown = to_enable(call.needs, enabled, bot.platform.knows_scope)
+        missing, unknown = to_enable(call.needs, enabled, bot.platform_of(user).knows_scope)
         if unknown and (enabled is not None or not missing):
             calls.cancel(c, call.id, "unknown_scope", moment)
             continue
@@ -107,7 +116,7 @@ def ask_otherwise(
         calls.change_wait(c, call.id, WaitsFor.ADMINISTRATOR, kept, moment)
         scope_waits.open(c, user.platform, user.app_id, missing, moment)
     failure = FOR_ADMINISTRATOR if told else "unknown_scope"
-    authorizations.settle(c, request.id, RequestStatus.FAILED, failure=failure, now=moment)
+    requests.settle(c, request.id, RequestStatus.FAILED, failure=failure, now=moment)
 
 
 def is_explained(request: AuthorizationRequest, enabled: ScopeSet | None) -> bool:
@@ -142,44 +151,46 @@ async def report_page_error(bot: Bot, request: AuthorizationRequest, error: Page
 
     Else the administrators are told what the person says; False when that is not possible.
     """
+    platform = bot.platform_of(request.user)
     if error is PageError.SCOPE:
-        enabled = await in_time(bot.platform.enabled_scopes(fresh=True))
+        enabled = await in_time(platform.enabled_scopes(fresh=True))
         if await ask_otherwise_now(bot, request, enabled, "page_error_reported"):
             return None
         scopes = request.scopes - {OFFLINE_ACCESS}
-        words = administrators.in_words(await bot.platform.describe_scopes(scopes))
-        found = replies.scopes_enabled(words) if enabled is not None else replies.scopes_unknown(words)
+        words = administrators.list_scopes(await platform.describe_scopes(scopes))
+        found = scopes_enabled(words) if enabled is not None else scopes_unknown(words)
         return await tell(bot, request, error, found)
     if error is PageError.REDIRECT and not bot.by_device:
-        registered = await in_time(bot.platform.redirect_urls())
-        return await tell(bot, request, error, redirects(bot, registered))
-    check = replies.PAGE_ERROR_CHECK.get(error, replies.PAGE_ERROR_CHECK[PageError.OTHER])
+        registered = await in_time(platform.redirect_urls())
+        return await tell(bot, request, error, redirects(bot, platform, registered))
+    check = PAGE_ERROR_CHECK.get(error, PAGE_ERROR_CHECK[PageError.OTHER])
     return await tell(bot, request, error, check)
 
 
-def redirects(bot: Bot, registered: frozenset[str] | None) -> Words:
+def redirects(bot: Bot, platform: Platform, registered: frozenset[str] | None) -> Words:
     """What the app's list of redirect URLs says of those that the bot uses."""
-    ours = (bot.callback_url, bot.client_url)
+    page = platform.in_client
+    ours = (bot.callback_url(platform), *([f"{bot.public_url}{page.page_path}"] if page else []))
     missing = [url for url in ours if registered is not None and url not in registered]
     if missing:
-        return replies.redirects_missing(missing)
-    return replies.redirects_registered(ours) if registered is not None else replies.redirects_unknown(ours)
+        return redirects_missing(missing)
+    return redirects_registered(ours) if registered is not None else redirects_unknown(ours)
 
 
 async def tell(bot: Bot, request: AuthorizationRequest, error: PageError, found: Words) -> bool:
     """Tells the administrators, once for each request and error. False when there are none, or they know enough."""
     user, moment = request.user, now()
-    admins = await bot.administrators()
+    admins = await bot.administrators(bot.platform_of(user))
     profile = await bot.database.read(lambda c: users.profile(c, user))
     name = (profile.name if profile is not None else None) or user.open_id
     commands = tuple(f"/{name}" for name in request.reasons)
-    reply = replies.page_error_reported(name, error, commands, found)
+    reply = page_error_reported(name, error, commands, found)
 
     def work(c: Connection) -> list[OutgoingMessage] | None:
         once = f"{error.value}-{request.id}"
         if seen_events.is_known(c, user.platform, user.app_id, once):
             return []
-        if not admins or not administrators.take_place(c, bot, user, moment):
+        if not admins or not administrators.take_place(c, user, moment):
             return None
         seen_events.record(c, user.platform, user.app_id, once, moment)
         subject = ("request", request.id)
@@ -194,5 +205,6 @@ async def tell(bot: Bot, request: AuthorizationRequest, error: PageError, found:
 
 def notice(bot: Bot, request: AuthorizationRequest, error: PageError, admin: str, reply: Reply) -> Draft:
     key = f"{request.id}-{error.value[0]}/{admin[-12:]}"
-    user = bot.platform.user_key(admin, request.user.tenant_key)
-    return draft(bot, user, bot.platform.render_reply(reply), kind="notice", key=key)
+    platform = bot.platform_of(request.user)
+    user = platform.user_key(admin, request.user.tenant_key)
+    return draft(bot, user, platform.render_reply(reply), kind="notice", key=key)

@@ -9,6 +9,7 @@ from bot.core.calls import DeferredCall, Step
 from bot.core.commands import CancelWaiting, EndGrant, RequireScopes, Result
 from bot.core.errors import LeaseLost
 from bot.core.grants import REVOKED_BY_USER, Grant, GrantStatus
+from bot.core.people import UserKey
 from bot.core.scopes import ScopeSet, is_met, named
 from bot.flows.authorize.ask import ask_for_scopes
 from bot.flows.authorize.end import cancel_in_batches, cancel_waiting, end_grant
@@ -29,7 +30,7 @@ async def describe_grant(bot: Bot, call: DeferredCall) -> Json:
     grant, waiting = await bot.database.read(read)
     active = grant is not None and grant.status is GrantStatus.ACTIVE
     return {
-        "scopes": await describe_scopes(bot, grant.scopes) if grant and active else None,
+        "scopes": await describe_scopes(bot, call.user, grant.scopes) if grant and active else None,
         "access_until": iso(grant.access_expires_at) if grant and active else None,
         "refresh_until": iso(grant.refresh_expires_at) if grant and active else None,
         "waiting": [typed(each) for each in waiting if each.id != call.id],
@@ -40,8 +41,8 @@ def iso(moment: datetime | None) -> str | None:
     return moment.isoformat() if moment else None
 
 
-async def describe_scopes(bot: Bot, scopes: ScopeSet) -> Json:
-    described = await bot.platform.describe_scopes(scopes)
+async def describe_scopes(bot: Bot, user: UserKey, scopes: ScopeSet) -> Json:
+    described = await bot.platform_of(user).describe_scopes(scopes)
     return {scope: {"en": words.en, "zh": words.zh} for scope, words in sorted(described.items())}
 
 
@@ -51,7 +52,8 @@ async def require_scopes(bot: Bot, run: Run, move: RequireScopes) -> bool:
     active = grant is not None and grant.status is GrantStatus.ACTIVE
     if grant and active and is_met(move.requirement, grant.scopes):
         asked = named(move.requirement)
-        run.add(move, Result(value={"scopes": await describe_scopes(bot, asked & grant.scopes)}))
+        granted = await describe_scopes(bot, run.call.user, asked & grant.scopes)
+        run.add(move, Result(value={"scopes": granted}))
         return True
     await ask_for_scopes(bot, run.call, move.requirement, grant, run.steps)
     return False

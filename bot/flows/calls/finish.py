@@ -75,7 +75,7 @@ async def finish_answered(bot: Bot, run: Run, reply: Reply) -> None:
     refused = bool(run.results) and run.results[-1].refused is not None
     if call.suspended_at is not None and call.request_id is not None and not run.has_written:
         asked = (call.request_id, call.chat.chat_id, call.command, call.arguments)
-        digest = hashlib.sha256(bot.platform.render_reply(reply).body.encode()).digest()
+        digest = hashlib.sha256(bot.platform_of(call.user).render_reply(reply).body.encode()).digest()
         if bot.repeats.is_repeat(asked, digest):
             reply = replies.same_as_above(reply, typed(call))
     public = not (run.command.private or reply.confidential or refused)

@@ -46,6 +46,7 @@ from bot.core.messages import Reply
 from bot.core.scopes import named
 from bot.core.secrets import Secret
 from bot.core.words import replies
+from bot.core.words.refusals import app_misconfigured, blocked, gave_up
 from bot.flows import administrators, tokens
 from bot.flows.account import unused_scopes
 from bot.flows.authorize.ask import ask_for_scopes, ask_to_confirm
@@ -114,7 +115,7 @@ async def send(bot: Bot, run: Run, move: ApiCall, token: Secret) -> Outcome:
     Raises LeaseLost if another worker has taken the call.
     """
     if move.write is None:
-        return await bot.platform.call(move, token)
+        return await bot.platform_of(run.call.user).call(move, token)
     number, digest, moment = len(run.results), fingerprint(move), now()
 
     def record(c: Connection) -> datetime | None:
@@ -130,7 +131,7 @@ async def send(bot: Bot, run: Run, move: ApiCall, token: Secret) -> Outcome:
         run.steps.append(Step(number, digest, True, moment, None))
     run.unsafe = move.write.keyed_for is None
     # Not in a `finally`: when the call is cancelled, the write has to stay marked.
-    outcome = await bot.platform.call(move, token)
+    outcome = await bot.platform_of(run.call.user).call(move, token)
     run.unsafe = False
     return outcome
 
@@ -184,13 +185,13 @@ def reply_to(run: Run, why: Why, outcome: Outcome | NoToken) -> Reply:
     command = typed(run.call)
     match why:
         case Why.APP_REJECTED:
-            reply = replies.app_misconfigured(command)
+            reply = app_misconfigured(command)
         case Why.BLOCKED_BY_POLICY:
-            reply = replies.blocked(command, detail_of(outcome))
+            reply = blocked(command, detail_of(outcome))
         case Why.PLATFORM_FAILED | Why.BUSY:
-            reply = replies.gave_up(why, command, detail_of(outcome))
+            reply = gave_up(why, command, detail_of(outcome))
         case Why.STILL_REFUSED | Why.TOKEN_REFUSED:
-            return replies.gave_up(why, command, detail_of(outcome))
+            return gave_up(why, command, detail_of(outcome))
         case _:
             assert_never(why)
     return replies.with_retry(reply, run.call.id)

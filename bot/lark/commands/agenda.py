@@ -18,13 +18,7 @@ from bot.core.events import Mentions
 from bot.core.language import Words
 from bot.core.messages import Line, Reply, Span
 from bot.core.scopes import all_of, any_of
-from bot.core.times import (
-    Zone,
-    day_heading,
-    find_zone,
-    time_in_words,
-    zone_named,
-)
+from bot.core.times import Zone, find_zone, format_day_heading, format_time, zone_named
 from bot.core.unseen_characters import one_line
 from bot.core.words.refusals import unreadable
 from bot.lark.commands.refusals import Refusal, Refusals, explained
@@ -231,7 +225,7 @@ def render(found: Events, ask: Ask, period: Period) -> Reply:
     agenda_of = {each: entries(found.events, each, zone) for each in days}
     lines, left_out = day_by_day(agenda_of, today)
     if period.days == 1:
-        title = day_heading(days[0], today)
+        title = format_day_heading(days[0], today)
         lines = lines[1:]
     else:
         title = Words("Next {n} days", "未来 {n} 天").format(n=period.days)
@@ -274,7 +268,7 @@ def entry_on(event: Event, on: date, begins: datetime, over: datetime, zone: Zon
         return None
     if event.start <= begins and event.end >= over:
         return Entry(ALL_DAY, (False, None), event)
-    start, end = time_in_words(event.start, zone), time_in_words(event.end, zone)
+    start, end = format_time(event.start, zone), format_time(event.end, zone)
     if event.start < begins:
         return Entry(Words(f"until {end}", f"至 {end}"), (True, None), event)
     if event.end > over:
@@ -290,7 +284,7 @@ def day_by_day(agenda_of: Mapping[date, list[Entry]], today: date) -> tuple[list
         shown = found[:room]
         room, left_out = room - len(shown), left_out + len(found) - len(shown)
         if shown:
-            lines.append((Span(day_heading(each, today), bold=True),))
+            lines.append((Span(format_day_heading(each, today), bold=True),))
             lines += [entry_line(entry) for entry in shown]
     return lines, left_out
 

@@ -15,13 +15,13 @@ from bot.core.commands import ApiRefused, Ask, Steps, command, with_names
 from bot.core.language import Words
 from bot.core.messages import Code, Line, Reply, Span
 from bot.core.scopes import Requirement, all_of, any_of
-from bot.core.times import Zone, near_day_in_words
+from bot.core.times import Zone, format_near_day
 from bot.core.unseen_characters import one_line
 from bot.core.words.refusals import unreadable
 from bot.lark.commands.blocks import lines_of, title_of
 from bot.lark.commands.refusals import Refusal, Refusals, explained
 from bot.lark.commands.response_fields import TOKEN, child, items, line, link, moment, number, text, token
-from bot.lark.shown_links import KNOWN
+from bot.lark.trusted_links import PLATFORM_LINKS
 
 READ_DOCUMENT = any_of("docx:document:readonly", "docx:document")
 READ_NODE = any_of("wiki:node:read", "wiki:wiki:readonly", "wiki:wiki")
@@ -161,7 +161,7 @@ def of_link(written: str) -> Named | None:
     # A path that goes on (`/docx/TOKEN/../OTHER`) may open another document than the one whose text is shown.
     if urlsplit(whole).path.rstrip("/") != f"/{parts[0]}/{named[0]}":
         whole = ""
-    return Named(PATHS[area], named[0], KNOWN.shown(whole) or f"/{area}/{named[0]}")
+    return Named(PATHS[area], named[0], PLATFORM_LINKS.resolve(whole) or f"/{area}/{named[0]}")
 
 
 def needs_of_document(arguments: str) -> Requirement:
@@ -398,7 +398,7 @@ def result_lines(unit: Mapping[str, Json], zone: Zone, today: date) -> tuple[Lin
     if owner:
         details.append(Span(f" · {owner}"))
     if updated:
-        details += [Span(" · "), Span(near_day_in_words(zone.local(updated).date(), today))]
+        details += [Span(" · "), Span(format_near_day(zone.local(updated).date(), today))]
     snippet = one_line(HIGHLIGHT.sub("", text(unit, "summary_highlighted")), LONGEST_SNIPPET)
     return (
         (Span(title or Words("(no title)", "（无标题）"), bold=True, url=link(about.get("url"))),),

@@ -14,7 +14,7 @@ from bot.core.language import Words
 from bot.core.messages import Line, Reply, Span
 from bot.core.pagination import Listed, read_pages
 from bot.core.scopes import any_of
-from bot.core.times import Zone, near_day_in_words, near_moment_in_words, zone_named
+from bot.core.times import Zone, format_near_day, format_near_moment, zone_named
 from bot.lark.commands.refusals import Refusal, Refusals, explained
 from bot.lark.commands.response_fields import child, line, link, moment
 
@@ -155,7 +155,7 @@ def task_line(task: Task, zone: Zone, today: date) -> Line:
     due_day = task.due_day(zone)
     if due_day is None:
         return title
-    due = near_moment_in_words(task.due, zone, today) if task.due else near_day_in_words(due_day, today)
+    due = format_near_moment(task.due, zone, today) if task.due else format_near_day(due_day, today)
     return (*title, Span(" · "), Span(due))
 
 

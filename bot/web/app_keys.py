@@ -1,0 +1,63 @@
+"""What the application provides to its routes: `request.app[BOT]` and the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from bot.core.events import Outage
+from bot.core.platform import Platform
+from bot.flows.bot import Bot
+
+
+@dataclass(frozen=True, slots=True)
+class Ingress:
+    """How events arrive."""
+
+    outage: Callable[[], Outage | None]
+    """Returns why none can arrive at the moment, or None."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientScript:
+    """The platform's JavaScript SDK, for the page that is opened inside its client."""
+
+    url: str
+    integrity: str
+    """The hash that browsers compare it with (Subresource Integrity), or empty."""
+
+    @classmethod
+    def parse(cls, setting: str) -> ClientScript:
+        """Parse `URL` or `URL#INTEGRITY`."""
+        url, _, integrity = setting.partition("#")
+        return cls(url, integrity)
+
+    @property
+    def csp_source(self) -> str:
+        """The script as a source of a Content-Security-Policy, which allows no query."""
+        return self.url.partition("?")[0]
+
+
+def platform_of(request: web.Request) -> Platform:
+    """The platform whose path this is, or in whose client it is opened; the first one when neither tells."""
+    bot, path = request.app[BOT], request.path
+    for platform in bot.platforms.values():
+        page = platform.in_client
+        paths = (platform.webhook_path, platform.callback_path, *([page.page_path] if page else []))
+        if any(path == each or path.startswith(f"{each}/") for each in paths):
+            return platform
+    user_agent = request.headers.get("User-Agent", "")
+    return next(
+        (each for each in bot.platforms.values() if is_client_of(each, user_agent)), bot.first_platform
+    )
+
+
+def is_client_of(platform: Platform, user_agent: str) -> bool:
+    return platform.in_client is not None and platform.in_client.is_in_client(user_agent)
+
+
+BOT = web.AppKey("bot", Bot)
+CLIENT_SCRIPT = web.AppKey("client_script", ClientScript)
+INGRESS = web.AppKey("ingress", Ingress)

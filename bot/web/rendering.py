@@ -1,0 +1,59 @@
+"""Renders the pages from the Jinja2 templates in `templates/`, in the language of the request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from aiohttp import web
+from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
+from jinja2.runtime import Context
+
+from bot.core.language import Language, Words
+from bot.core.words import pages as words
+from bot.web.app_keys import platform_of
+from bot.web.request_headers import language_of
+
+HTML_LANG: dict[Language, str] = {"en": "en", "zh": "zh-CN"}
+
+
+@pass_context
+def say(context: Context, text: Words) -> str:
+    """The filter `say`: return a text in the language of the page."""
+    return text.to(context["language"])
+
+
+def build_environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("bot.web"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["say"] = say
+    environment.globals |= {"words": words, "html_lang": HTML_LANG}
+    return environment
+
+
+ENVIRONMENT = build_environment()
+# Compiled at import: compiling one takes milliseconds and would block the event loop during a request.
+TEMPLATES = {name: ENVIRONMENT.get_template(name) for name in ENVIRONMENT.list_templates()}
+
+
+def render(
+    request: web.Request,
+    template: str,
+    *,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+    **values: object,
+) -> web.Response:
+    """Return a response with a template, filled with `values`, the language and the link to the chat."""
+    language = language_of(request)
+    html = TEMPLATES[template].render(
+        language=language,
+        other_language="en" if language == "zh" else "zh",
+        chat_link=platform_of(request).chat_link,
+        **values,
+    )
+    return web.Response(status=status, text=html, content_type="text/html", charset="utf-8", headers=headers)

@@ -1,0 +1,60 @@
+"""What request headers say about the client, its language, and the reason for the request."""
+
+from __future__ import annotations
+
+import re
+
+from aiohttp import web
+
+from bot.core.language import Language
+
+CLIENT = re.compile(r"\b(Lark|Feishu)/")
+CLIENT_LOCALE = re.compile(r"LarkLocale/([A-Za-z]{2})")
+PURPOSE_HEADERS = ("Sec-Purpose", "Purpose", "X-Purpose", "X-Moz")
+"""Where browsers say that they prefetch a page. The name has changed several times."""
+PREFETCH = re.compile(r"prefetch|prerender|preview|instant", re.IGNORECASE)
+ROBOT = re.compile(
+    r"(?<!cu)bot\b|crawler|spider|preview|unfurl|facebookexternalhit|meta-external|slurp|embedly|iframely"
+    r"|whatsapp|vkshare|mediapartners|imgproxy",
+    re.IGNORECASE,
+)
+"""Link-preview robots and crawlers by their user agents. CUBOT makes phones."""
+
+
+def is_in_client(request: web.Request) -> bool:
+    """Whether the page is opened inside the platform's client."""
+    return bool(CLIENT.search(request.headers.get("User-Agent", "")))
+
+
+def language_of(request: web.Request) -> Language:
+    """Return the client's language, else the browser's first language, else English."""
+    locales = CLIENT_LOCALE.findall(request.headers.get("User-Agent", ""))
+    wanted = locales[-1] if locales else request.headers.get("Accept-Language", "")
+    return "zh" if wanted.strip().lower().startswith("zh") else "en"
+
+
+def is_preview(request: web.Request) -> bool:
+    """Whether no person follows the link.
+
+    That is so for a HEAD request, a prefetch, a link-preview robot, and a page that embeds or fetches the link.
+    """
+    if request.method == "HEAD" or not is_navigation(request):
+        return True
+    if any(PREFETCH.search(request.headers.get(name, "")) for name in PURPOSE_HEADERS):
+        return True
+    return bool(ROBOT.search(request.headers.get("User-Agent", "")))
+
+
+def is_navigation(request: web.Request) -> bool:
+    """Whether a browser opens this as a top-level page. True for a browser that does not say.
+
+    https://www.w3.org/TR/fetch-metadata/
+    """
+    destination = request.headers.get("Sec-Fetch-Dest", "")
+    return destination in {"", "document"} and request.headers.get("Sec-Fetch-Mode", "") in {"", "navigate"}
+
+
+def is_cross_site_without_click(request: web.Request) -> bool:
+    """Whether a page of another site sent the browser here without user activation (a click or a key press)."""
+    has_activation = request.headers.get("Sec-Fetch-User") == "?1"
+    return request.headers.get("Sec-Fetch-Site") == "cross-site" and not has_activation

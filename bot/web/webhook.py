@@ -1,0 +1,35 @@
+"""The webhook: verifies events and card clicks, records them, and only then acknowledges them."""
+
+from __future__ import annotations
+
+import logging
+
+from aiohttp import web
+
+from bot.core.events import Unauthentic, UrlVerification
+from bot.flows.intake import accept_event
+from bot.flows.limits import RepeatedLogs
+from bot.web.app_keys import BOT, platform_of
+from bot.web.security import read_body
+
+ADVICE_INTERVAL = 600.0
+"""Seconds between two log lines with the same advice: a wrong setting in the console rejects every event."""
+ADVICE = web.AppKey("advice", RepeatedLogs)
+"""Logs what operators have to change, once for all requests that are rejected because of it."""
+
+
+async def receive(request: web.Request) -> web.Response:
+    """`POST` of one event. An unauthentic request changes nothing and is answered with a 4xx status."""
+    bot = request.app[BOT]
+    received = platform_of(request).receive(request.headers, await read_body(request))
+    match received:
+        case Unauthentic(reason=reason, status=status, advice=advice) if advice:
+            request.app[ADVICE].note(advice, reason, logging.ERROR)
+            return web.json_response({"msg": "refused"}, status=status)
+        case Unauthentic(reason=reason, status=status):
+            bot.refusals.note("webhook refused", reason, logging.WARNING)
+            return web.json_response({"msg": "refused"}, status=status)
+        case UrlVerification(value=value):
+            return web.json_response({"challenge": value})
+        case event:
+            return web.json_response(await accept_event(bot, event))
