@@ -101,7 +101,7 @@ class Ignored:
     """An authentic event that the bot does not need, such as a group message that does not mention it."""
 
     event_id: str | None
-    why: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

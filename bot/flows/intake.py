@@ -60,7 +60,7 @@ async def accept_event(bot: Bot, event: Event) -> Json:
             await forget_organization(bot, event)
         case CardClicked():
             return await answer_click(bot, event)
-        case Ignored(why=why):
+        case Ignored(reason=why):
             log.debug("event ignored", extra={"why": why})
     return {}
 
