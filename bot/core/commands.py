@@ -19,7 +19,7 @@ from functools import partial
 from typing import Any
 
 from bot.core.api import ApiCall, Json, Refused, Write
-from bot.core.errors import CommandMistake
+from bot.core.errors import BotError, CommandMistake
 from bot.core.events import Mentions
 from bot.core.language import Language, Words
 from bot.core.messages import Chat, Reply
@@ -324,9 +324,12 @@ def advance(command: Command, ask: Ask, results: Sequence[Result]) -> ApiCall | 
     try:
         move = next_move(command, ask, results)
     except BaseException as error:
-        if isinstance(error, Exception):
+        if isinstance(error, Exception) and (
+            isinstance(error, CommandMistake) or not isinstance(error, BotError)
+        ):
             raise
-        # SystemExit and similar exceptions would end the worker or the process instead of the call.
+        # SystemExit and similar exceptions would end the worker or the process instead of the call. The bot's own errors
+        # say something about the bot.
         raise CommandMistake(f"{command.typed} raised {type(error).__name__}.") from error
     match move:
         case ApiCall():
@@ -361,6 +364,9 @@ def kind_of(value: object) -> str:
     return "None" if value is None else f"a {type(value).__name__}"
 
 
+METHOD = re.compile(r"[A-Za-z]+")
+
+
 def checked_call(command: Command, move: ApiCall) -> ApiCall:
     """Check a call, and mark it as a write without an idempotency key unless it is a read or says otherwise.
 
@@ -368,6 +374,8 @@ def checked_call(command: Command, move: ApiCall) -> ApiCall:
     """
     if not isinstance(move.method, str) or not isinstance(move.path, str) or not move.path.startswith("/"):
         raise CommandMistake(f"{command.typed} yielded an ApiCall whose method or path is not text.")
+    if not METHOD.fullmatch(move.method):
+        raise CommandMistake(f"{command.typed} yielded an ApiCall whose method is no method of HTTP.")
     if not isinstance(move.query, Mapping) or not all(
         isinstance(each, str) for pair in move.query.items() for each in pair
     ):

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import NoReturn, assert_never
+from typing import assert_never
 
 from bot.core.api import ApiCall
 from bot.core.calls import CallStatus, DeferredCall
 from bot.core.commands import (
     ApiRefused,
     CancelWaiting,
-    Command,
     EndGrant,
     ReadGrant,
     RequireScopes,
@@ -45,15 +41,13 @@ from bot.flows.calls.finish import (
 from bot.flows.calls.perform import OTHER_REPLICA_DELAY, call_as_user, put_back
 from bot.flows.calls.progress import Run
 from bot.flows.outbox import expired_before_start, typed
+from bot.flows.time_limit import within_time
 from bot.store import call_steps, calls, users
 
 log = logging.getLogger(__name__)
 
 MAX_TAKEOVERS = 5
 """Claims without a new step, each lost with its worker. The call itself may be what crashes the workers."""
-
-MOVE_TIMEOUT = 3.0
-"""Seconds for a command to reach its next step. It runs on the event loop, which serves nothing else meanwhile."""
 
 FRAMES_LOGGED = 8
 
@@ -130,7 +124,7 @@ def replays(run: Run) -> bool:
     """Return whether the command still makes the recorded moves. A deploy may have changed it."""
     for number, step in enumerate(run.steps):
         try:
-            with within_time(run.command):
+            with within_time(run.command.typed):
                 move = advance(run.command, run.ask, run.results[:number])
         except ApiRefused:
             return False
@@ -194,28 +188,9 @@ async def give_up_crashed(bot: Bot, run: Run) -> None:
         await finish(bot, run.call, failed("crashed", replies.crashed(typed(run.call))))
 
 
-@contextmanager
-def within_time(command: Command) -> Iterator[None]:
-    """Raise CommandMistake in a command that takes longer than `MOVE_TIMEOUT`.
-
-    By a signal, because nothing else interrupts a loop.
-    """
-
-    def interrupt(*_: object) -> NoReturn:
-        raise CommandMistake(f"{command.typed} ran for {MOVE_TIMEOUT:.0f} seconds without a step.")
-
-    before = signal.signal(signal.SIGALRM, interrupt)
-    signal.setitimer(signal.ITIMER_REAL, MOVE_TIMEOUT)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
-
 async def make_step(bot: Bot, run: Run) -> bool:
     """Make one step. Return whether the call may go on to its next step."""
-    with within_time(run.command):
+    with within_time(run.command.typed):
         move = advance(run.command, run.ask, run.results)
     match move:
         case Reply():
