@@ -21,6 +21,7 @@ from bot.core.builtin_commands import builtin_commands
 from bot.core.commands import Registry, registry
 from bot.core.errors import ConfigurationError
 from bot.core.events import Outage, Unauthentic, UrlVerification
+from bot.core.grants import REVOKED_BY_OPERATOR
 from bot.core.people import UserKey
 from bot.core.unseen_characters import escape
 from bot.flows import cards, takeover
@@ -268,7 +269,7 @@ async def revoke_user(settings: Settings, user_text: str) -> int:
 
 
 async def revoke_and_report(bot: Bot, user: UserKey) -> str:
-    ended = await permissions.take_back(bot, user, "revoked_by_operator", sign_out=True)
+    ended = await permissions.take_back(bot, user, REVOKED_BY_OPERATOR, sign_out=True)
     await asyncio.gather(*bot.tasks)
     await revoke_due(bot)
     await cards.show_due_cards(bot)

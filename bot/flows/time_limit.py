@@ -1,4 +1,4 @@
-"""Bounds the time that the code of a command may take. It computes on the event loop: meanwhile nobody else is served."""
+"""Limits the time that the code of a command takes. It runs on the event loop, which serves nothing else meanwhile."""
 
 from __future__ import annotations
 
@@ -17,31 +17,32 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 MOVE_TIMEOUT = 3.0
-"""Seconds for a command to come to its next step."""
+"""Seconds for a command to reach its next step."""
 REPEAT_AFTER = 0.2
-"""Seconds until a command that has caught the interruption, and goes on, is interrupted again."""
+"""Seconds until a command that has caught the interruption is interrupted again."""
 MAX_INTERRUPTIONS = 20
 """Interruptions that a command may catch before the process ends."""
 MAX_CPU = 5.0
-"""Seconds of the processor after which the process ends that no interruption gets through to: a loop inside of one
-function of the interpreter sees none."""
+"""Seconds of processor time after which the process ends. A loop inside one function of the interpreter, which is
+written in C, cannot be interrupted."""
 
 
 class Interrupted(BaseException):
-    """Not an `Exception`, because a loop that retries catches those."""
+    """Raised in a command that takes too long. No `Exception`, which a loop that retries would catch."""
 
 
 def show_what_hangs() -> None:
-    """A process that ends because of a command says on standard error where that was."""
+    """Print the stack on standard error when the process ends because of a command."""
     faulthandler.register(signal.SIGVTALRM, all_threads=True, chain=True)
 
 
 @contextmanager
 def within_time(typed: str) -> Iterator[None]:
-    """Raises `CommandMistake` in a command that goes on computing, by a signal: nothing else interrupts a loop.
+    """Raise CommandMistake in a command that takes longer than `MOVE_TIMEOUT`.
 
-    The process ends if the command goes on all the same. It could serve nobody any more; after its restart the call is
-    taken up again, and given up after some more of that.
+    A signal interrupts it, because nothing else interrupts a loop. If the command continues nevertheless, the process
+    ends, because it can no longer serve anything else. After the restart the call is claimed again, and given up after
+    `MAX_TAKEOVERS` claims.
     """
     interruptions, over = 0, False
 
@@ -67,7 +68,7 @@ def within_time(typed: str) -> Iterator[None]:
             raise CommandMistake(f"{typed} went on for {MOVE_TIMEOUT:.0f} seconds without a step.") from error
         raise
     finally:
-        # Once more: an interruption may have come in place of the first.
+        # Again, because an interruption may have replaced the first assignment.
         over = True
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
@@ -75,7 +76,7 @@ def within_time(typed: str) -> Iterator[None]:
 
 
 def limited(command: Command) -> Command:
-    """The command with the same bound on what is called besides its steps."""
+    """Return the command with the same limit on its other functions: `needs`, `keep` and `told`."""
 
     def bounded(function: Callable[P, T]) -> Callable[P, T]:
         @functools.wraps(function)

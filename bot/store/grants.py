@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, and_, literal_column, null, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from bot.core.grants import Grant, GrantStatus
+from bot.core.grants import REVOKED, USE_INTERVAL, Grant, GrantStatus, refresh_window
 from bot.core.oauth import TokenSet
 from bot.core.people import UserKey
 from bot.core.scopes import ScopeSet
@@ -18,20 +18,6 @@ from bot.store.queue import NOW, Claim, Queue
 from bot.store.schema import grants
 from bot.store.statements import bind, changed, may_become, status_is
 from bot.store.transaction import keyring_of
-
-TOUCHED_EVERY = timedelta(minutes=1)
-RENEWED_AHEAD = timedelta(minutes=5)
-"""So long before an access token expires, it is due for renewal while it is busy."""
-BUSY_FOR = timedelta(hours=1)
-"""A token is busy so long after a call has last used it: the next call is not to wait for a refresh."""
-KEPT_ALIVE_AHEAD = timedelta(days=1)
-"""So long before a refresh token expires, and its person would have to be asked again, it is due while it is in use."""
-IN_USE_FOR = timedelta(days=14)
-"""A grant is in use so long after a call has last used it. Nobody is served by keeping others alive."""
-
-REVOKED = "revoked"
-"""How the reasons begin that make the bot forget what was ever granted: somebody took it back."""
-
 
 # --- rows ------------------------------------------------------------------------------------------
 
@@ -337,16 +323,16 @@ def lease_due(connection: Connection, claim: Claim, limit: int) -> list[Grant]:
     """As `lease_refresh`, for tokens to refresh ahead of need: busy ones, and used ones whose refresh token expires
     soon. Every other grant is left to expire. One statement.
     """
-    now, keyring = claim.now, keyring_of(connection)
+    keyring, window = keyring_of(connection), refresh_window(claim.now)
     due = queue.claim_due(
         connection,
         LEASE_DUE,
         claim,
         limit,
-        ahead=now + RENEWED_AHEAD,
-        busy_since=now - BUSY_FOR,
-        kept_alive=now + KEPT_ALIVE_AHEAD,
-        used_since=now - IN_USE_FOR,
+        ahead=window.access_expires_by,
+        busy_since=window.busy_since,
+        kept_alive=window.refresh_expires_by,
+        used_since=window.used_since,
     )
     return [_grant(row, keyring) for row in due]
 
@@ -361,7 +347,7 @@ TOUCH = update(grants).where(
 
 def touch(connection: Connection, user: UserKey, now: datetime) -> None:
     """Notes that the grant was used, at most once a minute."""
-    connection.execute(TOUCH, {"user": user, "now": now, "before": now - TOUCHED_EVERY})
+    connection.execute(TOUCH, {"user": user, "now": now, "before": now - USE_INTERVAL})
 
 
 END = update(grants).where(*_same, may_become(grants, GrantStatus.ENDED)).values(
@@ -396,7 +382,7 @@ def end(
     """Ends an active grant and erases its tokens; returns what it was, tokens and all, so that they can be revoked.
 
     None when there was none active, or another generation than the given one, or when the last consent is not older
-    than `authorized_before`. A reason that begins with `revoked` also clears what was ever granted.
+    than `authorized_before`. A reason of `REVOKED` also clears what was ever granted.
     """
     grant = _find(connection, FIND_LOCKED, user)
     if grant is None or grant.status is GrantStatus.ENDED:
@@ -405,12 +391,12 @@ def end(
         return None
     if authorized_before is not None and grant.authorized_at >= authorized_before:
         return None
-    remembered: ScopeSet = frozenset() if reason.startswith(REVOKED) else grant.scopes_ever
+    remembered: ScopeSet = frozenset() if reason in REVOKED else grant.scopes_ever
     values = _remembered(keyring_of(connection), user, frozenset(), remembered)
     values |= {"user": user, "known": grant.generation, "now": now, "reason": reason}
     if not connection.execute(END, values).rowcount:
         return None
     audit.write(connection, "grant_ended", user=user, now=now, reason=reason)
-    if reason.startswith(REVOKED):
+    if reason in REVOKED:
         granted_scopes.forget_all(connection, user)
     return grant

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, quote, unquote_to_bytes
 
 from bot.core.api import ApiCall, Json, Write
 from bot.core.command_replies import Text, how_to_use, paragraph
-from bot.core.commands import EVERYONE, PLACEHOLDER, ApiRefused, Ask, Steps, command, put_in
+from bot.core.commands import EVERYONE, PLACEHOLDER, ApiRefused, Ask, Steps, command, replace_mentions
 from bot.core.events import Mentions
 from bot.core.language import Words
 from bot.core.messages import Code, Line, Reply, Span
@@ -56,7 +56,7 @@ def with_names_in_strings(written: str, mentions: Mentions) -> str:
     method, target, body = parts_of(written)
     # Straighten quotes first: a curly quote in a name must not end a string.
     body = body if is_json(body) else straightened(body)
-    return f"{method} {target} {put_in(body, mentions, lambda name: quoted(name)[1:-1])}".rstrip()
+    return f"{method} {target} {replace_mentions(body, mentions, lambda name: quoted(name)[1:-1])}".rstrip()
 
 
 EVERYONE_AT_AN_END = re.compile(rf"^\s*{EVERYONE}\s|\s{EVERYONE}\s*$")
