@@ -110,15 +110,15 @@ MAX_REMEMBERED_ANSWERS = 1000
 
 
 @dataclass(slots=True)
-class RepeatedAnswers:
-    """The last answers to calls that waited for a consent, by what was asked."""
+class Repeats:
+    """This process's answers to what waited for one consent, by what was asked."""
 
-    _answers: OrderedDict[tuple[str, ...], bytes] = field(default_factory=OrderedDict)
+    _answers: OrderedDict[tuple[str | None, ...], tuple[bytes, str]] = field(default_factory=OrderedDict)
 
-    def is_repeat(self, asked: tuple[str, ...], digest: bytes) -> bool:
-        """Record an answer, and return whether the previous one to the same question was equal."""
-        before = self._answers.pop(asked, None)
-        self._answers[asked] = digest
-        if len(self._answers) > MAX_REMEMBERED_ANSWERS:
+    def before(self, asked: tuple[str | None, ...], digest: bytes, call_id: str) -> str | None:
+        """The call that was last answered with the same, if this process gave the last answer. Remembers this one."""
+        known, other = self._answers.pop(asked, (None, None))
+        self._answers[asked] = digest, call_id
+        if len(self._answers) > MAX_REMEMBERED:
             self._answers.popitem(last=False)
-        return before == digest
+        return other if known == digest else None

@@ -42,13 +42,11 @@ class Draft:
     message: NewMessage
 
     def insert(self, connection: Connection, bot: Bot) -> OutgoingMessage | None:
-        """Insert the message. Returns None if a message with its key exists: another worker sends it, or has sent it."""
-        moment = now()
-        if not outbox.add(
-            connection, self.message, now=moment, worker=bot.worker, lease_until=moment + bot.lease
-        ):
+        """Inside a transaction. None when this message was due before (another worker's, or already sent)."""
+        claim = bot.claim()
+        if not outbox.add(connection, self.message, now=claim.now, claim=claim):
             return None
-        return outbox.claimed(self.message, moment)
+        return outbox.claimed(self.message, claim.now)
 
 
 def draft(
@@ -174,6 +172,7 @@ async def deliver(bot: Bot, message: OutgoingMessage) -> None:
         await give_up(
             bot, message, MessageStatus.UNDELIVERABLE, f"the question was recalled: {result.reason}", moment
         )
+        bot.note_recall(message.call_id, message.user)
     elif not result.retry:
         await deliver_all(bot, await replace_refused(bot, message, result, moment))
     elif moment - message.created_at > DELIVERY_TIMEOUT:
@@ -232,10 +231,10 @@ async def add_other_routes(bot: Bot, destination: Destination) -> Destination:
     return await bot.database.read(read)
 
 
-async def destination_after_recall(bot: Bot, message: OutgoingMessage) -> Destination | None:
-    """Return where to send a message whose question was recalled: to the direct chat. None: nowhere.
-
-    For a question from a group, only the answer to a write is sent. What was read for it is dropped.
+async def without_question(bot: Bot, message: OutgoingMessage) -> Destination | None:
+    """Where a message goes whose question was recalled: in the direct chat, where its person alone reads it. Of a
+    question in a group, what was written for it is told to them alone; what was read for it is told to nobody. Nor is
+    a word about a call that is not at its end: it ends by this.
     """
     call_id = message.call_id
     if call_id is None:
@@ -248,13 +247,17 @@ async def destination_after_recall(bot: Bot, message: OutgoingMessage) -> Destin
     if call is None or call.user != message.user:
         # The call id of a message is not authenticated: it must not lead to another user's chat.
         return None
+    if message.kind != "answer" and call.status in UNSETTLED:
+        return None
     if call.chat.kind == "direct":
         return Destination(message.user, call.chat.chat_id)
     return Destination(message.user) if wrote and message.kind == "answer" else None
 
 
-KINDS_ABOUT_A_CALL = {"answer", "note"}
-"""Kinds that belong into the group where a call was asked. If they are sent elsewhere, a note in the group says so."""
+UNSETTLED = {CallStatus.QUEUED, CallStatus.RUNNING, CallStatus.SUSPENDED}
+
+WORDS_ABOUT_A_CALL = {"answer", "note"}
+"""Kinds of messages that are shown in the group where a call was asked; it is told when they went elsewhere."""
 
 SHOWN_IN_GROUP_FOR = timedelta(minutes=10)
 """After the question. Only clients that are online show an ephemeral message, so later it may go unseen."""
@@ -317,7 +320,7 @@ def take_reaction(c: Connection, bot: Bot, message: OutgoingMessage, moment: dat
     """Claim the reaction of the question that a settled message has answered, to remove it. None if there is none."""
     if message.call_id is None or not may_have_reaction(message, moment):
         return None
-    return reactions.take(c, message.call_id, moment + bot.lease)
+    return reactions.claim(c, message.call_id, moment + bot.lease)
 
 
 def group_note(bot: Bot, call: DeferredCall) -> Draft:
@@ -423,12 +426,10 @@ REPLACEMENT_FOR = {"answer": answer_refused, "confirmation_card": card_refused}
 
 
 async def deliver_due(bot: Bot) -> None:
-    """Send messages that are due: postponed ones, and those of a worker that is gone."""
-    moment = now()
-    due = await bot.database.write_one(
-        lambda c: outbox.claim_due(c, bot.worker, moment, moment + bot.lease, limit=20)
-    )
-    # Concurrently: in sequence, the leases of the last would expire while the platform is slow.
+    """Takes over messages that are due: postponed ones, and those of a worker that is gone."""
+    claim = bot.claim()
+    due = await bot.database.write_one(lambda c: outbox.claim_due(c, claim, limit=20))
+    # Side by side: one after another, the leases of the last would run out while the platform is slow.
     await asyncio.gather(*(deliver(bot, message) for message in due))
 
 

@@ -51,10 +51,8 @@ async def complete(bot: Bot, came: Approved | Denied) -> CallbackResult:
     state_digest, moment = digest(came.state.reveal()), now()
     code = came.code if isinstance(came, Approved) else None
 
-    def work(c: Connection) -> tuple[Attempt, ExchangeBasis] | AttemptEnd:
-        attempt = attempts.consume(
-            c, state_digest, code=code, worker=bot.worker, lease_until=moment + bot.lease, now=moment
-        )
+    def work(c: Connection) -> tuple[Attempt, ExchangeBasis] | Ended:
+        attempt = attempts.consume(c, state_digest, bot.claim(moment), code=code)
         if attempt is None:
             return AttemptEnd(reject(c, state_digest, moment))
         if isinstance(came, Denied):
@@ -274,11 +272,9 @@ def fail_attempt(c: Connection, attempt: Attempt, outcome: str, moment: datetime
 async def complete_stranded(bot: Bot) -> None:
     """Complete attempts whose exchange was interrupted by a crash or an unreachable platform."""
     moment = now()
-    stranded = await bot.database.write(
-        lambda c: attempts.stranded(c, bot.worker, moment, moment + bot.lease, limit=10)
-    )
-    # Concurrently: in sequence, the leases of the last would expire while the platform is slow.
-    await asyncio.gather(*(complete_one(bot, attempt, code, moment) for attempt, code in stranded))
+    stranded = await bot.database.write(lambda c: attempts.stranded(c, bot.claim(moment), limit=10))
+    # Side by side: one after another, the leases of the last would run out while the platform is slow.
+    await asyncio.gather(*(finish_one(bot, attempt, code, moment) for attempt, code in stranded))
 
 
 async def complete_one(bot: Bot, attempt: Attempt, code: Secret | None, moment: datetime) -> CallbackResult:

@@ -27,6 +27,7 @@ from bot.flows.authorize.page_errors import ask_for_other_scopes
 from bot.flows.bot import Bot, now
 from bot.flows.outbox import retry_time
 from bot.store import device_authorizations, grants, requests
+from bot.store.cards import show_card
 from bot.store.ids import new_id
 from bot.store.transaction import Connection
 
@@ -75,9 +76,7 @@ def begin(
         request.user,
         scopes=link_scopes(bot, request),
         new_id=new_id(moment),
-        worker=bot.worker,
-        now=moment,
-        lease_until=moment + bot.lease,
+        claim=bot.claim(moment),
     )
     if fresh is not None:
         requests.stamp_opened(c, request.id, moment)
@@ -94,7 +93,7 @@ async def request_device_code(bot: Bot, device: DeviceAuthorization) -> None:
 
     def keep(c: Connection, code: DeviceCode) -> None:
         if device_authorizations.minted(c, device, code, moment):
-            requests.show(c, device.request_id, moment)
+            show_card(c, device.request_id, moment)
 
     match answer:
         case DeviceCode():
@@ -143,14 +142,12 @@ async def retry_with_other_scopes(bot: Bot, device: DeviceAuthorization, refusal
 # --- polling --------------------------------------------------------------------------------------------------
 
 
-async def continue_due(bot: Bot) -> None:
-    """Continue device authorizations that are due: for their next poll, or after a crash or a failure."""
-    moment = now()
-    due = await bot.database.write(
-        lambda c: device_authorizations.claim_due(c, bot.worker, moment, moment + bot.lease, BATCH_SIZE)
-    )
-    # Concurrently: in sequence, the leases of the last would expire while the platform is slow.
-    await asyncio.gather(*(continue_one(bot, device) for device in due))
+async def go_on_due(bot: Bot) -> None:
+    """Goes on with what is due: polls at their time, and what a crash or a failing platform interrupted."""
+    claim = bot.claim()
+    due = await bot.database.write(lambda c: device_authorizations.claim_due(c, claim, AT_ONCE))
+    # Side by side: one after another, the leases of the last would run out while the platform is slow.
+    await asyncio.gather(*(go_on(bot, device) for device in due))
 
 
 async def continue_one(bot: Bot, device: DeviceAuthorization) -> None:
@@ -264,7 +261,7 @@ async def deny(bot: Bot, device: DeviceAuthorization) -> None:
         denied = DeviceStatus.DENIED
         if device_authorizations.finish(c, device.id, device.claim, denied, "access_denied", moment):
             decline_on_page(c, device.request_id, moment)
-            requests.show(c, device.request_id, moment)
+            show_card(c, device.request_id, moment)
 
     await bot.database.write(work)
     bot.signals.upkeep.set()
@@ -291,7 +288,7 @@ async def end(bot: Bot, device: DeviceAuthorization, status: DeviceStatus, outco
 
     def work(c: Connection) -> None:
         if device_authorizations.finish(c, device.id, device.claim, status, outcome, moment):
-            requests.show(c, device.request_id, moment)
+            show_card(c, device.request_id, moment)
 
     await bot.database.write(work)
     bot.signals.upkeep.set()

@@ -29,6 +29,7 @@ from bot.flows.authorize.revoke import revoke_tokens
 from bot.flows.bot import Bot, now
 from bot.flows.outbox import Draft, answer, deliver_all, draft, insert_all, typed
 from bot.store import audit, calls, granted_scopes, grants, requests, users
+from bot.store.cards import claim_card
 from bot.store.outbox import OutgoingMessage
 from bot.store.transaction import Connection
 
@@ -123,9 +124,7 @@ async def store_grant(bot: Bot, consent: Consented, tokens: TokenSet, identity: 
         unasked = granted_scopes.unasked(c, user) - asked
         # A response without scopes: the exchange named what was asked for and what is held, and nothing else.
         given = tokens.scopes if tokens.scopes is not None else asked | (held - unasked)
-        grant = grants.save(
-            c, user, before, tokens, scopes=given, unasked=unasked, oauth=bot.oauth, now=moment
-        )
+        grant = grants.save(c, user, before, tokens, scopes=given, unasked=unasked, now=moment)
         users.consented(c, user, identity, moment)
         audit.write(
             c,
@@ -145,11 +144,10 @@ async def store_grant(bot: Bot, consent: Consented, tokens: TokenSet, identity: 
         released = release_calls(c, bot, waiting, grant, asked - given, moment)
         settled = settle_request(c, grant, refused, released.rest, moment)
         lost = held - given - unasked - {OFFLINE_ACCESS}
-        told = [lost_scopes_notice(bot, consent, lost)] if lost else []
-        messages = released.messages + insert_all(c, bot, told)
-        lease_until = moment + bot.lease
-        card = settled and requests.claim_card(c, settled, bot.worker, moment, lease_until)
-        return AttemptEnd(result_of(refused, released, settled=bool(settled)), messages, card or None)
+        told = [told_of_loss(bot, consent, lost)] if lost else []
+        messages = woken.messages + insert_all(c, bot, told)
+        card = settled and claim_card(c, settled, bot.claim(moment))
+        return Ended(result_of(refused, woken, settled=bool(settled)), messages, card or None)
 
     end = await bot.write_until_stored(work)
     bot.signals.calls.set()
