@@ -269,8 +269,8 @@ async def revoke_user(settings: Settings, user_text: str) -> int:
 
 
 async def revoke_and_report(bot: Bot, user: UserKey) -> str:
-    ended = await permissions.take_back(bot, user, REVOKED_BY_OPERATOR, sign_out=True)
-    await asyncio.gather(*bot.tasks)
+    ended = await permissions.revoke(bot, user, REVOKED_BY_OPERATOR, sign_out=True)
+    await asyncio.gather(*bot.background_tasks)
     await revoke_due(bot)
     await cards.show_due_cards(bot)
     grant = "Grant ended here and at the platform." if ended.had_grant else "There was no active grant."

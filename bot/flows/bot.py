@@ -45,7 +45,7 @@ class Bot:
     worker: str
     """The id of this replica in leases and heartbeats."""
     public_url: str
-    """Empty: no browser reaches the bot."""
+    """Where browsers reach the bot, without a slash at the end. Empty if they cannot."""
     key_ids: tuple[str, ...]
     """Fingerprints of the encryption keys. Operators compare them between replicas while they rotate keys."""
     admins: Mapping[str, tuple[str, ...]]
@@ -55,16 +55,16 @@ class Bot:
     time_zone: str = "UTC"
     """For users whose own time zone is unknown."""
     lease: timedelta = timedelta(seconds=20)
-    """How long a claim holds without being extended; a killed replica's work is taken over after it."""
-    wake: Wakers = field(default_factory=Wakers)
-    pulse: Pulse = field(default_factory=Pulse)
-    silent: SilentReplicas = field(default_factory=SilentReplicas)
-    lines: UserPacing = field(default_factory=UserPacing)
-    watch: Watch = field(default_factory=Watch)
-    repeats: Repeats = field(default_factory=Repeats)
+    """How long a claim holds without being extended. Then another replica takes over the work."""
+    signals: WorkSignals = field(default_factory=WorkSignals)
+    heartbeat: HeartbeatRecord = field(default_factory=HeartbeatRecord)
+    silent_replicas: SilentReplicas = field(default_factory=SilentReplicas)
+    pacing: UserPacing = field(default_factory=UserPacing)
+    unacknowledged: Unacknowledged = field(default_factory=Unacknowledged)
+    repeated_answers: RepeatedAnswers = field(default_factory=RepeatedAnswers)
     recalled: set[tuple[str, UserKey]] = field(default_factory=set)
-    """Calls, and whose they are, whose questions turned out to be recalled by a refusal of the platform's. Upkeep drops
-    them; the event, or the next refusal, tells of what a crash forgets here."""
+    """Calls whose message turned out to be recalled when the platform refused a reply to it, and their users. Chores
+    cancel them. After a crash, the event or the next refusal names them again."""
     refusals: RepeatedLogs = field(default_factory=RepeatedLogs)
     sign_in_throttle: Throttle = field(default_factory=lambda: Throttle(interval=0.1, longest_wait=5.0))
     """Ten sign-ins a second: the platform's limit for its token endpoint is shared with authorizations and refreshes."""
@@ -97,10 +97,10 @@ class Bot:
         return self.platform_of(user).card_link(f"{self.public_url}/authorize/{ticket}")
 
     def note_recall(self, call_id: str | None, user: UserKey) -> None:
-        """The platform takes nothing on the question of a call: it was recalled, and the event is late, or lost."""
+        """Note that the message of a call was recalled: the platform refuses replies to it before the event arrives."""
         if call_id is not None:
             self.recalled.add((call_id, user))
-            self.wake.upkeep.set()
+            self.signals.upkeep.set()
 
     def claim(self, moment: datetime | None = None, *, app: str | None = None) -> Claim:
         """Return a claim of this replica from `moment` (now) on, by default on rows of the database's app."""

@@ -267,7 +267,7 @@ async def record_shown(
 
 
 async def redraw(bot: Bot, request: AuthorizationRequest) -> bool:
-    """Drawn, but too late: it may have taken the place of a newer face."""
+    """Make the card due again, because a late drawing may have replaced a newer face."""
     return await bot.database.write(lambda c: redraw_card(c, request.id, now()))
 
 
@@ -277,7 +277,7 @@ async def record_failure(bot: Bot, request: AuthorizationRequest, problem: NotSe
         extra={"request": request.id, "reason": problem.reason, "retry": problem.retry, "gone": problem.gone},
     )
     if problem.retry:
-        until = later(now(), request.card_attempts, problem.retry_after)
+        until = retry_time(now(), request.card_attempts, problem.retry_after)
         postponed = await bot.database.write(lambda c: postpone_card(c, request, bot.worker, until))
         if not postponed and problem.may_have_arrived:
             await redraw(bot, request)
@@ -446,8 +446,8 @@ def card_destination(request: AuthorizationRequest, waiting: Sequence[DeferredCa
 
 
 async def show_due_cards(bot: Bot) -> None:
-    """Cards whose face is not true: after a crash, a failure of the platform, or a change made elsewhere."""
+    """Draw cards that are due: after a crash, a failure of the platform, or a change by another process."""
     claim = bot.claim()
     due = await bot.database.write(lambda c: claim_due_cards(c, claim, limit=20))
-    # Side by side: a card that expired is not to wait for twenty others, nor their leases to run out.
+    # Concurrently, so that no lease expires while the platform is slow.
     await asyncio.gather(*(show_claimed(bot, request) for request in due))

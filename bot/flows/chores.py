@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from bot.core.platform import Platform
 from bot.flows import administrators, cards, outbox, takeover, tokens
 from bot.flows.authorize import device
-from bot.flows.authorize.callback import finish_stranded
+from bot.flows.authorize.callback import complete_stranded
 from bot.flows.authorize.end import drop_recalled, expire_overdue
 from bot.flows.authorize.revoke import revoke_due
 from bot.flows.bot import Bot, now

@@ -81,9 +81,9 @@ async def fetch_device_link(bot: Bot, user: UserKey, request_id: str) -> Json:
     if not bot.by_device or request.status is not RequestStatus.OPEN or request.expires_at <= now():
         return await answer_with_card(bot, request_id)
     if request.ticket is None:
-        # Not as the bot has written it: its card is replaced, and nothing is asked for by it.
+        # It cannot be authenticated: its card is replaced, and asks for nothing.
         await bot.database.write(lambda c: show_card(c, request_id, now()))
-        bot.wake.upkeep.set()
+        bot.signals.upkeep.set()
         return bot.platform_of(user).click_answer(card_words.CLICK_LINK_LATER, "warning")
     if not await device.start_device_authorization(bot, request, CLICK_TIMEOUT):
         return bot.platform_of(user).click_answer(card_words.CLICK_LINK_LATER, "warning")

@@ -110,15 +110,15 @@ MAX_REMEMBERED_ANSWERS = 1000
 
 
 @dataclass(slots=True)
-class Repeats:
-    """This process's answers to what waited for one consent, by what was asked."""
+class RepeatedAnswers:
+    """The last answers of this process to calls that waited for a consent, by what was asked."""
 
     _answers: OrderedDict[tuple[str | None, ...], tuple[bytes, str]] = field(default_factory=OrderedDict)
 
     def before(self, asked: tuple[str | None, ...], digest: bytes, call_id: str) -> str | None:
-        """The call that was last answered with the same, if this process gave the last answer. Remembers this one."""
+        """Record an answer. Returns the call that was last answered with the same, if this process answered it."""
         known, other = self._answers.pop(asked, (None, None))
         self._answers[asked] = digest, call_id
-        if len(self._answers) > MAX_REMEMBERED:
+        if len(self._answers) > MAX_REMEMBERED_ANSWERS:
             self._answers.popitem(last=False)
         return other if known == digest else None

@@ -42,7 +42,7 @@ class Draft:
     message: NewMessage
 
     def insert(self, connection: Connection, bot: Bot) -> OutgoingMessage | None:
-        """Inside a transaction. None when this message was due before (another worker's, or already sent)."""
+        """Insert the message. Returns None if a message with its key exists: another worker sends it, or has sent it."""
         claim = bot.claim()
         if not outbox.add(connection, self.message, now=claim.now, claim=claim):
             return None
@@ -231,7 +231,7 @@ async def add_other_routes(bot: Bot, destination: Destination) -> Destination:
     return await bot.database.read(read)
 
 
-async def without_question(bot: Bot, message: OutgoingMessage) -> Destination | None:
+async def destination_after_recall(bot: Bot, message: OutgoingMessage) -> Destination | None:
     """Where a message goes whose question was recalled: in the direct chat, where its person alone reads it. Of a
     question in a group, what was written for it is told to them alone; what was read for it is told to nobody. Nor is
     a word about a call that is not at its end: it ends by this.
@@ -256,8 +256,8 @@ async def without_question(bot: Bot, message: OutgoingMessage) -> Destination | 
 
 UNSETTLED = {CallStatus.QUEUED, CallStatus.RUNNING, CallStatus.SUSPENDED}
 
-WORDS_ABOUT_A_CALL = {"answer", "note"}
-"""Kinds of messages that are shown in the group where a call was asked; it is told when they went elsewhere."""
+KINDS_ABOUT_A_CALL = {"answer", "note"}
+"""Kinds that belong into the group where a call was asked. If they are sent elsewhere, a note in the group says so."""
 
 SHOWN_IN_GROUP_FOR = timedelta(minutes=10)
 """After the question. Only clients that are online show an ephemeral message, so later it may go unseen."""
@@ -426,10 +426,10 @@ REPLACEMENT_FOR = {"answer": answer_refused, "confirmation_card": card_refused}
 
 
 async def deliver_due(bot: Bot) -> None:
-    """Takes over messages that are due: postponed ones, and those of a worker that is gone."""
+    """Send messages that are due: postponed ones, and those of a worker that is gone."""
     claim = bot.claim()
     due = await bot.database.write_one(lambda c: outbox.claim_due(c, claim, limit=20))
-    # Side by side: one after another, the leases of the last would run out while the platform is slow.
+    # Concurrently: in sequence, the leases of the last would expire while the platform is slow.
     await asyncio.gather(*(deliver(bot, message) for message in due))
 
 

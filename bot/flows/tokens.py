@@ -28,8 +28,8 @@ from bot.store.transaction import Connection
 
 log = logging.getLogger(__name__)
 
-WAIT_FOR_OTHERS = 12.0
-"""Seconds to wait for another worker's refresh: one attempt at the platform takes 10 at most."""
+REFRESH_TIMEOUT = 12.0
+"""Seconds to wait for another worker's refresh. One request to the platform takes 10 at most."""
 
 MAX_PAUSE = timedelta(seconds=8)
 """After a failure. Short enough for a call to wait for the token once the platform is back."""
@@ -230,6 +230,6 @@ async def end_unrefreshable(bot: Bot, grant: Grant, reason: str) -> Unusable:
 async def refresh_ahead(bot: Bot) -> None:
     """Refresh some of the tokens that expire soon (see `grants.lease_due`)."""
     moment = now()
-    leased = await bot.database.write_one(lambda c: grants.lease_due(c, bot.claim(moment), RENEWED_AT_ONCE))
+    leased = await bot.database.write_one(lambda c: grants.lease_due(c, bot.claim(moment), REFRESH_BATCH))
     renewals = (refresh(bot, grant, works=not is_expired(grant, moment)) for grant in leased)
-    await asyncio.gather(*(bot.carry_through(each) for each in renewals))
+    await asyncio.gather(*(bot.run_to_completion(each) for each in renewals))

@@ -47,10 +47,6 @@ MAX_OPEN_ID_PAUSE = 30 * SECOND
 STARTUP_WAIT = 2.0
 """Seconds that startup waits for the bot's open_id. A platform that is down must not delay the rest."""
 
-CLIENT = re.compile(r"\b(Lark|Feishu)/")
-CLIENT_LOCALE = re.compile(r"LarkLocale/([A-Za-z]{2})")
-"""In the client's user agent."""
-
 REACTIONS_RETRY_INTERVAL = 600.0
 """Seconds until reactions are tried again after the app lacked the scope, which is optional."""
 

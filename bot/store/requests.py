@@ -23,7 +23,7 @@ from bot.core.people import UserKey
 from bot.core.requests import AuthorizationRequest, RequestStatus
 from bot.core.scopes import ScopeSet
 from bot.core.secrets import Secret
-from bot.store import audit, queue, sealed, users
+from bot.store import audit, queue, sealed
 from bot.store.card_versions import REQUEST_CARD_CHANGED
 from bot.store.keyring import Keyring
 from bot.store.queue import pruning, settled_before

@@ -120,7 +120,7 @@ async def revoke(request: web.Request) -> web.Response:
     visitor = await visitor_of_form(request)
     if visitor is None:
         return back(request, None, SESSION_ENDED)
-    ended = await permissions.take_back(request.app[BOT], visitor.user, REVOKED_BY_USER)
+    ended = await permissions.revoke(request.app[BOT], visitor.user, REVOKED_BY_USER)
     return back(request, visitor, REVOKED if ended.had_grant else CANCELLED if ended.cancelled else None)
 
 

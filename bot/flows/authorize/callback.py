@@ -51,7 +51,7 @@ async def complete(bot: Bot, came: Approved | Denied) -> CallbackResult:
     state_digest, moment = digest(came.state.reveal()), now()
     code = came.code if isinstance(came, Approved) else None
 
-    def work(c: Connection) -> tuple[Attempt, ExchangeBasis] | Ended:
+    def work(c: Connection) -> tuple[Attempt, ExchangeBasis] | AttemptEnd:
         attempt = attempts.consume(c, state_digest, bot.claim(moment), code=code)
         if attempt is None:
             return AttemptEnd(reject(c, state_digest, moment))
@@ -273,8 +273,8 @@ async def complete_stranded(bot: Bot) -> None:
     """Complete attempts whose exchange was interrupted by a crash or an unreachable platform."""
     moment = now()
     stranded = await bot.database.write(lambda c: attempts.stranded(c, bot.claim(moment), limit=10))
-    # Side by side: one after another, the leases of the last would run out while the platform is slow.
-    await asyncio.gather(*(finish_one(bot, attempt, code, moment) for attempt, code in stranded))
+    # Concurrently: in sequence, the leases of the last would expire while the platform is slow.
+    await asyncio.gather(*(complete_one(bot, attempt, code, moment) for attempt, code in stranded))
 
 
 async def complete_one(bot: Bot, attempt: Attempt, code: Secret | None, moment: datetime) -> CallbackResult:

@@ -142,12 +142,12 @@ async def retry_with_other_scopes(bot: Bot, device: DeviceAuthorization, refusal
 # --- polling --------------------------------------------------------------------------------------------------
 
 
-async def go_on_due(bot: Bot) -> None:
-    """Goes on with what is due: polls at their time, and what a crash or a failing platform interrupted."""
+async def continue_due(bot: Bot) -> None:
+    """Continue device authorizations that are due: for their next poll, or after a crash or a failure."""
     claim = bot.claim()
-    due = await bot.database.write(lambda c: device_authorizations.claim_due(c, claim, AT_ONCE))
-    # Side by side: one after another, the leases of the last would run out while the platform is slow.
-    await asyncio.gather(*(go_on(bot, device) for device in due))
+    due = await bot.database.write(lambda c: device_authorizations.claim_due(c, claim, BATCH_SIZE))
+    # Concurrently: in sequence, the leases of the last would expire while the platform is slow.
+    await asyncio.gather(*(continue_one(bot, device) for device in due))
 
 
 async def continue_one(bot: Bot, device: DeviceAuthorization) -> None:

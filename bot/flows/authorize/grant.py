@@ -144,10 +144,10 @@ async def store_grant(bot: Bot, consent: Consented, tokens: TokenSet, identity: 
         released = release_calls(c, bot, waiting, grant, asked - given, moment)
         settled = settle_request(c, grant, refused, released.rest, moment)
         lost = held - given - unasked - {OFFLINE_ACCESS}
-        told = [told_of_loss(bot, consent, lost)] if lost else []
-        messages = woken.messages + insert_all(c, bot, told)
+        told = [lost_scopes_notice(bot, consent, lost)] if lost else []
+        messages = released.messages + insert_all(c, bot, told)
         card = settled and claim_card(c, settled, bot.claim(moment))
-        return Ended(result_of(refused, woken, settled=bool(settled)), messages, card or None)
+        return AttemptEnd(result_of(refused, released, settled=bool(settled)), messages, card or None)
 
     end = await bot.write_until_stored(work)
     bot.signals.calls.set()

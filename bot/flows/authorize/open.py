@@ -124,7 +124,7 @@ async def start_attempt(
         if full is not None:
             return too_many(full) or LinkUnavailable.TOO_MANY
         if first and not request.card_ephemeral:
-            # The card offers to report an error from now on. Mostly the consent comes first, which changes it as well.
+            # From now on the card offers to report an error. Usually the consent comes first, and updates it anyway.
             show_card(c, request.id, moment + SHOW_OPENED_AFTER)
         subject = ("request", request.id)
         audit.write(c, "link_opened", user=request.user, subject=subject, now=moment, attempt=attempt.id)
@@ -150,5 +150,5 @@ def link_scopes(bot: Bot, request: AuthorizationRequest) -> ScopeSet:
 
 
 def was_revoked(grant: Grant | None) -> bool:
-    """After a revocation the platform may still hold the old grants: consent is made visible, and narrowed."""
+    """Whether the last grant was revoked. The platform may still hold it: the consent must be visible, and narrowed."""
     return grant is not None and grant.status is GrantStatus.ENDED and grant.end_reason in REVOKED_HERE

@@ -28,10 +28,10 @@ def revoke_tokens(
 
 
 async def revoke_due(bot: Bot) -> None:
-    """Revokes ended grants at the platform, until it is done or the token is unknown there."""
+    """Revokes the tokens of ended grants at the platform, with retries."""
     claim = bot.claim()
     due = await bot.database.write(lambda c: revocations.claim_due(c, claim, limit=10))
-    # Side by side: one after another, the leases of the last would run out while the platform is slow.
+    # Concurrently: in sequence, the leases of the last would expire while the platform is slow.
     await asyncio.gather(*(revoke(bot, revocation) for revocation in due))
 
 
