@@ -43,7 +43,7 @@ from bot.flows.outbox import (
     typed,
     withdraw,
 )
-from bot.store import attempts, calls, device_authorizations, grants, requests
+from bot.store import attempts, calls, device_authorizations, grants, requests, users
 from bot.store.cards import card_shown, claim_card, claim_due_cards, postpone_card, redraw_card
 from bot.store.ids import new_id
 from bot.store.outbox import OutgoingMessage
@@ -373,6 +373,7 @@ async def replace_card(bot: Bot, request: AuthorizationRequest) -> None:
     ticket, moment = Secret(urlsafe(secrets.token_bytes(32))), now()
 
     def work(c: Connection) -> AuthorizationRequest | None:
+        users.lock(c, request.user)
         shown_last = card_shown(
             c, request, bot.worker, request.card_wanted, message_id=request.card_message_id,
             ephemeral=request.card_ephemeral, now=moment,
