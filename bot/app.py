@@ -99,7 +99,6 @@ async def assembled(settings: Settings, refit: Refit = unchanged) -> AsyncIterat
                 commands=all_commands(page_link(settings, platform)),
                 worker=f"{socket.gethostname()}-{os.getpid()}-{new_id(now())[-6:]}",
                 public_url=settings.public_url or "",
-                oauth=settings.oauth,
                 key_ids=seal.key_ids,
                 admins={platform.app: settings.admins},
                 authorization_ttl=settings.authorization_ttl,

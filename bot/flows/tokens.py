@@ -88,9 +88,7 @@ async def usable_token(bot: Bot, user: UserKey, *, rejected: Secret | None = Non
 
 async def lease(bot: Bot, grant: Grant, moment: datetime) -> Grant | None:
     return await bot.database.write_one(
-        lambda c: grants.lease_refresh(
-            c, grant.user, grant.generation, bot.worker, moment, moment + bot.lease
-        )
+        lambda c: grants.lease_refresh(c, grant.user, grant.generation, bot.claim(moment))
     )
 
 
@@ -162,7 +160,6 @@ async def keep(bot: Bot, grant: Grant, tokens: TokenSet) -> Usable | Unusable:
             c,
             grant.user,
             grant.generation,
-            bot.worker,
             tokens,
             scopes=tokens.scopes or grant.scopes,
             unasked=granted_scopes.unasked(c, grant.user),
@@ -233,8 +230,6 @@ async def end(bot: Bot, grant: Grant, reason: str) -> Unusable:
 async def renew_ahead(bot: Bot) -> None:
     """Renews a handful of the tokens that are due ahead of need: see `grants.lease_due`."""
     moment = now()
-    leased = await bot.database.write_one(
-        lambda c: grants.lease_due(c, bot.worker, moment, moment + bot.lease, RENEWED_AT_ONCE)
-    )
+    leased = await bot.database.write_one(lambda c: grants.lease_due(c, bot.claim(moment), RENEWED_AT_ONCE))
     renewals = (refresh(bot, grant, works=not is_expired(grant, moment)) for grant in leased)
     await asyncio.gather(*(bot.carry_through(each) for each in renewals))

@@ -65,12 +65,10 @@ class Worker:
                 await self.wait_for_work()
 
     async def claim(self, *, urgent_only: bool) -> DeferredCall | None:
-        moment = now()
+        claim = self.bot.claim()
         try:
             return await self.bot.database.write_one(
-                lambda c: claims.claim_next(
-                    c, self.bot.worker, moment, moment + self.bot.lease, urgent_only=urgent_only
-                )
+                lambda c: claims.claim_next(c, claim, urgent_only=urgent_only)
             )
         except Exception:
             log.exception("claim failed")

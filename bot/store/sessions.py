@@ -8,9 +8,10 @@ from typing import Any
 from sqlalchemy import Connection, delete, insert, or_, select, update
 
 from bot.core.people import SESSION_IDLE_TIMEOUT, SESSION_LIFETIME, Session, UserKey
-from bot.store import audit, sealed
+from bot.store import audit, queue, sealed
+from bot.store.queue import pruning
 from bot.store.schema import sessions
-from bot.store.statements import LIMIT, app_of, bind, of_app
+from bot.store.statements import app_of, bind, of_app
 from bot.store.transaction import keyring_of
 
 BEGIN = insert(sessions).inline()
@@ -94,27 +95,15 @@ def end_all(connection: Connection, user: UserKey, reason: str, now: datetime) -
     return ended
 
 
-PRUNE = delete(sessions).where(
-    sessions.c.digest.in_(
-        select(sessions.c.digest)
-        .where(
-            of_app(sessions),
-            or_(
-                sessions.c.expires_at <= bind("now", sessions.c.expires_at),
-                sessions.c.seen_at <= bind("idle_since", sessions.c.seen_at),
-            ),
-        )
-        .limit(LIMIT)
-    )
+PRUNE = pruning(
+    sessions,
+    or_(
+        sessions.c.expires_at <= bind("now", sessions.c.expires_at),
+        sessions.c.seen_at <= bind("idle_since", sessions.c.seen_at),
+    ),
 )
 
 
 def prune(connection: Connection, now: datetime, limit: int) -> int:
-    """Deletes what has ended."""
-    values = {
-        "own_app": app_of(connection),
-        "now": now,
-        "idle_since": now - SESSION_IDLE_TIMEOUT,
-        "limit": limit,
-    }
-    return connection.execute(PRUNE, values).rowcount
+    """Delete sessions that have ended; return how many."""
+    return queue.prune(connection, PRUNE, limit, now=now, idle_since=now - SESSION_IDLE_TIMEOUT)

@@ -217,11 +217,7 @@ async def take(bot: Bot, begun: Kept) -> Attempt | None:
         begun.redirect_uri,
         begun.expires_at,
     )
-    if not await bot.database.write_one(
-        lambda c: attempts.record_sign_in(
-            c, sign_in, worker=bot.worker, lease_until=moment + bot.lease, now=moment
-        )
-    ):
+    if not await bot.database.write_one(lambda c: attempts.record_sign_in(c, sign_in, bot.claim(moment))):
         return None
     return Attempt(
         sign_in.id,

@@ -16,6 +16,7 @@ from bot.flows.authorize.page_errors import without_disabled_scopes
 from bot.flows.bot import Bot, now
 from bot.store import attempts, audit, grants, requests
 from bot.store.attempts import NewAttempt, Openings
+from bot.store.cards import show_card
 from bot.store.ids import new_id
 from bot.store.transaction import Connection
 
@@ -124,7 +125,7 @@ async def start_attempt(
             return too_many(full) or LinkUnavailable.TOO_MANY
         if first and not request.card_ephemeral:
             # The card offers to report an error from now on. Mostly the consent comes first, which changes it as well.
-            requests.show(c, request.id, moment + SHOW_OPENED_AFTER)
+            show_card(c, request.id, moment + SHOW_OPENED_AFTER)
         subject = ("request", request.id)
         audit.write(c, "link_opened", user=request.user, subject=subject, now=moment, attempt=attempt.id)
         return StartedAttempt(scopes, fresh.state, fresh.challenge, was_revoked(grants.find(c, request.user)))

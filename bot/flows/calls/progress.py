@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 
 from bot.core.api import ApiCall, Json, Refused
 from bot.core.calls import DeferredCall, Step
-from bot.core.commands import Ask, BotCall, Command, Result, fingerprint
+from bot.core.commands import Ask, BotCall, CancelWaiting, Command, EndGrant, Result, fingerprint
 from bot.core.scopes import ScopeSet, named
+from bot.flows.bot import now
 
 
 @dataclass(slots=True)
@@ -57,7 +58,7 @@ class Run:
     @property
     def has_acted(self) -> bool:
         """Whether the call read or wrote something as the user."""
-        return self.used_grant or self.has_written
+        return self.used_grant or (self.has_written and not self.command.urgent)
 
     @property
     def has_written(self) -> bool:
@@ -67,8 +68,15 @@ class Run:
         """Return the steps with one more result, which replaces a write that was recorded as sent."""
         before = self.steps[:-1] if self.pending else self.steps
         sent_at = self.pending.first_sent_at if self.pending else None
-        write = isinstance(move, ApiCall) and move.write is not None
-        return [*before, Step(len(before), fingerprint(move), write, sent_at, encode(result))]
+        match move:
+            case ApiCall(write=write):
+                is_write = write is not None
+            case CancelWaiting() | EndGrant():
+                # Done in the transaction that records it.
+                is_write, sent_at = True, now()
+            case _:
+                is_write = False
+        return [*before, Step(len(before), fingerprint(move), is_write, sent_at, encode(result))]
 
     def add(self, move: ApiCall | BotCall, result: Result) -> None:
         self.steps = self.with_result(move, result)

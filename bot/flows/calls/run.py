@@ -133,6 +133,12 @@ def replays(run: Run) -> bool:
     return True
 
 
+def is_done(run: Run) -> bool:
+    """Whether nothing is left to do but to answer."""
+    with within_time(run.command.typed):
+        return isinstance(advance(run.command, run.ask, run.results), Reply)
+
+
 async def run_call(bot: Bot, run: Run) -> None:
     """Run a call until it is settled, suspended or put back into the queue."""
     try:
@@ -141,7 +147,7 @@ async def run_call(bot: Bot, run: Run) -> None:
         if run.call.expires_at <= now() and not run.has_written:
             await expire(bot, run.call)
             return
-        if run.call.recalled_at is not None and not run.pending:
+        if run.call.recalled_at is not None and not run.pending and not is_done(run):
             raise LeaseLost
         while await make_step(bot, run):
             pass
