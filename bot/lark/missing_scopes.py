@@ -11,7 +11,6 @@ MAX_ALTERNATIVES = 50
 
 SCOPE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,127}")
 
-
 BRACKETED = re.compile(r"\[([^\]]+)\]")
 
 
@@ -39,7 +38,6 @@ _NAME = r"[a-z]\w{0,62}(?::(?!(?:ou|on|oc|om|od|cli)_)[a-z]\w{0,62}(?:\.\w{1,62}
 
 _NEEDS = r"requires?|required|needs?|needed|lacks?|lacking|missing|需要|缺少|未开通|未获得"
 
-
 SCOPES_IN_MESSAGE = re.compile(
     # "ext=requires im:message.send_as_user scope", "ext=need scope: im:message.group_msg", "scope required: [a:b, c:d]"
     rf"(?:{_NEEDS})[^.;。；]{{0,60}}?(?<![\w.:/@-])(?P<names>{_NAME}(?:\s*(?:,|、|\||\bor\b|\band\b|或|和)\s*{_NAME}){{0,49}})",
@@ -47,7 +45,6 @@ SCOPES_IN_MESSAGE = re.compile(
 )
 
 MENTIONS_SCOPES = re.compile(r"\bscopes?\b|\bpermissions?\b|\bprivileges?\b|权限", re.IGNORECASE)
-
 
 CONTEXT = 40
 """Characters before and after the names in which the message must mention scopes."""
