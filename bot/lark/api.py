@@ -8,8 +8,8 @@ from bot.core.api import ApiCall, InsufficientScope, Outcome, Refused, Unreachab
 from bot.core.scopes import any_of
 from bot.core.secrets import Secret
 from bot.lark.http_client import HttpClient
-from bot.lark.missing_scopes import scopes_in_message
 from bot.lark.outcomes import outcome_of
+from bot.lark.refusal_messages import scopes_in_message
 
 CallAsApp = Callable[[ApiCall], Awaitable[Outcome]]
 """Makes an API call with the app's own token."""

@@ -22,6 +22,7 @@ from bot.core.network import STRAIGHT, Network
 from bot.core.oauth import DeviceAnswer, DeviceCode, TokenProblem, TokenRefused, TokenSet
 from bot.core.people import Identity, UserKey
 from bot.core.platform import PlatformLimits, ScopeApplication
+from bot.core.retry import SECOND, backoff
 from bot.core.scopes import MAX_SCOPES_PER_LINK, Scope, ScopeSet
 from bot.core.secrets import Secret
 from bot.lark import cards, doctor_checks, messages, reactions
@@ -40,8 +41,8 @@ from bot.lark.webhook import WebhookKeys, receive, receive_over_connection
 
 log = logging.getLogger(__name__)
 
-MAX_OPEN_ID_PAUSE = 30.0
-"""Seconds between attempts to read the bot's own open_id, at most."""
+MAX_OPEN_ID_PAUSE = 30 * SECOND
+"""Pauses between attempts to read the bot's own open_id."""
 
 STARTUP_WAIT = 2.0
 """Seconds that startup waits for the bot's open_id. A platform that is down must not delay the rest."""
@@ -102,7 +103,7 @@ class LarkPlatform:
         self._no_reactions_before = 0.0
 
     async def __aenter__(self) -> Self:
-        self._open_id_task = asyncio.create_task(self._read_open_id())
+        self._open_id_task = asyncio.create_task(self._learn_own_open_id())
         # As soon as the bot is reported ready, users may mention it in a group.
         await asyncio.wait({self._open_id_task}, timeout=STARTUP_WAIT)
         return self
@@ -121,17 +122,19 @@ class LarkPlatform:
         await self._oauth.close()
         await self._http.close()
 
-    async def _read_open_id(self) -> None:
-        """Retry until the open_id is known. Group messages are rejected until then, so that they are redelivered."""
-        pause = 0.5
+    async def _learn_own_open_id(self) -> None:
+        """Until it is known, group messages are refused, so that the platform delivers them again."""
+        failures = 0
         while self._recipient.bot_open_id is None:
             open_id = await self._info.bot_open_id()
             if open_id is not None:
                 self._recipient = Recipient(self.app_id, open_id)
                 return
             log.warning("the bot's own open_id could not be read; group messages wait")
-            await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - jitter
-            pause = min(pause * 2, MAX_OPEN_ID_PAUSE)
+            failures += 1
+            jitter = random.random()  # noqa: S311 - spreads retries, guards nothing
+            pause = backoff(failures, jitter, first=SECOND / 2, longest=MAX_OPEN_ID_PAUSE)
+            await asyncio.sleep(pause.total_seconds())
 
     @property
     def app(self) -> str:

@@ -12,6 +12,7 @@ from datetime import datetime
 from aiohttp import web
 
 from bot.core.command_replies import listed
+from bot.core.grants import REVOKED_BY_USER
 from bot.core.language import Words
 from bot.core.scopes import OFFLINE_ACCESS, Scope
 from bot.core.times import format_near_moment, zone_or
@@ -119,7 +120,7 @@ async def revoke(request: web.Request) -> web.Response:
     visitor = await visitor_of_form(request)
     if visitor is None:
         return back(request, None, SESSION_ENDED)
-    ended = await permissions.take_back(request.app[BOT], visitor.user, "revoked_by_user")
+    ended = await permissions.take_back(request.app[BOT], visitor.user, REVOKED_BY_USER)
     return back(request, visitor, REVOKED if ended.had_grant else CANCELLED if ended.cancelled else None)
 
 

@@ -132,7 +132,6 @@ async def world(database_url: str) -> AsyncIterator[World]:
                 commands=COMMANDS,
                 worker=f"worker of {name}",
                 public_url=PUBLIC,
-                oauth="v2",
                 key_ids=database.key_ids,
                 admins={},
                 authorization_ttl=timedelta(minutes=5),

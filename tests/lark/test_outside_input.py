@@ -38,9 +38,10 @@ from bot.lark.commands.openapi_request import InvalidCall, has_unprintable, read
 from bot.lark.events import Recipient
 from bot.lark.http_client import HttpResponse
 from bot.lark.message_text import parse_mentions
-from bot.lark.missing_scopes import SCOPE, named_scopes
+from bot.lark.missing_scopes import named_scopes
 from bot.lark.outcomes import classify
 from bot.lark.posts import render_reply
+from bot.lark.refusal_messages import SCOPE
 from bot.lark.token_responses import parse_fields, parse_refusal, parse_token_set
 from bot.lark.user_info import parse_identity
 from bot.lark.webhook import WebhookKeys, receive, receive_over_connection

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bot.core.api import Refused
 from bot.core.command_replies import Text, paragraph
-from bot.core.decisions import Why
+from bot.core.decisions import GiveUpReason
 from bot.core.language import Words
 from bot.core.messages import Line, Reply
 from bot.core.unseen_characters import one_line
@@ -139,7 +139,7 @@ def still_refused(command: str, scopes: Text) -> Reply:
 
 
 GAVE_UP = {
-    Why.STILL_REFUSED: (
+    GiveUpReason.STILL_REFUSED: (
         Words(en="Still not allowed", zh="仍然没有权限"),
         Words(
             en="You authorized {command}, but the platform still refuses it and asks for {detail}. "
@@ -147,21 +147,21 @@ GAVE_UP = {
             zh="你已为 {command} 授权，但平台仍然拒绝，并要求 {detail}。请将此消息转给管理员。",
         ),
     ),
-    Why.PLATFORM_FAILED: (
+    GiveUpReason.PLATFORM_FAILED: (
         Words(en="The platform isn't responding", zh="平台没有响应"),
         Words(
             en="I tried {command} for 15 minutes without success ({detail}). Please try again later.",
             zh="{command} 已尝试 15 分钟，仍未成功（{detail}）。请稍后再试。",
         ),
     ),
-    Why.BUSY: (
+    GiveUpReason.BUSY: (
         Words(en="Too many requests", zh="请求过于频繁"),
         Words(
             en="The platform is limiting requests ({detail}). Please send {command} again later.",
             zh="平台限制了请求频率（{detail}）。请稍后重新发送 {command}。",
         ),
     ),
-    Why.TOKEN_REFUSED: (
+    GiveUpReason.TOKEN_REFUSED: (
         Words(en="Your authorization was rejected", zh="授权未被接受"),
         Words(
             en="The platform rejected {command} even after renewing your authorization ({detail}). Send /revoke, then "
@@ -172,7 +172,7 @@ GAVE_UP = {
 }
 
 
-def gave_up(why: Why, command: str, detail: Text) -> Reply:
+def gave_up(why: GiveUpReason, command: str, detail: Text) -> Reply:
     title, body = GAVE_UP[why]
     return say(title, body.format(command=command, detail=detail))
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
+from bot.core.api import Json
 from bot.core.command_replies import how_to_use
-from bot.core.commands import EVERYONE, ApiRefused, Ask, Steps, command, put_in
+from bot.core.commands import EVERYONE, ApiRefused, Ask, Steps, command, replace_mentions
 from bot.core.events import Mentions
 from bot.core.language import Words
 from bot.core.unseen_characters import one_line
@@ -30,7 +31,7 @@ def with_names_in_strings(written: str, mentions: Mentions) -> str:
     method, target, body = split_arguments(written)
     # Straighten quotes first: a curly quote in a name must not end a string.
     body = body if is_json(body) else straightened(body)
-    return f"{method} {target} {put_in(body, mentions, lambda name: quoted(name)[1:-1])}".rstrip()
+    return f"{method} {target} {replace_mentions(body, mentions, lambda name: quoted(name)[1:-1])}".rstrip()
 
 
 EVERYONE_AT_AN_END = re.compile(rf"^\s*{EVERYONE}\s|\s{EVERYONE}\s*$")
@@ -62,10 +63,17 @@ def call(ask: Ask) -> Steps:
     except ApiRefused as refused:
         outcome = refused.outcome
         return render_response(
-            api_call, outcome.data, f"{outcome.code} {outcome.message}", for_support(outcome)
+            api_call, outcome.data, status_line(outcome.code, outcome.message), for_support(outcome)
         )
     envelope = mapping(response)
-    return render_response(api_call, response, f"{envelope.get('code')} {envelope.get('msg')}")
+    return render_response(api_call, response, status_line(envelope.get("code"), envelope.get("msg")))
+
+
+def status_line(code: Json, message: Json) -> str:
+    """Return the code and the message; the code only once if the message begins with it."""
+    number, words = str(code), str(message)
+    repeated = words.startswith(number) and not words[len(number) :][:1].isalnum()
+    return words if repeated else f"{number} {words}".strip()
 
 
 EXAMPLES = (
