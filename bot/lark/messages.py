@@ -72,7 +72,6 @@ REFUSALS: dict[int, SendRefusal] = {
 
 BEING_SENT = 230049
 
-
 ALREADY_DELETED = 18051
 
 HTTP_STATUSES = range(300, 600)
@@ -121,7 +120,6 @@ def is_closed(route: ApiCall, outcome: Outcome, destination: Destination) -> boo
 MESSAGES = "/open-apis/im/v1/messages"
 
 EPHEMERAL_SEND = "/open-apis/ephemeral/v1/send"
-
 
 EPHEMERAL_DELETE = "/open-apis/ephemeral/v1/delete"
 

@@ -42,7 +42,7 @@ from bot.lark.webhook import WebhookKeys, receive, receive_over_connection
 log = logging.getLogger(__name__)
 
 MAX_OPEN_ID_PAUSE = 30 * SECOND
-"""Between attempts to learn the bot's own open_id."""
+"""Pauses between attempts to read the bot's own open_id."""
 
 STARTUP_WAIT = 2.0
 """Seconds that startup waits for the bot's open_id. A platform that is down must not delay the rest."""
