@@ -93,13 +93,13 @@ async def assembled(settings: Settings, refit: Refit = unchanged) -> AsyncIterat
         async with lark(settings) as platform:
             bot = Bot(
                 database=database,
-                platform=platform,
+                platforms={platform.app: platform},
                 commands=all_commands(page_link(settings, platform)),
                 worker=f"{socket.gethostname()}-{os.getpid()}-{new_id(now())[-6:]}",
                 public_url=settings.public_url or "",
                 oauth=settings.oauth,
                 key_ids=seal.key_ids,
-                admins=settings.admins,
+                admins={platform.app: settings.admins},
                 authorization_ttl=settings.authorization_ttl,
                 deferred_ttl=settings.deferred_ttl,
                 time_zone=settings.time_zone,
@@ -234,7 +234,7 @@ def stream_handler(bot: Bot) -> Callable[[bytes], Awaitable[Json]]:
     """Return the handler of the long connection's payloads, which the connection itself authenticates."""
 
     async def on_event(payload: bytes) -> Json:
-        match bot.platform.parse(payload):
+        match bot.first_platform.parse(payload):
             case Unauthentic(reason=reason):
                 raise NotAccepted(reason)
             case UrlVerification():

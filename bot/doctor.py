@@ -408,8 +408,8 @@ def describe_outcome(outcome: Outcome) -> str:
             return reason
         case Refused(code=code, message=message):
             return f"{message or 'refused'} ({code})"
-        case AppScopeMissing(alternatives=alternatives):
-            return f"the app lacks {' or '.join(alternatives)}"
+        case AppScopeMissing(requirement=requirement):
+            return f"the app lacks {' and '.join(' or '.join(clause) for clause in requirement)}"
         case RateLimited():
             return "the platform asks to slow down"
         case _:

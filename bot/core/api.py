@@ -1,6 +1,7 @@
 """API calls made as the user, and their outcomes.
 
-Every answer to an API call is exactly one `Outcome`, classified once, in the platform's adapter.
+The platform's adapter classifies every answer to an API call as exactly one `Outcome`. When no token can be had, so that
+no call is made, the reason is a `NoToken`.
 """
 
 from __future__ import annotations
@@ -10,19 +11,19 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
+from bot.core.scopes import Requirement
+
 Json = Any
 """A parsed JSON value. Only adapters look inside one that came from outside."""
 
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """Marks an API call that changes something.
-
-    `keyed_for` is how long after the first sending a blind resend with the same idempotency key is known to be
-    harmless; None when the API has no key, so that it must never be sent twice.
-    """
+    """Marks an API call that changes something."""
 
     keyed_for: timedelta | None = None
+    """How long after it first left the call may be sent again with the same idempotency key. None if the API takes no
+    key, so that the call must never be sent twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +51,19 @@ class Succeeded:
 
 @dataclass(frozen=True, slots=True)
 class InsufficientScope:
-    """The user has not granted any of these alternatives (RFC 6750 `insufficient_scope`)."""
+    """The user has not granted what the call needs (RFC 6750 `insufficient_scope`)."""
 
-    alternatives: tuple[str, ...]
+    requirement: Requirement
+    """As the platform names it."""
     log_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class AppScopeMissing:
-    """The app itself has none of these alternatives enabled for user identity: an administrator's matter."""
+    """The app has not enabled what the call needs for user identity: an administrator must act."""
 
-    alternatives: tuple[str, ...]
+    requirement: Requirement
+    """As the platform names it."""
     log_id: str | None = None
 
 
@@ -75,20 +78,21 @@ class TokenRejected:
 @dataclass(frozen=True, slots=True)
 class RateLimited:
     retry_after: float | None
-    """Seconds that the platform asked us to wait, if it said."""
+    """Seconds to wait, if the platform says."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unreachable:
-    """No usable answer. `may_have_arrived` is False only if the request certainly never left or was not acted on."""
+    """There is no usable answer."""
 
     reason: str
     may_have_arrived: bool
+    """False only if the request certainly did not leave, or was not acted on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The platform answered no, for a reason that neither a scope nor a fresh token would change."""
+    """The platform refuses the call for a reason that neither a scope nor a fresh token changes."""
 
     code: int
     message: str
@@ -96,10 +100,32 @@ class Refused:
     data: Json = None
     """The whole response body, parsed."""
     unnamed_scope: bool = False
-    """It is for want of a scope after all, and does not say of which."""
+    """The call lacks a scope after all, and the platform does not name it."""
 
 
 Outcome = (
     Succeeded | InsufficientScope | AppScopeMissing | TokenRejected | RateLimited | Unreachable | Refused
 )
-"""Every answer to an API call is exactly one of these, decided once, in the platform's adapter."""
+"""What the platform answered to an API call."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotAuthorized:
+    """The user has not authorized the bot, or the grant has ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class AppRejected:
+    """The platform rejects the app's credentials or settings: an operator must act. The grant is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlockedByPolicy:
+    """A security policy of the organization blocks the app. The grant is kept."""
+
+    hint: str
+    """What the platform says about it; else its error code."""
+
+
+NoToken = NotAuthorized | AppRejected | BlockedByPolicy | RateLimited | Unreachable
+"""Why there is no token to make an API call with. The call has not been sent."""

@@ -1,14 +1,19 @@
-"""What to do with the outcome of an API call. Pure: facts in, one decision out; `flows.calls` carries it out."""
+"""What to do with the outcome of an API call: facts in, one decision out, which `flows.calls` carries out."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import assert_never
 
 from bot.core.api import (
+    AppRejected,
     AppScopeMissing,
+    BlockedByPolicy,
     InsufficientScope,
+    NotAuthorized,
+    NoToken,
     Outcome,
     RateLimited,
     Refused,
@@ -19,34 +24,36 @@ from bot.core.api import (
 )
 from bot.core.commands import Result
 from bot.core.retry import LONGEST_RATE_LIMIT, backoff, pause
-from bot.core.scopes import Requirement, ScopeSet, needs_after_refusal
+from bot.core.scopes import Requirement, ScopeSet, named, needs_after_refusal
 
 RETRIED_FOR = timedelta(minutes=15)
-"""A platform that fails is asked again for so long, counted from the first failure."""
+"""How long a failing platform is retried, from the first failure."""
 
 
 MAX_CONSENTS = 3
-"""For one call; then what is still refused is explained."""
+"""Consents for one call. If the platform still refuses it then, the user is told."""
 
 
 CONFIRM_AFTER = timedelta(hours=1)
-"""A write that was asked for longer ago than this is confirmed by the person before it runs."""
+"""A write that was asked for longer ago than this needs the user's confirmation."""
 
 
 class Why(StrEnum):
-    """Why a call is given up: names its explanation."""
+    """Why a call is given up. The value is the outcome that is stored with the call."""
 
     STILL_REFUSED = "still_refused"
-    """The consents are used up, or every alternative was granted, and the platform still refuses."""
+    """The consents are used up, or every alternative is granted, and the platform still refuses."""
     PLATFORM_FAILED = "platform_failed"
     BUSY = "busy"
-    """Rate limited for longer than is worth waiting for."""
+    """The rate limit lasts too long to wait for it."""
     TOKEN_REFUSED = "token_refused"  # noqa: S105 - a word, not a token
+    APP_REJECTED = "app_misconfigured"
+    BLOCKED_BY_POLICY = "blocked_by_policy"
 
 
 @dataclass(frozen=True, slots=True)
 class Continue:
-    """The step has its result; go on to the next."""
+    """Record the result of the step, and go on to the next step."""
 
     result: Result
 
@@ -60,28 +67,34 @@ class Suspend:
 
 @dataclass(frozen=True, slots=True)
 class AwaitAdministrator:
+    """Wait until an administrator has enabled scopes."""
+
     needs: Requirement
 
 
 @dataclass(frozen=True, slots=True)
 class Refresh:
-    """The token was rejected; renew it and make the same call again."""
+    """Refresh the rejected token, and make the same call again."""
 
 
 @dataclass(frozen=True, slots=True)
 class RetryAt:
+    """Put the call back into the queue until this time."""
+
     at: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
+    """End the call, and tell the user why."""
+
     why: Why
-    outcome: Outcome
+    outcome: Outcome | NoToken
 
 
 @dataclass(frozen=True, slots=True)
 class OutcomeUnknown:
-    """A write may have been carried out, and cannot be sent again safely."""
+    """End the call: a write may have been carried out, and cannot be sent again safely."""
 
 
 Decision = Continue | Suspend | AwaitAdministrator | Refresh | RetryAt | GiveUp | OutcomeUnknown
@@ -93,85 +106,116 @@ class Situation:
 
     now: datetime
     declared: Requirement
-    """What the command says it needs."""
+    """The scopes that the command says it needs."""
     held: ScopeSet
     write: Write | None
     first_sent_at: datetime | None
-    """Of this write, the first time it may have left."""
+    """When this write may first have left."""
     refreshed: bool
-    """The token was renewed for this very attempt."""
+    """Whether the token was refreshed for this call."""
     first_failed_at: datetime | None
     attempts: int
-    """How often the call was claimed: what the back-off grows with."""
+    """How often the call was claimed, which the backoff grows with."""
     consents: int
     jitter: float
     """Between 0 and 1, drawn by the caller."""
 
 
-def after_call(outcome: Outcome, facts: Situation) -> Decision:
-    """Decides what follows from the outcome of one API call."""
+def after_call(outcome: Outcome | NoToken, facts: Situation) -> Decision:
+    """Decide what to do after an API call, or after none could be made."""
     match outcome:
         case Succeeded(data=data):
             return Continue(Result(value=data))
+        case NotAuthorized():
+            return Suspend(facts.declared)
         case Refused(unnamed_scope=True) if facts.declared and not facts.consents:
-            # Whichever it is, a consent to all that the command needs gives it; if not, it is explained.
+            # A consent to everything that the command declares includes the scope. If it does not help, the refusal
+            # is explained.
             return Suspend(facts.declared)
         case Refused():
             return Continue(Result(refused=outcome))
-        case InsufficientScope(alternatives=alternatives):
-            return ask_for(alternatives, outcome, facts)
-        case AppScopeMissing(alternatives=alternatives):
+        case InsufficientScope(requirement=refused):
+            return ask_for(refused, outcome, facts)
+        case AppScopeMissing(requirement=refused):
             reading = facts.write is None
             return AwaitAdministrator(
-                needs_after_refusal(facts.declared, alternatives, facts.held, reading=reading)
+                needs_after_refusal(facts.declared, refused, facts.held, reading=reading)
             )
         case TokenRejected():
             return GiveUp(Why.TOKEN_REFUSED, outcome) if facts.refreshed else Refresh()
-        case RateLimited(retry_after=seconds):
-            if seconds is not None and seconds > LONGEST_RATE_LIMIT:
-                return GiveUp(Why.BUSY, outcome)
-            return retry(outcome, facts, retry_after=seconds)
-        case Unreachable(may_have_arrived=may_have_arrived):
-            if may_have_arrived and facts.write is not None:
-                return retry_write(outcome, facts)
-            return retry(outcome, facts)
+        case AppRejected():
+            return GiveUp(Why.APP_REJECTED, outcome)
+        case BlockedByPolicy():
+            return GiveUp(Why.BLOCKED_BY_POLICY, outcome)
+        case RateLimited():
+            return after_rate_limit(outcome, facts)
+        case Unreachable():
+            return after_failure(outcome, facts)
+        case _:
+            assert_never(outcome)
 
 
-def ask_for(alternatives: tuple[str, ...], outcome: Outcome, facts: Situation) -> Decision:
-    """An alternative that was granted by a consent for this very call, and is refused all the same, is exhausted."""
+def ask_for(refused: Requirement, outcome: InsufficientScope, facts: Situation) -> Decision:
+    """Ask for what the platform refused, unless that was granted for this very call and did not help."""
     if facts.consents >= MAX_CONSENTS:
         return GiveUp(Why.STILL_REFUSED, outcome)
-    exhausted = facts.held & frozenset(alternatives) if facts.consents else frozenset()
+    exhausted = facts.held & named(refused) if facts.consents else frozenset()
     needs = needs_after_refusal(
-        facts.declared, alternatives, facts.held, reading=facts.write is None, exhausted=exhausted
+        facts.declared, refused, facts.held, reading=facts.write is None, exhausted=exhausted
     )
     return Suspend(needs) if all(needs) else GiveUp(Why.STILL_REFUSED, outcome)
 
 
-def retry(outcome: Outcome, facts: Situation, *, retry_after: float | None = None) -> Decision:
-    at = facts.now + pause(facts.attempts, facts.jitter, retry_after)
-    if at > (facts.first_failed_at or facts.now) + RETRIED_FOR:
-        why = Why.BUSY if isinstance(outcome, RateLimited) else Why.PLATFORM_FAILED
-        return GiveUp(why, outcome)
-    return RetryAt(at)
+def after_rate_limit(outcome: RateLimited, facts: Situation) -> Decision:
+    seconds = outcome.retry_after
+    if seconds is not None and seconds > LONGEST_RATE_LIMIT:
+        return GiveUp(Why.BUSY, outcome)
+    at = facts.now + pause(facts.attempts, facts.jitter, seconds)
+    return RetryAt(at) if at <= retried_until(facts) else GiveUp(Why.BUSY, outcome)
 
 
-def retry_write(outcome: Outcome, facts: Situation) -> Decision:
-    """A write that may have arrived is sent again only while its idempotency key is known to hold."""
-    window = facts.write.keyed_for if facts.write else None
-    if window is None or facts.first_sent_at is None:
-        return OutcomeUnknown()
+def after_failure(outcome: Unreachable, facts: Situation) -> Decision:
+    """Retry. A write that may have arrived is retried only while its idempotency key is valid."""
     at = facts.now + backoff(facts.attempts, facts.jitter)
-    return RetryAt(at) if at < facts.first_sent_at + window else OutcomeUnknown()
+    if outcome.may_have_arrived and facts.write is not None:
+        window = facts.write.keyed_for
+        if window is None or facts.first_sent_at is None or at >= facts.first_sent_at + window:
+            return OutcomeUnknown()
+        return RetryAt(at)
+    return RetryAt(at) if at <= retried_until(facts) else GiveUp(Why.PLATFORM_FAILED, outcome)
+
+
+def retried_until(facts: Situation) -> datetime:
+    return (facts.first_failed_at or facts.now) + RETRIED_FOR
+
+
+def is_certainly_not_done(outcome: Outcome | NoToken) -> bool:
+    """Return whether the call may be sent again even if it is a write without a key.
+
+    False also for what needs no second sending because it has its result: a success and a final refusal.
+    """
+    match outcome:
+        case Unreachable(may_have_arrived=may_have_arrived):
+            return not may_have_arrived
+        case Refused(unnamed_scope=unnamed_scope):
+            return unnamed_scope
+        case Succeeded():
+            return False
+        case InsufficientScope() | AppScopeMissing() | TokenRejected() | RateLimited():
+            return True
+        case NotAuthorized() | AppRejected() | BlockedByPolicy():
+            return True
+        case _:
+            assert_never(outcome)
 
 
 def may_send(write: Write, first_sent_at: datetime | None, now: datetime) -> bool:
-    """Whether a write may leave, given that it may have left before."""
+    """Return whether a write may leave, given when it may first have left."""
     if first_sent_at is None:
         return True
     return write.keyed_for is not None and now < first_sent_at + write.keyed_for
 
 
-def wants_confirmation(write: Write | None, asked_at: datetime, now: datetime) -> bool:
-    """Whether a write may no longer be wanted: it waited, was delayed, or was delivered late."""
+def needs_confirmation(write: Write | None, asked_at: datetime, now: datetime) -> bool:
+    """Return whether the user may no longer want a write: it waited, was delayed, or was delivered late."""
     return write is not None and now - asked_at > CONFIRM_AFTER

@@ -1,8 +1,19 @@
-"""The port: what the flows need from a chat platform."""
+"""The port: what the flows need from a chat platform.
+
+`Platform` holds what every platform must do. What only some platforms can do is a small protocol of its own, an
+attribute of the platform that is None where the platform lacks the capability::
+
+    if platform.revocation is not None:
+        await platform.revocation.revoke(token)
+
+Every method may be called concurrently. No method raises for what the network does: failures are return values.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 from typing import Protocol
 
@@ -17,84 +28,124 @@ from bot.core.scopes import Scope, ScopeSet
 from bot.core.secrets import Secret
 
 
-class ScopeApplication(StrEnum):
-    """What came of having the platform ask the organization's administrator for scopes."""
+@dataclass(frozen=True, slots=True)
+class PlatformLimits:
+    """The times and numbers of one platform that the flows depend on."""
 
-    SENT = "sent"
-    SENT_BEFORE = "sent_before"
-    NOTHING_PENDING = "nothing_pending"
-    """The app has not applied for any scope that is not enabled: that is done in the developer console."""
-    REFUSED = "refused"
-    FAILED = "failed"
+    idempotency_window: timedelta
+    """How long after the first attempt a message may be sent again with the same key without a second one appearing."""
+    card_edit_window: timedelta
+    """How long after it was sent a card can be changed."""
+    message_interval: timedelta
+    """Between two messages to one user, once the platform has refused one as too many."""
+    code_lifetime: timedelta
+    """Of an authorization code."""
+    scopes_per_link: int
+    """How many scopes one authorization link may ask for."""
 
 
 class Platform(Protocol):
-    """One app on one platform. Every method may be called concurrently; none raises for what the network does."""
+    """One app on one platform."""
 
     name: str
     app_id: str
 
-    # what comes in
+    @property
+    def app(self) -> str:
+        """The name and the app, in the form of `UserKey.app`."""
+
+    @property
+    def limits(self) -> PlatformLimits: ...
+
+    # capabilities
+
+    @property
+    def device(self) -> DeviceAuthorization | None: ...
+
+    @property
+    def in_client(self) -> InClientPage | None: ...
+
+    @property
+    def refreshing(self) -> Refreshing | None: ...
+
+    @property
+    def narrowing(self) -> ScopeNarrowing | None: ...
+
+    @property
+    def revocation(self) -> Revocation | None: ...
+
+    @property
+    def ephemeral(self) -> EphemeralMessages | None: ...
+
+    @property
+    def reactions(self) -> Reactions | None: ...
+
+    @property
+    def scope_applications(self) -> ScopeApplications | None: ...
+
+    # events
+
+    @property
+    def webhook_path(self) -> str:
+        """Where the platform posts its events, from the root of the bot's public address."""
 
     def receive(self, headers: Mapping[str, str], body: bytes) -> Received:
-        """Verifies, decrypts and parses one webhook request."""
+        """Verify, decrypt and parse one webhook request."""
 
     def parse(self, payload: bytes) -> Received:
-        """Parses one payload of the long connection, which vouches for its sender."""
+        """Parse one payload of the long connection, which is already authenticated."""
 
-    # calls
+    def click_answer(self, toast: Words | None, kind: str = "info", card: Content | None = None) -> Json:
+        """Return the body that answers a card click: a toast (info, success, warning, error) and a card to replace
+        the clicked one."""
+
+    def user_key(self, open_id: str, tenant_key: str) -> UserKey: ...
+
+    # API calls
 
     async def call(self, api_call: ApiCall, access_token: Secret) -> Outcome:
-        """Makes one API call as the user, once; waits 10 seconds at most."""
+        """Make one API call as the user, once; waits 10 seconds at most."""
 
     @property
     def outage(self) -> Outage | None:
-        """None while the last request to each of its hosts got through."""
+        """None while the last request to each of the platform's hosts got through."""
 
-    # messages of the bot
+    # messages
 
     def render_reply(self, reply: Reply) -> Content: ...
 
     def render_card(self, card: Card) -> Content: ...
 
     async def send(self, destination: Destination, content: Content, key: str) -> Sent | NotSent:
-        """Sends a message at most once for a key within the platform's window (an hour), trying each way to its
-        destination in turn, until one is refused for what the message says."""
+        """Send a message at most once for a key within `limits.idempotency_window`.
+
+        Tries each way to the destination in turn, until one is refused for the content of the message.
+        """
 
     async def update_card(self, message_id: str, content: Content) -> NotSent | None: ...
 
-    async def withdraw(self, message_id: str) -> NotSent | None:
-        """Deletes an ephemeral card, which cannot be changed."""
-
-    @property
-    def can_react(self) -> bool:
-        """False while it is known that the app may not add reactions."""
-
-    async def react(self, message_id: str) -> str | NotSent:
-        """Adds the reaction that says that a message is being worked on; returns its id."""
-
-    async def unreact(self, message_id: str, reaction_id: str) -> NotSent | None: ...
-
     # authorization
 
+    @property
+    def callback_path(self) -> str:
+        """Where the authorization page sends the browser back, from the root of the bot's public address."""
+
     def authorize_url(
-        self, *, redirect_uri: str, scopes: ScopeSet, state: str, challenge: str | None, prompt_consent: bool
+        self, *, redirect_uri: str, scopes: ScopeSet, state: str, challenge: str | None, prompt: bool
     ) -> str:
-        """Return the URL of the consent page. `prompt_consent` shows it even if nothing new is asked for."""
+        """Return the URL of the platform's authorization page.
 
-    def card_link(self, url: str) -> str:
-        """The URL as a card carries it: wrapped so that the client opens it beside the chat, where it can."""
-
-    @property
-    def chat_link(self) -> str | None:
-        """Opens the chat with the bot in the client; None when no such link is to be used."""
+        `challenge` is the S256 challenge of RFC 7636. `prompt` makes the page show its consent screen, whatever the
+        user granted before.
+        """
 
     @property
-    def account_link(self) -> str:
-        """Where a browser signs in to the platform, and changes the account that it is signed in with."""
+    def uses_pkce(self) -> bool:
+        """Whether an authorization link makes a PKCE pair."""
 
     @property
-    def uses_pkce(self) -> bool: ...
+    def signs_in_with_pkce(self) -> bool:
+        """Whether a sign-in in a browser makes a PKCE pair."""
 
     async def exchange_code(
         self,
@@ -105,83 +156,156 @@ class Platform(Protocol):
         scopes: ScopeSet | None,
         strict: bool = False,
     ) -> TokenSet | TokenRefused:
-        """`scopes` narrows the token to these; None takes all that was ever granted.
+        """Exchange an authorization code.
 
-        When not all of these are granted, the token has those that are. `TokenProblem.SCOPE` when the platform would
-        not have that: another code is to be exchanged without naming any. `strict` as for `narrow`.
+        `scopes` are the most that the token may have; None takes all that the user ever granted. When not all of them
+        are granted, the token has those that are. Returns `TokenProblem.SCOPE` when the platform rejects the scopes:
+        another code must then be exchanged without naming any. `strict` as for `ScopeNarrowing.narrow`.
         """
-
-    @property
-    def signs_in_with_pkce(self) -> bool:
-        """Whether a sign-in in a browser makes a PKCE pair."""
 
     async def exchange_sign_in(
         self, code: Secret, *, redirect_uri: str | None, verifier: Secret | None
     ) -> TokenSet | TokenRefused:
         """Exchange the code of a sign-in, at the endpoint that rejects codes of foreign links if there is one."""
 
+    async def identify(self, access_token: Secret) -> Identity | Refused | Unreachable:
+        """Return the user whom the token belongs to."""
+
+    # links
+
+    def card_link(self, url: str) -> str:
+        """Return the URL as a card carries it: wrapped so that the client opens it beside the chat, where it can."""
+
+    @property
+    def chat_link(self) -> str | None:
+        """The URL that opens the chat with the bot in the client; None when there is no such link."""
+
+    @property
+    def account_link(self) -> str:
+        """The URL where a browser signs in to the platform, and switches the account that it is signed in with."""
+
+    def console_link(self, scopes: ScopeSet) -> str:
+        """Return the URL of the developer console's page that lists these scopes, for user identity."""
+
+    # the app and the organization
+
+    async def enabled_scopes(self, *, fresh: bool = False) -> ScopeSet | None:
+        """Return the scopes that the app has for user identity, or None if they cannot be read.
+
+        `fresh` skips the cache.
+        """
+
+    async def enabled_scopes_for_visitors(self) -> ScopeSet | None:
+        """Return the same, at most a few seconds old, at a bounded cost: any visitor can cause this call."""
+
+    async def redirect_urls(self) -> frozenset[str] | None:
+        """Return the redirect URLs that the app has registered, or None if they cannot be read."""
+
+    def knows_scope(self, scope: Scope) -> bool:
+        """Return whether the scope is in a list that the platform returned, or is well known."""
+
+    async def describe_scopes(self, scopes: ScopeSet) -> Mapping[Scope, Words]:
+        """Return what each scope allows: the platform's description, else the bot's own, else the scope's name."""
+
+    async def time_zone_of(self, user: UserKey) -> str | None:
+        """Return the time zone in the user's profile, or None if the app may not read it or there is none."""
+
+    async def administrators(self) -> tuple[str, ...]:
+        """Return the open_ids of the app's owner or administrators, as far as they can be read."""
+
+
+# --- capabilities -------------------------------------------------------------------------------------------------
+
+
+class DeviceAuthorization(Protocol):
+    """Authorization on the platform's own page, which needs no callback (RFC 8628)."""
+
     async def request_device_authorization(self, scopes: ScopeSet) -> DeviceCode | TokenRefused:
-        """Has a device code minted, for a person who goes to the platform's own page (RFC 8628)."""
+        """Request a device code and the page where the user enters it."""
 
     async def poll_device(self, device_code: Secret) -> TokenSet | DeviceAnswer | TokenRefused:
-        """Asks whether the person has decided. Tokens are given out once, with all that was ever granted."""
+        """Ask whether the user has decided. Tokens are returned once, with all that the user ever granted."""
 
-    async def narrow(
-        self, tokens: TokenSet, scopes: ScopeSet, *, strict: bool = False
-    ) -> TokenSet | TokenRefused:
-        """Exchanges tokens for ones that have these scopes at most, and what the platform adds by itself.
 
-        Tokens that cannot be narrowed are returned with the scopes that they are to be used for. `strict`: when the
-        platform refuses to narrow them, its refusal is returned instead.
-        """
+class InClientPage(Protocol):
+    """Authorization inside the client, by a page of the bot that calls the client's JavaScript API."""
+
+    @property
+    def page_path(self) -> str:
+        """Where the page is, from the root of the bot's public address."""
+
+    def is_in_client(self, user_agent: str) -> bool:
+        """Return whether the page is opened inside the platform's client."""
+
+    def client_locale(self, user_agent: str) -> str | None:
+        """Return the locale that the client puts into its user agent, or None."""
+
+
+class Refreshing(Protocol):
+    """Refresh tokens (RFC 6749, section 6)."""
 
     async def refresh(
         self, refresh_token: Secret, *, scopes: ScopeSet | None = None
     ) -> TokenSet | TokenRefused:
-        """`scopes` narrows the new tokens to these, as far as they are granted still; None leaves them as they were."""
+        """Refresh a token set. `scopes` narrows it, as far as the scopes are still granted; None leaves it as it was."""
 
-    async def identify(self, access_token: Secret) -> Identity | Refused | Unreachable:
-        """Whom the token belongs to."""
+
+class ScopeNarrowing(Protocol):
+    """Token sets that can be exchanged for ones with fewer scopes."""
+
+    async def narrow(
+        self, tokens: TokenSet, scopes: ScopeSet, *, strict: bool = False
+    ) -> TokenSet | TokenRefused:
+        """Exchange tokens for ones that have these scopes at most, and those that the platform adds by itself.
+
+        Tokens that cannot be narrowed are returned with the scopes that they are to be used for. With `strict` the
+        platform's refusal to narrow them is returned instead.
+        """
+
+
+class Revocation(Protocol):
+    """Token revocation (RFC 7009)."""
 
     async def revoke(self, token: Secret) -> TokenRefused | None:
-        """Ends a grant at the platform; None when it is done, or was unknown there already."""
+        """End a grant at the platform. Returns None when it is ended, or was unknown there."""
 
-    # about the app
 
-    async def enabled_scopes(self, *, fresh: bool = False) -> ScopeSet | None:
-        """Scopes that the app has for user identity; None when that cannot be read. `fresh` skips the cache."""
+class EphemeralMessages(Protocol):
+    """Messages in a group that one member alone sees. They can be deleted, but not changed."""
 
-    async def enabled_scopes_for_visitors(self) -> ScopeSet | None:
-        """As `fresh`, or as some seconds ago: whatever visitors ask for costs the platform no more than that."""
+    async def withdraw(self, message_id: str) -> NotSent | None: ...
 
-    async def redirect_urls(self) -> frozenset[str] | None:
-        """The redirect URLs that the app has registered; None when they cannot be read."""
 
-    def knows_scope(self, scope: Scope) -> bool:
-        """Whether it exists for all we know: it is in a list of the platform's, as last read, or well known."""
+class Reactions(Protocol):
+    """Reactions that the bot adds to users' messages."""
 
-    async def time_zone_of(self, user: UserKey) -> str | None:
-        """The time zone in a person's profile; None when the app may not read it, or there is none."""
+    @property
+    def can_react(self) -> bool:
+        """False while it is known that the app may not add reactions."""
+
+    async def react(self, message_id: str) -> str | NotSent:
+        """Add the reaction that says that a message is being worked on; returns the reaction's id."""
+
+    async def unreact(self, message_id: str, reaction_id: str) -> NotSent | None: ...
+
+
+class ScopeApplication(StrEnum):
+    """The result of asking the organization's administrator for scopes through the platform."""
+
+    SENT = "sent"
+    SENT_BEFORE = "sent_before"
+    NOTHING_PENDING = "nothing_pending"
+    """The app has not applied for any scope that is not enabled: that is done in the developer console."""
+    REFUSED = "refused"
+    FAILED = "failed"
+
+
+class ScopeApplications(Protocol):
+    """Requests for scopes that the platform forwards to the organization's administrator."""
 
     @property
     def pending_scopes(self) -> ScopeSet:
-        """Scopes that the app has applied for, and the organization's administrator has not granted, as last read."""
+        """Scopes that the app has applied for and the administrator has not granted, as last read."""
 
     async def apply_for_scopes(self) -> ScopeApplication:
-        """Asks the organization's administrator for all of them, in the platform's own way."""
-
-    async def describe_scopes(self, scopes: ScopeSet) -> Mapping[Scope, Words]:
-        """What each scope allows, in words: the platform's own, else ours, else its name."""
-
-    async def administrators(self) -> tuple[str, ...]:
-        """The open_ids of the app's owner or administrators, as far as they can be read."""
-
-    def console_link(self, scopes: ScopeSet) -> str:
-        """The developer console's page that lists these scopes, for user identity."""
-
-    # answers to webhooks
-
-    def click_answer(self, toast: Words | None, kind: str = "info", card: Content | None = None) -> Json:
-        """The body that answers a card click: a toast (info, success, warning, error), and a card to put in its place."""
-
-    def user_key(self, open_id: str, tenant_key: str) -> UserKey: ...
+        """Ask the organization's administrator for all of them, in the platform's own way."""

@@ -89,31 +89,43 @@ def is_met(requirement: Requirement, held: ScopeSet) -> bool:
 
 def needs_after_refusal(
     declared: Requirement,
-    alternatives: Iterable[Scope],
+    refused: Requirement,
     held: ScopeSet,
     *,
     reading: bool,
     exhausted: ScopeSet = frozenset(),
 ) -> Requirement:
-    """What to wait for after the platform refused for want of any of `alternatives`.
+    """Return what to wait for after the platform refused a call that lacks `refused`.
 
-    All that the declared requirement misses is asked for at once, with the refused clause narrowed to what the
-    platform really accepts. The platform's word beats our record: an alternative recorded as held does not
-    count as held. `exhausted` are those that were granted since and did not help. An empty clause in the
-    result means that no alternative is left.
+    This is all that the declared requirement misses, so that the user is asked once, with each refused clause narrowed
+    to what the platform accepts. The platform overrules the bot's record: a scope of `refused` that is recorded as
+    held does not count as held. `exhausted` are scopes that were granted since and did not help. An empty clause in
+    the result means that no alternative is left.
     """
-    refused = tuple(dict.fromkeys(alternatives))
-    believed = held - frozenset(refused)
-    relevant = next((clause for clause in declared if not frozenset(refused).isdisjoint(clause)), ())
-    preferred = [scope for scope in relevant if scope in refused]
-    others = sorted((s for s in refused if s not in preferred), key=lambda s: breadth(s, reading=reading))
-    narrowed = tuple(scope for scope in (*preferred, *others) if scope not in exhausted)
-    rest = tuple(clause for clause in missing(declared, believed) if clause != relevant)
-    return (narrowed, *rest)
+    believed = held - named(refused)
+    relevant = [declared_clause(clause, declared) for clause in refused]
+    narrowed = [
+        tuple(scope for scope in in_order(clause, preferred, reading=reading) if scope not in exhausted)
+        for clause, preferred in zip(refused, relevant, strict=True)
+    ]
+    rest = [clause for clause in missing(declared, believed) if clause not in relevant]
+    return (*narrowed, *rest)
+
+
+def declared_clause(refused: Clause, declared: Requirement) -> Clause:
+    """Return the declared clause that a refused one is about, or an empty one."""
+    return next((clause for clause in declared if not frozenset(refused).isdisjoint(clause)), ())
+
+
+def in_order(refused: Clause, preferred: Clause, *, reading: bool) -> list[Scope]:
+    """Sort the alternatives of a refused clause: first as declared, then by breadth."""
+    known = [scope for scope in preferred if scope in refused]
+    others = frozenset(refused).difference(known)
+    return [*known, *sorted(others, key=lambda scope: breadth(scope, reading=reading))]
 
 
 def breadth(scope: Scope, *, reading: bool) -> tuple[int, int, str]:
-    """Sorts scopes: read-only ones before others for a reading call, then the narrower before the wider.
+    """Return a sort key: read-only scopes before others for a reading call, then narrower before wider ones.
 
     A scope that names more segments (`calendar:calendar.event:read`) covers less than one that names fewer
     (`calendar:calendar`).

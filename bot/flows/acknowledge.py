@@ -74,12 +74,16 @@ async def acknowledge(bot: Bot, due: Sequence[Unanswered]) -> None:
         for each in first:
             # Whatever becomes of the reaction: it is looked at once more.
             bot.watch.expect(replace(each, reacted=True, due_at=time_of(each.call_id) + SAY_AFTER))
-        if bot.platform.can_react:
-            await react_to_all(bot, first)
+        await react_to_all(bot, [each for each in first if can_react(bot, each.user)])
         await say_to_all(bot, [each.call_id for each in late if each.reacted])
     except Exception:
         # They will see the answer; nothing else depends on this.
         log.exception("messages not acknowledged")
+
+
+def can_react(bot: Bot, user: UserKey) -> bool:
+    reactions = bot.platform_of(user).reactions
+    return reactions is not None and reactions.can_react
 
 
 async def react_to_all(bot: Bot, messages: Sequence[Unanswered]) -> None:

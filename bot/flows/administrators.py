@@ -15,14 +15,15 @@ from bot.core.errors import LeaseLost
 from bot.core.language import Words
 from bot.core.messages import Content, NotSent
 from bot.core.people import UserKey
-from bot.core.platform import ScopeApplication
+from bot.core.platform import Platform, ScopeApplication
+from bot.core.retry import backoff
 from bot.core.scopes import Requirement, Scope, ScopeSet, ScopeWaitStatus, choose_scopes, named
 from bot.core.words import replies
 from bot.core.words.administrators import publish_a_version
 from bot.core.words.refusals import no_such_scope, still_refused, too_many_scope_requests
 from bot.flows.bot import Bot, now
-from bot.flows.calls.suspend import only_genuine, suspend
-from bot.flows.outbox import answer, deliver_all, draft, insert_all, note, typed
+from bot.flows.calls.suspend import Wait, only_genuine, suspend
+from bot.flows.outbox import answer, deliver_all, draft, insert_all, note, typed, withdraw
 from bot.store import audit, calls, outbox, scope_waits, seen_events
 from bot.store.outbox import OutgoingMessage
 from bot.store.scope_waits import ScopeWait
@@ -43,12 +44,11 @@ async def wait_for(
 
     Administrators are asked for what exists: what the platform has named in a refusal, or has in one of its lists.
     """
-    enabled = await bot.platform.enabled_scopes()
-    described = await bot.platform.describe_scopes(named(needs))
+    platform = bot.platform_of(call.user)
+    enabled = await platform.enabled_scopes()
+    described = await platform.describe_scopes(named(needs))
     certain = frozenset(named_by_platform)
-    scopes, unknown = to_enable(
-        needs, enabled, lambda scope: scope in certain or bot.platform.knows_scope(scope)
-    )
+    scopes, unknown = to_enable(needs, enabled, lambda scope: scope in certain or platform.knows_scope(scope))
     if unknown and (enabled is not None or not scopes):
         await refuse_unknown(bot, call, unknown)
         return
@@ -70,14 +70,14 @@ async def wait_for(
             still = still_refused(typed(call), words)
             told.append(note(bot, call, still, "still-refused", private=True))
             tenant = call.user.tenant_key
-            admins = [bot.platform.user_key(each, tenant) for each in await bot.administrators()]
+            admins = [platform.user_key(each, tenant) for each in await bot.administrators(platform)]
 
     def work(c: Connection) -> list[OutgoingMessage]:
-        suspend(c, call, steps, WaitsFor.ADMINISTRATOR, needs, None, moment, again)
-        app = (bot.platform.name, bot.platform.app_id)
+        suspend(c, call, steps, Wait(WaitsFor.ADMINISTRATOR, needs, retried_at=again), moment)
+        app = (platform.name, platform.app_id)
         # The cards tell of this call already, unless the scopes were enabled in this very moment.
         wait = begun if scope_waits.is_open(c, *app, scopes) else scope_waits.open(c, *app, scopes, moment)
-        content = bot.platform.render_reply(publish_a_version(words))
+        content = platform.render_reply(publish_a_version(words))
         notices = [
             draft(bot, admin, content, kind="notice", key=f"{wait.id}/{admin.open_id[-12:]}")
             for admin in admins
@@ -92,10 +92,10 @@ def begin(
     c: Connection, bot: Bot, call: DeferredCall, scopes: ScopeSet, words: Words, moment: datetime
 ) -> ScopeWait | list[OutgoingMessage]:
     """Inside a transaction: what the administrators are told of, or the answer to a call that they are not told of."""
-    if not may_ask_for(c, bot, call.user, scopes, moment):
+    if not may_ask_for(c, call.user, scopes, moment):
         return turn_away(c, bot, call, words, moment)
     return scope_waits.open(
-        c, bot.platform.name, bot.platform.app_id, scopes, moment, due_at=moment + bot.lease
+        c, call.user.platform, call.user.app_id, scopes, moment, due_at=moment + bot.lease
     )
 
 
@@ -108,9 +108,13 @@ async def reach_administrators(bot: Bot, wait: ScopeWait, call: DeferredCall) ->
 
     What takes longer goes on by itself, as does what a crash interrupts: the wait's cards are due again.
     """
-    showing = bot.background(show_cards(bot, wait, call))
+    showing = bot.background(show_cards(bot, bot.platform_of(call.user), wait, call))
     await asyncio.wait({showing}, timeout=REACHED_WITHIN)
-    keys = [key for each in await bot.administrators() for key in keys_of_card(wait.id, each)]
+    keys = [
+        key
+        for each in await bot.administrators(bot.platform_of(call.user))
+        for key in keys_of_card(wait.id, each)
+    ]
 
     def read(c: Connection) -> bool:
         found = [outbox.find(c, key) for key in keys]
@@ -140,19 +144,19 @@ MOST_A_DAY = 10
 """Scope sets, and errors of the platform's page, that one person can have the administrators told of in a day."""
 
 
-def may_ask_for(c: Connection, bot: Bot, user: UserKey, scopes: ScopeSet, moment: datetime) -> bool:
+def may_ask_for(c: Connection, user: UserKey, scopes: ScopeSet, moment: datetime) -> bool:
     """Inside a transaction: takes one of the person's places of this day, unless the administrators know already."""
-    if scope_waits.is_open(c, bot.platform.name, bot.platform.app_id, scopes):
+    if scope_waits.is_open(c, user.platform, user.app_id, scopes):
         return True
-    return take_place(c, bot, user, moment)
+    return take_place(c, user, moment)
 
 
-def take_place(c: Connection, bot: Bot, user: UserKey, moment: datetime) -> bool:
+def take_place(c: Connection, user: UserKey, moment: datetime) -> bool:
     """Inside a transaction: whether the administrators may be told of one more thing for this person today."""
-    platform, app_id = bot.platform.name, bot.platform.app_id
     day = f"administrators-{moment:%Y-%m-%d}-{user.tenant_key}-{user.open_id}"
     return any(
-        seen_events.record(c, platform, app_id, f"{day}-{place}", moment) for place in range(MOST_A_DAY)
+        seen_events.record(c, user.platform, user.app_id, f"{day}-{place}", moment)
+        for place in range(MOST_A_DAY)
     )
 
 
@@ -168,7 +172,7 @@ def turn_away(
 TOLD_AFTER = 4
 """Tries that the platform refuses though its list says that the scope is enabled: a change takes a moment to arrive."""
 
-LONGEST_PAUSE = timedelta(minutes=5)
+FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=4), timedelta(minutes=5)
 
 
 def lacking(needs: Requirement, enabled: ScopeSet | None) -> Requirement:
@@ -182,9 +186,7 @@ def is_contradicted(needs: Requirement, enabled: ScopeSet | None) -> bool:
 
 
 def pause_after(attempts: int) -> timedelta:
-    """4, 8, 16 … seconds, of which the second half is random, up to minutes."""
-    seconds = min(LONGEST_PAUSE.total_seconds(), 4.0 * 2 ** min(attempts - 1, 10))
-    return timedelta(seconds=seconds * random.uniform(0.5, 1))  # noqa: S311 - jitter
+    return backoff(attempts, random.random(), first=FIRST_PAUSE, longest=LONGEST_PAUSE)  # noqa: S311 - jitter
 
 
 def to_enable(
@@ -209,9 +211,8 @@ def list_scopes(described: Mapping[Scope, Words]) -> Words:
     )
 
 
-async def look_again(bot: Bot, *, asked_by_administrator: bool = False) -> int:
+async def look_again(bot: Bot, platform: Platform, *, asked_by_administrator: bool = False) -> int:
     """Releases the calls whose scopes the app has by now; returns how many. Costs nothing while nobody waits."""
-    platform = bot.platform
 
     def read(c: Connection) -> tuple[list[DeferredCall], list[ScopeWait]]:
         return everybody(c), scope_waits.waiting(c, platform.name, platform.app_id)
@@ -273,7 +274,10 @@ async def settle_waits(
 
 async def apply(bot: Bot, user: UserKey) -> ScopeApplication:
     """Has the platform ask the organization's administrator for all that the app has applied for."""
-    result = await bot.platform.apply_for_scopes()
+    applications = bot.platform_of(user).scope_applications
+    if applications is None:
+        return ScopeApplication.FAILED
+    result = await applications.apply_for_scopes()
     await bot.database.write(
         lambda c: audit.write(c, "scopes_applied_for", user=user, now=now(), result=result.value)
     )
@@ -283,7 +287,7 @@ async def apply(bot: Bot, user: UserKey) -> ScopeApplication:
 # --- the administrators' cards --------------------------------------------------------------------------------
 
 
-async def show_due_cards(bot: Bot) -> None:
+async def show_due_cards(bot: Bot, platform: Platform) -> None:
     """Makes the administrators' cards true: one for each of them and each scope set, changed as things move on.
 
     What a crash or the platform interrupts is due again when its lease ends.
@@ -292,10 +296,10 @@ async def show_due_cards(bot: Bot) -> None:
     due = await bot.database.write(
         lambda c: scope_waits.cards_due(c, bot.worker, moment, moment + bot.lease, limit=5)
     )
-    await asyncio.gather(*(show_cards(bot, wait) for wait in due))
+    await asyncio.gather(*(show_cards(bot, platform, wait) for wait in due))
 
 
-async def show_cards(bot: Bot, wait: ScopeWait, also: DeferredCall | None = None) -> None:
+async def show_cards(bot: Bot, platform: Platform, wait: ScopeWait, also: DeferredCall | None = None) -> None:
     """`also`: a call that is about to wait for just these scopes."""
     found = await bot.database.read(everybody)
     waiting = [call for call in found if call.genuine and is_about(wait, call)]
@@ -303,18 +307,19 @@ async def show_cards(bot: Bot, wait: ScopeWait, also: DeferredCall | None = None
     if also is None and not wait.scopes <= named(*(call.needs for call in waiting)):
         # The row has no seal, and administrators are asked only for what genuine calls need.
         waiting = []
+    applications = platform.scope_applications
     card = AdministratorCard(
         wait.id,
-        await bot.platform.describe_scopes(wait.scopes),
+        await platform.describe_scopes(wait.scopes),
         tuple(dict.fromkeys(call.user.open_id for call in waiting)),
         tuple(dict.fromkeys(described(bot, call) for call in waiting)),
-        bot.platform.console_link(wait.scopes),
-        can_apply=not wait.scopes.isdisjoint(bot.platform.pending_scopes),
+        platform.console_link(wait.scopes),
+        can_apply=applications is not None and not wait.scopes.isdisjoint(applications.pending_scopes),
         done=wait.status is ScopeWaitStatus.ENABLED,
     )
-    admins = await bot.administrators()
+    admins = await bot.administrators(platform)
     tenant = waiting[0].user.tenant_key if waiting else ""
-    told = [await show_to(bot, bot.platform.user_key(each, tenant), card) for each in admins]
+    told = [await show_to(bot, platform.user_key(each, tenant), card) for each in admins]
     if told and all(told):
         await bot.database.write(lambda c: scope_waits.cards_shown(c, wait))
 
@@ -347,7 +352,7 @@ async def show_to(bot: Bot, admin: UserKey, card: AdministratorCard) -> bool:
 
     Who waits in a later time, when that can no longer be changed, is told of by a card of that time.
     """
-    content = bot.platform.render_card(card)
+    content = bot.platform_of(admin).render_card(card)
     key, key_of_fortnight = keys_of_card(card.subject, admin.open_id)
     first = await show_as(bot, admin, card, key, content)
     if not isinstance(first, NotSent):
@@ -379,12 +384,12 @@ async def show_as(
         return True
     if before.message_id is None:
         return before.settled
-    result = await bot.platform.update_card(before.message_id, content)
+    result = await bot.platform_of(admin).update_card(before.message_id, content)
     if result is None:
         return True
     if result.retry:
         return False
     if not result.gone:
         # One that they alone see in a group cannot be changed.
-        await bot.platform.withdraw(before.message_id)
+        await withdraw(bot.platform_of(admin), before.message_id)
     return result

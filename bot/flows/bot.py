@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
@@ -39,7 +39,8 @@ def now() -> datetime:
 @dataclass(frozen=True, slots=True)
 class Bot:
     database: Database
-    platform: Platform
+    platforms: Mapping[str, Platform]
+    """By app: `UserKey.app`, `Platform.app`. Not empty."""
     commands: Registry
     worker: str
     """The id of this replica: in leases, and in the heartbeat."""
@@ -49,8 +50,8 @@ class Bot:
     """The generation of the token endpoint, remembered with each grant."""
     key_ids: tuple[str, ...]
     """Fingerprints of the encryption keys, for whoever wants to rotate them."""
-    admins: tuple[str, ...]
-    """Configured administrators; empty: the app's owner."""
+    admins: Mapping[str, tuple[str, ...]]
+    """The open_ids of the configured administrators, by app; for an app without any the platform names them."""
     authorization_ttl: timedelta
     deferred_ttl: timedelta
     time_zone: str = "UTC"
@@ -78,8 +79,22 @@ class Bot:
         """No page of ours can be reached, so people authorize on the platform's own (RFC 8628)."""
         return not self.public_url
 
-    def ticket_url(self, ticket: str) -> str:
-        return self.platform.card_link(f"{self.public_url}/authorize/{ticket}")
+    def platform_of(self, user: UserKey) -> Platform:
+        """Return the platform that knows the user. Raises KeyError for a user of an app that is not configured."""
+        return self.platforms[user.app]
+
+    @property
+    def claimed(self) -> tuple[Platform, ...]:
+        """The platforms whose due work this replica claims: a database connection claims for one app."""
+        return (self.platforms[self.database.app],)
+
+    @property
+    def first_platform(self) -> Platform:
+        """The platform of a visitor who has not said which one they use."""
+        return next(iter(self.platforms.values()))
+
+    def ticket_url(self, user: UserKey, ticket: str) -> str:
+        return self.platform_of(user).card_link(f"{self.public_url}/authorize/{ticket}")
 
     def background(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
@@ -107,20 +122,15 @@ class Bot:
                 log.exception("not stored yet")
                 await asyncio.sleep(WRITE_RETRY_INTERVAL)
 
-    @property
-    def callback_url(self) -> str:
-        return f"{self.public_url}/oauth/{self.platform.name}/callback"
+    def callback_url(self, platform: Platform) -> str:
+        return f"{self.public_url}{platform.callback_path}"
 
-    @property
-    def client_url(self) -> str:
-        """The page that authorizes inside the client. The platform wants it on the app's list of redirect URLs, too."""
-        return f"{self.public_url}/oauth/{self.platform.name}/client"
-
-    async def administrators(self) -> tuple[str, ...]:
-        return self.admins or await self.platform.administrators()
+    async def administrators(self, platform: Platform) -> tuple[str, ...]:
+        """Return the open_ids of an app's administrators."""
+        return self.admins.get(platform.app) or await platform.administrators()
 
     async def is_administrator(self, user: UserKey) -> bool:
-        return user.open_id in await self.administrators()
+        return user.open_id in await self.administrators(self.platform_of(user))
 
 
 def language_of(text: str | None, locale: Language | None, known: Language | None) -> Language:

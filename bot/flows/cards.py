@@ -17,6 +17,7 @@ from bot.core.calls import DeferredCall, WaitsFor
 from bot.core.cards import AuthorizationCard, DeviceLink, Face
 from bot.core.grants import Grant, GrantStatus
 from bot.core.language import Words
+from bot.core.lifecycle import REQUESTS
 from bot.core.messages import Destination, DirectChat, NotSent
 from bot.core.oauth import urlsafe
 from bot.core.requests import AuthorizationRequest, DeviceAuthorization, DeviceStatus, RequestStatus
@@ -40,6 +41,7 @@ from bot.flows.outbox import (
     note,
     reach,
     typed,
+    withdraw,
 )
 from bot.store import attempts, calls, device_authorizations, grants, requests
 from bot.store.ids import new_id
@@ -69,7 +71,7 @@ def face_of(request: AuthorizationRequest) -> Face:
 
 async def card_of(bot: Bot, request: AuthorizationRequest) -> AuthorizationCard:
     """The card as the request wants it now. It has a link only while there is something to follow it for."""
-    face = face_of(request)
+    face, platform = face_of(request), bot.platform_of(request.user)
     waiting = face in {Face.WAITING, Face.REDEEMING}
     by_device = waiting and bot.by_device
 
@@ -83,11 +85,11 @@ async def card_of(bot: Bot, request: AuthorizationRequest) -> AuthorizationCard:
     return AuthorizationCard(
         request_id=request.id,
         face=face,
-        scopes=await bot.platform.describe_scopes(request.scopes | request.granted | request.refused),
+        scopes=await platform.describe_scopes(request.scopes | request.granted | request.refused),
         granted=request.granted,
         refused=request.refused,
         commands=tuple(f"/{name}" for name in request.reasons),
-        link=bot.ticket_url(request.ticket.reveal())
+        link=bot.ticket_url(request.user, request.ticket.reveal())
         if request.ticket and waiting and not bot.by_device
         else None,
         expires_at=request.expires_at,
@@ -184,13 +186,13 @@ async def show_claimed(bot: Bot, request: AuthorizationRequest, asked: DeferredC
 
 async def draw(bot: Bot, request: AuthorizationRequest, asked: DeferredCall | None = None) -> bool:
     """Sends or changes a claimed card. True when it was shown, and has to be shown again already."""
-    live = request.status in {RequestStatus.OPEN, RequestStatus.REDEEMING}
+    live, platform = request.status in REQUESTS.live, bot.platform_of(request.user)
     if request.card_message_id is None and not live and now() - request.created_at > SAME_MESSAGE_FOR:
         # It was never sent, or its sender died before it could note so; sending it again no longer tells which.
         return await shown(bot, request, None, ephemeral=False)
     if request.ticket is None:
         return await replace_unproven(bot, request)
-    content = bot.platform.render_card(await card_of(bot, request))
+    content = platform.render_card(await card_of(bot, request))
     if request.card_lease_until is None or now() >= request.card_lease_until:
         return False  # somebody else's by now, who may have drawn a newer face already
     waiting = await who_waits(bot, request, asked) if live else []
@@ -208,7 +210,7 @@ async def draw(bot: Bot, request: AuthorizationRequest, asked: DeferredCall | No
     elif request.card_ephemeral:
         return await draw_ephemeral(bot, request, request.card_message_id)
     else:
-        failed = await bot.platform.update_card(request.card_message_id, content)
+        failed = await platform.update_card(request.card_message_id, content)
         if failed is None:
             notes = where_it_is(bot, waiting, in_group=False)
             return await shown(bot, request, request.card_message_id, ephemeral=False, notes=notes)
@@ -223,18 +225,19 @@ def card_key(request: AuthorizationRequest) -> str:
 
 async def leave_behind(bot: Bot, request: AuthorizationRequest, message_id: str) -> None:
     """The card was sent anew: the old message points to it. Should this fail, its link still does the same."""
+    platform = bot.platform_of(request.user)
     if request.card_ephemeral:
-        await bot.platform.withdraw(message_id)
+        await withdraw(platform, message_id)
         return
     card = replace(await card_of(bot, request), face=Face.SUPERSEDED, link=None)
-    await bot.platform.update_card(message_id, bot.platform.render_card(card))
+    await platform.update_card(message_id, platform.render_card(card))
 
 
 async def draw_ephemeral(bot: Bot, request: AuthorizationRequest, message_id: str) -> bool:
     """A card that only one member of a group sees cannot be changed: it is deleted, and replaced while it asks."""
     if request.status is RequestStatus.REDEEMING:
         return await shown(bot, request, message_id, ephemeral=True)
-    failed = await bot.platform.withdraw(message_id)
+    failed = await withdraw(bot.platform_of(request.user), message_id)
     if failed is not None:
         return await not_shown(bot, request, failed, live=request.status is RequestStatus.OPEN)
     if request.status is RequestStatus.OPEN:

@@ -9,6 +9,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from bot.core.platform import Platform
 from bot.flows import administrators, cards, outbox, takeover, tokens
 from bot.flows.authorize import device
 from bot.flows.authorize.callback import finish_stranded
@@ -31,6 +32,19 @@ class Chore:
     do: Callable[[Bot], Awaitable[object]]
 
 
+def for_each_platform(do: Callable[[Bot, Platform], Awaitable[object]]) -> Callable[[Bot], Awaitable[object]]:
+    """Make a chore of one platform a chore of all whose work this replica claims."""
+
+    async def do_each(bot: Bot) -> None:
+        for platform in bot.claimed:
+            await do(bot, platform)
+
+    return do_each
+
+
+show_administrators_cards = for_each_platform(administrators.show_due_cards)
+
+
 async def repeat(bot: Bot, chore: Chore) -> None:
     """Does one chore for ever. A failure is logged, and the chore comes round again."""
     while True:
@@ -49,7 +63,7 @@ async def show_cards_when_woken(bot: Bot) -> None:
         bot.wake.upkeep.clear()
         try:
             await cards.show_due_cards(bot)
-            await administrators.show_due_cards(bot)
+            await show_administrators_cards(bot)
             await revoke_due(bot)
         except Exception:
             log.exception("upkeep failed")
@@ -94,12 +108,12 @@ CHORES = (
     Chore("stranded consents", 2.0, finish_stranded),
     Chore("device authorizations", 1.0, device.go_on_due),
     Chore("expiry", 2.0, expire_overdue),
-    Chore("administrators' cards", 1.0, administrators.show_due_cards),
-    Chore("administrator", 4.0, administrators.look_again),
+    Chore("administrators' cards", 1.0, show_administrators_cards),
+    Chore("administrator", 4.0, for_each_platform(administrators.look_again)),
     Chore("revocations", 2.0, revoke_due),
     Chore("renewal", 5.0, tokens.renew_ahead),
     Chore("heartbeat", 5.0, heartbeat),
     Chore("other replicas", 0.6, takeover.look_after_others),
-    Chore("reactions", 2.0, remove_due),
+    Chore("reactions", 2.0, for_each_platform(remove_due)),
     Chore("retention", 600.0, prune),
 )

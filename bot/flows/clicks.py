@@ -55,7 +55,7 @@ async def answer_click(bot: Bot, click: CardClicked) -> Json:
         return {}
     handler = HANDLERS.get(click.action)
     if handler is None:
-        return bot.platform.click_answer(card_words.CLICK_UNKNOWN, "error")
+        return bot.platform_of(click.user).click_answer(card_words.CLICK_UNKNOWN, "error")
     return await handler(bot, click.user, click.subject or "")
 
 
@@ -66,7 +66,7 @@ async def own_request(bot: Bot, user: UserKey, request_id: str) -> Authorization
 
 async def not_now(bot: Bot, user: UserKey, request_id: str) -> Json:
     if await own_request(bot, user, request_id) is None:
-        return bot.platform.click_answer(card_words.CLICK_NOT_YOURS, "error")
+        return bot.platform_of(user).click_answer(card_words.CLICK_NOT_YOURS, "error")
     messages = await bot.database.write(lambda c: decline(c, bot, request_id, "not_now", now()))
     bot.background(deliver_all(bot, messages))
     return await answer_with_card(bot, request_id)
@@ -76,16 +76,16 @@ async def fetch_device_link(bot: Bot, user: UserKey, request_id: str) -> Json:
     """No page of ours can be reached: the card gets the platform's own link, at once or as soon as there is one."""
     request = await own_request(bot, user, request_id)
     if request is None:
-        return bot.platform.click_answer(card_words.CLICK_NOT_YOURS, "error")
+        return bot.platform_of(user).click_answer(card_words.CLICK_NOT_YOURS, "error")
     if not bot.by_device or request.status is not RequestStatus.OPEN or request.expires_at <= now():
         return await answer_with_card(bot, request_id)
     if request.ticket is None:
         # Not as the bot has written it: its card is replaced, and nothing is asked for by it.
         await bot.database.write(lambda c: requests.show(c, request_id, now()))
         bot.wake.upkeep.set()
-        return bot.platform.click_answer(card_words.CLICK_LINK_LATER, "warning")
+        return bot.platform_of(user).click_answer(card_words.CLICK_LINK_LATER, "warning")
     if not await device.start(bot, request, PATIENCE):
-        return bot.platform.click_answer(card_words.CLICK_LINK_LATER, "warning")
+        return bot.platform_of(user).click_answer(card_words.CLICK_LINK_LATER, "warning")
     return await answer_with_card(bot, request_id, card_words.CLICK_LINK)
 
 
@@ -95,30 +95,31 @@ async def answer_with_card(bot: Bot, request_id: str, when_open: Words = card_wo
     assert request is not None
     card = await cards.card_of(bot, request)
     words = {RequestStatus.DECLINED: card_words.CLICK_DECLINED, RequestStatus.OPEN: card.notice or when_open}
+    platform = bot.platform_of(request.user)
     toast = words.get(request.status, card_words.CLICK_SETTLED)
     kind = "warning" if card.notice else "info"
-    return bot.platform.click_answer(toast, kind, bot.platform.render_card(card))
+    return platform.click_answer(toast, kind, platform.render_card(card))
 
 
 async def page_error(bot: Bot, user: UserKey, request_id: str) -> Json:
     """The platform's page shows an error, and it never calls back: the card asks which one."""
     request = await own_request(bot, user, request_id)
     if request is None:
-        return bot.platform.click_answer(card_words.CLICK_NOT_YOURS, "error")
+        return bot.platform_of(user).click_answer(card_words.CLICK_NOT_YOURS, "error")
     if request.status is not RequestStatus.OPEN:
         return await answer_with_card(bot, request_id)
-    card = await cards.card_of(bot, request)
+    card, platform = await cards.card_of(bot, request), bot.platform_of(user)
     if not card.opened:
-        return bot.platform.click_answer(card_words.CLICK_OPEN_FIRST, "info", bot.platform.render_card(card))
-    asking = bot.platform.render_card(replace(card, asks_which_error=True))
-    return bot.platform.click_answer(card_words.CLICK_WHICH_ERROR, "info", asking)
+        return platform.click_answer(card_words.CLICK_OPEN_FIRST, "info", platform.render_card(card))
+    asking = platform.render_card(replace(card, asks_which_error=True))
+    return platform.click_answer(card_words.CLICK_WHICH_ERROR, "info", asking)
 
 
 async def page_shows(bot: Bot, user: UserKey, request_id: str, *, error: PageError) -> Json:
     """Which error it is. Counts only for what the card asks for now, and the person has seen the page for."""
     request = await own_request(bot, user, request_id)
     if request is None:
-        return bot.platform.click_answer(card_words.CLICK_NOT_YOURS, "error")
+        return bot.platform_of(user).click_answer(card_words.CLICK_NOT_YOURS, "error")
     if request.status is not RequestStatus.OPEN:
         return await answer_with_card(bot, request_id)
     if not (await cards.card_of(bot, request)).opened:
@@ -135,14 +136,14 @@ async def send_again(bot: Bot, user: UserKey, request_id: str) -> Json:
     """The card moves to the end of the chat: it was not found where it is."""
     request = await own_request(bot, user, request_id)
     if request is None:
-        return bot.platform.click_answer(card_words.CLICK_NOT_YOURS, "error")
+        return bot.platform_of(user).click_answer(card_words.CLICK_NOT_YOURS, "error")
     moved = await bot.database.write(lambda c: requests.move_card(c, request_id, now()))
     if not moved:
-        return bot.platform.click_answer(card_words.CLICK_SETTLED, "info")
+        return bot.platform_of(user).click_answer(card_words.CLICK_SETTLED, "info")
     bot.wake.upkeep.set()
     if request.card_message_id is not None:
         bot.background(cards.leave_behind(bot, request, request.card_message_id))
-    return bot.platform.click_answer(card_words.CLICK_SENT_AGAIN, "success")
+    return bot.platform_of(user).click_answer(card_words.CLICK_SENT_AGAIN, "success")
 
 
 # --- calls -------------------------------------------------------------------------------------------------------
@@ -152,7 +153,7 @@ async def decide_write(bot: Bot, user: UserKey, call_id: str, *, confirmed: bool
     """An old write is carried out, or dropped, as its person says."""
     call = await bot.database.read(lambda c: calls.get(c, call_id))
     if call is None or call.user != user:
-        return bot.platform.click_answer(card_words.CLICK_NOT_YOURS, "error")
+        return bot.platform_of(user).click_answer(card_words.CLICK_NOT_YOURS, "error")
     moment = now()
     if confirmed:
         changed = await bot.database.write(lambda c: calls.confirm(c, call_id, moment))
@@ -163,8 +164,10 @@ async def decide_write(bot: Bot, user: UserKey, call_id: str, *, confirmed: bool
     toast, decided = (
         (card_words.CLICK_DONE, confirmed) if changed else (card_words.CLICK_SETTLED, call.confirmed)
     )
-    card = bot.platform.render_card(ConfirmationCard(call.id, typed_in_full(call), call.asked_at, decided))
-    return bot.platform.click_answer(toast, "info", card)
+    card = bot.platform_of(user).render_card(
+        ConfirmationCard(call.id, typed_in_full(call), call.asked_at, decided)
+    )
+    return bot.platform_of(user).click_answer(toast, "info", card)
 
 
 def discard(c: Connection, bot: Bot, call_id: str, moment: datetime) -> tuple[bool, list[OutgoingMessage]]:
@@ -182,14 +185,14 @@ async def retry(bot: Bot, user: UserKey, call_id: str) -> Json:
     """What came to nothing is asked once more, as if it had been typed again."""
     call = await bot.database.read(lambda c: calls.get(c, call_id))
     if call is None or call.user != user:
-        return bot.platform.click_answer(card_words.CLICK_NOT_YOURS, "error")
+        return bot.platform_of(user).click_answer(card_words.CLICK_NOT_YOURS, "error")
     return await ask_again(bot, user, [call] if call.status in CAME_TO_NOTHING else [])
 
 
 async def retry_expired(bot: Bot, user: UserKey, request_id: str) -> Json:
     """All that expired with a request is asked once more."""
     if await own_request(bot, user, request_id) is None:
-        return bot.platform.click_answer(card_words.CLICK_NOT_YOURS, "error")
+        return bot.platform_of(user).click_answer(card_words.CLICK_NOT_YOURS, "error")
     return await ask_again(
         bot, user, await bot.database.read(lambda c: calls.ended_with(c, request_id, "expired"))
     )
@@ -209,10 +212,10 @@ async def ask_again(bot: Bot, user: UserKey, before: Sequence[DeferredCall]) -> 
 
     try:
         if await bot.database.write(work):
-            return bot.platform.click_answer(card_words.CLICK_AGAIN, "success")
+            return bot.platform_of(user).click_answer(card_words.CLICK_AGAIN, "success")
     except TooManyWaiting:
-        return bot.platform.click_answer(card_words.CLICK_TOO_MANY, "warning")
-    return bot.platform.click_answer(card_words.CLICK_SETTLED, "info")
+        return bot.platform_of(user).click_answer(card_words.CLICK_TOO_MANY, "warning")
+    return bot.platform_of(user).click_answer(card_words.CLICK_SETTLED, "info")
 
 
 def once_more(bot: Bot, call: DeferredCall, moment: datetime) -> NewCall:
@@ -238,7 +241,7 @@ async def cancel(bot: Bot, user: UserKey, request_id: str) -> Json:
     """What waits for the administrator waits no longer."""
     request = await own_request(bot, user, request_id)
     if request is None:
-        return bot.platform.click_answer(card_words.CLICK_NOT_YOURS, "error")
+        return bot.platform_of(user).click_answer(card_words.CLICK_NOT_YOURS, "error")
     if request.waits_for_administrator:
         messages = await bot.database.write(lambda c: cancel_for_administrator(c, bot, user, now()))
         bot.background(deliver_all(bot, messages))
@@ -257,15 +260,17 @@ async def give_back(bot: Bot, user: UserKey, offered: str) -> Json:
     giving = bot.background(unused_scopes.give_back(bot, user, at))
     await asyncio.wait({giving}, timeout=PATIENCE)
     left = await bot.database.read(lambda c: unused_scopes.of(c, user, at))
-    return answer_unused(bot, card_words.NOT_GIVEN_BACK if left else card_words.GIVEN_BACK)
+    return answer_unused(bot, user, card_words.NOT_GIVEN_BACK if left else card_words.GIVEN_BACK)
 
 
 async def keep(bot: Bot, user: UserKey, _: str) -> Json:
-    return answer_unused(bot, card_words.KEPT)
+    return answer_unused(bot, user, card_words.KEPT)
 
 
-def answer_unused(bot: Bot, words: Words) -> Json:
-    return bot.platform.click_answer(words, "info", bot.platform.render_card(UnusedCard({}, words)))
+def answer_unused(bot: Bot, user: UserKey, words: Words) -> Json:
+    return bot.platform_of(user).click_answer(
+        words, "info", bot.platform_of(user).render_card(UnusedCard({}, words))
+    )
 
 
 # --- administrators ----------------------------------------------------------------------------------------------
@@ -284,23 +289,23 @@ async def answer_administrator(bot: Bot, user: UserKey, subject: str, do: Handle
     try:
         async with asyncio.timeout(PATIENCE):
             if not await bot.is_administrator(user):
-                return bot.platform.click_answer(card_words.CLICK_ADMINISTRATORS_ONLY, "error")
+                return bot.platform_of(user).click_answer(card_words.CLICK_ADMINISTRATORS_ONLY, "error")
             return await do(bot, user, subject)
     except TimeoutError:
-        return bot.platform.click_answer(card_words.CLICK_LATER, "warning")
+        return bot.platform_of(user).click_answer(card_words.CLICK_LATER, "warning")
 
 
 async def check_again(bot: Bot, user: UserKey, _: str) -> Json:
     """An administrator says that the scopes are enabled now."""
-    if await administrators.look_again(bot, asked_by_administrator=True):
-        return bot.platform.click_answer(card_words.CLICK_ENABLED, "success")
-    return bot.platform.click_answer(card_words.CLICK_NOT_ENABLED, "warning")
+    if await administrators.look_again(bot, bot.platform_of(user), asked_by_administrator=True):
+        return bot.platform_of(user).click_answer(card_words.CLICK_ENABLED, "success")
+    return bot.platform_of(user).click_answer(card_words.CLICK_NOT_ENABLED, "warning")
 
 
 async def apply(bot: Bot, user: UserKey, _: str) -> Json:
     """An administrator of the bot has the platform ask the organization's administrators."""
     words, kind = card_words.CLICK_APPLIED[await administrators.apply(bot, user)]
-    return bot.platform.click_answer(words, kind)
+    return bot.platform_of(user).click_answer(words, kind)
 
 
 HANDLERS: Mapping[str, Handler] = {

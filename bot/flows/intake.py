@@ -112,7 +112,7 @@ async def refuse_one_more(bot: Bot, call: NewCall, moment: datetime) -> None:
     word = draft(
         bot,
         call.user,
-        bot.platform.render_reply(replies.too_many_waiting(inbox.MOST_WAITING)),
+        bot.platform_of(call.user).render_reply(replies.too_many_waiting(inbox.MOST_WAITING)),
         kind="notice",
         key=f"{call.user.open_id[-24:]}-full-{int(moment.timestamp() // 60):x}",
         chat=call.chat,
@@ -152,7 +152,7 @@ async def refuse_foreigner(bot: Bot, event: MessageReceived) -> None:
     word = draft(
         bot,
         event.user,
-        bot.platform.render_reply(replies.other_organization()),
+        bot.platform_of(event.user).render_reply(replies.other_organization()),
         kind="notice",
         key=f"{new_id(now())}-foreign",
         chat=event.chat,

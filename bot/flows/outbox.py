@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from bot.core.calls import CallStatus, DeferredCall
 from bot.core.messages import Chat, Content, Destination, MessageStatus, NotSent, Reply, Sent
 from bot.core.people import UserKey
+from bot.core.platform import Platform
 from bot.core.requests import AuthorizationRequest
 from bot.core.retry import pause
 from bot.core.words import replies
@@ -84,7 +85,7 @@ def answer(bot: Bot, call: DeferredCall, reply: Reply, *, public: bool = False) 
 
 def answer_alone(bot: Bot, call: DeferredCall, reply: Reply) -> Draft:
     """The answer to a call whose question was recalled: for the asker alone, and nothing where it was asked."""
-    content = bot.platform.render_reply(reply)
+    content = bot.platform_of(call.user).render_reply(reply)
     return draft(bot, call.user, content, kind="answer", key=f"{call.id}-answer", call_id=call.id)
 
 
@@ -96,7 +97,7 @@ def note(
     return draft(
         bot,
         call.user,
-        bot.platform.render_reply(reply),
+        bot.platform_of(call.user).render_reply(reply),
         kind=kind,
         key=note_key(call, name),
         chat=call.chat,
@@ -199,15 +200,23 @@ async def send(bot: Bot, message: OutgoingMessage, content: Content) -> Sent | N
 
 async def reach(bot: Bot, destination: Destination, content: Content, key: str) -> Sent | NotSent:
     """Sends to a destination; where its ways are closed, by those that the person's earlier commands tell of."""
+    platform = bot.platform_of(destination.user)
     if destination.private and destination.direct is None and not destination.group_first:
         destination = await by_other_ways(bot, destination)
-        return await bot.platform.send(destination, content, key)
-    sent = await bot.platform.send(destination, content, key)
+        return await platform.send(destination, content, key)
+    sent = await platform.send(destination, content, key)
     if isinstance(sent, NotSent) and sent.no_way:
         more = await by_other_ways(bot, destination)
         if more != destination:
-            return await bot.platform.send(replace(more, group_first=False), content, key)
+            return await platform.send(replace(more, group_first=False), content, key)
     return sent
+
+
+async def withdraw(platform: Platform, message_id: str) -> NotSent | None:
+    """Delete an ephemeral card, which cannot be changed."""
+    if platform.ephemeral is None:
+        return NotSent("the platform has no ephemeral messages", retry=False, gone=True)
+    return await platform.ephemeral.withdraw(message_id)
 
 
 async def by_other_ways(bot: Bot, destination: Destination) -> Destination:
@@ -287,7 +296,7 @@ async def arrived(bot: Bot, message: OutgoingMessage, sent: Sent, moment: dateti
 
     more, reaction = await bot.database.write(work)
     if reaction is not None:
-        bot.background(remove(bot, reaction))
+        bot.background(remove(bot, bot.platform_of(message.user), reaction))
     return more
 
 
@@ -374,7 +383,7 @@ async def settle(
 
     reaction = await bot.database.write(work)
     if reaction is not None:
-        bot.background(remove(bot, reaction))
+        bot.background(remove(bot, bot.platform_of(message.user), reaction))
 
 
 async def refused(
@@ -405,7 +414,7 @@ def no_way(bot: Bot, call: DeferredCall, why: NotSent) -> Reply | None:
     """What a group is told when nothing private reaches the person who asked there."""
     if not why.no_way or call.chat.kind != "group" or call.recalled_at is not None:
         return None
-    return replies.cannot_reach_privately(typed(call), bot.platform.chat_link)
+    return replies.cannot_reach_privately(typed(call), bot.platform_of(call.user).chat_link)
 
 
 WORD_FOR = {"answer": answer_refused, "confirmation_card": card_refused}

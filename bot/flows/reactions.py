@@ -7,6 +7,7 @@ import logging
 from datetime import timedelta
 
 from bot.core.messages import NotSent
+from bot.core.platform import Platform
 from bot.flows.bot import Bot, now
 from bot.flows.hints import Unanswered
 from bot.store import reactions
@@ -33,7 +34,10 @@ async def react(bot: Bot, message: Unanswered) -> None:
         )
     ):
         return
-    reaction = await bot.platform.react(message.message_id)
+    platform = bot.platform_of(message.user)
+    if platform.reactions is None:
+        return
+    reaction = await platform.reactions.react(message.message_id)
     if isinstance(reaction, NotSent):
         log.info("no reaction", extra={"call": message.call_id, "reason": reaction.reason})
         await bot.database.write_one(lambda c: reactions.drop(c, message.call_id))
@@ -42,13 +46,13 @@ async def react(bot: Bot, message: Unanswered) -> None:
     due = await bot.database.write_one(lambda c: reactions.placed(c, message.call_id, reaction))
     if due != due_at:
         # The message was answered before the reaction was there.
-        await remove(bot, Reaction(message.call_id, message.message_id, reaction, 1))
+        await remove(bot, platform, Reaction(message.call_id, message.message_id, reaction, 1))
 
 
-async def remove(bot: Bot, reaction: Reaction) -> None:
+async def remove(bot: Bot, platform: Platform, reaction: Reaction) -> None:
     """Removes a reaction that is taken for this worker; tried again later if the platform cannot now."""
-    if reaction.reaction_id is not None:
-        problem = await bot.platform.unreact(reaction.message_id, reaction.reaction_id)
+    if reaction.reaction_id is not None and platform.reactions is not None:
+        problem = await platform.reactions.unreact(reaction.message_id, reaction.reaction_id)
         if problem is not None:
             log.info("reaction not removed", extra={"call": reaction.call_id, "reason": problem.reason})
         if problem is not None and problem.retry and reaction.attempts < MAX_TRIES:
@@ -56,10 +60,10 @@ async def remove(bot: Bot, reaction: Reaction) -> None:
     await bot.database.write_one(lambda c: reactions.drop(c, reaction.call_id))
 
 
-async def remove_due(bot: Bot) -> None:
+async def remove_due(bot: Bot, platform: Platform) -> None:
     """Removes reactions that outlived their answers: after a crash, or a failure of the platform."""
-    moment, platform = now(), bot.platform
+    moment = now()
     due = await bot.database.write_one(
         lambda c: reactions.take_due(c, platform.name, platform.app_id, moment, moment + bot.lease, limit=20)
     )
-    await asyncio.gather(*(remove(bot, reaction) for reaction in due))
+    await asyncio.gather(*(remove(bot, platform, reaction) for reaction in due))

@@ -15,11 +15,11 @@ import random
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from bot.core.api import RateLimited, Unreachable
+from bot.core.api import AppRejected, BlockedByPolicy, NotAuthorized, NoToken, RateLimited, Unreachable
 from bot.core.grants import Grant, GrantStatus
 from bot.core.oauth import TokenProblem, TokenRefused, TokenSet
 from bot.core.people import UserKey
-from bot.core.retry import asked_to_wait, backoff
+from bot.core.retry import asked_to_wait, backoff, spread
 from bot.core.scopes import ScopeSet
 from bot.core.secrets import Secret
 from bot.flows.bot import Bot, now
@@ -52,35 +52,21 @@ class Usable:
 
 
 @dataclass(frozen=True, slots=True)
-class NoGrant:
-    """The person has to authorize. `grant` is what there was before, without tokens."""
+class Unusable:
+    """There is no token that works. Unless the outcome is `NotAuthorized`, the grant is kept."""
 
-    grant: Grant | None
-
-
-@dataclass(frozen=True, slots=True)
-class NotNow:
-    """The platform could not renew the token; nothing is lost."""
-
-    outcome: Unreachable | RateLimited
+    outcome: NoToken
+    grant: Grant | None = None
+    """What the user had granted before, if the outcome is `NotAuthorized`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Misconfigured:
-    """The platform does not accept the app; nothing of the person's is lost."""
-
-    refusal: TokenRefused
-
-
-async def usable_token(
-    bot: Bot, user: UserKey, *, rejected: Secret | None = None
-) -> Usable | NoGrant | NotNow | Misconfigured:
+async def usable_token(bot: Bot, user: UserKey, *, rejected: Secret | None = None) -> Usable | Unusable:
     """A token that should work. `rejected` is one that the platform has just refused, however fresh it looks."""
     give_up_at = asyncio.get_running_loop().time() + WAIT_FOR_OTHERS
     while True:
         grant = await bot.database.read(lambda c: grants.find(c, user))
         if grant is None or grant.status is GrantStatus.ENDED:
-            return NoGrant(grant)
+            return Unusable(NotAuthorized(), grant)
         if grant.access_token is None:
             return await end(bot, grant, "token_lost")
         moment = now()
@@ -97,9 +83,9 @@ async def usable_token(
         if works:
             return Usable(grant.access_token, grant)
         if grant.refresh_after is not None and grant.refresh_after > moment + LONGEST_PAUSE:
-            return NotNow(Unreachable("the token could not be renewed", may_have_arrived=False))
+            return Unusable(Unreachable("the token could not be renewed", may_have_arrived=False))
         if asyncio.get_running_loop().time() > give_up_at:
-            return NotNow(Unreachable("the token is being renewed", may_have_arrived=False))
+            return Unusable(Unreachable("the token is being renewed", may_have_arrived=False))
         await asyncio.sleep(0.1)
 
 
@@ -145,7 +131,7 @@ async def narrow(bot: Bot, user: UserKey, *, without: ScopeSet) -> Grant | None:
 
 async def refresh(
     bot: Bot, grant: Grant, *, works: bool, scopes: ScopeSet | None = None
-) -> Usable | NoGrant | NotNow | Misconfigured:
+) -> Usable | Unusable:
     """Renews the tokens under a lease that this worker holds. `works`: the old access token still does.
 
     `scopes` narrows them to these; without, to what is held and was asked for. The person may have
@@ -153,7 +139,12 @@ async def refresh(
     """
     unasked = await bot.database.read(lambda c: granted_scopes.unasked(c, grant.user))
     scopes = (grant.scopes if scopes is None else scopes) - unasked
-    result = await bot.platform.refresh(grant.refresh_token, scopes=scopes) if grant.refresh_token else LOST
+    refreshing = bot.platform_of(grant.user).refreshing
+    result = (
+        await refreshing.refresh(grant.refresh_token, scopes=scopes)
+        if refreshing is not None and grant.refresh_token is not None
+        else LOST
+    )
     if isinstance(result, TokenSet):
         return await keep(bot, grant, result)
     log.warning(
@@ -166,22 +157,24 @@ async def refresh(
     await record_failure(bot, grant, result, is_over=is_over)
     if works and grant.access_token is not None:
         return Usable(grant.access_token, grant)
-    if result.problem in {TokenProblem.APP, TokenProblem.BLOCKED}:
-        return Misconfigured(result)
-    return NotNow(outcome_of(result))
+    return Unusable(outcome_of(result))
 
 
 LOST = TokenRefused(TokenProblem.OVER, 0, "the stored refresh token is lost")
 
 
-def outcome_of(refusal: TokenRefused) -> Unreachable | RateLimited:
-    """What a failed refresh means to the call that wanted the token: it has not left."""
+def outcome_of(refusal: TokenRefused) -> NoToken:
+    """Return what a failed refresh means to the call that needs the token."""
+    if refusal.problem is TokenProblem.APP:
+        return AppRejected()
+    if refusal.problem is TokenProblem.BLOCKED:
+        return BlockedByPolicy(refusal.message or str(refusal.code))
     if refusal.retry_after is not None:
         return RateLimited(refusal.retry_after)
     return Unreachable(refusal.message, may_have_arrived=False)
 
 
-async def keep(bot: Bot, grant: Grant, tokens: TokenSet) -> Usable | NoGrant | NotNow | Misconfigured:
+async def keep(bot: Bot, grant: Grant, tokens: TokenSet) -> Usable | Unusable:
     moment = now()
 
     def work(c: Connection) -> Grant | None:
@@ -241,12 +234,12 @@ def pause_after(grant: Grant, refusal: TokenRefused) -> timedelta:
     """
     jitter = random.random()  # noqa: S311 - spreads retries, guards nothing
     if refusal.problem in {TokenProblem.APP, TokenProblem.BLOCKED, TokenProblem.USER}:
-        return PAUSE_WHEN_REFUSED * (0.5 + jitter / 2)
-    grown = min(backoff(grant.refresh_failures + 1, jitter), LONGEST_PAUSE * (0.5 + jitter / 2))
+        return spread(PAUSE_WHEN_REFUSED, jitter)
+    grown = backoff(grant.refresh_failures + 1, jitter, longest=LONGEST_PAUSE)
     return max(grown, asked_to_wait(refusal.retry_after))
 
 
-async def end(bot: Bot, grant: Grant, reason: str) -> NoGrant:
+async def end(bot: Bot, grant: Grant, reason: str) -> Unusable:
     """Ends a grant that cannot be renewed any more, unless a newer one has taken its place."""
     moment = now()
 
@@ -254,7 +247,7 @@ async def end(bot: Bot, grant: Grant, reason: str) -> NoGrant:
         grants.end(c, grant.user, reason, moment, generation=grant.generation)
 
     await bot.database.write(work)
-    return NoGrant(grant)
+    return Unusable(NotAuthorized(), grant)
 
 
 async def renew_ahead(bot: Bot) -> None:

@@ -34,6 +34,7 @@ from bot.core.api import (
 )
 from bot.core.events import Outage
 from bot.core.network import STRAIGHT, Network
+from bot.core.scopes import any_of
 from bot.core.secrets import Secret
 from bot.core.unseen_characters import one_line, tidy
 from bot.lark.json_bounds import is_costly
@@ -287,7 +288,7 @@ async def call_as_user(http: Http, origin: str, api_call: ApiCall, token: Secret
     """`call` with a user's token: a refusal that names its scope in its message alone is one for want of that scope."""
     outcome = await call(http, origin, api_call, token)
     if isinstance(outcome, Refused) and (alternatives := scopes_in_message(outcome.message)):
-        return InsufficientScope(alternatives, outcome.log_id)
+        return InsufficientScope(any_of(*alternatives), outcome.log_id)
     return outcome
 
 
@@ -387,7 +388,7 @@ def classify(status: int, headers: Mapping[str, str], body: bytes | None) -> Out
         alternatives = named_scopes(parsed, message)
         if alternatives:
             kind = InsufficientScope if code == INSUFFICIENT_SCOPE else AppScopeMissing
-            return kind(alternatives, log_id)
+            return kind(any_of(*alternatives), log_id)
         return Refused(code, message, log_id, parsed, unnamed_scope=code == INSUFFICIENT_SCOPE)
     if code in TOKEN_REJECTED and not (code == TOKEN_NOT_VALID and "not support" in message):
         return TokenRejected(code, log_id)

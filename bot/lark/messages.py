@@ -232,8 +232,9 @@ def not_sent(outcome: Outcome) -> NotSent:
             return NotSent(reason, retry=True, may_have_arrived=arrived)
         case RateLimited(retry_after=seconds):
             return NotSent("too many requests", retry=True, retry_after=seconds, one_too_many=True)
-        case AppScopeMissing(alternatives=scopes) | InsufficientScope(alternatives=scopes):
-            return NotSent(f"the app lacks a scope for it: one of {', '.join(scopes)}", retry=True)
+        case AppScopeMissing(requirement=requirement) | InsufficientScope(requirement=requirement):
+            needed = " and ".join(f"one of {', '.join(clause)}" for clause in requirement)
+            return NotSent(f"the app lacks a scope for it: {needed}", retry=True)
         case TokenRejected(code=code):
             return NotSent(f"the platform rejects the app's token ({code})", retry=True)
         case Refused(code=code, message=message):

@@ -240,7 +240,7 @@ class OAuth:
         await self._app_token.close()
 
     def authorize_url(
-        self, *, redirect_uri: str, scopes: ScopeSet, state: str, challenge: str | None, prompt_consent: bool
+        self, *, redirect_uri: str, scopes: ScopeSet, state: str, challenge: str | None, prompt: bool
     ) -> str:
         query = {
             "client_id": self._app_id,
@@ -250,7 +250,7 @@ class OAuth:
             "state": state,
             "code_challenge": challenge or "",
             "code_challenge_method": "S256" if challenge else "",
-            "prompt": "consent" if prompt_consent else "",
+            "prompt": "consent" if prompt else "",
         }
         filled = {name: value for name, value in query.items() if value}
         return f"{self._accounts_url}{AUTHORIZE_PATH}?{urlencode(filled, quote_via=quote, safe='')}"

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import re
 import time
 from collections.abc import Mapping
+from datetime import timedelta
 from types import TracebackType
 from typing import Self
 from urllib.parse import quote
@@ -19,8 +21,8 @@ from bot.core.messages import Content, Destination, NotSent, Reply, Sent
 from bot.core.network import STRAIGHT, Network
 from bot.core.oauth import DeviceAnswer, DeviceCode, TokenProblem, TokenRefused, TokenSet
 from bot.core.people import Identity, UserKey
-from bot.core.platform import ScopeApplication
-from bot.core.scopes import Scope, ScopeSet
+from bot.core.platform import PlatformLimits, ScopeApplication
+from bot.core.scopes import MAX_SCOPES_PER_LINK, Scope, ScopeSet
 from bot.core.secrets import Secret
 from bot.lark import api, cards, doctor_checks, events, messages
 from bot.lark.app_info import AppInfo
@@ -38,14 +40,34 @@ PATIENCE = 2.0
 """Seconds that the start waits for it; a platform that is away does not hold up the rest."""
 
 
+CLIENT = re.compile(r"\b(Lark|Feishu)/")
+CLIENT_LOCALE = re.compile(r"LarkLocale/([A-Za-z]{2})")
+"""What the client's user agent holds."""
+
+
 REACTIONS_AGAIN_AFTER = 600.0
 """Seconds for which an app that may not add reactions is not tried again: the scope is optional."""
+
+
+LIMITS = PlatformLimits(
+    # An hour by the documentation, less what clocks and slow requests may add.
+    idempotency_window=timedelta(minutes=55),
+    card_edit_window=timedelta(days=14),
+    # One chat takes five messages a second.
+    message_interval=timedelta(seconds=0.25),
+    code_lifetime=timedelta(minutes=5),
+    scopes_per_link=MAX_SCOPES_PER_LINK,
+)
 
 
 class LarkPlatform:
     """One app on one brand. `async with` it: it learns the bot's own open_id, and closes its connections."""
 
     name = "lark"
+    limits = LIMITS
+    webhook_path = "/lark/events"
+    callback_path = "/oauth/lark/callback"
+    page_path = "/oauth/lark/client"
 
     def __init__(
         self,
@@ -113,6 +135,51 @@ class LarkPlatform:
             await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - jitter
             pause = min(pause * 2, LONGEST_PAUSE)
 
+    @property
+    def app(self) -> str:
+        return f"{self.name}:{self.app_id}"
+
+    # --- what not every platform can do
+
+    @property
+    def device(self) -> Self:
+        return self
+
+    @property
+    def in_client(self) -> Self:
+        return self
+
+    @property
+    def refreshing(self) -> Self:
+        return self
+
+    @property
+    def narrowing(self) -> Self:
+        return self
+
+    @property
+    def revocation(self) -> Self:
+        return self
+
+    @property
+    def ephemeral(self) -> Self:
+        return self
+
+    @property
+    def reactions(self) -> Self:
+        return self
+
+    @property
+    def scope_applications(self) -> Self:
+        return self
+
+    def is_in_client(self, user_agent: str) -> bool:
+        return bool(CLIENT.search(user_agent))
+
+    def client_locale(self, user_agent: str) -> str | None:
+        locales: list[str] = CLIENT_LOCALE.findall(user_agent)
+        return locales[-1] if locales else None
+
     # --- what comes in
 
     def receive(self, headers: Mapping[str, str], body: bytes) -> Received:
@@ -172,14 +239,10 @@ class LarkPlatform:
     # --- authorization
 
     def authorize_url(
-        self, *, redirect_uri: str, scopes: ScopeSet, state: str, challenge: str | None, prompt_consent: bool
+        self, *, redirect_uri: str, scopes: ScopeSet, state: str, challenge: str | None, prompt: bool
     ) -> str:
         return self._oauth.authorize_url(
-            redirect_uri=redirect_uri,
-            scopes=scopes,
-            state=state,
-            challenge=challenge,
-            prompt_consent=prompt_consent,
+            redirect_uri=redirect_uri, scopes=scopes, state=state, challenge=challenge, prompt=prompt
         )
 
     def card_link(self, url: str) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from bot.core.events import Outage
+from bot.core.platform import Platform
 from bot.flows.bot import Bot
 
 
@@ -37,6 +38,24 @@ class ClientScript:
     def csp_source(self) -> str:
         """The script as a source of a Content-Security-Policy, which allows no query."""
         return self.url.partition("?")[0]
+
+
+def platform_of(request: web.Request) -> Platform:
+    """The platform whose path this is, or in whose client it is opened; the first one when neither tells."""
+    bot, path = request.app[BOT], request.path
+    for platform in bot.platforms.values():
+        page = platform.in_client
+        paths = (platform.webhook_path, platform.callback_path, *([page.page_path] if page else []))
+        if any(path == each or path.startswith(f"{each}/") for each in paths):
+            return platform
+    user_agent = request.headers.get("User-Agent", "")
+    return next(
+        (each for each in bot.platforms.values() if is_client_of(each, user_agent)), bot.first_platform
+    )
+
+
+def is_client_of(platform: Platform, user_agent: str) -> bool:
+    return platform.in_client is not None and platform.in_client.is_in_client(user_agent)
 
 
 BOT = web.AppKey("bot", Bot)

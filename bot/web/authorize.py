@@ -39,10 +39,11 @@ async def open_ticket(request: web.Request) -> web.Response:
     found = await find_request(bot, request.match_info["ticket"])
     if isinstance(found, LinkUnavailable):
         return show(request, UNAVAILABLE_LINK_PAGES[found])
-    if is_in_client(request) and "browser" not in request.query:
+    page = bot.platform_of(found.user).in_client
+    if page is not None and is_in_client(request) and "browser" not in request.query:
         # The fragment keeps the ticket out of logs on the way and the page's URL equal to the registered one.
         ticket = request.match_info["ticket"]
-        return web.Response(status=302, headers={"Location": f"/oauth/{bot.platform.name}/client#{ticket}"})
+        return web.Response(status=302, headers={"Location": f"{page.page_path}#{ticket}"})
     if is_cross_site_without_click(request):
         return show(request, confirmation_page("browser" in request.query))
     target = await open_link(bot, found)
@@ -59,7 +60,7 @@ async def find_request(bot: Bot, ticket: str) -> AuthorizationRequest | LinkUnav
 
 
 async def callback(request: web.Request) -> web.Response:
-    """`/oauth/{platform}/callback`: completes an attempt. Takes every method, and the paths below it.
+    """The callback: completes an attempt. Takes every method, and the paths below it.
 
     Always redirects to a page without a query: otherwise a state, or the unused code of a foreign link, would stay in
     the address bar and the history.

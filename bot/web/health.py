@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from bot.core.events import Outage
-from bot.flows.bot import now
+from bot.flows.bot import Bot, now
 from bot.store import views
 from bot.web.app_keys import BOT, INGRESS
 
@@ -33,8 +33,13 @@ async def ready(request: web.Request) -> web.Response:
     checks = {"database": await is_database_up(request), "events": outage is None}
     status = 200 if all(checks.values()) else 503
     fields = {name: "up" if up else "down" for name, up in checks.items()}
-    fields |= outage_fields("events", outage) | outage_fields("platform", request.app[BOT].platform.outage)
+    fields |= outage_fields("events", outage) | outage_fields("platform", platform_outage(request.app[BOT]))
     return web.json_response({"status": "ready" if status == 200 else "not ready", **fields}, status=status)
+
+
+def platform_outage(bot: Bot) -> Outage | None:
+    """Return the outage of the first platform that has one."""
+    return next((each.outage for each in bot.platforms.values() if each.outage is not None), None)
 
 
 def outage_fields(what: str, outage: Outage | None) -> dict[str, str]:

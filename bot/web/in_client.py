@@ -25,7 +25,7 @@ from bot.flows.authorize.callback import complete as complete_attempt
 from bot.flows.authorize.grant import CallbackResult
 from bot.flows.authorize.open import LinkUnavailable, open_in_client
 from bot.web import login
-from bot.web.app_keys import BOT, CLIENT_SCRIPT
+from bot.web.app_keys import BOT, CLIENT_SCRIPT, platform_of
 from bot.web.authorize import find_request, has_code_or_state, reject_malformed
 from bot.web.pages import (
     CALLBACK_PAGES,
@@ -73,7 +73,7 @@ async def start_attempt(request: web.Request) -> web.Response:
         return page_as_json(request, UNAVAILABLE_LINK_PAGES[started])
     scopes = join_scopes(started.scopes).split()
     return web.json_response(
-        {"appID": bot.platform.app_id, "scopeList": scopes, "state": started.state.reveal()}
+        {"appID": platform_of(request).app_id, "scopeList": scopes, "state": started.state.reveal()}
     )
 
 
@@ -81,9 +81,9 @@ async def start_sign_in(request: web.Request) -> web.Response:
     """Start a sign-in: the same fields without scopes, and the cookie of the attempt."""
     await read_fields(request)
     bot = request.app[BOT]
-    started = sign_in.begin_in_client(bot)
+    started = sign_in.begin_in_client(bot, platform_of(request))
     response = web.json_response(
-        {"appID": bot.platform.app_id, "scopeList": [], "state": started.state.reveal()}
+        {"appID": platform_of(request).app_id, "scopeList": [], "state": started.state.reveal()}
     )
     login.set_attempt_cookie(response, bot, started)
     return response

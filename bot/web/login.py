@@ -8,7 +8,7 @@ from bot.core.oauth import Approved, Denied
 from bot.flows.account import sign_in
 from bot.flows.account.sign_in import Begun, NotSignedIn, SignedIn
 from bot.flows.bot import Bot
-from bot.web.app_keys import BOT
+from bot.web.app_keys import BOT, platform_of
 from bot.web.pages import LINK_PREVIEW_PAGE, SIGN_IN_PAGES_BY_OUTCOME, show, show_outcome
 from bot.web.request_headers import is_in_client, is_preview
 from bot.web.session import (
@@ -35,9 +35,11 @@ async def start(request: web.Request) -> web.Response:
     if is_preview(request):
         return show(request, LINK_PREVIEW_PAGE)
     bot = request.app[BOT]
-    if is_in_client(request) and "browser" not in request.query:
-        return redirect(f"/oauth/{bot.platform.name}/client#{IN_CLIENT_FRAGMENT}")
-    started, url = sign_in.begin_in_browser(bot)
+    platform = platform_of(request)
+    page = platform.in_client
+    if page is not None and is_in_client(request) and "browser" not in request.query:
+        return redirect(f"{page.page_path}#{IN_CLIENT_FRAGMENT}")
+    started, url = sign_in.begin_in_browser(bot, platform)
     response = redirect(url)
     set_attempt_cookie(response, bot, started)
     return response
@@ -57,6 +59,7 @@ async def complete(request: web.Request, authorization: Approved | Denied) -> Si
     """Complete the sign-in that was started in this browser."""
     return await sign_in.complete(
         request.app[BOT],
+        platform_of(request),
         authorization,
         kept=read_cookie(request, SIGN_IN_ATTEMPT),
         former=read_cookie(request, SESSION),

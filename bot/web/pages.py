@@ -18,7 +18,7 @@ from bot.core.words.pages import PageWords
 from bot.flows.account.sign_in import NotSignedIn
 from bot.flows.authorize.grant import CallbackResult
 from bot.flows.authorize.open import LinkUnavailable
-from bot.web.app_keys import BOT
+from bot.web.app_keys import platform_of
 from bot.web.rendering import render
 
 Tone = Literal["good", "calm", "bad"]
@@ -133,7 +133,7 @@ SIGN_IN_PAGES_BY_OUTCOME = {outcome.value: page for outcome, page in SIGN_IN_PAG
 def show(request: web.Request, page: Page) -> web.Response:
     """Render a page in the language of the request, with the other language below it in small."""
     if page.switch_account:
-        account_link = request.app[BOT].platform.account_link
+        account_link = platform_of(request).account_link
         page = replace(page, button=Button(words.SWITCH_ACCOUNT, account_link))
     return render(request, "message.html", status=page.status, page=page)
 

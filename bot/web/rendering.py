@@ -10,7 +10,7 @@ from jinja2.runtime import Context
 
 from bot.core.language import Language, Words
 from bot.core.words import pages as words
-from bot.web.app_keys import BOT
+from bot.web.app_keys import platform_of
 from bot.web.request_headers import language_of
 
 HTML_LANG: dict[Language, str] = {"en": "en", "zh": "zh-CN"}
@@ -53,7 +53,7 @@ def render(
     html = TEMPLATES[template].render(
         language=language,
         other_language="en" if language == "zh" else "zh",
-        chat_link=request.app[BOT].platform.chat_link,
+        chat_link=platform_of(request).chat_link,
         **values,
     )
     return web.Response(status=status, text=html, content_type="text/html", charset="utf-8", headers=headers)

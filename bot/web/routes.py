@@ -10,6 +10,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from bot.core.events import Outage
+from bot.core.platform import Platform
 from bot.flows.bot import Bot
 from bot.flows.limits import RepeatedLogs
 from bot.web import account, authorize, health, in_client, login, webhook
@@ -32,12 +33,15 @@ def build(
     app[BOT] = bot
     app[CLIENT_SCRIPT] = ClientScript.parse(client_script)
     app[INGRESS] = Ingress(outage)
-    name = bot.platform.name
     if has_webhook:
         app[webhook.ADVICE] = RepeatedLogs(every=webhook.ADVICE_INTERVAL)
-        app.router.add_post(f"/{name}/events", webhook.receive)
+    for platform in bot.platforms.values():
+        if has_webhook:
+            app.router.add_post(platform.webhook_path, webhook.receive)
+        if not bot.by_device:
+            app.router.add_routes(platform_routes(platform))
     if not bot.by_device:
-        app.router.add_routes(browser_routes(name))
+        app.router.add_routes(BROWSER_ROUTES)
     app.router.add_get("/healthz", health.alive)
     app.router.add_get("/readyz", health.ready)
     app.router.add_get("/metrics", health.metrics)
@@ -45,24 +49,22 @@ def build(
     return app
 
 
-def browser_routes(name: str) -> list[web.RouteDef]:
-    """Return the routes that people's browsers open, for the platform with this name."""
+def platform_routes(platform: Platform) -> list[web.RouteDef]:
+    """Return the routes to which a platform's authorization page, or its client, sends users."""
+    callback = platform.callback_path
+    routes = [
+        web.route("*", callback, authorize.callback),
+        web.route("*", f"{callback}/{{rest:.*}}", authorize.callback),
+    ]
+    if platform.in_client is None:
+        return routes
+    page = platform.in_client.page_path
     return [
-        web.get("/authorize/{ticket}", authorize.open_ticket),
-        web.route("*", f"/oauth/{name}/callback", authorize.callback),
-        web.route("*", f"/oauth/{name}/callback/{{rest:.*}}", authorize.callback),
-        web.get(f"{authorize.RESULT_PATH}/{{outcome}}", authorize.result),
-        web.get(f"/oauth/{name}/client", in_client.page),
-        web.post(f"/oauth/{name}/client/attempts", in_client.start_attempt),
-        web.post(f"/oauth/{name}/client/sign-ins", in_client.start_sign_in),
-        web.post(f"/oauth/{name}/client/results", in_client.complete),
-        web.get("/login", navigation_only(login.start)),
-        web.get("/login/{outcome}", login.failure),
-        web.post("/logout", navigation_only(login.sign_out)),
-        web.get(login.ACCOUNT_PATH, navigation_only(account.account)),
-        web.get(f"{login.ACCOUNT_PATH}/continue", navigation_only(account.continue_request)),
-        web.post(f"{login.ACCOUNT_PATH}/revoke", navigation_only(account.revoke)),
-        web.post(f"{login.ACCOUNT_PATH}/cancel", navigation_only(account.cancel)),
+        *routes,
+        web.get(page, in_client.page),
+        web.post(f"{page}/attempts", in_client.start_attempt),
+        web.post(f"{page}/sign-ins", in_client.start_sign_in),
+        web.post(f"{page}/results", in_client.complete),
     ]
 
 
@@ -78,6 +80,20 @@ def navigation_only(handler: PageHandler) -> PageHandler:
         return await handler(request)
 
     return guarded
+
+
+BROWSER_ROUTES = [
+    web.get("/authorize/{ticket}", authorize.open_ticket),
+    web.get(f"{authorize.RESULT_PATH}/{{outcome}}", authorize.result),
+    web.get("/login", navigation_only(login.start)),
+    web.get("/login/{outcome}", login.failure),
+    web.post("/logout", navigation_only(login.sign_out)),
+    web.get(login.ACCOUNT_PATH, navigation_only(account.account)),
+    web.get(f"{login.ACCOUNT_PATH}/continue", navigation_only(account.continue_request)),
+    web.post(f"{login.ACCOUNT_PATH}/revoke", navigation_only(account.revoke)),
+    web.post(f"{login.ACCOUNT_PATH}/cancel", navigation_only(account.cancel)),
+]
+"""The routes that users open, on every platform."""
 
 
 @web.middleware

@@ -9,7 +9,7 @@ from aiohttp import web
 from bot.core.events import Unauthentic, UrlVerification
 from bot.flows.intake import accept_event
 from bot.flows.limits import RepeatedLogs
-from bot.web.app_keys import BOT
+from bot.web.app_keys import BOT, platform_of
 from bot.web.security import read_body
 
 ADVICE_INTERVAL = 600.0
@@ -19,9 +19,9 @@ ADVICE = web.AppKey("advice", RepeatedLogs)
 
 
 async def receive(request: web.Request) -> web.Response:
-    """`POST /{platform}/events`. An unauthentic request changes nothing and is answered with a 4xx status."""
+    """`POST` of one event. An unauthentic request changes nothing and is answered with a 4xx status."""
     bot = request.app[BOT]
-    received = bot.platform.receive(request.headers, await read_body(request))
+    received = platform_of(request).receive(request.headers, await read_body(request))
     match received:
         case Unauthentic(reason=reason, status=status, advice=advice) if advice:
             request.app[ADVICE].note(advice, reason, logging.ERROR)

@@ -31,7 +31,7 @@ async def call_regularly(bot: Bot, calls_a_second: float) -> None:
 
 
 async def make_call(bot: Bot) -> None:
-    await bot.platform.call(CALL, Secret("u-benchmark0000000000000000000000"))
+    await bot.first_platform.call(CALL, Secret("u-benchmark0000000000000000000000"))
 
 
 async def serve(loaded: settings.Settings, calls_a_second: float) -> None:

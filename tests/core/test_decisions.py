@@ -6,8 +6,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from bot.core.api import (
+    AppRejected,
     AppScopeMissing,
+    BlockedByPolicy,
     InsufficientScope,
+    NotAuthorized,
     RateLimited,
     Refused,
     Succeeded,
@@ -26,10 +29,10 @@ from bot.core.decisions import (
     Suspend,
     Why,
     after_call,
+    is_certainly_not_done,
     may_send,
-    wants_confirmation,
+    needs_confirmation,
 )
-from bot.core.retry import backoff, pause
 from bot.core.scopes import any_of
 
 NOW = datetime(2026, 1, 5, 12, tzinfo=UTC)
@@ -60,8 +63,10 @@ SECOND = NOW + timedelta(seconds=1)
 @pytest.mark.parametrize(
     ("outcome", "facts", "decision"),
     [
-        (InsufficientScope(("b", "a")), {}, Suspend((("a", "b"),))),
-        (AppScopeMissing(("b", "a")), {}, AwaitAdministrator((("a", "b"),))),
+        (InsufficientScope(any_of("b", "a")), {}, Suspend((("a", "b"),))),
+        (AppScopeMissing(any_of("b", "a")), {}, AwaitAdministrator((("a", "b"),))),
+        (NotAuthorized(), {}, Suspend((("a", "b"),))),
+        (NotAuthorized(), {"declared": (), "consents": 3}, Suspend(())),
         (TokenRejected(99991677), {}, Refresh()),
         (RateLimited(30), {}, RetryAt(NOW + timedelta(seconds=35))),
         (RateLimited(None), {}, RetryAt(SECOND)),
@@ -79,9 +84,11 @@ def test_each_outcome_has_its_decision(outcome, facts, decision):
 @pytest.mark.parametrize(
     ("outcome", "facts", "why"),
     [
-        (InsufficientScope(("a",)), {"consents": 3}, Why.STILL_REFUSED),
-        (InsufficientScope(("a",)), {"consents": 1, "held": frozenset("a")}, Why.STILL_REFUSED),
+        (InsufficientScope(any_of("a")), {"consents": 3}, Why.STILL_REFUSED),
+        (InsufficientScope(any_of("a")), {"consents": 1, "held": frozenset("a")}, Why.STILL_REFUSED),
         (TokenRejected(99991677), {"refreshed": True}, Why.TOKEN_REFUSED),
+        (AppRejected(), {}, Why.APP_REJECTED),
+        (BlockedByPolicy("log in with a passkey"), {"consents": 1}, Why.BLOCKED_BY_POLICY),
         (RateLimited(61), {}, Why.BUSY),
         (LOST, {"first_failed_at": ago(minutes=15)}, Why.PLATFORM_FAILED),
         (RateLimited(5), {"first_failed_at": ago(minutes=15)}, Why.BUSY),
@@ -93,7 +100,7 @@ def test_what_cannot_get_better_is_given_up_with_its_reason(outcome, facts, why)
 
 def test_an_alternative_that_was_granted_without_effect_gives_way_to_the_next():
     facts = replace(FACTS, consents=1, held=frozenset("a"))
-    assert after_call(InsufficientScope(("a", "b")), facts) == Suspend((("b",),))
+    assert after_call(InsufficientScope(any_of("a", "b")), facts) == Suspend((("b",),))
 
 
 def test_answers_and_refusals_go_to_the_command():
@@ -112,20 +119,6 @@ def test_a_refusal_that_names_no_scope_asks_once_for_all_that_the_command_needs(
         decision = after_call(unnamed, facts)
         assert isinstance(decision, Continue)
         assert decision.result.refused == unnamed
-
-
-def test_a_platform_that_says_when_is_asked_again_then_and_not_long_after():
-    assert [pause(n, 0.0, 1.0).total_seconds() for n in (1, 6, 100)] == [1, 1, 1]
-    assert [pause(n, 1.0, 1.0).total_seconds() for n in (0, 1, 2, 6, 100)] == [2, 2, 3, 7, 31]
-    assert [pause(n, 1.0, 30.0).total_seconds() for n in (1, 100)] == [35, 60]
-    assert pause(1, 0.0, 600.0).total_seconds() == 60, "no longer is waited for"
-    assert pause(1, 0.0, 0.01).total_seconds() == 1
-    assert [pause(n, 1.0, None) for n in (1, 6)] == [backoff(n, 1.0) for n in (1, 6)]
-
-
-def test_the_pause_doubles_up_to_a_minute_and_half_of_it_is_random():
-    assert [backoff(n, 1.0).total_seconds() for n in (1, 2, 3, 7, 50)] == [1, 2, 4, 60, 60]
-    assert backoff(3, 0.0).total_seconds() == 2
 
 
 @pytest.mark.parametrize(
@@ -152,4 +145,24 @@ def test_a_write_that_may_have_left_leaves_again_only_under_its_key(write, first
     ],
 )
 def test_a_write_that_was_asked_for_over_an_hour_ago_is_confirmed_first(write, asked_at, wanted):
-    assert wants_confirmation(write, asked_at, NOW) == wanted
+    assert needs_confirmation(write, asked_at, NOW) == wanted
+
+
+@pytest.mark.parametrize(
+    ("outcome", "expected"),
+    [
+        (LOST, False),
+        (REFUSED_CONNECTION, True),
+        (Succeeded({"code": 0}), False),
+        (Refused(1770002, "not found"), False),
+        (Refused(99991679, "no", unnamed_scope=True), True),
+        (InsufficientScope(any_of("a")), True),
+        (AppScopeMissing(any_of("a")), True),
+        (TokenRejected(99991677), True),
+        (RateLimited(None), True),
+        (NotAuthorized(), True),
+        (AppRejected(), True),
+    ],
+)
+def test_a_write_may_be_sent_again_only_if_it_was_certainly_not_done(outcome, expected):
+    assert is_certainly_not_done(outcome) is expected

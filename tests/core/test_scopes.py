@@ -64,25 +64,28 @@ def test_what_is_asked_for_already_is_taken_first():
 
 
 @pytest.mark.parametrize(
-    ("declared", "alternatives", "held", "reading", "exhausted", "needs"),
+    ("declared", "refused", "held", "reading", "exhausted", "needs"),
     [
         # The declared preference orders the refused alternatives.
-        (any_of(READ, WRITE), (WRITE, READ), scopes(), True, scopes(), ((READ, WRITE),)),
+        (any_of(READ, WRITE), any_of(WRITE, READ), scopes(), True, scopes(), ((READ, WRITE),)),
         # All that the requirement misses is asked for at once.
-        (all_of(any_of("a", "b"), "c"), ("b", "a"), scopes(), True, scopes(), (("a", "b"), ("c",))),
+        (all_of(any_of("a", "b"), "c"), any_of("b", "a"), scopes(), True, scopes(), (("a", "b"), ("c",))),
         # What the platform does not accept is no alternative, whatever was declared.
-        (any_of("a", "b"), ("b", "x"), scopes("a"), True, scopes(), (("b", "x"),)),
+        (any_of("a", "b"), any_of("b", "x"), scopes("a"), True, scopes(), (("b", "x"),)),
         # Nothing declared: read-only first for a reading call, else the narrower first.
-        ((), (WIDE, WRITE, READ), scopes(), True, scopes(), ((READ, WRITE, WIDE),)),
+        ((), any_of(WIDE, WRITE, READ), scopes(), True, scopes(), ((READ, WRITE, WIDE),)),
         # The platform's word beats our record of what is held.
-        (any_of("a"), ("a",), scopes("a"), True, scopes(), (("a",),)),
+        (any_of("a"), any_of("a"), scopes("a"), True, scopes(), (("a",),)),
         # What was granted and did not help is not asked for again.
-        (any_of("a", "b"), ("a", "b"), scopes("a"), True, scopes("a"), (("b",),)),
-        (any_of("a"), ("a",), scopes("a"), True, scopes("a"), ((),)),
+        (any_of("a", "b"), any_of("a", "b"), scopes("a"), True, scopes("a"), (("b",),)),
+        (any_of("a"), any_of("a"), scopes("a"), True, scopes("a"), ((),)),
+        # A platform may name several clauses: each is asked for.
+        (all_of("a", "c"), all_of("c", "d"), scopes(), True, scopes(), (("c",), ("d",), ("a",))),
+        (all_of("a", "c"), all_of("c", "a"), scopes("a"), True, scopes("a"), (("c",), ())),
     ],
 )
-def test_what_to_wait_for_after_a_refusal(declared, alternatives, held, reading, exhausted, needs):
-    assert needs_after_refusal(declared, alternatives, held, reading=reading, exhausted=exhausted) == needs
+def test_what_to_wait_for_after_a_refusal(declared, refused, held, reading, exhausted, needs):
+    assert needs_after_refusal(declared, refused, held, reading=reading, exhausted=exhausted) == needs
 
 
 def test_offline_access_is_added_when_the_app_has_it_and_comes_last():

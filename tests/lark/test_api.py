@@ -22,6 +22,7 @@ from bot.core.api import (
     Unreachable,
     Write,
 )
+from bot.core.scopes import any_of
 from bot.core.secrets import Secret
 from bot.lark import api
 from bot.lark.api import Http, classify, from_sdk_request, scopes_in_message
@@ -35,13 +36,13 @@ def answered(status, headers=None, **body):
 
 def test_the_violations_of_a_refusal_are_its_alternatives(payload):
     outcome = answered(400, **payload("refusal_insufficient_scope"))
-    assert outcome == InsufficientScope(DOCUMENTS, "202308071603455425F5854702B4000DB9")
+    assert outcome == InsufficientScope(any_of(*DOCUMENTS), "202308071603455425F5854702B4000DB9")
 
 
 def test_without_violations_the_first_bracket_of_the_message_is_read(payload):
     outcome = answered(400, **payload("refusal_insufficient_scope_bilingual"))
     assert isinstance(outcome, InsufficientScope)
-    assert outcome.alternatives == DOCUMENTS
+    assert outcome.requirement == any_of(*DOCUMENTS)
 
 
 @pytest.mark.parametrize(
@@ -51,25 +52,25 @@ def test_without_violations_the_first_bracket_of_the_message_is_read(payload):
 def test_odd_violations_fall_back_to_the_message(error):
     outcome = answered(400, code=99991679, msg="required: [a:b, c:d]", error=error)
     assert isinstance(outcome, InsufficientScope)
-    assert outcome.alternatives == ("a:b", "c:d")
+    assert outcome.requirement == any_of("a:b", "c:d")
 
 
 def test_violations_of_the_older_form_name_scopes_too():
     violations = [{"scope": scope, "url": "https://open.feishu.cn/app/x/auth"} for scope in DOCUMENTS]
     outcome = answered(400, code=99991679, msg="Unauthorized.", error={"permission_violations": violations})
-    assert outcome == InsufficientScope(DOCUMENTS)
+    assert outcome == InsufficientScope(any_of(*DOCUMENTS))
 
 
 def test_what_is_no_scope_never_becomes_one():
     violations = [{"subject": "a b"}, {"subject": "<at id=all>"}, {"subject": "a:b"}, {"subject": "a:b"}]
     outcome = answered(400, code=99991679, msg="", error={"permission_violations": violations})
-    assert outcome == InsufficientScope(("a:b",))
+    assert outcome == InsufficientScope(any_of("a:b"))
 
 
 def test_a_scope_that_the_app_lacks_is_an_administrators_matter(payload):
     outcome = answered(400, **payload("refusal_app_scope_missing"))
     assert isinstance(outcome, AppScopeMissing)
-    assert outcome.alternatives == ("contact:user.id:readonly",)
+    assert outcome.requirement == any_of("contact:user.id:readonly")
 
 
 def test_a_refusal_that_names_no_scope_is_known_as_such():

@@ -25,7 +25,7 @@ def test_the_link_asks_for_what_it_should(world):
         scopes=frozenset({"offline_access", "task:task:read", "calendar:calendar:readonly"}),
         state="s t",
         challenge="ch",
-        prompt_consent=True,
+        prompt=True,
     )
     parts = urlsplit(url)
     assert url.startswith(f"{world.url}/open-apis/authen/v1/authorize?")
@@ -44,7 +44,7 @@ def test_the_link_asks_for_what_it_should(world):
 
 def test_a_link_for_signing_in_names_no_scope(world):
     url = world.platform.authorize_url(
-        redirect_uri=REDIRECT, scopes=frozenset(), state="s", challenge=None, prompt_consent=False
+        redirect_uri=REDIRECT, scopes=frozenset(), state="s", challenge=None, prompt=False
     )
     assert parse_qs(urlsplit(url).query).keys() == {"client_id", "response_type", "redirect_uri", "state"}
 

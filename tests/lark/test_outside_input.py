@@ -158,7 +158,7 @@ def test_a_refusal_that_names_thousands_of_scopes_asks_for_no_more_than_a_link_t
     fields = {"code": 99991679, "msg": "", "error": {"permission_violations": violations}}
     outcome = api.classify(400, {}, as_bytes(fields))
     assert isinstance(outcome, InsufficientScope)
-    assert len(outcome.alternatives) == 50
+    assert [len(clause) for clause in outcome.requirement] == [50]
 
 
 TOKEN_FIELDS = ("access_token", "refresh_token", "scope", "expires_in", "refresh_token_expires_in")

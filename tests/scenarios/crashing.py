@@ -73,6 +73,8 @@ class Watched:
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._whole, name)
+        if found is self._whole:  # a capability that the platform implements itself
+            return self
         if name == "close" or not inspect.iscoroutinefunction(found):
             return found
         return functools.partial(self._wait, name, found)
@@ -105,7 +107,7 @@ def run_mortal(die_at: str, record: str, lease: float) -> int:
         return replace(
             bot,
             database=Watched(bot.database, points),
-            platform=Watched(bot.platform, points),
+            platforms={app: Watched(platform, points) for app, platform in bot.platforms.items()},
             lease=timedelta(seconds=lease),
         )
 

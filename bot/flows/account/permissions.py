@@ -125,7 +125,7 @@ async def of(bot: Bot, user: UserKey, *, waiting_page: int = 1, held_page: int =
     held = held[held_part.skipped :][:AT_A_TIME]
     # `offline_access` comes with every link; it is shown once it is held.
     asked = in_order(found.request.scopes - {OFFLINE_ACCESS}) if found.request else []
-    words = await bot.platform.describe_scopes(frozenset(held) | frozenset(asked[:AT_A_TIME]))
+    words = await bot.platform_of(user).describe_scopes(frozenset(held) | frozenset(asked[:AT_A_TIME]))
     profile = found.profile
     return Permissions(
         name=profile.name if profile else None,

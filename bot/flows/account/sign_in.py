@@ -30,6 +30,7 @@ from bot.core.oauth import (
     urlsafe,
 )
 from bot.core.people import Identity, Session, UserKey
+from bot.core.platform import Platform
 from bot.core.requests import Attempt, AttemptKind, AttemptStatus
 from bot.core.secrets import Secret
 from bot.flows.authorize.callback import ACCESS_DENIED, is_unanswered, with_retries
@@ -63,42 +64,43 @@ class Kept:
     expires_at: datetime
 
 
-def begin_in_browser(bot: Bot) -> tuple[Begun, str]:
+def begin_in_browser(bot: Bot, platform: Platform) -> tuple[Begun, str]:
     """Begins web login. Also returns the URL of the platform's authorization page."""
-    begun = begin(bot, bot.callback_url, pkce=bot.platform.signs_in_with_pkce)
-    url = bot.platform.authorize_url(
-        redirect_uri=bot.callback_url,
+    redirect_uri = bot.callback_url(platform)
+    begun = begin(bot, platform, redirect_uri, pkce=platform.signs_in_with_pkce)
+    url = platform.authorize_url(
+        redirect_uri=redirect_uri,
         scopes=frozenset(),
         state=begun.state.reveal(),
         challenge=begun.challenge,
-        prompt_consent=False,
+        prompt=False,
     )
     return begun, url
 
 
-def begin_in_client(bot: Bot) -> Begun:
+def begin_in_client(bot: Bot, platform: Platform) -> Begun:
     """Begins a sign-in inside the client, whose code is exchanged without redirect URI and without a PKCE pair."""
-    return begin(bot, None, pkce=False)
+    return begin(bot, platform, None, pkce=False)
 
 
-def begin(bot: Bot, redirect_uri: str | None, *, pkce: bool) -> Begun:
+def begin(bot: Bot, platform: Platform, redirect_uri: str | None, *, pkce: bool) -> Begun:
     fresh: NewAttemptSecrets = new_attempt(
         secrets.token_bytes(STATE_BYTES + VERIFIER_BYTES), pkce=pkce, kind=AttemptKind.SIGN_IN
     )
     kept = Kept(fresh.state_digest, fresh.verifier, redirect_uri, now() + bot.authorization_ttl)
-    return Begun(sealed(bot, kept), fresh.state, fresh.challenge)
+    return Begun(sealed(bot, platform, kept), fresh.state, fresh.challenge)
 
 
-def sealed(bot: Bot, kept: Kept) -> Secret:
+def sealed(bot: Bot, platform: Platform, kept: Kept) -> Secret:
     verifier = kept.verifier.reveal() if kept.verifier else None
     fields = [kept.state_digest, verifier, kept.redirect_uri, kept.expires_at.timestamp()]
-    return Secret(bot.database.keyring.seal(Secret(json.dumps(fields)), bound_to(bot)))
+    return Secret(bot.database.keyring.seal(Secret(json.dumps(fields)), bound_to(platform)))
 
 
-def opened(bot: Bot, kept: Secret) -> Kept | None:
+def opened(bot: Bot, platform: Platform, kept: Secret) -> Kept | None:
     """None for what this bot has not sealed, or has sealed with a key that is not here."""
     try:
-        text = bot.database.keyring.open(kept.reveal(), bound_to(bot)).reveal()
+        text = bot.database.keyring.open(kept.reveal(), bound_to(platform)).reveal()
     except CannotOpenSecret:
         return None
     state_digest, verifier, redirect_uri, expires_at = json.loads(text)
@@ -107,9 +109,9 @@ def opened(bot: Bot, kept: Secret) -> Kept | None:
     )
 
 
-def bound_to(bot: Bot) -> str:
+def bound_to(platform: Platform) -> str:
     """Nothing that is sealed for a column of the database, or for another app, opens as this."""
-    return f"sign-in cookie:{bot.platform.name}:{bot.platform.app_id}"
+    return f"sign-in cookie:{platform.app}"
 
 
 # --- coming back -----------------------------------------------------------------------------------------
@@ -142,13 +144,14 @@ class SignedIn:
 
 async def complete(
     bot: Bot,
+    platform: Platform,
     came: Approved | Denied,
     *,
     kept: Secret | None,
     former: Secret | None,
 ) -> SignedIn | NotSignedIn:
     """Takes what came back to a browser that brings along what it `kept`. Its `former` session ends with a new one."""
-    begun = await find(bot, came.state, kept)
+    begun = await find(bot, platform, came.state, kept)
     if not isinstance(begun, Kept):
         bot.refusals.note("sign-in rejected", begun.value)
         return begun
@@ -162,21 +165,23 @@ async def complete(
         bot.refusals.note("sign-in failed", "busy")
         return NotSignedIn.BUSY
     try:
-        return await redeem(bot, begun, came.code, former)
+        return await redeem(bot, platform, begun, came.code, former)
     finally:
         bot.sign_in_room.leave()
 
 
-async def redeem(bot: Bot, begun: Kept, code: Secret, former: Secret | None) -> SignedIn | NotSignedIn:
+async def redeem(
+    bot: Bot, platform: Platform, begun: Kept, code: Secret, former: Secret | None
+) -> SignedIn | NotSignedIn:
     """Finds out whose code it is, and begins their session."""
     attempt = await take(bot, begun)
     if attempt is None:
         bot.refusals.note("sign-in rejected", NotSignedIn.USED.value)
         return NotSignedIn.USED
-    identity = await identify(bot, attempt, code)
+    identity = await identify(bot, platform, attempt, code)
     if not isinstance(identity, Identity):
         return identity
-    user = bot.platform.user_key(identity.open_id, identity.tenant_key)
+    user = platform.user_key(identity.open_id, identity.tenant_key)
     if not await belongs_here(bot, user):
         return await failed(bot, attempt, "stranger", NotSignedIn.STRANGER, user)
     return await begin_session(bot, attempt, user, identity, former)
@@ -186,13 +191,13 @@ NOT_USED = {None, AttemptStatus.LIVE, AttemptStatus.EXPIRED}
 """What a state can stand at that has not come back: releases before this one recorded a sign-in when it was begun."""
 
 
-async def find(bot: Bot, state: Secret, kept: Secret | None) -> Kept | NotSignedIn:
+async def find(bot: Bot, platform: Platform, state: Secret, kept: Secret | None) -> Kept | NotSignedIn:
     """The sign-in of this state, in its time, and only in the browser that it was begun in."""
     state_digest = digest(state.reveal())
     used = await bot.database.read(lambda c: attempts.consumed_before(c, state_digest, AttemptKind.SIGN_IN))
     if used not in NOT_USED:
         return NotSignedIn.USED
-    begun = opened(bot, kept) if kept is not None else None
+    begun = opened(bot, platform, kept) if kept is not None else None
     if begun is None or begun.state_digest != state_digest or begun.expires_at <= now():
         return NotSignedIn.OTHER_BROWSER
     return begun
@@ -230,10 +235,10 @@ async def take(bot: Bot, begun: Kept) -> Attempt | None:
     )
 
 
-async def identify(bot: Bot, attempt: Attempt, code: Secret) -> Identity | NotSignedIn:
+async def identify(bot: Bot, platform: Platform, attempt: Attempt, code: Secret) -> Identity | NotSignedIn:
     """Whose code it is. The token that it is exchanged for lives no longer than this function."""
     exchange = partial(
-        bot.platform.exchange_sign_in,
+        platform.exchange_sign_in,
         code,
         redirect_uri=attempt.redirect_uri,
         verifier=attempt.verifier,
@@ -242,7 +247,7 @@ async def identify(bot: Bot, attempt: Attempt, code: Secret) -> Identity | NotSi
     if isinstance(tokens, TokenRefused):
         why = WHY_NOT.get(tokens.problem, NotSignedIn.CODE_REFUSED)
         return await failed(bot, attempt, f"exchange_{tokens.problem.value}_{tokens.code}", why)
-    identity = await with_retries(partial(bot.platform.identify, tokens.access_token), is_unanswered)
+    identity = await with_retries(partial(platform.identify, tokens.access_token), is_unanswered)
     if not isinstance(identity, Identity):
         return await failed(bot, attempt, "identity_unknown", NotSignedIn.NOT_NOW)
     return identity

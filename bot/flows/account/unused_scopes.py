@@ -60,8 +60,9 @@ async def offer(bot: Bot, user: UserKey) -> None:
     scopes = await bot.database.read(lambda c: of(c, user, moment))
     if not scopes:
         return
-    described = await bot.platform.describe_scopes(scopes)
-    card = bot.platform.render_card(UnusedCard(described, subject=moment.isoformat()))
+    platform = bot.platform_of(user)
+    described = await platform.describe_scopes(scopes)
+    card = platform.render_card(UnusedCard(described, subject=moment.isoformat()))
     message = draft(bot, user, card, kind="notice", key=f"{new_id(moment)}-unused")
 
     def work(c: Connection) -> list[OutgoingMessage]:

@@ -6,11 +6,12 @@ import secrets
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
-from bot.core.api import InsufficientScope, Outcome
+from bot.core.api import InsufficientScope, Refused
 from bot.core.calls import DeferredCall, Step, WaitsFor
 from bot.core.cards import ConfirmationCard
 from bot.core.grants import Grant, GrantStatus
 from bot.core.oauth import urlsafe
+from bot.core.platform import Platform
 from bot.core.requests import AuthorizationRequest, RequestStatus
 from bot.core.scopes import (
     MAX_SCOPES_PER_LINK,
@@ -30,7 +31,7 @@ from bot.core.times import find_zone
 from bot.core.words import replies
 from bot.flows import administrators, cards
 from bot.flows.bot import Bot, now
-from bot.flows.calls.suspend import keep_results, suspend
+from bot.flows.calls.suspend import Wait, keep_results, suspend
 from bot.flows.outbox import Draft, deliver_all, draft, insert_all, note, typed, typed_in_full
 from bot.store import calls, granted_scopes, grants, requests, users
 from bot.store.granted_scopes import GrantedScope
@@ -46,7 +47,7 @@ async def ask_for_scopes(
     grant: Grant | None,
     steps: Sequence[Step],
     *,
-    refused: Outcome | None = None,
+    refused: InsufficientScope | Refused | None = None,
 ) -> None:
     """Suspends a claimed call until `needs` are granted, and shows its person the card that asks for them."""
     active = grant is not None and grant.status is GrantStatus.ACTIVE
@@ -57,9 +58,11 @@ async def ask_for_scopes(
     wanted = live.scopes if live else frozenset()
     avoided = live.avoided if live else frozenset()
     formerly = lost_scopes(grant, needs, refused, stories)
-    choice, enabled = await choose(bot, needs, held, wanted=wanted | formerly.keys(), avoided=avoided)
+    choice, enabled = await choose(
+        bot.platform_of(call.user), needs, held, wanted=wanted | formerly.keys(), avoided=avoided
+    )
     if choice.unavailable:
-        certain = refused.alternatives if isinstance(refused, InsufficientScope) else ()
+        certain = named(refused.requirement) if isinstance(refused, InsufficientScope) else frozenset()
         await administrators.wait_for(bot, call, needs, steps, named_by_platform=certain)
         return
     again = fitting(formerly, choice.scopes | wanted, enabled, avoided)
@@ -71,13 +74,13 @@ async def ask_for_scopes(
 
 
 async def choose(
-    bot: Bot, needs: Requirement, held: ScopeSet, *, wanted: ScopeSet, avoided: ScopeSet
+    platform: Platform, needs: Requirement, held: ScopeSet, *, wanted: ScopeSet, avoided: ScopeSet
 ) -> tuple[Choice, ScopeSet | None]:
     """What to ask for. A cached list may say that a scope is enabled, never that it is not."""
-    enabled = await bot.platform.enabled_scopes()
+    enabled = await platform.enabled_scopes()
     choice = choose_scopes(needs, held, enabled, wanted=wanted, avoided=avoided)
     if choice.unavailable:
-        enabled = await bot.platform.enabled_scopes(fresh=True)
+        enabled = await platform.enabled_scopes(fresh=True)
         choice = choose_scopes(needs, held, enabled, wanted=wanted, avoided=avoided)
     if choice.unavailable:
         # What was left out for another alternative is asked for after all where there is no other.
@@ -86,7 +89,10 @@ async def choose(
 
 
 def lost_scopes(
-    grant: Grant | None, needs: Requirement, refused: Outcome | None, stories: Mapping[Scope, GrantedScope]
+    grant: Grant | None,
+    needs: Requirement,
+    refused: InsufficientScope | Refused | None,
+    stories: Mapping[Scope, GrantedScope],
 ) -> dict[Scope, GrantedScope | None]:
     """What the next link asks for besides what is needed, when something is needed again that was granted before.
 
@@ -98,9 +104,9 @@ def lost_scopes(
     match refused:
         case None:
             needed = named(missing(needs, grant.scopes))
-        case InsufficientScope(alternatives=alternatives):
-            needed = frozenset(alternatives)
-        case _:
+        case InsufficientScope(requirement=requirement):
+            needed = named(requirement)
+        case Refused():
             needed = named(needs)
     if grant.scopes_ever.isdisjoint(needed):
         return {}
@@ -172,7 +178,7 @@ async def suspend_for_consent(
             now=moment,
             new_id=new_id(moment),
         )
-        suspend(c, call, steps, WaitsFor.AUTHORIZATION, needs, request.id, moment)
+        suspend(c, call, steps, Wait(WaitsFor.AUTHORIZATION, needs, request.id), moment)
         claimed = requests.claim_card(c, request.id, bot.worker, moment, moment + bot.lease)
         if claimed is not None or call.chat.kind == "direct":
             return claimed, insert_all(c, bot, told)
@@ -249,7 +255,9 @@ def granted_since(before: Grant | None, current: Grant | None, needs: Requiremen
 async def ask_to_confirm(bot: Bot, call: DeferredCall, steps: Sequence[Step]) -> None:
     """Suspends an old write until its person says that it is still wanted."""
     moment = now()
-    card = bot.platform.render_card(ConfirmationCard(call.id, typed_in_full(call), call.asked_at))
+    card = bot.platform_of(call.user).render_card(
+        ConfirmationCard(call.id, typed_in_full(call), call.asked_at)
+    )
     question = draft(
         bot,
         call.user,
@@ -263,7 +271,7 @@ async def ask_to_confirm(bot: Bot, call: DeferredCall, steps: Sequence[Step]) ->
     )
 
     def work(c: Connection) -> list[OutgoingMessage]:
-        suspend(c, call, steps, WaitsFor.CONFIRMATION, (), None, moment)
+        suspend(c, call, steps, Wait(WaitsFor.CONFIRMATION), moment)
         return insert_all(c, bot, [question])
 
     await deliver_all(bot, await bot.database.write(work))
@@ -273,6 +281,6 @@ async def learn_time_zone(bot: Bot, call: DeferredCall) -> None:
     """Learns it while the person looks at a card, so that it is known when their command goes on."""
     if call.time_zone is not None:
         return
-    zone = await bot.platform.time_zone_of(call.user)
+    zone = await bot.platform_of(call.user).time_zone_of(call.user)
     if zone is not None and find_zone(zone):
         await bot.database.write(lambda c: users.learn_time_zone(c, call.user, zone))

@@ -16,6 +16,7 @@ from bot.core.grants import Grant
 from bot.core.oauth import DeviceAnswer, DeviceCode, TokenProblem, TokenRefused, TokenSet, is_owner
 from bot.core.people import Identity
 from bot.core.requests import AuthorizationRequest, DeviceAuthorization, DeviceStatus
+from bot.core.retry import doubled
 from bot.core.scopes import ScopeSet
 from bot.core.secrets import Secret
 from bot.flows.authorize.callback import allowed_scopes, is_unanswered, with_retries
@@ -85,7 +86,10 @@ def begin(
 
 async def mint(bot: Bot, device: DeviceAuthorization) -> None:
     """Asks the platform for a code, and has the card show its link."""
-    answer = await bot.platform.request_device_authorization(device.scopes)
+    platform = bot.platform_of(device.user)
+    answer = (
+        await platform.device.request_device_authorization(device.scopes) if platform.device else NO_DEVICE
+    )
     moment = now()
 
     def keep(c: Connection, code: DeviceCode) -> None:
@@ -115,10 +119,13 @@ async def mint(bot: Bot, device: DeviceAuthorization) -> None:
             await fail(bot, device, answer)
 
 
+NO_DEVICE = TokenRefused(TokenProblem.APP, 0, "the platform has no device authorization")
+
+
 async def retry_with_other_scopes(bot: Bot, device: DeviceAuthorization, refusal: TokenRefused) -> None:
     """The app has not enabled what was asked for. Other than the authorization page, this endpoint says so."""
     log.warning("scopes refused", extra={"device": device.id, "scopes": sorted(device.scopes)})
-    enabled = await bot.platform.enabled_scopes(fresh=True)
+    enabled = await bot.platform_of(device.user).enabled_scopes(fresh=True)
     moment = now()
 
     def work(c: Connection) -> None:
@@ -158,7 +165,8 @@ async def go_on(bot: Bot, device: DeviceAuthorization) -> None:
 
 async def poll(bot: Bot, device: DeviceAuthorization, code: Secret) -> None:
     """Asks once whether the person has decided, and goes by the answer. The last poll is at the code's expiry."""
-    answer = await bot.platform.poll_device(code)
+    platform = bot.platform_of(device.user)
+    answer = await platform.device.poll_device(code) if platform.device else NO_DEVICE
     match answer:
         case TokenSet():
             await redeem(bot, device, answer)
@@ -185,7 +193,7 @@ async def poll_again(bot: Bot, device: DeviceAuthorization, interval: int, *, fa
         await end(bot, device, DeviceStatus.EXPIRED, "expired")
         return
     usual = timedelta(seconds=interval)
-    pause = usual if not failures else max(usual, min(usual * 2 ** min(failures, 8), LONGEST_PAUSE))
+    pause = doubled(usual, failures, max(usual, LONGEST_PAUSE))
     await wait(bot, device, min(moment + pause, device.expires_at), interval, failures)
 
 
@@ -201,7 +209,8 @@ async def redeem(bot: Bot, device: DeviceAuthorization, tokens: TokenSet) -> Non
     """Asks whose tokens they are, and stores the grant only if that is the person who was asked."""
     # The code is spent: whoever took this over now could only have it refused, and the tokens with it.
     await wait(bot, device, now() + bot.lease, device.interval, device.failures)
-    identity = await with_retries(partial(bot.platform.identify, tokens.access_token), is_unanswered)
+    platform = bot.platform_of(device.user)
+    identity = await with_retries(partial(platform.identify, tokens.access_token), is_unanswered)
     if not isinstance(identity, Identity):
         await end(bot, device, DeviceStatus.FAILED, "identity_unknown")
         return
@@ -216,11 +225,13 @@ async def redeem(bot: Bot, device: DeviceAuthorization, tokens: TokenSet) -> Non
 
     grant, scopes = await bot.database.read(basis)
     await wait(bot, device, now() + bot.lease, device.interval, device.failures)
-    narrowed = await bot.platform.narrow(tokens, scopes, strict=was_revoked(grant))
-    if isinstance(narrowed, TokenRefused):
-        await fail(bot, device, narrowed)
-        return
-    await store_grant(bot, consented(device), narrowed, identity)
+    if platform.narrowing is not None:
+        narrowed = await platform.narrowing.narrow(tokens, scopes, strict=was_revoked(grant))
+        if isinstance(narrowed, TokenRefused):
+            await fail(bot, device, narrowed)
+            return
+        tokens = narrowed
+    await store_grant(bot, consented(device), tokens, identity)
 
 
 def consented(device: DeviceAuthorization) -> Consented:

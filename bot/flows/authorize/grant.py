@@ -158,7 +158,7 @@ async def store_grant(bot: Bot, consent: Consented, tokens: TokenSet, identity: 
 
 def told_of_loss(bot: Bot, consent: Consented, lost: ScopeSet) -> Draft:
     """A word to the person alone: nothing waits for what they no longer allow, so no card speaks of it."""
-    content = bot.platform.render_reply(replies.scopes_dropped(join_scopes(lost)))
+    content = bot.platform_of(consent.user).render_reply(replies.scopes_dropped(join_scopes(lost)))
     return draft(bot, consent.user, content, kind="notice", key=f"{consent.subject[1]}-lost")
 
 

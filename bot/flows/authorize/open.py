@@ -65,21 +65,23 @@ class StartedAttempt:
     scopes: ScopeSet
     state: Secret
     challenge: str | None
-    prompt_consent: bool
-    """Consent is to be visible, because an earlier grant was revoked."""
+    prompt: bool
+    """The page must show its consent screen, because the user or an operator revoked the grant before."""
 
 
 async def open_link(bot: Bot, request: AuthorizationRequest) -> str | LinkUnavailable:
     """Begins an attempt in a browser. Returns the URL of the platform's authorization page."""
-    begun = await start_attempt(bot, request, bot.callback_url, pkce=bot.platform.uses_pkce)
+    platform = bot.platform_of(request.user)
+    redirect_uri = bot.callback_url(platform)
+    begun = await start_attempt(bot, request, redirect_uri, pkce=platform.uses_pkce)
     if isinstance(begun, LinkUnavailable):
         return begun
-    return bot.platform.authorize_url(
-        redirect_uri=bot.callback_url,
+    return platform.authorize_url(
+        redirect_uri=redirect_uri,
         scopes=begun.scopes,
         state=begun.state.reveal(),
         challenge=begun.challenge,
-        prompt_consent=begun.prompt_consent,
+        prompt=begun.prompt,
     )
 
 

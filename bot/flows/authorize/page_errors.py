@@ -15,6 +15,7 @@ from bot.core.calls import DeferredCall, WaitsFor
 from bot.core.cards import PageError
 from bot.core.language import Words
 from bot.core.messages import Reply
+from bot.core.platform import Platform
 from bot.core.requests import FOR_ADMINISTRATOR, AuthorizationRequest, RequestStatus
 from bot.core.scopes import OFFLINE_ACCESS, ScopeSet, choose_scopes, named, with_offline_access
 from bot.core.words.administrators import (
@@ -49,7 +50,7 @@ async def in_time(reading: Awaitable[ScopeSet | None]) -> ScopeSet | None:
 
 async def without_disabled_scopes(bot: Bot, request: AuthorizationRequest) -> AuthorizationRequest:
     """The request before somebody follows its link: it asks for nothing that the app is known not to have enabled."""
-    enabled = await in_time(bot.platform.enabled_scopes_for_visitors())
+    enabled = await in_time(bot.platform_of(request.user).enabled_scopes_for_visitors())
     if not is_explained(request, enabled) or request.status is not RequestStatus.OPEN:
         return request
     await ask_otherwise_now(bot, request, enabled, "scope_disabled")
@@ -105,7 +106,7 @@ def ask_otherwise(
         return
     told = False
     for call in waiting:
-        missing, unknown = to_enable(call.needs, enabled, bot.platform.knows_scope)
+        missing, unknown = to_enable(call.needs, enabled, bot.platform_of(user).knows_scope)
         if unknown and (enabled is not None or not missing):
             calls.cancel(c, call.id, "unknown_scope", moment)
             continue
@@ -150,24 +151,26 @@ async def report_page_error(bot: Bot, request: AuthorizationRequest, error: Page
 
     Else the administrators are told what the person says; False when that is not possible.
     """
+    platform = bot.platform_of(request.user)
     if error is PageError.SCOPE:
-        enabled = await in_time(bot.platform.enabled_scopes(fresh=True))
+        enabled = await in_time(platform.enabled_scopes(fresh=True))
         if await ask_otherwise_now(bot, request, enabled, "page_error_reported"):
             return None
         scopes = request.scopes - {OFFLINE_ACCESS}
-        words = administrators.list_scopes(await bot.platform.describe_scopes(scopes))
+        words = administrators.list_scopes(await platform.describe_scopes(scopes))
         found = scopes_enabled(words) if enabled is not None else scopes_unknown(words)
         return await tell(bot, request, error, found)
     if error is PageError.REDIRECT and not bot.by_device:
-        registered = await in_time(bot.platform.redirect_urls())
-        return await tell(bot, request, error, redirects(bot, registered))
+        registered = await in_time(platform.redirect_urls())
+        return await tell(bot, request, error, redirects(bot, platform, registered))
     check = PAGE_ERROR_CHECK.get(error, PAGE_ERROR_CHECK[PageError.OTHER])
     return await tell(bot, request, error, check)
 
 
-def redirects(bot: Bot, registered: frozenset[str] | None) -> Words:
+def redirects(bot: Bot, platform: Platform, registered: frozenset[str] | None) -> Words:
     """What the app's list of redirect URLs says of those that the bot uses."""
-    ours = (bot.callback_url, bot.client_url)
+    page = platform.in_client
+    ours = (bot.callback_url(platform), *([f"{bot.public_url}{page.page_path}"] if page else []))
     missing = [url for url in ours if registered is not None and url not in registered]
     if missing:
         return redirects_missing(missing)
@@ -177,7 +180,7 @@ def redirects(bot: Bot, registered: frozenset[str] | None) -> Words:
 async def tell(bot: Bot, request: AuthorizationRequest, error: PageError, found: Words) -> bool:
     """Tells the administrators, once for each request and error. False when there are none, or they know enough."""
     user, moment = request.user, now()
-    admins = await bot.administrators()
+    admins = await bot.administrators(bot.platform_of(user))
     profile = await bot.database.read(lambda c: users.profile(c, user))
     name = (profile.name if profile is not None else None) or user.open_id
     commands = tuple(f"/{name}" for name in request.reasons)
@@ -187,7 +190,7 @@ async def tell(bot: Bot, request: AuthorizationRequest, error: PageError, found:
         once = f"{error.value}-{request.id}"
         if seen_events.is_known(c, user.platform, user.app_id, once):
             return []
-        if not admins or not administrators.take_place(c, bot, user, moment):
+        if not admins or not administrators.take_place(c, user, moment):
             return None
         seen_events.record(c, user.platform, user.app_id, once, moment)
         subject = ("request", request.id)
@@ -202,5 +205,6 @@ async def tell(bot: Bot, request: AuthorizationRequest, error: PageError, found:
 
 def notice(bot: Bot, request: AuthorizationRequest, error: PageError, admin: str, reply: Reply) -> Draft:
     key = f"{request.id}-{error.value[0]}/{admin[-12:]}"
-    user = bot.platform.user_key(admin, request.user.tenant_key)
-    return draft(bot, user, bot.platform.render_reply(reply), kind="notice", key=key)
+    platform = bot.platform_of(request.user)
+    user = platform.user_key(admin, request.user.tenant_key)
+    return draft(bot, user, platform.render_reply(reply), kind="notice", key=key)

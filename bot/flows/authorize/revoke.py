@@ -41,7 +41,8 @@ async def revoke(bot: Bot, revocation: Revocation) -> None:
     if revocation.token is None:
         await give_up_revoking(bot, revocation, "token_lost")
         return
-    refusal = await bot.platform.revoke(revocation.token)
+    revoking = bot.platform_of(revocation.user).revocation
+    refusal = await revoking.revoke(revocation.token) if revoking is not None else None
     if refusal is None:
         await bot.database.write(partial(revocations.done, revocation=revocation.id, now=now()))
     elif revocation.attempts >= MAX_REVOCATION_TRIES:

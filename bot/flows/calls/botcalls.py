@@ -9,6 +9,7 @@ from bot.core.calls import DeferredCall, Step
 from bot.core.commands import CancelWaiting, EndGrant, RequireScopes, Result
 from bot.core.errors import LeaseLost
 from bot.core.grants import Grant, GrantStatus
+from bot.core.platform import Platform
 from bot.core.scopes import ScopeSet, is_met, named
 from bot.flows.authorize.ask import ask_for_scopes
 from bot.flows.authorize.end import cancel_in_batches, cancel_waiting, end_grant
@@ -27,7 +28,9 @@ async def describe_grant(bot: Bot, call: DeferredCall) -> Json:
     grant, waiting = await bot.database.read(read)
     active = grant is not None and grant.status is GrantStatus.ACTIVE
     return {
-        "scopes": await words_by_scope(bot, grant.scopes) if grant and active else None,
+        "scopes": await words_by_scope(bot.platform_of(call.user), grant.scopes)
+        if grant and active
+        else None,
         "access_until": iso(grant.access_expires_at) if grant and active else None,
         "refresh_until": iso(grant.refresh_expires_at) if grant and active else None,
         "waiting": [typed(each) for each in waiting if each.id != call.id],
@@ -38,8 +41,8 @@ def iso(moment: datetime | None) -> str | None:
     return moment.isoformat() if moment else None
 
 
-async def words_by_scope(bot: Bot, scopes: ScopeSet) -> Json:
-    described = await bot.platform.describe_scopes(scopes)
+async def words_by_scope(platform: Platform, scopes: ScopeSet) -> Json:
+    described = await platform.describe_scopes(scopes)
     return {scope: {"en": words.en, "zh": words.zh} for scope, words in sorted(described.items())}
 
 
@@ -48,7 +51,12 @@ async def require_scopes(bot: Bot, run: Run, move: RequireScopes) -> bool:
     active = grant is not None and grant.status is GrantStatus.ACTIVE
     if grant and active and is_met(move.requirement, grant.scopes):
         asked = named(move.requirement)
-        run.add(move, Result(value={"scopes": await words_by_scope(bot, asked & grant.scopes)}))
+        run.add(
+            move,
+            Result(
+                value={"scopes": await words_by_scope(bot.platform_of(run.call.user), asked & grant.scopes)}
+            ),
+        )
         return True
     await ask_for_scopes(bot, run.call, move.requirement, grant, run.steps)
     return False

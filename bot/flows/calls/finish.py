@@ -1,8 +1,9 @@
-"""Ends a call: its status, its answer, and what a recalled question changes about that."""
+"""Ends a call: its status, its answer, and what changes about them when the question was recalled."""
 
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from datetime import datetime
 
 from bot.core.calls import CallStatus, DeferredCall
@@ -19,44 +20,44 @@ from bot.store.outbox import OutgoingMessage
 from bot.store.transaction import Connection
 
 
-async def finish_answered(bot: Bot, run: Run, reply: Reply) -> None:
-    """Settles a call with its command's answer. A group sees it, and whose it is, unless it is for the asker alone."""
-    call = run.call
-    refused = bool(run.results) and run.results[-1].refused is not None
-    if call.suspended_at is not None and call.request_id is not None and not run.has_written:
-        asked = (call.request_id, call.chat.chat_id, call.command, call.arguments)
-        digest = hashlib.sha256(bot.platform.render_reply(reply).body.encode()).digest()
-        if bot.repeats.is_repeat(asked, digest):
-            reply = replies.same_as_above(reply, typed(call))
-    public = not (run.command.private or reply.confidential or refused)
-    if public and call.chat.kind == "group" and run.has_acted:
-        profile = await bot.database.read(lambda c: users.profile(c, call.user))
-        reply = replies.on_behalf(reply, profile.name if profile else None)
-    await finish(bot, call, CallStatus.SUCCEEDED, "answered", reply, used=run.used_scopes, public=public)
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a call ends."""
+
+    status: CallStatus
+    outcome: str
+    """One word or code, which is stored with the call."""
+    reply: Reply
+    public: bool = False
+    """Whether everybody in a group sees the reply."""
+    used: ScopeSet | None = None
+    """The scopes that the call needed, if it used the grant."""
 
 
-async def finish(
-    bot: Bot,
-    call: DeferredCall,
-    status: CallStatus,
-    outcome: str,
-    reply: Reply,
-    *,
-    used: ScopeSet | None = None,
-    public: bool = False,
-) -> None:
-    """Settles a call together with its answer, then sends the answer. `used`: what it needed of the grant."""
-    draft, moment = answer(bot, call, reply, public=public), now()
+def failed(outcome: str, reply: Reply) -> End:
+    return End(CallStatus.FAILED, outcome, reply)
+
+
+def outcome_unknown(call: DeferredCall) -> End:
+    return End(CallStatus.OUTCOME_UNKNOWN, "outcome_unknown", replies.outcome_unknown(typed(call)))
+
+
+async def finish(bot: Bot, call: DeferredCall, end: End) -> None:
+    """Settle a call together with its answer, then send the answer.
+
+    Raises LeaseLost if another worker has taken the call.
+    """
+    draft, moment = answer(bot, call, end.reply, public=end.public), now()
 
     def work(c: Connection) -> list[OutgoingMessage] | None:
-        if not calls.settle(c, call.id, call.claim, status, outcome, moment):
-            return finish_recalled(c, bot, call, (status, outcome), reply, moment)
-        if used is not None:
+        if not calls.settle(c, call.id, call.claim, end.status, end.outcome, moment):
+            return finish_recalled(c, bot, call, end, moment)
+        if end.used is not None:
             grants.touch(c, call.user, moment)
-        if reply.time_zone and find_zone(reply.time_zone):
-            users.learn_time_zone(c, call.user, reply.time_zone)
-        if used:
-            granted_scopes.used(c, call.user, used, call.command, moment)
+        if end.reply.time_zone and find_zone(end.reply.time_zone):
+            users.learn_time_zone(c, call.user, end.reply.time_zone)
+        if end.used:
+            granted_scopes.used(c, call.user, end.used, call.command, moment)
         return insert_all(c, bot, [draft])
 
     messages = await bot.database.write(work)
@@ -65,29 +66,50 @@ async def finish(
     await deliver_all(bot, messages)
 
 
-def finish_recalled(
-    c: Connection, bot: Bot, call: DeferredCall, end: tuple[CallStatus, str], reply: Reply, moment: datetime
-) -> list[OutgoingMessage] | None:
-    """Inside a transaction: settles a call whose question was recalled while it was under way. None when it was not.
+async def finish_answered(bot: Bot, run: Run, reply: Reply) -> None:
+    """Settle a call with its command's answer.
 
-    What was read for it is dropped; what was written is told to its asker alone.
+    In a group the answer is public and names the user, unless it is for the user alone.
     """
-    wrote = call_steps.has_written(c, call.id)
-    status, outcome = end if wrote else (CallStatus.CANCELLED, "recalled")
-    if not calls.settle_recalled(c, call.id, call.claim, status, outcome, moment):
-        return None
-    return insert_all(c, bot, [answer_alone(bot, call, reply)]) if wrote else []
-
-
-async def stop_if_recalled(bot: Bot, call: DeferredCall) -> bool:
-    """Ends a call that was not allowed to go on, if that is because its question was recalled."""
-    end = (CallStatus.CANCELLED, "recalled")
-    reply, moment = replies.stopped_halfway(typed(call)), now()
-    messages = await bot.database.write(lambda c: finish_recalled(c, bot, call, end, reply, moment))
-    await deliver_all(bot, messages or [])
-    return messages is not None
+    call = run.call
+    refused = bool(run.results) and run.results[-1].refused is not None
+    if call.suspended_at is not None and call.request_id is not None and not run.has_written:
+        asked = (call.request_id, call.chat.chat_id, call.command, call.arguments)
+        digest = hashlib.sha256(bot.platform_of(call.user).render_reply(reply).body.encode()).digest()
+        if bot.repeats.is_repeat(asked, digest):
+            reply = replies.same_as_above(reply, typed(call))
+    public = not (run.command.private or reply.confidential or refused)
+    if public and call.chat.kind == "group" and run.has_acted:
+        profile = await bot.database.read(lambda c: users.profile(c, call.user))
+        reply = replies.on_behalf(reply, profile.name if profile else None)
+    await finish(bot, call, End(CallStatus.SUCCEEDED, "answered", reply, public, run.used_scopes))
 
 
 async def finish_unknown(bot: Bot, run: Run) -> None:
-    reply = replies.outcome_unknown(typed(run.call))
-    await finish(bot, run.call, CallStatus.OUTCOME_UNKNOWN, "outcome_unknown", reply)
+    """Settle a call whose write may or may not have been carried out."""
+    await finish(bot, run.call, outcome_unknown(run.call))
+
+
+# --- recalled questions ----------------------------------------------------------------------------
+
+
+def finish_recalled(
+    c: Connection, bot: Bot, call: DeferredCall, end: End, moment: datetime
+) -> list[OutgoingMessage] | None:
+    """Settle a call whose question was recalled while it ran, in a transaction. Returns None if it was not recalled.
+
+    An answer that only read something is dropped. What was written is reported to the user alone.
+    """
+    wrote = call_steps.has_written(c, call.id)
+    status, outcome = (end.status, end.outcome) if wrote else (CallStatus.CANCELLED, "recalled")
+    if not calls.settle_recalled(c, call.id, call.claim, status, outcome, moment):
+        return None
+    return insert_all(c, bot, [answer_alone(bot, call, end.reply)]) if wrote else []
+
+
+async def stop_if_recalled(bot: Bot, call: DeferredCall) -> bool:
+    """Settle a call that may not continue, if the reason is that its question was recalled."""
+    end, moment = End(CallStatus.CANCELLED, "recalled", replies.stopped_halfway(typed(call))), now()
+    messages = await bot.database.write(lambda c: finish_recalled(c, bot, call, end, moment))
+    await deliver_all(bot, messages or [])
+    return messages is not None

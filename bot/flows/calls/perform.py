@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import random
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import assert_never
 
 from bot.core.api import (
     ApiCall,
+    AppRejected,
     AppScopeMissing,
+    BlockedByPolicy,
     InsufficientScope,
+    NotAuthorized,
+    NoToken,
     Outcome,
     RateLimited,
     Refused,
@@ -16,11 +22,12 @@ from bot.core.api import (
     TokenRejected,
     Unreachable,
 )
-from bot.core.calls import CallStatus, Step
+from bot.core.calls import Step
 from bot.core.commands import fingerprint
 from bot.core.decisions import (
     AwaitAdministrator,
     Continue,
+    Decision,
     GiveUp,
     OutcomeUnknown,
     Refresh,
@@ -29,12 +36,14 @@ from bot.core.decisions import (
     Suspend,
     Why,
     after_call,
+    is_certainly_not_done,
     may_send,
-    wants_confirmation,
+    needs_confirmation,
 )
 from bot.core.errors import LeaseLost
 from bot.core.grants import Grant
-from bot.core.oauth import TokenProblem, TokenRefused
+from bot.core.messages import Reply
+from bot.core.scopes import named
 from bot.core.secrets import Secret
 from bot.core.words import replies
 from bot.core.words.refusals import app_misconfigured, blocked, gave_up
@@ -42,7 +51,7 @@ from bot.flows import administrators, tokens
 from bot.flows.account import unused_scopes
 from bot.flows.authorize.ask import ask_for_scopes, ask_to_confirm
 from bot.flows.bot import Bot, now
-from bot.flows.calls.finish import finish, finish_unknown
+from bot.flows.calls.finish import failed, finish, finish_unknown
 from bot.flows.calls.progress import Run
 from bot.flows.calls.suspend import finished
 from bot.flows.outbox import typed
@@ -50,62 +59,63 @@ from bot.store import call_steps, calls
 from bot.store.transaction import Connection
 
 OTHER_REPLICA_DELAY = timedelta(seconds=2)
-"""Which may take the call meanwhile."""
+"""How long another replica, which has the key, gets to claim the call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """One try of an API call."""
+
+    move: ApiCall
+    outcome: Outcome | NoToken
+    grant: Grant | None
+    """The grant that the call used, or that the user had before."""
+    refreshed: bool
+    """Whether the token was refreshed because the platform had rejected it."""
 
 
 async def call_as_user(bot: Bot, run: Run, move: ApiCall) -> bool:
-    call, write = run.call, move.write
-    first_sent_at = run.pending.first_sent_at if run.pending else None
-    if write is not None and not may_send(write, first_sent_at, now()):
+    """Make an API call and carry out the decision on its outcome. Return whether the call may go on to its next step."""
+    sent_before = run.pending.first_sent_at if run.pending else None
+    if move.write is not None and not may_send(move.write, sent_before, now()):
         await finish_unknown(bot, run)
         return False
-    usable = await tokens.usable_token(bot, call.user)
-    rejected = False
+    rejected: Secret | None = None
     while True:
-        match usable:
-            case tokens.NoGrant(grant):
-                needs = run.command.needs(call.arguments)
-                await ask_for_scopes(bot, call, needs, grant, run.steps)
-                return False
-            case tokens.NotNow(outcome=why):
-                outcome: Outcome = why
-                return await carry_out(bot, run, move, outcome, None, first_sent_at, refreshed=False)
-            case tokens.Misconfigured(
-                refusal=TokenRefused(problem=TokenProblem.BLOCKED, code=code, message=hint)
-            ):
-                reply = blocked(typed(call), hint or str(code))
-                await finish(
-                    bot, call, CallStatus.FAILED, "blocked_by_policy", replies.with_retry(reply, call.id)
-                )
-                return False
-            case tokens.Misconfigured():
-                reply = replies.with_retry(app_misconfigured(typed(call)), call.id)
-                await finish(bot, call, CallStatus.FAILED, "app_misconfigured", reply)
-                return False
-            case tokens.Usable() if (
-                first_sent_at is None
-                and not call.confirmed
-                and wants_confirmation(write, call.asked_at, now())
-            ):
-                await ask_to_confirm(bot, call, run.steps)
-                return False
-            case tokens.Usable(token=token, grant=grant):
-                run.used_grant = True
-                run.first_in_a_day = unused_scopes.worth_a_look(grant)
-                outcome = await send(bot, run, move, token)
-                if isinstance(outcome, TokenRejected) and not rejected:
-                    rejected = True
-                    if run.pending and first_sent_at is None:
-                        await forget_sending(bot, run)
-                    usable = await tokens.usable_token(bot, call.user, rejected=token)
-                    continue
-                return await carry_out(bot, run, move, outcome, grant, first_sent_at, refreshed=rejected)
+        usable = await tokens.usable_token(bot, run.call.user, rejected=rejected)
+        if isinstance(usable, tokens.Unusable):
+            outcome: Outcome | NoToken = usable.outcome
+        elif is_unconfirmed(run, move, sent_before):
+            await ask_to_confirm(bot, run.call, run.steps)
+            return False
+        else:
+            run.used_grant = True
+            run.first_in_a_day = unused_scopes.worth_a_look(usable.grant)
+            outcome = await send(bot, run, move, usable.token)
+            if run.pending and sent_before is None and is_certainly_not_done(outcome):
+                await forget_sending(bot, run)
+        tried = Tried(move, outcome, usable.grant, refreshed=rejected is not None)
+        decision = after_call(outcome, situation(run, tried))
+        if not isinstance(decision, Refresh):
+            return await carry_out(bot, run, tried, decision)
+        assert isinstance(usable, tokens.Usable)
+        rejected = usable.token
+
+
+def is_unconfirmed(run: Run, move: ApiCall, sent_before: datetime | None) -> bool:
+    """Return whether the user has to confirm a write before it leaves for the first time."""
+    if sent_before is not None or run.call.confirmed:
+        return False
+    return needs_confirmation(move.write, run.call.asked_at, now())
 
 
 async def send(bot: Bot, run: Run, move: ApiCall, token: Secret) -> Outcome:
-    """Makes the call; a write is recorded as sent before it leaves."""
+    """Send the API call. A write is recorded as sent before it leaves.
+
+    Raises LeaseLost if another worker has taken the call.
+    """
     if move.write is None:
-        return await bot.platform.call(move, token)
+        return await bot.platform_of(run.call.user).call(move, token)
     number, digest, moment = len(run.results), fingerprint(move), now()
 
     def record(c: Connection) -> datetime | None:
@@ -114,106 +124,110 @@ async def send(bot: Bot, run: Run, move: ApiCall, token: Secret) -> Outcome:
         return call_steps.record_sending(c, run.call.id, run.call.claim, number, digest, moment)
 
     sent_at = await bot.database.write(record)
+    # The key is checked again because this process may have been suspended for longer than the key is valid.
     if sent_at is None or (move.write.keyed_for and not may_send(move.write, sent_at, now())):
-        # The second: this process slept meanwhile, for longer than its idempotency key would hold.
         raise LeaseLost
     if not run.pending:
         run.steps.append(Step(number, digest, True, moment, None))
     run.unsafe = move.write.keyed_for is None
-    # Not in a `finally`: whoever interrupts the call has to find it marked.
-    outcome = await bot.platform.call(move, token)
+    # Not in a `finally`: when the call is cancelled, the write has to stay marked.
+    outcome = await bot.platform_of(run.call.user).call(move, token)
     run.unsafe = False
     return outcome
 
 
-async def carry_out(
-    bot: Bot,
-    run: Run,
-    move: ApiCall,
-    outcome: Outcome,
-    grant: Grant | None,
-    sent_before: datetime | None,
-    *,
-    refreshed: bool,
-) -> bool:
-    """Does what `core.decisions` says follows from the outcome. False when the call has left this worker's hands.
-
-    `sent_before`: when the write first left in an earlier attempt, whose answer this outcome says nothing about.
-    """
+def situation(run: Run, tried: Tried) -> Situation:
     call = run.call
-    facts = Situation(
+    return Situation(
         now=now(),
         declared=run.command.needs(call.arguments),
-        held=grant.scopes if grant else frozenset(),
-        write=move.write,
+        held=tried.grant.scopes if tried.grant else frozenset(),
+        write=tried.move.write,
         first_sent_at=run.pending.first_sent_at if run.pending else None,
-        refreshed=refreshed,
+        refreshed=tried.refreshed,
         first_failed_at=call.first_failed_at,
         attempts=call.attempts,
         consents=call.consents,
         jitter=random.random(),  # noqa: S311 - spreads retries, guards nothing
     )
-    if run.pending and sent_before is None and certainly_not_done(outcome):
-        await forget_sending(bot, run)
-    match after_call(outcome, facts):
+
+
+async def carry_out(bot: Bot, run: Run, tried: Tried, decision: Decision) -> bool:
+    """Carry out a decision. Return whether the call may go on to its next step."""
+    call, outcome = run.call, tried.outcome
+    match decision:
         case Continue(result):
-            run.add(move, result)
-            if move.write is not None:
+            run.add(tried.move, result)
+            if tried.move.write is not None:
                 await record(bot, run)
             return True
         case Suspend(needs):
-            await ask_for_scopes(bot, call, needs, grant, run.steps, refused=outcome)
+            refused = outcome if isinstance(outcome, InsufficientScope | Refused) else None
+            await ask_for_scopes(bot, call, needs, tried.grant, run.steps, refused=refused)
         case AwaitAdministrator(needs):
-            certain = outcome.alternatives if isinstance(outcome, AppScopeMissing) else ()
+            certain = named(outcome.requirement) if isinstance(outcome, AppScopeMissing) else frozenset()
             await administrators.wait_for(bot, call, needs, run.steps, named_by_platform=certain)
         case RetryAt(at):
             await requeue(bot, run, at, failed=True)
         case GiveUp(why, last):
-            reply = gave_up(why, typed(call), detail_of(last))
-            if why in {Why.PLATFORM_FAILED, Why.BUSY}:
-                reply = replies.with_retry(reply, call.id)
-            await finish(bot, call, CallStatus.FAILED, why.value, reply)
+            await finish(bot, call, failed(why.value, reply_to(run, why, last)))
         case OutcomeUnknown():
             await finish_unknown(bot, run)
         case Refresh():
-            raise AssertionError("A rejected token was renewed before the decision.")
+            raise AssertionError("Only `call_as_user` can refresh the token.")
+        case _:
+            assert_never(decision)
     return False
 
 
-def certainly_not_done(outcome: Outcome) -> bool:
-    """Whether a write may leave again after this. What was done, or refused for good, never does: it has its result."""
-    match outcome:
-        case Unreachable(may_have_arrived=may_have_arrived):
-            return not may_have_arrived
-        case Refused(unnamed_scope=unnamed_scope):
-            return unnamed_scope
-        case Succeeded():
-            return False
+def reply_to(run: Run, why: Why, outcome: Outcome | NoToken) -> Reply:
+    """Return what the user reads when a call is given up, with a button to retry where that may help."""
+    command = typed(run.call)
+    match why:
+        case Why.APP_REJECTED:
+            reply = app_misconfigured(command)
+        case Why.BLOCKED_BY_POLICY:
+            reply = blocked(command, detail_of(outcome))
+        case Why.PLATFORM_FAILED | Why.BUSY:
+            reply = gave_up(why, command, detail_of(outcome))
+        case Why.STILL_REFUSED | Why.TOKEN_REFUSED:
+            return gave_up(why, command, detail_of(outcome))
         case _:
-            return True
+            assert_never(why)
+    return replies.with_retry(reply, run.call.id)
 
 
-def detail_of(outcome: Outcome) -> str:
+def detail_of(outcome: Outcome | NoToken) -> str:
     match outcome:
-        case InsufficientScope(alternatives=scopes) | AppScopeMissing(alternatives=scopes):
-            return ", ".join(scopes)
+        case InsufficientScope(requirement=requirement) | AppScopeMissing(requirement=requirement):
+            return ", ".join(scope for clause in requirement for scope in clause)
         case Unreachable(reason=reason):
             return reason
         case RateLimited(retry_after=seconds):
             return f"{seconds:.0f} s" if seconds else "429"
-        case _:
-            code, log_id = getattr(outcome, "code", ""), getattr(outcome, "log_id", None)
+        case TokenRejected(code=code, log_id=log_id) | Refused(code=code, log_id=log_id):
             return f"{code}, log id {log_id}" if log_id else str(code)
+        case BlockedByPolicy(hint=hint):
+            return hint
+        case Succeeded() | NotAuthorized() | AppRejected():
+            return ""
+        case _:
+            assert_never(outcome)
+
+
+# --- what is recorded ------------------------------------------------------------------------------
 
 
 async def forget_sending(bot: Bot, run: Run) -> None:
-    """The platform answered that it did not do it: the write may leave again, whenever that will be."""
+    """Record that the platform did not carry out the write, which may therefore leave again at any time."""
     number = len(run.results)
     await bot.database.write(lambda c: call_steps.forget_sending(c, run.call.id, run.call.claim, number))
     run.steps.pop()
 
 
 async def record(bot: Bot, run: Run) -> None:
+    """Record the results so far. Raises LeaseLost if another worker has taken the call."""
+
     def work(c: Connection) -> bool:
         held = call_steps.record_results(c, run.call.id, run.call.claim, run.steps)
         if held and run.call.takeovers:
@@ -225,7 +239,7 @@ async def record(bot: Bot, run: Run) -> None:
 
 
 async def requeue(bot: Bot, run: Run, at: datetime, *, failed: bool) -> None:
-    """Back to the queue. One that has failed lines up with those of its person that have."""
+    """Put the call back into the queue. A failed one is retried after the user's earlier failed calls."""
     call = run.call
     first_failed_at = (call.first_failed_at or now()) if failed else call.first_failed_at
     results = finished(run.steps)
@@ -239,7 +253,7 @@ async def requeue(bot: Bot, run: Run, at: datetime, *, failed: bool) -> None:
 
 
 async def put_back(bot: Bot, run: Run, runs_after: datetime) -> None:
-    """The call goes back to the queue, unless a write without a key may have left."""
+    """Put the call back into the queue, unless a write without a key may have left."""
     if run.unsafe:
         await finish_unknown(bot, run)
     else:

@@ -33,7 +33,15 @@ from bot.core.words.refusals import explain_refusal
 from bot.flows.account import unused_scopes
 from bot.flows.bot import Bot, now
 from bot.flows.calls.botcalls import cancel_or_end, describe_grant, require_scopes
-from bot.flows.calls.finish import finish, finish_answered, finish_unknown, stop_if_recalled
+from bot.flows.calls.finish import (
+    End,
+    failed,
+    finish,
+    finish_answered,
+    finish_unknown,
+    outcome_unknown,
+    stop_if_recalled,
+)
 from bot.flows.calls.perform import OTHER_REPLICA_DELAY, call_as_user, put_back
 from bot.flows.calls.progress import Run
 from bot.flows.outbox import expired_before_start, typed
@@ -59,7 +67,7 @@ async def begin(bot: Bot, call: DeferredCall) -> Run | None:
         return None
     command = bot.commands.get(call.command)
     if command is None:
-        await finish(bot, call, CallStatus.FAILED, "unknown_command", replies.crashed(typed(call)))
+        await finish(bot, call, failed("unknown_command", replies.crashed(typed(call))))
         return None
     return Run(call, command, bot.time_zone)
 
@@ -73,10 +81,9 @@ async def give_up_stuck(bot: Bot, call: DeferredCall) -> None:
     told = {"call": call.id, "command": call.command, "claims": call.takeovers}
     log.error("call given up: it was claimed again and again without making a step", extra=told)
     if await bot.database.read(lambda c: call_steps.has_written(c, call.id)):
-        status, outcome, reply = CallStatus.OUTCOME_UNKNOWN, "outcome_unknown", replies.outcome_unknown
+        await finish(bot, call, outcome_unknown(call))
     else:
-        status, outcome, reply = CallStatus.FAILED, "no_progress", replies.no_progress
-    await finish(bot, call, status, outcome, reply(typed(call)))
+        await finish(bot, call, failed("no_progress", replies.no_progress(typed(call))))
 
 
 async def load(bot: Bot, run: Run) -> bool:
@@ -149,7 +156,7 @@ async def run_call(bot: Bot, run: Run) -> None:
     except ApiRefused as refusal:
         code = refusal.outcome.code
         reply = explain_refusal(refusal.outcome, typed(run.call))
-        await finish(bot, run.call, CallStatus.FAILED, f"refused_{code}", reply, used=frozenset())
+        await finish(bot, run.call, End(CallStatus.FAILED, f"refused_{code}", reply, used=frozenset()))
     except asyncio.CancelledError:
         await asyncio.shield(put_back(bot, run, now()))
         raise
@@ -165,7 +172,7 @@ async def run_call(bot: Bot, run: Run) -> None:
 
 async def expire(bot: Bot, call: DeferredCall) -> None:
     """Ends a call that comes to its turn too late: it was delivered late, or nothing ran for that long."""
-    await finish(bot, call, CallStatus.EXPIRED, "expired", expired_before_start(call))
+    await finish(bot, call, End(CallStatus.EXPIRED, "expired", expired_before_start(call)))
 
 
 def where_raised(error: BaseException) -> str:
@@ -181,7 +188,7 @@ async def give_up_crashed(bot: Bot, run: Run) -> None:
     if run.has_written:
         await finish_unknown(bot, run)
     else:
-        await finish(bot, run.call, CallStatus.FAILED, "crashed", replies.crashed(typed(run.call)))
+        await finish(bot, run.call, failed("crashed", replies.crashed(typed(run.call))))
 
 
 MOVE_TIMEOUT = 3.0

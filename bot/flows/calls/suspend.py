@@ -1,8 +1,9 @@
-"""Suspending a claimed call: its results are recorded and its claim given up in one transaction."""
+"""Suspends a claimed call: records its results and releases its claim in one transaction."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from bot.core.calls import DeferredCall, Step, WaitsFor
@@ -13,40 +14,54 @@ from bot.store import call_steps, calls
 from bot.store.transaction import Connection
 
 
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """What a suspended call waits for."""
+
+    kind: WaitsFor
+    needs: Requirement = ()
+    request_id: str | None = None
+    """The authorization request that asks for its scopes."""
+    retried_at: datetime | None = None
+    """For a wait that goes on after a try that failed: when the next try is worthwhile."""
+
+
+def suspend(c: Connection, call: DeferredCall, steps: Sequence[Step], wait: Wait, moment: datetime) -> None:
+    """Suspend a claimed call, in a transaction. Raises LeaseLost if another worker has taken the call."""
+    keep_results(c, call, steps)
+    suspended = calls.suspend(
+        c,
+        call.id,
+        call.claim,
+        wait.kind,
+        wait.needs,
+        wait.request_id,
+        moment,
+        confirmed=call.confirmed,
+        again=wait.retried_at,
+    )
+    if not suspended:
+        raise LeaseLost
+
+
+def keep_results(c: Connection, call: DeferredCall, steps: Sequence[Step]) -> None:
+    """Record the results of a call, in a transaction that then checks the claim by itself.
+
+    Raises LeaseLost if another worker has taken the call.
+    """
+    is_new = call.claim == 1 and not steps
+    if not is_new and not call_steps.record_results(c, call.id, call.claim, finished(steps)):
+        raise LeaseLost
+
+
+def finished(steps: Sequence[Step]) -> list[Step]:
+    """Return the steps that have a result: all but a write that may have left."""
+    return [step for step in steps if step.result is not None]
+
+
 async def only_genuine(bot: Bot, found: Sequence[DeferredCall]) -> list[DeferredCall]:
-    """Those that the bot wrote itself. The others are rejected, so that nobody comes upon them again."""
+    """Return the calls that the bot wrote itself, and reject the others, so that they are not found again."""
     forged, moment = [call for call in found if call.genuine is False], now()
     if forged:
         await bot.database.write(lambda c: [calls.reject(c, call, moment) for call in forged])
     return [call for call in found if call.genuine]
-
-
-def finished(steps: Sequence[Step]) -> list[Step]:
-    """The steps that have a result: all but a write that may have left."""
-    return [step for step in steps if step.result is not None]
-
-
-def keep_results(c: Connection, call: DeferredCall, steps: Sequence[Step]) -> None:
-    """Inside a transaction that goes on to check the claim: records what the call has done so far."""
-    begun_anew = call.claim == 1 and not steps
-    if not begun_anew and not call_steps.record_results(c, call.id, call.claim, finished(steps)):
-        raise LeaseLost
-
-
-def suspend(
-    c: Connection,
-    call: DeferredCall,
-    steps: Sequence[Step],
-    waits_for: WaitsFor,
-    needs: Requirement,
-    request_id: str | None,
-    moment: datetime,
-    again: datetime | None = None,
-) -> None:
-    """Inside a transaction, which is undone when the claim is lost."""
-    keep_results(c, call, steps)
-    suspended = calls.suspend(
-        c, call.id, call.claim, waits_for, needs, request_id, moment, confirmed=call.confirmed, again=again
-    )
-    if not suspended:
-        raise LeaseLost
