@@ -21,6 +21,7 @@ from bot.core.builtin_commands import builtin_commands
 from bot.core.commands import Registry, registry
 from bot.core.errors import ConfigurationError
 from bot.core.events import Outage, Unauthentic, UrlVerification
+from bot.core.grants import REVOKED_BY_OPERATOR
 from bot.core.people import UserKey
 from bot.core.unseen_characters import escape
 from bot.flows import cards, takeover
@@ -30,10 +31,11 @@ from bot.flows.authorize.revoke import revoke_due
 from bot.flows.bot import Bot, now
 from bot.flows.chores import CHORES, repeat, show_cards_when_woken
 from bot.flows.intake import accept_event
+from bot.flows.time_limit import show_what_hangs
 from bot.flows.worker import Worker
 from bot.lark.commands import COMMANDS
 from bot.lark.platform import LarkPlatform
-from bot.lark.stream import LongConnection, NotAccepted
+from bot.lark.stream import EventNotAccepted, LongConnection
 from bot.plugins import installed_commands
 from bot.settings import Settings, exposed_database
 from bot.store import replicas, views
@@ -97,7 +99,6 @@ async def assembled(settings: Settings, refit: Refit = unchanged) -> AsyncIterat
                 commands=all_commands(page_link(settings, platform)),
                 worker=f"{socket.gethostname()}-{os.getpid()}-{new_id(now())[-6:]}",
                 public_url=settings.public_url or "",
-                oauth=settings.oauth,
                 key_ids=seal.key_ids,
                 admins={platform.app: settings.admins},
                 authorization_ttl=settings.authorization_ttl,
@@ -122,6 +123,7 @@ def run(settings: Settings, refit: Refit = unchanged) -> int:
         check_schema(settings.database_url)
     for line in exposed_database(settings.database_url):
         log.warning(line)
+    show_what_hangs()
     forced_exit = threading.Timer(STOP_TIMEOUT, os._exit, (0,))
     forced_exit.daemon = True
     try:
@@ -236,7 +238,7 @@ def stream_handler(bot: Bot) -> Callable[[bytes], Awaitable[Json]]:
     async def on_event(payload: bytes) -> Json:
         match bot.first_platform.parse(payload):
             case Unauthentic(reason=reason):
-                raise NotAccepted(reason)
+                raise EventNotAccepted(reason)
             case UrlVerification():
                 return None
             case event:
@@ -267,7 +269,7 @@ async def revoke_user(settings: Settings, user_text: str) -> int:
 
 
 async def revoke_and_report(bot: Bot, user: UserKey) -> str:
-    ended = await permissions.take_back(bot, user, "revoked_by_operator", sign_out=True)
+    ended = await permissions.take_back(bot, user, REVOKED_BY_OPERATOR, sign_out=True)
     await asyncio.gather(*bot.tasks)
     await revoke_due(bot)
     await cards.show_due_cards(bot)

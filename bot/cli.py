@@ -149,6 +149,12 @@ def parser() -> Parser:
 
 
 def add_sandbox_options(command: Parser) -> None:
+    command.add_argument(
+        "--platform",
+        choices=("lark", "dingtalk"),
+        default="lark",
+        help="which one to emulate (default: lark)",
+    )
     command.add_argument("--port", type=port, help="of the chat page (default: 8700, or a free one)")
     command.add_argument(
         "--data", type=Path, metavar="DIR", help="keep the data in this directory (default: discard it)"
@@ -227,7 +233,9 @@ def disable_core_dumps() -> None:
 def sandbox(chosen: argparse.Namespace) -> int:
     from bot.sandbox import main as sandbox_main  # noqa: PLC0415
 
-    return sandbox_main.run(chosen.port, chosen.data, not chosen.no_browser, chosen.platform_only)
+    return sandbox_main.run(
+        chosen.port, chosen.data, not chosen.no_browser, chosen.platform_only, chosen.platform
+    )
 
 
 def doctor(chosen: argparse.Namespace) -> int:

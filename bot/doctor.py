@@ -18,10 +18,11 @@ from bot.core.network import is_loopback
 from bot.core.scopes import OFFLINE_ACCESS, Clause, ScopeSet
 from bot.core.unseen_characters import escape
 from bot.lark import doctor_checks
-from bot.lark.api import OTHER_BRAND, WRONG_BRAND, Http
-from bot.lark.doctor_checks import Reached
+from bot.lark.doctor_checks import Reachable
+from bot.lark.http_client import HttpClient
+from bot.lark.outcomes import OTHER_BRAND, WRONG_BRAND
 from bot.lark.platform import LarkPlatform
-from bot.lark.strict_endpoint import STRICT_PATH
+from bot.lark.v3_token_endpoint import V3_ENDPOINT_PATH
 from bot.logs import redact
 from bot.plugins import BrokenPlugin
 from bot.settings import OperatorSettings, Settings
@@ -70,7 +71,7 @@ async def examine(environ: Mapping[str, str]) -> list[Finding]:
     found = [Finding("ok", "configuration", "every setting holds"), *warnings(loaded)]
     commands, broken = known_commands()
     found += broken
-    http, platform = Http(loaded.network), lark(loaded)
+    http, platform = HttpClient(loaded.network), lark(loaded)
     try:
         found += await side_by_side(database(loaded), reachability(loaded, http), credentials(loaded, http))
         found += proxies(loaded)
@@ -219,8 +220,8 @@ def proxies(loaded: Settings) -> list[Finding]:
     return [Finding("ok", "proxy", words)]
 
 
-async def reachability(loaded: Settings, http: Http) -> Sequence[Finding]:
-    answers = await asyncio.gather(*(doctor_checks.reach(http, each) for each in origins(loaded)))
+async def reachability(loaded: Settings, http: HttpClient) -> Sequence[Finding]:
+    answers = await asyncio.gather(*(doctor_checks.check_reachable(http, each) for each in origins(loaded)))
     found = [
         unreachable(origin, answer)
         if isinstance(answer, Unreachable)
@@ -228,9 +229,9 @@ async def reachability(loaded: Settings, http: Http) -> Sequence[Finding]:
         for origin, answer in zip(origins(loaded), answers, strict=True)
     ]
     match answers[0]:
-        case Reached(clock_ahead=None):
+        case Reachable(clock_ahead=None):
             found.append(Finding("warn", "clock", "cannot tell: the platform did not say the time"))
-        case Reached(clock_ahead=timedelta() as ahead):
+        case Reachable(clock_ahead=timedelta() as ahead):
             found.append(clock(ahead))
     return found
 
@@ -253,8 +254,8 @@ def clock(ahead: timedelta) -> Finding:
     return Finding("ok", "clock", "agrees with the platform's")
 
 
-async def credentials(loaded: Settings, http: Http) -> Sequence[Finding]:
-    problem = await doctor_checks.sign_in(http, loaded.open_url, loaded.app_id, loaded.app_secret)
+async def credentials(loaded: Settings, http: HttpClient) -> Sequence[Finding]:
+    problem = await doctor_checks.check_credentials(http, loaded.open_url, loaded.app_id, loaded.app_secret)
     if problem is None:
         return [Finding("ok", "credentials", f"{loaded.app_id} is accepted")]
     fix = "Compare LARK_APP_ID, LARK_APP_SECRET and LARK_BRAND with the developer console."
@@ -264,7 +265,7 @@ async def credentials(loaded: Settings, http: Http) -> Sequence[Finding]:
 
 
 async def bot_ability(platform: LarkPlatform) -> Sequence[Finding]:
-    found = await doctor_checks.bot_open_id(platform.call_as_app)
+    found = await doctor_checks.read_bot_open_id(platform.call_as_app)
     if isinstance(found, str):
         return [Finding("ok", "bot ability", f"the bot is {found}")]
     fix = "Developer console: add the Bot ability, then create and publish a version."
@@ -276,7 +277,7 @@ async def redirect_urls(loaded: Settings, platform: LarkPlatform) -> Sequence[Fi
     if loaded.public_url is None:
         return [Finding("ok", subject, "none needed: no browser reaches the bot")]
     needed = [f"{loaded.public_url}/oauth/lark/{page}" for page in ("callback", "client")]
-    registered = await doctor_checks.redirect_urls(platform.call_as_app, platform.app_id)
+    registered = await doctor_checks.read_redirect_urls(platform.call_as_app, platform.app_id)
     if not isinstance(registered, frozenset):
         fix = f"Check that Security Settings > Redirect URLs contains {' and '.join(needed)}."
         return [Finding("warn", subject, f"cannot tell: {describe_outcome(registered)}", fix)]
@@ -287,11 +288,13 @@ async def redirect_urls(loaded: Settings, platform: LarkPlatform) -> Sequence[Fi
     return [Finding("ok", subject, "both are registered")]
 
 
-async def signing_in(loaded: Settings, http: Http) -> Sequence[Finding]:
-    subject, where = "sign-in", f"{loaded.accounts_url}{STRICT_PATH}"
+async def signing_in(loaded: Settings, http: HttpClient) -> Sequence[Finding]:
+    subject, where = "sign-in", f"{loaded.accounts_url}{V3_ENDPOINT_PATH}"
     if loaded.public_url is None:
         return [Finding("ok", subject, "none: no browser reaches the bot")]
-    found = await doctor_checks.strict_endpoint(http, loaded.accounts_url, loaded.app_id, loaded.app_secret)
+    found = await doctor_checks.has_v3_token_endpoint(
+        http, loaded.accounts_url, loaded.app_id, loaded.app_secret
+    )
     if found:
         return [Finding("ok", subject, f"codes are exchanged at {where}")]
     if found is None:
@@ -352,8 +355,10 @@ def lacking(needs: Mapping[Clause, str], enabled: ScopeSet) -> dict[Clause, str]
     return {clause: names for clause, names in needs.items() if enabled.isdisjoint(clause)}
 
 
-async def events(loaded: Settings, http: Http) -> Sequence[Finding]:
-    problem = await doctor_checks.long_connection(http, loaded.open_url, loaded.app_id, loaded.app_secret)
+async def events(loaded: Settings, http: HttpClient) -> Sequence[Finding]:
+    problem = await doctor_checks.check_long_connection(
+        http, loaded.open_url, loaded.app_id, loaded.app_secret
+    )
     if isinstance(problem, Refused) and problem.code == WRONG_BRAND:
         other = "feishu" if loaded.brand == "lark" else "lark"
         return [
@@ -387,10 +392,10 @@ async def administrator(open_id: str, platform: LarkPlatform) -> Finding:
     fix = "Set BOT_ADMINS to the open_id (ou_…) that the person has in this app."
     if not open_id.startswith("ou_"):
         return Finding("FAIL", subject, f"{open_id} is not an open_id", fix)
-    match await doctor_checks.can_be_told(platform.call_as_app, open_id):
+    match await doctor_checks.check_recipient(platform.call_as_app, open_id):
         case None:
             return Finding("ok", subject, open_id)
-        case Refused(code=code) if code in doctor_checks.NOT_OF_THIS_APP:
+        case Refused(code=code) if code in doctor_checks.UNKNOWN_OPEN_ID_CODES:
             return Finding("FAIL", subject, f"{open_id} is not a user of this app ({code})", fix)
         case Refused() as refusal:
             fix = "Make the app available to this person, or name another one in BOT_ADMINS."

@@ -74,7 +74,7 @@ def later_bot(seconds: int) -> Call:
 
 def run_later(seconds: int) -> None:
     """Clocks are moved before the bot is imported, so this becomes another program."""
-    os.execv(sys.executable, [sys.executable, "-m", "bot.sandbox.later", str(seconds), "run"])
+    os.execv(sys.executable, [sys.executable, "-m", "bot.sandbox.shifted_clock", str(seconds), "run"])
 
 
 class Process:

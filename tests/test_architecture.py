@@ -72,6 +72,35 @@ def test_arrows_point_down(file: Path) -> None:
     assert not wrong
 
 
+SANDBOX = PACKAGE / "sandbox"
+
+
+@pytest.mark.parametrize("file", sorted(SANDBOX.rglob("*.py")), ids=name_of)
+def test_the_sandbox_names_a_platform_only_in_its_folder_and_where_it_is_chosen(file: Path) -> None:
+    inside = file.relative_to(SANDBOX)
+    others = [each for each in ("lark", "dingtalk") if each != inside.parts[0]]
+    if inside.parts == ("main.py",):
+        return
+    forbidden = {f"bot.sandbox.{each}" for each in others}
+    if inside.parts[0] in ("lark", "dingtalk"):
+        forbidden.add("bot.sandbox.page")
+    assert not {each for each in imports(file) for name in forbidden if f"{each}.".startswith(f"{name}.")}
+
+
+@pytest.mark.parametrize("file", sorted(SANDBOX.rglob("*.py")), ids=name_of)
+def test_the_sandbox_imports_in_no_circle(file: Path) -> None:
+    graph = {name_of(each).removesuffix(".__init__"): set(imports(each)) for each in SANDBOX.rglob("*.py")}
+    start = name_of(file).removesuffix(".__init__")
+    reached: set[str] = set()
+    waiting = [*graph[start]]
+    while waiting:
+        module = waiting.pop()
+        if module in graph and module not in reached:
+            reached.add(module)
+            waiting += graph[module]
+    assert start not in reached
+
+
 @pytest.mark.parametrize("file", [each for each in MODULES if folder_of(each) == "core"], ids=name_of)
 def test_the_core_imports_the_standard_library_only(file: Path) -> None:
     outside = {each for each in imports(file) if top_level(each) not in {*sys.stdlib_module_names, "bot"}}

@@ -99,9 +99,7 @@ async def history(database: Database) -> None:
     await database.write(lambda c: users.seen(c, WEI, language="zh", union_id=None, now=NOW))
     await database.write(lambda c: users.name_user(c, ANNA, "Anna \x1b[31mRed\n", NOW))
     await database.write(lambda c: users.name_user(c, WEI, "蓝薇", NOW))
-    await database.write(
-        lambda c: save_grant(c, ANNA, tokens, scopes=frozenset({"task:task:read"}), oauth="v2", now=NOW)
-    )
+    await database.write(lambda c: save_grant(c, ANNA, tokens, scopes=frozenset({"task:task:read"}), now=NOW))
     await database.write(
         lambda c: requests.open_request(
             c,
@@ -184,6 +182,7 @@ def test_version(bot: Operator) -> None:
         ("status", "extra"),
         ("sandbox", "--port", "http"),
         ("sandbox", "--port", "65536"),
+        ("sandbox", "--platform", "slack"),
         ("users", "--limit", "0"),
         ("calls", "--js"),
         ("explain", "\udcff"),
@@ -196,6 +195,12 @@ def test_wrong_usage_is_one_line_with_a_hint_and_exit_code_2(
     done = bot(*arguments)
     assert done.returncode == 2
     assert "--help`" in one_line(done)
+
+
+def test_a_platform_without_an_emulator_is_refused_in_one_line(bot: Operator) -> None:
+    done = bot("sandbox", "--platform", "dingtalk", "--no-browser")
+    assert done.returncode == 2
+    assert "choose lark" in one_line(done)
 
 
 def test_a_reader_that_has_seen_enough_is_no_trouble(busy_bot: Operator) -> None:

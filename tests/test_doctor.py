@@ -9,10 +9,10 @@ from aiohttp import web
 
 from bot import doctor, settings
 from bot.doctor import Finding
-from bot.sandbox.faults import Fault
-from bot.sandbox.sample import sample_tenant
-from bot.sandbox.server import build_platform
-from bot.sandbox.tenant import ScopeSwitch, Tenant
+from bot.sandbox.lark.faults import Fault
+from bot.sandbox.lark.sample_tenant import sample_tenant
+from bot.sandbox.lark.server import build_platform
+from bot.sandbox.lark.tenant import ScopeSwitch, Tenant
 from bot.store.keyring import new_key
 
 PUBLIC = "https://bot.example.com"

@@ -25,6 +25,7 @@ from bot.flows.bot import Bot, now
 from bot.flows.calls.suspend import Wait, only_genuine, suspend
 from bot.flows.outbox import answer, deliver_all, draft, insert_all, note, typed, withdraw
 from bot.store import audit, calls, outbox, scope_waits, seen_events
+from bot.store.cards import administrator_cards_shown, claim_due_administrator_cards
 from bot.store.outbox import OutgoingMessage
 from bot.store.scope_waits import ScopeWait
 from bot.store.transaction import Connection
@@ -292,10 +293,8 @@ async def show_due_cards(bot: Bot, platform: Platform) -> None:
 
     What a crash or the platform interrupts is due again when its lease ends.
     """
-    moment = now()
-    due = await bot.database.write(
-        lambda c: scope_waits.cards_due(c, bot.worker, moment, moment + bot.lease, limit=5)
-    )
+    claim = bot.claim(app=platform.app)
+    due = await bot.database.write(lambda c: claim_due_administrator_cards(c, claim, limit=5))
     await asyncio.gather(*(show_cards(bot, platform, wait) for wait in due))
 
 
@@ -321,7 +320,7 @@ async def show_cards(bot: Bot, platform: Platform, wait: ScopeWait, also: Deferr
     tenant = waiting[0].user.tenant_key if waiting else ""
     told = [await show_to(bot, platform.user_key(each, tenant), card) for each in admins]
     if told and all(told):
-        await bot.database.write(lambda c: scope_waits.cards_shown(c, wait))
+        await bot.database.write(lambda c: administrator_cards_shown(c, wait))
 
 
 def described(bot: Bot, call: DeferredCall) -> str:

@@ -15,7 +15,7 @@ from functools import partial
 
 from bot.core.calls import DeferredCall, WaitsFor
 from bot.core.cards import AuthorizationCard, DeviceLink, Face
-from bot.core.grants import Grant, GrantStatus
+from bot.core.grants import REVOKED_AT_PLATFORM, REVOKED_BY_OPERATOR, REVOKED_BY_USER, Grant, GrantStatus
 from bot.core.language import Words
 from bot.core.lifecycle import REQUESTS
 from bot.core.messages import Destination, DirectChat, NotSent
@@ -44,6 +44,7 @@ from bot.flows.outbox import (
     withdraw,
 )
 from bot.store import attempts, calls, device_authorizations, grants, requests
+from bot.store.cards import card_shown, claim_card, claim_due_cards, postpone_card, redraw_card
 from bot.store.ids import new_id
 from bot.store.outbox import OutgoingMessage
 from bot.store.transaction import Connection
@@ -105,9 +106,9 @@ async def card_of(bot: Bot, request: AuthorizationRequest) -> AuthorizationCard:
 
 AGAIN = {
     "expired": card_words.AGAIN_EXPIRED,
-    "revoked_by_user": card_words.AGAIN_REVOKED,
-    "revoked_by_operator": card_words.AGAIN_REVOKED_BY_OPERATOR,
-    "revoked_at_platform": card_words.AGAIN_REVOKED_AT_PLATFORM,
+    REVOKED_BY_USER: card_words.AGAIN_REVOKED,
+    REVOKED_BY_OPERATOR: card_words.AGAIN_REVOKED_BY_OPERATOR,
+    REVOKED_AT_PLATFORM: card_words.AGAIN_REVOKED_AT_PLATFORM,
 }
 """By the reason for which the grant before ended."""
 
@@ -162,16 +163,7 @@ def notice(device: DeviceAuthorization) -> Words | None:
 async def show_card(bot: Bot, request_id: str) -> None:
     """Makes the card's face true. One worker at a time does so for a request, hence no old face comes back."""
     while True:
-        moment = now()
-        request = await bot.database.write_one(
-            partial(
-                requests.claim_card,
-                request=request_id,
-                worker=bot.worker,
-                now=moment,
-                lease_until=moment + bot.lease,
-            )
-        )
+        request = await bot.database.write_one(partial(claim_card, request=request_id, claim=bot.claim()))
         if request is None:
             return
         if not await draw(bot, request):
@@ -263,7 +255,7 @@ async def shown(
     messages: list[OutgoingMessage] = []
 
     def work(c: Connection) -> int | None:
-        wanted = requests.card_shown(
+        wanted = card_shown(
             c, request, bot.worker, version, message_id=message_id, ephemeral=ephemeral, now=now()
         )
         messages[:] = insert_all(c, bot, notes) if wanted is not None else []
@@ -278,7 +270,7 @@ async def shown(
 
 async def redraw(bot: Bot, request: AuthorizationRequest) -> bool:
     """Drawn, but too late: it may have taken the place of a newer face."""
-    return await bot.database.write(lambda c: requests.redraw(c, request.id, now()))
+    return await bot.database.write(lambda c: redraw_card(c, request.id, now()))
 
 
 async def not_shown(bot: Bot, request: AuthorizationRequest, problem: NotSent, *, live: bool) -> bool:
@@ -288,7 +280,7 @@ async def not_shown(bot: Bot, request: AuthorizationRequest, problem: NotSent, *
     )
     if problem.retry:
         until = later(now(), request.card_attempts, problem.retry_after)
-        postponed = await bot.database.write(lambda c: requests.postpone_card(c, request, bot.worker, until))
+        postponed = await bot.database.write(lambda c: postpone_card(c, request, bot.worker, until))
         if not postponed and problem.may_have_arrived:
             await redraw(bot, request)
     elif live and problem.gone and request.card_message_id is not None:
@@ -379,7 +371,7 @@ async def replace_card(bot: Bot, request: AuthorizationRequest) -> None:
     ticket, moment = Secret(urlsafe(secrets.token_bytes(32))), now()
 
     def work(c: Connection) -> AuthorizationRequest | None:
-        shown_last = requests.card_shown(
+        shown_last = card_shown(
             c, request, bot.worker, request.card_wanted, message_id=request.card_message_id,
             ephemeral=request.card_ephemeral, now=moment,
         )  # fmt: skip
@@ -453,9 +445,7 @@ def where_to_ask(request: AuthorizationRequest, waiting: Sequence[DeferredCall])
 
 async def show_due_cards(bot: Bot) -> None:
     """Cards whose face is not true: after a crash, a failure of the platform, or a change made elsewhere."""
-    moment = now()
-    due = await bot.database.write(
-        lambda c: requests.cards_due(c, bot.worker, moment, moment + bot.lease, limit=20)
-    )
+    claim = bot.claim()
+    due = await bot.database.write(lambda c: claim_due_cards(c, claim, limit=20))
     # Side by side: a card that expired is not to wait for twenty others, nor their leases to run out.
     await asyncio.gather(*(show_claimed(bot, request) for request in due))

@@ -46,12 +46,10 @@ class Draft:
 
     def insert(self, connection: Connection, bot: Bot) -> OutgoingMessage | None:
         """Inside a transaction. None when this message was due before (another worker's, or already sent)."""
-        moment = now()
-        if not outbox.add(
-            connection, self.message, now=moment, worker=bot.worker, lease_until=moment + bot.lease
-        ):
+        claim = bot.claim()
+        if not outbox.add(connection, self.message, now=claim.now, claim=claim):
             return None
-        return outbox.claimed(self.message, moment)
+        return outbox.claimed(self.message, claim.now)
 
 
 def draft(
@@ -175,6 +173,7 @@ async def deliver(bot: Bot, message: OutgoingMessage) -> None:
         await settle(
             bot, message, MessageStatus.UNDELIVERABLE, f"the question was recalled: {result.reason}", moment
         )
+        bot.note_recall(message.call_id, message.user)
     elif not result.retry:
         await deliver_all(bot, await refused(bot, message, result, moment))
     elif moment - message.created_at > TRIED_FOR:
@@ -235,7 +234,8 @@ async def by_other_ways(bot: Bot, destination: Destination) -> Destination:
 
 async def without_question(bot: Bot, message: OutgoingMessage) -> Destination | None:
     """Where a message goes whose question was recalled: in the direct chat, where its person alone reads it. Of a
-    question in a group, what was written for it is told to them alone; what was read for it is told to nobody.
+    question in a group, what was written for it is told to them alone; what was read for it is told to nobody. Nor is
+    a word about a call that is not at its end: it ends by this.
     """
     call_id = message.call_id
     if call_id is None:
@@ -248,10 +248,14 @@ async def without_question(bot: Bot, message: OutgoingMessage) -> Destination | 
     if call is None or call.user != message.user:
         # No seal says which call a message is about: another person's chat is none to send it to.
         return None
+    if message.kind != "answer" and call.status in UNSETTLED:
+        return None
     if call.chat.kind == "direct":
         return Destination(message.user, call.chat.chat_id)
     return Destination(message.user) if wrote and message.kind == "answer" else None
 
+
+UNSETTLED = {CallStatus.QUEUED, CallStatus.RUNNING, CallStatus.SUSPENDED}
 
 WORDS_ABOUT_A_CALL = {"answer", "note"}
 """Kinds of messages that are shown in the group where a call was asked; it is told when they went elsewhere."""
@@ -315,7 +319,7 @@ def answered(c: Connection, bot: Bot, message: OutgoingMessage, moment: datetime
     """Inside a transaction that settles a message: the reaction to take away, if that was the answer."""
     if message.call_id is None or not may_have_reaction(message, moment):
         return None
-    return reactions.take(c, message.call_id, moment + bot.lease)
+    return reactions.claim(c, message.call_id, moment + bot.lease)
 
 
 def told_in_group(bot: Bot, call: DeferredCall) -> Draft:
@@ -422,10 +426,8 @@ WORD_FOR = {"answer": answer_refused, "confirmation_card": card_refused}
 
 async def deliver_due(bot: Bot) -> None:
     """Takes over messages that are due: postponed ones, and those of a worker that is gone."""
-    moment = now()
-    due = await bot.database.write_one(
-        lambda c: outbox.claim_due(c, bot.worker, moment, moment + bot.lease, limit=20)
-    )
+    claim = bot.claim()
+    due = await bot.database.write_one(lambda c: outbox.claim_due(c, claim, limit=20))
     # Side by side: one after another, the leases of the last would run out while the platform is slow.
     await asyncio.gather(*(deliver(bot, message) for message in due))
 

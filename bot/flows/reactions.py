@@ -41,6 +41,8 @@ async def react(bot: Bot, message: Unanswered) -> None:
     if isinstance(reaction, NotSent):
         log.info("no reaction", extra={"call": message.call_id, "reason": reaction.reason})
         await bot.database.write_one(lambda c: reactions.drop(c, message.call_id))
+        if reaction.recalled:
+            bot.note_recall(message.call_id, message.user)
         return
     bot.watch.seen(message.call_id)
     due = await bot.database.write_one(lambda c: reactions.placed(c, message.call_id, reaction))
@@ -62,8 +64,6 @@ async def remove(bot: Bot, platform: Platform, reaction: Reaction) -> None:
 
 async def remove_due(bot: Bot, platform: Platform) -> None:
     """Removes reactions that outlived their answers: after a crash, or a failure of the platform."""
-    moment = now()
-    due = await bot.database.write_one(
-        lambda c: reactions.take_due(c, platform.name, platform.app_id, moment, moment + bot.lease, limit=20)
-    )
+    claim = bot.claim(app=platform.app)
+    due = await bot.database.write_one(lambda c: reactions.claim_due(c, claim, limit=20))
     await asyncio.gather(*(remove(bot, platform, reaction) for reaction in due))

@@ -27,7 +27,7 @@ async def enter(bot: Bot) -> None:
     taken: dict[str, int] = {}
 
     def take_over(c: Connection) -> bool:
-        found = takeover.from_everybody(c, now(), bot.lease)
+        found = takeover.from_everyone(c, now(), bot.lease)
         taken.update(found or {})
         return found is not None
 

@@ -16,7 +16,7 @@ from bot.core.errors import LeaseLost
 from bot.flows.acknowledge import watch
 from bot.flows.bot import Bot, now
 from bot.flows.calls.progress import Run
-from bot.flows.calls.run import begin, run_call
+from bot.flows.calls.run import prepare, run_call
 from bot.store import claims
 
 log = logging.getLogger(__name__)
@@ -65,12 +65,10 @@ class Worker:
                 await self.wait_for_work()
 
     async def claim(self, *, urgent_only: bool) -> DeferredCall | None:
-        moment = now()
+        claim = self.bot.claim()
         try:
             return await self.bot.database.write_one(
-                lambda c: claims.claim_next(
-                    c, self.bot.worker, moment, moment + self.bot.lease, urgent_only=urgent_only
-                )
+                lambda c: claims.claim_next(c, claim, urgent_only=urgent_only)
             )
         except Exception:
             log.exception("claim failed")
@@ -97,7 +95,7 @@ class Worker:
         assert task is not None
         keeper = asyncio.create_task(self.keep_lease(call, task))
         try:
-            run = await begin(self.bot, call)
+            run = await prepare(self.bot, call)
             if run is not None:
                 self.runs[task] = run
                 await run_call(self.bot, run)

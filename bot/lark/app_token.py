@@ -1,4 +1,4 @@
-"""The app's own tokens, fetched by ourselves because the SDK blocks the event loop for it."""
+"""The app's own access tokens, cached and renewed. The SDK would block the event loop to fetch them."""
 
 from __future__ import annotations
 
@@ -9,95 +9,94 @@ from dataclasses import replace
 
 from bot.core.api import Outcome, Refused, Succeeded, TokenRejected, Unreachable
 from bot.core.secrets import Secret
-from bot.lark.api import TENANT_TOKEN_REJECTED, Http, meaning_of, seconds_in, secret_in
+from bot.lark.app import LarkApp
+from bot.lark.http_client import HttpClient
+from bot.lark.outcomes import TENANT_TOKEN_REJECTED, outcome_of
+from bot.lark.response_values import DEFAULT_TOKEN_LIFETIME, read_lifetime, read_secret
 
-RENEW_BEFORE = 20 * 60
-"""Seconds. With under half an hour left the platform gives a new token, and the old one stays good."""
+RENEWAL_MARGIN = 20 * 60
+"""Seconds before expiry. The platform issues a new token in the last 30 minutes, and the old one stays valid."""
 
-ASSUMED_LIFE = 7200
-"""Seconds, when the platform does not say anything sensible. A token that dies earlier is refused, and replaced."""
-
-PAUSE_AFTER_FAILURE = 5.0
-"""Seconds between attempts to renew ahead; a token that still works is not worth a storm."""
+RENEWAL_RETRY_INTERVAL = 5.0
+"""Seconds between attempts to renew a token that is still valid."""
 
 
 class AppToken:
-    """A token that the app gets for its own credentials: `tenant_access_token` or `app_access_token`."""
+    """A token for the app's own credentials: `tenant_access_token` or `app_access_token`."""
 
-    def __init__(self, http: Http, open_url: str, app_id: str, app_secret: Secret, name: str) -> None:
-        self._http = http
-        self._url = f"{open_url}/open-apis/auth/v3/{name}/internal"
-        self._app_id, self._app_secret, self._name = app_id, app_secret, name
+    def __init__(self, http: HttpClient, app: LarkApp, name: str) -> None:
+        self._http, self._app, self._name = http, app, name
+        self._url = f"{app.open_url}/open-apis/auth/v3/{name}/internal"
         self._token: Secret | None = None
         self._expires_at = 0.0
         self._renew_at = 0.0
-        self._flight: asyncio.Task[Secret | Outcome] | None = None
+        self._fetch_task: asyncio.Task[Secret | Outcome] | None = None
 
     async def get(self) -> Secret | Outcome:
-        """A token that should still work, or why there is none. Waits only when there is no token at all."""
+        """Return a valid token, or why there is none. Waits for the network only if there is no valid token."""
         now = time.monotonic()
         if self._token is None or now >= self._expires_at:
-            return await asyncio.shield(self._fetching())
+            return await asyncio.shield(self._start_fetch())
         if now >= self._renew_at:
-            self._renew_at = now + PAUSE_AFTER_FAILURE
-            self._fetching()
+            self._renew_at = now + RENEWAL_RETRY_INTERVAL
+            self._start_fetch()
         return self._token
 
     def invalidate(self, rejected: Secret) -> None:
-        """Forgets a token that the platform refused, unless there is a newer one already."""
+        """Discard a token that the platform rejected, unless it has been replaced."""
         if self._token is rejected:
             self._token = None
 
     async def close(self) -> None:
-        if self._flight is not None:
-            self._flight.cancel()
-            await asyncio.gather(self._flight, return_exceptions=True)
+        if self._fetch_task is not None:
+            self._fetch_task.cancel()
+            await asyncio.gather(self._fetch_task, return_exceptions=True)
 
-    def _fetching(self) -> asyncio.Task[Secret | Outcome]:
-        if self._flight is None or self._flight.done():
-            self._flight = asyncio.create_task(self._fetch())
-        return self._flight
+    def _start_fetch(self) -> asyncio.Task[Secret | Outcome]:
+        if self._fetch_task is None or self._fetch_task.done():
+            self._fetch_task = asyncio.create_task(self._fetch())
+        return self._fetch_task
 
     async def _fetch(self) -> Secret | Outcome:
-        credentials = {"app_id": self._app_id, "app_secret": self._app_secret.reveal()}
+        credentials = {"app_id": self._app.id, "app_secret": self._app.secret.reveal()}
         answer = await self._http.fetch("POST", self._url, body=credentials)
         if isinstance(answer, Unreachable):
-            # Asking for a token has no effect that could be repeated.
+            # Requesting a token has no side effects.
             return Unreachable(answer.reason, may_have_arrived=False)
-        outcome = meaning_of(answer, "POST")
+        outcome = outcome_of(answer, "POST")
         if isinstance(outcome, Refused):
-            # It may quote what it was sent.
+            # The message may quote the request.
             return replace(
-                outcome, message=outcome.message.replace(self._app_secret.reveal(), "***"), data=None
+                outcome, message=outcome.message.replace(self._app.secret.reveal(), "***"), data=None
             )
         if not isinstance(outcome, Succeeded):
-            return without_arrival(outcome)
-        token = secret_in(outcome.data, self._name)
+            return never_arrived(outcome)
+        token = read_secret(outcome.data, self._name)
         if token is None:
             return Unreachable("an answer without a token", may_have_arrived=False)
-        seconds = seconds_in(outcome.data, "expire") or ASSUMED_LIFE
+        seconds = read_lifetime(outcome.data, "expire") or DEFAULT_TOKEN_LIFETIME
         now = time.monotonic()
         self._token = token
         self._expires_at = now + seconds
-        self._renew_at = now + max(seconds - RENEW_BEFORE, seconds / 2)
+        self._renew_at = now + max(seconds - RENEWAL_MARGIN, seconds / 2)
         return self._token
 
 
 async def with_token(token: AppToken, attempt: Callable[[Secret], Awaitable[Outcome]]) -> Outcome:
-    """Makes a call as the app; once more, with a fresh token, when the token as such was refused."""
+    """Make a call as the app, and a second time with a new token if the first was rejected."""
     for last in (False, True):
         secret = await token.get()
         if not isinstance(secret, Secret):
-            # Nothing left for the API itself, however its token failed.
-            return without_arrival(secret)
+            # The request for the token failed, so the call itself was never sent.
+            return never_arrived(secret)
         outcome = await attempt(secret)
-        if last or not refuses_token(outcome):
+        if last or not is_token_rejected(outcome):
             return outcome
         token.invalidate(secret)
     raise AssertionError("unreachable")
 
 
-def refuses_token(outcome: Outcome) -> bool:
+def is_token_rejected(outcome: Outcome) -> bool:
     match outcome:
         case TokenRejected():
             return True
@@ -107,7 +106,8 @@ def refuses_token(outcome: Outcome) -> bool:
             return False
 
 
-def without_arrival(outcome: Outcome) -> Outcome:
+def never_arrived(outcome: Outcome) -> Outcome:
+    """Return an outcome that says that the request was never sent, if there was no usable response."""
     if isinstance(outcome, Unreachable):
         return Unreachable(outcome.reason, may_have_arrived=False)
     return outcome

@@ -1,23 +1,24 @@
-"""Answers that mean "too many requests", whichever API, token or HTTP status they come with. The one table of them.
+"""Recognizes rate limits: responses that mean "too many requests", of any API, token and HTTP status.
 
-Such a request was not carried out. It is made again later: when the platform says so, or else after a pause that grows.
+Such a request was not carried out. It is retried when the platform says so, or else with exponential backoff.
 https://open.feishu.cn/document/server-docs/api-call-guide/frequency-control
 """
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from typing import Any
 
-LIMITED = frozenset(
+from bot.lark.refusal_messages import mentions_limit
+
+LIMIT_CODES = frozenset(
     {
         99991400,  # any API, with HTTP 429 or, for an old one, 400
-        230020,  # messages: to one chat, or of one message
-        11232,  # messages: of the platform as a whole, which happens at full hours
+        230020,  # messages: to one chat, or on one message
+        11232,  # messages: to the platform as a whole, at full hours
         11233,  # messages: to one chat
-        11247,  # messages: inside the platform
+        11247,  # messages: internal to the platform
         9499,
         190004,  # calendar
         190005,
@@ -29,46 +30,38 @@ LIMITED = frozenset(
         1061045,  # drive
     }
 )
-QUOTA_SPENT = 99991403
-"""The month's quota, which no wait that anybody would call a wait brings back, whatever the HTTP status."""
+QUOTA_EXHAUSTED = 99991403
+"""The monthly quota. Waiting does not help, whatever the HTTP status."""
 
 TOO_MANY_REQUESTS = 429
 
-OF_ONE_CHAT = frozenset({230020, 11233})
-OF_ONE_CHAT_FOR = 1.0
-"""Seconds: a person, and a group, take five messages a second. The answer does not say so."""
-
-SAYS_SO = re.compile(
-    r"too many requests?\b|too frequent|\bfrequency (limit|control)|\brate limit|\bqps limit"
-    r"|请求(过于|太|过)频繁|操作频繁|频率限制|频控|限流",
-    re.IGNORECASE,
-)
-"""Of a message, for codes that no table has. A refusal that is mistaken for a limit is told later; a limit that is
-mistaken for a refusal loses a message."""
+CHAT_LIMIT_CODES = frozenset({230020, 11233})
+CHAT_LIMIT_WAIT = 1.0
+"""Seconds. A user or a group takes five messages a second; the response does not say when to retry."""
 
 
 def is_limit(status: int, code: Any = None) -> bool:
-    """Whether an answer means "too many requests" by its status, whatever its body, or by its code."""
+    """Whether the HTTP status or the code of a response means "too many requests"."""
     known = code if type(code) is int else None
-    return known != QUOTA_SPENT and (status == TOO_MANY_REQUESTS or known in LIMITED)
+    return known != QUOTA_EXHAUSTED and (status == TOO_MANY_REQUESTS or known in LIMIT_CODES)
 
 
-def reads_like_limit(headers: Mapping[str, str], message: str) -> bool:
-    """The same of a refusal that no table knows: limits alone say when to come back, and what they are."""
-    return seconds_to_wait(headers) is not None or bool(SAYS_SO.search(message[:500]))
+def looks_like_limit(headers: Mapping[str, str], message: str) -> bool:
+    """Whether a refusal with an unlisted code is a rate limit: it says when to retry, or has a matching message."""
+    return retry_after(headers) is not None or mentions_limit(message)
 
 
-LONGEST_WAIT = 86400.0
-"""Seconds that are believed of a limit's reset; the platform's own are seconds to minutes."""
+MAX_WAIT = 86400.0
+"""Seconds. A longer wait is shortened; the platform's own are seconds to minutes."""
 
 
-def seconds_to_wait(headers: Mapping[str, str], code: Any = None) -> float | None:
-    """When to come back, by the platform's own header, else by HTTP's, else by what is known of the code."""
+def retry_after(headers: Mapping[str, str], code: Any = None) -> float | None:
+    """Return the seconds to wait, by the platform's header, else by HTTP's, else by the code."""
     for name in ("x-ogw-ratelimit-reset", "Retry-After"):
         try:
             seconds = float(headers.get(name, ""))
         except ValueError:
             continue
         if math.isfinite(seconds) and seconds >= 0:
-            return min(seconds, LONGEST_WAIT)
-    return OF_ONE_CHAT_FOR if type(code) is int and code in OF_ONE_CHAT else None
+            return min(seconds, MAX_WAIT)
+    return CHAT_LIMIT_WAIT if type(code) is int and code in CHAT_LIMIT_CODES else None

@@ -1,7 +1,7 @@
-"""The typed requests of lark-oapi: its catalogue of APIs, without its client.
+"""The typed requests of lark-oapi, without its client.
 
-`import lark_oapi` takes seconds, more than a command has for a step, because it imports every API there is, and a
-WebSocket client that wants pkg_resources, which setuptools deprecates and newer ones lack. `typed` imports one API.
+`import lark_oapi` takes seconds, longer than a step of a command may take, because it imports every API, and a WebSocket
+client that needs pkg_resources, which recent versions of setuptools lack. `typed` imports a single API.
 """
 
 from __future__ import annotations
@@ -10,23 +10,25 @@ import importlib
 import importlib.util
 import sys
 import warnings
+from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
+from urllib.parse import quote
 
-from bot.lark.api import from_sdk_request
+from bot.core.api import ApiCall, Write
 
 __all__ = ["from_sdk_request", "typed"]
 
 SDK = "lark_oapi"
 
 _kept: dict[str, ModuleType] = {}
-"""What has been imported of the SDK in this way, by name."""
+"""Modules of the SDK that `typed` has imported, by name."""
 
 
 def typed(api: str) -> Any:
-    """The module with the requests and models of one API: `typed("calendar.v4").PrimaryCalendarRequest`.
+    """Return the module with the requests and models of one API: `typed("calendar.v4").PrimaryCalendarRequest`.
 
-    Call it in the command, not beside it: the first time takes up to a second, later ones nothing.
+    Call it inside the command, not at import: the first call takes up to a second.
     """
     name = f"{SDK}.api.{api}"
     if SDK in sys.modules:
@@ -36,13 +38,13 @@ def typed(api: str) -> Any:
     sys.modules.update(_kept)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what the SDK's authors have to read
+            warnings.simplefilter("ignore")  # deprecations within the SDK
             for package in (SDK, f"{SDK}.api"):
-                sys.modules.setdefault(package, empty(package))
+                sys.modules.setdefault(package, empty_package(package))
             found = importlib.import_module(name)
         _kept.update({each: module for each, module in sys.modules.items() if is_sdk(each)})
     finally:
-        # Whoever imports the whole SDK later gets the whole.
+        # A later `import lark_oapi` must import the whole SDK.
         for each in [each for each in sys.modules if is_sdk(each)]:
             del sys.modules[each]
     return found
@@ -52,9 +54,41 @@ def is_sdk(name: str) -> bool:
     return name == SDK or name.startswith(f"{SDK}.")
 
 
-def empty(package: str) -> ModuleType:
-    """A package in which modules are found, but whose own code, which imports all of them, has not run."""
+def empty_package(package: str) -> ModuleType:
+    """Return a package whose submodules can be imported, without running its own code, which imports all of them."""
     spec = importlib.util.find_spec(package)
     if spec is None:
         raise ModuleNotFoundError(f"No module named {package!r}", name=package)
     return importlib.util.module_from_spec(spec)
+
+
+def from_sdk_request(request: Any, *, write: Write | None = None, read: bool = False) -> ApiCall:
+    """Return the API call that a typed request of lark-oapi describes.
+
+    `write` and `read` say what the request does not: see `ApiCall`. Do not pass a request that the SDK has executed,
+    because it contains a token. Raises `ValueError` for files and repeated query parameters.
+    """
+    if request.files:
+        raise ValueError("An ApiCall cannot contain a file.")
+    path = "/".join(
+        quote(str(request.paths[segment[1:]]), safe="@") if segment.startswith(":") else segment
+        for segment in request.uri.split("/")
+    )
+    body = None if request.body is None else plain_json(request.body)
+    query: dict[str, str] = dict(request.queries)
+    if len(query) < len(request.queries):
+        raise ValueError("An ApiCall cannot contain a repeated query parameter.")
+    return ApiCall(request.http_method.name, path, query, body, write=write, read=read)
+
+
+def plain_json(value: Any) -> Any:
+    """Return a model of the SDK as JSON, without the fields that are not set."""
+    if isinstance(value, Mapping):
+        return {name: plain_json(each) for name, each in value.items() if each is not None}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain_json(each) for each in value]
+    if value is None or isinstance(value, str | int | float):
+        return value
+    if not type(value).__module__.startswith("lark_oapi."):
+        raise ValueError(f"An ApiCall cannot contain a {type(value).__name__}.")
+    return plain_json(vars(value))

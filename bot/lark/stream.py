@@ -1,8 +1,8 @@
-"""The long connection: events come in over a WebSocket that the bot opened. Stays connected, whatever happens.
+"""The long connection: receives events over a WebSocket that the bot opens, and reconnects whenever it is lost.
 
-The client is our own. The SDK's runs on a loop of its module, asks for the address with a blocking request, reads
-on only when a handler has returned, does not answer frames of type `card`, waits up to two minutes before it
-connects again, ends for good on some refusals, and logs the address, by which others can connect.
+The SDK has a client too, which does not fit: it runs on an event loop of its own module, requests the address with a
+blocking call, reads on only after a handler has returned, does not answer frames of type `card`, waits up to two minutes
+to reconnect, stops for good after some refusals, and logs the address, with which others could connect.
 https://open.feishu.cn/document/server-docs/event-subscription-guide/event-subscription-configure-/request-url-configuration-case
 """
 
@@ -13,160 +13,96 @@ import base64
 import contextlib
 import json
 import logging
-import random
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Any
 
 import aiohttp
-from yarl import URL
 
-from bot.core.api import Json, Unreachable
+from bot.core.api import Json
 from bot.core.events import Outage
 from bot.core.network import STRAIGHT, Network
 from bot.core.secrets import Secret
-from bot.lark.api import OTHER_BRAND, WRONG_BRAND, Http, Way, bounded, describe, is_redirect, parse_object
-from bot.lark.frames import CONTROL, DATA, Frame, FrameError, Parts, decode, encode, ping
+from bot.lark.connection_errors import describe_error
+from bot.lark.frames import CONTROL, DATA, Frame, FrameError, PayloadAssembler, decode, encode, ping
+from bot.lark.http_client import ConnectionOptions, HttpClient, drop_if_costly
+from bot.lark.response_values import parse_json_object
+from bot.lark.stream_endpoint import (
+    CannotConnect,
+    ClientConfig,
+    refused_handshake,
+    reject_redirects,
+    request_address,
+)
 
 log = logging.getLogger(__name__)
 
-ENDPOINT = "/callback/ws/endpoint"
 
-DOMAINS = (("feishu.cn", "larkoffice.com"), ("larksuite.com",))
-"""Of each brand. The addresses seen so far are msg-frontier.feishu.cn and msg-frontier-sg.larksuite.com."""
+CONNECT_TIMEOUT = 8.0
+"""Seconds for one attempt, including the request for the address."""
 
-CONNECT_WITHIN = 8.0
-"""Seconds for one attempt, the question for the address included."""
-LONGEST_FIRST_PAUSE = 5.0
-LONGEST_PAUSE = 10.0
-PAUSE_WHEN_REFUSED = 20.0
-"""Seconds between attempts. The longest and one attempt make less than the 30 in which a connection has to be back
-after the platform is; so a platform that wishes for longer pauses does not get them."""
-SHORTEST_PAUSE = 0.5
+HEARTBEAT = 8.0
+"""Seconds of silence before a WebSocket ping, which must be answered within half that time. Detects a peer that
+vanished. The platform's own pings, every two minutes, would detect it too late."""
 
-KEEPALIVE = 8.0
-"""Seconds of silence after which the WebSocket is pinged; it has half as long to answer. Notices a peer that
-vanished without a word. The platform's own pings, every two minutes, would notice it too late."""
-PONG_WITHIN = 10.0
-"""Seconds for the answer to one of those. Notices a platform that is gone behind a proxy that is not."""
+PONG_TIMEOUT = 10.0
+"""Seconds for the answer to a ping of the platform's protocol. Detects a platform that is gone behind a live proxy."""
 
-LARGEST_FRAME = 1024 * 1024
-"""Bytes; the SDK takes no larger ones either. One that is larger ends the connection."""
-MOST_AT_ONCE = 1000
-"""Events that are being accepted. Those beyond are refused, and the platform sends them again."""
+MAX_FRAME_BYTES = 1024 * 1024
+"""The SDK's limit too. A larger frame closes the connection."""
 
-MOST_UNREADABLE = 20
-"""Frames in a row that cannot be read. After these the connection is given up: its other end speaks something else."""
-MOST_IDLE = 200
-IDLE_WITHIN = 10.0
-"""At most so many frames in so many seconds that bring no event: pings, pongs, and what is refused. The platform sends
-a handful in a minute."""
-TURN = 20
-"""Frames after which everything else in the process has its turn."""
+MAX_CONCURRENT_EVENTS = 1000
+"""Events that are being accepted. More are rejected, and the platform redelivers them."""
 
-FINISH_WITHIN = 2.5
-"""Seconds that events under way have at the end."""
-CLOSE_WITHIN = 0.5
+MAX_UNREADABLE_FRAMES = 20
+"""Consecutive unreadable frames before the connection is closed: the peer does not speak the protocol."""
 
-LONGEST_WISH = 86400
-"""Seconds, or attempts, that the platform may wish for."""
+MAX_IDLE_FRAMES = 200
+IDLE_PERIOD = 10.0
+"""Limit on frames that bring no event (pings, pongs, rejected events), and the seconds it applies to. The platform sends
+a few a minute."""
 
-REMIND_EVERY = 600.0
-"""Seconds after which an outage that goes on unchanged is logged again."""
-LONGEST_WORDS = 200
+FRAMES_PER_TURN = 20
+"""Frames after which the event loop runs other tasks."""
 
-REFUSALS = {
-    403: "the app is disabled, or may not have long connections",
-    514: "the platform does not accept LARK_APP_ID with LARK_APP_SECRET",
-    1000040344: "the platform misses the app's credentials",
-    1000040350: "the app has as many long connections as it may",
-    WRONG_BRAND: OTHER_BRAND,
-}
-"""What only the app's developers or operators can change."""
+FINISH_TIMEOUT = 2.5
+"""Seconds that events in progress have when the connection stops."""
+
+CLOSE_TIMEOUT = 0.5
+
+REMINDER_INTERVAL = 600.0
+"""Seconds after which an unchanged outage is logged again."""
 
 
-class CannotConnect(Exception):
-    """Words for operators. `refused`: trying again soon will not help."""
-
-    def __init__(self, words: str, *, refused: bool = False) -> None:
-        super().__init__(words)
-        self.refused = refused
-
-
-class NotAccepted(Exception):
-    """The event is to be sent again. Words for the log."""
+class EventNotAccepted(Exception):
+    """The platform should redeliver the event. The text is for the log."""
 
 
 def log_refusal(message: str, reason: str) -> None:
     log.warning(message, extra={"reason": reason})
 
 
-OnEvent = Callable[[bytes], Awaitable[Json]]
-"""Takes one event's payload. The event is acknowledged when it has returned, with what it returned unless that is
-None; when it raises, the platform is told to send the event again."""
-
-
-@dataclass(frozen=True, slots=True)
-class ClientConfig:
-    """How the platform wishes its clients to behave, in seconds. It may change its mind at any time."""
-
-    ping_interval: int = 120
-    reconnect_count: int = -1
-    reconnect_interval: int = 120
-    reconnect_nonce: int = 30
-    """The longest of the random waits before the first attempt."""
-
-    def updated(self, given: Any) -> ClientConfig:
-        """With the fields that were given and make sense."""
-        given = given if isinstance(given, dict) else {}
-        fields = {
-            name: given[wire]
-            for name, wire, least in (
-                ("ping_interval", "PingInterval", 1),
-                ("reconnect_count", "ReconnectCount", -1),
-                ("reconnect_interval", "ReconnectInterval", 0),
-                ("reconnect_nonce", "ReconnectNonce", 0),
-            )
-            if type(given.get(wire)) is int and least <= given[wire] <= LONGEST_WISH
-        }
-        return replace(self, **fields)
-
-    def pause(self, failures: int, *, refused: bool = False) -> float:
-        """Seconds until the next attempt, after so many have failed since the connection was lost."""
-        if refused:
-            longest = PAUSE_WHEN_REFUSED
-        elif failures == 0:
-            return random.uniform(SHORTEST_PAUSE, max(SHORTEST_PAUSE, self._first_pause()))  # noqa: S311 - jitter
-        elif 0 <= self.reconnect_count < failures:
-            longest = LONGEST_PAUSE  # the SDK ends here
-        else:
-            longest = max(
-                SHORTEST_PAUSE, min(2.0 ** min(failures, 10), self.reconnect_interval, LONGEST_PAUSE)
-            )
-        return longest * random.uniform(0.5, 1)  # noqa: S311
-
-    def _first_pause(self) -> float:
-        return min(self.reconnect_nonce, LONGEST_FIRST_PAUSE)
+EventHandler = Callable[[bytes], Awaitable[Json]]
+"""Handles one event's payload. Its return value, unless None, is the answer in the acknowledgement. If it raises, the
+platform is asked to redeliver the event."""
 
 
 SILENT = "the connection fell silent"
 
 
-class Link:
-    """One connection, from its handshake to its end."""
+class Connection:
+    """One WebSocket connection."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse, service: int) -> None:
         self.socket = socket
         self.service = service
-        self.parts = Parts()
+        self.payloads = PayloadAssembler()
         self.silent_since: float | None = None
-        """When it was pinged, unless something came since."""
+        """When a ping was sent, unless a frame has arrived since."""
         self.proven = False
-        """Whether anything came yet that can be read."""
+        """Whether a readable frame has arrived."""
         self.given_up: str | None = None
-        """Why this end has closed it."""
+        """Why the bot closes it."""
         self._unreadable = 0
         self._idle = 0
         self._idle_since = time.monotonic()
@@ -175,29 +111,27 @@ class Link:
         await self.socket.send_bytes(encode(frame))
 
     async def close(self) -> None:
-        # aiohttp waits so long for each frame that comes before the other end has closed, too.
+        # aiohttp applies its own timeout to each frame that arrives before the peer closes.
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(CLOSE_WITHIN):
+            async with asyncio.timeout(CLOSE_TIMEOUT):
                 await self.socket.close()
 
-    def read(self) -> None:
-        """A frame could be read."""
+    def count_readable(self) -> None:
         self.proven, self._unreadable = True, 0
 
-    def unreadable(self) -> None:
-        """A frame could not be read."""
+    def count_unreadable(self) -> None:
         self._unreadable += 1
-        if self._unreadable >= MOST_UNREADABLE:
+        if self._unreadable >= MAX_UNREADABLE_FRAMES:
             self.given_up = "the other end sends what cannot be read"
-        self.idle()
+        self.count_idle()
 
-    def idle(self) -> None:
-        """A frame has brought no event, or one that is refused."""
+    def count_idle(self) -> None:
+        """Count a frame that brings no event, or one that is rejected."""
         now = time.monotonic()
-        if now > self._idle_since + IDLE_WITHIN:
+        if now > self._idle_since + IDLE_PERIOD:
             self._idle, self._idle_since = 0, now
         self._idle += 1
-        if self._idle > MOST_IDLE:
+        if self._idle > MAX_IDLE_FRAMES:
             self.given_up = self.given_up or "the other end sends too much that is no event"
 
     def why_lost(self) -> str:
@@ -209,7 +143,7 @@ class Link:
 
 
 class LongConnection:
-    """`await start()`, look at `outage`, `await stop()`. Connects by itself for as long as it takes."""
+    """Receives events from `start()` to `stop()`, and reconnects by itself. `outage` says if it is down."""
 
     def __init__(
         self,
@@ -217,33 +151,33 @@ class LongConnection:
         app_id: str,
         app_secret: Secret,
         open_url: str,
-        on_event: OnEvent,
+        on_event: EventHandler,
         on_refusal: Callable[[str, str], None] = log_refusal,
         network: Network = STRAIGHT,
     ) -> None:
-        """`on_refusal` takes a message and a reason, both from fixed sets, for what may come in any number."""
+        """`on_refusal` takes a message and a reason, both from fixed sets, because these can occur in any number."""
         self._app_id, self._app_secret, self._open_url = app_id, app_secret, open_url
         self._on_event, self._on_refusal = on_event, on_refusal
-        self._network, self._way = network, Way(network)
+        self._network, self._options = network, ConnectionOptions(network)
         self._config = ClientConfig()
         self._outage: Outage | None = Outage(datetime.now(UTC), "not connected yet")
-        self._said_at = -REMIND_EVERY
+        self._logged_at = -REMINDER_INTERVAL
         self._serving: asyncio.Task[None] | None = None
-        self._link: Link | None = None
-        self._handling: set[asyncio.Task[None]] = set()
-        self._pings_are_answered = False
+        self._connection: Connection | None = None
+        self._accepting: set[asyncio.Task[None]] = set()
+        self._answers_pings = False
 
     @property
     def outage(self) -> Outage | None:
-        """None while events can come in."""
+        """None while events can be received."""
         return self._outage
 
     async def start(self) -> None:
-        """Returns at once; an event may come from now on."""
+        """Begin to connect, and return at once."""
         self._serving = asyncio.create_task(self._serve())
 
     async def stop(self) -> None:
-        """Takes nothing more, answers what is being accepted, and closes: takes three seconds at most."""
+        """Receive no more events, finish those in progress, and close. Takes at most three seconds."""
         if self._serving is not None:
             self._serving.cancel()
             await asyncio.gather(self._serving, return_exceptions=True)
@@ -251,180 +185,149 @@ class LongConnection:
     async def _serve(self) -> None:
         failures = 0
         async with contextlib.AsyncExitStack() as opened:
-            http = Http(self._network)
+            http = HttpClient(self._network)
             opened.push_async_callback(http.close)
             session = await opened.enter_async_context(
                 aiohttp.ClientSession(
                     timeout=aiohttp.ClientTimeout(total=None),
                     cookie_jar=aiohttp.DummyCookieJar(),
-                    middlewares=(refuse_redirects,),
+                    middlewares=(reject_redirects,),
                 )
             )
             opened.push_async_callback(self._finish)
             while True:
                 refused = False
                 try:
-                    async with asyncio.timeout(CONNECT_WITHIN):
-                        link = self._link = await self._connect(http, session)
+                    async with asyncio.timeout(CONNECT_TIMEOUT):
+                        connection = self._connection = await self._connect(http, session)
                     self._is_up()
-                    await self._receive(link)
+                    await self._receive(connection)
                 except Exception as problem:
                     failures += 1
                     refused = isinstance(problem, CannotConnect) and problem.refused
                     self._is_down(reason_of(problem), failures)
                 else:
-                    is_silence = link.given_up in {None, SILENT}
-                    failures = 0 if link.proven and is_silence else failures + 1
-                    self._is_down(link.why_lost(), failures)
+                    peer_behaved = connection.given_up in {None, SILENT}
+                    failures = 0 if connection.proven and peer_behaved else failures + 1
+                    self._is_down(connection.why_lost(), failures)
                 await asyncio.sleep(self._config.pause(failures, refused=refused))
 
     # --- connecting
 
-    async def _connect(self, http: Http, session: aiohttp.ClientSession) -> Link:
-        url = await self._address(http)
-        service = url.query.get("service_id", "")
-        if not (service.isascii() and service.isdigit() and len(service) <= 10):
-            raise CannotConnect("the platform gave an address without its parameters")
-        if not is_platforms(url, URL(self._open_url)):
-            raise CannotConnect(
-                f"the platform gave an address that is not its own: {url.host}"[:LONGEST_WORDS]
-            )
+    async def _connect(self, http: HttpClient, session: aiohttp.ClientSession) -> Connection:
+        address = await request_address(http, self._open_url, self._app_id, self._app_secret)
+        self._config = self._config.updated(address.config)
         try:
             socket = await session.ws_connect(
-                url,
-                heartbeat=KEEPALIVE,
-                autoping=False,  # or aiohttp would answer any number of pings without giving way
-                max_msg_size=LARGEST_FRAME,
-                timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_WITHIN),
-                **self._way.to(str(url)),
+                address.url,
+                heartbeat=HEARTBEAT,
+                autoping=False,  # aiohttp would answer any number of pings without yielding to the event loop
+                max_msg_size=MAX_FRAME_BYTES,
+                timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_TIMEOUT),
+                **self._options.for_url(str(address.url)),
             )
         except aiohttp.WSServerHandshakeError as problem:
             raise refused_handshake(problem.status, problem.headers or {}) from None
-        return Link(socket, int(service))
-
-    async def _address(self, http: Http) -> URL:
-        """Where to connect. It is for one connection, and whoever has it can take our events."""
-        credentials = {"AppID": self._app_id, "AppSecret": self._app_secret.reveal()}
-        answer = await http.fetch("POST", self._open_url + ENDPOINT, body=credentials)
-        if isinstance(answer, Unreachable):
-            raise CannotConnect(answer.reason)
-        if is_redirect(answer.status):
-            raise CannotConnect(f"the platform redirects the question for an address: HTTP {answer.status}")
-        parsed = parse_object(answer.body) or {}
-        code = parsed.get("code")
-        if type(code) is not int:
-            raise CannotConnect(f"the platform gave no address: HTTP {answer.status}")
-        if code != 0:
-            raise refusal(code, parsed.get("msg"))
-        data = parsed.get("data")
-        fields = data if isinstance(data, dict) else {}
-        self._config = self._config.updated(fields.get("ClientConfig"))
-        url = fields.get("URL")
-        if not isinstance(url, str) or not url.startswith(("wss://", "ws://")):
-            raise CannotConnect("the platform gave no address")
-        try:
-            return URL(url)
-        except ValueError:
-            raise CannotConnect("the platform gave an address that is none") from None
+        return Connection(socket, address.service)
 
     # --- receiving
 
-    async def _receive(self, link: Link) -> None:
-        """Until the connection is lost. Nothing here waits for an event to be accepted."""
-        pinging = asyncio.create_task(self._keep_pinging(link))
+    async def _receive(self, connection: Connection) -> None:
+        """Receive frames until the connection is lost, without waiting for events to be accepted."""
+        pinging = asyncio.create_task(self._keep_pinging(connection))
         try:
             count = 0
-            async for message in link.socket:
-                await self._take_message(link, message)
-                if link.given_up:
+            async for message in connection.socket:
+                await self._handle_message(connection, message)
+                if connection.given_up:
                     break
                 count += 1
-                if count % TURN == 0:
-                    # A socket with frames that have come already never waits.
+                if count % FRAMES_PER_TURN == 0:
+                    # Reading a socket that has buffered frames never yields to the event loop.
                     await asyncio.sleep(0)
-            await link.close()
+            await connection.close()
         finally:
             pinging.cancel()
 
-    async def _take_message(self, link: Link, message: aiohttp.WSMessage) -> None:
+    async def _handle_message(self, connection: Connection, message: aiohttp.WSMessage) -> None:
         match message.type:
             case aiohttp.WSMsgType.BINARY:
-                link.silent_since = None
-                self._take(link, message.data)
+                connection.silent_since = None
+                self._handle_frame(connection, message.data)
             case aiohttp.WSMsgType.PING:
-                link.idle()
-                await link.socket.pong(message.data)
+                connection.count_idle()
+                await connection.socket.pong(message.data)
             case aiohttp.WSMsgType.PONG:
-                link.idle()
+                connection.count_idle()
             case _:
-                link.unreadable()
+                connection.count_unreadable()
 
-    async def _keep_pinging(self, link: Link) -> None:
-        """As often as the platform wishes, which may change between two pings."""
+    async def _keep_pinging(self, connection: Connection) -> None:
+        """Ping at the platform's interval, which may change between two pings."""
         with contextlib.suppress(ConnectionError):
             while True:
-                await link.send(ping(link.service))
+                await connection.send(ping(connection.service))
                 pinged = time.monotonic()
-                link.silent_since = link.silent_since or pinged
+                connection.silent_since = connection.silent_since or pinged
                 while time.monotonic() < pinged + self._config.ping_interval:
                     await asyncio.sleep(1)
-                    await self._notice_silence(link)
+                    await self._check_silence(connection)
 
-    async def _notice_silence(self, link: Link) -> None:
-        """Only a platform that has answered pings before is expected to answer them."""
-        silent_since = link.silent_since
-        if self._pings_are_answered and silent_since and time.monotonic() > silent_since + PONG_WITHIN:
-            link.given_up = SILENT
-            await link.close()
+    async def _check_silence(self, connection: Connection) -> None:
+        """Close a connection whose ping was not answered, if this platform has ever answered one."""
+        silent_since = connection.silent_since
+        if self._answers_pings and silent_since and time.monotonic() > silent_since + PONG_TIMEOUT:
+            connection.given_up = SILENT
+            await connection.close()
 
-    def _take(self, link: Link, data: bytes) -> None:
-        """One frame. What is wrong with one does not end the connection."""
+    def _handle_frame(self, connection: Connection, data: bytes) -> None:
+        """Handle one frame. An unreadable frame alone does not end the connection."""
         try:
             frame = decode(data)
-            link.read()
+            connection.count_readable()
             if frame.method == CONTROL and frame.header("type") == "pong":
-                self._pings_are_answered = True
-                self._config = self._config.updated(parse_object(bounded(frame.payload)))
-                link.idle()
+                self._answers_pings = True
+                self._config = self._config.updated(parse_json_object(drop_if_costly(frame.payload)))
+                connection.count_idle()
             elif frame.method == DATA and frame.header("type") in {"event", "card"}:
-                wasted = link.parts.wasted
-                payload = link.parts.join(frame, time.monotonic())
-                if link.parts.wasted > wasted:
-                    link.idle()
+                wasted = connection.payloads.wasted
+                payload = connection.payloads.add(frame, time.monotonic())
+                if connection.payloads.wasted > wasted:
+                    connection.count_idle()
                 if payload is not None:
-                    self._handle(link, frame, payload)
+                    self._start_accepting(connection, frame, payload)
             else:
-                link.idle()
+                connection.count_idle()
         except FrameError as problem:
-            link.unreadable()
+            connection.count_unreadable()
             self._on_refusal("a frame could not be read", str(problem))
 
-    def _handle(self, link: Link, frame: Frame, payload: bytes) -> None:
-        has_room = len(self._handling) < MOST_AT_ONCE
-        task = asyncio.create_task(self._accept(link, frame, payload, has_room=has_room))
-        self._handling.add(task)
-        task.add_done_callback(self._handling.discard)
+    def _start_accepting(self, connection: Connection, frame: Frame, payload: bytes) -> None:
+        has_room = len(self._accepting) < MAX_CONCURRENT_EVENTS
+        task = asyncio.create_task(self._accept(connection, frame, payload, has_room=has_room))
+        self._accepting.add(task)
+        task.add_done_callback(self._accepting.discard)
 
-    async def _accept(self, link: Link, frame: Frame, payload: bytes, *, has_room: bool) -> None:
-        """Acknowledges an event when it has been accepted, with what is to be answered; else says that it was not."""
+    async def _accept(self, connection: Connection, frame: Frame, payload: bytes, *, has_room: bool) -> None:
+        """Acknowledge an event once it is accepted, with the handler's answer; otherwise ask for redelivery."""
         started = time.monotonic()
         try:
             if not has_room:
-                raise NotAccepted("too many at once")
+                raise EventNotAccepted("too many at once")
             result = await self._on_event(payload)
-        except NotAccepted as problem:
+        except EventNotAccepted as problem:
             self._on_refusal("an event was not accepted", str(problem))
             if has_room:
-                link.idle()
+                connection.count_idle()
             answer: Json = {"code": 500}
         except Exception:
             log.exception("an event was not accepted")
             answer = {"code": 500}
         else:
-            answer = {"code": 200} if result is None else {"code": 200, "data": encoded(result)}
+            answer = {"code": 200} if result is None else {"code": 200, "data": encode_result(result)}
         took = round((time.monotonic() - started) * 1000)
         try:
-            await link.send(frame.answered(json.dumps(answer).encode(), took))
+            await connection.send(frame.answered(json.dumps(answer).encode(), took))
         except ConnectionError:
             self._on_refusal("an event was not answered", "the connection was lost; the event comes again")
 
@@ -433,78 +336,36 @@ class LongConnection:
     def _is_up(self) -> None:
         lasted = (datetime.now(UTC) - self._outage.since).total_seconds() if self._outage else 0
         log.info("long connection up", extra={"was_down_seconds": round(lasted)})
-        self._outage, self._said_at = None, -REMIND_EVERY
+        self._outage, self._logged_at = None, -REMINDER_INTERVAL
 
     def _is_down(self, reason: str, failures: int) -> None:
-        """Says so when it is news, and now and then while it lasts."""
+        """Record the outage. Log it if it is new or has changed, and every `REMINDER_INTERVAL`."""
         before = self._outage
         self._outage = Outage(before.since if before else datetime.now(UTC), reason)
         now = time.monotonic()
-        if before is None or before.reason != reason or now >= self._said_at + REMIND_EVERY:
-            self._said_at = now
+        if before is None or before.reason != reason or now >= self._logged_at + REMINDER_INTERVAL:
+            self._logged_at = now
             since = self._outage.since.isoformat(timespec="seconds")
             log.warning("no long connection", extra={"reason": reason, "since": since, "failures": failures})
 
     async def _finish(self) -> None:
-        """The end: the platform sends again what could not be answered in time."""
-        if self._handling:
-            await asyncio.wait(self._handling, timeout=FINISH_WITHIN)
-        for task in self._handling:
+        """Wait for events in progress, and close. The platform redelivers those not answered in time."""
+        if self._accepting:
+            await asyncio.wait(self._accepting, timeout=FINISH_TIMEOUT)
+        for task in self._accepting:
             task.cancel()
-        await asyncio.gather(*self._handling, return_exceptions=True)
-        if self._link is not None:
-            await self._link.close()
+        await asyncio.gather(*self._accepting, return_exceptions=True)
+        if self._connection is not None:
+            await self._connection.close()
         self._outage = Outage(datetime.now(UTC), "stopped")
 
 
-def is_platforms(url: URL, open_url: URL) -> bool:
-    """Whether an address belongs to the platform. Its server reads our events, and can invent others."""
-    host, asked = url.host or "", open_url.host or ""
-    if url.user is not None or url.password is not None or not host:
-        return False
-    if url.scheme == "ws":
-        # In the clear only where the question for it was, which only a loopback host may be asked.
-        return open_url.scheme == "http" and host == asked
-    brand = next((domains for domains in DOMAINS if is_below(asked, domains)), sum(DOMAINS, ()))
-    return url.scheme == "wss" and (host == asked or is_below(host, brand))
-
-
-def is_below(host: str, domains: tuple[str, ...]) -> bool:
-    return any(host == domain or host.endswith(f".{domain}") for domain in domains)
-
-
-async def refuse_redirects(
-    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
-) -> aiohttp.ClientResponse:
-    """aiohttp follows them for a WebSocket, to any host and from wss to plain, and cannot be told not to."""
-    response = await handler(request)
-    if is_redirect(response.status):
-        response.close()
-        raise CannotConnect(f"the platform redirects the connection elsewhere: HTTP {response.status}")
-    return response
-
-
-def encoded(result: Json) -> str:
+def encode_result(result: Json) -> str:
     return base64.b64encode(json.dumps(result).encode()).decode()
 
 
-def refused_handshake(status: int, headers: Mapping[str, str]) -> CannotConnect:
-    """What the platform has to say about a connection that it does not take is in these headers."""
-    for name in ("handshake-autherrcode", "handshake-status"):
-        code = headers.get(name, "")
-        if code in map(str, REFUSALS):
-            return refusal(int(code), headers.get("handshake-msg"))
-    return CannotConnect(f"the platform did not take the connection: HTTP {status}")
-
-
-def refusal(code: int, message: Any) -> CannotConnect:
-    words = REFUSALS.get(code, "the platform gave no address")
-    said = f"{code} {message if isinstance(message, str) else ''}".strip()
-    return CannotConnect(f"{words}: {said[:LONGEST_WORDS]}", refused=code in REFUSALS)
-
-
 def reason_of(problem: Exception) -> str:
-    """Never holds the address of the connection, which some exceptions quote."""
+    """Describe an error without the connection's address, which some exceptions quote."""
     if isinstance(problem, CannotConnect):
         return str(problem)
-    return describe(problem)
+    return describe_error(problem)

@@ -1,1 +1,1 @@
-"""A stand-in for the Lark platform, over real HTTP: what the tests and the chat page run the bot against."""
+"""Emulators of chat platforms over real HTTP, and a chat page to try the bot in. They share no code with the bot."""

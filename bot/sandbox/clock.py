@@ -1,8 +1,8 @@
-"""The tenant's time: real time plus an offset, so that a test can let two hours pass at once.
+"""The emulated platform's time: real time plus two offsets, so that a test can let two hours pass at once.
 
-What expires at the platform (tokens, codes, windows, redeliveries) lives on `now`. What the platform writes
-on messages and events is `wall`, because the bot compares it with its own clock: `advance` leaves it alone, and only
-`advance_all`, which expects the bot to be moved as well, moves both.
+Whatever expires at the platform (tokens, codes, idempotency windows, redeliveries) is measured by `now`. The
+platform stamps messages and events with `wall`, because the bot compares those with its own clock. `advance` moves
+`now` alone. `advance_everyone` moves both, and its caller must move the bot's clock as well.
 """
 
 import asyncio
@@ -11,28 +11,32 @@ from collections.abc import Callable
 
 
 class Clock:
+    """Two clocks in Unix seconds: `wall` for timestamps, `now` for expiries."""
+
     def __init__(self, wall: Callable[[], float] = time.time) -> None:
         self.offset = 0.0
-        self.everybody_ahead = 0.0
-        self.wall: Callable[[], float] = lambda: wall() + self.everybody_ahead
-        """Seconds since the epoch, as people and the bot see them."""
+        """Seconds that `now` is ahead of `wall`."""
+        self.wall_offset = 0.0
+        """Seconds that `wall` is ahead of real time."""
+        self.wall: Callable[[], float] = lambda: wall() + self.wall_offset
         self._moved = asyncio.Event()
 
     def now(self) -> float:
-        """Seconds since the epoch, as far as expiries are concerned."""
+        """Return the time by which things expire."""
         return self.wall() + self.offset
 
     def wall_ms(self) -> int:
+        """Return the time of a timestamp, in milliseconds."""
         return int(self.wall() * 1000)
 
     def advance(self, seconds: float) -> None:
-        """Lets `seconds` pass; whoever sleeps towards an earlier moment wakes up."""
+        """Let time pass at the platform only; wakes sleepers whose deadline has passed."""
         self.offset += seconds
         self._wake()
 
-    def advance_all(self, seconds: float) -> None:
-        """Lets `seconds` pass for people and the bot, too."""
-        self.everybody_ahead += seconds
+    def advance_everyone(self, seconds: float) -> None:
+        """Let time pass at the platform, for people, and for a bot that is restarted with its clock ahead."""
+        self.wall_offset += seconds
         self._wake()
 
     def _wake(self) -> None:
@@ -40,7 +44,7 @@ class Clock:
         self._moved = asyncio.Event()
 
     async def sleep(self, seconds: float) -> None:
-        """Returns when `seconds` have passed on this clock, whether they were waited for or advanced over."""
+        """Return when `seconds` have passed on this clock, by waiting or by advancing."""
         deadline = self.now() + seconds
         while (left := deadline - self.now()) > 0:
             moved = self._moved

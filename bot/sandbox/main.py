@@ -1,4 +1,4 @@
-"""`bot sandbox`: the emulated platform and the chat page in this process, the real bot as its child."""
+"""`bot sandbox`: the emulated platform and the chat page in this process, the real bot as a child process."""
 
 import asyncio
 import base64
@@ -9,43 +9,73 @@ import socket
 import sys
 import tempfile
 import webbrowser
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Literal
 
 from aiohttp import web
 
-from .chat import add_chat_page
-from .front import build_front
-from .memory import Memory, fill, kept, recall
-from .process import BotProcess
-from .sample import sample_tenant
-from .server import build_platform
-from .tenant import App, Tenant
+from bot.sandbox.bot_process import BotProcess
+from bot.sandbox.bot_proxy import build_bot_proxy
+from bot.sandbox.lark.emulator import LarkEmulator
+from bot.sandbox.page.server import add_chat_page
+from bot.sandbox.persistence import saved_continuously
+from bot.sandbox.platform import Emulator
 
 HOST = "127.0.0.1"
 DEFAULT_PORT = 8700
-EVENTS: Literal["websocket", "webhook"] = "websocket"
+EMULATORS: dict[str, Callable[[], Emulator]] = {"lark": LarkEmulator}
 
 
 @dataclass(frozen=True)
 class Options:
-    """How `bot sandbox` was called; `keeps`: the directory is the user's, and what happens is kept in it."""
+    """How `bot sandbox` was called. `save_state`: the data directory is the user's and outlives this process."""
 
-    keeps: bool
+    save_state: bool
     open_browser: bool
     platform_only: bool
 
 
-def run(port: int | None, data_dir: Path | None, open_browser: bool, platform_only: bool) -> int:
-    """Serves until SIGINT or SIGTERM and returns the exit code. `port` None: that of the last start in `data_dir`, the
-    usual one, or a free one if that is taken; `data_dir` None: a temporary directory that is removed at the end."""
+@dataclass(frozen=True)
+class Sandbox:
+    """What one start has: the emulator, its data directory, and the ports of the last start there, by name."""
+
+    emulator: Emulator
+    directory: Path
+    last_ports: dict[str, int]
+    options: Options
+
+    @property
+    def database(self) -> Path:
+        return self.directory / "bot.db"
+
+
+def run(
+    port: int | None,
+    data_dir: Path | None,
+    open_browser: bool,
+    platform_only: bool,
+    platform: str = "lark",
+) -> int:
+    """Serve until SIGINT or SIGTERM and return the exit code.
+
+    `port` None: the port of the last start in `data_dir`, otherwise the default, otherwise a free one. `data_dir`
+    None: a temporary directory, removed at the end.
+    """
+    if platform not in EMULATORS:
+        known = ", ".join(EMULATORS)
+        print(
+            f"bot: --platform {platform}: the sandbox does not emulate it yet; choose {known}",
+            file=sys.stderr,
+        )
+        return 2
+    emulator = EMULATORS[platform]()
     options = Options(data_dir is not None, open_browser, platform_only)
-    with kept_or_temporary(data_dir) as directory:
+    with data_directory(data_dir) as directory:
         try:
-            memory = recall(directory)
-            listener = listen(port, memory.ports.get("platform", DEFAULT_PORT))
+            ports = emulator.restore(directory)
+            listener = listen(port, ports.get("platform", DEFAULT_PORT))
         except ValueError as problem:
             print(f"--data {data_dir}: {problem}", file=sys.stderr)
             return 2
@@ -53,22 +83,23 @@ def run(port: int | None, data_dir: Path | None, open_browser: bool, platform_on
             print(f"--port {port}: cannot listen there ({problem.strerror}); name another", file=sys.stderr)
             return 2
         with listener:
-            asyncio.run(serve(listener, directory, memory, options))
+            asyncio.run(serve(listener, Sandbox(emulator, directory, ports, options)))
     return 0
 
 
-def listen(port: int | None, usual: int) -> socket.socket:
-    """A listening socket on the loopback address."""
+def listen(port: int | None, preferred: int) -> socket.socket:
+    """Return a listening socket on the loopback address. Without `port`, a free one if `preferred` is taken."""
     if port is not None:
         return socket.create_server((HOST, port))
     try:
-        return socket.create_server((HOST, usual))
+        return socket.create_server((HOST, preferred))
     except OSError:
         return socket.create_server((HOST, 0))
 
 
 @contextlib.contextmanager
-def kept_or_temporary(data_dir: Path | None) -> Iterator[Path]:
+def data_directory(data_dir: Path | None) -> Iterator[Path]:
+    """Yield the user's directory, or a temporary one."""
     if data_dir is not None:
         data_dir.mkdir(parents=True, exist_ok=True)
         yield data_dir.resolve()
@@ -77,61 +108,53 @@ def kept_or_temporary(data_dir: Path | None) -> Iterator[Path]:
         yield Path(directory)
 
 
-async def serve(listener: socket.socket, directory: Path, memory: Memory, options: Options) -> None:
-    async with contextlib.AsyncExitStack() as doors:
-        await serve_until_stopped(doors, listener, directory, memory, options)
+async def serve(listener: socket.socket, sandbox: Sandbox) -> None:
+    """Connect a bot with the emulator and serve both until a stop signal."""
+    emulator, options = sandbox.emulator, sandbox.options
+    async with contextlib.AsyncExitStack() as stack:
+        ports = {"platform": listener.getsockname()[1], "bot": free_port(sandbox.last_ports.get("bot"))}
+        origin, bot_url = f"http://{HOST}:{ports['platform']}", f"http://{HOST}:{ports['bot']}"
+        # Browsers reach a bot that was started elsewhere directly.
+        public_url = bot_url
+        if not options.platform_only:
+            # The saved state calls the proxy's port "door".
+            proxy = serve_bot_proxy(emulator, bot_url, sandbox.last_ports.get("door", 0))
+            ports["door"] = await stack.enter_async_context(proxy)
+            public_url = f"http://{HOST}:{ports['door']}"
+        if options.save_state:
+            save = partial(emulator.save, sandbox.directory, ports)
+            await stack.enter_async_context(saved_continuously(emulator.feed, save))
+        environment = {
+            **emulator.connect_bot(origin, bot_url, public_url),
+            **bot_environment(public_url, ports["bot"], sandbox),
+        }
+        await serve_page(listener, origin, sandbox, environment)
 
 
-async def serve_until_stopped(
-    doors: contextlib.AsyncExitStack,
-    listener: socket.socket,
-    directory: Path,
-    memory: Memory,
-    options: Options,
+async def serve_page(
+    listener: socket.socket, origin: str, sandbox: Sandbox, environment: dict[str, str]
 ) -> None:
-    ports = {"platform": listener.getsockname()[1], "bot": free_port(memory.ports.get("bot"))}
-    origin = f"http://{HOST}:{ports['platform']}"
-    database = directory / "bot.db"
-    tenant = sample_tenant()
-    fill(tenant, memory)
-    own_url = f"http://{HOST}:{ports['bot']}"
-    # A bot that is started elsewhere is reached as it is.
-    public_url = own_url
-    if not options.platform_only:
-        ports["door"] = await doors.enter_async_context(
-            front_door(tenant, own_url, memory.ports.get("door", 0))
-        )
-        public_url = f"http://{HOST}:{ports['door']}"
-    if options.keeps:
-        await doors.enter_async_context(kept(tenant, directory, ports))
-    environment = bot_environment(tenant.app, origin, public_url, ports["bot"], directory, database)
-    tenant.app.events_by = EVENTS
-    tenant.app.events_url = own_url + "/lark/events"
-    tenant.app.redirect_urls = [
-        public_url + "/oauth/lark/callback",
-        public_url + "/oauth/lark/client",
-    ]
-    bot = (
-        None if options.platform_only else BotProcess(environment, directory, lambda bot: report(tenant, bot))
-    )
-    if bot is not None:
-        bot.ahead = tenant.clock.everybody_ahead
-
+    """Serve the platform with the chat page, and run the bot unless it is started elsewhere."""
+    emulator = sandbox.emulator
+    bot = None
+    if not sandbox.options.platform_only:
+        bot = BotProcess(environment, sandbox.directory, lambda changed: report(emulator, changed))
+        bot.ahead = emulator.clock.wall_offset
     stopped = stop_signal()
-    app = build_platform(tenant)
-    add_chat_page(app, database, bot)
+    app = emulator.application()
+    add_chat_page(app, emulator, sandbox.database, bot)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=2)
     await runner.setup()
     try:
         await web.SockSite(runner, listener).start()
-        say(f"{origin}/")
+        print_line(f"{origin}/")
         if bot is None:
             for name, value in environment.items():
-                say(f"{name}={value}")
+                print_line(f"{name}={value}")
         else:
-            say("Open this address in a browser. Press Ctrl-C to stop.")
+            print_line("Open this address in a browser. Press Ctrl-C to stop.")
             await bot.start()
-        if options.open_browser:
+        if sandbox.options.open_browser:
             await asyncio.to_thread(webbrowser.open, f"{origin}/")
         await stopped.wait()
     finally:
@@ -141,13 +164,13 @@ async def serve_until_stopped(
 
 
 @contextlib.asynccontextmanager
-async def front_door(tenant: Tenant, own_url: str, usual: int) -> AsyncIterator[int]:
-    """Opens the way from browsers to the bot; yields the port at which they find it, `usual` if that is free."""
-    runner = web.AppRunner(build_front(tenant, own_url), access_log=None, shutdown_timeout=2)
+async def serve_bot_proxy(emulator: Emulator, bot_url: str, preferred: int) -> AsyncIterator[int]:
+    """Serve the proxy between browsers and the bot; yield its port, `preferred` if that is free."""
+    runner = web.AppRunner(build_bot_proxy(emulator, bot_url), access_log=None, shutdown_timeout=2)
     await runner.setup()
     try:
         try:
-            await web.TCPSite(runner, HOST, usual).start()
+            await web.TCPSite(runner, HOST, preferred).start()
         except OSError:
             await web.TCPSite(runner, HOST, 0).start()
         yield runner.addresses[0][1]
@@ -155,55 +178,48 @@ async def front_door(tenant: Tenant, own_url: str, usual: int) -> AsyncIterator[
         await runner.cleanup()
 
 
-def bot_environment(
-    app: App, origin: str, public_url: str, bot_port: int, directory: Path, database: Path
-) -> dict[str, str]:
-    """Everything that connects a bot with this sandbox."""
+def bot_environment(public_url: str, bot_port: int, sandbox: Sandbox) -> dict[str, str]:
+    """Return the settings of the bot that every platform shares."""
     return {
-        "LARK_APP_ID": app.app_id,
-        "LARK_APP_SECRET": app.app_secret,
-        "LARK_OPEN_URL": origin,
-        "LARK_ACCOUNTS_URL": origin,
-        "LARK_APPLINK_URL": origin,
-        "LARK_JSSDK_URL": f"{origin}/sandbox/jssdk.js",
-        "LARK_EVENTS": EVENTS,
-        "LARK_ENCRYPT_KEY": app.encrypt_key,
-        "LARK_VERIFICATION_TOKEN": app.verification_token,
         "BOT_PUBLIC_URL": public_url,
         "BOT_HOST": HOST,
         "BOT_PORT": str(bot_port),
-        "BOT_DATABASE_URL": f"sqlite+aiosqlite:///{database}",
-        "BOT_ENCRYPTION_KEYS": kept_key(directory / "encryption.key"),
-        "BOT_ADMINS": app.owner,
+        "BOT_DATABASE_URL": f"sqlite+aiosqlite:///{sandbox.database}",
+        "BOT_ENCRYPTION_KEYS": stored_key(sandbox.directory / "encryption.key"),
+        "BOT_ADMINS": sandbox.emulator.administrator,
     }
 
 
-def kept_key(file: Path) -> str:
-    """The key that seals this directory's database: drawn once, readable by its owner only."""
+def stored_key(file: Path) -> str:
+    """Return the encryption key of this directory's database; created once, readable by its owner only."""
     if not file.exists():
         file.touch(mode=0o600)
         file.write_text(base64.urlsafe_b64encode(secrets.token_bytes(32)).decode())
     return file.read_text().strip()
 
 
-def free_port(usual: int | None) -> int:
-    """A port that nobody listens on, `usual` if possible, and that no connection going out is given before the bot
-    listens there: the system takes those from above."""
-    port = usual or 10_000 + secrets.randbelow(5_000)
+def free_port(preferred: int | None) -> int:
+    """Return a free port, `preferred` if possible.
+
+    The bot listens there only later. Ports from 10000 to 14999 are below those that the system gives to outgoing
+    connections, so none of these takes the port meanwhile.
+    """
+    port = preferred or 10_000 + secrets.randbelow(5_000)
     while True:
         with contextlib.suppress(OSError), socket.create_server((HOST, port)):
             return port
         port = 10_000 + secrets.randbelow(5_000)
 
 
-def report(tenant: Tenant, bot: BotProcess) -> None:
-    """Tells the page, and the terminal what cannot be seen anywhere else."""
-    tenant.announce("bot", {"state": bot.state, "running": bot.running, "words": bot.words})
+def report(emulator: Emulator, bot: BotProcess) -> None:
+    """Announce the bot's state to the page; print a failure to the terminal as well."""
+    emulator.feed.announce("bot", {"state": bot.state, "running": bot.running, "words": bot.words})
     if bot.state == "failed":
         print(bot.words, *list(bot.log)[-15:], sep="\n  ", file=sys.stderr, flush=True)
 
 
 def stop_signal() -> asyncio.Event:
+    """Return an event that SIGINT and SIGTERM set."""
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -211,5 +227,5 @@ def stop_signal() -> asyncio.Event:
     return stopped
 
 
-def say(line: str) -> None:
+def print_line(line: str) -> None:
     print(line, flush=True)

@@ -13,11 +13,13 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, case, delete, insert, literal_column, select
+from sqlalchemy import ColumnElement, Connection, case, insert, literal_column, select
 
 from bot.core.people import UserKey
+from bot.store import queue
+from bot.store.queue import BEFORE, pruning
 from bot.store.schema import audit_log
-from bot.store.statements import APP, LIMIT, app_of, bind, of_app_or_untold
+from bot.store.statements import APP, bind, of_app_or_untold
 
 _moment = bind("moment", audit_log.c.at)
 
@@ -145,16 +147,9 @@ def _app(connection: Connection, user: UserKey | None) -> str:
     return app
 
 
-PRUNE = delete(audit_log).where(
-    audit_log.c.id.in_(
-        select(audit_log.c.id)
-        .where(of_app_or_untold(audit_log), audit_log.c.at < bind("before", audit_log.c.at))
-        .limit(LIMIT)
-    )
-)
+PRUNE = pruning(audit_log, audit_log.c.at < BEFORE, of_app=of_app_or_untold)
 
 
 def prune(connection: Connection, before: datetime, limit: int) -> int:
-    """The database refuses to delete what is younger than 90 days."""
-    values = {"own_app": app_of(connection), "before": before, "limit": limit}
-    return connection.execute(PRUNE, values).rowcount
+    """Delete entries older than `before`; return how many. The database refuses to delete those under 90 days old."""
+    return queue.prune(connection, PRUNE, limit, before=before)

@@ -27,10 +27,10 @@ from sqlalchemy.dialects.postgresql import insert
 from bot.core.calls import Step
 from bot.core.secrets import Secret
 from bot.store import sealed
-from bot.store.call_rows import NOT_RECALLED, STILL_HELD, changed
+from bot.store.call_rows import NOT_RECALLED, STILL_HELD
 from bot.store.schema import call_steps
 from bot.store.schema import deferred_calls as calls
-from bot.store.statements import bind
+from bot.store.statements import bind, changed
 from bot.store.transaction import keyring_of
 
 STEPS = select(call_steps).where(call_steps.c.call_id == bind("call", call_steps.c.call_id))

@@ -11,7 +11,6 @@ from sqlalchemy import (
     Integer,
     Row,
     bindparam,
-    delete,
     exists,
     func,
     literal_column,
@@ -23,15 +22,27 @@ from sqlalchemy import (
 )
 
 from bot.core.calls import CallStatus, DeferredCall, WaitsFor
-from bot.core.lifecycle import may_become
-from bot.core.messages import DirectChat
+from bot.core.messages import DirectChat, MessageStatus
 from bot.core.people import UserKey
 from bot.core.scopes import Requirement, named
-from bot.store import audit, call_steps, claims, reactions, scope_waits, sealed
-from bot.store.call_rows import COLUMNS, NOT_RECALLED, STILL_HELD, call_of, changed
+from bot.store import audit, call_steps, claims, queue, reactions, scope_waits, sealed
+from bot.store.call_rows import COLUMNS, NOT_RECALLED, QUEUE, STILL_HELD, call_of
+from bot.store.queue import pruning, settled_before
 from bot.store.schema import call_steps as steps
 from bot.store.schema import deferred_calls as calls
-from bot.store.statements import LIMIT, app_of, bind, of_app, status_in, status_is
+from bot.store.schema import outgoing_messages as messages
+from bot.store.statements import (
+    LIMIT,
+    app_of,
+    bind,
+    changed,
+    literal,
+    may_become,
+    of_app,
+    require_move,
+    status_in,
+    status_is,
+)
 from bot.store.transaction import announce, keyring_of
 
 # --- status ----------------------------------------------------------------------------------------
@@ -69,7 +80,7 @@ SUSPEND = (
     update(calls)
     .where(*STILL_HELD, NOT_RECALLED)
     .values(
-        status=literal_column("'suspended'"),
+        status=literal(CallStatus.SUSPENDED),
         waits_for=bind("reason", calls.c.waits_for),
         needs=bind("lacking", calls.c.needs),
         run_seal=bind("new_seal", calls.c.run_seal),
@@ -131,18 +142,11 @@ def _is_retried(row: Row[Any]) -> bool:
     return bool(row.attempts > 1)
 
 
-REQUEUE = (
-    update(calls)
-    .where(*STILL_HELD)
-    .values(
-        status=literal_column("'queued'"),
-        runs_after=bind("at", calls.c.runs_after),
-        first_failed_at=func.coalesce(calls.c.first_failed_at, bind("failed_at", calls.c.first_failed_at)),
-        **_free,
-    )
+REQUEUE = QUEUE.postpone(
+    status=literal(CallStatus.QUEUED),
+    first_failed_at=func.coalesce(calls.c.first_failed_at, bind("failed_at", calls.c.first_failed_at)),
+    **_free,
 )
-
-
 REQUEUE_AFTER_STEP = REQUEUE.values(takeovers=literal_column("0"))
 
 
@@ -160,7 +164,7 @@ def requeue(
     A call that `made_step` does not take its workers down with it: its takeovers are forgotten.
     """
     announce(connection)
-    values = {"call": call_id, "held_claim": claim, "at": runs_after, "failed_at": first_failed_at}
+    values = {"call": call_id, "held_claim": claim, "until": runs_after, "failed_at": first_failed_at}
     return changed(connection, REQUEUE_AFTER_STEP if made_step else REQUEUE, values)
 
 
@@ -174,7 +178,7 @@ def made_step(connection: Connection, call_id: str, claim: int) -> bool:
 
 _retried = (
     calls.c.user_key == bind("user", calls.c.user_key),
-    status_is(calls, "queued"),
+    status_is(calls, CallStatus.QUEUED),
     calls.c.first_failed_at.is_not(None),
 )
 _asked = tuple_(calls.c.asked_at, calls.c.id)
@@ -213,14 +217,10 @@ _end = {
     **_free,
 }
 _this = calls.c.id == bind("call", calls.c.id)
+_waits = may_become(calls, CallStatus.EXPIRED, CallStatus.QUEUED, CallStatus.SUSPENDED)
 SETTLE = update(calls).where(*STILL_HELD, NOT_RECALLED).values(_end).returning(*_audited)
 SETTLE_RECALLED = update(calls).where(*STILL_HELD, ~NOT_RECALLED).values(_end).returning(*_audited)
-WITHDRAW = (
-    update(calls)
-    .where(_this, status_in(calls, "queued", "suspended"))
-    .values(_end)
-    .returning(*_audited, calls.c.needs)
-)
+WITHDRAW = update(calls).where(_this, _waits).values(_end).returning(*_audited, calls.c.needs)
 
 
 def settle(
@@ -246,20 +246,25 @@ def _settle(
     outcome: str,
     now: datetime,
 ) -> bool:
-    assert CallStatus.RUNNING in may_become(status)
-    values = {"call": call_id, "held_claim": claim, "ending": status.value, "how": outcome, "now": now}
-    return _ended(connection, statement, values) is not None
+    require_move(CallStatus.RUNNING, status)
+    return _ended(connection, statement, _ending(call_id, claim, status, outcome, now)) is not None
+
+
+def _ending(call_id: str, claim: int, status: CallStatus, outcome: str, now: datetime) -> dict[str, Any]:
+    return {"call": call_id, "held_claim": claim, "ending": status.value, "how": outcome, "now": now}
 
 
 def cancel(connection: Connection, call_id: str, outcome: str, now: datetime) -> bool:
     """queued or suspended → cancelled."""
-    values = {"call": call_id, "ending": "cancelled", "how": outcome, "now": now}
+    values = {"call": call_id, "ending": CallStatus.CANCELLED.value, "how": outcome, "now": now}
     return _withdrawn(connection, values)
 
 
 def expire(connection: Connection, call_id: str, now: datetime) -> bool:
     """queued or suspended → expired."""
-    return _withdrawn(connection, {"call": call_id, "ending": "expired", "how": "expired", "now": now})
+    return _withdrawn(
+        connection, {"call": call_id, "ending": CallStatus.EXPIRED.value, "how": "expired", "now": now}
+    )
 
 
 RUNNING_BEFORE = (
@@ -294,7 +299,7 @@ def stop_running(
     values = {"user": before.user, "asked": before.asked_at, "call": before.id}
     stopped = []
     for call in _all(connection, RUNNING_BEFORE, values):
-        end = {"call": call.id, "held_claim": call.claim, "ending": "cancelled", "how": outcome, "now": now}
+        end = _ending(call.id, call.claim, CallStatus.CANCELLED, outcome, now)
         if _ended(connection, STOP, end) is not None:
             stopped.append(call)
     return stopped
@@ -302,7 +307,7 @@ def stop_running(
 
 REJECT = (
     update(calls)
-    .where(_this, calls.c.claim == bind("held_claim", calls.c.claim), calls.c.settled_at.is_(None))
+    .where(_this, calls.c.claim == bind("held_claim", calls.c.claim), may_become(calls, CallStatus.FAILED))
     .values(_end)
     .returning(calls.c.id)
 )
@@ -310,7 +315,7 @@ REJECT = (
 
 def reject(connection: Connection, call: DeferredCall, now: datetime) -> bool:
     """A call that is not genuine → failed, without a word to anybody: it may name whom it likes."""
-    values = {"call": call.id, "held_claim": call.claim, "ending": "failed", "how": audit.FORGED, "now": now}
+    values = _ending(call.id, call.claim, CallStatus.FAILED, audit.FORGED, now)
     rejected = connection.execute(REJECT, values).first() is not None
     if rejected:
         call_steps.erase_results(connection, call.id)
@@ -338,13 +343,16 @@ def _ended(connection: Connection, statement: Any, values: dict[str, Any]) -> Ro
 
 
 _awake = {
-    "status": literal_column("'queued'"),
+    "status": literal(CallStatus.QUEUED),
     "waits_for": null(),
     "runs_after": bind("now", calls.c.runs_after),
 }
 RELEASE = (
     update(calls)
-    .where(calls.c.id.in_(bind("calls", calls.c.id, expanding=True)), status_is(calls, "suspended"))
+    .where(
+        calls.c.id.in_(bind("calls", calls.c.id, expanding=True)),
+        may_become(calls, CallStatus.QUEUED, CallStatus.SUSPENDED),
+    )
     .values(
         consents=calls.c.consents + bind("more", calls.c.consents),
         behind=bind("in_line", calls.c.behind),
@@ -375,7 +383,11 @@ def release(connection: Connection, call_ids: Sequence[str], now: datetime, *, c
 
 CONFIRM = (
     update(calls)
-    .where(_this, status_is(calls, "suspended"), calls.c.waits_for == literal_column("'confirmation'"))
+    .where(
+        _this,
+        may_become(calls, CallStatus.QUEUED, CallStatus.SUSPENDED),
+        calls.c.waits_for == literal(WaitsFor.CONFIRMATION),
+    )
     .values(
         confirmed=literal_column("true"),
         needs=literal_column("'[]'"),
@@ -399,7 +411,7 @@ def confirm(connection: Connection, call_id: str, now: datetime) -> bool:
 
 CHANGE_WAIT = (
     update(calls)
-    .where(_this, status_is(calls, "suspended"))
+    .where(_this, status_is(calls, CallStatus.SUSPENDED))
     .values(waits_for=bind("reason", calls.c.waits_for), request_id=bind("request", calls.c.request_id))
     .returning(*_audited)
 )
@@ -419,7 +431,7 @@ def change_wait(
 
 FOLLOW = (
     update(calls)
-    .where(calls.c.request_id == bind("request", calls.c.request_id), status_is(calls, "suspended"))
+    .where(calls.c.request_id == bind("request", calls.c.request_id), status_is(calls, CallStatus.SUSPENDED))
     .values(request_id=bind("new_request", calls.c.request_id))
 )
 
@@ -453,7 +465,7 @@ MARK_INTERIM = (
     update(calls)
     .where(
         _this,
-        status_in(calls, "queued", "running"),
+        status_in(calls, CallStatus.QUEUED, CallStatus.RUNNING),
         calls.c.first_failed_at.is_not(None),
         calls.c.interim_at.is_(None),
     )
@@ -472,11 +484,11 @@ _select = select(*COLUMNS)
 _in_order = (calls.c.asked_at, calls.c.id)
 _of_user = calls.c.user_key == bind("user", calls.c.user_key)
 GET = _select.where(_this)
-SUSPENDED_OF = _select.where(_of_user, status_is(calls, "suspended")).order_by(*_in_order)
-QUEUED_OF = _select.where(_of_user, status_is(calls, "queued")).order_by(*_in_order)
+SUSPENDED_OF = _select.where(_of_user, status_is(calls, CallStatus.SUSPENDED)).order_by(*_in_order)
+QUEUED_OF = _select.where(_of_user, status_is(calls, CallStatus.QUEUED)).order_by(*_in_order)
 _waiting = [
     select(calls.c.id, calls.c.asked_at).where(_of_user, status_is(calls, status))
-    for status in ("suspended", "queued")
+    for status in (CallStatus.SUSPENDED, CallStatus.QUEUED)
 ]
 _ids_waiting = union_all(*_waiting).subquery()
 COUNT_WAITING = select(func.count()).select_from(_ids_waiting)
@@ -491,7 +503,7 @@ WAITING_PAGE = _select.where(
 WAITING_FOR = (
     _select.where(
         of_app(calls),
-        status_is(calls, "suspended"),
+        status_is(calls, CallStatus.SUSPENDED),
         calls.c.waits_for == bind("reason", calls.c.waits_for),
     )
     .order_by(*_in_order)
@@ -500,7 +512,7 @@ WAITING_FOR = (
 OVERDUE = (
     _select.where(
         of_app(calls),
-        status_in(calls, "queued", "suspended"),
+        _waits,
         calls.c.expires_at <= bind("now", calls.c.expires_at),
     )
     .order_by(calls.c.expires_at)
@@ -605,6 +617,39 @@ def ended_with(connection: Connection, request_id: str, outcome: str) -> list[De
     return _all(connection, ENDED_WITH, {"request": request_id, "how": outcome})
 
 
+ANSWERED_BEFORE = (
+    select(calls.c.id)
+    .where(
+        calls.c.request_id == bind("request", calls.c.request_id),
+        calls.c.chat_id == bind("chat", calls.c.chat_id),
+        calls.c.thread_id.is_not_distinct_from(bind("thread", calls.c.thread_id)),
+        calls.c.command == bind("name", calls.c.command),
+        calls.c.arguments == bind("written", calls.c.arguments),
+        calls.c.settled_at.is_not(None),
+        exists().where(
+            messages.c.call_id == calls.c.id,
+            messages.c.kind == literal_column("'answer'"),
+            status_in(messages, MessageStatus.QUEUED, MessageStatus.SENDING, MessageStatus.SENT),
+        ),
+    )
+    .order_by(calls.c.settled_at.desc(), calls.c.id.desc())
+    .limit(1)
+)
+
+
+def answered_before(connection: Connection, call: DeferredCall) -> str | None:
+    """The call whose answer is the last to the same question, asked in the same place and for the same consent."""
+    values = {
+        "request": call.request_id,
+        "chat": call.chat.chat_id,
+        "thread": call.chat.thread_id,
+        "name": call.command,
+        "written": call.arguments,
+    }
+    found: str | None = connection.execute(ANSWERED_BEFORE, values).scalar()
+    return found
+
+
 LATEST_IN = (
     _select.where(_of_user, calls.c.chat_kind == bind("kind", calls.c.chat_kind))
     .order_by(calls.c.id.desc())
@@ -624,21 +669,9 @@ def latest_group_of(connection: Connection, user: UserKey) -> str | None:
     return found[0].chat.chat_id if found else None
 
 
-PRUNE = delete(calls).where(
-    calls.c.id.in_(
-        select(calls.c.id)
-        .where(
-            of_app(calls),
-            calls.c.settled_at.is_not(None),
-            calls.c.settled_at < bind("before", calls.c.settled_at),
-        )
-        .order_by(calls.c.settled_at)
-        .limit(LIMIT)
-    )
-)
+PRUNE = pruning(calls, *settled_before(calls), order_by=calls.c.settled_at)
 
 
 def prune(connection: Connection, before: datetime, limit: int) -> int:
-    """Deletes calls that were settled before, with their steps; returns how many."""
-    values = {"own_app": app_of(connection), "before": before, "limit": limit}
-    return connection.execute(PRUNE, values).rowcount
+    """Delete calls that settled before, with their steps; return how many."""
+    return queue.prune(connection, PRUNE, limit, before=before)

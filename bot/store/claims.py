@@ -28,11 +28,12 @@ from sqlalchemy import (
     update,
 )
 
-from bot.core.calls import DeferredCall
+from bot.core.calls import CallStatus, DeferredCall
 from bot.core.people import UserKey
-from bot.store.call_rows import COLUMNS, STILL_HELD, call_of, changed
+from bot.store.call_rows import COLUMNS, QUEUE, call_of
+from bot.store.queue import Claim
 from bot.store.schema import deferred_calls as calls
-from bot.store.statements import app_of, bind, of_app, status_is
+from bot.store.statements import app_of, bind, changed, literal, of_app, status_is
 from bot.store.transaction import announce, keyring_of
 
 
@@ -51,7 +52,7 @@ def first_ahead(
         select(ahead.c.asked_at)
         .where(
             ahead.c.user_key == user,
-            status_is(ahead, "queued"),
+            status_is(ahead, CallStatus.QUEUED),
             ahead.c.runs_after <= now,
             tuple_(ahead.c.asked_at, ahead.c.id) < tuple_(asked_at, call),
         )
@@ -83,7 +84,7 @@ def _claim_next(dialect: str) -> Any:
             of_app(call),
             literal_column("(call.status = 'running' OR (call.status = 'queued' AND NOT call.behind))"),
             call.c.runs_after <= now,
-            or_(status_is(call, "running"), call.c.urgent, ~busy & ~asked_before),
+            or_(status_is(call, CallStatus.RUNNING), call.c.urgent, ~busy & ~asked_before),
         )
         .order_by(call.c.runs_after, call.c.id)
         .limit(1)
@@ -114,12 +115,14 @@ def _claim(dialect: str, next_one: Select[tuple[str]]) -> Any:
         update(calls)
         .where(calls.c.id == next_one.scalar_subquery())
         .values(
-            status=literal_column("'running'"),
+            status=literal(CallStatus.RUNNING),
             worker=bind("new_worker", calls.c.worker),
             runs_after=bind("lease_until", calls.c.runs_after),
             claim=calls.c.claim + 1,
             attempts=calls.c.attempts + 1,
-            takeovers=case((status_is(calls, "running"), calls.c.takeovers + 1), else_=calls.c.takeovers),
+            takeovers=case(
+                (status_is(calls, CallStatus.RUNNING), calls.c.takeovers + 1), else_=calls.c.takeovers
+            ),
             behind=literal_column("false"),
         )
     )
@@ -157,18 +160,15 @@ CLAIM_URGENT = {dialect: _claim_urgent(dialect) for dialect in ("sqlite", "postg
 STEP_FORWARD = _step_forward(bind("user", calls.c.user_key))
 
 
-def claim_next(
-    connection: Connection, worker: str, now: datetime, lease_until: datetime, *, urgent_only: bool = False
-) -> DeferredCall | None:
+def claim_next(connection: Connection, claim: Claim, *, urgent_only: bool = False) -> DeferredCall | None:
     """Takes the next runnable call: a queued one that is due, or a running one whose lease has run out.
 
     A person's calls are taken in the order asked, one at a time; urgent ones wait for none of them. Nothing of another
     replica's or app's can be taken, and None may also mean that a race was lost. A call that is not genuine is taken
     too, to be rejected. One statement on PostgreSQL: fit for `Database.write_one`.
     """
-    values = {"own_app": app_of(connection), "new_worker": worker, "now": now, "lease_until": lease_until}
     statement = (CLAIM_URGENT if urgent_only else CLAIM_NEXT)[connection.dialect.name]
-    row = connection.execute(statement, values).one_or_none()
+    row = connection.execute(statement, claim.values).one_or_none()
     if row is None:
         return None
     call = call_of(row, keyring_of(connection))
@@ -210,7 +210,7 @@ OVERLOOKED = {
 """Goes from person to person through the index of those who have calls behind: however many each has."""
 CALL_UP = (
     update(calls)
-    .where(calls.c.id.in_(bind("calls", calls.c.id, expanding=True)), status_is(calls, "queued"))
+    .where(calls.c.id.in_(bind("calls", calls.c.id, expanding=True)), status_is(calls, CallStatus.QUEUED))
     .values(behind=literal_column("false"))
 )
 
@@ -225,9 +225,9 @@ def call_up(connection: Connection, now: datetime) -> int:
     return connection.execute(CALL_UP, {"calls": overlooked}).rowcount
 
 
-EXTEND = update(calls).where(*STILL_HELD).values(runs_after=bind("until", calls.c.runs_after))
+EXTEND = QUEUE.extend()
 
 
 def extend(connection: Connection, call_id: str, claim: int, lease_until: datetime) -> bool:
-    """False when the claim is lost. One statement."""
+    """Prolong the lease of a running call; False if the claim is lost. One statement."""
     return changed(connection, EXTEND, {"call": call_id, "held_claim": claim, "until": lease_until})

@@ -7,14 +7,16 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, literal_column, null, select, update
 
+from bot.core import lifecycle
 from bot.core.oauth import DeviceCode
 from bot.core.people import UserKey
 from bot.core.requests import DeviceAuthorization, DeviceStatus
 from bot.core.scopes import ScopeSet
-from bot.store import audit, requests, sealed
+from bot.store import audit, queue, requests, sealed
 from bot.store.keyring import Keyring
+from bot.store.queue import Claim, Queue
 from bot.store.schema import device_authorizations as devices
-from bot.store.statements import LIMIT, app_of, bind, of_app, status_in, status_is
+from bot.store.statements import bind, changed, is_live, literal, may_become
 from bot.store.transaction import keyring_of
 
 COLUMNS = (
@@ -66,7 +68,7 @@ def _entry(event: str, row: Any, now: datetime, **detail: str | list[str]) -> au
 
 _this = devices.c.id == bind("device", devices.c.id)
 _of_request = devices.c.request_id == bind("request", devices.c.request_id)
-_live = status_in(devices, "minting", "polling")
+_live = is_live(devices, DeviceStatus)
 LATEST_OF = select(*COLUMNS).where(_of_request).order_by(devices.c.id.desc()).limit(1)
 OUTCOME_OF = select(devices.c.outcome).where(_this)
 
@@ -94,14 +96,13 @@ def begin(
     *,
     scopes: ScopeSet,
     new_id: str,
-    worker: str,
-    now: datetime,
-    lease_until: datetime,
+    claim: Claim,
 ) -> DeviceAuthorization | None:
-    """Notes that a code is to be minted, claimed for this worker; None while another one of the request lives."""
+    """Record a device authorization whose code the caller is to request. None while the request has a live one."""
+    now = claim.now
     requests.get_locked(connection, request)
     before = latest_of(connection, request)
-    if before is not None and before.status in {DeviceStatus.MINTING, DeviceStatus.POLLING}:
+    if before is not None and lifecycle.is_live(before.status):
         if before.expires_at is None or before.expires_at > now:
             return None
         # Its end has not been noted yet; the platform has forgotten the code.
@@ -114,8 +115,8 @@ def begin(
         "scopes": scopes,
         "interval_seconds": 0,
         "failures": 0,
-        "runs_after": lease_until,
-        "worker": worker,
+        "runs_after": claim.lease_until,
+        "worker": claim.worker,
         "claim": 1,
         "created_at": now,
     }
@@ -151,41 +152,29 @@ def begin(
 
 # --- going on --------------------------------------------------------------------------------------
 
-_due = (
-    select(devices.c.id)
-    .where(of_app(devices), _live, devices.c.runs_after <= bind("now", devices.c.runs_after))
-    .order_by(devices.c.runs_after)
-    .limit(LIMIT)
-    .with_for_update(skip_locked=True)
+QUEUE = Queue(
+    table=devices,
+    this=_this,
+    is_open=[_live],
+    is_claimed=[_live],
+    due_at=devices.c.runs_after,
+    worker=devices.c.worker,
+    number=devices.c.claim,
 )
-CLAIM_DUE = (
-    update(devices)
-    .where(devices.c.id.in_(_due))
-    .values(
-        worker=bind("new_worker", devices.c.worker),
-        runs_after=bind("lease_until", devices.c.runs_after),
-        claim=devices.c.claim + 1,
-    )
-    .returning(*COLUMNS)
-)
+CLAIM_DUE = QUEUE.claim_due(*COLUMNS)
 
 
-def claim_due(
-    connection: Connection, worker: str, now: datetime, lease_until: datetime, limit: int
-) -> list[DeviceAuthorization]:
-    """Takes what is due to be minted or polled for, for the time of the lease. One statement."""
-    values = {"own_app": app_of(connection), "new_worker": worker, "now": now, "lease_until": lease_until}
-    values |= {"limit": limit}
-    seal = keyring_of(connection)
-    return [_device(row, seal) for row in connection.execute(CLAIM_DUE, values).all()]
+def claim_due(connection: Connection, claim: Claim, limit: int) -> list[DeviceAuthorization]:
+    """Claim device authorizations whose code is to be requested, or polled for, now. One statement."""
+    keyring = keyring_of(connection)
+    return [_device(row, keyring) for row in queue.claim_due(connection, CLAIM_DUE, claim, limit)]
 
 
-_mine = (_this, devices.c.claim == bind("held", devices.c.claim), _live)
 MINTED = (
     update(devices)
-    .where(*_mine, _of_request, status_is(devices, "minting"))
+    .where(*QUEUE.held, _of_request, may_become(devices, DeviceStatus.POLLING))
     .values(
-        status=literal_column("'polling'"),
+        status=literal(DeviceStatus.POLLING),
         device_code=bind("sealed_device_code", devices.c.device_code),
         user_code=bind("sealed_user_code", devices.c.user_code),
         link=bind("sealed_link", devices.c.link),
@@ -206,7 +195,7 @@ def minted(connection: Connection, device: DeviceAuthorization, code: DeviceCode
     seal, row = keyring_of(connection), _row(device, device.request_id)
     values = {
         "device": device.id,
-        "held": device.claim,
+        "held_claim": device.claim,
         "request": device.request_id,
         "sealed_device_code": sealed.DEVICE_CODE.seal(seal, row, code.device_code),
         "sealed_user_code": sealed.USER_CODE.seal(seal, row, code.user_code),
@@ -221,14 +210,9 @@ def minted(connection: Connection, device: DeviceAuthorization, code: DeviceCode
     return changed is not None
 
 
-POSTPONE = (
-    update(devices)
-    .where(*_mine)
-    .values(
-        runs_after=bind("until", devices.c.runs_after),
-        interval_seconds=bind("pause", devices.c.interval_seconds),
-        failures=bind("failed", devices.c.failures),
-    )
+POSTPONE = QUEUE.postpone(
+    interval_seconds=bind("pause", devices.c.interval_seconds),
+    failures=bind("failed", devices.c.failures),
 )
 
 
@@ -236,8 +220,8 @@ def postpone(
     connection: Connection, device: str, claim: int, *, until: datetime, interval: int, failures: int
 ) -> bool:
     """Nothing came yet: tried again after `until`. Also keeps the lease of who goes on. One statement."""
-    values = {"device": device, "held": claim, "until": until, "pause": interval, "failed": failures}
-    return bool(connection.execute(POSTPONE, values).rowcount)
+    values = {"device": device, "held_claim": claim, "until": until, "pause": interval, "failed": failures}
+    return changed(connection, POSTPONE, values)
 
 
 # --- ending ----------------------------------------------------------------------------------------
@@ -250,7 +234,7 @@ _ended = {
     "user_code": null(),
     "link": null(),
 }
-FINISH = update(devices).where(*_mine).values(_ended).returning(*_audited)
+FINISH = update(devices).where(*QUEUE.held).values(_ended).returning(*_audited)
 END_OF_USER = (
     update(devices)
     .where(devices.c.user_key == bind("user", devices.c.user_key), _live)
@@ -266,7 +250,7 @@ def finish(
 
     In the audit log it is the grant that tells of one that is completed.
     """
-    values = {"device": device, "held": claim, "ending": status.value, "how": outcome, "now": now}
+    values = {"device": device, "held_claim": claim, "ending": status.value, "how": outcome, "now": now}
     row = connection.execute(FINISH, values).one_or_none()
     if row is not None and status is not DeviceStatus.COMPLETED:
         how = audit.DECLINED_ON_PAGE if status is DeviceStatus.DENIED else {}
@@ -284,7 +268,9 @@ def close(connection: Connection, user: UserKey, now: datetime) -> int:
     """Nobody waits for the person's consent any more: what still comes is not stored."""
     values = {"user": user, "ending": DeviceStatus.FAILED.value, "how": CLOSED, "now": now}
     closed = connection.execute(END_OF_USER, values).all()
-    audit.write_all(connection, [_entry("failed", row, now, reason=CLOSED) for row in closed])
+    audit.write_all(
+        connection, [_entry(DeviceStatus.FAILED.value, row, now, reason=CLOSED) for row in closed]
+    )
     return len(closed)
 
 
@@ -301,7 +287,7 @@ MOVE = (
 def move(connection: Connection, request: str, successor: str) -> None:
     """Another request takes the place of this one, with a card of its own: the live code is shown there."""
     device = latest_of(connection, request)
-    if device is None or device.status not in {DeviceStatus.MINTING, DeviceStatus.POLLING}:
+    if device is None or not lifecycle.is_live(device.status):
         return
     if device.status is DeviceStatus.POLLING and device.device_code is None:
         return  # lost: it ends where it is

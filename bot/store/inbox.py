@@ -26,6 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert
 
+from bot.core.calls import CallStatus
 from bot.core.language import Language
 from bot.core.messages import Chat
 from bot.core.people import UserKey
@@ -35,7 +36,7 @@ from bot.store.keyring import Keyring
 from bot.store.schema import deferred_calls as calls
 from bot.store.schema import events
 from bot.store.schema import users as people
-from bot.store.statements import as_rows, rows_given, status_is
+from bot.store.statements import as_rows, literal, rows_given, status_is
 from bot.store.transaction import announce, keyring_of
 
 
@@ -136,7 +137,7 @@ def _insert_people(given: FromClause) -> Any:
 def _waiting(given: FromClause) -> ColumnElement[int]:
     """How many calls of a person are queued or suspended; each index is read only as far as that matters."""
     counts = []
-    for status in ("queued", "suspended"):
+    for status in (CallStatus.QUEUED, CallStatus.SUSPENDED):
         call = calls.alias(status)
         theirs = select(call.c.id).where(call.c.user_key == given.c.user_key, status_is(call, status))
         some = theirs.limit(literal_column(str(MOST_WAITING + MOST_URGENT))).correlate(given)
@@ -152,7 +153,7 @@ def _insert_calls(given: FromClause) -> Any:
         # Where a message does not tell, the zone of the person's last card click.
         "time_zone": func.coalesce(given.c.time_zone, zone),
         "runs_after": given.c.received_at,
-        "status": literal_column("'queued'"),
+        "status": literal(CallStatus.QUEUED),
         "needs": literal_column("'[]'"),
         "consents": literal_column("0"),
         "attempts": literal_column("0"),

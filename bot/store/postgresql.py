@@ -200,7 +200,7 @@ class _HeldConnections:
             try:
                 async with self._permits:
                     return await self._run(work)
-            except DBAPIError as error:
+            except (DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
                 if attempt == TRIES or not (_lost_a_race(error) or _was_closed_before(error)):
                     raise
         raise AssertionError("unreachable")
@@ -211,7 +211,7 @@ class _HeldConnections:
             result = await connection.run_sync(work)
         except BaseException as error:
             # A refused statement leaves the connection usable. A cancellation may come in the middle of one.
-            if isinstance(error, Exception) and not connection.invalidated:
+            if isinstance(error, Exception) and not await _is_closed(connection):
                 self._idle.append(connection)
             else:
                 await _terminate(connection)
@@ -229,6 +229,13 @@ class _HeldConnections:
             await _terminate(connection)
 
 
+async def _is_closed(connection: AsyncConnection) -> bool:
+    if connection.invalidated:
+        return True
+    driver: Any = (await connection.get_raw_connection()).driver_connection
+    return bool(driver.is_closed())
+
+
 async def _terminate(connection: AsyncConnection) -> None:
     """Close a connection without waiting for the server."""
     with contextlib.suppress(Exception):
@@ -237,16 +244,23 @@ async def _terminate(connection: AsyncConnection) -> None:
 
 
 def _in_transaction(connection: Connection, work: Work[T]) -> tuple[T, bool]:
-    connection.exec_driver_sql("BEGIN")
+    _send(connection, "BEGIN")
     try:
         result = run_in_transaction(connection, work)
-        connection.exec_driver_sql("COMMIT")
+        _send(connection, "COMMIT")
     except Exception:
-        # A connection that cannot roll back is lost, and the server does it. What went wrong first is raised.
-        with contextlib.suppress(DBAPIError):
-            connection.exec_driver_sql("ROLLBACK")
+        # If the connection is closed, the server rolls back. The first error is the one to raise.
+        if not connection.invalidated:
+            with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+                _send(connection, "ROLLBACK")
         raise
     return result
+
+
+def _send(connection: Connection, command: str) -> None:
+    """Send a command to the server without SQLAlchemy, which takes as long for it as for a query."""
+    adapter: Any = connection.connection.dbapi_connection
+    adapter.run_async(lambda driver: driver.execute(command))
 
 
 STATEMENTS_LEFT = "bot_statements_left"
@@ -272,19 +286,28 @@ def _allow_one_statement(connection: Connection, *details: object) -> None:
     connection.info[STATEMENTS_LEFT] = left - 1
 
 
-def _lost_a_race(error: DBAPIError) -> bool:
+def _cause(error: Exception) -> BaseException | None:
+    """Return the driver's own exception."""
+    if not isinstance(error, DBAPIError):
+        return error
+    return error.orig.__cause__ if error.orig is not None else None
+
+
+def _lost_a_race(error: Exception) -> bool:
     """Whether the same work, run again, sees what it collided with and takes another path."""
-    cause = error.orig.__cause__ if error.orig is not None else None
+    cause = _cause(error)
     if not isinstance(cause, asyncpg.PostgresError):
         return False
     return cause.sqlstate in RACES_BY_STATE or getattr(cause, "constraint_name", "") in RACES_BY_CONSTRAINT
 
 
-def _was_closed_before(error: DBAPIError) -> bool:
-    """Whether a held connection was closed already (the server was restarted), so that no statement has left."""
-    return isinstance(error.orig and error.orig.__cause__, asyncpg.InterfaceError) and bool(
-        error.connection_invalidated
-    )
+def _was_closed_before(error: Exception) -> bool:
+    """Whether a held connection was closed already (the server was restarted), so that the statement never left.
+
+    Of BEGIN and COMMIT the driver raises InterfaceError only for that.
+    """
+    was_closed = error.connection_invalidated if isinstance(error, DBAPIError) else True
+    return isinstance(_cause(error), asyncpg.InterfaceError) and was_closed
 
 
 class _Messenger:

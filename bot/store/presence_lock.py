@@ -16,8 +16,8 @@ class PresenceFile:
     """A lock of the process, not of the object: POSIX, because only that goes from exclusive to shared in one step."""
 
     def __init__(self, database: str) -> None:
-        """Raises OSError where no file can be made."""
-        self._file = os.open(database + SUFFIX, os.O_RDWR | os.O_CREAT, 0o600)
+        """Raises OSError where no file can be made. Whoever comes by a symbolic link finds the same lock."""
+        self._file = os.open(os.path.realpath(database) + SUFFIX, os.O_RDWR | os.O_CREAT, 0o600)
 
     def take_alone(self) -> bool:
         return self._take(fcntl.LOCK_EX)

@@ -9,6 +9,8 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, delete, select
 from sqlalchemy.dialects.postgresql import insert
 
+from bot.store import queue
+from bot.store.queue import BEFORE, pruning
 from bot.store.schema import replicas
 from bot.store.statements import app_of, bind, of_app_or_untold
 
@@ -80,10 +82,9 @@ def remove(connection: Connection, replica: str) -> None:
     connection.execute(REMOVE, {"replica": replica})
 
 
-PRUNE = delete(replicas).where(
-    of_app_or_untold(replicas), replicas.c.heartbeat_at < bind("before", replicas.c.heartbeat_at)
-)
+PRUNE = pruning(replicas, replicas.c.heartbeat_at < BEFORE, of_app=of_app_or_untold)
 
 
-def prune(connection: Connection, before: datetime) -> int:
-    return connection.execute(PRUNE, {"own_app": app_of(connection), "before": before}).rowcount
+def prune(connection: Connection, before: datetime, limit: int) -> int:
+    """Delete replicas whose last heartbeat was before; return how many."""
+    return queue.prune(connection, PRUNE, limit, before=before)

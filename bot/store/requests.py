@@ -6,30 +6,29 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
-    ColumnElement,
     Connection,
     Row,
-    delete,
     exists,
     func,
     insert,
-    literal_column,
     null,
     or_,
     select,
     update,
 )
 
-from bot.core.lifecycle import live, may_become, settled
+from bot.core.lifecycle import settled
 from bot.core.oauth import digest
 from bot.core.people import UserKey
 from bot.core.requests import AuthorizationRequest, RequestStatus
 from bot.core.scopes import ScopeSet
 from bot.core.secrets import Secret
-from bot.store import audit, sealed, users
+from bot.store import audit, queue, sealed, users
+from bot.store.card_versions import REQUEST_CARD_CHANGED
 from bot.store.keyring import Keyring
+from bot.store.queue import pruning, settled_before
 from bot.store.schema import authorization_requests, deferred_calls
-from bot.store.statements import LIMIT, app_of, bind, of_app, status_in, status_is
+from bot.store.statements import LIMIT, app_of, bind, is_live, literal, may_become, of_app, status_is
 from bot.store.transaction import announce, keyring_of
 
 requests = authorization_requests
@@ -63,9 +62,9 @@ COLUMNS = (
 )
 
 
-def _request(row: Row[Any], seal: Keyring) -> AuthorizationRequest:
+def request_of(row: Row[Any], keyring: Keyring) -> AuthorizationRequest:
     """The card's message counts only if the bot noted it; otherwise the card is sent again, to its person."""
-    has_card = row.card_message_id is not None and sealed.CARD.must_tell(seal, row._mapping)
+    has_card = row.card_message_id is not None and sealed.CARD.must_tell(keyring, row._mapping)
     return AuthorizationRequest(
         id=row.id,
         user=row.user_key,
@@ -74,7 +73,7 @@ def _request(row: Row[Any], seal: Keyring) -> AuthorizationRequest:
         granted=row.granted,
         refused=row.refused,
         avoided=row.avoided,
-        ticket=sealed.TICKET.open_unless_lost(seal, row._mapping),
+        ticket=sealed.TICKET.open_unless_lost(keyring, row._mapping),
         reasons=row.reasons,
         card_message_id=row.card_message_id if has_card else None,
         card_ephemeral=row.card_ephemeral if has_card else False,
@@ -91,8 +90,8 @@ def _request(row: Row[Any], seal: Keyring) -> AuthorizationRequest:
 
 
 def _all(connection: Connection, statement: Any, values: dict[str, Any]) -> list[AuthorizationRequest]:
-    seal = keyring_of(connection)
-    return [_request(row, seal) for row in connection.execute(statement, values).all()]
+    keyring = keyring_of(connection)
+    return [request_of(row, keyring) for row in connection.execute(statement, values).all()]
 
 
 def _one(connection: Connection, statement: Any, values: dict[str, Any]) -> AuthorizationRequest | None:
@@ -127,7 +126,7 @@ def _changed_and_noted(
 _select = select(*COLUMNS)
 _this = requests.c.id == bind("request", requests.c.id)
 _of_user = requests.c.user_key == bind("user", requests.c.user_key)
-_live = status_in(requests, *live(RequestStatus))
+_live = is_live(requests, RequestStatus)
 GET = _select.where(_this)
 GET_LOCKED = GET.with_for_update()
 BY_TICKET = _select.where(
@@ -165,11 +164,6 @@ def latest_of(connection: Connection, user: UserKey) -> AuthorizationRequest | N
 # --- asking ----------------------------------------------------------------------------------------
 
 OPEN = insert(requests).inline()
-_show = {
-    "card_wanted": requests.c.card_wanted + 1,
-    "card_attempts": literal_column("0"),
-    "card_due_at": bind("now", requests.c.card_due_at),
-}
 EXTEND = (
     update(requests)
     .where(
@@ -207,7 +201,7 @@ WIDEN = (
         **_asks,
         expires_at=bind("new_end", requests.c.expires_at),
         declined_on_page_at=null(),
-        **_show,
+        **REQUEST_CARD_CHANGED,
     )
     .returning(*COLUMNS)
 )
@@ -309,7 +303,7 @@ def _widen(
     values = {"request": live.id, "new_end": end, "now": now, **asking}
     if wider != live.scopes:
         _note(connection, "request_widened", live.id, live.user, now, command=command, scopes=sorted(wider))
-    return _request(connection.execute(WIDEN, values).one(), keyring_of(connection))
+    return request_of(connection.execute(WIDEN, values).one(), keyring_of(connection))
 
 
 def _minute(moment: datetime) -> datetime:
@@ -318,8 +312,8 @@ def _minute(moment: datetime) -> datetime:
 
 NARROW = (
     update(requests)
-    .where(_this, status_is(requests, "open"))
-    .values(**_asks, **_show)
+    .where(_this, status_is(requests, RequestStatus.OPEN))
+    .values(**_asks, **REQUEST_CARD_CHANGED)
     .returning(requests.c.user_key)
 )
 
@@ -339,20 +333,16 @@ def narrow(
 # --- status ----------------------------------------------------------------------------------------
 
 
-def _may_become(status: RequestStatus) -> ColumnElement[bool]:
-    return status_in(requests, *may_become(status))
-
-
 SETTLE = {
     status: update(requests)
-    .where(_this, _may_become(status))
+    .where(_this, may_become(requests, status))
     .values(
-        status=literal_column(f"'{status}'"),
+        status=literal(status),
         granted=bind("given", requests.c.granted),
         refused=bind("denied", requests.c.refused),
         failure=bind("why", requests.c.failure),
         settled_at=bind("now", requests.c.settled_at),
-        **_show,
+        **REQUEST_CARD_CHANGED,
     )
     .returning(requests.c.user_key)
     for status in settled(RequestStatus)
@@ -378,9 +368,9 @@ def settle(
 
 SUPERSEDE = (
     update(requests)
-    .where(_this, _may_become(RequestStatus.SUPERSEDED))
+    .where(_this, may_become(requests, RequestStatus.SUPERSEDED))
     .values(
-        status=literal_column("'superseded'"),
+        status=literal(RequestStatus.SUPERSEDED),
         settled_at=bind("now", requests.c.settled_at),
         card_shown=requests.c.card_wanted,
         card_worker=null(),
@@ -398,8 +388,8 @@ def supersede(connection: Connection, request: str, now: datetime) -> bool:
 
 GIVE_UP_REDEEMING = (
     update(requests)
-    .where(_this, status_is(requests, "redeeming"))
-    .values(status=literal_column("'open'"), **_show)
+    .where(_this, may_become(requests, RequestStatus.OPEN, RequestStatus.REDEEMING))
+    .values(status=literal(RequestStatus.OPEN), **REQUEST_CARD_CHANGED)
     .returning(requests.c.user_key, requests.c.scopes)
 )
 
@@ -417,10 +407,10 @@ REOPEN = (
     update(requests)
     .where(_this, _live)
     .values(
-        status=literal_column("'open'"),
+        status=literal(RequestStatus.OPEN),
         declined_on_page_at=null(),
         **_asks,
-        **_show,
+        **REQUEST_CARD_CHANGED,
     )
     .returning(requests.c.user_key)
 )
@@ -437,16 +427,16 @@ def reopen(connection: Connection, request: str, *, scopes: ScopeSet, now: datet
 
 ASK_AGAIN = (
     update(requests)
-    .where(_this, _may_become(RequestStatus.OPEN))
+    .where(_this, may_become(requests, RequestStatus.OPEN))
     .values(
-        status=literal_column("'open'"),
+        status=literal(RequestStatus.OPEN),
         **_asks,
         refused=bind("denied", requests.c.refused),
         failure=null(),
         settled_at=null(),
         declined_on_page_at=null(),
         expires_at=bind("new_end", requests.c.expires_at),
-        **_show,
+        **REQUEST_CARD_CHANGED,
     )
     .returning(*COLUMNS)
 )
@@ -487,7 +477,7 @@ def ask_again(
 AVOID = (
     update(requests)
     .where(_this, _live)
-    .values(avoided=bind("left_out", requests.c.avoided), **_asks, **_show)
+    .values(avoided=bind("left_out", requests.c.avoided), **_asks, **REQUEST_CARD_CHANGED)
     .returning(requests.c.user_key)
 )
 
@@ -513,7 +503,7 @@ def avoid(
 DECLINE_ON_PAGE = (
     update(requests)
     .where(_this, _live, requests.c.declined_on_page_at.is_(None))
-    .values(declined_on_page_at=bind("now", requests.c.declined_on_page_at), **_show)
+    .values(declined_on_page_at=bind("now", requests.c.declined_on_page_at), **REQUEST_CARD_CHANGED)
 )
 
 
@@ -523,14 +513,6 @@ def decline_on_page(connection: Connection, request: str, now: datetime) -> bool
     Nothing else changes: who declined is unknown.
     """
     return _changed(connection, DECLINE_ON_PAGE, {"request": request, "now": now})
-
-
-SHOW = update(requests).where(_this, _live).values(**_show)
-
-
-def show(connection: Connection, request: str, now: datetime) -> bool:
-    """The card of a live request has something new to show."""
-    return _changed(connection, SHOW, {"request": request, "now": now})
 
 
 STAMP_OPENED = (
@@ -551,7 +533,7 @@ def stamp_opened(connection: Connection, request: str, now: datetime) -> None:
 EXPIRED = (
     _select.where(
         of_app(requests),
-        status_is(requests, "open"),
+        status_is(requests, RequestStatus.OPEN),
         requests.c.expires_at <= bind("now", requests.c.expires_at),
     )
     .order_by(requests.c.expires_at)
@@ -567,162 +549,12 @@ def expired(connection: Connection, now: datetime, limit: int) -> list[Authoriza
     return _all(connection, EXPIRED, {"own_app": app_of(connection), "now": now, "limit": limit})
 
 
-# --- cards -----------------------------------------------------------------------------------------
-
-_outdated = requests.c.card_shown < requests.c.card_wanted
-_card_free = or_(
-    requests.c.card_lease_until.is_(None),
-    requests.c.card_lease_until <= bind("now", requests.c.card_lease_until),
-)
-_card_lease = {
-    "card_worker": bind("worker", requests.c.card_worker),
-    "card_lease_until": bind("lease_until", requests.c.card_lease_until),
-}
-CLAIM_CARD = update(requests).where(_this, _outdated, _card_free).values(_card_lease).returning(*COLUMNS)
-_cards_due = (
-    select(requests.c.id)
-    .where(
-        of_app(requests),
-        _outdated,
-        requests.c.card_due_at <= bind("now", requests.c.card_due_at),
-        _card_free,
-    )
-    .order_by(requests.c.card_due_at)
-    .limit(LIMIT)
-    .with_for_update(skip_locked=True)
-)
-CARDS_DUE = update(requests).where(requests.c.id.in_(_cards_due)).values(_card_lease).returning(*COLUMNS)
-
-
-def claim_card(
-    connection: Connection, request: str, worker: str, now: datetime, lease_until: datetime
-) -> AuthorizationRequest | None:
-    """Takes a card that does not show what it should; None when it does, or somebody else has it. One statement."""
-    values = {"request": request, "worker": worker, "now": now, "lease_until": lease_until}
-    return _one(connection, CLAIM_CARD, values)
-
-
-def cards_due(
-    connection: Connection, worker: str, now: datetime, lease_until: datetime, limit: int
-) -> list[AuthorizationRequest]:
-    """Takes cards that do not show what they should, and whose time has come. One statement."""
-    values = {"own_app": app_of(connection), "worker": worker, "now": now, "lease_until": lease_until}
-    return _all(connection, CARDS_DUE, values | {"limit": limit})
-
-
-_my_card = (
-    _this,
-    requests.c.card_worker == bind("worker", requests.c.card_worker),
-    requests.c.card_lease_until == bind("lease_until", requests.c.card_lease_until),
-)
-CARD_SHOWN = (
-    update(requests)
-    .where(*_my_card, requests.c.card_shown < bind("version", requests.c.card_shown))
-    .values(
-        card_shown=bind("version", requests.c.card_shown),
-        card_message_id=bind("message", requests.c.card_message_id),
-        card_ephemeral=bind("only_reader", requests.c.card_ephemeral),
-        card_seal=bind("new_seal", requests.c.card_seal),
-        card_sent_at=func.coalesce(requests.c.card_sent_at, bind("now", requests.c.card_sent_at)),
-        card_attempts=literal_column("0"),
-        card_worker=null(),
-        card_lease_until=null(),
-    )
-    .returning(requests.c.card_wanted)
-)
-
-
-def card_shown(
-    connection: Connection,
-    claimed: AuthorizationRequest,
-    worker: str,
-    version: int,
-    *,
-    message_id: str | None,
-    ephemeral: bool,
-    now: datetime,
-) -> int | None:
-    """The card shows this version, and is free again. The version wanted by now; None when the claim is lost."""
-    seal = None
-    if message_id is not None:
-        card = {"id": claimed.id, "card_message_id": message_id, "card_ephemeral": ephemeral}
-        seal = sealed.CARD.seal(keyring_of(connection), card)
-    values = {
-        "request": claimed.id,
-        "worker": worker,
-        "lease_until": claimed.card_lease_until,
-        "version": version,
-        "message": message_id,
-        "only_reader": ephemeral,
-        "new_seal": seal,
-        "now": now,
-    }
-    wanted: int | None = connection.execute(CARD_SHOWN, values).scalar()
-    return wanted
-
-
-MOVE_CARD = (
-    update(requests)
-    .where(_this, _live, requests.c.card_message_id.is_not(None))
-    .values(
-        card_message_id=null(),
-        card_ephemeral=literal_column("false"),
-        card_seal=null(),
-        card_moves=requests.c.card_moves + 1,
-        card_worker=null(),
-        card_lease_until=null(),
-        # Two, for a card is sent and then drawn once more: its sending may be a repeat that shows less.
-        **_show | {"card_wanted": requests.c.card_wanted + 2},
-    )
-    .returning(requests.c.user_key)
-)
-
-
-def move_card(connection: Connection, request: str, now: datetime) -> bool:
-    """The card of a live request is to be sent anew; whoever is changing the old one has lost it."""
-    values = {"request": request, "now": now}
-    return _changed_and_noted(connection, MOVE_CARD, values, "card_moved", now)
-
-
-POSTPONE_CARD = (
-    update(requests)
-    .where(*_my_card)
-    .values(
-        card_due_at=bind("until", requests.c.card_due_at),
-        card_attempts=requests.c.card_attempts + 1,
-        card_worker=null(),
-        card_lease_until=null(),
-    )
-)
-
-
-def postpone_card(
-    connection: Connection, claimed: AuthorizationRequest, worker: str, until: datetime
-) -> bool:
-    """The card could not be shown; it is due again later. False when the claim is lost."""
-    values = {
-        "request": claimed.id,
-        "worker": worker,
-        "lease_until": claimed.card_lease_until,
-        "until": until,
-    }
-    return bool(connection.execute(POSTPONE_CARD, values).rowcount)
-
-
-REDRAW = update(requests).where(_this).values(**_show)
-
-
-def redraw(connection: Connection, request: str, now: datetime) -> bool:
-    """The card may show an old face, drawn by somebody who had lost it: it is due again."""
-    return _changed(connection, REDRAW, {"request": request, "now": now})
-
-
 # --- attempts --------------------------------------------------------------------------------------
 
 REDEEM = (
     update(requests)
-    .where(_this, status_is(requests, "open"))
-    .values(status=literal_column("'redeeming'"), **_show)
+    .where(_this, may_become(requests, RequestStatus.REDEEMING))
+    .values(status=literal(RequestStatus.REDEEMING), **REQUEST_CARD_CHANGED)
 )
 
 
@@ -737,22 +569,14 @@ def redeem(connection: Connection, request: str, now: datetime) -> None:
 
 # --- keeping it small ------------------------------------------------------------------------------
 
-PRUNE = delete(requests).where(
-    requests.c.id.in_(
-        select(requests.c.id)
-        .where(
-            of_app(requests),
-            requests.c.settled_at.is_not(None),
-            requests.c.settled_at < bind("before", requests.c.settled_at),
-            ~exists().where(deferred_calls.c.request_id == requests.c.id),
-        )
-        .order_by(requests.c.settled_at)
-        .limit(LIMIT)
-    )
+PRUNE = pruning(
+    requests,
+    *settled_before(requests),
+    ~exists().where(deferred_calls.c.request_id == requests.c.id),
+    order_by=requests.c.settled_at,
 )
 
 
 def prune(connection: Connection, before: datetime, limit: int) -> int:
-    """Deletes requests that were settled before and no kept call names; their attempts go with them."""
-    values = {"own_app": app_of(connection), "before": before, "limit": limit}
-    return connection.execute(PRUNE, values).rowcount
+    """Delete requests that settled before and that no stored call names, with their attempts; return how many."""
+    return queue.prune(connection, PRUNE, limit, before=before)

@@ -38,6 +38,6 @@ def prune(connection: Connection, now: datetime) -> int:
         + attempts.prune_sign_ins(connection, now - SIGN_INS, AT_A_TIME)
         + sessions.prune(connection, now, AT_A_TIME)
         + revocations.prune(connection, now - CALLS_AND_MESSAGES, AT_A_TIME)
-        + replicas.prune(connection, now - REPLICAS)
+        + replicas.prune(connection, now - REPLICAS, AT_A_TIME)
         + audit.prune(connection, now - AUDIT - timedelta(hours=1), AT_A_TIME)
     )

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from bot.store.keyring import Keyring
 
-REVISION = "0014"
+REVISION = "0015"
 """The newest migration: written down, because asking Alembic would cost every start its import."""
 
 

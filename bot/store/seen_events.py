@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, func, literal_column, select, tuple_
+from sqlalchemy import Connection, func, literal_column, select
 from sqlalchemy.dialects.postgresql import insert
 
 from bot.core.people import UserKey
+from bot.store import queue
+from bot.store.queue import BEFORE, pruning
 from bot.store.schema import deferred_calls as calls
 from bot.store.schema import events
-from bot.store.statements import LIMIT, app_of, bind, of_app
+from bot.store.statements import bind
 
 RECORD = insert(events).on_conflict_do_nothing().returning(events.c.event_id)
 
@@ -57,7 +59,6 @@ def record_retry(connection: Connection, user: UserKey, call_id: str, now: datet
     return record(connection, user.platform, user.app_id, f"{_RETRY}{call_id}", now)
 
 
-_key = (events.c.platform, events.c.app_id, events.c.event_id)
 _guards_a_call = (
     select(calls.c.id)
     .where(
@@ -66,20 +67,9 @@ _guards_a_call = (
     )
     .exists()
 )
-PRUNE = delete(events).where(
-    tuple_(*_key).in_(
-        select(*_key)
-        .where(
-            of_app(events),
-            events.c.received_at < bind("before", events.c.received_at),
-            ~_guards_a_call,
-        )
-        .order_by(events.c.received_at)
-        .limit(LIMIT)
-    )
-)
+PRUNE = pruning(events, events.c.received_at < BEFORE, ~_guards_a_call, order_by=events.c.received_at)
 
 
 def prune(connection: Connection, before: datetime, limit: int) -> int:
-    values = {"own_app": app_of(connection), "before": before, "limit": limit}
-    return connection.execute(PRUNE, values).rowcount
+    """Delete events that were recorded before, except those that guard a stored call; return how many."""
+    return queue.prune(connection, PRUNE, limit, before=before)

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, delete, insert, or_, select, update
 
-from bot.core.people import Session, UserKey
-from bot.store import audit, sealed
+from bot.core.people import SESSION_IDLE_TIMEOUT, SESSION_LIFETIME, Session, UserKey
+from bot.store import audit, queue, sealed
+from bot.store.queue import pruning
 from bot.store.schema import sessions
-from bot.store.statements import LIMIT, app_of, bind, of_app
+from bot.store.statements import app_of, bind, of_app
 from bot.store.transaction import keyring_of
-
-LIVES = timedelta(hours=8)
-"""A session ends so long after its sign-in, however busy it is,"""
-IDLE = timedelta(minutes=30)
-"""or so long after it was last used."""
-TOUCHED_EVERY = timedelta(minutes=1)
-"""Noting each single use would be a write for each page."""
-
 
 BEGIN = insert(sessions).inline()
 
@@ -31,7 +24,7 @@ def begin(connection: Connection, digest: str, user: UserKey, now: datetime) -> 
         "user_key": user,
         "created_at": now,
         "seen_at": now,
-        "expires_at": now + LIVES,
+        "expires_at": now + SESSION_LIFETIME,
     }
     values["seal"] = sealed.SESSION.seal(keyring_of(connection), values)
     connection.execute(BEGIN, values)
@@ -51,7 +44,12 @@ def find(connection: Connection, digest: str, now: datetime) -> Session | None:
 
     Somebody is signed in by it only if it is genuine. How long it may be idle is no part of what its seal proves.
     """
-    values = {"own_app": app_of(connection), "session": digest, "now": now, "idle_since": now - IDLE}
+    values = {
+        "own_app": app_of(connection),
+        "session": digest,
+        "now": now,
+        "idle_since": now - SESSION_IDLE_TIMEOUT,
+    }
     found = connection.execute(FIND, values).one_or_none()
     if found is None:
         return None
@@ -97,22 +95,15 @@ def end_all(connection: Connection, user: UserKey, reason: str, now: datetime) -
     return ended
 
 
-PRUNE = delete(sessions).where(
-    sessions.c.digest.in_(
-        select(sessions.c.digest)
-        .where(
-            of_app(sessions),
-            or_(
-                sessions.c.expires_at <= bind("now", sessions.c.expires_at),
-                sessions.c.seen_at <= bind("idle_since", sessions.c.seen_at),
-            ),
-        )
-        .limit(LIMIT)
-    )
+PRUNE = pruning(
+    sessions,
+    or_(
+        sessions.c.expires_at <= bind("now", sessions.c.expires_at),
+        sessions.c.seen_at <= bind("idle_since", sessions.c.seen_at),
+    ),
 )
 
 
 def prune(connection: Connection, now: datetime, limit: int) -> int:
-    """Deletes what has ended."""
-    values = {"own_app": app_of(connection), "now": now, "idle_since": now - IDLE, "limit": limit}
-    return connection.execute(PRUNE, values).rowcount
+    """Delete sessions that have ended; return how many."""
+    return queue.prune(connection, PRUNE, limit, now=now, idle_since=now - SESSION_IDLE_TIMEOUT)

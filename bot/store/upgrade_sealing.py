@@ -24,7 +24,9 @@ from sqlalchemy import (
     update,
 )
 
+from bot.core.calls import CallStatus
 from bot.core.errors import CannotOpenSecret, ConfigurationError
+from bot.core.requests import AttemptKind, AttemptStatus, RequestStatus
 from bot.core.secrets import Secret
 from bot.store import replicas, sealed
 from bot.store.key_rotation import FORMER_TEXT, HEARTBEATS_COUNT_FOR, known_text, remember_proofs
@@ -39,7 +41,7 @@ from bot.store.schema import (
     revocations,
 )
 from bot.store.sealed import SealedColumn
-from bot.store.statements import status_in
+from bot.store.statements import is_live, literal, status_in
 
 log = logging.getLogger(__name__)
 
@@ -59,10 +61,10 @@ def _all_of(column: SealedColumn, which: ColumnElement[bool]) -> Adopted:
 
 
 _unsettled = deferred_calls.c.settled_at.is_(None)
-_may_be_retried = status_in(deferred_calls, "failed", "cancelled", "expired")
-_live_request = status_in(authorization_requests, "open", "redeeming")
-_live_attempt = status_in(authorization_attempts, "live", "redeeming")
-_asked_somebody = authorization_attempts.c.kind == literal_column("'authorization'")
+_may_be_retried = status_in(deferred_calls, CallStatus.FAILED, CallStatus.CANCELLED, CallStatus.EXPIRED)
+_live_request = is_live(authorization_requests, RequestStatus)
+_live_attempt = is_live(authorization_attempts, AttemptStatus)
+_asked_somebody = authorization_attempts.c.kind == literal(AttemptKind.AUTHORIZATION)
 
 CALLS = (
     Adopted(sealed.CALL, _unsettled | _may_be_retried, _unsettled),

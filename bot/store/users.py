@@ -8,8 +8,11 @@ from datetime import datetime
 from sqlalchemy import Connection, exists, func, null, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
+from bot.core.calls import CallStatus
+from bot.core.grants import GrantStatus
 from bot.core.language import Language
 from bot.core.people import Identity, UserKey
+from bot.core.requests import RequestStatus
 from bot.core.unseen_characters import one_line
 from bot.store.schema import (
     authorization_requests,
@@ -18,7 +21,7 @@ from bot.store.schema import (
     sessions,
     users,
 )
-from bot.store.statements import bind, status_in, status_is
+from bot.store.statements import bind, is_live, status_in, status_is
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,15 +198,16 @@ def is_of_known_organization(connection: Connection, user: UserKey) -> bool:
 _unfinished = or_(
     exists().where(
         grants.c.user_key == users.c.user_key,
-        status_is(grants, "active"),
+        status_is(grants, GrantStatus.ACTIVE),
         grants.c.authorized_at < bind("before", grants.c.authorized_at),
     ),
     exists().where(
-        deferred_calls.c.user_key == users.c.user_key, status_in(deferred_calls, "queued", "suspended")
+        deferred_calls.c.user_key == users.c.user_key,
+        status_in(deferred_calls, CallStatus.QUEUED, CallStatus.SUSPENDED),
     ),
     exists().where(
         authorization_requests.c.user_key == users.c.user_key,
-        status_in(authorization_requests, "open", "redeeming"),
+        is_live(authorization_requests, RequestStatus),
     ),
     exists().where(sessions.c.user_key == users.c.user_key),
 )

@@ -21,11 +21,17 @@ from sqlalchemy import (
     type_coerce,
 )
 
+from bot.core.calls import CallStatus
+from bot.core.grants import GrantStatus, RevocationStatus
+from bot.core.lifecycle import live
+from bot.core.messages import MessageStatus
 from bot.core.people import UserKey
+from bot.core.requests import RequestStatus
+from bot.core.scopes import ScopeWaitStatus
 from bot.store import replicas as replica_rows
 from bot.store import schema
 from bot.store.schema import audit_log, deferred_calls, grants, outgoing_messages, revocations, scope_waits
-from bot.store.statements import status_in, status_is
+from bot.store.statements import is_live, status_is
 
 Row = dict[str, Any]
 """Column names and plain values: text, numbers, booleans, times, lists."""
@@ -73,11 +79,11 @@ def counts(
         "messages": ("Messages that are not sent", by_status(outgoing_messages, UNSENT)),
         "revocations": (
             "Revocations that the platform has not confirmed",
-            by_status(revocations, status_is(revocations, "queued")),
+            by_status(revocations, is_live(revocations, RevocationStatus)),
         ),
         "scope_waits": (
             "Scope sets that wait for an administrator",
-            by_status(scope_waits, status_is(scope_waits, "waiting")),
+            by_status(scope_waits, is_live(scope_waits, ScopeWaitStatus)),
         ),
         "replicas": (
             "Replicas that serve this database",
@@ -119,19 +125,19 @@ def _saying_which_app(connection: Connection, rows: list[Row]) -> list[Row]:
     return [{"app": row["app"]} | row for row in rows]
 
 
-LIVE_CALL = status_in(deferred_calls, "queued", "running", "suspended")
-LIVE_REQUEST = status_in(asked, "open", "redeeming")
-UNSENT = status_in(outgoing_messages, "queued", "sending")
+LIVE_CALL = is_live(deferred_calls, CallStatus)
+LIVE_REQUEST = is_live(asked, RequestStatus)
+UNSENT = is_live(outgoing_messages, MessageStatus)
 
 
 def _live_calls(connection: Connection, app: str | None) -> dict[str, int]:
     """One status after another: each has an index of its own, and all of them together have none."""
     count = select(func.count()).select_from(deferred_calls)
     found = {
-        status: connection.execute(
+        status.value: connection.execute(
             count.where(status_is(deferred_calls, status), _of(deferred_calls, app))
         ).scalar_one()
-        for status in ("queued", "running", "suspended")
+        for status in live(CallStatus)
     }
     return {status: number for status, number in found.items() if number}
 
@@ -144,7 +150,7 @@ def _by_status(connection: Connection, table: Any, condition: Any) -> dict[str, 
 
 def status(connection: Connection, now: datetime) -> Row:
     """The state of the whole, on one page."""
-    oldest = select(func.min(deferred_calls.c.asked_at)).where(status_is(deferred_calls, "queued"))
+    oldest = select(func.min(deferred_calls.c.asked_at)).where(status_is(deferred_calls, CallStatus.QUEUED))
     return {
         **{name: values for name, (_, values) in counts(connection, now).items()},
         "users": connection.execute(select(func.count()).select_from(known)).scalar_one(),
@@ -172,7 +178,7 @@ def _each_app(connection: Connection) -> Row:
             {
                 "app": app,
                 "users": number(known, true(), app),
-                "active_grants": number(grants, status_is(grants, "active"), app),
+                "active_grants": number(grants, status_is(grants, GrantStatus.ACTIVE), app),
                 "live_calls": number(deferred_calls, LIVE_CALL, app),
                 "live_requests": number(asked, LIVE_REQUEST, app),
             }
@@ -193,7 +199,7 @@ def users(connection: Connection, *, limit: int = 100) -> list[Row]:
     """Who the bot knows, the latest first, and what they have granted."""
     waiting = (
         select(func.count())
-        .where(deferred_calls.c.user_key == known.c.user_key, status_is(deferred_calls, "suspended"))
+        .where(deferred_calls.c.user_key == known.c.user_key, status_is(deferred_calls, CallStatus.SUSPENDED))
         .scalar_subquery()
     )
     query = (

@@ -14,7 +14,7 @@ import time
 
 from aiohttp import web
 
-from bot.sandbox.frames import DATA, Frame, decode, encode
+from bot.sandbox.lark.frames import DATA, Frame, decode, encode
 from tests.benchmarks.figures import percentile
 from tests.benchmarks.load import PEOPLE
 from tests.benchmarks.subscription import message_event

@@ -6,7 +6,7 @@ import json
 import time
 from typing import Any
 
-from bot.sandbox.webhook import sealed
+from bot.sandbox.lark.webhook import encrypted_request
 
 APP_ID = "cli_a1b2c3d4e5f60718"
 APP_SECRET = "benchmark-secret"
@@ -64,4 +64,4 @@ def message_event(number: int, person: int, text: str, now: float) -> dict[str, 
 def pushed(number: int, person: int, text: str) -> tuple[bytes, dict[str, str]]:
     """Body and headers of one push."""
     now = time.time()
-    return sealed(ENCRYPT_KEY, message_event(number, person, text, now), int(now))
+    return encrypted_request(ENCRYPT_KEY, message_event(number, person, text, now), int(now))

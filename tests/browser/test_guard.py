@@ -54,7 +54,15 @@ def test_its_own_page_and_local_tools_are_let_in(platform: Sandbox) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/sandbox/consent?id=x", "/sandbox/api/state", "/sandbox/static/app.js"]
+    "path",
+    [
+        "/",
+        "/sandbox/consent?id=x",
+        "/sandbox/api/state",
+        "/sandbox/static/app.js",
+        "/sandbox/lark/static/consent.js",
+        "/sandbox/platform.js",
+    ],
 )
 def test_every_page_is_hardened(platform: Sandbox, path: str) -> None:
     _, headers = ask(platform, "GET", path)

@@ -35,11 +35,11 @@ from bot.flows.intake import accept_event
 from bot.flows.worker import Worker
 from bot.lark.commands import COMMANDS as LARK_COMMANDS
 from bot.lark.platform import LarkPlatform
-from bot.sandbox.sample import WEI, sample_tenant
-from bot.sandbox.server import build_platform
-from bot.sandbox.tenant import Tenant
-from bot.sandbox.tokens import new_code
-from bot.store import authorizations, grants
+from bot.sandbox.lark.sample_tenant import WEI, sample_tenant
+from bot.sandbox.lark.server import build_platform
+from bot.sandbox.lark.tenant import Tenant
+from bot.sandbox.lark.tokens import new_code
+from bot.store import grants, requests
 from bot.store.ids import new_id
 from bot.store.keyring import Keyring, new_key
 from bot.store.opening import open_database
@@ -77,7 +77,7 @@ class World:
     async def link_of(self, user: UserKey) -> dict[str, str]:
         """The query of the platform's page to which the link of the user's open request leads."""
         bot = self.bots[user.app]
-        live = await until(lambda: bot.database.read(lambda c: authorizations.live_of(c, user)))
+        live = await until(lambda: bot.database.read(lambda c: requests.live_of(c, user)))
         assert live.ticket
         found = await find_open_request(bot, live.ticket.reveal())
         url = await open_link(bot, found)  # type: ignore[arg-type]
@@ -132,7 +132,6 @@ async def world(database_url: str) -> AsyncIterator[World]:
                 commands=COMMANDS,
                 worker=f"worker of {name}",
                 public_url=PUBLIC,
-                oauth="v2",
                 key_ids=database.key_ids,
                 admins={},
                 authorization_ttl=timedelta(minutes=5),

@@ -17,7 +17,7 @@ from bot.core.messages import Content, Destination, NotSent, Reply, Sent
 from bot.core.oauth import TokenProblem, TokenRefused, TokenSet
 from bot.core.people import Identity, UserKey
 from bot.core.platform import PlatformLimits
-from bot.core.scopes import Scope, ScopeSet, join_scopes
+from bot.core.scopes import Scope, ScopeSet, any_of, join_scopes
 from bot.core.secrets import Secret
 
 NEEDED_BY_PATH = {"/v1/me": "Contact.Read", "/v1/day": "Calendar.Read"}
@@ -65,7 +65,7 @@ class TinyPlatform:
         if not staff_id:
             return TokenRejected(401)
         needed = NEEDED_BY_PATH[api_call.path]
-        return Succeeded({"staff": staff_id}) if needed in scopes else Insufficient((needed,))
+        return Succeeded({"staff": staff_id}) if needed in scopes else Insufficient(any_of(needed))
 
     def render_reply(self, reply: Reply) -> Content:
         return Content("text", repr(reply))

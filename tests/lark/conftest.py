@@ -12,11 +12,11 @@ from aiohttp import web
 from bot.core.people import UserKey
 from bot.core.secrets import Secret
 from bot.lark.platform import LarkPlatform
-from bot.sandbox.faults import Fault
-from bot.sandbox.sample import WEI, sample_tenant
-from bot.sandbox.server import build_platform
-from bot.sandbox.tenant import Tenant
-from bot.sandbox.tokens import new_code
+from bot.sandbox.lark.faults import Fault
+from bot.sandbox.lark.sample_tenant import WEI, sample_tenant
+from bot.sandbox.lark.server import build_platform
+from bot.sandbox.lark.tenant import Tenant
+from bot.sandbox.lark.tokens import new_code
 
 PAYLOADS = Path(__file__).parent.parent / "payloads"
 

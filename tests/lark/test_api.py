@@ -24,8 +24,11 @@ from bot.core.api import (
 )
 from bot.core.scopes import any_of
 from bot.core.secrets import Secret
-from bot.lark import api
-from bot.lark.api import Http, classify, from_sdk_request, scopes_in_message
+from bot.lark.api import call, send
+from bot.lark.http_client import HttpClient
+from bot.lark.outcomes import classify
+from bot.lark.refusal_messages import scopes_in_message
+from bot.lark.sdk_requests import from_sdk_request
 
 DOCUMENTS = ("docx:document", "docx:document:readonly")
 
@@ -90,6 +93,14 @@ CASES: list[tuple[str, int, dict, type[Outcome]]] = [
     ("an expired token", 401, {"code": 99991677}, TokenRejected),
     ("an invalid token", 400, {"code": 99991668, "msg": "Invalid access token"}, TokenRejected),
     ("an API without users", 400, {"code": 99991668, "msg": "user access token not support"}, Refused),
+    (
+        "an API without users, in other words",
+        400,
+        {"code": 99991668, "msg": "This API doesn't support user_access_token"},
+        Refused,
+    ),
+    ("an API without users, in Chinese", 400, {"code": 99991668, "msg": "该接口不支持用户身份"}, Refused),
+    ("an API without users, shortly", 400, {"code": 99991668, "msg": "Unsupported token type"}, Refused),
     ("a token rejected by user_info", 200, {"code": 20005}, TokenRejected),
     ("a token rejected by search", 401, {"code": 1274011}, TokenRejected),
     ("a rate limit", 429, {"code": 99991400}, RateLimited),
@@ -135,6 +146,25 @@ def test_an_answer_means_what_its_code_says(what, status, body, expected):
 )
 def test_what_is_no_answer_of_the_platform_is_never_believed(status, body, expected):
     assert type(classify(status, {}, body)) is expected
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "message"),
+    [
+        (404, b"404 page not found", "page not found"),
+        (405, b"405 method not allowed", "method not allowed"),
+        (404, b"404: Not Found", "Not Found"),
+        (404, b"HTTP/1.1 404 Not Found\n", "Not Found"),
+        (404, b"Error 404 - no such route", "no such route"),
+        (404, b"404", ""),
+        (404, b"", ""),
+        (404, b"no route for 404", "no route for 404"),
+        (404, b"4040 is another number", "4040 is another number"),
+    ],
+)
+def test_a_gateways_words_do_not_begin_with_the_status_that_stands_beside_them(status, body, message):
+    refused = classify(status, {}, body)
+    assert (refused.code, refused.message) == (status, message)
 
 
 @pytest.mark.parametrize(
@@ -187,15 +217,15 @@ TASK = ApiCall("POST", "/open-apis/task/v2/tasks", {}, {"summary": "x"}, Write()
 
 
 async def test_a_refused_connection_certainly_carried_nothing():
-    http = Http()
-    outcome = await api.call(http, "http://127.0.0.1:9", TASK, Secret("u-1"))
+    http = HttpClient()
+    outcome = await call(http, "http://127.0.0.1:9", TASK, Secret("u-1"))
     await http.close()
     assert outcome == Unreachable("no connection to 127.0.0.1", may_have_arrived=False)
 
 
 async def test_a_name_that_does_not_resolve_certainly_carried_nothing():
-    http = Http()
-    outcome = await api.call(http, "http://no.such.host.invalid", TASK, Secret("u-1"))
+    http = HttpClient()
+    outcome = await call(http, "http://no.such.host.invalid", TASK, Secret("u-1"))
     await http.close()
     assert isinstance(outcome, Unreachable)
     assert not outcome.may_have_arrived
@@ -225,9 +255,9 @@ async def test_a_write_is_sent_once_even_when_a_kept_connection_breaks(method):
     runner = web.AppRunner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    http, origin = Http(), f"http://127.0.0.1:{runner.addresses[0][1]}"
-    assert isinstance(await api.call(http, origin, ApiCall("GET", "/open-apis/x"), Secret("t")), Succeeded)
-    outcome = await api.call(http, origin, ApiCall(method, "/open-apis/x", {}, {}), Secret("t"))
+    http, origin = HttpClient(), f"http://127.0.0.1:{runner.addresses[0][1]}"
+    assert isinstance(await call(http, origin, ApiCall("GET", "/open-apis/x"), Secret("t")), Succeeded)
+    outcome = await call(http, origin, ApiCall(method, "/open-apis/x", {}, {}), Secret("t"))
     await http.close()
     await runner.cleanup()
     assert outcome.may_have_arrived
@@ -252,9 +282,9 @@ async def test_an_answer_without_end_is_not_read_to_the_end():
         return response
 
     runner, origin = await serve_once(endless)
-    http = Http()
-    read = await api.call(http, origin, ApiCall("GET", "/open-apis/x"), Secret("t"))
-    written = await api.call(http, origin, ApiCall("POST", "/open-apis/x", write=Write()), Secret("t"))
+    http = HttpClient()
+    read = await call(http, origin, ApiCall("GET", "/open-apis/x"), Secret("t"))
+    written = await call(http, origin, ApiCall("POST", "/open-apis/x", write=Write()), Secret("t"))
     await http.close()
     await runner.cleanup()
     assert isinstance(read, Refused)
@@ -267,8 +297,8 @@ async def test_a_redirect_is_not_followed():
         raise web.HTTPFound("https://elsewhere.example/")
 
     runner, origin = await serve_once(elsewhere)
-    http = Http()
-    outcome = await api.call(http, origin, ApiCall("GET", "/open-apis/x"), Secret("t"))
+    http = HttpClient()
+    outcome = await call(http, origin, ApiCall("GET", "/open-apis/x"), Secret("t"))
     await http.close()
     await runner.cleanup()
     assert isinstance(outcome, Refused)
@@ -291,9 +321,9 @@ async def test_a_file_is_an_answer_and_what_else_is_no_json_is_trouble(headers, 
         return web.Response(body=b"\x89PNG", headers=headers)
 
     runner, origin = await serve_once(download)
-    http = Http()
-    read = await api.call(http, origin, ApiCall("GET", "/open-apis/x"), Secret("t"))
-    written = await api.attempt(http, origin, ApiCall("POST", "/open-apis/x"), Secret("t"))
+    http = HttpClient()
+    read = await call(http, origin, ApiCall("GET", "/open-apis/x"), Secret("t"))
+    written = await send(http, origin, ApiCall("POST", "/open-apis/x"), Secret("t"))
     await http.close()
     await runner.cleanup()
     assert isinstance(read, Refused if is_a_file else Unreachable)
@@ -303,7 +333,7 @@ async def test_a_file_is_an_answer_and_what_else_is_no_json_is_trouble(headers, 
 @pytest.mark.parametrize("path", ["@elsewhere.example/open-apis/", ".elsewhere.example/", "open-apis/x", ""])
 async def test_a_token_never_leaves_for_another_host(path):
     with pytest.raises(ValueError, match="path"):
-        await api.call(Http(), "http://127.0.0.1:9", ApiCall("GET", path), Secret("t"))
+        await call(HttpClient(), "http://127.0.0.1:9", ApiCall("GET", path), Secret("t"))
 
 
 async def test_queries_and_bodies_arrive_as_they_were():
@@ -316,9 +346,9 @@ async def test_queries_and_bodies_arrive_as_they_were():
         return web.json_response({"code": 0})
 
     runner, origin = await serve_once(echo)
-    http = Http()
+    http = HttpClient()
     query, body = {"q": "a+b &=%/日志", "n": "1"}, {"text": '周报 \U0001f600 "quoted"'}
-    await api.call(http, origin, ApiCall("POST", "/open-apis/x", query, body), Secret("tok"))
+    await call(http, origin, ApiCall("POST", "/open-apis/x", query, body), Secret("tok"))
     await http.close()
     await runner.cleanup()
     assert seen == {"query": query, "body": body, "token": "Bearer tok"}
@@ -362,7 +392,7 @@ def bot_info():
 def fetched(world):
     return sum(
         change.kind == "request" and change.data["path"].endswith("tenant_access_token/internal")
-        for change in world.tenant.changes
+        for change in world.tenant.feed.changes
     )
 
 

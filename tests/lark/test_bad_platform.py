@@ -23,7 +23,7 @@ from bot.core.messages import Content, Destination, NotSent, Sent
 from bot.core.oauth import DeviceCode, TokenRefused, TokenSet
 from bot.core.people import Identity
 from bot.core.secrets import Secret
-from bot.lark.api import MAX_ANSWER_BYTES
+from bot.lark.http_client import MAX_RESPONSE_BYTES
 from bot.lark.platform import LarkPlatform
 
 SECRET, TOKEN, CODE, REFRESH = "s3cr3t" * 6, "u-token" * 6, "c0de" * 8, "ur-refresh" * 5
@@ -166,7 +166,7 @@ async def half(request: web.Request, asks: Asks) -> web.StreamResponse:
 async def endless(request: web.Request, asks: Asks) -> web.StreamResponse:
     response = web.StreamResponse()
     await response.prepare(request)
-    for _ in range(4 * MAX_ANSWER_BYTES // 1_000_000):
+    for _ in range(4 * MAX_RESPONSE_BYTES // 1_000_000):
         await response.write(b" " * 1_000_000)
     return response
 
@@ -227,7 +227,7 @@ LIMITED: dict[str, tuple[Answering, str]] = {
 }
 HUGE: dict[str, Answering] = {
     "an answer without end": endless,
-    "many megabytes": plain(200, '{"code":0,"x":"' + "x" * MAX_ANSWER_BYTES + '"}'),
+    "many megabytes": plain(200, '{"code":0,"x":"' + "x" * MAX_RESPONSE_BYTES + '"}'),
     "hundreds of thousands of values": plain(200, '{"code":0,"x":[' + "[]," * 300_000 + "1]}"),
     "numbers of thousands of digits": plain(200, '{"code":0,"x":[' + ("9" * 4300 + ",") * 300 + "1]}"),
     "many brackets without end": plain(200, "[" * 200_000),

@@ -8,9 +8,9 @@ import time
 
 import pytest
 
-from bot.lark import events
-from bot.lark.api import MAX_ANSWER_BYTES
-from bot.lark.json_bounds import MOST_VALUES, is_costly
+from bot.lark.http_client import MAX_RESPONSE_BYTES
+from bot.lark.json_limits import MAX_VALUES, is_costly
+from bot.lark.webhook import parse_payload
 
 HOSTILE = {
     "lists": b"[]",
@@ -32,7 +32,7 @@ HOSTILE = {
 @pytest.mark.parametrize("what", HOSTILE)
 def test_whatever_comes_is_judged_and_parsed_in_little_time(what: str, shape: bytes):
     item = HOSTILE[what] + b","
-    text = shape % (item * (MAX_ANSWER_BYTES // len(item)) + b"1")
+    text = shape % (item * (MAX_RESPONSE_BYTES // len(item)) + b"1")
     started = time.process_time()
     if not is_costly(text):
         with contextlib.suppress(ValueError, RecursionError):
@@ -56,4 +56,4 @@ def test_what_people_have_is_no_matter(ordinary: dict[str, object], ascii_only: 
 
 
 def test_an_event_of_too_many_values_is_none():
-    assert events.parse_object(json.dumps({"x": [0] * MOST_VALUES * 2}).encode()) is None
+    assert parse_payload(json.dumps({"x": [0] * MAX_VALUES * 2}).encode()) is None

@@ -24,8 +24,10 @@ from bot.core.messages import Code, Content, Reply, Span
 from bot.core.secrets import Secret
 from bot.core.words import cards as card_words
 from bot.core.words.replies import expired, with_retry
-from bot.lark.cards import MAX_BYTES, as_card, click_answer, render_card, render_reply, weight
-from bot.sandbox.content import check_card, parse_content
+from bot.lark.card_elements import MAX_BYTES, encoded_size
+from bot.lark.cards import click_answer, render_card
+from bot.lark.posts import as_card, render_reply
+from bot.sandbox.lark.message_content import check_card, parse_content
 
 LINK = "https://applink.example/client/web_url/open?mode=sidebar-semi&url=https%3A%2F%2Fbot.example%2Fauthorize%2Fabc"
 UNTIL = datetime(2026, 1, 6, 1, 30, tzinfo=UTC)
@@ -351,7 +353,7 @@ def test_a_long_answer_is_cut_with_a_note(piece, as_code):
     long = piece * 100_000
     reply = Reply(Words("T", "题"), (Code(long) if as_code else (Span(long),), (Span("after"),)))
     content = render_reply(reply)
-    assert 20_000 < weight(content.body) <= MAX_BYTES
+    assert 20_000 < encoded_size(content.body) <= MAX_BYTES
     for post_in in post(reply).values():
         assert len(post_in["content"]) == 2
         assert post_in["content"][-1][0]["text"].startswith("…")
@@ -359,7 +361,7 @@ def test_a_long_answer_is_cut_with_a_note(piece, as_code):
 
 def test_many_lines_are_cut_with_a_note():
     content = render_reply(Reply(None, tuple((Span(f"line {n}"),) for n in range(5000))))
-    assert weight(content.body) <= MAX_BYTES
+    assert encoded_size(content.body) <= MAX_BYTES
     lines = json.loads(content.body)["en_us"]["content"]
     assert lines[0][0]["text"] == "line 0"
     assert "shortened" in lines[-1][0]["text"]
@@ -382,9 +384,9 @@ spans = st.builds(
 def test_no_answer_is_too_large_or_refused(lines):
     reply = Reply(Words("t", "t"), tuple(lines))
     content = render_reply(reply)
-    assert weight(content.body) <= MAX_BYTES
+    assert encoded_size(content.body) <= MAX_BYTES
     shown = as_card(content)
-    assert weight(shown.body) <= MAX_BYTES
+    assert encoded_size(shown.body) <= MAX_BYTES
     check_card(json.loads(shown.body))
 
 

@@ -90,7 +90,7 @@ def twice() -> Any:
 
 @pytest.mark.parametrize("made", [upload, moment, twice])
 def test_what_no_call_can_hold_is_refused(made: Callable[[], Any]):
-    with pytest.raises(ValueError, match="has no place in an ApiCall"):
+    with pytest.raises(ValueError, match="An ApiCall cannot contain"):
         from_sdk_request(made())
 
 

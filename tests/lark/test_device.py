@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from bot.core.oauth import DeviceAnswer, DeviceCode, TokenProblem, TokenRefused, TokenSet
 from bot.core.secrets import Secret
-from bot.lark.oauth import parse_device_code, problem_of
-from bot.sandbox.sample import WEI
+from bot.lark.token_problems import problem_of
+from bot.lark.token_responses import parse_device_code
+from bot.sandbox.lark.sample_tenant import WEI
 
 ASKED = frozenset({"task:task:read", "offline_access"})
 

@@ -28,13 +28,15 @@ from bot.core.events import (
 from bot.core.messages import Chat
 from bot.core.people import UserKey
 from bot.core.secrets import Secret
-from bot.lark import events
+from bot.lark import webhook
+from bot.lark.events import PARSERS, Recipient
+from bot.lark.webhook import WebhookKeys, receive_over_connection
 
 KEY, TOKEN, APP = "emu-encrypt-key-01", "vtok-emu-1", "cli_a1b2c3d4e5f60718"
 BOT = "ou_b07b07b07b07b07b07b07b07b07b07b0"
 NOW = 1767225600.0
-KEYS = events.WebhookKeys(Secret(KEY), Secret(TOKEN))
-RECIPIENT = events.Recipient(APP, BOT)
+KEYS = WebhookKeys(Secret(KEY), Secret(TOKEN))
+RECIPIENT = Recipient(APP, BOT)
 WEI = UserKey("lark", APP, "736588c92abc175d", "ou_11112222333344445555666677778888")
 
 
@@ -57,17 +59,17 @@ def signed(body: bytes, timestamp: str = str(int(NOW)), nonce: str = "n") -> dic
     }
 
 
-def receive(body: bytes, headers: dict[str, str] | None = None, keys=KEYS, now: float = NOW):
-    return events.receive(keys, RECIPIENT, signed(body) if headers is None else headers, body, now)
+def receive_webhook(body: bytes, headers: dict[str, str] | None = None, keys=KEYS, now: float = NOW):
+    return webhook.receive(keys, RECIPIENT, signed(body) if headers is None else headers, body, now)
 
 
 def read(payload, recipient=RECIPIENT):
     """As it comes by the long connection."""
-    return events.parse(KEYS, recipient, json.dumps(payload).encode())
+    return receive_over_connection(KEYS, recipient, json.dumps(payload).encode())
 
 
 def both_ways(payload):
-    by_webhook, by_connection = receive(encrypt(json.dumps(payload).encode())), read(payload)
+    by_webhook, by_connection = receive_webhook(encrypt(json.dumps(payload).encode())), read(payload)
     assert by_webhook == by_connection
     return by_webhook
 
@@ -118,7 +120,7 @@ def test_a_mention_of_another_bot_does_not_count(payload):
 
 
 def test_a_group_message_comes_again_while_the_bot_does_not_know_its_own_name(payload):
-    nameless = events.Recipient(APP, None)
+    nameless = Recipient(APP, None)
     answer = read(payload("message_group"), nameless)
     assert isinstance(answer, Unauthentic)
     assert answer.status == 503
@@ -419,9 +421,9 @@ def test_the_documented_vectors_hold():
         "X-Lark-Request-Nonce": "n0nce-42",
         "X-Lark-Signature": signature,
     }
-    assert receive(body, headers) == UrlVerification("ch-7f3a")
+    assert receive_webhook(body, headers) == UrlVerification("ch-7f3a")
     assert (
-        events.WebhookKeys(Secret("test key"), None).decrypt(
+        WebhookKeys(Secret("test key"), None).decrypt(
             b'{"encrypt":"P37w+VZImNgPEO1RBhJ6RtKl7n6zymIbEG1pReEzghk="}'
         )
         == b"hello world"
@@ -433,8 +435,8 @@ CHECK = {"challenge": "ch-1", "token": TOKEN, "type": "url_verification"}
 
 def test_the_address_check_is_answered_unsigned():
     body = encrypt(json.dumps(CHECK).encode())
-    assert receive(body, {}) == UrlVerification("ch-1")
-    assert receive(body) == UrlVerification("ch-1")
+    assert receive_webhook(body, {}) == UrlVerification("ch-1")
+    assert receive_webhook(body) == UrlVerification("ch-1")
 
 
 @pytest.mark.parametrize(
@@ -449,25 +451,25 @@ def test_the_address_check_is_answered_unsigned():
     ],
 )
 def test_everything_wrong_without_a_signature_is_answered_alike(plain):
-    wrong = receive(encrypt(plain), {})
-    assert wrong == receive(encrypt(b"x" * 15, pad=b"\x07"), {}) == receive(b"{}", {})
+    wrong = receive_webhook(encrypt(plain), {})
+    assert wrong == receive_webhook(encrypt(b"x" * 15, pad=b"\x07"), {}) == receive_webhook(b"{}", {})
     assert wrong.status == 401
 
 
 def test_an_unsigned_event_changes_nothing(payload):
-    assert receive(encrypt(json.dumps(payload("message_direct")).encode()), {}).status == 401
+    assert receive_webhook(encrypt(json.dumps(payload("message_direct")).encode()), {}).status == 401
 
 
 @pytest.mark.parametrize("header", ["X-Lark-Request-Timestamp", "X-Lark-Request-Nonce", "X-Lark-Signature"])
 @pytest.mark.parametrize("value", ["", "1", "\udcff", "é", "0" * 64])
 def test_a_changed_header_is_unauthentic(payload, header, value):
     body = encrypt(json.dumps(payload("message_direct")).encode())
-    assert receive(body, signed(body) | {header: value}).status == 401
+    assert receive_webhook(body, signed(body) | {header: value}).status == 401
 
 
 def test_a_changed_body_is_unauthentic(payload):
     body = encrypt(json.dumps(payload("message_direct")).encode())
-    assert receive(body + b" ", signed(body)).status == 401
+    assert receive_webhook(body + b" ", signed(body)).status == 401
 
 
 @pytest.mark.parametrize(
@@ -483,32 +485,32 @@ def test_a_changed_body_is_unauthentic(payload):
 )
 def test_the_signed_time_has_to_be_fresh(payload, age, accepted):
     body = encrypt(json.dumps(payload("message_direct")).encode())
-    assert isinstance(receive(body, now=NOW + age), MessageReceived) == accepted
+    assert isinstance(receive_webhook(body, now=NOW + age), MessageReceived) == accepted
 
 
 @pytest.mark.parametrize("timestamp", ["", "soon", "1e9", "-1", "٤٢", "9" * 30, "1767225600.5"])
 def test_a_signed_time_that_is_none_is_unauthentic(payload, timestamp):
     body = encrypt(json.dumps(payload("message_direct")).encode())
-    assert receive(body, signed(body, timestamp)).status == 401
+    assert receive_webhook(body, signed(body, timestamp)).status == 401
 
 
 @pytest.mark.parametrize("pad", [b"\x00" * 16, b"\x11" * 16, b"\x02" * 15 + b"\x03", b"a" * 15 + b"\x02"])
 def test_wrong_padding_is_malformed(pad):
-    assert receive(encrypt(b"", pad=pad)).status == 400
+    assert receive_webhook(encrypt(b"", pad=pad)).status == 400
 
 
 def test_a_whole_block_of_padding_is_right():
     plain = json.dumps(CHECK).encode()
     plain += b" " * (16 - len(plain) % 16)
-    assert receive(encrypt(plain)) == UrlVerification("ch-1")
+    assert receive_webhook(encrypt(plain)) == UrlVerification("ch-1")
 
 
 def test_the_verification_token_has_to_match(payload):
     message = payload("message_direct")
     message["header"]["token"] = "vtok-emu-2"
     body = encrypt(json.dumps(message).encode())
-    assert receive(body).status == 401
-    assert isinstance(receive(body, keys=events.WebhookKeys(Secret(KEY), None)), MessageReceived)
+    assert receive_webhook(body).status == 401
+    assert isinstance(receive_webhook(body, keys=WebhookKeys(Secret(KEY), None)), MessageReceived)
 
 
 def test_an_event_for_another_app_is_not_ours(payload):
@@ -518,9 +520,9 @@ def test_an_event_for_another_app_is_not_ours(payload):
 
 
 def test_without_an_encrypt_key_nothing_is_accepted(payload):
-    keyless = events.WebhookKeys(None, Secret(TOKEN))
+    keyless = WebhookKeys(None, Secret(TOKEN))
     for body in (json.dumps(payload("message_direct")).encode(), json.dumps(CHECK).encode()):
-        assert receive(body, {}, keys=keyless).status == 401
+        assert receive_webhook(body, {}, keys=keyless).status == 401
 
 
 # --- nothing makes it fail
@@ -547,7 +549,7 @@ def test_by_the_long_connection_too_a_token_that_is_there_has_to_match(payload, 
         assert read(changed).status == 401
     for right in (TOKEN, "", None):
         assert isinstance(read(whole | {"header": whole["header"] | {"token": right}}), MessageReceived)
-    anything = events.parse(events.WebhookKeys(None, None), RECIPIENT, json.dumps(changed).encode())
+    anything = receive_over_connection(WebhookKeys(None, None), RECIPIENT, json.dumps(changed).encode())
     assert isinstance(anything, MessageReceived), "without a token to compare with"
 
 
@@ -603,7 +605,7 @@ json_values = st.recursive(
 
 @given(body=st.binary(max_size=300), signed_too=st.booleans())
 def test_no_bytes_make_it_fail(body, signed_too):
-    result = receive(body, signed(body) if signed_too else {})
+    result = receive_webhook(body, signed(body) if signed_too else {})
     assert isinstance(result, Unauthentic)
     assert 400 <= result.status < 500
 
@@ -611,13 +613,13 @@ def test_no_bytes_make_it_fail(body, signed_too):
 @given(plain=json_values)
 def test_no_signed_json_makes_it_fail(plain):
     body = encrypt(json.dumps(plain).encode())
-    assert isinstance(receive(body), Unauthentic)
+    assert isinstance(receive_webhook(body), Unauthentic)
 
 
 @settings(max_examples=200)
 @given(
     event=json_values,
-    kind=st.sampled_from(sorted(events.READERS)),
+    kind=st.sampled_from(sorted(PARSERS)),
     event_id=json_values,
     mentions=json_values,
 )
@@ -632,6 +634,6 @@ def test_no_event_makes_it_fail(event, kind, event_id, mentions):
 
 def test_deep_nesting_is_malformed():
     deep = b'{"a":' * 100_000 + b"1" + b"}" * 100_000
-    assert receive(encrypt(deep)).status == 400
-    assert events.parse(KEYS, RECIPIENT, deep).status == 400
-    assert receive(deep, {}).status == 401
+    assert receive_webhook(encrypt(deep)).status == 400
+    assert receive_over_connection(KEYS, RECIPIENT, deep).status == 400
+    assert receive_webhook(deep, {}).status == 401

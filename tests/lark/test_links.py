@@ -11,11 +11,11 @@ from yarl import URL
 
 from bot.core.language import Words
 from bot.core.messages import Reply, Span
-from bot.lark.cards import render_reply
-from bot.lark.shown_links import DOMAINS, KNOWN, Links, host_of
+from bot.lark.posts import render_reply
+from bot.lark.trusted_links import DOMAINS, PLATFORM_LINKS, TrustedLinks, host_of
 
 OPEN, BOT = "http://127.0.0.1:8700", "https://bot.example:8443"
-LINKS = Links(OPEN, ("https://applink.example", None, BOT))
+LINKS = TrustedLinks(OPEN, ("https://applink.example", None, BOT))
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ LINKS = Links(OPEN, ("https://applink.example", None, BOT))
     ],
 )
 def test_the_platforms_own_addresses_are_links_whatever_the_settings(url: str):
-    assert KNOWN.shown(url) == LINKS.shown(url) == url
+    assert PLATFORM_LINKS.resolve(url) == LINKS.resolve(url) == url
 
 
 @pytest.mark.parametrize(
@@ -43,8 +43,8 @@ def test_the_platforms_own_addresses_are_links_whatever_the_settings(url: str):
     ],
 )
 def test_those_of_the_settings_are_links_where_they_are_set(url: str):
-    assert LINKS.shown(url) == url
-    assert KNOWN.shown(url) is None
+    assert LINKS.resolve(url) == url
+    assert PLATFORM_LINKS.resolve(url) is None
 
 
 ELSEWHERE = [
@@ -111,7 +111,7 @@ ELSEWHERE = [
 
 @pytest.mark.parametrize("url", ELSEWHERE)
 def test_any_other_is_text_with_its_host(url: str):
-    assert LINKS.shown(url) is None
+    assert LINKS.resolve(url) is None
     reply = Reply(None, ((Span(Words("Join", "加入会议"), url=url),),))
     posts = json.loads(render_reply(reply, LINKS).body)
     host = host_of(url)
@@ -131,7 +131,7 @@ def test_any_other_is_text_with_its_host(url: str):
     ],
 )
 def test_a_path_alone_is_an_address_of_the_platforms(open_url: str, shown: str | None):
-    assert Links(open_url).shown("/docx/T") == shown
+    assert TrustedLinks(open_url).resolve("/docx/T") == shown
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ PIECES = [
 @given(st.lists(st.sampled_from(PIECES), max_size=10).map("".join) | st.text(max_size=40))
 def test_whatever_is_a_link_leads_to_the_platform(url: str):
     for each in (url, f"https://feishu.cn{url}", f"https://{url}.feishu.cn/", f"https://feishu.cn/?u={url}"):
-        shown = KNOWN.shown(each)
+        shown = PLATFORM_LINKS.resolve(each)
         host_of(each)
         if shown is None:
             continue

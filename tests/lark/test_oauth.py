@@ -10,10 +10,12 @@ from bot.core.api import Refused, Unreachable
 from bot.core.oauth import TokenProblem, TokenRefused, TokenSet, s256
 from bot.core.people import Identity
 from bot.core.secrets import Secret
-from bot.lark.api import Answer
-from bot.lark.oauth import GENERATIONS, PROBLEMS, fields_of, parse_token_set, problem_of
-from bot.sandbox.sample import SAM, WEI
-from bot.sandbox.tokens import expire_tokens, revoke_person
+from bot.lark.http_client import HttpResponse
+from bot.lark.token_endpoints import TOKEN_ENDPOINTS
+from bot.lark.token_problems import PROBLEMS, problem_of
+from bot.lark.token_responses import parse_fields, parse_token_set
+from bot.sandbox.lark.sample_tenant import SAM, WEI
+from bot.sandbox.lark.tokens import expire_tokens, revoke_person
 
 VERIFIER = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
 REDIRECT = "https://bot.example/cb"
@@ -271,10 +273,10 @@ def test_no_answer_makes_the_parser_fail(fields):
 
 @given(body=st.binary(max_size=100), status=st.integers(200, 599))
 def test_no_bytes_make_the_reader_fail(body, status):
-    assert isinstance(fields_of(Answer(status, {}, body)), dict | TokenRefused)
+    assert isinstance(parse_fields(HttpResponse(status, {}, body)), dict | TokenRefused)
 
 
 def test_no_documented_difference_is_forgotten():
-    assert GENERATIONS["v3"].on_accounts
-    assert not GENERATIONS["v1"].pkce
+    assert TOKEN_ENDPOINTS["v3"].on_accounts
+    assert not TOKEN_ENDPOINTS["v1"].pkce
     assert all(20000 < code < 22000 or code in {1, 10003, 10014} or code > 100_000 for code in PROBLEMS)

@@ -31,15 +31,24 @@ from bot.core.messages import Reply
 from bot.core.oauth import TokenRefused
 from bot.core.people import Identity
 from bot.core.secrets import Secret
-from bot.lark import api, app_info, events, oauth
-from bot.lark.cards import render_reply
+from bot.lark import app_info
 from bot.lark.commands import documents, openapi, response_fields
+from bot.lark.events import Recipient
+from bot.lark.http_client import HttpResponse
+from bot.lark.message_text import parse_mentions
+from bot.lark.missing_scopes import named_scopes
+from bot.lark.outcomes import classify
+from bot.lark.posts import render_reply
+from bot.lark.refusal_messages import SCOPE
+from bot.lark.token_responses import parse_fields, parse_refusal, parse_token_set
+from bot.lark.user_info import parse_identity
+from bot.lark.webhook import WebhookKeys, receive, receive_over_connection
 from tests.driving import ask
 from tests.outside import ODD, as_bytes, is_storable, json_values, objects, strings_in, texts
 
-RECIPIENT = events.Recipient("cli_1", "ou_bot")
+RECIPIENT = Recipient("cli_1", "ou_bot")
 KEY, TOKEN = "encrypt-key-of-the-app", "verification-token-of-the-app"
-KEYS = events.WebhookKeys(Secret(KEY), Secret(TOKEN))
+KEYS = WebhookKeys(Secret(KEY), Secret(TOKEN))
 TIME = "1767225600000"
 HEADER = {"event_id": "e1", "app_id": "cli_1", "tenant_key": "t1", "create_time": TIME, "token": TOKEN}
 
@@ -48,7 +57,7 @@ HEADER = {"event_id": "e1", "app_id": "cli_1", "tenant_key": "t1", "create_time"
 
 def read(kind: str, event: Any) -> Any:
     payload = {"schema": "2.0", "header": HEADER | {"event_type": kind}, "event": event}
-    return events.parse(KEYS, RECIPIENT, as_bytes(payload))
+    return receive_over_connection(KEYS, RECIPIENT, as_bytes(payload))
 
 
 placeholders = st.sampled_from(["@_user_1", "@_user_2", "@_all", "@", ""])
@@ -77,7 +86,7 @@ def test_whatever_a_message_says_is_text_that_can_be_kept(kind: str, content: An
 
 def test_thousands_of_mentions_of_a_long_name_make_no_message_of_gigabytes():
     name = {"key": "@_user_1", "name": "n" * 100_000, "id": {"open_id": "ou_2"}}
-    names = events.mentioned_in([name], "ou_bot").names
+    names = parse_mentions([name], "ou_bot").names
     assert len(with_names("@_user_1" * 15_000, names)) < 2_000_000
     assert len(with_names("@_user_1" * 15_000, {"@_user_1": "n" * 100_000})) < 2_000_000
 
@@ -103,7 +112,7 @@ def test_no_headers_make_a_webhook_fail(timestamp: str, nonce: str, signature: s
         "X-Lark-Signature": received(signature),
     }
     for sent in (body, as_bytes(plain), as_bytes({"encrypt": plain})):
-        found = events.receive(KEYS, RECIPIENT, headers, sent, 1767225600.0)
+        found = receive(KEYS, RECIPIENT, headers, sent, 1767225600.0)
         assert isinstance(found, Unauthentic)
         assert 400 <= found.status < 500
         assert KEY not in repr(found) + repr(KEYS)
@@ -128,7 +137,7 @@ HEADERS = st.sampled_from(["X-Tt-Logid", "Retry-After", "x-ogw-ratelimit-reset"]
     headers=st.dictionaries(HEADERS, texts),
 )
 def test_an_envelope_of_anything_is_a_bounded_outcome(status: int, fields: Any, code: Any, headers: Any):
-    outcome = api.classify(status, headers, as_bytes(fields | {"code": code}))
+    outcome = classify(status, headers, as_bytes(fields | {"code": code}))
     assert isinstance(outcome, OUTCOMES)
     if isinstance(outcome, Refused):
         assert is_storable((outcome.message, outcome.log_id))
@@ -139,8 +148,8 @@ def test_an_envelope_of_anything_is_a_bounded_outcome(status: int, fields: Any, 
 @given(subjects=st.lists(json_values | texts), message=texts)
 def test_only_scopes_are_asked_for(subjects: Any, message: str):
     error = {"permission_violations": [{"subject": each} for each in subjects]}
-    found = api.named_scopes({"error": error}, message)
-    assert all(api.SCOPE.fullmatch(scope) for scope in found)
+    found = named_scopes({"error": error}, message)
+    assert all(SCOPE.fullmatch(scope) for scope in found)
     assert len(found) <= 50
 
 
@@ -149,14 +158,14 @@ def test_only_scopes_are_asked_for(subjects: Any, message: str):
 def test_megabytes_of_a_message_are_not_searched_for_long(code: int, piece: str):
     body = as_bytes({"code": code, "msg": piece * (3_000_000 // len(piece))})
     started = time.process_time()
-    api.classify(400, {}, body)
+    classify(400, {}, body)
     assert time.process_time() - started < 2
 
 
 def test_a_refusal_that_names_thousands_of_scopes_asks_for_no_more_than_a_link_takes():
     violations = [{"subject": f"area:thing{number}"} for number in range(10_000)]
     fields = {"code": 99991679, "msg": "", "error": {"permission_violations": violations}}
-    outcome = api.classify(400, {}, as_bytes(fields))
+    outcome = classify(400, {}, as_bytes(fields))
     assert isinstance(outcome, InsufficientScope)
     assert [len(clause) for clause in outcome.requirement] == [50]
 
@@ -167,9 +176,9 @@ TOKEN_FIELDS = ("access_token", "refresh_token", "scope", "expires_in", "refresh
 @given(fields=objects(*TOKEN_FIELDS), token=st.text("abcXYZ019-_.~", min_size=8, max_size=40), scope=texts)
 def test_a_token_answer_shows_nothing_and_keeps_only_what_can_be_sent(fields: Any, token: str, scope: str):
     whole = fields | {"access_token": f"u-{token}", "refresh_token": f"ur-{token}", "scope": scope}
-    assert oauth.parse_token_set(whole, "refresh_token_expires_in") is not None
+    assert parse_token_set(whole, "refresh_token_expires_in") is not None
     for each in (fields, whole):
-        tokens = oauth.parse_token_set(each, "refresh_token_expires_in")
+        tokens = parse_token_set(each, "refresh_token_expires_in")
         if tokens is None:
             continue
         access = tokens.access_token.reveal()
@@ -177,17 +186,17 @@ def test_a_token_answer_shows_nothing_and_keeps_only_what_can_be_sent(fields: An
         assert not set(access) & set(" \r\n\t")
         assert token not in repr(replace(tokens, scopes=None))
         assert tokens.expires_in > 0
-        assert tokens.scopes is None or all(api.SCOPE.fullmatch(name) for name in tokens.scopes)
+        assert tokens.scopes is None or all(SCOPE.fullmatch(name) for name in tokens.scopes)
 
 
 @given(fields=objects("code", "error", "error_description", "msg", "cli_hint"))
 def test_a_refused_exchange_quotes_no_secret(fields: Any):
     secret = "a-code-of-some-length"
     for each in (fields, fields | {"cli_hint": f"no {secret} here", "code": 20003}):
-        answer = api.Answer(400, {}, as_bytes(each))
-        read = oauth.fields_of(answer)
+        answer = HttpResponse(400, {}, as_bytes(each))
+        read = parse_fields(answer)
         refusal = (
-            read if isinstance(read, TokenRefused) else oauth.refused(read, "exchange", [secret], answer)
+            read if isinstance(read, TokenRefused) else parse_refusal(read, "exchange", [secret], answer)
         )
         assert isinstance(refusal, TokenRefused)
         assert secret not in repr(refusal)
@@ -197,7 +206,7 @@ def test_a_refused_exchange_quotes_no_secret(fields: Any):
 @given(data=json_values | objects("data"), person=objects("open_id", "tenant_key", "union_id", "name"))
 def test_whoever_a_token_names_can_be_kept(data: Any, person: Any):
     for each in ({"data": data}, {"data": person}, {"data": person | {"open_id": "ou_1", "tenant_key": "t"}}):
-        found = oauth.parse_identity(each)
+        found = parse_identity(each)
         assert isinstance(found, Identity | Unreachable)
         assert is_storable(found)
         assert all(len(text) <= 256 for text in strings_in(found))
@@ -210,12 +219,16 @@ scope_entries = st.lists(
 
 @given(listed=scope_entries, app=objects("scopes", "owner", "creator_id", "owner_id"))
 def test_no_list_of_scopes_makes_its_readers_fail(listed: Any, app: Any):
-    entries = app_info.objects(listed)
-    found = [app_info.user_scopes(entries), app_info.not_granted(entries), app_info.for_users(listed)]
+    entries = app_info.only_objects(listed)
+    found = [
+        app_info.user_scopes_granted(entries),
+        app_info.ungranted_scopes(entries),
+        app_info.described_user_scopes(listed),
+    ]
     found += [
-        app_info.descriptions_in({"scopes": listed}),
-        app_info.descriptions_in(app),
-        app_info.owner_in(app),
+        app_info.read_descriptions({"scopes": listed}),
+        app_info.read_descriptions(app),
+        app_info.read_owner(app),
     ]
     assert is_storable([each for each in found if each is not None])
 
@@ -290,7 +303,7 @@ def test_no_path_leads_elsewhere_or_to_tokens(path: str, query: str):
     ):
         try:
             call = openapi.read_call(f"GET {target}")
-        except openapi.Unusable:
+        except openapi.InvalidCall:
             continue
         assert_harmless(call)
         assert not openapi.has_control(unquote(call.path))
@@ -355,7 +368,7 @@ def test_a_refusal_may_be_as_odd_as_it_likes():
             try:
                 after = advance(command, asked, [Result(refused=odd)])
             except ApiRefused:
-                continue  # explained in general words
+                continue  # explain in general words
             assert isinstance(after, Reply | ApiCall)
 
 
@@ -369,5 +382,5 @@ def test_what_is_taken_from_an_answer_fits_where_it_goes(text: str, value: Any):
         response_fields.number(each)
         response_fields.moment(each)
         response_fields.moment(each, per_second=1000)
-    named = documents.named_document(text)
+    named = documents.requested_document(text)
     assert named is None or response_fields.TOKEN.fullmatch(named.token)

@@ -10,9 +10,16 @@ from bot.core.api import ApiCall, Outcome, Succeeded, Unreachable
 from bot.core.language import Words
 from bot.core.messages import Content, Destination, DirectChat, NotSent, Reply, Sent, Span
 from bot.core.platform import Platform
-from bot.lark.app_info import OWNER_FOR, AppInfo, for_users, not_granted, owner_in, user_scopes
-from bot.sandbox.sample import ADA, GROUP, SAM, WEI
-from bot.sandbox.tenant import DAY, ScopeSwitch
+from bot.lark.app_info import (
+    OWNER_LIFETIME,
+    AppInfo,
+    described_user_scopes,
+    read_owner,
+    ungranted_scopes,
+    user_scopes_granted,
+)
+from bot.sandbox.lark.sample_tenant import ADA, GROUP, SAM, WEI
+from bot.sandbox.lark.tenant import DAY, ScopeSwitch
 
 CARD = Content(
     "interactive",
@@ -30,7 +37,7 @@ def message(world, sent):
 
 async def said(world, person, chat_id, words="/help"):
     """A message of a person, to be answered."""
-    from bot.sandbox.tenant import Message, new_id
+    from bot.sandbox.lark.tenant import Message, new_id
 
     clock = world.tenant.clock
     asked = Message(
@@ -120,7 +127,7 @@ async def test_a_refusal_of_the_content_is_the_last_word(world, code):
     to = Destination(world.user(), GROUP, private=True, direct=DirectChat("oc_x", "om_x"))
     sent = await world.platform.send(to, CARD, "key-1")
     assert (sent.no_way, sent.retry, sent.reason) == (False, False, f"{code} no")
-    assert sum(c.kind == "request" and "/im/v1/" in c.data["path"] for c in world.tenant.changes) == 1
+    assert sum(c.kind == "request" and "/im/v1/" in c.data["path"] for c in world.tenant.feed.changes) == 1
 
 
 @pytest.mark.parametrize("change", [{"has_bot": False}, {"dissolved": True}])
@@ -246,7 +253,7 @@ async def test_visitors_share_a_reading_that_is_newer_than_the_list_that_is_kept
 
 
 def requests(world, path):
-    return sum(c.kind == "request" and c.data["path"] == path for c in world.tenant.changes)
+    return sum(c.kind == "request" and c.data["path"] == path for c in world.tenant.feed.changes)
 
 
 async def test_a_list_without_identities_is_completed_by_the_apps_description(world):
@@ -289,10 +296,10 @@ def test_only_granted_scopes_of_users_count():
         {"scope_name": "b", "grant_status": 2, "scope_type": "user"},
         {"scope_name": "c", "grant_status": 1, "scope_type": "tenant"},
     ]
-    assert user_scopes(listed) == {"a"}
-    assert user_scopes([{"scope_name": "a", "grant_status": 1}]) is None
-    assert not_granted(listed) == {"b"}
-    assert for_users(
+    assert user_scopes_granted(listed) == {"a"}
+    assert user_scopes_granted([{"scope_name": "a", "grant_status": 1}]) is None
+    assert ungranted_scopes(listed) == {"b"}
+    assert described_user_scopes(
         [{"scope": "a", "token_types": ["user"]}, {"scope": "b", "token_types": ["tenant"]}]
     ) == {"a"}
 
@@ -311,7 +318,7 @@ async def test_a_former_owner_is_no_administrator_when_the_owner_cannot_be_read(
     info = AppInfo("cli_1", call, clock=lambda: seconds[0])
     assert await info.administrators() == ("ou_former",)
     assert await info.administrators() == ("ou_former",), "kept for a while"
-    seconds[0] = OWNER_FOR + 1
+    seconds[0] = OWNER_LIFETIME + 1
     assert await info.administrators() == ()
     assert await info.administrators() == ("ou_new",)
     await info.close()
@@ -328,7 +335,7 @@ async def test_a_former_owner_is_no_administrator_when_the_owner_cannot_be_read(
     ],
 )
 def test_the_owner_is_a_person_or_whoever_made_the_app(app, owner):
-    assert owner_in(app) == owner
+    assert read_owner(app) == owner
 
 
 async def test_scopes_are_described_by_the_platform_else_by_us_else_by_name(world):

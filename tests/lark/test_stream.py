@@ -15,13 +15,14 @@ from yarl import URL
 
 from bot.core.secrets import Secret
 from bot.flows.limits import RepeatedLogs
-from bot.lark import stream
-from bot.lark.stream import ClientConfig, LongConnection, NotAccepted, is_platforms
-from bot.sandbox.connections import CONNECTIONS, Connections, NotAcknowledged
-from bot.sandbox.faults import Fault
-from bot.sandbox.frames import Frame, encode
-from bot.sandbox.sample import sample_tenant
-from bot.sandbox.server import build_platform
+from bot.lark import stream, stream_endpoint
+from bot.lark.stream import CONNECT_TIMEOUT, MAX_FRAME_BYTES, EventNotAccepted, LongConnection
+from bot.lark.stream_endpoint import MAX_PAUSE, REFUSED_PAUSE, ClientConfig, is_platform_address
+from bot.sandbox.lark.faults import Fault
+from bot.sandbox.lark.frames import Frame, encode
+from bot.sandbox.lark.long_connections import CONNECTIONS, Connections, NotAcknowledged
+from bot.sandbox.lark.sample_tenant import sample_tenant
+from bot.sandbox.lark.server import build_platform
 from tests.ports import free_port
 
 
@@ -114,7 +115,7 @@ async def test_an_event_without_a_result_is_acknowledged_without_one(platform, c
     assert (await platform.connections.send("m1", {}))[0] is None
 
 
-@pytest.mark.parametrize("problem", [NotAccepted("for another app"), OSError("disk full")])
+@pytest.mark.parametrize("problem", [EventNotAccepted("for another app"), OSError("disk full")])
 async def test_an_event_that_fails_is_refused_so_that_it_comes_again(platform, connect, caplog, problem):
     async def on_event(payload):
         raise problem
@@ -192,7 +193,7 @@ async def test_more_events_at_once_than_there_is_room_for_are_refused(platform, 
     async def on_event(payload):
         await over.wait()
 
-    monkeypatch.setattr(stream, "MOST_AT_ONCE", 10)
+    monkeypatch.setattr(stream, "MAX_CONCURRENT_EVENTS", 10)
     connection = await connect(on_event)
     await until(lambda: connection.outage is None)
     sending = [asyncio.create_task(platform.connections.send(f"m{n}", {})) for n in range(15)]
@@ -203,7 +204,7 @@ async def test_more_events_at_once_than_there_is_room_for_are_refused(platform, 
 
 
 async def test_what_is_no_frame_harms_nothing(platform, connect, monkeypatch):
-    monkeypatch.setattr(stream, "MOST_IDLE", 2000)
+    monkeypatch.setattr(stream, "MAX_IDLE_FRAMES", 2000)
     connection = await connect(nothing)
     await until(lambda: connection.outage is None)
     link = only_link(platform)
@@ -256,7 +257,7 @@ async def test_a_flood_of_what_is_no_event_ends_the_connection_and_holds_up_nobo
 
     async def on_event(payload):
         if payload == b"{}":
-            raise NotAccepted("not an event")
+            raise EventNotAccepted("not an event")
 
     connection = await connect(on_event, on_refusal=refusals.note)
     await until(lambda: connection.outage is None)
@@ -322,7 +323,7 @@ async def test_a_handful_of_what_is_no_event_ends_no_connection(platform, connec
 async def test_a_frame_beyond_all_bounds_costs_the_connection_and_no_more(platform, connect):
     connection = await connect(nothing)
     await until(lambda: connection.outage is None)
-    await only_link(platform).socket.send_bytes(bytes(stream.LARGEST_FRAME + 1))
+    await only_link(platform).socket.send_bytes(bytes(MAX_FRAME_BYTES + 1))
     await until(lambda: connection.outage is not None)
     assert "1009" in connection.outage.reason
     await until(lambda: connection.outage is None)
@@ -353,8 +354,8 @@ async def test_a_connection_that_is_lost_is_replaced(platform, connect, how):
 
 @pytest.mark.parametrize("deaf", ["answers_websocket_pings", "answers_pings"])
 async def test_a_connection_on_which_nothing_comes_any_more_is_given_up(platform, connect, monkeypatch, deaf):
-    monkeypatch.setattr(stream, "KEEPALIVE", 0.5)
-    monkeypatch.setattr(stream, "PONG_WITHIN", 0.5)
+    monkeypatch.setattr(stream, "HEARTBEAT", 0.5)
+    monkeypatch.setattr(stream, "PONG_TIMEOUT", 0.5)
     platform.tenant.behaviour.client_config = {"PingInterval": 1}
     connection = await connect(nothing)
     await until(lambda: connection.outage is None)
@@ -370,7 +371,7 @@ async def test_a_connection_on_which_nothing_comes_any_more_is_given_up(platform
 
 
 async def test_a_platform_that_never_answers_pings_is_not_expected_to(platform, connect, monkeypatch):
-    monkeypatch.setattr(stream, "PONG_WITHIN", 0.2)
+    monkeypatch.setattr(stream, "PONG_TIMEOUT", 0.2)
     platform.tenant.behaviour.answers_pings = False
     connection = await connect(nothing)
     await until(lambda: connection.outage is None)
@@ -407,8 +408,8 @@ def test_a_pause_is_random_and_no_longer_than_the_platform_or_the_promise_wants(
     assert longest(9, ReconnectInterval=0, ReconnectCount=9) <= 0.5
     assert 5 < longest(9, ReconnectInterval=0, ReconnectCount=8) <= 10
     assert 10 < longest(1, refused=True) <= 20
-    assert stream.LONGEST_PAUSE + 2 * stream.CONNECT_WITHIN < 30
-    assert stream.PAUSE_WHEN_REFUSED + stream.CONNECT_WITHIN < 30
+    assert MAX_PAUSE + 2 * CONNECT_TIMEOUT < 30
+    assert REFUSED_PAUSE + CONNECT_TIMEOUT < 30
 
 
 @pytest.mark.parametrize(
@@ -442,7 +443,7 @@ REFUSALS = {
 async def test_a_refusal_is_said_in_words_once_and_is_not_the_end(
     platform, connect, caplog, monkeypatch, name
 ):
-    monkeypatch.setattr(stream, "PAUSE_WHEN_REFUSED", 0.4)
+    monkeypatch.setattr(stream_endpoint, "REFUSED_PAUSE", 0.4)
     caplog.set_level(logging.INFO)
     words, switch = REFUSALS[name]
     platform.tenant.app.app_secret = "s"
@@ -576,7 +577,7 @@ FEISHU, LARK, PROXY, LOCAL = (
     ],
 )
 def test_an_address_of_the_platform_is_taken(url, open_url):
-    assert is_platforms(URL(url), URL(open_url))
+    assert is_platform_address(URL(url), URL(open_url))
 
 
 @pytest.mark.parametrize(
@@ -606,7 +607,7 @@ def test_an_address_of_the_platform_is_taken(url, open_url):
     ],
 )
 def test_another_address_is_not(url, open_url):
-    assert not is_platforms(URL(url), URL(open_url))
+    assert not is_platform_address(URL(url), URL(open_url))
 
 
 async def test_a_handshake_that_is_refused_by_a_proxy_is_tried_again(platform, connect):
@@ -782,7 +783,7 @@ async def test_the_sdks_frames_are_put_together_and_refused(sdk_platform):
 
     async def on_event(payload):
         seen.append(payload)
-        raise NotAccepted("no")
+        raise EventNotAccepted("no")
 
     platform = await sdk_platform(on_event)
     parts = [platform.data_frame(each, sum="3", seq=str(n)) for n, each in enumerate((b"a", b"b", b"c"))]

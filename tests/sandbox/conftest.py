@@ -14,9 +14,11 @@ import pytest
 from aiohttp import ClientResponse, web
 from aiohttp.test_utils import TestClient, TestServer
 
-from bot.sandbox.sample import ADA, sample_tenant
-from bot.sandbox.server import build_platform
-from bot.sandbox.tenant import Tenant
+from bot.sandbox.lark.emulator import LarkEmulator
+from bot.sandbox.lark.sample_tenant import ADA, sample_tenant
+from bot.sandbox.lark.server import build_platform
+from bot.sandbox.lark.tenant import Tenant
+from bot.sandbox.page.server import add_page_api
 
 REDIRECT = "https://bot.example/oauth/lark/callback"
 VERIFIER = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
@@ -151,7 +153,9 @@ class World:
 async def world() -> AsyncIterator[World]:
     tenant = sample_tenant()
     tenant.app.redirect_urls = [REDIRECT]
-    async with TestClient(TestServer(build_platform(tenant))) as client:
+    app = build_platform(tenant)
+    add_page_api(app, LarkEmulator(tenant))
+    async with TestClient(TestServer(app)) as client:
         yield World(tenant, client)
 
 

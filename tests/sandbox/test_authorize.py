@@ -4,8 +4,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from bot.sandbox.sample import ADA, NIKO, SAM, WEI
-from bot.sandbox.scopes import SCOPES
+from bot.sandbox.lark.sample_tenant import ADA, NIKO, SAM, WEI
+from bot.sandbox.lark.scopes import SCOPES
 
 REDIRECT = "https://bot.example/oauth/lark/callback"
 

@@ -7,8 +7,9 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from bot.sandbox.front import build_front
-from bot.sandbox.sample import NIKO
+from bot.sandbox.bot_proxy import build_bot_proxy
+from bot.sandbox.lark.emulator import LarkEmulator
+from bot.sandbox.lark.sample_tenant import NIKO
 
 from .conftest import ADA, REDIRECT, World
 
@@ -96,7 +97,7 @@ async def test_on_the_way_to_the_bot_only_the_user_agent_is_changed_and_only_ins
     bot = web.Application()
     bot.router.add_route("*", "/{path:.*}", echo)
     async with TestServer(bot) as server:
-        front = build_front(world.tenant, str(server.make_url("")).rstrip("/"))
+        front = build_bot_proxy(LarkEmulator(world.tenant), str(server.make_url("")).rstrip("/"))
         async with TestClient(TestServer(front)) as browser:
             path = "/authorize/a%2Fb?x=%20"
             plain = await browser.post(path, data=b"text", headers={"User-Agent": "Browser/1"})

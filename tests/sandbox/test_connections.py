@@ -8,9 +8,9 @@ from collections import Counter
 import pytest
 from aiohttp import WSServerHandshakeError
 
-from bot.sandbox.connections import pong
-from bot.sandbox.frames import Frame, FrameError, decode, encode
-from bot.sandbox.sample import ADA
+from bot.sandbox.lark.frames import Frame, FrameError, decode, encode
+from bot.sandbox.lark.long_connections import pong
+from bot.sandbox.lark.sample_tenant import ADA
 
 PING = "0800100018f681801020002a0c0a0474797065120470696e67"
 PONG = "0800100018f681801020002a0c0a04747970651204706f6e6742137b2250696e67496e74657276616c223a39307d"

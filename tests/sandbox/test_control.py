@@ -3,7 +3,7 @@
 import asyncio
 import json
 
-from bot.sandbox.sample import ADA, GROUP, SAM, WEI
+from bot.sandbox.lark.sample_tenant import ADA, GROUP, SAM, WEI
 
 
 async def test_the_state_has_everything_the_chat_page_shows(world):

@@ -8,8 +8,8 @@ import json
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from bot.sandbox.sample import ADA, BOT, GROUP, WEI
-from bot.sandbox.webhook import encrypt, signature
+from bot.sandbox.lark.sample_tenant import ADA, BOT, GROUP, WEI
+from bot.sandbox.lark.webhook import encrypt, signature
 
 
 def opened(tenant, headers, body):

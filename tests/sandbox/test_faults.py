@@ -6,7 +6,7 @@ import pytest
 from aiohttp import ClientPayloadError, ServerDisconnectedError
 from aiohttp.client_exceptions import ClientOSError
 
-from bot.sandbox.sample import ADA, WEI
+from bot.sandbox.lark.sample_tenant import ADA, WEI
 
 TASKS = "/open-apis/task/v2/tasks"
 DROPPED = (ServerDisconnectedError, ClientOSError)
@@ -76,7 +76,7 @@ async def test_a_delay_before_or_after_the_work(world):
             await asyncio.sleep(0)
         assert len(created(world)) == done
         assert (await calling).code == 0
-        world.tenant.faults.lift_all()
+        world.tenant.faults.remove_all()
 
 
 async def test_a_delay_is_over_when_its_trouble_is(world):
@@ -126,5 +126,5 @@ async def test_a_refresh_whose_answer_is_lost_has_used_up_the_token(world):
     with pytest.raises(DROPPED):
         await world.refresh(refresh_token)
     assert (await world.refresh(refresh_token)).code == 20073
-    refreshed = [c for c in world.tenant.changes_after(0, "token") if c.data["event"] == "refreshed"]
+    refreshed = [c for c in world.tenant.feed.changes_after(0, "token") if c.data["event"] == "refreshed"]
     assert [c.data["person"] for c in refreshed] == [ADA]

@@ -2,8 +2,8 @@
 
 import pytest
 
-from bot.sandbox.sample import ADA
-from bot.sandbox.tokens import app_token
+from bot.sandbox.lark.sample_tenant import ADA
+from bot.sandbox.lark.tokens import app_token
 
 TASKS = "/open-apis/task/v2/tasks"
 DOC = "/open-apis/docx/v1/documents/welcome/raw_content"

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from bot.sandbox.sample import ADA, GROUP, NIKO, SAM, WEI
+from bot.sandbox.lark.sample_tenant import ADA, GROUP, NIKO, SAM, WEI
 
 DAY = 86400
 REPLY = "/open-apis/im/v1/messages/{}/reply"

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from bot.sandbox.sample import ADA
-from bot.sandbox.webhook import sealed
+from bot.sandbox.lark.sample_tenant import ADA
+from bot.sandbox.lark.webhook import encrypted_request
 
 LONG_CONNECTION = """
 import json, sys, warnings
@@ -88,7 +88,7 @@ def test_the_sdks_dispatcher_accepts_a_sealed_event_and_no_forged_one():
         "header": {"event_id": "e1", "event_type": "im.message.receive_v1", "token": "vtok-emu-1"},
         "event": {},
     }
-    body, headers = sealed("emu-encrypt-key-01", event, 1767225600)
+    body, headers = encrypted_request("emu-encrypt-key-01", event, 1767225600)
 
     def status(headers: dict[str, str]) -> int:
         request = lark.RawRequest()

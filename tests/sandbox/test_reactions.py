@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bot.sandbox.sample import ADA, GROUP, SAM
-from bot.sandbox.tenant import ScopeSwitch
+from bot.sandbox.lark.sample_tenant import ADA, GROUP, SAM
+from bot.sandbox.lark.tenant import ScopeSwitch
 
 TYPING = {"reaction_type": {"emoji_type": "Typing"}}
 
@@ -44,7 +44,7 @@ async def test_a_reaction_is_on_the_message_until_it_is_removed(world):
     assert [r["reaction_type"]["emoji_type"] for r in shown[0]["reactions"]] == ["Typing"]
     assert (await unreact(world, message, added.body["data"]["reaction_id"])).code == 0
     assert on(world, message) == []
-    assert [c.data["added"] for c in world.tenant.changes_after(0, "reaction")] == [True, False]
+    assert [c.data["added"] for c in world.tenant.feed.changes_after(0, "reaction")] == [True, False]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from bot.sandbox.sample import ADA
+from bot.sandbox.lark.sample_tenant import ADA
 
 V3 = "/oauth/v3/token"
 READ = "task:task:read offline_access"
@@ -99,7 +99,7 @@ async def test_of_two_parallel_refreshes_exactly_one_succeeds(world):
     refresh_token = (await world.tokens(READ))["refresh_token"]
     answers = await asyncio.gather(*(world.refresh(refresh_token) for _ in range(2)))
     assert sorted(answer.code for answer in answers) == [0, 20073]
-    refreshed = [c for c in world.tenant.changes_after(0, "token") if c.data["event"] == "refreshed"]
+    refreshed = [c for c in world.tenant.feed.changes_after(0, "token") if c.data["event"] == "refreshed"]
     assert len(refreshed) == 1
 
 

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from bot.sandbox.sample import ADA, NIKO, SAM, WEI
-from bot.sandbox.sample_work import BASE, MENU, MINUTES, PLAN, SALARIES, TABLE, WIKI_NODE
+from bot.sandbox.lark.sample_tenant import ADA, NIKO, SAM, WEI
+from bot.sandbox.lark.sample_work_data import BASE, MENU, MINUTES, PLAN, SALARIES, TABLE, WIKI_NODE
 
 CALENDAR = "calendar:calendar:readonly"
 

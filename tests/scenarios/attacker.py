@@ -8,8 +8,8 @@ import random
 import time
 from typing import Any
 
-from bot.sandbox.tenant import Person
-from bot.sandbox.webhook import encrypt, signature
+from bot.sandbox.lark.tenant import Person
+from bot.sandbox.lark.webhook import encrypt, signature
 
 from .conftest import World
 

@@ -21,11 +21,12 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from bot.sandbox.faults import Fault
-from bot.sandbox.sample import sample_tenant
-from bot.sandbox.server import build_platform
-from bot.sandbox.tenant import Chat, Message, Person, Tenant
+from bot.sandbox.lark.faults import Fault
+from bot.sandbox.lark.sample_tenant import sample_tenant
+from bot.sandbox.lark.server import build_platform
+from bot.sandbox.lark.tenant import Chat, Message, Person, Tenant
 from tests.forking import REPOSITORY, Call, Forker, Process, bot
+from tests.moves import refuse_other_moves
 from tests.ports import free_port
 
 PATIENCE = 15.0
@@ -422,7 +423,7 @@ class World:
 
     def requests(self, path: str, method: str | None = None) -> list[dict[str, Any]]:
         """The requests that reached the platform, by path."""
-        changes = [change.data for change in self.tenant.changes_after(0, "request")]
+        changes = [change.data for change in self.tenant.feed.changes_after(0, "request")]
         return [c for c in changes if path in c["path"] and method in (None, c["method"])]
 
     async def close(self) -> None:
@@ -511,4 +512,5 @@ async def world_in(directory: Path, forker: Forker) -> AsyncIterator[World]:
 async def world(tmp_path: Path, forker: Forker, sqlite_template: Path) -> AsyncIterator[World]:
     async with world_in(tmp_path, forker) as world:
         shutil.copy(sqlite_template, world.database)
+        refuse_other_moves(world.database)
         yield world

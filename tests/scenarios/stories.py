@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable
 
-from bot.sandbox.tenant import Message
+from bot.sandbox.lark.tenant import Message
 
 from .conftest import values_of
 from .mortal import CANCELLED, PERHAPS, MortalWorld

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from bot.sandbox.scopes import SCOPES
-from bot.sandbox.tenant import Message, Person
+from bot.sandbox.lark.scopes import SCOPES
+from bot.sandbox.lark.tenant import Message, Person
 
 from .conftest import REPOSITORY, World, actions_on, forged_click, has_link, text_of, value_on
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from bot.sandbox.tenant import Message
+from bot.sandbox.lark.tenant import Message
 
 from .conftest import World, text_of
 

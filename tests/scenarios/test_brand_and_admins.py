@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bot.sandbox.tenant import Message
+from bot.sandbox.lark.tenant import Message
 from tests.forking import bot
 
 from .conftest import World, text_of

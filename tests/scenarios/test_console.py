@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bot.sandbox.webhook import encrypt
+from bot.sandbox.lark.webhook import encrypt
 
 from .attacker import Attacker
 from .conftest import World

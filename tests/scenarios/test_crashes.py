@@ -16,7 +16,7 @@ from pydoc import locate
 
 import pytest
 
-from bot.sandbox.tenant import Person
+from bot.sandbox.lark.tenant import Person
 from tests.forking import Forker
 
 from .crashing import IDLE, POLLING

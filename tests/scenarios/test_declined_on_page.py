@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urljoin, urlsplit
 
 import pytest
 
-from bot.sandbox.tenant import Message, Person
+from bot.sandbox.lark.tenant import Message, Person
 
 from .conftest import World, has_link, kinds_of_buttons, text_of
 from .test_foreign_hands import in_client

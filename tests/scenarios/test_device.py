@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from bot.sandbox.credentials import DeviceCode
-from bot.sandbox.tenant import Message, Person
+from bot.sandbox.lark.credentials import DeviceAuthorization
+from bot.sandbox.lark.tenant import Message, Person
 from tests.ports import free_port
 
 from .conftest import World, actions_on, forged_click, kinds_of_buttons, text_of
@@ -73,7 +73,7 @@ class Room:
         shown = self.world.tenant.messages[card.message_id]
         await self.world.until(lambda: words in text_of(shown.content), f"a card with {words!r}", patience)
 
-    def codes(self) -> list[DeviceCode]:
+    def codes(self) -> list[DeviceAuthorization]:
         return list(self.world.tenant.credentials.devices.values())
 
     def polls(self) -> list[dict[str, Any]]:

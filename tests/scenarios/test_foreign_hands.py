@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 
-from bot.sandbox.tenant import Person
+from bot.sandbox.lark.tenant import Person
 
 from .conftest import World, has_link
 

@@ -288,7 +288,7 @@ async def test_events_that_are_refused_or_repeated_fill_no_log(world: World, att
     told = log.read_text().splitlines()[before:]
     for words in (
         "not signed",
-        "does not fit",
+        "does not match",
         "stale",
         "malformed field",
         "another app",

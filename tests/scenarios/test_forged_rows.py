@@ -15,7 +15,7 @@ import pytest
 
 from bot.core.oauth import digest
 from bot.core.secrets import Secret
-from bot.sandbox.tenant import Chat, Person
+from bot.sandbox.lark.tenant import Chat, Person
 from bot.store.keyring import Keyring, new_key
 
 from .conftest import World, actions_on, has_link, text_of

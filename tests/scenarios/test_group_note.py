@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bot.sandbox.tenant import Message
+from bot.sandbox.lark.tenant import Message
 
 from .conftest import World, has_link, text_of
 from .test_signs import without_reactions

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from bot.sandbox.tenant import Chat, Message, Person
+from bot.sandbox.lark.tenant import Chat, Message, Person
 
 from .conftest import World, actions_on, text_of
 

@@ -124,7 +124,7 @@ async def test_a_limit_that_says_when_is_not_asked_before(world: World, header: 
     )
     asked = await world.say(world.sam, "/help")
     await world.answer_to(asked)
-    changes = world.tenant.changes_after(0, "request")
+    changes = world.tenant.feed.changes_after(0, "request")
     first, second = [each.at for each in changes if each.data["path"].endswith("/reply")]
     assert second - first >= 3900
 

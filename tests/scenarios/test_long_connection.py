@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from bot.sandbox.connections import CONNECTIONS, NotAcknowledged
-from bot.sandbox.faults import Fault
+from bot.sandbox.lark.faults import Fault
+from bot.sandbox.lark.long_connections import CONNECTIONS, NotAcknowledged
 from tests.ports import free_port
 
 from .attacker import Attacker
@@ -151,7 +151,7 @@ async def test_a_stop_answers_or_returns_everything_and_nothing_twice(connected:
     began = time.monotonic()
     assert await stopping == 0
     assert time.monotonic() - began < 10
-    assert not connected.tenant.changes_after(0, "connection")[-1].data["open"]
+    assert not connected.tenant.feed.changes_after(0, "connection")[-1].data["open"]
     await connected.start()
     for message in asked:
         await connected.answer_to(message, patience=30)
@@ -227,7 +227,7 @@ async def test_payloads_of_the_wrong_kind_are_refused_and_the_connection_stays(c
         assert not result["acknowledged"], event
     assert connected.rows("SELECT * FROM events") == []
     await connected.answer_to(await connected.say(connected.sam, "/help"))
-    opened = [c for c in connected.tenant.changes_after(0, "connection") if c.data["event"] == "opened"]
+    opened = [c for c in connected.tenant.feed.changes_after(0, "connection") if c.data["event"] == "opened"]
     assert len(opened) == 1
 
 
@@ -278,7 +278,7 @@ async def test_a_payload_with_a_wrong_verification_token_is_refused(connected: W
     for number, right in enumerate((attacker.message(), attacker.message(token=""), without)):
         await platform.send(f"right-{number}", right)
     assert len(connected.rows("SELECT 1 FROM deferred_calls")) == 3
-    assert "the verification token does not fit" in (connected.directory / "bot.log").read_text()
+    assert "the verification token does not match" in (connected.directory / "bot.log").read_text()
 
 
 async def test_the_bot_does_not_follow_the_connection_elsewhere(connected: World):

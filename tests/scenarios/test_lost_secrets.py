@@ -7,7 +7,7 @@ from contextlib import closing
 
 import pytest
 
-from bot.sandbox.tenant import Person
+from bot.sandbox.lark.tenant import Person
 
 from .conftest import World, text_of
 from .test_device import Room

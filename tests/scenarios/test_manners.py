@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bot.sandbox.tenant import Message
+from bot.sandbox.lark.tenant import Message
 
 from .conftest import World, actions_on, has_link, text_of
 

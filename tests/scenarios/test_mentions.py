@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from bot.sandbox.sample_work import WELCOME
-from bot.sandbox.tenant import Person
+from bot.sandbox.lark.sample_work_data import WELCOME
+from bot.sandbox.lark.tenant import Person
 
 from .attacker import Attacker
 from .conftest import World, text_of

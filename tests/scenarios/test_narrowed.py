@@ -9,8 +9,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from bot.sandbox.scopes import SCOPES
-from bot.sandbox.tenant import Message, ScopeSwitch
+from bot.sandbox.lark.scopes import SCOPES
+from bot.sandbox.lark.tenant import Message, ScopeSwitch
 from bot.store import sealed
 from bot.store.keyring import Keyring
 
@@ -28,7 +28,7 @@ async def narrowing(world: World) -> None:
 
 def consents(world: World) -> int:
     """How often a person has consented so far."""
-    changes = [change.data for change in world.tenant.changes_after(0, "consent")]
+    changes = [change.data for change in world.tenant.feed.changes_after(0, "consent")]
     return sum(each["event"] == "allowed" for each in changes)
 
 

@@ -100,10 +100,11 @@ async def test_the_whole_loop_goes_through_a_proxy(
     await company.say(company.sam, "/revoke")
     await company.until(lambda: company.requests("/oauth/v1/revoke"), "the revocation")
     paths = {
-        request["path"] for request in (change.data for change in company.tenant.changes_after(0, "request"))
+        request["path"]
+        for request in (change.data for change in company.tenant.feed.changes_after(0, "request"))
     }
     assert "/open-apis/authen/v2/oauth/token" in paths
-    connections = company.tenant.changes_after(0, "connection")
+    connections = company.tenant.feed.changes_after(0, "connection")
     assert bool(connections) == (events == "websocket")
     assert set(proxy.asked) == {f"CONNECT {host}:443 HTTP/1.1" for host in (OPEN, ACCOUNTS)}
     _, said = await doctor(company)

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from bot.sandbox.tenant import Message, Person
+from bot.sandbox.lark.tenant import Message, Person
 
 from .conftest import World, text_of
 from .test_device import Room

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bot.sandbox.sample_work import WELCOME
-from bot.sandbox.tenant import Message, Person
+from bot.sandbox.lark.sample_work_data import WELCOME
+from bot.sandbox.lark.tenant import Message, Person
 
 from .conftest import World, has_link, text_of
 from .test_commands_of_others import broken, with_packages

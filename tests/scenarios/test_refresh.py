@@ -16,8 +16,8 @@ from sqlalchemy import make_url
 from bot.core.oauth import TokenSet
 from bot.core.people import UserKey
 from bot.core.secrets import Secret
-from bot.sandbox.tenant import Person
-from bot.sandbox.tokens import issue
+from bot.sandbox.lark.tenant import Person
+from bot.sandbox.lark.tokens import issue
 from bot.store import grants, users
 from bot.store.keyring import Keyring
 from bot.store.opening import open_database
@@ -313,7 +313,7 @@ async def test_a_thousand_grants_that_fall_due_at_once_do_not_stampede(world: Wo
             tokens = TokenSet(
                 Secret(given["access_token"]), 120, Secret(given["refresh_token"]), 600_000, None
             )
-            save_grant(c, user, tokens, scopes=frozenset({"task:task:read"}), oauth="v2", now=moment)
+            save_grant(c, user, tokens, scopes=frozenset({"task:task:read"}), now=moment)
             grants.touch(c, user, moment)
 
     await database.write(grant_all)

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from bot.core.people import UserKey
-from bot.sandbox.tenant import Message
+from bot.sandbox.lark.tenant import Message
 from bot.store import inbox
 from bot.store.keyring import Keyring
 from bot.store.opening import open_database

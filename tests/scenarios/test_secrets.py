@@ -18,7 +18,7 @@ import pytest
 from aiohttp import web
 from sqlalchemy import make_url
 
-from bot.sandbox.tenant import Message, Person
+from bot.sandbox.lark.tenant import Message, Person
 
 from .conftest import World, outcome_page
 from .searching import Wire, leaks, without_links

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from bot.sandbox.sample_work import WELCOME
-from bot.sandbox.tenant import Message
+from bot.sandbox.lark.sample_work_data import WELCOME
+from bot.sandbox.lark.tenant import Message
 
 from .conftest import World, text_of
 

@@ -18,7 +18,7 @@ import aiohttp
 import pytest
 
 from bot.core.oauth import digest
-from bot.sandbox.tenant import Person
+from bot.sandbox.lark.tenant import Person
 from bot.store import sealed
 from bot.store.keyring import Keyring
 
@@ -142,7 +142,9 @@ async def test_web_login_signs_in_and_leaves_no_token_behind(
     assert "You haven't authorized anything" in page
     assert world.rows("SELECT * FROM grants") == []
     assert [row["status"] for row in world.rows("SELECT status FROM authorization_attempts")] == ["completed"]
-    (consent,) = [c.data for c in world.tenant.changes_after(0, "consent") if c.data["event"] == "opened"]
+    (consent,) = [
+        c.data for c in world.tenant.feed.changes_after(0, "consent") if c.data["event"] == "opened"
+    ]
     assert consent["scopes"] == []
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bot.sandbox.tenant import Chat, ScopeSwitch
+from bot.sandbox.lark.tenant import Chat, ScopeSwitch
 
 from .conftest import PATIENCE, World, text_of
 
@@ -35,7 +35,7 @@ async def until_seen(world: World, message: str, seen: Callable[[], Any]) -> Non
     await world.until(seen, "a sign")
     changes = [
         c
-        for c in world.tenant.changes
+        for c in world.tenant.feed.changes
         if (c.kind == "reaction" and c.data["message"]["message_id"] == message)
         or (c.kind == "message" and c.data["message"]["reply_to"] == message)
     ]
@@ -74,7 +74,7 @@ async def test_a_slow_call_is_marked_until_its_answer_is_there(world: World, sai
         await world.answer_to(asked)
     await unmarked(world, asked)
     # What is over is not marked again.
-    assert [c.data["added"] for c in world.tenant.changes_after(0, "reaction")] == [True, False]
+    assert [c.data["added"] for c in world.tenant.feed.changes_after(0, "reaction")] == [True, False]
 
 
 async def test_what_is_answered_at_once_costs_no_reaction(world: World):
@@ -93,7 +93,7 @@ async def test_what_is_answered_at_once_costs_no_reaction(world: World):
     # The card right below it is a sign, too; a message that has none is marked by now.
     late = await world.say(world.sam, "/doc welcome")
     await world.until(lambda: marked(world, late), "a mark")
-    reacted = {c.data["message"]["message_id"] for c in world.tenant.changes_after(0, "reaction")}
+    reacted = {c.data["message"]["message_id"] for c in world.tenant.feed.changes_after(0, "reaction")}
     assert [text_of(world.tenant.messages[each].content) for each in reacted] == ["/doc welcome"]
     await world.consent(world.sam, card)
     await unmarked(world, late)
@@ -293,3 +293,32 @@ async def test_reads_that_differ_in_what_they_ask_or_find_are_drawn_whole(world:
     for each in asked:
         assert "Same as" not in text_of((await world.answer_to(each)).content)
     assert "Paint the fence" in text_of((await world.answer_to(asked[3])).content)
+
+
+@pytest.mark.parametrize("said", ["/tasks", "/agenda week", "/doc welcome"])
+async def test_an_answer_is_not_called_the_same_as_one_that_never_came(world: World, said: str):
+    await world.start()
+    asked = [await world.say(world.sam, said) for _ in range(3)]
+    card = await world.fresh_card(world.sam, asked[0])
+    await world.until(
+        lambda: len(world.rows("SELECT 1 FROM deferred_calls WHERE status = 'suspended'")) == 3,
+        "three waiting",
+    )
+    first = {"path": f"/open-apis/im/v1/messages/{asked[0]}/reply"}
+    await world.trouble(first, "status", status=400, body={"code": 230028, "msg": "no"}, times=1)
+    api = {"/tasks": "task", "/agenda week": "calendar", "/doc welcome": "docx"}[said]
+    await world.trouble({"path": f"/open-apis/{api}/"}, "delay", seconds=0.7)
+    await world.consent(world.sam, card)
+    await world.answer_to(asked[0], "doesn't let me send it")
+    second, third = [await last_sign(world, each) for each in asked[1:]]
+    assert "Same as" not in second
+    assert "Same as my answer above" in third
+    assert len(third) < len(second)
+
+
+async def last_sign(world: World, asked: str) -> str:
+    """What the person read last below a question that is answered."""
+    sent = "SELECT 1 FROM outgoing_messages m JOIN deferred_calls c ON c.id = m.call_id "
+    sent += "WHERE c.message_id = ? AND m.kind = 'answer' AND m.status = 'sent'"
+    await world.until(lambda: world.rows(sent, asked), "the answer")
+    return signs(world, asked)[-1]

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from bot.sandbox.tenant import Message, Person, ScopeSwitch
+from bot.sandbox.lark.tenant import Message, Person, ScopeSwitch
 
 from .conftest import World, text_of
 from .test_sign_in import Browser

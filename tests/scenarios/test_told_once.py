@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from bot.sandbox.tenant import Message, Person
+from bot.sandbox.lark.tenant import Message, Person
 from tests.forking import later_bot
 
 from .conftest import World, actions_on, has_link, text_of

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from bot.sandbox.sample_work import PLAN, WELCOME, WIKI_NODE
-from bot.sandbox.tenant import Chat, Person
+from bot.sandbox.lark.sample_work_data import PLAN, WELCOME, WIKI_NODE
+from bot.sandbox.lark.tenant import Chat, Person
 
 from .conftest import World, text_of
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bot.sandbox.tenant import Chat, Message, Person
+from bot.sandbox.lark.tenant import Chat, Message, Person
 
 from .conftest import World, has_link, text_of
 

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from bot.sandbox.tenant import Person
+from bot.sandbox.lark.tenant import Person
 
 from .conftest import World, text_of
 from .test_device import Room

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from bot.sandbox.sample_work import PLAN, WELCOME
+from bot.sandbox.lark.sample_work_data import PLAN, WELCOME
 
 from .conftest import World, kinds_of_buttons, text_of, within
 

@@ -74,7 +74,10 @@ async def client(aiohttp_client: AiohttpClient) -> TestClient[web.Request, web.A
         return show(request, page)
 
     app = web.Application()
-    app[BOT] = SimpleNamespace(platform=SimpleNamespace(chat_link=f"https://chat.example/{HOSTILE}"))  # type: ignore[misc]
+    platform = SimpleNamespace(
+        chat_link=f"https://chat.example/{HOSTILE}", in_client=None, webhook_path="/w", callback_path="/c"
+    )
+    app[BOT] = SimpleNamespace(platforms={"one": platform}, first_platform=platform)  # type: ignore[misc]
     app.router.add_get("/", handler)
     return await aiohttp_client(app)
 

@@ -34,6 +34,7 @@ from bot.flows.bot import Bot, now
 from bot.flows.calls.suspend import Wait, keep_results, suspend
 from bot.flows.outbox import Draft, deliver_all, draft, insert_all, note, typed, typed_in_full
 from bot.store import calls, granted_scopes, grants, requests, users
+from bot.store.cards import claim_card, show_card
 from bot.store.granted_scopes import GrantedScope
 from bot.store.ids import new_id
 from bot.store.outbox import OutgoingMessage
@@ -179,12 +180,12 @@ async def suspend_for_consent(
             new_id=new_id(moment),
         )
         suspend(c, call, steps, Wait(WaitsFor.AUTHORIZATION, needs, request.id), moment)
-        claimed = requests.claim_card(c, request.id, bot.worker, moment, moment + bot.lease)
+        claimed = claim_card(c, request.id, bot.claim(moment))
         if claimed is not None or call.chat.kind == "direct":
             return claimed, insert_all(c, bot, told)
         if request.card_shown < request.card_wanted:
             # Another worker is drawing it, and may not know of this call.
-            requests.show(c, request.id, moment)
+            show_card(c, request.id, moment)
             return None, []
         return None, insert_all(c, bot, cards.where_it_is(bot, [call], in_group=False))
 

@@ -52,9 +52,7 @@ async def complete(bot: Bot, came: Approved | Denied) -> CallbackResult:
     code = came.code if isinstance(came, Approved) else None
 
     def work(c: Connection) -> tuple[Attempt, ExchangeBasis] | Ended:
-        attempt = attempts.consume(
-            c, state_digest, code=code, worker=bot.worker, lease_until=moment + bot.lease, now=moment
-        )
+        attempt = attempts.consume(c, state_digest, bot.claim(moment), code=code)
         if attempt is None:
             return Ended(reject(c, state_digest, moment))
         if isinstance(came, Denied):
@@ -275,9 +273,7 @@ def fail_attempt(c: Connection, attempt: Attempt, outcome: str, moment: datetime
 async def finish_stranded(bot: Bot) -> None:
     """Goes on with consents whose exchange was cut short by a crash, or by a platform that did not answer."""
     moment = now()
-    stranded = await bot.database.write(
-        lambda c: attempts.stranded(c, bot.worker, moment, moment + bot.lease, limit=10)
-    )
+    stranded = await bot.database.write(lambda c: attempts.stranded(c, bot.claim(moment), limit=10))
     # Side by side: one after another, the leases of the last would run out while the platform is slow.
     await asyncio.gather(*(finish_one(bot, attempt, code, moment) for attempt, code in stranded))
 

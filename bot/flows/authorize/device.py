@@ -27,6 +27,7 @@ from bot.flows.authorize.page_errors import ask_otherwise
 from bot.flows.bot import Bot, now
 from bot.flows.outbox import later
 from bot.store import device_authorizations, grants, requests
+from bot.store.cards import show_card
 from bot.store.ids import new_id
 from bot.store.transaction import Connection
 
@@ -75,9 +76,7 @@ def begin(
         request.user,
         scopes=one_link(request.scopes),
         new_id=new_id(moment),
-        worker=bot.worker,
-        now=moment,
-        lease_until=moment + bot.lease,
+        claim=bot.claim(moment),
     )
     if fresh is not None:
         requests.stamp_opened(c, request.id, moment)
@@ -94,7 +93,7 @@ async def mint(bot: Bot, device: DeviceAuthorization) -> None:
 
     def keep(c: Connection, code: DeviceCode) -> None:
         if device_authorizations.minted(c, device, code, moment):
-            requests.show(c, device.request_id, moment)
+            show_card(c, device.request_id, moment)
 
     match answer:
         case DeviceCode():
@@ -145,10 +144,8 @@ async def retry_with_other_scopes(bot: Bot, device: DeviceAuthorization, refusal
 
 async def go_on_due(bot: Bot) -> None:
     """Goes on with what is due: polls at their time, and what a crash or a failing platform interrupted."""
-    moment = now()
-    due = await bot.database.write(
-        lambda c: device_authorizations.claim_due(c, bot.worker, moment, moment + bot.lease, AT_ONCE)
-    )
+    claim = bot.claim()
+    due = await bot.database.write(lambda c: device_authorizations.claim_due(c, claim, AT_ONCE))
     # Side by side: one after another, the leases of the last would run out while the platform is slow.
     await asyncio.gather(*(go_on(bot, device) for device in due))
 
@@ -262,7 +259,7 @@ async def deny(bot: Bot, device: DeviceAuthorization) -> None:
         denied = DeviceStatus.DENIED
         if device_authorizations.finish(c, device.id, device.claim, denied, "access_denied", moment):
             decline_on_page(c, device.request_id, moment)
-            requests.show(c, device.request_id, moment)
+            show_card(c, device.request_id, moment)
 
     await bot.database.write(work)
     bot.wake.upkeep.set()
@@ -289,7 +286,7 @@ async def end(bot: Bot, device: DeviceAuthorization, status: DeviceStatus, outco
 
     def work(c: Connection) -> None:
         if device_authorizations.finish(c, device.id, device.claim, status, outcome, moment):
-            requests.show(c, device.request_id, moment)
+            show_card(c, device.request_id, moment)
 
     await bot.database.write(work)
     bot.wake.upkeep.set()

@@ -29,6 +29,7 @@ from bot.flows.authorize.revoke import revoke_tokens
 from bot.flows.bot import Bot, now
 from bot.flows.outbox import Draft, answer, deliver_all, draft, insert_all, typed
 from bot.store import audit, calls, granted_scopes, grants, requests, users
+from bot.store.cards import claim_card
 from bot.store.outbox import OutgoingMessage
 from bot.store.transaction import Connection
 
@@ -123,9 +124,7 @@ async def store_grant(bot: Bot, consent: Consented, tokens: TokenSet, identity: 
         unasked = granted_scopes.unasked(c, user) - asked
         # An answer without scopes: the exchange named what was asked for and what is held, and left out the rest.
         given = tokens.scopes if tokens.scopes is not None else asked | (held - unasked)
-        grant = grants.save(
-            c, user, before, tokens, scopes=given, unasked=unasked, oauth=bot.oauth, now=moment
-        )
+        grant = grants.save(c, user, before, tokens, scopes=given, unasked=unasked, now=moment)
         users.consented(c, user, identity, moment)
         audit.write(
             c,
@@ -147,8 +146,7 @@ async def store_grant(bot: Bot, consent: Consented, tokens: TokenSet, identity: 
         lost = held - given - unasked - {OFFLINE_ACCESS}
         told = [told_of_loss(bot, consent, lost)] if lost else []
         messages = woken.messages + insert_all(c, bot, told)
-        lease_until = moment + bot.lease
-        card = settled and requests.claim_card(c, settled, bot.worker, moment, lease_until)
+        card = settled and claim_card(c, settled, bot.claim(moment))
         return Ended(result_of(refused, woken, settled=bool(settled)), messages, card or None)
 
     landed = await bot.insist(work)

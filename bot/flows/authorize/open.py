@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
-from bot.core.grants import Grant, GrantStatus
+from bot.core.grants import REVOKED_HERE, Grant, GrantStatus
 from bot.core.oauth import STATE_BYTES, VERIFIER_BYTES, digest, new_attempt
 from bot.core.requests import AttemptKind, AuthorizationRequest, RequestStatus
 from bot.core.scopes import MAX_SCOPES_PER_LINK, OFFLINE_ACCESS, ScopeSet
@@ -16,6 +16,7 @@ from bot.flows.authorize.page_errors import without_disabled_scopes
 from bot.flows.bot import Bot, now
 from bot.store import attempts, audit, grants, requests
 from bot.store.attempts import NewAttempt, Openings
+from bot.store.cards import show_card
 from bot.store.ids import new_id
 from bot.store.transaction import Connection
 
@@ -124,7 +125,7 @@ async def start_attempt(
             return too_many(full) or LinkUnavailable.TOO_MANY
         if first and not request.card_ephemeral:
             # The card offers to report an error from now on. Mostly the consent comes first, which changes it as well.
-            requests.show(c, request.id, moment + SHOW_OPENED_AFTER)
+            show_card(c, request.id, moment + SHOW_OPENED_AFTER)
         subject = ("request", request.id)
         audit.write(c, "link_opened", user=request.user, subject=subject, now=moment, attempt=attempt.id)
         return StartedAttempt(scopes, fresh.state, fresh.challenge, was_revoked(grants.find(c, request.user)))
@@ -149,8 +150,4 @@ def one_link(scopes: ScopeSet) -> ScopeSet:
 
 def was_revoked(grant: Grant | None) -> bool:
     """After a revocation the platform may still hold the old grants: consent is made visible, and narrowed."""
-    return (
-        grant is not None
-        and grant.status is GrantStatus.ENDED
-        and (grant.end_reason or "").startswith("revoked_by_")
-    )
+    return grant is not None and grant.status is GrantStatus.ENDED and grant.end_reason in REVOKED_HERE

@@ -29,10 +29,8 @@ def revoke_tokens(
 
 async def revoke_due(bot: Bot) -> None:
     """Revokes ended grants at the platform, until it is done or the token is unknown there."""
-    moment = now()
-    due = await bot.database.write(
-        lambda c: revocations.claim_due(c, bot.worker, moment, moment + bot.lease, limit=10)
-    )
+    claim = bot.claim()
+    due = await bot.database.write(lambda c: revocations.claim_due(c, claim, limit=10))
     # Side by side: one after another, the leases of the last would run out while the platform is slow.
     await asyncio.gather(*(revoke(bot, revocation) for revocation in due))
 

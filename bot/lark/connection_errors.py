@@ -1,0 +1,58 @@
+"""Describes why a connection failed, for logs and operators."""
+
+from __future__ import annotations
+
+import aiohttp
+
+NOTHING_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError)
+"""Errors while connecting, to the proxy or through it: the request was certainly not sent."""
+
+
+def describe_error(problem: Exception) -> str:
+    """Describe an error without its URL, which may contain what a user searched for."""
+    match problem:
+        case aiohttp.ClientConnectorCertificateError():
+            return describe_certificate_error(problem.host, problem.certificate_error)
+        case aiohttp.ClientConnectorSSLError():
+            return f"no TLS with {problem.host} ({tls_reason(problem)})"
+        case aiohttp.ClientProxyConnectionError():
+            return f"no connection to the proxy {problem.host}:{problem.port}"
+        case aiohttp.ClientHttpProxyError(status=status):
+            proxy = problem.request_info.real_url
+            why = "wants other credentials" if status == 407 else "does not let the bot through"
+            return f"the proxy {proxy.host}:{proxy.port} {why} (HTTP {status})"
+        case aiohttp.ClientConnectorError():
+            return f"no connection to {problem.host}"
+        case TimeoutError():
+            return "no answer in time"
+    return f"the connection broke ({type(problem).__name__})"
+
+
+UNTRUSTED = frozenset({2, 18, 19, 20, 21})
+"""OpenSSL's error codes for an unknown authority."""
+
+NOT_YET_VALID, EXPIRED = 9, 10
+
+
+WRONG_NAME = frozenset({62, 64})
+
+
+def describe_certificate_error(host: str, problem: Exception) -> str:
+    """Name the usual reasons, with what to do about each."""
+    code = getattr(problem, "verify_code", None)
+    if code in UNTRUSTED:
+        return f"the certificate of {host} is not trusted; set SSL_CERT_FILE"
+    if code in WRONG_NAME:
+        return f"the certificate of {host} is for another name; compare the address, or look for what intercepts it"
+    if code == EXPIRED:
+        return f"the certificate of {host} has expired, or this machine's clock is wrong"
+    if code == NOT_YET_VALID:
+        return f"the certificate of {host} is not valid yet, or this machine's clock is wrong"
+    return (
+        f"the certificate of {host} is not accepted: {getattr(problem, 'verify_message', 'unknown reason')}"
+    )
+
+
+def tls_reason(problem: aiohttp.ClientConnectorSSLError) -> str:
+    reason = getattr(problem.os_error, "reason", None)
+    return str(reason or "the handshake failed").replace("_", " ").lower()

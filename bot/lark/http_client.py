@@ -1,0 +1,216 @@
+"""HTTP to the platform: one pooled session, and bounded responses."""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+from aiohttp import hdrs
+
+from bot.core.api import Json, Unreachable
+from bot.core.events import Outage
+from bot.core.network import STRAIGHT, Network
+from bot.core.secrets import Secret
+from bot.lark.connection_errors import NOTHING_SENT, describe_error
+from bot.lark.json_limits import is_costly
+
+log = logging.getLogger(__name__)
+
+
+MAX_CONNECTIONS = 100
+
+MAX_RESPONSE_BYTES = 2 * 1024 * 1024
+
+TIMEOUT = aiohttp.ClientTimeout(total=10, connect=6)
+"""Seconds for one attempt. `connect` is shorter than `total`, so that a timeout while connecting raises its own
+exception: the request was then certainly not sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpResponse:
+    """A response that has not been interpreted."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes | None
+    """None if it was larger than `MAX_RESPONSE_BYTES`, or costly to parse."""
+
+
+@dataclass(frozen=True, slots=True)
+class BasicCredentials:
+    """A user name and a password for HTTP Basic (RFC 7617)."""
+
+    user: str
+    password: Secret
+
+    @property
+    def header(self) -> str:
+        joined = f"{self.user}:{self.password.reveal()}".encode()
+        return f"Basic {base64.b64encode(joined).decode()}"
+
+
+class HttpClient:
+    """One pooled session, opened on first use. Safe for concurrent use."""
+
+    def __init__(self, network: Network = STRAIGHT, *, log_outages: bool = False) -> None:
+        """`log_outages`: log when a host becomes unreachable, and when it is reachable again."""
+        self._options, self._log_outages = ConnectionOptions(network), log_outages
+        self.outages: dict[str, Outage] = {}
+        """Hosts whose last request could not be sent, by name."""
+        self._session: aiohttp.ClientSession | None = None
+        self.last_call_failed = False
+        """Whether the last API call had no usable response."""
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def fetch(
+        self,
+        method: str,
+        url: str,
+        *,
+        auth: Secret | BasicCredentials | None = None,
+        query: Mapping[str, str] | None = None,
+        body: Json = None,
+        form: Mapping[str, str] | None = None,
+    ) -> HttpResponse | Unreachable:
+        """Send a request once. Takes 10 seconds at most, follows no redirects and keeps no cookies.
+
+        `auth` is a bearer token, which is masked in the response, or credentials for HTTP Basic. `body` is sent as JSON.
+        """
+        headers: dict[str, str] = {}
+        data: bytes | Mapping[str, str] | None = form
+        token = auth if isinstance(auth, Secret) else None
+        if token is not None:
+            headers[hdrs.AUTHORIZATION] = f"Bearer {token.reveal()}"
+        if isinstance(auth, BasicCredentials):
+            headers[hdrs.AUTHORIZATION] = auth.header
+        if body is not None:
+            headers[hdrs.CONTENT_TYPE] = "application/json; charset=utf-8"
+            data = json.dumps(body, ensure_ascii=False).encode(errors="replace")
+        try:
+            async with self._opened().request(
+                method,
+                url,
+                params=query or None,
+                headers=headers,
+                data=data,
+                allow_redirects=False,
+                middlewares=() if method in SAFE_METHODS else (send_once,),
+                **self._options.for_url(url),
+            ) as response:
+                content = drop_if_costly(await read_bounded(response))
+                if self.outages:
+                    self._record_success(url)
+                return HttpResponse(response.status, response.headers, mask_token(content, token))
+        except NOTHING_SENT as problem:
+            reason = describe_error(problem)
+            self._record_outage(url, reason)
+            return Unreachable(reason, may_have_arrived=False)
+        except (aiohttp.ClientError, OSError, TimeoutError) as problem:
+            # When a connection breaks, even a kept-alive one, it is unknown how much of the request arrived.
+            return Unreachable(describe_error(problem), may_have_arrived=True)
+
+    def _record_success(self, url: str) -> None:
+        host = urlsplit(url).hostname or ""
+        if self.outages.pop(host, None) and self._log_outages:
+            log.info("the platform can be reached again", extra={"host": host})
+
+    def _record_outage(self, url: str, reason: str) -> None:
+        host = urlsplit(url).hostname or ""
+        before = self.outages.get(host)
+        self.outages[host] = Outage(before.since if before else datetime.now(UTC), reason)
+        if self._log_outages and (before is None or before.reason != reason):
+            log.warning("the platform cannot be reached", extra={"host": host, "reason": reason})
+
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS),
+                timeout=TIMEOUT,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers={hdrs.USER_AGENT: "bot-that-asks"},
+            )
+        return self._session
+
+
+def mask_token(content: bytes | None, token: Secret | None) -> bytes | None:
+    """Mask the token in a response body: some gateways echo request headers in their error pages."""
+    if content is None or token is None:
+        return content
+    return content.replace(token.reveal().encode(), b"***")
+
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PATCH"})
+"""Methods that need no `send_once`: they only read, or aiohttp never retries them."""
+
+
+class Interrupted(aiohttp.ClientError):
+    """The connection broke before a response arrived."""
+
+
+async def send_once(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Keep aiohttp from retrying a PUT or DELETE whose connection broke: it may have been carried out.
+
+    aiohttp retries them because RFC 9110 calls them idempotent, but deleting "the first row" twice is not.
+    """
+    try:
+        return await handler(request)
+    except NOTHING_SENT:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as problem:
+        raise Interrupted(describe_error(problem)) from problem
+
+
+async def read_bounded(response: aiohttp.ClientResponse) -> bytes | None:
+    """Read the body, or return None if it is larger than `MAX_RESPONSE_BYTES`."""
+    length = response.content_length
+    if length is not None and length <= MAX_RESPONSE_BYTES and hdrs.CONTENT_ENCODING not in response.headers:
+        return await response.read()
+    chunks, size = [], 0
+    async for chunk in response.content.iter_any():
+        size += len(chunk)
+        if size > MAX_RESPONSE_BYTES:
+            return None
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def drop_if_costly(content: bytes | None) -> bytes | None:
+    return None if content is None or is_costly(content) else content
+
+
+class ConnectionOptions:
+    """The proxy and the trusted certificates, as arguments for aiohttp."""
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self._trust: bool | ssl.SSLContext = True
+        if network.certificates is not None:
+            self._trust = ssl.create_default_context()
+            # Since 3.13, Python rejects authorities whose certificate lacks an extension, and many corporate ones do.
+            # An operator has chosen to trust these.
+            self._trust.verify_flags &= ~ssl.VERIFY_X509_STRICT
+            self._trust.load_verify_locations(network.certificates)
+
+    def for_url(self, url: str) -> dict[str, Any]:
+        """Return the arguments for a request or a WebSocket to this URL."""
+        proxy = self._network.proxy_for(url)
+        if proxy is None:
+            return {"ssl": self._trust}
+        options: dict[str, Any] = {"ssl": self._trust, "proxy": proxy.url}
+        if proxy.password is not None:
+            credentials = aiohttp.encode_basic_auth(proxy.user, proxy.password.reveal())
+            options["proxy_headers"] = {hdrs.PROXY_AUTHORIZATION: credentials}
+        return options

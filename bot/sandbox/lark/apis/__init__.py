@@ -1,0 +1,1 @@
+"""The OpenAPIs of the emulator, one module for each area."""
