@@ -400,7 +400,9 @@ class _Messenger:
         """Detect a pooler that changes sessions between transactions: there a session lock means nothing."""
         process = await connection.fetchval("SELECT pg_backend_pid()", timeout=PROBE_EVERY)
         if self._server_process is not None and process != self._server_process:
-            log.warning("a connection pooler changes sessions: replicas do not notice at once when another one ends")
+            log.warning(
+                "a connection pooler changes sessions: replicas do not notice at once when another one ends"
+            )
             self._server_process, self._pooled = None, True
 
     def _heard(self, connection: object, process: int, channel: str, sender: object) -> None:
