@@ -39,10 +39,10 @@ STEPS = STEPS.order_by(call_steps.c.number)
 
 def steps_of(connection: Connection, call_id: str) -> list[Step]:
     """Return the recorded steps of a call, in order."""
-    seal = keyring_of(connection)
+    keyring = keyring_of(connection)
     steps = []
     for row in connection.execute(STEPS, {"call": call_id}):
-        opened = sealed.STEP_RESULT.open(seal, row._mapping)
+        opened = sealed.STEP_RESULT.open(keyring, row._mapping)
         result = opened and json.loads(opened.reveal())
         steps.append(Step(row.number, row.digest, row.is_write, row.first_sent_at, result))
     return steps
@@ -87,7 +87,7 @@ def record_results(connection: Connection, call_id: str, claim: int, steps: Sequ
     held = {"call": call_id, "held_claim": claim}
     if connection.execute(HELD, held).first() is None:
         return False
-    seal = keyring_of(connection)
+    keyring = keyring_of(connection)
     for step in steps:
         values: dict[str, Any] = {
             "call_id": call_id,
@@ -99,7 +99,7 @@ def record_results(connection: Connection, call_id: str, claim: int, steps: Sequ
         }
         if step.result is not None:
             text_ = json.dumps(step.result, ensure_ascii=False, separators=(",", ":"))
-            values["result"] = sealed.STEP_RESULT.seal(seal, values, Secret(text_))
+            values["result"] = sealed.STEP_RESULT.seal(keyring, values, Secret(text_))
         connection.execute(RECORD_RESULT, held | values)
     connection.execute(FORGET_BEYOND, {"call": call_id, "count": len(steps)})
     return True

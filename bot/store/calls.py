@@ -537,8 +537,8 @@ def _all(connection: Connection, statement: Any, values: dict[str, Any]) -> list
 
 
 def _found(connection: Connection, statement: Any, values: dict[str, Any]) -> list[DeferredCall]:
-    ring = keyring_of(connection)
-    return [call_of(row, ring) for row in connection.execute(statement, values)]
+    keyring = keyring_of(connection)
+    return [call_of(row, keyring) for row in connection.execute(statement, values)]
 
 
 def _all_and_reject(

@@ -47,18 +47,18 @@ def _own_text(connection: Connection) -> Secret | None:
     return known_text(connection, keyring_of(connection))
 
 
-def keys_fit(connection: Connection, seal: Keyring) -> bool:
+def keys_fit(connection: Connection, keyring: Keyring) -> bool:
     """Return False if the database has no keys yet. Raises `ConfigurationError` if it has other ones."""
-    return known_text(connection, seal) is not None
+    return known_text(connection, keyring) is not None
 
 
-def known_text(connection: Connection, seal: Keyring) -> Secret | None:
+def known_text(connection: Connection, keyring: Keyring) -> Secret | None:
     """Return the known text of the database, or None. Raises `ConfigurationError` if other keys sealed it."""
     found = connection.execute(FIND_CHECK).scalar()
     if found is None:
         return None
     try:
-        return sealed.KEY_CHECK.open(seal, _THE_ROW | {"sealed": found})
+        return sealed.KEY_CHECK.open(keyring, _THE_ROW | {"sealed": found})
     except CannotOpenSecret as error:
         problem = (
             "BOT_ENCRYPTION_KEYS does not hold the key of this database: put it back, after any new one."
@@ -72,10 +72,10 @@ def _remember_keys(connection: Connection) -> None:
     connection.execute(ADD_CHECK, _THE_ROW | {"sealed": text})
 
 
-def remember_proofs(connection: Connection, seal: Keyring) -> None:
+def remember_proofs(connection: Connection, keyring: Keyring) -> None:
     """Record that the rows of this database have proofs now, if an earlier release created it."""
-    if known_text(connection, seal) == FORMER_TEXT:
-        text = sealed.KEY_CHECK.seal(seal, _THE_ROW, KNOWN_TEXT)
+    if known_text(connection, keyring) == FORMER_TEXT:
+        text = sealed.KEY_CHECK.seal(keyring, _THE_ROW, KNOWN_TEXT)
         connection.execute(update(schema.key_check).values(sealed=text))
 
 
@@ -86,7 +86,7 @@ def learn_of_others(connection: Connection, now: datetime) -> None:
     keyring_of(connection).learn(elsewhere)
 
 
-# --- sealing anew ----------------------------------------------------------------------------------
+# --- sealing again ----------------------------------------------------------------------------------
 
 
 async def rotate(database: Database) -> dict[str, int]:
@@ -117,7 +117,7 @@ def _require_everywhere(connection: Connection, now: datetime) -> None:
 async def _rotate_column(database: Database, column: SealedColumn) -> int:
     count, after = 0, tuple[Any, ...]()
     while rows := await database.read(_not_yet(column, after)):
-        count += await database.write(_seal_anew(column, rows))
+        count += await database.write(_seal_again(column, rows))
         after = tuple(rows[-1][each] for each in column.key)
     return count
 
@@ -135,7 +135,7 @@ def _not_yet(sealed: SealedColumn, after: tuple[Any, ...]) -> Work[Sequence[RowM
     return work
 
 
-def _seal_anew(sealed: SealedColumn, rows: Sequence[RowMapping]) -> Work[int]:
+def _seal_again(sealed: SealedColumn, rows: Sequence[RowMapping]) -> Work[int]:
     """Make a work that seals these rows with the first key, unless another secret was written there meanwhile."""
 
     def work(connection: Connection) -> int:

@@ -59,42 +59,42 @@ class SealedColumn:
     def _own(self, values: Values) -> list[Plain]:
         return _plain_values(self.deciding, values)
 
-    def _bound_to(self, ring: Keyring, values: Values, sealed: str | None) -> list[Plain]:
+    def _bound_to(self, keyring: Keyring, values: Values, sealed: str | None) -> list[Plain]:
         """Return the values that a stored seal is bound to: those of an earlier release if only these fit."""
         own = self._own(values)
-        if self.former is None or sealed is None or ring.fits(sealed, self.row(values), *own):
+        if self.former is None or sealed is None or keyring.fits(sealed, self.row(values), *own):
             return own
         former = _plain_values(self.former, values)
-        return former if ring.fits(sealed, self.row(values), *former) else own
+        return former if keyring.fits(sealed, self.row(values), *former) else own
 
-    def seal(self, ring: Keyring, values: Values, secret: Secret = NOTHING) -> str:
-        return ring.seal(secret, self.row(values), *self._own(values))
+    def seal(self, keyring: Keyring, values: Values, secret: Secret = NOTHING) -> str:
+        return keyring.seal(secret, self.row(values), *self._own(values))
 
-    def seal_if_any(self, ring: Keyring, values: Values, secret: Secret | None) -> str | None:
-        return None if secret is None else self.seal(ring, values, secret)
+    def seal_if_any(self, keyring: Keyring, values: Values, secret: Secret | None) -> str | None:
+        return None if secret is None else self.seal(keyring, values, secret)
 
-    def open(self, ring: Keyring, values: Values) -> Secret | None:
+    def open(self, keyring: Keyring, values: Values) -> Secret | None:
         """As `Keyring.open`; None if there is nothing to open."""
         sealed = values[self.column.name]
         if sealed is None:
             return None
-        return ring.open(sealed, self.row(values), *self._bound_to(ring, values, sealed))
+        return keyring.open(sealed, self.row(values), *self._bound_to(keyring, values, sealed))
 
-    def open_unless_lost(self, ring: Keyring, values: Values) -> Secret | None:
+    def open_unless_lost(self, keyring: Keyring, values: Values) -> Secret | None:
         """As `Keyring.open_unless_lost`; None also if there is nothing to open."""
         sealed = values[self.column.name]
         if sealed is None:
             return None
-        return ring.open_unless_lost(sealed, self.row(values), *self._bound_to(ring, values, sealed))
+        return keyring.open_unless_lost(sealed, self.row(values), *self._bound_to(keyring, values, sealed))
 
-    def is_genuine(self, ring: Keyring, values: Values) -> bool | None:
+    def is_genuine(self, keyring: Keyring, values: Values) -> bool | None:
         """As `Keyring.is_genuine`."""
         sealed = values[self.column.name]
-        return ring.is_genuine(sealed, self.row(values), *self._bound_to(ring, values, sealed))
+        return keyring.is_genuine(sealed, self.row(values), *self._bound_to(keyring, values, sealed))
 
-    def must_tell(self, ring: Keyring, values: Values) -> bool:
+    def must_tell(self, keyring: Keyring, values: Values) -> bool:
         """As `is_genuine`, but raises `CannotOpenSecret` if only another replica knows."""
-        genuine = self.is_genuine(ring, values)
+        genuine = self.is_genuine(keyring, values)
         if genuine is None:
             raise CannotOpenSecret(f"Another replica has the key of {self.row(values)}.")
         return genuine

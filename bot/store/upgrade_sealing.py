@@ -64,7 +64,7 @@ _unsettled = deferred_calls.c.settled_at.is_(None)
 _may_be_retried = status_in(deferred_calls, CallStatus.FAILED, CallStatus.CANCELLED, CallStatus.EXPIRED)
 _live_request = is_live(authorization_requests, RequestStatus)
 _live_attempt = is_live(authorization_attempts, AttemptStatus)
-_asked_somebody = authorization_attempts.c.kind == literal(AttemptKind.AUTHORIZATION)
+_asks_a_user = authorization_attempts.c.kind == literal(AttemptKind.AUTHORIZATION)
 
 CALLS = (
     Unsealed(sealed.CALL, _unsettled | _may_be_retried, _unsettled),
@@ -76,43 +76,45 @@ UNSEALED = (
     _all_of(sealed.MESSAGE, outgoing_messages.c.content.is_not(None)),
     Unsealed(sealed.TICKET, authorization_requests.c.ticket.is_not(None), _live_request),
     Unsealed(sealed.CARD, authorization_requests.c.card_message_id.is_not(None), false()),
-    Unsealed(sealed.ATTEMPT, _live_attempt, _live_attempt & _asked_somebody),
+    Unsealed(sealed.ATTEMPT, _live_attempt, _live_attempt & _asks_a_user),
     _all_of(sealed.DEVICE_CODE, device_authorizations.c.device_code.is_not(None)),
     _all_of(sealed.REVOCATION_TOKEN, revocations.c.token.is_not(None)),
 )
 
 
-def seal_unsealed_rows(connection: Connection, ring: Keyring | None) -> None:
+def seal_unsealed_rows(connection: Connection, keyring: Keyring | None) -> None:
     """Seal all unsealed rows. Raises `ConfigurationError` if there are any and the keys are missing or other ones."""
-    if ring is None:
+    if keyring is None:
         if any(_is_there(connection, each) for each in UNSEALED):
             raise ConfigurationError(
                 "BOT_ENCRYPTION_KEYS is missing: the upgrade seals what waits in this database with them."
             )
         return
-    if known_text(connection, ring) != FORMER_TEXT and any(_is_there(connection, each) for each in UNSEALED):
+    if known_text(connection, keyring) != FORMER_TEXT and any(
+        _is_there(connection, each) for each in UNSEALED
+    ):
         raise ConfigurationError(
             "BOT_DATABASE_URL: this database has rows without proofs that no earlier release can have left, so somebody "
             "else has written them. Restore a backup."
         )
-    _require_keys_in_use(connection, ring)
+    _require_keys_in_use(connection, keyring)
     for each in UNSEALED:
-        seal_all(connection, ring, each)
-    remember_proofs(connection, ring)
+        seal_all(connection, keyring, each)
+    remember_proofs(connection, keyring)
 
 
-def _require_keys_in_use(connection: Connection, ring: Keyring) -> None:
+def _require_keys_in_use(connection: Connection, keyring: Keyring) -> None:
     """Raise unless the keyring has every key of the running replicas: their secrets would count as lost."""
     for replica in replicas.live(connection, datetime.now(UTC) - HEARTBEATS_COUNT_FOR):
-        if not set(replica.key_ids) <= set(ring.key_ids):
+        if not set(replica.key_ids) <= set(keyring.key_ids):
             raise ConfigurationError(
                 f"BOT_ENCRYPTION_KEYS lacks a key of the replica {replica.id}: put it in, or wait until that is stopped."
             )
 
 
-def seal_all(connection: Connection, ring: Keyring, unsealed: Unsealed) -> None:
+def seal_all(connection: Connection, keyring: Keyring, unsealed: Unsealed) -> None:
     for rows in _portions(connection, unsealed):
-        _seal(connection, ring, unsealed.column, rows)
+        _seal(connection, keyring, unsealed.column, rows)
 
 
 def _is_there(connection: Connection, unsealed: Unsealed) -> bool:
@@ -135,23 +137,23 @@ def _portions(connection: Connection, unsealed: Unsealed) -> Iterator[Sequence[R
         rows = connection.execute(query.where(tuple_(*key) > after)).mappings().all()
 
 
-def _opened(ring: Keyring, before: str, row: str) -> Secret | None:
+def _opened(keyring: Keyring, before: str, row: str) -> Secret | None:
     try:
-        return ring.open(before, row)
+        return keyring.open(before, row)
     except CannotOpenSecret as error:
         log.error("a stored secret is lost", extra={"row": row, "reason": str(error)})
         return None
 
 
-def _seal(connection: Connection, ring: Keyring, column: SealedColumn, rows: Sequence[RowMapping]) -> None:
+def _seal(connection: Connection, keyring: Keyring, column: SealedColumn, rows: Sequence[RowMapping]) -> None:
     """Seal rows, with their former content if they had one. A secret that cannot be opened stays as it is."""
     fresh = []
     for row in rows:
         before = None if column.is_proof else row[column.column.name]
-        secret = sealed.NOTHING if before is None else _opened(ring, before, column.row(row))
+        secret = sealed.NOTHING if before is None else _opened(keyring, before, column.row(row))
         if secret is not None:
             names = {f"the_{each.name}": row[each] for each in column.key}
-            fresh.append(names | {"fresh": column.seal(ring, row, secret)})
+            fresh.append(names | {"fresh": column.seal(keyring, row, secret)})
     if fresh:
         this = [each == bindparam(f"the_{each.name}", type_=each.type) for each in column.key]
         change = update(column.table).where(*this).values({column.column: bindparam("fresh")})
