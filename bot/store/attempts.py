@@ -1,5 +1,7 @@
-"""Attempts: openings of a request's link, and sign-ins that came back. Each has a one-shot state: that of an opening
-is consumed by compare-and-set, that of a sign-in by being recorded."""
+"""Attempts: openings of a request's link, and sign-ins that came back.
+
+Each has a one-shot state. That of an opening is consumed by compare-and-set, that of a sign-in by being recorded.
+"""
 
 from __future__ import annotations
 
@@ -64,9 +66,9 @@ COLUMNS = (
 
 
 def _genuine(connection: Connection, row: Row[Any], now: datetime) -> Row[Any] | None:
-    """A taken attempt, if the bot wrote it; one that it did not write is ended, and counts as unknown from now on.
+    """Return a claimed attempt if it is genuine. Otherwise end it, so that it counts as unknown.
 
-    Raises `CannotOpenSecret` when only another replica can tell.
+    Raises `CannotOpenSecret` if only another replica knows.
     """
     if sealed.ATTEMPT.must_tell(keyring_of(connection), row._mapping):
         return row
@@ -76,9 +78,9 @@ def _genuine(connection: Connection, row: Row[Any], now: datetime) -> Row[Any] |
     return None
 
 
-def _attempt(row: Row[Any], seal: Keyring) -> tuple[Attempt, Secret | None]:
-    verifier = sealed.VERIFIER.open_unless_lost(seal, row._mapping)
-    code = sealed.CODE.open_unless_lost(seal, row._mapping)
+def _attempt(row: Row[Any], keyring: Keyring) -> tuple[Attempt, Secret | None]:
+    verifier = sealed.VERIFIER.open_unless_lost(keyring, row._mapping)
+    code = sealed.CODE.open_unless_lost(keyring, row._mapping)
     found = Attempt(
         id=row.id,
         kind=AttemptKind(row.kind),
@@ -105,12 +107,12 @@ OPENINGS = select(
 
 @dataclass(frozen=True, slots=True)
 class Openings:
-    """How often a request's link was opened."""
+    """How many times a request's link was opened."""
 
     live: int
-    """Openings that are under way."""
+    """Openings that have not come back."""
     today: int
-    """Within a day, whatever became of them."""
+    """Openings within a day, in any state."""
 
 
 def openings(connection: Connection, request: str, now: datetime) -> Openings:
@@ -129,15 +131,17 @@ WAS_OPENED = (
 
 
 def was_opened(connection: Connection, request: str, scopes: ScopeSet) -> bool:
-    """Whether a request's link was opened while it asked for exactly these scopes."""
+    """Return whether a request's link was opened while it asked for exactly these scopes."""
     return connection.execute(WAS_OPENED, {"request": request, "asked": scopes}).scalar() is not None
 
 
 def begin(
     connection: Connection, attempt: NewAttempt, *, now: datetime, limit: int, limit_a_day: int
 ) -> Openings | None:
-    """Notes an opening of a link. Returns what there is instead when `limit` of the same request are under way, or it
-    was opened `limit_a_day` times in a day."""
+    """Record an opening of a link.
+
+    Returns the existing openings instead if `limit` of the same request are live, or there were `limit_a_day` in a day.
+    """
     request = attempt.request_id
     assert request is not None
     requests.stamp_opened(connection, request, now)
@@ -149,8 +153,8 @@ def begin(
 
 
 def _values(connection: Connection, attempt: NewAttempt, now: datetime) -> dict[str, Any]:
-    """The row of a live attempt, with its seals."""
-    ring = keyring_of(connection)
+    """Return the row of a live attempt, with its seals."""
+    keyring = keyring_of(connection)
     values: dict[str, Any] = {
         "id": attempt.id,
         "app": app_of(connection),
@@ -166,8 +170,8 @@ def _values(connection: Connection, attempt: NewAttempt, now: datetime) -> dict[
         "expires_at": attempt.expires_at,
     }
     return values | {
-        "verifier": sealed.VERIFIER.seal_if_any(ring, values, attempt.verifier),
-        "seal": sealed.ATTEMPT.seal(ring, values),
+        "verifier": sealed.VERIFIER.seal_if_any(keyring, values, attempt.verifier),
+        "seal": sealed.ATTEMPT.seal(keyring, values),
     }
 
 
@@ -245,7 +249,7 @@ FORGET_SIGN_IN = delete(attempts).where(
 
 
 def forget_sign_in(connection: Connection, attempt: str) -> None:
-    """Deletes a sign-in that came to nothing. Its state may come back, and fail again."""
+    """Delete a sign-in that failed. Its state may come back, and fail again."""
     connection.execute(FORGET_SIGN_IN, {"attempt": attempt})
 
 
@@ -259,7 +263,7 @@ STATUS_OF = {
 def consumed_before(
     connection: Connection, state_digest: str, kind: AttemptKind = AttemptKind.AUTHORIZATION
 ) -> AttemptStatus | None:
-    """The status of a known state, for the words of a page; `live` for one that came too late."""
+    """Return the status of a known state, for the text of a page; LIVE if it came too late."""
     values = {"own_app": app_of(connection), "state": state_digest}
     status = connection.execute(STATUS_OF[kind], values).scalar()
     return None if status is None else AttemptStatus(status)
@@ -274,7 +278,7 @@ REJECT = (
 
 
 def reject(connection: Connection, state_digest: str, reason: str, now: datetime) -> bool:
-    """Audits that a state came back which can no longer be used: once an attempt, because anybody can repeat it."""
+    """Audit that a state came back which is no longer usable: once an attempt, because anyone can repeat it."""
     values = {"own_app": app_of(connection), "state": state_digest, "now": now}
     rejected = connection.execute(REJECT, values).scalar()
     if rejected is not None:
@@ -305,10 +309,10 @@ def _entry(status: AttemptStatus, row: Row[Any], now: datetime, **detail: str) -
 
 
 def finish(connection: Connection, attempt: str, status: AttemptStatus, outcome: str, now: datetime) -> bool:
-    """Ends an attempt that is being redeemed, and erases its code and verifier.
+    """End an attempt that is being redeemed, and erase its code and verifier.
 
-    In the audit log it is the grant, or the session, that tells of one that is completed, and nothing of another
-    sign-in, which is not finished, but forgotten: anybody can begin one.
+    A completed attempt has no audit entry of its own: the grant or the session has one. Nor has a failed sign-in, which
+    is forgotten instead, because anyone can start one.
     """
     ending = require_move(AttemptStatus.REDEEMING, status)
     values = {"attempt": attempt, "ending": ending, "how": outcome}
@@ -322,10 +326,10 @@ def finish(connection: Connection, attempt: str, status: AttemptStatus, outcome:
 
 
 WRONG_PERSON = "wrong_person"
-"""How an attempt ends whose token belongs to somebody else than was asked."""
+"""The outcome of an attempt whose token belongs to another user."""
 
 SCOPES_REFUSED = "scopes_refused"
-"""How an attempt ends whose code the platform would not exchange for the scopes that were named."""
+"""The outcome of an attempt whose code the platform did not exchange for the named scopes."""
 WAS_REFUSED = (
     select(attempts.c.id)
     .where(
@@ -337,7 +341,7 @@ WAS_REFUSED = (
 
 
 def scopes_were_refused(connection: Connection, request: str) -> bool:
-    """Whether an earlier attempt of this request ended like that."""
+    """Return whether an earlier attempt of this request ended with that outcome."""
     return connection.execute(WAS_REFUSED, {"request": request}).scalar() is not None
 
 
@@ -367,7 +371,7 @@ OUTCOME_OF = select(attempts.c.outcome).where(attempts.c.id == bind("attempt", a
 
 
 def withdraw(connection: Connection, user: UserKey, now: datetime) -> int:
-    """The person takes back what they consented to: what is being redeemed is not to be stored any more."""
+    """Fail the attempts of a user that are being redeemed, because the user revokes their consent; return how many."""
     withdrawn = connection.execute(WITHDRAW, {"user": user}).all()
     audit.write_all(
         connection, [_entry(AttemptStatus.FAILED, row, now, reason=WITHDRAWN) for row in withdrawn]
@@ -409,8 +413,7 @@ EXPIRE = (
             .where(
                 of_app_or_untold(attempts),
                 status_is(attempts, AttemptStatus.LIVE),
-                # Not the bare column: SQLite would go through the index of all that ever expired, not of those that
-                # live.
+                # Not the bare column: SQLite would read the index of all expired attempts instead of the live ones.
                 func.coalesce(attempts.c.expires_at, attempts.c.created_at)
                 <= bind("now", attempts.c.expires_at),
             )
@@ -434,7 +437,7 @@ PRUNE_SIGN_INS = pruning(
 
 
 def expire(connection: Connection, now: datetime, limit: int) -> int:
-    """Marks attempts that nobody came back from, and erases their verifiers; returns how many."""
+    """live → expired, and erase the verifiers; return how many."""
     expired = connection.execute(EXPIRE, {"own_app": app_of(connection), "now": now, "limit": limit}).all()
     asked = [row for row in expired if row.kind == AttemptKind.AUTHORIZATION]
     audit.write_all(connection, [_entry(AttemptStatus.EXPIRED, row, now) for row in asked])

@@ -1,4 +1,4 @@
-"""Device authorizations: minted and polled for by whichever replica claims them, their codes sealed while they live."""
+"""Device authorizations (RFC 8628): the replica that claims one requests its code or polls. Codes are sealed."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ COLUMNS = (
 )
 
 
-def _device(row: Any, seal: Keyring) -> DeviceAuthorization:
+def _device(row: Any, keyring: Keyring) -> DeviceAuthorization:
     return DeviceAuthorization(
         id=row.id,
         request_id=row.request_id,
         user=row.user_key,
         status=DeviceStatus(row.status),
         scopes=row.scopes,
-        device_code=sealed.DEVICE_CODE.open_unless_lost(seal, row._mapping),
-        user_code=sealed.USER_CODE.open_unless_lost(seal, row._mapping),
-        link=sealed.DEVICE_LINK.open_unless_lost(seal, row._mapping),
+        device_code=sealed.DEVICE_CODE.open_unless_lost(keyring, row._mapping),
+        user_code=sealed.USER_CODE.open_unless_lost(keyring, row._mapping),
+        link=sealed.DEVICE_LINK.open_unless_lost(keyring, row._mapping),
         interval=row.interval_seconds,
         failures=row.failures,
         created_at=row.created_at,
@@ -74,9 +74,9 @@ OUTCOME_OF = select(devices.c.outcome).where(_this)
 
 
 def latest_of(connection: Connection, request: str) -> DeviceAuthorization | None:
-    """The last press of the button on a request's card: live, or how it ended."""
-    seal = keyring_of(connection)
-    return next((_device(row, seal) for row in connection.execute(LATEST_OF, {"request": request})), None)
+    """Return the latest device authorization of a request, live or ended."""
+    keyring = keyring_of(connection)
+    return next((_device(row, keyring) for row in connection.execute(LATEST_OF, {"request": request})), None)
 
 
 def outcome_of(connection: Connection, device: str) -> str | None:
@@ -105,7 +105,7 @@ def begin(
     if before is not None and lifecycle.is_live(before.status):
         if before.expires_at is None or before.expires_at > now:
             return None
-        # Its end has not been noted yet; the platform has forgotten the code.
+        # Its end is not recorded yet, but its code has expired at the platform.
         finish(connection, before.id, before.claim, DeviceStatus.EXPIRED, "expired", now)
     values = {
         "id": new_id,
@@ -188,18 +188,18 @@ MINTED = (
 
 
 def minted(connection: Connection, device: DeviceAuthorization, code: DeviceCode, now: datetime) -> bool:
-    """Keeps what the platform minted, sealed; False when the claim is lost, or it belongs to another request by now.
+    """minting → polling, and store the codes, sealed. False if the claim is lost, or the request has been replaced.
 
-    The first poll is an interval away.
+    The first poll is due after an interval.
     """
-    seal, row = keyring_of(connection), _row(device, device.request_id)
+    keyring, row = keyring_of(connection), _row(device, device.request_id)
     values = {
         "device": device.id,
         "held_claim": device.claim,
         "request": device.request_id,
-        "sealed_device_code": sealed.DEVICE_CODE.seal(seal, row, code.device_code),
-        "sealed_user_code": sealed.USER_CODE.seal(seal, row, code.user_code),
-        "sealed_link": sealed.DEVICE_LINK.seal(seal, row, code.verification_uri_complete),
+        "sealed_device_code": sealed.DEVICE_CODE.seal(keyring, row, code.device_code),
+        "sealed_user_code": sealed.USER_CODE.seal(keyring, row, code.user_code),
+        "sealed_link": sealed.DEVICE_LINK.seal(keyring, row, code.verification_uri_complete),
         "pause": code.interval,
         "until": now + timedelta(seconds=code.interval),
         "end": now + timedelta(seconds=code.expires_in),
@@ -219,7 +219,7 @@ POSTPONE = QUEUE.postpone(
 def postpone(
     connection: Connection, device: str, claim: int, *, until: datetime, interval: int, failures: int
 ) -> bool:
-    """Nothing came yet: tried again after `until`. Also keeps the lease of who goes on. One statement."""
+    """Make it due at `until`: for the next try, or to prolong the lease. False if the claim is lost. One statement."""
     values = {"device": device, "held_claim": claim, "until": until, "pause": interval, "failed": failures}
     return changed(connection, POSTPONE, values)
 
@@ -246,9 +246,9 @@ END_OF_USER = (
 def finish(
     connection: Connection, device: str, claim: int, status: DeviceStatus, outcome: str, now: datetime
 ) -> bool:
-    """Ends it and erases its codes; False when the claim is lost, or it has been ended by its person.
+    """End it and erase its codes; False if the claim is lost, or `close` has ended it.
 
-    In the audit log it is the grant that tells of one that is completed.
+    A completed one has no audit entry of its own: the grant has one.
     """
     values = {"device": device, "held_claim": claim, "ending": status.value, "how": outcome, "now": now}
     row = connection.execute(FINISH, values).one_or_none()
@@ -265,7 +265,7 @@ CLOSED = "closed"
 
 
 def close(connection: Connection, user: UserKey, now: datetime) -> int:
-    """Nobody waits for the person's consent any more: what still comes is not stored."""
+    """End a user's device authorizations, because no call waits for them; return how many. Late tokens are not stored."""
     values = {"user": user, "ending": DeviceStatus.FAILED.value, "how": CLOSED, "now": now}
     closed = connection.execute(END_OF_USER, values).all()
     audit.write_all(
@@ -285,18 +285,18 @@ MOVE = (
 
 
 def move(connection: Connection, request: str, successor: str) -> None:
-    """Another request takes the place of this one, with a card of its own: the live code is shown there."""
+    """Move the live device authorization of a request to its successor, whose card shows the code from then on."""
     device = latest_of(connection, request)
     if device is None or not lifecycle.is_live(device.status):
         return
     if device.status is DeviceStatus.POLLING and device.device_code is None:
-        return  # lost: it ends where it is
-    seal, row = keyring_of(connection), _row(device, successor)
-    code = sealed.DEVICE_CODE.seal_if_any(seal, row, device.device_code)
+        return  # its code is lost, and it fails where it is
+    keyring, row = keyring_of(connection), _row(device, successor)
+    code = sealed.DEVICE_CODE.seal_if_any(keyring, row, device.device_code)
     values = {"device": device.id, "request": request, "successor": successor, "sealed_device_code": code}
     connection.execute(MOVE, values)
 
 
 def _row(device: DeviceAuthorization, request: str) -> dict[str, Any]:
-    """What the codes are bound to."""
+    """The values that the seals of the codes are bound to."""
     return {"id": device.id, "request_id": request, "user_key": device.user, "scopes": device.scopes}

@@ -1,4 +1,4 @@
-"""Grants: what people gave, and its tokens. Every change of the tokens counts up the generation."""
+"""Grants: what users gave, and its tokens. Every change of the tokens increments the generation."""
 
 from __future__ import annotations
 
@@ -42,16 +42,16 @@ COLUMNS = (
 )
 
 
-def _grant(row: Row[Any], seal: Keyring) -> Grant:
-    # Without a proof nothing is remembered: the next link asks for all that is. Earlier releases have written none.
-    is_proven = row.memory_seal is not None and sealed.MEMORY.is_genuine(seal, row._mapping)
+def _grant(row: Row[Any], keyring: Keyring) -> Grant:
+    # Without a proof `scopes_ever` does not count. Rows of earlier releases have none.
+    is_proven = row.memory_seal is not None and sealed.MEMORY.is_genuine(keyring, row._mapping)
     return Grant(
         user=row.user_key,
         status=GrantStatus(row.status),
         generation=row.generation,
-        access_token=sealed.ACCESS_TOKEN.open_unless_lost(seal, row._mapping),
+        access_token=sealed.ACCESS_TOKEN.open_unless_lost(keyring, row._mapping),
         access_expires_at=row.access_expires_at,
-        refresh_token=sealed.REFRESH_TOKEN.open_unless_lost(seal, row._mapping),
+        refresh_token=sealed.REFRESH_TOKEN.open_unless_lost(keyring, row._mapping),
         refresh_expires_at=row.refresh_expires_at,
         scopes=row.scopes,
         scopes_ever=row.scopes_ever if is_proven else frozenset(),
@@ -65,20 +65,20 @@ def _grant(row: Row[Any], seal: Keyring) -> Grant:
     )
 
 
-def _tokens(seal: Keyring, user: UserKey, tokens: TokenSet, now: datetime) -> dict[str, Any]:
+def _tokens(keyring: Keyring, user: UserKey, tokens: TokenSet, now: datetime) -> dict[str, Any]:
     refresh, lives, whose = tokens.refresh_token, tokens.refresh_expires_in, {"user_key": user}
     return {
-        "access_token": sealed.ACCESS_TOKEN.seal(seal, whose, tokens.access_token),
+        "access_token": sealed.ACCESS_TOKEN.seal(keyring, whose, tokens.access_token),
         "access_expires_at": now + timedelta(seconds=tokens.expires_in),
-        "refresh_token": sealed.REFRESH_TOKEN.seal_if_any(seal, whose, refresh),
+        "refresh_token": sealed.REFRESH_TOKEN.seal_if_any(keyring, whose, refresh),
         "refresh_expires_at": now + timedelta(seconds=lives) if refresh and lives is not None else None,
         "issued_at": now,
     }
 
 
-def _remembered(seal: Keyring, user: UserKey, scopes: ScopeSet, ever: ScopeSet) -> dict[str, Any]:
+def _remembered(keyring: Keyring, user: UserKey, scopes: ScopeSet, ever: ScopeSet) -> dict[str, Any]:
     values = {"scopes": scopes, "scopes_ever": ever}
-    return values | {"memory_seal": sealed.MEMORY.seal(seal, values | {"user_key": user})}
+    return values | {"memory_seal": sealed.MEMORY.seal(keyring, values | {"user_key": user})}
 
 
 _of_user = grants.c.user_key == bind("user", grants.c.user_key)
@@ -92,7 +92,7 @@ FIND_LOCKED = FIND.with_for_update()
 
 
 def find(connection: Connection, user: UserKey) -> Grant | None:
-    """What the person gave last, ended or not."""
+    """Return the user's latest grant, active or ended."""
     return _find(connection, FIND, user)
 
 
@@ -147,11 +147,10 @@ def save(
     unasked: ScopeSet = frozenset(),
     now: datetime,
 ) -> Grant:
-    """Stores what a code exchange gave, in place of what there was `before`; a refresh under way has lost.
+    """Store the tokens of a code exchange in place of the grant `before`. A refresh under way loses its lease.
 
-    Of what is `unasked` only what the tokens have is remembered: when it is gone, nobody asks for it again.
-    For whoever has locked the person (see `users.lock`): a call that is about to wait for these scopes is seen after
-    this.
+    Of the `unasked` scopes only those that the tokens have are remembered, so that lost ones are not asked for again.
+    The caller has locked the user (see `users.lock`) and afterwards sees every call that waits for these scopes.
     """
     ever = scopes | (before.scopes_ever - unasked) if before else scopes
     values = _FRESH | _tokens(keyring_of(connection), user, tokens, now)
@@ -172,7 +171,7 @@ QUEUE = Queue(
     worker=grants.c.refresh_worker,
     retry_at=grants.c.refresh_after,
 )
-"""Whoever claims a grant may use its refresh token."""
+"""The worker that has claimed a grant may use its refresh token."""
 _not_paused = or_(grants.c.refresh_after.is_(None), grants.c.refresh_after <= NOW)
 LEASE_REFRESH = (
     update(grants)
@@ -226,10 +225,9 @@ def save_refreshed(
     unasked: ScopeSet = frozenset(),
     now: datetime,
 ) -> Grant | None:
-    """Stores refreshed tokens in place of this generation's; None when they were replaced or ended meanwhile.
+    """Store refreshed tokens in place of this generation's; None if the grant was replaced or ended meanwhile.
 
-    A worker that comes late, with its lease run out, is welcome as long as nobody else was quicker: its tokens are
-    the ones that work.
+    A worker whose lease has expired may still store them if the generation is unchanged: its tokens are the valid ones.
     """
     before = _find(connection, FIND_LOCKED, user)
     if before is None:
@@ -254,9 +252,9 @@ NARROW = (
 
 
 def forget_scopes(connection: Connection, narrowed: Grant, scopes: ScopeSet) -> bool:
-    """These were given back: when one is refused, it is not among what was lost. Earlier releases go by `narrowed`.
+    """Forget scopes that the user gave back, so that they do not count as lost. Earlier releases read `narrowed`.
 
-    False when other tokens have come since: a newer consent may have granted them again.
+    False if the tokens have changed since: a newer consent may have granted these scopes again.
     """
     remembered = narrowed.scopes_ever - scopes
     values = _remembered(keyring_of(connection), narrowed.user, narrowed.scopes, remembered)
@@ -346,7 +344,7 @@ TOUCH = update(grants).where(
 
 
 def touch(connection: Connection, user: UserKey, now: datetime) -> None:
-    """Notes that the grant was used, at most once a minute."""
+    """Record that the grant was used, at most once a minute."""
     connection.execute(TOUCH, {"user": user, "now": now, "before": now - USE_INTERVAL})
 
 
@@ -379,10 +377,10 @@ def end(
     generation: int | None = None,
     authorized_before: datetime | None = None,
 ) -> Grant | None:
-    """Ends an active grant and erases its tokens; returns what it was, tokens and all, so that they can be revoked.
+    """End an active grant and erase its tokens; return it as it was, with the tokens to revoke.
 
-    None when there was none active, or another generation than the given one, or when the last consent is not older
-    than `authorized_before`. A reason of `REVOKED` also clears what was ever granted.
+    None if there is no active grant, if its generation is not the given one, or if its consent is not older than
+    `authorized_before`. A reason that begins with `REVOKED` also clears what was ever granted.
     """
     grant = _find(connection, FIND_LOCKED, user)
     if grant is None or grant.status is GrantStatus.ENDED:

@@ -1,4 +1,4 @@
-"""Who serves this database at the moment."""
+"""Replicas that serve this database."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ def heartbeat(
 
 
 FROM_AHEAD = timedelta(minutes=10)
-"""After the time asked for. Clocks differ by minutes; a heartbeat from beyond that is nobody's."""
+"""How far ahead of this clock a heartbeat may be. Clocks differ by minutes; one beyond that is not genuine."""
 COLUMNS = (
     *(replicas.c.id, replicas.c.host, replicas.c.started_at, replicas.c.heartbeat_at, replicas.c.key_ids),
 )
-"""Those that were there when rows were first sealed: an upgrade looks for replicas before it adds others."""
+"""The columns that existed when rows were first sealed: an upgrade reads replicas before it adds others."""
 LIVE = (
     select(*COLUMNS)
     .where(
@@ -68,7 +68,7 @@ LIVE = (
 
 
 def live(connection: Connection, since: datetime) -> list[Replica]:
-    """Of every app that shares this database, for they share its keys."""
+    """Return the running replicas of all apps in this database, because they share its keys."""
     return [
         Replica(**found._mapping)
         for found in connection.execute(LIVE, {"since": since, "until": since + FROM_AHEAD})

@@ -1,4 +1,4 @@
-"""Authorization requests and their cards. Whoever opens a request's link makes an attempt: see `attempts`."""
+"""Authorization requests. Opening a request's link creates an attempt (see `attempts`); for its card see `cards`."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ COLUMNS = (
 
 
 def request_of(row: Row[Any], keyring: Keyring) -> AuthorizationRequest:
-    """The card's message counts only if the bot noted it; otherwise the card is sent again, to its person."""
+    """Convert a row. The id of the card's message counts only with its proof; otherwise the card is sent again."""
     has_card = row.card_message_id is not None and sealed.CARD.must_tell(keyring, row._mapping)
     return AuthorizationRequest(
         id=row.id,
@@ -99,7 +99,7 @@ def _one(connection: Connection, statement: Any, values: dict[str, Any]) -> Auth
 
 
 def _changed(connection: Connection, statement: Any, values: dict[str, Any]) -> bool:
-    """Whether a compare-and-set found its row. What changes a request gives its card something to show."""
+    """Execute a compare-and-set; return whether it found its row. The change makes the request's card due."""
     announce(connection)
     return bool(connection.execute(statement, values).rowcount)
 
@@ -110,10 +110,10 @@ def _note(
     audit.write(connection, action, user=user, subject=("request", request), now=now, **detail)
 
 
-def _changed_and_noted(
+def _changed_and_audited(
     connection: Connection, statement: Any, values: dict[str, Any], action: str, now: datetime, **detail: Any
 ) -> bool:
-    """As `_changed`, for a statement that returns whose request it is."""
+    """As `_changed`, for a statement that returns the user, and write an audit entry."""
     announce(connection)
     user = connection.execute(statement, values).scalar()
     if user is not None:
@@ -142,18 +142,18 @@ def get(connection: Connection, request: str) -> AuthorizationRequest | None:
 
 
 def get_locked(connection: Connection, request: str) -> AuthorizationRequest | None:
-    """As `get`; the request stays as it is until this transaction ends."""
+    """As `get`, and lock the request until this transaction ends."""
     return _one(connection, GET_LOCKED, {"request": request})
 
 
 def find_by_ticket(connection: Connection, ticket_digest: str) -> AuthorizationRequest | None:
-    """None also for a request that is not genuine, or another app's."""
+    """Return the request of a ticket; None also for one that is not genuine, or another app's."""
     found = _one(connection, BY_TICKET, {"own_app": app_of(connection), "digest": ticket_digest})
     return found if found is not None and found.ticket is not None else None
 
 
 def live_of(connection: Connection, user: UserKey) -> AuthorizationRequest | None:
-    """The one request of a person that is open or being redeemed."""
+    """Return the user's one request that is open or being redeemed."""
     return _one(connection, LIVE_OF, {"user": user})
 
 
@@ -179,13 +179,13 @@ _asks = {
     "reasons": bind("new_reasons", requests.c.reasons),
     "ticket": func.coalesce(bind("new_ticket", requests.c.ticket), requests.c.ticket),
 }
-"""What a request asks for, and for which commands. Its ticket is sealed with these."""
+"""What a request asks for, and for which commands. The seal of its ticket covers both."""
 
 
 def _asking(
     connection: Connection, request: AuthorizationRequest, scopes: ScopeSet, reasons: tuple[str, ...]
 ) -> dict[str, Any]:
-    """The values of `_asks`. A ticket that does not open stays as it is: the request is not proven by this."""
+    """Return the values of `_asks`. A ticket that does not open stays as it is: sealing it would prove the request."""
     ticket = request.ticket
     row = {"id": request.id, "user_key": request.user, "scopes": scopes, "reasons": reasons}
     if ticket is not None:
@@ -283,17 +283,16 @@ def _widen(
     wider = live.scopes | scopes
     reasons = live.reasons if command in live.reasons else (*live.reasons, command)
     end = max(live.expires_at, expires_at)
-    # The platform did not take its card, its link leads nowhere, or it says that it was declined: a new command is
-    # worth another try.
+    # The platform rejected its card, its link is lost, or the card says that it was declined: a new command tries again.
     given_up = live.ticket is None or (live.card_message_id is None and live.card_shown >= live.card_wanted)
-    # A card that its person alone sees in a group is seen only when it is shown: each command brings it again.
+    # A card that only its user sees in a group does not stay visible: each command shows it again.
     asks = not given_up and live.declined_on_page_at is None and not live.card_ephemeral
     if asks and (wider, reasons, end) == (live.scopes, live.reasons, live.expires_at):
         return live
     same_face = (wider, reasons, _minute(end)) == (live.scopes, live.reasons, _minute(live.expires_at))
     if asks and same_face:
-        # The card says the minute. In a burst of commands each has an end of its own, a little later than the last.
-        # A card that the platform has refused is tried again by the next command all the same.
+        # The card shows the minute. In a burst of commands each has an end of its own, a little later than the last.
+        # A card that the platform has rejected is still tried again by the next command.
         extended = _one(connection, EXTEND, {"request": live.id, "new_end": end})
         if extended is not None:
             return extended
@@ -320,13 +319,13 @@ NARROW = (
 def narrow(
     connection: Connection, request: str, *, scopes: ScopeSet, commands: tuple[str, ...], now: datetime
 ) -> bool:
-    """An open request asks for these scopes only, and names these commands. A consent under way is left alone."""
+    """Make an open request ask only for these scopes and commands. A request that is being redeemed stays as it is."""
     before = get_locked(connection, request)
     if before is None:
         return False
     values = {"request": request, "now": now, **_asking(connection, before, scopes, commands)}
     detail = {"scopes": sorted(scopes)}
-    return _changed_and_noted(connection, NARROW, values, "request_narrowed", now, **detail)
+    return _changed_and_audited(connection, NARROW, values, "request_narrowed", now, **detail)
 
 
 # --- status ----------------------------------------------------------------------------------------
@@ -359,10 +358,10 @@ def settle(
     failure: str | None = None,
     reason: str | None = None,
 ) -> bool:
-    """Ends a request; False when it cannot come to this end from where it stands. `reason` is for the audit log."""
+    """End a request; False if its status does not allow this end. `reason` is for the audit log."""
     values = {"request": request, "given": granted, "denied": refused, "why": failure, "now": now}
     detail = {"reason": reason or failure, "refused": sorted(refused), "granted": sorted(granted)}
-    return _changed_and_noted(connection, SETTLE[status], values, f"request_{status.value}", now, **detail)
+    return _changed_and_audited(connection, SETTLE[status], values, f"request_{status.value}", now, **detail)
 
 
 SUPERSEDE = (
@@ -380,9 +379,9 @@ SUPERSEDE = (
 
 
 def supersede(connection: Connection, request: str, now: datetime) -> bool:
-    """Ends an open request whose card cannot be changed any more: nothing of it is shown from now on."""
+    """open → superseded, for a request whose card cannot be changed any longer: no change of it is shown."""
     values = {"request": request, "now": now}
-    return _changed_and_noted(connection, SUPERSEDE, values, "request_superseded", now)
+    return _changed_and_audited(connection, SUPERSEDE, values, "request_superseded", now)
 
 
 GIVE_UP_REDEEMING = (
@@ -394,7 +393,7 @@ GIVE_UP_REDEEMING = (
 
 
 def give_up_redeeming(connection: Connection, request: str, now: datetime) -> bool:
-    """A request whose consent came to nothing is open again, and asks for what it asked for before."""
+    """redeeming → open, after a consent that failed. The request asks for the same scopes as before."""
     announce(connection)
     row = connection.execute(GIVE_UP_REDEEMING, {"request": request, "now": now}).one_or_none()
     if row is not None:
@@ -416,12 +415,12 @@ REOPEN = (
 
 
 def reopen(connection: Connection, request: str, *, scopes: ScopeSet, now: datetime) -> bool:
-    """A live request asks for these scopes, after a consent of its person that did not give all."""
+    """Make a live request open and ask for these scopes, after a consent that did not grant all."""
     before = get_locked(connection, request)
     if before is None:
         return False
     values = {"request": request, "now": now, **_asking(connection, before, scopes, before.reasons)}
-    return _changed_and_noted(connection, REOPEN, values, "request_reopened", now, scopes=sorted(scopes))
+    return _changed_and_audited(connection, REOPEN, values, "request_reopened", now, scopes=sorted(scopes))
 
 
 ASK_AGAIN = (
@@ -450,7 +449,7 @@ def ask_again(
     expires_at: datetime,
     now: datetime,
 ) -> AuthorizationRequest | None:
-    """Reopen the user's latest request, which was granted or had failed, for other scopes.
+    """granted or failed → open, for other scopes.
 
     The caller has locked the user and read the request since: no later one can be live.
     """
@@ -481,7 +480,7 @@ AVOID = (
 def avoid(
     connection: Connection, request: str, scopes_avoided: ScopeSet, new_scopes: ScopeSet, now: datetime
 ) -> bool:
-    """A live request asks for other scopes, because the platform's page showed an error for those avoided."""
+    """Make a live request ask for other scopes, because the platform's page showed an error for those avoided."""
     before = _one(connection, GET_LOCKED, {"request": request})
     if before is None:
         return False
@@ -493,7 +492,7 @@ def avoid(
         **_asking(connection, before, new_scopes, before.reasons),
     }
     detail = {"scopes": sorted(new_scopes), "avoided": sorted(left_out)}
-    return _changed_and_noted(connection, AVOID, values, "request_asks_otherwise", now, **detail)
+    return _changed_and_audited(connection, AVOID, values, "request_asks_otherwise", now, **detail)
 
 
 DECLINE_ON_PAGE = (
@@ -504,9 +503,9 @@ DECLINE_ON_PAGE = (
 
 
 def decline_on_page(connection: Connection, request: str, now: datetime) -> bool:
-    """The card of a live request says that it was declined on a page; False when it says so already.
+    """Make the card of a live request say that it was declined on a page; False if it says so already.
 
-    Nothing else changes: who declined is unknown.
+    Nothing else changes, because it is unknown who declined.
     """
     return _changed(connection, DECLINE_ON_PAGE, {"request": request, "now": now})
 
@@ -519,9 +518,9 @@ STAMP_OPENED = (
 
 
 def stamp_opened(connection: Connection, request: str, now: datetime) -> None:
-    """Notes when the link was first opened. Changes nothing else.
+    """Record when the link was first opened.
 
-    Nobody else opens it until this transaction ends: whoever begins an attempt counts those that live.
+    This locks the request until the transaction ends, so that concurrent openings count each other's attempts.
     """
     connection.execute(STAMP_OPENED, {"request": request, "now": now})
 
@@ -538,9 +537,9 @@ EXPIRED = (
 
 
 def expired(connection: Connection, now: datetime, limit: int) -> list[AuthorizationRequest]:
-    """Open requests whose time is up. One that is being redeemed is left to come to its end.
+    """Return open requests that have expired. One that is being redeemed is left to finish.
 
-    An attempt that was begun in time does not hold a request open, but its consent still counts.
+    An attempt that began in time does not keep its request open, but its consent still counts.
     """
     return _all(connection, EXPIRED, {"own_app": app_of(connection), "now": now, "limit": limit})
 
@@ -555,11 +554,11 @@ REDEEM = (
 
 
 SHOWN_REDEEMING_AFTER = timedelta(seconds=2)
-"""Mostly it is over by then, and its card goes on to what came of it: one change of a face, and not two."""
+"""Usually the redeeming is over by then, and the card changes once instead of twice."""
 
 
 def redeem(connection: Connection, request: str, now: datetime) -> None:
-    """A consent came back: an open request shows that it is being redeemed, if that takes its time."""
+    """open → redeeming. The card shows it only if it takes longer than `SHOWN_REDEEMING_AFTER`."""
     _changed(connection, REDEEM, {"request": request, "now": now + SHOWN_REDEEMING_AFTER})
 
 

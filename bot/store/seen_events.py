@@ -1,4 +1,4 @@
-"""Events seen before: by their id, and by the message that they brought."""
+"""Events that were seen, so that a repeated delivery has no second effect."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def record(
     *,
     message_id: str | None = None,
 ) -> bool:
-    """False when this event, or the message that it is about to take the place of, was seen before."""
+    """Record an event; False if it, or its message, was seen before."""
     values = {
         "platform": platform,
         "app_id": app_id,
@@ -45,7 +45,7 @@ IS_KNOWN = select(events.c.event_id).where(
 
 
 def is_known(connection: Connection, platform: str, app_id: str, event_id: str) -> bool:
-    """Whether this event was recorded."""
+    """Return whether this event was recorded."""
     values = {"platform": platform, "app_id": app_id, "event_id": event_id}
     return connection.execute(IS_KNOWN, values).first() is not None
 
@@ -54,8 +54,10 @@ _RETRY = "retry-"
 
 
 def record_retry(connection: Connection, user: UserKey, call_id: str, now: datetime) -> bool:
-    """False when the button under the answer to this call was pressed before. Remembered as long as the call is kept:
-    without its call, the button does nothing."""
+    """Record a press of the button under the answer to a call; False if it was pressed before.
+
+    Remembered as long as the call is stored: without its call, the button does nothing.
+    """
     return record(connection, user.platform, user.app_id, f"{_RETRY}{call_id}", now)
 
 

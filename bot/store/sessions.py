@@ -1,4 +1,4 @@
-"""Signed-in browsers. A session's id is known to its browser alone: here is only a digest of it."""
+"""Sessions of signed-in browsers. Only the browser knows a session's id; the database has a digest."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BEGIN = insert(sessions).inline()
 
 
 def begin(connection: Connection, digest: str, user: UserKey, now: datetime) -> None:
-    """A known person is signed in from now on."""
+    """Sign a known user in."""
     values: dict[str, Any] = {
         "digest": digest,
         "user_key": user,
@@ -40,9 +40,9 @@ FIND = select(sessions).where(
 
 
 def find(connection: Connection, digest: str, now: datetime) -> Session | None:
-    """The session, if it has not ended; None also for one that was idle for too long.
+    """Return the session, or None if it has ended or was idle for too long.
 
-    Somebody is signed in by it only if it is genuine. How long it may be idle is no part of what its seal proves.
+    It signs its user in only if it is genuine. Its seal does not cover when it was last used.
     """
     values = {
         "own_app": app_of(connection),
@@ -63,7 +63,7 @@ TOUCH = update(sessions).where(_this).values(seen_at=bind("now", sessions.c.seen
 
 
 def touch(connection: Connection, digest: str, now: datetime) -> None:
-    """Notes that a session was used."""
+    """Record that a session was used."""
     connection.execute(TOUCH, {"session": digest, "now": now})
 
 
@@ -71,7 +71,7 @@ END = delete(sessions).where(_this, of_app(sessions)).returning(sessions.c.user_
 
 
 def end(connection: Connection, digest: str) -> UserKey | None:
-    """Signs a browser out for good. Who it was; None when nobody was signed in with it."""
+    """End a session; return its user, or None if there was no such session."""
     found: UserKey | None = connection.execute(
         END, {"own_app": app_of(connection), "session": digest}
     ).scalar()
@@ -79,7 +79,7 @@ def end(connection: Connection, digest: str) -> UserKey | None:
 
 
 def reject(connection: Connection, digest: str, now: datetime) -> None:
-    """Deletes a session that is not genuine: nobody has signed in by it."""
+    """Delete a session that is not genuine."""
     if connection.execute(END, {"own_app": app_of(connection), "session": digest}).first() is not None:
         audit.reject(connection, "session", digest, now)
 
@@ -88,7 +88,7 @@ END_ALL = delete(sessions).where(sessions.c.user_key == bind("user", sessions.c.
 
 
 def end_all(connection: Connection, user: UserKey, reason: str, now: datetime) -> int:
-    """Signs a person out of every browser; returns of how many."""
+    """End all sessions of a user; return how many."""
     ended = connection.execute(END_ALL, {"user": user}).rowcount
     if ended:
         audit.write(connection, "signed_out", user=user, now=now, reason=reason, browsers=ended)

@@ -278,7 +278,7 @@ def names_its_rows(statement: Any) -> bool:
 def test_every_change_names_the_app_or_the_row() -> None:
     found = list(changes())
     assert len(found) > 60
-    assert {name for name, each in found if not names_its_rows(each)} <= {"claims.STEP_FORWARD"}
+    assert {name for name, each in found if not names_its_rows(each)} <= {"claims.PROMOTE"}
 
 
 # --- upgrades --------------------------------------------------------------------------------------
