@@ -225,7 +225,12 @@ def named_functions() -> list[tuple[str, str]]:
     file = ""
     for word in re.findall(r"`([^`\n]+)`", walks):
         if word.endswith(".py"):
-            (file,) = [str(each) for each in (ROOT / "bot").rglob("*.py") if str(each).endswith(f"/{word}")]
+            (file,) = [
+                str(each)
+                for each in (ROOT / "bot").rglob("*.py")
+                if str(each).endswith(f"/bot/{word}")
+                or ("/" not in word and each.name == word and "sandbox" not in each.parts)
+            ]
         elif re.fullmatch(r"[a-z_]+", word):
             found.append((file, word))
     return found

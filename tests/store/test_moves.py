@@ -13,8 +13,7 @@ from bot.core.secrets import Secret
 from bot.store import calls, claims, requests, users
 from bot.store.ids import new_id
 from bot.store.transaction import Connection, Database
-
-from .examples import ANNA, NOW, SOON, TOMORROW, ask
+from tests.store.examples import ANNA, NOW, TOMORROW, ask, claim_by
 
 A = frozenset({"a"})
 
@@ -99,7 +98,7 @@ def move_call(c: Connection, call_id: str, target: CallStatus) -> None:
     is_running = call.status is CallStatus.RUNNING
     match target:
         case CallStatus.RUNNING:
-            claims.claim_next(c, "w", NOW, SOON)
+            claims.claim_next(c, claim_by(c))
         case CallStatus.SUSPENDED:
             calls.suspend(c, call_id, call.claim, WaitsFor.CONFIRMATION, (), None, NOW)
         case CallStatus.QUEUED if is_running:
