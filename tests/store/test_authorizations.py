@@ -12,7 +12,7 @@ from bot.core.calls import CallStatus, WaitsFor
 from bot.core.oauth import digest
 from bot.core.requests import Attempt, AttemptKind, AttemptStatus, AuthorizationRequest, RequestStatus
 from bot.core.secrets import Secret
-from bot.store import attempts, calls, claims, grants, requests
+from bot.store import attempts, calls, claims, grants, requests, users
 from bot.store.attempts import NewAttempt
 from bot.store.cards import card_shown, claim_card, claim_due_cards, postpone_card, redraw_card
 from bot.store.ids import new_id
@@ -41,8 +41,10 @@ async def opened(
     database: Database, scopes=CALENDAR, command="agenda", user=ANNA, until=TOMORROW, now=NOW
 ) -> AuthorizationRequest:
     request_id = new_id(now)
-    return await database.write(
-        lambda c: requests.open_request(
+
+    def work(c) -> AuthorizationRequest:
+        users.lock(c, user)
+        return requests.open_request(
             c,
             user,
             scopes=scopes,
@@ -52,7 +54,8 @@ async def opened(
             now=now,
             new_id=request_id,
         )
-    )
+
+    return await database.write(work)
 
 
 async def attempted(
@@ -164,6 +167,7 @@ async def test_a_call_that_begins_to_wait_and_a_grant_that_arrives_do_not_miss_e
         assert call is not None
 
         def wait(c, call=call) -> bool:
+            users.lock(c, ANNA)
             request = requests.open_request(
                 c,
                 ANNA,
