@@ -99,9 +99,7 @@ async def history(database: Database) -> None:
     await database.write(lambda c: users.seen(c, WEI, language="zh", union_id=None, now=NOW))
     await database.write(lambda c: users.name_user(c, ANNA, "Anna \x1b[31mRed\n", NOW))
     await database.write(lambda c: users.name_user(c, WEI, "蓝薇", NOW))
-    await database.write(
-        lambda c: save_grant(c, ANNA, tokens, scopes=frozenset({"task:task:read"}), oauth="v2", now=NOW)
-    )
+    await database.write(lambda c: save_grant(c, ANNA, tokens, scopes=frozenset({"task:task:read"}), now=NOW))
     await database.write(
         lambda c: requests.open_request(
             c,

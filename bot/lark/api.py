@@ -41,7 +41,7 @@ async def send(http: HttpClient, origin: str, api_call: ApiCall, token: Secret) 
         # Without this, a path such as `@elsewhere.example/` would carry the token to another host.
         raise ValueError(f"Not the path of an OpenAPI: {api_call.path!r}")
     answer = await http.fetch(
-        api_call.method, origin + api_call.path, token=token, query=api_call.query, body=api_call.body
+        api_call.method, origin + api_call.path, auth=token, query=api_call.query, body=api_call.body
     )
     outcome = answer if isinstance(answer, Unreachable) else outcome_of(answer, api_call.method)
     http.last_call_failed = isinstance(outcome, Unreachable)

@@ -1,5 +1,7 @@
-"""Attempts: openings of a request's link, and sign-ins that came back. Each has a one-shot state: that of an opening
-is consumed by compare-and-set, that of a sign-in by being recorded."""
+"""Attempts: openings of a request's link, and sign-ins that came back.
+
+Each has a one-shot state. That of an opening is consumed by compare-and-set, that of a sign-in by being recorded.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +12,25 @@ from typing import Any
 from sqlalchemy import Connection, Row, and_, delete, func, literal_column, null, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from bot.core.lifecycle import is_live
 from bot.core.people import UserKey
 from bot.core.requests import Attempt, AttemptKind, AttemptStatus
 from bot.core.scopes import ScopeSet
 from bot.core.secrets import Secret
-from bot.store import audit, requests, sealed
+from bot.store import audit, queue, requests, sealed
 from bot.store.keyring import Keyring
+from bot.store.queue import BEFORE, UNTIL, Claim, Queue, pruning
 from bot.store.schema import authorization_attempts
-from bot.store.statements import LIMIT, app_of, bind, of_app_or_untold, status_is
+from bot.store.statements import (
+    LIMIT,
+    app_of,
+    bind,
+    changed,
+    literal,
+    may_become,
+    of_app_or_untold,
+    require_move,
+    status_is,
+)
 from bot.store.transaction import keyring_of
 
 attempts = authorization_attempts
@@ -54,9 +66,9 @@ COLUMNS = (
 
 
 def _genuine(connection: Connection, row: Row[Any], now: datetime) -> Row[Any] | None:
-    """A taken attempt, if the bot wrote it; one that it did not write is ended, and counts as unknown from now on.
+    """Return a claimed attempt if it is genuine. Otherwise end it, so that it counts as unknown.
 
-    Raises `CannotOpenSecret` when only another replica can tell.
+    Raises `CannotOpenSecret` if only another replica knows.
     """
     if sealed.ATTEMPT.must_tell(keyring_of(connection), row._mapping):
         return row
@@ -66,9 +78,9 @@ def _genuine(connection: Connection, row: Row[Any], now: datetime) -> Row[Any] |
     return None
 
 
-def _attempt(row: Row[Any], seal: Keyring) -> tuple[Attempt, Secret | None]:
-    verifier = sealed.VERIFIER.open_unless_lost(seal, row._mapping)
-    code = sealed.CODE.open_unless_lost(seal, row._mapping)
+def _attempt(row: Row[Any], keyring: Keyring) -> tuple[Attempt, Secret | None]:
+    verifier = sealed.VERIFIER.open_unless_lost(keyring, row._mapping)
+    code = sealed.CODE.open_unless_lost(keyring, row._mapping)
     found = Attempt(
         id=row.id,
         kind=AttemptKind(row.kind),
@@ -84,7 +96,9 @@ def _attempt(row: Row[Any], seal: Keyring) -> tuple[Attempt, Secret | None]:
 
 DAY = timedelta(days=1)
 BEGIN = insert(attempts).inline()
-_is_live = status_is(attempts, "live") & (attempts.c.expires_at > bind("now", attempts.c.expires_at))
+_is_live = status_is(attempts, AttemptStatus.LIVE) & (
+    attempts.c.expires_at > bind("now", attempts.c.expires_at)
+)
 _is_recent = attempts.c.created_at > bind("since", attempts.c.created_at)
 OPENINGS = select(
     func.count().filter(_is_live).label("live"), func.count().filter(_is_recent).label("today")
@@ -93,12 +107,12 @@ OPENINGS = select(
 
 @dataclass(frozen=True, slots=True)
 class Openings:
-    """How often a request's link was opened."""
+    """How many times a request's link was opened."""
 
     live: int
-    """Openings that are under way."""
+    """Openings that have not come back."""
     today: int
-    """Within a day, whatever became of them."""
+    """Openings within a day, in any state."""
 
 
 def openings(connection: Connection, request: str, now: datetime) -> Openings:
@@ -117,15 +131,17 @@ WAS_OPENED = (
 
 
 def was_opened(connection: Connection, request: str, scopes: ScopeSet) -> bool:
-    """Whether a request's link was opened while it asked for exactly these scopes."""
+    """Return whether a request's link was opened while it asked for exactly these scopes."""
     return connection.execute(WAS_OPENED, {"request": request, "asked": scopes}).scalar() is not None
 
 
 def begin(
     connection: Connection, attempt: NewAttempt, *, now: datetime, limit: int, limit_a_day: int
 ) -> Openings | None:
-    """Notes an opening of a link. Returns what there is instead when `limit` of the same request are under way, or it
-    was opened `limit_a_day` times in a day."""
+    """Record an opening of a link.
+
+    Returns the existing openings instead if `limit` of the same request are live, or there were `limit_a_day` in a day.
+    """
     request = attempt.request_id
     assert request is not None
     requests.stamp_opened(connection, request, now)
@@ -137,8 +153,8 @@ def begin(
 
 
 def _values(connection: Connection, attempt: NewAttempt, now: datetime) -> dict[str, Any]:
-    """The row of a live attempt, with its seals."""
-    ring = keyring_of(connection)
+    """Return the row of a live attempt, with its seals."""
+    keyring = keyring_of(connection)
     values: dict[str, Any] = {
         "id": attempt.id,
         "app": app_of(connection),
@@ -154,27 +170,27 @@ def _values(connection: Connection, attempt: NewAttempt, now: datetime) -> dict[
         "expires_at": attempt.expires_at,
     }
     return values | {
-        "verifier": sealed.VERIFIER.seal_if_any(ring, values, attempt.verifier),
-        "seal": sealed.ATTEMPT.seal(ring, values),
+        "verifier": sealed.VERIFIER.seal_if_any(keyring, values, attempt.verifier),
+        "seal": sealed.ATTEMPT.seal(keyring, values),
     }
 
 
 _by_state = and_(
     of_app_or_untold(attempts), attempts.c.state_digest == bind("state", attempts.c.state_digest)
 )
-_is_kind = {kind: attempts.c.kind == literal_column(f"'{kind}'") for kind in AttemptKind}
+_is_kind = {kind: attempts.c.kind == literal(kind) for kind in AttemptKind}
 CONSUME = (
     update(attempts)
     .where(
         _by_state,
         _is_kind[AttemptKind.AUTHORIZATION],
-        status_is(attempts, "live"),
+        may_become(attempts, AttemptStatus.REDEEMING),
         attempts.c.expires_at > bind("now", attempts.c.expires_at),
     )
     .values(
-        status=literal_column("'redeeming'"),
+        status=literal(AttemptStatus.REDEEMING),
         worker=bind("new_worker", attempts.c.worker),
-        lease_until=bind("until", attempts.c.lease_until),
+        lease_until=bind("lease_until", attempts.c.lease_until),
         consumed_at=bind("now", attempts.c.consumed_at),
         code=bind("sealed_code", attempts.c.code),
     )
@@ -183,34 +199,22 @@ CONSUME = (
 
 
 def consume(
-    connection: Connection,
-    state_digest: str,
-    *,
-    code: Secret | None,
-    worker: str,
-    lease_until: datetime,
-    now: datetime,
+    connection: Connection, state_digest: str, claim: Claim, *, code: Secret | None
 ) -> Attempt | None:
-    """Takes the authorization of this state, once and in its time, and keeps its code sealed until it is redeemed.
+    """live → redeeming, and store the code, sealed. None if the state is unknown, used before or expired.
 
-    Its request, if that is open, shows that it is being redeemed. Without a code there is nothing to redeem.
+    The card of its request, if that is open, shows the redeeming. Without a code there is nothing to redeem.
     """
-    ring = keyring_of(connection)
-    values = {
-        "own_app": app_of(connection),
-        "state": state_digest,
-        "sealed_code": sealed.CODE.seal_if_any(ring, {"state_digest": state_digest}, code),
-        "new_worker": worker,
-        "until": lease_until,
-        "now": now,
-    }
+    keyring = keyring_of(connection)
+    sealed_code = sealed.CODE.seal_if_any(keyring, {"state_digest": state_digest}, code)
+    values = claim.values | {"state": state_digest, "sealed_code": sealed_code}
     taken = connection.execute(CONSUME, values).one_or_none()
-    row = taken and _genuine(connection, taken, now)
+    row = taken and _genuine(connection, taken, claim.now)
     if row is None:
         return None
     if row.request_id is not None and code is not None:
-        requests.redeem(connection, row.request_id, now)
-    return _attempt(row, ring)[0]
+        requests.redeem(connection, row.request_id, claim.now)
+    return _attempt(row, keyring)[0]
 
 
 _sign_in = insert(attempts)
@@ -219,33 +223,33 @@ RECORD_SIGN_IN = _sign_in.on_conflict_do_nothing(index_elements=[attempts.c.stat
 )
 
 
-def record_sign_in(
-    connection: Connection, sign_in: NewAttempt, *, worker: str, lease_until: datetime, now: datetime
-) -> bool:
-    """Records that a sign-in came back; False when its state was used before. One statement.
+def record_sign_in(connection: Connection, sign_in: NewAttempt, claim: Claim) -> bool:
+    """Record that a sign-in came back; False if its state was used before. One statement.
 
-    The row is what makes the state one-shot. Neither verifier nor code is kept: when this worker dies, nobody is left
-    to whom the session could be given.
+    The row makes the state one-shot. Neither verifier nor code is stored: if this worker dies, the browser that could
+    have received the session is gone.
     """
-    values = _values(connection, sign_in, now) | {
+    values = _values(connection, sign_in, claim.now) | {
         "status": AttemptStatus.REDEEMING.value,
         "verifier": None,
-        "consumed_at": now,
-        "worker": worker,
-        "lease_until": lease_until,
+        "consumed_at": claim.now,
+        "worker": claim.worker,
+        "lease_until": claim.lease_until,
     }
     return connection.execute(RECORD_SIGN_IN, values).one_or_none() is not None
 
 
+_this = attempts.c.id == bind("attempt", attempts.c.id)
+_is_redeeming = status_is(attempts, AttemptStatus.REDEEMING)
 FORGET_SIGN_IN = delete(attempts).where(
-    attempts.c.id == bind("attempt", attempts.c.id),
+    _this,
     _is_kind[AttemptKind.SIGN_IN],
-    status_is(attempts, "redeeming"),
+    _is_redeeming,
 )
 
 
 def forget_sign_in(connection: Connection, attempt: str) -> None:
-    """Deletes a sign-in that came to nothing. Its state may come back, and fail again."""
+    """Delete a sign-in that failed. Its state may come back, and fail again."""
     connection.execute(FORGET_SIGN_IN, {"attempt": attempt})
 
 
@@ -259,7 +263,7 @@ STATUS_OF = {
 def consumed_before(
     connection: Connection, state_digest: str, kind: AttemptKind = AttemptKind.AUTHORIZATION
 ) -> AttemptStatus | None:
-    """The status of a known state, for the words of a page; `live` for one that came too late."""
+    """Return the status of a known state, for the text of a page; LIVE if it came too late."""
     values = {"own_app": app_of(connection), "state": state_digest}
     status = connection.execute(STATUS_OF[kind], values).scalar()
     return None if status is None else AttemptStatus(status)
@@ -274,7 +278,7 @@ REJECT = (
 
 
 def reject(connection: Connection, state_digest: str, reason: str, now: datetime) -> bool:
-    """Audits that a state came back which can no longer be used: once an attempt, because anybody can repeat it."""
+    """Audit that a state came back which is no longer usable: once an attempt, because anyone can repeat it."""
     values = {"own_app": app_of(connection), "state": state_digest, "now": now}
     rejected = connection.execute(REJECT, values).scalar()
     if rejected is not None:
@@ -287,7 +291,7 @@ _erased = {"code": null(), "verifier": null(), "seal": null(), "worker": null(),
 _audited = (attempts.c.id, attempts.c.kind, attempts.c.request_id, attempts.c.user_key)
 FINISH = (
     update(attempts)
-    .where(attempts.c.id == bind("attempt", attempts.c.id), status_is(attempts, "redeeming"))
+    .where(_this, _is_redeeming)
     .values(
         status=bind("ending", attempts.c.status),
         outcome=bind("how", attempts.c.outcome),
@@ -300,23 +304,18 @@ FINISH = (
 def _entry(status: AttemptStatus, row: Row[Any], now: datetime, **detail: str) -> audit.Entry:
     subject = ("attempt", row.id)
     return audit.entry(
-        f"attempt_{status.value}",
-        user=row.user_key,
-        subject=subject,
-        now=now,
-        **detail,
-        request=row.request_id,
+        f"attempt_{status}", user=row.user_key, subject=subject, now=now, **detail, request=row.request_id
     )
 
 
 def finish(connection: Connection, attempt: str, status: AttemptStatus, outcome: str, now: datetime) -> bool:
-    """Ends an attempt that is being redeemed, and erases its code and verifier.
+    """End an attempt that is being redeemed, and erase its code and verifier.
 
-    In the audit log it is the grant, or the session, that tells of one that is completed, and nothing of another
-    sign-in, which is not finished, but forgotten: anybody can begin one.
+    A completed attempt has no audit entry of its own: the grant or the session has one. Nor has a failed sign-in, which
+    is forgotten instead, because anyone can start one.
     """
-    assert not is_live(status)
-    values = {"attempt": attempt, "ending": status.value, "how": outcome}
+    ending = require_move(AttemptStatus.REDEEMING, status)
+    values = {"attempt": attempt, "ending": ending, "how": outcome}
     row = connection.execute(FINISH, values).one_or_none()
     if row is not None and row.kind == AttemptKind.AUTHORIZATION and status is not AttemptStatus.COMPLETED:
         how = audit.DECLINED_ON_PAGE if status is AttemptStatus.DENIED else {}
@@ -327,10 +326,10 @@ def finish(connection: Connection, attempt: str, status: AttemptStatus, outcome:
 
 
 WRONG_PERSON = "wrong_person"
-"""How an attempt ends whose token belongs to somebody else than was asked."""
+"""The outcome of an attempt whose token belongs to another user."""
 
 SCOPES_REFUSED = "scopes_refused"
-"""How an attempt ends whose code the platform would not exchange for the scopes that were named."""
+"""The outcome of an attempt whose code the platform did not exchange for the named scopes."""
 WAS_REFUSED = (
     select(attempts.c.id)
     .where(
@@ -342,28 +341,27 @@ WAS_REFUSED = (
 
 
 def scopes_were_refused(connection: Connection, request: str) -> bool:
-    """Whether an earlier attempt of this request ended like that."""
+    """Return whether an earlier attempt of this request ended with that outcome."""
     return connection.execute(WAS_REFUSED, {"request": request}).scalar() is not None
 
 
-EXTEND = (
-    update(attempts)
-    .where(attempts.c.id == bind("attempt", attempts.c.id), status_is(attempts, "redeeming"))
-    .values(lease_until=bind("until", attempts.c.lease_until))
-)
+EXTEND = update(attempts).where(_this, _is_redeeming).values({attempts.c.lease_until: UNTIL})
 
 
 def extend(connection: Connection, attempt: str, lease_until: datetime) -> bool:
-    """Redeeming goes on: nobody takes the attempt over before. One statement."""
-    return bool(connection.execute(EXTEND, {"attempt": attempt, "until": lease_until}).rowcount)
+    """Prolong the lease of an attempt that is still being redeemed. One statement."""
+    return changed(connection, EXTEND, {"attempt": attempt, "until": lease_until})
 
 
 WITHDRAWN = "withdrawn"
 WITHDRAW = (
     update(attempts)
-    .where(attempts.c.user_key == bind("user", attempts.c.user_key), status_is(attempts, "redeeming"))
+    .where(
+        attempts.c.user_key == bind("user", attempts.c.user_key),
+        may_become(attempts, AttemptStatus.FAILED),
+    )
     .values(
-        status=literal_column("'failed'"),
+        status=literal(AttemptStatus.FAILED),
         outcome=literal_column(f"'{WITHDRAWN}'"),
         **_erased,
     )
@@ -373,7 +371,7 @@ OUTCOME_OF = select(attempts.c.outcome).where(attempts.c.id == bind("attempt", a
 
 
 def withdraw(connection: Connection, user: UserKey, now: datetime) -> int:
-    """The person takes back what they consented to: what is being redeemed is not to be stored any more."""
+    """Fail the attempts of a user that are being redeemed, because the user revokes their consent; return how many."""
     withdrawn = connection.execute(WITHDRAW, {"user": user}).all()
     audit.write_all(
         connection, [_entry(AttemptStatus.FAILED, row, now, reason=WITHDRAWN) for row in withdrawn]
@@ -385,34 +383,24 @@ def is_withdrawn(connection: Connection, attempt: str) -> bool:
     return connection.execute(OUTCOME_OF, {"attempt": attempt}).scalar() == WITHDRAWN
 
 
-_stranded = (
-    select(attempts.c.id)
-    .where(
-        of_app_or_untold(attempts),
-        status_is(attempts, "redeeming"),
-        attempts.c.lease_until <= bind("now", attempts.c.lease_until),
-    )
-    .order_by(attempts.c.lease_until)
-    .limit(LIMIT)
-    .with_for_update(skip_locked=True)
+QUEUE = Queue(
+    table=attempts,
+    this=_this,
+    is_open=[_is_redeeming],
+    due_at=attempts.c.lease_until,
+    lease=attempts.c.lease_until,
+    worker=attempts.c.worker,
+    of_app=of_app_or_untold,
 )
-TAKE_OVER = (
-    update(attempts)
-    .where(attempts.c.id.in_(_stranded))
-    .values(worker=bind("new_worker", attempts.c.worker), lease_until=bind("until", attempts.c.lease_until))
-    .returning(*COLUMNS)
-)
+"""Attempts whose redeeming was interrupted are due when their lease ends."""
+TAKE_OVER = QUEUE.claim_due(*COLUMNS)
 
 
-def stranded(
-    connection: Connection, worker: str, now: datetime, lease_until: datetime, limit: int
-) -> list[tuple[Attempt, Secret | None]]:
-    """Takes over attempts whose redeeming was cut short, with their codes."""
-    seal = keyring_of(connection)
-    values = {"own_app": app_of(connection), "new_worker": worker, "now": now, "until": lease_until}
-    values |= {"limit": limit}
-    taken = connection.execute(TAKE_OVER, values).all()
-    return [_attempt(row, seal) for row in taken if _genuine(connection, row, now) is not None]
+def stranded(connection: Connection, claim: Claim, limit: int) -> list[tuple[Attempt, Secret | None]]:
+    """Claim attempts whose redeeming was interrupted; return them with their codes."""
+    keyring = keyring_of(connection)
+    taken = queue.claim_due(connection, TAKE_OVER, claim, limit)
+    return [_attempt(row, keyring) for row in taken if _genuine(connection, row, claim.now) is not None]
 
 
 # --- keeping it small ------------------------------------------------------------------------------
@@ -424,9 +412,8 @@ EXPIRE = (
             select(attempts.c.id)
             .where(
                 of_app_or_untold(attempts),
-                status_is(attempts, "live"),
-                # Not the bare column: SQLite would go through the index of all that ever expired, not of those that
-                # live.
+                status_is(attempts, AttemptStatus.LIVE),
+                # Not the bare column: SQLite would read the index of all expired attempts instead of the live ones.
                 func.coalesce(attempts.c.expires_at, attempts.c.created_at)
                 <= bind("now", attempts.c.expires_at),
             )
@@ -434,36 +421,23 @@ EXPIRE = (
             .with_for_update(skip_locked=True)
         )
     )
-    .values(status=literal_column("'expired'"), verifier=null(), seal=null())
+    .values(status=literal(AttemptStatus.EXPIRED), verifier=null(), seal=null())
     .returning(*_audited)
 )
-PRUNE = delete(attempts).where(
-    attempts.c.id.in_(
-        select(attempts.c.id)
-        .where(
-            of_app_or_untold(attempts),
-            attempts.c.expires_at < bind("before", attempts.c.expires_at),
-            attempts.c.status != literal_column("'redeeming'"),
-        )
-        .limit(LIMIT)
-    )
-)
-PRUNE_SIGN_INS = delete(attempts).where(
-    attempts.c.id.in_(
-        select(attempts.c.id)
-        .where(
-            of_app_or_untold(attempts),
-            _is_kind[AttemptKind.SIGN_IN],
-            attempts.c.expires_at < bind("before", attempts.c.expires_at),
-            attempts.c.status != literal_column("'redeeming'"),
-        )
-        .limit(LIMIT)
-    )
+_expired_before = attempts.c.expires_at < BEFORE
+_is_not_redeeming = attempts.c.status != literal(AttemptStatus.REDEEMING)
+PRUNE = pruning(attempts, _expired_before, _is_not_redeeming, of_app=of_app_or_untold)
+PRUNE_SIGN_INS = pruning(
+    attempts,
+    _is_kind[AttemptKind.SIGN_IN],
+    _expired_before,
+    _is_not_redeeming,
+    of_app=of_app_or_untold,
 )
 
 
 def expire(connection: Connection, now: datetime, limit: int) -> int:
-    """Marks attempts that nobody came back from, and erases their verifiers; returns how many."""
+    """live → expired, and erase the verifiers; return how many."""
     expired = connection.execute(EXPIRE, {"own_app": app_of(connection), "now": now, "limit": limit}).all()
     asked = [row for row in expired if row.kind == AttemptKind.AUTHORIZATION]
     audit.write_all(connection, [_entry(AttemptStatus.EXPIRED, row, now) for row in asked])
@@ -471,12 +445,10 @@ def expire(connection: Connection, now: datetime, limit: int) -> int:
 
 
 def prune_sign_ins(connection: Connection, before: datetime, limit: int) -> int:
-    """Deletes sign-ins whose cookie expired before: it cannot be used again, and the audit log tells of successes."""
-    values = {"own_app": app_of(connection), "before": before, "limit": limit}
-    return connection.execute(PRUNE_SIGN_INS, values).rowcount
+    """Delete sign-ins that expired before; return how many. The audit log keeps those that succeeded."""
+    return queue.prune(connection, PRUNE_SIGN_INS, limit, before=before)
 
 
 def prune(connection: Connection, before: datetime, limit: int) -> int:
-    """Deletes attempts that ran out before."""
-    values = {"own_app": app_of(connection), "before": before, "limit": limit}
-    return connection.execute(PRUNE, values).rowcount
+    """Delete attempts that expired before; return how many."""
+    return queue.prune(connection, PRUNE, limit, before=before)

@@ -1,9 +1,9 @@
-"""What happened to whom. Rows are only ever added: triggers see to that.
+"""The audit log: what happened to which user. Triggers ensure that rows are only added.
 
-Whatever changes the status of a call, request, attempt, device authorization, grant or revocation writes its entry in
-the same transaction, in the function that changes it. Two changes have none. What is taken up and what is tried again
-(`running`, `redeeming`, back to the queue) comes to an end that has one; and the recording of a call, which is all that
-happens before an acknowledgement: the entry of its first wait, or of its end, says when it was asked.
+The function that changes the status of a call, request, attempt, device authorization, grant or revocation writes the
+entry, in the same transaction. Two kinds of change have none: claims and retries (`running`, `redeeming`, back to the
+queue), because the end has an entry; and the recording of a call, which must be quick because the acknowledgement waits
+for it: the entry of its first wait, or of its end, says when it was asked.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, case, delete, insert, literal_column, select
+from sqlalchemy import ColumnElement, Connection, case, insert, literal_column, select
 
 from bot.core.people import UserKey
+from bot.store import queue
+from bot.store.queue import BEFORE, pruning
 from bot.store.schema import audit_log
-from bot.store.statements import APP, LIMIT, app_of, bind, of_app_or_untold
+from bot.store.statements import APP, bind, of_app_or_untold
 
 _moment = bind("moment", audit_log.c.at)
 
@@ -25,9 +27,9 @@ _moment = bind("moment", audit_log.c.at)
 def _write(
     clock: ColumnElement[datetime], earliest: ColumnElement[datetime], latest: ColumnElement[datetime]
 ) -> Any:
-    """A process that had to wait long, or whose clock is off, is late or early: then the database's own clock counts.
+    """The INSERT. If the process's time is too far off, because it waited or its clock is wrong, the database's is used.
 
-    Inline: nobody asks for the id, and fetching it would keep drivers from doing this in one go.
+    Inline: fetching the id, which is not needed, would keep drivers from inserting many rows at once.
     """
     at = case((_moment.between(earliest, latest), _moment), else_=clock)
     return insert(audit_log).values(at=at).inline()
@@ -43,22 +45,22 @@ def _postgresql_clock(minutes: int) -> ColumnElement[datetime]:
 
 
 AT_MOST_OFF = 5
-"""Minutes; the database refuses a row whose time is ten away from its clock, and what is close to that must not fail."""
+"""Minutes. The database rejects a row whose time differs from its clock by ten, so stay well below that."""
 WRITE = {
     dialect: _write(clock(0), clock(-AT_MOST_OFF), clock(AT_MOST_OFF))
     for dialect, clock in {"sqlite": _sqlite_clock, "postgresql": _postgresql_clock}.items()
 }
 
-NOTED = "bot_noted"
-"""The key of `Connection.info` that holds the entries of the work under way."""
+NOTED = "bot_audit_entries"
+"""The key of `Connection.info` that holds the entries of the running work."""
 
 Entry = dict[str, Any]
 
 DECLINED_ON_PAGE = {"where": "page", "by": "unidentified"}
-"""Detail of a refusal on the platform's page: the entry's person is whom the request asks, not who declined."""
+"""Detail of a refusal on the platform's page: the entry names the user whom the request asks, not who declined."""
 
 TOKEN_DROPPED = {"token": "dropped, not stored"}
-"""Detail of a consent that somebody else gave than the person whom the request asks."""
+"""Detail of a consent by another user than the one whom the request asks."""
 
 
 def entry(
@@ -69,9 +71,9 @@ def entry(
     now: datetime,
     **detail: str | int | list[str] | None,
 ) -> Entry:
-    """What `write_all` takes.
+    """Make an entry for `write_all`.
 
-    `detail` holds codes, scopes and numbers, never what people wrote; what is empty is left out.
+    `detail` holds codes, scopes and numbers, never what users wrote. Empty values are left out.
     """
     kind, subject_id = subject or (None, None)
     return {
@@ -93,7 +95,7 @@ def write(
     now: datetime,
     **detail: str | int | list[str] | None,
 ) -> None:
-    """Notes an action: see `entry`. It is written with all others of the same work, when that comes to its end."""
+    """Add an entry (see `entry`). All entries of a work are written together at its end."""
     write_all(connection, [entry(action, user=user, subject=subject, now=now, **detail)])
 
 
@@ -109,17 +111,17 @@ WAS_NOTED = (
 
 
 def was_noted(connection: Connection, action: str, user: UserKey, *, since: datetime) -> bool:
-    """Whether there is an entry of this action about the person since then, earlier works alone considered."""
+    """Return whether earlier works have written an entry of this action about the user since then."""
     values = {"user": user, "the_action": action, "since": since}
     return connection.execute(WAS_NOTED, values).scalar() is not None
 
 
 FORGED = "forged"
-"""The outcome of a row that no bot with these keys has written."""
+"""The outcome of a row that is not genuine."""
 
 
 def reject(connection: Connection, kind: str, subject_id: str, now: datetime) -> None:
-    """Notes that a row was not genuine, and is not acted on. Nothing else of it is repeated: it may say anything."""
+    """Audit a row that is not genuine. The entry repeats nothing else of it, because it may contain anything."""
     write(connection, f"{kind}_rejected", user=None, subject=(kind, subject_id[:64]), now=now, reason=FORGED)
 
 
@@ -128,33 +130,26 @@ def write_all(connection: Connection, entries: Sequence[Entry]) -> None:
 
 
 def begin(connection: Connection) -> None:
-    """Before a work: nothing is noted yet."""
+    """Start with no entries, before a work."""
     connection.info[NOTED] = []
 
 
 def end(connection: Connection) -> None:
-    """After a work, in its transaction: writes what was noted, with one statement."""
+    """Write the entries of a work, in its transaction, with one statement."""
     if connection.info[NOTED]:
         rows = [noted | {"app": _app(connection, noted["user_key"])} for noted in connection.info[NOTED]]
         connection.execute(WRITE[connection.dialect.name], rows)
 
 
 def _app(connection: Connection, user: UserKey | None) -> str:
-    """Of what concerns no person, it is the app that has noticed it."""
+    """Return the app of an entry: the user's, or this connection's if the entry is about no user."""
     app: str = user.app if user is not None else connection.get_execution_options().get(APP, "")
     return app
 
 
-PRUNE = delete(audit_log).where(
-    audit_log.c.id.in_(
-        select(audit_log.c.id)
-        .where(of_app_or_untold(audit_log), audit_log.c.at < bind("before", audit_log.c.at))
-        .limit(LIMIT)
-    )
-)
+PRUNE = pruning(audit_log, audit_log.c.at < BEFORE, of_app=of_app_or_untold)
 
 
 def prune(connection: Connection, before: datetime, limit: int) -> int:
-    """The database refuses to delete what is younger than 90 days."""
-    values = {"own_app": app_of(connection), "before": before, "limit": limit}
-    return connection.execute(PRUNE, values).rowcount
+    """Delete entries older than `before`; return how many. The database refuses to delete those under 90 days old."""
+    return queue.prune(connection, PRUNE, limit, before=before)

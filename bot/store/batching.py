@@ -1,4 +1,4 @@
-"""Things of one kind that many want written at once: while some are being written, the next gather."""
+"""Batches concurrent writes of one kind: items that arrive during a write share the next one."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ Item = TypeVar("Item")
 T = TypeVar("T")
 
 MAX_BATCH = 100
-"""That are written together at most: whoever comes next is not to wait for long."""
+"""The largest batch, so that the items after it do not wait long."""
 
 
 class Batcher(Generic[Item, T]):
-    """Hands what has gathered to `write`, which returns a result for each."""
+    """Passes batches of items to `write`, which returns a result for each item."""
 
     def __init__(self, write: Callable[[Sequence[Item]], Awaitable[Sequence[T]]]) -> None:
         self._write = write
-        self._gathered: list[tuple[Item, asyncio.Future[T]]] = []
+        self._pending: list[tuple[Item, asyncio.Future[T]]] = []
         self._writing: asyncio.Task[None] | None = None
 
     async def add(self, item: Item) -> T:
-        """Returns when the item is written. One that cannot be written raises alone, and not those beside it."""
+        """Write an item; return its result. An item that cannot be written raises alone."""
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._gathered.append((item, done))
+        self._pending.append((item, done))
         if self._writing is None or self._writing.done():
-            self._writing = asyncio.create_task(self._write_gathered())
+            self._writing = asyncio.create_task(self._write_pending())
         return await done
 
-    async def _write_gathered(self) -> None:
-        while self._gathered:
-            batch, self._gathered = self._gathered[:MAX_BATCH], self._gathered[MAX_BATCH:]
+    async def _write_pending(self) -> None:
+        while self._pending:
+            batch, self._pending = self._pending[:MAX_BATCH], self._pending[MAX_BATCH:]
             await self._write_batch(batch)
 
     async def _write_batch(self, batch: Sequence[tuple[Item, asyncio.Future[T]]]) -> None:
         try:
             results = await self._write([item for item, _ in batch])
         except Exception as error:
-            # Alone it would be no better when it is the database itself.
+            # Retrying each item alone helps only if the error is about one of them, not about the database.
             if len(batch) == 1 or not _is_about_an_item(error):
                 _fail(batch, error)
                 return
@@ -53,11 +53,11 @@ class Batcher(Generic[Item, T]):
 
 
 DATA_EXCEPTION = "22"
-"""Class of the SQLSTATE, which SQLAlchemy does not translate for asyncpg."""
+"""The class of SQLSTATE for data exceptions, which SQLAlchemy does not translate for asyncpg."""
 
 
 def _is_about_an_item(error: Exception) -> bool:
-    # A ValueError is the driver's, of what cannot even be handed over: a lone surrogate, for one.
+    # The driver raises ValueError for a value that it cannot encode, such as a lone surrogate.
     refused = isinstance(error, (DataError, IntegrityError, ValueError))
     sqlstate = getattr(error.orig, "sqlstate", None) if isinstance(error, DBAPIError) else None
     return refused or str(sqlstate).startswith(DATA_EXCEPTION)

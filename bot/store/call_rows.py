@@ -1,15 +1,16 @@
-"""What the modules on deferred calls share: their rows, and whether a claim still holds."""
+"""What the modules on deferred calls share: their rows, and the condition that a claim still holds."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Row
 
 from bot.core.calls import CallStatus, DeferredCall, WaitsFor
 from bot.core.messages import Chat
 from bot.store import sealed
 from bot.store.keyring import Keyring
+from bot.store.queue import Queue
 from bot.store.schema import deferred_calls as calls
 from bot.store.statements import bind, status_is
 
@@ -43,40 +44,47 @@ COLUMNS = (
     calls.c.seal,
     calls.c.run_seal,
 )
-_UNTOLD = {"settled_at", "seal", "run_seal"}
-"""Of no use to anybody but `_is_genuine`."""
+_ONLY_FOR_PROOF = {"settled_at", "seal", "run_seal"}
+"""Columns that only `_is_genuine` needs."""
 
 
-def call_of(row: Row[Any], ring: Keyring) -> DeferredCall:
-    values = {column.name: getattr(row, column.name) for column in COLUMNS if column.name not in _UNTOLD}
+def call_of(row: Row[Any], keyring: Keyring) -> DeferredCall:
+    values = {
+        column.name: getattr(row, column.name) for column in COLUMNS if column.name not in _ONLY_FOR_PROOF
+    }
     values["user"] = values.pop("user_key")
     values["chat"] = Chat(values.pop("chat_id"), values.pop("chat_kind"), values.pop("thread_id"))
     values["status"] = CallStatus(values["status"])
     values["waits_for"] = WaitsFor(values["waits_for"]) if values["waits_for"] else None
-    return DeferredCall(**values, genuine=_is_genuine(row, ring))
+    return DeferredCall(**values, genuine=_is_genuine(row, keyring))
 
 
-def _is_genuine(row: Row[Any], ring: Keyring) -> bool | None:
-    """A settled call has only the proof of what was asked: nothing can have it run again. Very old ones lack that."""
+def _is_genuine(row: Row[Any], keyring: Keyring) -> bool | None:
+    """Check the proofs. A settled call keeps only the one of what was asked, because it never runs again.
+
+    Calls that settled before proofs existed have none.
+    """
     if row.settled_at is not None and row.seal is None:
         return False
-    asked = sealed.CALL.is_genuine(ring, row._mapping)
+    asked = sealed.CALL.is_genuine(keyring, row._mapping)
     if not asked or row.settled_at is not None:
         return asked
-    return sealed.RUN.is_genuine(ring, row._mapping)
+    return sealed.RUN.is_genuine(keyring, row._mapping)
 
 
-def changed(connection: Connection, statement: Any, values: dict[str, Any]) -> bool:
-    """Whether a compare-and-set found its row."""
-    return bool(connection.execute(statement, values).rowcount)
-
-
-STILL_HELD = (
-    calls.c.id == bind("call", calls.c.id),
-    calls.c.claim == bind("held_claim", calls.c.claim),
-    status_is(calls, "running"),
+QUEUE = Queue(
+    table=calls,
+    this=calls.c.id == bind("call", calls.c.id),
+    is_open=[status_is(calls, CallStatus.RUNNING)],
+    is_claimed=[status_is(calls, CallStatus.RUNNING)],
+    due_at=calls.c.runs_after,
+    worker=calls.c.worker,
+    number=calls.c.claim,
 )
-"""The condition on everything that a worker writes about a call: its claim is the latest one."""
+"""For everything about claims but claiming itself, for which calls have statements of their own: see `claims`."""
+
+STILL_HELD = QUEUE.held
+"""The condition on everything that a worker writes about a call: its claim is the latest."""
 
 NOT_RECALLED = calls.c.recalled_at.is_(None)
-"""And on what a call may no longer do when its question was recalled: wait, send another write, be answered as usual."""
+"""The condition on what a call must not do after its question was recalled: wait, send another write, be answered."""

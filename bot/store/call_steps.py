@@ -1,4 +1,4 @@
-"""The recorded steps of deferred calls: what each came to, sealed, and when a write left; while the claim holds."""
+"""Recorded steps of deferred calls: sealed results, and when a write was sent. Written only while the claim holds."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from sqlalchemy.dialects.postgresql import insert
 from bot.core.calls import Step
 from bot.core.secrets import Secret
 from bot.store import sealed
-from bot.store.call_rows import NOT_RECALLED, STILL_HELD, changed
+from bot.store.call_rows import NOT_RECALLED, STILL_HELD
 from bot.store.schema import call_steps
 from bot.store.schema import deferred_calls as calls
-from bot.store.statements import bind
+from bot.store.statements import bind, changed
 from bot.store.transaction import keyring_of
 
 STEPS = select(call_steps).where(call_steps.c.call_id == bind("call", call_steps.c.call_id))
@@ -38,18 +38,18 @@ STEPS = STEPS.order_by(call_steps.c.number)
 
 
 def steps_of(connection: Connection, call_id: str) -> list[Step]:
-    """What is recorded of a call, in order."""
-    seal = keyring_of(connection)
+    """Return the recorded steps of a call, in order."""
+    keyring = keyring_of(connection)
     steps = []
     for row in connection.execute(STEPS, {"call": call_id}):
-        opened = sealed.STEP_RESULT.open(seal, row._mapping)
+        opened = sealed.STEP_RESULT.open(keyring, row._mapping)
         result = opened and json.loads(opened.reveal())
         steps.append(Step(row.number, row.digest, row.is_write, row.first_sent_at, result))
     return steps
 
 
 def _step(*conditions: ColumnElement[bool], **values: Any) -> Any:
-    """Inserts a step if the claim still holds, and keeps it held until the transaction ends."""
+    """Insert a step if the claim still holds, and lock the call until the transaction ends."""
     names = {"call_id": calls.c.id, **values}
     chosen = select(*names.values()).where(*STILL_HELD, *conditions).with_for_update()
     return insert(call_steps).from_select(list(names), chosen)
@@ -80,15 +80,14 @@ FORGET_BEYOND = delete(call_steps).where(
 
 
 def record_results(connection: Connection, call_id: str, claim: int, steps: Sequence[Step]) -> bool:
-    """Records these steps, which are all that the call has done; False, and nothing, when the claim is lost.
+    """Record these steps as all that the call has done; False, without recording any, if the claim is lost.
 
-    Steps beyond them are forgotten (a deploy has changed the command, and it was begun anew), except writes that
-    were sent.
+    Deletes further steps, except writes that were sent: a deploy has changed the command, and it started again.
     """
     held = {"call": call_id, "held_claim": claim}
     if connection.execute(HELD, held).first() is None:
         return False
-    seal = keyring_of(connection)
+    keyring = keyring_of(connection)
     for step in steps:
         values: dict[str, Any] = {
             "call_id": call_id,
@@ -100,7 +99,7 @@ def record_results(connection: Connection, call_id: str, claim: int, steps: Sequ
         }
         if step.result is not None:
             text_ = json.dumps(step.result, ensure_ascii=False, separators=(",", ":"))
-            values["result"] = sealed.STEP_RESULT.seal(seal, values, Secret(text_))
+            values["result"] = sealed.STEP_RESULT.seal(keyring, values, Secret(text_))
         connection.execute(RECORD_RESULT, held | values)
     connection.execute(FORGET_BEYOND, {"call": call_id, "count": len(steps)})
     return True
@@ -133,8 +132,10 @@ RECORD_SENDING = _sending.on_conflict_do_update(
 def record_sending(
     connection: Connection, call_id: str, claim: int, number: int, digest: str, now: datetime
 ) -> datetime | None:
-    """Notes that a write leaves now, before it does. Returns when it first left; None when the claim is lost, or when
-    the question was recalled before the write ever left."""
+    """Record that a write is about to be sent. Return when it was first sent.
+
+    None if the claim is lost, or if the question was recalled before the write was first sent.
+    """
     values = {"call": call_id, "held_claim": claim, "number": number, "digest": digest, "now": now}
     first_sent_at: datetime | None = connection.execute(RECORD_SENDING, values).scalar()
     return first_sent_at
@@ -148,7 +149,7 @@ HAS_WRITTEN = select(
 
 
 def has_written(connection: Connection, call_id: str) -> bool:
-    """Whether a write of the call's may have been carried out."""
+    """Return whether a write of the call may have been executed."""
     return bool(connection.execute(HAS_WRITTEN, {"call": call_id}).scalar())
 
 
@@ -161,7 +162,7 @@ FORGET_SENDING = delete(call_steps).where(
 
 
 def forget_sending(connection: Connection, call_id: str, claim: int, number: int) -> bool:
-    """The write was certainly not carried out: it counts as never sent."""
+    """Record that a write was certainly not executed: it counts as never sent."""
     return changed(connection, FORGET_SENDING, {"call": call_id, "held_claim": claim, "number": number})
 
 
@@ -173,5 +174,5 @@ ERASE_RESULTS = (
 
 
 def erase_results(connection: Connection, call_id: str) -> None:
-    """Of a call that is settled."""
+    """Erase the results of a call that is settled."""
     connection.execute(ERASE_RESULTS, {"call": call_id})

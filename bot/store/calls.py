@@ -1,4 +1,4 @@
-"""Deferred calls: their status changes only here and in `claims`, by compare-and-set along `core.lifecycle`."""
+"""Deferred calls. Their status changes only here and in `claims`, by compare-and-set as `core.lifecycle` allows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from sqlalchemy import (
     Integer,
     Row,
     bindparam,
-    delete,
     exists,
     func,
     literal_column,
@@ -23,16 +22,27 @@ from sqlalchemy import (
 )
 
 from bot.core.calls import CallStatus, DeferredCall, WaitsFor
-from bot.core.lifecycle import may_become
-from bot.core.messages import DirectChat
+from bot.core.messages import DirectChat, MessageStatus
 from bot.core.people import UserKey
 from bot.core.scopes import Requirement, named
-from bot.store import audit, call_steps, claims, reactions, scope_waits, sealed
-from bot.store.call_rows import COLUMNS, NOT_RECALLED, STILL_HELD, call_of, changed
+from bot.store import audit, call_steps, claims, queue, reactions, scope_waits, sealed
+from bot.store.call_rows import COLUMNS, NOT_RECALLED, QUEUE, STILL_HELD, call_of
+from bot.store.queue import pruning, settled_before
 from bot.store.schema import call_steps as steps
 from bot.store.schema import deferred_calls as calls
 from bot.store.schema import outgoing_messages as messages
-from bot.store.statements import LIMIT, app_of, bind, of_app, status_in, status_is
+from bot.store.statements import (
+    LIMIT,
+    app_of,
+    bind,
+    changed,
+    literal,
+    may_become,
+    of_app,
+    require_move,
+    status_in,
+    status_is,
+)
 from bot.store.transaction import announce, keyring_of
 
 # --- status ----------------------------------------------------------------------------------------
@@ -49,7 +59,7 @@ _audited = (
 
 
 def _entry(action: str, row: Row[Any], now: datetime, **detail: str | int | list[str] | None) -> audit.Entry:
-    """What the audit log keeps of a call beyond its row."""
+    """Make an audit entry about a call."""
     subject = ("call", row.id)
     return audit.entry(action, user=row.user_key, subject=subject, now=now, command=row.command, **detail)
 
@@ -62,7 +72,7 @@ SET_TIME_ZONE = update(calls).where(*STILL_HELD).values(time_zone=bind("zone", c
 
 
 def set_time_zone(connection: Connection, call_id: str, claim: int, time_zone: str) -> None:
-    """Records the time zone in which a running call is answered: what it has written by then is replayed in it."""
+    """Record the time zone in which a running call is answered: a replay uses the same one."""
     connection.execute(SET_TIME_ZONE, {"call": call_id, "held_claim": claim, "zone": time_zone})
 
 
@@ -70,7 +80,7 @@ SUSPEND = (
     update(calls)
     .where(*STILL_HELD, NOT_RECALLED)
     .values(
-        status=literal_column("'suspended'"),
+        status=literal(CallStatus.SUSPENDED),
         waits_for=bind("reason", calls.c.waits_for),
         needs=bind("lacking", calls.c.needs),
         run_seal=bind("new_seal", calls.c.run_seal),
@@ -100,12 +110,11 @@ def suspend(
     confirmed: bool = False,
     again: datetime | None = None,
 ) -> bool:
-    """running → suspended; False when the claim is lost, or the question was recalled. Its failures and attempts count
-    anew from here.
+    """running → suspended; False if the claim is lost, or the question was recalled. Resets failures and attempts.
 
-    `confirmed`: whether the call is, which its proof says beside what it needs.
+    `confirmed`: whether the user has confirmed the call. Its proof covers that and what it needs.
 
-    With `again` it is the same wait as before, its attempts count on, and it is not worth another one until then.
+    With `again` the call goes back to the wait it was in: its attempts are kept, and it is not tried before then.
     """
     values = {
         "call": call_id,
@@ -128,22 +137,15 @@ def suspend(
 
 
 def _is_retried(row: Row[Any]) -> bool:
-    """Whether the wait is an old one that goes on after one more try: its attempts count on (see `suspend`)."""
+    """Whether the call went back to an earlier wait, so that its attempts were kept (see `suspend`)."""
     return bool(row.attempts > 1)
 
 
-REQUEUE = (
-    update(calls)
-    .where(*STILL_HELD)
-    .values(
-        status=literal_column("'queued'"),
-        runs_after=bind("at", calls.c.runs_after),
-        first_failed_at=func.coalesce(calls.c.first_failed_at, bind("failed_at", calls.c.first_failed_at)),
-        **_free,
-    )
+REQUEUE = QUEUE.postpone(
+    status=literal(CallStatus.QUEUED),
+    first_failed_at=func.coalesce(calls.c.first_failed_at, bind("failed_at", calls.c.first_failed_at)),
+    **_free,
 )
-
-
 REQUEUE_AFTER_STEP = REQUEUE.values(takeovers=literal_column("0"))
 
 
@@ -156,12 +158,12 @@ def requeue(
     *,
     made_step: bool = False,
 ) -> bool:
-    """running → queued; a first failure that is known already is kept. Whoever is woken early looks again later.
+    """running → queued, due at `runs_after`. Keeps the time of an earlier first failure.
 
-    A call that `made_step` does not take its workers down with it: its takeovers are forgotten.
+    `made_step` resets its takeovers: a call that makes progress is not one that kills its workers.
     """
     announce(connection)
-    values = {"call": call_id, "held_claim": claim, "at": runs_after, "failed_at": first_failed_at}
+    values = {"call": call_id, "held_claim": claim, "until": runs_after, "failed_at": first_failed_at}
     return changed(connection, REQUEUE_AFTER_STEP if made_step else REQUEUE, values)
 
 
@@ -169,13 +171,13 @@ MADE_STEP = update(calls).where(*STILL_HELD).values(takeovers=literal_column("0"
 
 
 def made_step(connection: Connection, call_id: str, claim: int) -> bool:
-    """A running call has recorded a step: its takeovers are forgotten."""
+    """Reset the takeovers of a running call that has recorded a step."""
     return changed(connection, MADE_STEP, {"call": call_id, "held_claim": claim})
 
 
 _retried = (
     calls.c.user_key == bind("user", calls.c.user_key),
-    status_is(calls, "queued"),
+    status_is(calls, CallStatus.QUEUED),
     calls.c.first_failed_at.is_not(None),
 )
 _asked = tuple_(calls.c.asked_at, calls.c.id)
@@ -194,9 +196,10 @@ LINE_UP = (
 
 
 def line_up(connection: Connection, call: DeferredCall, at: datetime, now: datetime) -> datetime:
-    """When a call that has failed is tried again: with what its person asked before it and has failed too, so that
-    they are answered in the order asked. What was asked after it, and is to be tried before it, waits for it; but
-    not what is due already, so that a call that goes on failing holds up nothing else.
+    """Return when to retry a failed call so that the user's failed calls are answered in the order asked.
+
+    It is not retried before failed calls that were asked earlier. Failed calls that were asked later wait for it, except
+    those that are due already, so that a call that keeps failing delays nothing else.
     """
     values = {"user": call.user, "asked": call.asked_at, "call": call.id}
     before: datetime | None = connection.execute(RETRIED_BEFORE, values).scalar()
@@ -214,27 +217,23 @@ _end = {
     **_free,
 }
 _this = calls.c.id == bind("call", calls.c.id)
+_waits = may_become(calls, CallStatus.EXPIRED, CallStatus.QUEUED, CallStatus.SUSPENDED)
 SETTLE = update(calls).where(*STILL_HELD, NOT_RECALLED).values(_end).returning(*_audited)
 SETTLE_RECALLED = update(calls).where(*STILL_HELD, ~NOT_RECALLED).values(_end).returning(*_audited)
-WITHDRAW = (
-    update(calls)
-    .where(_this, status_in(calls, "queued", "suspended"))
-    .values(_end)
-    .returning(*_audited, calls.c.needs)
-)
+WITHDRAW = update(calls).where(_this, _waits).values(_end).returning(*_audited, calls.c.needs)
 
 
 def settle(
     connection: Connection, call_id: str, claim: int, status: CallStatus, outcome: str, now: datetime
 ) -> bool:
-    """running → an end; False when the claim is lost, or the question was recalled. Its results are erased."""
+    """running → an end; False if the claim is lost, or the question was recalled. Erases its results."""
     return _settle(connection, SETTLE, call_id, claim, status, outcome, now)
 
 
 def settle_recalled(
     connection: Connection, call_id: str, claim: int, status: CallStatus, outcome: str, now: datetime
 ) -> bool:
-    """`settle` for a call whose question was recalled; False when it was not, too."""
+    """`settle` for a call whose question was recalled; False also if it was not."""
     return _settle(connection, SETTLE_RECALLED, call_id, claim, status, outcome, now)
 
 
@@ -247,20 +246,25 @@ def _settle(
     outcome: str,
     now: datetime,
 ) -> bool:
-    assert CallStatus.RUNNING in may_become(status)
-    values = {"call": call_id, "held_claim": claim, "ending": status.value, "how": outcome, "now": now}
-    return _ended(connection, statement, values) is not None
+    require_move(CallStatus.RUNNING, status)
+    return _ended(connection, statement, _ending(call_id, claim, status, outcome, now)) is not None
+
+
+def _ending(call_id: str, claim: int, status: CallStatus, outcome: str, now: datetime) -> dict[str, Any]:
+    return {"call": call_id, "held_claim": claim, "ending": status.value, "how": outcome, "now": now}
 
 
 def cancel(connection: Connection, call_id: str, outcome: str, now: datetime) -> bool:
     """queued or suspended → cancelled."""
-    values = {"call": call_id, "ending": "cancelled", "how": outcome, "now": now}
+    values = {"call": call_id, "ending": CallStatus.CANCELLED.value, "how": outcome, "now": now}
     return _withdrawn(connection, values)
 
 
 def expire(connection: Connection, call_id: str, now: datetime) -> bool:
     """queued or suspended → expired."""
-    return _withdrawn(connection, {"call": call_id, "ending": "expired", "how": "expired", "now": now})
+    return _withdrawn(
+        connection, {"call": call_id, "ending": CallStatus.EXPIRED.value, "how": "expired", "now": now}
+    )
 
 
 RUNNING_BEFORE = (
@@ -288,14 +292,14 @@ STOP = (
 def stop_running(
     connection: Connection, before: DeferredCall, outcome: str, now: datetime
 ) -> list[DeferredCall]:
-    """running → cancelled, for what its person asked before this call, unless it may have changed something.
+    """running → cancelled, for calls that the user asked before this one, except those that may have written.
 
-    The row is locked first: a worker that is about to send a write records that under the same lock, or loses its claim.
+    Locks the rows first: a worker that is about to send a write records it under the same lock, or loses its claim.
     """
     values = {"user": before.user, "asked": before.asked_at, "call": before.id}
     stopped = []
     for call in _all(connection, RUNNING_BEFORE, values):
-        end = {"call": call.id, "held_claim": call.claim, "ending": "cancelled", "how": outcome, "now": now}
+        end = _ending(call.id, call.claim, CallStatus.CANCELLED, outcome, now)
         if _ended(connection, STOP, end) is not None:
             stopped.append(call)
     return stopped
@@ -303,15 +307,15 @@ def stop_running(
 
 REJECT = (
     update(calls)
-    .where(_this, calls.c.claim == bind("held_claim", calls.c.claim), calls.c.settled_at.is_(None))
+    .where(_this, calls.c.claim == bind("held_claim", calls.c.claim), may_become(calls, CallStatus.FAILED))
     .values(_end)
     .returning(calls.c.id)
 )
 
 
 def reject(connection: Connection, call: DeferredCall, now: datetime) -> bool:
-    """A call that is not genuine → failed, without a word to anybody: it may name whom it likes."""
-    values = {"call": call.id, "held_claim": call.claim, "ending": "failed", "how": audit.FORGED, "now": now}
+    """A call that is not genuine → failed, without a message to anyone, because its row may name any user."""
+    values = _ending(call.id, call.claim, CallStatus.FAILED, audit.FORGED, now)
     rejected = connection.execute(REJECT, values).first() is not None
     if rejected:
         call_steps.erase_results(connection, call.id)
@@ -339,13 +343,16 @@ def _ended(connection: Connection, statement: Any, values: dict[str, Any]) -> Ro
 
 
 _awake = {
-    "status": literal_column("'queued'"),
+    "status": literal(CallStatus.QUEUED),
     "waits_for": null(),
     "runs_after": bind("now", calls.c.runs_after),
 }
 RELEASE = (
     update(calls)
-    .where(calls.c.id.in_(bind("calls", calls.c.id, expanding=True)), status_is(calls, "suspended"))
+    .where(
+        calls.c.id.in_(bind("calls", calls.c.id, expanding=True)),
+        may_become(calls, CallStatus.QUEUED, CallStatus.SUSPENDED),
+    )
     .values(
         consents=calls.c.consents + bind("more", calls.c.consents),
         behind=bind("in_line", calls.c.behind),
@@ -356,7 +363,7 @@ RELEASE = (
 
 
 def release(connection: Connection, call_ids: Sequence[str], now: datetime, *, consents: int = 0) -> int:
-    """suspended → queued; returns how many."""
+    """suspended → queued; return how many."""
     if not call_ids:
         return 0
     announce(connection)
@@ -376,7 +383,11 @@ def release(connection: Connection, call_ids: Sequence[str], now: datetime, *, c
 
 CONFIRM = (
     update(calls)
-    .where(_this, status_is(calls, "suspended"), calls.c.waits_for == literal_column("'confirmation'"))
+    .where(
+        _this,
+        may_become(calls, CallStatus.QUEUED, CallStatus.SUSPENDED),
+        calls.c.waits_for == literal(WaitsFor.CONFIRMATION),
+    )
     .values(
         confirmed=literal_column("true"),
         needs=literal_column("'[]'"),
@@ -389,7 +400,7 @@ CONFIRM = (
 
 
 def confirm(connection: Connection, call_id: str, now: datetime) -> bool:
-    """A suspended call that waits for confirmation → queued, and confirmed."""
+    """suspended → queued, for a call that waits for confirmation, and mark it confirmed."""
     announce(connection)
     seal = sealed.RUN.seal(keyring_of(connection), {"id": call_id, "confirmed": True, "needs": ()})
     row = connection.execute(CONFIRM, {"call": call_id, "now": now, "confirmed_seal": seal}).one_or_none()
@@ -400,7 +411,7 @@ def confirm(connection: Connection, call_id: str, now: datetime) -> bool:
 
 CHANGE_WAIT = (
     update(calls)
-    .where(_this, status_is(calls, "suspended"))
+    .where(_this, status_is(calls, CallStatus.SUSPENDED))
     .values(waits_for=bind("reason", calls.c.waits_for), request_id=bind("request", calls.c.request_id))
     .returning(*_audited)
 )
@@ -409,7 +420,7 @@ CHANGE_WAIT = (
 def change_wait(
     connection: Connection, call_id: str, waits_for: WaitsFor, request_id: str | None, now: datetime
 ) -> bool:
-    """A suspended call waits for something else from now on."""
+    """Change what a suspended call waits for."""
     values = {"call": call_id, "reason": waits_for.value, "request": request_id}
     row = connection.execute(CHANGE_WAIT, values).one_or_none()
     if row is not None:
@@ -420,13 +431,13 @@ def change_wait(
 
 FOLLOW = (
     update(calls)
-    .where(calls.c.request_id == bind("request", calls.c.request_id), status_is(calls, "suspended"))
+    .where(calls.c.request_id == bind("request", calls.c.request_id), status_is(calls, CallStatus.SUSPENDED))
     .values(request_id=bind("new_request", calls.c.request_id))
 )
 
 
 def follow(connection: Connection, request_id: str, successor: str) -> None:
-    """What waits for a request waits for the one that takes its place."""
+    """Make the calls that wait for a request wait for its successor."""
     connection.execute(FOLLOW, {"request": request_id, "new_request": successor})
 
 
@@ -434,7 +445,7 @@ ATTACH = update(calls).where(_this).values(request_id=bind("new_request", calls.
 
 
 def attach(connection: Connection, call_id: str, request_id: str) -> None:
-    """Notes which request's card shows how a call ended."""
+    """Record which request's card shows how a call ended."""
     connection.execute(ATTACH, {"call": call_id, "new_request": request_id})
 
 
@@ -446,7 +457,7 @@ MARK_RECALLED = (
 
 
 def mark_recalled(connection: Connection, call_id: str, now: datetime) -> bool:
-    """Notes that the question was recalled while its call is under way."""
+    """Record that the question was recalled before its call ended."""
     return changed(connection, MARK_RECALLED, {"call": call_id, "now": now})
 
 
@@ -454,7 +465,7 @@ MARK_INTERIM = (
     update(calls)
     .where(
         _this,
-        status_in(calls, "queued", "running"),
+        status_in(calls, CallStatus.QUEUED, CallStatus.RUNNING),
         calls.c.first_failed_at.is_not(None),
         calls.c.interim_at.is_(None),
     )
@@ -463,7 +474,7 @@ MARK_INTERIM = (
 
 
 def mark_interim(connection: Connection, call_id: str, now: datetime) -> bool:
-    """True for the one who is to say that the call is being retried."""
+    """Record that the user is told of the retries; False if another worker has done it."""
     return changed(connection, MARK_INTERIM, {"call": call_id, "now": now})
 
 
@@ -473,11 +484,11 @@ _select = select(*COLUMNS)
 _in_order = (calls.c.asked_at, calls.c.id)
 _of_user = calls.c.user_key == bind("user", calls.c.user_key)
 GET = _select.where(_this)
-SUSPENDED_OF = _select.where(_of_user, status_is(calls, "suspended")).order_by(*_in_order)
-QUEUED_OF = _select.where(_of_user, status_is(calls, "queued")).order_by(*_in_order)
+SUSPENDED_OF = _select.where(_of_user, status_is(calls, CallStatus.SUSPENDED)).order_by(*_in_order)
+QUEUED_OF = _select.where(_of_user, status_is(calls, CallStatus.QUEUED)).order_by(*_in_order)
 _waiting = [
     select(calls.c.id, calls.c.asked_at).where(_of_user, status_is(calls, status))
-    for status in ("suspended", "queued")
+    for status in (CallStatus.SUSPENDED, CallStatus.QUEUED)
 ]
 _ids_waiting = union_all(*_waiting).subquery()
 COUNT_WAITING = select(func.count()).select_from(_ids_waiting)
@@ -492,7 +503,7 @@ WAITING_PAGE = _select.where(
 WAITING_FOR = (
     _select.where(
         of_app(calls),
-        status_is(calls, "suspended"),
+        status_is(calls, CallStatus.SUSPENDED),
         calls.c.waits_for == bind("reason", calls.c.waits_for),
     )
     .order_by(*_in_order)
@@ -501,7 +512,7 @@ WAITING_FOR = (
 OVERDUE = (
     _select.where(
         of_app(calls),
-        status_in(calls, "queued", "suspended"),
+        _waits,
         calls.c.expires_at <= bind("now", calls.c.expires_at),
     )
     .order_by(calls.c.expires_at)
@@ -522,19 +533,19 @@ BY_MESSAGE = _select.where(of_app(calls), calls.c.message_id == bind("message_id
 
 
 def _all(connection: Connection, statement: Any, values: dict[str, Any]) -> list[DeferredCall]:
-    """Only what is genuine: nothing else is told, released or answered."""
+    """Return only genuine calls: no others are shown, released or answered."""
     return [call for call in _found(connection, statement, values) if call.genuine]
 
 
 def _found(connection: Connection, statement: Any, values: dict[str, Any]) -> list[DeferredCall]:
-    ring = keyring_of(connection)
-    return [call_of(row, ring) for row in connection.execute(statement, values)]
+    keyring = keyring_of(connection)
+    return [call_of(row, keyring) for row in connection.execute(statement, values)]
 
 
 def _all_and_reject(
     connection: Connection, statement: Any, values: dict[str, Any], now: datetime
 ) -> list[DeferredCall]:
-    """As `_all`; rows that are not genuine are rejected, so that they do not block the others."""
+    """As `_all`, and reject the others, so that they do not block the limit."""
     found = _found(connection, statement, values)
     for call in found:
         if call.genuine is False:
@@ -547,50 +558,50 @@ def get(connection: Connection, call_id: str) -> DeferredCall | None:
 
 
 def suspended_of(connection: Connection, user: UserKey) -> list[DeferredCall]:
-    """What of a person's is suspended, in the order asked."""
+    """Return a user's suspended calls, in the order asked."""
     return _all(connection, SUSPENDED_OF, {"user": user})
 
 
 def waiting_of(connection: Connection, user: UserKey) -> list[DeferredCall]:
-    """What of a person's is queued or suspended, in the order asked."""
+    """Return a user's queued and suspended calls, in the order asked."""
     found = suspended_of(connection, user) + _all(connection, QUEUED_OF, {"user": user})
     return sorted(found, key=lambda call: (call.asked_at, call.id))
 
 
 def count_waiting(connection: Connection, user: UserKey) -> int:
-    """How many of a person's calls are queued or suspended."""
+    """Return how many of a user's calls are queued or suspended."""
     count: int = connection.execute(COUNT_WAITING, {"user": user}).scalar_one()
     return count
 
 
 def some_waiting_of(connection: Connection, user: UserKey, *, skipped: int, limit: int) -> list[DeferredCall]:
-    """A part of `waiting_of`, in the same order."""
+    """Return a page of `waiting_of`."""
     return _all(connection, WAITING_PAGE, {"user": user, "skipped": skipped, "limit": limit})
 
 
 def waiting_for(connection: Connection, waits_for: WaitsFor, limit: int) -> list[DeferredCall]:
-    """In the order asked. Those that are not genuine are among them, to be rejected."""
+    """Return suspended calls with this wait, in the order asked, including those that are not genuine, to be rejected."""
     values = {"own_app": app_of(connection), "reason": waits_for.value, "limit": limit}
     return _found(connection, WAITING_FOR, values)
 
 
 def overdue(connection: Connection, now: datetime, limit: int) -> list[DeferredCall]:
-    """Queued or suspended calls whose time is up. Rejects those that are not genuine."""
+    """Return queued and suspended calls that have expired. Reject those that are not genuine."""
     values = {"own_app": app_of(connection), "now": now, "limit": limit}
     return _all_and_reject(connection, OVERDUE, values, now)
 
 
 def due_for_interim(connection: Connection, failed_before: datetime, limit: int) -> list[DeferredCall]:
-    """Calls that first failed so long ago, are not answered, and whose asker has not been told.
+    """Return unanswered calls that first failed before, and whose user has not been told of the retries.
 
-    Those that are not genuine are among them, to be rejected.
+    Includes those that are not genuine, to be rejected.
     """
     values = {"own_app": app_of(connection), "before": failed_before, "limit": limit}
     return _found(connection, DUE_FOR_INTERIM, values)
 
 
 def all_by_message(connection: Connection, message_id: str) -> list[DeferredCall]:
-    """The calls that a message asks for: more than one when it was tried again."""
+    """Return the calls of a message: more than one if it was tried again."""
     return _all(connection, BY_MESSAGE, {"own_app": app_of(connection), "message_id": message_id})
 
 
@@ -602,7 +613,7 @@ ENDED_WITH = _select.where(
 
 
 def ended_with(connection: Connection, request_id: str, outcome: str) -> list[DeferredCall]:
-    """The calls that waited for a request and came to this end, in the order asked."""
+    """Return the calls that waited for a request and ended with this outcome, in the order asked."""
     return _all(connection, ENDED_WITH, {"request": request_id, "how": outcome})
 
 
@@ -618,7 +629,7 @@ ANSWERED_BEFORE = (
         exists().where(
             messages.c.call_id == calls.c.id,
             messages.c.kind == literal_column("'answer'"),
-            status_in(messages, "queued", "sending", "sent"),
+            status_in(messages, MessageStatus.QUEUED, MessageStatus.SENDING, MessageStatus.SENT),
         ),
     )
     .order_by(calls.c.settled_at.desc(), calls.c.id.desc())
@@ -647,32 +658,20 @@ LATEST_IN = (
 
 
 def direct_chat_of(connection: Connection, user: UserKey) -> DirectChat | None:
-    """The person's chat with the bot, by what they asked there last."""
+    """Return the user's direct chat, as of their last call there."""
     found = _all(connection, LATEST_IN, {"user": user, "kind": "direct", "limit": 1})
     return DirectChat(found[0].chat.chat_id, found[0].message_id) if found else None
 
 
 def latest_group_of(connection: Connection, user: UserKey) -> str | None:
-    """The group in which the person asked for something last."""
+    """Return the group of the user's last call in a group."""
     found = _all(connection, LATEST_IN, {"user": user, "kind": "group", "limit": 1})
     return found[0].chat.chat_id if found else None
 
 
-PRUNE = delete(calls).where(
-    calls.c.id.in_(
-        select(calls.c.id)
-        .where(
-            of_app(calls),
-            calls.c.settled_at.is_not(None),
-            calls.c.settled_at < bind("before", calls.c.settled_at),
-        )
-        .order_by(calls.c.settled_at)
-        .limit(LIMIT)
-    )
-)
+PRUNE = pruning(calls, *settled_before(calls), order_by=calls.c.settled_at)
 
 
 def prune(connection: Connection, before: datetime, limit: int) -> int:
-    """Deletes calls that were settled before, with their steps; returns how many."""
-    values = {"own_app": app_of(connection), "before": before, "limit": limit}
-    return connection.execute(PRUNE, values).rowcount
+    """Delete calls that settled before, with their steps; return how many."""
+    return queue.prune(connection, PRUNE, limit, before=before)

@@ -1,9 +1,10 @@
-"""Claims: a worker takes the next runnable call for as long as its lease. A person's calls are taken in the order asked.
+"""Claims of deferred calls: each user's calls run in the order asked, one at a time.
 
-A person with thousands of queued calls must not cost every claim a look at each of them. So a call that is asked while
-another is due stands `behind`, out of the index that claims read; and whenever a call is taken, the first of those
-behind it steps forward. One that is overlooked (what stood before it was cancelled, or taken in the same moment) is
-called up by `call_up`.
+Claims must not read all of a user's thousands of queued calls. So a call that is asked while another one is due is
+`behind`, outside the index that claims read. Whenever a call is claimed, the first call behind it is promoted. A call
+whose predecessor ended without promoting it (it was cancelled, or claimed at the same moment) is promoted by `call_up`.
+
+Because of that order, and of urgent calls, these statements are not built by `queue.Queue`.
 """
 
 from __future__ import annotations
@@ -28,11 +29,12 @@ from sqlalchemy import (
     update,
 )
 
-from bot.core.calls import DeferredCall
+from bot.core.calls import CallStatus, DeferredCall
 from bot.core.people import UserKey
-from bot.store.call_rows import COLUMNS, STILL_HELD, call_of, changed
+from bot.store.call_rows import COLUMNS, QUEUE, call_of
+from bot.store.queue import Claim
 from bot.store.schema import deferred_calls as calls
-from bot.store.statements import app_of, bind, of_app, status_is
+from bot.store.statements import app_of, bind, changed, literal, of_app, status_is
 from bot.store.transaction import announce, keyring_of
 
 
@@ -43,15 +45,15 @@ def first_ahead(
     asked_at: ColumnElement[datetime],
     call: ColumnElement[str],
 ) -> ColumnElement[datetime]:
-    """When the first call was asked that is queued, due and asked before this one; NULL when there is none.
+    """When the first call was asked that is queued, due and asked before this one; NULL if there is none.
 
-    In this order, and not as EXISTS: PostgreSQL would take any index to find some row, and read all of a long queue.
+    Ordered, instead of EXISTS, for which PostgreSQL takes any index that finds a row, and reads all of a long queue.
     """
     return (
         select(ahead.c.asked_at)
         .where(
             ahead.c.user_key == user,
-            status_is(ahead, "queued"),
+            status_is(ahead, CallStatus.QUEUED),
             ahead.c.runs_after <= now,
             tuple_(ahead.c.asked_at, ahead.c.id) < tuple_(asked_at, call),
         )
@@ -62,7 +64,7 @@ def first_ahead(
 
 
 def _claim_next(dialect: str) -> Any:
-    """The next call of those who are not busy."""
+    """The next call of users without a running call."""
     call, running, ahead = calls.alias("call"), calls.alias("running"), calls.alias("ahead")
     now = bind("now", calls.c.runs_after)
     busy: ColumnElement[bool] = exists().where(
@@ -70,7 +72,7 @@ def _claim_next(dialect: str) -> Any:
         literal_column("(running.status = 'running' AND NOT running.urgent)"),
     )
     if dialect == "sqlite":
-        # Left to itself, after an ANALYZE that saw nothing running, it would go through all that a person ever asked.
+        # After an ANALYZE that saw no running call, SQLite would otherwise read all calls that a user ever asked.
         busy = literal_column(
             "EXISTS (SELECT 1 FROM deferred_calls AS running INDEXED BY ix_deferred_calls_one_running "
             "WHERE running.user_key = call.user_key AND running.status = 'running' AND NOT running.urgent)",
@@ -83,7 +85,7 @@ def _claim_next(dialect: str) -> Any:
             of_app(call),
             literal_column("(call.status = 'running' OR (call.status = 'queued' AND NOT call.behind))"),
             call.c.runs_after <= now,
-            or_(status_is(call, "running"), call.c.urgent, ~busy & ~asked_before),
+            or_(status_is(call, CallStatus.RUNNING), call.c.urgent, ~busy & ~asked_before),
         )
         .order_by(call.c.runs_after, call.c.id)
         .limit(1)
@@ -94,7 +96,7 @@ def _claim_next(dialect: str) -> Any:
 
 
 def _claim_urgent(dialect: str) -> Any:
-    """The next urgent call. One that was lost by its worker waits until `_claim_next` comes round."""
+    """The next urgent call. One whose lease has expired is left to `_claim_next`."""
     call, now = calls.alias("call"), bind("now", calls.c.runs_after)
     next_one = (
         select(call.c.id)
@@ -114,17 +116,19 @@ def _claim(dialect: str, next_one: Select[tuple[str]]) -> Any:
         update(calls)
         .where(calls.c.id == next_one.scalar_subquery())
         .values(
-            status=literal_column("'running'"),
+            status=literal(CallStatus.RUNNING),
             worker=bind("new_worker", calls.c.worker),
             runs_after=bind("lease_until", calls.c.runs_after),
             claim=calls.c.claim + 1,
             attempts=calls.c.attempts + 1,
-            takeovers=case((status_is(calls, "running"), calls.c.takeovers + 1), else_=calls.c.takeovers),
+            takeovers=case(
+                (status_is(calls, CallStatus.RUNNING), calls.c.takeovers + 1), else_=calls.c.takeovers
+            ),
             behind=literal_column("false"),
         )
     )
     if dialect == "sqlite":
-        # Asked along, because a second statement for each claim would cost more than this.
+        # Selected here, because a second statement for each claim would cost more.
         others = (
             "EXISTS (SELECT 1 FROM deferred_calls AS other INDEXED BY ix_deferred_calls_behind "
             "WHERE other.app = deferred_calls.app AND other.user_key = deferred_calls.user_key "
@@ -133,11 +137,11 @@ def _claim(dialect: str, next_one: Select[tuple[str]]) -> Any:
         return claim.returning(*COLUMNS, literal_column(others, Boolean).label("others_behind"))
     claimed = claim.returning(*COLUMNS).cte("claimed")
     person = select(claimed.c.user_key).scalar_subquery()
-    return select(claimed).add_cte(_step_forward(person).cte("forward"))
+    return select(claimed).add_cte(_promote(person).cte("forward"))
 
 
-def _step_forward(person: ColumnElement[UserKey]) -> Any:
-    """The first of a person's calls that stand behind does so no longer."""
+def _promote(person: ColumnElement[UserKey]) -> Any:
+    """Promote the first of a user's calls that are behind."""
     call = calls.alias("behind")
     first = (
         select(call.c.id)
@@ -154,30 +158,27 @@ def _step_forward(person: ColumnElement[UserKey]) -> Any:
 
 CLAIM_NEXT = {dialect: _claim_next(dialect) for dialect in ("sqlite", "postgresql")}
 CLAIM_URGENT = {dialect: _claim_urgent(dialect) for dialect in ("sqlite", "postgresql")}
-STEP_FORWARD = _step_forward(bind("user", calls.c.user_key))
+PROMOTE = _promote(bind("user", calls.c.user_key))
 
 
-def claim_next(
-    connection: Connection, worker: str, now: datetime, lease_until: datetime, *, urgent_only: bool = False
-) -> DeferredCall | None:
-    """Takes the next runnable call: a queued one that is due, or a running one whose lease has run out.
+def claim_next(connection: Connection, claim: Claim, *, urgent_only: bool = False) -> DeferredCall | None:
+    """Claim the next runnable call: a queued one that is due, or a running one whose lease has expired.
 
-    A person's calls are taken in the order asked, one at a time; urgent ones wait for none of them. Nothing of another
-    replica's or app's can be taken, and None may also mean that a race was lost. A call that is not genuine is taken
-    too, to be rejected. One statement on PostgreSQL: fit for `Database.write_one`.
+    A user's calls are claimed in the order asked, one at a time; urgent ones do not wait for the others. None may also
+    mean that another replica was faster. A call that is not genuine is claimed too, to be rejected. One statement on
+    PostgreSQL: fit for `Database.write_one`.
     """
-    values = {"own_app": app_of(connection), "new_worker": worker, "now": now, "lease_until": lease_until}
     statement = (CLAIM_URGENT if urgent_only else CLAIM_NEXT)[connection.dialect.name]
-    row = connection.execute(statement, values).one_or_none()
+    row = connection.execute(statement, claim.values).one_or_none()
     if row is None:
         return None
     call = call_of(row, keyring_of(connection))
     if connection.dialect.name == "sqlite" and row.others_behind:
-        connection.execute(STEP_FORWARD, {"own_app": call.user.app, "user": call.user})
+        connection.execute(PROMOTE, {"own_app": call.user.app, "user": call.user})
     return call
 
 
-_OVERLOOKED = """
+_NOT_PROMOTED = """
     WITH RECURSIVE people (user_key) AS (
         SELECT (SELECT call.user_key FROM deferred_calls AS call {index}
                 WHERE call.app = :own_app AND call.status = 'queued' AND call.behind
@@ -202,32 +203,34 @@ _OVERLOOKED = """
         LIMIT 1
     ) IS NULL
 """
-OVERLOOKED = {
-    # SQLite tells indexes apart by their statistics, and has none of one that was empty when it looked.
-    dialect: text(_OVERLOOKED.format(index=index)).bindparams(bindparam("now", type_=calls.c.runs_after.type))
+NOT_PROMOTED = {
+    # SQLite chooses indexes by their statistics, and has none of an index that was empty at the last ANALYZE.
+    dialect: text(_NOT_PROMOTED.format(index=index)).bindparams(
+        bindparam("now", type_=calls.c.runs_after.type)
+    )
     for dialect, index in {"sqlite": "INDEXED BY ix_deferred_calls_behind", "postgresql": ""}.items()
 }
-"""Goes from person to person through the index of those who have calls behind: however many each has."""
+"""Steps from user to user in the index of calls that are behind, however many each user has."""
 CALL_UP = (
     update(calls)
-    .where(calls.c.id.in_(bind("calls", calls.c.id, expanding=True)), status_is(calls, "queued"))
+    .where(calls.c.id.in_(bind("calls", calls.c.id, expanding=True)), status_is(calls, CallStatus.QUEUED))
     .values(behind=literal_column("false"))
 )
 
 
 def call_up(connection: Connection, now: datetime) -> int:
-    """Of each person's calls that stand behind nothing any more, the first can be claimed; returns how many."""
+    """Promote queued calls whose predecessor ended without promoting them; return how many."""
     values = {"own_app": app_of(connection), "now": now}
-    overlooked = list(connection.execute(OVERLOOKED[connection.dialect.name], values).scalars())
-    if not overlooked:
+    found = list(connection.execute(NOT_PROMOTED[connection.dialect.name], values).scalars())
+    if not found:
         return 0
     announce(connection)
-    return connection.execute(CALL_UP, {"calls": overlooked}).rowcount
+    return connection.execute(CALL_UP, {"calls": found}).rowcount
 
 
-EXTEND = update(calls).where(*STILL_HELD).values(runs_after=bind("until", calls.c.runs_after))
+EXTEND = QUEUE.extend()
 
 
 def extend(connection: Connection, call_id: str, claim: int, lease_until: datetime) -> bool:
-    """False when the claim is lost. One statement."""
+    """Prolong the lease of a running call; False if the claim is lost. One statement."""
     return changed(connection, EXTEND, {"call": call_id, "held_claim": claim, "until": lease_until})

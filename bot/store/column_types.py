@@ -1,4 +1,4 @@
-"""How nouns are stored: so that both databases sort them, and an operator can read them."""
+"""Column types of the domain's values: both databases sort them, and an operator can read them."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from bot.core.scopes import Requirement, ScopeSet
 
 
 class _Tolerant:
-    """Reads what cannot be read as `unreadable`: a row that somebody has spoiled must not keep others from being read.
+    """Reads a malformed value as `unreadable`, so that one corrupted row does not keep others from being read.
 
-    What matters is bound to a seal, which does not hold then.
+    Values that matter are bound to a seal, which then does not open.
     """
 
     unreadable: Any
@@ -73,14 +73,14 @@ class _JsonText(_Tolerant, TypeDecorator[Any]):
 
 
 def _words(parsed: Any) -> tuple[str, ...]:
-    """The value, if it is a list of words; ValueError if not."""
+    """Return the value if it is a list of strings. Raises ValueError otherwise."""
     if not isinstance(parsed, list) or not all(isinstance(each, str) for each in parsed):
         raise ValueError("not a list of words")
     return tuple(parsed)
 
 
 class ScopeSetText(_JsonText):
-    """A JSON array in alphabetical order, so that equal sets are equal texts."""
+    """A JSON array in alphabetical order, so that equal sets have equal texts."""
 
     cache_ok = True
     unreadable: ScopeSet = frozenset()
@@ -119,7 +119,7 @@ class NamesText(_JsonText):
 
 
 class AppOfUserKey(ColumnElement[str]):
-    """Platform and app, as the key of a person begins with them."""
+    """Platform and app, which a user key begins with."""
 
     type = Text()
     inherit_cache = True
@@ -127,7 +127,7 @@ class AppOfUserKey(ColumnElement[str]):
 
 @compiles(AppOfUserKey, "postgresql")
 def _on_postgresql(*_: object, **__: object) -> str:
-    # As the server shows it.
+    # In the form in which the server reports it.
     return "split_part(user_key, ':'::text, 1) || ':'::text || split_part(user_key, ':'::text, 2)"
 
 

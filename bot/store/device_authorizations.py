@@ -1,4 +1,4 @@
-"""Device authorizations: minted and polled for by whichever replica claims them, their codes sealed while they live."""
+"""Device authorizations (RFC 8628): the replica that claims one requests its code or polls. Codes are sealed."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, literal_column, null, select, update
 
+from bot.core import lifecycle
 from bot.core.oauth import DeviceCode
 from bot.core.people import UserKey
 from bot.core.requests import DeviceAuthorization, DeviceStatus
 from bot.core.scopes import ScopeSet
-from bot.store import audit, requests, sealed
+from bot.store import audit, queue, requests, sealed
 from bot.store.keyring import Keyring
+from bot.store.queue import Claim, Queue
 from bot.store.schema import device_authorizations as devices
-from bot.store.statements import LIMIT, app_of, bind, of_app, status_in, status_is
+from bot.store.statements import bind, changed, is_live, literal, may_become
 from bot.store.transaction import keyring_of
 
 COLUMNS = (
@@ -35,16 +37,16 @@ COLUMNS = (
 )
 
 
-def _device(row: Any, seal: Keyring) -> DeviceAuthorization:
+def _device(row: Any, keyring: Keyring) -> DeviceAuthorization:
     return DeviceAuthorization(
         id=row.id,
         request_id=row.request_id,
         user=row.user_key,
         status=DeviceStatus(row.status),
         scopes=row.scopes,
-        device_code=sealed.DEVICE_CODE.open_unless_lost(seal, row._mapping),
-        user_code=sealed.USER_CODE.open_unless_lost(seal, row._mapping),
-        link=sealed.DEVICE_LINK.open_unless_lost(seal, row._mapping),
+        device_code=sealed.DEVICE_CODE.open_unless_lost(keyring, row._mapping),
+        user_code=sealed.USER_CODE.open_unless_lost(keyring, row._mapping),
+        link=sealed.DEVICE_LINK.open_unless_lost(keyring, row._mapping),
         interval=row.interval_seconds,
         failures=row.failures,
         created_at=row.created_at,
@@ -66,15 +68,15 @@ def _entry(event: str, row: Any, now: datetime, **detail: str | list[str]) -> au
 
 _this = devices.c.id == bind("device", devices.c.id)
 _of_request = devices.c.request_id == bind("request", devices.c.request_id)
-_live = status_in(devices, "minting", "polling")
+_live = is_live(devices, DeviceStatus)
 LATEST_OF = select(*COLUMNS).where(_of_request).order_by(devices.c.id.desc()).limit(1)
 OUTCOME_OF = select(devices.c.outcome).where(_this)
 
 
 def latest_of(connection: Connection, request: str) -> DeviceAuthorization | None:
-    """The last press of the button on a request's card: live, or how it ended."""
-    seal = keyring_of(connection)
-    return next((_device(row, seal) for row in connection.execute(LATEST_OF, {"request": request})), None)
+    """Return the latest device authorization of a request, live or ended."""
+    keyring = keyring_of(connection)
+    return next((_device(row, keyring) for row in connection.execute(LATEST_OF, {"request": request})), None)
 
 
 def outcome_of(connection: Connection, device: str) -> str | None:
@@ -94,17 +96,16 @@ def begin(
     *,
     scopes: ScopeSet,
     new_id: str,
-    worker: str,
-    now: datetime,
-    lease_until: datetime,
+    claim: Claim,
 ) -> DeviceAuthorization | None:
-    """Notes that a code is to be minted, claimed for this worker; None while another one of the request lives."""
+    """Record a device authorization whose code the caller is to request. None while the request has a live one."""
+    now = claim.now
     requests.get_locked(connection, request)
     before = latest_of(connection, request)
-    if before is not None and before.status in {DeviceStatus.MINTING, DeviceStatus.POLLING}:
+    if before is not None and lifecycle.is_live(before.status):
         if before.expires_at is None or before.expires_at > now:
             return None
-        # Its end has not been noted yet; the platform has forgotten the code.
+        # Its end is not recorded yet, but its code has expired at the platform.
         finish(connection, before.id, before.claim, DeviceStatus.EXPIRED, "expired", now)
     values = {
         "id": new_id,
@@ -114,8 +115,8 @@ def begin(
         "scopes": scopes,
         "interval_seconds": 0,
         "failures": 0,
-        "runs_after": lease_until,
-        "worker": worker,
+        "runs_after": claim.lease_until,
+        "worker": claim.worker,
         "claim": 1,
         "created_at": now,
     }
@@ -151,41 +152,29 @@ def begin(
 
 # --- going on --------------------------------------------------------------------------------------
 
-_due = (
-    select(devices.c.id)
-    .where(of_app(devices), _live, devices.c.runs_after <= bind("now", devices.c.runs_after))
-    .order_by(devices.c.runs_after)
-    .limit(LIMIT)
-    .with_for_update(skip_locked=True)
+QUEUE = Queue(
+    table=devices,
+    this=_this,
+    is_open=[_live],
+    is_claimed=[_live],
+    due_at=devices.c.runs_after,
+    worker=devices.c.worker,
+    number=devices.c.claim,
 )
-CLAIM_DUE = (
-    update(devices)
-    .where(devices.c.id.in_(_due))
-    .values(
-        worker=bind("new_worker", devices.c.worker),
-        runs_after=bind("lease_until", devices.c.runs_after),
-        claim=devices.c.claim + 1,
-    )
-    .returning(*COLUMNS)
-)
+CLAIM_DUE = QUEUE.claim_due(*COLUMNS)
 
 
-def claim_due(
-    connection: Connection, worker: str, now: datetime, lease_until: datetime, limit: int
-) -> list[DeviceAuthorization]:
-    """Takes what is due to be minted or polled for, for the time of the lease. One statement."""
-    values = {"own_app": app_of(connection), "new_worker": worker, "now": now, "lease_until": lease_until}
-    values |= {"limit": limit}
-    seal = keyring_of(connection)
-    return [_device(row, seal) for row in connection.execute(CLAIM_DUE, values).all()]
+def claim_due(connection: Connection, claim: Claim, limit: int) -> list[DeviceAuthorization]:
+    """Claim device authorizations whose code is to be requested, or polled for, now. One statement."""
+    keyring = keyring_of(connection)
+    return [_device(row, keyring) for row in queue.claim_due(connection, CLAIM_DUE, claim, limit)]
 
 
-_mine = (_this, devices.c.claim == bind("held", devices.c.claim), _live)
 MINTED = (
     update(devices)
-    .where(*_mine, _of_request, status_is(devices, "minting"))
+    .where(*QUEUE.held, _of_request, may_become(devices, DeviceStatus.POLLING))
     .values(
-        status=literal_column("'polling'"),
+        status=literal(DeviceStatus.POLLING),
         device_code=bind("sealed_device_code", devices.c.device_code),
         user_code=bind("sealed_user_code", devices.c.user_code),
         link=bind("sealed_link", devices.c.link),
@@ -199,18 +188,18 @@ MINTED = (
 
 
 def minted(connection: Connection, device: DeviceAuthorization, code: DeviceCode, now: datetime) -> bool:
-    """Keeps what the platform minted, sealed; False when the claim is lost, or it belongs to another request by now.
+    """minting → polling, and store the codes, sealed. False if the claim is lost, or the request has been replaced.
 
-    The first poll is an interval away.
+    The first poll is due after an interval.
     """
-    seal, row = keyring_of(connection), _row(device, device.request_id)
+    keyring, row = keyring_of(connection), _row(device, device.request_id)
     values = {
         "device": device.id,
-        "held": device.claim,
+        "held_claim": device.claim,
         "request": device.request_id,
-        "sealed_device_code": sealed.DEVICE_CODE.seal(seal, row, code.device_code),
-        "sealed_user_code": sealed.USER_CODE.seal(seal, row, code.user_code),
-        "sealed_link": sealed.DEVICE_LINK.seal(seal, row, code.verification_uri_complete),
+        "sealed_device_code": sealed.DEVICE_CODE.seal(keyring, row, code.device_code),
+        "sealed_user_code": sealed.USER_CODE.seal(keyring, row, code.user_code),
+        "sealed_link": sealed.DEVICE_LINK.seal(keyring, row, code.verification_uri_complete),
         "pause": code.interval,
         "until": now + timedelta(seconds=code.interval),
         "end": now + timedelta(seconds=code.expires_in),
@@ -221,23 +210,18 @@ def minted(connection: Connection, device: DeviceAuthorization, code: DeviceCode
     return changed is not None
 
 
-POSTPONE = (
-    update(devices)
-    .where(*_mine)
-    .values(
-        runs_after=bind("until", devices.c.runs_after),
-        interval_seconds=bind("pause", devices.c.interval_seconds),
-        failures=bind("failed", devices.c.failures),
-    )
+POSTPONE = QUEUE.postpone(
+    interval_seconds=bind("pause", devices.c.interval_seconds),
+    failures=bind("failed", devices.c.failures),
 )
 
 
 def postpone(
     connection: Connection, device: str, claim: int, *, until: datetime, interval: int, failures: int
 ) -> bool:
-    """Nothing came yet: tried again after `until`. Also keeps the lease of who goes on. One statement."""
-    values = {"device": device, "held": claim, "until": until, "pause": interval, "failed": failures}
-    return bool(connection.execute(POSTPONE, values).rowcount)
+    """Make it due at `until`: for the next try, or to prolong the lease. False if the claim is lost. One statement."""
+    values = {"device": device, "held_claim": claim, "until": until, "pause": interval, "failed": failures}
+    return changed(connection, POSTPONE, values)
 
 
 # --- ending ----------------------------------------------------------------------------------------
@@ -250,7 +234,7 @@ _ended = {
     "user_code": null(),
     "link": null(),
 }
-FINISH = update(devices).where(*_mine).values(_ended).returning(*_audited)
+FINISH = update(devices).where(*QUEUE.held).values(_ended).returning(*_audited)
 END_OF_USER = (
     update(devices)
     .where(devices.c.user_key == bind("user", devices.c.user_key), _live)
@@ -262,11 +246,11 @@ END_OF_USER = (
 def finish(
     connection: Connection, device: str, claim: int, status: DeviceStatus, outcome: str, now: datetime
 ) -> bool:
-    """Ends it and erases its codes; False when the claim is lost, or it has been ended by its person.
+    """End it and erase its codes; False if the claim is lost, or `close` has ended it.
 
-    In the audit log it is the grant that tells of one that is completed.
+    A completed one has no audit entry of its own: the grant has one.
     """
-    values = {"device": device, "held": claim, "ending": status.value, "how": outcome, "now": now}
+    values = {"device": device, "held_claim": claim, "ending": status.value, "how": outcome, "now": now}
     row = connection.execute(FINISH, values).one_or_none()
     if row is not None and status is not DeviceStatus.COMPLETED:
         how = audit.DECLINED_ON_PAGE if status is DeviceStatus.DENIED else {}
@@ -281,10 +265,12 @@ CLOSED = "closed"
 
 
 def close(connection: Connection, user: UserKey, now: datetime) -> int:
-    """Nobody waits for the person's consent any more: what still comes is not stored."""
+    """End a user's device authorizations, because no call waits for them; return how many. Late tokens are not stored."""
     values = {"user": user, "ending": DeviceStatus.FAILED.value, "how": CLOSED, "now": now}
     closed = connection.execute(END_OF_USER, values).all()
-    audit.write_all(connection, [_entry("failed", row, now, reason=CLOSED) for row in closed])
+    audit.write_all(
+        connection, [_entry(DeviceStatus.FAILED.value, row, now, reason=CLOSED) for row in closed]
+    )
     return len(closed)
 
 
@@ -299,18 +285,18 @@ MOVE = (
 
 
 def move(connection: Connection, request: str, successor: str) -> None:
-    """Another request takes the place of this one, with a card of its own: the live code is shown there."""
+    """Move the live device authorization of a request to its successor, whose card shows the code from then on."""
     device = latest_of(connection, request)
-    if device is None or device.status not in {DeviceStatus.MINTING, DeviceStatus.POLLING}:
+    if device is None or not lifecycle.is_live(device.status):
         return
     if device.status is DeviceStatus.POLLING and device.device_code is None:
-        return  # lost: it ends where it is
-    seal, row = keyring_of(connection), _row(device, successor)
-    code = sealed.DEVICE_CODE.seal_if_any(seal, row, device.device_code)
+        return  # its code is lost, and it fails where it is
+    keyring, row = keyring_of(connection), _row(device, successor)
+    code = sealed.DEVICE_CODE.seal_if_any(keyring, row, device.device_code)
     values = {"device": device.id, "request": request, "successor": successor, "sealed_device_code": code}
     connection.execute(MOVE, values)
 
 
 def _row(device: DeviceAuthorization, request: str) -> dict[str, Any]:
-    """What the codes are bound to."""
+    """The values that the seals of the codes are bound to."""
     return {"id": device.id, "request_id": request, "user_key": device.user, "scopes": device.scopes}

@@ -1,20 +1,19 @@
-"""What each scope that a person granted was asked for, and when a call last needed it. Says nothing of what is held."""
+"""Which commands asked for each scope that a user granted, and when a call last needed it. Tokens are in `grants`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from sqlalchemy import Connection, delete, literal_column, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
+from bot.core.grants import USE_INTERVAL
 from bot.core.people import UserKey
 from bot.core.scopes import Scope, ScopeSet
 from bot.store.schema import granted_scopes
 from bot.store.statements import bind
-
-TOUCHED_EVERY = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +40,7 @@ def of_user(connection: Connection, user: UserKey) -> dict[Scope, GrantedScope]:
 
 
 def unasked(connection: Connection, user: UserKey) -> ScopeSet:
-    """What came along with a consent of the person, and no command ever asked for."""
+    """Return the scopes that came along with a consent although no command asked for them."""
     return frozenset(each.scope for each in of_user(connection, user).values() if not each.asked_by)
 
 
@@ -60,7 +59,7 @@ def add(
     asked_by: Mapping[Scope, tuple[str, ...]],
     now: datetime,
 ) -> None:
-    """Notes which commands asked for what a person grants; what none asked for now keeps what is noted of it."""
+    """Record which commands asked for the granted scopes. A scope that none asked for now keeps its record."""
     rows = [
         {"user_key": user, "scope": scope, "asked_by": asked_by.get(scope, ()), "granted_at": now}
         for scope in sorted(granted)
@@ -84,9 +83,9 @@ USED = (
 
 
 def used(connection: Connection, user: UserKey, scopes: ScopeSet, command: str, now: datetime) -> None:
-    """Notes that a command needed these scopes and was answered, at most once a minute."""
+    """Record that a command needed these scopes and was answered, at most once a minute."""
     values = {"user": user, "scopes": sorted(scopes), "command": command, "now": now}
-    connection.execute(USED, values | {"before": now - TOUCHED_EVERY})
+    connection.execute(USED, values | {"before": now - USE_INTERVAL})
 
 
 FORGET_ALL = delete(granted_scopes).where(_of_user)
@@ -94,10 +93,10 @@ FORGET = FORGET_ALL.where(granted_scopes.c.scope.in_(bind("scopes", granted_scop
 
 
 def forget(connection: Connection, user: UserKey, scopes: ScopeSet) -> None:
-    """The person gave these back."""
+    """Delete the records of scopes that the user gave back."""
     connection.execute(FORGET, {"user": user, "scopes": sorted(scopes)})
 
 
 def forget_all(connection: Connection, user: UserKey) -> None:
-    """The person took everything back."""
+    """Delete all records of a user who took everything back."""
     connection.execute(FORGET_ALL, {"user": user})

@@ -1,36 +1,23 @@
-"""Grants: what people gave, and its tokens. Every change of the tokens counts up the generation."""
+"""Grants: what users gave, and its tokens. Every change of the tokens increments the generation."""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, literal_column, or_, select, update
+from sqlalchemy import Connection, Row, and_, literal_column, null, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from bot.core.grants import Grant, GrantStatus
+from bot.core.grants import REVOKED, USE_INTERVAL, Grant, GrantStatus, refresh_window
 from bot.core.oauth import TokenSet
 from bot.core.people import UserKey
 from bot.core.scopes import ScopeSet
-from bot.store import audit, granted_scopes, sealed
+from bot.store import audit, granted_scopes, queue, sealed
 from bot.store.keyring import Keyring
+from bot.store.queue import NOW, Claim, Queue
 from bot.store.schema import grants
-from bot.store.statements import LIMIT, app_of, bind, of_app, status_is
+from bot.store.statements import bind, changed, may_become, status_is
 from bot.store.transaction import keyring_of
-
-TOUCHED_EVERY = timedelta(minutes=1)
-RENEWED_AHEAD = timedelta(minutes=5)
-"""So long before an access token expires, it is due for renewal while it is busy."""
-BUSY_FOR = timedelta(hours=1)
-"""A token is busy so long after a call has last used it: the next call is not to wait for a refresh."""
-KEPT_ALIVE_AHEAD = timedelta(days=1)
-"""So long before a refresh token expires, and its person would have to be asked again, it is due while it is in use."""
-IN_USE_FOR = timedelta(days=14)
-"""A grant is in use so long after a call has last used it. Nobody is served by keeping others alive."""
-
-REVOKED = "revoked"
-"""How the reasons begin that make the bot forget what was ever granted: somebody took it back."""
-
 
 # --- rows ------------------------------------------------------------------------------------------
 
@@ -55,16 +42,16 @@ COLUMNS = (
 )
 
 
-def _grant(row: Row[Any], seal: Keyring) -> Grant:
-    # Without a proof nothing is remembered: the next link asks for all that is. Earlier releases have written none.
-    is_proven = row.memory_seal is not None and sealed.MEMORY.is_genuine(seal, row._mapping)
+def _grant(row: Row[Any], keyring: Keyring) -> Grant:
+    # Without a proof `scopes_ever` does not count. Rows of earlier releases have none.
+    is_proven = row.memory_seal is not None and sealed.MEMORY.is_genuine(keyring, row._mapping)
     return Grant(
         user=row.user_key,
         status=GrantStatus(row.status),
         generation=row.generation,
-        access_token=sealed.ACCESS_TOKEN.open_unless_lost(seal, row._mapping),
+        access_token=sealed.ACCESS_TOKEN.open_unless_lost(keyring, row._mapping),
         access_expires_at=row.access_expires_at,
-        refresh_token=sealed.REFRESH_TOKEN.open_unless_lost(seal, row._mapping),
+        refresh_token=sealed.REFRESH_TOKEN.open_unless_lost(keyring, row._mapping),
         refresh_expires_at=row.refresh_expires_at,
         scopes=row.scopes,
         scopes_ever=row.scopes_ever if is_proven else frozenset(),
@@ -78,30 +65,34 @@ def _grant(row: Row[Any], seal: Keyring) -> Grant:
     )
 
 
-def _tokens(seal: Keyring, user: UserKey, tokens: TokenSet, now: datetime) -> dict[str, Any]:
+def _tokens(keyring: Keyring, user: UserKey, tokens: TokenSet, now: datetime) -> dict[str, Any]:
     refresh, lives, whose = tokens.refresh_token, tokens.refresh_expires_in, {"user_key": user}
     return {
-        "access_token": sealed.ACCESS_TOKEN.seal(seal, whose, tokens.access_token),
+        "access_token": sealed.ACCESS_TOKEN.seal(keyring, whose, tokens.access_token),
         "access_expires_at": now + timedelta(seconds=tokens.expires_in),
-        "refresh_token": sealed.REFRESH_TOKEN.seal_if_any(seal, whose, refresh),
+        "refresh_token": sealed.REFRESH_TOKEN.seal_if_any(keyring, whose, refresh),
         "refresh_expires_at": now + timedelta(seconds=lives) if refresh and lives is not None else None,
         "issued_at": now,
     }
 
 
-def _remembered(seal: Keyring, user: UserKey, scopes: ScopeSet, ever: ScopeSet) -> dict[str, Any]:
+def _remembered(keyring: Keyring, user: UserKey, scopes: ScopeSet, ever: ScopeSet) -> dict[str, Any]:
     values = {"scopes": scopes, "scopes_ever": ever}
-    return values | {"memory_seal": sealed.MEMORY.seal(seal, values | {"user_key": user})}
+    return values | {"memory_seal": sealed.MEMORY.seal(keyring, values | {"user_key": user})}
 
 
 _of_user = grants.c.user_key == bind("user", grants.c.user_key)
-_same = (_of_user, grants.c.generation == bind("known", grants.c.generation), status_is(grants, "active"))
+_same = (
+    _of_user,
+    grants.c.generation == bind("known", grants.c.generation),
+    status_is(grants, GrantStatus.ACTIVE),
+)
 FIND = select(*COLUMNS).where(_of_user)
 FIND_LOCKED = FIND.with_for_update()
 
 
 def find(connection: Connection, user: UserKey) -> Grant | None:
-    """What the person gave last, ended or not."""
+    """Return the user's latest grant, active or ended."""
     return _find(connection, FIND, user)
 
 
@@ -124,7 +115,7 @@ _SAVED = (
         "scopes_ever",
         "memory_seal",
     ),
-    *("authorized_at", "issued_at", "oauth", "refresh_worker", "refresh_lease_until", "refresh_started_at"),
+    *("authorized_at", "issued_at", "refresh_worker", "refresh_lease_until", "refresh_started_at"),
     *("narrowed", "refresh_failures", "refresh_after", "ended_at", "end_reason"),
 )
 SAVE = _new.on_conflict_do_update(
@@ -132,7 +123,9 @@ SAVE = _new.on_conflict_do_update(
     set_={name: _new.excluded[name] for name in _SAVED} | {"generation": grants.c.generation + 1},
 ).returning(*COLUMNS)
 _FRESH: dict[str, Any] = {
-    "status": "active",
+    "status": GrantStatus.ACTIVE.value,
+    # Nothing reads this column. It stays until a migration drops it, because earlier programs write it.
+    "oauth": "v2",
     "refresh_worker": None,
     "refresh_lease_until": None,
     "refresh_started_at": None,
@@ -152,48 +145,49 @@ def save(
     *,
     scopes: ScopeSet,
     unasked: ScopeSet = frozenset(),
-    oauth: str,
     now: datetime,
 ) -> Grant:
-    """Stores what a code exchange gave, in place of what there was `before`; a refresh under way has lost.
+    """Store the tokens of a code exchange in place of the grant `before`. A refresh under way loses its lease.
 
-    Of what is `unasked` only what the tokens have is remembered: when it is gone, nobody asks for it again.
-    For whoever has locked the person (see `users.lock`): a call that is about to wait for these scopes is seen after
-    this.
+    Of the `unasked` scopes only those that the tokens have are remembered, so that lost ones are not asked for again.
+    The caller has locked the user (see `users.lock`) and afterwards sees every call that waits for these scopes.
     """
     ever = scopes | (before.scopes_ever - unasked) if before else scopes
     values = _FRESH | _tokens(keyring_of(connection), user, tokens, now)
     values |= _remembered(keyring_of(connection), user, scopes, ever)
-    values |= {"user_key": user, "generation": 1, "authorized_at": now, "oauth": oauth}
+    values |= {"user_key": user, "generation": 1, "authorized_at": now}
     return _grant(connection.execute(SAVE, values).one(), keyring_of(connection))
 
 
 # --- refreshing ------------------------------------------------------------------------------------
 
-_free = or_(
-    grants.c.refresh_lease_until.is_(None),
-    grants.c.refresh_lease_until <= bind("now", grants.c.refresh_lease_until),
+QUEUE = Queue(
+    table=grants,
+    this=and_(_of_user, grants.c.generation == bind("known", grants.c.generation)),
+    is_open=[status_is(grants, GrantStatus.ACTIVE)],
+    is_claimed=[status_is(grants, GrantStatus.ACTIVE)],
+    due_at=grants.c.access_expires_at,
+    lease=grants.c.refresh_lease_until,
+    worker=grants.c.refresh_worker,
+    retry_at=grants.c.refresh_after,
 )
-_not_paused = or_(
-    grants.c.refresh_after.is_(None), grants.c.refresh_after <= bind("now", grants.c.refresh_after)
+"""The worker that has claimed a grant may use its refresh token."""
+_not_paused = or_(grants.c.refresh_after.is_(None), grants.c.refresh_after <= NOW)
+LEASE_REFRESH = (
+    update(grants)
+    .where(*_same, *QUEUE.is_free, _not_paused)
+    .values({**QUEUE.claimed, grants.c.refresh_started_at: NOW})
+    .returning(*COLUMNS)
 )
-_leased = {
-    "refresh_worker": bind("worker", grants.c.refresh_worker),
-    "refresh_lease_until": bind("until", grants.c.refresh_lease_until),
-    "refresh_started_at": bind("now", grants.c.refresh_started_at),
-}
-LEASE_REFRESH = update(grants).where(*_same, _free, _not_paused).values(**_leased).returning(*COLUMNS)
 
 
-def lease_refresh(
-    connection: Connection, user: UserKey, generation: int, worker: str, now: datetime, until: datetime
-) -> Grant | None:
-    """Takes the right to use this generation's refresh token, and records that it is about to be used.
+def lease_refresh(connection: Connection, user: UserKey, generation: int, claim: Claim) -> Grant | None:
+    """Claim the right to use this generation's refresh token, and record that the refresh begins.
 
-    None when the tokens have changed, another worker has the lease, or a failure's pause is not over. One statement.
+    None if the tokens have changed, another worker has the lease, or the pause after a failure is not over. One
+    statement.
     """
-    values = {"user": user, "known": generation, "worker": worker, "now": now, "until": until}
-    row = connection.execute(LEASE_REFRESH, values).one_or_none()
+    row = connection.execute(LEASE_REFRESH, claim.values | {"user": user, "known": generation}).one_or_none()
     return None if row is None else _grant(row, keyring_of(connection))
 
 
@@ -225,17 +219,15 @@ def save_refreshed(
     connection: Connection,
     user: UserKey,
     generation: int,
-    worker: str,
     tokens: TokenSet,
     *,
     scopes: ScopeSet,
     unasked: ScopeSet = frozenset(),
     now: datetime,
 ) -> Grant | None:
-    """Stores refreshed tokens in place of this generation's; None when they were replaced or ended meanwhile.
+    """Store refreshed tokens in place of this generation's; None if the grant was replaced or ended meanwhile.
 
-    A worker that comes late, with its lease run out, is welcome as long as nobody else was quicker: its tokens are
-    the ones that work.
+    A worker whose lease has expired may still store them if the generation is unchanged: its tokens are the valid ones.
     """
     before = _find(connection, FIND_LOCKED, user)
     if before is None:
@@ -260,105 +252,87 @@ NARROW = (
 
 
 def forget_scopes(connection: Connection, narrowed: Grant, scopes: ScopeSet) -> bool:
-    """These were given back: when one is refused, it is not among what was lost. Earlier releases go by `narrowed`.
+    """Forget scopes that the user gave back, so that they do not count as lost. Earlier releases read `narrowed`.
 
-    False when other tokens have come since: a newer consent may have granted them again.
+    False if the tokens have changed since: a newer consent may have granted these scopes again.
     """
     remembered = narrowed.scopes_ever - scopes
     values = _remembered(keyring_of(connection), narrowed.user, narrowed.scopes, remembered)
     values |= {"user": narrowed.user, "known": narrowed.generation}
-    return bool(connection.execute(NARROW, values).rowcount)
+    return changed(connection, NARROW, values)
 
 
-_my_lease = (
-    *_same,
-    grants.c.refresh_worker == bind("worker", grants.c.refresh_worker),
-    grants.c.refresh_lease_until == bind("until", grants.c.refresh_lease_until),
+_one_failure_more = {"refresh_failures": grants.c.refresh_failures + 1}
+REFRESH_IN_DOUBT = QUEUE.postpone(**_one_failure_more)
+REFRESH_FAILED = QUEUE.postpone(**_one_failure_more, refresh_started_at=null())
+REFRESH_OVER = QUEUE.postpone(
+    **_one_failure_more, refresh_started_at=null(), refresh_token=null(), refresh_expires_at=null()
 )
-_failed = update(grants).where(*_my_lease).values(
-    refresh_worker=None,
-    refresh_lease_until=None,
-    refresh_failures=grants.c.refresh_failures + 1,
-    refresh_after=bind("after", grants.c.refresh_after),
-)  # fmt: skip
-REFRESH_IN_DOUBT = _failed
-REFRESH_FAILED = _failed.values(refresh_started_at=None)
-REFRESH_OVER = _failed.values(refresh_started_at=None, refresh_token=None, refresh_expires_at=None)
 
 
-def _held(leased: Grant, worker: str, after: datetime) -> dict[str, Any]:
-    """One lease is told from every other by its generation, its worker and its end."""
+def _held(leased: Grant, worker: str, until: datetime) -> dict[str, Any]:
+    """A lease is identified by its generation, its worker and its end."""
     return {
         "user": leased.user,
         "known": leased.generation,
-        "worker": worker,
-        "until": leased.refresh_lease_until,
-        "after": after,
+        "held_by": worker,
+        "held_until": leased.refresh_lease_until,
+        "until": until,
     }
 
 
 def refresh_failed(
     connection: Connection, leased: Grant, worker: str, *, after: datetime, in_doubt: bool
 ) -> bool:
-    """Gives the lease back and keeps the tokens; no refresh before `after`. False when the lease is lost.
+    """Release the lease and keep the tokens; no refresh before `after`. False if the lease is lost.
 
-    In doubt, it stays on record that a refresh was begun: the platform may have spent the refresh token.
+    In doubt, the beginning of the refresh stays on record: the platform may have spent the refresh token.
     """
     statement = REFRESH_IN_DOUBT if in_doubt else REFRESH_FAILED
-    return bool(connection.execute(statement, _held(leased, worker, after)).rowcount)
+    return changed(connection, statement, _held(leased, worker, after))
 
 
 def refresh_over(connection: Connection, leased: Grant, worker: str, now: datetime) -> bool:
-    """Forgets a refresh token that will never work again; the access token stays. False when the lease is lost."""
-    return bool(connection.execute(REFRESH_OVER, _held(leased, worker, now)).rowcount)
+    """Erase a refresh token that will never work again; keep the access token. False if the lease is lost."""
+    return changed(connection, REFRESH_OVER, _held(leased, worker, now))
 
 
 _busy = grants.c.last_used_at >= bind("busy_since", grants.c.last_used_at)
-_runs_out = and_(
+_expiring = and_(
     grants.c.refresh_expires_at <= bind("kept_alive", grants.c.refresh_expires_at),
     grants.c.last_used_at >= bind("used_since", grants.c.last_used_at),
 )
-_due = (
-    select(grants.c.user_key)
-    .where(
-        of_app(grants),
-        status_is(grants, "active"),
+LEASE_DUE = QUEUE.claim_due(
+    *COLUMNS,
+    where=[
         grants.c.refresh_token.is_not(None),
-        # A token was good when it was last used: what has not been used for long is not even looked at.
+        # A token was valid when it was last used: this range of the index leaves out what was not used for long.
         grants.c.access_expires_at > bind("used_since", grants.c.access_expires_at),
-        grants.c.access_expires_at <= bind("ahead", grants.c.access_expires_at),
-        or_(
-            grants.c.refresh_expires_at.is_(None),
-            grants.c.refresh_expires_at > bind("now", grants.c.access_expires_at),
-        ),
-        or_(_busy, _runs_out),
-        _free,
+        or_(grants.c.refresh_expires_at.is_(None), grants.c.refresh_expires_at > NOW),
+        or_(_busy, _expiring),
         _not_paused,
-    )
-    .order_by(grants.c.access_expires_at)
-    .limit(LIMIT)
-    .with_for_update(skip_locked=True)
+    ],
+    due_by=bind("ahead", grants.c.access_expires_at),
+    values={"refresh_started_at": NOW},
 )
-LEASE_DUE = update(grants).where(grants.c.user_key.in_(_due)).values(**_leased).returning(*COLUMNS)
 
 
-def lease_due(connection: Connection, worker: str, now: datetime, until: datetime, limit: int) -> list[Grant]:
-    """As `lease_refresh`, for tokens to renew ahead of need: busy ones, and those in use whose refresh token would
-    run out. Every other grant is left to expire. One statement; of several replicas each takes others.
+def lease_due(connection: Connection, claim: Claim, limit: int) -> list[Grant]:
+    """As `lease_refresh`, for tokens to refresh ahead of need: busy ones, and used ones whose refresh token expires
+    soon. Every other grant is left to expire. One statement.
     """
-    values = {
-        "own_app": app_of(connection),
-        "worker": worker,
-        "now": now,
-        "until": until,
-        "ahead": now + RENEWED_AHEAD,
-        "busy_since": now - BUSY_FOR,
-        "kept_alive": now + KEPT_ALIVE_AHEAD,
-        "used_since": now - IN_USE_FOR,
-        "limit": limit,
-    }
-    seal = keyring_of(connection)
-    return [_grant(row, seal) for row in connection.execute(LEASE_DUE, values).all()]
+    keyring, window = keyring_of(connection), refresh_window(claim.now)
+    due = queue.claim_due(
+        connection,
+        LEASE_DUE,
+        claim,
+        limit,
+        ahead=window.access_expires_by,
+        busy_since=window.busy_since,
+        kept_alive=window.refresh_expires_by,
+        used_since=window.used_since,
+    )
+    return [_grant(row, keyring) for row in due]
 
 
 # --- use and end -----------------------------------------------------------------------------------
@@ -370,12 +344,12 @@ TOUCH = update(grants).where(
 
 
 def touch(connection: Connection, user: UserKey, now: datetime) -> None:
-    """Notes that the grant was used, at most once a minute."""
-    connection.execute(TOUCH, {"user": user, "now": now, "before": now - TOUCHED_EVERY})
+    """Record that the grant was used, at most once a minute."""
+    connection.execute(TOUCH, {"user": user, "now": now, "before": now - USE_INTERVAL})
 
 
-END = update(grants).where(*_same).values(
-    status="ended",
+END = update(grants).where(*_same, may_become(grants, GrantStatus.ENDED)).values(
+    status=GrantStatus.ENDED.value,
     generation=grants.c.generation + 1,
     access_token=None,
     access_expires_at=None,
@@ -403,10 +377,10 @@ def end(
     generation: int | None = None,
     authorized_before: datetime | None = None,
 ) -> Grant | None:
-    """Ends an active grant and erases its tokens; returns what it was, tokens and all, so that they can be revoked.
+    """End an active grant and erase its tokens; return it as it was, with the tokens to revoke.
 
-    None when there was none active, or another generation than the given one, or when the last consent is not older
-    than `authorized_before`. A reason that begins with `revoked` also clears what was ever granted.
+    None if there is no active grant, if its generation is not the given one, or if its consent is not older than
+    `authorized_before`. A reason that begins with `REVOKED` also clears what was ever granted.
     """
     grant = _find(connection, FIND_LOCKED, user)
     if grant is None or grant.status is GrantStatus.ENDED:
@@ -415,12 +389,12 @@ def end(
         return None
     if authorized_before is not None and grant.authorized_at >= authorized_before:
         return None
-    remembered: ScopeSet = frozenset() if reason.startswith(REVOKED) else grant.scopes_ever
+    remembered: ScopeSet = frozenset() if reason in REVOKED else grant.scopes_ever
     values = _remembered(keyring_of(connection), user, frozenset(), remembered)
     values |= {"user": user, "known": grant.generation, "now": now, "reason": reason}
     if not connection.execute(END, values).rowcount:
         return None
     audit.write(connection, "grant_ended", user=user, now=now, reason=reason)
-    if reason.startswith(REVOKED):
+    if reason in REVOKED:
         granted_scopes.forget_all(connection, user)
     return grant

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 
 def new_id(now: datetime) -> str:
-    """A fresh id: 32 hex characters that sort by time (56 bits of microseconds, then 72 random bits)."""
+    """Return a new id: 32 hex characters that sort by time (56 bits of microseconds, then 72 random bits)."""
     return f"{int(now.timestamp() * 1_000_000):014x}{secrets.token_hex(9)}"
 
 
@@ -13,5 +13,5 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def time_of(row_id: str) -> datetime:
-    """When an id was made, by the clock of the process that made it."""
+    """Return when an id was created, by the clock of the process that created it."""
     return EPOCH + timedelta(microseconds=int(row_id[:14], 16))

@@ -1,7 +1,7 @@
-"""Messages as they arrive: event, person and call are recorded together, for as many as arrive at once.
+"""Arriving messages: event, user and call are recorded together, for as many messages as arrive at once.
 
-A statement costs far more than a row of it. So all rows are handed over as one parameter, and the statements are the
-same for one message and for a hundred.
+A statement costs far more than a row of it. So all rows are passed as one parameter, and the statements are the same for
+one message and for a hundred.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert
 
+from bot.core.calls import CallStatus
 from bot.core.language import Language
 from bot.core.messages import Chat
 from bot.core.people import UserKey
@@ -35,7 +36,7 @@ from bot.store.keyring import Keyring
 from bot.store.schema import deferred_calls as calls
 from bot.store.schema import events
 from bot.store.schema import users as people
-from bot.store.statements import as_rows, rows_given, status_is
+from bot.store.statements import as_rows, literal, rows_given, status_is
 from bot.store.transaction import announce, keyring_of
 
 
@@ -54,14 +55,14 @@ class NewCall:
 
 
 MOST_WAITING = 100
-"""Calls of one person that can be queued or suspended at once."""
+"""The largest number of a user's calls that are queued or suspended."""
 MOST_URGENT = 20
-"""Urgent calls that are taken beyond that."""
+"""Urgent calls that are accepted beyond that."""
 
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """An event that brought a call, and what it tells of the person who asked."""
+    """An event with a call, and what it says about its user."""
 
     event_id: str
     call: NewCall
@@ -69,17 +70,17 @@ class Arrival:
     union_id: str | None
     received_at: datetime
     urgent: bool = False
-    """The call is taken even if the person has `MOST_WAITING` others waiting, and runs beside them."""
+    """The call is accepted even if the user has `MOST_WAITING` others waiting, and runs beside them."""
 
 
 class Recorded(StrEnum):
-    """What became of an arrival."""
+    """The result of recording an arrival."""
 
     QUEUED = "queued"
     SEEN_BEFORE = "seen_before"
-    """Its event or message is known: nothing was recorded."""
+    """Its event or message was seen before: nothing is recorded."""
     TOO_MANY = "too_many"
-    """The event is recorded, the call is not: its person has the most waiting already."""
+    """The event is recorded, the call is not: its user has too many calls waiting."""
 
 
 # --- statements ------------------------------------------------------------------------------------
@@ -96,7 +97,7 @@ _GIVEN = {
     )
 } | {"answer_language": Text(), "room": Integer(), "urgent": Boolean()}
 _ALL = literal_column("true", Boolean)
-"""SQLite would take the ON of ON CONFLICT for that of a join, if no WHERE stood between."""
+"""Without a WHERE in between, SQLite takes the ON of ON CONFLICT for that of a join."""
 _EVENT = ("platform", "app_id", "event_id", "message_id", "received_at")
 _TOLD = (
     *("id", "user_key", "chat_id", "chat_kind", "thread_id", "message_id", "command", "arguments"),
@@ -110,9 +111,9 @@ def _insert_events(given: FromClause) -> Any:
 
 
 def _insert_people(given: FromClause) -> Any:
-    """Makes the people known; what is not told stays as it was.
+    """Insert or update users; what an event does not say stays as it was.
 
-    One row a person, and in the same order everywhere: two replicas would else wait for each other.
+    One row a user, in the same order everywhere: otherwise two replicas could deadlock.
     """
     key = given.c.user_key
     values = {
@@ -134,9 +135,9 @@ def _insert_people(given: FromClause) -> Any:
 
 
 def _waiting(given: FromClause) -> ColumnElement[int]:
-    """How many calls of a person are queued or suspended; each index is read only as far as that matters."""
+    """How many calls of a user are queued or suspended. Reads each index only up to the limit."""
     counts = []
-    for status in ("queued", "suspended"):
+    for status in (CallStatus.QUEUED, CallStatus.SUSPENDED):
         call = calls.alias(status)
         theirs = select(call.c.id).where(call.c.user_key == given.c.user_key, status_is(call, status))
         some = theirs.limit(literal_column(str(MOST_WAITING + MOST_URGENT))).correlate(given)
@@ -149,17 +150,17 @@ def _insert_calls(given: FromClause) -> Any:
     zone = select(people.c.time_zone).where(people.c.user_key == given.c.user_key).scalar_subquery()
     values: dict[str, Any] = {name: given.c[name] for name in _TOLD} | {
         "language": given.c.answer_language,
-        # Where a message does not tell, the zone of the person's last card click.
+        # If the message does not say, the time zone of the user's last card click.
         "time_zone": func.coalesce(given.c.time_zone, zone),
         "runs_after": given.c.received_at,
-        "status": literal_column("'queued'"),
+        "status": literal(CallStatus.QUEUED),
         "needs": literal_column("'[]'"),
         "consents": literal_column("0"),
         "attempts": literal_column("0"),
         "claim": literal_column("0"),
         "confirmed": literal_column("false"),
-        # Behind one that was asked before, is due, and is not taken up yet: see `claims.claim_next`, which also keeps
-        # in order what of one person is recorded at once, and does not see each other here.
+        # Behind an earlier call that is due and still queued: see `claims`, which also keeps the order of calls that are
+        # recorded together and do not see each other here.
         "behind": ~given.c.urgent
         & first_ahead(ahead, given.c.user_key, given.c.received_at, given.c.asked_at, given.c.id).is_not(
             None
@@ -171,7 +172,7 @@ def _insert_calls(given: FromClause) -> Any:
 
 
 def _record_at_once() -> Any:
-    """Events, people and calls in one statement. PostgreSQL alone has INSERT in WITH."""
+    """Record events, users and calls in one statement. Only PostgreSQL has INSERT in WITH."""
     given = rows_given("postgresql", _GIVEN)
     event = _insert_events(given).cte("event")
     fresh = select(given).join(event, event.c.event_id == given.c.event_id).cte("fresh")
@@ -194,18 +195,18 @@ RECORD_CALLS = {
 
 
 def record_all(connection: Connection, arrivals: Sequence[Arrival]) -> list[Recorded]:
-    """Queues calls together with the events that brought them; says of each what became of it.
+    """Queue calls together with their events; return the result for each.
 
     One statement on PostgreSQL: fit for `Database.write_one` and `Database.write_together`.
     """
-    # What is delivered twice at once counts once, and in the same order everywhere.
+    # An event that is delivered twice at once counts once. Sorted, so that replicas lock rows in the same order.
     first = {arrival.event_id: arrival for arrival in reversed(arrivals)}
     arrived = [first[event_id] for event_id in sorted(first)]
-    ring, before = keyring_of(connection), Counter[UserKey]()
+    keyring, before = keyring_of(connection), Counter[UserKey]()
     rows = {}
     for each in arrived:
-        row = _row(each.call, each.received_at, _room(each, before), ring, urgent=each.urgent)
-        rows[each.call.id] = row | _told_of(each)
+        row = _row(each.call, each.received_at, _room(each, before), keyring, urgent=each.urgent)
+        rows[each.call.id] = row | _user_values(each)
     became = _record(connection, arrived, rows)
     if Recorded.QUEUED in became.values():
         announce(connection)
@@ -213,7 +214,7 @@ def record_all(connection: Connection, arrivals: Sequence[Arrival]) -> list[Reco
 
 
 def _room(arrival: Arrival, before: Counter[UserKey]) -> int:
-    """How few calls its person must have waiting; of what is recorded at once, none sees the others."""
+    """Return how many waiting calls its user may have. Calls that are recorded together do not see each other."""
     user = arrival.call.user
     before[user] += 1
     return MOST_WAITING + (MOST_URGENT if arrival.urgent else 0) - before[user] + 1
@@ -222,7 +223,7 @@ def _room(arrival: Arrival, before: Counter[UserKey]) -> int:
 def _record(
     connection: Connection, arrived: Sequence[Arrival], rows: dict[str, dict[str, Any]]
 ) -> dict[str, Recorded]:
-    """What became of each call that was not seen before, by its id."""
+    """Return the result for each call that was not seen before, by its id."""
     dialect = connection.dialect.name
     given = {"given": as_rows(dialect, rows.values())}
     if dialect == "postgresql":
@@ -247,12 +248,12 @@ def record(
     union_id: str | None,
     now: datetime,
 ) -> bool:
-    """`record_all` for one; whether it was queued."""
+    """`record_all` for one call; return whether it was queued."""
     return record_all(connection, [Arrival(event_id, call, language, union_id, now)])[0] is Recorded.QUEUED
 
 
 def add(connection: Connection, call: NewCall, now: datetime) -> bool:
-    """Queues a call that no event has brought; False if its person has the most waiting already."""
+    """Queue a call without an event; False if its user has too many calls waiting."""
     dialect = connection.dialect.name
     row = _row(call, now, MOST_WAITING, keyring_of(connection))
     queued = connection.execute(RECORD_CALLS[dialect], {"given": as_rows(dialect, [row])}).first() is not None
@@ -261,7 +262,9 @@ def add(connection: Connection, call: NewCall, now: datetime) -> bool:
     return queued
 
 
-def _row(call: NewCall, now: datetime, room: int, ring: Keyring, *, urgent: bool = False) -> dict[str, Any]:
+def _row(
+    call: NewCall, now: datetime, room: int, keyring: Keyring, *, urgent: bool = False
+) -> dict[str, Any]:
     values: dict[str, Any] = {
         "id": call.id,
         "user_key": str(call.user),
@@ -280,10 +283,10 @@ def _row(call: NewCall, now: datetime, room: int, ring: Keyring, *, urgent: bool
         "urgent": urgent,
     }
     asked = values | {"language": call.language, "confirmed": False, "needs": ()}
-    return values | {"seal": sealed.CALL.seal(ring, asked), "run_seal": sealed.RUN.seal(ring, asked)}
+    return values | {"seal": sealed.CALL.seal(keyring, asked), "run_seal": sealed.RUN.seal(keyring, asked)}
 
 
-def _told_of(arrival: Arrival) -> dict[str, Any]:
+def _user_values(arrival: Arrival) -> dict[str, Any]:
     user = arrival.call.user
     return {
         "event_id": arrival.event_id,

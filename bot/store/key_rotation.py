@@ -1,4 +1,4 @@
-"""Whether the keys fit the database, and sealing everything anew with the first of them."""
+"""Checks that the keys fit the database, and seals everything again with the first key."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from bot.store.sealed import SealedColumn
 from bot.store.transaction import Database, Work, keyring_of
 
 FORMER_TEXT = Secret("These keys open this database.")
-"""What releases before the proofs have sealed: only a database with this one has rows to adopt."""
+"""What releases before the proofs sealed as their known text: only such a database has rows without proofs."""
 KNOWN_TEXT = Secret("These keys open this database. Its rows carry proofs.")
 HEARTBEATS_COUNT_FOR = timedelta(seconds=60)
 BATCH = 200
 
 
 class ReplicaLacksKey(BotError):
-    """A running replica does not seal with the new key."""
+    """A running replica does not have the new key."""
 
     hint = "Deploy both to every replica first, the new one in front: in BOT_ENCRYPTION_KEYS, new,old."
 
@@ -37,7 +37,7 @@ _THE_ROW = {"id": 1}
 
 
 async def check_keys(database: Database) -> None:
-    """Raises `ConfigurationError` when the keys are not those of this database. The first ever used become its own."""
+    """Raise `ConfigurationError` unless the keys are those of this database. A new database takes the first keys used."""
     if await database.read(_own_text) != KNOWN_TEXT:
         await database.write(_remember_keys)
         await database.read(_own_text)
@@ -47,18 +47,18 @@ def _own_text(connection: Connection) -> Secret | None:
     return known_text(connection, keyring_of(connection))
 
 
-def keys_fit(connection: Connection, seal: Keyring) -> bool:
-    """False when the database has no keys yet; raises `ConfigurationError` when it has others."""
-    return known_text(connection, seal) is not None
+def keys_fit(connection: Connection, keyring: Keyring) -> bool:
+    """Return False if the database has no keys yet. Raises `ConfigurationError` if it has other ones."""
+    return known_text(connection, keyring) is not None
 
 
-def known_text(connection: Connection, seal: Keyring) -> Secret | None:
-    """What these keys have sealed here first; None when no keys have. Raises `ConfigurationError` when others have."""
+def known_text(connection: Connection, keyring: Keyring) -> Secret | None:
+    """Return the known text of the database, or None. Raises `ConfigurationError` if other keys sealed it."""
     found = connection.execute(FIND_CHECK).scalar()
     if found is None:
         return None
     try:
-        return sealed.KEY_CHECK.open(seal, _THE_ROW | {"sealed": found})
+        return sealed.KEY_CHECK.open(keyring, _THE_ROW | {"sealed": found})
     except CannotOpenSecret as error:
         problem = (
             "BOT_ENCRYPTION_KEYS does not hold the key of this database: put it back, after any new one."
@@ -72,29 +72,29 @@ def _remember_keys(connection: Connection) -> None:
     connection.execute(ADD_CHECK, _THE_ROW | {"sealed": text})
 
 
-def remember_proofs(connection: Connection, seal: Keyring) -> None:
-    """Notes that the rows of this database carry proofs, if an earlier release has made it."""
-    if known_text(connection, seal) == FORMER_TEXT:
-        text = sealed.KEY_CHECK.seal(seal, _THE_ROW, KNOWN_TEXT)
+def remember_proofs(connection: Connection, keyring: Keyring) -> None:
+    """Record that the rows of this database have proofs now, if an earlier release created it."""
+    if known_text(connection, keyring) == FORMER_TEXT:
+        text = sealed.KEY_CHECK.seal(keyring, _THE_ROW, KNOWN_TEXT)
         connection.execute(update(schema.key_check).values(sealed=text))
 
 
 def learn_of_others(connection: Connection, now: datetime) -> None:
-    """Has the key ring know which keys are in use: while they are replaced, some replicas lack the new one."""
+    """Tell the keyring which keys running replicas have: during a rotation some lack the new one."""
     live = replicas.live(connection, now - HEARTBEATS_COUNT_FOR)
     elsewhere = frozenset(key_id for each in live for key_id in each.key_ids)
     keyring_of(connection).learn(elsewhere)
 
 
-# --- sealing anew ----------------------------------------------------------------------------------
+# --- sealing again ----------------------------------------------------------------------------------
 
 
 async def rotate(database: Database) -> dict[str, int]:
-    """Seals with the first key what another has sealed; returns how many secrets, by table and column.
+    """Seal with the first key what other keys have sealed; return how many secrets, by table and column.
 
-    May run while the bot serves: what changes meanwhile is left alone, because it is sealed with the first key
-    already, and so is what nobody can open any more. Raises `ReplicaLacksKey` while a running replica could not
-    open the result.
+    May run while the bot serves. Rows that change meanwhile are skipped, because they are sealed with the first key
+    already; so are secrets that cannot be opened. Raises `ReplicaLacksKey` if a running replica could not open the
+    result.
     """
     now = datetime.now(UTC)
     await database.read(lambda c: _require_everywhere(c, now))
@@ -110,20 +110,20 @@ def _require_everywhere(connection: Connection, now: datetime) -> None:
         if first not in replica.key_ids:
             raise ReplicaLacksKey(f"{where} does not have the key {first}.")
         if first != replica.key_ids[0]:
-            # What it seals from now on would stay under the key that is about to be dropped.
+            # What it seals from now on would need the key that is about to be dropped.
             raise ReplicaLacksKey(f"{where} has the key {first}, but seals with another one.")
 
 
 async def _rotate_column(database: Database, column: SealedColumn) -> int:
     count, after = 0, tuple[Any, ...]()
     while rows := await database.read(_not_yet(column, after)):
-        count += await database.write(_seal_anew(column, rows))
+        count += await database.write(_seal_again(column, rows))
         after = tuple(rows[-1][each] for each in column.key)
     return count
 
 
 def _not_yet(sealed: SealedColumn, after: tuple[Any, ...]) -> Work[Sequence[RowMapping]]:
-    """A work that finds some rows beyond `after` which another key has sealed. It may look long: it only reads."""
+    """Make a work that finds rows beyond `after` which another key has sealed. It only reads, perhaps for long."""
 
     def work(connection: Connection) -> Sequence[RowMapping]:
         key, prefix = sealed.key, keyring_of(connection).prefix
@@ -135,8 +135,8 @@ def _not_yet(sealed: SealedColumn, after: tuple[Any, ...]) -> Work[Sequence[RowM
     return work
 
 
-def _seal_anew(sealed: SealedColumn, rows: Sequence[RowMapping]) -> Work[int]:
-    """A work that seals these with the first key, unless another secret was written there meanwhile."""
+def _seal_again(sealed: SealedColumn, rows: Sequence[RowMapping]) -> Work[int]:
+    """Make a work that seals these rows with the first key, unless another secret was written there meanwhile."""
 
     def work(connection: Connection) -> int:
         ring, changed = keyring_of(connection), 0

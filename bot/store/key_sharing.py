@@ -1,4 +1,4 @@
-"""Works that meet a secret whose key is not here run again, once the keys of other replicas are known."""
+"""Runs a work again if it meets a secret sealed with a key that this replica lacks."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ Run = Callable[[D, Work[T]], Coroutine[Any, Any, T]]
 
 
 def with_known_keys(run: Run[D, T]) -> Run[D, T]:
-    """For the drivers: a work that finds a secret whose key is not here runs again, in view of who else has keys now."""
+    """Decorate a driver's method: on a secret whose key is missing, learn the keys of other replicas, and run again."""
 
     @functools.wraps(run)
-    async def run_knowing(database: D, work: Work[T]) -> T:
+    async def run_with_keys(database: D, work: Work[T]) -> T:
         try:
             return await run(database, work)
         except CannotOpenSecret:
             await database.read(lambda c: learn_of_others(c, datetime.now(UTC)))
         return await run(database, work)
 
-    return run_knowing
+    return run_with_keys

@@ -1,4 +1,4 @@
-"""Sealing of secrets at rest: AES-256-GCM under a ring of keys. Knows no table."""
+"""Seals secrets at rest: AES-256-GCM with several keys. Knows nothing of tables."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 KEY_BYTES = 32
 NONCE_BYTES = 12
-"""96 random bits (NIST SP 800-38D, 8.2.2): good for some 2**32 seals under one key."""
+"""96 random bits (NIST SP 800-38D, 8.2.2): enough for about 2**32 seals with one key."""
 VERSION = "v1"
 
 Plain = str | int | bool | None | list[str]
@@ -29,33 +29,33 @@ Plain = str | int | bool | None | list[str]
 
 
 def new_key() -> str:
-    """A fresh key, as BOT_ENCRYPTION_KEYS takes it."""
+    """Return a new key in the format of BOT_ENCRYPTION_KEYS."""
     return _encode(secrets.token_bytes(KEY_BYTES))
 
 
 class Keyring:
-    """The key ring of BOT_ENCRYPTION_KEYS: the first key seals, all of them open.
+    """The keys of BOT_ENCRYPTION_KEYS: the first one seals, all of them open.
 
-    A sealed text reads `v1.<key id>.<nonce and ciphertext, base64url>`. It is bound to where it is stored: moved to
-    another row or column it does not open. It may be bound to other values of its row as well, those that decide what
-    is done with it: it does not open when one of them was changed.
+    A sealed text reads `v1.<key id>.<nonce and ciphertext, base64url>`. It is bound to the place where it is stored:
+    moved to another row or column, it does not open. It may also be bound to other values of its row, those that decide
+    how it is used: it does not open after one of them was changed.
 
-    What is sealed may be empty. Then the seal is only a proof that a holder of the keys wrote these values.
+    The content may be empty. Then the seal is only a proof that a holder of the keys wrote these values.
     """
 
     def __init__(self, keys: Sequence[str]) -> None:
-        """`ValueError` says which key is wrong by its place in the list, never what it is."""
+        """Raises ValueError that names a malformed key by its place in the list, never by its value."""
         if not keys:
             raise ValueError("There is no encryption key.")
         material = [_key_material(key, place) for place, key in enumerate(keys, start=1)]
         self.key_ids = tuple(_key_id(each) for each in material)
         """Short public fingerprints, in the order of the keys."""
         self.secret_names = tuple(_secret_name(each) for each in material)
-        """One for each key: only who has the key can tell it."""
+        """One for each key, which only a holder of the key can derive."""
         self._ciphers = {key_id: AESGCM(each) for key_id, each in zip(self.key_ids, material, strict=True)}
         self._first = self._ciphers[self.key_ids[0]]
         self.prefix = f"{VERSION}.{self.key_ids[0]}."
-        """How everything begins that the first key has sealed."""
+        """The beginning of every text that the first key has sealed."""
         self._elsewhere: frozenset[str] = frozenset()
         self._missed: set[str] = set()
         self._gone: frozenset[str] = frozenset()
@@ -67,7 +67,10 @@ class Keyring:
         )
 
     def open(self, sealed: str, bound_to: str, *deciding: Plain) -> Secret:
-        """`CannotOpenSecret` when no key of the ring sealed it, or when it or a deciding value was changed or moved."""
+        """Open a sealed text.
+
+        Raises `CannotOpenSecret` if no key of the keyring sealed it, or if it or a deciding value was changed or moved.
+        """
         version, key_id, text = _parts(sealed)
         cipher = self._ciphers.get(key_id)
         if version != VERSION or cipher is None:
@@ -81,7 +84,7 @@ class Keyring:
             raise CannotOpenSecret(f"{bound_to} does not open: it was changed, or moved here.") from error
 
     def fits(self, sealed: str, bound_to: str, *deciding: Plain) -> bool:
-        """Whether this opens with a key of the ring."""
+        """Return whether a key of the keyring opens this."""
         try:
             self.open(sealed, bound_to, *deciding)
         except CannotOpenSecret:
@@ -89,9 +92,9 @@ class Keyring:
         return True
 
     def open_unless_lost(self, sealed: str, bound_to: str, *deciding: Plain) -> Secret | None:
-        """None, with a word in the log, when nobody can open it any more: whoever needs it has to do without.
+        """Open a sealed text; return None, and log an error, if no running replica can open it.
 
-        `CannotOpenSecret` as long as a running replica has the key that this one lacks, or may have brought it since
+        Raises `CannotOpenSecret` while a running replica has the key that this one lacks, or may have brought it since
         the last `learn`.
         """
         try:
@@ -103,9 +106,9 @@ class Keyring:
             return None
 
     def is_genuine(self, seal: str | None, bound_to: str, *deciding: Plain) -> bool | None:
-        """Whether a holder of the keys wrote these values. False, with an error in the log, when nobody did.
+        """Return whether a holder of the keys wrote these values; if not, log an error.
 
-        None when another running replica has the key, or may have brought it since the last `learn`: it can tell.
+        None if another running replica has the key, or may have brought it since the last `learn`: only that one knows.
         """
         try:
             self.open(seal or "", bound_to, *deciding)
@@ -117,7 +120,7 @@ class Keyring:
         return True
 
     def learn(self, elsewhere: frozenset[str]) -> None:
-        """Takes the fingerprints of the keys of all running replicas: a key that was missed is there, or is gone."""
+        """Record the fingerprints of all running replicas' keys, to tell a key held elsewhere from a lost one."""
         self._gone = (self._gone | self._missed) - elsewhere
         self._elsewhere, self._missed = elsewhere, set()
 
@@ -132,12 +135,12 @@ class Keyring:
 
 
 def _bound(bound_to: str, deciding: Sequence[Plain]) -> bytes:
-    """As JSON, so that no two lists of values read the same."""
+    """Serialize as JSON, so that different lists of values never give the same text."""
     return json.dumps([bound_to, *deciding]).encode() if deciding else bound_to.encode()
 
 
 def _parts(sealed: str) -> tuple[str, str, str]:
-    """Version, key id, and the text under the key."""
+    """Split a sealed text into version, key id and encrypted part."""
     version, _, rest = sealed.partition(".")
     key_id, _, text = rest.partition(".")
     return version, key_id, text
@@ -166,7 +169,7 @@ def _encode(data: bytes) -> str:
 
 
 def _decode(text: str) -> bytes:
-    """Strict, where the standard library would skip what it does not know."""
+    """Decode strictly: the standard library skips characters that it does not know."""
     bare = text.rstrip("=").encode("ascii")
     try:
         return base64.b64decode(bare + b"=" * (-len(bare) % 4), altchars=b"-_", validate=True)

@@ -1,4 +1,4 @@
-"""Opening a database: for the bot, for an upgrade, for an operator's look."""
+"""Opens a database: for the bot, for an upgrade, and for operators' read-only commands."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ from bot.store.sqlite import SqliteDatabase
 from bot.store.transaction import Database, T, Work
 
 
-async def open_database(url: str, seal: Keyring, app: str = "") -> Database:
-    """Opens a database that is there, at this program's revision, and whose secrets open with these keys.
+async def open_database(url: str, keyring: Keyring, app: str = "") -> Database:
+    """Open a database that exists, is at this program's revision, and whose secrets open with these keys.
 
     `app` is needed to claim, expire or delete rows: see `statements.app_of`.
 
-    Raises `DatabaseNotReady` or `ConfigurationError` otherwise.
+    Raises `DatabaseNotReady` or `ConfigurationError`.
     """
-
-    database = _driver(url, seal, app)
+    database = _driver(url, keyring, app)
     try:
         with revision.reaching(url):
             await database.read(revision.require)
@@ -29,31 +28,27 @@ async def open_database(url: str, seal: Keyring, app: str = "") -> Database:
     return database
 
 
-def _driver(url: str, seal: Keyring, app: str) -> Database:
-
+def _driver(url: str, keyring: Keyring, app: str) -> Database:
     driver = SqliteDatabase if dialect_of(url) == "sqlite" else PostgresqlDatabase
-    return driver(url, seal, app)
+    return driver(url, keyring, app)
 
 
-def upgrade(url: str, seal: Keyring | None = None) -> None:
-    """Brings a database to the newest migration, making it where there is none. Not for use inside an event loop.
+def upgrade(url: str, keyring: Keyring | None = None) -> None:
+    """Migrate a database to this program's revision; create it if it does not exist. Not for use inside an event loop.
 
-    Raises `ConfigurationError` when the keys are needed and missing, which they are not for a new database.
+    Raises `ConfigurationError` if keys are needed and missing. A new database needs none.
     """
-
-    revision.upgrade(url, seal)
+    revision.upgrade(url, keyring)
 
 
 def check_schema(url: str) -> None:
-    """Raises `DatabaseNotReady` unless the database is there and at this program's revision."""
-
+    """Raise `DatabaseNotReady` unless the database exists and is at this program's revision."""
     revision.check(url)
 
 
 def read_without_keys(url: str, work: Work[T]) -> T:
-    """What a work finds that changes nothing and opens no secret: this needs no keys. Raises like `check`.
+    """Run a work that changes nothing and opens no secret, and so needs no keys. Raises like `check_schema`.
 
     For operators' commands; not for use inside an event loop.
     """
-
     return revision.look(url, work)

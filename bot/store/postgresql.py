@@ -42,12 +42,12 @@ RACES_BY_CONSTRAINT = {"ix_deferred_calls_one_running"}
 CONNECT_TIMEOUT = 5.0
 
 CHANNEL = "bot_work_"
-"""And what only those can tell who have an encryption key. Every role that may connect to the database may notify, and
-a listener has to read it all."""
+"""Prefix of a channel; a name derived from an encryption key follows. Every role that may connect to the database may
+notify, and a listener has to read all notifications of its channel."""
 NOTIFY_EVERY = 0.02
-"""Seconds. Every replica is woken by a notification, so a busy one gathers them."""
+"""Seconds between notifications: each wakes every replica, so a busy one combines them."""
 WAKE_EVERY = 0.02
-"""Seconds between two wakes, however many notifications arrive."""
+"""Seconds between two wakes, regardless of how many notifications arrive."""
 PROBE_EVERY = 10.0
 RECONNECT_AFTER = 1.0
 
@@ -58,17 +58,17 @@ SET enable_bitmapscan = off;
 SET plan_cache_mode = force_generic_plan;
 SET jit = off;
 """
-"""Every statement here is made for one index, to be read in its order and left after a few rows, whatever its values.
-The planner cannot know that of a young table, whose statistics say nothing yet: it would read and sort all that is
-queued for each claim. And it need not think it over each time: planning takes longer than the statement itself.
+"""Every statement is written for one index, which it reads in order and leaves after a few rows, whatever its values.
+The planner cannot know that of a young table without statistics: it would read and sort the whole queue for each claim.
+Generic plans save the planning, which takes longer than the statement itself.
 
-Said by the session, and not as it connects: pgbouncer refuses start-up parameters that it does not know."""
+Set by the session, not as it connects: pgbouncer rejects start-up parameters that it does not know."""
 
 
 def make_engine(url: str, **options: Any) -> AsyncEngine:
     found = read_url(url)
     parsed = make_url(found.url).update_query_dict({"prepared_statement_cache_size": "500"})
-    # What people wrote does not belong into an exception.
+    # Parameters hold what users wrote, which must not reach the logs.
     engine = create_async_engine(
         parsed, hide_parameters=True, connect_args=connect_arguments(found.options), **options
     )
@@ -77,7 +77,7 @@ def make_engine(url: str, **options: Any) -> AsyncEngine:
 
 
 def connect_arguments(options: Mapping[str, str]) -> dict[str, Any]:
-    """What asyncpg takes for the options of libpq."""
+    """Translate options of libpq into arguments of asyncpg."""
     arguments: dict[str, Any] = {"timeout": CONNECT_TIMEOUT}
     if "host" in options:
         arguments["host"] = options["host"]
@@ -96,7 +96,7 @@ def connect_arguments(options: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _ssl_argument(options: Mapping[str, str]) -> str | ssl.SSLContext | None:
-    """As libpq does it: https://www.postgresql.org/docs/current/libpq-ssl.html#LIBPQ-SSL-PROTECTION
+    """Follow libpq: https://www.postgresql.org/docs/current/libpq-ssl.html#LIBPQ-SSL-PROTECTION
 
     Raises `ConfigurationError` for a certificate file that cannot be read.
     """
@@ -164,7 +164,7 @@ class PostgresqlDatabase(Database):
         return result
 
     async def enter(self, replica: str, take_over: Work[bool] | None) -> bool:
-        """Others see by the presence lock that it lives: see `takeover`."""
+        """Hold the presence lock, which shows other replicas that this one lives: see `takeover`."""
         if take_over is not None:
             self._messenger.show_presence(presence_key(replica))
         return True
@@ -179,7 +179,7 @@ class PostgresqlDatabase(Database):
 
 
 def presence_key(replica: str) -> int:
-    """The number of a replica's advisory lock. Names of replicas do not repeat."""
+    """Return the number of a replica's advisory lock. Names of replicas do not repeat."""
     return int.from_bytes(hashlib.sha256(replica.encode()).digest()[:8], signed=True)
 
 
@@ -200,7 +200,7 @@ class _HeldConnections:
             try:
                 async with self._permits:
                     return await self._run(work)
-            except DBAPIError as error:
+            except (DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
                 if attempt == TRIES or not (_lost_a_race(error) or _was_closed_before(error)):
                     raise
         raise AssertionError("unreachable")
@@ -211,7 +211,7 @@ class _HeldConnections:
             result = await connection.run_sync(work)
         except BaseException as error:
             # A refused statement leaves the connection usable. A cancellation may come in the middle of one.
-            if isinstance(error, Exception) and not connection.invalidated:
+            if isinstance(error, Exception) and not await _is_closed(connection):
                 self._idle.append(connection)
             else:
                 await _terminate(connection)
@@ -229,6 +229,13 @@ class _HeldConnections:
             await _terminate(connection)
 
 
+async def _is_closed(connection: AsyncConnection) -> bool:
+    if connection.invalidated:
+        return True
+    driver: Any = (await connection.get_raw_connection()).driver_connection
+    return bool(driver.is_closed())
+
+
 async def _terminate(connection: AsyncConnection) -> None:
     """Close a connection without waiting for the server."""
     with contextlib.suppress(Exception):
@@ -237,16 +244,23 @@ async def _terminate(connection: AsyncConnection) -> None:
 
 
 def _in_transaction(connection: Connection, work: Work[T]) -> tuple[T, bool]:
-    connection.exec_driver_sql("BEGIN")
+    _send(connection, "BEGIN")
     try:
         result = run_in_transaction(connection, work)
-        connection.exec_driver_sql("COMMIT")
+        _send(connection, "COMMIT")
     except Exception:
-        # A connection that cannot roll back is lost, and the server does it. What went wrong first is raised.
-        with contextlib.suppress(DBAPIError):
-            connection.exec_driver_sql("ROLLBACK")
+        # If the connection is closed, the server rolls back. The first error is the one to raise.
+        if not connection.invalidated:
+            with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+                _send(connection, "ROLLBACK")
         raise
     return result
+
+
+def _send(connection: Connection, command: str) -> None:
+    """Send a command to the server without SQLAlchemy, which takes as long for it as for a query."""
+    adapter: Any = connection.connection.dbapi_connection
+    adapter.run_async(lambda driver: driver.execute(command))
 
 
 STATEMENTS_LEFT = "bot_statements_left"
@@ -272,35 +286,44 @@ def _allow_one_statement(connection: Connection, *details: object) -> None:
     connection.info[STATEMENTS_LEFT] = left - 1
 
 
-def _lost_a_race(error: DBAPIError) -> bool:
+def _cause(error: Exception) -> BaseException | None:
+    """Return the driver's own exception."""
+    if not isinstance(error, DBAPIError):
+        return error
+    return error.orig.__cause__ if error.orig is not None else None
+
+
+def _lost_a_race(error: Exception) -> bool:
     """Whether the same work, run again, sees what it collided with and takes another path."""
-    cause = error.orig.__cause__ if error.orig is not None else None
+    cause = _cause(error)
     if not isinstance(cause, asyncpg.PostgresError):
         return False
     return cause.sqlstate in RACES_BY_STATE or getattr(cause, "constraint_name", "") in RACES_BY_CONSTRAINT
 
 
-def _was_closed_before(error: DBAPIError) -> bool:
-    """Whether a held connection was closed already (the server was restarted), so that no statement has left."""
-    return isinstance(error.orig and error.orig.__cause__, asyncpg.InterfaceError) and bool(
-        error.connection_invalidated
-    )
+def _was_closed_before(error: Exception) -> bool:
+    """Whether a held connection was closed already (the server was restarted), so that the statement never left.
+
+    Of BEGIN and COMMIT the driver raises InterfaceError only for that.
+    """
+    was_closed = error.connection_invalidated if isinstance(error, DBAPIError) else True
+    return isinstance(_cause(error), asyncpg.InterfaceError) and was_closed
 
 
 class _Messenger:
-    """Tells other replicas that there is work, and hears it from them.
+    """Notifies other replicas that something is runnable, and listens to them.
 
-    NOTIFY is sent on its own after the commit: inside a transaction it would take a lock that all commits share. It
-    may be lost (a replica dies in between, a connection breaks): it only saves waiting for the next look.
+    NOTIFY is sent after the commit: inside a transaction it takes a lock that all commits share. A notification may be
+    lost (a replica dies in between, a connection breaks), because replicas also poll.
 
-    There is a channel for each encryption key, so that replicas meet that have one key in common: in the middle of a
-    rotation some know more keys than others.
+    There is a channel for each encryption key, so that replicas with one key in common reach each other: during a
+    rotation some have more keys than others.
     """
 
-    def __init__(self, url: str, seal: Keyring, wake: Any) -> None:
+    def __init__(self, url: str, keyring: Keyring, wake: Any) -> None:
         self._engine = make_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
         self._wake = wake
-        self._channels = [CHANNEL + name for name in seal.secret_names]
+        self._channels = [CHANNEL + name for name in keyring.secret_names]
         self._name = secrets.token_hex(8)
         self._notify = "; ".join(f"NOTIFY {channel}, '{self._name}'" for channel in self._channels)
         self._unsent = asyncio.Event()
@@ -308,7 +331,7 @@ class _Messenger:
         self._heard_meanwhile = False
         self._presence: int | None = None
         self._server_process: int | None = None
-        """That of the session which holds the presence lock; None while none does."""
+        """The server process of the session that holds the presence lock; None while none does."""
         self._pooled = False
         self._task = asyncio.create_task(self._run())
 
@@ -316,7 +339,7 @@ class _Messenger:
         self._unsent.set()
 
     def show_presence(self, key: int) -> None:
-        """From now on the connection holds this advisory lock whenever it is there."""
+        """Hold this advisory lock from now on, whenever there is a connection."""
         self._presence = key
         self._unsent.set()
 
@@ -340,11 +363,11 @@ class _Messenger:
             await asyncio.sleep(RECONNECT_AFTER)
 
     async def _talk(self, connection: Any) -> None:
-        """Sends and hears until the connection breaks."""
+        """Send and receive until the connection breaks."""
         connection.add_termination_listener(self._broken)
         for channel in self._channels:
             await connection.add_listener(channel, self._heard)
-        self._wake()  # for what was sent while nobody here was listening
+        self._wake()  # for notifications sent while this replica was not listening
         while True:
             await self._hold_presence(connection)
             try:
@@ -360,10 +383,10 @@ class _Messenger:
 
     def _broken(self, connection: object) -> None:
         self._server_process = None
-        self._unsent.set()  # the next statement says why
+        self._unsent.set()  # the next statement raises the reason
 
     async def _hold_presence(self, connection: Any) -> None:
-        """A session of before may hold the lock still, until the server notices that it is over: tried again then."""
+        """Take the presence lock. If an earlier session still holds it, the next probe tries again."""
         if self._presence is None or self._server_process is not None or self._pooled:
             return
         row = await connection.fetchrow(
@@ -374,14 +397,16 @@ class _Messenger:
         self._server_process = row["process"] if row["held"] else None
 
     async def _probe(self, connection: Any) -> None:
-        """Behind a pooler that changes sessions between transactions the lock is a matter of chance: done without."""
+        """Detect a pooler that changes sessions between transactions: there a session lock means nothing."""
         process = await connection.fetchval("SELECT pg_backend_pid()", timeout=PROBE_EVERY)
         if self._server_process is not None and process != self._server_process:
-            log.warning("a pooler stands between: replicas do not see at once when another one ends")
+            log.warning(
+                "a connection pooler changes sessions: replicas do not notice at once when another one ends"
+            )
             self._server_process, self._pooled = None, True
 
     def _heard(self, connection: object, process: int, channel: str, sender: object) -> None:
-        """Wakes at once, and then once more for all that is heard within the next moment."""
+        """Wake at once, and once more for all notifications that arrive within `WAKE_EVERY`."""
         if sender == self._name:
             return
         if self._resting is None:

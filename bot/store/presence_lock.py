@@ -1,7 +1,7 @@
-"""Who else serves this SQLite file: a lock on a file beside it, which the system releases when a process ends.
+"""Tells whether another process serves a SQLite file: a lock on a file beside it, released when a process ends.
 
-Each process that serves the database holds the lock together with the others. One that can have it to itself is alone,
-so that whatever was claimed before belongs to nobody any more.
+All processes that serve the database share the lock. A process that gets it exclusively is alone, so that the claims in
+the database belong to processes that have ended.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ SUFFIX = ".lock"
 
 
 class PresenceFile:
-    """A lock of the process, not of the object: POSIX, because only that goes from exclusive to shared in one step."""
+    """A POSIX lock, which belongs to the process: only that kind goes from exclusive to shared in one step."""
 
     def __init__(self, database: str) -> None:
-        """Raises OSError where no file can be made."""
-        self._file = os.open(database + SUFFIX, os.O_RDWR | os.O_CREAT, 0o600)
+        """Raises OSError if the file cannot be created. A path through a symbolic link leads to the same lock."""
+        self._file = os.open(os.path.realpath(database) + SUFFIX, os.O_RDWR | os.O_CREAT, 0o600)
 
     def take_alone(self) -> bool:
         return self._take(fcntl.LOCK_EX)
 
     def take_shared(self) -> bool:
-        """Also goes from alone to shared, without a moment in which another process is alone."""
+        """Also downgrades an exclusive lock, without a moment in which another process could get it exclusively."""
         return self._take(fcntl.LOCK_SH)
 
     def _take(self, kind: int) -> bool:

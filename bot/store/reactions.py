@@ -1,20 +1,37 @@
-"""Reactions by which messages are acknowledged, from before they are added until they are taken away."""
+"""Reactions that acknowledge messages, from before they are added until they are removed."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, and_, delete, exists, literal_column, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    FromClause,
+    Row,
+    and_,
+    delete,
+    exists,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert
 
+from bot.core.messages import MessageStatus
 from bot.core.people import UserKey
+from bot.store import queue
+from bot.store.queue import Claim, Queue
+from bot.store.schema import MessageKind
 from bot.store.schema import authorization_requests as requests
 from bot.store.schema import deferred_calls as calls
 from bot.store.schema import message_reactions as reactions
 from bot.store.schema import outgoing_messages as messages
-from bot.store.statements import LIMIT, bind, status_in, status_is
+from bot.store.statements import bind, is_live, literal, status_is
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +39,7 @@ class Reaction:
     call_id: str
     message_id: str
     reaction_id: str | None
-    """None while the worker is adding it, or if the worker died before it recorded the id."""
+    """None while it is being added, and if the worker died before it recorded the id."""
     attempts: int
 
 
@@ -32,7 +49,7 @@ RESERVE = insert(reactions).on_conflict_do_nothing().returning(reactions.c.call_
 def reserve(
     connection: Connection, user: UserKey, call_id: str, message_id: str, *, now: datetime, due_at: datetime
 ) -> bool:
-    """True for the one who is to add it. It is taken away at `due_at`, if not before."""
+    """Record a reaction that the caller is to add; False if another worker has. It is removed by `due_at`."""
     values = {
         "call_id": call_id,
         "platform": user.platform,
@@ -55,7 +72,7 @@ PLACED = (
 
 
 def placed(connection: Connection, call_id: str, reaction_id: str) -> datetime | None:
-    """Notes its id; returns when it is due to be taken away, which an answer in the meantime has changed."""
+    """Record the id of an added reaction. Return when it is due to be removed: an answer sent meanwhile changes that."""
     values = {"call": call_id, "reaction": reaction_id}
     due_at: datetime | None = connection.execute(PLACED, values).scalar_one_or_none()
     return due_at
@@ -65,64 +82,68 @@ DROP = delete(reactions).where(_this)
 
 
 def drop(connection: Connection, call_id: str) -> None:
-    """It is not there, or no longer."""
+    """Forget a reaction that was removed, or never added."""
     connection.execute(DROP, {"call": call_id})
 
 
-_told = (reactions.c.call_id, reactions.c.message_id, reactions.c.reaction_id, reactions.c.attempts)
-_taken = {"due_at": bind("until", reactions.c.due_at), "attempts": reactions.c.attempts + 1}
-TAKE = update(reactions).where(_this).values(_taken).returning(*_told)
+def _of_app(table: FromClause) -> ColumnElement[bool]:
+    """By the two columns of the index: this table has no column `app`."""
+    platform = table.c.platform == bind("own_platform", reactions.c.platform)
+    return and_(platform, table.c.app_id == bind("own_app_id", reactions.c.app_id))
 
 
-def take(connection: Connection, call_id: str, until: datetime) -> Reaction | None:
-    """The message is answered: its reaction, if there is one, to be taken away by the caller. One statement."""
-    row = connection.execute(TAKE, {"call": call_id, "until": until}).one_or_none()
-    return None if row is None else Reaction(*row)
+QUEUE = Queue(
+    table=reactions,
+    this=_this,
+    is_open=[],
+    due_at=reactions.c.due_at,
+    number=reactions.c.attempts,
+    of_app=_of_app,
+)
+_COLUMNS = (reactions.c.call_id, reactions.c.message_id, reactions.c.reaction_id, reactions.c.attempts)
+
+
+def _reaction(row: Row[Any]) -> Reaction:
+    return Reaction(row.call_id, row.message_id, row.reaction_id, row.attempts)
+
+
+CLAIM = QUEUE.claim_this(*_COLUMNS)
+CLAIM_DUE = QUEUE.claim_due(*_COLUMNS)
+
+
+def claim(connection: Connection, call_id: str, lease_until: datetime) -> Reaction | None:
+    """Claim the reaction to a message that is answered, for the caller to remove; None without one. One statement."""
+    row = connection.execute(CLAIM, {"call": call_id, "lease_until": lease_until}).one_or_none()
+    return None if row is None else _reaction(row)
 
 
 HURRY = update(reactions).where(_this).values(due_at=bind("now", reactions.c.due_at))
 
 
 def hurry(connection: Connection, call_id: str, now: datetime) -> None:
-    """The call is over, with or without an answer: the reaction is due."""
+    """Make the reaction due: its call is over, with or without an answer."""
     connection.execute(HURRY, {"call": call_id, "now": now})
 
 
-_due = (
-    select(reactions.c.call_id)
-    .where(
-        reactions.c.platform == bind("own_platform", reactions.c.platform),
-        reactions.c.app_id == bind("own_app", reactions.c.app_id),
-        reactions.c.due_at <= bind("now", reactions.c.due_at),
-    )
-    .order_by(reactions.c.due_at)
-    .limit(LIMIT)
-    .with_for_update(skip_locked=True)
-)
-TAKE_DUE = update(reactions).where(reactions.c.call_id.in_(_due)).values(_taken).returning(*_told)
+def claim_due(connection: Connection, claim: Claim, limit: int) -> list[Reaction]:
+    """Claim reactions that outlived their message's answer, or could not be removed. One statement."""
+    platform, _, app_id = claim.app.partition(":")
+    app = {"own_platform": platform, "own_app_id": app_id}
+    return [_reaction(row) for row in queue.claim_due(connection, CLAIM_DUE, claim, limit, **app)]
 
 
-def take_due(
-    connection: Connection, platform: str, app_id: str, now: datetime, until: datetime, limit: int
-) -> list[Reaction]:
-    """Reactions that outlived their message's answer, or could not be taken away. One statement."""
-    values = {"own_platform": platform, "own_app": app_id, "now": now, "until": until, "limit": limit}
-    return [Reaction(*row) for row in connection.execute(TAKE_DUE, values).all()]
+# --- users who have seen nothing yet -----------------------------------------------------------------
 
-
-# --- who has not seen anything yet ---------------------------------------------------------------------
-
-
-_sent = exists().where(messages.c.call_id == calls.c.id, status_is(messages, "sent"))
+_sent = exists().where(messages.c.call_id == calls.c.id, status_is(messages, MessageStatus.SENT))
 _unsent_answer = exists().where(
     messages.c.call_id == calls.c.id,
-    messages.c.kind == literal_column("'answer'"),
-    status_in(messages, "queued", "sending"),
+    messages.c.kind == literal(MessageKind.ANSWER),
+    is_live(messages, MessageStatus),
 )
 _reacted = exists().where(reactions.c.call_id == calls.c.id, reactions.c.reaction_id.is_not(None))
 _new_card = exists().where(
     requests.c.id == calls.c.request_id,
-    # In a group it is elsewhere: a note says so.
+    # In a group the card is elsewhere, and a note says so.
     and_(calls.c.chat_kind == literal_column("'direct'"), requests.c.card_sent_at >= calls.c.received_at),
 )
 UNSEEN = select(calls.c.id).where(
@@ -135,5 +156,5 @@ UNSEEN = select(calls.c.id).where(
 
 
 def unseen(connection: Connection, call_ids: Sequence[str]) -> list[str]:
-    """Those of these calls whose asker has seen no answer, no note, no card and no reaction yet."""
+    """Return those of these calls whose user has seen no answer, note, card or reaction yet."""
     return list(connection.execute(UNSEEN, {"calls": list(call_ids)}).scalars())

@@ -1,4 +1,4 @@
-"""Who serves this database at the moment."""
+"""Replicas that serve this database."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, delete, select
 from sqlalchemy.dialects.postgresql import insert
 
+from bot.store import queue
+from bot.store.queue import BEFORE, pruning
 from bot.store.schema import replicas
 from bot.store.statements import app_of, bind, of_app_or_untold
 
@@ -50,11 +52,11 @@ def heartbeat(
 
 
 FROM_AHEAD = timedelta(minutes=10)
-"""After the time asked for. Clocks differ by minutes; a heartbeat from beyond that is nobody's."""
+"""How far ahead of this clock a heartbeat may be. Clocks differ by minutes; one beyond that is not genuine."""
 COLUMNS = (
     *(replicas.c.id, replicas.c.host, replicas.c.started_at, replicas.c.heartbeat_at, replicas.c.key_ids),
 )
-"""Those that were there when rows were first sealed: an upgrade looks for replicas before it adds others."""
+"""The columns that existed when rows were first sealed: an upgrade reads replicas before it adds others."""
 LIVE = (
     select(*COLUMNS)
     .where(
@@ -66,7 +68,7 @@ LIVE = (
 
 
 def live(connection: Connection, since: datetime) -> list[Replica]:
-    """Of every app that shares this database, for they share its keys."""
+    """Return the running replicas of all apps in this database, because they share its keys."""
     return [
         Replica(**found._mapping)
         for found in connection.execute(LIVE, {"since": since, "until": since + FROM_AHEAD})
@@ -80,10 +82,9 @@ def remove(connection: Connection, replica: str) -> None:
     connection.execute(REMOVE, {"replica": replica})
 
 
-PRUNE = delete(replicas).where(
-    of_app_or_untold(replicas), replicas.c.heartbeat_at < bind("before", replicas.c.heartbeat_at)
-)
+PRUNE = pruning(replicas, replicas.c.heartbeat_at < BEFORE, of_app=of_app_or_untold)
 
 
-def prune(connection: Connection, before: datetime) -> int:
-    return connection.execute(PRUNE, {"own_app": app_of(connection), "before": before}).rowcount
+def prune(connection: Connection, before: datetime, limit: int) -> int:
+    """Delete replicas whose last heartbeat was before; return how many."""
+    return queue.prune(connection, PRUNE, limit, before=before)

@@ -1,4 +1,4 @@
-"""Authorization requests and their cards. Whoever opens a request's link makes an attempt: see `attempts`."""
+"""Authorization requests. Opening a request's link creates an attempt (see `attempts`); for its card see `cards`."""
 
 from __future__ import annotations
 
@@ -6,30 +6,29 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
-    ColumnElement,
     Connection,
     Row,
-    delete,
     exists,
     func,
     insert,
-    literal_column,
     null,
     or_,
     select,
     update,
 )
 
-from bot.core.lifecycle import live, may_become, settled
+from bot.core.lifecycle import settled
 from bot.core.oauth import digest
 from bot.core.people import UserKey
 from bot.core.requests import AuthorizationRequest, RequestStatus
 from bot.core.scopes import ScopeSet
 from bot.core.secrets import Secret
-from bot.store import audit, sealed, users
+from bot.store import audit, queue, sealed
+from bot.store.card_versions import REQUEST_CARD_CHANGED
 from bot.store.keyring import Keyring
+from bot.store.queue import pruning, settled_before
 from bot.store.schema import authorization_requests, deferred_calls
-from bot.store.statements import LIMIT, app_of, bind, of_app, status_in, status_is
+from bot.store.statements import LIMIT, app_of, bind, is_live, literal, may_become, of_app, status_is
 from bot.store.transaction import announce, keyring_of
 
 requests = authorization_requests
@@ -63,9 +62,9 @@ COLUMNS = (
 )
 
 
-def _request(row: Row[Any], seal: Keyring) -> AuthorizationRequest:
-    """The card's message counts only if the bot noted it; otherwise the card is sent again, to its person."""
-    has_card = row.card_message_id is not None and sealed.CARD.must_tell(seal, row._mapping)
+def request_of(row: Row[Any], keyring: Keyring) -> AuthorizationRequest:
+    """Convert a row. The id of the card's message counts only with its proof; otherwise the card is sent again."""
+    has_card = row.card_message_id is not None and sealed.CARD.must_tell(keyring, row._mapping)
     return AuthorizationRequest(
         id=row.id,
         user=row.user_key,
@@ -74,7 +73,7 @@ def _request(row: Row[Any], seal: Keyring) -> AuthorizationRequest:
         granted=row.granted,
         refused=row.refused,
         avoided=row.avoided,
-        ticket=sealed.TICKET.open_unless_lost(seal, row._mapping),
+        ticket=sealed.TICKET.open_unless_lost(keyring, row._mapping),
         reasons=row.reasons,
         card_message_id=row.card_message_id if has_card else None,
         card_ephemeral=row.card_ephemeral if has_card else False,
@@ -91,8 +90,8 @@ def _request(row: Row[Any], seal: Keyring) -> AuthorizationRequest:
 
 
 def _all(connection: Connection, statement: Any, values: dict[str, Any]) -> list[AuthorizationRequest]:
-    seal = keyring_of(connection)
-    return [_request(row, seal) for row in connection.execute(statement, values).all()]
+    keyring = keyring_of(connection)
+    return [request_of(row, keyring) for row in connection.execute(statement, values).all()]
 
 
 def _one(connection: Connection, statement: Any, values: dict[str, Any]) -> AuthorizationRequest | None:
@@ -100,7 +99,7 @@ def _one(connection: Connection, statement: Any, values: dict[str, Any]) -> Auth
 
 
 def _changed(connection: Connection, statement: Any, values: dict[str, Any]) -> bool:
-    """Whether a compare-and-set found its row. What changes a request gives its card something to show."""
+    """Execute a compare-and-set; return whether it found its row. The change makes the request's card due."""
     announce(connection)
     return bool(connection.execute(statement, values).rowcount)
 
@@ -111,10 +110,10 @@ def _note(
     audit.write(connection, action, user=user, subject=("request", request), now=now, **detail)
 
 
-def _changed_and_noted(
+def _changed_and_audited(
     connection: Connection, statement: Any, values: dict[str, Any], action: str, now: datetime, **detail: Any
 ) -> bool:
-    """As `_changed`, for a statement that returns whose request it is."""
+    """As `_changed`, for a statement that returns the user, and write an audit entry."""
     announce(connection)
     user = connection.execute(statement, values).scalar()
     if user is not None:
@@ -127,7 +126,7 @@ def _changed_and_noted(
 _select = select(*COLUMNS)
 _this = requests.c.id == bind("request", requests.c.id)
 _of_user = requests.c.user_key == bind("user", requests.c.user_key)
-_live = status_in(requests, *live(RequestStatus))
+_live = is_live(requests, RequestStatus)
 GET = _select.where(_this)
 GET_LOCKED = GET.with_for_update()
 BY_TICKET = _select.where(
@@ -143,18 +142,18 @@ def get(connection: Connection, request: str) -> AuthorizationRequest | None:
 
 
 def get_locked(connection: Connection, request: str) -> AuthorizationRequest | None:
-    """As `get`; the request stays as it is until this transaction ends."""
+    """As `get`, and lock the request until this transaction ends."""
     return _one(connection, GET_LOCKED, {"request": request})
 
 
 def find_by_ticket(connection: Connection, ticket_digest: str) -> AuthorizationRequest | None:
-    """None also for a request that is not genuine, or another app's."""
+    """Return the request of a ticket; None also for one that is not genuine, or another app's."""
     found = _one(connection, BY_TICKET, {"own_app": app_of(connection), "digest": ticket_digest})
     return found if found is not None and found.ticket is not None else None
 
 
 def live_of(connection: Connection, user: UserKey) -> AuthorizationRequest | None:
-    """The one request of a person that is open or being redeemed."""
+    """Return the user's one request that is open or being redeemed."""
     return _one(connection, LIVE_OF, {"user": user})
 
 
@@ -165,11 +164,6 @@ def latest_of(connection: Connection, user: UserKey) -> AuthorizationRequest | N
 # --- asking ----------------------------------------------------------------------------------------
 
 OPEN = insert(requests).inline()
-_show = {
-    "card_wanted": requests.c.card_wanted + 1,
-    "card_attempts": literal_column("0"),
-    "card_due_at": bind("now", requests.c.card_due_at),
-}
 EXTEND = (
     update(requests)
     .where(
@@ -185,13 +179,13 @@ _asks = {
     "reasons": bind("new_reasons", requests.c.reasons),
     "ticket": func.coalesce(bind("new_ticket", requests.c.ticket), requests.c.ticket),
 }
-"""What a request asks for, and for which commands. Its ticket is sealed with these."""
+"""What a request asks for, and for which commands. The seal of its ticket covers both."""
 
 
 def _asking(
     connection: Connection, request: AuthorizationRequest, scopes: ScopeSet, reasons: tuple[str, ...]
 ) -> dict[str, Any]:
-    """The values of `_asks`. A ticket that does not open stays as it is: the request is not proven by this."""
+    """Return the values of `_asks`. A ticket that does not open stays as it is: sealing it would prove the request."""
     ticket = request.ticket
     row = {"id": request.id, "user_key": request.user, "scopes": scopes, "reasons": reasons}
     if ticket is not None:
@@ -207,7 +201,7 @@ WIDEN = (
         **_asks,
         expires_at=bind("new_end", requests.c.expires_at),
         declined_on_page_at=null(),
-        **_show,
+        **REQUEST_CARD_CHANGED,
     )
     .returning(*COLUMNS)
 )
@@ -224,12 +218,11 @@ def open_request(
     now: datetime,
     new_id: str,
 ) -> AuthorizationRequest:
-    """Opens a request, or widens the person's live one (its ticket stays), so that it asks for these scopes too.
+    """Open a request, or widen the user's live one (its ticket stays), so that it asks for these scopes too.
 
-    Locks the person (see `users.lock`): a grant read after this in the same transaction is the newest there is,
-    and one that comes later sees the calls that this transaction suspends.
+    The caller has locked the user (see `users.lock`): a grant that is stored later sees the calls that this
+    transaction suspends.
     """
-    users.lock(connection, user)
     live = _one(connection, LIVE_OF_LOCKED, {"user": user})
     if live is not None:
         return _widen(connection, live, scopes, command, expires_at, now)
@@ -290,17 +283,16 @@ def _widen(
     wider = live.scopes | scopes
     reasons = live.reasons if command in live.reasons else (*live.reasons, command)
     end = max(live.expires_at, expires_at)
-    # The platform did not take its card, its link leads nowhere, or it says that it was declined: a new command is
-    # worth another try.
+    # The platform rejected its card, its link is lost, or the card says that it was declined: a new command tries again.
     given_up = live.ticket is None or (live.card_message_id is None and live.card_shown >= live.card_wanted)
-    # A card that its person alone sees in a group is seen only when it is shown: each command brings it again.
+    # A card that only its user sees in a group does not stay visible: each command shows it again.
     asks = not given_up and live.declined_on_page_at is None and not live.card_ephemeral
     if asks and (wider, reasons, end) == (live.scopes, live.reasons, live.expires_at):
         return live
     same_face = (wider, reasons, _minute(end)) == (live.scopes, live.reasons, _minute(live.expires_at))
     if asks and same_face:
-        # The card says the minute. In a burst of commands each has an end of its own, a little later than the last.
-        # A card that the platform has refused is tried again by the next command all the same.
+        # The card shows the minute. In a burst of commands each has an end of its own, a little later than the last.
+        # A card that the platform has rejected is still tried again by the next command.
         extended = _one(connection, EXTEND, {"request": live.id, "new_end": end})
         if extended is not None:
             return extended
@@ -309,7 +301,7 @@ def _widen(
     values = {"request": live.id, "new_end": end, "now": now, **asking}
     if wider != live.scopes:
         _note(connection, "request_widened", live.id, live.user, now, command=command, scopes=sorted(wider))
-    return _request(connection.execute(WIDEN, values).one(), keyring_of(connection))
+    return request_of(connection.execute(WIDEN, values).one(), keyring_of(connection))
 
 
 def _minute(moment: datetime) -> datetime:
@@ -318,8 +310,8 @@ def _minute(moment: datetime) -> datetime:
 
 NARROW = (
     update(requests)
-    .where(_this, status_is(requests, "open"))
-    .values(**_asks, **_show)
+    .where(_this, status_is(requests, RequestStatus.OPEN))
+    .values(**_asks, **REQUEST_CARD_CHANGED)
     .returning(requests.c.user_key)
 )
 
@@ -327,32 +319,28 @@ NARROW = (
 def narrow(
     connection: Connection, request: str, *, scopes: ScopeSet, commands: tuple[str, ...], now: datetime
 ) -> bool:
-    """An open request asks for these scopes only, and names these commands. A consent under way is left alone."""
+    """Make an open request ask only for these scopes and commands. A request that is being redeemed stays as it is."""
     before = get_locked(connection, request)
     if before is None:
         return False
     values = {"request": request, "now": now, **_asking(connection, before, scopes, commands)}
     detail = {"scopes": sorted(scopes)}
-    return _changed_and_noted(connection, NARROW, values, "request_narrowed", now, **detail)
+    return _changed_and_audited(connection, NARROW, values, "request_narrowed", now, **detail)
 
 
 # --- status ----------------------------------------------------------------------------------------
 
 
-def _may_become(status: RequestStatus) -> ColumnElement[bool]:
-    return status_in(requests, *may_become(status))
-
-
 SETTLE = {
     status: update(requests)
-    .where(_this, _may_become(status))
+    .where(_this, may_become(requests, status))
     .values(
-        status=literal_column(f"'{status}'"),
+        status=literal(status),
         granted=bind("given", requests.c.granted),
         refused=bind("denied", requests.c.refused),
         failure=bind("why", requests.c.failure),
         settled_at=bind("now", requests.c.settled_at),
-        **_show,
+        **REQUEST_CARD_CHANGED,
     )
     .returning(requests.c.user_key)
     for status in settled(RequestStatus)
@@ -370,17 +358,17 @@ def settle(
     failure: str | None = None,
     reason: str | None = None,
 ) -> bool:
-    """Ends a request; False when it cannot come to this end from where it stands. `reason` is for the audit log."""
+    """End a request; False if its status does not allow this end. `reason` is for the audit log."""
     values = {"request": request, "given": granted, "denied": refused, "why": failure, "now": now}
     detail = {"reason": reason or failure, "refused": sorted(refused), "granted": sorted(granted)}
-    return _changed_and_noted(connection, SETTLE[status], values, f"request_{status.value}", now, **detail)
+    return _changed_and_audited(connection, SETTLE[status], values, f"request_{status.value}", now, **detail)
 
 
 SUPERSEDE = (
     update(requests)
-    .where(_this, _may_become(RequestStatus.SUPERSEDED))
+    .where(_this, may_become(requests, RequestStatus.SUPERSEDED))
     .values(
-        status=literal_column("'superseded'"),
+        status=literal(RequestStatus.SUPERSEDED),
         settled_at=bind("now", requests.c.settled_at),
         card_shown=requests.c.card_wanted,
         card_worker=null(),
@@ -391,21 +379,21 @@ SUPERSEDE = (
 
 
 def supersede(connection: Connection, request: str, now: datetime) -> bool:
-    """Ends an open request whose card cannot be changed any more: nothing of it is shown from now on."""
+    """open → superseded, for a request whose card cannot be changed any longer: no change of it is shown."""
     values = {"request": request, "now": now}
-    return _changed_and_noted(connection, SUPERSEDE, values, "request_superseded", now)
+    return _changed_and_audited(connection, SUPERSEDE, values, "request_superseded", now)
 
 
 GIVE_UP_REDEEMING = (
     update(requests)
-    .where(_this, status_is(requests, "redeeming"))
-    .values(status=literal_column("'open'"), **_show)
+    .where(_this, may_become(requests, RequestStatus.OPEN, RequestStatus.REDEEMING))
+    .values(status=literal(RequestStatus.OPEN), **REQUEST_CARD_CHANGED)
     .returning(requests.c.user_key, requests.c.scopes)
 )
 
 
 def give_up_redeeming(connection: Connection, request: str, now: datetime) -> bool:
-    """A request whose consent came to nothing is open again, and asks for what it asked for before."""
+    """redeeming → open, after a consent that failed. The request asks for the same scopes as before."""
     announce(connection)
     row = connection.execute(GIVE_UP_REDEEMING, {"request": request, "now": now}).one_or_none()
     if row is not None:
@@ -417,36 +405,36 @@ REOPEN = (
     update(requests)
     .where(_this, _live)
     .values(
-        status=literal_column("'open'"),
+        status=literal(RequestStatus.OPEN),
         declined_on_page_at=null(),
         **_asks,
-        **_show,
+        **REQUEST_CARD_CHANGED,
     )
     .returning(requests.c.user_key)
 )
 
 
 def reopen(connection: Connection, request: str, *, scopes: ScopeSet, now: datetime) -> bool:
-    """A live request asks for these scopes, after a consent of its person that did not give all."""
+    """Make a live request open and ask for these scopes, after a consent that did not grant all."""
     before = get_locked(connection, request)
     if before is None:
         return False
     values = {"request": request, "now": now, **_asking(connection, before, scopes, before.reasons)}
-    return _changed_and_noted(connection, REOPEN, values, "request_reopened", now, scopes=sorted(scopes))
+    return _changed_and_audited(connection, REOPEN, values, "request_reopened", now, scopes=sorted(scopes))
 
 
 ASK_AGAIN = (
     update(requests)
-    .where(_this, _may_become(RequestStatus.OPEN))
+    .where(_this, may_become(requests, RequestStatus.OPEN))
     .values(
-        status=literal_column("'open'"),
+        status=literal(RequestStatus.OPEN),
         **_asks,
         refused=bind("denied", requests.c.refused),
         failure=null(),
         settled_at=null(),
         declined_on_page_at=null(),
         expires_at=bind("new_end", requests.c.expires_at),
-        **_show,
+        **REQUEST_CARD_CHANGED,
     )
     .returning(*COLUMNS)
 )
@@ -461,13 +449,10 @@ def ask_again(
     expires_at: datetime,
     now: datetime,
 ) -> AuthorizationRequest | None:
-    """A request that was granted, or had failed, is open again, for other scopes; None when another one is live.
+    """granted or failed → open, for other scopes.
 
-    Locks the person, like `open_request`.
+    The caller has locked the user and read the request since: no later one can be live.
     """
-    users.lock(connection, before.user)
-    if live_of(connection, before.user) is not None:
-        return None
     announce(connection)
     reasons = before.reasons if command in before.reasons else (*before.reasons, command)
     values = {
@@ -487,7 +472,7 @@ def ask_again(
 AVOID = (
     update(requests)
     .where(_this, _live)
-    .values(avoided=bind("left_out", requests.c.avoided), **_asks, **_show)
+    .values(avoided=bind("left_out", requests.c.avoided), **_asks, **REQUEST_CARD_CHANGED)
     .returning(requests.c.user_key)
 )
 
@@ -495,7 +480,7 @@ AVOID = (
 def avoid(
     connection: Connection, request: str, scopes_avoided: ScopeSet, new_scopes: ScopeSet, now: datetime
 ) -> bool:
-    """A live request asks for other scopes, because the platform's page showed an error for those avoided."""
+    """Make a live request ask for other scopes, because the platform's page showed an error for those avoided."""
     before = _one(connection, GET_LOCKED, {"request": request})
     if before is None:
         return False
@@ -507,30 +492,22 @@ def avoid(
         **_asking(connection, before, new_scopes, before.reasons),
     }
     detail = {"scopes": sorted(new_scopes), "avoided": sorted(left_out)}
-    return _changed_and_noted(connection, AVOID, values, "request_asks_otherwise", now, **detail)
+    return _changed_and_audited(connection, AVOID, values, "request_asks_otherwise", now, **detail)
 
 
 DECLINE_ON_PAGE = (
     update(requests)
     .where(_this, _live, requests.c.declined_on_page_at.is_(None))
-    .values(declined_on_page_at=bind("now", requests.c.declined_on_page_at), **_show)
+    .values(declined_on_page_at=bind("now", requests.c.declined_on_page_at), **REQUEST_CARD_CHANGED)
 )
 
 
 def decline_on_page(connection: Connection, request: str, now: datetime) -> bool:
-    """The card of a live request says that it was declined on a page; False when it says so already.
+    """Make the card of a live request say that it was declined on a page; False if it says so already.
 
-    Nothing else changes: who declined is unknown.
+    Nothing else changes, because it is unknown who declined.
     """
     return _changed(connection, DECLINE_ON_PAGE, {"request": request, "now": now})
-
-
-SHOW = update(requests).where(_this, _live).values(**_show)
-
-
-def show(connection: Connection, request: str, now: datetime) -> bool:
-    """The card of a live request has something new to show."""
-    return _changed(connection, SHOW, {"request": request, "now": now})
 
 
 STAMP_OPENED = (
@@ -541,9 +518,9 @@ STAMP_OPENED = (
 
 
 def stamp_opened(connection: Connection, request: str, now: datetime) -> None:
-    """Notes when the link was first opened. Changes nothing else.
+    """Record when the link was first opened.
 
-    Nobody else opens it until this transaction ends: whoever begins an attempt counts those that live.
+    This locks the request until the transaction ends, so that concurrent openings count each other's attempts.
     """
     connection.execute(STAMP_OPENED, {"request": request, "now": now})
 
@@ -551,7 +528,7 @@ def stamp_opened(connection: Connection, request: str, now: datetime) -> None:
 EXPIRED = (
     _select.where(
         of_app(requests),
-        status_is(requests, "open"),
+        status_is(requests, RequestStatus.OPEN),
         requests.c.expires_at <= bind("now", requests.c.expires_at),
     )
     .order_by(requests.c.expires_at)
@@ -560,199 +537,41 @@ EXPIRED = (
 
 
 def expired(connection: Connection, now: datetime, limit: int) -> list[AuthorizationRequest]:
-    """Open requests whose time is up. One that is being redeemed is left to come to its end.
+    """Return open requests that have expired. One that is being redeemed is left to finish.
 
-    An attempt that was begun in time does not hold a request open, but its consent still counts.
+    An attempt that began in time does not keep its request open, but its consent still counts.
     """
     return _all(connection, EXPIRED, {"own_app": app_of(connection), "now": now, "limit": limit})
-
-
-# --- cards -----------------------------------------------------------------------------------------
-
-_outdated = requests.c.card_shown < requests.c.card_wanted
-_card_free = or_(
-    requests.c.card_lease_until.is_(None),
-    requests.c.card_lease_until <= bind("now", requests.c.card_lease_until),
-)
-_card_lease = {
-    "card_worker": bind("worker", requests.c.card_worker),
-    "card_lease_until": bind("lease_until", requests.c.card_lease_until),
-}
-CLAIM_CARD = update(requests).where(_this, _outdated, _card_free).values(_card_lease).returning(*COLUMNS)
-_cards_due = (
-    select(requests.c.id)
-    .where(
-        of_app(requests),
-        _outdated,
-        requests.c.card_due_at <= bind("now", requests.c.card_due_at),
-        _card_free,
-    )
-    .order_by(requests.c.card_due_at)
-    .limit(LIMIT)
-    .with_for_update(skip_locked=True)
-)
-CARDS_DUE = update(requests).where(requests.c.id.in_(_cards_due)).values(_card_lease).returning(*COLUMNS)
-
-
-def claim_card(
-    connection: Connection, request: str, worker: str, now: datetime, lease_until: datetime
-) -> AuthorizationRequest | None:
-    """Takes a card that does not show what it should; None when it does, or somebody else has it. One statement."""
-    values = {"request": request, "worker": worker, "now": now, "lease_until": lease_until}
-    return _one(connection, CLAIM_CARD, values)
-
-
-def cards_due(
-    connection: Connection, worker: str, now: datetime, lease_until: datetime, limit: int
-) -> list[AuthorizationRequest]:
-    """Takes cards that do not show what they should, and whose time has come. One statement."""
-    values = {"own_app": app_of(connection), "worker": worker, "now": now, "lease_until": lease_until}
-    return _all(connection, CARDS_DUE, values | {"limit": limit})
-
-
-_my_card = (
-    _this,
-    requests.c.card_worker == bind("worker", requests.c.card_worker),
-    requests.c.card_lease_until == bind("lease_until", requests.c.card_lease_until),
-)
-CARD_SHOWN = (
-    update(requests)
-    .where(*_my_card, requests.c.card_shown < bind("version", requests.c.card_shown))
-    .values(
-        card_shown=bind("version", requests.c.card_shown),
-        card_message_id=bind("message", requests.c.card_message_id),
-        card_ephemeral=bind("only_reader", requests.c.card_ephemeral),
-        card_seal=bind("new_seal", requests.c.card_seal),
-        card_sent_at=func.coalesce(requests.c.card_sent_at, bind("now", requests.c.card_sent_at)),
-        card_attempts=literal_column("0"),
-        card_worker=null(),
-        card_lease_until=null(),
-    )
-    .returning(requests.c.card_wanted)
-)
-
-
-def card_shown(
-    connection: Connection,
-    claimed: AuthorizationRequest,
-    worker: str,
-    version: int,
-    *,
-    message_id: str | None,
-    ephemeral: bool,
-    now: datetime,
-) -> int | None:
-    """The card shows this version, and is free again. The version wanted by now; None when the claim is lost."""
-    seal = None
-    if message_id is not None:
-        card = {"id": claimed.id, "card_message_id": message_id, "card_ephemeral": ephemeral}
-        seal = sealed.CARD.seal(keyring_of(connection), card)
-    values = {
-        "request": claimed.id,
-        "worker": worker,
-        "lease_until": claimed.card_lease_until,
-        "version": version,
-        "message": message_id,
-        "only_reader": ephemeral,
-        "new_seal": seal,
-        "now": now,
-    }
-    wanted: int | None = connection.execute(CARD_SHOWN, values).scalar()
-    return wanted
-
-
-MOVE_CARD = (
-    update(requests)
-    .where(_this, _live, requests.c.card_message_id.is_not(None))
-    .values(
-        card_message_id=null(),
-        card_ephemeral=literal_column("false"),
-        card_seal=null(),
-        card_moves=requests.c.card_moves + 1,
-        card_worker=null(),
-        card_lease_until=null(),
-        # Two, for a card is sent and then drawn once more: its sending may be a repeat that shows less.
-        **_show | {"card_wanted": requests.c.card_wanted + 2},
-    )
-    .returning(requests.c.user_key)
-)
-
-
-def move_card(connection: Connection, request: str, now: datetime) -> bool:
-    """The card of a live request is to be sent anew; whoever is changing the old one has lost it."""
-    values = {"request": request, "now": now}
-    return _changed_and_noted(connection, MOVE_CARD, values, "card_moved", now)
-
-
-POSTPONE_CARD = (
-    update(requests)
-    .where(*_my_card)
-    .values(
-        card_due_at=bind("until", requests.c.card_due_at),
-        card_attempts=requests.c.card_attempts + 1,
-        card_worker=null(),
-        card_lease_until=null(),
-    )
-)
-
-
-def postpone_card(
-    connection: Connection, claimed: AuthorizationRequest, worker: str, until: datetime
-) -> bool:
-    """The card could not be shown; it is due again later. False when the claim is lost."""
-    values = {
-        "request": claimed.id,
-        "worker": worker,
-        "lease_until": claimed.card_lease_until,
-        "until": until,
-    }
-    return bool(connection.execute(POSTPONE_CARD, values).rowcount)
-
-
-REDRAW = update(requests).where(_this).values(**_show)
-
-
-def redraw(connection: Connection, request: str, now: datetime) -> bool:
-    """The card may show an old face, drawn by somebody who had lost it: it is due again."""
-    return _changed(connection, REDRAW, {"request": request, "now": now})
 
 
 # --- attempts --------------------------------------------------------------------------------------
 
 REDEEM = (
     update(requests)
-    .where(_this, status_is(requests, "open"))
-    .values(status=literal_column("'redeeming'"), **_show)
+    .where(_this, may_become(requests, RequestStatus.REDEEMING))
+    .values(status=literal(RequestStatus.REDEEMING), **REQUEST_CARD_CHANGED)
 )
 
 
 SHOWN_REDEEMING_AFTER = timedelta(seconds=2)
-"""Mostly it is over by then, and its card goes on to what came of it: one change of a face, and not two."""
+"""Usually the redeeming is over by then, and the card changes once instead of twice."""
 
 
 def redeem(connection: Connection, request: str, now: datetime) -> None:
-    """A consent came back: an open request shows that it is being redeemed, if that takes its time."""
+    """open → redeeming. The card shows it only if it takes longer than `SHOWN_REDEEMING_AFTER`."""
     _changed(connection, REDEEM, {"request": request, "now": now + SHOWN_REDEEMING_AFTER})
 
 
 # --- keeping it small ------------------------------------------------------------------------------
 
-PRUNE = delete(requests).where(
-    requests.c.id.in_(
-        select(requests.c.id)
-        .where(
-            of_app(requests),
-            requests.c.settled_at.is_not(None),
-            requests.c.settled_at < bind("before", requests.c.settled_at),
-            ~exists().where(deferred_calls.c.request_id == requests.c.id),
-        )
-        .order_by(requests.c.settled_at)
-        .limit(LIMIT)
-    )
+PRUNE = pruning(
+    requests,
+    *settled_before(requests),
+    ~exists().where(deferred_calls.c.request_id == requests.c.id),
+    order_by=requests.c.settled_at,
 )
 
 
 def prune(connection: Connection, before: datetime, limit: int) -> int:
-    """Deletes requests that were settled before and no kept call names; their attempts go with them."""
-    values = {"own_app": app_of(connection), "before": before, "limit": limit}
-    return connection.execute(PRUNE, values).rowcount
+    """Delete requests that settled before and that no stored call names, with their attempts; return how many."""
+    return queue.prune(connection, PRUNE, limit, before=before)

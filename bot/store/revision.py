@@ -1,4 +1,4 @@
-"""Which revision of the schema this program needs, and how a database gets there."""
+"""The revision of the schema that this program needs, and the upgrade to it."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from bot.store.keyring import Keyring
 
 REVISION = "0015"
-"""The newest migration: written down, because asking Alembic would cost every start its import."""
+"""The newest migration. A constant, because asking Alembic would make every start import it."""
 
 
 def require(connection: Connection) -> None:
-    """Raises `DatabaseNotReady` unless the database is at this program's revision."""
+    """Raise `DatabaseNotReady` unless the database is at this program's revision."""
     found = _current(connection)
     if found == REVISION:
         return
@@ -48,18 +48,18 @@ def _current(connection: Connection) -> str | None:
     return found
 
 
-def upgrade(url: str, seal: Keyring | None = None) -> None:
-    """Brings the database to this program's revision, in one transaction; replicas that start together take turns.
+def upgrade(url: str, keyring: Keyring | None = None) -> None:
+    """Migrate the database to this program's revision, in one transaction. Replicas that start together take turns.
 
-    A migration may have to seal what earlier releases wrote: raises `ConfigurationError` when that takes keys, and
-    there are none.
+    A migration may have to seal rows of earlier releases: raises `ConfigurationError` if there are such rows and no
+    keys.
     """
     from alembic import command  # noqa: PLC0415 - slow to import, and only needed here
 
     def seal_rows(connection: Connection) -> None:
         from bot.store.upgrade_sealing import seal_unsealed_rows  # noqa: PLC0415 - only needed here
 
-        seal_unsealed_rows(connection, seal)
+        seal_unsealed_rows(connection, keyring)
 
     def migrate(connection: Connection) -> None:
         found = _current(connection)
@@ -71,7 +71,7 @@ def upgrade(url: str, seal: Keyring | None = None) -> None:
 
     if dialect_of(url) == "sqlite" and not _sqlite_file(url).exists():
         with reaching(url):
-            # SQLite would have everybody on the machine read it, as far as the umask lets them.
+            # SQLite would create the file readable to other users of the machine, as far as the umask allows.
             _sqlite_file(url).touch(mode=0o600)
     try:
         _in_transaction(url, migrate, writing=True)
@@ -84,12 +84,12 @@ def upgrade(url: str, seal: Keyring | None = None) -> None:
 
 
 def check(url: str) -> None:
-    """Raises `DatabaseNotReady` unless the database is there and at this program's revision."""
+    """Raise `DatabaseNotReady` unless the database exists and is at this program's revision."""
     look(url, lambda connection: None)
 
 
 def look(url: str, work: Work[T]) -> T:
-    """What a work finds that changes nothing and opens no secret: this needs no keys."""
+    """Run a work that changes nothing and opens no secret, and so needs no keys."""
     if dialect_of(url) == "sqlite" and not _sqlite_file(url).exists():
         raise DatabaseNotReady(f"There is no database at {_sqlite_file(url)}. Run `bot db upgrade`.")
 
@@ -109,7 +109,7 @@ def _config() -> Config:
 
 
 def migrations_folder() -> Path:
-    """Inside the package when it was installed from a wheel, else beside it."""
+    """Return the folder inside the package if it was installed from a wheel, else beside the package."""
     package = Path(__file__).resolve().parent.parent
     installed = package / "_migrations"
     return installed if installed.is_dir() else package.parent / "migrations"
@@ -121,7 +121,7 @@ def _sqlite_file(url: str) -> Path:
 
 @contextlib.contextmanager
 def reaching(url: str) -> Iterator[None]:
-    """Turns what a driver says about a database that it cannot reach into a `DatabaseNotReady`."""
+    """Turn the error of a driver that cannot reach the database into `DatabaseNotReady`."""
     try:
         yield
     except (DBAPIError, OSError) as error:
@@ -140,9 +140,9 @@ def _in_transaction(url: str, work: Work[T], *, writing: bool = False) -> T:
 
 
 def _in_sqlite_transaction(url: str, work: Work[T], *, writing: bool) -> T:
-    """Whoever only looks neither waits for the bot's writes nor holds them up.
+    """Run a work in a transaction. One that only reads neither waits for the bot's writes nor delays them.
 
-    A migration that makes a table anew cannot have foreign keys enforced, and checks them itself.
+    A migration that rebuilds a table cannot have foreign keys enforced, and checks them itself.
     """
     from bot.store.sqlite import make_engine  # noqa: PLC0415
 
@@ -165,7 +165,7 @@ def _in_sqlite_transaction(url: str, work: Work[T], *, writing: bool) -> T:
 
 
 UPGRADE_LOCK = 0x626F745F6462
-"""Any number will do, as long as every replica takes the same: `bot_db` in ASCII."""
+"""An arbitrary number that every replica uses: `bot_db` in ASCII."""
 
 
 async def _in_postgresql_transaction(url: str, work: Work[T]) -> T:

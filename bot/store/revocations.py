@@ -1,4 +1,4 @@
-"""Ended grants that the platform still has to revoke: tried until it is done."""
+"""Tokens of ended grants that the platform still has to revoke. Each is tried until the platform has done it."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, null, select, update
+from sqlalchemy import Connection, insert, null, update
 
 from bot.core.grants import RevocationStatus
 from bot.core.people import UserKey
 from bot.core.secrets import Secret
-from bot.store import audit, sealed
+from bot.store import audit, queue, sealed
 from bot.store.ids import new_id
+from bot.store.queue import Claim, Queue, pruning, settled_before
 from bot.store.schema import revocations
-from bot.store.statements import LIMIT, app_of, bind, of_app, status_is
+from bot.store.statements import bind, changed, is_live, may_become
 from bot.store.transaction import announce, keyring_of
 
 
@@ -23,16 +24,16 @@ class Revocation:
     id: str
     user: UserKey
     token: Secret | None
-    """None: lost."""
+    """None: the stored token cannot be opened."""
     attempts: int
-    """Counts the claims: a worker with an older number has lost it (fencing)."""
+    """Counts the claims: a worker with an older number has lost this one."""
 
 
 ADD = insert(revocations).inline()
 
 
 def add(connection: Connection, user: UserKey, token: Secret, now: datetime) -> str:
-    """Has the token revoked at the platform."""
+    """Queue the revocation of a token; return its id."""
     revocation = new_id(now)
     values: dict[str, Any] = {
         "id": revocation,
@@ -48,108 +49,82 @@ def add(connection: Connection, user: UserKey, token: Secret, now: datetime) -> 
     return revocation
 
 
-_due = (
-    select(revocations.c.id)
-    .where(
-        of_app(revocations),
-        status_is(revocations, "queued"),
-        revocations.c.runs_after <= bind("now", revocations.c.runs_after),
-    )
-    .order_by(revocations.c.runs_after)
-    .limit(LIMIT)
-    .with_for_update(skip_locked=True)
+_is_queued = is_live(revocations, RevocationStatus)
+QUEUE = Queue(
+    table=revocations,
+    this=revocations.c.id == bind("revocation", revocations.c.id),
+    is_open=[_is_queued],
+    is_claimed=[_is_queued],
+    due_at=revocations.c.runs_after,
+    worker=revocations.c.worker,
+    number=revocations.c.attempts,
 )
-CLAIM_DUE = (
-    update(revocations)
-    .where(revocations.c.id.in_(_due))
-    .values(
-        worker=bind("new_worker", revocations.c.worker),
-        runs_after=bind("lease_until", revocations.c.runs_after),
-        attempts=revocations.c.attempts + 1,
-    )
-    .returning(revocations.c.id, revocations.c.user_key, revocations.c.token, revocations.c.attempts)
+CLAIM_DUE = QUEUE.claim_due(
+    revocations.c.id, revocations.c.user_key, revocations.c.token, revocations.c.attempts
 )
 
 
-def claim_due(
-    connection: Connection, worker: str, now: datetime, lease_until: datetime, limit: int
-) -> list[Revocation]:
-    """Takes what is due, for the time of the lease. Revoking twice does no harm."""
-    values = {"own_app": app_of(connection), "new_worker": worker, "now": now, "lease_until": lease_until}
-    values |= {"limit": limit}
-    seal = keyring_of(connection)
+def claim_due(connection: Connection, claim: Claim, limit: int) -> list[Revocation]:
+    """Claim revocations that are due. Revoking a token twice is harmless."""
+    keyring = keyring_of(connection)
     return [
         Revocation(
-            row.id, row.user_key, sealed.REVOCATION_TOKEN.open_unless_lost(seal, row._mapping), row.attempts
+            row.id,
+            row.user_key,
+            sealed.REVOCATION_TOKEN.open_unless_lost(keyring, row._mapping),
+            row.attempts,
         )
-        for row in connection.execute(CLAIM_DUE, values).all()
+        for row in queue.claim_due(connection, CLAIM_DUE, claim, limit)
     ]
 
 
-_this = (revocations.c.id == bind("revocation", revocations.c.id), status_is(revocations, "queued"))
-SETTLE = (
-    update(revocations)
-    .where(*_this)
+SETTLE = {
+    status: update(revocations)
+    .where(QUEUE.this, may_become(revocations, status))
     .values(
-        status=bind("ending", revocations.c.status),
+        status=status.value,
         reason=bind("why", revocations.c.reason),
         settled_at=bind("now", revocations.c.settled_at),
         token=null(),
     )
     .returning(revocations.c.user_key)
-)
+    for status in (RevocationStatus.DONE, RevocationStatus.FAILED)
+}
 
 
 def done(connection: Connection, revocation: str, now: datetime) -> bool:
-    """The platform has revoked it, or does not know it. The token is erased."""
+    """queued → done: the platform has revoked the token, or does not know it. Erases the token."""
     return _settle(connection, revocation, RevocationStatus.DONE, None, now)
 
 
 def failed(connection: Connection, revocation: str, reason: str, now: datetime) -> bool:
-    """The platform will never revoke it. The token is erased."""
+    """queued → failed: the platform will never revoke the token. Erases the token."""
     return _settle(connection, revocation, RevocationStatus.FAILED, reason, now)
 
 
 def _settle(
     connection: Connection, revocation: str, status: RevocationStatus, reason: str | None, now: datetime
 ) -> bool:
-    values = {"revocation": revocation, "ending": status.value, "why": reason, "now": now}
-    user = connection.execute(SETTLE, values).scalar()
+    values = {"revocation": revocation, "why": reason, "now": now}
+    user = connection.execute(SETTLE[status], values).scalar()
     if user is not None:
         subject = ("revocation", revocation)
-        audit.write(
-            connection, f"revocation_{status.value}", user=user, subject=subject, now=now, reason=reason
-        )
+        audit.write(connection, f"revocation_{status}", user=user, subject=subject, now=now, reason=reason)
     return user is not None
 
 
-POSTPONE = (
-    update(revocations)
-    .where(*_this, revocations.c.attempts == bind("held", revocations.c.attempts))
-    .values(runs_after=bind("until", revocations.c.runs_after))
-)
+POSTPONE = QUEUE.postpone()
 
 
 def postpone(connection: Connection, claimed: Revocation, until: datetime) -> bool:
-    """Tried again later; False when another worker has it by now."""
-    values = {"revocation": claimed.id, "held": claimed.attempts, "until": until}
-    return bool(connection.execute(POSTPONE, values).rowcount)
+    """Make a claimed revocation due again at `until`; False if another worker has claimed it."""
+    values = {"revocation": claimed.id, "held_claim": claimed.attempts, "until": until}
+    return changed(connection, POSTPONE, values)
 
 
-PRUNE = delete(revocations).where(
-    revocations.c.id.in_(
-        select(revocations.c.id)
-        .where(
-            of_app(revocations),
-            revocations.c.settled_at.is_not(None),
-            revocations.c.settled_at < bind("before", revocations.c.settled_at),
-        )
-        .order_by(revocations.c.settled_at)
-        .limit(LIMIT)
-    )
-)
+PRUNE = pruning(revocations, *settled_before(revocations), order_by=revocations.c.settled_at)
 
 
 def prune(connection: Connection, before: datetime, limit: int) -> int:
-    values = {"own_app": app_of(connection), "before": before, "limit": limit}
-    return connection.execute(PRUNE, values).rowcount
+    """Delete revocations that settled before; return how many."""
+    return queue.prune(connection, PRUNE, limit, before=before)

@@ -1,8 +1,8 @@
 """Every column that the encryption keys seal, and the values of its row that each seal is bound to.
 
-A seal keeps two things. Its content cannot be read without the keys; a proof has none. And none of the values that it
-is bound to can be changed without them: somebody who can write to the database can neither make such a row nor have
-the bot act on one that they have changed. docs/operating.md says what that protects, and what it does not.
+A seal protects two things. Its content cannot be read without the keys; a proof has no content. And the values that it
+is bound to cannot be changed without them: an attacker who can write to the database can neither create such a row nor
+make the bot act on a changed one. docs/operating.md says what that protects, and what it does not.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ NOTHING = Secret("")
 class SealedColumn:
     column: Column[Any]
     key: tuple[Column[Any], ...]
-    """The columns whose values name the row; they are its primary key, or as good as that."""
+    """The columns that identify the row: its primary key, or another unique key."""
     deciding: tuple[Column[Any], ...]
-    """The columns whose values it is bound to as well."""
+    """The other columns whose values it is bound to."""
     is_proof: bool
-    """It holds nothing but the proof that the bot wrote these values."""
+    """It has no content: it proves that the bot wrote these values."""
     former: tuple[Column[Any], ...] | None = None
-    """Fewer `deciding` columns, to which an earlier release has bound it.
+    """The fewer `deciding` columns to which an earlier release bound it.
 
-    What is bound so opens as well, until it is sealed again. Of a row that this release has written there is no such
-    seal, and nobody without the keys can make one.
+    Such a seal opens too, until the row is sealed again. Rows that this release writes have none, and none can be made
+    without the keys.
     """
 
     @property
@@ -49,52 +49,52 @@ class SealedColumn:
 
     @property
     def parts(self) -> tuple[Column[Any], ...]:
-        """All columns that are needed to open it."""
+        """All columns needed to open it."""
         return (*self.key, *self.deciding, self.column)
 
     def row(self, values: Values) -> str:
-        """Names the row, in logs too: the table, the column and the key, joined by colons."""
+        """Name the row, also in logs: table, column and key, joined by colons."""
         return ":".join([self.table.name, self.column.name, *(str(values[each.name]) for each in self.key)])
 
     def _own(self, values: Values) -> list[Plain]:
         return _plain_values(self.deciding, values)
 
-    def _bound_to(self, ring: Keyring, values: Values, sealed: str | None) -> list[Plain]:
-        """The values that a stored seal is bound to: those of an earlier release where only they fit."""
+    def _bound_to(self, keyring: Keyring, values: Values, sealed: str | None) -> list[Plain]:
+        """Return the values that a stored seal is bound to: those of an earlier release if only these fit."""
         own = self._own(values)
-        if self.former is None or sealed is None or ring.fits(sealed, self.row(values), *own):
+        if self.former is None or sealed is None or keyring.fits(sealed, self.row(values), *own):
             return own
         former = _plain_values(self.former, values)
-        return former if ring.fits(sealed, self.row(values), *former) else own
+        return former if keyring.fits(sealed, self.row(values), *former) else own
 
-    def seal(self, ring: Keyring, values: Values, secret: Secret = NOTHING) -> str:
-        return ring.seal(secret, self.row(values), *self._own(values))
+    def seal(self, keyring: Keyring, values: Values, secret: Secret = NOTHING) -> str:
+        return keyring.seal(secret, self.row(values), *self._own(values))
 
-    def seal_if_any(self, ring: Keyring, values: Values, secret: Secret | None) -> str | None:
-        return None if secret is None else self.seal(ring, values, secret)
+    def seal_if_any(self, keyring: Keyring, values: Values, secret: Secret | None) -> str | None:
+        return None if secret is None else self.seal(keyring, values, secret)
 
-    def open(self, ring: Keyring, values: Values) -> Secret | None:
-        """See `Seal.open`; None when there is nothing to open."""
+    def open(self, keyring: Keyring, values: Values) -> Secret | None:
+        """As `Keyring.open`; None if there is nothing to open."""
         sealed = values[self.column.name]
         if sealed is None:
             return None
-        return ring.open(sealed, self.row(values), *self._bound_to(ring, values, sealed))
+        return keyring.open(sealed, self.row(values), *self._bound_to(keyring, values, sealed))
 
-    def open_unless_lost(self, ring: Keyring, values: Values) -> Secret | None:
-        """See `Seal.open_unless_lost`; None also when there is nothing to open."""
+    def open_unless_lost(self, keyring: Keyring, values: Values) -> Secret | None:
+        """As `Keyring.open_unless_lost`; None also if there is nothing to open."""
         sealed = values[self.column.name]
         if sealed is None:
             return None
-        return ring.open_unless_lost(sealed, self.row(values), *self._bound_to(ring, values, sealed))
+        return keyring.open_unless_lost(sealed, self.row(values), *self._bound_to(keyring, values, sealed))
 
-    def is_genuine(self, ring: Keyring, values: Values) -> bool | None:
-        """See `Seal.is_genuine`."""
+    def is_genuine(self, keyring: Keyring, values: Values) -> bool | None:
+        """As `Keyring.is_genuine`."""
         sealed = values[self.column.name]
-        return ring.is_genuine(sealed, self.row(values), *self._bound_to(ring, values, sealed))
+        return keyring.is_genuine(sealed, self.row(values), *self._bound_to(keyring, values, sealed))
 
-    def must_tell(self, ring: Keyring, values: Values) -> bool:
-        """As `is_genuine`; raises `CannotOpenSecret` when only another replica can tell."""
-        genuine = self.is_genuine(ring, values)
+    def must_tell(self, keyring: Keyring, values: Values) -> bool:
+        """As `is_genuine`, but raises `CannotOpenSecret` if only another replica knows."""
+        genuine = self.is_genuine(keyring, values)
         if genuine is None:
             raise CannotOpenSecret(f"Another replica has the key of {self.row(values)}.")
         return genuine
@@ -183,4 +183,4 @@ ALL = (
     *(KEY_CHECK, ACCESS_TOKEN, REFRESH_TOKEN, MEMORY, TICKET, CARD, ATTEMPT, VERIFIER, CODE),
     *(DEVICE_CODE, USER_CODE, DEVICE_LINK, CALL, RUN, STEP_RESULT, MESSAGE, REVOCATION_TOKEN, SESSION),
 )
-"""What a rotation of the keys goes through."""
+"""The columns that a rotation of the keys seals again."""

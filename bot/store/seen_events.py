@@ -1,16 +1,18 @@
-"""Events seen before: by their id, and by the message that they brought."""
+"""Events that were seen, so that a repeated delivery has no second effect."""
 
 from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, func, literal_column, select, tuple_
+from sqlalchemy import Connection, func, literal_column, select
 from sqlalchemy.dialects.postgresql import insert
 
 from bot.core.people import UserKey
+from bot.store import queue
+from bot.store.queue import BEFORE, pruning
 from bot.store.schema import deferred_calls as calls
 from bot.store.schema import events
-from bot.store.statements import LIMIT, app_of, bind, of_app
+from bot.store.statements import bind
 
 RECORD = insert(events).on_conflict_do_nothing().returning(events.c.event_id)
 
@@ -24,7 +26,7 @@ def record(
     *,
     message_id: str | None = None,
 ) -> bool:
-    """False when this event, or the message that it is about to take the place of, was seen before."""
+    """Record an event; False if it, or its message, was seen before."""
     values = {
         "platform": platform,
         "app_id": app_id,
@@ -43,7 +45,7 @@ IS_KNOWN = select(events.c.event_id).where(
 
 
 def is_known(connection: Connection, platform: str, app_id: str, event_id: str) -> bool:
-    """Whether this event was recorded."""
+    """Return whether this event was recorded."""
     values = {"platform": platform, "app_id": app_id, "event_id": event_id}
     return connection.execute(IS_KNOWN, values).first() is not None
 
@@ -52,12 +54,13 @@ _RETRY = "retry-"
 
 
 def record_retry(connection: Connection, user: UserKey, call_id: str, now: datetime) -> bool:
-    """False when the button under the answer to this call was pressed before. Remembered as long as the call is kept:
-    without its call, the button does nothing."""
+    """Record a press of the button under the answer to a call; False if it was pressed before.
+
+    Remembered as long as the call is stored: without its call, the button does nothing.
+    """
     return record(connection, user.platform, user.app_id, f"{_RETRY}{call_id}", now)
 
 
-_key = (events.c.platform, events.c.app_id, events.c.event_id)
 _guards_a_call = (
     select(calls.c.id)
     .where(
@@ -66,20 +69,9 @@ _guards_a_call = (
     )
     .exists()
 )
-PRUNE = delete(events).where(
-    tuple_(*_key).in_(
-        select(*_key)
-        .where(
-            of_app(events),
-            events.c.received_at < bind("before", events.c.received_at),
-            ~_guards_a_call,
-        )
-        .order_by(events.c.received_at)
-        .limit(LIMIT)
-    )
-)
+PRUNE = pruning(events, events.c.received_at < BEFORE, ~_guards_a_call, order_by=events.c.received_at)
 
 
 def prune(connection: Connection, before: datetime, limit: int) -> int:
-    values = {"own_app": app_of(connection), "before": before, "limit": limit}
-    return connection.execute(PRUNE, values).rowcount
+    """Delete events that were recorded before, except those that guard a stored call; return how many."""
+    return queue.prune(connection, PRUNE, limit, before=before)

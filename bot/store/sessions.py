@@ -1,37 +1,30 @@
-"""Signed-in browsers. A session's id is known to its browser alone: here is only a digest of it."""
+"""Sessions of signed-in browsers. Only the browser knows a session's id; the database has a digest."""
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, delete, insert, or_, select, update
 
-from bot.core.people import Session, UserKey
-from bot.store import audit, sealed
+from bot.core.people import SESSION_IDLE_TIMEOUT, SESSION_LIFETIME, Session, UserKey
+from bot.store import audit, queue, sealed
+from bot.store.queue import pruning
 from bot.store.schema import sessions
-from bot.store.statements import LIMIT, app_of, bind, of_app
+from bot.store.statements import app_of, bind, of_app
 from bot.store.transaction import keyring_of
-
-LIVES = timedelta(hours=8)
-"""A session ends so long after its sign-in, however busy it is,"""
-IDLE = timedelta(minutes=30)
-"""or so long after it was last used."""
-TOUCHED_EVERY = timedelta(minutes=1)
-"""Noting each single use would be a write for each page."""
-
 
 BEGIN = insert(sessions).inline()
 
 
 def begin(connection: Connection, digest: str, user: UserKey, now: datetime) -> None:
-    """A known person is signed in from now on."""
+    """Sign a known user in."""
     values: dict[str, Any] = {
         "digest": digest,
         "user_key": user,
         "created_at": now,
         "seen_at": now,
-        "expires_at": now + LIVES,
+        "expires_at": now + SESSION_LIFETIME,
     }
     values["seal"] = sealed.SESSION.seal(keyring_of(connection), values)
     connection.execute(BEGIN, values)
@@ -47,11 +40,16 @@ FIND = select(sessions).where(
 
 
 def find(connection: Connection, digest: str, now: datetime) -> Session | None:
-    """The session, if it has not ended; None also for one that was idle for too long.
+    """Return the session, or None if it has ended or was idle for too long.
 
-    Somebody is signed in by it only if it is genuine. How long it may be idle is no part of what its seal proves.
+    It signs its user in only if it is genuine. Its seal does not cover when it was last used.
     """
-    values = {"own_app": app_of(connection), "session": digest, "now": now, "idle_since": now - IDLE}
+    values = {
+        "own_app": app_of(connection),
+        "session": digest,
+        "now": now,
+        "idle_since": now - SESSION_IDLE_TIMEOUT,
+    }
     found = connection.execute(FIND, values).one_or_none()
     if found is None:
         return None
@@ -65,7 +63,7 @@ TOUCH = update(sessions).where(_this).values(seen_at=bind("now", sessions.c.seen
 
 
 def touch(connection: Connection, digest: str, now: datetime) -> None:
-    """Notes that a session was used."""
+    """Record that a session was used."""
     connection.execute(TOUCH, {"session": digest, "now": now})
 
 
@@ -73,7 +71,7 @@ END = delete(sessions).where(_this, of_app(sessions)).returning(sessions.c.user_
 
 
 def end(connection: Connection, digest: str) -> UserKey | None:
-    """Signs a browser out for good. Who it was; None when nobody was signed in with it."""
+    """End a session; return its user, or None if there was no such session."""
     found: UserKey | None = connection.execute(
         END, {"own_app": app_of(connection), "session": digest}
     ).scalar()
@@ -81,7 +79,7 @@ def end(connection: Connection, digest: str) -> UserKey | None:
 
 
 def reject(connection: Connection, digest: str, now: datetime) -> None:
-    """Deletes a session that is not genuine: nobody has signed in by it."""
+    """Delete a session that is not genuine."""
     if connection.execute(END, {"own_app": app_of(connection), "session": digest}).first() is not None:
         audit.reject(connection, "session", digest, now)
 
@@ -90,29 +88,22 @@ END_ALL = delete(sessions).where(sessions.c.user_key == bind("user", sessions.c.
 
 
 def end_all(connection: Connection, user: UserKey, reason: str, now: datetime) -> int:
-    """Signs a person out of every browser; returns of how many."""
+    """End all sessions of a user; return how many."""
     ended = connection.execute(END_ALL, {"user": user}).rowcount
     if ended:
         audit.write(connection, "signed_out", user=user, now=now, reason=reason, browsers=ended)
     return ended
 
 
-PRUNE = delete(sessions).where(
-    sessions.c.digest.in_(
-        select(sessions.c.digest)
-        .where(
-            of_app(sessions),
-            or_(
-                sessions.c.expires_at <= bind("now", sessions.c.expires_at),
-                sessions.c.seen_at <= bind("idle_since", sessions.c.seen_at),
-            ),
-        )
-        .limit(LIMIT)
-    )
+PRUNE = pruning(
+    sessions,
+    or_(
+        sessions.c.expires_at <= bind("now", sessions.c.expires_at),
+        sessions.c.seen_at <= bind("idle_since", sessions.c.seen_at),
+    ),
 )
 
 
 def prune(connection: Connection, now: datetime, limit: int) -> int:
-    """Deletes what has ended."""
-    values = {"own_app": app_of(connection), "now": now, "idle_since": now - IDLE, "limit": limit}
-    return connection.execute(PRUNE, values).rowcount
+    """Delete sessions that have ended; return how many."""
+    return queue.prune(connection, PRUNE, limit, now=now, idle_since=now - SESSION_IDLE_TIMEOUT)

@@ -32,8 +32,10 @@ from bot.store.statements import APP
 from bot.store.transaction import KEYRING, Database, T, Work, run_in_transaction
 
 VIEW_THREADS = 2
-MAX_BATCH_SECONDS = 0.01
-"""How long works join the same transaction before it is committed. They hold up the event loop for that time."""
+MAX_BATCH = 100
+"""Works that share a transaction at most."""
+MAX_HOLD_SECONDS = 0.005
+"""Processor time that works take before the event loop runs what else is ready."""
 ENTER_TIMEOUT = 30.0
 """Seconds to wait while a starting process holds the presence lock alone. It writes once."""
 BUSY_MILLISECONDS = 10_000
@@ -196,6 +198,8 @@ class SqliteDatabase(Database):
                     answer()
                 if announced:
                     self._wake()
+                # Those who were answered run first: what they write next shares the next transaction.
+                await asyncio.sleep(0)
         finally:
             self._writing = None
 
@@ -211,7 +215,7 @@ class SqliteDatabase(Database):
                 self._writer = await self._in_thread(self._lock_thread, self._connect_without_waiting)
             driver = self._writer.connection.dbapi_connection
             await self._begin(driver)
-            answers, announced = self._run_waiting(self._writer, driver, batch)
+            answers, announced = await self._run_waiting(self._writer, driver, batch)
             await self._in_thread(self._lock_thread, lambda: driver.execute("COMMIT"))
         except Exception as error:
             # The transaction as a whole failed: the file is locked, the disk is full.
@@ -235,12 +239,17 @@ class SqliteDatabase(Database):
             finally:
                 driver.execute("PRAGMA busy_timeout = 0")
 
-    def _run_waiting(self, connection: Connection, driver: Any, batch: list[_Write]) -> tuple[_Answers, bool]:
-        """Move waiting works to `batch` and run each in a savepoint, for `MAX_BATCH_SECONDS`."""
+    async def _run_waiting(
+        self, connection: Connection, driver: Any, batch: list[_Write]
+    ) -> tuple[_Answers, bool]:
+        """Move waiting works to `batch` and run each in a savepoint of its own."""
         answers: _Answers = []
         announced = False
-        until = time.monotonic() + MAX_BATCH_SECONDS
-        while self._waiting and (not batch or time.monotonic() < until):
+        pause_at = time.thread_time() + MAX_HOLD_SECONDS
+        while self._waiting and len(batch) < MAX_BATCH:
+            if time.thread_time() > pause_at:
+                await asyncio.sleep(0)
+                pause_at = time.thread_time() + MAX_HOLD_SECONDS
             write = self._waiting.popleft()
             batch.append(write)
             driver.execute("SAVEPOINT work")

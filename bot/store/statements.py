@@ -1,7 +1,7 @@
-"""What the store's statements are made of. They are built once, when a module is imported, and only bound afterwards.
+"""Parts of the store's statements, which are built once, when their module is imported, and only bound afterwards.
 
-`sqlalchemy.dialects.postgresql.insert` serves both databases: SQLite took its ON CONFLICT from PostgreSQL, and
-SQLAlchemy compiles the one construct for either.
+`sqlalchemy.dialects.postgresql.insert` serves both databases: SQLite took ON CONFLICT from PostgreSQL, and SQLAlchemy
+compiles the same construct for either.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import (
@@ -29,21 +30,23 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine
 
+from bot.core import lifecycle
+
 LIMIT = bindparam("limit", type_=Integer)
-"""How many rows at most."""
+"""The largest number of rows."""
 
 
 def bind(name: str, column: Column[Any], *, expanding: bool = False) -> BindParameter[Any]:
-    """A parameter that is stored the way the column is."""
+    """A parameter of the type of a column."""
     return bindparam(name, type_=column.type, expanding=expanding)
 
 
 APP = "bot_app"
-"""The execution option of a connection that names the app."""
+"""The execution option of a connection that holds the app."""
 
 
 def app_of(connection: Connection) -> str:
-    """The app whose rows this connection may claim, expire and delete: every statement that does so names it."""
+    """Return the app whose rows this connection may claim, expire and delete. Every statement that does so names it."""
     app: str = connection.get_execution_options().get(APP, "")
     if not app:
         raise RuntimeError("This database was opened for no app.")
@@ -51,30 +54,66 @@ def app_of(connection: Connection) -> str:
 
 
 def of_app(table: FromClause) -> ColumnElement[bool]:
-    """The condition on everything that claims, expires or deletes: the row is the app's own (see `app_of`)."""
+    """The condition of everything that claims, expires or deletes: the row is the app's own (see `app_of`)."""
     return table.c.app == bindparam("own_app", type_=Text)
 
 
 def of_app_or_untold(table: FromClause) -> ColumnElement[bool]:
-    """The same, where an earlier release may have written the row without telling its app."""
+    """The same for tables in which earlier releases wrote rows without their app."""
     return table.c.app.in_([bindparam("own_app", type_=Text), literal_column("''")])
 
 
-def status_is(table: FromClause, status: str) -> ColumnElement[bool]:
-    """A condition on the status that stands literally in the SQL, so that it matches that of a partial index."""
-    return table.c.status == literal_column(f"'{status}'")
+# --- statuses ----------------------------------------------------------------------------------------
 
 
-def status_in(table: FromClause, *statuses: str) -> ColumnElement[bool]:
-    """The same for one of several."""
-    return table.c.status.in_([literal_column(f"'{status}'") for status in statuses])
+def literal(value: StrEnum) -> ColumnElement[str]:
+    """A value that stands literally in the SQL, so that a condition matches that of a partial index."""
+    return literal_column(f"'{value.value}'")
+
+
+def status_is(table: FromClause, status: StrEnum) -> ColumnElement[bool]:
+    return table.c.status == literal(status)
+
+
+def status_in(table: FromClause, *statuses: StrEnum) -> ColumnElement[bool]:
+    if len(statuses) == 1:
+        return status_is(table, *statuses)
+    return table.c.status.in_([literal(status) for status in statuses])
+
+
+def is_live(table: FromClause, kind: type[StrEnum]) -> ColumnElement[bool]:
+    """The row is not settled."""
+    return status_in(table, *lifecycle.live(kind))
+
+
+def may_become(table: FromClause, target: StrEnum, *sources: StrEnum) -> ColumnElement[bool]:
+    """The condition of a compare-and-set that changes the status to `target`, compiled from `core.lifecycle`.
+
+    With `sources`, only rows in one of these are changed. Raises ValueError if the lifecycle lacks such a move.
+    """
+    allowed = lifecycle.may_become(target)
+    if not allowed or not set(sources) <= set(allowed):
+        raise ValueError(f"core.lifecycle lets no row go from {sources or 'anywhere'} to {target!r}.")
+    return status_in(table, *(sources or allowed))
+
+
+def require_move(source: StrEnum, target: StrEnum) -> str:
+    """Return the value of `target` to bind. Raises ValueError if the lifecycle lacks the move."""
+    if source not in lifecycle.may_become(target):
+        raise ValueError(f"core.lifecycle lets no row go from {source!r} to {target!r}.")
+    return target.value
+
+
+def changed(connection: Connection, statement: Any, values: Mapping[str, Any]) -> bool:
+    """Execute a compare-and-set; return whether it found its row."""
+    return bool(connection.execute(statement, values).rowcount)
 
 
 # --- rows as a parameter ---------------------------------------------------------------------------
 
 
 def rows_given(dialect: str, columns: Mapping[str, TypeEngine[Any]]) -> FromClause:
-    """A table of rows that are handed over as one parameter, `given`, in the form of `as_rows`."""
+    """A table of rows that are passed as one parameter, `given`, in the format of `as_rows`."""
     given = bindparam("given", type_=Text)
     if dialect == "postgresql":
         listed = (column(name, kind) for name, kind in columns.items())
@@ -89,11 +128,11 @@ def rows_given(dialect: str, columns: Mapping[str, TypeEngine[Any]]) -> FromClau
 
 
 def as_rows(dialect: str, rows: Iterable[Mapping[str, str | int | datetime | None]]) -> str:
-    """Rows as `rows_given` reads them."""
+    """Serialize rows in the format that `rows_given` reads."""
 
     def in_text(moment: datetime) -> str:
         if moment.tzinfo is None:
-            raise ValueError("A time without a time zone was to be stored.")
+            raise ValueError("A time to store has no time zone.")
         text = moment.astimezone(UTC).isoformat(" ", "microseconds")
         return text.removesuffix("+00:00") if dialect == "sqlite" else text
 

@@ -1,4 +1,8 @@
-"""Transactions as the rest of the bot sees them: works run in them, and listeners are told when there is work."""
+"""The database as the rest of the bot sees it.
+
+A work is a function that takes a connection, executes statements and returns a result. The database runs it in a
+transaction, perhaps more than once. Listeners are woken when a committed work has made something runnable.
+"""
 
 from __future__ import annotations
 
@@ -35,18 +39,18 @@ Work = Callable[[Connection], T]
 
 
 KEYRING = "bot_seal"
-"""The execution option that holds the key ring."""
+"""The execution option that holds the keyring."""
 
 
 ANNOUNCED = "bot_announced"
-"""The key of `Connection.info` that is set while a work has made other work runnable."""
+"""The key of `Connection.info` that says whether the work has made something runnable."""
 
 
 Dialect = Literal["sqlite", "postgresql"]
 
 
 class Database(ABC):
-    """Runs works. Whoever is cancelled while waiting for a write cannot know whether it was committed."""
+    """Runs works. A caller that is cancelled while a write runs cannot know whether it was committed."""
 
     dialect: Dialect
 
@@ -54,34 +58,35 @@ class Database(ABC):
         self.url = url
         self.keyring = keyring
         self.app = app
-        """Platform and app, joined by a colon: no other app's rows are touched. Empty: none are."""
+        """Platform and app id, joined by a colon: the app whose rows may be claimed, expired and deleted. Empty: none."""
         self.key_ids = keyring.key_ids
-        """Fingerprints of the encryption keys, the one that seals first."""
+        """Fingerprints of the encryption keys, beginning with the one that seals."""
         self._wakes: list[Callable[[], None]] = []
-        self._gatherings: dict[Callable[..., Any], Batcher[Any, Any]] = {}
+        self._batchers: dict[Callable[..., Any], Batcher[Any, Any]] = {}
 
     @abstractmethod
     async def write(self, work: Work[T]) -> T:
-        """Runs a work in a transaction of its own; nothing of it stays when it raises. May run it more than once."""
+        """Run a work in a transaction, which is rolled back if it raises. May run it more than once."""
 
     async def write_one(self, work: Work[T]) -> T:
-        """`write` for a work that executes at most one statement, without the cost of BEGIN and COMMIT.
+        """Run a work that executes at most one statement, without the cost of BEGIN and COMMIT.
 
-        A second statement raises on PostgreSQL.
+        Raises RuntimeError at a second statement on PostgreSQL.
         """
         return await self.write(work)
 
     async def write_together(
         self, work: Callable[[Connection, Sequence[Item]], Sequence[T]], item: Item
     ) -> T:
-        """`write_one` for a work that takes many items, and returns a result for each: those who bring one while a
-        write is under way share the next. An item that the database refuses fails alone.
+        """Run a work that takes many items and returns a result for each; return the result for this item.
+
+        Items that arrive during a write share the next one. An item that the database rejects fails alone.
         """
-        gathering = self._gatherings.get(work)
-        if gathering is None:
-            gathering = Batcher(lambda items: self.write_one(lambda c: work(c, items)))
-            self._gatherings[work] = gathering
-        result: T = await gathering.add(item)
+        batcher = self._batchers.get(work)
+        if batcher is None:
+            batcher = Batcher(lambda items: self.write_one(lambda c: work(c, items)))
+            self._batchers[work] = batcher
+        result: T = await batcher.add(item)
         return result
 
     @abstractmethod
@@ -93,34 +98,34 @@ class Database(ABC):
         return await self.read(work)
 
     async def probe(self) -> None:
-        """Raises when the database cannot be read, or is no longer where it was opened."""
+        """Raise if the database cannot be read, or is no longer where it was opened."""
         await self.read(lambda c: c.execute(text("SELECT 1")))
 
     async def enter(self, replica: str, take_over: Work[bool] | None) -> bool:
-        """Shows that this process serves the database, under this name, until it closes it or ends.
+        """Announce that this process serves the database, under this name, until it closes the database or ends.
 
-        Where it can be told that no other process does, `take_over` runs before any other can enter; it may find that
-        there is one all the same. False: there are others, and only leases tell whether these live. Without
-        `take_over` the process is only passing.
+        If no other process does, `take_over` runs before another one can enter; it may still find signs of one.
+        Returns False if there are others: then only their leases show whether they live. Operators' commands pass no
+        `take_over`.
         """
         return True
 
     @property
     def presence_lock(self) -> int | None:
-        """The advisory lock by which other replicas see that this one lives; None where there is none, or not now."""
+        """The advisory lock that shows other replicas that this one lives; None if it is not held."""
         return None
 
     def on_work(self, wake: Callable[[], None]) -> None:
-        """Has `wake` called in the event loop whenever something became runnable.
+        """Call `wake` in the event loop whenever something has become runnable.
 
-        With PostgreSQL on any replica; other processes on the same SQLite file are not heard, nor is what becomes
-        due by time: whoever waits must look by itself now and then.
+        On PostgreSQL this covers all replicas, on SQLite only this process. Rows that become due by time wake no
+        one, so callers also have to poll.
         """
         self._wakes.append(wake)
 
     @abstractmethod
     async def close(self) -> None:
-        """Finishes what was begun, then lets go of the database."""
+        """Finish pending writes, then close the database."""
 
     def _wake(self) -> None:
         for wake in self._wakes:
@@ -128,7 +133,7 @@ class Database(ABC):
 
 
 def run_in_transaction(connection: Connection, work: Work[T]) -> tuple[T, bool]:
-    """For the drivers: the result of a work, and whether it made other work runnable."""
+    """Run a work for a driver; return its result, and whether it made something runnable."""
     connection.info[ANNOUNCED] = False
     audit.begin(connection)
     result = work(connection)
@@ -137,11 +142,11 @@ def run_in_transaction(connection: Connection, work: Work[T]) -> tuple[T, bool]:
 
 
 def announce(connection: Connection) -> None:
-    """Notes that this transaction makes work runnable: whoever waits for work is woken once it is committed."""
+    """Wake the listeners of `Database.on_work` once this transaction is committed."""
     connection.info[ANNOUNCED] = True
 
 
 def keyring_of(connection: Connection) -> Keyring:
-    """The key ring with which this connection's secrets are sealed and opened."""
-    seal: Keyring = connection.get_execution_options()[KEYRING]
-    return seal
+    """Return the keyring that seals and opens this connection's secrets."""
+    keyring: Keyring = connection.get_execution_options()[KEYRING]
+    return keyring

@@ -1,7 +1,7 @@
-"""Seals what an earlier release has written: once, while a migration brings the database to the release that seals it.
+"""Seals the rows of earlier releases, once, during the migration to the release that introduces their seals.
 
-Until then these rows had no proof, or seals that were bound to less. Nothing is adopted afterwards, so that nobody can
-pass off a row of their own as an old one. A later migration that binds a seal to more has to do the like again.
+Until then these rows have no proof, or seals that are bound to fewer values. Afterwards no unsealed row is accepted, so
+that an attacker cannot pass a row off as an old one. A later migration that binds a seal to more values does the same.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ from sqlalchemy import (
     update,
 )
 
+from bot.core.calls import CallStatus
 from bot.core.errors import CannotOpenSecret, ConfigurationError
+from bot.core.requests import AttemptKind, AttemptStatus, RequestStatus
 from bot.core.secrets import Secret
 from bot.store import replicas, sealed
 from bot.store.key_rotation import FORMER_TEXT, HEARTBEATS_COUNT_FOR, known_text, remember_proofs
@@ -39,7 +41,7 @@ from bot.store.schema import (
     revocations,
 )
 from bot.store.sealed import SealedColumn
-from bot.store.statements import status_in
+from bot.store.statements import is_live, literal, status_in
 
 log = logging.getLogger(__name__)
 
@@ -47,82 +49,87 @@ AT_A_TIME = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Adopted:
+class Unsealed:
     column: SealedColumn
     which: ColumnElement[bool]
     needed: ColumnElement[bool]
-    """Which of them would be lost: without keys there is no upgrade while there are such rows."""
+    """Those that would be lost: while there are such rows, an upgrade needs the keys."""
 
 
-def _all_of(column: SealedColumn, which: ColumnElement[bool]) -> Adopted:
-    return Adopted(column, which, which)
+def _all_of(column: SealedColumn, which: ColumnElement[bool]) -> Unsealed:
+    return Unsealed(column, which, which)
 
 
 _unsettled = deferred_calls.c.settled_at.is_(None)
-_may_be_retried = status_in(deferred_calls, "failed", "cancelled", "expired")
-_live_request = status_in(authorization_requests, "open", "redeeming")
-_live_attempt = status_in(authorization_attempts, "live", "redeeming")
-_asked_somebody = authorization_attempts.c.kind == literal_column("'authorization'")
+_may_be_retried = status_in(deferred_calls, CallStatus.FAILED, CallStatus.CANCELLED, CallStatus.EXPIRED)
+_live_request = is_live(authorization_requests, RequestStatus)
+_live_attempt = is_live(authorization_attempts, AttemptStatus)
+_asks_a_user = authorization_attempts.c.kind == literal(AttemptKind.AUTHORIZATION)
 
 CALLS = (
-    Adopted(sealed.CALL, _unsettled | _may_be_retried, _unsettled),
+    Unsealed(sealed.CALL, _unsettled | _may_be_retried, _unsettled),
     _all_of(sealed.RUN, _unsettled),
 )
-ADOPTED = (
+UNSEALED = (
     *CALLS,
-    Adopted(sealed.STEP_RESULT, call_steps.c.result.is_not(None), false()),
+    Unsealed(sealed.STEP_RESULT, call_steps.c.result.is_not(None), false()),
     _all_of(sealed.MESSAGE, outgoing_messages.c.content.is_not(None)),
-    Adopted(sealed.TICKET, authorization_requests.c.ticket.is_not(None), _live_request),
-    Adopted(sealed.CARD, authorization_requests.c.card_message_id.is_not(None), false()),
-    Adopted(sealed.ATTEMPT, _live_attempt, _live_attempt & _asked_somebody),
+    Unsealed(sealed.TICKET, authorization_requests.c.ticket.is_not(None), _live_request),
+    Unsealed(sealed.CARD, authorization_requests.c.card_message_id.is_not(None), false()),
+    Unsealed(sealed.ATTEMPT, _live_attempt, _live_attempt & _asks_a_user),
     _all_of(sealed.DEVICE_CODE, device_authorizations.c.device_code.is_not(None)),
     _all_of(sealed.REVOCATION_TOKEN, revocations.c.token.is_not(None)),
 )
 
 
-def seal_unsealed_rows(connection: Connection, ring: Keyring | None) -> None:
-    """Seals what waits. Raises `ConfigurationError` when something does, and the keys are missing or other ones."""
-    if ring is None:
-        if any(_is_there(connection, each) for each in ADOPTED):
+def seal_unsealed_rows(connection: Connection, keyring: Keyring | None) -> None:
+    """Seal all unsealed rows. Raises `ConfigurationError` if there are any and the keys are missing or other ones."""
+    if keyring is None:
+        if any(_is_there(connection, each) for each in UNSEALED):
             raise ConfigurationError(
                 "BOT_ENCRYPTION_KEYS is missing: the upgrade seals what waits in this database with them."
             )
         return
-    if known_text(connection, ring) != FORMER_TEXT and any(_is_there(connection, each) for each in ADOPTED):
+    if known_text(connection, keyring) != FORMER_TEXT and any(
+        _is_there(connection, each) for each in UNSEALED
+    ):
         raise ConfigurationError(
             "BOT_DATABASE_URL: this database has rows without proofs that no earlier release can have left, so somebody "
             "else has written them. Restore a backup."
         )
-    _require_keys_in_use(connection, ring)
-    for each in ADOPTED:
-        seal_all(connection, ring, each)
-    remember_proofs(connection, ring)
+    _require_keys_in_use(connection, keyring)
+    for each in UNSEALED:
+        seal_all(connection, keyring, each)
+    remember_proofs(connection, keyring)
 
 
-def _require_keys_in_use(connection: Connection, ring: Keyring) -> None:
-    """What is sealed with a key that only a running replica has must not count as lost."""
+def _require_keys_in_use(connection: Connection, keyring: Keyring) -> None:
+    """Raise unless the keyring has every key of the running replicas: their secrets would count as lost."""
     for replica in replicas.live(connection, datetime.now(UTC) - HEARTBEATS_COUNT_FOR):
-        if not set(replica.key_ids) <= set(ring.key_ids):
+        if not set(replica.key_ids) <= set(keyring.key_ids):
             raise ConfigurationError(
                 f"BOT_ENCRYPTION_KEYS lacks a key of the replica {replica.id}: put it in, or wait until that is stopped."
             )
 
 
-def seal_all(connection: Connection, ring: Keyring, adopted: Adopted) -> None:
-    for rows in _portions(connection, adopted):
-        _seal(connection, ring, adopted.column, rows)
+def seal_all(connection: Connection, keyring: Keyring, unsealed: Unsealed) -> None:
+    for rows in _portions(connection, unsealed):
+        _seal(connection, keyring, unsealed.column, rows)
 
 
-def _is_there(connection: Connection, adopted: Adopted) -> bool:
+def _is_there(connection: Connection, unsealed: Unsealed) -> bool:
     query = (
-        select(literal_column("1", Integer)).select_from(adopted.column.table).where(adopted.needed).limit(1)
+        select(literal_column("1", Integer))
+        .select_from(unsealed.column.table)
+        .where(unsealed.needed)
+        .limit(1)
     )
     return connection.execute(query).first() is not None
 
 
-def _portions(connection: Connection, adopted: Adopted) -> Iterator[Sequence[RowMapping]]:
-    key = adopted.column.key
-    query = select(*adopted.column.parts).where(adopted.which).order_by(*key).limit(AT_A_TIME)
+def _portions(connection: Connection, unsealed: Unsealed) -> Iterator[Sequence[RowMapping]]:
+    key = unsealed.column.key
+    query = select(*unsealed.column.parts).where(unsealed.which).order_by(*key).limit(AT_A_TIME)
     rows = connection.execute(query).mappings().all()
     while rows:
         yield rows
@@ -130,23 +137,23 @@ def _portions(connection: Connection, adopted: Adopted) -> Iterator[Sequence[Row
         rows = connection.execute(query.where(tuple_(*key) > after)).mappings().all()
 
 
-def _opened(ring: Keyring, before: str, row: str) -> Secret | None:
+def _opened(keyring: Keyring, before: str, row: str) -> Secret | None:
     try:
-        return ring.open(before, row)
+        return keyring.open(before, row)
     except CannotOpenSecret as error:
         log.error("a stored secret is lost", extra={"row": row, "reason": str(error)})
         return None
 
 
-def _seal(connection: Connection, ring: Keyring, column: SealedColumn, rows: Sequence[RowMapping]) -> None:
-    """With what was sealed before, if it was. What nobody can open stays as it is, which is lost."""
+def _seal(connection: Connection, keyring: Keyring, column: SealedColumn, rows: Sequence[RowMapping]) -> None:
+    """Seal rows, with their former content if they had one. A secret that cannot be opened stays as it is."""
     fresh = []
     for row in rows:
         before = None if column.is_proof else row[column.column.name]
-        secret = sealed.NOTHING if before is None else _opened(ring, before, column.row(row))
+        secret = sealed.NOTHING if before is None else _opened(keyring, before, column.row(row))
         if secret is not None:
             names = {f"the_{each.name}": row[each] for each in column.key}
-            fresh.append(names | {"fresh": column.seal(ring, row, secret)})
+            fresh.append(names | {"fresh": column.seal(keyring, row, secret)})
     if fresh:
         this = [each == bindparam(f"the_{each.name}", type_=each.type) for each in column.key]
         change = update(column.table).where(*this).values({column.column: bindparam("fresh")})

@@ -1,4 +1,4 @@
-"""People that the bot has heard of."""
+"""Users that the bot knows."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from datetime import datetime
 from sqlalchemy import Connection, exists, func, null, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
+from bot.core.calls import CallStatus
+from bot.core.grants import GrantStatus
 from bot.core.language import Language
 from bot.core.people import Identity, UserKey
+from bot.core.requests import RequestStatus
 from bot.core.unseen_characters import one_line
 from bot.store.schema import (
     authorization_requests,
@@ -18,7 +21,7 @@ from bot.store.schema import (
     sessions,
     users,
 )
-from bot.store.statements import bind, status_in, status_is
+from bot.store.statements import bind, is_live, status_in, status_is
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,7 @@ def row(user: UserKey, language: Language | None, union_id: str | None, now: dat
 def seen(
     connection: Connection, user: UserKey, *, language: Language | None, union_id: str | None, now: datetime
 ) -> None:
-    """Makes the person known; what is None stays as it was."""
+    """Record that the bot has seen a user. What is None stays as it was."""
     connection.execute(SEEN, row(user, language, union_id, now))
 
 
@@ -67,10 +70,10 @@ LOCK = select(users.c.user_key).where(_of_user).with_for_update(key_share=True)
 
 
 def lock(connection: Connection, user: UserKey) -> None:
-    """Until this transaction ends, no other that locks this person goes on.
+    """Lock a user until this transaction ends.
 
-    Whoever decides whether a call has to wait and whoever stores what it waits for take turns by it: otherwise
-    neither sees the other, and the call waits for what is there. SQLite has one writer, and needs no lock.
+    A transaction that suspends a call and one that stores the grant it waits for take turns by this lock. Otherwise
+    neither sees the other, and the call waits for a grant that exists. SQLite has one writer, and needs no lock.
     """
     if connection.dialect.name == "postgresql":
         connection.execute(LOCK, {"user": user})
@@ -103,7 +106,7 @@ CONSENTED = (
 
 
 def consented(connection: Connection, user: UserKey, identity: Identity, now: datetime) -> None:
-    """What the platform tells of a person who has consented is kept, and they are asked like anybody from now on."""
+    """Store what the platform says about a user who has consented, and end their quiet time."""
     name = one_line(identity.name or "", LONGEST_NAME) or None
     values = {"user": user, "new_name": name, "new_union_id": identity.union_id, "now": now}
     connection.execute(CONSENTED, values)
@@ -130,7 +133,7 @@ LEARN_TIME_ZONE = SET_TIME_ZONE.where(users.c.time_zone.is_(None))
 
 
 def learn_time_zone(connection: Connection, user: UserKey, time_zone: str) -> None:
-    """As `set_time_zone`, but what a client has told counts for more than this."""
+    """As `set_time_zone`, unless a time zone is known already."""
     connection.execute(LEARN_TIME_ZONE, {"user": user, "zone": time_zone})
 
 
@@ -138,7 +141,7 @@ SET_QUIET = update(users).where(_of_user).values(quiet_since=bind("since", users
 
 
 def set_quiet(connection: Connection, user: UserKey, since: datetime) -> None:
-    """Since when the person wants to be asked less: until they consent."""
+    """Record since when the user wants fewer reminders. A consent ends that."""
     connection.execute(SET_QUIET, {"user": user, "since": since})
 
 
@@ -153,7 +156,7 @@ OFFER = (
 
 
 def offer(connection: Connection, user: UserKey, now: datetime, before: datetime) -> bool:
-    """True for the one who is to offer taking back unused scopes; nobody has since `before`."""
+    """Record that the user is offered to take back unused scopes; False if that happened since `before`."""
     values = {"user": user, "now": now, "before": before}
     return connection.execute(OFFER, values).first() is not None
 
@@ -167,7 +170,7 @@ WELCOME = (
 
 
 def welcome(connection: Connection, user: UserKey, now: datetime) -> bool:
-    """True for the one who is to welcome the person, once and for all."""
+    """Record that the user is welcomed; False if they were before."""
     return connection.execute(WELCOME, {"user": user, "now": now}).first() is not None
 
 
@@ -187,7 +190,7 @@ KNOWN_ORGANIZATION = (
 
 
 def is_of_known_organization(connection: Connection, user: UserKey) -> bool:
-    """Whether anybody of the person's organization has used the bot: what other organizations say is not recorded."""
+    """Return whether a user of the same organization has used the bot. Events of other organizations are not recorded."""
     values = {"platform": user.platform, "app": user.app_id, "tenant": user.tenant_key}
     return connection.execute(KNOWN_ORGANIZATION, values).first() is not None
 
@@ -195,15 +198,16 @@ def is_of_known_organization(connection: Connection, user: UserKey) -> bool:
 _unfinished = or_(
     exists().where(
         grants.c.user_key == users.c.user_key,
-        status_is(grants, "active"),
+        status_is(grants, GrantStatus.ACTIVE),
         grants.c.authorized_at < bind("before", grants.c.authorized_at),
     ),
     exists().where(
-        deferred_calls.c.user_key == users.c.user_key, status_in(deferred_calls, "queued", "suspended")
+        deferred_calls.c.user_key == users.c.user_key,
+        status_in(deferred_calls, CallStatus.QUEUED, CallStatus.SUSPENDED),
     ),
     exists().where(
         authorization_requests.c.user_key == users.c.user_key,
-        status_in(authorization_requests, "open", "redeeming"),
+        is_live(authorization_requests, RequestStatus),
     ),
     exists().where(sessions.c.user_key == users.c.user_key),
 )
@@ -222,9 +226,9 @@ UNFINISHED_OF_ORGANIZATION = (
 def unfinished_of_organization(
     connection: Connection, platform: str, app_id: str, tenant_key: str, *, before: datetime
 ) -> list[UserKey]:
-    """The people of an organization who have a grant from `before`, a waiting call, an open request or a session.
+    """Return the users of an organization who have a grant from `before`, a waiting call, an open request or a session.
 
-    Reads all its people: for what hardly ever happens.
+    Reads all users of the organization: only for rare events.
     """
     values = {"platform": platform, "app": app_id, "tenant": tenant_key, "before": before}
     return list(connection.execute(UNFINISHED_OF_ORGANIZATION, values).scalars())

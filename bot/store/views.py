@@ -1,4 +1,4 @@
-"""What operators ask: read models as plain rows, with no secret in them. Nothing else may be built on these."""
+"""Read models for operators: plain rows without secrets. Nothing else may depend on them."""
 
 from __future__ import annotations
 
@@ -21,16 +21,22 @@ from sqlalchemy import (
     type_coerce,
 )
 
+from bot.core.calls import CallStatus
+from bot.core.grants import GrantStatus, RevocationStatus
+from bot.core.lifecycle import live
+from bot.core.messages import MessageStatus
 from bot.core.people import UserKey
+from bot.core.requests import RequestStatus
+from bot.core.scopes import ScopeWaitStatus
 from bot.store import replicas as replica_rows
 from bot.store import schema
 from bot.store.schema import audit_log, deferred_calls, grants, outgoing_messages, revocations, scope_waits
-from bot.store.statements import status_in, status_is
+from bot.store.statements import is_live, status_is
 
 Row = dict[str, Any]
 """Column names and plain values: text, numbers, booleans, times, lists."""
 
-# The functions below have the names of the operator's commands, which are those of tables.
+# Aliases, because the functions below are named for the operators' commands, and so like tables.
 known, asked = schema.users, schema.authorization_requests
 
 HEARTBEATS_COUNT_FOR = timedelta(seconds=60)
@@ -59,7 +65,7 @@ def _plain(value: Any) -> Any:
 def counts(
     connection: Connection, now: datetime, app: str | None = None
 ) -> dict[str, tuple[str, dict[str, int]]]:
-    """For each gauge what it counts in words, and the numbers by status, of what is not settled: of one app, or all."""
+    """Return for each gauge its help text, and the numbers of unsettled rows by status, of one app or of all."""
 
     def by_status(table: Any, condition: Any) -> dict[str, int]:
         return _by_status(connection, table, condition & _of(table, app))
@@ -73,11 +79,11 @@ def counts(
         "messages": ("Messages that are not sent", by_status(outgoing_messages, UNSENT)),
         "revocations": (
             "Revocations that the platform has not confirmed",
-            by_status(revocations, status_is(revocations, "queued")),
+            by_status(revocations, is_live(revocations, RevocationStatus)),
         ),
         "scope_waits": (
             "Scope sets that wait for an administrator",
-            by_status(scope_waits, status_is(scope_waits, "waiting")),
+            by_status(scope_waits, is_live(scope_waits, ScopeWaitStatus)),
         ),
         "replicas": (
             "Replicas that serve this database",
@@ -91,7 +97,7 @@ def _of(table: Any, app: str | None) -> ColumnElement[bool]:
 
 
 def _replicas(connection: Connection, now: datetime, app: str | None = None) -> list[Row]:
-    """Those that live, with their apps."""
+    """Return the running replicas with their apps."""
     live = [each.id for each in replica_rows.live(connection, now - HEARTBEATS_COUNT_FOR)]
     served = schema.replicas.c
     query = (
@@ -103,35 +109,35 @@ def _replicas(connection: Connection, now: datetime, app: str | None = None) -> 
 
 
 def apps(connection: Connection) -> list[str]:
-    """Platform and app, joined by a colon, of each that has people in this database."""
+    """Return the apps that have users in this database, each as platform and app id joined by a colon."""
     found: list[str] = []
     after = select(func.min(known.c.app))
-    # From one to the next in the index, and not through all people.
+    # Steps from app to app in the index, instead of reading all users.
     while (app := connection.execute(after.where(known.c.app > (found or [""])[-1])).scalar()) is not None:
         found.append(app)
     return found
 
 
 def _saying_which_app(connection: Connection, rows: list[Row]) -> list[Row]:
-    """Rows with their app in front where the database has several, and without it where it has one."""
+    """Put the app first in each row if the database has several; otherwise leave it out."""
     if len(apps(connection)) < 2:
         return [{name: value for name, value in row.items() if name != "app"} for row in rows]
     return [{"app": row["app"]} | row for row in rows]
 
 
-LIVE_CALL = status_in(deferred_calls, "queued", "running", "suspended")
-LIVE_REQUEST = status_in(asked, "open", "redeeming")
-UNSENT = status_in(outgoing_messages, "queued", "sending")
+LIVE_CALL = is_live(deferred_calls, CallStatus)
+LIVE_REQUEST = is_live(asked, RequestStatus)
+UNSENT = is_live(outgoing_messages, MessageStatus)
 
 
 def _live_calls(connection: Connection, app: str | None) -> dict[str, int]:
-    """One status after another: each has an index of its own, and all of them together have none."""
+    """Count one status after another: each has an index of its own, all together have none."""
     count = select(func.count()).select_from(deferred_calls)
     found = {
-        status: connection.execute(
+        status.value: connection.execute(
             count.where(status_is(deferred_calls, status), _of(deferred_calls, app))
         ).scalar_one()
-        for status in ("queued", "running", "suspended")
+        for status in live(CallStatus)
     }
     return {status: number for status, number in found.items() if number}
 
@@ -143,8 +149,8 @@ def _by_status(connection: Connection, table: Any, condition: Any) -> dict[str, 
 
 
 def status(connection: Connection, now: datetime) -> Row:
-    """The state of the whole, on one page."""
-    oldest = select(func.min(deferred_calls.c.asked_at)).where(status_is(deferred_calls, "queued"))
+    """Return the state of the whole database."""
+    oldest = select(func.min(deferred_calls.c.asked_at)).where(status_is(deferred_calls, CallStatus.QUEUED))
     return {
         **{name: values for name, (_, values) in counts(connection, now).items()},
         "users": connection.execute(select(func.count()).select_from(known)).scalar_one(),
@@ -157,7 +163,7 @@ def status(connection: Connection, now: datetime) -> Row:
 
 
 def _each_app(connection: Connection) -> Row:
-    """Where several apps share the database: what each has."""
+    """Return numbers of each app if several share the database."""
     several = apps(connection)
     if len(several) < 2:
         return {}
@@ -172,7 +178,7 @@ def _each_app(connection: Connection) -> Row:
             {
                 "app": app,
                 "users": number(known, true(), app),
-                "active_grants": number(grants, status_is(grants, "active"), app),
+                "active_grants": number(grants, status_is(grants, GrantStatus.ACTIVE), app),
                 "live_calls": number(deferred_calls, LIVE_CALL, app),
                 "live_requests": number(asked, LIVE_REQUEST, app),
             }
@@ -190,10 +196,10 @@ TROUBLE = text(
 
 
 def users(connection: Connection, *, limit: int = 100) -> list[Row]:
-    """Who the bot knows, the latest first, and what they have granted."""
+    """Return the users, most recently seen first, and what they have granted."""
     waiting = (
         select(func.count())
-        .where(deferred_calls.c.user_key == known.c.user_key, status_is(deferred_calls, "suspended"))
+        .where(deferred_calls.c.user_key == known.c.user_key, status_is(deferred_calls, CallStatus.SUSPENDED))
         .scalar_subquery()
     )
     query = (
@@ -236,7 +242,7 @@ REQUEST_COLUMNS = (
 
 
 def requests(connection: Connection, user: UserKey | None = None, *, limit: int = 100) -> list[Row]:
-    """Requests, the latest first: everybody's or one person's."""
+    """Return requests, newest first: all, or those of one user."""
     query = select(*REQUEST_COLUMNS, asked.c.app).order_by(asked.c.id.desc()).limit(limit)
     rows = _rows(connection, query if user is None else query.where(asked.c.user_key == user))
     return _saying_which_app(connection, rows)
@@ -264,21 +270,21 @@ CALL_COLUMNS = (
 
 
 def calls(connection: Connection, user: UserKey | None = None, *, limit: int = 100) -> list[Row]:
-    """Calls, the latest first: everybody's or one person's. What was written after the command is not shown."""
+    """Return calls, newest first: all, or those of one user. Leaves out the arguments."""
     query = select(*CALL_COLUMNS, deferred_calls.c.app).order_by(deferred_calls.c.id.desc()).limit(limit)
     rows = _rows(connection, query if user is None else query.where(deferred_calls.c.user_key == user))
     return _saying_which_app(connection, rows)
 
 
 def audit(connection: Connection, user: UserKey | None = None, *, limit: int = 100) -> list[Row]:
-    """What happened, the latest first: to anybody or to one person."""
+    """Return audit entries, newest first: all, or those of one user."""
     query = select(audit_log).order_by(audit_log.c.id.desc()).limit(limit)
     rows = _rows(connection, query if user is None else query.where(audit_log.c.user_key == user))
     return _saying_which_app(connection, [row | {"detail": _detail(row["detail"])} for row in rows])
 
 
 def _detail(stored: Any) -> Any:
-    """As it was stored if it cannot be read: whoever can write rows can write such a one."""
+    """Parse a detail; return it as stored if it is not JSON, which only a foreign writer can have caused."""
     try:
         return json.loads(stored)
     except (ValueError, TypeError, RecursionError):
@@ -292,11 +298,11 @@ LONGEST_UNREADABLE = 200
 
 
 def find_user(connection: Connection, wanted: str) -> list[UserKey]:
-    """Whom an operator may mean: by user key, open_id or union_id, else by name or by the beginning of an open_id.
+    """Find the users that an operator may mean: by user key, open_id or union_id, else by name or prefix of an open_id.
 
-    By both of these at once: anybody can call themselves what another's open_id begins with.
+    The last two together, because a user may choose a name that is the prefix of another's open_id.
     """
-    # As text: what an operator types need not be a user key.
+    # Compared as text, because the input need not be a user key.
     exactly = or_(
         type_coerce(known.c.user_key, Text) == wanted,
         known.c.open_id == wanted,
@@ -332,7 +338,7 @@ PERSON_COLUMNS = (
 
 
 def explain(connection: Connection, user: UserKey, now: datetime) -> Row:
-    """The story of one person: who it is, what was granted, what is asked for, what waits and why, what happened."""
+    """Return all about one user: profile, grant, open request, waiting calls and their reasons, audit entries."""
     person = _rows(connection, select(*PERSON_COLUMNS).where(known.c.user_key == user))
     grant = _rows(connection, select(*GRANT_COLUMNS).where(grants.c.user_key == user))
     open_request = _rows(connection, select(*REQUEST_COLUMNS).where(asked.c.user_key == user, LIVE_REQUEST))

@@ -15,10 +15,12 @@ from bot.core.calls import WaitsFor
 from bot.core.messages import Chat
 from bot.core.people import UserKey
 from bot.store import attempts, calls, claims, grants, inbox, outbox, requests, revocations
+from bot.store.cards import claim_due_cards
 from bot.store.ids import new_id
 from bot.store.inbox import NewCall
 from bot.store.keyring import Keyring
 from bot.store.opening import open_database, upgrade
+from bot.store.queue import Claim
 from bot.store.transaction import Connection, Database
 from tests.benchmarks.environment import KEY, fresh_database, postgresql, sqlite_url
 from tests.benchmarks.figures import Figure
@@ -26,7 +28,8 @@ from tests.benchmarks.processes import directory
 from tests.filling import fill
 
 NOW = datetime.now(UTC)
-SOON = NOW + timedelta(seconds=20)
+APP = "lark:cli_1"
+CLAIM = Claim(APP, "w", NOW, NOW + timedelta(seconds=20))
 NEEDS = (("task:task:read",),)
 SMALL, LARGE = 1_000, 1_000_000
 
@@ -60,7 +63,7 @@ def measure(*, short: bool = False) -> list[Figure]:
 
 async def compare(urls: dict[int, str], rounds: int) -> dict[str, dict[int, list[float]]]:
     """For each work and number of rows its times; small and large take turns."""
-    databases = {rows: await open_database(url, Keyring([KEY]), "lark:cli_1") for rows, url in urls.items()}
+    databases = {rows: await open_database(url, Keyring([KEY]), APP) for rows, url in urls.items()}
     for rows, database in databases.items():
         print(f"filling {rows} …", file=sys.stderr, flush=True)
         await database.write(lambda c, n=rows: fill(c, n, NOW))
@@ -91,7 +94,7 @@ async def one_round(database: Database) -> dict[str, float]:
 
     async def claim() -> None:
         for _ in people:
-            held.append(await database.write_one(lambda c: claims.claim_next(c, "w", NOW, SOON)))
+            held.append(await database.write_one(lambda c: claims.claim_next(c, CLAIM)))
 
     async def suspend() -> None:
         for call in held:
@@ -129,13 +132,13 @@ async def timed(work: Callable[[], Awaitable[None]], times: int) -> float:
 
 
 LOOKS: dict[str, Callable[[Connection], Any]] = {
-    "cards due": lambda c: requests.cards_due(c, "w", NOW, SOON, 10),
-    "messages due": lambda c: outbox.claim_due(c, "w", NOW, SOON, 10),
+    "cards due": lambda c: claim_due_cards(c, CLAIM, 10),
+    "messages due": lambda c: outbox.claim_due(c, CLAIM, 10),
     "expiry": lambda c: (calls.overdue(c, NOW, 50), requests.expired(c, NOW, 50)),
     "interim words": lambda c: calls.due_for_interim(c, NOW, 50),
-    "renewal": lambda c: grants.lease_due(c, "w", NOW, SOON, 5),
-    "stranded consents": lambda c: attempts.stranded(c, "w", NOW, SOON, 10),
-    "revocations due": lambda c: revocations.claim_due(c, "w", NOW, SOON, 10),
+    "renewal": lambda c: grants.lease_due(c, CLAIM, 5),
+    "stranded consents": lambda c: attempts.stranded(c, CLAIM, 10),
+    "revocations due": lambda c: revocations.claim_due(c, CLAIM, 10),
     "lines": lambda c: claims.call_up(c, NOW),
 }
 

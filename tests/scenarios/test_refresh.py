@@ -313,7 +313,7 @@ async def test_a_thousand_grants_that_fall_due_at_once_do_not_stampede(world: Wo
             tokens = TokenSet(
                 Secret(given["access_token"]), 120, Secret(given["refresh_token"]), 600_000, None
             )
-            save_grant(c, user, tokens, scopes=frozenset({"task:task:read"}), oauth="v2", now=moment)
+            save_grant(c, user, tokens, scopes=frozenset({"task:task:read"}), now=moment)
             grants.touch(c, user, moment)
 
     await database.write(grant_all)

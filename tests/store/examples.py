@@ -13,6 +13,8 @@ from bot.core.secrets import Secret
 from bot.store import grants, inbox, users
 from bot.store.ids import new_id
 from bot.store.inbox import NewCall
+from bot.store.queue import Claim
+from bot.store.statements import app_of
 from bot.store.transaction import Connection, Database
 
 NOW = datetime(2026, 3, 1, 9, 30, 0, 123456, tzinfo=UTC)
@@ -42,6 +44,11 @@ def a_call(user: UserKey = ANNA, *, asked_at: datetime = NOW, message_id: str | 
     )
 
 
+def claim_by(c: Connection, worker: str = "w", now: datetime = NOW, until: datetime = SOON) -> Claim:
+    """A claim on rows of the connection's own app."""
+    return Claim(app_of(c), worker, now, until)
+
+
 async def ask(database: Database, user: UserKey = ANNA, *, asked_at: datetime = NOW) -> str:
     """Records a call as an event brings it; returns its id."""
     call = a_call(user, asked_at=asked_at)
@@ -65,9 +72,7 @@ def tokens(number: int = 1, *, refresh: bool = True) -> TokenSet:
     )
 
 
-def save_grant(
-    c: Connection, user: UserKey, given: TokenSet, *, scopes: ScopeSet, oauth: str, now: datetime
-) -> Grant:
+def save_grant(c: Connection, user: UserKey, given: TokenSet, *, scopes: ScopeSet, now: datetime) -> Grant:
     """Inside a transaction: stores what a consent gave, as the bot does."""
     users.lock(c, user)
-    return grants.save(c, user, grants.find(c, user), given, scopes=scopes, oauth=oauth, now=now)
+    return grants.save(c, user, grants.find(c, user), given, scopes=scopes, now=now)

@@ -44,13 +44,14 @@ from bot.store import (
     views,
 )
 from bot.store.attempts import NewAttempt
+from bot.store.cards import claim_due_administrator_cards, claim_due_cards
 from bot.store.keyring import Keyring, new_key
 from bot.store.opening import open_database, upgrade
 from bot.store.outbox import NewMessage
 from bot.store.statements import app_of
 from bot.store.transaction import Database
 from tests.history import past_allowed
-from tests.store.examples import ANNA, LATER, NOW, SOON, TOMORROW, a_call, ask
+from tests.store.examples import ANNA, LATER, NOW, SOON, TOMORROW, a_call, ask, claim_by
 from tests.store.test_keys import fill
 from tests.store.test_migrations import AGO, everything, own, to_revision, user
 from tests.store.test_migrations import call as old_call
@@ -110,7 +111,7 @@ def settle_some(c: Connection, person: UserKey) -> None:
     message = NewMessage(
         f"done-{done.id}", person, "note", done.id, Destination(person), Content("text", "x"), None
     )
-    assert outbox.add(c, message, now=NOW, worker="w1", lease_until=SOON)
+    assert outbox.add(c, message, now=NOW, claim=claim_by(c, "w1"))
     assert outbox.sent(c, message.id, 1, "om_sent", NOW)
     assert revocations.done(c, revocations.add(c, person, Secret("over"), NOW), NOW)
     third = replace(person, open_id="ou_third")
@@ -144,23 +145,23 @@ def rows_of(c: Connection, app: str) -> dict[str, list[Any]]:
 
 
 LOOKS: dict[str, Callable[[Connection], Any]] = {
-    "claim": lambda c: claims.claim_next(c, "w2", FAR, FAR),
-    "urgent claim": lambda c: claims.claim_next(c, "w2", FAR, FAR, urgent_only=True),
+    "claim": lambda c: claims.claim_next(c, claim_by(c, "w2", FAR, FAR)),
+    "urgent claim": lambda c: claims.claim_next(c, claim_by(c, "w2", FAR, FAR), urgent_only=True),
     "lines": lambda c: claims.call_up(c, FAR),
-    "messages": lambda c: outbox.claim_due(c, "w2", FAR, FAR, 10),
+    "messages": lambda c: outbox.claim_due(c, claim_by(c, "w2", FAR, FAR), 10),
     "message": lambda c: outbox.find(c, ANNA.open_id),
-    "cards": lambda c: requests.cards_due(c, "w2", FAR, FAR, 10),
+    "cards": lambda c: claim_due_cards(c, claim_by(c, "w2", FAR, FAR), 10),
     "interim words": lambda c: calls.due_for_interim(c, FAR, 10),
     "for the administrator": lambda c: calls.waiting_for(c, WaitsFor.ADMINISTRATOR, 10),
     "question": lambda c: calls.all_by_message(c, "om_1"),
-    "stranded consents": lambda c: attempts.stranded(c, "w2", FAR, FAR, 10),
+    "stranded consents": lambda c: attempts.stranded(c, claim_by(c, "w2", FAR, FAR), 10),
     "overdue calls": lambda c: calls.overdue(c, FAR, 10),
     "expired requests": lambda c: requests.expired(c, FAR, 10),
     "expired openings": lambda c: attempts.expire(c, FAR, 10),
-    "administrators' cards": lambda c: scope_waits.cards_due(c, "w2", FAR, FAR, 10),
-    "revocations": lambda c: revocations.claim_due(c, "w2", FAR, FAR, 10),
-    "device authorizations": lambda c: device_authorizations.claim_due(c, "w2", FAR, FAR, 10),
-    "renewal": lambda c: grants.lease_due(c, "w2", NOW + timedelta(hours=2), FAR, 5),
+    "administrators' cards": lambda c: claim_due_administrator_cards(c, claim_by(c, "w2", FAR, FAR), 10),
+    "revocations": lambda c: revocations.claim_due(c, claim_by(c, "w2", FAR, FAR), 10),
+    "device authorizations": lambda c: device_authorizations.claim_due(c, claim_by(c, "w2", FAR, FAR), 10),
+    "renewal": lambda c: grants.lease_due(c, claim_by(c, "w2", NOW + timedelta(hours=2), FAR), 5),
     "old events": lambda c: seen_events.prune(c, FAR, 10),
     "old messages": lambda c: outbox.prune(c, FAR, 10),
     "old calls": lambda c: calls.prune(c, FAR, 10),
@@ -168,15 +169,13 @@ LOOKS: dict[str, Callable[[Connection], Any]] = {
     "old requests": lambda c: requests.prune(c, FAR, 10),
     "old sessions": lambda c: sessions.prune(c, FAR, 10),
     "old revocations": lambda c: revocations.prune(c, FAR, 10),
-    "old replicas": lambda c: replicas.prune(c, FAR),
+    "old replicas": lambda c: replicas.prune(c, FAR, 10),
     "old audit entries": lambda c: audit.prune(c, LONG_AGO + timedelta(days=1), 10),
     "retention": lambda c: retention.prune(c, LONG_AGO + timedelta(days=95)),
-    "take-over": lambda c: takeover.from_everybody(c, NOW, LEASE),
+    "take-over": lambda c: takeover.from_everyone(c, NOW, LEASE),
     "link": lambda c: requests.find_by_ticket(c, _digest(f"ticket of {ANNA.open_id}")),
     "state": lambda c: attempts.consumed_before(c, f"state of {ANNA.open_id}"),
-    "callback": lambda c: attempts.consume(
-        c, "another state", code=None, worker="w2", lease_until=FAR, now=NOW
-    ),
+    "callback": lambda c: attempts.consume(c, "another state", claim_by(c, "w2", NOW, FAR), code=None),
     "state sent back": lambda c: attempts.reject(c, f"state of {ANNA.open_id}", "used", NOW),
     "session": lambda c: sessions.find(c, f"session of {ANNA.open_id}", NOW),
     "sign-out": lambda c: sessions.end(c, f"session of {ANNA.open_id}"),
@@ -211,11 +210,11 @@ async def test_each_app_finds_its_own_beside_the_others(database: Database, othe
         await ask(each, person)
         await each.write(lambda c, p=person: users.seen(c, p, language=None, union_id=None, now=NOW))
     for each, person in ((other, ZOE), (database, ANNA), (other, ZOE), (database, ANNA)):
-        call = await each.write_one(lambda c: claims.claim_next(c, "w", NOW, SOON))
+        call = await each.write_one(lambda c: claims.claim_next(c, claim_by(c, "w", NOW, SOON)))
         if call is None:
             continue
         assert call.user == person
-        assert await each.write_one(lambda c: claims.claim_next(c, "w", NOW, SOON)) is None
+        assert await each.write_one(lambda c: claims.claim_next(c, claim_by(c, "w", NOW, SOON))) is None
     assert await database.read(views.apps) == [ANNA.app, ZOE.app]
 
 
@@ -235,7 +234,7 @@ async def test_the_same_key_of_a_message_in_two_apps_is_two_messages(
         assert await each.write(lambda c, m=message: outbox.add(c, m, now=NOW))
         again = replace(message, id=f"{message.id}-again")
         assert not await each.write(lambda c, m=again: outbox.add(c, m, now=NOW))
-        (due,) = await each.write_one(lambda c: outbox.claim_due(c, "w", NOW, SOON, 5))
+        (due,) = await each.write_one(lambda c: outbox.claim_due(c, claim_by(c, "w", NOW, SOON), 5))
         assert due.id == message.id
 
 
@@ -268,7 +267,7 @@ def names_its_rows(statement: Any) -> bool:
     for each in visitors.iterate(statement.whereclause):
         if isinstance(each, Column) and each.name == "app":
             return True
-        if isinstance(each, BindParameter) and each.key == "own_app":
+        if isinstance(each, BindParameter) and each.key in {"own_app", "own_app_id"}:
             return True
         handed_over = isinstance(each, BinaryExpression) and isinstance(each.right, BindParameter)
         if handed_over and getattr(each.left, "name", "") in keys:
@@ -279,7 +278,7 @@ def names_its_rows(statement: Any) -> bool:
 def test_every_change_names_the_app_or_the_row() -> None:
     found = list(changes())
     assert len(found) > 60
-    assert {name for name, each in found if not names_its_rows(each)} <= {"claims.STEP_FORWARD"}
+    assert {name for name, each in found if not names_its_rows(each)} <= {"claims.PROMOTE"}
 
 
 # --- upgrades --------------------------------------------------------------------------------------

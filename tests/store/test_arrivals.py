@@ -14,7 +14,7 @@ from bot.core.people import UserKey
 from bot.store import calls, claims, inbox, users
 from bot.store.inbox import MOST_URGENT, MOST_WAITING, Arrival, Recorded
 from bot.store.transaction import Connection, Database
-from tests.store.examples import ANNA, BEN, NOW, SOON, a_call
+from tests.store.examples import ANNA, BEN, NOW, SOON, a_call, claim_by
 
 QUEUED, SEEN, TOO_MANY = Recorded.QUEUED, Recorded.SEEN_BEFORE, Recorded.TOO_MANY
 
@@ -32,7 +32,9 @@ async def arrive(database: Database, *arrived: Arrival) -> list[Recorded]:
 
 async def claimed_in_turn(database: Database) -> list[str]:
     taken = []
-    while (call := await database.write_one(lambda c: claims.claim_next(c, "w", NOW, SOON))) is not None:
+    while (
+        call := await database.write_one(lambda c: claims.claim_next(c, claim_by(c, "w", NOW, SOON)))
+    ) is not None:
         taken.append(call.id)
         await database.write(
             lambda c, call=call: calls.settle(c, call.id, call.claim, calls.CallStatus.FAILED, "x", NOW)
@@ -90,7 +92,7 @@ async def test_a_person_has_at_most_so_many_calls_waiting(database: Database) ->
     assert became[60] is QUEUED
     # Some of them wait for a consent: these count as well.
     for _ in range(40):
-        call = await database.write_one(lambda c: claims.claim_next(c, "w", NOW, SOON))
+        call = await database.write_one(lambda c: claims.claim_next(c, claim_by(c, "w", NOW, SOON)))
         assert call is not None
         await database.write(
             lambda c, call=call: calls.suspend(

@@ -14,10 +14,23 @@ from bot.core.requests import Attempt, AttemptKind, AttemptStatus, Authorization
 from bot.core.secrets import Secret
 from bot.store import attempts, calls, claims, grants, requests
 from bot.store.attempts import NewAttempt
+from bot.store.cards import card_shown, claim_card, claim_due_cards, postpone_card, redraw_card
 from bot.store.ids import new_id
 from bot.store.schema import authorization_requests
 from bot.store.transaction import Database
-from tests.store.examples import ANNA, BEN, LATER, NOW, SOON, TOMORROW, ask, meet, save_grant, tokens
+from tests.store.examples import (
+    ANNA,
+    BEN,
+    LATER,
+    NOW,
+    SOON,
+    TOMORROW,
+    ask,
+    claim_by,
+    meet,
+    save_grant,
+    tokens,
+)
 
 CALENDAR = frozenset({"calendar:calendar:readonly"})
 TASKS = frozenset({"task:task:read"})
@@ -64,7 +77,7 @@ async def attempted(
 async def consumed(database: Database, state: str = "s1", *, worker: str = "w1", now=NOW) -> Attempt | None:
     code = Secret("code-1")
     return await database.write(
-        lambda c: attempts.consume(c, state, code=code, worker=worker, lease_until=SOON, now=now)
+        lambda c: attempts.consume(c, state, claim_by(c, worker, now, SOON), code=code)
     )
 
 
@@ -147,7 +160,7 @@ async def test_a_call_that_begins_to_wait_and_a_grant_that_arrives_do_not_miss_e
     needs = (tuple(CALENDAR),)
     for _ in range(8):
         await ask(database)
-        call = await database.write_one(lambda c: claims.claim_next(c, "w1", NOW, SOON))
+        call = await database.write_one(lambda c: claims.claim_next(c, claim_by(c, "w1", NOW, SOON)))
         assert call is not None
 
         def wait(c, call=call) -> bool:
@@ -167,7 +180,7 @@ async def test_a_call_that_begins_to_wait_and_a_grant_that_arrives_do_not_miss_e
             return calls.suspend(c, call.id, call.claim, WaitsFor.AUTHORIZATION, needs, request.id, NOW)
 
         def store(c) -> int:
-            save_grant(c, ANNA, tokens(), scopes=CALENDAR, oauth="v2", now=NOW)
+            save_grant(c, ANNA, tokens(), scopes=CALENDAR, now=NOW)
             waiting = [each.id for each in calls.suspended_of(c, ANNA)]
             return calls.release(c, waiting, NOW, consents=1)
 
@@ -221,7 +234,9 @@ async def test_a_superseded_request_shows_nothing_more_and_makes_room(database: 
     await meet(database)
     request = await opened(database)
     assert await database.write(lambda c: requests.supersede(c, request.id, NOW))
-    assert await database.write(lambda c: requests.cards_due(c, "w1", LATER, TOMORROW, limit=5)) == []
+    assert (
+        await database.write(lambda c: claim_due_cards(c, claim_by(c, "w1", LATER, TOMORROW), limit=5)) == []
+    )
     assert (await opened(database)).id != request.id
 
 
@@ -315,7 +330,9 @@ async def test_a_redeeming_cut_short_is_taken_over_once_with_its_code(database: 
     await consumed(database)
 
     async def take_over(worker: str, now):
-        return await database.write(lambda c: attempts.stranded(c, worker, now, TOMORROW, limit=5))
+        return await database.write(
+            lambda c: attempts.stranded(c, claim_by(c, worker, now, TOMORROW), limit=5)
+        )
 
     assert await take_over("w2", NOW) == []
     taken = await asyncio.gather(*(take_over(f"w{n}", SOON) for n in range(5)))
@@ -332,27 +349,30 @@ async def test_a_card_has_one_drawer_at_a_time(database: Database) -> None:
     request = await opened(database)
     claims = await asyncio.gather(
         *(
-            database.write_one(lambda c, w=f"w{n}": requests.claim_card(c, request.id, w, NOW, SOON))
+            database.write_one(lambda c, w=f"w{n}": claim_card(c, request.id, claim_by(c, w, NOW, SOON)))
             for n in range(8)
         )
     )
     assert len([each for each in claims if each is not None]) == 1
-    assert await database.write_one(lambda c: requests.cards_due(c, "w9", NOW, SOON, limit=5)) == []
-    assert len(await database.write_one(lambda c: requests.cards_due(c, "w9", SOON, LATER, limit=5))) == 1
+    assert await database.write_one(lambda c: claim_due_cards(c, claim_by(c, "w9", NOW, SOON), limit=5)) == []
+    assert (
+        len(await database.write_one(lambda c: claim_due_cards(c, claim_by(c, "w9", SOON, LATER), limit=5)))
+        == 1
+    )
 
 
 async def test_a_change_made_while_a_card_is_drawn_is_drawn_next(database: Database) -> None:
     await meet(database)
     request = await opened(database)
-    drawn = await database.write(lambda c: requests.claim_card(c, request.id, "w1", NOW, SOON))
+    drawn = await database.write(lambda c: claim_card(c, request.id, claim_by(c, "w1", NOW, SOON)))
     assert drawn is not None
     await opened(database, TASKS, "tasks")
     assert await database.write(
-        lambda c: requests.card_shown(
+        lambda c: card_shown(
             c, drawn, "w1", drawn.card_wanted, message_id="om_card", ephemeral=False, now=NOW
         )
     )
-    again = await database.write(lambda c: requests.claim_card(c, request.id, "w1", NOW, SOON))
+    again = await database.write(lambda c: claim_card(c, request.id, claim_by(c, "w1", NOW, SOON)))
     assert again is not None
     assert (again.card_message_id, again.scopes) == ("om_card", CALENDAR | TASKS)
 
@@ -360,16 +380,16 @@ async def test_a_change_made_while_a_card_is_drawn_is_drawn_next(database: Datab
 async def test_a_card_that_shows_what_it_should_is_nobodys_business(database: Database) -> None:
     await meet(database)
     request = await opened(database)
-    claimed = await database.write(lambda c: requests.claim_card(c, request.id, "w1", NOW, SOON))
+    claimed = await database.write(lambda c: claim_card(c, request.id, claim_by(c, "w1", NOW, SOON)))
     assert claimed is not None
     show = lambda worker: database.write(  # noqa: E731
-        lambda c: requests.card_shown(c, claimed, worker, 1, message_id="om_card", ephemeral=True, now=NOW)
+        lambda c: card_shown(c, claimed, worker, 1, message_id="om_card", ephemeral=True, now=NOW)
     )
     assert not await show("w2")
     assert await show("w1")
-    assert await database.write(lambda c: requests.claim_card(c, request.id, "w1", NOW, SOON)) is None
+    assert await database.write(lambda c: claim_card(c, request.id, claim_by(c, "w1", NOW, SOON))) is None
     assert await database.write(lambda c: requests.reopen(c, request.id, scopes=frozenset({"b"}), now=NOW))
-    assert await database.write(lambda c: requests.claim_card(c, request.id, "w1", NOW, SOON)) is not None
+    assert await database.write(lambda c: claim_card(c, request.id, claim_by(c, "w1", NOW, SOON))) is not None
 
 
 async def test_who_has_lost_a_card_notes_nothing_of_it_and_has_it_drawn_again(database: Database) -> None:
@@ -377,20 +397,20 @@ async def test_who_has_lost_a_card_notes_nothing_of_it_and_has_it_drawn_again(da
     await meet(database)
     request = await opened(database)
     claim = lambda now, until: database.write(  # noqa: E731
-        lambda c: requests.claim_card(c, request.id, "w1", now, until)
+        lambda c: claim_card(c, request.id, claim_by(c, "w1", now, until))
     )
     late, holder = await claim(NOW, SOON), await claim(SOON, LATER)
     assert late is not None
     assert holder is not None
     show = lambda claimed: database.write(  # noqa: E731
-        lambda c: requests.card_shown(c, claimed, "w1", 1, message_id="om_card", ephemeral=False, now=SOON)
+        lambda c: card_shown(c, claimed, "w1", 1, message_id="om_card", ephemeral=False, now=SOON)
     )
     assert await show(late) is None
-    assert not await database.write(lambda c: requests.postpone_card(c, late, "w1", TOMORROW))
+    assert not await database.write(lambda c: postpone_card(c, late, "w1", TOMORROW))
     assert await show(holder) == 1
     assert await show(late) is None
     assert await claim(LATER, TOMORROW) is None
-    assert await database.write(lambda c: requests.redraw(c, request.id, LATER))
+    assert await database.write(lambda c: redraw_card(c, request.id, LATER))
     again = await claim(LATER, TOMORROW)
     assert again is not None
     assert (again.card_message_id, again.card_wanted) == ("om_card", 2)
@@ -399,11 +419,11 @@ async def test_who_has_lost_a_card_notes_nothing_of_it_and_has_it_drawn_again(da
 async def test_a_card_that_could_not_be_shown_is_due_again_later(database: Database) -> None:
     await meet(database)
     request = await opened(database)
-    claimed = await database.write(lambda c: requests.claim_card(c, request.id, "w1", NOW, LATER))
+    claimed = await database.write(lambda c: claim_card(c, request.id, claim_by(c, "w1", NOW, LATER)))
     assert claimed is not None
-    assert await database.write(lambda c: requests.postpone_card(c, claimed, "w1", SOON))
-    assert await database.write(lambda c: requests.cards_due(c, "w2", NOW, LATER, limit=5)) == []
-    due = await database.write(lambda c: requests.cards_due(c, "w2", SOON, LATER, limit=5))
+    assert await database.write(lambda c: postpone_card(c, claimed, "w1", SOON))
+    assert await database.write(lambda c: claim_due_cards(c, claim_by(c, "w2", NOW, LATER), limit=5)) == []
+    due = await database.write(lambda c: claim_due_cards(c, claim_by(c, "w2", SOON, LATER), limit=5))
     assert [each.card_attempts for each in due] == [1]
 
 

@@ -12,13 +12,13 @@ from bot.core.calls import CallStatus, DeferredCall, Step, WaitsFor
 from bot.core.messages import DirectChat
 from bot.store import call_steps, calls, claims, inbox, users
 from bot.store.transaction import Database
-from tests.store.examples import ANNA, BEN, LATER, NOW, SOON, TOMORROW, a_call, ask
+from tests.store.examples import ANNA, BEN, LATER, NOW, SOON, TOMORROW, a_call, ask, claim_by
 
 NEEDS = (("calendar:calendar:readonly", "calendar:calendar"),)
 
 
 async def claim(database: Database, worker: str = "w1", now=NOW, until=SOON) -> DeferredCall | None:
-    return await database.write_one(lambda c: claims.claim_next(c, worker, now, until))
+    return await database.write_one(lambda c: claims.claim_next(c, claim_by(c, worker, now, until)))
 
 
 async def claimed(database: Database) -> DeferredCall:

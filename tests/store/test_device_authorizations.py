@@ -15,7 +15,7 @@ from bot.core.secrets import Secret
 from bot.store import device_authorizations, requests
 from bot.store.ids import new_id
 from bot.store.transaction import Connection, Database
-from tests.store.examples import ANNA, BEN, LATER, NOW, SOON, TOMORROW, meet
+from tests.store.examples import ANNA, BEN, LATER, NOW, SOON, TOMORROW, claim_by, meet
 
 SCOPES = frozenset({"task:task:read"})
 CODE = DeviceCode(
@@ -50,9 +50,7 @@ async def begun(
             asked.user,
             scopes=SCOPES,
             new_id=new_id(now),
-            worker="w1",
-            now=now,
-            lease_until=now + timedelta(seconds=20),
+            claim=claim_by(c, "w1", now, now + timedelta(seconds=20)),
         )
     )
 
@@ -68,7 +66,9 @@ async def polled(database: Database, asked: AuthorizationRequest) -> DeviceAutho
 
 async def due(database: Database, now: datetime, worker: str = "w1") -> list[DeviceAuthorization]:
     until = now + timedelta(seconds=20)
-    return await database.write(lambda c: device_authorizations.claim_due(c, worker, now, until, limit=5))
+    return await database.write(
+        lambda c: device_authorizations.claim_due(c, claim_by(c, worker, now, until), limit=5)
+    )
 
 
 async def latest(database: Database, asked: AuthorizationRequest) -> DeviceAuthorization:

@@ -12,7 +12,7 @@ from bot.core.people import UserKey
 from bot.core.secrets import Secret
 from bot.store import grants
 from bot.store.transaction import Database
-from tests.store.examples import ANNA, BEN, LATER, NOW, SOON, TOMORROW, meet, save_grant, tokens
+from tests.store.examples import ANNA, BEN, LATER, NOW, SOON, TOMORROW, claim_by, meet, save_grant, tokens
 
 CALENDAR = frozenset({"calendar:calendar:readonly"})
 TASKS = frozenset({"task:task:read"})
@@ -21,21 +21,21 @@ TASKS = frozenset({"task:task:read"})
 async def granted(database: Database, number: int = 1, scopes=CALENDAR, now=NOW, refresh=True) -> Grant:
     await meet(database)
     return await database.write(
-        lambda c: save_grant(c, ANNA, tokens(number, refresh=refresh), scopes=scopes, oauth="v2", now=now)
+        lambda c: save_grant(c, ANNA, tokens(number, refresh=refresh), scopes=scopes, now=now)
     )
 
 
 async def leased(database: Database, generation: int, worker: str = "w1", now=NOW) -> Grant | None:
     return await database.write_one(
-        lambda c: grants.lease_refresh(c, ANNA, generation, worker, now, now + timedelta(seconds=20))
+        lambda c: grants.lease_refresh(
+            c, ANNA, generation, claim_by(c, worker, now, now + timedelta(seconds=20))
+        )
     )
 
 
-async def refreshed(database: Database, generation: int, number: int, worker: str = "w1") -> Grant | None:
+async def refreshed(database: Database, generation: int, number: int) -> Grant | None:
     return await database.write(
-        lambda c: grants.save_refreshed(
-            c, ANNA, generation, worker, tokens(number), scopes=CALENDAR, now=SOON
-        )
+        lambda c: grants.save_refreshed(c, ANNA, generation, tokens(number), scopes=CALENDAR, now=SOON)
     )
 
 
@@ -193,7 +193,7 @@ async def used(database: Database, moment) -> None:
 
 async def due(database: Database, moment, worker: str = "w1") -> list[UserKey]:
     found = await database.write_one(
-        lambda c: grants.lease_due(c, worker, moment, moment + timedelta(seconds=20), limit=5)
+        lambda c: grants.lease_due(c, claim_by(c, worker, moment, moment + timedelta(seconds=20)), limit=5)
     )
     return [grant.user for grant in found]
 
@@ -227,9 +227,7 @@ async def test_of_what_is_due_each_replica_leases_others_and_no_more_than_it_may
     people = [UserKey("lark", "cli_1", "tenant_1", f"ou_{n:03}") for n in range(40)]
     for each in people:
         await meet(database, each)
-        await database.write(
-            lambda c, u=each: save_grant(c, u, tokens(), scopes=CALENDAR, oauth="v2", now=NOW)
-        )
+        await database.write(lambda c, u=each: save_grant(c, u, tokens(), scopes=CALENDAR, now=NOW))
         await database.write(lambda c, u=each: grants.touch(c, u, NOW + timedelta(hours=1)))
     moment = NOW + timedelta(hours=1, minutes=56)
     leases = await asyncio.gather(*(due(database, moment, f"w{n}") for n in range(6)))

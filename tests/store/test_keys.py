@@ -31,12 +31,13 @@ from bot.store import (
     sessions,
 )
 from bot.store.attempts import NewAttempt
+from bot.store.cards import card_shown, claim_card
 from bot.store.ids import new_id
 from bot.store.keyring import Keyring, new_key
 from bot.store.opening import open_database
 from bot.store.outbox import NewMessage
 from bot.store.transaction import Connection, Database
-from tests.store.examples import ANNA, APP, LATER, NOW, SOON, TOMORROW, ask, save_grant, tokens
+from tests.store.examples import ANNA, APP, LATER, NOW, SOON, TOMORROW, ask, claim_by, save_grant, tokens
 
 SCOPES = frozenset({"calendar:calendar:readonly"})
 
@@ -47,11 +48,11 @@ async def fill(database: Database, user: UserKey = ANNA) -> None:
     state = f"state of {user.open_id}"
 
     def work(c: Connection) -> None:
-        call = claims.claim_next(c, "w1", NOW, SOON)
+        call = claims.claim_next(c, claim_by(c, "w1", NOW, SOON))
         assert call is not None
         steps = [Step(n, f"d{n}", False, None, {"value": n}) for n in range(3)]
         call_steps.record_results(c, call.id, call.claim, steps)
-        save_grant(c, user, tokens(), scopes=SCOPES, oauth="v2", now=NOW)
+        save_grant(c, user, tokens(), scopes=SCOPES, now=NOW)
         request = requests.open_request(
             c,
             user,
@@ -74,7 +75,7 @@ async def fill(database: Database, user: UserKey = ANNA) -> None:
             LATER,
         )
         attempts.begin(c, attempt, now=NOW, limit=20, limit_a_day=100)
-        attempts.consume(c, state, code=Secret("code"), worker="w1", lease_until=SOON, now=NOW)
+        attempts.consume(c, state, claim_by(c, "w1"), code=Secret("code"))
         content = Content("text", "hello")
         message = NewMessage(new_id(NOW), user, "note", user.open_id, Destination(user), content, None)
         outbox.add(c, message, now=NOW)
@@ -87,14 +88,14 @@ async def fill(database: Database, user: UserKey = ANNA) -> None:
 
 
 def fill_card(c: Connection, request: str) -> None:
-    claimed = requests.claim_card(c, request, "w1", NOW, SOON)
+    claimed = claim_card(c, request, claim_by(c, "w1", NOW, SOON))
     assert claimed is not None
-    requests.card_shown(c, claimed, "w1", 1, message_id=f"om_{request}", ephemeral=False, now=NOW)
+    card_shown(c, claimed, "w1", 1, message_id=f"om_{request}", ephemeral=False, now=NOW)
 
 
 def fill_device(c: Connection, request: str, user: UserKey) -> None:
     device = device_authorizations.begin(
-        c, request, user, scopes=SCOPES, new_id=new_id(NOW), worker="w1", now=NOW, lease_until=SOON
+        c, request, user, scopes=SCOPES, new_id=new_id(NOW), claim=claim_by(c, "w1")
     )
     assert device is not None
     code = DeviceCode(Secret("device code"), Secret("user code"), Secret("https://page"), 240, 5)
@@ -145,21 +146,25 @@ async def test_after_a_rotation_the_new_key_alone_opens_everything(database_url:
     grant = await alone.read(lambda c: grants.find(c, ANNA))
     assert grant is not None
     assert grant.refresh_token == Secret("refresh-1")
-    (stranded,) = await alone.write(lambda c: attempts.stranded(c, "w2", SOON, LATER, limit=5))
+    (stranded,) = await alone.write(lambda c: attempts.stranded(c, claim_by(c, "w2", SOON, LATER), limit=5))
     assert (stranded[0].verifier, stranded[1]) == (Secret("verifier"), Secret("code"))
     assert (await alone.read(lambda c: requests.live_of(c, ANNA))).ticket == Secret("ticket of ou_anna")  # type: ignore[union-attr]
-    (device,) = await alone.write(lambda c: device_authorizations.claim_due(c, "w", SOON, LATER, limit=5))
+    (device,) = await alone.write(
+        lambda c: device_authorizations.claim_due(c, claim_by(c, "w", SOON, LATER), limit=5)
+    )
     assert (device.device_code, device.user_code, device.link) == (
         Secret("device code"),
         Secret("user code"),
         Secret("https://page"),
     )
-    assert len(await alone.write(lambda c: outbox.claim_due(c, "w", NOW, SOON, limit=5))) == 1
-    assert len(await alone.write(lambda c: revocations.claim_due(c, "w", NOW, SOON, limit=5))) == 1
+    assert len(await alone.write(lambda c: outbox.claim_due(c, claim_by(c, "w", NOW, SOON), limit=5))) == 1
+    assert (
+        len(await alone.write(lambda c: revocations.claim_due(c, claim_by(c, "w", NOW, SOON), limit=5))) == 1
+    )
     session = await alone.read(lambda c: sessions.find(c, "session of ou_anna", NOW))
     assert session is not None
     assert session.genuine
-    call = await alone.write_one(lambda c: claims.claim_next(c, "w", SOON, LATER))
+    call = await alone.write_one(lambda c: claims.claim_next(c, claim_by(c, "w", SOON, LATER)))
     assert call is not None
     assert call.genuine
     await alone.close()
@@ -176,9 +181,7 @@ async def test_a_rotation_while_the_bot_works_loses_nothing(database_url: str) -
 
     async def work() -> None:
         for number in range(2, 20):
-            await both.write(
-                lambda c, n=number: save_grant(c, ANNA, tokens(n), scopes=SCOPES, oauth="v2", now=NOW)
-            )
+            await both.write(lambda c, n=number: save_grant(c, ANNA, tokens(n), scopes=SCOPES, now=NOW))
 
     await asyncio.gather(work(), key_rotation.rotate(both), key_rotation.rotate(both))
     grant = await both.read(lambda c: grants.find(c, ANNA))

@@ -11,7 +11,7 @@ from bot.store import outbox
 from bot.store.ids import new_id
 from bot.store.outbox import NewMessage, OutgoingMessage
 from bot.store.transaction import Database
-from tests.store.examples import ANNA, LATER, NOW, SOON, TOMORROW, ask
+from tests.store.examples import ANNA, LATER, NOW, SOON, TOMORROW, ask, claim_by
 
 
 def a_message(key: str | None = None, *, call_id: str | None = None, kind: str = "answer") -> NewMessage:
@@ -26,7 +26,7 @@ async def added(database: Database, message: NewMessage) -> bool:
 
 
 async def due(database: Database, worker: str = "w1", now=NOW, until=SOON) -> list[OutgoingMessage]:
-    return await database.write_one(lambda c: outbox.claim_due(c, worker, now, until, limit=10))
+    return await database.write_one(lambda c: outbox.claim_due(c, claim_by(c, worker, now, until), limit=10))
 
 
 async def test_a_message_comes_back_as_it_was_written_and_is_sealed_at_rest(database: Database) -> None:
@@ -42,7 +42,7 @@ async def test_a_message_written_for_a_worker_is_that_workers_until_its_lease_en
     database: Database,
 ) -> None:
     message = a_message()
-    assert await database.write(lambda c: outbox.add(c, message, now=NOW, worker="w1", lease_until=SOON))
+    assert await database.write(lambda c: outbox.add(c, message, now=NOW, claim=claim_by(c, "w1")))
     assert await due(database, "w2") == []
     assert await database.write(lambda c: outbox.sent(c, message.id, 1, "om_sent", NOW))
     assert await due(database, "w2", now=SOON) == []
@@ -50,7 +50,7 @@ async def test_a_message_written_for_a_worker_is_that_workers_until_its_lease_en
 
 async def test_a_message_of_a_worker_that_is_gone_is_taken_over_once(database: Database) -> None:
     message = a_message()
-    await database.write(lambda c: outbox.add(c, message, now=NOW, worker="w1", lease_until=SOON))
+    await database.write(lambda c: outbox.add(c, message, now=NOW, claim=claim_by(c, "w1")))
     taken = await asyncio.gather(*(due(database, f"w{n}", now=SOON, until=LATER) for n in range(6)))
     (again,) = [each for some in taken for each in some]
     assert (again.claim, again.attempts, again.first_tried_at) == (2, 2, NOW)
@@ -98,7 +98,7 @@ async def test_a_message_given_up_says_why_and_forgets_what_it_said(database: Da
 
 async def test_what_became_of_a_message_is_found_by_its_key(database: Database) -> None:
     message = a_message("w1-a")
-    await database.write(lambda c: outbox.add(c, message, now=NOW, worker="w", lease_until=SOON))
+    await database.write(lambda c: outbox.add(c, message, now=NOW, claim=claim_by(c, "w")))
     find = lambda: database.read(lambda c: outbox.find(c, "w1-a"))  # noqa: E731
     assert await find() == outbox.Delivery(settled=False, message_id=None)
     await database.write(lambda c: outbox.sent(c, message.id, 1, "om_1", NOW))

@@ -26,9 +26,22 @@ from bot.store import (
     users,
     views,
 )
+from bot.store.cards import administrator_cards_shown, claim_due_administrator_cards
 from bot.store.ids import new_id
 from bot.store.transaction import Connection, Database
-from tests.store.examples import ANNA, BEN, LATER, NOW, SOON, TOMORROW, ask, meet, save_grant, tokens
+from tests.store.examples import (
+    ANNA,
+    BEN,
+    LATER,
+    NOW,
+    SOON,
+    TOMORROW,
+    ask,
+    claim_by,
+    meet,
+    save_grant,
+    tokens,
+)
 
 SCOPES = frozenset({"calendar:calendar:readonly"})
 
@@ -86,18 +99,20 @@ async def test_administrators_cards_are_due_until_whoever_took_them_last_has_sho
         scope_waits.open(c, "lark", "cli_1", SCOPES, NOW)
 
     def taken(moment: datetime, lease_until: datetime) -> Any:
-        return database.write(lambda c: scope_waits.cards_due(c, "w", moment, lease_until, limit=5))
+        return database.write(
+            lambda c: claim_due_administrator_cards(c, claim_by(c, "w", moment, lease_until), limit=5)
+        )
 
     await database.write(opened)
     (late,) = await taken(NOW, SOON)
     assert await taken(NOW, SOON) == []
     (wait,) = await taken(SOON, TOMORROW)
     await database.write(opened)
-    assert not await database.write(lambda c: scope_waits.cards_shown(c, late))
-    assert await database.write(lambda c: scope_waits.cards_shown(c, wait))
+    assert not await database.write(lambda c: administrator_cards_shown(c, late))
+    assert await database.write(lambda c: administrator_cards_shown(c, wait))
     (more,) = await taken(TOMORROW, TOMORROW)
     assert more.cards_wanted == wait.cards_wanted + 1
-    assert await database.write(lambda c: scope_waits.cards_shown(c, more))
+    assert await database.write(lambda c: administrator_cards_shown(c, more))
     assert await taken(TOMORROW, TOMORROW) == []
 
 
@@ -105,7 +120,7 @@ async def test_a_revocation_is_tried_until_it_is_done_and_then_forgets_its_token
     await meet(database)
     await database.write(lambda c: revocations.add(c, ANNA, Secret("refresh-1"), NOW))
     due = lambda moment: database.write_one(  # noqa: E731
-        lambda c: revocations.claim_due(c, "w1", moment, moment + timedelta(seconds=20), limit=5)
+        lambda c: revocations.claim_due(c, claim_by(c, "w1", moment, moment + timedelta(seconds=20)), limit=5)
     )
     taken = await asyncio.gather(*(due(NOW) for _ in range(5)))
     (revocation,) = [each for some in taken for each in some]
@@ -138,12 +153,12 @@ async def lived(database: Database) -> str:
 
     def work(c: Connection) -> str:
         users.name_user(c, ANNA, "Anna", NOW)
-        first = claims.claim_next(c, "w1", NOW, SOON)
+        first = claims.claim_next(c, claim_by(c, "w1", NOW, SOON))
         assert first is not None
         calls.settle(c, first.id, first.claim, CallStatus.FAILED, "refused_1", NOW)
-        second = claims.claim_next(c, "w1", NOW, SOON)
+        second = claims.claim_next(c, claim_by(c, "w1", NOW, SOON))
         assert second is not None
-        save_grant(c, ANNA, tokens(), scopes=SCOPES, oauth="v2", now=NOW)
+        save_grant(c, ANNA, tokens(), scopes=SCOPES, now=NOW)
         request = requests.open_request(
             c,
             ANNA,

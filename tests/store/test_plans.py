@@ -36,10 +36,11 @@ from bot.store import (
     views,
 )
 from bot.store.attempts import NewAttempt
+from bot.store.cards import claim_due_cards
 from bot.store.transaction import Database
 from tests.conftest import administer
 from tests.filling import fill, seal_calls
-from tests.store.examples import ANNA, BEN, NOW, SOON, a_call, ask
+from tests.store.examples import ANNA, BEN, NOW, SOON, a_call, ask, claim_by
 
 ROWS = 20_000
 STEPS = 4_000
@@ -105,25 +106,25 @@ def touched(c: Connection) -> int:
 
 
 CHORES: dict[str, Work] = {
-    "claim": lambda c: claims.claim_next(c, "w", NOW, SOON),
+    "claim": lambda c: claims.claim_next(c, claim_by(c, "w", NOW, SOON)),
     "lines": lambda c: claims.call_up(c, NOW),
-    "messages": lambda c: outbox.claim_due(c, "w", NOW, SOON, 10),
-    "cards": lambda c: requests.cards_due(c, "w", NOW, SOON, 10),
+    "messages": lambda c: outbox.claim_due(c, claim_by(c, "w", NOW, SOON), 10),
+    "cards": lambda c: claim_due_cards(c, claim_by(c, "w", NOW, SOON), 10),
     "interim words": lambda c: calls.due_for_interim(c, NOW, 10),
-    "stranded": lambda c: attempts.stranded(c, "w", NOW, SOON, 10),
+    "stranded": lambda c: attempts.stranded(c, claim_by(c, "w", NOW, SOON), 10),
     "overdue": lambda c: calls.overdue(c, NOW, 10),
     "expired requests": lambda c: requests.expired(c, NOW, 10),
     "expired attempts": lambda c: attempts.expire(c, NOW, 10),
     "administrators": lambda c: scope_waits.waiting(c, "lark", "cli_1"),
-    "revocations": lambda c: revocations.claim_due(c, "w", NOW, SOON, 10),
-    "reactions": lambda c: reactions.take_due(c, "lark", "cli_1", NOW, SOON, 10),
-    "devices": lambda c: device_authorizations.claim_due(c, "w", NOW, SOON, 10),
-    "renewal": lambda c: grants.lease_due(c, "w", NOW, SOON, 5),
+    "revocations": lambda c: revocations.claim_due(c, claim_by(c, "w", NOW, SOON), 10),
+    "reactions": lambda c: reactions.claim_due(c, claim_by(c, "w", NOW, SOON), 10),
+    "devices": lambda c: device_authorizations.claim_due(c, claim_by(c, "w", NOW, SOON), 10),
+    "renewal": lambda c: grants.lease_due(c, claim_by(c, "w", NOW, SOON), 5),
     "heartbeat": lambda c: replicas.heartbeat(c, "w", "h", ["k"], NOW),
     "retention": lambda c: retention.prune(c, NOW - timedelta(days=365)),
     "numbers": lambda c: views.counts(c, NOW),
-    "urgent": lambda c: claims.claim_next(c, "w", NOW, SOON, urgent_only=True),
-    "take-over": lambda c: takeover.from_everybody(c, NOW, timedelta(seconds=20)),
+    "urgent": lambda c: claims.claim_next(c, claim_by(c, "w", NOW, SOON), urgent_only=True),
+    "take-over": lambda c: takeover.from_everyone(c, NOW, timedelta(seconds=20)),
 }
 """What every replica looks for every few seconds, while nothing is due."""
 
@@ -136,7 +137,7 @@ FOR_ONE: dict[str, Work] = {
     "number waiting": lambda c: calls.count_waiting(c, ANNA),
     "page of waiting": lambda c: calls.some_waiting_of(c, ANNA, skipped=0, limit=20),
     "unseen": lambda c: reactions.unseen(c, ["c1", "c21", "c22"]),
-    "reaction": lambda c: reactions.take(c, "c1", SOON),
+    "reaction": lambda c: reactions.claim(c, "c1", SOON),
     "message": lambda c: calls.all_by_message(c, "om_x"),
     "direct chat": lambda c: calls.direct_chat_of(c, ANNA),
     "group": lambda c: calls.latest_group_of(c, ANNA),
@@ -151,7 +152,7 @@ FOR_ONE: dict[str, Work] = {
     "profile": lambda c: users.profile(c, ANNA),
     "openings": lambda c: attempts.openings(c, "r1", NOW),
     "state sent back": lambda c: attempts.reject(c, "nothing", "used", NOW),
-    "sign-in": lambda c: attempts.record_sign_in(c, A_SIGN_IN, worker="w", lease_until=SOON, now=NOW),
+    "sign-in": lambda c: attempts.record_sign_in(c, A_SIGN_IN, claim_by(c, "w")),
     "session": lambda c: sessions.prune(c, NOW - timedelta(days=365), 10),
     "story": lambda c: views.audit(c, ANNA),
 }
@@ -203,7 +204,7 @@ async def test_ten_thousand_queued_calls_of_one_person_cost_no_claim_anything(da
     allowed = STEPS if database.dialect == "sqlite" else PAGES // 4
 
     def claim(c: Connection) -> Any:
-        return claims.claim_next(c, "w", NOW, SOON)
+        return claims.claim_next(c, claim_by(c, "w", NOW, SOON))
 
     for work in (claim, FOR_ONE["call"]):
         assert await cost(database, work) < allowed

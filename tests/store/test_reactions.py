@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from bot.core.calls import CallStatus
 from bot.core.messages import Content, Destination
 from bot.store import calls, claims, outbox, reactions
 from bot.store.outbox import NewMessage
+from bot.store.queue import Claim
 from bot.store.transaction import Database
-from tests.store.examples import ANNA, NOW, SOON, ask
+from tests.store.examples import ANNA, NOW, SOON, ask, claim_by
 
 LATER = NOW + timedelta(days=1)
 
@@ -32,13 +33,12 @@ async def test_only_one_adds_it(database: Database) -> None:
 async def test_the_answer_takes_it_away_and_nobody_else_is_due_meanwhile(database: Database) -> None:
     call_id = await reserved(database)
     assert await database.write_one(lambda c: reactions.placed(c, call_id, "r1")) == LATER
-    taken = await database.write_one(lambda c: reactions.take(c, call_id, SOON))
+    taken = await database.write_one(lambda c: reactions.claim(c, call_id, SOON))
     assert taken == reactions.Reaction(call_id, "om_1", "r1", 1)
 
-    async def due(app: str, moment: object) -> list[reactions.Reaction]:
-        return await database.write_one(
-            lambda c: reactions.take_due(c, ANNA.platform, app, moment, LATER, 10)
-        )
+    async def due(app: str, moment: datetime) -> list[reactions.Reaction]:
+        claim = Claim(f"{ANNA.platform}:{app}", "w", moment, LATER)
+        return await database.write_one(lambda c: reactions.claim_due(c, claim, 10))
 
     assert await due(ANNA.app_id, NOW) == []
     assert await due("cli_other", LATER) == [], "of this app only"
@@ -49,7 +49,7 @@ async def test_the_answer_takes_it_away_and_nobody_else_is_due_meanwhile(databas
 
 async def test_an_answer_that_overtakes_the_reaction_is_noticed(database: Database) -> None:
     call_id = await reserved(database)
-    taken = await database.write_one(lambda c: reactions.take(c, call_id, SOON))
+    taken = await database.write_one(lambda c: reactions.claim(c, call_id, SOON))
     assert taken is not None
     assert taken.reaction_id is None
     assert await database.write_one(lambda c: reactions.placed(c, call_id, "r1")) == SOON
@@ -59,9 +59,7 @@ async def test_a_call_that_is_dropped_makes_its_reaction_due(database: Database)
     call_id = await reserved(database)
     await database.write_one(lambda c: reactions.placed(c, call_id, "r1"))
     await database.write(lambda c: calls.cancel(c, call_id, "recalled", NOW))
-    found = await database.write_one(
-        lambda c: reactions.take_due(c, ANNA.platform, ANNA.app_id, NOW, SOON, 10)
-    )
+    found = await database.write_one(lambda c: reactions.claim_due(c, claim_by(c, "w", NOW, SOON), 10))
     assert [each.call_id for each in found] == [call_id]
 
 
@@ -72,7 +70,7 @@ async def test_who_has_seen_nothing_yet(database: Database) -> None:
         return await database.read(lambda c: reactions.unseen(c, [call_id, "another"]))
 
     assert await unseen() == [call_id]
-    claimed = await database.write(lambda c: claims.claim_next(c, "w", NOW, SOON))
+    claimed = await database.write(lambda c: claims.claim_next(c, claim_by(c, "w", NOW, SOON)))
     assert claimed is not None
     message = NewMessage(
         "m1", ANNA, "answer", "k1", Destination(ANNA, "oc", "om_1"), Content("post", "{}"), call_id
@@ -80,7 +78,7 @@ async def test_who_has_seen_nothing_yet(database: Database) -> None:
 
     def answer(c):
         calls.settle(c, call_id, claimed.claim, CallStatus.SUCCEEDED, "answered", NOW)
-        outbox.add(c, message, now=NOW, worker="w", lease_until=SOON)
+        outbox.add(c, message, now=NOW, claim=claim_by(c, "w"))
 
     await database.write(answer)
     assert await unseen() == [call_id], "the answer is not there yet"

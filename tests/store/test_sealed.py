@@ -35,7 +35,7 @@ from bot.store.keyring import Keyring, new_key
 from bot.store.opening import open_database
 from bot.store.schema import deferred_calls
 from bot.store.transaction import Connection, Database, keyring_of
-from tests.store.examples import ANNA, BEN, LATER, NOW, TOMORROW
+from tests.store.examples import ANNA, BEN, LATER, NOW, TOMORROW, claim_by
 from tests.store.test_keys import fill, sealed_columns
 
 Read = Callable[[Connection], Any]
@@ -50,12 +50,13 @@ def of_grants(name: str) -> Read:
 
 
 def of_attempts(c: Connection) -> list[tuple[Attempt, Secret | None]]:
-    return attempts.stranded(c, "w2", LATER, TOMORROW, 10)
+    return attempts.stranded(c, claim_by(c, "w2", LATER, TOMORROW), 10)
 
 
 def of_devices(name: str) -> Read:
     return lambda c: [
-        getattr(each, name) for each in device_authorizations.claim_due(c, "w2", LATER, TOMORROW, 10)
+        getattr(each, name)
+        for each in device_authorizations.claim_due(c, claim_by(c, "w2", LATER, TOMORROW), 10)
     ]
 
 
@@ -95,10 +96,10 @@ READERS: dict[str, Read] = {
     "authorization_requests.card_seal": of_cards,
     "authorization_attempts.seal": of_attempts,
     "outgoing_messages.content": lambda c: [
-        each.content for each in outbox.claim_due(c, "w2", LATER, TOMORROW, 10)
+        each.content for each in outbox.claim_due(c, claim_by(c, "w2", LATER, TOMORROW), 10)
     ],
     "revocations.token": lambda c: [
-        each.token for each in revocations.claim_due(c, "w2", LATER, TOMORROW, 10)
+        each.token for each in revocations.claim_due(c, claim_by(c, "w2", LATER, TOMORROW), 10)
     ],
 }
 """How the bot itself reads what is sealed in a column, of every row that `fill` has made."""

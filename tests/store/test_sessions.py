@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 
+from bot.core.people import SESSION_IDLE_TIMEOUT as IDLE
+from bot.core.people import SESSION_LIFETIME as LIVES
 from bot.core.requests import AttemptKind, AttemptStatus
 from bot.store import attempts, granted_scopes, retention, sessions
 from bot.store.attempts import NewAttempt
 from bot.store.granted_scopes import GrantedScope
 from bot.store.ids import new_id
-from bot.store.sessions import IDLE, LIVES
 from bot.store.transaction import Database
-from tests.store.examples import ANNA, BEN, LATER, NOW, SOON, meet
+from tests.store.examples import ANNA, BEN, LATER, NOW, SOON, claim_by, meet
 
 MINUTE = timedelta(minutes=1)
 A, B = frozenset({"a"}), frozenset({"b"})
@@ -85,9 +86,7 @@ async def came_back(database: Database, state: str = "state") -> bool:
         redirect_uri=None,
         expires_at=LATER,
     )
-    return await database.write_one(
-        lambda c: attempts.record_sign_in(c, sign_in, worker="w1", lease_until=SOON, now=NOW)
-    )
+    return await database.write_one(lambda c: attempts.record_sign_in(c, sign_in, claim_by(c, "w1")))
 
 
 async def test_the_state_of_a_sign_in_counts_once(database: Database) -> None:
@@ -97,9 +96,7 @@ async def test_the_state_of_a_sign_in_counts_once(database: Database) -> None:
 
 async def test_neither_kind_of_attempt_completes_the_other(database: Database) -> None:
     await came_back(database)
-    taken = await database.write(
-        lambda c: attempts.consume(c, "state", code=None, worker="w1", lease_until=SOON, now=NOW)
-    )
+    taken = await database.write(lambda c: attempts.consume(c, "state", claim_by(c, "w1"), code=None))
     assert taken is None
     for kind, status in ((AttemptKind.AUTHORIZATION, None), (AttemptKind.SIGN_IN, "redeeming")):
         before = await database.read(lambda c, k=kind: attempts.consumed_before(c, "state", k))
@@ -108,7 +105,9 @@ async def test_neither_kind_of_attempt_completes_the_other(database: Database) -
 
 async def test_a_used_state_is_kept_for_longer_than_its_cookie_lives(database: Database) -> None:
     await came_back(database)
-    (stranded,) = await database.write(lambda c: attempts.stranded(c, "w2", SOON, LATER, limit=5))
+    (stranded,) = await database.write(
+        lambda c: attempts.stranded(c, claim_by(c, "w2", SOON, LATER), limit=5)
+    )
     attempt, code = stranded
     assert (attempt.kind, attempt.verifier, code) == (AttemptKind.SIGN_IN, None, None)
     assert await database.write(lambda c: attempts.finish(c, attempt.id, AttemptStatus.FAILED, "lost", LATER))

@@ -29,13 +29,14 @@ from bot.store import (
     scope_waits,
     takeover,
 )
+from bot.store.cards import claim_card, claim_due_administrator_cards, claim_due_cards, show_card
 from bot.store.inbox import Arrival
 from bot.store.keyring import Keyring, new_key
 from bot.store.opening import open_database
 from bot.store.postgresql import PostgresqlDatabase, presence_key
 from bot.store.presence_lock import PresenceFile
 from bot.store.transaction import Database
-from tests.store.examples import ANNA, APP, BEN, LATER, NOW, SOON, a_call, ask
+from tests.store.examples import ANNA, APP, BEN, LATER, NOW, SOON, a_call, ask, claim_by
 from tests.store.test_keys import fill
 
 LEASE = timedelta(seconds=20)
@@ -52,16 +53,19 @@ async def fill_as(database: Database, worker: str) -> None:
         scope_waits.open(c, ANNA.platform, ANNA.app_id, frozenset({"a:b"}), NOW)
         for table in ("deferred_calls", "authorization_attempts"):
             c.execute(text(f"UPDATE {table} SET worker = '{worker}' WHERE worker IS NOT NULL"))
-        assert claims.claim_next(c, worker, NOW, SOON) is not None
-        assert outbox.claim_due(c, worker, NOW, SOON, 5)
-        assert revocations.claim_due(c, worker, NOW, SOON, 5)
-        assert scope_waits.cards_due(c, worker, NOW, SOON, 5)
-        assert grants.lease_refresh(c, ANNA, 1, worker, NOW, SOON) is not None
+        assert claims.claim_next(c, claim_by(c, worker, NOW, SOON)) is not None
+        assert outbox.claim_due(c, claim_by(c, worker, NOW, SOON), 5)
+        assert revocations.claim_due(c, claim_by(c, worker, NOW, SOON), 5)
+        assert claim_due_administrator_cards(c, claim_by(c, worker, NOW, SOON), 5)
+        assert grants.lease_refresh(c, ANNA, 1, claim_by(c, worker, NOW, SOON)) is not None
         request = requests.live_of(c, ANNA)
         assert request is not None
-        requests.show(c, request.id, NOW)
-        assert requests.claim_card(c, request.id, worker, NOW, SOON) is not None
-        assert device_authorizations.claim_due(c, worker, LATER - timedelta(minutes=4), SOON, 5) or True
+        show_card(c, request.id, NOW)
+        assert claim_card(c, request.id, claim_by(c, worker, NOW, SOON)) is not None
+        assert (
+            device_authorizations.claim_due(c, claim_by(c, worker, LATER - timedelta(minutes=4), SOON), 5)
+            or True
+        )
 
     await database.write(claim)
 
@@ -73,16 +77,18 @@ def due(c: Connection, moment: datetime = MOMENT) -> dict[str, int]:
     assert grant is not None
     assert grant.status is GrantStatus.ACTIVE
     claimed = []
-    while (call := claims.claim_next(c, "w2", moment, later)) is not None:
+    while (call := claims.claim_next(c, claim_by(c, "w2", moment, later))) is not None:
         claimed.append(call)
     return {
         "calls": len(claimed),
-        "messages": len(outbox.claim_due(c, "w2", moment, later, 5)),
-        "cards": len(requests.cards_due(c, "w2", moment, later, 5)),
-        "attempts": len(attempts.stranded(c, "w2", moment, later, 5)),
-        "refreshes": int(grants.lease_refresh(c, ANNA, grant.generation, "w2", moment, later) is not None),
-        "revocations": len(revocations.claim_due(c, "w2", moment, later, 5)),
-        "administrators' cards": len(scope_waits.cards_due(c, "w2", moment, later, 5)),
+        "messages": len(outbox.claim_due(c, claim_by(c, "w2", moment, later), 5)),
+        "cards": len(claim_due_cards(c, claim_by(c, "w2", moment, later), 5)),
+        "attempts": len(attempts.stranded(c, claim_by(c, "w2", moment, later), 5)),
+        "refreshes": int(
+            grants.lease_refresh(c, ANNA, grant.generation, claim_by(c, "w2", moment, later)) is not None
+        ),
+        "revocations": len(revocations.claim_due(c, claim_by(c, "w2", moment, later), 5)),
+        "administrators' cards": len(claim_due_administrator_cards(c, claim_by(c, "w2", moment, later), 5)),
     }
 
 
@@ -109,7 +115,7 @@ async def test_whatever_was_claimed_is_due_at_once(database: Database) -> None:
 
     with pytest.raises(Undo):
         await database.write(before)
-    taken = await database.write(lambda c: takeover.from_everybody(c, MOMENT, LEASE))
+    taken = await database.write(lambda c: takeover.from_everyone(c, MOMENT, LEASE))
     assert taken is not None
     assert {name: count for name, count in taken.items() if name != "device authorizations"} == ALL_DUE
     assert await database.write(due) == ALL_DUE
@@ -137,16 +143,18 @@ async def test_what_another_replica_has_claimed_stays_its_own(postgresql_url: st
 
 async def test_a_device_code_is_polled_at_its_interval_whoever_polls(database: Database) -> None:
     await fill(database)
-    claimed = await database.write(lambda c: device_authorizations.claim_due(c, "w1", SOON, SOON + LEASE, 5))
+    claimed = await database.write(
+        lambda c: device_authorizations.claim_due(c, claim_by(c, "w1", SOON, SOON + LEASE), 5)
+    )
     assert len(claimed) == 1
     moment = SOON + timedelta(seconds=1)
-    taken = await database.write(lambda c: takeover.from_everybody(c, moment, LEASE))
+    taken = await database.write(lambda c: takeover.from_everyone(c, moment, LEASE))
     assert taken is not None
     assert taken["device authorizations"] == 1
     interval = timedelta(seconds=claimed[0].interval)
 
     def polls(at: datetime) -> Any:
-        return lambda c: device_authorizations.claim_due(c, "w2", at, at + LEASE, 5)
+        return lambda c: device_authorizations.claim_due(c, claim_by(c, "w2", at, at + LEASE), 5)
 
     assert await database.write(polls(moment + interval - timedelta(seconds=1))) == []
     assert len(await database.write(polls(moment + interval))) == 1
@@ -156,14 +164,16 @@ async def test_takeovers_are_counted_until_a_step_is_made(database: Database) ->
     await ask(database)
     moment, counted = NOW, []
     for _ in range(3):
-        call = await database.write_one(lambda c, m=moment: claims.claim_next(c, "w", m, m + LEASE))
+        call = await database.write_one(
+            lambda c, m=moment: claims.claim_next(c, claim_by(c, "w", m, m + LEASE))
+        )
         assert call is not None
         counted.append(call.takeovers)
         moment += LEASE
     assert counted == [0, 1, 2]
     # Back to the queue without a step: it counts on.
     await database.write(lambda c: calls.requeue(c, call.id, call.claim, moment, None))
-    call = await database.write_one(lambda c: claims.claim_next(c, "w", moment, moment + LEASE))
+    call = await database.write_one(lambda c: claims.claim_next(c, claim_by(c, "w", moment, moment + LEASE)))
     assert call is not None
     assert call.takeovers == 2
     steps = [Step(0, "d", True, moment, {"value": 1})]
@@ -182,8 +192,8 @@ async def test_takeovers_are_counted_until_a_step_is_made(database: Database) ->
 @pytest.mark.parametrize("how", ["suspended", "failed at the platform"])
 async def test_so_does_what_a_platform_answers(database: Database, how: str) -> None:
     await ask(database)
-    await database.write_one(lambda c: claims.claim_next(c, "w", NOW, SOON))
-    call = await database.write_one(lambda c: claims.claim_next(c, "w", SOON, SOON + LEASE))
+    await database.write_one(lambda c: claims.claim_next(c, claim_by(c, "w", NOW, SOON)))
+    call = await database.write_one(lambda c: claims.claim_next(c, claim_by(c, "w", SOON, SOON + LEASE)))
     assert call is not None
     assert call.takeovers == 1
 
@@ -211,7 +221,9 @@ async def test_urgent_calls_run_beside_what_runs_and_before_what_waits(database:
     second = await ask(database, asked_at=NOW + timedelta(milliseconds=1))
 
     def claim(**more: bool) -> Any:
-        return database.write_one(lambda c: claims.claim_next(c, "w", LATER, LATER + LEASE, **more))
+        return database.write_one(
+            lambda c: claims.claim_next(c, claim_by(c, "w", LATER, LATER + LEASE), **more)
+        )
 
     running = await claim()
     assert running is not None
@@ -234,11 +246,12 @@ async def test_a_running_call_is_stopped_unless_it_may_have_written(database: Da
     read, wrote = await ask(database), await ask(database, BEN)
     await database.write_one(lambda c: inbox.record_all(c, [urgent(1)]))
     mine = await database.write_one(
-        lambda c: claims.claim_next(c, "w", LATER, LATER + LEASE, urgent_only=True)
+        lambda c: claims.claim_next(c, claim_by(c, "w", LATER, LATER + LEASE), urgent_only=True)
     )
     assert mine is not None
     claimed = [
-        await database.write_one(lambda c: claims.claim_next(c, "w", LATER, LATER + LEASE)) for _ in range(2)
+        await database.write_one(lambda c: claims.claim_next(c, claim_by(c, "w", LATER, LATER + LEASE)))
+        for _ in range(2)
     ]
     assert {call.id for call in claimed if call} == {read, wrote}
     writing = next(call for call in claimed if call and call.id == wrote)
@@ -299,9 +312,9 @@ async def test_an_earlier_release_that_takes_no_lock_counts_as_another_process(d
     await fill_as(database, "w1")
     await database.write(lambda c: replicas.heartbeat(c, "earlier", "host", ["k"], NOW))
     await database.write(lambda c: c.execute(text("UPDATE replicas SET app = ''")) and None)
-    assert await database.write(lambda c: takeover.from_everybody(c, MOMENT, LEASE)) is None
+    assert await database.write(lambda c: takeover.from_everyone(c, MOMENT, LEASE)) is None
     later = NOW + timedelta(minutes=2)
-    assert await database.write(lambda c: takeover.from_everybody(c, later, LEASE)) is not None
+    assert await database.write(lambda c: takeover.from_everyone(c, later, LEASE)) is not None
 
 
 async def until_held(database: Database) -> int:

@@ -14,10 +14,11 @@ from sqlalchemy.sql.schema import Column
 import bot.store
 
 LAST_ONE_WINS = {
-    "requests.REDRAW": "counts up: one more drawing of a card does no harm",
+    "calls.ATTACH": "the request whose card showed the call last",
+    "cards.REDRAW": "counts up: one more drawing of a card does no harm",
     "reactions.HURRY": "a reaction that is due earlier is only removed earlier",
     "reactions.PLACED": "the id that the platform gave; an answer in the meantime is seen by the returned time",
-    "reactions.TAKE": "a reaction that is removed twice is removed",
+    "reactions.CLAIM": "a reaction that is removed twice is removed",
     "sessions.TOUCH": "when it was last used, to the minute",
     "requests.STAMP_OPENED": "the first one stays",
     "users.CONSENTED": "what the platform last told",

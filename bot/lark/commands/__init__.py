@@ -1,10 +1,11 @@
-"""What a person can have done at Lark or Feishu, in the order in which the help shows it."""
+"""The commands for Lark and Feishu, in the order of the help."""
 
 from bot.core.commands import Command
 from bot.lark.commands.agenda import agenda
-from bot.lark.commands.documents import doc, search
+from bot.lark.commands.documents import doc
 from bot.lark.commands.openapi import call
 from bot.lark.commands.profile import me
+from bot.lark.commands.search import search
 from bot.lark.commands.tasks import task, tasks
 
 COMMANDS: tuple[Command, ...] = (me, agenda, tasks, task, doc, search, call)

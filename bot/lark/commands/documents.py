@@ -1,178 +1,50 @@
-"""`/doc` and `/search`: the text of a document, and the documents that the person can see."""
+"""`/doc`: the text of a document or wiki page."""
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from datetime import date
-from urllib.parse import unquote, urlsplit
+from dataclasses import replace
 
 from bot.core.api import ApiCall, Json
 from bot.core.command_replies import how_to_use, paragraph
-from bot.core.commands import ApiRefused, Ask, Steps, command, with_names
+from bot.core.commands import ApiRefused, Ask, Steps, command
 from bot.core.language import Words
 from bot.core.messages import Code, Line, Reply, Span
 from bot.core.scopes import Requirement, all_of, any_of
-from bot.core.times import Zone, format_near_day
-from bot.core.unseen_characters import one_line
 from bot.core.words.refusals import unreadable
 from bot.lark.commands.blocks import lines_of, title_of
-from bot.lark.commands.refusals import Refusal, Refusals, explained
-from bot.lark.commands.response_fields import TOKEN, child, items, line, link, moment, number, text, token
-from bot.lark.trusted_links import PLATFORM_LINKS
+from bot.lark.commands.document_links import (
+    DOCUMENT_KINDS,
+    UNKNOWN_KIND,
+    RequestedDocument,
+    requested_document,
+)
+from bot.lark.commands.refusals import Refusal, Refusals, explain
+from bot.lark.commands.response_fields import child, items, line, text, token
 
 READ_DOCUMENT = any_of("docx:document:readonly", "docx:document")
+
 READ_NODE = any_of("wiki:node:read", "wiki:wiki:readonly", "wiki:wiki")
 
-MOST_CHARACTERS = 3000
-MOST_LINES = 120
-"""A message has room for this much of a document."""
+MAX_CHARACTERS = 3000
 
-BLOCKS = 250
-"""Of a document's beginning: more than a message shows, though some are parts of others."""
+MAX_LINES = 120
+"""How much of a document fits into a message."""
 
-SHORTEST_CUT = 80
-"""Characters of a line of which less is not worth beginning."""
+PAGE_SIZE = 250
+"""Blocks that are read from the start of a document: more than fit into a message, although some are nested."""
 
-RESULTS = 10
-
-KINDS: Mapping[str, Words] = {
-    "doc": Words("Old-format document", "旧版文档"),
-    "docx": Words("Document", "文档"),
-    "sheet": Words("Spreadsheet", "电子表格"),
-    "bitable": Words("Base", "多维表格"),
-    "mindnote": Words("MindNote", "思维笔记"),
-    "slides": Words("Slides", "幻灯片"),
-    "file": Words("File", "文件"),
-    "folder": Words("Folder", "文件夹"),
-    "wiki": Words("Wiki page", "知识库页面"),
-    "catalog": Words("Wiki folder", "知识库目录"),
-    "shortcut": Words("Shortcut", "快捷方式"),
-    "minutes": Words("Minutes", "妙记"),
-}
-
-SOMETHING = Words("File", "文件")
-
-PATHS = {
-    "docx": "docx",
-    "wiki": "wiki",
-    "docs": "doc",
-    "doc": "doc",
-    "sheets": "sheet",
-    "sheet": "sheet",
-    "base": "bitable",
-    "mindnotes": "mindnote",
-    "slides": "slides",
-    "file": "file",
-    "minutes": "minutes",
-}
-"""What the first word of a link's path leads to."""
-
-OLD_TOKEN = re.compile(r"(dox|wik|doc|sht|bas|bmn|sld|box|fld)[a-z]{2}[A-Za-z0-9]{15,}")
-"""Tokens of earlier years began with what they name; newer ones do not tell."""
-
-OLD_TOKENS = {
-    "dox": "docx",
-    "wik": "wiki",
-    "doc": "doc",
-    "sht": "sheet",
-    "bas": "bitable",
-    "bmn": "mindnote",
-    "sld": "slides",
-    "box": "file",
-    "fld": "folder",
-}
-
-_ADDRESS = r"[!#$%&*+,\-./0-9:;=?@A-Z_a-z~]"
-"""Where a link is written, anything else ends it: brackets, quotes, and any character beyond ASCII."""
-LINK = re.compile(
-    rf"https?://[^\s/<>()\[\]\"'`]{{1,255}}/{_ADDRESS}*"
-    # Without its scheme, or a path alone.
-    rf"|(?<![A-Za-z0-9_./@:-])(?:[a-z0-9-]+(?:\.[a-z0-9-]+)+/|/?(?=(?:{'|'.join(PATHS)})/)){_ADDRESS}+",
-    re.IGNORECASE,
-)
-NAMED_LINK = re.compile(r"\[[^\[\]]*\]\(([^()\s]+)\)")
-"""A link under a name: what counts is where it leads."""
-WRITTEN_TOKEN = re.compile(r"(?<![A-Za-z0-9_@.-])[A-Za-z0-9_-]{20,200}(?![A-Za-z0-9_-])")
-"""What may be a token among other words, in Chinese without a space between: no word of a language holds digits."""
-AROUND = "\"'`*<>()[]{}.,:;!?‘’“”《》〈〉「」『』【】（）＜＞，。、：；！？…"
-"""Punctuation before and after what is named."""
-
-
-# --- which document -------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Named:
-    """The document that somebody asked for."""
-
-    kind: str
-    token: str
-    url: str | None
-    """Where it opens: the link that was given, if it is one of the platform's, else a path there. None when only the
-    token was given."""
-
-    @property
-    def address(self) -> str:
-        return self.url if self.url and not self.url.startswith("/") else self.token
-
-    @property
-    def mention(self) -> Line:
-        return (Span(self.address, url=self.url),)
-
-
-def named_document(arguments: str) -> Named | None:
-    """The first link to a document in what was written, else the one word that it is, taken for a token."""
-    written = unicodedata.normalize("NFKC", NAMED_LINK.sub(r" \1 ", arguments.replace("\uff0c", " ")))
-    for found in LINK.finditer(written):
-        if named := of_link(found[0]):
-            return named
-    words = [written.strip().strip(AROUND).strip(), *filter(has_digit, WRITTEN_TOKEN.findall(written))]
-    word = next((each for each in words if token(each)), None)
-    if word is None:
-        return None
-    old = OLD_TOKEN.fullmatch(word)
-    return Named(OLD_TOKENS[old[1]] if old else "docx", word, None)
-
-
-def has_digit(word: str) -> bool:
-    return any(map(str.isdigit, word))
-
-
-def of_link(written: str) -> Named | None:
-    """What a link leads to. Only the token is taken from one to another host, which is not shown again."""
-    scheme, found, rest = written.partition("://")
-    url = f"{scheme.lower()}://{rest}" if found else f"https://{written}".replace("https:///", "/")
-    if url.removeprefix("https://").partition("/")[0].lower() in PATHS:
-        url = "/" + written
-    try:
-        path = unquote(urlsplit(url).path)
-    except ValueError:
-        return None
-    parts = [part for part in path.split("/") if part]
-    if len(parts) < 2 or parts[0].lower() not in PATHS:
-        return None
-    area, named = parts[0].lower(), TOKEN.match(parts[1])
-    if named is None:
-        return None
-    whole = url.rstrip(".,;:!?*")
-    # A path that goes on (`/docx/TOKEN/../OTHER`) may open another document than the one whose text is shown.
-    if urlsplit(whole).path.rstrip("/") != f"/{parts[0]}/{named[0]}":
-        whole = ""
-    return Named(PATHS[area], named[0], PLATFORM_LINKS.resolve(whole) or f"/{area}/{named[0]}")
+MIN_CUT = 80
+"""Characters. A line is not shown if less of it would fit."""
 
 
 def needs_of_document(arguments: str) -> Requirement:
-    """A wiki page needs one scope more. Without arguments: whatever any document may need."""
-    named = named_document(arguments)
+    """Return the scopes to read a document. A wiki page needs one more; without arguments, include that too."""
+    named = requested_document(arguments)
     if not arguments.strip() or (named and named.kind == "wiki"):
         return all_of(READ_NODE, READ_DOCUMENT)
     return READ_DOCUMENT
 
-
-# --- its text -------------------------------------------------------------------------------------------
 
 FORBIDDEN = Refusal(
     Words("You don't have access to this document", "你没有权限查看该文档"),
@@ -225,7 +97,7 @@ REFUSALS: Refusals = {
     needs=needs_of_document,
 )
 def doc(ask: Ask) -> Steps:
-    named = named_document(ask.arguments)
+    named = requested_document(ask.arguments)
     if named is None:
         return how_to_use(doc, DOC_EXAMPLE, problem=NOT_A_DOCUMENT if ask.arguments.strip() else None)
     kind, document, title = named.kind, named.token, ""
@@ -238,11 +110,11 @@ def doc(ask: Ask) -> Steps:
             if not kind or not document:
                 return unreadable(Words("the page's document", "页面对应的文档"))
         if kind != "docx":
-            return other_kind(kind, title, named)
+            return unsupported_kind(kind, title, named)
         path = f"/open-apis/docx/v1/documents/{document}/blocks"
-        found = child((yield ApiCall("GET", path, {"page_size": str(BLOCKS)})), "data")
+        found = child((yield ApiCall("GET", path, {"page_size": str(PAGE_SIZE)})), "data")
     except ApiRefused as refused:
-        return explained(refused, REFUSALS, named.mention)
+        return explain(refused, REFUSALS, named.mention)
     return render(items(found, "items"), title, named, more=found.get("has_more") is True)
 
 
@@ -254,9 +126,9 @@ NOT_A_DOCUMENT = Words(
 )
 
 
-def other_kind(kind: str, title: str, named: Named) -> Reply:
-    """What is no document is said to be what it is."""
-    words = KINDS.get(kind, SOMETHING)
+def unsupported_kind(kind: str, title: str, named: RequestedDocument) -> Reply:
+    """Return the reply for a file of another kind, which it names."""
+    words = DOCUMENT_KINDS.get(kind, UNKNOWN_KIND)
     return Reply(
         Words("Only documents can be read here", "这里只能阅读文档"),
         (
@@ -267,14 +139,14 @@ def other_kind(kind: str, title: str, named: Named) -> Reply:
     )
 
 
-def render(blocks: list[Mapping[str, Json]], title: str, named: Named, *, more: bool) -> Reply:
-    """The beginning of a document, with the rest a link away."""
+def render(blocks: list[Mapping[str, Json]], title: str, named: RequestedDocument, *, more: bool) -> Reply:
+    """Return the start of a document, with a link to it."""
     title, lines = title or title_of(blocks), lines_of(blocks)
-    heading = Words(title, title) if title else KINDS["docx"]
+    heading = Words(title, title) if title else DOCUMENT_KINDS["docx"]
     if not lines and not more:
         empty = paragraph(Words("This document is empty.", "该文档没有内容。"))
         return Reply(heading, (empty, *link_to(named)))
-    shown = beginning(lines)
+    shown = fitting_lines(lines)
     return Reply(heading, (*shown, *((CUT,) if more or shown != lines else ()), *link_to(named)))
 
 
@@ -285,34 +157,34 @@ CUT: Line = (
 )
 
 
-def beginning(lines: list[Line]) -> list[Line]:
-    """As much of the lines as a message has room for."""
+def fitting_lines(lines: list[Line]) -> list[Line]:
+    """Return the lines that fit into a message."""
     shown: list[Line] = []
-    room = MOST_CHARACTERS
-    for each in lines[:MOST_LINES]:
-        length = length_of(each)
+    room = MAX_CHARACTERS
+    for each in lines[:MAX_LINES]:
+        length = line_length(each)
         if length > room:
-            return [*shown, cut(each, room)] if room > SHORTEST_CUT else shown
+            return [*shown, truncate_line(each, room)] if room > MIN_CUT else shown
         shown.append(each)
         room -= length
     return shown
 
 
-def length_of(line: Line) -> int:
-    return len(line.text) if isinstance(line, Code) else sum(len(text_of(span)) for span in line)
+def line_length(line: Line) -> int:
+    return len(line.text) if isinstance(line, Code) else sum(len(span_text(span)) for span in line)
 
 
-def text_of(span: Span) -> str:
+def span_text(span: Span) -> str:
     return span.text if isinstance(span.text, str) else span.text.en
 
 
-def cut(line: Line, room: int) -> Line:
-    """The beginning of a line that is too long."""
+def truncate_line(line: Line, room: int) -> Line:
+    """Return the start of a line that is too long."""
     if isinstance(line, Code):
         return replace(line, text=f"{line.text[: room - 1]}…")
     kept: list[Span] = []
     for span in line:
-        words = text_of(span)
+        words = span_text(span)
         if len(words) > room:
             return (*kept, replace(span, text=f"{words[: room - 1].rstrip()}…"))
         kept.append(span)
@@ -320,88 +192,5 @@ def cut(line: Line, room: int) -> Line:
     return tuple(kept)
 
 
-def link_to(named: Named) -> tuple[Line, ...]:
+def link_to(named: RequestedDocument) -> tuple[Line, ...]:
     return ((Span(Words("Open document", "打开文档"), url=named.url),),) if named.url else ()
-
-
-# --- search ---------------------------------------------------------------------------------------------
-
-HIGHLIGHT = re.compile(r"</?(?:h|hb|em)>", re.IGNORECASE)
-"""The platform marks what it found; nothing else that looks like a tag is one."""
-
-NAMED = re.compile(r"\[([^\[\]]+)\]\([^()\s]+\)")
-"""A link under a name: what is searched for is the name."""
-AROUND_WORDS = "`‘’“”「」『』.,;。，、；"
-"""Quotes around what is searched for, and punctuation after it."""
-
-INVALID_FIELD = 99992402
-
-SEARCH_REFUSALS: Refusals = {
-    code: Refusal(
-        Words("This search isn't possible", "无法执行此搜索"),
-        Words("Try fewer words: the limit is about 30 characters.", "请减少关键词，上限约为 30 个字符。"),
-    )
-    for code in (INVALID_FIELD, 1274001, 1274002)
-}
-
-
-@command(
-    "search",
-    usage=Words("WORDS", "关键词"),
-    summary=Words("search your documents", "搜索文档"),
-    needs=any_of("search:docs:read"),
-    private=True,
-    keep=with_names,
-)
-def search(ask: Ask) -> Steps:
-    words = " ".join(NAMED.sub(r"\1", ask.arguments).split()).strip(AROUND_WORDS).strip()
-    if not words:
-        return how_to_use(search, Words("/search quarterly plan", "/search 季度计划"))
-    # Without the two empty filters the platform finds nothing.
-    body = {"query": words, "doc_filter": {}, "wiki_filter": {}, "page_size": RESULTS}
-    try:
-        found = yield ApiCall("POST", "/open-apis/search/v2/doc_wiki/search", body=body, read=True)
-    except ApiRefused as refused:
-        return explained(refused, SEARCH_REFUSALS)
-    return render_results(child(found, "data"), one_line(words, 60), ask)
-
-
-def render_results(data: Mapping[str, Json], words: str, ask: Ask) -> Reply:
-    zone = ask.zone
-    today = zone.local(ask.asked_at).date()
-    found = items(data, "res_units")[:RESULTS]
-    if not found:
-        return Reply(
-            Words("No results for {words}", "未找到：{words}").format(words=words),
-            (paragraph(Words("Try other or fewer words.", "请换个关键词，或减少关键词。")),),
-        )
-    lines = [each for unit in found for each in result_lines(unit, zone, today)]
-    total = number(data.get("total")) or 0
-    if total > len(found) or data.get("has_more") is True:
-        shown = Words("Showing {n} of {total}.", "共 {total} 条，以上为前 {n} 条。")
-        if total <= len(found):
-            shown = Words("Showing the first {n}.", "以上为前 {n} 条。")
-        narrower = Words(" Add words to narrow it down.", "增加关键词可缩小范围。")
-        lines.append(paragraph(shown.format(n=len(found), total=total), narrower))
-    return Reply(Words("Results for {words}", "搜索结果：{words}").format(words=words), tuple(lines))
-
-
-LONGEST_SNIPPET = 140
-
-
-def result_lines(unit: Mapping[str, Json], zone: Zone, today: date) -> tuple[Line, ...]:
-    about = child(unit, "result_meta")
-    title = one_line(HIGHLIGHT.sub("", text(unit, "title_highlighted")))
-    kind = text(about, "doc_types") or text(unit, "entity_type")
-    details = [Span(KINDS.get(kind.lower(), SOMETHING))]
-    owner, updated = line(about, "owner_name", 60), moment(about.get("update_time"))
-    if owner:
-        details.append(Span(f" · {owner}"))
-    if updated:
-        details += [Span(" · "), Span(format_near_day(zone.local(updated).date(), today))]
-    snippet = one_line(HIGHLIGHT.sub("", text(unit, "summary_highlighted")), LONGEST_SNIPPET)
-    return (
-        (Span(title or Words("(no title)", "（无标题）"), bold=True, url=link(about.get("url"))),),
-        *([paragraph(snippet)] if snippet else []),
-        tuple(details),
-    )

@@ -1,0 +1,24 @@
+"""Versions of cards: a row counts the changes that its card should show, and the last one that the card does show.
+
+These are the values of an UPDATE that changes what a card should show. Once committed, the card is due: see `cards`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import literal_column
+
+from bot.store.schema import authorization_requests as requests
+from bot.store.schema import scope_waits as waits
+from bot.store.statements import bind
+
+REQUEST_CARD_CHANGED: dict[str, Any] = {
+    "card_wanted": requests.c.card_wanted + 1,
+    "card_attempts": literal_column("0"),
+    "card_due_at": bind("now", requests.c.card_due_at),
+}
+SCOPE_WAIT_CARDS_CHANGED: dict[str, Any] = {
+    "cards_wanted": waits.c.cards_wanted + 1,
+    "cards_due_at": bind("now", waits.c.cards_due_at),
+}
