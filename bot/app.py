@@ -21,6 +21,7 @@ from bot.core.builtin_commands import builtin_commands
 from bot.core.commands import Registry, registry
 from bot.core.errors import ConfigurationError
 from bot.core.events import Outage, Unauthentic, UrlVerification
+from bot.core.grants import REVOKED_BY_OPERATOR
 from bot.core.people import UserKey
 from bot.core.unseen_characters import escape
 from bot.flows import cards, takeover
@@ -30,6 +31,7 @@ from bot.flows.authorize.revoke import revoke_due
 from bot.flows.bot import Bot, now
 from bot.flows.chores import CHORES, repeat, show_cards_when_woken
 from bot.flows.intake import accept_event
+from bot.flows.time_limit import show_what_hangs
 from bot.flows.worker import Worker
 from bot.lark.commands import COMMANDS
 from bot.lark.platform import LarkPlatform
@@ -121,6 +123,7 @@ def run(settings: Settings, refit: Refit = unchanged) -> int:
         check_schema(settings.database_url)
     for line in exposed_database(settings.database_url):
         log.warning(line)
+    show_what_hangs()
     forced_exit = threading.Timer(STOP_TIMEOUT, os._exit, (0,))
     forced_exit.daemon = True
     try:
@@ -266,7 +269,7 @@ async def revoke_user(settings: Settings, user_text: str) -> int:
 
 
 async def revoke_and_report(bot: Bot, user: UserKey) -> str:
-    ended = await permissions.take_back(bot, user, "revoked_by_operator", sign_out=True)
+    ended = await permissions.take_back(bot, user, REVOKED_BY_OPERATOR, sign_out=True)
     await asyncio.gather(*bot.tasks)
     await revoke_due(bot)
     await cards.show_due_cards(bot)

@@ -7,6 +7,7 @@ from importlib.metadata import EntryPoint, entry_points
 
 from bot.core.commands import NAME, Command
 from bot.core.errors import BotError
+from bot.flows.time_limit import limited
 
 GROUP = "bot.commands"
 """The entry point group. Its value is a `Command`: `weather = "bot_weather:weather"`."""
@@ -33,7 +34,7 @@ def installed_commands(own: Iterable[Command]) -> tuple[Command, ...]:
                 f"The command {command.typed} of {origin(entry)} is already defined by {taken[command.name]}."
             )
         taken[command.name] = origin(entry)
-        found.append(command)
+        found.append(limited(command))
     return tuple(found)
 
 

@@ -26,7 +26,7 @@ from bot.core.secrets import Secret
 from bot.core.times import find_zone
 
 Brand = Literal["lark", "feishu"]
-OAuthGeneration = Literal["v3", "v2", "v1"]
+TokenEndpointVersion = Literal["v3", "v2", "v1"]
 Ingress = Literal["websocket", "webhook"]
 LogFormat = Literal["text", "json"]
 LogLevel = Literal["debug", "info", "warning", "error", "critical"]
@@ -58,7 +58,7 @@ class Settings(OperatorSettings):
     applink_url: str | None
     """None: cards link straight to the bot."""
     jssdk_url: str
-    oauth: OAuthGeneration
+    oauth: TokenEndpointVersion
     events: Ingress
     encrypt_key: Secret | None
     verification_token: Secret | None
@@ -302,7 +302,7 @@ TABLE: tuple[Setting, ...] = (
         name="LARK_OAUTH",
         field="oauth",
         parse=_one_of("v3", "v2", "v1"),
-        meaning="Generation of the token endpoint: `v3` (accounts origin, `/oauth/v3/token`), "
+        meaning="Version of the token endpoint: `v3` (accounts origin, `/oauth/v3/token`), "
         "`v2` (open origin, `/open-apis/authen/v2/oauth/token`) or `v1` (OIDC).",
         default="v2",
     ),

@@ -1,4 +1,4 @@
-"""The commands that every platform has: help, welcome, and what a person does with their own permissions."""
+"""The commands of every platform: help, welcome, and the user's own permissions. Their words are in `words.help`."""
 
 from __future__ import annotations
 
@@ -29,32 +29,32 @@ from bot.core.messages import Line, Reply, Span
 from bot.core.scopes import MAX_SCOPES_PER_LINK, OFFLINE_ACCESS, SCOPE, all_of
 from bot.core.times import format_moment
 from bot.core.unseen_characters import one_line
-from bot.core.words import cards as card_words
+from bot.core.words import help as help_words
 
 WELCOME = "welcome"
-"""The hidden command that a first contact runs."""
+"""The hidden command that runs when a user first opens the chat."""
 
 
 def builtin_commands(others: Sequence[Command], page: str | None = None) -> tuple[Command, ...]:
-    """The built-in commands. The help lists `others` first; the welcome proposes the first three of them.
+    """Return the built-in commands. The help lists `others` first; the welcome suggests the first three of them.
 
-    `page` is the link to "My permissions", where a browser can open it.
+    `page` is the link to "My permissions", if a browser can open it.
     """
 
-    @command("help", summary=Words("all commands", "查看全部命令"), urgent=True, keep=nothing)
-    @at_once
+    @command("help", summary=help_words.HELP_SUMMARY, urgent=True, keep=nothing)
+    @without_steps
     def help_command(ask: Ask) -> Reply:
-        lines = (*help_lines(others, mine), *page_line(page, ask), EDITS)
-        return Reply(Words("Commands", "可用命令"), lines)
+        lines = (*help_lines(others, mine), *page_line(page, ask), paragraph(help_words.EDITS))
+        return Reply(help_words.HELP_TITLE, lines)
 
-    @command(UNKNOWN, summary=Words("answer anything else", "回复其他消息"), hidden=True, keep=echoed)
-    @at_once
+    @command(UNKNOWN, summary=help_words.UNKNOWN_SUMMARY, hidden=True, keep=echoed)
+    @without_steps
     def unknown(ask: Ask) -> Reply:
-        said = echoed(ask.arguments, {})
-        return introduction(others) if is_greeting(said) else misunderstood(said, [*others, *mine])
+        message = echoed(ask.arguments, {})
+        return introduction(others) if is_greeting(message) else not_understood(message, [*others, *mine])
 
-    @command(WELCOME, summary=Words("introduce myself", "自我介绍"), hidden=True)
-    @at_once
+    @command(WELCOME, summary=help_words.WELCOME_SUMMARY, hidden=True)
+    @without_steps
     def welcome(ask: Ask) -> Reply:
         return introduction(others)
 
@@ -62,8 +62,8 @@ def builtin_commands(others: Sequence[Command], page: str | None = None) -> tupl
     return (*mine, unknown, welcome)
 
 
-def at_once(answer: Callable[[Ask], Reply]) -> Callable[[Ask], Steps]:
-    """A command without steps."""
+def without_steps(answer: Callable[[Ask], Reply]) -> Callable[[Ask], Steps]:
+    """Make a command that yields nothing and returns its reply."""
 
     def run(ask: Ask) -> Steps:
         yield from ()
@@ -74,37 +74,20 @@ def at_once(answer: Callable[[Ask], Reply]) -> Callable[[Ask], Steps]:
 
 # --- help -----------------------------------------------------------------------------------------------
 
-INTRODUCTION: tuple[Line, ...] = (
-    paragraph(
-        Words(
-            "I look things up and get things done for you, as you: I can only see what you can see.",
-            "我会以你的身份查信息、办事情，只能看到你有权查看的内容。",
-        )
-    ),
-    paragraph(
-        Words(
-            "If I need a permission, I'll ask you here for just that one. You can decline, "
-            "and /revoke takes everything back.",
-            "需要权限时，我会在这里单独向你申请。你可以拒绝，也可以随时发送 /revoke 撤销全部授权。",
-        )
-    ),
-    (Span(Words("Try these:", "不妨试试："), bold=True),),
-)
-
-MORE_HELP: Line = paragraph(Words("/help lists all commands.", "发送 /help 查看全部命令。"))
-
 
 def introduction(others: Sequence[Command]) -> Reply:
-    return Reply(Words("Hello!", "你好！"), (*INTRODUCTION, *map(help_line, others[:3]), MORE_HELP))
-
-
-EDITS: Line = paragraph(
-    Words(
-        "Editing a message you've already sent changes nothing. To change a request, send it again.",
-        "编辑已发送的消息不会生效。如需更改，请重新发送。",
+    lines = (
+        paragraph(help_words.WELCOME_AS_YOU),
+        paragraph(help_words.WELCOME_PERMISSIONS),
+        heading(help_words.WELCOME_TRY),
+        *map(help_line, others[:3]),
+        paragraph(help_words.WELCOME_MORE),
     )
-)
-"""The platform tells of a message once, when it is sent; by the time of an edit its command may have run."""
+    return Reply(help_words.WELCOME_TITLE, lines)
+
+
+def heading(words: Words) -> Line:
+    return (Span(words, bold=True),)
 
 
 def help_line(each: Command) -> Line:
@@ -113,15 +96,15 @@ def help_line(each: Command) -> Line:
 
 def help_lines(others: Sequence[Command], mine: Sequence[Command]) -> tuple[Line, ...]:
     return (
-        (Span(Words("On your behalf", "以你的身份执行"), bold=True),),
+        heading(help_words.ON_YOUR_BEHALF),
         *(help_line(each) for each in others if not each.hidden),
-        (Span(Words("Permissions and help", "授权与帮助"), bold=True),),
+        heading(help_words.PERMISSIONS_AND_HELP),
         *(help_line(each) for each in mine if not each.hidden),
     )
 
 
 def echoed(text: str, mentions: Mentions) -> str:
-    """What the answer repeats of a message that is no command. No more of it is stored."""
+    """Return what the reply repeats of a message that is no command. No more of it is stored."""
     return one_line(with_names(text, mentions), 60)
 
 
@@ -131,43 +114,34 @@ GREETING = re.compile(
     r"|(?:[你您]好|你们好|大家好|嗨|嘿|喂|哈[喽啰罗]|早安?|早上好|[上中下]午好|晚上好|在[吗么]|在不在|有人[吗么]|开始)"
     r"[呀啊哦哈吖呢喽]?(?: ?\S{1,4})?"
 )
-"""A greeting, perhaps with whom it is for. Of lower-case words without punctuation."""
+"""Matches a greeting, optionally with an addressee, in lower case without punctuation."""
 
 
-def is_greeting(said: str) -> bool:
-    text = unicodedata.normalize("NFKC", said).replace("👋", " hi ").casefold()
+def is_greeting(message: str) -> bool:
+    text = unicodedata.normalize("NFKC", message).replace("👋", " hi ").casefold()
     words = "".join(character if character.isalnum() else " " for character in text).split()
     return GREETING.fullmatch(" ".join(words)) is not None
 
 
-def misunderstood(said: str, commands: Sequence[Command]) -> Reply:
-    """The answer to a message that is no command; one without words has said nothing."""
-    if not said:
-        return Reply(None, (ONLY_TEXT,), confidential=True)
+def not_understood(message: str, commands: Sequence[Command]) -> Reply:
+    """Return the reply to a message that is no command, with the most similar command. It is empty if it was no text."""
+    if not message:
+        return Reply(None, (paragraph(help_words.ONLY_TEXT),), confidential=True)
     names = [each.name for each in commands if not each.hidden]
-    word = said.partition(" ")[0].removeprefix("/").lower()
-    guesses = [] if word.startswith("@") else difflib.get_close_matches(word, names, n=1)
-    unknown = Words('Sorry, I don\'t know "{said}". ', "暂不支持“{said}”，").format(said=said)
-    next_step = (
-        Words("Did you mean /{name}?", "你是不是想发送 /{name}？").format(name=guesses[0])
-        if guesses
-        else Words("Try /help.", "发送 /help 查看可用命令。")
-    )
-    return Reply(None, (paragraph(unknown + next_step),), confidential=True)
+    word = message.partition(" ")[0].removeprefix("/").lower()
+    similar = [] if word.startswith("@") else difflib.get_close_matches(word, names, n=1)
+    next_step = help_words.DID_YOU_MEAN.format(name=similar[0]) if similar else help_words.TRY_HELP
+    line = paragraph(help_words.NOT_UNDERSTOOD.format(said=message) + next_step)
+    return Reply(None, (line,), confidential=True)
 
 
-ONLY_TEXT: Line = paragraph(
-    Words("Please send a command as text. Try /help.", "请用文字发送命令。发送 /help 查看可用命令。")
-)
-
-
-# --- what is granted ------------------------------------------------------------------------------------
+# --- permissions ----------------------------------------------------------------------------------------
 
 
 def permissions_command(page: str | None) -> Command:
     @command(
         "permissions",
-        summary=Words("what you've authorized, and until when", "查看你的授权及有效期"),
+        summary=help_words.PERMISSIONS_SUMMARY,
         keep=nothing,
         private=True,
     )
@@ -176,33 +150,28 @@ def permissions_command(page: str | None) -> Command:
         scopes = grant["scopes"]
         more = (*waiting_lines(grant["waiting"]), *page_line(page, ask))
         if scopes is None:
-            return Reply(card_words.NOTHING_AUTHORIZED, (ASKED_WHEN_NEEDED, *more))
+            lines = (paragraph(help_words.ASKED_WHEN_NEEDED), *more)
+            return Reply(help_words.NOTHING_AUTHORIZED, lines)
         return Reply(
-            Words("What you've authorized", "你的授权"),
-            (*scope_lines(scopes), *until_line(ask, grant), *more, ALL_ENDS),
+            help_words.AUTHORIZED_TITLE,
+            (*scope_lines(scopes), *until_line(ask, grant), *more, REVOKE_ALL),
         )
 
     return permissions
 
 
-ASKED_WHEN_NEEDED: Line = paragraph(
-    Words("I'll ask when a command needs a permission.", "有命令需要权限时，我会向你申请。")
-)
-
-
 def page_line(page: str | None, ask: Ask) -> tuple[Line, ...]:
-    """The way to the page of one's own. A group is shown none: each would come to another page by it."""
+    """Return the link to "My permissions". A group gets none, because it leads each member to their own page."""
     if page is None or ask.chat.kind == "group":
         return ()
-    words = Words("See when each one was used: ", "查看每项权限的使用情况：")
-    return ((Span(words), Span(Words("My permissions", "我的授权"), url=page)),)
+    return ((Span(help_words.SEE_USE), Span(help_words.MY_PERMISSIONS, url=page)),)
 
 
-ALL_ENDS: Line = paragraph(Words("/revoke takes everything back.", "发送 /revoke 可撤销全部授权。"))
+REVOKE_ALL: Line = paragraph(help_words.REVOKE_ALL)
 
 
 def scope_lines(scopes: Mapping[str, Json]) -> tuple[Line, ...]:
-    """One line a scope, in words and by name, in a stable order."""
+    """Return a line for each scope, with its description and name, in a stable order."""
     names = sorted(scopes, key=lambda scope: (scope == OFFLINE_ACCESS, scope))
     return tuple(scope_line(name, scopes[name]) for name in names)
 
@@ -215,30 +184,29 @@ def scope_line(name: str, words: Mapping[str, str]) -> Line:
 
 
 def until_line(ask: Ask, grant: Mapping[str, Json]) -> tuple[Line, ...]:
-    """A grant that can be renewed lasts as long as that; else as long as its access token."""
+    """Return the line that says when a grant expires: with its refresh token, else with its access token."""
     renewable = grant["refresh_until"] is not None
     until = grant["refresh_until"] or grant["access_until"]
     if until is None:
         return ()
     zone = ask.zone
     moment = format_moment(datetime.fromisoformat(until), zone, zone.local(ask.asked_at).date())
-    words = card_words.RENEWS if renewable else card_words.ENDS
+    words = help_words.RENEWS if renewable else help_words.ENDS
     return (paragraph(words.format(moment=moment)),)
 
 
 def waiting_lines(waiting: Sequence[str]) -> tuple[Line, ...]:
     if not waiting:
         return ()
-    words = Words("Waiting: {commands}. /cancel to drop it.", "等待中：{commands}。发送 /cancel 可取消。")
-    return (paragraph(words.format(commands=listed(typed(waiting)))),)
+    return (paragraph(help_words.WAITING.format(commands=listed(typed(waiting)))),)
 
 
 def typed(commands: Sequence[str]) -> list[str]:
-    """Names of commands as people type them, each once."""
+    """Return the commands as users type them, without duplicates."""
     return [f"/{name.removeprefix('/')}" for name in dict.fromkeys(commands)]
 
 
-# --- asking ahead, and ending ---------------------------------------------------------------------------
+# --- authorize, cancel, revoke --------------------------------------------------------------------------
 
 
 AUTHORIZE = "authorize"
@@ -246,28 +214,28 @@ AUTHORIZE = "authorize"
 
 @command(
     AUTHORIZE,
-    usage=Words("SCOPE…", "权限标识…"),
-    summary=Words("authorize permissions ahead of time", "提前授权"),
+    usage=help_words.AUTHORIZE_USAGE,
+    summary=help_words.AUTHORIZE_SUMMARY,
     private=True,
 )
 def authorize(ask: Ask) -> Steps:
     scopes = scopes_in(ask.arguments)
     if not scopes:
-        return how_to_use(authorize, AUTHORIZE_EXAMPLE)
-    wrong = next((scope for scope in scopes if not SCOPE.fullmatch(scope)), None)
-    if wrong is not None:
-        problem = Words("This isn't a scope: {scope}", "这不是权限标识：{scope}")
-        return how_to_use(authorize, AUTHORIZE_EXAMPLE, problem=problem.format(scope=one_line(wrong, 60)))
+        return how_to_use(authorize, help_words.AUTHORIZE_EXAMPLE)
+    invalid = next((scope for scope in scopes if not SCOPE.fullmatch(scope)), None)
+    if invalid is not None:
+        problem = help_words.NO_SCOPE.format(scope=one_line(invalid, 60))
+        return how_to_use(authorize, help_words.AUTHORIZE_EXAMPLE, problem=problem)
     if len(scopes) > MAX_SCOPES_PER_LINK:
-        problem = Words("At most {limit} scopes at a time.", "一次最多申请 {limit} 项权限。")
-        return how_to_use(authorize, AUTHORIZE_EXAMPLE, problem=problem.format(limit=MAX_SCOPES_PER_LINK))
+        problem = help_words.TOO_MANY_SCOPES.format(limit=MAX_SCOPES_PER_LINK)
+        return how_to_use(authorize, help_words.AUTHORIZE_EXAMPLE, problem=problem)
     answer = yield RequireScopes(all_of(*scopes))
     granted = scope_lines(answer["scopes"])
-    return Reply(Words("Authorized", "授权成功"), (*granted, ALL_ENDS))
+    return Reply(help_words.AUTHORIZED, (*granted, REVOKE_ALL))
 
 
 def scopes_in(written: str) -> list[str]:
-    """The scopes that were written, once each, as Chinese keyboards and lists write them: `“a：b”，c：d。`"""
+    """Return the scopes in a text, without duplicates. Understands Chinese keyboards and lists: `“a：b”，c：d。`"""
     words = re.split(r"[\s,;|、。]+", unicodedata.normalize("NFKC", written))
     bare = {word: word.strip(AROUND_SCOPE) for word in words}
     found = (bare[word] if SCOPE.fullmatch(bare[word]) else word for word in bare if bare[word])
@@ -276,24 +244,22 @@ def scopes_in(written: str) -> list[str]:
 
 AROUND_SCOPE = "\"'`*<>()[]{}.:‘’“”「」『』【】《》"
 
-AUTHORIZE_EXAMPLE = "/authorize calendar:calendar:readonly task:task:read"
-
 
 @command(
     "cancel",
-    summary=Words("cancel pending requests", "取消等待中的命令"),
+    summary=help_words.CANCEL_SUMMARY,
     urgent=True,
     keep=nothing,
 )
 def cancel(ask: Ask) -> Steps:
     answer = yield CancelWaiting()
-    nothing = paragraph(Words("Nothing to cancel.", "没有等待中的命令。"))
-    return Reply(None, cancelled_line(answer["commands"]) or (nothing,))
+    cancelled = cancelled_line(answer["commands"])
+    return Reply(None, cancelled or (paragraph(help_words.NOTHING_TO_CANCEL),))
 
 
 @command(
     "revoke",
-    summary=Words("take back everything you've authorized", "撤销全部授权"),
+    summary=help_words.REVOKE_SUMMARY,
     urgent=True,
     keep=nothing,
 )
@@ -301,46 +267,17 @@ def revoke(ask: Ask) -> Steps:
     answer = yield EndGrant()
     cancelled = cancelled_line(answer["commands"])
     if not answer["had_grant"]:
-        return Reply(
-            None,
-            (
-                paragraph(
-                    Words(
-                        "Nothing to revoke: you haven't authorized anything.",
-                        "你没有授权任何权限，无需撤销。",
-                    )
-                ),
-                *cancelled,
-            ),
-        )
-    return Reply(Words("Revoked", "已撤销授权"), (*REVOKED, *cancelled, WHERE_TO_WITHDRAW))
+        return Reply(None, (paragraph(help_words.NOTHING_TO_REVOKE), *cancelled))
+    lines = (
+        paragraph(help_words.REVOKED),
+        paragraph(help_words.ASK_AGAIN),
+        *cancelled,
+        paragraph(help_words.WHERE_TO_WITHDRAW),
+    )
+    return Reply(help_words.REVOKED_TITLE, lines)
 
 
 def cancelled_line(commands: Sequence[str]) -> tuple[Line, ...]:
     if not commands:
         return ()
-    words = Words("Cancelled: {commands}", "已取消：{commands}")
-    return (paragraph(words.format(commands=listed(typed(commands)))),)
-
-
-REVOKED: tuple[Line, ...] = (
-    paragraph(
-        Words(
-            "I no longer have access to your account, and I'm revoking the authorization at the platform too.",
-            "我已无法访问你的账号，平台上的授权也会一并撤销。",
-        )
-    ),
-    paragraph(
-        Words(
-            "I'll ask again when a command needs a permission.",
-            "下次有命令需要权限时，会重新请你授权。",
-        )
-    ),
-)
-
-WHERE_TO_WITHDRAW: Line = paragraph(
-    Words(
-        "The platform may still list this app as authorized. You can remove it in your account's privacy settings.",
-        "平台可能仍将此应用列为已授权，你可以在账号的隐私设置中移除。",
-    )
-)
+    return (paragraph(help_words.CANCELLED.format(commands=listed(typed(commands)))),)

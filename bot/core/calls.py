@@ -1,4 +1,4 @@
-"""Deferred calls: commands that were recorded, and the steps they have made."""
+"""Deferred calls: commands that are recorded and then run by a worker, and their recorded steps."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from bot.core.scopes import Requirement
 
 class CallStatus(StrEnum):
     QUEUED = "queued"
-    """Waits for a worker, perhaps until `runs_after`."""
+    """It waits for a worker, and at least until `runs_after`."""
     RUNNING = "running"
     """A worker holds its lease."""
     SUSPENDED = "suspended"
-    """Waits for what `waits_for` names."""
+    """It waits for what `waits_for` names."""
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     OUTCOME_UNKNOWN = "outcome_unknown"
-    """A write may or may not have been carried out; its user was told what to check."""
+    """A write may or may not have been carried out. The user was told what to check."""
     CANCELLED = "cancelled"
     EXPIRED = "expired"
 
@@ -38,7 +38,7 @@ class WaitsFor(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DeferredCall:
-    """A command as it was asked: a row, so that it survives whoever works on it."""
+    """A command as it was asked: a row, so that it survives the worker that runs it."""
 
     id: str
     user: UserKey
@@ -52,34 +52,36 @@ class DeferredCall:
     status: CallStatus
     waits_for: WaitsFor | None
     needs: Requirement
-    """What a suspended call waits to see granted."""
+    """The scopes that a suspended call waits for."""
     request_id: str | None
     consents: int
-    """How many consents it has taken so far."""
+    """How many consents it has had so far."""
     attempts: int
     first_failed_at: datetime | None
     expires_at: datetime
     claim: int
-    """Counts the claims; a worker whose number is no longer the row's has lost it (fencing)."""
+    """Counts the claims. A worker with an older number has lost the call (fencing)."""
     runs_after: datetime
-    """When it is due; of a running one, when its lease ends; of a suspended one, until when it is left alone."""
+    """When it is due. For a running call, when its lease expires; for a suspended one, when a retry is worthwhile."""
     suspended_at: datetime | None
     confirmed: bool
     takeovers: int = 0
-    """How often a worker lost it since it last made a step."""
+    """How often a worker lost it since its last step."""
     recalled_at: datetime | None = None
-    """When its question was recalled, if that was while it was under way."""
+    """When its question was recalled, if it was running then."""
     genuine: bool | None = True
-    """Whether the bot wrote it as it is. None: only another replica has the key that can tell."""
+    """Whether the bot wrote the row. None if only another replica has the key to check that."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One recorded move of a command. `result` is None for a write whose answer is not known (yet)."""
+    """One recorded move of a command."""
 
     number: int
     digest: str
-    """Of the API call, so that a replay after a deploy notices that the command has changed."""
+    """Of the move, so that a replay after a deploy notices a changed command."""
     write: bool
     first_sent_at: datetime | None
+    """When a write may first have left."""
     result: Json | None
+    """None for a write whose response is not known."""

@@ -1,4 +1,4 @@
-"""What cards say, as data. How a platform draws them is its adapter's business; the words are in `texts`."""
+"""Cards as data. The platform's adapter renders them; their words are in `core.words.cards`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bot.core.secrets import Secret
 
 
 class Face(StrEnum):
-    """What an authorization card shows. Follows from its request, and from nothing else."""
+    """What an authorization card shows. It follows from the card's request alone."""
 
     WAITING = "waiting"
     REDEEMING = "redeeming"
@@ -23,13 +23,13 @@ class Face(StrEnum):
     EXPIRED = "expired"
     SUPERSEDED = "superseded"
     ADMINISTRATOR = "administrator"
-    """Waits for the administrator to enable a scope."""
+    """An administrator has to enable a scope first."""
     FAILED = "failed"
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceLink:
-    """The platform's own page, where a person authorizes when no page of ours can be reached."""
+    """The platform's own page, where a user authorizes a bot that no browser can reach (RFC 8628)."""
 
     url: Secret
     user_code: Secret
@@ -38,79 +38,79 @@ class DeviceLink:
 
 @dataclass(frozen=True, slots=True)
 class AuthorizationCard:
-    """The card of one authorization request. Carries no secret but its link, and that only while it waits."""
+    """The card of one authorization request. Its only secret is the link, which it has only while it waits."""
 
     request_id: str
     face: Face
     scopes: Mapping[Scope, Words]
-    """Each scope it asks for, in words."""
+    """The scopes that it asks for, with their descriptions."""
     granted: ScopeSet
     refused: ScopeSet
     commands: tuple[str, ...]
-    """The commands that ask, as typed: `/agenda`."""
+    """The commands that need the scopes, as typed: `/agenda`."""
     link: str | None
     expires_at: datetime
     failure: Words | None = None
     device_link: DeviceLink | None = None
-    """While it waits without a link of ours: the platform's. Without that, too, a button fetches it."""
+    """The platform's link, when the bot has none of its own. Without both, a button requests it."""
     notice: Words | None = None
-    """How the last try ended."""
+    """How the last attempt ended."""
     declined_on_page: bool = False
-    """A visitor declined on the platform's page: while it waits, it says so and asks quietly."""
+    """Whether a visitor declined on the platform's page. A waiting card then says so, and asks less prominently."""
     stays_signed_in: bool = False
-    """It asks for `offline_access`, which is not held yet."""
+    """Whether it asks for `offline_access`, which the user has not granted yet."""
     why_again: Words | None = None
-    """Why the person is asked for what they had granted before."""
+    """Why the user is asked for scopes that they granted before."""
     opened: bool = False
-    """Whether its link was opened for what it asks for now: the page that it leads to may have shown an error."""
+    """Whether its link was opened for the current scopes, so that the page may have shown an error."""
     asks_which_error: bool = False
-    """The person has said that the page shows an error: which one?"""
+    """Whether the card asks which error the page shows, because the user has reported one."""
 
 
 @dataclass(frozen=True, slots=True)
 class AdministratorCard:
-    """Tells an administrator which scopes somebody waits for."""
+    """Tells an administrator which scopes users wait for."""
 
     subject: str
-    """The id that its control sends back."""
+    """The id that its controls send back."""
     scopes: Mapping[Scope, Words]
     waiting: tuple[str, ...]
-    """Who waits, by `open_id`; nobody, when all of them have given up."""
+    """The `open_id`s of the users who wait. Empty when all of them have cancelled."""
     commands: tuple[str, ...]
-    """What they want to use, as typed: with as much of its arguments as an administrator is told."""
+    """The commands that they want to use, as typed, with the arguments that an administrator may see."""
     console_link: str
     can_apply: bool = False
-    """The app has asked for some of them: the platform can remind the organization's administrator."""
+    """Whether the app has applied for some of them, so that the platform can remind the organization's administrator."""
     done: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class ConfirmationCard:
-    """Asks whether an old write should still be carried out."""
+    """Asks whether an old write is still wanted."""
 
     call_id: str
     command: str
     asked_at: datetime
     confirmed: bool | None = None
-    """What its person has decided, once they have."""
+    """What the user decided, if they have."""
 
 
 @dataclass(frozen=True, slots=True)
 class UnusedCard:
-    """Offers to give back what was granted and is not used."""
+    """Offers to give back scopes that are granted but not used."""
 
     scopes: Mapping[Scope, Words]
     answer: Words | None = None
-    """What came of it, once the person has decided."""
+    """The result, once the user has decided."""
     subject: str = ""
-    """When it was offered: that is what its controls are about."""
+    """When it was offered, which its controls send back."""
 
 
 Card = AuthorizationCard | AdministratorCard | ConfirmationCard | UnusedCard
 
 
 class PageError(StrEnum):
-    """What the platform's page shows instead of asking for consent, by the word of the person who saw it."""
+    """The error that a user reports to have seen on the platform's page instead of the question for consent."""
 
     SCOPE = "scope"
     REDIRECT = "redirect"
@@ -122,28 +122,28 @@ class Action(StrEnum):
     """What a card's callback control sends back, with the id of its subject."""
 
     AUTHORIZE = "authorize"
-    """Fetches the platform's own link, where no page of ours can be reached."""
+    """Requests the platform's own link, for a bot that no browser can reach."""
     NOT_NOW = "not_now"
     PAGE_ERROR = "page_error"
-    """The platform's page shows an error instead of asking for consent: the card asks which one."""
+    """Reports that the platform's page shows an error. The card then asks which one."""
     PAGE_ERROR_SCOPE = "page_error_scope"
     PAGE_ERROR_REDIRECT = "page_error_redirect"
     PAGE_ERROR_APP = "page_error_app"
     PAGE_ERROR_OTHER = "page_error_other"
-    """It says this, by the person's word."""
+    """Reports which error the page shows."""
     SEND_AGAIN = "send_again"
-    """The card of a request is to be sent once more, where it is seen."""
+    """Sends the card of a request again, at the end of the chat."""
     GIVE_BACK = "give_back"
     KEEP = "keep"
-    """Of scopes that are not used."""
+    """Keeps scopes that are not used."""
     RETRY = "retry"
-    """A call that came to nothing is to be made again."""
+    """Runs a call again that failed or expired."""
     RETRY_EXPIRED = "retry_expired"
-    """So are the calls of a request that expired."""
+    """Runs the calls again whose request expired."""
     CANCEL = "cancel"
-    """What waits for the administrator is to wait no longer."""
+    """Cancels the calls that wait for an administrator."""
     CHECK_AGAIN = "check_again"
     APPLY = "apply"
-    """The platform is to ask the organization's administrator for what the app has applied for."""
+    """Has the platform ask the organization's administrator for the scopes that the app has applied for."""
     CONFIRM = "confirm"
     DISCARD = "discard"

@@ -1,4 +1,4 @@
-"""What the answers of several commands are put together from: lines, lists, how a command is used."""
+"""Building blocks for the replies of commands: paragraphs, lists, and how a command is used."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ def paragraph(*parts: Text) -> Line:
 
 
 def listed(parts: Iterable[str]) -> Words:
+    """Join the parts by commas."""
     parts = list(parts)
     return Words(en=", ".join(parts), zh="、".join(parts))
 
 
 def with_usage(command: Command) -> Words:
-    """The command as it is typed, with what follows its word."""
+    """Return the command as it is typed, with its usage."""
     return (
         Words("{typed} {usage}", "{typed} {usage}").format(typed=command.typed, usage=command.usage).strip()
     )
 
 
 def how_to_use(command: Command, *examples: Text, problem: Text | None = None) -> Reply:
-    """The answer to a command whose arguments do not make sense. A group is not shown it."""
+    """Return the reply to invalid arguments. In a group, only the user sees it."""
     lines: list[Line] = [] if problem is None else [paragraph(problem)]
     lines.append((Span(with_usage(command), bold=True),))
     lines += [paragraph(Words(en="Example: ", zh="例如："), example) for example in examples]

@@ -1,4 +1,4 @@
-"""Trying a command without a bot: what it does next, after these results. For tests of commands."""
+"""Runs a command without a bot, for tests of commands: which move it makes next, given the results so far."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from bot.core.commands import Ask, BotCall, Command, Result, advance
 from bot.core.messages import Chat, Reply
 from bot.core.people import UserKey
 
-SOMEBODY = UserKey("lark", "cli_0000000000000000", "tenant", "ou_00000000000000000000000000000000")
+A_USER = UserKey("lark", "cli_0000000000000000", "tenant", "ou_00000000000000000000000000000000")
 ASKED_AT = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
 
 
 def asked(arguments: str = "", *, time_zone: str | None = None) -> Ask:
-    """An ask in a direct chat, on a Monday morning."""
-    return Ask("call-1", SOMEBODY, Chat("oc_1", "direct"), arguments, ASKED_AT, "en", time_zone)
+    """Return an ask in a direct chat, on a Monday morning."""
+    return Ask("call-1", A_USER, Chat("oc_1", "direct"), arguments, ASKED_AT, "en", time_zone)
 
 
 def after(command: Command, arguments: str = "", *results: Json | Refused) -> ApiCall | BotCall | Reply:
-    """The command's next move, as the bot would take it, after the results of the moves before.
+    """Return the command's next move, given the results of the moves before it.
 
-    A result is the response's JSON, or `Refused` where the platform says no.
+    A result is the JSON of the response, or `Refused`.
     """
     recorded = [Result(refused=each) if isinstance(each, Refused) else Result(value=each) for each in results]
     return advance(command, asked(arguments), recorded)

@@ -1,8 +1,8 @@
-"""What a command is, how one is found in a message, and how one moves on.
+"""Commands: what they are, how a message names one, and how one is replayed.
 
 A command is a generator function: it yields an `ApiCall` (or one of the requests to the bot itself, below), is sent
-that step's result, and returns a `Reply`. It does no I/O and reads no clock, so it can be thrown away at any `yield`
-and replayed from the results recorded so far: that is what makes a suspended call a row and not a coroutine.
+that step's result, and returns a `Reply`. It does no I/O and reads no clock. It can therefore be discarded at any `yield`
+and replayed from the results recorded so far, so that a suspended call is a row and not a coroutine.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from functools import partial
 from typing import Any
 
 from bot.core.api import ApiCall, Json, Refused, Write
-from bot.core.errors import CommandMistake
+from bot.core.errors import BotError, CommandMistake
 from bot.core.events import Mentions
 from bot.core.language import Language, Words
 from bot.core.messages import Chat, Reply
@@ -31,19 +31,19 @@ from bot.core.unseen_characters import one_line
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What was asked, by whom, when. All that a command may know."""
+    """What was asked, by whom and when: all that a command may know."""
 
     key: str
-    """Unique to this call: what an idempotency key is derived from."""
+    """Unique to this call. Idempotency keys are derived from it."""
     user: UserKey
     chat: Chat
     arguments: str
     asked_at: datetime
     language: Language
     time_zone: str | None
-    """The person's, if it is known."""
+    """The user's, if it is known."""
     default_time_zone: str = "UTC"
-    """Of people whose own is not known."""
+    """For users whose time zone is not known."""
 
     @property
     def zone(self) -> Zone:
@@ -51,30 +51,33 @@ class Ask:
         return zone_or(self.time_zone, self.default_time_zone)
 
 
-# What a command may ask of the bot itself, besides API calls. Each is carried out once, with its result recorded.
+# What a command may ask of the bot itself, besides API calls. Each is carried out once, and its result is recorded.
 
 
 @dataclass(frozen=True, slots=True)
 class ReadGrant:
-    """Answered with `{"scopes": {scope: {"en", "zh"}}, "access_until": iso|None, "refresh_until": iso|None,
-    "waiting": [command…]}`; `scopes` is None without an active grant."""
+    """Read what the user granted.
+
+    The result is `{"scopes": {scope: {"en", "zh"}}, "access_until": iso|None, "refresh_until": iso|None,
+    "waiting": [command…]}`. `scopes` is None without an active grant.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class RequireScopes:
-    """Suspends until the scopes are granted; answered with `{"scopes": {scope: {"en", "zh"}}}`."""
+    """Suspend the call until the scopes are granted. The result is `{"scopes": {scope: {"en", "zh"}}}`."""
 
     requirement: Requirement
 
 
 @dataclass(frozen=True, slots=True)
 class CancelWaiting:
-    """Drops what waits for the person; answered with `{"commands": [command…]}`."""
+    """Cancel the user's waiting calls. The result is `{"commands": [command…]}`."""
 
 
 @dataclass(frozen=True, slots=True)
 class EndGrant:
-    """Ends what the person granted; answered with `{"had_grant": bool, "commands": [cancelled command…]}`."""
+    """End the user's grant. The result is `{"had_grant": bool, "commands": [cancelled command…]}`."""
 
 
 BotCall = ReadGrant | RequireScopes | CancelWaiting | EndGrant
@@ -82,44 +85,46 @@ Steps = Generator[ApiCall | BotCall, Any, Reply]
 
 
 class ApiRefused(Exception):
-    """The platform refused a step. A command may catch it; else the refusal is explained in general words."""
+    """The platform refused a step. A command may catch this; otherwise the user gets a general explanation."""
 
     def __init__(self, outcome: Refused) -> None:
         super().__init__(outcome.code)
         self.outcome = outcome
 
 
-# --- what is kept of what was written after a command's word ------------------------------------------
+# --- arguments ----------------------------------------------------------------------------------------
 
 Keep = Callable[[str, Mentions], str]
-"""Makes a command's arguments of what was written after its word. They are stored, and the same in every replay.
+"""Makes a command's arguments from the text after its name. They are stored, and are the same in every replay.
 
-What other people call themselves is not the asker's writing: a command says where their names may go.
+The names of other people are not written by the user, so each command says where they may go.
 """
 
 PLACEHOLDER = re.compile(r"@_(?:user_\d+|all)")
 """Stands for a mention in a message's text."""
 
 EVERYONE = "@_all"
-"""The placeholder of a mention of everyone in the chat. The message's mentions may leave it out."""
+"""The placeholder of a mention of everyone in the chat, which the message's mentions need not list."""
 
 LONGEST_NAME = 100
-"""Characters of it that stand for a mention: there may be thousands of mentions in a message."""
+"""Characters of a name that replace a mention: a message may have thousands of mentions."""
 
 
 def as_written(text: str, mentions: Mentions) -> str:
-    """With its placeholders, so that no name can be taken for an argument. A mention of everyone is left out: it says
-    who should read the message, not what is asked."""
+    """Return the text with its placeholders, so that no name can be taken for an argument.
+
+    A mention of everyone is removed, because it says who should read the message, not what is asked.
+    """
     return text.replace(EVERYONE, "").strip() if EVERYONE in text else text
 
 
 def with_names(text: str, mentions: Mentions) -> str:
-    """With `@Name` for each mention. For commands that use their arguments as text and do not parse them."""
-    return put_in(text, mentions, lambda name: name)
+    """Return the text with `@Name` for each mention, for commands that do not parse their arguments."""
+    return replace_mentions(text, mentions, lambda name: name)
 
 
-def put_in(text: str, mentions: Mentions, written: Callable[[str], str]) -> str:
-    """Replaces each placeholder by its `@Name` as `written` encodes it, once: names are not searched for placeholders."""
+def replace_mentions(text: str, mentions: Mentions, written: Callable[[str], str]) -> str:
+    """Replace each placeholder by its `@Name` as `written` encodes it. Names are not searched for placeholders."""
     names = {
         key: written(f"@{shown}") for key, name in mentions.items() if (shown := one_line(name, LONGEST_NAME))
     }
@@ -127,31 +132,31 @@ def put_in(text: str, mentions: Mentions, written: Callable[[str], str]) -> str:
 
 
 def nothing(text: str, mentions: Mentions) -> str:
-    """For commands without arguments: what else the message says is not stored."""
+    """Return nothing, for commands without arguments: the rest of the message is not stored."""
     return ""
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A word that people can say to the bot."""
+    """A command that users can send to the bot."""
 
     name: str
     run: Callable[[Ask], Steps]
     summary: Words
-    """One line for the help, and the reason on the card: what it does."""
+    """What it does, in one line of the help and on the card that asks for its scopes."""
     usage: Words | str = ""
-    """What follows the word: `Words("TITLE", "标题")`."""
+    """What follows the name: `Words("TITLE", "标题")`."""
     needs: Callable[[str], Requirement] = lambda arguments: NOTHING
-    """The scope requirement, from the arguments."""
+    """Returns the scope requirement for the arguments."""
     hidden: bool = False
     urgent: bool = False
-    """Accepted even from a person who already has the most calls waiting: what helps out of that."""
+    """Accepted even from a user who has the maximum of waiting calls, because it helps to reduce them."""
     keep: Keep = as_written
-    """Makes the arguments of what was written after the word."""
+    """Makes the arguments from the text after the name."""
     private: bool = False
-    """In a group, its answers are shown to the asker alone."""
+    """Whether its answers in a group are shown to the user alone."""
     told: Callable[[str], str] = lambda arguments: ""
-    """What of its arguments an administrator is told: nothing that people wrote for themselves."""
+    """Returns the part of its arguments that administrators see. No free text of the user belongs there."""
 
     @property
     def typed(self) -> str:
@@ -176,9 +181,9 @@ def command(
     private: bool = False,
     told: Callable[[str], str] = lambda arguments: "",
 ) -> Callable[[Callable[[Ask], Steps]], Command]:
-    """Declares a command: `@command("agenda", summary=…, needs=any_of("calendar:calendar:readonly"))`.
+    """Declare a command: `@command("agenda", summary=…, needs=any_of("calendar:calendar:readonly"))`.
 
-    Raises `CommandMistake`, which names the command, for a declaration that could not work.
+    Raises CommandMistake, which names the command, if the declaration cannot work.
     """
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise CommandMistake(
@@ -215,7 +220,7 @@ def is_async(run: object) -> bool:
 
 
 def require_scopes(name: str, needs: Callable[[str], object], arguments: str) -> Requirement:
-    """A command's requirement. Raises `CommandMistake` if it is none."""
+    """Return a command's requirement. Raises CommandMistake if it is none."""
     try:
         return checked_requirement(needs(arguments))
     except ValueError as error:
@@ -225,7 +230,7 @@ def require_scopes(name: str, needs: Callable[[str], object], arguments: str) ->
 
 
 def registry(*commands: Command) -> Registry:
-    """The commands by name; `ValueError` when two share one."""
+    """Return the commands by name. Raises ValueError if two have the same name."""
     found: dict[str, Command] = {}
     for each in commands:
         if each.name in found:
@@ -235,11 +240,11 @@ def registry(*commands: Command) -> Registry:
 
 
 UNKNOWN = "unknown"
-"""The hidden command that answers what no other understands."""
+"""The hidden command that answers messages which are no command."""
 
 
 SLASHES = "/\\\u3001\uff0f\uff3c\u2044\u2215"
-"""What stands for the slash: besides its own full-width form, what Chinese keyboards type in its place."""
+"""The slash, its full-width form, and what Chinese keyboards type instead of it."""
 OPENING = "\"'`*<\u2018\u201c\u300a\u3008\u300c\u300e\u3010\uff1c\uff02\uff08(["
 CLOSING = "\"'`*>\u2019\u201d\u300b\u3009\u300d\u300f\u3011\uff1e\uff02\uff09)]"
 """Quotes and brackets in pairs, and the marks of Markdown."""
@@ -247,26 +252,25 @@ _BLANK = r"[\s\u2800]"
 _STOPS = "\uff1a\uff0c\uff1b\u3002\uff01\uff1f\u3001\u2026\uff5e"
 """Full-width punctuation: no space follows it."""
 _HEAD = re.compile(
-    # A word that is quoted, or has Markdown around it, is a command only with its slash.
+    # A word in quotes or Markdown is a command only with its slash.
     rf"(?:{_BLANK}|[,:;\uff0c\uff1a\uff1b])*(?:(?P<open>[{re.escape(OPENING)}]*){_BLANK}*(?P<slash>[{re.escape(SLASHES)}]{{1,2}}){_BLANK}*)?"
-    # An address may follow without a space: phones paste it so.
+    # A URL may follow without a space, because phones paste it like that.
     r"(?P<word>(?:(?!https?[:\uff1a])[0-9A-Za-z_\-\uff10-\uff19\uff21-\uff3a\uff41-\uff5a\uff3f\uff0d])+)"
 )
 _AFTER_WORD = rf"{_BLANK}+|$|(?::(?!//)|[{_STOPS}])+|[.,;!?~]+(?={_BLANK}|$)|(?=https?[:\uff1a])"
 _AFTER = re.compile(_AFTER_WORD)
 _AFTER_SLASH = re.compile(
-    # Also brackets, Chinese characters and emoji; not a letter that would make another word.
+    # Brackets, Chinese characters and emoji may follow, but no letter that would make another word.
     rf"(?P<close>[{re.escape(CLOSING)}]*)(?:{_AFTER_WORD}|(?=[{re.escape(OPENING)}@{{]|[^\x00-\u1fff]))"
 )
 _BETWEEN = re.compile(rf"(?:{_BLANK}|[:,;](?={_BLANK}|$)|[{_STOPS}])+")
 
 
 def parse_message(text: str | None, commands: Registry) -> tuple[str, str]:
-    """The command's name, and what was written after it. A message starts with the word, in any case, with or
-    without a slash.
+    """Return the name of the command at the start of a message, and the text after it.
 
-    Understands what phones and Chinese keyboards make of it: full-width letters, slashes and colons, quotes around the
-    command, and what follows its word without a space.
+    The name may be in any case, with or without a slash. Full-width letters, slashes and colons, quotes around the
+    command and text that follows without a space are accepted, because phones and Chinese keyboards type them.
     """
     if text is None:
         return UNKNOWN, ""
@@ -286,7 +290,7 @@ def parse_message(text: str | None, commands: Registry) -> tuple[str, str]:
 
 
 def without_closing(text: str, opened: str) -> str:
-    """The text without the quotes and brackets that were opened before it and end with it."""
+    """Return the text without the quotes and brackets at its end that were opened before it."""
     for mark in opened:
         text = text.strip()
         if text.endswith(CLOSING[OPENING.index(mark)]):
@@ -294,35 +298,38 @@ def without_closing(text: str, opened: str) -> str:
     return text
 
 
-# --- moving on ----------------------------------------------------------------------------------------
+# --- replaying ----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A recorded step's result, as it is stored."""
+    """The recorded result of a step."""
 
     value: Json = None
     refused: Refused | None = None
 
 
 MAX_STEPS = 200
-"""Steps of one call: a command that makes more is taken to loop."""
+"""Steps of one call. A command that makes more counts as looping."""
 
 
 def advance(command: Command, ask: Ask, results: Sequence[Result]) -> ApiCall | BotCall | Reply:
-    """Replays a command from what is recorded and returns its next move. Calling it again changes nothing.
+    """Replay a command from its recorded results, and return its next move. Has no side effects.
 
-    Raises `CommandMistake` if the command yields what is no move, returns what is no reply, makes more than
-    `MAX_STEPS` steps, or tries to end the process; and whatever else the command raises.
+    Raises CommandMistake if the command yields no move, returns no reply, makes more than `MAX_STEPS` steps, or tries
+    to end the process. Every other exception of the command is passed on.
     """
     if len(results) > MAX_STEPS:
         raise CommandMistake(f"{command.typed} made more than {MAX_STEPS} steps.")
     try:
         move = next_move(command, ask, results)
     except BaseException as error:
-        if isinstance(error, Exception):
+        if isinstance(error, Exception) and (
+            isinstance(error, CommandMistake) or not isinstance(error, BotError)
+        ):
             raise
-        # SystemExit and its like would end the worker, or the process, instead of the call.
+        # SystemExit and similar exceptions would end the worker or the process instead of the call. The bot's own errors
+        # say something about the bot.
         raise CommandMistake(f"{command.typed} raised {type(error).__name__}.") from error
     match move:
         case ApiCall():
@@ -344,23 +351,31 @@ def next_move(command: Command, ask: Ask, results: Sequence[Result]) -> ApiCall 
     except StopIteration as end:
         if isinstance(end.value, Reply):
             return end.value
-        raise CommandMistake(f"{command.typed} returned {shown(end.value)} instead of a Reply.") from None
+        raise CommandMistake(f"{command.typed} returned {kind_of(end.value)} instead of a Reply.") from None
     finally:
         steps.close()
     if isinstance(move, ApiCall | BotCall):
         return move
-    raise CommandMistake(f"{command.typed} yielded {shown(move)}, which is no step.")
+    raise CommandMistake(f"{command.typed} yielded {kind_of(move)}, which is no step.")
 
 
-def shown(value: object) -> str:
-    """What a value is, without what it holds: that may be what somebody wrote."""
+def kind_of(value: object) -> str:
+    """Return what a value is, without its content, which a user may have written."""
     return "None" if value is None else f"a {type(value).__name__}"
 
 
+METHOD = re.compile(r"[A-Za-z]+")
+
+
 def checked_call(command: Command, move: ApiCall) -> ApiCall:
-    """The call with what it leaves unsaid: anything but a read is a write, sent at most once."""
+    """Check a call, and mark it as a write without an idempotency key unless it is a read or says otherwise.
+
+    Raises CommandMistake if the call cannot be sent.
+    """
     if not isinstance(move.method, str) or not isinstance(move.path, str) or not move.path.startswith("/"):
         raise CommandMistake(f"{command.typed} yielded an ApiCall whose method or path is not text.")
+    if not METHOD.fullmatch(move.method):
+        raise CommandMistake(f"{command.typed} yielded an ApiCall whose method is no method of HTTP.")
     if not isinstance(move.query, Mapping) or not all(
         isinstance(each, str) for pair in move.query.items() for each in pair
     ):
@@ -375,7 +390,7 @@ def checked_call(command: Command, move: ApiCall) -> ApiCall:
 
 
 def fingerprint(move: ApiCall | BotCall) -> str:
-    """A digest of a move, to notice on replay that a deploy has changed the command underneath a waiting call."""
+    """Return a digest of a move, which shows on replay whether a deploy has changed the command of a waiting call."""
     match move:
         case ApiCall():
             parts: Json = [

@@ -1,6 +1,6 @@
-"""Reading BOT_DATABASE_URL: which database it names, and what of libpq's connection options the driver can do.
+"""Parses BOT_DATABASE_URL: the database, and those of libpq's connection options that the driver supports.
 
-Messages never show the URL: whatever a mistyped one holds may be the password.
+Messages never show the URL, because any part of a mistyped one may be the password.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ OPTIONS: Mapping[str, Callable[[str], bool]] = {
     "target_session_attrs": _one_of(*SESSION_ATTRIBUTES),
     "channel_binding": _one_of("disable", "prefer"),
 }
-"""The options that are honoured, and which of their values are. `ssl` is another name of `sslmode`."""
+"""The supported options, with a check of their values. `ssl` is another name of `sslmode`."""
 
 REFUSED = {
     "channel_binding": "The driver has no channel binding: remove it, and take sslmode=verify-full.",
@@ -67,13 +67,16 @@ class DatabaseUrl:
 
     dialect: Literal["sqlite", "postgresql"]
     url: str
-    """In SQLAlchemy's form; for PostgreSQL without options. May hold a password."""
+    """In SQLAlchemy's form, for PostgreSQL without options. It may contain a password."""
     options: Mapping[str, str]
-    """For PostgreSQL: names and values of libpq, all of them honoured. For SQLite: none."""
+    """The names and values of libpq, for PostgreSQL. Empty for SQLite."""
 
 
 def read_database_url(text: str) -> DatabaseUrl:
-    """Raises ValueError, in words that follow the variable's name, if the bot cannot use this database."""
+    """Parse a database URL.
+
+    Raises ValueError if the bot cannot use the database. Its message is to follow the name of the setting.
+    """
     scheme, separator, rest = text.partition("://")
     driver = ALIASES.get(scheme)
     if not separator or driver is None:
@@ -113,6 +116,6 @@ def _check_option(name: str, value: str) -> None:
         raise ValueError(f"has {name}. {REFUSED[name]}")
     if holds is not None:
         raise ValueError(f"has a value of {name} that cannot be used.")
-    # Not just any name is shown: a password with a question mark in it ends up here as well.
+    # Only plausible names are shown: a password with a question mark in it ends up here, too.
     shown = name if re.fullmatch(r"[a-z][a-z_]{0,30}", name) else "an option"
     raise ValueError(f"has {shown}, which the bot cannot honour. It knows {', '.join(sorted(OPTIONS))}.")

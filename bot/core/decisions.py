@@ -38,7 +38,7 @@ CONFIRM_AFTER = timedelta(hours=1)
 """A write that was asked for longer ago than this needs the user's confirmation."""
 
 
-class Why(StrEnum):
+class GiveUpReason(StrEnum):
     """Why a call is given up. The value is the outcome that is stored with the call."""
 
     STILL_REFUSED = "still_refused"
@@ -88,7 +88,7 @@ class RetryAt:
 class GiveUp:
     """End the call, and tell the user why."""
 
-    why: Why
+    reason: GiveUpReason
     outcome: Outcome | NoToken
 
 
@@ -142,11 +142,11 @@ def after_call(outcome: Outcome | NoToken, facts: Situation) -> Decision:
                 needs_after_refusal(facts.declared, refused, facts.held, reading=reading)
             )
         case TokenRejected():
-            return GiveUp(Why.TOKEN_REFUSED, outcome) if facts.refreshed else Refresh()
+            return GiveUp(GiveUpReason.TOKEN_REFUSED, outcome) if facts.refreshed else Refresh()
         case AppRejected():
-            return GiveUp(Why.APP_REJECTED, outcome)
+            return GiveUp(GiveUpReason.APP_REJECTED, outcome)
         case BlockedByPolicy():
-            return GiveUp(Why.BLOCKED_BY_POLICY, outcome)
+            return GiveUp(GiveUpReason.BLOCKED_BY_POLICY, outcome)
         case RateLimited():
             return after_rate_limit(outcome, facts)
         case Unreachable():
@@ -158,20 +158,20 @@ def after_call(outcome: Outcome | NoToken, facts: Situation) -> Decision:
 def ask_for(refused: Requirement, outcome: InsufficientScope, facts: Situation) -> Decision:
     """Ask for what the platform refused, unless that was granted for this very call and did not help."""
     if facts.consents >= MAX_CONSENTS:
-        return GiveUp(Why.STILL_REFUSED, outcome)
+        return GiveUp(GiveUpReason.STILL_REFUSED, outcome)
     exhausted = facts.held & named(refused) if facts.consents else frozenset()
     needs = needs_after_refusal(
         facts.declared, refused, facts.held, reading=facts.write is None, exhausted=exhausted
     )
-    return Suspend(needs) if all(needs) else GiveUp(Why.STILL_REFUSED, outcome)
+    return Suspend(needs) if all(needs) else GiveUp(GiveUpReason.STILL_REFUSED, outcome)
 
 
 def after_rate_limit(outcome: RateLimited, facts: Situation) -> Decision:
     seconds = outcome.retry_after
     if seconds is not None and seconds > LONGEST_RATE_LIMIT:
-        return GiveUp(Why.BUSY, outcome)
+        return GiveUp(GiveUpReason.BUSY, outcome)
     at = facts.now + pause(facts.attempts, facts.jitter, seconds)
-    return RetryAt(at) if at <= retried_until(facts) else GiveUp(Why.BUSY, outcome)
+    return RetryAt(at) if at <= retried_until(facts) else GiveUp(GiveUpReason.BUSY, outcome)
 
 
 def after_failure(outcome: Unreachable, facts: Situation) -> Decision:
@@ -182,7 +182,7 @@ def after_failure(outcome: Unreachable, facts: Situation) -> Decision:
         if window is None or facts.first_sent_at is None or at >= facts.first_sent_at + window:
             return OutcomeUnknown()
         return RetryAt(at)
-    return RetryAt(at) if at <= retried_until(facts) else GiveUp(Why.PLATFORM_FAILED, outcome)
+    return RetryAt(at) if at <= retried_until(facts) else GiveUp(GiveUpReason.PLATFORM_FAILED, outcome)
 
 
 def retried_until(facts: Situation) -> datetime:

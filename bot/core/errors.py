@@ -1,20 +1,20 @@
-"""The tree of exceptions: surprises only. Expected outcomes are values (`model.Outcome` and its kin).
+"""The tree of exceptions. Expected outcomes are values instead, such as `core.api.Outcome`.
 
 BotError
-├── ConfigurationError      the settings are wrong; exit code 2
-├── DatabaseNotReady        no database there, or at another revision; names the command that fixes it
-├── CannotOpenSecret        a stored secret opens with none of the keys
-├── BrokenPlugin            a command from another package cannot be used (`plugins`)
-├── CommandMistake          a command yielded, returned or declared what it may not (`commands`)
-└── LeaseLost               somebody else has taken over what this worker was doing
+├── ConfigurationError      the settings are wrong (exit code 2)
+├── DatabaseNotReady        the database is missing or at another revision
+├── CannotOpenSecret        none of the encryption keys opens a stored secret
+├── BrokenPlugin            a command from another package cannot be used (`bot.plugins`)
+├── CommandMistake          a command yields, returns or declares something invalid
+└── LeaseLost               another worker has taken over the work
 """
 
 
 class BotError(Exception):
-    """Something the bot cannot go on with."""
+    """Base class of the bot's exceptions."""
 
     hint: str = ""
-    """What to do about it, for the person who can."""
+    """What to do about it."""
 
     def __init__(self, message: str = "", hint: str = "") -> None:
         super().__init__(message or (self.__doc__ or "").strip())
@@ -36,16 +36,16 @@ class DatabaseNotReady(BotError):
 
 
 class CannotOpenSecret(BotError):
-    """A stored secret opens with none of the configured keys."""
+    """None of the configured keys opens a stored secret."""
 
     hint = "Put the key that sealed it back into BOT_ENCRYPTION_KEYS, after the new one."
 
 
 class CommandMistake(BotError):
-    """A command does what no command may."""
+    """A command does something invalid."""
 
     hint = "Fix the command; docs/commands.md says what it may do."
 
 
 class LeaseLost(BotError):
-    """Another worker has taken over."""
+    """Another worker has taken over the work."""

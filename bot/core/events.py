@@ -1,4 +1,4 @@
-"""What comes in from a platform, parsed by its adapter."""
+"""Events from a platform, as its adapter parses them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bot.core.messages import Chat
 from bot.core.people import UserKey
 
 Mentions = Mapping[str, str]
-"""Names of the people whom a message mentions, by the placeholder (`@_user_2`) that stands for each in its text."""
+"""The names of the people whom a message mentions, by the placeholders (`@_user_2`) in its text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,25 +21,26 @@ class MessageReceived:
     chat: Chat
     message_id: str
     text: str | None
-    """Without the mention of the bot; None when the message is no text. A placeholder stands for each other mention:
-    what people call themselves is not yet in it when the command is looked for."""
+    """The text without the mention of the bot, or None if the message is no text. Other mentions are placeholders, so
+    that the names of people cannot be taken for a command."""
     sent_at: datetime
     language: Language | None
-    """From the client's locale, when the platform gives one."""
+    """From the client's locale, if the platform tells it."""
     foreign: bool = False
-    """The sender belongs to another tenant."""
+    """Whether the sender belongs to another organization."""
     union_id: str | None = None
     mentions: Mentions = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class ChatEntered:
-    """A person opened the direct chat with the bot. `first` when nothing was ever said there."""
+    """A user opened the direct chat with the bot."""
 
     event_id: str
     user: UserKey
     chat: Chat
     first: bool
+    """Whether there are no messages in the chat."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +53,14 @@ class MessageRecalled:
 
 @dataclass(frozen=True, slots=True)
 class CardClicked:
-    """A callback control of a card was used. Answered within 3 s, and never delivered again."""
+    """A user clicked a control of a card. The platform wants the answer within 3 seconds, and delivers a click once."""
 
     event_id: str
     user: UserKey
     message_id: str | None
     chat_id: str | None
     action: str
-    """Which control; empty for one that carries no value of ours, as a control of somebody else's card may."""
+    """Which control it was. Empty for a control without a value of the bot, such as one of another app's card."""
     subject: str | None
     """The id of what the card is about."""
     time_zone: str | None
@@ -67,7 +68,7 @@ class CardClicked:
 
 @dataclass(frozen=True, slots=True)
 class GrantRevoked:
-    """The platform says that a person's tokens were revoked at `at`, by them or by somebody with the power to."""
+    """The platform says that a user's tokens were revoked, by the user or by an administrator."""
 
     event_id: str
     user: UserKey
@@ -77,7 +78,7 @@ class GrantRevoked:
 
 @dataclass(frozen=True, slots=True)
 class UserDeleted:
-    """A person is no longer a member of the organization."""
+    """A user is no longer a member of the organization."""
 
     event_id: str
     user: UserKey
@@ -92,32 +93,34 @@ class AppStopped:
     app_id: str
     tenant_key: str
     at: datetime | None = None
-    """When; None if the platform did not say."""
+    """When it was stopped, or None if the platform does not say."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ignored:
-    """Authentic, and of no interest (a group message that does not mention the bot, an unknown event)."""
+    """An authentic event that the bot does not need, such as a group message that does not mention it."""
 
     event_id: str | None
-    why: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class UrlVerification:
-    """The platform checks the address; the answer repeats the value."""
+    """The platform verifies the webhook's URL."""
 
     value: str
+    """What the answer has to repeat."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unauthentic:
-    """Not from the platform, or not for us, or malformed. Changes nothing. `status` is the HTTP status to answer."""
+    """A request that is not from the platform, not for this app, or malformed. It changes nothing."""
 
     reason: str
     status: int
+    """The HTTP status to answer with."""
     advice: str = ""
-    """What an operator should change, if it looks as if the platform sent it as it is configured there."""
+    """What an operator should change, if the request seems to come from the platform with another configuration."""
 
 
 Event = (
@@ -137,7 +140,8 @@ Received = Event | UrlVerification | Unauthentic
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """Events cannot come in, or calls cannot go out: since when, and why, in words for operators."""
+    """A time in which events cannot come in, or calls cannot go out."""
 
     since: datetime
     reason: str
+    """For operators."""

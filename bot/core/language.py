@@ -1,4 +1,4 @@
-"""Text in every language the bot speaks."""
+"""Text in every language of the bot."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Language = Literal["en", "zh"]
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """One text in every language the bot speaks."""
+    """One text in every language of the bot."""
 
     en: str
     zh: str
@@ -19,7 +19,7 @@ class Words:
         return self.zh if language == "zh" else self.en
 
     def format(self, **values: object) -> Words:
-        """Fills `{name}` in every language; a value that is itself Words goes in by language."""
+        """Replace `{name}` in every language. A value that is Words itself is inserted by language."""
         return Words(
             self.en.format(**{k: v.en if isinstance(v, Words) else v for k, v in values.items()}),
             self.zh.format(**{k: v.zh if isinstance(v, Words) else v for k, v in values.items()}),

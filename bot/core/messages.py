@@ -1,4 +1,4 @@
-"""What the bot says: replies without markup, where they go, and what came of sending them."""
+"""Messages of the bot: replies without markup, their destinations, and the results of sending them."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ class Chat:
     chat_id: str
     kind: Literal["direct", "group"]
     thread_id: str | None = None
-    """The topic of the chat, if it is in one."""
+    """The topic within the chat, if any."""
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A piece of a line, shown literally: it is never read as markup. `url` makes it a link, if it is an
-    address of the platform's or of the bot's: a whole one, or a path (`/docx/TOKEN`) at the platform."""
+    """A piece of a line. Its text is shown literally, and never read as markup."""
 
     text: Words | str
     bold: bool = False
     url: str | None = None
+    """Makes it a link: a URL of the platform or the bot, or a path (`/docx/TOKEN`) at the platform."""
 
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """A block of fixed-width text, on lines of its own."""
+    """A block of fixed-width text."""
 
     text: str
     language: str = "JSON"
-    """Empty: none in particular."""
+    """Empty for none."""
 
 
 Line = tuple[Span, ...] | Code
@@ -42,29 +42,31 @@ Line = tuple[Span, ...] | Code
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """A button under a reply: its action is one of `core.cards`, its subject the id of what that is about."""
+    """A button under a reply."""
 
     words: Words
     action: str
+    """A value of `core.cards.Action`."""
     subject: str
+    """The id of what the action is about."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer in the chat, in every language, without a word of how a platform draws it."""
+    """An answer in the chat, in every language. The platform's adapter renders it."""
 
     title: Words | None
     lines: tuple[Line, ...] = ()
     confidential: bool = False
-    """In a group it is shown to the asker alone, whatever its command says."""
+    """Whether it is shown to the user alone in a group, even if its command is not private."""
     control: Control | None = None
     time_zone: str | None = None
-    """IANA name: what the answer has found out of the asker's time zone."""
+    """The IANA name of the user's time zone, if the command has learned it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """A message's body, rendered by a platform's adapter; everybody else passes it on unread."""
+    """A message's body, as the platform's adapter rendered it. It is opaque to everything else."""
 
     kind: str
     body: str
@@ -74,25 +76,25 @@ class Content:
 class DirectChat:
     chat_id: str
     message_id: str | None
-    """The person's latest message there, which can be replied to."""
+    """The user's latest message there, which can be replied to."""
 
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """Where a message goes. The first that works: a reply, else the chat, else the person alone."""
+    """Where a message goes: to the first that works of a reply, the chat, and the user alone."""
 
     user: UserKey
     chat_id: str | None = None
     reply_to: str | None = None
-    """The message that it answers."""
+    """The id of the message that it answers."""
     private: bool = False
-    """Only the person may see it: never the chat, if that is a group."""
+    """Whether the user alone may see it, so that it is not sent to a group."""
     group_first: bool = False
-    """A private message is first tried in the group, shown to the person alone, and only then sent to them directly."""
+    """Whether a private message is first tried in the group, shown to the user alone, and then in the direct chat."""
     unless_recalled: bool = False
-    """Nothing is sent when the message that it answers was recalled."""
+    """Whether nothing is sent if the message that it answers was recalled."""
     direct: DirectChat | None = None
-    """The person's chat with the bot: a way to them when a message to the person is refused."""
+    """The user's chat with the bot, which is tried when the platform refuses a message to the user's id."""
 
 
 class MessageStatus(StrEnum):
@@ -105,7 +107,7 @@ class MessageStatus(StrEnum):
     UNDELIVERABLE = "undeliverable"
     """The platform refuses it for good, or has not taken it for too long."""
     OUTCOME_UNKNOWN = "outcome_unknown"
-    """It may have arrived, and can no longer be repeated safely."""
+    """It may have arrived, and cannot be sent again safely."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,17 +118,19 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class NotSent:
-    """`retry` tells a platform that could not answer from one that will never deliver this message there."""
+    """The platform did not take a message."""
 
     reason: str
     retry: bool
+    """Whether sending it again may succeed."""
     gone: bool = False
-    """The message to answer or to patch no longer exists or can no longer be changed."""
+    """Whether the message to answer or to change no longer exists or can no longer be changed."""
     recalled: bool = False
-    """The message to answer was recalled."""
+    """Whether the message to answer was recalled."""
     no_way: bool = False
-    """Every known way to the person is closed, for no reason that is in the message."""
+    """Whether every known way to the user is closed, for reasons other than the message's content."""
     may_have_arrived: bool = False
     retry_after: float | None = None
+    """Seconds to wait, if the platform says."""
     one_too_many: bool = False
-    """More than the platform takes at once."""
+    """Whether the bot sends faster than the platform allows."""

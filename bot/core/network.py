@@ -1,7 +1,7 @@
-"""How this process reaches the platform: which proxy a request takes, and whose certificates are trusted.
+"""How the process reaches other hosts: which proxy a request takes, and which certificates are trusted.
 
-Read from HTTPS_PROXY, HTTP_PROXY, NO_PROXY and SSL_CERT_FILE, the first three in either case, as curl and most other
-programs read them. Messages never show a proxy's credentials.
+The settings are HTTPS_PROXY, HTTP_PROXY, NO_PROXY and SSL_CERT_FILE. The first three are read in either case, as curl
+and most other programs do. Messages never show a proxy's credentials.
 """
 
 from __future__ import annotations
@@ -16,15 +16,16 @@ from bot.core.secrets import Secret
 
 DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 VARIABLES = {"https": "HTTPS_PROXY", "wss": "HTTPS_PROXY", "http": "HTTP_PROXY", "ws": "HTTP_PROXY"}
-"""Which variable names the proxy for a scheme. A WebSocket goes the way of HTTP."""
+"""The variable that names the proxy for a scheme. WebSockets take the proxy of HTTP."""
 EXCEPTIONS = "NO_PROXY"
 
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """An HTTP proxy. Its `url` has no credentials in it, so that it can be shown."""
+    """An HTTP proxy."""
 
     url: str
+    """Without credentials, so that it can be shown."""
     user: str = ""
     password: Secret | None = None
 
@@ -35,19 +36,19 @@ class Proxy:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """What the environment says of the way to other hosts. Without arguments: straight, with the system's trust."""
+    """How to reach other hosts. By default directly, with the certificates that the system trusts."""
 
     proxies: Mapping[str, Proxy] | None = None
     """By variable."""
     exceptions: tuple[str, ...] = ()
-    """What NO_PROXY holds."""
+    """The entries of NO_PROXY."""
     certificates: str | None = None
-    """A file of authorities that are trusted besides the system's."""
+    """A file of certificates that are trusted besides the system's."""
 
     def proxy_for(self, url: str) -> Proxy | None:
-        """The proxy that a request to this URL takes.
+        """Return the proxy for a URL, or None for a direct connection.
 
-        None leads straight to the host: a proxy elsewhere could not reach this machine's loopback addresses.
+        Loopback addresses are reached directly, because a proxy on another host has other ones.
         """
         if not self.proxies:
             return None
@@ -63,7 +64,7 @@ STRAIGHT = Network()
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host can only be this machine. Names below `localhost` do not count: resolvers may ask a server."""
+    """Return whether a host is certainly this machine. Names below `localhost` are not: they may be resolved by DNS."""
     if host == "localhost":
         return True
     try:
@@ -73,9 +74,10 @@ def is_loopback(host: str) -> bool:
 
 
 def excepts(exception: str, host: str, port: int) -> bool:
-    """Whether an entry of NO_PROXY means this host: `*`, a domain and all below it, an address or a network.
+    """Return whether an entry of NO_PROXY matches a host.
 
-    Each may have a port. A domain may begin with a dot or `*.`, which changes nothing.
+    An entry is `*`, a domain that includes its subdomains, an address or a network. Each may have a port. A leading
+    dot or `*.` of a domain is ignored.
     """
     if exception == "*":
         return True
@@ -91,7 +93,7 @@ def excepts(exception: str, host: str, port: int) -> bool:
 
 
 def split_port(exception: str) -> tuple[str, int | None]:
-    """`host:8443` and `[::1]:8443` in their parts; an IPv6 address without brackets has no port."""
+    """Split `host:8443` and `[::1]:8443` into host and port. An IPv6 address without brackets has no port."""
     found = re.fullmatch(r"\[([^\]]+)\](?::(\d+))?|([^:]+):(\d+)", exception)
     if found is None:
         return exception, None
@@ -103,7 +105,7 @@ def split_port(exception: str) -> tuple[str, int | None]:
 
 
 def read_network(environ: Mapping[str, str]) -> tuple[Network, list[str]]:
-    """The network as the environment describes it, and a line for each problem."""
+    """Return the network that the environment describes, and a message for each problem."""
     proxies, problems = {}, []
     for name in sorted(set(VARIABLES.values())):
         written = in_either_case(environ, name)
@@ -122,7 +124,7 @@ def read_network(environ: Mapping[str, str]) -> tuple[Network, list[str]]:
 
 
 def in_either_case(environ: Mapping[str, str], name: str) -> str:
-    """The lower-case name counts first, and an empty value there turns the other off."""
+    """Return a variable's value. The lower-case name overrides the other, even if it is empty."""
     return environ.get(name.lower(), environ.get(name, "")).strip()
 
 
@@ -134,7 +136,7 @@ _PROXY = re.compile(
 
 
 def read_proxy(written: str) -> Proxy:
-    """An address without a scheme is plain HTTP. ValueError for anything else, SOCKS among it."""
+    """Parse the address of an HTTP proxy; the scheme is optional. Raises ValueError for anything else, such as SOCKS."""
     found = _PROXY.fullmatch(written)
     if found is None:
         raise ValueError("not an HTTP proxy")

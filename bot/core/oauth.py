@@ -1,4 +1,4 @@
-"""OAuth 2.0 as pure functions and values: attempts, the callback's parameters, the owner check, token sets."""
+"""OAuth 2.0 as values and pure functions: attempts, the parameters of the callback, the owner check, token sets."""
 
 from __future__ import annotations
 
@@ -25,60 +25,60 @@ class TokenSet:
     refresh_token: Secret | None
     refresh_expires_in: int | None
     scopes: ScopeSet | None
-    """What this token really has; None when the platform did not say."""
+    """The scopes of the access token, or None if the platform does not say."""
 
 
 class TokenProblem(StrEnum):
-    """Why the token endpoint gave no token: who can fix it."""
+    """Why the token endpoint issued no token, by who can fix it."""
 
     CODE = "code"
-    """The authorization code is unknown, used, late or not ours: the person opens the link again."""
+    """The authorization code is unknown, used, expired or of another client: the user opens the link again."""
     OVER = "over"
-    """The refresh token is spent, expired or revoked, or the person is gone: ask for authorization again."""
+    """The refresh token is used, expired or revoked, or the user is deleted: the bot asks for authorization again."""
     USER = "user"
-    """The person may not use this app (not installed for them, no permission, frozen)."""
+    """The user may not use this app: it is not installed for them, or the account is frozen."""
     APP = "app"
-    """The app's own configuration is wrong: an operator must act; what is stored stays."""
+    """The app's configuration is wrong: an operator must act. The stored tokens are kept."""
     SCOPE = "scope"
-    """The app has not enabled a scope that was asked for: another one, or the administrator."""
+    """The app has not enabled a requested scope: the bot asks for another one, or an administrator must act."""
     BLOCKED = "blocked"
-    """A security policy wants a challenge or denies: what is stored stays, the hint is shown."""
+    """A security policy requires a challenge or blocks the app. The tokens are kept, and the user reads the hint."""
     TRANSIENT = "transient"
-    """The platform could not answer now, and did nothing."""
+    """The platform failed, and did nothing."""
     IN_DOUBT = "in_doubt"
-    """No answer came, and the request may have been carried out."""
+    """There is no response, and the request may have been carried out."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenRefused:
     problem: TokenProblem
     code: int
-    """The platform's error code; 0 when there was no answer to read one from."""
+    """The platform's error code, or 0 if there is none."""
     message: str
-    """For logs and operators; never holds a secret."""
+    """For logs and operators. Never contains a secret."""
     error: str = ""
-    """The `error` of RFC 6749 or RFC 8628, when there was one."""
+    """The `error` of RFC 6749 or RFC 8628, if there is one."""
     retry_after: float | None = None
-    """Seconds that the platform asked us to wait, if it did."""
+    """Seconds to wait, if the platform says."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceCode:
-    """What the platform mints for a person who goes to its page by themselves (RFC 8628, 3.2)."""
+    """The device authorization response (RFC 8628, section 3.2)."""
 
     device_code: Secret
     user_code: Secret
-    """What the platform's page asks for, or shows for comparison."""
+    """What the user enters on the platform's page, or compares with it."""
     verification_uri_complete: Secret
-    """The platform's page, with the user code in it where the platform can do that."""
+    """The platform's page, with the user code in its URL if the platform supports that."""
     expires_in: int
     """Seconds."""
     interval: int
-    """Seconds between two polls, at least."""
+    """Seconds to wait between two polls."""
 
 
 class DeviceAnswer(StrEnum):
-    """What a poll with a device code says instead of tokens (RFC 8628, 3.5)."""
+    """What the token endpoint answers to a device code instead of tokens (RFC 8628, section 3.5)."""
 
     PENDING = "authorization_pending"
     SLOW_DOWN = "slow_down"
@@ -90,7 +90,7 @@ STATE_BYTES = 32
 
 
 VERIFIER_BYTES = 32
-"""32 random bytes give a verifier of 43 characters, the recommended length (RFC 7636, 4.1)."""
+"""32 random bytes make a verifier of 43 characters, the recommended length (RFC 7636, section 4.1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,13 +102,13 @@ class NewAttemptSecrets:
 
 
 SIGN_IN = "signin."
-"""How the state of a sign-in begins. It says where to look for the attempt, and what is found there has to agree."""
+"""The prefix of a sign-in's state. It tells which kind of attempt to look for, and the attempt found has to be of it."""
 
 
 def new_attempt(
     entropy: bytes, *, pkce: bool, kind: AttemptKind = AttemptKind.AUTHORIZATION
 ) -> NewAttemptSecrets:
-    """Makes the one-shot values of one opening of a link, or of one sign-in, from 64 random bytes."""
+    """Make the one-shot values of one opening of a link, or of one sign-in, from 64 random bytes."""
     if len(entropy) != STATE_BYTES + VERIFIER_BYTES:
         raise ValueError("An attempt takes 64 random bytes.")
     state = (SIGN_IN if kind is AttemptKind.SIGN_IN else "") + urlsafe(entropy[:STATE_BYTES])
@@ -119,7 +119,7 @@ def new_attempt(
 
 
 def kind_of(state: Secret) -> AttemptKind:
-    """What the state says that it belongs to."""
+    """Return the kind of attempt that a state is of, by its prefix."""
     return AttemptKind.SIGN_IN if state.reveal().startswith(SIGN_IN) else AttemptKind.AUTHORIZATION
 
 
@@ -128,14 +128,14 @@ def urlsafe(data: bytes) -> str:
 
 
 def s256(verifier: str) -> str:
-    """The S256 code challenge of a verifier (RFC 7636, 4.2)."""
+    """Return the S256 code challenge of a verifier (RFC 7636, section 4.2)."""
     return urlsafe(hashlib.sha256(verifier.encode()).digest())
 
 
 def digest(value: str) -> str:
-    """What is stored of a state or ticket: enough to find it, useless to whoever reads it.
+    """Return the hash of a state or ticket, which is stored to find it again.
 
-    Both hold 256 random bits, so a plain hash cannot be guessed backwards.
+    Both have 256 random bits, so a plain hash cannot be reversed by guessing.
     """
     return hashlib.sha256(value.encode()).hexdigest()
 
@@ -150,20 +150,20 @@ class Approved:
 class Denied:
     state: Secret
     error: str
-    """`access_denied`, or another error code of RFC 6749, 4.1.2.1."""
+    """`access_denied`, or another error code of RFC 6749, section 4.1.2.1."""
 
 
 @dataclass(frozen=True, slots=True)
 class Malformed:
-    """No state, neither or both of code and error, or what neither can be: nothing of ours led here."""
+    """The parameters are not those of an authorization response."""
 
 
 PARAMETER = re.compile(r"[\x20-\x7e]{1,4096}")
-"""RFC 6749, appendix A: a state, a code and an error are visible ASCII."""
+"""A state, a code and an error are printable ASCII (RFC 6749, appendix A)."""
 
 
 def parse_callback(query: Mapping[str, str]) -> Approved | Denied | Malformed:
-    """Reads the parameters that the authorization page sent back."""
+    """Parse the query parameters of the authorization response."""
     state, code, error = (query.get(name, "") for name in ("state", "code", "error"))
     if bool(code) == bool(error) or not all(map(PARAMETER.fullmatch, (state, code or error))):
         return Malformed()
@@ -171,5 +171,5 @@ def parse_callback(query: Mapping[str, str]) -> Approved | Denied | Malformed:
 
 
 def is_owner(asked: UserKey, consented: Identity) -> bool:
-    """The person who consents must be the person who was asked."""
+    """Return whether the user who consented is the user who was asked."""
     return (consented.tenant_key, consented.open_id) == (asked.tenant_key, asked.open_id)

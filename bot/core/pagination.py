@@ -1,4 +1,4 @@
-"""Reading a list of the platform's page after page, for commands: `found = yield from read_pages(ApiCall(…))`."""
+"""Reads a paginated list of the platform, in commands: `found = yield from read_pages(ApiCall(…))`."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any
 from bot.core.api import ApiCall, Json
 
 MOST_PAGES = 5
-"""Of one list, unless a command says otherwise: each page is a step, and somebody waits for the answer."""
+"""The default maximum for one list: each page is a step, and the user waits for the answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
     items: list[Mapping[str, Json]]
-    """Those that are objects; whatever else is in the list is left out."""
+    """The items that are objects. Others are skipped."""
     more: bool
-    """The platform has more than was read."""
+    """Whether the platform has more items than were read."""
 
 
 def read_pages(
@@ -27,9 +27,10 @@ def read_pages(
     next_page: str = "page_token",
     most_pages: int = MOST_PAGES,
 ) -> Generator[ApiCall, Any, Listed]:
-    """The items of a list. `items` and `next_page` are the names of these fields under `data` in the answer.
+    """Read the items of a list.
 
-    The token of the next page goes into the query as `page_token`, which is what every API calls it there.
+    `items` and `next_page` are the names of these fields under `data` in the response. The token of the next page goes
+    into the query as `page_token`, its name in every API.
     """
     found: list[Mapping[str, Json]] = []
     page = call

@@ -1,4 +1,4 @@
-"""Authorization requests, the attempts to answer them, and device authorizations."""
+"""Authorization requests, the attempts to answer them, and device authorizations (RFC 8628)."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from bot.core.secrets import Secret
 class RequestStatus(StrEnum):
     OPEN = "open"
     REDEEMING = "redeeming"
-    """A consent came back and is being exchanged."""
+    """A consent came back, and its code is being exchanged."""
     GRANTED = "granted"
     DECLINED = "declined"
     EXPIRED = "expired"
     SUPERSEDED = "superseded"
-    """Its card can no longer be changed; another request took its place. Its consents still count."""
+    """Its card can no longer be changed, so another request took its place. Its consents still count."""
     FAILED = "failed"
 
 
@@ -41,9 +41,9 @@ class AttemptStatus(StrEnum):
 
 class DeviceStatus(StrEnum):
     MINTING = "minting"
-    """The platform is being asked for a code."""
+    """The bot requests a device code from the platform."""
     POLLING = "polling"
-    """The card shows the platform's link; the platform is asked whether the person has consented."""
+    """The card shows the platform's link, and the bot polls the token endpoint until the user has decided."""
     COMPLETED = "completed"
     DENIED = "denied"
     FAILED = "failed"
@@ -56,43 +56,44 @@ FOR_ADMINISTRATOR = "administrator"
 
 @dataclass(frozen=True, slots=True)
 class AuthorizationRequest:
-    """One ask to one user; what its card says follows from it."""
+    """One ask to one user. What its card shows follows from it."""
 
     id: str
     user: UserKey
     status: RequestStatus
     scopes: ScopeSet
-    """What its link asks for now."""
+    """What its link asks for."""
     granted: ScopeSet
-    """What of that was given, once something was."""
+    """What the user granted of that."""
     refused: ScopeSet
+    """What the user did not grant of that."""
     ticket: Secret | None
-    """None: it cannot be opened. It is lost, or the bot did not write this request: its links lead nowhere."""
+    """None if it cannot be opened, because its key is lost or the bot did not write this row. Its links then fail."""
     reasons: tuple[str, ...]
-    """The commands that ask, in the order asked, without repetition."""
+    """The commands that need the scopes, in the order asked, without repetition."""
     card_message_id: str | None
     card_ephemeral: bool
     card_wanted: int
-    """Counts the changes that the card should show; `card_shown` is the one it does."""
+    """Counts the changes that the card should show. `card_shown` is the number of the one that it shows."""
     card_shown: int
     card_attempts: int
-    """How often showing the latest change has failed."""
+    """Failed attempts to show the latest change."""
     card_lease_until: datetime | None
-    """Until when its claimer has the card; also what tells this claim from every other (fencing)."""
+    """When the claim of the card expires. It also distinguishes this claim from every other one (fencing)."""
     card_moves: int
-    """How often the card was sent anew, because it was not found in the chat."""
+    """How often the card was sent again as a new message."""
     created_at: datetime
     expires_at: datetime
     failure: str | None
-    """Why it failed, in one word."""
+    """Why it failed, as one word."""
     avoided: ScopeSet
-    """Scopes that the platform's page refused, so that another alternative is asked for."""
+    """Scopes that the platform's page rejected, so that another alternative is asked for."""
     declined_on_page_at: datetime | None = None
-    """When a visitor declined it on the platform's page, since it last asked. Nobody knows who that was."""
+    """When a visitor declined it on the platform's page, since it last asked. The visitor is not identified."""
 
     @property
     def waits_for_administrator(self) -> bool:
-        """Nothing that the app has can be asked for; it is asked again when the administrator has enabled more."""
+        """Whether the app has no scope that could be asked for, until an administrator enables one."""
         return self.failure == FOR_ADMINISTRATOR
 
 
@@ -107,32 +108,32 @@ class Attempt:
     scopes: ScopeSet
     redirect_uri: str | None
     verifier: Secret | None
-    """None when it needs none, or it is lost: then the platform refuses the code."""
+    """None if the platform needs none, or if its key is lost: the platform then rejects the code."""
     expires_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceAuthorization:
-    """One press of the button on a card without a link of ours. Its codes are there while it is polled for."""
+    """One authorization on the platform's own page. It has codes while it is polled for."""
 
     id: str
     request_id: str
     user: UserKey
     status: DeviceStatus
     scopes: ScopeSet
-    """What it asks for; its request may ask for more by now."""
+    """What it asks for. Its request may ask for more since."""
     device_code: Secret | None
-    """None while there is none, or when it is lost."""
+    """None before the platform has issued it, or if its key is lost."""
     user_code: Secret | None
     link: Secret | None
     interval: int
-    """Seconds between two polls, as the platform wants it by now."""
+    """Seconds between two polls, as the platform last asked for."""
     failures: int
-    """Of the platform to answer, one after another."""
+    """Consecutive failures of the platform."""
     created_at: datetime
     expires_at: datetime | None
-    """When the platform forgets the code; None until it has one."""
+    """When the device code expires. None before there is one."""
     claim: int
-    """Counts the claims; a worker whose number is no longer the row's has lost it (fencing)."""
+    """Counts the claims. A worker with an older number has lost the row (fencing)."""
     outcome: str | None
-    """How it ended, in one word."""
+    """How it ended, as one word."""

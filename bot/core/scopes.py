@@ -1,7 +1,7 @@
 """Scopes, scope sets and scope requirements, and which scopes to ask for.
 
-A scope is a named right. A scope set is an immutable set of them. A clause is an ordered tuple of alternatives,
-preferred first: any one is enough. A requirement is a tuple of clauses, all of which must hold.
+A scope is a named right. A scope set is an immutable set of scopes. A clause is an ordered tuple of alternatives,
+preferred first, of which any one is enough. A requirement is a tuple of clauses, which must all be met.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Clause = tuple[Scope, ...]
 Requirement = tuple[Clause, ...]
 
 OFFLINE_ACCESS = "offline_access"
-"""The scope that brings a refresh token; a link has to name it each time."""
+"""The scope that makes the platform issue a refresh token. Each link has to name it."""
 
 NOTHING: Requirement = ()
 
@@ -26,11 +26,11 @@ MAX_SCOPES_PER_LINK = 50
 
 
 SCOPE = re.compile(rf"(?=.{{1,100}}$)(?:{OFFLINE_ACCESS}|[a-z0-9_]+(?::[a-z0-9_.-]+)+)")
-"""What the name of a scope looks like. Whether there is such a one cannot be told: the platform adds new ones."""
+"""What the name of a scope looks like. Whether the scope exists cannot be checked: the platform adds new ones."""
 
 
 def any_of(*alternatives: Scope) -> Requirement:
-    """A requirement that any one of these meets; name the preferred one first. Raises ValueError if there is none."""
+    """Return a requirement that any of these scopes meets, the preferred one first. Raises ValueError without one."""
     if not alternatives:
         raise ValueError("any_of needs at least one scope")
     return (alternatives,)
@@ -54,7 +54,7 @@ def checked_requirement(requirement: object) -> Requirement:
 
 
 def all_of(*parts: Requirement | Scope) -> Requirement:
-    """A requirement that holds when every part holds."""
+    """Return a requirement that is met when every part is met."""
     clauses: list[Clause] = []
     for part in parts:
         for clause in ((part,),) if isinstance(part, str) else part:
@@ -64,22 +64,22 @@ def all_of(*parts: Requirement | Scope) -> Requirement:
 
 
 def parse_scopes(text: str) -> ScopeSet:
-    """The scopes of a space-separated list (RFC 6749, 3.3)."""
+    """Parse a space-separated list of scopes (RFC 6749, section 3.3)."""
     return frozenset(text.split())
 
 
 def join_scopes(scopes: Iterable[Scope]) -> str:
-    """A space-separated list in a stable order, `offline_access` last as in the platform's samples."""
+    """Return a space-separated list in a stable order, with `offline_access` last, as in the platform's samples."""
     return " ".join(sorted(scopes, key=lambda scope: (scope == OFFLINE_ACCESS, scope)))
 
 
 def missing(requirement: Requirement, held: ScopeSet) -> Requirement:
-    """The clauses that `held` does not meet."""
+    """Return the clauses that `held` does not meet."""
     return tuple(clause for clause in requirement if held.isdisjoint(clause))
 
 
 def named(*requirements: Requirement) -> ScopeSet:
-    """Every scope that one of them could be met with."""
+    """Return every scope that the requirements name."""
     return frozenset(scope for requirement in requirements for clause in requirement for scope in clause)
 
 
@@ -127,8 +127,7 @@ def in_order(refused: Clause, preferred: Clause, *, reading: bool) -> list[Scope
 def breadth(scope: Scope, *, reading: bool) -> tuple[int, int, str]:
     """Return a sort key: read-only scopes before others for a reading call, then narrower before wider ones.
 
-    A scope that names more segments (`calendar:calendar.event:read`) covers less than one that names fewer
-    (`calendar:calendar`).
+    A scope with more segments (`calendar:calendar.event:read`) covers less than one with fewer (`calendar:calendar`).
     """
     action = scope.rsplit(":", 1)[-1]
     read_only = action in {"read", "readonly", "retrieve"}
@@ -145,10 +144,12 @@ class ScopeWaitStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What to put in the link, and the clauses for which nothing can be asked (an administrator's matter)."""
+    """What to ask for."""
 
     scopes: ScopeSet
+    """The scopes of the link."""
     unavailable: Requirement
+    """The clauses that no link can meet before an administrator enables a scope."""
 
 
 def choose_scopes(
@@ -159,12 +160,11 @@ def choose_scopes(
     avoided: ScopeSet = frozenset(),
     wanted: ScopeSet = frozenset(),
 ) -> Choice:
-    """Picks one alternative for each clause of `needs`.
+    """Choose one alternative for each clause of `needs`.
 
-    `enabled` are the scopes that the app has for user identity; None means that it could not be read, and
-    then the preferred alternative is taken: "cannot tell" is not "missing". `avoided` are left out while
-    another alternative remains. `wanted` are asked for already, so they are taken first. `held` comes before
-    everything else: asking again for what was given is free for the person.
+    `enabled` are the scopes that the app has for user identity. None means that they cannot be read, and then every
+    alternative counts as enabled. `avoided` scopes are not chosen. Of the others, one that is `held` or already
+    `wanted` is preferred, because it asks nothing more of the user; else the first of the clause.
     """
     chosen: set[Scope] = set()
     unavailable: list[Clause] = []
@@ -181,7 +181,7 @@ def choose_scopes(
 def with_offline_access(
     scopes: ScopeSet, enabled: ScopeSet | None, avoided: ScopeSet = frozenset()
 ) -> ScopeSet:
-    """Adds `offline_access` when the app has it (or when that cannot be told)."""
+    """Add `offline_access`, unless the app is known not to have it, or it is to be avoided."""
     if OFFLINE_ACCESS in avoided or (enabled is not None and OFFLINE_ACCESS not in enabled):
         return scopes
     return scopes | {OFFLINE_ACCESS}

@@ -1,4 +1,4 @@
-"""A string that does not show itself: tokens, codes and keys travel as `Secret`."""
+"""The type of tokens, codes and keys, which cannot be printed or logged by accident."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 class Secret:
-    """A string that shows itself only to whoever calls `reveal`: printing, logging or formatting gives `***`."""
+    """A string that only `reveal` returns. Printing, logging or formatting it gives `***`."""
 
     __slots__ = ("_value",)
 
@@ -34,4 +34,4 @@ class Secret:
         return hash(("Secret", self._value))
 
     def __reduce__(self) -> Any:
-        raise TypeError("A Secret is not pickled.")
+        raise TypeError("A Secret cannot be pickled.")

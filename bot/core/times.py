@@ -1,4 +1,4 @@
-"""Days and times as people read them, in every language. No clock here: the moment is given."""
+"""Formats days and times in every language. The current day is a parameter: there is no clock here."""
 
 from __future__ import annotations
 
@@ -41,17 +41,18 @@ ALL_TIMES_UTC = Words(
 
 @dataclass(frozen=True, slots=True)
 class Zone:
-    """A time zone; `known` is False when it stands in for one that nobody told."""
+    """A time zone."""
 
     tz: tzinfo
     name: str
     known: bool
+    """False for the default zone, which stands in for a user's unknown one."""
 
     def local(self, moment: datetime) -> datetime:
         return moment.astimezone(self.tz)
 
     def midnight(self, day: date) -> datetime:
-        """When the day begins here. In UTC, so that it compares by time, not by the wall clock."""
+        """Return when the day begins, in UTC, because Python compares two times of one zone by the wall clock."""
         return datetime(day.year, day.month, day.day, tzinfo=self.tz).astimezone(UTC)
 
 
@@ -59,17 +60,17 @@ UNKNOWN_ZONE = Zone(UTC, "UTC", known=False)
 
 
 def find_zone(name: str | None) -> Zone | None:
-    """The zone of an IANA name, or None."""
+    """Return the zone of an IANA name, or None if it is unknown."""
     if not name:
         return None
     try:
         return Zone(ZoneInfo(name), name, known=True)
-    except (KeyError, ValueError, OSError):  # unknown; not a name at all; a folder of names
+    except (KeyError, ValueError, OSError):  # unknown; not a name; a folder of names
         return None
 
 
 def zone_or(name: str | None, default: str) -> Zone:
-    """The zone of a person; the default where theirs is not known."""
+    """Return a user's zone, or the default one if theirs is not known."""
     known = find_zone(name)
     if known is not None:
         return known
@@ -78,7 +79,7 @@ def zone_or(name: str | None, default: str) -> Zone:
 
 
 def zone_named(zone: Zone) -> Words:
-    """Which zone times are in, for an answer whose reader may be in another one."""
+    """Say which zone times are in, for a reader who may be in another one."""
     if zone.name == UNKNOWN_ZONE.name:
         return ALL_TIMES_UTC
     return Words(en="Times in {zone}.", zh="时区：{zone}。").format(zone=zone.name)

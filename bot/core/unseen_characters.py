@@ -1,8 +1,9 @@
-"""Text from elsewhere without unseen characters: they are removed before it is stored, and spelled out when printed.
+"""Removes invisible characters from text before it is stored, and escapes them when it is printed.
 
-Control characters command a terminal, bidirectional controls reverse the text after them, and characters of no width
-make two names look alike. What a script or an emoji needs stays: the joiners of Persian and Hindi, the joiners,
-selectors and tags of emoji sequences, the selectors of ideographs. https://www.unicode.org/reports/tr51/
+Control characters send commands to a terminal, bidirectional controls reverse the text after them, and zero-width
+characters make two names look alike. Those that a script or an emoji needs are kept: the joiners of Persian and Hindi,
+the joiners, selectors and tags of emoji sequences, and the selectors of ideographs. See
+https://www.unicode.org/reports/tr51/.
 """
 
 from __future__ import annotations
@@ -20,17 +21,17 @@ _JOINED = (
     "\u0600-\u061b\u061d-\u08ff\u0900-\u0dff\u0e80-\u109f\u1780-\u17b3\u17b6-\u180a\u1810-\u18af\u1a20-\u1aaf\u1b00-\u1bff"
     "\ua840-\ua87f\ua8e0-\ua8ff\ufb50-\ufdcf\ufdf0-\ufdff\ufe70-\ufefe\U00010a00-\U00011fff\U0001e900-\U0001e95f"
 )
-"""Scripts whose letters a joiner or non-joiner between them changes."""
+"""Scripts in which a joiner or non-joiner changes the letters around it."""
 _MONGOLIAN = "\u1820-\u18aa"
 
 _KEPT = "|".join(
     [
-        # A flag of tags, such as Scotland's; ZWJ between two emoji; a joiner between two letters that it shapes.
+        # A flag made of tags, such as Scotland's; ZWJ between two emoji; a joiner between two letters that it shapes.
         "\U0001f3f4[\U000e0030-\U000e0039\U000e0061-\U000e007a]{1,8}\U000e007f",
         f"(?<=[{_EMOJI}])\u200d(?=[{_EMOJI}])",
         f"(?<=[{_EMOJI}]\ufe0f)\u200d(?=[{_EMOJI}])",
         f"(?<=[{_JOINED}])[\u200c\u200d](?=[{_JOINED}])",
-        # One variation selector after what has variants.
+        # One variation selector after a character that has variants.
         f"(?<=[{_EMOJI}{_KEYCAPS}])[\ufe0e\ufe0f]",
         f"(?<=[{_IDEOGRAPHS}])[\ufe00-\ufe02\U000e0100-\U000e01ef]",
         f"(?<=[{_MONGOLIAN}])[\u180b-\u180f]",
@@ -41,7 +42,7 @@ _UNSEEN = (
     # Controls, lone surrogates, noncharacters.
     "\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\ud800-\udfff\ufdd0-\ufdef\ufff0-\ufffb"
     + "".join(f"{chr(plane | 0xFFFE)}{chr(plane | 0xFFFF)}" for plane in range(0, 0x110000, 0x10000))
-    # Separators of lines, format characters, letters and marks without a glyph.
+    # Line separators, format characters, letters and marks without a glyph.
     + "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164"
     + "\ufe00-\ufe0f\ufeff\uffa0\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 )
@@ -52,20 +53,20 @@ _SPELLED_OUT = re.compile(f"(?P<kept>{_KEPT})|[{_UNSEEN}\t\n]")
 
 
 def tidy(text: str) -> str:
-    """The text without unseen characters. Line ends and tabs stay; every kind of line end becomes a line feed."""
+    """Return the text without invisible characters. Tabs stay, and every kind of line end becomes a line feed."""
     if (text.isascii() and text.isprintable()) or not _LOOKED_FOR.search(text):
         return text
     return _REMOVED.sub(lambda found: found["kept"] or "", _LINE_ENDS.sub("\n", text))
 
 
 def one_line(text: str, limit: int = 120) -> str:
-    """Text made fit for the inside of a line: tidy, without line ends, and no longer than `limit`."""
+    """Return the text on one line, without invisible characters, and cut to `limit` characters."""
     line = " ".join(tidy(text).split())
     return line if len(line) <= limit else tidy(f"{line[: limit - 1].rstrip()}…")
 
 
 def escape(text: str, *, lines: bool = False) -> str:
-    """The text on one line, with unseen characters spelled out: `\\n`, `\\x1b`. With `lines`, line feeds stay."""
+    """Return the text on one line, with invisible characters escaped: `\\n`, `\\x1b`. With `lines`, line feeds stay."""
     if text.isascii() and text.isprintable():
         return text
 
@@ -78,5 +79,5 @@ def escape(text: str, *, lines: bool = False) -> str:
 
 
 def escape_json(written: str) -> str:
-    """The same JSON, with the unseen characters in its strings written as `\\u001b`."""
+    """Return the same JSON with the invisible characters in its strings escaped: `\\u001b`."""
     return _REMOVED.sub(lambda found: found["kept"] or json.dumps(found[0])[1:-1], written)

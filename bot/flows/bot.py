@@ -29,7 +29,6 @@ log = logging.getLogger(__name__)
 WRITE_RETRY_TIMEOUT = 300.0
 """Seconds for which `Bot.insist` tries to write."""
 
-
 WRITE_RETRY_INTERVAL = 0.5
 
 
@@ -63,6 +62,9 @@ class Bot:
     lines: UserPacing = field(default_factory=UserPacing)
     watch: Watch = field(default_factory=Watch)
     repeats: Repeats = field(default_factory=Repeats)
+    recalled: set[tuple[str, UserKey]] = field(default_factory=set)
+    """Calls, and whose they are, whose questions turned out to be recalled by a refusal of the platform's. Upkeep drops
+    them; the event, or the next refusal, tells of what a crash forgets here."""
     refusals: RepeatedLogs = field(default_factory=RepeatedLogs)
     sign_in_pace: Throttle = field(default_factory=lambda: Throttle(interval=0.1, longest_wait=5.0))
     """A fifth of what the token endpoint takes: the rest is for authorizations and refreshes."""
@@ -94,6 +96,12 @@ class Bot:
 
     def ticket_url(self, user: UserKey, ticket: str) -> str:
         return self.platform_of(user).card_link(f"{self.public_url}/authorize/{ticket}")
+
+    def note_recall(self, call_id: str | None, user: UserKey) -> None:
+        """The platform takes nothing on the question of a call: it was recalled, and the event is late, or lost."""
+        if call_id is not None:
+            self.recalled.add((call_id, user))
+            self.wake.upkeep.set()
 
     def claim(self, moment: datetime | None = None, *, app: str | None = None) -> Claim:
         """Return a claim of this replica from `moment` (now) on, by default on rows of the database's app."""

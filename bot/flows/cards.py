@@ -15,7 +15,7 @@ from functools import partial
 
 from bot.core.calls import DeferredCall, WaitsFor
 from bot.core.cards import AuthorizationCard, DeviceLink, Face
-from bot.core.grants import Grant, GrantStatus
+from bot.core.grants import REVOKED_AT_PLATFORM, REVOKED_BY_OPERATOR, REVOKED_BY_USER, Grant, GrantStatus
 from bot.core.language import Words
 from bot.core.lifecycle import REQUESTS
 from bot.core.messages import Destination, DirectChat, NotSent
@@ -106,9 +106,9 @@ async def card_of(bot: Bot, request: AuthorizationRequest) -> AuthorizationCard:
 
 AGAIN = {
     "expired": card_words.AGAIN_EXPIRED,
-    "revoked_by_user": card_words.AGAIN_REVOKED,
-    "revoked_by_operator": card_words.AGAIN_REVOKED_BY_OPERATOR,
-    "revoked_at_platform": card_words.AGAIN_REVOKED_AT_PLATFORM,
+    REVOKED_BY_USER: card_words.AGAIN_REVOKED,
+    REVOKED_BY_OPERATOR: card_words.AGAIN_REVOKED_BY_OPERATOR,
+    REVOKED_AT_PLATFORM: card_words.AGAIN_REVOKED_AT_PLATFORM,
 }
 """By the reason for which the grant before ended."""
 

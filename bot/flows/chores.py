@@ -13,7 +13,7 @@ from bot.core.platform import Platform
 from bot.flows import administrators, cards, outbox, takeover, tokens
 from bot.flows.authorize import device
 from bot.flows.authorize.callback import finish_stranded
-from bot.flows.authorize.end import expire_overdue
+from bot.flows.authorize.end import drop_recalled, expire_overdue
 from bot.flows.authorize.revoke import revoke_due
 from bot.flows.bot import Bot, now
 from bot.flows.reactions import remove_due
@@ -62,6 +62,7 @@ async def show_cards_when_woken(bot: Bot) -> None:
         await bot.wake.upkeep.wait()
         bot.wake.upkeep.clear()
         try:
+            await drop_recalled(bot)
             await cards.show_due_cards(bot)
             await show_administrators_cards(bot)
             await revoke_due(bot)

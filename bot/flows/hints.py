@@ -109,14 +109,14 @@ MAX_REMEMBERED = 1000
 
 @dataclass(slots=True)
 class Repeats:
-    """Answers to what waited for one consent, by what was asked."""
+    """This process's answers to what waited for one consent, by what was asked."""
 
-    _answers: OrderedDict[tuple[str, ...], bytes] = field(default_factory=OrderedDict)
+    _answers: OrderedDict[tuple[str | None, ...], tuple[bytes, str]] = field(default_factory=OrderedDict)
 
-    def is_repeat(self, asked: tuple[str, ...], digest: bytes) -> bool:
-        """Whether the last answer to the same was the same."""
-        before = self._answers.pop(asked, None)
-        self._answers[asked] = digest
+    def before(self, asked: tuple[str | None, ...], digest: bytes, call_id: str) -> str | None:
+        """The call that was last answered with the same, if this process gave the last answer. Remembers this one."""
+        known, other = self._answers.pop(asked, (None, None))
+        self._answers[asked] = digest, call_id
         if len(self._answers) > MAX_REMEMBERED:
             self._answers.popitem(last=False)
-        return before == digest
+        return other if known == digest else None

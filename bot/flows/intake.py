@@ -24,6 +24,7 @@ from bot.core.events import (
     MessageReceived,
     UserDeleted,
 )
+from bot.core.grants import REVOKED_AT_PLATFORM
 from bot.core.people import UserKey
 from bot.core.words import replies
 from bot.flows.acknowledge import watch
@@ -59,7 +60,7 @@ async def accept_event(bot: Bot, event: Event) -> Json:
             await forget_organization(bot, event)
         case CardClicked():
             return await answer_click(bot, event)
-        case Ignored(why=why):
+        case Ignored(reason=why):
             log.debug("event ignored", extra={"why": why})
     return {}
 
@@ -200,7 +201,7 @@ async def end_revoked_grant(bot: Bot, event: GrantRevoked) -> None:
     def work(c: Connection) -> None:
         if not seen_events.record(c, event.user.platform, event.user.app_id, event.event_id, moment):
             return
-        ended = grants.end(c, event.user, "revoked_at_platform", moment, authorized_before=event.at)
+        ended = grants.end(c, event.user, REVOKED_AT_PLATFORM, moment, authorized_before=event.at)
         audit.write(
             c,
             "grant_revoked_at_platform",

@@ -173,6 +173,7 @@ async def deliver(bot: Bot, message: OutgoingMessage) -> None:
         await settle(
             bot, message, MessageStatus.UNDELIVERABLE, f"the question was recalled: {result.reason}", moment
         )
+        bot.note_recall(message.call_id, message.user)
     elif not result.retry:
         await deliver_all(bot, await refused(bot, message, result, moment))
     elif moment - message.created_at > TRIED_FOR:
@@ -233,7 +234,8 @@ async def by_other_ways(bot: Bot, destination: Destination) -> Destination:
 
 async def without_question(bot: Bot, message: OutgoingMessage) -> Destination | None:
     """Where a message goes whose question was recalled: in the direct chat, where its person alone reads it. Of a
-    question in a group, what was written for it is told to them alone; what was read for it is told to nobody.
+    question in a group, what was written for it is told to them alone; what was read for it is told to nobody. Nor is
+    a word about a call that is not at its end: it ends by this.
     """
     call_id = message.call_id
     if call_id is None:
@@ -246,10 +248,14 @@ async def without_question(bot: Bot, message: OutgoingMessage) -> Destination | 
     if call is None or call.user != message.user:
         # No seal says which call a message is about: another person's chat is none to send it to.
         return None
+    if message.kind != "answer" and call.status in UNSETTLED:
+        return None
     if call.chat.kind == "direct":
         return Destination(message.user, call.chat.chat_id)
     return Destination(message.user) if wrote and message.kind == "answer" else None
 
+
+UNSETTLED = {CallStatus.QUEUED, CallStatus.RUNNING, CallStatus.SUSPENDED}
 
 WORDS_ABOUT_A_CALL = {"answer", "note"}
 """Kinds of messages that are shown in the group where a call was asked; it is told when they went elsewhere."""

@@ -41,6 +41,8 @@ async def react(bot: Bot, message: Unanswered) -> None:
     if isinstance(reaction, NotSent):
         log.info("no reaction", extra={"call": message.call_id, "reason": reaction.reason})
         await bot.database.write_one(lambda c: reactions.drop(c, message.call_id))
+        if reaction.recalled:
+            bot.note_recall(message.call_id, message.user)
         return
     bot.watch.seen(message.call_id)
     due = await bot.database.write_one(lambda c: reactions.placed(c, message.call_id, reaction))

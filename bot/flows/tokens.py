@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from bot.core.api import AppRejected, BlockedByPolicy, NotAuthorized, NoToken, RateLimited, Unreachable
-from bot.core.grants import Grant, GrantStatus
+from bot.core.grants import Grant, GrantStatus, can_refresh, is_expired, wants_refresh
 from bot.core.oauth import TokenProblem, TokenRefused, TokenSet
 from bot.core.people import UserKey
 from bot.core.retry import asked_to_wait, backoff, spread
@@ -27,9 +27,6 @@ from bot.store import audit, granted_scopes, grants
 from bot.store.transaction import Connection
 
 log = logging.getLogger(__name__)
-
-AHEAD = timedelta(minutes=5)
-"""A token is renewed so long before it expires (or for the last third of a shorter life)."""
 
 WAIT_FOR_OTHERS = 12.0
 """Seconds to wait for another worker's refresh: one attempt at the platform takes 10 at most."""
@@ -70,8 +67,8 @@ async def usable_token(bot: Bot, user: UserKey, *, rejected: Secret | None = Non
         if grant.access_token is None:
             return await end(bot, grant, "token_lost")
         moment = now()
-        works = grant.access_token != rejected and not expired(grant, moment)
-        if works and not wants_renewal(grant, moment):
+        works = grant.access_token != rejected and not is_expired(grant, moment)
+        if works and not wants_refresh(grant, moment):
             return Usable(grant.access_token, grant, refreshed=rejected is not None)
         if not can_refresh(grant, moment):
             if works:
@@ -89,23 +86,6 @@ async def usable_token(bot: Bot, user: UserKey, *, rejected: Secret | None = Non
         await asyncio.sleep(0.1)
 
 
-def expired(grant: Grant, moment: datetime) -> bool:
-    return grant.access_expires_at is not None and grant.access_expires_at <= moment
-
-
-def wants_renewal(grant: Grant, moment: datetime) -> bool:
-    if grant.access_expires_at is None or grant.refresh_token is None:
-        return False
-    ahead = min(AHEAD, (grant.access_expires_at - grant.issued_at) / 3)
-    return grant.access_expires_at - ahead <= moment
-
-
-def can_refresh(grant: Grant, moment: datetime) -> bool:
-    return grant.refresh_token is not None and (
-        grant.refresh_expires_at is None or grant.refresh_expires_at > moment
-    )
-
-
 async def lease(bot: Bot, grant: Grant, moment: datetime) -> Grant | None:
     return await bot.database.write_one(
         lambda c: grants.lease_refresh(c, grant.user, grant.generation, bot.claim(moment))
@@ -121,7 +101,7 @@ async def narrow(bot: Bot, user: UserKey, *, without: ScopeSet) -> Grant | None:
     leased = await lease(bot, grant, moment)
     if leased is None:
         return None
-    works = not expired(grant, moment)
+    works = not is_expired(grant, moment)
     kept = grant.scopes - without
     renewed = await bot.carry_through(refresh(bot, leased, works=works, scopes=kept))
     return renewed.grant if isinstance(renewed, Usable) and renewed.refreshed else None
@@ -251,5 +231,5 @@ async def renew_ahead(bot: Bot) -> None:
     """Renews a handful of the tokens that are due ahead of need: see `grants.lease_due`."""
     moment = now()
     leased = await bot.database.write_one(lambda c: grants.lease_due(c, bot.claim(moment), RENEWED_AT_ONCE))
-    renewals = (refresh(bot, grant, works=not expired(grant, moment)) for grant in leased)
+    renewals = (refresh(bot, grant, works=not is_expired(grant, moment)) for grant in leased)
     await asyncio.gather(*(bot.carry_through(each) for each in renewals))

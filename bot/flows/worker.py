@@ -16,7 +16,7 @@ from bot.core.errors import LeaseLost
 from bot.flows.acknowledge import watch
 from bot.flows.bot import Bot, now
 from bot.flows.calls.progress import Run
-from bot.flows.calls.run import begin, run_call
+from bot.flows.calls.run import prepare, run_call
 from bot.store import claims
 
 log = logging.getLogger(__name__)
@@ -95,7 +95,7 @@ class Worker:
         assert task is not None
         keeper = asyncio.create_task(self.keep_lease(call, task))
         try:
-            run = await begin(self.bot, call)
+            run = await prepare(self.bot, call)
             if run is not None:
                 self.runs[task] = run
                 await run_call(self.bot, run)

@@ -8,8 +8,8 @@ from bot.core.api import ApiCall, InsufficientScope, Outcome, Refused, Unreachab
 from bot.core.scopes import any_of
 from bot.core.secrets import Secret
 from bot.lark.http_client import HttpClient
-from bot.lark.missing_scopes import scopes_in_message
 from bot.lark.outcomes import outcome_of
+from bot.lark.refusal_messages import scopes_in_message
 
 CallAsApp = Callable[[ApiCall], Awaitable[Outcome]]
 """Makes an API call with the app's own token."""
@@ -41,7 +41,7 @@ async def send(http: HttpClient, origin: str, api_call: ApiCall, token: Secret) 
         # Without this, a path such as `@elsewhere.example/` would carry the token to another host.
         raise ValueError(f"Not the path of an OpenAPI: {api_call.path!r}")
     answer = await http.fetch(
-        api_call.method, origin + api_call.path, token=token, query=api_call.query, body=api_call.body
+        api_call.method, origin + api_call.path, auth=token, query=api_call.query, body=api_call.body
     )
     outcome = answer if isinstance(answer, Unreachable) else outcome_of(answer, api_call.method)
     http.last_call_failed = isinstance(outcome, Unreachable)

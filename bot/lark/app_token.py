@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from bot.core.api import Outcome, Refused, Succeeded, TokenRejected, Unreachable
 from bot.core.secrets import Secret
+from bot.lark.app import LarkApp
 from bot.lark.http_client import HttpClient
 from bot.lark.outcomes import TENANT_TOKEN_REJECTED, outcome_of
 from bot.lark.response_values import DEFAULT_TOKEN_LIFETIME, read_lifetime, read_secret
@@ -23,10 +24,9 @@ RENEWAL_RETRY_INTERVAL = 5.0
 class AppToken:
     """A token for the app's own credentials: `tenant_access_token` or `app_access_token`."""
 
-    def __init__(self, http: HttpClient, open_url: str, app_id: str, app_secret: Secret, name: str) -> None:
-        self._http = http
-        self._url = f"{open_url}/open-apis/auth/v3/{name}/internal"
-        self._app_id, self._app_secret, self._name = app_id, app_secret, name
+    def __init__(self, http: HttpClient, app: LarkApp, name: str) -> None:
+        self._http, self._app, self._name = http, app, name
+        self._url = f"{app.open_url}/open-apis/auth/v3/{name}/internal"
         self._token: Secret | None = None
         self._expires_at = 0.0
         self._renew_at = 0.0
@@ -58,7 +58,7 @@ class AppToken:
         return self._fetch_task
 
     async def _fetch(self) -> Secret | Outcome:
-        credentials = {"app_id": self._app_id, "app_secret": self._app_secret.reveal()}
+        credentials = {"app_id": self._app.id, "app_secret": self._app.secret.reveal()}
         answer = await self._http.fetch("POST", self._url, body=credentials)
         if isinstance(answer, Unreachable):
             # Requesting a token has no side effects.
@@ -67,7 +67,7 @@ class AppToken:
         if isinstance(outcome, Refused):
             # The message may quote the request.
             return replace(
-                outcome, message=outcome.message.replace(self._app_secret.reveal(), "***"), data=None
+                outcome, message=outcome.message.replace(self._app.secret.reveal(), "***"), data=None
             )
         if not isinstance(outcome, Succeeded):
             return never_arrived(outcome)

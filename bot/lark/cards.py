@@ -64,98 +64,102 @@ def draw(card: Card, longest: int) -> Json:
 
 
 def draw_authorization(card: AuthorizationCard, longest: int) -> Json:
-    one = len(card.commands) < 2
-    said: dict[str, object] = {
-        "commands": command_list(card.commands),
-        "was_not": "wasn't" if one else "weren't",
-        "needs": "needs" if one else "need",
-        "it": "it" if one else "them",
-        "until": local_time(card.expires_at),
-    }
-
     def listed(scopes: Iterable[Scope]) -> list[Json]:
         return scope_list(card.scopes, scopes, longest)
 
-    def text(words: Words) -> Json:
-        return markdown(words.format(**said))
-
-    again = [markdown(card.why_again)] if card.why_again else []
-
     match card.face:
-        case Face.WAITING if card.asks_which_error:
-            return frame(
-                card_words.WHICH_ERROR_TITLE,
-                "blue",
-                markdown(card_words.WHICH_ERROR_BODY),
-                row(*(button(words, action, card.request_id, size="small") for words, action in PAGE_ERRORS)),
-                *authorize_controls(card, "default"),
-                row(button(card_words.NOT_NOW, Action.NOT_NOW, card.request_id, size="small")),
-            )
-        case Face.WAITING if card.declined_on_page:
-            return frame(
-                card_words.DECLINED_ON_PAGE_TITLE,
-                "grey",
-                *again,
-                text(card_words.DECLINED_ON_PAGE_BODY),
-                *listed(missing_scopes(card)),
-                *authorize_controls(card, "default"),
-                secondary_controls(card),
-            )
         case Face.WAITING:
-            return frame(
-                card_words.WAITING_TITLE,
-                "blue",
-                *again,
-                text(card_words.WAITING_WHY),
-                *listed(missing_scopes(card)),
-                *authorize_controls(card, "primary"),
-                secondary_controls(card),
-                *already_granted(card, longest),
-                grey_note_with_time(waiting_note(card), card.expires_at),
-            )
+            return draw_waiting(card, longest)
         case Face.REDEEMING:
-            return frame(card_words.REDEEMING_TITLE, "blue", text(card_words.REDEEMING_BODY))
+            return frame(card_words.REDEEMING_TITLE, "blue", text(card, card_words.REDEEMING_BODY))
         case Face.AUTHORIZED:
-            given = without_implied(card.granted or card.scopes)
-            return frame(
-                card_words.AUTHORIZED_TITLE, "green", text(card_words.AUTHORIZED_BODY), *listed(given)
-            )
+            given = listed(without_implied(card.granted or card.scopes))
+            return frame(card_words.AUTHORIZED_TITLE, "green", text(card, card_words.AUTHORIZED_BODY), *given)
         case Face.PARTLY:
-            given = without_implied(card.granted)
+            granted = without_implied(card.granted)
             return frame(
                 card_words.PARTLY_TITLE,
                 "yellow",
-                *([markdown(card_words.PARTLY_GRANTED), *listed(given)] if given else []),
+                *([markdown(card_words.PARTLY_GRANTED), *listed(granted)] if granted else []),
                 markdown(card_words.PARTLY_REFUSED),
                 *listed(card.refused),
                 grey_note(card_words.PARTLY_AFTER),
             )
         case Face.DECLINED:
-            return frame(card_words.DECLINED_TITLE, "grey", text(card_words.DECLINED_BODY))
+            return frame(card_words.DECLINED_TITLE, "grey", text(card, card_words.DECLINED_BODY))
         case Face.EXPIRED:
             return frame(
                 card_words.EXPIRED_TITLE,
                 "grey",
-                text(card_words.EXPIRED_BODY),
+                text(card, card_words.EXPIRED_BODY),
                 row(button(card_words.RETRY, Action.RETRY_EXPIRED, card.request_id, size="small")),
             )
         case Face.SUPERSEDED:
-            return frame(card_words.SUPERSEDED_TITLE, "grey", text(card_words.SUPERSEDED_BODY))
+            return frame(card_words.SUPERSEDED_TITLE, "grey", text(card, card_words.SUPERSEDED_BODY))
         case Face.ADMINISTRATOR:
             return frame(
                 card_words.ADMINISTRATOR_TITLE,
                 "orange",
-                text(card_words.ADMINISTRATOR_BODY),
+                text(card, card_words.ADMINISTRATOR_BODY),
                 *listed(without_implied(card.scopes)),
                 row(button(card_words.CANCEL, Action.CANCEL, card.request_id, size="small")),
                 grey_note(card_words.ADMINISTRATOR_AFTER),
             )
         case Face.FAILED:
-            return frame(
-                card_words.FAILED_TITLE,
-                "red",
-                markdown(escape_words(card.failure, 400)) if card.failure else text(card_words.FAILED_BODY),
-            )
+            body = text(card, card_words.FAILED_BODY)
+            if card.failure:
+                body = markdown(escape_words(card.failure, 400))
+            return frame(card_words.FAILED_TITLE, "red", body)
+
+
+def draw_waiting(card: AuthorizationCard, longest: int) -> Json:
+    """Draw a card that still asks: for consent, quietly after a refusal on the page, or for the error on the page."""
+    if card.asks_which_error:
+        return frame(
+            card_words.WHICH_ERROR_TITLE,
+            "blue",
+            markdown(card_words.WHICH_ERROR_BODY),
+            row(*(button(words, action, card.request_id, size="small") for words, action in PAGE_ERRORS)),
+            *authorize_controls(card, "default"),
+            row(button(card_words.NOT_NOW, Action.NOT_NOW, card.request_id, size="small")),
+        )
+    why_again = [markdown(card.why_again)] if card.why_again else []
+    requested = scope_list(card.scopes, missing_scopes(card), longest)
+    if card.declined_on_page:
+        return frame(
+            card_words.DECLINED_ON_PAGE_TITLE,
+            "grey",
+            *why_again,
+            text(card, card_words.DECLINED_ON_PAGE_BODY),
+            *requested,
+            *authorize_controls(card, "default"),
+            secondary_controls(card),
+        )
+    return frame(
+        card_words.WAITING_TITLE,
+        "blue",
+        *why_again,
+        text(card, card_words.WAITING_WHY),
+        *requested,
+        *authorize_controls(card, "primary"),
+        secondary_controls(card),
+        *already_granted(card, longest),
+        grey_note_with_time(waiting_note(card), card.expires_at),
+    )
+
+
+def text(card: AuthorizationCard, words: Words) -> Json:
+    """Return words about the card's commands as markdown."""
+    one = len(card.commands) < 2
+    return markdown(
+        words.format(
+            commands=command_list(card.commands),
+            was_not="wasn't" if one else "weren't",
+            needs="needs" if one else "need",
+            it="it" if one else "them",
+            until=local_time(card.expires_at),
+        )
+    )
 
 
 def without_implied(scopes: Iterable[Scope]) -> list[Scope]:

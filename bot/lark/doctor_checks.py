@@ -10,6 +10,7 @@ from email.utils import parsedate_to_datetime
 from bot.core.api import ApiCall, Outcome, Refused, Succeeded, Unreachable
 from bot.core.secrets import Secret
 from bot.lark.api import CallAsApp
+from bot.lark.app import LarkApp
 from bot.lark.app_info import BOT_INFO, read_text
 from bot.lark.app_token import AppToken
 from bot.lark.http_client import HttpClient
@@ -42,7 +43,7 @@ async def check_credentials(
     http: HttpClient, open_url: str, app_id: str, app_secret: Secret
 ) -> Outcome | None:
     """Return None if the app's credentials are accepted, else why not."""
-    token = AppToken(http, open_url, app_id, app_secret, "tenant_access_token")
+    token = AppToken(http, LarkApp(app_id, app_secret, open_url), "tenant_access_token")
     try:
         found = await token.get()
     finally:
@@ -54,7 +55,7 @@ async def has_v3_token_endpoint(
     http: HttpClient, accounts_url: str, app_id: str, app_secret: Secret
 ) -> bool | None:
     """Whether the app has the v3 token endpoint; None if that is unclear."""
-    return await V3TokenEndpoint(http, accounts_url, app_id, app_secret).probe()
+    return await V3TokenEndpoint(http, LarkApp(app_id, app_secret, "", accounts_url)).probe()
 
 
 async def read_bot_open_id(call_as_app: CallAsApp) -> str | Outcome:

@@ -29,7 +29,6 @@ MAX_CONNECTIONS = 100
 
 MAX_RESPONSE_BYTES = 2 * 1024 * 1024
 
-
 TIMEOUT = aiohttp.ClientTimeout(total=10, connect=6)
 """Seconds for one attempt. `connect` is shorter than `total`, so that a timeout while connecting raises its own
 exception: the request was then certainly not sent."""
@@ -43,6 +42,19 @@ class HttpResponse:
     headers: Mapping[str, str]
     body: bytes | None
     """None if it was larger than `MAX_RESPONSE_BYTES`, or costly to parse."""
+
+
+@dataclass(frozen=True, slots=True)
+class BasicCredentials:
+    """A user name and a password for HTTP Basic (RFC 7617)."""
+
+    user: str
+    password: Secret
+
+    @property
+    def header(self) -> str:
+        joined = f"{self.user}:{self.password.reveal()}".encode()
+        return f"Basic {base64.b64encode(joined).decode()}"
 
 
 class HttpClient:
@@ -66,23 +78,22 @@ class HttpClient:
         method: str,
         url: str,
         *,
-        token: Secret | None = None,
-        credentials: tuple[str, Secret] | None = None,
+        auth: Secret | BasicCredentials | None = None,
         query: Mapping[str, str] | None = None,
         body: Json = None,
         form: Mapping[str, str] | None = None,
     ) -> HttpResponse | Unreachable:
         """Send a request once. Takes 10 seconds at most, follows no redirects and keeps no cookies.
 
-        The body is sent as JSON, `form` as a form. The response never contains the token.
+        `auth` is a bearer token, which is masked in the response, or credentials for HTTP Basic. `body` is sent as JSON.
         """
         headers: dict[str, str] = {}
         data: bytes | Mapping[str, str] | None = form
+        token = auth if isinstance(auth, Secret) else None
         if token is not None:
             headers[hdrs.AUTHORIZATION] = f"Bearer {token.reveal()}"
-        if credentials is not None:
-            joined = f"{credentials[0]}:{credentials[1].reveal()}".encode()
-            headers[hdrs.AUTHORIZATION] = f"Basic {base64.b64encode(joined).decode()}"
+        if isinstance(auth, BasicCredentials):
+            headers[hdrs.AUTHORIZATION] = auth.header
         if body is not None:
             headers[hdrs.CONTENT_TYPE] = "application/json; charset=utf-8"
             data = json.dumps(body, ensure_ascii=False).encode(errors="replace")

@@ -13,8 +13,9 @@ from bot.core.api import Unreachable
 from bot.core.oauth import DeviceAnswer, DeviceCode, TokenProblem, TokenRefused, TokenSet
 from bot.core.scopes import ScopeSet, join_scopes
 from bot.core.secrets import Secret
+from bot.lark.app import LarkApp
 from bot.lark.app_token import AppToken
-from bot.lark.http_client import HttpClient, HttpResponse
+from bot.lark.http_client import BasicCredentials, HttpClient, HttpResponse
 from bot.lark.response_values import parse_json_object
 from bot.lark.token_endpoints import (
     TOKEN_ENDPOINTS,
@@ -54,22 +55,11 @@ ADDED_BY_PLATFORM = frozenset({"auth:user.id:read", "user_profile"})
 class OAuthClient:
     """Talks to the authorization server as this app."""
 
-    def __init__(
-        self,
-        http: HttpClient,
-        *,
-        open_url: str,
-        accounts_url: str,
-        app_id: str,
-        app_secret: Secret,
-        version: TokenEndpointVersion,
-    ) -> None:
-        self._http = http
-        self._open_url, self._accounts_url = open_url, accounts_url
-        self._app_id, self._app_secret = app_id, app_secret
+    def __init__(self, http: HttpClient, app: LarkApp, version: TokenEndpointVersion) -> None:
+        self._http, self._app = http, app
         self._endpoint = TOKEN_ENDPOINTS[version]
-        self._app_token = AppToken(http, open_url, app_id, app_secret, "app_access_token")
-        self._v3_endpoint = V3TokenEndpoint(http, accounts_url, app_id, app_secret)
+        self._app_token = AppToken(http, app, "app_access_token")
+        self._v3_endpoint = V3TokenEndpoint(http, app)
 
     @property
     def uses_pkce(self) -> bool:
@@ -86,7 +76,7 @@ class OAuthClient:
         self, *, redirect_uri: str, scopes: ScopeSet, state: str, challenge: str | None, prompt: bool
     ) -> str:
         query = {
-            "client_id": self._app_id,
+            "client_id": self._app.id,
             "response_type": "code",
             "redirect_uri": redirect_uri,
             "scope": join_scopes(scopes),
@@ -96,7 +86,7 @@ class OAuthClient:
             "prompt": "consent" if prompt else "",
         }
         filled = {name: value for name, value in query.items() if value}
-        return f"{self._accounts_url}{AUTHORIZE_PATH}?{urlencode(filled, quote_via=quote, safe='')}"
+        return f"{self._app.accounts_url}{AUTHORIZE_PATH}?{urlencode(filled, quote_via=quote, safe='')}"
 
     async def exchange_code(
         self,
@@ -144,11 +134,13 @@ class OAuthClient:
 
         A proxy may drop the Authorization header. RFC 6749, 2.3.1 allows either, but not both at once.
         """
-        url = f"{self._accounts_url}{DEVICE_AUTHORIZATION_PATH}"
-        form = {"client_id": self._app_id, "scope": join_scopes(scopes)}
-        answer = await self._http.fetch("POST", url, credentials=(self._app_id, self._app_secret), form=form)
+        url = f"{self._app.accounts_url}{DEVICE_AUTHORIZATION_PATH}"
+        form = {"client_id": self._app.id, "scope": join_scopes(scopes)}
+        answer = await self._http.fetch(
+            "POST", url, auth=BasicCredentials(self._app.id, self._app.secret), form=form
+        )
         if isinstance(answer, HttpResponse) and may_lack_client_authentication(answer):
-            form["client_secret"] = self._app_secret.reveal()
+            form["client_secret"] = self._app.secret.reveal()
             answer = await self._http.fetch("POST", url, form=form)
         if isinstance(answer, Unreachable):
             return refused_unreachable(answer)
@@ -156,7 +148,7 @@ class OAuthClient:
         if isinstance(fields, TokenRefused):
             return fields
         if is_refusal(fields):
-            return parse_refusal(fields, "device", (self._app_secret.reveal(),), answer)
+            return parse_refusal(fields, "device", (self._app.secret.reveal(),), answer)
         return parse_device_code(fields) or TokenRefused(
             TokenProblem.IN_DOUBT, 0, "an answer without a device code or a usable link"
         )
@@ -196,12 +188,12 @@ class OAuthClient:
     async def revoke(self, token: Secret) -> TokenRefused | None:
         """Revoke a token. One that the platform does not know, or no longer knows, counts as revoked."""
         form = {
-            "client_id": self._app_id,
-            "client_secret": self._app_secret.reveal(),
+            "client_id": self._app.id,
+            "client_secret": self._app.secret.reveal(),
             "token": token.reveal(),
             "token_type_hint": "access_token" if token.reveal().startswith("u-") else "refresh_token",
         }
-        answer = await self._http.fetch("POST", f"{self._accounts_url}{REVOKE_PATH}", form=form)
+        answer = await self._http.fetch("POST", f"{self._app.accounts_url}{REVOKE_PATH}", form=form)
         if isinstance(answer, Unreachable):
             return refused_unreachable(answer)
         if answer.status < 300 and answer.body is not None and not answer.body.strip():
@@ -226,15 +218,15 @@ class OAuthClient:
                 return refused_without_app_token(found)
             app_token = found
         else:
-            parameters = parameters | {"client_id": self._app_id, "client_secret": self._app_secret.reveal()}
-        origin = self._accounts_url if endpoint.on_accounts else self._open_url
+            parameters = parameters | {"client_id": self._app.id, "client_secret": self._app.secret.reveal()}
+        origin = self._app.accounts_url if endpoint.on_accounts else self._app.open_url
         path = endpoint.refresh_path if purpose == "refresh" else endpoint.exchange_path
         # RFC 8628 defines forms only, and v2 accepts one for device codes.
         as_form = endpoint.on_accounts or purpose == "device"
         answer = await self._http.fetch(
             "POST",
             origin + path,
-            token=app_token,
+            auth=app_token,
             body=None if as_form else parameters,
             form=parameters if as_form else None,
         )

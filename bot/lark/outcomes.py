@@ -25,6 +25,7 @@ from bot.core.unseen_characters import one_line
 from bot.lark.http_client import HttpResponse
 from bot.lark.missing_scopes import named_scopes
 from bot.lark.rate_limits import QUOTA_EXHAUSTED, is_limit, looks_like_limit, retry_after
+from bot.lark.refusal_messages import says_user_tokens_unsupported
 from bot.lark.response_values import clean_message, parse_json_object, read_log_id
 
 INSUFFICIENT_SCOPE = 99991679
@@ -123,7 +124,7 @@ def classify(status: int, headers: Mapping[str, str], body: bytes | None) -> Out
             kind = InsufficientScope if code == INSUFFICIENT_SCOPE else AppScopeMissing
             return kind(any_of(*alternatives), log_id)
         return Refused(code, message, log_id, parsed, unnamed_scope=code == INSUFFICIENT_SCOPE)
-    if code in TOKEN_REJECTED and not (code == INVALID_TOKEN and "not support" in message):
+    if code in TOKEN_REJECTED and not (code == INVALID_TOKEN and says_user_tokens_unsupported(message)):
         return TokenRejected(code, log_id)
     if code in PLATFORM_FAILED or status >= 500:
         return Unreachable(f"the platform failed ({code})", may_have_arrived=True)
@@ -139,5 +140,12 @@ def classify_without_code(status: int, headers: Mapping[str, str], body: bytes |
     if is_redirect(status):
         return Refused(status, "The platform answered with a redirect.", read_log_id(headers))
     if status in {404, 405} and body is not None and not body.lstrip().startswith((b"<", b"{")):
-        return Refused(status, one_line(body[:200].decode(errors="replace"), 200), read_log_id(headers))
+        said = one_line(body[:200].decode(errors="replace"), 200)
+        return Refused(status, without_status(said, status), read_log_id(headers))
     return Unreachable(f"not a usable answer (HTTP {status})", may_have_arrived=True)
+
+
+def without_status(text: str, status: int) -> str:
+    """Remove the status from the start of a gateway's text, such as "404 page not found"."""
+    prefix = rf"^(?:HTTP(?:/[\d.]+)?\s+|(?:status|error|code)\s*:?\s*)*{status}\b[\s:,.-]*"
+    return re.sub(prefix, "", text, flags=re.IGNORECASE)

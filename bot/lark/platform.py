@@ -1,4 +1,4 @@
-"""`LarkPlatform`: the port, implemented for Lark and Feishu. Puts the other modules of this folder together."""
+"""`LarkPlatform`: the port of `core.platform` for Lark and Feishu, put together from the other modules here."""
 
 from __future__ import annotations
 
@@ -22,10 +22,12 @@ from bot.core.network import STRAIGHT, Network
 from bot.core.oauth import DeviceAnswer, DeviceCode, TokenProblem, TokenRefused, TokenSet
 from bot.core.people import Identity, UserKey
 from bot.core.platform import PlatformLimits, ScopeApplication
+from bot.core.retry import SECOND, backoff
 from bot.core.scopes import MAX_SCOPES_PER_LINK, Scope, ScopeSet
 from bot.core.secrets import Secret
 from bot.lark import cards, doctor_checks, messages, reactions
 from bot.lark.api import call, call_as_user
+from bot.lark.app import LarkApp
 from bot.lark.app_info import AppInfo
 from bot.lark.app_token import AppToken, with_token
 from bot.lark.events import Recipient
@@ -39,21 +41,18 @@ from bot.lark.webhook import WebhookKeys, receive, receive_over_connection
 
 log = logging.getLogger(__name__)
 
-MAX_OPEN_ID_PAUSE = 30.0
-"""Seconds between attempts to learn the bot's own open_id."""
+MAX_OPEN_ID_PAUSE = 30 * SECOND
+"""Between attempts to learn the bot's own open_id."""
 
 STARTUP_WAIT = 2.0
-"""Seconds that the start waits for it; a platform that is away does not hold up the rest."""
-
+"""Seconds that startup waits for the bot's open_id. A platform that is down must not delay the rest."""
 
 CLIENT = re.compile(r"\b(Lark|Feishu)/")
 CLIENT_LOCALE = re.compile(r"LarkLocale/([A-Za-z]{2})")
 """In the client's user agent."""
 
-
 REACTIONS_RETRY_INTERVAL = 600.0
-"""Seconds for which an app that may not add reactions is not tried again: the scope is optional."""
-
+"""Seconds until reactions are tried again after the app lacked the scope, which is optional."""
 
 LIMITS = PlatformLimits(
     # An hour by the documentation, less what clocks and slow requests may add.
@@ -67,7 +66,7 @@ LIMITS = PlatformLimits(
 
 
 class LarkPlatform:
-    """One app on one brand. `async with` it: it learns the bot's own open_id, and closes its connections."""
+    """One app on one brand. An async context manager: it reads the bot's open_id, and closes its connections."""
 
     name = "lark"
     limits = LIMITS
@@ -96,23 +95,17 @@ class LarkPlatform:
         self._keys = WebhookKeys(encrypt_key, verification_token)
         self._recipient = Recipient(app_id, None)
         self._http = HttpClient(network, log_outages=True)
-        self._token = AppToken(self._http, open_url, app_id, app_secret, "tenant_access_token")
-        self._oauth = OAuthClient(
-            self._http,
-            open_url=open_url,
-            accounts_url=accounts_url,
-            app_id=app_id,
-            app_secret=app_secret,
-            version=oauth,
-        )
+        credentials = LarkApp(app_id, app_secret, open_url, accounts_url)
+        self._token = AppToken(self._http, credentials, "tenant_access_token")
+        self._oauth = OAuthClient(self._http, credentials, oauth)
         self._info = AppInfo(app_id, self.call_as_app)
-        self._learning: asyncio.Task[None] | None = None
+        self._open_id_task: asyncio.Task[None] | None = None
         self._no_reactions_before = 0.0
 
     async def __aenter__(self) -> Self:
-        self._learning = asyncio.create_task(self._learn_own_open_id())
-        # Whoever is told that the bot is ready may mention it in a group at once.
-        await asyncio.wait({self._learning}, timeout=STARTUP_WAIT)
+        self._open_id_task = asyncio.create_task(self._learn_own_open_id())
+        # As soon as the bot is reported ready, users may mention it in a group.
+        await asyncio.wait({self._open_id_task}, timeout=STARTUP_WAIT)
         return self
 
     async def __aexit__(
@@ -121,9 +114,9 @@ class LarkPlatform:
         await self.close()
 
     async def close(self) -> None:
-        if self._learning is not None:
-            self._learning.cancel()
-            await asyncio.gather(self._learning, return_exceptions=True)
+        if self._open_id_task is not None:
+            self._open_id_task.cancel()
+            await asyncio.gather(self._open_id_task, return_exceptions=True)
         await self._info.close()
         await self._token.close()
         await self._oauth.close()
@@ -131,15 +124,17 @@ class LarkPlatform:
 
     async def _learn_own_open_id(self) -> None:
         """Until it is known, group messages are refused, so that the platform delivers them again."""
-        pause = 0.5
+        failures = 0
         while self._recipient.bot_open_id is None:
             open_id = await self._info.bot_open_id()
             if open_id is not None:
                 self._recipient = Recipient(self.app_id, open_id)
                 return
             log.warning("the bot's own open_id could not be read; group messages wait")
-            await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - jitter
-            pause = min(pause * 2, MAX_OPEN_ID_PAUSE)
+            failures += 1
+            jitter = random.random()  # noqa: S311 - spreads retries, guards nothing
+            pause = backoff(failures, jitter, first=SECOND / 2, longest=MAX_OPEN_ID_PAUSE)
+            await asyncio.sleep(pause.total_seconds())
 
     @property
     def app(self) -> str:
@@ -192,7 +187,6 @@ class LarkPlatform:
         return receive(self._keys, self._recipient, headers, body, time.time())
 
     def parse(self, payload: bytes) -> Received:
-        """One payload of the long connection, which vouches for its sender."""
         return receive_over_connection(self._keys, self._recipient, payload)
 
     # --- calls
@@ -201,7 +195,7 @@ class LarkPlatform:
         return await call_as_user(self._http, self._open_url, api_call, access_token)
 
     async def call_as_app(self, api_call: ApiCall) -> Outcome:
-        """Makes one API call as the bot; twice when its token turns out to be no longer good."""
+        """Make an API call as the app, and a second time with a new token if the first was rejected."""
         return await with_token(self._token, lambda token: call(self._http, self._open_url, api_call, token))
 
     @property
@@ -250,7 +244,7 @@ class LarkPlatform:
         )
 
     def card_link(self, url: str) -> str:
-        """An AppLink: it opens beside the chat instead of taking its place."""
+        """Return an AppLink, which opens beside the chat instead of replacing it."""
         if not self._applink_url:
             return url
         return f"{self._applink_url}/client/web_url/open?mode=sidebar-semi&url={quote(url, safe='')}"
@@ -293,7 +287,7 @@ class LarkPlatform:
     async def request_device_authorization(self, scopes: ScopeSet) -> DeviceCode | TokenRefused:
         code = await self._oauth.request_device_authorization(scopes)
         if isinstance(code, DeviceCode) and not self._links.resolve(code.verification_uri_complete.reveal()):
-            return TokenRefused(TokenProblem.IN_DOUBT, 0, "a page for the code that is not the platform's")
+            return TokenRefused(TokenProblem.IN_DOUBT, 0, "the verification URI is not the platform's")
         return code
 
     async def poll_device(self, device_code: Secret) -> TokenSet | DeviceAnswer | TokenRefused:

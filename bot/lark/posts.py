@@ -14,7 +14,7 @@ from urllib.parse import quote
 from bot.core.api import Json
 from bot.core.language import Language, Words
 from bot.core.messages import Code, Content, Control, Line, Reply, Span
-from bot.core.words import cards as card_words
+from bot.core.words.replies import SHORTENED
 from bot.lark.card_elements import LOCALES, MAX_BYTES, button, encoded_size, escape, frame, markdown, to_json
 from bot.lark.trusted_links import PLATFORM_LINKS, TrustedLinks, host_of
 
@@ -46,7 +46,7 @@ Paragraph = list[Element]
 
 def fitting_paragraphs(lines: tuple[Line, ...], language: Language, links: TrustedLinks) -> list[Paragraph]:
     """Return as many paragraphs as fit into a message, and a note if some do not."""
-    note = [text_element(card_words.CUT.to(language))]
+    note = [text_element(SHORTENED.to(language))]
     room = MAX_BYTES_PER_LANGUAGE - encoded_size(to_json(note))
     shown: list[Paragraph] = []
     for paragraph in paragraphs(lines, language, links):

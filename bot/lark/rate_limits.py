@@ -7,9 +7,10 @@ https://open.feishu.cn/document/server-docs/api-call-guide/frequency-control
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from typing import Any
+
+from bot.lark.refusal_messages import mentions_limit
 
 LIMIT_CODES = frozenset(
     {
@@ -38,14 +39,6 @@ CHAT_LIMIT_CODES = frozenset({230020, 11233})
 CHAT_LIMIT_WAIT = 1.0
 """Seconds. A user or a group takes five messages a second; the response does not say when to retry."""
 
-LIMIT_MESSAGE = re.compile(
-    r"too many requests?\b|too frequent|\bfrequency (limit|control)|\brate limit|\bqps limit"
-    r"|请求(过于|太|过)频繁|操作频繁|频率限制|频控|限流",
-    re.IGNORECASE,
-)
-"""Matches messages of unlisted codes. A refusal mistaken for a limit is reported late; a limit mistaken for a refusal
-loses a message."""
-
 
 def is_limit(status: int, code: Any = None) -> bool:
     """Whether the HTTP status or the code of a response means "too many requests"."""
@@ -55,7 +48,7 @@ def is_limit(status: int, code: Any = None) -> bool:
 
 def looks_like_limit(headers: Mapping[str, str], message: str) -> bool:
     """Whether a refusal with an unlisted code is a rate limit: it says when to retry, or has a matching message."""
-    return retry_after(headers) is not None or bool(LIMIT_MESSAGE.search(message[:500]))
+    return retry_after(headers) is not None or mentions_limit(message)
 
 
 MAX_WAIT = 86400.0

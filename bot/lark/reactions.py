@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import quote
 
 from bot.core.api import ApiCall, AppScopeMissing, InsufficientScope, Refused, Succeeded
@@ -12,7 +12,7 @@ from bot.lark.messages import MESSAGES, not_sent
 
 TYPING = {"reaction_type": {"emoji_type": "Typing"}}
 
-LACKS_PERMISSION, NO_SUCH_API = 230027, 404
+LACKS_PERMISSION, NO_SUCH_API, NO_SUCH_MESSAGE = 230027, 404, 231003
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,9 @@ async def react(call_as_app: CallAsApp, message_id: str) -> str | NotSent | Cann
             return CannotReact(not_sent(outcome).reason)
         case Refused(code=code) if code in {LACKS_PERMISSION, NO_SUCH_API}:
             return CannotReact(not_sent(outcome).reason)
+        case Refused(code=code) if code == NO_SUCH_MESSAGE:
+            # The message was there a moment ago: nobody can react to one that was recalled.
+            return replace(not_sent(outcome), recalled=True)
         case _:
             return not_sent(outcome)
 

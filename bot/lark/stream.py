@@ -291,7 +291,7 @@ class LongConnection:
                 connection.count_idle()
             elif frame.method == DATA and frame.header("type") in {"event", "card"}:
                 wasted = connection.payloads.wasted
-                payload = connection.payloads.join(frame, time.monotonic())
+                payload = connection.payloads.add(frame, time.monotonic())
                 if connection.payloads.wasted > wasted:
                     connection.count_idle()
                 if payload is not None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any
 
 import aiohttp
 from yarl import URL
 
 from bot.core.api import Unreachable
+from bot.core.retry import SECOND, backoff, spread
 from bot.core.secrets import Secret
 from bot.lark.http_client import HttpClient
 from bot.lark.outcomes import OTHER_BRAND, WRONG_BRAND, is_redirect
@@ -78,16 +80,18 @@ class ClientConfig:
 
     def pause(self, failures: int, *, refused: bool = False) -> float:
         """Return the seconds until the next attempt, by the number of failures since the connection was lost."""
+        jitter = random.random()  # noqa: S311 - spreads reconnections, guards nothing
         if refused:
-            longest = REFUSED_PAUSE
+            pause = spread(timedelta(seconds=REFUSED_PAUSE), jitter)
         elif failures == 0:
-            first = max(MIN_PAUSE, min(self.reconnect_nonce, MAX_FIRST_PAUSE))
-            return random.uniform(MIN_PAUSE, first)  # noqa: S311 - jitter
+            longest = max(MIN_PAUSE, min(self.reconnect_nonce, MAX_FIRST_PAUSE))
+            return MIN_PAUSE + jitter * (longest - MIN_PAUSE)
         elif 0 <= self.reconnect_count < failures:
-            longest = MAX_PAUSE  # the SDK gives up here
+            pause = spread(timedelta(seconds=MAX_PAUSE), jitter)  # the SDK gives up here
         else:
-            longest = max(MIN_PAUSE, min(2.0 ** min(failures, 10), self.reconnect_interval, MAX_PAUSE))
-        return longest * random.uniform(0.5, 1)  # noqa: S311
+            longest = max(MIN_PAUSE, min(self.reconnect_interval, MAX_PAUSE))
+            pause = backoff(failures, jitter, first=2 * SECOND, longest=timedelta(seconds=longest))
+        return pause.total_seconds()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,9 @@ from bot.core.api import Outcome, RateLimited, Refused, Unreachable
 from bot.core.oauth import DeviceCode, TokenProblem, TokenRefused, TokenSet
 from bot.core.scopes import parse_scopes
 from bot.lark.http_client import HttpResponse
-from bot.lark.missing_scopes import valid_scopes
 from bot.lark.outcomes import OTHER_BRAND
 from bot.lark.rate_limits import is_limit, looks_like_limit, retry_after
+from bot.lark.refusal_messages import valid_scopes
 from bot.lark.response_values import (
     DEFAULT_TOKEN_LIFETIME,
     clean_message,

@@ -13,7 +13,7 @@ import logging
 import time
 
 from bot.core.api import Unreachable
-from bot.core.secrets import Secret
+from bot.lark.app import LarkApp
 from bot.lark.http_client import HttpClient, HttpResponse
 from bot.lark.rate_limits import is_limit
 from bot.lark.response_values import parse_json_object
@@ -38,9 +38,9 @@ ABSENT_LIFETIME = 600.0
 class V3TokenEndpoint:
     """Probes for the endpoint, and caches the result."""
 
-    def __init__(self, http: HttpClient, accounts_url: str, app_id: str, app_secret: Secret) -> None:
-        self._http, self._url = http, accounts_url + V3_ENDPOINT_PATH
-        self._app_id, self._app_secret = app_id, app_secret
+    def __init__(self, http: HttpClient, app: LarkApp) -> None:
+        self._http, self._app = http, app
+        self._url = app.accounts_url + V3_ENDPOINT_PATH
         self._found: bool | None = None
         self._valid_until = 0.0
         self._seen = False
@@ -62,8 +62,8 @@ class V3TokenEndpoint:
         """Send a request with an invalid code, and return whether the endpoint exists; None if that is unclear."""
         form = {
             "grant_type": "authorization_code",
-            "client_id": self._app_id,
-            "client_secret": self._app_secret.reveal(),
+            "client_id": self._app.id,
+            "client_secret": self._app.secret.reveal(),
             "code": "is-this-endpoint-there",
         }
         answer = await self._http.fetch("POST", self._url, form=form)

@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 
 from bot.core.calls import CallStatus, DeferredCall, WaitsFor
-from bot.core.messages import DirectChat
+from bot.core.messages import DirectChat, MessageStatus
 from bot.core.people import UserKey
 from bot.core.scopes import Requirement, named
 from bot.store import audit, call_steps, claims, queue, reactions, scope_waits, sealed
@@ -30,6 +30,7 @@ from bot.store.call_rows import COLUMNS, NOT_RECALLED, QUEUE, STILL_HELD, call_o
 from bot.store.queue import pruning, settled_before
 from bot.store.schema import call_steps as steps
 from bot.store.schema import deferred_calls as calls
+from bot.store.schema import outgoing_messages as messages
 from bot.store.statements import (
     LIMIT,
     app_of,
@@ -614,6 +615,39 @@ ENDED_WITH = _select.where(
 def ended_with(connection: Connection, request_id: str, outcome: str) -> list[DeferredCall]:
     """Return the calls that waited for a request and ended with this outcome, in the order asked."""
     return _all(connection, ENDED_WITH, {"request": request_id, "how": outcome})
+
+
+ANSWERED_BEFORE = (
+    select(calls.c.id)
+    .where(
+        calls.c.request_id == bind("request", calls.c.request_id),
+        calls.c.chat_id == bind("chat", calls.c.chat_id),
+        calls.c.thread_id.is_not_distinct_from(bind("thread", calls.c.thread_id)),
+        calls.c.command == bind("name", calls.c.command),
+        calls.c.arguments == bind("written", calls.c.arguments),
+        calls.c.settled_at.is_not(None),
+        exists().where(
+            messages.c.call_id == calls.c.id,
+            messages.c.kind == literal_column("'answer'"),
+            status_in(messages, MessageStatus.QUEUED, MessageStatus.SENDING, MessageStatus.SENT),
+        ),
+    )
+    .order_by(calls.c.settled_at.desc(), calls.c.id.desc())
+    .limit(1)
+)
+
+
+def answered_before(connection: Connection, call: DeferredCall) -> str | None:
+    """The call whose answer is the last to the same question, asked in the same place and for the same consent."""
+    values = {
+        "request": call.request_id,
+        "chat": call.chat.chat_id,
+        "thread": call.chat.thread_id,
+        "name": call.command,
+        "written": call.arguments,
+    }
+    found: str | None = connection.execute(ANSWERED_BEFORE, values).scalar()
+    return found
 
 
 LATEST_IN = (

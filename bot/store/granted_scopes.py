@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from sqlalchemy import Connection, delete, literal_column, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
+from bot.core.grants import USE_INTERVAL
 from bot.core.people import UserKey
 from bot.core.scopes import Scope, ScopeSet
 from bot.store.schema import granted_scopes
 from bot.store.statements import bind
-
-TOUCHED_EVERY = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +85,7 @@ USED = (
 def used(connection: Connection, user: UserKey, scopes: ScopeSet, command: str, now: datetime) -> None:
     """Record that a command needed these scopes and was answered, at most once a minute."""
     values = {"user": user, "scopes": sorted(scopes), "command": command, "now": now}
-    connection.execute(USED, values | {"before": now - TOUCHED_EVERY})
+    connection.execute(USED, values | {"before": now - USE_INTERVAL})
 
 
 FORGET_ALL = delete(granted_scopes).where(_of_user)

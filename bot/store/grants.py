@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, and_, literal_column, null, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from bot.core.grants import Grant, GrantStatus
+from bot.core.grants import REVOKED, USE_INTERVAL, Grant, GrantStatus, refresh_window
 from bot.core.oauth import TokenSet
 from bot.core.people import UserKey
 from bot.core.scopes import ScopeSet
@@ -18,20 +18,6 @@ from bot.store.queue import NOW, Claim, Queue
 from bot.store.schema import grants
 from bot.store.statements import bind, changed, may_become, status_is
 from bot.store.transaction import keyring_of
-
-TOUCHED_EVERY = timedelta(minutes=1)
-RENEWED_AHEAD = timedelta(minutes=5)
-"""How long before it expires a busy access token is due for a refresh."""
-BUSY_FOR = timedelta(hours=1)
-"""How long after its last use a token is busy: the next call should not wait for a refresh."""
-KEPT_ALIVE_AHEAD = timedelta(days=1)
-"""How long before its refresh token expires a grant in use is due, so that its user need not be asked again."""
-IN_USE_FOR = timedelta(days=14)
-"""How long after its last use a grant is in use. Other grants are left to expire."""
-
-REVOKED = "revoked"
-"""The prefix of the reasons that also clear what was ever granted."""
-
 
 # --- rows ------------------------------------------------------------------------------------------
 
@@ -335,16 +321,16 @@ def lease_due(connection: Connection, claim: Claim, limit: int) -> list[Grant]:
     """As `lease_refresh`, for tokens to refresh ahead of need: busy ones, and used ones whose refresh token expires
     soon. Every other grant is left to expire. One statement.
     """
-    now, keyring = claim.now, keyring_of(connection)
+    keyring, window = keyring_of(connection), refresh_window(claim.now)
     due = queue.claim_due(
         connection,
         LEASE_DUE,
         claim,
         limit,
-        ahead=now + RENEWED_AHEAD,
-        busy_since=now - BUSY_FOR,
-        kept_alive=now + KEPT_ALIVE_AHEAD,
-        used_since=now - IN_USE_FOR,
+        ahead=window.access_expires_by,
+        busy_since=window.busy_since,
+        kept_alive=window.refresh_expires_by,
+        used_since=window.used_since,
     )
     return [_grant(row, keyring) for row in due]
 
@@ -359,7 +345,7 @@ TOUCH = update(grants).where(
 
 def touch(connection: Connection, user: UserKey, now: datetime) -> None:
     """Record that the grant was used, at most once a minute."""
-    connection.execute(TOUCH, {"user": user, "now": now, "before": now - TOUCHED_EVERY})
+    connection.execute(TOUCH, {"user": user, "now": now, "before": now - USE_INTERVAL})
 
 
 END = update(grants).where(*_same, may_become(grants, GrantStatus.ENDED)).values(
@@ -394,7 +380,7 @@ def end(
     """End an active grant and erase its tokens; return it as it was, with the tokens to revoke.
 
     None if there is no active grant, if its generation is not the given one, or if its consent is not older than
-    `authorized_before`. A reason that begins with `revoked` also clears what was ever granted.
+    `authorized_before`. A reason of `REVOKED` also clears what was ever granted.
     """
     grant = _find(connection, FIND_LOCKED, user)
     if grant is None or grant.status is GrantStatus.ENDED:
@@ -403,12 +389,12 @@ def end(
         return None
     if authorized_before is not None and grant.authorized_at >= authorized_before:
         return None
-    remembered: ScopeSet = frozenset() if reason.startswith(REVOKED) else grant.scopes_ever
+    remembered: ScopeSet = frozenset() if reason in REVOKED else grant.scopes_ever
     values = _remembered(keyring_of(connection), user, frozenset(), remembered)
     values |= {"user": user, "known": grant.generation, "now": now, "reason": reason}
     if not connection.execute(END, values).rowcount:
         return None
     audit.write(connection, "grant_ended", user=user, now=now, reason=reason)
-    if reason.startswith(REVOKED):
+    if reason in REVOKED:
         granted_scopes.forget_all(connection, user)
     return grant

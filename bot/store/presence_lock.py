@@ -16,8 +16,8 @@ class PresenceFile:
     """A POSIX lock, which belongs to the process: only that kind goes from exclusive to shared in one step."""
 
     def __init__(self, database: str) -> None:
-        """Raises OSError if the file cannot be created."""
-        self._file = os.open(database + SUFFIX, os.O_RDWR | os.O_CREAT, 0o600)
+        """Raises OSError if the file cannot be created. Reached by a symbolic link, the database has the same lock."""
+        self._file = os.open(os.path.realpath(database) + SUFFIX, os.O_RDWR | os.O_CREAT, 0o600)
 
     def take_alone(self) -> bool:
         return self._take(fcntl.LOCK_EX)

@@ -125,7 +125,7 @@ users = Table(
     optional("union_id", Text, "The person's id across the developer's apps"),
     optional("name", Text, "Display name, as the platform last told it"),
     optional("language", Text, "Language of the person's client: en or zh"),
-    optional("time_zone", Text, "IANA name, as a client last told it"),
+    optional("time_zone", Text, "IANA name, as a client, the calendar or the address book last told it"),
     time("created_at", "When the bot first heard of this person"),
     time("seen_at", "When the bot last heard of this person"),
     maybe_time("welcomed_at", "When the person was told what the bot can do"),

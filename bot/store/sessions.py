@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, delete, insert, or_, select, update
 
-from bot.core.people import Session, UserKey
+from bot.core.people import SESSION_IDLE_TIMEOUT, SESSION_LIFETIME, Session, UserKey
 from bot.store import audit, queue, sealed
 from bot.store.queue import pruning
 from bot.store.schema import sessions
 from bot.store.statements import app_of, bind, of_app
 from bot.store.transaction import keyring_of
-
-LIVES = timedelta(hours=8)
-"""How long after its sign-in a session ends."""
-IDLE = timedelta(minutes=30)
-"""How long after its last use a session ends."""
-TOUCHED_EVERY = timedelta(minutes=1)
-"""Recording each use would be a write for each page."""
-
 
 BEGIN = insert(sessions).inline()
 
@@ -32,7 +24,7 @@ def begin(connection: Connection, digest: str, user: UserKey, now: datetime) -> 
         "user_key": user,
         "created_at": now,
         "seen_at": now,
-        "expires_at": now + LIVES,
+        "expires_at": now + SESSION_LIFETIME,
     }
     values["seal"] = sealed.SESSION.seal(keyring_of(connection), values)
     connection.execute(BEGIN, values)
@@ -52,7 +44,12 @@ def find(connection: Connection, digest: str, now: datetime) -> Session | None:
 
     It signs its user in only if it is genuine. Its seal does not cover when it was last used.
     """
-    values = {"own_app": app_of(connection), "session": digest, "now": now, "idle_since": now - IDLE}
+    values = {
+        "own_app": app_of(connection),
+        "session": digest,
+        "now": now,
+        "idle_since": now - SESSION_IDLE_TIMEOUT,
+    }
     found = connection.execute(FIND, values).one_or_none()
     if found is None:
         return None
@@ -109,4 +106,4 @@ PRUNE = pruning(
 
 def prune(connection: Connection, now: datetime, limit: int) -> int:
     """Delete sessions that have ended; return how many."""
-    return queue.prune(connection, PRUNE, limit, now=now, idle_since=now - IDLE)
+    return queue.prune(connection, PRUNE, limit, now=now, idle_since=now - SESSION_IDLE_TIMEOUT)

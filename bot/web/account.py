@@ -12,10 +12,12 @@ from datetime import datetime
 from aiohttp import web
 
 from bot.core.command_replies import listed
+from bot.core.grants import REVOKED_BY_USER
 from bot.core.language import Words
 from bot.core.scopes import OFFLINE_ACCESS, Scope
 from bot.core.times import format_near_moment, zone_or
 from bot.core.words import cards as card_words
+from bot.core.words import help as help_words
 from bot.core.words import pages as words
 from bot.flows.account import permissions
 from bot.flows.account.permissions import Held, Part, Permissions, Waiting, Wanted
@@ -118,7 +120,7 @@ async def revoke(request: web.Request) -> web.Response:
     visitor = await visitor_of_form(request)
     if visitor is None:
         return back(request, None, SESSION_ENDED)
-    ended = await permissions.take_back(request.app[BOT], visitor.user, "revoked_by_user")
+    ended = await permissions.take_back(request.app[BOT], visitor.user, REVOKED_BY_USER)
     return back(request, visitor, REVOKED if ended.had_grant else CANCELLED if ended.cancelled else None)
 
 
@@ -225,7 +227,7 @@ def account_page(found: Permissions, done: str | None, moment: datetime) -> Acco
         done=DONE_WORDS.get(done) if done else None,
         waiting=waiting_section(found, at) if found.waiting or found.wanted else None,
         granted=granted_section(found, at, moment) if found.held else None,
-        nothing_granted=card_words.NOTHING_AUTHORIZED,
+        nothing_granted=help_words.NOTHING_AUTHORIZED,
         notes=words.ONLY_YOU_SEE_THIS + space + words.TIMES_IN_ZONE.format(zone=zone.name),
     )
 
@@ -284,7 +286,7 @@ def validity(found: Permissions, at: FormatTime, moment: datetime) -> list[Words
     """Say until when the grant is valid and when it was last used, as far as that is known."""
     sentences = []
     if found.until is not None:
-        renewal = card_words.RENEWS if found.renewable else card_words.ENDS
+        renewal = help_words.RENEWS if found.renewable else help_words.ENDS
         sentence = words.GRANT_EXPIRED if found.until <= moment else renewal
         sentences.append(sentence.format(moment=at(found.until)))
     if found.last_used_at is not None:

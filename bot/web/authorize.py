@@ -14,7 +14,7 @@ from bot.flows.authorize.grant import CallbackResult
 from bot.flows.authorize.open import LinkUnavailable, find_open_request, open_link
 from bot.flows.bot import Bot
 from bot.web import login
-from bot.web.app_keys import BOT
+from bot.web.app_keys import BOT, platform_of
 from bot.web.pages import (
     CALLBACK_ERROR,
     CALLBACK_PAGES_BY_OUTCOME,
@@ -36,14 +36,16 @@ async def open_ticket(request: web.Request) -> web.Response:
     bot = request.app[BOT]
     if is_preview(request):
         return show(request, LINK_PREVIEW_PAGE)
-    found = await find_request(bot, request.match_info["ticket"])
+    ticket = request.match_info["ticket"]
+    found = await find_request(bot, ticket)
+    platform = platform_of(request) if isinstance(found, LinkUnavailable) else bot.platform_of(found.user)
+    page = None if found is LinkUnavailable.UNKNOWN else platform.in_client
+    if page is not None and is_in_client(request) and "browser" not in request.query:
+        # The fragment keeps the ticket out of logs on the way and the page's URL equal to the registered one. That page
+        # also says why a link is unavailable: it can close itself.
+        return web.Response(status=302, headers={"Location": f"{page.page_path}#{ticket}"})
     if isinstance(found, LinkUnavailable):
         return show(request, UNAVAILABLE_LINK_PAGES[found])
-    page = bot.platform_of(found.user).in_client
-    if page is not None and is_in_client(request) and "browser" not in request.query:
-        # The fragment keeps the ticket out of logs on the way and the page's URL equal to the registered one.
-        ticket = request.match_info["ticket"]
-        return web.Response(status=302, headers={"Location": f"{page.page_path}#{ticket}"})
     if is_cross_site_without_click(request):
         return show(request, confirmation_page("browser" in request.query))
     target = await open_link(bot, found)

@@ -1,4 +1,7 @@
-"""One webhook event, from the bytes received to what it says: ours, the least that will do, and the SDK's."""
+"""One webhook event, from the bytes received to what it says: ours, the least that will do, and the SDK's.
+
+And one frame of the long connection: our codec, and the SDK's generated classes.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ from multidict import CIMultiDict
 
 from bot.core.events import MessageReceived
 from bot.core.secrets import Secret
+from bot.lark import frames
 from bot.lark.events import Recipient
 from bot.lark.webhook import WebhookKeys, receive
 from tests.benchmarks import subscription as app
@@ -73,12 +77,77 @@ def measure(*, short: bool = False) -> list[Figure]:
             "sdk": lambda: microseconds(sdk, times),
         },
     )
+    frame_median = interleaved(rounds, frame_measures(times))
     gc.unfreeze()
     name = "verify, decrypt and parse an event"
     return [
         Figure(name, median["ours"], "µs", median["minimal"], "minimal code", at_most=1.2),
         Figure(name, median["ours"], "µs", median["sdk"], "SDK's dispatcher", at_most=1 / 3),
+        *(
+            Figure(
+                f"{what} a frame",
+                frame_median[what],
+                "µs",
+                frame_median[f"sdk {what}"],
+                "SDK's classes",
+                at_most=1,
+            )
+            for what in ("decode", "encode")
+        ),
     ]
+
+
+FRAME = frames.Frame(
+    seq_id=123456789,
+    log_id=987654321,
+    service=7,
+    method=frames.DATA,
+    headers=(
+        ("type", "event"),
+        ("message_id", "m" * 36),
+        ("trace_id", "t" * 32),
+        ("sum", "1"),
+        ("seq", "0"),
+        ("biz_rt", "12"),
+    ),
+    payload=b"x" * 1500,
+    log_id_new="20260105093000",
+)
+
+
+def frame_measures(times: int) -> dict[str, Callable[[], float]]:
+    from lark_oapi.ws.pb import pbbp2_pb2
+
+    encoded = frames.encode(FRAME)
+    theirs = pbbp2_pb2.Frame()
+    theirs.ParseFromString(encoded)
+    assert theirs.SerializeToString() == encoded
+
+    def sdk_decode() -> object:
+        frame = pbbp2_pb2.Frame()
+        frame.ParseFromString(encoded)
+        return [(header.key, header.value) for header in frame.headers]
+
+    def sdk_encode() -> object:
+        frame = pbbp2_pb2.Frame(
+            SeqID=FRAME.seq_id,
+            LogID=FRAME.log_id,
+            service=FRAME.service,
+            method=FRAME.method,
+            payload=FRAME.payload,
+            LogIDNew=FRAME.log_id_new,
+        )
+        for key, value in FRAME.headers:
+            frame.headers.add(key=key, value=value)
+        return frame.SerializeToString()
+
+    assert sdk_encode() == encoded
+    return {
+        "decode": lambda: microseconds(lambda: frames.decode(encoded), times),
+        "encode": lambda: microseconds(lambda: frames.encode(FRAME), times),
+        "sdk decode": lambda: microseconds(sdk_decode, times),
+        "sdk encode": lambda: microseconds(sdk_encode, times),
+    }
 
 
 def sdk_dispatcher(headers: Mapping[str, str], body: bytes) -> Callable[[], object]:

@@ -4,6 +4,8 @@ The client's JavaScript SDK is the sandbox's stand-in for it, which the switches
 """
 
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -58,6 +60,44 @@ def card_link(sandbox: Sandbox) -> str:
                         return parse_qs(urlsplit(behavior["default_url"]).query)["url"][0]
         time.sleep(0.05)
     raise AssertionError("no card")
+
+
+def press_on_card(sandbox: Sandbox, action: str) -> None:
+    """Sam presses this button of the card that asks."""
+    for message in sandbox.state()["messages"]:
+        found = [value for value in values_of(message["content"]) if value.get("action") == action]
+        if found:
+            sandbox.post("clicks", {"person": SAM, "message_id": message["message_id"], "value": found[0]})
+            return
+    raise AssertionError(f"no button for {action}")
+
+
+def values_of(content: object) -> list[dict[str, object]]:
+    """The values of all callback buttons of a card."""
+    if isinstance(content, list):
+        return [value for each in content for value in values_of(each)]
+    if not isinstance(content, dict):
+        return []
+    own = [content["value"]] if content.get("type") == "callback" else []
+    return own + [value for each in content.values() for value in values_of(each)]
+
+
+def wait_until_closed(link: str) -> None:
+    """Until the link leads no browser to the platform any more."""
+
+    class Stays(urllib.request.HTTPRedirectHandler):
+        def redirect_request(self, *_: object) -> None:
+            return None
+
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), Stays)
+    for _ in range(200):
+        try:
+            opener.open(link)
+        except urllib.error.HTTPError as answer:
+            if answer.code == 410:
+                return
+        time.sleep(0.05)
+    raise AssertionError("the link still leads to the platform")
 
 
 def wait_for_bot(sandbox: Sandbox) -> None:
@@ -155,6 +195,51 @@ def test_a_page_that_asks_for_nothing_leads_back_as_well(
     client.page.goto(link)
     client.press("Allow")
     expect(client.page).to_have_title("Closed by the client")
+    client.page.goto(link)
+    expect(client.page.locator("h1")).to_have_text("Already authorized")
+    expect(client.page.get_by_role("button", name="Back to the chat")).to_be_visible()
+
+
+@pytest.mark.parametrize("road", ["in the client", "in a browser"])
+def test_a_used_link_closes_itself_as_well(sandbox: Sandbox, browser: Browser, link: str, road: str) -> None:
+    client = Client(sandbox, browser)
+    client.page.goto(link if road == "in the client" else f"{link}?browser")
+    client.press("Allow")
+    expect(client.page.locator("h1")).to_have_text("Authorized")
+    for _ in range(2):
+        client.page.goto(link)
+        expect(client.page.locator("h1")).to_have_text("Already authorized")
+        expect(client.page).to_have_title("Closed by the client")
+
+
+@pytest.mark.parametrize("end", ["declined", "cancelled"])
+def test_a_link_that_leads_nowhere_any_more_leads_back_and_stays_to_be_read(
+    sandbox: Sandbox, browser: Browser, link: str, end: str
+) -> None:
+    words = "You declined this request"
+    if end == "declined":
+        press_on_card(sandbox, "not_now")
+    else:
+        sandbox.post("messages", {"person": SAM, "text": "/cancel"})
+        wait_until_closed(link)
+    client = Client(sandbox, browser)
+    client.page.goto(link)
+    expect(client.page.locator("h1")).to_have_text(words)
+    client.page.wait_for_timeout(3500)  # longer than good news stays
+    expect(client.page.locator("h1")).to_have_text(words)
+    client.press("Back to the chat")
+    expect(client.page).to_have_title("Closed by the client")
+
+
+@pytest.mark.parametrize("sdk", ["absent", "broken", "old"])
+def test_a_client_that_cannot_close_a_page_shows_what_became_of_a_used_link(
+    sandbox: Sandbox, browser: Browser, link: str, sdk: str
+) -> None:
+    behave(sandbox, client_sdk=sdk)
+    client = Client(sandbox, browser)
+    client.page.goto(f"{link}?browser")
+    client.press("Allow")
+    expect(client.page.locator("h1")).to_have_text("Authorized")
     client.page.goto(link)
     expect(client.page.locator("h1")).to_have_text("Already authorized")
     expect(client.page.get_by_role("link", name="Back to the chat")).to_be_visible()

@@ -26,8 +26,8 @@ from bot.core.scopes import any_of
 from bot.core.secrets import Secret
 from bot.lark.api import call, send
 from bot.lark.http_client import HttpClient
-from bot.lark.missing_scopes import scopes_in_message
 from bot.lark.outcomes import classify
+from bot.lark.refusal_messages import scopes_in_message
 from bot.lark.sdk_requests import from_sdk_request
 
 DOCUMENTS = ("docx:document", "docx:document:readonly")
@@ -93,6 +93,14 @@ CASES: list[tuple[str, int, dict, type[Outcome]]] = [
     ("an expired token", 401, {"code": 99991677}, TokenRejected),
     ("an invalid token", 400, {"code": 99991668, "msg": "Invalid access token"}, TokenRejected),
     ("an API without users", 400, {"code": 99991668, "msg": "user access token not support"}, Refused),
+    (
+        "an API without users, in other words",
+        400,
+        {"code": 99991668, "msg": "This API doesn't support user_access_token"},
+        Refused,
+    ),
+    ("an API without users, in Chinese", 400, {"code": 99991668, "msg": "该接口不支持用户身份"}, Refused),
+    ("an API without users, shortly", 400, {"code": 99991668, "msg": "Unsupported token type"}, Refused),
     ("a token rejected by user_info", 200, {"code": 20005}, TokenRejected),
     ("a token rejected by search", 401, {"code": 1274011}, TokenRejected),
     ("a rate limit", 429, {"code": 99991400}, RateLimited),
@@ -138,6 +146,25 @@ def test_an_answer_means_what_its_code_says(what, status, body, expected):
 )
 def test_what_is_no_answer_of_the_platform_is_never_believed(status, body, expected):
     assert type(classify(status, {}, body)) is expected
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "message"),
+    [
+        (404, b"404 page not found", "page not found"),
+        (405, b"405 method not allowed", "method not allowed"),
+        (404, b"404: Not Found", "Not Found"),
+        (404, b"HTTP/1.1 404 Not Found\n", "Not Found"),
+        (404, b"Error 404 - no such route", "no such route"),
+        (404, b"404", ""),
+        (404, b"", ""),
+        (404, b"no route for 404", "no route for 404"),
+        (404, b"4040 is another number", "4040 is another number"),
+    ],
+)
+def test_a_gateways_words_do_not_begin_with_the_status_that_stands_beside_them(status, body, message):
+    refused = classify(status, {}, body)
+    assert (refused.code, refused.message) == (status, message)
 
 
 @pytest.mark.parametrize(

@@ -174,55 +174,55 @@ def part(number: Any, parts: Any, payload: bytes, message_id: str | None = "m1")
 
 def test_parts_may_come_in_any_order_and_more_than_once():
     parts = PayloadAssembler()
-    assert parts.join(part(2, 3, b"c"), 0) is None
-    assert parts.join(part(0, 3, b"a"), 1) is None
-    assert parts.join(part(0, 3, b"a"), 1) is None
-    assert parts.join(part(1, 3, b"b"), 2) == b"abc"
-    assert parts.join(part(1, 3, b"b"), 2) is None
+    assert parts.add(part(2, 3, b"c"), 0) is None
+    assert parts.add(part(0, 3, b"a"), 1) is None
+    assert parts.add(part(0, 3, b"a"), 1) is None
+    assert parts.add(part(1, 3, b"b"), 2) == b"abc"
+    assert parts.add(part(1, 3, b"b"), 2) is None
 
 
 def test_a_whole_payload_needs_no_headers():
-    assert PayloadAssembler().join(Frame(1, 1, 1, 1, payload=b"a"), 0) == b"a"
-    assert PayloadAssembler().join(Frame(1, 1, 1, 1), 0) == b""
-    assert PayloadAssembler().join(part(0, 1, b"a", None), 0) == b"a"
+    assert PayloadAssembler().add(Frame(1, 1, 1, 1, payload=b"a"), 0) == b"a"
+    assert PayloadAssembler().add(Frame(1, 1, 1, 1), 0) == b""
+    assert PayloadAssembler().add(part(0, 1, b"a", None), 0) == b"a"
 
 
 def test_parts_of_several_payloads_are_kept_apart():
     parts = PayloadAssembler()
-    parts.join(part(0, 2, b"a", "m1"), 0)
-    parts.join(part(0, 2, b"x", "m2"), 0)
-    assert parts.join(part(1, 2, b"b", "m1"), 0) == b"ab"
-    assert parts.join(part(1, 2, b"y", "m2"), 0) == b"xy"
+    parts.add(part(0, 2, b"a", "m1"), 0)
+    parts.add(part(0, 2, b"x", "m2"), 0)
+    assert parts.add(part(1, 2, b"b", "m1"), 0) == b"ab"
+    assert parts.add(part(1, 2, b"y", "m2"), 0) == b"xy"
 
 
 def test_what_stays_incomplete_is_forgotten():
     parts = PayloadAssembler()
-    parts.join(part(0, 2, b"old"), 0)
-    assert parts.join(part(1, 2, b"b"), PART_TIMEOUT) is None
-    assert parts.join(part(0, 2, b"a"), PART_TIMEOUT) == b"ab"
+    parts.add(part(0, 2, b"old"), 0)
+    assert parts.add(part(1, 2, b"b"), PART_TIMEOUT) is None
+    assert parts.add(part(0, 2, b"a"), PART_TIMEOUT) == b"ab"
 
 
 def test_a_redelivery_that_is_cut_differently_begins_anew():
     parts = PayloadAssembler()
-    parts.join(part(0, 3, b"old"), 0)
-    parts.join(part(0, 2, b"a"), 0)
-    assert parts.join(part(1, 2, b"b"), 0) == b"ab"
+    parts.add(part(0, 3, b"old"), 0)
+    parts.add(part(0, 2, b"a"), 0)
+    assert parts.add(part(1, 2, b"b"), 0) == b"ab"
 
 
 def test_no_more_is_kept_than_there_is_room_for():
     parts = PayloadAssembler()
     for number in range(MAX_INCOMPLETE + 1):
-        parts.join(part(0, 2, b"a", f"m{number}"), 0)
-    assert parts.join(part(1, 2, b"b", "m0"), 0) is None
-    assert parts.join(part(1, 2, b"b", f"m{MAX_INCOMPLETE}"), 0) == b"ab"
+        parts.add(part(0, 2, b"a", f"m{number}"), 0)
+    assert parts.add(part(1, 2, b"b", "m0"), 0) is None
+    assert parts.add(part(1, 2, b"b", f"m{MAX_INCOMPLETE}"), 0) == b"ab"
 
 
 def test_a_payload_that_grows_too_large_is_given_up():
     parts = PayloadAssembler()
-    parts.join(part(0, 3, b"a" * MAX_PAYLOAD_BYTES), 0)
+    parts.add(part(0, 3, b"a" * MAX_PAYLOAD_BYTES), 0)
     with pytest.raises(FrameError):
-        parts.join(part(1, 3, b"b"), 0)
-    assert parts.join(part(2, 3, b"c"), 0) is None
+        parts.add(part(1, 3, b"b"), 0)
+    assert parts.add(part(2, 3, b"c"), 0) is None
 
 
 @pytest.mark.parametrize(
@@ -240,4 +240,4 @@ def test_a_payload_that_grows_too_large_is_given_up():
 )
 def test_a_part_that_belongs_nowhere_is_refused(number: Any, parts: Any, message_id: str | None):
     with pytest.raises(FrameError):
-        PayloadAssembler().join(part(number, parts, b"", message_id), 0)
+        PayloadAssembler().add(part(number, parts, b"", message_id), 0)

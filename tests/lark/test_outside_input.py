@@ -36,9 +36,10 @@ from bot.lark.commands import documents, openapi, response_fields
 from bot.lark.events import Recipient
 from bot.lark.http_client import HttpResponse
 from bot.lark.message_text import parse_mentions
-from bot.lark.missing_scopes import SCOPE, named_scopes
+from bot.lark.missing_scopes import named_scopes
 from bot.lark.outcomes import classify
 from bot.lark.posts import render_reply
+from bot.lark.refusal_messages import SCOPE
 from bot.lark.token_responses import parse_fields, parse_refusal, parse_token_set
 from bot.lark.user_info import parse_identity
 from bot.lark.webhook import WebhookKeys, receive, receive_over_connection
@@ -302,7 +303,7 @@ def test_no_path_leads_elsewhere_or_to_tokens(path: str, query: str):
     ):
         try:
             call = openapi.read_call(f"GET {target}")
-        except openapi.Unusable:
+        except openapi.InvalidCall:
             continue
         assert_harmless(call)
         assert not openapi.has_control(unquote(call.path))
@@ -367,7 +368,7 @@ def test_a_refusal_may_be_as_odd_as_it_likes():
             try:
                 after = advance(command, asked, [Result(refused=odd)])
             except ApiRefused:
-                continue  # explained in general words
+                continue  # explain in general words
             assert isinstance(after, Reply | ApiCall)
 
 
@@ -381,5 +382,5 @@ def test_what_is_taken_from_an_answer_fits_where_it_goes(text: str, value: Any):
         response_fields.number(each)
         response_fields.moment(each)
         response_fields.moment(each, per_second=1000)
-    named = documents.named_document(text)
+    named = documents.requested_document(text)
     assert named is None or response_fields.TOKEN.fullmatch(named.token)

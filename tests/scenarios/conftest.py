@@ -26,6 +26,7 @@ from bot.sandbox.lark.sample_tenant import sample_tenant
 from bot.sandbox.lark.server import build_platform
 from bot.sandbox.lark.tenant import Chat, Message, Person, Tenant
 from tests.forking import REPOSITORY, Call, Forker, Process, bot
+from tests.moves import refuse_other_moves
 from tests.ports import free_port
 
 PATIENCE = 15.0
@@ -511,4 +512,5 @@ async def world_in(directory: Path, forker: Forker) -> AsyncIterator[World]:
 async def world(tmp_path: Path, forker: Forker, sqlite_template: Path) -> AsyncIterator[World]:
     async with world_in(tmp_path, forker) as world:
         shutil.copy(sqlite_template, world.database)
+        refuse_other_moves(world.database)
         yield world

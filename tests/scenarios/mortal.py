@@ -24,6 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from bot.core.words import cards as card_words
 from bot.sandbox.lark.tenant import Chat, Message, Person
 from tests.forking import Forker, Process
+from tests.moves import refuse_other_moves
 from tests.ports import free_port
 
 from .conftest import World, has_link, text_of, values_of, world_in
@@ -486,4 +487,5 @@ def copied(template: Path, directory: Path) -> str:
     """The URL of a fresh copy of a migrated SQLite database."""
     directory.mkdir(exist_ok=True)
     shutil.copy(template, directory / "bot.db")
+    refuse_other_moves(directory / "bot.db")
     return f"sqlite+aiosqlite:///{directory}/bot.db"

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.forking import bot
+
 from .conftest import REPOSITORY, World, text_of
 
 EXAMPLE = REPOSITORY / "docs" / "example"
@@ -177,6 +179,24 @@ MISTAKES = {
         "body is not JSON",
     ),
     "goes on computing": ("while True:\n        pass\n    yield", "without a step"),
+    "goes on when it is interrupted": (
+        "while True:\n        try:\n            pass\n        except Exception:\n            pass\n    yield",
+        "without a step",
+    ),
+    "waits again when it is interrupted": (
+        "import time\n    try:\n        time.sleep(60)\n    except Exception:\n        time.sleep(60)\n    yield",
+        "without a step",
+    ),
+    "raises an error of the bot's own": (
+        "from bot.core.errors import LeaseLost\n    yield READ\n    raise LeaseLost",
+        "raised LeaseLost",
+    ),
+    "cannot open a secret": (
+        "from bot.core.errors import CannotOpenSecret\n    yield READ\n    raise CannotOpenSecret('private words')",
+        "raised CannotOpenSecret",
+    ),
+    "has no method": ("yield ApiCall('', '/open-apis/x', read=True)", "no method of HTTP"),
+    "has two words for a method": ("yield ApiCall('GET IT', '/open-apis/x')", "no method of HTTP"),
     "quotes what it was sent": ("yield READ\n    raise ValueError('private words')", "error=ValueError"),
     "wants scopes that are text": (
         "yield RequireScopes('a:b')",
@@ -211,6 +231,54 @@ async def test_a_call_of_a_command_that_goes_wrong_fails_at_once_and_holds_up_no
     assert words in log
     assert "odd" in log
     assert "private" not in log
+
+
+FOR_EVER = "[None for _ in iter(int, 1)]"
+
+
+@pytest.mark.parametrize("option", ["keep=lambda text, mentions", "needs=lambda arguments"])
+async def test_what_is_computed_beside_the_steps_is_bounded_too(world: World, tmp_path: Path, option: str):
+    line = f'@command("odd", summary=Words("x", "x"), {option}: {FOR_EVER})'
+    broken(tmp_path / "site", declared(line, "def odd(ask):\n    yield ApiCall('GET', '/open-apis/x')"))
+    with_packages(world, tmp_path / "site")
+    await world.start()
+    asked = await world.say(world.sam, "/odd")
+    await world.answer_to(await world.say(world.sam, "/help"))
+    if option.startswith("needs"):
+        await world.answer_to(asked, "/odd")
+    else:
+        await world.until(
+            lambda: world.rows("SELECT 1 FROM deferred_calls WHERE command = 'odd'"), "the call"
+        )
+    log = (world.directory / "bot.log").read_text()
+    assert "without a step" in log or "keep of a command failed" in log
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "any(iter(int, 1))",
+        "import time\n    while True:\n        try:\n            time.sleep(9)\n        except:\n            pass",
+    ],
+    ids=["loops inside of one function", "sleeps and catches everything"],
+)
+async def test_a_process_that_a_command_stops_for_good_ends_and_says_where(
+    world: World, tmp_path: Path, body: str
+):
+    """Whoever supervises it starts it again; a call that goes on doing that is given up."""
+    broken(tmp_path / "site", declared(FINE, f"def odd(ask):\n    {body}\n    yield"))
+    with_packages(world, tmp_path / "site")
+    await world.start()
+    await world.say(world.sam, "/odd")
+    assert world.process is not None
+    assert await asyncio.wait_for(world.process.wait(), 120) != 0
+    log = (world.directory / "bot.log").read_text()
+    assert "bot_odd.py" in log
+    assert " in odd" in log
+    world.process = world.fork(bot("run"))
+    await world.until(
+        lambda: world.rows("SELECT 1 FROM deferred_calls WHERE takeovers > 0"), "the next claim"
+    )
 
 
 @pytest.mark.parametrize("keep", ["lambda text, mentions: 1 / 0", "lambda text, mentions: None"])

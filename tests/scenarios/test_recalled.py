@@ -9,7 +9,7 @@ import pytest
 
 from bot.sandbox.lark.tenant import Chat, Message, Person
 
-from .conftest import World, text_of
+from .conftest import World, has_link, text_of
 from .test_commands_of_others import broken, with_packages
 
 READS = ["/me", "/doc welcome", "/call GET /open-apis/task/v2/tasks"]
@@ -226,3 +226,82 @@ async def test_a_crash_does_not_forget_that_a_question_was_recalled(world: World
     assert (await settled(world))["status"] == "succeeded"
     assert len(told(world, world.direct(world.sam), asked, "Buy milk")) == 1
     assert told(world, world.group, asked) == []
+
+
+# --- what only a refusal tells of ------------------------------------------------------------------------------------
+
+
+async def recalled_unheard(world: World, asked: str) -> None:
+    """The person has taken the question back, and no event says so."""
+    world.tenant.recall_message(world.tenant.messages[asked])
+
+
+PRIVATE = ["/tasks", "/agenda", "/search welcome", "/call GET /open-apis/task/v2/tasks"]
+
+
+@pytest.mark.parametrize("in_group", [True, False], ids=["group", "direct"])
+@pytest.mark.parametrize("command", PRIVATE)
+async def test_a_refused_reaction_tells_that_a_private_question_was_recalled(
+    world: World, command: str, in_group: bool
+):
+    await world.start()
+    asked = await world.say(
+        world.sam, "/authorize task:task:read calendar:calendar:readonly search:docs:read"
+    )
+    await world.consent(world.sam, await world.fresh_card(world.sam, asked))
+    await world.answer_to(asked)
+    slow = await world.trouble({"path": "/open-apis/*", "identity": world.sam.open_id}, "delay", seconds=9)
+    chat = world.group if in_group else world.direct(world.sam)
+    asked = await world.say(world.sam, command, chat)
+    await recalled_unheard(world, asked)
+    await world.struck(slow)
+    await world.until(
+        lambda: world.rows("SELECT 1 FROM deferred_calls WHERE recalled_at IS NOT NULL"), "the bot to know"
+    )
+    await world.lift()
+    assert await settled(world) == {"status": "cancelled", "outcome": "recalled"}
+    assert told(world, world.group, asked) == []
+    assert told(world, world.direct(world.sam), asked) == []
+
+
+@pytest.mark.parametrize("command", ["/tasks", "/agenda week", "/doc welcome", "/task Buy milk"])
+async def test_a_refused_note_tells_that_a_question_in_a_group_was_recalled(world: World, command: str):
+    """The card has come already: it asks for nothing any more."""
+    await world.start()
+    slow = await world.trouble({"path": "/open-apis/im/v1/messages", "method": "POST"}, "delay", seconds=9)
+    asked = await world.say(world.sam, command, world.group)
+    await world.struck(slow)
+    await recalled_unheard(world, asked)
+    await world.lift()
+    assert await settled(world) == {"status": "cancelled", "outcome": "recalled"}
+    assert told(world, world.group, asked) == []
+    (card,) = told(world, world.direct(world.sam), asked)
+    await world.until(lambda: not has_link(card), "the card's last face")
+
+
+# --- what the bot does for itself ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("in_group", [True, False], ids=["group", "direct"])
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [("/revoke", "Revoked"), ("/cancel", "Cancelled: /agenda"), ("/revoke", "Cancelled: /agenda")],
+)
+async def test_a_recalled_revoke_or_cancel_is_told_to_its_asker_alone(
+    world: World, command: str, words: str, in_group: bool
+):
+    """What it did is done: its asker has to know, and nobody else."""
+    await world.start()
+    await world.authorized(world.sam)
+    await world.fresh_card(world.sam, await world.say(world.sam, "/agenda"))
+    slow = await world.trouble({"path": "/open-apis/im/v1/messages/*/reply"}, "delay", seconds=9)
+    asked = await world.say(world.sam, command, world.group if in_group else world.direct(world.sam))
+    await world.struck(slow)
+    await recalled_unheard(world, asked)
+    await world.lift()
+    await settled(world)
+    assert len(told(world, world.direct(world.sam), asked, words)) == 1
+    assert told(world, world.group, asked) == []
+    await world.control("recall", message_id=asked)
+    await world.answer_to(await world.say(world.sam, "/help"))
+    assert len(told(world, world.direct(world.sam), asked, words)) == 1

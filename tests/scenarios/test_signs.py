@@ -293,3 +293,32 @@ async def test_reads_that_differ_in_what_they_ask_or_find_are_drawn_whole(world:
     for each in asked:
         assert "Same as" not in text_of((await world.answer_to(each)).content)
     assert "Paint the fence" in text_of((await world.answer_to(asked[3])).content)
+
+
+@pytest.mark.parametrize("said", ["/tasks", "/agenda week", "/doc welcome"])
+async def test_an_answer_is_not_called_the_same_as_one_that_never_came(world: World, said: str):
+    await world.start()
+    asked = [await world.say(world.sam, said) for _ in range(3)]
+    card = await world.fresh_card(world.sam, asked[0])
+    await world.until(
+        lambda: len(world.rows("SELECT 1 FROM deferred_calls WHERE status = 'suspended'")) == 3,
+        "three waiting",
+    )
+    first = {"path": f"/open-apis/im/v1/messages/{asked[0]}/reply"}
+    await world.trouble(first, "status", status=400, body={"code": 230028, "msg": "no"}, times=1)
+    api = {"/tasks": "task", "/agenda week": "calendar", "/doc welcome": "docx"}[said]
+    await world.trouble({"path": f"/open-apis/{api}/"}, "delay", seconds=0.7)
+    await world.consent(world.sam, card)
+    await world.answer_to(asked[0], "doesn't let me send it")
+    second, third = [await last_sign(world, each) for each in asked[1:]]
+    assert "Same as" not in second
+    assert "Same as my answer above" in third
+    assert len(third) < len(second)
+
+
+async def last_sign(world: World, asked: str) -> str:
+    """What the person read last below a question that is answered."""
+    sent = "SELECT 1 FROM outgoing_messages m JOIN deferred_calls c ON c.id = m.call_id "
+    sent += "WHERE c.message_id = ? AND m.kind = 'answer' AND m.status = 'sent'"
+    await world.until(lambda: world.rows(sent, asked), "the answer")
+    return signs(world, asked)[-1]

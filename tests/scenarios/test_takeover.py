@@ -6,6 +6,7 @@ import asyncio
 import signal
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -127,6 +128,40 @@ async def test_a_second_process_on_the_file_is_warned_of_and_takes_nothing_over(
         assert await asyncio.wait_for(process.wait(), 12) == 0
     await world.start()
     assert log.read_text().count("another process uses") == 2
+
+
+@pytest.mark.parametrize("by", ["a link", "a link to a link", "a linked directory", "a roundabout path"])
+async def test_so_is_one_that_comes_to_the_file_by_another_path(world: World, tmp_path: Path, by: str):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    path = elsewhere / "data.db"
+    match by:
+        case "a link":
+            path.symlink_to(world.database)
+        case "a link to a link":
+            (elsewhere / "first.db").symlink_to("../bot.db")
+            path.symlink_to("first.db")
+        case "a linked directory":
+            (elsewhere / "linked").symlink_to(world.directory)
+            path = elsewhere / "linked" / "bot.db"
+        case _:
+            path = elsewhere / ".." / "bot.db"
+    await world.start()
+    await world.authorized(world.sam)
+    slow = await world.trouble(TASKS, "delay", seconds=60)
+    asked = await world.say(world.sam, "/tasks")
+    await world.struck(slow)
+    url = f"sqlite+aiosqlite:///{path}"
+    second = world.fork(bot("run"), BOT_PORT=str(free_port()), BOT_DATABASE_URL=url)
+    log = world.directory / "bot.log"
+    await world.until(lambda: log.read_text().count(" ready") == 2, "the second process", 30)
+    assert "another process uses this database file" in log.read_text()
+    (call,) = world.rows("SELECT claim, takeovers FROM deferred_calls WHERE status = 'running'")
+    assert call == {"claim": 1, "takeovers": 0}
+    await world.lift()
+    await world.answer_to(asked)
+    second.send_signal(signal.SIGTERM)
+    assert await asyncio.wait_for(second.wait(), 12) == 0
 
 
 async def test_without_a_lock_file_the_bot_relies_on_leases(world: World):

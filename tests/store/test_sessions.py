@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 
+from bot.core.people import SESSION_IDLE_TIMEOUT as IDLE
+from bot.core.people import SESSION_LIFETIME as LIVES
 from bot.core.requests import AttemptKind, AttemptStatus
 from bot.store import attempts, granted_scopes, retention, sessions
 from bot.store.attempts import NewAttempt
 from bot.store.granted_scopes import GrantedScope
 from bot.store.ids import new_id
-from bot.store.sessions import IDLE, LIVES
 from bot.store.transaction import Database
 from tests.store.examples import ANNA, BEN, LATER, NOW, SOON, claim_by, meet
 

@@ -3,30 +3,15 @@
 from __future__ import annotations
 
 import re
-from enum import StrEnum
 from typing import Any
 
 import pytest
 from sqlalchemy import CheckConstraint
 
-from bot.core.calls import CallStatus
-from bot.core.grants import GrantStatus, RevocationStatus
 from bot.core.lifecycle import LIFECYCLES, live, settled
-from bot.core.messages import MessageStatus
-from bot.core.requests import AttemptStatus, DeviceStatus, RequestStatus
-from bot.core.scopes import ScopeWaitStatus
 from bot.store.schema import metadata
+from tests.moves import KIND_OF
 
-KIND_OF: dict[str, type[StrEnum]] = {
-    "deferred_calls": CallStatus,
-    "outgoing_messages": MessageStatus,
-    "authorization_requests": RequestStatus,
-    "authorization_attempts": AttemptStatus,
-    "device_authorizations": DeviceStatus,
-    "grants": GrantStatus,
-    "revocations": RevocationStatus,
-    "scope_waits": ScopeWaitStatus,
-}
 TABLES = pytest.mark.parametrize("table", KIND_OF)
 
 

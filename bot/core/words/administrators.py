@@ -12,7 +12,7 @@ from bot.core.words.replies import say
 
 
 def publish_a_version(scopes: Text) -> Reply:
-    """To an administrator, about the same."""
+    """A scope is enabled, and the platform still refuses it."""
     return say(
         Words(en="Enabled, but still refused", zh="已开通，但仍被拒绝"),
         Words(
@@ -25,7 +25,7 @@ def publish_a_version(scopes: Text) -> Reply:
 
 
 def page_error_reported(person: str, error: PageError, commands: tuple[str, ...], found: Words) -> Reply:
-    """To an administrator: what a user says of the platform's page, and what the bot knows of it."""
+    """A user reports an error on the platform's page. `found` is what the bot knows about it."""
     return say(
         Words(en="A user reports an error", zh="用户反馈授权页面报错"),
         Words(
@@ -50,7 +50,6 @@ PAGE_ERROR_SAYS = {
     ),
     PageError.OTHER: Words(en="an error that they didn't name", zh="其他错误"),
 }
-
 
 PAGE_ERROR_CHECK = {
     PageError.APP: Words(

@@ -1,7 +1,4 @@
-"""The words on cards, in the small notices that answer a click, and those that a command shares with a page.
-
-What only a command says is with the command, and what only a page says is with the page.
-"""
+"""What cards say, and the notices that answer a click on them."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ WAITING_PROMISE = Words(
 STAYS_SIGNED_IN = Words(
     en=" You also stay signed in (offline_access).", zh="授权后将保持登录（offline_access）。"
 )
-"""After the promise, where `offline_access` is asked for along with something else."""
+"""Follows `WAITING_PROMISE` if `offline_access` is requested along with other scopes."""
 ALREADY_GRANTED = Words(en="Already authorized: {scopes}", zh="已授权：{scopes}")
 AGAIN_EXPIRED = Words(
     en="Your earlier authorization has expired, so I'm asking again.", zh="你之前的授权已过期，需要重新授权。"
@@ -149,7 +146,7 @@ FAILED_BODY = Words(
 AND_MORE = Words(en="and {number} more", zh="还有 {number} 项")
 
 SOMETHING = Words(en="your request", zh="你的请求")
-"""In the place of the commands, when none is named."""
+"""In place of the commands, if none is named."""
 
 # --- the administrator's card ---------------------------------------------------------------------------
 
@@ -202,15 +199,6 @@ NOT_GIVEN_BACK = Words(
     en="The platform can't remove them at the moment. /revoke takes everything back right away.",
     zh="平台暂时无法撤销这些权限。发送 /revoke 可立即撤销全部授权。",
 )
-
-# --- what is authorized, by `/permissions` and on its page ------------------------------------------------
-
-NOTHING_AUTHORIZED = Words(en="You haven't authorized anything", zh="你还没有授权任何权限")
-RENEWS = Words(
-    en="Renewed automatically whenever you use a command; otherwise it expires {moment}.",
-    zh="每次使用命令时自动续期，否则将于{moment} 过期。",
-)
-ENDS = Words(en="Expires {moment}; after that, I'll ask again.", zh="{moment} 过期，之后会再次请你授权。")
 
 # --- controls under a reply -----------------------------------------------------------------------------
 
@@ -296,8 +284,4 @@ CLICK_APPLIED = {
         "warning",
     ),
 }
-"""What the click says, and how."""
-
-# --- answers in general ---------------------------------------------------------------------------------
-
-CUT = Words(en="… shortened: too long for one message.", zh="……内容过长，已截断。")
+"""The notice for each result, and its kind."""

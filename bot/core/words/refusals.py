@@ -1,21 +1,21 @@
-"""What the bot says when the platform refused, or answered with something unexpected."""
+"""What the bot replies when the platform refuses a request, or its response is unexpected."""
 
 from __future__ import annotations
 
 from bot.core.api import Refused
 from bot.core.command_replies import Text, paragraph
-from bot.core.decisions import Why
+from bot.core.decisions import GiveUpReason
 from bot.core.language import Words
 from bot.core.messages import Line, Reply
 from bot.core.unseen_characters import one_line
 from bot.core.words.replies import say
 
 LONGEST_MESSAGE = 300
-"""Characters of a platform's own message that are shown."""
+"""Characters of a platform's message that are shown."""
 
 
 def unreadable(what: Words) -> Reply:
-    """The platform said yes, but its answer lacks what it should hold."""
+    """A successful response lacks a required field."""
     return Reply(
         Words(en="Unexpected answer from the platform", zh="平台的回复异常"),
         (
@@ -31,7 +31,7 @@ def unreadable(what: Words) -> Reply:
 
 
 def for_support(outcome: Refused) -> tuple[Line, ...]:
-    """The line by which the platform's support finds this very request."""
+    """Return the line by which the platform's support finds the request."""
     if not outcome.log_id:
         return ()
     return (
@@ -45,7 +45,7 @@ def for_support(outcome: Refused) -> tuple[Line, ...]:
 
 
 def explain_refusal(outcome: Refused, command: str) -> Reply:
-    """What is said of a refusal for which the command (as typed: `/agenda`) has no better words."""
+    """Explain a refusal that the command (as typed: `/agenda`) does not explain itself."""
     message = one_line(outcome.message, LONGEST_MESSAGE)
     return Reply(
         Words(en="The platform refused this", zh="平台拒绝了此请求"),
@@ -69,7 +69,7 @@ def explain_refusal(outcome: Refused, command: str) -> Reply:
 
 
 def answer_refused(command: str, detail: str) -> Reply:
-    """In the place of an answer whose content the platform does not carry."""
+    """In place of an answer whose content the platform refuses."""
     return say(
         None,
         Words(
@@ -80,7 +80,7 @@ def answer_refused(command: str, detail: str) -> Reply:
 
 
 def card_refused(command: str, detail: str) -> Reply:
-    """In the place of a card that the platform does not carry: without it, its person would wait for nothing."""
+    """In place of a card that the platform refuses. Without it, the user would wait in vain."""
     return say(
         None,
         Words(
@@ -92,7 +92,7 @@ def card_refused(command: str, detail: str) -> Reply:
 
 
 def no_such_scope(command: str, scopes: Text, *, typed_by_person: bool) -> Reply:
-    """A scope that is in none of the platform's lists: it was typed, or a command declares it."""
+    """A scope is in none of the platform's lists: a user typed it, or a command declares it."""
     if typed_by_person:
         return say(
             Words(en="I can't find this permission", zh="找不到此权限"),
@@ -113,7 +113,7 @@ def no_such_scope(command: str, scopes: Text, *, typed_by_person: bool) -> Reply
 
 
 def too_many_scope_requests(command: str, scopes: Text) -> Reply:
-    """The administrators have heard of many other scopes from this person today."""
+    """The user has requested many other scopes from the administrators today."""
     return say(
         Words(en="This app lacks a permission", zh="应用缺少权限"),
         Words(
@@ -126,7 +126,7 @@ def too_many_scope_requests(command: str, scopes: Text) -> Reply:
 
 
 def still_refused(command: str, scopes: Text) -> Reply:
-    """The platform's list says that a scope is enabled, and it refuses all the same."""
+    """The platform lists a scope as enabled, and still refuses it."""
     return say(
         Words(en="Still waiting", zh="仍在等待"),
         Words(
@@ -139,7 +139,7 @@ def still_refused(command: str, scopes: Text) -> Reply:
 
 
 GAVE_UP = {
-    Why.STILL_REFUSED: (
+    GiveUpReason.STILL_REFUSED: (
         Words(en="Still not allowed", zh="仍然没有权限"),
         Words(
             en="You authorized {command}, but the platform still refuses it and asks for {detail}. "
@@ -147,21 +147,21 @@ GAVE_UP = {
             zh="你已为 {command} 授权，但平台仍然拒绝，并要求 {detail}。请将此消息转给管理员。",
         ),
     ),
-    Why.PLATFORM_FAILED: (
+    GiveUpReason.PLATFORM_FAILED: (
         Words(en="The platform isn't responding", zh="平台没有响应"),
         Words(
             en="I tried {command} for 15 minutes without success ({detail}). Please try again later.",
             zh="{command} 已尝试 15 分钟，仍未成功（{detail}）。请稍后再试。",
         ),
     ),
-    Why.BUSY: (
+    GiveUpReason.BUSY: (
         Words(en="Too many requests", zh="请求过于频繁"),
         Words(
             en="The platform is limiting requests ({detail}). Please send {command} again later.",
             zh="平台限制了请求频率（{detail}）。请稍后重新发送 {command}。",
         ),
     ),
-    Why.TOKEN_REFUSED: (
+    GiveUpReason.TOKEN_REFUSED: (
         Words(en="Your authorization was rejected", zh="授权未被接受"),
         Words(
             en="The platform rejected {command} even after renewing your authorization ({detail}). Send /revoke, then "
@@ -172,7 +172,7 @@ GAVE_UP = {
 }
 
 
-def gave_up(why: Why, command: str, detail: Text) -> Reply:
+def gave_up(why: GiveUpReason, command: str, detail: Text) -> Reply:
     title, body = GAVE_UP[why]
     return say(title, body.format(command=command, detail=detail))
 
@@ -189,7 +189,7 @@ def app_misconfigured(command: str) -> Reply:
 
 
 def blocked(command: str, hint: str) -> Reply:
-    """The organization's security policy objects; the platform says what would appease it."""
+    """The organization's security policy refuses. The platform's hint says what it requires."""
     return say(
         Words(en="Blocked by a security policy", zh="安全策略限制"),
         Words(

@@ -1,4 +1,7 @@
-"""What the bot says about a call that did not simply succeed, and about itself. One function, one message."""
+"""What the bot replies besides the results of commands: about the course of a call, and where its answer went.
+
+Each function returns one message.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +19,12 @@ def say(title: Words | None, *lines: Text) -> Reply:
 
 
 def with_retry(reply: Reply, call_id: str) -> Reply:
-    """With a control that asks the same once more."""
+    """Add a control that runs the call again."""
     return replace(reply, control=Control(card_words.RETRY, Action.RETRY, call_id))
 
 
 def on_behalf(reply: Reply, name: str | None) -> Reply:
-    """An answer as a group sees it: with the name of the person whose it is."""
+    """Add the name of the user on whose behalf a group is answered."""
     words = Words(en="On behalf of {name}", zh="以 {name} 的身份执行")
     return replace(reply, lines=((Span(words.format(name=name or WHO_ASKED)),), *reply.lines))
 
@@ -30,7 +33,7 @@ WHO_ASKED = Words(en="the person who asked", zh="提问者")
 
 
 def declined(command: str) -> Reply:
-    """After "Not now" or a refusal on the consent page."""
+    """After "Not now", or a refusal on the consent page."""
     return say(
         None,
         Words(
@@ -85,7 +88,7 @@ def outcome_unknown(command: str) -> Reply:
 
 
 def answer_lost(command: str) -> Reply:
-    """In place of what was to be said, when the key that it was sealed with is gone."""
+    """In place of an answer whose encryption key is gone."""
     return say(
         Words(en="The answer was lost", zh="结果已丢失"),
         Words(
@@ -107,21 +110,21 @@ def still_trying(command: str) -> Reply:
 
 
 def received(command: str) -> Reply:
-    """When an answer takes longer than a moment, and the message cannot be marked."""
+    """If an answer takes longer than a moment, and the app may not add reactions."""
     return say(
         None, Words(en="{command}: working on it…", zh="{command}：正在处理……").format(command=command)
     )
 
 
 def same_as_above(reply: Reply, command: str) -> Reply:
-    """In place of an answer that was just given to the same question."""
+    """In place of an answer that was just given to the same request."""
     above = Words(en="Same as my answer above.", zh="与上面的回复相同。")
     title = reply.title or Words(command, command)
     return replace(reply, title=title, lines=((Span(above),),))
 
 
 def waiting_for_administrator(command: str, scopes: Text, *, known: bool) -> Reply:
-    """`known`: an administrator has been told. Else the person has to."""
+    """`known`: an administrator has been told. Otherwise the user has to tell one."""
     told = Words(
         en="{command} needs a permission this app doesn't have yet: {scopes}. I've let your administrator know and "
         "will ask you as soon as it's enabled. /cancel to drop it.",
@@ -140,7 +143,7 @@ def waiting_for_administrator(command: str, scopes: Text, *, known: bool) -> Rep
 
 
 def scopes_dropped(scopes: str) -> Reply:
-    """After a consent that gave less than was held before."""
+    """After a consent that grants less than an earlier one."""
     return say(
         Words(en="Some permissions were dropped", zh="授权范围变小了"),
         Words(
@@ -151,7 +154,7 @@ def scopes_dropped(scopes: str) -> Reply:
 
 
 def wrong_account() -> Reply:
-    """Somebody consented by the person's link with another account."""
+    """A link was confirmed with another account."""
     return say(
         Words(en="Wrong account", zh="账号不一致"),
         Words(
@@ -164,7 +167,7 @@ def wrong_account() -> Reply:
 
 
 def card_sent_privately(*, in_group: bool, answers_privately: bool) -> Reply:
-    """The note in a group: never a link. `in_group`: the card is shown to the asker alone, in a group."""
+    """The note in a group, never with a link. `in_group`: the card is an ephemeral one in the group."""
     sent = Words(en="I've sent you a card in our direct chat. ", zh="授权卡片已发到你和我的单聊，")
     shown = Words(en="I've shown you a card that only you can see. ", zh="已向你显示一张仅你可见的授权卡片，")
     here = Words(en="I'll answer here once you've authorized.", zh="授权后我会在这里回复。")
@@ -173,7 +176,7 @@ def card_sent_privately(*, in_group: bool, answers_privately: bool) -> Reply:
 
 
 def added_to_earlier_card(command: str, request_id: str, *, elsewhere: bool = False) -> Reply:
-    """The person has a card already: far up in the chat, or in another topic (`elsewhere`)."""
+    """The user already has a card: further up in the chat, or `elsewhere`, in another topic."""
     above = Words(en="I've added {command} to the card above.", zh="已将 {command} 添加到上方的卡片中。")
     earlier = Words(
         en="I've added {command} to the card I sent you earlier.",
@@ -194,12 +197,12 @@ def result_sent_privately() -> Reply:
 
 
 def replied_privately() -> Reply:
-    """The note in a group after anything but a result was sent to the asker alone."""
+    """The note in a group after anything but a result was sent to the user directly."""
     return say(None, Words(en="I've replied in our direct chat.", zh="已通过单聊回复你。"))
 
 
 def cannot_reach_privately(command: str, chat_link: str | None) -> Reply:
-    """In a group, in the place of what only its asker may see: the platform takes no message to them."""
+    """In a group, in place of a private message: the platform accepts no message to the user."""
     reply = say(
         None,
         Words(
@@ -217,7 +220,7 @@ OPEN_CHAT = Words(en="Open the chat", zh="打开单聊")
 
 
 def stopped_halfway(command: str) -> Reply:
-    """To the asker alone, who has taken the question back."""
+    """To the user, who has recalled the message while its command was running."""
     return say(
         Words(en="Stopped halfway", zh="已中途停止"),
         Words(
@@ -268,3 +271,6 @@ def crashed(command: str) -> Reply:
             zh="执行 {command} 时出错，错误已记录。请重试；如果仍然失败，请联系管理员。",
         ).format(command=command),
     )
+
+
+SHORTENED = Words(en="… shortened: too long for one message.", zh="……内容过长，已截断。")

@@ -332,7 +332,7 @@ async def session_of(bot: Bot, session: Secret) -> Session | None:
         if found.genuine is not None:
             await bot.database.write(lambda c: sessions.reject(c, found.digest, moment))
         return None
-    if found is not None and found.seen_at <= moment - sessions.TOUCHED_EVERY:
+    if found is not None and not found.is_use_recorded(moment):
         await bot.database.write_one(lambda c: sessions.touch(c, found.digest, moment))
     return found
 

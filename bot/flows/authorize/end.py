@@ -156,6 +156,19 @@ def recall(c: Connection, bot: Bot, call: DeferredCall, moment: datetime) -> lis
     return insert_all(c, bot, halfway)
 
 
+async def drop_recalled(bot: Bot) -> None:
+    """Ends the calls whose questions the platform has told to be recalled, as the event would."""
+    while bot.recalled:
+        call_id, user = bot.recalled.pop()
+
+        def work(c: Connection, call_id: str = call_id, user: UserKey = user) -> list[OutgoingMessage]:
+            call = calls.get(c, call_id)
+            # No seal says which call a message is about.
+            return recall(c, bot, call, now()) if call is not None and call.user == user else []
+
+        await deliver_all(bot, await bot.database.write(work))
+
+
 def close_if_nobody_waits(
     c: Connection,
     user: UserKey,

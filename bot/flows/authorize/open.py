@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
-from bot.core.grants import Grant, GrantStatus
+from bot.core.grants import REVOKED_HERE, Grant, GrantStatus
 from bot.core.oauth import STATE_BYTES, VERIFIER_BYTES, digest, new_attempt
 from bot.core.requests import AttemptKind, AuthorizationRequest, RequestStatus
 from bot.core.scopes import MAX_SCOPES_PER_LINK, OFFLINE_ACCESS, ScopeSet
@@ -150,8 +150,4 @@ def one_link(scopes: ScopeSet) -> ScopeSet:
 
 def was_revoked(grant: Grant | None) -> bool:
     """After a revocation the platform may still hold the old grants: consent is made visible, and narrowed."""
-    return (
-        grant is not None
-        and grant.status is GrantStatus.ENDED
-        and (grant.end_reason or "").startswith("revoked_by_")
-    )
+    return grant is not None and grant.status is GrantStatus.ENDED and grant.end_reason in REVOKED_HERE

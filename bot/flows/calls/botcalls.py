@@ -1,4 +1,4 @@
-"""Moves of a command that the bot itself carries out: reading the grant, requiring scopes, cancelling, revoking."""
+"""Steps that the bot carries out itself: reading the grant, requiring scopes, cancelling, ending the grant."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from bot.core.api import Json
 from bot.core.calls import DeferredCall, Step
 from bot.core.commands import CancelWaiting, EndGrant, RequireScopes, Result
 from bot.core.errors import LeaseLost
-from bot.core.grants import Grant, GrantStatus
-from bot.core.platform import Platform
+from bot.core.grants import REVOKED_BY_USER, Grant, GrantStatus
+from bot.core.people import UserKey
 from bot.core.scopes import ScopeSet, is_met, named
 from bot.flows.authorize.ask import ask_for_scopes
 from bot.flows.authorize.end import cancel_in_batches, cancel_waiting, end_grant
@@ -22,15 +22,15 @@ from bot.store.transaction import Connection
 
 
 async def describe_grant(bot: Bot, call: DeferredCall) -> Json:
+    """Return the result of `ReadGrant`."""
+
     def read(c: Connection) -> tuple[Grant | None, list[DeferredCall]]:
         return grants.find(c, call.user), calls.waiting_of(c, call.user)
 
     grant, waiting = await bot.database.read(read)
     active = grant is not None and grant.status is GrantStatus.ACTIVE
     return {
-        "scopes": await words_by_scope(bot.platform_of(call.user), grant.scopes)
-        if grant and active
-        else None,
+        "scopes": await describe_scopes(bot, call.user, grant.scopes) if grant and active else None,
         "access_until": iso(grant.access_expires_at) if grant and active else None,
         "refresh_until": iso(grant.refresh_expires_at) if grant and active else None,
         "waiting": [typed(each) for each in waiting if each.id != call.id],
@@ -41,29 +41,26 @@ def iso(moment: datetime | None) -> str | None:
     return moment.isoformat() if moment else None
 
 
-async def words_by_scope(platform: Platform, scopes: ScopeSet) -> Json:
-    described = await platform.describe_scopes(scopes)
+async def describe_scopes(bot: Bot, user: UserKey, scopes: ScopeSet) -> Json:
+    described = await bot.platform_of(user).describe_scopes(scopes)
     return {scope: {"en": words.en, "zh": words.zh} for scope, words in sorted(described.items())}
 
 
 async def require_scopes(bot: Bot, run: Run, move: RequireScopes) -> bool:
+    """Add the result if the scopes are granted, else suspend the call. Return whether it may go on."""
     grant = await bot.database.read(lambda c: grants.find(c, run.call.user))
     active = grant is not None and grant.status is GrantStatus.ACTIVE
     if grant and active and is_met(move.requirement, grant.scopes):
         asked = named(move.requirement)
-        run.add(
-            move,
-            Result(
-                value={"scopes": await words_by_scope(bot.platform_of(run.call.user), asked & grant.scopes)}
-            ),
-        )
+        granted = await describe_scopes(bot, run.call.user, asked & grant.scopes)
+        run.add(move, Result(value={"scopes": granted}))
         return True
     await ask_for_scopes(bot, run.call, move.requirement, grant, run.steps)
     return False
 
 
 async def cancel_or_end(bot: Bot, run: Run, move: CancelWaiting | EndGrant) -> None:
-    """Cancels what waits for the person, and ends the grant if that was asked; its result is recorded with it."""
+    """Cancel the user's waiting calls, end the grant if asked to, and record the result in the same transaction."""
     call, moment = run.call, now()
     most = await cancel_in_batches(bot, call.user, before=call)
 
@@ -71,7 +68,7 @@ async def cancel_or_end(bot: Bot, run: Run, move: CancelWaiting | EndGrant) -> N
         rest, messages = cancel_waiting(c, bot, call.user, moment, before=call)
         result: Json = {"commands": [typed(each) for each in (*most, *rest)]}
         if isinstance(move, EndGrant):
-            result["had_grant"] = end_grant(c, call.user, "revoked_by_user", moment)
+            result["had_grant"] = end_grant(c, call.user, REVOKED_BY_USER, moment)
         steps = run.with_result(move, Result(value=result))
         if not call_steps.record_results(c, call.id, call.claim, steps):
             raise LeaseLost

@@ -29,12 +29,12 @@ from bot.core.decisions import (
     Continue,
     Decision,
     GiveUp,
+    GiveUpReason,
     OutcomeUnknown,
     Refresh,
     RetryAt,
     Situation,
     Suspend,
-    Why,
     after_call,
     is_certainly_not_done,
     may_send,
@@ -169,8 +169,8 @@ async def carry_out(bot: Bot, run: Run, tried: Tried, decision: Decision) -> boo
             await administrators.wait_for(bot, call, needs, run.steps, named_by_platform=certain)
         case RetryAt(at):
             await requeue(bot, run, at, failed=True)
-        case GiveUp(why, last):
-            await finish(bot, call, failed(why.value, reply_to(run, why, last)))
+        case GiveUp(reason, last):
+            await finish(bot, call, failed(reason.value, reply_to(run, reason, last)))
         case OutcomeUnknown():
             await finish_unknown(bot, run)
         case Refresh():
@@ -180,20 +180,20 @@ async def carry_out(bot: Bot, run: Run, tried: Tried, decision: Decision) -> boo
     return False
 
 
-def reply_to(run: Run, why: Why, outcome: Outcome | NoToken) -> Reply:
+def reply_to(run: Run, reason: GiveUpReason, outcome: Outcome | NoToken) -> Reply:
     """Return what the user reads when a call is given up, with a button to retry where that may help."""
     command = typed(run.call)
-    match why:
-        case Why.APP_REJECTED:
+    match reason:
+        case GiveUpReason.APP_REJECTED:
             reply = app_misconfigured(command)
-        case Why.BLOCKED_BY_POLICY:
+        case GiveUpReason.BLOCKED_BY_POLICY:
             reply = blocked(command, detail_of(outcome))
-        case Why.PLATFORM_FAILED | Why.BUSY:
-            reply = gave_up(why, command, detail_of(outcome))
-        case Why.STILL_REFUSED | Why.TOKEN_REFUSED:
-            return gave_up(why, command, detail_of(outcome))
+        case GiveUpReason.PLATFORM_FAILED | GiveUpReason.BUSY:
+            reply = gave_up(reason, command, detail_of(outcome))
+        case GiveUpReason.STILL_REFUSED | GiveUpReason.TOKEN_REFUSED:
+            return gave_up(reason, command, detail_of(outcome))
         case _:
-            assert_never(why)
+            assert_never(reason)
     return replies.with_retry(reply, run.call.id)
 
 

@@ -1,4 +1,4 @@
-"""A claimed call under way: what this process knows of it."""
+"""The state of a claimed call while this process runs it."""
 
 from __future__ import annotations
 
@@ -6,28 +6,29 @@ from dataclasses import dataclass, field
 
 from bot.core.api import ApiCall, Json, Refused
 from bot.core.calls import DeferredCall, Step
-from bot.core.commands import Ask, BotCall, Command, Result, fingerprint
+from bot.core.commands import Ask, BotCall, CancelWaiting, Command, EndGrant, Result, fingerprint
 from bot.core.scopes import ScopeSet, named
+from bot.flows.bot import now
 
 
 @dataclass(slots=True)
 class Run:
-    """One claimed call under way, as far as this process has come with it."""
+    """A claimed call, and its steps so far."""
 
     call: DeferredCall
     command: Command
     default_time_zone: str
     steps: list[Step] = field(default_factory=list)
-    """Contiguous from 0; only the last may lack a result: a write that may have left."""
+    """Contiguous from 0. Only the last one may have no result: a write that may have left."""
     unsafe: bool = False
-    """A write without an idempotency key is on its way: better awaited than interrupted."""
+    """Whether a write without an idempotency key is being sent, so that interrupting it loses its outcome."""
     used_grant: bool = False
     first_in_a_day: bool = False
-    """The first call in a day that used the person's grant: an occasion to look for what is not used."""
+    """Whether this is the user's first call in a day that used the grant. Unused scopes are then looked for."""
 
     @property
     def used_scopes(self) -> ScopeSet | None:
-        """The scopes by which this call acts in its person's name, as far as that is known; None when it did not."""
+        """The scopes that the call needed, as far as they are known. None if it did not use the grant."""
         needs = (*self.command.needs(self.call.arguments), *self.call.needs)
         return named(needs) if self.used_grant else None
 
@@ -51,24 +52,31 @@ class Run:
 
     @property
     def pending(self) -> Step | None:
-        """A write that may have left, and whose answer is not known."""
+        """A write that may have left, and whose response is not known."""
         return self.steps[-1] if self.steps and self.steps[-1].result is None else None
 
     @property
     def has_acted(self) -> bool:
-        """Whether the answer is what this person may see, or what was done in their name."""
-        return self.used_grant or self.has_written
+        """Whether the call read or wrote something as the user."""
+        return self.used_grant or (self.has_written and not self.command.urgent)
 
     @property
     def has_written(self) -> bool:
         return any(step.write and step.first_sent_at is not None for step in self.steps)
 
     def with_result(self, move: ApiCall | BotCall, result: Result) -> list[Step]:
-        """The steps with one more result; a write that was recorded as sent has its result now."""
+        """Return the steps with one more result, which replaces a write that was recorded as sent."""
         before = self.steps[:-1] if self.pending else self.steps
         sent_at = self.pending.first_sent_at if self.pending else None
-        write = isinstance(move, ApiCall) and move.write is not None
-        return [*before, Step(len(before), fingerprint(move), write, sent_at, encode(result))]
+        match move:
+            case ApiCall(write=write):
+                is_write = write is not None
+            case CancelWaiting() | EndGrant():
+                # Done in the transaction that records it.
+                is_write, sent_at = True, now()
+            case _:
+                is_write = False
+        return [*before, Step(len(before), fingerprint(move), is_write, sent_at, encode(result))]
 
     def add(self, move: ApiCall | BotCall, result: Result) -> None:
         self.steps = self.with_result(move, result)

@@ -1,24 +1,20 @@
-"""Runs a claimed call: replays the recorded steps, then makes one step after another."""
+"""Runs a claimed call: replays its recorded steps, then makes the next ones."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import NoReturn, assert_never
+from typing import assert_never
 
 from bot.core.api import ApiCall
 from bot.core.calls import CallStatus, DeferredCall
 from bot.core.commands import (
     ApiRefused,
     CancelWaiting,
-    Command,
     EndGrant,
     ReadGrant,
     RequireScopes,
@@ -45,21 +41,27 @@ from bot.flows.calls.finish import (
 from bot.flows.calls.perform import OTHER_REPLICA_DELAY, call_as_user, put_back
 from bot.flows.calls.progress import Run
 from bot.flows.outbox import expired_before_start, typed
+from bot.flows.time_limit import within_time
 from bot.store import call_steps, calls, users
 
 log = logging.getLogger(__name__)
 
+MAX_TAKEOVERS = 5
+"""Claims without a new step, each lost with its worker. The call itself may be what crashes the workers."""
 
-async def begin(bot: Bot, call: DeferredCall) -> Run | None:
-    """Makes a claimed call ready to run. None when it had to be settled without being run, or cannot run here."""
+FRAMES_LOGGED = 8
+
+
+async def prepare(bot: Bot, call: DeferredCall) -> Run | None:
+    """Prepare a claimed call. Return None if it was settled without running, or cannot run in this process."""
     moment = now()
     if call.genuine is None:
-        log.warning("another replica has the key", extra={"call": call.id})
+        log.warning("another replica has the key of this call", extra={"call": call.id})
         again = moment + OTHER_REPLICA_DELAY
         await bot.database.write(lambda c: calls.requeue(c, call.id, call.claim, again, call.first_failed_at))
         return None
     if not call.genuine:
-        # Without a word to anybody: it may name whom it likes.
+        # Without a reply, because a forged row may name any user.
         await bot.database.write(lambda c: calls.reject(c, call, moment))
         return None
     if call.takeovers >= MAX_TAKEOVERS:
@@ -72,14 +74,10 @@ async def begin(bot: Bot, call: DeferredCall) -> Run | None:
     return Run(call, command, bot.time_zone)
 
 
-MAX_TAKEOVERS = 5
-"""Claims without a step of progress, each lost with its worker: the call may be what takes workers down."""
-
-
 async def give_up_stuck(bot: Bot, call: DeferredCall) -> None:
-    """Ends a call that was claimed over and over and never came any further."""
-    told = {"call": call.id, "command": call.command, "claims": call.takeovers}
-    log.error("call given up: it was claimed again and again without making a step", extra=told)
+    """End a call that was claimed again and again without making a step."""
+    context = {"call": call.id, "command": call.command, "claims": call.takeovers}
+    log.error("call given up: it was claimed again and again without making a step", extra=context)
     if await bot.database.read(lambda c: call_steps.has_written(c, call.id)):
         await finish(bot, call, outcome_unknown(call))
     else:
@@ -87,7 +85,7 @@ async def give_up_stuck(bot: Bot, call: DeferredCall) -> None:
 
 
 async def load(bot: Bot, run: Run) -> bool:
-    """Loads what is recorded of a call that was claimed before. False when it cannot go on from there."""
+    """Load the recorded steps of a call that was claimed before. Return False if it was settled instead."""
     call = run.call
     try:
         run.steps, profile = await bot.database.read(
@@ -109,9 +107,9 @@ async def load(bot: Bot, run: Run) -> bool:
 
 
 async def use_time_zone(bot: Bot, run: Run, zone: str) -> None:
-    """The person's time zone as it is known by now: it may have been told while the call waited.
+    """Use the time zone that the user has now, which may have become known while the call waited.
 
-    Once the call has written something, its replay keeps the zone that it was begun in.
+    Not for a call that has written something: its replay needs the zone that it started with.
     """
     call = run.call
     if zone == call.time_zone:
@@ -123,10 +121,10 @@ async def use_time_zone(bot: Bot, run: Run, zone: str) -> None:
 
 
 def replays(run: Run) -> bool:
-    """Whether the command still makes the moves that were recorded: a deploy may have changed it in between."""
+    """Return whether the command still makes the recorded moves. A deploy may have changed it."""
     for number, step in enumerate(run.steps):
         try:
-            with within_time(run.command):
+            with within_time(run.command.typed):
                 move = advance(run.command, run.ask, run.results[:number])
         except ApiRefused:
             return False
@@ -135,23 +133,31 @@ def replays(run: Run) -> bool:
     return True
 
 
+def is_done(run: Run) -> bool:
+    """Whether nothing is left to do but to answer."""
+    with within_time(run.command.typed):
+        return isinstance(advance(run.command, run.ask, run.results), Reply)
+
+
 async def run_call(bot: Bot, run: Run) -> None:
-    """Takes a call as far as it goes."""
+    """Run a call until it is settled, suspended or put back into the queue."""
     try:
         if run.call.claim > 1 and not await load(bot, run):
             return
         if run.call.expires_at <= now() and not run.has_written:
             await expire(bot, run.call)
             return
-        if run.call.recalled_at is not None and not run.pending:
+        if run.call.recalled_at is not None and not run.pending and not is_done(run):
             raise LeaseLost
-        while await move_on(bot, run):
+        while await make_step(bot, run):
             pass
     except LeaseLost:
         if not await stop_if_recalled(bot, run.call):
             log.warning("lease lost", extra={"call": run.call.id})
     except CannotOpenSecret as error:
-        log.warning("another replica has the key", extra={"call": run.call.id, "reason": str(error)})
+        log.warning(
+            "another replica has the key of this call", extra={"call": run.call.id, "reason": str(error)}
+        )
         await put_back(bot, run, now() + OTHER_REPLICA_DELAY)
     except ApiRefused as refusal:
         code = refusal.outcome.code
@@ -164,24 +170,21 @@ async def run_call(bot: Bot, run: Run) -> None:
         log.error(str(mistake), extra={"call": run.call.id, "command": run.call.command})
         await give_up_crashed(bot, run)
     except Exception as error:
-        # Without the exception's words: a command may have put into them what somebody wrote.
-        told = {"error": type(error).__name__, "where": where_raised(error)}
-        log.error("call crashed", extra={"call": run.call.id, "command": run.call.command, **told})
+        # Without the exception's message, into which a command may have put what the user wrote.
+        context = {"error": type(error).__name__, "where": where_raised(error)}
+        log.error("call crashed", extra={"call": run.call.id, "command": run.call.command, **context})
         await give_up_crashed(bot, run)
 
 
 async def expire(bot: Bot, call: DeferredCall) -> None:
-    """Ends a call that comes to its turn too late: it was delivered late, or nothing ran for that long."""
+    """End a call that is claimed after its expiry: it was delivered late, or no worker ran for that long."""
     await finish(bot, call, End(CallStatus.EXPIRED, "expired", expired_before_start(call)))
 
 
 def where_raised(error: BaseException) -> str:
-    """The last frames of an exception, the innermost first."""
+    """Return the innermost frames of an exception, the innermost first."""
     frames = traceback.extract_tb(error.__traceback__)[-FRAMES_LOGGED:]
     return ", ".join(f"{Path(each.filename).name}:{each.lineno} {each.name}" for each in reversed(frames))
-
-
-FRAMES_LOGGED = 8
 
 
 async def give_up_crashed(bot: Bot, run: Run) -> None:
@@ -191,29 +194,9 @@ async def give_up_crashed(bot: Bot, run: Run) -> None:
         await finish(bot, run.call, failed("crashed", replies.crashed(typed(run.call))))
 
 
-MOVE_TIMEOUT = 3.0
-"""Seconds for a command to come to its next step. It computes on the event loop: meanwhile nobody else is served."""
-
-
-@contextmanager
-def within_time(command: Command) -> Iterator[None]:
-    """Raises `CommandMistake` in a command that goes on computing, by a signal: nothing else interrupts a loop."""
-
-    def interrupt(*_: object) -> NoReturn:
-        raise CommandMistake(f"{command.typed} went on for {MOVE_TIMEOUT:.0f} seconds without a step.")
-
-    before = signal.signal(signal.SIGALRM, interrupt)
-    signal.setitimer(signal.ITIMER_REAL, MOVE_TIMEOUT)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
-
-async def move_on(bot: Bot, run: Run) -> bool:
-    """Makes one step. False when the call has left this worker's hands."""
-    with within_time(run.command):
+async def make_step(bot: Bot, run: Run) -> bool:
+    """Make one step. Return whether the call may go on to its next step."""
+    with within_time(run.command.typed):
         move = advance(run.command, run.ask, run.results)
     match move:
         case Reply():

@@ -1,4 +1,4 @@
-"""What a person can have done at Lark or Feishu, in the order in which the help shows it."""
+"""The commands for Lark and Feishu, in the order of the help."""
 
 from bot.core.commands import Command
 from bot.lark.commands.agenda import agenda

@@ -1,4 +1,4 @@
-"""`/agenda`: what the primary calendar holds for today, for tomorrow, or for seven days from today."""
+"""`/agenda`: events of the primary calendar, for today, tomorrow, or seven days from today."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from bot.core.scopes import all_of, any_of
 from bot.core.times import Zone, find_zone, format_day_heading, format_time, zone_named
 from bot.core.unseen_characters import one_line
 from bot.core.words.refusals import unreadable
-from bot.lark.commands.refusals import Refusal, Refusals, explained
+from bot.lark.commands.refusals import Refusal, Refusals, explain
 from bot.lark.commands.response_fields import calendar_id, child, day, items, line, link, moment, text
 
 DAY = timedelta(days=1)
 
 MAX_ENTRIES = 30
-"""What fits into one message with room to spare."""
+"""Fits into one message with room to spare."""
 
 EVENTS_PER_CALL = 1000
-"""The most that the platform gives. A call for a time range has no further pages."""
+"""The platform's limit. A request for a time range has no further pages."""
 
 NEEDS = all_of(
     any_of("calendar:calendar:readonly", "calendar:calendar:read"),
     any_of("calendar:calendar:readonly", "calendar:calendar.event:read", "calendar:calendar"),
 )
-"""To find the primary calendar, and to read its events: the preferred scope is enough for both."""
+"""To find the primary calendar, and to read its events. The preferred scope suffices for both."""
 
 REFUSALS: Refusals = {
     code: Refusal(
@@ -52,7 +52,7 @@ REFUSALS: Refusals = {
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """Some days, counted from the day of asking."""
+    """Consecutive days. `first` is counted from the day of the request."""
 
     first: int
     days: int
@@ -69,16 +69,16 @@ PERIODS = {
     ),
 }
 
-LONGEST_PERIOD = 20
-"""Characters that are kept of what should be one of these."""
+MAX_PERIOD_LENGTH = 20
+"""Characters that are stored of the argument."""
 
 
 def keep_period(text: str, mentions: Mentions) -> str:
-    return one_line(as_written(text, mentions), LONGEST_PERIOD)
+    return one_line(as_written(text, mentions), MAX_PERIOD_LENGTH)
 
 
 def period_of(written: str) -> Period | None:
-    """The period that somebody wrote, with or without brackets, quotes, a colon or a full stop around it."""
+    """Return the period for an argument, with or without punctuation around it."""
     return PERIODS.get(unicodedata.normalize("NFKC", written).strip(AROUND).lower())
 
 
@@ -104,12 +104,12 @@ def agenda(ask: Ask) -> Steps:
             return unreadable(Words("your calendar", "你的日历"))
         found = yield from read_events(calendar, ask.asked_at, period)
     except ApiRefused as refused:
-        return explained(refused, REFUSALS)
+        return explain(refused, REFUSALS)
     return render(found, ask, period)
 
 
 def primary_calendar(response: Json) -> str | None:
-    """The id of the calendar that calls itself primary, else of the first."""
+    """Return the id of the calendar of type `primary`, else of the first."""
     calendars = [child(each, "calendar") for each in items(child(response, "data"), "calendars")]
     calendars.sort(key=lambda each: each.get("type") != "primary")
     ids = (calendar_id(each.get("calendar_id")) for each in calendars)
@@ -121,7 +121,7 @@ def primary_calendar(response: Json) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Either all day (`first` to `last`, both included) or from `start` to `end`."""
+    """An event, either of whole days (`first` to `last`, inclusive) or from `start` to `end`."""
 
     title: Words | str
     first: date | None
@@ -138,16 +138,15 @@ class Event:
 class Events:
     events: tuple[Event, ...]
     cut: bool = False
-    """The platform had more than it gave."""
-    unrepeated: bool = False
-    """Repeating events show only where they began."""
+    """The platform has more events than it returned."""
+    without_repeats: bool = False
+    """Of repeating events, only the first occurrence is included."""
 
 
 def read_events(calendar: str, asked_at: datetime, period: Period) -> Generator[ApiCall, Any, Events]:
-    """The events of the period's days in whichever time zone they turn out to be meant.
+    """Read the events of a period, with a day before and after it, because the time zone is only known from the events.
 
-    The list names a repeating event once, at its first time; the view that repeats it is asked for only
-    when there is one.
+    The list contains a repeating event once, at its first time. If there is one, the view that repeats events is read.
     """
     path = f"/open-apis/calendar/v4/calendars/{quote(calendar, safe='@')}/events"
     span = {
@@ -156,18 +155,18 @@ def read_events(calendar: str, asked_at: datetime, period: Period) -> Generator[
     }
     data = child((yield ApiCall("GET", path, {**span, "page_size": str(EVENTS_PER_CALL)})), "data")
     found = items(data, "items")
-    events = Events(tuple(understood(found)), cut=data.get("has_more") is True)
+    events = Events(tuple(readable_events(found)), cut=data.get("has_more") is True)
     if not any(text(each, "recurrence") for each in found):
         return events
     try:
         view = child((yield ApiCall("GET", f"{path}/instance_view", span)), "data")
     except ApiRefused:
-        return replace(events, unrepeated=True)
-    return Events(tuple(understood(items(view, "items"))))
+        return replace(events, without_repeats=True)
+    return Events(tuple(readable_events(items(view, "items"))))
 
 
-def understood(found: Iterable[Mapping[str, Json]]) -> Iterable[Event]:
-    """The events that take place, as far as they can be read."""
+def readable_events(found: Iterable[Mapping[str, Json]]) -> Iterable[Event]:
+    """Yield the events that take place and can be parsed."""
     for each in found:
         if each.get("status") == "cancelled" or each.get("self_rsvp_status") == "decline":
             continue
@@ -194,19 +193,19 @@ def read_event(found: Mapping[str, Json]) -> Event | None:
         meeting=link(child(found, "vchat").get("meeting_url")),
     )
     if first is not None:
-        # An event of whole days ends on the day after its last; that of a single day may repeat its start.
+        # The end of an all-day event is the day after its last. For a single day it may equal the start.
         after = day(ends.get("date")) or first
         return replace(event, first=first, last=max(first, after - DAY))
     assert start is not None
     return replace(event, start=start, end=max(start, moment(ends.get("timestamp")) or start))
 
 
-# --- how it looks ---------------------------------------------------------------------------------------
+# --- the reply -----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An event as one day shows it."""
+    """An event as shown on one day."""
 
     when: Words | str
     rank: tuple[bool, datetime | None]
@@ -232,7 +231,7 @@ def render(found: Events, ask: Ask, period: Period) -> Reply:
     return Reply(
         title,
         (*(lines or [NOTHING_PLANNED]), *notes(found, zone, mixed, left_out)),
-        time_zone=learned(found.events),
+        time_zone=time_zone_of_most(found.events),
     )
 
 
@@ -241,20 +240,20 @@ def zones_named(events: Sequence[Event]) -> Counter[str]:
 
 
 def zone_of(events: Sequence[Event], asker: Zone) -> tuple[Zone, bool]:
-    """The zone that most events name, else the asker's; and whether the events disagree."""
+    """Return the time zone of most events, else the user's, and whether events have several."""
     named = zones_named(events)
     zone = find_zone(named.most_common(1)[0][0]) if named else None
     return zone or asker, len(named) > 1
 
 
-def learned(events: Sequence[Event]) -> str | None:
-    """The person's time zone, by the calendar: the one that more than half of the events name."""
+def time_zone_of_most(events: Sequence[Event]) -> str | None:
+    """Return the time zone of more than half of the events, which is taken for the user's."""
     named = zones_named(events)
     return next((name for name, count in named.items() if count * 2 > named.total()), None)
 
 
 def entries(events: Iterable[Event], on: date, zone: Zone) -> list[Entry]:
-    """What a day holds: whole days first, then by time."""
+    """Return the entries of a day: all-day events first, then by time."""
     begins, over = zone.midnight(on), zone.midnight(on + DAY)
     found = [entry for event in events if (entry := entry_on(event, on, begins, over, zone)) is not None]
     return sorted(found, key=lambda entry: (entry.rank[0], entry.rank[1] or begins))
@@ -277,7 +276,7 @@ def entry_on(event: Event, on: date, begins: datetime, over: datetime, zone: Zon
 
 
 def day_by_day(agenda_of: Mapping[date, list[Entry]], today: date) -> tuple[list[Line], int]:
-    """The days that hold something, each under its name, and how many entries had no room."""
+    """Return the lines of each day that has entries, and the number of entries that were left out."""
     lines: list[Line] = []
     room, left_out = MAX_ENTRIES, 0
     for each, found in agenda_of.items():
@@ -300,13 +299,13 @@ def entry_line(entry: Entry) -> Line:
 
 
 def notes(found: Events, zone: Zone, mixed: bool, left_out: int) -> list[Line]:
-    """What must be said of what is shown."""
+    """Return the notes below the events."""
     said: list[Words] = []
     if left_out:
         said.append(Words("… and {n} more.", "……还有 {n} 项。").format(n=left_out))
     if found.cut:
         said.append(Words("Too many events to show them all.", "日程过多，未能全部显示。"))
-    if found.unrepeated:
+    if found.without_repeats:
         said.append(Words("Some repeating events may be missing.", "部分重复日程可能未显示。"))
     if not zone.known:
         said.append(zone_named(zone))

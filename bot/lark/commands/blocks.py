@@ -1,4 +1,4 @@
-"""A document's blocks as the lines of an answer: headings, lists, quotes, code and links stay what they are."""
+"""Renders the blocks of a document as lines of a reply, with headings, lists, quotes, code and links."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from bot.core.api import Json
 from bot.core.language import Words
 from bot.core.messages import Code, Line, Span
 from bot.core.unseen_characters import one_line, tidy
-from bot.lark.commands.response_fields import LONGEST_TEXT, child, items, line, link, mapping, number, text
+from bot.lark.commands.response_fields import MAX_TEXT_LENGTH, child, items, line, link, mapping, number, text
 
 Block = Mapping[str, Json]
 
 HEADINGS = tuple(f"heading{level}" for level in range(1, 10))
 TEXTS = ("text", *HEADINGS, "bullet", "ordered", "todo", "quote", "equation")
-"""Names under which a block has its text."""
+"""Fields in which a block has its text."""
 
 LISTS = frozenset({"bullet", "ordered", "todo"})
 
@@ -29,22 +29,22 @@ UNSHOWN: Mapping[str, Words] = {
     "board": Words("[board]", "[画板]"),
     "iframe": Words("[embedded page]", "[内嵌网页]"),
 }
-"""What stands for a block that has no text."""
+"""Shown in place of a block without text."""
 
-DEEPEST = 12
-"""Levels of blocks within blocks that are looked into."""
+MAX_DEPTH = 12
+"""Levels of nested blocks that are read."""
 
 INDENT = "\u2003"
-"""A wide space for each level of a list: chats drop ordinary ones."""
+"""An em space per level of a list. Chats drop ordinary spaces."""
 
 
 def title_of(blocks: Sequence[Block]) -> str:
-    """The document's title, which is the text of its page."""
+    """Return the document's title, which is the text of its page block."""
     return one_line(plain(child(page_of(blocks), "page")))
 
 
 def lines_of(blocks: Sequence[Block]) -> list[Line]:
-    """The blocks in the order in which they are read. A block that is not among them is left out."""
+    """Return the lines of the blocks in reading order. Children that are not among the blocks are left out."""
     known = {block_id: block for block in blocks if (block_id := text(block, "block_id"))}
     page = page_of(blocks)
     return list(Reader(known).below(page, depth=0, level=0))
@@ -55,16 +55,16 @@ def page_of(blocks: Sequence[Block]) -> Block:
 
 
 class Reader:
-    """Walks the tree of blocks, each block once."""
+    """Walks the tree of blocks, visiting each block once."""
 
     def __init__(self, known: Mapping[str, Block]) -> None:
         self.known = known
         self.seen: set[str] = set()
 
     def below(self, block: Block, *, depth: int, level: int, before: str = "") -> Iterator[Line]:
-        """The lines of a block's children. `level` counts the lists around them, `before` marks a quotation."""
+        """Yield the lines of a block's children. `level` counts the enclosing lists, `before` marks a quotation."""
         count = 0
-        for each in self.children(block) if depth < DEEPEST else ():
+        for each in self.children(block) if depth < MAX_DEPTH else ():
             count = number_in_list(each, count)
             kind = next((name for name in TEXTS if name in each), None)
             if kind is not None:
@@ -94,7 +94,7 @@ class Reader:
                 yield self.known[block_id]
 
     def rows(self, table: Mapping[str, Json], before: str) -> Iterator[Line]:
-        """A table: a line for each row, its cells side by side."""
+        """Yield a line for each row of a table."""
         columns = number(child(table, "property").get("column_size")) or 1
         cells = [list(self.cell(each)) for each in self.named(table.get("cells"))]
         for start in range(0, len(cells), max(1, columns)):
@@ -104,14 +104,14 @@ class Reader:
             yield tuple(row)
 
     def cell(self, block: Block) -> Iterator[Span]:
-        for place, each in enumerate(self.below(block, depth=DEEPEST - 1, level=0)):
+        for place, each in enumerate(self.below(block, depth=MAX_DEPTH - 1, level=0)):
             if place:
                 yield Span(" ")
             yield from (Span(" ".join(each.text.split())),) if isinstance(each, Code) else each
 
 
 def number_in_list(block: Block, before: int) -> int:
-    """The number of an entry of a numbered list, which counts on from the entry before it."""
+    """Return the number of an entry of a numbered list, which continues from the previous entry."""
     if "ordered" not in block:
         return 0
     return number(child(block, "ordered", "style").get("sequence")) or before + 1
@@ -137,21 +137,21 @@ def marked(mark: str, spans: tuple[Span, ...], *, heading: bool) -> Line:
 
 
 def plain(of: Mapping[str, Json]) -> str:
-    """A block's text without its links and styles. Line ends stay."""
+    """Return a block's text without links and styles, with its line breaks."""
     runs = (child(each, "text_run") for each in items(of, "elements"))
     return tidy(
-        "".join(content for run in runs if isinstance(content := run.get("content"), str))[:LONGEST_TEXT]
+        "".join(content for run in runs if isinstance(content := run.get("content"), str))[:MAX_TEXT_LENGTH]
     )
 
 
 def spans_of(of: Mapping[str, Json]) -> Iterator[Span]:
-    """The pieces of a block's text; nothing for what has no words."""
+    """Yield the pieces of a block's text. Elements without text are left out."""
     for element in items(of, "elements"):
         run = child(element, "text_run") or child(element, "equation")
         content = run.get("content")
         if isinstance(content, str) and content:
             style = child(run, "text_element_style")
-            shown = tidy(content[:LONGEST_TEXT]).replace("\n", " ")
+            shown = tidy(content[:MAX_TEXT_LENGTH]).replace("\n", " ")
             yield Span(shown, style.get("bold") is True, decoded(child(style, "link").get("url")))
         elif "mention_user" in element:
             yield Span(Words("@someone", "@某人"))
@@ -163,5 +163,5 @@ def spans_of(of: Mapping[str, Json]) -> Iterator[Span]:
 
 
 def decoded(url: Json) -> str | None:
-    """The platform gives addresses percent-encoded."""
+    """Return a URL, which the platform gives percent-encoded."""
     return link(unquote(url)) if isinstance(url, str) else None

@@ -1,4 +1,4 @@
-"""`/doc` and `/search`: the text of a document, and the documents that the person can see."""
+"""`/doc` and `/search`: the text of a document, and a search among the user's documents."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from bot.core.times import Zone, format_near_day
 from bot.core.unseen_characters import one_line
 from bot.core.words.refusals import unreadable
 from bot.lark.commands.blocks import lines_of, title_of
-from bot.lark.commands.refusals import Refusal, Refusals, explained
+from bot.lark.commands.refusals import Refusal, Refusals, explain
 from bot.lark.commands.response_fields import TOKEN, child, items, line, link, moment, number, text, token
 from bot.lark.trusted_links import PLATFORM_LINKS
 
 READ_DOCUMENT = any_of("docx:document:readonly", "docx:document")
 READ_NODE = any_of("wiki:node:read", "wiki:wiki:readonly", "wiki:wiki")
 
-MOST_CHARACTERS = 3000
-MOST_LINES = 120
-"""A message has room for this much of a document."""
+MAX_CHARACTERS = 3000
+MAX_LINES = 120
+"""How much of a document fits into a message."""
 
-BLOCKS = 250
-"""Of a document's beginning: more than a message shows, though some are parts of others."""
+PAGE_SIZE = 250
+"""Blocks that are read from the start of a document: more than fit into a message, although some are nested."""
 
-SHORTEST_CUT = 80
-"""Characters of a line of which less is not worth beginning."""
+MIN_CUT = 80
+"""Characters. A line is not shown if less of it would fit."""
 
 RESULTS = 10
 
@@ -68,10 +68,10 @@ PATHS = {
     "file": "file",
     "minutes": "minutes",
 }
-"""What the first word of a link's path leads to."""
+"""Kind of document by the first segment of a link's path."""
 
 OLD_TOKEN = re.compile(r"(dox|wik|doc|sht|bas|bmn|sld|box|fld)[a-z]{2}[A-Za-z0-9]{15,}")
-"""Tokens of earlier years began with what they name; newer ones do not tell."""
+"""Older tokens have a prefix for the kind of document; newer ones do not."""
 
 OLD_TOKENS = {
     "dox": "docx",
@@ -86,33 +86,32 @@ OLD_TOKENS = {
 }
 
 _ADDRESS = r"[!#$%&*+,\-./0-9:;=?@A-Z_a-z~]"
-"""Where a link is written, anything else ends it: brackets, quotes, and any character beyond ASCII."""
+"""Characters of a link. Any other ends it: brackets, quotes, and all non-ASCII characters."""
 LINK = re.compile(
     rf"https?://[^\s/<>()\[\]\"'`]{{1,255}}/{_ADDRESS}*"
-    # Without its scheme, or a path alone.
+    # A link without a scheme, or only a path.
     rf"|(?<![A-Za-z0-9_./@:-])(?:[a-z0-9-]+(?:\.[a-z0-9-]+)+/|/?(?=(?:{'|'.join(PATHS)})/)){_ADDRESS}+",
     re.IGNORECASE,
 )
-NAMED_LINK = re.compile(r"\[[^\[\]]*\]\(([^()\s]+)\)")
-"""A link under a name: what counts is where it leads."""
+MARKDOWN_LINK_URL = re.compile(r"\[[^\[\]]*\]\(([^()\s]+)\)")
+"""A Markdown link, of which the URL counts."""
 WRITTEN_TOKEN = re.compile(r"(?<![A-Za-z0-9_@.-])[A-Za-z0-9_-]{20,200}(?![A-Za-z0-9_-])")
-"""What may be a token among other words, in Chinese without a space between: no word of a language holds digits."""
+"""A possible token within text, which in Chinese may have no spaces around it. Words have no digits."""
 AROUND = "\"'`*<>()[]{}.,:;!?‘’“”《》〈〉「」『』【】（）＜＞，。、：；！？…"
-"""Punctuation before and after what is named."""
+"""Punctuation around a token."""
 
 
 # --- which document -------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
-    """The document that somebody asked for."""
+class RequestedDocument:
+    """The document that a user asks for."""
 
     kind: str
     token: str
     url: str | None
-    """Where it opens: the link that was given, if it is one of the platform's, else a path there. None when only the
-    token was given."""
+    """Where it opens: the given link, if it is trusted, else a path at the platform. None if only a token was given."""
 
     @property
     def address(self) -> str:
@@ -123,26 +122,26 @@ class Named:
         return (Span(self.address, url=self.url),)
 
 
-def named_document(arguments: str) -> Named | None:
-    """The first link to a document in what was written, else the one word that it is, taken for a token."""
-    written = unicodedata.normalize("NFKC", NAMED_LINK.sub(r" \1 ", arguments.replace("\uff0c", " ")))
+def requested_document(arguments: str) -> RequestedDocument | None:
+    """Return the document of the first link in the arguments, else of the first possible token."""
+    written = unicodedata.normalize("NFKC", MARKDOWN_LINK_URL.sub(r" \1 ", arguments.replace("\uff0c", " ")))
     for found in LINK.finditer(written):
-        if named := of_link(found[0]):
+        if named := document_of_link(found[0]):
             return named
     words = [written.strip().strip(AROUND).strip(), *filter(has_digit, WRITTEN_TOKEN.findall(written))]
     word = next((each for each in words if token(each)), None)
     if word is None:
         return None
     old = OLD_TOKEN.fullmatch(word)
-    return Named(OLD_TOKENS[old[1]] if old else "docx", word, None)
+    return RequestedDocument(OLD_TOKENS[old[1]] if old else "docx", word, None)
 
 
 def has_digit(word: str) -> bool:
     return any(map(str.isdigit, word))
 
 
-def of_link(written: str) -> Named | None:
-    """What a link leads to. Only the token is taken from one to another host, which is not shown again."""
+def document_of_link(written: str) -> RequestedDocument | None:
+    """Return the document of a link. A link to an untrusted host is not shown again; only its token is used."""
     scheme, found, rest = written.partition("://")
     url = f"{scheme.lower()}://{rest}" if found else f"https://{written}".replace("https:///", "/")
     if url.removeprefix("https://").partition("/")[0].lower() in PATHS:
@@ -158,21 +157,21 @@ def of_link(written: str) -> Named | None:
     if named is None:
         return None
     whole = url.rstrip(".,;:!?*")
-    # A path that goes on (`/docx/TOKEN/../OTHER`) may open another document than the one whose text is shown.
+    # A longer path (`/docx/TOKEN/../OTHER`) may open another document than the one whose text is shown.
     if urlsplit(whole).path.rstrip("/") != f"/{parts[0]}/{named[0]}":
         whole = ""
-    return Named(PATHS[area], named[0], PLATFORM_LINKS.resolve(whole) or f"/{area}/{named[0]}")
+    return RequestedDocument(PATHS[area], named[0], PLATFORM_LINKS.resolve(whole) or f"/{area}/{named[0]}")
 
 
 def needs_of_document(arguments: str) -> Requirement:
-    """A wiki page needs one scope more. Without arguments: whatever any document may need."""
-    named = named_document(arguments)
+    """Return the scopes to read a document. A wiki page needs one more; without arguments, include that too."""
+    named = requested_document(arguments)
     if not arguments.strip() or (named and named.kind == "wiki"):
         return all_of(READ_NODE, READ_DOCUMENT)
     return READ_DOCUMENT
 
 
-# --- its text -------------------------------------------------------------------------------------------
+# --- the text -------------------------------------------------------------------------------------------
 
 FORBIDDEN = Refusal(
     Words("You don't have access to this document", "你没有权限查看该文档"),
@@ -225,7 +224,7 @@ REFUSALS: Refusals = {
     needs=needs_of_document,
 )
 def doc(ask: Ask) -> Steps:
-    named = named_document(ask.arguments)
+    named = requested_document(ask.arguments)
     if named is None:
         return how_to_use(doc, DOC_EXAMPLE, problem=NOT_A_DOCUMENT if ask.arguments.strip() else None)
     kind, document, title = named.kind, named.token, ""
@@ -238,11 +237,11 @@ def doc(ask: Ask) -> Steps:
             if not kind or not document:
                 return unreadable(Words("the page's document", "页面对应的文档"))
         if kind != "docx":
-            return other_kind(kind, title, named)
+            return unsupported_kind(kind, title, named)
         path = f"/open-apis/docx/v1/documents/{document}/blocks"
-        found = child((yield ApiCall("GET", path, {"page_size": str(BLOCKS)})), "data")
+        found = child((yield ApiCall("GET", path, {"page_size": str(PAGE_SIZE)})), "data")
     except ApiRefused as refused:
-        return explained(refused, REFUSALS, named.mention)
+        return explain(refused, REFUSALS, named.mention)
     return render(items(found, "items"), title, named, more=found.get("has_more") is True)
 
 
@@ -254,8 +253,8 @@ NOT_A_DOCUMENT = Words(
 )
 
 
-def other_kind(kind: str, title: str, named: Named) -> Reply:
-    """What is no document is said to be what it is."""
+def unsupported_kind(kind: str, title: str, named: RequestedDocument) -> Reply:
+    """Return the reply for a file of another kind, which it names."""
     words = KINDS.get(kind, SOMETHING)
     return Reply(
         Words("Only documents can be read here", "这里只能阅读文档"),
@@ -267,14 +266,14 @@ def other_kind(kind: str, title: str, named: Named) -> Reply:
     )
 
 
-def render(blocks: list[Mapping[str, Json]], title: str, named: Named, *, more: bool) -> Reply:
-    """The beginning of a document, with the rest a link away."""
+def render(blocks: list[Mapping[str, Json]], title: str, named: RequestedDocument, *, more: bool) -> Reply:
+    """Return the start of a document, with a link to it."""
     title, lines = title or title_of(blocks), lines_of(blocks)
     heading = Words(title, title) if title else KINDS["docx"]
     if not lines and not more:
         empty = paragraph(Words("This document is empty.", "该文档没有内容。"))
         return Reply(heading, (empty, *link_to(named)))
-    shown = beginning(lines)
+    shown = fitting_lines(lines)
     return Reply(heading, (*shown, *((CUT,) if more or shown != lines else ()), *link_to(named)))
 
 
@@ -285,34 +284,34 @@ CUT: Line = (
 )
 
 
-def beginning(lines: list[Line]) -> list[Line]:
-    """As much of the lines as a message has room for."""
+def fitting_lines(lines: list[Line]) -> list[Line]:
+    """Return the lines that fit into a message."""
     shown: list[Line] = []
-    room = MOST_CHARACTERS
-    for each in lines[:MOST_LINES]:
-        length = length_of(each)
+    room = MAX_CHARACTERS
+    for each in lines[:MAX_LINES]:
+        length = line_length(each)
         if length > room:
-            return [*shown, cut(each, room)] if room > SHORTEST_CUT else shown
+            return [*shown, truncate_line(each, room)] if room > MIN_CUT else shown
         shown.append(each)
         room -= length
     return shown
 
 
-def length_of(line: Line) -> int:
-    return len(line.text) if isinstance(line, Code) else sum(len(text_of(span)) for span in line)
+def line_length(line: Line) -> int:
+    return len(line.text) if isinstance(line, Code) else sum(len(span_text(span)) for span in line)
 
 
-def text_of(span: Span) -> str:
+def span_text(span: Span) -> str:
     return span.text if isinstance(span.text, str) else span.text.en
 
 
-def cut(line: Line, room: int) -> Line:
-    """The beginning of a line that is too long."""
+def truncate_line(line: Line, room: int) -> Line:
+    """Return the start of a line that is too long."""
     if isinstance(line, Code):
         return replace(line, text=f"{line.text[: room - 1]}…")
     kept: list[Span] = []
     for span in line:
-        words = text_of(span)
+        words = span_text(span)
         if len(words) > room:
             return (*kept, replace(span, text=f"{words[: room - 1].rstrip()}…"))
         kept.append(span)
@@ -320,19 +319,19 @@ def cut(line: Line, room: int) -> Line:
     return tuple(kept)
 
 
-def link_to(named: Named) -> tuple[Line, ...]:
+def link_to(named: RequestedDocument) -> tuple[Line, ...]:
     return ((Span(Words("Open document", "打开文档"), url=named.url),),) if named.url else ()
 
 
 # --- search ---------------------------------------------------------------------------------------------
 
 HIGHLIGHT = re.compile(r"</?(?:h|hb|em)>", re.IGNORECASE)
-"""The platform marks what it found; nothing else that looks like a tag is one."""
+"""The platform's markup for matches. Other text that looks like a tag is not markup."""
 
-NAMED = re.compile(r"\[([^\[\]]+)\]\([^()\s]+\)")
-"""A link under a name: what is searched for is the name."""
+MARKDOWN_LINK = re.compile(r"\[([^\[\]]+)\]\([^()\s]+\)")
+"""A Markdown link, of which the text is searched for."""
 AROUND_WORDS = "`‘’“”「」『』.,;。，、；"
-"""Quotes around what is searched for, and punctuation after it."""
+"""Quotes around the search words, and punctuation after them."""
 
 INVALID_FIELD = 99992402
 
@@ -354,15 +353,15 @@ SEARCH_REFUSALS: Refusals = {
     keep=with_names,
 )
 def search(ask: Ask) -> Steps:
-    words = " ".join(NAMED.sub(r"\1", ask.arguments).split()).strip(AROUND_WORDS).strip()
+    words = " ".join(MARKDOWN_LINK.sub(r"\1", ask.arguments).split()).strip(AROUND_WORDS).strip()
     if not words:
         return how_to_use(search, Words("/search quarterly plan", "/search 季度计划"))
-    # Without the two empty filters the platform finds nothing.
+    # Without the two empty filters, the platform returns no results.
     body = {"query": words, "doc_filter": {}, "wiki_filter": {}, "page_size": RESULTS}
     try:
         found = yield ApiCall("POST", "/open-apis/search/v2/doc_wiki/search", body=body, read=True)
     except ApiRefused as refused:
-        return explained(refused, SEARCH_REFUSALS)
+        return explain(refused, SEARCH_REFUSALS)
     return render_results(child(found, "data"), one_line(words, 60), ask)
 
 
@@ -386,7 +385,7 @@ def render_results(data: Mapping[str, Json], words: str, ask: Ask) -> Reply:
     return Reply(Words("Results for {words}", "搜索结果：{words}").format(words=words), tuple(lines))
 
 
-LONGEST_SNIPPET = 140
+MAX_SNIPPET_LENGTH = 140
 
 
 def result_lines(unit: Mapping[str, Json], zone: Zone, today: date) -> tuple[Line, ...]:
@@ -399,7 +398,7 @@ def result_lines(unit: Mapping[str, Json], zone: Zone, today: date) -> tuple[Lin
         details.append(Span(f" · {owner}"))
     if updated:
         details += [Span(" · "), Span(format_near_day(zone.local(updated).date(), today))]
-    snippet = one_line(HIGHLIGHT.sub("", text(unit, "summary_highlighted")), LONGEST_SNIPPET)
+    snippet = one_line(HIGHLIGHT.sub("", text(unit, "summary_highlighted")), MAX_SNIPPET_LENGTH)
     return (
         (Span(title or Words("(no title)", "（无标题）"), bold=True, url=link(about.get("url"))),),
         *([paragraph(snippet)] if snippet else []),

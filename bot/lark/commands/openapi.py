@@ -1,4 +1,4 @@
-"""`/call`: any OpenAPI, as the user. Decides what may be called, and hides secrets in what comes back."""
+"""`/call`: calls any OpenAPI as the user. Validates the request, and masks secrets in the response."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, quote, unquote_to_bytes
 
 from bot.core.api import ApiCall, Json, Write
 from bot.core.command_replies import Text, how_to_use, paragraph
-from bot.core.commands import EVERYONE, PLACEHOLDER, ApiRefused, Ask, Steps, command, put_in
+from bot.core.commands import EVERYONE, PLACEHOLDER, ApiRefused, Ask, Steps, command, replace_mentions
 from bot.core.events import Mentions
 from bot.core.language import Words
 from bot.core.messages import Code, Line, Reply, Span
@@ -25,16 +25,16 @@ METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 ROOT = "/open-apis/"
 
-LONGEST_PATH = 2000
-LONGEST_BODY = 50_000
-DEEPEST_BODY = 50
+MAX_PATH_LENGTH = 2000
+MAX_BODY_LENGTH = 50_000
+MAX_BODY_DEPTH = 50
 
-MOST_BYTES = 6000
-"""Of an answer. A message holds 30 KB, and grows by what its own JSON has to escape."""
+MAX_SHOWN_BYTES = 6000
+"""Bytes of a response that are shown. A message holds 30 KB, and its JSON escapes add to that."""
 
 
-class Unusable(Exception):
-    """What was written is no call that may be made; says why."""
+class InvalidCall(Exception):
+    """The arguments are not a call that may be made. `problem` says why."""
 
     def __init__(self, problem: Text) -> None:
         super().__init__()
@@ -42,28 +42,28 @@ class Unusable(Exception):
 
 
 def with_names_in_strings(written: str, mentions: Mentions) -> str:
-    """The call with the names of mentioned people in the strings of its JSON, and nowhere else.
+    """Put the names of mentioned users into the strings of the call's JSON, and nowhere else.
 
-    In a JSON document an `@` can only stand inside a string, so a quoted name stays inside the string it is put into.
+    In JSON, an `@` can only be inside a string, so an escaped name stays within the string that contains it.
     """
     written = EVERYONE_AT_AN_END.sub("", written)
     if not mentions:
         return written
     try:
         read_call(written)
-    except Unusable:
-        return written  # its answer says why, whatever the names are
+    except InvalidCall:
+        return written  # the reply says why, whatever the names are
     method, target, body = parts_of(written)
-    # Quotes are made straight first: a curly one in a name must end no string.
+    # Straighten quotes first: a curly quote in a name must not end a string.
     body = body if is_json(body) else straightened(body)
-    return f"{method} {target} {put_in(body, mentions, lambda name: quoted(name)[1:-1])}".rstrip()
+    return f"{method} {target} {replace_mentions(body, mentions, lambda name: quoted(name)[1:-1])}".rstrip()
 
 
 EVERYONE_AT_AN_END = re.compile(rf"^\s*{EVERYONE}\s|\s{EVERYONE}\s*$")
 
 
 def method_and_path(written: str) -> str:
-    """The call without its parameters and its JSON."""
+    """Return the call without its parameters and JSON."""
     method, target, _ = parts_of(written)
     return one_line(f"{method.upper()} {target.partition('?')[0]}", 120)
 
@@ -81,15 +81,24 @@ def call(ask: Ask) -> Steps:
         return how_to_use(call, *EXAMPLES)
     try:
         api_call = read_call(ask.arguments)
-    except Unusable as unusable:
-        return how_to_use(call, *EXAMPLES, problem=unusable.problem)
+    except InvalidCall as invalid:
+        return how_to_use(call, *EXAMPLES, problem=invalid.problem)
     try:
         response = yield api_call
     except ApiRefused as refused:
         outcome = refused.outcome
-        return answer(api_call, outcome.data, f"{outcome.code} {outcome.message}", for_support(outcome))
+        return render_response(
+            api_call, outcome.data, status_line(outcome.code, outcome.message), for_support(outcome)
+        )
     envelope = mapping(response)
-    return answer(api_call, response, f"{envelope.get('code')} {envelope.get('msg')}")
+    return render_response(api_call, response, status_line(envelope.get("code"), envelope.get("msg")))
+
+
+def status_line(code: Json, message: Json) -> str:
+    """Return the code and the message; the code only once if the message begins with it."""
+    number, words = str(code), str(message)
+    repeated = words.startswith(number) and not words[len(number) :][:1].isalnum()
+    return words if repeated else f"{number} {words}".strip()
 
 
 EXAMPLES = (
@@ -98,11 +107,11 @@ EXAMPLES = (
 )
 
 
-# --- what may be called ---------------------------------------------------------------------------------
+# --- the request ---------------------------------------------------------------------------------------
 
 
 def parts_of(arguments: str) -> tuple[str, str, str]:
-    """The method, the path and the JSON, without the quotes and full stops that keyboards put around the first two."""
+    """Split into method, path and JSON, and strip quotes and full stops around the first two."""
     method, target, body = (*arguments.split(None, 2), "", "", "")[:3]
     target = target.strip(QUOTES)
     if "?" not in target:
@@ -115,68 +124,72 @@ FULL_STOPS = "。，；、！"
 
 
 def read_call(arguments: str) -> ApiCall:
-    """The call that was written, if it may be made; else raises `Unusable`."""
+    """Parse the arguments. Raises `InvalidCall` for a call that may not be made."""
     method, target, body = parts_of(arguments)
     if method.upper() not in METHODS:
         methods = ", ".join(METHODS)
-        raise Unusable(
+        raise InvalidCall(
             Words("Start with the method: {methods}.", "请先写方法：{methods}。").format(methods=methods)
         )
     method = method.upper()
     path, query = read_target(target)
     if method == "GET" and body:
-        raise Unusable(
+        raise InvalidCall(
             Words(
                 "GET takes no JSON. Put parameters after the path: ?page_size=20",
                 "GET 不支持 JSON，请将参数写在路径后：?page_size=20",
             )
         )
-    # No idempotency key is known for just any API, so that a write must never leave twice.
+    # No idempotency key is known for an arbitrary API, so a write must never be sent twice.
     write = None if method == "GET" else Write(keyed_for=None)
     return ApiCall(method, path, query, read_body(body) if body else None, write)
 
 
 def read_target(target: str) -> tuple[str, Mapping[str, str]]:
-    """The path and its query. The path is written anew from what it means: what was checked is sent."""
-    if len(target) > LONGEST_PATH:
-        raise Unusable(Words("The path is too long.", "路径过长。"))
+    """Parse the path and the query. The path is encoded again from its decoded form, so that what was checked is sent."""
+    if len(target) > MAX_PATH_LENGTH:
+        raise InvalidCall(Words("The path is too long.", "路径过长。"))
     if not target.startswith("/") or target.startswith("//"):
-        raise Unusable(
+        raise InvalidCall(
             Words(
                 "After the method, write the path without a host: /open-apis/…",
                 "方法之后请写路径，不含域名：/open-apis/…",
             )
         )
     if PLACEHOLDER.search(target):
-        raise Unusable(
+        raise InvalidCall(
             Words(
                 "The path and its parameters can't contain mentions. Use an ID instead.",
                 "路径及其参数中不能 @ 他人，请填写 ID。",
             )
         )
     if "#" in target or target.count("?") > 1:
-        raise Unusable(Words("The path can't contain #, and only one ?.", "路径中不能有 #，且最多一个 ?。"))
+        raise InvalidCall(
+            Words("The path can't contain #, and only one ?.", "路径中不能有 #，且最多一个 ?。")
+        )
     raw_path, _, raw_query = target.partition("?")
     path = decoded(raw_path)
-    # What only looks like a slash or two dots becomes one for a server that normalizes what it reads.
+    # A look-alike of a slash or of two dots becomes one on a server that normalizes paths.
     meant = unicodedata.normalize("NFKC", path)
-    refuse_odd(meant, raw_path)
+    refuse_ambiguous(meant, raw_path)
     refuse_tokens(meant)
     return quote(path, safe="/:@!$&'()*+,=-._~"), read_query(raw_query)
 
 
 def decoded(raw: str) -> str:
-    """Percent-decodes once."""
+    """Percent-decode once."""
     if re.search(r"%(?![0-9A-Fa-f]{2})", raw):
-        raise Unusable(Words("The path contains an invalid % encoding.", "路径中有无效的 % 编码。"))
+        raise InvalidCall(Words("The path contains an invalid % encoding.", "路径中有无效的 % 编码。"))
     try:
         return unquote_to_bytes(raw).decode()
     except UnicodeError:
-        raise Unusable(Words("The path doesn't decode to valid text.", "路径解码后不是有效文本。")) from None
+        raise InvalidCall(
+            Words("The path doesn't decode to valid text.", "路径解码后不是有效文本。")
+        ) from None
 
 
-def refuse_odd(path: str, raw: str) -> None:
-    """Only a path that every server on the way reads alike may be sent."""
+def refuse_ambiguous(path: str, raw: str) -> None:
+    """Raise `InvalidCall` for a path that servers may interpret differently."""
     segments = path.split("/")
     reasons = {
         Words("a backslash", "反斜杠"): "\\" in path,
@@ -187,31 +200,31 @@ def refuse_odd(path: str, raw: str) -> None:
         Words("a single-dot segment", "只有一个点的路径段"): "." in segments,
         Words("//", "//"): "//" in path,
         Words("a semicolon", "分号"): ";" in path,
-        Words("a control character", "控制字符"): has_control(path),
+        Words("a control character", "控制字符"): has_unprintable(path),
     }
     for reason, applies in reasons.items():
         if applies:
             problem = Words("Not allowed in the path: {reason}.", "路径中不允许出现：{reason}。")
-            raise Unusable(problem.format(reason=reason))
+            raise InvalidCall(problem.format(reason=reason))
     if not path.startswith(ROOT) or path == ROOT:
-        raise Unusable(
+        raise InvalidCall(
             Words("Only paths under /open-apis/ can be called.", "只能调用 /open-apis/ 下的路径。")
         )
 
 
-def has_control(text: str) -> bool:
-    """Whether anything in it does not show: control and format characters, surrogates, line separators."""
+def has_unprintable(text: str) -> bool:
+    """Whether a text has control or format characters, surrogates, or line separators."""
     return any(
         unicodedata.category(character) in {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"} for character in text
     )
 
 
 def refuse_tokens(path: str) -> None:
-    """Nobody gets or renews tokens through a chat."""
+    """Raise `InvalidCall` for APIs that issue or renew tokens."""
     area, _, rest = path.removeprefix(ROOT).casefold().replace(" ", "").partition("/")
     about_tokens = any(word in rest for word in ("token", "oauth", "oidc"))
     if area in {"auth", "jssdk"} or (area == "authen" and about_tokens):
-        raise Unusable(
+        raise InvalidCall(
             Words(
                 "Token endpoints can't be called here.",
                 "不能在这里调用令牌相关的接口。",
@@ -225,11 +238,11 @@ def read_query(raw: str) -> Mapping[str, str]:
             raw, keep_blank_values=True, strict_parsing=bool(raw), errors="strict", max_num_fields=50
         )
     except ValueError:
-        raise Unusable(Words("The parameters after the ? are not valid.", "? 之后的参数无效。")) from None
+        raise InvalidCall(Words("The parameters after the ? are not valid.", "? 之后的参数无效。")) from None
     query: dict[str, str] = {}
     for name, value in pairs:
-        if has_control(name + value):
-            raise Unusable(
+        if has_unprintable(name + value):
+            raise InvalidCall(
                 Words("The parameters after the ? contain a control character.", "? 之后的参数包含控制字符。")
             )
         if name in query:
@@ -237,37 +250,37 @@ def read_query(raw: str) -> Mapping[str, str]:
                 "The parameter {name} appears twice. Please keep one.",
                 "参数 {name} 重复，请只保留一个。",
             )
-            raise Unusable(problem.format(name=one_line(name, 60)))
+            raise InvalidCall(problem.format(name=one_line(name, 60)))
         query[name] = value
     return query
 
 
 def read_body(text: str) -> Json:
-    """The JSON object or array that was written."""
-    if len(text) > LONGEST_BODY:
+    """Parse the JSON object or array."""
+    if len(text) > MAX_BODY_LENGTH:
         problem = Words("The JSON is longer than {most} characters.", "JSON 超过 {most} 个字符。")
-        raise Unusable(problem.format(most=LONGEST_BODY))
+        raise InvalidCall(problem.format(most=MAX_BODY_LENGTH))
     too_deep = Words("The JSON is nested too deeply.", "JSON 嵌套过深。")
     try:
-        body = strictly(text)
+        body = parse_strictly(text)
     except json.JSONDecodeError as error:
         if straightened(text) != text and is_json(straightened(text)):
             return read_body(straightened(text))
-        raise Unusable(where(text, error)) from None
+        raise InvalidCall(describe_json_error(text, error)) from None
     except RecursionError:
-        raise Unusable(too_deep) from None
+        raise InvalidCall(too_deep) from None
     except ValueError:  # an integer of thousands of digits
-        raise Unusable(
+        raise InvalidCall(
             Words("The JSON contains a number that is too long.", "JSON 中有过长的数字。")
         ) from None
     if not isinstance(body, dict | list):
-        raise Unusable(Words("The JSON must be an object or an array.", "JSON 必须是对象或数组。"))
-    if depth(body) > DEEPEST_BODY:
-        raise Unusable(too_deep)
+        raise InvalidCall(Words("The JSON must be an object or an array.", "JSON 必须是对象或数组。"))
+    if depth(body) > MAX_BODY_DEPTH:
+        raise InvalidCall(too_deep)
     return body
 
 
-def strictly(text: str) -> Json:
+def parse_strictly(text: str) -> Json:
     return json.loads(text, parse_constant=refuse_constant, parse_float=finite, object_pairs_hook=named_once)
 
 
@@ -287,8 +300,7 @@ _STRING = re.compile(
 
 
 def straightened(text: str) -> str:
-    """JSON with the quotes, colons and commas that phones and Chinese keyboards have replaced. What stands inside
-    strings stays."""
+    """Replace the quotes, colons and commas of phones and Chinese keyboards outside of JSON strings."""
     written, end = [], 0
     for found in _STRING.finditer(text):
         inside = found["straight"] or f'"{found["curly"]}"'
@@ -298,11 +310,11 @@ def straightened(text: str) -> str:
 
 
 def named_once(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
-    """An object whose names are all different: which of two equal ones counts, each reader decides for itself."""
+    """Return the object of these members. Raises `InvalidCall` for a repeated name: parsers disagree on it."""
     found: dict[str, Json] = {}
     for name, value in pairs:
         if PLACEHOLDER.search(name):
-            raise Unusable(
+            raise InvalidCall(
                 Words(
                     "Mentions can only be in JSON values, not in names.",
                     "JSON 的字段名中不能 @ 他人，只能在字段值中使用。",
@@ -313,24 +325,24 @@ def named_once(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
                 "The name {name} appears twice in the same JSON object. Please keep one.",
                 "JSON 的同一对象中出现了两个 {name}，请只保留一个。",
             )
-            raise Unusable(problem.format(name=one_line(name, 60) or '""'))
+            raise InvalidCall(problem.format(name=one_line(name, 60) or '""'))
         found[name] = value
     return found
 
 
 def refuse_constant(name: str) -> NoReturn:
     problem = Words("{name} is not valid JSON.", "{name} 不是有效的 JSON。")
-    raise Unusable(problem.format(name=one_line(name, 60)))
+    raise InvalidCall(problem.format(name=one_line(name, 60)))
 
 
 def finite(text: str) -> float:
-    """Without this, 1e999 would be sent as `Infinity`, which is not JSON."""
+    """Parse a number. 1e999 would otherwise be sent as `Infinity`, which is not JSON."""
     value = float(text)
     return value if math.isfinite(value) else refuse_constant(text)
 
 
-def where(text: str, error: json.JSONDecodeError) -> Words:
-    """What is wrong with the JSON, and where; phones like to replace straight quotes."""
+def describe_json_error(text: str, error: json.JSONDecodeError) -> Words:
+    """Describe an error in the JSON and its position, with a hint about curly quotes."""
     near = one_line(text[error.pos : error.pos + 20], 20)
     problem = Words(
         "The JSON is not valid: {what}, at line {line}, column {column}{near}.{hint}",
@@ -347,7 +359,7 @@ def where(text: str, error: json.JSONDecodeError) -> Words:
 
 
 def depth(value: Json) -> int:
-    """How deeply objects and arrays are nested."""
+    """Return the depth of nested objects and arrays."""
     deepest, level = 0, [value]
     while level:
         containers = [each for each in level if isinstance(each, dict | list)]
@@ -358,7 +370,7 @@ def depth(value: Json) -> int:
     return deepest
 
 
-# --- what comes back ------------------------------------------------------------------------------------
+# --- the response ---------------------------------------------------------------------------------------
 
 MASK = "***"
 
@@ -366,59 +378,61 @@ SECRET_NAMES = re.compile(
     r"(access_?token|refresh_?token|id_?token|device_?code|session_?key|secret|password|passwd|app_?ticket)$",
     re.IGNORECASE,
 )
-"""Names of fields whose value is shown to nobody. Tokens of documents, pages and the like are no secrets."""
+"""Names of fields whose values are masked. Tokens of documents, pages and the like are not secret."""
 
-LONGEST_SECRET_NAME = 64
+MAX_SECRET_NAME_LENGTH = 64
 
 SECRET_VALUES = re.compile(
-    # A JSON web token. Its word is looked at once, from its beginning: anybody can have one made of "eyJ" throughout.
+    # A JSON web token. Each word is scanned once, from its start: a user could send one that repeats "eyJ" throughout.
     r"(?<![A-Za-z0-9_-])(?>[A-Za-z0-9_-]*?eyJ)[A-Za-z0-9_-]{8,}+(?:\.[A-Za-z0-9_-]*)+"
-    r"|eyJhbGciOi[A-Za-z0-9_-]*"  # one that was cut off
+    r"|eyJhbGciOi[A-Za-z0-9_-]*"  # a truncated one
     r"|(?<![A-Za-z0-9_-])(?:ur|u|t|a|r)-(?=[A-Za-z_]*[0-9])[A-Za-z0-9_]{12,}[A-Za-z0-9_.-]*"
 )
-"""What looks like a token of the platform, wherever it stands."""
+"""Matches whatever looks like a token of the platform."""
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class ShownResponse:
     text: str
-    whole: bool
+    complete: bool
 
 
-def answer(api_call: ApiCall, response: Json, status: str, support: tuple[Line, ...] = ()) -> Reply:
-    """The answer as JSON. For the asker's eyes: who else is in the chat may not be allowed to see it."""
+def render_response(api_call: ApiCall, response: Json, status: str, support: tuple[Line, ...] = ()) -> Reply:
+    """Return the response as JSON. Only the user sees it, because others in the chat may not have access."""
     shown = pretty(response)
     lines: list[Line] = [(Span(SECRET_VALUES.sub(MASK, one_line(status)), bold=True),)]
     if response is not None:
         lines.append(Code(shown.text))
-    if not shown.whole:
+    if not shown.complete:
         lines.append(paragraph(Words("… shortened: the answer is longer.", "……内容过长，已截断。")))
     title = one_line(f"{api_call.method} {api_call.path}", 100)
     return Reply(Words(title, title), (*lines, *support), confidential=True)
 
 
-def pretty(response: Json) -> Shown:
-    """As much of it as is shown is all that is looked at: an answer may hold megabytes."""
-    written, room = [], MOST_BYTES
+def pretty(response: Json) -> ShownResponse:
+    """Format the start of a response. The rest is not read, because it may be megabytes."""
+    written, room = [], MAX_SHOWN_BYTES
     for piece in pieces(response):
         written.append(piece)
         room -= len(piece)
         if room < 0:
             break
     text = "".join(written).encode(errors="replace")
-    return Shown(text[:MOST_BYTES].decode(errors="ignore"), whole=len(text) <= MOST_BYTES)
+    return ShownResponse(
+        text[:MAX_SHOWN_BYTES].decode(errors="ignore"), complete=len(text) <= MAX_SHOWN_BYTES
+    )
 
 
 def pieces(value: Json, level: int = 0) -> Iterator[str]:
-    """The value as JSON, piece by piece: without anything that looks like a secret, and not deeper than can be shown."""
+    """Yield the value as JSON in pieces, with secrets masked and deep levels left out."""
     line, inside = "\n" + "  " * level, "\n" + "  " * (level + 1)
     match value:
-        case dict() | list() if level > DEEPEST_BODY:
+        case dict() | list() if level > MAX_BODY_DEPTH:
             yield quoted("…")
         case dict() if value:
             for number, (name, inner) in enumerate(value.items()):
-                yield f"{',' if number else '{'}{inside}{quoted(tidy(beginning(name)))}: "
-                if inner and SECRET_NAMES.search(name[-LONGEST_SECRET_NAME:]):
+                yield f"{',' if number else '{'}{inside}{quoted(tidy(truncate(name)))}: "
+                if inner and SECRET_NAMES.search(name[-MAX_SECRET_NAME_LENGTH:]):
                     yield quoted(MASK)
                 else:
                     yield from pieces(inner, level + 1)
@@ -429,7 +443,7 @@ def pieces(value: Json, level: int = 0) -> Iterator[str]:
                 yield from pieces(inner, level + 1)
             yield line + "]"
         case str():
-            yield quoted(SECRET_VALUES.sub(MASK, beginning(value)))
+            yield quoted(SECRET_VALUES.sub(MASK, truncate(value)))
         case _:
             yield json.dumps(value)
 
@@ -441,6 +455,6 @@ def quoted(text: str) -> str:
 IN_TOKENS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-"
 
 
-def beginning(text: str) -> str:
-    """As much of a text as is shown. No part of a word is: one that is cut may no longer look like the secret it is."""
-    return text if len(text) <= MOST_BYTES else text[:MOST_BYTES].rstrip(IN_TOKENS) + "…"
+def truncate(text: str) -> str:
+    """Return the start of a text. A word is never cut, because half a secret may no longer be recognized as one."""
+    return text if len(text) <= MAX_SHOWN_BYTES else text[:MAX_SHOWN_BYTES].rstrip(IN_TOKENS) + "…"

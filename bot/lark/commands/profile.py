@@ -1,4 +1,4 @@
-"""`/me`: who the platform says the person is."""
+"""`/me`: the account whose token the bot uses."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FIELDS = (
     ("enterprise_email", Words("Work email: ", "企业邮箱：")),
     ("employee_no", Words("Employee number: ", "工号：")),
 )
-"""Given only to an app that may see them."""
+"""Returned only to apps that may see them."""
 
 
 @command("me", summary=Words("which account I use", "查看我使用的账号"), keep=nothing)

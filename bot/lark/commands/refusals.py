@@ -1,4 +1,4 @@
-"""Refusals that a command explains in its own words: what it was about, and what to do next."""
+"""Refusals that a command explains itself: what happened, and what to do next."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class Refusal:
 
 
 Refusals = Mapping[int, Refusal]
-"""By the platform's code."""
+"""Refusals by the platform's code."""
 
 
-def explained(refused: ApiRefused, known: Refusals, *about: Line) -> Reply:
-    """The answer to a `known` refusal; any other is raised again, to be explained in general words."""
+def explain(refused: ApiRefused, known: Refusals, *about: Line) -> Reply:
+    """Return the reply to a `known` refusal. Any other is raised again, for the general explanation."""
     refusal = known.get(refused.outcome.code)
     if refusal is None:
         raise refused

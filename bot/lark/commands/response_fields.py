@@ -1,4 +1,4 @@
-"""Taking from a response what is there. Nothing in here raises: what does not fit counts as missing."""
+"""Reads fields of responses. Nothing here raises: a value of the wrong type counts as missing."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from urllib.parse import urlsplit
 from bot.core.api import Json
 from bot.core.unseen_characters import one_line, tidy
 
-LONGEST_LINK = 2000
+MAX_LINK_LENGTH = 2000
 
 TOKEN = re.compile(r"[A-Za-z0-9_-]{1,200}")
-"""A document's or a node's token, as it may stand in a path."""
+"""The token of a document or wiki node, safe within a path."""
 
 CALENDAR_ID = re.compile(r"[A-Za-z0-9_@.=+-]{1,200}")
 
@@ -23,24 +23,24 @@ def mapping(value: Json) -> Mapping[str, Json]:
 
 
 def child(value: Json, *names: str) -> Mapping[str, Json]:
-    """The object at the end of a path of names; an empty one when the path leads nowhere."""
+    """Return the object at a path of names, empty if there is none."""
     for name in names:
         value = mapping(value).get(name)
     return mapping(value)
 
 
 def items(value: Json, name: str) -> list[Mapping[str, Json]]:
-    """The objects of a list; whatever else is in it is left out."""
+    """Return the objects of a list, without its other items."""
     found = mapping(value).get(name)
     return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
 
 
-LONGEST_TEXT = 10_000
-"""Characters of a title, a name or the like that are looked at: an answer may hold megabytes."""
+MAX_TEXT_LENGTH = 10_000
+"""Characters of a text that are read: a response may hold megabytes."""
 
 
-def text(value: Mapping[str, Json], name: str, longest: int = LONGEST_TEXT) -> str:
-    """A string without what cannot be shown; empty when there is none."""
+def text(value: Mapping[str, Json], name: str, longest: int = MAX_TEXT_LENGTH) -> str:
+    """Return a text without unprintable characters, empty if there is none."""
     found = value.get(name)
     return tidy(found[:longest]) if isinstance(found, str) else ""
 
@@ -50,7 +50,7 @@ def line(value: Mapping[str, Json], name: str, limit: int = 120) -> str:
 
 
 def number(value: Json) -> int | None:
-    """An integer, which the platform often writes as a string."""
+    """Return an integer, which the platform often writes as text."""
     if isinstance(value, bool) or not isinstance(value, int | str):
         return None
     try:
@@ -59,34 +59,36 @@ def number(value: Json) -> int | None:
         return None
 
 
-FIRST, LAST = datetime(1, 1, 3, tzinfo=UTC), datetime(9999, 12, 29, tzinfo=UTC)
-"""What lies beyond is taken for these: in some time zone, or a day further, the calendar would be at its end."""
+EARLIEST, LATEST = datetime(1, 1, 3, tzinfo=UTC), datetime(9999, 12, 29, tzinfo=UTC)
+"""Times beyond these are clamped, so that another time zone or the next day is still within the calendar's range."""
 
 
 def moment(value: Json, *, per_second: int = 1) -> datetime | None:
-    """A time since the epoch, in seconds or (`per_second=1000`) in milliseconds; zero means none."""
+    """Return the time of a Unix timestamp in seconds, or in milliseconds with `per_second=1000`. Zero means none."""
     units = number(value)
     if not units:
         return None
     try:
-        return min(max(datetime.fromtimestamp(units / per_second, UTC), FIRST), LAST)
+        return min(max(datetime.fromtimestamp(units / per_second, UTC), EARLIEST), LATEST)
     except (ValueError, OverflowError, OSError):
         return None
 
 
 def day(value: Json) -> date | None:
-    """A date as ISO 8601 writes it."""
+    """Return an ISO 8601 date."""
     try:
         return (
-            min(max(date.fromisoformat(value), FIRST.date()), LAST.date()) if isinstance(value, str) else None
+            min(max(date.fromisoformat(value), EARLIEST.date()), LATEST.date())
+            if isinstance(value, str)
+            else None
         )
     except ValueError:
         return None
 
 
 def link(value: Json) -> str | None:
-    """A link that may be put before people: http or https, and nothing in it that does not show."""
-    if not isinstance(value, str) or len(value) > LONGEST_LINK or not value.isprintable() or " " in value:
+    """Return an http(s) URL without unprintable characters."""
+    if not isinstance(value, str) or len(value) > MAX_LINK_LENGTH or not value.isprintable() or " " in value:
         return None
     try:
         parts = urlsplit(value)
@@ -96,7 +98,7 @@ def link(value: Json) -> str | None:
 
 
 def token(value: Json) -> str | None:
-    """A token that may stand in a path."""
+    """Return a token that is safe within a path."""
     return value if isinstance(value, str) and TOKEN.fullmatch(value) else None
 
 

@@ -1,4 +1,4 @@
-"""`/tasks` and `/task`: the person's open tasks, and a new one."""
+"""`/tasks` and `/task`: list open tasks, and create one."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from bot.core.messages import Line, Reply, Span
 from bot.core.pagination import Listed, read_pages
 from bot.core.scopes import any_of
 from bot.core.times import Zone, format_near_day, format_near_moment, zone_named
-from bot.lark.commands.refusals import Refusal, Refusals, explained
+from bot.lark.commands.refusals import Refusal, Refusals, explain
 from bot.lark.commands.response_fields import child, line, link, moment
 
 MAX_SHOWN = 30
-"""What fits into one message with room to spare."""
+"""Fits into one message with room to spare."""
 
-LONGEST_TITLE = 3000
+MAX_TITLE_LENGTH = 3000
 """The platform's limit for a task's summary."""
 
-KEY_HOLDS = timedelta(minutes=4)
-"""The platform remembers a `client_token` for five minutes; the last one is left for the way."""
+KEY_LIFETIME = timedelta(minutes=4)
+"""The platform remembers a `client_token` for five minutes; one is a margin for the request."""
 
 NO_ACCESS = Refusal(
     Words("You can't use Tasks at the moment", "你目前无法使用任务功能"),
@@ -47,7 +47,7 @@ READ_REFUSALS: Refusals = {1470403: NO_ACCESS, 1470404: NO_ACCESS}
 WRITE_REFUSALS: Refusals = {1470403: NO_ACCESS, 1470422: STILL_BEING_CREATED}
 
 
-# --- what is to do --------------------------------------------------------------------------------------
+# --- open tasks ----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Task:
     url: str | None
     due: datetime | None
     whole_day: date | None
-    """The day it is due when it has no time of day; the same day wherever one is."""
+    """The due date of a task without a time, the same in every time zone."""
 
     def due_day(self, zone: Zone) -> date | None:
         return zone.local(self.due).date() if self.due else self.whole_day
@@ -74,7 +74,7 @@ def tasks(ask: Ask) -> Steps:
     try:
         found = yield from read_pages(ApiCall("GET", "/open-apis/task/v2/tasks", query))
     except ApiRefused as refused:
-        return explained(refused, READ_REFUSALS)
+        return explain(refused, READ_REFUSALS)
     return render(found, ask)
 
 
@@ -83,7 +83,7 @@ def read_task(found: Mapping[str, Json]) -> Task | None:
         return None
     due = child(found, "due")
     at = moment(due.get("timestamp"), per_second=1000)
-    # A day without a time is written as that day's midnight in UTC.
+    # A date without a time is given as midnight UTC.
     whole_day = at.astimezone(UTC).date() if at and due.get("is_all_day") is True else None
     return Task(
         title=line(found, "summary") or Words("(no title)", "（无标题）"),
@@ -123,7 +123,7 @@ def render(found: Listed, ask: Ask) -> Reply:
 
 
 def due_before(task: Task, zone: Zone, today: date) -> tuple[bool, datetime]:
-    """Sorts by when a task is due, those without a date last; a day without a time ends with that day."""
+    """Return the sort key: by due time, tasks without a date last. A date without a time is due at its end."""
     if task.due:
         return False, task.due
     return task.whole_day is None, zone.midnight((task.whole_day or today) + timedelta(days=1))
@@ -159,7 +159,7 @@ def task_line(task: Task, zone: Zone, today: date) -> Line:
     return (*title, Span(" · "), Span(due))
 
 
-# --- a new one ------------------------------------------------------------------------------------------
+# --- a new task -----------------------------------------------------------------------------------------
 
 
 @command(
@@ -173,16 +173,16 @@ def task(ask: Ask) -> Steps:
     title = " ".join(ask.arguments.split())
     if not title:
         return how_to_use(task, Words("/task Book a room for Friday", "/task 预订周五的会议室"))
-    if len(title) > LONGEST_TITLE:
+    if len(title) > MAX_TITLE_LENGTH:
         problem = Words(
             "A title can have up to {most} characters; this one has {n}.",
             "标题最多 {most} 个字符，当前为 {n} 个。",
         )
-        return how_to_use(task, problem=problem.format(most=LONGEST_TITLE, n=len(title)))
+        return how_to_use(task, problem=problem.format(most=MAX_TITLE_LENGTH, n=len(title)))
     try:
         created = yield new_task(ask, title)
     except ApiRefused as refused:
-        return explained(refused, WRITE_REFUSALS)
+        return explain(refused, WRITE_REFUSALS)
     made = child(created, "data", "task")
     return Reply(
         Words("Task created", "任务已创建"),
@@ -194,7 +194,7 @@ def task(ask: Ask) -> Steps:
 
 
 def new_task(ask: Ask, title: str) -> ApiCall:
-    """The same ask makes the same call, so that sending it again creates nothing more."""
+    """Return the call that creates a task. The same request has the same `client_token`."""
     return ApiCall(
         "POST",
         "/open-apis/task/v2/tasks",
@@ -204,5 +204,5 @@ def new_task(ask: Ask, title: str) -> ApiCall:
             "members": [{"id": ask.user.open_id, "type": "user", "role": "assignee"}],
             "client_token": hashlib.sha256(f"task {ask.key}".encode()).hexdigest(),
         },
-        write=Write(keyed_for=KEY_HOLDS),
+        write=Write(keyed_for=KEY_LIFETIME),
     )

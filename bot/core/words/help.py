@@ -1,0 +1,89 @@
+"""What the built-in commands say: help, welcome, and the user's own permissions."""
+
+from __future__ import annotations
+
+from bot.core.language import Words
+
+# --- summaries in the help --------------------------------------------------------------------------------
+
+HELP_SUMMARY = Words("all commands", "查看全部命令")
+UNKNOWN_SUMMARY = Words("answer anything else", "回复其他消息")
+WELCOME_SUMMARY = Words("introduce myself", "自我介绍")
+PERMISSIONS_SUMMARY = Words("what you've authorized, and until when", "查看你的授权及有效期")
+AUTHORIZE_SUMMARY = Words("authorize permissions ahead of time", "提前授权")
+AUTHORIZE_USAGE = Words("SCOPE…", "权限标识…")
+AUTHORIZE_EXAMPLE = "/authorize calendar:calendar:readonly task:task:read"
+CANCEL_SUMMARY = Words("cancel pending requests", "取消等待中的命令")
+REVOKE_SUMMARY = Words("take back everything you've authorized", "撤销全部授权")
+
+# --- `/help` and the welcome ------------------------------------------------------------------------------
+
+HELP_TITLE = Words("Commands", "可用命令")
+ON_YOUR_BEHALF = Words("On your behalf", "以你的身份执行")
+PERMISSIONS_AND_HELP = Words("Permissions and help", "授权与帮助")
+EDITS = Words(
+    "Editing a message you've already sent changes nothing. To change a request, send it again.",
+    "编辑已发送的消息不会生效。如需更改，请重新发送。",
+)
+"""The platform reports a message once, when it is sent. By the time of an edit its command may have run."""
+
+WELCOME_TITLE = Words("Hello!", "你好！")
+WELCOME_AS_YOU = Words(
+    "I look things up and get things done for you, as you: I can only see what you can see.",
+    "我会以你的身份查信息、办事情，只能看到你有权查看的内容。",
+)
+WELCOME_PERMISSIONS = Words(
+    "If I need a permission, I'll ask you here for just that one. You can decline, "
+    "and /revoke takes everything back.",
+    "需要权限时，我会在这里单独向你申请。你可以拒绝，也可以随时发送 /revoke 撤销全部授权。",
+)
+WELCOME_TRY = Words("Try these:", "不妨试试：")
+WELCOME_MORE = Words("/help lists all commands.", "发送 /help 查看全部命令。")
+
+# --- messages that are no command -------------------------------------------------------------------------
+
+NOT_UNDERSTOOD = Words('Sorry, I don\'t know "{said}". ', "暂不支持“{said}”，")
+DID_YOU_MEAN = Words("Did you mean /{name}?", "你是不是想发送 /{name}？")
+TRY_HELP = Words("Try /help.", "发送 /help 查看可用命令。")
+ONLY_TEXT = Words("Please send a command as text. Try /help.", "请用文字发送命令。发送 /help 查看可用命令。")
+
+# --- `/permissions`, partly shared with its page ----------------------------------------------------------
+
+NOTHING_AUTHORIZED = Words(en="You haven't authorized anything", zh="你还没有授权任何权限")
+ASKED_WHEN_NEEDED = Words("I'll ask when a command needs a permission.", "有命令需要权限时，我会向你申请。")
+AUTHORIZED_TITLE = Words("What you've authorized", "你的授权")
+RENEWS = Words(
+    en="Renewed automatically whenever you use a command; otherwise it expires {moment}.",
+    zh="每次使用命令时自动续期，否则将于{moment} 过期。",
+)
+ENDS = Words(en="Expires {moment}; after that, I'll ask again.", zh="{moment} 过期，之后会再次请你授权。")
+WAITING = Words("Waiting: {commands}. /cancel to drop it.", "等待中：{commands}。发送 /cancel 可取消。")
+SEE_USE = Words("See when each one was used: ", "查看每项权限的使用情况：")
+MY_PERMISSIONS = Words("My permissions", "我的授权")
+REVOKE_ALL = Words("/revoke takes everything back.", "发送 /revoke 可撤销全部授权。")
+
+# --- `/authorize`, `/cancel`, `/revoke` -------------------------------------------------------------------
+
+NO_SCOPE = Words("This isn't a scope: {scope}", "这不是权限标识：{scope}")
+TOO_MANY_SCOPES = Words("At most {limit} scopes at a time.", "一次最多申请 {limit} 项权限。")
+AUTHORIZED = Words("Authorized", "授权成功")
+
+NOTHING_TO_CANCEL = Words("Nothing to cancel.", "没有等待中的命令。")
+CANCELLED = Words("Cancelled: {commands}", "已取消：{commands}")
+
+NOTHING_TO_REVOKE = Words(
+    "Nothing to revoke: you haven't authorized anything.", "你没有授权任何权限，无需撤销。"
+)
+REVOKED_TITLE = Words("Revoked", "已撤销授权")
+REVOKED = Words(
+    "I no longer have access to your account, and I'm revoking the authorization at the platform too.",
+    "我已无法访问你的账号，平台上的授权也会一并撤销。",
+)
+ASK_AGAIN = Words(
+    "I'll ask again when a command needs a permission.",
+    "下次有命令需要权限时，会重新请你授权。",
+)
+WHERE_TO_WITHDRAW = Words(
+    "The platform may still list this app as authorized. You can remove it in your account's privacy settings.",
+    "平台可能仍将此应用列为已授权，你可以在账号的隐私设置中移除。",
+)

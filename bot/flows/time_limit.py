@@ -1,0 +1,91 @@
+"""Limits the time that the code of a command takes. It runs on the event loop, which serves nothing else meanwhile."""
+
+from __future__ import annotations
+
+import faulthandler
+import functools
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import ParamSpec, TypeVar
+
+from bot.core.commands import Command
+from bot.core.errors import CommandMistake
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+MOVE_TIMEOUT = 3.0
+"""Seconds for a command to reach its next step."""
+REPEAT_AFTER = 0.2
+"""Seconds until a command that has caught the interruption is interrupted again."""
+MAX_INTERRUPTIONS = 20
+"""Interruptions that a command may catch before the process ends."""
+MAX_CPU = 5.0
+"""Seconds of processor time after which the process ends. A loop inside one function of the interpreter, which is
+written in C, cannot be interrupted."""
+
+
+class Interrupted(BaseException):
+    """Raised in a command that takes too long. No `Exception`, which a loop that retries would catch."""
+
+
+def show_what_hangs() -> None:
+    """Print the stack on standard error when the process ends because of a command."""
+    faulthandler.register(signal.SIGVTALRM, all_threads=True, chain=True)
+
+
+@contextmanager
+def within_time(typed: str) -> Iterator[None]:
+    """Raise CommandMistake in a command that takes longer than `MOVE_TIMEOUT`.
+
+    A signal interrupts it, because nothing else interrupts a loop. If the command continues nevertheless, the process
+    ends, because it can no longer serve anything else. After the restart the call is claimed again, and given up after
+    `MAX_TAKEOVERS` claims.
+    """
+    interruptions, over = 0, False
+
+    def interrupt(*_: object) -> None:
+        nonlocal interruptions
+        if over:
+            return
+        interruptions += 1
+        if interruptions > MAX_INTERRUPTIONS:
+            signal.raise_signal(signal.SIGVTALRM)
+        raise Interrupted
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_VIRTUAL, MAX_CPU)
+    signal.setitimer(signal.ITIMER_REAL, MOVE_TIMEOUT, REPEAT_AFTER)
+    try:
+        try:
+            yield
+        finally:
+            over = True
+    except BaseException as error:
+        if interruptions:
+            raise CommandMistake(f"{typed} went on for {MOVE_TIMEOUT:.0f} seconds without a step.") from error
+        raise
+    finally:
+        # Again, because an interruption may have replaced the first assignment.
+        over = True
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def limited(command: Command) -> Command:
+    """Return the command with the same limit on its other functions: `needs`, `keep` and `told`."""
+
+    def bounded(function: Callable[P, T]) -> Callable[P, T]:
+        @functools.wraps(function)
+        def within(*args: P.args, **kwargs: P.kwargs) -> T:
+            with within_time(command.typed):
+                return function(*args, **kwargs)
+
+        return within
+
+    return replace(
+        command, needs=bounded(command.needs), keep=bounded(command.keep), told=bounded(command.told)
+    )
