@@ -29,7 +29,7 @@ from bot.flows.account import permissions
 from bot.flows.acknowledge import acknowledge_forever
 from bot.flows.authorize.revoke import revoke_due
 from bot.flows.bot import Bot, now
-from bot.flows.chores import CHORES, repeat, show_cards_when_woken
+from bot.flows.chores import CHORES, repeat, show_cards_on_signal
 from bot.flows.intake import accept_event
 from bot.flows.time_limit import show_what_hangs
 from bot.flows.worker import Worker
@@ -105,7 +105,7 @@ async def assembled(settings: Settings, refit: Refit = unchanged) -> AsyncIterat
                 deferred_ttl=settings.deferred_ttl,
                 time_zone=settings.time_zone,
             )
-            database.on_work(bot.wake.calls.set)
+            database.on_work(bot.signals.calls.set)
             yield refit(bot)
     finally:
         await database.close()
@@ -152,7 +152,7 @@ async def serve(settings: Settings, refit: Refit, on_stop: Callable[[], None]) -
         runner = Runner(application, public_url=settings.public_url or "", shutdown_timeout=HANDLER_TIMEOUT)
         await runner.setup()
         worker = Worker(bot)
-        tasks = [asyncio.create_task(each) for each in (worker.work(), show_cards_when_woken(bot))]
+        tasks = [asyncio.create_task(each) for each in (worker.work(), show_cards_on_signal(bot))]
         tasks.append(asyncio.create_task(acknowledge_forever(bot)))
         tasks += [asyncio.create_task(repeat(bot, chore)) for chore in CHORES]
         try:
@@ -207,8 +207,8 @@ async def shut_down(
 
 async def finish_background(bot: Bot) -> None:
     """Give background tasks one more second. Everything they do is also in the database."""
-    if bot.tasks:
-        await asyncio.wait(bot.tasks, timeout=1)
+    if bot.background_tasks:
+        await asyncio.wait(bot.background_tasks, timeout=1)
 
 
 @contextlib.asynccontextmanager
@@ -269,8 +269,8 @@ async def revoke_user(settings: Settings, user_text: str) -> int:
 
 
 async def revoke_and_report(bot: Bot, user: UserKey) -> str:
-    ended = await permissions.take_back(bot, user, REVOKED_BY_OPERATOR, sign_out=True)
-    await asyncio.gather(*bot.tasks)
+    ended = await permissions.revoke(bot, user, REVOKED_BY_OPERATOR, sign_out=True)
+    await asyncio.gather(*bot.background_tasks)
     await revoke_due(bot)
     await cards.show_due_cards(bot)
     grant = "Grant ended here and at the platform." if ended.had_grant else "There was no active grant."

@@ -1,6 +1,7 @@
 """The arrows: who may import what. Read from the source, so that a forbidden import is found wherever it stands."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -179,3 +180,30 @@ def test_these_tests_see_what_they_should() -> None:
     assert within("bot.store", {"bot.store.views"})
     assert not within("bot.store.calls", {"bot.store.views"})
     assert not within("bot.storefront", {"bot.store"})
+
+
+PLATFORM_WORDS = re.compile(
+    r"lark|feishu|dingtalk|飞书|钉钉|applink|\btt\.|open-apis|\bou_|\bcli_|9999\d{4}", re.IGNORECASE
+)
+"""Names of platforms, and what only one of them has: its links, its JavaScript API, its paths, ids and error codes."""
+
+SUFFIXES = {".py", ".html", ".js", ".css"}
+SHARED = sorted(
+    each
+    for each in PACKAGE.rglob("*")
+    if folder_of(each) in {"core", "flows", "web"} and each.suffix in SUFFIXES
+)
+
+SAYS_TT = "The page in the client is written for the one client that has a JavaScript API for it: `platform.in_client`."
+EXCEPTIONS = {
+    "bot/web/in_client.py": ({"tt."}, SAYS_TT),
+    "bot/web/static/in_client.js": ({"tt."}, SAYS_TT),
+}
+"""By file: the words that may stand there, and why."""
+
+
+@pytest.mark.parametrize("file", SHARED, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_no_platform_is_named_outside_its_folder(file: Path) -> None:
+    allowed, _ = EXCEPTIONS.get(str(file.relative_to(ROOT)), (set(), ""))
+    found = {each.lower() for each in PLATFORM_WORDS.findall(file.read_text(encoding="utf-8"))}
+    assert found == allowed

@@ -213,3 +213,26 @@ def test_every_fault_in_the_table_names_a_test_that_exists() -> None:
 def test_no_fault_is_listed_twice() -> None:
     rows = [line for line in FAULTS.splitlines() if line.startswith("| ") and "what goes wrong" not in line]
     assert len(rows) == len(set(rows))
+
+
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+
+
+def named_functions() -> list[tuple[str, str]]:
+    """Each function that the walks name, with the file that they name before it."""
+    walks = ARCHITECTURE[ARCHITECTURE.index("## Walk 1") : ARCHITECTURE.index("## Where to put")]
+    found: list[tuple[str, str]] = []
+    file = ""
+    for word in re.findall(r"`([^`\n]+)`", walks):
+        if word.endswith(".py"):
+            (file,) = [str(each) for each in (ROOT / "bot").rglob("*.py") if str(each).endswith(f"/{word}")]
+        elif re.fullmatch(r"[a-z_]+", word):
+            found.append((file, word))
+    return found
+
+
+def test_the_walks_name_functions_that_exist() -> None:
+    functions = named_functions()
+    assert len(functions) > 25
+    for file, name in functions:
+        assert re.search(rf"def {name}\b", Path(file).read_text(encoding="utf-8")), (file, name)

@@ -9,13 +9,13 @@ from bot.core.commands import Ask, BotCall, Command, Result, advance
 from bot.core.messages import Chat, Reply
 from bot.core.people import UserKey
 
-A_USER = UserKey("lark", "cli_0000000000000000", "tenant", "ou_00000000000000000000000000000000")
+A_USER = UserKey("platform", "app", "tenant", "user")
 ASKED_AT = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
 
 
 def asked(arguments: str = "", *, time_zone: str | None = None) -> Ask:
     """Return an ask in a direct chat, on a Monday morning."""
-    return Ask("call-1", A_USER, Chat("oc_1", "direct"), arguments, ASKED_AT, "en", time_zone)
+    return Ask("call-1", A_USER, Chat("chat", "direct"), arguments, ASKED_AT, "en", time_zone)
 
 
 def after(command: Command, arguments: str = "", *results: Json | Refused) -> ApiCall | BotCall | Reply:

@@ -127,10 +127,10 @@ class NotSent:
     """Whether the message to answer or to change no longer exists or can no longer be changed."""
     recalled: bool = False
     """Whether the message to answer was recalled."""
-    no_way: bool = False
+    no_route: bool = False
     """Whether every known way to the user is closed, for reasons other than the message's content."""
     may_have_arrived: bool = False
     retry_after: float | None = None
     """Seconds to wait, if the platform says."""
-    one_too_many: bool = False
+    rate_limited: bool = False
     """Whether the bot sends faster than the platform allows."""

@@ -11,7 +11,7 @@ class UserKey:
     """One user, as one app on one platform knows them. Everything that is stored about a user has this key."""
 
     platform: str
-    """`lark` or `dingtalk`."""
+    """The name of the platform."""
     app_id: str
     tenant_key: str
     open_id: str

@@ -135,8 +135,8 @@ class Platform(Protocol):
     ) -> str:
         """Return the URL of the platform's authorization page.
 
-        `challenge` is the S256 challenge of RFC 7636. `prompt` makes the page show its consent screen, whatever the
-        user granted before.
+        `challenge` is the S256 challenge of RFC 7636. `prompt` makes the page show its consent screen even if
+        nothing new is asked for.
         """
 
     @property

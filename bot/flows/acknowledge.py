@@ -1,7 +1,7 @@
-"""Acknowledges messages that take longer than a moment: within two seconds their sender sees something.
+"""Acknowledges messages: within two seconds their sender sees something.
 
-An answer, a note or a new card is enough. Where none has come, a reaction is added to the message, and removed when
-the message is answered; where the app may not add reactions, a line says that the command is being worked on.
+An answer, a note or a new card is enough. Otherwise the bot adds a reaction to the message, and removes it when the
+message is answered. If the app may not add reactions, a note says that the command is being processed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from bot.core.calls import CallStatus, DeferredCall, WaitsFor
 from bot.core.people import UserKey
 from bot.core.words import replies
 from bot.flows.bot import Bot, now
-from bot.flows.hints import Unanswered
+from bot.flows.hints import UnacknowledgedMessage
 from bot.flows.outbox import Draft, deliver_all, insert_all, note, note_key, typed
 from bot.flows.reactions import react
 from bot.store import calls, outbox, reactions
@@ -30,54 +30,56 @@ log = logging.getLogger(__name__)
 
 
 REACT_AFTER = timedelta(seconds=0.9)
-"""What is answered sooner costs no reaction."""
+"""A message that is answered sooner needs no reaction."""
 
 
-SAY_AFTER = timedelta(seconds=1.5)
-"""What has no reaction by then gets a word: two seconds are promised."""
+NOTE_AFTER = timedelta(seconds=1.5)
+"""A message without a reaction by then gets a note. The promise is two seconds."""
 
 
 POLL_INTERVAL = 0.1
-"""Seconds between looks at what is watched, while something is."""
+"""Seconds, while messages wait to be acknowledged."""
 
 
 MAX_CONCURRENT_REACTIONS = 10
-"""Reactions that are added at the same time."""
+"""In one replica."""
 
 
 MAX_NOTES_PER_USER = 5
-"""Said to one person at once: a chat takes five messages a second, and the answers come by the same way."""
+"""Notes to one user at once: answers share the platform's limit of messages to a chat."""
 
 
-def watch(bot: Bot, call: NewCall | DeferredCall) -> None:
-    """Sees to it that the asker of this call sees something in time."""
+def expect_acknowledgement(bot: Bot, call: NewCall | DeferredCall) -> None:
+    """Have the message of this call acknowledged in time."""
     if call.message_id is None:
         return
     due_at = time_of(call.id) + REACT_AFTER
-    bot.watch.expect(Unanswered(call.id, call.user, call.message_id, call.expires_at, due_at))
+    bot.unacknowledged.add(
+        UnacknowledgedMessage(call.id, call.user, call.message_id, call.expires_at, due_at)
+    )
 
 
 async def acknowledge_forever(bot: Bot) -> None:
-    """Acknowledges what is not answered in time, as long as the bot runs."""
+    """Acknowledge messages that are not answered in time, until cancelled."""
     while True:
-        await bot.watch.some.wait()
+        await bot.unacknowledged.added.wait()
         await asyncio.sleep(POLL_INTERVAL)
-        if due := bot.watch.take_due(now()):
+        if due := bot.unacknowledged.take_due(now()):
             bot.background(acknowledge(bot, due))
 
 
-async def acknowledge(bot: Bot, due: Sequence[Unanswered]) -> None:
+async def acknowledge(bot: Bot, due: Sequence[UnacknowledgedMessage]) -> None:
     try:
         unseen = await bot.database.read(lambda c: reactions.unseen(c, [each.call_id for each in due]))
         late = [each for each in due if each.call_id in unseen]
         first = [each for each in late if not each.reacted]
         for each in first:
-            # Whatever becomes of the reaction: it is looked at once more.
-            bot.watch.expect(replace(each, reacted=True, due_at=time_of(each.call_id) + SAY_AFTER))
+            # Checked once more, whether or not the reaction succeeds.
+            bot.unacknowledged.add(replace(each, reacted=True, due_at=time_of(each.call_id) + NOTE_AFTER))
         await react_to_all(bot, [each for each in first if can_react(bot, each.user)])
-        await say_to_all(bot, [each.call_id for each in late if each.reacted])
+        await send_notes(bot, [each.call_id for each in late if each.reacted])
     except Exception:
-        # They will see the answer; nothing else depends on this.
+        # The answer follows in any case.
         log.exception("messages not acknowledged")
 
 
@@ -86,37 +88,37 @@ def can_react(bot: Bot, user: UserKey) -> bool:
     return reactions is not None and reactions.can_react
 
 
-async def react_to_all(bot: Bot, messages: Sequence[Unanswered]) -> None:
+async def react_to_all(bot: Bot, messages: Sequence[UnacknowledgedMessage]) -> None:
     room = asyncio.Semaphore(MAX_CONCURRENT_REACTIONS)
 
-    async def one(message: Unanswered) -> None:
+    async def one(message: UnacknowledgedMessage) -> None:
         async with room:
             await react(bot, message)
 
     await asyncio.gather(*(one(message) for message in messages))
 
 
-async def say_to_all(bot: Bot, call_ids: Sequence[str]) -> None:
+async def send_notes(bot: Bot, call_ids: Sequence[str]) -> None:
     if not call_ids:
         return
 
     def work(c: Connection) -> list[OutgoingMessage]:
-        told = Counter[UserKey]()
+        counts = Counter[UserKey]()
         said: list[OutgoingMessage] = []
         for call_id in call_ids:
             call = calls.get(c, call_id)
-            word = acknowledgement(c, bot, call) if call is not None else None
-            if call is None or word is None or told[call.user] == MAX_NOTES_PER_USER:
+            draft = acknowledgement(c, bot, call) if call is not None else None
+            if call is None or draft is None or counts[call.user] == MAX_NOTES_PER_USER:
                 continue
-            told[call.user] += 1
-            said += insert_all(c, bot, [word])
+            counts[call.user] += 1
+            said += insert_all(c, bot, [draft])
         return said
 
     await deliver_all(bot, await bot.database.write(work))
 
 
 def acknowledgement(c: Connection, bot: Bot, call: DeferredCall) -> Draft | None:
-    """A line that acknowledges a call. None if its answer, a note or a card is being sent already."""
+    """Return a note that acknowledges a call. None if its answer, a note or a card is being sent."""
     match call.status:
         case CallStatus.QUEUED | CallStatus.RUNNING:
             return note(bot, call, replies.received(typed(call)), "received", kind="interim")

@@ -1,4 +1,4 @@
-"""What only an administrator can fix: a scope that the app does not have. The call waits, and goes on by itself."""
+"""Scopes that the app has not enabled: the call waits for an administrator, who is told, and is then released."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from bot.store.transaction import Connection
 log = logging.getLogger(__name__)
 
 
-async def wait_for(
+async def suspend_for_administrator(
     bot: Bot,
     call: DeferredCall,
     needs: Requirement,
@@ -41,9 +41,9 @@ async def wait_for(
     *,
     named_by_platform: Iterable[Scope] = (),
 ) -> None:
-    """Suspends a claimed call until the app has scopes for `needs`; its person and the administrators are told.
+    """Suspend a claimed call until the app has scopes for `needs`, and tell its user and the administrators.
 
-    Administrators are asked for what exists: what the platform has named in a refusal, or has in one of its lists.
+    Administrators are asked only for scopes that the platform has named in a refusal or lists.
     """
     platform = bot.platform_of(call.user)
     enabled = await platform.enabled_scopes()
@@ -59,7 +59,7 @@ async def wait_for(
     if not isinstance(begun, ScopeWait):
         await deliver_all(bot, begun)
         return
-    # First the administrators, and then the word that they know: it has to be true.
+    # The administrators come first, so that the note to the user is true.
     known = await reach_administrators(bot, begun, call)
     waits = replies.waiting_for_administrator(typed(call), words, known=known)
     told = [note(bot, call, waits, "administrator", private=True)]
@@ -67,7 +67,7 @@ async def wait_for(
     admins: Sequence[UserKey] = ()
     if is_contradicted(needs, enabled):
         again = moment + pause_after(call.attempts)
-        if call.attempts >= TOLD_AFTER:
+        if call.attempts >= ATTEMPTS_BEFORE_REPORT:
             still = still_refused(typed(call), words)
             told.append(note(bot, call, still, "still-refused", private=True))
             tenant = call.user.tenant_key
@@ -76,7 +76,7 @@ async def wait_for(
     def work(c: Connection) -> list[OutgoingMessage]:
         suspend(c, call, steps, Wait(WaitsFor.ADMINISTRATOR, needs, retried_at=again), moment)
         app = (platform.name, platform.app_id)
-        # The cards tell of this call already, unless the scopes were enabled in this very moment.
+        # The cards name this call already, unless the scopes have just been enabled.
         wait = begun if scope_waits.is_open(c, *app, scopes) else scope_waits.open(c, *app, scopes, moment)
         content = platform.render_reply(publish_a_version(words))
         notices = [
@@ -86,36 +86,34 @@ async def wait_for(
         return insert_all(c, bot, [*told, *notices])
 
     await deliver_all(bot, await bot.database.write(work))
-    bot.wake.upkeep.set()
+    bot.signals.upkeep.set()
 
 
 def begin(
     c: Connection, bot: Bot, call: DeferredCall, scopes: ScopeSet, words: Words, moment: datetime
 ) -> ScopeWait | list[OutgoingMessage]:
-    """Inside a transaction: what the administrators are told of, or the answer to a call that they are not told of."""
-    if not may_ask_for(c, call.user, scopes, moment):
-        return turn_away(c, bot, call, words, moment)
+    """Open the wait that the administrators' cards show, or refuse the call at the user's daily limit."""
+    if not may_report_scopes(c, call.user, scopes, moment):
+        return refuse_call(c, bot, call, words, moment)
     return scope_waits.open(
         c, call.user.platform, call.user.app_id, scopes, moment, due_at=moment + bot.lease
     )
 
 
-REACHED_WITHIN = 4.0
-"""Seconds that the person's word waits for the administrators' cards."""
+CARD_TIMEOUT = 4.0
+"""Seconds that the note to the user waits for the administrators' cards."""
 
 
 async def reach_administrators(bot: Bot, wait: ScopeWait, call: DeferredCall) -> bool:
-    """Shows the card to every administrator; returns whether one of them has it by now.
+    """Show the card to every administrator. Returns whether one of them has it by now.
 
-    What takes longer goes on by itself, as does what a crash interrupts: the wait's cards are due again.
+    Cards that take longer, or that a crash interrupts, are due again.
     """
     showing = bot.background(show_cards(bot, bot.platform_of(call.user), wait, call))
-    await asyncio.wait({showing}, timeout=REACHED_WITHIN)
-    keys = [
-        key
-        for each in await bot.administrators(bot.platform_of(call.user))
-        for key in keys_of_card(wait.id, each)
-    ]
+    await asyncio.wait({showing}, timeout=CARD_TIMEOUT)
+    platform = bot.platform_of(call.user)
+    admins = [platform.user_key(each, call.user.tenant_key) for each in await bot.administrators(platform)]
+    keys = [key for admin in admins for key in keys_of_card(bot, admin, wait.id)]
 
     def read(c: Connection) -> bool:
         found = [outbox.find(c, key) for key in keys]
@@ -125,7 +123,7 @@ async def reach_administrators(bot: Bot, wait: ScopeWait, call: DeferredCall) ->
 
 
 async def refuse_unknown(bot: Bot, call: DeferredCall, unknown: Requirement) -> None:
-    """Ends a call that needs a scope which does not exist, by all that the platform tells. Nobody could enable it."""
+    """Fail a call that needs a scope which the platform does not list, so that no administrator could enable it."""
     scopes, typed_by_person = sorted(named(unknown)), call.command == AUTHORIZE
     if not typed_by_person:
         told = {"call": call.id, "command": call.command, "scopes": scopes}
@@ -141,48 +139,48 @@ async def refuse_unknown(bot: Bot, call: DeferredCall, unknown: Requirement) -> 
     await deliver_all(bot, await bot.database.write(work))
 
 
-MOST_A_DAY = 10
-"""Scope sets, and errors of the platform's page, that one person can have the administrators told of in a day."""
+MAX_REPORTS_PER_DAY = 10
+"""Scope sets and page errors of one user about which the administrators are told in a day."""
 
 
-def may_ask_for(c: Connection, user: UserKey, scopes: ScopeSet, moment: datetime) -> bool:
-    """Inside a transaction: takes one of the person's places of this day, unless the administrators know already."""
+def may_report_scopes(c: Connection, user: UserKey, scopes: ScopeSet, moment: datetime) -> bool:
+    """Whether the administrators may be told about these scopes; counts as a report unless they know already."""
     if scope_waits.is_open(c, user.platform, user.app_id, scopes):
         return True
-    return take_place(c, user, moment)
+    return may_report(c, user, moment)
 
 
-def take_place(c: Connection, user: UserKey, moment: datetime) -> bool:
-    """Inside a transaction: whether the administrators may be told of one more thing for this person today."""
+def may_report(c: Connection, user: UserKey, moment: datetime) -> bool:
+    """Count one more report of this user today. Returns False at the limit."""
     day = f"administrators-{moment:%Y-%m-%d}-{user.tenant_key}-{user.open_id}"
     return any(
         seen_events.record(c, user.platform, user.app_id, f"{day}-{place}", moment)
-        for place in range(MOST_A_DAY)
+        for place in range(MAX_REPORTS_PER_DAY)
     )
 
 
-def turn_away(
+def refuse_call(
     c: Connection, bot: Bot, call: DeferredCall, words: Words, moment: datetime
 ) -> list[OutgoingMessage]:
-    """Inside a transaction: ends a call for whose scopes the administrators are not bothered."""
+    """Fail a call at its user's daily limit of reports."""
     if not calls.settle(c, call.id, call.claim, CallStatus.FAILED, "administrators_told_enough", moment):
         raise LeaseLost
     return insert_all(c, bot, [answer(bot, call, too_many_scope_requests(typed(call), words))])
 
 
-TOLD_AFTER = 4
+ATTEMPTS_BEFORE_REPORT = 4
 """Tries that the platform refuses though its list says that the scope is enabled: a change takes a moment to arrive."""
 
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=4), timedelta(minutes=5)
 
 
 def lacking(needs: Requirement, enabled: ScopeSet | None) -> Requirement:
-    """What of `needs` the app has no scope for, by the list; nothing when that cannot be told."""
+    """Return the clauses for which the app has no scope; none if the list cannot be read."""
     return choose_scopes(needs, frozenset(), enabled).unavailable
 
 
 def is_contradicted(needs: Requirement, enabled: ScopeSet | None) -> bool:
-    """Whether the list says that the app has what the platform has just refused for want of."""
+    """Whether the list has the scopes for want of which the platform has just refused the call."""
     return enabled is not None and not lacking(needs, enabled)
 
 
@@ -193,9 +191,9 @@ def pause_after(attempts: int) -> timedelta:
 def to_enable(
     needs: Requirement, enabled: ScopeSet | None, is_known: Callable[[Scope], bool]
 ) -> tuple[ScopeSet, Requirement]:
-    """The preferred alternative of each clause that the app cannot meet (of all, when that cannot be told).
+    """Return the preferred known alternative of each clause that the app cannot meet, and the clauses without one.
 
-    Only what exists counts. Also returns the clauses of which nothing does.
+    Considers all clauses if the list cannot be read.
     """
     clauses = [clause for clause in lacking(needs, enabled) or needs if clause]
     preferred = [next(filter(is_known, clause), None) for clause in clauses]
@@ -212,37 +210,37 @@ def list_scopes(described: Mapping[Scope, Words]) -> Words:
     )
 
 
-async def look_again(bot: Bot, platform: Platform, *, asked_by_administrator: bool = False) -> int:
-    """Releases the calls whose scopes the app has by now; returns how many. Costs nothing while nobody waits."""
+async def release_enabled(bot: Bot, platform: Platform, *, asked_by_administrator: bool = False) -> int:
+    """Release the calls whose scopes the app has by now, and return their number. Free while no call waits."""
 
     def read(c: Connection) -> tuple[list[DeferredCall], list[ScopeWait]]:
-        return everybody(c), scope_waits.waiting(c, platform.name, platform.app_id)
+        return waiting_calls(c), scope_waits.waiting(c, platform.name, platform.app_id)
 
     found, waits = await bot.database.read(read)
     waiting = await only_genuine(bot, found)
-    if not waiting and not any(may_be_watched(bot, wait) for wait in waits):
+    if not waiting and not any(is_recent(bot, wait) for wait in waits):
         return 0
     enabled = await platform.enabled_scopes(fresh=True)
     ready = [call for call in waiting if may_go_on(call, enabled, asked=asked_by_administrator)]
     if ready:
         await bot.database.write(lambda c: calls.release(c, [call.id for call in ready], now()))
-        bot.wake.calls.set()
+        bot.signals.calls.set()
     if not asked_by_administrator:
-        # Not for a click: its answer would undo what a card shows before it. The next look comes soon.
+        # Not for a click, whose answer would undo the update of a card. The next check comes soon.
         await settle_waits(bot, waits, waiting, enabled)
     return len(ready)
 
 
-def may_be_watched(bot: Bot, wait: ScopeWait) -> bool:
-    """Whether somebody may have waited for it lately: the administrators' card is to say so when it is enabled."""
+def is_recent(bot: Bot, wait: ScopeWait) -> bool:
+    """Whether a call may have waited recently, so that the administrators' card has to be updated."""
     return wait.cards_due_at is not None and wait.cards_due_at > now() - bot.deferred_ttl
 
 
 def may_go_on(call: DeferredCall, enabled: ScopeSet | None, *, asked: bool) -> bool:
-    """Whether a call that waits for the administrator is worth another try.
+    """Whether a call that waits for an administrator is worth another attempt.
 
-    When the list says so, or cannot be read; ever more rarely when the platform refuses all the same. One whose page
-    showed an error that the list does not explain (it still names its request) waits for the administrator's word.
+    So it is if the list says so or cannot be read, with growing pauses if the platform still refuses. A call whose page
+    showed an unexplained error, which still names its request, waits until an administrator confirms.
     """
     return not lacking(call.needs, enabled) and (
         asked or (call.request_id is None and call.runs_after <= now())
@@ -252,9 +250,9 @@ def may_go_on(call: DeferredCall, enabled: ScopeSet | None, *, asked: bool) -> b
 async def settle_waits(
     bot: Bot, waits: Sequence[ScopeWait], waiting: Sequence[DeferredCall], enabled: ScopeSet | None
 ) -> None:
-    """What is enabled, and what no call has come back to wait for, is done: the administrators' cards say so.
+    """Settle the waits whose scopes are enabled and needed by no waiting call. The administrators' cards say so.
 
-    A list may say "enabled" while the platform goes on refusing; then nobody is thanked, nor told anew.
+    A list may say "enabled" while the platform still refuses; then the calls keep waiting, and so does the card.
     """
     needed = named(*(call.needs for call in waiting))
     for wait in waits:
@@ -270,11 +268,11 @@ async def settle_waits(
                 )
 
         await bot.database.write(work)
-        bot.wake.upkeep.set()
+        bot.signals.upkeep.set()
 
 
 async def apply(bot: Bot, user: UserKey) -> ScopeApplication:
-    """Has the platform ask the organization's administrator for all that the app has applied for."""
+    """Ask the organization's administrator, through the platform, for the scopes that the app has applied for."""
     applications = bot.platform_of(user).scope_applications
     if applications is None:
         return ScopeApplication.FAILED
@@ -289,9 +287,9 @@ async def apply(bot: Bot, user: UserKey) -> ScopeApplication:
 
 
 async def show_due_cards(bot: Bot, platform: Platform) -> None:
-    """Makes the administrators' cards true: one for each of them and each scope set, changed as things move on.
+    """Draw the administrators' cards that are due: one for each administrator and scope set.
 
-    What a crash or the platform interrupts is due again when its lease ends.
+    A card that a crash or the platform interrupts is due again when its lease expires.
     """
     claim = bot.claim(app=platform.app)
     due = await bot.database.write(lambda c: claim_due_administrator_cards(c, claim, limit=5))
@@ -299,12 +297,12 @@ async def show_due_cards(bot: Bot, platform: Platform) -> None:
 
 
 async def show_cards(bot: Bot, platform: Platform, wait: ScopeWait, also: DeferredCall | None = None) -> None:
-    """`also`: a call that is about to wait for just these scopes."""
-    found = await bot.database.read(everybody)
+    """Show the cards of a wait to all administrators. `also` is a call that is about to wait for these scopes."""
+    found = await bot.database.read(waiting_calls)
     waiting = [call for call in found if call.genuine and is_about(wait, call)]
     waiting += [also] if also is not None else []
     if also is None and not wait.scopes <= named(*(call.needs for call in waiting)):
-        # The row has no seal, and administrators are asked only for what genuine calls need.
+        # The row is not authenticated: administrators are asked only for what authenticated calls need.
         waiting = []
     applications = platform.scope_applications
     card = AdministratorCard(
@@ -324,7 +322,7 @@ async def show_cards(bot: Bot, platform: Platform, wait: ScopeWait, also: Deferr
 
 
 def described(bot: Bot, call: DeferredCall) -> str:
-    """The command as an administrator reads it."""
+    """Return the command as administrators see it."""
     command = bot.commands.get(call.command)
     try:
         more = command.told(call.arguments) if command else ""
@@ -334,12 +332,12 @@ def described(bot: Bot, call: DeferredCall) -> str:
     return f"{typed(call)} {more}".rstrip()
 
 
-def everybody(c: Connection) -> list[DeferredCall]:
-    return calls.waiting_for(c, WaitsFor.ADMINISTRATOR, limit=AT_A_TIME)
+def waiting_calls(c: Connection) -> list[DeferredCall]:
+    return calls.waiting_for(c, WaitsFor.ADMINISTRATOR, limit=MAX_WAITING_CALLS)
 
 
-AT_A_TIME = 200
-"""Waiting calls that one look considers."""
+MAX_WAITING_CALLS = 200
+"""Waiting calls that one check considers."""
 
 
 def is_about(wait: ScopeWait, call: DeferredCall) -> bool:
@@ -347,36 +345,38 @@ def is_about(wait: ScopeWait, call: DeferredCall) -> bool:
 
 
 async def show_to(bot: Bot, admin: UserKey, card: AdministratorCard) -> bool:
-    """Sends the card to an administrator, or changes the one they have. False: it is worth another try.
+    """Send the card to an administrator, or update the one they have. Returns False if it has to be retried.
 
-    Who waits in a later time, when that can no longer be changed, is told of by a card of that time.
+    When the first card can no longer be changed, a second one replaces it.
     """
     content = bot.platform_of(admin).render_card(card)
-    key, key_of_fortnight = keys_of_card(card.subject, admin.open_id)
+    key, later_key = keys_of_card(bot, admin, card.subject)
     first = await show_as(bot, admin, card, key, content)
     if not isinstance(first, NotSent):
         return first
-    again = await show_as(bot, admin, card, key_of_fortnight, content)
+    again = await show_as(bot, admin, card, later_key, content)
     return again is not False
 
 
-def keys_of_card(subject: str, open_id: str) -> tuple[str, str]:
-    """The delivery keys of an administrator's card: the first, and that of a time when the first cannot be changed.
+def keys_of_card(bot: Bot, admin: UserKey, subject: str) -> tuple[str, str]:
+    """Return the delivery keys of an administrator's card: of the first, and of one that replaces it later.
 
-    Four digits: the platform takes fifty characters, and a card can be changed for fourteen days.
+    The second changes with each window in which a card can be edited. Both keys are short: a platform may limit them
+    to 50 characters.
     """
-    key = f"{subject}-{open_id[-12:]}"
-    return key, f"{key}-{now().toordinal() // 14:x}"
+    window = bot.platform_of(admin).limits.card_edit_window
+    key = f"{subject}-{admin.open_id[-12:]}"
+    return key, f"{key}-{now().toordinal() // max(1, window.days):x}"
 
 
 async def show_as(
     bot: Bot, admin: UserKey, card: AdministratorCard, key: str, content: Content
 ) -> bool | NotSent:
-    """`show_to` for the card of one delivery key; `NotSent` when it can no longer be changed."""
+    """`show_to` for one delivery key. Returns `NotSent` if its card can no longer be changed."""
     before = await bot.database.read(lambda c: outbox.find(c, key))
     if before is None:
         if not card.waiting:
-            # It was enabled, or given up, before this administrator heard of it.
+            # It was enabled or given up before this administrator was told.
             return True
         message = draft(bot, admin, content, kind="administrator_card", key=key)
         await deliver_all(bot, await bot.database.write(lambda c: insert_all(c, bot, [message])))
@@ -389,6 +389,6 @@ async def show_as(
     if result.retry:
         return False
     if not result.gone:
-        # One that they alone see in a group cannot be changed.
+        # An ephemeral card cannot be changed.
         await withdraw(bot.platform_of(admin), before.message_id)
     return result

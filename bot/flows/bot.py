@@ -1,4 +1,4 @@
-"""What every flow is given: the bot's parts and settings. Holds no state of a conversation."""
+"""`Bot`: the parts and settings that every flow is given. It holds no state of a conversation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bot.core.commands import Registry
 from bot.core.language import Language
 from bot.core.people import UserKey
 from bot.core.platform import Platform
-from bot.flows.hints import Pulse, Repeats, SilentReplicas, Wakers, Watch
+from bot.flows.hints import HeartbeatRecord, RepeatedAnswers, SilentReplicas, Unacknowledged, WorkSignals
 from bot.flows.limits import Capacity, RepeatedLogs, Throttle, UserPacing
 from bot.store.queue import Claim
 
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 WRITE_RETRY_TIMEOUT = 300.0
-"""Seconds for which `Bot.insist` tries to write."""
+"""Seconds, for `Bot.write_until_stored`."""
 
 WRITE_RETRY_INTERVAL = 0.5
 
@@ -40,44 +40,43 @@ def now() -> datetime:
 class Bot:
     database: Database
     platforms: Mapping[str, Platform]
-    """By app: `UserKey.app`, `Platform.app`. Not empty."""
+    """By app (`UserKey.app`, `Platform.app`). Not empty."""
     commands: Registry
     worker: str
-    """The id of this replica: in leases, and in the heartbeat."""
+    """The id of this replica in leases and heartbeats."""
     public_url: str
-    """Empty: no browser reaches the bot."""
+    """Where browsers reach the bot, without a slash at the end. Empty if they cannot."""
     key_ids: tuple[str, ...]
-    """Fingerprints of the encryption keys, for whoever wants to rotate them."""
+    """Fingerprints of the encryption keys. Operators compare them between replicas while they rotate keys."""
     admins: Mapping[str, tuple[str, ...]]
-    """The open_ids of the configured administrators, by app; for an app without any the platform names them."""
+    """The open_ids of the configured administrators, by app. Without an entry, the platform names them."""
     authorization_ttl: timedelta
     deferred_ttl: timedelta
     time_zone: str = "UTC"
-    """Of people whose own is not known."""
+    """For users whose own time zone is unknown."""
     lease: timedelta = timedelta(seconds=20)
-    """How long a claim holds without being extended; a killed replica's work is taken over after it."""
-    wake: Wakers = field(default_factory=Wakers)
-    pulse: Pulse = field(default_factory=Pulse)
-    silent: SilentReplicas = field(default_factory=SilentReplicas)
-    lines: UserPacing = field(default_factory=UserPacing)
-    watch: Watch = field(default_factory=Watch)
-    repeats: Repeats = field(default_factory=Repeats)
+    """How long a claim holds without being extended. Then another replica takes over the work."""
+    signals: WorkSignals = field(default_factory=WorkSignals)
+    heartbeat: HeartbeatRecord = field(default_factory=HeartbeatRecord)
+    silent_replicas: SilentReplicas = field(default_factory=SilentReplicas)
+    pacing: UserPacing = field(default_factory=UserPacing)
+    unacknowledged: Unacknowledged = field(default_factory=Unacknowledged)
+    repeated_answers: RepeatedAnswers = field(default_factory=RepeatedAnswers)
     recalled: set[tuple[str, UserKey]] = field(default_factory=set)
-    """Calls, and whose they are, whose questions turned out to be recalled by a refusal of the platform's. Upkeep drops
-    them; the event, or the next refusal, tells of what a crash forgets here."""
+    """Calls whose message turned out to be recalled when the platform refused a reply to it, and their users. Chores
+    cancel them. After a crash, the event or the next refusal names them again."""
     refusals: RepeatedLogs = field(default_factory=RepeatedLogs)
-    sign_in_pace: Throttle = field(default_factory=lambda: Throttle(interval=0.1, longest_wait=5.0))
-    """A fifth of what the token endpoint takes: the rest is for authorizations and refreshes."""
-    sign_in_room: Capacity = field(default_factory=lambda: Capacity(most=20))
-    tasks: set[asyncio.Task[None]] = field(default_factory=set)
-    """What goes on after an answer was given. Nothing depends on it: all of it is also in the database."""
-
-    transfers: set[asyncio.Task[object]] = field(default_factory=set)
-    """What spends something at the platform that works once. A process that stops waits for these."""
+    sign_in_throttle: Throttle = field(default_factory=lambda: Throttle(interval=0.1, longest_wait=5.0))
+    """Ten sign-ins a second: the platform's limit for its token endpoint is shared with authorizations and refreshes."""
+    sign_in_capacity: Capacity = field(default_factory=lambda: Capacity(most=20))
+    background_tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    """Work that continues after a response. It may be cancelled: all of it is also in the database."""
+    critical_tasks: set[asyncio.Task[object]] = field(default_factory=set)
+    """Work that spends a value that the platform accepts once. A process that stops waits for it."""
 
     @property
     def by_device(self) -> bool:
-        """No page of ours can be reached, so people authorize on the platform's own (RFC 8628)."""
+        """Whether users authorize with a device code (RFC 8628), because no browser reaches a page of the bot."""
         return not self.public_url
 
     def platform_of(self, user: UserKey) -> Platform:
@@ -98,10 +97,10 @@ class Bot:
         return self.platform_of(user).card_link(f"{self.public_url}/authorize/{ticket}")
 
     def note_recall(self, call_id: str | None, user: UserKey) -> None:
-        """The platform takes nothing on the question of a call: it was recalled, and the event is late, or lost."""
+        """Note that the message of a call was recalled: the platform refuses replies to it before the event arrives."""
         if call_id is not None:
             self.recalled.add((call_id, user))
-            self.wake.upkeep.set()
+            self.signals.upkeep.set()
 
     def claim(self, moment: datetime | None = None, *, app: str | None = None) -> Claim:
         """Return a claim of this replica from `moment` (now) on, by default on rows of the database's app."""
@@ -110,20 +109,22 @@ class Bot:
 
     def background(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
+        self.background_tasks.add(task)
+        task.add_done_callback(self.background_tasks.discard)
         return task
 
-    async def carry_through(self, transfer: Coroutine[None, None, T]) -> T:
-        """Runs what is not to be interrupted half-way: it goes on although whoever waits for it is cancelled."""
-        task = asyncio.create_task(transfer)
-        self.transfers.add(task)
-        task.add_done_callback(self.transfers.discard)
+    async def run_to_completion(self, work: Coroutine[None, None, T]) -> T:
+        """Await a task that continues even if the caller is cancelled."""
+        task = asyncio.create_task(work)
+        self.critical_tasks.add(task)
+        task.add_done_callback(self.critical_tasks.discard)
         return await asyncio.shield(task)
 
-    async def insist(self, work: Callable[[Connection], T]) -> T:
-        """Writes what the platform has given once, and nobody but this process knows: a database that is away is
-        waited for."""
+    async def write_until_stored(self, work: Callable[[Connection], T]) -> T:
+        """Write what cannot be fetched from the platform a second time, retrying while the database is unreachable.
+
+        Raises the last error after `WRITE_RETRY_TIMEOUT`.
+        """
         give_up_at = asyncio.get_running_loop().time() + WRITE_RETRY_TIMEOUT
         while True:
             try:
@@ -145,10 +146,10 @@ class Bot:
         return user.open_id in await self.administrators(self.platform_of(user))
 
 
-def language_of(text: str | None, locale: Language | None, known: Language | None) -> Language:
-    """The client's own locale first, then Chinese characters in the message, then what was known before."""
+def language_of(text: str | None, locale: Language | None) -> Language:
+    """Return the language of the client's locale, else Chinese for a message with Chinese characters, else English."""
     if locale is not None:
         return locale
     if text and any("\u4e00" <= character <= "\u9fff" for character in text):
         return "zh"
-    return known or "en"
+    return "en"

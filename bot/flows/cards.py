@@ -1,7 +1,8 @@
-"""Makes the cards of authorization requests true: sends them, and changes their face as things move on.
+"""Sends the cards of authorization requests and updates them.
 
-A card's face follows from its request, which counts the changes it should show and the one it does. One worker at a
-time draws a request's card, so an old face cannot come back; what a crash interrupts is drawn again when it is due.
+A card's face follows from its request, which counts the version that the card should show and the one that it shows.
+One worker at a time draws a request's card, so an old face cannot replace a newer one. A card that a crash interrupts is
+due again when its lease expires.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from bot.core.calls import DeferredCall, WaitsFor
 from bot.core.cards import AuthorizationCard, DeviceLink, Face
 from bot.core.grants import REVOKED_AT_PLATFORM, REVOKED_BY_OPERATOR, REVOKED_BY_USER, Grant, GrantStatus
 from bot.core.language import Words
-from bot.core.lifecycle import REQUESTS
+from bot.core.lifecycle import is_live
 from bot.core.messages import Destination, DirectChat, NotSent
 from bot.core.oauth import urlsafe
 from bot.core.requests import AuthorizationRequest, DeviceAuthorization, DeviceStatus, RequestStatus
@@ -26,24 +27,23 @@ from bot.core.secrets import Secret
 from bot.core.words import cards as card_words
 from bot.core.words import replies
 from bot.core.words.refusals import card_refused
-from bot.flows.authorize.open import one_link
+from bot.flows.authorize.open import link_scopes
 from bot.flows.bot import Bot, now
 from bot.flows.outbox import (
-    SAME_MESSAGE_FOR,
     Draft,
     answer,
     declined,
     deliver_all,
     expired,
     insert_all,
-    later,
-    no_way,
+    no_route_reply,
     note,
-    reach,
+    retry_time,
+    send_by_any_route,
     typed,
     withdraw,
 )
-from bot.store import attempts, calls, device_authorizations, grants, requests
+from bot.store import attempts, calls, device_authorizations, grants, requests, users
 from bot.store.cards import card_shown, claim_card, claim_due_cards, postpone_card, redraw_card
 from bot.store.ids import new_id
 from bot.store.outbox import OutgoingMessage
@@ -71,7 +71,7 @@ def face_of(request: AuthorizationRequest) -> Face:
 
 
 async def card_of(bot: Bot, request: AuthorizationRequest) -> AuthorizationCard:
-    """The card as the request wants it now. It has a link only while there is something to follow it for."""
+    """Return the card of a request in its current state. It has a link only while the request can be answered."""
     face, platform = face_of(request), bot.platform_of(request.user)
     waiting = face in {Face.WAITING, Face.REDEEMING}
     by_device = waiting and bot.by_device
@@ -104,37 +104,37 @@ async def card_of(bot: Bot, request: AuthorizationRequest) -> AuthorizationCard:
     )
 
 
-AGAIN = {
+WHY_AGAIN = {
     "expired": card_words.AGAIN_EXPIRED,
     REVOKED_BY_USER: card_words.AGAIN_REVOKED,
     REVOKED_BY_OPERATOR: card_words.AGAIN_REVOKED_BY_OPERATOR,
     REVOKED_AT_PLATFORM: card_words.AGAIN_REVOKED_AT_PLATFORM,
 }
-"""By the reason for which the grant before ended."""
+"""By the reason why the previous grant ended."""
 
 
 def why_again(request: AuthorizationRequest, grant: Grant) -> Words | None:
-    """Why the person is asked although they authorized something before; None when it is for something new."""
+    """Return why the user is asked although they have authorized before, or None if the scopes are new."""
     if grant.status is GrantStatus.ACTIVE:
         lost = request.scopes & grant.scopes_ever - {OFFLINE_ACCESS}
         return card_words.AGAIN_LOST if lost else None
     reason = grant.end_reason or ""
     over = card_words.AGAIN_OVER if reason.startswith("refresh_refused") else card_words.AGAIN_ENDED
-    return AGAIN.get(reason, over)
+    return WHY_AGAIN.get(reason, over)
 
 
 def was_opened(
     c: Connection, bot: Bot, request: AuthorizationRequest, device: DeviceAuthorization | None
 ) -> bool:
-    """Whether the person may have seen the platform's page for what the request asks for now."""
-    asked = one_link(request.scopes)
+    """Whether the user may have seen the platform's page with the scopes that the request asks for now."""
+    asked = link_scopes(bot, request)
     if bot.by_device:
         return device is not None and device.link is not None and device.scopes == asked
     return attempts.was_opened(c, request.id, asked)
 
 
 def device_link(device: DeviceAuthorization) -> DeviceLink | None:
-    """What the platform minted, while it lives."""
+    """Return the link of a device code that has not expired, or None."""
     if device.link is None or device.user_code is None or device.expires_at is None:
         return None
     return DeviceLink(device.link, device.user_code, device.expires_at) if device.expires_at > now() else None
@@ -150,7 +150,7 @@ NOTICES = {
 
 
 def notice(device: DeviceAuthorization) -> Words | None:
-    """How the last press of the button ended, if it has to be pressed again."""
+    """Return how the last device authorization ended, if the user has to start another one."""
     match device.status:
         case DeviceStatus.FAILED:
             return NOTICES.get(device.outcome or "", card_words.DEVICE_FAILED)
@@ -161,7 +161,7 @@ def notice(device: DeviceAuthorization) -> Words | None:
 
 
 async def show_card(bot: Bot, request_id: str) -> None:
-    """Makes the card's face true. One worker at a time does so for a request, hence no old face comes back."""
+    """Claim a request's card, and draw it until it shows the current version."""
     while True:
         request = await bot.database.write_one(partial(claim_card, request=request_id, claim=bot.claim()))
         if request is None:
@@ -171,31 +171,32 @@ async def show_card(bot: Bot, request_id: str) -> None:
 
 
 async def show_claimed(bot: Bot, request: AuthorizationRequest, asked: DeferredCall | None = None) -> None:
-    """`show_card` for a card that is claimed already; `asked`: the call that has asked just now, if one has."""
+    """Draw a card that is claimed already. `asked` is the call that has just asked for it, if one has."""
     if await draw(bot, request, asked):
         await show_card(bot, request.id)
 
 
 async def draw(bot: Bot, request: AuthorizationRequest, asked: DeferredCall | None = None) -> bool:
-    """Sends or changes a claimed card. True when it was shown, and has to be shown again already."""
-    live, platform = request.status in REQUESTS.live, bot.platform_of(request.user)
-    if request.card_message_id is None and not live and now() - request.created_at > SAME_MESSAGE_FOR:
-        # It was never sent, or its sender died before it could note so; sending it again no longer tells which.
-        return await shown(bot, request, None, ephemeral=False)
+    """Send or update a claimed card. Returns whether it has to be drawn again."""
+    live, platform = is_live(request.status), bot.platform_of(request.user)
+    age = now() - request.created_at
+    if request.card_message_id is None and not live and age > platform.limits.idempotency_window:
+        # Never sent, or its sender died before recording it. The idempotency key no longer tells which.
+        return await record_shown(bot, request, None, ephemeral=False)
     if request.ticket is None:
         return await replace_unproven(bot, request)
     content = platform.render_card(await card_of(bot, request))
     if request.card_lease_until is None or now() >= request.card_lease_until:
-        return False  # somebody else's by now, who may have drawn a newer face already
-    waiting = await who_waits(bot, request, asked) if live else []
+        return False  # another worker has it, and may have drawn a newer face
+    waiting = await waiting_calls(bot, request, asked) if live else []
     if request.card_message_id is None:
-        destination = where_to_ask(request, [asked] if asked else waiting)
-        sent = await reach(bot, destination, content, card_key(request))
+        destination = card_destination(request, [asked] if asked else waiting)
+        sent = await send_by_any_route(bot, destination, content, card_key(request))
         if not isinstance(sent, NotSent):
-            # A repeated sending gives the first one's message, which may show less than this face: drawn once more.
+            # A repeated request returns the message of the first, which may show an older version: draw it again.
             version = request.card_wanted if sent.ephemeral else max(1, request.card_wanted - 1)
-            notes = where_it_is(bot, waiting, in_group=sent.ephemeral)
-            return await shown(
+            notes = group_notes(bot, waiting, in_group=sent.ephemeral)
+            return await record_shown(
                 bot, request, sent.message_id, ephemeral=sent.ephemeral, version=version, notes=notes
             )
         problem = sent
@@ -204,19 +205,19 @@ async def draw(bot: Bot, request: AuthorizationRequest, asked: DeferredCall | No
     else:
         failed = await platform.update_card(request.card_message_id, content)
         if failed is None:
-            notes = where_it_is(bot, waiting, in_group=False)
-            return await shown(bot, request, request.card_message_id, ephemeral=False, notes=notes)
+            notes = group_notes(bot, waiting, in_group=False)
+            return await record_shown(bot, request, request.card_message_id, ephemeral=False, notes=notes)
         problem = failed
-    return await not_shown(bot, request, problem, live=live)
+    return await record_failure(bot, request, problem, live=live)
 
 
 def card_key(request: AuthorizationRequest) -> str:
-    """What the platform recognizes a repeated sending of this card by."""
+    """Return the idempotency key under which this card is sent."""
     return f"card-{request.id}-{request.card_moves}" if request.card_moves else f"card-{request.id}"
 
 
-async def leave_behind(bot: Bot, request: AuthorizationRequest, message_id: str) -> None:
-    """The card was sent anew: the old message points to it. Should this fail, its link still does the same."""
+async def supersede_message(bot: Bot, request: AuthorizationRequest, message_id: str) -> None:
+    """Mark the old message of a card that was sent again. If this fails, the old link still works."""
     platform = bot.platform_of(request.user)
     if request.card_ephemeral:
         await withdraw(platform, message_id)
@@ -226,19 +227,19 @@ async def leave_behind(bot: Bot, request: AuthorizationRequest, message_id: str)
 
 
 async def draw_ephemeral(bot: Bot, request: AuthorizationRequest, message_id: str) -> bool:
-    """A card that only one member of a group sees cannot be changed: it is deleted, and replaced while it asks."""
+    """Delete an ephemeral card, which cannot be changed. While its request is open, another one replaces it."""
     if request.status is RequestStatus.REDEEMING:
-        return await shown(bot, request, message_id, ephemeral=True)
+        return await record_shown(bot, request, message_id, ephemeral=True)
     failed = await withdraw(bot.platform_of(request.user), message_id)
     if failed is not None:
-        return await not_shown(bot, request, failed, live=request.status is RequestStatus.OPEN)
+        return await record_failure(bot, request, failed, live=request.status is RequestStatus.OPEN)
     if request.status is RequestStatus.OPEN:
         await replace_card(bot, request)
         return False
-    return await shown(bot, request, message_id, ephemeral=True)
+    return await record_shown(bot, request, message_id, ephemeral=True)
 
 
-async def shown(
+async def record_shown(
     bot: Bot,
     request: AuthorizationRequest,
     message_id: str | None,
@@ -247,10 +248,7 @@ async def shown(
     version: int | None = None,
     notes: Sequence[Draft] = (),
 ) -> bool:
-    """Notes that the card shows this version: what was wanted of it, unless another one is named.
-
-    `notes` say where the card is, and are due now.
-    """
+    """Record that the card shows a version, by default the wanted one. `notes` tell groups where it is."""
     version = version or request.card_wanted
     messages: list[OutgoingMessage] = []
 
@@ -269,32 +267,36 @@ async def shown(
 
 
 async def redraw(bot: Bot, request: AuthorizationRequest) -> bool:
-    """Drawn, but too late: it may have taken the place of a newer face."""
+    """Make the card due again, because a late drawing may have replaced a newer face."""
     return await bot.database.write(lambda c: redraw_card(c, request.id, now()))
 
 
-async def not_shown(bot: Bot, request: AuthorizationRequest, problem: NotSent, *, live: bool) -> bool:
+async def record_failure(bot: Bot, request: AuthorizationRequest, problem: NotSent, *, live: bool) -> bool:
     log.warning(
         "card not shown",
         extra={"request": request.id, "reason": problem.reason, "retry": problem.retry, "gone": problem.gone},
     )
     if problem.retry:
-        until = later(now(), request.card_attempts, problem.retry_after)
+        until = retry_time(now(), request.card_attempts, problem.retry_after)
         postponed = await bot.database.write(lambda c: postpone_card(c, request, bot.worker, until))
         if not postponed and problem.may_have_arrived:
             await redraw(bot, request)
     elif live and problem.gone and request.card_message_id is not None:
         await replace_card(bot, request)
     else:
-        # Nobody can be shown this card any more; what waits behind it runs out at its own time.
-        words = await no_card_comes(bot, request, problem) if live else await told_otherwise(bot, request)
-        await shown(bot, request, request.card_message_id, ephemeral=request.card_ephemeral)
+        # This card can no longer be shown. The calls that wait for it expire in time.
+        words = (
+            await report_missing_card(bot, request, problem)
+            if live
+            else await report_by_message(bot, request)
+        )
+        await record_shown(bot, request, request.card_message_id, ephemeral=request.card_ephemeral)
         await deliver_all(bot, words)
     return False
 
 
-async def no_card_comes(bot: Bot, request: AuthorizationRequest, why: NotSent) -> list[OutgoingMessage]:
-    """A word to each call that waits behind a card which the platform does not take, unless one is there to be seen."""
+async def report_missing_card(bot: Bot, request: AuthorizationRequest, why: NotSent) -> list[OutgoingMessage]:
+    """Tell each waiting call that the platform refuses the card, unless an earlier message shows it."""
     if request.card_message_id is not None:
         return []
 
@@ -303,8 +305,8 @@ async def no_card_comes(bot: Bot, request: AuthorizationRequest, why: NotSent) -
             note(
                 bot,
                 call,
-                no_way(bot, call, why) or card_refused(typed(call), why.reason),
-                # In a group it takes the place of the note that says where the card is.
+                no_route_reply(bot, call, why) or card_refused(typed(call), why.reason),
+                # In a group it replaces the note that says where the card is.
                 "note" if call.chat.kind == "group" else "no-card",
             )
             for call in calls.suspended_of(c, request.user)
@@ -321,8 +323,8 @@ ENDS = {
 }
 
 
-async def told_otherwise(bot: Bot, request: AuthorizationRequest) -> list[OutgoingMessage]:
-    """A word to each call whose end the card was to show, when the card can no longer be changed."""
+async def report_by_message(bot: Bot, request: AuthorizationRequest) -> list[OutgoingMessage]:
+    """Answer each call whose end the card should have shown, when the card can no longer be changed."""
     if request.status not in ENDS:
         return []
     outcome, word = ENDS[request.status]
@@ -335,21 +337,21 @@ async def told_otherwise(bot: Bot, request: AuthorizationRequest) -> list[Outgoi
 
 
 async def replace_unproven(bot: Bot, request: AuthorizationRequest) -> bool:
-    """Nobody can tell any more that the bot wrote this request: its card is not drawn.
+    """Replace a request that cannot be authenticated, without drawing its card.
 
-    Another one asks for what calls do wait for, if some do. The message left behind says no more than that.
+    Another request asks for what calls really wait for, if any do. The message of the old card only says that.
     """
     if request.status is not RequestStatus.OPEN:
-        return await shown(bot, request, request.card_message_id, ephemeral=request.card_ephemeral)
-    known = await bot.database.read(lambda c: waited_for(c, request))
+        return await record_shown(bot, request, request.card_message_id, ephemeral=request.card_ephemeral)
+    known = await bot.database.read(lambda c: narrowed_to_waiting(c, request))
     await replace_card(bot, known)
     if known.card_message_id is not None:
-        await leave_behind(bot, known, known.card_message_id)
+        await supersede_message(bot, known, known.card_message_id)
     return False
 
 
-def waited_for(c: Connection, request: AuthorizationRequest) -> AuthorizationRequest:
-    """Inside a transaction: the request with what calls of its person wait for, and no more."""
+def narrowed_to_waiting(c: Connection, request: AuthorizationRequest) -> AuthorizationRequest:
+    """Return the request with only the scopes that the user's suspended calls need."""
     waiting = [
         call for call in calls.suspended_of(c, request.user) if call.waits_for is WaitsFor.AUTHORIZATION
     ]
@@ -367,10 +369,11 @@ def waited_for(c: Connection, request: AuthorizationRequest) -> AuthorizationReq
 
 
 async def replace_card(bot: Bot, request: AuthorizationRequest) -> None:
-    """The card is gone, cannot be changed or has lost its link: another request, with its own card, takes its place."""
+    """Supersede a request whose card is gone, cannot be changed or has lost its link, by one with its own card."""
     ticket, moment = Secret(urlsafe(secrets.token_bytes(32))), now()
 
     def work(c: Connection) -> AuthorizationRequest | None:
+        users.lock(c, request.user)
         shown_last = card_shown(
             c, request, bot.worker, request.card_wanted, message_id=request.card_message_id,
             ephemeral=request.card_ephemeral, now=moment,
@@ -401,17 +404,17 @@ async def replace_card(bot: Bot, request: AuthorizationRequest) -> None:
         await show_card(bot, fresh.id)
 
 
-async def who_waits(
+async def waiting_calls(
     bot: Bot, request: AuthorizationRequest, asked: DeferredCall | None
 ) -> list[DeferredCall]:
-    """The calls that wait for a card; one that was just opened has only the call that asked for it."""
+    """Return the calls that wait for a card. A card that was just opened has only the call that asked for it."""
     if asked is not None and request.card_wanted == 1:
         return [asked]
     return await bot.database.read(lambda c: calls.suspended_of(c, request.user))
 
 
-def where_it_is(bot: Bot, waiting: Sequence[DeferredCall], *, in_group: bool) -> list[Draft]:
-    """The notes in groups that say where a card is: one for each call, the first time that it waits for a consent."""
+def group_notes(bot: Bot, waiting: Sequence[DeferredCall], *, in_group: bool) -> list[Draft]:
+    """Return the notes that tell groups where a card is: one for each call, the first time it waits for a consent."""
     return [
         note(
             bot,
@@ -427,11 +430,11 @@ def where_it_is(bot: Bot, waiting: Sequence[DeferredCall], *, in_group: bool) ->
     ]
 
 
-def where_to_ask(request: AuthorizationRequest, waiting: Sequence[DeferredCall]) -> Destination:
-    """Where a card goes: to the person alone, and in a topic of their chat with the bot as a reply there.
+def card_destination(request: AuthorizationRequest, waiting: Sequence[DeferredCall]) -> Destination:
+    """Return where a card goes: to the user alone, or as a reply in a topic of the direct chat.
 
-    By the latest call that waits. In a group where the person asked, a direct message that is refused can be shown to
-    them alone.
+    The latest waiting call decides. If a direct message is refused, the card can be an ephemeral message in a group where
+    the user has asked.
     """
     group = next((call.chat.chat_id for call in reversed(waiting) if call.chat.kind == "group"), None)
     if not waiting or waiting[-1].chat.kind == "group":
@@ -444,8 +447,8 @@ def where_to_ask(request: AuthorizationRequest, waiting: Sequence[DeferredCall])
 
 
 async def show_due_cards(bot: Bot) -> None:
-    """Cards whose face is not true: after a crash, a failure of the platform, or a change made elsewhere."""
+    """Draw cards that are due: after a crash, a failure of the platform, or a change by another process."""
     claim = bot.claim()
     due = await bot.database.write(lambda c: claim_due_cards(c, claim, limit=20))
-    # Side by side: a card that expired is not to wait for twenty others, nor their leases to run out.
+    # Concurrently, so that no lease expires while the platform is slow.
     await asyncio.gather(*(show_claimed(bot, request) for request in due))

@@ -1,4 +1,4 @@
-"""What falls due regularly, in each replica."""
+"""Chores: what each replica does at intervals."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from bot.core.platform import Platform
 from bot.flows import administrators, cards, outbox, takeover, tokens
 from bot.flows.authorize import device
-from bot.flows.authorize.callback import finish_stranded
+from bot.flows.authorize.callback import complete_stranded
 from bot.flows.authorize.end import drop_recalled, expire_overdue
 from bot.flows.authorize.revoke import revoke_due
 from bot.flows.bot import Bot, now
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Chore:
-    """Something to look after regularly; `every` in seconds."""
+    """Something to do every so many seconds."""
 
     name: str
     every: float
@@ -46,21 +46,21 @@ show_administrators_cards = for_each_platform(administrators.show_due_cards)
 
 
 async def repeat(bot: Bot, chore: Chore) -> None:
-    """Does one chore for ever. A failure is logged, and the chore comes round again."""
+    """Repeat one chore until cancelled. A failure is logged."""
     while True:
         try:
             await chore.do(bot)
         except Exception:
             log.exception("chore failed", extra={"chore": chore.name})
-        # Not in step with the other replicas, which may have been started together.
+        # Out of step with the other replicas, which may have been started together.
         await asyncio.sleep(chore.every * random.uniform(0.75, 1.0))  # noqa: S311
 
 
-async def show_cards_when_woken(bot: Bot) -> None:
-    """What changes a card, or adds a message or revocation, need not wait for the next look."""
+async def show_cards_on_signal(bot: Bot) -> None:
+    """Update cards and revoke tokens as soon as another part of the process signals it, without waiting for the chore."""
     while True:
-        await bot.wake.upkeep.wait()
-        bot.wake.upkeep.clear()
+        await bot.signals.upkeep.wait()
+        bot.signals.upkeep.clear()
         try:
             await drop_recalled(bot)
             await cards.show_due_cards(bot)
@@ -71,7 +71,7 @@ async def show_cards_when_woken(bot: Bot) -> None:
 
 
 async def promote_queued_calls(bot: Bot) -> None:
-    """A call whose turn in its person's line was overlooked waits for a second, and not for ever."""
+    """Promote queued calls whose predecessor ended without promoting them."""
     moment = now()
     await bot.database.write(lambda c: claims.call_up(c, moment))
 
@@ -84,11 +84,11 @@ async def heartbeat(bot: Bot) -> None:
         key_rotation.learn_of_others(c, moment)
 
     await bot.database.write(work)
-    bot.pulse.beat()
+    bot.heartbeat.record()
 
 
 async def prune(bot: Bot) -> None:
-    """Deletes what nobody asks for any more. What is kept, and for how long, is in docs/operating.md."""
+    """Delete rows whose retention period is over (see docs/operating.md)."""
     moment = now()
     more = True
     while more:
@@ -98,23 +98,23 @@ async def prune(bot: Bot) -> None:
 
 
 PRUNE_PAUSE = 0.05
-"""Seconds between two portions of what is deleted: those who wait for the database come first."""
+"""Seconds between two batches, so that other work reaches the database in between."""
 
 
 CHORES = (
     Chore("lines", 1.0, promote_queued_calls),
     Chore("messages", 1.0, outbox.deliver_due),
     Chore("cards", 1.0, cards.show_due_cards),
-    Chore("interim words", 1.0, outbox.send_interim_words),
-    Chore("stranded consents", 2.0, finish_stranded),
-    Chore("device authorizations", 1.0, device.go_on_due),
+    Chore("interim words", 1.0, outbox.send_interim_notes),
+    Chore("stranded consents", 2.0, complete_stranded),
+    Chore("device authorizations", 1.0, device.continue_due),
     Chore("expiry", 2.0, expire_overdue),
     Chore("administrators' cards", 1.0, show_administrators_cards),
-    Chore("administrator", 4.0, for_each_platform(administrators.look_again)),
+    Chore("administrator", 4.0, for_each_platform(administrators.release_enabled)),
     Chore("revocations", 2.0, revoke_due),
-    Chore("renewal", 5.0, tokens.renew_ahead),
+    Chore("renewal", 5.0, tokens.refresh_ahead),
     Chore("heartbeat", 5.0, heartbeat),
-    Chore("other replicas", 0.6, takeover.look_after_others),
+    Chore("other replicas", 0.6, takeover.take_over_from_silent),
     Chore("reactions", 2.0, for_each_platform(remove_due)),
     Chore("retention", 600.0, prune),
 )

@@ -1,7 +1,7 @@
-"""Clicks on the controls of cards: whom the card concerns, what they want, and what the client shows for it.
+"""Clicks on the controls of cards: checks who clicked, carries out the control, and answers with a toast and a card.
 
-A click is answered within 3 seconds and never delivered again. A card is changed in the answer itself: an update that
-is sent before the answer would be undone by it.
+A click has to be answered within 3 seconds and is never delivered again. The answer itself changes the card: it would
+undo an update that is sent before it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from bot.core.words import cards as card_words
 from bot.flows import administrators, cards
 from bot.flows.account import unused_scopes
 from bot.flows.authorize import device
-from bot.flows.authorize.end import cancel_and_tell, cancel_for_administrator, decline
+from bot.flows.authorize.end import cancel_and_answer, cancel_for_administrator, decline
 from bot.flows.authorize.page_errors import report_page_error
 from bot.flows.bot import Bot, now
 from bot.flows.outbox import deliver_all, typed_in_full
@@ -36,14 +36,14 @@ from bot.store.outbox import OutgoingMessage
 from bot.store.transaction import Connection
 
 Handler = Callable[[Bot, UserKey, str], Awaitable[Json]]
-"""Carries out one control for whoever clicked it; the string is the id of what the card is about."""
+"""Carries out one control for the user who clicked it. The string is the id of the card's subject."""
 
-PATIENCE = 2.0
-"""Seconds for the platform's part in answering a click; the click itself has 3."""
+CLICK_TIMEOUT = 2.0
+"""Seconds for requests to the platform. The click itself has to be answered within 3."""
 
 
 async def answer_click(bot: Bot, click: CardClicked) -> Json:
-    """Carries out a card's control and returns what the client shows. Only for the person whom the card concerns."""
+    """Carry out a card's control, and return what the client shows. Only for the user whom the card concerns."""
     moment = now()
 
     def note_click(c: Connection) -> bool:
@@ -65,7 +65,7 @@ async def own_request(bot: Bot, user: UserKey, request_id: str) -> Authorization
     return request if request is not None and request.user == user else None
 
 
-async def not_now(bot: Bot, user: UserKey, request_id: str) -> Json:
+async def decline_request(bot: Bot, user: UserKey, request_id: str) -> Json:
     if await own_request(bot, user, request_id) is None:
         return bot.platform_of(user).click_answer(card_words.CLICK_NOT_YOURS, "error")
     messages = await bot.database.write(lambda c: decline(c, bot, request_id, "not_now", now()))
@@ -74,24 +74,24 @@ async def not_now(bot: Bot, user: UserKey, request_id: str) -> Json:
 
 
 async def fetch_device_link(bot: Bot, user: UserKey, request_id: str) -> Json:
-    """No page of ours can be reached: the card gets the platform's own link, at once or as soon as there is one."""
+    """Start a device authorization: the card gets the verification URI, at once or as soon as there is one."""
     request = await own_request(bot, user, request_id)
     if request is None:
         return bot.platform_of(user).click_answer(card_words.CLICK_NOT_YOURS, "error")
     if not bot.by_device or request.status is not RequestStatus.OPEN or request.expires_at <= now():
         return await answer_with_card(bot, request_id)
     if request.ticket is None:
-        # Not as the bot has written it: its card is replaced, and nothing is asked for by it.
+        # It cannot be authenticated: its card is replaced, and asks for nothing.
         await bot.database.write(lambda c: show_card(c, request_id, now()))
-        bot.wake.upkeep.set()
+        bot.signals.upkeep.set()
         return bot.platform_of(user).click_answer(card_words.CLICK_LINK_LATER, "warning")
-    if not await device.start(bot, request, PATIENCE):
+    if not await device.start_device_authorization(bot, request, CLICK_TIMEOUT):
         return bot.platform_of(user).click_answer(card_words.CLICK_LINK_LATER, "warning")
     return await answer_with_card(bot, request_id, card_words.CLICK_LINK)
 
 
 async def answer_with_card(bot: Bot, request_id: str, when_open: Words = card_words.CLICK_CHANGED) -> Json:
-    """The card's face of this moment, in the answer itself: a separate update sent before it would be undone."""
+    """Answer with the card in its current state."""
     request = await bot.database.read(lambda c: requests.get(c, request_id))
     assert request is not None
     card = await cards.card_of(bot, request)
@@ -102,8 +102,8 @@ async def answer_with_card(bot: Bot, request_id: str, when_open: Words = card_wo
     return platform.click_answer(toast, kind, platform.render_card(card))
 
 
-async def page_error(bot: Bot, user: UserKey, request_id: str) -> Json:
-    """The platform's page shows an error, and it never calls back: the card asks which one."""
+async def ask_which_error(bot: Bot, user: UserKey, request_id: str) -> Json:
+    """Make the card ask which error the platform's page shows."""
     request = await own_request(bot, user, request_id)
     if request is None:
         return bot.platform_of(user).click_answer(card_words.CLICK_NOT_YOURS, "error")
@@ -116,8 +116,8 @@ async def page_error(bot: Bot, user: UserKey, request_id: str) -> Json:
     return platform.click_answer(card_words.CLICK_WHICH_ERROR, "info", asking)
 
 
-async def page_shows(bot: Bot, user: UserKey, request_id: str, *, error: PageError) -> Json:
-    """Which error it is. Counts only for what the card asks for now, and the person has seen the page for."""
+async def report_error(bot: Bot, user: UserKey, request_id: str, *, error: PageError) -> Json:
+    """Handle the named error. Counts only if the user has opened the page for what the card asks for now."""
     request = await own_request(bot, user, request_id)
     if request is None:
         return bot.platform_of(user).click_answer(card_words.CLICK_NOT_YOURS, "error")
@@ -134,16 +134,16 @@ async def page_shows(bot: Bot, user: UserKey, request_id: str, *, error: PageErr
 
 
 async def send_again(bot: Bot, user: UserKey, request_id: str) -> Json:
-    """The card moves to the end of the chat: it was not found where it is."""
+    """Send the card again at the end of the chat, because the user does not find it."""
     request = await own_request(bot, user, request_id)
     if request is None:
         return bot.platform_of(user).click_answer(card_words.CLICK_NOT_YOURS, "error")
     moved = await bot.database.write(lambda c: move_card(c, request_id, now()))
     if not moved:
         return bot.platform_of(user).click_answer(card_words.CLICK_SETTLED, "info")
-    bot.wake.upkeep.set()
+    bot.signals.upkeep.set()
     if request.card_message_id is not None:
-        bot.background(cards.leave_behind(bot, request, request.card_message_id))
+        bot.background(cards.supersede_message(bot, request, request.card_message_id))
     return bot.platform_of(user).click_answer(card_words.CLICK_SENT_AGAIN, "success")
 
 
@@ -151,14 +151,14 @@ async def send_again(bot: Bot, user: UserKey, request_id: str) -> Json:
 
 
 async def decide_write(bot: Bot, user: UserKey, call_id: str, *, confirmed: bool) -> Json:
-    """An old write is carried out, or dropped, as its person says."""
+    """Release or cancel an old write."""
     call = await bot.database.read(lambda c: calls.get(c, call_id))
     if call is None or call.user != user:
         return bot.platform_of(user).click_answer(card_words.CLICK_NOT_YOURS, "error")
     moment = now()
     if confirmed:
         changed = await bot.database.write(lambda c: calls.confirm(c, call_id, moment))
-        bot.wake.calls.set()
+        bot.signals.calls.set()
     else:
         changed, messages = await bot.database.write(lambda c: discard(c, bot, call_id, moment))
         bot.background(deliver_all(bot, messages))
@@ -172,42 +172,42 @@ async def decide_write(bot: Bot, user: UserKey, call_id: str, *, confirmed: bool
 
 
 def discard(c: Connection, bot: Bot, call_id: str, moment: datetime) -> tuple[bool, list[OutgoingMessage]]:
-    """Inside a transaction: drops a write that waits for its person's word. One that got it waits for other things."""
+    """Cancel a write that waits for confirmation. A confirmed one may wait for something else."""
     call = calls.get(c, call_id)
     if call is None or call.waits_for is not WaitsFor.CONFIRMATION:
         return False, []
-    return cancel_and_tell(c, bot, call, moment, "discarded")
+    return cancel_and_answer(c, bot, call, moment, "discarded")
 
 
-CAME_TO_NOTHING = frozenset({CallStatus.EXPIRED, CallStatus.FAILED, CallStatus.CANCELLED})
+RETRYABLE = frozenset({CallStatus.EXPIRED, CallStatus.FAILED, CallStatus.CANCELLED})
 
 
 async def retry(bot: Bot, user: UserKey, call_id: str) -> Json:
-    """What came to nothing is asked once more, as if it had been typed again."""
+    """Repeat a call that failed, as if it had been typed again."""
     call = await bot.database.read(lambda c: calls.get(c, call_id))
     if call is None or call.user != user:
         return bot.platform_of(user).click_answer(card_words.CLICK_NOT_YOURS, "error")
-    return await ask_again(bot, user, [call] if call.status in CAME_TO_NOTHING else [])
+    return await repeat_calls(bot, user, [call] if call.status in RETRYABLE else [])
 
 
 async def retry_expired(bot: Bot, user: UserKey, request_id: str) -> Json:
-    """All that expired with a request is asked once more."""
+    """Repeat all calls that expired with a request."""
     if await own_request(bot, user, request_id) is None:
         return bot.platform_of(user).click_answer(card_words.CLICK_NOT_YOURS, "error")
-    return await ask_again(
+    return await repeat_calls(
         bot, user, await bot.database.read(lambda c: calls.ended_with(c, request_id, "expired"))
     )
 
 
-async def ask_again(bot: Bot, user: UserKey, before: Sequence[DeferredCall]) -> Json:
-    """Asks once more what was not asked once more yet, in the same order."""
+async def repeat_calls(bot: Bot, user: UserKey, before: Sequence[DeferredCall]) -> Json:
+    """Repeat the calls that were not repeated before, in the same order."""
     moment = now()
 
     def work(c: Connection) -> bool:
         fresh = [call for call in before if seen_events.record_retry(c, user, call.id, moment)]
         for number, call in enumerate(fresh):
-            if not inbox.add(c, once_more(bot, call, moment + timedelta(microseconds=number)), moment):
-                # Undoes the record of the click: the button works again once less is waiting.
+            if not inbox.add(c, repeated_call(bot, call, moment + timedelta(microseconds=number)), moment):
+                # Roll back the record of the click, so that the button works again later.
                 raise TooManyWaiting
         return bool(fresh)
 
@@ -219,7 +219,7 @@ async def ask_again(bot: Bot, user: UserKey, before: Sequence[DeferredCall]) -> 
     return bot.platform_of(user).click_answer(card_words.CLICK_SETTLED, "info")
 
 
-def once_more(bot: Bot, call: DeferredCall, moment: datetime) -> NewCall:
+def repeated_call(bot: Bot, call: DeferredCall, moment: datetime) -> NewCall:
     return NewCall(
         id=new_id(moment),
         user=call.user,
@@ -235,11 +235,11 @@ def once_more(bot: Bot, call: DeferredCall, moment: datetime) -> NewCall:
 
 
 class TooManyWaiting(Exception):
-    """A person has the most calls waiting already."""
+    """The user has reached the limit of waiting calls."""
 
 
 async def cancel(bot: Bot, user: UserKey, request_id: str) -> Json:
-    """What waits for the administrator waits no longer."""
+    """Cancel the calls that wait for an administrator."""
     request = await own_request(bot, user, request_id)
     if request is None:
         return bot.platform_of(user).click_answer(card_words.CLICK_NOT_YOURS, "error")
@@ -252,19 +252,19 @@ async def cancel(bot: Bot, user: UserKey, request_id: str) -> Json:
 # --- unused scopes -----------------------------------------------------------------------------------------------
 
 
-async def give_back(bot: Bot, user: UserKey, offered: str) -> Json:
-    """The clicker's own unused scopes, whosever card it is: nobody else's grant can be touched by it.
+async def drop_unused(bot: Bot, user: UserKey, offered: str) -> Json:
+    """Drop the unused scopes of the user who clicked, whomever the card was sent to.
 
-    Of those, what the card offered: pressed again much later, it gives back nothing else.
+    Only the scopes that the card offered: pressed much later, it drops no others.
     """
     at = unused_scopes.moment_of_offer(offered)
-    giving = bot.background(unused_scopes.give_back(bot, user, at))
-    await asyncio.wait({giving}, timeout=PATIENCE)
-    left = await bot.database.read(lambda c: unused_scopes.of(c, user, at))
+    giving = bot.background(unused_scopes.drop_unused(bot, user, at))
+    await asyncio.wait({giving}, timeout=CLICK_TIMEOUT)
+    left = await bot.database.read(lambda c: unused_scopes.unused_scopes_of(c, user, at))
     return answer_unused(bot, user, card_words.NOT_GIVEN_BACK if left else card_words.GIVEN_BACK)
 
 
-async def keep(bot: Bot, user: UserKey, _: str) -> Json:
+async def keep_unused(bot: Bot, user: UserKey, _: str) -> Json:
     return answer_unused(bot, user, card_words.KEPT)
 
 
@@ -278,7 +278,7 @@ def answer_unused(bot: Bot, user: UserKey, words: Words) -> Json:
 
 
 def for_administrators(do: Handler) -> Handler:
-    """Administrators' controls: who is one is looked up at each click."""
+    """Restrict a handler to administrators, looked up at each click."""
 
     async def if_administrator(bot: Bot, user: UserKey, subject: str) -> Json:
         return await answer_administrator(bot, user, subject, do)
@@ -288,7 +288,7 @@ def for_administrators(do: Handler) -> Handler:
 
 async def answer_administrator(bot: Bot, user: UserKey, subject: str, do: Handler) -> Json:
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(CLICK_TIMEOUT):
             if not await bot.is_administrator(user):
                 return bot.platform_of(user).click_answer(card_words.CLICK_ADMINISTRATORS_ONLY, "error")
             return await do(bot, user, subject)
@@ -296,26 +296,26 @@ async def answer_administrator(bot: Bot, user: UserKey, subject: str, do: Handle
         return bot.platform_of(user).click_answer(card_words.CLICK_LATER, "warning")
 
 
-async def check_again(bot: Bot, user: UserKey, _: str) -> Json:
-    """An administrator says that the scopes are enabled now."""
-    if await administrators.look_again(bot, bot.platform_of(user), asked_by_administrator=True):
+async def check_scopes(bot: Bot, user: UserKey, _: str) -> Json:
+    """Check whether the scopes are enabled, as an administrator says."""
+    if await administrators.release_enabled(bot, bot.platform_of(user), asked_by_administrator=True):
         return bot.platform_of(user).click_answer(card_words.CLICK_ENABLED, "success")
     return bot.platform_of(user).click_answer(card_words.CLICK_NOT_ENABLED, "warning")
 
 
 async def apply(bot: Bot, user: UserKey, _: str) -> Json:
-    """An administrator of the bot has the platform ask the organization's administrators."""
+    """Apply for scopes on behalf of an administrator of the bot."""
     words, kind = card_words.CLICK_APPLIED[await administrators.apply(bot, user)]
     return bot.platform_of(user).click_answer(words, kind)
 
 
 HANDLERS: Mapping[str, Handler] = {
-    Action.NOT_NOW: not_now,
-    Action.PAGE_ERROR: page_error,
-    Action.PAGE_ERROR_SCOPE: partial(page_shows, error=PageError.SCOPE),
-    Action.PAGE_ERROR_REDIRECT: partial(page_shows, error=PageError.REDIRECT),
-    Action.PAGE_ERROR_APP: partial(page_shows, error=PageError.APP),
-    Action.PAGE_ERROR_OTHER: partial(page_shows, error=PageError.OTHER),
+    Action.NOT_NOW: decline_request,
+    Action.PAGE_ERROR: ask_which_error,
+    Action.PAGE_ERROR_SCOPE: partial(report_error, error=PageError.SCOPE),
+    Action.PAGE_ERROR_REDIRECT: partial(report_error, error=PageError.REDIRECT),
+    Action.PAGE_ERROR_APP: partial(report_error, error=PageError.APP),
+    Action.PAGE_ERROR_OTHER: partial(report_error, error=PageError.OTHER),
     Action.AUTHORIZE: fetch_device_link,
     Action.SEND_AGAIN: send_again,
     Action.CANCEL: cancel,
@@ -323,8 +323,8 @@ HANDLERS: Mapping[str, Handler] = {
     Action.DISCARD: partial(decide_write, confirmed=False),
     Action.RETRY: retry,
     Action.RETRY_EXPIRED: retry_expired,
-    Action.GIVE_BACK: give_back,
-    Action.KEEP: keep,
-    Action.CHECK_AGAIN: for_administrators(check_again),
+    Action.GIVE_BACK: drop_unused,
+    Action.KEEP: keep_unused,
+    Action.CHECK_AGAIN: for_administrators(check_scopes),
     Action.APPLY: for_administrators(apply),
 }

@@ -1,4 +1,4 @@
-"""In-memory state of one replica. It only saves look-ups: everything that must not be lost is in the database."""
+"""In-memory state of one replica. It only saves time: everything that must not be lost is in the database."""
 
 from __future__ import annotations
 
@@ -13,42 +13,44 @@ from bot.core.people import UserKey
 
 
 @dataclass(slots=True)
-class Wakers:
-    """Sets of events by which one part of this process tells another that there is something to do.
+class WorkSignals:
+    """Events by which one part of this process tells another that there is work.
 
-    They only save time: all that waits is in the database, and each part looks there regularly anyway.
+    A missed one costs time only: each part also polls the database.
     """
 
     calls: asyncio.Event = field(default_factory=asyncio.Event)
+    """A call is runnable."""
     upkeep: asyncio.Event = field(default_factory=asyncio.Event)
+    """A card or a revocation is due."""
 
 
 @dataclass(slots=True)
-class Pulse:
-    """Whether this replica can write to its database, as its heartbeat finds out all the time."""
+class HeartbeatRecord:
+    """When this replica last wrote its heartbeat, which shows that the database accepts writes."""
 
-    beaten_at: float | None = None
+    written_at: float | None = None
 
-    def beat(self) -> None:
-        self.beaten_at = time.monotonic()
+    def record(self) -> None:
+        self.written_at = time.monotonic()
 
     @property
-    def is_felt(self) -> bool:
-        return self.beaten_at is not None and time.monotonic() - self.beaten_at < HEARTBEAT_TIMEOUT
+    def is_recent(self) -> bool:
+        return self.written_at is not None and time.monotonic() - self.written_at < HEARTBEAT_TIMEOUT
 
 
 HEARTBEAT_TIMEOUT = 12.0
-"""Seconds: two heartbeats and a little."""
+"""Seconds: a little more than two heartbeats."""
 
 
 @dataclass(slots=True)
 class SilentReplicas:
-    """Other replicas that do not hold the lock which shows that they live: their last heartbeat, and since when."""
+    """Replicas without a presence lock, with their last heartbeat and the time since which it has been their last."""
 
     _since: dict[str, tuple[datetime, float]] = field(default_factory=dict)
 
     def for_seconds(self, found: Mapping[str, datetime]) -> dict[str, float]:
-        """For how long each of these has been seen like this, without a heartbeat in between."""
+        """Return for how many seconds each replica has had no lock and written no heartbeat."""
         moment = time.monotonic()
         known = self._since
         self._since = {
@@ -62,61 +64,61 @@ class SilentReplicas:
 
 
 @dataclass(frozen=True, slots=True)
-class Unanswered:
-    """A message whose asker has perhaps seen nothing of the bot yet."""
+class UnacknowledgedMessage:
+    """A message to which its sender may have seen no reaction yet."""
 
     call_id: str
     user: UserKey
     message_id: str
     expires_at: datetime
     due_at: datetime
-    """When to look whether they have."""
+    """When to check whether one is due."""
     reacted: bool = False
-    """A reaction was tried: what is left is a word."""
+    """A reaction was tried; what remains is a note."""
 
 
-MAX_WATCHED = 10_000
-"""Of a flood beyond that, nobody would see a sign in time anyway."""
+MAX_UNACKNOWLEDGED = 10_000
+"""During a flood, acknowledgements would be late in any case."""
 
 
 @dataclass(slots=True)
-class Watch:
-    """The messages to look after, by their calls."""
+class Unacknowledged:
+    """The messages that may have to be acknowledged, by call."""
 
-    some: asyncio.Event = field(default_factory=asyncio.Event)
-    _watched: dict[str, Unanswered] = field(default_factory=dict)
+    added: asyncio.Event = field(default_factory=asyncio.Event)
+    _messages: dict[str, UnacknowledgedMessage] = field(default_factory=dict)
 
-    def expect(self, message: Unanswered) -> None:
-        if message.call_id not in self._watched and len(self._watched) < MAX_WATCHED:
-            self._watched[message.call_id] = message
-            self.some.set()
+    def add(self, message: UnacknowledgedMessage) -> None:
+        if message.call_id not in self._messages and len(self._messages) < MAX_UNACKNOWLEDGED:
+            self._messages[message.call_id] = message
+            self.added.set()
 
-    def seen(self, call_id: str) -> None:
-        """The asker has seen something."""
-        self._watched.pop(call_id, None)
+    def remove(self, call_id: str) -> None:
+        """Forget a message that was answered or acknowledged."""
+        self._messages.pop(call_id, None)
 
-    def take_due(self, now: datetime) -> list[Unanswered]:
-        due = [message for message in self._watched.values() if message.due_at <= now]
+    def take_due(self, now: datetime) -> list[UnacknowledgedMessage]:
+        due = [message for message in self._messages.values() if message.due_at <= now]
         for message in due:
-            del self._watched[message.call_id]
-        if not self._watched:
-            self.some.clear()
+            del self._messages[message.call_id]
+        if not self._messages:
+            self.added.clear()
         return due
 
 
-MAX_REMEMBERED = 1000
+MAX_REMEMBERED_ANSWERS = 1000
 
 
 @dataclass(slots=True)
-class Repeats:
-    """This process's answers to what waited for one consent, by what was asked."""
+class RepeatedAnswers:
+    """The last answers of this process to calls that waited for a consent, by what was asked."""
 
     _answers: OrderedDict[tuple[str | None, ...], tuple[bytes, str]] = field(default_factory=OrderedDict)
 
     def before(self, asked: tuple[str | None, ...], digest: bytes, call_id: str) -> str | None:
-        """The call that was last answered with the same, if this process gave the last answer. Remembers this one."""
+        """Record an answer. Returns the call that was last answered with the same, if this process answered it."""
         known, other = self._answers.pop(asked, (None, None))
         self._answers[asked] = digest, call_id
-        if len(self._answers) > MAX_REMEMBERED:
+        if len(self._answers) > MAX_REMEMBERED_ANSWERS:
             self._answers.popitem(last=False)
         return other if known == digest else None

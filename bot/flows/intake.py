@@ -1,6 +1,6 @@
-"""What comes in from the platform: recorded in one transaction, then acknowledged. The work is done later.
+"""Events from the platform: recorded in one transaction, then acknowledged. The work is done later.
 
-Both doors, the webhook and the long connection, end in `accept_event`.
+The webhook and the long connection both call `accept_event`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from bot.core.events import (
 from bot.core.grants import REVOKED_AT_PLATFORM
 from bot.core.people import UserKey
 from bot.core.words import replies
-from bot.flows.acknowledge import watch
+from bot.flows.acknowledge import expect_acknowledgement
 from bot.flows.authorize.end import close_request, end_grant, recall
 from bot.flows.bot import Bot, language_of, now
 from bot.flows.clicks import answer_click
@@ -42,22 +42,22 @@ log = logging.getLogger(__name__)
 
 
 async def accept_event(bot: Bot, event: Event) -> Json:
-    """Records an event so that it cannot be lost, and returns the body that answers it. A repeat has no effect."""
+    """Record an event, and return the body that answers it. A repeated event has no effect."""
     match event:
         case MessageReceived(foreign=True):
-            await refuse_foreigner(bot, event)
+            await reject_other_organization(bot, event)
         case MessageReceived():
             await accept_message(bot, event)
         case ChatEntered():
             await welcome(bot, event)
         case MessageRecalled():
-            await withdraw_question(bot, event)
+            await recall_message(bot, event)
         case GrantRevoked():
             await end_revoked_grant(bot, event)
         case UserDeleted():
-            await forget_person(bot, event)
+            await end_user(bot, event)
         case AppStopped():
-            await forget_organization(bot, event)
+            await end_organization(bot, event)
         case CardClicked():
             return await answer_click(bot, event)
         case Ignored(reason=why):
@@ -69,7 +69,7 @@ async def accept_message(bot: Bot, event: MessageReceived) -> None:
     name, written = parse_message(event.text, bot.commands)
     moment = now()
     urgent = bot.commands[name].urgent
-    # The platform's clock may be ahead of ours.
+    # The platform's clock may be ahead.
     asked_at = min(event.sent_at, moment)
     call = NewCall(
         id=new_id(moment),
@@ -77,11 +77,11 @@ async def accept_message(bot: Bot, event: MessageReceived) -> None:
         chat=event.chat,
         message_id=event.message_id,
         command=name,
-        arguments=kept(bot.commands[name], written, event.mentions),
+        arguments=arguments_of(bot.commands[name], written, event.mentions),
         asked_at=asked_at,
-        language=language_of(event.text, event.language, None),
+        language=language_of(event.text, event.language),
         time_zone=None,
-        # What helps and what ends things is done however late it arrives.
+        # Help and cancellation run however late they arrive.
         expires_at=(moment if urgent else asked_at) + bot.deferred_ttl,
     )
     arrival = Arrival(event.event_id, call, event.language, event.union_id, moment, urgent)
@@ -89,13 +89,13 @@ async def accept_message(bot: Bot, event: MessageReceived) -> None:
         case Recorded.SEEN_BEFORE:
             bot.refusals.note("event seen before", "message")
         case Recorded.TOO_MANY:
-            await refuse_one_more(bot, call, moment)
+            await reject_too_many(bot, call, moment)
         case Recorded.QUEUED:
-            watch(bot, call)
+            expect_acknowledgement(bot, call)
 
 
-def kept(command: Command, written: str, mentions: Mentions) -> str:
-    """The arguments of a command, as it wants to keep them; as they were written if its function for that fails."""
+def arguments_of(command: Command, written: str, mentions: Mentions) -> str:
+    """Return the arguments as the command's `keep` makes them, or as written if it fails."""
     try:
         arguments = command.keep(written, mentions)
     except Exception as error:
@@ -107,8 +107,8 @@ def kept(command: Command, written: str, mentions: Mentions) -> str:
     return written
 
 
-async def refuse_one_more(bot: Bot, call: NewCall, moment: datetime) -> None:
-    """Tells a person that they have the most calls waiting already; once a minute, however fast they go on asking."""
+async def reject_too_many(bot: Bot, call: NewCall, moment: datetime) -> None:
+    """Tell a user that too many of their calls are waiting, at most once a minute."""
     bot.refusals.note("too many calls of one person", str(call.user), logging.WARNING)
     word = draft(
         bot,
@@ -125,7 +125,7 @@ async def refuse_one_more(bot: Bot, call: NewCall, moment: datetime) -> None:
 
 
 async def welcome(bot: Bot, event: ChatEntered) -> None:
-    """A person who opens the chat for the first time is told what the bot can do."""
+    """Send the welcome to a user who opens the chat for the first time."""
     moment = now()
     call = NewCall(
         id=new_id(moment),
@@ -148,8 +148,8 @@ async def welcome(bot: Bot, event: ChatEntered) -> None:
     await bot.database.write(work)
 
 
-async def refuse_foreigner(bot: Bot, event: MessageReceived) -> None:
-    """Somebody of another organization is told, once, that the bot is not for them."""
+async def reject_other_organization(bot: Bot, event: MessageReceived) -> None:
+    """Tell a user of another organization, once, that the bot does not serve them."""
     word = draft(
         bot,
         event.user,
@@ -172,11 +172,11 @@ async def refuse_foreigner(bot: Bot, event: MessageReceived) -> None:
         bot.background(deliver_all(bot, messages))
 
 
-async def withdraw_question(bot: Bot, event: MessageRecalled) -> None:
-    """A recalled question is not answered, and what waits for it waits no longer.
+async def recall_message(bot: Bot, event: MessageRecalled) -> None:
+    """Cancel the calls of a recalled message.
 
-    Events may overtake each other: a question that comes after its recall counts as seen. A call that is under way,
-    or of which a write has left, ends by itself and knows that its question was recalled.
+    Events may overtake each other: a message that arrives after its recall counts as seen. A running call, or one of
+    which a write has left, is marked and ends by itself.
     """
     moment = now()
     platform, app_id, message_id = event.platform, event.app_id, event.message_id
@@ -190,12 +190,12 @@ async def withdraw_question(bot: Bot, event: MessageRecalled) -> None:
         return [message for call in asked for message in recall(c, bot, call, moment)]
 
     messages = await bot.database.write(work)
-    bot.wake.upkeep.set()
+    bot.signals.upkeep.set()
     bot.background(deliver_all(bot, messages))
 
 
 async def end_revoked_grant(bot: Bot, event: GrantRevoked) -> None:
-    """The event may be hours old: it ends a grant only if that was authorized before it."""
+    """End a grant that was revoked at the platform. The event may be hours old: a newer grant stays."""
     moment = now()
 
     def work(c: Connection) -> None:
@@ -213,8 +213,8 @@ async def end_revoked_grant(bot: Bot, event: GrantRevoked) -> None:
     await bot.database.write(work)
 
 
-async def forget_person(bot: Bot, event: UserDeleted) -> None:
-    """Ends everything of a person who left the organization: they cannot consent, and cannot be told."""
+async def end_user(bot: Bot, event: UserDeleted) -> None:
+    """End everything of a user who left the organization: they can neither consent nor be told."""
     moment = now()
 
     def work(c: Connection) -> None:
@@ -224,13 +224,13 @@ async def forget_person(bot: Bot, event: UserDeleted) -> None:
         end_grant(c, event.user, "person_left", moment)
 
     await bot.database.write(work)
-    bot.wake.upkeep.set()
+    bot.signals.upkeep.set()
 
 
-async def forget_organization(bot: Bot, event: AppStopped) -> None:
-    """Ends everything of an organization that removed the app, in portions; no message reaches its people any more.
+async def end_organization(bot: Bot, event: AppStopped) -> None:
+    """End everything of an organization that removed the app, in batches. Its users can no longer be told.
 
-    The event is recorded last: what a crash interrupts goes on when the platform delivers it again.
+    The event is recorded last, so that a repeated delivery continues after a crash.
     """
     moment = now()
     app = (event.platform, event.app_id)
@@ -241,26 +241,26 @@ async def forget_organization(bot: Bot, event: AppStopped) -> None:
     def work(c: Connection, people: Sequence[UserKey]) -> None:
         for user in people:
             drop_silently(c, user, "app_stopped", moment)
-            # The platform has revoked the tokens with that.
+            # The platform has revoked the tokens.
             grants.end(c, user, "app_stopped", moment, authorized_before=before)
 
-    # Listed once: a row that is not genuine stays, and its person would come up again and again.
+    # Listed once, because rows that cannot be authenticated stay and would be listed again.
     affected = await bot.database.read(
         lambda c: users.unfinished_of_organization(c, *app, event.tenant_key, before=before)
     )
-    for start in range(0, len(affected), PORTION):
-        portion = affected[start : start + PORTION]
+    for start in range(0, len(affected), USERS_PER_TRANSACTION):
+        portion = affected[start : start + USERS_PER_TRANSACTION]
         await bot.database.write(functools.partial(work, people=portion))
     await bot.database.write(lambda c: seen_events.record(c, *app, event.event_id, moment))
-    bot.wake.upkeep.set()
+    bot.signals.upkeep.set()
 
 
-PORTION = 20
-"""People of an organization in one transaction: others write in between."""
+USERS_PER_TRANSACTION = 20
+"""So that other transactions can write in between."""
 
 
 def drop_silently(c: Connection, user: UserKey, reason: str, moment: datetime) -> None:
-    """Inside a transaction: cancels what waits for a person, closes their request, and ends their sessions."""
+    """Cancel a user's waiting calls, close their request and end their sessions. Locks the user."""
     users.lock(c, user)
     for call in calls.waiting_of(c, user):
         calls.cancel(c, call.id, reason, moment)

@@ -1,4 +1,4 @@
-"""Limits on what users and visitors can cause: messages per user, requests to the platform, lines in the log."""
+"""Limits on what users and visitors can cause: messages to a user, requests to the platform, lines in the log."""
 
 from __future__ import annotations
 
@@ -16,45 +16,41 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class UserPacing:
-    """People for whom more messages are due than the platform takes: these go one after another, and no faster.
+    """Spaces the messages to users for whom the platform has refused one as too many.
 
-    It only saves asking in vain, which the platform counts against the whole app, and so against everybody else.
+    Refused requests count against the limits of the whole app, and so slow down every other user.
     """
 
-    _turns: dict[UserKey, datetime] = field(default_factory=dict)
+    _next_slots: dict[UserKey, datetime] = field(default_factory=dict)
 
-    def turn(self, user: UserKey, moment: datetime) -> datetime | None:
-        """When a message to this person may be tried, which takes that turn. None: now, there is no line."""
-        turn = self._turns.get(user)
-        if turn is None:
+    def reserve_slot(self, user: UserKey, moment: datetime, interval: timedelta) -> datetime | None:
+        """Reserve and return the time at which to send a message to a user. None: send it now."""
+        slot = self._next_slots.get(user)
+        if slot is None:
             return None
-        if turn <= moment:
-            del self._turns[user]
+        if slot <= moment:
+            del self._next_slots[user]
             return None
-        self._turns[user] = turn + MIN_MESSAGE_INTERVAL
-        return turn
+        self._next_slots[user] = slot + interval
+        return slot
 
-    def begin(self, user: UserKey, until: datetime) -> None:
-        """The platform has refused a message to this person as one too many."""
-        self._turns[user] = max(self._turns.get(user, until), until)
-
-
-MIN_MESSAGE_INTERVAL = timedelta(seconds=0.25)
-"""Between two messages: to one chat the platforms take some five a second."""
+    def start(self, user: UserKey, until: datetime) -> None:
+        """Begin pacing after the platform has refused a message as too many."""
+        self._next_slots[user] = max(self._next_slots.get(user, until), until)
 
 
 @dataclass(slots=True)
 class Throttle:
-    """Spaces what visitors can cause at the platform, whose limits are shared with everybody's calls."""
+    """Spaces the requests to the platform that visitors can cause: its limits are shared with all users' calls."""
 
     interval: float
-    """Seconds between two turns."""
+    """Seconds between two requests."""
     longest_wait: float
-    """Seconds. A turn that would take longer is refused."""
+    """Seconds. A request that would wait longer is rejected."""
     _next: float = 0.0
 
-    async def turn(self) -> bool:
-        """Waits for a turn. False, at once, if too many are waiting already."""
+    async def acquire(self) -> bool:
+        """Wait until the next request may start. Returns False at once if too many are waiting."""
         now = time.monotonic()
         starts_at = max(now, self._next)
         if starts_at - now > self.longest_wait:
@@ -67,31 +63,31 @@ class Throttle:
 
 @dataclass(slots=True)
 class Capacity:
-    """Bounds what visitors have under way at once, while the platform hangs above all."""
+    """Bounds the concurrent requests that visitors can cause, which pile up while the platform hangs."""
 
     most: int
     _taken: int = 0
 
-    def take(self) -> bool:
-        """False when it is full. Who has taken a place gives it back with `leave`."""
+    def acquire(self) -> bool:
+        """Take a place, to be given back with `release`. Returns False if none is free."""
         if self._taken >= self.most:
             return False
         self._taken += 1
         return True
 
-    def leave(self) -> None:
+    def release(self) -> None:
         self._taken -= 1
 
 
 REPEAT_INTERVAL = 10.0
-"""Seconds between two lines of one kind."""
+"""Seconds between two log lines of one kind."""
 
 
 class RepeatedLogs:
-    """The first of a kind is logged at once; those that follow are counted, and logged together every so many seconds.
-    Of a failure only the first has its traceback.
+    """Logs the first event of a kind at once, and the number of those that follow at intervals.
 
-    A kind is a message with its reason. Both come from fixed sets, so that nobody can make up kinds without end.
+    Only the first of several failures has its traceback. A kind is a message with its reason; both come from fixed
+    sets, so that a visitor cannot create new kinds.
     """
 
     def __init__(self, every: float = REPEAT_INTERVAL) -> None:
@@ -101,21 +97,21 @@ class RepeatedLogs:
     def note(
         self, message: str, reason: str, level: int = logging.INFO, error: BaseException | None = None
     ) -> None:
-        """Counts a refusal, or a failure with its error. To be called in the event loop."""
+        """Log or count a rejection, or a failure with its error. Call it in the event loop."""
         kind = (message, reason)
         if kind in self._since:
             self._since[kind] += 1
             return
         log.log(level, message, extra={"reason": reason, "count": 1}, exc_info=error)
-        self._wait(kind, level)
+        self._start_interval(kind, level)
 
-    def _wait(self, kind: tuple[str, str], level: int) -> None:
+    def _start_interval(self, kind: tuple[str, str], level: int) -> None:
         self._since[kind] = 0
-        asyncio.get_running_loop().call_later(self._every, self._tell, kind, level)
+        asyncio.get_running_loop().call_later(self._every, self._log_count, kind, level)
 
-    def _tell(self, kind: tuple[str, str], level: int) -> None:
+    def _log_count(self, kind: tuple[str, str], level: int) -> None:
         count = self._since.pop(kind)
         if count:
             message, reason = kind
             log.log(level, message, extra={"reason": reason, "count": count})
-            self._wait(kind, level)
+            self._start_interval(kind, level)

@@ -1,7 +1,7 @@
-"""Sends what the bot has to say: rows first, then the network, so that no answer is lost and none is sent twice.
+"""The outbox: messages are stored before they are sent, so that none is lost and none is sent twice.
 
-A message is written in the transaction that makes it due, already leased to this worker, and sent right after.
-If that fails, or this process dies, `deliver_due` (of any replica) goes on with it.
+A message is written in the transaction that makes it due, already claimed by this worker, and sent right after. If that
+fails, or this process dies, `deliver_due` of any replica continues.
 """
 
 from __future__ import annotations
@@ -32,20 +32,17 @@ from bot.store.transaction import Connection
 
 log = logging.getLogger(__name__)
 
-SAME_MESSAGE_FOR = timedelta(minutes=55)
-"""The platform sends at most one message for a key within an hour; beyond that a repeat would be a second message."""
-
-TRIED_FOR = timedelta(hours=1)
+DELIVERY_TIMEOUT = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A message to be: rendered before the transaction, inserted in it, sent after it."""
+    """A message that is rendered before the transaction, inserted in it, and sent after it."""
 
     message: NewMessage
 
     def insert(self, connection: Connection, bot: Bot) -> OutgoingMessage | None:
-        """Inside a transaction. None when this message was due before (another worker's, or already sent)."""
+        """Insert the message. Returns None if a message with its key exists: another worker sends it, or has sent it."""
         claim = bot.claim()
         if not outbox.add(connection, self.message, now=claim.now, claim=claim):
             return None
@@ -65,7 +62,7 @@ def draft(
     call_id: str | None = None,
 ) -> Draft:
     in_group = chat is not None and chat.kind == "group"
-    # A message to the group, when that to a topic of it is refused, would open another topic.
+    # If a reply in a topic is refused, a message to the group would open another topic.
     reply_only = in_group and chat is not None and chat.thread_id is not None and not private
     chat_id = chat.chat_id if chat is not None and not reply_only else None
     destination = Destination(user, chat_id, reply_to, private and in_group)
@@ -77,12 +74,12 @@ def note_key(call: DeferredCall, name: str) -> str:
 
 
 def answer(bot: Bot, call: DeferredCall, reply: Reply, *, public: bool = False) -> Draft:
-    """The one answer to a call. In a group it is for the asker alone, unless it is `public`."""
+    """The only answer to a call. In a group the user alone sees it, unless it is `public`."""
     return note(bot, call, reply, "answer", "answer", private=not public)
 
 
-def answer_alone(bot: Bot, call: DeferredCall, reply: Reply) -> Draft:
-    """The answer to a call whose question was recalled: for the asker alone, and nothing where it was asked."""
+def private_answer(bot: Bot, call: DeferredCall, reply: Reply) -> Draft:
+    """The answer to a call whose message was recalled: a direct message, and nothing in the chat of the recalled one."""
     content = bot.platform_of(call.user).render_reply(reply)
     return draft(bot, call.user, content, kind="answer", key=f"{call.id}-answer", call_id=call.id)
 
@@ -90,7 +87,7 @@ def answer_alone(bot: Bot, call: DeferredCall, reply: Reply) -> Draft:
 def note(
     bot: Bot, call: DeferredCall, reply: Reply, name: str, kind: str = "note", *, private: bool = False
 ) -> Draft:
-    """A word about a call, where it was asked. At most one of a name."""
+    """A message about a call, in the chat where it was asked. At most one of each name."""
     alone = private and call.chat.kind == "group"
     return draft(
         bot,
@@ -110,7 +107,7 @@ def declined(call: DeferredCall) -> Reply:
 
 
 def expired(call: DeferredCall) -> Reply:
-    """The end of a call that waited too long."""
+    """The answer to a call that waited too long."""
     return replies.with_retry(replies.expired(typed(call)), call.id)
 
 
@@ -119,10 +116,10 @@ def expired_before_start(call: DeferredCall) -> Reply:
 
 
 def is_told_by_card(call: DeferredCall, request: AuthorizationRequest, moment: datetime) -> bool:
-    """Whether the card of a request tells the asker of a call how it ended, so that no message does.
+    """Whether the card of a request shows how a call ended, so that no message is needed.
 
-    Not a card that cannot be changed. A question in a group is answered there while an answer for its asker alone
-    can be shown there; later such an answer would come to the direct chat, below the card.
+    An ephemeral card cannot be changed. A call from a group is answered in the group while an ephemeral answer can be
+    shown there; later the answer would be a direct message below the card.
     """
     if request.card_message_id is None or request.card_ephemeral or request.ticket is None:
         return False
@@ -130,12 +127,12 @@ def is_told_by_card(call: DeferredCall, request: AuthorizationRequest, moment: d
 
 
 def typed(call: DeferredCall) -> str:
-    """The command as its asker reads it."""
+    """The command as the user typed it, without arguments."""
     return f"/{call.command}"
 
 
 def typed_in_full(call: DeferredCall) -> str:
-    """With its arguments: only for what nobody but its asker sees."""
+    """The command with its arguments. Only for messages that the user alone sees."""
     return f"{typed(call)} {call.arguments}".rstrip()
 
 
@@ -149,63 +146,65 @@ async def deliver_all(bot: Bot, messages: Sequence[OutgoingMessage]) -> None:
 
 
 async def deliver(bot: Bot, message: OutgoingMessage) -> None:
-    """Sends one claimed message and records what came of it."""
-    moment = now()
-    if message.first_tried_at is not None and moment - message.first_tried_at > SAME_MESSAGE_FOR:
-        await settle(
+    """Send one claimed message and record the result."""
+    moment, limits = now(), bot.platform_of(message.user).limits
+    if message.first_tried_at is not None and moment - message.first_tried_at > limits.idempotency_window:
+        await give_up(
             bot, message, MessageStatus.OUTCOME_UNKNOWN, "tried before, too long ago to repeat safely", moment
         )
         return
     if message.kind == "interim" and message.attempts > 1 and await is_answered(bot, message):
-        await settle(bot, message, MessageStatus.UNDELIVERABLE, "the answer was quicker", moment)
+        await give_up(bot, message, MessageStatus.UNDELIVERABLE, "the answer was quicker", moment)
         return
-    if message.attempts == 1 and (turn := bot.lines.turn(message.user, moment)):
+    if message.attempts == 1 and (
+        turn := bot.pacing.reserve_slot(message.user, moment, limits.message_interval)
+    ):
         await postpone(bot, message, turn, arrived_possible=False)
         return
     if message.content is None:
-        await deliver_all(bot, await lost(bot, message, moment))
+        await deliver_all(bot, await replace_unreadable(bot, message, moment))
         return
     result = await send(bot, message, message.content)
     moment = now()
     if not isinstance(result, NotSent):
-        await deliver_all(bot, await arrived(bot, message, result, moment))
+        await deliver_all(bot, await record_sent(bot, message, result, moment))
     elif result.recalled:
-        await settle(
+        await give_up(
             bot, message, MessageStatus.UNDELIVERABLE, f"the question was recalled: {result.reason}", moment
         )
         bot.note_recall(message.call_id, message.user)
     elif not result.retry:
-        await deliver_all(bot, await refused(bot, message, result, moment))
-    elif moment - message.created_at > TRIED_FOR:
-        await settle(bot, message, MessageStatus.UNDELIVERABLE, result.reason, moment)
+        await deliver_all(bot, await replace_refused(bot, message, result, moment))
+    elif moment - message.created_at > DELIVERY_TIMEOUT:
+        await give_up(bot, message, MessageStatus.UNDELIVERABLE, result.reason, moment)
     else:
-        until = later(moment, message.attempts, result.retry_after)
-        if result.one_too_many:
-            bot.lines.begin(message.user, min(until, moment + LINE_BEGINS_WITHIN))
+        until = retry_time(moment, message.attempts, result.retry_after)
+        if result.rate_limited:
+            bot.pacing.start(message.user, min(until, moment + MAX_PACING_DELAY))
         await postpone(bot, message, until, arrived_possible=result.may_have_arrived)
 
 
 async def send(bot: Bot, message: OutgoingMessage, content: Content) -> Sent | NotSent:
-    """Sends a message; when its question was recalled, only where nobody sees it who could no longer see that."""
-    here = is_for_the_group(message, now())
+    """Send a message. If the message that it answers was recalled, send it only where the user alone sees it."""
+    here = is_shown_in_group_first(message, now())
     destination = replace(message.destination, unless_recalled=True, group_first=here)
-    sent = await reach(bot, destination, content, message.delivery_key)
+    sent = await send_by_any_route(bot, destination, content, message.delivery_key)
     if isinstance(sent, NotSent) and sent.recalled:
-        elsewhere = await without_question(bot, message)
+        elsewhere = await destination_after_recall(bot, message)
         if elsewhere is not None:
-            return await reach(bot, elsewhere, content, message.delivery_key)
+            return await send_by_any_route(bot, elsewhere, content, message.delivery_key)
     return sent
 
 
-async def reach(bot: Bot, destination: Destination, content: Content, key: str) -> Sent | NotSent:
-    """Sends to a destination; where its ways are closed, by those that the person's earlier commands tell of."""
+async def send_by_any_route(bot: Bot, destination: Destination, content: Content, key: str) -> Sent | NotSent:
+    """Send to a destination. If no route to it works, use the routes of the user's earlier commands."""
     platform = bot.platform_of(destination.user)
     if destination.private and destination.direct is None and not destination.group_first:
-        destination = await by_other_ways(bot, destination)
+        destination = await add_other_routes(bot, destination)
         return await platform.send(destination, content, key)
     sent = await platform.send(destination, content, key)
-    if isinstance(sent, NotSent) and sent.no_way:
-        more = await by_other_ways(bot, destination)
+    if isinstance(sent, NotSent) and sent.no_route:
+        more = await add_other_routes(bot, destination)
         if more != destination:
             return await platform.send(replace(more, group_first=False), content, key)
     return sent
@@ -218,8 +217,8 @@ async def withdraw(platform: Platform, message_id: str) -> NotSent | None:
     return await platform.ephemeral.withdraw(message_id)
 
 
-async def by_other_ways(bot: Bot, destination: Destination) -> Destination:
-    """With the person's chat with the bot; what is for them alone may also be shown to them in a group they asked in."""
+async def add_other_routes(bot: Bot, destination: Destination) -> Destination:
+    """Add the user's direct chat. A private message may also be shown as an ephemeral one in a group of theirs."""
     user, alone = destination.user, destination.chat_id is None and destination.reply_to is None
 
     def read(c: Connection) -> Destination:
@@ -232,7 +231,7 @@ async def by_other_ways(bot: Bot, destination: Destination) -> Destination:
     return await bot.database.read(read)
 
 
-async def without_question(bot: Bot, message: OutgoingMessage) -> Destination | None:
+async def destination_after_recall(bot: Bot, message: OutgoingMessage) -> Destination | None:
     """Where a message goes whose question was recalled: in the direct chat, where its person alone reads it. Of a
     question in a group, what was written for it is told to them alone; what was read for it is told to nobody. Nor is
     a word about a call that is not at its end: it ends by this.
@@ -246,7 +245,7 @@ async def without_question(bot: Bot, message: OutgoingMessage) -> Destination | 
 
     call, wrote = await bot.database.read(read)
     if call is None or call.user != message.user:
-        # No seal says which call a message is about: another person's chat is none to send it to.
+        # The call id of a message is not authenticated: it must not lead to another user's chat.
         return None
     if message.kind != "answer" and call.status in UNSETTLED:
         return None
@@ -257,33 +256,35 @@ async def without_question(bot: Bot, message: OutgoingMessage) -> Destination | 
 
 UNSETTLED = {CallStatus.QUEUED, CallStatus.RUNNING, CallStatus.SUSPENDED}
 
-WORDS_ABOUT_A_CALL = {"answer", "note"}
-"""Kinds of messages that are shown in the group where a call was asked; it is told when they went elsewhere."""
+KINDS_ABOUT_A_CALL = {"answer", "note"}
+"""Kinds that belong into the group where a call was asked. If they are sent elsewhere, a note in the group says so."""
 
 SHOWN_IN_GROUP_FOR = timedelta(minutes=10)
-"""From the asking: a message that one member of a group is shown there is seen only by a client that is online."""
+"""After the question. Only clients that are online show an ephemeral message, so later it may go unseen."""
 
 
 def is_fresh(call_id: str, moment: datetime) -> bool:
     return moment - time_of(call_id) < SHOWN_IN_GROUP_FOR
 
 
-def is_for_the_group(message: OutgoingMessage, moment: datetime) -> bool:
-    """Whether a private word about a call is shown in the group where its person has asked, and is still looking."""
+def is_shown_in_group_first(message: OutgoingMessage, moment: datetime) -> bool:
+    """Whether a private message about a call is first tried as an ephemeral one in the group where it was asked."""
     return (
         message.call_id is not None
         and message.destination.private
         and is_fresh(message.call_id, moment)
-        and message.kind in WORDS_ABOUT_A_CALL
+        and message.kind in KINDS_ABOUT_A_CALL
     )
 
 
-async def arrived(bot: Bot, message: OutgoingMessage, sent: Sent, moment: datetime) -> list[OutgoingMessage]:
-    """Records that a message was sent; returns what the group is told, if it was for one alone and went elsewhere."""
+async def record_sent(
+    bot: Bot, message: OutgoingMessage, sent: Sent, moment: datetime
+) -> list[OutgoingMessage]:
+    """Record that a message was sent. Returns the note for the group, if a private message went elsewhere."""
     about = message.call_id
     if about is not None:
-        bot.watch.seen(about)
-    told = about is not None and message.kind in WORDS_ABOUT_A_CALL
+        bot.unacknowledged.remove(about)
+    told = about is not None and message.kind in KINDS_ABOUT_A_CALL
     elsewhere = told and message.destination.private and not sent.ephemeral
     if about is None or not (elsewhere or may_have_reaction(message, moment)):
         await bot.database.write_one(
@@ -295,8 +296,8 @@ async def arrived(bot: Bot, message: OutgoingMessage, sent: Sent, moment: dateti
         if not outbox.sent(c, message.id, message.claim, sent.message_id, moment):
             return [], None
         call = calls.get(c, about) if elsewhere else None
-        more = [] if call is None else insert_all(c, bot, [told_in_group(bot, call)])
-        return more, answered(c, bot, message, moment)
+        more = [] if call is None else insert_all(c, bot, [group_note(bot, call)])
+        return more, take_reaction(c, bot, message, moment)
 
     more, reaction = await bot.database.write(work)
     if reaction is not None:
@@ -305,31 +306,31 @@ async def arrived(bot: Bot, message: OutgoingMessage, sent: Sent, moment: dateti
 
 
 def may_have_reaction(message: OutgoingMessage, moment: datetime) -> bool:
-    """Whether this is an answer that took so long that its question may have a reaction."""
+    """Whether this answer took so long that its question may have a reaction."""
     if message.call_id is None or message.kind != "answer":
         return False
     return moment - time_of(message.call_id) >= NO_REACTION_WITHIN
 
 
 NO_REACTION_WITHIN = timedelta(seconds=0.7)
-"""Somewhat less than `signs.REACT_AFTER`: replicas' clocks differ."""
+"""A little less than `acknowledge.REACT_AFTER`, because the clocks of replicas differ."""
 
 
-def answered(c: Connection, bot: Bot, message: OutgoingMessage, moment: datetime) -> Reaction | None:
-    """Inside a transaction that settles a message: the reaction to take away, if that was the answer."""
+def take_reaction(c: Connection, bot: Bot, message: OutgoingMessage, moment: datetime) -> Reaction | None:
+    """Claim the reaction of the question that a settled message has answered, to remove it. None if there is none."""
     if message.call_id is None or not may_have_reaction(message, moment):
         return None
     return reactions.claim(c, message.call_id, moment + bot.lease)
 
 
-def told_in_group(bot: Bot, call: DeferredCall) -> Draft:
+def group_note(bot: Bot, call: DeferredCall) -> Draft:
     done = call.status is CallStatus.SUCCEEDED
     word = replies.result_sent_privately() if done else replies.replied_privately()
     return note(bot, call, word, "told")
 
 
-LINE_BEGINS_WITHIN = timedelta(seconds=10)
-"""A limit on the whole app may last longer; whether it still does is tried with the first of each line."""
+MAX_PACING_DELAY = timedelta(seconds=10)
+"""A limit of the whole app may last longer; the first message to each user then tries again."""
 
 
 async def postpone(bot: Bot, message: OutgoingMessage, until: datetime, *, arrived_possible: bool) -> None:
@@ -339,7 +340,7 @@ async def postpone(bot: Bot, message: OutgoingMessage, until: datetime, *, arriv
 
 
 async def is_answered(bot: Bot, message: OutgoingMessage) -> bool:
-    """Whether the call that an interim word is about is settled by now: "I keep trying" would be untrue."""
+    """Whether the call of an interim note is settled, so that "I keep trying" would be wrong."""
     if message.call_id is None:
         return False
     call_id = message.call_id
@@ -347,10 +348,10 @@ async def is_answered(bot: Bot, message: OutgoingMessage) -> bool:
     return call is None or call.status not in {CallStatus.QUEUED, CallStatus.RUNNING}
 
 
-async def lost(bot: Bot, message: OutgoingMessage, moment: datetime) -> list[OutgoingMessage]:
-    """Nobody can open this message: it was sealed with a key that is gone, or where it goes was changed since.
+async def replace_unreadable(bot: Bot, message: OutgoingMessage, moment: datetime) -> list[OutgoingMessage]:
+    """Give up a message that cannot be decrypted: its key is gone, or its destination was changed in the database.
 
-    Nothing is sent there. A short reply goes to where its call was asked: the call has its own seal.
+    Returns a short reply to the chat of its call, which is authenticated by itself.
     """
     reason = "it cannot be opened: its key is gone, or it was changed"
     log.error("message not delivered", extra={"outgoing": message.id, "reason": reason})
@@ -370,11 +371,11 @@ async def lost(bot: Bot, message: OutgoingMessage, moment: datetime) -> list[Out
     return await bot.database.write(work)
 
 
-def later(moment: datetime, attempts: int, retry_after: float | None) -> datetime:
+def retry_time(moment: datetime, attempts: int, retry_after: float | None) -> datetime:
     return moment + pause(attempts, random.random(), retry_after)  # noqa: S311 - jitter, not a secret
 
 
-async def settle(
+async def give_up(
     bot: Bot, message: OutgoingMessage, status: MessageStatus, reason: str, moment: datetime
 ) -> None:
     log.warning(
@@ -383,30 +384,30 @@ async def settle(
 
     def work(c: Connection) -> Reaction | None:
         given_up = outbox.give_up(c, message.id, message.claim, status, reason, moment)
-        return answered(c, bot, message, moment) if given_up else None
+        return take_reaction(c, bot, message, moment) if given_up else None
 
     reaction = await bot.database.write(work)
     if reaction is not None:
         bot.background(remove(bot, bot.platform_of(message.user), reaction))
 
 
-async def refused(
+async def replace_refused(
     bot: Bot, message: OutgoingMessage, why: NotSent, moment: datetime
 ) -> list[OutgoingMessage]:
-    """The platform never takes this message: a plain word takes its place, if somebody waits for it."""
+    """Give up a message that the platform refuses for good. Returns a plain one instead, if the user waits for it."""
     log.warning("message refused", extra={"outgoing": message.id, "reason": why.reason})
 
     def work(c: Connection) -> list[OutgoingMessage]:
         given_up = outbox.give_up(
             c, message.id, message.claim, MessageStatus.UNDELIVERABLE, why.reason, moment
         )
-        word = WORD_FOR.get(message.kind)
+        word = REPLACEMENT_FOR.get(message.kind)
         call = calls.get(c, message.call_id) if given_up and message.call_id else None
         if call is None:
             return []
         if message.kind == "answer":
             reactions.hurry(c, call.id, moment)
-        reply = no_way(bot, call, why) if word or message.destination.private else None
+        reply = no_route_reply(bot, call, why) if word or message.destination.private else None
         if reply is None and word is not None:
             reply = word(typed(call), why.reason)
         return [] if reply is None else insert_all(c, bot, [note(bot, call, reply, "refused")])
@@ -414,26 +415,26 @@ async def refused(
     return await bot.database.write(work)
 
 
-def no_way(bot: Bot, call: DeferredCall, why: NotSent) -> Reply | None:
-    """What a group is told when nothing private reaches the person who asked there."""
-    if not why.no_way or call.chat.kind != "group" or call.recalled_at is not None:
+def no_route_reply(bot: Bot, call: DeferredCall, why: NotSent) -> Reply | None:
+    """Return the reply for a group when no private message reaches the user who asked there, or None."""
+    if not why.no_route or call.chat.kind != "group" or call.recalled_at is not None:
         return None
     return replies.cannot_reach_privately(typed(call), bot.platform_of(call.user).chat_link)
 
 
-WORD_FOR = {"answer": answer_refused, "confirmation_card": card_refused}
+REPLACEMENT_FOR = {"answer": answer_refused, "confirmation_card": card_refused}
 
 
 async def deliver_due(bot: Bot) -> None:
-    """Takes over messages that are due: postponed ones, and those of a worker that is gone."""
+    """Send messages that are due: postponed ones, and those of a worker that is gone."""
     claim = bot.claim()
     due = await bot.database.write_one(lambda c: outbox.claim_due(c, claim, limit=20))
-    # Side by side: one after another, the leases of the last would run out while the platform is slow.
+    # Concurrently: in sequence, the leases of the last would expire while the platform is slow.
     await asyncio.gather(*(deliver(bot, message) for message in due))
 
 
-async def send_interim_words(bot: Bot) -> None:
-    """A call that is not answered 20 seconds after its first failure gets one word that it is being retried."""
+async def send_interim_notes(bot: Bot) -> None:
+    """Send one note that a call is being retried, if it has no answer 20 seconds after its first failure."""
     moment = now()
     found = await bot.database.read(
         lambda c: calls.due_for_interim(c, moment - timedelta(seconds=INTERIM_AFTER), limit=50)
@@ -448,4 +449,4 @@ async def send_interim_words(bot: Bot) -> None:
 
 
 INTERIM_AFTER = 18
-"""Seconds; the promise is 20, and the look-out comes round every second or so."""
+"""Seconds. The promise is 20, and the chore runs about once a second."""

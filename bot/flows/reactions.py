@@ -1,4 +1,4 @@
-"""Adds the reaction that says that a message is being worked on, and removes it when the answer is there."""
+"""Adds the reaction that acknowledges a message, and removes it once the message is answered."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from datetime import timedelta
 from bot.core.messages import NotSent
 from bot.core.platform import Platform
 from bot.flows.bot import Bot, now
-from bot.flows.hints import Unanswered
+from bot.flows.hints import UnacknowledgedMessage
 from bot.store import reactions
 from bot.store.reactions import Reaction
 
 log = logging.getLogger(__name__)
 
 
-MAX_TRIES = 10
-"""Removals that the platform could not carry out, after which the reaction is left where it is."""
+MAX_REMOVAL_ATTEMPTS = 10
+"""Failed removals after which the reaction is left on the message."""
 
 
-OUTLIVES = timedelta(minutes=1)
-"""How long a reaction may outlive the time that its call can wait; then it is taken away whatever became of that."""
+REMOVE_AFTER_EXPIRY = timedelta(minutes=1)
+"""After the expiry of its call, when a reaction is removed whatever the call's status."""
 
 
-async def react(bot: Bot, message: Unanswered) -> None:
-    """Adds the reaction to a message. A crash before its id is noted leaves it on the message for good."""
+async def react(bot: Bot, message: UnacknowledgedMessage) -> None:
+    """Add the reaction to a message. A crash before its id is stored leaves it on the message for good."""
     moment = now()
-    due_at = message.expires_at + OUTLIVES
+    due_at = message.expires_at + REMOVE_AFTER_EXPIRY
     if not await bot.database.write_one(
         lambda c: reactions.reserve(
             c, message.user, message.call_id, message.message_id, now=moment, due_at=due_at
@@ -44,26 +44,26 @@ async def react(bot: Bot, message: Unanswered) -> None:
         if reaction.recalled:
             bot.note_recall(message.call_id, message.user)
         return
-    bot.watch.seen(message.call_id)
+    bot.unacknowledged.remove(message.call_id)
     due = await bot.database.write_one(lambda c: reactions.placed(c, message.call_id, reaction))
     if due != due_at:
-        # The message was answered before the reaction was there.
+        # The message was answered before the reaction was added.
         await remove(bot, platform, Reaction(message.call_id, message.message_id, reaction, 1))
 
 
 async def remove(bot: Bot, platform: Platform, reaction: Reaction) -> None:
-    """Removes a reaction that is taken for this worker; tried again later if the platform cannot now."""
+    """Remove a claimed reaction. It is due again later if the platform cannot remove it now."""
     if reaction.reaction_id is not None and platform.reactions is not None:
         problem = await platform.reactions.unreact(reaction.message_id, reaction.reaction_id)
         if problem is not None:
             log.info("reaction not removed", extra={"call": reaction.call_id, "reason": problem.reason})
-        if problem is not None and problem.retry and reaction.attempts < MAX_TRIES:
+        if problem is not None and problem.retry and reaction.attempts < MAX_REMOVAL_ATTEMPTS:
             return
     await bot.database.write_one(lambda c: reactions.drop(c, reaction.call_id))
 
 
 async def remove_due(bot: Bot, platform: Platform) -> None:
-    """Removes reactions that outlived their answers: after a crash, or a failure of the platform."""
+    """Remove reactions of answered messages that a crash or a failure of the platform has left."""
     claim = bot.claim(app=platform.app)
     due = await bot.database.write_one(lambda c: reactions.claim_due(c, claim, limit=20))
     await asyncio.gather(*(remove(bot, platform, reaction) for reaction in due))

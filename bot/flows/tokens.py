@@ -1,10 +1,10 @@
-"""A usable access token for a person: from the row, or renewed by exactly one of all who want it.
+"""Usable access tokens: from the grant's row, or refreshed by exactly one worker.
 
-A refresh token works once, so renewing is done like a bank transfer: take the lease of this generation, which also
-proves that the database can be written and records the intent; call; write the result only if the generation is still
-the same. Once begun it is carried through: a process that stops, or a database that is away, is no reason to lose what
-the platform has given. A late answer can never replace a newer grant. What still works is kept until the platform says
-that it is over.
+A refresh token works once, so a refresh is done like a bank transfer: take the lease of this generation of the grant,
+which proves that the database accepts writes and records the intent; send the request; store the result only if the
+generation is still the same. Once started it runs to completion, because a stopping process or an unreachable database
+must not lose the new tokens. A late response never replaces a newer grant. Tokens are kept until the platform says that
+they are invalid.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from bot.store.transaction import Connection
 
 log = logging.getLogger(__name__)
 
-WAIT_FOR_OTHERS = 12.0
-"""Seconds to wait for another worker's refresh: one attempt at the platform takes 10 at most."""
+REFRESH_TIMEOUT = 12.0
+"""Seconds to wait for another worker's refresh. One request to the platform takes 10 at most."""
 
-LONGEST_PAUSE = timedelta(seconds=8)
-"""After a failure. Short enough to be waited for by whoever needs the token once the platform is back."""
+MAX_PAUSE = timedelta(seconds=8)
+"""After a failure. Short enough for a call to wait for the token once the platform is back."""
 PAUSE_WHEN_REFUSED = timedelta(minutes=1)
-"""After an answer that only a person can change: an operator, or the administrator."""
+"""After a refusal that an operator or an administrator has to resolve."""
 
-RENEWED_AT_ONCE = 5
+REFRESH_BATCH = 5
 """Grants that a replica renews ahead of need in one go: one a second on the average, because the token endpoint's
 limit, 50 a second for the whole app, is for people who wait."""
 
@@ -58,14 +58,14 @@ class Unusable:
 
 
 async def usable_token(bot: Bot, user: UserKey, *, rejected: Secret | None = None) -> Usable | Unusable:
-    """A token that should work. `rejected` is one that the platform has just refused, however fresh it looks."""
-    give_up_at = asyncio.get_running_loop().time() + WAIT_FOR_OTHERS
+    """Return a token that should work. `rejected` is one that the platform has just rejected, expired or not."""
+    give_up_at = asyncio.get_running_loop().time() + REFRESH_TIMEOUT
     while True:
         grant = await bot.database.read(lambda c: grants.find(c, user))
         if grant is None or grant.status is GrantStatus.ENDED:
             return Unusable(NotAuthorized(), grant)
         if grant.access_token is None:
-            return await end(bot, grant, "token_lost")
+            return await end_unrefreshable(bot, grant, "token_lost")
         moment = now()
         works = grant.access_token != rejected and not is_expired(grant, moment)
         if works and not wants_refresh(grant, moment):
@@ -73,13 +73,13 @@ async def usable_token(bot: Bot, user: UserKey, *, rejected: Secret | None = Non
         if not can_refresh(grant, moment):
             if works:
                 return Usable(grant.access_token, grant)
-            return await end(bot, grant, "expired")
+            return await end_unrefreshable(bot, grant, "expired")
         leased = await lease(bot, grant, moment)
         if leased is not None:
-            return await bot.carry_through(refresh(bot, leased, works=works))
+            return await bot.run_to_completion(refresh(bot, leased, works=works))
         if works:
             return Usable(grant.access_token, grant)
-        if grant.refresh_after is not None and grant.refresh_after > moment + LONGEST_PAUSE:
+        if grant.refresh_after is not None and grant.refresh_after > moment + MAX_PAUSE:
             return Unusable(Unreachable("the token could not be renewed", may_have_arrived=False))
         if asyncio.get_running_loop().time() > give_up_at:
             return Unusable(Unreachable("the token is being renewed", may_have_arrived=False))
@@ -93,7 +93,7 @@ async def lease(bot: Bot, grant: Grant, moment: datetime) -> Grant | None:
 
 
 async def narrow(bot: Bot, user: UserKey, *, without: ScopeSet) -> Grant | None:
-    """Renews a person's tokens so that they no longer allow these scopes. None when that did not come about."""
+    """Refresh a user's tokens without some of their scopes. Returns None if that failed."""
     grant = await bot.database.read(lambda c: grants.find(c, user))
     moment = now()
     if grant is None or not can_refresh(grant, moment):
@@ -103,7 +103,7 @@ async def narrow(bot: Bot, user: UserKey, *, without: ScopeSet) -> Grant | None:
         return None
     works = not is_expired(grant, moment)
     kept = grant.scopes - without
-    renewed = await bot.carry_through(refresh(bot, leased, works=works, scopes=kept))
+    renewed = await bot.run_to_completion(refresh(bot, leased, works=works, scopes=kept))
     return renewed.grant if isinstance(renewed, Usable) and renewed.refreshed else None
 
 
@@ -124,14 +124,14 @@ async def refresh(
         else LOST
     )
     if isinstance(result, TokenSet):
-        return await keep(bot, grant, result)
+        return await store_refreshed(bot, grant, result)
     log.warning(
         "refresh failed",
         extra={"user": str(grant.user), "problem": result.problem.value, "code": result.code},
     )
     is_over = result.problem in {TokenProblem.OVER, TokenProblem.CODE}
     if not works and (is_over or result.problem is TokenProblem.USER):
-        return await end(bot, grant, f"refresh_refused_{result.code}")
+        return await end_unrefreshable(bot, grant, f"refresh_refused_{result.code}")
     await record_failure(bot, grant, result, is_over=is_over)
     if works and grant.access_token is not None:
         return Usable(grant.access_token, grant)
@@ -152,7 +152,7 @@ def outcome_of(refusal: TokenRefused) -> NoToken:
     return Unreachable(refusal.message, may_have_arrived=False)
 
 
-async def keep(bot: Bot, grant: Grant, tokens: TokenSet) -> Usable | Unusable:
+async def store_refreshed(bot: Bot, grant: Grant, tokens: TokenSet) -> Usable | Unusable:
     moment = now()
 
     def work(c: Connection) -> Grant | None:
@@ -172,15 +172,15 @@ async def keep(bot: Bot, grant: Grant, tokens: TokenSet) -> Usable | Unusable:
             )
         return saved
 
-    saved = await bot.insist(work)
+    saved = await bot.write_until_stored(work)
     if saved is None:
-        # A newer consent has replaced the grant while this refresh was under way: it wins.
+        # A newer consent has replaced the grant during this refresh, and wins.
         return await usable_token(bot, grant.user)
     return Usable(tokens.access_token, saved, refreshed=True)
 
 
 async def record_failure(bot: Bot, grant: Grant, refusal: TokenRefused, *, is_over: bool) -> None:
-    """The tokens stay, and are tried again later; only a refresh token that is over is forgotten."""
+    """Keep the tokens for a later attempt. Only a refresh token that is over is deleted."""
     moment = now()
     after = moment + pause_after(grant, refusal)
     in_doubt = refusal.problem is TokenProblem.IN_DOUBT
@@ -212,12 +212,12 @@ def pause_after(grant: Grant, refusal: TokenRefused) -> timedelta:
     jitter = random.random()  # noqa: S311 - spreads retries, guards nothing
     if refusal.problem in {TokenProblem.APP, TokenProblem.BLOCKED, TokenProblem.USER}:
         return spread(PAUSE_WHEN_REFUSED, jitter)
-    grown = backoff(grant.refresh_failures + 1, jitter, longest=LONGEST_PAUSE)
+    grown = backoff(grant.refresh_failures + 1, jitter, longest=MAX_PAUSE)
     return max(grown, asked_to_wait(refusal.retry_after))
 
 
-async def end(bot: Bot, grant: Grant, reason: str) -> Unusable:
-    """Ends a grant that cannot be renewed any more, unless a newer one has taken its place."""
+async def end_unrefreshable(bot: Bot, grant: Grant, reason: str) -> Unusable:
+    """End a grant that can no longer be refreshed, unless a newer one has replaced it."""
     moment = now()
 
     def work(c: Connection) -> None:
@@ -227,9 +227,9 @@ async def end(bot: Bot, grant: Grant, reason: str) -> Unusable:
     return Unusable(NotAuthorized(), grant)
 
 
-async def renew_ahead(bot: Bot) -> None:
-    """Renews a handful of the tokens that are due ahead of need: see `grants.lease_due`."""
+async def refresh_ahead(bot: Bot) -> None:
+    """Refresh some of the tokens that expire soon (see `grants.lease_due`)."""
     moment = now()
-    leased = await bot.database.write_one(lambda c: grants.lease_due(c, bot.claim(moment), RENEWED_AT_ONCE))
+    leased = await bot.database.write_one(lambda c: grants.lease_due(c, bot.claim(moment), REFRESH_BATCH))
     renewals = (refresh(bot, grant, works=not is_expired(grant, moment)) for grant in leased)
-    await asyncio.gather(*(bot.carry_through(each) for each in renewals))
+    await asyncio.gather(*(bot.run_to_completion(each) for each in renewals))

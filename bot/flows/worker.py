@@ -1,7 +1,7 @@
 """The worker: claims calls and runs them. One in each replica.
 
-`work` runs until it is told to drain; then it claims nothing more, interrupts what can be
-repeated, and waits briefly for what cannot.
+`work` runs until `drain`, which claims no more calls, cancels those that can be repeated, and waits briefly for the
+others.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import partial
 
 from bot.core.calls import DeferredCall
 from bot.core.errors import LeaseLost
-from bot.flows.acknowledge import watch
+from bot.flows.acknowledge import expect_acknowledgement
 from bot.flows.bot import Bot, now
 from bot.flows.calls.progress import Run
 from bot.flows.calls.run import prepare, run_call
@@ -23,29 +23,29 @@ log = logging.getLogger(__name__)
 
 
 MAX_CONCURRENT_CALLS = 32
-"""Calls that one replica works on at the same time: they mostly wait for the platform."""
+"""In one replica. Calls mostly wait for the platform."""
 
 
 MAX_CONCURRENT_URGENT_CALLS = 8
-"""Urgent calls beyond that: they are short, and wait for none of the others."""
+"""In addition to the others: urgent calls are short, and do not wait for them."""
 
 
 POLL_INTERVAL = 1.0
-"""Seconds between looks at the queue when nobody has told that there is work."""
+"""Seconds between two polls of the queue without a signal."""
 
 
 DRAIN_TIMEOUT = 8.0
-"""Seconds for what is on its way, and cannot be repeated, when the process is told to stop: a write without an
-idempotency key, a refresh, the exchange of a code."""
+"""Seconds that a stopping process waits for requests that cannot be repeated: a write without an idempotency key, a
+refresh, the exchange of a code."""
 
 
 RELEASE_TIMEOUT = 0.5
-"""Seconds for the last writes to the database. A message that they make due is sent by whoever comes next."""
+"""Seconds for the last writes to the database. Another process sends the messages that they make due."""
 
 
 @dataclass(slots=True)
 class Worker:
-    """What is under way in this process."""
+    """Runs the calls that this process has claimed."""
 
     bot: Bot
     runs: dict[asyncio.Task[None], Run | None] = field(default_factory=dict)
@@ -54,7 +54,7 @@ class Worker:
     async def work(self) -> None:
         """Claims and runs calls until `drain`."""
         while not self.draining.is_set():
-            self.bot.wake.calls.clear()
+            self.bot.signals.calls.clear()
             room = MAX_CONCURRENT_CALLS - len(self.runs)
             call = await self.claim(urgent_only=room <= 0) if room > -MAX_CONCURRENT_URGENT_CALLS else None
             if call is not None:
@@ -78,19 +78,19 @@ class Worker:
     async def wait_for_work(self) -> None:
         try:
             async with asyncio.timeout(POLL_INTERVAL):
-                await self.bot.wake.calls.wait()
+                await self.bot.signals.calls.wait()
         except TimeoutError:
             pass
 
     def forget(self, task: asyncio.Task[None]) -> None:
         self.runs.pop(task, None)
-        # A person's next call may have waited for this one.
-        self.bot.wake.calls.set()
+        # The user's next call may have waited for this one.
+        self.bot.signals.calls.set()
 
     async def run(self, call: DeferredCall) -> None:
         if call.suspended_at is None and call.genuine:
-            # Another replica may have heard of it, or this one before it was restarted.
-            watch(self.bot, call)
+            # Another replica may have accepted the message, or this one before a restart.
+            expect_acknowledgement(self.bot, call)
         task = asyncio.current_task()
         assert task is not None
         keeper = asyncio.create_task(self.keep_lease(call, task))
@@ -102,7 +102,7 @@ class Worker:
         except LeaseLost:
             log.warning("lease lost", extra={"call": call.id})
         except Exception:
-            # The database failed: the lease runs out, and the call is taken up again.
+            # The database failed: the lease expires, and the call is claimed again.
             log.exception("call interrupted", extra={"call": call.id})
         finally:
             keeper.cancel()
@@ -123,14 +123,14 @@ class Worker:
                 return
 
     async def drain(self) -> None:
-        """Stops claiming; interrupts what can be repeated, and waits for what cannot."""
+        """Stop claiming, cancel the calls that can be repeated, and wait for the others."""
         until = asyncio.get_running_loop().time() + DRAIN_TIMEOUT
         self.draining.set()
-        self.bot.wake.calls.set()
+        self.bot.signals.calls.set()
         for task, run in list(self.runs.items()):
             if run is None or not run.unsafe:
                 task.cancel()
-        while under_way := {*self.runs, *self.bot.transfers}:
+        while under_way := {*self.runs, *self.bot.critical_tasks}:
             left = until - asyncio.get_running_loop().time()
             if left <= 0:
                 break

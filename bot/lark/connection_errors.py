@@ -33,7 +33,6 @@ UNTRUSTED = frozenset({2, 18, 19, 20, 21})
 
 NOT_YET_VALID, EXPIRED = 9, 10
 
-
 WRONG_NAME = frozenset({62, 64})
 
 

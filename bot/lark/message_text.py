@@ -26,9 +26,9 @@ def mentioned_open_id(mention: Any) -> str | None:
     return open_id if isinstance(open_id, str) else None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class MessageMentions:
-    """Who is mentioned in a message, by placeholder and by id."""
+    """Who is mentioned in a message, by placeholder and by id. Reading rich text adds names."""
 
     names: dict[str, str]
     """Name by placeholder; empty for the bot itself."""
@@ -153,7 +153,6 @@ TEXT_FIELDS = ("text", "content", "title")
 """Fields with the text of an element: `text` of text, a, md and code_block, `content` of markdown."""
 
 URL_FIELDS = ("href", "url", "link")
-
 
 CHILD_FIELDS = ("text", "content", "elements", "children")
 """Fields with nested elements, such as the text object of a button."""

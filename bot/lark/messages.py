@@ -72,7 +72,6 @@ REFUSALS: dict[int, SendRefusal] = {
 
 BEING_SENT = 230049
 
-
 ALREADY_DELETED = 18051
 
 HTTP_STATUSES = range(300, 600)
@@ -99,8 +98,8 @@ async def send(
             return Sent(result, ephemeral=route.path == EPHEMERAL_SEND)
         if not is_closed(route, outcome, destination):
             return result
-        refused = refused or replace(result, retry=False, gone=False, recalled=False, no_way=True)
-    return refused or NotSent("nowhere to send it", retry=False, no_way=True)
+        refused = refused or replace(result, retry=False, gone=False, recalled=False, no_route=True)
+    return refused or NotSent("nowhere to send it", retry=False, no_route=True)
 
 
 def is_closed(route: ApiCall, outcome: Outcome, destination: Destination) -> bool:
@@ -121,7 +120,6 @@ def is_closed(route: ApiCall, outcome: Outcome, destination: Destination) -> boo
 MESSAGES = "/open-apis/im/v1/messages"
 
 EPHEMERAL_SEND = "/open-apis/ephemeral/v1/send"
-
 
 EPHEMERAL_DELETE = "/open-apis/ephemeral/v1/delete"
 
@@ -201,7 +199,7 @@ def not_sent(outcome: Outcome) -> NotSent:
         case Unreachable(reason=reason, may_have_arrived=arrived):
             return NotSent(reason, retry=True, may_have_arrived=arrived)
         case RateLimited(retry_after=seconds):
-            return NotSent("too many requests", retry=True, retry_after=seconds, one_too_many=True)
+            return NotSent("too many requests", retry=True, retry_after=seconds, rate_limited=True)
         case AppScopeMissing(requirement=requirement) | InsufficientScope(requirement=requirement):
             needed = " and ".join(f"one of {', '.join(clause)}" for clause in requirement)
             return NotSent(f"the app lacks a scope for it: {needed}", retry=True)

@@ -42,11 +42,9 @@ AUTHORIZE_PATH = "/open-apis/authen/v1/authorize"
 
 REVOKE_PATH = "/oauth/v1/revoke"
 
-
 DEVICE_AUTHORIZATION_PATH = "/oauth/v1/device_authorization"
 
 DEVICE_CODE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
-
 
 ADDED_BY_PLATFORM = frozenset({"auth:user.id:read", "user_profile"})
 """Scopes that the platform adds to every token. They need not be requested, and perhaps must not be."""

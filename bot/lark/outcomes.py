@@ -32,7 +32,6 @@ INSUFFICIENT_SCOPE = 99991679
 
 APP_SCOPE_MISSING = 99991672
 
-
 INVALID_TOKEN = 99991668
 
 TOKEN_REJECTED = frozenset(
@@ -49,7 +48,6 @@ WRONG_BRAND = 1000040351
 the app's credentials."""
 
 OTHER_BRAND = "the app belongs to the other brand; change LARK_BRAND"
-
 
 PLATFORM_FAILED = frozenset(
     {
@@ -100,7 +98,6 @@ def is_file(response: HttpResponse) -> bool:
 TEXT_CONTENT_TYPE = re.compile(r"json$|^text/(html|plain)$")
 
 TOO_LARGE = "The answer is too large."
-
 
 NOT_JSON = "The answer is a file, which cannot be shown here."
 

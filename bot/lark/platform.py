@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import re
 import time
 from collections.abc import Mapping
 from datetime import timedelta
@@ -30,6 +29,7 @@ from bot.lark.api import call, call_as_user
 from bot.lark.app import LarkApp
 from bot.lark.app_info import AppInfo
 from bot.lark.app_token import AppToken, with_token
+from bot.lark.client_page import ClientPage
 from bot.lark.events import Recipient
 from bot.lark.http_client import HttpClient
 from bot.lark.oauth import OAuthClient
@@ -42,14 +42,10 @@ from bot.lark.webhook import WebhookKeys, receive, receive_over_connection
 log = logging.getLogger(__name__)
 
 MAX_OPEN_ID_PAUSE = 30 * SECOND
-"""Between attempts to learn the bot's own open_id."""
+"""Pauses between attempts to read the bot's own open_id."""
 
 STARTUP_WAIT = 2.0
 """Seconds that startup waits for the bot's open_id. A platform that is down must not delay the rest."""
-
-CLIENT = re.compile(r"\b(Lark|Feishu)/")
-CLIENT_LOCALE = re.compile(r"LarkLocale/([A-Za-z]{2})")
-"""In the client's user agent."""
 
 REACTIONS_RETRY_INTERVAL = 600.0
 """Seconds until reactions are tried again after the app lacked the scope, which is optional."""
@@ -72,7 +68,7 @@ class LarkPlatform:
     limits = LIMITS
     webhook_path = "/lark/events"
     callback_path = "/oauth/lark/callback"
-    page_path = "/oauth/lark/client"
+    in_client = ClientPage()
 
     def __init__(
         self,
@@ -147,10 +143,6 @@ class LarkPlatform:
         return self
 
     @property
-    def in_client(self) -> Self:
-        return self
-
-    @property
     def refreshing(self) -> Self:
         return self
 
@@ -173,13 +165,6 @@ class LarkPlatform:
     @property
     def scope_applications(self) -> Self:
         return self
-
-    def is_in_client(self, user_agent: str) -> bool:
-        return bool(CLIENT.search(user_agent))
-
-    def client_locale(self, user_agent: str) -> str | None:
-        locales: list[str] = CLIENT_LOCALE.findall(user_agent)
-        return locales[-1] if locales else None
 
     # --- what comes in
 
@@ -240,7 +225,11 @@ class LarkPlatform:
         self, *, redirect_uri: str, scopes: ScopeSet, state: str, challenge: str | None, prompt: bool
     ) -> str:
         return self._oauth.authorize_url(
-            redirect_uri=redirect_uri, scopes=scopes, state=state, challenge=challenge, prompt=prompt
+            redirect_uri=redirect_uri,
+            scopes=scopes,
+            state=state,
+            challenge=challenge,
+            prompt=prompt,
         )
 
     def card_link(self, url: str) -> str:

@@ -16,7 +16,7 @@ class PresenceFile:
     """A POSIX lock, which belongs to the process: only that kind goes from exclusive to shared in one step."""
 
     def __init__(self, database: str) -> None:
-        """Raises OSError if the file cannot be created. Reached by a symbolic link, the database has the same lock."""
+        """Raises OSError if the file cannot be created. A path through a symbolic link leads to the same lock."""
         self._file = os.open(os.path.realpath(database) + SUFFIX, os.O_RDWR | os.O_CREAT, 0o600)
 
     def take_alone(self) -> bool:

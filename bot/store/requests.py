@@ -23,7 +23,7 @@ from bot.core.people import UserKey
 from bot.core.requests import AuthorizationRequest, RequestStatus
 from bot.core.scopes import ScopeSet
 from bot.core.secrets import Secret
-from bot.store import audit, queue, sealed, users
+from bot.store import audit, queue, sealed
 from bot.store.card_versions import REQUEST_CARD_CHANGED
 from bot.store.keyring import Keyring
 from bot.store.queue import pruning, settled_before
@@ -220,10 +220,9 @@ def open_request(
 ) -> AuthorizationRequest:
     """Open a request, or widen the user's live one (its ticket stays), so that it asks for these scopes too.
 
-    Locks the user (see `users.lock`): a grant read afterwards in this transaction is the latest, and one that is stored
-    later sees the calls that this transaction suspends.
+    The caller has locked the user (see `users.lock`): a grant that is stored later sees the calls that this
+    transaction suspends.
     """
-    users.lock(connection, user)
     live = _one(connection, LIVE_OF_LOCKED, {"user": user})
     if live is not None:
         return _widen(connection, live, scopes, command, expires_at, now)
@@ -450,13 +449,10 @@ def ask_again(
     expires_at: datetime,
     now: datetime,
 ) -> AuthorizationRequest | None:
-    """granted or failed → open, for other scopes; None if the user has another live request.
+    """granted or failed → open, for other scopes.
 
-    Locks the user, like `open_request`.
+    The caller has locked the user and read the request since: no later one can be live.
     """
-    users.lock(connection, before.user)
-    if live_of(connection, before.user) is not None:
-        return None
     announce(connection)
     reasons = before.reasons if command in before.reasons else (*before.reasons, command)
     values = {

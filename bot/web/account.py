@@ -20,7 +20,7 @@ from bot.core.words import cards as card_words
 from bot.core.words import help as help_words
 from bot.core.words import pages as words
 from bot.flows.account import permissions
-from bot.flows.account.permissions import Held, Part, Permissions, Waiting, Wanted
+from bot.flows.account.permissions import HeldScope, ListPage, OpenRequest, Permissions, WaitingCall
 from bot.flows.bot import now
 from bot.web import login
 from bot.web.app_keys import BOT
@@ -75,7 +75,7 @@ async def account(request: web.Request) -> web.Response:
 
 
 async def show_account(request: web.Request, visitor: Visitor, done: str | None) -> web.Response:
-    found = await permissions.of(
+    found = await permissions.permissions_of(
         request.app[BOT],
         visitor.user,
         waiting_page=page_number(request, WAITING_PARAMETER),
@@ -120,7 +120,7 @@ async def revoke(request: web.Request) -> web.Response:
     visitor = await visitor_of_form(request)
     if visitor is None:
         return back(request, None, SESSION_ENDED)
-    ended = await permissions.take_back(request.app[BOT], visitor.user, REVOKED_BY_USER)
+    ended = await permissions.revoke(request.app[BOT], visitor.user, REVOKED_BY_USER)
     return back(request, visitor, REVOKED if ended.had_grant else CANCELLED if ended.cancelled else None)
 
 
@@ -241,12 +241,12 @@ def waiting_section(found: Permissions, at: FormatTime) -> WaitingSection:
     )
 
 
-def call_row(call: Waiting, at: FormatTime) -> CallRow:
+def call_row(call: WaitingCall, at: FormatTime) -> CallRow:
     sent = words.CALL_SENT_AT.format(moment=at(call.asked_at))
     return CallRow(call.command, words.CALL_STATUS[call.waits_for] + Words(" · ", " · ") + sent)
 
 
-def request_part(wanted: Wanted, at: FormatTime) -> RequestPart:
+def request_part(wanted: OpenRequest, at: FormatTime) -> RequestPart:
     if wanted.redeeming:
         return RequestPart(words.AUTHORIZATION_IN_PROGRESS)
     return RequestPart(
@@ -266,7 +266,7 @@ def granted_section(found: Permissions, at: FormatTime, moment: datetime) -> Gra
     )
 
 
-def story(held: Held, at: FormatTime) -> tuple[Words, ...]:
+def story(held: HeldScope, at: FormatTime) -> tuple[Words, ...]:
     recorded = held.story
     if held.scope == OFFLINE_ACCESS:
         return (words.OFFLINE_ACCESS_PURPOSE,)
@@ -294,7 +294,7 @@ def validity(found: Permissions, at: FormatTime, moment: datetime) -> list[Words
     return sentences
 
 
-def heading(title: Words, part: Part) -> Words:
+def heading(title: Words, part: ListPage) -> Words:
     """Return the title, with the total number if the list has several pages."""
     if part.pages == 1:
         return title

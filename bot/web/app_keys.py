@@ -40,24 +40,27 @@ class ClientScript:
         return self.url.partition("?")[0]
 
 
-def platform_of(request: web.Request) -> Platform:
-    """The platform whose path this is, or in whose client it is opened; the first one when neither tells."""
-    bot, path = request.app[BOT], request.path
-    for platform in bot.platforms.values():
-        page = platform.in_client
-        paths = (platform.webhook_path, platform.callback_path, *([page.page_path] if page else []))
-        if any(path == each or path.startswith(f"{each}/") for each in paths):
-            return platform
-    user_agent = request.headers.get("User-Agent", "")
-    return next(
-        (each for each in bot.platforms.values() if is_client_of(each, user_agent)), bot.first_platform
-    )
-
-
-def is_client_of(platform: Platform, user_agent: str) -> bool:
-    return platform.in_client is not None and platform.in_client.is_in_client(user_agent)
-
-
 BOT = web.AppKey("bot", Bot)
 CLIENT_SCRIPT = web.AppKey("client_script", ClientScript)
 INGRESS = web.AppKey("ingress", Ingress)
+
+
+def platform_of(request: web.Request) -> Platform:
+    """Return the platform that a path belongs to, else the one whose client opens it, else the first one."""
+    bot, path = request.app[BOT], request.path
+    for platform in bot.platforms.values():
+        paths = [platform.webhook_path, platform.callback_path]
+        if platform.in_client is not None:
+            paths.append(platform.in_client.page_path)
+        if any(path == each or path.startswith(f"{each}/") for each in paths):
+            return platform
+    return client_platform(request) or bot.first_platform
+
+
+def client_platform(request: web.Request) -> Platform | None:
+    """Return the platform whose client opens the page, or None for a browser."""
+    user_agent = request.headers.get("User-Agent", "")
+    platforms = request.app[BOT].platforms.values()
+    return next(
+        (each for each in platforms if each.in_client and each.in_client.is_in_client(user_agent)), None
+    )

@@ -62,7 +62,7 @@ async def find_request(bot: Bot, ticket: str) -> AuthorizationRequest | LinkUnav
 
 
 async def callback(request: web.Request) -> web.Response:
-    """The callback: completes an attempt. Takes every method, and the paths below it.
+    """`/oauth/{platform}/callback`: completes an attempt. Takes every method, and the paths below it.
 
     Always redirects to a page without a query: otherwise a state, or the unused code of a foreign link, would stay in
     the address bar and the history.

@@ -33,11 +33,11 @@ async def ready(request: web.Request) -> web.Response:
     checks = {"database": await is_database_up(request), "events": outage is None}
     status = 200 if all(checks.values()) else 503
     fields = {name: "up" if up else "down" for name, up in checks.items()}
-    fields |= outage_fields("events", outage) | outage_fields("platform", platform_outage(request.app[BOT]))
+    fields |= outage_fields("events", outage) | outage_fields("platform", first_outage(request.app[BOT]))
     return web.json_response({"status": "ready" if status == 200 else "not ready", **fields}, status=status)
 
 
-def platform_outage(bot: Bot) -> Outage | None:
+def first_outage(bot: Bot) -> Outage | None:
     """Return the outage of the first platform that has one."""
     return next((each.outage for each in bot.platforms.values() if each.outage is not None), None)
 
@@ -57,7 +57,7 @@ async def is_database_up(request: web.Request) -> bool:
     except Exception as error:
         bot.refusals.note("database not reachable", type(error).__name__, logging.ERROR, error)
         return False
-    return bot.pulse.is_felt
+    return bot.heartbeat.is_recent
 
 
 async def metrics(request: web.Request) -> web.Response:

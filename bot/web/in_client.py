@@ -20,7 +20,7 @@ from bot.core.requests import AttemptKind
 from bot.core.scopes import join_scopes
 from bot.core.strict_json import decode
 from bot.flows.account import sign_in
-from bot.flows.account.sign_in import NotSignedIn
+from bot.flows.account.sign_in import SignInFailure
 from bot.flows.authorize.callback import complete as complete_attempt
 from bot.flows.authorize.grant import CallbackResult
 from bot.flows.authorize.open import LinkUnavailable, open_in_client
@@ -81,7 +81,7 @@ async def start_sign_in(request: web.Request) -> web.Response:
     """Start a sign-in: the same fields without scopes, and the cookie of the attempt."""
     await read_fields(request)
     bot = request.app[BOT]
-    started = sign_in.begin_in_client(bot, platform_of(request))
+    started = sign_in.start_in_client(bot, platform_of(request))
     response = web.json_response(
         {"appID": platform_of(request).app_id, "scopeList": [], "state": started.state.reveal()}
     )
@@ -101,7 +101,7 @@ async def complete(request: web.Request) -> web.Response:
 
 async def complete_sign_in(request: web.Request, authorization: Approved | Denied) -> web.Response:
     result = await login.complete(request, authorization)
-    if isinstance(result, NotSignedIn):
+    if isinstance(result, SignInFailure):
         return page_as_json(request, SIGN_IN_PAGES[result])
     response = web.json_response({"location": f"{login.ACCOUNT_PATH}?{login.SIGNED_IN}"})
     login.set_session_cookie(response, request.app[BOT], result)

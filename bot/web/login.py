@@ -6,11 +6,11 @@ from aiohttp import web
 
 from bot.core.oauth import Approved, Denied
 from bot.flows.account import sign_in
-from bot.flows.account.sign_in import Begun, NotSignedIn, SignedIn
+from bot.flows.account.sign_in import SignedIn, SignInFailure, StartedSignIn
 from bot.flows.bot import Bot
-from bot.web.app_keys import BOT, platform_of
+from bot.web.app_keys import BOT, client_platform, platform_of
 from bot.web.pages import LINK_PREVIEW_PAGE, SIGN_IN_PAGES_BY_OUTCOME, show, show_outcome
-from bot.web.request_headers import is_in_client, is_preview
+from bot.web.request_headers import is_preview
 from bot.web.session import (
     SESSION,
     SIGN_IN_ATTEMPT,
@@ -35,11 +35,10 @@ async def start(request: web.Request) -> web.Response:
     if is_preview(request):
         return show(request, LINK_PREVIEW_PAGE)
     bot = request.app[BOT]
-    platform = platform_of(request)
-    page = platform.in_client
-    if page is not None and is_in_client(request) and "browser" not in request.query:
-        return redirect(f"{page.page_path}#{IN_CLIENT_FRAGMENT}")
-    started, url = sign_in.begin_in_browser(bot, platform)
+    client = client_platform(request)
+    if client is not None and client.in_client is not None and "browser" not in request.query:
+        return redirect(f"{client.in_client.page_path}#{IN_CLIENT_FRAGMENT}")
+    started, url = sign_in.start_in_browser(bot, platform_of(request))
     response = redirect(url)
     set_attempt_cookie(response, bot, started)
     return response
@@ -50,12 +49,12 @@ def redirect(target: str) -> web.Response:
     return web.Response(status=303, headers={"Location": target})
 
 
-def set_attempt_cookie(response: web.StreamResponse, bot: Bot, started: Begun) -> None:
+def set_attempt_cookie(response: web.StreamResponse, bot: Bot, started: StartedSignIn) -> None:
     """Store in the browser what it has to bring back to complete the sign-in."""
     set_cookie(response, bot, SIGN_IN_ATTEMPT, started.kept, int(bot.authorization_ttl.total_seconds()))
 
 
-async def complete(request: web.Request, authorization: Approved | Denied) -> SignedIn | NotSignedIn:
+async def complete(request: web.Request, authorization: Approved | Denied) -> SignedIn | SignInFailure:
     """Complete the sign-in that was started in this browser."""
     return await sign_in.complete(
         request.app[BOT],
@@ -74,7 +73,7 @@ def set_session_cookie(response: web.StreamResponse, bot: Bot, signed_in: Signed
 async def callback(request: web.Request, authorization: Approved | Denied) -> web.Response:
     """The callback of a sign-in: redirects to a page whose address holds neither code nor state."""
     result = await complete(request, authorization)
-    if isinstance(result, NotSignedIn):
+    if isinstance(result, SignInFailure):
         return redirect(f"/login/{result.value}")
     response = redirect(f"{ACCOUNT_PATH}?{SIGNED_IN}")
     set_session_cookie(response, request.app[BOT], result)

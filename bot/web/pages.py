@@ -15,7 +15,7 @@ from aiohttp import web
 from bot.core.language import Words
 from bot.core.words import pages as words
 from bot.core.words.pages import PageWords
-from bot.flows.account.sign_in import NotSignedIn
+from bot.flows.account.sign_in import SignInFailure
 from bot.flows.authorize.grant import CallbackResult
 from bot.flows.authorize.open import LinkUnavailable
 from bot.web.app_keys import platform_of
@@ -95,16 +95,16 @@ def failed_sign_in(status: int, tone: Tone, page_words: PageWords) -> Page:
     return Page(status, tone, page_words, Button(words.RETRY_SIGN_IN, "/login"), retry_in_client=True)
 
 
-SIGN_IN_PAGES: dict[NotSignedIn, Page] = {
-    NotSignedIn.DECLINED: failed_sign_in(200, "calm", words.SIGN_IN_DECLINED),
-    NotSignedIn.OTHER_BROWSER: failed_sign_in(400, "bad", words.SIGN_IN_OTHER_BROWSER),
-    NotSignedIn.USED: failed_sign_in(400, "calm", words.SIGN_IN_USED),
-    NotSignedIn.CODE_REFUSED: failed_sign_in(400, "bad", words.SIGN_IN_CODE_REFUSED),
-    NotSignedIn.NOT_ALLOWED: CALLBACK_PAGES[CallbackResult.NOT_ALLOWED],
-    NotSignedIn.STRANGER: failed_sign_in(403, "bad", words.SIGN_IN_STRANGER),
-    NotSignedIn.MISCONFIGURED: failed_sign_in(409, "bad", words.SIGN_IN_MISCONFIGURED),
-    NotSignedIn.BUSY: failed_sign_in(503, "calm", words.SIGN_IN_BUSY),
-    NotSignedIn.NOT_NOW: failed_sign_in(503, "calm", words.SIGN_IN_NOT_NOW),
+SIGN_IN_PAGES: dict[SignInFailure, Page] = {
+    SignInFailure.DECLINED: failed_sign_in(200, "calm", words.SIGN_IN_DECLINED),
+    SignInFailure.OTHER_BROWSER: failed_sign_in(400, "bad", words.SIGN_IN_OTHER_BROWSER),
+    SignInFailure.USED: failed_sign_in(400, "calm", words.SIGN_IN_USED),
+    SignInFailure.CODE_REFUSED: failed_sign_in(400, "bad", words.SIGN_IN_CODE_REFUSED),
+    SignInFailure.NOT_ALLOWED: CALLBACK_PAGES[CallbackResult.NOT_ALLOWED],
+    SignInFailure.STRANGER: failed_sign_in(403, "bad", words.SIGN_IN_STRANGER),
+    SignInFailure.MISCONFIGURED: failed_sign_in(409, "bad", words.SIGN_IN_MISCONFIGURED),
+    SignInFailure.BUSY: failed_sign_in(503, "calm", words.SIGN_IN_BUSY),
+    SignInFailure.NOT_NOW: failed_sign_in(503, "calm", words.SIGN_IN_NOT_NOW),
 }
 
 SIGN_IN_AGAIN = Button(words.SIGN_IN_AGAIN, "/login")

@@ -7,9 +7,8 @@ import re
 from aiohttp import web
 
 from bot.core.language import Language
+from bot.web.app_keys import BOT, client_platform
 
-CLIENT = re.compile(r"\b(Lark|Feishu)/")
-CLIENT_LOCALE = re.compile(r"LarkLocale/([A-Za-z]{2})")
 PURPOSE_HEADERS = ("Sec-Purpose", "Purpose", "X-Purpose", "X-Moz")
 """Where browsers say that they prefetch a page. The name has changed several times."""
 PREFETCH = re.compile(r"prefetch|prerender|preview|instant", re.IGNORECASE)
@@ -23,13 +22,15 @@ ROBOT = re.compile(
 
 def is_in_client(request: web.Request) -> bool:
     """Whether the page is opened inside the platform's client."""
-    return bool(CLIENT.search(request.headers.get("User-Agent", "")))
+    return client_platform(request) is not None
 
 
 def language_of(request: web.Request) -> Language:
     """Return the client's language, else the browser's first language, else English."""
-    locales = CLIENT_LOCALE.findall(request.headers.get("User-Agent", ""))
-    wanted = locales[-1] if locales else request.headers.get("Accept-Language", "")
+    user_agent = request.headers.get("User-Agent", "")
+    pages = (each.in_client for each in request.app[BOT].platforms.values())
+    locales = [locale for page in pages if page is not None and (locale := page.client_locale(user_agent))]
+    wanted = locales[0] if locales else request.headers.get("Accept-Language", "")
     return "zh" if wanted.strip().lower().startswith("zh") else "en"
 
 

@@ -19,7 +19,7 @@ ADVICE = web.AppKey("advice", RepeatedLogs)
 
 
 async def receive(request: web.Request) -> web.Response:
-    """`POST` of one event. An unauthentic request changes nothing and is answered with a 4xx status."""
+    """`POST /{platform}/events`. An unauthentic request changes nothing and is answered with a 4xx status."""
     bot = request.app[BOT]
     received = platform_of(request).receive(request.headers, await read_body(request))
     match received:

@@ -1,4 +1,4 @@
-"""`/calendar`: which calendar is mine. A whole command, as another package brings it."""
+"""`/calendar` shows which calendar is the user's primary one. A complete command from another package."""
 
 from bot.commands import ApiCall, ApiRefused, Ask, Reply, Steps, Words, any_of, command, one_line, paragraph
 from bot.lark.sdk_requests import from_sdk_request, typed
@@ -12,7 +12,7 @@ from bot.lark.sdk_requests import from_sdk_request, typed
 )
 def calendar(ask: Ask) -> Steps:
     try:
-        # Each step is yielded. It may come back after hours: when its person has authorized.
+        # Each step is yielded. Its result may arrive hours later, when the user has authorized.
         answer = yield primary_calendar()
     except ApiRefused:
         return Reply(Words("The platform does not tell", "平台没有提供日历信息"))
@@ -22,6 +22,6 @@ def calendar(ask: Ask) -> Steps:
 
 
 def primary_calendar() -> ApiCall:
-    """Built with lark-oapi's typed request. It is a POST, but it changes nothing."""
+    """Build the call with lark-oapi's typed request. It is a POST, but it only reads."""
     request = typed("calendar.v4").PrimaryCalendarRequest.builder().user_id_type("open_id").build()
     return from_sdk_request(request, read=True)

@@ -149,12 +149,12 @@ class Ideal:
         self.app_id = environment["LARK_APP_ID"]
         self.store, self.session = store, session
         self.cipher = AESGCM(base64.urlsafe_b64decode(environment["BOT_ENCRYPTION_KEYS"] + "=="))
-        self.tasks: set[asyncio.Task[None]] = set()
+        self.background_tasks: set[asyncio.Task[None]] = set()
 
     def go_on(self, work: Any) -> None:
         task = asyncio.create_task(work)
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
+        self.background_tasks.add(task)
+        task.add_done_callback(self.background_tasks.discard)
 
     async def call(self, method: str, path: str, token: str, body: Any = None) -> Any:
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json; charset=utf-8"}

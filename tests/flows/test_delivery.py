@@ -8,7 +8,7 @@ import pytest
 
 from bot.core.messages import Content, Destination
 from bot.core.people import UserKey
-from bot.flows.outbox import SHOWN_IN_GROUP_FOR, is_for_the_group
+from bot.flows.outbox import SHOWN_IN_GROUP_FOR, is_shown_in_group_first
 from bot.store.ids import new_id
 from bot.store.outbox import NewMessage, claimed
 from tests.store.examples import NOW
@@ -34,4 +34,4 @@ def test_a_private_word_is_shown_in_the_group_only_while_its_asker_is_there(kind
     message = claimed(
         NewMessage(new_id(NOW + waited), SAM, kind, "key", to, Content("post", "{}"), new_id(NOW)), NOW
     )
-    assert is_for_the_group(message, NOW + waited) is shown
+    assert is_shown_in_group_first(message, NOW + waited) is shown

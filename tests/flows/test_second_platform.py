@@ -30,7 +30,7 @@ from bot.flows.authorize.callback import complete
 from bot.flows.authorize.grant import CallbackResult
 from bot.flows.authorize.open import find_open_request, open_link
 from bot.flows.bot import Bot, now
-from bot.flows.chores import CHORES, repeat, show_cards_when_woken
+from bot.flows.chores import CHORES, repeat, show_cards_on_signal
 from bot.flows.intake import accept_event
 from bot.flows.worker import Worker
 from bot.lark.commands import COMMANDS as LARK_COMMANDS
@@ -94,15 +94,15 @@ async def until(look: Callable[[], Awaitable[T | None]]) -> T:
 @contextlib.asynccontextmanager
 async def at_work(bot: Bot) -> AsyncIterator[None]:
     worker = Worker(bot)
-    bot.database.on_work(bot.wake.calls.set)
-    tasks = [asyncio.create_task(each) for each in (worker.work(), show_cards_when_woken(bot))]
+    bot.database.on_work(bot.signals.calls.set)
+    tasks = [asyncio.create_task(each) for each in (worker.work(), show_cards_on_signal(bot))]
     tasks += [asyncio.create_task(repeat(bot, chore)) for chore in CHORES]
     try:
         yield
     finally:
-        for task in (*tasks, *bot.tasks):
+        for task in (*tasks, *bot.background_tasks):
             task.cancel()
-        await asyncio.gather(*tasks, *bot.tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, *bot.background_tasks, return_exceptions=True)
         await worker.drain()
 
 

@@ -32,7 +32,9 @@ from bot.core.oauth import TokenRefused
 from bot.core.people import Identity
 from bot.core.secrets import Secret
 from bot.lark import app_info
-from bot.lark.commands import documents, openapi, response_fields
+from bot.lark.commands import response_fields
+from bot.lark.commands.document_links import requested_document
+from bot.lark.commands.openapi_request import InvalidCall, has_unprintable, read_call
 from bot.lark.events import Recipient
 from bot.lark.http_client import HttpResponse
 from bot.lark.message_text import parse_mentions
@@ -302,13 +304,13 @@ def test_no_path_leads_elsewhere_or_to_tokens(path: str, query: str):
         f"/open-apis/auth{path}/v3/token",
     ):
         try:
-            call = openapi.read_call(f"GET {target}")
-        except openapi.InvalidCall:
+            call = read_call(f"GET {target}")
+        except InvalidCall:
             continue
         assert_harmless(call)
-        assert not openapi.has_control(unquote(call.path))
+        assert not has_unprintable(unquote(call.path))
         assert not unquote(call.path).lower().startswith("/open-apis/auth/")
-        assert not any(openapi.has_control(name + value) for name, value in call.query.items())
+        assert not any(has_unprintable(name + value) for name, value in call.query.items())
 
 
 SAID = {"doc": "docx", "task": "buy milk", "call": "GET /open-apis/x", "search": "plan", "authorize": "a:b"}
@@ -382,5 +384,5 @@ def test_what_is_taken_from_an_answer_fits_where_it_goes(text: str, value: Any):
         response_fields.number(each)
         response_fields.moment(each)
         response_fields.moment(each, per_second=1000)
-    named = documents.requested_document(text)
+    named = requested_document(text)
     assert named is None or response_fields.TOKEN.fullmatch(named.token)

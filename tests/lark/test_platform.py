@@ -89,7 +89,7 @@ async def test_an_answer_that_must_not_outlive_its_question_says_that_this_was_r
     sent = await world.platform.send(to, text(world.platform), "key-1")
     assert isinstance(sent, NotSent) == (gone == "recalled")
     if isinstance(sent, NotSent):
-        assert (sent.recalled, sent.retry, sent.no_way) == (True, False, False)
+        assert (sent.recalled, sent.retry, sent.no_route) == (True, False, False)
 
 
 @pytest.mark.parametrize("code", [230101, 230038, 230035, 230001, 232009, 1])
@@ -118,7 +118,7 @@ async def test_when_every_way_is_closed_that_is_said(world):
     world.trouble("status", match={"path": "/open-apis/ephemeral/"}, status=400, code=19001, msg="no")
     to = Destination(world.user(), GROUP, private=True, direct=DirectChat("oc_x", "om_x"))
     sent = await world.platform.send(to, CARD, "key-1")
-    assert (sent.no_way, sent.retry, sent.reason) == (True, False, "230101 no")
+    assert (sent.no_route, sent.retry, sent.reason) == (True, False, "230101 no")
 
 
 @pytest.mark.parametrize("code", [230022, 230025, 230028, 230055, 230099])
@@ -126,7 +126,7 @@ async def test_a_refusal_of_the_content_is_the_last_word(world, code):
     world.trouble("status", match={"path": "/open-apis/im/"}, status=400, code=code, msg="no")
     to = Destination(world.user(), GROUP, private=True, direct=DirectChat("oc_x", "om_x"))
     sent = await world.platform.send(to, CARD, "key-1")
-    assert (sent.no_way, sent.retry, sent.reason) == (False, False, f"{code} no")
+    assert (sent.no_route, sent.retry, sent.reason) == (False, False, f"{code} no")
     assert sum(c.kind == "request" and "/im/v1/" in c.data["path"] for c in world.tenant.feed.changes) == 1
 
 

@@ -27,22 +27,24 @@ LEASE = timedelta(seconds=2)
 """Instead of 20 seconds, so that what was interrupted is taken over soon."""
 
 POLLING = {
-    ("flows.administrators.look_again", "read"),
+    ("flows.administrators.release_enabled", "read"),
     ("flows.administrators.show_due_cards", "write"),
-    ("flows.authorization.expire_overdue", "write"),
-    ("flows.authorization.revoke_due", "write"),
+    ("flows.authorize.callback.complete_stranded", "write"),
+    ("flows.authorize.device.continue_due", "write"),
+    ("flows.authorize.end.expire_overdue", "write"),
+    ("flows.authorize.revoke.revoke_due", "write"),
     ("flows.cards.show_due_cards", "write"),
-    ("flows.consent.finish_stranded", "write"),
-    ("flows.delivery.deliver_due", "write_one"),
-    ("flows.delivery.send_interim_words", "read"),
-    ("flows.device.go_on_due", "write"),
-    ("flows.succession.look_after_others", "read"),
-    ("flows.succession.look_after_others", "write_one"),
-    ("flows.tokens.renew_ahead", "write_one"),
+    ("flows.chores.heartbeat", "write"),
+    ("flows.chores.promote_queued_calls", "write"),
+    ("flows.chores.prune", "write"),
+    ("flows.outbox.deliver_due", "write_one"),
+    ("flows.outbox.send_interim_notes", "read"),
+    ("flows.reactions.remove_due", "write_one"),
+    ("flows.takeover.take_over_from_silent", "read"),
+    ("flows.takeover.take_over_from_silent", "write_one"),
+    ("flows.tokens.refresh_ahead", "write_one"),
     ("flows.worker.Worker.claim", "write_one"),
     ("flows.worker.Worker.keep_lease", "write"),
-    ("flows.worker.heartbeat", "write"),
-    ("flows.worker.prune", "write"),
 }
 """Who looks again and again. To look, and to find nothing, are idle points: the same however often they are passed."""
 
@@ -81,7 +83,7 @@ class Watched:
 
     def _wait(self, name: str, wait: Callable[..., Awaitable[Any]], *args: Any, **options: Any) -> Any:
         caller = sys._getframe(1)
-        if caller.f_code.co_qualname == "Bot.insist" and caller.f_back is not None:
+        if caller.f_code.co_qualname == "Bot.write_until_stored" and caller.f_back is not None:
             caller = caller.f_back
         where = f"{caller.f_globals['__name__'].removeprefix('bot.')}.{caller.f_code.co_qualname}"
         if where.startswith("web.health"):

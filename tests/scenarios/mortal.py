@@ -91,7 +91,7 @@ class MortalWorld:
         self.writes: dict[str, str] = {}
         """The message that asks for each title."""
         self.engine: AsyncEngine = create_async_engine(url)
-        self.tasks: list[asyncio.Task[None]] = []
+        self.background_tasks: list[asyncio.Task[None]] = []
         world.tenant.behaviour.rate_limits = False
         world.tenant.behaviour.redelivery_seconds = (0.3, 0.3, 0.5, 0.5, 1, 1, 2, 2, 4, 8, 16, 32, 64)
 
@@ -101,7 +101,7 @@ class MortalWorld:
         """Starts the bot (which dies at that point), and sees to it that there always is one."""
         for replica in self.replicas:
             process = self.start(replica, die_at)
-            self.tasks.append(asyncio.create_task(self.keep_alive(replica, process)))
+            self.background_tasks.append(asyncio.create_task(self.keep_alive(replica, process)))
         for replica in self.replicas:
             await self.ready(replica)
 
@@ -121,9 +121,9 @@ class MortalWorld:
         await self.page(f"http://127.0.0.1:{replica.port}/readyz")
 
     async def end(self) -> None:
-        for task in self.tasks:
+        for task in self.background_tasks:
             task.cancel()
-        await asyncio.gather(*self.tasks, return_exceptions=True)
+        await asyncio.gather(*self.background_tasks, return_exceptions=True)
         for replica in self.replicas:
             if replica.process is not None:
                 replica.process.kill()

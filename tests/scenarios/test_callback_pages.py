@@ -6,7 +6,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from bot.flows.account.sign_in import NotSignedIn
+from bot.flows.account.sign_in import SignInFailure
 from bot.flows.authorize.grant import CallbackResult
 
 from .conftest import World
@@ -149,7 +149,7 @@ async def test_a_failure_of_ours_in_a_callback_ends_at_a_page_too(world: World):
 OUTCOMES = [
     *(f"/authorization/{each.value}" for each in (*CallbackResult,)),
     "/authorization/trouble",
-    *(f"/login/{each.value}" for each in NotSignedIn),
+    *(f"/login/{each.value}" for each in SignInFailure),
 ]
 
 

@@ -12,13 +12,14 @@ import random
 import zlib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from pydoc import locate
 
 import pytest
 
 from bot.sandbox.lark.tenant import Person
 from tests.forking import Forker
 
-from .crashing import IDLE
+from .crashing import IDLE, POLLING
 from .mortal import CANCELLED, PERHAPS, SUCCEEDED, Figures, MortalWorld, copied, mortal_world
 from .stories import SETTINGS, STORIES, task
 
@@ -33,16 +34,20 @@ SUBSTITUTES = 10
 
 DANGEROUS = {
     "first_contact": (
-        "events.accept_message:write_together:after",
-        "delivery.reach:send:after",  # the welcome
-        "delivery.reach:send:after#2",  # the card
-        "consent.complete:write:after",
-        "consent.persistently:exchange_code:after",
-        "consent.store_grant:write:after",
-        "calls.finish:write:after",
+        "intake.accept_message:write_together:after",
+        "outbox.reach:send:after",  # the welcome
+        "outbox.reach:send:after#2",  # the card
+        "authorize.callback.complete:write:after",
+        "authorize.callback.with_retries:exchange_code:after",
+        "authorize.grant.store_grant:write:after",
+        "calls.finish.finish:write:after",
     ),
-    "any_api": ("calls.send:write:after", "calls.send:call:after", "calls.record:write:before"),
-    "revoked": ("calls.drop:write:after", "authorization.revoke:revoke:after"),
+    "any_api": (
+        "calls.perform.send:write:after",
+        "calls.perform.send:call:after",
+        "calls.perform.record:write:before",
+    ),
+    "revoked": ("calls.botcalls.cancel_or_end:write:after", "authorize.revoke.revoke:revoke:after"),
     "refreshed": ("tokens.refresh:refresh:after",),
     "waiting_for_the_administrator": ("administrators.show_as:update_card:after",),
 }
@@ -120,6 +125,7 @@ async def test_a_story_survives_a_crash_at_each_of_its_points(
     assert len({each.partition("#")[0] for each in points}) >= FEWEST_POINTS, points
     if name == "first_contact":
         assert not [each for each in THE_LOOP if f"flows.{each}:after#1" not in points]
+        assert not [where for where, _ in POLLING if locate(f"bot.{where}") is None], "renamed"
     if not pytestconfig.getoption("--long"):
         points = sample(name, points, pytestconfig.getoption("--seed"))
     turn = asyncio.Semaphore(AT_ONCE)
@@ -156,23 +162,23 @@ FEWEST_POINTS = 25
 """The shortest way through the loop has more."""
 
 THE_LOOP = (
-    "events.accept_message:write_together",
+    "intake.accept_message:write_together",
     "worker.Worker.claim:write_one",
-    "authorization.suspend:write",
+    "authorize.ask.suspend_for_consent:write",
     "cards.shown:write_one",
-    "links.look_up:read",
-    "links.begin:write",
-    "consent.complete:write",
-    "consent.persistently:exchange_code",
-    "consent.persistently:identify",
-    "consent.store_grant:write",
+    "authorize.open.find_open_request:read",
+    "authorize.open.start_attempt:write",
+    "authorize.callback.complete:write",
+    "authorize.callback.with_retries:exchange_code",
+    "authorize.callback.with_retries:identify",
+    "authorize.grant.store_grant:write",
     "cards.draw:update_card",
-    "calls.send:write",
-    "calls.send:call",
-    "calls.record:write",
-    "calls.finish:write",
-    "delivery.reach:send",
-    "delivery.arrived:write_one",
+    "calls.perform.send:write",
+    "calls.perform.send:call",
+    "calls.perform.record:write",
+    "calls.finish.finish:write",
+    "outbox.reach:send",
+    "outbox.arrived:write_one",
 )
 """What the longest of the stories passes, from the message to its answer: a walk that misses one of these is empty."""
 

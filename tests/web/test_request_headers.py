@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
+from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bot.lark.client_page import ClientPage
+from bot.web.app_keys import BOT
 from bot.web.request_headers import is_cross_site_without_click, is_in_client, is_preview, language_of
 
 FETCH = ["Sec-Fetch-Site", "Sec-Fetch-Mode", "Sec-Fetch-Dest", "Sec-Fetch-User"]
@@ -17,9 +22,15 @@ values = st.text(
 ) | st.lists(st.sampled_from(PIECES), max_size=6).map("".join)
 
 
+def a_request(headers: dict[str, str]) -> web.Request:
+    app = web.Application()
+    app[BOT] = SimpleNamespace(platforms={"lark": SimpleNamespace(in_client=ClientPage())})  # type: ignore[assignment]
+    return make_mocked_request("GET", "/", headers=headers, app=app)
+
+
 @given(headers=st.dictionaries(st.sampled_from(NAMES), values))
 def test_no_headers_make_a_page_fail(headers: dict[str, str]):
-    request = make_mocked_request("GET", "/", headers=headers)
+    request = a_request(headers)
     assert language_of(request) in {"en", "zh"}
     assert isinstance(is_in_client(request), bool)
     assert isinstance(is_preview(request), bool)
@@ -39,7 +50,7 @@ def test_no_headers_make_a_page_fail(headers: dict[str, str]):
 )
 def test_the_clients_locale_comes_before_the_browsers(agent: str, accepted: str, language: str):
     headers = {"User-Agent": agent, "Accept-Language": accepted}
-    assert language_of(make_mocked_request("GET", "/", headers=headers)) == language
+    assert language_of(a_request(headers)) == language
 
 
 @pytest.mark.parametrize(
@@ -64,4 +75,4 @@ def test_the_clients_locale_comes_before_the_browsers(agent: str, accepted: str,
     ],
 )
 def test_a_person_is_told_from_a_look(headers: dict[str, str], looks: bool):
-    assert is_preview(make_mocked_request("GET", "/", headers=headers)) is looks
+    assert is_preview(a_request(headers)) is looks

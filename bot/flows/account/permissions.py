@@ -1,4 +1,4 @@
-"""What one person has granted and what waits for them: to look at, to take back, to drop. Never anybody else's."""
+"""A user's own permissions: what they have granted and which calls wait, to look at, revoke or cancel."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from bot.store.users import UserProfile
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """A scope that the person has granted; `story` is None for one granted before that was recorded."""
+class HeldScope:
+    """A granted scope. `story` is None if it was granted before stories were recorded."""
 
     scope: Scope
     words: Words
@@ -33,29 +33,29 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class WaitingCall:
     command: str
-    """As its asker typed it."""
+    """As the user typed it."""
     asked_at: datetime
     waits_for: WaitsFor | None
-    """None: it will run by itself."""
+    """None: it is queued."""
 
 
-AT_A_TIME = 20
+PAGE_SIZE = 20
 """Calls and scopes on one page."""
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """Which part of a list is shown."""
+class ListPage:
+    """The shown page of a list."""
 
     total: int
     wanted: int
-    """The page that was asked for: from 1, and perhaps beyond the last."""
+    """The requested page, from 1; it may be beyond the last."""
 
     @property
     def pages(self) -> int:
-        return max(1, -(-self.total // AT_A_TIME))
+        return max(1, -(-self.total // PAGE_SIZE))
 
     @property
     def page(self) -> int:
@@ -63,19 +63,19 @@ class Part:
 
     @property
     def skipped(self) -> int:
-        return (self.page - 1) * AT_A_TIME
+        return (self.page - 1) * PAGE_SIZE
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """What the person's open request asks for."""
+class OpenRequest:
+    """What the user's open request asks for."""
 
     scopes: tuple[tuple[Scope, Words], ...]
     """The first of them."""
     more: int
     until: datetime
     redeeming: bool
-    """A consent came back and is being completed."""
+    """A consent is being completed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,15 +83,15 @@ class Permissions:
     name: str | None
     time_zone: str | None
     default_time_zone: str
-    held: tuple[Held, ...]
-    held_part: Part
+    held: tuple[HeldScope, ...]
+    held_part: ListPage
     until: datetime | None
-    """When it ends unless it is renewed; None when nobody said, or nothing is held."""
+    """When the grant ends unless it is refreshed; None if unknown, or without a grant."""
     renewable: bool
     last_used_at: datetime | None
-    waiting: tuple[Waiting, ...]
-    waiting_part: Part
-    wanted: Wanted | None
+    waiting: tuple[WaitingCall, ...]
+    waiting_part: ListPage
+    wanted: OpenRequest | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,20 +100,22 @@ class Found:
     grant: Grant | None
     stories: dict[Scope, GrantedScope]
     waiting: list[DeferredCall]
-    waiting_part: Part
+    waiting_part: ListPage
     request: AuthorizationRequest | None
 
 
-async def of(bot: Bot, user: UserKey, *, waiting_page: int = 1, held_page: int = 1) -> Permissions:
-    """What a page shows of one person's permissions, for that person."""
+async def permissions_of(
+    bot: Bot, user: UserKey, *, waiting_page: int = 1, held_page: int = 1
+) -> Permissions:
+    """Return what the page shows to a user of their permissions."""
 
     def read(c: Connection) -> Found:
-        part = Part(calls.count_waiting(c, user), waiting_page)
+        part = ListPage(calls.count_waiting(c, user), waiting_page)
         return Found(
             users.profile(c, user),
             grants.find(c, user),
             granted_scopes.of_user(c, user),
-            calls.some_waiting_of(c, user, skipped=part.skipped, limit=AT_A_TIME),
+            calls.some_waiting_of(c, user, skipped=part.skipped, limit=PAGE_SIZE),
             part,
             open_request(c, user),
         )
@@ -121,26 +123,26 @@ async def of(bot: Bot, user: UserKey, *, waiting_page: int = 1, held_page: int =
     found = await bot.database.read(read)
     grant = found.grant if found.grant and found.grant.status is GrantStatus.ACTIVE else None
     held = in_order_of_use(grant.scopes if grant else frozenset(), found.stories)
-    held_part = Part(len(held), held_page)
-    held = held[held_part.skipped :][:AT_A_TIME]
-    # `offline_access` comes with every link; it is shown once it is held.
+    held_part = ListPage(len(held), held_page)
+    held = held[held_part.skipped :][:PAGE_SIZE]
+    # Every link asks for `offline_access`; it is shown once it is held.
     asked = in_order(found.request.scopes - {OFFLINE_ACCESS}) if found.request else []
-    words = await bot.platform_of(user).describe_scopes(frozenset(held) | frozenset(asked[:AT_A_TIME]))
+    words = await bot.platform_of(user).describe_scopes(frozenset(held) | frozenset(asked[:PAGE_SIZE]))
     profile = found.profile
     return Permissions(
         name=profile.name if profile else None,
         time_zone=profile.time_zone if profile else None,
         default_time_zone=bot.time_zone,
-        held=tuple(Held(each, words[each], found.stories.get(each)) for each in held),
+        held=tuple(HeldScope(each, words[each], found.stories.get(each)) for each in held),
         held_part=held_part,
         until=(grant.refresh_expires_at or grant.access_expires_at) if grant else None,
         renewable=grant is not None and grant.refresh_token is not None,
         last_used_at=last_used(grant, found.stories) if grant else None,
-        waiting=tuple(Waiting(typed(each), each.asked_at, each.waits_for) for each in found.waiting),
+        waiting=tuple(WaitingCall(typed(each), each.asked_at, each.waits_for) for each in found.waiting),
         waiting_part=found.waiting_part,
-        wanted=Wanted(
-            tuple((each, words[each]) for each in asked[:AT_A_TIME]),
-            len(asked[AT_A_TIME:]),
+        wanted=OpenRequest(
+            tuple((each, words[each]) for each in asked[:PAGE_SIZE]),
+            len(asked[PAGE_SIZE:]),
             found.request.expires_at,
             found.request.status is RequestStatus.REDEEMING,
         )
@@ -150,7 +152,7 @@ async def of(bot: Bot, user: UserKey, *, waiting_page: int = 1, held_page: int =
 
 
 def last_used(grant: Grant, stories: Mapping[Scope, GrantedScope]) -> datetime | None:
-    """The grant's own note is taken once a minute, so that a scope may have been used since."""
+    """Return when the grant was last used. The grant records this once a minute, its scopes each time."""
     noted = [grant.last_used_at, *(each.used_at for each in stories.values())]
     return max((each for each in noted if each is not None), default=None)
 
@@ -160,7 +162,7 @@ def in_order(scopes: ScopeSet) -> list[Scope]:
 
 
 def in_order_of_use(scopes: ScopeSet, stories: Mapping[Scope, GrantedScope]) -> list[Scope]:
-    """First what commands asked for; what came along with it last."""
+    """Sort scopes that commands asked for before those that came with them."""
 
     def came_along(scope: Scope) -> bool:
         return scope in stories and not stories[scope].asked_by
@@ -169,19 +171,19 @@ def in_order_of_use(scopes: ScopeSet, stories: Mapping[Scope, GrantedScope]) -> 
 
 
 def open_request(c: Connection, user: UserKey) -> AuthorizationRequest | None:
-    """The one that the person can go on with: in time, and as the bot has written it."""
+    """Return the user's live request, if it has not expired and can be authenticated."""
     request = requests.live_of(c, user)
     return request if request is not None and request.expires_at > now() and request.ticket else None
 
 
 async def ticket_of(bot: Bot, user: UserKey) -> Secret | None:
-    """The ticket of the person's open request, by which they go on as from its card."""
+    """Return the ticket of the user's open request, for its link."""
     request = await bot.database.read(lambda c: open_request(c, user))
     return request.ticket if request else None
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class Revoked:
     had_grant: bool
     cancelled: int
     """Calls that waited."""
@@ -189,35 +191,35 @@ class Ended:
     """Browsers."""
 
 
-async def take_back(bot: Bot, user: UserKey, reason: str, *, sign_out: bool = False) -> Ended:
-    """Ends what the person granted, here at once and at the platform by durable retries; what waits is dropped.
+async def revoke(bot: Bot, user: UserKey, reason: str, *, sign_out: bool = False) -> Revoked:
+    """End a user's grant, here at once and at the platform with retries, and cancel their waiting calls.
 
-    `sign_out` is for somebody else than the person, who is at hand and can do it in each browser.
+    `sign_out` also ends their sessions: for an operator; users sign out by themselves.
     """
     moment = now()
     most = await cancel_in_batches(bot, user)
 
-    def work(c: Connection) -> tuple[Ended, list[OutgoingMessage]]:
+    def work(c: Connection) -> tuple[Revoked, list[OutgoingMessage]]:
         rest, messages = cancel_waiting(c, bot, user, moment)
         browsers = sessions.end_all(c, user, reason, moment) if sign_out else 0
         had_grant = end_grant(c, user, reason, moment)
-        return Ended(had_grant, len(most) + len(rest), browsers), messages
+        return Revoked(had_grant, len(most) + len(rest), browsers), messages
 
     ended, messages = await bot.database.write(work)
-    tell(bot, messages)
+    deliver_in_background(bot, messages)
     return ended
 
 
 async def cancel(bot: Bot, user: UserKey) -> int:
-    """Drops what waits for the person; returns how many calls."""
+    """Cancel a user's waiting calls, and return their number."""
     moment = now()
     most = await cancel_in_batches(bot, user)
     rest, messages = await bot.database.write(lambda c: cancel_waiting(c, bot, user, moment))
-    tell(bot, messages)
+    deliver_in_background(bot, messages)
     return len(most) + len(rest)
 
 
-def tell(bot: Bot, messages: list[OutgoingMessage]) -> None:
-    """In the chat, on the card and at the platform, in the background: all of it is in the database as well."""
-    bot.wake.upkeep.set()
+def deliver_in_background(bot: Bot, messages: list[OutgoingMessage]) -> None:
+    """Send messages, update cards and revoke tokens in the background. All of it is also in the database."""
+    bot.signals.upkeep.set()
     bot.background(deliver_all(bot, messages))

@@ -1,7 +1,7 @@
-"""Scopes that nobody has needed for long: offered to be given back, at most rarely, and given back when that is wanted.
+"""Scopes that have not been used for long: the bot rarely offers to drop them, and drops them if the user agrees.
 
-A refresh may ask for less than before, and the tokens that come of it can do no more than that. What the person once
-consented to stays with the platform; the bot asks again before it uses that again.
+A refresh may ask for fewer scopes, which the new tokens are then limited to. The platform still knows the user's consent;
+the bot asks again before it uses the scopes again.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from bot.store.outbox import OutgoingMessage
 from bot.store.transaction import Connection
 
 UNUSED_FOR = timedelta(days=60)
-OFFERED_EVERY = timedelta(days=90)
+OFFER_INTERVAL = timedelta(days=90)
 
 
-def worth_a_look(grant: Grant) -> bool:
-    """Whether this is the first use of a grant in a day: often enough to look for what is not used."""
+def is_first_use_today(grant: Grant) -> bool:
+    """Whether this is the first use of a grant in a day, which is often enough to look for unused scopes."""
     return grant.last_used_at is None or now() - grant.last_used_at > timedelta(days=1)
 
 
 def moment_of_offer(subject: str) -> datetime:
-    """When a card was sent, by the subject of its controls; now, when that does not tell."""
+    """Return when a card was sent, from the subject of its controls; the current time if it is not a time."""
     moment = now()
     with contextlib.suppress(ValueError):
         offered = datetime.fromisoformat(subject)
@@ -39,8 +39,8 @@ def moment_of_offer(subject: str) -> datetime:
     return moment
 
 
-def of(c: Connection, user: UserKey, at: datetime) -> ScopeSet:
-    """What a person has granted, and no call of theirs has needed since long before that moment."""
+def unused_scopes_of(c: Connection, user: UserKey, at: datetime) -> ScopeSet:
+    """Return the granted scopes that no call of the user has used for `UNUSED_FOR` before that time."""
     grant = grants.find(c, user)
     if grant is None or grant.status is not GrantStatus.ACTIVE or grant.refresh_token is None:
         return frozenset()
@@ -48,16 +48,16 @@ def of(c: Connection, user: UserKey, at: datetime) -> ScopeSet:
     unused = frozenset(
         story.scope
         for story in granted_scopes.of_user(c, user).values()
-        # What no command has asked for came along with the rest, and comes with any token.
+        # A scope that no command has asked for came with the others, and comes with any token.
         if story.asked_by and story.scope != OFFLINE_ACCESS and (story.used_at or story.granted_at) < before
     )
     return unused & grant.scopes
 
 
 async def offer(bot: Bot, user: UserKey) -> None:
-    """Asks once in a while whether the person would rather not grant any more what is not used."""
+    """Offer to drop unused scopes, at most every `OFFER_INTERVAL`."""
     moment = now()
-    scopes = await bot.database.read(lambda c: of(c, user, moment))
+    scopes = await bot.database.read(lambda c: unused_scopes_of(c, user, moment))
     if not scopes:
         return
     platform = bot.platform_of(user)
@@ -66,7 +66,7 @@ async def offer(bot: Bot, user: UserKey) -> None:
     message = draft(bot, user, card, kind="notice", key=f"{new_id(moment)}-unused")
 
     def work(c: Connection) -> list[OutgoingMessage]:
-        if wants_quiet(c, user) or not users.offer(c, user, moment, moment - OFFERED_EVERY):
+        if wants_quiet(c, user) or not users.offer(c, user, moment, moment - OFFER_INTERVAL):
             return []
         audit.write(c, "unused_scopes_offered", user=user, now=moment, scopes=sorted(scopes))
         return insert_all(c, bot, [message])
@@ -75,15 +75,15 @@ async def offer(bot: Bot, user: UserKey) -> None:
 
 
 def wants_quiet(c: Connection, user: UserKey) -> bool:
-    """Whether a refusal mutes what the person has not asked for: theirs, until they consent, or one on the page."""
+    """Whether the user has declined a request, which mutes unsolicited messages until they consent."""
     profile, live = users.profile(c, user), requests.live_of(c, user)
     declined = profile is not None and profile.quiet_since is not None
     return declined or (live is not None and live.declined_on_page_at is not None)
 
 
-async def give_back(bot: Bot, user: UserKey, offered_at: datetime) -> None:
-    """Has the tokens narrowed to what is used. Nothing changes when the platform cannot, or not now."""
-    scopes = await bot.database.read(lambda c: of(c, user, offered_at))
+async def drop_unused(bot: Bot, user: UserKey, offered_at: datetime) -> None:
+    """Narrow the tokens to the scopes that are used. Nothing changes if the platform cannot, or not now."""
+    scopes = await bot.database.read(lambda c: unused_scopes_of(c, user, offered_at))
     narrowed = await tokens.narrow(bot, user, without=scopes) if scopes else None
     if narrowed is None:
         return

@@ -14,7 +14,6 @@ from bot.core.oauth import urlsafe
 from bot.core.platform import Platform
 from bot.core.requests import AuthorizationRequest, RequestStatus
 from bot.core.scopes import (
-    MAX_SCOPES_PER_LINK,
     OFFLINE_ACCESS,
     Choice,
     Requirement,
@@ -50,7 +49,7 @@ async def ask_for_scopes(
     *,
     refused: InsufficientScope | Refused | None = None,
 ) -> None:
-    """Suspends a claimed call until `needs` are granted, and shows its person the card that asks for them."""
+    """Suspend a claimed call until `needs` are granted, and show the user the card that asks for them."""
     active = grant is not None and grant.status is GrantStatus.ACTIVE
     held = grant.scopes if grant and active else frozenset()
     live, stories = await bot.database.read(
@@ -58,15 +57,15 @@ async def ask_for_scopes(
     )
     wanted = live.scopes if live else frozenset()
     avoided = live.avoided if live else frozenset()
-    formerly = lost_scopes(grant, needs, refused, stories)
-    choice, enabled = await choose(
-        bot.platform_of(call.user), needs, held, wanted=wanted | formerly.keys(), avoided=avoided
-    )
+    formerly = formerly_granted(grant, needs, refused, stories)
+    platform = bot.platform_of(call.user)
+    choice, enabled = await choose(platform, needs, held, wanted=wanted | formerly.keys(), avoided=avoided)
     if choice.unavailable:
         certain = named(refused.requirement) if isinstance(refused, InsufficientScope) else frozenset()
-        await administrators.wait_for(bot, call, needs, steps, named_by_platform=certain)
+        await administrators.suspend_for_administrator(bot, call, needs, steps, named_by_platform=certain)
         return
-    again = fitting(formerly, choice.scopes | wanted, enabled, avoided)
+    room = platform.limits.scopes_per_link - 1 - len((choice.scopes | wanted) - {OFFLINE_ACCESS})
+    again = fit_into_link(formerly, choice.scopes | wanted | avoided, enabled, max(0, room))
     scopes = with_offline_access(choice.scopes | again, enabled, avoided)
     claimed = await suspend_for_consent(bot, call, needs, scopes, grant, steps, live)
     if claimed is not None:
@@ -77,28 +76,28 @@ async def ask_for_scopes(
 async def choose(
     platform: Platform, needs: Requirement, held: ScopeSet, *, wanted: ScopeSet, avoided: ScopeSet
 ) -> tuple[Choice, ScopeSet | None]:
-    """What to ask for. A cached list may say that a scope is enabled, never that it is not."""
+    """Choose what to ask for. A cached list may prove that a scope is enabled, but not that it is missing."""
     enabled = await platform.enabled_scopes()
     choice = choose_scopes(needs, held, enabled, wanted=wanted, avoided=avoided)
     if choice.unavailable:
         enabled = await platform.enabled_scopes(fresh=True)
         choice = choose_scopes(needs, held, enabled, wanted=wanted, avoided=avoided)
     if choice.unavailable:
-        # What was left out for another alternative is asked for after all where there is no other.
+        # Ask for an avoided scope after all if there is no other alternative.
         choice = choose_scopes(needs, held, enabled, wanted=wanted)
     return choice, enabled
 
 
-def lost_scopes(
+def formerly_granted(
     grant: Grant | None,
     needs: Requirement,
     refused: InsufficientScope | Refused | None,
     stories: Mapping[Scope, GrantedScope],
 ) -> dict[Scope, GrantedScope | None]:
-    """What the next link asks for besides what is needed, when something is needed again that was granted before.
+    """Return what the next link asks for besides what is needed, if the user granted something needed before.
 
-    Then the platform has narrowed the tokens to what the last link asked for, and would do it again: the link asks for
-    everything that was ever granted and not revoked, what is held now included. What came along unasked is no part.
+    The platform has then narrowed the tokens to what the last link asked for, and would do so again. So the link asks for
+    everything that was ever granted and not revoked, held scopes included, except for scopes that were never asked for.
     """
     if grant is None or grant.status is not GrantStatus.ACTIVE:
         return {}
@@ -118,26 +117,25 @@ def lost_scopes(
     }
 
 
-def fitting(
+def fit_into_link(
     formerly: Mapping[Scope, GrantedScope | None],
-    needed: ScopeSet,
+    left_out: ScopeSet,
     enabled: ScopeSet | None,
-    avoided: ScopeSet,
+    room: int,
 ) -> ScopeSet:
-    """As much of `formerly` as the link has room for beside what is needed, the last used first.
+    """Return as much of `formerly` as fits into the link, the last used first.
 
-    More would be split over two links, the second of which would lose what the first has brought. Without the app's
-    list only what commands have asked for is believed to be enabled.
+    The rest would need a second link, which would lose the scopes of the first. Without the app's list, only scopes that
+    commands have asked for are assumed to be enabled.
     """
     usable = [
         (scope, story)
         for scope, story in formerly.items()
-        if scope not in needed | avoided and (scope in enabled if enabled is not None else story is not None)
+        if scope not in left_out and (scope in enabled if enabled is not None else story is not None)
     ]
     usable.sort(
         key=lambda each: (each[1].used_at or each[1].granted_at) if each[1] else EARLIEST, reverse=True
     )
-    room = max(0, MAX_SCOPES_PER_LINK - 1 - len(needed - {OFFLINE_ACCESS}))
     return frozenset(scope for scope, _ in usable[:room])
 
 
@@ -153,15 +151,15 @@ async def suspend_for_consent(
     steps: Sequence[Step],
     live: AuthorizationRequest | None,
 ) -> AuthorizationRequest | None:
-    """One transaction: the request is opened or widened, the call waits; a note says so where the card may not be seen.
-    In a group the note waits for the card: only then it is known which way that went.
+    """Open or widen the request and suspend the call, in one transaction, with a note where the card may not be seen.
 
-    Returns the request with its card claimed for this worker. None when there is nothing to show: the card says it
-    already, another worker has it, or a grant has come that is worth another try, for which the call is queued again.
+    In a group the note follows the card, because it says where the card went. Returns the request with its card claimed.
+    None if there is nothing to show: the card says it already, another worker has it, or a new grant suffices, for which
+    the call is queued again.
     """
     ticket = Secret(urlsafe(secrets.token_bytes(32)))
     moment = now()
-    told = await where_to_look(bot, call, live, moment)
+    told = await notes_on_earlier_card(bot, call, live, moment)
 
     def work(c: Connection) -> tuple[AuthorizationRequest | None, list[OutgoingMessage]]:
         users.lock(c, call.user)
@@ -169,7 +167,7 @@ async def suspend_for_consent(
             keep_results(c, call, steps)
             calls.requeue(c, call.id, call.claim, moment, call.first_failed_at)
             return None, []
-        request = ask_again(c, call, scopes, moment) or requests.open_request(
+        request = reopen_request(c, call, scopes, moment) or requests.open_request(
             c,
             call.user,
             scopes=scopes,
@@ -187,7 +185,7 @@ async def suspend_for_consent(
             # Another worker is drawing it, and may not know of this call.
             show_card(c, request.id, moment)
             return None, []
-        return None, insert_all(c, bot, cards.where_it_is(bot, [call], in_group=False))
+        return None, insert_all(c, bot, cards.group_notes(bot, [call], in_group=False))
 
     claimed, messages = await bot.database.write(work)
     await deliver_all(bot, messages)
@@ -195,14 +193,14 @@ async def suspend_for_consent(
 
 
 REMIND_AFTER = timedelta(minutes=1)
-"""A card that was sent before may be far up in the chat by now. In a burst of questions it is not."""
+"""After which an earlier card may be far up in the chat. In a burst of messages it is not."""
 
 
-async def where_to_look(
+async def notes_on_earlier_card(
     bot: Bot, call: DeferredCall, live: AuthorizationRequest | None, moment: datetime
 ) -> list[Draft]:
-    """The first time that a call of the direct chat waits: a word on where its card is, if that is not right below the
-    question."""
+    """Return a note on where the card is, if a call of the direct chat waits for the first time and the card is not right
+    below its message."""
     if call.consents or call.suspended_at is not None or call.chat.kind == "group":
         return []
     if live is None or not live.card_message_id or live.card_ephemeral:
@@ -216,29 +214,31 @@ async def where_to_look(
 
 
 def in_direct_topic(call: DeferredCall) -> bool:
-    """Whether it was asked in a topic of the direct chat: what goes to the chat is not seen there."""
+    """Whether the call was asked in a topic of the direct chat, where messages to the chat are not seen."""
     return call.chat.kind == "direct" and call.chat.thread_id is not None
 
 
 async def was_asked_in_topic(bot: Bot, call: DeferredCall) -> bool:
-    """Whether something else waits that was asked in the same topic: what there is to see was shown there."""
+    """Whether another call waits that was asked in the same topic, so that the card was shown there."""
     waiting = await bot.database.read(lambda c: calls.suspended_of(c, call.user))
     return any(other.chat == call.chat for other in waiting)
 
 
-def ask_again(
+def reopen_request(
     c: Connection, call: DeferredCall, scopes: ScopeSet, moment: datetime
 ) -> AuthorizationRequest | None:
-    """Inside a transaction: goes on with a card whose story is not at its end, if there is one.
+    """Reopen the latest request for a call that has waited for it, so that the same card continues.
 
-    That of a consent for this very call, when the platform still refuses; or one that says that it waits for the
-    administrator, who has done their part by now. A new command gets a card of its own, where it is seen.
+    Either the platform still refuses the call after the consent, or the request has waited for an administrator. A new
+    command gets a card of its own, where it is seen.
     """
+    if call.suspended_at is None:
+        return None
     before = requests.latest_of(c, call.user)
     if before is None:
         return None
     own = before.status is RequestStatus.GRANTED and call.consents > 0 and call.request_id == before.id
-    failed = before.status is RequestStatus.FAILED and call.suspended_at is not None
+    failed = before.status is RequestStatus.FAILED
     if not own and not failed:
         return None
     return requests.ask_again(
@@ -247,14 +247,14 @@ def ask_again(
 
 
 def granted_since(before: Grant | None, current: Grant | None, needs: Requirement) -> bool:
-    """Whether a consent that came while the call ran gives what it would wait for."""
+    """Whether a consent during the run of the call granted what it needs."""
     if current is None or current.status is not GrantStatus.ACTIVE:
         return False
     return (before is None or current.generation != before.generation) and is_met(needs, current.scopes)
 
 
 async def ask_to_confirm(bot: Bot, call: DeferredCall, steps: Sequence[Step]) -> None:
-    """Suspends an old write until its person says that it is still wanted."""
+    """Suspend an old write until the user confirms it."""
     moment = now()
     card = bot.platform_of(call.user).render_card(
         ConfirmationCard(call.id, typed_in_full(call), call.asked_at)
@@ -279,7 +279,7 @@ async def ask_to_confirm(bot: Bot, call: DeferredCall, steps: Sequence[Step]) ->
 
 
 async def learn_time_zone(bot: Bot, call: DeferredCall) -> None:
-    """Learns it while the person looks at a card, so that it is known when their command goes on."""
+    """Store the user's time zone while they look at the card, so that it is known when the command continues."""
     if call.time_zone is not None:
         return
     zone = await bot.platform_of(call.user).time_zone_of(call.user)

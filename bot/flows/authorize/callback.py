@@ -22,10 +22,10 @@ from bot.core.secrets import Secret
 from bot.core.words import replies
 from bot.flows.authorize.end import decline_on_page
 from bot.flows.authorize.grant import (
+    AttemptEnd,
     CallbackResult,
     Completion,
     Consented,
-    Ended,
     deliver_result,
     store_grant,
 )
@@ -40,45 +40,45 @@ log = logging.getLogger(__name__)
 
 
 ACCESS_DENIED = "access_denied"
-"""The one `error` by which the page says that the person refused."""
+"""The `error` for a refusal by the user (RFC 6749, section 4.1.2.1). Every other one is a failure."""
 
 
 RESULT_OF_EARLIER = {AttemptStatus.LIVE: CallbackResult.LATE, AttemptStatus.EXPIRED: CallbackResult.LATE}
 
 
 async def complete(bot: Bot, came: Approved | Denied) -> CallbackResult:
-    """Takes what the authorization page sent back. The state is consumed by whoever comes first."""
+    """Complete an attempt with what the authorization page sent back. Its state is consumed by the first request."""
     state_digest, moment = digest(came.state.reveal()), now()
     code = came.code if isinstance(came, Approved) else None
 
-    def work(c: Connection) -> tuple[Attempt, ExchangeBasis] | Ended:
+    def work(c: Connection) -> tuple[Attempt, ExchangeBasis] | AttemptEnd:
         attempt = attempts.consume(c, state_digest, bot.claim(moment), code=code)
         if attempt is None:
-            return Ended(reject(c, state_digest, moment))
+            return AttemptEnd(reject(c, state_digest, moment))
         if isinstance(came, Denied):
-            return Ended(deny(c, attempt, came.error, moment))
+            return AttemptEnd(deny(c, attempt, came.error, moment))
         return attempt, basis_of(c, attempt)
 
     taken = await bot.database.write(work)
-    if isinstance(taken, Ended):
-        if taken.landing is CallbackResult.UNKNOWN:
+    if isinstance(taken, AttemptEnd):
+        if taken.result is CallbackResult.UNKNOWN:
             bot.refusals.note("callback refused", "not a state of ours")
         return await deliver_result(bot, taken)
     assert isinstance(came, Approved)
     attempt, basis = taken
-    return await bot.carry_through(redeem(bot, attempt, came.code, basis, moment))
+    return await bot.run_to_completion(redeem(bot, attempt, came.code, basis, moment))
 
 
 @dataclass(frozen=True, slots=True)
 class ExchangeBasis:
-    """What the exchange of a code goes by."""
+    """What the exchange of a code depends on."""
 
     grant: Grant | None
-    """What the person gave before, at the time when the attempt was taken."""
+    """The grant when the attempt was claimed."""
     scopes: ScopeSet
-    """What the tokens are to have at most: the platform may hold more, granted through links that are not ours."""
+    """The most that the tokens may have: the platform may hold more, granted through foreign links."""
     named: bool
-    """Whether the exchange names them. Not after the platform has refused that, or no attempt would succeed."""
+    """Whether the exchange names the scopes. Not after the platform has rejected that, or no attempt would succeed."""
 
 
 def basis_of(c: Connection, attempt: Attempt) -> ExchangeBasis:
@@ -88,29 +88,29 @@ def basis_of(c: Connection, attempt: Attempt) -> ExchangeBasis:
 
 
 def allowed_scopes(c: Connection, asked: ScopeSet, grant: Grant | None) -> ScopeSet:
-    """What is asked for now, and what was asked for before and is held, or was until the grant ended by itself."""
+    """Return what is asked for now, and what was asked for before and is held, or was held until the grant expired."""
     if grant is None:
         return asked
     before = grant.scopes if grant.status is GrantStatus.ACTIVE else grant.scopes_ever
-    # Whether there is to be a refresh token is for this link to say.
+    # This link alone decides whether there is a refresh token.
     return asked | (before - granted_scopes.unasked(c, grant.user) - {OFFLINE_ACCESS})
 
 
 def reject(c: Connection, state_digest: str, moment: datetime) -> CallbackResult:
-    """Inside a transaction: nothing came of a state that is unknown, used or late."""
+    """Reject a state that is unknown, used or late."""
     before = attempts.consumed_before(c, state_digest)
     if before is None:
-        # Anybody can send this, as often as they like: logged, and not kept for as long as the audit log is.
+        # Anyone can send this at any rate: it is logged, but not stored in the audit log.
         return CallbackResult.UNKNOWN
-    landing = RESULT_OF_EARLIER.get(before, CallbackResult.USED)
-    attempts.reject(c, state_digest, landing.value, moment)
-    return landing
+    result = RESULT_OF_EARLIER.get(before, CallbackResult.USED)
+    attempts.reject(c, state_digest, result.value, moment)
+    return result
 
 
 def deny(c: Connection, attempt: Attempt, error: str, moment: datetime) -> CallbackResult:
-    """Inside the transaction that consumes the state, so that a refusal cannot be half heard."""
+    """Record a refusal, in the transaction that consumes the state."""
     if error != ACCESS_DENIED:
-        # The page failed. The person has decided nothing, and can try again.
+        # The page failed. The user has decided nothing, and can try again.
         fail_attempt(c, attempt, "error_on_page", moment)
         return CallbackResult.CODE_REFUSED
     attempts.finish(c, attempt.id, AttemptStatus.DENIED, ACCESS_DENIED, moment)
@@ -121,7 +121,7 @@ def deny(c: Connection, attempt: Attempt, error: str, moment: datetime) -> Callb
 async def redeem(
     bot: Bot, attempt: Attempt, code: Secret, basis: ExchangeBasis, taken_at: datetime
 ) -> CallbackResult:
-    """Exchanges the code, asks whose token it is, and stores the grant only if that is the person who was asked."""
+    """Exchange the code, check whose token it is, and store the grant if it is the user who was asked."""
     user = attempt.user
     assert user is not None
     platform = bot.platform_of(user)
@@ -137,18 +137,18 @@ async def redeem(
     if isinstance(tokens, TokenRefused):
         return await exchange_failed(bot, attempt, tokens)
     if now() - taken_at > bot.lease / 8:
-        # The code is spent: whoever took the attempt over now could only have it refused, and the tokens with it. And
-        # asking whose they are may take most of a lease.
+        # The code is spent: a worker that took over now would be refused, and the tokens would be lost. Identifying the
+        # user may take most of a lease.
         await extend_lease(bot, attempt)
     identify = partial(platform.identify, tokens.access_token)
     identity = await with_retries(identify, is_unanswered)
     if not isinstance(identity, Identity):
         return await attempt_failed(bot, attempt, "identity_unknown", CallbackResult.CODE_REFUSED)
     if not is_owner(user, identity):
-        # The token is dropped here, and not revoked: that might end that other person's own grant.
-        return await other_account(bot, attempt)
+        # The token is dropped, not revoked: revoking it might end the other user's own grant.
+        return await reject_other_account(bot, attempt)
     if not basis.named and platform.narrowing is not None:
-        # Asking whose the tokens are may have taken most of the lease, and narrowing them spends the refresh token.
+        # Identifying the user may have taken most of the lease, and narrowing spends the refresh token.
         await extend_lease(bot, attempt)
         narrowed = await platform.narrowing.narrow(tokens, basis.scopes)
         tokens = narrowed if isinstance(narrowed, TokenSet) else tokens
@@ -161,7 +161,7 @@ async def extend_lease(bot: Bot, attempt: Attempt) -> None:
 
 
 def consented(attempt: Attempt, before: Grant | None) -> Consented:
-    """The consent that an attempt's browser brought back; `before`: the grant when its code was exchanged."""
+    """Return the consent of an attempt. `before` is the grant when its code was exchanged."""
     user = attempt.user
     assert user is not None
 
@@ -172,7 +172,7 @@ def consented(attempt: Attempt, before: Grant | None) -> Consented:
         if attempts.is_withdrawn(c, attempt.id):
             return Completion.WITHDRAWN
         if overtaken:
-            # Another consent came in between: these tokens are the older ones, and may be dead by now.
+            # Another consent came in between: these tokens are the older ones, and may be invalid by now.
             fail_attempt(c, attempt, "overtaken", moment)
         return Completion.LOST
 
@@ -191,13 +191,13 @@ RETRY_PAUSES = tuple(timedelta(seconds=seconds) for seconds in (0.3, 1.0, 2.5))
 
 
 RETRY_TIMEOUT = 6.0
-"""Seconds after which no further try is begun; one takes 10 at most, and the attempt's lease is 20."""
+"""Seconds after which no further attempt starts. One takes 10 at most, and the lease is 20."""
 
 
 async def with_retries(
     ask: Callable[[], Awaitable[Answer]], is_worth_repeating: Callable[[Answer], bool]
 ) -> Answer:
-    """The answer of a platform that may stumble for a moment."""
+    """Return the platform's answer, repeating a request that failed for a moment."""
     loop = asyncio.get_running_loop()
     begun = loop.time()
     answer = await ask()
@@ -211,7 +211,7 @@ async def with_retries(
 
 def is_unanswered(answer: object) -> bool:
     if isinstance(answer, TokenRefused):
-        # A limit that the platform names is not tried against while somebody looks at the page.
+        # A rate limit with a named wait is not retried while the user waits for the page.
         return answer.problem in {TokenProblem.TRANSIENT, TokenProblem.IN_DOUBT} and not answer.retry_after
     return isinstance(answer, Unreachable)
 
@@ -224,7 +224,7 @@ async def exchange_failed(bot: Bot, attempt: Attempt, refusal: TokenRefused) -> 
     outcome = f"exchange_{refusal.problem.value}_{refusal.code}"
     match refusal.problem:
         case TokenProblem.TRANSIENT | TokenProblem.IN_DOUBT:
-            # The code lives for minutes and is kept sealed with the attempt: a worker tries again soon.
+            # The code is valid for minutes and stored encrypted with the attempt: a worker retries soon.
             return CallbackResult.STILL_TRYING
         case TokenProblem.SCOPE:
             return await attempt_failed(bot, attempt, attempts.SCOPES_REFUSED, CallbackResult.CODE_REFUSED)
@@ -236,14 +236,14 @@ async def exchange_failed(bot: Bot, attempt: Attempt, refusal: TokenRefused) -> 
             return await attempt_failed(bot, attempt, outcome, CallbackResult.CODE_REFUSED)
 
 
-async def attempt_failed(bot: Bot, attempt: Attempt, outcome: str, landing: CallbackResult) -> CallbackResult:
+async def attempt_failed(bot: Bot, attempt: Attempt, outcome: str, result: CallbackResult) -> CallbackResult:
     await bot.database.write(lambda c: fail_attempt(c, attempt, outcome, now()))
-    bot.wake.upkeep.set()
-    return landing
+    bot.signals.upkeep.set()
+    return result
 
 
-async def other_account(bot: Bot, attempt: Attempt) -> CallbackResult:
-    """Ends an attempt with another person's token. Its asker is told in the chat, once for each request."""
+async def reject_other_account(bot: Bot, attempt: Attempt) -> CallbackResult:
+    """End an attempt with another user's token. The user who was asked is told in the chat, once for each request."""
     user, moment = attempt.user, now()
     assert user is not None
     content = bot.platform_of(user).render_reply(replies.wrong_account())
@@ -256,35 +256,36 @@ async def other_account(bot: Bot, attempt: Attempt) -> CallbackResult:
         return insert_all(c, bot, [word]) if asks else []
 
     messages = await bot.database.write(work)
-    bot.wake.upkeep.set()
+    bot.signals.upkeep.set()
     bot.background(deliver_all(bot, messages))
     return CallbackResult.WRONG_PERSON
 
 
 def fail_attempt(c: Connection, attempt: Attempt, outcome: str, moment: datetime) -> None:
-    """Inside a transaction, unless somebody else has come to an end with it. The request opens again: the rightful
-    person can still go on, by the same link."""
+    """Fail an attempt, unless another worker has ended it. The request is open again: its user can use the same link."""
     if not attempts.finish(c, attempt.id, AttemptStatus.FAILED, outcome, moment):
         return
     if attempt.request_id is not None:
         requests.give_up_redeeming(c, attempt.request_id, moment)
 
 
-async def finish_stranded(bot: Bot) -> None:
-    """Goes on with consents whose exchange was cut short by a crash, or by a platform that did not answer."""
+async def complete_stranded(bot: Bot) -> None:
+    """Complete attempts whose exchange was interrupted by a crash or an unreachable platform."""
     moment = now()
     stranded = await bot.database.write(lambda c: attempts.stranded(c, bot.claim(moment), limit=10))
-    # Side by side: one after another, the leases of the last would run out while the platform is slow.
-    await asyncio.gather(*(finish_one(bot, attempt, code, moment) for attempt, code in stranded))
+    # Concurrently: in sequence, the leases of the last would expire while the platform is slow.
+    await asyncio.gather(*(complete_one(bot, attempt, code, moment) for attempt, code in stranded))
 
 
-async def finish_one(bot: Bot, attempt: Attempt, code: Secret | None, moment: datetime) -> CallbackResult:
-    # A sign-in has left no code: nobody waits for its session any more.
-    if code is None or attempt.expires_at + CODE_LIFETIME < moment:
+async def complete_one(bot: Bot, attempt: Attempt, code: Secret | None, moment: datetime) -> CallbackResult:
+    # A sign-in stores no code: its browser no longer waits.
+    if code is None or is_code_expired(bot, attempt, moment):
         return await attempt_failed(bot, attempt, "exchange_lost", CallbackResult.CODE_REFUSED)
     basis = await bot.database.read(lambda c: basis_of(c, attempt))
-    return await bot.carry_through(redeem(bot, attempt, code, basis, moment))
+    return await bot.run_to_completion(redeem(bot, attempt, code, basis, moment))
 
 
-CODE_LIFETIME = timedelta(minutes=5)
-"""The platform's authorization code."""
+def is_code_expired(bot: Bot, attempt: Attempt, moment: datetime) -> bool:
+    """Whether the attempt's authorization code has expired, however late in the attempt's life it was issued."""
+    assert attempt.user is not None
+    return attempt.expires_at + bot.platform_of(attempt.user).limits.code_lifetime < moment

@@ -1,8 +1,8 @@
-"""Authorization on the platform's own page (RFC 8628), for a bot that no browser can reach.
+"""Device authorization (RFC 8628): for a bot that no browser can reach.
 
-The card's button has a device code minted, and the card then shows the platform's link; from there on the platform is
-polled until the person has decided. Both are rows first: whichever replica finds one due goes on with it, and one
-whose claim was taken over meanwhile changes nothing.
+The card's button requests a device code, and the card then shows the platform's verification URI. From then on the bot
+polls the platform until the user has decided. Each step is a row first: any replica continues one that is due, and one
+that has lost its claim changes nothing.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from bot.core.secrets import Secret
 from bot.flows.authorize.callback import allowed_scopes, is_unanswered, with_retries
 from bot.flows.authorize.end import decline_on_page
 from bot.flows.authorize.grant import Completion, Consented, store_grant
-from bot.flows.authorize.open import one_link, was_revoked
-from bot.flows.authorize.page_errors import ask_otherwise
+from bot.flows.authorize.open import link_scopes, was_revoked
+from bot.flows.authorize.page_errors import ask_for_other_scopes
 from bot.flows.bot import Bot, now
-from bot.flows.outbox import later
+from bot.flows.outbox import retry_time
 from bot.store import device_authorizations, grants, requests
 from bot.store.cards import show_card
 from bot.store.ids import new_id
@@ -33,48 +33,48 @@ from bot.store.transaction import Connection
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 10
-"""Codes that one replica goes on with in a second: the token endpoint takes 50 requests, and they are for people."""
+BATCH_SIZE = 10
+"""Device codes that one replica polls in a second. The platform's limit for its token endpoint is shared."""
 
-SLOWER_BY = 5
-LONGEST_INTERVAL = 60
+SLOW_DOWN_SECONDS = 5
+MAX_INTERVAL = 60
 LONGEST_PAUSE = timedelta(seconds=30)
-"""Between two polls of a platform that does not answer: a code lives for some minutes only."""
+"""Between two polls of a platform that does not answer. A code expires after some minutes."""
 
-MINTED_WITHIN = timedelta(minutes=2)
-"""So long after the click the platform is asked for a code. Whoever has waited longer presses again."""
+REQUEST_TIMEOUT = timedelta(minutes=2)
+"""After the click. A user who has waited longer has to press the button again."""
 
 
 # --- the button -----------------------------------------------------------------------------------------------
 
 
-async def start(bot: Bot, request: AuthorizationRequest, patience: float) -> bool:
-    """Has a code minted, unless one lives. False when that takes longer than `patience`: then the card is changed
-    once it is done, by this process or another."""
+async def start_device_authorization(bot: Bot, request: AuthorizationRequest, patience: float) -> bool:
+    """Request a device code, unless one is live. Returns False if that takes more than `patience` seconds: then this or
+    another process updates the card later."""
     moment = now()
     fresh = await bot.database.write(lambda c: begin(c, bot, request, moment))
     if fresh is None:
         latest = await bot.database.read(lambda c: device_authorizations.latest_of(c, request.id))
         return latest is None or latest.status is not DeviceStatus.MINTING
-    minting = bot.background(mint(bot, fresh))
+    minting = bot.background(request_device_code(bot, fresh))
     done, _ = await asyncio.wait({minting}, timeout=patience)
     if done:
-        # One that the platform did not answer in time is minting still.
+        # Still requesting, if the platform has not answered in time.
         latest = await bot.database.read(lambda c: device_authorizations.latest_of(c, request.id))
         return latest is not None and latest.status is not DeviceStatus.MINTING
-    minting.add_done_callback(lambda _: bot.wake.upkeep.set())
+    minting.add_done_callback(lambda _: bot.signals.upkeep.set())
     return False
 
 
 def begin(
     c: Connection, bot: Bot, request: AuthorizationRequest, moment: datetime
 ) -> DeviceAuthorization | None:
-    """Inside a transaction: one live code a request; None when there is one."""
+    """Record a device authorization. Returns None if the request has a live one."""
     fresh = device_authorizations.begin(
         c,
         request.id,
         request.user,
-        scopes=one_link(request.scopes),
+        scopes=link_scopes(bot, request),
         new_id=new_id(moment),
         claim=bot.claim(moment),
     )
@@ -83,8 +83,8 @@ def begin(
     return fresh
 
 
-async def mint(bot: Bot, device: DeviceAuthorization) -> None:
-    """Asks the platform for a code, and has the card show its link."""
+async def request_device_code(bot: Bot, device: DeviceAuthorization) -> None:
+    """Request a device code, and make the card show its verification URI."""
     platform = bot.platform_of(device.user)
     answer = (
         await platform.device.request_device_authorization(device.scopes) if platform.device else NO_DEVICE
@@ -101,7 +101,7 @@ async def mint(bot: Bot, device: DeviceAuthorization) -> None:
         case TokenRefused(problem=TokenProblem.SCOPE):
             await retry_with_other_scopes(bot, device, answer)
         case TokenRefused(problem=TokenProblem.TRANSIENT | TokenProblem.IN_DOUBT) if (
-            moment < device.created_at + MINTED_WITHIN
+            moment < device.created_at + REQUEST_TIMEOUT
         ):
             log.warning(
                 "no device code yet",
@@ -112,8 +112,8 @@ async def mint(bot: Bot, device: DeviceAuthorization) -> None:
                     "failures": device.failures,
                 },
             )
-            until = later(moment, device.failures, None)
-            await wait(bot, device, until, device.interval, device.failures + 1)
+            until = retry_time(moment, device.failures, None)
+            await postpone(bot, device, until, device.interval, device.failures + 1)
         case TokenRefused():
             await fail(bot, device, answer)
 
@@ -122,7 +122,7 @@ NO_DEVICE = TokenRefused(TokenProblem.APP, 0, "the platform has no device author
 
 
 async def retry_with_other_scopes(bot: Bot, device: DeviceAuthorization, refusal: TokenRefused) -> None:
-    """The app has not enabled what was asked for. Other than the authorization page, this endpoint says so."""
+    """Ask for other scopes: the app has not enabled these. Unlike the authorization page, this endpoint says so."""
     log.warning("scopes refused", extra={"device": device.id, "scopes": sorted(device.scopes)})
     enabled = await bot.platform_of(device.user).enabled_scopes(fresh=True)
     moment = now()
@@ -133,35 +133,35 @@ async def retry_with_other_scopes(bot: Bot, device: DeviceAuthorization, refusal
             return
         request = requests.live_of(c, device.user)
         if request is not None and request.id == device.request_id:
-            ask_otherwise(c, bot, request, enabled, moment)
+            ask_for_other_scopes(c, bot, request, enabled, moment)
 
     await bot.database.write(work)
-    bot.wake.upkeep.set()
+    bot.signals.upkeep.set()
 
 
 # --- polling --------------------------------------------------------------------------------------------------
 
 
-async def go_on_due(bot: Bot) -> None:
-    """Goes on with what is due: polls at their time, and what a crash or a failing platform interrupted."""
+async def continue_due(bot: Bot) -> None:
+    """Continue device authorizations that are due: for their next poll, or after a crash or a failure."""
     claim = bot.claim()
-    due = await bot.database.write(lambda c: device_authorizations.claim_due(c, claim, AT_ONCE))
-    # Side by side: one after another, the leases of the last would run out while the platform is slow.
-    await asyncio.gather(*(go_on(bot, device) for device in due))
+    due = await bot.database.write(lambda c: device_authorizations.claim_due(c, claim, BATCH_SIZE))
+    # Concurrently: in sequence, the leases of the last would expire while the platform is slow.
+    await asyncio.gather(*(continue_one(bot, device) for device in due))
 
 
-async def go_on(bot: Bot, device: DeviceAuthorization) -> None:
+async def continue_one(bot: Bot, device: DeviceAuthorization) -> None:
     if device.status is DeviceStatus.MINTING:
-        await mint(bot, device)
-        bot.wake.upkeep.set()
+        await request_device_code(bot, device)
+        bot.signals.upkeep.set()
     elif device.device_code is None:
         await end(bot, device, DeviceStatus.FAILED, "code_lost")
     else:
-        await bot.carry_through(poll(bot, device, device.device_code))
+        await bot.run_to_completion(poll(bot, device, device.device_code))
 
 
 async def poll(bot: Bot, device: DeviceAuthorization, code: Secret) -> None:
-    """Asks once whether the person has decided, and goes by the answer. The last poll is at the code's expiry."""
+    """Poll once. The last poll is at the code's expiry."""
     platform = bot.platform_of(device.user)
     answer = await platform.device.poll_device(code) if platform.device else NO_DEVICE
     match answer:
@@ -174,7 +174,7 @@ async def poll(bot: Bot, device: DeviceAuthorization, code: Secret) -> None:
         case DeviceAnswer.PENDING:
             await poll_again(bot, device, device.interval, failures=0)
         case DeviceAnswer.SLOW_DOWN:
-            slower = min(device.interval + SLOWER_BY, LONGEST_INTERVAL)
+            slower = min(device.interval + SLOW_DOWN_SECONDS, MAX_INTERVAL)
             await poll_again(bot, device, slower, failures=0)
         case TokenRefused(problem=TokenProblem.TRANSIENT | TokenProblem.IN_DOUBT):
             await poll_again(bot, device, device.interval, failures=device.failures + 1)
@@ -183,7 +183,7 @@ async def poll(bot: Bot, device: DeviceAuthorization, code: Secret) -> None:
 
 
 async def poll_again(bot: Bot, device: DeviceAuthorization, interval: int, *, failures: int) -> None:
-    """Nothing yet. After a failure the pause doubles (RFC 8628, 3.5)."""
+    """Postpone the next poll. After a failure the pause doubles (RFC 8628, section 3.5)."""
     moment = now()
     assert device.expires_at is not None
     if moment >= device.expires_at:
@@ -191,10 +191,12 @@ async def poll_again(bot: Bot, device: DeviceAuthorization, interval: int, *, fa
         return
     usual = timedelta(seconds=interval)
     pause = doubled(usual, failures, max(usual, LONGEST_PAUSE))
-    await wait(bot, device, min(moment + pause, device.expires_at), interval, failures)
+    await postpone(bot, device, min(moment + pause, device.expires_at), interval, failures)
 
 
-async def wait(bot: Bot, device: DeviceAuthorization, until: datetime, interval: int, failures: int) -> None:
+async def postpone(
+    bot: Bot, device: DeviceAuthorization, until: datetime, interval: int, failures: int
+) -> None:
     await bot.database.write_one(
         lambda c: device_authorizations.postpone(
             c, device.id, device.claim, until=until, interval=interval, failures=failures
@@ -203,16 +205,16 @@ async def wait(bot: Bot, device: DeviceAuthorization, until: datetime, interval:
 
 
 async def redeem(bot: Bot, device: DeviceAuthorization, tokens: TokenSet) -> None:
-    """Asks whose tokens they are, and stores the grant only if that is the person who was asked."""
-    # The code is spent: whoever took this over now could only have it refused, and the tokens with it.
-    await wait(bot, device, now() + bot.lease, device.interval, device.failures)
+    """Check whose tokens these are, and store the grant if it is the user who was asked."""
+    # The code is spent: a worker that took over now would be refused, and the tokens would be lost.
+    await postpone(bot, device, now() + bot.lease, device.interval, device.failures)
     platform = bot.platform_of(device.user)
     identity = await with_retries(partial(platform.identify, tokens.access_token), is_unanswered)
     if not isinstance(identity, Identity):
         await end(bot, device, DeviceStatus.FAILED, "identity_unknown")
         return
     if not is_owner(device.user, identity):
-        # The token is dropped here, and not revoked: that might end that other person's own grant.
+        # The token is dropped, not revoked: revoking it might end the other user's own grant.
         await end(bot, device, DeviceStatus.FAILED, device_authorizations.WRONG_PERSON)
         return
 
@@ -221,7 +223,7 @@ async def redeem(bot: Bot, device: DeviceAuthorization, tokens: TokenSet) -> Non
         return grant, allowed_scopes(c, device.scopes, grant)
 
     grant, scopes = await bot.database.read(basis)
-    await wait(bot, device, now() + bot.lease, device.interval, device.failures)
+    await postpone(bot, device, now() + bot.lease, device.interval, device.failures)
     if platform.narrowing is not None:
         narrowed = await platform.narrowing.narrow(tokens, scopes, strict=was_revoked(grant))
         if isinstance(narrowed, TokenRefused):
@@ -232,14 +234,14 @@ async def redeem(bot: Bot, device: DeviceAuthorization, tokens: TokenSet) -> Non
 
 
 def consented(device: DeviceAuthorization) -> Consented:
-    """The consent that the platform's own page took."""
+    """Return the consent that the user gave on the platform's page."""
 
     def complete(c: Connection, current: Grant | None, moment: datetime) -> Completion:
         done = DeviceStatus.COMPLETED
         if device_authorizations.finish(c, device.id, device.claim, done, "granted", moment):
             return Completion.COMPLETED
         closed = device_authorizations.outcome_of(c, device.id) == device_authorizations.CLOSED
-        # Revoking one token may end all that the person has granted, if there is something left to end.
+        # Revoking one token may end everything that the user has granted, so only if nothing else is left.
         if closed and (current is None or current.access_token is None):
             return Completion.WITHDRAWN
         return Completion.LOST
@@ -252,7 +254,7 @@ def consented(device: DeviceAuthorization) -> Consented:
 
 
 async def deny(bot: Bot, device: DeviceAuthorization) -> None:
-    """Somebody who has the user code declined on the platform's page: the card says so, and has its button again."""
+    """Record that a visitor with the user code declined. The card says so and shows its button again."""
     moment = now()
 
     def work(c: Connection) -> None:
@@ -262,7 +264,7 @@ async def deny(bot: Bot, device: DeviceAuthorization) -> None:
             show_card(c, device.request_id, moment)
 
     await bot.database.write(work)
-    bot.wake.upkeep.set()
+    bot.signals.upkeep.set()
 
 
 OUTCOMES = {
@@ -281,7 +283,7 @@ async def fail(bot: Bot, device: DeviceAuthorization, refusal: TokenRefused) -> 
 
 
 async def end(bot: Bot, device: DeviceAuthorization, status: DeviceStatus, outcome: str) -> None:
-    """It ends without a grant, and the card has its button again, with words."""
+    """End a device authorization without a grant. The card says why and shows its button again."""
     moment = now()
 
     def work(c: Connection) -> None:
@@ -289,4 +291,4 @@ async def end(bot: Bot, device: DeviceAuthorization, status: DeviceStatus, outco
             show_card(c, device.request_id, moment)
 
     await bot.database.write(work)
-    bot.wake.upkeep.set()
+    bot.signals.upkeep.set()

@@ -1,4 +1,4 @@
-"""Ends what waits for a consent: declined, cancelled, recalled, expired, revoked."""
+"""Ends calls and requests: declined, cancelled, recalled, expired, revoked."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from bot.flows.authorize.revoke import revoke_tokens
 from bot.flows.bot import Bot, now
 from bot.flows.outbox import (
     answer,
-    answer_alone,
     declined,
     deliver_all,
     expired,
     expired_before_start,
     insert_all,
     is_told_by_card,
+    private_answer,
     typed,
 )
 from bot.store import attempts, call_steps, calls, device_authorizations, grants, requests, users
@@ -31,10 +31,10 @@ from bot.store.transaction import Connection
 
 
 def decline_on_page(c: Connection, request_id: str, moment: datetime) -> bool:
-    """Inside a transaction: notes that a visitor declined on the platform's page. False when nothing waits any more.
+    """Record that a visitor declined on the platform's page. Returns False if the request is no longer live.
 
-    A refusal there carries no identity, and the link may have been passed on: it cancels nothing. The card says it
-    once, and the request waits until its person decides or its time is up.
+    A refusal there carries no identity, and the link may have been passed on, so it cancels nothing. The card says so
+    once, and the request stays open until its user decides or it expires.
     """
     request = requests.get(c, request_id)
     if request is not None and request.status is RequestStatus.SUPERSEDED:
@@ -46,11 +46,13 @@ def decline_on_page(c: Connection, request_id: str, moment: datetime) -> bool:
 
 
 def decline(c: Connection, bot: Bot, request_id: str, reason: str, moment: datetime) -> list[OutgoingMessage]:
-    """Inside a transaction: the person declines. Settles an open request as declined, cancels what waited for it, and
-    mutes what they have not asked for. The card says so; see `is_told_by_card` for what a message says."""
+    """Decline an open request for its user: cancel the calls that waited for it, and mute unsolicited messages.
+
+    The card says so; `is_told_by_card` says when a message is needed.
+    """
     request = requests.get_locked(c, request_id)
     if request is None or request.status is not RequestStatus.OPEN:
-        # One that is being redeemed has a consent of the same person, which decides.
+        # A request that is being redeemed has a consent, which decides.
         return []
     device_authorizations.close(c, request.user, moment)
     requests.settle(c, request_id, RequestStatus.DECLINED, now=moment, reason=reason)
@@ -65,13 +67,13 @@ def decline(c: Connection, bot: Bot, request_id: str, reason: str, moment: datet
 
 
 CANCEL_BATCH = 20
-"""Calls that one transaction cancels: others write in between."""
+"""Calls that one transaction cancels, so that other transactions can write in between."""
 
 
 async def cancel_in_batches(
     bot: Bot, user: UserKey, *, before: DeferredCall | None = None
 ) -> list[DeferredCall]:
-    """Cancels most of what waits for a person, in transactions of their own; `drop_waiting` cancels the rest."""
+    """Cancel most of a user's waiting calls, in transactions of their own. `cancel_waiting` cancels the rest."""
     dropped: list[DeferredCall] = []
 
     def work(c: Connection) -> tuple[list[DeferredCall], list[OutgoingMessage], bool]:
@@ -89,7 +91,7 @@ async def cancel_in_batches(
 
 
 def waiting_before(c: Connection, user: UserKey, before: DeferredCall | None) -> list[DeferredCall]:
-    """What waits for a person; when they asked for something in the chat, only what they had asked before it."""
+    """Return the waiting calls of a user: those that were asked before the call `before`, if it is given."""
     return [
         call
         for call in calls.waiting_of(c, user)
@@ -100,10 +102,10 @@ def waiting_before(c: Connection, user: UserKey, before: DeferredCall | None) ->
 def cancel_waiting(
     c: Connection, bot: Bot, user: UserKey, moment: datetime, *, before: DeferredCall | None = None
 ) -> tuple[list[DeferredCall], list[OutgoingMessage]]:
-    """Inside a transaction: cancels everything that waits for a person, and closes the open request.
+    """Cancel all waiting calls of a user, and close the open request. Locks the user.
 
-    When the person asked for it in the chat, only what they had asked `before` that; then also what runs at the moment,
-    because it may be about to wait.
+    With `before`, the command in the chat that asked for it, cancel only calls asked before it, and running ones too,
+    because these may be about to wait.
     """
     users.lock(c, user)
     dropped, messages = cancel_each(c, bot, waiting_before(c, user, before), moment)
@@ -111,38 +113,37 @@ def cancel_waiting(
         for call in calls.stop_running(c, before, "cancelled_by_user", moment):
             dropped.append(call)
             messages += insert_all(c, bot, [answer(bot, call, replies.cancelled(typed(call)))])
-    close_if_nobody_waits(c, user, "cancelled_by_user", moment)
-    ask_for_less(c, user, dropped, moment)
+    ask_for_less(c, user, dropped, "cancelled_by_user", moment)
     return dropped, messages
 
 
 def cancel_each(
     c: Connection, bot: Bot, waiting: Sequence[DeferredCall], moment: datetime
 ) -> tuple[list[DeferredCall], list[OutgoingMessage]]:
-    """Inside a transaction: drops these calls and says so; returns those that were still waiting."""
+    """Cancel these calls. Returns those that were still waiting, and their answers."""
     dropped: list[DeferredCall] = []
     messages: list[OutgoingMessage] = []
     for call in waiting:
-        cancelled, words = cancel_and_tell(c, bot, call, moment)
+        cancelled, words = cancel_and_answer(c, bot, call, moment)
         if cancelled:
             dropped.append(call)
             messages += words
     return dropped, messages
 
 
-def cancel_and_tell(
+def cancel_and_answer(
     c: Connection, bot: Bot, call: DeferredCall, moment: datetime, outcome: str = "cancelled_by_user"
 ) -> tuple[bool, list[OutgoingMessage]]:
-    """Inside a transaction: drops one call and says so."""
+    """Cancel one call. Returns whether it was still waiting, and its answer."""
     if not calls.cancel(c, call.id, outcome, moment):
         return False, []
     return True, insert_all(c, bot, [answer(bot, call, replies.cancelled(typed(call)))])
 
 
 def recall(c: Connection, bot: Bot, call: DeferredCall, moment: datetime) -> list[OutgoingMessage]:
-    """Inside a transaction: drops a call whose question was recalled; one that is under way finds a mark instead.
+    """Cancel a call whose message was recalled, or mark it if it is running. Locks the user.
 
-    So does one in the queue of which a write has left: what came of that is still to be found out.
+    A queued call of which a write has left is marked too: the outcome of the write is still to be found out.
     """
     users.lock(c, call.user)
     wrote = call_steps.has_written(c, call.id)
@@ -150,42 +151,61 @@ def recall(c: Connection, bot: Bot, call: DeferredCall, moment: datetime) -> lis
     if in_doubt or not calls.cancel(c, call.id, "recalled", moment):
         calls.mark_recalled(c, call.id, moment)
         return []
-    close_if_nobody_waits(c, call.user, "recalled", moment)
-    ask_for_less(c, call.user, [call], moment)
-    halfway = [answer_alone(bot, call, replies.stopped_halfway(typed(call)))] if wrote else []
+    ask_for_less(c, call.user, [call], "recalled", moment)
+    halfway = [private_answer(bot, call, replies.stopped_halfway(typed(call)))] if wrote else []
     return insert_all(c, bot, halfway)
 
 
 async def drop_recalled(bot: Bot) -> None:
-    """Ends the calls whose questions the platform has told to be recalled, as the event would."""
+    """Cancel calls whose message turned out to be recalled, as the event would."""
     while bot.recalled:
         call_id, user = bot.recalled.pop()
 
         def work(c: Connection, call_id: str = call_id, user: UserKey = user) -> list[OutgoingMessage]:
             call = calls.get(c, call_id)
-            # No seal says which call a message is about.
+            # The call id of a message is not authenticated.
             return recall(c, bot, call, now()) if call is not None and call.user == user else []
 
         await deliver_all(bot, await bot.database.write(work))
 
 
-def close_if_nobody_waits(
+def close_unneeded_request(
     c: Connection,
     user: UserKey,
     reason: str,
     moment: datetime,
     status: RequestStatus = RequestStatus.DECLINED,
 ) -> None:
-    """Inside a transaction, after a call has gone: `close_request`, if that was the last to wait for its scopes."""
+    """Close the request if no call waits for its scopes any longer."""
     if all(call.waits_for is WaitsFor.CONFIRMATION for call in calls.suspended_of(c, user)):
         close_request(c, user, reason, moment, status)
 
 
-def ask_for_less(c: Connection, user: UserKey, gone: Sequence[DeferredCall], moment: datetime) -> None:
-    """Inside a transaction that has locked the person: what only calls that have gone needed is not asked for."""
-    live = requests.live_of(c, user)
-    waiting = [call for call in calls.suspended_of(c, user) if call.waits_for is WaitsFor.AUTHORIZATION]
-    if live is None or not waiting:
+def ask_for_less(
+    c: Connection, user: UserKey, gone: Sequence[DeferredCall], reason: str, moment: datetime
+) -> None:
+    """Stop asking for what only the calls that are gone needed; close the request if no call waits for it.
+
+    The caller has locked the user. `reason` is that of the closed request.
+    """
+    suspended = calls.suspended_of(c, user)
+    if all(call.waits_for is WaitsFor.CONFIRMATION for call in suspended):
+        close_request(c, user, reason, moment)
+        return
+    narrow_request(c, user, gone, suspended, moment)
+
+
+def narrow_request(
+    c: Connection,
+    user: UserKey,
+    gone: Sequence[DeferredCall],
+    suspended: Sequence[DeferredCall],
+    moment: datetime,
+) -> None:
+    """Narrow the live request to what the suspended calls need, once others are gone."""
+    waiting = [call for call in suspended if call.waits_for is WaitsFor.AUTHORIZATION]
+    live = requests.live_of(c, user) if waiting else None
+    if live is None:
         return
     unwanted = named(*(call.needs for call in gone)) - named(*(call.needs for call in waiting))
     scopes = live.scopes - (unwanted - {OFFLINE_ACCESS})
@@ -202,9 +222,10 @@ def close_request(
     moment: datetime,
     status: RequestStatus = RequestStatus.DECLINED,
 ) -> None:
-    """Inside a transaction: nothing waits any more for what a card asks for, or for the administrator. It says so."""
+    """Settle the live request of a user, or the one that waits for an administrator. Its card says so."""
     device_authorizations.close(c, user, moment)
-    request = requests.live_of(c, user) or requests.latest_of(c, user)
+    # A live request is always the latest: another one is opened only when none is live.
+    request = requests.latest_of(c, user)
     if request is None or not (is_live(request.status) or request.waits_for_administrator):
         return
     requests.settle(c, request.id, status, now=moment, reason=reason)
@@ -213,21 +234,20 @@ def close_request(
 def cancel_for_administrator(
     c: Connection, bot: Bot, user: UserKey, moment: datetime
 ) -> list[OutgoingMessage]:
-    """Inside a transaction: drops what of a person waits for the administrator."""
+    """Cancel the calls of a user that wait for an administrator."""
     messages: list[OutgoingMessage] = []
     for call in calls.suspended_of(c, user):
         if call.waits_for is WaitsFor.ADMINISTRATOR:
-            messages += cancel_and_tell(c, bot, call, moment)[1]
-    close_if_nobody_waits(c, user, "cancelled_by_user", moment)
+            messages += cancel_and_answer(c, bot, call, moment)[1]
+    close_unneeded_request(c, user, "cancelled_by_user", moment)
     return messages
 
 
 def end_grant(c: Connection, user: UserKey, reason: str, moment: datetime) -> bool:
-    """Inside a transaction: ends a grant here at once, and queues its revocation at the platform.
+    """End a grant in the database at once, and queue its revocation at the platform.
 
-    A consent whose code is being exchanged is older than this: it ends with it.
+    The caller has locked the user. A consent whose code is being exchanged is older than this, and ends with the grant.
     """
-    users.lock(c, user)
     attempts.withdraw(c, user, moment)
     device_authorizations.close(c, user, moment)
     ended = grants.end(c, user, reason, moment)
@@ -238,8 +258,8 @@ def end_grant(c: Connection, user: UserKey, reason: str, moment: datetime) -> bo
 
 
 async def expire_overdue(bot: Bot) -> None:
-    """Calls that waited too long end, and so do the requests that nobody waits for any more. The card of such a request
-    says so; of a call that has no card, or is outlived by it, a message does."""
+    """Expire calls that waited too long, and requests past their time. The card says so, or a message where no card
+    does."""
     moment = now()
 
     def work(c: Connection) -> tuple[list[DeferredCall], list[OutgoingMessage]]:
@@ -260,14 +280,13 @@ async def expire_overdue(bot: Bot) -> None:
 
     gone, messages = await bot.database.write(work)
     for call in gone:
-        # Each person in a transaction of their own: two of these that lock many people could wait for each other.
-        await bot.database.write(partial(forget_need, call=call, moment=moment))
+        # One transaction for each user: two that lock several users could deadlock.
+        await bot.database.write(partial(narrow_after_expiry, call=call, moment=moment))
     await deliver_all(bot, messages)
 
 
 def expired_with(c: Connection, call: DeferredCall, moment: datetime) -> AuthorizationRequest | None:
-    """Inside a transaction: the request that expires with this call. None when others wait for it, or a consent is
-    under way."""
+    """Return the request that expires with this call, or None if others wait for it or a consent is under way."""
     match call.waits_for:
         case WaitsFor.AUTHORIZATION if call.request_id is not None:
             request = requests.get(c, call.request_id)
@@ -275,7 +294,7 @@ def expired_with(c: Connection, call: DeferredCall, moment: datetime) -> Authori
                 requests.settle(c, request.id, RequestStatus.EXPIRED, now=moment)
                 request = requests.get(c, call.request_id)
         case WaitsFor.ADMINISTRATOR:
-            close_if_nobody_waits(c, call.user, "expired", moment, RequestStatus.EXPIRED)
+            close_unneeded_request(c, call.user, "expired", moment, RequestStatus.EXPIRED)
             request = requests.latest_of(c, call.user)
             if request and request.status is RequestStatus.EXPIRED and call.command in request.reasons:
                 calls.attach(c, call.id, request.id)
@@ -284,7 +303,7 @@ def expired_with(c: Connection, call: DeferredCall, moment: datetime) -> Authori
     return request if request and request.status is RequestStatus.EXPIRED else None
 
 
-def forget_need(c: Connection, call: DeferredCall, moment: datetime) -> None:
-    """Inside a transaction: `ask_for_less` after one call."""
+def narrow_after_expiry(c: Connection, call: DeferredCall, moment: datetime) -> None:
+    """Lock the user of an expired call, and narrow their request to what the others need."""
     users.lock(c, call.user)
-    ask_for_less(c, call.user, [call], moment)
+    narrow_request(c, call.user, [call], calls.suspended_of(c, call.user), moment)

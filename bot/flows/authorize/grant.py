@@ -35,18 +35,18 @@ from bot.store.transaction import Connection
 
 
 class CallbackResult(StrEnum):
-    """How an attempt ended, for the page that the person sees."""
+    """How an attempt ended, for the page that the user sees."""
 
     AUTHORIZED = "authorized"
     STORED = "stored"
-    """All was granted, and nothing waited for it (any more)."""
+    """Everything was granted, and no call waited for it."""
     PARTLY = "partly"
     MORE_NEEDED = "more_needed"
-    """All was granted, but the card asks for more by now."""
+    """Everything was granted, but the card asks for more by now."""
     DECLINED = "declined"
-    """Declined on the page. The request still waits: nobody knows who declined."""
+    """Declined on the page. The request stays open, because it is unknown who declined."""
     CLOSED = "closed"
-    """Nothing was stored, because the request had come to its end meanwhile."""
+    """Nothing was stored, because the request was closed meanwhile."""
     WRONG_PERSON = "wrong_person"
     USED = "used"
     LATE = "late"
@@ -54,75 +54,75 @@ class CallbackResult(StrEnum):
     MALFORMED = "malformed"
     CODE_REFUSED = "code_refused"
     NOT_ALLOWED = "not_allowed"
-    """The person may not use this app."""
+    """The user may not use this app."""
     MISCONFIGURED = "misconfigured"
     STILL_TRYING = "still_trying"
-    """The platform did not answer; a worker goes on while the code lives."""
+    """The platform did not answer. A worker retries until the code expires."""
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
-    """What an attempt came to inside a transaction, and what is to be said about it."""
+class AttemptEnd:
+    """The result of an attempt inside a transaction, with what to send after it."""
 
-    landing: CallbackResult
+    result: CallbackResult
     messages: Sequence[OutgoingMessage] = ()
     card: AuthorizationRequest | None = None
-    """Whose card is claimed, to show it."""
+    """The request whose card is claimed, to be drawn."""
 
 
-async def deliver_result(bot: Bot, landed: Ended) -> CallbackResult:
-    if landed.card is not None:
-        bot.background(cards.show_claimed(bot, landed.card))
+async def deliver_result(bot: Bot, end: AttemptEnd) -> CallbackResult:
+    if end.card is not None:
+        bot.background(cards.show_claimed(bot, end.card))
     else:
-        bot.wake.upkeep.set()
-    bot.background(deliver_all(bot, landed.messages))
-    return landed.landing
+        bot.signals.upkeep.set()
+    bot.background(deliver_all(bot, end.messages))
+    return end.result
 
 
 class Completion(StrEnum):
-    """Whether what a consent brought may be stored."""
+    """Whether the tokens of a consent may be stored."""
 
     COMPLETED = "completed"
     WITHDRAWN = "withdrawn"
-    """The person has taken it back meanwhile: it is revoked."""
+    """The user has revoked it meanwhile: the tokens are revoked."""
     LOST = "lost"
-    """Somebody else goes on with it, or nobody waits for it any more: it is dropped."""
+    """Another worker has taken it, or it is no longer needed: the tokens are dropped."""
 
 
 @dataclass(frozen=True, slots=True)
 class Consented:
-    """A consent of the person who was asked, by whichever road it came."""
+    """A consent of the user who was asked, by callback, in-client page or device code."""
 
     user: UserKey
     scopes: ScopeSet
-    """What it was asked for."""
+    """The scopes that were asked for."""
     subject: tuple[str, str]
-    """What the audit log names."""
+    """Kind and id, for the audit log."""
     complete: Callable[[Connection, Grant | None, datetime], Completion]
-    """Inside the transaction that stores the grant: ends what brought the consent, in view of the grant so far."""
+    """Called in the transaction that stores the grant, with the grant so far: ends the attempt."""
 
 
 async def store_grant(bot: Bot, consent: Consented, tokens: TokenSet, identity: Identity) -> CallbackResult:
-    """One transaction: the grant, the calls it releases, the request, the card's next face.
+    """Store a grant, release the calls that waited for it, settle the request and claim its card, in one transaction.
 
-    What the person has taken back meanwhile is not stored, but revoked; what comes late is dropped.
+    Tokens of a consent that was revoked meanwhile are revoked; those of a late one are dropped.
     """
     user, asked, moment = consent.user, consent.scopes, now()
 
-    def work(c: Connection) -> Ended:
+    def work(c: Connection) -> AttemptEnd:
         users.lock(c, user)
         before = grants.find(c, user)
         match consent.complete(c, before, moment):
             case Completion.WITHDRAWN:
                 revoke_tokens(c, user, tokens.access_token, tokens.refresh_token, moment)
                 audit.write(c, "consent_withdrawn", user=user, subject=consent.subject, now=moment)
-                return Ended(CallbackResult.CLOSED)
+                return AttemptEnd(CallbackResult.CLOSED)
             case Completion.LOST:
                 audit.write(c, "consent_dropped", user=user, subject=consent.subject, now=moment)
-                return Ended(CallbackResult.USED)
+                return AttemptEnd(CallbackResult.USED)
         held = before.scopes if before and before.status is GrantStatus.ACTIVE else frozenset()
         unasked = granted_scopes.unasked(c, user) - asked
-        # An answer without scopes: the exchange named what was asked for and what is held, and left out the rest.
+        # A response without scopes: the exchange named what was asked for and what is held, and nothing else.
         given = tokens.scopes if tokens.scopes is not None else asked | (held - unasked)
         grant = grants.save(c, user, before, tokens, scopes=given, unasked=unasked, now=moment)
         users.consented(c, user, identity, moment)
@@ -139,58 +139,58 @@ async def store_grant(bot: Bot, consent: Consented, tokens: TokenSet, identity: 
         )
         waiting = [each for each in calls.suspended_of(c, user) if each.waits_for is WaitsFor.AUTHORIZATION]
         granted_scopes.add(c, user, given, asked_by(c, consent, waiting), moment)
-        # `offline_access` comes along with every link; without it a call goes on, unless it was asked for by name.
+        # Every link asks for `offline_access`. A call continues without it, unless it needs that scope itself.
         refused = asked - given - {OFFLINE_ACCESS}
-        woken = release_calls(c, bot, waiting, grant, asked - given, moment)
-        settled = settle_request(c, grant, refused, woken.rest, moment)
+        released = release_calls(c, bot, waiting, grant, asked - given, moment)
+        settled = settle_request(c, grant, refused, released.rest, moment)
         lost = held - given - unasked - {OFFLINE_ACCESS}
-        told = [told_of_loss(bot, consent, lost)] if lost else []
-        messages = woken.messages + insert_all(c, bot, told)
+        told = [lost_scopes_notice(bot, consent, lost)] if lost else []
+        messages = released.messages + insert_all(c, bot, told)
         card = settled and claim_card(c, settled, bot.claim(moment))
-        return Ended(result_of(refused, woken, settled=bool(settled)), messages, card or None)
+        return AttemptEnd(result_of(refused, released, settled=bool(settled)), messages, card or None)
 
-    landed = await bot.insist(work)
-    bot.wake.calls.set()
-    return await deliver_result(bot, landed)
+    end = await bot.write_until_stored(work)
+    bot.signals.calls.set()
+    return await deliver_result(bot, end)
 
 
-def told_of_loss(bot: Bot, consent: Consented, lost: ScopeSet) -> Draft:
-    """A word to the person alone: nothing waits for what they no longer allow, so no card speaks of it."""
+def lost_scopes_notice(bot: Bot, consent: Consented, lost: ScopeSet) -> Draft:
+    """Tell the user alone which scopes were lost: no call waits for them, so no card says so."""
     content = bot.platform_of(consent.user).render_reply(replies.scopes_dropped(join_scopes(lost)))
     return draft(bot, consent.user, content, kind="notice", key=f"{consent.subject[1]}-lost")
 
 
 @dataclass(frozen=True, slots=True)
-class Released:
+class ReleasedCalls:
     rest: Requirement
     """What still has to be asked for."""
     released: int
     messages: list[OutgoingMessage]
 
 
-def result_of(refused: ScopeSet, woken: Released, *, settled: bool) -> CallbackResult:
-    if woken.rest:
+def result_of(refused: ScopeSet, released: ReleasedCalls, *, settled: bool) -> CallbackResult:
+    if released.rest:
         return CallbackResult.MORE_NEEDED
     if refused:
         return CallbackResult.PARTLY
-    return CallbackResult.AUTHORIZED if settled or woken.released else CallbackResult.STORED
+    return CallbackResult.AUTHORIZED if settled or released.released else CallbackResult.STORED
 
 
 def asked_by(
     c: Connection, consent: Consented, waiting: Sequence[DeferredCall]
 ) -> Mapping[Scope, tuple[str, ...]]:
-    """For each scope that was asked for, the commands that wait for it; what none of them names, all of them need."""
-    everybody = tuple(dict.fromkeys(call.command for call in waiting))
-    if not everybody:
+    """Return for each scope the commands that wait for it: all of them, if none names the scope."""
+    all_commands = tuple(dict.fromkeys(call.command for call in waiting))
+    if not all_commands:
         request = requests.latest_of(c, consent.user)
-        everybody = request.reasons if request is not None else ()
+        all_commands = request.reasons if request is not None else ()
     waiting_for = {
         scope: tuple(
             dict.fromkeys(call.command for call in waiting if any(scope in clause for clause in call.needs))
         )
         for scope in consent.scopes
     }
-    return {scope: commands or everybody for scope, commands in waiting_for.items()}
+    return {scope: commands or all_commands for scope, commands in waiting_for.items()}
 
 
 def release_calls(
@@ -200,8 +200,8 @@ def release_calls(
     grant: Grant,
     refused: ScopeSet,
     moment: datetime,
-) -> Released:
-    """Releases what the grant satisfies, and cancels what was refused."""
+) -> ReleasedCalls:
+    """Release the calls that the grant satisfies, and cancel those whose scopes were refused."""
     rest: list[tuple[str, ...]] = []
     released: list[str] = []
     messages: list[OutgoingMessage] = []
@@ -215,15 +215,15 @@ def release_calls(
                 messages += insert_all(c, bot, [answer(bot, call, reply)])
         else:
             rest += lacking
-    return Released(tuple(rest), calls.release(c, released, moment, consents=1), messages)
+    return ReleasedCalls(tuple(rest), calls.release(c, released, moment, consents=1), messages)
 
 
 def settle_request(
     c: Connection, grant: Grant, refused: ScopeSet, rest: Requirement, moment: datetime
 ) -> str | None:
-    """The live request is granted, or open again for what was added while the person consented.
+    """Settle the live request as granted, or reopen it for what was added during the consent.
 
-    Returns its id; None when there is none.
+    Returns its id, or None if there is none.
     """
     request = requests.live_of(c, grant.user)
     if request is None:

@@ -1,4 +1,4 @@
-"""Opens an authorization link: where it leads now, and the attempt that starts. A look consumes nothing."""
+"""Opening an authorization link: finds its request, and starts an attempt. Looking consumes nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from enum import StrEnum
 from bot.core.grants import REVOKED_HERE, Grant, GrantStatus
 from bot.core.oauth import STATE_BYTES, VERIFIER_BYTES, digest, new_attempt
 from bot.core.requests import AttemptKind, AuthorizationRequest, RequestStatus
-from bot.core.scopes import MAX_SCOPES_PER_LINK, OFFLINE_ACCESS, ScopeSet
+from bot.core.scopes import OFFLINE_ACCESS, ScopeSet
 from bot.core.secrets import Secret
 from bot.flows.authorize.page_errors import without_disabled_scopes
 from bot.flows.bot import Bot, now
@@ -21,18 +21,18 @@ from bot.store.ids import new_id
 from bot.store.transaction import Connection
 
 MAX_LIVE_ATTEMPTS = 20
-"""Openings of one link that can be under way at once."""
+"""Concurrent attempts of one link."""
 
 
 MAX_ATTEMPTS_PER_DAY = 100
-"""Openings of one link in a day, ended ones included: each leaves rows that are kept for months."""
+"""Attempts of one link in a day, ended ones included: each leaves rows that are kept for months."""
 
 
 SHOW_OPENED_AFTER = timedelta(seconds=2)
 
 
 class LinkUnavailable(StrEnum):
-    """Why a link leads nowhere (any more)."""
+    """Why a link cannot be opened."""
 
     UNKNOWN = "unknown"
     GRANTED = "granted"
@@ -46,7 +46,7 @@ class LinkUnavailable(StrEnum):
 
 
 async def find_open_request(bot: Bot, ticket: str) -> AuthorizationRequest | LinkUnavailable:
-    """The request behind a ticket, if its link can still be followed. Changes nothing."""
+    """Return the request of a ticket, or why its link cannot be opened. Changes nothing."""
     request = await bot.database.read(lambda c: requests.find_by_ticket(c, digest(ticket)))
     if request is None:
         return LinkUnavailable.UNKNOWN
@@ -61,17 +61,17 @@ async def find_open_request(bot: Bot, ticket: str) -> AuthorizationRequest | Lin
 
 @dataclass(frozen=True, slots=True)
 class StartedAttempt:
-    """One opening of a link: what the platform has to be sent."""
+    """One opening of a link: what is sent to the platform."""
 
     scopes: ScopeSet
     state: Secret
     challenge: str | None
     prompt: bool
-    """The page must show its consent screen, because the user or an operator revoked the grant before."""
+    """Consent is to be visible, because an earlier grant was revoked."""
 
 
 async def open_link(bot: Bot, request: AuthorizationRequest) -> str | LinkUnavailable:
-    """Begins an attempt in a browser. Returns the URL of the platform's authorization page."""
+    """Start an attempt in a browser. Returns the URL of the platform's authorization page."""
     platform = bot.platform_of(request.user)
     redirect_uri = bot.callback_url(platform)
     begun = await start_attempt(bot, request, redirect_uri, pkce=platform.uses_pkce)
@@ -87,15 +87,15 @@ async def open_link(bot: Bot, request: AuthorizationRequest) -> str | LinkUnavai
 
 
 async def open_in_client(bot: Bot, request: AuthorizationRequest) -> StartedAttempt | LinkUnavailable:
-    """Begins an attempt inside the client, whose code is exchanged without redirect URI and without a PKCE pair."""
+    """Start an attempt inside the client, whose code is exchanged without a redirect URI and without PKCE."""
     return await start_attempt(bot, request, None, pkce=False)
 
 
 async def start_attempt(
     bot: Bot, request: AuthorizationRequest, redirect_uri: str | None, *, pkce: bool
 ) -> StartedAttempt | LinkUnavailable:
-    """Begins an attempt with a fresh state, and a PKCE pair where there is a place for one."""
-    # Before anything is asked of the platform: anybody who has the link can open it without end.
+    """Start an attempt with a new state, and with a PKCE pair if `pkce`."""
+    # Before any request to the platform, because anyone who has the link can open it repeatedly.
     full = too_many(await bot.database.read(lambda c: attempts.openings(c, request.id, now())))
     if full is not None:
         return full
@@ -103,7 +103,7 @@ async def start_attempt(
     if request.waits_for_administrator:
         return LinkUnavailable.WAITING_FOR_ADMINISTRATOR
     fresh = new_attempt(secrets.token_bytes(STATE_BYTES + VERIFIER_BYTES), pkce=pkce)
-    scopes, moment = one_link(request.scopes), now()
+    scopes, moment = link_scopes(bot, request), now()
     attempt = NewAttempt(
         new_id(moment),
         AttemptKind.AUTHORIZATION,
@@ -124,7 +124,7 @@ async def start_attempt(
         if full is not None:
             return too_many(full) or LinkUnavailable.TOO_MANY
         if first and not request.card_ephemeral:
-            # The card offers to report an error from now on. Mostly the consent comes first, which changes it as well.
+            # From now on the card offers to report an error. Usually the consent comes first, and updates it anyway.
             show_card(c, request.id, moment + SHOW_OPENED_AFTER)
         subject = ("request", request.id)
         audit.write(c, "link_opened", user=request.user, subject=subject, now=moment, attempt=attempt.id)
@@ -134,20 +134,21 @@ async def start_attempt(
 
 
 def too_many(openings: Openings) -> LinkUnavailable | None:
-    """Why the link cannot be opened once more, if it cannot."""
+    """Return why the link cannot be opened again, or None."""
     if openings.today >= MAX_ATTEMPTS_PER_DAY:
         return LinkUnavailable.TOO_MANY_TODAY
     return LinkUnavailable.TOO_MANY if openings.live >= MAX_LIVE_ATTEMPTS else None
 
 
-def one_link(scopes: ScopeSet) -> ScopeSet:
-    """At most as many as one link takes; the rest is asked for by the next."""
-    if len(scopes) <= MAX_SCOPES_PER_LINK:
-        return scopes
-    first = sorted(scopes - {OFFLINE_ACCESS})[: MAX_SCOPES_PER_LINK - 1]
-    return frozenset(first) | (scopes & {OFFLINE_ACCESS})
+def link_scopes(bot: Bot, request: AuthorizationRequest) -> ScopeSet:
+    """Return the scopes of a request that one link asks for; when these are too many, the next link asks for the rest."""
+    limit = bot.platform_of(request.user).limits.scopes_per_link
+    if len(request.scopes) <= limit:
+        return request.scopes
+    first = sorted(request.scopes - {OFFLINE_ACCESS})[: limit - 1]
+    return frozenset(first) | (request.scopes & {OFFLINE_ACCESS})
 
 
 def was_revoked(grant: Grant | None) -> bool:
-    """After a revocation the platform may still hold the old grants: consent is made visible, and narrowed."""
+    """Whether the last grant was revoked. The platform may still hold it: the consent must be visible, and narrowed."""
     return grant is not None and grant.status is GrantStatus.ENDED and grant.end_reason in REVOKED_HERE

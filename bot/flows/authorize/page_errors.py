@@ -1,8 +1,8 @@
-"""What to do when the platform's authorization page shows an error: it never calls back.
+"""Errors on the platform's authorization page, which does not redirect back when it shows one.
 
-No user is sent there with a scope that the app has not enabled, and users who have met an error report it on the
-card. First other alternatives are asked for, then `offline_access` is left out. Administrators are told as a fact only
-what the platform itself confirms; everything else is passed on as a user's report.
+No link asks for a scope that the app is known not to have enabled, and users report other errors on the card. The bot
+then asks for other alternatives first, and later leaves out `offline_access`. Administrators are told as a fact only what
+the platform confirms; everything else is passed on as a user's report.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ from bot.store.outbox import OutgoingMessage
 from bot.store.transaction import Connection
 
 SCOPE_LIST_TIMEOUT = 1.0
-"""Seconds that a click, or a person in front of a page, waits for the list of the app's scopes."""
+"""Seconds that a click or a page waits for the list of the app's scopes."""
 
 
-async def in_time(reading: Awaitable[ScopeSet | None]) -> ScopeSet | None:
-    """A list of enabled scopes, unless it takes too long."""
+async def within_timeout(reading: Awaitable[ScopeSet | None]) -> ScopeSet | None:
+    """Return a list of enabled scopes, or None if reading it takes too long."""
     try:
         async with asyncio.timeout(SCOPE_LIST_TIMEOUT):
             return await reading
@@ -49,15 +49,15 @@ async def in_time(reading: Awaitable[ScopeSet | None]) -> ScopeSet | None:
 
 
 async def without_disabled_scopes(bot: Bot, request: AuthorizationRequest) -> AuthorizationRequest:
-    """The request before somebody follows its link: it asks for nothing that the app is known not to have enabled."""
-    enabled = await in_time(bot.platform_of(request.user).enabled_scopes_for_visitors())
+    """Return the request, changed to ask for nothing that the app is known not to have enabled."""
+    enabled = await within_timeout(bot.platform_of(request.user).enabled_scopes_for_visitors())
     if not is_explained(request, enabled) or request.status is not RequestStatus.OPEN:
         return request
-    await ask_otherwise_now(bot, request, enabled, "scope_disabled")
+    await ask_for_other_scopes_now(bot, request, enabled, "scope_disabled")
     return await bot.database.read(lambda c: requests.get(c, request.id)) or request
 
 
-async def ask_otherwise_now(
+async def ask_for_other_scopes_now(
     bot: Bot, request: AuthorizationRequest, enabled: ScopeSet | None, reason: str
 ) -> bool:
     """Run `ask_otherwise` in its own transaction, unless the request has changed; `reason` goes into the audit log.
@@ -71,36 +71,36 @@ async def ask_otherwise_now(
         current = requests.get(c, request.id)
         if current is None or (current.status, current.scopes) != (request.status, request.scopes):
             return True
-        _, other = other_choice(current, waiting_of(c, current), enabled)
+        _, other = next_choice(current, waiting_of(c, current), enabled)
         if other is None and not is_explained(current, enabled):
             return False
         subject = ("request", request.id)
         audit.write(c, reason, user=request.user, subject=subject, now=moment, scopes=sorted(request.scopes))
-        ask_otherwise(c, bot, current, enabled, moment)
+        ask_for_other_scopes(c, bot, current, enabled, moment)
         return True
 
     changed = await bot.database.write(work)
-    bot.wake.upkeep.set()
+    bot.signals.upkeep.set()
     return changed
 
 
 def waiting_of(c: Connection, request: AuthorizationRequest) -> list[DeferredCall]:
-    """What waits for a request's consent."""
+    """Return the calls that wait for a request's consent."""
     suspended = calls.suspended_of(c, request.user)
     return [each for each in suspended if each.waits_for is WaitsFor.AUTHORIZATION]
 
 
-def ask_otherwise(
+def ask_for_other_scopes(
     c: Connection, bot: Bot, request: AuthorizationRequest, enabled: ScopeSet | None, moment: datetime
 ) -> None:
-    """Inside a transaction: a live request asks for something else from now on, or waits for the administrator.
+    """Make a live request ask for other scopes, or wait for an administrator if there are none.
 
-    `enabled` are the app's scopes, if they can be read. A request for what does not exist has failed.
+    `enabled` are the app's scopes, if they can be read. A request for scopes that do not exist fails.
     """
     user = request.user
     device_authorizations.close(c, user, moment)
     waiting = waiting_of(c, request)
-    avoided, scopes = other_choice(request, waiting, enabled)
+    avoided, scopes = next_choice(request, waiting, enabled)
     if scopes is not None:
         requests.avoid(c, request.id, avoided, scopes, moment)
         return
@@ -111,7 +111,7 @@ def ask_otherwise(
             calls.cancel(c, call.id, "unknown_scope", moment)
             continue
         told = True
-        # With its request it waits for the administrator's word: the list would release it at once.
+        # A call that keeps its request waits until an administrator confirms: the list would release it at once.
         kept = None if is_explained(request, enabled) else request.id
         calls.change_wait(c, call.id, WaitsFor.ADMINISTRATOR, kept, moment)
         scope_waits.open(c, user.platform, user.app_id, missing, moment)
@@ -120,14 +120,14 @@ def ask_otherwise(
 
 
 def is_explained(request: AuthorizationRequest, enabled: ScopeSet | None) -> bool:
-    """Whether the app's list tells why the page shows an error: no link that names such a scope can end otherwise."""
+    """Whether the request asks for a scope that the app's list lacks, which explains an error on the page."""
     return enabled is not None and not request.scopes <= enabled
 
 
-def other_choice(
+def next_choice(
     request: AuthorizationRequest, waiting: Sequence[DeferredCall], enabled: ScopeSet | None
 ) -> tuple[ScopeSet, ScopeSet | None]:
-    """What to leave out from now on, and what to ask for instead; None when nothing is left to try."""
+    """Return the scopes to avoid from now on, and those to ask for instead; None if nothing is left to try."""
     needs = tuple(clause for call in waiting for clause in call.needs)
     offline = request.scopes & {OFFLINE_ACCESS}
     extra = request.scopes - named(needs) - offline if needs else frozenset()
@@ -147,28 +147,28 @@ def other_choice(
 
 
 async def report_page_error(bot: Bot, request: AuthorizationRequest, error: PageError) -> bool | None:
-    """Acts on an error of the page. None: something else is asked for, or the administrator enables what is missing.
+    """Handle a reported error. Returns None if other scopes are asked for, or an administrator has to enable some.
 
-    Else the administrators are told what the person says; False when that is not possible.
+    Otherwise passes the report on to the administrators, and returns whether that was possible.
     """
     platform = bot.platform_of(request.user)
     if error is PageError.SCOPE:
-        enabled = await in_time(platform.enabled_scopes(fresh=True))
-        if await ask_otherwise_now(bot, request, enabled, "page_error_reported"):
+        enabled = await within_timeout(platform.enabled_scopes(fresh=True))
+        if await ask_for_other_scopes_now(bot, request, enabled, "page_error_reported"):
             return None
         scopes = request.scopes - {OFFLINE_ACCESS}
         words = administrators.list_scopes(await platform.describe_scopes(scopes))
         found = scopes_enabled(words) if enabled is not None else scopes_unknown(words)
-        return await tell(bot, request, error, found)
+        return await report_to_administrators(bot, request, error, found)
     if error is PageError.REDIRECT and not bot.by_device:
-        registered = await in_time(platform.redirect_urls())
-        return await tell(bot, request, error, redirects(bot, platform, registered))
+        registered = await within_timeout(platform.redirect_urls())
+        return await report_to_administrators(bot, request, error, redirects(bot, platform, registered))
     check = PAGE_ERROR_CHECK.get(error, PAGE_ERROR_CHECK[PageError.OTHER])
-    return await tell(bot, request, error, check)
+    return await report_to_administrators(bot, request, error, check)
 
 
 def redirects(bot: Bot, platform: Platform, registered: frozenset[str] | None) -> Words:
-    """What the app's list of redirect URLs says of those that the bot uses."""
+    """Compare the app's list of redirect URLs with those that the bot uses."""
     page = platform.in_client
     ours = (bot.callback_url(platform), *([f"{bot.public_url}{page.page_path}"] if page else []))
     missing = [url for url in ours if registered is not None and url not in registered]
@@ -177,8 +177,10 @@ def redirects(bot: Bot, platform: Platform, registered: frozenset[str] | None) -
     return redirects_registered(ours) if registered is not None else redirects_unknown(ours)
 
 
-async def tell(bot: Bot, request: AuthorizationRequest, error: PageError, found: Words) -> bool:
-    """Tells the administrators, once for each request and error. False when there are none, or they know enough."""
+async def report_to_administrators(
+    bot: Bot, request: AuthorizationRequest, error: PageError, found: Words
+) -> bool:
+    """Tell the administrators, once for each request and error. Returns False if there are none or at the daily limit."""
     user, moment = request.user, now()
     admins = await bot.administrators(bot.platform_of(user))
     profile = await bot.database.read(lambda c: users.profile(c, user))
@@ -190,7 +192,7 @@ async def tell(bot: Bot, request: AuthorizationRequest, error: PageError, found:
         once = f"{error.value}-{request.id}"
         if seen_events.is_known(c, user.platform, user.app_id, once):
             return []
-        if not admins or not administrators.take_place(c, user, moment):
+        if not admins or not administrators.may_report(c, user, moment):
             return None
         seen_events.record(c, user.platform, user.app_id, once, moment)
         subject = ("request", request.id)

@@ -1,4 +1,4 @@
-"""Revokes ended grants at the platform, until it is done or the token is unknown there."""
+"""Revokes the tokens of ended grants at the platform, with retries."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from functools import partial
 from bot.core.people import UserKey
 from bot.core.secrets import Secret
 from bot.flows.bot import Bot, now
-from bot.flows.outbox import later
+from bot.flows.outbox import retry_time
 from bot.store import revocations
 from bot.store.revocations import Revocation
 from bot.store.transaction import Connection
@@ -21,17 +21,17 @@ log = logging.getLogger(__name__)
 def revoke_tokens(
     c: Connection, user: UserKey, access: Secret | None, refresh: Secret | None, moment: datetime
 ) -> None:
-    """Inside a transaction: queues the revocation of both. Whether the platform ends one with the other is unknown."""
+    """Queue the revocation of both tokens: the platform may not end one with the other."""
     for token in (refresh, access):
         if token is not None:
             revocations.add(c, user, token, moment)
 
 
 async def revoke_due(bot: Bot) -> None:
-    """Revokes ended grants at the platform, until it is done or the token is unknown there."""
+    """Revokes the tokens of ended grants at the platform, with retries."""
     claim = bot.claim()
     due = await bot.database.write(lambda c: revocations.claim_due(c, claim, limit=10))
-    # Side by side: one after another, the leases of the last would run out while the platform is slow.
+    # Concurrently: in sequence, the leases of the last would expire while the platform is slow.
     await asyncio.gather(*(revoke(bot, revocation) for revocation in due))
 
 
@@ -43,12 +43,12 @@ async def revoke(bot: Bot, revocation: Revocation) -> None:
     refusal = await revoking.revoke(revocation.token) if revoking is not None else None
     if refusal is None:
         await bot.database.write(partial(revocations.done, revocation=revocation.id, now=now()))
-    elif revocation.attempts >= MAX_REVOCATION_TRIES:
+    elif revocation.attempts >= MAX_ATTEMPTS:
         await give_up_revoking(bot, revocation, f"{refusal.problem.value} {refusal.code}")
     else:
-        slower = 1 if revocation.attempts < FAST_TRIES else 60
+        slower = 1 if revocation.attempts < FAST_ATTEMPTS else 60
         moment = now()
-        until = moment + (later(moment, revocation.attempts, refusal.retry_after) - moment) * slower
+        until = moment + (retry_time(moment, revocation.attempts, refusal.retry_after) - moment) * slower
         await bot.database.write(partial(revocations.postpone, claimed=revocation, until=until))
 
 
@@ -57,9 +57,9 @@ async def give_up_revoking(bot: Bot, revocation: Revocation, reason: str) -> Non
     log.error("a token could not be revoked at the platform", extra={"user": str(revocation.user)})
 
 
-FAST_TRIES = 12
-"""Tries, over some minutes, before the pauses grow from a minute to an hour."""
+FAST_ATTEMPTS = 12
+"""Attempts within some minutes, before the pauses grow from a minute to an hour."""
 
 
-MAX_REVOCATION_TRIES = 1000
-"""A month and more: by then every token has died by itself."""
+MAX_ATTEMPTS = 1000
+"""More than a month of attempts: by then every token has expired."""

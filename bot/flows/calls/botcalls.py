@@ -75,5 +75,5 @@ async def cancel_or_end(bot: Bot, run: Run, move: CancelWaiting | EndGrant) -> N
         return steps, messages
 
     run.steps, messages = await bot.database.write(work)
-    bot.wake.upkeep.set()
+    bot.signals.upkeep.set()
     await deliver_all(bot, messages)

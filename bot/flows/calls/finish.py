@@ -14,7 +14,7 @@ from bot.core.times import find_zone
 from bot.core.words import replies
 from bot.flows.bot import Bot, now
 from bot.flows.calls.progress import Run
-from bot.flows.outbox import answer, answer_alone, deliver_all, insert_all, typed
+from bot.flows.outbox import answer, deliver_all, insert_all, private_answer, typed
 from bot.store import call_steps, calls, granted_scopes, grants, users
 from bot.store.outbox import OutgoingMessage
 from bot.store.transaction import Connection
@@ -76,7 +76,7 @@ async def finish_answered(bot: Bot, run: Run, reply: Reply) -> None:
     if call.suspended_at is not None and call.request_id is not None and not run.has_written:
         asked = (call.request_id, call.chat.chat_id, call.chat.thread_id, call.command, call.arguments)
         digest = hashlib.sha256(bot.platform_of(call.user).render_reply(reply).body.encode()).digest()
-        before = bot.repeats.before(asked, digest, call.id)
+        before = bot.repeated_answers.before(asked, digest, call.id)
         # Another replica may have answered since, or that answer may not have come.
         if before and before == await bot.database.read(lambda c: calls.answered_before(c, call)):
             reply = replies.same_as_above(reply, typed(call))
@@ -106,7 +106,7 @@ def finish_recalled(
     status, outcome = (end.status, end.outcome) if wrote else (CallStatus.CANCELLED, "recalled")
     if not calls.settle_recalled(c, call.id, call.claim, status, outcome, moment):
         return None
-    return insert_all(c, bot, [answer_alone(bot, call, end.reply)]) if wrote else []
+    return insert_all(c, bot, [private_answer(bot, call, end.reply)]) if wrote else []
 
 
 async def stop_if_recalled(bot: Bot, call: DeferredCall) -> bool:

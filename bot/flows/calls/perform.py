@@ -90,7 +90,7 @@ async def call_as_user(bot: Bot, run: Run, move: ApiCall) -> bool:
             return False
         else:
             run.used_grant = True
-            run.first_in_a_day = unused_scopes.worth_a_look(usable.grant)
+            run.first_in_a_day = unused_scopes.is_first_use_today(usable.grant)
             outcome = await send(bot, run, move, usable.token)
             if run.pending and sent_before is None and is_certainly_not_done(outcome):
                 await forget_sending(bot, run)
@@ -166,7 +166,9 @@ async def carry_out(bot: Bot, run: Run, tried: Tried, decision: Decision) -> boo
             await ask_for_scopes(bot, call, needs, tried.grant, run.steps, refused=refused)
         case AwaitAdministrator(needs):
             certain = named(outcome.requirement) if isinstance(outcome, AppScopeMissing) else frozenset()
-            await administrators.wait_for(bot, call, needs, run.steps, named_by_platform=certain)
+            await administrators.suspend_for_administrator(
+                bot, call, needs, run.steps, named_by_platform=certain
+            )
         case RetryAt(at):
             await requeue(bot, run, at, failed=True)
         case GiveUp(reason, last):

@@ -7,7 +7,8 @@ import pytest
 
 from bot.core.commands import ApiRefused
 from bot.core.messages import Code
-from bot.lark.commands.documents import doc, search
+from bot.lark.commands.documents import doc
+from bot.lark.commands.search import search
 from bot.lark.posts import render_reply
 from tests.driving import ODD, ask, links, refused, run, said, success
 
