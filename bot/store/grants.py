@@ -380,7 +380,7 @@ def end(
     """End an active grant and erase its tokens; return it as it was, with the tokens to revoke.
 
     None if there is no active grant, if its generation is not the given one, or if its consent is not older than
-    `authorized_before`. A reason that begins with `REVOKED` also clears what was ever granted.
+    `authorized_before`. A reason of `REVOKED` also clears what was ever granted.
     """
     grant = _find(connection, FIND_LOCKED, user)
     if grant is None or grant.status is GrantStatus.ENDED:

@@ -132,7 +132,7 @@ def as_rows(dialect: str, rows: Iterable[Mapping[str, str | int | datetime | Non
 
     def in_text(moment: datetime) -> str:
         if moment.tzinfo is None:
-            raise ValueError("A time to store has no time zone.")
+            raise ValueError("A time without a time zone cannot be stored.")
         text = moment.astimezone(UTC).isoformat(" ", "microseconds")
         return text.removesuffix("+00:00") if dialect == "sqlite" else text
 
