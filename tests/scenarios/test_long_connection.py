@@ -175,7 +175,7 @@ async def test_nothing_is_acknowledged_before_it_is_kept(connected: World):
 
 
 async def test_a_bot_that_dies_between_keeping_and_acknowledging_answers_once(connected: World):
-    dying = connected.fork(mortal_bot(die_at="flows.events.accept_message:write_together:after#1"))
+    dying = connected.fork(mortal_bot(die_at="flows.intake.accept_message:write_together:after#1"))
     asked = await connected.say(connected.sam, "/help")
     assert await asyncio.wait_for(dying.wait(), 30) == -9
     assert not is_acknowledged(connected)
