@@ -35,8 +35,8 @@ SUBSTITUTES = 10
 DANGEROUS = {
     "first_contact": (
         "intake.accept_message:write_together:after",
-        "outbox.reach:send:after",  # the welcome
-        "outbox.reach:send:after#2",  # the card
+        "outbox.send_by_any_route:send:after",  # the welcome
+        "outbox.send_by_any_route:send:after#2",  # the card
         "authorize.callback.complete:write:after",
         "authorize.callback.with_retries:exchange_code:after",
         "authorize.grant.store_grant:write:after",
@@ -165,7 +165,7 @@ THE_LOOP = (
     "intake.accept_message:write_together",
     "worker.Worker.claim:write_one",
     "authorize.ask.suspend_for_consent:write",
-    "cards.shown:write_one",
+    "cards.record_shown:write_one",
     "authorize.open.find_open_request:read",
     "authorize.open.start_attempt:write",
     "authorize.callback.complete:write",
@@ -177,8 +177,8 @@ THE_LOOP = (
     "calls.perform.send:call",
     "calls.perform.record:write",
     "calls.finish.finish:write",
-    "outbox.reach:send",
-    "outbox.arrived:write_one",
+    "outbox.send_by_any_route:send",
+    "outbox.record_sent:write_one",
 )
 """What the longest of the stories passes, from the message to its answer: a walk that misses one of these is empty."""
 
