@@ -140,6 +140,10 @@ class Platform(Protocol):
         """
 
     @property
+    def token_endpoint(self) -> str:
+        """The version of the token endpoint, recorded with each grant for operators."""
+
+    @property
     def uses_pkce(self) -> bool:
         """Whether an authorization link makes a PKCE pair."""
 

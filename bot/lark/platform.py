@@ -94,6 +94,7 @@ class LarkPlatform:
         credentials = LarkApp(app_id, app_secret, open_url, accounts_url)
         self._token = AppToken(self._http, credentials, "tenant_access_token")
         self._oauth = OAuthClient(self._http, credentials, oauth)
+        self.token_endpoint: str = oauth
         self._info = AppInfo(app_id, self.call_as_app)
         self._open_id_task: asyncio.Task[None] | None = None
         self._no_reactions_before = 0.0

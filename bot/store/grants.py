@@ -115,7 +115,7 @@ _SAVED = (
         "scopes_ever",
         "memory_seal",
     ),
-    *("authorized_at", "issued_at", "refresh_worker", "refresh_lease_until", "refresh_started_at"),
+    *("authorized_at", "issued_at", "oauth", "refresh_worker", "refresh_lease_until", "refresh_started_at"),
     *("narrowed", "refresh_failures", "refresh_after", "ended_at", "end_reason"),
 )
 SAVE = _new.on_conflict_do_update(
@@ -124,8 +124,6 @@ SAVE = _new.on_conflict_do_update(
 ).returning(*COLUMNS)
 _FRESH: dict[str, Any] = {
     "status": GrantStatus.ACTIVE.value,
-    # Nothing reads this column. It stays until a migration drops it, because earlier programs write it.
-    "oauth": "v2",
     "refresh_worker": None,
     "refresh_lease_until": None,
     "refresh_started_at": None,
@@ -145,6 +143,7 @@ def save(
     *,
     scopes: ScopeSet,
     unasked: ScopeSet = frozenset(),
+    endpoint: str,
     now: datetime,
 ) -> Grant:
     """Store the tokens of a code exchange in place of the grant `before`. A refresh under way loses its lease.
@@ -155,7 +154,7 @@ def save(
     ever = scopes | (before.scopes_ever - unasked) if before else scopes
     values = _FRESH | _tokens(keyring_of(connection), user, tokens, now)
     values |= _remembered(keyring_of(connection), user, scopes, ever)
-    values |= {"user_key": user, "generation": 1, "authorized_at": now}
+    values |= {"user_key": user, "generation": 1, "authorized_at": now, "oauth": endpoint}
     return _grant(connection.execute(SAVE, values).one(), keyring_of(connection))
 
 

@@ -34,6 +34,7 @@ class TinyPlatform:
     scope_applications = outage = chat_link = None
     uses_pkce = signs_in_with_pkce = False
     account_link = "https://tiny.example/account"
+    token_endpoint = "v2"
 
     def __init__(self) -> None:
         self.sent: dict[str, tuple[UserKey, str]] = {}

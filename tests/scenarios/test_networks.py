@@ -318,8 +318,8 @@ async def test_by_webhook_readyz_and_the_log_tell_that_calls_cannot_go_out(
     ("content", "says"),
     [
         (None, "cannot be read (No such file"),
-        ("", "holds no certificate"),
-        ("not PEM", "holds no certificate"),
+        ("", "contains no certificate"),
+        ("not PEM", "contains no certificate"),
     ],
 )
 async def test_an_ssl_cert_file_that_cannot_be_used_is_said_at_the_start(

@@ -75,4 +75,4 @@ def tokens(number: int = 1, *, refresh: bool = True) -> TokenSet:
 def save_grant(c: Connection, user: UserKey, given: TokenSet, *, scopes: ScopeSet, now: datetime) -> Grant:
     """Inside a transaction: stores what a consent gave, as the bot does."""
     users.lock(c, user)
-    return grants.save(c, user, grants.find(c, user), given, scopes=scopes, now=now)
+    return grants.save(c, user, grants.find(c, user), given, scopes=scopes, endpoint="v2", now=now)

@@ -108,6 +108,7 @@ async def store_grant(bot: Bot, consent: Consented, tokens: TokenSet, identity: 
     Tokens of a consent that was revoked meanwhile are revoked; those of a late one are dropped.
     """
     user, asked, moment = consent.user, consent.scopes, now()
+    endpoint = bot.platform_of(user).token_endpoint
 
     def work(c: Connection) -> AttemptEnd:
         users.lock(c, user)
@@ -124,7 +125,9 @@ async def store_grant(bot: Bot, consent: Consented, tokens: TokenSet, identity: 
         unasked = granted_scopes.unasked(c, user) - asked
         # A response without scopes: the exchange named what was asked for and what is held, and nothing else.
         given = tokens.scopes if tokens.scopes is not None else asked | (held - unasked)
-        grant = grants.save(c, user, before, tokens, scopes=given, unasked=unasked, now=moment)
+        grant = grants.save(
+            c, user, before, tokens, scopes=given, unasked=unasked, endpoint=endpoint, now=moment
+        )
         users.consented(c, user, identity, moment)
         audit.write(
             c,
