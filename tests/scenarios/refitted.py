@@ -21,9 +21,9 @@ def bot_with_times(lease: float | None, look_again: float | None) -> Call:
 
 def run_with_times(lease: float | None, look_again: float | None) -> int:
     """So many seconds of a lease, and between two looks for work, where they are given."""
-    from bot.flows.worker import POLL_INTERVAL
+    from bot.flows import worker
 
-    POLL_INTERVAL = look_again or POLL_INTERVAL
+    worker.POLL_INTERVAL = look_again or worker.POLL_INTERVAL
     return run(lambda bot: replace(bot, lease=timedelta(seconds=lease)) if lease else bot)
 
 

@@ -157,14 +157,19 @@ def recall(c: Connection, bot: Bot, call: DeferredCall, moment: datetime) -> lis
 
 
 async def drop_recalled(bot: Bot) -> None:
-    """Cancel calls whose message turned out to be recalled, as the event would."""
+    """Cancel calls of a group whose message turned out to be recalled, as the event would.
+
+    The platform says the same of a deleted message. In the direct chat only its user reads the answer, so it is still sent.
+    """
     while bot.recalled:
         call_id, user = bot.recalled.pop()
 
         def work(c: Connection, call_id: str = call_id, user: UserKey = user) -> list[OutgoingMessage]:
             call = calls.get(c, call_id)
             # The call id of a message is not authenticated.
-            return recall(c, bot, call, now()) if call is not None and call.user == user else []
+            if call is None or call.user != user or call.chat.kind != "group":
+                return []
+            return recall(c, bot, call, now())
 
         await deliver_all(bot, await bot.database.write(work))
 
