@@ -159,7 +159,7 @@ def recall(c: Connection, bot: Bot, call: DeferredCall, moment: datetime) -> lis
 async def drop_recalled(bot: Bot) -> None:
     """Cancel calls of a group whose message turned out to be recalled, as the event would.
 
-    The platform says the same of a deleted message. In the direct chat only its user reads the answer, so it is still sent.
+    The platform says the same of a deleted message. In the direct chat only its user reads the answer: it is still sent.
     """
     while bot.recalled:
         call_id, user = bot.recalled.pop()
