@@ -296,10 +296,11 @@ async def test_the_call_of_a_replica_that_ends_is_taken_over_within_five_seconds
     asked = await world.say(world.sam, words)
     await world.struck(slow)
     holder = await replicas.holder()
-    await world.lift()
     replicas.proxy.resting.add(holder.port)
     await holder.kill()
     died = time.monotonic()
+    # Not before: the holder could answer.
+    await world.lift()
     await world.answer_to(asked, patience=20)
     assert time.monotonic() - died < TAKES_OVER_WITHIN
     assert await replicas.one("SELECT count(*) FROM replicas") == 1
@@ -314,10 +315,11 @@ async def test_the_refresh_of_a_replica_that_ends_is_taken_over_too(world: World
     asked = await world.say(world.sam, "/tasks")
     await world.struck(slow)
     holder = await replicas.holder()
-    await world.lift()
     replicas.proxy.resting.add(holder.port)
     await holder.kill()
     died = time.monotonic()
+    # Not before: the holder could answer.
+    await world.lift()
     await world.answer_to(asked, patience=20)
     assert time.monotonic() - died < TAKES_OVER_WITHIN
 
