@@ -20,11 +20,9 @@ from bot.store.queue import Claim
 if TYPE_CHECKING:
     from bot.store.transaction import Connection, Database
 
-T = TypeVar("T")
-
-
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
 
 WRITE_RETRY_TIMEOUT = 300.0
 """Seconds, for `Bot.write_until_stored`."""

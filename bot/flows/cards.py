@@ -352,9 +352,7 @@ async def replace_unproven(bot: Bot, request: AuthorizationRequest) -> bool:
 
 def narrowed_to_waiting(c: Connection, request: AuthorizationRequest) -> AuthorizationRequest:
     """Return the request with only the scopes that the user's suspended calls need."""
-    waiting = [
-        call for call in calls.suspended_of(c, request.user) if call.waits_for is WaitsFor.AUTHORIZATION
-    ]
+    waiting = calls.suspended_for_consent(c, request.user)
     needs = tuple(clause for call in waiting for clause in call.needs)
     scopes = request.scopes & (named(needs) | {OFFLINE_ACCESS})
     if not is_met(needs, scopes):

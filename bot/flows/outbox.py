@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from bot.core.calls import CallStatus, DeferredCall
+from bot.core.lifecycle import is_live
 from bot.core.messages import Chat, Content, Destination, MessageStatus, NotSent, Reply, Sent
 from bot.core.people import UserKey
 from bot.core.platform import Platform
@@ -232,9 +233,10 @@ async def add_other_routes(bot: Bot, destination: Destination) -> Destination:
 
 
 async def destination_after_recall(bot: Bot, message: OutgoingMessage) -> Destination | None:
-    """Where a message goes whose question was recalled: in the direct chat, where its person alone reads it. Of a
-    question in a group, what was written for it is told to them alone; what was read for it is told to nobody. Nor is
-    a word about a call that is not at its end: it ends by this.
+    """Return where to send a message whose question was recalled, or None to drop it.
+
+    In the direct chat only the user reads it, so it is sent there. For a question in a group, the result of a write goes
+    to the user alone, and the result of a read is dropped. So is a note about a live call, because the recall ends it.
     """
     call_id = message.call_id
     if call_id is None:
@@ -247,14 +249,12 @@ async def destination_after_recall(bot: Bot, message: OutgoingMessage) -> Destin
     if call is None or call.user != message.user:
         # The call id of a message is not authenticated: it must not lead to another user's chat.
         return None
-    if message.kind != "answer" and call.status in UNSETTLED:
+    if message.kind != "answer" and is_live(call.status):
         return None
     if call.chat.kind == "direct":
         return Destination(message.user, call.chat.chat_id)
     return Destination(message.user) if wrote and message.kind == "answer" else None
 
-
-UNSETTLED = {CallStatus.QUEUED, CallStatus.RUNNING, CallStatus.SUSPENDED}
 
 KINDS_ABOUT_A_CALL = {"answer", "note"}
 """Kinds that belong into the group where a call was asked. If they are sent elsewhere, a note in the group says so."""

@@ -26,6 +26,9 @@ REMOVE_AFTER_EXPIRY = timedelta(minutes=1)
 
 async def react(bot: Bot, message: UnacknowledgedMessage) -> None:
     """Add the reaction to a message. A crash before its id is stored leaves it on the message for good."""
+    platform = bot.platform_of(message.user)
+    if platform.reactions is None:
+        return
     moment = now()
     due_at = message.expires_at + REMOVE_AFTER_EXPIRY
     if not await bot.database.write_one(
@@ -33,9 +36,6 @@ async def react(bot: Bot, message: UnacknowledgedMessage) -> None:
             c, message.user, message.call_id, message.message_id, now=moment, due_at=due_at
         )
     ):
-        return
-    platform = bot.platform_of(message.user)
-    if platform.reactions is None:
         return
     reaction = await platform.reactions.react(message.message_id)
     if isinstance(reaction, NotSent):

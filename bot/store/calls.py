@@ -562,6 +562,11 @@ def suspended_of(connection: Connection, user: UserKey) -> list[DeferredCall]:
     return _all(connection, SUSPENDED_OF, {"user": user})
 
 
+def suspended_for_consent(connection: Connection, user: UserKey) -> list[DeferredCall]:
+    """Return those of a user's suspended calls that wait for the user's own consent."""
+    return [call for call in suspended_of(connection, user) if call.waits_for is WaitsFor.AUTHORIZATION]
+
+
 def waiting_of(connection: Connection, user: UserKey) -> list[DeferredCall]:
     """Return a user's queued and suspended calls, in the order asked."""
     found = suspended_of(connection, user) + _all(connection, QUEUED_OF, {"user": user})

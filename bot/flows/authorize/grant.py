@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from bot.core.calls import DeferredCall, WaitsFor
+from bot.core.calls import DeferredCall
 from bot.core.grants import Grant, GrantStatus
 from bot.core.oauth import TokenSet
 from bot.core.people import Identity, UserKey
@@ -140,7 +140,7 @@ async def store_grant(bot: Bot, consent: Consented, tokens: TokenSet, identity: 
             scopes=sorted(given),
             generation=grant.generation,
         )
-        waiting = [each for each in calls.suspended_of(c, user) if each.waits_for is WaitsFor.AUTHORIZATION]
+        waiting = calls.suspended_for_consent(c, user)
         granted_scopes.add(c, user, given, asked_by(c, consent, waiting), moment)
         # Every link asks for `offline_access`. A call continues without it, unless it needs that scope itself.
         refused = asked - given - {OFFLINE_ACCESS}

@@ -71,7 +71,7 @@ async def ask_for_other_scopes_now(
         current = requests.get(c, request.id)
         if current is None or (current.status, current.scopes) != (request.status, request.scopes):
             return True
-        _, other = next_choice(current, waiting_of(c, current), enabled)
+        _, other = next_choice(current, calls.suspended_for_consent(c, current.user), enabled)
         if other is None and not is_explained(current, enabled):
             return False
         subject = ("request", request.id)
@@ -84,12 +84,6 @@ async def ask_for_other_scopes_now(
     return changed
 
 
-def waiting_of(c: Connection, request: AuthorizationRequest) -> list[DeferredCall]:
-    """Return the calls that wait for a request's consent."""
-    suspended = calls.suspended_of(c, request.user)
-    return [each for each in suspended if each.waits_for is WaitsFor.AUTHORIZATION]
-
-
 def ask_for_other_scopes(
     c: Connection, bot: Bot, request: AuthorizationRequest, enabled: ScopeSet | None, moment: datetime
 ) -> None:
@@ -99,7 +93,7 @@ def ask_for_other_scopes(
     """
     user = request.user
     device_authorizations.close(c, user, moment)
-    waiting = waiting_of(c, request)
+    waiting = calls.suspended_for_consent(c, user)
     avoided, scopes = next_choice(request, waiting, enabled)
     if scopes is not None:
         requests.avoid(c, request.id, avoided, scopes, moment)
