@@ -171,7 +171,7 @@ def client_script(loaded: Settings) -> list[Finding]:
 
 async def database(loaded: OperatorSettings) -> Sequence[Finding]:
     try:
-        # In a thread, because it runs an event loop of its own.
+        # In a thread, because it runs its own event loop.
         await asyncio.to_thread(check_schema, loaded.database_url)
     except BotError as error:
         return [trouble("database", error)]

@@ -52,7 +52,7 @@ class AuthorizationCard:
     expires_at: datetime
     failure: Words | None = None
     device_link: DeviceLink | None = None
-    """The platform's link, when the bot has none of its own. Without both, a button requests it."""
+    """The platform's link, if the bot has no link. If both are missing, a button requests it."""
     notice: Words | None = None
     """How the last attempt ended."""
     declined_on_page: bool = False

@@ -1,6 +1,6 @@
 """The port: what the flows need from a chat platform.
 
-`Platform` holds what every platform must do. What only some platforms can do is a small protocol of its own, an
+`Platform` holds what every platform must do. What only some platforms can do is a small separate protocol, an
 attribute of the platform that is None where the platform lacks the capability::
 
     if platform.revocation is not None:

@@ -102,17 +102,17 @@ PRUNE_PAUSE = 0.05
 
 
 CHORES = (
-    Chore("lines", 1.0, promote_queued_calls),
+    Chore("queued calls", 1.0, promote_queued_calls),
     Chore("messages", 1.0, outbox.deliver_due),
     Chore("cards", 1.0, cards.show_due_cards),
-    Chore("interim words", 1.0, outbox.send_interim_notes),
+    Chore("interim notes", 1.0, outbox.send_interim_notes),
     Chore("stranded consents", 2.0, complete_stranded),
     Chore("device authorizations", 1.0, device.continue_due),
     Chore("expiry", 2.0, expire_overdue),
     Chore("administrators' cards", 1.0, show_administrators_cards),
-    Chore("administrator", 4.0, for_each_platform(administrators.release_enabled)),
+    Chore("enabled scopes", 4.0, for_each_platform(administrators.release_enabled)),
     Chore("revocations", 2.0, revoke_due),
-    Chore("renewal", 5.0, tokens.refresh_ahead),
+    Chore("refresh", 5.0, tokens.refresh_ahead),
     Chore("heartbeat", 5.0, heartbeat),
     Chore("other replicas", 0.6, takeover.take_over_from_silent),
     Chore("reactions", 2.0, for_each_platform(remove_due)),

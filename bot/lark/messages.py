@@ -111,7 +111,7 @@ def is_closed(route: ApiCall, outcome: Outcome, destination: Destination) -> boo
                 return not destination.unless_recalled
             return refusal_of(code) in {SendRefusal.ROUTE, SendRefusal.GONE, SendRefusal.RECALLED}
         case AppScopeMissing():
-            # Ephemeral messages need scopes of their own.
+            # Ephemeral messages need additional scopes.
             return route.path == EPHEMERAL_SEND
         case _:
             return False

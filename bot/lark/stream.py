@@ -1,6 +1,6 @@
 """The long connection: receives events over a WebSocket that the bot opens, and reconnects whenever it is lost.
 
-The SDK has a client too, which does not fit: it runs on an event loop of its own module, requests the address with a
+The SDK's client cannot be used: it runs on an event loop that its module creates, requests the address with a
 blocking call, reads on only after a handler has returned, does not answer frames of type `card`, waits up to two minutes
 to reconnect, stops for good after some refusals, and logs the address, with which others could connect.
 https://open.feishu.cn/document/server-docs/event-subscription-guide/event-subscription-configure-/request-url-configuration-case

@@ -77,7 +77,7 @@ class BotProcess:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
-            # In a session of its own, Ctrl-C in the terminal reaches the sandbox alone, which then lets the bot drain.
+            # In a separate session, Ctrl-C in the terminal reaches only the sandbox, which then lets the bot drain.
             start_new_session=True,
         )  # fmt: skip
         self._set_state("starting", "The bot is starting.")

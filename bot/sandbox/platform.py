@@ -1,6 +1,6 @@
 """What the sandbox needs from an emulator of a chat platform.
 
-The chat page (`page/`) sees a `ChatPlatform`; `main` runs an `Emulator`. Each emulator has a folder of its own.
+The chat page (`page/`) sees a `ChatPlatform`; `main` runs an `Emulator`. Each emulator has its own folder.
 """
 
 from pathlib import Path

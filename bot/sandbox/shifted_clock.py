@@ -36,7 +36,7 @@ def shift_clocks(seconds: float) -> None:
         def now(cls, tz: datetime.tzinfo | None = None) -> Any:
             return REAL_DATETIME.now(tz) + ahead
 
-    # The replacement asks a connection of its own, where `strftime` is still the original.
+    # The replacement asks a separate connection, where `strftime` is still the original.
     original, lock = sqlite3.connect(":memory:", check_same_thread=False), threading.Lock()
 
     def strftime(form: str, moment: str, *modifiers: str) -> Any:

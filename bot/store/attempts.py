@@ -311,8 +311,8 @@ def _entry(status: AttemptStatus, row: Row[Any], now: datetime, **detail: str) -
 def finish(connection: Connection, attempt: str, status: AttemptStatus, outcome: str, now: datetime) -> bool:
     """End an attempt that is being redeemed, and erase its code and verifier.
 
-    A completed attempt has no audit entry of its own: the grant or the session has one. Nor has a failed sign-in, which
-    is forgotten instead, because anyone can start one.
+    A completed attempt has no separate audit entry: the grant or the session has one. A failed sign-in has none either:
+    it is deleted, because anyone can start one.
     """
     ending = require_move(AttemptStatus.REDEEMING, status)
     values = {"attempt": attempt, "ending": ending, "how": outcome}

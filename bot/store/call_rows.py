@@ -81,7 +81,7 @@ QUEUE = Queue(
     worker=calls.c.worker,
     number=calls.c.claim,
 )
-"""For everything about claims but claiming itself, for which calls have statements of their own: see `claims`."""
+"""For everything about claims except claiming, which needs special statements for calls (see `claims`)."""
 
 STILL_HELD = QUEUE.held
 """The condition on everything that a worker writes about a call: its claim is the latest."""

@@ -248,7 +248,7 @@ def finish(
 ) -> bool:
     """End it and erase its codes; False if the claim is lost, or `close` has ended it.
 
-    A completed one has no audit entry of its own: the grant has one.
+    A completed one has no separate audit entry: the grant has one.
     """
     values = {"device": device, "held_claim": claim, "ending": status.value, "how": outcome, "now": now}
     row = connection.execute(FINISH, values).one_or_none()

@@ -1,6 +1,6 @@
 """PostgreSQL: a few connections that are held between works, and one more that notifies other replicas.
 
-All connections are in autocommit mode. Under READ COMMITTED each statement has a snapshot of its own, inside a
+All connections are in autocommit mode. Under READ COMMITTED each statement has its own snapshot, inside a
 transaction or not: a read loses nothing without BEGIN and ROLLBACK, and saves two round trips. A work of several
 statements sends BEGIN and COMMIT itself.
 """

@@ -291,7 +291,7 @@ def _widen(
         return live
     same_face = (wider, reasons, _minute(end)) == (live.scopes, live.reasons, _minute(live.expires_at))
     if asks and same_face:
-        # The card shows the minute. In a burst of commands each has an end of its own, a little later than the last.
+        # The card shows the minute. In a burst, each command expires a little later than the one before.
         # A card that the platform has rejected is still tried again by the next command.
         extended = _one(connection, EXTEND, {"request": live.id, "new_end": end})
         if extended is not None:

@@ -1,4 +1,4 @@
-"""Scope sets that an administrator has to enable. Administrators are told of each on a card of its own (see `cards`)."""
+"""Scope sets that an administrator has to enable. Each has its own card for administrators (see `cards`)."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ Every call into sqlite3 releases the GIL. With a writer thread a busy event loop
 getting it back costs more than the statement. Statements here take microseconds; a longer read is a `view`, which runs
 in a thread.
 
-Writes share transactions: those that arrive during a COMMIT run in the next one, each in a savepoint of its own, and
+Writes share transactions: those that arrive during a COMMIT run in the next one, each in its own savepoint, and
 return when it is committed. Connections that each commit alone would compete for SQLite's single write lock.
 """
 
@@ -242,7 +242,7 @@ class SqliteDatabase(Database):
     async def _run_waiting(
         self, connection: Connection, driver: Any, batch: list[_Write]
     ) -> tuple[_Answers, bool]:
-        """Move waiting works to `batch` and run each in a savepoint of its own."""
+        """Move waiting works to `batch` and run each in its own savepoint."""
         answers: _Answers = []
         announced = False
         pause_at = time.thread_time() + MAX_HOLD_SECONDS

@@ -131,7 +131,7 @@ UNSENT = is_live(outgoing_messages, MessageStatus)
 
 
 def _live_calls(connection: Connection, app: str | None) -> dict[str, int]:
-    """Count one status after another: each has an index of its own, all together have none."""
+    """Count each status separately: every status has an index, and all of them together have none."""
     count = select(func.count()).select_from(deferred_calls)
     found = {
         status.value: connection.execute(

@@ -230,7 +230,7 @@ def reopen_request(
     """Reopen the latest request for a call that has waited for it, so that the same card continues.
 
     Either the platform still refuses the call after the consent, or the request has waited for an administrator. A new
-    command gets a card of its own, where it is seen.
+    command gets a new card, where the user sees it.
     """
     if call.suspended_at is None:
         return None

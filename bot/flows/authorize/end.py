@@ -73,7 +73,7 @@ CANCEL_BATCH = 20
 async def cancel_in_batches(
     bot: Bot, user: UserKey, *, before: DeferredCall | None = None
 ) -> list[DeferredCall]:
-    """Cancel most of a user's waiting calls, in transactions of their own. `cancel_waiting` cancels the rest."""
+    """Cancel most of a user's waiting calls, in separate transactions. `cancel_waiting` cancels the rest."""
     dropped: list[DeferredCall] = []
 
     def work(c: Connection) -> tuple[list[DeferredCall], list[OutgoingMessage], bool]:

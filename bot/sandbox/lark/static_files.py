@@ -1,4 +1,4 @@
-"""The emulator's static files: those of its own pages, and what the chat page has to know about Lark."""
+"""The emulator's static files: its pages, and what the chat page has to know about Lark."""
 
 from pathlib import Path
 

@@ -188,7 +188,7 @@ class Behaviour:
     refused_scopes_spend: bool = False
     """Whether a request refused with 20068 uses up its code or refresh token; not documented."""
     codes_give: Literal["all that was granted", "what the link asked for"] = "all that was granted"
-    """Whether grants accumulate, as documented, or each token has the scopes of its own link only."""
+    """Whether grants accumulate, as documented, or each token has only the scopes of its link."""
     refresh_gives: Literal["what the token had", "all that was granted", "what the last link asked for"] = (
         "what the token had"
     )
