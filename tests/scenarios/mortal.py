@@ -18,14 +18,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import aiohttp
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from bot.core.words import cards as card_words
 from bot.sandbox.lark.tenant import Chat, Message, Person
 from tests.forking import Forker, Process
 from tests.moves import refuse_other_moves
 from tests.ports import free_port
+from tests.sql import Rows, Sql
 
 from .conftest import World, has_link, text_of, values_of, world_in
 from .crashing import mortal_bot
@@ -90,7 +89,7 @@ class MortalWorld:
         self.recalled: set[str] = set()
         self.writes: dict[str, str] = {}
         """The message that asks for each title."""
-        self.engine: AsyncEngine = create_async_engine(url)
+        self.sql = Sql(url)
         self.background_tasks: list[asyncio.Task[None]] = []
         world.tenant.behaviour.rate_limits = False
         world.tenant.behaviour.redelivery_seconds = (0.3, 0.3, 0.5, 0.5, 1, 1, 2, 2, 4, 8, 16, 32, 64)
@@ -128,11 +127,10 @@ class MortalWorld:
             if replica.process is not None:
                 replica.process.kill()
                 await replica.process.wait()
-        await self.engine.dispose()
+        await self.sql.close()
 
-    async def rows(self, query: str, **values: Any) -> list[dict[str, Any]]:
-        async with self.engine.connect() as connection:
-            return [dict(row._mapping) for row in await connection.execute(text(query), values)]
+    async def rows(self, statement: str, **parameters: Any) -> Rows:
+        return await self.sql.rows(statement, **parameters)
 
     async def until(self, found: Any, what: str, patience: float = PATIENCE) -> Any:
         """Waits until `found()` gives something, and returns that."""

@@ -10,12 +10,10 @@ from typing import Any, Self
 
 import aiohttp
 from aiohttp import web
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import create_async_engine
-from sqlalchemy.pool import NullPool
 
 from tests.forking import Call, Process, bot
 from tests.ports import free_port
+from tests.sql import Rows, query
 
 from .conftest import World
 from .refitted import bot_with_times
@@ -157,12 +155,12 @@ class Replicas:
         except aiohttp.ClientError:
             return False
 
-    async def rows(self, query: str, **parameters: Any) -> list[dict[str, Any]]:
+    async def rows(self, statement: str, **parameters: Any) -> Rows:
         """Reads the database as an operator would."""
-        return await ask_database(self.url, query, **parameters)
+        return await query(self.url, statement, **parameters)
 
-    async def one(self, query: str, **parameters: Any) -> Any:
-        (row,) = await self.rows(query, **parameters)
+    async def one(self, statement: str, **parameters: Any) -> Any:
+        (row,) = await self.rows(statement, **parameters)
         (value,) = row.values()
         return value
 
@@ -179,13 +177,3 @@ class Replicas:
         while (replica := await found()) is None:
             await asyncio.sleep(0.02)
         return replica
-
-
-async def ask_database(url: str, query: str, **parameters: Any) -> list[dict[str, Any]]:
-    engine = create_async_engine(url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
-    try:
-        async with engine.connect() as connection:
-            result = await connection.execute(text(query), parameters)
-            return [dict(row) for row in result.mappings()] if result.returns_rows else []
-    finally:
-        await engine.dispose()

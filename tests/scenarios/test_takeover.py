@@ -15,7 +15,7 @@ from tests.forking import bot
 from tests.ports import free_port
 
 from .conftest import World, text_of
-from .replicas import Replicas, ask_database
+from .replicas import Replicas
 
 TASKS = {"path": "/open-apis/task/v2/tasks"}
 TOKENS = {"path": "/open-apis/authen/v2/oauth/token"}
@@ -365,5 +365,5 @@ async def test_a_replica_that_hangs_keeps_its_lock_and_loses_its_work_with_its_l
 async def replicas_agree(replicas: Replicas) -> None:
     """The one that was frozen gives signs of life again."""
     query = "SELECT count(*) FROM replicas WHERE heartbeat_at > now() - interval '2 seconds'"
-    while await ask_database(replicas.url, query) != [{"count": 2}]:
+    while await replicas.rows(query) != [{"count": 2}]:
         await asyncio.sleep(0.1)

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from tests.forking import Forker
+from tests.sql import Rows, query
 
 from .conftest import World, world_in
-from .replicas import ask_database
 
 OTHER_APP = "cli_b0b0b0b0b0b0b0b0"
 
@@ -32,8 +32,8 @@ def app_of(world: World) -> str:
     return f"lark:{world.tenant.app.app_id}"
 
 
-async def rows(url: str, table: str, world: World) -> list[dict[str, Any]]:
-    return await ask_database(url, f"SELECT * FROM {table} WHERE app = :app ORDER BY 1", app=app_of(world))
+async def rows(url: str, table: str, world: World) -> Rows:
+    return await query(url, f"SELECT * FROM {table} WHERE app = :app ORDER BY 1", app=app_of(world))
 
 
 GRANT = (
