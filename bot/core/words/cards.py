@@ -41,8 +41,8 @@ AGAIN_ENDED = Words(
     en="Your earlier authorization has ended, so I'm asking again.", zh="你之前的授权已终止，需要重新授权。"
 )
 AGAIN_LOST = Words(
-    en="The platform no longer lets me use all that you authorized before, so I'm asking for it again, all at once.",
-    zh="平台不再允许我使用你之前授权的部分权限，因此一并重新申请。",
+    en="The platform dropped part of your authorization, so I'm asking again.",
+    zh="平台不再认可你之前的部分授权，需要重新授权。",
 )
 CANCEL = Words(en="Cancel", zh="取消")
 AUTHORIZE = Words(en="Authorize", zh="去授权")

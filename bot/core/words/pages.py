@@ -265,7 +265,7 @@ SIGN_IN_MISCONFIGURED = PageWords(
     ),
 )
 SIGN_IN_BUSY = PageWords(
-    Words(en="Too many sign-ins right now", zh="当前登录请求较多"),
+    Words(en="Too many sign-ins", zh="当前登录请求较多"),
     Words(en="Please try again in a few seconds.", zh="请几秒后重试。"),
 )
 SIGN_IN_NOT_NOW = PageWords(
