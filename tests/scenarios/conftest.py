@@ -60,6 +60,8 @@ class World:
         self.known_as: dict[str, str] = {}
         """Origins that only the bot can reach, and where a test finds them."""
         self.process: Process | None = None
+        self.processes: list[Process] = []
+        """All that were started in this world."""
         self.key = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
         self.http = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
 
@@ -373,12 +375,14 @@ class World:
     def fork(self, call: Call, **settings: str) -> Process:
         """Starts a process of the bot's, whose words go into the log."""
         with (self.directory / "bot.log").open("ab") as log:
-            return self.forker.start(
+            process = self.forker.start(
                 call,
                 directory=self.directory,
                 environment=self.environment() | settings,
                 output=log.fileno(),
             )
+        self.processes.append(process)
+        return process
 
     async def kill(self) -> None:
         assert self.process is not None
@@ -427,8 +431,10 @@ class World:
         return [c for c in changes if path in c["path"] and method in (None, c["method"])]
 
     async def close(self) -> None:
-        if self.process is not None and self.process.returncode is None:
-            await self.kill()
+        # All have ended, and their ends were heard: a socket that is left open is a warning in some later test.
+        for process in self.processes:
+            process.kill()
+            await process.wait()
         await self.http.close()
 
 
