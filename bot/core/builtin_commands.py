@@ -63,7 +63,7 @@ def builtin_commands(others: Sequence[Command], page: str | None = None) -> tupl
 
 
 def without_steps(answer: Callable[[Ask], Reply]) -> Callable[[Ask], Steps]:
-    """Make a command that yields nothing and returns its reply."""
+    """Return the function of a command that makes no steps and only returns a reply."""
 
     def run(ask: Ask) -> Steps:
         yield from ()
@@ -104,7 +104,7 @@ def help_lines(others: Sequence[Command], mine: Sequence[Command]) -> tuple[Line
 
 
 def echoed(text: str, mentions: Mentions) -> str:
-    """Return what the reply repeats of a message that is no command. No more of it is stored."""
+    """Return the part of an unknown message that the reply repeats. Nothing else of the message is stored."""
     return one_line(with_names(text, mentions), 60)
 
 
@@ -124,7 +124,7 @@ def is_greeting(message: str) -> bool:
 
 
 def not_understood(message: str, commands: Sequence[Command]) -> Reply:
-    """Return the reply to a message that is no command, with the most similar command. It is empty if it was no text."""
+    """Return the reply to a message that is not a command, with the most similar one. An empty message was not text."""
     if not message:
         return Reply(None, (paragraph(help_words.ONLY_TEXT),), confidential=True)
     names = [each.name for each in commands if not each.hidden]
@@ -148,20 +148,20 @@ def permissions_command(page: str | None) -> Command:
     def permissions(ask: Ask) -> Steps:
         grant = yield ReadGrant()
         scopes = grant["scopes"]
-        more = (*waiting_lines(grant["waiting"]), *page_line(page, ask))
+        footer = (*waiting_lines(grant["waiting"]), *page_line(page, ask))
         if scopes is None:
-            lines = (paragraph(help_words.ASKED_WHEN_NEEDED), *more)
+            lines = (paragraph(help_words.ASKED_WHEN_NEEDED), *footer)
             return Reply(help_words.NOTHING_AUTHORIZED, lines)
         return Reply(
             help_words.AUTHORIZED_TITLE,
-            (*scope_lines(scopes), *until_line(ask, grant), *more, REVOKE_ALL),
+            (*scope_lines(scopes), *until_line(ask, grant), *footer, REVOKE_ALL),
         )
 
     return permissions
 
 
 def page_line(page: str | None, ask: Ask) -> tuple[Line, ...]:
-    """Return the link to "My permissions". A group gets none, because it leads each member to their own page."""
+    """Return the link to "My permissions". Omitted in a group, where it would open a different page for each member."""
     if page is None or ask.chat.kind == "group":
         return ()
     return ((Span(help_words.SEE_USE), Span(help_words.MY_PERMISSIONS, url=page)),)
@@ -184,7 +184,7 @@ def scope_line(name: str, words: Mapping[str, str]) -> Line:
 
 
 def until_line(ask: Ask, grant: Mapping[str, Json]) -> tuple[Line, ...]:
-    """Return the line that says when a grant expires: with its refresh token, else with its access token."""
+    """Return the line that states when a grant expires, with its refresh token if it has one."""
     renewable = grant["refresh_until"] is not None
     until = grant["refresh_until"] or grant["access_until"]
     if until is None:

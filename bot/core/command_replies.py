@@ -1,4 +1,4 @@
-"""Building blocks for the replies of commands: paragraphs, lists, and how a command is used."""
+"""Building blocks for the replies of commands: paragraphs, lists and usage."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def listed(parts: Iterable[str]) -> Words:
 
 
 def with_usage(command: Command) -> Words:
-    """Return the command as it is typed, with its usage."""
+    """Return the command as users type it, followed by its usage."""
     return (
         Words("{typed} {usage}", "{typed} {usage}").format(typed=command.typed, usage=command.usage).strip()
     )

@@ -76,7 +76,7 @@ def within_time(typed: str) -> Iterator[None]:
 
 
 def limited(command: Command) -> Command:
-    """Return the command with the same limit on its other functions: `needs`, `keep` and `told`."""
+    """Return the command with the same limit on its other functions: `needs`, `keep` and `shown_to_administrators`."""
 
     def bounded(function: Callable[P, T]) -> Callable[P, T]:
         @functools.wraps(function)
@@ -87,5 +87,8 @@ def limited(command: Command) -> Command:
         return within
 
     return replace(
-        command, needs=bounded(command.needs), keep=bounded(command.keep), told=bounded(command.told)
+        command,
+        needs=bounded(command.needs),
+        keep=bounded(command.keep),
+        shown_to_administrators=bounded(command.shown_to_administrators),
     )

@@ -17,7 +17,7 @@ from bot.core.cards import Card
 from bot.core.events import Outage, Received
 from bot.core.language import Words
 from bot.core.messages import Content, Destination, NotSent, Reply, Sent
-from bot.core.network import STRAIGHT, Network
+from bot.core.network import DIRECT, Network
 from bot.core.oauth import DeviceAnswer, DeviceCode, TokenProblem, TokenRefused, TokenSet
 from bot.core.people import Identity, UserKey
 from bot.core.platform import PlatformLimits, ScopeApplication
@@ -82,7 +82,7 @@ class LarkPlatform:
         encrypt_key: Secret | None = None,
         verification_token: Secret | None = None,
         public_url: str | None = None,
-        network: Network = STRAIGHT,
+        network: Network = DIRECT,
     ) -> None:
         self.app_id = app_id
         self._open_url, self._applink_url = open_url, applink_url

@@ -49,7 +49,7 @@ DANGEROUS = {
     ),
     "revoked": ("calls.botcalls.cancel_or_end:write:after", "authorize.revoke.revoke:revoke:after"),
     "refreshed": ("tokens.refresh:refresh:after",),
-    "waiting_for_the_administrator": ("administrators.show_as:update_card:after",),
+    "waiting_for_the_administrator": ("administrators.show_with_key:update_card:after",),
 }
 """Points that are walked always, the first time that a story passes them: something has happened, and who did it is
 gone before it could say so."""
