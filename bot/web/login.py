@@ -51,7 +51,7 @@ def redirect(target: str) -> web.Response:
 
 def set_attempt_cookie(response: web.StreamResponse, bot: Bot, started: StartedSignIn) -> None:
     """Store in the browser what it has to bring back to complete the sign-in."""
-    set_cookie(response, bot, SIGN_IN_ATTEMPT, started.kept, int(bot.authorization_ttl.total_seconds()))
+    set_cookie(response, bot, SIGN_IN_ATTEMPT, started.cookie, int(bot.authorization_ttl.total_seconds()))
 
 
 async def complete(request: web.Request, authorization: Approved | Denied) -> SignedIn | SignInFailure:
@@ -60,8 +60,8 @@ async def complete(request: web.Request, authorization: Approved | Denied) -> Si
         request.app[BOT],
         platform_of(request),
         authorization,
-        kept=read_cookie(request, SIGN_IN_ATTEMPT),
-        former=read_cookie(request, SESSION),
+        cookie=read_cookie(request, SIGN_IN_ATTEMPT),
+        previous=read_cookie(request, SESSION),
     )
 
 

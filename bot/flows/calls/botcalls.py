@@ -47,7 +47,7 @@ async def describe_scopes(bot: Bot, user: UserKey, scopes: ScopeSet) -> Json:
 
 
 async def require_scopes(bot: Bot, run: Run, move: RequireScopes) -> bool:
-    """Add the result if the scopes are granted, else suspend the call. Return whether it may go on."""
+    """Record the result if the scopes are granted, else suspend the call. Returns whether the call may continue."""
     grant = await bot.database.read(lambda c: grants.find(c, run.call.user))
     active = grant is not None and grant.status is GrantStatus.ACTIVE
     if grant and active and is_met(move.requirement, grant.scopes):
