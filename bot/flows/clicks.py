@@ -1,7 +1,7 @@
 """Clicks on the controls of cards: checks who clicked, carries out the control, and answers with a toast and a card.
 
 A click has to be answered within 3 seconds and is never delivered again. The answer replaces the card, and would undo
-update that is sent before it.
+an update that is sent before it.
 """
 
 from __future__ import annotations
