@@ -13,7 +13,7 @@ from bot.core.secrets import Secret
 
 
 class Face(StrEnum):
-    """What an authorization card shows. It follows from the card's request alone."""
+    """What an authorization card shows. It depends only on the card's request."""
 
     WAITING = "waiting"
     REDEEMING = "redeeming"

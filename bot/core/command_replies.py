@@ -15,11 +15,12 @@ Text = Words | str
 
 
 def paragraph(*parts: Text) -> Line:
+    """Return a line of plain text."""
     return tuple(Span(part) for part in parts)
 
 
 def listed(parts: Iterable[str]) -> Words:
-    """Join the parts by commas."""
+    """Return the parts, joined by commas."""
     parts = list(parts)
     return Words(en=", ".join(parts), zh="、".join(parts))
 

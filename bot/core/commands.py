@@ -154,7 +154,7 @@ class Command:
     keep: Keep = as_written
     """Makes the arguments from the text after the name."""
     private: bool = False
-    """Whether its answers in a group are shown to the user alone."""
+    """Whether only the user sees its answers in a group."""
     shown_to_administrators: Callable[[str], str] = lambda arguments: ""
     """Returns the part of its arguments that administrators see. It must not contain free text of the user."""
 
@@ -181,7 +181,7 @@ def command(
     private: bool = False,
     shown_to_administrators: Callable[[str], str] = lambda arguments: "",
 ) -> Callable[[Callable[[Ask], Steps]], Command]:
-    """Declare a command: `@command("agenda", summary=…, needs=any_of("calendar:calendar:readonly"))`.
+    """Return a decorator to declare a command: `@command("agenda", summary=…, needs=any_of("task:task:read"))`.
 
     Raises CommandMistake, which names the command, if the declaration is invalid.
     """

@@ -73,7 +73,7 @@ class DatabaseUrl:
 
 
 def read_database_url(text: str) -> DatabaseUrl:
-    """Parse a database URL.
+    """Return the parsed database URL.
 
     Raises ValueError if the bot cannot use the database. The message completes a sentence that starts with the setting's
     name.

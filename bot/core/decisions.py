@@ -31,7 +31,7 @@ RETRIED_FOR = timedelta(minutes=15)
 
 
 MAX_CONSENTS = 3
-"""Consents for one call. If the platform still refuses it after these, the call is given up."""
+"""The number of consents for one call. If the platform still refuses it after these, the call is given up."""
 
 
 CONFIRM_AFTER = timedelta(hours=1)
@@ -46,7 +46,7 @@ class GiveUpReason(StrEnum):
     PLATFORM_FAILED = "platform_failed"
     BUSY = "busy"
     """The rate limit lasts longer than the bot waits."""
-    TOKEN_REFUSED = "token_refused"  # noqa: S105 - a word, not a token
+    TOKEN_REFUSED = "token_refused"  # noqa: S105 - an outcome, not a token
     APP_REJECTED = "app_misconfigured"
     BLOCKED_BY_POLICY = "blocked_by_policy"
 
@@ -106,7 +106,7 @@ class Situation:
 
     now: datetime
     declared: Requirement
-    """The scopes that the command says it needs."""
+    """The scopes that the command declares."""
     held: ScopeSet
     write: Write | None
     first_sent_at: datetime | None
@@ -156,7 +156,7 @@ def after_call(outcome: Outcome | NoToken, facts: Situation) -> Decision:
 
 
 def ask_for(refused: Requirement, outcome: InsufficientScope, facts: Situation) -> Decision:
-    """Ask for what the platform refused, unless that was granted for this very call and did not help."""
+    """Suspend the call for the refused scopes, unless they were granted for this call and did not help."""
     if facts.consents >= MAX_CONSENTS:
         return GiveUp(GiveUpReason.STILL_REFUSED, outcome)
     exhausted = facts.held & named(refused) if facts.consents else frozenset()

@@ -11,7 +11,7 @@ from bot.core.messages import Chat
 from bot.core.people import UserKey
 
 Mentions = Mapping[str, str]
-"""The names of the people whom a message mentions, by the placeholders (`@_user_2`) in its text."""
+"""The names of the people that a message mentions, keyed by the placeholders (`@_user_2`) in its text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class ChatEntered:
     user: UserKey
     chat: Chat
     first: bool
-    """Whether there are no messages in the chat."""
+    """Whether the chat has no messages yet."""
 
 
 @dataclass(frozen=True, slots=True)

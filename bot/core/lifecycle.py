@@ -89,7 +89,7 @@ REQUESTS = Lifecycle(
 )
 
 ATTEMPTS = Lifecycle(
-    # A sign-in is recorded only when its browser comes back.
+    # A sign-in is recorded only when its browser returns, with a code.
     new=frozenset({Attempt.LIVE, Attempt.REDEEMING}),
     live=frozenset({Attempt.LIVE, Attempt.REDEEMING}),
     moves={

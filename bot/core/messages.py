@@ -102,7 +102,7 @@ class MessageStatus(StrEnum):
 
     QUEUED = "queued"
     SENDING = "sending"
-    """A worker holds its lease."""
+    """A worker has claimed it."""
     SENT = "sent"
     UNDELIVERABLE = "undeliverable"
     """The platform refuses it permanently, or has not accepted it in time."""

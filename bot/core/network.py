@@ -43,7 +43,7 @@ class Network:
     exceptions: tuple[str, ...] = ()
     """The entries of NO_PROXY."""
     certificates: str | None = None
-    """A file of certificates that are trusted besides the system's."""
+    """A file of certificates that are trusted in addition to the system's."""
 
     def proxy_for(self, url: str) -> Proxy | None:
         """Return the proxy for a URL, or None for a direct connection.
@@ -93,7 +93,7 @@ def matches(exception: str, host: str, port: int) -> bool:
 
 
 def split_port(exception: str) -> tuple[str, int | None]:
-    """Split `host:8443` and `[::1]:8443` into host and port. An IPv6 address without brackets has no port."""
+    """Return the host and port of `host:8443` or `[::1]:8443`. An IPv6 address without brackets has no port."""
     match = re.fullmatch(r"\[([^\]]+)\](?::(\d+))?|([^:]+):(\d+)", exception)
     if match is None:
         return exception, None

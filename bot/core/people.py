@@ -21,7 +21,7 @@ class UserKey:
 
     @property
     def app(self) -> str:
-        """The platform and the app, joined by a colon."""
+        """The platform's name and the app id, joined by a colon."""
         return f"{self.platform}:{self.app_id}"
 
     @classmethod
@@ -33,7 +33,7 @@ class UserKey:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """The user whom a token belongs to, according to the platform."""
+    """The owner of a token, according to the platform."""
 
     open_id: str
     tenant_key: str

@@ -52,7 +52,7 @@ class Platform(Protocol):
 
     @property
     def app(self) -> str:
-        """The name and the app, in the form of `UserKey.app`."""
+        """The platform's name and the app id, in the form of `UserKey.app`."""
 
     @property
     def limits(self) -> PlatformLimits: ...
@@ -104,7 +104,7 @@ class Platform(Protocol):
     # API calls
 
     async def call(self, api_call: ApiCall, access_token: Secret) -> Outcome:
-        """Make one API call as the user, once; waits 10 seconds at most."""
+        """Make one API call as the user, once, and return its outcome after at most 10 seconds."""
 
     @property
     def outage(self) -> Outage | None:
@@ -173,16 +173,16 @@ class Platform(Protocol):
         """Exchange the code of a sign-in, if possible at an endpoint that rejects the codes of other links."""
 
     async def identify(self, access_token: Secret) -> Identity | Refused | Unreachable:
-        """Return the user whom the token belongs to."""
+        """Return the owner of the token."""
 
     # links
 
     def card_link(self, url: str) -> str:
-        """Return the URL to put on a card, wrapped so that the client opens it beside the chat if it can."""
+        """Return the URL to put on a card, wrapped so that the client opens it next to the chat if it can."""
 
     @property
     def chat_link(self) -> str | None:
-        """The URL that opens the chat with the bot in the client; None when there is no such link."""
+        """The URL that opens the chat with the bot in the client. None if the platform has no such links."""
 
     @property
     def account_link(self) -> str:

@@ -85,7 +85,7 @@ class AuthorizationRequest:
     created_at: datetime
     expires_at: datetime
     failure: str | None
-    """Why it failed, as one word."""
+    """The reason for the failure, as one word."""
     avoided: ScopeSet
     """Scopes that the platform's page has rejected. Other alternatives are asked for instead."""
     declined_on_page_at: datetime | None = None

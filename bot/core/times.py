@@ -1,4 +1,4 @@
-"""Formats days and times in every language. The current day is a parameter: there is no clock here."""
+"""Formats days and times in every language. The current day is a parameter: this module reads no clock."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Zone:
     tz: tzinfo
     name: str
     known: bool
-    """False for the default zone, which stands in for a user's unknown one."""
+    """Whether it is the user's. False for the default zone, which replaces an unknown one."""
 
     def local(self, moment: datetime) -> datetime:
         """Return the same time in this zone."""

@@ -41,7 +41,7 @@ async def suspend_for_administrator(
     *,
     named_by_platform: Iterable[Scope] = (),
 ) -> None:
-    """Suspend a claimed call until the app has scopes for `needs`, and tell its user and the administrators.
+    """Suspend a claimed call until the app has scopes for `needs`, and inform its user and the administrators.
 
     Administrators are asked only for scopes that the platform has named in a refusal or lists.
     """
@@ -162,7 +162,7 @@ def may_report(c: Connection, user: UserKey, moment: datetime) -> bool:
 def refuse_call(
     c: Connection, bot: Bot, call: DeferredCall, words: Words, moment: datetime
 ) -> list[OutgoingMessage]:
-    """Fail a call at its user's daily limit of reports."""
+    """Fail a call whose user has reached the daily limit of reports. Returns its answer."""
     if not calls.settle(c, call.id, call.claim, CallStatus.FAILED, "administrators_told_enough", moment):
         raise LeaseLost
     return insert_all(c, bot, [answer(bot, call, too_many_scope_requests(typed(call), words))])
@@ -380,7 +380,7 @@ async def show_with_key(
     before = await bot.database.read(lambda c: outbox.find(c, key))
     if before is None:
         if not card.waiting:
-            # The scopes were enabled or are no longer needed: this administrator need not be told.
+            # The scopes were enabled or are no longer needed: this administrator need not know of them.
             return True
         message = draft(bot, admin, content, kind="administrator_card", key=key)
         await deliver_all(bot, await bot.database.write(lambda c: insert_all(c, bot, [message])))

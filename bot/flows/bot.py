@@ -88,7 +88,7 @@ class Bot:
 
     @property
     def first_platform(self) -> Platform:
-        """The platform of a visitor who has not said which one they use."""
+        """The platform for visitors whose platform is unknown."""
         return next(iter(self.platforms.values()))
 
     def ticket_url(self, user: UserKey, ticket: str) -> str:

@@ -299,7 +299,7 @@ async def record_failure(bot: Bot, request: AuthorizationRequest, problem: NotSe
 
 
 async def report_missing_card(bot: Bot, request: AuthorizationRequest, why: NotSent) -> list[OutgoingMessage]:
-    """Reply to each waiting call that the platform refuses the card, unless an earlier message shows it."""
+    """Return a note for each waiting call that the platform refuses the card, unless an earlier message shows it."""
     if request.card_message_id is not None:
         return []
 
@@ -327,7 +327,7 @@ ENDS = {
 
 
 async def report_by_message(bot: Bot, request: AuthorizationRequest) -> list[OutgoingMessage]:
-    """Answer each call whose end the card should have shown, because the card can no longer be changed."""
+    """Return an answer to each call whose end the card should have shown, but the card can no longer be changed."""
     if request.status not in ENDS:
         return []
     outcome, reply_to = ENDS[request.status]
@@ -432,7 +432,7 @@ def group_notes(bot: Bot, waiting: Sequence[DeferredCall], *, in_group: bool) ->
 
 
 def card_destination(request: AuthorizationRequest, waiting: Sequence[DeferredCall]) -> Destination:
-    """Return where a card goes: to the user alone, or as a reply in a topic of the direct chat.
+    """Return where to send a card: to the user alone, or as a reply in a topic of the direct chat.
 
     The latest waiting call decides. If a direct message is refused, the card may be an ephemeral message in a group in
     which the user has asked.

@@ -91,7 +91,7 @@ async def fetch_device_link(bot: Bot, user: UserKey, request_id: str) -> Json:
 
 
 async def answer_with_card(bot: Bot, request_id: str, when_open: Words = card_words.CLICK_CHANGED) -> Json:
-    """Answer with the card in its current state."""
+    """Return an answer that shows the card in its current state."""
     request = await bot.database.read(lambda c: requests.get(c, request_id))
     assert request is not None
     card = await cards.card_of(bot, request)
@@ -117,7 +117,7 @@ async def ask_which_error(bot: Bot, user: UserKey, request_id: str) -> Json:
 
 
 async def report_error(bot: Bot, user: UserKey, request_id: str, *, error: PageError) -> Json:
-    """Handle a reported error. Ignored unless the user has opened the page for the scopes that the card asks for now."""
+    """Handle a reported error, if the user has opened the page for the scopes that the card asks for now."""
     request = await own_request(bot, user, request_id)
     if request is None:
         return bot.platform_of(user).click_answer(card_words.CLICK_NOT_YOURS, "error")

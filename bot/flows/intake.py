@@ -108,7 +108,7 @@ def arguments_of(command: Command, written: str, mentions: Mentions) -> str:
 
 
 async def reject_too_many(bot: Bot, call: NewCall, moment: datetime) -> None:
-    """Tell a user that too many of their calls are waiting, at most once a minute."""
+    """Inform a user that too many of their calls are waiting, at most once a minute."""
     bot.refusals.note("too many waiting calls of one user", str(call.user), logging.WARNING)
     notice = draft(
         bot,
@@ -149,7 +149,7 @@ async def welcome(bot: Bot, event: ChatEntered) -> None:
 
 
 async def reject_other_organization(bot: Bot, event: MessageReceived) -> None:
-    """Tell a user of another organization, once, that the bot does not serve them."""
+    """Inform a user of another organization, once, that the bot does not serve them."""
     notice = draft(
         bot,
         event.user,

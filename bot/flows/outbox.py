@@ -133,7 +133,7 @@ def typed(call: DeferredCall) -> str:
 
 
 def typed_in_full(call: DeferredCall) -> str:
-    """Return the command with its arguments, only for messages that nobody but the user sees."""
+    """Return the command with its arguments, only for messages that no one but the user sees."""
     return f"{typed(call)} {call.arguments}".rstrip()
 
 
@@ -194,7 +194,7 @@ async def deliver(bot: Bot, message: OutgoingMessage) -> None:
 
 
 async def send(bot: Bot, message: OutgoingMessage, content: Content) -> Sent | NotSent:
-    """Send a message. If the message that it answers was recalled, send it only where nobody but the user sees it."""
+    """Send a message. If the message that it answers was recalled, send it only where no one else sees it."""
     group_first = is_shown_in_group_first(message, now())
     destination = replace(message.destination, unless_recalled=True, group_first=group_first)
     sent = await send_by_any_route(bot, destination, content, message.delivery_key)

@@ -63,7 +63,7 @@ async def remove(bot: Bot, platform: Platform, reaction: Reaction) -> None:
 
 
 async def remove_due(bot: Bot, platform: Platform) -> None:
-    """Remove reactions of answered messages that a crash or a failure of the platform has left."""
+    """Remove reactions that remained on answered messages after a crash or a failure of the platform."""
     claim = bot.claim(app=platform.app)
     due = await bot.database.write_one(lambda c: reactions.claim_due(c, claim, limit=20))
     await asyncio.gather(*(remove(bot, platform, reaction) for reaction in due))

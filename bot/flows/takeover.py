@@ -55,7 +55,7 @@ async def take_over_from_silent(bot: Bot) -> None:
     moment, lock = now(), bot.database.presence_lock
     await bot.database.write_one(lambda c: takeover.touch(c, bot.worker, lock, moment))
     if lock is None:
-        # Without its own lock, a replica cannot tell whether others are gone or the server was unreachable.
+        # Without its own lock, a replica cannot know whether others have ended or the server was unreachable.
         bot.silent_replicas.forget()
         return
     without = await bot.database.read(lambda c: takeover.without_lock(c, bot.worker))

@@ -38,10 +38,10 @@ def enable_stack_dump() -> None:
 
 @contextmanager
 def within_time(typed: str) -> Iterator[None]:
-    """Raise CommandMistake in a command that takes longer than `MOVE_TIMEOUT`.
+    """Interrupt a command that takes longer than `MOVE_TIMEOUT`, and raise CommandMistake.
 
     A signal interrupts it, because nothing else can interrupt a loop. If the command still continues, the process ends,
-    because it can serve nothing else. After the restart the call is claimed again, and given up after `MAX_TAKEOVERS`
+    because its event loop is blocked. After the restart the call is claimed again, and given up after `MAX_TAKEOVERS`
     claims.
     """
     interruptions, over = 0, False

@@ -124,7 +124,7 @@ def same_as_above(reply: Reply, command: str) -> Reply:
 
 
 def waiting_for_administrator(command: str, scopes: Text, *, known: bool) -> Reply:
-    """Report that an administrator has to enable scopes. Unless `known`, the user has to tell one."""
+    """Report that an administrator has to enable scopes. `known`: an administrator has been informed."""
     told = Words(
         en="{command} needs a permission this app doesn't have yet: {scopes}. I've let your administrator know and "
         "will ask you as soon as it's enabled. /cancel to drop it.",
@@ -220,7 +220,7 @@ OPEN_CHAT = Words(en="Open the chat", zh="打开单聊")
 
 
 def stopped_halfway(command: str) -> Reply:
-    """Tell a user who recalled the message that its command was running."""
+    """Report to a user who recalled a running command that it was stopped halfway."""
     return say(
         Words(en="Stopped halfway", zh="已中途停止"),
         Words(

@@ -193,7 +193,7 @@ class Revoked:
 
 
 async def revoke(bot: Bot, user: UserKey, reason: str, *, sign_out: bool = False) -> Revoked:
-    """End a user's grant, immediately in the database and with retries at the platform, and cancel their waiting calls.
+    """End a user's grant, immediately in the database and later at the platform, and cancel their waiting calls.
 
     `sign_out` also ends their sessions, for use by operators.
     """

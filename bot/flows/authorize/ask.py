@@ -76,14 +76,14 @@ async def ask_for_scopes(
 async def choose(
     platform: Platform, needs: Requirement, held: ScopeSet, *, wanted: ScopeSet, avoided: ScopeSet
 ) -> tuple[Choice, ScopeSet | None]:
-    """Choose what to ask for. A cached list may prove that a scope is enabled, but not that it is missing."""
+    """Return what to ask for, and the enabled scopes. A cached list can prove a scope enabled, but not missing."""
     enabled = await platform.enabled_scopes()
     choice = choose_scopes(needs, held, enabled, wanted=wanted, avoided=avoided)
     if choice.unavailable:
         enabled = await platform.enabled_scopes(fresh=True)
         choice = choose_scopes(needs, held, enabled, wanted=wanted, avoided=avoided)
     if choice.unavailable:
-        # Ask for an avoided scope after all if there is no other alternative.
+        # An avoided scope is better than none.
         choice = choose_scopes(needs, held, enabled, wanted=wanted)
     return choice, enabled
 
@@ -94,7 +94,7 @@ def formerly_granted(
     refused: InsufficientScope | Refused | None,
     records: Mapping[Scope, GrantedScope],
 ) -> dict[Scope, GrantedScope | None]:
-    """Return what the next link asks for besides what is needed, if the user granted something needed before.
+    """Return the earlier scopes that the next link also asks for, if the user has granted a needed scope before.
 
     The platform narrows the tokens to what the last link asked for. The link therefore asks for everything that was ever
     granted and not revoked, including held scopes, except for scopes that no command has asked for.

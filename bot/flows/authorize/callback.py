@@ -172,7 +172,7 @@ def consented(attempt: Attempt, before: Grant | None) -> Consented:
         if attempts.is_withdrawn(c, attempt.id):
             return Completion.WITHDRAWN
         if overtaken:
-            # Another consent was stored in the meantime: these tokens are older, and may be invalid by now.
+            # Another consent was stored in the meantime: these tokens are older, and may no longer be valid.
             fail_attempt(c, attempt, "overtaken", moment)
         return Completion.LOST
 

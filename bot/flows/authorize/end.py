@@ -73,7 +73,10 @@ CANCEL_BATCH = 20
 async def cancel_in_batches(
     bot: Bot, user: UserKey, *, before: DeferredCall | None = None
 ) -> list[DeferredCall]:
-    """Cancel all but a batch of a user's waiting calls, in separate transactions. `cancel_waiting` cancels the rest."""
+    """Cancel a user's waiting calls, except for a last batch, in separate transactions. Returns the cancelled calls.
+
+    `cancel_waiting` cancels the last batch.
+    """
     dropped: list[DeferredCall] = []
 
     def work(c: Connection) -> tuple[list[DeferredCall], list[OutgoingMessage], bool]:
@@ -91,7 +94,7 @@ async def cancel_in_batches(
 
 
 def waiting_before(c: Connection, user: UserKey, before: DeferredCall | None) -> list[DeferredCall]:
-    """Return the waiting calls of a user: those that were asked before the call `before`, if it is given."""
+    """Return the waiting calls of a user. With `before`, only those that were asked before that call."""
     return [
         call
         for call in calls.waiting_of(c, user)
@@ -102,10 +105,10 @@ def waiting_before(c: Connection, user: UserKey, before: DeferredCall | None) ->
 def cancel_waiting(
     c: Connection, bot: Bot, user: UserKey, moment: datetime, *, before: DeferredCall | None = None
 ) -> tuple[list[DeferredCall], list[OutgoingMessage]]:
-    """Cancel all waiting calls of a user, and close the open request. Locks the user.
+    """Cancel all waiting calls of a user, and close the open request. Locks the user. Returns the calls and answers.
 
     With `before`, the call that asks for the cancellation, cancel only calls that were asked before it, including running
-    ones, because these may be about to wait.
+    ones, because these may be about to be suspended.
     """
     users.lock(c, user)
     dropped, messages = cancel_each(c, bot, waiting_before(c, user, before), moment)
@@ -240,7 +243,7 @@ def close_request(
 def cancel_for_administrator(
     c: Connection, bot: Bot, user: UserKey, moment: datetime
 ) -> list[OutgoingMessage]:
-    """Cancel the calls of a user that wait for an administrator."""
+    """Cancel the calls of a user that wait for an administrator. Returns their answers."""
     messages: list[OutgoingMessage] = []
     for call in calls.suspended_of(c, user):
         if call.waits_for is WaitsFor.ADMINISTRATOR:
@@ -250,7 +253,7 @@ def cancel_for_administrator(
 
 
 def end_grant(c: Connection, user: UserKey, reason: str, moment: datetime) -> bool:
-    """End a grant in the database at once, and queue its revocation at the platform.
+    """End a grant in the database immediately, and queue its revocation at the platform.
 
     The caller has locked the user. A consent whose code is being exchanged is older than this, and is withdrawn too.
     Returns False if there is no active grant.

@@ -205,7 +205,7 @@ def release_calls(
     refused: ScopeSet,
     moment: datetime,
 ) -> ReleasedCalls:
-    """Release the calls that the grant satisfies, and cancel those whose scopes were refused."""
+    """Release the calls whose needs the grant meets, and cancel those whose scopes were refused."""
     rest: list[tuple[str, ...]] = []
     released: list[str] = []
     messages: list[OutgoingMessage] = []

@@ -106,7 +106,7 @@ def ask_for_other_scopes(
             calls.cancel(c, call.id, "unknown_scope", moment)
             continue
         has_waiting = True
-        # A call that keeps its request waits until an administrator confirms, because the list would release it at once.
+        # A call that keeps its request waits until an administrator confirms, or the list would release it immediately.
         kept_request = None if is_explained(request, enabled) else request.id
         calls.change_wait(c, call.id, WaitsFor.ADMINISTRATOR, kept_request, moment)
         scope_waits.open(c, user.platform, user.app_id, missing, moment)

@@ -26,7 +26,7 @@ class End:
 
     status: CallStatus
     outcome: str
-    """A word or code that is stored with the call."""
+    """A short code that is stored with the call."""
     reply: Reply
     public: bool = False
     """Whether all members of a group see the reply."""
