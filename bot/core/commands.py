@@ -327,7 +327,7 @@ MAX_STEPS = 200
 def advance(command: Command, ask: Ask, results: Sequence[Result]) -> ApiCall | BotCall | Reply:
     """Replay a command from its recorded results, and return its next move. Has no side effects.
 
-    Raises CommandMistake if the command yields something else than a step, returns something else than a Reply, makes
+    Raises CommandMistake if the command yields something other than a step, returns something other than a Reply, makes
     more than `MAX_STEPS` steps, or tries to end the process. Every other exception of the command propagates.
     """
     if len(results) > MAX_STEPS:

@@ -180,7 +180,7 @@ def lacking(needs: Requirement, enabled: ScopeSet | None) -> Requirement:
 
 
 def is_contradicted(needs: Requirement, enabled: ScopeSet | None) -> bool:
-    """Return whether the list shows as enabled the scopes whose absence made the platform refuse the call."""
+    """Return whether the list shows scopes as enabled although the platform has just refused the call for lack of them."""
     return enabled is not None and not lacking(needs, enabled)
 
 
@@ -221,7 +221,7 @@ async def release_enabled(bot: Bot, platform: Platform, *, asked_by_administrato
     if not waiting and not any(is_recent(bot, wait) for wait in waits):
         return 0
     enabled = await platform.enabled_scopes(fresh=True)
-    ready = [call for call in waiting if may_go_on(call, enabled, asked=asked_by_administrator)]
+    ready = [call for call in waiting if may_retry(call, enabled, asked=asked_by_administrator)]
     if ready:
         await bot.database.write(lambda c: calls.release(c, [call.id for call in ready], now()))
         bot.signals.calls.set()
@@ -236,7 +236,7 @@ def is_recent(bot: Bot, wait: ScopeWait) -> bool:
     return wait.cards_due_at is not None and wait.cards_due_at > now() - bot.deferred_ttl
 
 
-def may_go_on(call: DeferredCall, enabled: ScopeSet | None, *, asked: bool) -> bool:
+def may_retry(call: DeferredCall, enabled: ScopeSet | None, *, asked: bool) -> bool:
     """Return whether to retry a call that waits for an administrator.
 
     It is retried if the list shows its scopes as enabled or cannot be read, with growing pauses while the platform still
@@ -363,10 +363,10 @@ async def show_to(bot: Bot, admin: UserKey, card: AdministratorCard) -> bool:
 
 
 def keys_of_card(bot: Bot, admin: UserKey, subject: str) -> tuple[str, str]:
-    """Return the delivery keys of an administrator's card: of the first, and of one that replaces it later.
+    """Return the delivery keys of an administrator's first card, and of the one that replaces it.
 
-    The second changes with each window in which a card can be edited. Both keys are short: a platform may limit them
-    to 50 characters.
+    The second key changes with each window in which a card can be edited. Both are short, because a platform may limit
+    keys to 50 characters.
     """
     window = bot.platform_of(admin).limits.card_edit_window
     key = f"{subject}-{admin.open_id[-12:]}"

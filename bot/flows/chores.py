@@ -34,7 +34,7 @@ class Chore:
 
 
 def for_each_platform(do: Callable[[Bot, Platform], Awaitable[object]]) -> Callable[[Bot], Awaitable[object]]:
-    """Make a chore of one platform a chore of all whose work this replica claims."""
+    """Return a chore that runs the chore of one platform for each platform whose work this replica claims."""
 
     async def do_each(bot: Bot) -> None:
         for platform in bot.claimed:

@@ -116,7 +116,7 @@ class RepeatedAnswers:
 
     _answers: OrderedDict[tuple[str | None, ...], tuple[bytes, str]] = field(default_factory=OrderedDict)
 
-    def before(self, asked: tuple[str | None, ...], digest: bytes, call_id: str) -> str | None:
+    def record(self, asked: tuple[str | None, ...], digest: bytes, call_id: str) -> str | None:
         """Record an answer. Returns the id of the previous call, if this process gave the same answer to it, or None."""
         known, other = self._answers.pop(asked, (None, None))
         self._answers[asked] = digest, call_id

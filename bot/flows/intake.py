@@ -103,7 +103,7 @@ def arguments_of(command: Command, written: str, mentions: Mentions) -> str:
         return written
     if isinstance(arguments, str):
         return arguments
-    log.error("keep of a command returned something else than a string", extra={"command": command.name})
+    log.error("keep of a command returned something other than a string", extra={"command": command.name})
     return written
 
 

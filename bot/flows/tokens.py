@@ -112,7 +112,7 @@ async def refresh(
     """Refresh the tokens under a lease that this worker holds. `works`: the old access token is still usable.
 
     The new tokens are limited to `scopes`, by default to the held ones, and to scopes that the bot has asked for. The
-    user may have consented to more through a link of somebody else, which the bot does not use.
+    user may have consented to more through a link that the bot did not create, which is not used.
     """
     unasked = await bot.database.read(lambda c: granted_scopes.unasked(c, grant.user))
     scopes = (grant.scopes if scopes is None else scopes) - unasked

@@ -76,7 +76,7 @@ class ExchangeBasis:
     grant: Grant | None
     """The grant when the attempt was claimed."""
     scopes: ScopeSet
-    """The scopes that the tokens may have at most. The platform may know more, granted through links of others."""
+    """The scopes that the tokens may have at most. The user may have granted more through links of another origin."""
     named: bool
     """Whether the exchange names the scopes. False once the platform has rejected them, or no attempt would succeed."""
 
@@ -88,7 +88,7 @@ def basis_of(c: Connection, attempt: Attempt) -> ExchangeBasis:
 
 
 def allowed_scopes(c: Connection, asked: ScopeSet, grant: Grant | None) -> ScopeSet:
-    """Return the scopes asked for now, and those asked for earlier that are held or were until the grant expired."""
+    """Return the scopes asked for now, and those asked for earlier that the grant has, or had until it expired."""
     if grant is None:
         return asked
     before = grant.scopes if grant.status is GrantStatus.ACTIVE else grant.scopes_ever

@@ -106,7 +106,7 @@ def ask_for_other_scopes(
             calls.cancel(c, call.id, "unknown_scope", moment)
             continue
         has_waiting = True
-        # A call that keeps its request waits until an administrator confirms, or the list would release it immediately.
+        # A call that keeps its request waits until an administrator confirms: the list alone would release it now.
         kept_request = None if is_explained(request, enabled) else request.id
         calls.change_wait(c, call.id, WaitsFor.ADMINISTRATOR, kept_request, moment)
         scope_waits.open(c, user.platform, user.app_id, missing, moment)
@@ -175,7 +175,10 @@ def redirects(bot: Bot, platform: Platform, registered: frozenset[str] | None) -
 async def report_to_administrators(
     bot: Bot, request: AuthorizationRequest, error: PageError, finding: Words
 ) -> bool:
-    """Report an error to the administrators, once for each request. Returns False without any, or at the daily limit."""
+    """Report an error to the administrators, once for each request.
+
+    Returns False if there are none, or the user has reached the daily limit.
+    """
     user, moment = request.user, now()
     admins = await bot.administrators(bot.platform_of(user))
     profile = await bot.database.read(lambda c: users.profile(c, user))

@@ -1,4 +1,4 @@
-"""Ends a call: its status and its answer, and the exceptions if its message was recalled."""
+"""Ends a call: stores its status and its answer, with different rules if its message was recalled."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ async def finish_answered(bot: Bot, run: Run, reply: Reply) -> None:
     if call.suspended_at is not None and call.request_id is not None and not run.has_written:
         asked = (call.request_id, call.chat.chat_id, call.chat.thread_id, call.command, call.arguments)
         digest = hashlib.sha256(bot.platform_of(call.user).render_reply(reply).body.encode()).digest()
-        before = bot.repeated_answers.before(asked, digest, call.id)
+        before = bot.repeated_answers.record(asked, digest, call.id)
         # Another replica may have given a different answer since, or that answer may not have been delivered.
         if before and before == await bot.database.read(lambda c: calls.answered_before(c, call)):
             reply = replies.same_as_above(reply, typed(call))

@@ -1,4 +1,4 @@
-"""Runs a claimed call: can_replay its recorded steps, then makes the next ones."""
+"""Runs a claimed call: replays its recorded steps, then makes the next ones."""
 
 from __future__ import annotations
 

@@ -59,9 +59,9 @@ def finished(steps: Sequence[Step]) -> list[Step]:
     return [step for step in steps if step.result is not None]
 
 
-async def only_genuine(bot: Bot, found: Sequence[DeferredCall]) -> list[DeferredCall]:
+async def only_genuine(bot: Bot, rows: Sequence[DeferredCall]) -> list[DeferredCall]:
     """Return the calls that the bot wrote, and reject forged ones, so that they are not found again."""
-    forged, moment = [call for call in found if call.genuine is False], now()
+    forged, moment = [call for call in rows if call.genuine is False], now()
     if forged:
         await bot.database.write(lambda c: [calls.reject(c, call, moment) for call in forged])
-    return [call for call in found if call.genuine]
+    return [call for call in rows if call.genuine]
