@@ -1,8 +1,8 @@
 """Commands: their declaration, how a message is parsed as one, and how one is replayed.
 
 A command is a generator function: it yields an `ApiCall` or a `BotCall`, receives the result of that step, and returns a
-`Reply`. It does no I/O and reads no clock. It can therefore be discarded at any `yield`
-and replayed from the results recorded so far, so that a suspended call is a row and not a coroutine.
+`Reply`. It does no I/O and reads no clock. It can therefore be discarded at any `yield` and replayed from the results
+recorded so far, so that a suspended call is a row and not a coroutine.
 """
 
 from __future__ import annotations

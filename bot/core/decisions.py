@@ -53,7 +53,7 @@ class GiveUpReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Continue:
-    """Record the result of the step, and go on to the next step."""
+    """Record the result of the step, and continue with the next step."""
 
     result: Result
 

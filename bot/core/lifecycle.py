@@ -116,7 +116,7 @@ DEVICES = Lifecycle(
 )
 
 MESSAGES = Lifecycle(
-    # A message that its writer sends at once is inserted already claimed.
+    # A message that its writer sends immediately is inserted already claimed.
     new=frozenset({Message.QUEUED, Message.SENDING}),
     live=frozenset({Message.QUEUED, Message.SENDING}),
     moves={

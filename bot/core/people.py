@@ -48,7 +48,7 @@ SESSION_IDLE_TIMEOUT = timedelta(minutes=30)
 """How long after its last use a session ends."""
 
 SESSION_USE_INTERVAL = timedelta(minutes=1)
-"""A use is recorded at most once in this time, to save writes."""
+"""The minimum time between two recorded uses of a session, to save writes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from bot.core.secrets import Secret
 class RequestStatus(StrEnum):
     OPEN = "open"
     REDEEMING = "redeeming"
-    """A consent came back, and its code is being exchanged."""
+    """A consent was received, and its code is being exchanged."""
     GRANTED = "granted"
     DECLINED = "declined"
     EXPIRED = "expired"

@@ -180,7 +180,7 @@ def lacking(needs: Requirement, enabled: ScopeSet | None) -> Requirement:
 
 
 def is_contradicted(needs: Requirement, enabled: ScopeSet | None) -> bool:
-    """Return whether the list shows scopes as enabled although the platform has just refused the call for lack of them."""
+    """Return whether the list contradicts the refusal: it shows the scopes as enabled that the call lacks."""
     return enabled is not None and not lacking(needs, enabled)
 
 

@@ -106,7 +106,7 @@ LINK_PREVIEW = PageWords(
     Words(en="Open this link in a browser to continue.", zh="请在浏览器中打开此链接。"),
 )
 
-# --- coming back from the authorization page -----------------------------------------------------------
+# --- returning from the authorization page -------------------------------------------------------------
 
 CALLBACK_AUTHORIZED = PageWords(
     Words(en="Authorized", zh="授权成功"),
