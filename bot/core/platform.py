@@ -200,7 +200,7 @@ class Platform(Protocol):
         """
 
     async def enabled_scopes_for_visitors(self) -> ScopeSet | None:
-        """Return `enabled_scopes`, at most a few seconds old. Requests are rate-limited, because any visitor can cause them."""
+        """Return `enabled_scopes`, at most a few seconds old. Limited, because any visitor can cause requests."""
 
     async def redirect_urls(self) -> frozenset[str] | None:
         """Return the redirect URLs that the app has registered, or None if they cannot be read."""

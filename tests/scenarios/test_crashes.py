@@ -172,7 +172,7 @@ THE_LOOP = (
     "authorize.callback.with_retries:exchange_code",
     "authorize.callback.with_retries:identify",
     "authorize.grant.store_grant:write",
-    "cards.draw:update_card",
+    "cards.send_or_update:update_card",
     "calls.perform.send:write",
     "calls.perform.send:call",
     "calls.perform.record:write",
