@@ -298,7 +298,9 @@ async def record_failure(bot: Bot, request: AuthorizationRequest, problem: NotSe
     return False
 
 
-async def report_missing_card(bot: Bot, request: AuthorizationRequest, why: NotSent) -> list[OutgoingMessage]:
+async def report_missing_card(
+    bot: Bot, request: AuthorizationRequest, problem: NotSent
+) -> list[OutgoingMessage]:
     """Return a note for each waiting call that the platform refuses the card, unless an earlier message shows it."""
     if request.card_message_id is not None:
         return []
@@ -308,7 +310,7 @@ async def report_missing_card(bot: Bot, request: AuthorizationRequest, why: NotS
             note(
                 bot,
                 call,
-                no_route_reply(bot, call, why) or card_refused(typed(call), why.reason),
+                no_route_reply(bot, call, problem) or card_refused(typed(call), problem.reason),
                 # In a group it replaces the note that says where the card is.
                 "note" if call.chat.kind == "group" else "no-card",
             )

@@ -401,14 +401,14 @@ async def give_up(
 
 
 async def replace_refused(
-    bot: Bot, message: OutgoingMessage, why: NotSent, moment: datetime
+    bot: Bot, message: OutgoingMessage, problem: NotSent, moment: datetime
 ) -> list[OutgoingMessage]:
     """Give up a message that the platform refuses permanently. Returns a plain replacement if the user waits for it."""
-    log.warning("message refused", extra={"outgoing": message.id, "reason": why.reason})
+    log.warning("message refused", extra={"outgoing": message.id, "reason": problem.reason})
 
     def work(c: Connection) -> list[OutgoingMessage]:
         given_up = outbox.give_up(
-            c, message.id, message.claim, MessageStatus.UNDELIVERABLE, why.reason, moment
+            c, message.id, message.claim, MessageStatus.UNDELIVERABLE, problem.reason, moment
         )
         replacement = REPLACEMENT_FOR.get(message.kind)
         call = calls.get(c, message.call_id) if given_up and message.call_id else None
@@ -416,17 +416,17 @@ async def replace_refused(
             return []
         if message.kind == "answer":
             reactions.hurry(c, call.id, moment)
-        reply = no_route_reply(bot, call, why) if replacement or message.destination.private else None
+        reply = no_route_reply(bot, call, problem) if replacement or message.destination.private else None
         if reply is None and replacement is not None:
-            reply = replacement(typed(call), why.reason)
+            reply = replacement(typed(call), problem.reason)
         return [] if reply is None else insert_all(c, bot, [note(bot, call, reply, "refused")])
 
     return await bot.database.write(work)
 
 
-def no_route_reply(bot: Bot, call: DeferredCall, why: NotSent) -> Reply | None:
+def no_route_reply(bot: Bot, call: DeferredCall, problem: NotSent) -> Reply | None:
     """Return the reply in a group whose user no private message reaches, or None if there is another reason."""
-    if not why.no_route or call.chat.kind != "group" or call.recalled_at is not None:
+    if not problem.no_route or call.chat.kind != "group" or call.recalled_at is not None:
         return None
     return replies.cannot_reach_privately(typed(call), bot.platform_of(call.user).chat_link)
 
@@ -445,10 +445,10 @@ async def deliver_due(bot: Bot) -> None:
 async def send_interim_notes(bot: Bot) -> None:
     """Send a note, once for each call, that a call without an answer for 20 seconds is being retried."""
     moment = now()
-    found = await bot.database.read(
+    due = await bot.database.read(
         lambda c: calls.due_for_interim(c, moment - timedelta(seconds=INTERIM_AFTER), limit=50)
     )
-    for call in await only_genuine(bot, found):
+    for call in await only_genuine(bot, due):
         message = note(bot, call, replies.still_trying(typed(call)), "interim", kind="interim")
 
         def mark(c: Connection, call: DeferredCall = call, message: Draft = message) -> list[OutgoingMessage]:

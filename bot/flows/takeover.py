@@ -24,12 +24,12 @@ that time, and reconnects within a second. Only time in which this replica has h
 
 async def enter(bot: Bot) -> None:
     """Register this process with the database, and take over stale claims."""
-    taken: dict[str, int] = {}
+    counts: dict[str, int] = {}
 
     def take_over(c: Connection) -> bool:
-        found = takeover.from_everyone(c, now(), bot.lease)
-        taken.update(found or {})
-        return found is not None
+        taken = takeover.from_everyone(c, now(), bot.lease)
+        counts.update(taken or {})
+        return taken is not None
 
     try:
         alone = await bot.database.enter(bot.worker, take_over)
@@ -44,8 +44,8 @@ async def enter(bot: Bot) -> None:
             "another process uses this database file: SQLite supports one `bot run`; interrupted work continues when its "
             "leases expire"
         )
-    if taken:
-        log.info("took over interrupted work", extra={"taken": str(taken)})
+    if counts:
+        log.info("took over interrupted work", extra={"taken": str(counts)})
 
 
 async def take_over_from_silent(bot: Bot) -> None:
@@ -58,16 +58,21 @@ async def take_over_from_silent(bot: Bot) -> None:
         # Without its own lock, a replica cannot know whether others have ended or the server was unreachable.
         bot.silent_replicas.forget()
         return
-    without = await bot.database.read(lambda c: takeover.without_lock(c, bot.worker))
-    silent = bot.silent_replicas.seconds_silent(without)
+    without_lock = await bot.database.read(lambda c: takeover.without_lock(c, bot.worker))
+    silent = bot.silent_replicas.seconds_silent(without_lock)
     for name, seconds in silent.items():
         if seconds >= GONE_AFTER:
-            await take_over_from(bot, name, without[name])
+            await take_over_from(bot, name, without_lock[name])
 
 
-async def take_over_from(bot: Bot, gone: str, seen: datetime) -> None:
+async def take_over_from(bot: Bot, replica: str, last_heartbeat: datetime) -> None:
+    """Take over from a replica, unless it has written a heartbeat since."""
     moment = now()
-    taken = await bot.database.write(lambda c: takeover.from_replica(c, gone, seen, moment, bot.lease))
+    taken = await bot.database.write(
+        lambda c: takeover.from_replica(c, replica, last_heartbeat, moment, bot.lease)
+    )
     if taken is not None:
-        log.warning("took over from a replica that has ended", extra={"replica": gone, "taken": str(taken)})
+        log.warning(
+            "took over from a replica that has ended", extra={"replica": replica, "taken": str(taken)}
+        )
         bot.signals.upkeep.set()

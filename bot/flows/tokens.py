@@ -102,8 +102,8 @@ async def narrow(bot: Bot, user: UserKey, *, without: ScopeSet) -> Grant | None:
         return None
     works = not is_expired(grant, moment)
     kept = grant.scopes - without
-    renewed = await bot.run_to_completion(refresh(bot, leased, works=works, scopes=kept))
-    return renewed.grant if isinstance(renewed, Usable) and renewed.refreshed else None
+    result = await bot.run_to_completion(refresh(bot, leased, works=works, scopes=kept))
+    return result.grant if isinstance(result, Usable) and result.refreshed else None
 
 
 async def refresh(
@@ -211,8 +211,8 @@ def pause_after(grant: Grant, refusal: TokenRefused) -> timedelta:
     jitter = random.random()  # noqa: S311 - jitter, not a secret
     if refusal.problem in {TokenProblem.APP, TokenProblem.BLOCKED, TokenProblem.USER}:
         return spread(PAUSE_WHEN_REFUSED, jitter)
-    grown = backoff(grant.refresh_failures + 1, jitter, longest=MAX_PAUSE)
-    return max(grown, asked_to_wait(refusal.retry_after))
+    delay = backoff(grant.refresh_failures + 1, jitter, longest=MAX_PAUSE)
+    return max(delay, asked_to_wait(refusal.retry_after))
 
 
 async def end_unrefreshable(bot: Bot, grant: Grant, reason: str) -> Unusable:

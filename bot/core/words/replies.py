@@ -170,9 +170,13 @@ def card_sent_privately(*, in_group: bool, answers_privately: bool) -> Reply:
     """Say in a group where the card is, without a link. `in_group`: it is an ephemeral card in the group."""
     sent = Words(en="I've sent you a card in our direct chat. ", zh="授权卡片已发到你和我的单聊，")
     shown = Words(en="I've shown you a card that only you can see. ", zh="已向你显示一张仅你可见的授权卡片，")
-    here = Words(en="I'll answer here once you've authorized.", zh="授权后我会在这里回复。")
-    alone = Words(en="Once you've authorized, only you will see my answer.", zh="授权后的结果仅你可见。")
-    return say(None, (shown if in_group else sent) + (alone if answers_privately else here))
+    answered_here = Words(en="I'll answer here once you've authorized.", zh="授权后我会在这里回复。")
+    answered_privately = Words(
+        en="Once you've authorized, only you will see my answer.", zh="授权后的结果仅你可见。"
+    )
+    return say(
+        None, (shown if in_group else sent) + (answered_privately if answers_privately else answered_here)
+    )
 
 
 def added_to_earlier_card(command: str, request_id: str, *, elsewhere: bool = False) -> Reply:

@@ -198,13 +198,13 @@ async def revoke(bot: Bot, user: UserKey, reason: str, *, sign_out: bool = False
     `sign_out` also ends their sessions, for use by operators.
     """
     moment = now()
-    most = await cancel_in_batches(bot, user)
+    cancelled = await cancel_in_batches(bot, user)
 
     def work(c: Connection) -> tuple[Revoked, list[OutgoingMessage]]:
         rest, messages = cancel_waiting(c, bot, user, moment)
         browsers = sessions.end_all(c, user, reason, moment) if sign_out else 0
         had_grant = end_grant(c, user, reason, moment)
-        return Revoked(had_grant, len(most) + len(rest), browsers), messages
+        return Revoked(had_grant, len(cancelled) + len(rest), browsers), messages
 
     ended, messages = await bot.database.write(work)
     deliver_in_background(bot, messages)
@@ -214,10 +214,10 @@ async def revoke(bot: Bot, user: UserKey, reason: str, *, sign_out: bool = False
 async def cancel(bot: Bot, user: UserKey) -> int:
     """Cancel a user's waiting calls, and return their number."""
     moment = now()
-    most = await cancel_in_batches(bot, user)
+    cancelled = await cancel_in_batches(bot, user)
     rest, messages = await bot.database.write(lambda c: cancel_waiting(c, bot, user, moment))
     deliver_in_background(bot, messages)
-    return len(most) + len(rest)
+    return len(cancelled) + len(rest)
 
 
 def deliver_in_background(bot: Bot, messages: list[OutgoingMessage]) -> None:

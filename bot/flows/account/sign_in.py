@@ -330,14 +330,14 @@ async def begin_session(
 async def session_of(bot: Bot, session: Secret) -> Session | None:
     """Return the live session with this id, or None, and record its use."""
     moment = now()
-    found = await bot.database.read(lambda c: sessions.find(c, digest(session.reveal()), moment))
-    if found is not None and not found.genuine:
-        if found.genuine is not None:
-            await bot.database.write(lambda c: sessions.reject(c, found.digest, moment))
+    stored = await bot.database.read(lambda c: sessions.find(c, digest(session.reveal()), moment))
+    if stored is not None and not stored.genuine:
+        if stored.genuine is not None:
+            await bot.database.write(lambda c: sessions.reject(c, stored.digest, moment))
         return None
-    if found is not None and not found.is_use_recorded(moment):
-        await bot.database.write_one(lambda c: sessions.touch(c, found.digest, moment))
-    return found
+    if stored is not None and not stored.is_use_recorded(moment):
+        await bot.database.write_one(lambda c: sessions.touch(c, stored.digest, moment))
+    return stored
 
 
 async def sign_out(bot: Bot, session: Secret) -> None:

@@ -82,13 +82,13 @@ async def cancel_in_batches(
     def work(c: Connection) -> tuple[list[DeferredCall], list[OutgoingMessage], bool]:
         users.lock(c, user)
         waiting = waiting_before(c, user, before)
-        gone, messages = cancel_each(c, bot, waiting[:CANCEL_BATCH], now())
-        return gone, messages, len(waiting) > 2 * CANCEL_BATCH
+        ended_calls, messages = cancel_each(c, bot, waiting[:CANCEL_BATCH], now())
+        return ended_calls, messages, len(waiting) > 2 * CANCEL_BATCH
 
     has_more = len(await bot.database.read(lambda c: waiting_before(c, user, before))) > CANCEL_BATCH
     while has_more:
-        gone, messages, has_more = await bot.database.write(work)
-        dropped += gone
+        ended_calls, messages, has_more = await bot.database.write(work)
+        dropped += ended_calls
         bot.background(deliver_all(bot, messages))
     return dropped
 
@@ -191,9 +191,9 @@ def close_unneeded_request(
 
 
 def narrow_or_close_request(
-    c: Connection, user: UserKey, gone: Sequence[DeferredCall], reason: str, moment: datetime
+    c: Connection, user: UserKey, ended_calls: Sequence[DeferredCall], reason: str, moment: datetime
 ) -> None:
-    """Stop asking for what only the ended calls `gone` needed, and close the request if no call waits for it.
+    """Stop asking for what only the ended calls needed, and close the request if no call waits for it.
 
     The caller has locked the user. `reason` is stored with a closed request.
     """
@@ -201,22 +201,22 @@ def narrow_or_close_request(
     if all(call.waits_for is WaitsFor.CONFIRMATION for call in suspended):
         close_request(c, user, reason, moment)
         return
-    narrow_request(c, user, gone, suspended, moment)
+    narrow_request(c, user, ended_calls, suspended, moment)
 
 
 def narrow_request(
     c: Connection,
     user: UserKey,
-    gone: Sequence[DeferredCall],
+    ended_calls: Sequence[DeferredCall],
     suspended: Sequence[DeferredCall],
     moment: datetime,
 ) -> None:
-    """Narrow the live request to what the suspended calls need, after the calls `gone` have ended."""
+    """Narrow the live request to what the suspended calls need, after other calls have ended."""
     waiting = [call for call in suspended if call.waits_for is WaitsFor.AUTHORIZATION]
     live = requests.live_of(c, user) if waiting else None
     if live is None:
         return
-    unwanted = named(*(call.needs for call in gone)) - named(*(call.needs for call in waiting))
+    unwanted = named(*(call.needs for call in ended_calls)) - named(*(call.needs for call in waiting))
     scopes = live.scopes - (unwanted - {OFFLINE_ACCESS})
     names = {call.command for call in waiting}
     commands = tuple(name for name in live.reasons if name in names)
@@ -272,23 +272,23 @@ async def expire_overdue(bot: Bot) -> None:
     moment = now()
 
     def work(c: Connection) -> tuple[list[DeferredCall], list[OutgoingMessage]]:
-        gone: list[DeferredCall] = []
+        ended_calls: list[DeferredCall] = []
         messages: list[OutgoingMessage] = []
         for call in calls.overdue(c, moment, limit=50):
             waited = call.status is CallStatus.SUSPENDED
             if not calls.expire(c, call.id, moment):
                 continue
-            gone.append(call)
+            ended_calls.append(call)
             request = expired_with(c, call, moment) if waited else None
             if request is None or not is_told_by_card(call, request, moment):
                 words = expired(call) if waited else expired_before_start(call)
                 messages += insert_all(c, bot, [answer(bot, call, words)])
         for request in requests.expired(c, moment, limit=50):
             requests.settle(c, request.id, RequestStatus.EXPIRED, now=moment)
-        return gone, messages
+        return ended_calls, messages
 
-    gone, messages = await bot.database.write(work)
-    for call in gone:
+    ended_calls, messages = await bot.database.write(work)
+    for call in ended_calls:
         # One transaction for each user: two that lock several users could deadlock.
         await bot.database.write(partial(narrow_after_expiry, call=call, moment=moment))
     await deliver_all(bot, messages)

@@ -124,9 +124,9 @@ async def store_grant(bot: Bot, consent: Consented, tokens: TokenSet, identity: 
         held = before.scopes if before and before.status is GrantStatus.ACTIVE else frozenset()
         unasked = granted_scopes.unasked(c, user) - asked
         # If the response states no scopes, the tokens have those that the exchange named: asked for, or held.
-        given = tokens.scopes if tokens.scopes is not None else asked | (held - unasked)
+        granted = tokens.scopes if tokens.scopes is not None else asked | (held - unasked)
         grant = grants.save(
-            c, user, before, tokens, scopes=given, unasked=unasked, endpoint=endpoint, now=moment
+            c, user, before, tokens, scopes=granted, unasked=unasked, endpoint=endpoint, now=moment
         )
         users.consented(c, user, identity, moment)
         audit.write(
@@ -135,18 +135,18 @@ async def store_grant(bot: Bot, consent: Consented, tokens: TokenSet, identity: 
             user=user,
             subject=consent.subject,
             now=moment,
-            gained=sorted(given - held),
-            lost=sorted(held - given),
-            scopes=sorted(given),
+            gained=sorted(granted - held),
+            lost=sorted(held - granted),
+            scopes=sorted(granted),
             generation=grant.generation,
         )
         waiting = calls.suspended_for_consent(c, user)
-        granted_scopes.add(c, user, given, asked_by(c, consent, waiting), moment)
+        granted_scopes.add(c, user, granted, asked_by(c, consent, waiting), moment)
         # Every link asks for `offline_access`. A call continues without it, unless it needs that scope itself.
-        refused = asked - given - {OFFLINE_ACCESS}
-        released = release_calls(c, bot, waiting, grant, asked - given, moment)
+        refused = asked - granted - {OFFLINE_ACCESS}
+        released = release_calls(c, bot, waiting, grant, asked - granted, moment)
         settled = settle_request(c, grant, refused, released.rest, moment)
-        lost = held - given - unasked - {OFFLINE_ACCESS}
+        lost = held - granted - unasked - {OFFLINE_ACCESS}
         notices = [lost_scopes_notice(bot, consent, lost)] if lost else []
         messages = released.messages + insert_all(c, bot, notices)
         card = settled and claim_card(c, settled, bot.claim(moment))

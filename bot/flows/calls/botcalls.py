@@ -62,11 +62,11 @@ async def require_scopes(bot: Bot, run: Run, move: RequireScopes) -> bool:
 async def cancel_or_end(bot: Bot, run: Run, move: CancelWaiting | EndGrant) -> None:
     """Cancel the user's waiting calls, end the grant if asked to, and record the result in the same transaction."""
     call, moment = run.call, now()
-    most = await cancel_in_batches(bot, call.user, before=call)
+    cancelled = await cancel_in_batches(bot, call.user, before=call)
 
     def work(c: Connection) -> tuple[list[Step], list[OutgoingMessage]]:
         rest, messages = cancel_waiting(c, bot, call.user, moment, before=call)
-        result: Json = {"commands": [typed(each) for each in (*most, *rest)]}
+        result: Json = {"commands": [typed(each) for each in (*cancelled, *rest)]}
         if isinstance(move, EndGrant):
             result["had_grant"] = end_grant(c, call.user, REVOKED_BY_USER, moment)
         steps = run.with_result(move, Result(value=result))
