@@ -105,7 +105,7 @@ def needs_after_refusal(
     really_held = held - named(refused)
     declared_clauses = [declared_clause(clause, declared) for clause in refused]
     narrowed = [
-        tuple(scope for scope in in_order(clause, preferred, reading=reading) if scope not in exhausted)
+        tuple(scope for scope in by_preference(clause, preferred, reading=reading) if scope not in exhausted)
         for clause, preferred in zip(refused, declared_clauses, strict=True)
     ]
     rest = [clause for clause in missing(declared, really_held) if clause not in declared_clauses]
@@ -117,7 +117,7 @@ def declared_clause(refused: Clause, declared: Requirement) -> Clause:
     return next((clause for clause in declared if not frozenset(refused).isdisjoint(clause)), ())
 
 
-def in_order(refused: Clause, preferred: Clause, *, reading: bool) -> list[Scope]:
+def by_preference(refused: Clause, preferred: Clause, *, reading: bool) -> list[Scope]:
     """Return the alternatives of a refused clause: the declared ones in their order, then the others by breadth."""
     known = [scope for scope in preferred if scope in refused]
     others = frozenset(refused).difference(known)

@@ -95,9 +95,9 @@ async def answer_with_card(bot: Bot, request_id: str, when_open: Words = card_wo
     request = await bot.database.read(lambda c: requests.get(c, request_id))
     assert request is not None
     card = await cards.card_of(bot, request)
-    words = {RequestStatus.DECLINED: card_words.CLICK_DECLINED, RequestStatus.OPEN: card.notice or when_open}
+    toasts = {RequestStatus.DECLINED: card_words.CLICK_DECLINED, RequestStatus.OPEN: card.notice or when_open}
     platform = bot.platform_of(request.user)
-    toast = words.get(request.status, card_words.CLICK_SETTLED)
+    toast = toasts.get(request.status, card_words.CLICK_SETTLED)
     kind = "warning" if card.notice else "info"
     return platform.click_answer(toast, kind, platform.render_card(card))
 
@@ -199,12 +199,12 @@ async def retry_expired(bot: Bot, user: UserKey, request_id: str) -> Json:
     )
 
 
-async def repeat_calls(bot: Bot, user: UserKey, before: Sequence[DeferredCall]) -> Json:
-    """Repeat the calls that were not repeated before, in the same order."""
+async def repeat_calls(bot: Bot, user: UserKey, ended: Sequence[DeferredCall]) -> Json:
+    """Repeat those of the calls that were not repeated before, in the same order."""
     moment = now()
 
     def work(c: Connection) -> bool:
-        fresh = [call for call in before if seen_events.record_retry(c, user, call.id, moment)]
+        fresh = [call for call in ended if seen_events.record_retry(c, user, call.id, moment)]
         for number, call in enumerate(fresh):
             if not inbox.add(c, repeated_call(bot, call, moment + timedelta(microseconds=number)), moment):
                 # Roll back the record of the click, so that the button works again later.

@@ -44,6 +44,7 @@ ACCESS_DENIED = "access_denied"
 
 
 RESULT_OF_EARLIER = {AttemptStatus.LIVE: CallbackResult.LATE, AttemptStatus.EXPIRED: CallbackResult.LATE}
+"""The result for a state that cannot be consumed, by the status of its attempt. For every other status it is USED."""
 
 
 async def complete(bot: Bot, response: Approved | Denied) -> CallbackResult:
@@ -237,6 +238,7 @@ async def exchange_failed(bot: Bot, attempt: Attempt, refusal: TokenRefused) -> 
 
 
 async def attempt_failed(bot: Bot, attempt: Attempt, outcome: str, result: CallbackResult) -> CallbackResult:
+    """Fail an attempt in its own transaction. Returns `result`."""
     await bot.database.write(lambda c: fail_attempt(c, attempt, outcome, now()))
     bot.signals.upkeep.set()
     return result
@@ -286,6 +288,6 @@ async def complete_one(bot: Bot, attempt: Attempt, code: Secret | None, moment: 
 
 
 def is_code_expired(bot: Bot, attempt: Attempt, moment: datetime) -> bool:
-    """Return whether the authorization code has certainly expired: it may have been issued when the attempt expired."""
+    """Return whether the authorization code has expired, even if it was issued just before the attempt expired."""
     assert attempt.user is not None
     return attempt.expires_at + bot.platform_of(attempt.user).limits.code_lifetime < moment

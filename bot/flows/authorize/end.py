@@ -127,10 +127,10 @@ def cancel_each(
     dropped: list[DeferredCall] = []
     messages: list[OutgoingMessage] = []
     for call in waiting:
-        cancelled, words = cancel_and_answer(c, bot, call, moment)
+        cancelled, answers = cancel_and_answer(c, bot, call, moment)
         if cancelled:
             dropped.append(call)
-            messages += words
+            messages += answers
     return dropped, messages
 
 
@@ -281,8 +281,8 @@ async def expire_overdue(bot: Bot) -> None:
             ended_calls.append(call)
             request = expired_with(c, call, moment) if waited else None
             if request is None or not is_told_by_card(call, request, moment):
-                words = expired(call) if waited else expired_before_start(call)
-                messages += insert_all(c, bot, [answer(bot, call, words)])
+                reply = expired(call) if waited else expired_before_start(call)
+                messages += insert_all(c, bot, [answer(bot, call, reply)])
         for request in requests.expired(c, moment, limit=50):
             requests.settle(c, request.id, RequestStatus.EXPIRED, now=moment)
         return ended_calls, messages
