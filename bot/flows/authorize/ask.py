@@ -178,7 +178,7 @@ async def suspend_for_consent(
             new_id=new_id(moment),
         )
         suspend(c, call, steps, Wait(WaitsFor.AUTHORIZATION, needs, request.id), moment)
-        claimed = claim_card(c, request.id, bot.claim(moment))
+        claimed = claim_card(c, request.id, bot.claim(call.user.app, moment))
         if claimed is not None or call.chat.kind == "direct":
             return claimed, insert_all(c, bot, told)
         if request.card_shown < request.card_wanted:

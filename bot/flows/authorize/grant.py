@@ -149,7 +149,7 @@ async def store_grant(bot: Bot, consent: Consented, tokens: TokenSet, identity: 
         lost = held - given - unasked - {OFFLINE_ACCESS}
         told = [lost_scopes_notice(bot, consent, lost)] if lost else []
         messages = released.messages + insert_all(c, bot, told)
-        card = settled and claim_card(c, settled, bot.claim(moment))
+        card = settled and claim_card(c, settled, bot.claim(user.app, moment))
         return AttemptEnd(result_of(refused, released, settled=bool(settled)), messages, card or None)
 
     end = await bot.write_until_stored(work)
