@@ -339,6 +339,16 @@ async def test_a_link_is_opened_by_its_own_platforms_client_only(world: World, b
             assert response.status == 404
 
 
+async def test_the_page_in_the_client_and_its_script_are_the_platforms(browser: Client):
+    html = await (await browser.get("/oauth/lark/client", headers=IN_LARK)).text()
+    (script,) = re.findall(r'"(/static/lark/[^"]+)"', html)
+    response = await browser.get(script)
+    assert response.status == 200
+    assert "requestAccess" in await response.text()
+    assert (await browser.get("/static/in_client.js")).status == 404
+    assert (await browser.get("/static/lark/../page.css")).status == 200
+
+
 async def test_readiness_and_metrics_tell_the_platforms_apart(browser: Client):
     response = await browser.get("/readyz")
     told = await response.json()
