@@ -77,7 +77,7 @@ def test_every_setting_has_a_field_and_every_field_a_setting() -> None:
     assert settings.PLATFORMS.keys() == {"lark", "dingtalk"}
     assert {each.field for each in settings.LARK} == set(settings.LarkSettings.__dataclass_fields__)
     assert {each.field for each in settings.DINGTALK} == set(settings.DingTalkSettings.__dataclass_fields__)
-    assert settings.TABLE == (*settings.LARK, *settings.DINGTALK, *settings.BOT)
+    assert (*settings.LARK, *settings.DINGTALK, *settings.BOT) == settings.TABLE
 
 
 def command_lines(of: argparse.ArgumentParser, words: str) -> Iterator[str]:
