@@ -347,7 +347,7 @@ class MortalWorld:
             "SELECT 1 FROM outgoing_messages WHERE status IN ('queued', 'sending')",
             "SELECT 1 FROM authorization_requests WHERE status = 'redeeming' OR card_shown < card_wanted",
             "SELECT 1 FROM authorization_attempts WHERE status = 'redeeming'",
-            "SELECT 1 FROM device_authorizations WHERE status IN ('minting', 'polling')",
+            "SELECT 1 FROM device_authorizations WHERE status IN ('requesting', 'polling')",
             "SELECT 1 FROM revocations WHERE status = 'queued'",
             "SELECT 1 FROM scope_waits WHERE status = 'waiting' OR cards_shown < cards_wanted",
         ]

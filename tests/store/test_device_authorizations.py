@@ -59,7 +59,7 @@ async def polled(database: Database, asked: AuthorizationRequest) -> DeviceAutho
     """One whose code is minted, and that has been claimed for its first poll."""
     device = await begun(database, asked)
     assert device is not None
-    assert await database.write(lambda c: device_authorizations.minted(c, device, CODE, NOW))
+    assert await database.write(lambda c: device_authorizations.store_codes(c, device, CODE, NOW))
     (claimed,) = await due(database, NOW + timedelta(seconds=6))
     return claimed
 
@@ -97,7 +97,7 @@ async def test_it_is_due_after_the_platforms_interval_and_has_its_codes_then(dat
     asked = await request(database)
     device = await begun(database, asked)
     assert device is not None
-    await database.write(lambda c: device_authorizations.minted(c, device, CODE, NOW))
+    await database.write(lambda c: device_authorizations.store_codes(c, device, CODE, NOW))
     assert await due(database, NOW + timedelta(seconds=4)) == []
     (claimed,) = await due(database, NOW + timedelta(seconds=5))
     assert (claimed.device_code, claimed.user_code, claimed.link) == (
@@ -115,10 +115,10 @@ async def test_one_that_was_being_minted_by_a_dead_replica_is_taken_over(databas
     assert device is not None
     assert await due(database, NOW + timedelta(seconds=19), "w2") == []
     (taken,) = await due(database, NOW + timedelta(seconds=20), "w2")
-    assert taken.status is DeviceStatus.MINTING
-    late = await database.write(lambda c: device_authorizations.minted(c, device, CODE, SOON))
+    assert taken.status is DeviceStatus.REQUESTING
+    late = await database.write(lambda c: device_authorizations.store_codes(c, device, CODE, SOON))
     assert not late
-    assert await database.write(lambda c: device_authorizations.minted(c, taken, CODE, SOON))
+    assert await database.write(lambda c: device_authorizations.store_codes(c, taken, CODE, SOON))
 
 
 async def test_replicas_never_claim_the_same_one(database: Database) -> None:

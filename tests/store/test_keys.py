@@ -99,7 +99,7 @@ def fill_device(c: Connection, request: str, user: UserKey) -> None:
     )
     assert device is not None
     code = DeviceCode(Secret("device code"), Secret("user code"), Secret("https://page"), 240, 5)
-    assert device_authorizations.minted(c, device, code, NOW)
+    assert device_authorizations.store_codes(c, device, code, NOW)
 
 
 def still_under(prefix: str, connection: Connection) -> list[str]:
