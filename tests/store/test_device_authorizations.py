@@ -15,7 +15,7 @@ from bot.core.secrets import Secret
 from bot.store import device_authorizations, requests
 from bot.store.ids import new_id
 from bot.store.transaction import Connection, Database
-from tests.store.examples import ANNA, BEN, LATER, NOW, SOON, TOMORROW, claim_by, meet
+from tests.store.examples import ANNA, BEN, LATER, NOW, SOON, TOMORROW, claim_by, meet, open_request
 
 SCOPES = frozenset({"task:task:read"})
 CODE = DeviceCode(
@@ -25,17 +25,16 @@ CODE = DeviceCode(
 
 async def request(database: Database, user=ANNA) -> AuthorizationRequest:
     await meet(database, user)
-    request_id = new_id(NOW)
+    ticket = Secret(f"ticket of {user} {new_id(NOW)}")
     return await database.write(
-        lambda c: requests.open_request(
+        lambda c: open_request(
             c,
             user,
             scopes=SCOPES,
             command="tasks",
-            ticket=Secret(f"ticket of {request_id}"),
+            ticket=ticket,
             expires_at=TOMORROW,
             now=NOW,
-            new_id=request_id,
         )
     )
 

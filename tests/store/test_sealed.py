@@ -35,7 +35,7 @@ from bot.store.keyring import Keyring, new_key
 from bot.store.opening import open_database
 from bot.store.schema import deferred_calls
 from bot.store.transaction import Connection, Database, keyring_of
-from tests.store.examples import ANNA, BEN, LATER, NOW, TOMORROW, claim_by
+from tests.store.examples import ANNA, BEN, LATER, NOW, TOMORROW, claim_by, open_request
 from tests.store.test_keys import fill, sealed_columns
 
 Read = Callable[[Connection], Any]
@@ -76,7 +76,7 @@ def of_sessions(c: Connection) -> list[Any]:
 
 def of_cards(c: Connection) -> list[Any]:
     live = (requests.live_of(c, user) for user in (ANNA, BEN))
-    return [request and request.card_message_id for request in live]
+    return [request and request.card.message_id for request in live]
 
 
 READERS: dict[str, Read] = {
@@ -93,7 +93,7 @@ READERS: dict[str, Read] = {
     "deferred_calls.seal": of_calls,
     "deferred_calls.run_seal": of_calls,
     "sessions.seal": of_sessions,
-    "authorization_requests.card_seal": of_cards,
+    "cards.seal": of_cards,
     "authorization_attempts.seal": of_attempts,
     "outgoing_messages.content": lambda c: [
         each.content for each in outbox.claim_due(c, claim_by(c, "w2", LATER, TOMORROW), 10)
@@ -160,7 +160,7 @@ OTHER_VALUES: dict[str, Any] = {
     "asked_at": LATER, "created_at": LATER, "expires_at": TOMORROW, "user_key": CHO, "scopes": frozenset({"x"}),
     "scopes_ever": frozenset({"x", "y"}),
     "chat_kind": "group", "kind": "sign_in", "language": "zh", "request_id": "of Cho",
-    "reasons": ("x",), "needs": (("x",),), "confirmed": True, "card_ephemeral": True, "is_write": True, "private": True,
+    "reasons": ("x",), "needs": (("x",),), "confirmed": True, "ephemeral": True, "is_write": True, "private": True,
 }  # fmt: skip
 """What somebody may write in place of what was there; text where nothing is said."""
 BOUND = {f"{one.table.name}.{one.column.name}": one for one in sealed.ALL if one.deciding}
@@ -192,10 +192,8 @@ def meet_cho(c: Connection) -> None:
     """Somebody who has a request and nothing else."""
     users.seen(c, CHO, language=None, union_id=None, now=NOW)
     ticket, scopes = Secret("of Cho"), frozenset({"x"})
-    requests.open_request(
-        c, CHO, scopes=scopes, command="x", ticket=ticket, expires_at=TOMORROW, now=NOW, new_id="of Cho"
-    )
-    requests.supersede(c, "of Cho", NOW)
+    opened = open_request(c, CHO, scopes=scopes, command="x", ticket=ticket)
+    requests.supersede(c, opened.id, NOW)
 
 
 FORMER = {f"{one.table.name}.{one.column.name}": one for one in sealed.ALL if one.former is not None}
