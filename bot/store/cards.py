@@ -12,7 +12,7 @@ writes both writes that row first, so that two of them do not deadlock.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -58,8 +58,25 @@ COLUMNS = (
 """All that a card is read from, besides the id of what it shows."""
 
 
+NO_CARD = CardDelivery(
+    wanted=0,
+    shown=0,
+    attempts=0,
+    moves=0,
+    message_id=None,
+    ephemeral=False,
+    due_at=datetime.min.replace(tzinfo=UTC),
+    claim=0,
+    worker=None,
+    lease_until=None,
+)
+"""Of a request that the bot did not write: it adds a card to each."""
+
+
 def delivery_of(row: Row[Any], keyring: Keyring) -> CardDelivery:
     """Convert a row. The id of its message counts only with its proof; otherwise the card is sent again."""
+    if row.wanted is None:
+        return NO_CARD
     has_message = row.message_id is not None and sealed.CARD.must_tell(keyring, row._mapping)
     return CardDelivery(
         wanted=row.wanted,
@@ -92,7 +109,12 @@ LOCK: Any = select(cards.c.id, *COLUMNS).where(_this).with_for_update()
 
 def get_locked(connection: Connection, card: str) -> CardDelivery:
     """Return a card, and lock it until this transaction ends."""
-    return delivery_of(connection.execute(LOCK, {"card": card}).one(), keyring_of(connection))
+    return _one(connection, LOCK, {"card": card})
+
+
+def _one(connection: Connection, statement: Any, values: dict[str, Any]) -> CardDelivery:
+    row = connection.execute(statement, values).one_or_none()
+    return NO_CARD if row is None else delivery_of(row, keyring_of(connection))
 
 
 # --- a new card --------------------------------------------------------------------------------------
@@ -150,8 +172,7 @@ def change(connection: Connection, card: str, due_at: datetime) -> bool:
 
 
 def change_and_get(connection: Connection, card: str, due_at: datetime) -> CardDelivery:
-    row = connection.execute(CHANGE_AND_GET, {"card": card, "now": due_at}).one()
-    return delivery_of(row, keyring_of(connection))
+    return _one(connection, CHANGE_AND_GET, {"card": card, "now": due_at})
 
 
 def redraw(connection: Connection, card: str, now: datetime) -> bool:
@@ -267,8 +288,7 @@ def is_held(card: CardDelivery, claim: Claim) -> bool:
 
 def change_and_claim(connection: Connection, card: str, claim: Claim) -> CardDelivery:
     """Make a card due, and claim it unless another worker has it (see `is_held`). One statement."""
-    row = connection.execute(CHANGE_AND_CLAIM, claim.values | {"card": card}).one()
-    return delivery_of(row, keyring_of(connection))
+    return _one(connection, CHANGE_AND_CLAIM, claim.values | {"card": card})
 
 
 def claim_due(connection: Connection, statement: Any, claim: Claim, limit: int) -> list[str]:

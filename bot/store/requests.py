@@ -122,7 +122,7 @@ def _changed(
 
 # --- looking ---------------------------------------------------------------------------------------
 
-_select = select(*COLUMNS, *cards.COLUMNS).join(card_rows, card_rows.c.id == requests.c.id)
+_select = select(*COLUMNS, *cards.COLUMNS).outerjoin(card_rows, card_rows.c.id == requests.c.id)
 _this = requests.c.id == bind("request", requests.c.id)
 _of_user = requests.c.user_key == bind("user", requests.c.user_key)
 _live = is_live(requests, RequestStatus)
@@ -215,7 +215,11 @@ def open_request(
     """
     live = _one(connection, LIVE_OF_LOCKED, {"user": user})
     if live is not None:
-        return _widen(connection, live, ask, claim.now)
+        # Locked, because a card that is given up meanwhile would never be shown to this command.
+        card = cards.get_locked(connection, live.id)
+        if card is cards.NO_CARD:
+            card = cards.add(connection, live.id, claim)
+        return _widen(connection, replace(live, card=card), ask, claim.now)
     now, none = claim.now, frozenset[str]()
     values: dict[str, Any] = {
         "id": new_id(now),
@@ -255,8 +259,6 @@ def open_request(
 def _widen(
     connection: Connection, live: AuthorizationRequest, ask: Ask, now: datetime
 ) -> AuthorizationRequest:
-    # Locked, because a card that is given up meanwhile would never be shown to this command.
-    live = replace(live, card=cards.get_locked(connection, live.id))
     wider = live.scopes | ask.scopes
     reasons = _with_command(live.reasons, ask.command)
     end = max(live.expires_at, ask.expires_at)

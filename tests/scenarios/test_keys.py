@@ -15,6 +15,7 @@ from bot.store import requests, schema, users
 from bot.store.keyring import Keyring, new_key
 from bot.store.opening import open_database
 from bot.store.transaction import Connection, Database
+from tests.store.examples import open_request
 
 from .conftest import World
 from .refitted import rotation_that_dies

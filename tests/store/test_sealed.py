@@ -163,6 +163,7 @@ OTHER_VALUES: dict[str, Any] = {
     "reasons": ("x",), "needs": (("x",),), "confirmed": True, "ephemeral": True, "is_write": True, "private": True,
 }  # fmt: skip
 """What somebody may write in place of what was there; text where nothing is said."""
+OF_CHO = schema.authorization_requests.c.user_key == CHO
 BOUND = {f"{one.table.name}.{one.column.name}": one for one in sealed.ALL if one.deciding}
 
 
@@ -181,6 +182,8 @@ async def test_what_decides_cannot_be_changed(database: Database, name: str) -> 
         value = (
             "notice" if one is sealed.MESSAGE and column == "kind" else OTHER_VALUES.get(column, "another")
         )
+        if column == "request_id":
+            value = c.execute(select(schema.authorization_requests.c.id).where(OF_CHO)).scalar_one()
         assert c.execute(update(one.table).where(*this).values({column: value})).rowcount == 1
 
     for each in one.deciding:
@@ -259,7 +262,10 @@ async def test_what_is_lost_keeps_nobody_from_the_rows_beside_it(
     await fill(database, BEN)
     table, column = name.split(".")
     for spoilt in (f"substr({column}, 1, length({column}) - 8) || 'AAAAAAAA'", "'v1.0badc0de.AAAA'"):
-        spoil = f"UPDATE {table} SET {column} = {spoilt} WHERE user_key = :anna"
+        whose = "user_key = :anna"
+        if table == "cards":
+            whose = f"request_id IN (SELECT id FROM authorization_requests WHERE {whose})"
+        spoil = f"UPDATE {table} SET {column} = {spoilt} WHERE {whose}"
         await database.write(lambda c, spoil=spoil: c.execute(text(spoil), {"anna": str(ANNA)}) and None)
         # Some look again when another replica cannot have the key either; the others are told by the heartbeat.
         await opened(database, name)
@@ -267,7 +273,8 @@ async def test_what_is_lost_keeps_nobody_from_the_rows_beside_it(
         caplog.clear()
         assert len(await opened(database, name)) == 1
         (lost,) = {record.row for record in caplog.records if record.message in SAID}
-        assert lost.startswith(f"{table}:{column}:")
+        (one,) = (each for each in sealed.ALL if f"{each.table.name}.{each.column.name}" == name)
+        assert lost.startswith(f"{one.former_name or f'{table}:{column}'}:")
 
 
 async def test_what_a_running_replica_can_open_is_not_lost(database: Database) -> None:
