@@ -56,8 +56,8 @@ class Writer:
             assert changed.rowcount, f"no {table}"
 
     def add(self, table: str, row: Row) -> None:
-        """Without its app, which the database computes."""
-        row = {name: value for name, value in row.items() if name != "app"}
+        """Without its app, which the database computes, except for cards."""
+        row = {name: value for name, value in row.items() if name != "app" or table == "cards"}
         with self.connection() as connection:
             marks = ", ".join("?" * len(row))
             connection.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})", [*row.values()])
