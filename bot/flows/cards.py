@@ -160,10 +160,10 @@ def notice(device: DeviceAuthorization) -> Words | None:
             return None
 
 
-async def show_card(bot: Bot, request_id: str) -> None:
+async def show_card(bot: Bot, app: str, request_id: str) -> None:
     """Claim a request's card, and draw it until it shows the current version."""
     while True:
-        claim = partial(requests.claim_card, request=request_id, claim=bot.claim())
+        claim = partial(requests.claim_card, request=request_id, claim=bot.claim(app))
         request = await bot.database.write(claim)
         if request is None:
             return
@@ -174,7 +174,7 @@ async def show_card(bot: Bot, request_id: str) -> None:
 async def show_claimed(bot: Bot, request: AuthorizationRequest, asked: DeferredCall | None = None) -> None:
     """Draw a card that is claimed already. `asked` is the call that has just asked for it, if one has."""
     if await draw(bot, request, asked):
-        await show_card(bot, request.id)
+        await show_card(bot, request.user.app, request.id)
 
 
 async def draw(bot: Bot, request: AuthorizationRequest, asked: DeferredCall | None = None) -> bool:
@@ -371,7 +371,7 @@ def narrowed_to_waiting(c: Connection, request: AuthorizationRequest) -> Authori
 async def replace_card(bot: Bot, request: AuthorizationRequest) -> None:
     """Supersede a request whose card is gone, cannot be changed or has lost its link, by one with its own card."""
     ticket, moment, card = Secret(urlsafe(secrets.token_bytes(32))), now(), request.card
-    claim = bot.claim(moment, app=request.user.app)
+    claim = bot.claim(request.user.app, moment)
     drawn = Drawn(request.id, card.claim, card.wanted, card.message_id, card.ephemeral)
 
     def work(c: Connection) -> AuthorizationRequest | None:
@@ -396,7 +396,7 @@ async def replace_card(bot: Bot, request: AuthorizationRequest) -> None:
     if deliveries.is_held(fresh.card, claim):
         await show_claimed(bot, fresh)
     else:
-        await show_card(bot, fresh.id)
+        await show_card(bot, fresh.user.app, fresh.id)
 
 
 async def waiting_calls(
@@ -421,7 +421,7 @@ def group_notes(bot: Bot, waiting: Sequence[DeferredCall], *, in_group: bool) ->
         if call.chat.kind == "group"
         and call.waits_for in {None, WaitsFor.AUTHORIZATION}
         and not call.consents
-        and (command := bot.commands.get(call.command)) is not None
+        and (command := bot.commands_of(call.user).get(call.command)) is not None
     ]
 
 
@@ -443,7 +443,9 @@ def card_destination(request: AuthorizationRequest, waiting: Sequence[DeferredCa
 
 async def show_due_cards(bot: Bot) -> None:
     """Draw cards that are due: after a crash, a failure of the platform, or a change by another process."""
-    claim = bot.claim()
-    due = await bot.database.write(lambda c: requests.claim_due_cards(c, claim, limit=20))
+    due: list[AuthorizationRequest] = []
+    for app in bot.platforms:
+        claim = bot.claim(app)
+        due += await bot.database.write(partial(requests.claim_due_cards, claim=claim, limit=20))
     # Concurrently, so that no lease expires while the platform is slow.
     await asyncio.gather(*(show_claimed(bot, request) for request in due))

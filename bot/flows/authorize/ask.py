@@ -159,7 +159,7 @@ async def suspend_for_consent(
     ticket = Secret(urlsafe(secrets.token_bytes(32)))
     moment = now()
     told = await notes_on_earlier_card(bot, call, live, moment)
-    claim = bot.claim(moment, app=call.user.app)
+    claim = bot.claim(call.user.app, moment)
 
     def work(c: Connection) -> tuple[AuthorizationRequest | None, list[OutgoingMessage]]:
         users.lock(c, call.user)

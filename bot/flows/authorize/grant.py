@@ -146,7 +146,7 @@ async def store_grant(bot: Bot, consent: Consented, tokens: TokenSet, identity: 
         # Every link asks for `offline_access`. A call continues without it, unless it needs that scope itself.
         refused = asked - given - {OFFLINE_ACCESS}
         released = release_calls(c, bot, waiting, grant, asked - given, moment)
-        claim = bot.claim(moment)
+        claim = bot.claim(user.app, moment)
         settled = settle_request(c, grant, refused, released.rest, claim)
         lost = held - given - unasked - {OFFLINE_ACCESS}
         told = [lost_scopes_notice(bot, consent, lost)] if lost else []
