@@ -157,6 +157,8 @@ class Command:
     """Whether only the user sees its answers in a group."""
     shown_to_administrators: Callable[[str], str] = lambda arguments: ""
     """Returns the part of its arguments that administrators see. It must not contain free text of the user."""
+    platform: str | None = None
+    """The platform whose API it calls, for a command from another package. If it is None, see `bot.plugins`."""
 
     @property
     def typed(self) -> str:
@@ -180,6 +182,7 @@ def command(
     keep: Keep = as_written,
     private: bool = False,
     shown_to_administrators: Callable[[str], str] = lambda arguments: "",
+    platform: str | None = None,
 ) -> Callable[[Callable[[Ask], Steps]], Command]:
     """Return a decorator to declare a command: `@command("agenda", summary=…, needs=any_of("task:task:read"))`.
 
@@ -199,6 +202,8 @@ def command(
         raise CommandMistake(f"The private of /{name} is not a bool.")
     if not callable(shown_to_administrators):
         raise CommandMistake(f"The shown_to_administrators of /{name} is not a function.")
+    if not isinstance(platform, str | None):
+        raise CommandMistake(f"The platform of /{name} is not a string.")
     if not callable(needs):
         require_scopes(name, lambda arguments: needs, "")
 
@@ -221,6 +226,7 @@ def command(
             keep,
             private,
             shown_to_administrators,
+            platform,
         )
 
     return declare

@@ -44,7 +44,7 @@ class Draft:
 
     def insert(self, connection: Connection, bot: Bot) -> OutgoingMessage | None:
         """Insert the message. Returns None if one with the same key exists, which another worker sends or has sent."""
-        claim = bot.claim()
+        claim = bot.claim(self.message.user.app)
         if not outbox.add(connection, self.message, now=claim.now, claim=claim):
             return None
         return outbox.claimed(self.message, claim.now)
@@ -122,7 +122,7 @@ def is_told_by_card(call: DeferredCall, request: AuthorizationRequest, moment: d
     An ephemeral card cannot be changed. A call from a group gets an ephemeral answer in the group while that is possible.
     Later its answer would be a direct message below the card, and is unnecessary.
     """
-    if request.card_message_id is None or request.card_ephemeral or request.ticket is None:
+    if request.card.message_id is None or request.card.ephemeral or request.ticket is None:
         return False
     return call.chat.kind == "direct" or not is_fresh(call.id, moment)
 
@@ -436,8 +436,7 @@ REPLACEMENT_FOR = {"answer": answer_refused, "confirmation_card": card_refused}
 
 async def deliver_due(bot: Bot) -> None:
     """Send messages that are due: postponed ones, and those of a worker that has ended."""
-    claim = bot.claim()
-    due = await bot.database.write_one(lambda c: outbox.claim_due(c, claim, limit=20))
+    due = await bot.claim_due(outbox.claim_due, limit=20)
     # Concurrently, because in sequence the last leases would expire while the platform is slow.
     await asyncio.gather(*(deliver(bot, message) for message in due))
 

@@ -173,7 +173,7 @@ async def redeem(
     bot: Bot, platform: Platform, sign_in: SignInCookie, code: Secret, previous: Secret | None
 ) -> SignedIn | SignInFailure:
     """Identify the user of the code, and start their session."""
-    attempt = await take(bot, sign_in)
+    attempt = await take(bot, platform, sign_in)
     if attempt is None:
         bot.refusals.note("sign-in rejected", SignInFailure.USED.value)
         return SignInFailure.USED
@@ -195,7 +195,9 @@ async def find(
 ) -> SignInCookie | SignInFailure:
     """Return the sign-in of this state, if it has not expired and was started in this browser."""
     state_digest = digest(state.reveal())
-    status = await bot.database.read(lambda c: attempts.consumed_before(c, state_digest, AttemptKind.SIGN_IN))
+    status = await bot.database.read(
+        lambda c: attempts.consumed_before(c, platform.app, state_digest, AttemptKind.SIGN_IN)
+    )
     if status not in UNUSED_STATUSES:
         return SignInFailure.USED
     sign_in = open_cookie(bot, platform, cookie) if cookie is not None else None
@@ -204,7 +206,7 @@ async def find(
     return sign_in
 
 
-async def take(bot: Bot, cookie: SignInCookie) -> Attempt | None:
+async def take(bot: Bot, platform: Platform, cookie: SignInCookie) -> Attempt | None:
     """Record and claim the attempt of a sign-in. Returns None if it was used before."""
     moment = now()
     sign_in = NewAttempt(
@@ -218,7 +220,8 @@ async def take(bot: Bot, cookie: SignInCookie) -> Attempt | None:
         cookie.redirect_uri,
         cookie.expires_at,
     )
-    if not await bot.database.write_one(lambda c: attempts.record_sign_in(c, sign_in, bot.claim(moment))):
+    claim = bot.claim(platform.app, moment)
+    if not await bot.database.write_one(lambda c: attempts.record_sign_in(c, sign_in, claim)):
         return None
     return Attempt(
         sign_in.id,

@@ -15,6 +15,7 @@ from bot.core.api import Unreachable
 from bot.core.grants import Grant, GrantStatus
 from bot.core.oauth import Approved, Denied, TokenProblem, TokenRefused, TokenSet, digest, is_owner
 from bot.core.people import Identity
+from bot.core.platform import Platform
 from bot.core.requests import Attempt, AttemptStatus
 from bot.core.retry import spread
 from bot.core.scopes import OFFLINE_ACCESS, ScopeSet
@@ -47,15 +48,18 @@ RESULT_OF_EARLIER = {AttemptStatus.LIVE: CallbackResult.LATE, AttemptStatus.EXPI
 """The result for a state that cannot be consumed, by the status of its attempt. For every other status it is USED."""
 
 
-async def complete(bot: Bot, response: Approved | Denied) -> CallbackResult:
-    """Complete an attempt with the authorization response. The first request consumes its state."""
+async def complete(bot: Bot, platform: Platform, response: Approved | Denied) -> CallbackResult:
+    """Complete an attempt with the authorization response of a platform. The first request consumes its state.
+
+    A state of another platform is unknown: only the platform to which the browser was sent may answer it.
+    """
     state_digest, moment = digest(response.state.reveal()), now()
     code = response.code if isinstance(response, Approved) else None
 
     def work(c: Connection) -> tuple[Attempt, ExchangeBasis] | AttemptEnd:
-        attempt = attempts.consume(c, state_digest, bot.claim(moment), code=code)
+        attempt = attempts.consume(c, state_digest, bot.claim(platform.app, moment), code=code)
         if attempt is None:
-            return AttemptEnd(reject(c, state_digest, moment))
+            return AttemptEnd(reject(c, platform.app, state_digest, moment))
         if isinstance(response, Denied):
             return AttemptEnd(deny(c, attempt, response.error, moment))
         return attempt, basis_of(c, attempt)
@@ -97,14 +101,14 @@ def allowed_scopes(c: Connection, asked: ScopeSet, grant: Grant | None) -> Scope
     return asked | (before - granted_scopes.unasked(c, grant.user) - {OFFLINE_ACCESS})
 
 
-def reject(c: Connection, state_digest: str, moment: datetime) -> CallbackResult:
+def reject(c: Connection, app: str, state_digest: str, moment: datetime) -> CallbackResult:
     """Reject a state that is unknown, used or expired. Returns which."""
-    before = attempts.consumed_before(c, state_digest)
+    before = attempts.consumed_before(c, app, state_digest)
     if before is None:
         # Anyone can send this at any rate: it is logged, but not stored in the audit log.
         return CallbackResult.UNKNOWN
     result = RESULT_OF_EARLIER.get(before, CallbackResult.USED)
-    attempts.reject(c, state_digest, result.value, moment)
+    attempts.reject(c, app, state_digest, result.value, moment)
     return result
 
 
@@ -274,7 +278,13 @@ def fail_attempt(c: Connection, attempt: Attempt, outcome: str, moment: datetime
 async def complete_stranded(bot: Bot) -> None:
     """Complete attempts whose exchange was interrupted by a crash or an unreachable platform."""
     moment = now()
-    stranded = await bot.database.write(lambda c: attempts.stranded(c, bot.claim(moment), limit=10))
+
+    def work(c: Connection) -> list[tuple[Attempt, Secret | None]]:
+        return [
+            each for app in bot.platforms for each in attempts.stranded(c, bot.claim(app, moment), limit=10)
+        ]
+
+    stranded = await bot.database.write(work)
     # Concurrently, because in sequence the last leases would expire while the platform is slow.
     await asyncio.gather(*(complete_one(bot, attempt, code, moment) for attempt, code in stranded))
 

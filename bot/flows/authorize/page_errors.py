@@ -109,9 +109,9 @@ def ask_for_other_scopes(
         # A call that keeps its request waits until an administrator confirms: the list alone would release it now.
         kept_request = None if is_explained(request, enabled) else request.id
         calls.change_wait(c, call.id, WaitsFor.ADMINISTRATOR, kept_request, moment)
-        scope_waits.open(c, user.platform, user.app_id, missing, moment)
+        scope_waits.open(c, (user.platform, user.app_id), missing, moment)
     failure = FOR_ADMINISTRATOR if has_waiting else "unknown_scope"
-    requests.settle(c, request.id, RequestStatus.FAILED, failure=failure, now=moment)
+    requests.settle(c, request.id, requests.End(RequestStatus.FAILED, failure=failure), moment)
 
 
 def is_explained(request: AuthorizationRequest, enabled: ScopeSet | None) -> bool:

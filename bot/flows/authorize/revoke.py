@@ -29,8 +29,7 @@ def revoke_tokens(
 
 async def revoke_due(bot: Bot) -> None:
     """Revoke the tokens of ended grants that are due."""
-    claim = bot.claim()
-    due = await bot.database.write(lambda c: revocations.claim_due(c, claim, limit=10))
+    due = await bot.claim_due(revocations.claim_due, limit=10)
     # Concurrently, because in sequence the last leases would expire while the platform is slow.
     await asyncio.gather(*(revoke(bot, revocation) for revocation in due))
 
