@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
+from bot.sandbox.dingtalk.client import is_in_client
 from bot.sandbox.dingtalk.consent_page import account_json, announce_consent, scope_json
 from bot.sandbox.dingtalk.gateway import TENANT
 from bot.sandbox.dingtalk.scopes import SCOPES
@@ -85,7 +86,8 @@ async def sdk(request: web.Request) -> web.Response:
         if behaviour.client_sdk == "absent":
             raise web.HTTPNotFound(headers=CROSS_ORIGIN)
         script = (STATIC / "jsapi.js").read_text(encoding="utf-8")
-        script = script.replace("$KIND", behaviour.client_sdk).replace("$PLATFORM", behaviour.client_platform)
+        platform = behaviour.client_platform if is_in_client(request) else "notInDingTalk"
+        script = script.replace("$KIND", behaviour.client_sdk).replace("$PLATFORM", platform)
         script = script.replace("$VERSION", VERSIONS.get(behaviour.client_sdk, VERSIONS["new"]))
         response = script_response(script)
     response.headers.update(CROSS_ORIGIN)
@@ -102,7 +104,9 @@ def sdk_call(request: web.Request) -> web.Response:
     # A page of another site could load this script too; browsers mark such a request.
     if not number.isdigit() or request.headers.get("Sec-Fetch-Site", "none") == "cross-site":
         raise web.HTTPForbidden(headers=CROSS_ORIGIN)
-    answer = sdk_answer(request.app[TENANT], dict(query), request.cookies.get(PERSON_COOKIE, ""))
+    tenant = request.app[TENANT]
+    user_id = tenant.behaviour.consents_as or request.cookies.get(PERSON_COOKIE, "")
+    answer = sdk_answer(tenant, dict(query), user_id)
     return script_response(f"window.sandboxClient.answered({number}, {json.dumps(answer)});")
 
 
@@ -230,6 +234,7 @@ def consent_panel(tenant: Tenant, person: Person, asked: PanelRequest, *, chines
             for scope in asked.scopes
             if scope in SCOPES
         ],
+        "codes": [[code, words[chinese]] for code, words in PANEL_ERRORS.items()],
     }
 
 

@@ -96,7 +96,7 @@ def app_json(tenant: Tenant) -> Json:
             {
                 "scope": scope,
                 "description": {"en": info.en, "zh": info.zh},
-                "user": switches[scope].user,
+                "user": switches[scope].user if info.delegated else switches[scope].tenant,
                 "tenant": switches[scope].tenant,
                 "pending": False,
                 "delegated": info.delegated,
