@@ -74,7 +74,7 @@ async def test_whoever_has_the_link_declines_nothing_in_its_owners_name(world: W
     assert "still waiting" in page
     assert "Not now" in page
     await says_so(world, card)
-    assert "/doc**, **/tasks** weren't run" in text_of(card.content)
+    assert "/doc** and **/tasks** weren't run" in text_of(card.content)
     assert kinds_of_buttons(card) == ACKNOWLEDGED
     assert world.link_of(card) == link
     assert states(world) == (["suspended"] * 2, ["open"])
