@@ -45,7 +45,7 @@ export const EVENTS = { message: "a message", "card callback": "a click on a car
 export const BROWSER_PATHS = /\/oauth2\/auth|\/connect$/;
 
 /** Shortens a path for display. */
-export const shortPath = (path) => String(path).split("?")[0].replace(/\/[A-Za-z0-9_-]{14,}(?=\/|$)/g, "/…");
+export const shortPath = (path) => String(path).split("?")[0].replace(/\/(?=[A-Za-z_-]*\d)[A-Za-z0-9_-]{14,}(?=\/|$)/g, "/…");
 
 /** Faults with a button. `own`: applies only to calls as the current person. */
 export const FAULT_PRESETS = [
