@@ -30,7 +30,7 @@ FLAGS = [
 ]
 START = (
     "import sys; from pathlib import Path; from bot.sandbox.main import run; "
-    "raise SystemExit(run(int(sys.argv[3]), Path(sys.argv[1]), False, sys.argv[2] == 'platform', sys.argv[4]))"
+    "raise SystemExit(run(int(sys.argv[3]), Path(sys.argv[1]), False, sys.argv[2] == 'platform', *sys.argv[4:]))"
 )
 
 PATIENCE = 20_000
