@@ -6,6 +6,7 @@ import difflib
 import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from bot.core.api import Json
@@ -26,7 +27,7 @@ from bot.core.commands import (
 from bot.core.events import Mentions
 from bot.core.language import Words
 from bot.core.messages import Line, Reply, Span
-from bot.core.scopes import MAX_SCOPES_PER_LINK, OFFLINE_ACCESS, SCOPE, all_of
+from bot.core.scopes import OFFLINE_ACCESS, ScopeSyntax, all_of
 from bot.core.times import format_moment
 from bot.core.unseen_characters import one_line
 from bot.core.words import help as help_words
@@ -35,7 +36,21 @@ WELCOME = "welcome"
 """The hidden command that runs when a user first opens the chat."""
 
 
-def builtin_commands(others: Sequence[Command], page: str | None = None) -> tuple[Command, ...]:
+@dataclass(frozen=True, slots=True)
+class PlatformWords:
+    """The words and the scope syntax of one platform that the built-in commands use."""
+
+    scopes: ScopeSyntax
+    authorize_example: str
+    """An example of the command, with scopes of the platform."""
+    revoked: Words = help_words.REVOKED
+    where_to_withdraw: Words = help_words.WHERE_TO_WITHDRAW
+    """Tells users where to withdraw an authorization at the platform."""
+
+
+def builtin_commands(
+    others: Sequence[Command], platform: PlatformWords, page: str | None = None
+) -> tuple[Command, ...]:
     """Return the built-in commands. The help lists `others` first; the welcome suggests the first three of them.
 
     `page` is the link to "My permissions", if a browser can open it.
@@ -58,12 +73,18 @@ def builtin_commands(others: Sequence[Command], page: str | None = None) -> tupl
     def welcome(ask: Ask) -> Reply:
         return introduction(others)
 
-    mine = (help_command, permissions_command(page), authorize, cancel, revoke)
+    mine = (
+        help_command,
+        permissions_command(page),
+        authorize_command(platform),
+        cancel,
+        revoke_command(platform),
+    )
     return (*mine, unknown, welcome)
 
 
 def without_steps(answer: Callable[[Ask], Reply]) -> Callable[[Ask], Steps]:
-    """Make a command that yields nothing and returns its reply."""
+    """Return the function of a command that makes no steps and only returns a reply."""
 
     def run(ask: Ask) -> Steps:
         yield from ()
@@ -104,7 +125,7 @@ def help_lines(others: Sequence[Command], mine: Sequence[Command]) -> tuple[Line
 
 
 def echoed(text: str, mentions: Mentions) -> str:
-    """Return what the reply repeats of a message that is no command. No more of it is stored."""
+    """Return the part of an unknown message that the reply repeats. Nothing else of the message is stored."""
     return one_line(with_names(text, mentions), 60)
 
 
@@ -124,7 +145,7 @@ def is_greeting(message: str) -> bool:
 
 
 def not_understood(message: str, commands: Sequence[Command]) -> Reply:
-    """Return the reply to a message that is no command, with the most similar command. It is empty if it was no text."""
+    """Return the reply to a message that is not a command, with the most similar one. An empty message was not text."""
     if not message:
         return Reply(None, (paragraph(help_words.ONLY_TEXT),), confidential=True)
     names = [each.name for each in commands if not each.hidden]
@@ -148,20 +169,20 @@ def permissions_command(page: str | None) -> Command:
     def permissions(ask: Ask) -> Steps:
         grant = yield ReadGrant()
         scopes = grant["scopes"]
-        more = (*waiting_lines(grant["waiting"]), *page_line(page, ask))
+        footer = (*waiting_lines(grant["waiting"]), *page_line(page, ask))
         if scopes is None:
-            lines = (paragraph(help_words.ASKED_WHEN_NEEDED), *more)
+            lines = (paragraph(help_words.ASKED_WHEN_NEEDED), *footer)
             return Reply(help_words.NOTHING_AUTHORIZED, lines)
         return Reply(
             help_words.AUTHORIZED_TITLE,
-            (*scope_lines(scopes), *until_line(ask, grant), *more, REVOKE_ALL),
+            (*scope_lines(scopes), *until_line(ask, grant), *footer, REVOKE_ALL),
         )
 
     return permissions
 
 
 def page_line(page: str | None, ask: Ask) -> tuple[Line, ...]:
-    """Return the link to "My permissions". A group gets none, because it leads each member to their own page."""
+    """Return the link to "My permissions". Omitted in a group, where it would open a different page for each member."""
     if page is None or ask.chat.kind == "group":
         return ()
     return ((Span(help_words.SEE_USE), Span(help_words.MY_PERMISSIONS, url=page)),)
@@ -184,7 +205,7 @@ def scope_line(name: str, words: Mapping[str, str]) -> Line:
 
 
 def until_line(ask: Ask, grant: Mapping[str, Json]) -> tuple[Line, ...]:
-    """Return the line that says when a grant expires: with its refresh token, else with its access token."""
+    """Return the line that states when a grant expires, with its refresh token if it has one."""
     renewable = grant["refresh_until"] is not None
     until = grant["refresh_until"] or grant["access_until"]
     if until is None:
@@ -212,33 +233,36 @@ def typed(commands: Sequence[str]) -> list[str]:
 AUTHORIZE = "authorize"
 
 
-@command(
-    AUTHORIZE,
-    usage=help_words.AUTHORIZE_USAGE,
-    summary=help_words.AUTHORIZE_SUMMARY,
-    private=True,
-)
-def authorize(ask: Ask) -> Steps:
-    scopes = scopes_in(ask.arguments)
-    if not scopes:
-        return how_to_use(authorize, help_words.AUTHORIZE_EXAMPLE)
-    invalid = next((scope for scope in scopes if not SCOPE.fullmatch(scope)), None)
-    if invalid is not None:
-        problem = help_words.NO_SCOPE.format(scope=one_line(invalid, 60))
-        return how_to_use(authorize, help_words.AUTHORIZE_EXAMPLE, problem=problem)
-    if len(scopes) > MAX_SCOPES_PER_LINK:
-        problem = help_words.TOO_MANY_SCOPES.format(limit=MAX_SCOPES_PER_LINK)
-        return how_to_use(authorize, help_words.AUTHORIZE_EXAMPLE, problem=problem)
-    answer = yield RequireScopes(all_of(*scopes))
-    granted = scope_lines(answer["scopes"])
-    return Reply(help_words.AUTHORIZED, (*granted, REVOKE_ALL))
+def authorize_command(platform: PlatformWords) -> Command:
+    @command(
+        AUTHORIZE,
+        usage=help_words.AUTHORIZE_USAGE,
+        summary=help_words.AUTHORIZE_SUMMARY,
+        private=True,
+    )
+    def authorize(ask: Ask) -> Steps:
+        scopes = scopes_in(ask.arguments, platform.scopes)
+        if not scopes:
+            return how_to_use(authorize, platform.authorize_example)
+        invalid = next((scope for scope in scopes if not platform.scopes.matches(scope)), None)
+        if invalid is not None:
+            problem = help_words.NO_SCOPE.format(scope=one_line(invalid, 60))
+            return how_to_use(authorize, platform.authorize_example, problem=problem)
+        if len(scopes) > platform.scopes.most_per_link:
+            problem = help_words.TOO_MANY_SCOPES.format(limit=platform.scopes.most_per_link)
+            return how_to_use(authorize, platform.authorize_example, problem=problem)
+        answer = yield RequireScopes(all_of(*scopes))
+        granted = scope_lines(answer["scopes"])
+        return Reply(help_words.AUTHORIZED, (*granted, REVOKE_ALL))
+
+    return authorize
 
 
-def scopes_in(written: str) -> list[str]:
+def scopes_in(written: str, syntax: ScopeSyntax) -> list[str]:
     """Return the scopes in a text, without duplicates. Understands Chinese keyboards and lists: `“a：b”，c：d。`"""
     words = re.split(r"[\s,;|、。]+", unicodedata.normalize("NFKC", written))
     bare = {word: word.strip(AROUND_SCOPE) for word in words}
-    found = (bare[word] if SCOPE.fullmatch(bare[word]) else word for word in bare if bare[word])
+    found = (bare[word] if syntax.matches(bare[word]) else word for word in bare if bare[word])
     return list(dict.fromkeys(found))
 
 
@@ -257,24 +281,27 @@ def cancel(ask: Ask) -> Steps:
     return Reply(None, cancelled or (paragraph(help_words.NOTHING_TO_CANCEL),))
 
 
-@command(
-    "revoke",
-    summary=help_words.REVOKE_SUMMARY,
-    urgent=True,
-    keep=nothing,
-)
-def revoke(ask: Ask) -> Steps:
-    answer = yield EndGrant()
-    cancelled = cancelled_line(answer["commands"])
-    if not answer["had_grant"]:
-        return Reply(None, (paragraph(help_words.NOTHING_TO_REVOKE), *cancelled))
-    lines = (
-        paragraph(help_words.REVOKED),
-        paragraph(help_words.ASK_AGAIN),
-        *cancelled,
-        paragraph(help_words.WHERE_TO_WITHDRAW),
+def revoke_command(platform: PlatformWords) -> Command:
+    @command(
+        "revoke",
+        summary=help_words.REVOKE_SUMMARY,
+        urgent=True,
+        keep=nothing,
     )
-    return Reply(help_words.REVOKED_TITLE, lines)
+    def revoke(ask: Ask) -> Steps:
+        answer = yield EndGrant()
+        cancelled = cancelled_line(answer["commands"])
+        if not answer["had_grant"]:
+            return Reply(None, (paragraph(help_words.NOTHING_TO_REVOKE), *cancelled))
+        lines = (
+            paragraph(platform.revoked),
+            paragraph(help_words.ASK_AGAIN),
+            *cancelled,
+            paragraph(platform.where_to_withdraw),
+        )
+        return Reply(help_words.REVOKED_TITLE, lines)
+
+    return revoke
 
 
 def cancelled_line(commands: Sequence[str]) -> tuple[Line, ...]:

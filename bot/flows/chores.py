@@ -1,4 +1,4 @@
-"""Chores: what each replica does at intervals."""
+"""Chores: the tasks that each replica repeats at intervals."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from bot.core.platform import Platform
 from bot.flows import administrators, cards, outbox, takeover, tokens
 from bot.flows.authorize import device
 from bot.flows.authorize.callback import complete_stranded
@@ -25,24 +24,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Chore:
-    """Something to do every so many seconds."""
+    """A task that is repeated at an interval."""
 
     name: str
-    every: float
+    interval: float
+    """Seconds."""
     do: Callable[[Bot], Awaitable[object]]
-
-
-def for_each_platform(do: Callable[[Bot, Platform], Awaitable[object]]) -> Callable[[Bot], Awaitable[object]]:
-    """Make a chore of one platform a chore of all whose work this replica claims."""
-
-    async def do_each(bot: Bot) -> None:
-        for platform in bot.claimed:
-            await do(bot, platform)
-
-    return do_each
-
-
-show_administrators_cards = for_each_platform(administrators.show_due_cards)
 
 
 async def repeat(bot: Bot, chore: Chore) -> None:
@@ -52,19 +39,19 @@ async def repeat(bot: Bot, chore: Chore) -> None:
             await chore.do(bot)
         except Exception:
             log.exception("chore failed", extra={"chore": chore.name})
-        # Out of step with the other replicas, which may have been started together.
-        await asyncio.sleep(chore.every * random.uniform(0.75, 1.0))  # noqa: S311
+        # At a random interval, because replicas that were started together would otherwise run chores simultaneously.
+        await asyncio.sleep(chore.interval * random.uniform(0.75, 1.0))  # noqa: S311
 
 
 async def show_cards_on_signal(bot: Bot) -> None:
-    """Update cards and revoke tokens as soon as another part of the process signals it, without waiting for the chore."""
+    """Update cards and revoke tokens as soon as another part of the process signals it, before the chore is due."""
     while True:
         await bot.signals.upkeep.wait()
         bot.signals.upkeep.clear()
         try:
             await drop_recalled(bot)
             await cards.show_due_cards(bot)
-            await show_administrators_cards(bot)
+            await administrators.show_due_cards(bot)
             await revoke_due(bot)
         except Exception:
             log.exception("upkeep failed")
@@ -74,6 +61,11 @@ async def promote_queued_calls(bot: Bot) -> None:
     """Promote queued calls whose predecessor ended without promoting them."""
     moment = now()
     await bot.database.write(lambda c: claims.call_up(c, moment))
+
+
+async def release_enabled(bot: Bot) -> None:
+    for platform in bot.platforms.values():
+        await administrators.release_enabled(bot, platform)
 
 
 async def heartbeat(bot: Bot) -> None:
@@ -90,10 +82,10 @@ async def heartbeat(bot: Bot) -> None:
 async def prune(bot: Bot) -> None:
     """Delete rows whose retention period is over (see docs/operating.md)."""
     moment = now()
-    more = True
-    while more:
+    has_more = True
+    while has_more:
         deleted = await bot.database.write(lambda c: retention.prune(c, moment))
-        more = deleted >= retention.AT_A_TIME
+        has_more = deleted >= retention.AT_A_TIME
         await asyncio.sleep(PRUNE_PAUSE)
 
 
@@ -109,12 +101,12 @@ CHORES = (
     Chore("stranded consents", 2.0, complete_stranded),
     Chore("device authorizations", 1.0, device.continue_due),
     Chore("expiry", 2.0, expire_overdue),
-    Chore("administrators' cards", 1.0, show_administrators_cards),
-    Chore("enabled scopes", 4.0, for_each_platform(administrators.release_enabled)),
+    Chore("administrators' cards", 1.0, administrators.show_due_cards),
+    Chore("enabled scopes", 4.0, release_enabled),
     Chore("revocations", 2.0, revoke_due),
     Chore("refresh", 5.0, tokens.refresh_ahead),
     Chore("heartbeat", 5.0, heartbeat),
     Chore("other replicas", 0.6, takeover.take_over_from_silent),
-    Chore("reactions", 2.0, for_each_platform(remove_due)),
+    Chore("reactions", 2.0, remove_due),
     Chore("retention", 600.0, prune),
 )

@@ -75,8 +75,10 @@ async def account(request: web.Request) -> web.Response:
 
 
 async def show_account(request: web.Request, visitor: Visitor, done: str | None) -> web.Response:
+    bot = request.app[BOT]
+    platform = bot.platform_of(visitor.user)
     found = await permissions.permissions_of(
-        request.app[BOT],
+        bot,
         visitor.user,
         waiting_page=page_number(request, WAITING_PARAMETER),
         held_page=page_number(request, GRANTED_PARAMETER),
@@ -84,8 +86,9 @@ async def show_account(request: web.Request, visitor: Visitor, done: str | None)
     return render(
         request,
         "account.html",
+        platform=platform,
         headers={"Content-Security-Policy": CONTENT_SECURITY_POLICY_WITH_FORMS},
-        account=account_page(found, done, now()),
+        account=account_page(found, done, now(), platform.display_name if len(bot.platforms) > 1 else None),
         token_field=FORM_TOKEN_FIELD,
         form_token=visitor.form_token,
     )
@@ -162,7 +165,7 @@ class ScopeRow:
     name: Scope
     description: Words
     """The name again if the platform has no description."""
-    story: tuple[Words, ...] = ()
+    record: tuple[Words, ...] = ()
     """Why and when it was granted, and when it was used."""
 
 
@@ -211,18 +214,24 @@ class AccountPage:
     notes: Words
 
 
-def account_page(found: Permissions, done: str | None, moment: datetime) -> AccountPage:
-    """Decide what the page shows of a user's permissions. Times are in the user's zone, relative to `moment`."""
+def account_page(
+    found: Permissions, done: str | None, moment: datetime, platform: Words | None = None
+) -> AccountPage:
+    """Decide what the page shows of a user's permissions. Times are in the user's zone, relative to `moment`.
+
+    `platform` is the user's, if there are several.
+    """
     zone = zone_or(found.time_zone, found.default_time_zone)
     today = zone.local(moment).date()
 
     def at(time: datetime) -> Words:
         return format_near_moment(time, zone, today)
 
+    signed_in = words.SIGNED_IN_AS.format(name=found.name) if found.name else words.SIGNED_IN
     # Chinese puts no space between sentences.
     space = Words(en=" ", zh="")
     return AccountPage(
-        signed_in_as=words.SIGNED_IN_AS.format(name=found.name) if found.name else words.SIGNED_IN,
+        signed_in_as=signed_in if platform is None else signed_in + Words(" · ", " · ") + platform,
         initial=(found.name or "·")[0].upper(),
         done=DONE_WORDS.get(done) if done else None,
         waiting=waiting_section(found, at) if found.waiting or found.wanted else None,
@@ -234,7 +243,7 @@ def account_page(found: Permissions, done: str | None, moment: datetime) -> Acco
 
 def waiting_section(found: Permissions, at: FormatTime) -> WaitingSection:
     return WaitingSection(
-        heading(words.WAITING_CALLS, found.waiting_part),
+        heading(words.WAITING_CALLS, found.waiting_paging),
         tuple(call_row(each, at) for each in found.waiting),
         pager(found, WAITING_PARAMETER),
         request_part(found.wanted, at) if found.wanted else None,
@@ -259,15 +268,15 @@ def request_part(wanted: OpenRequest, at: FormatTime) -> RequestPart:
 
 def granted_section(found: Permissions, at: FormatTime, moment: datetime) -> GrantedSection:
     return GrantedSection(
-        heading(words.GRANTED_SCOPES, found.held_part),
-        tuple(ScopeRow(each.scope, each.words, story(each, at)) for each in found.held),
+        heading(words.GRANTED_SCOPES, found.held_paging),
+        tuple(ScopeRow(each.scope, each.words, record(each, at)) for each in found.held),
         pager(found, GRANTED_PARAMETER),
         tuple(validity(found, at, moment)),
     )
 
 
-def story(held: HeldScope, at: FormatTime) -> tuple[Words, ...]:
-    recorded = held.story
+def record(held: HeldScope, at: FormatTime) -> tuple[Words, ...]:
+    recorded = held.record
     if held.scope == OFFLINE_ACCESS:
         return (words.OFFLINE_ACCESS_PURPOSE,)
     if recorded is None:
@@ -303,7 +312,7 @@ def heading(title: Words, part: ListPage) -> Words:
 
 def pager(found: Permissions, parameter: str) -> Pager | None:
     """Return the links to the pages before and after. The other list stays at its page."""
-    parts = {WAITING_PARAMETER: found.waiting_part, GRANTED_PARAMETER: found.held_part}
+    parts = {WAITING_PARAMETER: found.waiting_paging, GRANTED_PARAMETER: found.held_paging}
     part = parts[parameter]
     if part.pages == 1:
         return None

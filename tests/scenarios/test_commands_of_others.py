@@ -104,6 +104,18 @@ PLUGINS = {
         declared('@command("odd", summary=Words("", ""), needs=all_of("a:b", "two words"))'),
         "'two words' is not the name of a scope",
     ),
+    "needs a scope of another platform": (
+        declared('@command("odd", summary=Words("", ""), needs=any_of("Todo.Todo.Read"))'),
+        "'Todo.Todo.Read' is not the name of a scope of lark",
+    ),
+    "is for a platform that is none": (
+        declared('@command("odd", summary=Words("", ""), platform="larck")'),
+        "'larck', which is unknown",
+    ),
+    "names its platform by a number": (
+        declared('@command("odd", summary=Words("", ""), platform=5)'),
+        "platform of /odd is not the name of one",
+    ),
     "is a plain function": (
         declared(FINE, "def odd(ask):\n    return Reply(None)"),
         "not a generator function",
@@ -154,8 +166,8 @@ async def test_a_package_whose_command_stops_the_start_is_named_in_one_line(
 
 
 MISTAKES = {
-    "yields a dict": ("yield {'private': 'words'}", "yielded a dict, which is no step"),
-    "yields a reply": ("yield Reply(None)", "yielded a Reply, which is no step"),
+    "yields a dict": ("yield {'private': 'words'}", "yielded a dict, which is not a step"),
+    "yields a reply": ("yield Reply(None)", "yielded a Reply, which is not a step"),
     "yields nothing": ("yield", "yielded None"),
     "returns nothing": ("yield READ", "returned None instead of a Reply"),
     "returns text": ("yield READ\n    return 'private words'", "returned a str instead of a Reply"),
@@ -195,12 +207,12 @@ MISTAKES = {
         "from bot.core.errors import CannotOpenSecret\n    yield READ\n    raise CannotOpenSecret('private words')",
         "raised CannotOpenSecret",
     ),
-    "has no method": ("yield ApiCall('', '/open-apis/x', read=True)", "no method of HTTP"),
-    "has two words for a method": ("yield ApiCall('GET IT', '/open-apis/x')", "no method of HTTP"),
+    "has no method": ("yield ApiCall('', '/open-apis/x', read=True)", "not an HTTP method"),
+    "has two words for a method": ("yield ApiCall('GET IT', '/open-apis/x')", "not an HTTP method"),
     "quotes what it was sent": ("yield READ\n    raise ValueError('private words')", "error=ValueError"),
     "wants scopes that are text": (
         "yield RequireScopes('a:b')",
-        "The needs of /odd: a requirement is not text",
+        "The needs of /odd: a requirement is not a string",
     ),
     "has needs that go wrong": (
         "yield ApiCall('GET', '/open-apis/task/v2/tasks')\n    return Reply(None)",
