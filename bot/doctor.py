@@ -19,7 +19,7 @@ from bot.core.scopes import OFFLINE_ACCESS, Clause, ScopeSet
 from bot.core.unseen_characters import escape
 from bot.lark import doctor_checks
 from bot.lark.doctor_checks import Reachable
-from bot.lark.http_client import HttpClient
+from bot.transport.http_client import HttpClient
 from bot.lark.outcomes import OTHER_BRAND, WRONG_BRAND
 from bot.lark.platform import LarkPlatform
 from bot.lark.v3_token_endpoint import V3_ENDPOINT_PATH

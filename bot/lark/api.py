@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from bot.core.api import ApiCall, InsufficientScope, Outcome, Refused, Unreachable
 from bot.core.scopes import any_of
 from bot.core.secrets import Secret
-from bot.lark.http_client import HttpClient
+from bot.transport.http_client import HttpClient
 from bot.lark.outcomes import outcome_of
 from bot.lark.refusal_messages import scopes_in_message
 

@@ -13,8 +13,8 @@ from bot.lark.api import CallAsApp
 from bot.lark.app import LarkApp
 from bot.lark.app_info import BOT_INFO, read_text
 from bot.lark.app_token import AppToken
-from bot.lark.http_client import HttpClient
-from bot.lark.response_values import parse_json_object
+from bot.transport.http_client import HttpClient
+from bot.core.response_values import parse_json_object
 from bot.lark.v3_token_endpoint import V3TokenEndpoint
 
 

@@ -15,8 +15,10 @@ from bot.core.scopes import ScopeSet, join_scopes
 from bot.core.secrets import Secret
 from bot.lark.app import LarkApp
 from bot.lark.app_token import AppToken
-from bot.lark.http_client import BasicCredentials, HttpClient, HttpResponse
-from bot.lark.response_values import parse_json_object
+from bot.transport.http_client import BasicCredentials
+from bot.transport.http_client import HttpClient
+from bot.transport.http_client import HttpResponse
+from bot.core.response_values import parse_json_object
 from bot.lark.token_endpoints import (
     TOKEN_ENDPOINTS,
     TokenEndpoint,

@@ -31,7 +31,7 @@ from bot.lark.app_info import AppInfo
 from bot.lark.app_token import AppToken, with_token
 from bot.lark.client_page import ClientPage
 from bot.lark.events import Recipient
-from bot.lark.http_client import HttpClient
+from bot.transport.http_client import HttpClient
 from bot.lark.oauth import OAuthClient
 from bot.lark.posts import render_reply
 from bot.lark.token_endpoints import TokenEndpointVersion

@@ -23,10 +23,12 @@ from bot.core.api import Json
 from bot.core.events import Outage
 from bot.core.network import STRAIGHT, Network
 from bot.core.secrets import Secret
-from bot.lark.connection_errors import describe_error
+from bot.transport.connection_errors import describe_error
 from bot.lark.frames import CONTROL, DATA, Frame, FrameError, PayloadAssembler, decode, encode, ping
-from bot.lark.http_client import ConnectionOptions, HttpClient, drop_if_costly
-from bot.lark.response_values import parse_json_object
+from bot.transport.http_client import ConnectionOptions
+from bot.transport.http_client import HttpClient
+from bot.transport.http_client import drop_if_costly
+from bot.core.response_values import parse_json_object
 from bot.lark.stream_endpoint import (
     CannotConnect,
     ClientConfig,

@@ -14,9 +14,9 @@ from yarl import URL
 from bot.core.api import Unreachable
 from bot.core.retry import SECOND, backoff, spread
 from bot.core.secrets import Secret
-from bot.lark.http_client import HttpClient
+from bot.transport.http_client import HttpClient
 from bot.lark.outcomes import OTHER_BRAND, WRONG_BRAND, is_redirect
-from bot.lark.response_values import parse_json_object
+from bot.core.response_values import parse_json_object
 
 ENDPOINT = "/callback/ws/endpoint"
 

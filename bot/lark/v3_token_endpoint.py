@@ -14,9 +14,10 @@ import time
 
 from bot.core.api import Unreachable
 from bot.lark.app import LarkApp
-from bot.lark.http_client import HttpClient, HttpResponse
+from bot.transport.http_client import HttpClient
+from bot.transport.http_client import HttpResponse
 from bot.lark.rate_limits import is_limit
-from bot.lark.response_values import parse_json_object
+from bot.core.response_values import parse_json_object
 
 log = logging.getLogger(__name__)
 

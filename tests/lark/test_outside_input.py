@@ -32,11 +32,13 @@ from bot.core.oauth import TokenRefused
 from bot.core.people import Identity
 from bot.core.secrets import Secret
 from bot.lark import app_info
-from bot.lark.commands import response_fields
+from bot.core import response_fields
 from bot.lark.commands.document_links import requested_document
-from bot.lark.commands.openapi_request import InvalidCall, has_unprintable, read_call
+from bot.core.api_requests import InvalidCall
+from bot.core.api_requests import has_unprintable
+from bot.core.api_requests import read_call
 from bot.lark.events import Recipient
-from bot.lark.http_client import HttpResponse
+from bot.transport.http_client import HttpResponse
 from bot.lark.message_text import parse_mentions
 from bot.lark.missing_scopes import named_scopes
 from bot.lark.outcomes import classify

@@ -20,7 +20,11 @@ from bot.lark.commands.document_links import (
     requested_document,
 )
 from bot.lark.commands.refusals import Refusal, Refusals, explain
-from bot.lark.commands.response_fields import child, items, line, text, token
+from bot.core.response_fields import child
+from bot.core.response_fields import items
+from bot.core.response_fields import line
+from bot.core.response_fields import text
+from bot.core.response_fields import token
 
 READ_DOCUMENT = any_of("docx:document:readonly", "docx:document")
 

@@ -11,9 +11,14 @@ from bot.core.events import Mentions
 from bot.core.language import Words
 from bot.core.unseen_characters import one_line
 from bot.core.words.refusals import for_support
-from bot.lark.commands.openapi_request import InvalidCall, is_json, read_call, split_arguments, straightened
-from bot.lark.commands.openapi_response import quoted, render_response
-from bot.lark.commands.response_fields import mapping
+from bot.core.api_requests import InvalidCall
+from bot.core.api_requests import is_json
+from bot.core.api_requests import read_call
+from bot.core.api_requests import split_arguments
+from bot.core.api_requests import straightened
+from bot.core.api_responses import quoted
+from bot.core.api_responses import render_response
+from bot.core.response_fields import mapping
 
 
 def with_names_in_strings(written: str, mentions: Mentions) -> str:

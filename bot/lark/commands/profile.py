@@ -8,7 +8,8 @@ from bot.core.commands import Ask, Steps, command, nothing
 from bot.core.language import Words
 from bot.core.messages import Line, Reply, Span
 from bot.core.words.refusals import unreadable
-from bot.lark.commands.response_fields import child, line
+from bot.core.response_fields import child
+from bot.core.response_fields import line
 
 FIELDS = (
     ("email", Words("Email: ", "邮箱：")),

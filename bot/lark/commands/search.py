@@ -16,7 +16,13 @@ from bot.core.times import Zone, format_near_day
 from bot.core.unseen_characters import one_line
 from bot.lark.commands.document_links import DOCUMENT_KINDS, UNKNOWN_KIND
 from bot.lark.commands.refusals import Refusal, Refusals, explain
-from bot.lark.commands.response_fields import child, items, line, link, moment, number, text
+from bot.core.response_fields import child
+from bot.core.response_fields import items
+from bot.core.response_fields import line
+from bot.core.response_fields import link
+from bot.core.response_fields import moment
+from bot.core.response_fields import number
+from bot.core.response_fields import text
 
 MAX_RESULTS = 10
 

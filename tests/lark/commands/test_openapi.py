@@ -6,7 +6,7 @@ import pytest
 
 from bot.core.scopes import NOTHING
 from bot.lark.commands.openapi import call, with_names_in_strings
-from bot.lark.commands.openapi_request import read_call
+from bot.core.api_requests import read_call
 from tests.driving import code, refused, run, said, success
 
 USER_INFO = "/open-apis/authen/v1/user_info"

@@ -19,8 +19,9 @@ from bot.core.api import Json, Unreachable
 from bot.core.events import Outage
 from bot.core.network import STRAIGHT, Network
 from bot.core.secrets import Secret
-from bot.lark.connection_errors import NOTHING_SENT, describe_error
-from bot.lark.json_limits import is_costly
+from bot.transport.connection_errors import NOTHING_SENT
+from bot.transport.connection_errors import describe_error
+from bot.transport.json_limits import is_costly
 
 log = logging.getLogger(__name__)
 
