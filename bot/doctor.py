@@ -19,7 +19,6 @@ from bot.core.scopes import OFFLINE_ACCESS, Clause, ScopeSet
 from bot.core.unseen_characters import escape
 from bot.lark import doctor_checks
 from bot.lark.doctor_checks import Reachable
-from bot.transport.http_client import HttpClient
 from bot.lark.outcomes import OTHER_BRAND, WRONG_BRAND
 from bot.lark.platform import LarkPlatform
 from bot.lark.v3_token_endpoint import V3_ENDPOINT_PATH
@@ -29,6 +28,7 @@ from bot.settings import OperatorSettings, Settings
 from bot.store import key_rotation
 from bot.store.keyring import Keyring
 from bot.store.opening import check_schema, read_without_keys
+from bot.transport.http_client import HttpClient
 
 TIMEOUT = 12.0
 """Seconds for one check; they run side by side."""

@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-from bot.core.command_replies import paragraph
-from bot.core.commands import Ask
-from bot.core.commands import as_written
-from bot.core.events import Mentions
-from bot.core.language import Words
-from bot.core.messages import Line
-from bot.core.messages import Reply
-from bot.core.messages import Span
-from bot.core.times import Zone
-from bot.core.times import find_zone
-from bot.core.times import format_day_heading
-from bot.core.times import format_time
-from bot.core.times import zone_named
-from bot.core.unseen_characters import one_line
-from collections import Counter
-from collections.abc import Iterable
-from collections.abc import Mapping
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import date
-from datetime import datetime
-from datetime import timedelta
 import string
 import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+from bot.core.command_replies import paragraph
+from bot.core.commands import Ask, as_written
+from bot.core.events import Mentions
+from bot.core.language import Words
+from bot.core.messages import Line, Reply, Span
+from bot.core.times import Zone, find_zone, format_day_heading, format_time, zone_named
+from bot.core.unseen_characters import one_line
 
 DAY = timedelta(days=1)
 

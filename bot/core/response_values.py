@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from bot.core.secrets import Secret
-from bot.core.unseen_characters import tidy
+import json
 from collections.abc import Mapping
 from typing import Any
-import json
+
+from bot.core.secrets import Secret
+from bot.core.unseen_characters import tidy
 
 
 def parse_json_object(body: bytes | None) -> dict[str, Any] | None:

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
 from bot.core.command_replies import paragraph
 from bot.core.commands import Ask
 from bot.core.language import Words
-from bot.core.messages import Line
-from bot.core.messages import Reply
-from bot.core.messages import Span
-from bot.core.pagination import Listed
-from bot.core.times import Zone
-from bot.core.times import format_near_day
-from bot.core.times import format_near_moment
-from bot.core.times import zone_named
-from bot.lark.commands.tasks import read_task
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import date
-from datetime import datetime
-from datetime import timedelta
+from bot.core.messages import Line, Reply, Span
+from bot.core.times import Zone, format_near_day, format_near_moment, zone_named
 
 MAX_SHOWN = 30
 """Fits into one message with room to spare."""
@@ -36,27 +28,27 @@ class Task:
         return zone.local(self.due).date() if self.due else self.whole_day
 
 
-def render_tasks(found: Listed, ask: Ask) -> Reply:
+def render_tasks(known: list[Task], ask: Ask, *, more: bool) -> Reply:
+    """Return the reply that lists tasks. `more`: the platform has more than these."""
     zone = ask.zone
     today = zone.local(ask.asked_at).date()
-    known = [task for each in found.items if (task := read_task(each)) is not None]
-    if not known and not found.more:
+    if not known and not more:
         return Reply(
             Words("No open tasks", "没有未完成的任务"),
             (paragraph(Words("Nothing to do. Enjoy!", "没有待办事项，享受轻松时刻吧！")),),
         )
-    known.sort(key=lambda task: (due_before(task, zone, today), str(task.title)))
+    known = sorted(known, key=lambda task: (due_before(task, zone, today), str(task.title)))
     lines = grouped(known[:MAX_SHOWN], ask.asked_at, zone, today)
-    if found.more:
+    if more:
         lines.append(
             paragraph(Words("… and more. See Tasks in the app.", "……还有更多，请在应用的“任务”中查看。"))
         )
     elif len(known) > MAX_SHOWN:
-        more = Words("… and {n} more.", "……另有 {n} 项。").format(n=len(known) - MAX_SHOWN)
-        lines.append(paragraph(more))
+        rest = Words("… and {n} more.", "……另有 {n} 项。").format(n=len(known) - MAX_SHOWN)
+        lines.append(paragraph(rest))
     if not zone.known and any(task.due for task in known):
         lines.append(paragraph(zone_named(zone)))
-    count = f"{len(known)}+" if found.more else str(len(known))
+    count = f"{len(known)}+" if more else str(len(known))
     title = (
         Words("1 open task", "未完成任务（1）")
         if count == "1"

@@ -31,13 +31,13 @@ from bot.lark.app_info import AppInfo
 from bot.lark.app_token import AppToken, with_token
 from bot.lark.client_page import ClientPage
 from bot.lark.events import Recipient
-from bot.transport.http_client import HttpClient
 from bot.lark.oauth import OAuthClient
+from bot.lark.platform_links import trusted_links
 from bot.lark.posts import render_reply
 from bot.lark.token_endpoints import TokenEndpointVersion
-from bot.lark.trusted_links import TrustedLinks
 from bot.lark.user_info import USER_INFO_PATH, identity_of
 from bot.lark.webhook import WebhookKeys, receive, receive_over_connection
+from bot.transport.http_client import HttpClient
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ class LarkPlatform:
         self.app_id = app_id
         self._open_url, self._applink_url = open_url, applink_url
         self._accounts_url = accounts_url
-        self._links = TrustedLinks(open_url, (accounts_url, applink_url, public_url))
+        self._links = trusted_links(open_url, (accounts_url, applink_url, public_url))
         self._keys = WebhookKeys(encrypt_key, verification_token)
         self._recipient = Recipient(app_id, None)
         self._http = HttpClient(network, log_outages=True)

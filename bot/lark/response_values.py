@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from bot.core.unseen_characters import one_line
 from collections.abc import Mapping
 from typing import Any
+
+from bot.core.unseen_characters import one_line
 
 
 def read_log_id(headers: Mapping[str, str], parsed: Mapping[str, Any] | None = None) -> str | None:

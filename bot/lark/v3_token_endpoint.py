@@ -13,11 +13,10 @@ import logging
 import time
 
 from bot.core.api import Unreachable
-from bot.lark.app import LarkApp
-from bot.transport.http_client import HttpClient
-from bot.transport.http_client import HttpResponse
-from bot.lark.rate_limits import is_limit
 from bot.core.response_values import parse_json_object
+from bot.lark.app import LarkApp
+from bot.lark.rate_limits import is_limit
+from bot.transport.http_client import HttpClient, HttpResponse
 
 log = logging.getLogger(__name__)
 

@@ -17,10 +17,10 @@ from typing import Any
 from cryptography.hazmat.primitives import padding
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
+from bot.core.event_fields import is_id
 from bot.core.events import Received, Unauthentic, UrlVerification
 from bot.core.secrets import Secret
 from bot.core.strict_json import decode
-from bot.core.event_fields import is_id
 from bot.lark.events import Recipient, parse_event
 from bot.transport.json_limits import is_costly
 

@@ -2,42 +2,21 @@
 
 from __future__ import annotations
 
-from bot.core.agenda import DAY
-from bot.core.agenda import Event
-from bot.core.agenda import Events
-from bot.core.agenda import Period
-from bot.core.agenda import keep_period
-from bot.core.agenda import period_of
-from bot.core.agenda import render_agenda
-from bot.core.api import ApiCall
-from bot.core.api import Json
-from bot.core.command_replies import how_to_use
-from bot.core.commands import ApiRefused
-from bot.core.commands import Ask
-from bot.core.commands import Steps
-from bot.core.commands import command
-from bot.core.language import Words
-from bot.core.response_fields import calendar_id
-from bot.core.response_fields import child
-from bot.core.response_fields import day
-from bot.core.response_fields import items
-from bot.core.response_fields import line
-from bot.core.response_fields import link
-from bot.core.response_fields import moment
-from bot.core.response_fields import text
-from bot.core.scopes import all_of
-from bot.core.scopes import any_of
-from bot.core.words.refusals import unreadable
-from bot.lark.commands.refusals import Refusal
-from bot.lark.commands.refusals import Refusals
-from bot.lark.commands.refusals import explain
-from collections.abc import Generator
-from collections.abc import Iterable
-from collections.abc import Mapping
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
+
+from bot.core.agenda import DAY, Event, Events, Period, keep_period, period_of, render_agenda
+from bot.core.api import ApiCall, Json
+from bot.core.command_replies import how_to_use
+from bot.core.commands import ApiRefused, Ask, Steps, command
+from bot.core.language import Words
+from bot.core.response_fields import calendar_id, child, day, items, line, link, moment, text
+from bot.core.scopes import all_of, any_of
+from bot.core.words.refusals import unreadable
+from bot.lark.commands.refusals import Refusal, Refusals, explain
 
 EVENTS_PER_CALL = 1000
 """The platform's limit. A request for a time range has no further pages."""

@@ -8,15 +8,8 @@ from urllib.parse import unquote
 from bot.core.api import Json
 from bot.core.language import Words
 from bot.core.messages import Code, Line, Span
+from bot.core.response_fields import MAX_TEXT_LENGTH, child, items, line, link, mapping, number, text
 from bot.core.unseen_characters import one_line, tidy
-from bot.core.response_fields import MAX_TEXT_LENGTH
-from bot.core.response_fields import child
-from bot.core.response_fields import items
-from bot.core.response_fields import line
-from bot.core.response_fields import link
-from bot.core.response_fields import mapping
-from bot.core.response_fields import number
-from bot.core.response_fields import text
 
 Block = Mapping[str, Json]
 

@@ -2,35 +2,20 @@
 
 from __future__ import annotations
 
-from bot.core.api import ApiCall
-from bot.core.api import Json
-from bot.core.api import Write
-from bot.core.command_replies import how_to_use
-from bot.core.command_replies import paragraph
-from bot.core.commands import ApiRefused
-from bot.core.commands import Ask
-from bot.core.commands import Steps
-from bot.core.commands import command
-from bot.core.commands import nothing
-from bot.core.commands import with_names
-from bot.core.language import Words
-from bot.core.messages import Reply
-from bot.core.messages import Span
-from bot.core.pagination import read_pages
-from bot.core.response_fields import child
-from bot.core.response_fields import line
-from bot.core.response_fields import link
-from bot.core.response_fields import moment
-from bot.core.scopes import any_of
-from bot.core.task_list import Task
-from bot.core.task_list import render_tasks
-from bot.lark.commands.refusals import Refusal
-from bot.lark.commands.refusals import Refusals
-from bot.lark.commands.refusals import explain
-from collections.abc import Mapping
-from datetime import UTC
-from datetime import timedelta
 import hashlib
+from collections.abc import Mapping
+from datetime import UTC, timedelta
+
+from bot.core.api import ApiCall, Json, Write
+from bot.core.command_replies import how_to_use, paragraph
+from bot.core.commands import ApiRefused, Ask, Steps, command, nothing, with_names
+from bot.core.language import Words
+from bot.core.messages import Reply, Span
+from bot.core.pagination import read_pages
+from bot.core.response_fields import child, line, link, moment
+from bot.core.scopes import any_of
+from bot.core.task_list import Task, render_tasks
+from bot.lark.commands.refusals import Refusal, Refusals, explain
 
 MAX_TITLE_LENGTH = 3000
 """The platform's limit for a task's summary."""
@@ -77,7 +62,8 @@ def tasks(ask: Ask) -> Steps:
         found = yield from read_pages(ApiCall("GET", "/open-apis/task/v2/tasks", query))
     except ApiRefused as refused:
         return explain(refused, READ_REFUSALS)
-    return render_tasks(found, ask)
+    known = [task for each in found.items if (task := read_task(each)) is not None]
+    return render_tasks(known, ask, more=found.more)
 
 
 def read_task(found: Mapping[str, Json]) -> Task | None:
