@@ -20,7 +20,7 @@ from typing import Protocol
 from bot.core.api import ApiCall, Json, Outcome, Refused, Unreachable
 from bot.core.cards import Card
 from bot.core.events import Outage, Received
-from bot.core.language import Words
+from bot.core.language import Language, Words
 from bot.core.messages import Content, Destination, NotSent, Reply, Sent
 from bot.core.oauth import DeviceAnswer, DeviceCode, TokenRefused, TokenSet
 from bot.core.people import Identity, UserKey
@@ -33,9 +33,12 @@ class PlatformLimits:
     """The times and numbers of one platform that the flows depend on."""
 
     idempotency_window: timedelta
-    """How long after the first attempt a message may be sent again with the same key without a second one appearing."""
+    """How long after the first attempt a message may be sent again with the same key without a second one appearing.
+
+    Zero if messages have no key. One that may have arrived is then sent again a few times nevertheless: users wait for it,
+    and a message that is lost costs them more than one that comes twice."""
     card_edit_window: timedelta
-    """How long after it was sent a card can be changed."""
+    """How long after it was sent a card can be changed. Zero if it never can: changes are then told by messages."""
     message_interval: timedelta
     """Between two messages to one user, once the platform has refused one as too many."""
     code_lifetime: timedelta
@@ -56,6 +59,10 @@ class Platform(Protocol):
 
     @property
     def limits(self) -> PlatformLimits: ...
+
+    @property
+    def always_asked(self) -> ScopeSet:
+        """The scopes that every authorization link asks for, besides what a command needs."""
 
     # capabilities
 
@@ -112,9 +119,10 @@ class Platform(Protocol):
 
     # messages
 
-    def render_reply(self, reply: Reply) -> Content: ...
+    def render_reply(self, reply: Reply, language: Language = "en") -> Content:
+        """Render a reply. `language` matters where a message cannot carry every language."""
 
-    def render_card(self, card: Card) -> Content: ...
+    def render_card(self, card: Card, language: Language = "en") -> Content: ...
 
     async def send(self, destination: Destination, content: Content, key: str) -> Sent | NotSent:
         """Send a message at most once for a key within `limits.idempotency_window`.

@@ -25,8 +25,12 @@ MAX_SCOPES_PER_LINK = 50
 """The platform's documented limit for one authorization link."""
 
 
-SCOPE = re.compile(rf"(?=.{{1,100}}$)(?:{OFFLINE_ACCESS}|[a-z0-9_]+(?::[a-z0-9_.-]+)+)")
-"""What the name of a scope looks like. Whether the scope exists cannot be checked: the platform adds new ones."""
+SCOPE = re.compile(
+    rf"(?=.{{1,100}}$)(?:{OFFLINE_ACCESS}|[a-z0-9_]+(?::[a-z0-9_.-]+)+|[A-Z][A-Za-z0-9_]*(?:\.[A-Za-z0-9_]+)+)"
+)
+"""What the name of a scope looks like: `task:task:read` or `Todo.Todo.Read`, by the platform.
+
+Whether the scope exists cannot be checked: the platform adds new ones."""
 
 
 def any_of(*alternatives: Scope) -> Requirement:
@@ -129,7 +133,7 @@ def breadth(scope: Scope, *, reading: bool) -> tuple[int, int, str]:
 
     A scope with more segments (`calendar:calendar.event:read`) covers less than one with fewer (`calendar:calendar`).
     """
-    action = scope.rsplit(":", 1)[-1]
+    action = re.split("[:.]", scope)[-1].lower()
     read_only = action in {"read", "readonly", "retrieve"}
     segments = scope.count(":") + scope.count(".")
     return (0 if read_only or not reading else 1, -segments, scope)
@@ -178,10 +182,9 @@ def choose_scopes(
     return Choice(frozenset(chosen), tuple(unavailable))
 
 
-def with_offline_access(
-    scopes: ScopeSet, enabled: ScopeSet | None, avoided: ScopeSet = frozenset()
+def with_always_asked(
+    scopes: ScopeSet, always: ScopeSet, enabled: ScopeSet | None, avoided: ScopeSet = frozenset()
 ) -> ScopeSet:
-    """Add `offline_access`, unless the app is known not to have it, or it is to be avoided."""
-    if OFFLINE_ACCESS in avoided or (enabled is not None and OFFLINE_ACCESS not in enabled):
-        return scopes
-    return scopes | {OFFLINE_ACCESS}
+    """Add what every link asks for, except what the app is known not to have, and what is to be avoided."""
+    usable = always if enabled is None else always & enabled
+    return scopes | (usable - avoided)

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from bot.core.builtin_commands import AUTHORIZE
 from bot.core.calls import CallStatus, DeferredCall, Step, WaitsFor
 from bot.core.cards import AdministratorCard
+from bot.core.decisions import SPREAD_RETRIES
 from bot.core.errors import LeaseLost
 from bot.core.language import Words
 from bot.core.messages import Content, NotSent
@@ -40,10 +41,13 @@ async def suspend_for_administrator(
     steps: Sequence[Step],
     *,
     named_by_platform: Iterable[Scope] = (),
+    guess: bool = False,
 ) -> None:
     """Suspend a claimed call until the app has scopes for `needs`, and tell its user and the administrators.
 
-    Administrators are asked only for scopes that the platform has named in a refusal or lists.
+    Administrators are asked only for scopes that the platform has named in a refusal or lists. `guess`: the platform does
+    not say that the app lacks them, but the user's consent did not help. Nothing then tells when they are enabled, so the
+    call is tried again with growing pauses.
     """
     platform = bot.platform_of(call.user)
     enabled = await platform.enabled_scopes()
@@ -61,11 +65,13 @@ async def suspend_for_administrator(
         return
     # The administrators come first, so that the note to the user is true.
     known = await reach_administrators(bot, begun, call)
-    waits = replies.waiting_for_administrator(typed(call), words, known=known)
+    waits = replies.waiting_for_administrator(typed(call), words, known=known, guess=guess)
     told = [note(bot, call, waits, "administrator", private=True)]
     again = None
     admins: Sequence[UserKey] = ()
-    if is_contradicted(needs, enabled):
+    if guess:
+        again = moment + pause_after(max(1, call.attempts - SPREAD_RETRIES))
+    elif is_contradicted(needs, enabled):
         again = moment + pause_after(call.attempts)
         if call.attempts >= ATTEMPTS_BEFORE_REPORT:
             still = still_refused(typed(call), words)

@@ -15,14 +15,14 @@ from urllib.parse import quote
 from bot.core.api import ApiCall, Json, Outcome, Refused, Unreachable
 from bot.core.cards import Card
 from bot.core.events import Outage, Received
-from bot.core.language import Words
+from bot.core.language import Language, Words
 from bot.core.messages import Content, Destination, NotSent, Reply, Sent
 from bot.core.network import STRAIGHT, Network
 from bot.core.oauth import DeviceAnswer, DeviceCode, TokenProblem, TokenRefused, TokenSet
 from bot.core.people import Identity, UserKey
 from bot.core.platform import PlatformLimits, ScopeApplication
 from bot.core.retry import SECOND, backoff
-from bot.core.scopes import MAX_SCOPES_PER_LINK, Scope, ScopeSet
+from bot.core.scopes import MAX_SCOPES_PER_LINK, OFFLINE_ACCESS, Scope, ScopeSet
 from bot.core.secrets import Secret
 from bot.lark import cards, doctor_checks, messages, reactions
 from bot.lark.api import call, call_as_user
@@ -68,6 +68,7 @@ class LarkPlatform:
     limits = LIMITS
     webhook_path = "/lark/events"
     callback_path = "/oauth/lark/callback"
+    always_asked = frozenset({OFFLINE_ACCESS})
     in_client = ClientPage()
 
     def __init__(
@@ -190,10 +191,10 @@ class LarkPlatform:
 
     # --- messages of the bot
 
-    def render_reply(self, reply: Reply) -> Content:
+    def render_reply(self, reply: Reply, language: Language = "en") -> Content:
         return render_reply(reply, self._links)
 
-    def render_card(self, card: Card) -> Content:
+    def render_card(self, card: Card, language: Language = "en") -> Content:
         return cards.render_card(card)
 
     async def send(self, destination: Destination, content: Content, key: str) -> Sent | NotSent:

@@ -88,12 +88,13 @@ class HttpClient:
         query: Mapping[str, str] | None = None,
         body: Json = None,
         form: Mapping[str, str] | None = None,
+        accept: str | None = None,
     ) -> HttpResponse | Unreachable:
         """Send a request once. Takes 10 seconds at most, follows no redirects and keeps no cookies.
 
         `auth` is an access token, which is masked in the response, or credentials for HTTP Basic. `body` is sent as JSON.
         """
-        headers: dict[str, str] = {}
+        headers: dict[str, str] = {} if accept is None else {hdrs.ACCEPT: accept}
         data: bytes | Mapping[str, str] | None = form
         token = auth if isinstance(auth, Secret) else None
         if token is not None:

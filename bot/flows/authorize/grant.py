@@ -27,9 +27,9 @@ from bot.core.words import replies
 from bot.flows import cards
 from bot.flows.authorize.revoke import revoke_tokens
 from bot.flows.bot import Bot, now
-from bot.flows.outbox import Draft, answer, deliver_all, draft, insert_all, typed
+from bot.flows.outbox import Draft, answer, can_change_cards, deliver_all, draft, insert_all, typed
 from bot.store import audit, calls, granted_scopes, grants, requests, users
-from bot.store.cards import claim_card
+from bot.store.cards import claim_card, move_card
 from bot.store.outbox import OutgoingMessage
 from bot.store.transaction import Connection
 
@@ -149,6 +149,8 @@ async def store_grant(bot: Bot, consent: Consented, tokens: TokenSet, identity: 
         lost = held - given - unasked - {OFFLINE_ACCESS}
         told = [lost_scopes_notice(bot, consent, lost)] if lost else []
         messages = released.messages + insert_all(c, bot, told)
+        if settled and released.rest and not can_change_cards(bot.platform_of(user)):
+            move_card(c, settled, moment)
         card = settled and claim_card(c, settled, bot.claim(moment))
         return AttemptEnd(result_of(refused, released, settled=bool(settled)), messages, card or None)
 
