@@ -35,8 +35,8 @@ class PlatformLimits:
     idempotency_window: timedelta
     """How long after the first attempt a message may be sent again with the same key without a second one appearing.
 
-    Zero if messages have no key. One that may have arrived is then sent again a few times nevertheless: users wait for it,
-    and a message that is lost costs them more than one that comes twice."""
+    Zero if messages have no key. One that may have arrived is then sent again a few times nevertheless: users wait for
+    it, and a message that is lost costs them more than one that comes twice."""
     card_edit_window: timedelta
     """How long after it was sent a card can be changed. Zero if it never can: changes are then told by messages."""
     message_interval: timedelta

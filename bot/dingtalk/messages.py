@@ -84,7 +84,7 @@ class Sender:
     async def send(
         self, destination: Destination, content: Content, key: str, session: ReplySession | None
     ) -> Sent | NotSent:
-        """Send a message on the first route that is open. `session`: of the message that it answers, if it may be used."""
+        """Send a message on the first route that is open. `session` is that of the message it answers, if any."""
         drawing, group = drawing_of(content), group_conversation(destination.chat_id)
         alone = destination.private or group is None
         if content.kind == CARD or any(each.action for each in drawing.buttons):

@@ -14,8 +14,8 @@ from bot.dingtalk.events import ReceivedMessage, ReplySession
 MAX_SESSIONS = 5000
 
 PROMPT_FOR = 20.0
-"""Seconds after the message in which an answer counts as prompt. The platform documents a lifetime of 90 minutes, but half
-a minute has been reported, and an answer that waited for a consent must not depend on it."""
+"""Seconds after the message in which an answer counts as prompt. The platform documents a lifetime of 90 minutes, but
+half a minute has been reported, and an answer that waited for a consent must not depend on it."""
 
 DOMAINS = ("dingtalk.com", "dingtalk.io")
 

@@ -188,11 +188,11 @@ async def suspend_for_consent(
             new_id=new_id(moment),
         )
         suspend(c, call, steps, Wait(WaitsFor.AUTHORIZATION, needs, request.id), moment)
-        if request.card_message_id is not None and asks_more_than_shown(request, live):
-            if not can_change_cards(bot.platform_of(call.user)):
-                # The earlier card does not name what is asked for now. Its link stays the same.
-                move_card(c, request.id, moment)
-                told.clear()
+        changed = request.card_message_id is not None and asks_more_than_shown(request, live)
+        if changed and not can_change_cards(bot.platform_of(call.user)):
+            # The earlier card does not name what is asked for now. Its link stays the same.
+            move_card(c, request.id, moment)
+            told.clear()
         claimed = claim_card(c, request.id, bot.claim(moment))
         if claimed is not None or call.chat.kind == "direct":
             return claimed, insert_all(c, bot, told)
