@@ -10,7 +10,6 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from bot import settings
-from bot.app import all_commands, lark, own_commands
 from bot.core.api import AppScopeMissing, Outcome, RateLimited, Refused, Unreachable
 from bot.core.commands import Registry
 from bot.core.errors import BotError, CommandMistake, ConfigurationError
@@ -23,6 +22,7 @@ from bot.lark.outcomes import OTHER_BRAND, WRONG_BRAND
 from bot.lark.platform import LarkPlatform
 from bot.lark.v3_token_endpoint import V3_ENDPOINT_PATH
 from bot.logs import redact
+from bot.platforms import LARK, all_commands, own_commands
 from bot.plugins import BrokenPlugin
 from bot.settings import OperatorSettings, Settings
 from bot.store import key_rotation
@@ -71,7 +71,7 @@ async def examine(environ: Mapping[str, str]) -> list[Finding]:
     found = [Finding("ok", "configuration", "every setting holds"), *warnings(loaded)]
     commands, broken = known_commands()
     found += broken
-    http, platform = HttpClient(loaded.network), lark(loaded)
+    http, platform = HttpClient(loaded.network), LARK.build(loaded)
     try:
         found += await side_by_side(database(loaded), reachability(loaded, http), credentials(loaded, http))
         found += proxies(loaded)
@@ -127,9 +127,9 @@ async def database_alone(environ: Mapping[str, str]) -> Sequence[Finding]:
 def known_commands() -> tuple[Registry, list[Finding]]:
     """Return all commands; only the built-in ones, with a finding, if a package's command cannot be used."""
     try:
-        return all_commands(), []
+        return all_commands(LARK), []
     except BrokenPlugin as error:
-        return own_commands(), [trouble("commands", error)]
+        return own_commands(LARK), [trouble("commands", error)]
 
 
 def warnings(loaded: OperatorSettings) -> list[Finding]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from importlib.metadata import EntryPoint, entry_points
 
 from bot.core.commands import NAME, Command
@@ -19,8 +19,12 @@ class BrokenPlugin(BotError):
     hint = "Fix or uninstall that package."
 
 
-def installed_commands(own: Iterable[Command]) -> tuple[Command, ...]:
-    """Return the commands of installed packages, sorted by name.
+DEFAULT_PLATFORM = "lark"
+"""The platform of a command that names none: packages that were written for one platform only."""
+
+
+def installed_commands(own: Iterable[Command], platform: str, known: Container[str]) -> tuple[Command, ...]:
+    """Return the commands of installed packages for a platform, sorted by name. `known` are all platforms.
 
     Raises BrokenPlugin for a command that cannot be used. The bot does not start without it, because it would then
     answer users of that command, and calls of it that wait for a consent, as if the command did not exist.
@@ -29,6 +33,13 @@ def installed_commands(own: Iterable[Command]) -> tuple[Command, ...]:
     found = []
     for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
         command = load(entry)
+        meant_for = command.platform or DEFAULT_PLATFORM
+        if meant_for not in known:
+            raise BrokenPlugin(
+                f"The command {command.typed} of {origin(entry)} is for the platform {meant_for!r}, which is unknown."
+            )
+        if meant_for != platform:
+            continue
         if command.name in taken:
             raise BrokenPlugin(
                 f"The command {command.typed} of {origin(entry)} is already defined by {taken[command.name]}."

@@ -17,9 +17,9 @@ from bot.core.events import Event, Outage, Received, Unauthentic
 from bot.core.language import Language, Words
 from bot.core.messages import Content, Destination, NotSent, Reply, Sent
 from bot.core.network import STRAIGHT, Network
-from bot.core.oauth import TokenRefused, TokenSet
+from bot.core.oauth import Approved, Denied, Malformed, TokenRefused, TokenSet, parse_callback
 from bot.core.people import Identity, UserKey
-from bot.core.platform import PlatformLimits
+from bot.core.platform import PlatformLimits, Webhook
 from bot.core.scopes import Scope, ScopeSet
 from bot.core.secrets import Secret
 from bot.core.times import Zone, zone_or
@@ -31,16 +31,16 @@ from bot.dingtalk.app_token import AppToken, with_token
 from bot.dingtalk.client_page import ClientPage
 from bot.dingtalk.drawings import CARD
 from bot.dingtalk.events import ReceivedMessage, Recipient, ReplySession
-from bot.dingtalk.frames import Frame, decode
+from bot.dingtalk.frames import Frame
 from bot.dingtalk.identities import Identities
 from bot.dingtalk.messages import CardTemplate, Sender
 from bot.dingtalk.oauth import OAuthClient
 from bot.dingtalk.outcomes import as_app, legacy_outcome_of
 from bot.dingtalk.posts import render_reply
 from bot.dingtalk.scope_descriptions import WELL_KNOWN, describe_scope
-from bot.dingtalk.scope_kinds import IDENTITY_SCOPE
+from bot.dingtalk.scope_kinds import IDENTITY_SCOPE, SCOPE_SYNTAX
 from bot.dingtalk.sessions import ReplySessions
-from bot.dingtalk.webhook import Parsed, WebhookKeys, receive, receive_frame
+from bot.dingtalk.webhook import Parsed, WebhookKeys, receive_click, receive_frame, receive_message
 from bot.transport.http_client import HttpClient
 
 log = logging.getLogger(__name__)
@@ -49,6 +49,11 @@ DOMAINS = ("dingtalk.com", "dingtalk.io")
 """Domains of the platform, to which the bot may link."""
 
 CONSOLE = "https://open-dev.dingtalk.com"
+
+CARD_WEBHOOK = "/dingtalk/cards"
+
+CODE_PARAMETERS = ("authCode", "code")
+"""The platform documents the first; its own clients take the second as well."""
 
 CALLBACK_ROUTE = "bot-that-asks"
 """The key under which the webhook for card callbacks is registered."""
@@ -71,7 +76,7 @@ def limits_with(template: CardTemplate | None) -> PlatformLimits:
         message_interval=MESSAGE_INTERVAL,
         # Undocumented, and "very short". The older code lives as long.
         code_lifetime=timedelta(minutes=5),
-        scopes_per_link=20,
+        scopes_per_link=SCOPE_SYNTAX.most_per_link,
     )
 
 
@@ -80,13 +85,12 @@ class DingTalkPlatform:
     connections."""
 
     name = "dingtalk"
-    webhook_path = "/dingtalk/events"
-    card_webhook_path = "/dingtalk/cards"
+    display_name = Words("DingTalk", "钉钉")
     callback_path = "/oauth/dingtalk/callback"
+    code_parameters = frozenset(CODE_PARAMETERS)
     token_endpoint = "v1.0"  # noqa: S105 - a version
     uses_pkce = signs_in_with_pkce = False
     always_asked = frozenset({IDENTITY_SCOPE})
-    in_client = ClientPage()
     chat_link = None
     device = narrowing = revocation = ephemeral = reactions = scope_applications = None
 
@@ -103,10 +107,16 @@ class DingTalkPlatform:
         oapi_url: str = "https://oapi.dingtalk.com",
         login_url: str = "https://login.dingtalk.com",
         public_url: str | None = None,
+        client_script: str = "",
         time_zone: str = "UTC",
         network: Network = STRAIGHT,
     ) -> None:
         self.app_id, self.corp_id = client_id, corp_id
+        self.in_client = ClientPage(client_id, corp_id, client_script)
+        self.webhooks: Mapping[str, Webhook] = {
+            "/dingtalk/events": self.receive_message,
+            CARD_WEBHOOK: self.receive_click,
+        }
         self._app = DingTalkApp(
             client_id, client_secret, corp_id, robot_code or client_id, api_url, oapi_url, login_url
         )
@@ -150,7 +160,7 @@ class DingTalkPlatform:
     async def _register_card_callbacks(self) -> None:
         body = {
             "callbackRouteKey": CALLBACK_ROUTE,
-            "callbackUrl": f"{self._public_url}{self.card_webhook_path}",
+            "callbackUrl": f"{self._public_url}{CARD_WEBHOOK}",
             "apiSecret": self._keys.card_secret.reveal(),
             "forceUpdate": True,
         }
@@ -170,11 +180,11 @@ class DingTalkPlatform:
 
     # --- what comes in
 
-    def receive(self, headers: Mapping[str, str], body: bytes) -> Received:
-        return self._noted(receive(self._keys, self._recipient, headers, body, time.time()))
+    def receive_message(self, headers: Mapping[str, str], body: bytes) -> Received:
+        return self._noted(receive_message(self._keys, self._recipient, headers, body, time.time()))
 
-    def parse(self, payload: bytes) -> Received:
-        return self.parse_frame(decode(payload.decode(errors="replace")))
+    def receive_click(self, headers: Mapping[str, str], body: bytes) -> Received:
+        return self._noted(receive_click(self._keys, self._recipient, headers, body, time.time()))
 
     def parse_frame(self, frame: Frame) -> Received:
         return self._noted(receive_frame(self._recipient, frame))
@@ -246,6 +256,9 @@ class DingTalkPlatform:
         return await self._sender.update_card(message_id, content)
 
     # --- authorization
+
+    def parse_callback(self, parameters: Mapping[str, str]) -> Approved | Denied | Malformed:
+        return parse_callback(parameters, CODE_PARAMETERS)
 
     def authorize_url(
         self, *, redirect_uri: str, scopes: ScopeSet, state: str, challenge: str | None, prompt: bool

@@ -1,8 +1,17 @@
-"""The kinds of scopes: those of APIs, and those of single fields, which the client's page asks for separately."""
+"""How scopes are written, and their kinds: those of APIs, and those of single fields, which are asked for separately."""
 
 from __future__ import annotations
 
-from bot.core.scopes import Scope, ScopeSet
+import re
+
+from bot.core.scopes import Scope, ScopeSet, ScopeSyntax
+
+SCOPE_SYNTAX = ScopeSyntax(
+    re.compile(r"(?=.{1,100}$)(?:[A-Z][A-Za-z0-9_]*(?:\.[A-Za-z0-9_]+)+|qyapi_[a-z0-9_]+)"),
+    # No limit is documented. Card and panel stay readable.
+    most_per_link=20,
+)
+"""How scopes are written: `Todo.Todo.Read`, and `qyapi_get_member` for older APIs."""
 
 IDENTITY_SCOPE = "Contact.User.Read"
 """Without it the bot cannot see who consented, so every request asks for it."""

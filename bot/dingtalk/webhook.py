@@ -69,28 +69,39 @@ def signature_of(key: str, message: str) -> str:
     return base64.b64encode(hmac.digest(key.encode(), message.encode(), "sha256")).decode()
 
 
-def receive(
+def receive_message(
     keys: WebhookKeys, recipient: Recipient, headers: Mapping[str, str], body: bytes, now: float
 ) -> Parsed:
-    """Parse one webhook request. Never raises. The caller limits the size of the body.
+    """Parse one message that was posted. Never raises. The caller limits the size of the body.
 
-    The order of checks is: signature, age, fields. A click has no id, so it is known by what was signed and sent.
+    The order of checks is: signature, age, fields.
     """
-    is_card = CARD_SIGN in headers
-    signed = keys.signs_card(headers) if is_card else keys.signs_message(headers)
-    if not signed:
-        return Unauthentic(
-            "the signature does not match" if is_card or SIGN in headers else "not signed", 401
-        )
-    timestamp = headers.get(CARD_TIMESTAMP if is_card else TIMESTAMP, "")
+    data = authenticated(keys.signs_message(headers), SIGN in headers, headers.get(TIMESTAMP, ""), body, now)
+    if isinstance(data, Unauthentic):
+        return data
+    return parse_message(recipient, f"webhook-{str(data.get('msgId'))[:200]}", data)
+
+
+def receive_click(
+    keys: WebhookKeys, recipient: Recipient, headers: Mapping[str, str], body: bytes, now: float
+) -> Parsed:
+    """As `receive_message`, for a click. It has no id, so it is known by what was signed and sent."""
+    timestamp = headers.get(CARD_TIMESTAMP, "")
+    data = authenticated(keys.signs_card(headers), CARD_SIGN in headers, timestamp, body, now)
+    if isinstance(data, Unauthentic):
+        return data
+    return parse_click(recipient, f"click-{timestamp}-{hashlib.sha256(body).hexdigest()[:32]}", data)
+
+
+def authenticated(
+    matches_signature: bool, is_signed: bool, timestamp: str, body: bytes, now: float
+) -> dict[str, Any] | Unauthentic:
+    """Return the JSON object in the body of a request."""
+    if not matches_signature:
+        return Unauthentic("the signature does not match" if is_signed else "not signed", 401)
     if not is_fresh(timestamp, now):
         return Unauthentic("the signed timestamp is stale or ahead", 401)
-    data = parse_object(body)
-    if data is None:
-        return Unauthentic("signed, but not a JSON object", 400)
-    if is_card:
-        return parse_click(recipient, f"click-{timestamp}-{hashlib.sha256(body).hexdigest()[:32]}", data)
-    return parse_message(recipient, f"webhook-{str(data.get('msgId'))[:200]}", data)
+    return parse_object(body) or Unauthentic("signed, but not a JSON object", 400)
 
 
 def is_fresh(timestamp: str, now: float) -> bool:

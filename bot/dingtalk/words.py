@@ -61,25 +61,37 @@ PANEL_ERRORS: Mapping[int, Words] = {
     400004: said("The request was not valid.", "请求无效。", TELL_OPERATORS),
     400005: said("The request was not valid.", "请求无效。", TELL_OPERATORS),
     400006: said("The app's client ID is missing.", "缺少应用的 Client ID。", TELL_OPERATORS),
-    400007: said("The organization is missing (DINGTALK_CORP_ID).", "缺少组织（DINGTALK_CORP_ID）。", TELL_OPERATORS),
+    400007: said(
+        "The organization is missing (DINGTALK_CORP_ID).", "缺少组织（DINGTALK_CORP_ID）。", TELL_OPERATORS
+    ),
     400008: said(
         "DingTalk doesn't know who you are. Sign in to DingTalk again.",
         "钉钉无法识别你的身份，请重新登录钉钉。",
         TRY_AGAIN,
     ),
     500101: said(
-        "DingTalk doesn't know this app (DINGTALK_CLIENT_ID).", "钉钉中没有此应用（DINGTALK_CLIENT_ID）。", TELL_OPERATORS
+        "DingTalk doesn't know this app (DINGTALK_CLIENT_ID).",
+        "钉钉中没有此应用（DINGTALK_CLIENT_ID）。",
+        TELL_OPERATORS,
     ),
     500102: said("This app has no permissions at all.", "此应用没有任何权限。", TELL_DEVELOPERS),
     500103: said("DingTalk couldn't read the app's information.", "钉钉无法读取应用信息。", TRY_AGAIN),
     500104: said("This app doesn't have this permission yet.", "此应用尚未添加该权限。", TELL_DEVELOPERS),
-    500105: said("DingTalk couldn't read the vendor's organization.", "钉钉无法读取服务商的组织信息。", TRY_AGAIN),
-    500201: said("DingTalk doesn't know one of these permissions.", "其中一项权限在钉钉中不存在。", TELL_OPERATORS),
+    500105: said(
+        "DingTalk couldn't read the vendor's organization.", "钉钉无法读取服务商的组织信息。", TRY_AGAIN
+    ),
+    500201: said(
+        "DingTalk doesn't know one of these permissions.", "其中一项权限在钉钉中不存在。", TELL_OPERATORS
+    ),
     500202: said(
-        "A field permission was requested as an API permission.", "字段权限被当作接口权限申请。", TELL_OPERATORS
+        "A field permission was requested as an API permission.",
+        "字段权限被当作接口权限申请。",
+        TELL_OPERATORS,
     ),
     500203: said(
-        "An API permission was requested as a field permission.", "接口权限被当作字段权限申请。", TELL_OPERATORS
+        "An API permission was requested as a field permission.",
+        "接口权限被当作字段权限申请。",
+        TELL_OPERATORS,
     ),
     500204: said(
         "These permissions are for users, not for the whole organization.",
@@ -98,5 +110,5 @@ PANEL_ERRORS: Mapping[int, Words] = {
     ),
     500404: said("DingTalk couldn't save your authorization.", "钉钉未能保存你的授权。", TRY_AGAIN),
 }
-"""What the client's authorization panel means by a code, and who has to do what. The panel shows the code to the user, and
-tells the page only that it failed."""
+"""What the client's authorization panel means by a code, and who has to do what. The panel shows it to the user alone:
+the page is only told that it failed."""

@@ -7,6 +7,7 @@ import logging
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 
 from bot.core.builtin_commands import AUTHORIZE
 from bot.core.calls import CallStatus, DeferredCall, Step, WaitsFor
@@ -122,7 +123,7 @@ async def reach_administrators(bot: Bot, wait: ScopeWait, call: DeferredCall) ->
     keys = [key for admin in admins for key in keys_of_card(bot, admin, wait.id)]
 
     def read(c: Connection) -> bool:
-        found = [outbox.find(c, key) for key in keys]
+        found = [outbox.find(c, platform.app, key) for key in keys]
         return any(each is not None and each.message_id is not None for each in found)
 
     return await bot.database.read(read)
@@ -220,7 +221,7 @@ async def release_enabled(bot: Bot, platform: Platform, *, asked_by_administrato
     """Release the calls whose scopes the app has by now, and return their number. Free while no call waits."""
 
     def read(c: Connection) -> tuple[list[DeferredCall], list[ScopeWait]]:
-        return waiting_calls(c), scope_waits.waiting(c, platform.name, platform.app_id)
+        return waiting_calls(c, platform.app), scope_waits.waiting(c, platform.name, platform.app_id)
 
     found, waits = await bot.database.read(read)
     waiting = await only_genuine(bot, found)
@@ -292,19 +293,20 @@ async def apply(bot: Bot, user: UserKey) -> ScopeApplication:
 # --- the administrators' cards --------------------------------------------------------------------------------
 
 
-async def show_due_cards(bot: Bot, platform: Platform) -> None:
+async def show_due_cards(bot: Bot) -> None:
     """Draw the administrators' cards that are due: one for each administrator and scope set.
 
     A card that a crash or the platform interrupts is due again when its lease expires.
     """
-    claim = bot.claim(app=platform.app)
-    due = await bot.database.write(lambda c: claim_due_administrator_cards(c, claim, limit=5))
-    await asyncio.gather(*(show_cards(bot, platform, wait) for wait in due))
+    for platform in bot.platforms.values():
+        claim = bot.claim(platform.app)
+        due = await bot.database.write_one(partial(claim_due_administrator_cards, claim=claim, limit=5))
+        await asyncio.gather(*(show_cards(bot, platform, wait) for wait in due))
 
 
 async def show_cards(bot: Bot, platform: Platform, wait: ScopeWait, also: DeferredCall | None = None) -> None:
     """Show the cards of a wait to all administrators. `also` is a call that is about to wait for these scopes."""
-    found = await bot.database.read(waiting_calls)
+    found = await bot.database.read(partial(waiting_calls, app=platform.app))
     waiting = [call for call in found if call.genuine and is_about(wait, call)]
     waiting += [also] if also is not None else []
     if also is None and not wait.scopes <= named(*(call.needs for call in waiting)):
@@ -329,7 +331,7 @@ async def show_cards(bot: Bot, platform: Platform, wait: ScopeWait, also: Deferr
 
 def described(bot: Bot, call: DeferredCall) -> str:
     """Return the command as administrators see it."""
-    command = bot.commands.get(call.command)
+    command = bot.commands_of(call.user).get(call.command)
     try:
         more = command.told(call.arguments) if command else ""
     except Exception as error:
@@ -338,8 +340,8 @@ def described(bot: Bot, call: DeferredCall) -> str:
     return f"{typed(call)} {more}".rstrip()
 
 
-def waiting_calls(c: Connection) -> list[DeferredCall]:
-    return calls.waiting_for(c, WaitsFor.ADMINISTRATOR, limit=MAX_WAITING_CALLS)
+def waiting_calls(c: Connection, app: str) -> list[DeferredCall]:
+    return calls.waiting_for(c, app, WaitsFor.ADMINISTRATOR, limit=MAX_WAITING_CALLS)
 
 
 MAX_WAITING_CALLS = 200
@@ -379,7 +381,7 @@ async def show_as(
     bot: Bot, admin: UserKey, card: AdministratorCard, key: str, content: Content
 ) -> bool | NotSent:
     """`show_to` for one delivery key. Returns `NotSent` if its card can no longer be changed."""
-    before = await bot.database.read(lambda c: outbox.find(c, key))
+    before = await bot.database.read(lambda c: outbox.find(c, admin.app, key))
     if before is None:
         if not card.waiting:
             # It was enabled or given up before this administrator was told.

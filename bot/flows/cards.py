@@ -163,10 +163,10 @@ def notice(device: DeviceAuthorization) -> Words | None:
             return None
 
 
-async def show_card(bot: Bot, request_id: str) -> None:
+async def show_card(bot: Bot, app: str, request_id: str) -> None:
     """Claim a request's card, and draw it until it shows the current version."""
     while True:
-        request = await bot.database.write_one(partial(claim_card, request=request_id, claim=bot.claim()))
+        request = await bot.database.write_one(partial(claim_card, request=request_id, claim=bot.claim(app)))
         if request is None:
             return
         if not await draw(bot, request):
@@ -176,7 +176,7 @@ async def show_card(bot: Bot, request_id: str) -> None:
 async def show_claimed(bot: Bot, request: AuthorizationRequest, asked: DeferredCall | None = None) -> None:
     """Draw a card that is claimed already. `asked` is the call that has just asked for it, if one has."""
     if await draw(bot, request, asked):
-        await show_card(bot, request.id)
+        await show_card(bot, request.user.app, request.id)
 
 
 async def draw(bot: Bot, request: AuthorizationRequest, asked: DeferredCall | None = None) -> bool:
@@ -437,7 +437,7 @@ async def replace_card(bot: Bot, request: AuthorizationRequest) -> None:
 
     fresh = await bot.database.write(work)
     if fresh is not None:
-        await show_card(bot, fresh.id)
+        await show_card(bot, fresh.user.app, fresh.id)
 
 
 async def waiting_calls(
@@ -462,7 +462,7 @@ def group_notes(bot: Bot, waiting: Sequence[DeferredCall], *, in_group: bool) ->
         if call.chat.kind == "group"
         and call.waits_for in {None, WaitsFor.AUTHORIZATION}
         and not call.consents
-        and (command := bot.commands.get(call.command)) is not None
+        and (command := bot.commands_of(call.user).get(call.command)) is not None
     ]
 
 
@@ -484,7 +484,6 @@ def card_destination(request: AuthorizationRequest, waiting: Sequence[DeferredCa
 
 async def show_due_cards(bot: Bot) -> None:
     """Draw cards that are due: after a crash, a failure of the platform, or a change by another process."""
-    claim = bot.claim()
-    due = await bot.database.write(lambda c: claim_due_cards(c, claim, limit=20))
+    due = await bot.claim_due(claim_due_cards, limit=20)
     # Concurrently, so that no lease expires while the platform is slow.
     await asyncio.gather(*(show_claimed(bot, request) for request in due))

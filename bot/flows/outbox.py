@@ -44,7 +44,7 @@ class Draft:
 
     def insert(self, connection: Connection, bot: Bot) -> OutgoingMessage | None:
         """Insert the message. Returns None if a message with its key exists: another worker sends it, or has sent it."""
-        claim = bot.claim()
+        claim = bot.claim(self.message.user.app)
         if not outbox.add(connection, self.message, now=claim.now, claim=claim):
             return None
         return outbox.claimed(self.message, claim.now)
@@ -447,8 +447,7 @@ REPLACEMENT_FOR = {"answer": answer_refused, "confirmation_card": card_refused}
 
 async def deliver_due(bot: Bot) -> None:
     """Send messages that are due: postponed ones, and those of a worker that is gone."""
-    claim = bot.claim()
-    due = await bot.database.write_one(lambda c: outbox.claim_due(c, claim, limit=20))
+    due = await bot.claim_due(outbox.claim_due, limit=20)
     # Concurrently: in sequence, the leases of the last would expire while the platform is slow.
     await asyncio.gather(*(deliver(bot, message) for message in due))
 

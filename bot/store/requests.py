@@ -28,7 +28,18 @@ from bot.store.card_versions import REQUEST_CARD_CHANGED
 from bot.store.keyring import Keyring
 from bot.store.queue import pruning, settled_before
 from bot.store.schema import authorization_requests, deferred_calls
-from bot.store.statements import LIMIT, app_of, bind, is_live, literal, may_become, of_app, status_is
+from bot.store.statements import (
+    LIMIT,
+    apps_of,
+    bind,
+    in_each_app,
+    is_live,
+    literal,
+    may_become,
+    of_app,
+    of_own_apps,
+    status_is,
+)
 from bot.store.transaction import announce, keyring_of
 
 requests = authorization_requests
@@ -130,7 +141,7 @@ _live = is_live(requests, RequestStatus)
 GET = _select.where(_this)
 GET_LOCKED = GET.with_for_update()
 BY_TICKET = _select.where(
-    of_app(requests), requests.c.ticket_digest == bind("digest", requests.c.ticket_digest)
+    of_own_apps(requests), requests.c.ticket_digest == bind("digest", requests.c.ticket_digest)
 )
 LIVE_OF = _select.where(_of_user, _live)
 LIVE_OF_LOCKED = LIVE_OF.with_for_update()
@@ -148,7 +159,7 @@ def get_locked(connection: Connection, request: str) -> AuthorizationRequest | N
 
 def find_by_ticket(connection: Connection, ticket_digest: str) -> AuthorizationRequest | None:
     """Return the request of a ticket; None also for one that is not genuine, or another app's."""
-    found = _one(connection, BY_TICKET, {"own_app": app_of(connection), "digest": ticket_digest})
+    found = _one(connection, BY_TICKET, {"own_apps": apps_of(connection), "digest": ticket_digest})
     return found if found is not None and found.ticket is not None else None
 
 
@@ -541,7 +552,10 @@ def expired(connection: Connection, now: datetime, limit: int) -> list[Authoriza
 
     An attempt that began in time does not keep its request open, but its consent still counts.
     """
-    return _all(connection, EXPIRED, {"own_app": app_of(connection), "now": now, "limit": limit})
+    keyring = keyring_of(connection)
+    return [
+        request_of(row, keyring) for row in in_each_app(connection, EXPIRED, {"now": now, "limit": limit})
+    ]
 
 
 # --- attempts --------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from sqlalchemy import (
     Connection,
     FromClause,
     Integer,
+    Row,
     Text,
     bindparam,
     cast,
@@ -41,21 +42,39 @@ def bind(name: str, column: Column[Any], *, expanding: bool = False) -> BindPara
     return bindparam(name, type_=column.type, expanding=expanding)
 
 
-APP = "bot_app"
-"""The execution option of a connection that holds the app."""
+APPS = "bot_apps"
+"""The execution option of a connection that holds the apps of the process."""
 
 
-def app_of(connection: Connection) -> str:
-    """Return the app whose rows this connection may claim, expire and delete. Every statement that does so names it."""
-    app: str = connection.get_execution_options().get(APP, "")
-    if not app:
+def apps_of(connection: Connection) -> tuple[str, ...]:
+    """Return the apps whose rows this connection may find, claim, expire and delete, each as platform and app id."""
+    apps: tuple[str, ...] = connection.get_execution_options().get(APPS, ())
+    if not apps:
         raise RuntimeError("This database was opened for no app.")
-    return app
+    return apps
 
 
 def of_app(table: FromClause) -> ColumnElement[bool]:
-    """The condition of everything that claims, expires or deletes: the row is the app's own (see `app_of`)."""
+    """The condition of everything that claims, expires or deletes: the row is of the app that is bound.
+
+    One app, also where the process has several: the indexes of due rows begin with the app, and their order would be
+    lost over several (see `in_each_app`).
+    """
     return table.c.app == bindparam("own_app", type_=Text)
+
+
+def of_own_apps(table: FromClause) -> ColumnElement[bool]:
+    """The condition of what finds a row by a secret, which does not name the app: the row is of one of the process's."""
+    return table.c.app.in_(bindparam("own_apps", type_=Text, expanding=True))
+
+
+def in_each_app(connection: Connection, statement: Any, values: Mapping[str, Any]) -> list[Row[Any]]:
+    """Execute a statement with the condition `of_app` for each of the process's apps; return the rows of all."""
+    return [
+        row
+        for app in apps_of(connection)
+        for row in connection.execute(statement, {**values, "own_app": app}).all()
+    ]
 
 
 def of_app_or_untold(table: FromClause) -> ColumnElement[bool]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -63,15 +63,15 @@ def _plain(value: Any) -> Any:
 
 
 def counts(
-    connection: Connection, now: datetime, app: str | None = None
+    connection: Connection, now: datetime, apps: Collection[str] | None = None
 ) -> dict[str, tuple[str, dict[str, int]]]:
-    """Return for each gauge its help text, and the numbers of unsettled rows by status, of one app or of all."""
+    """Return for each gauge its help text, and the numbers of unsettled rows by status, of some apps or of all."""
 
     def by_status(table: Any, condition: Any) -> dict[str, int]:
-        return _by_status(connection, table, condition & _of(table, app))
+        return _by_status(connection, table, condition & _of(table, apps))
 
     return {
-        "calls": ("Calls that are not settled", _live_calls(connection, app)),
+        "calls": ("Calls that are not settled", _live_calls(connection, apps)),
         "authorization_requests": (
             "Authorization requests that are not settled",
             by_status(asked, LIVE_REQUEST),
@@ -87,25 +87,29 @@ def counts(
         ),
         "replicas": (
             "Replicas that serve this database",
-            {"live": len(_replicas(connection, now, app))},
+            {"live": len(_replicas(connection, now, apps))},
         ),
     }
 
 
-def _of(table: Any, app: str | None) -> ColumnElement[bool]:
-    return true() if app is None else table.c.app == app
+def _of(table: Any, apps: Collection[str] | None) -> ColumnElement[bool]:
+    return true() if apps is None else table.c.app.in_(apps)
 
 
-def _replicas(connection: Connection, now: datetime, app: str | None = None) -> list[Row]:
+def _replicas(connection: Connection, now: datetime, apps: Collection[str] | None = None) -> list[Row]:
     """Return the running replicas with their apps."""
     live = [each.id for each in replica_rows.live(connection, now - HEARTBEATS_COUNT_FOR)]
     served = schema.replicas.c
     query = (
         select(served.id, served.app, served.host, served.started_at, served.heartbeat_at)
-        .where(served.id.in_(live), _of(schema.replicas, app))
+        .where(served.id.in_(live))
         .order_by(served.started_at)
     )
-    return _rows(connection, query)
+    return [
+        row
+        for row in _rows(connection, query)
+        if apps is None or not replica_rows.apps_in(row["app"]).isdisjoint(apps)
+    ]
 
 
 def apps(connection: Connection) -> list[str]:
@@ -130,12 +134,12 @@ LIVE_REQUEST = is_live(asked, RequestStatus)
 UNSENT = is_live(outgoing_messages, MessageStatus)
 
 
-def _live_calls(connection: Connection, app: str | None) -> dict[str, int]:
+def _live_calls(connection: Connection, apps: Collection[str] | None) -> dict[str, int]:
     """Count each status separately: every status has an index, and all of them together have none."""
     count = select(func.count()).select_from(deferred_calls)
     found = {
         status.value: connection.execute(
-            count.where(status_is(deferred_calls, status), _of(deferred_calls, app))
+            count.where(status_is(deferred_calls, status), _of(deferred_calls, apps))
         ).scalar_one()
         for status in live(CallStatus)
     }

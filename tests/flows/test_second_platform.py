@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,16 +16,16 @@ from aiohttp import web
 from sqlalchemy import text
 
 from bot.core.api import ApiCall
-from bot.core.builtin_commands import builtin_commands
+from bot.core.builtin_commands import PlatformWords, builtin_commands
 from bot.core.cards import Face
-from bot.core.commands import Ask, Command, Steps
+from bot.core.commands import Ask, Command, Steps, registry
 from bot.core.events import MessageReceived
 from bot.core.language import Words
 from bot.core.messages import Chat, Reply, Span
 from bot.core.oauth import Approved
 from bot.core.people import UserKey
 from bot.core.platform import Platform
-from bot.core.scopes import any_of
+from bot.core.scopes import ScopeSyntax, any_of
 from bot.core.secrets import Secret
 from bot.flows.authorize.callback import complete
 from bot.flows.authorize.grant import CallbackResult
@@ -34,6 +35,7 @@ from bot.flows.chores import CHORES, repeat, show_cards_on_signal
 from bot.flows.intake import accept_event
 from bot.flows.worker import Worker
 from bot.lark.commands import COMMANDS as LARK_COMMANDS
+from bot.lark.commands import WORDS as LARK_WORDS
 from bot.lark.platform import LarkPlatform
 from bot.sandbox.lark.sample_tenant import WEI, sample_tenant
 from bot.sandbox.lark.server import build_platform
@@ -58,7 +60,9 @@ def my_day(ask: Ask) -> Steps:
 
 
 DAY = Command("day", my_day, Words("", ""), needs=lambda _: any_of("Contact.Read"))
-COMMANDS = {each.name: each for each in (*builtin_commands(LARK_COMMANDS), *LARK_COMMANDS, DAY)}
+TINY_WORDS = PlatformWords(ScopeSyntax(re.compile(r"[A-Z]\w+\.[A-Z]\w+"), 5), "/authorize Contact.Read")
+LARK_REGISTRY = registry(*builtin_commands(LARK_COMMANDS, LARK_WORDS), *LARK_COMMANDS)
+TINY_REGISTRY = registry(*builtin_commands([DAY], TINY_WORDS), DAY)
 
 
 @dataclass
@@ -66,17 +70,17 @@ class World:
     tenant: Tenant
     lark: LarkPlatform
     tiny: TinyPlatform
-    bots: dict[str, Bot]
+    bot: Bot
 
     async def say(self, user: UserKey, words: str) -> None:
         moment = now()
         chat = Chat(f"chat of {user.open_id}", "direct")
         message = MessageReceived(new_id(moment), user, chat, new_id(moment), words, moment, "en")
-        await accept_event(self.bots[user.app], message)
+        await accept_event(self.bot, message)
 
     async def link_of(self, user: UserKey) -> dict[str, str]:
         """The query of the platform's page to which the link of the user's open request leads."""
-        bot = self.bots[user.app]
+        bot = self.bot
         live = await until(lambda: bot.database.read(lambda c: requests.live_of(c, user)))
         assert live.ticket
         found = await find_open_request(bot, live.ticket.reveal())
@@ -121,25 +125,21 @@ async def world(database_url: str) -> AsyncIterator[World]:
         )
         await stack.enter_async_context(lark)
         platforms: dict[str, Platform] = {lark.app: lark, tiny.app: tiny}
-        bots: dict[str, Bot] = {}
-        for name in platforms:
-            # One for each app: a connection claims the rows of one.
-            database = await open_database(database_url, Keyring([key]), name)
-            stack.push_async_callback(database.close)
-            bots[name] = Bot(
-                database=database,
-                platforms=platforms,
-                commands=COMMANDS,
-                worker=f"worker of {name}",
-                public_url=PUBLIC,
-                key_ids=database.key_ids,
-                admins={},
-                authorization_ttl=timedelta(minutes=5),
-                deferred_ttl=timedelta(hours=1),
-            )
-        for bot in bots.values():
-            await stack.enter_async_context(at_work(bot))
-        yield World(tenant, lark, tiny, bots)
+        database = await open_database(database_url, Keyring([key]), *platforms)
+        stack.push_async_callback(database.close)
+        bot = Bot(
+            database=database,
+            platforms=platforms,
+            commands={lark.app: LARK_REGISTRY, tiny.app: TINY_REGISTRY},
+            worker="worker",
+            public_url=PUBLIC,
+            key_ids=database.key_ids,
+            admins={},
+            authorization_ttl=timedelta(minutes=5),
+            deferred_ttl=timedelta(hours=1),
+        )
+        await stack.enter_async_context(at_work(bot))
+        yield World(tenant, lark, tiny, bot)
 
 
 async def test_both_loops_run_side_by_side(world: World):
@@ -148,7 +148,7 @@ async def test_both_loops_run_side_by_side(world: World):
     mia = world.tiny.user_key("staff 4711", "corp 1")
     await asyncio.gather(authorize_on_lark(world, wei), authorize_on_tiny(world, mia))
     for user in (wei, mia):
-        found = await world.bots[user.app].database.read(lambda c, user=user: grants.find(c, user))
+        found = await world.bot.database.read(lambda c, user=user: grants.find(c, user))
         assert found is not None
         assert (found.refresh_token is not None) == (user is wei)
     assert {user.app for user, _ in world.tiny.sent.values()} == {world.tiny.app}
@@ -166,13 +166,13 @@ async def authorize_on_lark(world: World, wei: UserKey) -> None:
         challenge=page["code_challenge"],
         challenge_method=page["code_challenge_method"],
     )
-    result = await complete(world.bots[wei.app], Approved(Secret(page["state"]), Secret(code.code)))
+    result = await complete(world.bot, world.lark, Approved(Secret(page["state"]), Secret(code.code)))
     assert result is CallbackResult.AUTHORIZED
     await until(lambda: status_of(world, wei, "succeeded"))
 
 
 async def authorize_on_tiny(world: World, mia: UserKey) -> None:
-    tiny, bot = world.tiny, world.bots[mia.app]
+    tiny, bot = world.tiny, world.bot
     await world.say(mia, "/day")
     held: frozenset[str] = frozenset()
     for lacking in ("Contact.Read", "Calendar.Read"):
@@ -182,7 +182,7 @@ async def authorize_on_tiny(world: World, mia: UserKey) -> None:
         assert set(page["scope"].split()) == {lacking}
         held |= {lacking}
         code = tiny.consent(mia.open_id, held)
-        result = await complete(bot, Approved(Secret(page["state"]), Secret(code)))
+        result = await complete(bot, tiny, Approved(Secret(page["state"]), Secret(code)))
         assert result is CallbackResult.AUTHORIZED
     await until(lambda: status_of(world, mia, "succeeded"))
     grant = await bot.database.read(lambda c: grants.find(c, mia))
@@ -202,5 +202,5 @@ async def authorize_on_tiny(world: World, mia: UserKey) -> None:
 
 async def status_of(world: World, user: UserKey, status: str) -> bool:
     query = text("SELECT status FROM deferred_calls WHERE user_key = :user")
-    found = await world.bots[user.app].database.read(lambda c: c.execute(query, {"user": str(user)}).scalar())
+    found = await world.bot.database.read(lambda c: c.execute(query, {"user": str(user)}).scalar())
     return bool(found == status)

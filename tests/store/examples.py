@@ -14,7 +14,7 @@ from bot.store import grants, inbox, users
 from bot.store.ids import new_id
 from bot.store.inbox import NewCall
 from bot.store.queue import Claim
-from bot.store.statements import app_of
+from bot.store.statements import apps_of
 from bot.store.transaction import Connection, Database
 
 NOW = datetime(2026, 3, 1, 9, 30, 0, 123456, tzinfo=UTC)
@@ -42,6 +42,12 @@ def a_call(user: UserKey = ANNA, *, asked_at: datetime = NOW, message_id: str | 
         time_zone=None,
         expires_at=TOMORROW,
     )
+
+
+def app_of(c: Connection) -> str:
+    """The app of a connection that is open for one."""
+    (app,) = apps_of(c)
+    return app
 
 
 def claim_by(c: Connection, worker: str = "w", now: datetime = NOW, until: datetime = SOON) -> Claim:

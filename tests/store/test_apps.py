@@ -48,10 +48,9 @@ from bot.store.cards import claim_due_administrator_cards, claim_due_cards
 from bot.store.keyring import Keyring, new_key
 from bot.store.opening import open_database, upgrade
 from bot.store.outbox import NewMessage
-from bot.store.statements import app_of
 from bot.store.transaction import Database
 from tests.history import past_allowed
-from tests.store.examples import ANNA, LATER, NOW, SOON, TOMORROW, a_call, ask, claim_by
+from tests.store.examples import ANNA, LATER, NOW, SOON, TOMORROW, a_call, app_of, ask, claim_by
 from tests.store.test_keys import fill
 from tests.store.test_migrations import AGO, everything, own, to_revision, user
 from tests.store.test_migrations import call as old_call
@@ -149,11 +148,11 @@ LOOKS: dict[str, Callable[[Connection], Any]] = {
     "urgent claim": lambda c: claims.claim_next(c, claim_by(c, "w2", FAR, FAR), urgent_only=True),
     "lines": lambda c: claims.call_up(c, FAR),
     "messages": lambda c: outbox.claim_due(c, claim_by(c, "w2", FAR, FAR), 10),
-    "message": lambda c: outbox.find(c, ANNA.open_id),
+    "message": lambda c: outbox.find(c, app_of(c), ANNA.open_id),
     "cards": lambda c: claim_due_cards(c, claim_by(c, "w2", FAR, FAR), 10),
     "interim words": lambda c: calls.due_for_interim(c, FAR, 10),
-    "for the administrator": lambda c: calls.waiting_for(c, WaitsFor.ADMINISTRATOR, 10),
-    "question": lambda c: calls.all_by_message(c, "om_1"),
+    "for the administrator": lambda c: calls.waiting_for(c, app_of(c), WaitsFor.ADMINISTRATOR, 10),
+    "question": lambda c: calls.all_by_message(c, app_of(c), "om_1"),
     "stranded consents": lambda c: attempts.stranded(c, claim_by(c, "w2", FAR, FAR), 10),
     "overdue calls": lambda c: calls.overdue(c, FAR, 10),
     "expired requests": lambda c: requests.expired(c, FAR, 10),
@@ -174,13 +173,13 @@ LOOKS: dict[str, Callable[[Connection], Any]] = {
     "retention": lambda c: retention.prune(c, LONG_AGO + timedelta(days=95)),
     "take-over": lambda c: takeover.from_everyone(c, NOW, LEASE),
     "link": lambda c: requests.find_by_ticket(c, _digest(f"ticket of {ANNA.open_id}")),
-    "state": lambda c: attempts.consumed_before(c, f"state of {ANNA.open_id}"),
+    "state": lambda c: attempts.consumed_before(c, app_of(c), f"state of {ANNA.open_id}"),
     "callback": lambda c: attempts.consume(c, "another state", claim_by(c, "w2", NOW, FAR), code=None),
-    "state sent back": lambda c: attempts.reject(c, f"state of {ANNA.open_id}", "used", NOW),
+    "state sent back": lambda c: attempts.reject(c, app_of(c), f"state of {ANNA.open_id}", "used", NOW),
     "session": lambda c: sessions.find(c, f"session of {ANNA.open_id}", NOW),
     "sign-out": lambda c: sessions.end(c, f"session of {ANNA.open_id}"),
     "numbers": lambda c: {
-        name: n for name, (_, n) in views.counts(c, NOW, app_of(c)).items() if any(n.values())
+        name: n for name, (_, n) in views.counts(c, NOW, [app_of(c)]).items() if any(n.values())
     },
 }
 """What looks for rows without naming a person, as another app does it: it finds nothing."""

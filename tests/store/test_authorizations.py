@@ -20,6 +20,7 @@ from bot.store.schema import authorization_requests
 from bot.store.transaction import Database
 from tests.store.examples import (
     ANNA,
+    APP,
     BEN,
     LATER,
     NOW,
@@ -279,8 +280,8 @@ async def test_of_many_who_come_back_with_one_state_one_is_let_through(database:
     assert through[0].verifier == Secret("verifier")
     assert through[0].scopes == CALENDAR
     assert (await get(database, request)).status is RequestStatus.REDEEMING
-    assert await database.read(lambda c: attempts.consumed_before(c, "s1")) == "redeeming"
-    assert await database.read(lambda c: attempts.consumed_before(c, "s2")) is None
+    assert await database.read(lambda c: attempts.consumed_before(c, APP, "s1")) == "redeeming"
+    assert await database.read(lambda c: attempts.consumed_before(c, APP, "s2")) is None
 
 
 async def test_who_comes_back_too_late_is_not_let_through(database: Database) -> None:
@@ -288,7 +289,7 @@ async def test_who_comes_back_too_late_is_not_let_through(database: Database) ->
     request = await opened(database)
     await attempted(database, request)
     assert await consumed(database, now=LATER) is None
-    assert await database.read(lambda c: attempts.consumed_before(c, "s1")) == "live"
+    assert await database.read(lambda c: attempts.consumed_before(c, APP, "s1")) == "live"
     assert (await get(database, request)).status is RequestStatus.OPEN
 
 
@@ -504,10 +505,10 @@ async def test_of_many_that_send_a_used_state_back_one_is_audited(database: Data
     await meet(database)
     await attempted(database, await opened(database))
     rejected = await asyncio.gather(
-        *(database.write(lambda c: attempts.reject(c, "s1", "used", NOW)) for _ in range(8))
+        *(database.write(lambda c: attempts.reject(c, APP, "s1", "used", NOW)) for _ in range(8))
     )
     assert sorted(rejected) == [False] * 7 + [True]
-    assert not await database.write(lambda c: attempts.reject(c, "unknown", "used", NOW))
+    assert not await database.write(lambda c: attempts.reject(c, APP, "unknown", "used", NOW))
     entries = text("SELECT count(*) FROM audit_log WHERE action = 'callback_rejected'")
     assert await database.read(lambda c: c.execute(entries).scalar()) == 1
 

@@ -12,7 +12,6 @@ WELCOME_SUMMARY = Words("introduce myself", "自我介绍")
 PERMISSIONS_SUMMARY = Words("what you've authorized, and until when", "查看你的授权及有效期")
 AUTHORIZE_SUMMARY = Words("authorize permissions ahead of time", "提前授权")
 AUTHORIZE_USAGE = Words("SCOPE…", "权限标识…")
-AUTHORIZE_EXAMPLE = "/authorize calendar:calendar:readonly task:task:read"
 CANCEL_SUMMARY = Words("cancel pending requests", "取消等待中的命令")
 REVOKE_SUMMARY = Words("take back everything you've authorized", "撤销全部授权")
 

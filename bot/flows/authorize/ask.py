@@ -193,7 +193,7 @@ async def suspend_for_consent(
             # The earlier card does not name what is asked for now. Its link stays the same.
             move_card(c, request.id, moment)
             told.clear()
-        claimed = claim_card(c, request.id, bot.claim(moment))
+        claimed = claim_card(c, request.id, bot.claim(call.user.app, moment))
         if claimed is not None or call.chat.kind == "direct":
             return claimed, insert_all(c, bot, told)
         if request.card_shown < request.card_wanted:

@@ -76,7 +76,7 @@ def begin(
         request.user,
         scopes=link_scopes(bot, request),
         new_id=new_id(moment),
-        claim=bot.claim(moment),
+        claim=bot.claim(request.user.app, moment),
     )
     if fresh is not None:
         requests.stamp_opened(c, request.id, moment)
@@ -144,8 +144,7 @@ async def retry_with_other_scopes(bot: Bot, device: DeviceAuthorization, refusal
 
 async def continue_due(bot: Bot) -> None:
     """Continue device authorizations that are due: for their next poll, or after a crash or a failure."""
-    claim = bot.claim()
-    due = await bot.database.write(lambda c: device_authorizations.claim_due(c, claim, BATCH_SIZE))
+    due = await bot.claim_due(device_authorizations.claim_due, limit=BATCH_SIZE)
     # Concurrently: in sequence, the leases of the last would expire while the platform is slow.
     await asyncio.gather(*(continue_one(bot, device) for device in due))
 

@@ -151,7 +151,7 @@ async def store_grant(bot: Bot, consent: Consented, tokens: TokenSet, identity: 
         messages = released.messages + insert_all(c, bot, told)
         if settled and released.rest and not can_change_cards(bot.platform_of(user)):
             move_card(c, settled, moment)
-        card = settled and claim_card(c, settled, bot.claim(moment))
+        card = settled and claim_card(c, settled, bot.claim(user.app, moment))
         return AttemptEnd(result_of(refused, released, settled=bool(settled)), messages, card or None)
 
     end = await bot.write_until_stored(work)
