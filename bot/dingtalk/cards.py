@@ -142,7 +142,7 @@ class Drawer:
             case Face.FAILED:
                 body = self._about(card_words.FAILED_BODY, card)
                 if card.failure:
-                    body = markdown.escape(self._say(card.failure))
+                    body = markdown.escape(one_line(self._say(card.failure), 400))
                 return self._plain(card_words.FAILED_TITLE, body)
 
     def _waiting(self, card: AuthorizationCard) -> Drawing:
