@@ -12,7 +12,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 
 from aiohttp import web
@@ -31,7 +31,7 @@ from bot.flows.bot import Bot, now
 from bot.flows.chores import CHORES, repeat, show_cards_on_signal
 from bot.flows.time_limit import show_what_hangs
 from bot.flows.worker import Worker
-from bot.platforms import Connection, Entry, all_commands, configured
+from bot.platforms import Connection, admins_of, all_commands, configured
 from bot.settings import Settings, exposed_database
 from bot.store import replicas, views
 from bot.store.ids import new_id
@@ -75,18 +75,13 @@ async def assembled(settings: Settings, refit: Refit = unchanged) -> AsyncIterat
             worker=f"{socket.gethostname()}-{os.getpid()}-{new_id(now())[-6:]}",
             public_url=settings.public_url or "",
             key_ids=seal.key_ids,
-            admins={app: admins_of(entry, settings, entries) for app, entry in by_app.items()},
+            admins={app: admins_of(entry, settings) for app, entry in by_app.items()},
             authorization_ttl=settings.authorization_ttl,
             deferred_ttl=settings.deferred_ttl,
             time_zone=settings.time_zone,
         )
         database.on_work(bot.signals.calls.set)
         yield refit(bot)
-
-
-def admins_of(entry: Entry, settings: Settings, entries: Sequence[Entry]) -> tuple[str, ...]:
-    """Return the configured administrators of a platform: all of them if it is the only one."""
-    return tuple(each for each in settings.admins if len(entries) == 1 or entry.is_user_id(each))
 
 
 def keyring_from(settings: Settings) -> Keyring:

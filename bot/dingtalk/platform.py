@@ -24,7 +24,7 @@ from bot.core.scopes import Scope, ScopeSet
 from bot.core.secrets import Secret
 from bot.core.times import Zone, zone_or
 from bot.core.trusted_links import TrustedLinks
-from bot.dingtalk import cards
+from bot.dingtalk import cards, doctor_checks
 from bot.dingtalk.api import TOKEN_HEADER, USERS_ME, call, call_legacy
 from bot.dingtalk.app import DingTalkApp
 from bot.dingtalk.app_token import AppToken, with_token
@@ -156,6 +156,27 @@ class DingTalkPlatform:
         await self._token.close()
         await self._http.close()
         await self._plain_http.close()
+
+    # --- for `bot doctor`
+
+    async def check_credentials(self) -> Outcome | None:
+        return await doctor_checks.check_credentials(self._token)
+
+    async def check_stream(self) -> str | None:
+        return await doctor_checks.check_stream(
+            self._plain_http, self._app.api_url, self.app_id, self._app.secret
+        )
+
+    async def check_lookups(self) -> Outcome | None:
+        return await doctor_checks.check_lookups(self.call_legacy)
+
+    async def open_login_page(self, redirect_uri: str) -> int | Unreachable:
+        return await doctor_checks.open_login_page(self._plain_http, self._oauth, redirect_uri)
+
+    async def check_template(self) -> Outcome | None:
+        return await doctor_checks.check_template(
+            self.call_as_app, self._template.id if self._template else ""
+        )
 
     async def _register_card_callbacks(self) -> None:
         body = {
