@@ -88,7 +88,7 @@ class DingTalkPlatform:
     display_name = Words("DingTalk", "钉钉")
     callback_path = "/oauth/dingtalk/callback"
     code_parameters = frozenset(CODE_PARAMETERS)
-    token_endpoint = "v1.0"  # noqa: S105 - a version
+    token_endpoint = "v1"  # noqa: S105 - a version
     uses_pkce = signs_in_with_pkce = False
     always_asked = frozenset({IDENTITY_SCOPE})
     chat_link = None
@@ -279,6 +279,9 @@ class DingTalkPlatform:
     # --- authorization
 
     def parse_callback(self, parameters: Mapping[str, str]) -> Approved | Denied | Malformed:
+        """Parse the parameters. A code that comes by both names is one code."""
+        if parameters.get("authCode") and parameters.get("authCode") == parameters.get("code"):
+            parameters = {name: value for name, value in parameters.items() if name != "code"}
         return parse_callback(parameters, CODE_PARAMETERS)
 
     def authorize_url(

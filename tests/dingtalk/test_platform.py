@@ -97,6 +97,8 @@ def test_the_link_asks_for_openid_and_corpid_before_the_scopes(world):
     [
         ({"authCode": "a", "state": "s"}, Approved),
         ({"code": "a", "state": "s"}, Approved),
+        ({"authCode": "a", "code": "a", "state": "s"}, Approved),
+        ({"authCode": "a", "code": "b", "state": "s"}, Malformed),
         ({"error": "access_denied", "state": "s"}, Denied),
         ({"state": "s"}, Malformed),
         ({"authCode": "a"}, Malformed),
