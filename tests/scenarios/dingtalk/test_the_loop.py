@@ -192,7 +192,7 @@ async def test_an_expired_token_is_refreshed_once(world: DingTalkWorld):
     await world.say(world.sam, "/me")
     await world.authorize_in_client(world.sam, await world.card_for(world.sam))
     await world.told(world.sam, world.sam.mobile)
-    await world.control("tokens/expire", person=world.sam.user_id, access=True, refresh=False)
+    await world.control("tokens/expire", person=world.sam.user_id, which="access")
     asked = [await world.say(world.sam, "/me") for _ in range(3)]
     await world.until(
         lambda: (
@@ -216,7 +216,7 @@ async def test_a_dead_refresh_token_is_asked_for_anew(world: DingTalkWorld):
     await world.say(world.sam, "/me")
     await world.authorize_in_client(world.sam, await world.card_for(world.sam))
     await world.told(world.sam, world.sam.mobile)
-    await world.control("tokens/expire", person=world.sam.user_id, access=True, refresh=True)
+    await world.control("tokens/expire", person=world.sam.user_id, which="both")
     asked = await world.say(world.sam, "/me")
     await world.authorize_in_client(world.sam, await world.fresh_card(world.sam, asked))
     await world.told(world.sam, world.sam.mobile, asked)
