@@ -31,7 +31,7 @@ FaultKind = Literal[
 ]
 FAULT_KINDS = get_args(FaultKind)
 
-LOST_AUTHORIZATION = "lost_authorization"
+LOST_AUTHORIZATION = web.RequestKey("lost_authorization", bool)
 """Marks a request whose authorizing header is ignored."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

@@ -22,6 +22,7 @@ GROUP = "cidLaunchCrewSandbox0000000000=="
 
 TEMPLATE_ID = "1366a1eb-bc54-4859-ac88-517c56a9acb1.schema"
 """The template with markdown and buttons that the official Python SDK ships."""
+TEMPLATE_VARIABLES = ["title", "markdown", "tips", "logo", "sys_full_json_obj"]
 
 NOT_ADDED = ("Storage.File.Read", "VideoConference.Conference.Read", "Document.WorkspaceDocument.Read")
 PC_AGENT = (
@@ -120,7 +121,7 @@ def sample_tenant(clock: Clock | None = None) -> Tenant:
     for person in sample_people():
         tenant.add_person(person)
     tenant.chats[GROUP] = Chat(GROUP, "group", "Launch crew", [WEI, ADA, SAM])
-    tenant.templates[TEMPLATE_ID] = CardTemplate(TEMPLATE_ID)
+    tenant.templates[TEMPLATE_ID] = CardTemplate(TEMPLATE_ID, list(TEMPLATE_VARIABLES))
     fill_work_data(tenant)
     return tenant
 

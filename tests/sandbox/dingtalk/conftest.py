@@ -41,6 +41,7 @@ class Answer:
 class World:
     tenant: Tenant
     client: Any
+    streams: list["Stream"] = field(default_factory=list)
 
     async def request(self, method: str, path: str, token: str | None = None, **kwargs: Any) -> Answer:
         headers = kwargs.pop("headers", {})
@@ -153,7 +154,8 @@ class World:
     async def connect(self, *topics: str, events: bool = False) -> "Stream":
         opened = await self.ticket(*topics, events=events)
         socket = await self.client.session.ws_connect(opened["endpoint"], params={"ticket": opened["ticket"]})
-        return Stream(socket)
+        self.streams.append(Stream(socket))
+        return self.streams[-1]
 
 
 @dataclass
@@ -194,7 +196,10 @@ async def world() -> AsyncIterator[World]:
     app = build_platform(tenant)
     add_page_api(app, DingTalkEmulator(tenant))
     async with TestClient(TestServer(app)) as client:
-        yield World(tenant, client)
+        world = World(tenant, client)
+        yield world
+        for stream in world.streams:
+            await stream.socket.close()
 
 
 @dataclass

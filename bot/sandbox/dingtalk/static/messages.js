@@ -3,7 +3,10 @@
 import { el, externalLink, icon, webAddress } from "/sandbox/static/dom.js";
 import { markdown } from "/sandbox/static/markdown.js";
 
-document.head.append(el("link", { rel: "stylesheet", href: "/sandbox/dingtalk/static/messages.css" }));
+// The page scrolls to its newest message once, so it must not be drawn without its styles.
+await new Promise((resolve) => {
+  document.head.append(el("link", { rel: "stylesheet", href: "/sandbox/dingtalk/static/messages.css", onload: resolve, onerror: resolve }));
+});
 
 const CLIENT_LINK = "dingtalk://dingtalkclient/";
 
