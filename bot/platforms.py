@@ -249,6 +249,6 @@ def all_commands(entry: Entry, page: str | None = None) -> Registry:
 
     `page`: the link to "My permissions", if any.
     """
-    others = installed_commands(own_commands(entry).values(), entry.name, ENTRIES)
+    others = installed_commands(own_commands(entry).values(), entry.name, entry.words.scopes, ENTRIES)
     mine = (*entry.commands, *others)
     return registry(*builtin_commands(mine, entry.words, page), *mine)

@@ -7,6 +7,7 @@ from importlib.metadata import EntryPoint, entry_points
 
 from bot.core.commands import NAME, Command
 from bot.core.errors import BotError
+from bot.core.scopes import ScopeSyntax
 from bot.flows.time_limit import limited
 
 GROUP = "bot.commands"
@@ -23,7 +24,9 @@ DEFAULT_PLATFORM = "lark"
 """The platform of a command that names none: packages that were written for one platform only."""
 
 
-def installed_commands(own: Iterable[Command], platform: str, known: Container[str]) -> tuple[Command, ...]:
+def installed_commands(
+    own: Iterable[Command], platform: str, scopes: ScopeSyntax, known: Container[str]
+) -> tuple[Command, ...]:
     """Return the commands of installed packages for a platform, sorted by name. `known` are all platforms.
 
     Raises BrokenPlugin for a command that cannot be used. The bot does not start without it, because it would then
@@ -46,7 +49,21 @@ def installed_commands(own: Iterable[Command], platform: str, known: Container[s
             )
         taken[command.name] = origin(entry)
         found.append(limited(command))
+        if wrong := scope_of_no_platform(found[-1], scopes):
+            raise BrokenPlugin(
+                f"The needs of {command.typed} of {origin(entry)}: {wrong!r} is not the name of a scope of {platform}."
+            )
     return tuple(found)
+
+
+def scope_of_no_platform(command: Command, scopes: ScopeSyntax) -> str | None:
+    """Return what a command needs, without arguments, and what no scope of its platform looks like."""
+    try:
+        named = [scope for clause in command.needs("") for scope in clause]
+    except Exception:
+        # It may need arguments. What it needs with some is checked when it runs.
+        return None
+    return next((scope for scope in named if not scopes.matches(scope)), None)
 
 
 def load(entry: EntryPoint) -> Command:

@@ -16,7 +16,7 @@ from bot.core.command_testing import after
 from bot.core.commands import Ask, Command, Result, advance
 from bot.core.messages import Chat, Reply
 from bot.core.people import UserKey
-from bot.doctor import requirements
+from bot.doctor_lark import requirements
 from bot.lark.events import PARSERS
 from bot.platforms import LARK, all_commands
 from tests.driving import NOW

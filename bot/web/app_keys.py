@@ -53,11 +53,27 @@ def platform_at(request: web.Request) -> Platform | None:
     return None
 
 
+PLATFORM_PARAMETER = "with"
+"""The parameter of the query that names the visitor's platform, where there are several."""
+
+
 def platform_of(request: web.Request) -> Platform | None:
-    """Return the platform of a visitor: by the path, by the client, or because there is only one. None: not known."""
+    """Return the platform of a visitor, or None if it is not known.
+
+    The path tells it, else the client that opens the page, else the query; or there is only one.
+    """
     platforms = list(request.app[BOT].platforms.values())
-    only = platforms[0] if len(platforms) == 1 else None
-    return platform_at(request) or client_platform(request) or only
+    if len(platforms) == 1:
+        return platforms[0]
+    named = request.query.get(PLATFORM_PARAMETER)
+    chosen = next((each for each in platforms if each.name == named), None)
+    return platform_at(request) or client_platform(request) or chosen
+
+
+def with_platform(request: web.Request, path: str, platform: Platform) -> str:
+    """Add the visitor's platform to the path of a page, if there are several."""
+    several = len(request.app[BOT].platforms) > 1
+    return f"{path}?{PLATFORM_PARAMETER}={platform.name}" if several else path
 
 
 def require_platform(request: web.Request) -> Platform:

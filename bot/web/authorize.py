@@ -14,7 +14,7 @@ from bot.flows.authorize.grant import CallbackResult
 from bot.flows.authorize.open import LinkUnavailable, find_open_request, open_link
 from bot.flows.bot import Bot
 from bot.web import login
-from bot.web.app_keys import BOT, platform_at, platform_of, require_platform
+from bot.web.app_keys import BOT, client_platform, platform_at, platform_of, require_platform, with_platform
 from bot.web.pages import (
     CALLBACK_ERROR,
     CALLBACK_PAGES_BY_OUTCOME,
@@ -24,7 +24,7 @@ from bot.web.pages import (
     show,
     show_outcome,
 )
-from bot.web.request_headers import is_cross_site_without_click, is_in_client, is_preview
+from bot.web.request_headers import is_cross_site_without_click, is_preview
 
 TICKET = re.compile(r"[A-Za-z0-9_-]{43}")
 
@@ -40,17 +40,17 @@ async def open_ticket(request: web.Request) -> web.Response:
     found = await find_request(bot, ticket)
     platform = platform_of(request) if isinstance(found, LinkUnavailable) else bot.platform_of(found.user)
     page = None if found is LinkUnavailable.UNKNOWN or platform is None else platform.in_client
-    if page is not None and is_in_client(request) and "browser" not in request.query:
+    if page is not None and platform is client_platform(request) and "browser" not in request.query:
         # The fragment keeps the ticket out of logs on the way and the page's URL equal to the registered one. That page
         # also says why a link is unavailable: it can close itself.
         return web.Response(status=302, headers={"Location": f"{page.page_path}#{ticket}"})
     if isinstance(found, LinkUnavailable):
-        return show(request, UNAVAILABLE_LINK_PAGES[found])
+        return show(request, UNAVAILABLE_LINK_PAGES[found], platform)
     if is_cross_site_without_click(request):
         return show(request, confirmation_page("browser" in request.query))
     target = await open_link(bot, found)
     if isinstance(target, LinkUnavailable):
-        return show(request, UNAVAILABLE_LINK_PAGES[target])
+        return show(request, UNAVAILABLE_LINK_PAGES[target], platform)
     return web.Response(status=302, headers={"Location": target})
 
 
@@ -84,7 +84,8 @@ async def complete_attempt(request: web.Request) -> web.Response:
         return reject_malformed(request)
     if kind_of(response.state) is AttemptKind.SIGN_IN:
         return await login.callback(request, platform, response)
-    return login.redirect(f"{RESULT_PATH}/{(await complete(bot, platform, response)).value}")
+    outcome = await complete(bot, platform, response)
+    return login.redirect(with_platform(request, f"{RESULT_PATH}/{outcome.value}", platform))
 
 
 def reject_malformed(request: web.Request) -> web.Response:

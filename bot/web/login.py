@@ -9,9 +9,8 @@ from bot.core.platform import Platform
 from bot.flows.account import sign_in
 from bot.flows.account.sign_in import SignedIn, SignInFailure, StartedSignIn
 from bot.flows.bot import Bot
-from bot.web.app_keys import BOT, client_platform, platform_of
+from bot.web.app_keys import BOT, client_platform, platform_of, with_platform
 from bot.web.pages import (
-    CHOICE_PARAMETER,
     LINK_PREVIEW_PAGE,
     SIGN_IN_PAGE,
     SIGN_IN_PAGES_BY_OUTCOME,
@@ -46,20 +45,13 @@ async def start(request: web.Request) -> web.Response:
     client = client_platform(request)
     if client is not None and client.in_client is not None and "browser" not in request.query:
         return redirect(f"{client.in_client.page_path}#{IN_CLIENT_FRAGMENT}")
-    platform = chosen_platform(request)
+    platform = platform_of(request)
     if platform is None:
         return show(request, SIGN_IN_PAGE)
     started, url = sign_in.start_in_browser(bot, platform)
     response = redirect(url)
     set_attempt_cookie(response, bot, started)
     return response
-
-
-def chosen_platform(request: web.Request) -> Platform | None:
-    """Return the platform to sign in with: the client's, else the one whose button was pressed, else the only one."""
-    name = request.query.get(CHOICE_PARAMETER)
-    named = [each for each in request.app[BOT].platforms.values() if each.name == name]
-    return client_platform(request) or (named[0] if named else platform_of(request))
 
 
 def redirect(target: str) -> web.Response:
@@ -96,7 +88,7 @@ async def callback(
     """The callback of a sign-in: redirects to a page whose address holds neither code nor state."""
     result = await complete(request, platform, authorization)
     if isinstance(result, SignInFailure):
-        return redirect(f"/login/{result.value}")
+        return redirect(with_platform(request, f"/login/{result.value}", platform))
     response = redirect(f"{ACCOUNT_PATH}?{SIGNED_IN}")
     set_session_cookie(response, request.app[BOT], result)
     return response

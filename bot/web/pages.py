@@ -13,12 +13,13 @@ from typing import Literal
 from aiohttp import web
 
 from bot.core.language import Words
+from bot.core.platform import Platform
 from bot.core.words import pages as words
 from bot.core.words.pages import PageWords
 from bot.flows.account.sign_in import SignInFailure
 from bot.flows.authorize.grant import CallbackResult
 from bot.flows.authorize.open import LinkUnavailable
-from bot.web.app_keys import BOT, platform_of
+from bot.web.app_keys import BOT, platform_of, with_platform
 from bot.web.rendering import render
 
 Tone = Literal["good", "calm", "bad"]
@@ -94,8 +95,6 @@ CALLBACK_PAGES: dict[CallbackResult, Page] = {
 
 
 LOGIN_PATH = "/login"
-CHOICE_PARAMETER = "with"
-"""The parameter of the query that names the platform to sign in with."""
 
 
 def failed_sign_in(status: int, tone: Tone, page_words: PageWords) -> Page:
@@ -137,14 +136,22 @@ CALLBACK_PAGES_BY_OUTCOME = {
 SIGN_IN_PAGES_BY_OUTCOME = {outcome.value: page for outcome, page in SIGN_IN_PAGES.items()}
 
 
-def show(request: web.Request, page: Page) -> web.Response:
-    """Render a page in the language of the request, with the other language below it in small."""
-    platform = platform_of(request)
+def show(request: web.Request, page: Page, platform: Platform | None = None) -> web.Response:
+    """Render a page in the language of the request, with the other language below it in small.
+
+    `platform` is that of the visitor; None: as the request tells.
+    """
+    platform = platform or platform_of(request)
     if page.switch_account and platform is not None:
         page = replace(page, button=Button(words.SWITCH_ACCOUNT, platform.account_link))
-    if page.button is not None and page.button.path == LOGIN_PATH and platform is None:
-        page = replace(page, button=None, choices=sign_in_choices(request))
-    return render(request, "message.html", status=page.status, page=page)
+    button = page.button
+    if button is not None and button.path == LOGIN_PATH:
+        if platform is None:
+            page = replace(page, button=None, choices=sign_in_choices(request))
+        else:
+            path = with_platform(request, LOGIN_PATH, platform)
+            page = replace(page, button=Button(button.label, path))
+    return render(request, "message.html", status=page.status, platform=platform, page=page)
 
 
 def sign_in_choices(request: web.Request) -> tuple[Button, ...]:
@@ -152,7 +159,7 @@ def sign_in_choices(request: web.Request) -> tuple[Button, ...]:
     return tuple(
         Button(
             words.SIGN_IN_WITH.format(platform=each.display_name),
-            f"{LOGIN_PATH}?{CHOICE_PARAMETER}={each.name}",
+            with_platform(request, LOGIN_PATH, each),
         )
         for each in request.app[BOT].platforms.values()
     )

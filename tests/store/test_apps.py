@@ -48,6 +48,7 @@ from bot.store.cards import claim_due_administrator_cards, claim_due_cards
 from bot.store.keyring import Keyring, new_key
 from bot.store.opening import open_database, upgrade
 from bot.store.outbox import NewMessage
+from bot.store.queue import Claim
 from bot.store.transaction import Database
 from tests.history import past_allowed
 from tests.store.examples import ANNA, LATER, NOW, SOON, TOMORROW, a_call, app_of, ask, claim_by
@@ -202,6 +203,72 @@ async def test_nothing_of_another_app_is_found_claimed_expired_or_deleted(
     assert not found, found
     assert await database.read(lambda c: rows_of(c, ANNA.app)) == before
     assert await database.write(LOOKS[look]), "This would have found nothing anyway."
+
+
+@pytest.fixture
+async def both(database: Database, key: str) -> AsyncIterator[Database]:
+    """The same database, as a process that serves both apps has it open."""
+    opened = await open_database(database.url, Keyring([key]), ZOE.app, ANNA.app)
+    yield opened
+    await opened.close()
+
+
+FOR_EACH_APP = [
+    *("lines", "interim words", "overdue calls", "expired requests", "expired openings", "retention"),
+    *("link", "session", "sign-out", "take-over"),
+    *(name for name in LOOKS if name.startswith("old ")),
+]
+"""The looks that name no app, and that a process makes once for all its apps."""
+
+
+@pytest.mark.parametrize("look", FOR_EACH_APP)
+async def test_a_process_that_serves_several_apps_finds_what_each_has(
+    database: Database, both: Database, look: str
+) -> None:
+    await fill_with_all(database, ANNA)
+    assert await both.write(LOOKS[look])
+
+
+async def test_a_process_that_serves_several_apps_touches_no_third(both: Database, key: str) -> None:
+    third = replace(ANNA, app_id="cli_3")
+    another = await open_database(both.url, Keyring([key]), third.app)
+    await fill_with_all(another, third)
+    before = await both.read(lambda c: rows_of(c, third.app))
+    for look in FOR_EACH_APP:
+        assert not await both.write(LOOKS[look]), look
+    assert await both.read(lambda c: rows_of(c, third.app)) == before
+    await another.close()
+
+
+async def test_a_replica_of_several_apps_is_forgotten_when_each_of_them_is_taken_over(
+    database: Database, other: Database, both: Database
+) -> None:
+    await both.write(lambda c: replicas.heartbeat(c, "gone", "host", ["k"], NOW))
+    for person in (ANNA, ZOE):
+        await ask(both, person)
+        held = Claim(person.app, "gone", NOW, SOON)
+        assert await both.write_one(lambda c, claim=held: claims.claim_next(c, claim))
+
+    def take_over(c: Connection) -> dict[str, int] | None:
+        return takeover.from_replica(c, "gone", NOW, NOW, LEASE)
+
+    assert await database.write(take_over) == {"calls": 1}
+    assert await database.write(take_over) is None
+    (row,) = await both.read(lambda c: c.execute(select(schema.replicas)).all())
+    assert row.app == ZOE.app
+    assert await other.write(take_over) == {"calls": 1}
+    assert await both.read(lambda c: c.execute(select(schema.replicas)).all()) == []
+
+
+async def test_a_replica_is_counted_for_each_of_its_apps(
+    database: Database, other: Database, both: Database
+) -> None:
+    await both.write(lambda c: replicas.heartbeat(c, "r", "host", ["k"], NOW))
+    for each in (database, other, both):
+        found = await each.read(lambda c, each=each: views.counts(c, NOW, each.apps))
+        assert found["replicas"][1] == {"live": 1}
+    found = await both.read(lambda c: views.counts(c, NOW, ["lark:cli_3"]))
+    assert found["replicas"][1] == {"live": 0}
 
 
 async def test_each_app_finds_its_own_beside_the_others(database: Database, other: Database) -> None:
