@@ -72,8 +72,12 @@ def test_the_settings_table_is_the_readmes() -> None:
 
 
 def test_every_setting_has_a_field_and_every_field_a_setting() -> None:
-    fields = set(settings.Settings.__dataclass_fields__) - {"warnings", "network"}
-    assert {each.field for each in settings.TABLE} == fields
+    fields = set(settings.Settings.__dataclass_fields__) - {"warnings", "network"} - settings.PLATFORMS.keys()
+    assert {each.field for each in settings.BOT} == fields
+    assert settings.PLATFORMS.keys() == {"lark", "dingtalk"}
+    assert {each.field for each in settings.LARK} == set(settings.LarkSettings.__dataclass_fields__)
+    assert {each.field for each in settings.DINGTALK} == set(settings.DingTalkSettings.__dataclass_fields__)
+    assert (*settings.LARK, *settings.DINGTALK, *settings.BOT) == settings.TABLE
 
 
 def command_lines(of: argparse.ArgumentParser, words: str) -> Iterator[str]:

@@ -27,7 +27,7 @@ from bot.flows.bot import Bot, now
 from bot.flows.calls.suspend import Wait, only_genuine, suspend
 from bot.flows.outbox import answer, deliver_all, draft, insert_all, note, typed, withdraw
 from bot.store import audit, calls, outbox, scope_waits, seen_events
-from bot.store.cards import administrator_cards_shown, claim_due_administrator_cards
+from bot.store.cards import Drawn, shown
 from bot.store.outbox import OutgoingMessage
 from bot.store.scope_waits import ScopeWait
 from bot.store.transaction import Connection
@@ -84,7 +84,7 @@ async def suspend_for_administrator(
         suspend(c, call, steps, Wait(WaitsFor.ADMINISTRATOR, needs, retried_at=again), moment)
         app = (platform.name, platform.app_id)
         # The cards name this call already, unless the scopes have just been enabled.
-        wait = begun if scope_waits.is_open(c, *app, scopes) else scope_waits.open(c, *app, scopes, moment)
+        wait = begun if scope_waits.is_open(c, *app, scopes) else scope_waits.open(c, app, scopes, moment)
         content = platform.render_reply(publish_a_version(words))
         notices = [
             draft(bot, admin, content, kind="notice", key=f"{wait.id}/{admin.open_id[-12:]}")
@@ -102,9 +102,8 @@ def begin(
     """Open the wait that the administrators' cards show, or refuse the call at the user's daily limit."""
     if not may_report_scopes(c, call.user, scopes, moment):
         return refuse_call(c, bot, call, words, moment)
-    return scope_waits.open(
-        c, call.user.platform, call.user.app_id, scopes, moment, due_at=moment + bot.lease
-    )
+    app = (call.user.platform, call.user.app_id)
+    return scope_waits.open(c, app, scopes, moment, bot.claim(call.user.app, moment))
 
 
 CARD_TIMEOUT = 4.0
@@ -240,7 +239,7 @@ async def release_enabled(bot: Bot, platform: Platform, *, asked_by_administrato
 
 def is_recent(bot: Bot, wait: ScopeWait) -> bool:
     """Whether a call may have waited recently, so that the administrators' card has to be updated."""
-    return wait.cards_due_at is not None and wait.cards_due_at > now() - bot.deferred_ttl
+    return wait.card.due_at > now() - bot.deferred_ttl
 
 
 def may_go_on(call: DeferredCall, enabled: ScopeSet | None, *, asked: bool) -> bool:
@@ -300,7 +299,7 @@ async def show_due_cards(bot: Bot) -> None:
     """
     for platform in bot.platforms.values():
         claim = bot.claim(platform.app)
-        due = await bot.database.write_one(partial(claim_due_administrator_cards, claim=claim, limit=5))
+        due = await bot.database.write(partial(scope_waits.claim_due_cards, claim=claim, limit=5))
         await asyncio.gather(*(show_cards(bot, platform, wait) for wait in due))
 
 
@@ -326,7 +325,8 @@ async def show_cards(bot: Bot, platform: Platform, wait: ScopeWait, also: Deferr
     tenant = waiting[0].user.tenant_key if waiting else ""
     told = [await show_to(bot, platform.user_key(each, tenant), card) for each in admins]
     if told and all(told):
-        await bot.database.write(lambda c: administrator_cards_shown(c, wait))
+        drawn = Drawn(wait.id, wait.card.claim, wait.card.wanted)
+        await bot.database.write(lambda c: shown(c, drawn, now()))
 
 
 def described(bot: Bot, call: DeferredCall) -> str:

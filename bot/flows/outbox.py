@@ -127,7 +127,7 @@ def is_told_by_card(bot: Bot, call: DeferredCall, request: AuthorizationRequest,
     An ephemeral card cannot be changed. A call from a group is answered in the group while an ephemeral answer can be
     shown there; later the answer would be a direct message below the card.
     """
-    if request.card_message_id is None or request.card_ephemeral or request.ticket is None:
+    if request.card.message_id is None or request.card.ephemeral or request.ticket is None:
         return False
     if not can_change_cards(bot.platform_of(request.user)):
         return False

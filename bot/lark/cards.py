@@ -82,7 +82,7 @@ def draw_authorization(card: AuthorizationCard, longest: int) -> Json:
                 "yellow",
                 *([markdown(card_words.PARTLY_GRANTED), *listed(granted)] if granted else []),
                 markdown(card_words.PARTLY_REFUSED),
-                *listed(card.refused),
+                *listed(without_implied(card.refused)),
                 grey_note(card_words.PARTLY_AFTER),
             )
         case Face.DECLINED:
@@ -156,6 +156,7 @@ def text(card: AuthorizationCard, words: Words) -> Json:
             commands=command_list(card.commands),
             was_not="wasn't" if one else "weren't",
             needs="needs" if one else "need",
+            permissions="a permission" if len(without_implied(card.scopes)) == 1 else "permissions",
             it="it" if one else "them",
             until=local_time(card.expires_at),
         )
@@ -232,6 +233,7 @@ def draw_administrator(card: AdministratorCard, longest: int) -> Json:
         "people": mention_people(card.waiting),
         "wants": "wants" if len(card.waiting) == 1 else "want",
         "commands": command_list(card.commands),
+        "these": "this user permission" if len(card.scopes) == 1 else "these user permissions",
     }
     return frame(
         card_words.ASK_ADMINISTRATOR_TITLE,

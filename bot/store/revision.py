@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from bot.store.keyring import Keyring
 
-REVISION = "0015"
+REVISION = "0016"
 """The newest migration. A constant, because asking Alembic would make every start import it."""
 
 

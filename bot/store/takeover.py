@@ -53,7 +53,6 @@ QUEUES: Mapping[str, Queue] = {
     "attempts": attempts.QUEUE,
     "refreshes": grants.QUEUE,
     "revocations": revocations.QUEUE,
-    "administrators' cards": cards.WAIT_QUEUE,
 }
 
 

@@ -238,16 +238,17 @@ REQUEST_COLUMNS = (
     asked.c.expires_at,
     asked.c.settled_at,
     asked.c.failure,
-    asked.c.card_wanted,
-    asked.c.card_shown,
-    asked.c.card_attempts,
-    asked.c.card_sent_at,
+    schema.cards.c.wanted.label("card_wanted"),
+    schema.cards.c.shown.label("card_shown"),
+    schema.cards.c.attempts.label("card_attempts"),
+    schema.cards.c.sent_at.label("card_sent_at"),
 )
+REQUESTS = select(*REQUEST_COLUMNS).outerjoin(schema.cards, schema.cards.c.id == asked.c.id)
 
 
 def requests(connection: Connection, user: UserKey | None = None, *, limit: int = 100) -> list[Row]:
     """Return requests, newest first: all, or those of one user."""
-    query = select(*REQUEST_COLUMNS, asked.c.app).order_by(asked.c.id.desc()).limit(limit)
+    query = REQUESTS.add_columns(asked.c.app).order_by(asked.c.id.desc()).limit(limit)
     rows = _rows(connection, query if user is None else query.where(asked.c.user_key == user))
     return _saying_which_app(connection, rows)
 
@@ -345,7 +346,7 @@ def explain(connection: Connection, user: UserKey, now: datetime) -> Row:
     """Return all about one user: profile, grant, open request, waiting calls and their reasons, audit entries."""
     person = _rows(connection, select(*PERSON_COLUMNS).where(known.c.user_key == user))
     grant = _rows(connection, select(*GRANT_COLUMNS).where(grants.c.user_key == user))
-    open_request = _rows(connection, select(*REQUEST_COLUMNS).where(asked.c.user_key == user, LIVE_REQUEST))
+    open_request = _rows(connection, REQUESTS.where(asked.c.user_key == user, LIVE_REQUEST))
     waiting = (
         select(*CALL_COLUMNS)
         .where(deferred_calls.c.user_key == user, LIVE_CALL)

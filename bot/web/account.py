@@ -288,7 +288,7 @@ def story(held: HeldScope, at: FormatTime) -> tuple[Words, ...]:
         origin = words.SCOPE_INCLUDED
     if recorded.used_at is not None:
         return origin, words.SCOPE_LAST_USED.format(moment=at(recorded.used_at))
-    return (origin, words.SCOPE_NOT_USED) if recorded.asked_by else (origin,)
+    return origin, words.SCOPE_NOT_USED if recorded.asked_by else words.NO_COMMAND_USES_IT
 
 
 def validity(found: Permissions, at: FormatTime, moment: datetime) -> list[Words]:

@@ -44,14 +44,13 @@ from bot.store import (
     views,
 )
 from bot.store.attempts import NewAttempt
-from bot.store.cards import claim_due_administrator_cards, claim_due_cards
 from bot.store.keyring import Keyring, new_key
 from bot.store.opening import open_database, upgrade
 from bot.store.outbox import NewMessage
 from bot.store.queue import Claim
 from bot.store.transaction import Database
 from tests.history import past_allowed
-from tests.store.examples import ANNA, LATER, NOW, SOON, TOMORROW, a_call, app_of, ask, claim_by
+from tests.store.examples import ANNA, LATER, NOW, SOON, TOMORROW, a_call, app_of, ask, claim_by, open_request
 from tests.store.test_keys import fill
 from tests.store.test_migrations import AGO, everything, own, to_revision, user
 from tests.store.test_migrations import call as old_call
@@ -94,7 +93,7 @@ async def fill_with_all(database: Database, person: UserKey) -> None:
         c.execute(text(f"UPDATE deferred_calls SET urgent = true WHERE id = '{queued[1].id}'"))
         c.execute(text("UPDATE grants SET last_used_at = access_expires_at"))
         open_another(c, colleague)
-        scope_waits.open(c, person.platform, person.app_id, frozenset({"a:b"}), NOW)
+        scope_waits.open(c, (person.platform, person.app_id), frozenset({"a:b"}), NOW)
         settle_some(c, person)
         with past_allowed(c):
             c.execute(insert(schema.audit_log).values(at=LONG_AGO, action="x", detail="{}", app=person.app))
@@ -116,19 +115,19 @@ def settle_some(c: Connection, person: UserKey) -> None:
     assert revocations.done(c, revocations.add(c, person, Secret("over"), NOW), NOW)
     third = replace(person, open_id="ou_third")
     users.seen(c, third, language=None, union_id=None, now=NOW)
-    request = requests.open_request(
+    request = open_request(
         c, third, scopes=frozenset({"a:b"}), command="tasks", ticket=Secret(f"over {done.id}"), expires_at=TOMORROW,
-        now=NOW, new_id=f"over-{done.id}",
+        now=NOW,
     )  # fmt: skip
-    assert requests.settle(c, request.id, RequestStatus.DECLINED, now=NOW)
+    assert requests.settle(c, request.id, requests.End(RequestStatus.DECLINED), NOW)
 
 
 def open_another(c: Connection, person: UserKey) -> None:
     """An open request, whose link was opened."""
     users.seen(c, person, language=None, union_id=None, now=NOW)
-    request = requests.open_request(
+    request = open_request(
         c, person, scopes=frozenset({"a:b"}), command="tasks", ticket=Secret("another ticket"), expires_at=TOMORROW,
-        now=NOW, new_id=f"another-{person.app_id}",
+        now=NOW,
     )  # fmt: skip
     kind, state = AttemptKind.AUTHORIZATION, "another state"
     opened = NewAttempt("another", kind, request.id, person, state, None, frozenset(), None, LATER)
@@ -150,7 +149,7 @@ LOOKS: dict[str, Callable[[Connection], Any]] = {
     "lines": lambda c: claims.call_up(c, FAR),
     "messages": lambda c: outbox.claim_due(c, claim_by(c, "w2", FAR, FAR), 10),
     "message": lambda c: outbox.find(c, app_of(c), ANNA.open_id),
-    "cards": lambda c: claim_due_cards(c, claim_by(c, "w2", FAR, FAR), 10),
+    "cards": lambda c: requests.claim_due_cards(c, claim_by(c, "w2", FAR, FAR), 10),
     "interim words": lambda c: calls.due_for_interim(c, FAR, 10),
     "for the administrator": lambda c: calls.waiting_for(c, app_of(c), WaitsFor.ADMINISTRATOR, 10),
     "question": lambda c: calls.all_by_message(c, app_of(c), "om_1"),
@@ -158,7 +157,7 @@ LOOKS: dict[str, Callable[[Connection], Any]] = {
     "overdue calls": lambda c: calls.overdue(c, FAR, 10),
     "expired requests": lambda c: requests.expired(c, FAR, 10),
     "expired openings": lambda c: attempts.expire(c, FAR, 10),
-    "administrators' cards": lambda c: claim_due_administrator_cards(c, claim_by(c, "w2", FAR, FAR), 10),
+    "administrators' cards": lambda c: scope_waits.claim_due_cards(c, claim_by(c, "w2", FAR, FAR), 10),
     "revocations": lambda c: revocations.claim_due(c, claim_by(c, "w2", FAR, FAR), 10),
     "device authorizations": lambda c: device_authorizations.claim_due(c, claim_by(c, "w2", FAR, FAR), 10),
     "renewal": lambda c: grants.lease_due(c, claim_by(c, "w2", NOW + timedelta(hours=2), FAR), 5),
@@ -369,6 +368,10 @@ async def test_an_upgrade_tells_of_each_row_whose_it_is(empty_database_url: str,
             if "app" not in row or table == "replicas":
                 continue
             key = row.get("user_key") or ""
+            if table == "cards":
+                shown = "authorization_requests" if row["request_id"] else "scope_waits"
+                assert row["app"] in {each["app"] for each in rows[shown] if each["id"] == row["id"]}
+                continue
             expected = ":".join(key.split(":")[:2]) if key else unknown
             if table in {"users", "events", "scope_waits"}:
                 expected = f"{row['platform']}:{row['app_id']}"

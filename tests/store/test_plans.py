@@ -36,7 +36,6 @@ from bot.store import (
     views,
 )
 from bot.store.attempts import NewAttempt
-from bot.store.cards import claim_due_cards
 from bot.store.transaction import Database
 from tests.conftest import administer
 from tests.filling import fill, seal_calls
@@ -109,7 +108,7 @@ CHORES: dict[str, Work] = {
     "claim": lambda c: claims.claim_next(c, claim_by(c, "w", NOW, SOON)),
     "lines": lambda c: claims.call_up(c, NOW),
     "messages": lambda c: outbox.claim_due(c, claim_by(c, "w", NOW, SOON), 10),
-    "cards": lambda c: claim_due_cards(c, claim_by(c, "w", NOW, SOON), 10),
+    "cards": lambda c: requests.claim_due_cards(c, claim_by(c, "w", NOW, SOON), 10),
     "interim words": lambda c: calls.due_for_interim(c, NOW, 10),
     "stranded": lambda c: attempts.stranded(c, claim_by(c, "w", NOW, SOON), 10),
     "overdue": lambda c: calls.overdue(c, NOW, 10),

@@ -56,8 +56,8 @@ RENEWS = Words(
     zh="每次使用命令时自动续期，否则将于{moment} 过期。",
 )
 ENDS = Words(en="Expires {moment}; after that, I'll ask again.", zh="{moment} 过期，之后会再次请你授权。")
-WAITING = Words("Waiting: {commands}. /cancel to drop it.", "等待中：{commands}。发送 /cancel 可取消。")
-SEE_USE = Words("See when each one was used: ", "查看每项权限的使用情况：")
+WAITING = Words("Waiting: {commands} (/cancel to drop)", "等待中：{commands}。发送 /cancel 可取消。")
+SEE_USE = Words("See or revoke your permissions: ", "查看或撤销你的授权：")
 MY_PERMISSIONS = Words("My permissions", "我的授权")
 REVOKE_ALL = Words("/revoke takes everything back.", "发送 /revoke 可撤销全部授权。")
 

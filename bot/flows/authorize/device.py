@@ -27,7 +27,7 @@ from bot.flows.authorize.page_errors import ask_for_other_scopes
 from bot.flows.bot import Bot, now
 from bot.flows.outbox import retry_time
 from bot.store import device_authorizations, grants, requests
-from bot.store.cards import show_card
+from bot.store.cards import show
 from bot.store.ids import new_id
 from bot.store.transaction import Connection
 
@@ -55,14 +55,14 @@ async def start_device_authorization(bot: Bot, request: AuthorizationRequest, pa
     fresh = await bot.database.write(lambda c: begin(c, bot, request, moment))
     if fresh is None:
         latest = await bot.database.read(lambda c: device_authorizations.latest_of(c, request.id))
-        return latest is None or latest.status is not DeviceStatus.MINTING
-    minting = bot.background(request_device_code(bot, fresh))
-    done, _ = await asyncio.wait({minting}, timeout=patience)
+        return latest is None or latest.status is not DeviceStatus.REQUESTING
+    requesting = bot.background(request_device_code(bot, fresh))
+    done, _ = await asyncio.wait({requesting}, timeout=patience)
     if done:
         # Still requesting, if the platform has not answered in time.
         latest = await bot.database.read(lambda c: device_authorizations.latest_of(c, request.id))
-        return latest is not None and latest.status is not DeviceStatus.MINTING
-    minting.add_done_callback(lambda _: bot.signals.upkeep.set())
+        return latest is not None and latest.status is not DeviceStatus.REQUESTING
+    requesting.add_done_callback(lambda _: bot.signals.upkeep.set())
     return False
 
 
@@ -92,8 +92,8 @@ async def request_device_code(bot: Bot, device: DeviceAuthorization) -> None:
     moment = now()
 
     def keep(c: Connection, code: DeviceCode) -> None:
-        if device_authorizations.minted(c, device, code, moment):
-            show_card(c, device.request_id, moment)
+        if device_authorizations.store_codes(c, device, code, moment):
+            show(c, device.request_id, moment)
 
     match answer:
         case DeviceCode():
@@ -150,7 +150,7 @@ async def continue_due(bot: Bot) -> None:
 
 
 async def continue_one(bot: Bot, device: DeviceAuthorization) -> None:
-    if device.status is DeviceStatus.MINTING:
+    if device.status is DeviceStatus.REQUESTING:
         await request_device_code(bot, device)
         bot.signals.upkeep.set()
     elif device.device_code is None:
@@ -260,7 +260,7 @@ async def deny(bot: Bot, device: DeviceAuthorization) -> None:
         denied = DeviceStatus.DENIED
         if device_authorizations.finish(c, device.id, device.claim, denied, "access_denied", moment):
             decline_on_page(c, device.request_id, moment)
-            show_card(c, device.request_id, moment)
+            show(c, device.request_id, moment)
 
     await bot.database.write(work)
     bot.signals.upkeep.set()
@@ -287,7 +287,7 @@ async def end(bot: Bot, device: DeviceAuthorization, status: DeviceStatus, outco
 
     def work(c: Connection) -> None:
         if device_authorizations.finish(c, device.id, device.claim, status, outcome, moment):
-            show_card(c, device.request_id, moment)
+            show(c, device.request_id, moment)
 
     await bot.database.write(work)
     bot.signals.upkeep.set()
