@@ -45,7 +45,7 @@ async def credentials(platform: DingTalkPlatform) -> Sequence[Finding]:
     problem = await platform.check_credentials()
     if problem is None:
         return [Finding("ok", "credentials", "DINGTALK_CLIENT_ID and DINGTALK_CLIENT_SECRET are accepted")]
-    fix = "Copy both from the developer console, Credentials & Basic Information."
+    fix = "Copy DINGTALK_CLIENT_ID and DINGTALK_CLIENT_SECRET from the developer console."
     if isinstance(problem, Unreachable):
         fix = "Check DINGTALK_API_URL and the network."
     return [Finding("FAIL", "credentials", describe_outcome(problem), fix)]

@@ -438,7 +438,7 @@ def outcome_page(url: str, response: aiohttp.ClientResponse) -> str | None:
     if not re.fullmatch("/oauth/[a-z]+/callback", parts.path) or target.startswith("/permissions"):
         return None
     assert response.status == 303, (response.status, target)
-    assert re.fullmatch(r"/(authorization|login)/[a-z_]+", target), target
+    assert re.fullmatch(r"/(authorization|login)/[a-z_]+(\?with=[a-z]+)?", target), target
     return f"{parts.scheme}://{parts.netloc}{target}"
 
 
