@@ -81,6 +81,7 @@ class Drawer:
             was_not="wasn't" if one else "weren't",
             needs="needs" if one else "need",
             it="it" if one else "them",
+            permissions="a permission" if len(card.scopes) == 1 else "permissions",
             until=self._moment(card.expires_at),
         )
 
@@ -181,6 +182,7 @@ class Drawer:
             people=people_list(card.waiting),
             wants="wants" if len(card.waiting) == 1 else "want",
             commands=command_list(card.commands),
+            these="this user permission" if len(card.scopes) == 1 else "these user permissions",
         )
         return self._plain(
             card_words.ASK_ADMINISTRATOR_TITLE,
