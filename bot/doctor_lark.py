@@ -14,11 +14,11 @@ from bot.core.scopes import OFFLINE_ACCESS, Clause, ScopeSet
 from bot.findings import Finding, describe_outcome, side_by_side, trouble
 from bot.lark import doctor_checks
 from bot.lark.doctor_checks import Reachable
-from bot.lark.http_client import HttpClient
 from bot.lark.outcomes import OTHER_BRAND, WRONG_BRAND
 from bot.lark.platform import LarkPlatform
 from bot.lark.v3_token_endpoint import V3_ENDPOINT_PATH
 from bot.settings import LarkSettings, Settings
+from bot.transport.http_client import HttpClient
 
 NOTABLE_SKEW = timedelta(seconds=30)
 LARGEST_SKEW = timedelta(minutes=5)

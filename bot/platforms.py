@@ -11,12 +11,17 @@ from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Protocol
 
-from bot import doctor_lark
+from bot import doctor_dingtalk, doctor_lark
 from bot.core.api import Json
 from bot.core.builtin_commands import PlatformWords, builtin_commands
 from bot.core.commands import Command, Registry, registry
 from bot.core.events import Outage, Unauthentic, UrlVerification
 from bot.core.platform import Platform
+from bot.dingtalk import stream as dingtalk_stream
+from bot.dingtalk.commands import COMMANDS as DINGTALK_COMMANDS
+from bot.dingtalk.commands import WORDS as DINGTALK_WORDS
+from bot.dingtalk.frames import Frame
+from bot.dingtalk.platform import DingTalkPlatform
 from bot.findings import Finding
 from bot.flows.bot import Bot
 from bot.flows.intake import accept_event
@@ -25,7 +30,7 @@ from bot.lark.commands import WORDS as LARK_WORDS
 from bot.lark.platform import LarkPlatform
 from bot.lark.stream import EventNotAccepted, LongConnection
 from bot.plugins import installed_commands
-from bot.settings import LarkSettings, Settings
+from bot.settings import DingTalkSettings, LarkSettings, Settings
 
 
 class Connection(Protocol):
@@ -143,8 +148,83 @@ async def accept_lark_event(bot: Bot, platform: LarkPlatform, payload: bytes) ->
             return await accept_event(bot, event) or None
 
 
+class DingTalkEntry:
+    name = DingTalkPlatform.name
+    words = DINGTALK_WORDS
+    commands = DINGTALK_COMMANDS
+
+    def is_configured(self, settings: Settings) -> bool:
+        return settings.dingtalk is not None
+
+    def app(self, settings: Settings) -> str:
+        return f"{self.name}:{dingtalk(settings).client_id}"
+
+    def is_user_id(self, text: str) -> bool:
+        return not LARK.is_user_id(text)
+
+    def build(self, settings: Settings) -> DingTalkPlatform:
+        own = dingtalk(settings)
+        return DingTalkPlatform(
+            client_id=own.client_id,
+            client_secret=own.client_secret,
+            corp_id=own.corp_id,
+            robot_code=own.robot_code,
+            card_template_id=own.card_template_id,
+            events=own.events,
+            api_url=own.api_url,
+            oapi_url=own.oapi_url,
+            login_url=own.login_url,
+            public_url=settings.public_url,
+            client_script=own.jsapi_url,
+            time_zone=settings.time_zone,
+            network=settings.network,
+        )
+
+    def connect(self, settings: Settings, bot: Bot) -> dingtalk_stream.LongConnection | None:
+        own, platform = dingtalk(settings), bot.platforms[self.app(settings)]
+        if own.events == "webhook":
+            return None
+        assert isinstance(platform, DingTalkPlatform)
+        return dingtalk_stream.LongConnection(
+            app_id=own.client_id,
+            app_secret=own.client_secret,
+            api_url=own.api_url,
+            on_event=partial(accept_dingtalk_frame, bot, platform),
+            on_refusal=bot.refusals.note,
+            network=settings.network,
+        )
+
+    def origins(self, settings: Settings) -> list[str]:
+        return doctor_dingtalk.origins(dingtalk(settings))
+
+    async def examine(self, settings: Settings, commands: Registry) -> list[Finding]:
+        platform = self.build(settings)
+        try:
+            admins = admins_of(self, settings)
+            return await doctor_dingtalk.examine(settings, dingtalk(settings), platform, admins)
+        finally:
+            await platform.close()
+
+
+def dingtalk(settings: Settings) -> DingTalkSettings:
+    assert settings.dingtalk is not None
+    return settings.dingtalk
+
+
+async def accept_dingtalk_frame(bot: Bot, platform: DingTalkPlatform, frame: Frame) -> Json:
+    """Accept a frame of the long connection, which the connection itself authenticates."""
+    match platform.parse_frame(frame):
+        case Unauthentic(reason=reason):
+            raise dingtalk_stream.EventNotAccepted(reason)
+        case UrlVerification():
+            return None
+        case event:
+            return await accept_event(bot, event) or None
+
+
 LARK = LarkEntry()
-ENTRIES: Mapping[str, Entry] = {each.name: each for each in (LARK,)}
+DINGTALK = DingTalkEntry()
+ENTRIES: Mapping[str, Entry] = {each.name: each for each in (LARK, DINGTALK)}
 """In the order in which pages list them."""
 
 

@@ -17,8 +17,9 @@ MAY_IMPORT = {
     "flows": {"bot.flows", "bot.store", "bot.core"},
     "web": {"bot.web", "bot.flows", "bot.store.views", "bot.core"},
     "store": {"bot.store", "bot.core"},
-    "lark": {"bot.lark", "bot.core"},
-    "dingtalk": {"bot.dingtalk", "bot.core"},
+    "transport": {"bot.transport", "bot.core"},
+    "lark": {"bot.lark", "bot.transport", "bot.core"},
+    "dingtalk": {"bot.dingtalk", "bot.transport", "bot.core"},
     "sandbox": {"bot.sandbox"},
 }
 """What of `bot` each folder may import. What lies beside the folders is the composition root and may import all."""
@@ -191,7 +192,7 @@ SUFFIXES = {".py", ".html", ".js", ".css"}
 SHARED = sorted(
     each
     for each in PACKAGE.rglob("*")
-    if folder_of(each) in {"core", "flows", "web"} and each.suffix in SUFFIXES
+    if folder_of(each) in {"core", "flows", "web", "transport"} and each.suffix in SUFFIXES
 )
 
 

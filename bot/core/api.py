@@ -56,6 +56,9 @@ class InsufficientScope:
     requirement: Requirement
     """As the platform names it."""
     log_id: str | None = None
+    asks_whom: bool = True
+    """Whether the platform says so of the user. False if its refusal would be the same when the app itself lacks the
+    scope, so that an administrator may have to act."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from bot.core.api import (
 )
 from bot.core.commands import Result
 from bot.core.retry import LONGEST_RATE_LIMIT, backoff, pause
-from bot.core.scopes import Requirement, ScopeSet, named, needs_after_refusal
+from bot.core.scopes import Requirement, ScopeSet, is_met, named, needs_after_refusal
 
 RETRIED_FOR = timedelta(minutes=15)
 """How long a call is retried while the platform fails, from the first failure."""
@@ -119,6 +119,8 @@ class Situation:
     consents: int
     jitter: float
     """A random number between 0 and 1, chosen by the caller."""
+    authorized_at: datetime | None = None
+    """When the user last consented, if the grant is active."""
 
 
 def after_call(outcome: Outcome | NoToken, facts: Situation) -> Decision:
@@ -155,15 +157,38 @@ def after_call(outcome: Outcome | NoToken, facts: Situation) -> Decision:
             assert_never(outcome)
 
 
+SPREADS_FOR = timedelta(seconds=10)
+"""How long a consent may take to reach every server of a platform that does not say who has to act."""
+
+SPREAD_RETRIES = 3
+"""Tries in that time, after pauses of 1, 2 and 4 seconds."""
+
+
 def ask_for(refused: Requirement, outcome: InsufficientScope, facts: Situation) -> Decision:
-    """Suspend the call for the refused scopes, unless they were granted for this call and did not help."""
-    if facts.consents >= MAX_CONSENTS:
+    """Suspend the call for the refused scopes, unless they were granted for this call and did not help.
+
+    If the platform does not say who has to act, the user is asked first. If their consent does not help, the call is
+    retried for a few seconds, and then suspended for an administrator.
+    """
+    if not outcome.asks_whom and is_spreading(refused, facts):
+        return RetryAt(facts.now + timedelta(seconds=2 ** max(0, facts.attempts - 1)))
+    if facts.consents >= MAX_CONSENTS and outcome.asks_whom:
         return GiveUp(GiveUpReason.STILL_REFUSED, outcome)
     exhausted = facts.held & named(refused) if facts.consents else frozenset()
     needs = needs_after_refusal(
         facts.declared, refused, facts.held, reading=facts.write is None, exhausted=exhausted
     )
+    if not outcome.asks_whom and (facts.consents >= MAX_CONSENTS or not all(needs)):
+        reading = facts.write is None
+        return AwaitAdministrator(needs_after_refusal(facts.declared, refused, facts.held, reading=reading))
     return Suspend(needs) if all(needs) else GiveUp(GiveUpReason.STILL_REFUSED, outcome)
+
+
+def is_spreading(refused: Requirement, facts: Situation) -> bool:
+    """Return whether the user has just granted what the platform refuses, so that the consent may still be on its way."""
+    if facts.authorized_at is None or facts.attempts > SPREAD_RETRIES:
+        return False
+    return is_met(refused, facts.held) and facts.now - facts.authorized_at < SPREADS_FOR
 
 
 def after_rate_limit(outcome: RateLimited, facts: Situation) -> Decision:

@@ -26,6 +26,8 @@ class TokenSet:
     refresh_expires_in: int | None
     scopes: ScopeSet | None
     """The scopes of the access token, or None if the platform does not say."""
+    tenant_key: str | None = None
+    """The organization that the tokens are for, if the platform says."""
 
 
 class TokenProblem(StrEnum):
@@ -176,6 +178,7 @@ def parse_callback(
     return Approved(Secret(state), Secret(code)) if code else Denied(Secret(state), error)
 
 
-def is_owner(asked: UserKey, consented: Identity) -> bool:
-    """Return whether the user who consented is the user who was asked."""
-    return (consented.tenant_key, consented.open_id) == (asked.tenant_key, asked.open_id)
+def is_owner(asked: UserKey, consented: Identity, tokens: TokenSet) -> bool:
+    """Return whether the user who consented is the user who was asked, and the tokens are for their organization."""
+    is_same = (consented.tenant_key, consented.open_id) == (asked.tenant_key, asked.open_id)
+    return is_same and tokens.tenant_key in {None, asked.tenant_key}

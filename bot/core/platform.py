@@ -21,7 +21,7 @@ from typing import Protocol
 from bot.core.api import ApiCall, Json, Outcome, Refused, Unreachable
 from bot.core.cards import Card
 from bot.core.events import Outage, Received
-from bot.core.language import Words
+from bot.core.language import Language, Words
 from bot.core.messages import Content, Destination, NotSent, Reply, Sent
 from bot.core.oauth import Approved, Denied, DeviceAnswer, DeviceCode, Malformed, TokenRefused, TokenSet
 from bot.core.people import Identity, UserKey
@@ -34,9 +34,12 @@ class PlatformLimits:
     """The limits of one platform that the flows depend on."""
 
     idempotency_window: timedelta
-    """How long after the first attempt a message may be sent again with the same key without being duplicated."""
+    """How long after the first attempt a message may be sent again with the same key without being duplicated.
+
+    Zero if messages have no key. A message that may have arrived is then still sent again a few times, because a lost
+    message costs its user more than a duplicate."""
     card_edit_window: timedelta
-    """How long a card can be changed after it was sent."""
+    """How long a card can be changed after it was sent. Zero if never: changes are then announced by messages."""
     message_interval: timedelta
     """The pause between two messages to one user, once the platform has rate-limited one."""
     code_lifetime: timedelta
@@ -65,6 +68,10 @@ class Platform(Protocol):
 
     @property
     def limits(self) -> PlatformLimits: ...
+
+    @property
+    def always_asked(self) -> ScopeSet:
+        """The scopes that every authorization link asks for, besides what a command needs."""
 
     # capabilities
 
@@ -115,9 +122,10 @@ class Platform(Protocol):
 
     # messages
 
-    def render_reply(self, reply: Reply) -> Content: ...
+    def render_reply(self, reply: Reply, language: Language = "en") -> Content:
+        """Render a reply. `language` matters where a message cannot carry every language."""
 
-    def render_card(self, card: Card) -> Content: ...
+    def render_card(self, card: Card, language: Language = "en") -> Content: ...
 
     async def send(self, destination: Destination, content: Content, key: str) -> Sent | NotSent:
         """Send a message at most once for a key within `limits.idempotency_window`.
@@ -251,6 +259,10 @@ class InClientPage(Protocol):
     @property
     def folder(self) -> Path:
         """The folder with the template `in_client.html`, and `static/` with its script, served at `/static/<name>/`."""
+
+    @property
+    def words(self) -> Mapping[str, object]:
+        """What the page's template reads of the platform's own words, as `own.NAME`."""
 
     @property
     def client_script(self) -> str:

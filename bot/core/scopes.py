@@ -137,7 +137,7 @@ def breadth(scope: Scope, *, reading: bool) -> tuple[int, int, str]:
 
     A scope with more segments (`calendar:calendar.event:read`) covers less than one with fewer (`calendar:calendar`).
     """
-    action = scope.rsplit(":", 1)[-1]
+    action = re.split("[:.]", scope)[-1].lower()
     read_only = action in {"read", "readonly", "retrieve"}
     segments = scope.count(":") + scope.count(".")
     return (0 if read_only or not reading else 1, -segments, scope)
@@ -186,10 +186,9 @@ def choose_scopes(
     return Choice(frozenset(chosen), tuple(unavailable))
 
 
-def with_offline_access(
-    scopes: ScopeSet, enabled: ScopeSet | None, avoided: ScopeSet = frozenset()
+def with_always_asked(
+    scopes: ScopeSet, always: ScopeSet, enabled: ScopeSet | None, avoided: ScopeSet = frozenset()
 ) -> ScopeSet:
-    """Add `offline_access`, unless the app is known not to have it, or it is to be avoided."""
-    if OFFLINE_ACCESS in avoided or (enabled is not None and OFFLINE_ACCESS not in enabled):
-        return scopes
-    return scopes | {OFFLINE_ACCESS}
+    """Add what every link asks for, except what the app is known not to have, and what is to be avoided."""
+    usable = always if enabled is None else always & enabled
+    return scopes | (usable - avoided)

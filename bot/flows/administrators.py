@@ -12,6 +12,7 @@ from functools import partial
 from bot.core.builtin_commands import AUTHORIZE
 from bot.core.calls import CallStatus, DeferredCall, Step, WaitsFor
 from bot.core.cards import AdministratorCard
+from bot.core.decisions import SPREAD_RETRIES
 from bot.core.errors import LeaseLost
 from bot.core.language import Words
 from bot.core.messages import Content, NotSent
@@ -41,10 +42,13 @@ async def suspend_for_administrator(
     steps: Sequence[Step],
     *,
     named_by_platform: Iterable[Scope] = (),
+    guess: bool = False,
 ) -> None:
     """Suspend a claimed call until the app has scopes for `needs`, and inform its user and the administrators.
 
-    Administrators are asked only for scopes that the platform has named in a refusal or lists.
+    Administrators are asked only for scopes that the platform has named in a refusal or lists. `guess`: the platform does
+    not say that the app lacks them, but the user's consent did not help. Nothing then tells when they are enabled, so the
+    call is tried again with growing pauses.
     """
     platform = bot.platform_of(call.user)
     enabled = await platform.enabled_scopes()
@@ -62,11 +66,13 @@ async def suspend_for_administrator(
         return
     # Administrators are informed first, so that the note to the user can say whether that succeeded.
     informed = await reach_administrators(bot, begun, call)
-    waits = replies.waiting_for_administrator(typed(call), words, known=informed)
+    waits = replies.waiting_for_administrator(typed(call), words, known=informed, guess=guess)
     notes = [note(bot, call, waits, "administrator", private=True)]
     retried_at = None
     admins: Sequence[UserKey] = ()
-    if is_contradicted(needs, enabled):
+    if guess:
+        retried_at = moment + pause_after(max(1, call.attempts - SPREAD_RETRIES))
+    elif is_contradicted(needs, enabled):
         retried_at = moment + pause_after(call.attempts)
         if call.attempts >= ATTEMPTS_BEFORE_REPORT:
             reply = still_refused(typed(call), words)

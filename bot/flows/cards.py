@@ -17,10 +17,11 @@ from functools import partial
 from bot.core.calls import DeferredCall, WaitsFor
 from bot.core.cards import AuthorizationCard, DeviceLink, Face
 from bot.core.grants import REVOKED_AT_PLATFORM, REVOKED_BY_OPERATOR, REVOKED_BY_USER, Grant, GrantStatus
-from bot.core.language import Words
+from bot.core.language import Language, Words
 from bot.core.lifecycle import is_live
-from bot.core.messages import Destination, DirectChat, NotSent
+from bot.core.messages import Content, Destination, DirectChat, NotSent
 from bot.core.oauth import urlsafe
+from bot.core.people import UserKey
 from bot.core.requests import AuthorizationRequest, DeviceAuthorization, DeviceStatus, RequestStatus
 from bot.core.scopes import OFFLINE_ACCESS, choose_scopes, is_met, named
 from bot.core.secrets import Secret
@@ -32,8 +33,10 @@ from bot.flows.bot import Bot, now
 from bot.flows.outbox import (
     Draft,
     answer,
+    can_change_cards,
     declined,
     deliver_all,
+    draft,
     expired,
     insert_all,
     no_route_reply,
@@ -186,10 +189,12 @@ async def send_or_update(bot: Bot, request: AuthorizationRequest, asked: Deferre
         return await record_shown(bot, request, None, ephemeral=False)
     if request.ticket is None:
         return await replace_unauthenticated(bot, request)
-    content = platform.render_card(await card_of(bot, request))
+    card = await card_of(bot, request)
     if request.card.lease_until is None or now() >= request.card.lease_until:
         return False  # another worker has claimed it, and may have shown a newer face
     waiting = await waiting_calls(bot, request, asked) if live else []
+    language = await language_for(bot, request.user, [*waiting, *([asked] if asked else [])])
+    content = platform.render_card(card, language)
     if request.card.message_id is None:
         destination = card_destination(request, [asked] if asked else waiting)
         sent = await send_by_any_route(bot, destination, content, card_key(request))
@@ -203,6 +208,8 @@ async def send_or_update(bot: Bot, request: AuthorizationRequest, asked: Deferre
         problem = sent
     elif request.card.ephemeral:
         return await replace_ephemeral(bot, request, request.card.message_id)
+    elif not can_change_cards(platform):
+        return await announce_change(bot, request, card, content, waiting)
     else:
         failed = await platform.update_card(request.card.message_id, content)
         if failed is None:
@@ -210,6 +217,37 @@ async def send_or_update(bot: Bot, request: AuthorizationRequest, asked: Deferre
             return await record_shown(bot, request, request.card.message_id, ephemeral=False, notes=notes)
         problem = failed
     return await record_failure(bot, request, problem, live=live)
+
+
+TOLD_BY_MESSAGE = frozenset({Face.AUTHORIZED, Face.PARTLY, Face.FAILED})
+"""Faces that no other message tells of, where cards cannot be changed."""
+
+
+async def announce_change(
+    bot: Bot,
+    request: AuthorizationRequest,
+    card: AuthorizationCard,
+    content: Content,
+    waiting: Sequence[DeferredCall],
+) -> bool:
+    """Record a change of a card that cannot be changed. How its request ended is told by a short message, and by its
+    link."""
+    notes = group_notes(bot, waiting, in_group=False)
+    if card.face in TOLD_BY_MESSAGE:
+        notes.append(
+            draft(
+                bot, request.user, content, kind="notice", key=f"{card_key(request)}-{card.face.value}"[:50]
+            )
+        )
+    return await record_shown(bot, request, request.card.message_id, ephemeral=False, notes=notes)
+
+
+async def language_for(bot: Bot, user: UserKey, asked: Sequence[DeferredCall] = ()) -> Language:
+    """Return the language for a user: of their latest call, else of what they wrote before."""
+    if asked:
+        return asked[-1].language
+    profile = await bot.database.read(lambda c: users.profile(c, user))
+    return (profile.language if profile is not None else None) or "en"
 
 
 def card_key(request: AuthorizationRequest) -> str:

@@ -114,7 +114,7 @@ async def reject_too_many(bot: Bot, call: NewCall, moment: datetime) -> None:
     notice = draft(
         bot,
         call.user,
-        bot.platform_of(call.user).render_reply(replies.too_many_waiting(inbox.MOST_WAITING)),
+        bot.platform_of(call.user).render_reply(replies.too_many_waiting(inbox.MOST_WAITING), call.language),
         kind="notice",
         key=f"{call.user.open_id[-24:]}-full-{int(moment.timestamp() // 60):x}",
         chat=call.chat,
@@ -154,7 +154,9 @@ async def reject_other_organization(bot: Bot, event: MessageReceived) -> None:
     notice = draft(
         bot,
         event.user,
-        bot.platform_of(event.user).render_reply(replies.other_organization()),
+        bot.platform_of(event.user).render_reply(
+            replies.other_organization(), language_of(event.text, event.language)
+        ),
         kind="notice",
         key=f"{new_id(now())}-foreign",
         chat=event.chat,

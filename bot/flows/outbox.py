@@ -17,7 +17,7 @@ from bot.core.calls import CallStatus, DeferredCall
 from bot.core.lifecycle import is_live
 from bot.core.messages import Chat, Content, Destination, MessageStatus, NotSent, Reply, Sent
 from bot.core.people import UserKey
-from bot.core.platform import Platform
+from bot.core.platform import Platform, PlatformLimits
 from bot.core.requests import AuthorizationRequest
 from bot.core.retry import pause
 from bot.core.words import replies
@@ -81,7 +81,7 @@ def answer(bot: Bot, call: DeferredCall, reply: Reply, *, public: bool = False) 
 
 def private_answer(bot: Bot, call: DeferredCall, reply: Reply) -> Draft:
     """Return the answer to a call whose message was recalled: a direct message, even if the call is from a group."""
-    content = bot.platform_of(call.user).render_reply(reply)
+    content = bot.platform_of(call.user).render_reply(reply, call.language)
     return draft(bot, call.user, content, kind="answer", key=f"{call.id}-answer", call_id=call.id)
 
 
@@ -93,7 +93,7 @@ def note(
     return draft(
         bot,
         call.user,
-        bot.platform_of(call.user).render_reply(reply),
+        bot.platform_of(call.user).render_reply(reply, call.language),
         kind=kind,
         key=note_key(call, name),
         chat=call.chat,
@@ -116,13 +116,20 @@ def expired_before_start(call: DeferredCall) -> Reply:
     return replies.with_retry(replies.expired_before_start(typed(call)), call.id)
 
 
-def is_told_by_card(call: DeferredCall, request: AuthorizationRequest, moment: datetime) -> bool:
+def can_change_cards(platform: Platform) -> bool:
+    """Return whether cards of the platform can be changed after they were sent."""
+    return platform.limits.card_edit_window > timedelta(0)
+
+
+def is_told_by_card(bot: Bot, call: DeferredCall, request: AuthorizationRequest, moment: datetime) -> bool:
     """Return whether the card of a request shows how a call ended, so that no message is needed.
 
     An ephemeral card cannot be changed. A call from a group gets an ephemeral answer in the group while that is possible.
     Later its answer would be a direct message below the card, and is unnecessary.
     """
     if request.card.message_id is None or request.card.ephemeral or request.ticket is None:
+        return False
+    if not can_change_cards(bot.platform_of(request.user)):
         return False
     return call.chat.kind == "direct" or not is_fresh(call.id, moment)
 
@@ -149,7 +156,7 @@ async def deliver_all(bot: Bot, messages: Sequence[OutgoingMessage]) -> None:
 async def deliver(bot: Bot, message: OutgoingMessage) -> None:
     """Send one claimed message and record the result."""
     moment, limits = now(), bot.platform_of(message.user).limits
-    if message.first_tried_at is not None and moment - message.first_tried_at > limits.idempotency_window:
+    if not may_repeat(message, limits, moment):
         await give_up(
             bot,
             message,
@@ -191,6 +198,19 @@ async def deliver(bot: Bot, message: OutgoingMessage) -> None:
         if result.rate_limited:
             bot.pacing.start(message.user, min(until, moment + MAX_PACING_DELAY))
         await postpone(bot, message, until, arrived_possible=result.may_have_arrived)
+
+
+MAX_SENDINGS_WITHOUT_KEY = 3
+"""Of a message that may have arrived, where the platform recognizes no repeated one."""
+
+
+def may_repeat(message: OutgoingMessage, limits: PlatformLimits, moment: datetime) -> bool:
+    """Whether a message may be sent, given when it may first have been sent."""
+    if message.first_tried_at is None:
+        return True
+    if not limits.idempotency_window:
+        return message.attempts <= MAX_SENDINGS_WITHOUT_KEY
+    return moment - message.first_tried_at <= limits.idempotency_window
 
 
 async def send(bot: Bot, message: OutgoingMessage, content: Content) -> Sent | NotSent:

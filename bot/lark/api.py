@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable
 from bot.core.api import ApiCall, InsufficientScope, Outcome, Refused, Unreachable
 from bot.core.scopes import any_of
 from bot.core.secrets import Secret
-from bot.lark.http_client import HttpClient
 from bot.lark.outcomes import outcome_of
 from bot.lark.refusal_messages import scopes_in_message
+from bot.transport.http_client import HttpClient
 
 CallAsApp = Callable[[ApiCall], Awaitable[Outcome]]
 """Makes an API call with the app's own token."""

@@ -8,11 +8,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from bot.core.api import Outcome, Refused, Succeeded, TokenRejected, Unreachable
+from bot.core.response_values import DEFAULT_TOKEN_LIFETIME, read_lifetime, read_secret
 from bot.core.secrets import Secret
 from bot.lark.app import LarkApp
-from bot.lark.http_client import HttpClient
 from bot.lark.outcomes import TENANT_TOKEN_REJECTED, outcome_of
-from bot.lark.response_values import DEFAULT_TOKEN_LIFETIME, read_lifetime, read_secret
+from bot.transport.http_client import HttpClient
 
 RENEWAL_MARGIN = 20 * 60
 """Seconds before expiry. The platform issues a new token in the last 30 minutes, and the old one stays valid."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from bot.core.api import Json
@@ -18,6 +19,7 @@ class ClientPage:
 
     page_path = "/oauth/lark/client"
     folder = Path(__file__).parent / "web"
+    words: Mapping[str, object] = {}
 
     def __init__(self, app_id: str, client_script: str) -> None:
         self.app_id = app_id

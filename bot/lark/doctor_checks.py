@@ -8,14 +8,14 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
 from bot.core.api import ApiCall, Outcome, Refused, Succeeded, Unreachable
+from bot.core.response_values import parse_json_object
 from bot.core.secrets import Secret
 from bot.lark.api import CallAsApp
 from bot.lark.app import LarkApp
 from bot.lark.app_info import BOT_INFO, read_text
 from bot.lark.app_token import AppToken
-from bot.lark.http_client import HttpClient
-from bot.lark.response_values import parse_json_object
 from bot.lark.v3_token_endpoint import V3TokenEndpoint
+from bot.transport.http_client import HttpClient
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from bot.core.event_fields import (
+    MAX_ID_LENGTH,
+    Fields,
+    MalformedField,
+    optional,
+    optional_list,
+    parse_milliseconds,
+    required,
+    required_object,
+)
 from bot.core.events import (
     AppStopped,
     CardClicked,
@@ -24,16 +34,6 @@ from bot.core.language import Language
 from bot.core.messages import Chat
 from bot.core.people import UserKey
 from bot.core.unseen_characters import one_line
-from bot.lark.event_fields import (
-    MAX_ID_LENGTH,
-    Fields,
-    MalformedField,
-    optional,
-    optional_list,
-    parse_milliseconds,
-    required,
-    required_object,
-)
 from bot.lark.message_text import mentioned_open_id, message_text, parse_mentions
 
 

@@ -13,11 +13,11 @@ from itertools import count
 from typing import Any
 
 from bot.core.commands import EVERYONE, LONGEST_NAME, PLACEHOLDER
+from bot.core.event_fields import Fields, MalformedField, optional_list, required
 from bot.core.events import Mentions
 from bot.core.language import Language, Words
 from bot.core.strict_json import decode
 from bot.core.unseen_characters import one_line, tidy
-from bot.lark.event_fields import Fields, MalformedField, optional_list, required
 
 
 def mentioned_open_id(mention: Any) -> str | None:

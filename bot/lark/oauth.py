@@ -11,12 +11,11 @@ from urllib.parse import quote, urlencode
 
 from bot.core.api import Unreachable
 from bot.core.oauth import DeviceAnswer, DeviceCode, TokenProblem, TokenRefused, TokenSet
+from bot.core.response_values import parse_json_object
 from bot.core.scopes import ScopeSet, join_scopes
 from bot.core.secrets import Secret
 from bot.lark.app import LarkApp
 from bot.lark.app_token import AppToken
-from bot.lark.http_client import BasicCredentials, HttpClient, HttpResponse
-from bot.lark.response_values import parse_json_object
 from bot.lark.token_endpoints import (
     TOKEN_ENDPOINTS,
     TokenEndpoint,
@@ -37,6 +36,7 @@ from bot.lark.token_responses import (
     refused_without_app_token,
 )
 from bot.lark.v3_token_endpoint import V3TokenEndpoint
+from bot.transport.http_client import BasicCredentials, HttpClient, HttpResponse
 
 AUTHORIZE_PATH = "/open-apis/authen/v1/authorize"
 

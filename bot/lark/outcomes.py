@@ -20,13 +20,14 @@ from bot.core.api import (
     TokenRejected,
     Unreachable,
 )
+from bot.core.response_values import clean_message, parse_json_object
 from bot.core.scopes import any_of
 from bot.core.unseen_characters import one_line
-from bot.lark.http_client import HttpResponse
 from bot.lark.missing_scopes import named_scopes
 from bot.lark.rate_limits import QUOTA_EXHAUSTED, is_limit, looks_like_limit, retry_after
 from bot.lark.refusal_messages import says_user_tokens_unsupported
-from bot.lark.response_values import clean_message, parse_json_object, read_log_id
+from bot.lark.response_values import read_log_id
+from bot.transport.http_client import HttpResponse
 
 INSUFFICIENT_SCOPE = 99991679
 

@@ -15,7 +15,7 @@ from urllib.parse import quote
 from bot.core.api import ApiCall, Json, Outcome, Refused, Unreachable
 from bot.core.cards import Card
 from bot.core.events import Outage, Received
-from bot.core.language import Words
+from bot.core.language import Language, Words
 from bot.core.messages import Content, Destination, NotSent, Reply, Sent
 from bot.core.network import DIRECT, Network
 from bot.core.oauth import (
@@ -32,7 +32,7 @@ from bot.core.oauth import (
 from bot.core.people import Identity, UserKey
 from bot.core.platform import PlatformLimits, ScopeApplication
 from bot.core.retry import SECOND, backoff
-from bot.core.scopes import Scope, ScopeSet
+from bot.core.scopes import OFFLINE_ACCESS, Scope, ScopeSet
 from bot.core.secrets import Secret
 from bot.lark import cards, doctor_checks, messages, reactions
 from bot.lark.api import call, call_as_user
@@ -41,14 +41,14 @@ from bot.lark.app_info import AppInfo
 from bot.lark.app_token import AppToken, with_token
 from bot.lark.client_page import ClientPage
 from bot.lark.events import Recipient
-from bot.lark.http_client import HttpClient
 from bot.lark.oauth import OAuthClient
+from bot.lark.platform_links import trusted_links
 from bot.lark.posts import render_reply
 from bot.lark.scope_syntax import SCOPE_SYNTAX
 from bot.lark.token_endpoints import TokenEndpointVersion
-from bot.lark.trusted_links import TrustedLinks
 from bot.lark.user_info import USER_INFO_PATH, identity_of
 from bot.lark.webhook import WebhookKeys, receive, receive_over_connection
+from bot.transport.http_client import HttpClient
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +83,7 @@ class LarkPlatform:
     name = "lark"
     limits = LIMITS
     callback_path = "/oauth/lark/callback"
+    always_asked = frozenset({OFFLINE_ACCESS})
     code_parameters = frozenset({"code"})
 
     def __init__(
@@ -107,7 +108,7 @@ class LarkPlatform:
         self.webhooks = {"/lark/events": self.receive}
         self._open_url, self._applink_url = open_url, applink_url
         self._accounts_url = accounts_url
-        self._links = TrustedLinks(open_url, (accounts_url, applink_url, public_url))
+        self._links = trusted_links(open_url, (accounts_url, applink_url, public_url))
         self._keys = WebhookKeys(encrypt_key, verification_token)
         self._recipient = Recipient(app_id, None)
         self._http = HttpClient(network, log_outages=True)
@@ -210,10 +211,10 @@ class LarkPlatform:
 
     # --- messages of the bot
 
-    def render_reply(self, reply: Reply) -> Content:
+    def render_reply(self, reply: Reply, language: Language = "en") -> Content:
         return render_reply(reply, self._links)
 
-    def render_card(self, card: Card) -> Content:
+    def render_card(self, card: Card, language: Language = "en") -> Content:
         return cards.render_card(card)
 
     async def send(self, destination: Destination, content: Content, key: str) -> Sent | NotSent:

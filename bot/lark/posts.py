@@ -14,9 +14,10 @@ from urllib.parse import quote
 from bot.core.api import Json
 from bot.core.language import Language, Words
 from bot.core.messages import Code, Content, Control, Line, Reply, Span
+from bot.core.trusted_links import TrustedLinks, host_of
 from bot.core.words.replies import SHORTENED
 from bot.lark.card_elements import LOCALES, MAX_BYTES, button, encoded_size, escape, frame, markdown, to_json
-from bot.lark.trusted_links import PLATFORM_LINKS, TrustedLinks, host_of
+from bot.lark.platform_links import PLATFORM_LINKS
 
 MAX_BYTES_PER_LANGUAGE = MAX_BYTES // len(LOCALES) - 512
 """Share of each language in a post. The rest is for the enclosing JSON."""

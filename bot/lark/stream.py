@@ -22,11 +22,9 @@ import aiohttp
 from bot.core.api import Json
 from bot.core.events import Outage
 from bot.core.network import DIRECT, Network
+from bot.core.response_values import parse_json_object
 from bot.core.secrets import Secret
-from bot.lark.connection_errors import describe_error
 from bot.lark.frames import CONTROL, DATA, Frame, FrameError, PayloadAssembler, decode, encode, ping
-from bot.lark.http_client import ConnectionOptions, HttpClient, drop_if_costly
-from bot.lark.response_values import parse_json_object
 from bot.lark.stream_endpoint import (
     CannotConnect,
     ClientConfig,
@@ -34,6 +32,8 @@ from bot.lark.stream_endpoint import (
     reject_redirects,
     request_address,
 )
+from bot.transport.connection_errors import describe_error
+from bot.transport.http_client import ConnectionOptions, HttpClient, drop_if_costly
 
 log = logging.getLogger(__name__)
 

@@ -12,11 +12,11 @@ import aiohttp
 from yarl import URL
 
 from bot.core.api import Unreachable
+from bot.core.response_values import parse_json_object
 from bot.core.retry import SECOND, backoff, spread
 from bot.core.secrets import Secret
-from bot.lark.http_client import HttpClient
 from bot.lark.outcomes import OTHER_BRAND, WRONG_BRAND, is_redirect
-from bot.lark.response_values import parse_json_object
+from bot.transport.http_client import HttpClient
 
 ENDPOINT = "/callback/ws/endpoint"
 

@@ -8,18 +8,17 @@ from typing import Any, TypeGuard
 
 from bot.core.api import Outcome, RateLimited, Refused, Unreachable
 from bot.core.oauth import DeviceCode, TokenProblem, TokenRefused, TokenSet
-from bot.core.scopes import parse_scopes
-from bot.lark.http_client import HttpResponse
-from bot.lark.outcomes import OTHER_BRAND
-from bot.lark.rate_limits import is_limit, looks_like_limit, retry_after
-from bot.lark.refusal_messages import valid_scopes
-from bot.lark.response_values import (
+from bot.core.response_values import (
     DEFAULT_TOKEN_LIFETIME,
     clean_message,
     parse_json_object,
     read_lifetime,
     read_secret,
 )
+from bot.core.scopes import parse_scopes
+from bot.lark.outcomes import OTHER_BRAND
+from bot.lark.rate_limits import is_limit, looks_like_limit, retry_after
+from bot.lark.refusal_messages import valid_scopes
 from bot.lark.token_problems import (
     INCONSISTENT_BRAND,
     KNOWN_OAUTH_ERRORS,
@@ -28,6 +27,7 @@ from bot.lark.token_problems import (
     Purpose,
     problem_of,
 )
+from bot.transport.http_client import HttpResponse
 
 log = logging.getLogger(__name__)
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from bot.core.api import Outcome, RateLimited, Refused, Succeeded, TokenRejected, Unreachable
+from bot.core.event_fields import is_id
 from bot.core.people import Identity
 from bot.core.unseen_characters import one_line
-from bot.lark.event_fields import is_id
 
 USER_INFO_PATH = "/open-apis/authen/v1/user_info"
 

@@ -13,10 +13,10 @@ import logging
 import time
 
 from bot.core.api import Unreachable
+from bot.core.response_values import parse_json_object
 from bot.lark.app import LarkApp
-from bot.lark.http_client import HttpClient, HttpResponse
 from bot.lark.rate_limits import is_limit
-from bot.lark.response_values import parse_json_object
+from bot.transport.http_client import HttpClient, HttpResponse
 
 log = logging.getLogger(__name__)
 

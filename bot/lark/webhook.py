@@ -17,12 +17,12 @@ from typing import Any
 from cryptography.hazmat.primitives import padding
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
+from bot.core.event_fields import is_id
 from bot.core.events import Received, Unauthentic, UrlVerification
 from bot.core.secrets import Secret
 from bot.core.strict_json import decode
-from bot.lark.event_fields import is_id
 from bot.lark.events import Recipient, parse_event
-from bot.lark.json_limits import is_costly
+from bot.transport.json_limits import is_costly
 
 MAX_AGE = 8 * 3600
 """Seconds. The platform redelivers for about seven hours, possibly with the first timestamp."""

@@ -27,8 +27,6 @@ from bot.sandbox.platform import Emulator
 HOST = "127.0.0.1"
 DEFAULT_PORT = 8700
 EMULATORS: dict[str, Callable[[], Emulator]] = {"lark": LarkEmulator, "dingtalk": DingTalkEmulator}
-ALONE = {"dingtalk"}
-"""Platforms that the sandbox emulates without starting a bot against them."""
 
 
 @dataclass(frozen=True)
@@ -66,13 +64,6 @@ def run(
     `port` None: the port of the last start in `data_dir`, otherwise the default, otherwise a free one. `data_dir`
     None: a temporary directory, removed at the end.
     """
-    if platform in ALONE and not platform_only:
-        served = ", ".join(EMULATORS.keys() - ALONE)
-        print(
-            f"bot: --platform {platform}: the sandbox starts no bot for it yet; choose {served}, or add --platform-only",
-            file=sys.stderr,
-        )
-        return 2
     emulator = EMULATORS[platform]()
     options = Options(data_dir is not None, open_browser, platform_only)
     with data_directory(data_dir) as directory:

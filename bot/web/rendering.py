@@ -45,7 +45,9 @@ def load_client_page(platform: Platform) -> None:
     """Compile the in-client page of a platform, from its own folder, as `client_page(platform)`."""
     if platform.in_client is not None:
         source = (platform.in_client.folder / "in_client.html").read_text(encoding="utf-8")
-        TEMPLATES[client_page(platform)] = ENVIRONMENT.from_string(source)
+        TEMPLATES[client_page(platform)] = ENVIRONMENT.from_string(
+            source, globals={"own": platform.in_client.words}
+        )
 
 
 def client_page(platform: Platform) -> str:

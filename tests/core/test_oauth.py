@@ -8,6 +8,7 @@ from bot.core.oauth import (
     Approved,
     Denied,
     Malformed,
+    TokenSet,
     digest,
     is_owner,
     kind_of,
@@ -17,6 +18,7 @@ from bot.core.oauth import (
 )
 from bot.core.people import Identity, UserKey
 from bot.core.requests import AttemptKind
+from bot.core.secrets import Secret
 from tests.outside import texts
 
 
@@ -83,8 +85,16 @@ def test_no_query_raises(query):
 
 
 @pytest.mark.parametrize(
-    ("tenant", "open_id", "owner"), [("t", "ou_1", True), ("t", "ou_2", False), ("u", "ou_1", False)]
+    ("tenant", "open_id", "tokens_of", "owner"),
+    [
+        ("t", "ou_1", None, True),
+        ("t", "ou_2", None, False),
+        ("u", "ou_1", None, False),
+        ("t", "ou_1", "t", True),
+        ("t", "ou_1", "u", False),
+    ],
 )
-def test_only_the_person_who_was_asked_is_the_owner(tenant, open_id, owner):
+def test_only_the_person_who_was_asked_is_the_owner(tenant, open_id, tokens_of, owner):
     asked = UserKey("lark", "cli_1", "t", "ou_1")
-    assert is_owner(asked, Identity(open_id, tenant)) == owner
+    tokens = TokenSet(Secret("token"), 7200, None, None, None, tokens_of)
+    assert is_owner(asked, Identity(open_id, tenant), tokens) == owner

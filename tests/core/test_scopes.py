@@ -8,10 +8,9 @@ from bot.core.scopes import (
     any_of,
     choose_scopes,
     is_met,
-    join_scopes,
     missing,
     needs_after_refusal,
-    with_offline_access,
+    with_always_asked,
 )
 
 READ, WRITE, WIDE = "task:task:read", "task:task:write", "task:task"
@@ -89,8 +88,9 @@ def test_what_to_wait_for_after_a_refusal(declared, refused, held, reading, exha
 
 
 def test_offline_access_is_added_when_the_app_has_it_and_comes_last():
-    assert with_offline_access(scopes("a"), scopes("a", OFFLINE_ACCESS)) == {"a", OFFLINE_ACCESS}
-    assert with_offline_access(scopes("a"), scopes("a")) == {"a"}
-    assert with_offline_access(scopes("a"), None) == {"a", OFFLINE_ACCESS}
-    assert with_offline_access(scopes("a"), None, scopes(OFFLINE_ACCESS)) == {"a"}
-    assert join_scopes({"z:z", OFFLINE_ACCESS, "a:a"}) == "a:a z:z offline_access"
+    always = scopes(OFFLINE_ACCESS)
+    assert with_always_asked(scopes("a"), always, scopes("a", OFFLINE_ACCESS)) == {"a", OFFLINE_ACCESS}
+    assert with_always_asked(scopes("a"), always, scopes("a")) == {"a"}
+    assert with_always_asked(scopes("a"), always, None) == {"a", OFFLINE_ACCESS}
+    assert with_always_asked(scopes("a"), always, None, scopes(OFFLINE_ACCESS)) == {"a"}
+    assert with_always_asked(scopes("a"), scopes(), None) == {"a"}

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 from bot.core.api import ApiCall, Json, Succeeded, TokenRejected
 from bot.core.api import InsufficientScope as Insufficient
 from bot.core.cards import AuthorizationCard, Card
-from bot.core.language import Words
+from bot.core.language import Language, Words
 from bot.core.messages import Content, Destination, NotSent, Reply, Sent
 from bot.core.oauth import (
     Approved,
@@ -42,6 +42,7 @@ class TinyPlatform:
     device = in_client = refreshing = narrowing = revocation = ephemeral = reactions = None
     scope_applications = outage = chat_link = None
     uses_pkce = signs_in_with_pkce = False
+    always_asked: ScopeSet = frozenset()
     account_link = "https://tiny.example/account"
     token_endpoint = "v2"
 
@@ -71,10 +72,10 @@ class TinyPlatform:
         needed = NEEDED_BY_PATH[api_call.path]
         return Succeeded({"staff": staff_id}) if needed in scopes else Insufficient(any_of(needed))
 
-    def render_reply(self, reply: Reply) -> Content:
+    def render_reply(self, reply: Reply, language: Language = "en") -> Content:
         return Content("text", repr(reply))
 
-    def render_card(self, card: Card) -> Content:
+    def render_card(self, card: Card, language: Language = "en") -> Content:
         number = f"card {next(self.numbers)}"
         self.drawn[number] = card
         return Content("card", number)

@@ -25,10 +25,10 @@ from bot.core.api import (
 from bot.core.scopes import any_of
 from bot.core.secrets import Secret
 from bot.lark.api import call, send
-from bot.lark.http_client import HttpClient
 from bot.lark.outcomes import classify
 from bot.lark.refusal_messages import scopes_in_message
 from bot.lark.sdk_requests import from_sdk_request
+from bot.transport.http_client import HttpClient
 
 DOCUMENTS = ("docx:document", "docx:document:readonly")
 

@@ -23,8 +23,8 @@ from bot.core.messages import Content, Destination, NotSent, Sent
 from bot.core.oauth import DeviceCode, TokenRefused, TokenSet
 from bot.core.people import Identity
 from bot.core.secrets import Secret
-from bot.lark.http_client import MAX_RESPONSE_BYTES
 from bot.lark.platform import LarkPlatform
+from bot.transport.http_client import MAX_RESPONSE_BYTES
 
 SECRET, TOKEN, CODE, REFRESH = "s3cr3t" * 6, "u-token" * 6, "c0de" * 8, "ur-refresh" * 5
 TENANT_TOKEN = "t-tenant" * 5

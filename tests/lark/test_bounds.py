@@ -8,9 +8,9 @@ import time
 
 import pytest
 
-from bot.lark.http_client import MAX_RESPONSE_BYTES
-from bot.lark.json_limits import MAX_VALUES, is_costly
 from bot.lark.webhook import parse_payload
+from bot.transport.http_client import MAX_RESPONSE_BYTES
+from bot.transport.json_limits import MAX_VALUES, is_costly
 
 HOSTILE = {
     "lists": b"[]",

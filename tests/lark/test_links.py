@@ -11,11 +11,12 @@ from yarl import URL
 
 from bot.core.language import Words
 from bot.core.messages import Reply, Span
+from bot.core.trusted_links import host_of
+from bot.lark.platform_links import DOMAINS, PLATFORM_LINKS, trusted_links
 from bot.lark.posts import render_reply
-from bot.lark.trusted_links import DOMAINS, PLATFORM_LINKS, TrustedLinks, host_of
 
 OPEN, BOT = "http://127.0.0.1:8700", "https://bot.example:8443"
-LINKS = TrustedLinks(OPEN, ("https://applink.example", None, BOT))
+LINKS = trusted_links(OPEN, ("https://applink.example", None, BOT))
 
 
 @pytest.mark.parametrize(
@@ -131,7 +132,7 @@ def test_any_other_is_text_with_its_host(url: str):
     ],
 )
 def test_a_path_alone_is_an_address_of_the_platforms(open_url: str, shown: str | None):
-    assert TrustedLinks(open_url).resolve("/docx/T") == shown
+    assert trusted_links(open_url).resolve("/docx/T") == shown
 
 
 @pytest.mark.parametrize(

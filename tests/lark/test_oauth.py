@@ -10,12 +10,12 @@ from bot.core.api import Refused, Unreachable
 from bot.core.oauth import TokenProblem, TokenRefused, TokenSet, s256
 from bot.core.people import Identity
 from bot.core.secrets import Secret
-from bot.lark.http_client import HttpResponse
 from bot.lark.token_endpoints import TOKEN_ENDPOINTS
 from bot.lark.token_problems import PROBLEMS, problem_of
 from bot.lark.token_responses import parse_fields, parse_token_set
 from bot.sandbox.lark.sample_tenant import SAM, WEI
 from bot.sandbox.lark.tokens import expire_tokens, revoke_person
+from bot.transport.http_client import HttpResponse
 
 VERIFIER = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
 REDIRECT = "https://bot.example/cb"

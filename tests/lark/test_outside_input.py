@@ -14,6 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from yarl import URL
 
+from bot.core import response_fields
 from bot.core.api import (
     ApiCall,
     AppScopeMissing,
@@ -24,6 +25,7 @@ from bot.core.api import (
     TokenRejected,
     Unreachable,
 )
+from bot.core.api_requests import InvalidCall, has_unprintable, read_call
 from bot.core.commands import ApiRefused, Command, Result, advance, parse_message, with_names
 from bot.core.events import MessageReceived, Unauthentic
 from bot.core.messages import Reply
@@ -31,11 +33,9 @@ from bot.core.oauth import TokenRefused
 from bot.core.people import Identity
 from bot.core.secrets import Secret
 from bot.lark import app_info
-from bot.lark.commands import response_fields
 from bot.lark.commands.document_links import requested_document
-from bot.lark.commands.openapi_request import InvalidCall, has_unprintable, read_call
+from bot.lark.commands.openapi import APIS
 from bot.lark.events import Recipient
-from bot.lark.http_client import HttpResponse
 from bot.lark.message_text import parse_mentions
 from bot.lark.missing_scopes import named_scopes
 from bot.lark.outcomes import classify
@@ -45,6 +45,7 @@ from bot.lark.token_responses import parse_fields, parse_refusal, parse_token_se
 from bot.lark.user_info import parse_identity
 from bot.lark.webhook import WebhookKeys, receive, receive_over_connection
 from bot.platforms import LARK, all_commands
+from bot.transport.http_client import HttpResponse
 from tests.driving import ask
 from tests.outside import ODD, as_bytes, is_storable, json_values, objects, strings_in, texts
 
@@ -304,7 +305,7 @@ def test_no_path_leads_elsewhere_or_to_tokens(path: str, query: str):
         f"/open-apis/auth{path}/v3/token",
     ):
         try:
-            call = read_call(f"GET {target}")
+            call = read_call(f"GET {target}", APIS)
         except InvalidCall:
             continue
         assert_harmless(call)

@@ -441,10 +441,10 @@ class World:
 def outcome_page(url: str, response: aiohttp.ClientResponse) -> str | None:
     """Where a callback leads that ends at a page about its outcome: to an address that holds nothing of it."""
     parts, target = urlsplit(url), response.headers.get("Location", "")
-    if parts.path != "/oauth/lark/callback" or target.startswith("/permissions"):
+    if not re.fullmatch("/oauth/[a-z]+/callback", parts.path) or target.startswith("/permissions"):
         return None
     assert response.status == 303, (response.status, target)
-    assert re.fullmatch(r"/(authorization|login)/[a-z_]+", target), target
+    assert re.fullmatch(r"/(authorization|login)/[a-z_]+(\?with=[a-z]+)?", target), target
     return f"{parts.scheme}://{parts.netloc}{target}"
 
 

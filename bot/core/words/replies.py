@@ -123,8 +123,16 @@ def same_as_above(reply: Reply, command: str) -> Reply:
     return replace(reply, title=title, lines=((Span(above),),))
 
 
-def waiting_for_administrator(command: str, scopes: Text, *, known: bool) -> Reply:
-    """Report that an administrator has to enable scopes. `known`: an administrator has been informed."""
+def waiting_for_administrator(command: str, scopes: Text, *, known: bool, guess: bool = False) -> Reply:
+    """Report that an administrator has to enable scopes. `known`: an administrator has been informed.
+
+    `guess`: the platform does not say what is missing, nor when it is enabled.
+    """
+    if guess:
+        return say(
+            Words(en="Waiting for your administrator", zh="等待管理员开通"),
+            (STILL_REFUSED_TOLD if known else STILL_REFUSED_NOT_TOLD).format(command=command, scopes=scopes),
+        )
     told = Words(
         en="{command} needs a permission this app doesn't have yet: {scopes}. I've let your administrator know and "
         "will ask you as soon as it's enabled. /cancel to drop it.",
@@ -140,6 +148,23 @@ def waiting_for_administrator(command: str, scopes: Text, *, known: bool) -> Rep
         Words(en="Waiting for your administrator", zh="等待管理员开通"),
         (told if known else not_told).format(command=command, scopes=scopes),
     )
+
+
+STILL_REFUSED_TOLD = Words(
+    en="You've authorized {command}, but the platform still refuses it: {scopes}. The app probably doesn't have this "
+    "permission yet, so I've let your administrator know. I'll keep trying; once it's enabled, you can also send the "
+    "command again. /cancel to drop it.",
+    zh="你已授权，但平台仍拒绝执行 {command}：{scopes}。应用可能尚未开通此权限，已通知管理员。"
+    "我会继续重试；开通后你也可以重新发送命令。发送 /cancel 可取消。",
+)
+
+STILL_REFUSED_NOT_TOLD = Words(
+    en="You've authorized {command}, but the platform still refuses it: {scopes}. The app probably doesn't have this "
+    "permission yet. My message hasn't reached an administrator, so please ask them to enable it. I'll keep trying; once "
+    "it's enabled, you can also send the command again. /cancel to drop it.",
+    zh="你已授权，但平台仍拒绝执行 {command}：{scopes}。应用可能尚未开通此权限。"
+    "我的消息未能送达管理员，请你联系管理员开通。我会继续重试；开通后你也可以重新发送命令。发送 /cancel 可取消。",
+)
 
 
 def scopes_dropped(scopes: str) -> Reply:

@@ -250,6 +250,8 @@ async def identify(bot: Bot, platform: Platform, attempt: Attempt, code: Secret)
     identity = await with_retries(partial(platform.identify, tokens.access_token), is_unanswered)
     if not isinstance(identity, Identity):
         return await failed(bot, attempt, "identity_unknown", SignInFailure.UNAVAILABLE)
+    if tokens.tenant_key not in {None, identity.tenant_key}:
+        return await failed(bot, attempt, "other_organization", SignInFailure.NOT_ALLOWED)
     return identity
 
 

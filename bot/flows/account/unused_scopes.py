@@ -57,7 +57,9 @@ def unused_scopes_of(c: Connection, user: UserKey, at: datetime) -> ScopeSet:
 
 
 async def offer(bot: Bot, user: UserKey) -> None:
-    """Offer to drop unused scopes, at most every `OFFER_INTERVAL`."""
+    """Offer to drop unused scopes, at most every `OFFER_INTERVAL`, where the platform can drop some of them."""
+    if bot.platform_of(user).narrowing is None:
+        return
     moment = now()
     scopes = await bot.database.read(lambda c: unused_scopes_of(c, user, moment))
     if not scopes:

@@ -23,7 +23,7 @@ from bot.core.scopes import (
     is_met,
     missing,
     named,
-    with_offline_access,
+    with_always_asked,
 )
 from bot.core.secrets import Secret
 from bot.core.times import find_zone
@@ -31,7 +31,16 @@ from bot.core.words import replies
 from bot.flows import administrators, cards
 from bot.flows.bot import Bot, now
 from bot.flows.calls.suspend import Wait, keep_results, suspend
-from bot.flows.outbox import Draft, deliver_all, draft, insert_all, note, typed, typed_in_full
+from bot.flows.outbox import (
+    Draft,
+    can_change_cards,
+    deliver_all,
+    draft,
+    insert_all,
+    note,
+    typed,
+    typed_in_full,
+)
 from bot.store import calls, granted_scopes, grants, requests, users
 from bot.store import cards as deliveries
 from bot.store.granted_scopes import GrantedScope
@@ -63,9 +72,10 @@ async def ask_for_scopes(
         certain = named(refused.requirement) if isinstance(refused, InsufficientScope) else frozenset()
         await administrators.suspend_for_administrator(bot, call, needs, steps, named_by_platform=certain)
         return
-    room = platform.limits.scopes_per_link - 1 - len((choice.scopes | wanted) - {OFFLINE_ACCESS})
+    always = platform.always_asked
+    room = platform.limits.scopes_per_link - len(always) - len((choice.scopes | wanted) - always)
     again = fit_into_link(formerly, choice.scopes | wanted | avoided, enabled, max(0, room))
-    scopes = with_offline_access(choice.scopes | again, enabled, avoided)
+    scopes = with_always_asked(choice.scopes | again, always, enabled, avoided)
     claimed = await suspend_for_consent(bot, call, needs, scopes, grant, steps, live)
     if claimed is not None:
         bot.background(learn_time_zone(bot, call))
@@ -173,6 +183,12 @@ async def suspend_for_consent(
         )
         suspend(c, call, steps, Wait(WaitsFor.AUTHORIZATION, needs, request.id), moment)
         is_new = deliveries.is_held(request.card, claim)
+        changed = request.card.message_id is not None and asks_more_than_shown(request, live)
+        if changed and not can_change_cards(bot.platform_of(call.user)):
+            # The earlier card does not name what is asked for now. Its link stays the same.
+            deliveries.move(c, request.id, moment)
+            notes.clear()
+            is_new = False
         claimed = request if is_new else requests.claim_card(c, request.id, claim)
         if claimed is not None or call.chat.kind == "direct":
             return claimed, insert_all(c, bot, notes)
@@ -185,6 +201,11 @@ async def suspend_for_consent(
     claimed, messages = await bot.database.write(work)
     await deliver_all(bot, messages)
     return claimed
+
+
+def asks_more_than_shown(request: AuthorizationRequest, live: AuthorizationRequest | None) -> bool:
+    """Whether a request asks for other scopes than its card shows. One that was reopened does."""
+    return live is None or live.scopes != request.scopes
 
 
 REMIND_AFTER = timedelta(minutes=1)
@@ -201,7 +222,8 @@ async def notes_on_earlier_card(
     if live is None or not live.card.message_id or live.card.ephemeral:
         return []
     elsewhere = in_direct_topic(call) and not await was_asked_in_topic(bot, call)
-    if elsewhere or live.declined_on_page_at or moment - live.created_at > REMIND_AFTER:
+    shown = can_change_cards(bot.platform_of(call.user))
+    if elsewhere or not shown or live.declined_on_page_at or moment - live.created_at > REMIND_AFTER:
         return [
             note(bot, call, replies.added_to_earlier_card(typed(call), live.id, elsewhere=elsewhere), "note")
         ]
@@ -250,7 +272,7 @@ async def ask_to_confirm(bot: Bot, call: DeferredCall, steps: Sequence[Step]) ->
     """Suspend an old write until the user confirms it."""
     moment = now()
     card = bot.platform_of(call.user).render_card(
-        ConfirmationCard(call.id, typed_in_full(call), call.asked_at)
+        ConfirmationCard(call.id, typed_in_full(call), call.asked_at), call.language
     )
     message = draft(
         bot,

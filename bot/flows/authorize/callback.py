@@ -149,7 +149,7 @@ async def redeem(
     identity = await with_retries(identify, is_unanswered)
     if not isinstance(identity, Identity):
         return await attempt_failed(bot, attempt, "identity_unknown", CallbackResult.CODE_REFUSED)
-    if not is_owner(user, identity):
+    if not is_owner(user, identity, tokens):
         # The token is dropped, not revoked: revoking it might end the other user's own grant.
         return await reject_other_account(bot, attempt)
     if not basis.named and platform.narrowing is not None:

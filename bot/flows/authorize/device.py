@@ -212,7 +212,7 @@ async def redeem(bot: Bot, device: DeviceAuthorization, tokens: TokenSet) -> Non
     if not isinstance(identity, Identity):
         await end(bot, device, DeviceStatus.FAILED, "identity_unknown")
         return
-    if not is_owner(device.user, identity):
+    if not is_owner(device.user, identity, tokens):
         # The token is dropped, not revoked: revoking it might end the other user's own grant.
         await end(bot, device, DeviceStatus.FAILED, device_authorizations.WRONG_PERSON)
         return

@@ -61,7 +61,7 @@ def decline(c: Connection, bot: Bot, request_id: str, reason: str, moment: datet
     for call in calls.suspended_of(c, request.user):
         if call.waits_for is not WaitsFor.AUTHORIZATION or not calls.cancel(c, call.id, reason, moment):
             continue
-        if not is_told_by_card(call, request, moment):
+        if not is_told_by_card(bot, call, request, moment):
             messages += insert_all(c, bot, [answer(bot, call, declined(call))])
     return messages
 
@@ -280,7 +280,7 @@ async def expire_overdue(bot: Bot) -> None:
                 continue
             ended_calls.append(call)
             request = expired_with(c, call, moment) if waited else None
-            if request is None or not is_told_by_card(call, request, moment):
+            if request is None or not is_told_by_card(bot, call, request, moment):
                 reply = expired(call) if waited else expired_before_start(call)
                 messages += insert_all(c, bot, [answer(bot, call, reply)])
         for request in requests.expired(c, moment, limit=50):

@@ -27,9 +27,9 @@ from bot.core.words import replies
 from bot.flows import cards
 from bot.flows.authorize.revoke import revoke_tokens
 from bot.flows.bot import Bot, now
-from bot.flows.outbox import Draft, answer, deliver_all, draft, insert_all, typed
+from bot.flows.outbox import Draft, answer, can_change_cards, deliver_all, draft, insert_all, typed
 from bot.store import audit, calls, granted_scopes, grants, requests, users
-from bot.store.cards import is_held
+from bot.store.cards import is_held, move
 from bot.store.outbox import OutgoingMessage
 from bot.store.queue import Claim
 from bot.store.transaction import Connection
@@ -152,6 +152,9 @@ async def store_grant(bot: Bot, consent: Consented, tokens: TokenSet, identity: 
         notices = [lost_scopes_notice(bot, consent, lost)] if lost else []
         messages = released.messages + insert_all(c, bot, notices)
         card = settled if settled is not None and is_held(settled.card, claim) else None
+        if settled is not None and released.rest and not can_change_cards(bot.platform_of(user)):
+            move(c, settled.id, moment)
+            card = requests.claim_card(c, settled.id, claim)
         return AttemptEnd(result_of(refused, released, settled=settled is not None), messages, card)
 
     end = await bot.write_until_stored(work)

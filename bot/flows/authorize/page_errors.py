@@ -17,7 +17,7 @@ from bot.core.language import Words
 from bot.core.messages import Reply
 from bot.core.platform import Platform
 from bot.core.requests import FOR_ADMINISTRATOR, AuthorizationRequest, RequestStatus
-from bot.core.scopes import OFFLINE_ACCESS, ScopeSet, choose_scopes, named, with_offline_access
+from bot.core.scopes import OFFLINE_ACCESS, ScopeSet, choose_scopes, named, with_always_asked
 from bot.core.words.administrators import (
     PAGE_ERROR_CHECK,
     page_error_reported,
@@ -72,7 +72,9 @@ async def ask_for_other_scopes_now(
         current = requests.get(c, request.id)
         if current is None or (current.status, current.scopes) != (request.status, request.scopes):
             return True
-        _, other = next_choice(current, calls.suspended_for_consent(c, current.user), enabled)
+        waiting = calls.suspended_for_consent(c, current.user)
+        always = bot.platform_of(current.user).always_asked
+        _, other = next_choice(current, waiting, enabled, always)
         if other is None and not is_explained(current, enabled):
             return False
         subject = ("request", request.id)
@@ -95,7 +97,7 @@ def ask_for_other_scopes(
     user = request.user
     device_authorizations.close(c, user, moment)
     waiting = calls.suspended_for_consent(c, user)
-    avoided, scopes = next_choice(request, waiting, enabled)
+    avoided, scopes = next_choice(request, waiting, enabled, bot.platform_of(user).always_asked)
     if scopes is not None:
         requests.avoid(c, request.id, avoided, scopes, moment)
         return
@@ -120,23 +122,26 @@ def is_explained(request: AuthorizationRequest, enabled: ScopeSet | None) -> boo
 
 
 def next_choice(
-    request: AuthorizationRequest, waiting: Sequence[DeferredCall], enabled: ScopeSet | None
+    request: AuthorizationRequest,
+    waiting: Sequence[DeferredCall],
+    enabled: ScopeSet | None,
+    always_asked: ScopeSet,
 ) -> tuple[ScopeSet, ScopeSet | None]:
     """Return the scopes to avoid from now on, and those to ask for instead. The latter are None if nothing is left."""
     needs = tuple(clause for call in waiting for clause in call.needs)
-    offline = request.scopes & {OFFLINE_ACCESS}
-    extra = request.scopes - named(needs) - offline if needs else frozenset()
+    always = request.scopes & always_asked
+    extra = request.scopes - named(needs) - always if needs else frozenset()
     if enabled is not None and is_explained(request, enabled):
         choice = choose_scopes(needs, frozenset(), enabled, avoided=request.avoided)
-        scopes = with_offline_access(choice.scopes | (extra & enabled), enabled, request.avoided)
+        scopes = with_always_asked(choice.scopes | (extra & enabled), always_asked, enabled, request.avoided)
         return request.avoided, None if choice.unavailable else scopes
     if extra:
         return request.avoided | extra, request.scopes - extra
-    avoided = request.avoided | (request.scopes - offline)
+    avoided = request.avoided | (request.scopes - always)
     choice = choose_scopes(needs, frozenset(), enabled, avoided=avoided)
     if needs and not choice.unavailable:
-        return avoided, choice.scopes | offline
-    if offline:
+        return avoided, choice.scopes | always
+    if offline := always & {OFFLINE_ACCESS}:
         return request.avoided | offline, request.scopes - offline
     return request.avoided, None
 

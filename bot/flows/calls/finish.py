@@ -75,7 +75,8 @@ async def finish_answered(bot: Bot, run: Run, reply: Reply) -> None:
     refused = bool(run.results) and run.results[-1].refused is not None
     if call.suspended_at is not None and call.request_id is not None and not run.has_written:
         asked = (call.request_id, call.chat.chat_id, call.chat.thread_id, call.command, call.arguments)
-        digest = hashlib.sha256(bot.platform_of(call.user).render_reply(reply).body.encode()).digest()
+        content = bot.platform_of(call.user).render_reply(reply, call.language)
+        digest = hashlib.sha256(content.body.encode()).digest()
         before = bot.repeated_answers.record(asked, digest, call.id)
         # Another replica may have given a different answer since, or that answer may not have been delivered.
         if before and before == await bot.database.read(lambda c: calls.answered_before(c, call)):

@@ -142,6 +142,7 @@ def situation(run: Run, attempt: CallAttempt) -> Situation:
         now=now(),
         declared=run.command.needs(call.arguments),
         held=attempt.grant.scopes if attempt.grant else frozenset(),
+        authorized_at=attempt.grant.authorized_at if attempt.grant else None,
         write=attempt.move.write,
         first_sent_at=run.pending.first_sent_at if run.pending else None,
         refreshed=attempt.refreshed,
@@ -165,9 +166,14 @@ async def carry_out(bot: Bot, run: Run, attempt: CallAttempt, decision: Decision
             refused = outcome if isinstance(outcome, InsufficientScope | Refused) else None
             await ask_for_scopes(bot, call, needs, attempt.grant, run.steps, refused=refused)
         case AwaitAdministrator(needs):
-            certain = named(outcome.requirement) if isinstance(outcome, AppScopeMissing) else frozenset()
+            certain = (
+                named(outcome.requirement)
+                if isinstance(outcome, AppScopeMissing | InsufficientScope)
+                else frozenset()
+            )
+            guess = isinstance(outcome, InsufficientScope)
             await administrators.suspend_for_administrator(
-                bot, call, needs, run.steps, named_by_platform=certain
+                bot, call, needs, run.steps, named_by_platform=certain, guess=guess
             )
         case RetryAt(at):
             await requeue(bot, run, at, failed=True)

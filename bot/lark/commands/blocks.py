@@ -8,8 +8,8 @@ from urllib.parse import unquote
 from bot.core.api import Json
 from bot.core.language import Words
 from bot.core.messages import Code, Line, Span
+from bot.core.response_fields import MAX_TEXT_LENGTH, child, items, line, link, mapping, number, text
 from bot.core.unseen_characters import one_line, tidy
-from bot.lark.commands.response_fields import MAX_TEXT_LENGTH, child, items, line, link, mapping, number, text
 
 Block = Mapping[str, Json]
 

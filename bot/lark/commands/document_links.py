@@ -10,8 +10,8 @@ from urllib.parse import unquote, urlsplit
 
 from bot.core.language import Words
 from bot.core.messages import Line, Span
-from bot.lark.commands.response_fields import TOKEN, token
-from bot.lark.trusted_links import PLATFORM_LINKS
+from bot.core.response_fields import TOKEN, token
+from bot.lark.platform_links import PLATFORM_LINKS
 
 DOCUMENT_KINDS: Mapping[str, Words] = {
     "doc": Words("Old-format document", "旧版文档"),

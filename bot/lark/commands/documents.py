@@ -10,6 +10,7 @@ from bot.core.command_replies import how_to_use, paragraph
 from bot.core.commands import ApiRefused, Ask, Steps, command
 from bot.core.language import Words
 from bot.core.messages import Code, Line, Reply, Span
+from bot.core.response_fields import child, items, line, text, token
 from bot.core.scopes import Requirement, all_of, any_of
 from bot.core.words.refusals import unreadable
 from bot.lark.commands.blocks import lines_of, title_of
@@ -20,7 +21,6 @@ from bot.lark.commands.document_links import (
     requested_document,
 )
 from bot.lark.commands.refusals import Refusal, Refusals, explain
-from bot.lark.commands.response_fields import child, items, line, text, token
 
 READ_DOCUMENT = any_of("docx:document:readonly", "docx:document")
 

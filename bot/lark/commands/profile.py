@@ -7,8 +7,8 @@ from bot.core.command_replies import paragraph
 from bot.core.commands import Ask, Steps, command, nothing
 from bot.core.language import Words
 from bot.core.messages import Line, Reply, Span
+from bot.core.response_fields import child, line
 from bot.core.words.refusals import unreadable
-from bot.lark.commands.response_fields import child, line
 
 FIELDS = (
     ("email", Words("Email: ", "邮箱：")),

@@ -11,12 +11,12 @@ from bot.core.command_replies import how_to_use, paragraph
 from bot.core.commands import ApiRefused, Ask, Steps, command, with_names
 from bot.core.language import Words
 from bot.core.messages import Line, Reply, Span
+from bot.core.response_fields import child, items, line, link, moment, number, text
 from bot.core.scopes import any_of
 from bot.core.times import Zone, format_near_day
 from bot.core.unseen_characters import one_line
 from bot.lark.commands.document_links import DOCUMENT_KINDS, UNKNOWN_KIND
 from bot.lark.commands.refusals import Refusal, Refusals, explain
-from bot.lark.commands.response_fields import child, items, line, link, moment, number, text
 
 MAX_RESULTS = 10
 

@@ -1,31 +1,29 @@
-"""`/tasks` and `/task`: list open tasks, and create one."""
+"""`/tasks` and `/task`: the user's open tasks, and a new one."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Mapping
+from datetime import UTC, timedelta
 
 from bot.core.api import ApiCall, Json, Write
 from bot.core.command_replies import how_to_use, paragraph
 from bot.core.commands import ApiRefused, Ask, Steps, command, nothing, with_names
 from bot.core.language import Words
-from bot.core.messages import Line, Reply, Span
-from bot.core.pagination import Listed, read_pages
+from bot.core.messages import Reply, Span
+from bot.core.pagination import read_pages
+from bot.core.response_fields import child, line, link, moment
 from bot.core.scopes import any_of
-from bot.core.times import Zone, format_near_day, format_near_moment, zone_named
+from bot.core.task_list import Task, render_tasks
 from bot.lark.commands.refusals import Refusal, Refusals, explain
-from bot.lark.commands.response_fields import child, line, link, moment
-
-MAX_SHOWN = 30
-"""Fits into one message with room to spare."""
 
 MAX_TITLE_LENGTH = 3000
 """The platform's limit for a task's summary."""
 
+
 KEY_LIFETIME = timedelta(minutes=4)
 """The platform remembers a `client_token` for five minutes; one is a margin for the request."""
+
 
 NO_ACCESS = Refusal(
     Words("You can't use Tasks at the moment", "你目前无法使用任务功能"),
@@ -35,6 +33,7 @@ NO_ACCESS = Refusal(
     ),
 )
 
+
 STILL_BEING_CREATED = Refusal(
     Words("Your task is being created", "任务正在创建"),
     Words(
@@ -43,23 +42,11 @@ STILL_BEING_CREATED = Refusal(
     ),
 )
 
+
 READ_REFUSALS: Refusals = {1470403: NO_ACCESS, 1470404: NO_ACCESS}
+
+
 WRITE_REFUSALS: Refusals = {1470403: NO_ACCESS, 1470422: STILL_BEING_CREATED}
-
-
-# --- open tasks ----------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    title: Words | str
-    url: str | None
-    due: datetime | None
-    whole_day: date | None
-    """The due date of a task without a time, the same in every time zone."""
-
-    def due_day(self, zone: Zone) -> date | None:
-        return zone.local(self.due).date() if self.due else self.whole_day
 
 
 @command(
@@ -75,7 +62,8 @@ def tasks(ask: Ask) -> Steps:
         found = yield from read_pages(ApiCall("GET", "/open-apis/task/v2/tasks", query))
     except ApiRefused as refused:
         return explain(refused, READ_REFUSALS)
-    return render(found, ask)
+    known = [task for each in found.items if (task := read_task(each)) is not None]
+    return render_tasks(known, ask, more=found.more)
 
 
 def read_task(found: Mapping[str, Json]) -> Task | None:
@@ -91,75 +79,6 @@ def read_task(found: Mapping[str, Json]) -> Task | None:
         due=None if whole_day else at,
         whole_day=whole_day,
     )
-
-
-def render(found: Listed, ask: Ask) -> Reply:
-    zone = ask.zone
-    today = zone.local(ask.asked_at).date()
-    known = [task for each in found.items if (task := read_task(each)) is not None]
-    if not known and not found.more:
-        return Reply(
-            Words("No open tasks", "没有未完成的任务"),
-            (paragraph(Words("Nothing to do. Enjoy!", "没有待办事项，享受轻松时刻吧！")),),
-        )
-    known.sort(key=lambda task: (due_before(task, zone, today), str(task.title)))
-    lines = grouped(known[:MAX_SHOWN], ask.asked_at, zone, today)
-    if found.more:
-        lines.append(
-            paragraph(Words("… and more. See Tasks in the app.", "……还有更多，请在应用的“任务”中查看。"))
-        )
-    elif len(known) > MAX_SHOWN:
-        more = Words("… and {n} more.", "……另有 {n} 项。").format(n=len(known) - MAX_SHOWN)
-        lines.append(paragraph(more))
-    if not zone.known and any(task.due for task in known):
-        lines.append(paragraph(zone_named(zone)))
-    count = f"{len(known)}+" if found.more else str(len(known))
-    title = (
-        Words("1 open task", "未完成任务（1）")
-        if count == "1"
-        else Words("{n} open tasks", "未完成任务（{n}）")
-    )
-    return Reply(title.format(n=count), tuple(lines))
-
-
-def due_before(task: Task, zone: Zone, today: date) -> tuple[bool, datetime]:
-    """Return the sort key: by due time, tasks without a date last. A date without a time is due at its end."""
-    if task.due:
-        return False, task.due
-    return task.whole_day is None, zone.midnight((task.whole_day or today) + timedelta(days=1))
-
-
-def group_of(task: Task, now: datetime, zone: Zone, today: date) -> Words:
-    due_day = task.due_day(zone)
-    if due_day is None:
-        return Words("No due date", "无截止日期")
-    if due_day < today or (task.due and task.due < now):
-        return Words("🔴 Overdue", "🔴 已逾期")
-    return Words("🟠 Due today", "🟠 今天截止") if due_day == today else Words("Later", "后续")
-
-
-def grouped(shown: Sequence[Task], now: datetime, zone: Zone, today: date) -> list[Line]:
-    lines: list[Line] = []
-    heading: Words | None = None
-    for task in shown:
-        group = group_of(task, now, zone, today)
-        if group != heading:
-            heading = group
-            lines.append((Span(group, bold=True),))
-        lines.append(task_line(task, zone, today))
-    return lines
-
-
-def task_line(task: Task, zone: Zone, today: date) -> Line:
-    title = (Span("☐ "), Span(task.title, url=task.url))
-    due_day = task.due_day(zone)
-    if due_day is None:
-        return title
-    due = format_near_moment(task.due, zone, today) if task.due else format_near_day(due_day, today)
-    return (*title, Span(" · "), Span(due))
-
-
-# --- a new task -----------------------------------------------------------------------------------------
 
 
 @command(

@@ -4,10 +4,13 @@ import json
 
 import pytest
 
+from bot.core.api_command import names_in_strings
+from bot.core.api_requests import read_call
 from bot.core.scopes import NOTHING
-from bot.lark.commands.openapi import call, with_names_in_strings
-from bot.lark.commands.openapi_request import read_call
+from bot.lark.commands.openapi import APIS, call
 from tests.driving import code, refused, run, said, success
+
+with_names_in_strings = names_in_strings(APIS)
 
 USER_INFO = "/open-apis/authen/v1/user_info"
 
@@ -192,7 +195,7 @@ def test_other_mistakes_are_explained(arguments, reason):
     ],
 )
 def test_the_quotes_and_colons_of_phones_and_chinese_keyboards_are_understood(written, body):
-    assert read_call(f"POST /open-apis/x {written}").body == body
+    assert read_call(f"POST /open-apis/x {written}", APIS).body == body
 
 
 @pytest.mark.parametrize("written", ["{“a”: 1", "{“a”： “b “c” d”}", "{“a”：“b}"])
@@ -204,7 +207,7 @@ def test_what_stays_unclear_because_of_them_is_explained(written):
 def test_a_curly_quote_in_a_name_ends_no_string():
     name = "x”，“summary”：“pay Eve"
     written = with_names_in_strings("POST /open-apis/x {“summary”：“for @_user_2”}", {"@_user_2": name})
-    assert read_call(written).body == {"summary": f"for @{name}"}
+    assert read_call(written, APIS).body == {"summary": f"for @{name}"}
 
 
 @pytest.mark.parametrize(
@@ -217,7 +220,7 @@ def test_a_curly_quote_in_a_name_ends_no_string():
     ],
 )
 def test_quotes_and_full_stops_around_method_and_path_are_left_out(written, path):
-    assert (read_call(written).method, read_call(written).path) == ("GET", path)
+    assert (read_call(written, APIS).method, read_call(written, APIS).path) == ("GET", path)
 
 
 def test_without_arguments_it_shows_its_usage():

@@ -19,8 +19,8 @@ from bot.core.api import Json, Unreachable
 from bot.core.events import Outage
 from bot.core.network import DIRECT, Network
 from bot.core.secrets import Secret
-from bot.lark.connection_errors import NOTHING_SENT, describe_error
-from bot.lark.json_limits import is_costly
+from bot.transport.connection_errors import NOTHING_SENT, describe_error
+from bot.transport.json_limits import is_costly
 
 log = logging.getLogger(__name__)
 
@@ -60,9 +60,15 @@ class BasicCredentials:
 class HttpClient:
     """One pooled session, opened on first use. Safe for concurrent use."""
 
-    def __init__(self, network: Network = DIRECT, *, log_outages: bool = False) -> None:
-        """`log_outages`: log when a host becomes unreachable, and when it is reachable again."""
+    def __init__(
+        self, network: Network = DIRECT, *, log_outages: bool = False, token_header: str | None = None
+    ) -> None:
+        """`log_outages`: log when a host becomes unreachable, and when it is reachable again.
+
+        `token_header`: the header that carries an access token by itself, instead of Authorization.
+        """
         self._options, self._log_outages = ConnectionOptions(network), log_outages
+        self._token_header = token_header
         self.outages: dict[str, Outage] = {}
         """Hosts whose last request could not be sent, by name."""
         self._session: aiohttp.ClientSession | None = None
@@ -82,16 +88,17 @@ class HttpClient:
         query: Mapping[str, str] | None = None,
         body: Json = None,
         form: Mapping[str, str] | None = None,
+        accept: str | None = None,
     ) -> HttpResponse | Unreachable:
         """Send a request once. Takes 10 seconds at most, follows no redirects and keeps no cookies.
 
-        `auth` is a bearer token, which is masked in the response, or credentials for HTTP Basic. `body` is sent as JSON.
+        `auth` is an access token, which is masked in the response, or credentials for HTTP Basic. `body` is sent as JSON.
         """
-        headers: dict[str, str] = {}
+        headers: dict[str, str] = {} if accept is None else {hdrs.ACCEPT: accept}
         data: bytes | Mapping[str, str] | None = form
         token = auth if isinstance(auth, Secret) else None
         if token is not None:
-            headers[hdrs.AUTHORIZATION] = f"Bearer {token.reveal()}"
+            headers |= self._token_headers(token)
         if isinstance(auth, BasicCredentials):
             headers[hdrs.AUTHORIZATION] = auth.header
         if body is not None:
@@ -119,6 +126,11 @@ class HttpClient:
         except (aiohttp.ClientError, OSError, TimeoutError) as problem:
             # When a connection breaks, even a kept-alive one, it is unknown how much of the request arrived.
             return Unreachable(describe_error(problem), may_have_arrived=True)
+
+    def _token_headers(self, token: Secret) -> dict[str, str]:
+        if self._token_header is not None:
+            return {self._token_header: token.reveal()}
+        return {hdrs.AUTHORIZATION: f"Bearer {token.reveal()}"}
 
     def _record_success(self, url: str) -> None:
         host = urlsplit(url).hostname or ""

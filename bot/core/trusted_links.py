@@ -1,39 +1,36 @@
 """Decides which URLs may be shown as links: those of the platform and of the bot.
 
 URLs come from calendar events of colleagues and from what users type, and users trust a link that the bot shows. A path
-alone (`/docx/TOKEN`) is a URL at the platform, whose host a command does not know.
+alone is a URL at the platform, whose host a command does not know.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from urllib.parse import parse_qsl, unquote, urlsplit
-
-DOMAINS = ("feishu.cn", "larksuite.com", "larkoffice.com")
-"""Domains of both brands, whose organizations share documents. Every organization has a subdomain of one."""
-
-WEB_ORIGINS = {"open.feishu.cn": "https://www.feishu.cn", "open.larksuite.com": "https://www.larksuite.com"}
-"""Where documents open without the organization's host, by the host of the OpenAPI."""
 
 MAX_URL_LENGTH = 4000
 HOST = re.compile(r"[a-z0-9-]+(?:\.[a-z0-9-]+)+")
-LOOPBACK = re.compile(r"http://(?:localhost|127(?:\.\d+){3}|\[::1\])(?::\d+)?")
 FOREIGN_ADDRESS = re.compile(r"//|\\|^\s*[A-Za-z][A-Za-z0-9+.-]*:")
 """What a browser may take for a URL on another host."""
 FOREIGN_PATH = re.compile(r"//|\\|:/")
 MAX_DECODINGS = 4
 MAX_NESTING = 3
-"""Levels of URLs within URLs. The bot's own page is one inside an AppLink."""
+"""Levels of URLs within URLs. The bot's own page may be one inside a link that opens the client."""
 
 
 class TrustedLinks:
-    """The URLs that may be links, for an app whose OpenAPI is at `open_url`. `origins` are other trusted ones."""
+    """The URLs that may be links: on the platform's domains and their subdomains, and at `origins`.
 
-    def __init__(self, open_url: str = "", origins: Iterable[str | None] = ()) -> None:
-        self._origins = frozenset(origin for origin in (open_url, *origins) if origin)
-        host = urlsplit(open_url).hostname or ""
-        self._web = WEB_ORIGINS.get(host) or (open_url if LOOPBACK.fullmatch(open_url) else None)
+    `web` is the origin of a path alone; without it, paths are no links.
+    """
+
+    def __init__(
+        self, domains: Sequence[str], origins: Iterable[str | None] = (), web: str | None = None
+    ) -> None:
+        self._domains, self._web = tuple(domains), web
+        self._origins = frozenset(origin for origin in origins if origin)
 
     def resolve(self, url: str) -> str | None:
         """Return the URL to link to, or None if it must not be a link."""
@@ -52,7 +49,7 @@ class TrustedLinks:
             parts = urlsplit(url)
         except ValueError:
             return False
-        if not (is_platform_url(url) or f"{parts.scheme}://{parts.netloc}" in self._origins):
+        if not (is_url_on(self._domains, url) or f"{parts.scheme}://{parts.netloc}" in self._origins):
             return False
         # A URL of the platform that redirects to another URL must be trusted no more than that one.
         parameters = [*parse_qsl(parts.query, keep_blank_values=True), ("", parts.fragment)]
@@ -70,16 +67,12 @@ class TrustedLinks:
         return depth < MAX_NESTING and self._is_trusted(meant, depth + 1)
 
 
-PLATFORM_LINKS = TrustedLinks()
-"""Trusts the platform's hosts only."""
-
-
-def is_platform_url(url: str) -> bool:
-    """Whether a URL is on a host of the platform: https, no user name, no port, no look-alike."""
+def is_url_on(domains: Sequence[str], url: str) -> bool:
+    """Whether a URL is on one of the domains or below: https, no user name, no port, no look-alike."""
     if not url.startswith("https://"):
         return False
     host = re.split(r"[/?#]", url.removeprefix("https://"), maxsplit=1)[0].lower()
-    return bool(HOST.fullmatch(host)) and any(host == each or host.endswith(f".{each}") for each in DOMAINS)
+    return bool(HOST.fullmatch(host)) and any(host == each or host.endswith(f".{each}") for each in domains)
 
 
 def fully_unquote(value: str) -> str:

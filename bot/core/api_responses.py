@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from bot.core.api import ApiCall, Json
+from bot.core.api_requests import MAX_BODY_DEPTH
 from bot.core.command_replies import paragraph
 from bot.core.language import Words
 from bot.core.messages import Code, Line, Reply, Span
 from bot.core.unseen_characters import one_line, tidy
-from bot.lark.commands.openapi_request import MAX_BODY_DEPTH
 
 MAX_SHOWN_BYTES = 6000
 """Bytes of a response that are shown. A message holds 30 KB, and its JSON escapes add to that."""

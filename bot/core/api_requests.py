@@ -1,4 +1,4 @@
-"""Parses and validates the arguments of `/call`."""
+"""Parses and validates the arguments of `/call`, on any platform."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import json
 import math
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import NoReturn
 from urllib.parse import parse_qsl, quote, unquote_to_bytes
 
@@ -18,13 +19,21 @@ from bot.core.unseen_characters import one_line
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
-ROOT = "/open-apis/"
-
 MAX_PATH_LENGTH = 2000
 
 MAX_BODY_LENGTH = 50_000
 
 MAX_BODY_DEPTH = 50
+
+
+@dataclass(frozen=True, slots=True)
+class CallableApis:
+    """Which APIs of a platform may be called."""
+
+    root: str
+    """The beginning of their paths, with a slash at its end."""
+    handles_tokens: Callable[[str], bool]
+    """Whether a path after the root, in lower case and without spaces, is of an API that issues or renews tokens."""
 
 
 class InvalidCall(Exception):
@@ -49,7 +58,7 @@ QUOTES = "\"'`<>‘’“”「」『』《》"
 FULL_STOPS = "。，；、！"
 
 
-def read_call(arguments: str) -> ApiCall:
+def read_call(arguments: str, apis: CallableApis) -> ApiCall:
     """Parse the arguments. Raises `InvalidCall` for a call that may not be made."""
     method, target, body = split_arguments(arguments)
     if method.upper() not in METHODS:
@@ -58,7 +67,7 @@ def read_call(arguments: str) -> ApiCall:
             Words("Start with the method: {methods}.", "请先写方法：{methods}。").format(methods=methods)
         )
     method = method.upper()
-    path, query = read_target(target)
+    path, query = read_target(target, apis)
     if method == "GET" and body:
         raise InvalidCall(
             Words(
@@ -71,16 +80,16 @@ def read_call(arguments: str) -> ApiCall:
     return ApiCall(method, path, query, read_body(body) if body else None, write)
 
 
-def read_target(target: str) -> tuple[str, Mapping[str, str]]:
+def read_target(target: str, apis: CallableApis) -> tuple[str, Mapping[str, str]]:
     """Parse the path and the query. The path is encoded again from its decoded form, so that what was checked is sent."""
     if len(target) > MAX_PATH_LENGTH:
         raise InvalidCall(Words("The path is too long.", "路径过长。"))
     if not target.startswith("/") or target.startswith("//"):
         raise InvalidCall(
             Words(
-                "After the method, write the path without a host: /open-apis/…",
-                "方法之后请写路径，不含域名：/open-apis/…",
-            )
+                "After the method, write the path without a host: {root}…",
+                "方法之后请写路径，不含域名：{root}…",
+            ).format(root=apis.root)
         )
     if PLACEHOLDER.search(target):
         raise InvalidCall(
@@ -98,7 +107,7 @@ def read_target(target: str) -> tuple[str, Mapping[str, str]]:
     # A look-alike of a slash or of two dots becomes one on a server that normalizes paths.
     meant = unicodedata.normalize("NFKC", path)
     refuse_ambiguous(meant, raw_path)
-    refuse_tokens(meant)
+    refuse_others(meant, apis)
     return quote(path, safe="/:@!$&'()*+,=-._~"), read_query(raw_query)
 
 
@@ -132,10 +141,6 @@ def refuse_ambiguous(path: str, raw: str) -> None:
         if applies:
             problem = Words("Not allowed in the path: {reason}.", "路径中不允许出现：{reason}。")
             raise InvalidCall(problem.format(reason=reason))
-    if not path.startswith(ROOT) or path == ROOT:
-        raise InvalidCall(
-            Words("Only paths under /open-apis/ can be called.", "只能调用 /open-apis/ 下的路径。")
-        )
 
 
 def has_unprintable(text: str) -> bool:
@@ -145,11 +150,15 @@ def has_unprintable(text: str) -> bool:
     )
 
 
-def refuse_tokens(path: str) -> None:
-    """Raise `InvalidCall` for APIs that issue or renew tokens."""
-    area, _, rest = path.removeprefix(ROOT).casefold().replace(" ", "").partition("/")
-    about_tokens = any(word in rest for word in ("token", "oauth", "oidc"))
-    if area in {"auth", "jssdk"} or (area == "authen" and about_tokens):
+def refuse_others(path: str, apis: CallableApis) -> None:
+    """Raise `InvalidCall` for a path that may not be called, APIs that issue or renew tokens among them."""
+    if not path.startswith(apis.root) or path == apis.root:
+        raise InvalidCall(
+            Words("Only paths under {root} can be called.", "只能调用 {root} 下的路径。").format(
+                root=apis.root
+            )
+        )
+    if apis.handles_tokens(path.removeprefix(apis.root).casefold().replace(" ", "")):
         raise InvalidCall(
             Words(
                 "Token endpoints can't be called here.",

@@ -1,0 +1,72 @@
+"""The requests that only `bot doctor` makes. Whether a result is good or bad is decided in `bot.doctor_dingtalk`."""
+
+from __future__ import annotations
+
+from bot.core.api import ApiCall, Outcome, Refused, Succeeded, Unreachable
+from bot.core.secrets import Secret
+from bot.dingtalk.api import CallAsApp
+from bot.dingtalk.app_token import AppToken
+from bot.dingtalk.error_codes import LEGACY_NOT_A_MEMBER
+from bot.dingtalk.identities import BY_UNION_ID, CallLegacy
+from bot.dingtalk.messages import CARDS, is_refused_with
+from bot.dingtalk.oauth import OAuthClient
+from bot.dingtalk.stream_endpoint import CannotConnect, request_address
+from bot.transport.http_client import HttpClient
+
+NO_USER = "bot-doctor"
+
+
+async def check_credentials(token: AppToken) -> Outcome | None:
+    """Return None if the app's credentials are accepted, else why not."""
+    found = await token.get()
+    return None if isinstance(found, Secret) else found
+
+
+async def check_stream(http: HttpClient, api_url: str, client_id: str, secret: Secret) -> str | None:
+    """Return None if the platform would open a long connection for these credentials, else why not.
+
+    The ticket is not used: it expires after 90 seconds.
+    """
+    try:
+        await request_address(http, api_url, client_id, secret)
+    except CannotConnect as problem:
+        return str(problem)
+    return None
+
+
+UNKNOWN_USER = frozenset({33012, 33013, 40003, 40031, 60003, LEGACY_NOT_A_MEMBER})
+"""What the directory says of a user that does not exist: the app may look up members."""
+
+
+async def check_lookups(call_legacy: CallLegacy) -> Outcome | None:
+    """Return None if the app may look up members, else why not. Looks up one that does not exist."""
+    outcome = await call_legacy(ApiCall("POST", BY_UNION_ID, {}, {"unionid": NO_USER}))
+    if isinstance(outcome, Succeeded):
+        return None
+    return None if isinstance(outcome, Refused) and outcome.code in UNKNOWN_USER else outcome
+
+
+async def open_login_page(http: HttpClient, oauth: OAuthClient, redirect_uri: str) -> int | Unreachable:
+    """Open the authorization page as a browser would, without a user. Returns its HTTP status."""
+    url = oauth.authorize_url(redirect_uri=redirect_uri, scopes=frozenset(), state="bot-doctor")
+    answer = await http.fetch("GET", url)
+    return answer if isinstance(answer, Unreachable) else answer.status
+
+
+async def check_template(call_as_app: CallAsApp, template_id: str) -> Outcome | None:
+    """Return None if the card template can be used, else why not. The card is for nobody, so it is not delivered."""
+    body = {
+        "cardTemplateId": template_id,
+        "outTrackId": NO_USER,
+        "callbackType": "STREAM",
+        "userIdType": 1,
+        "cardData": {"cardParamMap": {"title": ""}},
+        "openSpaceId": f"dtv1.card//IM_ROBOT.{NO_USER}",
+        "imRobotOpenSpaceModel": {"supportForward": False},
+        "imRobotOpenDeliverModel": {"spaceType": "IM_ROBOT"},
+    }
+    outcome = await call_as_app(ApiCall("POST", f"{CARDS}/createAndDeliver", {}, body))
+    usable = ("param.userIdNotExist", "param.cardAlreadyExist")
+    if isinstance(outcome, Succeeded) or any(is_refused_with(outcome, code) for code in usable):
+        return None
+    return outcome

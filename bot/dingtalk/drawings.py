@@ -1,0 +1,133 @@
+"""What a message of the bot shows, before it is decided how it is sent: as Markdown, action card or interactive card."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from bot.core.api import Json
+from bot.core.messages import Content
+from bot.dingtalk import markdown
+
+MESSAGE, CARD = "message", "card"
+"""The kinds of content. A card is for its reader alone, and can be changed if it is interactive."""
+
+
+@dataclass(frozen=True, slots=True)
+class Button:
+    """A button that opens a URL, or one of an interactive card that sends its action back."""
+
+    text: str
+    url: str = ""
+    action: str = ""
+    subject: str = ""
+    primary: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    title: str
+    text: str
+    """Markdown."""
+    status: str = ""
+    """A line below the text, in grey where that is possible."""
+    buttons: tuple[Button, ...] = ()
+    heading: bool = True
+    """Whether the title is shown above the text too, and not only in notifications."""
+    plain_hint: str = ""
+    """What to do instead of pressing a button that sends its action back, where there is none."""
+
+    @property
+    def full_text(self) -> str:
+        """The title and the text, for messages that do not show a title."""
+        return f"### {markdown.escape(self.title)}\n\n{self.text}" if self.heading else self.text
+
+
+def content_of(drawing: Drawing, kind: str = MESSAGE) -> Content:
+    fields = {
+        "title": drawing.title,
+        "text": drawing.text,
+        "status": drawing.status,
+        "heading": drawing.heading,
+        "plain_hint": drawing.plain_hint,
+        "buttons": [
+            {
+                "text": each.text,
+                "url": each.url,
+                "action": each.action,
+                "subject": each.subject,
+                "primary": each.primary,
+            }
+            for each in drawing.buttons
+        ],
+    }
+    return Content(kind, markdown.to_json(fields))
+
+
+def drawing_of(content: Content) -> Drawing:
+    fields = json.loads(content.body)
+    buttons = tuple(Button(**each) for each in fields.pop("buttons"))
+    return Drawing(**fields, buttons=buttons)
+
+
+# --- as a message -------------------------------------------------------------------------------------
+
+
+def as_plain_text(drawing: Drawing) -> str:
+    """Return the whole content as Markdown, without buttons."""
+    parts = (drawing.full_text, drawing.plain_hint, drawing.status)
+    return "\n\n".join(part for part in parts if part)
+
+
+def link_of(drawing: Drawing) -> Button | None:
+    return next((each for each in drawing.buttons if each.url), None)
+
+
+def as_robot_message(drawing: Drawing) -> tuple[str, Json]:
+    """Return `msgKey` and `msgParam`: an action card if there is a link, else Markdown."""
+    text, link = as_plain_text(drawing), link_of(drawing)
+    if link is None:
+        return "sampleMarkdown", {"title": drawing.title, "text": text}
+    return "sampleActionCard", {
+        "title": drawing.title,
+        "text": text,
+        "singleTitle": link.text,
+        "singleURL": link.url,
+    }
+
+
+def as_session_message(drawing: Drawing) -> Json:
+    """Return the body for the address where replies to a message are posted."""
+    return {"msgtype": "markdown", "markdown": {"title": drawing.title, "text": as_plain_text(drawing)}}
+
+
+# --- as an interactive card --------------------------------------------------------------------------
+
+MAX_VALUE_BYTES = 1000
+"""The platform accepts 1 KB for the value of a variable."""
+
+MAX_BUTTONS = 3
+
+
+def card_values(drawing: Drawing) -> dict[str, str]:
+    """Return the values of the template's variables: `title`, `markdown`, `tips`, and up to three buttons.
+
+    A button either opens a URL or sends its id back, which holds the action and its subject.
+    """
+    buttons = [card_button(each) for each in drawing.buttons[:MAX_BUTTONS]]
+    while len(markdown.to_json({"msgButtons": buttons}).encode()) > MAX_VALUE_BYTES:
+        buttons.pop()
+    return {
+        "title": markdown.shorten(drawing.title, MAX_VALUE_BYTES),
+        "markdown": markdown.shorten(drawing.text, MAX_VALUE_BYTES),
+        "tips": markdown.shorten(drawing.status, MAX_VALUE_BYTES),
+        "sys_full_json_obj": markdown.to_json({"msgButtons": buttons}),
+    }
+
+
+def card_button(button: Button) -> Json:
+    colour = "blue" if button.primary else "gray"
+    if button.url:
+        return {"text": button.text, "url": button.url, "iosUrl": button.url, "color": colour}
+    identifier = f"{button.action}:{button.subject}" if button.subject else button.action
+    return {"text": button.text, "id": identifier, "request": True, "color": colour}

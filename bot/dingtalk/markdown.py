@@ -1,0 +1,61 @@
+"""Text as the platform's Markdown, which is a subset without escapes.
+
+What would make a link, a picture or markup of text from elsewhere is replaced by characters that look alike.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+from bot.core.language import Language, Words
+
+MAX_PARAM_BYTES = 14_000
+"""The platform accepts 15,000 bytes for the parameters of a message."""
+
+LOOK_ALIKES = str.maketrans({"[": "［", "]": "］", "<": "＜", ">": "＞", "`": "｀", "*": "∗"})
+
+BREAK = "  \n"
+"""The end of a line within a paragraph."""
+
+to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+def escape(text: str) -> str:
+    """Return text that is shown literally, on as many lines as it has."""
+    return text.translate(LOOK_ALIKES).replace("\n", BREAK)
+
+
+def bold(text: str) -> str:
+    shown = escape(text)
+    return f"**{shown}**" if shown == shown.strip() != "" and "\n" not in shown else shown
+
+
+def link(text: str, url: str) -> str:
+    return f"[{escape(text)}]({url.replace('(', '%28').replace(')', '%29').replace(' ', '%20')})"
+
+
+def code_block(text: str) -> str:
+    """Return text in fixed width. It cannot end the block."""
+    return "```\n" + text.replace("```", "｀｀｀") + "\n```"
+
+
+def said(words: Words | str, language: Language) -> str:
+    return words if isinstance(words, str) else words.to(language)
+
+
+def lines(items: Iterable[str]) -> str:
+    return BREAK.join(item for item in items if item)
+
+
+def size(text: str) -> int:
+    """Return the bytes of a text in the parameters of a message: a JSON string inside JSON."""
+    return len(to_json(to_json(text)).encode(errors="replace"))
+
+
+def shorten(text: str, room: int) -> str:
+    """Return the longest beginning of a text that takes at most `room` bytes of UTF-8, with an ellipsis if it is cut."""
+    encoded = text.encode(errors="replace")
+    if len(encoded) <= room:
+        return text
+    return encoded[: max(0, room - 3)].decode(errors="ignore").rstrip() + "…"

@@ -1,0 +1,139 @@
+"""Verifies and parses webhook requests, and the frames of the long connection. No I/O.
+
+The body of a webhook is neither signed nor encrypted: the signature only proves that the sender knows the secret.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+from collections.abc import Mapping
+from typing import Any
+
+from bot.core.events import Event, Ignored, Unauthentic
+from bot.core.secrets import Secret
+from bot.core.strict_json import decode
+from bot.dingtalk.events import ReceivedMessage, Recipient, parse_click, parse_message
+from bot.dingtalk.frames import CARDS, EVENT, MESSAGES, Frame
+from bot.transport.json_limits import is_costly
+
+MAX_AGE = 3600
+"""Seconds."""
+
+MAX_CLOCK_SKEW = 5 * 60
+"""Seconds."""
+
+SIGN, TIMESTAMP = "sign", "timestamp"
+
+CARD_SIGN, CARD_TIMESTAMP = "x-ddpaas-signature", "x-ddpaas-signature-timestamp"
+
+Parsed = ReceivedMessage | Event | Unauthentic
+
+
+class WebhookKeys:
+    """The secrets that requests are signed with."""
+
+    def __init__(self, app_secret: Secret) -> None:
+        self._app_secret = app_secret.reveal().encode()
+
+    @property
+    def card_secret(self) -> Secret:
+        """The secret that the bot registers for card callbacks. It is derived, so that each replica has the same."""
+        return Secret(hmac.new(self._app_secret, b"card callbacks", hashlib.sha256).hexdigest())
+
+    def signs_message(self, headers: Mapping[str, str]) -> bool:
+        timestamp = as_bytes(headers.get(TIMESTAMP, ""))
+        return matches(headers.get(SIGN, ""), self._app_secret, timestamp + b"\n" + self._app_secret)
+
+    def signs_card(self, headers: Mapping[str, str]) -> bool:
+        timestamp = as_bytes(headers.get(CARD_TIMESTAMP, ""))
+        return matches(headers.get(CARD_SIGN, ""), self.card_secret.reveal().encode(), timestamp)
+
+
+def as_bytes(text: str) -> bytes:
+    return text.encode(errors="surrogateescape")
+
+
+def matches(signature: str, key: bytes, message: bytes) -> bool:
+    """Whether a signature is right, in constant time."""
+    try:
+        given = binascii.a2b_base64(as_bytes(signature))
+    except binascii.Error:
+        return False
+    return hmac.compare_digest(given, hmac.digest(key, message, "sha256"))
+
+
+def signature_of(key: str, message: str) -> str:
+    return base64.b64encode(hmac.digest(key.encode(), message.encode(), "sha256")).decode()
+
+
+def receive_message(
+    keys: WebhookKeys, recipient: Recipient, headers: Mapping[str, str], body: bytes, now: float
+) -> Parsed:
+    """Parse one message that was posted. Never raises. The caller limits the size of the body.
+
+    The order of checks is: signature, age, fields.
+    """
+    data = authenticated(keys.signs_message(headers), SIGN in headers, headers.get(TIMESTAMP, ""), body, now)
+    if isinstance(data, Unauthentic):
+        return data
+    return parse_message(recipient, f"webhook-{str(data.get('msgId'))[:200]}", data)
+
+
+def receive_click(
+    keys: WebhookKeys, recipient: Recipient, headers: Mapping[str, str], body: bytes, now: float
+) -> Parsed:
+    """As `receive_message`, for a click. It has no id, so it is known by what was signed and sent."""
+    timestamp = headers.get(CARD_TIMESTAMP, "")
+    data = authenticated(keys.signs_card(headers), CARD_SIGN in headers, timestamp, body, now)
+    if isinstance(data, Unauthentic):
+        return data
+    return parse_click(recipient, f"click-{timestamp}-{hashlib.sha256(body).hexdigest()[:32]}", data)
+
+
+def authenticated(
+    matches_signature: bool, is_signed: bool, timestamp: str, body: bytes, now: float
+) -> dict[str, Any] | Unauthentic:
+    """Return the JSON object in the body of a request."""
+    if not matches_signature:
+        return Unauthentic("the signature does not match" if is_signed else "not signed", 401)
+    if not is_fresh(timestamp, now):
+        return Unauthentic("the signed timestamp is stale or ahead", 401)
+    return parse_object(body) or Unauthentic("signed, but not a JSON object", 400)
+
+
+def is_fresh(timestamp: str, now: float) -> bool:
+    """Whether a timestamp in milliseconds is at most an hour old and not ahead, give or take the clocks."""
+    if not (timestamp.isascii() and timestamp.isdigit() and len(timestamp) <= 16):
+        return False
+    return -MAX_CLOCK_SKEW <= now - int(timestamp) / 1000 <= MAX_AGE
+
+
+def parse_object(body: bytes) -> dict[str, Any] | None:
+    if is_costly(body):
+        return None
+    try:
+        parsed = decode(body.decode())
+    except (ValueError, RecursionError):
+        return None
+    return parsed if type(parsed) is dict else None
+
+
+def receive_frame(recipient: Recipient, frame: Frame) -> Parsed:
+    """Parse a frame of the long connection, which the connection itself authenticates."""
+    if not frame.message_id:
+        return Unauthentic("a frame without an id", 400)
+    if frame.type == EVENT:
+        return Ignored(frame.message_id, f"an event of type {frame.topic}")
+    data = parse_object(frame.data.encode(errors="replace"))
+    if data is None:
+        return Unauthentic("data that is not a JSON object", 400)
+    match frame.topic:
+        case topic if topic == MESSAGES:
+            return parse_message(recipient, frame.message_id, data)
+        case topic if topic == CARDS:
+            return parse_click(recipient, frame.message_id, data)
+        case _:
+            return Ignored(frame.message_id, "a callback that was not subscribed to")

@@ -1,0 +1,121 @@
+"""The checks of `bot doctor` for an app on DingTalk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bot.core.api import AppScopeMissing, Refused, Unreachable
+from bot.dingtalk.platform import DingTalkPlatform
+from bot.findings import Finding, describe_outcome, side_by_side
+from bot.settings import DingTalkSettings, Settings
+
+
+def origins(own: DingTalkSettings) -> list[str]:
+    """Return the origins that the bot calls, once each."""
+    return list(dict.fromkeys((own.api_url, own.oapi_url, own.login_url)))
+
+
+async def examine(
+    loaded: Settings, own: DingTalkSettings, platform: DingTalkPlatform, admins: Sequence[str]
+) -> list[Finding]:
+    """Return every finding about the app, in a fixed order. Delivers nothing to anyone."""
+    found = list(await credentials(platform))
+    found += client_script(loaded, own)
+    if found[0].verdict != "ok":
+        rest = "not checked without credentials: events, member look-ups, redirect URL, card template"
+        return [*found, Finding("warn", "app", rest)]
+    found += await side_by_side(
+        events(own, platform),
+        lookups(platform),
+        redirect_url(loaded, platform),
+        template(own, platform),
+    )
+    return [*found, *administrators(admins), SCOPES]
+
+
+SCOPES = Finding(
+    "warn",
+    "scopes",
+    "the platform does not tell which scopes the app has",
+    "Add the scopes of the README's table in the developer console, Contact.User.Read among them.",
+)
+
+
+async def credentials(platform: DingTalkPlatform) -> Sequence[Finding]:
+    problem = await platform.check_credentials()
+    if problem is None:
+        return [Finding("ok", "credentials", "DINGTALK_CLIENT_ID and DINGTALK_CLIENT_SECRET are accepted")]
+    fix = "Copy DINGTALK_CLIENT_ID and DINGTALK_CLIENT_SECRET from the developer console."
+    if isinstance(problem, Unreachable):
+        fix = "Check DINGTALK_API_URL and the network."
+    return [Finding("FAIL", "credentials", describe_outcome(problem), fix)]
+
+
+def client_script(loaded: Settings, own: DingTalkSettings) -> list[Finding]:
+    subject = "client script"
+    if loaded.public_url is None:
+        fix = "Set BOT_PUBLIC_URL: DingTalk has no way to authorize without a page of the bot."
+        return [Finding("FAIL", subject, "no browser reaches the bot, so nobody can authorize", fix)]
+    url, _, integrity = own.jsapi_url.partition("#")
+    if integrity:
+        return [Finding("ok", subject, f"{url}, checked by browsers")]
+    fix = (
+        "Append #sha384- and the hash of a copy that you trust to DINGTALK_JSAPI_URL: "
+        "openssl dgst -sha384 -binary FILE | openssl base64 -A"
+    )
+    return [Finding("warn", subject, f"{url} is run as it comes, whatever it is by then", fix)]
+
+
+async def events(own: DingTalkSettings, platform: DingTalkPlatform) -> Sequence[Finding]:
+    subject = "events"
+    if own.events == "webhook":
+        words = "posted to /dingtalk/events, as far as the robot in the console is set to HTTP mode"
+        return [Finding("ok", subject, words)]
+    problem = await platform.check_stream()
+    if problem is None:
+        return [Finding("ok", subject, "the platform opens a long connection")]
+    return [Finding("FAIL", subject, problem, "Set the robot to Stream mode in the developer console.")]
+
+
+async def lookups(platform: DingTalkPlatform) -> Sequence[Finding]:
+    subject, problem = "member look-ups", await platform.check_lookups()
+    if problem is None:
+        return [Finding("ok", subject, "the app may look up who has consented")]
+    fix = "Add the scope qyapi_get_member to the app: without it no consent can be checked, and none counts."
+    return [Finding("FAIL", subject, describe_outcome(problem), fix)]
+
+
+async def redirect_url(loaded: Settings, platform: DingTalkPlatform) -> Sequence[Finding]:
+    subject = "redirect URL"
+    if loaded.public_url is None:
+        return []
+    url = f"{loaded.public_url}{platform.callback_path}"
+    answer = await platform.open_login_page(url)
+    if isinstance(answer, Unreachable):
+        return [Finding("FAIL", subject, answer.reason, "Check DINGTALK_LOGIN_URL and the network.")]
+    if answer >= 400:
+        fix = f"Register {url} in the developer console, Security Settings."
+        return [Finding("FAIL", subject, f"the login page does not open (HTTP {answer})", fix)]
+    words = f"the login page opens; whether it accepts {url} only the developer console shows"
+    return [Finding("ok", subject, words)]
+
+
+async def template(own: DingTalkSettings, platform: DingTalkPlatform) -> Sequence[Finding]:
+    subject = "card template"
+    if own.card_template_id is None:
+        return [Finding("ok", subject, "none: plain action cards, which cannot be changed")]
+    problem = await platform.check_template()
+    if problem is None:
+        return [Finding("ok", subject, "it exists and is published")]
+    fix = "Publish the template in the card console, or unset DINGTALK_CARD_TEMPLATE_ID."
+    if isinstance(problem, AppScopeMissing) or (isinstance(problem, Refused) and problem.unnamed_scope):
+        fix = "Add the scope Card.Instance.Write to the app, or unset DINGTALK_CARD_TEMPLATE_ID."
+    return [Finding("FAIL", subject, describe_outcome(problem), fix)]
+
+
+def administrators(admins: Sequence[str]) -> list[Finding]:
+    if admins:
+        return [Finding("ok", "administrators", f"{len(admins)} configured")]
+    fix = "Set BOT_ADMINS to their user IDs."
+    words = "nobody is told what only an administrator can fix"
+    return [Finding("warn", "administrators", words, fix)]
