@@ -36,7 +36,7 @@ NEEDS = all_of(
     any_of("calendar:calendar:readonly", "calendar:calendar:read"),
     any_of("calendar:calendar:readonly", "calendar:calendar.event:read", "calendar:calendar"),
 )
-"""To find the primary calendar, and to read its events. The preferred scope suffices for both."""
+"""One clause for finding the primary calendar, one for reading its events. The preferred scope suffices for both."""
 
 REFUSALS: Refusals = {
     code: Refusal(
@@ -70,7 +70,7 @@ PERIODS = {
 }
 
 MAX_PERIOD_LENGTH = 20
-"""Characters that are stored of the argument."""
+"""Characters of the argument that are stored."""
 
 
 def keep_period(text: str, mentions: Mentions) -> str:
@@ -166,7 +166,7 @@ def read_events(calendar: str, asked_at: datetime, period: Period) -> Generator[
 
 
 def readable_events(found: Iterable[Mapping[str, Json]]) -> Iterable[Event]:
-    """Yield the events that take place and can be parsed."""
+    """Yield the events that can be parsed, except cancelled and declined ones."""
     for each in found:
         if each.get("status") == "cancelled" or each.get("self_rsvp_status") == "decline":
             continue
@@ -240,14 +240,14 @@ def zones_named(events: Sequence[Event]) -> Counter[str]:
 
 
 def zone_of(events: Sequence[Event], asker: Zone) -> tuple[Zone, bool]:
-    """Return the time zone of most events, else the user's, and whether events have several."""
+    """Return the most common time zone of the events, else the user's; and whether the events have several."""
     named = zones_named(events)
     zone = find_zone(named.most_common(1)[0][0]) if named else None
     return zone or asker, len(named) > 1
 
 
 def time_zone_of_most(events: Sequence[Event]) -> str | None:
-    """Return the time zone of more than half of the events, which is taken for the user's."""
+    """Return the time zone of more than half of the events, which is assumed to be the user's; None if there is none."""
     named = zones_named(events)
     return next((name for name, count in named.items() if count * 2 > named.total()), None)
 
@@ -260,6 +260,7 @@ def entries(events: Iterable[Event], on: date, zone: Zone) -> list[Entry]:
 
 
 def entry_on(event: Event, on: date, begins: datetime, over: datetime, zone: Zone) -> Entry | None:
+    """Return how an event is shown on a day, from `begins` to `over`; None if it does not take place on that day."""
     if event.start is None or event.end is None:
         held = event.first is not None and event.last is not None and event.first <= on <= event.last
         return Entry(ALL_DAY, (False, None), event) if held else None
@@ -300,15 +301,15 @@ def entry_line(entry: Entry) -> Line:
 
 def notes(found: Events, zone: Zone, mixed: bool, left_out: int) -> list[Line]:
     """Return the notes below the events."""
-    said: list[Words] = []
+    sentences: list[Words] = []
     if left_out:
-        said.append(Words("… and {n} more.", "……还有 {n} 项。").format(n=left_out))
+        sentences.append(Words("… and {n} more.", "……还有 {n} 项。").format(n=left_out))
     if found.cut:
-        said.append(Words("Too many events to show them all.", "日程过多，未能全部显示。"))
+        sentences.append(Words("Too many events to show them all.", "日程过多，未能全部显示。"))
     if found.without_repeats:
-        said.append(Words("Some repeating events may be missing.", "部分重复日程可能未显示。"))
+        sentences.append(Words("Some repeating events may be missing.", "部分重复日程可能未显示。"))
     if not zone.known:
-        said.append(zone_named(zone))
+        sentences.append(zone_named(zone))
     elif mixed:
-        said.append(Words("Times in {zone}.", "以上为 {zone} 时间。").format(zone=one_line(zone.name)))
-    return [paragraph(each) for each in said]
+        sentences.append(Words("Times in {zone}.", "以上为 {zone} 时间。").format(zone=one_line(zone.name)))
+    return [paragraph(each) for each in sentences]

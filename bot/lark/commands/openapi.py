@@ -27,7 +27,7 @@ def with_names_in_strings(written: str, mentions: Mentions) -> str:
     try:
         read_call(written)
     except InvalidCall:
-        return written  # the reply says why, whatever the names are
+        return written  # the reply explains the mistake, which does not depend on the names
     method, target, body = split_arguments(written)
     # Straighten quotes first: a curly quote in a name must not end a string.
     body = body if is_json(body) else straightened(body)

@@ -25,7 +25,7 @@ MAX_TITLE_LENGTH = 3000
 """The platform's limit for a task's summary."""
 
 KEY_LIFETIME = timedelta(minutes=4)
-"""The platform remembers a `client_token` for five minutes; one is a margin for the request."""
+"""The platform remembers a `client_token` for five minutes. One minute is a margin for the request itself."""
 
 NO_ACCESS = Refusal(
     Words("You can't use Tasks at the moment", "你目前无法使用任务功能"),
@@ -123,7 +123,7 @@ def render(found: Listed, ask: Ask) -> Reply:
 
 
 def due_before(task: Task, zone: Zone, today: date) -> tuple[bool, datetime]:
-    """Return the sort key: by due time, tasks without a date last. A date without a time is due at its end."""
+    """Return the sort key: by due time, tasks without a date last. One with only a date is due at the end of the day."""
     if task.due:
         return False, task.due
     return task.whole_day is None, zone.midnight((task.whole_day or today) + timedelta(days=1))
@@ -194,7 +194,7 @@ def task(ask: Ask) -> Steps:
 
 
 def new_task(ask: Ask, title: str) -> ApiCall:
-    """Return the call that creates a task. The same request has the same `client_token`."""
+    """Return the call that creates a task. Its `client_token` is the same whenever the command is replayed."""
     return ApiCall(
         "POST",
         "/open-apis/task/v2/tasks",
