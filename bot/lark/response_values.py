@@ -1,4 +1,4 @@
-"""Reads single values from responses: of the right type and of bounded length."""
+"""Reads single values from responses, and checks their type and length."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def parse_json_object(body: bytes | None) -> dict[str, Any] | None:
 
 
 MAX_MESSAGE_LENGTH = 2000
-"""Characters of a platform's message that are read: a response may hold megabytes."""
+"""Characters of a platform's message that are read, because a response may contain megabytes."""
 
 MAX_TOKEN_LENGTH = 16 * 1024
 
@@ -28,11 +28,11 @@ MAX_LIFETIME = 10 * 365 * 86400
 """Seconds."""
 
 DEFAULT_TOKEN_LIFETIME = 7200
-"""Seconds, if the platform gives no usable lifetime. A token that expires earlier is rejected, and replaced."""
+"""Seconds, used if the platform states no valid lifetime. A token that expires earlier is rejected, then replaced."""
 
 
 def read_secret(fields: Mapping[str, Any], name: str) -> Secret | None:
-    """Return a value that is fit for a header. A line break in one would raise an exception when it is sent."""
+    """Return a value that can be sent in a header, or None. A line break would raise an exception when it is sent."""
     value = fields.get(name)
     if not isinstance(value, str) or not 0 < len(value) <= MAX_TOKEN_LENGTH:
         return None
@@ -46,7 +46,7 @@ def read_lifetime(fields: Mapping[str, Any], name: str) -> int | None:
 
 
 def read_log_id(headers: Mapping[str, str], parsed: Mapping[str, Any] | None = None) -> str | None:
-    """Return the id by which the platform's support finds a request."""
+    """Return the id by which the platform's support finds a request, or None."""
     found = headers.get("X-Tt-Logid") or headers.get("X-Request-Id")
     if found is None and parsed is not None and isinstance(error := parsed.get("error"), dict):
         found = error.get("log_id")
@@ -54,5 +54,5 @@ def read_log_id(headers: Mapping[str, str], parsed: Mapping[str, Any] | None = N
 
 
 def clean_message(value: Any) -> str:
-    """Return the start of a message without unprintable characters; empty if it is no text."""
+    """Return the start of a message without unprintable characters; empty if the value is not text."""
     return tidy(value[:MAX_MESSAGE_LENGTH]) if isinstance(value, str) else ""

@@ -1,7 +1,7 @@
 """Decides which URLs may be shown as links: those of the platform and of the bot.
 
-URLs come from calendar events of colleagues and from what users type, and users trust a link that the bot shows. A path
-alone (`/docx/TOKEN`) is a URL at the platform, whose host a command does not know.
+URLs come from colleagues' calendar events and from what users type, and users trust a link that the bot shows. A bare
+path (`/docx/TOKEN`) is a URL of the platform, whose host a command does not know.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ DOMAINS = ("feishu.cn", "larksuite.com", "larkoffice.com")
 """Domains of both brands, whose organizations share documents. Every organization has a subdomain of one."""
 
 WEB_ORIGINS = {"open.feishu.cn": "https://www.feishu.cn", "open.larksuite.com": "https://www.larksuite.com"}
-"""Where documents open without the organization's host, by the host of the OpenAPI."""
+"""Where documents can be opened without knowing the organization's host, by the host of the OpenAPI."""
 
 MAX_URL_LENGTH = 4000
 HOST = re.compile(r"[a-z0-9-]+(?:\.[a-z0-9-]+)+")
 LOOPBACK = re.compile(r"http://(?:localhost|127(?:\.\d+){3}|\[::1\])(?::\d+)?")
 FOREIGN_ADDRESS = re.compile(r"//|\\|^\s*[A-Za-z][A-Za-z0-9+.-]*:")
-"""What a browser may take for a URL on another host."""
+"""Matches what a browser may interpret as a URL on another host."""
 FOREIGN_PATH = re.compile(r"//|\\|:/")
 MAX_DECODINGS = 4
 MAX_NESTING = 3
@@ -28,7 +28,7 @@ MAX_NESTING = 3
 
 
 class TrustedLinks:
-    """The URLs that may be links, for an app whose OpenAPI is at `open_url`. `origins` are other trusted ones."""
+    """The URLs that may be links, for an app whose OpenAPI is at `open_url`. `origins` are further trusted origins."""
 
     def __init__(self, open_url: str = "", origins: Iterable[str | None] = ()) -> None:
         self._origins = frozenset(origin for origin in (open_url, *origins) if origin)
@@ -61,7 +61,7 @@ class TrustedLinks:
         )
 
     def _is_safe_parameter(self, name: str, value: str, depth: int) -> bool:
-        """Whether a parameter is no URL, or a trusted one."""
+        """Whether a parameter is not a URL, or is a trusted one."""
         meant = fully_unquote(value)
         if FOREIGN_ADDRESS.search(fully_unquote(name)):
             return False
