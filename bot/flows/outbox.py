@@ -406,7 +406,7 @@ async def replace_refused(
         if call is None:
             return []
         if message.kind == "answer":
-            reactions.hurry(c, call.id, moment)
+            reactions.make_due(c, call.id, moment)
         reply = no_route_reply(bot, call, why) if word or message.destination.private else None
         if reply is None and word is not None:
             reply = word(typed(call), why.reason)

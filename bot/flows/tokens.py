@@ -115,8 +115,8 @@ async def refresh(
     `scopes` narrows them to these; without, to what is held and was asked for. The person may have
     consented to more through a link that is not ours; the bot does not take that.
     """
-    unasked = await bot.database.read(lambda c: granted_scopes.unasked(c, grant.user))
-    scopes = (grant.scopes if scopes is None else scopes) - unasked
+    unrequested = await bot.database.read(lambda c: granted_scopes.unrequested(c, grant.user))
+    scopes = (grant.scopes if scopes is None else scopes) - unrequested
     refreshing = bot.platform_of(grant.user).refreshing
     result = (
         await refreshing.refresh(grant.refresh_token, scopes=scopes)
@@ -162,7 +162,7 @@ async def store_refreshed(bot: Bot, grant: Grant, tokens: TokenSet) -> Usable | 
             grant.generation,
             tokens,
             scopes=tokens.scopes or grant.scopes,
-            unasked=granted_scopes.unasked(c, grant.user),
+            unrequested=granted_scopes.unrequested(c, grant.user),
             now=moment,
         )
         if saved is not None:

@@ -1,6 +1,6 @@
-"""Versions of cards: a row counts the changes that its card should show, and the last one that the card does show.
+"""Versions of cards: a row has the version that its card should show, and the version that the card does show.
 
-These are the values of an UPDATE that changes what a card should show. Once committed, the card is due: see `cards`.
+These are values for an UPDATE that changes what a card should show. They make the card due: see `cards`.
 """
 
 from __future__ import annotations

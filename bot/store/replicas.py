@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import insert
 from bot.store import queue
 from bot.store.queue import BEFORE, pruning
 from bot.store.schema import replicas
-from bot.store.statements import app_of, bind, of_app_or_untold
+from bot.store.statements import app_of, bind, of_app_or_unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +51,12 @@ def heartbeat(
     connection.execute(HEARTBEAT, values)
 
 
-FROM_AHEAD = timedelta(minutes=10)
-"""How far ahead of this clock a heartbeat may be. Clocks differ by minutes; one beyond that is not genuine."""
+MAX_CLOCK_SKEW = timedelta(minutes=10)
+"""How far a heartbeat may be ahead of this clock. Clocks differ by minutes at most; a later heartbeat is not genuine."""
 COLUMNS = (
     *(replicas.c.id, replicas.c.host, replicas.c.started_at, replicas.c.heartbeat_at, replicas.c.key_ids),
 )
-"""The columns that existed when rows were first sealed: an upgrade reads replicas before it adds others."""
+"""The columns of the first release with sealed rows: an upgrade reads replicas before it adds later columns."""
 LIVE = (
     select(*COLUMNS)
     .where(
@@ -71,7 +71,7 @@ def live(connection: Connection, since: datetime) -> list[Replica]:
     """Return the running replicas of all apps in this database, because they share its keys."""
     return [
         Replica(**found._mapping)
-        for found in connection.execute(LIVE, {"since": since, "until": since + FROM_AHEAD})
+        for found in connection.execute(LIVE, {"since": since, "until": since + MAX_CLOCK_SKEW})
     ]
 
 
@@ -82,9 +82,9 @@ def remove(connection: Connection, replica: str) -> None:
     connection.execute(REMOVE, {"replica": replica})
 
 
-PRUNE = pruning(replicas, replicas.c.heartbeat_at < BEFORE, of_app=of_app_or_untold)
+PRUNE = pruning(replicas, replicas.c.heartbeat_at < BEFORE, of_app=of_app_or_unknown)
 
 
 def prune(connection: Connection, before: datetime, limit: int) -> int:
-    """Delete replicas whose last heartbeat was before; return how many."""
+    """Delete replicas whose last heartbeat was before then; return how many."""
     return queue.prune(connection, PRUNE, limit, before=before)

@@ -63,8 +63,8 @@ COLUMNS = (
 
 
 def request_of(row: Row[Any], keyring: Keyring) -> AuthorizationRequest:
-    """Convert a row. The id of the card's message counts only with its proof; otherwise the card is sent again."""
-    has_card = row.card_message_id is not None and sealed.CARD.must_tell(keyring, row._mapping)
+    """Return the request of a row. Without a valid proof the card's message id is ignored, so that the card is resent."""
+    has_card = row.card_message_id is not None and sealed.CARD.check_genuine(keyring, row._mapping)
     return AuthorizationRequest(
         id=row.id,
         user=row.user_key,
@@ -113,7 +113,7 @@ def _note(
 def _changed_and_audited(
     connection: Connection, statement: Any, values: dict[str, Any], action: str, now: datetime, **detail: Any
 ) -> bool:
-    """As `_changed`, for a statement that returns the user, and write an audit entry."""
+    """Like `_changed`, and write an audit entry. The statement must return the user."""
     announce(connection)
     user = connection.execute(statement, values).scalar()
     if user is not None:
@@ -121,7 +121,7 @@ def _changed_and_audited(
     return user is not None
 
 
-# --- looking ---------------------------------------------------------------------------------------
+# --- reading ---------------------------------------------------------------------------------------
 
 _select = select(*COLUMNS)
 _this = requests.c.id == bind("request", requests.c.id)
@@ -142,12 +142,12 @@ def get(connection: Connection, request: str) -> AuthorizationRequest | None:
 
 
 def get_locked(connection: Connection, request: str) -> AuthorizationRequest | None:
-    """As `get`, and lock the request until this transaction ends."""
+    """Like `get`, and lock the request until this transaction ends."""
     return _one(connection, GET_LOCKED, {"request": request})
 
 
 def find_by_ticket(connection: Connection, ticket_digest: str) -> AuthorizationRequest | None:
-    """Return the request of a ticket; None also for one that is not genuine, or another app's."""
+    """Return the request of a ticket; None also if the request is not genuine or belongs to another app."""
     found = _one(connection, BY_TICKET, {"own_app": app_of(connection), "digest": ticket_digest})
     return found if found is not None and found.ticket is not None else None
 
@@ -185,7 +185,7 @@ _asks = {
 def _asking(
     connection: Connection, request: AuthorizationRequest, scopes: ScopeSet, reasons: tuple[str, ...]
 ) -> dict[str, Any]:
-    """Return the values of `_asks`. A ticket that does not open stays as it is: sealing it would prove the request."""
+    """Return the parameters of `_asks`. A ticket that does not open is not sealed again: that would make it genuine."""
     ticket = request.ticket
     row = {"id": request.id, "user_key": request.user, "scopes": scopes, "reasons": reasons}
     if ticket is not None:
@@ -220,7 +220,7 @@ def open_request(
 ) -> AuthorizationRequest:
     """Open a request, or widen the user's live one (its ticket stays), so that it asks for these scopes too.
 
-    The caller has locked the user (see `users.lock`): a grant that is stored later sees the calls that this
+    The caller has locked the user (see `users.lock`), so that a grant that is stored later sees the calls that this
     transaction suspends.
     """
     live = _one(connection, LIVE_OF_LOCKED, {"user": user})
@@ -283,9 +283,9 @@ def _widen(
     wider = live.scopes | scopes
     reasons = live.reasons if command in live.reasons else (*live.reasons, command)
     end = max(live.expires_at, expires_at)
-    # The platform rejected its card, its link is lost, or the card says that it was declined: a new command tries again.
+    # Its link is lost, or the platform rejected its card: the next command sends the card again.
     given_up = live.ticket is None or (live.card_message_id is None and live.card_shown >= live.card_wanted)
-    # A card that only its user sees in a group does not stay visible: each command shows it again.
+    # An ephemeral card in a group does not stay visible, so each command shows it again.
     asks = not given_up and live.declined_on_page_at is None and not live.card_ephemeral
     if asks and (wider, reasons, end) == (live.scopes, live.reasons, live.expires_at):
         return live
@@ -358,7 +358,7 @@ def settle(
     failure: str | None = None,
     reason: str | None = None,
 ) -> bool:
-    """End a request; False if its status does not allow this end. `reason` is for the audit log."""
+    """End a request; False if its status does not allow that. `reason` is for the audit log."""
     values = {"request": request, "given": granted, "denied": refused, "why": failure, "now": now}
     detail = {"reason": reason or failure, "refused": sorted(refused), "granted": sorted(granted)}
     return _changed_and_audited(connection, SETTLE[status], values, f"request_{status.value}", now, **detail)
@@ -379,7 +379,7 @@ SUPERSEDE = (
 
 
 def supersede(connection: Connection, request: str, now: datetime) -> bool:
-    """open → superseded, for a request whose card cannot be changed any longer: no change of it is shown."""
+    """open → superseded, for a request whose card can no longer be updated. Its card counts as up to date."""
     values = {"request": request, "now": now}
     return _changed_and_audited(connection, SUPERSEDE, values, "request_superseded", now)
 
@@ -415,7 +415,7 @@ REOPEN = (
 
 
 def reopen(connection: Connection, request: str, *, scopes: ScopeSet, now: datetime) -> bool:
-    """Make a live request open and ask for these scopes, after a consent that did not grant all."""
+    """Set a live request to open, asking for these scopes, after a consent that did not grant all scopes."""
     before = get_locked(connection, request)
     if before is None:
         return False
@@ -451,7 +451,7 @@ def ask_again(
 ) -> AuthorizationRequest | None:
     """granted or failed → open, for other scopes.
 
-    The caller has locked the user and read the request since: no later one can be live.
+    The caller has locked the user and then read the request, so that no later request can be live.
     """
     announce(connection)
     reasons = before.reasons if command in before.reasons else (*before.reasons, command)
@@ -480,7 +480,7 @@ AVOID = (
 def avoid(
     connection: Connection, request: str, scopes_avoided: ScopeSet, new_scopes: ScopeSet, now: datetime
 ) -> bool:
-    """Make a live request ask for other scopes, because the platform's page showed an error for those avoided."""
+    """Make a live request ask for other scopes, because the platform's page shows an error for `scopes_avoided`."""
     before = _one(connection, GET_LOCKED, {"request": request})
     if before is None:
         return False
@@ -503,7 +503,7 @@ DECLINE_ON_PAGE = (
 
 
 def decline_on_page(connection: Connection, request: str, now: datetime) -> bool:
-    """Make the card of a live request say that it was declined on a page; False if it says so already.
+    """Record that a live request was declined on the platform's page, for its card; False if that was recorded before.
 
     Nothing else changes, because it is unknown who declined.
     """
@@ -537,7 +537,7 @@ EXPIRED = (
 
 
 def expired(connection: Connection, now: datetime, limit: int) -> list[AuthorizationRequest]:
-    """Return open requests that have expired. One that is being redeemed is left to finish.
+    """Return open requests that have expired, but none that is being redeemed.
 
     An attempt that began in time does not keep its request open, but its consent still counts.
     """
@@ -554,7 +554,7 @@ REDEEM = (
 
 
 SHOWN_REDEEMING_AFTER = timedelta(seconds=2)
-"""Usually the redeeming is over by then, and the card changes once instead of twice."""
+"""Redeeming usually takes less, so that the card changes once instead of twice."""
 
 
 def redeem(connection: Connection, request: str, now: datetime) -> None:
@@ -573,5 +573,5 @@ PRUNE = pruning(
 
 
 def prune(connection: Connection, before: datetime, limit: int) -> int:
-    """Delete requests that settled before and that no stored call names, with their attempts; return how many."""
+    """Delete settled requests that no stored call refers to, with their attempts; return how many."""
     return queue.prune(connection, PRUNE, limit, before=before)

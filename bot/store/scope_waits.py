@@ -27,7 +27,7 @@ class ScopeWait:
     cards_wanted: int
     cards_claim: int
     cards_due_at: datetime | None
-    """About when a call last began to wait for these scopes."""
+    """Approximately when a call last began to wait for these scopes."""
 
 
 COLUMNS = (
@@ -79,9 +79,9 @@ def open(
     now: datetime,
     due_at: datetime | None = None,
 ) -> ScopeWait:
-    """Record that a call waits for these scopes, and make the administrators' cards due, to show it.
+    """Record that a call waits for these scopes, and make the administrators' cards due.
 
-    `due_at`: until then the caller shows the cards itself. By default they are due at once.
+    `due_at`: when other workers may show the cards, because the caller shows them itself. By default at once.
     """
     values = {"id": new_id(now), "platform": platform, "app_id": app_id, "scopes": scopes, "now": now}
     values["due_at"] = due_at or now
@@ -92,7 +92,7 @@ IS_OPEN = select(waits.c.id).where(*_waiting_in_app, waits.c.scopes == bind("sco
 
 
 def is_open(connection: Connection, platform: str, app_id: str, scopes: ScopeSet) -> bool:
-    """Return whether a wait for exactly these scopes is recorded, and they are not known to be enabled."""
+    """Return whether a wait for exactly these scopes is recorded and still open."""
     values = {"platform": platform, "app_id": app_id, "scopes": scopes}
     return connection.execute(IS_OPEN, values).first() is not None
 
@@ -101,8 +101,8 @@ _this = waits.c.id == bind("wait", waits.c.id)
 SHOW = update(waits).where(_this, _is_waiting).values(SCOPE_WAIT_CARDS_CHANGED)
 
 
-def waits_no_longer(connection: Connection, user: UserKey, needs: Requirement, now: datetime) -> None:
-    """Make the administrators' cards due that may name a call of this user: it no longer waits for `needs`."""
+def make_cards_due(connection: Connection, user: UserKey, needs: Requirement, now: datetime) -> None:
+    """Make the administrators' cards due that may show a call of this user which no longer waits for `needs`."""
     if not needs:
         return
     for wait in waiting(connection, user.platform, user.app_id):
@@ -127,5 +127,5 @@ ENABLED = (
 
 
 def enabled(connection: Connection, wait: str, now: datetime) -> bool:
-    """waiting → enabled, and make its cards due. False if another worker has done it."""
+    """waiting → enabled, and make the cards due. False if another worker has done this."""
     return changed(connection, ENABLED, {"wait": wait, "now": now})

@@ -1,4 +1,4 @@
-"""Parts of the store's statements, which are built once, when their module is imported, and only bound afterwards.
+"""Parts of the store's statements, which are built once, when a module is imported, and later only get parameters.
 
 `sqlalchemy.dialects.postgresql.insert` serves both databases: SQLite took ON CONFLICT from PostgreSQL, and SQLAlchemy
 compiles the same construct for either.
@@ -33,33 +33,33 @@ from sqlalchemy.types import TypeEngine
 from bot.core import lifecycle
 
 LIMIT = bindparam("limit", type_=Integer)
-"""The largest number of rows."""
+"""The largest number of rows to read or change."""
 
 
 def bind(name: str, column: Column[Any], *, expanding: bool = False) -> BindParameter[Any]:
-    """A parameter of the type of a column."""
+    """Return a parameter with the type of a column."""
     return bindparam(name, type_=column.type, expanding=expanding)
 
 
 APP = "bot_app"
-"""The execution option of a connection that holds the app."""
+"""The execution option of a connection that contains the app."""
 
 
 def app_of(connection: Connection) -> str:
-    """Return the app whose rows this connection may claim, expire and delete. Every statement that does so names it."""
+    """Return the app whose rows this connection may claim, expire and delete. Raises RuntimeError if there is none."""
     app: str = connection.get_execution_options().get(APP, "")
     if not app:
-        raise RuntimeError("This database was opened for no app.")
+        raise RuntimeError("This database was opened without an app.")
     return app
 
 
 def of_app(table: FromClause) -> ColumnElement[bool]:
-    """The condition of everything that claims, expires or deletes: the row is the app's own (see `app_of`)."""
+    """Return the condition that a row belongs to the app. Everything that claims, expires or deletes must have it."""
     return table.c.app == bindparam("own_app", type_=Text)
 
 
-def of_app_or_untold(table: FromClause) -> ColumnElement[bool]:
-    """The same for tables in which earlier releases wrote rows without their app."""
+def of_app_or_unknown(table: FromClause) -> ColumnElement[bool]:
+    """Like `of_app`, for tables in which earlier releases wrote rows without their app."""
     return table.c.app.in_([bindparam("own_app", type_=Text), literal_column("''")])
 
 
@@ -67,7 +67,7 @@ def of_app_or_untold(table: FromClause) -> ColumnElement[bool]:
 
 
 def literal(value: StrEnum) -> ColumnElement[str]:
-    """A value that stands literally in the SQL, so that a condition matches that of a partial index."""
+    """Return a value as a literal in the SQL, so that a condition matches that of a partial index."""
     return literal_column(f"'{value.value}'")
 
 
@@ -82,12 +82,12 @@ def status_in(table: FromClause, *statuses: StrEnum) -> ColumnElement[bool]:
 
 
 def is_live(table: FromClause, kind: type[StrEnum]) -> ColumnElement[bool]:
-    """The row is not settled."""
+    """Return the condition that a row is not settled."""
     return status_in(table, *lifecycle.live(kind))
 
 
 def may_become(table: FromClause, target: StrEnum, *sources: StrEnum) -> ColumnElement[bool]:
-    """The condition of a compare-and-set that changes the status to `target`, compiled from `core.lifecycle`.
+    """Return the condition of a compare-and-set that changes the status to `target`, built from `core.lifecycle`.
 
     With `sources`, only rows in one of these are changed. Raises ValueError if the lifecycle lacks such a move.
     """
@@ -113,7 +113,7 @@ def changed(connection: Connection, statement: Any, values: Mapping[str, Any]) -
 
 
 def rows_given(dialect: str, columns: Mapping[str, TypeEngine[Any]]) -> FromClause:
-    """A table of rows that are passed as one parameter, `given`, in the format of `as_rows`."""
+    """Return a table of the rows that are passed as one parameter, `given`, in the format of `as_rows`."""
     given = bindparam("given", type_=Text)
     if dialect == "postgresql":
         listed = (column(name, kind) for name, kind in columns.items())

@@ -122,11 +122,11 @@ async def store_grant(bot: Bot, consent: Consented, tokens: TokenSet, identity: 
                 audit.write(c, "consent_dropped", user=user, subject=consent.subject, now=moment)
                 return AttemptEnd(CallbackResult.USED)
         held = before.scopes if before and before.status is GrantStatus.ACTIVE else frozenset()
-        unasked = granted_scopes.unasked(c, user) - asked
+        unrequested = granted_scopes.unrequested(c, user) - asked
         # A response without scopes: the exchange named what was asked for and what is held, and nothing else.
-        given = tokens.scopes if tokens.scopes is not None else asked | (held - unasked)
+        given = tokens.scopes if tokens.scopes is not None else asked | (held - unrequested)
         grant = grants.save(
-            c, user, before, tokens, scopes=given, unasked=unasked, endpoint=endpoint, now=moment
+            c, user, before, tokens, scopes=given, unrequested=unrequested, endpoint=endpoint, now=moment
         )
         users.consented(c, user, identity, moment)
         audit.write(
@@ -146,7 +146,7 @@ async def store_grant(bot: Bot, consent: Consented, tokens: TokenSet, identity: 
         refused = asked - given - {OFFLINE_ACCESS}
         released = release_calls(c, bot, waiting, grant, asked - given, moment)
         settled = settle_request(c, grant, refused, released.rest, moment)
-        lost = held - given - unasked - {OFFLINE_ACCESS}
+        lost = held - given - unrequested - {OFFLINE_ACCESS}
         told = [lost_scopes_notice(bot, consent, lost)] if lost else []
         messages = released.messages + insert_all(c, bot, told)
         card = settled and claim_card(c, settled, bot.claim(moment))
