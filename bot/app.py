@@ -12,17 +12,16 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 
 from aiohttp import web
 
-from bot.core.api import Json
-from bot.core.builtin_commands import builtin_commands
-from bot.core.commands import Registry, registry
 from bot.core.errors import ConfigurationError
-from bot.core.events import Outage, Unauthentic, UrlVerification
+from bot.core.events import Outage
 from bot.core.grants import REVOKED_BY_OPERATOR
 from bot.core.people import UserKey
+from bot.core.platform import Platform
 from bot.core.unseen_characters import escape
 from bot.flows import cards, takeover
 from bot.flows.account import permissions
@@ -30,48 +29,19 @@ from bot.flows.acknowledge import acknowledge_forever
 from bot.flows.authorize.revoke import revoke_due
 from bot.flows.bot import Bot, now
 from bot.flows.chores import CHORES, repeat, show_cards_on_signal
-from bot.flows.intake import accept_event
 from bot.flows.time_limit import show_what_hangs
 from bot.flows.worker import Worker
-from bot.lark.commands import COMMANDS
-from bot.lark.platform import LarkPlatform
-from bot.lark.stream import EventNotAccepted, LongConnection
-from bot.plugins import installed_commands
+from bot.platforms import Connection, admins_of, all_commands, configured
 from bot.settings import Settings, exposed_database
 from bot.store import replicas, views
 from bot.store.ids import new_id
 from bot.store.keyring import Keyring
 from bot.store.opening import check_schema, open_database, upgrade
 from bot.web import routes
+from bot.web.app_keys import Ingresses
 from bot.web.server import Runner
 
 log = logging.getLogger(__name__)
-
-
-def all_commands(page: str | None = None) -> Registry:
-    """Return the built-in commands and those of installed packages. `page`: the link to "My permissions", if any."""
-    others = installed_commands([*builtin_commands(COMMANDS, page), *COMMANDS])
-    return registry(*builtin_commands([*COMMANDS, *others], page), *COMMANDS, *others)
-
-
-def own_commands() -> Registry:
-    """Return the built-in commands alone."""
-    return registry(*builtin_commands(COMMANDS), *COMMANDS)
-
-
-def lark(settings: Settings) -> LarkPlatform:
-    return LarkPlatform(
-        app_id=settings.app_id,
-        app_secret=settings.app_secret,
-        open_url=settings.open_url,
-        accounts_url=settings.accounts_url,
-        applink_url=settings.applink_url,
-        oauth=settings.oauth,
-        encrypt_key=settings.encrypt_key,
-        verification_token=settings.verification_token,
-        public_url=settings.public_url,
-        network=settings.network,
-    )
 
 
 Refit = Callable[[Bot], Bot]
@@ -82,33 +52,36 @@ def unchanged(bot: Bot) -> Bot:
     return bot
 
 
-def page_link(settings: Settings, platform: LarkPlatform) -> str | None:
+def page_link(settings: Settings, platform: Platform) -> str | None:
+    """Return the link to "My permissions" for the chat."""
     return platform.card_link(f"{settings.public_url}/permissions") if settings.public_url else None
 
 
 @contextlib.asynccontextmanager
 async def assembled(settings: Settings, refit: Refit = unchanged) -> AsyncIterator[Bot]:
     """Build and connect the bot's parts, without starting any work."""
-    seal = keyring_from(settings)
-    database = await open_database(settings.database_url, seal, f"{LarkPlatform.name}:{settings.app_id}")
-    try:
-        async with lark(settings) as platform:
-            bot = Bot(
-                database=database,
-                platforms={platform.app: platform},
-                commands=all_commands(page_link(settings, platform)),
-                worker=f"{socket.gethostname()}-{os.getpid()}-{new_id(now())[-6:]}",
-                public_url=settings.public_url or "",
-                key_ids=seal.key_ids,
-                admins={platform.app: settings.admins},
-                authorization_ttl=settings.authorization_ttl,
-                deferred_ttl=settings.deferred_ttl,
-                time_zone=settings.time_zone,
-            )
-            database.on_work(bot.signals.calls.set)
-            yield refit(bot)
-    finally:
-        await database.close()
+    seal, entries = keyring_from(settings), configured(settings)
+    database = await open_database(settings.database_url, seal, *(each.app(settings) for each in entries))
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(database.close)
+        platforms = [await stack.enter_async_context(each.build(settings)) for each in entries]
+        by_app = dict(zip(database.apps, entries, strict=True))
+        bot = Bot(
+            database=database,
+            platforms={each.app: each for each in platforms},
+            commands={
+                each.app: all_commands(by_app[each.app], page_link(settings, each)) for each in platforms
+            },
+            worker=f"{socket.gethostname()}-{os.getpid()}-{new_id(now())[-6:]}",
+            public_url=settings.public_url or "",
+            key_ids=seal.key_ids,
+            admins={app: admins_of(entry, settings) for app, entry in by_app.items()},
+            authorization_ttl=settings.authorization_ttl,
+            deferred_ttl=settings.deferred_ttl,
+            time_zone=settings.time_zone,
+        )
+        database.on_work(bot.signals.calls.set)
+        yield refit(bot)
 
 
 def keyring_from(settings: Settings) -> Keyring:
@@ -145,10 +118,7 @@ async def serve(settings: Settings, refit: Refit, on_stop: Callable[[], None]) -
         loop.add_signal_handler(number, stop.set)
     async with assembled(settings, refit) as bot, contextlib.AsyncExitStack() as doors:
         await takeover.enter(bot)
-        outage = await doors.enter_async_context(ingress(settings, bot))
-        application = routes.build(
-            bot, has_webhook=settings.events == "webhook", outage=outage, client_script=settings.jssdk_url
-        )
+        application = routes.build(bot, await doors.enter_async_context(ingresses(settings, bot)))
         runner = Runner(application, public_url=settings.public_url or "", shutdown_timeout=HANDLER_TIMEOUT)
         await runner.setup()
         worker = Worker(bot)
@@ -212,39 +182,19 @@ async def finish_background(bot: Bot) -> None:
 
 
 @contextlib.asynccontextmanager
-async def ingress(settings: Settings, bot: Bot) -> AsyncIterator[Callable[[], Outage | None]]:
-    """Open the long connection if events arrive by it. Yields a function that returns the current outage, or None."""
-    if settings.events == "webhook":
-        yield lambda: None
-        return
-    connection = LongConnection(
-        app_id=settings.app_id,
-        app_secret=settings.app_secret,
-        open_url=settings.open_url,
-        on_event=stream_handler(bot),
-        on_refusal=bot.refusals.note,
-        network=settings.network,
-    )
-    await connection.start()
-    try:
-        yield lambda: connection.outage
-    finally:
-        await connection.stop()
+async def ingresses(settings: Settings, bot: Bot) -> AsyncIterator[Ingresses]:
+    """Open the connections by which events arrive. Yields, by platform, what returns the current outage or None."""
+    connections = {each.name: each.connect(settings, bot) for each in configured(settings)}
+    opened = {name: connection for name, connection in connections.items() if connection is not None}
+    async with contextlib.AsyncExitStack() as stack:
+        for connection in opened.values():
+            await connection.start()
+            stack.push_async_callback(connection.stop)
+        yield {name: partial(outage_of, connection) for name, connection in opened.items()}
 
 
-def stream_handler(bot: Bot) -> Callable[[bytes], Awaitable[Json]]:
-    """Return the handler of the long connection's payloads, which the connection itself authenticates."""
-
-    async def on_event(payload: bytes) -> Json:
-        match bot.first_platform.parse(payload):
-            case Unauthentic(reason=reason):
-                raise EventNotAccepted(reason)
-            case UrlVerification():
-                return None
-            case event:
-                return await accept_event(bot, event) or None
-
-    return on_event
+def outage_of(connection: Connection) -> Outage | None:
+    return connection.outage
 
 
 def revoke(settings: Settings, user_text: str) -> int:
@@ -256,7 +206,7 @@ async def revoke_user(settings: Settings, user_text: str) -> int:
     async with assembled(settings) as bot:
         await bot.database.enter(bot.worker, None)
         found = await bot.database.view(lambda c: views.find_user(c, user_text))
-        users = [each for each in found if each.app == bot.database.app]
+        users = [each for each in found if each.app in bot.platforms]
         if len(users) != 1:
             what = "matches several users: use the open_id" if users else "is not a user of the bot"
             if found and not users:

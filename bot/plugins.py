@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from importlib.metadata import EntryPoint, entry_points
 
 from bot.core.commands import NAME, Command
 from bot.core.errors import BotError
+from bot.core.scopes import ScopeSyntax
 from bot.flows.time_limit import limited
 
 GROUP = "bot.commands"
@@ -19,8 +20,14 @@ class BrokenPlugin(BotError):
     hint = "Fix or uninstall that package."
 
 
-def installed_commands(own: Iterable[Command]) -> tuple[Command, ...]:
-    """Return the commands of installed packages, sorted by name.
+DEFAULT_PLATFORM = "lark"
+"""The platform of a command that names none: packages that were written for one platform only."""
+
+
+def installed_commands(
+    own: Iterable[Command], platform: str, scopes: ScopeSyntax, known: Container[str]
+) -> tuple[Command, ...]:
+    """Return the commands of installed packages for a platform, sorted by name. `known` are all platforms.
 
     Raises BrokenPlugin for a command that cannot be used. The bot does not start without it, because it would then
     answer users of that command, and calls of it that wait for a consent, as if the command did not exist.
@@ -29,13 +36,34 @@ def installed_commands(own: Iterable[Command]) -> tuple[Command, ...]:
     found = []
     for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
         command = load(entry)
+        meant_for = command.platform or DEFAULT_PLATFORM
+        if meant_for not in known:
+            raise BrokenPlugin(
+                f"The command {command.typed} of {origin(entry)} is for the platform {meant_for!r}, which is unknown."
+            )
+        if meant_for != platform:
+            continue
         if command.name in taken:
             raise BrokenPlugin(
                 f"The command {command.typed} of {origin(entry)} is already defined by {taken[command.name]}."
             )
         taken[command.name] = origin(entry)
         found.append(limited(command))
+        if wrong := scope_of_no_platform(found[-1], scopes):
+            raise BrokenPlugin(
+                f"The needs of {command.typed} of {origin(entry)}: {wrong!r} is not the name of a scope of {platform}."
+            )
     return tuple(found)
+
+
+def scope_of_no_platform(command: Command, scopes: ScopeSyntax) -> str | None:
+    """Return what a command needs, without arguments, and what no scope of its platform looks like."""
+    try:
+        named = [scope for clause in command.needs("") for scope in clause]
+    except Exception:
+        # It may need arguments. What it needs with some is checked when it runs.
+        return None
+    return next((scope for scope in named if not scopes.matches(scope)), None)
 
 
 def load(entry: EntryPoint) -> Command:

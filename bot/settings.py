@@ -12,7 +12,7 @@ import difflib
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -28,6 +28,7 @@ from bot.core.times import find_zone
 Brand = Literal["lark", "feishu"]
 TokenEndpointVersion = Literal["v3", "v2", "v1"]
 Ingress = Literal["websocket", "webhook"]
+DingTalkIngress = Literal["stream", "webhook"]
 LogFormat = Literal["text", "json"]
 LogLevel = Literal["debug", "info", "warning", "error", "critical"]
 
@@ -47,8 +48,8 @@ class OperatorSettings:
 
 
 @dataclass(frozen=True)
-class Settings(OperatorSettings):
-    """The settings of `bot run`."""
+class LarkSettings:
+    """An app on Lark or Feishu."""
 
     app_id: str
     app_secret: Secret
@@ -62,6 +63,32 @@ class Settings(OperatorSettings):
     events: Ingress
     encrypt_key: Secret | None
     verification_token: Secret | None
+
+
+@dataclass(frozen=True)
+class DingTalkSettings:
+    """An app on DingTalk."""
+
+    client_id: str
+    client_secret: Secret
+    corp_id: str
+    robot_code: str
+    card_template_id: str | None
+    """None: plain action cards."""
+    events: DingTalkIngress
+    api_url: str
+    oapi_url: str
+    login_url: str
+    jsapi_url: str
+
+
+@dataclass(frozen=True)
+class Settings(OperatorSettings):
+    """The settings of `bot run`."""
+
+    lark: LarkSettings | None
+    dingtalk: DingTalkSettings | None
+    """At least one platform is there."""
     public_url: str | None
     """None: no browser can reach the bot."""
     host: str
@@ -218,6 +245,11 @@ def _or(choices: Iterable[str]) -> str:
     return f"{', '.join(others)} or {last}"
 
 
+def _and(names: Iterable[str]) -> str:
+    *others, last = names
+    return f"{', '.join(others)} and {last}"
+
+
 # --- the table ---------------------------------------------------------------------------------------------
 
 
@@ -233,7 +265,7 @@ class Setting:
     default: str | Mapping[Brand, str] | None = None
     default_description: str = ""
     required: bool = False
-    """By `bot run`."""
+    """By `bot run`; that of a platform, if the platform is served."""
     fix: str = ""
     """What to do when it is missing."""
     may_be_empty: bool = False
@@ -242,13 +274,14 @@ class Setting:
     """The value when there is no default."""
 
 
-TABLE: tuple[Setting, ...] = (
+LARK: tuple[Setting, ...] = (
     Setting(
         name="LARK_APP_ID",
         field="app_id",
         parse=_text,
         meaning="The app's id, `cli_…`.",
         required=True,
+        default_description="required to serve Lark or Feishu",
         fix="Copy it from the developer console, Credentials & Basic Info.",
     ),
     Setting(
@@ -257,6 +290,7 @@ TABLE: tuple[Setting, ...] = (
         parse=_secret,
         meaning="The app's secret.",
         required=True,
+        default_description="required to serve Lark or Feishu",
         fix="Copy it from the developer console, Credentials & Basic Info.",
     ),
     Setting(
@@ -327,6 +361,91 @@ TABLE: tuple[Setting, ...] = (
         parse=_secret,
         meaning="Verification Token of the event subscription; compared when it is set.",
     ),
+)
+
+DINGTALK: tuple[Setting, ...] = (
+    Setting(
+        name="DINGTALK_CLIENT_ID",
+        field="client_id",
+        parse=_text,
+        meaning="The app's Client ID, `ding…`.",
+        required=True,
+        default_description="required to serve DingTalk",
+        fix="Copy it from the developer console, Credentials & Basic Information.",
+    ),
+    Setting(
+        name="DINGTALK_CLIENT_SECRET",
+        field="client_secret",
+        parse=_secret,
+        meaning="The app's Client Secret.",
+        required=True,
+        default_description="required to serve DingTalk",
+        fix="Copy it from the developer console, Credentials & Basic Information.",
+    ),
+    Setting(
+        name="DINGTALK_CORP_ID",
+        field="corp_id",
+        parse=_text,
+        meaning="The organization's CorpId, `ding…`.",
+        required=True,
+        default_description="required to serve DingTalk",
+        fix="Copy it from the home page of the developer console.",
+    ),
+    Setting(
+        name="DINGTALK_ROBOT_CODE",
+        field="robot_code",
+        parse=_text,
+        meaning="The bot's code.",
+        default_description="the Client ID",
+    ),
+    Setting(
+        name="DINGTALK_CARD_TEMPLATE_ID",
+        field="card_template_id",
+        parse=_text,
+        meaning="Interactive card template with a markdown text, a status line and up to three buttons. "
+        "Unset: plain action cards.",
+    ),
+    Setting(
+        name="DINGTALK_EVENTS",
+        field="events",
+        parse=_one_of("stream", "webhook"),
+        meaning="`stream` (a connection that the bot opens: events need no public address) "
+        "or `webhook` (`POST /dingtalk/events` and `/dingtalk/cards`).",
+        default="stream",
+    ),
+    Setting(
+        name="DINGTALK_API_URL",
+        field="api_url",
+        parse=_origin,
+        meaning="Origin of the API.",
+        default="https://api.dingtalk.com",
+    ),
+    Setting(
+        name="DINGTALK_OAPI_URL",
+        field="oapi_url",
+        parse=_origin,
+        meaning="Origin of the older API, for looking up users.",
+        default="https://oapi.dingtalk.com",
+    ),
+    Setting(
+        name="DINGTALK_LOGIN_URL",
+        field="login_url",
+        parse=_origin,
+        meaning="Origin of the authorization page.",
+        default="https://login.dingtalk.com",
+    ),
+    Setting(
+        name="DINGTALK_JSAPI_URL",
+        field="jsapi_url",
+        parse=_script_url,
+        meaning="The client's JavaScript API, for the page that authorizes inside the client. "
+        "With `#sha384-…` behind it, browsers run that very file and no other (Subresource Integrity).",
+        default="https://g.alicdn.com/dingding/dingtalk-jsapi/3.0.25/dingtalk.open.js",
+        default_description="the platform's",
+    ),
+)
+
+BOT: tuple[Setting, ...] = (
     Setting(
         name="BOT_PUBLIC_URL",
         field="public_url",
@@ -421,7 +540,12 @@ TABLE: tuple[Setting, ...] = (
     ),
 )
 
-_PREFIXES = ("LARK_", "BOT_")
+PLATFORMS: Mapping[str, tuple[Setting, ...]] = {"lark": LARK, "dingtalk": DINGTALK}
+"""By the field of `Settings`."""
+
+TABLE = (*LARK, *DINGTALK, *BOT)
+
+_PREFIXES = ("LARK_", "DINGTALK_", "BOT_")
 
 
 # --- loading -----------------------------------------------------------------------------------------------
@@ -431,6 +555,7 @@ SECRETS = (
     "LARK_APP_SECRET",
     "LARK_ENCRYPT_KEY",
     "LARK_VERIFICATION_TOKEN",
+    "DINGTALK_CLIENT_SECRET",
     "BOT_ENCRYPTION_KEYS",
     "BOT_DATABASE_URL",
 )
@@ -442,6 +567,10 @@ ROUTING_VARIABLES = (
     "LARK_APPLINK_URL",
     "LARK_BRAND",
     "LARK_JSSDK_URL",
+    "DINGTALK_API_URL",
+    "DINGTALK_OAPI_URL",
+    "DINGTALK_LOGIN_URL",
+    "DINGTALK_JSAPI_URL",
     "BOT_PUBLIC_URL",
     "BOT_DATABASE_URL",
     "BOT_ADMINS",
@@ -524,22 +653,58 @@ def _warnings(environ: Mapping[str, str]) -> tuple[str, ...]:
 
 def load(environ: Mapping[str, str]) -> Settings:
     """Return all settings. Raises ConfigurationError with every problem at once."""
-    values, problems = _parse(TABLE, environ, required=True)
-    if values.get("events") == "webhook" and "encrypt_key" in values and values["encrypt_key"] is None:
-        problems.append(
-            "LARK_ENCRYPT_KEY is missing, and LARK_EVENTS=webhook accepts only signed events. "
-            "Copy it from the developer console, Events & Callbacks > Encryption Strategy."
-        )
-    if values.get("oauth") == "v1" and "public_url" in values and values["public_url"] is None:
-        problems.append(
-            "LARK_OAUTH=v1 has no device flow, which an empty BOT_PUBLIC_URL requires. "
-            "Set LARK_OAUTH to v2 or v3, or BOT_PUBLIC_URL to where browsers reach the bot."
-        )
+    served = {name for name, table in PLATFORMS.items() if _given(table, environ, required=True)}
+    problems: list[str] = []
+    groups: dict[str, dict[str, Any]] = {}
+    for name in [each for each in PLATFORMS if each in served] or ["lark"]:
+        groups[name], found = _parse(PLATFORMS[name], environ, required=True)
+        problems += found
+    if not served:
+        problems[0] += f" Or serve DingTalk: set {_and(each.name for each in DINGTALK if each.required)}."
+    values, found = _parse(BOT, environ, required=True)
+    problems += [*_lark_problems(groups.get("lark", {}), values), *found]
     network, unusable = read_network(environ)
     problems += [*unusable, *_unusable_certificates(network.certificates)]
     if problems:
         raise ConfigurationError(*problems)
-    return Settings(**values, network=network, warnings=_warnings(environ))
+    unserved = (_not_served(PLATFORMS[name], environ) for name in PLATFORMS if name not in served)
+    return Settings(
+        **values,
+        lark=LarkSettings(**groups["lark"]) if "lark" in groups else None,
+        dingtalk=_dingtalk(groups["dingtalk"]) if "dingtalk" in groups else None,
+        network=network,
+        warnings=(*_warnings(environ), *(line for lines in unserved for line in lines)),
+    )
+
+
+def _dingtalk(values: dict[str, Any]) -> DingTalkSettings:
+    return DingTalkSettings(**values | {"robot_code": values["robot_code"] or values["client_id"]})
+
+
+def _lark_problems(lark: Mapping[str, Any], values: Mapping[str, Any]) -> Iterable[str]:
+    """Yield the problems of settings that do not fit each other."""
+    if lark.get("events") == "webhook" and "encrypt_key" in lark and lark["encrypt_key"] is None:
+        yield (
+            "LARK_ENCRYPT_KEY is missing, and LARK_EVENTS=webhook accepts only signed events. "
+            "Copy it from the developer console, Events & Callbacks > Encryption Strategy."
+        )
+    if lark.get("oauth") == "v1" and "public_url" in values and values["public_url"] is None:
+        yield (
+            "LARK_OAUTH=v1 has no device flow, which an empty BOT_PUBLIC_URL requires. "
+            "Set LARK_OAUTH to v2 or v3, or BOT_PUBLIC_URL to where browsers reach the bot."
+        )
+
+
+def _given(table: Iterable[Setting], environ: Mapping[str, str], *, required: bool) -> list[str]:
+    """Return the variables of a platform that are set: its credentials, or all others."""
+    return [each.name for each in table if each.required is required and environ.get(each.name, "").strip()]
+
+
+def _not_served(table: Sequence[Setting], environ: Mapping[str, str]) -> Iterable[str]:
+    """Yield a warning if a platform has settings but no credentials."""
+    if given := _given(table, environ, required=False):
+        credentials = _and(each.name for each in table if each.required)
+        yield f"{given[0]} is ignored, because its platform is not served. Set {credentials} to serve it."
 
 
 def _unusable_certificates(file: str | None) -> Iterable[str]:
@@ -560,7 +725,7 @@ def _unusable_certificates(file: str | None) -> Iterable[str]:
 def load_for_operator(environ: Mapping[str, str]) -> OperatorSettings:
     """Return the settings of commands that only read the database; the app's credentials may be absent or wrong."""
     fields = {each.name for each in dataclasses.fields(OperatorSettings)}
-    values, problems = _parse((each for each in TABLE if each.field in fields), environ, required=False)
+    values, problems = _parse((each for each in BOT if each.field in fields), environ, required=False)
     if problems:
         raise ConfigurationError(*problems)
     return OperatorSettings(**values, warnings=_warnings(environ))
@@ -599,7 +764,7 @@ def _parse(
 _QUOTES = {'"': '"', "'": "'", "`": "`", "“": "”", "‘": "’"}
 _SERVICE_LINK = re.compile(r"(tcp|udp|sctp)://[0-9A-Fa-f.:\[\]]+:[0-9]+")
 _SERVICE_VARIABLE = re.compile(
-    r"(BOT|LARK)_([A-Z0-9_]+_)?(SERVICE_(HOST|PORT)(_[A-Z0-9_]+)?|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
+    r"(BOT|LARK|DINGTALK)_([A-Z0-9_]+_)?(SERVICE_(HOST|PORT)(_[A-Z0-9_]+)?|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
 )
 
 

@@ -71,10 +71,12 @@ def fill(connection: Connection, rows: int, now: datetime) -> None:
     insert(
         "authorization_requests",
         id="'r' || i", user_key=person, status="'granted'", scopes="'[]'", granted="'[]'", refused="'[]'",
-        avoided="'[]'", reasons="'[]'", ticket_digest="'d' || i", ticket=sealed, card_ephemeral="false",
-        card_wanted="2", card_shown="2", card_attempts="0", card_due_at=old, created_at=old, expires_at=old,
+        avoided="'[]'", reasons="'[]'", ticket_digest="'d' || i", ticket=sealed, created_at=old, expires_at=old,
         settled_at=old,
     )  # fmt: skip
+    insert(
+        "cards", id="'r' || i", request_id="'r' || i", app="'lark:cli_1'", wanted="2", shown="2", due_at=old
+    )
     insert(
         "authorization_attempts",
         id="'a' || i", kind="'authorization'", request_id="'r' || i", user_key=person, state_digest="'s' || i",

@@ -194,16 +194,7 @@ SHARED = sorted(
     if folder_of(each) in {"core", "flows", "web"} and each.suffix in SUFFIXES
 )
 
-SAYS_TT = "The page in the client is written for the one client that has a JavaScript API for it: `platform.in_client`."
-EXCEPTIONS = {
-    "bot/web/in_client.py": ({"tt."}, SAYS_TT),
-    "bot/web/static/in_client.js": ({"tt."}, SAYS_TT),
-}
-"""By file: the words that may stand there, and why."""
-
 
 @pytest.mark.parametrize("file", SHARED, ids=lambda file: str(file.relative_to(PACKAGE)))
 def test_no_platform_is_named_outside_its_folder(file: Path) -> None:
-    allowed, _ = EXCEPTIONS.get(str(file.relative_to(ROOT)), (set(), ""))
-    found = {each.lower() for each in PLATFORM_WORDS.findall(file.read_text(encoding="utf-8"))}
-    assert found == allowed
+    assert PLATFORM_WORDS.findall(file.read_text(encoding="utf-8")) == []

@@ -22,14 +22,14 @@ from bot.core.messages import Chat
 from bot.core.oauth import TokenSet
 from bot.core.people import UserKey
 from bot.core.secrets import Secret
-from bot.store import audit, inbox, requests, users
+from bot.store import audit, inbox, users
 from bot.store.ids import new_id
 from bot.store.inbox import NewCall
 from bot.store.keyring import Keyring
 from bot.store.opening import open_database, upgrade
 from bot.store.transaction import Database
 from tests.forking import Forker, strict_bot
-from tests.store.examples import save_grant
+from tests.store.examples import open_request, save_grant
 
 ROOT = Path(__file__).resolve().parent.parent
 NOW = datetime.now(UTC)
@@ -101,7 +101,7 @@ async def history(database: Database) -> None:
     await database.write(lambda c: users.name_user(c, WEI, "蓝薇", NOW))
     await database.write(lambda c: save_grant(c, ANNA, tokens, scopes=frozenset({"task:task:read"}), now=NOW))
     await database.write(
-        lambda c: requests.open_request(
+        lambda c: open_request(
             c,
             ANNA,
             scopes=frozenset({"docx:document:readonly", "offline_access"}),
@@ -109,7 +109,6 @@ async def history(database: Database) -> None:
             ticket=Secret("ticket-" + "x" * 40),
             expires_at=NOW + timedelta(days=1),
             now=NOW,
-            new_id=new_id(NOW),
         )
     )
     await database.write(lambda c: audit.write(c, "granted", user=ANNA, now=NOW, scopes=["task:task:read"]))

@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 
 from bot import doctor, settings
-from bot.doctor import Finding
+from bot.findings import Finding
 from bot.sandbox.lark.faults import Fault
 from bot.sandbox.lark.sample_tenant import sample_tenant
 from bot.sandbox.lark.server import build_platform

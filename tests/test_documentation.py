@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from bot import settings
-from bot.app import all_commands
 from bot.cli import parser
 from bot.core.api import ApiCall
 from bot.core.command_replies import with_usage
@@ -17,8 +16,9 @@ from bot.core.command_testing import after
 from bot.core.commands import Ask, Command, Result, advance
 from bot.core.messages import Chat, Reply
 from bot.core.people import UserKey
-from bot.doctor import requirements
+from bot.doctor_lark import requirements
 from bot.lark.events import PARSERS
+from bot.platforms import LARK, all_commands
 from tests.driving import NOW
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -72,8 +72,12 @@ def test_the_settings_table_is_the_readmes() -> None:
 
 
 def test_every_setting_has_a_field_and_every_field_a_setting() -> None:
-    fields = set(settings.Settings.__dataclass_fields__) - {"warnings", "network"}
-    assert {each.field for each in settings.TABLE} == fields
+    fields = set(settings.Settings.__dataclass_fields__) - {"warnings", "network"} - settings.PLATFORMS.keys()
+    assert {each.field for each in settings.BOT} == fields
+    assert settings.PLATFORMS.keys() == {"lark", "dingtalk"}
+    assert {each.field for each in settings.LARK} == set(settings.LarkSettings.__dataclass_fields__)
+    assert {each.field for each in settings.DINGTALK} == set(settings.DingTalkSettings.__dataclass_fields__)
+    assert (*settings.LARK, *settings.DINGTALK, *settings.BOT) == settings.TABLE
 
 
 def command_lines(of: argparse.ArgumentParser, words: str) -> Iterator[str]:
@@ -96,7 +100,7 @@ def test_every_route_is_documented(route: str) -> None:
     assert route in README
 
 
-SAYABLE = [each for each in all_commands().values() if not each.hidden]
+SAYABLE = [each for each in all_commands(LARK).values() if not each.hidden]
 
 
 @pytest.mark.parametrize("command", SAYABLE, ids=lambda command: command.name)
@@ -111,7 +115,7 @@ def test_the_scopes_to_enable_are_those_that_the_commands_need() -> None:
         line.strip(" |").rpartition("|")[2] for line in section.splitlines() if line.strip().startswith("| ")
     ]
     documented = {tuple(re.findall(r"`([^`]+)`", row)) for row in rows}
-    assert documented - {(), ("offline_access",)} == set(requirements(all_commands()))
+    assert documented - {(), ("offline_access",)} == set(requirements(all_commands(LARK)))
     assert ("offline_access",) in documented
 
 

@@ -23,6 +23,12 @@ def load(**changed: str) -> settings.Settings:
     return settings.load({**ENOUGH, **changed})
 
 
+def lark(**changed: str) -> settings.LarkSettings:
+    loaded = load(**changed).lark
+    assert loaded is not None
+    return loaded
+
+
 def problems_of(environ: dict[str, str]) -> tuple[str, ...]:
     with pytest.raises(ConfigurationError) as caught:
         settings.load(environ)
@@ -30,21 +36,21 @@ def problems_of(environ: dict[str, str]) -> tuple[str, ...]:
 
 
 def test_three_variables_are_enough() -> None:
-    loaded = load()
-    assert loaded.app_id == "cli_a"
-    assert loaded.app_secret == Secret("hush-hush")
-    assert loaded.open_url == "https://open.larksuite.com"
-    assert loaded.applink_url == "https://applink.larksuite.com"
+    loaded, own = load(), lark()
+    assert own.app_id == "cli_a"
+    assert own.app_secret == Secret("hush-hush")
+    assert own.open_url == "https://open.larksuite.com"
+    assert own.applink_url == "https://applink.larksuite.com"
     assert loaded.public_url == "http://localhost:8080"
     assert loaded.database_url == "sqlite+aiosqlite:///bot.db"
     assert loaded.authorization_ttl == timedelta(minutes=10)
     assert loaded.deferred_ttl == timedelta(days=1)
-    assert (loaded.events, loaded.oauth, loaded.auto_migrate, loaded.admins) == ("websocket", "v2", True, ())
+    assert (own.events, own.oauth, loaded.auto_migrate, loaded.admins) == ("websocket", "v2", True, ())
     assert loaded.warnings == ()
 
 
 def test_the_brand_picks_the_origins_that_are_not_given() -> None:
-    loaded = load(LARK_BRAND="Feishu", LARK_OPEN_URL="http://127.0.0.1:9000")
+    loaded = lark(LARK_BRAND="Feishu", LARK_OPEN_URL="http://127.0.0.1:9000")
     assert loaded.open_url == "http://127.0.0.1:9000"
     assert loaded.accounts_url == "https://accounts.feishu.cn"
     assert loaded.applink_url == "https://applink.feishu.cn"
@@ -53,9 +59,10 @@ def test_the_brand_picks_the_origins_that_are_not_given() -> None:
 def test_explicitly_empty_means_something_only_where_the_table_says_so() -> None:
     loaded = load(BOT_PUBLIC_URL="", LARK_APPLINK_URL="  ", BOT_PORT="", LARK_ENCRYPT_KEY="", BOT_ADMINS="")
     assert loaded.public_url is None
-    assert loaded.applink_url is None
+    assert loaded.lark is not None
+    assert loaded.lark.applink_url is None
     assert loaded.port == 8080
-    assert loaded.encrypt_key is None
+    assert loaded.lark.encrypt_key is None
     assert loaded.admins == ()
 
 
@@ -159,7 +166,7 @@ def test_a_wrong_value_is_one_line_that_names_the_variable_and_how_to_mend_it(
 
 def test_a_script_can_be_named_with_its_integrity() -> None:
     for url in ("https://cdn.example/sdk.js", f"https://cdn.example/a/sdk.js?v=1#sha384-{'x' * 64}"):
-        assert load(LARK_JSSDK_URL=url).jssdk_url == url
+        assert lark(LARK_JSSDK_URL=url).jssdk_url == url
 
 
 @pytest.mark.parametrize(
@@ -186,7 +193,72 @@ def test_an_origin_is_kept_as_browsers_write_it() -> None:
 def test_a_webhook_needs_the_encrypt_key() -> None:
     (line,) = problems_of({**ENOUGH, "LARK_EVENTS": "webhook"})
     assert line.startswith("LARK_ENCRYPT_KEY is missing")
-    assert load(LARK_EVENTS="webhook", LARK_ENCRYPT_KEY="k").encrypt_key == Secret("k")
+    assert lark(LARK_EVENTS="webhook", LARK_ENCRYPT_KEY="k").encrypt_key == Secret("k")
+
+
+DINGTALK = {"DINGTALK_CLIENT_ID": "dinga", "DINGTALK_CLIENT_SECRET": "hush-hush", "DINGTALK_CORP_ID": "dingc"}
+DINGTALK_ENOUGH = {**DINGTALK, "BOT_ENCRYPTION_KEYS": KEY}
+
+
+def test_either_platform_is_enough_and_both_can_be_served() -> None:
+    alone = settings.load(DINGTALK_ENOUGH)
+    assert alone.lark is None
+    assert alone.dingtalk is not None
+    assert (alone.dingtalk.client_id, alone.dingtalk.client_secret) == ("dinga", Secret("hush-hush"))
+    assert alone.dingtalk.robot_code == "dinga"
+    assert (alone.dingtalk.events, alone.dingtalk.card_template_id) == ("stream", None)
+    assert alone.dingtalk.api_url == "https://api.dingtalk.com"
+    assert alone.dingtalk.oapi_url == "https://oapi.dingtalk.com"
+    assert alone.dingtalk.login_url == "https://login.dingtalk.com"
+    assert load().dingtalk is None
+    both = load(**DINGTALK, DINGTALK_ROBOT_CODE="dingr")
+    assert both.lark is not None
+    assert both.dingtalk is not None
+    assert both.dingtalk.robot_code == "dingr"
+
+
+@pytest.mark.parametrize("absent", [*DINGTALK, "LARK_APP_ID", "LARK_APP_SECRET"])
+def test_a_platform_of_which_a_credential_is_missing_is_one_line(absent: str) -> None:
+    given_all = {**ENOUGH, **DINGTALK}
+    del given_all[absent]
+    (line,) = problems_of(given_all)
+    assert line.startswith(f"{absent} is missing. Copy it from ")
+
+
+def test_without_any_credentials_both_ways_are_named() -> None:
+    first, *_ = problems_of({"BOT_ENCRYPTION_KEYS": KEY, "DINGTALK_EVENTS": "webhook"})
+    assert first.startswith("LARK_APP_ID is missing.")
+    assert first.endswith("set DINGTALK_CLIENT_ID, DINGTALK_CLIENT_SECRET and DINGTALK_CORP_ID.")
+
+
+@pytest.mark.parametrize(
+    ("name", "written", "says"),
+    [
+        ("DINGTALK_EVENTS", "websocket", "stream or webhook"),
+        ("DINGTALK_API_URL", "http://api.dingtalk.com", "https://"),
+        ("DINGTALK_OAPI_URL", "https://oapi.dingtalk.com/", "Write https://oapi.dingtalk.com."),
+        ("DINGTALK_LOGIN_URL", "login.dingtalk.com", "https://bot.example.com"),
+        ("DINGTALK_JSAPI_URL", "https://cdn.example/", "https://host/path.js"),
+        ("DINGTALK_CLIENT_SECRET", "two words hush-hush", "control character"),
+        ("DINGTALK_CORP_ID", '"dingc"', "quotes around its value"),
+    ],
+)
+def test_a_wrong_value_of_the_other_platform_is_one_line_too(name: str, written: str, says: str) -> None:
+    (line,) = problems_of({**DINGTALK_ENOUGH, name: written})
+    assert line.startswith(name)
+    assert says in line
+    assert "hush-hush" not in line
+
+
+@pytest.mark.parametrize(
+    ("given_enough", "left_over"),
+    [(ENOUGH, "DINGTALK_EVENTS"), (DINGTALK_ENOUGH, "LARK_EVENTS"), (DINGTALK_ENOUGH, "LARK_ENCRYPT_KEY")],
+)
+def test_a_setting_of_a_platform_that_is_not_served_is_a_warning(
+    given_enough: dict[str, str], left_over: str
+) -> None:
+    (line,) = settings.load({**given_enough, left_over: "webhook"}).warnings
+    assert line.startswith(f"{left_over} is ignored")
 
 
 def test_all_problems_are_told_at_once() -> None:
@@ -321,6 +393,7 @@ def test_a_database_that_everybody_can_read_is_a_warning(tmp_path: Path) -> None
     "name",
     [
         *("LARK_OPEN_URL", "LARK_ACCOUNTS_URL", "LARK_APPLINK_URL", "LARK_BRAND", "LARK_JSSDK_URL"),
+        *("DINGTALK_API_URL", "DINGTALK_OAPI_URL", "DINGTALK_LOGIN_URL", "DINGTALK_JSAPI_URL"),
         *("BOT_PUBLIC_URL", "BOT_DATABASE_URL", "BOT_ADMINS"),
     ],
 )

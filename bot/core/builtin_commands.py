@@ -6,6 +6,7 @@ import difflib
 import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from bot.core.api import Json
@@ -26,7 +27,7 @@ from bot.core.commands import (
 from bot.core.events import Mentions
 from bot.core.language import Words
 from bot.core.messages import Line, Reply, Span
-from bot.core.scopes import MAX_SCOPES_PER_LINK, OFFLINE_ACCESS, SCOPE, all_of
+from bot.core.scopes import OFFLINE_ACCESS, ScopeSyntax, all_of
 from bot.core.times import format_moment
 from bot.core.unseen_characters import one_line
 from bot.core.words import help as help_words
@@ -35,7 +36,21 @@ WELCOME = "welcome"
 """The hidden command that runs when a user first opens the chat."""
 
 
-def builtin_commands(others: Sequence[Command], page: str | None = None) -> tuple[Command, ...]:
+@dataclass(frozen=True, slots=True)
+class PlatformWords:
+    """What the built-in commands have to know of a platform."""
+
+    scopes: ScopeSyntax
+    authorize_example: str
+    """A command with scopes of the platform."""
+    revoked: Words = help_words.REVOKED
+    where_to_withdraw: Words = help_words.WHERE_TO_WITHDRAW
+    """Where users withdraw an authorization at the platform."""
+
+
+def builtin_commands(
+    others: Sequence[Command], platform: PlatformWords, page: str | None = None
+) -> tuple[Command, ...]:
     """Return the built-in commands. The help lists `others` first; the welcome suggests the first three of them.
 
     `page` is the link to "My permissions", if a browser can open it.
@@ -58,7 +73,13 @@ def builtin_commands(others: Sequence[Command], page: str | None = None) -> tupl
     def welcome(ask: Ask) -> Reply:
         return introduction(others)
 
-    mine = (help_command, permissions_command(page), authorize, cancel, revoke)
+    mine = (
+        help_command,
+        permissions_command(page),
+        authorize_command(platform),
+        cancel,
+        revoke_command(platform),
+    )
     return (*mine, unknown, welcome)
 
 
@@ -212,33 +233,36 @@ def typed(commands: Sequence[str]) -> list[str]:
 AUTHORIZE = "authorize"
 
 
-@command(
-    AUTHORIZE,
-    usage=help_words.AUTHORIZE_USAGE,
-    summary=help_words.AUTHORIZE_SUMMARY,
-    private=True,
-)
-def authorize(ask: Ask) -> Steps:
-    scopes = scopes_in(ask.arguments)
-    if not scopes:
-        return how_to_use(authorize, help_words.AUTHORIZE_EXAMPLE)
-    invalid = next((scope for scope in scopes if not SCOPE.fullmatch(scope)), None)
-    if invalid is not None:
-        problem = help_words.NO_SCOPE.format(scope=one_line(invalid, 60))
-        return how_to_use(authorize, help_words.AUTHORIZE_EXAMPLE, problem=problem)
-    if len(scopes) > MAX_SCOPES_PER_LINK:
-        problem = help_words.TOO_MANY_SCOPES.format(limit=MAX_SCOPES_PER_LINK)
-        return how_to_use(authorize, help_words.AUTHORIZE_EXAMPLE, problem=problem)
-    answer = yield RequireScopes(all_of(*scopes))
-    granted = scope_lines(answer["scopes"])
-    return Reply(help_words.AUTHORIZED, (*granted, REVOKE_ALL))
+def authorize_command(platform: PlatformWords) -> Command:
+    @command(
+        AUTHORIZE,
+        usage=help_words.AUTHORIZE_USAGE,
+        summary=help_words.AUTHORIZE_SUMMARY,
+        private=True,
+    )
+    def authorize(ask: Ask) -> Steps:
+        scopes = scopes_in(ask.arguments, platform.scopes)
+        if not scopes:
+            return how_to_use(authorize, platform.authorize_example)
+        invalid = next((scope for scope in scopes if not platform.scopes.matches(scope)), None)
+        if invalid is not None:
+            problem = help_words.NO_SCOPE.format(scope=one_line(invalid, 60))
+            return how_to_use(authorize, platform.authorize_example, problem=problem)
+        if len(scopes) > platform.scopes.most_per_link:
+            problem = help_words.TOO_MANY_SCOPES.format(limit=platform.scopes.most_per_link)
+            return how_to_use(authorize, platform.authorize_example, problem=problem)
+        answer = yield RequireScopes(all_of(*scopes))
+        granted = scope_lines(answer["scopes"])
+        return Reply(help_words.AUTHORIZED, (*granted, REVOKE_ALL))
+
+    return authorize
 
 
-def scopes_in(written: str) -> list[str]:
+def scopes_in(written: str, syntax: ScopeSyntax) -> list[str]:
     """Return the scopes in a text, without duplicates. Understands Chinese keyboards and lists: `“a：b”，c：d。`"""
     words = re.split(r"[\s,;|、。]+", unicodedata.normalize("NFKC", written))
     bare = {word: word.strip(AROUND_SCOPE) for word in words}
-    found = (bare[word] if SCOPE.fullmatch(bare[word]) else word for word in bare if bare[word])
+    found = (bare[word] if syntax.matches(bare[word]) else word for word in bare if bare[word])
     return list(dict.fromkeys(found))
 
 
@@ -257,24 +281,27 @@ def cancel(ask: Ask) -> Steps:
     return Reply(None, cancelled or (paragraph(help_words.NOTHING_TO_CANCEL),))
 
 
-@command(
-    "revoke",
-    summary=help_words.REVOKE_SUMMARY,
-    urgent=True,
-    keep=nothing,
-)
-def revoke(ask: Ask) -> Steps:
-    answer = yield EndGrant()
-    cancelled = cancelled_line(answer["commands"])
-    if not answer["had_grant"]:
-        return Reply(None, (paragraph(help_words.NOTHING_TO_REVOKE), *cancelled))
-    lines = (
-        paragraph(help_words.REVOKED),
-        paragraph(help_words.ASK_AGAIN),
-        *cancelled,
-        paragraph(help_words.WHERE_TO_WITHDRAW),
+def revoke_command(platform: PlatformWords) -> Command:
+    @command(
+        "revoke",
+        summary=help_words.REVOKE_SUMMARY,
+        urgent=True,
+        keep=nothing,
     )
-    return Reply(help_words.REVOKED_TITLE, lines)
+    def revoke(ask: Ask) -> Steps:
+        answer = yield EndGrant()
+        cancelled = cancelled_line(answer["commands"])
+        if not answer["had_grant"]:
+            return Reply(None, (paragraph(help_words.NOTHING_TO_REVOKE), *cancelled))
+        lines = (
+            paragraph(platform.revoked),
+            paragraph(help_words.ASK_AGAIN),
+            *cancelled,
+            paragraph(platform.where_to_withdraw),
+        )
+        return Reply(help_words.REVOKED_TITLE, lines)
+
+    return revoke
 
 
 def cancelled_line(commands: Sequence[str]) -> tuple[Line, ...]:

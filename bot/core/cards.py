@@ -28,6 +28,34 @@ class Face(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class CardDelivery:
+    """Which version a card should show, which one it shows, and who draws it."""
+
+    wanted: int
+    """Counts the changes that the card should show. `shown` is the number of the one that it shows."""
+    shown: int
+    attempts: int
+    """Failed attempts to show the latest change."""
+    moves: int
+    """How often the card was sent again as a new message."""
+    message_id: str | None
+    """The message that shows the card. None before it is sent, and for the cards of administrators."""
+    ephemeral: bool
+    """Whether that message is visible to its reader alone, and cannot be changed."""
+    due_at: datetime
+    """About when the card last changed."""
+    claim: int
+    """Counts the claims. A worker with an older number has lost the card (fencing)."""
+    worker: str | None
+    lease_until: datetime | None
+    """When the claim expires. None if no worker has the card."""
+
+    @property
+    def is_outdated(self) -> bool:
+        return self.shown < self.wanted
+
+
+@dataclass(frozen=True, slots=True)
 class DeviceLink:
     """The platform's own page, where a user authorizes a bot that no browser can reach (RFC 8628)."""
 

@@ -157,6 +157,8 @@ class Command:
     """Whether its answers in a group are shown to the user alone."""
     told: Callable[[str], str] = lambda arguments: ""
     """Returns the part of its arguments that administrators see. No free text of the user belongs there."""
+    platform: str | None = None
+    """The platform whose API it calls, for a command of another package. None: see `bot.plugins`."""
 
     @property
     def typed(self) -> str:
@@ -180,6 +182,7 @@ def command(
     keep: Keep = as_written,
     private: bool = False,
     told: Callable[[str], str] = lambda arguments: "",
+    platform: str | None = None,
 ) -> Callable[[Callable[[Ask], Steps]], Command]:
     """Declare a command: `@command("agenda", summary=…, needs=any_of("calendar:calendar:readonly"))`.
 
@@ -199,6 +202,8 @@ def command(
         raise CommandMistake(f"The private of /{name} is neither True nor False.")
     if not callable(told):
         raise CommandMistake(f"The told of /{name} is not a function.")
+    if not isinstance(platform, str | None):
+        raise CommandMistake(f"The platform of /{name} is not the name of one.")
     if not callable(needs):
         require_scopes(name, lambda arguments: needs, "")
 
@@ -210,7 +215,7 @@ def command(
             raise CommandMistake(f"/{name} does not take one argument: a command is called with an Ask.")
         require = needs if callable(needs) else lambda arguments: needs
         checked = partial(require_scopes, name, require)
-        return Command(name, run, summary, usage, checked, hidden, urgent, keep, private=private, told=told)
+        return Command(name, run, summary, usage, checked, hidden, urgent, keep, private, told, platform)
 
     return declare
 

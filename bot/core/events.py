@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from bot.core.api import Json
 from bot.core.language import Language
 from bot.core.messages import Chat
 from bot.core.people import UserKey
@@ -108,8 +109,8 @@ class Ignored:
 class UrlVerification:
     """The platform verifies the webhook's URL."""
 
-    value: str
-    """What the answer has to repeat."""
+    answer: Json
+    """The body of the answer."""
 
 
 @dataclass(frozen=True, slots=True)

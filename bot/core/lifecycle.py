@@ -103,10 +103,10 @@ ATTEMPTS = Lifecycle(
 )
 
 DEVICES = Lifecycle(
-    new=frozenset({Device.MINTING}),
-    live=frozenset({Device.MINTING, Device.POLLING}),
+    new=frozenset({Device.REQUESTING}),
+    live=frozenset({Device.REQUESTING, Device.POLLING}),
     moves={
-        Device.MINTING: frozenset({Device.POLLING, Device.FAILED}),
+        Device.REQUESTING: frozenset({Device.POLLING, Device.FAILED}),
         Device.POLLING: frozenset({Device.COMPLETED, Device.DENIED, Device.FAILED, Device.EXPIRED}),
         Device.COMPLETED: frozenset(),
         Device.DENIED: frozenset(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -162,9 +162,15 @@ PARAMETER = re.compile(r"[\x20-\x7e]{1,4096}")
 """A state, a code and an error are printable ASCII (RFC 6749, appendix A)."""
 
 
-def parse_callback(query: Mapping[str, str]) -> Approved | Denied | Malformed:
-    """Parse the query parameters of the authorization response."""
-    state, code, error = (query.get(name, "") for name in ("state", "code", "error"))
+def parse_callback(
+    query: Mapping[str, str], code_parameters: Iterable[str] = ("code",)
+) -> Approved | Denied | Malformed:
+    """Parse the query parameters of the authorization response. The code may arrive by one of several names."""
+    codes = [query[name] for name in code_parameters if query.get(name)]
+    state, error = query.get("state", ""), query.get("error", "")
+    code = codes[0] if len(codes) == 1 else ""
+    if len(codes) > 1:
+        return Malformed()
     if bool(code) == bool(error) or not all(map(PARAMETER.fullmatch, (state, code or error))):
         return Malformed()
     return Approved(Secret(state), Secret(code)) if code else Denied(Secret(state), error)

@@ -11,10 +11,11 @@ Every method may be called concurrently. No method raises for what the network d
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
+from pathlib import Path
 from typing import Protocol
 
 from bot.core.api import ApiCall, Json, Outcome, Refused, Unreachable
@@ -22,7 +23,7 @@ from bot.core.cards import Card
 from bot.core.events import Outage, Received
 from bot.core.language import Words
 from bot.core.messages import Content, Destination, NotSent, Reply, Sent
-from bot.core.oauth import DeviceAnswer, DeviceCode, TokenRefused, TokenSet
+from bot.core.oauth import Approved, Denied, DeviceAnswer, DeviceCode, Malformed, TokenRefused, TokenSet
 from bot.core.people import Identity, UserKey
 from bot.core.scopes import Scope, ScopeSet
 from bot.core.secrets import Secret
@@ -44,11 +45,19 @@ class PlatformLimits:
     """How many scopes one authorization link may ask for."""
 
 
+Webhook = Callable[[Mapping[str, str], bytes], Received]
+"""Verifies, decrypts and parses one request, by its headers and its body."""
+
+
 class Platform(Protocol):
     """One app on one platform."""
 
     name: str
     app_id: str
+
+    @property
+    def display_name(self) -> Words:
+        """What users call the platform."""
 
     @property
     def app(self) -> str:
@@ -86,14 +95,8 @@ class Platform(Protocol):
     # events
 
     @property
-    def webhook_path(self) -> str:
-        """Where the platform posts its events, from the root of the bot's public address."""
-
-    def receive(self, headers: Mapping[str, str], body: bytes) -> Received:
-        """Verify, decrypt and parse one webhook request."""
-
-    def parse(self, payload: bytes) -> Received:
-        """Parse one payload of the long connection, which is already authenticated."""
+    def webhooks(self) -> Mapping[str, Webhook]:
+        """Where the platform posts its events and clicks, from the root of the bot's public address."""
 
     def click_answer(self, toast: Words | None, kind: str = "info", card: Content | None = None) -> Json:
         """Return the body that answers a card click: a toast (info, success, warning, error) and a card to replace
@@ -129,6 +132,13 @@ class Platform(Protocol):
     @property
     def callback_path(self) -> str:
         """Where the authorization page sends the browser back, from the root of the bot's public address."""
+
+    @property
+    def code_parameters(self) -> frozenset[str]:
+        """The query parameters by which an authorization code may arrive. No other page keeps them in its address."""
+
+    def parse_callback(self, parameters: Mapping[str, str]) -> Approved | Denied | Malformed:
+        """Parse the query of the callback, or what the in-client page posts."""
 
     def authorize_url(
         self, *, redirect_uri: str, scopes: ScopeSet, state: str, challenge: str | None, prompt: bool
@@ -237,6 +247,20 @@ class InClientPage(Protocol):
     @property
     def page_path(self) -> str:
         """Where the page is, from the root of the bot's public address."""
+
+    @property
+    def folder(self) -> Path:
+        """Holds the page's template `in_client.html`, and `static/` with its script, served at `/static/<platform>/`."""
+
+    @property
+    def client_script(self) -> str:
+        """The URL of the client's JavaScript SDK, with `#` and its integrity behind it if that is checked."""
+
+    def script_settings(self, scopes: ScopeSet, state: Secret) -> Json:
+        """Return what the page's script gets for an attempt. `scopes` is empty for a sign-in.
+
+        The script posts the code, with the state, in the parameters that `Platform.parse_callback` reads.
+        """
 
     def is_in_client(self, user_agent: str) -> bool:
         """Return whether the page is opened inside the platform's client."""

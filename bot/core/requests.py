@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from bot.core.cards import CardDelivery
 from bot.core.people import UserKey
 from bot.core.scopes import ScopeSet
 from bot.core.secrets import Secret
@@ -40,7 +41,7 @@ class AttemptStatus(StrEnum):
 
 
 class DeviceStatus(StrEnum):
-    MINTING = "minting"
+    REQUESTING = "requesting"
     """The bot requests a device code from the platform."""
     POLLING = "polling"
     """The card shows the platform's link, and the bot polls the token endpoint until the user has decided."""
@@ -71,17 +72,7 @@ class AuthorizationRequest:
     """None if it cannot be opened, because its key is lost or the bot did not write this row. Its links then fail."""
     reasons: tuple[str, ...]
     """The commands that need the scopes, in the order asked, without repetition."""
-    card_message_id: str | None
-    card_ephemeral: bool
-    card_wanted: int
-    """Counts the changes that the card should show. `card_shown` is the number of the one that it shows."""
-    card_shown: int
-    card_attempts: int
-    """Failed attempts to show the latest change."""
-    card_lease_until: datetime | None
-    """When the claim of the card expires. It also distinguishes this claim from every other one (fencing)."""
-    card_moves: int
-    """How often the card was sent again as a new message."""
+    card: CardDelivery
     created_at: datetime
     expires_at: datetime
     failure: str | None

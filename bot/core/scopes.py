@@ -21,12 +21,20 @@ OFFLINE_ACCESS = "offline_access"
 
 NOTHING: Requirement = ()
 
-MAX_SCOPES_PER_LINK = 50
-"""The platform's documented limit for one authorization link."""
+SCOPE_TOKEN = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,100}")
+"""What any platform's scope looks like (RFC 6749, section 3.3)."""
 
 
-SCOPE = re.compile(rf"(?=.{{1,100}}$)(?:{OFFLINE_ACCESS}|[a-z0-9_]+(?::[a-z0-9_.-]+)+)")
-"""What the name of a scope looks like. Whether the scope exists cannot be checked: the platform adds new ones."""
+@dataclass(frozen=True, slots=True)
+class ScopeSyntax:
+    """How a platform's scopes are written. Whether one exists cannot be checked: platforms add new ones."""
+
+    pattern: re.Pattern[str]
+    most_per_link: int
+    """How many one authorization link may ask for."""
+
+    def matches(self, text: str) -> bool:
+        return self.pattern.fullmatch(text) is not None
 
 
 def any_of(*alternatives: Scope) -> Requirement:
@@ -47,7 +55,7 @@ def checked_requirement(requirement: object) -> Requirement:
             raise ValueError(f"a requirement is what any_of or all_of returns, not a tuple with {clause!r}")
         if not clause:
             raise ValueError("any_of needs at least one scope")
-        wrong = [each for each in clause if not isinstance(each, str) or not SCOPE.fullmatch(each)]
+        wrong = [each for each in clause if not isinstance(each, str) or not SCOPE_TOKEN.fullmatch(each)]
         if wrong:
             raise ValueError(f"{wrong[0]!r} is not the name of a scope")
     return requirement

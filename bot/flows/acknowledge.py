@@ -127,7 +127,8 @@ def acknowledgement(c: Connection, bot: Bot, call: DeferredCall) -> Draft | None
         ):
             return note(bot, call, replies.added_to_earlier_card(typed(call), call.request_id), "note")
         case CallStatus.SUSPENDED if (
-            call.waits_for is WaitsFor.AUTHORIZATION and outbox.find(c, note_key(call, "note")) is None
+            call.waits_for is WaitsFor.AUTHORIZATION
+            and outbox.find(c, call.user.app, note_key(call, "note")) is None
         ):
             # In a group the note waits for the card.
             return note(bot, call, replies.received(typed(call)), "received", kind="interim")

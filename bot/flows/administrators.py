@@ -7,6 +7,7 @@ import logging
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 
 from bot.core.builtin_commands import AUTHORIZE
 from bot.core.calls import CallStatus, DeferredCall, Step, WaitsFor
@@ -25,7 +26,7 @@ from bot.flows.bot import Bot, now
 from bot.flows.calls.suspend import Wait, only_genuine, suspend
 from bot.flows.outbox import answer, deliver_all, draft, insert_all, note, typed, withdraw
 from bot.store import audit, calls, outbox, scope_waits, seen_events
-from bot.store.cards import administrator_cards_shown, claim_due_administrator_cards
+from bot.store.cards import Drawn, shown
 from bot.store.outbox import OutgoingMessage
 from bot.store.scope_waits import ScopeWait
 from bot.store.transaction import Connection
@@ -77,7 +78,7 @@ async def suspend_for_administrator(
         suspend(c, call, steps, Wait(WaitsFor.ADMINISTRATOR, needs, retried_at=again), moment)
         app = (platform.name, platform.app_id)
         # The cards name this call already, unless the scopes have just been enabled.
-        wait = begun if scope_waits.is_open(c, *app, scopes) else scope_waits.open(c, *app, scopes, moment)
+        wait = begun if scope_waits.is_open(c, *app, scopes) else scope_waits.open(c, app, scopes, moment)
         content = platform.render_reply(publish_a_version(words))
         notices = [
             draft(bot, admin, content, kind="notice", key=f"{wait.id}/{admin.open_id[-12:]}")
@@ -95,9 +96,8 @@ def begin(
     """Open the wait that the administrators' cards show, or refuse the call at the user's daily limit."""
     if not may_report_scopes(c, call.user, scopes, moment):
         return refuse_call(c, bot, call, words, moment)
-    return scope_waits.open(
-        c, call.user.platform, call.user.app_id, scopes, moment, due_at=moment + bot.lease
-    )
+    app = (call.user.platform, call.user.app_id)
+    return scope_waits.open(c, app, scopes, moment, bot.claim(call.user.app, moment))
 
 
 CARD_TIMEOUT = 4.0
@@ -116,7 +116,7 @@ async def reach_administrators(bot: Bot, wait: ScopeWait, call: DeferredCall) ->
     keys = [key for admin in admins for key in keys_of_card(bot, admin, wait.id)]
 
     def read(c: Connection) -> bool:
-        found = [outbox.find(c, key) for key in keys]
+        found = [outbox.find(c, platform.app, key) for key in keys]
         return any(each is not None and each.message_id is not None for each in found)
 
     return await bot.database.read(read)
@@ -214,7 +214,7 @@ async def release_enabled(bot: Bot, platform: Platform, *, asked_by_administrato
     """Release the calls whose scopes the app has by now, and return their number. Free while no call waits."""
 
     def read(c: Connection) -> tuple[list[DeferredCall], list[ScopeWait]]:
-        return waiting_calls(c), scope_waits.waiting(c, platform.name, platform.app_id)
+        return waiting_calls(c, platform.app), scope_waits.waiting(c, platform.name, platform.app_id)
 
     found, waits = await bot.database.read(read)
     waiting = await only_genuine(bot, found)
@@ -233,7 +233,7 @@ async def release_enabled(bot: Bot, platform: Platform, *, asked_by_administrato
 
 def is_recent(bot: Bot, wait: ScopeWait) -> bool:
     """Whether a call may have waited recently, so that the administrators' card has to be updated."""
-    return wait.cards_due_at is not None and wait.cards_due_at > now() - bot.deferred_ttl
+    return wait.card.due_at > now() - bot.deferred_ttl
 
 
 def may_go_on(call: DeferredCall, enabled: ScopeSet | None, *, asked: bool) -> bool:
@@ -286,19 +286,20 @@ async def apply(bot: Bot, user: UserKey) -> ScopeApplication:
 # --- the administrators' cards --------------------------------------------------------------------------------
 
 
-async def show_due_cards(bot: Bot, platform: Platform) -> None:
+async def show_due_cards(bot: Bot) -> None:
     """Draw the administrators' cards that are due: one for each administrator and scope set.
 
     A card that a crash or the platform interrupts is due again when its lease expires.
     """
-    claim = bot.claim(app=platform.app)
-    due = await bot.database.write(lambda c: claim_due_administrator_cards(c, claim, limit=5))
-    await asyncio.gather(*(show_cards(bot, platform, wait) for wait in due))
+    for platform in bot.platforms.values():
+        claim = bot.claim(platform.app)
+        due = await bot.database.write(partial(scope_waits.claim_due_cards, claim=claim, limit=5))
+        await asyncio.gather(*(show_cards(bot, platform, wait) for wait in due))
 
 
 async def show_cards(bot: Bot, platform: Platform, wait: ScopeWait, also: DeferredCall | None = None) -> None:
     """Show the cards of a wait to all administrators. `also` is a call that is about to wait for these scopes."""
-    found = await bot.database.read(waiting_calls)
+    found = await bot.database.read(partial(waiting_calls, app=platform.app))
     waiting = [call for call in found if call.genuine and is_about(wait, call)]
     waiting += [also] if also is not None else []
     if also is None and not wait.scopes <= named(*(call.needs for call in waiting)):
@@ -318,12 +319,13 @@ async def show_cards(bot: Bot, platform: Platform, wait: ScopeWait, also: Deferr
     tenant = waiting[0].user.tenant_key if waiting else ""
     told = [await show_to(bot, platform.user_key(each, tenant), card) for each in admins]
     if told and all(told):
-        await bot.database.write(lambda c: administrator_cards_shown(c, wait))
+        drawn = Drawn(wait.id, wait.card.claim, wait.card.wanted)
+        await bot.database.write(lambda c: shown(c, drawn, now()))
 
 
 def described(bot: Bot, call: DeferredCall) -> str:
     """Return the command as administrators see it."""
-    command = bot.commands.get(call.command)
+    command = bot.commands_of(call.user).get(call.command)
     try:
         more = command.told(call.arguments) if command else ""
     except Exception as error:
@@ -332,8 +334,8 @@ def described(bot: Bot, call: DeferredCall) -> str:
     return f"{typed(call)} {more}".rstrip()
 
 
-def waiting_calls(c: Connection) -> list[DeferredCall]:
-    return calls.waiting_for(c, WaitsFor.ADMINISTRATOR, limit=MAX_WAITING_CALLS)
+def waiting_calls(c: Connection, app: str) -> list[DeferredCall]:
+    return calls.waiting_for(c, app, WaitsFor.ADMINISTRATOR, limit=MAX_WAITING_CALLS)
 
 
 MAX_WAITING_CALLS = 200
@@ -373,7 +375,7 @@ async def show_as(
     bot: Bot, admin: UserKey, card: AdministratorCard, key: str, content: Content
 ) -> bool | NotSent:
     """`show_to` for one delivery key. Returns `NotSent` if its card can no longer be changed."""
-    before = await bot.database.read(lambda c: outbox.find(c, key))
+    before = await bot.database.read(lambda c: outbox.find(c, admin.app, key))
     if before is None:
         if not card.waiting:
             # It was enabled or given up before this administrator was told.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
@@ -39,7 +39,8 @@ class Bot:
     database: Database
     platforms: Mapping[str, Platform]
     """By app (`UserKey.app`, `Platform.app`). Not empty."""
-    commands: Registry
+    commands: Mapping[str, Registry]
+    """What users can type, by app."""
     worker: str
     """The id of this replica in leases and heartbeats."""
     public_url: str
@@ -81,15 +82,9 @@ class Bot:
         """Return the platform that knows the user. Raises KeyError for a user of an app that is not configured."""
         return self.platforms[user.app]
 
-    @property
-    def claimed(self) -> tuple[Platform, ...]:
-        """The platforms whose due work this replica claims: a database connection claims for one app."""
-        return (self.platforms[self.database.app],)
-
-    @property
-    def first_platform(self) -> Platform:
-        """The platform of a visitor who has not said which one they use."""
-        return next(iter(self.platforms.values()))
+    def commands_of(self, user: UserKey) -> Registry:
+        """Return the commands that the user can type: those of their platform."""
+        return self.commands[user.app]
 
     def ticket_url(self, user: UserKey, ticket: str) -> str:
         return self.platform_of(user).card_link(f"{self.public_url}/authorize/{ticket}")
@@ -100,10 +95,20 @@ class Bot:
             self.recalled.add((call_id, user))
             self.signals.upkeep.set()
 
-    def claim(self, moment: datetime | None = None, *, app: str | None = None) -> Claim:
-        """Return a claim of this replica from `moment` (now) on, by default on rows of the database's app."""
+    def claim(self, app: str, moment: datetime | None = None) -> Claim:
+        """Return a claim of this replica on rows of an app, from `moment` (now) on."""
         moment = moment or now()
-        return Claim(app or self.database.app, self.worker, moment, moment + self.lease)
+        return Claim(app, self.worker, moment, moment + self.lease)
+
+    async def claim_due(
+        self, claim_due: Callable[[Connection, Claim, int], Sequence[T]], limit: int
+    ) -> list[T]:
+        """Claim up to `limit` due rows of each app, with a function of the store that executes one statement."""
+        due: list[T] = []
+        for app in self.platforms:
+            claim = self.claim(app)
+            due += await self.database.write_one(lambda c, claim=claim: claim_due(c, claim, limit))  # type: ignore[misc]
+        return due
 
     def background(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)

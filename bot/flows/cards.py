@@ -44,8 +44,8 @@ from bot.flows.outbox import (
     withdraw,
 )
 from bot.store import attempts, calls, device_authorizations, grants, requests, users
-from bot.store.cards import card_shown, claim_card, claim_due_cards, postpone_card, redraw_card
-from bot.store.ids import new_id
+from bot.store import cards as deliveries
+from bot.store.cards import Drawn
 from bot.store.outbox import OutgoingMessage
 from bot.store.transaction import Connection
 
@@ -160,10 +160,11 @@ def notice(device: DeviceAuthorization) -> Words | None:
             return None
 
 
-async def show_card(bot: Bot, request_id: str) -> None:
+async def show_card(bot: Bot, app: str, request_id: str) -> None:
     """Claim a request's card, and draw it until it shows the current version."""
     while True:
-        request = await bot.database.write_one(partial(claim_card, request=request_id, claim=bot.claim()))
+        claim = partial(requests.claim_card, request=request_id, claim=bot.claim(app))
+        request = await bot.database.write(claim)
         if request is None:
             return
         if not await draw(bot, request):
@@ -173,53 +174,53 @@ async def show_card(bot: Bot, request_id: str) -> None:
 async def show_claimed(bot: Bot, request: AuthorizationRequest, asked: DeferredCall | None = None) -> None:
     """Draw a card that is claimed already. `asked` is the call that has just asked for it, if one has."""
     if await draw(bot, request, asked):
-        await show_card(bot, request.id)
+        await show_card(bot, request.user.app, request.id)
 
 
 async def draw(bot: Bot, request: AuthorizationRequest, asked: DeferredCall | None = None) -> bool:
     """Send or update a claimed card. Returns whether it has to be drawn again."""
     live, platform = is_live(request.status), bot.platform_of(request.user)
     age = now() - request.created_at
-    if request.card_message_id is None and not live and age > platform.limits.idempotency_window:
+    if request.card.message_id is None and not live and age > platform.limits.idempotency_window:
         # Never sent, or its sender died before recording it. The idempotency key no longer tells which.
         return await record_shown(bot, request, None, ephemeral=False)
     if request.ticket is None:
         return await replace_unproven(bot, request)
     content = platform.render_card(await card_of(bot, request))
-    if request.card_lease_until is None or now() >= request.card_lease_until:
+    if request.card.lease_until is None or now() >= request.card.lease_until:
         return False  # another worker has it, and may have drawn a newer face
     waiting = await waiting_calls(bot, request, asked) if live else []
-    if request.card_message_id is None:
+    if request.card.message_id is None:
         destination = card_destination(request, [asked] if asked else waiting)
         sent = await send_by_any_route(bot, destination, content, card_key(request))
         if not isinstance(sent, NotSent):
             # A repeated request returns the message of the first, which may show an older version: draw it again.
-            version = request.card_wanted if sent.ephemeral else max(1, request.card_wanted - 1)
+            version = request.card.wanted if sent.ephemeral else max(1, request.card.wanted - 1)
             notes = group_notes(bot, waiting, in_group=sent.ephemeral)
             return await record_shown(
                 bot, request, sent.message_id, ephemeral=sent.ephemeral, version=version, notes=notes
             )
         problem = sent
-    elif request.card_ephemeral:
-        return await draw_ephemeral(bot, request, request.card_message_id)
+    elif request.card.ephemeral:
+        return await draw_ephemeral(bot, request, request.card.message_id)
     else:
-        failed = await platform.update_card(request.card_message_id, content)
+        failed = await platform.update_card(request.card.message_id, content)
         if failed is None:
             notes = group_notes(bot, waiting, in_group=False)
-            return await record_shown(bot, request, request.card_message_id, ephemeral=False, notes=notes)
+            return await record_shown(bot, request, request.card.message_id, ephemeral=False, notes=notes)
         problem = failed
     return await record_failure(bot, request, problem, live=live)
 
 
 def card_key(request: AuthorizationRequest) -> str:
     """Return the idempotency key under which this card is sent."""
-    return f"card-{request.id}-{request.card_moves}" if request.card_moves else f"card-{request.id}"
+    return f"card-{request.id}-{request.card.moves}" if request.card.moves else f"card-{request.id}"
 
 
 async def supersede_message(bot: Bot, request: AuthorizationRequest, message_id: str) -> None:
     """Mark the old message of a card that was sent again. If this fails, the old link still works."""
     platform = bot.platform_of(request.user)
-    if request.card_ephemeral:
+    if request.card.ephemeral:
         await withdraw(platform, message_id)
         return
     card = replace(await card_of(bot, request), face=Face.SUPERSEDED, link=None)
@@ -249,13 +250,12 @@ async def record_shown(
     notes: Sequence[Draft] = (),
 ) -> bool:
     """Record that the card shows a version, by default the wanted one. `notes` tell groups where it is."""
-    version = version or request.card_wanted
+    version = version or request.card.wanted
+    drawn = Drawn(request.id, request.card.claim, version, message_id, ephemeral)
     messages: list[OutgoingMessage] = []
 
     def work(c: Connection) -> int | None:
-        wanted = card_shown(
-            c, request, bot.worker, version, message_id=message_id, ephemeral=ephemeral, now=now()
-        )
+        wanted = deliveries.shown(c, drawn, now())
         messages[:] = insert_all(c, bot, notes) if wanted is not None else []
         return wanted
 
@@ -268,7 +268,7 @@ async def record_shown(
 
 async def redraw(bot: Bot, request: AuthorizationRequest) -> bool:
     """Make the card due again, because a late drawing may have replaced a newer face."""
-    return await bot.database.write(lambda c: redraw_card(c, request.id, now()))
+    return await bot.database.write(lambda c: deliveries.redraw(c, request.id, now()))
 
 
 async def record_failure(bot: Bot, request: AuthorizationRequest, problem: NotSent, *, live: bool) -> bool:
@@ -277,11 +277,13 @@ async def record_failure(bot: Bot, request: AuthorizationRequest, problem: NotSe
         extra={"request": request.id, "reason": problem.reason, "retry": problem.retry, "gone": problem.gone},
     )
     if problem.retry:
-        until = retry_time(now(), request.card_attempts, problem.retry_after)
-        postponed = await bot.database.write(lambda c: postpone_card(c, request, bot.worker, until))
+        until = retry_time(now(), request.card.attempts, problem.retry_after)
+        postponed = await bot.database.write(
+            lambda c: deliveries.postpone(c, request.id, request.card.claim, until)
+        )
         if not postponed and problem.may_have_arrived:
             await redraw(bot, request)
-    elif live and problem.gone and request.card_message_id is not None:
+    elif live and problem.gone and request.card.message_id is not None:
         await replace_card(bot, request)
     else:
         # This card can no longer be shown. The calls that wait for it expire in time.
@@ -290,14 +292,14 @@ async def record_failure(bot: Bot, request: AuthorizationRequest, problem: NotSe
             if live
             else await report_by_message(bot, request)
         )
-        await record_shown(bot, request, request.card_message_id, ephemeral=request.card_ephemeral)
+        await record_shown(bot, request, request.card.message_id, ephemeral=request.card.ephemeral)
         await deliver_all(bot, words)
     return False
 
 
 async def report_missing_card(bot: Bot, request: AuthorizationRequest, why: NotSent) -> list[OutgoingMessage]:
     """Tell each waiting call that the platform refuses the card, unless an earlier message shows it."""
-    if request.card_message_id is not None:
+    if request.card.message_id is not None:
         return []
 
     def work(c: Connection) -> list[OutgoingMessage]:
@@ -342,11 +344,11 @@ async def replace_unproven(bot: Bot, request: AuthorizationRequest) -> bool:
     Another request asks for what calls really wait for, if any do. The message of the old card only says that.
     """
     if request.status is not RequestStatus.OPEN:
-        return await record_shown(bot, request, request.card_message_id, ephemeral=request.card_ephemeral)
+        return await record_shown(bot, request, request.card.message_id, ephemeral=request.card.ephemeral)
     known = await bot.database.read(lambda c: narrowed_to_waiting(c, request))
     await replace_card(bot, known)
-    if known.card_message_id is not None:
-        await supersede_message(bot, known, known.card_message_id)
+    if known.card.message_id is not None:
+        await supersede_message(bot, known, known.card.message_id)
     return False
 
 
@@ -368,28 +370,19 @@ def narrowed_to_waiting(c: Connection, request: AuthorizationRequest) -> Authori
 
 async def replace_card(bot: Bot, request: AuthorizationRequest) -> None:
     """Supersede a request whose card is gone, cannot be changed or has lost its link, by one with its own card."""
-    ticket, moment = Secret(urlsafe(secrets.token_bytes(32))), now()
+    ticket, moment, card = Secret(urlsafe(secrets.token_bytes(32))), now(), request.card
+    claim = bot.claim(request.user.app, moment)
+    drawn = Drawn(request.id, card.claim, card.wanted, card.message_id, card.ephemeral)
 
     def work(c: Connection) -> AuthorizationRequest | None:
         users.lock(c, request.user)
-        shown_last = card_shown(
-            c, request, bot.worker, request.card_wanted, message_id=request.card_message_id,
-            ephemeral=request.card_ephemeral, now=moment,
-        )  # fmt: skip
-        if shown_last is None or not requests.supersede(c, request.id, moment):
+        requests.get_locked(c, request.id)
+        if deliveries.shown(c, drawn, moment) is None or not requests.supersede(c, request.id, moment):
             return None
         fresh: AuthorizationRequest | None = None
         for name in request.reasons:
-            fresh = requests.open_request(
-                c,
-                request.user,
-                scopes=request.scopes,
-                command=name,
-                ticket=ticket,
-                expires_at=request.expires_at,
-                now=moment,
-                new_id=new_id(moment),
-            )
+            ask = requests.Ask(request.scopes, name, request.expires_at)
+            fresh = requests.open_request(c, request.user, ask, ticket, claim)
         if fresh is not None:
             calls.follow(c, request.id, fresh.id)
             device_authorizations.move(c, request.id, fresh.id)
@@ -398,15 +391,19 @@ async def replace_card(bot: Bot, request: AuthorizationRequest) -> None:
         return fresh
 
     fresh = await bot.database.write(work)
-    if fresh is not None:
-        await show_card(bot, fresh.id)
+    if fresh is None:
+        return
+    if deliveries.is_held(fresh.card, claim):
+        await show_claimed(bot, fresh)
+    else:
+        await show_card(bot, fresh.user.app, fresh.id)
 
 
 async def waiting_calls(
     bot: Bot, request: AuthorizationRequest, asked: DeferredCall | None
 ) -> list[DeferredCall]:
     """Return the calls that wait for a card. A card that was just opened has only the call that asked for it."""
-    if asked is not None and request.card_wanted == 1:
+    if asked is not None and request.card.wanted == 1:
         return [asked]
     return await bot.database.read(lambda c: calls.suspended_of(c, request.user))
 
@@ -424,7 +421,7 @@ def group_notes(bot: Bot, waiting: Sequence[DeferredCall], *, in_group: bool) ->
         if call.chat.kind == "group"
         and call.waits_for in {None, WaitsFor.AUTHORIZATION}
         and not call.consents
-        and (command := bot.commands.get(call.command)) is not None
+        and (command := bot.commands_of(call.user).get(call.command)) is not None
     ]
 
 
@@ -446,7 +443,9 @@ def card_destination(request: AuthorizationRequest, waiting: Sequence[DeferredCa
 
 async def show_due_cards(bot: Bot) -> None:
     """Draw cards that are due: after a crash, a failure of the platform, or a change by another process."""
-    claim = bot.claim()
-    due = await bot.database.write(lambda c: claim_due_cards(c, claim, limit=20))
+    due: list[AuthorizationRequest] = []
+    for app in bot.platforms:
+        claim = bot.claim(app)
+        due += await bot.database.write(partial(requests.claim_due_cards, claim=claim, limit=20))
     # Concurrently, so that no lease expires while the platform is slow.
     await asyncio.gather(*(show_claimed(bot, request) for request in due))

@@ -9,7 +9,6 @@ import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from bot.core.platform import Platform
 from bot.flows import administrators, cards, outbox, takeover, tokens
 from bot.flows.authorize import device
 from bot.flows.authorize.callback import complete_stranded
@@ -32,19 +31,6 @@ class Chore:
     do: Callable[[Bot], Awaitable[object]]
 
 
-def for_each_platform(do: Callable[[Bot, Platform], Awaitable[object]]) -> Callable[[Bot], Awaitable[object]]:
-    """Make a chore of one platform a chore of all whose work this replica claims."""
-
-    async def do_each(bot: Bot) -> None:
-        for platform in bot.claimed:
-            await do(bot, platform)
-
-    return do_each
-
-
-show_administrators_cards = for_each_platform(administrators.show_due_cards)
-
-
 async def repeat(bot: Bot, chore: Chore) -> None:
     """Repeat one chore until cancelled. A failure is logged."""
     while True:
@@ -64,7 +50,7 @@ async def show_cards_on_signal(bot: Bot) -> None:
         try:
             await drop_recalled(bot)
             await cards.show_due_cards(bot)
-            await show_administrators_cards(bot)
+            await administrators.show_due_cards(bot)
             await revoke_due(bot)
         except Exception:
             log.exception("upkeep failed")
@@ -74,6 +60,11 @@ async def promote_queued_calls(bot: Bot) -> None:
     """Promote queued calls whose predecessor ended without promoting them."""
     moment = now()
     await bot.database.write(lambda c: claims.promote_missed(c, moment))
+
+
+async def release_enabled(bot: Bot) -> None:
+    for platform in bot.platforms.values():
+        await administrators.release_enabled(bot, platform)
 
 
 async def heartbeat(bot: Bot) -> None:
@@ -109,12 +100,12 @@ CHORES = (
     Chore("stranded consents", 2.0, complete_stranded),
     Chore("device authorizations", 1.0, device.continue_due),
     Chore("expiry", 2.0, expire_overdue),
-    Chore("administrators' cards", 1.0, show_administrators_cards),
-    Chore("enabled scopes", 4.0, for_each_platform(administrators.release_enabled)),
+    Chore("administrators' cards", 1.0, administrators.show_due_cards),
+    Chore("enabled scopes", 4.0, release_enabled),
     Chore("revocations", 2.0, revoke_due),
     Chore("refresh", 5.0, tokens.refresh_ahead),
     Chore("heartbeat", 5.0, heartbeat),
     Chore("other replicas", 0.6, takeover.take_over_from_silent),
-    Chore("reactions", 2.0, for_each_platform(remove_due)),
+    Chore("reactions", 2.0, remove_due),
     Chore("retention", 600.0, prune),
 )

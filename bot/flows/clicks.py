@@ -29,7 +29,7 @@ from bot.flows.authorize.page_errors import report_page_error
 from bot.flows.bot import Bot, now
 from bot.flows.outbox import deliver_all, typed_in_full
 from bot.store import calls, inbox, requests, seen_events, users
-from bot.store.cards import move_card, show_card
+from bot.store.cards import move, show
 from bot.store.ids import new_id
 from bot.store.inbox import NewCall
 from bot.store.outbox import OutgoingMessage
@@ -82,7 +82,7 @@ async def fetch_device_link(bot: Bot, user: UserKey, request_id: str) -> Json:
         return await answer_with_card(bot, request_id)
     if request.ticket is None:
         # It cannot be authenticated: its card is replaced, and asks for nothing.
-        await bot.database.write(lambda c: show_card(c, request_id, now()))
+        await bot.database.write(lambda c: show(c, request_id, now()))
         bot.signals.upkeep.set()
         return bot.platform_of(user).click_answer(card_words.CLICK_LINK_LATER, "warning")
     if not await device.start_device_authorization(bot, request, CLICK_TIMEOUT):
@@ -138,12 +138,12 @@ async def send_again(bot: Bot, user: UserKey, request_id: str) -> Json:
     request = await own_request(bot, user, request_id)
     if request is None:
         return bot.platform_of(user).click_answer(card_words.CLICK_NOT_YOURS, "error")
-    moved = await bot.database.write(lambda c: move_card(c, request_id, now()))
+    moved = await bot.database.write(lambda c: move(c, request_id, now()))
     if not moved:
         return bot.platform_of(user).click_answer(card_words.CLICK_SETTLED, "info")
     bot.signals.upkeep.set()
-    if request.card_message_id is not None:
-        bot.background(cards.supersede_message(bot, request, request.card_message_id))
+    if request.card.message_id is not None:
+        bot.background(cards.supersede_message(bot, request, request.card.message_id))
     return bot.platform_of(user).click_answer(card_words.CLICK_SENT_AGAIN, "success")
 
 

@@ -66,9 +66,10 @@ async def accept_event(bot: Bot, event: Event) -> Json:
 
 
 async def accept_message(bot: Bot, event: MessageReceived) -> None:
-    name, written = parse_message(event.text, bot.commands)
+    commands = bot.commands_of(event.user)
+    name, written = parse_message(event.text, commands)
     moment = now()
-    urgent = bot.commands[name].urgent
+    urgent = commands[name].urgent
     # The platform's clock may be ahead.
     asked_at = min(event.sent_at, moment)
     call = NewCall(
@@ -77,7 +78,7 @@ async def accept_message(bot: Bot, event: MessageReceived) -> None:
         chat=event.chat,
         message_id=event.message_id,
         command=name,
-        arguments=arguments_of(bot.commands[name], written, event.mentions),
+        arguments=arguments_of(commands[name], written, event.mentions),
         asked_at=asked_at,
         language=language_of(event.text, event.language),
         time_zone=None,
@@ -186,7 +187,7 @@ async def recall_message(bot: Bot, event: MessageRecalled) -> None:
             return []
         if seen_events.record(c, platform, app_id, f"recalled-{message_id}", moment, message_id=message_id):
             return []
-        asked = calls.all_by_message(c, message_id)
+        asked = calls.all_by_message(c, f"{platform}:{app_id}", message_id)
         return [message for call in asked for message in recall(c, bot, call, moment)]
 
     messages = await bot.database.write(work)

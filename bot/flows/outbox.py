@@ -44,7 +44,7 @@ class Draft:
 
     def insert(self, connection: Connection, bot: Bot) -> OutgoingMessage | None:
         """Insert the message. Returns None if a message with its key exists: another worker sends it, or has sent it."""
-        claim = bot.claim()
+        claim = bot.claim(self.message.user.app)
         if not outbox.add(connection, self.message, now=claim.now, claim=claim):
             return None
         return outbox.claimed(self.message, claim.now)
@@ -122,7 +122,7 @@ def is_told_by_card(call: DeferredCall, request: AuthorizationRequest, moment: d
     An ephemeral card cannot be changed. A call from a group is answered in the group while an ephemeral answer can be
     shown there; later the answer would be a direct message below the card.
     """
-    if request.card_message_id is None or request.card_ephemeral or request.ticket is None:
+    if request.card.message_id is None or request.card.ephemeral or request.ticket is None:
         return False
     return call.chat.kind == "direct" or not is_fresh(call.id, moment)
 
@@ -427,8 +427,7 @@ REPLACEMENT_FOR = {"answer": answer_refused, "confirmation_card": card_refused}
 
 async def deliver_due(bot: Bot) -> None:
     """Send messages that are due: postponed ones, and those of a worker that is gone."""
-    claim = bot.claim()
-    due = await bot.database.write_one(lambda c: outbox.claim_due(c, claim, limit=20))
+    due = await bot.claim_due(outbox.claim_due, limit=20)
     # Concurrently: in sequence, the leases of the last would expire while the platform is slow.
     await asyncio.gather(*(deliver(bot, message) for message in due))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from datetime import timedelta
+from functools import partial
 
 from bot.core.messages import NotSent
 from bot.core.platform import Platform
@@ -62,8 +63,9 @@ async def remove(bot: Bot, platform: Platform, reaction: Reaction) -> None:
     await bot.database.write_one(lambda c: reactions.drop(c, reaction.call_id))
 
 
-async def remove_due(bot: Bot, platform: Platform) -> None:
+async def remove_due(bot: Bot) -> None:
     """Remove reactions of answered messages that a crash or a failure of the platform has left."""
-    claim = bot.claim(app=platform.app)
-    due = await bot.database.write_one(lambda c: reactions.claim_due(c, claim, limit=20))
-    await asyncio.gather(*(remove(bot, platform, reaction) for reaction in due))
+    for platform in bot.platforms.values():
+        claim = bot.claim(platform.app)
+        due = await bot.database.write_one(partial(reactions.claim_due, claim=claim, limit=20))
+        await asyncio.gather(*(remove(bot, platform, reaction) for reaction in due))

@@ -88,7 +88,7 @@ async def usable_token(bot: Bot, user: UserKey, *, rejected: Secret | None = Non
 
 async def lease(bot: Bot, grant: Grant, moment: datetime) -> Grant | None:
     return await bot.database.write_one(
-        lambda c: grants.lease_refresh(c, grant.user, grant.generation, bot.claim(moment))
+        lambda c: grants.lease_refresh(c, grant.user, grant.generation, bot.claim(grant.user.app, moment))
     )
 
 
@@ -230,6 +230,6 @@ async def end_unrefreshable(bot: Bot, grant: Grant, reason: str) -> Unusable:
 async def refresh_ahead(bot: Bot) -> None:
     """Refresh some of the tokens that expire soon (see `grants.lease_due`)."""
     moment = now()
-    leased = await bot.database.write_one(lambda c: grants.lease_due(c, bot.claim(moment), REFRESH_BATCH))
+    leased = await bot.claim_due(grants.lease_due, limit=REFRESH_BATCH)
     renewals = (refresh(bot, grant, works=not is_expired(grant, moment)) for grant in leased)
     await asyncio.gather(*(bot.run_to_completion(each) for each in renewals))

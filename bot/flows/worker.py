@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -48,8 +49,13 @@ class Worker:
     """Runs the calls that this process has claimed."""
 
     bot: Bot
+    turns: deque[str] = field(init=False)
+    """The apps, beginning with the one that is asked next for a call: a busy one does not keep another waiting."""
     runs: dict[asyncio.Task[None], Run | None] = field(default_factory=dict)
     draining: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.turns = deque(self.bot.platforms)
 
     async def work(self) -> None:
         """Claims and runs calls until `drain`."""
@@ -65,15 +71,18 @@ class Worker:
                 await self.wait_for_work()
 
     async def claim(self, *, urgent_only: bool) -> DeferredCall | None:
-        claim = self.bot.claim()
         try:
-            return await self.bot.database.write_one(
-                lambda c: claims.claim_next(c, claim, urgent_only=urgent_only)
-            )
+            for _ in range(len(self.turns)):
+                claim = self.bot.claim(self.turns[0])
+                self.turns.rotate(-1)
+                claim_next = partial(claims.claim_next, claim=claim, urgent_only=urgent_only)
+                call = await self.bot.database.write_one(claim_next)
+                if call is not None:
+                    return call
         except Exception:
             log.exception("claim failed")
             await asyncio.sleep(POLL_INTERVAL)
-            return None
+        return None
 
     async def wait_for_work(self) -> None:
         try:

@@ -105,7 +105,7 @@ def escape_words(words: Words, max_length: int) -> Words:
     return Words(escape(words.en, max_length), escape(words.zh, max_length))
 
 
-MAX_SHOWN_SCOPES = 6
+MAX_SHOWN_SCOPES = 4
 """Scopes that a card lists. More are collapsed, so that a card fills at most half of a phone's screen."""
 
 
@@ -147,14 +147,14 @@ def inline_scope(scope: Scope, described: Words, max_length: int) -> Words:
     return Words(f"{en} ({scope})", f"{zh}（{scope}）")
 
 
-MAX_SHOWN_COMMANDS = 8
+MAX_SHOWN_COMMANDS = 6
 
 
 def command_list(names: tuple[str, ...]) -> Words:
     shown = [f"**{escape(name, 130)}**" for name in names[:MAX_SHOWN_COMMANDS]]
     if len(names) > MAX_SHOWN_COMMANDS:
-        shown.append("…")
-    return enumeration(shown) or card_words.SOMETHING
+        return joined([Words(each, each) for each in (*shown, "…")])
+    return enumeration(shown) if shown else card_words.SOMETHING
 
 
 MAX_SHOWN_PEOPLE = 5
@@ -168,13 +168,19 @@ def mention_people(open_ids: tuple[str, ...]) -> Words:
         f"<at id={each}></at>" if OPEN_ID.fullmatch(each) else escape(each, 60)
         for each in open_ids[:MAX_SHOWN_PEOPLE]
     ]
-    words = joined([Words(each, each) for each in shown])
     rest = len(open_ids) - len(shown)
-    return card_words.AND_OTHERS.format(people=words, rest=rest, all=len(open_ids)) if rest else words
+    if not rest:
+        # In Chinese, a space separates the last name from the text after it.
+        return enumeration(shown) + Words("", " ")
+    people = joined([Words(each, each) for each in shown])
+    return card_words.AND_OTHERS.format(people=people, rest=rest, all=len(open_ids))
 
 
-def enumeration(items: list[str]) -> Words | None:
-    return joined([Words(each, each) for each in items]) if items else None
+def enumeration(items: list[str]) -> Words:
+    """Return items for use within a sentence."""
+    *others, last = items
+    en = f"{', '.join(others)} and {last}" if others else last
+    return Words(en, "、".join(items))
 
 
 def joined(items: list[Words]) -> Words:

@@ -84,7 +84,7 @@ def render_authorization(card: AuthorizationCard, max_length: int) -> Json:
                 "yellow",
                 *([markdown(card_words.PARTLY_GRANTED), *listed(partly_granted)] if partly_granted else []),
                 markdown(card_words.PARTLY_REFUSED),
-                *listed(card.refused),
+                *listed(without_implied(card.refused)),
                 grey_note(card_words.PARTLY_AFTER),
             )
         case Face.DECLINED:
@@ -161,6 +161,7 @@ def text(card: AuthorizationCard, words: Words) -> Json:
             commands=command_list(card.commands),
             was_not="wasn't" if one else "weren't",
             needs="needs" if one else "need",
+            permissions="a permission" if len(without_implied(card.scopes)) == 1 else "permissions",
             it="it" if one else "them",
             until=local_time(card.expires_at),
         )
@@ -237,6 +238,7 @@ def render_administrator(card: AdministratorCard, max_length: int) -> Json:
         "people": mention_people(card.waiting),
         "wants": "wants" if len(card.waiting) == 1 else "want",
         "commands": command_list(card.commands),
+        "these": "this user permission" if len(card.scopes) == 1 else "these user permissions",
     }
     return frame(
         card_words.ASK_ADMINISTRATOR_TITLE,

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from datetime import timedelta
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 from urllib.parse import quote
 
 from bot.core.api import ApiCall, Json, Outcome, Refused, Unreachable
@@ -18,11 +18,21 @@ from bot.core.events import Outage, Received
 from bot.core.language import Words
 from bot.core.messages import Content, Destination, NotSent, Reply, Sent
 from bot.core.network import STRAIGHT, Network
-from bot.core.oauth import DeviceAnswer, DeviceCode, TokenProblem, TokenRefused, TokenSet
+from bot.core.oauth import (
+    Approved,
+    Denied,
+    DeviceAnswer,
+    DeviceCode,
+    Malformed,
+    TokenProblem,
+    TokenRefused,
+    TokenSet,
+    parse_callback,
+)
 from bot.core.people import Identity, UserKey
 from bot.core.platform import PlatformLimits, ScopeApplication
 from bot.core.retry import SECOND, backoff
-from bot.core.scopes import MAX_SCOPES_PER_LINK, Scope, ScopeSet
+from bot.core.scopes import Scope, ScopeSet
 from bot.core.secrets import Secret
 from bot.lark import cards, doctor_checks, messages, reactions
 from bot.lark.api import call, call_as_user
@@ -34,6 +44,7 @@ from bot.lark.events import Recipient
 from bot.lark.http_client import HttpClient
 from bot.lark.oauth import OAuthClient
 from bot.lark.posts import render_reply
+from bot.lark.scope_syntax import SCOPE_SYNTAX
 from bot.lark.token_endpoints import TokenEndpointVersion
 from bot.lark.trusted_links import TrustedLinks
 from bot.lark.user_info import USER_INFO_PATH, identity_of
@@ -57,8 +68,13 @@ LIMITS = PlatformLimits(
     # A chat accepts five messages a second.
     message_interval=timedelta(seconds=0.25),
     code_lifetime=timedelta(minutes=5),
-    scopes_per_link=MAX_SCOPES_PER_LINK,
+    scopes_per_link=SCOPE_SYNTAX.most_per_link,
 )
+
+
+Brand = Literal["lark", "feishu"]
+
+NAMES = {"lark": Words("Lark", "Lark"), "feishu": Words("Feishu", "飞书")}
 
 
 class LarkPlatform:
@@ -66,9 +82,8 @@ class LarkPlatform:
 
     name = "lark"
     limits = LIMITS
-    webhook_path = "/lark/events"
     callback_path = "/oauth/lark/callback"
-    in_client = ClientPage()
+    code_parameters = frozenset({"code"})
 
     def __init__(
         self,
@@ -82,9 +97,14 @@ class LarkPlatform:
         encrypt_key: Secret | None = None,
         verification_token: Secret | None = None,
         public_url: str | None = None,
+        client_script: str = "",
+        brand: Brand = "lark",
         network: Network = STRAIGHT,
     ) -> None:
         self.app_id = app_id
+        self.display_name = NAMES[brand]
+        self.in_client = ClientPage(app_id, client_script)
+        self.webhooks = {"/lark/events": self.receive}
         self._open_url, self._applink_url = open_url, applink_url
         self._accounts_url = accounts_url
         self._links = TrustedLinks(open_url, (accounts_url, applink_url, public_url))
@@ -221,6 +241,9 @@ class LarkPlatform:
         return await reactions.remove_reaction(self.call_as_app, message_id, reaction_id)
 
     # --- authorization
+
+    def parse_callback(self, parameters: Mapping[str, str]) -> Approved | Denied | Malformed:
+        return parse_callback(parameters)
 
     def authorize_url(
         self, *, redirect_uri: str, scopes: ScopeSet, state: str, challenge: str | None, prompt: bool

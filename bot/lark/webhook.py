@@ -132,7 +132,7 @@ def verify_url(keys: WebhookKeys, payload: Mapping[str, Any]) -> UrlVerification
     value = payload.get("challenge")
     if not keys.is_token(payload.get("token")) or not is_id(value):
         return Unauthentic("not signed", 401)
-    return UrlVerification(value)
+    return UrlVerification({"challenge": value})
 
 
 OLD_CARD_CALLBACK = (

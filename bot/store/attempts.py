@@ -22,9 +22,9 @@ from bot.store.queue import BEFORE, UNTIL, Claim, Queue, pruning
 from bot.store.schema import authorization_attempts
 from bot.store.statements import (
     LIMIT,
-    app_of,
     bind,
     changed,
+    in_each_app,
     literal,
     may_become,
     of_app_or_unknown,
@@ -149,16 +149,17 @@ def begin(
     before = openings(connection, request, now)
     if before.live >= limit or before.today >= limit_a_day:
         return before
-    connection.execute(BEGIN, _values(connection, attempt, now))
+    assert attempt.user is not None
+    connection.execute(BEGIN, _values(connection, attempt, attempt.user.app, now))
     return None
 
 
-def _values(connection: Connection, attempt: NewAttempt, now: datetime) -> dict[str, Any]:
+def _values(connection: Connection, attempt: NewAttempt, app: str, now: datetime) -> dict[str, Any]:
     """Return the row of a live attempt, with its seals."""
     keyring = keyring_of(connection)
     values: dict[str, Any] = {
         "id": attempt.id,
-        "app": app_of(connection),
+        "app": app,
         "kind": attempt.kind.value,
         "request_id": attempt.request_id,
         "user_key": attempt.user,
@@ -230,7 +231,7 @@ def record_sign_in(connection: Connection, sign_in: NewAttempt, claim: Claim) ->
     The row makes the state one-shot. Neither verifier nor code is stored: if this worker dies, the browser that could
     have received the session is gone.
     """
-    values = _values(connection, sign_in, claim.now) | {
+    values = _values(connection, sign_in, claim.app, claim.now) | {
         "status": AttemptStatus.REDEEMING.value,
         "verifier": None,
         "consumed_at": claim.now,
@@ -262,10 +263,10 @@ STATUS_OF = {
 
 
 def consumed_before(
-    connection: Connection, state_digest: str, kind: AttemptKind = AttemptKind.AUTHORIZATION
+    connection: Connection, app: str, state_digest: str, kind: AttemptKind = AttemptKind.AUTHORIZATION
 ) -> AttemptStatus | None:
     """Return the status of an attempt whose state cannot be consumed, for the text of a page. LIVE: it came too late."""
-    values = {"own_app": app_of(connection), "state": state_digest}
+    values = {"own_app": app, "state": state_digest}
     status = connection.execute(STATUS_OF[kind], values).scalar()
     return None if status is None else AttemptStatus(status)
 
@@ -278,13 +279,15 @@ REJECT = (
 )
 
 
-def reject(connection: Connection, state_digest: str, reason: str, now: datetime) -> bool:
+def reject(connection: Connection, app: str, state_digest: str, reason: str, now: datetime) -> bool:
     """Audit that an unusable state came back; return False if that was audited before, as anyone can repeat it."""
-    values = {"own_app": app_of(connection), "state": state_digest, "now": now}
+    values = {"own_app": app, "state": state_digest, "now": now}
     rejected = connection.execute(REJECT, values).scalar()
     if rejected is not None:
         subject = ("attempt", rejected)
-        audit.write(connection, "callback_rejected", user=None, subject=subject, now=now, reason=reason)
+        audit.write(
+            connection, "callback_rejected", user=None, subject=subject, now=now, app=app, reason=reason
+        )
     return rejected is not None
 
 
@@ -439,7 +442,7 @@ PRUNE_SIGN_INS = pruning(
 
 def expire(connection: Connection, now: datetime, limit: int) -> int:
     """live → expired, and erase the verifiers; return how many."""
-    expired = connection.execute(EXPIRE, {"own_app": app_of(connection), "now": now, "limit": limit}).all()
+    expired = in_each_app(connection, EXPIRE, {"now": now, "limit": limit})
     asked = [row for row in expired if row.kind == AttemptKind.AUTHORIZATION]
     audit.write_all(connection, [_entry(AttemptStatus.EXPIRED, row, now) for row in asked])
     return len(expired)

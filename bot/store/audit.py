@@ -19,7 +19,7 @@ from bot.core.people import UserKey
 from bot.store import queue
 from bot.store.queue import BEFORE, pruning
 from bot.store.schema import audit_log
-from bot.store.statements import APP, bind, of_app_or_unknown
+from bot.store.statements import APPS, bind, of_app_or_unknown
 
 _moment = bind("moment", audit_log.c.at)
 
@@ -80,6 +80,7 @@ def entry(
         "moment": now,
         "action": action,
         "user_key": user,
+        "app": user.app if user is not None else None,
         "subject_kind": kind,
         "subject_id": subject_id,
         "detail": json.dumps({k: v for k, v in detail.items() if v not in (None, [])}, ensure_ascii=False),
@@ -93,10 +94,15 @@ def write(
     user: UserKey | None,
     subject: tuple[str, str] | None = None,
     now: datetime,
+    app: str | None = None,
     **detail: str | int | list[str] | None,
 ) -> None:
-    """Add an entry (see `entry`). All entries of a unit of work are written together at its end (see `end`)."""
-    write_all(connection, [entry(action, user=user, subject=subject, now=now, **detail)])
+    """Add an entry (see `entry`). All entries of a unit of work are written together at its end (see `end`).
+
+    `app` is for an entry about no user.
+    """
+    written = entry(action, user=user, subject=subject, now=now, **detail)
+    write_all(connection, [written if app is None else written | {"app": app}])
 
 
 HAS_ENTRY = (
@@ -137,14 +143,15 @@ def begin(connection: Connection) -> None:
 def end(connection: Connection) -> None:
     """Write the entries of a unit of work with one statement, in its transaction."""
     if connection.info[PENDING]:
-        rows = [noted | {"app": _app(connection, noted["user_key"])} for noted in connection.info[PENDING]]
+        own_app = _own_app(connection)
+        rows = [noted | {"app": noted["app"] or own_app} for noted in connection.info[PENDING]]
         connection.execute(WRITE[connection.dialect.name], rows)
 
 
-def _app(connection: Connection, user: UserKey | None) -> str:
-    """Return the app of an entry: the user's, or this connection's if the entry is about no user."""
-    app: str = user.app if user is not None else connection.get_execution_options().get(APP, "")
-    return app
+def _own_app(connection: Connection) -> str:
+    """Return the app of entries that name none: the process's, or empty if it serves several."""
+    apps: tuple[str, ...] = connection.get_execution_options().get(APPS, ())
+    return apps[0] if len(apps) == 1 else ""
 
 
 PRUNE = pruning(audit_log, audit_log.c.at < BEFORE, of_app=of_app_or_unknown)

@@ -33,9 +33,9 @@ from bot.store.schema import deferred_calls as calls
 from bot.store.schema import outgoing_messages as messages
 from bot.store.statements import (
     LIMIT,
-    app_of,
     bind,
     changed,
+    in_each_app,
     literal,
     may_become,
     of_app,
@@ -543,11 +543,16 @@ def _found(connection: Connection, statement: Any, values: dict[str, Any]) -> li
     return [call_of(row, keyring) for row in connection.execute(statement, values)]
 
 
+def _found_in_each_app(connection: Connection, statement: Any, values: dict[str, Any]) -> list[DeferredCall]:
+    keyring = keyring_of(connection)
+    return [call_of(row, keyring) for row in in_each_app(connection, statement, values)]
+
+
 def _all_and_reject(
     connection: Connection, statement: Any, values: dict[str, Any], now: datetime
 ) -> list[DeferredCall]:
-    """Like `_all`, and reject the others, so that they do not block the limit."""
-    found = _found(connection, statement, values)
+    """Return the genuine calls of each app. Reject the others, so that they do not use up the limit."""
+    found = _found_in_each_app(connection, statement, values)
     for call in found:
         if call.genuine is False:
             reject(connection, call, now)
@@ -585,15 +590,15 @@ def some_waiting_of(connection: Connection, user: UserKey, *, skipped: int, limi
     return _all(connection, WAITING_PAGE, {"user": user, "skipped": skipped, "limit": limit})
 
 
-def waiting_for(connection: Connection, waits_for: WaitsFor, limit: int) -> list[DeferredCall]:
-    """Return suspended calls with this wait, in the order asked. The caller rejects those that are not genuine."""
-    values = {"own_app": app_of(connection), "reason": waits_for.value, "limit": limit}
+def waiting_for(connection: Connection, app: str, waits_for: WaitsFor, limit: int) -> list[DeferredCall]:
+    """Return an app's suspended calls with this wait, in the order asked. The caller rejects those not genuine."""
+    values = {"own_app": app, "reason": waits_for.value, "limit": limit}
     return _found(connection, WAITING_FOR, values)
 
 
 def overdue(connection: Connection, now: datetime, limit: int) -> list[DeferredCall]:
     """Return queued and suspended calls that have expired. Reject those that are not genuine."""
-    values = {"own_app": app_of(connection), "now": now, "limit": limit}
+    values = {"now": now, "limit": limit}
     return _all_and_reject(connection, OVERDUE, values, now)
 
 
@@ -602,13 +607,13 @@ def due_for_interim(connection: Connection, failed_before: datetime, limit: int)
 
     The caller rejects those that are not genuine.
     """
-    values = {"own_app": app_of(connection), "before": failed_before, "limit": limit}
-    return _found(connection, DUE_FOR_INTERIM, values)
+    values = {"before": failed_before, "limit": limit}
+    return _found_in_each_app(connection, DUE_FOR_INTERIM, values)
 
 
-def all_by_message(connection: Connection, message_id: str) -> list[DeferredCall]:
+def all_by_message(connection: Connection, app: str, message_id: str) -> list[DeferredCall]:
     """Return the calls of a message: several if the user retried it."""
-    return _all(connection, BY_MESSAGE, {"own_app": app_of(connection), "message_id": message_id})
+    return _all(connection, BY_MESSAGE, {"own_app": app, "message_id": message_id})
 
 
 ENDED_WITH = _select.where(

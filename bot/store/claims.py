@@ -34,7 +34,7 @@ from bot.core.people import UserKey
 from bot.store.call_rows import COLUMNS, QUEUE, call_of
 from bot.store.queue import Claim
 from bot.store.schema import deferred_calls as calls
-from bot.store.statements import app_of, bind, changed, literal, of_app, status_is
+from bot.store.statements import bind, changed, in_each_app, literal, of_app, status_is
 from bot.store.transaction import announce, keyring_of
 
 
@@ -220,8 +220,7 @@ PROMOTE_MISSED = (
 
 def promote_missed(connection: Connection, now: datetime) -> int:
     """Promote queued calls whose predecessor ended without promoting them; return how many."""
-    values = {"own_app": app_of(connection), "now": now}
-    found = list(connection.execute(NOT_PROMOTED[connection.dialect.name], values).scalars())
+    found = [row.id for row in in_each_app(connection, NOT_PROMOTED[connection.dialect.name], {"now": now})]
     if not found:
         return 0
     announce(connection)

@@ -111,7 +111,7 @@ def begin(
         "id": new_id,
         "request_id": request,
         "user_key": user,
-        "status": DeviceStatus.MINTING.value,
+        "status": DeviceStatus.REQUESTING.value,
         "scopes": scopes,
         "interval_seconds": 0,
         "failures": 0,
@@ -125,7 +125,7 @@ def begin(
         id=new_id,
         request_id=request,
         user=user,
-        status=DeviceStatus.MINTING,
+        status=DeviceStatus.REQUESTING,
         scopes=scopes,
         device_code=None,
         user_code=None,
@@ -187,8 +187,8 @@ MINTED = (
 )
 
 
-def minted(connection: Connection, device: DeviceAuthorization, code: DeviceCode, now: datetime) -> bool:
-    """minting → polling, and store the sealed codes. False if the claim is lost or the request was replaced.
+def store_codes(connection: Connection, device: DeviceAuthorization, code: DeviceCode, now: datetime) -> bool:
+    """requesting → polling, and store the sealed codes. False if the claim is lost or the request was replaced.
 
     The first poll is due after one interval.
     """

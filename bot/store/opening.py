@@ -10,14 +10,14 @@ from bot.store.sqlite import SqliteDatabase
 from bot.store.transaction import Database, T, Work
 
 
-async def open_database(url: str, keyring: Keyring, app: str = "") -> Database:
+async def open_database(url: str, keyring: Keyring, *apps: str) -> Database:
     """Open a database. It must exist, be at this program's revision, and match these keys.
 
-    `app` is needed to claim, expire or delete rows: see `statements.app_of`.
+    `apps` are those whose rows it may find, claim, expire and delete: see `statements.apps_of`.
 
     Raises `DatabaseNotReady` or `ConfigurationError`.
     """
-    database = _driver(url, keyring, app)
+    database = _driver(url, keyring, apps)
     try:
         with revision.reporting_unreachable(url):
             await database.read(revision.require)
@@ -28,9 +28,9 @@ async def open_database(url: str, keyring: Keyring, app: str = "") -> Database:
     return database
 
 
-def _driver(url: str, keyring: Keyring, app: str) -> Database:
+def _driver(url: str, keyring: Keyring, apps: tuple[str, ...]) -> Database:
     driver = SqliteDatabase if dialect_of(url) == "sqlite" else PostgresqlDatabase
-    return driver(url, keyring, app)
+    return driver(url, keyring, apps)
 
 
 def upgrade(url: str, keyring: Keyring | None = None) -> None:

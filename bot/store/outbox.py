@@ -18,7 +18,7 @@ from bot.store import queue, sealed
 from bot.store.keyring import Keyring
 from bot.store.queue import Claim, Queue, pruning, settled_before
 from bot.store.schema import outgoing_messages
-from bot.store.statements import app_of, bind, changed, is_live, literal, of_app, require_move, status_is
+from bot.store.statements import bind, changed, is_live, literal, of_app, require_move, status_is
 from bot.store.transaction import announce, keyring_of
 
 messages = outgoing_messages
@@ -223,9 +223,9 @@ class Delivery:
     """The platform's id of the message, once it is sent."""
 
 
-def find(connection: Connection, delivery_key: str) -> Delivery | None:
-    """Return the state of the message with this delivery key, or None."""
-    row = connection.execute(FIND, {"own_app": app_of(connection), "key": delivery_key}).one_or_none()
+def find(connection: Connection, app: str, delivery_key: str) -> Delivery | None:
+    """Return the state of an app's message with this delivery key, or None."""
+    row = connection.execute(FIND, {"own_app": app, "key": delivery_key}).one_or_none()
     return row and Delivery(not lifecycle.is_live(MessageStatus(row.status)), row.message_id)
 
 

@@ -12,7 +12,7 @@ import hashlib
 import logging
 import secrets
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import asyncpg  # type: ignore[import-untyped]
@@ -25,7 +25,7 @@ from bot.core.errors import ConfigurationError
 from bot.store.database_url import read_url
 from bot.store.key_sharing import with_known_keys
 from bot.store.keyring import Keyring
-from bot.store.statements import APP
+from bot.store.statements import APPS
 from bot.store.transaction import KEYRING, Database, T, Work, run_in_transaction
 
 log = logging.getLogger(__name__)
@@ -132,12 +132,12 @@ def _set_planner(connection: Any, record: object) -> None:
 class PostgresqlDatabase(Database):
     dialect = "postgresql"
 
-    def __init__(self, url: str, keyring: Keyring, app: str = "") -> None:
-        super().__init__(url, keyring, app)
+    def __init__(self, url: str, keyring: Keyring, apps: Sequence[str] = ()) -> None:
+        super().__init__(url, keyring, apps)
         engine = make_engine(
             url,
             isolation_level="AUTOCOMMIT",
-            execution_options={KEYRING: keyring, APP: app},
+            execution_options={KEYRING: keyring, APPS: self.apps},
             poolclass=NullPool,
             query_cache_size=1000,
         )

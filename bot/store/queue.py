@@ -37,7 +37,7 @@ from sqlalchemy import (
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from bot.store.column_types import UtcDateTime
-from bot.store.statements import LIMIT, app_of, bind, of_app
+from bot.store.statements import LIMIT, apps_of, bind, of_app
 
 NOW = bindparam("now", type_=UtcDateTime)
 UNTIL = bindparam("until", type_=UtcDateTime)
@@ -217,5 +217,6 @@ def pruning(
 
 
 def prune(connection: Connection, statement: Delete, limit: int, **times: datetime) -> int:
-    """Delete a batch of old rows; return how many."""
-    return connection.execute(statement, {"own_app": app_of(connection), "limit": limit, **times}).rowcount
+    """Delete a batch of old rows of each app; return how many."""
+    values = [{"own_app": app, "limit": limit, **times} for app in apps_of(connection)]
+    return sum(connection.execute(statement, each).rowcount for each in values)

@@ -26,8 +26,7 @@ from bot.core.messages import MessageStatus
 from bot.core.people import UserKey
 from bot.store import queue
 from bot.store.queue import Claim, Queue
-from bot.store.schema import MessageKind
-from bot.store.schema import authorization_requests as requests
+from bot.store.schema import MessageKind, cards
 from bot.store.schema import deferred_calls as calls
 from bot.store.schema import message_reactions as reactions
 from bot.store.schema import outgoing_messages as messages
@@ -142,9 +141,9 @@ _unsent_answer = exists().where(
 )
 _reacted = exists().where(reactions.c.call_id == calls.c.id, reactions.c.reaction_id.is_not(None))
 _new_card = exists().where(
-    requests.c.id == calls.c.request_id,
+    cards.c.id == calls.c.request_id,
     # In a group the card is elsewhere, and a note says so.
-    and_(calls.c.chat_kind == literal_column("'direct'"), requests.c.card_sent_at >= calls.c.received_at),
+    and_(calls.c.chat_kind == literal_column("'direct'"), cards.c.sent_at >= calls.c.received_at),
 )
 UNSEEN = select(calls.c.id).where(
     calls.c.id.in_(bind("calls", calls.c.id, expanding=True)),

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, Row, delete, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from bot.store import queue
-from bot.store.queue import BEFORE, pruning
 from bot.store.schema import replicas
-from bot.store.statements import app_of, bind, of_app_or_unknown
+from bot.store.statements import apps_of, bind
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +21,15 @@ class Replica:
     started_at: datetime
     heartbeat_at: datetime
     key_ids: tuple[str, ...]
+
+
+SEPARATOR = " "
+"""Between the apps of a replica that serves several, in the column `app`."""
+
+
+def apps_in(column: str) -> frozenset[str]:
+    """Return the apps that a replica serves; none if an earlier release wrote the row."""
+    return frozenset(column.split(SEPARATOR)) - {""}
 
 
 _new = insert(replicas)
@@ -41,7 +49,7 @@ def heartbeat(
 ) -> None:
     values = {
         "id": replica,
-        "app": app_of(connection),
+        "app": SEPARATOR.join(apps_of(connection)),
         "host": host,
         "started_at": now,
         "heartbeat_at": now,
@@ -82,9 +90,47 @@ def remove(connection: Connection, replica: str) -> None:
     connection.execute(REMOVE, {"replica": replica})
 
 
-PRUNE = pruning(replicas, replicas.c.heartbeat_at < BEFORE, of_app=of_app_or_unknown)
+# --- replicas that have ended -------------------------------------------------------------------------
+
+GONE = bind("gone", replicas.c.id)
+SEEN = bind("seen", replicas.c.heartbeat_at)
+_unchanged = (replicas.c.id == GONE, replicas.c.heartbeat_at == SEEN)
+FORGET = delete(replicas).where(*_unchanged).returning(replicas.c.id)
+LEAVE_OTHERS = (
+    update(replicas)
+    .where(*_unchanged)
+    .values(app=bind("other_apps", replicas.c.app))
+    .returning(replicas.c.id)
+)
+
+
+def forget(connection: Connection, row: Any) -> bool:
+    """Remove this process's apps from the row of a replica that has ended, and delete the row if no others are left.
+
+    Returns False if the replica has updated its heartbeat since the row was read.
+    """
+    others = apps_in(row.app) - set(apps_of(connection))
+    values: dict[str, Any] = {"gone": row.id, "seen": row.heartbeat_at}
+    if not others:
+        return connection.execute(FORGET, values).first() is not None
+    values["other_apps"] = SEPARATOR.join(sorted(others))
+    return connection.execute(LEAVE_OTHERS, values).first() is not None
+
+
+def that_serve_own_apps(connection: Connection, statement: Any, values: Mapping[str, Any]) -> list[Row[Any]]:
+    """Execute a query; return the replicas that serve any of this process's apps."""
+    own = set(apps_of(connection))
+    return [row for row in connection.execute(statement, values).all() if own & apps_in(row.app)]
+
+
+OLD = select(replicas.c.id, replicas.c.heartbeat_at, replicas.c.app).where(
+    replicas.c.heartbeat_at < bind("before", replicas.c.heartbeat_at)
+)
 
 
 def prune(connection: Connection, before: datetime, limit: int) -> int:
     """Delete replicas whose last heartbeat was before then; return how many."""
-    return queue.prune(connection, PRUNE, limit, before=before)
+    own = set(apps_of(connection))
+    rows = connection.execute(OLD, {"before": before}).all()
+    old = [row for row in rows if not row.app or own & apps_in(row.app)]
+    return sum(forget(connection, row) for row in old[:limit])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -12,23 +13,36 @@ from sqlalchemy import (
     func,
     insert,
     null,
-    or_,
     select,
     update,
 )
 
+from bot.core.cards import CardDelivery
 from bot.core.lifecycle import settled
 from bot.core.oauth import digest
 from bot.core.people import UserKey
 from bot.core.requests import AuthorizationRequest, RequestStatus
 from bot.core.scopes import ScopeSet
 from bot.core.secrets import Secret
-from bot.store import audit, queue, sealed
-from bot.store.card_versions import REQUEST_CARD_CHANGED
+from bot.store import audit, cards, queue, sealed
+from bot.store.ids import new_id
 from bot.store.keyring import Keyring
-from bot.store.queue import pruning, settled_before
+from bot.store.queue import Claim, pruning, settled_before
 from bot.store.schema import authorization_requests, deferred_calls
-from bot.store.statements import LIMIT, app_of, bind, is_live, literal, may_become, of_app, status_is
+from bot.store.schema import cards as card_rows
+from bot.store.statements import (
+    LIMIT,
+    apps_of,
+    bind,
+    changed,
+    in_each_app,
+    is_live,
+    literal,
+    may_become,
+    of_app,
+    of_own_apps,
+    status_is,
+)
 from bot.store.transaction import announce, keyring_of
 
 requests = authorization_requests
@@ -47,14 +61,6 @@ COLUMNS = (
     requests.c.ticket,
     requests.c.ticket_digest,
     requests.c.reasons,
-    requests.c.card_message_id,
-    requests.c.card_ephemeral,
-    requests.c.card_seal,
-    requests.c.card_wanted,
-    requests.c.card_shown,
-    requests.c.card_attempts,
-    requests.c.card_lease_until,
-    requests.c.card_moves,
     requests.c.created_at,
     requests.c.expires_at,
     requests.c.failure,
@@ -62,9 +68,7 @@ COLUMNS = (
 )
 
 
-def request_of(row: Row[Any], keyring: Keyring) -> AuthorizationRequest:
-    """Return the request of a row. Without a valid proof the card's message id is ignored, so that the card is resent."""
-    has_card = row.card_message_id is not None and sealed.CARD.check_genuine(keyring, row._mapping)
+def _request(row: Row[Any], keyring: Keyring, card: CardDelivery) -> AuthorizationRequest:
     return AuthorizationRequest(
         id=row.id,
         user=row.user_key,
@@ -75,13 +79,7 @@ def request_of(row: Row[Any], keyring: Keyring) -> AuthorizationRequest:
         avoided=row.avoided,
         ticket=sealed.TICKET.open_unless_lost(keyring, row._mapping),
         reasons=row.reasons,
-        card_message_id=row.card_message_id if has_card else None,
-        card_ephemeral=row.card_ephemeral if has_card else False,
-        card_wanted=row.card_wanted,
-        card_shown=row.card_shown,
-        card_attempts=row.card_attempts,
-        card_lease_until=row.card_lease_until,
-        card_moves=row.card_moves,
+        card=card,
         created_at=row.created_at,
         expires_at=row.expires_at,
         failure=row.failure,
@@ -91,49 +89,52 @@ def request_of(row: Row[Any], keyring: Keyring) -> AuthorizationRequest:
 
 def _all(connection: Connection, statement: Any, values: dict[str, Any]) -> list[AuthorizationRequest]:
     keyring = keyring_of(connection)
-    return [request_of(row, keyring) for row in connection.execute(statement, values).all()]
+    rows = connection.execute(statement, values).all()
+    return [_request(row, keyring, cards.delivery_of(row, keyring)) for row in rows]
 
 
 def _one(connection: Connection, statement: Any, values: dict[str, Any]) -> AuthorizationRequest | None:
     return next(iter(_all(connection, statement, values)), None)
 
 
-def _changed(connection: Connection, statement: Any, values: dict[str, Any]) -> bool:
-    """Execute a compare-and-set; return whether it found its row. The change makes the request's card due."""
-    announce(connection)
-    return bool(connection.execute(statement, values).rowcount)
-
-
 def _note(
-    connection: Connection, action: str, request: str, user: UserKey, now: datetime, **detail: Any
+    connection: Connection, action: str, request: AuthorizationRequest, now: datetime, **detail: Any
 ) -> None:
-    audit.write(connection, action, user=user, subject=("request", request), now=now, **detail)
+    subject = ("request", request.id)
+    audit.write(connection, action, user=request.user, subject=subject, now=now, **detail)
 
 
-def _changed_and_audited(
-    connection: Connection, statement: Any, values: dict[str, Any], action: str, now: datetime, **detail: Any
-) -> bool:
-    """Like `_changed`, and write an audit entry. The statement must return the user."""
+def _changed(
+    connection: Connection, statement: Any, values: dict[str, Any], when: datetime | Claim
+) -> AuthorizationRequest | None:
+    """Execute a compare-and-set and make the request's card due; return the request, or None if no row was changed.
+
+    `when` is the time at which the card is due, or a claim for it, which has no effect while another worker has it.
+    """
     announce(connection)
-    user = connection.execute(statement, values).scalar()
-    if user is not None:
-        _note(connection, action, values["request"], user, now, **detail)
-    return user is not None
+    row = connection.execute(statement, values).one_or_none()
+    if row is None:
+        return None
+    if isinstance(when, Claim):
+        card = cards.change_and_claim(connection, row.id, when)
+    else:
+        card = cards.change_and_get(connection, row.id, when)
+    return _request(row, keyring_of(connection), card)
 
 
 # --- reading ---------------------------------------------------------------------------------------
 
-_select = select(*COLUMNS)
+_select = select(*COLUMNS, *cards.COLUMNS).outerjoin(card_rows, card_rows.c.id == requests.c.id)
 _this = requests.c.id == bind("request", requests.c.id)
 _of_user = requests.c.user_key == bind("user", requests.c.user_key)
 _live = is_live(requests, RequestStatus)
 GET = _select.where(_this)
-GET_LOCKED = GET.with_for_update()
+GET_LOCKED = GET.with_for_update(of=requests)
 BY_TICKET = _select.where(
-    of_app(requests), requests.c.ticket_digest == bind("digest", requests.c.ticket_digest)
+    of_own_apps(requests), requests.c.ticket_digest == bind("digest", requests.c.ticket_digest)
 )
 LIVE_OF = _select.where(_of_user, _live)
-LIVE_OF_LOCKED = LIVE_OF.with_for_update()
+LIVE_OF_LOCKED = LIVE_OF.with_for_update(of=requests)
 LATEST_OF = _select.where(_of_user).order_by(requests.c.id.desc()).limit(1)
 
 
@@ -148,7 +149,7 @@ def get_locked(connection: Connection, request: str) -> AuthorizationRequest | N
 
 def find_by_ticket(connection: Connection, ticket_digest: str) -> AuthorizationRequest | None:
     """Return the request of a ticket; None also if the request is not genuine or belongs to another app."""
-    found = _one(connection, BY_TICKET, {"own_app": app_of(connection), "digest": ticket_digest})
+    found = _one(connection, BY_TICKET, {"own_apps": apps_of(connection), "digest": ticket_digest})
     return found if found is not None and found.ticket is not None else None
 
 
@@ -164,16 +165,7 @@ def latest_of(connection: Connection, user: UserKey) -> AuthorizationRequest | N
 # --- asking ----------------------------------------------------------------------------------------
 
 OPEN = insert(requests).inline()
-EXTEND = (
-    update(requests)
-    .where(
-        _this,
-        _live,
-        or_(requests.c.card_message_id.is_not(None), requests.c.card_shown < requests.c.card_wanted),
-    )
-    .values(expires_at=bind("new_end", requests.c.expires_at))
-    .returning(*COLUMNS)
-)
+EXTEND = update(requests).where(_this, _live).values(expires_at=bind("new_end", requests.c.expires_at))
 _asks = {
     "scopes": bind("new_scopes", requests.c.scopes),
     "reasons": bind("new_reasons", requests.c.reasons),
@@ -201,107 +193,98 @@ WIDEN = (
         **_asks,
         expires_at=bind("new_end", requests.c.expires_at),
         declined_on_page_at=null(),
-        **REQUEST_CARD_CHANGED,
     )
     .returning(*COLUMNS)
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What a command asks of its user."""
+
+    scopes: ScopeSet
+    command: str
+    expires_at: datetime
+
+
 def open_request(
-    connection: Connection,
-    user: UserKey,
-    *,
-    scopes: ScopeSet,
-    command: str,
-    ticket: Secret,
-    expires_at: datetime,
-    now: datetime,
-    new_id: str,
+    connection: Connection, user: UserKey, ask: Ask, ticket: Secret, claim: Claim
 ) -> AuthorizationRequest:
     """Open a request, or widen the user's live one (its ticket stays), so that it asks for these scopes too.
 
-    The caller has locked the user (see `users.lock`), so that a grant that is stored later sees the calls that this
-    transaction suspends.
+    The card of a new request is claimed. The caller has locked the user (see `users.lock`), so that a grant that is
+    stored later sees the calls that this transaction suspends.
     """
     live = _one(connection, LIVE_OF_LOCKED, {"user": user})
     if live is not None:
-        return _widen(connection, live, scopes, command, expires_at, now)
+        # Locked, because a card that is given up meanwhile would never be shown to this command.
+        card = cards.get_locked(connection, live.id)
+        if card is cards.NO_CARD:
+            card = cards.add(connection, live.id, claim)
+        return _widen(connection, replace(live, card=card), ask, claim.now)
+    now, none = claim.now, frozenset[str]()
     values: dict[str, Any] = {
-        "id": new_id,
+        "id": new_id(now),
         "user_key": user,
         "status": RequestStatus.OPEN.value,
-        "scopes": scopes,
-        "granted": frozenset(),
-        "refused": frozenset(),
-        "avoided": frozenset(),
-        "reasons": (command,),
+        "scopes": ask.scopes,
+        "granted": none,
+        "refused": none,
+        "avoided": none,
+        "reasons": (ask.command,),
         "ticket_digest": digest(ticket.reveal()),
-        "card_ephemeral": False,
-        "card_wanted": 1,
-        "card_shown": 0,
-        "card_attempts": 0,
-        "card_moves": 0,
-        "card_due_at": now,
         "created_at": now,
-        "expires_at": expires_at,
+        "expires_at": ask.expires_at,
     }
     values["ticket"] = sealed.TICKET.seal(keyring_of(connection), values, ticket)
     connection.execute(OPEN, values)
     announce(connection)
-    _note(connection, "request_opened", new_id, user, now, command=command, scopes=sorted(scopes))
-    return AuthorizationRequest(
-        id=new_id,
+    request = AuthorizationRequest(
+        id=values["id"],
         user=user,
         status=RequestStatus.OPEN,
-        scopes=scopes,
-        granted=frozenset(),
-        refused=frozenset(),
+        scopes=ask.scopes,
+        granted=none,
+        refused=none,
+        avoided=none,
         ticket=ticket,
-        reasons=(command,),
-        card_message_id=None,
-        card_ephemeral=False,
-        card_wanted=1,
-        card_shown=0,
-        card_attempts=0,
-        card_lease_until=None,
-        card_moves=0,
+        reasons=(ask.command,),
+        card=cards.add(connection, values["id"], claim),
         created_at=now,
-        expires_at=expires_at,
+        expires_at=ask.expires_at,
         failure=None,
-        avoided=frozenset(),
     )
+    _note(connection, "request_opened", request, now, command=ask.command, scopes=sorted(ask.scopes))
+    return request
 
 
 def _widen(
-    connection: Connection,
-    live: AuthorizationRequest,
-    scopes: ScopeSet,
-    command: str,
-    expires_at: datetime,
-    now: datetime,
+    connection: Connection, live: AuthorizationRequest, ask: Ask, now: datetime
 ) -> AuthorizationRequest:
-    wider = live.scopes | scopes
-    reasons = live.reasons if command in live.reasons else (*live.reasons, command)
-    end = max(live.expires_at, expires_at)
+    wider = live.scopes | ask.scopes
+    reasons = _with_command(live.reasons, ask.command)
+    end = max(live.expires_at, ask.expires_at)
     # Its link is lost, or the platform rejected its card: the next command sends the card again.
-    given_up = live.ticket is None or (live.card_message_id is None and live.card_shown >= live.card_wanted)
+    given_up = live.ticket is None or (live.card.message_id is None and not live.card.is_outdated)
     # An ephemeral card in a group does not stay visible, so each command shows it again.
-    asks = not given_up and live.declined_on_page_at is None and not live.card_ephemeral
+    asks = not given_up and live.declined_on_page_at is None and not live.card.ephemeral
     if asks and (wider, reasons, end) == (live.scopes, live.reasons, live.expires_at):
         return live
     same_face = (wider, reasons, _minute(end)) == (live.scopes, live.reasons, _minute(live.expires_at))
     if asks and same_face:
         # The card shows the minute. In a burst, each command expires a little later than the one before.
-        # A card that the platform has rejected is still tried again by the next command.
-        extended = _one(connection, EXTEND, {"request": live.id, "new_end": end})
-        if extended is not None:
-            return extended
-    announce(connection)
-    asking = _asking(connection, live, wider, reasons)
-    values = {"request": live.id, "new_end": end, "now": now, **asking}
+        connection.execute(EXTEND, {"request": live.id, "new_end": end})
+        return replace(live, expires_at=end)
+    values = {"request": live.id, "new_end": end, **_asking(connection, live, wider, reasons)}
     if wider != live.scopes:
-        _note(connection, "request_widened", live.id, live.user, now, command=command, scopes=sorted(wider))
-    return request_of(connection.execute(WIDEN, values).one(), keyring_of(connection))
+        _note(connection, "request_widened", live, now, command=ask.command, scopes=sorted(wider))
+    widened = _changed(connection, WIDEN, values, now)
+    assert widened is not None, "It is live, and locked."
+    return widened
+
+
+def _with_command(reasons: tuple[str, ...], command: str) -> tuple[str, ...]:
+    return reasons if command in reasons else (*reasons, command)
 
 
 def _minute(moment: datetime) -> datetime:
@@ -309,10 +292,7 @@ def _minute(moment: datetime) -> datetime:
 
 
 NARROW = (
-    update(requests)
-    .where(_this, status_is(requests, RequestStatus.OPEN))
-    .values(**_asks, **REQUEST_CARD_CHANGED)
-    .returning(requests.c.user_key)
+    update(requests).where(_this, status_is(requests, RequestStatus.OPEN)).values(**_asks).returning(*COLUMNS)
 )
 
 
@@ -323,9 +303,11 @@ def narrow(
     before = get_locked(connection, request)
     if before is None:
         return False
-    values = {"request": request, "now": now, **_asking(connection, before, scopes, commands)}
-    detail = {"scopes": sorted(scopes)}
-    return _changed_and_audited(connection, NARROW, values, "request_narrowed", now, **detail)
+    values = {"request": request, **_asking(connection, before, scopes, commands)}
+    narrowed = _changed(connection, NARROW, values, now)
+    if narrowed is not None:
+        _note(connection, "request_narrowed", narrowed, now, scopes=sorted(scopes))
+    return narrowed is not None
 
 
 # --- status ----------------------------------------------------------------------------------------
@@ -340,28 +322,42 @@ SETTLE = {
         refused=bind("denied", requests.c.refused),
         failure=bind("why", requests.c.failure),
         settled_at=bind("now", requests.c.settled_at),
-        **REQUEST_CARD_CHANGED,
     )
-    .returning(requests.c.user_key)
+    .returning(*COLUMNS)
     for status in settled(RequestStatus)
 }
 
 
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a request ends."""
+
+    status: RequestStatus
+    granted: ScopeSet = frozenset()
+    refused: ScopeSet = frozenset()
+    failure: str | None = None
+    reason: str | None = None
+    """For the audit log."""
+
+
 def settle(
-    connection: Connection,
-    request: str,
-    status: RequestStatus,
-    *,
-    now: datetime,
-    granted: ScopeSet = frozenset(),
-    refused: ScopeSet = frozenset(),
-    failure: str | None = None,
-    reason: str | None = None,
-) -> bool:
-    """End a request; False if its status does not allow that. `reason` is for the audit log."""
-    values = {"request": request, "given": granted, "denied": refused, "why": failure, "now": now}
-    detail = {"reason": reason or failure, "refused": sorted(refused), "granted": sorted(granted)}
-    return _changed_and_audited(connection, SETTLE[status], values, f"request_{status.value}", now, **detail)
+    connection: Connection, request: str, end: End, when: datetime | Claim
+) -> AuthorizationRequest | None:
+    """End a request, and make its card due or claim it; None if its status does not allow that."""
+    now = when.now if isinstance(when, Claim) else when
+    values = {
+        "request": request,
+        "given": end.granted,
+        "denied": end.refused,
+        "why": end.failure,
+        "now": now,
+    }
+    ended = _changed(connection, SETTLE[end.status], values, when)
+    if ended is not None:
+        detail = {"refused": sorted(end.refused), "granted": sorted(end.granted)}
+        reason = end.reason or end.failure
+        _note(connection, f"request_{end.status.value}", ended, now, reason=reason, **detail)
+    return ended
 
 
 SUPERSEDE = (
@@ -370,9 +366,6 @@ SUPERSEDE = (
     .values(
         status=literal(RequestStatus.SUPERSEDED),
         settled_at=bind("now", requests.c.settled_at),
-        card_shown=requests.c.card_wanted,
-        card_worker=null(),
-        card_lease_until=null(),
     )
     .returning(requests.c.user_key)
 )
@@ -380,25 +373,28 @@ SUPERSEDE = (
 
 def supersede(connection: Connection, request: str, now: datetime) -> bool:
     """open → superseded, for a request whose card can no longer be updated. Its card counts as up to date."""
-    values = {"request": request, "now": now}
-    return _changed_and_audited(connection, SUPERSEDE, values, "request_superseded", now)
+    announce(connection)
+    user: UserKey | None = connection.execute(SUPERSEDE, {"request": request, "now": now}).scalar()
+    if user is not None:
+        cards.give_up(connection, request)
+        audit.write(connection, "request_superseded", user=user, subject=("request", request), now=now)
+    return user is not None
 
 
 GIVE_UP_REDEEMING = (
     update(requests)
     .where(_this, may_become(requests, RequestStatus.OPEN, RequestStatus.REDEEMING))
-    .values(status=literal(RequestStatus.OPEN), **REQUEST_CARD_CHANGED)
-    .returning(requests.c.user_key, requests.c.scopes)
+    .values(status=literal(RequestStatus.OPEN))
+    .returning(*COLUMNS)
 )
 
 
 def give_up_redeeming(connection: Connection, request: str, now: datetime) -> bool:
     """redeeming → open, after a consent that failed. The request asks for the same scopes as before."""
-    announce(connection)
-    row = connection.execute(GIVE_UP_REDEEMING, {"request": request, "now": now}).one_or_none()
-    if row is not None:
-        _note(connection, "request_reopened", request, row.user_key, now, scopes=sorted(row.scopes))
-    return row is not None
+    reopened = _changed(connection, GIVE_UP_REDEEMING, {"request": request}, now)
+    if reopened is not None:
+        _note(connection, "request_reopened", reopened, now, scopes=sorted(reopened.scopes))
+    return reopened is not None
 
 
 REOPEN = (
@@ -408,19 +404,27 @@ REOPEN = (
         status=literal(RequestStatus.OPEN),
         declined_on_page_at=null(),
         **_asks,
-        **REQUEST_CARD_CHANGED,
     )
-    .returning(requests.c.user_key)
+    .returning(*COLUMNS)
 )
 
 
-def reopen(connection: Connection, request: str, *, scopes: ScopeSet, now: datetime) -> bool:
-    """Set a live request to open, asking for these scopes, after a consent that did not grant all scopes."""
+def reopen(
+    connection: Connection, request: str, scopes: ScopeSet, when: datetime | Claim
+) -> AuthorizationRequest | None:
+    """Set a live request to open, asking for these scopes, after a consent that did not grant all scopes.
+
+    Its card is due, or claimed: see `settle`.
+    """
     before = get_locked(connection, request)
     if before is None:
-        return False
-    values = {"request": request, "now": now, **_asking(connection, before, scopes, before.reasons)}
-    return _changed_and_audited(connection, REOPEN, values, "request_reopened", now, scopes=sorted(scopes))
+        return None
+    values = {"request": request, **_asking(connection, before, scopes, before.reasons)}
+    reopened = _changed(connection, REOPEN, values, when)
+    if reopened is not None:
+        now = when.now if isinstance(when, Claim) else when
+        _note(connection, "request_reopened", reopened, now, scopes=sorted(scopes))
+    return reopened
 
 
 ASK_AGAIN = (
@@ -434,46 +438,36 @@ ASK_AGAIN = (
         settled_at=null(),
         declined_on_page_at=null(),
         expires_at=bind("new_end", requests.c.expires_at),
-        **REQUEST_CARD_CHANGED,
     )
     .returning(*COLUMNS)
 )
 
 
 def ask_again(
-    connection: Connection,
-    before: AuthorizationRequest,
-    *,
-    scopes: ScopeSet,
-    command: str,
-    expires_at: datetime,
-    now: datetime,
+    connection: Connection, before: AuthorizationRequest, ask: Ask, now: datetime
 ) -> AuthorizationRequest | None:
     """granted or failed → open, for other scopes.
 
     The caller has locked the user and then read the request, so that no later request can be live.
     """
-    announce(connection)
-    reasons = before.reasons if command in before.reasons else (*before.reasons, command)
+    reasons = _with_command(before.reasons, ask.command)
     values = {
         "request": before.id,
         "denied": frozenset(),
-        "new_end": expires_at,
-        "now": now,
-        **_asking(connection, before, scopes, reasons),
+        "new_end": ask.expires_at,
+        **_asking(connection, before, ask.scopes, reasons),
     }
-    request = _one(connection, ASK_AGAIN, values)
+    request = _changed(connection, ASK_AGAIN, values, now)
     if request is not None:
-        detail: dict[str, Any] = {"command": command, "scopes": sorted(scopes)}
-        _note(connection, "request_reopened", request.id, request.user, now, **detail)
+        _note(connection, "request_reopened", request, now, command=ask.command, scopes=sorted(ask.scopes))
     return request
 
 
 AVOID = (
     update(requests)
     .where(_this, _live)
-    .values(avoided=bind("left_out", requests.c.avoided), **_asks, **REQUEST_CARD_CHANGED)
-    .returning(requests.c.user_key)
+    .values(avoided=bind("left_out", requests.c.avoided), **_asks)
+    .returning(*COLUMNS)
 )
 
 
@@ -485,20 +479,19 @@ def avoid(
     if before is None:
         return False
     left_out = before.avoided | scopes_avoided
-    values = {
-        "request": request,
-        "left_out": left_out,
-        "now": now,
-        **_asking(connection, before, new_scopes, before.reasons),
-    }
-    detail = {"scopes": sorted(new_scopes), "avoided": sorted(left_out)}
-    return _changed_and_audited(connection, AVOID, values, "request_asks_otherwise", now, **detail)
+    asking = _asking(connection, before, new_scopes, before.reasons)
+    asks = _changed(connection, AVOID, {"request": request, "left_out": left_out, **asking}, now)
+    if asks is not None:
+        detail = {"scopes": sorted(new_scopes), "avoided": sorted(left_out)}
+        _note(connection, "request_asks_otherwise", asks, now, **detail)
+    return asks is not None
 
 
 DECLINE_ON_PAGE = (
     update(requests)
     .where(_this, _live, requests.c.declined_on_page_at.is_(None))
-    .values(declined_on_page_at=bind("now", requests.c.declined_on_page_at), **REQUEST_CARD_CHANGED)
+    .values(declined_on_page_at=bind("now", requests.c.declined_on_page_at))
+    .returning(*COLUMNS)
 )
 
 
@@ -507,7 +500,7 @@ def decline_on_page(connection: Connection, request: str, now: datetime) -> bool
 
     Nothing else changes, because it is unknown who declined.
     """
-    return _changed(connection, DECLINE_ON_PAGE, {"request": request, "now": now})
+    return _changed(connection, DECLINE_ON_PAGE, {"request": request, "now": now}, now) is not None
 
 
 STAMP_OPENED = (
@@ -541,7 +534,11 @@ def expired(connection: Connection, now: datetime, limit: int) -> list[Authoriza
 
     An attempt that began in time does not keep its request open, but its consent still counts.
     """
-    return _all(connection, EXPIRED, {"own_app": app_of(connection), "now": now, "limit": limit})
+    keyring = keyring_of(connection)
+    return [
+        _request(row, keyring, cards.delivery_of(row, keyring))
+        for row in in_each_app(connection, EXPIRED, {"now": now, "limit": limit})
+    ]
 
 
 # --- attempts --------------------------------------------------------------------------------------
@@ -549,7 +546,7 @@ def expired(connection: Connection, now: datetime, limit: int) -> list[Authoriza
 REDEEM = (
     update(requests)
     .where(_this, may_become(requests, RequestStatus.REDEEMING))
-    .values(status=literal(RequestStatus.REDEEMING), **REQUEST_CARD_CHANGED)
+    .values(status=literal(RequestStatus.REDEEMING))
 )
 
 
@@ -559,7 +556,27 @@ SHOWN_REDEEMING_AFTER = timedelta(seconds=2)
 
 def redeem(connection: Connection, request: str, now: datetime) -> None:
     """open → redeeming. The card shows it only if it takes longer than `SHOWN_REDEEMING_AFTER`."""
-    _changed(connection, REDEEM, {"request": request, "now": now + SHOWN_REDEEMING_AFTER})
+    announce(connection)
+    if changed(connection, REDEEM, {"request": request}):
+        cards.change(connection, request, now + SHOWN_REDEEMING_AFTER)
+
+
+# --- cards -----------------------------------------------------------------------------------------
+
+CLAIMED = _select.where(
+    of_app(requests), requests.c.id.in_(bind("claimed", requests.c.id, expanding=True))
+).order_by(requests.c.id)
+
+
+def claim_card(connection: Connection, request: str, claim: Claim) -> AuthorizationRequest | None:
+    """Claim an outdated card; None if it is up to date, or another worker has it."""
+    return get(connection, request) if cards.claim_one(connection, request, claim) else None
+
+
+def claim_due_cards(connection: Connection, claim: Claim, limit: int) -> list[AuthorizationRequest]:
+    """Claim outdated cards that are due."""
+    claimed = cards.claim_due(connection, cards.CLAIM_DUE_OF_REQUESTS, claim, limit)
+    return _all(connection, CLAIMED, {"own_app": claim.app, "claimed": claimed}) if claimed else []
 
 
 # --- keeping it small ------------------------------------------------------------------------------

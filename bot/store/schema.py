@@ -110,6 +110,14 @@ def maybe_time(name: str, comment: str) -> Column[datetime]:
     return optional(name, UtcDateTime, comment)
 
 
+MOVED = "No longer used: see the table cards. A later release drops it"
+
+
+def moved(name: str, kind: Any) -> Column[Any]:
+    """A column that earlier releases used."""
+    return optional(name, kind, MOVED)
+
+
 users = Table(
     "users",
     metadata,
@@ -120,18 +128,18 @@ users = Table(
         primary_key=True,
     ),
     required("platform", Text, "Chat platform: lark or dingtalk"),
-    required("app_id", Text, "App through which the bot knows this person"),
-    required("tenant_key", Text, "The person's organization at the platform"),
-    required("open_id", Text, "The person's id within the app"),
-    optional("union_id", Text, "The person's id across the developer's apps"),
+    required("app_id", Text, "App through which the bot knows this user"),
+    required("tenant_key", Text, "The user's organization at the platform"),
+    required("open_id", Text, "The user's id within the app"),
+    optional("union_id", Text, "The user's id across the developer's apps"),
     optional("name", Text, "Display name, as the platform last told it"),
-    optional("language", Text, "Language of the person's client: en or zh"),
+    optional("language", Text, "Language of the user's client: en or zh"),
     optional("time_zone", Text, "IANA name, as a client, the calendar or the address book last told it"),
-    time("created_at", "When the bot first heard of this person"),
-    time("seen_at", "When the bot last heard of this person"),
-    maybe_time("welcomed_at", "When the person was told what the bot can do"),
-    maybe_time("offered_at", "When the person was last offered to take back scopes that are not used"),
-    maybe_time("quiet_since", "When the person last declined; no reminders since then"),
+    time("created_at", "When the bot first heard of this user"),
+    time("seen_at", "When the bot last heard of this user"),
+    maybe_time("welcomed_at", "When the user was told what the bot can do"),
+    maybe_time("offered_at", "When the user was last offered to give back unused scopes"),
+    maybe_time("quiet_since", "When the user last declined; no reminders since then"),
     app_of_parts(),
     one_of("language", ("en", "zh")),
     Index("ix_users_open_id", "open_id"),
@@ -140,7 +148,7 @@ users = Table(
         "user_key = platform || ':' || app_id || ':' || tenant_key || ':' || open_id",
         name="user_key_of_parts",
     ),
-    comment="People that the bot has heard of",
+    comment="Users that the bot knows",
 )
 
 events = Table(
@@ -149,7 +157,7 @@ events = Table(
     required("platform", Text, "Chat platform that sent it", primary_key=True),
     required("app_id", Text, "App to which it was sent", primary_key=True),
     required("event_id", Text, "The platform's id of the event", primary_key=True),
-    optional("message_id", Text, "The message that the event brought; seen at most once as well"),
+    optional("message_id", Text, "The message of the event; each message counts once"),
     time("received_at", "When it was recorded"),
     app_of_parts(),
     Index(
@@ -162,7 +170,7 @@ events = Table(
         postgresql_where=text("message_id IS NOT NULL"),
     ),
     Index("ix_events_received_at", "app", "received_at"),
-    comment="Events seen, so that one delivered again has no second effect",
+    comment="Events that were received, so that a repeated delivery has no effect",
 )
 
 
@@ -180,7 +188,7 @@ deferred_calls = Table(
     optional("message_id", Text, "The message that asked"),
     required("command", Text, "The command's name, without slash"),
     required("arguments", Text, "What followed the command"),
-    time("asked_at", "When it was asked, by the platform's clock; also the order of one person's calls"),
+    time("asked_at", "When it was asked, by the platform's clock: the order of a user's calls"),
     time("received_at", "When it was recorded"),
     required("language", Text, "Language to answer in, where one must be chosen"),
     optional("time_zone", Text, "IANA name of the time zone it was asked in, if known"),
@@ -194,13 +202,13 @@ deferred_calls = Table(
         ForeignKey("authorization_requests.id"),
     ),
     required("consents", Integer, "How many consents it has taken"),
-    required("attempts", Integer, "How often a worker has taken it up since it was last released"),
+    required("attempts", Integer, "How often a worker has claimed it since it was last released"),
     maybe_time("first_failed_at", "First failure of the platform that is being retried"),
-    maybe_time("interim_at", "When its asker was told that it is being retried"),
-    time("runs_after", "Not taken up before: for a running call, when its lease ends"),
-    time("expires_at", "When it is given up, if it has not run by then"),
+    maybe_time("interim_at", "When its user was told that it is being retried"),
+    time("runs_after", "Not claimed before this time; for a running call, when its lease ends"),
+    time("expires_at", "When it expires, if it has not run by then"),
     maybe_time("suspended_at", "When it was last suspended"),
-    required("confirmed", Boolean, "An old write that its asker has confirmed"),
+    required("confirmed", Boolean, "Whether its user has confirmed this old write"),
     optional("worker", Text, "The replica that runs it"),
     required("claim", Integer, "Counts the claims: a worker with an older number has lost it"),
     optional("outcome", Text, "How it ended, in one word or code"),
@@ -208,24 +216,24 @@ deferred_calls = Table(
     required(
         "behind",
         Boolean,
-        "Queued behind another call of the same person: not looked at before it is next in line",
+        "Whether it is queued behind another call of its user, and not claimed before it is the next",
         server_default=text("false"),
     ),
     proof("seal", "that this is what was asked, by whom and where"),
     proof("run_seal", "that it may run, and whether it is confirmed; erased when it ends"),
     optional("thread_id", Text, "The topic of the chat that it was asked in, if it was in one"),
-    maybe_time("recalled_at", "When its question was recalled, if that was while it was under way"),
+    maybe_time("recalled_at", "When its message was recalled, if it had not ended by then"),
     app_of_user(),
     required(
         "urgent",
         Boolean,
-        "Runs beside its person's other calls, and waits for none of them",
+        "Whether it runs beside its user's other calls, and waits for none of them",
         server_default=text("false"),
     ),
     required(
         "takeovers",
         Integer,
-        "How often it was claimed from a worker that had lost it, since it last made a step",
+        "How often it was claimed because another worker's lease had ended, since its last step",
         server_default=text("0"),
     ),
     one_of("status", CallStatus),
@@ -279,7 +287,7 @@ deferred_calls = Table(
     partial("ix_deferred_calls_message", "app", "message_id", where="message_id IS NOT NULL"),
     Index("ix_deferred_calls_user_key", "user_key", "id"),
     Index("ix_deferred_calls_request_id", "request_id"),
-    comment="Commands as they were asked: each runs once, or waits for what it lacks",
+    comment="Commands that users sent: each runs once, or waits for what it lacks",
 )
 
 call_steps = Table(
@@ -307,22 +315,22 @@ outgoing_messages = Table(
     "outgoing_messages",
     metadata,
     required("id", Text, "Sorts by time", primary_key=True),
-    required("user_key", UserKeyText, "To whom; an administrator need not be a user"),
+    required("user_key", UserKeyText, "The recipient; an administrator need not be a user"),
     optional("call_id", Text, "The call it is about", ForeignKey("deferred_calls.id", ondelete="SET NULL")),
-    required("kind", Text, "What it is to its reader"),
-    required("delivery_key", Text, "What the platform recognizes a repeated sending by"),
-    optional("chat_id", Text, "The chat it goes to; none: the person alone"),
+    required("kind", Text, "What it is for: an answer, a note, a card"),
+    required("delivery_key", Text, "The key by which the platform recognizes a repeated sending"),
+    optional("chat_id", Text, "The chat it is sent to; NULL: to the user directly"),
     optional("reply_to", Text, "The message it answers"),
     required("private", Boolean, "Whether only its reader may see it"),
     required("content_kind", Text, "The platform's message type"),
     optional("content", Text, "The message, sealed; erased when it is settled"),
     required("status", Text, "Where it stands"),
-    time("runs_after", "Not sent before: for one being sent, when its lease ends"),
+    time("runs_after", "Not sent before this time; for one being sent, when its lease ends"),
     optional("worker", Text, "The replica that sends it"),
     required("claim", Integer, "Counts the claims: a worker with an older number has lost it"),
-    required("attempts", Integer, "How often its sending was begun"),
-    maybe_time("first_tried_at", "First sending that may have arrived"),
-    maybe_time("sent_at", "When the platform took it"),
+    required("attempts", Integer, "How often a worker began to send it"),
+    maybe_time("first_tried_at", "When it was first sent, if that may have arrived"),
+    maybe_time("sent_at", "When the platform accepted it"),
     optional("message_id", Text, "The platform's id of the message sent"),
     optional("reason", Text, "Why it was not delivered"),
     time("created_at", "When it became due"),
@@ -346,7 +354,7 @@ outgoing_messages = Table(
     partial("ix_outgoing_messages_due", "app", "runs_after", "id", where="status IN ('queued', 'sending')"),
     partial("ix_outgoing_messages_settled", "app", "settled_at", where="settled_at IS NOT NULL"),
     Index("ix_outgoing_messages_call_id", "call_id"),
-    comment="What the bot has to say: a row first, then the network",
+    comment="The outbox: a message is recorded here before it is sent",
 )
 
 message_reactions = Table(
@@ -362,7 +370,7 @@ message_reactions = Table(
     required("platform", Text, "Chat platform: lark or dingtalk"),
     required("app_id", Text, "The app on that platform"),
     required("message_id", Text, "The message that asked"),
-    optional("reaction_id", Text, "The platform's id of the reaction; none while it is being added"),
+    optional("reaction_id", Text, "The platform's id of the reaction; NULL while it is being added"),
     required("attempts", Integer, "How often its removal was tried"),
     time("due_at", "When its removal is to be tried (again)"),
     time("created_at", "When it was added"),
@@ -386,24 +394,20 @@ authorization_requests = Table(
     required("reasons", NamesText, "The commands that ask, as JSON"),
     required("ticket_digest", Text, "Fingerprint of the link's ticket"),
     required("ticket", Text, "The link's ticket, sealed"),
-    optional("card_message_id", Text, "The message that shows its card"),
-    required(
-        "card_ephemeral",
-        Boolean,
-        "Whether that message is one that only its reader sees, and cannot be changed",
-    ),
-    proof("card_seal", "that this message shows its card"),
-    required("card_wanted", Integer, "Counts the changes that its card should show"),
-    required("card_shown", Integer, "The change that its card does show"),
-    optional("card_worker", Text, "The replica that is showing the card"),
-    maybe_time("card_lease_until", "Until when that replica has the card to itself"),
-    required("card_attempts", Integer, "Failed attempts at showing the latest change"),
-    required("card_moves", Integer, "How often the card was sent anew", server_default="0"),
-    time("card_due_at", "When the card is to be shown (again)"),
-    maybe_time("card_sent_at", "When the card was first shown"),
-    time("created_at", "When it was first asked"),
-    maybe_time("opened_at", "When its link was first opened"),
-    time("expires_at", "When it is given up"),
+    moved("card_message_id", Text),
+    moved("card_ephemeral", Boolean),
+    moved("card_seal", Text),
+    moved("card_wanted", Integer),
+    moved("card_shown", Integer),
+    moved("card_worker", Text),
+    moved("card_lease_until", UtcDateTime),
+    moved("card_attempts", Integer),
+    required("card_moves", Integer, MOVED, server_default="0"),
+    moved("card_due_at", UtcDateTime),
+    moved("card_sent_at", UtcDateTime),
+    time("created_at", "When it was opened"),
+    maybe_time("opened_at", "When its link was first opened in a browser"),
+    time("expires_at", "When it expires"),
     maybe_time("settled_at", "When it ended"),
     optional("failure", Text, "Why it failed, in one word"),
     maybe_time(
@@ -421,11 +425,10 @@ authorization_requests = Table(
     CheckConstraint("card_seal LIKE 'v1.%'", name="card_sealed"),
     Index("ix_authorization_requests_ticket_digest", "ticket_digest", unique=True),
     partial("ix_authorization_requests_one_live", "user_key", where=LIVE_REQUEST, unique=True),
-    partial("ix_authorization_requests_card_due", "app", "card_due_at", where="card_shown < card_wanted"),
     partial("ix_authorization_requests_expiry", "app", "expires_at", where="status = 'open'"),
     partial("ix_authorization_requests_settled", "app", "settled_at", where="settled_at IS NOT NULL"),
     Index("ix_authorization_requests_user_key", "user_key", "id"),
-    comment="Asks for scopes, one open for a person at a time; each has a card",
+    comment="Requests for scopes: at most one is open for each user, and each has a card",
 )
 
 authorization_attempts = Table(
@@ -442,11 +445,15 @@ authorization_attempts = Table(
     optional(
         "user_key",
         UserKeyText,
-        "Who was asked; nobody in particular for a sign-in",
+        "The user who was asked; NULL for a sign-in",
         ForeignKey("users.user_key"),
     ),
     required("state_digest", Text, "Fingerprint of the one-shot state"),
-    optional("browser_digest", Text, "Fingerprint of what marks the browser that a sign-in was begun in"),
+    optional(
+        "browser_digest",
+        Text,
+        "Fingerprint of the value that marks the browser in which a sign-in was started",
+    ),
     optional("verifier", Text, "PKCE code verifier, sealed; erased when the attempt ends"),
     optional("code", Text, "Authorization code, sealed; erased when the attempt ends"),
     required("scopes", ScopeSetText, "What this opening asked for, as JSON"),
@@ -456,7 +463,7 @@ authorization_attempts = Table(
     time("expires_at", "Until when the browser may come back"),
     maybe_time("consumed_at", "When the browser came back"),
     optional("worker", Text, "The replica that exchanges the code"),
-    maybe_time("lease_until", "Until when that replica has it to itself"),
+    maybe_time("lease_until", "When that replica's lease ends"),
     optional("outcome", Text, "How it ended, in one word or code"),
     maybe_time("rejected_at", "When its state first came back after it was used or had expired"),
     proof("seal", "that this is what was begun; erased when the attempt ends"),
@@ -494,7 +501,7 @@ authorization_attempts = Table(
     comment="Openings of a link: each has a one-shot state",
 )
 
-LIVE_DEVICE = "status IN ('minting', 'polling')"
+LIVE_DEVICE = "status IN ('requesting', 'polling')"
 
 device_authorizations = Table(
     "device_authorizations",
@@ -512,13 +519,13 @@ device_authorizations = Table(
     optional("device_code", Text, "What the platform is polled with, sealed; erased when it ends"),
     optional("user_code", Text, "What the platform's page shows or asks for, sealed; erased when it ends"),
     optional("link", Text, "The platform's page, sealed; erased when it ends"),
-    required("interval_seconds", Integer, "Between two polls, as the platform wants it"),
-    required("failures", Integer, "Of the platform to answer, one after another"),
-    time("runs_after", "Not tried before; for one being tried, when its lease ends"),
+    required("interval_seconds", Integer, "Seconds between two polls, as the platform asks for"),
+    required("failures", Integer, "Consecutive failures of the platform to answer"),
+    time("runs_after", "Not tried before this time; for one being tried, when its lease ends"),
     optional("worker", Text, "The replica that last tried"),
-    required("claim", Integer, "Counts the claims: a worker that comes late compares it and loses"),
+    required("claim", Integer, "Counts the claims: a worker with an older number has lost it"),
     time("created_at", "When the button was pressed"),
-    maybe_time("expires_at", "When the platform forgets the code"),
+    maybe_time("expires_at", "When the code expires at the platform"),
     maybe_time("settled_at", "When it ended"),
     optional("outcome", Text, "How it ended, in one word"),
     app_of_user(),
@@ -545,9 +552,11 @@ CAN_REFRESH = "status = 'active' AND refresh_token IS NOT NULL"
 grants = Table(
     "grants",
     metadata,
-    user_key("Whose", primary_key=True),
+    user_key("The user who granted it", primary_key=True),
     required("status", Text, "active or ended"),
-    required("generation", Integer, "Counts the changes of the tokens: a late refresh compares it and loses"),
+    required(
+        "generation", Integer, "Counts the changes of the tokens: a refresh with an older number is discarded"
+    ),
     optional("access_token", Text, "User access token, sealed; erased when the grant ends"),
     maybe_time("access_expires_at", "When the access token expires"),
     optional("refresh_token", Text, "Refresh token, sealed; erased when the grant ends"),
@@ -561,14 +570,14 @@ grants = Table(
         server_default=text("false"),
     ),
     time("authorized_at", "When the person last consented"),
-    time("issued_at", "When these tokens came, by consent or refresh"),
+    time("issued_at", "When these tokens were issued, by a consent or a refresh"),
     maybe_time("refreshed_at", "When the tokens were last refreshed"),
     maybe_time("last_used_at", "When a call last used them, to the minute"),
     optional("refresh_worker", Text, "The replica that is refreshing"),
-    maybe_time("refresh_lease_until", "Until when that replica has the refresh token to itself"),
-    maybe_time("refresh_started_at", "When a refresh was begun whose outcome is not known"),
+    maybe_time("refresh_lease_until", "When that replica's lease of the refresh token ends"),
+    maybe_time("refresh_started_at", "When a refresh was started whose outcome is not known"),
     required("refresh_failures", Integer, "Failed refreshes since the last that succeeded"),
-    maybe_time("refresh_after", "No refresh before, after a failure"),
+    maybe_time("refresh_after", "After a failure: no refresh before this time"),
     maybe_time("ended_at", "When it ended"),
     optional("end_reason", Text, "Why it ended, in one word or code"),
     required("oauth", Text, "Generation of the token endpoint that issued the tokens"),
@@ -633,11 +642,11 @@ revocations = Table(
     "revocations",
     metadata,
     required("id", Text, "Sorts by time", primary_key=True),
-    user_key("Whose grant it was"),
+    user_key("The user whose grant it was"),
     optional("token", Text, "The token to revoke, sealed; erased when that is settled"),
     required("status", Text, "Where it stands"),
     required("attempts", Integer, "How often the platform was asked"),
-    time("runs_after", "Not tried before; for one being tried, when its lease ends"),
+    time("runs_after", "Not tried before this time; for one being tried, when its lease ends"),
     optional("worker", Text, "The replica that last tried"),
     time("created_at", "When the grant was ended here"),
     maybe_time("settled_at", "When the platform had revoked it, or it was given up"),
@@ -664,24 +673,70 @@ scope_waits = Table(
     required("status", Text, "waiting or enabled"),
     time("created_at", "When they were first missing"),
     maybe_time("settled_at", "When they were enabled"),
-    required(
-        "cards_wanted",
-        Integer,
-        "Counts the changes that the administrators' cards should show",
-        server_default="1",
-    ),
-    required("cards_shown", Integer, "The change that they do show", server_default="1"),
-    required("cards_claim", Integer, "Counts the claims to show them", server_default="0"),
-    maybe_time("cards_due_at", "When they are to be shown (again)"),
+    required("cards_wanted", Integer, MOVED, server_default="1"),
+    required("cards_shown", Integer, MOVED, server_default="1"),
+    required("cards_claim", Integer, MOVED, server_default="0"),
+    moved("cards_due_at", UtcDateTime),
     app_of_parts(),
-    optional("cards_worker", Text, "The replica that last showed the cards"),
+    moved("cards_worker", Text),
     one_of("status", ScopeWaitStatus),
-    partial("ix_scope_waits_cards_due", "app", "cards_due_at", where="cards_shown < cards_wanted"),
     CheckConstraint("(status = 'enabled') = (settled_at IS NOT NULL)", name="enabled_has_time"),
     partial(
         "ix_scope_waits_one_waiting", "platform", "app_id", "scopes", where="status = 'waiting'", unique=True
     ),
-    comment="Scopes that somebody waits for an administrator to enable",
+    comment="Scopes that calls need and that an administrator has to enable",
+)
+
+cards = Table(
+    "cards",
+    metadata,
+    required(
+        "id", Text, "The id of what it shows: an authorization request or a scope wait", primary_key=True
+    ),
+    optional(
+        "request_id",
+        Text,
+        "The authorization request that it shows to its user, in one message",
+        ForeignKey("authorization_requests.id", ondelete="CASCADE"),
+    ),
+    optional(
+        "scope_wait_id",
+        Text,
+        "The scope wait that it shows to administrators, each of whom has a message in outgoing_messages",
+        ForeignKey("scope_waits.id", ondelete="CASCADE"),
+    ),
+    required("app", Text, APP),
+    required("wanted", Integer, "Counts the changes that the card should show"),
+    required("shown", Integer, "The last of these changes that the card shows"),
+    time("due_at", "When it is to be drawn (again)"),
+    required("attempts", Integer, "Failed attempts to show the latest change", server_default="0"),
+    optional("worker", Text, "The replica that is drawing it"),
+    maybe_time("lease_until", "When that replica's lease ends"),
+    required(
+        "claim", Integer, "Counts the claims: a worker with an older number has lost it", server_default="0"
+    ),
+    optional("message_id", Text, "The message that shows it to its user"),
+    required(
+        "ephemeral",
+        Boolean,
+        "Whether that message is visible to its reader alone, and cannot be changed",
+        server_default=text("false"),
+    ),
+    proof("seal", "that this message shows the card"),
+    required("moves", Integer, "How often it was sent again as a new message", server_default="0"),
+    maybe_time("sent_at", "When it was first shown"),
+    CheckConstraint(
+        "(request_id IS NULL) <> (scope_wait_id IS NULL) AND id = coalesce(request_id, scope_wait_id)",
+        name="shows_one",
+    ),
+    CheckConstraint("shown <= wanted", name="shown_is_wanted"),
+    CheckConstraint("(worker IS NULL) = (lease_until IS NULL)", name="lease_has_worker"),
+    CheckConstraint("seal IS NULL OR message_id IS NOT NULL", name="seal_of_message"),
+    CheckConstraint("seal LIKE 'v1.%'", name="sealed"),
+    partial("ix_cards_due", "app", "due_at", where="shown < wanted"),
+    partial("ix_cards_request_id", "request_id", where="request_id IS NOT NULL", unique=True),
+    partial("ix_cards_scope_wait_id", "scope_wait_id", where="scope_wait_id IS NOT NULL", unique=True),
+    comment="Cards of authorization requests and of scope waits: what they should show, and what they do",
 )
 
 replicas = Table(
@@ -698,7 +753,7 @@ replicas = Table(
     optional(
         "presence_lock",
         BigInteger,
-        "Advisory lock that it holds for as long as it lives; none: only its leases tell",
+        "Advisory lock that it holds while it runs; NULL: only its leases show that it runs",
     ),
     comment="Processes that serve this database",
 )
@@ -722,14 +777,14 @@ audit_log = Table(
     app_of_writer(),
     Index("ix_audit_log_at", "app", "at"),
     Index("ix_audit_log_user_key", "user_key", "id"),
-    comment="What happened to whom. Rows cannot be changed, nor deleted for 90 days",
+    comment="What happened to which user. Rows cannot be changed, and not be deleted for 90 days",
 )
 
 key_check = Table(
     "key_check",
     metadata,
     required("id", Integer, "Always 1", primary_key=True, autoincrement=False),
-    required("sealed", Text, "A known text, sealed: it tells at once when the keys are wrong"),
+    required("sealed", Text, "A known text, sealed: it shows at once whether the keys are wrong"),
     CheckConstraint("id = 1", name="one_row"),
     CheckConstraint("sealed LIKE 'v1.%'", name="sealed"),
     comment="Tells whether the encryption keys fit this database",

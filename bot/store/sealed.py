@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -40,6 +40,8 @@ class SealedColumn:
 
     Such a seal still opens, until the row is sealed again. This release writes none, and nobody can without the keys.
     """
+    former_name: str | None = None
+    """The table and column, joined by a colon, to whose name it is bound because it was moved from there."""
 
     @property
     def table(self) -> Table:
@@ -53,7 +55,8 @@ class SealedColumn:
 
     def row(self, values: Values) -> str:
         """Return the name of the sealed value, also for logs: table, column and key, joined by colons."""
-        return ":".join([self.table.name, self.column.name, *(str(values[each.name]) for each in self.key)])
+        name = self.former_name or f"{self.table.name}:{self.column.name}"
+        return ":".join([name, *(str(values[each.name]) for each in self.key)])
 
     def _own(self, values: Values) -> list[Plain]:
         return _plain_values(self.deciding, values)
@@ -149,7 +152,11 @@ TICKET = _secret(
     "user_key ticket_digest scopes reasons",
     former="user_key ticket_digest",
 )
-CARD = _proof(schema.authorization_requests, "card_seal", "id", "card_message_id card_ephemeral")
+CARD = replace(
+    _proof(schema.cards, "seal", "id", "message_id ephemeral"),
+    # Where it was before: the seals moved with the other columns of a card, and are still bound to this name.
+    former_name="authorization_requests:card_seal",
+)
 ATTEMPT = _proof(
     schema.authorization_attempts,
     "seal",

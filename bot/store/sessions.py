@@ -11,7 +11,7 @@ from bot.core.people import SESSION_IDLE_TIMEOUT, SESSION_LIFETIME, Session, Use
 from bot.store import audit, queue, sealed
 from bot.store.queue import pruning
 from bot.store.schema import sessions
-from bot.store.statements import app_of, bind, of_app
+from bot.store.statements import apps_of, bind, of_own_apps
 from bot.store.transaction import keyring_of
 
 BEGIN = insert(sessions).inline()
@@ -33,7 +33,7 @@ def begin(connection: Connection, digest: str, user: UserKey, now: datetime) -> 
 _this = sessions.c.digest == bind("session", sessions.c.digest)
 FIND = select(sessions).where(
     _this,
-    of_app(sessions),
+    of_own_apps(sessions),
     sessions.c.expires_at > bind("now", sessions.c.expires_at),
     sessions.c.seen_at > bind("idle_since", sessions.c.seen_at),
 )
@@ -45,7 +45,7 @@ def find(connection: Connection, digest: str, now: datetime) -> Session | None:
     The caller must not sign a user in unless the session is genuine. The seal does not cover when it was last used.
     """
     values = {
-        "own_app": app_of(connection),
+        "own_apps": apps_of(connection),
         "session": digest,
         "now": now,
         "idle_since": now - SESSION_IDLE_TIMEOUT,
@@ -67,20 +67,20 @@ def touch(connection: Connection, digest: str, now: datetime) -> None:
     connection.execute(TOUCH, {"session": digest, "now": now})
 
 
-END = delete(sessions).where(_this, of_app(sessions)).returning(sessions.c.user_key)
+END = delete(sessions).where(_this, of_own_apps(sessions)).returning(sessions.c.user_key)
 
 
 def end(connection: Connection, digest: str) -> UserKey | None:
     """End a session; return its user, or None if there was no such session."""
     found: UserKey | None = connection.execute(
-        END, {"own_app": app_of(connection), "session": digest}
+        END, {"own_apps": apps_of(connection), "session": digest}
     ).scalar()
     return found
 
 
 def reject(connection: Connection, digest: str, now: datetime) -> None:
     """Delete a session that is not genuine."""
-    if connection.execute(END, {"own_app": app_of(connection), "session": digest}).first() is not None:
+    if connection.execute(END, {"own_apps": apps_of(connection), "session": digest}).first() is not None:
         audit.reject(connection, "session", digest, now)
 
 

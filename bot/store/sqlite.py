@@ -16,7 +16,7 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -28,7 +28,7 @@ from bot.store.database_url import parse_url
 from bot.store.key_sharing import with_known_keys
 from bot.store.keyring import Keyring
 from bot.store.presence_lock import SUFFIX, PresenceFile
-from bot.store.statements import APP
+from bot.store.statements import APPS
 from bot.store.transaction import KEYRING, Database, T, Work, run_in_transaction
 
 VIEW_THREADS = 2
@@ -42,14 +42,14 @@ BUSY_MILLISECONDS = 10_000
 """Milliseconds to wait for a lock on the file that another process holds."""
 
 
-def make_engine(url: str, *, keyring: Keyring | None = None, app: str = "") -> Engine:
+def make_engine(url: str, *, keyring: Keyring | None = None, apps: Sequence[str] = ()) -> Engine:
     """Return an engine whose connections leave BEGIN and COMMIT to the caller."""
     parsed = parse_url(url).set(drivername="sqlite")
     engine = create_engine(
         parsed,
         isolation_level="AUTOCOMMIT",
         connect_args={"check_same_thread": False},
-        execution_options={KEYRING: keyring, APP: app},
+        execution_options={KEYRING: keyring, APPS: tuple(apps)},
         pool_size=VIEW_THREADS + 2,
         query_cache_size=1000,
         hide_parameters=True,  # they contain text that users wrote, which must not reach the logs
@@ -80,9 +80,9 @@ _Completions = list[Callable[[], None]]
 class SqliteDatabase(Database):
     dialect = "sqlite"
 
-    def __init__(self, url: str, keyring: Keyring, app: str = "") -> None:
-        super().__init__(url, keyring, app)
-        self._engine = make_engine(url, keyring=keyring, app=app)
+    def __init__(self, url: str, keyring: Keyring, apps: Sequence[str] = ()) -> None:
+        super().__init__(url, keyring, apps)
+        self._engine = make_engine(url, keyring=keyring, apps=self.apps)
         self._path = parse_url(url).database or ""
         self._opened: tuple[int, int] | None = None
         self._presence: PresenceFile | None = None

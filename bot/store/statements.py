@@ -20,6 +20,7 @@ from sqlalchemy import (
     Connection,
     FromClause,
     Integer,
+    Row,
     Text,
     bindparam,
     cast,
@@ -41,21 +42,39 @@ def bind(name: str, column: Column[Any], *, expanding: bool = False) -> BindPara
     return bindparam(name, type_=column.type, expanding=expanding)
 
 
-APP = "bot_app"
-"""The execution option of a connection that contains the app."""
+APPS = "bot_apps"
+"""The execution option of a connection that contains the apps of the process."""
 
 
-def app_of(connection: Connection) -> str:
-    """Return the app whose rows this connection may claim, expire and delete. Raises RuntimeError if there is none."""
-    app: str = connection.get_execution_options().get(APP, "")
-    if not app:
+def apps_of(connection: Connection) -> tuple[str, ...]:
+    """Return the apps whose rows this connection may find, claim, expire and delete. Raises RuntimeError if none."""
+    apps: tuple[str, ...] = connection.get_execution_options().get(APPS, ())
+    if not apps:
         raise RuntimeError("This database was opened without an app.")
-    return app
+    return apps
 
 
 def of_app(table: FromClause) -> ColumnElement[bool]:
-    """Return the condition that a row belongs to the app. Everything that claims, expires or deletes must have it."""
+    """Return the condition that a row belongs to the app `own_app`. All that claims, expires or deletes must have it.
+
+    It binds a single app even if the process serves several: the indexes of due rows begin with the app, so that rows of
+    several apps would not be in order (see `in_each_app`).
+    """
     return table.c.app == bindparam("own_app", type_=Text)
+
+
+def of_own_apps(table: FromClause) -> ColumnElement[bool]:
+    """Return the condition that a row belongs to any app of the process. For lookups by a secret, which names no app."""
+    return table.c.app.in_(bindparam("own_apps", type_=Text, expanding=True))
+
+
+def in_each_app(connection: Connection, statement: Any, values: Mapping[str, Any]) -> list[Row[Any]]:
+    """Execute a statement with the condition `of_app` for each of the process's apps; return the rows of all."""
+    return [
+        row
+        for app in apps_of(connection)
+        for row in connection.execute(statement, {**values, "own_app": app}).all()
+    ]
 
 
 def of_app_or_unknown(table: FromClause) -> ColumnElement[bool]:

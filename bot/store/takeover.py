@@ -17,7 +17,6 @@ from sqlalchemy import (
     Connection,
     Update,
     bindparam,
-    delete,
     literal_column,
     select,
     update,
@@ -25,10 +24,11 @@ from sqlalchemy import (
 
 from bot.core.requests import DeviceStatus
 from bot.store import attempts, call_rows, cards, device_authorizations, grants, outbox, revocations
+from bot.store import replicas as replica_rows
 from bot.store.queue import LAST_LEASE_END, NOW, Queue
 from bot.store.schema import device_authorizations as devices
 from bot.store.schema import replicas
-from bot.store.statements import app_of, bind, is_live, of_app
+from bot.store.statements import apps_of, bind, in_each_app, is_live, of_app
 from bot.store.transaction import announce
 
 UNLOCKED_HEARTBEAT_LIFETIME = timedelta(seconds=60)
@@ -53,7 +53,6 @@ QUEUES: Mapping[str, Queue] = {
     "attempts": attempts.QUEUE,
     "refreshes": grants.QUEUE,
     "revocations": revocations.QUEUE,
-    "administrators' cards": cards.WAIT_QUEUE,
 }
 
 
@@ -82,9 +81,13 @@ ADVANCE_DEVICE = device_authorizations.QUEUE.extend()
 def _end_leases(
     connection: Connection, statements: Mapping[str, Update], leased_devices: Any, values: dict[str, Any]
 ) -> dict[str, int]:
-    """End leases; return how many rows of each kind were leased."""
-    ended = {name: connection.execute(each, values).rowcount for name, each in statements.items()}
-    rows = connection.execute(leased_devices, values).all()
+    """End leases of all apps of the process; return how many rows of each kind were leased."""
+    each_app = [values | {"own_app": app} for app in apps_of(connection)]
+    ended = {
+        name: sum(connection.execute(statement, each).rowcount for each in each_app)
+        for name, statement in statements.items()
+    }
+    rows = in_each_app(connection, leased_devices, values)
     for row in rows:
         # The platform requires its interval between two polls, even from different replicas.
         pause = timedelta(seconds=row.interval_seconds if row.status == DeviceStatus.POLLING else 0)
@@ -100,7 +103,7 @@ def _end_leases(
 UNLOCKED = select(replicas.c.id).where(
     replicas.c.app == literal_column("''"), replicas.c.heartbeat_at > bind("since", replicas.c.heartbeat_at)
 )
-FORGET_OWN = delete(replicas).where(of_app(replicas))
+ALL = select(replicas.c.id, replicas.c.heartbeat_at, replicas.c.app)
 
 
 def from_everyone(connection: Connection, now: datetime, lease: timedelta) -> dict[str, int] | None:
@@ -110,8 +113,9 @@ def from_everyone(connection: Connection, now: datetime, lease: timedelta) -> di
     """
     if connection.execute(UNLOCKED, {"since": now - UNLOCKED_HEARTBEAT_LIFETIME}).first() is not None:
         return None
-    values = {"own_app": app_of(connection), "now": now, "last_lease_end": now + lease}
-    connection.execute(FORGET_OWN, values)
+    for row in replica_rows.that_serve_own_apps(connection, ALL, {}):
+        replica_rows.forget(connection, row)
+    values = {"now": now, "last_lease_end": now + lease}
     return _end_leases(connection, FROM_ANYONE, DEVICES_OF_ANYONE, values)
 
 
@@ -123,21 +127,15 @@ _IS_HELD = (
     "AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) "
     "AND (classid::bigint << 32) | objid::bigint = replicas.presence_lock)"
 )
-SILENT = select(replicas.c.id, replicas.c.heartbeat_at).where(
-    of_app(replicas),
+SILENT = ALL.where(
     replicas.c.id != bind("self", replicas.c.id),
     replicas.c.presence_lock.is_not(None),
     literal_column(f"NOT {_IS_HELD}", Boolean),
 )
 """PostgreSQL only."""
-IS_GONE = (
-    delete(replicas)
-    .where(
-        of_app(replicas),
-        replicas.c.id == bindparam("gone", type_=replicas.c.id.type),
-        replicas.c.heartbeat_at == bind("seen", replicas.c.heartbeat_at),
-    )
-    .returning(replicas.c.id)
+SEEN = ALL.where(
+    replicas.c.id == bindparam("gone", type_=replicas.c.id.type),
+    replicas.c.heartbeat_at == bind("seen", replicas.c.heartbeat_at),
 )
 TOUCH = (
     update(replicas)
@@ -158,9 +156,9 @@ def touch(connection: Connection, replica: str, presence_lock: int | None, now: 
 
 
 def without_lock(connection: Connection, replica: str) -> dict[str, datetime]:
-    """Return the other replicas of the app that no longer hold their lock, with their last heartbeats."""
-    values = {"own_app": app_of(connection), "self": replica}
-    return {row.id: row.heartbeat_at for row in connection.execute(SILENT, values)}
+    """Return the other replicas of these apps that no longer hold their lock, with their last heartbeats."""
+    found = replica_rows.that_serve_own_apps(connection, SILENT, {"self": replica})
+    return {row.id: row.heartbeat_at for row in found}
 
 
 def from_replica(
@@ -170,13 +168,8 @@ def from_replica(
 
     Returns None, and ends none, if its heartbeat is no longer the one that was `seen`, or another replica has taken over.
     """
-    values = {
-        "own_app": app_of(connection),
-        "gone": gone,
-        "seen": seen,
-        "now": now,
-        "last_lease_end": now + lease,
-    }
-    if connection.execute(IS_GONE, values).first() is None:
+    found = replica_rows.that_serve_own_apps(connection, SEEN, {"gone": gone, "seen": seen})
+    if not found or not replica_rows.forget(connection, found[0]):
         return None
+    values = {"gone": gone, "now": now, "last_lease_end": now + lease}
     return _end_leases(connection, FROM_GONE_REPLICA, DEVICES_OF_GONE_REPLICA, values)

@@ -54,11 +54,11 @@ class Database(ABC):
 
     dialect: Dialect
 
-    def __init__(self, url: str, keyring: Keyring, app: str = "") -> None:
+    def __init__(self, url: str, keyring: Keyring, apps: Sequence[str] = ()) -> None:
         self.url = url
         self.keyring = keyring
-        self.app = app
-        """Platform and app id, joined by a colon: the app whose rows may be claimed, expired and deleted. Empty: none."""
+        self.apps = tuple(apps)
+        """The apps whose rows may be claimed, expired and deleted, each as platform and app id joined by a colon."""
         self.key_ids = keyring.key_ids
         """Fingerprints of the encryption keys, beginning with the one that seals."""
         self._wakes: list[Callable[[], None]] = []

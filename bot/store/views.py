@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -63,15 +63,15 @@ def _plain(value: Any) -> Any:
 
 
 def counts(
-    connection: Connection, now: datetime, app: str | None = None
+    connection: Connection, now: datetime, apps: Collection[str] | None = None
 ) -> dict[str, tuple[str, dict[str, int]]]:
-    """Return for each gauge its help text, and the numbers of unsettled rows by status, of one app or of all."""
+    """Return for each gauge its help text, and the numbers of unsettled rows by status, of some apps or of all."""
 
     def by_status(table: Any, condition: Any) -> dict[str, int]:
-        return _by_status(connection, table, condition & _of(table, app))
+        return _by_status(connection, table, condition & _of(table, apps))
 
     return {
-        "calls": ("Calls that are not settled", _live_calls(connection, app)),
+        "calls": ("Calls that are not settled", _live_calls(connection, apps)),
         "authorization_requests": (
             "Authorization requests that are not settled",
             by_status(asked, LIVE_REQUEST),
@@ -87,25 +87,29 @@ def counts(
         ),
         "replicas": (
             "Replicas that serve this database",
-            {"live": len(_replicas(connection, now, app))},
+            {"live": len(_replicas(connection, now, apps))},
         ),
     }
 
 
-def _of(table: Any, app: str | None) -> ColumnElement[bool]:
-    return true() if app is None else table.c.app == app
+def _of(table: Any, apps: Collection[str] | None) -> ColumnElement[bool]:
+    return true() if apps is None else table.c.app.in_(apps)
 
 
-def _replicas(connection: Connection, now: datetime, app: str | None = None) -> list[Row]:
+def _replicas(connection: Connection, now: datetime, apps: Collection[str] | None = None) -> list[Row]:
     """Return the running replicas with their apps."""
     live = [each.id for each in replica_rows.live(connection, now - HEARTBEAT_LIFETIME)]
     served = schema.replicas.c
     query = (
         select(served.id, served.app, served.host, served.started_at, served.heartbeat_at)
-        .where(served.id.in_(live), _of(schema.replicas, app))
+        .where(served.id.in_(live))
         .order_by(served.started_at)
     )
-    return _rows(connection, query)
+    return [
+        row
+        for row in _rows(connection, query)
+        if apps is None or not replica_rows.apps_in(row["app"]).isdisjoint(apps)
+    ]
 
 
 def apps(connection: Connection) -> list[str]:
@@ -130,12 +134,12 @@ LIVE_REQUEST = is_live(asked, RequestStatus)
 UNSENT = is_live(outgoing_messages, MessageStatus)
 
 
-def _live_calls(connection: Connection, app: str | None) -> dict[str, int]:
+def _live_calls(connection: Connection, apps: Collection[str] | None) -> dict[str, int]:
     """Count the live calls by status. One query for each, because there is an index for each, but none for all."""
     count = select(func.count()).select_from(deferred_calls)
     found = {
         status.value: connection.execute(
-            count.where(status_is(deferred_calls, status), _of(deferred_calls, app))
+            count.where(status_is(deferred_calls, status), _of(deferred_calls, apps))
         ).scalar_one()
         for status in live(CallStatus)
     }
@@ -234,16 +238,17 @@ REQUEST_COLUMNS = (
     asked.c.expires_at,
     asked.c.settled_at,
     asked.c.failure,
-    asked.c.card_wanted,
-    asked.c.card_shown,
-    asked.c.card_attempts,
-    asked.c.card_sent_at,
+    schema.cards.c.wanted.label("card_wanted"),
+    schema.cards.c.shown.label("card_shown"),
+    schema.cards.c.attempts.label("card_attempts"),
+    schema.cards.c.sent_at.label("card_sent_at"),
 )
+REQUESTS = select(*REQUEST_COLUMNS).outerjoin(schema.cards, schema.cards.c.id == asked.c.id)
 
 
 def requests(connection: Connection, user: UserKey | None = None, *, limit: int = 100) -> list[Row]:
     """Return requests, newest first: all, or those of one user."""
-    query = select(*REQUEST_COLUMNS, asked.c.app).order_by(asked.c.id.desc()).limit(limit)
+    query = REQUESTS.add_columns(asked.c.app).order_by(asked.c.id.desc()).limit(limit)
     rows = _rows(connection, query if user is None else query.where(asked.c.user_key == user))
     return _saying_which_app(connection, rows)
 
@@ -341,7 +346,7 @@ def explain(connection: Connection, user: UserKey, now: datetime) -> Row:
     """Return everything about one user: profile, grant, open request, waiting calls and their reasons, audit entries."""
     person = _rows(connection, select(*PERSON_COLUMNS).where(known.c.user_key == user))
     grant = _rows(connection, select(*GRANT_COLUMNS).where(grants.c.user_key == user))
-    open_request = _rows(connection, select(*REQUEST_COLUMNS).where(asked.c.user_key == user, LIVE_REQUEST))
+    open_request = _rows(connection, REQUESTS.where(asked.c.user_key == user, LIVE_REQUEST))
     waiting = (
         select(*CALL_COLUMNS)
         .where(deferred_calls.c.user_key == user, LIVE_CALL)

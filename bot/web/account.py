@@ -75,8 +75,10 @@ async def account(request: web.Request) -> web.Response:
 
 
 async def show_account(request: web.Request, visitor: Visitor, done: str | None) -> web.Response:
+    bot = request.app[BOT]
+    platform = bot.platform_of(visitor.user)
     found = await permissions.permissions_of(
-        request.app[BOT],
+        bot,
         visitor.user,
         waiting_page=page_number(request, WAITING_PARAMETER),
         held_page=page_number(request, GRANTED_PARAMETER),
@@ -84,8 +86,9 @@ async def show_account(request: web.Request, visitor: Visitor, done: str | None)
     return render(
         request,
         "account.html",
+        platform=platform,
         headers={"Content-Security-Policy": CONTENT_SECURITY_POLICY_WITH_FORMS},
-        account=account_page(found, done, now()),
+        account=account_page(found, done, now(), platform.display_name if len(bot.platforms) > 1 else None),
         token_field=FORM_TOKEN_FIELD,
         form_token=visitor.form_token,
     )
@@ -211,18 +214,24 @@ class AccountPage:
     notes: Words
 
 
-def account_page(found: Permissions, done: str | None, moment: datetime) -> AccountPage:
-    """Decide what the page shows of a user's permissions. Times are in the user's zone, relative to `moment`."""
+def account_page(
+    found: Permissions, done: str | None, moment: datetime, platform: Words | None = None
+) -> AccountPage:
+    """Decide what the page shows of a user's permissions. Times are in the user's zone, relative to `moment`.
+
+    `platform` is the user's, if there are several.
+    """
     zone = zone_or(found.time_zone, found.default_time_zone)
     today = zone.local(moment).date()
 
     def at(time: datetime) -> Words:
         return format_near_moment(time, zone, today)
 
+    signed_in = words.SIGNED_IN_AS.format(name=found.name) if found.name else words.SIGNED_IN
     # Chinese puts no space between sentences.
     space = Words(en=" ", zh="")
     return AccountPage(
-        signed_in_as=words.SIGNED_IN_AS.format(name=found.name) if found.name else words.SIGNED_IN,
+        signed_in_as=signed_in if platform is None else signed_in + Words(" · ", " · ") + platform,
         initial=(found.name or "·")[0].upper(),
         done=DONE_WORDS.get(done) if done else None,
         waiting=waiting_section(found, at) if found.waiting or found.wanted else None,
@@ -279,7 +288,7 @@ def story(held: HeldScope, at: FormatTime) -> tuple[Words, ...]:
         origin = words.SCOPE_INCLUDED
     if recorded.used_at is not None:
         return origin, words.SCOPE_LAST_USED.format(moment=at(recorded.used_at))
-    return (origin, words.SCOPE_NOT_USED) if recorded.asked_by else (origin,)
+    return origin, words.SCOPE_NOT_USED if recorded.asked_by else words.NO_COMMAND_USES_IT
 
 
 def validity(found: Permissions, at: FormatTime, moment: datetime) -> list[Words]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -11,13 +11,8 @@ from bot.core.events import Outage
 from bot.core.platform import Platform
 from bot.flows.bot import Bot
 
-
-@dataclass(frozen=True, slots=True)
-class Ingress:
-    """How events arrive."""
-
-    outage: Callable[[], Outage | None]
-    """Returns why none can arrive at the moment, or None."""
+Ingresses = Mapping[str, Callable[[], Outage | None]]
+"""By the name of a platform: returns why none of its events can arrive at the moment, or None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,20 +36,51 @@ class ClientScript:
 
 
 BOT = web.AppKey("bot", Bot)
-CLIENT_SCRIPT = web.AppKey("client_script", ClientScript)
-INGRESS = web.AppKey("ingress", Ingress)
+INGRESSES: web.AppKey[Ingresses] = web.AppKey("ingresses")
 
 
-def platform_of(request: web.Request) -> Platform:
-    """Return the platform that a path belongs to, else the one whose client opens it, else the first one."""
-    bot, path = request.app[BOT], request.path
-    for platform in bot.platforms.values():
-        paths = [platform.webhook_path, platform.callback_path]
-        if platform.in_client is not None:
-            paths.append(platform.in_client.page_path)
-        if any(path == each or path.startswith(f"{each}/") for each in paths):
+def platform_at(request: web.Request) -> Platform | None:
+    """Return the platform to which a path belongs: its webhooks, its callback, and the page inside its client."""
+    path = request.path
+    for platform in request.app[BOT].platforms.values():
+        if path in platform.webhooks:
             return platform
-    return client_platform(request) or bot.first_platform
+        doors = [platform.callback_path]
+        if platform.in_client is not None:
+            doors.append(platform.in_client.page_path)
+        if any(path == each or path.startswith(f"{each}/") for each in doors):
+            return platform
+    return None
+
+
+PLATFORM_PARAMETER = "with"
+"""The parameter of the query that names the visitor's platform, where there are several."""
+
+
+def platform_of(request: web.Request) -> Platform | None:
+    """Return the platform of a visitor, or None if it is not known.
+
+    The path tells it, else the client that opens the page, else the query; or there is only one.
+    """
+    platforms = list(request.app[BOT].platforms.values())
+    if len(platforms) == 1:
+        return platforms[0]
+    named = request.query.get(PLATFORM_PARAMETER)
+    chosen = next((each for each in platforms if each.name == named), None)
+    return platform_at(request) or client_platform(request) or chosen
+
+
+def with_platform(request: web.Request, path: str, platform: Platform) -> str:
+    """Add the visitor's platform to the path of a page, if there are several."""
+    several = len(request.app[BOT].platforms) > 1
+    return f"{path}?{PLATFORM_PARAMETER}={platform.name}" if several else path
+
+
+def require_platform(request: web.Request) -> Platform:
+    """Like `platform_at`, for the handlers of such a path."""
+    platform = platform_at(request)
+    assert platform is not None
+    return platform
 
 
 def client_platform(request: web.Request) -> Platform | None:

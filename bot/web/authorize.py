@@ -7,14 +7,14 @@ import re
 
 from aiohttp import web
 
-from bot.core.oauth import Malformed, kind_of, parse_callback
+from bot.core.oauth import Malformed, kind_of
 from bot.core.requests import AttemptKind, AuthorizationRequest
 from bot.flows.authorize.callback import complete
 from bot.flows.authorize.grant import CallbackResult
 from bot.flows.authorize.open import LinkUnavailable, find_open_request, open_link
 from bot.flows.bot import Bot
 from bot.web import login
-from bot.web.app_keys import BOT, platform_of
+from bot.web.app_keys import BOT, client_platform, platform_at, platform_of, require_platform, with_platform
 from bot.web.pages import (
     CALLBACK_ERROR,
     CALLBACK_PAGES_BY_OUTCOME,
@@ -24,7 +24,7 @@ from bot.web.pages import (
     show,
     show_outcome,
 )
-from bot.web.request_headers import is_cross_site_without_click, is_in_client, is_preview
+from bot.web.request_headers import is_cross_site_without_click, is_preview
 
 TICKET = re.compile(r"[A-Za-z0-9_-]{43}")
 
@@ -39,18 +39,18 @@ async def open_ticket(request: web.Request) -> web.Response:
     ticket = request.match_info["ticket"]
     found = await find_request(bot, ticket)
     platform = platform_of(request) if isinstance(found, LinkUnavailable) else bot.platform_of(found.user)
-    page = None if found is LinkUnavailable.UNKNOWN else platform.in_client
-    if page is not None and is_in_client(request) and "browser" not in request.query:
+    page = None if found is LinkUnavailable.UNKNOWN or platform is None else platform.in_client
+    if page is not None and platform is client_platform(request) and "browser" not in request.query:
         # The fragment keeps the ticket out of logs on the way and the page's URL equal to the registered one. That page
         # also says why a link is unavailable: it can close itself.
         return web.Response(status=302, headers={"Location": f"{page.page_path}#{ticket}"})
     if isinstance(found, LinkUnavailable):
-        return show(request, UNAVAILABLE_LINK_PAGES[found])
+        return show(request, UNAVAILABLE_LINK_PAGES[found], platform)
     if is_cross_site_without_click(request):
         return show(request, confirmation_page("browser" in request.query))
     target = await open_link(bot, found)
     if isinstance(target, LinkUnavailable):
-        return show(request, UNAVAILABLE_LINK_PAGES[target])
+        return show(request, UNAVAILABLE_LINK_PAGES[target], platform)
     return web.Response(status=302, headers={"Location": target})
 
 
@@ -76,16 +76,16 @@ async def callback(request: web.Request) -> web.Response:
 
 
 async def complete_attempt(request: web.Request) -> web.Response:
-    bot = request.app[BOT]
-    query = request.query
+    bot, platform, query = request.app[BOT], require_platform(request), request.query
     has_duplicates = any(len(query.getall(name)) > 1 for name in set(query))
     is_callback = request.method == "GET" and not request.match_info.get("rest")
-    response = parse_callback(query) if is_callback and not has_duplicates else Malformed()
+    response = platform.parse_callback(query) if is_callback and not has_duplicates else Malformed()
     if isinstance(response, Malformed):
         return reject_malformed(request)
     if kind_of(response.state) is AttemptKind.SIGN_IN:
-        return await login.callback(request, response)
-    return login.redirect(f"{RESULT_PATH}/{(await complete(bot, response)).value}")
+        return await login.callback(request, platform, response)
+    outcome = await complete(bot, platform, response)
+    return login.redirect(with_platform(request, f"{RESULT_PATH}/{outcome.value}", platform))
 
 
 def reject_malformed(request: web.Request) -> web.Response:
@@ -95,7 +95,8 @@ def reject_malformed(request: web.Request) -> web.Response:
 
 def has_code_or_state(request: web.Request) -> bool:
     """Whether the query has what only a callback's should have."""
-    return not request.query.keys().isdisjoint({"code", "state"})
+    names = {"state"}.union(*(each.code_parameters for each in request.app[BOT].platforms.values()))
+    return not request.query.keys().isdisjoint(names)
 
 
 def has_stray_code(request: web.Request) -> bool:
@@ -104,7 +105,7 @@ def has_stray_code(request: web.Request) -> bool:
     The callback and the in-client page do so by themselves.
     """
     is_page = request.method in {"GET", "HEAD"} and request.match_info.http_exception is None
-    return is_page and not request.path.startswith("/oauth/") and has_code_or_state(request)
+    return is_page and platform_at(request) is None and has_code_or_state(request)
 
 
 async def result(request: web.Request) -> web.Response:

@@ -10,9 +10,10 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from bot.core.events import Outage
-from bot.flows.bot import Bot, now
+from bot.core.platform import Platform
+from bot.flows.bot import now
 from bot.store import views
-from bot.web.app_keys import BOT, INGRESS
+from bot.web.app_keys import BOT, INGRESSES
 
 PROBE_TIMEOUT = 2.0
 """Seconds."""
@@ -29,17 +30,23 @@ async def ready(request: web.Request) -> web.Response:
     The body reports a platform that cannot be reached, which does not change the status.
     The check writes nothing: the heartbeat shows that the database accepts writes.
     """
-    outage = request.app[INGRESS].outage()
-    checks = {"database": await is_database_up(request), "events": outage is None}
+    bot, several = request.app[BOT], len(request.app[BOT].platforms) > 1
+    checks = {"database": await is_database_up(request)}
+    fields: dict[str, str] = {}
+    for platform in bot.platforms.values():
+        events, calls = (f"{platform.name}_events", platform.name) if several else ("events", "platform")
+        outage = events_outage(request, platform)
+        checks[events] = outage is None
+        fields |= outage_fields(events, outage) | outage_fields(calls, platform.outage)
     status = 200 if all(checks.values()) else 503
-    fields = {name: "up" if up else "down" for name, up in checks.items()}
-    fields |= outage_fields("events", outage) | outage_fields("platform", first_outage(request.app[BOT]))
+    fields = {name: "up" if up else "down" for name, up in checks.items()} | fields
     return web.json_response({"status": "ready" if status == 200 else "not ready", **fields}, status=status)
 
 
-def first_outage(bot: Bot) -> Outage | None:
-    """Return the outage of the first platform that has one."""
-    return next((each.outage for each in bot.platforms.values() if each.outage is not None), None)
+def events_outage(request: web.Request, platform: Platform) -> Outage | None:
+    """Return why no events of a platform can arrive at the moment. Those that it posts always can."""
+    ingress = request.app[INGRESSES].get(platform.name)
+    return ingress() if ingress is not None else None
 
 
 def outage_fields(what: str, outage: Outage | None) -> dict[str, str]:
@@ -63,12 +70,21 @@ async def is_database_up(request: web.Request) -> bool:
 async def metrics(request: web.Request) -> web.Response:
     """`GET /metrics`: Prometheus text. The counts are of the whole app, the same on every replica."""
     bot = request.app[BOT]
-    counts = await bot.database.view(lambda c: views.counts(c, now(), bot.database.app))
+    counts = await bot.database.view(lambda c: views.counts(c, now(), bot.database.apps))
     registry = CollectorRegistry()
     for name, (description, values) in counts.items():
         gauge = Gauge(f"bot_{name}", description, ["status"], registry=registry)
         for status, count in values.items():
             gauge.labels(status).set(count)
-    up = Gauge("bot_events_up", "Whether events can come in here", registry=registry)
-    up.set(request.app[INGRESS].outage() is None)
+    each = Gauge(
+        "bot_platform_events_up",
+        "Whether a platform's events can come in here",
+        ["platform"],
+        registry=registry,
+    )
+    are_up = {platform.name: events_outage(request, platform) is None for platform in bot.platforms.values()}
+    for name, is_up in are_up.items():
+        each.labels(name).set(is_up)
+    up = Gauge("bot_events_up", "Whether events can come in here, of every platform", registry=registry)
+    up.set(all(are_up.values()))
     return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})

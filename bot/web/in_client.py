@@ -1,9 +1,9 @@
 """Authorizing and signing in inside the client: a page on a static path, and the posts that its script makes.
 
-The platform requires the URL of the calling page on the app's redirect list, so the page's subject travels in the
-fragment: a ticket, or `sign-in`. The script asks for an attempt, calls `tt.requestAccess` with its scopes and state,
-and posts the code; from there on it is handled like a callback. A client without `requestAccess` can still sign in,
-with `tt.requestAuthCode`; for scopes, or when the SDK does not load, the script continues on the platform's page.
+A platform may require the URL of the calling page on the app's redirect list, so the page's subject travels in the
+fragment: a ticket, or `sign-in`. The platform's script asks for an attempt, has the client authorize it, and posts the
+code; from there on it is handled like a callback. Where the client cannot do it, the script continues on the platform's
+page in the browser.
 
 The SDK is a foreign script that runs on this bot's origin, so the page is kept apart from sessions: its policy allows
 that one script and the posts below, and nothing else; a window that it opens on another page of the bot is severed
@@ -15,9 +15,9 @@ from __future__ import annotations
 from aiohttp import web
 
 from bot.core.api import Json
-from bot.core.oauth import Approved, Denied, Malformed, kind_of, parse_callback
+from bot.core.oauth import Approved, Denied, Malformed, kind_of
+from bot.core.platform import InClientPage
 from bot.core.requests import AttemptKind
-from bot.core.scopes import join_scopes
 from bot.core.strict_json import decode
 from bot.flows.account import sign_in
 from bot.flows.account.sign_in import SignInFailure
@@ -25,7 +25,7 @@ from bot.flows.authorize.callback import complete as complete_attempt
 from bot.flows.authorize.grant import CallbackResult
 from bot.flows.authorize.open import LinkUnavailable, open_in_client
 from bot.web import login
-from bot.web.app_keys import BOT, CLIENT_SCRIPT, platform_of
+from bot.web.app_keys import BOT, ClientScript, require_platform
 from bot.web.authorize import find_request, has_code_or_state, reject_malformed
 from bot.web.pages import (
     CALLBACK_PAGES,
@@ -35,7 +35,7 @@ from bot.web.pages import (
     Page,
     show,
 )
-from bot.web.rendering import render
+from bot.web.rendering import client_page, render
 from bot.web.request_headers import is_cross_site_without_click, is_in_client, language_of
 from bot.web.security import CONTENT_SECURITY_POLICY, read_body
 
@@ -51,56 +51,63 @@ async def page(request: web.Request) -> web.Response:
     if is_cross_site_without_click(request) and not is_in_client(request):
         # The page's script would open the link.
         return show(request, LINK_PREVIEW_PAGE)
-    sdk = request.app[CLIENT_SCRIPT]
+    platform, script = require_platform(request), ClientScript.parse(page_of(request).client_script)
     # With the slash at its end, the source stands for the paths below it, none of which redirects.
     posts = f"{request.app[BOT].public_url}{request.path}/"
     headers = {
-        "Content-Security-Policy": f"{CONTENT_SECURITY_POLICY}; script-src 'self' {sdk.csp_source}; "
+        "Content-Security-Policy": f"{CONTENT_SECURITY_POLICY}; script-src 'self' {script.csp_source}; "
         f"connect-src {posts}; worker-src 'none'",
         # Differs from the `same-origin` of all other pages, so that the browser severs a window that opens one.
         "Cross-Origin-Opener-Policy": "unsafe-none",
     }
-    return render(request, "in_client.html", headers=headers, sdk=sdk)
+    return render(request, client_page(platform), headers=headers, client_script=script)
+
+
+def page_of(request: web.Request) -> InClientPage:
+    page = require_platform(request).in_client
+    assert page is not None
+    return page
 
 
 async def start_attempt(request: web.Request) -> web.Response:
-    """Start an attempt for a ticket: `{appID, scopeList, state}`, or the page that says why not."""
+    """Start an attempt for a ticket: what the script needs for it, or the page that says why not."""
     fields = await read_fields(request)
     bot = request.app[BOT]
     found = await find_request(bot, fields.get("ticket", ""))
+    if not isinstance(found, LinkUnavailable) and bot.platform_of(found.user) is not require_platform(
+        request
+    ):
+        found = LinkUnavailable.UNKNOWN
     started = found if isinstance(found, LinkUnavailable) else await open_in_client(bot, found)
     if isinstance(started, LinkUnavailable):
         return page_as_json(request, UNAVAILABLE_LINK_PAGES[started])
-    scopes = join_scopes(started.scopes).split()
-    return web.json_response(
-        {"appID": platform_of(request).app_id, "scopeList": scopes, "state": started.state.reveal()}
-    )
+    return web.json_response(page_of(request).script_settings(started.scopes, started.state))
 
 
 async def start_sign_in(request: web.Request) -> web.Response:
-    """Start a sign-in: the same fields without scopes, and the cookie of the attempt."""
+    """Start a sign-in: the same without scopes, and the cookie of the attempt."""
     await read_fields(request)
     bot = request.app[BOT]
-    started = sign_in.start_in_client(bot, platform_of(request))
-    response = web.json_response(
-        {"appID": platform_of(request).app_id, "scopeList": [], "state": started.state.reveal()}
-    )
+    started = sign_in.start_in_client(bot, require_platform(request))
+    response = web.json_response(page_of(request).script_settings(frozenset(), started.state))
     login.set_attempt_cookie(response, bot, started)
     return response
 
 
 async def complete(request: web.Request) -> web.Response:
     """Take `{state, code}` or `{state, error}`; return the page that says how it ended, or where to go."""
-    authorization = parse_callback(await read_fields(request))
+    platform = require_platform(request)
+    authorization = platform.parse_callback(await read_fields(request))
     if isinstance(authorization, Malformed):
         return page_as_json(request, CALLBACK_PAGES[CallbackResult.MALFORMED])
     if kind_of(authorization.state) is AttemptKind.SIGN_IN:
         return await complete_sign_in(request, authorization)
-    return page_as_json(request, CALLBACK_PAGES[await complete_attempt(request.app[BOT], authorization)])
+    result = await complete_attempt(request.app[BOT], platform, authorization)
+    return page_as_json(request, CALLBACK_PAGES[result])
 
 
 async def complete_sign_in(request: web.Request, authorization: Approved | Denied) -> web.Response:
-    result = await login.complete(request, authorization)
+    result = await login.complete(request, require_platform(request), authorization)
     if isinstance(result, SignInFailure):
         return page_as_json(request, SIGN_IN_PAGES[result])
     response = web.json_response({"location": f"{login.ACCOUNT_PATH}?{login.SIGNED_IN}"})

@@ -5,11 +5,18 @@ from __future__ import annotations
 from aiohttp import web
 
 from bot.core.oauth import Approved, Denied
+from bot.core.platform import Platform
 from bot.flows.account import sign_in
 from bot.flows.account.sign_in import SignedIn, SignInFailure, StartedSignIn
 from bot.flows.bot import Bot
-from bot.web.app_keys import BOT, client_platform, platform_of
-from bot.web.pages import LINK_PREVIEW_PAGE, SIGN_IN_PAGES_BY_OUTCOME, show, show_outcome
+from bot.web.app_keys import BOT, client_platform, platform_of, with_platform
+from bot.web.pages import (
+    LINK_PREVIEW_PAGE,
+    SIGN_IN_PAGE,
+    SIGN_IN_PAGES_BY_OUTCOME,
+    show,
+    show_outcome,
+)
 from bot.web.request_headers import is_preview
 from bot.web.session import (
     SESSION,
@@ -38,7 +45,10 @@ async def start(request: web.Request) -> web.Response:
     client = client_platform(request)
     if client is not None and client.in_client is not None and "browser" not in request.query:
         return redirect(f"{client.in_client.page_path}#{IN_CLIENT_FRAGMENT}")
-    started, url = sign_in.start_in_browser(bot, platform_of(request))
+    platform = platform_of(request)
+    if platform is None:
+        return show(request, SIGN_IN_PAGE)
+    started, url = sign_in.start_in_browser(bot, platform)
     response = redirect(url)
     set_attempt_cookie(response, bot, started)
     return response
@@ -54,11 +64,13 @@ def set_attempt_cookie(response: web.StreamResponse, bot: Bot, started: StartedS
     set_cookie(response, bot, SIGN_IN_ATTEMPT, started.kept, int(bot.authorization_ttl.total_seconds()))
 
 
-async def complete(request: web.Request, authorization: Approved | Denied) -> SignedIn | SignInFailure:
+async def complete(
+    request: web.Request, platform: Platform, authorization: Approved | Denied
+) -> SignedIn | SignInFailure:
     """Complete the sign-in that was started in this browser."""
     return await sign_in.complete(
         request.app[BOT],
-        platform_of(request),
+        platform,
         authorization,
         kept=read_cookie(request, SIGN_IN_ATTEMPT),
         former=read_cookie(request, SESSION),
@@ -70,11 +82,13 @@ def set_session_cookie(response: web.StreamResponse, bot: Bot, signed_in: Signed
     delete_cookie(response, bot, SIGN_IN_ATTEMPT)
 
 
-async def callback(request: web.Request, authorization: Approved | Denied) -> web.Response:
+async def callback(
+    request: web.Request, platform: Platform, authorization: Approved | Denied
+) -> web.Response:
     """The callback of a sign-in: redirects to a page whose address holds neither code nor state."""
-    result = await complete(request, authorization)
+    result = await complete(request, platform, authorization)
     if isinstance(result, SignInFailure):
-        return redirect(f"/login/{result.value}")
+        return redirect(with_platform(request, f"/login/{result.value}", platform))
     response = redirect(f"{ACCOUNT_PATH}?{SIGNED_IN}")
     set_session_cookie(response, request.app[BOT], result)
     return response

@@ -13,12 +13,13 @@ from typing import Literal
 from aiohttp import web
 
 from bot.core.language import Words
+from bot.core.platform import Platform
 from bot.core.words import pages as words
 from bot.core.words.pages import PageWords
 from bot.flows.account.sign_in import SignInFailure
 from bot.flows.authorize.grant import CallbackResult
 from bot.flows.authorize.open import LinkUnavailable
-from bot.web.app_keys import platform_of
+from bot.web.app_keys import BOT, platform_of, with_platform
 from bot.web.rendering import render
 
 Tone = Literal["good", "calm", "bad"]
@@ -37,6 +38,8 @@ class Page:
     words: PageWords
     button: Button | None = None
     """The next step, unless that is in the chat."""
+    choices: tuple[Button, ...] = ()
+    """Instead of a button: the same step on each platform."""
     switch_account: bool = False
     """Offers to sign in to the platform with another account."""
     retry_in_client: bool = False
@@ -91,8 +94,11 @@ CALLBACK_PAGES: dict[CallbackResult, Page] = {
 # --- signing in and out ----------------------------------------------------------------------------------
 
 
+LOGIN_PATH = "/login"
+
+
 def failed_sign_in(status: int, tone: Tone, page_words: PageWords) -> Page:
-    return Page(status, tone, page_words, Button(words.RETRY_SIGN_IN, "/login"), retry_in_client=True)
+    return Page(status, tone, page_words, Button(words.RETRY_SIGN_IN, LOGIN_PATH), retry_in_client=True)
 
 
 SIGN_IN_PAGES: dict[SignInFailure, Page] = {
@@ -107,8 +113,8 @@ SIGN_IN_PAGES: dict[SignInFailure, Page] = {
     SignInFailure.NOT_NOW: failed_sign_in(503, "calm", words.SIGN_IN_NOT_NOW),
 }
 
-SIGN_IN_AGAIN = Button(words.SIGN_IN_AGAIN, "/login")
-SIGN_IN_PAGE = Page(200, "calm", words.SIGN_IN_NEEDED, Button(words.SIGN_IN, "/login"))
+SIGN_IN_AGAIN = Button(words.SIGN_IN_AGAIN, LOGIN_PATH)
+SIGN_IN_PAGE = Page(200, "calm", words.SIGN_IN_NEEDED, Button(words.SIGN_IN, LOGIN_PATH))
 SESSION_ENDED_PAGE = Page(200, "calm", words.SESSION_ENDED, SIGN_IN_AGAIN)
 SIGNED_OUT_PAGE = Page(200, "good", words.SIGNED_OUT, SIGN_IN_AGAIN)
 
@@ -130,12 +136,33 @@ CALLBACK_PAGES_BY_OUTCOME = {
 SIGN_IN_PAGES_BY_OUTCOME = {outcome.value: page for outcome, page in SIGN_IN_PAGES.items()}
 
 
-def show(request: web.Request, page: Page) -> web.Response:
-    """Render a page in the language of the request, with the other language below it in small."""
-    if page.switch_account:
-        account_link = platform_of(request).account_link
-        page = replace(page, button=Button(words.SWITCH_ACCOUNT, account_link))
-    return render(request, "message.html", status=page.status, page=page)
+def show(request: web.Request, page: Page, platform: Platform | None = None) -> web.Response:
+    """Render a page in the language of the request, with the other language below it in small.
+
+    `platform` is that of the visitor; None: as the request tells.
+    """
+    platform = platform or platform_of(request)
+    if page.switch_account and platform is not None:
+        page = replace(page, button=Button(words.SWITCH_ACCOUNT, platform.account_link))
+    button = page.button
+    if button is not None and button.path == LOGIN_PATH:
+        if platform is None:
+            page = replace(page, button=None, choices=sign_in_choices(request))
+        else:
+            path = with_platform(request, LOGIN_PATH, platform)
+            page = replace(page, button=Button(button.label, path))
+    return render(request, "message.html", status=page.status, platform=platform, page=page)
+
+
+def sign_in_choices(request: web.Request) -> tuple[Button, ...]:
+    """Return a button for each platform with which a visitor may sign in."""
+    return tuple(
+        Button(
+            words.SIGN_IN_WITH.format(platform=each.display_name),
+            with_platform(request, LOGIN_PATH, each),
+        )
+        for each in request.app[BOT].platforms.values()
+    )
 
 
 def show_outcome(request: web.Request, pages: Mapping[str, Page]) -> web.Response:

@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
 from jinja2.runtime import Context
 
 from bot.core.language import Language, Words
+from bot.core.platform import Platform
 from bot.core.words import pages as words
 from bot.web.app_keys import platform_of
 from bot.web.request_headers import language_of
@@ -40,20 +41,37 @@ ENVIRONMENT = build_environment()
 TEMPLATES = {name: ENVIRONMENT.get_template(name) for name in ENVIRONMENT.list_templates()}
 
 
+def load_client_page(platform: Platform) -> None:
+    """Compile the in-client page of a platform, from its own folder, as `client_page(platform)`."""
+    if platform.in_client is not None:
+        source = (platform.in_client.folder / "in_client.html").read_text(encoding="utf-8")
+        TEMPLATES[client_page(platform)] = ENVIRONMENT.from_string(source)
+
+
+def client_page(platform: Platform) -> str:
+    """Return the name of the template of a platform's in-client page."""
+    return f"{platform.name}/in_client.html"
+
+
 def render(
     request: web.Request,
     template: str,
     *,
     status: int = 200,
     headers: Mapping[str, str] | None = None,
+    platform: Platform | None = None,
     **values: object,
 ) -> web.Response:
-    """Return a response with a template, filled with `values`, the language and the link to the chat."""
+    """Return a response with a template, filled with `values`, the language and the link to the chat.
+
+    `platform` is that of the visitor; None: as the request tells (see `platform_of`).
+    """
     language = language_of(request)
+    platform = platform or platform_of(request)
     html = TEMPLATES[template].render(
         language=language,
         other_language="en" if language == "zh" else "zh",
-        chat_link=platform_of(request).chat_link,
+        chat_link=platform.chat_link if platform else None,
         **values,
     )
     return web.Response(status=status, text=html, content_type="text/html", charset="utf-8", headers=headers)

@@ -9,13 +9,13 @@ from pathlib import Path
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from bot.core.events import Outage
 from bot.core.platform import Platform
 from bot.flows.bot import Bot
 from bot.flows.limits import RepeatedLogs
 from bot.web import account, authorize, health, in_client, login, webhook
-from bot.web.app_keys import BOT, CLIENT_SCRIPT, INGRESS, ClientScript, Ingress
+from bot.web.app_keys import BOT, INGRESSES, Ingresses
 from bot.web.pages import ERROR_PAGE, FORM_OUT_OF_DATE_PAGE, NOT_FOUND_PAGE, show
+from bot.web.rendering import load_client_page
 from bot.web.request_headers import is_navigation
 from bot.web.security import MAX_BODY_SIZE
 from bot.web.session import CsrfError
@@ -25,20 +25,17 @@ STATIC = Path(__file__).parent / "static"
 PageHandler = Callable[[web.Request], Awaitable[web.Response]]
 
 
-def build(
-    bot: Bot, *, has_webhook: bool, outage: Callable[[], Outage | None], client_script: str
-) -> web.Application:
-    """Return the bot's web application. `has_webhook`: events arrive by HTTP."""
+def build(bot: Bot, ingresses: Ingresses) -> web.Application:
+    """Return the bot's web application. A platform that is not in `ingresses` posts its events to its webhooks."""
     app = web.Application(middlewares=[show_errors], client_max_size=MAX_BODY_SIZE)
     app[BOT] = bot
-    app[CLIENT_SCRIPT] = ClientScript.parse(client_script)
-    app[INGRESS] = Ingress(outage)
-    if has_webhook:
-        app[webhook.ADVICE] = RepeatedLogs(every=webhook.ADVICE_INTERVAL)
+    app[INGRESSES] = ingresses
+    app[webhook.ADVICE] = RepeatedLogs(every=webhook.ADVICE_INTERVAL)
     for platform in bot.platforms.values():
-        if has_webhook:
-            app.router.add_post(platform.webhook_path, webhook.receive)
+        if platform.name not in ingresses:
+            app.router.add_routes(web.post(path, webhook.receive) for path in platform.webhooks)
         if not bot.by_device:
+            load_client_page(platform)
             app.router.add_routes(platform_routes(platform))
     if not bot.by_device:
         app.router.add_routes(BROWSER_ROUTES)
@@ -49,10 +46,10 @@ def build(
     return app
 
 
-def platform_routes(platform: Platform) -> list[web.RouteDef]:
+def platform_routes(platform: Platform) -> list[web.AbstractRouteDef]:
     """Return the routes to which a platform's authorization page, or its client, sends users."""
     callback = platform.callback_path
-    routes = [
+    routes: list[web.AbstractRouteDef] = [
         web.route("*", callback, authorize.callback),
         web.route("*", f"{callback}/{{rest:.*}}", authorize.callback),
     ]
@@ -65,6 +62,7 @@ def platform_routes(platform: Platform) -> list[web.RouteDef]:
         web.post(f"{page}/attempts", in_client.start_attempt),
         web.post(f"{page}/sign-ins", in_client.start_sign_in),
         web.post(f"{page}/results", in_client.complete),
+        web.static(f"/static/{platform.name}", platform.in_client.folder / "static"),
     ]
 
 

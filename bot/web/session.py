@@ -114,7 +114,7 @@ def flashed(request: web.Request, visitor: Visitor | None) -> str | None:
 def flash_purpose(bot: Bot, visitor: Visitor | None) -> str:
     """Bind the cookie to a session and an app: a value of another session, app or purpose cannot be decrypted."""
     session = digest(visitor.session.reveal()) if visitor is not None else ""
-    app = visitor.user.app if visitor is not None else bot.first_platform.app
+    app = visitor.user.app if visitor is not None else ""
     return f"done cookie:{app}:{session}"
 
 

@@ -9,7 +9,7 @@ from aiohttp import web
 from bot.core.events import Unauthentic, UrlVerification
 from bot.flows.intake import accept_event
 from bot.flows.limits import RepeatedLogs
-from bot.web.app_keys import BOT, platform_of
+from bot.web.app_keys import BOT, require_platform
 from bot.web.security import read_body
 
 ADVICE_INTERVAL = 600.0
@@ -19,9 +19,10 @@ ADVICE = web.AppKey("advice", RepeatedLogs)
 
 
 async def receive(request: web.Request) -> web.Response:
-    """`POST /{platform}/events`. An unauthentic request changes nothing and is answered with a 4xx status."""
+    """`POST /{platform}/…`. An unauthentic request changes nothing and is answered with a 4xx status."""
     bot = request.app[BOT]
-    received = platform_of(request).receive(request.headers, await read_body(request))
+    receive_from = require_platform(request).webhooks[request.path]
+    received = receive_from(request.headers, await read_body(request))
     match received:
         case Unauthentic(reason=reason, status=status, advice=advice) if advice:
             request.app[ADVICE].note(advice, reason, logging.ERROR)
@@ -29,7 +30,7 @@ async def receive(request: web.Request) -> web.Response:
         case Unauthentic(reason=reason, status=status):
             bot.refusals.note("webhook refused", reason, logging.WARNING)
             return web.json_response({"msg": "refused"}, status=status)
-        case UrlVerification(value=value):
-            return web.json_response({"challenge": value})
+        case UrlVerification(answer=answer):
+            return web.json_response(answer)
         case event:
             return web.json_response(await accept_event(bot, event))

@@ -31,12 +31,13 @@ async def call_regularly(bot: Bot, calls_a_second: float) -> None:
 
 
 async def make_call(bot: Bot) -> None:
-    await bot.first_platform.call(CALL, Secret("u-benchmark0000000000000000000000"))
+    (platform,) = bot.platforms.values()
+    await platform.call(CALL, Secret("u-benchmark0000000000000000000000"))
 
 
 async def serve(loaded: settings.Settings, calls_a_second: float) -> None:
-    async with app.assembled(loaded) as bot, app.ingress(loaded, bot) as outage:
-        application = routes.build(bot, has_webhook=True, outage=outage, client_script=loaded.jssdk_url)
+    async with app.assembled(loaded) as bot, app.ingresses(loaded, bot):
+        application = routes.build(bot, {})
         runner = Runner(application, public_url="", shutdown_timeout=1)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0, backlog=1024).start()

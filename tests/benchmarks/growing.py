@@ -15,7 +15,6 @@ from bot.core.calls import WaitsFor
 from bot.core.messages import Chat
 from bot.core.people import UserKey
 from bot.store import attempts, calls, claims, grants, inbox, outbox, requests, revocations
-from bot.store.cards import claim_due_cards
 from bot.store.ids import new_id
 from bot.store.inbox import NewCall
 from bot.store.keyring import Keyring
@@ -132,7 +131,7 @@ async def timed(work: Callable[[], Awaitable[None]], times: int) -> float:
 
 
 LOOKS: dict[str, Callable[[Connection], Any]] = {
-    "cards due": lambda c: claim_due_cards(c, CLAIM, 10),
+    "cards due": lambda c: requests.claim_due_cards(c, CLAIM, 10),
     "messages due": lambda c: outbox.claim_due(c, CLAIM, 10),
     "expiry": lambda c: (calls.overdue(c, NOW, 50), requests.expired(c, NOW, 50)),
     "interim words": lambda c: calls.due_for_interim(c, NOW, 50),

@@ -61,9 +61,9 @@
   await attempt("image", () => loaded(Object.assign(document.createElement("img"), { src: "/permissions" })).then(() => "loaded"));
   await attempt("style", () => loaded(Object.assign(document.createElement("link"), { rel: "stylesheet", href: "/permissions" })).then(() => "loaded"));
 
-  await attempt("service worker", () => navigator.serviceWorker.register("/static/in_client.js").then(() => "registered"));
+  await attempt("service worker", () => navigator.serviceWorker.register("/static/lark/in_client.js").then(() => "registered"));
   await attempt("worker", () => new Promise((resolve, reject) => {
-    const worker = new Worker("/static/in_client.js");
+    const worker = new Worker("/static/lark/in_client.js");
     worker.onerror = () => reject(new Error("worker"));
     setTimeout(() => resolve("started"), 1000);
   }));

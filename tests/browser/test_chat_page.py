@@ -443,3 +443,16 @@ def test_a_phone_shows_one_view_at_a_time_and_nothing_sticks_out(
     columns = page.locator(".sidebar, .conversation, .panel").locator("visible=true")
     expect(columns).to_have_count(1)
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+
+
+@pytest.mark.parametrize("name", ["Wei Lan", "Ada Meyer", "Sam Rivera"])
+def test_on_a_phone_the_message_field_is_as_high_as_its_line(
+    platform: Sandbox, open_page: OpenPage, name: str
+) -> None:
+    page = open_page(platform.url, PHONE)
+    page.locator("#tabbar [data-view=people]").click()
+    be(page, name)
+    field = page.get_by_label("Message", exact=True)
+    expect(field).to_be_visible()
+    heights = field.evaluate("field => [field.clientHeight, field.scrollHeight]")
+    assert heights[0] >= max(30, heights[1])

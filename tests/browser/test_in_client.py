@@ -283,6 +283,7 @@ def test_an_error_of_the_client_is_said_with_a_way_on(sandbox: Sandbox, browser:
     client.page.goto(link)
     expect(client.page.locator(".text")).to_contain_text("2601001")
     expect(client.page.get_by_role("link", name="Continue in browser")).to_be_visible()
+    expect(client.page).to_have_title("Something went wrong")
     behave(sandbox, client_errno=0)
     client.press("Try again")
     client.press("Allow")

@@ -1,10 +1,11 @@
 """The commands that every platform has."""
 
 import dataclasses
+import re
 
 import pytest
 
-from bot.core.builtin_commands import builtin_commands
+from bot.core.builtin_commands import PlatformWords, builtin_commands
 from bot.core.commands import (
     CancelWaiting,
     Command,
@@ -18,7 +19,7 @@ from bot.core.commands import (
 )
 from bot.core.language import Words
 from bot.core.messages import Chat, Reply
-from bot.core.scopes import all_of
+from bot.core.scopes import ScopeSyntax, all_of
 from bot.core.words.refusals import explain_refusal
 from tests.driving import ask, refused, run, said
 
@@ -33,7 +34,9 @@ OTHERS = (
     other("tasks"),
     other("doc", Words("LINK", "链接")),
 )
-BUILTIN = builtin_commands(OTHERS)
+SYNTAX = ScopeSyntax(re.compile(r"(?=.{1,100}$)(?:offline_access|[a-z0-9_]+(?::[a-z0-9_.-]+)+)"), 50)
+PLATFORM = PlatformWords(SYNTAX, "/authorize calendar:calendar:readonly task:task:read")
+BUILTIN = builtin_commands(OTHERS, PLATFORM)
 COMMANDS = registry(*BUILTIN, *OTHERS)
 
 CALENDAR = {"calendar:calendar:readonly": {"en": "View calendars", "zh": "查看日历"}}
@@ -63,7 +66,7 @@ PAGE = "https://applink.example/client/web_url/open?mode=sidebar-semi&url=x"
 @pytest.mark.parametrize("kind", ["direct", "group"])
 def test_my_permissions_is_pointed_to_where_there_is_such_a_page_and_never_in_a_group(name, kind):
     def links(page):
-        command = registry(*builtin_commands(OTHERS, page))[name]
+        command = registry(*builtin_commands(OTHERS, PLATFORM, page))[name]
         asked = dataclasses.replace(ask(), chat=Chat("oc_1", kind))
         results = [Result(grant())] if name == "permissions" else []
         reply = advance(command, asked, results)

@@ -11,12 +11,19 @@ from urllib.parse import urlencode
 from bot.core.api import ApiCall, Json, Succeeded, TokenRejected
 from bot.core.api import InsufficientScope as Insufficient
 from bot.core.cards import AuthorizationCard, Card
-from bot.core.events import Ignored, Received
 from bot.core.language import Words
 from bot.core.messages import Content, Destination, NotSent, Reply, Sent
-from bot.core.oauth import TokenProblem, TokenRefused, TokenSet
+from bot.core.oauth import (
+    Approved,
+    Denied,
+    Malformed,
+    TokenProblem,
+    TokenRefused,
+    TokenSet,
+    parse_callback,
+)
 from bot.core.people import Identity, UserKey
-from bot.core.platform import PlatformLimits
+from bot.core.platform import PlatformLimits, Webhook
 from bot.core.scopes import Scope, ScopeSet, any_of, join_scopes
 from bot.core.secrets import Secret
 
@@ -28,7 +35,9 @@ class TinyPlatform:
     """Keeps what was sent, and the scopes of each code and token. `shown` is the card of each message, as sent last."""
 
     name, app_id, app = "tiny", "app/7", "tiny:app/7"
-    webhook_path, callback_path = "/tiny/events", "/tiny/done"
+    callback_path, webhooks = "/tiny/done", dict[str, Webhook]()
+    display_name = Words("Tiny", "小平台")
+    code_parameters = frozenset({"ticket"})
     limits = PlatformLimits(MINUTE, MINUTE, MINUTE, MINUTE, scopes_per_link=5)
     device = in_client = refreshing = narrowing = revocation = ephemeral = reactions = None
     scope_applications = outage = chat_link = None
@@ -48,12 +57,6 @@ class TinyPlatform:
         code = f"code {next(self.numbers)}"
         self.granted[code] = (staff_id, scopes)
         return code
-
-    def receive(self, headers: Mapping[str, str], body: bytes) -> Received:
-        return Ignored("not used")
-
-    def parse(self, payload: bytes) -> Received:
-        return Ignored("not used")
 
     def click_answer(self, toast: Words | None, kind: str = "info", card: Content | None = None) -> Json:
         return {"toast": toast and toast.en}
@@ -85,6 +88,9 @@ class TinyPlatform:
         if isinstance(card := self.drawn.get(content.body), AuthorizationCard):
             self.shown[message_id] = card
         return None
+
+    def parse_callback(self, parameters: Mapping[str, str]) -> Approved | Denied | Malformed:
+        return parse_callback(parameters, self.code_parameters)
 
     def authorize_url(
         self, *, redirect_uri: str, scopes: ScopeSet, state: str, challenge: str | None, prompt: bool

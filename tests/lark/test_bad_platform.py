@@ -98,7 +98,7 @@ REQUESTS: dict[str, Asks] = {
     "refreshing": Asks("token", lambda p: p.refresh(Secret(REFRESH)), GOOD_TOKENS),
     "refreshing, v3": Asks("token", lambda p: p.refresh(Secret(REFRESH)), GOOD_TOKENS, oauth="v3"),
     "refreshing, v1": Asks("token", lambda p: p.refresh(Secret(REFRESH)), V1_TOKENS, "/open-apis/authen/", "v1"),
-    "minting a device code": Asks("token", lambda p: p.request_device_authorization(frozenset({"x:y"})), DEVICE),
+    "requesting a device code": Asks("token", lambda p: p.request_device_authorization(frozenset({"x:y"})), DEVICE),
     "polling with a device code": Asks("token", lambda p: p.poll_device(Secret(CODE)), GOOD_TOKENS),
     "revoking": Asks("revocation", lambda p: p.revoke(Secret(REFRESH)), {"code": 0}),
     "asking whose a token is": Asks("who", lambda p: p.identify(Secret(TOKEN)), {"code": 0, "data": WHO}),

@@ -155,7 +155,7 @@ def test_every_face_speaks_both_languages_and_can_be_changed(face):
 
 def test_a_waiting_card_says_what_for_and_until_when():
     shown = rendered(card(commands=("/agenda", "/tasks")))
-    assert "To run **/agenda**, **/tasks** as you, I need:" in words(shown, "en_us")
+    assert "To run **/agenda** and **/tasks** as you, I need:" in words(shown, "en_us")
     assert "执行 **/agenda**、**/tasks** 需要" in words(shown, "zh_cn")
     assert f"millisecond='{int(UNTIL.timestamp() * 1000)}'" in words(shown, "en_us")
     for locale, said in (("en_us", "See your calendar"), ("zh_cn", "查看日历")):
@@ -178,6 +178,63 @@ def test_a_partly_authorized_card_tells_given_from_refused():
     assert TASKS in missing
 
 
+def test_what_keeps_the_user_signed_in_is_not_listed_as_missing():
+    scopes = {
+        READ: Words("See your calendar", "查看日历"),
+        "offline_access": Words("Stay signed in", "保持登录"),
+    }
+    for refused in ({READ, "offline_access"}, {READ}):
+        said = words(rendered(card(Face.PARTLY, scopes=scopes, refused=frozenset(refused))), "en_us")
+        assert READ in said
+        assert "offline_access" not in said
+
+
+@pytest.mark.parametrize(
+    ("commands", "english", "chinese"),
+    [
+        (("/a",), "**/a**", "**/a**"),
+        (("/a", "/b"), "**/a** and **/b**", "**/a**、**/b**"),
+        (("/a", "/b", "/c"), "**/a**, **/b** and **/c**", "**/a**、**/b**、**/c**"),
+        (
+            tuple("/abcdefg"),
+            "**/**, **a**, **b**, **c**, **d**, **e**, …",
+            "**/**、**a**、**b**、**c**、**d**、**e**、…",
+        ),
+    ],
+)
+def test_several_commands_read_as_a_sentence(commands, english, chinese):
+    shown = rendered(card(Face.SUPERSEDED, commands=commands))
+    assert f"newest card for {english}." in words(shown, "en_us")
+    assert f"最新的卡片为 {chinese} 授权" in words(shown, "zh_cn")
+
+
+@pytest.mark.parametrize(
+    ("scopes", "user", "administrator"),
+    [
+        ((READ,), "needs a permission this app", "enable this user permission for"),
+        ((READ, TASKS), "needs permissions this app", "enable these user permissions for"),
+        ((READ, TASKS, "a:b"), "needs permissions this app", "enable these user permissions for"),
+    ],
+)
+def test_one_permission_or_several_are_asked_for_in_words_that_fit(scopes, user, administrator):
+    described = {scope: Words(scope, scope) for scope in scopes}
+    waiting = card(Face.ADMINISTRATOR, scopes=described)
+    asking = AdministratorCard("w", described, ("ou_sam",), ("/agenda",), "https://c.example/")
+    assert user in words(rendered(waiting), "en_us")
+    assert administrator in words(rendered(asking), "en_us")
+
+
+@pytest.mark.parametrize(("number", "shown", "folded"), [(1, 1, 0), (4, 4, 0), (5, 3, 2), (12, 3, 9)])
+def test_a_long_list_of_scopes_is_folded_so_that_the_card_stays_short(number, shown, folded):
+    scopes = {f"domain{n}:thing:read": Words("See things", "查看东西") for n in range(number)}
+    elements = rendered(card(scopes=scopes))["body"]["elements"]
+    panels = [element for element in elements if element["tag"] == "collapsible_panel"]
+    assert sum(element.get("content", "").count(":thing:read") for element in elements) == shown
+    assert (
+        sum(inner["content"].count(":thing:read") for each in panels for inner in each["elements"]) == folded
+    )
+
+
 def test_a_failed_card_says_why():
     said = words(rendered(card(Face.FAILED, failure=Words("Because.", "因为。"))), "zh_cn")
     assert "因为。" in said
@@ -192,11 +249,11 @@ def test_an_administrators_card_mentions_people_by_id_and_counts_the_rest():
     assert "<at id=ou_sam></at> wants to use **/agenda**. Please enable" in english
     assert "<at id=ou_sam></at> 想使用 **/agenda**，请为应用开通" in chinese
     english, chinese = says("ou_sam", "ou_wei")
-    assert "<at id=ou_sam></at>, <at id=ou_wei></at> want to use" in english
+    assert "<at id=ou_sam></at> and <at id=ou_wei></at> want to use" in english
     english, chinese = says(*(f"ou_{n}" for n in range(7)))
     assert "<at id=ou_4></at>, and 2 more want to use" in english
     assert "<at id=ou_4></at>、还有 2 项" not in chinese
-    assert "<at id=ou_4></at>等 7 人 想使用" in chinese
+    assert "<at id=ou_4></at>等 7 人想使用" in chinese
     english, _ = says("ou_sam", commands=("/call GET /open-apis/mail/v1/user_mailboxes/me/messages",))
     assert "**/call GET /open-apis/mail/v1/user_mailboxes/me/messages**" in english
 

@@ -14,7 +14,6 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from yarl import URL
 
-from bot.app import all_commands
 from bot.core.api import (
     ApiCall,
     AppScopeMissing,
@@ -45,6 +44,7 @@ from bot.lark.refusal_messages import SCOPE
 from bot.lark.token_responses import parse_fields, parse_refusal, parse_token_set
 from bot.lark.user_info import parse_identity
 from bot.lark.webhook import WebhookKeys, receive, receive_over_connection
+from bot.platforms import LARK, all_commands
 from tests.driving import ask
 from tests.outside import ODD, as_bytes, is_storable, json_values, objects, strings_in, texts
 
@@ -237,7 +237,7 @@ def test_no_list_of_scopes_makes_its_readers_fail(listed: Any, app: Any):
 
 # --- commands -------------------------------------------------------------------------------------------
 
-COMMANDS = list(all_commands().values())
+COMMANDS = list(all_commands(LARK).values())
 ROADS = [
     "/open-apis/",
     "/",
@@ -354,9 +354,9 @@ TITLED = {"title_highlighted": "<h>" * (MEGABYTES // 3) + "\n"}
 )
 def test_megabytes_that_somebody_wrote_for_others_to_read_hold_up_nobody(said: str, answer: Any):
     """While a reply is made, nothing else happens: no event is acknowledged, no page is shown."""
-    name, arguments = parse_message(said, all_commands())
+    name, arguments = parse_message(said, all_commands(LARK))
     started = time.process_time()
-    reply = advance(all_commands()[name], ask(arguments), [Result(answer)])
+    reply = advance(all_commands(LARK)[name], ask(arguments), [Result(answer)])
     assert isinstance(reply, Reply)
     render_reply(reply)
     assert time.process_time() - started < 0.5

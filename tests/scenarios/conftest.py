@@ -221,7 +221,7 @@ class World:
 
     async def drawn(self) -> None:
         """Waits until the bot has noted that every card shows what it should."""
-        unfinished = "SELECT 1 FROM authorization_requests WHERE card_shown < card_wanted"
+        unfinished = "SELECT 1 FROM cards WHERE shown < wanted"
         await self.until(lambda: not self.rows(unfinished), "every card")
 
     async def expires(self, card: Message) -> None:

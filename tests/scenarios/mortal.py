@@ -145,7 +145,8 @@ class MortalWorld:
         """What a reader of a failure wants to see."""
         tables = {
             "deferred_calls": "id, command, arguments, status, waits_for, outcome, attempts, claim, message_id",
-            "authorization_requests": "id, status, card_wanted, card_shown, card_message_id, failure",
+            "authorization_requests": "id, status, failure",
+            "cards": "id, wanted, shown, message_id",
             "authorization_attempts": "id, status, outcome",
             "outgoing_messages": "kind, delivery_key, status, attempts, message_id, reason",
             "grants": "user_key, status, generation, end_reason",
@@ -198,9 +199,9 @@ class MortalWorld:
         return bool(
             await self.rows(
                 "SELECT 1 FROM deferred_calls c LEFT JOIN outgoing_messages o ON o.call_id = c.id "
-                "LEFT JOIN authorization_requests r ON r.id = c.request_id "
+                "LEFT JOIN authorization_requests r ON r.id = c.request_id LEFT JOIN cards d ON d.id = r.id "
                 "WHERE c.message_id = :message AND (c.outcome = 'not_now' OR (o.kind = 'answer' AND o.status = 'sent') "
-                "OR (c.outcome = 'expired' AND r.status = 'expired' AND r.card_shown = r.card_wanted))",
+                "OR (c.outcome = 'expired' AND r.status = 'expired' AND d.shown = d.wanted))",
                 message=message,
             )
         )
@@ -208,11 +209,11 @@ class MortalWorld:
     async def is_asked(self, person: Person) -> Message | None:
         """The card that asks the person and waits for them."""
         found = await self.rows(
-            "SELECT card_message_id FROM authorization_requests "
-            "WHERE status = 'open' AND card_message_id IS NOT NULL AND user_key LIKE :person",
+            "SELECT d.message_id FROM authorization_requests r JOIN cards d ON d.id = r.id "
+            "WHERE r.status = 'open' AND d.message_id IS NOT NULL AND r.user_key LIKE :person",
             person=f"%{person.open_id}",
         )
-        card = self.world.tenant.messages[found[0]["card_message_id"]] if found else None
+        card = self.world.tenant.messages[found[0]["message_id"]] if found else None
         asks = card is not None and (has_link(card) or is_for_device(card)) and not card.recalled
         return card if asks else None
 
@@ -345,18 +346,19 @@ class MortalWorld:
         busy = [
             "SELECT 1 FROM deferred_calls WHERE status IN ('queued', 'running')",
             "SELECT 1 FROM outgoing_messages WHERE status IN ('queued', 'sending')",
-            "SELECT 1 FROM authorization_requests WHERE status = 'redeeming' OR card_shown < card_wanted",
+            "SELECT 1 FROM authorization_requests WHERE status = 'redeeming'",
+            "SELECT 1 FROM cards WHERE shown < wanted",
             "SELECT 1 FROM authorization_attempts WHERE status = 'redeeming'",
-            "SELECT 1 FROM device_authorizations WHERE status IN ('minting', 'polling')",
+            "SELECT 1 FROM device_authorizations WHERE status IN ('requesting', 'polling')",
             "SELECT 1 FROM revocations WHERE status = 'queued'",
-            "SELECT 1 FROM scope_waits WHERE status = 'waiting' OR cards_shown < cards_wanted",
+            "SELECT 1 FROM scope_waits WHERE status = 'waiting'",
         ]
         return not any([await self.rows(query) for query in busy])
 
     async def account_for_messages(self, figures: Figures) -> None:
         calls = await self.rows(
-            "SELECT c.id, c.message_id, c.status, c.outcome, r.card_message_id FROM deferred_calls c "
-            "LEFT JOIN authorization_requests r ON r.id = c.request_id WHERE c.message_id IS NOT NULL"
+            "SELECT c.id, c.message_id, c.status, c.outcome, d.message_id AS card_message_id FROM deferred_calls c "
+            "LEFT JOIN cards d ON d.id = c.request_id WHERE c.message_id IS NOT NULL"
         )
         answers = Counter(
             row["call_id"]
@@ -394,9 +396,7 @@ class MortalWorld:
         }
         known = [
             *await self.rows("SELECT message_id FROM outgoing_messages WHERE status = 'sent'"),
-            *await self.rows(
-                "SELECT card_message_id AS message_id FROM authorization_requests WHERE NOT card_ephemeral"
-            ),
+            *await self.rows("SELECT message_id FROM cards WHERE request_id IS NOT NULL AND NOT ephemeral"),
         ]
         times = Counter(row["message_id"] for row in known if row["message_id"] is not None)
         ephemeral = {m.message_id for m in self.world.tenant.messages.values() if m.ephemeral_for}
@@ -433,7 +433,8 @@ class MortalWorld:
 
     async def account_for_cards(self, figures: Figures) -> None:
         requests = await self.rows(
-            "SELECT id, status, refused, failure, card_message_id, card_ephemeral FROM authorization_requests"
+            "SELECT r.id, r.status, r.refused, r.failure, d.message_id AS card_message_id, "
+            "d.ephemeral AS card_ephemeral FROM authorization_requests r JOIN cards d ON d.id = r.id"
         )
         waiting = await self.rows("SELECT request_id FROM deferred_calls WHERE status = 'suspended'")
         for request in requests:

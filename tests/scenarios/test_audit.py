@@ -55,7 +55,7 @@ class Told:
                 self.attempts[subject] = event
             case "device":
                 event = event.removeprefix("authorization_")
-                self.devices[subject] = {"begun": "minting", "minted": "polling"}.get(event, event)
+                self.devices[subject] = {"begun": "requesting", "minted": "polling"}.get(event, event)
             case "revocation":
                 self.revocations[subject] = event
             case "grant" | "token":

@@ -104,6 +104,18 @@ PLUGINS = {
         declared('@command("odd", summary=Words("", ""), needs=all_of("a:b", "two words"))'),
         "'two words' is not the name of a scope",
     ),
+    "needs a scope of another platform": (
+        declared('@command("odd", summary=Words("", ""), needs=any_of("Todo.Todo.Read"))'),
+        "'Todo.Todo.Read' is not the name of a scope of lark",
+    ),
+    "is for a platform that is none": (
+        declared('@command("odd", summary=Words("", ""), platform="larck")'),
+        "'larck', which is unknown",
+    ),
+    "names its platform by a number": (
+        declared('@command("odd", summary=Words("", ""), platform=5)'),
+        "platform of /odd is not the name of one",
+    ),
     "is a plain function": (
         declared(FINE, "def odd(ask):\n    return Reply(None)"),
         "not a generator function",

@@ -74,7 +74,7 @@ async def test_whoever_has_the_link_declines_nothing_in_its_owners_name(world: W
     assert "still waiting" in page
     assert "Not now" in page
     await says_so(world, card)
-    assert "/doc**, **/tasks** weren't run" in text_of(card.content)
+    assert "/doc** and **/tasks** weren't run" in text_of(card.content)
     assert kinds_of_buttons(card) == ACKNOWLEDGED
     assert world.link_of(card) == link
     assert states(world) == (["suspended"] * 2, ["open"])
@@ -103,8 +103,8 @@ async def test_refusals_without_end_change_the_card_once_and_send_nothing(world:
         await says_so(world, card)
     # A card that is to change once more has done so before the answer to this.
     await world.answer_to(await world.say(world.sam, "/help"))
-    (request,) = world.rows("SELECT card_wanted, card_shown FROM authorization_requests")
-    assert request == {"card_wanted": 3, "card_shown": 3}
+    (drawn,) = world.rows("SELECT wanted, shown FROM cards")
+    assert drawn == {"wanted": 3, "shown": 3}
     assert changes(world, card) == before + 1
     assert len(audited(world, "attempt_denied")) == 10, "one entry for each opening"
     assert [m.message_id for m in world.from_bot(world.direct(world.sam), message)][:-1] == [card.message_id]
@@ -116,9 +116,7 @@ async def test_a_strangers_consent_does_not_take_the_acknowledgement_back(world:
     await decline(world, world.link_of(card))
     await says_so(world, card)
     assert (await world.consent(world.ada, card))[0] == 403
-    await world.until(
-        lambda: world.rows("SELECT 1 FROM authorization_requests WHERE card_shown = card_wanted"), "the card"
-    )
+    await world.until(lambda: world.rows("SELECT 1 FROM cards WHERE shown = wanted"), "the card")
     assert SAYS_SO in text_of(card.content)
     assert (await world.consent(world.sam, card))[0] == 200
     await world.answer_to(message)

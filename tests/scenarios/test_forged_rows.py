@@ -56,8 +56,8 @@ class Writer:
             assert changed.rowcount, f"no {table}"
 
     def add(self, table: str, row: Row) -> None:
-        """Without its app, which the database computes."""
-        row = {name: value for name, value in row.items() if name != "app"}
+        """Without its app, which the database computes, except for cards."""
+        row = {name: value for name, value in row.items() if name != "app" or table == "cards"}
         with self.connection() as connection:
             marks = ", ".join("?" * len(row))
             connection.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})", [*row.values()])
@@ -448,22 +448,32 @@ async def test_an_exchange_that_somebody_writes_is_not_carried_out(world: World,
     assert len(world.requests("oauth/token")) == exchanges
 
 
-async def test_a_request_that_somebody_writes_or_moves_gets_no_card_and_no_link(world: World, writer: Writer):
+@pytest.mark.parametrize("with_card", [True, False], ids=["with a card", "without one"])
+async def test_a_request_that_somebody_writes_or_moves_gets_no_card_and_no_link(
+    world: World, writer: Writer, with_card: bool
+):
     await world.start()
     await world.answer_to(await world.say(world.ada, "/help"))
     asked = await world.say(world.sam, "/tasks")
     await world.fresh_card(world.sam, asked)
-    real, ticket = writer.one("authorization_requests"), secrets.token_urlsafe(32)
+    real, real_card = writer.one("authorization_requests"), writer.one("cards")
+    ticket = secrets.token_urlsafe(32)
     spoken = len(world.from_bot(world.direct(world.ada)))
     forged = real | {
         "id": secrets.token_hex(16), "user_key": writer.key_of(world.ada), "ticket_digest": digest(ticket),
-        "reasons": json.dumps(["visit the forger"]), "card_message_id": None, "card_seal": None, "card_shown": 0,
-        "card_due_at": at(datetime.now(UTC)), "card_worker": None, "card_lease_until": None,
+        "reasons": json.dumps(["visit the forger"]),
     }  # fmt: skip
     writer.add("authorization_requests", forged)
+    drawn = {
+        "message_id": None, "seal": None, "shown": 0, "due_at": at(datetime.now(UTC)), "worker": None,
+        "lease_until": None,
+    }  # fmt: skip
+    if with_card:
+        writer.add("cards", real_card | drawn | {"id": forged["id"], "request_id": forged["id"]})
     assert (await world.get(f"{world.public}/authorize/{ticket}"))[0] == 404
     status = f"SELECT status FROM authorization_requests WHERE id = '{forged['id']}'"
-    await world.until(lambda: world.rows(status) == [{"status": "superseded"}], "its end")
+    if with_card:
+        await world.until(lambda: world.rows(status) == [{"status": "superseded"}], "its end")
     await world.answer_to(await world.say(world.ada, "/help"))
     said = world.from_bot(world.direct(world.ada))[spoken:]
     assert not any("forger" in text_of(each.content) or actions_on(each) for each in said)
@@ -471,6 +481,7 @@ async def test_a_request_that_somebody_writes_or_moves_gets_no_card_and_no_link(
     waiting = await world.say(world.ada, "/tasks")
     await world.consent(world.ada, await world.fresh_card(world.ada, waiting))
     await world.answer_to(waiting)
+    assert world.rows(status) == [{"status": "superseded"}]
 
 
 WIDE = json.dumps(["contact:contact:readonly", "docx:document", "offline_access", "task:task:read"])
@@ -494,7 +505,7 @@ async def test_nobody_is_asked_for_more_than_the_bot_has_written(world: World, w
     card = await world.fresh_card(world.sam, asked)
     link = world.link_of(card)
     await world.until(
-        lambda: writer.one("authorization_requests")["card_shown"] == writer.one("authorization_requests")["card_wanted"],
+        lambda: writer.one("cards")["shown"] == writer.one("cards")["wanted"],
         "the card",
     )  # fmt: skip
     request, call = WIDENED[what]
@@ -516,7 +527,8 @@ async def test_nobody_is_asked_for_more_than_the_bot_has_written(world: World, w
     def is_shown() -> bool:
         row = writer.one("authorization_requests", "status = 'open'")
         asks = (set(json.loads(row["scopes"])), json.loads(row["reasons"]))
-        return asks == (right, ["tasks"]) and row["card_shown"] == row["card_wanted"]
+        card = writer.one("cards", f"id = '{row['id']}'")
+        return asks == (right, ["tasks"]) and card["shown"] == card["wanted"]
 
     # By the old card or by another in its place.
     await world.until(is_shown, "a card that asks for no more")
@@ -564,10 +576,10 @@ async def test_a_card_is_drawn_only_where_the_bot_has_sent_it(world: World, writ
     asked = await world.say(world.sam, "/tasks")
     card = await world.fresh_card(world.sam, asked)
     await world.until(
-        lambda: writer.one("authorization_requests")["card_shown"] == writer.one("authorization_requests")["card_wanted"],
+        lambda: writer.one("cards")["shown"] == writer.one("cards")["wanted"],
         "the card",
     )  # fmt: skip
-    writer.change("authorization_requests", card_message_id=public.message_id)
+    writer.change("cards", message_id=public.message_id)
     more = await world.say(world.sam, "/agenda")  # the card asks for more now
     # The bot sends it once more, which the platform recognizes, and draws it when that claim is over.
     await world.until(
@@ -636,17 +648,18 @@ async def test_administrators_are_asked_for_nothing_that_no_genuine_call_needs(
     asked = await world.say(world.sam, "/tasks")
     await world.answer_to(asked, "administrator")
     wait = writer.one("scope_waits")
-    forged = {
-        "scopes": json.dumps(sorted(scopes)), "cards_wanted": 9, "cards_shown": 8,
-        "cards_due_at": at(datetime.now(UTC)),
+    forged = {"scopes": json.dumps(sorted(scopes))}
+    outdated = {
+        "wanted": 9, "shown": 8, "due_at": at(datetime.now(UTC)), "worker": None, "lease_until": None,
     }  # fmt: skip
     if how == "written":
-        writer.add("scope_waits", wait | forged | {"id": secrets.token_hex(16)})
+        another, card = secrets.token_hex(16), writer.one("cards")
+        writer.add("scope_waits", wait | forged | {"id": another})
+        writer.add("cards", card | outdated | {"id": another, "scope_wait_id": another})
     else:
         writer.change("scope_waits", **forged)
-    await world.until(
-        lambda: not world.rows("SELECT 1 FROM scope_waits WHERE cards_shown < cards_wanted"), "the cards"
-    )
+        writer.change("cards", **outdated)
+    await world.until(lambda: not world.rows("SELECT 1 FROM cards WHERE shown < wanted"), "the cards")
     cards = [each for each in world.from_bot(world.direct(world.ada)) if each.msg_type == "interactive"]
     shown = [json.dumps(each.content) for each in cards if "wants to use" in text_of(each.content)]
     assert not [each for each in shown if "drive:drive" in each]

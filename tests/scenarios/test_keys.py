@@ -12,10 +12,10 @@ from sqlalchemy import func, select
 from bot.core.people import UserKey
 from bot.core.secrets import Secret
 from bot.store import requests, schema, users
-from bot.store.ids import new_id
 from bot.store.keyring import Keyring, new_key
 from bot.store.opening import open_database
 from bot.store.transaction import Connection, Database
+from tests.store.examples import open_request
 
 from .conftest import World
 from .refitted import rotation_that_dies
@@ -31,7 +31,7 @@ async def keep_tickets(database: Database) -> None:
     def work(c: Connection) -> None:
         users.seen(c, somebody, language=None, union_id=None, now=now)
         for number in range(OLD_REQUESTS):
-            request = requests.open_request(
+            request = open_request(
                 c,
                 somebody,
                 scopes=frozenset({"a"}),
@@ -39,7 +39,6 @@ async def keep_tickets(database: Database) -> None:
                 ticket=Secret(f"ticket {number}"),
                 expires_at=now + timedelta(hours=1),
                 now=now,
-                new_id=new_id(now),
             )
             requests.supersede(c, request.id, now)
 

@@ -101,7 +101,7 @@ async def test_a_redirect_url_that_is_missing_is_told_as_a_fact(world: World):
     await world.see_page_error(card)
     await world.report_page_error(world.sam, card, "redirect")
     words = await reported(world)
-    assert f"{world.public}/oauth/lark/callback is missing" in words
+    assert f"doesn't include {world.public}/oauth/lark/callback" in words
     assert "can't confirm" not in words
 
 

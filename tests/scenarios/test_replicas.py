@@ -231,7 +231,8 @@ async def kept(replicas: Replicas) -> dict[str, list[dict[str, Any]]]:
         "deferred_calls": "id, status, claim, outcome, settled_at, consents, request_id",
         "call_steps": "call_id, number, digest, first_sent_at, result",
         "outgoing_messages": "id, kind, status, claim, message_id, settled_at",
-        "authorization_requests": "id, status, scopes, granted, refused, card_message_id, settled_at",
+        "authorization_requests": "id, status, scopes, granted, refused, settled_at",
+        "cards": "id, message_id",
         "authorization_attempts": "id, status, outcome",
         "grants": "user_key, status, generation, access_token, refresh_token, scopes, authorized_at, issued_at",
         "revocations": "id, status",
@@ -353,9 +354,7 @@ async def test_who_sleeps_while_drawing_a_card_does_not_leave_an_old_face_on_it(
     fault = await world.trouble(match, "delay", times=1, seconds=60)
     second = await world.say(world.sam, "/agenda")
     await world.struck(fault)
-    sleeper = await frozen(
-        replicas, "SELECT card_worker FROM authorization_requests WHERE card_worker IS NOT NULL"
-    )
+    sleeper = await frozen(replicas, "SELECT worker FROM cards WHERE worker IS NOT NULL")
 
     def shown() -> Message:
         return world.tenant.messages[card.message_id]

@@ -38,7 +38,7 @@ def standing(world: World) -> list[Any]:
 
 async def standing_still(world: World, cards: int) -> list[Any]:
     """The same, once so many cards are known to be shown."""
-    shown = "SELECT 1 FROM authorization_requests WHERE card_shown = card_wanted AND card_message_id > ''"
+    shown = "SELECT 1 FROM cards WHERE shown = wanted AND message_id > ''"
     await world.until(lambda: len(world.rows(shown)) == cards, "the cards")
     return standing(world)
 

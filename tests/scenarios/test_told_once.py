@@ -31,7 +31,7 @@ async def told(world: World, person: Person, since: str, words: str, count: int 
             not world.rows(
                 "SELECT 1 FROM deferred_calls WHERE settled_at IS NULL UNION ALL "
                 "SELECT 1 FROM outgoing_messages WHERE settled_at IS NULL UNION ALL "
-                "SELECT 1 FROM authorization_requests WHERE card_shown < card_wanted"
+                "SELECT 1 FROM cards WHERE shown < wanted"
             )
         ),
         "the end of it all",

@@ -66,7 +66,7 @@ async def test_on_a_file_one_app_after_the_other_goes_on_with_what_is_its_own(wo
     for change in (
         f"UPDATE grants SET access_expires_at = {past}, last_used_at = {past} WHERE status = 'active'",
         f"UPDATE revocations SET runs_after = {past}",
-        f"UPDATE authorization_requests SET card_wanted = card_wanted + 1, card_due_at = {past}",
+        f"UPDATE cards SET wanted = wanted + 1, due_at = {past}",
     ):
         world.change(change)
     before = {table: await rows(url, table, world) for table in TABLES}
@@ -116,6 +116,7 @@ TABLES = (
     "deferred_calls",
     "outgoing_messages",
     "authorization_requests",
+    "cards",
     "authorization_attempts",
     "revocations",
     "events",

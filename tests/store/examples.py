@@ -8,13 +8,15 @@ from bot.core.grants import Grant
 from bot.core.messages import Chat
 from bot.core.oauth import TokenSet
 from bot.core.people import UserKey
+from bot.core.requests import AuthorizationRequest
 from bot.core.scopes import ScopeSet
 from bot.core.secrets import Secret
-from bot.store import grants, inbox, users
+from bot.store import grants, inbox, requests, users
+from bot.store.cards import Drawn
 from bot.store.ids import new_id
 from bot.store.inbox import NewCall
 from bot.store.queue import Claim
-from bot.store.statements import app_of
+from bot.store.statements import apps_of
 from bot.store.transaction import Connection, Database
 
 NOW = datetime(2026, 3, 1, 9, 30, 0, 123456, tzinfo=UTC)
@@ -44,6 +46,12 @@ def a_call(user: UserKey = ANNA, *, asked_at: datetime = NOW, message_id: str | 
     )
 
 
+def app_of(c: Connection) -> str:
+    """The app of a connection that is open for one."""
+    (app,) = apps_of(c)
+    return app
+
+
 def claim_by(c: Connection, worker: str = "w", now: datetime = NOW, until: datetime = SOON) -> Claim:
     """A claim on rows of the connection's own app."""
     return Claim(app_of(c), worker, now, until)
@@ -56,6 +64,28 @@ async def ask(database: Database, user: UserKey = ANNA, *, asked_at: datetime = 
         lambda c: inbox.record(c, f"ev_{call.id}", call, language="en", union_id=None, now=NOW)
     )
     return call.id
+
+
+def open_request(
+    c: Connection,
+    user: UserKey,
+    *,
+    scopes: ScopeSet,
+    command: str,
+    ticket: Secret,
+    expires_at: datetime = TOMORROW,
+    now: datetime = NOW,
+) -> AuthorizationRequest:
+    """Opens a request whose card no worker has: the lease of the one that opened it is over."""
+    ask = requests.Ask(scopes, command, expires_at)
+    return requests.open_request(c, user, ask, ticket, Claim(user.app, "opener", now, now))
+
+
+def drawn(
+    request: AuthorizationRequest, version: int = 1, message_id: str = "om_card", *, ephemeral: bool = False
+) -> Drawn:
+    """What the worker that has claimed this request's card has drawn."""
+    return Drawn(request.id, request.card.claim, version, message_id, ephemeral)
 
 
 async def meet(database: Database, user: UserKey = ANNA) -> None:

@@ -44,14 +44,13 @@ from bot.store import (
     views,
 )
 from bot.store.attempts import NewAttempt
-from bot.store.cards import claim_due_administrator_cards, claim_due_cards
 from bot.store.keyring import Keyring, new_key
 from bot.store.opening import open_database, upgrade
 from bot.store.outbox import NewMessage
-from bot.store.statements import app_of
+from bot.store.queue import Claim
 from bot.store.transaction import Database
 from tests.history import past_allowed
-from tests.store.examples import ANNA, LATER, NOW, SOON, TOMORROW, a_call, ask, claim_by
+from tests.store.examples import ANNA, LATER, NOW, SOON, TOMORROW, a_call, app_of, ask, claim_by, open_request
 from tests.store.test_keys import fill
 from tests.store.test_migrations import AGO, everything, own, to_revision, user
 from tests.store.test_migrations import call as old_call
@@ -94,7 +93,7 @@ async def fill_with_all(database: Database, person: UserKey) -> None:
         c.execute(text(f"UPDATE deferred_calls SET urgent = true WHERE id = '{queued[1].id}'"))
         c.execute(text("UPDATE grants SET last_used_at = access_expires_at"))
         open_another(c, colleague)
-        scope_waits.open(c, person.platform, person.app_id, frozenset({"a:b"}), NOW)
+        scope_waits.open(c, (person.platform, person.app_id), frozenset({"a:b"}), NOW)
         settle_some(c, person)
         with past_allowed(c):
             c.execute(insert(schema.audit_log).values(at=LONG_AGO, action="x", detail="{}", app=person.app))
@@ -116,19 +115,19 @@ def settle_some(c: Connection, person: UserKey) -> None:
     assert revocations.done(c, revocations.add(c, person, Secret("over"), NOW), NOW)
     third = replace(person, open_id="ou_third")
     users.seen(c, third, language=None, union_id=None, now=NOW)
-    request = requests.open_request(
+    request = open_request(
         c, third, scopes=frozenset({"a:b"}), command="tasks", ticket=Secret(f"over {done.id}"), expires_at=TOMORROW,
-        now=NOW, new_id=f"over-{done.id}",
+        now=NOW,
     )  # fmt: skip
-    assert requests.settle(c, request.id, RequestStatus.DECLINED, now=NOW)
+    assert requests.settle(c, request.id, requests.End(RequestStatus.DECLINED), NOW)
 
 
 def open_another(c: Connection, person: UserKey) -> None:
     """An open request, whose link was opened."""
     users.seen(c, person, language=None, union_id=None, now=NOW)
-    request = requests.open_request(
+    request = open_request(
         c, person, scopes=frozenset({"a:b"}), command="tasks", ticket=Secret("another ticket"), expires_at=TOMORROW,
-        now=NOW, new_id=f"another-{person.app_id}",
+        now=NOW,
     )  # fmt: skip
     kind, state = AttemptKind.AUTHORIZATION, "another state"
     opened = NewAttempt("another", kind, request.id, person, state, None, frozenset(), None, LATER)
@@ -149,16 +148,16 @@ LOOKS: dict[str, Callable[[Connection], Any]] = {
     "urgent claim": lambda c: claims.claim_next(c, claim_by(c, "w2", FAR, FAR), urgent_only=True),
     "lines": lambda c: claims.promote_missed(c, FAR),
     "messages": lambda c: outbox.claim_due(c, claim_by(c, "w2", FAR, FAR), 10),
-    "message": lambda c: outbox.find(c, ANNA.open_id),
-    "cards": lambda c: claim_due_cards(c, claim_by(c, "w2", FAR, FAR), 10),
+    "message": lambda c: outbox.find(c, app_of(c), ANNA.open_id),
+    "cards": lambda c: requests.claim_due_cards(c, claim_by(c, "w2", FAR, FAR), 10),
     "interim words": lambda c: calls.due_for_interim(c, FAR, 10),
-    "for the administrator": lambda c: calls.waiting_for(c, WaitsFor.ADMINISTRATOR, 10),
-    "question": lambda c: calls.all_by_message(c, "om_1"),
+    "for the administrator": lambda c: calls.waiting_for(c, app_of(c), WaitsFor.ADMINISTRATOR, 10),
+    "question": lambda c: calls.all_by_message(c, app_of(c), "om_1"),
     "stranded consents": lambda c: attempts.stranded(c, claim_by(c, "w2", FAR, FAR), 10),
     "overdue calls": lambda c: calls.overdue(c, FAR, 10),
     "expired requests": lambda c: requests.expired(c, FAR, 10),
     "expired openings": lambda c: attempts.expire(c, FAR, 10),
-    "administrators' cards": lambda c: claim_due_administrator_cards(c, claim_by(c, "w2", FAR, FAR), 10),
+    "administrators' cards": lambda c: scope_waits.claim_due_cards(c, claim_by(c, "w2", FAR, FAR), 10),
     "revocations": lambda c: revocations.claim_due(c, claim_by(c, "w2", FAR, FAR), 10),
     "device authorizations": lambda c: device_authorizations.claim_due(c, claim_by(c, "w2", FAR, FAR), 10),
     "renewal": lambda c: grants.lease_due(c, claim_by(c, "w2", NOW + timedelta(hours=2), FAR), 5),
@@ -174,13 +173,13 @@ LOOKS: dict[str, Callable[[Connection], Any]] = {
     "retention": lambda c: retention.prune(c, LONG_AGO + timedelta(days=95)),
     "take-over": lambda c: takeover.from_everyone(c, NOW, LEASE),
     "link": lambda c: requests.find_by_ticket(c, _digest(f"ticket of {ANNA.open_id}")),
-    "state": lambda c: attempts.consumed_before(c, f"state of {ANNA.open_id}"),
+    "state": lambda c: attempts.consumed_before(c, app_of(c), f"state of {ANNA.open_id}"),
     "callback": lambda c: attempts.consume(c, "another state", claim_by(c, "w2", NOW, FAR), code=None),
-    "state sent back": lambda c: attempts.reject(c, f"state of {ANNA.open_id}", "used", NOW),
+    "state sent back": lambda c: attempts.reject(c, app_of(c), f"state of {ANNA.open_id}", "used", NOW),
     "session": lambda c: sessions.find(c, f"session of {ANNA.open_id}", NOW),
     "sign-out": lambda c: sessions.end(c, f"session of {ANNA.open_id}"),
     "numbers": lambda c: {
-        name: n for name, (_, n) in views.counts(c, NOW, app_of(c)).items() if any(n.values())
+        name: n for name, (_, n) in views.counts(c, NOW, [app_of(c)]).items() if any(n.values())
     },
 }
 """What looks for rows without naming a person, as another app does it: it finds nothing."""
@@ -203,6 +202,72 @@ async def test_nothing_of_another_app_is_found_claimed_expired_or_deleted(
     assert not found, found
     assert await database.read(lambda c: rows_of(c, ANNA.app)) == before
     assert await database.write(LOOKS[look]), "This would have found nothing anyway."
+
+
+@pytest.fixture
+async def both(database: Database, key: str) -> AsyncIterator[Database]:
+    """The same database, as a process that serves both apps has it open."""
+    opened = await open_database(database.url, Keyring([key]), ZOE.app, ANNA.app)
+    yield opened
+    await opened.close()
+
+
+FOR_EACH_APP = [
+    *("lines", "interim words", "overdue calls", "expired requests", "expired openings", "retention"),
+    *("link", "session", "sign-out", "take-over"),
+    *(name for name in LOOKS if name.startswith("old ")),
+]
+"""The looks that name no app, and that a process makes once for all its apps."""
+
+
+@pytest.mark.parametrize("look", FOR_EACH_APP)
+async def test_a_process_that_serves_several_apps_finds_what_each_has(
+    database: Database, both: Database, look: str
+) -> None:
+    await fill_with_all(database, ANNA)
+    assert await both.write(LOOKS[look])
+
+
+async def test_a_process_that_serves_several_apps_touches_no_third(both: Database, key: str) -> None:
+    third = replace(ANNA, app_id="cli_3")
+    another = await open_database(both.url, Keyring([key]), third.app)
+    await fill_with_all(another, third)
+    before = await both.read(lambda c: rows_of(c, third.app))
+    for look in FOR_EACH_APP:
+        assert not await both.write(LOOKS[look]), look
+    assert await both.read(lambda c: rows_of(c, third.app)) == before
+    await another.close()
+
+
+async def test_a_replica_of_several_apps_is_forgotten_when_each_of_them_is_taken_over(
+    database: Database, other: Database, both: Database
+) -> None:
+    await both.write(lambda c: replicas.heartbeat(c, "gone", "host", ["k"], NOW))
+    for person in (ANNA, ZOE):
+        await ask(both, person)
+        held = Claim(person.app, "gone", NOW, SOON)
+        assert await both.write_one(lambda c, claim=held: claims.claim_next(c, claim))
+
+    def take_over(c: Connection) -> dict[str, int] | None:
+        return takeover.from_replica(c, "gone", NOW, NOW, LEASE)
+
+    assert await database.write(take_over) == {"calls": 1}
+    assert await database.write(take_over) is None
+    (row,) = await both.read(lambda c: c.execute(select(schema.replicas)).all())
+    assert row.app == ZOE.app
+    assert await other.write(take_over) == {"calls": 1}
+    assert await both.read(lambda c: c.execute(select(schema.replicas)).all()) == []
+
+
+async def test_a_replica_is_counted_for_each_of_its_apps(
+    database: Database, other: Database, both: Database
+) -> None:
+    await both.write(lambda c: replicas.heartbeat(c, "r", "host", ["k"], NOW))
+    for each in (database, other, both):
+        found = await each.read(lambda c, each=each: views.counts(c, NOW, each.apps))
+        assert found["replicas"][1] == {"live": 1}
+    found = await both.read(lambda c: views.counts(c, NOW, ["lark:cli_3"]))
+    assert found["replicas"][1] == {"live": 0}
 
 
 async def test_each_app_finds_its_own_beside_the_others(database: Database, other: Database) -> None:
@@ -303,6 +368,10 @@ async def test_an_upgrade_tells_of_each_row_whose_it_is(empty_database_url: str,
             if "app" not in row or table == "replicas":
                 continue
             key = row.get("user_key") or ""
+            if table == "cards":
+                shown = "authorization_requests" if row["request_id"] else "scope_waits"
+                assert row["app"] in {each["app"] for each in rows[shown] if each["id"] == row["id"]}
+                continue
             expected = ":".join(key.split(":")[:2]) if key else unknown
             if table in {"users", "events", "scope_waits"}:
                 expected = f"{row['platform']}:{row['app_id']}"

@@ -13,13 +13,14 @@ from bot.core.oauth import digest
 from bot.core.requests import Attempt, AttemptKind, AttemptStatus, AuthorizationRequest, RequestStatus
 from bot.core.secrets import Secret
 from bot.store import attempts, calls, claims, grants, requests, users
+from bot.store import cards as deliveries
 from bot.store.attempts import NewAttempt
-from bot.store.cards import card_shown, claim_card, claim_due_cards, postpone_card, redraw_card
 from bot.store.ids import new_id
 from bot.store.schema import authorization_requests
 from bot.store.transaction import Database
 from tests.store.examples import (
     ANNA,
+    APP,
     BEN,
     LATER,
     NOW,
@@ -27,7 +28,9 @@ from tests.store.examples import (
     TOMORROW,
     ask,
     claim_by,
+    drawn,
     meet,
+    open_request,
     save_grant,
     tokens,
 )
@@ -40,19 +43,18 @@ NONE: frozenset[str] = frozenset()
 async def opened(
     database: Database, scopes=CALENDAR, command="agenda", user=ANNA, until=TOMORROW, now=NOW
 ) -> AuthorizationRequest:
-    request_id = new_id(now)
+    ticket = Secret(new_id(now))
 
     def work(c) -> AuthorizationRequest:
         users.lock(c, user)
-        return requests.open_request(
+        return open_request(
             c,
             user,
             scopes=scopes,
             command=command,
-            ticket=Secret(f"ticket-{request_id}"),
+            ticket=ticket,
             expires_at=until,
             now=now,
-            new_id=request_id,
         )
 
     return await database.write(work)
@@ -91,11 +93,8 @@ async def get(database: Database, request: AuthorizationRequest) -> Authorizatio
 
 
 async def settled(database: Database, request: AuthorizationRequest, status: RequestStatus) -> bool:
-    return await database.write(
-        lambda c: requests.settle(
-            c, request.id, status, granted=CALENDAR, refused=NONE, failure=None, now=NOW
-        )
-    )
+    end = requests.End(status, granted=CALENDAR, refused=NONE)
+    return await database.write(lambda c: requests.settle(c, request.id, end, NOW) is not None)
 
 
 # --- asking ------------------------------------------------------------------------------------
@@ -121,7 +120,7 @@ async def test_needs_that_come_at_once_share_one_request_and_none_is_lost(databa
     request = await get(database, found[0])
     assert request.scopes == frozenset().union(*wanted)
     assert set(request.reasons) == {f"command{n}" for n in range(12)}
-    assert request.card_wanted == 12
+    assert request.card.wanted == 12
 
 
 async def test_a_second_need_widens_the_request_and_keeps_its_ticket(database: Database) -> None:
@@ -132,7 +131,7 @@ async def test_a_second_need_widens_the_request_and_keeps_its_ticket(database: D
     assert second.scopes == CALENDAR | TASKS
     assert second.reasons == ("agenda", "tasks")
     assert second.expires_at == TOMORROW
-    assert second.card_wanted == first.card_wanted + 1
+    assert second.card.wanted == first.card.wanted + 1
 
 
 async def test_the_same_need_again_changes_nothing_that_the_card_shows(database: Database) -> None:
@@ -168,7 +167,7 @@ async def test_a_call_that_begins_to_wait_and_a_grant_that_arrives_do_not_miss_e
 
         def wait(c, call=call) -> bool:
             users.lock(c, ANNA)
-            request = requests.open_request(
+            request = open_request(
                 c,
                 ANNA,
                 scopes=CALENDAR,
@@ -176,7 +175,6 @@ async def test_a_call_that_begins_to_wait_and_a_grant_that_arrives_do_not_miss_e
                 ticket=Secret(new_id(NOW)),
                 expires_at=TOMORROW,
                 now=NOW,
-                new_id=new_id(NOW),
             )
             grant = grants.find(c, ANNA)
             if grant is not None and grant.status == "active" and grant.scopes >= CALENDAR:
@@ -198,7 +196,7 @@ async def test_a_call_that_begins_to_wait_and_a_grant_that_arrives_do_not_miss_e
             live = requests.live_of(c, ANNA)
             if live is not None:
                 requests.settle(
-                    c, live.id, RequestStatus.DECLINED, granted=NONE, refused=NONE, failure=None, now=NOW
+                    c, live.id, requests.End(RequestStatus.DECLINED, granted=NONE, refused=NONE), NOW
                 )
 
         await database.write(clean)
@@ -213,7 +211,7 @@ async def test_of_many_who_settle_a_request_at_once_one_does(database: Database)
     ends = [RequestStatus.GRANTED, RequestStatus.DECLINED, RequestStatus.EXPIRED] * 4
     done = await asyncio.gather(*(settled(database, request, status) for status in ends))
     assert done.count(True) == 1
-    assert (await get(database, request)).card_wanted == 2
+    assert (await get(database, request)).card.wanted == 2
 
 
 async def test_a_request_that_is_being_redeemed_does_not_expire(database: Database) -> None:
@@ -239,7 +237,10 @@ async def test_a_superseded_request_shows_nothing_more_and_makes_room(database: 
     request = await opened(database)
     assert await database.write(lambda c: requests.supersede(c, request.id, NOW))
     assert (
-        await database.write(lambda c: claim_due_cards(c, claim_by(c, "w1", LATER, TOMORROW), limit=5)) == []
+        await database.write(
+            lambda c: requests.claim_due_cards(c, claim_by(c, "w1", LATER, TOMORROW), limit=5)
+        )
+        == []
     )
     assert (await opened(database)).id != request.id
 
@@ -250,11 +251,11 @@ async def test_a_reopened_request_asks_for_the_rest(database: Database) -> None:
     await attempted(database, request)
     await consumed(database)
     assert (await get(database, request)).status is RequestStatus.REDEEMING
-    assert await database.write(lambda c: requests.reopen(c, request.id, scopes=TASKS, now=NOW))
+    assert await database.write(lambda c: requests.reopen(c, request.id, TASKS, NOW))
     again = await get(database, request)
     assert (again.status, again.scopes) == (RequestStatus.OPEN, TASKS)
     await settled(database, request, RequestStatus.GRANTED)
-    assert not await database.write(lambda c: requests.reopen(c, request.id, scopes=TASKS, now=NOW))
+    assert not await database.write(lambda c: requests.reopen(c, request.id, TASKS, NOW))
 
 
 async def test_avoided_scopes_add_up(database: Database) -> None:
@@ -279,8 +280,8 @@ async def test_of_many_who_come_back_with_one_state_one_is_let_through(database:
     assert through[0].verifier == Secret("verifier")
     assert through[0].scopes == CALENDAR
     assert (await get(database, request)).status is RequestStatus.REDEEMING
-    assert await database.read(lambda c: attempts.consumed_before(c, "s1")) == "redeeming"
-    assert await database.read(lambda c: attempts.consumed_before(c, "s2")) is None
+    assert await database.read(lambda c: attempts.consumed_before(c, APP, "s1")) == "redeeming"
+    assert await database.read(lambda c: attempts.consumed_before(c, APP, "s2")) is None
 
 
 async def test_who_comes_back_too_late_is_not_let_through(database: Database) -> None:
@@ -288,7 +289,7 @@ async def test_who_comes_back_too_late_is_not_let_through(database: Database) ->
     request = await opened(database)
     await attempted(database, request)
     assert await consumed(database, now=LATER) is None
-    assert await database.read(lambda c: attempts.consumed_before(c, "s1")) == "live"
+    assert await database.read(lambda c: attempts.consumed_before(c, APP, "s1")) == "live"
     assert (await get(database, request)).status is RequestStatus.OPEN
 
 
@@ -353,14 +354,21 @@ async def test_a_card_has_one_drawer_at_a_time(database: Database) -> None:
     request = await opened(database)
     claims = await asyncio.gather(
         *(
-            database.write_one(lambda c, w=f"w{n}": claim_card(c, request.id, claim_by(c, w, NOW, SOON)))
+            database.write(lambda c, w=f"w{n}": requests.claim_card(c, request.id, claim_by(c, w, NOW, SOON)))
             for n in range(8)
         )
     )
     assert len([each for each in claims if each is not None]) == 1
-    assert await database.write_one(lambda c: claim_due_cards(c, claim_by(c, "w9", NOW, SOON), limit=5)) == []
     assert (
-        len(await database.write_one(lambda c: claim_due_cards(c, claim_by(c, "w9", SOON, LATER), limit=5)))
+        await database.write(lambda c: requests.claim_due_cards(c, claim_by(c, "w9", NOW, SOON), limit=5))
+        == []
+    )
+    assert (
+        len(
+            await database.write(
+                lambda c: requests.claim_due_cards(c, claim_by(c, "w9", SOON, LATER), limit=5)
+            )
+        )
         == 1
     )
 
@@ -368,32 +376,34 @@ async def test_a_card_has_one_drawer_at_a_time(database: Database) -> None:
 async def test_a_change_made_while_a_card_is_drawn_is_drawn_next(database: Database) -> None:
     await meet(database)
     request = await opened(database)
-    drawn = await database.write(lambda c: claim_card(c, request.id, claim_by(c, "w1", NOW, SOON)))
-    assert drawn is not None
+    claimed = await database.write(lambda c: requests.claim_card(c, request.id, claim_by(c, "w1", NOW, SOON)))
+    assert claimed is not None
     await opened(database, TASKS, "tasks")
-    assert await database.write(
-        lambda c: card_shown(
-            c, drawn, "w1", drawn.card_wanted, message_id="om_card", ephemeral=False, now=NOW
-        )
-    )
-    again = await database.write(lambda c: claim_card(c, request.id, claim_by(c, "w1", NOW, SOON)))
+    assert await database.write(lambda c: deliveries.shown(c, drawn(claimed, claimed.card.wanted), NOW))
+    again = await database.write(lambda c: requests.claim_card(c, request.id, claim_by(c, "w1", NOW, SOON)))
     assert again is not None
-    assert (again.card_message_id, again.scopes) == ("om_card", CALENDAR | TASKS)
+    assert (again.card.message_id, again.scopes) == ("om_card", CALENDAR | TASKS)
 
 
 async def test_a_card_that_shows_what_it_should_is_nobodys_business(database: Database) -> None:
     await meet(database)
     request = await opened(database)
-    claimed = await database.write(lambda c: claim_card(c, request.id, claim_by(c, "w1", NOW, SOON)))
+    claimed = await database.write(lambda c: requests.claim_card(c, request.id, claim_by(c, "w1", NOW, SOON)))
     assert claimed is not None
-    show = lambda worker: database.write(  # noqa: E731
-        lambda c: card_shown(c, claimed, worker, 1, message_id="om_card", ephemeral=True, now=NOW)
+    own = drawn(claimed, ephemeral=True)
+    of_another = replace(own, claim=own.claim + 1)
+    assert not await database.write(lambda c: deliveries.shown(c, of_another, NOW))
+    assert await database.write(lambda c: deliveries.shown(c, own, NOW))
+    assert not await database.write(lambda c: deliveries.shown(c, replace(own, version=2), NOW))
+    assert (
+        await database.write(lambda c: requests.claim_card(c, request.id, claim_by(c, "w1", NOW, SOON)))
+        is None
     )
-    assert not await show("w2")
-    assert await show("w1")
-    assert await database.write(lambda c: claim_card(c, request.id, claim_by(c, "w1", NOW, SOON))) is None
-    assert await database.write(lambda c: requests.reopen(c, request.id, scopes=frozenset({"b"}), now=NOW))
-    assert await database.write(lambda c: claim_card(c, request.id, claim_by(c, "w1", NOW, SOON))) is not None
+    assert await database.write(lambda c: requests.reopen(c, request.id, frozenset({"b"}), NOW))
+    assert (
+        await database.write(lambda c: requests.claim_card(c, request.id, claim_by(c, "w1", NOW, SOON)))
+        is not None
+    )
 
 
 async def test_who_has_lost_a_card_notes_nothing_of_it_and_has_it_drawn_again(database: Database) -> None:
@@ -401,34 +411,39 @@ async def test_who_has_lost_a_card_notes_nothing_of_it_and_has_it_drawn_again(da
     await meet(database)
     request = await opened(database)
     claim = lambda now, until: database.write(  # noqa: E731
-        lambda c: claim_card(c, request.id, claim_by(c, "w1", now, until))
+        lambda c: requests.claim_card(c, request.id, claim_by(c, "w1", now, until))
     )
     late, holder = await claim(NOW, SOON), await claim(SOON, LATER)
     assert late is not None
     assert holder is not None
     show = lambda claimed: database.write(  # noqa: E731
-        lambda c: card_shown(c, claimed, "w1", 1, message_id="om_card", ephemeral=False, now=SOON)
+        lambda c: deliveries.shown(c, drawn(claimed), SOON)
     )
     assert await show(late) is None
-    assert not await database.write(lambda c: postpone_card(c, late, "w1", TOMORROW))
+    assert not await database.write(lambda c: deliveries.postpone(c, late.id, late.card.claim, TOMORROW))
     assert await show(holder) == 1
     assert await show(late) is None
     assert await claim(LATER, TOMORROW) is None
-    assert await database.write(lambda c: redraw_card(c, request.id, LATER))
+    assert await database.write(lambda c: deliveries.redraw(c, request.id, LATER))
     again = await claim(LATER, TOMORROW)
     assert again is not None
-    assert (again.card_message_id, again.card_wanted) == ("om_card", 2)
+    assert (again.card.message_id, again.card.wanted) == ("om_card", 2)
 
 
 async def test_a_card_that_could_not_be_shown_is_due_again_later(database: Database) -> None:
     await meet(database)
     request = await opened(database)
-    claimed = await database.write(lambda c: claim_card(c, request.id, claim_by(c, "w1", NOW, LATER)))
+    claimed = await database.write(
+        lambda c: requests.claim_card(c, request.id, claim_by(c, "w1", NOW, LATER))
+    )
     assert claimed is not None
-    assert await database.write(lambda c: postpone_card(c, claimed, "w1", SOON))
-    assert await database.write(lambda c: claim_due_cards(c, claim_by(c, "w2", NOW, LATER), limit=5)) == []
-    due = await database.write(lambda c: claim_due_cards(c, claim_by(c, "w2", SOON, LATER), limit=5))
-    assert [each.card_attempts for each in due] == [1]
+    assert await database.write(lambda c: deliveries.postpone(c, claimed.id, claimed.card.claim, SOON))
+    assert (
+        await database.write(lambda c: requests.claim_due_cards(c, claim_by(c, "w2", NOW, LATER), limit=5))
+        == []
+    )
+    due = await database.write(lambda c: requests.claim_due_cards(c, claim_by(c, "w2", SOON, LATER), limit=5))
+    assert [each.card.attempts for each in due] == [1]
 
 
 async def test_opening_a_link_stamps_the_first_time_and_nothing_else(database: Database) -> None:
@@ -453,7 +468,11 @@ async def test_a_refusal_on_the_page_is_shown_once_and_changes_nothing_else(data
     request = await opened(database)
     told = await asyncio.gather(*(declined_on_page(database, request) for _ in range(8)))
     assert sorted(told) == [False] * 7 + [True]
-    shown = replace(request, declined_on_page_at=SOON, card_wanted=request.card_wanted + 1)
+    shown = replace(
+        request,
+        declined_on_page_at=SOON,
+        card=replace(request.card, wanted=request.card.wanted + 1, due_at=SOON),
+    )
     assert await get(database, request) == shown
 
 
@@ -465,7 +484,7 @@ async def test_a_new_command_and_a_consent_end_it_and_a_consent_that_fails_does_
     assert await declined_on_page(database, request)
     again = await opened(database)
     assert (again.id, again.declined_on_page_at) == (request.id, None)
-    assert again.card_wanted == request.card_wanted + 2
+    assert again.card.wanted == request.card.wanted + 2
     assert await declined_on_page(database, request)
     await attempted(database, request)
     await consumed(database)
@@ -473,7 +492,7 @@ async def test_a_new_command_and_a_consent_end_it_and_a_consent_that_fails_does_
     reopened = await get(database, request)
     assert (reopened.status, reopened.declined_on_page_at) == (RequestStatus.OPEN, SOON)
     assert not await database.write(lambda c: requests.give_up_redeeming(c, request.id, NOW))
-    assert await database.write(lambda c: requests.reopen(c, request.id, scopes=TASKS, now=NOW))
+    assert await database.write(lambda c: requests.reopen(c, request.id, TASKS, NOW))
     assert (await get(database, request)).declined_on_page_at is None
     await settled(database, request, RequestStatus.DECLINED)
     assert not await declined_on_page(database, request)
@@ -504,10 +523,10 @@ async def test_of_many_that_send_a_used_state_back_one_is_audited(database: Data
     await meet(database)
     await attempted(database, await opened(database))
     rejected = await asyncio.gather(
-        *(database.write(lambda c: attempts.reject(c, "s1", "used", NOW)) for _ in range(8))
+        *(database.write(lambda c: attempts.reject(c, APP, "s1", "used", NOW)) for _ in range(8))
     )
     assert sorted(rejected) == [False] * 7 + [True]
-    assert not await database.write(lambda c: attempts.reject(c, "unknown", "used", NOW))
+    assert not await database.write(lambda c: attempts.reject(c, APP, "unknown", "used", NOW))
     entries = text("SELECT count(*) FROM audit_log WHERE action = 'callback_rejected'")
     assert await database.read(lambda c: c.execute(entries).scalar()) == 1
 

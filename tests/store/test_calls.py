@@ -12,7 +12,7 @@ from bot.core.calls import CallStatus, DeferredCall, Step, WaitsFor
 from bot.core.messages import DirectChat
 from bot.store import call_steps, calls, claims, inbox, users
 from bot.store.transaction import Database
-from tests.store.examples import ANNA, BEN, LATER, NOW, SOON, TOMORROW, a_call, ask, claim_by
+from tests.store.examples import ANNA, APP, BEN, LATER, NOW, SOON, TOMORROW, a_call, ask, claim_by
 
 NEEDS = (("calendar:calendar:readonly", "calendar:calendar"),)
 
@@ -405,11 +405,11 @@ async def test_what_waits_is_found_by_person_by_reason_by_message_and_by_time(da
     assert await ids(lambda c: calls.suspended_of(c, ANNA)) == [waiting.id]
     assert await ids(lambda c: calls.waiting_of(c, ANNA)) == [queued, waiting.id]
     reason = WaitsFor.ADMINISTRATOR
-    assert await ids(lambda c: calls.waiting_for(c, reason, limit=9)) == [waiting.id]
+    assert await ids(lambda c: calls.waiting_for(c, APP, reason, limit=9)) == [waiting.id]
     assert await ids(lambda c: calls.overdue(c, NOW, limit=9)) == []
     assert len(await ids(lambda c: calls.overdue(c, TOMORROW, limit=9))) == 3
     message_id = waiting.message_id or ""
-    assert await ids(lambda c: calls.all_by_message(c, message_id)) == [waiting.id]
+    assert await ids(lambda c: calls.all_by_message(c, APP, message_id)) == [waiting.id]
 
 
 async def test_old_settled_calls_are_deleted_with_their_steps_and_others_stay(database: Database) -> None:

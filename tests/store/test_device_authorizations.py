@@ -15,7 +15,7 @@ from bot.core.secrets import Secret
 from bot.store import device_authorizations, requests
 from bot.store.ids import new_id
 from bot.store.transaction import Connection, Database
-from tests.store.examples import ANNA, BEN, LATER, NOW, SOON, TOMORROW, claim_by, meet
+from tests.store.examples import ANNA, BEN, LATER, NOW, SOON, TOMORROW, claim_by, meet, open_request
 
 SCOPES = frozenset({"task:task:read"})
 CODE = DeviceCode(
@@ -25,17 +25,16 @@ CODE = DeviceCode(
 
 async def request(database: Database, user=ANNA) -> AuthorizationRequest:
     await meet(database, user)
-    request_id = new_id(NOW)
+    ticket = Secret(f"ticket of {user} {new_id(NOW)}")
     return await database.write(
-        lambda c: requests.open_request(
+        lambda c: open_request(
             c,
             user,
             scopes=SCOPES,
             command="tasks",
-            ticket=Secret(f"ticket of {request_id}"),
+            ticket=ticket,
             expires_at=TOMORROW,
             now=NOW,
-            new_id=request_id,
         )
     )
 
@@ -59,7 +58,7 @@ async def polled(database: Database, asked: AuthorizationRequest) -> DeviceAutho
     """One whose code is minted, and that has been claimed for its first poll."""
     device = await begun(database, asked)
     assert device is not None
-    assert await database.write(lambda c: device_authorizations.minted(c, device, CODE, NOW))
+    assert await database.write(lambda c: device_authorizations.store_codes(c, device, CODE, NOW))
     (claimed,) = await due(database, NOW + timedelta(seconds=6))
     return claimed
 
@@ -97,7 +96,7 @@ async def test_it_is_due_after_the_platforms_interval_and_has_its_codes_then(dat
     asked = await request(database)
     device = await begun(database, asked)
     assert device is not None
-    await database.write(lambda c: device_authorizations.minted(c, device, CODE, NOW))
+    await database.write(lambda c: device_authorizations.store_codes(c, device, CODE, NOW))
     assert await due(database, NOW + timedelta(seconds=4)) == []
     (claimed,) = await due(database, NOW + timedelta(seconds=5))
     assert (claimed.device_code, claimed.user_code, claimed.link) == (
@@ -115,10 +114,10 @@ async def test_one_that_was_being_minted_by_a_dead_replica_is_taken_over(databas
     assert device is not None
     assert await due(database, NOW + timedelta(seconds=19), "w2") == []
     (taken,) = await due(database, NOW + timedelta(seconds=20), "w2")
-    assert taken.status is DeviceStatus.MINTING
-    late = await database.write(lambda c: device_authorizations.minted(c, device, CODE, SOON))
+    assert taken.status is DeviceStatus.REQUESTING
+    late = await database.write(lambda c: device_authorizations.store_codes(c, device, CODE, SOON))
     assert not late
-    assert await database.write(lambda c: device_authorizations.minted(c, taken, CODE, SOON))
+    assert await database.write(lambda c: device_authorizations.store_codes(c, taken, CODE, SOON))
 
 
 async def test_replicas_never_claim_the_same_one(database: Database) -> None:

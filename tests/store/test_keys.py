@@ -30,14 +30,27 @@ from bot.store import (
     sealed,
     sessions,
 )
+from bot.store import cards as deliveries
 from bot.store.attempts import NewAttempt
-from bot.store.cards import card_shown, claim_card
 from bot.store.ids import new_id
 from bot.store.keyring import Keyring, new_key
 from bot.store.opening import open_database
 from bot.store.outbox import NewMessage
 from bot.store.transaction import Connection, Database
-from tests.store.examples import ANNA, APP, LATER, NOW, SOON, TOMORROW, ask, claim_by, save_grant, tokens
+from tests.store.examples import (
+    ANNA,
+    APP,
+    LATER,
+    NOW,
+    SOON,
+    TOMORROW,
+    ask,
+    claim_by,
+    drawn,
+    open_request,
+    save_grant,
+    tokens,
+)
 
 SCOPES = frozenset({"calendar:calendar:readonly"})
 
@@ -53,7 +66,7 @@ async def fill(database: Database, user: UserKey = ANNA) -> None:
         steps = [Step(n, f"d{n}", False, None, {"value": n}) for n in range(3)]
         call_steps.record_results(c, call.id, call.claim, steps)
         save_grant(c, user, tokens(), scopes=SCOPES, now=NOW)
-        request = requests.open_request(
+        request = open_request(
             c,
             user,
             scopes=SCOPES,
@@ -61,7 +74,6 @@ async def fill(database: Database, user: UserKey = ANNA) -> None:
             ticket=Secret(f"ticket of {user.open_id}"),
             expires_at=TOMORROW,
             now=NOW,
-            new_id=new_id(NOW),
         )
         attempt = NewAttempt(
             new_id(NOW),
@@ -88,9 +100,9 @@ async def fill(database: Database, user: UserKey = ANNA) -> None:
 
 
 def fill_card(c: Connection, request: str) -> None:
-    claimed = claim_card(c, request, claim_by(c, "w1", NOW, SOON))
+    claimed = requests.claim_card(c, request, claim_by(c, "w1", NOW, SOON))
     assert claimed is not None
-    card_shown(c, claimed, "w1", 1, message_id=f"om_{request}", ephemeral=False, now=NOW)
+    deliveries.shown(c, drawn(claimed, message_id=f"om_{request}"), NOW)
 
 
 def fill_device(c: Connection, request: str, user: UserKey) -> None:
@@ -99,7 +111,7 @@ def fill_device(c: Connection, request: str, user: UserKey) -> None:
     )
     assert device is not None
     code = DeviceCode(Secret("device code"), Secret("user code"), Secret("https://page"), 240, 5)
-    assert device_authorizations.minted(c, device, code, NOW)
+    assert device_authorizations.store_codes(c, device, code, NOW)
 
 
 def still_under(prefix: str, connection: Connection) -> list[str]:

@@ -10,12 +10,14 @@ import pytest
 from alembic import command
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, text
+from sqlalchemy.exc import DBAPIError
 
 from bot.core.errors import ConfigurationError
 from bot.core.secrets import Secret
-from bot.store import revision, views
+from bot.store import requests, revision, scope_waits, views
 from bot.store.keyring import Keyring, new_key
 from bot.store.opening import check_schema, open_database, upgrade
+from bot.store.queue import Claim
 from bot.store.upgrade_sealing import seal_unsealed_rows
 
 NOW = datetime.now(UTC)
@@ -229,14 +231,7 @@ def to_revision(url: str, wanted: str, ring: Keyring | None = None) -> None:
 
 
 def fill(url: str) -> None:
-    def insert(connection: Connection) -> None:
-        for table, rows in FIRST_REVISION.items():
-            for row in rows:
-                columns, values = ", ".join(row), ", ".join(f":{name}" for name in row)
-                stored = {name: as_stored(connection, value) for name, value in row.items()}
-                connection.execute(text(f"INSERT INTO {table} ({columns}) VALUES ({values})"), stored)
-
-    revision._in_transaction(url, insert)
+    insert_rows(url, FIRST_REVISION)
 
 
 def own(url: str, ring: Keyring, text_: str = "These keys open this database.") -> None:
@@ -339,4 +334,131 @@ def test_there_is_no_way_back_and_trying_changes_nothing(empty_database_url: str
 
     with pytest.raises(Exception, match="downgrade"):
         revision._in_transaction(empty_database_url, back, writing=True)
+    assert everything(empty_database_url) == before
+
+
+# --- cards in a table of their own -------------------------------------------------------------------
+
+RING = Keyring([new_key()])
+
+
+def rows_before_cards(url: str) -> None:
+    """Rows of the release before: requests whose cards are sent, outdated, being drawn and ephemeral; scope waits."""
+    drawn = {"card_wanted": 4, "card_shown": 2, "card_attempts": 3, "card_due_at": AGO, "card_moves": 1}
+    sent = {
+        "card_message_id": "om_1",
+        "card_seal": proof_of_card("r1", "om_1", ephemeral=True),
+        "card_sent_at": AGO,
+    }
+    being_drawn = {"card_worker": "w1", "card_lease_until": SOON}
+    waits = {"platform": "lark", "app_id": "cli_1", "created_at": AGO}
+    rows: dict[str, list[Row]] = {
+        "users": [user(ANNA), user(BEN), user(CHO)],
+        "authorization_requests": [
+            request(ANNA, 1, "open", **drawn, **sent) | {"card_ephemeral": True},
+            request(BEN, 2, "open", **being_drawn),
+            request(CHO, 3, "granted", settled_at=NOW, card_shown=2, card_message_id="om_3"),
+        ],
+        "scope_waits": [
+            {"id": "s1", "scopes": '["a"]', "status": "waiting", **waits, "cards_wanted": 3, "cards_shown": 2,
+             "cards_claim": 7, "cards_due_at": SOON, "cards_worker": "w1"},
+            {"id": "s2", "scopes": "[]", "status": "enabled", "settled_at": NOW, **waits},
+        ],
+        "device_authorizations": [device("d1", "r1", "minting"), device("d2", "r2", "denied", settled_at=NOW)],
+    }  # fmt: skip
+    insert_rows(url, rows)
+
+
+def proof_of_card(request_id: str, message_id: str, *, ephemeral: bool) -> str:
+    """As the earlier release made it."""
+    return RING.seal(Secret(""), f"authorization_requests:card_seal:{request_id}", message_id, ephemeral)
+
+
+def device(number: str, request_id: str, status: str, **more: Any) -> Row:
+    common = {"user_key": ANNA, "scopes": "[]", "interval_seconds": 5, "failures": 0, "claim": 1}
+    times = {"runs_after": AGO, "created_at": AGO}
+    return {"id": number, "request_id": request_id, "status": status, **common, **times, **more}
+
+
+def insert_rows(url: str, rows: dict[str, list[Row]]) -> None:
+    def insert(connection: Connection) -> None:
+        for table, several in rows.items():
+            for row in several:
+                columns, values = ", ".join(row), ", ".join(f":{name}" for name in row)
+                stored = {name: as_stored(connection, value) for name, value in row.items()}
+                connection.execute(text(f"INSERT INTO {table} ({columns}) VALUES ({values})"), stored)
+
+    revision._in_transaction(url, insert)
+
+
+async def test_cards_of_the_previous_release_go_on_where_they_were(empty_database_url: str) -> None:
+    """Without the keys: the proofs of cards are moved as they are."""
+    url = empty_database_url
+    await asyncio.to_thread(to_revision, url, "0015")
+    await asyncio.to_thread(rows_before_cards, url)
+    await asyncio.to_thread(upgrade, url)
+    database = await open_database(url, RING)
+    found = {
+        wait.id: wait.card for wait in await database.read(lambda c: scope_waits.waiting(c, "lark", "cli_1"))
+    }
+    for key in ("r1", "r2", "r3"):
+        request_ = await database.read(lambda c, key=key: requests.get(c, key))
+        assert request_ is not None
+        found[key] = request_.card
+    first = found["r1"]
+    assert (first.message_id, first.ephemeral) == ("om_1", True)
+    assert (first.wanted, first.shown, first.attempts, first.moves) == (4, 2, 3, 1)
+    assert (found["r2"].worker, found["r2"].lease_until) == ("w1", SOON)
+    # Its message has no proof, so it does not count.
+    assert (found["r3"].message_id, found["r3"].is_outdated) == (None, False)
+    assert (found["s1"].wanted, found["s1"].shown, found["s1"].claim) == (3, 2, 7)
+    claim = Claim("lark:cli_1", "w2", NOW, SOON)
+    due = await database.write(lambda c: requests.claim_due_cards(c, claim, 10))
+    assert [each.id for each in due] == ["r1"]
+    # What another worker draws is due when its lease ends.
+    late = Claim("lark:cli_1", "w3", SOON + timedelta(seconds=1), SOON + timedelta(minutes=1))
+    due = await database.write(lambda c: requests.claim_due_cards(c, late, 10))
+    assert {each.id for each in due} == {"r1", "r2"}
+    assert [each.id for each in await database.write(lambda c: scope_waits.claim_due_cards(c, late, 10))] == [
+        "s1"
+    ]
+    statuses = text("SELECT status FROM device_authorizations ORDER BY id")
+    assert await database.read(lambda c: c.execute(statuses).scalars().all()) == ["requesting", "denied"]
+    await database.close()
+
+
+FORMER_WRITES = {
+    "a request": {"authorization_requests": [request(CHO, 9, "open")]},
+    "a scope wait": {
+        "scope_waits": [
+            {"id": "s9", "platform": "lark", "app_id": "cli_1", "scopes": '["b"]', "status": "waiting",
+             "created_at": AGO, "cards_wanted": 1, "cards_shown": 0, "cards_due_at": NOW},
+        ],
+    },
+    "a device authorization": {"device_authorizations": [device("d9", "r3", "minting")]},
+    "a change of a request": "UPDATE authorization_requests SET status = 'redeeming', card_wanted = card_wanted + 1",
+    "a claim of a card": "UPDATE authorization_requests SET card_worker = 'w', card_lease_until = card_due_at",
+    "a card that is shown": "UPDATE authorization_requests SET card_shown = card_wanted",
+    "a change of a scope wait": "UPDATE scope_waits SET cards_wanted = cards_wanted + 1",
+    "a claim of a scope wait": "UPDATE scope_waits SET cards_claim = cards_claim + 1",
+}  # fmt: skip
+
+
+def write_as_before(url: str, write: str | dict[str, list[Row]]) -> None:
+    if isinstance(write, str):
+        revision._in_transaction(url, lambda c: c.execute(text(write)), writing=True)
+    else:
+        insert_rows(url, write)
+
+
+@pytest.mark.parametrize("what", FORMER_WRITES)
+def test_a_replica_of_the_previous_release_cannot_write_cards(empty_database_url: str, what: str) -> None:
+    """It would draw them without knowing what this release draws."""
+    to_revision(empty_database_url, "0015")
+    rows_before_cards(empty_database_url)
+    upgrade(empty_database_url)
+    before = everything(empty_database_url)
+    write = FORMER_WRITES[what]
+    with pytest.raises(DBAPIError, match=r"stop the previous release|violates check|CHECK constraint"):
+        write_as_before(empty_database_url, write)
     assert everything(empty_database_url) == before

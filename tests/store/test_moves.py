@@ -11,9 +11,8 @@ from bot.core.people import UserKey
 from bot.core.requests import FOR_ADMINISTRATOR, RequestStatus
 from bot.core.secrets import Secret
 from bot.store import calls, claims, requests, users
-from bot.store.ids import new_id
 from bot.store.transaction import Connection, Database
-from tests.store.examples import ANNA, NOW, TOMORROW, ask, claim_by
+from tests.store.examples import ANNA, NOW, TOMORROW, ask, claim_by, open_request
 
 A = frozenset({"a"})
 
@@ -25,9 +24,9 @@ def a_user(name: str) -> UserKey:
 # --- requests --------------------------------------------------------------------------------------
 
 
-def open_request(c: Connection, user: UserKey) -> str:
+def opened(c: Connection, user: UserKey) -> str:
     users.seen(c, user, language=None, union_id=None, now=NOW)
-    opened = requests.open_request(
+    return open_request(
         c,
         user,
         scopes=A,
@@ -35,9 +34,7 @@ def open_request(c: Connection, user: UserKey) -> str:
         ticket=Secret(str(user)),
         expires_at=TOMORROW,
         now=NOW,
-        new_id=new_id(NOW),
-    )
-    return opened.id
+    ).id
 
 
 def request_status(c: Connection, request: str) -> RequestStatus:
@@ -56,13 +53,13 @@ def move_request(c: Connection, request: str, target: RequestStatus) -> None:
         case RequestStatus.OPEN if before.status is RequestStatus.REDEEMING:
             requests.give_up_redeeming(c, request, NOW)
         case RequestStatus.OPEN:
-            requests.ask_again(c, before, scopes=A, command="agenda", expires_at=TOMORROW, now=NOW)
+            requests.ask_again(c, before, requests.Ask(A, "agenda", TOMORROW), NOW)
         case RequestStatus.SUPERSEDED:
             requests.supersede(c, request, NOW)
         case RequestStatus.FAILED:
-            requests.settle(c, request, target, failure=FOR_ADMINISTRATOR, now=NOW)
+            requests.settle(c, request, requests.End(target, failure=FOR_ADMINISTRATOR), NOW)
         case _:
-            requests.settle(c, request, target, now=NOW)
+            requests.settle(c, request, requests.End(target), NOW)
 
 
 async def test_a_request_makes_the_moves_of_the_table_and_no_other(database: Database) -> None:
@@ -70,7 +67,7 @@ async def test_a_request_makes_the_moves_of_the_table_and_no_other(database: Dat
 
     def work(c: Connection) -> None:
         for number, (source, target) in enumerate(permutations(RequestStatus, 2)):
-            request = open_request(c, a_user(f"request{number}"))
+            request = opened(c, a_user(f"request{number}"))
             if source is not RequestStatus.OPEN:
                 move_request(c, request, source)
             assert request_status(c, request) is source

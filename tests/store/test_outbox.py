@@ -11,7 +11,7 @@ from bot.store import outbox
 from bot.store.ids import new_id
 from bot.store.outbox import NewMessage, OutgoingMessage
 from bot.store.transaction import Database
-from tests.store.examples import ANNA, LATER, NOW, SOON, TOMORROW, ask, claim_by
+from tests.store.examples import ANNA, APP, LATER, NOW, SOON, TOMORROW, ask, claim_by
 
 
 def a_message(key: str | None = None, *, call_id: str | None = None, kind: str = "answer") -> NewMessage:
@@ -99,8 +99,8 @@ async def test_a_message_given_up_says_why_and_forgets_what_it_said(database: Da
 async def test_what_became_of_a_message_is_found_by_its_key(database: Database) -> None:
     message = a_message("w1-a")
     await database.write(lambda c: outbox.add(c, message, now=NOW, claim=claim_by(c, "w")))
-    find = lambda: database.read(lambda c: outbox.find(c, "w1-a"))  # noqa: E731
+    find = lambda: database.read(lambda c: outbox.find(c, APP, "w1-a"))  # noqa: E731
     assert await find() == outbox.Delivery(settled=False, message_id=None)
     await database.write(lambda c: outbox.sent(c, message.id, 1, "om_1", NOW))
     assert await find() == outbox.Delivery(settled=True, message_id="om_1")
-    assert await database.read(lambda c: outbox.find(c, "w1-b")) is None
+    assert await database.read(lambda c: outbox.find(c, APP, "w1-b")) is None

@@ -26,8 +26,9 @@ from bot.store import (
     users,
     views,
 )
-from bot.store.cards import administrator_cards_shown, claim_due_administrator_cards
-from bot.store.ids import new_id
+from bot.store import cards as deliveries
+from bot.store.cards import Drawn
+from bot.store.scope_waits import ScopeWait
 from bot.store.transaction import Connection, Database
 from tests.store.examples import (
     ANNA,
@@ -39,6 +40,7 @@ from tests.store.examples import (
     ask,
     claim_by,
     meet,
+    open_request,
     save_grant,
     tokens,
 )
@@ -81,26 +83,30 @@ async def test_an_event_without_a_message_is_recorded_once_too(database: Databas
 
 async def test_one_wait_for_a_scope_set_until_it_is_enabled(database: Database) -> None:
     await asyncio.gather(
-        *(database.write(lambda c: scope_waits.open(c, "lark", "cli_1", SCOPES, NOW)) for _ in range(6))
+        *(database.write(lambda c: scope_waits.open(c, ("lark", "cli_1"), SCOPES, NOW)) for _ in range(6))
     )
     (wait,) = await database.read(lambda c: scope_waits.waiting(c, "lark", "cli_1"))
     assert wait.scopes == SCOPES
     assert await database.write(lambda c: scope_waits.enabled(c, wait.id, NOW))
     assert not await database.write(lambda c: scope_waits.enabled(c, wait.id, NOW))
-    await database.write(lambda c: scope_waits.open(c, "lark", "cli_1", SCOPES, NOW))
+    await database.write(lambda c: scope_waits.open(c, ("lark", "cli_1"), SCOPES, NOW))
     (again,) = await database.read(lambda c: scope_waits.waiting(c, "lark", "cli_1"))
     assert again.id != wait.id
+
+
+def of_wait(wait: ScopeWait) -> Drawn:
+    return Drawn(wait.id, wait.card.claim, wait.card.wanted)
 
 
 async def test_administrators_cards_are_due_until_whoever_took_them_last_has_shown_them(
     database: Database,
 ) -> None:
     def opened(c: Connection) -> None:
-        scope_waits.open(c, "lark", "cli_1", SCOPES, NOW)
+        scope_waits.open(c, ("lark", "cli_1"), SCOPES, NOW)
 
     def taken(moment: datetime, lease_until: datetime) -> Any:
         return database.write(
-            lambda c: claim_due_administrator_cards(c, claim_by(c, "w", moment, lease_until), limit=5)
+            lambda c: scope_waits.claim_due_cards(c, claim_by(c, "w", moment, lease_until), limit=5)
         )
 
     await database.write(opened)
@@ -108,11 +114,11 @@ async def test_administrators_cards_are_due_until_whoever_took_them_last_has_sho
     assert await taken(NOW, SOON) == []
     (wait,) = await taken(SOON, TOMORROW)
     await database.write(opened)
-    assert not await database.write(lambda c: administrator_cards_shown(c, late))
-    assert await database.write(lambda c: administrator_cards_shown(c, wait))
+    assert not await database.write(lambda c: deliveries.shown(c, of_wait(late), NOW))
+    assert await database.write(lambda c: deliveries.shown(c, of_wait(wait), NOW))
     (more,) = await taken(TOMORROW, TOMORROW)
-    assert more.cards_wanted == wait.cards_wanted + 1
-    assert await database.write(lambda c: administrator_cards_shown(c, more))
+    assert more.card.wanted == wait.card.wanted + 1
+    assert await database.write(lambda c: deliveries.shown(c, of_wait(more), NOW))
     assert await taken(TOMORROW, TOMORROW) == []
 
 
@@ -159,7 +165,7 @@ async def lived(database: Database) -> str:
         second = claims.claim_next(c, claim_by(c, "w1", NOW, SOON))
         assert second is not None
         save_grant(c, ANNA, tokens(), scopes=SCOPES, now=NOW)
-        request = requests.open_request(
+        request = open_request(
             c,
             ANNA,
             scopes=SCOPES,
@@ -167,7 +173,6 @@ async def lived(database: Database) -> str:
             ticket=Secret("ticket-1"),
             expires_at=TOMORROW,
             now=NOW,
-            new_id=new_id(NOW),
         )
         calls.suspend(c, second.id, second.claim, WaitsFor.AUTHORIZATION, (("a", "b"),), request.id, NOW)
         audit.write(c, "grant_stored", user=ANNA, now=NOW, scopes=sorted(SCOPES))

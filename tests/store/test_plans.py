@@ -36,11 +36,10 @@ from bot.store import (
     views,
 )
 from bot.store.attempts import NewAttempt
-from bot.store.cards import claim_due_cards
 from bot.store.transaction import Database
 from tests.conftest import administer
 from tests.filling import fill, seal_calls
-from tests.store.examples import ANNA, BEN, NOW, SOON, a_call, ask, claim_by
+from tests.store.examples import ANNA, APP, BEN, NOW, SOON, a_call, ask, claim_by
 
 ROWS = 20_000
 STEPS = 4_000
@@ -109,7 +108,7 @@ CHORES: dict[str, Work] = {
     "claim": lambda c: claims.claim_next(c, claim_by(c, "w", NOW, SOON)),
     "lines": lambda c: claims.promote_missed(c, NOW),
     "messages": lambda c: outbox.claim_due(c, claim_by(c, "w", NOW, SOON), 10),
-    "cards": lambda c: claim_due_cards(c, claim_by(c, "w", NOW, SOON), 10),
+    "cards": lambda c: requests.claim_due_cards(c, claim_by(c, "w", NOW, SOON), 10),
     "interim words": lambda c: calls.due_for_interim(c, NOW, 10),
     "stranded": lambda c: attempts.stranded(c, claim_by(c, "w", NOW, SOON), 10),
     "overdue": lambda c: calls.overdue(c, NOW, 10),
@@ -138,7 +137,7 @@ FOR_ONE: dict[str, Work] = {
     "page of waiting": lambda c: calls.some_waiting_of(c, ANNA, skipped=0, limit=20),
     "unseen": lambda c: reactions.unseen(c, ["c1", "c21", "c22"]),
     "reaction": lambda c: reactions.claim(c, "c1", SOON),
-    "message": lambda c: calls.all_by_message(c, "om_x"),
+    "message": lambda c: calls.all_by_message(c, APP, "om_x"),
     "direct chat": lambda c: calls.direct_chat_of(c, ANNA),
     "group": lambda c: calls.latest_group_of(c, ANNA),
     "written": lambda c: call_steps.has_written(c, "c1"),
@@ -146,12 +145,12 @@ FOR_ONE: dict[str, Work] = {
     "request": lambda c: requests.live_of(c, ANNA),
     "latest request": lambda c: requests.latest_of(c, ANNA),
     "ticket": lambda c: requests.find_by_ticket(c, "nothing"),
-    "state": lambda c: attempts.consumed_before(c, "nothing"),
+    "state": lambda c: attempts.consumed_before(c, APP, "nothing"),
     "withdrawn": lambda c: attempts.withdraw(c, ANNA, NOW),
     "grant": lambda c: grants.find(c, ANNA),
     "profile": lambda c: users.profile(c, ANNA),
     "openings": lambda c: attempts.openings(c, "r1", NOW),
-    "state sent back": lambda c: attempts.reject(c, "nothing", "used", NOW),
+    "state sent back": lambda c: attempts.reject(c, APP, "nothing", "used", NOW),
     "sign-in": lambda c: attempts.record_sign_in(c, A_SIGN_IN, claim_by(c, "w")),
     "session": lambda c: sessions.prune(c, NOW - timedelta(days=365), 10),
     "story": lambda c: views.audit(c, ANNA),

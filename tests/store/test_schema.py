@@ -172,9 +172,9 @@ async def test_there_is_one_live_request_a_person_and_one_waiting_scope_set(data
     await meet(database)
     request = text(
         "INSERT INTO authorization_requests (id, user_key, status, scopes, granted, refused, avoided, reasons, "
-        "ticket_digest, ticket, card_ephemeral, card_wanted, card_shown, card_attempts, card_due_at, created_at, "
-        "expires_at) VALUES (:id, :user, :status, '[]', '[]', '[]', '[]', '[]', :id, 'v1.', false, 1, 0, 0, "
-        "CURRENT_TIMESTAMP, CURRENT_TIMESTAMP, CURRENT_TIMESTAMP)"
+        "ticket_digest, ticket, created_at, "
+        "expires_at) VALUES (:id, :user, :status, '[]', '[]', '[]', '[]', '[]', :id, 'v1.', "
+        "CURRENT_TIMESTAMP, CURRENT_TIMESTAMP)"
     )
     wait = text(
         "INSERT INTO scope_waits (id, platform, app_id, scopes, status, created_at, settled_at) "

@@ -35,7 +35,7 @@ from bot.store.keyring import Keyring, new_key
 from bot.store.opening import open_database
 from bot.store.schema import deferred_calls
 from bot.store.transaction import Connection, Database, keyring_of
-from tests.store.examples import ANNA, BEN, LATER, NOW, TOMORROW, claim_by
+from tests.store.examples import ANNA, BEN, LATER, NOW, TOMORROW, claim_by, open_request
 from tests.store.test_keys import fill, sealed_columns
 
 Read = Callable[[Connection], Any]
@@ -76,7 +76,7 @@ def of_sessions(c: Connection) -> list[Any]:
 
 def of_cards(c: Connection) -> list[Any]:
     live = (requests.live_of(c, user) for user in (ANNA, BEN))
-    return [request and request.card_message_id for request in live]
+    return [request and request.card.message_id for request in live]
 
 
 READERS: dict[str, Read] = {
@@ -93,7 +93,7 @@ READERS: dict[str, Read] = {
     "deferred_calls.seal": of_calls,
     "deferred_calls.run_seal": of_calls,
     "sessions.seal": of_sessions,
-    "authorization_requests.card_seal": of_cards,
+    "cards.seal": of_cards,
     "authorization_attempts.seal": of_attempts,
     "outgoing_messages.content": lambda c: [
         each.content for each in outbox.claim_due(c, claim_by(c, "w2", LATER, TOMORROW), 10)
@@ -160,9 +160,10 @@ OTHER_VALUES: dict[str, Any] = {
     "asked_at": LATER, "created_at": LATER, "expires_at": TOMORROW, "user_key": CHO, "scopes": frozenset({"x"}),
     "scopes_ever": frozenset({"x", "y"}),
     "chat_kind": "group", "kind": "sign_in", "language": "zh", "request_id": "of Cho",
-    "reasons": ("x",), "needs": (("x",),), "confirmed": True, "card_ephemeral": True, "is_write": True, "private": True,
+    "reasons": ("x",), "needs": (("x",),), "confirmed": True, "ephemeral": True, "is_write": True, "private": True,
 }  # fmt: skip
 """What somebody may write in place of what was there; text where nothing is said."""
+OF_CHO = schema.authorization_requests.c.user_key == CHO
 BOUND = {f"{one.table.name}.{one.column.name}": one for one in sealed.ALL if one.deciding}
 
 
@@ -181,6 +182,8 @@ async def test_what_decides_cannot_be_changed(database: Database, name: str) -> 
         value = (
             "notice" if one is sealed.MESSAGE and column == "kind" else OTHER_VALUES.get(column, "another")
         )
+        if column == "request_id":
+            value = c.execute(select(schema.authorization_requests.c.id).where(OF_CHO)).scalar_one()
         assert c.execute(update(one.table).where(*this).values({column: value})).rowcount == 1
 
     for each in one.deciding:
@@ -192,10 +195,8 @@ def meet_cho(c: Connection) -> None:
     """Somebody who has a request and nothing else."""
     users.seen(c, CHO, language=None, union_id=None, now=NOW)
     ticket, scopes = Secret("of Cho"), frozenset({"x"})
-    requests.open_request(
-        c, CHO, scopes=scopes, command="x", ticket=ticket, expires_at=TOMORROW, now=NOW, new_id="of Cho"
-    )
-    requests.supersede(c, "of Cho", NOW)
+    opened = open_request(c, CHO, scopes=scopes, command="x", ticket=ticket)
+    requests.supersede(c, opened.id, NOW)
 
 
 FORMER = {f"{one.table.name}.{one.column.name}": one for one in sealed.ALL if one.former is not None}
@@ -261,7 +262,10 @@ async def test_what_is_lost_keeps_nobody_from_the_rows_beside_it(
     await fill(database, BEN)
     table, column = name.split(".")
     for spoilt in (f"substr({column}, 1, length({column}) - 8) || 'AAAAAAAA'", "'v1.0badc0de.AAAA'"):
-        spoil = f"UPDATE {table} SET {column} = {spoilt} WHERE user_key = :anna"
+        whose = "user_key = :anna"
+        if table == "cards":
+            whose = f"request_id IN (SELECT id FROM authorization_requests WHERE {whose})"
+        spoil = f"UPDATE {table} SET {column} = {spoilt} WHERE {whose}"
         await database.write(lambda c, spoil=spoil: c.execute(text(spoil), {"anna": str(ANNA)}) and None)
         # Some look again when another replica cannot have the key either; the others are told by the heartbeat.
         await opened(database, name)
@@ -269,7 +273,8 @@ async def test_what_is_lost_keeps_nobody_from_the_rows_beside_it(
         caplog.clear()
         assert len(await opened(database, name)) == 1
         (lost,) = {record.row for record in caplog.records if record.message in SAID}
-        assert lost.startswith(f"{table}:{column}:")
+        (one,) = (each for each in sealed.ALL if f"{each.table.name}.{each.column.name}" == name)
+        assert lost.startswith(f"{one.former_name or f'{table}:{column}'}:")
 
 
 async def test_what_a_running_replica_can_open_is_not_lost(database: Database) -> None:

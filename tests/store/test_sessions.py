@@ -13,7 +13,7 @@ from bot.store.attempts import NewAttempt
 from bot.store.granted_scopes import GrantedScope
 from bot.store.ids import new_id
 from bot.store.transaction import Database
-from tests.store.examples import ANNA, BEN, LATER, NOW, SOON, claim_by, meet
+from tests.store.examples import ANNA, APP, BEN, LATER, NOW, SOON, claim_by, meet
 
 MINUTE = timedelta(minutes=1)
 A, B = frozenset({"a"}), frozenset({"b"})
@@ -99,7 +99,7 @@ async def test_neither_kind_of_attempt_completes_the_other(database: Database) -
     taken = await database.write(lambda c: attempts.consume(c, "state", claim_by(c, "w1"), code=None))
     assert taken is None
     for kind, status in ((AttemptKind.AUTHORIZATION, None), (AttemptKind.SIGN_IN, "redeeming")):
-        before = await database.read(lambda c, k=kind: attempts.consumed_before(c, "state", k))
+        before = await database.read(lambda c, k=kind: attempts.consumed_before(c, APP, "state", k))
         assert before == status
 
 
@@ -114,7 +114,9 @@ async def test_a_used_state_is_kept_for_longer_than_its_cookie_lives(database: D
     await database.write(lambda c: retention.prune(c, LATER + timedelta(minutes=59)))
     assert not await came_back(database)
     await database.write(lambda c: retention.prune(c, LATER + timedelta(minutes=61)))
-    assert await database.read(lambda c: attempts.consumed_before(c, "state", AttemptKind.SIGN_IN)) is None
+    assert (
+        await database.read(lambda c: attempts.consumed_before(c, APP, "state", AttemptKind.SIGN_IN)) is None
+    )
 
 
 # --- what a scope is for ---------------------------------------------------------------------------

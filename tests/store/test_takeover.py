@@ -29,7 +29,7 @@ from bot.store import (
     scope_waits,
     takeover,
 )
-from bot.store.cards import claim_card, claim_due_administrator_cards, claim_due_cards, show_card
+from bot.store import cards as deliveries
 from bot.store.inbox import Arrival
 from bot.store.keyring import Keyring, new_key
 from bot.store.opening import open_database
@@ -50,18 +50,18 @@ async def fill_as(database: Database, worker: str) -> None:
     await ask(database, BEN)
 
     def claim(c: Connection) -> None:
-        scope_waits.open(c, ANNA.platform, ANNA.app_id, frozenset({"a:b"}), NOW)
+        scope_waits.open(c, (ANNA.platform, ANNA.app_id), frozenset({"a:b"}), NOW)
         for table in ("deferred_calls", "authorization_attempts"):
             c.execute(text(f"UPDATE {table} SET worker = '{worker}' WHERE worker IS NOT NULL"))
         assert claims.claim_next(c, claim_by(c, worker, NOW, SOON)) is not None
         assert outbox.claim_due(c, claim_by(c, worker, NOW, SOON), 5)
         assert revocations.claim_due(c, claim_by(c, worker, NOW, SOON), 5)
-        assert claim_due_administrator_cards(c, claim_by(c, worker, NOW, SOON), 5)
+        assert scope_waits.claim_due_cards(c, claim_by(c, worker, NOW, SOON), 5)
         assert grants.lease_refresh(c, ANNA, 1, claim_by(c, worker, NOW, SOON)) is not None
         request = requests.live_of(c, ANNA)
         assert request is not None
-        show_card(c, request.id, NOW)
-        assert claim_card(c, request.id, claim_by(c, worker, NOW, SOON)) is not None
+        deliveries.show(c, request.id, NOW)
+        assert requests.claim_card(c, request.id, claim_by(c, worker, NOW, SOON)) is not None
         assert (
             device_authorizations.claim_due(c, claim_by(c, worker, LATER - timedelta(minutes=4), SOON), 5)
             or True
@@ -82,24 +82,23 @@ def due(c: Connection, moment: datetime = MOMENT) -> dict[str, int]:
     return {
         "calls": len(claimed),
         "messages": len(outbox.claim_due(c, claim_by(c, "w2", moment, later), 5)),
-        "cards": len(claim_due_cards(c, claim_by(c, "w2", moment, later), 5)),
+        "cards": len(requests.claim_due_cards(c, claim_by(c, "w2", moment, later), 5))
+        + len(scope_waits.claim_due_cards(c, claim_by(c, "w2", moment, later), 5)),
         "attempts": len(attempts.stranded(c, claim_by(c, "w2", moment, later), 5)),
         "refreshes": int(
             grants.lease_refresh(c, ANNA, grant.generation, claim_by(c, "w2", moment, later)) is not None
         ),
         "revocations": len(revocations.claim_due(c, claim_by(c, "w2", moment, later), 5)),
-        "administrators' cards": len(claim_due_administrator_cards(c, claim_by(c, "w2", moment, later), 5)),
     }
 
 
 ALL_DUE = {
     "calls": 2,
     "messages": 1,
-    "cards": 1,
+    "cards": 2,
     "attempts": 1,
     "refreshes": 1,
     "revocations": 1,
-    "administrators' cards": 1,
 }
 
 

@@ -15,7 +15,10 @@ import bot.store
 
 LAST_ONE_WINS = {
     "calls.ATTACH": "the request whose card showed the call last",
-    "cards.REDRAW": "counts up: one more drawing of a card does no harm",
+    "cards.CHANGE": "counts up: one more drawing of a card does no harm",
+    "cards.CHANGE_AND_GET": "counts up",
+    "cards.CHANGE_AND_CLAIM": "counts up, and compares the lease with the time",
+    "cards.GIVE_UP": "follows the compare-and-set that supersedes the request, in its transaction",
     "reactions.HURRY": "a reaction that is due earlier is only removed earlier",
     "reactions.PLACED": "the id that the platform gave; an answer in the meantime is seen by the returned time",
     "reactions.CLAIM": "a reaction that is removed twice is removed",

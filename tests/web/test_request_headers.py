@@ -24,7 +24,7 @@ values = st.text(
 
 def a_request(headers: dict[str, str]) -> web.Request:
     app = web.Application()
-    app[BOT] = SimpleNamespace(platforms={"lark": SimpleNamespace(in_client=ClientPage())})  # type: ignore[assignment]
+    app[BOT] = SimpleNamespace(platforms={"lark": SimpleNamespace(in_client=ClientPage("cli_1", ""))})  # type: ignore[assignment]
     return make_mocked_request("GET", "/", headers=headers, app=app)
 
 

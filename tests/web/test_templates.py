@@ -13,6 +13,7 @@ from aiohttp.test_utils import TestClient
 from jinja2 import UndefinedError
 from pytest_aiohttp import AiohttpClient
 
+import bot.lark
 import bot.web
 from bot.core.language import Words
 from bot.core.words.pages import PageWords
@@ -21,24 +22,25 @@ from bot.web.pages import Button, Page, show
 from bot.web.rendering import ENVIRONMENT, TEMPLATES
 
 FOLDER = Path(bot.web.__file__).parent
-PAGES = sorted(FOLDER.glob("templates/*.html"))
+PLATFORM_FOLDER = Path(bot.lark.__file__).parent / "web"
+PAGES = sorted([*FOLDER.glob("templates/*.html"), *PLATFORM_FOLDER.glob("*.html")])
 MODULES = sorted(FOLDER.glob("*.py"))
 HOSTILE = "</h1><script>alert('1')</script>\"&{{ 7 * 7 }}"
 
 
 def test_these_tests_see_the_templates():
     assert {"layout.html", "message.html", "account.html", "in_client.html"} <= {each.name for each in PAGES}
-    assert TEMPLATES.keys() == {each.name for each in PAGES}
+    assert TEMPLATES.keys() >= {each.name for each in PAGES if each.parent.name == "templates"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda each: each.name)
 def test_a_page_extends_the_layout_and_the_files_that_it_names_exist(page: Path):
     html = page.read_text(encoding="utf-8")
     assert page.name == "layout.html" or '{% extends "layout.html" %}' in html
-    missing = [
-        name for name in re.findall(r'"/static/([^"]+)"', html) if not (FOLDER / "static" / name).is_file()
-    ]
-    assert missing == []
+    named = re.findall(r'"/static/([^"]+)"', html)
+    served = {name: FOLDER / "static" / name for name in named}
+    served |= {name: PLATFORM_FOLDER / "static" / name[5:] for name in named if name.startswith("lark/")}
+    assert [name for name, file in served.items() if not file.is_file()] == []
 
 
 def test_the_layout_names_an_icon():
@@ -75,9 +77,9 @@ async def client(aiohttp_client: AiohttpClient) -> TestClient[web.Request, web.A
 
     app = web.Application()
     platform = SimpleNamespace(
-        chat_link=f"https://chat.example/{HOSTILE}", in_client=None, webhook_path="/w", callback_path="/c"
+        chat_link=f"https://chat.example/{HOSTILE}", in_client=None, webhooks={}, callback_path="/c"
     )
-    app[BOT] = SimpleNamespace(platforms={"one": platform}, first_platform=platform)  # type: ignore[misc]
+    app[BOT] = SimpleNamespace(platforms={"one": platform})  # type: ignore[misc]
     app.router.add_get("/", handler)
     return await aiohttp_client(app)
 

@@ -33,7 +33,7 @@ def page_error_reported(person: str, error: PageError, commands: tuple[str, ...]
             zh="{person} 反馈 {commands} 的授权页面提示：{error}。",
         ).format(
             person=person,
-            commands=Words(", ".join(commands), "、".join(commands)),
+            commands=Words(joined_with_and(commands).en, "、".join(commands)),
             error=PAGE_ERROR_SAYS[error],
         ),
         found,
@@ -81,15 +81,15 @@ def scopes_unknown(scopes: Text) -> Words:
 
 def redirects_missing(urls: Iterable[str]) -> Words:
     return Words(
-        en="The app's own list confirms it: {urls} is missing. Please add it in the developer console, under Security "
-        "Settings.",
+        en="I've checked: the app's list of redirect URLs doesn't include {urls}. Please add what's missing in the "
+        "developer console, under Security Settings.",
         zh="应用的重定向 URL 列表中确实缺少 {urls}，请在开发者后台的“安全设置”中添加。",
     ).format(urls=joined_with_and(urls))
 
 
 def redirects_registered(urls: Iterable[str]) -> Words:
     return Words(
-        en="I can't confirm this: {urls} is on the app's list of redirect URLs.",
+        en="I can't confirm this: the app's list of redirect URLs includes {urls}.",
         zh="我无法核实：{urls} 已在应用的重定向 URL 列表中。",
     ).format(urls=joined_with_and(urls))
 
@@ -97,7 +97,7 @@ def redirects_registered(urls: Iterable[str]) -> Words:
 def redirects_unknown(urls: Iterable[str]) -> Words:
     return Words(
         en="I can't confirm this: the app's list of redirect URLs can't be read. Please check in the developer console, "
-        "under Security Settings, that {urls} is on it.",
+        "under Security Settings, that it includes {urls}.",
         zh="我无法核实：无法读取应用的重定向 URL 列表。请在开发者后台的“安全设置”中确认已添加 {urls}。",
     ).format(urls=joined_with_and(urls))
 

@@ -41,8 +41,8 @@ AGAIN_ENDED = Words(
     en="Your earlier authorization has ended, so I'm asking again.", zh="你之前的授权已终止，需要重新授权。"
 )
 AGAIN_LOST = Words(
-    en="The platform no longer lets me use all that you authorized before, so I'm asking for it again, all at once.",
-    zh="平台不再允许我使用你之前授权的部分权限，因此一并重新申请。",
+    en="The platform dropped part of your authorization, so I'm asking again.",
+    zh="平台不再认可你之前的部分授权，需要重新授权。",
 )
 CANCEL = Words(en="Cancel", zh="取消")
 AUTHORIZE = Words(en="Authorize", zh="去授权")
@@ -129,7 +129,7 @@ SUPERSEDED_BODY = Words(
 
 ADMINISTRATOR_TITLE = Words(en="Waiting for your administrator", zh="等待管理员开通")
 ADMINISTRATOR_BODY = Words(
-    en="{commands} {needs} a permission this app doesn't have yet:",
+    en="{commands} {needs} {permissions} this app doesn't have yet:",
     zh="{commands} 需要的权限尚未开通：",
 )
 ADMINISTRATOR_AFTER = Words(
@@ -152,8 +152,8 @@ SOMETHING = Words(en="your request", zh="你的请求")
 
 ASK_ADMINISTRATOR_TITLE = Words(en="Permission to enable", zh="有权限待开通")
 ASK_ADMINISTRATOR_BODY = Words(
-    en="{people} {wants} to use {commands}. Please enable this user permission for the app:",
-    zh="{people} 想使用 {commands}，请为应用开通以下用户身份权限：",
+    en="{people} {wants} to use {commands}. Please enable {these} for the app:",
+    zh="{people}想使用 {commands}，请为应用开通以下用户身份权限：",
 )
 AND_OTHERS = Words(en="{people}, and {rest} more", zh="{people}等 {all} 人")
 ASK_ADMINISTRATOR_AFTER = Words(
@@ -171,7 +171,7 @@ ADMINISTRATOR_DROPPED_TITLE = Words(en="No longer needed", zh="以下权限已�
 
 CONFIRM_TITLE = Words(en="Still want this?", zh="还需要执行吗？")
 CONFIRM_BODY = Words(
-    en="You sent {command} {asked}. It makes a change, so please confirm.",
+    en="You sent {command} on {asked}. It makes a change, so please confirm.",
     zh="你在{asked} 发送了 {command}。此命令会更改内容，请确认是否执行。",
 )
 CONFIRM = Words(en="Yes, run it", zh="执行")

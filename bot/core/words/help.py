@@ -12,7 +12,6 @@ WELCOME_SUMMARY = Words("introduce myself", "自我介绍")
 PERMISSIONS_SUMMARY = Words("what you've authorized, and until when", "查看你的授权及有效期")
 AUTHORIZE_SUMMARY = Words("authorize permissions ahead of time", "提前授权")
 AUTHORIZE_USAGE = Words("SCOPE…", "权限标识…")
-AUTHORIZE_EXAMPLE = "/authorize calendar:calendar:readonly task:task:read"
 CANCEL_SUMMARY = Words("cancel pending requests", "取消等待中的命令")
 REVOKE_SUMMARY = Words("take back everything you've authorized", "撤销全部授权")
 
@@ -57,8 +56,8 @@ RENEWS = Words(
     zh="每次使用命令时自动续期，否则将于{moment} 过期。",
 )
 ENDS = Words(en="Expires {moment}; after that, I'll ask again.", zh="{moment} 过期，之后会再次请你授权。")
-WAITING = Words("Waiting: {commands}. /cancel to drop it.", "等待中：{commands}。发送 /cancel 可取消。")
-SEE_USE = Words("See when each one was used: ", "查看每项权限的使用情况：")
+WAITING = Words("Waiting: {commands} (/cancel to drop)", "等待中：{commands}。发送 /cancel 可取消。")
+SEE_USE = Words("See or revoke your permissions: ", "查看或撤销你的授权：")
 MY_PERMISSIONS = Words("My permissions", "我的授权")
 REVOKE_ALL = Words("/revoke takes everything back.", "发送 /revoke 可撤销全部授权。")
 

@@ -22,6 +22,7 @@ SWITCH_ACCOUNT = Words(en="Switch account", zh="切换账号")
 BACK_TO_CHAT = Words(en="Back to the chat", zh="返回聊天")
 CLOSE_PAGE = Words(en="You can close this page and go back to the chat.", zh="你可以关闭此页面，返回聊天。")
 SIGN_IN = Words(en="Sign in", zh="登录")
+SIGN_IN_WITH = Words(en="Sign in with {platform}", zh="使用{platform}登录")
 SIGN_IN_AGAIN = Words(en="Sign in again", zh="重新登录")
 RETRY_SIGN_IN = Words(en="Try again", zh="重新登录")
 CONTINUE = Words(en="Continue", zh="继续")
@@ -265,7 +266,7 @@ SIGN_IN_MISCONFIGURED = PageWords(
     ),
 )
 SIGN_IN_BUSY = PageWords(
-    Words(en="Too many sign-ins right now", zh="当前登录请求较多"),
+    Words(en="Too many sign-ins", zh="当前登录请求较多"),
     Words(en="Please try again in a few seconds.", zh="请几秒后重试。"),
 )
 SIGN_IN_NOT_NOW = PageWords(
@@ -285,9 +286,8 @@ SIGNED_OUT = PageWords(
 SESSION_ENDED = PageWords(
     Words(en="You've been signed out", zh="登录已结束"),
     Words(
-        en="You signed out, or your session ended, so nothing was shown or changed here. What you have granted stays "
-        "as it is. Sign in again to go on.",
-        zh="你已退出登录或会话已结束，因此这里没有显示或更改任何内容。你授予的权限保持不变。请重新登录以继续。",
+        en="You signed out or your session ended, so nothing was changed. What you've authorized stays as it is.",
+        zh="你已退出登录或登录已失效，未做任何更改，你的授权保持不变。",
     ),
 )
 
@@ -373,9 +373,9 @@ NOTHING_GRANTED_HINT = Words(
     zh="有命令需要权限时，我会在聊天中向你申请。",
 )
 SCOPE_ASKED_BY = Words(en="For {commands} · allowed {moment}", zh="用于 {commands} · {moment} 授权")
-SCOPE_INCLUDED = Words(
-    en="Included by the platform; no command uses it.", zh="由平台自动附带，暂无命令使用。"
-)
+SCOPE_INCLUDED = Words(en="Included by the platform", zh="由平台自动附带")
+NO_COMMAND_USES_IT = Words(en="no command uses it", zh="暂无命令使用")
+"""Follows `SCOPE_INCLUDED`, unless a command has used the scope since."""
 SCOPE_WITHOUT_RECORD = Words(
     en="Allowed earlier; no record of what it was for.", zh="较早前授权，未记录用途。"
 )

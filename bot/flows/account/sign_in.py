@@ -173,7 +173,7 @@ async def redeem(
     bot: Bot, platform: Platform, begun: SignInCookie, code: Secret, former: Secret | None
 ) -> SignedIn | SignInFailure:
     """Identify the user of the code, and start their session."""
-    attempt = await take(bot, begun)
+    attempt = await take(bot, platform, begun)
     if attempt is None:
         bot.refusals.note("sign-in rejected", SignInFailure.USED.value)
         return SignInFailure.USED
@@ -195,7 +195,9 @@ async def find(
 ) -> SignInCookie | SignInFailure:
     """Return the sign-in of this state, if it has not expired and was started in this browser."""
     state_digest = digest(state.reveal())
-    used = await bot.database.read(lambda c: attempts.consumed_before(c, state_digest, AttemptKind.SIGN_IN))
+    used = await bot.database.read(
+        lambda c: attempts.consumed_before(c, platform.app, state_digest, AttemptKind.SIGN_IN)
+    )
     if used not in UNUSED_STATUSES:
         return SignInFailure.USED
     begun = opened(bot, platform, kept) if kept is not None else None
@@ -204,7 +206,7 @@ async def find(
     return begun
 
 
-async def take(bot: Bot, begun: SignInCookie) -> Attempt | None:
+async def take(bot: Bot, platform: Platform, begun: SignInCookie) -> Attempt | None:
     """Claim a sign-in. Returns None if it was used before."""
     moment = now()
     sign_in = NewAttempt(
@@ -218,7 +220,8 @@ async def take(bot: Bot, begun: SignInCookie) -> Attempt | None:
         begun.redirect_uri,
         begun.expires_at,
     )
-    if not await bot.database.write_one(lambda c: attempts.record_sign_in(c, sign_in, bot.claim(moment))):
+    claim = bot.claim(platform.app, moment)
+    if not await bot.database.write_one(lambda c: attempts.record_sign_in(c, sign_in, claim)):
         return None
     return Attempt(
         sign_in.id,

@@ -33,9 +33,8 @@ from bot.flows.bot import Bot, now
 from bot.flows.calls.suspend import Wait, keep_results, suspend
 from bot.flows.outbox import Draft, deliver_all, draft, insert_all, note, typed, typed_in_full
 from bot.store import calls, granted_scopes, grants, requests, users
-from bot.store.cards import claim_card, show_card
+from bot.store import cards as deliveries
 from bot.store.granted_scopes import GrantedScope
-from bot.store.ids import new_id
 from bot.store.outbox import OutgoingMessage
 from bot.store.transaction import Connection
 
@@ -160,6 +159,7 @@ async def suspend_for_consent(
     ticket = Secret(urlsafe(secrets.token_bytes(32)))
     moment = now()
     told = await notes_on_earlier_card(bot, call, live, moment)
+    claim = bot.claim(call.user.app, moment)
 
     def work(c: Connection) -> tuple[AuthorizationRequest | None, list[OutgoingMessage]]:
         users.lock(c, call.user)
@@ -167,23 +167,18 @@ async def suspend_for_consent(
             keep_results(c, call, steps)
             calls.requeue(c, call.id, call.claim, moment, call.first_failed_at)
             return None, []
-        request = reopen_request(c, call, scopes, moment) or requests.open_request(
-            c,
-            call.user,
-            scopes=scopes,
-            command=call.command,
-            ticket=ticket,
-            expires_at=call.expires_at,
-            now=moment,
-            new_id=new_id(moment),
+        ask = requests.Ask(scopes, call.command, call.expires_at)
+        request = reopen_request(c, call, ask, moment) or requests.open_request(
+            c, call.user, ask, ticket, claim
         )
         suspend(c, call, steps, Wait(WaitsFor.AUTHORIZATION, needs, request.id), moment)
-        claimed = claim_card(c, request.id, bot.claim(moment))
+        is_new = deliveries.is_held(request.card, claim)
+        claimed = request if is_new else requests.claim_card(c, request.id, claim)
         if claimed is not None or call.chat.kind == "direct":
             return claimed, insert_all(c, bot, told)
-        if request.card_shown < request.card_wanted:
+        if request.card.is_outdated:
             # Another worker is drawing it, and may not know of this call.
-            show_card(c, request.id, moment)
+            deliveries.show(c, request.id, moment)
             return None, []
         return None, insert_all(c, bot, cards.group_notes(bot, [call], in_group=False))
 
@@ -203,7 +198,7 @@ async def notes_on_earlier_card(
     below its message."""
     if call.consents or call.suspended_at is not None or call.chat.kind == "group":
         return []
-    if live is None or not live.card_message_id or live.card_ephemeral:
+    if live is None or not live.card.message_id or live.card.ephemeral:
         return []
     elsewhere = in_direct_topic(call) and not await was_asked_in_topic(bot, call)
     if elsewhere or live.declined_on_page_at or moment - live.created_at > REMIND_AFTER:
@@ -225,7 +220,7 @@ async def was_asked_in_topic(bot: Bot, call: DeferredCall) -> bool:
 
 
 def reopen_request(
-    c: Connection, call: DeferredCall, scopes: ScopeSet, moment: datetime
+    c: Connection, call: DeferredCall, ask: requests.Ask, moment: datetime
 ) -> AuthorizationRequest | None:
     """Reopen the latest request for a call that has waited for it, so that the same card continues.
 
@@ -241,9 +236,7 @@ def reopen_request(
     failed = before.status is RequestStatus.FAILED
     if not own and not failed:
         return None
-    return requests.ask_again(
-        c, before, scopes=scopes, command=call.command, expires_at=call.expires_at, now=moment
-    )
+    return requests.ask_again(c, before, ask, moment)
 
 
 def granted_since(before: Grant | None, current: Grant | None, needs: Requirement) -> bool:

@@ -15,6 +15,7 @@ from bot.core.api import Unreachable
 from bot.core.grants import Grant, GrantStatus
 from bot.core.oauth import Approved, Denied, TokenProblem, TokenRefused, TokenSet, digest, is_owner
 from bot.core.people import Identity
+from bot.core.platform import Platform
 from bot.core.requests import Attempt, AttemptStatus
 from bot.core.retry import spread
 from bot.core.scopes import OFFLINE_ACCESS, ScopeSet
@@ -46,15 +47,18 @@ ACCESS_DENIED = "access_denied"
 RESULT_OF_EARLIER = {AttemptStatus.LIVE: CallbackResult.LATE, AttemptStatus.EXPIRED: CallbackResult.LATE}
 
 
-async def complete(bot: Bot, came: Approved | Denied) -> CallbackResult:
-    """Complete an attempt with what the authorization page sent back. Its state is consumed by the first request."""
+async def complete(bot: Bot, platform: Platform, came: Approved | Denied) -> CallbackResult:
+    """Complete an attempt with what a platform's page sent back. Its state is consumed by the first request.
+
+    A state of another platform is unknown: nobody but the platform that a browser was sent to may answer for it.
+    """
     state_digest, moment = digest(came.state.reveal()), now()
     code = came.code if isinstance(came, Approved) else None
 
     def work(c: Connection) -> tuple[Attempt, ExchangeBasis] | AttemptEnd:
-        attempt = attempts.consume(c, state_digest, bot.claim(moment), code=code)
+        attempt = attempts.consume(c, state_digest, bot.claim(platform.app, moment), code=code)
         if attempt is None:
-            return AttemptEnd(reject(c, state_digest, moment))
+            return AttemptEnd(reject(c, platform.app, state_digest, moment))
         if isinstance(came, Denied):
             return AttemptEnd(deny(c, attempt, came.error, moment))
         return attempt, basis_of(c, attempt)
@@ -96,14 +100,14 @@ def allowed_scopes(c: Connection, asked: ScopeSet, grant: Grant | None) -> Scope
     return asked | (before - granted_scopes.unrequested(c, grant.user) - {OFFLINE_ACCESS})
 
 
-def reject(c: Connection, state_digest: str, moment: datetime) -> CallbackResult:
+def reject(c: Connection, app: str, state_digest: str, moment: datetime) -> CallbackResult:
     """Reject a state that is unknown, used or late."""
-    before = attempts.consumed_before(c, state_digest)
+    before = attempts.consumed_before(c, app, state_digest)
     if before is None:
         # Anyone can send this at any rate: it is logged, but not stored in the audit log.
         return CallbackResult.UNKNOWN
     result = RESULT_OF_EARLIER.get(before, CallbackResult.USED)
-    attempts.reject(c, state_digest, result.value, moment)
+    attempts.reject(c, app, state_digest, result.value, moment)
     return result
 
 
@@ -272,7 +276,13 @@ def fail_attempt(c: Connection, attempt: Attempt, outcome: str, moment: datetime
 async def complete_stranded(bot: Bot) -> None:
     """Complete attempts whose exchange was interrupted by a crash or an unreachable platform."""
     moment = now()
-    stranded = await bot.database.write(lambda c: attempts.stranded(c, bot.claim(moment), limit=10))
+
+    def work(c: Connection) -> list[tuple[Attempt, Secret | None]]:
+        return [
+            each for app in bot.platforms for each in attempts.stranded(c, bot.claim(app, moment), limit=10)
+        ]
+
+    stranded = await bot.database.write(work)
     # Concurrently: in sequence, the leases of the last would expire while the platform is slow.
     await asyncio.gather(*(complete_one(bot, attempt, code, moment) for attempt, code in stranded))
 

@@ -27,7 +27,7 @@ from bot.flows.authorize.page_errors import ask_for_other_scopes
 from bot.flows.bot import Bot, now
 from bot.flows.outbox import retry_time
 from bot.store import device_authorizations, grants, requests
-from bot.store.cards import show_card
+from bot.store.cards import show
 from bot.store.ids import new_id
 from bot.store.transaction import Connection
 
@@ -55,14 +55,14 @@ async def start_device_authorization(bot: Bot, request: AuthorizationRequest, pa
     fresh = await bot.database.write(lambda c: begin(c, bot, request, moment))
     if fresh is None:
         latest = await bot.database.read(lambda c: device_authorizations.latest_of(c, request.id))
-        return latest is None or latest.status is not DeviceStatus.MINTING
-    minting = bot.background(request_device_code(bot, fresh))
-    done, _ = await asyncio.wait({minting}, timeout=patience)
+        return latest is None or latest.status is not DeviceStatus.REQUESTING
+    requesting = bot.background(request_device_code(bot, fresh))
+    done, _ = await asyncio.wait({requesting}, timeout=patience)
     if done:
         # Still requesting, if the platform has not answered in time.
         latest = await bot.database.read(lambda c: device_authorizations.latest_of(c, request.id))
-        return latest is not None and latest.status is not DeviceStatus.MINTING
-    minting.add_done_callback(lambda _: bot.signals.upkeep.set())
+        return latest is not None and latest.status is not DeviceStatus.REQUESTING
+    requesting.add_done_callback(lambda _: bot.signals.upkeep.set())
     return False
 
 
@@ -76,7 +76,7 @@ def begin(
         request.user,
         scopes=link_scopes(bot, request),
         new_id=new_id(moment),
-        claim=bot.claim(moment),
+        claim=bot.claim(request.user.app, moment),
     )
     if fresh is not None:
         requests.stamp_opened(c, request.id, moment)
@@ -92,8 +92,8 @@ async def request_device_code(bot: Bot, device: DeviceAuthorization) -> None:
     moment = now()
 
     def keep(c: Connection, code: DeviceCode) -> None:
-        if device_authorizations.minted(c, device, code, moment):
-            show_card(c, device.request_id, moment)
+        if device_authorizations.store_codes(c, device, code, moment):
+            show(c, device.request_id, moment)
 
     match answer:
         case DeviceCode():
@@ -144,14 +144,13 @@ async def retry_with_other_scopes(bot: Bot, device: DeviceAuthorization, refusal
 
 async def continue_due(bot: Bot) -> None:
     """Continue device authorizations that are due: for their next poll, or after a crash or a failure."""
-    claim = bot.claim()
-    due = await bot.database.write(lambda c: device_authorizations.claim_due(c, claim, BATCH_SIZE))
+    due = await bot.claim_due(device_authorizations.claim_due, limit=BATCH_SIZE)
     # Concurrently: in sequence, the leases of the last would expire while the platform is slow.
     await asyncio.gather(*(continue_one(bot, device) for device in due))
 
 
 async def continue_one(bot: Bot, device: DeviceAuthorization) -> None:
-    if device.status is DeviceStatus.MINTING:
+    if device.status is DeviceStatus.REQUESTING:
         await request_device_code(bot, device)
         bot.signals.upkeep.set()
     elif device.device_code is None:
@@ -261,7 +260,7 @@ async def deny(bot: Bot, device: DeviceAuthorization) -> None:
         denied = DeviceStatus.DENIED
         if device_authorizations.finish(c, device.id, device.claim, denied, "access_denied", moment):
             decline_on_page(c, device.request_id, moment)
-            show_card(c, device.request_id, moment)
+            show(c, device.request_id, moment)
 
     await bot.database.write(work)
     bot.signals.upkeep.set()
@@ -288,7 +287,7 @@ async def end(bot: Bot, device: DeviceAuthorization, status: DeviceStatus, outco
 
     def work(c: Connection) -> None:
         if device_authorizations.finish(c, device.id, device.claim, status, outcome, moment):
-            show_card(c, device.request_id, moment)
+            show(c, device.request_id, moment)
 
     await bot.database.write(work)
     bot.signals.upkeep.set()

@@ -55,7 +55,7 @@ def decline(c: Connection, bot: Bot, request_id: str, reason: str, moment: datet
         # A request that is being redeemed has a consent, which decides.
         return []
     device_authorizations.close(c, request.user, moment)
-    requests.settle(c, request_id, RequestStatus.DECLINED, now=moment, reason=reason)
+    requests.settle(c, request_id, requests.End(RequestStatus.DECLINED, reason=reason), moment)
     users.set_quiet(c, request.user, moment)
     messages: list[OutgoingMessage] = []
     for call in calls.suspended_of(c, request.user):
@@ -233,7 +233,7 @@ def close_request(
     request = requests.latest_of(c, user)
     if request is None or not (is_live(request.status) or request.waits_for_administrator):
         return
-    requests.settle(c, request.id, status, now=moment, reason=reason)
+    requests.settle(c, request.id, requests.End(status, reason=reason), moment)
 
 
 def cancel_for_administrator(
@@ -280,7 +280,7 @@ async def expire_overdue(bot: Bot) -> None:
                 words = expired(call) if waited else expired_before_start(call)
                 messages += insert_all(c, bot, [answer(bot, call, words)])
         for request in requests.expired(c, moment, limit=50):
-            requests.settle(c, request.id, RequestStatus.EXPIRED, now=moment)
+            requests.settle(c, request.id, requests.End(RequestStatus.EXPIRED), moment)
         return gone, messages
 
     gone, messages = await bot.database.write(work)
@@ -296,7 +296,7 @@ def expired_with(c: Connection, call: DeferredCall, moment: datetime) -> Authori
         case WaitsFor.AUTHORIZATION if call.request_id is not None:
             request = requests.get(c, call.request_id)
             if request and request.status is RequestStatus.OPEN and request.expires_at <= moment:
-                requests.settle(c, request.id, RequestStatus.EXPIRED, now=moment)
+                requests.settle(c, request.id, requests.End(RequestStatus.EXPIRED), moment)
                 request = requests.get(c, call.request_id)
         case WaitsFor.ADMINISTRATOR:
             close_unneeded_request(c, call.user, "expired", moment, RequestStatus.EXPIRED)

@@ -29,8 +29,9 @@ from bot.flows.authorize.revoke import revoke_tokens
 from bot.flows.bot import Bot, now
 from bot.flows.outbox import Draft, answer, deliver_all, draft, insert_all, typed
 from bot.store import audit, calls, granted_scopes, grants, requests, users
-from bot.store.cards import claim_card
+from bot.store.cards import is_held
 from bot.store.outbox import OutgoingMessage
+from bot.store.queue import Claim
 from bot.store.transaction import Connection
 
 
@@ -145,12 +146,13 @@ async def store_grant(bot: Bot, consent: Consented, tokens: TokenSet, identity: 
         # Every link asks for `offline_access`. A call continues without it, unless it needs that scope itself.
         refused = asked - given - {OFFLINE_ACCESS}
         released = release_calls(c, bot, waiting, grant, asked - given, moment)
-        settled = settle_request(c, grant, refused, released.rest, moment)
+        claim = bot.claim(user.app, moment)
+        settled = settle_request(c, grant, refused, released.rest, claim)
         lost = held - given - unrequested - {OFFLINE_ACCESS}
         told = [lost_scopes_notice(bot, consent, lost)] if lost else []
         messages = released.messages + insert_all(c, bot, told)
-        card = settled and claim_card(c, settled, bot.claim(moment))
-        return AttemptEnd(result_of(refused, released, settled=bool(settled)), messages, card or None)
+        drawn_here = settled if settled is not None and is_held(settled.card, claim) else None
+        return AttemptEnd(result_of(refused, released, settled=settled is not None), messages, drawn_here)
 
     end = await bot.write_until_stored(work)
     bot.signals.calls.set()
@@ -222,11 +224,11 @@ def release_calls(
 
 
 def settle_request(
-    c: Connection, grant: Grant, refused: ScopeSet, rest: Requirement, moment: datetime
-) -> str | None:
-    """Settle the live request as granted, or reopen it for what was added during the consent.
+    c: Connection, grant: Grant, refused: ScopeSet, rest: Requirement, claim: Claim
+) -> AuthorizationRequest | None:
+    """Settle the live request as granted, or reopen it for what was added during the consent, and claim its card.
 
-    Returns its id, or None if there is none.
+    Returns None if there is none.
     """
     request = requests.live_of(c, grant.user)
     if request is None:
@@ -235,14 +237,10 @@ def settle_request(
         scopes = request.scopes - grant.scopes - refused
         wanted = scopes if is_met(rest, scopes | grant.scopes) else choose_scopes(rest, scopes, None).scopes
         wanted |= request.scopes & {OFFLINE_ACCESS}
-        changed = requests.reopen(c, request.id, scopes=wanted, now=moment)
-    else:
-        changed = requests.settle(
-            c,
-            request.id,
-            RequestStatus.GRANTED,
-            granted=request.scopes & grant.scopes,
-            refused=request.scopes - grant.scopes - {OFFLINE_ACCESS},
-            now=moment,
-        )
-    return request.id if changed else None
+        return requests.reopen(c, request.id, wanted, claim)
+    end = requests.End(
+        RequestStatus.GRANTED,
+        granted=request.scopes & grant.scopes,
+        refused=request.scopes - grant.scopes - {OFFLINE_ACCESS},
+    )
+    return requests.settle(c, request.id, end, claim)

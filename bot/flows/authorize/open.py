@@ -16,7 +16,7 @@ from bot.flows.authorize.page_errors import without_disabled_scopes
 from bot.flows.bot import Bot, now
 from bot.store import attempts, audit, grants, requests
 from bot.store.attempts import NewAttempt, Openings
-from bot.store.cards import show_card
+from bot.store.cards import show
 from bot.store.ids import new_id
 from bot.store.transaction import Connection
 
@@ -123,9 +123,9 @@ async def start_attempt(
         )
         if full is not None:
             return too_many(full) or LinkUnavailable.TOO_MANY
-        if first and not request.card_ephemeral:
+        if first and not request.card.ephemeral:
             # From now on the card offers to report an error. Usually the consent comes first, and updates it anyway.
-            show_card(c, request.id, moment + SHOW_OPENED_AFTER)
+            show(c, request.id, moment + SHOW_OPENED_AFTER)
         subject = ("request", request.id)
         audit.write(c, "link_opened", user=request.user, subject=subject, now=moment, attempt=attempt.id)
         return StartedAttempt(scopes, fresh.state, fresh.challenge, was_revoked(grants.find(c, request.user)))

@@ -108,9 +108,9 @@ def ask_for_other_scopes(
         # A call that keeps its request waits until an administrator confirms: the list would release it at once.
         kept = None if is_explained(request, enabled) else request.id
         calls.change_wait(c, call.id, WaitsFor.ADMINISTRATOR, kept, moment)
-        scope_waits.open(c, user.platform, user.app_id, missing, moment)
+        scope_waits.open(c, (user.platform, user.app_id), missing, moment)
     failure = FOR_ADMINISTRATOR if told else "unknown_scope"
-    requests.settle(c, request.id, RequestStatus.FAILED, failure=failure, now=moment)
+    requests.settle(c, request.id, requests.End(RequestStatus.FAILED, failure=failure), moment)
 
 
 def is_explained(request: AuthorizationRequest, enabled: ScopeSet | None) -> bool:

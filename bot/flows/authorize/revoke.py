@@ -29,8 +29,7 @@ def revoke_tokens(
 
 async def revoke_due(bot: Bot) -> None:
     """Revokes the tokens of ended grants at the platform, with retries."""
-    claim = bot.claim()
-    due = await bot.database.write(lambda c: revocations.claim_due(c, claim, limit=10))
+    due = await bot.claim_due(revocations.claim_due, limit=10)
     # Concurrently: in sequence, the leases of the last would expire while the platform is slow.
     await asyncio.gather(*(revoke(bot, revocation) for revocation in due))
 

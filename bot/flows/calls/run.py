@@ -67,7 +67,7 @@ async def prepare(bot: Bot, call: DeferredCall) -> Run | None:
     if call.takeovers >= MAX_TAKEOVERS:
         await give_up_stuck(bot, call)
         return None
-    command = bot.commands.get(call.command)
+    command = bot.commands_of(call.user).get(call.command)
     if command is None:
         await finish(bot, call, failed("unknown_command", replies.crashed(typed(call))))
         return None

@@ -4,7 +4,7 @@ import pytest
 
 from bot.core.builtin_commands import builtin_commands
 from bot.core.commands import registry
-from bot.lark.commands import COMMANDS
+from bot.lark.commands import COMMANDS, WORDS
 from bot.lark.commands.profile import me
 from tests.driving import ODD, run, said, success
 
@@ -31,7 +31,7 @@ def test_an_answer_without_a_name_is_said_to_be_unreadable(odd):
 
 
 def test_every_command_of_the_chat_is_there_and_visible():
-    commands = registry(*builtin_commands(COMMANDS), *COMMANDS)
+    commands = registry(*builtin_commands(COMMANDS, WORDS), *COMMANDS)
     asking = {"me", "agenda", "tasks", "task", "doc", "search", "call"}
     visible = {name for name, command in commands.items() if not command.hidden}
     assert visible == asking | {"help", "permissions", "authorize", "cancel", "revoke"}

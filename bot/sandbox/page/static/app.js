@@ -53,9 +53,10 @@ async function start() {
   function openChat(chatId) {
     model.chat = chatId;
     remember("chat", chatId);
+    // First, because what is hidden has no size to measure.
+    if (narrow.matches) show("chat");
     conversation.draw();
     drawSides();
-    if (narrow.matches) show("chat");
     enter();
   }
 

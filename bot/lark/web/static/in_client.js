@@ -15,6 +15,7 @@ const marks = { good: "✓", calm: "→", bad: "!" };
 function show({ tone, title, text, again = false }) {
   document.body.className = tone;
   document.querySelector(".mark").textContent = marks[tone];
+  document.title = title;
   document.querySelector("h1").textContent = title;
   document.querySelector(".text").textContent = text;
   document.getElementById("again").parentElement.hidden = !again;

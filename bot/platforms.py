@@ -1,0 +1,174 @@
+"""The platforms that the bot can serve: how each is put together from the settings.
+
+This and `settings` are the only modules that name them. To add one, write its adapter (see `core.platform`) and an entry
+here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+from typing import Protocol
+
+from bot import doctor_lark
+from bot.core.api import Json
+from bot.core.builtin_commands import PlatformWords, builtin_commands
+from bot.core.commands import Command, Registry, registry
+from bot.core.events import Outage, Unauthentic, UrlVerification
+from bot.core.platform import Platform
+from bot.findings import Finding
+from bot.flows.bot import Bot
+from bot.flows.intake import accept_event
+from bot.lark.commands import COMMANDS as LARK_COMMANDS
+from bot.lark.commands import WORDS as LARK_WORDS
+from bot.lark.platform import LarkPlatform
+from bot.lark.stream import EventNotAccepted, LongConnection
+from bot.plugins import installed_commands
+from bot.settings import LarkSettings, Settings
+
+
+class Connection(Protocol):
+    """A connection by which a platform's events arrive, and which this process opens."""
+
+    @property
+    def outage(self) -> Outage | None: ...
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+
+class Entry(Protocol):
+    """One platform. What takes the settings is only called if the platform `is_configured`."""
+
+    name: str
+    """As in `UserKey.platform`, in the paths of the doors, and in the `platform` of a command."""
+    words: PlatformWords
+    commands: tuple[Command, ...]
+    """In the order of the help."""
+
+    def is_configured(self, settings: Settings) -> bool:
+        """Return whether the settings hold credentials for the platform."""
+
+    def app(self, settings: Settings) -> str:
+        """Return the app, in the form of `UserKey.app`."""
+
+    def is_user_id(self, text: str) -> bool:
+        """Return whether an id in BOT_ADMINS is of this platform, if there are several."""
+
+    def build(self, settings: Settings) -> AbstractAsyncContextManager[Platform]:
+        """Build the adapter. It works from `__aenter__` to `__aexit__`."""
+
+    def connect(self, settings: Settings, bot: Bot) -> Connection | None:
+        """Return the connection by which events arrive, or None if the platform posts them to its webhooks."""
+
+    def origins(self, settings: Settings) -> list[str]:
+        """Return the origins that the adapter calls, for `bot doctor`."""
+
+    async def examine(self, settings: Settings, commands: Registry) -> list[Finding]:
+        """Make the platform's checks of `bot doctor`."""
+
+
+class LarkEntry:
+    name = LarkPlatform.name
+    words = LARK_WORDS
+    commands = LARK_COMMANDS
+
+    def is_configured(self, settings: Settings) -> bool:
+        return settings.lark is not None
+
+    def app(self, settings: Settings) -> str:
+        return f"{self.name}:{lark(settings).app_id}"
+
+    def is_user_id(self, text: str) -> bool:
+        return text.startswith("ou_")
+
+    def build(self, settings: Settings) -> LarkPlatform:
+        own = lark(settings)
+        return LarkPlatform(
+            app_id=own.app_id,
+            app_secret=own.app_secret,
+            open_url=own.open_url,
+            accounts_url=own.accounts_url,
+            applink_url=own.applink_url,
+            oauth=own.oauth,
+            encrypt_key=own.encrypt_key,
+            verification_token=own.verification_token,
+            public_url=settings.public_url,
+            client_script=own.jssdk_url,
+            brand=own.brand,
+            network=settings.network,
+        )
+
+    def connect(self, settings: Settings, bot: Bot) -> LongConnection | None:
+        own, platform = lark(settings), bot.platforms[self.app(settings)]
+        if own.events == "webhook":
+            return None
+        assert isinstance(platform, LarkPlatform)
+        return LongConnection(
+            app_id=own.app_id,
+            app_secret=own.app_secret,
+            open_url=own.open_url,
+            on_event=partial(accept_lark_event, bot, platform),
+            on_refusal=bot.refusals.note,
+            network=settings.network,
+        )
+
+    def origins(self, settings: Settings) -> list[str]:
+        return doctor_lark.origins(lark(settings))
+
+    async def examine(self, settings: Settings, commands: Registry) -> list[Finding]:
+        platform = self.build(settings)
+        try:
+            admins = admins_of(self, settings)
+            return await doctor_lark.examine(settings, lark(settings), platform, commands, admins)
+        finally:
+            await platform.close()
+
+
+def lark(settings: Settings) -> LarkSettings:
+    assert settings.lark is not None
+    return settings.lark
+
+
+async def accept_lark_event(bot: Bot, platform: LarkPlatform, payload: bytes) -> Json:
+    """Accept a payload of the long connection, which the connection itself authenticates."""
+    match platform.parse(payload):
+        case Unauthentic(reason=reason):
+            raise EventNotAccepted(reason)
+        case UrlVerification():
+            return None
+        case event:
+            return await accept_event(bot, event) or None
+
+
+LARK = LarkEntry()
+ENTRIES: Mapping[str, Entry] = {each.name: each for each in (LARK,)}
+"""In the order in which pages list them."""
+
+
+def configured(settings: Settings) -> tuple[Entry, ...]:
+    """Return the platforms that the bot serves with these settings."""
+    return tuple(each for each in ENTRIES.values() if each.is_configured(settings))
+
+
+def admins_of(entry: Entry, settings: Settings) -> tuple[str, ...]:
+    """Return the configured administrators of a platform: all of them if it is the only one."""
+    is_only = len(configured(settings)) == 1
+    return tuple(each for each in settings.admins if is_only or entry.is_user_id(each))
+
+
+def own_commands(entry: Entry, page: str | None = None) -> Registry:
+    """Return the commands that users of a platform have without installed packages."""
+    return registry(*builtin_commands(entry.commands, entry.words, page), *entry.commands)
+
+
+def all_commands(entry: Entry, page: str | None = None) -> Registry:
+    """Return the commands of a platform's users: built-in ones, the platform's, and those of installed packages.
+
+    `page`: the link to "My permissions", if any.
+    """
+    others = installed_commands(own_commands(entry).values(), entry.name, entry.words.scopes, ENTRIES)
+    mine = (*entry.commands, *others)
+    return registry(*builtin_commands(mine, entry.words, page), *mine)
