@@ -1,4 +1,4 @@
-"""Commands of other packages: discovered by their entry points, and checked before the bot starts."""
+"""Commands of other packages: discovered through their entry points and checked before the bot starts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bot.core.scopes import ScopeSyntax
 from bot.flows.time_limit import limited
 
 GROUP = "bot.commands"
-"""The entry point group. Its value is a `Command`: `weather = "bot_weather:weather"`."""
+"""The entry point group. An entry point refers to a `Command`: `weather = "bot_weather:weather"`."""
 
 
 class BrokenPlugin(BotError):

@@ -1,4 +1,4 @@
-"""What the application provides to its routes: `request.app[BOT]` and the rest."""
+"""What the application provides to its routes: the keys of `request.app`, such as `request.app[BOT]`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ClientScript:
 
     url: str
     integrity: str
-    """The hash that browsers compare it with (Subresource Integrity), or empty."""
+    """The hash with which browsers compare it (Subresource Integrity), or an empty string."""
 
     @classmethod
     def parse(cls, setting: str) -> ClientScript:

@@ -19,7 +19,7 @@ HTML_LANG: dict[Language, str] = {"en": "en", "zh": "zh-CN"}
 
 @pass_context
 def say(context: Context, text: Words) -> str:
-    """The filter `say`: return a text in the language of the page."""
+    """Return a text in the language of the page. The template filter `say`."""
     return text.to(context["language"])
 
 
