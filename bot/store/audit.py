@@ -149,7 +149,7 @@ def end(connection: Connection) -> None:
 
 
 def _own_app(connection: Connection) -> str:
-    """Return the app of entries that name none: the process's, or empty if it serves several."""
+    """Return the app of entries that name none: the process's app, or "" if it serves several."""
     apps: tuple[str, ...] = connection.get_execution_options().get(APPS, ())
     return apps[0] if len(apps) == 1 else ""
 

@@ -24,11 +24,11 @@ class Replica:
 
 
 SEPARATOR = " "
-"""Between the apps of a replica that serves several, in the column `app`."""
+"""Separates the apps in the column `app`, for a replica that serves several."""
 
 
 def apps_in(column: str) -> frozenset[str]:
-    """Return the apps that a replica serves; none if an earlier release wrote the row."""
+    """Return the apps that a replica serves. Empty if an earlier release wrote the row."""
     return frozenset(column.split(SEPARATOR)) - {""}
 
 

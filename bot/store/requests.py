@@ -217,7 +217,7 @@ def open_request(
     """
     live = _one(connection, LIVE_OF_LOCKED, {"user": user})
     if live is not None:
-        # Locked, because a card that is given up meanwhile would never be shown to this command.
+        # Locked, because a card that is given up in the meantime would never show this command.
         card = cards.get_locked(connection, live.id)
         if card is cards.NO_CARD:
             card = cards.add(connection, live.id, claim)

@@ -154,7 +154,7 @@ TICKET = _secret(
 )
 CARD = replace(
     _proof(schema.cards, "seal", "id", "message_id ephemeral"),
-    # Where it was before: the seals moved with the other columns of a card, and are still bound to this name.
+    # Its previous place: the seals were moved with the other columns of a card, and are still bound to this name.
     former_name="authorization_requests:card_seal",
 )
 ATTEMPT = _proof(

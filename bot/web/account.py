@@ -217,7 +217,7 @@ class AccountPage:
 def account_page(
     found: Permissions, done: str | None, moment: datetime, platform: Words | None = None
 ) -> AccountPage:
-    """Decide what the page shows of a user's permissions. Times are in the user's zone, relative to `moment`.
+    """Return what the page shows of a user's permissions. Times are in the user's zone, relative to `moment`.
 
     `platform` is the user's, if there are several.
     """

@@ -62,7 +62,7 @@ def render(
     platform: Platform | None = None,
     **values: object,
 ) -> web.Response:
-    """Return a response with a template, filled with `values`, the language and the link to the chat.
+    """Return a response with a rendered template. It gets `values`, the language and the link to the chat.
 
     `platform` is that of the visitor; None: as the request tells (see `platform_of`).
     """

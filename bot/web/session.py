@@ -57,7 +57,7 @@ def is_secure(bot: Bot) -> bool:
 
 
 def read_cookie(request: web.Request, name: str) -> Secret | None:
-    """Return the value of a cookie, or None if it is missing, malformed or sent twice (one of the two is then planted)."""
+    """Return the value of a cookie, or None. None also if it is sent twice, because then one of the two is planted."""
     # `request.cookies` takes milliseconds to parse 8 KB of other cookies.
     prefix = cookie_name(request.app[BOT], name) + "="
     pairs = [each.strip() for each in request.headers.get("Cookie", "").split(";") if prefix in each]
