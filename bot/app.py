@@ -29,7 +29,7 @@ from bot.flows.acknowledge import acknowledge_forever
 from bot.flows.authorize.revoke import revoke_due
 from bot.flows.bot import Bot, now
 from bot.flows.chores import CHORES, repeat, show_cards_on_signal
-from bot.flows.time_limit import show_what_hangs
+from bot.flows.time_limit import enable_stack_dump
 from bot.flows.worker import Worker
 from bot.platforms import Connection, admins_of, all_commands, configured
 from bot.settings import Settings, exposed_database
@@ -96,7 +96,7 @@ def run(settings: Settings, refit: Refit = unchanged) -> int:
         check_schema(settings.database_url)
     for line in exposed_database(settings.database_url):
         log.warning(line)
-    show_what_hangs()
+    enable_stack_dump()
     forced_exit = threading.Timer(STOP_TIMEOUT, os._exit, (0,))
     forced_exit.daemon = True
     try:

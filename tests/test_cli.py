@@ -196,7 +196,7 @@ def test_wrong_usage_is_one_line_with_a_hint_and_exit_code_2(
     assert "--help`" in one_line(done)
 
 
-def test_a_platform_without_an_emulator_is_refused_in_one_line(bot: Operator) -> None:
+def test_a_platform_for_which_the_sandbox_starts_no_bot_is_refused_in_one_line(bot: Operator) -> None:
     done = bot("sandbox", "--platform", "dingtalk", "--no-browser")
     assert done.returncode == 2
     assert "choose lark" in one_line(done)

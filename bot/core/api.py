@@ -1,7 +1,7 @@
 """API calls made as the user, and their outcomes.
 
-The platform's adapter classifies every answer to an API call as exactly one `Outcome`. When no token can be had, so that
-no call is made, the reason is a `NoToken`.
+The platform's adapter classifies every answer to an API call as exactly one `Outcome`. If no token is available, no call
+is made, and the reason is a `NoToken`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from bot.core.scopes import Requirement
 
 Json = Any
-"""A parsed JSON value. Only adapters look inside one that came from outside."""
+"""A parsed JSON value. Only adapters read the contents of one that came from outside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,16 +22,16 @@ class Write:
     """Marks an API call that changes something."""
 
     keyed_for: timedelta | None = None
-    """How long after it first left the call may be sent again with the same idempotency key. None if the API takes no
-    key, so that the call must never be sent twice."""
+    """How long after it was first sent the call may be sent again with the same idempotency key. None if the API
+    supports no key, so that the call must never be sent twice."""
 
 
 @dataclass(frozen=True, slots=True)
 class ApiCall:
     """One OpenAPI call as a user. `path` is below the platform's origin; `body` is sent as JSON.
 
-    What a command yields counts as a write without an idempotency key unless its method is GET or HEAD, `read` says
-    that it changes nothing, or `write` says more.
+    A call that a command yields counts as a write without an idempotency key unless its method is GET or HEAD, `read`
+    says that it changes nothing, or `write` is set.
     """
 
     method: str
@@ -69,7 +69,7 @@ class AppScopeMissing:
 
 @dataclass(frozen=True, slots=True)
 class TokenRejected:
-    """The access token is expired or invalid: worth one refresh."""
+    """The access token is expired or invalid. The caller refreshes it once."""
 
     code: int
     log_id: str | None = None
@@ -78,21 +78,21 @@ class TokenRejected:
 @dataclass(frozen=True, slots=True)
 class RateLimited:
     retry_after: float | None
-    """Seconds to wait, if the platform says."""
+    """Seconds to wait, if the platform states them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unreachable:
-    """There is no usable answer."""
+    """The platform gave no usable answer."""
 
     reason: str
     may_have_arrived: bool
-    """False only if the request certainly did not leave, or was not acted on."""
+    """False only if the request was certainly not sent, or not processed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The platform refuses the call for a reason that neither a scope nor a fresh token changes."""
+    """The platform refuses the call for a reason that neither another scope nor a new token would change."""
 
     code: int
     message: str
@@ -100,7 +100,7 @@ class Refused:
     data: Json = None
     """The whole response body, parsed."""
     unnamed_scope: bool = False
-    """The call lacks a scope after all, and the platform does not name it."""
+    """Whether the reason is a missing scope that the platform does not name."""
 
 
 Outcome = (
@@ -124,8 +124,8 @@ class BlockedByPolicy:
     """A security policy of the organization blocks the app. The grant is kept."""
 
     hint: str
-    """What the platform says about it; else its error code."""
+    """The platform's explanation, or its error code if there is none."""
 
 
 NoToken = NotAuthorized | AppRejected | BlockedByPolicy | RateLimited | Unreachable
-"""Why there is no token to make an API call with. The call has not been sent."""
+"""Why no token is available for an API call. The call has not been sent."""

@@ -38,14 +38,14 @@ WELCOME = "welcome"
 
 @dataclass(frozen=True, slots=True)
 class PlatformWords:
-    """What the built-in commands have to know of a platform."""
+    """The words and the scope syntax of one platform that the built-in commands use."""
 
     scopes: ScopeSyntax
     authorize_example: str
-    """A command with scopes of the platform."""
+    """An example of the command, with scopes of the platform."""
     revoked: Words = help_words.REVOKED
     where_to_withdraw: Words = help_words.WHERE_TO_WITHDRAW
-    """Where users withdraw an authorization at the platform."""
+    """Tells users where to withdraw an authorization at the platform."""
 
 
 def builtin_commands(
@@ -84,7 +84,7 @@ def builtin_commands(
 
 
 def without_steps(answer: Callable[[Ask], Reply]) -> Callable[[Ask], Steps]:
-    """Make a command that yields nothing and returns its reply."""
+    """Return the function of a command that makes no steps and only returns a reply."""
 
     def run(ask: Ask) -> Steps:
         yield from ()
@@ -125,7 +125,7 @@ def help_lines(others: Sequence[Command], mine: Sequence[Command]) -> tuple[Line
 
 
 def echoed(text: str, mentions: Mentions) -> str:
-    """Return what the reply repeats of a message that is no command. No more of it is stored."""
+    """Return the part of an unknown message that the reply repeats. Nothing else of the message is stored."""
     return one_line(with_names(text, mentions), 60)
 
 
@@ -145,7 +145,7 @@ def is_greeting(message: str) -> bool:
 
 
 def not_understood(message: str, commands: Sequence[Command]) -> Reply:
-    """Return the reply to a message that is no command, with the most similar command. It is empty if it was no text."""
+    """Return the reply to a message that is not a command, with the most similar one. An empty message was not text."""
     if not message:
         return Reply(None, (paragraph(help_words.ONLY_TEXT),), confidential=True)
     names = [each.name for each in commands if not each.hidden]
@@ -169,20 +169,20 @@ def permissions_command(page: str | None) -> Command:
     def permissions(ask: Ask) -> Steps:
         grant = yield ReadGrant()
         scopes = grant["scopes"]
-        more = (*waiting_lines(grant["waiting"]), *page_line(page, ask))
+        footer = (*waiting_lines(grant["waiting"]), *page_line(page, ask))
         if scopes is None:
-            lines = (paragraph(help_words.ASKED_WHEN_NEEDED), *more)
+            lines = (paragraph(help_words.ASKED_WHEN_NEEDED), *footer)
             return Reply(help_words.NOTHING_AUTHORIZED, lines)
         return Reply(
             help_words.AUTHORIZED_TITLE,
-            (*scope_lines(scopes), *until_line(ask, grant), *more, REVOKE_ALL),
+            (*scope_lines(scopes), *until_line(ask, grant), *footer, REVOKE_ALL),
         )
 
     return permissions
 
 
 def page_line(page: str | None, ask: Ask) -> tuple[Line, ...]:
-    """Return the link to "My permissions". A group gets none, because it leads each member to their own page."""
+    """Return the link to "My permissions". Omitted in a group, where it would open a different page for each member."""
     if page is None or ask.chat.kind == "group":
         return ()
     return ((Span(help_words.SEE_USE), Span(help_words.MY_PERMISSIONS, url=page)),)
@@ -205,7 +205,7 @@ def scope_line(name: str, words: Mapping[str, str]) -> Line:
 
 
 def until_line(ask: Ask, grant: Mapping[str, Json]) -> tuple[Line, ...]:
-    """Return the line that says when a grant expires: with its refresh token, else with its access token."""
+    """Return the line that states when a grant expires, with its refresh token if it has one."""
     renewable = grant["refresh_until"] is not None
     until = grant["refresh_until"] or grant["access_until"]
     if until is None:

@@ -15,15 +15,15 @@ from bot.core.scopes import Requirement
 
 class CallStatus(StrEnum):
     QUEUED = "queued"
-    """It waits for a worker, and at least until `runs_after`."""
+    """It waits for a worker, and does not run before `runs_after`."""
     RUNNING = "running"
-    """A worker holds its lease."""
+    """A worker has claimed it."""
     SUSPENDED = "suspended"
     """It waits for what `waits_for` names."""
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     OUTCOME_UNKNOWN = "outcome_unknown"
-    """A write may or may not have been carried out. The user was told what to check."""
+    """A write may or may not have been carried out. The reply asks the user to check."""
     CANCELLED = "cancelled"
     EXPIRED = "expired"
 
@@ -38,7 +38,7 @@ class WaitsFor(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DeferredCall:
-    """A command as it was asked: a row, so that it survives the worker that runs it."""
+    """One use of a command, stored as a row so that it survives the worker that runs it."""
 
     id: str
     user: UserKey
@@ -55,22 +55,22 @@ class DeferredCall:
     """The scopes that a suspended call waits for."""
     request_id: str | None
     consents: int
-    """How many consents it has had so far."""
+    """How many times the user has consented for it so far."""
     attempts: int
     first_failed_at: datetime | None
     expires_at: datetime
     claim: int
     """Counts the claims. A worker with an older number has lost the call (fencing)."""
     runs_after: datetime
-    """When it is due. For a running call, when its lease expires; for a suspended one, when a retry is worthwhile."""
+    """When it is due. For a running call, when its lease expires; for a suspended one, the earliest time of a retry."""
     suspended_at: datetime | None
     confirmed: bool
     takeovers: int = 0
-    """How often a worker lost it since its last step."""
+    """How many workers have lost it since its last step."""
     recalled_at: datetime | None = None
-    """When its question was recalled, if it was running then."""
+    """When the user recalled its message, if the call was running then."""
     genuine: bool | None = True
-    """Whether the bot wrote the row. None if only another replica has the key to check that."""
+    """Whether the bot wrote the row. None if this replica lacks the key to verify that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +79,9 @@ class Step:
 
     number: int
     digest: str
-    """Of the move, so that a replay after a deploy notices a changed command."""
+    """The fingerprint of the move, by which a replay after a deploy detects that the command has changed."""
     write: bool
     first_sent_at: datetime | None
-    """When a write may first have left."""
+    """When a write may first have been sent."""
     result: Json | None
-    """None for a write whose response is not known."""
+    """None for a write whose response is unknown."""

@@ -13,7 +13,7 @@ from bot.core.secrets import Secret
 
 
 class Face(StrEnum):
-    """What an authorization card shows. It follows from the card's request alone."""
+    """What an authorization card shows. It depends only on the card's request."""
 
     WAITING = "waiting"
     REDEEMING = "redeeming"
@@ -29,7 +29,7 @@ class Face(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CardDelivery:
-    """Which version a card should show, which one it shows, and who draws it."""
+    """Which version a card should show, which one it shows, and which worker updates it."""
 
     wanted: int
     """Counts the changes that the card should show. `shown` is the number of the one that it shows."""
@@ -66,7 +66,7 @@ class DeviceLink:
 
 @dataclass(frozen=True, slots=True)
 class AuthorizationCard:
-    """The card of one authorization request. Its only secret is the link, which it has only while it waits."""
+    """The card of one authorization request. Its only secret is the link, which is present only while it waits."""
 
     request_id: str
     face: Face
@@ -84,9 +84,9 @@ class AuthorizationCard:
     notice: Words | None = None
     """How the last attempt ended."""
     declined_on_page: bool = False
-    """Whether a visitor declined on the platform's page. A waiting card then says so, and asks less prominently."""
+    """Whether a visitor declined on the platform's page. A waiting card then says so, with a less prominent button."""
     stays_signed_in: bool = False
-    """Whether it asks for `offline_access`, which the user has not granted yet."""
+    """Whether it asks for `offline_access` and the user has not granted that yet."""
     why_again: Words | None = None
     """Why the user is asked for scopes that they granted before."""
     opened: bool = False
@@ -97,7 +97,7 @@ class AuthorizationCard:
 
 @dataclass(frozen=True, slots=True)
 class AdministratorCard:
-    """Tells an administrator which scopes users wait for."""
+    """Shows an administrator which scopes users wait for."""
 
     subject: str
     """The id that its controls send back."""
@@ -125,20 +125,20 @@ class ConfirmationCard:
 
 @dataclass(frozen=True, slots=True)
 class UnusedCard:
-    """Offers to give back scopes that are granted but not used."""
+    """Offers to drop scopes that are granted but not used."""
 
     scopes: Mapping[Scope, Words]
     answer: Words | None = None
     """The result, once the user has decided."""
     subject: str = ""
-    """When it was offered, which its controls send back."""
+    """The time of the offer, which its controls send back."""
 
 
 Card = AuthorizationCard | AdministratorCard | ConfirmationCard | UnusedCard
 
 
 class PageError(StrEnum):
-    """The error that a user reports to have seen on the platform's page instead of the question for consent."""
+    """The error that a user reports having seen on the platform's page in place of the consent screen."""
 
     SCOPE = "scope"
     REDIRECT = "redirect"
@@ -163,11 +163,11 @@ class Action(StrEnum):
     """Sends the card of a request again, at the end of the chat."""
     GIVE_BACK = "give_back"
     KEEP = "keep"
-    """Keeps scopes that are not used."""
+    """Keeps the unused scopes."""
     RETRY = "retry"
-    """Runs a call again that failed or expired."""
+    """Runs a failed or expired call again."""
     RETRY_EXPIRED = "retry_expired"
-    """Runs the calls again whose request expired."""
+    """Runs the calls of an expired request again."""
     CANCEL = "cancel"
     """Cancels the calls that wait for an administrator."""
     CHECK_AGAIN = "check_again"

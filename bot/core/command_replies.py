@@ -1,4 +1,4 @@
-"""Building blocks for the replies of commands: paragraphs, lists, and how a command is used."""
+"""Building blocks for the replies of commands: paragraphs, lists and usage."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ Text = Words | str
 
 
 def paragraph(*parts: Text) -> Line:
+    """Return a line of plain text."""
     return tuple(Span(part) for part in parts)
 
 
 def listed(parts: Iterable[str]) -> Words:
-    """Join the parts by commas."""
+    """Return the parts, joined by commas."""
     parts = list(parts)
     return Words(en=", ".join(parts), zh="、".join(parts))
 
 
 def with_usage(command: Command) -> Words:
-    """Return the command as it is typed, with its usage."""
+    """Return the command as users type it, followed by its usage."""
     return (
         Words("{typed} {usage}", "{typed} {usage}").format(typed=command.typed, usage=command.usage).strip()
     )

@@ -1,4 +1,4 @@
-"""Runs a command without a bot, for tests of commands: which move it makes next, given the results so far."""
+"""Runs a command without a bot, for tests of commands: returns its next move, given the results so far."""
 
 from __future__ import annotations
 

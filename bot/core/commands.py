@@ -1,8 +1,8 @@
-"""Commands: what they are, how a message names one, and how one is replayed.
+"""Commands: their declaration, how a message is parsed as one, and how one is replayed.
 
-A command is a generator function: it yields an `ApiCall` (or one of the requests to the bot itself, below), is sent
-that step's result, and returns a `Reply`. It does no I/O and reads no clock. It can therefore be discarded at any `yield`
-and replayed from the results recorded so far, so that a suspended call is a row and not a coroutine.
+A command is a generator function: it yields an `ApiCall` or a `BotCall`, receives the result of that step, and returns a
+`Reply`. It does no I/O and reads no clock. It can therefore be discarded at any `yield` and replayed from the results
+recorded so far, so that a suspended call is a row and not a coroutine.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from bot.core.unseen_characters import one_line
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What was asked, by whom and when: all that a command may know."""
+    """One use of a command: everything that the command may know."""
 
     key: str
     """Unique to this call. Idempotency keys are derived from it."""
@@ -41,7 +41,7 @@ class Ask:
     asked_at: datetime
     language: Language
     time_zone: str | None
-    """The user's, if it is known."""
+    """The user's time zone, if it is known."""
     default_time_zone: str = "UTC"
     """For users whose time zone is not known."""
 
@@ -51,12 +51,12 @@ class Ask:
         return zone_or(self.time_zone, self.default_time_zone)
 
 
-# What a command may ask of the bot itself, besides API calls. Each is carried out once, and its result is recorded.
+# The calls to the bot itself (`BotCall`). Each is carried out once, and its result is recorded.
 
 
 @dataclass(frozen=True, slots=True)
 class ReadGrant:
-    """Read what the user granted.
+    """Read the user's grant.
 
     The result is `{"scopes": {scope: {"en", "zh"}}, "access_until": iso|None, "refresh_until": iso|None,
     "waiting": [command…]}`. `scopes` is None without an active grant.
@@ -97,7 +97,7 @@ class ApiRefused(Exception):
 Keep = Callable[[str, Mentions], str]
 """Makes a command's arguments from the text after its name. They are stored, and are the same in every replay.
 
-The names of other people are not written by the user, so each command says where they may go.
+The names of mentioned people are not written by the user, so each command decides whether they may become arguments.
 """
 
 PLACEHOLDER = re.compile(r"@_(?:user_\d+|all)")
@@ -107,11 +107,11 @@ EVERYONE = "@_all"
 """The placeholder of a mention of everyone in the chat, which the message's mentions need not list."""
 
 LONGEST_NAME = 100
-"""Characters of a name that replace a mention: a message may have thousands of mentions."""
+"""Characters of a name that replaces a mention, limited because a message may have thousands of mentions."""
 
 
 def as_written(text: str, mentions: Mentions) -> str:
-    """Return the text with its placeholders, so that no name can be taken for an argument.
+    """Return the text with its placeholders, so that no name can be mistaken for an argument.
 
     A mention of everyone is removed, because it says who should read the message, not what is asked.
     """
@@ -123,16 +123,16 @@ def with_names(text: str, mentions: Mentions) -> str:
     return replace_mentions(text, mentions, lambda name: name)
 
 
-def replace_mentions(text: str, mentions: Mentions, written: Callable[[str], str]) -> str:
-    """Replace each placeholder by its `@Name` as `written` encodes it. Names are not searched for placeholders."""
+def replace_mentions(text: str, mentions: Mentions, encode: Callable[[str], str]) -> str:
+    """Replace each placeholder with its `@Name` as `encode` returns it. Names are not searched for placeholders."""
     names = {
-        key: written(f"@{shown}") for key, name in mentions.items() if (shown := one_line(name, LONGEST_NAME))
+        key: encode(f"@{shown}") for key, name in mentions.items() if (shown := one_line(name, LONGEST_NAME))
     }
-    return PLACEHOLDER.sub(lambda found: names.get(found[0], found[0]), text) if names else text
+    return PLACEHOLDER.sub(lambda match: names.get(match[0], match[0]), text) if names else text
 
 
 def nothing(text: str, mentions: Mentions) -> str:
-    """Return nothing, for commands without arguments: the rest of the message is not stored."""
+    """Return an empty string, for commands without arguments: the rest of the message is not stored."""
     return ""
 
 
@@ -145,20 +145,20 @@ class Command:
     summary: Words
     """What it does, in one line of the help and on the card that asks for its scopes."""
     usage: Words | str = ""
-    """What follows the name: `Words("TITLE", "标题")`."""
+    """What follows the name in the help: `Words("TITLE", "标题")`."""
     needs: Callable[[str], Requirement] = lambda arguments: NOTHING
     """Returns the scope requirement for the arguments."""
     hidden: bool = False
     urgent: bool = False
-    """Accepted even from a user who has the maximum of waiting calls, because it helps to reduce them."""
+    """Whether it is accepted even from a user who has the maximum of waiting calls, because it helps to reduce them."""
     keep: Keep = as_written
     """Makes the arguments from the text after the name."""
     private: bool = False
-    """Whether its answers in a group are shown to the user alone."""
-    told: Callable[[str], str] = lambda arguments: ""
-    """Returns the part of its arguments that administrators see. No free text of the user belongs there."""
+    """Whether only the user sees its answers in a group."""
+    shown_to_administrators: Callable[[str], str] = lambda arguments: ""
+    """Returns the part of its arguments that administrators see. It must not contain free text of the user."""
     platform: str | None = None
-    """The platform whose API it calls, for a command of another package. None: see `bot.plugins`."""
+    """The platform whose API it calls, for a command from another package. If it is None, see `bot.plugins`."""
 
     @property
     def typed(self) -> str:
@@ -181,12 +181,12 @@ def command(
     urgent: bool = False,
     keep: Keep = as_written,
     private: bool = False,
-    told: Callable[[str], str] = lambda arguments: "",
+    shown_to_administrators: Callable[[str], str] = lambda arguments: "",
     platform: str | None = None,
 ) -> Callable[[Callable[[Ask], Steps]], Command]:
-    """Declare a command: `@command("agenda", summary=…, needs=any_of("calendar:calendar:readonly"))`.
+    """Return a decorator to declare a command: `@command("agenda", summary=…, needs=any_of("task:task:read"))`.
 
-    Raises CommandMistake, which names the command, if the declaration cannot work.
+    Raises CommandMistake, which names the command, if the declaration is invalid.
     """
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise CommandMistake(
@@ -199,11 +199,11 @@ def command(
     if not callable(keep):
         raise CommandMistake(f"The keep of /{name} is not a function.")
     if not isinstance(private, bool):
-        raise CommandMistake(f"The private of /{name} is neither True nor False.")
-    if not callable(told):
-        raise CommandMistake(f"The told of /{name} is not a function.")
+        raise CommandMistake(f"The private of /{name} is not a bool.")
+    if not callable(shown_to_administrators):
+        raise CommandMistake(f"The shown_to_administrators of /{name} is not a function.")
     if not isinstance(platform, str | None):
-        raise CommandMistake(f"The platform of /{name} is not the name of one.")
+        raise CommandMistake(f"The platform of /{name} is not a string.")
     if not callable(needs):
         require_scopes(name, lambda arguments: needs, "")
 
@@ -215,7 +215,19 @@ def command(
             raise CommandMistake(f"/{name} does not take one argument: a command is called with an Ask.")
         require = needs if callable(needs) else lambda arguments: needs
         checked = partial(require_scopes, name, require)
-        return Command(name, run, summary, usage, checked, hidden, urgent, keep, private, told, platform)
+        return Command(
+            name,
+            run,
+            summary,
+            usage,
+            checked,
+            hidden,
+            urgent,
+            keep,
+            private,
+            shown_to_administrators,
+            platform,
+        )
 
     return declare
 
@@ -225,7 +237,7 @@ def is_async(run: object) -> bool:
 
 
 def require_scopes(name: str, needs: Callable[[str], object], arguments: str) -> Requirement:
-    """Return a command's requirement. Raises CommandMistake if it is none."""
+    """Return a command's requirement for the arguments. Raises CommandMistake if `needs` fails or returns none."""
     try:
         return checked_requirement(needs(arguments))
     except ValueError as error:
@@ -236,16 +248,16 @@ def require_scopes(name: str, needs: Callable[[str], object], arguments: str) ->
 
 def registry(*commands: Command) -> Registry:
     """Return the commands by name. Raises ValueError if two have the same name."""
-    found: dict[str, Command] = {}
+    by_name: dict[str, Command] = {}
     for each in commands:
-        if each.name in found:
+        if each.name in by_name:
             raise ValueError(f"Two commands are named {each.name!r}.")
-        found[each.name] = each
-    return found
+        by_name[each.name] = each
+    return by_name
 
 
 UNKNOWN = "unknown"
-"""The hidden command that answers messages which are no command."""
+"""The hidden command that answers messages that are not a command."""
 
 
 SLASHES = "/\\\u3001\uff0f\uff3c\u2044\u2215"
@@ -255,7 +267,7 @@ CLOSING = "\"'`*>\u2019\u201d\u300b\u3009\u300d\u300f\u3011\uff1e\uff02\uff09)]"
 """Quotes and brackets in pairs, and the marks of Markdown."""
 _BLANK = r"[\s\u2800]"
 _STOPS = "\uff1a\uff0c\uff1b\u3002\uff01\uff1f\u3001\u2026\uff5e"
-"""Full-width punctuation: no space follows it."""
+"""Full-width punctuation, which is not followed by a space."""
 _HEAD = re.compile(
     # A word in quotes or Markdown is a command only with its slash.
     rf"(?:{_BLANK}|[,:;\uff0c\uff1a\uff1b])*(?:(?P<open>[{re.escape(OPENING)}]*){_BLANK}*(?P<slash>[{re.escape(SLASHES)}]{{1,2}}){_BLANK}*)?"
@@ -265,7 +277,7 @@ _HEAD = re.compile(
 _AFTER_WORD = rf"{_BLANK}+|$|(?::(?!//)|[{_STOPS}])+|[.,;!?~]+(?={_BLANK}|$)|(?=https?[:\uff1a])"
 _AFTER = re.compile(_AFTER_WORD)
 _AFTER_SLASH = re.compile(
-    # Brackets, Chinese characters and emoji may follow, but no letter that would make another word.
+    # Brackets, Chinese characters and emoji may follow, but not a letter, which would make another word.
     rf"(?P<close>[{re.escape(CLOSING)}]*)(?:{_AFTER_WORD}|(?=[{re.escape(OPENING)}@{{]|[^\x00-\u1fff]))"
 )
 _BETWEEN = re.compile(rf"(?:{_BLANK}|[:,;](?={_BLANK}|$)|[{_STOPS}])+")
@@ -315,14 +327,14 @@ class Result:
 
 
 MAX_STEPS = 200
-"""Steps of one call. A command that makes more counts as looping."""
+"""Steps of one call. A command that makes more is considered to be in a loop."""
 
 
 def advance(command: Command, ask: Ask, results: Sequence[Result]) -> ApiCall | BotCall | Reply:
     """Replay a command from its recorded results, and return its next move. Has no side effects.
 
-    Raises CommandMistake if the command yields no move, returns no reply, makes more than `MAX_STEPS` steps, or tries
-    to end the process. Every other exception of the command is passed on.
+    Raises CommandMistake if the command yields something other than a step, returns something other than a Reply, makes
+    more than `MAX_STEPS` steps, or tries to end the process. Every other exception of the command propagates.
     """
     if len(results) > MAX_STEPS:
         raise CommandMistake(f"{command.typed} made more than {MAX_STEPS} steps.")
@@ -333,8 +345,8 @@ def advance(command: Command, ask: Ask, results: Sequence[Result]) -> ApiCall | 
             isinstance(error, CommandMistake) or not isinstance(error, BotError)
         ):
             raise
-        # SystemExit and similar exceptions would end the worker or the process instead of the call. The bot's own errors
-        # say something about the bot.
+        # SystemExit and similar exceptions would end the worker or the process instead of the call. A BotError that a
+        # command raises would be mistaken for a failure of the bot.
         raise CommandMistake(f"{command.typed} raised {type(error).__name__}.") from error
     match move:
         case ApiCall():
@@ -356,16 +368,18 @@ def next_move(command: Command, ask: Ask, results: Sequence[Result]) -> ApiCall 
     except StopIteration as end:
         if isinstance(end.value, Reply):
             return end.value
-        raise CommandMistake(f"{command.typed} returned {kind_of(end.value)} instead of a Reply.") from None
+        raise CommandMistake(
+            f"{command.typed} returned {describe_type(end.value)} instead of a Reply."
+        ) from None
     finally:
         steps.close()
     if isinstance(move, ApiCall | BotCall):
         return move
-    raise CommandMistake(f"{command.typed} yielded {kind_of(move)}, which is no step.")
+    raise CommandMistake(f"{command.typed} yielded {describe_type(move)}, which is not a step.")
 
 
-def kind_of(value: object) -> str:
-    """Return what a value is, without its content, which a user may have written."""
+def describe_type(value: object) -> str:
+    """Return the type of a value for an error message, without its content, which a user may have written."""
     return "None" if value is None else f"a {type(value).__name__}"
 
 
@@ -373,18 +387,22 @@ METHOD = re.compile(r"[A-Za-z]+")
 
 
 def checked_call(command: Command, move: ApiCall) -> ApiCall:
-    """Check a call, and mark it as a write without an idempotency key unless it is a read or says otherwise.
+    """Return a valid call, marked as a write without an idempotency key unless it is a read or sets `write` itself.
 
     Raises CommandMistake if the call cannot be sent.
     """
     if not isinstance(move.method, str) or not isinstance(move.path, str) or not move.path.startswith("/"):
-        raise CommandMistake(f"{command.typed} yielded an ApiCall whose method or path is not text.")
+        raise CommandMistake(
+            f"{command.typed} yielded an ApiCall whose method is not a string, or whose path does not start with a slash."
+        )
     if not METHOD.fullmatch(move.method):
-        raise CommandMistake(f"{command.typed} yielded an ApiCall whose method is no method of HTTP.")
+        raise CommandMistake(f"{command.typed} yielded an ApiCall whose method is not an HTTP method.")
     if not isinstance(move.query, Mapping) or not all(
         isinstance(each, str) for pair in move.query.items() for each in pair
     ):
-        raise CommandMistake(f"{command.typed} yielded an ApiCall whose query is not text by name.")
+        raise CommandMistake(
+            f"{command.typed} yielded an ApiCall whose query does not map strings to strings."
+        )
     try:
         json.dumps(move.body)
     except (TypeError, ValueError, RecursionError):
@@ -395,7 +413,7 @@ def checked_call(command: Command, move: ApiCall) -> ApiCall:
 
 
 def fingerprint(move: ApiCall | BotCall) -> str:
-    """Return a digest of a move, which shows on replay whether a deploy has changed the command of a waiting call."""
+    """Return a digest of a move, by which a replay detects that a deploy has changed the command of a waiting call."""
     match move:
         case ApiCall():
             parts: Json = [

@@ -1,4 +1,4 @@
-"""Parses BOT_DATABASE_URL: the database, and those of libpq's connection options that the driver supports.
+"""Parses BOT_DATABASE_URL: the database, and the connection options of libpq that the driver supports.
 
 Messages never show the URL, because any part of a mistyped one may be the password.
 """
@@ -26,7 +26,7 @@ _POSTGRESQL = re.compile(
     r"(?:[A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?"
     rf"(?:/{_WORD})?(?:\?(?P<options>[^#@\s]*))?"
 )
-RESERVED = (
+INVALID_POSTGRESQL_URL = (
     "is not a PostgreSQL URL. Write postgresql://USER:PASSWORD@HOST/NAME, and in its parts "
     "@ / : ? # % as %40 %2F %3A %3F %23 %25."
 )
@@ -53,10 +53,10 @@ OPTIONS: Mapping[str, Callable[[str], bool]] = {
     "target_session_attrs": _one_of(*SESSION_ATTRIBUTES),
     "channel_binding": _one_of("disable", "prefer"),
 }
-"""The supported options, with a check of their values. `ssl` is another name of `sslmode`."""
+"""The supported options, with a check of their values. `ssl` is an alias of `sslmode`."""
 
 REFUSED = {
-    "channel_binding": "The driver has no channel binding: remove it, and take sslmode=verify-full.",
+    "channel_binding": "The driver does not support it: remove it, and use sslmode=verify-full.",
     "pgbouncer": "Remove it. A pooler has to run in session mode.",
 }
 
@@ -67,22 +67,23 @@ class DatabaseUrl:
 
     dialect: Literal["sqlite", "postgresql"]
     url: str
-    """In SQLAlchemy's form, for PostgreSQL without options. It may contain a password."""
+    """The URL in SQLAlchemy's form, without the options of PostgreSQL. It may contain a password."""
     options: Mapping[str, str]
-    """The names and values of libpq, for PostgreSQL. Empty for SQLite."""
+    """The libpq options of PostgreSQL. Empty for SQLite."""
 
 
 def read_database_url(text: str) -> DatabaseUrl:
-    """Parse a database URL.
+    """Return the parsed database URL.
 
-    Raises ValueError if the bot cannot use the database. Its message is to follow the name of the setting.
+    Raises ValueError if the bot cannot use the database. The message completes a sentence that starts with the setting's
+    name.
     """
     scheme, separator, rest = text.partition("://")
     driver = ALIASES.get(scheme)
     if not separator or driver is None:
         family = scheme.partition("+")[0] if separator else ""
         if family in ALIASES:
-            raise ValueError(f"begins with {family}+ and another driver. Write {ALIASES[family]}:// there.")
+            raise ValueError(f"names an unsupported driver of {family}. Start it with {ALIASES[family]}://.")
         raise ValueError("is not a database URL. Write sqlite:///FILE or postgresql://USER@HOST/NAME.")
     return _read_sqlite(rest) if driver == SQLITE else _read_postgresql(rest)
 
@@ -90,32 +91,34 @@ def read_database_url(text: str) -> DatabaseUrl:
 def _read_sqlite(rest: str) -> DatabaseUrl:
     file = rest.partition("?")[0].removeprefix("/")
     if not rest.startswith("/") or file in {"", ":memory:"}:
-        raise ValueError("names no file. Write sqlite:///bot.db, or sqlite:////absolute/path/bot.db.")
+        raise ValueError("does not name a file. Write sqlite:///bot.db, or sqlite:////absolute/path/bot.db.")
     if "?" in rest:
-        raise ValueError("has options, which SQLite does not take here. Leave out the ? and what follows.")
+        raise ValueError(
+            "has options, which are not supported for SQLite. Remove the ? and everything after it."
+        )
     return DatabaseUrl("sqlite", f"{SQLITE}://{rest}", {})
 
 
 def _read_postgresql(rest: str) -> DatabaseUrl:
-    found = _POSTGRESQL.fullmatch(rest)
-    if found is None:
-        raise ValueError(RESERVED)
-    if found["port"] and not 0 < int(found["port"]) <= LARGEST_PORT:
-        raise ValueError(f"has a port that does not exist. Write a number from 1 to {LARGEST_PORT}.")
-    options = dict(parse_qsl(found["options"] or "", keep_blank_values=True))
+    match = _POSTGRESQL.fullmatch(rest)
+    if match is None:
+        raise ValueError(INVALID_POSTGRESQL_URL)
+    if match["port"] and not 0 < int(match["port"]) <= LARGEST_PORT:
+        raise ValueError(f"has an invalid port. Write a number from 1 to {LARGEST_PORT}.")
+    options = dict(parse_qsl(match["options"] or "", keep_blank_values=True))
     for name, value in options.items():
         _check_option(name, value)
     return DatabaseUrl("postgresql", f"{POSTGRESQL}://{rest.partition('?')[0]}", options)
 
 
 def _check_option(name: str, value: str) -> None:
-    holds = OPTIONS.get(name)
-    if holds is not None and holds(value):
+    is_valid = OPTIONS.get(name)
+    if is_valid is not None and is_valid(value):
         return
     if name in REFUSED:
         raise ValueError(f"has {name}. {REFUSED[name]}")
-    if holds is not None:
-        raise ValueError(f"has a value of {name} that cannot be used.")
+    if is_valid is not None:
+        raise ValueError(f"has an invalid value of {name}.")
     # Only plausible names are shown: a password with a question mark in it ends up here, too.
     shown = name if re.fullmatch(r"[a-z][a-z_]{0,30}", name) else "an option"
-    raise ValueError(f"has {shown}, which the bot cannot honour. It knows {', '.join(sorted(OPTIONS))}.")
+    raise ValueError(f"has {shown}, which is not supported. Supported options: {', '.join(sorted(OPTIONS))}.")

@@ -1,4 +1,4 @@
-"""What to do with the outcome of an API call: facts in, one decision out, which `flows.calls` carries out."""
+"""Decides what to do with the outcome of an API call. `flows.calls` carries out the decision."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from bot.core.retry import LONGEST_RATE_LIMIT, backoff, pause
 from bot.core.scopes import Requirement, ScopeSet, named, needs_after_refusal
 
 RETRIED_FOR = timedelta(minutes=15)
-"""How long a failing platform is retried, from the first failure."""
+"""How long a call is retried while the platform fails, from the first failure."""
 
 
 MAX_CONSENTS = 3
-"""Consents for one call. If the platform still refuses it then, the user is told."""
+"""The number of consents for one call. If the platform still refuses it after these, the call is given up."""
 
 
 CONFIRM_AFTER = timedelta(hours=1)
@@ -39,21 +39,21 @@ CONFIRM_AFTER = timedelta(hours=1)
 
 
 class GiveUpReason(StrEnum):
-    """Why a call is given up. The value is the outcome that is stored with the call."""
+    """Why a call is given up. The value is stored with the call as its outcome."""
 
     STILL_REFUSED = "still_refused"
-    """The consents are used up, or every alternative is granted, and the platform still refuses."""
+    """The platform still refuses after `MAX_CONSENTS` consents, or although every alternative is granted."""
     PLATFORM_FAILED = "platform_failed"
     BUSY = "busy"
-    """The rate limit lasts too long to wait for it."""
-    TOKEN_REFUSED = "token_refused"  # noqa: S105 - a word, not a token
+    """The rate limit lasts longer than the bot waits."""
+    TOKEN_REFUSED = "token_refused"  # noqa: S105 - an outcome, not a token
     APP_REJECTED = "app_misconfigured"
     BLOCKED_BY_POLICY = "blocked_by_policy"
 
 
 @dataclass(frozen=True, slots=True)
 class Continue:
-    """Record the result of the step, and go on to the next step."""
+    """Record the result of the step, and continue with the next step."""
 
     result: Result
 
@@ -102,35 +102,35 @@ Decision = Continue | Suspend | AwaitAdministrator | Refresh | RetryAt | GiveUp 
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """The facts besides the outcome."""
+    """What a decision depends on besides the outcome."""
 
     now: datetime
     declared: Requirement
-    """The scopes that the command says it needs."""
+    """The scopes that the command declares."""
     held: ScopeSet
     write: Write | None
     first_sent_at: datetime | None
-    """When this write may first have left."""
+    """When this write may first have been sent."""
     refreshed: bool
     """Whether the token was refreshed for this call."""
     first_failed_at: datetime | None
     attempts: int
-    """How often the call was claimed, which the backoff grows with."""
+    """How many times the call was claimed. The backoff grows with it."""
     consents: int
     jitter: float
-    """Between 0 and 1, drawn by the caller."""
+    """A random number between 0 and 1, chosen by the caller."""
 
 
 def after_call(outcome: Outcome | NoToken, facts: Situation) -> Decision:
-    """Decide what to do after an API call, or after none could be made."""
+    """Return what to do after an API call, or after none could be made."""
     match outcome:
         case Succeeded(data=data):
             return Continue(Result(value=data))
         case NotAuthorized():
             return Suspend(facts.declared)
         case Refused(unnamed_scope=True) if facts.declared and not facts.consents:
-            # A consent to everything that the command declares includes the scope. If it does not help, the refusal
-            # is explained.
+            # A consent to everything that the command declares should include the scope. If it does not help, the
+            # next refusal is explained to the user.
             return Suspend(facts.declared)
         case Refused():
             return Continue(Result(refused=outcome))
@@ -156,7 +156,7 @@ def after_call(outcome: Outcome | NoToken, facts: Situation) -> Decision:
 
 
 def ask_for(refused: Requirement, outcome: InsufficientScope, facts: Situation) -> Decision:
-    """Ask for what the platform refused, unless that was granted for this very call and did not help."""
+    """Suspend the call for the refused scopes, unless they were granted for this call and did not help."""
     if facts.consents >= MAX_CONSENTS:
         return GiveUp(GiveUpReason.STILL_REFUSED, outcome)
     exhausted = facts.held & named(refused) if facts.consents else frozenset()
@@ -175,7 +175,7 @@ def after_rate_limit(outcome: RateLimited, facts: Situation) -> Decision:
 
 
 def after_failure(outcome: Unreachable, facts: Situation) -> Decision:
-    """Retry. A write that may have arrived is retried only while its idempotency key is valid."""
+    """Return when to retry. A write that may have arrived is retried only while its idempotency key is valid."""
     at = facts.now + backoff(facts.attempts, facts.jitter)
     if outcome.may_have_arrived and facts.write is not None:
         window = facts.write.keyed_for
@@ -192,7 +192,7 @@ def retried_until(facts: Situation) -> datetime:
 def is_certainly_not_done(outcome: Outcome | NoToken) -> bool:
     """Return whether the call may be sent again even if it is a write without a key.
 
-    False also for what needs no second sending because it has its result: a success and a final refusal.
+    Returns False also for a success and a final refusal, which need no retry.
     """
     match outcome:
         case Unreachable(may_have_arrived=may_have_arrived):
@@ -210,12 +210,12 @@ def is_certainly_not_done(outcome: Outcome | NoToken) -> bool:
 
 
 def may_send(write: Write, first_sent_at: datetime | None, now: datetime) -> bool:
-    """Return whether a write may leave, given when it may first have left."""
+    """Return whether a write may be sent, given when it may first have been sent."""
     if first_sent_at is None:
         return True
     return write.keyed_for is not None and now < first_sent_at + write.keyed_for
 
 
 def needs_confirmation(write: Write | None, asked_at: datetime, now: datetime) -> bool:
-    """Return whether the user may no longer want a write: it waited, was delayed, or was delivered late."""
+    """Return whether a write is so old that the user may no longer want it."""
     return write is not None and now - asked_at > CONFIRM_AFTER

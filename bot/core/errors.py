@@ -1,12 +1,12 @@
-"""The tree of exceptions. Expected outcomes are values instead, such as `core.api.Outcome`.
+"""The hierarchy of exceptions. Expected outcomes are values instead, such as `core.api.Outcome`.
 
 BotError
 ├── ConfigurationError      the settings are wrong (exit code 2)
 ├── DatabaseNotReady        the database is missing or at another revision
-├── CannotOpenSecret        none of the encryption keys opens a stored secret
+├── CannotOpenSecret        none of the encryption keys decrypts a stored secret
 ├── BrokenPlugin            a command from another package cannot be used (`bot.plugins`)
 ├── CommandMistake          a command yields, returns or declares something invalid
-└── LeaseLost               another worker has taken over the work
+└── LeaseLost               another worker has claimed the work
 """
 
 
@@ -22,7 +22,7 @@ class BotError(Exception):
 
 
 class ConfigurationError(BotError):
-    """The configuration is wrong. `problems` holds one line for each."""
+    """The configuration is wrong. `problems` has one line for each problem."""
 
     def __init__(self, *problems: str) -> None:
         super().__init__("\n".join(problems))
@@ -36,16 +36,16 @@ class DatabaseNotReady(BotError):
 
 
 class CannotOpenSecret(BotError):
-    """None of the configured keys opens a stored secret."""
+    """None of the configured keys decrypts a stored secret."""
 
-    hint = "Put the key that sealed it back into BOT_ENCRYPTION_KEYS, after the new one."
+    hint = "Add the key that encrypted it to BOT_ENCRYPTION_KEYS again, after the new one."
 
 
 class CommandMistake(BotError):
     """A command does something invalid."""
 
-    hint = "Fix the command; docs/commands.md says what it may do."
+    hint = "Fix the command; docs/commands.md describes what it may do."
 
 
 class LeaseLost(BotError):
-    """Another worker has taken over the work."""
+    """Another worker has claimed the work."""

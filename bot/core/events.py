@@ -12,7 +12,7 @@ from bot.core.messages import Chat
 from bot.core.people import UserKey
 
 Mentions = Mapping[str, str]
-"""The names of the people whom a message mentions, by the placeholders (`@_user_2`) in its text."""
+"""The names of the people that a message mentions, keyed by the placeholders (`@_user_2`) in its text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +22,11 @@ class MessageReceived:
     chat: Chat
     message_id: str
     text: str | None
-    """The text without the mention of the bot, or None if the message is no text. Other mentions are placeholders, so
-    that the names of people cannot be taken for a command."""
+    """The text without the mention of the bot, or None if the message is not text. Other mentions are placeholders, so
+    that the names of people cannot be mistaken for a command."""
     sent_at: datetime
     language: Language | None
-    """From the client's locale, if the platform tells it."""
+    """From the client's locale, if the platform reports it."""
     foreign: bool = False
     """Whether the sender belongs to another organization."""
     union_id: str | None = None
@@ -41,7 +41,7 @@ class ChatEntered:
     user: UserKey
     chat: Chat
     first: bool
-    """Whether there are no messages in the chat."""
+    """Whether the chat has no messages yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +54,14 @@ class MessageRecalled:
 
 @dataclass(frozen=True, slots=True)
 class CardClicked:
-    """A user clicked a control of a card. The platform wants the answer within 3 seconds, and delivers a click once."""
+    """A user clicked a control of a card. The platform delivers a click once, and must be answered within 3 seconds."""
 
     event_id: str
     user: UserKey
     message_id: str | None
     chat_id: str | None
     action: str
-    """Which control it was. Empty for a control without a value of the bot, such as one of another app's card."""
+    """A value of `core.cards.Action`. Empty for a control that is not the bot's, such as one of another app's card."""
     subject: str | None
     """The id of what the card is about."""
     time_zone: str | None
@@ -69,7 +69,7 @@ class CardClicked:
 
 @dataclass(frozen=True, slots=True)
 class GrantRevoked:
-    """The platform says that a user's tokens were revoked, by the user or by an administrator."""
+    """The platform reports that a user's tokens were revoked, by the user or by an administrator."""
 
     event_id: str
     user: UserKey
@@ -115,13 +115,13 @@ class UrlVerification:
 
 @dataclass(frozen=True, slots=True)
 class Unauthentic:
-    """A request that is not from the platform, not for this app, or malformed. It changes nothing."""
+    """A request that is not from the platform, not for this app, or malformed. It has no effect."""
 
     reason: str
     status: int
     """The HTTP status to answer with."""
     advice: str = ""
-    """What an operator should change, if the request seems to come from the platform with another configuration."""
+    """What an operator should change, if the request seems to be genuine but the configuration does not match."""
 
 
 Event = (
@@ -141,8 +141,8 @@ Received = Event | UrlVerification | Unauthentic
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """A time in which events cannot come in, or calls cannot go out."""
+    """A period in which events cannot be received or calls cannot be made."""
 
     since: datetime
     reason: str
-    """For operators."""
+    """The reason, for operators."""

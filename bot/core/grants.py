@@ -17,7 +17,7 @@ class GrantStatus(StrEnum):
 
 
 class RevocationStatus(StrEnum):
-    """Where the revocation of an ended grant's token at the platform stands."""
+    """The state of the revocation of an ended grant's token at the platform."""
 
     QUEUED = "queued"
     DONE = "done"
@@ -26,12 +26,12 @@ class RevocationStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a user granted. A token that cannot be opened with any key counts as none."""
+    """What a user granted. A token that no key decrypts is None."""
 
     user: UserKey
     status: GrantStatus
     generation: int
-    """Counts the changes of the tokens, so that a late refresh cannot replace newer ones (compare-and-set)."""
+    """Counts the changes of the tokens, so that a late refresh cannot overwrite newer ones (compare-and-set)."""
     access_token: Secret | None
     access_expires_at: datetime | None
     refresh_token: Secret | None
@@ -49,7 +49,7 @@ class Grant:
     refresh_after: datetime | None
     """The earliest time of the next refresh, after a failed one."""
     refresh_lease_until: datetime | None
-    """Until when one worker alone may use the refresh token."""
+    """When the lease expires during which only one worker may use the refresh token."""
     end_reason: str | None = None
 
 
@@ -61,31 +61,31 @@ REVOKED_AT_PLATFORM = "revoked_at_platform"
 
 REVOKED_HERE = frozenset({REVOKED_BY_USER, REVOKED_BY_OPERATOR})
 REVOKED = REVOKED_HERE | {REVOKED_AT_PLATFORM}
-"""The reasons for the end of a grant after which the bot forgets which scopes were ever granted."""
+"""End reasons after which the bot forgets which scopes were ever granted."""
 
 
 # --- refreshing ------------------------------------------------------------------------------------
 
 USE_INTERVAL = timedelta(minutes=1)
-"""A use of a grant or scope is recorded at most once in this time, to save writes."""
+"""The minimum time between two recorded uses of a grant or scope, to save writes."""
 
 REFRESH_AHEAD = timedelta(minutes=5)
-"""How long before it expires an access token is refreshed. For a short-lived one, a third of its lifetime."""
+"""How long before its expiry an access token is refreshed, but at most a third of its lifetime."""
 
 BUSY_FOR = timedelta(hours=1)
-"""How long after its last use a token is refreshed ahead of need, so that the next call does not wait for it."""
+"""How long after its last use a grant is busy: its token is refreshed in advance, so that the next call need not wait."""
 
 KEEP_ALIVE_AHEAD = timedelta(days=1)
-"""How long before a refresh token expires, after which the user would have to authorize again, it is used to renew
-itself."""
+"""How long before its expiry a refresh token is exchanged for a new one. Once it expires, the user has to authorize
+again."""
 
 IN_USE_FOR = timedelta(days=14)
-"""How long after its last use a grant is kept alive. Others are left to expire."""
+"""How long after its last use a grant is kept alive. Grants that are unused for longer may expire."""
 
 
 @dataclass(frozen=True, slots=True)
 class RefreshWindow:
-    """Which tokens to refresh ahead of need: those of busy grants, and refresh tokens of grants in use."""
+    """Which tokens to refresh in advance: access tokens of busy grants, and refresh tokens of grants in use."""
 
     access_expires_by: datetime
     busy_since: datetime
@@ -94,6 +94,7 @@ class RefreshWindow:
 
 
 def refresh_window(now: datetime) -> RefreshWindow:
+    """Return which tokens are due for a refresh in advance."""
     return RefreshWindow(
         access_expires_by=now + REFRESH_AHEAD,
         busy_since=now - BUSY_FOR,

@@ -1,4 +1,4 @@
-"""Text in every language of the bot."""
+"""Text in every language that the bot speaks."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ class Words:
     zh: str
 
     def to(self, language: Language) -> str:
+        """Return the text in one language."""
         return self.zh if language == "zh" else self.en
 
     def format(self, **values: object) -> Words:
-        """Replace `{name}` in every language. A value that is Words itself is inserted by language."""
+        """Replace `{name}` in every language. A value of type Words is inserted in the language of the text."""
         return Words(
             self.en.format(**{k: v.en if isinstance(v, Words) else v for k, v in values.items()}),
             self.zh.format(**{k: v.zh if isinstance(v, Words) else v for k, v in values.items()}),
         )
 
-    def __add__(self, more: Words) -> Words:
-        return Words(self.en + more.en, self.zh + more.zh)
+    def __add__(self, other: Words) -> Words:
+        return Words(self.en + other.en, self.zh + other.zh)
 
     def strip(self) -> Words:
         return Words(self.en.strip(), self.zh.strip())

@@ -1,8 +1,8 @@
-"""How statuses change: the only table of it, for every kind of row that has a status.
+"""The only table of how statuses change, for every kind of row that has a status.
 
-The store compiles the conditions of its UPDATE statements from this table, and a test compares the table with the
-CHECK constraints of the database. A move is a change of the status: a worker that claims a row again after another
-worker's lease has expired makes none.
+The store builds the conditions of its UPDATE statements from this table, and a test compares the table with the
+CHECK constraints of the database. A move is a change of the status: claiming a row again after another worker's lease
+has expired is not one.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ class Lifecycle(Generic[Status]):
     """The statuses of one kind of row."""
 
     new: frozenset[Status]
-    """What a row may start as."""
+    """The statuses that a new row may have."""
     live: frozenset[Status]
-    """What is not settled. Every other status has a time at which the row settled."""
+    """The statuses of a row that is not settled. With every other status, a row has the time at which it was settled."""
     moves: Mapping[Status, frozenset[Status]]
-    """From each status, those that it may change to."""
+    """The statuses that each status may change to."""
 
 
 CALLS = Lifecycle(
     new=frozenset({Call.QUEUED}),
     live=frozenset({Call.QUEUED, Call.RUNNING, Call.SUSPENDED}),
     moves={
-        # FAILED without having run: the bot did not write this call.
+        # To FAILED without having run: the row was not written by the bot.
         Call.QUEUED: frozenset({Call.RUNNING, Call.CANCELLED, Call.EXPIRED, Call.FAILED}),
         Call.RUNNING: frozenset(
             {
@@ -77,19 +77,19 @@ REQUESTS = Lifecycle(
             }
         ),
         Request.REDEEMING: frozenset({Request.OPEN, Request.GRANTED, Request.DECLINED, Request.FAILED}),
-        # The platform still refuses a call that this consent was for: the same card asks for another alternative.
+        # Reopened when the platform still refuses a call after this consent: the same card asks for another alternative.
         Request.GRANTED: frozenset({Request.OPEN}),
         Request.DECLINED: frozenset(),
         Request.EXPIRED: frozenset(),
         Request.SUPERSEDED: frozenset(),
-        # It failed because an administrator has to enable a scope: either that happens, or no call waits for it any
+        # Only for a request that waits for an administrator: it ends when the scope is enabled, or when no call waits any
         # longer.
         Request.FAILED: frozenset({Request.OPEN, Request.DECLINED, Request.EXPIRED}),
     },
 )
 
 ATTEMPTS = Lifecycle(
-    # A sign-in is recorded only when its browser comes back.
+    # A sign-in is recorded only when its browser returns, with a code.
     new=frozenset({Attempt.LIVE, Attempt.REDEEMING}),
     live=frozenset({Attempt.LIVE, Attempt.REDEEMING}),
     moves={
@@ -116,7 +116,7 @@ DEVICES = Lifecycle(
 )
 
 MESSAGES = Lifecycle(
-    # A message that its writer sends at once starts claimed.
+    # A message that its writer sends immediately is inserted already claimed.
     new=frozenset({Message.QUEUED, Message.SENDING}),
     live=frozenset({Message.QUEUED, Message.SENDING}),
     moves={
@@ -133,7 +133,7 @@ MESSAGES = Lifecycle(
 GRANTS = Lifecycle(
     new=frozenset({Grant.ACTIVE}),
     live=frozenset({Grant.ACTIVE}),
-    # One row a user: a new consent makes an ended grant active again.
+    # There is one row for each user: a new consent makes an ended grant active again.
     moves={Grant.ACTIVE: frozenset({Grant.ENDED}), Grant.ENDED: frozenset({Grant.ACTIVE})},
 )
 
@@ -163,7 +163,7 @@ LIFECYCLES: Mapping[type[StrEnum], Lifecycle[Any]] = {
     Revocation: REVOCATIONS,
     ScopeWait: SCOPE_WAITS,
 }
-"""By the type of the status: `CallStatus.QUEUED` and `MessageStatus.QUEUED` are equal strings."""
+"""Keyed by the type of the status, because `CallStatus.QUEUED` and `MessageStatus.QUEUED` are equal strings."""
 
 
 def may_become(status: Status) -> tuple[Status, ...]:
@@ -178,7 +178,7 @@ def live(kind: type[Status]) -> tuple[Status, ...]:
 
 
 def settled(kind: type[Status]) -> tuple[Status, ...]:
-    """Return the other statuses, in the order of the enumeration."""
+    """Return the statuses of settled rows, in the order of the enumeration."""
     return tuple(status for status in kind if not is_live(status))
 
 

@@ -20,12 +20,12 @@ class Chat:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A piece of a line. Its text is shown literally, and never read as markup."""
+    """A piece of a line. Its text is shown literally and never interpreted as markup."""
 
     text: Words | str
     bold: bool = False
     url: str | None = None
-    """Makes it a link: a URL of the platform or the bot, or a path (`/docx/TOKEN`) at the platform."""
+    """The target of a link: a URL of the platform or the bot, or a path (`/docx/TOKEN`) at the platform."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Code:
 
     text: str
     language: str = "JSON"
-    """Empty for none."""
+    """The language for highlighting, or an empty string."""
 
 
 Line = tuple[Span, ...] | Code
@@ -58,7 +58,7 @@ class Reply:
     title: Words | None
     lines: tuple[Line, ...] = ()
     confidential: bool = False
-    """Whether it is shown to the user alone in a group, even if its command is not private."""
+    """Whether only the user sees it in a group, even if its command is not private."""
     control: Control | None = None
     time_zone: str | None = None
     """The IANA name of the user's time zone, if the command has learned it."""
@@ -81,31 +81,31 @@ class DirectChat:
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """Where a message goes: to the first that works of a reply, the chat, and the user alone."""
+    """Where a message is sent: the first route that works of a reply, the chat, and a message to the user alone."""
 
     user: UserKey
     chat_id: str | None = None
     reply_to: str | None = None
     """The id of the message that it answers."""
     private: bool = False
-    """Whether the user alone may see it, so that it is not sent to a group."""
+    """Whether only the user may see it, so that no group receives it as an ordinary message."""
     group_first: bool = False
-    """Whether a private message is first tried in the group, shown to the user alone, and then in the direct chat."""
+    """Whether a private message is first tried as an ephemeral one in the group, and then in the direct chat."""
     unless_recalled: bool = False
-    """Whether nothing is sent if the message that it answers was recalled."""
+    """Whether the message is not sent if the one that it answers was recalled."""
     direct: DirectChat | None = None
-    """The user's chat with the bot, which is tried when the platform refuses a message to the user's id."""
+    """The user's chat with the bot, which is used if the platform refuses a message to the user's id."""
 
 
 class MessageStatus(StrEnum):
-    """Where an outgoing message stands."""
+    """The state of an outgoing message."""
 
     QUEUED = "queued"
     SENDING = "sending"
-    """A worker holds its lease."""
+    """A worker has claimed it."""
     SENT = "sent"
     UNDELIVERABLE = "undeliverable"
-    """The platform refuses it for good, or has not taken it for too long."""
+    """The platform refuses it permanently, or has not accepted it in time."""
     OUTCOME_UNKNOWN = "outcome_unknown"
     """It may have arrived, and cannot be sent again safely."""
 
@@ -118,19 +118,19 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class NotSent:
-    """The platform did not take a message."""
+    """The platform did not accept a message."""
 
     reason: str
     retry: bool
     """Whether sending it again may succeed."""
     gone: bool = False
-    """Whether the message to answer or to change no longer exists or can no longer be changed."""
+    """Whether the message to answer or change no longer exists, or can no longer be changed."""
     recalled: bool = False
     """Whether the message to answer was recalled."""
     no_route: bool = False
-    """Whether every known way to the user is closed, for reasons other than the message's content."""
+    """Whether every known route to the user failed, for reasons other than the message's content."""
     may_have_arrived: bool = False
     retry_after: float | None = None
-    """Seconds to wait, if the platform says."""
+    """Seconds to wait, if the platform states them."""
     rate_limited: bool = False
     """Whether the bot sends faster than the platform allows."""

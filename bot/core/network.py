@@ -1,4 +1,4 @@
-"""How the process reaches other hosts: which proxy a request takes, and which certificates are trusted.
+"""How the process reaches other hosts: which proxy a request uses, and which certificates are trusted.
 
 The settings are HTTPS_PROXY, HTTP_PROXY, NO_PROXY and SSL_CERT_FILE. The first three are read in either case, as curl
 and most other programs do. Messages never show a proxy's credentials.
@@ -16,7 +16,7 @@ from bot.core.secrets import Secret
 
 DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 VARIABLES = {"https": "HTTPS_PROXY", "wss": "HTTPS_PROXY", "http": "HTTP_PROXY", "ws": "HTTP_PROXY"}
-"""The variable that names the proxy for a scheme. WebSockets take the proxy of HTTP."""
+"""The variable that names the proxy for a scheme. WebSockets use the proxy of HTTP."""
 EXCEPTIONS = "NO_PROXY"
 
 
@@ -36,19 +36,19 @@ class Proxy:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """How to reach other hosts. By default directly, with the certificates that the system trusts."""
+    """How to reach other hosts: by default directly, with the certificates that the system trusts."""
 
     proxies: Mapping[str, Proxy] | None = None
-    """By variable."""
+    """Keyed by the name of the variable."""
     exceptions: tuple[str, ...] = ()
     """The entries of NO_PROXY."""
     certificates: str | None = None
-    """A file of certificates that are trusted besides the system's."""
+    """A file of certificates that are trusted in addition to the system's."""
 
     def proxy_for(self, url: str) -> Proxy | None:
         """Return the proxy for a URL, or None for a direct connection.
 
-        Loopback addresses are reached directly, because a proxy on another host has other ones.
+        Loopback addresses are reached directly, because on the host of a remote proxy they would be that host.
         """
         if not self.proxies:
             return None
@@ -57,14 +57,14 @@ class Network:
         host, port = parts.hostname or "", parts.port or DEFAULT_PORTS[parts.scheme]
         if proxy is None or (is_loopback(host) and not proxy.is_local):
             return None
-        return None if any(excepts(each, host, port) for each in self.exceptions) else proxy
+        return None if any(matches(each, host, port) for each in self.exceptions) else proxy
 
 
-STRAIGHT = Network()
+DIRECT = Network()
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether a host is certainly this machine. Names below `localhost` are not: they may be resolved by DNS."""
+    """Return whether a host is certainly this machine. Names below `localhost` do not count: DNS may resolve them."""
     if host == "localhost":
         return True
     try:
@@ -73,7 +73,7 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def excepts(exception: str, host: str, port: int) -> bool:
+def matches(exception: str, host: str, port: int) -> bool:
     """Return whether an entry of NO_PROXY matches a host.
 
     An entry is `*`, a domain that includes its subdomains, an address or a network. Each may have a port. A leading
@@ -81,8 +81,8 @@ def excepts(exception: str, host: str, port: int) -> bool:
     """
     if exception == "*":
         return True
-    name, only_port = split_port(exception)
-    if only_port not in (None, port):
+    name, required_port = split_port(exception)
+    if required_port not in (None, port):
         return False
     try:
         return ipaddress.ip_address(host) in ipaddress.ip_network(name, strict=False)
@@ -93,12 +93,12 @@ def excepts(exception: str, host: str, port: int) -> bool:
 
 
 def split_port(exception: str) -> tuple[str, int | None]:
-    """Split `host:8443` and `[::1]:8443` into host and port. An IPv6 address without brackets has no port."""
-    found = re.fullmatch(r"\[([^\]]+)\](?::(\d+))?|([^:]+):(\d+)", exception)
-    if found is None:
+    """Return the host and port of `host:8443` or `[::1]:8443`. An IPv6 address without brackets has no port."""
+    match = re.fullmatch(r"\[([^\]]+)\](?::(\d+))?|([^:]+):(\d+)", exception)
+    if match is None:
         return exception, None
-    port = found[2] or found[4]
-    return found[1] or found[3], int(port) if port else None
+    port = match[2] or match[4]
+    return match[1] or match[3], int(port) if port else None
 
 
 # --- reading the environment ---------------------------------------------------------------------------------
@@ -108,11 +108,11 @@ def read_network(environ: Mapping[str, str]) -> tuple[Network, list[str]]:
     """Return the network that the environment describes, and a message for each problem."""
     proxies, problems = {}, []
     for name in sorted(set(VARIABLES.values())):
-        written = in_either_case(environ, name)
-        if not written:
+        value = in_either_case(environ, name)
+        if not value:
             continue
         try:
-            proxies[name] = read_proxy(written)
+            proxies[name] = read_proxy(value)
         except ValueError:
             problems.append(
                 f"{name}: is not the address of an HTTP proxy. Write it like http://proxy.example.com:3128, or "
@@ -135,17 +135,17 @@ _PROXY = re.compile(
 )
 
 
-def read_proxy(written: str) -> Proxy:
+def read_proxy(value: str) -> Proxy:
     """Parse the address of an HTTP proxy; the scheme is optional. Raises ValueError for anything else, such as SOCKS."""
-    found = _PROXY.fullmatch(written)
-    if found is None:
+    match = _PROXY.fullmatch(value)
+    if match is None:
         raise ValueError("not an HTTP proxy")
-    scheme = (found["scheme"] or "http").lower()
-    port = int(found["port"] or DEFAULT_PORTS[scheme])
+    scheme = (match["scheme"] or "http").lower()
+    port = int(match["port"] or DEFAULT_PORTS[scheme])
     if not 0 < port <= 65535:
         raise ValueError("not a port")
-    user, password = unquote(found["user"] or ""), unquote(found["password"] or "")
+    user, password = unquote(match["user"] or ""), unquote(match["password"] or "")
     if not (user + password).isprintable() or ":" in user:
-        raise ValueError("credentials that no header can hold")
-    url = f"{scheme}://{found['host'].lower()}:{port}"
+        raise ValueError("credentials that a header cannot carry")
+    url = f"{scheme}://{match['host'].lower()}:{port}"
     return Proxy(url, user, Secret(password) if user or password else None)

@@ -32,21 +32,21 @@ class TokenProblem(StrEnum):
     """Why the token endpoint issued no token, by who can fix it."""
 
     CODE = "code"
-    """The authorization code is unknown, used, expired or of another client: the user opens the link again."""
+    """The authorization code is unknown, used, expired or issued to another client: the user must open the link again."""
     OVER = "over"
-    """The refresh token is used, expired or revoked, or the user is deleted: the bot asks for authorization again."""
+    """The refresh token is used, expired or revoked, or the user is deleted: the user must authorize again."""
     USER = "user"
-    """The user may not use this app: it is not installed for them, or the account is frozen."""
+    """The user may not use this app: it is not available to them, or their account is frozen."""
     APP = "app"
-    """The app's configuration is wrong: an operator must act. The stored tokens are kept."""
+    """The app's configuration is wrong: an operator must fix it. The stored tokens are kept."""
     SCOPE = "scope"
     """The app has not enabled a requested scope: the bot asks for another one, or an administrator must act."""
     BLOCKED = "blocked"
-    """A security policy requires a challenge or blocks the app. The tokens are kept, and the user reads the hint."""
+    """A security policy requires a challenge or blocks the app. The tokens are kept, and the user sees the hint."""
     TRANSIENT = "transient"
-    """The platform failed, and did nothing."""
+    """The platform failed, and certainly did not process the request."""
     IN_DOUBT = "in_doubt"
-    """There is no response, and the request may have been carried out."""
+    """There is no response, and the request may have been processed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +57,9 @@ class TokenRefused:
     message: str
     """For logs and operators. Never contains a secret."""
     error: str = ""
-    """The `error` of RFC 6749 or RFC 8628, if there is one."""
+    """The `error` code of RFC 6749 or RFC 8628, if there is one."""
     retry_after: float | None = None
-    """Seconds to wait, if the platform says."""
+    """Seconds to wait, if the platform states them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,15 +102,15 @@ class NewAttemptSecrets:
 
 
 SIGN_IN = "signin."
-"""The prefix of a sign-in's state. It tells which kind of attempt to look for, and the attempt found has to be of it."""
+"""The prefix of a sign-in's state, which determines the kind of attempt to look up."""
 
 
 def new_attempt(
     entropy: bytes, *, pkce: bool, kind: AttemptKind = AttemptKind.AUTHORIZATION
 ) -> NewAttemptSecrets:
-    """Make the one-shot values of one opening of a link, or of one sign-in, from 64 random bytes."""
+    """Return the one-shot values of an attempt, made from 64 random bytes. Raises ValueError for another number."""
     if len(entropy) != STATE_BYTES + VERIFIER_BYTES:
-        raise ValueError("An attempt takes 64 random bytes.")
+        raise ValueError("An attempt needs 64 random bytes.")
     state = (SIGN_IN if kind is AttemptKind.SIGN_IN else "") + urlsafe(entropy[:STATE_BYTES])
     if not pkce:
         return NewAttemptSecrets(Secret(state), digest(state), None, None)
@@ -119,7 +119,7 @@ def new_attempt(
 
 
 def kind_of(state: Secret) -> AttemptKind:
-    """Return the kind of attempt that a state is of, by its prefix."""
+    """Return the kind of the attempt that a state belongs to, by its prefix."""
     return AttemptKind.SIGN_IN if state.reveal().startswith(SIGN_IN) else AttemptKind.AUTHORIZATION
 
 
@@ -133,7 +133,7 @@ def s256(verifier: str) -> str:
 
 
 def digest(value: str) -> str:
-    """Return the hash of a state or ticket, which is stored to find it again.
+    """Return the hash of a state or ticket. Only the hash is stored, to look it up.
 
     Both have 256 random bits, so a plain hash cannot be reversed by guessing.
     """
@@ -159,13 +159,13 @@ class Malformed:
 
 
 PARAMETER = re.compile(r"[\x20-\x7e]{1,4096}")
-"""A state, a code and an error are printable ASCII (RFC 6749, appendix A)."""
+"""Matches a state, code or error: printable ASCII (RFC 6749, appendix A)."""
 
 
 def parse_callback(
     query: Mapping[str, str], code_parameters: Iterable[str] = ("code",)
 ) -> Approved | Denied | Malformed:
-    """Parse the query parameters of the authorization response. The code may arrive by one of several names."""
+    """Parse the query parameters of the authorization response. The code may be in one of several parameters."""
     codes = [query[name] for name in code_parameters if query.get(name)]
     state, error = query.get("state", ""), query.get("error", "")
     code = codes[0] if len(codes) == 1 else ""

@@ -1,4 +1,4 @@
-"""Reads a paginated list of the platform, in commands: `found = yield from read_pages(ApiCall(…))`."""
+"""Reads a paginated list of the platform, in commands: `tasks = yield from read_pages(ApiCall(…))`."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 
 from bot.core.api import ApiCall, Json
 
-MOST_PAGES = 5
-"""The default maximum for one list: each page is a step, and the user waits for the answer."""
+MAX_PAGES = 5
+"""The default limit for one list, because each page is a step, and the user waits for the answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
     items: list[Mapping[str, Json]]
-    """The items that are objects. Others are skipped."""
+    """The items that are JSON objects. Others are skipped."""
     more: bool
     """Whether the platform has more items than were read."""
 
@@ -25,23 +25,23 @@ def read_pages(
     *,
     items: str = "items",
     next_page: str = "page_token",
-    most_pages: int = MOST_PAGES,
+    most_pages: int = MAX_PAGES,
 ) -> Generator[ApiCall, Any, Listed]:
-    """Read the items of a list.
+    """Return the items of a list, read from at most `most_pages` pages.
 
-    `items` and `next_page` are the names of these fields under `data` in the response. The token of the next page goes
-    into the query as `page_token`, its name in every API.
+    `items` and `next_page` are the names of the fields under `data` in the response. The token of the next page is sent
+    as the query parameter `page_token`, its name in every API.
     """
-    found: list[Mapping[str, Json]] = []
+    collected: list[Mapping[str, Json]] = []
     page = call
     for _ in range(most_pages):
         answer = yield page
         data = answer.get("data") if isinstance(answer, dict) else None
         fields = data if isinstance(data, dict) else {}
-        listed, following = fields.get(items), fields.get(next_page)
-        found += [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
+        listed, next_token = fields.get(items), fields.get(next_page)
+        collected += [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
         more = fields.get("has_more") is True
-        if not more or not isinstance(following, str) or not following:
-            return Listed(found, more)
-        page = replace(call, query={**call.query, "page_token": following})
-    return Listed(found, more=True)
+        if not more or not isinstance(next_token, str) or not next_token:
+            return Listed(collected, more)
+        page = replace(call, query={**call.query, "page_token": next_token})
+    return Listed(collected, more=True)

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 @dataclass(frozen=True, slots=True)
 class UserKey:
-    """One user, as one app on one platform knows them. Everything that is stored about a user has this key."""
+    """Identifies one user, as one app on one platform knows them. Everything stored about a user has this key."""
 
     platform: str
     """The name of the platform."""
@@ -21,19 +21,19 @@ class UserKey:
 
     @property
     def app(self) -> str:
-        """The platform and the app, joined by a colon."""
+        """The platform's name and the app id, joined by a colon."""
         return f"{self.platform}:{self.app_id}"
 
     @classmethod
     def parse(cls, text: str) -> UserKey:
-        """Return the key that `str(key)` gave. Raises ValueError if the text is none."""
+        """Return the key whose `str` is the text. Raises ValueError if the text is not a key."""
         platform, app_id, tenant_key, open_id = text.split(":", 3)
         return cls(platform, app_id, tenant_key, open_id)
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Whom a token belongs to, as the platform says."""
+    """The owner of a token, according to the platform."""
 
     open_id: str
     tenant_key: str
@@ -42,13 +42,13 @@ class Identity:
 
 
 SESSION_LIFETIME = timedelta(hours=8)
-"""How long after the sign-in a session ends, even if it is used."""
+"""How long after the sign-in a session ends, even if it is in use."""
 
 SESSION_IDLE_TIMEOUT = timedelta(minutes=30)
 """How long after its last use a session ends."""
 
 SESSION_USE_INTERVAL = timedelta(minutes=1)
-"""A use is recorded at most once in this time, to save writes."""
+"""The minimum time between two recorded uses of a session, to save writes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +56,14 @@ class Session:
     """A browser that a user is signed in with."""
 
     digest: str
-    """Of the session's id, which only the browser has."""
+    """The hash of the session's id, which only the browser has."""
     user: UserKey
     created_at: datetime
     seen_at: datetime
     expires_at: datetime
     genuine: bool | None = True
-    """Whether the bot began it. None if only another replica has the key to check that."""
+    """Whether the bot wrote the row. None if this replica lacks the key to verify that."""
 
     def is_use_recorded(self, now: datetime) -> bool:
-        """Return whether the last use that was recorded is recent enough."""
+        """Return whether a use was recorded so recently that this one need not be."""
         return self.seen_at > now - SESSION_USE_INTERVAL

@@ -6,7 +6,7 @@ attribute of the platform that is None where the platform lacks the capability::
     if platform.revocation is not None:
         await platform.revocation.revoke(token)
 
-Every method may be called concurrently. No method raises for what the network does: failures are return values.
+Every method may be called concurrently. No method raises an exception for a network failure: failures are return values.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from bot.core.secrets import Secret
 
 @dataclass(frozen=True, slots=True)
 class PlatformLimits:
-    """The times and numbers of one platform that the flows depend on."""
+    """The limits of one platform that the flows depend on."""
 
     idempotency_window: timedelta
-    """How long after the first attempt a message may be sent again with the same key without a second one appearing."""
+    """How long after the first attempt a message may be sent again with the same key without being duplicated."""
     card_edit_window: timedelta
-    """How long after it was sent a card can be changed."""
+    """How long a card can be changed after it was sent."""
     message_interval: timedelta
-    """Between two messages to one user, once the platform has refused one as too many."""
+    """The pause between two messages to one user, once the platform has rate-limited one."""
     code_lifetime: timedelta
-    """Of an authorization code."""
+    """How long an authorization code is valid."""
     scopes_per_link: int
     """How many scopes one authorization link may ask for."""
 
@@ -61,7 +61,7 @@ class Platform(Protocol):
 
     @property
     def app(self) -> str:
-        """The name and the app, in the form of `UserKey.app`."""
+        """The platform's name and the app id, in the form of `UserKey.app`."""
 
     @property
     def limits(self) -> PlatformLimits: ...
@@ -96,7 +96,7 @@ class Platform(Protocol):
 
     @property
     def webhooks(self) -> Mapping[str, Webhook]:
-        """Where the platform posts its events and clicks, from the root of the bot's public address."""
+        """The paths, below the bot's public URL, to which the platform posts its events and clicks."""
 
     def click_answer(self, toast: Words | None, kind: str = "info", card: Content | None = None) -> Json:
         """Return the body that answers a card click: a toast (info, success, warning, error) and a card to replace
@@ -107,11 +107,11 @@ class Platform(Protocol):
     # API calls
 
     async def call(self, api_call: ApiCall, access_token: Secret) -> Outcome:
-        """Make one API call as the user, once; waits 10 seconds at most."""
+        """Make one API call as the user, once, and return its outcome after at most 10 seconds."""
 
     @property
     def outage(self) -> Outage | None:
-        """None while the last request to each of the platform's hosts got through."""
+        """The current outage. None if the last request to each of the platform's hosts succeeded."""
 
     # messages
 
@@ -122,7 +122,7 @@ class Platform(Protocol):
     async def send(self, destination: Destination, content: Content, key: str) -> Sent | NotSent:
         """Send a message at most once for a key within `limits.idempotency_window`.
 
-        Tries each way to the destination in turn, until one is refused for the content of the message.
+        Tries each route to the destination in turn, but stops if the platform refuses the content of the message.
         """
 
     async def update_card(self, message_id: str, content: Content) -> NotSent | None: ...
@@ -131,7 +131,7 @@ class Platform(Protocol):
 
     @property
     def callback_path(self) -> str:
-        """Where the authorization page sends the browser back, from the root of the bot's public address."""
+        """The path, below the bot's public URL, to which the authorization page redirects the browser."""
 
     @property
     def code_parameters(self) -> frozenset[str]:
@@ -155,11 +155,11 @@ class Platform(Protocol):
 
     @property
     def uses_pkce(self) -> bool:
-        """Whether an authorization link makes a PKCE pair."""
+        """Whether authorization links use PKCE."""
 
     @property
     def signs_in_with_pkce(self) -> bool:
-        """Whether a sign-in in a browser makes a PKCE pair."""
+        """Whether sign-ins in a browser use PKCE."""
 
     async def exchange_code(
         self,
@@ -172,31 +172,31 @@ class Platform(Protocol):
     ) -> TokenSet | TokenRefused:
         """Exchange an authorization code.
 
-        `scopes` are the most that the token may have; None takes all that the user ever granted. When not all of them
-        are granted, the token has those that are. Returns `TokenProblem.SCOPE` when the platform rejects the scopes:
-        another code must then be exchanged without naming any. `strict` as for `ScopeNarrowing.narrow`.
+        The token gets those of `scopes` that are granted; with None, all that the user ever granted. Returns
+        `TokenProblem.SCOPE` when the platform rejects the scopes: another code must then be exchanged without naming
+        any. `strict` has the meaning that it has in `ScopeNarrowing.narrow`.
         """
 
     async def exchange_sign_in(
         self, code: Secret, *, redirect_uri: str | None, verifier: Secret | None
     ) -> TokenSet | TokenRefused:
-        """Exchange the code of a sign-in, at the endpoint that rejects codes of foreign links if there is one."""
+        """Exchange the code of a sign-in, if possible at an endpoint that rejects the codes of other links."""
 
     async def identify(self, access_token: Secret) -> Identity | Refused | Unreachable:
-        """Return the user whom the token belongs to."""
+        """Return the owner of the token."""
 
     # links
 
     def card_link(self, url: str) -> str:
-        """Return the URL as a card carries it: wrapped so that the client opens it beside the chat, where it can."""
+        """Return the URL to put on a card, wrapped so that the client opens it next to the chat if it can."""
 
     @property
     def chat_link(self) -> str | None:
-        """The URL that opens the chat with the bot in the client; None when there is no such link."""
+        """The URL that opens the chat with the bot in the client. None if the platform has no such links."""
 
     @property
     def account_link(self) -> str:
-        """The URL where a browser signs in to the platform, and switches the account that it is signed in with."""
+        """The URL where a user signs in to the platform or switches accounts."""
 
     def console_link(self, scopes: ScopeSet) -> str:
         """Return the URL of the developer console's page that lists these scopes, for user identity."""
@@ -204,19 +204,19 @@ class Platform(Protocol):
     # the app and the organization
 
     async def enabled_scopes(self, *, fresh: bool = False) -> ScopeSet | None:
-        """Return the scopes that the app has for user identity, or None if they cannot be read.
+        """Return the scopes that the app has enabled for user identity, or None if they cannot be read.
 
         `fresh` skips the cache.
         """
 
     async def enabled_scopes_for_visitors(self) -> ScopeSet | None:
-        """Return the same, at most a few seconds old, at a bounded cost: any visitor can cause this call."""
+        """Return `enabled_scopes`, at most a few seconds old. Limited, because any visitor can cause requests."""
 
     async def redirect_urls(self) -> frozenset[str] | None:
         """Return the redirect URLs that the app has registered, or None if they cannot be read."""
 
     def knows_scope(self, scope: Scope) -> bool:
-        """Return whether the scope is in a list that the platform returned, or is well known."""
+        """Return whether the scope certainly exists: the platform has listed it, or the bot knows it."""
 
     async def describe_scopes(self, scopes: ScopeSet) -> Mapping[Scope, Words]:
         """Return what each scope allows: the platform's description, else the bot's own, else the scope's name."""
@@ -225,7 +225,7 @@ class Platform(Protocol):
         """Return the time zone in the user's profile, or None if the app may not read it or there is none."""
 
     async def administrators(self) -> tuple[str, ...]:
-        """Return the open_ids of the app's owner or administrators, as far as they can be read."""
+        """Return the open_ids of the app's owner or administrators. Empty if they cannot be read."""
 
 
 # --- capabilities -------------------------------------------------------------------------------------------------
@@ -238,7 +238,7 @@ class DeviceAuthorization(Protocol):
         """Request a device code and the page where the user enters it."""
 
     async def poll_device(self, device_code: Secret) -> TokenSet | DeviceAnswer | TokenRefused:
-        """Ask whether the user has decided. Tokens are returned once, with all that the user ever granted."""
+        """Ask whether the user has decided. Tokens are returned only once, with all scopes that the user ever granted."""
 
 
 class InClientPage(Protocol):
@@ -246,27 +246,27 @@ class InClientPage(Protocol):
 
     @property
     def page_path(self) -> str:
-        """Where the page is, from the root of the bot's public address."""
+        """The path of the page below the bot's public URL."""
 
     @property
     def folder(self) -> Path:
-        """Holds the page's template `in_client.html`, and `static/` with its script, served at `/static/<platform>/`."""
+        """The folder with the template `in_client.html`, and `static/` with its script, served at `/static/<name>/`."""
 
     @property
     def client_script(self) -> str:
-        """The URL of the client's JavaScript SDK, with `#` and its integrity behind it if that is checked."""
+        """The URL of the client's JavaScript SDK, followed by `#` and its integrity hash if that is checked."""
 
     def script_settings(self, scopes: ScopeSet, state: Secret) -> Json:
-        """Return what the page's script gets for an attempt. `scopes` is empty for a sign-in.
+        """Return the settings of the page's script for an attempt. `scopes` is empty for a sign-in.
 
         The script posts the code, with the state, in the parameters that `Platform.parse_callback` reads.
         """
 
     def is_in_client(self, user_agent: str) -> bool:
-        """Return whether the page is opened inside the platform's client."""
+        """Return whether a browser is the one inside the platform's client."""
 
     def client_locale(self, user_agent: str) -> str | None:
-        """Return the locale that the client puts into its user agent, or None."""
+        """Return the locale that the client states in its user agent, or None."""
 
 
 class Refreshing(Protocol):
@@ -275,7 +275,7 @@ class Refreshing(Protocol):
     async def refresh(
         self, refresh_token: Secret, *, scopes: ScopeSet | None = None
     ) -> TokenSet | TokenRefused:
-        """Refresh a token set. `scopes` narrows it, as far as the scopes are still granted; None leaves it as it was."""
+        """Refresh a token set. `scopes` limits it to those of them that are still granted; None keeps its scopes."""
 
 
 class ScopeNarrowing(Protocol):
@@ -284,7 +284,7 @@ class ScopeNarrowing(Protocol):
     async def narrow(
         self, tokens: TokenSet, scopes: ScopeSet, *, strict: bool = False
     ) -> TokenSet | TokenRefused:
-        """Exchange tokens for ones that have these scopes at most, and those that the platform adds by itself.
+        """Exchange tokens for ones that have at most these scopes, and those that the platform always adds.
 
         Tokens that cannot be narrowed are returned with the scopes that they are to be used for. With `strict` the
         platform's refusal to narrow them is returned instead.
@@ -295,11 +295,11 @@ class Revocation(Protocol):
     """Token revocation (RFC 7009)."""
 
     async def revoke(self, token: Secret) -> TokenRefused | None:
-        """End a grant at the platform. Returns None when it is ended, or was unknown there."""
+        """Revoke a token at the platform. Returns None if it is revoked, or the platform does not know it."""
 
 
 class EphemeralMessages(Protocol):
-    """Messages in a group that one member alone sees. They can be deleted, but not changed."""
+    """Messages in a group that only one member sees. They can be deleted, but not changed."""
 
     async def withdraw(self, message_id: str) -> NotSent | None: ...
 
@@ -312,7 +312,7 @@ class Reactions(Protocol):
         """False while it is known that the app may not add reactions."""
 
     async def react(self, message_id: str) -> str | NotSent:
-        """Add the reaction that says that a message is being worked on; returns the reaction's id."""
+        """Add the reaction that shows that a message is being processed, and return the reaction's id."""
 
     async def unreact(self, message_id: str, reaction_id: str) -> NotSent | None: ...
 
@@ -323,7 +323,7 @@ class ScopeApplication(StrEnum):
     SENT = "sent"
     SENT_BEFORE = "sent_before"
     NOTHING_PENDING = "nothing_pending"
-    """The app has not applied for any scope that is not enabled: that is done in the developer console."""
+    """The app has no pending application. Applications are made in the developer console."""
     REFUSED = "refused"
     FAILED = "failed"
 
@@ -333,7 +333,7 @@ class ScopeApplications(Protocol):
 
     @property
     def pending_scopes(self) -> ScopeSet:
-        """Scopes that the app has applied for and the administrator has not granted, as last read."""
+        """Scopes that the app has applied for and the administrator has not approved, as last read."""
 
     async def apply_for_scopes(self) -> ScopeApplication:
-        """Ask the organization's administrator for all of them, in the platform's own way."""
+        """Ask the organization's administrator through the platform to approve all of them."""

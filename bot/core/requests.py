@@ -15,12 +15,12 @@ from bot.core.secrets import Secret
 class RequestStatus(StrEnum):
     OPEN = "open"
     REDEEMING = "redeeming"
-    """A consent came back, and its code is being exchanged."""
+    """A consent was received, and its code is being exchanged."""
     GRANTED = "granted"
     DECLINED = "declined"
     EXPIRED = "expired"
     SUPERSEDED = "superseded"
-    """Its card can no longer be changed, so another request took its place. Its consents still count."""
+    """Its card can no longer be changed, so another request has replaced it. Consents to it still count."""
     FAILED = "failed"
 
 
@@ -31,9 +31,9 @@ class AttemptKind(StrEnum):
 
 class AttemptStatus(StrEnum):
     LIVE = "live"
-    """The link was opened, and its browser has not come back."""
+    """The link was opened, and its browser has not returned."""
     REDEEMING = "redeeming"
-    """The browser came back with a code, which a worker exchanges."""
+    """The browser has returned with a code, which a worker exchanges."""
     COMPLETED = "completed"
     DENIED = "denied"
     FAILED = "failed"
@@ -42,7 +42,7 @@ class AttemptStatus(StrEnum):
 
 class DeviceStatus(StrEnum):
     REQUESTING = "requesting"
-    """The bot requests a device code from the platform."""
+    """The bot is requesting a device code from the platform."""
     POLLING = "polling"
     """The card shows the platform's link, and the bot polls the token endpoint until the user has decided."""
     COMPLETED = "completed"
@@ -57,34 +57,34 @@ FOR_ADMINISTRATOR = "administrator"
 
 @dataclass(frozen=True, slots=True)
 class AuthorizationRequest:
-    """One ask to one user. What its card shows follows from it."""
+    """One ask to one user. It determines what its card shows."""
 
     id: str
     user: UserKey
     status: RequestStatus
     scopes: ScopeSet
-    """What its link asks for."""
+    """The scopes that its link asks for."""
     granted: ScopeSet
-    """What the user granted of that."""
+    """Those of them that the user granted."""
     refused: ScopeSet
-    """What the user did not grant of that."""
+    """Those of them that the user did not grant."""
     ticket: Secret | None
-    """None if it cannot be opened, because its key is lost or the bot did not write this row. Its links then fail."""
+    """None if it cannot be decrypted: its key is lost, or the bot did not write this row. Its links then fail."""
     reasons: tuple[str, ...]
-    """The commands that need the scopes, in the order asked, without repetition."""
+    """The commands that need the scopes, in the order of their asks, without duplicates."""
     card: CardDelivery
     created_at: datetime
     expires_at: datetime
     failure: str | None
-    """Why it failed, as one word."""
+    """The reason for the failure, as one word."""
     avoided: ScopeSet
-    """Scopes that the platform's page rejected, so that another alternative is asked for."""
+    """Scopes that the platform's page has rejected. Other alternatives are asked for instead."""
     declined_on_page_at: datetime | None = None
-    """When a visitor declined it on the platform's page, since it last asked. The visitor is not identified."""
+    """When a visitor declined on the platform's page, since the request last asked. The visitor is not identified."""
 
     @property
     def waits_for_administrator(self) -> bool:
-        """Whether the app has no scope that could be asked for, until an administrator enables one."""
+        """Whether nothing can be asked for until an administrator enables a scope."""
         return self.failure == FOR_ADMINISTRATOR
 
 
@@ -99,28 +99,28 @@ class Attempt:
     scopes: ScopeSet
     redirect_uri: str | None
     verifier: Secret | None
-    """None if the platform needs none, or if its key is lost: the platform then rejects the code."""
+    """None if PKCE is not used, or if the encryption key is lost: the platform then rejects the code."""
     expires_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceAuthorization:
-    """One authorization on the platform's own page. It has codes while it is polled for."""
+    """One authorization on the platform's own page. It has codes while the bot polls."""
 
     id: str
     request_id: str
     user: UserKey
     status: DeviceStatus
     scopes: ScopeSet
-    """What it asks for. Its request may ask for more since."""
+    """The scopes that it asks for. Its request may ask for more by now."""
     device_code: Secret | None
-    """None before the platform has issued it, or if its key is lost."""
+    """None before the platform has issued it, or if the encryption key is lost."""
     user_code: Secret | None
     link: Secret | None
     interval: int
     """Seconds between two polls, as the platform last asked for."""
     failures: int
-    """Consecutive failures of the platform."""
+    """Consecutive failed requests to the platform."""
     created_at: datetime
     expires_at: datetime | None
     """When the device code expires. None before there is one."""

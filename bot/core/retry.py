@@ -1,7 +1,7 @@
-"""How long to wait before the next try.
+"""How long to wait before the next attempt.
 
-Every pause grows and has a random part, so that callers who failed at the same time do not all return at the same
-time. `jitter` is a number between 0 and 1, drawn by the caller.
+Every pause grows and has a random part, so that callers that failed at the same time do not all retry at the same
+time. `jitter` is a random number between 0 and 1, chosen by the caller.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from datetime import timedelta
 SECOND = timedelta(seconds=1)
 
 LONGEST_RATE_LIMIT = 60.0
-"""Seconds. The user is told of a limit that lasts longer, instead of waiting for it."""
+"""Seconds. If the platform asks for a longer pause, the call is given up and the user is told."""
 
 
 def doubled(first: timedelta, times: int, longest: timedelta) -> timedelta:
     """Return a pause that doubles each time, up to the longest."""
-    # Beyond 2 ** 20 seconds, 12 days, every pause is the longest one; a greater power could overflow.
+    # Capped at 2 ** 20, which exceeds every limit, because a greater power could overflow.
     return min(first * 2.0 ** min(max(times, 0), 20), longest)
 
 
@@ -33,12 +33,12 @@ def backoff(
 
 
 def asked_to_wait(seconds: float | None) -> timedelta:
-    """Return the pause that the platform asks for, as far as it is honoured."""
+    """Return the pause that the platform asks for, at most `LONGEST_RATE_LIMIT`."""
     return timedelta(seconds=min(seconds or 0.0, LONGEST_RATE_LIMIT))
 
 
 def pause(attempts: int, jitter: float, retry_after: float | None = None) -> timedelta:
-    """Return the pause that the platform asks for plus a random part that grows with the attempts, else the backoff."""
+    """Return the pause that the platform asks for plus a random part that grows with the attempts, or the backoff."""
     if not retry_after:
         return backoff(attempts, jitter)
     asked = max(asked_to_wait(retry_after), SECOND)

@@ -17,7 +17,7 @@ Clause = tuple[Scope, ...]
 Requirement = tuple[Clause, ...]
 
 OFFLINE_ACCESS = "offline_access"
-"""The scope that makes the platform issue a refresh token. Each link has to name it."""
+"""The scope that makes the platform issue a refresh token. Every link has to ask for it."""
 
 NOTHING: Requirement = ()
 
@@ -31,23 +31,23 @@ class ScopeSyntax:
 
     pattern: re.Pattern[str]
     most_per_link: int
-    """How many one authorization link may ask for."""
+    """How many scopes one authorization link may ask for."""
 
     def matches(self, text: str) -> bool:
         return self.pattern.fullmatch(text) is not None
 
 
 def any_of(*alternatives: Scope) -> Requirement:
-    """Return a requirement that any of these scopes meets, the preferred one first. Raises ValueError without one."""
+    """Return a requirement that any of these scopes meets, the preferred first. Raises ValueError if none is given."""
     if not alternatives:
         raise ValueError("any_of needs at least one scope")
     return (alternatives,)
 
 
 def checked_requirement(requirement: object) -> Requirement:
-    """Return the argument if it is a requirement that a command may declare. Raises ValueError if not."""
+    """Return the argument. Raises ValueError if it is not a requirement that a command may declare."""
     if isinstance(requirement, str):
-        raise ValueError(f"a requirement is not text: write any_of({requirement!r})")
+        raise ValueError(f"a requirement is not a string: write any_of({requirement!r})")
     if not isinstance(requirement, tuple):
         raise ValueError(f"a requirement is what any_of or all_of returns, not {requirement!r}")
     for clause in requirement:
@@ -105,35 +105,35 @@ def needs_after_refusal(
 ) -> Requirement:
     """Return what to wait for after the platform refused a call that lacks `refused`.
 
-    This is all that the declared requirement misses, so that the user is asked once, with each refused clause narrowed
-    to what the platform accepts. The platform overrules the bot's record: a scope of `refused` that is recorded as
-    held does not count as held. `exhausted` are scopes that were granted since and did not help. An empty clause in
-    the result means that no alternative is left.
+    The result is everything that the declared requirement lacks, so that the user is asked once, with each refused
+    clause narrowed to what the platform accepts. The platform overrides the bot's record: a scope of `refused` does not
+    count as held even if it is recorded as held. `exhausted` are scopes that were granted since then and did not help.
+    An empty clause in the result means that no alternative is left.
     """
-    believed = held - named(refused)
-    relevant = [declared_clause(clause, declared) for clause in refused]
+    really_held = held - named(refused)
+    declared_clauses = [declared_clause(clause, declared) for clause in refused]
     narrowed = [
-        tuple(scope for scope in in_order(clause, preferred, reading=reading) if scope not in exhausted)
-        for clause, preferred in zip(refused, relevant, strict=True)
+        tuple(scope for scope in by_preference(clause, preferred, reading=reading) if scope not in exhausted)
+        for clause, preferred in zip(refused, declared_clauses, strict=True)
     ]
-    rest = [clause for clause in missing(declared, believed) if clause not in relevant]
+    rest = [clause for clause in missing(declared, really_held) if clause not in declared_clauses]
     return (*narrowed, *rest)
 
 
 def declared_clause(refused: Clause, declared: Requirement) -> Clause:
-    """Return the declared clause that a refused one is about, or an empty one."""
+    """Return the declared clause that shares a scope with a refused one, or an empty clause."""
     return next((clause for clause in declared if not frozenset(refused).isdisjoint(clause)), ())
 
 
-def in_order(refused: Clause, preferred: Clause, *, reading: bool) -> list[Scope]:
-    """Sort the alternatives of a refused clause: first as declared, then by breadth."""
+def by_preference(refused: Clause, preferred: Clause, *, reading: bool) -> list[Scope]:
+    """Return the alternatives of a refused clause: the declared ones in their order, then the others by breadth."""
     known = [scope for scope in preferred if scope in refused]
     others = frozenset(refused).difference(known)
     return [*known, *sorted(others, key=lambda scope: breadth(scope, reading=reading))]
 
 
 def breadth(scope: Scope, *, reading: bool) -> tuple[int, int, str]:
-    """Return a sort key: read-only scopes before others for a reading call, then narrower before wider ones.
+    """Return a sort key: for a reading call, read-only scopes come first; narrower scopes come before wider ones.
 
     A scope with more segments (`calendar:calendar.event:read`) covers less than one with fewer (`calendar:calendar`).
     """
@@ -144,7 +144,7 @@ def breadth(scope: Scope, *, reading: bool) -> tuple[int, int, str]:
 
 
 class ScopeWaitStatus(StrEnum):
-    """Where a scope set that an administrator has to enable stands."""
+    """The state of a scope set that an administrator has to enable."""
 
     WAITING = "waiting"
     ENABLED = "enabled"
@@ -168,11 +168,11 @@ def choose_scopes(
     avoided: ScopeSet = frozenset(),
     wanted: ScopeSet = frozenset(),
 ) -> Choice:
-    """Choose one alternative for each clause of `needs`.
+    """Return one alternative for each clause of `needs`.
 
-    `enabled` are the scopes that the app has for user identity. None means that they cannot be read, and then every
+    `enabled` are the scopes that the app has enabled for user identity; None if they cannot be read, in which case every
     alternative counts as enabled. `avoided` scopes are not chosen. Of the others, one that is `held` or already
-    `wanted` is preferred, because it asks nothing more of the user; else the first of the clause.
+    `wanted` is preferred, because it requires nothing more of the user; otherwise the first of the clause.
     """
     chosen: set[Scope] = set()
     unavailable: list[Clause] = []
@@ -181,8 +181,8 @@ def choose_scopes(
         if not usable:
             unavailable.append(clause)
             continue
-        first = next((scope for scope in usable if scope in held or scope in wanted or scope in chosen), None)
-        chosen.add(first or usable[0])
+        free = next((scope for scope in usable if scope in held or scope in wanted or scope in chosen), None)
+        chosen.add(free or usable[0])
     return Choice(frozenset(chosen), tuple(unavailable))
 
 

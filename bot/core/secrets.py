@@ -1,4 +1,4 @@
-"""The type of tokens, codes and keys, which cannot be printed or logged by accident."""
+"""The type of tokens, codes and keys. It cannot be printed or logged by accident."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 class Secret:
-    """A string that only `reveal` returns. Printing, logging or formatting it gives `***`."""
+    """A string that only `reveal` returns. Printed, logged or formatted, it reads `***`."""
 
     __slots__ = ("_value",)
 

@@ -1,6 +1,6 @@
 """Parses JSON strictly: an object with a repeated name is malformed.
 
-Parsers differ in which of two equal names they keep, so that one may check another value than the next one uses.
+Parsers differ in which of two equal names they keep, so one parser might check a value that the next does not use.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from bot.core.api import Json
 
 def named_once(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
     """Return the object with these members. Raises ValueError if a name is repeated."""
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    members = dict(pairs)
+    if len(members) != len(pairs):
         raise ValueError("a name is repeated")
-    return found
+    return members
 
 
 DECODER = json.JSONDecoder(object_pairs_hook=named_once)
@@ -27,5 +27,5 @@ def decode(text: str) -> Json:
         value, end = DECODER.raw_decode(text)
     except ValueError:
         end = -1
-    # The fast path: the platform writes no white space around the value, which `decode` would look for.
+    # The fast path: the platform writes no whitespace around the value, which `decode` would skip.
     return value if end == len(text) else DECODER.decode(text)

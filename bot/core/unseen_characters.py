@@ -46,17 +46,17 @@ _UNSEEN = (
     + "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164"
     + "\ufe00-\ufe0f\ufeff\uffa0\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 )
-_LOOKED_FOR = re.compile(f"[{_UNSEEN}]")
+_ANY_UNSEEN = re.compile(f"[{_UNSEEN}]")
 _LINE_ENDS = re.compile("\r\n?|[\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
 _REMOVED = re.compile(f"(?P<kept>{_KEPT})|[{_UNSEEN}]")
-_SPELLED_OUT = re.compile(f"(?P<kept>{_KEPT})|[{_UNSEEN}\t\n]")
+_ESCAPED = re.compile(f"(?P<kept>{_KEPT})|[{_UNSEEN}\t\n]")
 
 
 def tidy(text: str) -> str:
-    """Return the text without invisible characters. Tabs stay, and every kind of line end becomes a line feed."""
-    if (text.isascii() and text.isprintable()) or not _LOOKED_FOR.search(text):
+    """Return the text without invisible characters. Tabs are kept, and every kind of line end becomes a line feed."""
+    if (text.isascii() and text.isprintable()) or not _ANY_UNSEEN.search(text):
         return text
-    return _REMOVED.sub(lambda found: found["kept"] or "", _LINE_ENDS.sub("\n", text))
+    return _REMOVED.sub(lambda match: match["kept"] or "", _LINE_ENDS.sub("\n", text))
 
 
 def one_line(text: str, limit: int = 120) -> str:
@@ -66,18 +66,18 @@ def one_line(text: str, limit: int = 120) -> str:
 
 
 def escape(text: str, *, lines: bool = False) -> str:
-    """Return the text on one line, with invisible characters escaped: `\\n`, `\\x1b`. With `lines`, line feeds stay."""
+    """Return the text on one line, with invisible characters escaped: `\\n`, `\\x1b`. `lines` keeps line feeds."""
     if text.isascii() and text.isprintable():
         return text
 
-    def spelled_out(found: re.Match[str]) -> str:
-        if found["kept"] or (lines and found[0] == "\n"):
-            return found[0]
-        return found[0].encode("unicode_escape").decode()
+    def escaped(match: re.Match[str]) -> str:
+        if match["kept"] or (lines and match[0] == "\n"):
+            return match[0]
+        return match[0].encode("unicode_escape").decode()
 
-    return _SPELLED_OUT.sub(spelled_out, text)
+    return _ESCAPED.sub(escaped, text)
 
 
-def escape_json(written: str) -> str:
+def escape_json(text: str) -> str:
     """Return the same JSON with the invisible characters in its strings escaped: `\\u001b`."""
-    return _REMOVED.sub(lambda found: found["kept"] or json.dumps(found[0])[1:-1], written)
+    return _REMOVED.sub(lambda match: match["kept"] or json.dumps(match[0])[1:-1], text)

@@ -1,7 +1,7 @@
-"""Acknowledges messages: within two seconds their sender sees something.
+"""Acknowledges messages within two seconds.
 
-An answer, a note or a new card is enough. Otherwise the bot adds a reaction to the message, and removes it when the
-message is answered. If the app may not add reactions, a note says that the command is being processed.
+An answer, a note or a new card is an acknowledgement. Without one in time, the bot adds a reaction to the message, and
+removes it when the message is answered. If the app may not add reactions, a note says that the command is being run.
 """
 
 from __future__ import annotations
@@ -30,27 +30,27 @@ log = logging.getLogger(__name__)
 
 
 REACT_AFTER = timedelta(seconds=0.9)
-"""A message that is answered sooner needs no reaction."""
+"""How long after its arrival a message without an answer gets a reaction."""
 
 
 NOTE_AFTER = timedelta(seconds=1.5)
-"""A message without a reaction by then gets a note. The promise is two seconds."""
+"""How long after its arrival a message without a reaction gets a note. The limit is two seconds."""
 
 
 POLL_INTERVAL = 0.1
-"""Seconds, while messages wait to be acknowledged."""
+"""Seconds between two checks while messages wait to be acknowledged."""
 
 
 MAX_CONCURRENT_REACTIONS = 10
-"""In one replica."""
+"""The number of reactions that one batch adds at a time."""
 
 
 MAX_NOTES_PER_USER = 5
-"""Notes to one user at once: answers share the platform's limit of messages to a chat."""
+"""The number of notes to one user in one batch, because answers share the platform's limit of messages to a chat."""
 
 
 def expect_acknowledgement(bot: Bot, call: NewCall | DeferredCall) -> None:
-    """Have the message of this call acknowledged in time."""
+    """Schedule the acknowledgement of the message of this call."""
     if call.message_id is None:
         return
     due_at = time_of(call.id) + REACT_AFTER
@@ -79,7 +79,7 @@ async def acknowledge(bot: Bot, due: Sequence[UnacknowledgedMessage]) -> None:
         await react_to_all(bot, [each for each in first if can_react(bot, each.user)])
         await send_notes(bot, [each.call_id for each in late if each.reacted])
     except Exception:
-        # The answer follows in any case.
+        # Not fatal, because the answer follows in any case.
         log.exception("messages not acknowledged")
 
 
@@ -89,10 +89,10 @@ def can_react(bot: Bot, user: UserKey) -> bool:
 
 
 async def react_to_all(bot: Bot, messages: Sequence[UnacknowledgedMessage]) -> None:
-    room = asyncio.Semaphore(MAX_CONCURRENT_REACTIONS)
+    slots = asyncio.Semaphore(MAX_CONCURRENT_REACTIONS)
 
     async def one(message: UnacknowledgedMessage) -> None:
-        async with room:
+        async with slots:
             await react(bot, message)
 
     await asyncio.gather(*(one(message) for message in messages))
@@ -104,21 +104,21 @@ async def send_notes(bot: Bot, call_ids: Sequence[str]) -> None:
 
     def work(c: Connection) -> list[OutgoingMessage]:
         counts = Counter[UserKey]()
-        said: list[OutgoingMessage] = []
+        messages: list[OutgoingMessage] = []
         for call_id in call_ids:
             call = calls.get(c, call_id)
             draft = acknowledgement(c, bot, call) if call is not None else None
             if call is None or draft is None or counts[call.user] == MAX_NOTES_PER_USER:
                 continue
             counts[call.user] += 1
-            said += insert_all(c, bot, [draft])
-        return said
+            messages += insert_all(c, bot, [draft])
+        return messages
 
     await deliver_all(bot, await bot.database.write(work))
 
 
 def acknowledgement(c: Connection, bot: Bot, call: DeferredCall) -> Draft | None:
-    """Return a note that acknowledges a call. None if its answer, a note or a card is being sent."""
+    """Return a note that acknowledges a call, or None if its answer, a note or a card is being sent."""
     match call.status:
         case CallStatus.QUEUED | CallStatus.RUNNING:
             return note(bot, call, replies.received(typed(call)), "received", kind="interim")
@@ -130,7 +130,7 @@ def acknowledgement(c: Connection, bot: Bot, call: DeferredCall) -> Draft | None
             call.waits_for is WaitsFor.AUTHORIZATION
             and outbox.find(c, call.user.app, note_key(call, "note")) is None
         ):
-            # In a group the note waits for the card.
+            # In a group, the note that says where the card is follows the card.
             return note(bot, call, replies.received(typed(call)), "received", kind="interim")
         case _:
             return None

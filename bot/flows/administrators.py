@@ -1,4 +1,4 @@
-"""Scopes that the app has not enabled: the call waits for an administrator, who is told, and is then released."""
+"""Scopes that the app has not enabled: suspends calls that need them, informs administrators, and releases the calls."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def suspend_for_administrator(
     *,
     named_by_platform: Iterable[Scope] = (),
 ) -> None:
-    """Suspend a claimed call until the app has scopes for `needs`, and tell its user and the administrators.
+    """Suspend a claimed call until the app has scopes for `needs`, and inform its user and the administrators.
 
     Administrators are asked only for scopes that the platform has named in a refusal or lists.
     """
@@ -60,22 +60,22 @@ async def suspend_for_administrator(
     if not isinstance(begun, ScopeWait):
         await deliver_all(bot, begun)
         return
-    # The administrators come first, so that the note to the user is true.
-    known = await reach_administrators(bot, begun, call)
-    waits = replies.waiting_for_administrator(typed(call), words, known=known)
-    told = [note(bot, call, waits, "administrator", private=True)]
-    again = None
+    # Administrators are informed first, so that the note to the user can say whether that succeeded.
+    informed = await reach_administrators(bot, begun, call)
+    waits = replies.waiting_for_administrator(typed(call), words, known=informed)
+    notes = [note(bot, call, waits, "administrator", private=True)]
+    retried_at = None
     admins: Sequence[UserKey] = ()
     if is_contradicted(needs, enabled):
-        again = moment + pause_after(call.attempts)
+        retried_at = moment + pause_after(call.attempts)
         if call.attempts >= ATTEMPTS_BEFORE_REPORT:
-            still = still_refused(typed(call), words)
-            told.append(note(bot, call, still, "still-refused", private=True))
+            reply = still_refused(typed(call), words)
+            notes.append(note(bot, call, reply, "still-refused", private=True))
             tenant = call.user.tenant_key
             admins = [platform.user_key(each, tenant) for each in await bot.administrators(platform)]
 
     def work(c: Connection) -> list[OutgoingMessage]:
-        suspend(c, call, steps, Wait(WaitsFor.ADMINISTRATOR, needs, retried_at=again), moment)
+        suspend(c, call, steps, Wait(WaitsFor.ADMINISTRATOR, needs, retried_at=retried_at), moment)
         app = (platform.name, platform.app_id)
         # The cards name this call already, unless the scopes have just been enabled.
         wait = begun if scope_waits.is_open(c, *app, scopes) else scope_waits.open(c, app, scopes, moment)
@@ -84,7 +84,7 @@ async def suspend_for_administrator(
             draft(bot, admin, content, kind="notice", key=f"{wait.id}/{admin.open_id[-12:]}")
             for admin in admins
         ]
-        return insert_all(c, bot, [*told, *notices])
+        return insert_all(c, bot, [*notes, *notices])
 
     await deliver_all(bot, await bot.database.write(work))
     bot.signals.upkeep.set()
@@ -93,7 +93,7 @@ async def suspend_for_administrator(
 def begin(
     c: Connection, bot: Bot, call: DeferredCall, scopes: ScopeSet, words: Words, moment: datetime
 ) -> ScopeWait | list[OutgoingMessage]:
-    """Open the wait that the administrators' cards show, or refuse the call at the user's daily limit."""
+    """Open the wait that the administrators' cards show, or refuse the call if its user has reached the daily limit."""
     if not may_report_scopes(c, call.user, scopes, moment):
         return refuse_call(c, bot, call, words, moment)
     app = (call.user.platform, call.user.app_id)
@@ -105,9 +105,9 @@ CARD_TIMEOUT = 4.0
 
 
 async def reach_administrators(bot: Bot, wait: ScopeWait, call: DeferredCall) -> bool:
-    """Show the card to every administrator. Returns whether one of them has it by now.
+    """Show the card to every administrator. Returns whether at least one of them has received it in time.
 
-    Cards that take longer, or that a crash interrupts, are due again.
+    Cards that take longer, or that a crash interrupts, become due again.
     """
     showing = bot.background(show_cards(bot, bot.platform_of(call.user), wait, call))
     await asyncio.wait({showing}, timeout=CARD_TIMEOUT)
@@ -124,11 +124,11 @@ async def reach_administrators(bot: Bot, wait: ScopeWait, call: DeferredCall) ->
 
 async def refuse_unknown(bot: Bot, call: DeferredCall, unknown: Requirement) -> None:
     """Fail a call that needs a scope which the platform does not list, so that no administrator could enable it."""
-    scopes, typed_by_person = sorted(named(unknown)), call.command == AUTHORIZE
-    if not typed_by_person:
-        told = {"call": call.id, "command": call.command, "scopes": scopes}
-        log.error("a command needs scopes that the platform does not list", extra=told)
-    reply = no_such_scope(typed(call), ", ".join(scopes), typed_by_person=typed_by_person)
+    scopes, typed_by_user = sorted(named(unknown)), call.command == AUTHORIZE
+    if not typed_by_user:
+        context = {"call": call.id, "command": call.command, "scopes": scopes}
+        log.error("a command needs scopes that the platform does not list", extra=context)
+    reply = no_such_scope(typed(call), ", ".join(scopes), typed_by_user=typed_by_user)
     moment = now()
 
     def work(c: Connection) -> list[OutgoingMessage]:
@@ -140,47 +140,47 @@ async def refuse_unknown(bot: Bot, call: DeferredCall, unknown: Requirement) -> 
 
 
 MAX_REPORTS_PER_DAY = 10
-"""Scope sets and page errors of one user about which the administrators are told in a day."""
+"""The number of scope sets and page errors of one user that are reported to the administrators in a day."""
 
 
 def may_report_scopes(c: Connection, user: UserKey, scopes: ScopeSet, moment: datetime) -> bool:
-    """Whether the administrators may be told about these scopes; counts as a report unless they know already."""
+    """Return whether these scopes may be reported to administrators. Counts a report unless their wait is open."""
     if scope_waits.is_open(c, user.platform, user.app_id, scopes):
         return True
     return may_report(c, user, moment)
 
 
 def may_report(c: Connection, user: UserKey, moment: datetime) -> bool:
-    """Count one more report of this user today. Returns False at the limit."""
+    """Count a report of this user. Returns False if the daily limit is reached."""
     day = f"administrators-{moment:%Y-%m-%d}-{user.tenant_key}-{user.open_id}"
     return any(
-        seen_events.record(c, user.platform, user.app_id, f"{day}-{place}", moment)
-        for place in range(MAX_REPORTS_PER_DAY)
+        seen_events.record(c, user.platform, user.app_id, f"{day}-{number}", moment)
+        for number in range(MAX_REPORTS_PER_DAY)
     )
 
 
 def refuse_call(
     c: Connection, bot: Bot, call: DeferredCall, words: Words, moment: datetime
 ) -> list[OutgoingMessage]:
-    """Fail a call at its user's daily limit of reports."""
+    """Fail a call whose user has reached the daily limit of reports. Returns its answer."""
     if not calls.settle(c, call.id, call.claim, CallStatus.FAILED, "administrators_told_enough", moment):
         raise LeaseLost
     return insert_all(c, bot, [answer(bot, call, too_many_scope_requests(typed(call), words))])
 
 
 ATTEMPTS_BEFORE_REPORT = 4
-"""Tries that the platform refuses though its list says that the scope is enabled: a change takes a moment to arrive."""
+"""Refusals tolerated after the list shows the scope as enabled, because changes propagate slowly."""
 
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=4), timedelta(minutes=5)
 
 
 def lacking(needs: Requirement, enabled: ScopeSet | None) -> Requirement:
-    """Return the clauses for which the app has no scope; none if the list cannot be read."""
+    """Return the clauses that no enabled scope of the app meets. Empty if the list of enabled scopes cannot be read."""
     return choose_scopes(needs, frozenset(), enabled).unavailable
 
 
 def is_contradicted(needs: Requirement, enabled: ScopeSet | None) -> bool:
-    """Whether the list has the scopes for want of which the platform has just refused the call."""
+    """Return whether the list contradicts the refusal: it shows the scopes as enabled that the call lacks."""
     return enabled is not None and not lacking(needs, enabled)
 
 
@@ -202,7 +202,7 @@ def to_enable(
 
 
 def list_scopes(described: Mapping[Scope, Words]) -> Words:
-    """What nobody knows words for is only named."""
+    """Return the scopes with their descriptions. A scope without a description is only named."""
     items = sorted(described.items())
     return Words(
         ", ".join(scope if words.en == scope else f"“{words.en}” ({scope})" for scope, words in items),
@@ -211,7 +211,7 @@ def list_scopes(described: Mapping[Scope, Words]) -> Words:
 
 
 async def release_enabled(bot: Bot, platform: Platform, *, asked_by_administrator: bool = False) -> int:
-    """Release the calls whose scopes the app has by now, and return their number. Free while no call waits."""
+    """Release the calls whose scopes are now enabled, and return their number. Sends no request if no call waits."""
 
     def read(c: Connection) -> tuple[list[DeferredCall], list[ScopeWait]]:
         return waiting_calls(c, platform.app), scope_waits.waiting(c, platform.name, platform.app_id)
@@ -221,26 +221,27 @@ async def release_enabled(bot: Bot, platform: Platform, *, asked_by_administrato
     if not waiting and not any(is_recent(bot, wait) for wait in waits):
         return 0
     enabled = await platform.enabled_scopes(fresh=True)
-    ready = [call for call in waiting if may_go_on(call, enabled, asked=asked_by_administrator)]
+    ready = [call for call in waiting if may_retry(call, enabled, asked=asked_by_administrator)]
     if ready:
         await bot.database.write(lambda c: calls.release(c, [call.id for call in ready], now()))
         bot.signals.calls.set()
     if not asked_by_administrator:
-        # Not for a click, whose answer would undo the update of a card. The next check comes soon.
+        # Not during a click, whose answer would undo the update of a card. The next check follows within seconds.
         await settle_waits(bot, waits, waiting, enabled)
     return len(ready)
 
 
 def is_recent(bot: Bot, wait: ScopeWait) -> bool:
-    """Whether a call may have waited recently, so that the administrators' card has to be updated."""
+    """Return whether a call may have waited recently, so that the administrators' cards have to be updated."""
     return wait.card.due_at > now() - bot.deferred_ttl
 
 
-def may_go_on(call: DeferredCall, enabled: ScopeSet | None, *, asked: bool) -> bool:
-    """Whether a call that waits for an administrator is worth another attempt.
+def may_retry(call: DeferredCall, enabled: ScopeSet | None, *, asked: bool) -> bool:
+    """Return whether to retry a call that waits for an administrator.
 
-    So it is if the list says so or cannot be read, with growing pauses if the platform still refuses. A call whose page
-    showed an unexplained error, which still names its request, waits until an administrator confirms.
+    It is retried if the list shows its scopes as enabled or cannot be read, with growing pauses while the platform still
+    refuses. A call that keeps its request, because its page showed an unexplained error, waits until an administrator
+    confirms.
     """
     return not lacking(call.needs, enabled) and (
         asked or (call.request_id is None and call.runs_after <= now())
@@ -250,9 +251,9 @@ def may_go_on(call: DeferredCall, enabled: ScopeSet | None, *, asked: bool) -> b
 async def settle_waits(
     bot: Bot, waits: Sequence[ScopeWait], waiting: Sequence[DeferredCall], enabled: ScopeSet | None
 ) -> None:
-    """Settle the waits whose scopes are enabled and needed by no waiting call. The administrators' cards say so.
+    """Settle the waits whose scopes are enabled and that no waiting call needs. The administrators' cards then say so.
 
-    A list may say "enabled" while the platform still refuses; then the calls keep waiting, and so does the card.
+    The list may show a scope as enabled while the platform still refuses it: then the calls and the wait remain.
     """
     needed = named(*(call.needs for call in waiting))
     for wait in waits:
@@ -287,9 +288,9 @@ async def apply(bot: Bot, user: UserKey) -> ScopeApplication:
 
 
 async def show_due_cards(bot: Bot) -> None:
-    """Draw the administrators' cards that are due: one for each administrator and scope set.
+    """Send or update the administrators' cards that are due: one for each administrator and scope set.
 
-    A card that a crash or the platform interrupts is due again when its lease expires.
+    A card that a crash or a failure interrupts is due again when its lease expires.
     """
     for platform in bot.platforms.values():
         claim = bot.claim(platform.app)
@@ -303,7 +304,7 @@ async def show_cards(bot: Bot, platform: Platform, wait: ScopeWait, also: Deferr
     waiting = [call for call in found if call.genuine and is_about(wait, call)]
     waiting += [also] if also is not None else []
     if also is None and not wait.scopes <= named(*(call.needs for call in waiting)):
-        # The row is not authenticated: administrators are asked only for what authenticated calls need.
+        # The wait's row is not authenticated: administrators are asked only for what authenticated calls need.
         waiting = []
     applications = platform.scope_applications
     card = AdministratorCard(
@@ -317,8 +318,8 @@ async def show_cards(bot: Bot, platform: Platform, wait: ScopeWait, also: Deferr
     )
     admins = await bot.administrators(platform)
     tenant = waiting[0].user.tenant_key if waiting else ""
-    told = [await show_to(bot, platform.user_key(each, tenant), card) for each in admins]
-    if told and all(told):
+    all_shown = [await show_to(bot, platform.user_key(each, tenant), card) for each in admins]
+    if all_shown and all(all_shown):
         drawn = Drawn(wait.id, wait.card.claim, wait.card.wanted)
         await bot.database.write(lambda c: shown(c, drawn, now()))
 
@@ -327,11 +328,14 @@ def described(bot: Bot, call: DeferredCall) -> str:
     """Return the command as administrators see it."""
     command = bot.commands_of(call.user).get(call.command)
     try:
-        more = command.told(call.arguments) if command else ""
+        detail = command.shown_to_administrators(call.arguments) if command else ""
     except Exception as error:
-        log.error("told failed", extra={"command": call.command, "error": type(error).__name__})
-        more = ""
-    return f"{typed(call)} {more}".rstrip()
+        log.error(
+            "shown_to_administrators of a command failed",
+            extra={"command": call.command, "error": type(error).__name__},
+        )
+        detail = ""
+    return f"{typed(call)} {detail}".rstrip()
 
 
 def waiting_calls(c: Connection, app: str) -> list[DeferredCall]:
@@ -339,7 +343,7 @@ def waiting_calls(c: Connection, app: str) -> list[DeferredCall]:
 
 
 MAX_WAITING_CALLS = 200
-"""Waiting calls that one check considers."""
+"""The number of waiting calls that one check considers."""
 
 
 def is_about(wait: ScopeWait, call: DeferredCall) -> bool:
@@ -353,32 +357,32 @@ async def show_to(bot: Bot, admin: UserKey, card: AdministratorCard) -> bool:
     """
     content = bot.platform_of(admin).render_card(card)
     key, later_key = keys_of_card(bot, admin, card.subject)
-    first = await show_as(bot, admin, card, key, content)
+    first = await show_with_key(bot, admin, card, key, content)
     if not isinstance(first, NotSent):
         return first
-    again = await show_as(bot, admin, card, later_key, content)
+    again = await show_with_key(bot, admin, card, later_key, content)
     return again is not False
 
 
 def keys_of_card(bot: Bot, admin: UserKey, subject: str) -> tuple[str, str]:
-    """Return the delivery keys of an administrator's card: of the first, and of one that replaces it later.
+    """Return the delivery keys of an administrator's first card, and of the one that replaces it.
 
-    The second changes with each window in which a card can be edited. Both keys are short: a platform may limit them
-    to 50 characters.
+    The second key changes with each window in which a card can be edited. Both are short, because a platform may limit
+    keys to 50 characters.
     """
     window = bot.platform_of(admin).limits.card_edit_window
     key = f"{subject}-{admin.open_id[-12:]}"
     return key, f"{key}-{now().toordinal() // max(1, window.days):x}"
 
 
-async def show_as(
+async def show_with_key(
     bot: Bot, admin: UserKey, card: AdministratorCard, key: str, content: Content
 ) -> bool | NotSent:
-    """`show_to` for one delivery key. Returns `NotSent` if its card can no longer be changed."""
+    """Send or update the card with one delivery key. Returns NotSent if it can no longer be changed, else its success."""
     before = await bot.database.read(lambda c: outbox.find(c, admin.app, key))
     if before is None:
         if not card.waiting:
-            # It was enabled or given up before this administrator was told.
+            # The scopes were enabled or are no longer needed: this administrator need not know of them.
             return True
         message = draft(bot, admin, content, kind="administrator_card", key=key)
         await deliver_all(bot, await bot.database.write(lambda c: insert_all(c, bot, [message])))

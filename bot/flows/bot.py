@@ -1,4 +1,4 @@
-"""`Bot`: the parts and settings that every flow is given. It holds no state of a conversation."""
+"""`Bot`: the components and settings that every flow receives. It has no state of a conversation."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 WRITE_RETRY_TIMEOUT = 300.0
-"""Seconds, for `Bot.write_until_stored`."""
+"""Seconds for which `Bot.write_until_stored` retries."""
 
 WRITE_RETRY_INTERVAL = 0.5
 
@@ -38,23 +38,23 @@ def now() -> datetime:
 class Bot:
     database: Database
     platforms: Mapping[str, Platform]
-    """By app (`UserKey.app`, `Platform.app`). Not empty."""
+    """Keyed by app (`UserKey.app`, `Platform.app`). Not empty."""
     commands: Mapping[str, Registry]
-    """What users can type, by app."""
+    """The commands that users can type, keyed by app."""
     worker: str
     """The id of this replica in leases and heartbeats."""
     public_url: str
-    """Where browsers reach the bot, without a slash at the end. Empty if they cannot."""
+    """The URL at which browsers reach the bot, without a trailing slash. Empty if there is none."""
     key_ids: tuple[str, ...]
     """Fingerprints of the encryption keys. Operators compare them between replicas while they rotate keys."""
     admins: Mapping[str, tuple[str, ...]]
-    """The open_ids of the configured administrators, by app. Without an entry, the platform names them."""
+    """The open_ids of the configured administrators, by app. For an app without an entry, the platform is asked."""
     authorization_ttl: timedelta
     deferred_ttl: timedelta
     time_zone: str = "UTC"
-    """For users whose own time zone is unknown."""
+    """The time zone of users whose own is unknown."""
     lease: timedelta = timedelta(seconds=20)
-    """How long a claim holds without being extended. Then another replica takes over the work."""
+    """How long a claim is valid without being extended. Then another replica may claim the work."""
     signals: WorkSignals = field(default_factory=WorkSignals)
     heartbeat: HeartbeatRecord = field(default_factory=HeartbeatRecord)
     silent_replicas: SilentReplicas = field(default_factory=SilentReplicas)
@@ -62,24 +62,24 @@ class Bot:
     unacknowledged: Unacknowledged = field(default_factory=Unacknowledged)
     repeated_answers: RepeatedAnswers = field(default_factory=RepeatedAnswers)
     recalled: set[tuple[str, UserKey]] = field(default_factory=set)
-    """Calls whose message turned out to be recalled when the platform refused a reply to it, and their users. Chores
-    cancel them. After a crash, the event or the next refusal names them again."""
+    """The ids and users of calls whose message turned out to be recalled when the platform refused a reply to it. Chores
+    cancel them. After a crash, the event or the next refusal adds them again."""
     refusals: RepeatedLogs = field(default_factory=RepeatedLogs)
     sign_in_throttle: Throttle = field(default_factory=lambda: Throttle(interval=0.1, longest_wait=5.0))
-    """Ten sign-ins a second: the platform's limit for its token endpoint is shared with authorizations and refreshes."""
-    sign_in_capacity: Capacity = field(default_factory=lambda: Capacity(most=20))
+    """Ten sign-ins a second, because they share the token endpoint's rate limit with authorizations and refreshes."""
+    sign_in_capacity: Capacity = field(default_factory=lambda: Capacity(limit=20))
     background_tasks: set[asyncio.Task[None]] = field(default_factory=set)
-    """Work that continues after a response. It may be cancelled: all of it is also in the database."""
+    """Work that continues after a response. It may be cancelled, because all of it is also in the database."""
     critical_tasks: set[asyncio.Task[object]] = field(default_factory=set)
-    """Work that spends a value that the platform accepts once. A process that stops waits for it."""
+    """Work that uses up a value that the platform accepts only once. A stopping process waits for it."""
 
     @property
     def by_device(self) -> bool:
-        """Whether users authorize with a device code (RFC 8628), because no browser reaches a page of the bot."""
+        """Whether users authorize with a device code (RFC 8628), because no browser can reach the bot."""
         return not self.public_url
 
     def platform_of(self, user: UserKey) -> Platform:
-        """Return the platform that knows the user. Raises KeyError for a user of an app that is not configured."""
+        """Return the platform of the user. Raises KeyError for a user of an app that is not configured."""
         return self.platforms[user.app]
 
     def commands_of(self, user: UserKey) -> Registry:
@@ -90,7 +90,7 @@ class Bot:
         return self.platform_of(user).card_link(f"{self.public_url}/authorize/{ticket}")
 
     def note_recall(self, call_id: str | None, user: UserKey) -> None:
-        """Note that the message of a call was recalled: the platform refuses replies to it before the event arrives."""
+        """Note that the message of a call was recalled: the platform may refuse replies before the event arrives."""
         if call_id is not None:
             self.recalled.add((call_id, user))
             self.signals.upkeep.set()
@@ -111,20 +111,21 @@ class Bot:
         return due
 
     def background(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        """Start a task that may be cancelled when the process stops."""
         task = asyncio.create_task(work)
         self.background_tasks.add(task)
         task.add_done_callback(self.background_tasks.discard)
         return task
 
     async def run_to_completion(self, work: Coroutine[None, None, T]) -> T:
-        """Await a task that continues even if the caller is cancelled."""
+        """Run and await a task that continues even if the caller is cancelled."""
         task = asyncio.create_task(work)
         self.critical_tasks.add(task)
         task.add_done_callback(self.critical_tasks.discard)
         return await asyncio.shield(task)
 
     async def write_until_stored(self, work: Callable[[Connection], T]) -> T:
-        """Write what cannot be fetched from the platform a second time, retrying while the database is unreachable.
+        """Write what the platform will not return a second time, retrying while the database is unreachable.
 
         Raises the last error after `WRITE_RETRY_TIMEOUT`.
         """
@@ -135,14 +136,14 @@ class Bot:
             except Exception:
                 if asyncio.get_running_loop().time() > give_up_at:
                     raise
-                log.exception("not stored yet")
+                log.exception("write failed, retrying")
                 await asyncio.sleep(WRITE_RETRY_INTERVAL)
 
     def callback_url(self, platform: Platform) -> str:
         return f"{self.public_url}{platform.callback_path}"
 
     async def administrators(self, platform: Platform) -> tuple[str, ...]:
-        """Return the open_ids of an app's administrators."""
+        """Return the open_ids of an app's administrators: the configured ones, else those that the platform reports."""
         return self.admins.get(platform.app) or await platform.administrators()
 
     async def is_administrator(self, user: UserKey) -> bool:
@@ -150,7 +151,7 @@ class Bot:
 
 
 def language_of(text: str | None, locale: Language | None) -> Language:
-    """Return the language of the client's locale, else Chinese for a message with Chinese characters, else English."""
+    """Return the locale's language if it is known, else Chinese for text with Chinese characters, else English."""
     if locale is not None:
         return locale
     if text and any("\u4e00" <= character <= "\u9fff" for character in text):

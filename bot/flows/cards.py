@@ -1,8 +1,8 @@
 """Sends the cards of authorization requests and updates them.
 
 A card's face follows from its request, which counts the version that the card should show and the one that it shows.
-One worker at a time draws a request's card, so an old face cannot replace a newer one. A card that a crash interrupts is
-due again when its lease expires.
+Only one worker at a time updates a request's card, so that an old face cannot replace a newer one. A card whose update a
+crash interrupts is due again when its lease expires.
 """
 
 from __future__ import annotations
@@ -110,11 +110,11 @@ WHY_AGAIN = {
     REVOKED_BY_OPERATOR: card_words.AGAIN_REVOKED_BY_OPERATOR,
     REVOKED_AT_PLATFORM: card_words.AGAIN_REVOKED_AT_PLATFORM,
 }
-"""By the reason why the previous grant ended."""
+"""Keyed by the reason for which the previous grant ended."""
 
 
 def why_again(request: AuthorizationRequest, grant: Grant) -> Words | None:
-    """Return why the user is asked although they have authorized before, or None if the scopes are new."""
+    """Return why the user is asked again, or None if the scopes are new."""
     if grant.status is GrantStatus.ACTIVE:
         lost = request.scopes & grant.scopes_ever - {OFFLINE_ACCESS}
         return card_words.AGAIN_LOST if lost else None
@@ -126,7 +126,7 @@ def why_again(request: AuthorizationRequest, grant: Grant) -> Words | None:
 def was_opened(
     c: Connection, bot: Bot, request: AuthorizationRequest, device: DeviceAuthorization | None
 ) -> bool:
-    """Whether the user may have seen the platform's page with the scopes that the request asks for now."""
+    """Return whether the user may have seen the platform's page for the scopes that the request asks for now."""
     asked = link_scopes(bot, request)
     if bot.by_device:
         return device is not None and device.link is not None and device.scopes == asked
@@ -150,7 +150,7 @@ NOTICES = {
 
 
 def notice(device: DeviceAuthorization) -> Words | None:
-    """Return how the last device authorization ended, if the user has to start another one."""
+    """Return how the last device authorization ended, or None unless the user has to start another one."""
     match device.status:
         case DeviceStatus.FAILED:
             return NOTICES.get(device.outcome or "", card_words.DEVICE_FAILED)
@@ -161,40 +161,40 @@ def notice(device: DeviceAuthorization) -> Words | None:
 
 
 async def show_card(bot: Bot, app: str, request_id: str) -> None:
-    """Claim a request's card, and draw it until it shows the current version."""
+    """Claim a request's card, and send or update it until it shows the current version."""
     while True:
         claim = partial(requests.claim_card, request=request_id, claim=bot.claim(app))
         request = await bot.database.write(claim)
         if request is None:
             return
-        if not await draw(bot, request):
+        if not await send_or_update(bot, request):
             return
 
 
 async def show_claimed(bot: Bot, request: AuthorizationRequest, asked: DeferredCall | None = None) -> None:
-    """Draw a card that is claimed already. `asked` is the call that has just asked for it, if one has."""
-    if await draw(bot, request, asked):
+    """Send or update a claimed card. `asked` is the call that has just asked for it, if any."""
+    if await send_or_update(bot, request, asked):
         await show_card(bot, request.user.app, request.id)
 
 
-async def draw(bot: Bot, request: AuthorizationRequest, asked: DeferredCall | None = None) -> bool:
-    """Send or update a claimed card. Returns whether it has to be drawn again."""
+async def send_or_update(bot: Bot, request: AuthorizationRequest, asked: DeferredCall | None = None) -> bool:
+    """Send or update a claimed card. Returns whether it has to be updated again."""
     live, platform = is_live(request.status), bot.platform_of(request.user)
     age = now() - request.created_at
     if request.card.message_id is None and not live and age > platform.limits.idempotency_window:
-        # Never sent, or its sender died before recording it. The idempotency key no longer tells which.
+        # Never sent, or its sender crashed before recording it. The idempotency key has expired, so which is unknown.
         return await record_shown(bot, request, None, ephemeral=False)
     if request.ticket is None:
-        return await replace_unproven(bot, request)
+        return await replace_unauthenticated(bot, request)
     content = platform.render_card(await card_of(bot, request))
     if request.card.lease_until is None or now() >= request.card.lease_until:
-        return False  # another worker has it, and may have drawn a newer face
+        return False  # another worker has claimed it, and may have shown a newer face
     waiting = await waiting_calls(bot, request, asked) if live else []
     if request.card.message_id is None:
         destination = card_destination(request, [asked] if asked else waiting)
         sent = await send_by_any_route(bot, destination, content, card_key(request))
         if not isinstance(sent, NotSent):
-            # A repeated request returns the message of the first, which may show an older version: draw it again.
+            # A repeated request returns the message of the first, which may show an older version: update it again.
             version = request.card.wanted if sent.ephemeral else max(1, request.card.wanted - 1)
             notes = group_notes(bot, waiting, in_group=sent.ephemeral)
             return await record_shown(
@@ -202,7 +202,7 @@ async def draw(bot: Bot, request: AuthorizationRequest, asked: DeferredCall | No
             )
         problem = sent
     elif request.card.ephemeral:
-        return await draw_ephemeral(bot, request, request.card.message_id)
+        return await replace_ephemeral(bot, request, request.card.message_id)
     else:
         failed = await platform.update_card(request.card.message_id, content)
         if failed is None:
@@ -227,8 +227,8 @@ async def supersede_message(bot: Bot, request: AuthorizationRequest, message_id:
     await platform.update_card(message_id, platform.render_card(card))
 
 
-async def draw_ephemeral(bot: Bot, request: AuthorizationRequest, message_id: str) -> bool:
-    """Delete an ephemeral card, which cannot be changed. While its request is open, another one replaces it."""
+async def replace_ephemeral(bot: Bot, request: AuthorizationRequest, message_id: str) -> bool:
+    """Delete an ephemeral card, which cannot be changed. Replaces it while its request is open."""
     if request.status is RequestStatus.REDEEMING:
         return await record_shown(bot, request, message_id, ephemeral=True)
     failed = await withdraw(bot.platform_of(request.user), message_id)
@@ -249,7 +249,10 @@ async def record_shown(
     version: int | None = None,
     notes: Sequence[Draft] = (),
 ) -> bool:
-    """Record that the card shows a version, by default the wanted one. `notes` tell groups where it is."""
+    """Record that the card shows a version, by default the wanted one. Sends `notes`.
+
+    Returns whether the card has to be updated again.
+    """
     version = version or request.card.wanted
     drawn = Drawn(request.id, request.card.claim, version, message_id, ephemeral)
     messages: list[OutgoingMessage] = []
@@ -262,12 +265,12 @@ async def record_shown(
     wanted = await (bot.database.write(work) if notes else bot.database.write_one(work))
     await deliver_all(bot, messages)
     if wanted is None:
-        return await redraw(bot, request)
+        return await make_due_again(bot, request)
     return wanted > version
 
 
-async def redraw(bot: Bot, request: AuthorizationRequest) -> bool:
-    """Make the card due again, because a late drawing may have replaced a newer face."""
+async def make_due_again(bot: Bot, request: AuthorizationRequest) -> bool:
+    """Make the card due again, because a late update may have replaced a newer face. Returns whether it is."""
     return await bot.database.write(lambda c: deliveries.redraw(c, request.id, now()))
 
 
@@ -282,39 +285,41 @@ async def record_failure(bot: Bot, request: AuthorizationRequest, problem: NotSe
             lambda c: deliveries.postpone(c, request.id, request.card.claim, until)
         )
         if not postponed and problem.may_have_arrived:
-            await redraw(bot, request)
+            await make_due_again(bot, request)
     elif live and problem.gone and request.card.message_id is not None:
         await replace_card(bot, request)
     else:
-        # This card can no longer be shown. The calls that wait for it expire in time.
-        words = (
+        # This card can no longer be shown. The calls that wait for it will expire.
+        messages = (
             await report_missing_card(bot, request, problem)
             if live
             else await report_by_message(bot, request)
         )
         await record_shown(bot, request, request.card.message_id, ephemeral=request.card.ephemeral)
-        await deliver_all(bot, words)
+        await deliver_all(bot, messages)
     return False
 
 
-async def report_missing_card(bot: Bot, request: AuthorizationRequest, why: NotSent) -> list[OutgoingMessage]:
-    """Tell each waiting call that the platform refuses the card, unless an earlier message shows it."""
+async def report_missing_card(
+    bot: Bot, request: AuthorizationRequest, problem: NotSent
+) -> list[OutgoingMessage]:
+    """Return a note for each waiting call that the platform refuses the card, unless an earlier message shows it."""
     if request.card.message_id is not None:
         return []
 
     def work(c: Connection) -> list[OutgoingMessage]:
-        words = [
+        notes = [
             note(
                 bot,
                 call,
-                no_route_reply(bot, call, why) or card_refused(typed(call), why.reason),
+                no_route_reply(bot, call, problem) or card_refused(typed(call), problem.reason),
                 # In a group it replaces the note that says where the card is.
                 "note" if call.chat.kind == "group" else "no-card",
             )
             for call in calls.suspended_of(c, request.user)
             if call.request_id == request.id
         ]
-        return insert_all(c, bot, words)
+        return insert_all(c, bot, notes)
 
     return await bot.database.write(work)
 
@@ -326,22 +331,22 @@ ENDS = {
 
 
 async def report_by_message(bot: Bot, request: AuthorizationRequest) -> list[OutgoingMessage]:
-    """Answer each call whose end the card should have shown, when the card can no longer be changed."""
+    """Return an answer to each call whose end the card should have shown, but the card can no longer be changed."""
     if request.status not in ENDS:
         return []
-    outcome, word = ENDS[request.status]
+    outcome, reply_to = ENDS[request.status]
 
     def work(c: Connection) -> list[OutgoingMessage]:
         ended = calls.ended_with(c, request.id, outcome)
-        return insert_all(c, bot, [answer(bot, call, word(call)) for call in ended])
+        return insert_all(c, bot, [answer(bot, call, reply_to(call)) for call in ended])
 
     return await bot.database.write(work)
 
 
-async def replace_unproven(bot: Bot, request: AuthorizationRequest) -> bool:
-    """Replace a request that cannot be authenticated, without drawing its card.
+async def replace_unauthenticated(bot: Bot, request: AuthorizationRequest) -> bool:
+    """Replace a request that cannot be authenticated, without showing its content.
 
-    Another request asks for what calls really wait for, if any do. The message of the old card only says that.
+    A new request asks for what authenticated calls wait for, if there are any. The old card says that it was replaced.
     """
     if request.status is not RequestStatus.OPEN:
         return await record_shown(bot, request, request.card.message_id, ephemeral=request.card.ephemeral)
@@ -369,7 +374,7 @@ def narrowed_to_waiting(c: Connection, request: AuthorizationRequest) -> Authori
 
 
 async def replace_card(bot: Bot, request: AuthorizationRequest) -> None:
-    """Supersede a request whose card is gone, cannot be changed or has lost its link, by one with its own card."""
+    """Supersede a request whose card is gone, cannot be changed or has lost its link, by one with a new card."""
     ticket, moment, card = Secret(urlsafe(secrets.token_bytes(32))), now(), request.card
     claim = bot.claim(request.user.app, moment)
     drawn = Drawn(request.id, card.claim, card.wanted, card.message_id, card.ephemeral)
@@ -402,14 +407,14 @@ async def replace_card(bot: Bot, request: AuthorizationRequest) -> None:
 async def waiting_calls(
     bot: Bot, request: AuthorizationRequest, asked: DeferredCall | None
 ) -> list[DeferredCall]:
-    """Return the calls that wait for a card. A card that was just opened has only the call that asked for it."""
+    """Return the calls that wait for a card. For a new card, that is only the call that asked for it."""
     if asked is not None and request.card.wanted == 1:
         return [asked]
     return await bot.database.read(lambda c: calls.suspended_of(c, request.user))
 
 
 def group_notes(bot: Bot, waiting: Sequence[DeferredCall], *, in_group: bool) -> list[Draft]:
-    """Return the notes that tell groups where a card is: one for each call, the first time it waits for a consent."""
+    """Return the notes that say in groups where a card is: one for each call that waits for its first consent."""
     return [
         note(
             bot,
@@ -426,10 +431,10 @@ def group_notes(bot: Bot, waiting: Sequence[DeferredCall], *, in_group: bool) ->
 
 
 def card_destination(request: AuthorizationRequest, waiting: Sequence[DeferredCall]) -> Destination:
-    """Return where a card goes: to the user alone, or as a reply in a topic of the direct chat.
+    """Return where to send a card: to the user alone, or as a reply in a topic of the direct chat.
 
-    The latest waiting call decides. If a direct message is refused, the card can be an ephemeral message in a group where
-    the user has asked.
+    The latest waiting call decides. If a direct message is refused, the card may be an ephemeral message in a group in
+    which the user has asked.
     """
     group = next((call.chat.chat_id for call in reversed(waiting) if call.chat.kind == "group"), None)
     if not waiting or waiting[-1].chat.kind == "group":
@@ -442,7 +447,7 @@ def card_destination(request: AuthorizationRequest, waiting: Sequence[DeferredCa
 
 
 async def show_due_cards(bot: Bot) -> None:
-    """Draw cards that are due: after a crash, a failure of the platform, or a change by another process."""
+    """Send or update cards that are due: after a crash, a failure of the platform, or a change by another process."""
     due: list[AuthorizationRequest] = []
     for app in bot.platforms:
         claim = bot.claim(app)

@@ -1,4 +1,4 @@
-"""Chores: what each replica does at intervals."""
+"""Chores: the tasks that each replica repeats at intervals."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Chore:
-    """Something to do every so many seconds."""
+    """A task that is repeated at an interval."""
 
     name: str
-    every: float
+    interval: float
+    """Seconds."""
     do: Callable[[Bot], Awaitable[object]]
 
 
@@ -38,12 +39,12 @@ async def repeat(bot: Bot, chore: Chore) -> None:
             await chore.do(bot)
         except Exception:
             log.exception("chore failed", extra={"chore": chore.name})
-        # Out of step with the other replicas, which may have been started together.
-        await asyncio.sleep(chore.every * random.uniform(0.75, 1.0))  # noqa: S311
+        # At a random interval, because replicas that were started together would otherwise run chores simultaneously.
+        await asyncio.sleep(chore.interval * random.uniform(0.75, 1.0))  # noqa: S311
 
 
 async def show_cards_on_signal(bot: Bot) -> None:
-    """Update cards and revoke tokens as soon as another part of the process signals it, without waiting for the chore."""
+    """Update cards and revoke tokens as soon as another part of the process signals it, before the chore is due."""
     while True:
         await bot.signals.upkeep.wait()
         bot.signals.upkeep.clear()
@@ -81,10 +82,10 @@ async def heartbeat(bot: Bot) -> None:
 async def prune(bot: Bot) -> None:
     """Delete rows whose retention period is over (see docs/operating.md)."""
     moment = now()
-    more = True
-    while more:
+    has_more = True
+    while has_more:
         deleted = await bot.database.write(lambda c: retention.prune(c, moment))
-        more = deleted >= retention.BATCH_SIZE
+        has_more = deleted >= retention.BATCH_SIZE
         await asyncio.sleep(PRUNE_PAUSE)
 
 

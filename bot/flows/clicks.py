@@ -1,7 +1,7 @@
 """Clicks on the controls of cards: checks who clicked, carries out the control, and answers with a toast and a card.
 
-A click has to be answered within 3 seconds and is never delivered again. The answer itself changes the card: it would
-undo an update that is sent before it.
+A click has to be answered within 3 seconds and is never delivered again. The answer replaces the card, and would undo
+an update that is sent before it.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ CLICK_TIMEOUT = 2.0
 
 
 async def answer_click(bot: Bot, click: CardClicked) -> Json:
-    """Carry out a card's control, and return what the client shows. Only for the user whom the card concerns."""
+    """Carry out a card's control if the user is allowed to use it, and return what the client shows."""
     moment = now()
 
     def note_click(c: Connection) -> bool:
@@ -74,14 +74,14 @@ async def decline_request(bot: Bot, user: UserKey, request_id: str) -> Json:
 
 
 async def fetch_device_link(bot: Bot, user: UserKey, request_id: str) -> Json:
-    """Start a device authorization: the card gets the verification URI, at once or as soon as there is one."""
+    """Start a device authorization. The card shows the verification URI now, or as soon as the platform returns it."""
     request = await own_request(bot, user, request_id)
     if request is None:
         return bot.platform_of(user).click_answer(card_words.CLICK_NOT_YOURS, "error")
     if not bot.by_device or request.status is not RequestStatus.OPEN or request.expires_at <= now():
         return await answer_with_card(bot, request_id)
     if request.ticket is None:
-        # It cannot be authenticated: its card is replaced, and asks for nothing.
+        # The request cannot be authenticated: a new card replaces this one.
         await bot.database.write(lambda c: show(c, request_id, now()))
         bot.signals.upkeep.set()
         return bot.platform_of(user).click_answer(card_words.CLICK_LINK_LATER, "warning")
@@ -91,13 +91,13 @@ async def fetch_device_link(bot: Bot, user: UserKey, request_id: str) -> Json:
 
 
 async def answer_with_card(bot: Bot, request_id: str, when_open: Words = card_words.CLICK_CHANGED) -> Json:
-    """Answer with the card in its current state."""
+    """Return an answer that shows the card in its current state."""
     request = await bot.database.read(lambda c: requests.get(c, request_id))
     assert request is not None
     card = await cards.card_of(bot, request)
-    words = {RequestStatus.DECLINED: card_words.CLICK_DECLINED, RequestStatus.OPEN: card.notice or when_open}
+    toasts = {RequestStatus.DECLINED: card_words.CLICK_DECLINED, RequestStatus.OPEN: card.notice or when_open}
     platform = bot.platform_of(request.user)
-    toast = words.get(request.status, card_words.CLICK_SETTLED)
+    toast = toasts.get(request.status, card_words.CLICK_SETTLED)
     kind = "warning" if card.notice else "info"
     return platform.click_answer(toast, kind, platform.render_card(card))
 
@@ -112,12 +112,12 @@ async def ask_which_error(bot: Bot, user: UserKey, request_id: str) -> Json:
     card, platform = await cards.card_of(bot, request), bot.platform_of(user)
     if not card.opened:
         return platform.click_answer(card_words.CLICK_OPEN_FIRST, "info", platform.render_card(card))
-    asking = platform.render_card(replace(card, asks_which_error=True))
-    return platform.click_answer(card_words.CLICK_WHICH_ERROR, "info", asking)
+    question = platform.render_card(replace(card, asks_which_error=True))
+    return platform.click_answer(card_words.CLICK_WHICH_ERROR, "info", question)
 
 
 async def report_error(bot: Bot, user: UserKey, request_id: str, *, error: PageError) -> Json:
-    """Handle the named error. Counts only if the user has opened the page for what the card asks for now."""
+    """Handle a reported error, if the user has opened the page for the scopes that the card asks for now."""
     request = await own_request(bot, user, request_id)
     if request is None:
         return bot.platform_of(user).click_answer(card_words.CLICK_NOT_YOURS, "error")
@@ -125,16 +125,16 @@ async def report_error(bot: Bot, user: UserKey, request_id: str, *, error: PageE
         return await answer_with_card(bot, request_id)
     if not (await cards.card_of(bot, request)).opened:
         return await answer_with_card(bot, request_id, card_words.CLICK_OPEN_FIRST)
-    told = await report_page_error(bot, request, error)
-    if told is None:
+    reported = await report_page_error(bot, request, error)
+    if reported is None:
         return await answer_with_card(bot, request_id)
     return await answer_with_card(
-        bot, request_id, card_words.CLICK_REPORTED if told else card_words.CLICK_NOT_REPORTED
+        bot, request_id, card_words.CLICK_REPORTED if reported else card_words.CLICK_NOT_REPORTED
     )
 
 
 async def send_again(bot: Bot, user: UserKey, request_id: str) -> Json:
-    """Send the card again at the end of the chat, because the user does not find it."""
+    """Send the card again at the end of the chat, because the user cannot find it."""
     request = await own_request(bot, user, request_id)
     if request is None:
         return bot.platform_of(user).click_answer(card_words.CLICK_NOT_YOURS, "error")
@@ -172,7 +172,7 @@ async def decide_write(bot: Bot, user: UserKey, call_id: str, *, confirmed: bool
 
 
 def discard(c: Connection, bot: Bot, call_id: str, moment: datetime) -> tuple[bool, list[OutgoingMessage]]:
-    """Cancel a write that waits for confirmation. A confirmed one may wait for something else."""
+    """Cancel a write that waits for confirmation. A confirmed write, which may wait for something else, is kept."""
     call = calls.get(c, call_id)
     if call is None or call.waits_for is not WaitsFor.CONFIRMATION:
         return False, []
@@ -183,7 +183,7 @@ RETRYABLE = frozenset({CallStatus.EXPIRED, CallStatus.FAILED, CallStatus.CANCELL
 
 
 async def retry(bot: Bot, user: UserKey, call_id: str) -> Json:
-    """Repeat a call that failed, as if it had been typed again."""
+    """Repeat a failed call, as if it had been typed again."""
     call = await bot.database.read(lambda c: calls.get(c, call_id))
     if call is None or call.user != user:
         return bot.platform_of(user).click_answer(card_words.CLICK_NOT_YOURS, "error")
@@ -199,12 +199,12 @@ async def retry_expired(bot: Bot, user: UserKey, request_id: str) -> Json:
     )
 
 
-async def repeat_calls(bot: Bot, user: UserKey, before: Sequence[DeferredCall]) -> Json:
-    """Repeat the calls that were not repeated before, in the same order."""
+async def repeat_calls(bot: Bot, user: UserKey, ended: Sequence[DeferredCall]) -> Json:
+    """Repeat those of the calls that were not repeated before, in the same order."""
     moment = now()
 
     def work(c: Connection) -> bool:
-        fresh = [call for call in before if seen_events.record_retry(c, user, call.id, moment)]
+        fresh = [call for call in ended if seen_events.record_retry(c, user, call.id, moment)]
         for number, call in enumerate(fresh):
             if not inbox.add(c, repeated_call(bot, call, moment + timedelta(microseconds=number)), moment):
                 # Roll back the record of the click, so that the button works again later.
@@ -253,15 +253,15 @@ async def cancel(bot: Bot, user: UserKey, request_id: str) -> Json:
 
 
 async def drop_unused(bot: Bot, user: UserKey, offered: str) -> Json:
-    """Drop the unused scopes of the user who clicked, whomever the card was sent to.
+    """Drop the unused scopes of the user who clicked, even if the card was sent to another user.
 
-    Only the scopes that the card offered: pressed much later, it drops no others.
+    Only the scopes that the card offered are dropped, even if others are unused by now.
     """
-    at = unused_scopes.moment_of_offer(offered)
-    giving = bot.background(unused_scopes.drop_unused(bot, user, at))
-    await asyncio.wait({giving}, timeout=CLICK_TIMEOUT)
-    left = await bot.database.read(lambda c: unused_scopes.unused_scopes_of(c, user, at))
-    return answer_unused(bot, user, card_words.NOT_GIVEN_BACK if left else card_words.GIVEN_BACK)
+    at = unused_scopes.time_of_offer(offered)
+    dropping = bot.background(unused_scopes.drop_unused(bot, user, at))
+    await asyncio.wait({dropping}, timeout=CLICK_TIMEOUT)
+    remaining = await bot.database.read(lambda c: unused_scopes.unused_scopes_of(c, user, at))
+    return answer_unused(bot, user, card_words.NOT_GIVEN_BACK if remaining else card_words.GIVEN_BACK)
 
 
 async def keep_unused(bot: Bot, user: UserKey, _: str) -> Json:
@@ -277,27 +277,27 @@ def answer_unused(bot: Bot, user: UserKey, words: Words) -> Json:
 # --- administrators ----------------------------------------------------------------------------------------------
 
 
-def for_administrators(do: Handler) -> Handler:
-    """Restrict a handler to administrators, looked up at each click."""
+def for_administrators(handler: Handler) -> Handler:
+    """Restrict a handler to administrators, who are looked up at each click."""
 
     async def if_administrator(bot: Bot, user: UserKey, subject: str) -> Json:
-        return await answer_administrator(bot, user, subject, do)
+        return await answer_administrator(bot, user, subject, handler)
 
     return if_administrator
 
 
-async def answer_administrator(bot: Bot, user: UserKey, subject: str, do: Handler) -> Json:
+async def answer_administrator(bot: Bot, user: UserKey, subject: str, handler: Handler) -> Json:
     try:
         async with asyncio.timeout(CLICK_TIMEOUT):
             if not await bot.is_administrator(user):
                 return bot.platform_of(user).click_answer(card_words.CLICK_ADMINISTRATORS_ONLY, "error")
-            return await do(bot, user, subject)
+            return await handler(bot, user, subject)
     except TimeoutError:
         return bot.platform_of(user).click_answer(card_words.CLICK_LATER, "warning")
 
 
 async def check_scopes(bot: Bot, user: UserKey, _: str) -> Json:
-    """Check whether the scopes are enabled, as an administrator says."""
+    """Check whether the scopes are enabled, at the request of an administrator."""
     if await administrators.release_enabled(bot, bot.platform_of(user), asked_by_administrator=True):
         return bot.platform_of(user).click_answer(card_words.CLICK_ENABLED, "success")
     return bot.platform_of(user).click_answer(card_words.CLICK_NOT_ENABLED, "warning")

@@ -1,4 +1,4 @@
-"""In-memory state of one replica. It only saves time: everything that must not be lost is in the database."""
+"""In-memory state of one replica. It is an optimization: everything that must not be lost is in the database."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from bot.core.people import UserKey
 
 @dataclass(slots=True)
 class WorkSignals:
-    """Events by which one part of this process tells another that there is work.
+    """Events by which one part of this process signals work to another.
 
-    A missed one costs time only: each part also polls the database.
+    A missed signal only causes a delay, because each part also polls the database.
     """
 
     calls: asyncio.Event = field(default_factory=asyncio.Event)
@@ -40,24 +40,24 @@ class HeartbeatRecord:
 
 
 HEARTBEAT_TIMEOUT = 12.0
-"""Seconds: a little more than two heartbeats."""
+"""Seconds after which a heartbeat is no longer recent: a little more than the interval of two."""
 
 
 @dataclass(slots=True)
 class SilentReplicas:
-    """Replicas without a presence lock, with their last heartbeat and the time since which it has been their last."""
+    """Replicas without a presence lock, each with its last heartbeat and the time at which this replica first saw it."""
 
     _since: dict[str, tuple[datetime, float]] = field(default_factory=dict)
 
-    def for_seconds(self, found: Mapping[str, datetime]) -> dict[str, float]:
+    def seconds_silent(self, without_lock: Mapping[str, datetime]) -> dict[str, float]:
         """Return for how many seconds each replica has had no lock and written no heartbeat."""
-        moment = time.monotonic()
+        now = time.monotonic()
         known = self._since
         self._since = {
-            name: known[name] if name in known and known[name][0] == heartbeat else (heartbeat, moment)
-            for name, heartbeat in found.items()
+            name: known[name] if name in known and known[name][0] == heartbeat else (heartbeat, now)
+            for name, heartbeat in without_lock.items()
         }
-        return {name: moment - since for name, (_, since) in self._since.items()}
+        return {name: now - since for name, (_, since) in self._since.items()}
 
     def forget(self) -> None:
         self._since = {}
@@ -65,20 +65,20 @@ class SilentReplicas:
 
 @dataclass(frozen=True, slots=True)
 class UnacknowledgedMessage:
-    """A message to which its sender may have seen no reaction yet."""
+    """A message whose sender may not have seen an acknowledgement yet."""
 
     call_id: str
     user: UserKey
     message_id: str
     expires_at: datetime
     due_at: datetime
-    """When to check whether one is due."""
+    """When to check whether an acknowledgement is needed."""
     reacted: bool = False
-    """A reaction was tried; what remains is a note."""
+    """Whether a reaction was attempted, so that only a note remains."""
 
 
 MAX_UNACKNOWLEDGED = 10_000
-"""During a flood, acknowledgements would be late in any case."""
+"""Messages beyond this number are not acknowledged, because during a flood it would be too late in any case."""
 
 
 @dataclass(slots=True)
@@ -98,6 +98,7 @@ class Unacknowledged:
         self._messages.pop(call_id, None)
 
     def take_due(self, now: datetime) -> list[UnacknowledgedMessage]:
+        """Remove and return the messages that are due."""
         due = [message for message in self._messages.values() if message.due_at <= now]
         for message in due:
             del self._messages[message.call_id]
@@ -111,12 +112,12 @@ MAX_REMEMBERED_ANSWERS = 1000
 
 @dataclass(slots=True)
 class RepeatedAnswers:
-    """The last answers of this process to calls that waited for a consent, by what was asked."""
+    """This process's latest answers to calls that waited for a consent, keyed by what was asked."""
 
     _answers: OrderedDict[tuple[str | None, ...], tuple[bytes, str]] = field(default_factory=OrderedDict)
 
-    def before(self, asked: tuple[str | None, ...], digest: bytes, call_id: str) -> str | None:
-        """Record an answer. Returns the call that was last answered with the same, if this process answered it."""
+    def record(self, asked: tuple[str | None, ...], digest: bytes, call_id: str) -> str | None:
+        """Record an answer. Returns the id of the previous call, if this process gave the same answer to it, or None."""
         known, other = self._answers.pop(asked, (None, None))
         self._answers[asked] = digest, call_id
         if len(self._answers) > MAX_REMEMBERED_ANSWERS:

@@ -1,4 +1,4 @@
-"""Events from the platform: recorded in one transaction, then acknowledged. The work is done later.
+"""Events from the platform: each is recorded in one transaction, then acknowledged, and processed later.
 
 The webhook and the long connection both call `accept_event`.
 """
@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 
 
 async def accept_event(bot: Bot, event: Event) -> Json:
-    """Record an event, and return the body that answers it. A repeated event has no effect."""
+    """Record an event, and return the body of the response. A repeated event has no effect."""
     match event:
         case MessageReceived(foreign=True):
             await reject_other_organization(bot, event)
@@ -60,8 +60,8 @@ async def accept_event(bot: Bot, event: Event) -> Json:
             await end_organization(bot, event)
         case CardClicked():
             return await answer_click(bot, event)
-        case Ignored(reason=why):
-            log.debug("event ignored", extra={"why": why})
+        case Ignored(reason=reason):
+            log.debug("event ignored", extra={"why": reason})
     return {}
 
 
@@ -70,7 +70,7 @@ async def accept_message(bot: Bot, event: MessageReceived) -> None:
     name, written = parse_message(event.text, commands)
     moment = now()
     urgent = commands[name].urgent
-    # The platform's clock may be ahead.
+    # Not later than now, because the platform's clock may be ahead.
     asked_at = min(event.sent_at, moment)
     call = NewCall(
         id=new_id(moment),
@@ -82,7 +82,7 @@ async def accept_message(bot: Bot, event: MessageReceived) -> None:
         asked_at=asked_at,
         language=language_of(event.text, event.language),
         time_zone=None,
-        # Help and cancellation run however late they arrive.
+        # Urgent commands, such as help and cancellation, run even if they arrive late.
         expires_at=(moment if urgent else asked_at) + bot.deferred_ttl,
     )
     arrival = Arrival(event.event_id, call, event.language, event.union_id, moment, urgent)
@@ -104,14 +104,14 @@ def arguments_of(command: Command, written: str, mentions: Mentions) -> str:
         return written
     if isinstance(arguments, str):
         return arguments
-    log.error("keep of a command returned no text", extra={"command": command.name})
+    log.error("keep of a command returned something other than a string", extra={"command": command.name})
     return written
 
 
 async def reject_too_many(bot: Bot, call: NewCall, moment: datetime) -> None:
-    """Tell a user that too many of their calls are waiting, at most once a minute."""
-    bot.refusals.note("too many calls of one person", str(call.user), logging.WARNING)
-    word = draft(
+    """Inform a user that too many of their calls are waiting, at most once a minute."""
+    bot.refusals.note("too many waiting calls of one user", str(call.user), logging.WARNING)
+    notice = draft(
         bot,
         call.user,
         bot.platform_of(call.user).render_reply(replies.too_many_waiting(inbox.MAX_WAITING)),
@@ -121,7 +121,7 @@ async def reject_too_many(bot: Bot, call: NewCall, moment: datetime) -> None:
         reply_to=None if call.chat.kind == "group" else call.message_id,
         private=True,
     )
-    messages = await bot.database.write(lambda c: insert_all(c, bot, [word]))
+    messages = await bot.database.write(lambda c: insert_all(c, bot, [notice]))
     bot.background(deliver_all(bot, messages))
 
 
@@ -150,8 +150,8 @@ async def welcome(bot: Bot, event: ChatEntered) -> None:
 
 
 async def reject_other_organization(bot: Bot, event: MessageReceived) -> None:
-    """Tell a user of another organization, once, that the bot does not serve them."""
-    word = draft(
+    """Inform a user of another organization, once, that the bot does not serve them."""
+    notice = draft(
         bot,
         event.user,
         bot.platform_of(event.user).render_reply(replies.other_organization()),
@@ -166,7 +166,7 @@ async def reject_other_organization(bot: Bot, event: MessageReceived) -> None:
         if not seen_events.record(c, event.user.platform, event.user.app_id, event.event_id, moment):
             return []
         users.seen(c, event.user, language=event.language, union_id=event.union_id, now=moment)
-        return insert_all(c, bot, [word]) if users.welcome(c, event.user, moment) else []
+        return insert_all(c, bot, [notice]) if users.welcome(c, event.user, moment) else []
 
     messages = await bot.database.write(work)
     if messages:
@@ -176,8 +176,8 @@ async def reject_other_organization(bot: Bot, event: MessageReceived) -> None:
 async def recall_message(bot: Bot, event: MessageRecalled) -> None:
     """Cancel the calls of a recalled message.
 
-    Events may overtake each other: a message that arrives after its recall counts as seen. A running call, or one of
-    which a write has left, is marked and ends by itself.
+    Events may arrive out of order: a message that arrives after its recall is treated as seen. A call that is running or
+    has sent a write is marked, and its worker ends it.
     """
     moment = now()
     platform, app_id, message_id = event.platform, event.app_id, event.message_id
@@ -196,7 +196,7 @@ async def recall_message(bot: Bot, event: MessageRecalled) -> None:
 
 
 async def end_revoked_grant(bot: Bot, event: GrantRevoked) -> None:
-    """End a grant that was revoked at the platform. The event may be hours old: a newer grant stays."""
+    """End a grant that was revoked at the platform. The event may be hours old, so a newer grant is kept."""
     moment = now()
 
     def work(c: Connection) -> None:
@@ -215,7 +215,7 @@ async def end_revoked_grant(bot: Bot, event: GrantRevoked) -> None:
 
 
 async def end_user(bot: Bot, event: UserDeleted) -> None:
-    """End everything of a user who left the organization: they can neither consent nor be told."""
+    """End the calls, sessions and grant of a user who left the organization, without a message."""
     moment = now()
 
     def work(c: Connection) -> None:
@@ -229,7 +229,7 @@ async def end_user(bot: Bot, event: UserDeleted) -> None:
 
 
 async def end_organization(bot: Bot, event: AppStopped) -> None:
-    """End everything of an organization that removed the app, in batches. Its users can no longer be told.
+    """End the calls, sessions and grants of an organization that removed the app, in batches and without messages.
 
     The event is recorded last, so that a repeated delivery continues after a crash.
     """
@@ -245,19 +245,19 @@ async def end_organization(bot: Bot, event: AppStopped) -> None:
             # The platform has revoked the tokens.
             grants.end(c, user, "app_stopped", moment, authorized_before=before)
 
-    # Listed once, because rows that cannot be authenticated stay and would be listed again.
+    # Listed only once, because rows that cannot be authenticated remain and would be listed again.
     affected = await bot.database.read(
         lambda c: users.unfinished_of_organization(c, *app, event.tenant_key, before=before)
     )
     for start in range(0, len(affected), USERS_PER_TRANSACTION):
-        portion = affected[start : start + USERS_PER_TRANSACTION]
-        await bot.database.write(functools.partial(work, people=portion))
+        batch = affected[start : start + USERS_PER_TRANSACTION]
+        await bot.database.write(functools.partial(work, people=batch))
     await bot.database.write(lambda c: seen_events.record(c, *app, event.event_id, moment))
     bot.signals.upkeep.set()
 
 
 USERS_PER_TRANSACTION = 20
-"""So that other transactions can write in between."""
+"""A limit, so that other transactions can write in between."""
 
 
 def drop_silently(c: Connection, user: UserKey, reason: str, moment: datetime) -> None:

@@ -16,15 +16,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class UserPacing:
-    """Spaces the messages to users for whom the platform has refused one as too many.
+    """Spaces the messages to users whose messages the platform has rate-limited.
 
-    Refused requests count against the limits of the whole app, and so slow down every other user.
+    Refused requests count towards the limits of the whole app, and so slow down every other user.
     """
 
     _next_slots: dict[UserKey, datetime] = field(default_factory=dict)
 
     def reserve_slot(self, user: UserKey, moment: datetime, interval: timedelta) -> datetime | None:
-        """Reserve and return the time at which to send a message to a user. None: send it now."""
+        """Reserve and return the time at which to send a message to a user, or None to send it now."""
         slot = self._next_slots.get(user)
         if slot is None:
             return None
@@ -35,13 +35,13 @@ class UserPacing:
         return slot
 
     def start(self, user: UserKey, until: datetime) -> None:
-        """Begin pacing after the platform has refused a message as too many."""
+        """Start pacing after the platform has rate-limited a message."""
         self._next_slots[user] = max(self._next_slots.get(user, until), until)
 
 
 @dataclass(slots=True)
 class Throttle:
-    """Spaces the requests to the platform that visitors can cause: its limits are shared with all users' calls."""
+    """Spaces the requests to the platform that visitors can cause, because its limits are shared with all users."""
 
     interval: float
     """Seconds between two requests."""
@@ -50,7 +50,7 @@ class Throttle:
     _next: float = 0.0
 
     async def acquire(self) -> bool:
-        """Wait until the next request may start. Returns False at once if too many are waiting."""
+        """Wait until the next request may start. Returns False immediately if the wait would be too long."""
         now = time.monotonic()
         starts_at = max(now, self._next)
         if starts_at - now > self.longest_wait:
@@ -63,14 +63,14 @@ class Throttle:
 
 @dataclass(slots=True)
 class Capacity:
-    """Bounds the concurrent requests that visitors can cause, which pile up while the platform hangs."""
+    """Limits the concurrent requests that visitors can cause, which would accumulate while the platform hangs."""
 
-    most: int
+    limit: int
     _taken: int = 0
 
     def acquire(self) -> bool:
-        """Take a place, to be given back with `release`. Returns False if none is free."""
-        if self._taken >= self.most:
+        """Acquire a slot, which `release` frees again. Returns False if none is free."""
+        if self._taken >= self.limit:
             return False
         self._taken += 1
         return True
@@ -84,10 +84,10 @@ REPEAT_INTERVAL = 10.0
 
 
 class RepeatedLogs:
-    """Logs the first event of a kind at once, and the number of those that follow at intervals.
+    """Logs the first event of a kind immediately, and the number of further events at intervals.
 
-    Only the first of several failures has its traceback. A kind is a message with its reason; both come from fixed
-    sets, so that a visitor cannot create new kinds.
+    Only the first of several failures is logged with its traceback. A kind is a message with its reason; both come from
+    fixed sets, so that a visitor cannot create new kinds.
     """
 
     def __init__(self, every: float = REPEAT_INTERVAL) -> None:

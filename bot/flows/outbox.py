@@ -1,7 +1,7 @@
 """The outbox: messages are stored before they are sent, so that none is lost and none is sent twice.
 
-A message is written in the transaction that makes it due, already claimed by this worker, and sent right after. If that
-fails, or this process dies, `deliver_due` of any replica continues.
+A message is written in the transaction that makes it due, already claimed by this worker, and sent after the commit. If
+that fails, or this process crashes, `deliver_due` of any replica sends it.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Draft:
     message: NewMessage
 
     def insert(self, connection: Connection, bot: Bot) -> OutgoingMessage | None:
-        """Insert the message. Returns None if a message with its key exists: another worker sends it, or has sent it."""
+        """Insert the message. Returns None if one with the same key exists, which another worker sends or has sent."""
         claim = bot.claim(self.message.user.app)
         if not outbox.add(connection, self.message, now=claim.now, claim=claim):
             return None
@@ -63,7 +63,7 @@ def draft(
     call_id: str | None = None,
 ) -> Draft:
     in_group = chat is not None and chat.kind == "group"
-    # If a reply in a topic is refused, a message to the group would open another topic.
+    # No message to the group if a reply in a topic is refused, because it would open another topic.
     reply_only = in_group and chat is not None and chat.thread_id is not None and not private
     chat_id = chat.chat_id if chat is not None and not reply_only else None
     destination = Destination(user, chat_id, reply_to, private and in_group)
@@ -75,12 +75,12 @@ def note_key(call: DeferredCall, name: str) -> str:
 
 
 def answer(bot: Bot, call: DeferredCall, reply: Reply, *, public: bool = False) -> Draft:
-    """The only answer to a call. In a group the user alone sees it, unless it is `public`."""
+    """Return the only answer to a call. In a group only the user sees it, unless it is `public`."""
     return note(bot, call, reply, "answer", "answer", private=not public)
 
 
 def private_answer(bot: Bot, call: DeferredCall, reply: Reply) -> Draft:
-    """The answer to a call whose message was recalled: a direct message, and nothing in the chat of the recalled one."""
+    """Return the answer to a call whose message was recalled: a direct message, even if the call is from a group."""
     content = bot.platform_of(call.user).render_reply(reply)
     return draft(bot, call.user, content, kind="answer", key=f"{call.id}-answer", call_id=call.id)
 
@@ -88,8 +88,8 @@ def private_answer(bot: Bot, call: DeferredCall, reply: Reply) -> Draft:
 def note(
     bot: Bot, call: DeferredCall, reply: Reply, name: str, kind: str = "note", *, private: bool = False
 ) -> Draft:
-    """A message about a call, in the chat where it was asked. At most one of each name."""
-    alone = private and call.chat.kind == "group"
+    """Return a message about a call, in the chat where it was asked. A call has at most one message of each name."""
+    only_user = private and call.chat.kind == "group"
     return draft(
         bot,
         call.user,
@@ -97,8 +97,8 @@ def note(
         kind=kind,
         key=note_key(call, name),
         chat=call.chat,
-        reply_to=None if alone else call.message_id,
-        private=alone,
+        reply_to=None if only_user else call.message_id,
+        private=only_user,
         call_id=call.id,
     )
 
@@ -108,7 +108,7 @@ def declined(call: DeferredCall) -> Reply:
 
 
 def expired(call: DeferredCall) -> Reply:
-    """The answer to a call that waited too long."""
+    """Return the answer to a call that waited too long."""
     return replies.with_retry(replies.expired(typed(call)), call.id)
 
 
@@ -117,10 +117,10 @@ def expired_before_start(call: DeferredCall) -> Reply:
 
 
 def is_told_by_card(call: DeferredCall, request: AuthorizationRequest, moment: datetime) -> bool:
-    """Whether the card of a request shows how a call ended, so that no message is needed.
+    """Return whether the card of a request shows how a call ended, so that no message is needed.
 
-    An ephemeral card cannot be changed. A call from a group is answered in the group while an ephemeral answer can be
-    shown there; later the answer would be a direct message below the card.
+    An ephemeral card cannot be changed. A call from a group gets an ephemeral answer in the group while that is possible.
+    Later its answer would be a direct message below the card, and is unnecessary.
     """
     if request.card.message_id is None or request.card.ephemeral or request.ticket is None:
         return False
@@ -128,12 +128,12 @@ def is_told_by_card(call: DeferredCall, request: AuthorizationRequest, moment: d
 
 
 def typed(call: DeferredCall) -> str:
-    """The command as the user typed it, without arguments."""
+    """Return the command as the user typed it, without arguments."""
     return f"/{call.command}"
 
 
 def typed_in_full(call: DeferredCall) -> str:
-    """The command with its arguments. Only for messages that the user alone sees."""
+    """Return the command with its arguments, only for messages that no one but the user sees."""
     return f"{typed(call)} {call.arguments}".rstrip()
 
 
@@ -151,16 +151,20 @@ async def deliver(bot: Bot, message: OutgoingMessage) -> None:
     moment, limits = now(), bot.platform_of(message.user).limits
     if message.first_tried_at is not None and moment - message.first_tried_at > limits.idempotency_window:
         await give_up(
-            bot, message, MessageStatus.OUTCOME_UNKNOWN, "tried before, too long ago to repeat safely", moment
+            bot,
+            message,
+            MessageStatus.OUTCOME_UNKNOWN,
+            "an earlier attempt is too old to repeat safely",
+            moment,
         )
         return
     if message.kind == "interim" and message.attempts > 1 and await is_answered(bot, message):
-        await give_up(bot, message, MessageStatus.UNDELIVERABLE, "the answer was quicker", moment)
+        await give_up(bot, message, MessageStatus.UNDELIVERABLE, "the answer was sent first", moment)
         return
     if message.attempts == 1 and (
-        turn := bot.pacing.reserve_slot(message.user, moment, limits.message_interval)
+        slot := bot.pacing.reserve_slot(message.user, moment, limits.message_interval)
     ):
-        await postpone(bot, message, turn, arrived_possible=False)
+        await postpone(bot, message, slot, arrived_possible=False)
         return
     if message.content is None:
         await deliver_all(bot, await replace_unreadable(bot, message, moment))
@@ -171,7 +175,11 @@ async def deliver(bot: Bot, message: OutgoingMessage) -> None:
         await deliver_all(bot, await record_sent(bot, message, result, moment))
     elif result.recalled:
         await give_up(
-            bot, message, MessageStatus.UNDELIVERABLE, f"the question was recalled: {result.reason}", moment
+            bot,
+            message,
+            MessageStatus.UNDELIVERABLE,
+            f"the message to answer was recalled: {result.reason}",
+            moment,
         )
         bot.note_recall(message.call_id, message.user)
     elif not result.retry:
@@ -186,45 +194,45 @@ async def deliver(bot: Bot, message: OutgoingMessage) -> None:
 
 
 async def send(bot: Bot, message: OutgoingMessage, content: Content) -> Sent | NotSent:
-    """Send a message. If the message that it answers was recalled, send it only where the user alone sees it."""
-    here = is_shown_in_group_first(message, now())
-    destination = replace(message.destination, unless_recalled=True, group_first=here)
+    """Send a message. If the message that it answers was recalled, send it only where no one else sees it."""
+    group_first = is_shown_in_group_first(message, now())
+    destination = replace(message.destination, unless_recalled=True, group_first=group_first)
     sent = await send_by_any_route(bot, destination, content, message.delivery_key)
     if isinstance(sent, NotSent) and sent.recalled:
-        elsewhere = await destination_after_recall(bot, message)
-        if elsewhere is not None:
-            return await send_by_any_route(bot, elsewhere, content, message.delivery_key)
+        other = await destination_after_recall(bot, message)
+        if other is not None:
+            return await send_by_any_route(bot, other, content, message.delivery_key)
     return sent
 
 
 async def send_by_any_route(bot: Bot, destination: Destination, content: Content, key: str) -> Sent | NotSent:
-    """Send to a destination. If no route to it works, use the routes of the user's earlier commands."""
+    """Send to a destination. If no route to it works, try the chats of the user's earlier commands."""
     platform = bot.platform_of(destination.user)
     if destination.private and destination.direct is None and not destination.group_first:
         destination = await add_other_routes(bot, destination)
         return await platform.send(destination, content, key)
     sent = await platform.send(destination, content, key)
     if isinstance(sent, NotSent) and sent.no_route:
-        more = await add_other_routes(bot, destination)
-        if more != destination:
-            return await platform.send(replace(more, group_first=False), content, key)
+        extended = await add_other_routes(bot, destination)
+        if extended != destination:
+            return await platform.send(replace(extended, group_first=False), content, key)
     return sent
 
 
 async def withdraw(platform: Platform, message_id: str) -> NotSent | None:
-    """Delete an ephemeral card, which cannot be changed."""
+    """Delete an ephemeral message. Returns the reason if that fails."""
     if platform.ephemeral is None:
         return NotSent("the platform has no ephemeral messages", retry=False, gone=True)
     return await platform.ephemeral.withdraw(message_id)
 
 
 async def add_other_routes(bot: Bot, destination: Destination) -> Destination:
-    """Add the user's direct chat. A private message may also be shown as an ephemeral one in a group of theirs."""
-    user, alone = destination.user, destination.chat_id is None and destination.reply_to is None
+    """Return the destination with the user's direct chat, and for a private message their latest group as well."""
+    user, has_no_chat = destination.user, destination.chat_id is None and destination.reply_to is None
 
     def read(c: Connection) -> Destination:
         direct = destination.direct or calls.direct_chat_of(c, user)
-        group = calls.latest_group_of(c, user) if alone else None
+        group = calls.latest_group_of(c, user) if has_no_chat else None
         if group is None:
             return replace(destination, direct=direct)
         return replace(destination, direct=direct, chat_id=group, private=True)
@@ -233,10 +241,11 @@ async def add_other_routes(bot: Bot, destination: Destination) -> Destination:
 
 
 async def destination_after_recall(bot: Bot, message: OutgoingMessage) -> Destination | None:
-    """Return where to send a message whose question was recalled, or None to drop it.
+    """Return where to send the answer to a recalled message, or None to drop it.
 
-    In the direct chat only the user reads it, so it is sent there. For a question in a group, the result of a write goes
-    to the user alone, and the result of a read is dropped. So is a note about a live call, because the recall ends it.
+    In the direct chat it is sent, because only the user reads it. For a message in a group, the result of a write is sent
+    to the user alone, and the result of a read is dropped. A note about a live call is dropped, because the recall ends
+    the call.
     """
     call_id = message.call_id
     if call_id is None:
@@ -247,7 +256,7 @@ async def destination_after_recall(bot: Bot, message: OutgoingMessage) -> Destin
 
     call, wrote = await bot.database.read(read)
     if call is None or call.user != message.user:
-        # The call id of a message is not authenticated: it must not lead to another user's chat.
+        # The call id of a message is not authenticated, and must not lead to another user's chat.
         return None
     if message.kind != "answer" and is_live(call.status):
         return None
@@ -257,10 +266,10 @@ async def destination_after_recall(bot: Bot, message: OutgoingMessage) -> Destin
 
 
 KINDS_ABOUT_A_CALL = {"answer", "note"}
-"""Kinds that belong into the group where a call was asked. If they are sent elsewhere, a note in the group says so."""
+"""Kinds that belong in the group where a call was asked. If they are sent elsewhere, a note in the group says so."""
 
 SHOWN_IN_GROUP_FOR = timedelta(minutes=10)
-"""After the question. Only clients that are online show an ephemeral message, so later it may go unseen."""
+"""How long after the user's message an answer may be ephemeral. Later the client may be offline, and never show it."""
 
 
 def is_fresh(call_id: str, moment: datetime) -> bool:
@@ -268,7 +277,7 @@ def is_fresh(call_id: str, moment: datetime) -> bool:
 
 
 def is_shown_in_group_first(message: OutgoingMessage, moment: datetime) -> bool:
-    """Whether a private message about a call is first tried as an ephemeral one in the group where it was asked."""
+    """Return whether a private message about a call is first tried as an ephemeral one in the group of the call."""
     return (
         message.call_id is not None
         and message.destination.private
@@ -280,13 +289,13 @@ def is_shown_in_group_first(message: OutgoingMessage, moment: datetime) -> bool:
 async def record_sent(
     bot: Bot, message: OutgoingMessage, sent: Sent, moment: datetime
 ) -> list[OutgoingMessage]:
-    """Record that a message was sent. Returns the note for the group, if a private message went elsewhere."""
-    about = message.call_id
-    if about is not None:
-        bot.unacknowledged.remove(about)
-    told = about is not None and message.kind in KINDS_ABOUT_A_CALL
-    elsewhere = told and message.destination.private and not sent.ephemeral
-    if about is None or not (elsewhere or may_have_reaction(message, moment)):
+    """Record that a message was sent. Returns a note for the group if a private message was sent elsewhere."""
+    call_id = message.call_id
+    if call_id is not None:
+        bot.unacknowledged.remove(call_id)
+    is_about_call = call_id is not None and message.kind in KINDS_ABOUT_A_CALL
+    elsewhere = is_about_call and message.destination.private and not sent.ephemeral
+    if call_id is None or not (elsewhere or may_have_reaction(message, moment)):
         await bot.database.write_one(
             lambda c: outbox.sent(c, message.id, message.claim, sent.message_id, moment)
         )
@@ -295,18 +304,18 @@ async def record_sent(
     def work(c: Connection) -> tuple[list[OutgoingMessage], Reaction | None]:
         if not outbox.sent(c, message.id, message.claim, sent.message_id, moment):
             return [], None
-        call = calls.get(c, about) if elsewhere else None
-        more = [] if call is None else insert_all(c, bot, [group_note(bot, call)])
-        return more, take_reaction(c, bot, message, moment)
+        call = calls.get(c, call_id) if elsewhere else None
+        notes = [] if call is None else insert_all(c, bot, [group_note(bot, call)])
+        return notes, take_reaction(c, bot, message, moment)
 
-    more, reaction = await bot.database.write(work)
+    notes, reaction = await bot.database.write(work)
     if reaction is not None:
         bot.background(remove(bot, bot.platform_of(message.user), reaction))
-    return more
+    return notes
 
 
 def may_have_reaction(message: OutgoingMessage, moment: datetime) -> bool:
-    """Whether this answer took so long that its question may have a reaction."""
+    """Return whether this answer took so long that the user's message may have a reaction."""
     if message.call_id is None or message.kind != "answer":
         return False
     return moment - time_of(message.call_id) >= NO_REACTION_WITHIN
@@ -317,7 +326,7 @@ NO_REACTION_WITHIN = timedelta(seconds=0.7)
 
 
 def take_reaction(c: Connection, bot: Bot, message: OutgoingMessage, moment: datetime) -> Reaction | None:
-    """Claim the reaction of the question that a settled message has answered, to remove it. None if there is none."""
+    """Claim the reaction to the message that was answered, to remove it. Returns None if there is none."""
     if message.call_id is None or not may_have_reaction(message, moment):
         return None
     return reactions.claim(c, message.call_id, moment + bot.lease)
@@ -325,12 +334,12 @@ def take_reaction(c: Connection, bot: Bot, message: OutgoingMessage, moment: dat
 
 def group_note(bot: Bot, call: DeferredCall) -> Draft:
     done = call.status is CallStatus.SUCCEEDED
-    word = replies.result_sent_privately() if done else replies.replied_privately()
-    return note(bot, call, word, "told")
+    reply = replies.result_sent_privately() if done else replies.replied_privately()
+    return note(bot, call, reply, "told")
 
 
 MAX_PACING_DELAY = timedelta(seconds=10)
-"""A limit of the whole app may last longer; the first message to each user then tries again."""
+"""Short, because the limit may be one of the whole app. The first message to each user then tests it again."""
 
 
 async def postpone(bot: Bot, message: OutgoingMessage, until: datetime, *, arrived_possible: bool) -> None:
@@ -340,7 +349,7 @@ async def postpone(bot: Bot, message: OutgoingMessage, until: datetime, *, arriv
 
 
 async def is_answered(bot: Bot, message: OutgoingMessage) -> bool:
-    """Whether the call of an interim note is settled, so that "I keep trying" would be wrong."""
+    """Return whether the call of an interim note is no longer being retried, so that the note would be wrong."""
     if message.call_id is None:
         return False
     call_id = message.call_id
@@ -349,11 +358,11 @@ async def is_answered(bot: Bot, message: OutgoingMessage) -> bool:
 
 
 async def replace_unreadable(bot: Bot, message: OutgoingMessage, moment: datetime) -> list[OutgoingMessage]:
-    """Give up a message that cannot be decrypted: its key is gone, or its destination was changed in the database.
+    """Give up a message that cannot be decrypted: its key is lost, or its row was changed in the database.
 
-    Returns a short reply to the chat of its call, which is authenticated by itself.
+    Returns a short reply to the chat of its call, whose row is authenticated separately.
     """
-    reason = "it cannot be opened: its key is gone, or it was changed"
+    reason = "it cannot be decrypted: its key is lost, or it was changed"
     log.error("message not delivered", extra={"outgoing": message.id, "reason": reason})
 
     def work(c: Connection) -> list[OutgoingMessage]:
@@ -392,32 +401,32 @@ async def give_up(
 
 
 async def replace_refused(
-    bot: Bot, message: OutgoingMessage, why: NotSent, moment: datetime
+    bot: Bot, message: OutgoingMessage, problem: NotSent, moment: datetime
 ) -> list[OutgoingMessage]:
-    """Give up a message that the platform refuses for good. Returns a plain one instead, if the user waits for it."""
-    log.warning("message refused", extra={"outgoing": message.id, "reason": why.reason})
+    """Give up a message that the platform refuses permanently. Returns a plain replacement if the user waits for it."""
+    log.warning("message refused", extra={"outgoing": message.id, "reason": problem.reason})
 
     def work(c: Connection) -> list[OutgoingMessage]:
         given_up = outbox.give_up(
-            c, message.id, message.claim, MessageStatus.UNDELIVERABLE, why.reason, moment
+            c, message.id, message.claim, MessageStatus.UNDELIVERABLE, problem.reason, moment
         )
-        word = REPLACEMENT_FOR.get(message.kind)
+        replacement = REPLACEMENT_FOR.get(message.kind)
         call = calls.get(c, message.call_id) if given_up and message.call_id else None
         if call is None:
             return []
         if message.kind == "answer":
             reactions.make_due(c, call.id, moment)
-        reply = no_route_reply(bot, call, why) if word or message.destination.private else None
-        if reply is None and word is not None:
-            reply = word(typed(call), why.reason)
+        reply = no_route_reply(bot, call, problem) if replacement or message.destination.private else None
+        if reply is None and replacement is not None:
+            reply = replacement(typed(call), problem.reason)
         return [] if reply is None else insert_all(c, bot, [note(bot, call, reply, "refused")])
 
     return await bot.database.write(work)
 
 
-def no_route_reply(bot: Bot, call: DeferredCall, why: NotSent) -> Reply | None:
-    """Return the reply for a group when no private message reaches the user who asked there, or None."""
-    if not why.no_route or call.chat.kind != "group" or call.recalled_at is not None:
+def no_route_reply(bot: Bot, call: DeferredCall, problem: NotSent) -> Reply | None:
+    """Return the reply in a group whose user no private message reaches, or None if there is another reason."""
+    if not problem.no_route or call.chat.kind != "group" or call.recalled_at is not None:
         return None
     return replies.cannot_reach_privately(typed(call), bot.platform_of(call.user).chat_link)
 
@@ -426,26 +435,26 @@ REPLACEMENT_FOR = {"answer": answer_refused, "confirmation_card": card_refused}
 
 
 async def deliver_due(bot: Bot) -> None:
-    """Send messages that are due: postponed ones, and those of a worker that is gone."""
+    """Send messages that are due: postponed ones, and those of a worker that has ended."""
     due = await bot.claim_due(outbox.claim_due, limit=20)
-    # Concurrently: in sequence, the leases of the last would expire while the platform is slow.
+    # Concurrently, because in sequence the last leases would expire while the platform is slow.
     await asyncio.gather(*(deliver(bot, message) for message in due))
 
 
 async def send_interim_notes(bot: Bot) -> None:
-    """Send one note that a call is being retried, if it has no answer 20 seconds after its first failure."""
+    """Send a note, once for each call, that a call without an answer for 20 seconds is being retried."""
     moment = now()
-    found = await bot.database.read(
+    due = await bot.database.read(
         lambda c: calls.due_for_interim(c, moment - timedelta(seconds=INTERIM_AFTER), limit=50)
     )
-    for call in await only_genuine(bot, found):
-        word = note(bot, call, replies.still_trying(typed(call)), "interim", kind="interim")
+    for call in await only_genuine(bot, due):
+        message = note(bot, call, replies.still_trying(typed(call)), "interim", kind="interim")
 
-        def mark(c: Connection, call: DeferredCall = call, word: Draft = word) -> list[OutgoingMessage]:
-            return insert_all(c, bot, [word]) if calls.mark_interim(c, call.id, now()) else []
+        def mark(c: Connection, call: DeferredCall = call, message: Draft = message) -> list[OutgoingMessage]:
+            return insert_all(c, bot, [message]) if calls.mark_interim(c, call.id, now()) else []
 
         await deliver_all(bot, await bot.database.write(mark))
 
 
 INTERIM_AFTER = 18
-"""Seconds. The promise is 20, and the chore runs about once a second."""
+"""Seconds after the first failure. The limit is 20, and the chore runs about once a second."""

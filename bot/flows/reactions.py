@@ -18,15 +18,15 @@ log = logging.getLogger(__name__)
 
 
 MAX_REMOVAL_ATTEMPTS = 10
-"""Failed removals after which the reaction is left on the message."""
+"""The number of failed removals after which the reaction is left on the message."""
 
 
 REMOVE_AFTER_EXPIRY = timedelta(minutes=1)
-"""After the expiry of its call, when a reaction is removed whatever the call's status."""
+"""How long after the expiry of its call a reaction is removed regardless of the call's status."""
 
 
 async def react(bot: Bot, message: UnacknowledgedMessage) -> None:
-    """Add the reaction to a message. A crash before its id is stored leaves it on the message for good."""
+    """Add the reaction to a message. A crash before its id is stored leaves it on the message permanently."""
     platform = bot.platform_of(message.user)
     if platform.reactions is None:
         return
@@ -40,7 +40,7 @@ async def react(bot: Bot, message: UnacknowledgedMessage) -> None:
         return
     reaction = await platform.reactions.react(message.message_id)
     if isinstance(reaction, NotSent):
-        log.info("no reaction", extra={"call": message.call_id, "reason": reaction.reason})
+        log.info("reaction not added", extra={"call": message.call_id, "reason": reaction.reason})
         await bot.database.write_one(lambda c: reactions.drop(c, message.call_id))
         if reaction.recalled:
             bot.note_recall(message.call_id, message.user)
@@ -64,7 +64,7 @@ async def remove(bot: Bot, platform: Platform, reaction: Reaction) -> None:
 
 
 async def remove_due(bot: Bot) -> None:
-    """Remove reactions of answered messages that a crash or a failure of the platform has left."""
+    """Remove reactions that remained on answered messages after a crash or a failure of the platform."""
     for platform in bot.platforms.values():
         claim = bot.claim(platform.app)
         due = await bot.database.write_one(partial(reactions.claim_due, claim=claim, limit=20))

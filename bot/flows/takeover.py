@@ -1,8 +1,9 @@
-"""Takes over the work of processes that are gone, without waiting for their leases to expire.
+"""Takes over the work of processes that have ended, without waiting for their leases to expire.
 
-On SQLite, a process that starts alone knows that every claim is stale. On PostgreSQL each replica holds an advisory lock
-while it is connected, and writes heartbeats: a replica that does neither for a while is gone. One that has lost its
-connection still writes heartbeats; one that hangs keeps its connection. In all other cases the leases decide.
+On SQLite, a process that has the database to itself when it starts knows that every claim is stale. On PostgreSQL each
+replica holds an advisory lock while it is connected, and writes heartbeats: a replica that does neither for some time has
+ended. Both are checked, because a replica that reconnects has no lock, and one that hangs writes no heartbeats. In all
+other cases the leases decide.
 """
 
 from __future__ import annotations
@@ -17,55 +18,61 @@ from bot.store.transaction import Connection
 log = logging.getLogger(__name__)
 
 GONE_AFTER = 2.5
-"""Seconds without lock and heartbeat, during which this replica has held its own lock and polled. A live replica writes
-two heartbeats in that time, and reconnects within a second."""
+"""Seconds without a lock and a heartbeat after which a replica counts as ended. A live replica writes two heartbeats in
+that time, and reconnects within a second. Only time in which this replica has held its own lock counts."""
 
 
 async def enter(bot: Bot) -> None:
-    """Announce that this process serves the database, and take over stale claims."""
-    taken: dict[str, int] = {}
+    """Register this process with the database, and take over stale claims."""
+    counts: dict[str, int] = {}
 
     def take_over(c: Connection) -> bool:
-        found = takeover.from_everyone(c, now(), bot.lease)
-        taken.update(found or {})
-        return found is not None
+        taken = takeover.from_everyone(c, now(), bot.lease)
+        counts.update(taken or {})
+        return taken is not None
 
     try:
         alone = await bot.database.enter(bot.worker, take_over)
     except OSError as error:
         log.warning(
-            "no lock beside the database file: interrupted work waits for its leases",
+            "no lock file beside the database: interrupted work continues when its leases expire",
             extra={"reason": str(error)},
         )
         return
     if not alone:
         log.warning(
-            "another process uses this database file: SQLite is for one `bot run`; interrupted work waits for its leases"
+            "another process uses this database file: SQLite supports one `bot run`; interrupted work continues when its "
+            "leases expire"
         )
-    if taken:
-        log.info("took over interrupted work", extra={"taken": str(taken)})
+    if counts:
+        log.info("took over interrupted work", extra={"taken": str(counts)})
 
 
 async def take_over_from_silent(bot: Bot) -> None:
-    """Write a heartbeat, and take over from replicas that write none (see `GONE_AFTER`). PostgreSQL only."""
+    """Write a heartbeat, and take over from replicas that have ended (see `GONE_AFTER`). PostgreSQL only."""
     if bot.database.dialect != "postgresql":
         return
     moment, lock = now(), bot.database.presence_lock
     await bot.database.write_one(lambda c: takeover.touch(c, bot.worker, lock, moment))
     if lock is None:
-        # Without its own lock, a replica cannot tell whether others are gone or the server was unreachable.
+        # Without its own lock, a replica cannot know whether others have ended or the server was unreachable.
         bot.silent_replicas.forget()
         return
-    without = await bot.database.read(lambda c: takeover.without_lock(c, bot.worker))
-    silent = bot.silent_replicas.for_seconds(without)
+    without_lock = await bot.database.read(lambda c: takeover.without_lock(c, bot.worker))
+    silent = bot.silent_replicas.seconds_silent(without_lock)
     for name, seconds in silent.items():
         if seconds >= GONE_AFTER:
-            await take_over_from(bot, name, without[name])
+            await take_over_from(bot, name, without_lock[name])
 
 
-async def take_over_from(bot: Bot, gone: str, seen: datetime) -> None:
+async def take_over_from(bot: Bot, replica: str, last_heartbeat: datetime) -> None:
+    """Take over from a replica, unless it has written a heartbeat since."""
     moment = now()
-    taken = await bot.database.write(lambda c: takeover.from_replica(c, gone, seen, moment, bot.lease))
+    taken = await bot.database.write(
+        lambda c: takeover.from_replica(c, replica, last_heartbeat, moment, bot.lease)
+    )
     if taken is not None:
-        log.warning("took over from a replica that is gone", extra={"replica": gone, "taken": str(taken)})
+        log.warning(
+            "took over from a replica that has ended", extra={"replica": replica, "taken": str(taken)}
+        )
         bot.signals.upkeep.set()

@@ -1,4 +1,4 @@
-"""Limits the time that the code of a command takes. It runs on the event loop, which serves nothing else meanwhile."""
+"""Limits the time that the code of a command takes, because it blocks the event loop."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ T = TypeVar("T")
 MOVE_TIMEOUT = 3.0
 """Seconds for a command to reach its next step."""
 REPEAT_AFTER = 0.2
-"""Seconds until a command that has caught the interruption is interrupted again."""
+"""Seconds after which a command that has caught the interruption is interrupted again."""
 MAX_INTERRUPTIONS = 20
-"""Interruptions that a command may catch before the process ends."""
+"""The number of interruptions that a command may catch before the process ends."""
 MAX_CPU = 5.0
 """Seconds of processor time after which the process ends. A loop inside one function of the interpreter, which is
 written in C, cannot be interrupted."""
 
 
 class Interrupted(BaseException):
-    """Raised in a command that takes too long. No `Exception`, which a loop that retries would catch."""
+    """Raised in a command that takes too long. Not an `Exception`, which a retry loop would catch."""
 
 
-def show_what_hangs() -> None:
-    """Print the stack on standard error when the process ends because of a command."""
+def enable_stack_dump() -> None:
+    """Print the stack to standard error if the process ends because of a command."""
     faulthandler.register(signal.SIGVTALRM, all_threads=True, chain=True)
 
 
 @contextmanager
 def within_time(typed: str) -> Iterator[None]:
-    """Raise CommandMistake in a command that takes longer than `MOVE_TIMEOUT`.
+    """Interrupt a command that takes longer than `MOVE_TIMEOUT`, and raise CommandMistake.
 
-    A signal interrupts it, because nothing else interrupts a loop. If the command continues nevertheless, the process
-    ends, because it can no longer serve anything else. After the restart the call is claimed again, and given up after
-    `MAX_TAKEOVERS` claims.
+    A signal interrupts it, because nothing else can interrupt a loop. If the command still continues, the process ends,
+    because its event loop is blocked. After the restart the call is claimed again, and given up after `MAX_TAKEOVERS`
+    claims.
     """
     interruptions, over = 0, False
 
@@ -65,7 +65,7 @@ def within_time(typed: str) -> Iterator[None]:
             over = True
     except BaseException as error:
         if interruptions:
-            raise CommandMistake(f"{typed} went on for {MOVE_TIMEOUT:.0f} seconds without a step.") from error
+            raise CommandMistake(f"{typed} ran for {MOVE_TIMEOUT:.0f} seconds without a step.") from error
         raise
     finally:
         # Again, because an interruption may have replaced the first assignment.
@@ -76,7 +76,7 @@ def within_time(typed: str) -> Iterator[None]:
 
 
 def limited(command: Command) -> Command:
-    """Return the command with the same limit on its other functions: `needs`, `keep` and `told`."""
+    """Return the command with the same limit on its other functions: `needs`, `keep` and `shown_to_administrators`."""
 
     def bounded(function: Callable[P, T]) -> Callable[P, T]:
         @functools.wraps(function)
@@ -87,5 +87,8 @@ def limited(command: Command) -> Command:
         return within
 
     return replace(
-        command, needs=bounded(command.needs), keep=bounded(command.keep), told=bounded(command.told)
+        command,
+        needs=bounded(command.needs),
+        keep=bounded(command.keep),
+        shown_to_administrators=bounded(command.shown_to_administrators),
     )

@@ -1,10 +1,9 @@
-"""Usable access tokens: from the grant's row, or refreshed by exactly one worker.
+"""Usable access tokens: read from the grant's row, or refreshed by exactly one worker.
 
-A refresh token works once, so a refresh is done like a bank transfer: take the lease of this generation of the grant,
-which proves that the database accepts writes and records the intent; send the request; store the result only if the
-generation is still the same. Once started it runs to completion, because a stopping process or an unreachable database
-must not lose the new tokens. A late response never replaces a newer grant. Tokens are kept until the platform says that
-they are invalid.
+A refresh token works only once, so a refresh has three stages: lease this generation of the grant, which records the
+intent and proves that the database accepts writes; send the request; store the result only if the generation is
+unchanged. Once started, a refresh runs to completion, because a stopping process or an unreachable database must not lose
+the new tokens. A late response never replaces a newer grant. Tokens are kept until the platform reports them as invalid.
 """
 
 from __future__ import annotations
@@ -29,16 +28,16 @@ from bot.store.transaction import Connection
 log = logging.getLogger(__name__)
 
 REFRESH_TIMEOUT = 12.0
-"""Seconds to wait for another worker's refresh. One request to the platform takes 10 at most."""
+"""Seconds to wait for another worker's refresh. A request to the platform takes at most 10."""
 
 MAX_PAUSE = timedelta(seconds=8)
-"""After a failure. Short enough for a call to wait for the token once the platform is back."""
+"""The longest pause after a failed refresh. Short, so that a call can wait for the token when the platform is back."""
 PAUSE_WHEN_REFUSED = timedelta(minutes=1)
-"""After a refusal that an operator or an administrator has to resolve."""
+"""The pause after a refusal that an operator or administrator has to resolve."""
 
 REFRESH_BATCH = 5
-"""Grants that a replica renews ahead of need in one go: one a second on the average, because the token endpoint's
-limit, 50 a second for the whole app, is for people who wait."""
+"""Grants that a replica refreshes in advance in one run of the chore: on average one a second, because the token
+endpoint's limit of 50 a second for the whole app is reserved for users who wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +49,15 @@ class Usable:
 
 @dataclass(frozen=True, slots=True)
 class Unusable:
-    """There is no token that works. Unless the outcome is `NotAuthorized`, the grant is kept."""
+    """No usable token is available. Unless the outcome is `NotAuthorized`, the grant is kept."""
 
     outcome: NoToken
     grant: Grant | None = None
-    """What the user had granted before, if the outcome is `NotAuthorized`."""
+    """The ended grant, if the outcome is `NotAuthorized` and there was one."""
 
 
 async def usable_token(bot: Bot, user: UserKey, *, rejected: Secret | None = None) -> Usable | Unusable:
-    """Return a token that should work. `rejected` is one that the platform has just rejected, expired or not."""
+    """Return a token that should work, refreshed if necessary. `rejected` is one that the platform has just rejected."""
     give_up_at = asyncio.get_running_loop().time() + REFRESH_TIMEOUT
     while True:
         grant = await bot.database.read(lambda c: grants.find(c, user))
@@ -80,9 +79,9 @@ async def usable_token(bot: Bot, user: UserKey, *, rejected: Secret | None = Non
         if works:
             return Usable(grant.access_token, grant)
         if grant.refresh_after is not None and grant.refresh_after > moment + MAX_PAUSE:
-            return Unusable(Unreachable("the token could not be renewed", may_have_arrived=False))
+            return Unusable(Unreachable("the token could not be refreshed", may_have_arrived=False))
         if asyncio.get_running_loop().time() > give_up_at:
-            return Unusable(Unreachable("the token is being renewed", may_have_arrived=False))
+            return Unusable(Unreachable("the token is being refreshed", may_have_arrived=False))
         await asyncio.sleep(0.1)
 
 
@@ -93,7 +92,7 @@ async def lease(bot: Bot, grant: Grant, moment: datetime) -> Grant | None:
 
 
 async def narrow(bot: Bot, user: UserKey, *, without: ScopeSet) -> Grant | None:
-    """Refresh a user's tokens without some of their scopes. Returns None if that failed."""
+    """Refresh a user's tokens without some of their scopes. Returns the new grant, or None if that failed."""
     grant = await bot.database.read(lambda c: grants.find(c, user))
     moment = now()
     if grant is None or not can_refresh(grant, moment):
@@ -103,17 +102,17 @@ async def narrow(bot: Bot, user: UserKey, *, without: ScopeSet) -> Grant | None:
         return None
     works = not is_expired(grant, moment)
     kept = grant.scopes - without
-    renewed = await bot.run_to_completion(refresh(bot, leased, works=works, scopes=kept))
-    return renewed.grant if isinstance(renewed, Usable) and renewed.refreshed else None
+    result = await bot.run_to_completion(refresh(bot, leased, works=works, scopes=kept))
+    return result.grant if isinstance(result, Usable) and result.refreshed else None
 
 
 async def refresh(
     bot: Bot, grant: Grant, *, works: bool, scopes: ScopeSet | None = None
 ) -> Usable | Unusable:
-    """Renews the tokens under a lease that this worker holds. `works`: the old access token still does.
+    """Refresh the tokens under a lease that this worker holds. `works`: the old access token is still usable.
 
-    `scopes` narrows them to these; without, to what is held and was asked for. The person may have
-    consented to more through a link that is not ours; the bot does not take that.
+    The new tokens are limited to `scopes`, by default to the held ones, and to scopes that the bot has asked for. The
+    user may have consented to more through a link that the bot did not create, which is not used.
     """
     unrequested = await bot.database.read(lambda c: granted_scopes.unrequested(c, grant.user))
     scopes = (grant.scopes if scopes is None else scopes) - unrequested
@@ -121,7 +120,7 @@ async def refresh(
     result = (
         await refreshing.refresh(grant.refresh_token, scopes=scopes)
         if refreshing is not None and grant.refresh_token is not None
-        else LOST
+        else TOKEN_LOST
     )
     if isinstance(result, TokenSet):
         return await store_refreshed(bot, grant, result)
@@ -138,11 +137,11 @@ async def refresh(
     return Unusable(outcome_of(result))
 
 
-LOST = TokenRefused(TokenProblem.OVER, 0, "the stored refresh token is lost")
+TOKEN_LOST = TokenRefused(TokenProblem.OVER, 0, "the stored refresh token is lost")
 
 
 def outcome_of(refusal: TokenRefused) -> NoToken:
-    """Return what a failed refresh means to the call that needs the token."""
+    """Return the outcome of a call whose token could not be refreshed."""
     if refusal.problem is TokenProblem.APP:
         return AppRejected()
     if refusal.problem is TokenProblem.BLOCKED:
@@ -174,13 +173,13 @@ async def store_refreshed(bot: Bot, grant: Grant, tokens: TokenSet) -> Usable | 
 
     saved = await bot.write_until_stored(work)
     if saved is None:
-        # A newer consent has replaced the grant during this refresh, and wins.
+        # A newer consent has replaced the grant during this refresh, and takes precedence.
         return await usable_token(bot, grant.user)
     return Usable(tokens.access_token, saved, refreshed=True)
 
 
 async def record_failure(bot: Bot, grant: Grant, refusal: TokenRefused, *, is_over: bool) -> None:
-    """Keep the tokens for a later attempt. Only a refresh token that is over is deleted."""
+    """Record a failed refresh. Deletes the refresh token if it `is_over`; otherwise keeps it for a later attempt."""
     moment = now()
     after = moment + pause_after(grant, refusal)
     in_doubt = refusal.problem is TokenProblem.IN_DOUBT
@@ -205,19 +204,19 @@ async def record_failure(bot: Bot, grant: Grant, refusal: TokenRefused, *, is_ov
 
 
 def pause_after(grant: Grant, refusal: TokenRefused) -> timedelta:
-    """Grows with each failure, and is never the same for two grants: an outage ends for all of them at once.
+    """Return the pause after a failed refresh, which grows with each failure. A longer `retry_after` overrides it.
 
-    What the platform asks for comes first, up to a minute.
+    It has a random part, because an outage ends for all grants at the same time.
     """
-    jitter = random.random()  # noqa: S311 - spreads retries, guards nothing
+    jitter = random.random()  # noqa: S311 - jitter, not a secret
     if refusal.problem in {TokenProblem.APP, TokenProblem.BLOCKED, TokenProblem.USER}:
         return spread(PAUSE_WHEN_REFUSED, jitter)
-    grown = backoff(grant.refresh_failures + 1, jitter, longest=MAX_PAUSE)
-    return max(grown, asked_to_wait(refusal.retry_after))
+    delay = backoff(grant.refresh_failures + 1, jitter, longest=MAX_PAUSE)
+    return max(delay, asked_to_wait(refusal.retry_after))
 
 
 async def end_unrefreshable(bot: Bot, grant: Grant, reason: str) -> Unusable:
-    """End a grant that can no longer be refreshed, unless a newer one has replaced it."""
+    """End a grant that can no longer be used, unless a newer one has replaced it."""
     moment = now()
 
     def work(c: Connection) -> None:
@@ -231,5 +230,5 @@ async def refresh_ahead(bot: Bot) -> None:
     """Refresh some of the tokens that expire soon (see `grants.lease_due`)."""
     moment = now()
     leased = await bot.claim_due(grants.lease_due, limit=REFRESH_BATCH)
-    renewals = (refresh(bot, grant, works=not is_expired(grant, moment)) for grant in leased)
-    await asyncio.gather(*(bot.run_to_completion(each) for each in renewals))
+    refreshes = (refresh(bot, grant, works=not is_expired(grant, moment)) for grant in leased)
+    await asyncio.gather(*(bot.run_to_completion(each) for each in refreshes))

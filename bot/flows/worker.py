@@ -1,7 +1,7 @@
-"""The worker: claims calls and runs them. One in each replica.
+"""The worker, one in each replica, claims calls and runs them.
 
-`work` runs until `drain`, which claims no more calls, cancels those that can be repeated, and waits briefly for the
-others.
+`work` runs until `drain` is called, which stops claiming, cancels the calls that can be repeated, and waits briefly for
+the others.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ log = logging.getLogger(__name__)
 
 
 MAX_CONCURRENT_CALLS = 32
-"""In one replica. Calls mostly wait for the platform."""
+"""The number of calls that one replica runs at a time. They mostly wait for the platform."""
 
 
 MAX_CONCURRENT_URGENT_CALLS = 8
-"""In addition to the others: urgent calls are short, and do not wait for them."""
+"""Allowed in addition to `MAX_CONCURRENT_CALLS`: urgent calls are short, and need not wait for others."""
 
 
 POLL_INTERVAL = 1.0
@@ -41,7 +41,7 @@ refresh, the exchange of a code."""
 
 
 RELEASE_TIMEOUT = 0.5
-"""Seconds for the last writes to the database. Another process sends the messages that they make due."""
+"""Seconds for the last writes to the database. Another process sends the resulting messages."""
 
 
 @dataclass(slots=True)
@@ -58,11 +58,15 @@ class Worker:
         self.turns = deque(self.bot.platforms)
 
     async def work(self) -> None:
-        """Claims and runs calls until `drain`."""
+        """Claim and run calls until `drain` is called."""
         while not self.draining.is_set():
             self.bot.signals.calls.clear()
-            room = MAX_CONCURRENT_CALLS - len(self.runs)
-            call = await self.claim(urgent_only=room <= 0) if room > -MAX_CONCURRENT_URGENT_CALLS else None
+            free_slots = MAX_CONCURRENT_CALLS - len(self.runs)
+            call = (
+                await self.claim(urgent_only=free_slots <= 0)
+                if free_slots > -MAX_CONCURRENT_URGENT_CALLS
+                else None
+            )
             if call is not None:
                 task = asyncio.create_task(self.run(call))
                 self.runs[task] = None
@@ -98,7 +102,7 @@ class Worker:
 
     async def run(self, call: DeferredCall) -> None:
         if call.suspended_at is None and call.genuine:
-            # Another replica may have accepted the message, or this one before a restart.
+            # Repeated here, because another replica may have accepted the message, or this one before a restart.
             expect_acknowledgement(self.bot, call)
         task = asyncio.current_task()
         assert task is not None
@@ -121,29 +125,29 @@ class Worker:
             await asyncio.sleep(self.bot.lease.total_seconds() / 3)
             until = now() + self.bot.lease
             try:
-                held = await self.bot.database.write(
+                extended = await self.bot.database.write(
                     partial(claims.extend, call_id=call.id, claim=call.claim, lease_until=until)
                 )
             except Exception:
                 log.exception("lease not extended", extra={"call": call.id})
                 continue
-            if not held:
+            if not extended:
                 log.warning("lease lost", extra={"call": call.id})
                 return
 
     async def drain(self) -> None:
         """Stop claiming, cancel the calls that can be repeated, and wait for the others."""
-        until = asyncio.get_running_loop().time() + DRAIN_TIMEOUT
+        deadline = asyncio.get_running_loop().time() + DRAIN_TIMEOUT
         self.draining.set()
         self.bot.signals.calls.set()
         for task, run in list(self.runs.items()):
             if run is None or not run.unsafe:
                 task.cancel()
-        while under_way := {*self.runs, *self.bot.critical_tasks}:
-            left = until - asyncio.get_running_loop().time()
-            if left <= 0:
+        while pending := {*self.runs, *self.bot.critical_tasks}:
+            remaining = deadline - asyncio.get_running_loop().time()
+            if remaining <= 0:
                 break
-            await asyncio.wait(under_way, timeout=left)
+            await asyncio.wait(pending, timeout=remaining)
         for task in list(self.runs):
             task.cancel()
         if self.runs:

@@ -154,7 +154,7 @@ def command_list(names: tuple[str, ...]) -> Words:
     shown = [f"**{escape(name, 130)}**" for name in names[:MAX_SHOWN_COMMANDS]]
     if len(names) > MAX_SHOWN_COMMANDS:
         return joined([Words(each, each) for each in (*shown, "…")])
-    return enumeration(shown) if shown else card_words.SOMETHING
+    return enumeration(shown) if shown else card_words.YOUR_REQUEST
 
 
 MAX_SHOWN_PEOPLE = 5

@@ -17,7 +17,7 @@ from aiohttp import hdrs
 
 from bot.core.api import Json, Unreachable
 from bot.core.events import Outage
-from bot.core.network import STRAIGHT, Network
+from bot.core.network import DIRECT, Network
 from bot.core.secrets import Secret
 from bot.lark.connection_errors import NOTHING_SENT, describe_error
 from bot.lark.json_limits import is_costly
@@ -60,7 +60,7 @@ class BasicCredentials:
 class HttpClient:
     """One pooled session, opened on first use. Safe for concurrent use."""
 
-    def __init__(self, network: Network = STRAIGHT, *, log_outages: bool = False) -> None:
+    def __init__(self, network: Network = DIRECT, *, log_outages: bool = False) -> None:
         """`log_outages`: log when a host becomes unreachable, and when it is reachable again."""
         self._options, self._log_outages = ConnectionOptions(network), log_outages
         self.outages: dict[str, Outage] = {}

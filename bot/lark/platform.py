@@ -17,7 +17,7 @@ from bot.core.cards import Card
 from bot.core.events import Outage, Received
 from bot.core.language import Words
 from bot.core.messages import Content, Destination, NotSent, Reply, Sent
-from bot.core.network import STRAIGHT, Network
+from bot.core.network import DIRECT, Network
 from bot.core.oauth import (
     Approved,
     Denied,
@@ -99,7 +99,7 @@ class LarkPlatform:
         public_url: str | None = None,
         client_script: str = "",
         brand: Brand = "lark",
-        network: Network = STRAIGHT,
+        network: Network = DIRECT,
     ) -> None:
         self.app_id = app_id
         self.display_name = NAMES[brand]

@@ -21,7 +21,7 @@ import aiohttp
 
 from bot.core.api import Json
 from bot.core.events import Outage
-from bot.core.network import STRAIGHT, Network
+from bot.core.network import DIRECT, Network
 from bot.core.secrets import Secret
 from bot.lark.connection_errors import describe_error
 from bot.lark.frames import CONTROL, DATA, Frame, FrameError, PayloadAssembler, decode, encode, ping
@@ -153,7 +153,7 @@ class LongConnection:
         open_url: str,
         on_event: EventHandler,
         on_refusal: Callable[[str, str], None] = log_refusal,
-        network: Network = STRAIGHT,
+        network: Network = DIRECT,
     ) -> None:
         """`on_refusal` is called with a message and a reason, both from fixed sets, so that it can count repetitions."""
         self._app_id, self._app_secret, self._open_url = app_id, app_secret, open_url

@@ -18,6 +18,7 @@ from aiohttp import web
 
 from bot.sandbox.bot_process import BotProcess
 from bot.sandbox.bot_proxy import build_bot_proxy
+from bot.sandbox.dingtalk.emulator import DingTalkEmulator
 from bot.sandbox.lark.emulator import LarkEmulator
 from bot.sandbox.page.server import add_chat_page
 from bot.sandbox.persistence import saved_continuously
@@ -25,7 +26,9 @@ from bot.sandbox.platform import Emulator
 
 HOST = "127.0.0.1"
 DEFAULT_PORT = 8700
-EMULATORS: dict[str, Callable[[], Emulator]] = {"lark": LarkEmulator}
+EMULATORS: dict[str, Callable[[], Emulator]] = {"lark": LarkEmulator, "dingtalk": DingTalkEmulator}
+ALONE = {"dingtalk"}
+"""Platforms that the sandbox emulates without starting a bot against them."""
 
 
 @dataclass(frozen=True)
@@ -63,10 +66,10 @@ def run(
     `port` None: the port of the last start in `data_dir`, otherwise the default, otherwise a free one. `data_dir`
     None: a temporary directory, removed at the end.
     """
-    if platform not in EMULATORS:
-        known = ", ".join(EMULATORS)
+    if platform in ALONE and not platform_only:
+        served = ", ".join(EMULATORS.keys() - ALONE)
         print(
-            f"bot: --platform {platform}: the sandbox does not emulate it yet; choose {known}",
+            f"bot: --platform {platform}: the sandbox starts no bot for it yet; choose {served}, or add --platform-only",
             file=sys.stderr,
         )
         return 2

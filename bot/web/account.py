@@ -165,7 +165,7 @@ class ScopeRow:
     name: Scope
     description: Words
     """The name if there is no description."""
-    story: tuple[Words, ...] = ()
+    record: tuple[Words, ...] = ()
     """Why and when the scope was granted, and when it was last used."""
 
 
@@ -243,7 +243,7 @@ def account_page(
 
 def waiting_section(found: Permissions, at: FormatTime) -> WaitingSection:
     return WaitingSection(
-        heading(words.WAITING_CALLS, found.waiting_part),
+        heading(words.WAITING_CALLS, found.waiting_paging),
         tuple(call_row(each, at) for each in found.waiting),
         pager(found, WAITING_PARAMETER),
         request_part(found.wanted, at) if found.wanted else None,
@@ -268,15 +268,15 @@ def request_part(wanted: OpenRequest, at: FormatTime) -> RequestPart:
 
 def granted_section(found: Permissions, at: FormatTime, moment: datetime) -> GrantedSection:
     return GrantedSection(
-        heading(words.GRANTED_SCOPES, found.held_part),
-        tuple(ScopeRow(each.scope, each.words, story(each, at)) for each in found.held),
+        heading(words.GRANTED_SCOPES, found.held_paging),
+        tuple(ScopeRow(each.scope, each.words, record(each, at)) for each in found.held),
         pager(found, GRANTED_PARAMETER),
         tuple(validity(found, at, moment)),
     )
 
 
-def story(held: HeldScope, at: FormatTime) -> tuple[Words, ...]:
-    recorded = held.story
+def record(held: HeldScope, at: FormatTime) -> tuple[Words, ...]:
+    recorded = held.record
     if held.scope == OFFLINE_ACCESS:
         return (words.OFFLINE_ACCESS_PURPOSE,)
     if recorded is None:
@@ -312,7 +312,7 @@ def heading(title: Words, part: ListPage) -> Words:
 
 def pager(found: Permissions, parameter: str) -> Pager | None:
     """Return the links to the previous and the next page, or None for a single page. The other list keeps its page."""
-    parts = {WAITING_PARAMETER: found.waiting_part, GRANTED_PARAMETER: found.held_part}
+    parts = {WAITING_PARAMETER: found.waiting_paging, GRANTED_PARAMETER: found.held_paging}
     part = parts[parameter]
     if part.pages == 1:
         return None

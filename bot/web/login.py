@@ -61,7 +61,7 @@ def redirect(target: str) -> web.Response:
 
 def set_attempt_cookie(response: web.StreamResponse, bot: Bot, started: StartedSignIn) -> None:
     """Set the cookie that the browser has to send to complete the sign-in."""
-    set_cookie(response, bot, SIGN_IN_ATTEMPT, started.kept, int(bot.authorization_ttl.total_seconds()))
+    set_cookie(response, bot, SIGN_IN_ATTEMPT, started.cookie, int(bot.authorization_ttl.total_seconds()))
 
 
 async def complete(
@@ -72,8 +72,8 @@ async def complete(
         request.app[BOT],
         platform,
         authorization,
-        kept=read_cookie(request, SIGN_IN_ATTEMPT),
-        former=read_cookie(request, SESSION),
+        cookie=read_cookie(request, SIGN_IN_ATTEMPT),
+        previous=read_cookie(request, SESSION),
     )
 
 

@@ -107,10 +107,10 @@ SIGN_IN_PAGES: dict[SignInFailure, Page] = {
     SignInFailure.USED: failed_sign_in(400, "calm", words.SIGN_IN_USED),
     SignInFailure.CODE_REFUSED: failed_sign_in(400, "bad", words.SIGN_IN_CODE_REFUSED),
     SignInFailure.NOT_ALLOWED: CALLBACK_PAGES[CallbackResult.NOT_ALLOWED],
-    SignInFailure.STRANGER: failed_sign_in(403, "bad", words.SIGN_IN_STRANGER),
+    SignInFailure.UNKNOWN_ORGANIZATION: failed_sign_in(403, "bad", words.SIGN_IN_UNKNOWN_ORGANIZATION),
     SignInFailure.MISCONFIGURED: failed_sign_in(409, "bad", words.SIGN_IN_MISCONFIGURED),
     SignInFailure.BUSY: failed_sign_in(503, "calm", words.SIGN_IN_BUSY),
-    SignInFailure.NOT_NOW: failed_sign_in(503, "calm", words.SIGN_IN_NOT_NOW),
+    SignInFailure.UNAVAILABLE: failed_sign_in(503, "calm", words.SIGN_IN_UNAVAILABLE),
 }
 
 SIGN_IN_AGAIN = Button(words.SIGN_IN_AGAIN, LOGIN_PATH)

@@ -30,7 +30,7 @@ FLAGS = [
 ]
 START = (
     "import sys; from pathlib import Path; from bot.sandbox.main import run; "
-    "raise SystemExit(run(int(sys.argv[3]), Path(sys.argv[1]), False, sys.argv[2] == 'platform'))"
+    "raise SystemExit(run(int(sys.argv[3]), Path(sys.argv[1]), False, sys.argv[2] == 'platform', *sys.argv[4:]))"
 )
 
 PATIENCE = 20_000
@@ -122,10 +122,10 @@ class Sandbox:
         return f"/open-apis/authen/v1/authorize?{urlencode(query)}"
 
 
-def start_sandbox(directory: Path, mode: str, port: int = 0) -> Sandbox:
+def start_sandbox(directory: Path, mode: str, port: int = 0, platform: str = "lark") -> Sandbox:
     """Starts it as a process; `mode` is "platform" or "bot". The caller stops it."""
     process = subprocess.Popen(
-        [sys.executable, "-c", START, str(directory), mode, str(port)],
+        [sys.executable, "-c", START, str(directory), mode, str(port), platform],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,

@@ -16,7 +16,7 @@ from .test_permissions import open_as, sign_in
 from .test_the_loop import allow, ask, expect_the_document
 
 STORIES = re.findall(
-    r"title: \"(.+?)\"", (Path(__file__).parents[2] / "bot/sandbox/page/static/guide.js").read_text()
+    r"title: \"(.+?)\"", (Path(__file__).parents[2] / "bot/sandbox/lark/static/guide.js").read_text()
 )
 
 

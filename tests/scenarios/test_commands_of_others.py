@@ -166,8 +166,8 @@ async def test_a_package_whose_command_stops_the_start_is_named_in_one_line(
 
 
 MISTAKES = {
-    "yields a dict": ("yield {'private': 'words'}", "yielded a dict, which is no step"),
-    "yields a reply": ("yield Reply(None)", "yielded a Reply, which is no step"),
+    "yields a dict": ("yield {'private': 'words'}", "yielded a dict, which is not a step"),
+    "yields a reply": ("yield Reply(None)", "yielded a Reply, which is not a step"),
     "yields nothing": ("yield", "yielded None"),
     "returns nothing": ("yield READ", "returned None instead of a Reply"),
     "returns text": ("yield READ\n    return 'private words'", "returned a str instead of a Reply"),
@@ -207,12 +207,12 @@ MISTAKES = {
         "from bot.core.errors import CannotOpenSecret\n    yield READ\n    raise CannotOpenSecret('private words')",
         "raised CannotOpenSecret",
     ),
-    "has no method": ("yield ApiCall('', '/open-apis/x', read=True)", "no method of HTTP"),
-    "has two words for a method": ("yield ApiCall('GET IT', '/open-apis/x')", "no method of HTTP"),
+    "has no method": ("yield ApiCall('', '/open-apis/x', read=True)", "not an HTTP method"),
+    "has two words for a method": ("yield ApiCall('GET IT', '/open-apis/x')", "not an HTTP method"),
     "quotes what it was sent": ("yield READ\n    raise ValueError('private words')", "error=ValueError"),
     "wants scopes that are text": (
         "yield RequireScopes('a:b')",
-        "The needs of /odd: a requirement is not text",
+        "The needs of /odd: a requirement is not a string",
     ),
     "has needs that go wrong": (
         "yield ApiCall('GET', '/open-apis/task/v2/tasks')\n    return Reply(None)",

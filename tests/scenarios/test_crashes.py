@@ -49,7 +49,7 @@ DANGEROUS = {
     ),
     "revoked": ("calls.botcalls.cancel_or_end:write:after", "authorize.revoke.revoke:revoke:after"),
     "refreshed": ("tokens.refresh:refresh:after",),
-    "waiting_for_the_administrator": ("administrators.show_as:update_card:after",),
+    "waiting_for_the_administrator": ("administrators.show_with_key:update_card:after",),
 }
 """Points that are walked always, the first time that a story passes them: something has happened, and who did it is
 gone before it could say so."""
@@ -172,7 +172,7 @@ THE_LOOP = (
     "authorize.callback.with_retries:exchange_code",
     "authorize.callback.with_retries:identify",
     "authorize.grant.store_grant:write",
-    "cards.draw:update_card",
+    "cards.send_or_update:update_card",
     "calls.perform.send:write",
     "calls.perform.send:call",
     "calls.perform.record:write",

@@ -765,7 +765,7 @@ async def test_taking_it_back_is_what_revoke_does(running: World, browser: Calla
     said = (await sam.get(target))[2]
     # What is true here, and what only the person can do at the platform.
     assert "tokens are erased here" in said
-    assert "may go on listing this app" in said
+    assert "may still list this app" in said
     assert "privacy settings" in said
     assert "You haven't authorized anything" in await sam.permissions()
     (grant,) = running.rows("SELECT status, end_reason, access_token, refresh_token FROM grants")

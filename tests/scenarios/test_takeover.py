@@ -160,7 +160,7 @@ async def test_so_is_one_that_comes_to_the_file_by_another_path(world: World, tm
 async def test_without_a_lock_file_the_bot_relies_on_leases(world: World):
     (world.directory / "bot.db.lock").mkdir()
     await world.start()
-    assert "no lock beside the database file" in (world.directory / "bot.log").read_text()
+    assert "no lock file beside the database" in (world.directory / "bot.log").read_text()
     await world.answer_to(await world.say(world.sam, "/help"))
 
 

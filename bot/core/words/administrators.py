@@ -12,7 +12,7 @@ from bot.core.words.replies import say
 
 
 def publish_a_version(scopes: Text) -> Reply:
-    """A scope is enabled, and the platform still refuses it."""
+    """Report that a scope is enabled, and the platform still refuses it."""
     return say(
         Words(en="Enabled, but still refused", zh="已开通，但仍被拒绝"),
         Words(
@@ -24,19 +24,19 @@ def publish_a_version(scopes: Text) -> Reply:
     )
 
 
-def page_error_reported(person: str, error: PageError, commands: tuple[str, ...], found: Words) -> Reply:
-    """A user reports an error on the platform's page. `found` is what the bot knows about it."""
+def page_error_reported(name: str, error: PageError, commands: tuple[str, ...], finding: Words) -> Reply:
+    """Report an error that a user saw on the platform's page. `finding` is what the bot has found out about it."""
     return say(
         Words(en="A user reports an error", zh="用户反馈授权页面报错"),
         Words(
             en="{person} reports that the authorization page for {commands} shows {error}.",
             zh="{person} 反馈 {commands} 的授权页面提示：{error}。",
         ).format(
-            person=person,
+            person=name,
             commands=Words(joined_with_and(commands).en, "、".join(commands)),
             error=PAGE_ERROR_SAYS[error],
         ),
-        found,
+        finding,
     )
 
 
@@ -103,5 +103,5 @@ def redirects_unknown(urls: Iterable[str]) -> Words:
 
 
 def joined_with_and(items: Iterable[str]) -> Words:
-    given = tuple(items)
-    return Words(en=" and ".join(given), zh=" 和 ".join(given))
+    parts = tuple(items)
+    return Words(en=" and ".join(parts), zh=" 和 ".join(parts))

@@ -1,4 +1,4 @@
-"""What cards say, and the notices that answer a click on them."""
+"""The text of cards, and of the notices that answer a click on them."""
 
 from __future__ import annotations
 
@@ -145,8 +145,8 @@ FAILED_BODY = Words(
 
 AND_MORE = Words(en="and {number} more", zh="还有 {number} 项")
 
-SOMETHING = Words(en="your request", zh="你的请求")
-"""In place of the commands, if none is named."""
+YOUR_REQUEST = Words(en="your request", zh="你的请求")
+"""Stands in for the commands if none is known."""
 
 # --- the administrator's card ---------------------------------------------------------------------------
 
@@ -284,4 +284,4 @@ CLICK_APPLIED = {
         "warning",
     ),
 }
-"""The notice for each result, and its kind."""
+"""The notice for each result, and the kind of its toast."""

@@ -1,4 +1,4 @@
-"""What the built-in commands say: help, welcome, and the user's own permissions."""
+"""The text of the built-in commands: help, welcome, and the user's own permissions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ EDITS = Words(
     "Editing a message you've already sent changes nothing. To change a request, send it again.",
     "编辑已发送的消息不会生效。如需更改，请重新发送。",
 )
-"""The platform reports a message once, when it is sent. By the time of an edit its command may have run."""
+"""The platform reports a message only when it is sent, and by the time of an edit its command may have run."""
 
 WELCOME_TITLE = Words("Hello!", "你好！")
 WELCOME_AS_YOU = Words(
@@ -39,7 +39,7 @@ WELCOME_PERMISSIONS = Words(
 WELCOME_TRY = Words("Try these:", "不妨试试：")
 WELCOME_MORE = Words("/help lists all commands.", "发送 /help 查看全部命令。")
 
-# --- messages that are no command -------------------------------------------------------------------------
+# --- messages that are not a command ----------------------------------------------------------------------
 
 NOT_UNDERSTOOD = Words('Sorry, I don\'t know "{said}". ', "暂不支持“{said}”，")
 DID_YOU_MEAN = Words("Did you mean /{name}?", "你是不是想发送 /{name}？")

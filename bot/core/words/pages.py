@@ -1,4 +1,4 @@
-"""What the web pages say."""
+"""The text of the web pages."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ LINK_PREVIEW = PageWords(
     Words(en="Open this link in a browser to continue.", zh="请在浏览器中打开此链接。"),
 )
 
-# --- coming back from the authorization page -----------------------------------------------------------
+# --- returning from the authorization page -------------------------------------------------------------
 
 CALLBACK_AUTHORIZED = PageWords(
     Words(en="Authorized", zh="授权成功"),
@@ -251,7 +251,7 @@ SIGN_IN_CODE_REFUSED = PageWords(
     Words(en="Sign-in failed", zh="登录失败"),
     Words(en="Please try again.", zh="请重试。"),
 )
-SIGN_IN_STRANGER = PageWords(
+SIGN_IN_UNKNOWN_ORGANIZATION = PageWords(
     Words(en="Unknown organization", zh="未知组织"),
     Words(
         en="No one in your organization has used this bot yet. Send it /help in the chat first, then sign in.",
@@ -269,7 +269,7 @@ SIGN_IN_BUSY = PageWords(
     Words(en="Too many sign-ins", zh="当前登录请求较多"),
     Words(en="Please try again in a few seconds.", zh="请几秒后重试。"),
 )
-SIGN_IN_NOT_NOW = PageWords(
+SIGN_IN_UNAVAILABLE = PageWords(
     Words(en="The platform isn't responding", zh="平台没有响应"),
     Words(
         en="Please try again in a moment.",
@@ -331,7 +331,7 @@ COOKIES_TOO_LONG = Words(
     en="Your browser sent too many cookies. Open the page again; if this comes back, clear the cookies of this site.",
     zh="浏览器发送的 Cookie 过多。请重新打开页面；如果仍然出现此提示，请清除本站的 Cookie。",
 )
-"""Plain text in all languages: the request is rejected before its headers are parsed."""
+"""Shown as plain text in all languages, because the request is rejected before its headers are parsed."""
 
 # --- My permissions ------------------------------------------------------------------------------------
 
@@ -343,8 +343,8 @@ TIMES_IN_ZONE = Words(en="Times in {zone}.", zh="时间均为 {zone} 时间。")
 
 ALL_REVOKED = Words(
     en="Revoked. I no longer have access to your account: the tokens are erased here, and I'm revoking them at the "
-    "platform too. The platform may go on listing this app among those you once authorized; you can remove it "
-    "there, in the privacy settings of your account.",
+    "platform too. The platform may still list this app as authorized; you can remove it there, in the privacy "
+    "settings of your account.",
     zh="已撤销。我已无法访问你的账号：这里保存的令牌已删除，平台上的令牌也会一并撤销。"
     "平台可能仍把此应用列在你曾授权的应用中，你可以在账号的隐私设置里将其移除。",
 )

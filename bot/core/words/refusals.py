@@ -11,11 +11,11 @@ from bot.core.unseen_characters import one_line
 from bot.core.words.replies import say
 
 LONGEST_MESSAGE = 300
-"""Characters of a platform's message that are shown."""
+"""The number of characters of a platform's message that are shown."""
 
 
 def unreadable(what: Words) -> Reply:
-    """A successful response lacks a required field."""
+    """Report that a successful response lacks a required field."""
     return Reply(
         Words(en="Unexpected answer from the platform", zh="平台的回复异常"),
         (
@@ -31,7 +31,7 @@ def unreadable(what: Words) -> Reply:
 
 
 def for_support(outcome: Refused) -> tuple[Line, ...]:
-    """Return the line by which the platform's support finds the request."""
+    """Return the line by which the platform's support can find the request. Empty without a log ID."""
     if not outcome.log_id:
         return ()
     return (
@@ -45,7 +45,7 @@ def for_support(outcome: Refused) -> tuple[Line, ...]:
 
 
 def explain_refusal(outcome: Refused, command: str) -> Reply:
-    """Explain a refusal that the command (as typed: `/agenda`) does not explain itself."""
+    """Explain a refusal that the command (as typed: `/agenda`) did not handle."""
     message = one_line(outcome.message, LONGEST_MESSAGE)
     return Reply(
         Words(en="The platform refused this", zh="平台拒绝了此请求"),
@@ -69,7 +69,7 @@ def explain_refusal(outcome: Refused, command: str) -> Reply:
 
 
 def answer_refused(command: str, detail: str) -> Reply:
-    """In place of an answer whose content the platform refuses."""
+    """Replace an answer whose content the platform refuses."""
     return say(
         None,
         Words(
@@ -80,7 +80,7 @@ def answer_refused(command: str, detail: str) -> Reply:
 
 
 def card_refused(command: str, detail: str) -> Reply:
-    """In place of a card that the platform refuses. Without it, the user would wait in vain."""
+    """Replace a card that the platform refuses. Without this reply, the user would wait for it in vain."""
     return say(
         None,
         Words(
@@ -91,9 +91,9 @@ def card_refused(command: str, detail: str) -> Reply:
     )
 
 
-def no_such_scope(command: str, scopes: Text, *, typed_by_person: bool) -> Reply:
-    """A scope is in none of the platform's lists: a user typed it, or a command declares it."""
-    if typed_by_person:
+def no_such_scope(command: str, scopes: Text, *, typed_by_user: bool) -> Reply:
+    """Report a scope that the platform does not list. A user has typed it, or a command declares it."""
+    if typed_by_user:
         return say(
             Words(en="I can't find this permission", zh="找不到此权限"),
             Words(
@@ -113,7 +113,7 @@ def no_such_scope(command: str, scopes: Text, *, typed_by_person: bool) -> Reply
 
 
 def too_many_scope_requests(command: str, scopes: Text) -> Reply:
-    """The user has requested many other scopes from the administrators today."""
+    """Refuse to ask the administrators, because the user has already requested many scopes today."""
     return say(
         Words(en="This app lacks a permission", zh="应用缺少权限"),
         Words(
@@ -126,7 +126,7 @@ def too_many_scope_requests(command: str, scopes: Text) -> Reply:
 
 
 def still_refused(command: str, scopes: Text) -> Reply:
-    """The platform lists a scope as enabled, and still refuses it."""
+    """Report that the platform lists a scope as enabled, and still refuses it."""
     return say(
         Words(en="Still waiting", zh="仍在等待"),
         Words(
@@ -172,8 +172,8 @@ GAVE_UP = {
 }
 
 
-def gave_up(why: GiveUpReason, command: str, detail: Text) -> Reply:
-    title, body = GAVE_UP[why]
+def gave_up(reason: GiveUpReason, command: str, detail: Text) -> Reply:
+    title, body = GAVE_UP[reason]
     return say(title, body.format(command=command, detail=detail))
 
 
@@ -189,7 +189,7 @@ def app_misconfigured(command: str) -> Reply:
 
 
 def blocked(command: str, hint: str) -> Reply:
-    """The organization's security policy refuses. The platform's hint says what it requires."""
+    """Report that the organization's security policy blocks the app. The platform's hint says what it requires."""
     return say(
         Words(en="Blocked by a security policy", zh="安全策略限制"),
         Words(

@@ -1,4 +1,4 @@
-"""What the bot replies besides the results of commands: about the course of a call, and where its answer went.
+"""What the bot replies besides the results of commands: the progress of a call, and where its answer was sent.
 
 Each function returns one message.
 """
@@ -33,7 +33,7 @@ WHO_ASKED = Words(en="the person who asked", zh="提问者")
 
 
 def declined(command: str) -> Reply:
-    """After "Not now", or a refusal on the consent page."""
+    """Confirm that the user declined."""
     return say(
         None,
         Words(
@@ -88,7 +88,7 @@ def outcome_unknown(command: str) -> Reply:
 
 
 def answer_lost(command: str) -> Reply:
-    """In place of an answer whose encryption key is gone."""
+    """Replace an answer whose encryption key is lost."""
     return say(
         Words(en="The answer was lost", zh="结果已丢失"),
         Words(
@@ -110,21 +110,21 @@ def still_trying(command: str) -> Reply:
 
 
 def received(command: str) -> Reply:
-    """If an answer takes longer than a moment, and the app may not add reactions."""
+    """Acknowledge a message whose answer takes long, if the app may not add reactions."""
     return say(
         None, Words(en="{command}: working on it…", zh="{command}：正在处理……").format(command=command)
     )
 
 
 def same_as_above(reply: Reply, command: str) -> Reply:
-    """In place of an answer that was just given to the same request."""
+    """Replace an answer that is the same as the previous one to the same request."""
     above = Words(en="Same as my answer above.", zh="与上面的回复相同。")
     title = reply.title or Words(command, command)
     return replace(reply, title=title, lines=((Span(above),),))
 
 
 def waiting_for_administrator(command: str, scopes: Text, *, known: bool) -> Reply:
-    """`known`: an administrator has been told. Otherwise the user has to tell one."""
+    """Report that an administrator has to enable scopes. `known`: an administrator has been informed."""
     told = Words(
         en="{command} needs a permission this app doesn't have yet: {scopes}. I've let your administrator know and "
         "will ask you as soon as it's enabled. /cancel to drop it.",
@@ -143,7 +143,7 @@ def waiting_for_administrator(command: str, scopes: Text, *, known: bool) -> Rep
 
 
 def scopes_dropped(scopes: str) -> Reply:
-    """After a consent that grants less than an earlier one."""
+    """Report that a consent granted less than an earlier one."""
     return say(
         Words(en="Some permissions were dropped", zh="授权范围变小了"),
         Words(
@@ -154,7 +154,7 @@ def scopes_dropped(scopes: str) -> Reply:
 
 
 def wrong_account() -> Reply:
-    """A link was confirmed with another account."""
+    """Report that a link was confirmed with another account."""
     return say(
         Words(en="Wrong account", zh="账号不一致"),
         Words(
@@ -167,16 +167,20 @@ def wrong_account() -> Reply:
 
 
 def card_sent_privately(*, in_group: bool, answers_privately: bool) -> Reply:
-    """The note in a group, never with a link. `in_group`: the card is an ephemeral one in the group."""
+    """Say in a group where the card is, without a link. `in_group`: it is an ephemeral card in the group."""
     sent = Words(en="I've sent you a card in our direct chat. ", zh="授权卡片已发到你和我的单聊，")
     shown = Words(en="I've shown you a card that only you can see. ", zh="已向你显示一张仅你可见的授权卡片，")
-    here = Words(en="I'll answer here once you've authorized.", zh="授权后我会在这里回复。")
-    alone = Words(en="Once you've authorized, only you will see my answer.", zh="授权后的结果仅你可见。")
-    return say(None, (shown if in_group else sent) + (alone if answers_privately else here))
+    answered_here = Words(en="I'll answer here once you've authorized.", zh="授权后我会在这里回复。")
+    answered_privately = Words(
+        en="Once you've authorized, only you will see my answer.", zh="授权后的结果仅你可见。"
+    )
+    return say(
+        None, (shown if in_group else sent) + (answered_privately if answers_privately else answered_here)
+    )
 
 
 def added_to_earlier_card(command: str, request_id: str, *, elsewhere: bool = False) -> Reply:
-    """The user already has a card: further up in the chat, or `elsewhere`, in another topic."""
+    """Refer to the card that the user already has: further up in the chat, or `elsewhere`, in another topic."""
     above = Words(en="I've added {command} to the card above.", zh="已将 {command} 添加到上方的卡片中。")
     earlier = Words(
         en="I've added {command} to the card I sent you earlier.",
@@ -197,12 +201,12 @@ def result_sent_privately() -> Reply:
 
 
 def replied_privately() -> Reply:
-    """The note in a group after anything but a result was sent to the user directly."""
+    """Say in a group that a reply other than a result was sent to the user directly."""
     return say(None, Words(en="I've replied in our direct chat.", zh="已通过单聊回复你。"))
 
 
 def cannot_reach_privately(command: str, chat_link: str | None) -> Reply:
-    """In a group, in place of a private message: the platform accepts no message to the user."""
+    """Replace a private message in a group, because the platform accepts no message to the user."""
     reply = say(
         None,
         Words(
@@ -220,12 +224,12 @@ OPEN_CHAT = Words(en="Open the chat", zh="打开单聊")
 
 
 def stopped_halfway(command: str) -> Reply:
-    """To the user, who has recalled the message while its command was running."""
+    """Report to a user who recalled a running command that it was stopped halfway."""
     return say(
         Words(en="Stopped halfway", zh="已中途停止"),
         Words(
-            en="You recalled {command} while I was on it. I stopped, but a part of it may already be done: please check "
-            "in the app.",
+            en="You recalled {command} while I was running it. I stopped, but part of it may already be done: please "
+            "check in the app.",
             zh="你在执行过程中撤回了 {command}。我已停止，但可能有一部分已经完成，请在应用中确认。",
         ).format(command=command),
     )

@@ -1,4 +1,4 @@
-"""A user's own permissions: what they have granted and which calls wait, to look at, revoke or cancel."""
+"""A user's own permissions: shows what they have granted and which calls wait, revokes and cancels."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from bot.store.users import UserProfile
 
 @dataclass(frozen=True, slots=True)
 class HeldScope:
-    """A granted scope. `story` is None if it was granted before stories were recorded."""
+    """A granted scope. `record` is None if it was granted before the use of scopes was recorded."""
 
     scope: Scope
     words: Words
-    story: GrantedScope | None
+    record: GrantedScope | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +38,16 @@ class WaitingCall:
     """As the user typed it."""
     asked_at: datetime
     waits_for: WaitsFor | None
-    """None: it is queued."""
+    """None for a queued call."""
 
 
 PAGE_SIZE = 20
-"""Calls and scopes on one page."""
+"""The number of entries of a list on one page."""
 
 
 @dataclass(frozen=True, slots=True)
 class ListPage:
-    """The shown page of a list."""
+    """Which page of a list is shown."""
 
     total: int
     wanted: int
@@ -71,11 +71,12 @@ class OpenRequest:
     """What the user's open request asks for."""
 
     scopes: tuple[tuple[Scope, Words], ...]
-    """The first of them."""
+    """The first of its scopes."""
     more: int
+    """The number of the others."""
     until: datetime
     redeeming: bool
-    """A consent is being completed."""
+    """Whether a consent is being completed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,94 +85,94 @@ class Permissions:
     time_zone: str | None
     default_time_zone: str
     held: tuple[HeldScope, ...]
-    held_part: ListPage
+    held_paging: ListPage
     until: datetime | None
     """When the grant ends unless it is refreshed; None if unknown, or without a grant."""
     renewable: bool
     last_used_at: datetime | None
     waiting: tuple[WaitingCall, ...]
-    waiting_part: ListPage
+    waiting_paging: ListPage
     wanted: OpenRequest | None
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class StoredPermissions:
     profile: UserProfile | None
     grant: Grant | None
-    stories: dict[Scope, GrantedScope]
+    records: dict[Scope, GrantedScope]
     waiting: list[DeferredCall]
-    waiting_part: ListPage
+    waiting_paging: ListPage
     request: AuthorizationRequest | None
 
 
 async def permissions_of(
     bot: Bot, user: UserKey, *, waiting_page: int = 1, held_page: int = 1
 ) -> Permissions:
-    """Return what the page shows to a user of their permissions."""
+    """Return what the page "My permissions" shows to a user."""
 
-    def read(c: Connection) -> Found:
-        part = ListPage(calls.count_waiting(c, user), waiting_page)
-        return Found(
+    def read(c: Connection) -> StoredPermissions:
+        paging = ListPage(calls.count_waiting(c, user), waiting_page)
+        return StoredPermissions(
             users.profile(c, user),
             grants.find(c, user),
             granted_scopes.of_user(c, user),
-            calls.some_waiting_of(c, user, skipped=part.skipped, limit=PAGE_SIZE),
-            part,
+            calls.some_waiting_of(c, user, skipped=paging.skipped, limit=PAGE_SIZE),
+            paging,
             open_request(c, user),
         )
 
-    found = await bot.database.read(read)
-    grant = found.grant if found.grant and found.grant.status is GrantStatus.ACTIVE else None
-    held = in_order_of_use(grant.scopes if grant else frozenset(), found.stories)
-    held_part = ListPage(len(held), held_page)
-    held = held[held_part.skipped :][:PAGE_SIZE]
-    # Every link asks for `offline_access`; it is shown once it is held.
-    asked = in_order(found.request.scopes - {OFFLINE_ACCESS}) if found.request else []
+    stored = await bot.database.read(read)
+    grant = stored.grant if stored.grant and stored.grant.status is GrantStatus.ACTIVE else None
+    held = in_order_of_use(grant.scopes if grant else frozenset(), stored.records)
+    held_paging = ListPage(len(held), held_page)
+    held = held[held_paging.skipped :][:PAGE_SIZE]
+    # Omitted although every link asks for it: `offline_access` is shown once it is held.
+    asked = in_order(stored.request.scopes - {OFFLINE_ACCESS}) if stored.request else []
     words = await bot.platform_of(user).describe_scopes(frozenset(held) | frozenset(asked[:PAGE_SIZE]))
-    profile = found.profile
+    profile = stored.profile
     return Permissions(
         name=profile.name if profile else None,
         time_zone=profile.time_zone if profile else None,
         default_time_zone=bot.time_zone,
-        held=tuple(HeldScope(each, words[each], found.stories.get(each)) for each in held),
-        held_part=held_part,
+        held=tuple(HeldScope(each, words[each], stored.records.get(each)) for each in held),
+        held_paging=held_paging,
         until=(grant.refresh_expires_at or grant.access_expires_at) if grant else None,
         renewable=grant is not None and grant.refresh_token is not None,
-        last_used_at=last_used(grant, found.stories) if grant else None,
-        waiting=tuple(WaitingCall(typed(each), each.asked_at, each.waits_for) for each in found.waiting),
-        waiting_part=found.waiting_part,
+        last_used_at=last_used(grant, stored.records) if grant else None,
+        waiting=tuple(WaitingCall(typed(each), each.asked_at, each.waits_for) for each in stored.waiting),
+        waiting_paging=stored.waiting_paging,
         wanted=OpenRequest(
             tuple((each, words[each]) for each in asked[:PAGE_SIZE]),
             len(asked[PAGE_SIZE:]),
-            found.request.expires_at,
-            found.request.status is RequestStatus.REDEEMING,
+            stored.request.expires_at,
+            stored.request.status is RequestStatus.REDEEMING,
         )
-        if found.request
+        if stored.request
         else None,
     )
 
 
-def last_used(grant: Grant, stories: Mapping[Scope, GrantedScope]) -> datetime | None:
-    """Return when the grant was last used. The grant records this once a minute, its scopes each time."""
-    noted = [grant.last_used_at, *(each.used_at for each in stories.values())]
-    return max((each for each in noted if each is not None), default=None)
+def last_used(grant: Grant, records: Mapping[Scope, GrantedScope]) -> datetime | None:
+    """Return when the grant was last used. The use of the grant and of its scopes is recorded separately."""
+    times = [grant.last_used_at, *(each.used_at for each in records.values())]
+    return max((each for each in times if each is not None), default=None)
 
 
 def in_order(scopes: ScopeSet) -> list[Scope]:
     return sorted(scopes, key=lambda scope: (scope == OFFLINE_ACCESS, scope))
 
 
-def in_order_of_use(scopes: ScopeSet, stories: Mapping[Scope, GrantedScope]) -> list[Scope]:
-    """Sort scopes that commands asked for before those that came with them."""
+def in_order_of_use(scopes: ScopeSet, records: Mapping[Scope, GrantedScope]) -> list[Scope]:
+    """Return the scopes that commands have asked for, followed by those that the platform added."""
 
-    def came_along(scope: Scope) -> bool:
-        return scope in stories and not stories[scope].asked_by
+    def was_added(scope: Scope) -> bool:
+        return scope in records and not records[scope].asked_by
 
-    return sorted(in_order(scopes), key=came_along)
+    return sorted(in_order(scopes), key=was_added)
 
 
 def open_request(c: Connection, user: UserKey) -> AuthorizationRequest | None:
-    """Return the user's live request, if it has not expired and can be authenticated."""
+    """Return the user's live request, or None if there is none, it has expired, or it cannot be authenticated."""
     request = requests.live_of(c, user)
     return request if request is not None and request.expires_at > now() and request.ticket else None
 
@@ -186,24 +187,24 @@ async def ticket_of(bot: Bot, user: UserKey) -> Secret | None:
 class Revoked:
     had_grant: bool
     cancelled: int
-    """Calls that waited."""
+    """The number of calls that waited."""
     signed_out: int
-    """Browsers."""
+    """The number of browsers."""
 
 
 async def revoke(bot: Bot, user: UserKey, reason: str, *, sign_out: bool = False) -> Revoked:
-    """End a user's grant, here at once and at the platform with retries, and cancel their waiting calls.
+    """End a user's grant, immediately in the database and later at the platform, and cancel their waiting calls.
 
-    `sign_out` also ends their sessions: for an operator; users sign out by themselves.
+    `sign_out` also ends their sessions, for use by operators.
     """
     moment = now()
-    most = await cancel_in_batches(bot, user)
+    cancelled = await cancel_in_batches(bot, user)
 
     def work(c: Connection) -> tuple[Revoked, list[OutgoingMessage]]:
         rest, messages = cancel_waiting(c, bot, user, moment)
         browsers = sessions.end_all(c, user, reason, moment) if sign_out else 0
         had_grant = end_grant(c, user, reason, moment)
-        return Revoked(had_grant, len(most) + len(rest), browsers), messages
+        return Revoked(had_grant, len(cancelled) + len(rest), browsers), messages
 
     ended, messages = await bot.database.write(work)
     deliver_in_background(bot, messages)
@@ -213,13 +214,13 @@ async def revoke(bot: Bot, user: UserKey, reason: str, *, sign_out: bool = False
 async def cancel(bot: Bot, user: UserKey) -> int:
     """Cancel a user's waiting calls, and return their number."""
     moment = now()
-    most = await cancel_in_batches(bot, user)
+    cancelled = await cancel_in_batches(bot, user)
     rest, messages = await bot.database.write(lambda c: cancel_waiting(c, bot, user, moment))
     deliver_in_background(bot, messages)
-    return len(most) + len(rest)
+    return len(cancelled) + len(rest)
 
 
 def deliver_in_background(bot: Bot, messages: list[OutgoingMessage]) -> None:
-    """Send messages, update cards and revoke tokens in the background. All of it is also in the database."""
+    """Send messages, update cards and revoke tokens in the background. All of this is also in the database."""
     bot.signals.upkeep.set()
     bot.background(deliver_all(bot, messages))

@@ -1,8 +1,8 @@
-"""Signing in, through web login or inside the client: finds out whose browser this is.
+"""Sign-in through web login or inside the client: identifies the user of a browser.
 
-A sign-in is an authorization without scopes and without a call. Its attempt is encrypted in a cookie of the browser, so
-that starting one stores nothing: anyone can start any number. A row is written when the browser comes back, which makes
-the state one-shot. The token is used once, to identify the user, and then dropped; no grant changes.
+A sign-in is an authorization without scopes and without a call. Starting one stores nothing, because anyone can start any
+number: the attempt is encrypted in a cookie of the browser. A row is written when the browser returns, which makes the
+state one-shot. The token is used once, to identify the user, and then dropped. No grant changes.
 """
 
 from __future__ import annotations
@@ -42,20 +42,20 @@ from bot.store.transaction import Connection
 log = logging.getLogger(__name__)
 
 
-# --- beginning -------------------------------------------------------------------------------------------
+# --- starting --------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class StartedSignIn:
-    kept: Secret
-    """The encrypted cookie that the browser has to bring back."""
+    cookie: Secret
+    """The encrypted cookie that the browser has to return."""
     state: Secret
     challenge: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class SignInCookie:
-    """The attempt of a sign-in, as the browser's cookie holds it."""
+    """The attempt of a sign-in, as stored in the browser's cookie."""
 
     state_digest: str
     verifier: Secret | None
@@ -66,15 +66,15 @@ class SignInCookie:
 def start_in_browser(bot: Bot, platform: Platform) -> tuple[StartedSignIn, str]:
     """Start web login. Also returns the URL of the platform's authorization page."""
     redirect_uri = bot.callback_url(platform)
-    begun = start(bot, platform, redirect_uri, pkce=platform.signs_in_with_pkce)
+    started = start(bot, platform, redirect_uri, pkce=platform.signs_in_with_pkce)
     url = platform.authorize_url(
         redirect_uri=redirect_uri,
         scopes=frozenset(),
-        state=begun.state.reveal(),
-        challenge=begun.challenge,
+        state=started.state.reveal(),
+        challenge=started.challenge,
         prompt=False,
     )
-    return begun, url
+    return started, url
 
 
 def start_in_client(bot: Bot, platform: Platform) -> StartedSignIn:
@@ -86,20 +86,20 @@ def start(bot: Bot, platform: Platform, redirect_uri: str | None, *, pkce: bool)
     fresh: NewAttemptSecrets = new_attempt(
         secrets.token_bytes(STATE_BYTES + VERIFIER_BYTES), pkce=pkce, kind=AttemptKind.SIGN_IN
     )
-    kept = SignInCookie(fresh.state_digest, fresh.verifier, redirect_uri, now() + bot.authorization_ttl)
-    return StartedSignIn(sealed(bot, platform, kept), fresh.state, fresh.challenge)
+    cookie = SignInCookie(fresh.state_digest, fresh.verifier, redirect_uri, now() + bot.authorization_ttl)
+    return StartedSignIn(seal_cookie(bot, platform, cookie), fresh.state, fresh.challenge)
 
 
-def sealed(bot: Bot, platform: Platform, kept: SignInCookie) -> Secret:
-    verifier = kept.verifier.reveal() if kept.verifier else None
-    fields = [kept.state_digest, verifier, kept.redirect_uri, kept.expires_at.timestamp()]
-    return Secret(bot.database.keyring.seal(Secret(json.dumps(fields)), bound_to(platform)))
+def seal_cookie(bot: Bot, platform: Platform, cookie: SignInCookie) -> Secret:
+    verifier = cookie.verifier.reveal() if cookie.verifier else None
+    fields = [cookie.state_digest, verifier, cookie.redirect_uri, cookie.expires_at.timestamp()]
+    return Secret(bot.database.keyring.seal(Secret(json.dumps(fields)), cookie_context(platform)))
 
 
-def opened(bot: Bot, platform: Platform, kept: Secret) -> SignInCookie | None:
-    """Decrypt the cookie. Returns None if this bot has not encrypted it, or its key is missing here."""
+def open_cookie(bot: Bot, platform: Platform, cookie: Secret) -> SignInCookie | None:
+    """Decrypt the cookie. Returns None if this bot did not encrypt it, or lacks the key."""
     try:
-        text = bot.database.keyring.open(kept.reveal(), bound_to(platform)).reveal()
+        text = bot.database.keyring.open(cookie.reveal(), cookie_context(platform)).reveal()
     except CannotOpenSecret:
         return None
     state_digest, verifier, redirect_uri, expires_at = json.loads(text)
@@ -108,30 +108,30 @@ def opened(bot: Bot, platform: Platform, kept: Secret) -> SignInCookie | None:
     )
 
 
-def bound_to(platform: Platform) -> str:
-    """Bind the cookie to its purpose and app: no other encrypted value can be decrypted as one."""
+def cookie_context(platform: Platform) -> str:
+    """Return the context that binds a cookie to its purpose and app: no other encrypted value decrypts as one."""
     return f"sign-in cookie:{platform.app}"
 
 
-# --- coming back -----------------------------------------------------------------------------------------
+# --- completing ------------------------------------------------------------------------------------------
 
 
 class SignInFailure(StrEnum):
-    """Why a sign-in failed, for the page that says so."""
+    """Why a sign-in failed, for the page that explains it."""
 
     DECLINED = "declined"
     OTHER_BROWSER = "other_browser"
-    """Started in another browser or not at all, or expired, or replaced by a newer one."""
+    """It was started in another browser or not at all, has expired, or was replaced by a newer one."""
     USED = "used"
     CODE_REFUSED = "code_refused"
     NOT_ALLOWED = "not_allowed"
     """The platform does not let the user use this app."""
-    STRANGER = "stranger"
-    """No user of the organization has ever used the bot."""
+    UNKNOWN_ORGANIZATION = "stranger"
+    """No user of the organization has used the bot."""
     MISCONFIGURED = "misconfigured"
     BUSY = "busy"
-    """Too many sign-ins come back at once."""
-    NOT_NOW = "not_now"
+    """Too many sign-ins are being completed."""
+    UNAVAILABLE = "not_now"
     """The platform does not answer."""
 
 
@@ -144,36 +144,36 @@ class SignedIn:
 async def complete(
     bot: Bot,
     platform: Platform,
-    came: Approved | Denied,
+    response: Approved | Denied,
     *,
-    kept: Secret | None,
-    former: Secret | None,
+    cookie: Secret | None,
+    previous: Secret | None,
 ) -> SignedIn | SignInFailure:
-    """Complete a sign-in in the browser with the cookie `kept`. A new session ends the `former` one."""
-    begun = await find(bot, platform, came.state, kept)
-    if not isinstance(begun, SignInCookie):
-        bot.refusals.note("sign-in rejected", begun.value)
-        return begun
-    if isinstance(came, Denied):
-        # Nothing is stored: anyone can start and decline sign-ins at any rate.
-        refused = came.error == ACCESS_DENIED
-        bot.refusals.note("sign-in failed", ACCESS_DENIED if refused else "error_on_page")
-        return SignInFailure.DECLINED if refused else SignInFailure.CODE_REFUSED
-    # Anyone can start a sign-in and bring back any code, and each costs a request to the platform.
+    """Complete a sign-in in the browser that returned `cookie`. A new session ends the `previous` one."""
+    sign_in = await find(bot, platform, response.state, cookie)
+    if not isinstance(sign_in, SignInCookie):
+        bot.refusals.note("sign-in rejected", sign_in.value)
+        return sign_in
+    if isinstance(response, Denied):
+        # Nothing is stored, because anyone can start and decline sign-ins at any rate.
+        declined = response.error == ACCESS_DENIED
+        bot.refusals.note("sign-in failed", ACCESS_DENIED if declined else "error_on_page")
+        return SignInFailure.DECLINED if declined else SignInFailure.CODE_REFUSED
+    # Limited, because anyone can start a sign-in and return any code, and each costs a request to the platform.
     if not (await bot.sign_in_throttle.acquire() and bot.sign_in_capacity.acquire()):
         bot.refusals.note("sign-in failed", "busy")
         return SignInFailure.BUSY
     try:
-        return await redeem(bot, platform, begun, came.code, former)
+        return await redeem(bot, platform, sign_in, response.code, previous)
     finally:
         bot.sign_in_capacity.release()
 
 
 async def redeem(
-    bot: Bot, platform: Platform, begun: SignInCookie, code: Secret, former: Secret | None
+    bot: Bot, platform: Platform, sign_in: SignInCookie, code: Secret, previous: Secret | None
 ) -> SignedIn | SignInFailure:
     """Identify the user of the code, and start their session."""
-    attempt = await take(bot, platform, begun)
+    attempt = await take(bot, platform, sign_in)
     if attempt is None:
         bot.refusals.note("sign-in rejected", SignInFailure.USED.value)
         return SignInFailure.USED
@@ -181,44 +181,44 @@ async def redeem(
     if not isinstance(identity, Identity):
         return identity
     user = platform.user_key(identity.open_id, identity.tenant_key)
-    if not await belongs_here(bot, user):
-        return await failed(bot, attempt, "stranger", SignInFailure.STRANGER, user)
-    return await begin_session(bot, attempt, user, identity, former)
+    if not await is_in_known_organization(bot, user):
+        return await failed(bot, attempt, "stranger", SignInFailure.UNKNOWN_ORGANIZATION, user)
+    return await begin_session(bot, attempt, user, identity, previous)
 
 
 UNUSED_STATUSES = {None, AttemptStatus.LIVE, AttemptStatus.EXPIRED}
-"""Statuses of a state that has not come back: earlier releases recorded a sign-in when it started."""
+"""Statuses of a state that has not been used. Earlier releases recorded a sign-in when it started."""
 
 
 async def find(
-    bot: Bot, platform: Platform, state: Secret, kept: Secret | None
+    bot: Bot, platform: Platform, state: Secret, cookie: Secret | None
 ) -> SignInCookie | SignInFailure:
     """Return the sign-in of this state, if it has not expired and was started in this browser."""
     state_digest = digest(state.reveal())
-    used = await bot.database.read(
+    status = await bot.database.read(
         lambda c: attempts.consumed_before(c, platform.app, state_digest, AttemptKind.SIGN_IN)
     )
-    if used not in UNUSED_STATUSES:
+    if status not in UNUSED_STATUSES:
         return SignInFailure.USED
-    begun = opened(bot, platform, kept) if kept is not None else None
-    if begun is None or begun.state_digest != state_digest or begun.expires_at <= now():
+    sign_in = open_cookie(bot, platform, cookie) if cookie is not None else None
+    if sign_in is None or sign_in.state_digest != state_digest or sign_in.expires_at <= now():
         return SignInFailure.OTHER_BROWSER
-    return begun
+    return sign_in
 
 
-async def take(bot: Bot, platform: Platform, begun: SignInCookie) -> Attempt | None:
-    """Claim a sign-in. Returns None if it was used before."""
+async def take(bot: Bot, platform: Platform, cookie: SignInCookie) -> Attempt | None:
+    """Record and claim the attempt of a sign-in. Returns None if it was used before."""
     moment = now()
     sign_in = NewAttempt(
         new_id(moment),
         AttemptKind.SIGN_IN,
         None,
         None,
-        begun.state_digest,
+        cookie.state_digest,
         None,
         frozenset(),
-        begun.redirect_uri,
-        begun.expires_at,
+        cookie.redirect_uri,
+        cookie.expires_at,
     )
     claim = bot.claim(platform.app, moment)
     if not await bot.database.write_one(lambda c: attempts.record_sign_in(c, sign_in, claim)):
@@ -229,14 +229,14 @@ async def take(bot: Bot, platform: Platform, begun: SignInCookie) -> Attempt | N
         None,
         None,
         frozenset(),
-        begun.redirect_uri,
-        begun.verifier,
-        begun.expires_at,
+        cookie.redirect_uri,
+        cookie.verifier,
+        cookie.expires_at,
     )
 
 
 async def identify(bot: Bot, platform: Platform, attempt: Attempt, code: Secret) -> Identity | SignInFailure:
-    """Return the user of the code. The token is not kept beyond this function."""
+    """Return the user of the code. The token is dropped when the function returns."""
     exchange = partial(
         platform.exchange_sign_in,
         code,
@@ -245,17 +245,17 @@ async def identify(bot: Bot, platform: Platform, attempt: Attempt, code: Secret)
     )
     tokens = await with_retries(exchange, is_unanswered)
     if isinstance(tokens, TokenRefused):
-        why = WHY_NOT.get(tokens.problem, SignInFailure.CODE_REFUSED)
-        return await failed(bot, attempt, f"exchange_{tokens.problem.value}_{tokens.code}", why)
+        failure = FAILURE_FOR_PROBLEM.get(tokens.problem, SignInFailure.CODE_REFUSED)
+        return await failed(bot, attempt, f"exchange_{tokens.problem.value}_{tokens.code}", failure)
     identity = await with_retries(partial(platform.identify, tokens.access_token), is_unanswered)
     if not isinstance(identity, Identity):
-        return await failed(bot, attempt, "identity_unknown", SignInFailure.NOT_NOW)
+        return await failed(bot, attempt, "identity_unknown", SignInFailure.UNAVAILABLE)
     return identity
 
 
-WHY_NOT = {
-    TokenProblem.TRANSIENT: SignInFailure.NOT_NOW,
-    TokenProblem.IN_DOUBT: SignInFailure.NOT_NOW,
+FAILURE_FOR_PROBLEM = {
+    TokenProblem.TRANSIENT: SignInFailure.UNAVAILABLE,
+    TokenProblem.IN_DOUBT: SignInFailure.UNAVAILABLE,
     TokenProblem.USER: SignInFailure.NOT_ALLOWED,
     TokenProblem.OVER: SignInFailure.NOT_ALLOWED,
     TokenProblem.APP: SignInFailure.MISCONFIGURED,
@@ -263,10 +263,10 @@ WHY_NOT = {
 }
 
 
-async def belongs_here(bot: Bot, user: UserKey) -> bool:
-    """Whether the user's organization uses this bot. Administrators belong to it by their open_id.
+async def is_in_known_organization(bot: Bot, user: UserKey) -> bool:
+    """Return whether the user's organization uses this bot, or the user is an administrator.
 
-    The platform rejects others too; this check does not rely on it.
+    The platform rejects other users too, but the bot does not rely on that.
     """
     if await bot.database.read(lambda c: users.is_of_known_organization(c, user)):
         return True
@@ -274,9 +274,12 @@ async def belongs_here(bot: Bot, user: UserKey) -> bool:
 
 
 async def failed(
-    bot: Bot, attempt: Attempt, outcome: str, why: SignInFailure, user: UserKey | None = None
+    bot: Bot, attempt: Attempt, outcome: str, failure: SignInFailure, user: UserKey | None = None
 ) -> SignInFailure:
-    """Delete the attempt, because anyone can make sign-ins fail. A known user is audited once a day."""
+    """Delete the attempt, and record the failure of an identified user at most once a day. Returns `failure`.
+
+    Nothing else is stored, because anyone can make sign-ins fail.
+    """
     bot.refusals.note("sign-in failed", outcome)
     moment = now()
 
@@ -288,7 +291,7 @@ async def failed(
         audit.write(c, "sign_in_failed", user=user, subject=subject, now=moment, reason=outcome)
 
     await bot.database.write(work)
-    return why
+    return failure
 
 
 DAY = timedelta(days=1)
@@ -299,11 +302,11 @@ async def begin_session(
     attempt: Attempt,
     user: UserKey,
     identity: Identity,
-    former: Secret | None,
+    previous: Secret | None,
 ) -> SignedIn | SignInFailure:
-    """Start the session, end the former one and settle the attempt, in one transaction.
+    """Start the session, end the previous one and settle the attempt, in one transaction.
 
-    The session id is created only now, so that a planted one is worthless (session fixation).
+    The session id is generated only now, so that a planted one is useless (session fixation).
     """
     session, moment = Secret(urlsafe(secrets.token_bytes(32))), now()
 
@@ -313,14 +316,14 @@ async def begin_session(
         users.seen(c, user, language=None, union_id=identity.union_id, now=moment)
         if identity.name:
             users.name_user(c, user, identity.name, moment)
-        if former is not None:
-            sessions.end(c, digest(former.reveal()))
+        if previous is not None:
+            sessions.end(c, digest(previous.reveal()))
         sessions.begin(c, digest(session.reveal()), user, moment)
         audit.write(c, "signed_in", user=user, subject=("attempt", attempt.id), now=moment)
         return True
 
     if not await bot.database.write(work):
-        return SignInFailure.NOT_NOW
+        return SignInFailure.UNAVAILABLE
     return SignedIn(session)
 
 
@@ -328,16 +331,16 @@ async def begin_session(
 
 
 async def session_of(bot: Bot, session: Secret) -> Session | None:
-    """Return the live session with this id, and record its use."""
+    """Return the live session with this id, or None, and record its use."""
     moment = now()
-    found = await bot.database.read(lambda c: sessions.find(c, digest(session.reveal()), moment))
-    if found is not None and not found.genuine:
-        if found.genuine is not None:
-            await bot.database.write(lambda c: sessions.reject(c, found.digest, moment))
+    stored = await bot.database.read(lambda c: sessions.find(c, digest(session.reveal()), moment))
+    if stored is not None and not stored.genuine:
+        if stored.genuine is not None:
+            await bot.database.write(lambda c: sessions.reject(c, stored.digest, moment))
         return None
-    if found is not None and not found.is_use_recorded(moment):
-        await bot.database.write_one(lambda c: sessions.touch(c, found.digest, moment))
-    return found
+    if stored is not None and not stored.is_use_recorded(moment):
+        await bot.database.write_one(lambda c: sessions.touch(c, stored.digest, moment))
+    return stored
 
 
 async def sign_out(bot: Bot, session: Secret) -> None:

@@ -1,7 +1,7 @@
-"""Scopes that have not been used for long: the bot rarely offers to drop them, and drops them if the user agrees.
+"""Scopes that have not been used for a long time: the bot offers to drop them, and drops them if the user agrees.
 
-A refresh may ask for fewer scopes, which the new tokens are then limited to. The platform still knows the user's consent;
-the bot asks again before it uses the scopes again.
+A refresh may ask for fewer scopes, to which the new tokens are then limited. The platform remembers the consent, but the
+bot asks again before it uses the scopes again.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ OFFER_INTERVAL = timedelta(days=90)
 
 
 def is_first_use_today(grant: Grant) -> bool:
-    """Whether this is the first use of a grant in a day, which is often enough to look for unused scopes."""
+    """Return whether this is the first use of a grant in a day. Unused scopes are looked for only then."""
     return grant.last_used_at is None or now() - grant.last_used_at > timedelta(days=1)
 
 
-def moment_of_offer(subject: str) -> datetime:
-    """Return when a card was sent, from the subject of its controls; the current time if it is not a time."""
+def time_of_offer(subject: str) -> datetime:
+    """Return the time of an offer from the subject of its controls, or the current time if the subject is not a time."""
     moment = now()
     with contextlib.suppress(ValueError):
         offered = datetime.fromisoformat(subject)
@@ -46,10 +46,12 @@ def unused_scopes_of(c: Connection, user: UserKey, at: datetime) -> ScopeSet:
         return frozenset()
     before = at - UNUSED_FOR
     unused = frozenset(
-        story.scope
-        for story in granted_scopes.of_user(c, user).values()
-        # A scope that no command has asked for came with the others, and comes with any token.
-        if story.asked_by and story.scope != OFFLINE_ACCESS and (story.used_at or story.granted_at) < before
+        record.scope
+        for record in granted_scopes.of_user(c, user).values()
+        # The platform adds a scope that no command has asked for to any token, so dropping it has no effect.
+        if record.asked_by
+        and record.scope != OFFLINE_ACCESS
+        and (record.used_at or record.granted_at) < before
     )
     return unused & grant.scopes
 
@@ -66,7 +68,7 @@ async def offer(bot: Bot, user: UserKey) -> None:
     message = draft(bot, user, card, kind="notice", key=f"{new_id(moment)}-unused")
 
     def work(c: Connection) -> list[OutgoingMessage]:
-        if wants_quiet(c, user) or not users.offer(c, user, moment, moment - OFFER_INTERVAL):
+        if is_muted(c, user) or not users.offer(c, user, moment, moment - OFFER_INTERVAL):
             return []
         audit.write(c, "unused_scopes_offered", user=user, now=moment, scopes=sorted(scopes))
         return insert_all(c, bot, [message])
@@ -74,25 +76,25 @@ async def offer(bot: Bot, user: UserKey) -> None:
     await deliver_all(bot, await bot.database.write(work))
 
 
-def wants_quiet(c: Connection, user: UserKey) -> bool:
-    """Whether the user has declined a request, which mutes unsolicited messages until they consent."""
+def is_muted(c: Connection, user: UserKey) -> bool:
+    """Return whether the user has declined a request, which mutes unsolicited messages until they consent."""
     profile, live = users.profile(c, user), requests.live_of(c, user)
     declined = profile is not None and profile.quiet_since is not None
     return declined or (live is not None and live.declined_on_page_at is not None)
 
 
 async def drop_unused(bot: Bot, user: UserKey, offered_at: datetime) -> None:
-    """Narrow the tokens to the scopes that are used. Nothing changes if the platform cannot, or not now."""
+    """Narrow the tokens to the scopes that are used. Nothing changes if the platform cannot do that now."""
     scopes = await bot.database.read(lambda c: unused_scopes_of(c, user, offered_at))
     narrowed = await tokens.narrow(bot, user, without=scopes) if scopes else None
     if narrowed is None:
         return
-    given = scopes - narrowed.scopes
+    dropped = scopes - narrowed.scopes
 
     def work(c: Connection) -> None:
-        if not grants.forget_scopes(c, narrowed, given):
+        if not grants.forget_scopes(c, narrowed, dropped):
             return
-        granted_scopes.forget(c, user, given)
-        audit.write(c, "scopes_given_back", user=user, now=now(), scopes=sorted(given))
+        granted_scopes.forget(c, user, dropped)
+        audit.write(c, "scopes_given_back", user=user, now=now(), scopes=sorted(dropped))
 
     await bot.database.write(work)

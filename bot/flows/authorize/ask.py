@@ -51,12 +51,12 @@ async def ask_for_scopes(
     """Suspend a claimed call until `needs` are granted, and show the user the card that asks for them."""
     active = grant is not None and grant.status is GrantStatus.ACTIVE
     held = grant.scopes if grant and active else frozenset()
-    live, stories = await bot.database.read(
+    live, records = await bot.database.read(
         lambda c: (requests.live_of(c, call.user), granted_scopes.of_user(c, call.user))
     )
     wanted = live.scopes if live else frozenset()
     avoided = live.avoided if live else frozenset()
-    formerly = formerly_granted(grant, needs, refused, stories)
+    formerly = formerly_granted(grant, needs, refused, records)
     platform = bot.platform_of(call.user)
     choice, enabled = await choose(platform, needs, held, wanted=wanted | formerly.keys(), avoided=avoided)
     if choice.unavailable:
@@ -75,14 +75,14 @@ async def ask_for_scopes(
 async def choose(
     platform: Platform, needs: Requirement, held: ScopeSet, *, wanted: ScopeSet, avoided: ScopeSet
 ) -> tuple[Choice, ScopeSet | None]:
-    """Choose what to ask for. A cached list may prove that a scope is enabled, but not that it is missing."""
+    """Return what to ask for, and the enabled scopes. A cached list can prove a scope enabled, but not missing."""
     enabled = await platform.enabled_scopes()
     choice = choose_scopes(needs, held, enabled, wanted=wanted, avoided=avoided)
     if choice.unavailable:
         enabled = await platform.enabled_scopes(fresh=True)
         choice = choose_scopes(needs, held, enabled, wanted=wanted, avoided=avoided)
     if choice.unavailable:
-        # Ask for an avoided scope after all if there is no other alternative.
+        # An avoided scope is better than none.
         choice = choose_scopes(needs, held, enabled, wanted=wanted)
     return choice, enabled
 
@@ -91,12 +91,12 @@ def formerly_granted(
     grant: Grant | None,
     needs: Requirement,
     refused: InsufficientScope | Refused | None,
-    stories: Mapping[Scope, GrantedScope],
+    records: Mapping[Scope, GrantedScope],
 ) -> dict[Scope, GrantedScope | None]:
-    """Return what the next link asks for besides what is needed, if the user granted something needed before.
+    """Return the earlier scopes that the next link also asks for, if the user has granted a needed scope before.
 
-    The platform has then narrowed the tokens to what the last link asked for, and would do so again. So the link asks for
-    everything that was ever granted and not revoked, held scopes included, except for scopes that were never asked for.
+    The platform narrows the tokens to what the last link asked for. The link therefore asks for everything that was ever
+    granted and not revoked, including held scopes, except for scopes that no command has asked for.
     """
     if grant is None or grant.status is not GrantStatus.ACTIVE:
         return {}
@@ -110,9 +110,9 @@ def formerly_granted(
     if grant.scopes_ever.isdisjoint(needed):
         return {}
     return {
-        scope: story
+        scope: record
         for scope in grant.scopes_ever - {OFFLINE_ACCESS}
-        if (story := stories.get(scope)) is None or story.asked_by
+        if (record := records.get(scope)) is None or record.asked_by
     }
 
 
@@ -124,13 +124,13 @@ def fit_into_link(
 ) -> ScopeSet:
     """Return as much of `formerly` as fits into the link, the last used first.
 
-    The rest would need a second link, which would lose the scopes of the first. Without the app's list, only scopes that
-    commands have asked for are assumed to be enabled.
+    A second link for the rest would lose the scopes of the first. If the list of enabled scopes cannot be read, only
+    scopes that commands have asked for count as enabled.
     """
     usable = [
-        (scope, story)
-        for scope, story in formerly.items()
-        if scope not in left_out and (scope in enabled if enabled is not None else story is not None)
+        (scope, record)
+        for scope, record in formerly.items()
+        if scope not in left_out and (scope in enabled if enabled is not None else record is not None)
     ]
     usable.sort(
         key=lambda each: (each[1].used_at or each[1].granted_at) if each[1] else EARLIEST, reverse=True
@@ -152,13 +152,13 @@ async def suspend_for_consent(
 ) -> AuthorizationRequest | None:
     """Open or widen the request and suspend the call, in one transaction, with a note where the card may not be seen.
 
-    In a group the note follows the card, because it says where the card went. Returns the request with its card claimed.
-    None if there is nothing to show: the card says it already, another worker has it, or a new grant suffices, for which
-    the call is queued again.
+    In a group the note follows the card, because it says where the card was sent. Returns the request with its card
+    claimed. Returns None if there is nothing to show: the card is up to date, another worker has claimed it, or a new
+    grant suffices, in which case the call is queued again.
     """
     ticket = Secret(urlsafe(secrets.token_bytes(32)))
     moment = now()
-    told = await notes_on_earlier_card(bot, call, live, moment)
+    notes = await notes_on_earlier_card(bot, call, live, moment)
     claim = bot.claim(call.user.app, moment)
 
     def work(c: Connection) -> tuple[AuthorizationRequest | None, list[OutgoingMessage]]:
@@ -175,9 +175,9 @@ async def suspend_for_consent(
         is_new = deliveries.is_held(request.card, claim)
         claimed = request if is_new else requests.claim_card(c, request.id, claim)
         if claimed is not None or call.chat.kind == "direct":
-            return claimed, insert_all(c, bot, told)
+            return claimed, insert_all(c, bot, notes)
         if request.card.is_outdated:
-            # Another worker is drawing it, and may not know of this call.
+            # Another worker is updating it, and may not know of this call.
             deliveries.show(c, request.id, moment)
             return None, []
         return None, insert_all(c, bot, cards.group_notes(bot, [call], in_group=False))
@@ -188,14 +188,14 @@ async def suspend_for_consent(
 
 
 REMIND_AFTER = timedelta(minutes=1)
-"""After which an earlier card may be far up in the chat. In a burst of messages it is not."""
+"""How long after it was sent a card may no longer be visible in the chat. In a burst of messages it still is."""
 
 
 async def notes_on_earlier_card(
     bot: Bot, call: DeferredCall, live: AuthorizationRequest | None, moment: datetime
 ) -> list[Draft]:
-    """Return a note on where the card is, if a call of the direct chat waits for the first time and the card is not right
-    below its message."""
+    """Return a note that says where the card is, if a call of the direct chat waits for the first time and the card does
+    not directly follow its message."""
     if call.consents or call.suspended_at is not None or call.chat.kind == "group":
         return []
     if live is None or not live.card.message_id or live.card.ephemeral:
@@ -209,12 +209,12 @@ async def notes_on_earlier_card(
 
 
 def in_direct_topic(call: DeferredCall) -> bool:
-    """Whether the call was asked in a topic of the direct chat, where messages to the chat are not seen."""
+    """Return whether the call was asked in a topic of the direct chat, where messages to the chat are not visible."""
     return call.chat.kind == "direct" and call.chat.thread_id is not None
 
 
 async def was_asked_in_topic(bot: Bot, call: DeferredCall) -> bool:
-    """Whether another call waits that was asked in the same topic, so that the card was shown there."""
+    """Return whether another call from the same topic waits, so that the card was shown there."""
     waiting = await bot.database.read(lambda c: calls.suspended_of(c, call.user))
     return any(other.chat == call.chat for other in waiting)
 
@@ -222,10 +222,10 @@ async def was_asked_in_topic(bot: Bot, call: DeferredCall) -> bool:
 def reopen_request(
     c: Connection, call: DeferredCall, ask: requests.Ask, moment: datetime
 ) -> AuthorizationRequest | None:
-    """Reopen the latest request for a call that has waited for it, so that the same card continues.
+    """Reopen the latest request for a call that has waited for it, so that the same card is used again.
 
-    Either the platform still refuses the call after the consent, or the request has waited for an administrator. A new
-    command gets a new card, where the user sees it.
+    Either the platform still refuses the call after the consent, or the request has waited for an administrator. Returns
+    None for a new command, which gets a new card at the end of the chat.
     """
     if call.suspended_at is None:
         return None
@@ -240,7 +240,7 @@ def reopen_request(
 
 
 def granted_since(before: Grant | None, current: Grant | None, needs: Requirement) -> bool:
-    """Whether a consent during the run of the call granted what it needs."""
+    """Return whether a consent that arrived while the call was running granted what it needs."""
     if current is None or current.status is not GrantStatus.ACTIVE:
         return False
     return (before is None or current.generation != before.generation) and is_met(needs, current.scopes)
@@ -252,7 +252,7 @@ async def ask_to_confirm(bot: Bot, call: DeferredCall, steps: Sequence[Step]) ->
     card = bot.platform_of(call.user).render_card(
         ConfirmationCard(call.id, typed_in_full(call), call.asked_at)
     )
-    question = draft(
+    message = draft(
         bot,
         call.user,
         card,
@@ -266,7 +266,7 @@ async def ask_to_confirm(bot: Bot, call: DeferredCall, steps: Sequence[Step]) ->
 
     def work(c: Connection) -> list[OutgoingMessage]:
         suspend(c, call, steps, Wait(WaitsFor.CONFIRMATION), moment)
-        return insert_all(c, bot, [question])
+        return insert_all(c, bot, [message])
 
     await deliver_all(bot, await bot.database.write(work))
 

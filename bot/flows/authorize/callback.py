@@ -41,36 +41,37 @@ log = logging.getLogger(__name__)
 
 
 ACCESS_DENIED = "access_denied"
-"""The `error` for a refusal by the user (RFC 6749, section 4.1.2.1). Every other one is a failure."""
+"""The `error` if the user declines (RFC 6749, section 4.1.2.1). Every other one is a failure."""
 
 
 RESULT_OF_EARLIER = {AttemptStatus.LIVE: CallbackResult.LATE, AttemptStatus.EXPIRED: CallbackResult.LATE}
+"""The result for a state that cannot be consumed, by the status of its attempt. For every other status it is USED."""
 
 
-async def complete(bot: Bot, platform: Platform, came: Approved | Denied) -> CallbackResult:
-    """Complete an attempt with what a platform's page sent back. Its state is consumed by the first request.
+async def complete(bot: Bot, platform: Platform, response: Approved | Denied) -> CallbackResult:
+    """Complete an attempt with the authorization response of a platform. The first request consumes its state.
 
-    A state of another platform is unknown: nobody but the platform that a browser was sent to may answer for it.
+    A state of another platform is unknown: only the platform to which the browser was sent may answer it.
     """
-    state_digest, moment = digest(came.state.reveal()), now()
-    code = came.code if isinstance(came, Approved) else None
+    state_digest, moment = digest(response.state.reveal()), now()
+    code = response.code if isinstance(response, Approved) else None
 
     def work(c: Connection) -> tuple[Attempt, ExchangeBasis] | AttemptEnd:
         attempt = attempts.consume(c, state_digest, bot.claim(platform.app, moment), code=code)
         if attempt is None:
             return AttemptEnd(reject(c, platform.app, state_digest, moment))
-        if isinstance(came, Denied):
-            return AttemptEnd(deny(c, attempt, came.error, moment))
+        if isinstance(response, Denied):
+            return AttemptEnd(deny(c, attempt, response.error, moment))
         return attempt, basis_of(c, attempt)
 
-    taken = await bot.database.write(work)
-    if isinstance(taken, AttemptEnd):
-        if taken.result is CallbackResult.UNKNOWN:
-            bot.refusals.note("callback refused", "not a state of ours")
-        return await deliver_result(bot, taken)
-    assert isinstance(came, Approved)
-    attempt, basis = taken
-    return await bot.run_to_completion(redeem(bot, attempt, came.code, basis, moment))
+    consumed = await bot.database.write(work)
+    if isinstance(consumed, AttemptEnd):
+        if consumed.result is CallbackResult.UNKNOWN:
+            bot.refusals.note("callback refused", "unknown state")
+        return await deliver_result(bot, consumed)
+    assert isinstance(response, Approved)
+    attempt, basis = consumed
+    return await bot.run_to_completion(redeem(bot, attempt, response.code, basis, moment))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +81,9 @@ class ExchangeBasis:
     grant: Grant | None
     """The grant when the attempt was claimed."""
     scopes: ScopeSet
-    """The most that the tokens may have: the platform may hold more, granted through foreign links."""
+    """The scopes that the tokens may have at most. The user may have granted more through links of another origin."""
     named: bool
-    """Whether the exchange names the scopes. Not after the platform has rejected that, or no attempt would succeed."""
+    """Whether the exchange names the scopes. False once the platform has rejected them, or no attempt would succeed."""
 
 
 def basis_of(c: Connection, attempt: Attempt) -> ExchangeBasis:
@@ -92,16 +93,16 @@ def basis_of(c: Connection, attempt: Attempt) -> ExchangeBasis:
 
 
 def allowed_scopes(c: Connection, asked: ScopeSet, grant: Grant | None) -> ScopeSet:
-    """Return what is asked for now, and what was asked for before and is held, or was held until the grant expired."""
+    """Return the scopes asked for now, and those asked for earlier that the grant has, or had until it expired."""
     if grant is None:
         return asked
     before = grant.scopes if grant.status is GrantStatus.ACTIVE else grant.scopes_ever
-    # This link alone decides whether there is a refresh token.
+    # Only the current link decides whether there is a refresh token.
     return asked | (before - granted_scopes.unrequested(c, grant.user) - {OFFLINE_ACCESS})
 
 
 def reject(c: Connection, app: str, state_digest: str, moment: datetime) -> CallbackResult:
-    """Reject a state that is unknown, used or late."""
+    """Reject a state that is unknown, used or expired. Returns which."""
     before = attempts.consumed_before(c, app, state_digest)
     if before is None:
         # Anyone can send this at any rate: it is logged, but not stored in the audit log.
@@ -112,7 +113,7 @@ def reject(c: Connection, app: str, state_digest: str, moment: datetime) -> Call
 
 
 def deny(c: Connection, attempt: Attempt, error: str, moment: datetime) -> CallbackResult:
-    """Record a refusal, in the transaction that consumes the state."""
+    """Record an error response, in the transaction that consumes the state."""
     if error != ACCESS_DENIED:
         # The page failed. The user has decided nothing, and can try again.
         fail_attempt(c, attempt, "error_on_page", moment)
@@ -125,7 +126,7 @@ def deny(c: Connection, attempt: Attempt, error: str, moment: datetime) -> Callb
 async def redeem(
     bot: Bot, attempt: Attempt, code: Secret, basis: ExchangeBasis, taken_at: datetime
 ) -> CallbackResult:
-    """Exchange the code, check whose token it is, and store the grant if it is the user who was asked."""
+    """Exchange the code, check the owner of the token, and store the grant if that is the user who was asked."""
     user = attempt.user
     assert user is not None
     platform = bot.platform_of(user)
@@ -141,8 +142,8 @@ async def redeem(
     if isinstance(tokens, TokenRefused):
         return await exchange_failed(bot, attempt, tokens)
     if now() - taken_at > bot.lease / 8:
-        # The code is spent: a worker that took over now would be refused, and the tokens would be lost. Identifying the
-        # user may take most of a lease.
+        # The code is used up: another worker that claimed the attempt now would be refused, and the tokens would be lost.
+        # Identifying the user may take most of a lease.
         await extend_lease(bot, attempt)
     identify = partial(platform.identify, tokens.access_token)
     identity = await with_retries(identify, is_unanswered)
@@ -152,7 +153,7 @@ async def redeem(
         # The token is dropped, not revoked: revoking it might end the other user's own grant.
         return await reject_other_account(bot, attempt)
     if not basis.named and platform.narrowing is not None:
-        # Identifying the user may have taken most of the lease, and narrowing spends the refresh token.
+        # Identifying the user may have taken most of the lease, and narrowing uses up the refresh token.
         await extend_lease(bot, attempt)
         narrowed = await platform.narrowing.narrow(tokens, basis.scopes)
         tokens = narrowed if isinstance(narrowed, TokenSet) else tokens
@@ -176,7 +177,7 @@ def consented(attempt: Attempt, before: Grant | None) -> Consented:
         if attempts.is_withdrawn(c, attempt.id):
             return Completion.WITHDRAWN
         if overtaken:
-            # Another consent came in between: these tokens are the older ones, and may be invalid by now.
+            # Another consent was stored in the meantime: these tokens are older, and may no longer be valid.
             fail_attempt(c, attempt, "overtaken", moment)
         return Completion.LOST
 
@@ -191,22 +192,22 @@ Answer = TypeVar("Answer")
 
 
 RETRY_PAUSES = tuple(timedelta(seconds=seconds) for seconds in (0.3, 1.0, 2.5))
-"""Between tries while a person looks at the page."""
+"""Pauses between attempts while a user looks at the page."""
 
 
 RETRY_TIMEOUT = 6.0
-"""Seconds after which no further attempt starts. One takes 10 at most, and the lease is 20."""
+"""Seconds after which no further attempt starts. An attempt takes at most 10, and the lease lasts 20."""
 
 
 async def with_retries(
-    ask: Callable[[], Awaitable[Answer]], is_worth_repeating: Callable[[Answer], bool]
+    ask: Callable[[], Awaitable[Answer]], is_retryable: Callable[[Answer], bool]
 ) -> Answer:
-    """Return the platform's answer, repeating a request that failed for a moment."""
+    """Return the platform's answer. Repeats the request briefly while `is_retryable` returns True."""
     loop = asyncio.get_running_loop()
-    begun = loop.time()
+    started = loop.time()
     answer = await ask()
     for pause in RETRY_PAUSES:
-        if not is_worth_repeating(answer) or loop.time() - begun > RETRY_TIMEOUT:
+        if not is_retryable(answer) or loop.time() - started > RETRY_TIMEOUT:
             break
         await asyncio.sleep(spread(pause, random.random()).total_seconds())  # noqa: S311 - jitter
         answer = await ask()
@@ -215,7 +216,7 @@ async def with_retries(
 
 def is_unanswered(answer: object) -> bool:
     if isinstance(answer, TokenRefused):
-        # A rate limit with a named wait is not retried while the user waits for the page.
+        # A rate limit with a stated wait is not retried while the user waits for the page.
         return answer.problem in {TokenProblem.TRANSIENT, TokenProblem.IN_DOUBT} and not answer.retry_after
     return isinstance(answer, Unreachable)
 
@@ -228,7 +229,7 @@ async def exchange_failed(bot: Bot, attempt: Attempt, refusal: TokenRefused) -> 
     outcome = f"exchange_{refusal.problem.value}_{refusal.code}"
     match refusal.problem:
         case TokenProblem.TRANSIENT | TokenProblem.IN_DOUBT:
-            # The code is valid for minutes and stored encrypted with the attempt: a worker retries soon.
+            # The code is valid for minutes and stored with the attempt, encrypted: a chore retries soon.
             return CallbackResult.STILL_TRYING
         case TokenProblem.SCOPE:
             return await attempt_failed(bot, attempt, attempts.SCOPES_REFUSED, CallbackResult.CODE_REFUSED)
@@ -241,23 +242,24 @@ async def exchange_failed(bot: Bot, attempt: Attempt, refusal: TokenRefused) -> 
 
 
 async def attempt_failed(bot: Bot, attempt: Attempt, outcome: str, result: CallbackResult) -> CallbackResult:
+    """Fail an attempt in its own transaction. Returns `result`."""
     await bot.database.write(lambda c: fail_attempt(c, attempt, outcome, now()))
     bot.signals.upkeep.set()
     return result
 
 
 async def reject_other_account(bot: Bot, attempt: Attempt) -> CallbackResult:
-    """End an attempt with another user's token. The user who was asked is told in the chat, once for each request."""
+    """End an attempt with another user's token. Informs the user who was asked, once for each request."""
     user, moment = attempt.user, now()
     assert user is not None
     content = bot.platform_of(user).render_reply(replies.wrong_account())
-    word = draft(bot, user, content, kind="notice", key=f"{attempt.request_id}-other-account")
+    notice = draft(bot, user, content, kind="notice", key=f"{attempt.request_id}-other-account")
 
     def work(c: Connection) -> list[OutgoingMessage]:
         fail_attempt(c, attempt, attempts.WRONG_PERSON, moment)
         request = requests.live_of(c, user)
-        asks = request is not None and request.id == attempt.request_id
-        return insert_all(c, bot, [word]) if asks else []
+        is_live = request is not None and request.id == attempt.request_id
+        return insert_all(c, bot, [notice]) if is_live else []
 
     messages = await bot.database.write(work)
     bot.signals.upkeep.set()
@@ -266,7 +268,7 @@ async def reject_other_account(bot: Bot, attempt: Attempt) -> CallbackResult:
 
 
 def fail_attempt(c: Connection, attempt: Attempt, outcome: str, moment: datetime) -> None:
-    """Fail an attempt, unless another worker has ended it. The request is open again: its user can use the same link."""
+    """Fail an attempt, unless another worker has ended it. Reopens the request, so that its link can be used again."""
     if not attempts.finish(c, attempt.id, AttemptStatus.FAILED, outcome, moment):
         return
     if attempt.request_id is not None:
@@ -283,12 +285,12 @@ async def complete_stranded(bot: Bot) -> None:
         ]
 
     stranded = await bot.database.write(work)
-    # Concurrently: in sequence, the leases of the last would expire while the platform is slow.
+    # Concurrently, because in sequence the last leases would expire while the platform is slow.
     await asyncio.gather(*(complete_one(bot, attempt, code, moment) for attempt, code in stranded))
 
 
 async def complete_one(bot: Bot, attempt: Attempt, code: Secret | None, moment: datetime) -> CallbackResult:
-    # A sign-in stores no code: its browser no longer waits.
+    # A sign-in stores no code, because its browser no longer waits.
     if code is None or is_code_expired(bot, attempt, moment):
         return await attempt_failed(bot, attempt, "exchange_lost", CallbackResult.CODE_REFUSED)
     basis = await bot.database.read(lambda c: basis_of(c, attempt))
@@ -296,6 +298,6 @@ async def complete_one(bot: Bot, attempt: Attempt, code: Secret | None, moment: 
 
 
 def is_code_expired(bot: Bot, attempt: Attempt, moment: datetime) -> bool:
-    """Whether the attempt's authorization code has expired, however late in the attempt's life it was issued."""
+    """Return whether the authorization code has expired, even if it was issued just before the attempt expired."""
     assert attempt.user is not None
     return attempt.expires_at + bot.platform_of(attempt.user).limits.code_lifetime < moment

@@ -1,7 +1,7 @@
 """Device authorization (RFC 8628): for a bot that no browser can reach.
 
-The card's button requests a device code, and the card then shows the platform's verification URI. From then on the bot
-polls the platform until the user has decided. Each step is a row first: any replica continues one that is due, and one
+The card's button requests a device code, and the card then shows the platform's verification URI. The bot polls the
+platform until the user has decided. The state is a row: any replica continues an authorization that is due, and a replica
 that has lost its claim changes nothing.
 """
 
@@ -34,22 +34,22 @@ from bot.store.transaction import Connection
 log = logging.getLogger(__name__)
 
 BATCH_SIZE = 10
-"""Device codes that one replica polls in a second. The platform's limit for its token endpoint is shared."""
+"""Device codes that one replica polls in a second. All requests share the rate limit of the token endpoint."""
 
 SLOW_DOWN_SECONDS = 5
 MAX_INTERVAL = 60
 LONGEST_PAUSE = timedelta(seconds=30)
-"""Between two polls of a platform that does not answer. A code expires after some minutes."""
+"""The longest pause between two polls of a platform that does not answer. A code expires after some minutes."""
 
 REQUEST_TIMEOUT = timedelta(minutes=2)
-"""After the click. A user who has waited longer has to press the button again."""
+"""How long after the click a device code is requested. Then the user has to press the button again."""
 
 
 # --- the button -----------------------------------------------------------------------------------------------
 
 
-async def start_device_authorization(bot: Bot, request: AuthorizationRequest, patience: float) -> bool:
-    """Request a device code, unless one is live. Returns False if that takes more than `patience` seconds: then this or
+async def start_device_authorization(bot: Bot, request: AuthorizationRequest, max_wait: float) -> bool:
+    """Request a device code, unless one is live. Returns False if that takes longer than `max_wait` seconds: then this or
     another process updates the card later."""
     moment = now()
     fresh = await bot.database.write(lambda c: begin(c, bot, request, moment))
@@ -57,9 +57,9 @@ async def start_device_authorization(bot: Bot, request: AuthorizationRequest, pa
         latest = await bot.database.read(lambda c: device_authorizations.latest_of(c, request.id))
         return latest is None or latest.status is not DeviceStatus.REQUESTING
     requesting = bot.background(request_device_code(bot, fresh))
-    done, _ = await asyncio.wait({requesting}, timeout=patience)
+    done, _ = await asyncio.wait({requesting}, timeout=max_wait)
     if done:
-        # Still requesting, if the platform has not answered in time.
+        # The code may still be missing: a failed request is retried later.
         latest = await bot.database.read(lambda c: device_authorizations.latest_of(c, request.id))
         return latest is not None and latest.status is not DeviceStatus.REQUESTING
     requesting.add_done_callback(lambda _: bot.signals.upkeep.set())
@@ -69,7 +69,7 @@ async def start_device_authorization(bot: Bot, request: AuthorizationRequest, pa
 def begin(
     c: Connection, bot: Bot, request: AuthorizationRequest, moment: datetime
 ) -> DeviceAuthorization | None:
-    """Record a device authorization. Returns None if the request has a live one."""
+    """Record a new device authorization and return it. Returns None if the request has a live one."""
     fresh = device_authorizations.begin(
         c,
         request.id,
@@ -122,7 +122,7 @@ NO_DEVICE = TokenRefused(TokenProblem.APP, 0, "the platform has no device author
 
 
 async def retry_with_other_scopes(bot: Bot, device: DeviceAuthorization, refusal: TokenRefused) -> None:
-    """Ask for other scopes: the app has not enabled these. Unlike the authorization page, this endpoint says so."""
+    """Ask for other scopes, because the app has not enabled these. Only this endpoint says so, not the page."""
     log.warning("scopes refused", extra={"device": device.id, "scopes": sorted(device.scopes)})
     enabled = await bot.platform_of(device.user).enabled_scopes(fresh=True)
     moment = now()
@@ -145,7 +145,7 @@ async def retry_with_other_scopes(bot: Bot, device: DeviceAuthorization, refusal
 async def continue_due(bot: Bot) -> None:
     """Continue device authorizations that are due: for their next poll, or after a crash or a failure."""
     due = await bot.claim_due(device_authorizations.claim_due, limit=BATCH_SIZE)
-    # Concurrently: in sequence, the leases of the last would expire while the platform is slow.
+    # Concurrently, because in sequence the last leases would expire while the platform is slow.
     await asyncio.gather(*(continue_one(bot, device) for device in due))
 
 
@@ -160,7 +160,7 @@ async def continue_one(bot: Bot, device: DeviceAuthorization) -> None:
 
 
 async def poll(bot: Bot, device: DeviceAuthorization, code: Secret) -> None:
-    """Poll once. The last poll is at the code's expiry."""
+    """Poll once, for the last time when the code expires."""
     platform = bot.platform_of(device.user)
     answer = await platform.device.poll_device(code) if platform.device else NO_DEVICE
     match answer:
@@ -204,8 +204,8 @@ async def postpone(
 
 
 async def redeem(bot: Bot, device: DeviceAuthorization, tokens: TokenSet) -> None:
-    """Check whose tokens these are, and store the grant if it is the user who was asked."""
-    # The code is spent: a worker that took over now would be refused, and the tokens would be lost.
+    """Check the owner of the tokens, and store the grant if that is the user who was asked."""
+    # The code is used up: another worker that claimed it now would be refused, and the tokens would be lost.
     await postpone(bot, device, now() + bot.lease, device.interval, device.failures)
     platform = bot.platform_of(device.user)
     identity = await with_retries(partial(platform.identify, tokens.access_token), is_unanswered)
@@ -240,7 +240,7 @@ def consented(device: DeviceAuthorization) -> Consented:
         if device_authorizations.finish(c, device.id, device.claim, done, "granted", moment):
             return Completion.COMPLETED
         closed = device_authorizations.outcome_of(c, device.id) == device_authorizations.CLOSED
-        # Revoking one token may end everything that the user has granted, so only if nothing else is left.
+        # Revoking one token may end everything that the user has granted: only if there is no other token.
         if closed and (current is None or current.access_token is None):
             return Completion.WITHDRAWN
         return Completion.LOST
@@ -253,7 +253,7 @@ def consented(device: DeviceAuthorization) -> Consented:
 
 
 async def deny(bot: Bot, device: DeviceAuthorization) -> None:
-    """Record that a visitor with the user code declined. The card says so and shows its button again."""
+    """Record that someone with the user code declined. The card says so and shows its button again."""
     moment = now()
 
     def work(c: Connection) -> None:

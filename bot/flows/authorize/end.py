@@ -33,7 +33,7 @@ from bot.store.transaction import Connection
 def decline_on_page(c: Connection, request_id: str, moment: datetime) -> bool:
     """Record that a visitor declined on the platform's page. Returns False if the request is no longer live.
 
-    A refusal there carries no identity, and the link may have been passed on, so it cancels nothing. The card says so
+    Nothing is cancelled, because the visitor is not identified, and the link may have been passed on. The card says so
     once, and the request stays open until its user decides or it expires.
     """
     request = requests.get(c, request_id)
@@ -48,11 +48,11 @@ def decline_on_page(c: Connection, request_id: str, moment: datetime) -> bool:
 def decline(c: Connection, bot: Bot, request_id: str, reason: str, moment: datetime) -> list[OutgoingMessage]:
     """Decline an open request for its user: cancel the calls that waited for it, and mute unsolicited messages.
 
-    The card says so; `is_told_by_card` says when a message is needed.
+    Returns answers to the calls whose end the card does not show.
     """
     request = requests.get_locked(c, request_id)
     if request is None or request.status is not RequestStatus.OPEN:
-        # A request that is being redeemed has a consent, which decides.
+        # A request that is being redeemed already has a consent, which takes precedence.
         return []
     device_authorizations.close(c, request.user, moment)
     requests.settle(c, request_id, requests.End(RequestStatus.DECLINED, reason=reason), moment)
@@ -67,31 +67,34 @@ def decline(c: Connection, bot: Bot, request_id: str, reason: str, moment: datet
 
 
 CANCEL_BATCH = 20
-"""Calls that one transaction cancels, so that other transactions can write in between."""
+"""The number of calls that one transaction cancels, so that other transactions can write in between."""
 
 
 async def cancel_in_batches(
     bot: Bot, user: UserKey, *, before: DeferredCall | None = None
 ) -> list[DeferredCall]:
-    """Cancel most of a user's waiting calls, in separate transactions. `cancel_waiting` cancels the rest."""
+    """Cancel a user's waiting calls, except for a last batch, in separate transactions. Returns the cancelled calls.
+
+    `cancel_waiting` cancels the last batch.
+    """
     dropped: list[DeferredCall] = []
 
     def work(c: Connection) -> tuple[list[DeferredCall], list[OutgoingMessage], bool]:
         users.lock(c, user)
         waiting = waiting_before(c, user, before)
-        gone, messages = cancel_each(c, bot, waiting[:CANCEL_BATCH], now())
-        return gone, messages, len(waiting) > 2 * CANCEL_BATCH
+        ended_calls, messages = cancel_each(c, bot, waiting[:CANCEL_BATCH], now())
+        return ended_calls, messages, len(waiting) > 2 * CANCEL_BATCH
 
-    more = len(await bot.database.read(lambda c: waiting_before(c, user, before))) > CANCEL_BATCH
-    while more:
-        gone, messages, more = await bot.database.write(work)
-        dropped += gone
+    has_more = len(await bot.database.read(lambda c: waiting_before(c, user, before))) > CANCEL_BATCH
+    while has_more:
+        ended_calls, messages, has_more = await bot.database.write(work)
+        dropped += ended_calls
         bot.background(deliver_all(bot, messages))
     return dropped
 
 
 def waiting_before(c: Connection, user: UserKey, before: DeferredCall | None) -> list[DeferredCall]:
-    """Return the waiting calls of a user: those that were asked before the call `before`, if it is given."""
+    """Return the waiting calls of a user. With `before`, only those that were asked before that call."""
     return [
         call
         for call in calls.waiting_of(c, user)
@@ -102,10 +105,10 @@ def waiting_before(c: Connection, user: UserKey, before: DeferredCall | None) ->
 def cancel_waiting(
     c: Connection, bot: Bot, user: UserKey, moment: datetime, *, before: DeferredCall | None = None
 ) -> tuple[list[DeferredCall], list[OutgoingMessage]]:
-    """Cancel all waiting calls of a user, and close the open request. Locks the user.
+    """Cancel all waiting calls of a user, and close the open request. Locks the user. Returns the calls and answers.
 
-    With `before`, the command in the chat that asked for it, cancel only calls asked before it, and running ones too,
-    because these may be about to wait.
+    With `before`, the call that asks for the cancellation, cancel only calls that were asked before it, including running
+    ones, because these may be about to be suspended.
     """
     users.lock(c, user)
     dropped, messages = cancel_each(c, bot, waiting_before(c, user, before), moment)
@@ -113,7 +116,7 @@ def cancel_waiting(
         for call in calls.stop_running(c, before, "cancelled_by_user", moment):
             dropped.append(call)
             messages += insert_all(c, bot, [answer(bot, call, replies.cancelled(typed(call)))])
-    ask_for_less(c, user, dropped, "cancelled_by_user", moment)
+    narrow_or_close_request(c, user, dropped, "cancelled_by_user", moment)
     return dropped, messages
 
 
@@ -124,10 +127,10 @@ def cancel_each(
     dropped: list[DeferredCall] = []
     messages: list[OutgoingMessage] = []
     for call in waiting:
-        cancelled, words = cancel_and_answer(c, bot, call, moment)
+        cancelled, answers = cancel_and_answer(c, bot, call, moment)
         if cancelled:
             dropped.append(call)
-            messages += words
+            messages += answers
     return dropped, messages
 
 
@@ -143,23 +146,24 @@ def cancel_and_answer(
 def recall(c: Connection, bot: Bot, call: DeferredCall, moment: datetime) -> list[OutgoingMessage]:
     """Cancel a call whose message was recalled, or mark it if it is running. Locks the user.
 
-    A queued call of which a write has left is marked too: the outcome of the write is still to be found out.
+    A queued call that has sent a write is marked too, because the outcome of the write is still unknown.
     """
     users.lock(c, call.user)
     wrote = call_steps.has_written(c, call.id)
-    in_doubt = wrote and call.status is not CallStatus.SUSPENDED
-    if in_doubt or not calls.cancel(c, call.id, "recalled", moment):
+    must_continue = wrote and call.status is not CallStatus.SUSPENDED
+    if must_continue or not calls.cancel(c, call.id, "recalled", moment):
         calls.mark_recalled(c, call.id, moment)
         return []
-    ask_for_less(c, call.user, [call], "recalled", moment)
-    halfway = [private_answer(bot, call, replies.stopped_halfway(typed(call)))] if wrote else []
-    return insert_all(c, bot, halfway)
+    narrow_or_close_request(c, call.user, [call], "recalled", moment)
+    answers = [private_answer(bot, call, replies.stopped_halfway(typed(call)))] if wrote else []
+    return insert_all(c, bot, answers)
 
 
 async def drop_recalled(bot: Bot) -> None:
-    """Cancel calls of a group whose message turned out to be recalled, as the event would.
+    """Cancel calls in groups whose message turned out to be recalled, as the event would.
 
-    The platform says the same of a deleted message. In the direct chat only its user reads the answer: it is still sent.
+    The platform reports deleted messages in the same way. In a direct chat, the answer is sent in any case, because only
+    its user reads it.
     """
     while bot.recalled:
         call_id, user = bot.recalled.pop()
@@ -186,33 +190,33 @@ def close_unneeded_request(
         close_request(c, user, reason, moment, status)
 
 
-def ask_for_less(
-    c: Connection, user: UserKey, gone: Sequence[DeferredCall], reason: str, moment: datetime
+def narrow_or_close_request(
+    c: Connection, user: UserKey, ended_calls: Sequence[DeferredCall], reason: str, moment: datetime
 ) -> None:
-    """Stop asking for what only the calls that are gone needed; close the request if no call waits for it.
+    """Stop asking for what only the ended calls needed, and close the request if no call waits for it.
 
-    The caller has locked the user. `reason` is that of the closed request.
+    The caller has locked the user. `reason` is stored with a closed request.
     """
     suspended = calls.suspended_of(c, user)
     if all(call.waits_for is WaitsFor.CONFIRMATION for call in suspended):
         close_request(c, user, reason, moment)
         return
-    narrow_request(c, user, gone, suspended, moment)
+    narrow_request(c, user, ended_calls, suspended, moment)
 
 
 def narrow_request(
     c: Connection,
     user: UserKey,
-    gone: Sequence[DeferredCall],
+    ended_calls: Sequence[DeferredCall],
     suspended: Sequence[DeferredCall],
     moment: datetime,
 ) -> None:
-    """Narrow the live request to what the suspended calls need, once others are gone."""
+    """Narrow the live request to what the suspended calls need, after other calls have ended."""
     waiting = [call for call in suspended if call.waits_for is WaitsFor.AUTHORIZATION]
     live = requests.live_of(c, user) if waiting else None
     if live is None:
         return
-    unwanted = named(*(call.needs for call in gone)) - named(*(call.needs for call in waiting))
+    unwanted = named(*(call.needs for call in ended_calls)) - named(*(call.needs for call in waiting))
     scopes = live.scopes - (unwanted - {OFFLINE_ACCESS})
     names = {call.command for call in waiting}
     commands = tuple(name for name in live.reasons if name in names)
@@ -239,7 +243,7 @@ def close_request(
 def cancel_for_administrator(
     c: Connection, bot: Bot, user: UserKey, moment: datetime
 ) -> list[OutgoingMessage]:
-    """Cancel the calls of a user that wait for an administrator."""
+    """Cancel the calls of a user that wait for an administrator. Returns their answers."""
     messages: list[OutgoingMessage] = []
     for call in calls.suspended_of(c, user):
         if call.waits_for is WaitsFor.ADMINISTRATOR:
@@ -249,9 +253,10 @@ def cancel_for_administrator(
 
 
 def end_grant(c: Connection, user: UserKey, reason: str, moment: datetime) -> bool:
-    """End a grant in the database at once, and queue its revocation at the platform.
+    """End a grant in the database immediately, and queue its revocation at the platform.
 
-    The caller has locked the user. A consent whose code is being exchanged is older than this, and ends with the grant.
+    The caller has locked the user. A consent whose code is being exchanged is older than this, and is withdrawn too.
+    Returns False if there is no active grant.
     """
     attempts.withdraw(c, user, moment)
     device_authorizations.close(c, user, moment)
@@ -263,35 +268,34 @@ def end_grant(c: Connection, user: UserKey, reason: str, moment: datetime) -> bo
 
 
 async def expire_overdue(bot: Bot) -> None:
-    """Expire calls that waited too long, and requests past their time. The card says so, or a message where no card
-    does."""
+    """Expire calls that waited too long, and overdue requests. The card says so, or a message if the card cannot."""
     moment = now()
 
     def work(c: Connection) -> tuple[list[DeferredCall], list[OutgoingMessage]]:
-        gone: list[DeferredCall] = []
+        ended_calls: list[DeferredCall] = []
         messages: list[OutgoingMessage] = []
         for call in calls.overdue(c, moment, limit=50):
             waited = call.status is CallStatus.SUSPENDED
             if not calls.expire(c, call.id, moment):
                 continue
-            gone.append(call)
+            ended_calls.append(call)
             request = expired_with(c, call, moment) if waited else None
             if request is None or not is_told_by_card(call, request, moment):
-                words = expired(call) if waited else expired_before_start(call)
-                messages += insert_all(c, bot, [answer(bot, call, words)])
+                reply = expired(call) if waited else expired_before_start(call)
+                messages += insert_all(c, bot, [answer(bot, call, reply)])
         for request in requests.expired(c, moment, limit=50):
             requests.settle(c, request.id, requests.End(RequestStatus.EXPIRED), moment)
-        return gone, messages
+        return ended_calls, messages
 
-    gone, messages = await bot.database.write(work)
-    for call in gone:
+    ended_calls, messages = await bot.database.write(work)
+    for call in ended_calls:
         # One transaction for each user: two that lock several users could deadlock.
         await bot.database.write(partial(narrow_after_expiry, call=call, moment=moment))
     await deliver_all(bot, messages)
 
 
 def expired_with(c: Connection, call: DeferredCall, moment: datetime) -> AuthorizationRequest | None:
-    """Return the request that expires with this call, or None if others wait for it or a consent is under way."""
+    """Return the request that expires with this call, or None if other calls or a consent keep it open."""
     match call.waits_for:
         case WaitsFor.AUTHORIZATION if call.request_id is not None:
             request = requests.get(c, call.request_id)
@@ -309,6 +313,6 @@ def expired_with(c: Connection, call: DeferredCall, moment: datetime) -> Authori
 
 
 def narrow_after_expiry(c: Connection, call: DeferredCall, moment: datetime) -> None:
-    """Lock the user of an expired call, and narrow their request to what the others need."""
+    """Narrow the request of an expired call to what the other calls need. Locks the user."""
     users.lock(c, call.user)
     narrow_request(c, call.user, [call], calls.suspended_of(c, call.user), moment)

@@ -43,11 +43,11 @@ class CallbackResult(StrEnum):
     """Everything was granted, and no call waited for it."""
     PARTLY = "partly"
     MORE_NEEDED = "more_needed"
-    """Everything was granted, but the card asks for more by now."""
+    """Everything was granted, but the card now asks for more."""
     DECLINED = "declined"
     """Declined on the page. The request stays open, because it is unknown who declined."""
     CLOSED = "closed"
-    """Nothing was stored, because the request was closed meanwhile."""
+    """Nothing was stored, because the request was closed in the meantime."""
     WRONG_PERSON = "wrong_person"
     USED = "used"
     LATE = "late"
@@ -63,12 +63,12 @@ class CallbackResult(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AttemptEnd:
-    """The result of an attempt inside a transaction, with what to send after it."""
+    """The result of an attempt inside a transaction, with what to send after the commit."""
 
     result: CallbackResult
     messages: Sequence[OutgoingMessage] = ()
     card: AuthorizationRequest | None = None
-    """The request whose card is claimed, to be drawn."""
+    """The request whose card is claimed and has to be updated."""
 
 
 async def deliver_result(bot: Bot, end: AttemptEnd) -> CallbackResult:
@@ -85,14 +85,14 @@ class Completion(StrEnum):
 
     COMPLETED = "completed"
     WITHDRAWN = "withdrawn"
-    """The user has revoked it meanwhile: the tokens are revoked."""
+    """The user has revoked it in the meantime: the tokens are revoked."""
     LOST = "lost"
-    """Another worker has taken it, or it is no longer needed: the tokens are dropped."""
+    """Another worker has claimed it, or it is no longer needed: the tokens are dropped."""
 
 
 @dataclass(frozen=True, slots=True)
 class Consented:
-    """A consent of the user who was asked, by callback, in-client page or device code."""
+    """A consent of the user who was asked, received by callback, in-client page or device code."""
 
     user: UserKey
     scopes: ScopeSet
@@ -100,13 +100,13 @@ class Consented:
     subject: tuple[str, str]
     """Kind and id, for the audit log."""
     complete: Callable[[Connection, Grant | None, datetime], Completion]
-    """Called in the transaction that stores the grant, with the grant so far: ends the attempt."""
+    """Ends the attempt. Called with the current grant, in the transaction that stores the new one."""
 
 
 async def store_grant(bot: Bot, consent: Consented, tokens: TokenSet, identity: Identity) -> CallbackResult:
     """Store a grant, release the calls that waited for it, settle the request and claim its card, in one transaction.
 
-    Tokens of a consent that was revoked meanwhile are revoked; those of a late one are dropped.
+    Tokens of a consent that was revoked in the meantime are revoked; those of a late consent are dropped.
     """
     user, asked, moment = consent.user, consent.scopes, now()
     endpoint = bot.platform_of(user).token_endpoint
@@ -124,10 +124,10 @@ async def store_grant(bot: Bot, consent: Consented, tokens: TokenSet, identity: 
                 return AttemptEnd(CallbackResult.USED)
         held = before.scopes if before and before.status is GrantStatus.ACTIVE else frozenset()
         unrequested = granted_scopes.unrequested(c, user) - asked
-        # A response without scopes: the exchange named what was asked for and what is held, and nothing else.
-        given = tokens.scopes if tokens.scopes is not None else asked | (held - unrequested)
+        # If the response states no scopes, the tokens have those that the exchange named: asked for, or held.
+        granted = tokens.scopes if tokens.scopes is not None else asked | (held - unrequested)
         grant = grants.save(
-            c, user, before, tokens, scopes=given, unrequested=unrequested, endpoint=endpoint, now=moment
+            c, user, before, tokens, scopes=granted, unrequested=unrequested, endpoint=endpoint, now=moment
         )
         users.consented(c, user, identity, moment)
         audit.write(
@@ -136,23 +136,23 @@ async def store_grant(bot: Bot, consent: Consented, tokens: TokenSet, identity: 
             user=user,
             subject=consent.subject,
             now=moment,
-            gained=sorted(given - held),
-            lost=sorted(held - given),
-            scopes=sorted(given),
+            gained=sorted(granted - held),
+            lost=sorted(held - granted),
+            scopes=sorted(granted),
             generation=grant.generation,
         )
         waiting = calls.suspended_for_consent(c, user)
-        granted_scopes.add(c, user, given, asked_by(c, consent, waiting), moment)
+        granted_scopes.add(c, user, granted, asked_by(c, consent, waiting), moment)
         # Every link asks for `offline_access`. A call continues without it, unless it needs that scope itself.
-        refused = asked - given - {OFFLINE_ACCESS}
-        released = release_calls(c, bot, waiting, grant, asked - given, moment)
+        refused = asked - granted - {OFFLINE_ACCESS}
+        released = release_calls(c, bot, waiting, grant, asked - granted, moment)
         claim = bot.claim(user.app, moment)
         settled = settle_request(c, grant, refused, released.rest, claim)
-        lost = held - given - unrequested - {OFFLINE_ACCESS}
-        told = [lost_scopes_notice(bot, consent, lost)] if lost else []
-        messages = released.messages + insert_all(c, bot, told)
-        drawn_here = settled if settled is not None and is_held(settled.card, claim) else None
-        return AttemptEnd(result_of(refused, released, settled=settled is not None), messages, drawn_here)
+        lost = held - granted - unrequested - {OFFLINE_ACCESS}
+        notices = [lost_scopes_notice(bot, consent, lost)] if lost else []
+        messages = released.messages + insert_all(c, bot, notices)
+        card = settled if settled is not None and is_held(settled.card, claim) else None
+        return AttemptEnd(result_of(refused, released, settled=settled is not None), messages, card)
 
     end = await bot.write_until_stored(work)
     bot.signals.calls.set()
@@ -160,7 +160,7 @@ async def store_grant(bot: Bot, consent: Consented, tokens: TokenSet, identity: 
 
 
 def lost_scopes_notice(bot: Bot, consent: Consented, lost: ScopeSet) -> Draft:
-    """Tell the user alone which scopes were lost: no call waits for them, so no card says so."""
+    """Return a private notice of the scopes that were lost. No call waits for them, so no card says so."""
     content = bot.platform_of(consent.user).render_reply(replies.scopes_dropped(join_scopes(lost)))
     return draft(bot, consent.user, content, kind="notice", key=f"{consent.subject[1]}-lost")
 
@@ -170,6 +170,7 @@ class ReleasedCalls:
     rest: Requirement
     """What still has to be asked for."""
     released: int
+    """The number of released calls."""
     messages: list[OutgoingMessage]
 
 
@@ -184,7 +185,7 @@ def result_of(refused: ScopeSet, released: ReleasedCalls, *, settled: bool) -> C
 def asked_by(
     c: Connection, consent: Consented, waiting: Sequence[DeferredCall]
 ) -> Mapping[Scope, tuple[str, ...]]:
-    """Return for each scope the commands that wait for it: all of them, if none names the scope."""
+    """Return the commands that wait for each scope. A scope that none of them names is attributed to all of them."""
     all_commands = tuple(dict.fromkeys(call.command for call in waiting))
     if not all_commands:
         request = requests.latest_of(c, consent.user)
@@ -206,7 +207,7 @@ def release_calls(
     refused: ScopeSet,
     moment: datetime,
 ) -> ReleasedCalls:
-    """Release the calls that the grant satisfies, and cancel those whose scopes were refused."""
+    """Release the calls whose needs the grant meets, and cancel those whose scopes were refused."""
     rest: list[tuple[str, ...]] = []
     released: list[str] = []
     messages: list[OutgoingMessage] = []
@@ -226,7 +227,7 @@ def release_calls(
 def settle_request(
     c: Connection, grant: Grant, refused: ScopeSet, rest: Requirement, claim: Claim
 ) -> AuthorizationRequest | None:
-    """Settle the live request as granted, or reopen it for what was added during the consent, and claim its card.
+    """Settle the live request as granted, or reopen it for scopes that were added meanwhile, and claim its card.
 
     Returns None if there is none.
     """

@@ -1,4 +1,4 @@
-"""Opening an authorization link: finds its request, and starts an attempt. Looking consumes nothing."""
+"""Opens an authorization link: finds its request, and starts an attempt. Opening a link does not use it up."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from bot.store.ids import new_id
 from bot.store.transaction import Connection
 
 MAX_LIVE_ATTEMPTS = 20
-"""Concurrent attempts of one link."""
+"""The number of concurrent attempts of one link."""
 
 
 MAX_ATTEMPTS_PER_DAY = 100
-"""Attempts of one link in a day, ended ones included: each leaves rows that are kept for months."""
+"""The number of attempts of one link in a day, including ended ones: each leaves rows that are kept for months."""
 
 
 SHOW_OPENED_AFTER = timedelta(seconds=2)
@@ -61,28 +61,28 @@ async def find_open_request(bot: Bot, ticket: str) -> AuthorizationRequest | Lin
 
 @dataclass(frozen=True, slots=True)
 class StartedAttempt:
-    """One opening of a link: what is sent to the platform."""
+    """One opening of a link: the parameters that are sent to the platform."""
 
     scopes: ScopeSet
     state: Secret
     challenge: str | None
     prompt: bool
-    """Consent is to be visible, because an earlier grant was revoked."""
+    """Whether the consent screen must be shown, because an earlier grant was revoked."""
 
 
 async def open_link(bot: Bot, request: AuthorizationRequest) -> str | LinkUnavailable:
     """Start an attempt in a browser. Returns the URL of the platform's authorization page."""
     platform = bot.platform_of(request.user)
     redirect_uri = bot.callback_url(platform)
-    begun = await start_attempt(bot, request, redirect_uri, pkce=platform.uses_pkce)
-    if isinstance(begun, LinkUnavailable):
-        return begun
+    started = await start_attempt(bot, request, redirect_uri, pkce=platform.uses_pkce)
+    if isinstance(started, LinkUnavailable):
+        return started
     return platform.authorize_url(
         redirect_uri=redirect_uri,
-        scopes=begun.scopes,
-        state=begun.state.reveal(),
-        challenge=begun.challenge,
-        prompt=begun.prompt,
+        scopes=started.scopes,
+        state=started.state.reveal(),
+        challenge=started.challenge,
+        prompt=started.prompt,
     )
 
 
@@ -95,7 +95,7 @@ async def start_attempt(
     bot: Bot, request: AuthorizationRequest, redirect_uri: str | None, *, pkce: bool
 ) -> StartedAttempt | LinkUnavailable:
     """Start an attempt with a new state, and with a PKCE pair if `pkce`."""
-    # Before any request to the platform, because anyone who has the link can open it repeatedly.
+    # Checked before any request to the platform, because anyone who has the link can open it repeatedly.
     full = too_many(await bot.database.read(lambda c: attempts.openings(c, request.id, now())))
     if full is not None:
         return full
@@ -124,7 +124,7 @@ async def start_attempt(
         if full is not None:
             return too_many(full) or LinkUnavailable.TOO_MANY
         if first and not request.card.ephemeral:
-            # From now on the card offers to report an error. Usually the consent comes first, and updates it anyway.
+            # From now on the card offers to report an error. Delayed, because usually a consent updates it soon anyway.
             show(c, request.id, moment + SHOW_OPENED_AFTER)
         subject = ("request", request.id)
         audit.write(c, "link_opened", user=request.user, subject=subject, now=moment, attempt=attempt.id)
@@ -141,7 +141,7 @@ def too_many(openings: Openings) -> LinkUnavailable | None:
 
 
 def link_scopes(bot: Bot, request: AuthorizationRequest) -> ScopeSet:
-    """Return the scopes of a request that one link asks for; when these are too many, the next link asks for the rest."""
+    """Return the scopes that the link of a request asks for. If there are too many, the next link asks for the rest."""
     limit = bot.platform_of(request.user).limits.scopes_per_link
     if len(request.scopes) <= limit:
         return request.scopes
@@ -150,5 +150,5 @@ def link_scopes(bot: Bot, request: AuthorizationRequest) -> ScopeSet:
 
 
 def was_revoked(grant: Grant | None) -> bool:
-    """Whether the last grant was revoked. The platform may still hold it: the consent must be visible, and narrowed."""
+    """Return whether the user or an operator revoked the last grant. The platform may still consider it valid."""
     return grant is not None and grant.status is GrantStatus.ENDED and grant.end_reason in REVOKED_HERE

@@ -1,8 +1,8 @@
 """Errors on the platform's authorization page, which does not redirect back when it shows one.
 
-No link asks for a scope that the app is known not to have enabled, and users report other errors on the card. The bot
-then asks for other alternatives first, and later leaves out `offline_access`. Administrators are told as a fact only what
-the platform confirms; everything else is passed on as a user's report.
+No link asks for a scope that the app is known not to have enabled. Users report other errors on the card. The bot then
+asks for other alternatives, and finally leaves out `offline_access`. Only what the platform confirms is reported to
+administrators as a fact; everything else is forwarded as a user's report.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ SCOPE_LIST_TIMEOUT = 1.0
 
 
 async def within_timeout(reading: Awaitable[ScopeSet | None]) -> ScopeSet | None:
-    """Return a list of enabled scopes, or None if reading it takes too long."""
+    """Return the awaited list, or None if reading it takes too long."""
     try:
         async with asyncio.timeout(SCOPE_LIST_TIMEOUT):
             return await reading
@@ -60,9 +60,10 @@ async def without_disabled_scopes(bot: Bot, request: AuthorizationRequest) -> Au
 async def ask_for_other_scopes_now(
     bot: Bot, request: AuthorizationRequest, enabled: ScopeSet | None, reason: str
 ) -> bool:
-    """Run `ask_otherwise` in its own transaction, unless the request has changed; `reason` goes into the audit log.
+    """Run `ask_for_other_scopes` in its own transaction, unless the request has changed.
 
-    False when nothing else can be asked for, and the platform's list does not say that anything is missing.
+    `reason` is the action in the audit log. Returns False if nothing else can be asked for, and the platform's list does
+    not show that anything is missing.
     """
     moment = now()
 
@@ -98,30 +99,30 @@ def ask_for_other_scopes(
     if scopes is not None:
         requests.avoid(c, request.id, avoided, scopes, moment)
         return
-    told = False
+    has_waiting = False
     for call in waiting:
         missing, unknown = to_enable(call.needs, enabled, bot.platform_of(user).knows_scope)
         if unknown and (enabled is not None or not missing):
             calls.cancel(c, call.id, "unknown_scope", moment)
             continue
-        told = True
-        # A call that keeps its request waits until an administrator confirms: the list would release it at once.
-        kept = None if is_explained(request, enabled) else request.id
-        calls.change_wait(c, call.id, WaitsFor.ADMINISTRATOR, kept, moment)
+        has_waiting = True
+        # A call that keeps its request waits until an administrator confirms: the list alone would release it now.
+        kept_request = None if is_explained(request, enabled) else request.id
+        calls.change_wait(c, call.id, WaitsFor.ADMINISTRATOR, kept_request, moment)
         scope_waits.open(c, (user.platform, user.app_id), missing, moment)
-    failure = FOR_ADMINISTRATOR if told else "unknown_scope"
+    failure = FOR_ADMINISTRATOR if has_waiting else "unknown_scope"
     requests.settle(c, request.id, requests.End(RequestStatus.FAILED, failure=failure), moment)
 
 
 def is_explained(request: AuthorizationRequest, enabled: ScopeSet | None) -> bool:
-    """Whether the request asks for a scope that the app's list lacks, which explains an error on the page."""
+    """Return whether the request asks for a scope that the app has not enabled, which explains an error on the page."""
     return enabled is not None and not request.scopes <= enabled
 
 
 def next_choice(
     request: AuthorizationRequest, waiting: Sequence[DeferredCall], enabled: ScopeSet | None
 ) -> tuple[ScopeSet, ScopeSet | None]:
-    """Return the scopes to avoid from now on, and those to ask for instead; None if nothing is left to try."""
+    """Return the scopes to avoid from now on, and those to ask for instead. The latter are None if nothing is left."""
     needs = tuple(clause for call in waiting for clause in call.needs)
     offline = request.scopes & {OFFLINE_ACCESS}
     extra = request.scopes - named(needs) - offline if needs else frozenset()
@@ -143,7 +144,7 @@ def next_choice(
 async def report_page_error(bot: Bot, request: AuthorizationRequest, error: PageError) -> bool | None:
     """Handle a reported error. Returns None if other scopes are asked for, or an administrator has to enable some.
 
-    Otherwise passes the report on to the administrators, and returns whether that was possible.
+    Otherwise forwards the report to the administrators, and returns whether that was possible.
     """
     platform = bot.platform_of(request.user)
     if error is PageError.SCOPE:
@@ -152,8 +153,8 @@ async def report_page_error(bot: Bot, request: AuthorizationRequest, error: Page
             return None
         scopes = request.scopes - {OFFLINE_ACCESS}
         words = administrators.list_scopes(await platform.describe_scopes(scopes))
-        found = scopes_enabled(words) if enabled is not None else scopes_unknown(words)
-        return await report_to_administrators(bot, request, error, found)
+        finding = scopes_enabled(words) if enabled is not None else scopes_unknown(words)
+        return await report_to_administrators(bot, request, error, finding)
     if error is PageError.REDIRECT and not bot.by_device:
         registered = await within_timeout(platform.redirect_urls())
         return await report_to_administrators(bot, request, error, redirects(bot, platform, registered))
@@ -162,7 +163,7 @@ async def report_page_error(bot: Bot, request: AuthorizationRequest, error: Page
 
 
 def redirects(bot: Bot, platform: Platform, registered: frozenset[str] | None) -> Words:
-    """Compare the app's list of redirect URLs with those that the bot uses."""
+    """Return the result of comparing the app's registered redirect URLs with those that the bot uses."""
     page = platform.in_client
     ours = (bot.callback_url(platform), *([f"{bot.public_url}{page.page_path}"] if page else []))
     missing = [url for url in ours if registered is not None and url not in registered]
@@ -172,15 +173,18 @@ def redirects(bot: Bot, platform: Platform, registered: frozenset[str] | None) -
 
 
 async def report_to_administrators(
-    bot: Bot, request: AuthorizationRequest, error: PageError, found: Words
+    bot: Bot, request: AuthorizationRequest, error: PageError, finding: Words
 ) -> bool:
-    """Tell the administrators, once for each request and error. Returns False if there are none or at the daily limit."""
+    """Report an error to the administrators, once for each request.
+
+    Returns False if there are none, or the user has reached the daily limit.
+    """
     user, moment = request.user, now()
     admins = await bot.administrators(bot.platform_of(user))
     profile = await bot.database.read(lambda c: users.profile(c, user))
     name = (profile.name if profile is not None else None) or user.open_id
     commands = tuple(f"/{name}" for name in request.reasons)
-    reply = page_error_reported(name, error, commands, found)
+    reply = page_error_reported(name, error, commands, finding)
 
     def work(c: Connection) -> list[OutgoingMessage] | None:
         once = f"{error.value}-{request.id}"

@@ -21,16 +21,16 @@ log = logging.getLogger(__name__)
 def revoke_tokens(
     c: Connection, user: UserKey, access: Secret | None, refresh: Secret | None, moment: datetime
 ) -> None:
-    """Queue the revocation of both tokens: the platform may not end one with the other."""
+    """Queue the revocation of both tokens, because the platform may not revoke one with the other."""
     for token in (refresh, access):
         if token is not None:
             revocations.add(c, user, token, moment)
 
 
 async def revoke_due(bot: Bot) -> None:
-    """Revokes the tokens of ended grants at the platform, with retries."""
+    """Revoke the tokens of ended grants that are due."""
     due = await bot.claim_due(revocations.claim_due, limit=10)
-    # Concurrently: in sequence, the leases of the last would expire while the platform is slow.
+    # Concurrently, because in sequence the last leases would expire while the platform is slow.
     await asyncio.gather(*(revoke(bot, revocation) for revocation in due))
 
 
@@ -38,16 +38,16 @@ async def revoke(bot: Bot, revocation: Revocation) -> None:
     if revocation.token is None:
         await give_up_revoking(bot, revocation, "token_lost")
         return
-    revoking = bot.platform_of(revocation.user).revocation
-    refusal = await revoking.revoke(revocation.token) if revoking is not None else None
+    capability = bot.platform_of(revocation.user).revocation
+    refusal = await capability.revoke(revocation.token) if capability is not None else None
     if refusal is None:
         await bot.database.write(partial(revocations.done, revocation=revocation.id, now=now()))
     elif revocation.attempts >= MAX_ATTEMPTS:
         await give_up_revoking(bot, revocation, f"{refusal.problem.value} {refusal.code}")
     else:
-        slower = 1 if revocation.attempts < FAST_ATTEMPTS else 60
+        factor = 1 if revocation.attempts < FAST_ATTEMPTS else 60
         moment = now()
-        until = moment + (retry_time(moment, revocation.attempts, refusal.retry_after) - moment) * slower
+        until = moment + (retry_time(moment, revocation.attempts, refusal.retry_after) - moment) * factor
         await bot.database.write(partial(revocations.postpone, claimed=revocation, until=until))
 
 
@@ -57,8 +57,8 @@ async def give_up_revoking(bot: Bot, revocation: Revocation, reason: str) -> Non
 
 
 FAST_ATTEMPTS = 12
-"""Attempts within some minutes, before the pauses grow from a minute to an hour."""
+"""The number of attempts within some minutes, before the pauses grow from a minute to an hour."""
 
 
 MAX_ATTEMPTS = 1000
-"""More than a month of attempts: by then every token has expired."""
+"""Attempts for more than a month, after which every token has expired."""

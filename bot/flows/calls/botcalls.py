@@ -47,7 +47,7 @@ async def describe_scopes(bot: Bot, user: UserKey, scopes: ScopeSet) -> Json:
 
 
 async def require_scopes(bot: Bot, run: Run, move: RequireScopes) -> bool:
-    """Add the result if the scopes are granted, else suspend the call. Return whether it may go on."""
+    """Record the result if the scopes are granted, else suspend the call. Returns whether the call may continue."""
     grant = await bot.database.read(lambda c: grants.find(c, run.call.user))
     active = grant is not None and grant.status is GrantStatus.ACTIVE
     if grant and active and is_met(move.requirement, grant.scopes):
@@ -62,11 +62,11 @@ async def require_scopes(bot: Bot, run: Run, move: RequireScopes) -> bool:
 async def cancel_or_end(bot: Bot, run: Run, move: CancelWaiting | EndGrant) -> None:
     """Cancel the user's waiting calls, end the grant if asked to, and record the result in the same transaction."""
     call, moment = run.call, now()
-    most = await cancel_in_batches(bot, call.user, before=call)
+    cancelled = await cancel_in_batches(bot, call.user, before=call)
 
     def work(c: Connection) -> tuple[list[Step], list[OutgoingMessage]]:
         rest, messages = cancel_waiting(c, bot, call.user, moment, before=call)
-        result: Json = {"commands": [typed(each) for each in (*most, *rest)]}
+        result: Json = {"commands": [typed(each) for each in (*cancelled, *rest)]}
         if isinstance(move, EndGrant):
             result["had_grant"] = end_grant(c, call.user, REVOKED_BY_USER, moment)
         steps = run.with_result(move, Result(value=result))

@@ -1,4 +1,4 @@
-"""Ends a call: its status, its answer, and what changes about them when the question was recalled."""
+"""Ends a call: stores its status and its answer, with different rules if its message was recalled."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class End:
 
     status: CallStatus
     outcome: str
-    """One word or code, which is stored with the call."""
+    """A short code that is stored with the call."""
     reply: Reply
     public: bool = False
-    """Whether everybody in a group sees the reply."""
+    """Whether all members of a group see the reply."""
     used: ScopeSet | None = None
     """The scopes that the call needed, if it used the grant."""
 
@@ -45,7 +45,7 @@ def outcome_unknown(call: DeferredCall) -> End:
 async def finish(bot: Bot, call: DeferredCall, end: End) -> None:
     """Settle a call together with its answer, then send the answer.
 
-    Raises LeaseLost if another worker has taken the call.
+    Raises LeaseLost if another worker has claimed the call.
     """
     draft, moment = answer(bot, call, end.reply, public=end.public), now()
 
@@ -76,8 +76,8 @@ async def finish_answered(bot: Bot, run: Run, reply: Reply) -> None:
     if call.suspended_at is not None and call.request_id is not None and not run.has_written:
         asked = (call.request_id, call.chat.chat_id, call.chat.thread_id, call.command, call.arguments)
         digest = hashlib.sha256(bot.platform_of(call.user).render_reply(reply).body.encode()).digest()
-        before = bot.repeated_answers.before(asked, digest, call.id)
-        # Another replica may have answered since, or that answer may not have come.
+        before = bot.repeated_answers.record(asked, digest, call.id)
+        # Another replica may have given a different answer since, or that answer may not have been delivered.
         if before and before == await bot.database.read(lambda c: calls.answered_before(c, call)):
             reply = replies.same_as_above(reply, typed(call))
     public = not (run.command.private or reply.confidential or refused)
@@ -92,15 +92,15 @@ async def finish_unknown(bot: Bot, run: Run) -> None:
     await finish(bot, run.call, outcome_unknown(run.call))
 
 
-# --- recalled questions ----------------------------------------------------------------------------
+# --- recalled messages -----------------------------------------------------------------------------
 
 
 def finish_recalled(
     c: Connection, bot: Bot, call: DeferredCall, end: End, moment: datetime
 ) -> list[OutgoingMessage] | None:
-    """Settle a call whose question was recalled while it ran, in a transaction. Returns None if it was not recalled.
+    """Settle a call whose message was recalled while it ran. Returns its messages, or None if it was not recalled.
 
-    An answer that only read something is dropped. What was written is reported to the user alone.
+    The answer is dropped if the call wrote nothing. Otherwise only the user sees it.
     """
     wrote = call_steps.has_written(c, call.id)
     status, outcome = (end.status, end.outcome) if wrote else (CallStatus.CANCELLED, "recalled")
@@ -110,7 +110,7 @@ def finish_recalled(
 
 
 async def stop_if_recalled(bot: Bot, call: DeferredCall) -> bool:
-    """Settle a call that may not continue, if the reason is that its question was recalled."""
+    """Settle a call that may not continue, if the reason is that its message was recalled. Returns whether it is."""
     end, moment = End(CallStatus.CANCELLED, "recalled", replies.stopped_halfway(typed(call))), now()
     messages = await bot.database.write(lambda c: finish_recalled(c, bot, call, end, moment))
     await deliver_all(bot, messages or [])

@@ -59,23 +59,23 @@ from bot.store import call_steps, calls
 from bot.store.transaction import Connection
 
 OTHER_REPLICA_DELAY = timedelta(seconds=2)
-"""How long another replica, which has the key, gets to claim the call."""
+"""The time for another replica, which has the key, to claim the call."""
 
 
 @dataclass(frozen=True, slots=True)
-class Tried:
-    """One try of an API call."""
+class CallAttempt:
+    """One attempt of an API call."""
 
     move: ApiCall
     outcome: Outcome | NoToken
     grant: Grant | None
-    """The grant that the call used, or that the user had before."""
+    """The grant that the call used, or the ended one."""
     refreshed: bool
     """Whether the token was refreshed because the platform had rejected it."""
 
 
 async def call_as_user(bot: Bot, run: Run, move: ApiCall) -> bool:
-    """Make an API call and carry out the decision on its outcome. Return whether the call may go on to its next step."""
+    """Make an API call and carry out the decision on its outcome. Returns whether the call may continue."""
     sent_before = run.pending.first_sent_at if run.pending else None
     if move.write is not None and not may_send(move.write, sent_before, now()):
         await finish_unknown(bot, run)
@@ -94,25 +94,25 @@ async def call_as_user(bot: Bot, run: Run, move: ApiCall) -> bool:
             outcome = await send(bot, run, move, usable.token)
             if run.pending and sent_before is None and is_certainly_not_done(outcome):
                 await forget_sending(bot, run)
-        tried = Tried(move, outcome, usable.grant, refreshed=rejected is not None)
-        decision = after_call(outcome, situation(run, tried))
+        attempt = CallAttempt(move, outcome, usable.grant, refreshed=rejected is not None)
+        decision = after_call(outcome, situation(run, attempt))
         if not isinstance(decision, Refresh):
-            return await carry_out(bot, run, tried, decision)
+            return await carry_out(bot, run, attempt, decision)
         assert isinstance(usable, tokens.Usable)
         rejected = usable.token
 
 
 def is_unconfirmed(run: Run, move: ApiCall, sent_before: datetime | None) -> bool:
-    """Return whether the user has to confirm a write before it leaves for the first time."""
+    """Return whether the user has to confirm a write before it is first sent."""
     if sent_before is not None or run.call.confirmed:
         return False
     return needs_confirmation(move.write, run.call.asked_at, now())
 
 
 async def send(bot: Bot, run: Run, move: ApiCall, token: Secret) -> Outcome:
-    """Send the API call. A write is recorded as sent before it leaves.
+    """Send the API call. A write is recorded before it is sent.
 
-    Raises LeaseLost if another worker has taken the call.
+    Raises LeaseLost if another worker has claimed the call.
     """
     if move.write is None:
         return await bot.platform_of(run.call.user).call(move, token)
@@ -124,46 +124,46 @@ async def send(bot: Bot, run: Run, move: ApiCall, token: Secret) -> Outcome:
         return call_steps.record_sending(c, run.call.id, run.call.claim, number, digest, moment)
 
     sent_at = await bot.database.write(record)
-    # The key is checked again because this process may have been suspended for longer than the key is valid.
+    # Checked again, because this process may have been paused for longer than the idempotency key is valid.
     if sent_at is None or (move.write.keyed_for and not may_send(move.write, sent_at, now())):
         raise LeaseLost
     if not run.pending:
         run.steps.append(Step(number, digest, True, moment, None))
     run.unsafe = move.write.keyed_for is None
-    # Not in a `finally`: when the call is cancelled, the write has to stay marked.
+    # Not in a `finally`, because a write whose request is cancelled has to stay marked.
     outcome = await bot.platform_of(run.call.user).call(move, token)
     run.unsafe = False
     return outcome
 
 
-def situation(run: Run, tried: Tried) -> Situation:
+def situation(run: Run, attempt: CallAttempt) -> Situation:
     call = run.call
     return Situation(
         now=now(),
         declared=run.command.needs(call.arguments),
-        held=tried.grant.scopes if tried.grant else frozenset(),
-        write=tried.move.write,
+        held=attempt.grant.scopes if attempt.grant else frozenset(),
+        write=attempt.move.write,
         first_sent_at=run.pending.first_sent_at if run.pending else None,
-        refreshed=tried.refreshed,
+        refreshed=attempt.refreshed,
         first_failed_at=call.first_failed_at,
         attempts=call.attempts,
         consents=call.consents,
-        jitter=random.random(),  # noqa: S311 - spreads retries, guards nothing
+        jitter=random.random(),  # noqa: S311 - jitter, not a secret
     )
 
 
-async def carry_out(bot: Bot, run: Run, tried: Tried, decision: Decision) -> bool:
-    """Carry out a decision. Return whether the call may go on to its next step."""
-    call, outcome = run.call, tried.outcome
+async def carry_out(bot: Bot, run: Run, attempt: CallAttempt, decision: Decision) -> bool:
+    """Carry out a decision. Returns whether the call may continue."""
+    call, outcome = run.call, attempt.outcome
     match decision:
         case Continue(result):
-            run.add(tried.move, result)
-            if tried.move.write is not None:
+            run.add(attempt.move, result)
+            if attempt.move.write is not None:
                 await record(bot, run)
             return True
         case Suspend(needs):
             refused = outcome if isinstance(outcome, InsufficientScope | Refused) else None
-            await ask_for_scopes(bot, call, needs, tried.grant, run.steps, refused=refused)
+            await ask_for_scopes(bot, call, needs, attempt.grant, run.steps, refused=refused)
         case AwaitAdministrator(needs):
             certain = named(outcome.requirement) if isinstance(outcome, AppScopeMissing) else frozenset()
             await administrators.suspend_for_administrator(
@@ -183,7 +183,7 @@ async def carry_out(bot: Bot, run: Run, tried: Tried, decision: Decision) -> boo
 
 
 def reply_to(run: Run, reason: GiveUpReason, outcome: Outcome | NoToken) -> Reply:
-    """Return what the user reads when a call is given up, with a button to retry where that may help."""
+    """Return the reply to a call that is given up, with a button to retry if that may help."""
     command = typed(run.call)
     match reason:
         case GiveUpReason.APP_REJECTED:
@@ -221,41 +221,41 @@ def detail_of(outcome: Outcome | NoToken) -> str:
 
 
 async def forget_sending(bot: Bot, run: Run) -> None:
-    """Record that the platform did not carry out the write, which may therefore leave again at any time."""
+    """Record that the platform did not process the write, which may therefore be sent again at any time."""
     number = len(run.results)
     await bot.database.write(lambda c: call_steps.forget_sending(c, run.call.id, run.call.claim, number))
     run.steps.pop()
 
 
 async def record(bot: Bot, run: Run) -> None:
-    """Record the results so far. Raises LeaseLost if another worker has taken the call."""
+    """Record the results so far. Raises LeaseLost if another worker has claimed the call."""
 
     def work(c: Connection) -> bool:
-        held = call_steps.record_results(c, run.call.id, run.call.claim, run.steps)
-        if held and run.call.takeovers:
+        recorded = call_steps.record_results(c, run.call.id, run.call.claim, run.steps)
+        if recorded and run.call.takeovers:
             calls.made_step(c, run.call.id, run.call.claim)
-        return held
+        return recorded
 
     if not await bot.database.write(work):
         raise LeaseLost
 
 
 async def requeue(bot: Bot, run: Run, at: datetime, *, failed: bool) -> None:
-    """Put the call back into the queue. A failed one is retried after the user's earlier failed calls."""
+    """Put the call back into the queue. After a failure it runs after the user's calls that failed earlier."""
     call = run.call
     first_failed_at = (call.first_failed_at or now()) if failed else call.first_failed_at
     results = finished(run.steps)
 
     def work(c: Connection) -> None:
         if call_steps.record_results(c, call.id, call.claim, results):
-            again = calls.schedule_in_order(c, call, at, now()) if failed else at
-            calls.requeue(c, call.id, call.claim, again, first_failed_at, made_step=failed)
+            due_at = calls.schedule_in_order(c, call, at, now()) if failed else at
+            calls.requeue(c, call.id, call.claim, due_at, first_failed_at, made_step=failed)
 
     await bot.database.write(work)
 
 
 async def put_back(bot: Bot, run: Run, runs_after: datetime) -> None:
-    """Put the call back into the queue, unless a write without a key may have left."""
+    """Put the call back into the queue, or end it if a write without an idempotency key may have been sent."""
     if run.unsafe:
         await finish_unknown(bot, run)
     else:

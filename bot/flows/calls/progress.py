@@ -19,16 +19,16 @@ class Run:
     command: Command
     default_time_zone: str
     steps: list[Step] = field(default_factory=list)
-    """Contiguous from 0. Only the last one may have no result: a write that may have left."""
+    """Numbered from 0 without gaps. Only the last may have no result: a write that may have been sent."""
     unsafe: bool = False
-    """Whether a write without an idempotency key is being sent, so that interrupting it loses its outcome."""
+    """Whether a write without an idempotency key is being sent. Interrupting the call would then lose its outcome."""
     used_grant: bool = False
     first_in_a_day: bool = False
-    """Whether this is the user's first call in a day that used the grant. Unused scopes are then looked for."""
+    """Whether this is the first use of the grant in a day. Unused scopes are looked for only then."""
 
     @property
     def used_scopes(self) -> ScopeSet | None:
-        """The scopes that the call needed, as far as they are known. None if it did not use the grant."""
+        """The scopes that the call is known to need. None if it did not use the grant."""
         needs = (*self.command.needs(self.call.arguments), *self.call.needs)
         return named(needs) if self.used_grant else None
 
@@ -52,7 +52,7 @@ class Run:
 
     @property
     def pending(self) -> Step | None:
-        """A write that may have left, and whose response is not known."""
+        """A write that may have been sent, and whose response is unknown. None if there is none."""
         return self.steps[-1] if self.steps and self.steps[-1].result is None else None
 
     @property
@@ -65,14 +65,14 @@ class Run:
         return any(step.write and step.first_sent_at is not None for step in self.steps)
 
     def with_result(self, move: ApiCall | BotCall, result: Result) -> list[Step]:
-        """Return the steps with one more result, which replaces a write that was recorded as sent."""
+        """Return the steps with one more result. It replaces a write that was recorded as sent."""
         before = self.steps[:-1] if self.pending else self.steps
         sent_at = self.pending.first_sent_at if self.pending else None
         match move:
             case ApiCall(write=write):
                 is_write = write is not None
             case CancelWaiting() | EndGrant():
-                # Done in the transaction that records it.
+                # Carried out in the transaction that records it.
                 is_write, sent_at = True, now()
             case _:
                 is_write = False

@@ -47,21 +47,24 @@ from bot.store import call_steps, calls, users
 log = logging.getLogger(__name__)
 
 MAX_TAKEOVERS = 5
-"""Claims without a new step, each lost with its worker. The call itself may be what crashes the workers."""
+"""Claims without a new step, each lost when its worker ended. The call itself may be crashing the workers."""
 
 FRAMES_LOGGED = 8
+"""The number of stack frames that are logged for an exception."""
 
 
 async def prepare(bot: Bot, call: DeferredCall) -> Run | None:
-    """Prepare a claimed call. Return None if it was settled without running, or cannot run in this process."""
+    """Prepare a claimed call. Returns None if it was settled without running, or cannot run in this process."""
     moment = now()
     if call.genuine is None:
         log.warning("another replica has the key of this call", extra={"call": call.id})
-        again = moment + OTHER_REPLICA_DELAY
-        await bot.database.write(lambda c: calls.requeue(c, call.id, call.claim, again, call.first_failed_at))
+        due_at = moment + OTHER_REPLICA_DELAY
+        await bot.database.write(
+            lambda c: calls.requeue(c, call.id, call.claim, due_at, call.first_failed_at)
+        )
         return None
     if not call.genuine:
-        # Without a reply, because a forged row may name any user.
+        # Rejected without a reply, because a forged row may name any user.
         await bot.database.write(lambda c: calls.reject(c, call, moment))
         return None
     if call.takeovers >= MAX_TAKEOVERS:
@@ -75,9 +78,9 @@ async def prepare(bot: Bot, call: DeferredCall) -> Run | None:
 
 
 async def give_up_stuck(bot: Bot, call: DeferredCall) -> None:
-    """End a call that was claimed again and again without making a step."""
+    """End a call that was claimed repeatedly without making a step."""
     context = {"call": call.id, "command": call.command, "claims": call.takeovers}
-    log.error("call given up: it was claimed again and again without making a step", extra=context)
+    log.error("call given up: it was claimed repeatedly without making a step", extra=context)
     if await bot.database.read(lambda c: call_steps.has_written(c, call.id)):
         await finish(bot, call, outcome_unknown(call))
     else:
@@ -85,19 +88,19 @@ async def give_up_stuck(bot: Bot, call: DeferredCall) -> None:
 
 
 async def load(bot: Bot, run: Run) -> bool:
-    """Load the recorded steps of a call that was claimed before. Return False if it was settled instead."""
+    """Load the recorded steps of a call that was claimed before. Returns False if it was settled instead."""
     call = run.call
     try:
         run.steps, profile = await bot.database.read(
             lambda c: (call_steps.steps_of(c, call.id), users.profile(c, call.user))
         )
     except CannotOpenSecret:
-        log.exception("recorded steps cannot be opened", extra={"call": call.id})
+        log.exception("recorded steps cannot be decrypted", extra={"call": call.id})
         await finish_unknown(bot, run)
         return False
     if profile is not None and profile.time_zone is not None and not run.has_written:
         await use_time_zone(bot, run, profile.time_zone)
-    if replays(run):
+    if can_replay(run):
         return True
     if run.has_written:
         await finish_unknown(bot, run)
@@ -107,9 +110,9 @@ async def load(bot: Bot, run: Run) -> bool:
 
 
 async def use_time_zone(bot: Bot, run: Run, zone: str) -> None:
-    """Use the time zone that the user has now, which may have become known while the call waited.
+    """Use the user's current time zone, which may have become known while the call waited.
 
-    Not for a call that has written something: its replay needs the zone that it started with.
+    Must not be called for a call that has written something, because its replay needs the zone that it started with.
     """
     call = run.call
     if zone == call.time_zone:
@@ -120,8 +123,8 @@ async def use_time_zone(bot: Bot, run: Run, zone: str) -> None:
     run.call = replace(call, time_zone=zone)
 
 
-def replays(run: Run) -> bool:
-    """Return whether the command still makes the recorded moves. A deploy may have changed it."""
+def can_replay(run: Run) -> bool:
+    """Return whether the command still makes the recorded moves, which a deploy may have changed."""
     for number, step in enumerate(run.steps):
         try:
             with within_time(run.command.typed):
@@ -134,7 +137,7 @@ def replays(run: Run) -> bool:
 
 
 def is_done(run: Run) -> bool:
-    """Whether nothing is left to do but to answer."""
+    """Return whether the command's next move is its reply."""
     with within_time(run.command.typed):
         return isinstance(advance(run.command, run.ask, run.results), Reply)
 
@@ -170,14 +173,14 @@ async def run_call(bot: Bot, run: Run) -> None:
         log.error(str(mistake), extra={"call": run.call.id, "command": run.call.command})
         await give_up_crashed(bot, run)
     except Exception as error:
-        # Without the exception's message, into which a command may have put what the user wrote.
+        # Logged without the exception's message, which may contain what the user wrote.
         context = {"error": type(error).__name__, "where": where_raised(error)}
         log.error("call crashed", extra={"call": run.call.id, "command": run.call.command, **context})
         await give_up_crashed(bot, run)
 
 
 async def expire(bot: Bot, call: DeferredCall) -> None:
-    """End a call that is claimed after its expiry: it was delivered late, or no worker ran for that long."""
+    """End a call that was claimed after its expiry: its message was delivered late, or no worker was running."""
     await finish(bot, call, End(CallStatus.EXPIRED, "expired", expired_before_start(call)))
 
 
@@ -195,7 +198,7 @@ async def give_up_crashed(bot: Bot, run: Run) -> None:
 
 
 async def make_step(bot: Bot, run: Run) -> bool:
-    """Make one step. Return whether the call may go on to its next step."""
+    """Make one step. Returns whether the call may continue."""
     with within_time(run.command.typed):
         move = advance(run.command, run.ask, run.results)
     match move:

@@ -23,11 +23,11 @@ class Wait:
     request_id: str | None = None
     """The authorization request that asks for its scopes."""
     retried_at: datetime | None = None
-    """For a wait that goes on after a try that failed: when the next try is worthwhile."""
+    """The earliest time of the next attempt, if an attempt has failed during the wait."""
 
 
 def suspend(c: Connection, call: DeferredCall, steps: Sequence[Step], wait: Wait, moment: datetime) -> None:
-    """Suspend a claimed call, in a transaction. Raises LeaseLost if another worker has taken the call."""
+    """Suspend a claimed call. Raises LeaseLost if another worker has claimed the call."""
     keep_results(c, call, steps)
     suspended = calls.suspend(
         c,
@@ -45,9 +45,9 @@ def suspend(c: Connection, call: DeferredCall, steps: Sequence[Step], wait: Wait
 
 
 def keep_results(c: Connection, call: DeferredCall, steps: Sequence[Step]) -> None:
-    """Record the results of a call, in a transaction that then checks the claim by itself.
+    """Record the results of a call, in a transaction that then checks the claim itself.
 
-    Raises LeaseLost if another worker has taken the call.
+    Raises LeaseLost if another worker has claimed the call.
     """
     is_new = call.claim == 1 and not steps
     if not is_new and not call_steps.record_results(c, call.id, call.claim, finished(steps)):
@@ -55,13 +55,13 @@ def keep_results(c: Connection, call: DeferredCall, steps: Sequence[Step]) -> No
 
 
 def finished(steps: Sequence[Step]) -> list[Step]:
-    """Return the steps that have a result: all but a write that may have left."""
+    """Return the steps that have a result: all but a write that may have been sent."""
     return [step for step in steps if step.result is not None]
 
 
-async def only_genuine(bot: Bot, found: Sequence[DeferredCall]) -> list[DeferredCall]:
-    """Return the calls that the bot wrote itself, and reject the others, so that they are not found again."""
-    forged, moment = [call for call in found if call.genuine is False], now()
+async def only_genuine(bot: Bot, rows: Sequence[DeferredCall]) -> list[DeferredCall]:
+    """Return the calls that the bot wrote, and reject forged ones, so that they are not found again."""
+    forged, moment = [call for call in rows if call.genuine is False], now()
     if forged:
         await bot.database.write(lambda c: [calls.reject(c, call, moment) for call in forged])
-    return [call for call in found if call.genuine]
+    return [call for call in rows if call.genuine]

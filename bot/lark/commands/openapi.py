@@ -48,7 +48,7 @@ def method_and_path(written: str) -> str:
     usage=Words("METHOD PATH [JSON]", "方法 路径 [JSON]"),
     summary=Words("call any OpenAPI", "调用任意 OpenAPI"),
     keep=with_names_in_strings,
-    told=method_and_path,
+    shown_to_administrators=method_and_path,
     private=True,
 )
 def call(ask: Ask) -> Steps:

@@ -16,8 +16,8 @@ from aiohttp import web
 from bot.sandbox.json_http import Json
 from bot.sandbox.lark.credentials import AccessToken
 from bot.sandbox.lark.faults import authorization
-from bot.sandbox.lark.rate_limits import STANDARD, Limit
 from bot.sandbox.lark.tenant import Identity, Person, Tenant
+from bot.sandbox.rate_limits import STANDARD, Limit
 
 TENANT = web.AppKey("tenant", Tenant)
 DOCUMENTATION_URL = "https://open.feishu.cn"

@@ -11,7 +11,6 @@ from bot.sandbox.json_http import Json
 from bot.sandbox.lark.credentials import Consent, DeviceAuthorization, Generation
 from bot.sandbox.lark.faults import authorization
 from bot.sandbox.lark.gateway import TENANT, TRACE, ApiError, Apis, Call, bearer, check_limit, success
-from bot.sandbox.lark.rate_limits import STANDARD
 from bot.sandbox.lark.scopes import BASIC_SCOPES, SCOPES
 from bot.sandbox.lark.tenant import Person, Tenant, new_id
 from bot.sandbox.lark.tokens import (
@@ -24,6 +23,7 @@ from bot.sandbox.lark.tokens import (
     scopes_for,
     usable_person,
 )
+from bot.sandbox.rate_limits import STANDARD
 
 routes = web.RouteTableDef()
 apis = Apis()

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from aiohttp import web
 
+from bot.sandbox.faults import Traits, apply_fault, fault_change
 from bot.sandbox.lark import client, client_sdk, consent_page, long_connections, oauth, static_files
 from bot.sandbox.lark.apis import (
     application,
@@ -21,7 +22,7 @@ from bot.sandbox.lark.apis import (
 )
 from bot.sandbox.lark.control import events, faults, people, settings, state
 from bot.sandbox.lark.event_delivery import DELIVERY, Delivery
-from bot.sandbox.lark.faults import RequestTraits, apply_fault, fault_change
+from bot.sandbox.lark.faults import ERROR_BODIES
 from bot.sandbox.lark.gateway import TENANT, TRACE, ApiError, Trace, new_log_id
 from bot.sandbox.lark.long_connections import CONNECTIONS, Connections
 from bot.sandbox.lark.tenant import Tenant
@@ -92,7 +93,7 @@ async def platform(request: web.Request, handler: Handler) -> web.StreamResponse
         response = await answer(request)
     else:
         tenant.feed.announce("fault", fault_change("struck", fault, path=request.path))
-        response = await apply_fault(fault, request, answer, request.app[CLOSING])
+        response = await apply_fault(fault, request, answer, request.app[CLOSING], ERROR_BODIES)
     if not response.prepared:
         response.headers["X-Tt-Logid"] = trace.log_id
     if not request.path.startswith(BROWSER_PATHS):
@@ -116,7 +117,7 @@ async def platform(request: web.Request, handler: Handler) -> web.StreamResponse
     return response
 
 
-async def _traits(tenant: Tenant, request: web.Request) -> RequestTraits:
+async def _traits(tenant: Tenant, request: web.Request) -> Traits:
     """Return what faults match on: the caller, and the grant type of a token request."""
     token = request.headers.get("Authorization", "").removeprefix("Bearer ")
     access = tenant.credentials.access.get(token)
@@ -127,9 +128,13 @@ async def _traits(tenant: Tenant, request: web.Request) -> RequestTraits:
     grant_type = None
     if request.method == "POST" and ("oauth" in request.path or "oidc" in request.path):
         grant_type = await _grant_type(request)
-    return RequestTraits(
-        request.method, request.path, identity, grant_type, request.query.get("receive_id_type")
-    )
+    return {
+        "method": request.method,
+        "path": request.path,
+        "identity": identity,
+        "grant_type": grant_type,
+        "receive_id_type": request.query.get("receive_id_type"),
+    }
 
 
 async def _grant_type(request: web.Request) -> str | None:

@@ -13,8 +13,8 @@ from bot.sandbox.feed import Feed
 from bot.sandbox.json_http import Json
 from bot.sandbox.lark.credentials import Credentials
 from bot.sandbox.lark.faults import Faults
-from bot.sandbox.lark.rate_limits import RateLimiter
 from bot.sandbox.lark.work_data import WorkData
+from bot.sandbox.rate_limits import RateLimiter
 
 Identity = Literal["user", "tenant"]
 

@@ -6,8 +6,8 @@ from bot.sandbox.json_http import Json
 from bot.sandbox.lark.gateway import ApiError, Apis, Call, one_of, success
 from bot.sandbox.lark.oauth import FIELD_SCOPES
 from bot.sandbox.lark.parameters import Parameters
-from bot.sandbox.lark.rate_limits import Limit
 from bot.sandbox.lark.tenant import Person, Tenant
+from bot.sandbox.rate_limits import Limit
 
 apis = Apis()
 

@@ -7,8 +7,8 @@ from bot.sandbox.lark.apis.contacts import ID_TYPES
 from bot.sandbox.lark.document_blocks import blocks_of, plain_text
 from bot.sandbox.lark.gateway import ApiError, Apis, Call, one_of, success
 from bot.sandbox.lark.parameters import Parameters, page
-from bot.sandbox.lark.rate_limits import Limit
 from bot.sandbox.lark.work_data import Document
+from bot.sandbox.rate_limits import Limit
 
 apis = Apis()
 

@@ -8,9 +8,9 @@ from bot.sandbox.json_http import Json
 from bot.sandbox.lark.document_blocks import plain_text
 from bot.sandbox.lark.gateway import Apis, Call, one_of, success
 from bot.sandbox.lark.parameters import Parameters, page
-from bot.sandbox.lark.rate_limits import Limit
 from bot.sandbox.lark.sample_work_data import FOLDER
 from bot.sandbox.lark.work_data import Document
+from bot.sandbox.rate_limits import Limit
 
 apis = Apis()
 

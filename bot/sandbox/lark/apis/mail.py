@@ -5,8 +5,8 @@ from aiohttp import web
 from bot.sandbox.json_http import Json
 from bot.sandbox.lark.gateway import ApiError, Apis, Call, one_of, success
 from bot.sandbox.lark.parameters import Parameters, page
-from bot.sandbox.lark.rate_limits import Limit
 from bot.sandbox.lark.tenant import new_id
+from bot.sandbox.rate_limits import Limit
 
 apis = Apis()
 

@@ -16,8 +16,8 @@ from bot.sandbox.lark.message_content import (
     parse_content,
 )
 from bot.sandbox.lark.parameters import Parameters
-from bot.sandbox.lark.rate_limits import Limit
 from bot.sandbox.lark.tenant import DAY, HOUR, Chat, Message, Person, Tenant, new_id
+from bot.sandbox.rate_limits import Limit
 
 apis = Apis()
 

@@ -5,7 +5,7 @@ from aiohttp import web
 from bot.sandbox.lark.apis.contacts import ID_TYPES
 from bot.sandbox.lark.gateway import ApiError, Apis, Call, one_of, success
 from bot.sandbox.lark.parameters import Parameters
-from bot.sandbox.lark.rate_limits import Limit
+from bot.sandbox.rate_limits import Limit
 
 apis = Apis()
 

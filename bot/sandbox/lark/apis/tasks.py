@@ -9,8 +9,8 @@ from bot.sandbox.json_http import Json
 from bot.sandbox.lark.apis.contacts import ID_TYPES, find_person
 from bot.sandbox.lark.gateway import ApiError, Apis, Call, one_of, success
 from bot.sandbox.lark.parameters import Parameters, page
-from bot.sandbox.lark.rate_limits import Limit
 from bot.sandbox.lark.sample_work_data import make_task
+from bot.sandbox.rate_limits import Limit
 
 apis = Apis()
 

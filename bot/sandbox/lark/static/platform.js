@@ -73,3 +73,18 @@ export const FAULT_PRESETS = [
 
 /** Returns the path of the AppLink that opens a web address in the client or the browser, as the sandbox is set. */
 export const webLink = (address) => `/client/web_url/open?mode=window&url=${encodeURIComponent(address)}`;
+
+export { STORIES, SUGGESTIONS } from "/sandbox/lark/static/guide.js";
+
+/** Whether a message is a card, which takes the whole width and changes without being marked as edited. */
+export const isCard = (message) => message.msg_type === "interactive";
+
+/** An example of a path that a custom fault matches. */
+export const EXAMPLE_PATH = "/open-apis/docx/*";
+
+/** Settings with a choice on the page: name, label, and options as [value, label]. */
+export const CLIENT_CHOICES = [
+  ["links_open", "Links open", [["in a browser", "in a browser"], ["in the client", "in the client"]]],
+  ["client_sdk", "The client's SDK", [["new", "is new"], ["old", "is old: without requestAccess"], ["broken", "fails"], ["absent", "does not load"]]],
+];
+export const TOKEN_CHOICES = [["refresh_token_seconds", "Refresh tokens live", [["604800", "7 days"], ["31622400", "a year"]]]];

@@ -4,11 +4,11 @@ import { follow, get, post } from "./api.js";
 import { createConversation } from "./conversation.js";
 import { createDatabase } from "./database.js";
 import { botAvatar, byId, el, fill, icon, toast } from "./dom.js";
-import { STORIES } from "./guide.js";
 import { createModel } from "./model.js";
 import { renderChats, renderGuide, renderPeople } from "./sidebar.js";
 import { createTimeline } from "./timeline.js";
 import { createTrouble } from "./trouble.js";
+import { STORIES } from "../platform.js";
 
 const VIEWS = [["people", "people", "People"], ["chat", "chat", "Chat"], ["timeline", "timeline", "Timeline"],
   ["database", "database", "Database"], ["trouble", "trouble", "Trouble"]];

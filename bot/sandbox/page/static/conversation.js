@@ -3,9 +3,9 @@
 import { linkAs, post } from "./api.js";
 import { callbackValue } from "./card.js";
 import { avatar, botAvatar, byId, el, groupAvatar, icon, toast } from "./dom.js";
-import { SUGGESTIONS } from "./guide.js";
 import { renderMessage, summary } from "./messages.js";
 import { bothNames } from "./sidebar.js";
+import { SUGGESTIONS } from "../platform.js";
 
 const MENTION = "@Helper";
 
@@ -79,7 +79,7 @@ export function createConversation(model, { switchPerson }) {
       el("p", {}, direct && outsider() ? `${nameOf(model.viewer)} works for another organization. ${model.app.name} serves only the one that installed it, and says so.` : direct
         ? "It acts as you, with your permissions, and asks for exactly the one it lacks, when it lacks it."
         : `Messages here reach it only when they mention ${mentionWord()}.`),
-      el("div", { class: "empty-actions" }, (direct ? ["/doc welcome", "/agenda"] : [`${mentionWord()} /agenda`]).map((text) =>
+      el("div", { class: "empty-actions" }, (direct ? SUGGESTIONS.slice(0, 2) : [`${mentionWord()} /agenda`]).map((text) =>
         el("button", { class: "button", type: "button", onclick: () => fill(text) }, text))));
   }
 

@@ -3,6 +3,7 @@
 import { cardTitle, renderCard, words } from "./card.js";
 import { avatar, botAvatar, clockTime, el, externalLink, icon, showDialog, webAddress } from "./dom.js";
 import { markdown, mention } from "./markdown.js";
+import * as platform from "../platform.js";
 
 /** Returns a post in the viewer's language; a post may also have no languages. */
 function postIn(content, language) {
@@ -85,6 +86,7 @@ const WORDINGS = new Set(["content", "i18n_content", "i18n", "value", "behaviors
 
 /** Returns the first text of a card that is new, or null if only its appearance changed. */
 export function newWords(content, before, language) {
+  if (platform.changedWords) return platform.changedWords(content, before);
   const known = new Set(texts(before, language));
   const fresh = [...texts({ ...content, header: null }, language)].find((text) => !known.has(text));
   return fresh ? `“${fresh.replace(/[*`#>]/g, "").slice(0, 140)}”` : null;
@@ -93,6 +95,7 @@ export function newWords(content, before, language) {
 /** Summarizes a message in one line. */
 export function summary(message, context) {
   if (message.recalled && !context.recalled) return "a recalled message";
+  if (platform.summarize) return platform.summarize(message, context);
   if (message.msg_type === "interactive") return cardTitle(message.content, context.language);
   if (message.msg_type === "post") {
     const part = postIn(message.content, context.language);
@@ -104,6 +107,7 @@ export function summary(message, context) {
 }
 
 function bodyOf(message, context) {
+  if (platform.renderBody) return platform.renderBody(message, context);
   if (message.msg_type === "interactive") {
     return renderCard(message.content, { ...context, click: (element, node) => context.click(message, element, node) });
   }
@@ -154,12 +158,12 @@ export function renderMessage(message, previous, context) {
   if (message.recalled) {
     return el("article", { class: "message recalled", id: message.message_id }, el("p", {}, `${mine ? "You" : name} recalled a message`));
   }
-  const edited = message.updated_at > message.created_at && message.msg_type !== "interactive";
+  const edited = message.updated_at > message.created_at && !platform.isCard(message);
   return el("article", {
     class: `message ${mine ? "mine" : ""} ${joined ? "joined" : ""}`,
     id: message.message_id,
     "aria-label": `${name}, ${clockTime(message.created_at)}`,
-    data: { type: message.msg_type },
+    data: { type: platform.isCard(message) ? "interactive" : message.msg_type },
   },
     mine ? null : (message.sender.type === "bot" ? botAvatar() : avatar(context.person(message.sender.open_id))),
     el("div", { class: "message-main" },

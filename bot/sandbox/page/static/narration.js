@@ -1,6 +1,6 @@
 // Describes changes at the platform in plain language: takes a change, returns {icon, tone, words, noise}. No DOM here.
 
-import { API_CALLS, BROWSER_PATHS, DEVICE_WAITS, EVENTS, NOT_ENABLED, RATE_LIMITED, REFUSED, REQUESTS, shortPath, TOKEN_CODES } from "../platform.js";
+import { API_CALLS, BROWSER_PATHS, DEVICE_WAITS, EVENTS, isCard, NOT_ENABLED, RATE_LIMITED, REFUSED, REQUESTS, shortPath, TOKEN_CODES } from "../platform.js";
 
 const INFINITIVES = {
   fetched: "fetch", asked: "ask", looked: "look", exchanged: "exchange", refreshed: "refresh", ended: "end", answered: "answer", sent: "send",
@@ -26,12 +26,12 @@ export function narrate(change, names, seen) {
 const DESCRIPTIONS = {
   message: ({ message }, names) => {
     if (message.sender.type !== "bot") return { heading: true, words: `${names.who(message.sender.open_id)} asked`, quote: names.summary(message) };
-    const card = message.msg_type === "interactive";
+    const card = isCard(message);
     const seen = message.ephemeral_for ? `, which only ${names.who(message.ephemeral_for)} sees` : "";
     const action = message.reply_to ? `answered ${names.asker(message)}${seen}` : `sent ${names.audience(message)} ${card ? "a card" : "a message"}${seen}`;
     return { icon: card ? "card" : "chat", tone: card ? "card" : "plain", words: `The bot ${action}`, detail: `“${names.summary(message)}”` };
   },
-  message_updated: ({ message, before }, names) => message.msg_type === "interactive"
+  message_updated: ({ message, before }, names) => isCard(message)
     ? { icon: "card", tone: "card", words: `${names.owner(message)} card updated: “${names.summary(message)}”`, detail: names.news(message, before) }
     : { icon: "chat", tone: "plain", words: "The bot edited a message", detail: `“${names.summary(message)}”` },
   reaction: ({ message, reaction, added }, names) => ({

@@ -1,7 +1,7 @@
 // The left column: people, their chats with unread marks, and the guide.
 
 import { avatar, botAvatar, byId, el, groupAvatar, icon } from "./dom.js";
-import { STORIES } from "./guide.js";
+import { STORIES } from "../platform.js";
 
 const badge = (count) => (count ? el("span", { class: "badge" }, count > 99 ? "99+" : String(count), el("span", { class: "visually-hidden" }, " unread")) : null);
 

@@ -2,7 +2,7 @@
 
 import { get, post, remove } from "./api.js";
 import { byId, el, fill, icon, toast } from "./dom.js";
-import { FAULT_PRESETS } from "../platform.js";
+import { CLIENT_CHOICES, EXAMPLE_PATH, FAULT_PRESETS, TOKEN_CHOICES } from "../platform.js";
 
 const KINDS = ["status", "delay", "delay_after", "rate_limit", "drop_before", "drop_after", "html", "truncate", "timeout", "down", "lost_authorization"];
 
@@ -113,7 +113,7 @@ export function createTrouble(model) {
 
   function customFault() {
     const kind = el("select", { class: "input", id: "fault-kind" }, KINDS.map((name) => el("option", {}, name)));
-    const path = el("input", { class: "input", id: "fault-path", placeholder: "/open-apis/docx/*" });
+    const path = el("input", { class: "input", id: "fault-path", placeholder: EXAMPLE_PATH });
     const number = el("input", { class: "input", id: "fault-number", type: "number", min: "0", placeholder: "500" });
     const times = el("input", { class: "input", id: "fault-times", type: "number", min: "1", placeholder: "1" });
     const set = () => {
@@ -131,21 +131,26 @@ export function createTrouble(model) {
         row("Status or seconds", number), row("How often", times), button("Set it", "Trouble is on", set)));
   }
 
-  /** Settings of the client that opens links, and of the lifetime of tokens. */
+  /** Converts an option's value to the type that the setting has. */
+  const settingOf = (current, value) => {
+    if (typeof current === "number") return Number(value);
+    return typeof current === "boolean" ? value === "true" : value || null;
+  };
+
+  /** Settings of the client that opens links, of the consent page, and of the lifetime of tokens. */
   async function drawBehaviour() {
     const behaviour = await post("behaviour", {});
     const choice = (name, label, options) => {
       const select = el("select", { class: "input", id: name, onchange: (event) =>
-        act("Saved", () => post("behaviour", { [name]: typeof behaviour[name] === "number" ? Number(event.target.value) : event.target.value }))() },
+        act("Saved", () => post("behaviour", { [name]: settingOf(behaviour[name], event.target.value) }))() },
         options.map(([value, words]) => el("option", { value }, words)));
-      select.value = String(behaviour[name]);
+      select.value = String(behaviour[name] ?? "");
       return el("label", { class: "field-row", for: name }, el("span", {}, label), select);
     };
     fill(links,
       title("chat", "The client", "Where the links in the chat open, and what a page finds there."),
-      choice("links_open", "Links open", [["in a browser", "in a browser"], ["in the client", "in the client"]]),
-      choice("client_sdk", "The client's SDK", [["new", "is new"], ["old", "is old: without requestAccess"], ["broken", "fails"], ["absent", "does not load"]]));
-    drawClock(choice("refresh_token_seconds", "Refresh tokens live", [["604800", "7 days"], ["31622400", "a year"]]));
+      CLIENT_CHOICES.map((each) => choice(...each)));
+    drawClock(TOKEN_CHOICES.map((each) => choice(...each)));
   }
 
   function drawClock(lifetime) {

@@ -1,0 +1,1 @@
+"""The emulated APIs, one module for each area."""
