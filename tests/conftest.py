@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -172,8 +174,47 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
                 terminalreporter.write_line(str(value))
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Nothing that is collected ever becomes garbage, and looking through it again and again takes longer than most
+    tests."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if not config.getoption("--long"):
         lasting = [item for item in items if item.get_closest_marker("long")]
         items[:] = [item for item in items if item not in lasting]
         config.hook.pytest_deselected(items=lasting)
+    workers = getattr(config, "workerinput", {}).get("workercount", 1)
+    if workers > 1:
+        items[:] = waiting_first(items, workers)
+
+
+def waiting_first(items: Sequence[pytest.Item], workers: int) -> list[pytest.Item]:
+    """The order in which every worker starts with its share of the tests that wait, the longest of all first.
+
+    `--dist worksteal` gives each worker one block of the list, and blocks that end early take from the ends of others.
+    In the order of the files one worker would hold most of the stories, which mostly wait, and they would still be
+    waiting when nothing is left to compute beside them.
+    """
+
+    def rank(item: pytest.Item) -> int:
+        if item.get_closest_marker("slow"):
+            return 0
+        return 1 if "scenarios" in item.path.parts else 2
+
+    ranked = sorted(items, key=rank)
+    waiting = sum(rank(item) < 2 for item in items)
+    first, rest = ranked[:waiting], iter(ranked[waiting:])
+    ordered: list[pytest.Item] = []
+    for worker in range(workers):
+        size = (len(items) - len(ordered)) // (workers - worker)
+        share = first[worker::workers]
+        ordered += [*share, *islice(rest, size - len(share))] if len(share) <= size else share
+    return [*ordered, *rest]

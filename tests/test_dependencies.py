@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -15,6 +16,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "docs" / "deploy" / "requirements.lock"
 AUDIT = ROOT / ".ci" / "audit.py"
+FLOORS = ROOT / ".ci" / "floors.py"
 PYTHONS = ROOT / ".ci" / "pythons.py"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 DEPENDENCIES = [Requirement(each) for each in PROJECT["dependencies"]]
@@ -25,6 +27,33 @@ LOCKED = dict(re.findall(r"^([a-z0-9._-]+)==([^\s;\\]+)", LOCK.read_text(encodin
 def test_the_floor_of_a_dependency_is_the_version_that_is_locked_and_tested(dependency: Requirement) -> None:
     floors = [each.version for each in dependency.specifier if each.operator == ">="]
     assert floors == [LOCKED[dependency.name]]
+
+
+def floors(root: Path, *more: str) -> list[str]:
+    script = root / ".ci" / "floors.py"
+    ran = subprocess.run([sys.executable, script, *more], capture_output=True, text=True, check=True)
+    return ran.stdout.splitlines()
+
+
+def test_every_dependency_has_a_floor_that_the_gate_can_install() -> None:
+    named = [Requirement(each) for each in floors(ROOT)]
+    listed = [*DEPENDENCIES, *map(Requirement, PROJECT["optional-dependencies"]["test"])]
+    assert [each.name for each in named] == [each.name for each in listed]
+    for floor, requirement in zip(named, listed, strict=True):
+        (version,) = floor.specifier
+        assert version.operator == "=="
+        assert version.version in requirement.specifier
+
+
+def test_the_gate_runs_the_floors_where_something_newer_is_installed(tmp_path: Path) -> None:
+    (tmp_path / ".ci").mkdir()
+    shutil.copy(FLOORS, tmp_path / ".ci")
+    installed = metadata.version("aiohttp")
+    lists = f'dependencies = ["aiohttp>={installed}", "sqlalchemy[asyncio]>=1.4"]'
+    extra = f'optional-dependencies.test = ["packaging>=20.0", "pytest>={metadata.version("pytest")}"]'
+    (tmp_path / "pyproject.toml").write_text(f"[project]\n{lists}\n{extra}\n")
+    assert floors(tmp_path, "--unmet") == ["sqlalchemy==1.4", "packaging==20.0"]
+    assert f"aiohttp=={installed}" in floors(tmp_path)
 
 
 def needed_by(name: str, extras: frozenset[str], seen: set[str]) -> set[str]:

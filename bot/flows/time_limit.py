@@ -5,9 +5,11 @@ from __future__ import annotations
 import faulthandler
 import functools
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from types import FrameType
 from typing import ParamSpec, TypeVar
 
 from bot.core.commands import Command
@@ -44,32 +46,33 @@ def within_time(typed: str) -> Iterator[None]:
     because its event loop is blocked. After the restart the call is claimed again, and given up after `MAX_TAKEOVERS`
     claims.
     """
-    interruptions, over = 0, False
+    interruptions, running = 0, False
 
-    def interrupt(*_: object) -> None:
+    def interrupt(_: int, frame: FrameType | None) -> None:
         nonlocal interruptions
-        if over:
+        # An exception among the lines below that start and stop the timers would leave them running. The next alarm
+        # follows soon.
+        if not running or (frame is not None and frame.f_code is here):
             return
         interruptions += 1
         if interruptions > MAX_INTERRUPTIONS:
             signal.raise_signal(signal.SIGVTALRM)
         raise Interrupted
 
+    here = sys._getframe().f_code
     before = signal.signal(signal.SIGALRM, interrupt)
-    signal.setitimer(signal.ITIMER_VIRTUAL, MAX_CPU)
-    signal.setitimer(signal.ITIMER_REAL, MOVE_TIMEOUT, REPEAT_AFTER)
     try:
-        try:
-            yield
-        finally:
-            over = True
+        signal.setitimer(signal.ITIMER_VIRTUAL, MAX_CPU)
+        signal.setitimer(signal.ITIMER_REAL, MOVE_TIMEOUT, REPEAT_AFTER)
+        running = True
+        yield
     except BaseException as error:
+        running = False
         if interruptions:
             raise CommandMistake(f"{typed} ran for {MOVE_TIMEOUT:.0f} seconds without a step.") from error
         raise
     finally:
-        # Again, because an interruption may have replaced the first assignment.
-        over = True
+        running = False
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         signal.signal(signal.SIGALRM, before)

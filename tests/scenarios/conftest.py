@@ -12,9 +12,9 @@ import secrets
 import shutil
 import signal
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import aiohttp
@@ -60,6 +60,8 @@ class World:
         self.known_as: dict[str, str] = {}
         """Origins that only the bot can reach, and where a test finds them."""
         self.process: Process | None = None
+        self.processes: list[Process] = []
+        """All that were started in this world."""
         self.key = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
         self.http = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
 
@@ -373,12 +375,14 @@ class World:
     def fork(self, call: Call, **settings: str) -> Process:
         """Starts a process of the bot's, whose words go into the log."""
         with (self.directory / "bot.log").open("ab") as log:
-            return self.forker.start(
+            process = self.forker.start(
                 call,
                 directory=self.directory,
                 environment=self.environment() | settings,
                 output=log.fileno(),
             )
+        self.processes.append(process)
+        return process
 
     async def kill(self) -> None:
         assert self.process is not None
@@ -427,8 +431,10 @@ class World:
         return [c for c in changes if path in c["path"] and method in (None, c["method"])]
 
     async def close(self) -> None:
-        if self.process is not None and self.process.returncode is None:
-            await self.kill()
+        # All have ended, and their ends were heard: a socket that is left open is a warning in some later test.
+        for process in self.processes:
+            process.kill()
+            await process.wait()
         await self.http.close()
 
 
@@ -508,9 +514,64 @@ async def world_in(directory: Path, forker: Forker) -> AsyncIterator[World]:
         await world.platform_down()
 
 
-@pytest.fixture
-async def world(tmp_path: Path, forker: Forker, sqlite_template: Path) -> AsyncIterator[World]:
-    async with world_in(tmp_path, forker) as world:
-        shutil.copy(sqlite_template, world.database)
+@contextlib.asynccontextmanager
+async def migrated_world_in(directory: Path, forker: Forker, template: Path) -> AsyncIterator[World]:
+    """The same, with a database that the bot need not migrate."""
+    async with world_in(directory, forker) as world:
+        shutil.copy(template, world.database)
         refuse_other_moves(world.database)
         yield world
+
+
+@pytest.fixture
+async def world(tmp_path: Path, forker: Forker, sqlite_template: Path) -> AsyncIterator[World]:
+    async with migrated_world_in(tmp_path, forker, sqlite_template) as world:
+        yield world
+
+
+Case = TypeVar("Case")
+
+
+class AtOnce:
+    """Runs a story for several cases at the same time, each in a world of its own: most of a story is waiting."""
+
+    def __init__(self, directory: Path, forker: Forker, template: Path) -> None:
+        self._directory, self._forker, self._template = directory, forker, template
+
+    async def __call__(
+        self, cases: Mapping[str, Case], story: Callable[[World, Case], Awaitable[None]]
+    ) -> None:
+        """Every case is run to its end; then all that failed are raised, each with its name."""
+
+        async def run(name: str, case: Case, directory: Path) -> None:
+            directory.mkdir()
+            try:
+                async with migrated_world_in(directory, self._forker, self._template) as world:
+                    await story(world, case)
+            except Exception as error:
+                error.add_note(f"In the case {name!r}")
+                raise
+
+        runs = [
+            run(name, case, self._directory / f"world-{number}")
+            for number, (name, case) in enumerate(cases.items())
+        ]
+        ended = await asyncio.gather(*runs, return_exceptions=True)
+        if failed := [each for each in ended if isinstance(each, Exception)]:
+            raise ExceptionGroup(f"{len(failed)} of {len(cases)} cases", failed)
+
+
+@pytest.fixture
+def at_once(tmp_path: Path, forker: Forker, sqlite_template: Path) -> AtOnce:
+    return AtOnce(tmp_path, forker, sqlite_template)
+
+
+def in_groups(cases: Mapping[str, Case], size: int = 4) -> Any:
+    """Parametrizes a test by `cases`, so many at a time as one machine can well run at once."""
+    names = list(cases)
+    groups = [names[start : start + size] for start in range(0, len(names), size)]
+    return pytest.mark.parametrize(
+        "cases",
+        [{name: cases[name] for name in group} for group in groups],
+        ids=[" + ".join(group) for group in groups],
+    )

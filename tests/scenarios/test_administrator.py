@@ -208,6 +208,7 @@ async def test_a_link_never_leads_to_a_page_for_a_scope_that_the_app_has_lost(wo
     await through(world, world.sam, asked)
 
 
+@pytest.mark.slow
 async def test_the_list_of_scopes_is_left_alone_once_nobody_waits_for_it(world: World):
     await world.start(BOT_DEFERRED_TTL="8")
     await without(world, *TASKS)

@@ -50,6 +50,7 @@ def tasks_created(world: World) -> Counter[str]:
     return Counter(text_of(world.tenant.work.as_json()).splitlines())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [SHORT, pytest.param(LONG, marks=pytest.mark.long)])
 async def test_a_platform_that_is_down_costs_nobody_their_request(world: World, seconds: int):
     world.tenant.behaviour.rate_limits = False
@@ -114,6 +115,7 @@ async def test_a_platform_that_is_down_costs_nobody_their_request(world: World, 
         await everybody_answered(world, [kim_asked])
 
 
+@pytest.mark.slow
 async def test_a_list_that_contradicts_a_refusal_is_tried_ever_more_rarely_and_told_once(world: World):
     await world.start()
     await world.authorized(world.sam, "/tasks")
@@ -161,6 +163,7 @@ async def test_scopes_that_are_lost_by_a_consent_are_told(world: World):
     )
 
 
+@pytest.mark.slow
 async def test_an_exchange_that_finds_no_platform_is_completed_when_it_is_back(world: World):
     await world.start()
     asked = await world.say(world.sam, "/tasks")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from bot.store.inbox import MAX_WAITING
 from tests.scenarios.test_sign_in import Browser
 
@@ -18,6 +20,7 @@ def waiting(world: World, name: str) -> int:
     return int(row["suspended"] or -row["moving"])
 
 
+@pytest.mark.slow
 async def test_a_person_with_the_most_calls_waiting_is_told_and_can_get_out_of_it(world: World) -> None:
     await world.start()
     first = await world.say(world.sam, "/task one")

@@ -15,6 +15,7 @@ from .test_networks import doctor, readiness
 OTHER_BRAND = "the app belongs to the other brand; change LARK_BRAND"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("brand", "other"), [("lark", "feishu"), ("feishu", "lark")])
 async def test_an_app_of_the_other_brand_is_said_by_doctor_log_and_readyz(
     world: World, brand: str, other: str

@@ -110,6 +110,7 @@ def sample(name: str, points: list[str], seed: int) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STORIES)
 async def test_a_story_survives_a_crash_at_each_of_its_points(
     name: str,

@@ -568,6 +568,7 @@ async def test_no_device_code_is_fetched_for_what_the_bot_has_not_written(world:
     assert set(device.scopes) == {"task:task:read", "offline_access"}
 
 
+@pytest.mark.slow
 async def test_a_card_is_drawn_only_where_the_bot_has_sent_it(world: World, writer: Writer):
     """The writer names another message of the bot's, which everybody in the group sees."""
     await world.start()

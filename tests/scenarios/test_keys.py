@@ -51,6 +51,7 @@ def sealed_with(seal: Keyring, connection: Connection) -> int:
     return int(connection.execute(query).scalar_one())
 
 
+@pytest.mark.slow
 async def test_keys_are_changed_under_load_and_a_killed_rotation_is_simply_run_again(
     world: World, database_url: str
 ):

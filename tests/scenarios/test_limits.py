@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
+from .conftest import AtOnce, World, in_groups, text_of
 
-from .conftest import World, text_of
+Limit = dict[str, Any]
+Limits = dict[str, Limit]
 
-LIMITS: dict[str, dict[str, Any]] = {
+LIMITS: Limits = {
     "the platform as a whole": {"status": 400, "code": 11232},
     "one chat": {"status": 400, "code": 11233},
     "inside the platform": {"status": 400, "code": 11247, "msg": "internal"},
@@ -32,101 +33,114 @@ REPLIES = "/open-apis/im/v1/messages/*/reply"
 
 
 def limits(*left_out: str) -> Any:
-    names = [name for name in LIMITS if name not in left_out]
-    return pytest.mark.parametrize("limit", [LIMITS[name] for name in names], ids=names)
+    return in_groups({name: limit for name, limit in LIMITS.items() if name not in left_out})
 
 
-async def limited(world: World, limit: dict[str, Any], path: str, times: int = 2, **match: str) -> None:
+async def limited(world: World, limit: Limit, path: str, times: int = 2, **match: str) -> None:
     await world.trouble({"path": path, **match}, "status", times=times, **limit)
 
 
 @limits()
-async def test_a_limited_message_is_postponed_and_delivered_once(world: World, limit: dict[str, Any]):
-    await world.start()
-    await limited(world, limit, REPLIES)
-    asked = await world.say(world.sam, "/help")
-    await world.answer_to(asked)
-    await world.until(
-        lambda: not world.rows("SELECT 1 FROM outgoing_messages WHERE status <> 'sent'"), "it to be settled"
-    )
-    assert len(world.from_bot(world.direct(world.sam), asked)) == 1
-    assert len(world.requests("/reply", "POST")) == 3
+async def test_a_limited_message_is_postponed_and_delivered_once(at_once: AtOnce, cases: Limits):
+    async def story(world: World, limit: Limit) -> None:
+        await world.start()
+        await limited(world, limit, REPLIES)
+        asked = await world.say(world.sam, "/help")
+        await world.answer_to(asked)
+        await world.until(
+            lambda: not world.rows("SELECT 1 FROM outgoing_messages WHERE status <> 'sent'"),
+            "it to be settled",
+        )
+        assert len(world.from_bot(world.direct(world.sam), asked)) == 1
+        assert len(world.requests("/reply", "POST")) == 3
+
+    await at_once(cases, story)
 
 
 @limits()
-async def test_a_limited_call_is_postponed_and_answered_once(world: World, limit: dict[str, Any]):
-    await world.start()
-    await world.authorized(world.sam, "/task warm up")
-    await limited(world, limit, "/open-apis/task")
-    asked = await world.say(world.sam, "/task Buy milk")
-    await world.answer_to(asked, "Buy milk", patience=30)
-    assert len(world.from_bot(world.direct(world.sam), asked)) == 1
-    assert text_of(world.tenant.work.as_json()).splitlines().count("Buy milk") == 1
+async def test_a_limited_call_is_postponed_and_answered_once(at_once: AtOnce, cases: Limits):
+    async def story(world: World, limit: Limit) -> None:
+        await world.start()
+        await world.authorized(world.sam, "/task warm up")
+        await limited(world, limit, "/open-apis/task")
+        asked = await world.say(world.sam, "/task Buy milk")
+        await world.answer_to(asked, "Buy milk", patience=30)
+        assert len(world.from_bot(world.direct(world.sam), asked)) == 1
+        assert text_of(world.tenant.work.as_json()).splitlines().count("Buy milk") == 1
+
+    await at_once(cases, story)
 
 
 @limits()
-async def test_a_limited_card_comes_once(world: World, limit: dict[str, Any]):
-    await world.start()
-    await limited(world, limit, "/open-apis/im/v1/messages", 1, receive_id_type="open_id")
-    asked = await world.say(world.sam, "/tasks")
-    card = await world.fresh_card(world.sam, asked)
-    await limited(world, limit, f"/open-apis/im/v1/messages/{card.message_id}", 1, method="PATCH")
-    await world.consent(world.sam, card)
-    await world.answer_to(asked)
-    await world.until(lambda: "/authorize/" not in text_of(card.content), "its last face", 30)
-    cards = [m for m in world.from_bot(world.direct(world.sam), asked) if m.msg_type == "interactive"]
-    assert len([m for m in cards if m.reply_to is None]) == 1
+async def test_a_limited_card_comes_once(at_once: AtOnce, cases: Limits):
+    async def story(world: World, limit: Limit) -> None:
+        await world.start()
+        await limited(world, limit, "/open-apis/im/v1/messages", 1, receive_id_type="open_id")
+        asked = await world.say(world.sam, "/tasks")
+        card = await world.fresh_card(world.sam, asked)
+        await limited(world, limit, f"/open-apis/im/v1/messages/{card.message_id}", 1, method="PATCH")
+        await world.consent(world.sam, card)
+        await world.answer_to(asked)
+        await world.until(lambda: "/authorize/" not in text_of(card.content), "its last face", 30)
+        cards = [m for m in world.from_bot(world.direct(world.sam), asked) if m.msg_type == "interactive"]
+        assert len([m for m in cards if m.reply_to is None]) == 1
+
+    await at_once(cases, story)
 
 
 @limits()
-@pytest.mark.parametrize("path", ["/open-apis/authen/v2/oauth/token"])
-async def test_a_limited_token_endpoint_costs_nobody_their_grant(
-    world: World, limit: dict[str, Any], path: str
-):
-    await world.start()
-    await world.authorized(world.sam)
-    await world.control("tokens/expire", person=world.sam.open_id, which="access")
-    await limited(world, limit, path, 1)
-    asked = await world.say(world.sam, "/tasks")
-    await world.answer_to(asked, "open tasks", patience=40)
-    assert not world.rows("SELECT 1 FROM grants WHERE status <> 'active'")
-    assert len(world.from_bot(world.direct(world.sam), asked)) == 1
+async def test_a_limited_token_endpoint_costs_nobody_their_grant(at_once: AtOnce, cases: Limits):
+    async def story(world: World, limit: Limit) -> None:
+        await world.start()
+        await world.authorized(world.sam)
+        await world.control("tokens/expire", person=world.sam.open_id, which="access")
+        await limited(world, limit, "/open-apis/authen/v2/oauth/token", 1)
+        asked = await world.say(world.sam, "/tasks")
+        await world.answer_to(asked, "open tasks", patience=40)
+        assert not world.rows("SELECT 1 FROM grants WHERE status <> 'active'")
+        assert len(world.from_bot(world.direct(world.sam), asked)) == 1
+
+    await at_once(cases, story)
 
 
 @limits("a refusal for want of a scope")
-async def test_a_limit_on_what_is_asked_of_the_app_delays_and_loses_nothing(
-    world: World, limit: dict[str, Any]
-):
+async def test_a_limit_on_what_is_asked_of_the_app_delays_and_loses_nothing(at_once: AtOnce, cases: Limits):
     """Its token, its scopes, its owner: all limited at the first tries."""
-    await limited(world, limit, "/open-apis/auth/v3/*", 2)
-    await limited(world, limit, "/open-apis/application/*", 2)
-    await limited(world, limit, "/open-apis/bot/v3/info", 1)
-    await world.start()
-    asked = await world.say(world.sam, "/tasks")
-    card = await world.fresh_card(world.sam, asked)
-    await world.consent(world.sam, card)
-    await world.answer_to(asked, "open tasks", patience=30)
-    mentioned = await world.say(world.sam, "/help", world.group)
-    await world.answer_to(mentioned, patience=30)
+
+    async def story(world: World, limit: Limit) -> None:
+        await limited(world, limit, "/open-apis/auth/v3/*", 2)
+        await limited(world, limit, "/open-apis/application/*", 2)
+        await limited(world, limit, "/open-apis/bot/v3/info", 1)
+        await world.start()
+        asked = await world.say(world.sam, "/tasks")
+        card = await world.fresh_card(world.sam, asked)
+        await world.consent(world.sam, card)
+        await world.answer_to(asked, "open tasks", patience=30)
+        mentioned = await world.say(world.sam, "/help", world.group)
+        await world.answer_to(mentioned, patience=30)
+
+    await at_once(cases, story)
 
 
-@pytest.mark.parametrize("header", ["x-ogw-ratelimit-reset", "Retry-After"])
-@pytest.mark.parametrize("status", [200, 400, 429])
-async def test_a_limit_that_says_when_is_not_asked_before(world: World, header: str, status: int):
-    await world.start()
-    await world.trouble(
-        {"path": REPLIES},
-        "status",
-        times=1,
-        status=status,
-        code=11232,
-        headers={header: "4"},
-    )
-    asked = await world.say(world.sam, "/help")
-    await world.answer_to(asked)
-    changes = world.tenant.feed.changes_after(0, "request")
-    first, second = [each.at for each in changes if each.data["path"].endswith("/reply")]
-    assert second - first >= 3900
+@in_groups(
+    {
+        f"{status}-{header}": {"status": status, "code": 11232, "headers": {header: "4"}}
+        for status in (200, 400, 429)
+        for header in ("x-ogw-ratelimit-reset", "Retry-After")
+    },
+    3,
+)
+async def test_a_limit_that_says_when_is_not_asked_before(at_once: AtOnce, cases: Limits):
+    async def story(world: World, limit: Limit) -> None:
+        await world.start()
+        await limited(world, limit, REPLIES, 1)
+        asked = await world.say(world.sam, "/help")
+        await world.answer_to(asked)
+        changes = world.tenant.feed.changes_after(0, "request")
+        first, second = [each.at for each in changes if each.data["path"].endswith("/reply")]
+        assert second - first >= 3900
+
+    await at_once(cases, story)
 
 
 async def test_the_months_quota_is_no_limit_that_passes(world: World):

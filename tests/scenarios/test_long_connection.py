@@ -99,6 +99,7 @@ async def test_a_lost_connection_comes_back_and_what_was_said_meanwhile_with_it(
     await connected.answer_to(asked, patience=30)
 
 
+@pytest.mark.slow
 async def test_a_platform_that_was_away_finds_the_bot_back_within_thirty_seconds(connected: World):
     await connected.start()
     await connected.platform_down()

@@ -279,6 +279,7 @@ async def test_what_is_in_use_is_renewed_ahead_of_need_and_what_is_not_is_left_t
     assert {row["user_key"].rsplit(":")[-1] for row in renewed} == {world.sam.open_id, world.wei.open_id}
 
 
+@pytest.mark.slow
 async def test_an_outage_is_asked_less_and_less_often(world: World, replicas: Replicas):
     await replicas.start(1)
     await world.authorized(world.sam, HELLO)
@@ -296,6 +297,7 @@ async def test_an_outage_is_asked_less_and_less_often(world: World, replicas: Re
             await asyncio.sleep(0.05)
 
 
+@pytest.mark.slow
 async def test_a_thousand_grants_that_fall_due_at_once_do_not_stampede(world: World, replicas: Replicas):
     database = await open_database(replicas.url, Keyring([world.key]))
     sam, app = world.sam, world.tenant.app

@@ -373,6 +373,7 @@ async def test_who_sleeps_while_drawing_a_card_does_not_leave_an_old_face_on_it(
 # --- the database is away ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_a_restart_of_postgresql_loses_nothing(
     world: World, replicas: Replicas, postgresql_process: Any
 ):
@@ -506,6 +507,7 @@ async def test_a_replica_stops_although_postgresql_is_gone(
     assert answers(world)[asked] == 1
 
 
+@pytest.mark.slow
 async def test_a_long_list_of_answers_is_given_by_whoever_comes_next(world: World, replicas: Replicas):
     (one,) = await replicas.start(1)
     asked = [await world.say(world.sam, "/tasks") for _ in range(15)]
@@ -525,6 +527,7 @@ async def test_a_long_list_of_answers_is_given_by_whoever_comes_next(world: Worl
     assert {answers(world)[message] for message in asked} == {1}
 
 
+@pytest.mark.slow
 async def test_a_replica_stops_although_postgresql_hangs(
     world: World, replicas: Replicas, postgresql_process: Any
 ):

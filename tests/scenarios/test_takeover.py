@@ -97,6 +97,7 @@ async def test_so_is_a_refresh_and_the_call_that_waits_for_it(world: World):
     await answered_after_restart(world, asked)
 
 
+@pytest.mark.slow
 async def test_a_second_process_on_the_file_is_warned_of_and_takes_nothing_over(world: World):
     await world.start()
     await world.authorized(world.sam)

@@ -62,6 +62,7 @@ async def test_a_write_without_a_key_is_never_sent_again_and_its_user_reads_that
     assert rows == [{"status": "outcome_unknown"}]
 
 
+@pytest.mark.slow
 async def test_a_platform_that_stays_away_gets_an_interim_word_and_then_the_answer(world: World):
     await world.start()
     await world.authorized(world.sam)

@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
 from sqlalchemy import text
 
 from bot.store import inbox, retention
@@ -24,6 +25,7 @@ def count(connection: Connection, table: str, condition: str = "true") -> int:
     return found
 
 
+@pytest.mark.slow
 async def test_a_hundred_thousand_old_rows_go_in_portions_while_events_come_in(database: Database) -> None:
     await database.write(lambda c: fill(c, ROWS, LONG_AGO))
     waiting = await database.read(lambda c: count(c, "deferred_calls", "settled_at IS NULL"))
