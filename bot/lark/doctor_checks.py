@@ -59,7 +59,7 @@ async def has_v3_token_endpoint(
 
 
 async def read_bot_open_id(call_as_app: CallAsApp) -> str | Outcome:
-    """Return the bot's open_id, or why there is none: the Bot ability is added and published separately."""
+    """Return the bot's open_id, or the outcome that says why not. An app has none until the Bot ability is published."""
     outcome = await call_as_app(BOT_INFO)
     if not isinstance(outcome, Succeeded):
         return outcome

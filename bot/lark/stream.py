@@ -173,7 +173,7 @@ class LongConnection:
         return self._outage
 
     async def start(self) -> None:
-        """Begin to connect, and return at once."""
+        """Start connecting, and return at once."""
         self._serving = asyncio.create_task(self._serve())
 
     async def stop(self) -> None:

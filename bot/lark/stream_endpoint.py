@@ -61,7 +61,7 @@ class ClientConfig:
     reconnect_count: int = -1
     reconnect_interval: int = 120
     reconnect_nonce: int = 30
-    """Upper limit of the random pause before the first attempt."""
+    """The upper limit of the random pause before the first attempt."""
 
     def updated(self, given: Any) -> ClientConfig:
         """Return the configuration with the given fields that are valid."""

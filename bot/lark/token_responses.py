@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 
 def parse_token_set(fields: Mapping[str, Any], refresh_expires_in: str) -> TokenSet | None:
-    """Return the token set, or None without a usable access token. Everything else may be missing."""
+    """Return the token set, or None if there is no usable access token. Everything else may be missing."""
     access_token = read_secret(fields, "access_token")
     if access_token is None:
         return None
