@@ -125,7 +125,7 @@ def test_every_missing_variable_is_named_in_a_line_of_its_own() -> None:
         ("LARK_JSSDK_URL", "https://cdn.example/sdk.js#top", "sha384-…"),
         ("LARK_JSSDK_URL", "https://cdn.example/sdk.js#", "sha384-…"),
         ("LARK_JSSDK_URL", "https://cdn.example/sdk.js#md5-abc", "sha384-…"),
-        ("BOT_DATABASE_URL", "postgresql+psycopg2://u:hush-hush@h/d", "Write postgresql+asyncpg://"),
+        ("BOT_DATABASE_URL", "postgresql+psycopg2://u:hush-hush@h/d", "Start it with postgresql+asyncpg://"),
         ("BOT_DATABASE_URL", "sqlite+pysqlite:///bot.db", "Write sqlite+aiosqlite://"),
         ("BOT_DATABASE_URL", "sqlite+aiosqlite://", "sqlite:///bot.db"),
         ("BOT_DATABASE_URL", "sqlite:///:memory:", "sqlite:///bot.db"),
