@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 
 
 Refit = Callable[[Bot], Bot]
-"""A test's hook: changes the assembled bot before it starts to work, for example to crash it at a chosen point."""
+"""A hook for tests: changes the assembled bot before it starts, for example to crash it at a chosen point."""
 
 
 def unchanged(bot: Bot) -> Bot:
@@ -59,7 +59,7 @@ def page_link(settings: Settings, platform: Platform) -> str | None:
 
 @contextlib.asynccontextmanager
 async def assembled(settings: Settings, refit: Refit = unchanged) -> AsyncIterator[Bot]:
-    """Build and connect the bot's parts, without starting any work."""
+    """Yield the bot with its parts built and connected, but no work started."""
     seal, entries = keyring_from(settings), configured(settings)
     database = await open_database(settings.database_url, seal, *(each.app(settings) for each in entries))
     async with contextlib.AsyncExitStack() as stack:
@@ -107,8 +107,8 @@ def run(settings: Settings, refit: Refit = unchanged) -> int:
 
 
 STOP_TIMEOUT = 9.5
-"""Seconds after which a stopping process exits even if something hangs, for example a database that neither answers nor
-closes the connection. Work that was not released by then is claimed again when its lease ends."""
+"""Seconds after which a stopping process exits even if something hangs, such as a database that neither responds nor
+closes the connection. Work that is not released by then is claimed again when its lease ends."""
 
 
 async def serve(settings: Settings, refit: Refit, on_stop: Callable[[], None]) -> None:
@@ -127,7 +127,7 @@ async def serve(settings: Settings, refit: Refit, on_stop: Callable[[], None]) -
         tasks += [asyncio.create_task(repeat(bot, chore)) for chore in CHORES]
         try:
             await listen(runner, settings)
-            # Objects made during start-up live as long as the process: keep the collector from traversing them.
+            # Objects created during startup live as long as the process: keep the garbage collector from traversing them.
             gc.collect()
             gc.freeze()
             log.info("ready", extra={"host": settings.host, "port": settings.port, "worker": bot.worker})
@@ -151,11 +151,11 @@ async def listen(runner: web.AppRunner, settings: Settings) -> None:
 
 
 HANDLER_TIMEOUT = 2.5
-"""Seconds for open requests at shutdown. aiohttp waits this long twice: before and after it cancels them."""
+"""Seconds for open requests to finish at shutdown. aiohttp waits this long twice: before and after cancelling them."""
 
 
 DEREGISTER_TIMEOUT = 0.5
-"""Seconds to delete this replica's row at shutdown, because an unavailable database must not delay the exit."""
+"""Seconds for deleting this replica's row at shutdown: an unavailable database must not delay the exit."""
 
 
 async def shut_down(
@@ -165,7 +165,7 @@ async def shut_down(
     tasks: list[asyncio.Task[None]],
     doors: contextlib.AsyncExitStack,
 ) -> None:
-    """Stop accepting work, finish or release what runs, and only then close the database."""
+    """Stop accepting work, finish or release running work, and delete the replica's row."""
     for task in tasks[1:]:
         task.cancel()
     await asyncio.gather(runner.cleanup(), worker.drain(), finish_background(bot), doors.aclose())
@@ -176,7 +176,7 @@ async def shut_down(
 
 
 async def finish_background(bot: Bot) -> None:
-    """Give background tasks one more second. Everything they do is also in the database."""
+    """Wait one more second for background tasks. What they would do is also recorded in the database."""
     if bot.background_tasks:
         await asyncio.wait(bot.background_tasks, timeout=1)
 

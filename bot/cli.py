@@ -1,4 +1,4 @@
-"""The operator's commands. Each imports what it needs when it runs, so that `bot --help` answers at once.
+"""The operator's commands. Each imports what it needs when it runs, so that `bot --help` is fast.
 
 Exit codes: 0 success, 1 failure, 2 wrong configuration or usage. An expected error is one line on stderr, never a
 traceback.
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = run_command(arguments)
         sys.stdout.flush()
     except BrokenPipeError:
-        # The reader of the output has closed it. Without this, Python reports an error when it flushes at exit.
+        # The reader has closed the pipe. Without this, Python would report an error when it flushes the output at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except KeyboardInterrupt:
@@ -75,7 +75,7 @@ def complain(line: str) -> None:
 
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser whose errors are one line that names the help command."""
+    """An ArgumentParser that reports an error as one line, with the command that shows the help."""
 
     def error(self, message: str) -> NoReturn:
         complain(f"{message}. See `{self.prog} --help`.")
@@ -189,7 +189,7 @@ def add_user_argument(command: Parser) -> None:
 
 
 def text(argument: str) -> str:
-    """Reject undecodable arguments: Python passes their bytes on as surrogates, which no database accepts."""
+    """Reject an undecodable argument: Python represents its bytes as surrogates, which no database accepts."""
     try:
         argument.encode()
     except UnicodeEncodeError:
@@ -201,7 +201,7 @@ def text(argument: str) -> str:
 
 
 def run_bot(chosen: argparse.Namespace) -> int:
-    # While the bot is being loaded or its database upgraded, there is nothing to drain.
+    # Until the bot is loaded and its database upgraded, there is nothing to drain.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(DONE))
     loaded = settings.load(settings.environment())
@@ -218,13 +218,13 @@ def run_bot(chosen: argparse.Namespace) -> int:
     except (BotError, OSError):
         raise
     except Exception:
-        # An unexpected error goes through the log, which masks secrets, and not to stderr as a bare traceback.
+        # An unexpected error is logged, because the log masks secrets, which a plain traceback on stderr would not.
         log.critical("stopped by an error", exc_info=True)
         return FAILED
 
 
 def disable_core_dumps() -> None:
-    """Keep a crashing process from writing its memory, with keys and tokens, to the disk."""
+    """Keep a crashing process from writing its memory, which contains keys and tokens, to disk."""
     import resource  # noqa: PLC0415
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -307,7 +307,7 @@ def rotate_keys(chosen: argparse.Namespace) -> int:
     return DONE
 
 
-# --- what operators ask --------------------------------------------------------------------------------------
+# --- queries -------------------------------------------------------------------------------------------------
 
 
 def status(chosen: argparse.Namespace) -> int:

@@ -1,7 +1,7 @@
 """Everything that a command may import: `from bot.commands import ApiCall, Reply, Words, command`.
 
-The names are those of `bot.core`; this module keeps them stable for commands of other packages. How a command is
-written is in docs/commands.md.
+The names come from `bot.core`; this module keeps them stable for commands of other packages. docs/commands.md explains
+how to write a command.
 """
 
 from bot.core.api import ApiCall, Json, Refused, Write

@@ -1,4 +1,4 @@
-"""`bot doctor`: checks everything that the bot needs to serve users, one line a check, each with its fix."""
+"""`bot doctor`: checks everything that the bot needs to serve users. Prints one line per check, with a fix."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def run(environ: Mapping[str, str]) -> int:
 
 
 async def examine(environ: Mapping[str, str]) -> list[Finding]:
-    """Return every finding, in a fixed order. Makes only calls that read."""
+    """Return all findings, in a fixed order. Changes nothing at the platform."""
     try:
         loaded = settings.load(environ)
     except ConfigurationError as error:
@@ -120,7 +120,7 @@ async def encryption_keys(loaded: OperatorSettings) -> Finding:
 
 
 def proxies(loaded: Settings, origins: Sequence[str]) -> list[Finding]:
-    """Report which origins are reached through which proxy, without its credentials."""
+    """Report which origins are reached through which proxy, without the proxy's credentials."""
     if not loaded.network.proxies:
         return []
     found: dict[str, list[str]] = {}

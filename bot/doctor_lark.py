@@ -22,13 +22,13 @@ from bot.transport.http_client import HttpClient
 
 NOTABLE_SKEW = timedelta(seconds=30)
 LARGEST_SKEW = timedelta(minutes=5)
-"""Beyond this the webhook rejects signed events as coming from the future."""
+"""Beyond this, the webhook rejects signed events as coming from the future."""
 
 
 async def examine(
     loaded: Settings, own: LarkSettings, platform: LarkPlatform, commands: Registry, admins: Sequence[str]
 ) -> list[Finding]:
-    """Return every finding about the app, in a fixed order. Makes only calls that read."""
+    """Return every finding about the app, in a fixed order. Changes nothing at the platform."""
     http = HttpClient(loaded.network)
     try:
         found = await side_by_side(reachability(own, http), credentials(own, http))
@@ -89,7 +89,7 @@ async def reachability(own: LarkSettings, http: HttpClient) -> Sequence[Finding]
 
 
 def unreachable(origin: str, trouble: Unreachable) -> Finding:
-    """Report an unreachable origin. Reasons about certificates and proxies contain their own fix."""
+    """Report an unreachable origin. A reason about a certificate or a proxy already contains its fix."""
     says = "certificate" in trouble.reason or "proxy" in trouble.reason
     fix = "" if says else "Fix the network, HTTPS_PROXY, or the address in the settings."
     return Finding("FAIL", "platform", f"{origin} is not reachable: {trouble.reason}", fix)
@@ -155,7 +155,7 @@ async def signing_in(loaded: Settings, own: LarkSettings, http: HttpClient) -> S
 
 
 EXAMPLE_ARGUMENTS = ("", "https://example.larksuite.com/wiki/wikcnExample")
-"""Arguments that cover every requirement: a link to a wiki needs more scopes than a document."""
+"""Arguments that cover all requirements: a link to a wiki page needs more scopes than one to a document."""
 
 
 async def scopes(platform: LarkPlatform, commands: Registry) -> Sequence[Finding]:

@@ -13,12 +13,12 @@ from bot.core.unseen_characters import escape
 from bot.logs import redact
 
 TIMEOUT = 12.0
-"""Seconds for one check; they run side by side."""
+"""Seconds for one check. Checks run concurrently."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The result of one check. Only `FAIL` makes the exit code 1; `warn` is a risk, or a check that could not be made."""
+    """The result of one check. Only `FAIL` makes the exit code 1; `warn` is a risk or an inconclusive check."""
 
     verdict: Literal["ok", "warn", "FAIL"]
     subject: str
@@ -26,7 +26,7 @@ class Finding:
     fix: str = ""
 
     platform: str = ""
-    """The platform that it is about, if there are several."""
+    """The platform concerned, if there are several."""
 
     def __str__(self) -> str:
         line = f"{self.words}. {self.fix}" if self.fix else self.words

@@ -1,7 +1,7 @@
-"""Logs: one line a record on stderr, as text or JSON, in UTC, with secrets masked.
+"""Logs: one line per record on stderr, as text or JSON, in UTC, with secrets masked.
 
-Secrets have a type that prints `***`, so no code of the bot logs one. The masking here is the second line of defence,
-for libraries and exceptions. Text from outside cannot start a new line.
+Secrets have a type that prints `***`, so no code of the bot logs one. The masking here is a second line of defence, for
+libraries and exceptions. Text from outside cannot start a new line.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
 
 
 def redact(text: str) -> str:
-    """Return the text with everything that looks like a secret masked."""
+    """Return the text, with everything masked that looks like a secret."""
     for pattern, replacement in _PATTERNS:
         text = pattern.sub(replacement, text)
     return text
@@ -65,8 +65,8 @@ _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime
 
 
 TRACEBACK_INTERVAL = 60.0
-"""Seconds between two tracebacks of the same exception; in between it is logged without one. Polling fails several
-times a second while the database is unavailable, and its tracebacks would fill a disk."""
+"""Seconds between two tracebacks of the same exception, which is logged without one in between. While the database is
+unavailable, polling fails several times a second, and the tracebacks would fill a disk."""
 MAX_REMEMBERED = 200
 
 
@@ -77,7 +77,7 @@ class _Formatter(logging.Formatter):
         """When each exception was last logged with its traceback. Guarded by the handler's lock."""
 
     def message(self, record: logging.LogRecord) -> str:
-        """Return the message with its arguments filled in before masking, so that arguments are masked too."""
+        """Return the masked message. Its arguments are filled in first, so that they are masked too."""
         return escape(redact(record.getMessage()))
 
     def fields(self, record: logging.LogRecord) -> dict[str, object]:
@@ -128,7 +128,7 @@ class TextFormatter(_Formatter):
 
 
 class JsonFormatter(_Formatter):
-    """One JSON object a line: `time`, `level`, `logger`, `message`, the fields, perhaps `exception`."""
+    """One JSON object per line: `time`, `level`, `logger`, `message`, the fields and, if there is one, `exception`."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
@@ -151,13 +151,13 @@ def _time(record: logging.LogRecord) -> str:
 
 
 def _is_our_error(record: logging.LogRecord) -> bool:
-    """Drop errors of the HTTP parser: any client can cause them at any rate, and they must not fill the log."""
+    """Filter out errors of the HTTP parser: any client can cause them at any rate, and they must not fill the log."""
     error = record.exc_info[1] if record.exc_info else None
     return not any(each.__module__ == "aiohttp.http_exceptions" for each in type(error).__mro__)
 
 
 def configure(log_format: Literal["text", "json"], level: str, stream: IO[str] | None = None) -> None:
-    """Send the output of every logger through the masking to stderr. May be called again."""
+    """Make every logger write masked lines to stderr, or to `stream`. May be called repeatedly."""
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
     logging.root.handlers[:] = [handler]
@@ -166,6 +166,6 @@ def configure(log_format: Literal["text", "json"], level: str, stream: IO[str] |
     # The access log contains each request line with its query, and queries carry codes and states.
     logging.getLogger("aiohttp.access").disabled = True
     logging.getLogger("aiohttp.server").addFilter(_is_our_error)
-    # At level info alembic logs its plugins and each revision at every start.
+    # At level info, alembic would log its plugins and each revision at every start.
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("asyncio").setLevel(logging.INFO)

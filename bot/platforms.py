@@ -1,4 +1,4 @@
-"""The platforms that the bot can serve: how each is put together from the settings.
+"""The platforms that the bot can serve, and how each is built from the settings.
 
 This and `settings` are the only modules that name them. To add one, write its adapter (see `core.platform`) and an entry
 here.
@@ -48,22 +48,22 @@ class Entry(Protocol):
     """One platform. What takes the settings is only called if the platform `is_configured`."""
 
     name: str
-    """As in `UserKey.platform`, in the paths of the doors, and in the `platform` of a command."""
+    """The platform's name in `UserKey.platform`, in URL paths, and in the `platform` of a command."""
     words: PlatformWords
     commands: tuple[Command, ...]
     """In the order of the help."""
 
     def is_configured(self, settings: Settings) -> bool:
-        """Return whether the settings hold credentials for the platform."""
+        """Return whether the settings contain credentials for the platform."""
 
     def app(self, settings: Settings) -> str:
         """Return the app, in the form of `UserKey.app`."""
 
     def is_user_id(self, text: str) -> bool:
-        """Return whether an id in BOT_ADMINS is of this platform, if there are several."""
+        """Return whether an id in BOT_ADMINS belongs to this platform, if there are several."""
 
     def build(self, settings: Settings) -> AbstractAsyncContextManager[Platform]:
-        """Build the adapter. It works from `__aenter__` to `__aexit__`."""
+        """Build the adapter, which can be used from `__aenter__` to `__aexit__`."""
 
     def connect(self, settings: Settings, bot: Bot) -> Connection | None:
         """Return the connection by which events arrive, or None if the platform posts them to its webhooks."""
@@ -72,7 +72,7 @@ class Entry(Protocol):
         """Return the origins that the adapter calls, for `bot doctor`."""
 
     async def examine(self, settings: Settings, commands: Registry) -> list[Finding]:
-        """Make the platform's checks of `bot doctor`."""
+        """Run the platform's checks of `bot doctor`."""
 
 
 class LarkEntry:
@@ -138,7 +138,7 @@ def lark(settings: Settings) -> LarkSettings:
 
 
 async def accept_lark_event(bot: Bot, platform: LarkPlatform, payload: bytes) -> Json:
-    """Accept a payload of the long connection, which the connection itself authenticates."""
+    """Accept a payload of the long connection. It needs no signature, because TLS authenticates the platform."""
     match platform.parse(payload):
         case Unauthentic(reason=reason):
             raise EventNotAccepted(reason)
@@ -240,7 +240,7 @@ def admins_of(entry: Entry, settings: Settings) -> tuple[str, ...]:
 
 
 def own_commands(entry: Entry, page: str | None = None) -> Registry:
-    """Return the commands that users of a platform have without installed packages."""
+    """Return a platform's commands without those of installed packages."""
     return registry(*builtin_commands(entry.commands, entry.words, page), *entry.commands)
 
 

@@ -1,4 +1,4 @@
-"""Commands of other packages: discovered by their entry points, and checked before the bot starts."""
+"""Commands of other packages: discovered through their entry points and checked before the bot starts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bot.core.scopes import ScopeSyntax
 from bot.flows.time_limit import limited
 
 GROUP = "bot.commands"
-"""The entry point group. Its value is a `Command`: `weather = "bot_weather:weather"`."""
+"""The entry point group. An entry point refers to a `Command`: `weather = "bot_weather:weather"`."""
 
 
 class BrokenPlugin(BotError):
@@ -21,7 +21,7 @@ class BrokenPlugin(BotError):
 
 
 DEFAULT_PLATFORM = "lark"
-"""The platform of a command that names none: packages that were written for one platform only."""
+"""The platform of a command that names none, for packages from before there were several platforms."""
 
 
 def installed_commands(
@@ -57,7 +57,7 @@ def installed_commands(
 
 
 def scope_of_no_platform(command: Command, scopes: ScopeSyntax) -> str | None:
-    """Return what a command needs, without arguments, and what no scope of its platform looks like."""
+    """Return the scopes that a command needs without arguments and that do not have the form of its platform's scopes."""
     try:
         named = [scope for clause in command.needs("") for scope in clause]
     except Exception:

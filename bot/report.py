@@ -1,6 +1,7 @@
-"""Formats answers for operators: aligned tables within 100 columns, or JSON. Knows neither the database nor the commands.
+"""Formats answers for operators: aligned tables within 100 columns, or JSON.
 
-Control characters in text from chats are escaped, because a terminal would execute them.
+Does not depend on the database or the commands. Control characters in text from chats are escaped, because a terminal
+would execute them.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ COLUMNS: Mapping[str, Columns] = {
 
 
 def as_text(name: str, answer: Row | Sequence[Row]) -> str:
-    """Format rows as a table, and a mapping as its plain values followed by a headed section for each nested part."""
+    """Format rows as a table, and a mapping as its plain values followed by a section for each nested part."""
     if not isinstance(answer, Mapping):
         return table(answer, _with_app(COLUMNS.get(name), answer))
     facts = {each: value for each, value in answer.items() if not _is_section(value)}
@@ -94,7 +95,7 @@ def as_text(name: str, answer: Row | Sequence[Row]) -> str:
 
 
 def _with_app(columns: Columns | None, rows: Sequence[Row]) -> Columns | None:
-    """Add the app column if the rows have it, which they do when there are several apps."""
+    """Add the app's column if the rows have one, as they do if there are several apps."""
     return {"app": "app", **columns} if columns and rows and "app" in rows[0] else columns
 
 
@@ -127,7 +128,7 @@ def _indented(text: str) -> str:
 
 
 def table(rows: Sequence[Row], columns: Columns | None = None) -> str:
-    """Format aligned columns under their headings; the widest columns shrink until a line fits."""
+    """Format aligned columns under their headings. The widest columns are shrunk until a line fits."""
     if not rows:
         return "none"
     columns = columns or {_words(name): name for name in rows[0]}
@@ -199,7 +200,7 @@ def padded(text: str, room: int) -> str:
 
 
 def cut(text: str, room: int) -> str:
-    """Shorten text to `room` columns. An id or key keeps both ends, because they distinguish it."""
+    """Shorten text to `room` columns. Of an id or key both ends are kept, because they distinguish it."""
     if width(text) <= room:
         return text
     tail = _within(text[::-1], (room - 1) // 2)[::-1] if " " not in text else ""

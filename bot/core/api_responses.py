@@ -15,7 +15,7 @@ from bot.core.messages import Code, Line, Reply, Span
 from bot.core.unseen_characters import one_line, tidy
 
 MAX_SHOWN_BYTES = 6000
-"""Bytes of a response that are shown. A message holds 30 KB, and its JSON escapes add to that."""
+"""Bytes of a response that are shown. A message can have 30 KB, and JSON escapes make the text longer."""
 
 MASK = "***"
 
@@ -33,7 +33,7 @@ SECRET_VALUES = re.compile(
     r"|eyJhbGciOi[A-Za-z0-9_-]*"  # a truncated one
     r"|(?<![A-Za-z0-9_-])(?:ur|u|t|a|r)-(?=[A-Za-z_]*[0-9])[A-Za-z0-9_]{12,}[A-Za-z0-9_.-]*"
 )
-"""Matches whatever looks like a token of the platform."""
+"""Matches everything that looks like a token of the platform."""
 
 
 @dataclass(frozen=True, slots=True)

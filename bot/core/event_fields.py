@@ -1,4 +1,4 @@
-"""Reads the fields of an event: of the right type and of bounded length. Raises `MalformedField` for any other."""
+"""Reads the fields of an event, and checks their type and length. Raises `MalformedField` for an invalid field."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def is_id(value: Any) -> TypeGuard[str]:
 
 
 def required(fields: Fields, name: str) -> str:
-    """Return a text field that `is_id`."""
+    """Return a text field. Raises `MalformedField` unless `is_id` accepts its value."""
     value = fields.get(name)
     # `is_id`, inlined because this is called for each field of each event.
     if type(value) is str and 0 < len(value) <= MAX_ID_LENGTH and value.isprintable():
@@ -30,7 +30,7 @@ def required(fields: Fields, name: str) -> str:
 
 
 def optional(fields: Fields, name: str) -> str | None:
-    """As `required`, but None if the field is missing or empty."""
+    """Like `required`, but return None if the field is missing or empty."""
     value = fields.get(name)
     return None if value is None or value == "" else required(fields, name)
 
@@ -53,11 +53,11 @@ def optional_list(fields: Fields, name: str) -> list[Any]:
 
 
 MAX_MILLISECONDS = 4102444800000
-"""The end of the year 2099. A later time is in the wrong unit."""
+"""The end of the year 2099. A larger number is not in milliseconds."""
 
 
 def parse_milliseconds(milliseconds: Any, name: str) -> datetime:
-    """Return the time of a Unix timestamp in milliseconds, a number or text. `name` is the field for the error."""
+    """Return the time of a Unix timestamp in milliseconds, a number or text. `name` is the field to name in the error."""
     text = str(milliseconds) if type(milliseconds) is int else milliseconds
     if type(text) is not str or not (text.isascii() and text.isdigit() and len(text) <= 16):
         raise MalformedField(name)

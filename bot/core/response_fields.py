@@ -36,13 +36,13 @@ def items(value: Json, name: str) -> list[Mapping[str, Json]]:
 
 
 MAX_TEXT_LENGTH = 10_000
-"""Characters of a text that are read: a response may hold megabytes."""
+"""Characters of a text that are read, because a response may contain megabytes."""
 
 
-def text(value: Mapping[str, Json], name: str, longest: int = MAX_TEXT_LENGTH) -> str:
-    """Return a text without unprintable characters, empty if there is none."""
+def text(value: Mapping[str, Json], name: str, max_length: int = MAX_TEXT_LENGTH) -> str:
+    """Return a text without unprintable characters, or an empty string if there is none."""
     found = value.get(name)
-    return tidy(found[:longest]) if isinstance(found, str) else ""
+    return tidy(found[:max_length]) if isinstance(found, str) else ""
 
 
 def line(value: Mapping[str, Json], name: str, limit: int = 120) -> str:
@@ -50,7 +50,7 @@ def line(value: Mapping[str, Json], name: str, limit: int = 120) -> str:
 
 
 def number(value: Json) -> int | None:
-    """Return an integer, which the platform often writes as text."""
+    """Return an integer, which the platform often writes as text, or None."""
     if isinstance(value, bool) or not isinstance(value, int | str):
         return None
     try:
@@ -75,7 +75,7 @@ def moment(value: Json, *, per_second: int = 1) -> datetime | None:
 
 
 def day(value: Json) -> date | None:
-    """Return an ISO 8601 date."""
+    """Return the date in an ISO 8601 text, or None."""
     try:
         return (
             min(max(date.fromisoformat(value), EARLIEST.date()), LATEST.date())
@@ -87,7 +87,7 @@ def day(value: Json) -> date | None:
 
 
 def link(value: Json) -> str | None:
-    """Return an http(s) URL without unprintable characters."""
+    """Return the value if it is an http(s) URL without spaces and unprintable characters, else None."""
     if not isinstance(value, str) or len(value) > MAX_LINK_LENGTH or not value.isprintable() or " " in value:
         return None
     try:
@@ -98,7 +98,7 @@ def link(value: Json) -> str | None:
 
 
 def token(value: Json) -> str | None:
-    """Return a token that is safe within a path."""
+    """Return the value if it is a token that is safe within a path, else None."""
     return value if isinstance(value, str) and TOKEN.fullmatch(value) else None
 
 

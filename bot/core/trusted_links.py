@@ -1,7 +1,7 @@
 """Decides which URLs may be shown as links: those of the platform and of the bot.
 
-URLs come from calendar events of colleagues and from what users type, and users trust a link that the bot shows. A path
-alone is a URL at the platform, whose host a command does not know.
+URLs come from colleagues' calendar events and from what users type, and users trust a link that the bot shows. A bare
+path (`/docx/TOKEN`) is a URL of the platform, whose host a command does not know.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 MAX_URL_LENGTH = 4000
 HOST = re.compile(r"[a-z0-9-]+(?:\.[a-z0-9-]+)+")
 FOREIGN_ADDRESS = re.compile(r"//|\\|^\s*[A-Za-z][A-Za-z0-9+.-]*:")
-"""What a browser may take for a URL on another host."""
+"""Matches what a browser may interpret as a URL on another host."""
 FOREIGN_PATH = re.compile(r"//|\\|:/")
 MAX_DECODINGS = 4
 MAX_NESTING = 3
@@ -58,7 +58,7 @@ class TrustedLinks:
         )
 
     def _is_safe_parameter(self, name: str, value: str, depth: int) -> bool:
-        """Whether a parameter is no URL, or a trusted one."""
+        """Whether a parameter is not a URL, or is a trusted one."""
         meant = fully_unquote(value)
         if FOREIGN_ADDRESS.search(fully_unquote(name)):
             return False

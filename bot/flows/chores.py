@@ -60,7 +60,7 @@ async def show_cards_on_signal(bot: Bot) -> None:
 async def promote_queued_calls(bot: Bot) -> None:
     """Promote queued calls whose predecessor ended without promoting them."""
     moment = now()
-    await bot.database.write(lambda c: claims.call_up(c, moment))
+    await bot.database.write(lambda c: claims.promote_missed(c, moment))
 
 
 async def release_enabled(bot: Bot) -> None:
@@ -85,7 +85,7 @@ async def prune(bot: Bot) -> None:
     has_more = True
     while has_more:
         deleted = await bot.database.write(lambda c: retention.prune(c, moment))
-        has_more = deleted >= retention.AT_A_TIME
+        has_more = deleted >= retention.BATCH_SIZE
         await asyncio.sleep(PRUNE_PAUSE)
 
 

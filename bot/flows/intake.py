@@ -114,7 +114,7 @@ async def reject_too_many(bot: Bot, call: NewCall, moment: datetime) -> None:
     notice = draft(
         bot,
         call.user,
-        bot.platform_of(call.user).render_reply(replies.too_many_waiting(inbox.MOST_WAITING), call.language),
+        bot.platform_of(call.user).render_reply(replies.too_many_waiting(inbox.MAX_WAITING), call.language),
         kind="notice",
         key=f"{call.user.open_id[-24:]}-full-{int(moment.timestamp() // 60):x}",
         chat=call.chat,

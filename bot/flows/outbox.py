@@ -435,7 +435,7 @@ async def replace_refused(
         if call is None:
             return []
         if message.kind == "answer":
-            reactions.hurry(c, call.id, moment)
+            reactions.make_due(c, call.id, moment)
         reply = no_route_reply(bot, call, problem) if replacement or message.destination.private else None
         if reply is None and replacement is not None:
             reply = replacement(typed(call), problem.reason)

@@ -114,8 +114,8 @@ async def refresh(
     The new tokens are limited to `scopes`, by default to the held ones, and to scopes that the bot has asked for. The
     user may have consented to more through a link that the bot did not create, which is not used.
     """
-    unasked = await bot.database.read(lambda c: granted_scopes.unasked(c, grant.user))
-    scopes = (grant.scopes if scopes is None else scopes) - unasked
+    unrequested = await bot.database.read(lambda c: granted_scopes.unrequested(c, grant.user))
+    scopes = (grant.scopes if scopes is None else scopes) - unrequested
     refreshing = bot.platform_of(grant.user).refreshing
     result = (
         await refreshing.refresh(grant.refresh_token, scopes=scopes)
@@ -161,7 +161,7 @@ async def store_refreshed(bot: Bot, grant: Grant, tokens: TokenSet) -> Usable | 
             grant.generation,
             tokens,
             scopes=tokens.scopes or grant.scopes,
-            unasked=granted_scopes.unasked(c, grant.user),
+            unrequested=granted_scopes.unrequested(c, grant.user),
             now=moment,
         )
         if saved is not None:

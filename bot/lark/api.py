@@ -16,7 +16,11 @@ CallAsApp = Callable[[ApiCall], Awaitable[Outcome]]
 
 
 async def call(http: HttpClient, origin: str, api_call: ApiCall, token: Secret) -> Outcome:
-    """Make an API call once. While the platform is down, no write is sent, because its outcome could not be known."""
+    """Make one API call.
+
+    After a call that got no usable response, a write is sent only if a harmless probe succeeds: otherwise its outcome
+    could not be known.
+    """
     if api_call.write is not None and http.last_call_failed:
         probed = await send(http, origin, PROBE, token)
         if isinstance(probed, Unreachable):
@@ -25,7 +29,7 @@ async def call(http: HttpClient, origin: str, api_call: ApiCall, token: Secret) 
 
 
 async def call_as_user(http: HttpClient, origin: str, api_call: ApiCall, token: Secret) -> Outcome:
-    """As `call`, with a user's token. A refusal whose message names a scope is `InsufficientScope`."""
+    """Like `call`, with a user's token. Returns `InsufficientScope` for a refusal whose message names a scope."""
     outcome = await call(http, origin, api_call, token)
     if isinstance(outcome, Refused) and (alternatives := scopes_in_message(outcome.message)):
         return InsufficientScope(any_of(*alternatives), outcome.log_id)
@@ -33,13 +37,14 @@ async def call_as_user(http: HttpClient, origin: str, api_call: ApiCall, token: 
 
 
 PROBE = ApiCall("GET", "/open-apis/authen/v1/user_info")
-"""Changes nothing and needs no scope."""
+"""A call that changes nothing and needs no scope."""
 
 
 async def send(http: HttpClient, origin: str, api_call: ApiCall, token: Secret) -> Outcome:
+    """Send a call without probing. Raises ValueError for a path outside `/open-apis/`."""
     if not api_call.path.startswith("/open-apis/"):
         # Without this, a path such as `@elsewhere.example/` would carry the token to another host.
-        raise ValueError(f"Not the path of an OpenAPI: {api_call.path!r}")
+        raise ValueError(f"Not an OpenAPI path: {api_call.path!r}")
     answer = await http.fetch(
         api_call.method, origin + api_call.path, auth=token, query=api_call.query, body=api_call.body
     )

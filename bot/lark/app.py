@@ -1,4 +1,4 @@
-"""The app that the bot is at the platform."""
+"""The app as which the bot is registered with the platform."""
 
 from __future__ import annotations
 
@@ -14,6 +14,6 @@ class LarkApp:
     id: str
     secret: Secret
     open_url: str
-    """The OpenAPI."""
+    """Origin of the OpenAPI."""
     accounts_url: str = ""
-    """The authorization server."""
+    """Origin of the authorization server."""

@@ -1,6 +1,7 @@
 """Reads what the platform knows about the app: its scopes and their descriptions, its owner, the bot's open_id.
 
-Everything is read as the app, and cached for a while. What cannot be read is None or empty, never a guess.
+Everything is read with the app's own token and cached briefly. A value that cannot be read is None or empty, never a
+guess.
 """
 
 from __future__ import annotations
@@ -21,20 +22,20 @@ from bot.lark.api import CallAsApp
 from bot.lark.scope_descriptions import WELL_KNOWN, describe_scope
 
 ENABLED_LIFETIME = 8.0
-"""Seconds that the list of enabled scopes is cached. A scope must count within 10 seconds after it is enabled."""
+"""Seconds for which the list of enabled scopes is cached. The bot must notice a newly enabled scope within 10 seconds."""
 
 VISITOR_READ_INTERVAL = 2.5
-"""Seconds that one reading serves every visitor who opens a link, because they can do so at any rate."""
+"""Seconds for which all visitors share one request for the scopes, because anyone can open links at any rate."""
 
 READ_TIMEOUT = 8.0
-"""Seconds until a reading counts as failed. A user is waiting for a card meanwhile."""
+"""Seconds until a request for the scopes counts as failed. A user may be waiting for a card."""
 
 DESCRIPTIONS_LIFETIME = 300.0
 DESCRIPTIONS_RETRY_INTERVAL = 60.0
 """Seconds until descriptions are read again, and until that is retried after a failure."""
 
 DESCRIPTIONS_WAIT = 1.5
-"""Seconds that a card waits for descriptions. A card that answers a click has 3 seconds in total."""
+"""Seconds for which a card waits for descriptions. A card that answers a click has 3 seconds in total."""
 
 OWNER_LIFETIME = 600.0
 
@@ -81,7 +82,7 @@ class Cached(Generic[T]):
 
 
 class AppInfo:
-    """Safe for concurrent use. Concurrent calls share one request."""
+    """Reads and caches what the platform knows about one app. Concurrent calls share one request."""
 
     def __init__(
         self,
@@ -121,7 +122,7 @@ class AppInfo:
     # --- enabled scopes
 
     async def enabled_scopes(self, *, fresh: bool) -> ScopeSet | None:
-        """Return the scopes enabled for users. `fresh` skips the cache, but shares a request that is in progress."""
+        """Return the scopes enabled for users, or None if unknown. `fresh` skips the cache, not a running request."""
         if not fresh and self._enabled is not None and self._enabled.is_valid(self._clock()):
             return self._enabled.value
         if self._reading_enabled is None or self._reading_enabled.done():
@@ -129,7 +130,7 @@ class AppInfo:
         return await asyncio.shield(self._reading_enabled)
 
     async def enabled_scopes_for_visitors(self) -> ScopeSet | None:
-        """As `fresh`, or the reading for an earlier visitor, which is at most `VISITOR_READ_INTERVAL` seconds old."""
+        """Like `enabled_scopes(fresh=True)`, but share one request per `VISITOR_READ_INTERVAL` seconds."""
         reading = self._reading_enabled
         if reading is not None and time.monotonic() < self._shared_until:
             return await asyncio.shield(reading)
@@ -143,7 +144,8 @@ class AppInfo:
                 enabled = await self._find_enabled()
         except TimeoutError:
             enabled = None
-        # A failure may take longer than its lifetime. Counted from its end, those who waited for it do not repeat it.
+        # A failed request may take longer than the cache lifetime. Counting from its end keeps the callers that waited
+        # for it from repeating it.
         self._enabled = Cached(enabled, (self._clock() if enabled is None else asked_at) + ENABLED_LIFETIME)
         return enabled
 
@@ -174,7 +176,7 @@ class AppInfo:
     # --- descriptions
 
     async def describe(self, scopes: ScopeSet) -> Mapping[Scope, Words]:
-        """Describe scopes by the platform's words as far as they are cached, else by ours, else by name."""
+        """Return a description of each scope: the platform's if it is cached, else ours, else the scope's name."""
         if self._described is None or not self._described.is_valid(self._clock()):
             reading = self._start_describing()
             if self._described is None:
@@ -199,9 +201,9 @@ class AppInfo:
         self._described = Cached(words or known, self._clock() + seconds)
 
     def knows(self, scope: Scope) -> bool:
-        """Whether a scope is well known, or in the last list that was read: enabled for users, or pending.
+        """Whether a scope is well known, or is enabled for users or pending in the last list that was read.
 
-        The app's record does not count: it does not say whether a scope of the app itself exists for users.
+        The app's record does not count: it does not say whether an app scope also exists for users.
         """
         enabled = self._enabled.value if self._enabled else None
         return scope in WELL_KNOWN or scope in self.pending_scopes or scope in (enabled or ())
@@ -209,7 +211,7 @@ class AppInfo:
     # --- people
 
     async def time_zone_of(self, open_id: str) -> str | None:
-        """Return the time zone in a user's profile. None, without a request, if the app may not read profiles."""
+        """Return the time zone in a user's profile, or None. Sends no request if the app may not read profiles."""
         if self._own_scopes.isdisjoint(PROFILE_SCOPES):
             return None
         outcome = await self._call(
@@ -221,7 +223,7 @@ class AppInfo:
     # --- the owner
 
     async def administrators(self) -> tuple[str, ...]:
-        """Return the app's owner. Empty if that cannot be read, because a former owner must not keep any rights."""
+        """Return the app's owner. Empty if the owner cannot be read, so that a former owner keeps no rights."""
         if self._owner is None or not self._owner.is_valid(self._clock()):
             found = read_owner(await self._application("en_us"))
             if found is None:
@@ -239,7 +241,7 @@ def read_text(fields: Any, name: str) -> str | None:
 
 
 def read_entries(outcome: Outcome, name: str) -> list[dict[str, Any]] | None:
-    """Return the objects of a list under `data`, or None without one."""
+    """Return the objects of the list `data.<name>`, or None if there is no such list."""
     data = outcome.data.get("data") if isinstance(outcome, Succeeded) else None
     listed = data.get(name) if isinstance(data, dict) else None
     return only_objects(listed) if isinstance(listed, list) else None
@@ -250,14 +252,14 @@ def only_objects(listed: list[Any]) -> list[dict[str, Any]]:
 
 
 def user_scopes_granted(listed: list[dict[str, Any]]) -> ScopeSet | None:
-    """Return the scopes granted for users, or None if an entry does not say for which identity it is."""
+    """Return the scopes granted for users, or None if an entry does not say which identity it is for."""
     if not all(isinstance(entry.get("scope_type"), str) for entry in listed):
         return None
     return granted_scopes(listed, "user")
 
 
 def granted_scopes(listed: list[dict[str, Any]], identity: str) -> ScopeSet:
-    """Return the scopes granted for an identity, as far as entries distinguish identities."""
+    """Return the scopes granted for an identity. Entries that do not name an identity do not count."""
     return frozenset(
         name
         for entry in listed
@@ -267,7 +269,7 @@ def granted_scopes(listed: list[dict[str, Any]], identity: str) -> ScopeSet:
 
 
 def pending_scopes(listed: list[dict[str, Any]]) -> ScopeSet:
-    """Return the scopes that the app has applied for on behalf of users, as far as entries distinguish identities."""
+    """Return the scopes that the app has applied for, for users. Entries that do not name an identity count."""
     return frozenset(
         name
         for entry in listed
@@ -277,12 +279,14 @@ def pending_scopes(listed: list[dict[str, Any]]) -> ScopeSet:
 
 
 def ungranted_scopes(listed: list[dict[str, Any]]) -> ScopeSet:
+    """Return the scopes that are listed but granted for no identity."""
     refused = {read_text(entry, "scope_name") for entry in listed if entry.get("grant_status") != GRANTED}
     granted = {read_text(entry, "scope_name") for entry in listed if entry.get("grant_status") == GRANTED}
     return frozenset(name for name in refused - granted if name)
 
 
 def described_user_scopes(described: list[Any]) -> ScopeSet:
+    """Return the scopes that the app's record lists for user tokens."""
     return frozenset(
         name
         for entry in only_objects(described)

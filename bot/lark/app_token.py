@@ -1,4 +1,4 @@
-"""The app's own access tokens, cached and renewed. The SDK would block the event loop to fetch them."""
+"""The app's own access tokens, cached and renewed. The SDK's client is not used, because it blocks the event loop."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from bot.lark.outcomes import TENANT_TOKEN_REJECTED, outcome_of
 from bot.transport.http_client import HttpClient
 
 RENEWAL_MARGIN = 20 * 60
-"""Seconds before expiry. The platform issues a new token in the last 30 minutes, and the old one stays valid."""
+"""Seconds before expiry at which a token is renewed. In its last 30 minutes the platform issues a new token, and the old
+one stays valid."""
 
 RENEWAL_RETRY_INTERVAL = 5.0
 """Seconds between attempts to renew a token that is still valid."""
@@ -33,7 +34,10 @@ class AppToken:
         self._fetch_task: asyncio.Task[Secret | Outcome] | None = None
 
     async def get(self) -> Secret | Outcome:
-        """Return a valid token, or why there is none. Waits for the network only if there is no valid token."""
+        """Return a valid token, or the outcome that says why there is none.
+
+        Waits for the network only if there is no valid token.
+        """
         now = time.monotonic()
         if self._token is None or now >= self._expires_at:
             return await asyncio.shield(self._start_fetch())
@@ -61,11 +65,11 @@ class AppToken:
         credentials = {"app_id": self._app.id, "app_secret": self._app.secret.reveal()}
         answer = await self._http.fetch("POST", self._url, body=credentials)
         if isinstance(answer, Unreachable):
-            # Requesting a token has no side effects.
+            # A repeated request for a token does no harm.
             return Unreachable(answer.reason, may_have_arrived=False)
         outcome = outcome_of(answer, "POST")
         if isinstance(outcome, Refused):
-            # The message may quote the request.
+            # The message may quote the request, and thus the secret.
             return replace(
                 outcome, message=outcome.message.replace(self._app.secret.reveal(), "***"), data=None
             )
@@ -83,7 +87,7 @@ class AppToken:
 
 
 async def with_token(token: AppToken, attempt: Callable[[Secret], Awaitable[Outcome]]) -> Outcome:
-    """Make a call as the app, and a second time with a new token if the first was rejected."""
+    """Make a call as the app. Repeat it once with a new token if the platform rejects the token."""
     for last in (False, True):
         secret = await token.get()
         if not isinstance(secret, Secret):
@@ -107,7 +111,7 @@ def is_token_rejected(outcome: Outcome) -> bool:
 
 
 def never_arrived(outcome: Outcome) -> Outcome:
-    """Return an outcome that says that the request was never sent, if there was no usable response."""
+    """Mark an `Unreachable` outcome as certainly not executed; return any other outcome unchanged."""
     if isinstance(outcome, Unreachable):
         return Unreachable(outcome.reason, may_have_arrived=False)
     return outcome

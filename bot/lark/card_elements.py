@@ -19,11 +19,11 @@ to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 LOCALES: Mapping[str, Language] = {"en_us": "en", "zh_cn": "zh"}
 
 MAX_BYTES = 29 * 1024
-"""The platform accepts 30 KB without saying of which representation, so the longest one is measured."""
+"""The platform accepts 30 KB, but does not say in which encoding, so the max_length one is measured."""
 
 
 def encoded_size(body: str) -> int:
-    """Return the bytes of a message's content in a request: a JSON string inside JSON."""
+    """Return the size in bytes of a message's content in a request: a JSON string inside JSON."""
     return len(to_json(body).encode(errors="replace"))
 
 
@@ -58,14 +58,14 @@ def grey_note(words: Words) -> Json:
 
 
 def grey_note_with_time(words: Words, until: datetime) -> Json:
-    """As `grey_note`, with a local time in place of `{until}`. Only markdown can contain one; the grey is markup then."""
+    """Like `grey_note`, with a local time in place of `{until}`. Only markdown can contain one, so the grey is markup."""
     parts = (words.en.split("{until}"), words.zh.split("{until}"))
     en, zh = (local_time(until).join(f"<font color='grey'>{part}</font>" for part in each) for each in parts)
     return {**markdown(Words(en, zh)), "text_size": "notation"}
 
 
 def row(*controls: Json) -> Json:
-    """Return controls side by side, wrapped to new lines if they need more room."""
+    """Return controls side by side; they wrap onto new lines if necessary."""
     columns = [{"tag": "column", "width": "auto", "elements": [each]} for each in controls]
     return {"tag": "column_set", "flex_mode": "flow", "columns": columns}
 
@@ -95,24 +95,24 @@ MARKUP = {ord(character): f"&#{ord(character)};" for character in "&<>*~[]()`\\#
 }
 
 
-def escape(text: str, longest: int) -> str:
-    """Return text that is shown literally: no markup, mentions, links, or line breaks."""
-    short = text if len(text) <= longest else text[: longest - 1].rstrip() + "…"
+def escape(text: str, max_length: int) -> str:
+    """Return text, cut to a length, that is shown literally: no markup, mentions, links, or line breaks."""
+    short = text if len(text) <= max_length else text[: max_length - 1].rstrip() + "…"
     return short.translate(MARKUP).replace("://", "&#58;//")
 
 
-def escape_words(words: Words, longest: int) -> Words:
-    return Words(escape(words.en, longest), escape(words.zh, longest))
+def escape_words(words: Words, max_length: int) -> Words:
+    return Words(escape(words.en, max_length), escape(words.zh, max_length))
 
 
 MAX_SHOWN_SCOPES = 4
-"""Scopes that a card lists. More are folded, so that a card takes at most half of a phone's screen."""
+"""Scopes that a card lists. More are collapsed, so that a card fills at most half of a phone's screen."""
 
 
-def scope_list(described: Mapping[Scope, Words], scopes: Iterable[Scope], longest: int) -> list[Json]:
+def scope_list(described: Mapping[Scope, Words], scopes: Iterable[Scope], max_length: int) -> list[Json]:
     """List scopes, each on a line with its description. `offline_access` comes last, because it matters least."""
     ordered = sorted(scopes, key=lambda scope: (scope == OFFLINE_ACCESS, scope))
-    entries = [scope_line(scope, described.get(scope), longest) for scope in ordered]
+    entries = [scope_line(scope, described.get(scope), max_length) for scope in ordered]
     if len(entries) <= MAX_SHOWN_SCOPES:
         return [markdown_lines(entries)]
     rest = entries[MAX_SHOWN_SCOPES - 1 :]
@@ -131,19 +131,19 @@ def markdown_lines(entries: list[Words]) -> Json:
     return markdown(Words("\n".join(line.en for line in entries), "\n".join(line.zh for line in entries)))
 
 
-def scope_line(scope: Scope, described: Words | None, longest: int) -> Words:
+def scope_line(scope: Scope, described: Words | None, max_length: int) -> Words:
     name = escape(scope, 128)
-    if described is None or longest == 0 or described.en == scope:
+    if described is None or max_length == 0 or described.en == scope:
         return Words(f"• {name}", f"• {name}")
-    words = escape_words(described, longest)
+    words = escape_words(described, max_length)
     return Words(f"• **{words.en}** · {name}", f"• **{words.zh}** · {name}")
 
 
-def inline_scope(scope: Scope, described: Words, longest: int) -> Words:
+def inline_scope(scope: Scope, described: Words, max_length: int) -> Words:
     """Return a scope with its description for use within a sentence, as plain text."""
-    if longest == 0 or described.en == scope:
+    if max_length == 0 or described.en == scope:
         return Words(scope, scope)
-    en, zh = one_line(described.en, longest), one_line(described.zh, longest)
+    en, zh = one_line(described.en, max_length), one_line(described.zh, max_length)
     return Words(f"{en} ({scope})", f"{zh}（{scope}）")
 
 
@@ -163,7 +163,7 @@ OPEN_ID = re.compile(r"ou_[A-Za-z0-9_-]{1,100}")
 
 
 def mention_people(open_ids: tuple[str, ...]) -> Words:
-    """Return mentions, which each client shows as a name that links to the user."""
+    """Return mentions of users. Each client shows them as names that link to the user."""
     shown = [
         f"<at id={each}></at>" if OPEN_ID.fullmatch(each) else escape(each, 60)
         for each in open_ids[:MAX_SHOWN_PEOPLE]
@@ -188,7 +188,7 @@ def joined(items: list[Words]) -> Words:
 
 
 def local_time(at: datetime) -> str:
-    """Return a date and time that each client shows in the user's time zone and language. Works in markdown only.
+    """Return markup for a date and time that each client shows in its user's time zone and language. Markdown only.
 
     https://open.feishu.cn/document/feishu-cards/card-json-v2-components/content-components/rich-text
     """

@@ -44,43 +44,45 @@ from bot.lark.card_elements import (
 
 def render_card(card: Card) -> Content:
     """Render a card. Descriptions of scopes are shortened if it would exceed the size limit."""
-    for longest in (120, 60, 24, 0):
-        body = to_json(draw(card, longest))
+    for max_length in (120, 60, 24, 0):
+        body = to_json(render_json(card, max_length))
         if encoded_size(body) <= MAX_BYTES:
             break
     return Content("interactive", body)
 
 
-def draw(card: Card, longest: int) -> Json:
+def render_json(card: Card, max_length: int) -> Json:
     match card:
         case AuthorizationCard():
-            return draw_authorization(card, longest)
+            return render_authorization(card, max_length)
         case AdministratorCard():
-            return draw_administrator(card, longest)
+            return render_administrator(card, max_length)
         case ConfirmationCard():
-            return draw_confirmation(card)
+            return render_confirmation(card)
         case UnusedCard():
-            return draw_unused(card, longest)
+            return render_unused(card, max_length)
 
 
-def draw_authorization(card: AuthorizationCard, longest: int) -> Json:
+def render_authorization(card: AuthorizationCard, max_length: int) -> Json:
     def listed(scopes: Iterable[Scope]) -> list[Json]:
-        return scope_list(card.scopes, scopes, longest)
+        return scope_list(card.scopes, scopes, max_length)
 
     match card.face:
         case Face.WAITING:
-            return draw_waiting(card, longest)
+            return render_waiting(card, max_length)
         case Face.REDEEMING:
             return frame(card_words.REDEEMING_TITLE, "blue", text(card, card_words.REDEEMING_BODY))
         case Face.AUTHORIZED:
-            given = listed(without_implied(card.granted or card.scopes))
-            return frame(card_words.AUTHORIZED_TITLE, "green", text(card, card_words.AUTHORIZED_BODY), *given)
+            granted = listed(without_implied(card.granted or card.scopes))
+            return frame(
+                card_words.AUTHORIZED_TITLE, "green", text(card, card_words.AUTHORIZED_BODY), *granted
+            )
         case Face.PARTLY:
-            granted = without_implied(card.granted)
+            partly_granted = without_implied(card.granted)
             return frame(
                 card_words.PARTLY_TITLE,
                 "yellow",
-                *([markdown(card_words.PARTLY_GRANTED), *listed(granted)] if granted else []),
+                *([markdown(card_words.PARTLY_GRANTED), *listed(partly_granted)] if partly_granted else []),
                 markdown(card_words.PARTLY_REFUSED),
                 *listed(without_implied(card.refused)),
                 grey_note(card_words.PARTLY_AFTER),
@@ -112,8 +114,11 @@ def draw_authorization(card: AuthorizationCard, longest: int) -> Json:
             return frame(card_words.FAILED_TITLE, "red", body)
 
 
-def draw_waiting(card: AuthorizationCard, longest: int) -> Json:
-    """Draw a card that still asks: for consent, quietly after a refusal on the page, or for the error on the page."""
+def render_waiting(card: AuthorizationCard, max_length: int) -> Json:
+    """Render the card of an open request: asking for consent, or which error the platform's page shows.
+
+    After a refusal on the page it asks less prominently.
+    """
     if card.asks_which_error:
         return frame(
             card_words.WHICH_ERROR_TITLE,
@@ -124,7 +129,7 @@ def draw_waiting(card: AuthorizationCard, longest: int) -> Json:
             row(button(card_words.NOT_NOW, Action.NOT_NOW, card.request_id, size="small")),
         )
     why_again = [markdown(card.why_again)] if card.why_again else []
-    requested = scope_list(card.scopes, missing_scopes(card), longest)
+    requested = scope_list(card.scopes, missing_scopes(card), max_length)
     if card.declined_on_page:
         return frame(
             card_words.DECLINED_ON_PAGE_TITLE,
@@ -143,13 +148,13 @@ def draw_waiting(card: AuthorizationCard, longest: int) -> Json:
         *requested,
         *authorize_controls(card, "primary"),
         secondary_controls(card),
-        *already_granted(card, longest),
+        *already_granted(card, max_length),
         grey_note_with_time(waiting_note(card), card.expires_at),
     )
 
 
 def text(card: AuthorizationCard, words: Words) -> Json:
-    """Return words about the card's commands as markdown."""
+    """Return text as markdown, with the card's commands filled in."""
     one = len(card.commands) < 2
     return markdown(
         words.format(
@@ -173,10 +178,10 @@ def missing_scopes(card: AuthorizationCard) -> list[Scope]:
     return without_implied(scope for scope in card.scopes if scope not in card.granted)
 
 
-def already_granted(card: AuthorizationCard, longest: int) -> list[Json]:
-    """Return a note with the scopes that are already granted and are requested again."""
+def already_granted(card: AuthorizationCard, max_length: int) -> list[Json]:
+    """Return a note that lists the scopes that are already granted and requested again; nothing if there are none."""
     scopes = sorted(scope for scope in card.scopes if scope in card.granted and scope != OFFLINE_ACCESS)
-    names = [inline_scope(scope, card.scopes[scope], longest) for scope in scopes]
+    names = [inline_scope(scope, card.scopes[scope], max_length) for scope in scopes]
     return [grey_note(card_words.ALREADY_GRANTED.format(scopes=joined(names)))] if names else []
 
 
@@ -195,7 +200,7 @@ PAGE_ERRORS = (
 
 
 def authorize_controls(card: AuthorizationCard, kind: str) -> list[Json]:
-    """Return the link to the consent page, or the button that requests one, and how the last attempt ended."""
+    """Return the link to the consent page; or the button that requests one, below a note about the last attempt."""
     if card.link:
         return [link_button(card_words.AUTHORIZE, card.link, kind)]
     if card.device_link:
@@ -209,7 +214,7 @@ def authorize_controls(card: AuthorizationCard, kind: str) -> list[Json]:
 
 
 def secondary_controls(card: AuthorizationCard) -> Json:
-    """Return the controls below: "Not now", and help with page errors once the page was opened."""
+    """Return the secondary controls: "Not now" and, once the link was opened, help with errors on the page."""
     not_now = button(card_words.NOT_NOW, Action.NOT_NOW, card.request_id, size="small")
     if not card.opened:
         return row(not_now)
@@ -218,8 +223,8 @@ def secondary_controls(card: AuthorizationCard) -> Json:
     )
 
 
-def draw_administrator(card: AdministratorCard, longest: int) -> Json:
-    scopes = scope_list(card.scopes, card.scopes, longest)
+def render_administrator(card: AdministratorCard, max_length: int) -> Json:
+    scopes = scope_list(card.scopes, card.scopes, max_length)
     if card.done:
         return frame(
             card_words.ADMINISTRATOR_DONE_TITLE,
@@ -229,7 +234,7 @@ def draw_administrator(card: AdministratorCard, longest: int) -> Json:
         )
     if not card.waiting:
         return frame(card_words.ADMINISTRATOR_DROPPED_TITLE, "grey", *scopes)
-    said = {
+    values = {
         "people": mention_people(card.waiting),
         "wants": "wants" if len(card.waiting) == 1 else "want",
         "commands": command_list(card.commands),
@@ -238,7 +243,7 @@ def draw_administrator(card: AdministratorCard, longest: int) -> Json:
     return frame(
         card_words.ASK_ADMINISTRATOR_TITLE,
         "orange",
-        markdown(card_words.ASK_ADMINISTRATOR_BODY.format(**said)),
+        markdown(card_words.ASK_ADMINISTRATOR_BODY.format(**values)),
         *scopes,
         link_button(card_words.OPEN_CONSOLE, card.console_link),
         row(
@@ -249,15 +254,15 @@ def draw_administrator(card: AdministratorCard, longest: int) -> Json:
     )
 
 
-def draw_confirmation(card: ConfirmationCard) -> Json:
-    said = {"command": f"**{escape(card.command, 200)}**", "asked": local_time(card.asked_at)}
+def render_confirmation(card: ConfirmationCard) -> Json:
+    values = {"command": f"**{escape(card.command, 200)}**", "asked": local_time(card.asked_at)}
     if card.confirmed is not None:
         title = card_words.CONFIRMED_TITLE if card.confirmed else card_words.DISCARDED_TITLE
-        return frame(title, "grey", markdown(card_words.DECIDED_BODY.format(**said)))
+        return frame(title, "grey", markdown(card_words.DECIDED_BODY.format(**values)))
     return frame(
         card_words.CONFIRM_TITLE,
         "yellow",
-        markdown(card_words.CONFIRM_BODY.format(**said)),
+        markdown(card_words.CONFIRM_BODY.format(**values)),
         row(
             button(card_words.CONFIRM, Action.CONFIRM, card.call_id, kind="primary"),
             button(card_words.DISCARD, Action.DISCARD, card.call_id),
@@ -265,8 +270,8 @@ def draw_confirmation(card: ConfirmationCard) -> Json:
     )
 
 
-def draw_unused(card: UnusedCard, longest: int) -> Json:
-    scopes = scope_list(card.scopes, card.scopes, longest)
+def render_unused(card: UnusedCard, max_length: int) -> Json:
+    scopes = scope_list(card.scopes, card.scopes, max_length)
     if card.answer is not None:
         return frame(card_words.UNUSED_TITLE, "grey", markdown(card.answer), *(scopes if card.scopes else []))
     return frame(

@@ -1,4 +1,4 @@
-"""What the bot has to know of the Lark and Feishu clients, in which its page can authorize without a browser."""
+"""How to recognize the Lark and Feishu clients, inside which a page of the bot can request authorization."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CLIENT_LOCALE = re.compile(r"LarkLocale/([A-Za-z]{2})")
 
 
 class ClientPage:
-    """The page that calls `tt.requestAccess`. Its URL has to be on the app's list of redirect URLs."""
+    """The page that calls `tt.requestAccess`. The app's list of redirect URLs must contain its URL."""
 
     page_path = "/oauth/lark/client"
     folder = Path(__file__).parent / "web"

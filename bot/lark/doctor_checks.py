@@ -1,4 +1,4 @@
-"""The requests that only `bot doctor` makes. Whether a result is good or bad is decided in `bot.doctor`."""
+"""The requests that only `bot doctor` makes. `bot.doctor` judges their results."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ async def check_reachable(http: HttpClient, open_url: str) -> Reachable | Unreac
         return answer
     middle = datetime.fromtimestamp((before + time.time()) / 2, UTC)
     try:
-        said = parsedate_to_datetime(answer.headers.get("Date", ""))
+        server_time = parsedate_to_datetime(answer.headers.get("Date", ""))
     except ValueError:
         return Reachable(None)
-    return Reachable(middle - (said if said.tzinfo else said.replace(tzinfo=UTC)))
+    return Reachable(middle - (server_time if server_time.tzinfo else server_time.replace(tzinfo=UTC)))
 
 
 async def check_credentials(
     http: HttpClient, open_url: str, app_id: str, app_secret: Secret
 ) -> Outcome | None:
-    """Return None if the app's credentials are accepted, else why not."""
+    """Return None if the app's credentials are accepted, else the outcome that says why not."""
     token = AppToken(http, LarkApp(app_id, app_secret, open_url), "tenant_access_token")
     try:
         found = await token.get()
@@ -59,7 +59,7 @@ async def has_v3_token_endpoint(
 
 
 async def read_bot_open_id(call_as_app: CallAsApp) -> str | Outcome:
-    """Return the bot's open_id. It has none until the bot ability is added and a version is published."""
+    """Return the bot's open_id, or the outcome that says why not. An app has none until the Bot ability is published."""
     outcome = await call_as_app(BOT_INFO)
     if not isinstance(outcome, Succeeded):
         return outcome
@@ -67,17 +67,17 @@ async def read_bot_open_id(call_as_app: CallAsApp) -> str | Outcome:
 
 
 UNKNOWN_OPEN_ID_CODES = range(99992351, 99992365)
-"""Codes for an open_id that does not exist, or is of another app or tenant."""
+"""Codes for an open_id that does not exist, or belongs to another app or tenant."""
 INVALID_CONTENT_CODES = frozenset({230001, 230025, 230099, 99992402})
 
 
 async def check_recipient(call_as_app: CallAsApp, open_id: str) -> Outcome | None:
-    """Return None if messages can be sent to this user, else why not.
+    """Return None if messages can be sent to this user, else the outcome that says why not.
 
-    Reading contacts needs a scope that few apps have. A message with invalid content needs none: it is never delivered,
-    and refused for its content only if the recipient is valid.
+    Reading contacts requires a scope that few apps have, so this sends a message with invalid content instead. It is
+    never delivered, and it is refused for its content only if the recipient is valid.
     """
-    body = {"receive_id": open_id, "msg_type": "text", "content": "no JSON, so that it cannot be sent"}
+    body = {"receive_id": open_id, "msg_type": "text", "content": "not JSON, so that it cannot be sent"}
     outcome = await call_as_app(
         ApiCall("POST", "/open-apis/im/v1/messages", {"receive_id_type": "open_id"}, body)
     )
@@ -86,7 +86,7 @@ async def check_recipient(call_as_app: CallAsApp, open_id: str) -> Outcome | Non
 
 
 async def read_redirect_urls(call_as_app: CallAsApp, app_id: str) -> frozenset[str] | Outcome:
-    """Return the redirect URLs in the developer console, if the app may read them."""
+    """Return the redirect URLs of the developer console, or the outcome that says why they cannot be read."""
     path = f"/open-apis/application/v6/applications/{app_id}"
     outcome = await call_as_app(ApiCall("GET", path, {"lang": "en_us"}))
     if not isinstance(outcome, Succeeded):
@@ -102,7 +102,7 @@ async def read_redirect_urls(call_as_app: CallAsApp, app_id: str) -> frozenset[s
 async def check_long_connection(
     http: HttpClient, open_url: str, app_id: str, app_secret: Secret
 ) -> Outcome | None:
-    """Return None if the platform would open a long connection for these credentials, else why not."""
+    """Return None if the platform offers a long connection for these credentials, else the outcome that says why not."""
     credentials = {"AppID": app_id, "AppSecret": app_secret.reveal()}
     answer = await http.fetch("POST", f"{open_url}/callback/ws/endpoint", body=credentials)
     if isinstance(answer, Unreachable):

@@ -43,7 +43,7 @@ class Recipient:
 
     app_id: str
     bot_open_id: str | None
-    """None until it is known. Group messages are rejected meanwhile, so that the platform redelivers them."""
+    """None until it is known. Until then group messages are rejected, so that the platform redelivers them."""
 
 
 Header = Mapping[str, Any]
@@ -71,7 +71,7 @@ def malformed(field: str) -> Unauthentic:
 
 
 def user_of(recipient: Recipient, tenant_key: str, open_id: str) -> UserKey:
-    # The text form of a UserKey separates its parts by colons.
+    # The text form of a UserKey separates its parts with colons.
     if ":" in tenant_key:
         raise MalformedField("tenant_key")
     return UserKey("lark", recipient.app_id, tenant_key, open_id)
@@ -111,7 +111,7 @@ def parse_message_received(
 
 
 def language_of(user_agent: Any) -> Language | None:
-    """Return the language of the last locale in a user agent. The client appends its own to the browser's."""
+    """Return the language of the last locale in a user agent: the client appends its own locale to the browser's."""
     if not isinstance(user_agent, str):
         return None
     _, found, locale = user_agent.rpartition("Locale/")
@@ -188,9 +188,9 @@ PARSERS: Mapping[str, Callable[[Recipient, str, Header, Fields], Received]] = {
 
 
 def parse_v1_event(recipient: Recipient, payload: Mapping[str, Any]) -> Received:
-    """Parse an event of schema 1.0. Only those that stop the app in an organization matter.
+    """Parse an event of schema 1.0. Only those that stop the app in an organization are used.
 
-    Not all of them are documented to name the app.
+    Some of them are not documented to contain the app's id.
     https://open.feishu.cn/document/server-docs/application-v6/event/app-uninstalled and …/app-enabled-or-disabled
     """
     event_id, event = required(payload, "uuid"), required_object(payload, "event")
@@ -204,7 +204,7 @@ def parse_v1_event(recipient: Recipient, payload: Mapping[str, Any]) -> Received
 
 
 def parse_v1_time(value: Any) -> datetime | None:
-    """Return the time of an event of schema 1.0, which is text: seconds with a fraction."""
+    """Return the time of an event of schema 1.0, which is a text of seconds with a fraction; None if it is invalid."""
     try:
         return datetime.fromtimestamp(float(value), UTC)
     except (TypeError, ValueError, OverflowError, OSError):

@@ -1,8 +1,8 @@
-"""Encodes and decodes the frames of the long connection, and assembles payloads from several frames. No I/O.
+"""Encodes and decodes the frames of the long connection, and assembles payloads that span several frames. No I/O.
 
-A frame is one proto2 message with nine fields. This codec replaces the SDK's, which is generated for a pure-Python
-protobuf that the SDK bundles: importing that alone takes 80 ms and 33 MB, and it is slower (the figures "decode a frame"
-and "encode a frame" of `tests/benchmarks`). The tests compare the two.
+A frame is a proto2 message with nine fields. This codec replaces the SDK's, which needs the pure-Python protobuf that
+the SDK bundles: importing that alone takes 80 ms and 33 MB, and it is slower (the figures "decode a frame" and "encode a
+frame" of `tests/benchmarks`). The tests compare the two.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 
 MAX_PARTS = 1000
 MAX_PAYLOAD_BYTES = 1024 * 1024
-"""The limit of a webhook too. The content of a message has at most 150 KB."""
+"""The same limit as for a webhook. The content of a message has at most 150 KB."""
 MAX_FIELDS = 100
 """Fields of a frame, or of one header. A frame has nine fields, and one more per header."""
 MAX_INCOMPLETE = 32
-"""Incomplete payloads per connection. One more drops the oldest, and the platform redelivers it."""
+"""Incomplete payloads per connection. A further one replaces the oldest, which the platform redelivers."""
 PART_TIMEOUT = 5.0
-"""Seconds between two parts, as in the SDK."""
+"""Seconds after the last part until an incomplete payload is dropped, as in the SDK."""
 
 
 class FrameError(ValueError):
-    """Not a frame, or not a usable one. The text says why, without quoting the frame."""
+    """The data is not a usable frame. The message says why, without quoting the data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,10 @@ def encode_bytes(number: int, content: bytes) -> bytes:
 
 
 def decode(data: bytes) -> Frame:
-    """Decode a frame by the rules of protobuf: the last of repeated fields counts; unknown fields and types do not."""
+    """Decode a frame by the rules of protobuf: of a repeated field the last counts; unknown fields are skipped.
+
+    Raises `FrameError`.
+    """
     numbers: dict[int, int] = {}
     contents: dict[int, bytes] = {}
     headers: list[tuple[str, str]] = []
@@ -126,7 +129,7 @@ def decode_header(data: bytes) -> tuple[str, str]:
     found = {number: value for number, value in decode_fields(data) if isinstance(value, bytes)}
     key, value = decode_text(found.get(KEY)), decode_text(found.get(VALUE))
     if key is None or value is None:
-        raise FrameError("a header without key or value")
+        raise FrameError("a header has no key or no value")
     return key, value
 
 
@@ -138,13 +141,13 @@ def decode_text(content: bytes | None) -> str | None:
 
 
 def to_int32(value: int) -> int:
-    """Return the signed number of a varint. Negative ones are encoded as 64-bit two's complement."""
+    """Return the signed 32-bit number in a varint, which encodes negative numbers as 64-bit two's complement."""
     low = value & 0xFFFF_FFFF
     return low - (1 << 32) if low >> 31 else low
 
 
 def decode_fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """Yield the number and value of each field, except those of fixed width, which frames do not have."""
+    """Yield the number and value of each field. Skips fields of fixed width, which frames do not use."""
     position, count = 0, 0
     while position < len(data):
         count += 1
@@ -153,7 +156,7 @@ def decode_fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
         tag, position = decode_varint(data, position)
         number, wire_type = tag >> 3, tag & 7
         if not 0 < number < 1 << 29:
-            raise FrameError("an impossible field number")
+            raise FrameError("a field number is out of range")
         if wire_type == VARINT:
             value, position = decode_varint(data, position)
             yield number, value
@@ -163,7 +166,7 @@ def decode_fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
         elif wire_type in {FIXED32, FIXED64}:
             length = 4 if wire_type == FIXED32 else 8
         else:
-            raise FrameError("an unknown wire type")
+            raise FrameError("a wire type is unknown")
         end = position + length
         if end > len(data):
             raise FrameError("a field runs past the end")
@@ -208,21 +211,21 @@ class PayloadAssembler:
         """Counts repeated parts, and payloads that were dropped incomplete."""
 
     def add(self, frame: Frame, now: float) -> bytes | None:
-        """Add a frame. Return the payload if that completes it."""
+        """Add a frame. Return the payload if the frame completes it, else None. Raises `FrameError`."""
         parts = number_header(frame, "sum", 1)
         payload = frame.payload or b""
         if parts <= 1:
             return payload
         number, message_id = number_header(frame, "seq", 0), frame.header("message_id")
         if number >= parts or parts > MAX_PARTS or message_id is None:
-            raise FrameError("a part without a valid number or message id")
+            raise FrameError("a part has no valid number or message id")
         message = self._message(message_id, parts, now)
         self.wasted += number in message.found
         message.found[number] = payload
         message.expires_at = now + PART_TIMEOUT
         if message.size > MAX_PAYLOAD_BYTES:
             del self._incomplete[message_id]
-            raise FrameError("the parts make too large a payload")
+            raise FrameError("the payload is too large")
         if len(message.found) < parts:
             return None
         del self._incomplete[message_id]

@@ -86,7 +86,7 @@ EVERYONE_NAME = Words(en="all", zh="所有人")
 
 
 def strip_everyone(text: str) -> str:
-    """Return the text without a leading mention of everyone, which is no part of a command."""
+    """Return the text without leading mentions of everyone, which are not part of a command."""
     rest = text
     while rest.startswith(EVERYONE):
         rest = rest.removeprefix(EVERYONE).lstrip()
@@ -127,7 +127,7 @@ DOCUMENT_FIELDS = frozenset({"title", "content", "content_v2"})
 
 
 def documents(post: Fields, first: str | None, depth: int = 0) -> Iterator[Fields]:
-    """Yield the post, if it has content, and the posts nested in it, that of the locale `first` before others."""
+    """Yield the post if it has content, then the posts nested in it: the one for the locale `first` before the others."""
     if not DOCUMENT_FIELDS.isdisjoint(post):
         yield post
     if depth < MAX_DEPTH:
@@ -192,7 +192,7 @@ MARKDOWN_MENTION = re.compile(
 def as_link(words: str, address: str) -> str:
     """Return linked text as the platform writes links in text messages: `[text](URL)`.
 
-    Where the text is the URL itself, in full or as the client shortens it, only one of them is returned.
+    If the text is the URL itself, in full or as the client shortens it, only one of the two is returned.
     """
     name = words.strip()
     if not address or normalized_url(address) == normalized_url(name):
@@ -206,12 +206,12 @@ TYPED_URL = re.compile(r"(?:https?://|www\.)\S+$", re.IGNORECASE)
 
 
 def normalized_url(address: str) -> str:
-    """Return a URL without what clients add to a typed one."""
+    """Return a URL without what clients add to or remove from a typed URL, for comparisons."""
     return re.sub(r"^(?:https?://|mailto:|tel:)", "", address, flags=re.IGNORECASE).rstrip("/").casefold()
 
 
 def placeholder_of(named: Any, name: Any, mentioned: MessageMentions) -> str:
-    """Return the placeholder of a mention in rich text, which has either a placeholder or an id in `named`.
+    """Return the placeholder of a mention in rich text. `named` is either a placeholder or an id.
 
     An unknown id gets a new placeholder, so that neither id nor name becomes part of the text.
     """

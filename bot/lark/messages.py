@@ -33,7 +33,7 @@ class SendRefusal(Enum):
     """What a refusal means for a retry, and for other routes."""
 
     CONTENT = auto()
-    """For the content of the message: every route will refuse it."""
+    """The content of the message is refused: every route will refuse it."""
     RECALLED = auto()
     """The message to reply to, or to update, was recalled."""
     GONE = auto()
@@ -41,11 +41,11 @@ class SendRefusal(Enum):
     UNCHANGEABLE = auto()
     """The card can no longer be updated."""
     APP = auto()
-    """For the app's credentials or state: the message can be sent once an operator has fixed that."""
+    """The app's credentials or state are refused: the message can be sent once an operator has fixed that."""
     LATER = auto()
     """Temporary: the same request may succeed in a moment."""
     ROUTE = auto()
-    """Anything else, including unlisted codes: this route is closed, and another may be open."""
+    """Anything else, including unlisted codes: this route is refused, and another may be accepted."""
 
 
 REFUSALS: dict[int, SendRefusal] = {
@@ -53,7 +53,7 @@ REFUSALS: dict[int, SendRefusal] = {
     230025: SendRefusal.CONTENT,  # too long
     230028: SendRefusal.CONTENT,  # the organization's audit
     230055: SendRefusal.CONTENT,  # a file of another type
-    230099: SendRefusal.CONTENT,  # a card that cannot be made
+    230099: SendRefusal.CONTENT,  # a card that cannot be created
     230011: SendRefusal.RECALLED,
     230002: SendRefusal.GONE,  # the bot is not in the group
     230019: SendRefusal.GONE,  # no such topic
@@ -75,7 +75,7 @@ BEING_SENT = 230049
 ALREADY_DELETED = 18051
 
 HTTP_STATUSES = range(300, 600)
-"""HTTP statuses in place of a code, from a proxy."""
+"""HTTP statuses. They stand in for a code in the response of a proxy."""
 
 
 def refusal_of(code: int) -> SendRefusal:
@@ -85,10 +85,10 @@ def refusal_of(code: int) -> SendRefusal:
 async def send(
     call_as_app: CallAsApp, destination: Destination, content: Content, key: str
 ) -> Sent | NotSent:
-    """Send a message on the first route that is open. `key` identifies the message to the platform.
+    """Send a message on the first route that accepts it. `key` identifies the message to the platform.
 
-    Only a refusal of the route itself leads to the next. After any other outcome the message may have arrived, may
-    arrive on a retry, or is refused on every route.
+    Only a refusal of the route itself leads to the next route. After any other outcome the message may have arrived, may
+    arrive on a retry, or would be refused on every route.
     """
     refused: NotSent | None = None
     for route in routes(destination, content, uuid_of(key)):
@@ -103,7 +103,7 @@ async def send(
 
 
 def is_closed(route: ApiCall, outcome: Outcome, destination: Destination) -> bool:
-    """Whether an outcome closes one route, and says nothing about the others."""
+    """Whether an outcome rules out this route, but not the others."""
     match outcome:
         case Refused(code=code):
             is_reply = route.path == reply_path(destination.reply_to or "")
@@ -127,8 +127,8 @@ EPHEMERAL_DELETE = "/open-apis/ephemeral/v1/delete"
 def routes(destination: Destination, content: Content, uuid: str) -> Iterator[ApiCall]:
     """Yield the requests that send a message, in order of preference.
 
-    A reply, the chat, then the user directly: by open_id, by the id of the direct chat, by a reply there. A private
-    message takes the direct routes only, and an ephemeral card in the group before or after them.
+    First a reply, then the chat, then the user directly: by open_id, by the id of the direct chat, by a reply there. A
+    private message uses only the direct routes, with an ephemeral card in the group before or after them.
     """
     body = {"msg_type": content.kind, "content": content.body, "uuid": uuid}
     if destination.private and destination.chat_id and destination.group_first:

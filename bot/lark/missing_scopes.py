@@ -11,7 +11,7 @@ from bot.lark.refusal_messages import MAX_ALTERNATIVES, bracketed_scopes, valid_
 def named_scopes(parsed: Mapping[str, Any], message: str) -> tuple[str, ...]:
     """Return the alternatives in the permission violations, else those in the first brackets of the message.
 
-    A violation has its scope in `subject`, in an older format in `scope`.
+    A violation names its scope in `subject`, or in an older format in `scope`.
     """
     error = parsed.get("error")
     violations = error.get("permission_violations") if isinstance(error, dict) else None

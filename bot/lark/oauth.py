@@ -1,7 +1,7 @@
 """The OAuth 2.0 client: code exchange, refresh, narrowing, device authorization, and revocation.
 
-No method raises for what the network does. What the error codes mean is in `token_problems`, how the versions of the
-token endpoint differ in `token_endpoints`.
+No method raises for network errors. `token_problems` says what the error codes mean, and `token_endpoints` how the
+versions of the token endpoint differ.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ DEVICE_AUTHORIZATION_PATH = "/oauth/v1/device_authorization"
 DEVICE_CODE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 
 ADDED_BY_PLATFORM = frozenset({"auth:user.id:read", "user_profile"})
-"""Scopes that the platform adds to every token. They need not be requested, and perhaps must not be."""
+"""Scopes that the platform adds to every token. They are not requested, because that may be refused."""
 
 
 class OAuthClient:
@@ -110,7 +110,7 @@ class OAuthClient:
     async def _request_narrow_token(
         self, purpose: Purpose, parameters: dict[str, str], scopes: ScopeSet
     ) -> TokenSet | TokenRefused:
-        """Request a token with these scopes. If the endpoint cannot narrow it, only these are recorded."""
+        """Request a token with only these scopes. If the endpoint cannot narrow tokens, only these are recorded."""
         if self._endpoint.narrows and (named := scopes - ADDED_BY_PLATFORM):
             return await self._request_token(purpose, parameters | {"scope": join_scopes(named)})
         answer = await self._request_token(purpose, parameters)
@@ -119,7 +119,7 @@ class OAuthClient:
     async def exchange_sign_in(
         self, code: Secret, *, redirect_uri: str | None, verifier: Secret | None
     ) -> TokenSet | TokenRefused:
-        """Exchange the code of a sign-in, at v3 if the app has it, whichever version is configured."""
+        """Exchange the code of a sign-in: at v3 if the app has that endpoint, else at the configured version."""
         endpoint = self._endpoint if await self._v3_endpoint.is_absent() else TOKEN_ENDPOINTS["v3"]
         parameters = code_exchange_parameters(endpoint, code, redirect_uri, verifier)
         answer = await self._request_token("exchange", parameters, endpoint)
@@ -128,9 +128,9 @@ class OAuthClient:
         return answer
 
     async def request_device_authorization(self, scopes: ScopeSet) -> DeviceCode | TokenRefused:
-        """Request a device code, authenticating with HTTP Basic, and if that fails with the secret in the form.
+        """Request a device code. Authenticate with HTTP Basic or, if that fails, with the secret in the form.
 
-        A proxy may drop the Authorization header. RFC 6749, 2.3.1 allows either, but not both at once.
+        A proxy may drop the Authorization header. RFC 6749, 2.3.1 allows either way, but not both at once.
         """
         url = f"{self._app.accounts_url}{DEVICE_AUTHORIZATION_PATH}"
         form = {"client_id": self._app.id, "scope": join_scopes(scopes)}
@@ -184,7 +184,7 @@ class OAuthClient:
         return replace(wide, problem=TokenProblem.SCOPE) if lacks_permitted_scopes(wide) else wide
 
     async def revoke(self, token: Secret) -> TokenRefused | None:
-        """Revoke a token. One that the platform does not know, or no longer knows, counts as revoked."""
+        """Revoke a token. Return why that failed, or None. A token that the platform does not know counts as revoked."""
         form = {
             "client_id": self._app.id,
             "client_secret": self._app.secret.reveal(),
@@ -250,7 +250,7 @@ def may_lack_client_authentication(answer: HttpResponse) -> bool:
 
 
 def limit_scopes(tokens: TokenSet, scopes: ScopeSet) -> TokenSet:
-    """Return the tokens with these scopes at most, and those that the platform adds. Others are not used or shown."""
+    """Record only these scopes, and those that the platform adds, for the tokens. Others are neither used nor shown."""
     if tokens.scopes is None:
         return tokens
     return replace(tokens, scopes=tokens.scopes & (scopes | ADDED_BY_PLATFORM))

@@ -45,7 +45,7 @@ TOKEN_REJECTED = frozenset(
 )
 
 WRONG_BRAND = 1000040351
-"""Returned at the other brand's host when a long connection is requested. Everything else may work there, including
+"""Returned by the other brand's host when a long connection is requested. Everything else may work at that host, even
 the app's credentials."""
 
 OTHER_BRAND = "the app belongs to the other brand; change LARK_BRAND"
@@ -72,7 +72,7 @@ TENANT_TOKEN_REJECTED = frozenset({99991661, 99991663, 99991664, 99991671, INVAL
 
 
 def outcome_of(response: HttpResponse, method: str) -> Outcome:
-    """Classify a response to a request with this method."""
+    """Return the outcome of a request with this method, from its response."""
     if response.body is None and is_limit(response.status):
         return RateLimited(retry_after(response.headers))
     if method == "GET" and response.body is None:
@@ -104,7 +104,7 @@ NOT_JSON = "The answer is a file, which cannot be shown here."
 
 
 def classify(status: int, headers: Mapping[str, str], body: bytes | None) -> Outcome:
-    """Classify a response by its `code`. The HTTP status of a code differs from API to API."""
+    """Classify a response by its `code`, because APIs return the same code with different HTTP statuses."""
     parsed = parse_json_object(body)
     if parsed is None:
         return classify_without_code(status, headers, body)
@@ -138,8 +138,8 @@ def classify_without_code(status: int, headers: Mapping[str, str], body: bytes |
     if is_redirect(status):
         return Refused(status, "The platform answered with a redirect.", read_log_id(headers))
     if status in {404, 405} and body is not None and not body.lstrip().startswith((b"<", b"{")):
-        said = one_line(body[:200].decode(errors="replace"), 200)
-        return Refused(status, without_status(said, status), read_log_id(headers))
+        words = one_line(body[:200].decode(errors="replace"), 200)
+        return Refused(status, without_status(words, status), read_log_id(headers))
     return Unreachable(f"not a usable answer (HTTP {status})", may_have_arrived=True)
 
 

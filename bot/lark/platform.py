@@ -1,4 +1,4 @@
-"""`LarkPlatform`: the port of `core.platform` for Lark and Feishu, put together from the other modules here."""
+"""`LarkPlatform` implements the port of `core.platform` for Lark and Feishu, using the other modules of this folder."""
 
 from __future__ import annotations
 
@@ -53,19 +53,19 @@ from bot.transport.http_client import HttpClient
 log = logging.getLogger(__name__)
 
 MAX_OPEN_ID_PAUSE = 30 * SECOND
-"""Pauses between attempts to read the bot's own open_id."""
+"""The longest pause between attempts to read the bot's own open_id."""
 
 STARTUP_WAIT = 2.0
-"""Seconds that startup waits for the bot's open_id. A platform that is down must not delay the rest."""
+"""Seconds for which startup waits for the bot's open_id. A platform that is down must not delay startup further."""
 
 REACTIONS_RETRY_INTERVAL = 600.0
 """Seconds until reactions are tried again after the app lacked the scope, which is optional."""
 
 LIMITS = PlatformLimits(
-    # An hour by the documentation, less what clocks and slow requests may add.
+    # An hour according to the documentation, minus a margin for clock differences and slow requests.
     idempotency_window=timedelta(minutes=55),
     card_edit_window=timedelta(days=14),
-    # One chat takes five messages a second.
+    # A chat accepts five messages a second.
     message_interval=timedelta(seconds=0.25),
     code_lifetime=timedelta(minutes=5),
     scopes_per_link=SCOPE_SYNTAX.most_per_link,
@@ -78,7 +78,7 @@ NAMES = {"lark": Words("Lark", "Lark"), "feishu": Words("Feishu", "飞书")}
 
 
 class LarkPlatform:
-    """One app on one brand. An async context manager: it reads the bot's open_id, and closes its connections."""
+    """One app of one brand. As an async context manager it reads the bot's open_id and finally closes its connections."""
 
     name = "lark"
     limits = LIMITS
@@ -141,7 +141,7 @@ class LarkPlatform:
         await self._http.close()
 
     async def _learn_own_open_id(self) -> None:
-        """Until it is known, group messages are refused, so that the platform delivers them again."""
+        """Read the bot's open_id, and retry until it is known. Until then group messages are refused and redelivered."""
         failures = 0
         while self._recipient.bot_open_id is None:
             open_id = await self._info.bot_open_id()
@@ -150,7 +150,7 @@ class LarkPlatform:
                 return
             log.warning("the bot's own open_id could not be read; group messages wait")
             failures += 1
-            jitter = random.random()  # noqa: S311 - spreads retries, guards nothing
+            jitter = random.random()  # noqa: S311 - spreads retries; not for security
             pause = backoff(failures, jitter, first=SECOND / 2, longest=MAX_OPEN_ID_PAUSE)
             await asyncio.sleep(pause.total_seconds())
 
@@ -158,7 +158,7 @@ class LarkPlatform:
     def app(self) -> str:
         return f"{self.name}:{self.app_id}"
 
-    # --- what not every platform can do
+    # --- optional capabilities
 
     @property
     def device(self) -> Self:
@@ -188,7 +188,7 @@ class LarkPlatform:
     def scope_applications(self) -> Self:
         return self
 
-    # --- what comes in
+    # --- incoming events
 
     def receive(self, headers: Mapping[str, str], body: bytes) -> Received:
         return receive(self._keys, self._recipient, headers, body, time.time())
@@ -202,14 +202,14 @@ class LarkPlatform:
         return await call_as_user(self._http, self._open_url, api_call, access_token)
 
     async def call_as_app(self, api_call: ApiCall) -> Outcome:
-        """Make an API call as the app, and a second time with a new token if the first was rejected."""
+        """Make an API call as the app. Repeat it once with a new token if the platform rejects the token."""
         return await with_token(self._token, lambda token: call(self._http, self._open_url, api_call, token))
 
     @property
     def outage(self) -> Outage | None:
         return next(iter(self._http.outages.values()), None)
 
-    # --- messages of the bot
+    # --- outgoing messages
 
     def render_reply(self, reply: Reply, language: Language = "en") -> Content:
         return render_reply(reply, self._links)
@@ -234,7 +234,7 @@ class LarkPlatform:
         reaction = await reactions.react(self.call_as_app, message_id)
         if isinstance(reaction, reactions.CannotReact):
             self._no_reactions_before = time.monotonic() + REACTIONS_RETRY_INTERVAL
-            log.info("no reactions", extra={"reason": reaction.reason})
+            log.info("reactions are not available", extra={"reason": reaction.reason})
             return NotSent(reaction.reason, retry=False)
         return reaction
 
@@ -358,7 +358,7 @@ class LarkPlatform:
         named = quote(",".join(sorted(scopes)), safe=":,")
         return f"{self._open_url}/app/{self.app_id}/auth?q={named}&op_from=openapi&token_type=user"
 
-    # --- answers to webhooks
+    # --- responses to webhooks
 
     def click_answer(self, toast: Words | None, kind: str = "info", card: Content | None = None) -> Json:
         return cards.click_answer(toast, kind, card)

@@ -1,7 +1,7 @@
 """Renders replies as rich-text posts, and posts as cards.
 
-Text from elsewhere is shown literally: it goes into post elements that the client does not interpret, and is escaped on
-cards.
+Text that the bot did not write is shown literally: in posts it is in elements that the client does not interpret, and on
+cards it is escaped.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from bot.lark.card_elements import LOCALES, MAX_BYTES, button, encoded_size, esc
 from bot.lark.platform_links import PLATFORM_LINKS
 
 MAX_BYTES_PER_LANGUAGE = MAX_BYTES // len(LOCALES) - 512
-"""Share of each language in a post. The rest is for the enclosing JSON."""
+"""Bytes for each language of a post. The rest of the limit is for the enclosing JSON."""
 
 
 def render_reply(reply: Reply, links: TrustedLinks = PLATFORM_LINKS) -> Content:
-    """Render a reply as a post in every language, truncated to the size limit with a note.
+    """Render a reply as a post in every language. One that exceeds the size limit is cut, with a note.
 
-    A reply with a control becomes a card, because a post cannot have controls. Only URLs that `links` trusts are links.
+    A reply with a control becomes a card, because a post cannot have controls. Only URLs that `links` trusts become
+    links.
     """
     post = {
         locale: {
@@ -108,7 +109,7 @@ def truncate_paragraph(paragraph: Paragraph, room: int) -> list[Paragraph]:
 
 
 def truncate_text(text: str, room: int) -> str:
-    """Return the longest prefix whose encoded size is at most `room` bytes."""
+    """Return the max_length prefix whose encoded size is at most `room` bytes."""
     low, high = 0, min(len(text), room)
     while low < high:
         middle = (low + high + 1) // 2
@@ -117,35 +118,37 @@ def truncate_text(text: str, room: int) -> str:
 
 
 def as_card(content: Content) -> Content:
-    """Return a message as a card, the only kind that can be shown to one member of a group alone."""
+    """Return a message as a card, the only kind of message that can be shown to a single member of a group."""
     if content.kind == "interactive":
         return content
     post = json.loads(content.body)
-    for longest in (8000, 3000, 1000, 300):
-        body = to_json(post_as_card(post, longest))
+    for max_length in (8000, 3000, 1000, 300):
+        body = to_json(post_as_card(post, max_length))
         if encoded_size(body) <= MAX_BYTES:
             break
     return Content("interactive", body)
 
 
 def add_control(card: Content, control: Control) -> Content:
-    drawn = json.loads(card.body)
-    drawn["body"]["elements"].append(button(control.words, control.action, control.subject))
-    return Content(card.kind, to_json(drawn))
+    rendered = json.loads(card.body)
+    rendered["body"]["elements"].append(button(control.words, control.action, control.subject))
+    return Content(card.kind, to_json(rendered))
 
 
-def post_as_card(post: Json, longest: int) -> Json:
+def post_as_card(post: Json, max_length: int) -> Json:
     english, chinese = post["en_us"], post["zh_cn"]
-    body = Words(post_as_markdown(english["content"], longest), post_as_markdown(chinese["content"], longest))
+    body = Words(
+        post_as_markdown(english["content"], max_length), post_as_markdown(chinese["content"], max_length)
+    )
     card = frame(Words(english["title"], chinese["title"]), "default", markdown(body))
     if not english["title"]:
         del card["header"]
     return card
 
 
-def post_as_markdown(paragraphs: list[Paragraph], longest: int) -> str:
-    """Return the first `longest` characters of a post as markdown, with links and bold text."""
-    shown, room = "", longest
+def post_as_markdown(paragraphs: list[Paragraph], max_length: int) -> str:
+    """Return the first `max_length` characters of a post as markdown, with links and bold text."""
+    shown, room = "", max_length
     for number, paragraph in enumerate(paragraphs):
         shown += "\n" if number else ""
         for piece in paragraph:

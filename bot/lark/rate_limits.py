@@ -1,6 +1,6 @@
-"""Recognizes rate limits: responses that mean "too many requests", of any API, token and HTTP status.
+"""Recognizes rate limits: responses that mean "too many requests", from any API and with any token and HTTP status.
 
-Such a request was not carried out. It is retried when the platform says so, or else with exponential backoff.
+Such a request was not executed. It is retried at the time that the platform states, else with exponential backoff.
 https://open.feishu.cn/document/server-docs/api-call-guide/frequency-control
 """
 
@@ -16,7 +16,7 @@ LIMIT_CODES = frozenset(
     {
         99991400,  # any API, with HTTP 429 or, for an old one, 400
         230020,  # messages: to one chat, or on one message
-        11232,  # messages: to the platform as a whole, at full hours
+        11232,  # messages: to the platform as a whole, on the hour
         11233,  # messages: to one chat
         11247,  # messages: internal to the platform
         9499,
@@ -37,7 +37,7 @@ TOO_MANY_REQUESTS = 429
 
 CHAT_LIMIT_CODES = frozenset({230020, 11233})
 CHAT_LIMIT_WAIT = 1.0
-"""Seconds. A user or a group takes five messages a second; the response does not say when to retry."""
+"""Seconds. A user or a group accepts five messages a second; the response does not say when to retry."""
 
 
 def is_limit(status: int, code: Any = None) -> bool:
@@ -52,11 +52,11 @@ def looks_like_limit(headers: Mapping[str, str], message: str) -> bool:
 
 
 MAX_WAIT = 86400.0
-"""Seconds. A longer wait is shortened; the platform's own are seconds to minutes."""
+"""Seconds. A longer wait is cut to this; those of the platform are seconds to minutes."""
 
 
 def retry_after(headers: Mapping[str, str], code: Any = None) -> float | None:
-    """Return the seconds to wait, by the platform's header, else by HTTP's, else by the code."""
+    """Return the seconds to wait: from the platform's header, else from HTTP's, else by the code. None if unknown."""
     for name in ("x-ogw-ratelimit-reset", "Retry-After"):
         try:
             seconds = float(headers.get(name, ""))

@@ -17,7 +17,7 @@ LACKS_PERMISSION, NO_SUCH_API, NO_SUCH_MESSAGE = 230027, 404, 231003
 
 @dataclass(frozen=True, slots=True)
 class CannotReact:
-    """The app may not add reactions, or the platform has none: do not try with the next message."""
+    """The app may not add reactions, or the platform has none: adding one to another message would fail too."""
 
     reason: str
 
@@ -35,7 +35,7 @@ async def react(call_as_app: CallAsApp, message_id: str) -> str | NotSent | Cann
         case Refused(code=code) if code in {LACKS_PERMISSION, NO_SUCH_API}:
             return CannotReact(not_sent(outcome).reason)
         case Refused(code=code) if code == NO_SUCH_MESSAGE:
-            # The message was there a moment ago: nobody can react to one that was recalled.
+            # The message existed a moment ago, so it was recalled.
             return replace(not_sent(outcome), recalled=True)
         case _:
             return not_sent(outcome)

@@ -1,7 +1,7 @@
-"""Reads what the message of a refusal says and its code does not. No other module reads one.
+"""Reads facts that are only in the message of a refusal, not in its code. No other module interprets messages.
 
-Messages are written for people and may change. Each is read for one fact, and a wrong guess costs little: a scope that is
-asked for, a pause, a refresh.
+Messages are written for people and may change. Each function looks for one fact, and a wrong guess costs little: an
+unnecessary scope request, pause or refresh.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SCOPE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,127}")
 
 
 def valid_scopes(names: Any) -> tuple[str, ...]:
-    """Return the names with the syntax of a scope, without duplicates. Others must not reach a link or a card."""
+    """Return the names that have the syntax of a scope, without duplicates. Others must not reach a link or a card."""
     return tuple(dict.fromkeys(name for name in names if isinstance(name, str) and SCOPE.fullmatch(name)))
 
 
@@ -79,7 +79,7 @@ def mentions_limit(message: str) -> bool:
 
 
 USER_TOKENS_UNSUPPORTED = re.compile(r"(?:\bnot|n't) support|\bunsupported\b|不支持", re.IGNORECASE)
-"""Matches the message of a rejected token (99991668) that other APIs accept: a refreshed one would be rejected too."""
+"""Matches a rejection (99991668) by an API that accepts no user tokens at all: a refreshed one would be rejected too."""
 
 
 def says_user_tokens_unsupported(message: str) -> bool:

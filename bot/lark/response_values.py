@@ -9,7 +9,7 @@ from bot.core.unseen_characters import one_line
 
 
 def read_log_id(headers: Mapping[str, str], parsed: Mapping[str, Any] | None = None) -> str | None:
-    """Return the id by which the platform's support finds a request."""
+    """Return the id by which the platform's support finds a request, or None."""
     found = headers.get("X-Tt-Logid") or headers.get("X-Request-Id")
     if found is None and parsed is not None and isinstance(error := parsed.get("error"), dict):
         found = error.get("log_id")

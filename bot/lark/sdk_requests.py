@@ -1,7 +1,7 @@
 """The typed requests of lark-oapi, without its client.
 
-`import lark_oapi` takes seconds, longer than a step of a command may take, because it imports every API, and a WebSocket
-client that needs pkg_resources, which recent versions of setuptools lack. `typed` imports a single API.
+`import lark_oapi` imports every API, which takes seconds, longer than a step of a command may take. It also imports a
+WebSocket client that needs pkg_resources, which recent versions of setuptools lack. `typed` imports a single API.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["from_sdk_request", "typed"]
 
 SDK = "lark_oapi"
 
-_kept: dict[str, ModuleType] = {}
+_imported: dict[str, ModuleType] = {}
 """Modules of the SDK that `typed` has imported, by name."""
 
 
@@ -33,16 +33,16 @@ def typed(api: str) -> Any:
     name = f"{SDK}.api.{api}"
     if SDK in sys.modules:
         return importlib.import_module(name)
-    if name in _kept:
-        return _kept[name]
-    sys.modules.update(_kept)
+    if name in _imported:
+        return _imported[name]
+    sys.modules.update(_imported)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # deprecations within the SDK
             for package in (SDK, f"{SDK}.api"):
                 sys.modules.setdefault(package, empty_package(package))
             found = importlib.import_module(name)
-        _kept.update({each: module for each, module in sys.modules.items() if is_sdk(each)})
+        _imported.update({each: module for each, module in sys.modules.items() if is_sdk(each)})
     finally:
         # A later `import lark_oapi` must import the whole SDK.
         for each in [each for each in sys.modules if is_sdk(each)]:
@@ -55,7 +55,7 @@ def is_sdk(name: str) -> bool:
 
 
 def empty_package(package: str) -> ModuleType:
-    """Return a package whose submodules can be imported, without running its own code, which imports all of them."""
+    """Return a package whose submodules can be imported. Its own code, which imports all of them, does not run."""
     spec = importlib.util.find_spec(package)
     if spec is None:
         raise ModuleNotFoundError(f"No module named {package!r}", name=package)
@@ -65,8 +65,8 @@ def empty_package(package: str) -> ModuleType:
 def from_sdk_request(request: Any, *, write: Write | None = None, read: bool = False) -> ApiCall:
     """Return the API call that a typed request of lark-oapi describes.
 
-    `write` and `read` say what the request does not: see `ApiCall`. Do not pass a request that the SDK has executed,
-    because it contains a token. Raises `ValueError` for files and repeated query parameters.
+    `write` and `read` state what the request does not: see `ApiCall`. Do not pass a request that the SDK has executed,
+    because it contains a token. Raises `ValueError` for a file, a repeated query parameter or a value that is not JSON.
     """
     if request.files:
         raise ValueError("An ApiCall cannot contain a file.")

@@ -1,8 +1,8 @@
 """The long connection: receives events over a WebSocket that the bot opens, and reconnects whenever it is lost.
 
-The SDK's client cannot be used: it runs on an event loop that its module creates, requests the address with a
-blocking call, reads on only after a handler has returned, does not answer frames of type `card`, waits up to two minutes
-to reconnect, stops for good after some refusals, and logs the address, with which others could connect.
+The SDK's client cannot be used. It runs on an event loop that its module creates, requests the address with a blocking
+call, reads the next frame only after a handler has returned, does not answer frames of type `card`, waits up to two
+minutes to reconnect, stops for good after some refusals, and logs the address, with which others could connect.
 https://open.feishu.cn/document/server-docs/event-subscription-guide/event-subscription-configure-/request-url-configuration-case
 """
 
@@ -46,27 +46,27 @@ HEARTBEAT = 8.0
 vanished. The platform's own pings, every two minutes, would detect it too late."""
 
 PONG_TIMEOUT = 10.0
-"""Seconds for the answer to a ping of the platform's protocol. Detects a platform that is gone behind a live proxy."""
+"""Seconds for the answer to a ping of the platform's protocol. Detects that the platform is gone behind a live proxy."""
 
 MAX_FRAME_BYTES = 1024 * 1024
 """The SDK's limit too. A larger frame closes the connection."""
 
 MAX_CONCURRENT_EVENTS = 1000
-"""Events that are being accepted. More are rejected, and the platform redelivers them."""
+"""Events that may be in progress. Further ones are rejected, and the platform redelivers them."""
 
 MAX_UNREADABLE_FRAMES = 20
 """Consecutive unreadable frames before the connection is closed: the peer does not speak the protocol."""
 
 MAX_IDLE_FRAMES = 200
 IDLE_PERIOD = 10.0
-"""Limit on frames that bring no event (pings, pongs, rejected events), and the seconds it applies to. The platform sends
-a few a minute."""
+"""Limit on frames without an event (pings, pongs, rejected events), and the seconds it applies to. The platform sends a
+few a minute."""
 
 FRAMES_PER_TURN = 20
 """Frames after which the event loop runs other tasks."""
 
 FINISH_TIMEOUT = 2.5
-"""Seconds that events in progress have when the connection stops."""
+"""Seconds for events in progress to finish when the connection stops."""
 
 CLOSE_TIMEOUT = 0.5
 
@@ -101,8 +101,8 @@ class Connection:
         """When a ping was sent, unless a frame has arrived since."""
         self.proven = False
         """Whether a readable frame has arrived."""
-        self.given_up: str | None = None
-        """Why the bot closes it."""
+        self.close_reason: str | None = None
+        """Why the bot closes the connection; None while it is kept open."""
         self._unreadable = 0
         self._idle = 0
         self._idle_since = time.monotonic()
@@ -122,28 +122,28 @@ class Connection:
     def count_unreadable(self) -> None:
         self._unreadable += 1
         if self._unreadable >= MAX_UNREADABLE_FRAMES:
-            self.given_up = "the other end sends what cannot be read"
+            self.close_reason = "the other end sends unreadable frames"
         self.count_idle()
 
     def count_idle(self) -> None:
-        """Count a frame that brings no event, or one that is rejected."""
+        """Count a frame without an event, or with one that is rejected."""
         now = time.monotonic()
         if now > self._idle_since + IDLE_PERIOD:
             self._idle, self._idle_since = 0, now
         self._idle += 1
         if self._idle > MAX_IDLE_FRAMES:
-            self.given_up = self.given_up or "the other end sends too much that is no event"
+            self.close_reason = self.close_reason or "the other end sends too many frames without an event"
 
     def why_lost(self) -> str:
-        if self.given_up:
-            return self.given_up
+        if self.close_reason:
+            return self.close_reason
         if isinstance(self.socket.exception(), TimeoutError):
             return SILENT
         return f"the connection was closed ({self.socket.close_code})"
 
 
 class LongConnection:
-    """Receives events from `start()` to `stop()`, and reconnects by itself. `outage` says if it is down."""
+    """Receives events from `start()` to `stop()`, and reconnects by itself. `outage` says whether it is down."""
 
     def __init__(
         self,
@@ -155,7 +155,7 @@ class LongConnection:
         on_refusal: Callable[[str, str], None] = log_refusal,
         network: Network = DIRECT,
     ) -> None:
-        """`on_refusal` takes a message and a reason, both from fixed sets, because these can occur in any number."""
+        """`on_refusal` is called with a message and a reason, both from fixed sets, so that it can count repetitions."""
         self._app_id, self._app_secret, self._open_url = app_id, app_secret, open_url
         self._on_event, self._on_refusal = on_event, on_refusal
         self._network, self._options = network, ConnectionOptions(network)
@@ -173,11 +173,11 @@ class LongConnection:
         return self._outage
 
     async def start(self) -> None:
-        """Begin to connect, and return at once."""
+        """Start connecting, and return at once."""
         self._serving = asyncio.create_task(self._serve())
 
     async def stop(self) -> None:
-        """Receive no more events, finish those in progress, and close. Takes at most three seconds."""
+        """Stop receiving events, finish those in progress, and close the connection. Takes at most three seconds."""
         if self._serving is not None:
             self._serving.cancel()
             await asyncio.gather(self._serving, return_exceptions=True)
@@ -200,16 +200,16 @@ class LongConnection:
                 try:
                     async with asyncio.timeout(CONNECT_TIMEOUT):
                         connection = self._connection = await self._connect(http, session)
-                    self._is_up()
+                    self._record_up()
                     await self._receive(connection)
                 except Exception as problem:
                     failures += 1
                     refused = isinstance(problem, CannotConnect) and problem.refused
-                    self._is_down(reason_of(problem), failures)
+                    self._record_down(reason_of(problem), failures)
                 else:
-                    peer_behaved = connection.given_up in {None, SILENT}
+                    peer_behaved = connection.close_reason in {None, SILENT}
                     failures = 0 if connection.proven and peer_behaved else failures + 1
-                    self._is_down(connection.why_lost(), failures)
+                    self._record_down(connection.why_lost(), failures)
                 await asyncio.sleep(self._config.pause(failures, refused=refused))
 
     # --- connecting
@@ -239,7 +239,7 @@ class LongConnection:
             count = 0
             async for message in connection.socket:
                 await self._handle_message(connection, message)
-                if connection.given_up:
+                if connection.close_reason:
                     break
                 count += 1
                 if count % FRAMES_PER_TURN == 0:
@@ -263,7 +263,7 @@ class LongConnection:
                 connection.count_unreadable()
 
     async def _keep_pinging(self, connection: Connection) -> None:
-        """Ping at the platform's interval, which may change between two pings."""
+        """Ping at the interval that the platform sets, which may change at any time."""
         with contextlib.suppress(ConnectionError):
             while True:
                 await connection.send(ping(connection.service))
@@ -277,7 +277,7 @@ class LongConnection:
         """Close a connection whose ping was not answered, if this platform has ever answered one."""
         silent_since = connection.silent_since
         if self._answers_pings and silent_since and time.monotonic() > silent_since + PONG_TIMEOUT:
-            connection.given_up = SILENT
+            connection.close_reason = SILENT
             await connection.close()
 
     def _handle_frame(self, connection: Connection, data: bytes) -> None:
@@ -329,16 +329,18 @@ class LongConnection:
         try:
             await connection.send(frame.answered(json.dumps(answer).encode(), took))
         except ConnectionError:
-            self._on_refusal("an event was not answered", "the connection was lost; the event comes again")
+            self._on_refusal(
+                "an event was not answered", "the connection was lost; the event will be redelivered"
+            )
 
-    # --- up and down
+    # --- outages
 
-    def _is_up(self) -> None:
+    def _record_up(self) -> None:
         lasted = (datetime.now(UTC) - self._outage.since).total_seconds() if self._outage else 0
         log.info("long connection up", extra={"was_down_seconds": round(lasted)})
         self._outage, self._logged_at = None, -REMINDER_INTERVAL
 
-    def _is_down(self, reason: str, failures: int) -> None:
+    def _record_down(self, reason: str, failures: int) -> None:
         """Record the outage. Log it if it is new or has changed, and every `REMINDER_INTERVAL`."""
         before = self._outage
         self._outage = Outage(before.since if before else datetime.now(UTC), reason)
@@ -349,7 +351,7 @@ class LongConnection:
             log.warning("no long connection", extra={"reason": reason, "since": since, "failures": failures})
 
     async def _finish(self) -> None:
-        """Wait for events in progress, and close. The platform redelivers those not answered in time."""
+        """Wait for events in progress, and close. The platform redelivers those that are not answered in time."""
         if self._accepting:
             await asyncio.wait(self._accepting, timeout=FINISH_TIMEOUT)
         for task in self._accepting:

@@ -1,4 +1,4 @@
-"""Requests the address of a long connection and validates it, and says how clients are to reconnect."""
+"""Requests and validates the address of a long connection, and computes the pauses between attempts to connect."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ MIN_PAUSE = 0.5
 MAX_FIRST_PAUSE = 5.0
 MAX_PAUSE = 10.0
 REFUSED_PAUSE = 20.0
-"""Seconds between attempts. The longest pause and one attempt take less than 30 seconds: the connection must be up
-that soon after the platform is. Longer pauses in the platform's configuration are therefore shortened."""
+"""Seconds between attempts. The connection must be up within 30 seconds after the platform is, so the longest pause and
+one attempt together take less. Longer pauses in the platform's configuration are therefore shortened."""
 
 MAX_CONFIG_VALUE = 86400
 """Seconds, or attempts, that the platform may set."""
@@ -36,17 +36,17 @@ MAX_CONFIG_VALUE = 86400
 MAX_REASON_LENGTH = 200
 
 REFUSALS = {
-    403: "the app is disabled, or may not have long connections",
+    403: "the app is disabled, or may not open long connections",
     514: "the platform does not accept LARK_APP_ID with LARK_APP_SECRET",
-    1000040344: "the platform misses the app's credentials",
-    1000040350: "the app has as many long connections as it may",
+    1000040344: "the platform says that the app's credentials are missing",
+    1000040350: "the app has reached its limit of long connections",
     WRONG_BRAND: OTHER_BRAND,
 }
 """Refusals that only the app's developers or operators can resolve, by the platform's code."""
 
 
 class CannotConnect(Exception):
-    """No connection; the text is for operators. `refused`: an early retry will not help."""
+    """A connection could not be opened. The message is for operators. `refused`: an early retry will not help."""
 
     def __init__(self, reason: str, *, refused: bool = False) -> None:
         super().__init__(reason)
@@ -55,13 +55,13 @@ class CannotConnect(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ClientConfig:
-    """How clients are to ping and reconnect, in seconds. The platform may change it at any time."""
+    """How clients should ping and reconnect, in seconds. The platform may change it at any time."""
 
     ping_interval: int = 120
     reconnect_count: int = -1
     reconnect_interval: int = 120
     reconnect_nonce: int = 30
-    """Upper limit of the random pause before the first attempt."""
+    """The upper limit of the random pause before the first attempt."""
 
     def updated(self, given: Any) -> ClientConfig:
         """Return the configuration with the given fields that are valid."""
@@ -80,7 +80,7 @@ class ClientConfig:
 
     def pause(self, failures: int, *, refused: bool = False) -> float:
         """Return the seconds until the next attempt, by the number of failures since the connection was lost."""
-        jitter = random.random()  # noqa: S311 - spreads reconnections, guards nothing
+        jitter = random.random()  # noqa: S311 - spreads reconnections; not for security
         if refused:
             pause = spread(timedelta(seconds=REFUSED_PAUSE), jitter)
         elif failures == 0:
@@ -96,7 +96,7 @@ class ClientConfig:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where one connection goes. Anyone who has the URL can receive the app's events."""
+    """The address of one connection. Anyone who has the URL can receive the app's events."""
 
     url: URL
     service: int
@@ -106,13 +106,13 @@ class Address:
 
 
 async def request_address(http: HttpClient, open_url: str, app_id: str, app_secret: Secret) -> Address:
-    """Ask the platform where to connect. Raises `CannotConnect`."""
+    """Request the address of a new connection. Raises `CannotConnect`."""
     credentials = {"AppID": app_id, "AppSecret": app_secret.reveal()}
     response = await http.fetch("POST", open_url + ENDPOINT, body=credentials)
     if isinstance(response, Unreachable):
         raise CannotConnect(response.reason)
     if is_redirect(response.status):
-        raise CannotConnect(f"the platform redirects the question for an address: HTTP {response.status}")
+        raise CannotConnect(f"the platform redirects the request for an address: HTTP {response.status}")
     parsed = parse_json_object(response.body) or {}
     code = parsed.get("code")
     if type(code) is not int:
@@ -132,13 +132,13 @@ async def request_address(http: HttpClient, open_url: str, app_id: str, app_secr
 
 
 def parse_url(value: Any) -> URL:
-    """Return the URL of a WebSocket. Raises `CannotConnect`."""
+    """Parse the URL of a WebSocket. Raises `CannotConnect` if it is not one."""
     if not isinstance(value, str) or not value.startswith(("wss://", "ws://")):
         raise CannotConnect("the platform gave no address")
     try:
         return URL(value)
     except ValueError:
-        raise CannotConnect("the platform gave an address that is none") from None
+        raise CannotConnect("the platform gave an invalid address") from None
 
 
 def is_platform_address(url: URL, open_url: URL) -> bool:
@@ -147,7 +147,7 @@ def is_platform_address(url: URL, open_url: URL) -> bool:
     if url.user is not None or url.password is not None or not host:
         return False
     if url.scheme == "ws":
-        # Unencrypted only at the host that was asked, and only if that is unencrypted: a loopback host.
+        # Unencrypted only if the configured origin is unencrypted too, which only a loopback host may be.
         return open_url.scheme == "http" and host == open_host
     brand = next((domains for domains in DOMAINS if is_subdomain(open_host, domains)), sum(DOMAINS, ()))
     return url.scheme == "wss" and (host == open_host or is_subdomain(host, brand))
@@ -162,7 +162,7 @@ async def reject_redirects(
 ) -> aiohttp.ClientResponse:
     """Raise `CannotConnect` on a redirect.
 
-    aiohttp follows redirects of a WebSocket handshake, to any host and from wss to ws, and has no option against it.
+    aiohttp follows redirects of a WebSocket handshake, to any host and from wss to ws, and has no option to prevent it.
     """
     response = await handler(request)
     if is_redirect(response.status):
@@ -177,7 +177,7 @@ def refused_handshake(status: int, headers: Mapping[str, str]) -> CannotConnect:
         code = headers.get(name, "")
         if code in map(str, REFUSALS):
             return refusal(int(code), headers.get("handshake-msg"))
-    return CannotConnect(f"the platform did not take the connection: HTTP {status}")
+    return CannotConnect(f"the platform refused the connection: HTTP {status}")
 
 
 def refusal(code: int, message: Any) -> CannotConnect:

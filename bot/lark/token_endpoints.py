@@ -19,7 +19,7 @@ class TokenEndpoint:
     exchange_path: str
     refresh_path: str
     on_accounts: bool = False
-    """It is on the accounts origin, and takes a form. The others are on the open origin, and take JSON."""
+    """It is on the accounts origin and accepts a form. The others are on the open origin and accept JSON."""
     pkce: bool = True
     narrows: bool = True
     """It accepts `scope`, which narrows the token."""

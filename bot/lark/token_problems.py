@@ -1,4 +1,4 @@
-"""What the error codes of the authorization server mean: whose problem it is, and so who can fix it."""
+"""What the error codes of the authorization server mean: what the problem is about, and thus who can fix it."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ KNOWN_OAUTH_ERRORS = OAUTH_ERRORS.keys() | {"invalid_grant", "invalid_scope"}
 
 
 def problem_of(code: int, error: str, purpose: Purpose) -> TokenProblem:
-    """Return the problem behind an error. An unknown code never ends a stored grant."""
+    """Return what an error is about. An unknown code never ends a stored grant."""
     if code in PROBLEMS:
         return PROBLEMS[code]
     if purpose == "device" and error == "invalid_scope":

@@ -33,13 +33,13 @@ log = logging.getLogger(__name__)
 
 
 def parse_token_set(fields: Mapping[str, Any], refresh_expires_in: str) -> TokenSet | None:
-    """Return the token set, or None without a usable access token. Everything else may be missing."""
+    """Return the token set, or None if there is no usable access token. Everything else may be missing."""
     access_token = read_secret(fields, "access_token")
     if access_token is None:
         return None
     refresh_token = read_secret(fields, "refresh_token")
     scope = fields.get("scope")
-    # A token without any scope makes no sense: the platform did not say which it has.
+    # An empty list means that the platform did not state the scopes: a token without any scope is useless.
     scopes = (frozenset(valid_scopes(parse_scopes(scope))) or None) if isinstance(scope, str) else None
     return TokenSet(
         access_token=access_token,
@@ -60,7 +60,7 @@ MAX_URI_LENGTH = 2048
 
 
 def parse_device_code(fields: Mapping[str, Any]) -> DeviceCode | None:
-    """Return the device code, or None without one or without a usable verification URI."""
+    """Return the device code, or None if it or a usable verification URI is missing."""
     device_code, user_code = read_secret(fields, "device_code"), read_secret(fields, "user_code")
     uri = read_secret(fields, "verification_uri_complete") or read_secret(fields, "verification_uri")
     if device_code is None or user_code is None or uri is None:
@@ -86,7 +86,7 @@ def refused_unreachable(trouble: Unreachable) -> TokenRefused:
 
 
 def parse_fields(answer: HttpResponse, wanted: str = "access_token") -> dict[str, Any] | TokenRefused:
-    """Return the JSON object of a response. Without a usable one, say if the request may have been carried out."""
+    """Return the JSON object of a response, or, if it has no usable one, whether the request may have been executed."""
     fields = parse_json_object(answer.body)
     if is_limit(answer.status, (fields or {}).get("code")):
         error = clean_message((fields or {}).get("error"))
@@ -104,7 +104,7 @@ def parse_fields(answer: HttpResponse, wanted: str = "access_token") -> dict[str
 
 
 def is_readable(fields: Mapping[str, Any], wanted: str) -> bool:
-    """Whether a response grants or refuses. RFC 6749 has no `code`; the platform's own format always has one."""
+    """Whether a response is a success or a refusal. RFC 6749 has no `code`; the platform's own format always has one."""
     if "code" in fields:
         return type(fields["code"]) is int
     return wanted in fields or isinstance(fields.get("error"), str)
@@ -152,4 +152,4 @@ def refused_without_app_token(outcome: Outcome) -> TokenRefused:
         case RateLimited(retry_after=seconds):
             return TokenRefused(TokenProblem.TRANSIENT, 0, "too many requests", retry_after=seconds)
         case _:
-            return TokenRefused(TokenProblem.TRANSIENT, 0, "no app token: the platform did not answer")
+            return TokenRefused(TokenProblem.TRANSIENT, 0, "no app token: the platform did not respond")

@@ -14,7 +14,7 @@ USER_INFO_PATH = "/open-apis/authen/v1/user_info"
 
 
 def identity_of(outcome: Outcome) -> Identity | Refused | Unreachable:
-    """Return the user that `user_info` names."""
+    """Return the user in a `user_info` response, or why there is none."""
     match outcome:
         case Succeeded(data=data):
             return parse_identity(data)
@@ -25,7 +25,7 @@ def identity_of(outcome: Outcome) -> Identity | Refused | Unreachable:
         case RateLimited():
             return Unreachable("too many requests", may_have_arrived=False)
         case _:
-            return Refused(0, "the platform wants a scope for user_info", outcome.log_id)
+            return Refused(0, "the platform requires a scope for user_info", outcome.log_id)
 
 
 def parse_identity(data: Mapping[str, Any]) -> Identity | Unreachable:

@@ -1,7 +1,7 @@
 """Finds out whether the app has the v3 token endpoint.
 
-Only v3 rejects a PKCE verifier for a code that was issued without a challenge. Sign-ins need that: otherwise a code from
-a link that an attacker made signs in anyone who presents it. v3 is documented for Feishu; on Lark and on private
+Only v3 rejects a PKCE verifier for a code that was issued without a challenge. Sign-ins rely on that: otherwise a code
+from a link that an attacker made could be used to sign in. v3 is documented for Feishu; on Lark and on private
 deployments it may be absent. The probe contains nothing from a visitor, because an attacker who could influence it
 would choose the endpoint that does not reject such a code.
 """
@@ -71,7 +71,7 @@ class V3TokenEndpoint:
             return None
         found = is_token_endpoint(answer)
         self._seen = self._seen or found is True
-        # An endpoint that was found is not absent because a proxy now answers in its place.
+        # A proxy that now responds in place of an endpoint that was found does not make it absent.
         return None if found is False and self._seen and answer.status not in ABSENT_STATUSES else found
 
     def forget(self) -> None:
@@ -85,7 +85,7 @@ class V3TokenEndpoint:
                 extra={"url": self._url},
             )
         if found is not None:
-            # Visitors can cause further probes, but no further log lines.
+            # Visitors can cause further probes, which must not cause further log lines.
             self._logged_absent = found is False
         self._found = found
         self._valid_until = time.monotonic() + (PRESENT_LIFETIME if found else ABSENT_LIFETIME)

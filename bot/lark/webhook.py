@@ -1,7 +1,7 @@
 """Verifies, decrypts and parses webhook requests, and payloads of the long connection. No I/O.
 
 The order of checks is: signature, age, decryption, token, app, fields. An unsigned body is decrypted only to find a URL
-verification; every other unsigned request gets the same answer, whatever else is wrong with it.
+verification; every other unsigned request gets the same response, regardless of what else is wrong with it.
 https://open.feishu.cn/document/event-subscription-guide/event-subscriptions/
 """
 
@@ -88,7 +88,7 @@ def signed_prefix(headers: Mapping[str, str]) -> bytes:
 
 
 def matches(headers: Mapping[str, str], digest: hashlib._Hash, body: bytes) -> bool:
-    """Whether the signature is the digest of what it already holds and the body."""
+    """Whether the signature is the digest after the body has been added to it."""
     signature = headers.get(SIGNATURE, "")
     digest.update(body)
     return signature.isascii() and hmac.compare_digest(digest.hexdigest(), signature)
@@ -148,9 +148,9 @@ NO_ENCRYPTION = (
 
 
 def configuration_advice(keys: WebhookKeys, headers: Mapping[str, str], body: bytes) -> str:
-    """Return what to change in the developer console if its configuration makes it send what is rejected.
+    """Return what to change in the developer console if its configuration is why a request is rejected, else "".
 
-    Empty for any other request. With a verification token in the settings, also for every sender that does not know it.
+    If a verification token is configured, senders that do not know it get no advice.
     """
     if keys.is_signed_as_card_callback(headers, body):
         return OLD_CARD_CALLBACK
@@ -173,7 +173,7 @@ def is_fresh(timestamp: str, now: float) -> bool:
 def receive_over_connection(keys: WebhookKeys, recipient: Recipient, payload: bytes) -> Received:
     """Parse one payload of the long connection, which is neither signed nor encrypted.
 
-    The platform leaves the verification token empty. A payload with a wrong one is not from the platform.
+    The platform leaves the verification token empty. A payload with a wrong token is not from the platform.
     """
     parsed = parse_payload(payload)
     if parsed is None:

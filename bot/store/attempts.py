@@ -1,6 +1,6 @@
 """Attempts: openings of a request's link, and sign-ins that came back.
 
-Each has a one-shot state. That of an opening is consumed by compare-and-set, that of a sign-in by being recorded.
+Each has a one-shot state. The state of an opening is consumed by compare-and-set, that of a sign-in by inserting its row.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from bot.store.statements import (
     in_each_app,
     literal,
     may_become,
-    of_app_or_untold,
+    of_app_or_unknown,
     require_move,
     status_is,
 )
@@ -70,7 +70,7 @@ def _genuine(connection: Connection, row: Row[Any], now: datetime) -> Row[Any] |
 
     Raises `CannotOpenSecret` if only another replica knows.
     """
-    if sealed.ATTEMPT.must_tell(keyring_of(connection), row._mapping):
+    if sealed.ATTEMPT.check_genuine(keyring_of(connection), row._mapping):
         return row
     values = {"attempt": row.id, "ending": AttemptStatus.FAILED.value, "how": audit.FORGED}
     connection.execute(FINISH, values)
@@ -110,7 +110,7 @@ class Openings:
     """How many times a request's link was opened."""
 
     live: int
-    """Openings that have not come back."""
+    """Openings from which the browser has not come back."""
     today: int
     """Openings within a day, in any state."""
 
@@ -138,9 +138,10 @@ def was_opened(connection: Connection, request: str, scopes: ScopeSet) -> bool:
 def begin(
     connection: Connection, attempt: NewAttempt, *, now: datetime, limit: int, limit_a_day: int
 ) -> Openings | None:
-    """Record an opening of a link.
+    """Record an opening of a link and return None.
 
-    Returns the existing openings instead if `limit` of the same request are live, or there were `limit_a_day` in a day.
+    Records nothing and returns the existing openings if `limit` of the request's are live, or if there were
+    `limit_a_day` within a day.
     """
     request = attempt.request_id
     assert request is not None
@@ -177,7 +178,7 @@ def _values(connection: Connection, attempt: NewAttempt, app: str, now: datetime
 
 
 _by_state = and_(
-    of_app_or_untold(attempts), attempts.c.state_digest == bind("state", attempts.c.state_digest)
+    of_app_or_unknown(attempts), attempts.c.state_digest == bind("state", attempts.c.state_digest)
 )
 _is_kind = {kind: attempts.c.kind == literal(kind) for kind in AttemptKind}
 CONSUME = (
@@ -202,9 +203,9 @@ CONSUME = (
 def consume(
     connection: Connection, state_digest: str, claim: Claim, *, code: Secret | None
 ) -> Attempt | None:
-    """live → redeeming, and store the code, sealed. None if the state is unknown, used before or expired.
+    """live → redeeming, and store the sealed code. Return None if the state is unknown, was used or has expired.
 
-    The card of its request, if that is open, shows the redeeming. Without a code there is nothing to redeem.
+    With a code, an open request becomes `redeeming` too, which its card shows.
     """
     keyring = keyring_of(connection)
     sealed_code = sealed.CODE.seal_if_any(keyring, {"state_digest": state_digest}, code)
@@ -225,7 +226,7 @@ RECORD_SIGN_IN = _sign_in.on_conflict_do_nothing(index_elements=[attempts.c.stat
 
 
 def record_sign_in(connection: Connection, sign_in: NewAttempt, claim: Claim) -> bool:
-    """Record that a sign-in came back; False if its state was used before. One statement.
+    """Record that a sign-in came back; return False if its state was used before. One statement.
 
     The row makes the state one-shot. Neither verifier nor code is stored: if this worker dies, the browser that could
     have received the session is gone.
@@ -250,7 +251,7 @@ FORGET_SIGN_IN = delete(attempts).where(
 
 
 def forget_sign_in(connection: Connection, attempt: str) -> None:
-    """Delete a sign-in that failed. Its state may come back, and fail again."""
+    """Delete a sign-in that failed. Its state can be used again, which fails again."""
     connection.execute(FORGET_SIGN_IN, {"attempt": attempt})
 
 
@@ -264,7 +265,7 @@ STATUS_OF = {
 def consumed_before(
     connection: Connection, app: str, state_digest: str, kind: AttemptKind = AttemptKind.AUTHORIZATION
 ) -> AttemptStatus | None:
-    """Return the status of a known state, for the text of a page; LIVE if it came too late."""
+    """Return the status of an attempt whose state cannot be consumed, for the text of a page. LIVE: it came too late."""
     values = {"own_app": app, "state": state_digest}
     status = connection.execute(STATUS_OF[kind], values).scalar()
     return None if status is None else AttemptStatus(status)
@@ -279,7 +280,7 @@ REJECT = (
 
 
 def reject(connection: Connection, app: str, state_digest: str, reason: str, now: datetime) -> bool:
-    """Audit that a state came back which is no longer usable: once an attempt, because anyone can repeat it."""
+    """Audit that an unusable state came back; return False if that was audited before, as anyone can repeat it."""
     values = {"own_app": app, "state": state_digest, "now": now}
     rejected = connection.execute(REJECT, values).scalar()
     if rejected is not None:
@@ -314,8 +315,8 @@ def _entry(status: AttemptStatus, row: Row[Any], now: datetime, **detail: str) -
 def finish(connection: Connection, attempt: str, status: AttemptStatus, outcome: str, now: datetime) -> bool:
     """End an attempt that is being redeemed, and erase its code and verifier.
 
-    A completed attempt has no separate audit entry: the grant or the session has one. A failed sign-in has none either:
-    it is deleted, because anyone can start one.
+    A completed attempt has no audit entry, because the grant or the session has one. A failed sign-in has none either:
+    anyone can start one, and it is deleted.
     """
     ending = require_move(AttemptStatus.REDEEMING, status)
     values = {"attempt": attempt, "ending": ending, "how": outcome}
@@ -352,7 +353,7 @@ EXTEND = update(attempts).where(_this, _is_redeeming).values({attempts.c.lease_u
 
 
 def extend(connection: Connection, attempt: str, lease_until: datetime) -> bool:
-    """Prolong the lease of an attempt that is still being redeemed. One statement."""
+    """Extend the lease of an attempt that is still being redeemed. One statement."""
     return changed(connection, EXTEND, {"attempt": attempt, "until": lease_until})
 
 
@@ -393,7 +394,7 @@ QUEUE = Queue(
     due_at=attempts.c.lease_until,
     lease=attempts.c.lease_until,
     worker=attempts.c.worker,
-    of_app=of_app_or_untold,
+    of_app=of_app_or_unknown,
 )
 """Attempts whose redeeming was interrupted are due when their lease ends."""
 TAKE_OVER = QUEUE.claim_due(*COLUMNS)
@@ -414,7 +415,7 @@ EXPIRE = (
         attempts.c.id.in_(
             select(attempts.c.id)
             .where(
-                of_app_or_untold(attempts),
+                of_app_or_unknown(attempts),
                 status_is(attempts, AttemptStatus.LIVE),
                 # Not the bare column: SQLite would read the index of all expired attempts instead of the live ones.
                 func.coalesce(attempts.c.expires_at, attempts.c.created_at)
@@ -429,13 +430,13 @@ EXPIRE = (
 )
 _expired_before = attempts.c.expires_at < BEFORE
 _is_not_redeeming = attempts.c.status != literal(AttemptStatus.REDEEMING)
-PRUNE = pruning(attempts, _expired_before, _is_not_redeeming, of_app=of_app_or_untold)
+PRUNE = pruning(attempts, _expired_before, _is_not_redeeming, of_app=of_app_or_unknown)
 PRUNE_SIGN_INS = pruning(
     attempts,
     _is_kind[AttemptKind.SIGN_IN],
     _expired_before,
     _is_not_redeeming,
-    of_app=of_app_or_untold,
+    of_app=of_app_or_unknown,
 )
 
 

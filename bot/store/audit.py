@@ -1,9 +1,9 @@
 """The audit log: what happened to which user. Triggers ensure that rows are only added.
 
 The function that changes the status of a call, request, attempt, device authorization, grant or revocation writes the
-entry, in the same transaction. Two kinds of change have none: claims and retries (`running`, `redeeming`, back to the
-queue), because the end has an entry; and the recording of a call, which must be quick because the acknowledgement waits
-for it: the entry of its first wait, or of its end, says when it was asked.
+entry, in the same transaction. Two kinds of change have no entry: claims and retries (`running`, `redeeming`, back to the
+queue), because the end has one; and the recording of a call, which must be quick because the acknowledgement of its event
+waits for it. The entry of its first wait, or of its end, says when it was asked.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from bot.core.people import UserKey
 from bot.store import queue
 from bot.store.queue import BEFORE, pruning
 from bot.store.schema import audit_log
-from bot.store.statements import APPS, bind, of_app_or_untold
+from bot.store.statements import APPS, bind, of_app_or_unknown
 
 _moment = bind("moment", audit_log.c.at)
 
@@ -27,9 +27,9 @@ _moment = bind("moment", audit_log.c.at)
 def _write(
     clock: ColumnElement[datetime], earliest: ColumnElement[datetime], latest: ColumnElement[datetime]
 ) -> Any:
-    """The INSERT. If the process's time is too far off, because it waited or its clock is wrong, the database's is used.
+    """Build the INSERT. It uses the database's time if the process's is too far off: it waited, or its clock is wrong.
 
-    Inline: fetching the id, which is not needed, would keep drivers from inserting many rows at once.
+    Inline, because fetching the id, which is not needed, would keep drivers from inserting many rows at once.
     """
     at = case((_moment.between(earliest, latest), _moment), else_=clock)
     return insert(audit_log).values(at=at).inline()
@@ -44,23 +44,23 @@ def _postgresql_clock(minutes: int) -> ColumnElement[datetime]:
     return literal_column(f"(now() + interval '{minutes} minutes')", audit_log.c.at.type)
 
 
-AT_MOST_OFF = 5
-"""Minutes. The database rejects a row whose time differs from its clock by ten, so stay well below that."""
+MAX_CLOCK_SKEW = 5
+"""Minutes. The database rejects a row whose time differs from its clock by ten, so this stays well below that."""
 WRITE = {
-    dialect: _write(clock(0), clock(-AT_MOST_OFF), clock(AT_MOST_OFF))
+    dialect: _write(clock(0), clock(-MAX_CLOCK_SKEW), clock(MAX_CLOCK_SKEW))
     for dialect, clock in {"sqlite": _sqlite_clock, "postgresql": _postgresql_clock}.items()
 }
 
-NOTED = "bot_audit_entries"
-"""The key of `Connection.info` that holds the entries of the running work."""
+PENDING = "bot_audit_entries"
+"""The key of `Connection.info` with the entries of the running unit of work, which are not yet written."""
 
 Entry = dict[str, Any]
 
 DECLINED_ON_PAGE = {"where": "page", "by": "unidentified"}
-"""Detail of a refusal on the platform's page: the entry names the user whom the request asks, not who declined."""
+"""Detail of a refusal on the platform's page: the entry names the user who was asked, not the visitor who declined."""
 
 TOKEN_DROPPED = {"token": "dropped, not stored"}
-"""Detail of a consent by another user than the one whom the request asks."""
+"""Detail of a consent by a user other than the one who was asked."""
 
 
 def entry(
@@ -71,9 +71,9 @@ def entry(
     now: datetime,
     **detail: str | int | list[str] | None,
 ) -> Entry:
-    """Make an entry for `write_all`.
+    """Build an entry for `write_all`.
 
-    `detail` holds codes, scopes and numbers, never what users wrote. Empty values are left out.
+    `detail` contains codes, scopes and numbers, never text that users wrote. Empty values are left out.
     """
     kind, subject_id = subject or (None, None)
     return {
@@ -97,7 +97,7 @@ def write(
     app: str | None = None,
     **detail: str | int | list[str] | None,
 ) -> None:
-    """Add an entry (see `entry`). All entries of a work are written together at its end.
+    """Add an entry (see `entry`). All entries of a unit of work are written together at its end (see `end`).
 
     `app` is for an entry about no user.
     """
@@ -105,7 +105,7 @@ def write(
     write_all(connection, [written if app is None else written | {"app": app}])
 
 
-WAS_NOTED = (
+HAS_ENTRY = (
     select(audit_log.c.id)
     .where(
         audit_log.c.user_key == bind("user", audit_log.c.user_key),
@@ -116,10 +116,10 @@ WAS_NOTED = (
 )
 
 
-def was_noted(connection: Connection, action: str, user: UserKey, *, since: datetime) -> bool:
-    """Return whether earlier works have written an entry of this action about the user since then."""
+def has_entry(connection: Connection, action: str, user: UserKey, *, since: datetime) -> bool:
+    """Return whether an earlier transaction has written an entry of this action about the user since then."""
     values = {"user": user, "the_action": action, "since": since}
-    return connection.execute(WAS_NOTED, values).scalar() is not None
+    return connection.execute(HAS_ENTRY, values).scalar() is not None
 
 
 FORGED = "forged"
@@ -132,29 +132,29 @@ def reject(connection: Connection, kind: str, subject_id: str, now: datetime) ->
 
 
 def write_all(connection: Connection, entries: Sequence[Entry]) -> None:
-    connection.info[NOTED].extend(entries)
+    connection.info[PENDING].extend(entries)
 
 
 def begin(connection: Connection) -> None:
-    """Start with no entries, before a work."""
-    connection.info[NOTED] = []
+    """Start a unit of work, with no entries."""
+    connection.info[PENDING] = []
 
 
 def end(connection: Connection) -> None:
-    """Write the entries of a work, in its transaction, with one statement."""
-    if connection.info[NOTED]:
+    """Write the entries of a unit of work with one statement, in its transaction."""
+    if connection.info[PENDING]:
         own_app = _own_app(connection)
-        rows = [noted | {"app": noted["app"] or own_app} for noted in connection.info[NOTED]]
+        rows = [noted | {"app": noted["app"] or own_app} for noted in connection.info[PENDING]]
         connection.execute(WRITE[connection.dialect.name], rows)
 
 
 def _own_app(connection: Connection) -> str:
-    """Return the app of entries that name none: the process's, or empty if it serves several."""
+    """Return the app of entries that name none: the process's app, or "" if it serves several."""
     apps: tuple[str, ...] = connection.get_execution_options().get(APPS, ())
     return apps[0] if len(apps) == 1 else ""
 
 
-PRUNE = pruning(audit_log, audit_log.c.at < BEFORE, of_app=of_app_or_untold)
+PRUNE = pruning(audit_log, audit_log.c.at < BEFORE, of_app=of_app_or_unknown)
 
 
 def prune(connection: Connection, before: datetime, limit: int) -> int:

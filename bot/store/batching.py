@@ -12,7 +12,7 @@ Item = TypeVar("Item")
 T = TypeVar("T")
 
 MAX_BATCH = 100
-"""The largest batch, so that the items after it do not wait long."""
+"""The largest batch: a longer one would make the items after it wait too long."""
 
 
 class Batcher(Generic[Item, T]):
@@ -24,7 +24,7 @@ class Batcher(Generic[Item, T]):
         self._writing: asyncio.Task[None] | None = None
 
     async def add(self, item: Item) -> T:
-        """Write an item; return its result. An item that cannot be written raises alone."""
+        """Write an item and return its result. Raises only for this item, not for others of the same batch."""
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._pending.append((item, done))
         if self._writing is None or self._writing.done():

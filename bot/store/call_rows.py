@@ -1,4 +1,4 @@
-"""What the modules on deferred calls share: their rows, and the condition that a claim still holds."""
+"""What the modules for deferred calls share: rows, and the condition that a claim is still held."""
 
 from __future__ import annotations
 
@@ -60,9 +60,10 @@ def call_of(row: Row[Any], keyring: Keyring) -> DeferredCall:
 
 
 def _is_genuine(row: Row[Any], keyring: Keyring) -> bool | None:
-    """Check the proofs. A settled call keeps only the one of what was asked, because it never runs again.
+    """Check the proofs of a call. Return None if only another replica can.
 
-    Calls that settled before proofs existed have none.
+    A settled call keeps only the proof of what was asked, because it never runs again. Calls that settled before proofs
+    existed have none.
     """
     if row.settled_at is not None and row.seal is None:
         return False
@@ -87,4 +88,4 @@ STILL_HELD = QUEUE.held
 """The condition on everything that a worker writes about a call: its claim is the latest."""
 
 NOT_RECALLED = calls.c.recalled_at.is_(None)
-"""The condition on what a call must not do after its question was recalled: wait, send another write, be answered."""
+"""The condition on what must not happen after the user recalled the message: waiting, another write, an answer."""

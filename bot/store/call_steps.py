@@ -1,4 +1,4 @@
-"""Recorded steps of deferred calls: sealed results, and when a write was sent. Written only while the claim holds."""
+"""Recorded steps of deferred calls: sealed results, and when a write was sent. Only the claim's holder writes them."""
 
 from __future__ import annotations
 
@@ -80,9 +80,10 @@ FORGET_BEYOND = delete(call_steps).where(
 
 
 def record_results(connection: Connection, call_id: str, claim: int, steps: Sequence[Step]) -> bool:
-    """Record these steps as all that the call has done; False, without recording any, if the claim is lost.
+    """Record these steps in place of all earlier ones; return False, and record none, if the claim is lost.
 
-    Deletes further steps, except writes that were sent: a deploy has changed the command, and it started again.
+    Deletes any further steps, except writes that were sent. There are such steps if a deployment has changed the command,
+    so that it started again.
     """
     held = {"call": call_id, "held_claim": claim}
     if connection.execute(HELD, held).first() is None:
@@ -134,7 +135,7 @@ def record_sending(
 ) -> datetime | None:
     """Record that a write is about to be sent. Return when it was first sent.
 
-    None if the claim is lost, or if the question was recalled before the write was first sent.
+    Returns None if the claim is lost, or if the message was recalled before the write was first sent.
     """
     values = {"call": call_id, "held_claim": claim, "number": number, "digest": digest, "now": now}
     first_sent_at: datetime | None = connection.execute(RECORD_SENDING, values).scalar()
@@ -162,7 +163,7 @@ FORGET_SENDING = delete(call_steps).where(
 
 
 def forget_sending(connection: Connection, call_id: str, claim: int, number: int) -> bool:
-    """Record that a write was certainly not executed: it counts as never sent."""
+    """Record that a write was certainly not executed, so that it counts as never sent. False if the claim is lost."""
     return changed(connection, FORGET_SENDING, {"call": call_id, "held_claim": claim, "number": number})
 
 

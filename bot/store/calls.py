@@ -72,7 +72,7 @@ SET_TIME_ZONE = update(calls).where(*STILL_HELD).values(time_zone=bind("zone", c
 
 
 def set_time_zone(connection: Connection, call_id: str, claim: int, time_zone: str) -> None:
-    """Record the time zone in which a running call is answered: a replay uses the same one."""
+    """Record the time zone in which a running call is answered, so that a replay uses the same one."""
     connection.execute(SET_TIME_ZONE, {"call": call_id, "held_claim": claim, "zone": time_zone})
 
 
@@ -110,11 +110,11 @@ def suspend(
     confirmed: bool = False,
     again: datetime | None = None,
 ) -> bool:
-    """running → suspended; False if the claim is lost, or the question was recalled. Resets failures and attempts.
+    """running → suspended; False if the claim is lost or the message was recalled. Resets failures and attempts.
 
-    `confirmed`: whether the user has confirmed the call. Its proof covers that and what it needs.
+    `confirmed`: whether the user has confirmed the call. The call's proof covers this and `needs`.
 
-    With `again` the call goes back to the wait it was in: its attempts are kept, and it is not tried before then.
+    `again`: the call returns to its previous wait. It keeps its attempts and is not tried again before that time.
     """
     values = {
         "call": call_id,
@@ -137,7 +137,7 @@ def suspend(
 
 
 def _is_retried(row: Row[Any]) -> bool:
-    """Whether the call went back to an earlier wait, so that its attempts were kept (see `suspend`)."""
+    """Whether the call returned to its previous wait with its attempts (see `again` of `suspend`)."""
     return bool(row.attempts > 1)
 
 
@@ -160,7 +160,7 @@ def requeue(
 ) -> bool:
     """running → queued, due at `runs_after`. Keeps the time of an earlier first failure.
 
-    `made_step` resets its takeovers: a call that makes progress is not one that kills its workers.
+    `made_step` resets its takeovers, because a call that makes progress does not crash its workers.
     """
     announce(connection)
     values = {"call": call_id, "held_claim": claim, "until": runs_after, "failed_at": first_failed_at}
@@ -183,7 +183,7 @@ _retried = (
 _asked = tuple_(calls.c.asked_at, calls.c.id)
 _asked_this = tuple_(bind("asked", calls.c.asked_at), bind("call", calls.c.id))
 RETRIED_BEFORE = select(func.max(calls.c.runs_after)).where(*_retried, _asked < _asked_this)
-LINE_UP = (
+DELAY_LATER_CALLS = (
     update(calls)
     .where(
         *_retried,
@@ -195,16 +195,16 @@ LINE_UP = (
 )
 
 
-def line_up(connection: Connection, call: DeferredCall, at: datetime, now: datetime) -> datetime:
+def schedule_in_order(connection: Connection, call: DeferredCall, at: datetime, now: datetime) -> datetime:
     """Return when to retry a failed call so that the user's failed calls are answered in the order asked.
 
-    It is not retried before failed calls that were asked earlier. Failed calls that were asked later wait for it, except
-    those that are due already, so that a call that keeps failing delays nothing else.
+    A call is not retried before failed calls that were asked earlier. Those that were asked later are postponed to the
+    same time, except those already due, so that a call that keeps failing does not delay them forever.
     """
     values = {"user": call.user, "asked": call.asked_at, "call": call.id}
     before: datetime | None = connection.execute(RETRIED_BEFORE, values).scalar()
     at = max(at, before or at)
-    connection.execute(LINE_UP, values | {"at": at, "now": now})
+    connection.execute(DELAY_LATER_CALLS, values | {"at": at, "now": now})
     return at
 
 
@@ -226,14 +226,14 @@ WITHDRAW = update(calls).where(_this, _waits).values(_end).returning(*_audited, 
 def settle(
     connection: Connection, call_id: str, claim: int, status: CallStatus, outcome: str, now: datetime
 ) -> bool:
-    """running → an end; False if the claim is lost, or the question was recalled. Erases its results."""
+    """running → `status`; False if the claim is lost or the message was recalled. Erases the call's results."""
     return _settle(connection, SETTLE, call_id, claim, status, outcome, now)
 
 
 def settle_recalled(
     connection: Connection, call_id: str, claim: int, status: CallStatus, outcome: str, now: datetime
 ) -> bool:
-    """`settle` for a call whose question was recalled; False also if it was not."""
+    """Like `settle`, for a call whose message was recalled; False also if it was not recalled."""
     return _settle(connection, SETTLE_RECALLED, call_id, claim, status, outcome, now)
 
 
@@ -292,9 +292,10 @@ STOP = (
 def stop_running(
     connection: Connection, before: DeferredCall, outcome: str, now: datetime
 ) -> list[DeferredCall]:
-    """running → cancelled, for calls that the user asked before this one, except those that may have written.
+    """running → cancelled, for calls that the user asked before this one, except those that may have sent a write.
 
-    Locks the rows first: a worker that is about to send a write records it under the same lock, or loses its claim.
+    Returns the cancelled calls. Locks the rows first: a worker that is about to send a write either records it under the
+    same lock or loses its claim.
     """
     values = {"user": before.user, "asked": before.asked_at, "call": before.id}
     stopped = []
@@ -314,7 +315,7 @@ REJECT = (
 
 
 def reject(connection: Connection, call: DeferredCall, now: datetime) -> bool:
-    """A call that is not genuine → failed, without a message to anyone, because its row may name any user."""
+    """Fail a call that is not genuine. Nobody is told, because its row may name any user."""
     values = _ending(call.id, call.claim, CallStatus.FAILED, audit.FORGED, now)
     rejected = connection.execute(REJECT, values).first() is not None
     if rejected:
@@ -326,8 +327,8 @@ def reject(connection: Connection, call: DeferredCall, now: datetime) -> bool:
 def _withdrawn(connection: Connection, values: dict[str, Any]) -> bool:
     row = _ended(connection, WITHDRAW, values)
     if row is not None:
-        scope_waits.waits_no_longer(connection, row.user_key, row.needs, values["now"])
-        reactions.hurry(connection, row.id, values["now"])
+        scope_waits.make_cards_due(connection, row.user_key, row.needs, values["now"])
+        reactions.make_due(connection, row.id, values["now"])
     return row is not None
 
 
@@ -377,7 +378,7 @@ def release(connection: Connection, call_ids: Sequence[str], now: datetime, *, c
     ]
     audit.write_all(connection, entries)
     if in_line:
-        claims.call_up(connection, now)
+        claims.promote_missed(connection, now)
     return len(released)
 
 
@@ -457,7 +458,7 @@ MARK_RECALLED = (
 
 
 def mark_recalled(connection: Connection, call_id: str, now: datetime) -> bool:
-    """Record that the question was recalled before its call ended."""
+    """Record that the user recalled the message before its call ended."""
     return changed(connection, MARK_RECALLED, {"call": call_id, "now": now})
 
 
@@ -474,7 +475,7 @@ MARK_INTERIM = (
 
 
 def mark_interim(connection: Connection, call_id: str, now: datetime) -> bool:
-    """Record that the user is told of the retries; False if another worker has done it."""
+    """Record that the user is told about the retries; False if another worker has recorded it."""
     return changed(connection, MARK_INTERIM, {"call": call_id, "now": now})
 
 
@@ -533,7 +534,7 @@ BY_MESSAGE = _select.where(of_app(calls), calls.c.message_id == bind("message_id
 
 
 def _all(connection: Connection, statement: Any, values: dict[str, Any]) -> list[DeferredCall]:
-    """Return only genuine calls: no others are shown, released or answered."""
+    """Return the genuine calls. Others must not be shown, released or answered."""
     return [call for call in _found(connection, statement, values) if call.genuine]
 
 
@@ -550,7 +551,7 @@ def _found_in_each_app(connection: Connection, statement: Any, values: dict[str,
 def _all_and_reject(
     connection: Connection, statement: Any, values: dict[str, Any], now: datetime
 ) -> list[DeferredCall]:
-    """The genuine calls of each app. The others are rejected, so that they do not block the limit."""
+    """Return the genuine calls of each app. Reject the others, so that they do not use up the limit."""
     found = _found_in_each_app(connection, statement, values)
     for call in found:
         if call.genuine is False:
@@ -568,7 +569,7 @@ def suspended_of(connection: Connection, user: UserKey) -> list[DeferredCall]:
 
 
 def suspended_for_consent(connection: Connection, user: UserKey) -> list[DeferredCall]:
-    """Return those of a user's suspended calls that wait for the user's own consent."""
+    """Return a user's suspended calls that wait for that user's consent."""
     return [call for call in suspended_of(connection, user) if call.waits_for is WaitsFor.AUTHORIZATION]
 
 
@@ -590,7 +591,7 @@ def some_waiting_of(connection: Connection, user: UserKey, *, skipped: int, limi
 
 
 def waiting_for(connection: Connection, app: str, waits_for: WaitsFor, limit: int) -> list[DeferredCall]:
-    """Return an app's suspended calls with this wait, in the order asked, including those that are not genuine."""
+    """Return an app's suspended calls with this wait, in the order asked. The caller rejects those not genuine."""
     values = {"own_app": app, "reason": waits_for.value, "limit": limit}
     return _found(connection, WAITING_FOR, values)
 
@@ -602,16 +603,16 @@ def overdue(connection: Connection, now: datetime, limit: int) -> list[DeferredC
 
 
 def due_for_interim(connection: Connection, failed_before: datetime, limit: int) -> list[DeferredCall]:
-    """Return unanswered calls that first failed before, and whose user has not been told of the retries.
+    """Return unsettled calls that first failed before then and whose user was not told about the retries.
 
-    Includes those that are not genuine, to be rejected.
+    The caller rejects those that are not genuine.
     """
     values = {"before": failed_before, "limit": limit}
     return _found_in_each_app(connection, DUE_FOR_INTERIM, values)
 
 
 def all_by_message(connection: Connection, app: str, message_id: str) -> list[DeferredCall]:
-    """Return the calls of a message: more than one if it was tried again."""
+    """Return the calls of a message: several if the user retried it."""
     return _all(connection, BY_MESSAGE, {"own_app": app, "message_id": message_id})
 
 
@@ -648,7 +649,7 @@ ANSWERED_BEFORE = (
 
 
 def answered_before(connection: Connection, call: DeferredCall) -> str | None:
-    """The call whose answer is the last to the same question, asked in the same place and for the same consent."""
+    """Return the id of the last answered call with the same command, arguments, chat, topic and request; or None."""
     values = {
         "request": call.request_id,
         "chat": call.chat.chat_id,
@@ -683,5 +684,5 @@ PRUNE = pruning(calls, *settled_before(calls), order_by=calls.c.settled_at)
 
 
 def prune(connection: Connection, before: datetime, limit: int) -> int:
-    """Delete calls that settled before, with their steps; return how many."""
+    """Delete calls that settled before then, with their steps; return how many."""
     return queue.prune(connection, PRUNE, limit, before=before)

@@ -1,4 +1,4 @@
-"""Delivery of cards: which cards are outdated, who draws them, and what they show.
+"""Delivery of cards: which cards are outdated, which worker renders them, and what they show.
 
 There are two kinds. The card of an authorization request is one message to its user. The card of a scope wait is one
 message to each administrator; these messages are in the outbox. A row counts the changes that its card should show
@@ -55,7 +55,7 @@ COLUMNS = (
     cards.c.worker,
     cards.c.lease_until,
 )
-"""All that a card is read from, besides the id of what it shows."""
+"""The columns from which a card is read, except the id of what it shows."""
 
 
 NO_CARD = CardDelivery(
@@ -74,10 +74,10 @@ NO_CARD = CardDelivery(
 
 
 def delivery_of(row: Row[Any], keyring: Keyring) -> CardDelivery:
-    """Convert a row. The id of its message counts only with its proof; otherwise the card is sent again."""
+    """Return the card of a row. Without a valid proof the message id is ignored, so that the card is sent again."""
     if row.wanted is None:
         return NO_CARD
-    has_message = row.message_id is not None and sealed.CARD.must_tell(keyring, row._mapping)
+    has_message = row.message_id is not None and sealed.CARD.check_genuine(keyring, row._mapping)
     return CardDelivery(
         wanted=row.wanted,
         shown=row.shown,
@@ -108,7 +108,7 @@ LOCK: Any = select(cards.c.id, *COLUMNS).where(_this).with_for_update()
 
 
 def get_locked(connection: Connection, card: str) -> CardDelivery:
-    """Return a card, and lock it until this transaction ends."""
+    """Return a card and lock it until this transaction ends."""
     return _one(connection, LOCK, {"card": card})
 
 
@@ -176,7 +176,7 @@ def change_and_get(connection: Connection, card: str, due_at: datetime) -> CardD
 
 
 def redraw(connection: Connection, card: str, now: datetime) -> bool:
-    """Make a card due that may show an old version, drawn by a worker that had lost its claim."""
+    """Make a card due that may show an old version, rendered by a worker that had lost its claim."""
     announce(connection)
     return change(connection, card, now)
 
@@ -203,7 +203,7 @@ MOVE = (
             cards.c.ephemeral: literal_column("false"),
             cards.c.seal: null(),
             cards.c.moves: cards.c.moves + 1,
-            # Two versions: the card is sent, and then drawn once more, because its sending may repeat an older one.
+            # Two versions: the card is sent and then updated once, because sending it may repeat an older version.
             cards.c.wanted: cards.c.wanted + 2,
         }
     )
@@ -214,7 +214,7 @@ MOVE = (
 
 
 def move(connection: Connection, request: str, now: datetime) -> bool:
-    """Have the card of a live request sent again as a new message. A worker that draws the old one loses its claim."""
+    """Make the card of a live request due as a new message. A worker that renders the old one loses its claim."""
     announce(connection)
     user: UserKey | None = connection.execute(MOVE, {"card": request, "now": now}).scalar()
     if user is not None:
@@ -226,7 +226,7 @@ GIVE_UP = update(cards).where(_this).values({cards.c.shown: cards.c.wanted, **_r
 
 
 def give_up(connection: Connection, card: str) -> None:
-    """Show no further change of a card, because it cannot be changed any longer."""
+    """Mark a card as up to date, because it can no longer be updated."""
     connection.execute(GIVE_UP, {"card": card})
 
 
@@ -245,7 +245,7 @@ ADD_OR_CHANGE_AND_CLAIM = _of_scope_wait.on_conflict_do_update(
 def change_of_scope_wait(
     connection: Connection, wait: str, app: str, now: datetime, claim: Claim | None
 ) -> None:
-    """Add the card of a scope wait, or make it due. A claim takes it from a worker that draws the version before."""
+    """Add the card of a scope wait, or make it due. A claim takes it from a worker that renders the previous version."""
     values = {"card": wait, "own_app": app, "now": now, "new_worker": None, "lease_until": None}
     if claim is None:
         connection.execute(ADD_OR_CHANGE, values)
@@ -253,7 +253,7 @@ def change_of_scope_wait(
         connection.execute(ADD_OR_CHANGE_AND_CLAIM, values | claim.values)
 
 
-# --- drawing -----------------------------------------------------------------------------------------
+# --- rendering ---------------------------------------------------------------------------------------
 
 CLAIM = QUEUE.claim_this(cards.c.id)
 CLAIM_DUE_OF_REQUESTS = QUEUE.claim_due(cards.c.id, where=[cards.c.request_id.is_not(None)])
@@ -282,7 +282,7 @@ CHANGE_AND_CLAIM = (
 
 
 def is_held(card: CardDelivery, claim: Claim) -> bool:
-    """Whether this claim took the card."""
+    """Whether this claim holds the card."""
     return (card.worker, card.lease_until) == (claim.worker, claim.lease_until)
 
 
@@ -298,7 +298,7 @@ def claim_due(connection: Connection, statement: Any, claim: Claim, limit: int) 
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """What a worker has drawn."""
+    """What a worker has rendered."""
 
     card: str
     claim: int

@@ -1,8 +1,8 @@
 """Claims of deferred calls: each user's calls run in the order asked, one at a time.
 
 Claims must not read all of a user's thousands of queued calls. So a call that is asked while another one is due is
-`behind`, outside the index that claims read. Whenever a call is claimed, the first call behind it is promoted. A call
-whose predecessor ended without promoting it (it was cancelled, or claimed at the same moment) is promoted by `call_up`.
+`behind`, outside the index that claims read. Whenever a call is claimed, the first call behind it is promoted. If its
+predecessor ended without promoting it (cancelled, or claimed at the same moment), `promote_missed` promotes it.
 
 Because of that order, and of urgent calls, these statements are not built by `queue.Queue`.
 """
@@ -45,9 +45,9 @@ def first_ahead(
     asked_at: ColumnElement[datetime],
     call: ColumnElement[str],
 ) -> ColumnElement[datetime]:
-    """When the first call was asked that is queued, due and asked before this one; NULL if there is none.
+    """Select when the first queued and due call was asked that precedes this one; NULL if there is none.
 
-    Ordered, instead of EXISTS, for which PostgreSQL takes any index that finds a row, and reads all of a long queue.
+    Ordered, because for EXISTS PostgreSQL uses any index that finds a row, and may read all of a long queue.
     """
     return (
         select(ahead.c.asked_at)
@@ -64,7 +64,7 @@ def first_ahead(
 
 
 def _claim_next(dialect: str) -> Any:
-    """The next call of users without a running call."""
+    """Build the statement that claims the next call of any user without a running call."""
     call, running, ahead = calls.alias("call"), calls.alias("running"), calls.alias("ahead")
     now = bind("now", calls.c.runs_after)
     busy: ColumnElement[bool] = exists().where(
@@ -96,7 +96,7 @@ def _claim_next(dialect: str) -> Any:
 
 
 def _claim_urgent(dialect: str) -> Any:
-    """The next urgent call. One whose lease has expired is left to `_claim_next`."""
+    """Build the statement that claims the next urgent call. `_claim_next` claims those whose lease has expired."""
     call, now = calls.alias("call"), bind("now", calls.c.runs_after)
     next_one = (
         select(call.c.id)
@@ -141,7 +141,7 @@ def _claim(dialect: str, next_one: Select[tuple[str]]) -> Any:
 
 
 def _promote(person: ColumnElement[UserKey]) -> Any:
-    """Promote the first of a user's calls that are behind."""
+    """Build the statement that promotes the first of a user's calls that are behind."""
     call = calls.alias("behind")
     first = (
         select(call.c.id)
@@ -165,8 +165,8 @@ def claim_next(connection: Connection, claim: Claim, *, urgent_only: bool = Fals
     """Claim the next runnable call: a queued one that is due, or a running one whose lease has expired.
 
     A user's calls are claimed in the order asked, one at a time; urgent ones do not wait for the others. None may also
-    mean that another replica was faster. A call that is not genuine is claimed too, to be rejected. One statement on
-    PostgreSQL: fit for `Database.write_one`.
+    mean that another replica was faster. The caller rejects a call that is not genuine. One statement on PostgreSQL, so
+    that `Database.write_one` can run it.
     """
     statement = (CLAIM_URGENT if urgent_only else CLAIM_NEXT)[connection.dialect.name]
     row = connection.execute(statement, claim.values).one_or_none()
@@ -210,26 +210,26 @@ NOT_PROMOTED = {
     )
     for dialect, index in {"sqlite": "INDEXED BY ix_deferred_calls_behind", "postgresql": ""}.items()
 }
-"""Steps from user to user in the index of calls that are behind, however many each user has."""
-CALL_UP = (
+"""Skips from user to user in the index of calls that are behind, so that its cost does not depend on their number."""
+PROMOTE_MISSED = (
     update(calls)
     .where(calls.c.id.in_(bind("calls", calls.c.id, expanding=True)), status_is(calls, CallStatus.QUEUED))
     .values(behind=literal_column("false"))
 )
 
 
-def call_up(connection: Connection, now: datetime) -> int:
+def promote_missed(connection: Connection, now: datetime) -> int:
     """Promote queued calls whose predecessor ended without promoting them; return how many."""
     found = [row.id for row in in_each_app(connection, NOT_PROMOTED[connection.dialect.name], {"now": now})]
     if not found:
         return 0
     announce(connection)
-    return connection.execute(CALL_UP, {"calls": found}).rowcount
+    return connection.execute(PROMOTE_MISSED, {"calls": found}).rowcount
 
 
 EXTEND = QUEUE.extend()
 
 
 def extend(connection: Connection, call_id: str, claim: int, lease_until: datetime) -> bool:
-    """Prolong the lease of a running call; False if the claim is lost. One statement."""
+    """Extend the lease of a running call; False if the claim is lost. One statement."""
     return changed(connection, EXTEND, {"call": call_id, "held_claim": claim, "until": lease_until})

@@ -1,4 +1,4 @@
-"""Column types of the domain's values: both databases sort them, and an operator can read them."""
+"""Column types for values of `core`. Both databases can sort them, and an operator can read them."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class UtcDateTime(_Tolerant, TypeDecorator[datetime]):
         if value is None:
             return None
         if value.tzinfo is None:
-            raise ValueError("A time without a time zone was to be stored.")
+            raise ValueError("A time without a time zone cannot be stored.")
         return value.astimezone(UTC).replace(tzinfo=None) if dialect.name == "sqlite" else value
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
@@ -72,10 +72,10 @@ class _JsonText(_Tolerant, TypeDecorator[Any]):
         return self
 
 
-def _words(parsed: Any) -> tuple[str, ...]:
+def _strings(parsed: Any) -> tuple[str, ...]:
     """Return the value if it is a list of strings. Raises ValueError otherwise."""
     if not isinstance(parsed, list) or not all(isinstance(each, str) for each in parsed):
-        raise ValueError("not a list of words")
+        raise ValueError("not a list of strings")
     return tuple(parsed)
 
 
@@ -89,7 +89,7 @@ class ScopeSetText(_JsonText):
         return None if value is None else json.dumps(sorted(value))
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> ScopeSet | None:
-        return None if value is None else frozenset(_words(json.loads(value)))
+        return None if value is None else frozenset(_strings(json.loads(value)))
 
 
 class RequirementText(_JsonText):
@@ -102,11 +102,11 @@ class RequirementText(_JsonText):
         return None if value is None else json.dumps(value)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> Requirement | None:
-        return None if value is None else tuple(_words(clause) for clause in json.loads(value))
+        return None if value is None else tuple(_strings(clause) for clause in json.loads(value))
 
 
 class NamesText(_JsonText):
-    """A JSON array of words, in the order given."""
+    """A JSON array of strings, whose order is kept."""
 
     cache_ok = True
     unreadable: tuple[str, ...] = ()
@@ -115,11 +115,11 @@ class NamesText(_JsonText):
         return None if value is None else json.dumps(value)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> tuple[str, ...] | None:
-        return None if value is None else _words(json.loads(value))
+        return None if value is None else _strings(json.loads(value))
 
 
 class AppOfUserKey(ColumnElement[str]):
-    """Platform and app, which a user key begins with."""
+    """An SQL expression: the app in the column `user_key`, which begins with platform and app id."""
 
     type = Text()
     inherit_cache = True

@@ -1,4 +1,4 @@
-"""BOT_DATABASE_URL as SQLAlchemy has it."""
+"""Parses BOT_DATABASE_URL for SQLAlchemy."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from bot.store.transaction import Dialect
 
 
 def parse_url(url: str) -> URL:
-    """The URL of a database that the bot can use, as SQLAlchemy has it; `ConfigurationError` otherwise."""
+    """Return the URL for SQLAlchemy. Raises `ConfigurationError` if the bot cannot use it."""
     return make_url(read_url(url).url)
 
 
 def read_url(url: str) -> DatabaseUrl:
-    """The parts of such a URL; `ConfigurationError` if the bot cannot use it."""
+    """Return the parts of the URL. Raises `ConfigurationError` if the bot cannot use it."""
     try:
         return read_database_url(url)
     except ValueError as error:

@@ -98,7 +98,7 @@ def begin(
     new_id: str,
     claim: Claim,
 ) -> DeviceAuthorization | None:
-    """Record a device authorization whose code the caller is to request. None while the request has a live one."""
+    """Record a device authorization, whose code the caller then requests. None if the request has a live one."""
     now = claim.now
     requests.get_locked(connection, request)
     before = latest_of(connection, request)
@@ -150,7 +150,7 @@ def begin(
     return begun
 
 
-# --- going on --------------------------------------------------------------------------------------
+# --- polling ---------------------------------------------------------------------------------------
 
 QUEUE = Queue(
     table=devices,
@@ -188,9 +188,9 @@ MINTED = (
 
 
 def store_codes(connection: Connection, device: DeviceAuthorization, code: DeviceCode, now: datetime) -> bool:
-    """requesting → polling, and store the codes, sealed. False if the claim is lost, or the request has been replaced.
+    """requesting → polling, and store the sealed codes. False if the claim is lost or the request was replaced.
 
-    The first poll is due after an interval.
+    The first poll is due after one interval.
     """
     keyring, row = keyring_of(connection), _row(device, device.request_id)
     values = {
@@ -219,7 +219,7 @@ POSTPONE = QUEUE.postpone(
 def postpone(
     connection: Connection, device: str, claim: int, *, until: datetime, interval: int, failures: int
 ) -> bool:
-    """Make it due at `until`: for the next try, or to prolong the lease. False if the claim is lost. One statement."""
+    """Make it due at `until`: for the next attempt, or to extend the lease. False if the claim is lost. One statement."""
     values = {"device": device, "held_claim": claim, "until": until, "pause": interval, "failed": failures}
     return changed(connection, POSTPONE, values)
 
@@ -246,9 +246,9 @@ END_OF_USER = (
 def finish(
     connection: Connection, device: str, claim: int, status: DeviceStatus, outcome: str, now: datetime
 ) -> bool:
-    """End it and erase its codes; False if the claim is lost, or `close` has ended it.
+    """End a device authorization and erase its codes; False if the claim is lost or `close` has ended it.
 
-    A completed one has no separate audit entry: the grant has one.
+    A completed one has no audit entry, because the grant has one.
     """
     values = {"device": device, "held_claim": claim, "ending": status.value, "how": outcome, "now": now}
     row = connection.execute(FINISH, values).one_or_none()
@@ -290,7 +290,7 @@ def move(connection: Connection, request: str, successor: str) -> None:
     if device is None or not lifecycle.is_live(device.status):
         return
     if device.status is DeviceStatus.POLLING and device.device_code is None:
-        return  # its code is lost, and it fails where it is
+        return  # its code is lost, so it fails under its own request
     keyring, row = keyring_of(connection), _row(device, successor)
     code = sealed.DEVICE_CODE.seal_if_any(keyring, row, device.device_code)
     values = {"device": device.id, "request": request, "successor": successor, "sealed_device_code": code}
@@ -298,5 +298,5 @@ def move(connection: Connection, request: str, successor: str) -> None:
 
 
 def _row(device: DeviceAuthorization, request: str) -> dict[str, Any]:
-    """The values that the seals of the codes are bound to."""
+    """Return the values to which the seals of the codes are bound."""
     return {"id": device.id, "request_id": request, "user_key": device.user, "scopes": device.scopes}

@@ -39,8 +39,8 @@ def of_user(connection: Connection, user: UserKey) -> dict[Scope, GrantedScope]:
     return {row.scope: GrantedScope(*row) for row in connection.execute(OF_USER, {"user": user})}
 
 
-def unasked(connection: Connection, user: UserKey) -> ScopeSet:
-    """Return the scopes that came along with a consent although no command asked for them."""
+def unrequested(connection: Connection, user: UserKey) -> ScopeSet:
+    """Return the scopes that a consent granted although no command asked for them."""
     return frozenset(each.scope for each in of_user(connection, user).values() if not each.asked_by)
 
 
@@ -59,7 +59,7 @@ def add(
     asked_by: Mapping[Scope, tuple[str, ...]],
     now: datetime,
 ) -> None:
-    """Record which commands asked for the granted scopes. A scope that none asked for now keeps its record."""
+    """Record which commands asked for the granted scopes. A scope that no command asked for keeps its record."""
     rows = [
         {"user_key": user, "scope": scope, "asked_by": asked_by.get(scope, ()), "granted_at": now}
         for scope in sorted(granted)
@@ -83,7 +83,7 @@ USED = (
 
 
 def used(connection: Connection, user: UserKey, scopes: ScopeSet, command: str, now: datetime) -> None:
-    """Record that a command needed these scopes and was answered, at most once a minute."""
+    """Record, at most once a minute, that a command needed these scopes and was answered."""
     values = {"user": user, "scopes": sorted(scopes), "command": command, "now": now}
     connection.execute(USED, values | {"before": now - USE_INTERVAL})
 
@@ -93,10 +93,10 @@ FORGET = FORGET_ALL.where(granted_scopes.c.scope.in_(bind("scopes", granted_scop
 
 
 def forget(connection: Connection, user: UserKey, scopes: ScopeSet) -> None:
-    """Delete the records of scopes that the user gave back."""
+    """Delete the records of scopes that the user revoked."""
     connection.execute(FORGET, {"user": user, "scopes": sorted(scopes)})
 
 
 def forget_all(connection: Connection, user: UserKey) -> None:
-    """Delete all records of a user who took everything back."""
+    """Delete all records of a user who revoked everything."""
     connection.execute(FORGET_ALL, {"user": user})

@@ -1,4 +1,4 @@
-"""Grants: what users gave, and its tokens. Every change of the tokens increments the generation."""
+"""Grants: what users have authorized, and the tokens. Every change of the tokens increments the generation."""
 
 from __future__ import annotations
 
@@ -142,16 +142,16 @@ def save(
     tokens: TokenSet,
     *,
     scopes: ScopeSet,
-    unasked: ScopeSet = frozenset(),
+    unrequested: ScopeSet = frozenset(),
     endpoint: str,
     now: datetime,
 ) -> Grant:
-    """Store the tokens of a code exchange in place of the grant `before`. A refresh under way loses its lease.
+    """Store the tokens of a code exchange in place of the grant `before`. A refresh in progress loses its lease.
 
-    Of the `unasked` scopes only those that the tokens have are remembered, so that lost ones are not asked for again.
-    The caller has locked the user (see `users.lock`) and afterwards sees every call that waits for these scopes.
+    Of the `unrequested` scopes only those in the tokens are remembered, so that lost ones are not asked for again. The
+    caller has locked the user (see `users.lock`), so that afterwards it sees every call that waits for these scopes.
     """
-    ever = scopes | (before.scopes_ever - unasked) if before else scopes
+    ever = scopes | (before.scopes_ever - unrequested) if before else scopes
     values = _FRESH | _tokens(keyring_of(connection), user, tokens, now)
     values |= _remembered(keyring_of(connection), user, scopes, ever)
     values |= {"user_key": user, "generation": 1, "authorized_at": now, "oauth": endpoint}
@@ -181,10 +181,9 @@ LEASE_REFRESH = (
 
 
 def lease_refresh(connection: Connection, user: UserKey, generation: int, claim: Claim) -> Grant | None:
-    """Claim the right to use this generation's refresh token, and record that the refresh begins.
+    """Claim the right to use this generation's refresh token, and record that the refresh begins. One statement.
 
-    None if the tokens have changed, another worker has the lease, or the pause after a failure is not over. One
-    statement.
+    Returns None if the tokens have changed, another worker has the lease, or the pause after a failure is not over.
     """
     row = connection.execute(LEASE_REFRESH, claim.values | {"user": user, "known": generation}).one_or_none()
     return None if row is None else _grant(row, keyring_of(connection))
@@ -221,18 +220,18 @@ def save_refreshed(
     tokens: TokenSet,
     *,
     scopes: ScopeSet,
-    unasked: ScopeSet = frozenset(),
+    unrequested: ScopeSet = frozenset(),
     now: datetime,
 ) -> Grant | None:
-    """Store refreshed tokens in place of this generation's; None if the grant was replaced or ended meanwhile.
+    """Store refreshed tokens in place of this generation's; None if the grant was replaced or has ended.
 
-    A worker whose lease has expired may still store them if the generation is unchanged: its tokens are the valid ones.
+    A worker whose lease has expired may still store them if the generation is unchanged: only its tokens are valid.
     """
     before = _find(connection, FIND_LOCKED, user)
     if before is None:
         return None
     values = _tokens(keyring_of(connection), user, tokens, now)
-    values |= _remembered(keyring_of(connection), user, scopes, scopes | (before.scopes_ever - unasked))
+    values |= _remembered(keyring_of(connection), user, scopes, scopes | (before.scopes_ever - unrequested))
     values |= {"user": user, "known": generation}
     row = connection.execute(SAVE_REFRESHED, values).one_or_none()
     return None if row is None else _grant(row, keyring_of(connection))
@@ -251,7 +250,7 @@ NARROW = (
 
 
 def forget_scopes(connection: Connection, narrowed: Grant, scopes: ScopeSet) -> bool:
-    """Forget scopes that the user gave back, so that they do not count as lost. Earlier releases read `narrowed`.
+    """Forget scopes that the user revoked, so that they do not count as lost. Earlier releases read `narrowed`.
 
     False if the tokens have changed since: a newer consent may have granted these scopes again.
     """
@@ -270,7 +269,7 @@ REFRESH_OVER = QUEUE.postpone(
 
 
 def _held(leased: Grant, worker: str, until: datetime) -> dict[str, Any]:
-    """A lease is identified by its generation, its worker and its end."""
+    """Return the parameters that identify a lease: its generation, its worker and its end."""
     return {
         "user": leased.user,
         "known": leased.generation,
@@ -283,16 +282,16 @@ def _held(leased: Grant, worker: str, until: datetime) -> dict[str, Any]:
 def refresh_failed(
     connection: Connection, leased: Grant, worker: str, *, after: datetime, in_doubt: bool
 ) -> bool:
-    """Release the lease and keep the tokens; no refresh before `after`. False if the lease is lost.
+    """Release the lease, keep the tokens, and allow no refresh before `after`. False if the lease is lost.
 
-    In doubt, the beginning of the refresh stays on record: the platform may have spent the refresh token.
+    `in_doubt`: the start of the refresh stays recorded, because the platform may have used up the refresh token.
     """
     statement = REFRESH_IN_DOUBT if in_doubt else REFRESH_FAILED
     return changed(connection, statement, _held(leased, worker, after))
 
 
 def refresh_over(connection: Connection, leased: Grant, worker: str, now: datetime) -> bool:
-    """Erase a refresh token that will never work again; keep the access token. False if the lease is lost."""
+    """Erase a refresh token that is no longer valid, and keep the access token. False if the lease is lost."""
     return changed(connection, REFRESH_OVER, _held(leased, worker, now))
 
 
@@ -305,7 +304,7 @@ LEASE_DUE = QUEUE.claim_due(
     *COLUMNS,
     where=[
         grants.c.refresh_token.is_not(None),
-        # A token was valid when it was last used: this range of the index leaves out what was not used for long.
+        # An access token is used only while it is valid, so this range of the index leaves out grants long unused.
         grants.c.access_expires_at > bind("used_since", grants.c.access_expires_at),
         or_(grants.c.refresh_expires_at.is_(None), grants.c.refresh_expires_at > NOW),
         or_(_busy, _expiring),
@@ -317,7 +316,7 @@ LEASE_DUE = QUEUE.claim_due(
 
 
 def lease_due(connection: Connection, claim: Claim, limit: int) -> list[Grant]:
-    """As `lease_refresh`, for tokens to refresh ahead of need: busy ones, and used ones whose refresh token expires
+    """Like `lease_refresh`, for tokens to refresh ahead of need: busy ones, and used ones whose refresh token expires
     soon. Every other grant is left to expire. One statement.
     """
     keyring, window = keyring_of(connection), refresh_window(claim.now)
@@ -343,7 +342,7 @@ TOUCH = update(grants).where(
 
 
 def touch(connection: Connection, user: UserKey, now: datetime) -> None:
-    """Record that the grant was used, at most once a minute."""
+    """Record, at most once a minute, that the grant was used."""
     connection.execute(TOUCH, {"user": user, "now": now, "before": now - USE_INTERVAL})
 
 
@@ -378,8 +377,8 @@ def end(
 ) -> Grant | None:
     """End an active grant and erase its tokens; return it as it was, with the tokens to revoke.
 
-    None if there is no active grant, if its generation is not the given one, or if its consent is not older than
-    `authorized_before`. A reason of `REVOKED` also clears what was ever granted.
+    Returns None if there is no active grant, if it has another generation, or if its consent is not older than
+    `authorized_before`. A reason in `REVOKED` also clears the memory of what was ever granted.
     """
     grant = _find(connection, FIND_LOCKED, user)
     if grant is None or grant.status is GrantStatus.ENDED:

@@ -1,7 +1,7 @@
-"""Arriving messages: event, user and call are recorded together, for as many messages as arrive at once.
+"""Arriving messages: records event, user and call together, for all messages that arrive at the same time.
 
-A statement costs far more than a row of it. So all rows are passed as one parameter, and the statements are the same for
-one message and for a hundred.
+A statement costs far more than a row. So all rows are passed as one parameter, and the statements are the same for one
+message and for a hundred.
 """
 
 from __future__ import annotations
@@ -54,10 +54,10 @@ class NewCall:
     expires_at: datetime
 
 
-MOST_WAITING = 100
+MAX_WAITING = 100
 """The largest number of a user's calls that are queued or suspended."""
-MOST_URGENT = 20
-"""Urgent calls that are accepted beyond that."""
+MAX_URGENT = 20
+"""Urgent calls that are accepted in addition."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class Arrival:
     union_id: str | None
     received_at: datetime
     urgent: bool = False
-    """The call is accepted even if the user has `MOST_WAITING` others waiting, and runs beside them."""
+    """The call is accepted even if `MAX_WAITING` others of the user are waiting, and does not wait for them."""
 
 
 class Recorded(StrEnum):
@@ -97,7 +97,7 @@ _GIVEN = {
     )
 } | {"answer_language": Text(), "room": Integer(), "urgent": Boolean()}
 _ALL = literal_column("true", Boolean)
-"""Without a WHERE in between, SQLite takes the ON of ON CONFLICT for that of a join."""
+"""A WHERE clause for SQLite, which without one would parse the ON of ON CONFLICT as that of a join."""
 _EVENT = ("platform", "app_id", "event_id", "message_id", "received_at")
 _TOLD = (
     *("id", "user_key", "chat_id", "chat_kind", "thread_id", "message_id", "command", "arguments"),
@@ -111,9 +111,9 @@ def _insert_events(given: FromClause) -> Any:
 
 
 def _insert_people(given: FromClause) -> Any:
-    """Insert or update users; what an event does not say stays as it was.
+    """Insert or update users. A value that an event does not state stays as it was.
 
-    One row a user, in the same order everywhere: otherwise two replicas could deadlock.
+    There is one row per user, and rows are sorted, so that two replicas cannot deadlock.
     """
     key = given.c.user_key
     values = {
@@ -135,12 +135,12 @@ def _insert_people(given: FromClause) -> Any:
 
 
 def _waiting(given: FromClause) -> ColumnElement[int]:
-    """How many calls of a user are queued or suspended. Reads each index only up to the limit."""
+    """Select how many calls of a user are queued or suspended. Reads each index only up to the limit."""
     counts = []
     for status in (CallStatus.QUEUED, CallStatus.SUSPENDED):
         call = calls.alias(status)
         theirs = select(call.c.id).where(call.c.user_key == given.c.user_key, status_is(call, status))
-        some = theirs.limit(literal_column(str(MOST_WAITING + MOST_URGENT))).correlate(given)
+        some = theirs.limit(literal_column(str(MAX_WAITING + MAX_URGENT))).correlate(given)
         counts.append(select(func.count()).select_from(some.subquery(f"some_{status}")).scalar_subquery())
     return counts[0] + counts[1]
 
@@ -150,7 +150,7 @@ def _insert_calls(given: FromClause) -> Any:
     zone = select(people.c.time_zone).where(people.c.user_key == given.c.user_key).scalar_subquery()
     values: dict[str, Any] = {name: given.c[name] for name in _TOLD} | {
         "language": given.c.answer_language,
-        # If the message does not say, the time zone of the user's last card click.
+        # If the message does not state a time zone, that of the user's last card click is used.
         "time_zone": func.coalesce(given.c.time_zone, zone),
         "runs_after": given.c.received_at,
         "status": literal(CallStatus.QUEUED),
@@ -172,7 +172,7 @@ def _insert_calls(given: FromClause) -> Any:
 
 
 def _record_at_once() -> Any:
-    """Record events, users and calls in one statement. Only PostgreSQL has INSERT in WITH."""
+    """Build the one statement that records events, users and calls. Only PostgreSQL supports INSERT in WITH."""
     given = rows_given("postgresql", _GIVEN)
     event = _insert_events(given).cte("event")
     fresh = select(given).join(event, event.c.event_id == given.c.event_id).cte("fresh")
@@ -197,7 +197,7 @@ RECORD_CALLS = {
 def record_all(connection: Connection, arrivals: Sequence[Arrival]) -> list[Recorded]:
     """Queue calls together with their events; return the result for each.
 
-    One statement on PostgreSQL: fit for `Database.write_one` and `Database.write_together`.
+    One statement on PostgreSQL, so that `Database.write_one` and `Database.write_together` can run it.
     """
     # An event that is delivered twice at once counts once. Sorted, so that replicas lock rows in the same order.
     first = {arrival.event_id: arrival for arrival in reversed(arrivals)}
@@ -214,10 +214,10 @@ def record_all(connection: Connection, arrivals: Sequence[Arrival]) -> list[Reco
 
 
 def _room(arrival: Arrival, before: Counter[UserKey]) -> int:
-    """Return how many waiting calls its user may have. Calls that are recorded together do not see each other."""
+    """Return how many waiting calls the user may have. Calls that are recorded together do not count each other."""
     user = arrival.call.user
     before[user] += 1
-    return MOST_WAITING + (MOST_URGENT if arrival.urgent else 0) - before[user] + 1
+    return MAX_WAITING + (MAX_URGENT if arrival.urgent else 0) - before[user] + 1
 
 
 def _record(
@@ -255,7 +255,7 @@ def record(
 def add(connection: Connection, call: NewCall, now: datetime) -> bool:
     """Queue a call without an event; False if its user has too many calls waiting."""
     dialect = connection.dialect.name
-    row = _row(call, now, MOST_WAITING, keyring_of(connection))
+    row = _row(call, now, MAX_WAITING, keyring_of(connection))
     queued = connection.execute(RECORD_CALLS[dialect], {"given": as_rows(dialect, [row])}).first() is not None
     if queued:
         announce(connection)

@@ -1,4 +1,4 @@
-"""Checks that the keys fit the database, and seals everything again with the first key."""
+"""Checks that the keys match the database, and seals everything again with the first key."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from bot.store.sealed import SealedColumn
 from bot.store.transaction import Database, Work, keyring_of
 
 FORMER_TEXT = Secret("These keys open this database.")
-"""What releases before the proofs sealed as their known text: only such a database has rows without proofs."""
+"""The known text of releases that made no proofs. Only a database with this text has rows without proofs."""
 KNOWN_TEXT = Secret("These keys open this database. Its rows carry proofs.")
-HEARTBEATS_COUNT_FOR = timedelta(seconds=60)
-BATCH = 200
+HEARTBEAT_LIFETIME = timedelta(seconds=60)
+BATCH_SIZE = 200
 
 
 class ReplicaLacksKey(BotError):
     """A running replica does not have the new key."""
 
-    hint = "Deploy both to every replica first, the new one in front: in BOT_ENCRYPTION_KEYS, new,old."
+    hint = "First deploy both keys to every replica, the new one first: BOT_ENCRYPTION_KEYS=new,old."
 
 
 # --- do the keys fit -------------------------------------------------------------------------------
@@ -37,7 +37,7 @@ _THE_ROW = {"id": 1}
 
 
 async def check_keys(database: Database) -> None:
-    """Raise `ConfigurationError` unless the keys are those of this database. A new database takes the first keys used."""
+    """Raise `ConfigurationError` unless the keys match the database. A new database gets these keys."""
     if await database.read(_own_text) != KNOWN_TEXT:
         await database.write(_remember_keys)
         await database.read(_own_text)
@@ -48,12 +48,12 @@ def _own_text(connection: Connection) -> Secret | None:
 
 
 def keys_fit(connection: Connection, keyring: Keyring) -> bool:
-    """Return False if the database has no keys yet. Raises `ConfigurationError` if it has other ones."""
+    """Return whether the database has these keys; False if it has none yet. Raises `ConfigurationError` for others."""
     return known_text(connection, keyring) is not None
 
 
 def known_text(connection: Connection, keyring: Keyring) -> Secret | None:
-    """Return the known text of the database, or None. Raises `ConfigurationError` if other keys sealed it."""
+    """Return the database's known text, or None if it has none. Raises `ConfigurationError` if other keys sealed it."""
     found = connection.execute(FIND_CHECK).scalar()
     if found is None:
         return None
@@ -61,7 +61,7 @@ def known_text(connection: Connection, keyring: Keyring) -> Secret | None:
         return sealed.KEY_CHECK.open(keyring, _THE_ROW | {"sealed": found})
     except CannotOpenSecret as error:
         problem = (
-            "BOT_ENCRYPTION_KEYS does not hold the key of this database: put it back, after any new one."
+            "BOT_ENCRYPTION_KEYS does not contain the key of this database: add it again, after any new key."
         )
         raise ConfigurationError(problem) from error
 
@@ -73,15 +73,15 @@ def _remember_keys(connection: Connection) -> None:
 
 
 def remember_proofs(connection: Connection, keyring: Keyring) -> None:
-    """Record that the rows of this database have proofs now, if an earlier release created it."""
+    """Record that the rows of the database now have proofs, if an earlier release created it."""
     if known_text(connection, keyring) == FORMER_TEXT:
         text = sealed.KEY_CHECK.seal(keyring, _THE_ROW, KNOWN_TEXT)
         connection.execute(update(schema.key_check).values(sealed=text))
 
 
 def learn_of_others(connection: Connection, now: datetime) -> None:
-    """Tell the keyring which keys running replicas have: during a rotation some lack the new one."""
-    live = replicas.live(connection, now - HEARTBEATS_COUNT_FOR)
+    """Update the keyring with the keys of all running replicas: during a rotation some lack the new one."""
+    live = replicas.live(connection, now - HEARTBEAT_LIFETIME)
     elsewhere = frozenset(key_id for each in live for key_id in each.key_ids)
     keyring_of(connection).learn(elsewhere)
 
@@ -92,9 +92,8 @@ def learn_of_others(connection: Connection, now: datetime) -> None:
 async def rotate(database: Database) -> dict[str, int]:
     """Seal with the first key what other keys have sealed; return how many secrets, by table and column.
 
-    May run while the bot serves. Rows that change meanwhile are skipped, because they are sealed with the first key
-    already; so are secrets that cannot be opened. Raises `ReplicaLacksKey` if a running replica could not open the
-    result.
+    The bot may be running. Rows that change in the meantime are skipped, because the first key has already sealed them;
+    so are secrets that cannot be opened. Raises `ReplicaLacksKey` if a running replica could not open the result.
     """
     now = datetime.now(UTC)
     await database.read(lambda c: _require_everywhere(c, now))
@@ -105,12 +104,12 @@ async def rotate(database: Database) -> dict[str, int]:
 
 def _require_everywhere(connection: Connection, now: datetime) -> None:
     first = keyring_of(connection).key_ids[0]
-    for replica in replicas.live(connection, now - HEARTBEATS_COUNT_FOR):
+    for replica in replicas.live(connection, now - HEARTBEAT_LIFETIME):
         where = f"The replica {replica.id} on {replica.host}"
         if first not in replica.key_ids:
             raise ReplicaLacksKey(f"{where} does not have the key {first}.")
         if first != replica.key_ids[0]:
-            # What it seals from now on would need the key that is about to be dropped.
+            # What it seals from now on could only be opened with the key that is about to be removed.
             raise ReplicaLacksKey(f"{where} has the key {first}, but seals with another one.")
 
 
@@ -123,20 +122,20 @@ async def _rotate_column(database: Database, column: SealedColumn) -> int:
 
 
 def _not_yet(sealed: SealedColumn, after: tuple[Any, ...]) -> Work[Sequence[RowMapping]]:
-    """Make a work that finds rows beyond `after` which another key has sealed. It only reads, perhaps for long."""
+    """Return a unit of work that finds rows after `after` that another key has sealed. It only reads."""
 
     def work(connection: Connection) -> Sequence[RowMapping]:
         key, prefix = sealed.key, keyring_of(connection).prefix
         old = select(*sealed.parts).where(~sealed.column.startswith(prefix, autoescape=True))
         if after:
             old = old.where(tuple_(*key) > tuple_(*after, types=[each.type for each in key]))
-        return connection.execute(old.order_by(*key).limit(BATCH)).mappings().all()
+        return connection.execute(old.order_by(*key).limit(BATCH_SIZE)).mappings().all()
 
     return work
 
 
 def _seal_again(sealed: SealedColumn, rows: Sequence[RowMapping]) -> Work[int]:
-    """Make a work that seals these rows with the first key, unless another secret was written there meanwhile."""
+    """Return a unit of work that seals these rows with the first key. Skips those that have changed since."""
 
     def work(connection: Connection) -> int:
         ring, changed = keyring_of(connection), 0

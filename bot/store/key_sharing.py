@@ -1,4 +1,4 @@
-"""Runs a work again if it meets a secret sealed with a key that this replica lacks."""
+"""Retries a unit of work that meets a secret sealed with a key that this replica lacks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Run = Callable[[D, Work[T]], Coroutine[Any, Any, T]]
 
 
 def with_known_keys(run: Run[D, T]) -> Run[D, T]:
-    """Decorate a driver's method: on a secret whose key is missing, learn the keys of other replicas, and run again."""
+    """Decorate a driver's method: if a secret's key is missing, update the keys of other replicas and retry once."""
 
     @functools.wraps(run)
     async def run_with_keys(database: D, work: Work[T]) -> T:

@@ -1,4 +1,4 @@
-"""Seals secrets at rest: AES-256-GCM with several keys. Knows nothing of tables."""
+"""Seals secrets at rest: AES-256-GCM with several keys. Does not depend on tables."""
 
 from __future__ import annotations
 
@@ -36,22 +36,22 @@ def new_key() -> str:
 class Keyring:
     """The keys of BOT_ENCRYPTION_KEYS: the first one seals, all of them open.
 
-    A sealed text reads `v1.<key id>.<nonce and ciphertext, base64url>`. It is bound to the place where it is stored:
-    moved to another row or column, it does not open. It may also be bound to other values of its row, those that decide
-    how it is used: it does not open after one of them was changed.
+    A sealed text has the form `v1.<key id>.<nonce and ciphertext, base64url>`. It is bound to its row and column: moved
+    elsewhere, it does not open. It may also be bound to *deciding* values of its row, which decide how it is used: if one
+    of them is changed, it does not open.
 
-    The content may be empty. Then the seal is only a proof that a holder of the keys wrote these values.
+    The content may be empty. The seal is then only a proof that a holder of the keys wrote these values.
     """
 
     def __init__(self, keys: Sequence[str]) -> None:
-        """Raises ValueError that names a malformed key by its place in the list, never by its value."""
+        """Raises ValueError for a malformed key. The message contains the key's position, never its value."""
         if not keys:
             raise ValueError("There is no encryption key.")
         material = [_key_material(key, place) for place, key in enumerate(keys, start=1)]
         self.key_ids = tuple(_key_id(each) for each in material)
         """Short public fingerprints, in the order of the keys."""
         self.secret_names = tuple(_secret_name(each) for each in material)
-        """One for each key, which only a holder of the key can derive."""
+        """A name for each key that only a holder of the key can derive."""
         self._ciphers = {key_id: AESGCM(each) for key_id, each in zip(self.key_ids, material, strict=True)}
         self._first = self._ciphers[self.key_ids[0]]
         self.prefix = f"{VERSION}.{self.key_ids[0]}."
@@ -69,12 +69,13 @@ class Keyring:
     def open(self, sealed: str, bound_to: str, *deciding: Plain) -> Secret:
         """Open a sealed text.
 
-        Raises `CannotOpenSecret` if no key of the keyring sealed it, or if it or a deciding value was changed or moved.
+        Raises `CannotOpenSecret` if no key of the keyring sealed it, if it was moved, or if it or a deciding value was
+        changed.
         """
         version, key_id, text = _parts(sealed)
         cipher = self._ciphers.get(key_id)
         if version != VERSION or cipher is None:
-            raise CannotOpenSecret(f"{bound_to} was sealed with the key {key_id or '?'}, which is not there.")
+            raise CannotOpenSecret(f"{bound_to} was sealed with the key {key_id or '?'}, which is missing.")
         try:
             data = _decode(text)
             return Secret(
@@ -84,7 +85,7 @@ class Keyring:
             raise CannotOpenSecret(f"{bound_to} does not open: it was changed, or moved here.") from error
 
     def fits(self, sealed: str, bound_to: str, *deciding: Plain) -> bool:
-        """Return whether a key of the keyring opens this."""
+        """Return whether the keyring opens this sealed text."""
         try:
             self.open(sealed, bound_to, *deciding)
         except CannotOpenSecret:
@@ -94,8 +95,8 @@ class Keyring:
     def open_unless_lost(self, sealed: str, bound_to: str, *deciding: Plain) -> Secret | None:
         """Open a sealed text; return None, and log an error, if no running replica can open it.
 
-        Raises `CannotOpenSecret` while a running replica has the key that this one lacks, or may have brought it since
-        the last `learn`.
+        Raises `CannotOpenSecret` while a running replica has the key that this one lacks, or may have it since the last
+        `learn`.
         """
         try:
             return self.open(sealed, bound_to, *deciding)
@@ -108,7 +109,8 @@ class Keyring:
     def is_genuine(self, seal: str | None, bound_to: str, *deciding: Plain) -> bool | None:
         """Return whether a holder of the keys wrote these values; if not, log an error.
 
-        None if another running replica has the key, or may have brought it since the last `learn`: only that one knows.
+        Returns None if that is unknown, because a running replica has the key that this one lacks, or may have it since
+        the last `learn`.
         """
         try:
             self.open(seal or "", bound_to, *deciding)
@@ -120,7 +122,7 @@ class Keyring:
         return True
 
     def learn(self, elsewhere: frozenset[str]) -> None:
-        """Record the fingerprints of all running replicas' keys, to tell a key held elsewhere from a lost one."""
+        """Record the fingerprints of all running replicas' keys, to distinguish another replica's key from a lost key."""
         self._gone = (self._gone | self._missed) - elsewhere
         self._elsewhere, self._missed = elsewhere, set()
 
@@ -169,7 +171,7 @@ def _encode(data: bytes) -> str:
 
 
 def _decode(text: str) -> bytes:
-    """Decode strictly: the standard library skips characters that it does not know."""
+    """Decode strictly: by default the standard library skips invalid characters."""
     bare = text.rstrip("=").encode("ascii")
     try:
         return base64.b64decode(bare + b"=" * (-len(bare) % 4), altchars=b"-_", validate=True)

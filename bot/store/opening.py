@@ -11,7 +11,7 @@ from bot.store.transaction import Database, T, Work
 
 
 async def open_database(url: str, keyring: Keyring, *apps: str) -> Database:
-    """Open a database that exists, is at this program's revision, and whose secrets open with these keys.
+    """Open a database. It must exist, be at this program's revision, and match these keys.
 
     `apps` are those whose rows it may find, claim, expire and delete: see `statements.apps_of`.
 
@@ -19,7 +19,7 @@ async def open_database(url: str, keyring: Keyring, *apps: str) -> Database:
     """
     database = _driver(url, keyring, apps)
     try:
-        with revision.reaching(url):
+        with revision.reporting_unreachable(url):
             await database.read(revision.require)
         await key_rotation.check_keys(database)
     except BaseException:
@@ -34,9 +34,9 @@ def _driver(url: str, keyring: Keyring, apps: tuple[str, ...]) -> Database:
 
 
 def upgrade(url: str, keyring: Keyring | None = None) -> None:
-    """Migrate a database to this program's revision; create it if it does not exist. Not for use inside an event loop.
+    """Migrate a database to this program's revision, and create it if necessary. Not for use inside an event loop.
 
-    Raises `ConfigurationError` if keys are needed and missing. A new database needs none.
+    Raises `ConfigurationError` if keys are needed but missing. A new database needs none.
     """
     revision.upgrade(url, keyring)
 
@@ -47,8 +47,8 @@ def check_schema(url: str) -> None:
 
 
 def read_without_keys(url: str, work: Work[T]) -> T:
-    """Run a work that changes nothing and opens no secret, and so needs no keys. Raises like `check_schema`.
+    """Run a unit of work that changes nothing and opens no secret. Raises `DatabaseNotReady` like `check_schema`.
 
-    For operators' commands; not for use inside an event loop.
+    For operators' commands. Not for use inside an event loop.
     """
-    return revision.look(url, work)
+    return revision.run_read_only(url, work)

@@ -33,7 +33,7 @@ class NewMessage:
     user: UserKey
     kind: str
     delivery_key: str
-    """How the platform recognizes a repeated sending; 50 characters at most."""
+    """The idempotency key by which the platform recognizes a repeated message; 50 characters at most."""
     destination: Destination
     content: Content
     call_id: str | None
@@ -47,12 +47,12 @@ class OutgoingMessage:
     delivery_key: str
     destination: Destination
     content: Content | None
-    """None: it cannot be opened, because the key is lost or the row was changed."""
+    """None if it cannot be opened, because the key is lost or the row was changed."""
     call_id: str | None
     attempts: int
     claim: int
     first_tried_at: datetime | None
-    """The first sending that may have been delivered."""
+    """When the first attempt was made that may have delivered the message."""
     created_at: datetime
 
 
@@ -77,9 +77,9 @@ ADD = insert(messages).on_conflict_do_nothing().returning(messages.c.id)
 
 
 def add(connection: Connection, message: NewMessage, *, now: datetime, claim: Claim | None = None) -> bool:
-    """Write a message; False if its delivery key, or the answer to its call, exists already.
+    """Write a message; return False if its delivery key, or an answer to its call, exists already.
 
-    With `claim` the message starts claimed, for its writer to send: see `claimed`.
+    With `claim` the message is claimed from the start, so that the caller can send it: see `claimed`.
     """
     values: dict[str, Any] = {
         "id": message.id,
@@ -166,7 +166,7 @@ SETTLE = (
 
 
 def sent(connection: Connection, message: str, claim: int, message_id: str, now: datetime) -> bool:
-    """sending → sent, under the platform's id; False if the claim is lost."""
+    """sending → sent, with the platform's message id; False if the claim is lost."""
     return _settle(
         connection, message, claim, now, MessageStatus.SENT, platform_id=message_id, arrived_at=now
     )
@@ -203,7 +203,7 @@ def postpone(
 ) -> bool:
     """sending → queued, due at `until`; False if the claim is lost.
 
-    A sending that was certainly not delivered does not count as the first.
+    An attempt that has certainly not delivered the message does not count as the first.
     """
     values = {"message": message, "held_claim": claim, "until": until, "arrived": arrived_possible}
     return changed(connection, POSTPONE, values)
@@ -220,7 +220,7 @@ class Delivery:
 
     settled: bool
     message_id: str | None
-    """The platform's id, once it was sent."""
+    """The platform's id of the message, once it is sent."""
 
 
 def find(connection: Connection, app: str, delivery_key: str) -> Delivery | None:

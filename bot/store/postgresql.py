@@ -1,8 +1,7 @@
-"""PostgreSQL: a few connections that are held between works, and one more that notifies other replicas.
+"""PostgreSQL: a small pool of connections, and one more connection that notifies other replicas.
 
-All connections are in autocommit mode. Under READ COMMITTED each statement has its own snapshot, inside a
-transaction or not: a read loses nothing without BEGIN and ROLLBACK, and saves two round trips. A work of several
-statements sends BEGIN and COMMIT itself.
+All connections are in autocommit mode. Under READ COMMITTED each statement has its own snapshot, inside a transaction or
+not, so a read omits BEGIN and ROLLBACK, and saves two round trips. `write` sends BEGIN and COMMIT explicitly.
 """
 
 from __future__ import annotations
@@ -32,8 +31,8 @@ from bot.store.transaction import KEYRING, Database, T, Work, run_in_transaction
 log = logging.getLogger(__name__)
 
 MAX_CONNECTIONS = 10
-TRIES = 4
-"""How often a work runs that loses a race, or whose connection was closed before."""
+MAX_ATTEMPTS = 4
+"""How often a unit of work is tried if it loses a race or its connection turns out to be closed."""
 RACES_BY_STATE = {"40001", "40P01"}
 """SQLSTATE of a serialization failure and of a deadlock."""
 RACES_BY_CONSTRAINT = {"ix_deferred_calls_one_running"}
@@ -42,14 +41,14 @@ RACES_BY_CONSTRAINT = {"ix_deferred_calls_one_running"}
 CONNECT_TIMEOUT = 5.0
 
 CHANNEL = "bot_work_"
-"""Prefix of a channel; a name derived from an encryption key follows. Every role that may connect to the database may
-notify, and a listener has to read all notifications of its channel."""
-NOTIFY_EVERY = 0.02
-"""Seconds between notifications: each wakes every replica, so a busy one combines them."""
-WAKE_EVERY = 0.02
+"""Prefix of a channel's name, before a part derived from an encryption key. The name is secret because every role that
+may connect to the database may send notifications, and a listener has to read all those of its channel."""
+NOTIFY_INTERVAL = 0.02
+"""Seconds between notifications. Each wakes every replica, so a busy replica combines them."""
+WAKE_INTERVAL = 0.02
 """Seconds between two wakes, regardless of how many notifications arrive."""
-PROBE_EVERY = 10.0
-RECONNECT_AFTER = 1.0
+PROBE_INTERVAL = 10.0
+RECONNECT_INTERVAL = 1.0
 
 
 PLANNER = """
@@ -58,17 +57,17 @@ SET enable_bitmapscan = off;
 SET plan_cache_mode = force_generic_plan;
 SET jit = off;
 """
-"""Every statement is written for one index, which it reads in order and leaves after a few rows, whatever its values.
-The planner cannot know that of a young table without statistics: it would read and sort the whole queue for each claim.
-Generic plans save the planning, which takes longer than the statement itself.
+"""Every statement is written for one index, of which it reads a few rows in order, whatever its parameters. The planner
+cannot know that from the statistics of a new table: it would read and sort the whole queue for each claim. Generic plans
+avoid planning, which takes longer than executing the statement.
 
-Set by the session, not as it connects: pgbouncer rejects start-up parameters that it does not know."""
+Set after connecting, because pgbouncer rejects startup parameters that it does not know."""
 
 
 def make_engine(url: str, **options: Any) -> AsyncEngine:
     found = read_url(url)
     parsed = make_url(found.url).update_query_dict({"prepared_statement_cache_size": "500"})
-    # Parameters hold what users wrote, which must not reach the logs.
+    # Parameters contain text that users wrote, which must not reach the logs.
     engine = create_async_engine(
         parsed, hide_parameters=True, connect_args=connect_arguments(found.options), **options
     )
@@ -96,7 +95,9 @@ def connect_arguments(options: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _ssl_argument(options: Mapping[str, str]) -> str | ssl.SSLContext | None:
-    """Follow libpq: https://www.postgresql.org/docs/current/libpq-ssl.html#LIBPQ-SSL-PROTECTION
+    """Return the `ssl` argument of asyncpg, following the rules of libpq.
+
+    https://www.postgresql.org/docs/current/libpq-ssl.html#LIBPQ-SSL-PROTECTION
 
     Raises `ConfigurationError` for a certificate file that cannot be read.
     """
@@ -119,7 +120,7 @@ def _ssl_argument(options: Mapping[str, str]) -> str | ssl.SSLContext | None:
             name, file = "sslcert", options["sslcert"]
             context.load_cert_chain(options["sslcert"], options.get("sslkey"))
     except (OSError, ssl.SSLError) as error:
-        reason = getattr(error, "strerror", None) or "it holds no certificate"
+        reason = getattr(error, "strerror", None) or "it contains no certificate"
         raise ConfigurationError(f"BOT_DATABASE_URL: {name}={file} cannot be used: {reason}.") from None
     return context
 
@@ -141,7 +142,7 @@ class PostgresqlDatabase(Database):
             query_cache_size=1000,
         )
         event.listen(engine.sync_engine, "before_cursor_execute", _allow_one_statement)
-        self._connections = _HeldConnections(engine, MAX_CONNECTIONS)
+        self._connections = _ConnectionPool(engine, MAX_CONNECTIONS)
         self._messenger = _Messenger(url, keyring, self._wake)
 
     @with_known_keys
@@ -164,7 +165,7 @@ class PostgresqlDatabase(Database):
         return result
 
     async def enter(self, replica: str, take_over: Work[bool] | None) -> bool:
-        """Hold the presence lock, which shows other replicas that this one lives: see `takeover`."""
+        """Hold the presence lock, which shows other replicas that this one is alive: see `takeover`."""
         if take_over is not None:
             self._messenger.show_presence(presence_key(replica))
         return True
@@ -179,14 +180,15 @@ class PostgresqlDatabase(Database):
 
 
 def presence_key(replica: str) -> int:
-    """Return the number of a replica's advisory lock. Names of replicas do not repeat."""
+    """Return the number of a replica's advisory lock. Each replica has a unique name."""
     return int.from_bytes(hashlib.sha256(replica.encode()).digest()[:8], signed=True)
 
 
-class _HeldConnections:
-    """Connections that are held between works.
+class _ConnectionPool:
+    """A connection pool.
 
-    A check-out from SQLAlchemy's pool costs more than most statements, because it sets and resets the isolation level.
+    Checking a connection out of SQLAlchemy's pool costs more than most statements, because that sets and resets the
+    isolation level.
     """
 
     def __init__(self, engine: AsyncEngine, size: int) -> None:
@@ -195,13 +197,13 @@ class _HeldConnections:
         self._idle: list[AsyncConnection] = []
 
     async def run(self, work: Work[T]) -> T:
-        """Run a work. Run it again if it lost a race, or if its connection turns out to be closed already."""
-        for attempt in range(1, TRIES + 1):
+        """Run a unit of work. Retry it if it lost a race, or if its connection turns out to be closed."""
+        for attempt in range(1, MAX_ATTEMPTS + 1):
             try:
                 async with self._permits:
                     return await self._run(work)
             except (DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-                if attempt == TRIES or not (_lost_a_race(error) or _was_closed_before(error)):
+                if attempt == MAX_ATTEMPTS or not (_is_lost_race(error) or _was_closed_before(error)):
                     raise
         raise AssertionError("unreachable")
 
@@ -210,13 +212,13 @@ class _HeldConnections:
         try:
             result = await connection.run_sync(work)
         except BaseException as error:
-            # A refused statement leaves the connection usable. A cancellation may come in the middle of one.
+            # After a rejected statement the connection is usable. After a cancellation it may be in the middle of one.
             if isinstance(error, Exception) and not await _is_closed(connection):
                 self._idle.append(connection)
             else:
                 await _terminate(connection)
                 if isinstance(error, Exception):
-                    # The server was restarted, and has closed the others too.
+                    # The server has restarted, so the other connections are closed too.
                     await self.close()
             raise
         self._idle.append(connection)
@@ -264,11 +266,11 @@ def _send(connection: Connection, command: str) -> None:
 
 
 STATEMENTS_LEFT = "bot_statements_left"
-"""The key of `Connection.info` that limits how many statements a work executes; missing: any number."""
+"""The key of `Connection.info` with the number of statements that may still be executed. If absent, there is no limit."""
 
 
 def _as_one_statement(connection: Connection, work: Work[T]) -> tuple[T, bool]:
-    """Raise at a second statement: the first is committed already."""
+    """Run a unit of work. Raises RuntimeError at a second statement, because the first is already committed."""
     connection.info[STATEMENTS_LEFT] = 1
     try:
         return run_in_transaction(connection, work)
@@ -282,7 +284,7 @@ def _allow_one_statement(connection: Connection, *details: object) -> None:
     if left is None:
         return
     if left == 0:
-        raise RuntimeError("A work given to `write_one` executes one statement.")
+        raise RuntimeError("`write_one` runs a unit of work of at most one statement.")
     connection.info[STATEMENTS_LEFT] = left - 1
 
 
@@ -293,8 +295,8 @@ def _cause(error: Exception) -> BaseException | None:
     return error.orig.__cause__ if error.orig is not None else None
 
 
-def _lost_a_race(error: Exception) -> bool:
-    """Whether the same work, run again, sees what it collided with and takes another path."""
+def _is_lost_race(error: Exception) -> bool:
+    """Whether an error is a collision with a concurrent transaction, after which a retry can succeed."""
     cause = _cause(error)
     if not isinstance(cause, asyncpg.PostgresError):
         return False
@@ -302,22 +304,22 @@ def _lost_a_race(error: Exception) -> bool:
 
 
 def _was_closed_before(error: Exception) -> bool:
-    """Whether a held connection was closed already (the server was restarted), so that the statement never left.
+    """Whether a pooled connection was already closed (the server has restarted), so that nothing was sent.
 
-    Of BEGIN and COMMIT the driver raises InterfaceError only for that.
+    For BEGIN and COMMIT the driver raises InterfaceError only in this case.
     """
     was_closed = error.connection_invalidated if isinstance(error, DBAPIError) else True
     return isinstance(_cause(error), asyncpg.InterfaceError) and was_closed
 
 
 class _Messenger:
-    """Notifies other replicas that something is runnable, and listens to them.
+    """Notifies other replicas that something is runnable, and receives their notifications.
 
-    NOTIFY is sent after the commit: inside a transaction it takes a lock that all commits share. A notification may be
-    lost (a replica dies in between, a connection breaks), because replicas also poll.
+    NOTIFY is sent after the commit, because inside a transaction it takes a lock that all commits share. A notification
+    may get lost (a replica dies in between, a connection breaks), because replicas also poll.
 
-    There is a channel for each encryption key, so that replicas with one key in common reach each other: during a
-    rotation some have more keys than others.
+    There is a channel for each encryption key, so that replicas with a key in common reach each other: during a rotation
+    some have more keys than others.
     """
 
     def __init__(self, url: str, keyring: Keyring, wake: Any) -> None:
@@ -327,11 +329,11 @@ class _Messenger:
         self._name = secrets.token_hex(8)
         self._notify = "; ".join(f"NOTIFY {channel}, '{self._name}'" for channel in self._channels)
         self._unsent = asyncio.Event()
-        self._resting: asyncio.TimerHandle | None = None
-        self._heard_meanwhile = False
+        self._cooldown: asyncio.TimerHandle | None = None
+        self._notified_during_cooldown = False
         self._presence: int | None = None
         self._server_process: int | None = None
-        """The server process of the session that holds the presence lock; None while none does."""
+        """The server process of the session that holds the presence lock; None while no session does."""
         self._pooled = False
         self._task = asyncio.create_task(self._run())
 
@@ -351,76 +353,76 @@ class _Messenger:
         self._task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._task
-        if self._resting is not None:
-            self._resting.cancel()
+        if self._cooldown is not None:
+            self._cooldown.cancel()
 
     async def _run(self) -> None:
         while True:
             with contextlib.suppress(OSError, DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError):
                 async with self._engine.connect() as connection:
-                    await self._talk((await connection.get_raw_connection()).driver_connection)
+                    await self._notify_and_listen((await connection.get_raw_connection()).driver_connection)
             self._server_process = None
-            await asyncio.sleep(RECONNECT_AFTER)
+            await asyncio.sleep(RECONNECT_INTERVAL)
 
-    async def _talk(self, connection: Any) -> None:
-        """Send and receive until the connection breaks."""
-        connection.add_termination_listener(self._broken)
+    async def _notify_and_listen(self, connection: Any) -> None:
+        """Send and receive notifications until the connection breaks."""
+        connection.add_termination_listener(self._on_disconnect)
         for channel in self._channels:
-            await connection.add_listener(channel, self._heard)
+            await connection.add_listener(channel, self._on_notification)
         self._wake()  # for notifications sent while this replica was not listening
         while True:
             await self._hold_presence(connection)
             try:
                 # Not `wait_for`, which in 3.11 may swallow a cancellation.
-                async with asyncio.timeout(PROBE_EVERY):
+                async with asyncio.timeout(PROBE_INTERVAL):
                     await self._unsent.wait()
             except TimeoutError:
                 await self._probe(connection)
                 continue
             self._unsent.clear()
-            await connection.execute(self._notify, timeout=PROBE_EVERY)
-            await asyncio.sleep(NOTIFY_EVERY)
+            await connection.execute(self._notify, timeout=PROBE_INTERVAL)
+            await asyncio.sleep(NOTIFY_INTERVAL)
 
-    def _broken(self, connection: object) -> None:
+    def _on_disconnect(self, connection: object) -> None:
         self._server_process = None
         self._unsent.set()  # the next statement raises the reason
 
     async def _hold_presence(self, connection: Any) -> None:
-        """Take the presence lock. If an earlier session still holds it, the next probe tries again."""
+        """Acquire the presence lock. If an earlier session still holds it, the next probe retries."""
         if self._presence is None or self._server_process is not None or self._pooled:
             return
         row = await connection.fetchrow(
             "SELECT pg_try_advisory_lock($1) AS held, pg_backend_pid() AS process",
             self._presence,
-            timeout=PROBE_EVERY,
+            timeout=PROBE_INTERVAL,
         )
         self._server_process = row["process"] if row["held"] else None
 
     async def _probe(self, connection: Any) -> None:
-        """Detect a pooler that changes sessions between transactions: there a session lock means nothing."""
-        process = await connection.fetchval("SELECT pg_backend_pid()", timeout=PROBE_EVERY)
+        """Detect a pooler that changes sessions between transactions, which makes a session lock meaningless."""
+        process = await connection.fetchval("SELECT pg_backend_pid()", timeout=PROBE_INTERVAL)
         if self._server_process is not None and process != self._server_process:
             log.warning(
                 "a connection pooler changes sessions: replicas do not notice at once when another one ends"
             )
             self._server_process, self._pooled = None, True
 
-    def _heard(self, connection: object, process: int, channel: str, sender: object) -> None:
+    def _on_notification(self, connection: object, process: int, channel: str, sender: object) -> None:
         """Wake at once, and once more for all notifications that arrive within `WAKE_EVERY`."""
         if sender == self._name:
             return
-        if self._resting is None:
+        if self._cooldown is None:
             self._wake()
-            self._rest()
+            self._start_cooldown()
         else:
-            self._heard_meanwhile = True
+            self._notified_during_cooldown = True
 
-    def _rest(self) -> None:
-        self._resting = asyncio.get_running_loop().call_later(WAKE_EVERY, self._rested)
+    def _start_cooldown(self) -> None:
+        self._cooldown = asyncio.get_running_loop().call_later(WAKE_INTERVAL, self._end_cooldown)
 
-    def _rested(self) -> None:
-        self._resting = None
-        if self._heard_meanwhile:
-            self._heard_meanwhile = False
+    def _end_cooldown(self) -> None:
+        self._cooldown = None
+        if self._notified_during_cooldown:
+            self._notified_during_cooldown = False
             self._wake()
-            self._rest()
+            self._start_cooldown()

@@ -1,13 +1,13 @@
-"""Rows that are due: claimed by one worker at a time, kept by a lease, tried again later, deleted when they are old.
+"""Tables as queues: rows are claimed by one worker at a time under a lease, retried later, and pruned when old.
 
 - A claim is one UPDATE of the first due rows of an index. It skips rows that another transaction has locked, so that
-  workers neither wait for each other nor take each other's rows.
-- A claimed row is due again when its lease ends. A worker that dies loses its rows that way; one that is only slow finds
-  out when it writes, because the row then carries another claim (see `Queue.held`).
+  workers neither wait for each other nor claim each other's rows.
+- A claimed row is due again when its lease ends. A worker that dies loses its rows that way. A worker that is only slow
+  notices when it writes, because the row then has another claim (see `Queue.held`).
 - Every claim names the app, because several apps may share a database.
 
-The statements are built once, when the module of a table is imported. Deferred calls are claimed by statements of their
-own (see `claims`): each user's calls run in the order asked.
+The statements are built once, when the module of a table is imported. Deferred calls have special statements for
+claiming (see `claims`), because each user's calls run in the order asked.
 """
 
 from __future__ import annotations
@@ -45,22 +45,22 @@ UNTIL = bindparam("until", type_=UtcDateTime)
 LEASE_UNTIL = bindparam("lease_until", type_=UtcDateTime)
 BEFORE = bindparam("before", type_=UtcDateTime)
 LAST_LEASE_END = bindparam("last_lease_end", type_=UtcDateTime)
-"""The latest end of a lease that was taken before now."""
+"""The latest time at which a lease that was granted before now can end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Who takes rows, when, and for how long."""
+    """Who claims rows, when, and for how long."""
 
     app: str
-    """Platform and app id, joined by a colon: only rows of this app are taken."""
+    """Platform and app id, joined by a colon: only rows of this app are claimed."""
     worker: str
     now: datetime
     lease_until: datetime
 
     def __post_init__(self) -> None:
         if not self.app:
-            raise RuntimeError("A claim takes rows of one app, and there is no app.")
+            raise RuntimeError("A claim needs the app whose rows it claims.")
 
     @property
     def values(self) -> dict[str, Any]:
@@ -75,21 +75,21 @@ class Claim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Queue:
-    """The columns of a table that say which of its rows are due, and who has claimed them."""
+    """The columns and conditions of a table that determine which of its rows are due, and who has claimed them."""
 
     table: Table
     this: ColumnElement[bool]
-    """The condition that names one row."""
+    """The condition that selects one row."""
     is_open: Sequence[ColumnElement[bool]]
-    """There is something to do about the row, as the index of due rows says it."""
+    """The row has work to do. Written exactly as in the partial index of due rows."""
     is_claimed: Sequence[ColumnElement[bool]] = ()
-    """Also true of a row while a worker has it."""
+    """Further conditions that hold for a row while it is claimed."""
     due_at: Column[datetime]
     lease: Column[datetime] | None = None
-    """When the claim ends. None: `due_at` says so while the row is claimed."""
+    """When the claim ends. None: `due_at` contains that while the row is claimed."""
     worker: Column[Any] | None = None
     number: Column[Any] | None = None
-    """Counts the claims. None: a claim is known by its worker and the end of its lease."""
+    """Counts the claims. None: a claim is identified by its worker and the end of its lease."""
     retry_at: Column[datetime] | None = None
     """When a row may be claimed again after a failure. None: `due_at`."""
     of_app: Callable[[FromClause], ColumnElement[bool]] = of_app
@@ -100,7 +100,7 @@ class Queue:
 
     @property
     def is_free(self) -> list[ColumnElement[bool]]:
-        """No claim holds. Where `due_at` is also the end of the lease, being due says so."""
+        """The condition that no worker has claimed the row. Empty if `due_at` is also the end of the lease."""
         if self.lease is None or self.lease is self.due_at:
             return []
         return [or_(self.lease.is_(None), self.lease <= NOW)]
@@ -117,7 +117,7 @@ class Queue:
 
     @property
     def released(self) -> dict[Any, Any]:
-        """The values of a row that no worker has any longer."""
+        """The values of a row that is released."""
         if self.lease is None or self.worker is None:
             return {}
         return {self.worker: null(), self.lease: null()}
@@ -160,23 +160,23 @@ class Queue:
         return update(self.table).where(which, *more).values({**self.claimed, **_named(self.table, values)})
 
     def extend(self) -> Update:
-        """Build the statement that prolongs a lease to `until`."""
+        """Build the statement that extends a lease to `until`."""
         return update(self.table).where(*self.held).values({self.lease_end: UNTIL})
 
     def postpone(self, **values: Any) -> Update:
-        """Build the statement that gives a claimed row back, to be claimed again at `until`."""
+        """Build the statement that releases a claimed row and makes it due again at `until`."""
         retry_at = self.due_at if self.retry_at is None else self.retry_at
         changes = {retry_at: UNTIL, **self.released, **_named(self.table, values)}
         return update(self.table).where(*self.held).values(changes)
 
     def end_leases(self, of: Callable[[Column[Any]], ColumnElement[bool]]) -> Update:
-        """Build the statement that ends the leases of some workers, as if their time were up."""
+        """Build the statement that ends the leases of some workers, as if they had expired."""
         assert self.worker is not None
         leased = [self.lease_end > NOW]
         if self.lease is None:
-            # A row further ahead is not leased, but postponed.
+            # A row that is due later than that is not leased but postponed.
             leased.append(self.lease_end <= LAST_LEASE_END)
-        # The condition of the index stands there too: SQLite does not conclude it from the narrower one.
+        # The condition of the index is repeated, because SQLite does not infer it from the narrower `is_claimed`.
         conditions = [self.of_app(self.table), *self.is_open, *self.is_claimed, *leased, of(self.worker)]
         ended = {self.due_at: NOW} if self.lease is None or self.lease is self.due_at else self.released
         return update(self.table).where(*conditions).values(ended)
@@ -193,11 +193,11 @@ def claim_due(
     return connection.execute(statement, claim.values | more | {"limit": limit}).all()
 
 
-# --- deleting what is old ----------------------------------------------------------------------------
+# --- pruning ---------------------------------------------------------------------------------------------
 
 
 def settled_before(table: Table) -> list[ColumnElement[bool]]:
-    """The row settled before `before`. Says twice that it has settled, because the partial index is of those."""
+    """The condition that a row settled before `before`. Includes IS NOT NULL, so that the partial index is used."""
     return [table.c.settled_at.is_not(None), table.c.settled_at < BEFORE]
 
 
@@ -207,7 +207,7 @@ def pruning(
     order_by: Column[Any] | None = None,
     of_app: Callable[[FromClause], ColumnElement[bool]] = of_app,
 ) -> Delete:
-    """Build the statement that deletes up to `limit` rows of the app, in the order of an index if one is needed."""
+    """Build the statement that deletes up to `limit` rows of the app, ordered if that is needed to use an index."""
     keys = list(table.primary_key)
     old = select(*keys).where(of_app(table), *conditions).limit(LIMIT)
     if order_by is not None:
@@ -217,6 +217,6 @@ def pruning(
 
 
 def prune(connection: Connection, statement: Delete, limit: int, **times: datetime) -> int:
-    """Delete a portion of the old rows of each app; return how many."""
+    """Delete a batch of old rows of each app; return how many."""
     values = [{"own_app": app, "limit": limit, **times} for app in apps_of(connection)]
     return sum(connection.execute(statement, each).rowcount for each in values)

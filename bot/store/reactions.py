@@ -38,7 +38,7 @@ class Reaction:
     call_id: str
     message_id: str
     reaction_id: str | None
-    """None while it is being added, and if the worker died before it recorded the id."""
+    """None while it is being added, or if the worker died before it recorded the id."""
     attempts: int
 
 
@@ -48,7 +48,7 @@ RESERVE = insert(reactions).on_conflict_do_nothing().returning(reactions.c.call_
 def reserve(
     connection: Connection, user: UserKey, call_id: str, message_id: str, *, now: datetime, due_at: datetime
 ) -> bool:
-    """Record a reaction that the caller is to add; False if another worker has. It is removed by `due_at`."""
+    """Record a reaction before the caller adds it; False if another worker has. It is due for removal at `due_at`."""
     values = {
         "call_id": call_id,
         "platform": user.platform,
@@ -71,7 +71,7 @@ PLACED = (
 
 
 def placed(connection: Connection, call_id: str, reaction_id: str) -> datetime | None:
-    """Record the id of an added reaction. Return when it is due to be removed: an answer sent meanwhile changes that."""
+    """Record the id of an added reaction. Return when it is due for removal, which an answer may have changed."""
     values = {"call": call_id, "reaction": reaction_id}
     due_at: datetime | None = connection.execute(PLACED, values).scalar_one_or_none()
     return due_at
@@ -86,7 +86,7 @@ def drop(connection: Connection, call_id: str) -> None:
 
 
 def _of_app(table: FromClause) -> ColumnElement[bool]:
-    """By the two columns of the index: this table has no column `app`."""
+    """Like `statements.of_app`, but with the two columns of the index, because this table has no column `app`."""
     platform = table.c.platform == bind("own_platform", reactions.c.platform)
     return and_(platform, table.c.app_id == bind("own_app_id", reactions.c.app_id))
 
@@ -111,21 +111,21 @@ CLAIM_DUE = QUEUE.claim_due(*_COLUMNS)
 
 
 def claim(connection: Connection, call_id: str, lease_until: datetime) -> Reaction | None:
-    """Claim the reaction to a message that is answered, for the caller to remove; None without one. One statement."""
+    """Claim the reaction to an answered message, so that the caller can remove it; or return None. One statement."""
     row = connection.execute(CLAIM, {"call": call_id, "lease_until": lease_until}).one_or_none()
     return None if row is None else _reaction(row)
 
 
-HURRY = update(reactions).where(_this).values(due_at=bind("now", reactions.c.due_at))
+MAKE_DUE = update(reactions).where(_this).values(due_at=bind("now", reactions.c.due_at))
 
 
-def hurry(connection: Connection, call_id: str, now: datetime) -> None:
-    """Make the reaction due: its call is over, with or without an answer."""
-    connection.execute(HURRY, {"call": call_id, "now": now})
+def make_due(connection: Connection, call_id: str, now: datetime) -> None:
+    """Make a reaction due for removal, because its call has ended."""
+    connection.execute(MAKE_DUE, {"call": call_id, "now": now})
 
 
 def claim_due(connection: Connection, claim: Claim, limit: int) -> list[Reaction]:
-    """Claim reactions that outlived their message's answer, or could not be removed. One statement."""
+    """Claim reactions that are due for removal. One statement."""
     platform, _, app_id = claim.app.partition(":")
     app = {"own_platform": platform, "own_app_id": app_id}
     return [_reaction(row) for row in queue.claim_due(connection, CLAIM_DUE, claim, limit, **app)]
@@ -155,5 +155,5 @@ UNSEEN = select(calls.c.id).where(
 
 
 def unseen(connection: Connection, call_ids: Sequence[str]) -> list[str]:
-    """Return those of these calls whose user has seen no answer, note, card or reaction yet."""
+    """Return which of these calls have neither an answer, note, card nor reaction that their user has seen."""
     return list(connection.execute(UNSEEN, {"calls": list(call_ids)}).scalars())

@@ -24,11 +24,11 @@ class Replica:
 
 
 SEPARATOR = " "
-"""Between the apps of a replica that serves several, in the column `app`."""
+"""Separates the apps in the column `app`, for a replica that serves several."""
 
 
 def apps_in(column: str) -> frozenset[str]:
-    """Return the apps that a replica serves; none if an earlier release wrote the row."""
+    """Return the apps that a replica serves. Empty if an earlier release wrote the row."""
     return frozenset(column.split(SEPARATOR)) - {""}
 
 
@@ -59,12 +59,12 @@ def heartbeat(
     connection.execute(HEARTBEAT, values)
 
 
-FROM_AHEAD = timedelta(minutes=10)
-"""How far ahead of this clock a heartbeat may be. Clocks differ by minutes; one beyond that is not genuine."""
+MAX_CLOCK_SKEW = timedelta(minutes=10)
+"""How far a heartbeat may be ahead of this clock. Clocks differ by minutes at most; a later heartbeat is not genuine."""
 COLUMNS = (
     *(replicas.c.id, replicas.c.host, replicas.c.started_at, replicas.c.heartbeat_at, replicas.c.key_ids),
 )
-"""The columns that existed when rows were first sealed: an upgrade reads replicas before it adds others."""
+"""The columns of the first release with sealed rows: an upgrade reads replicas before it adds later columns."""
 LIVE = (
     select(*COLUMNS)
     .where(
@@ -79,7 +79,7 @@ def live(connection: Connection, since: datetime) -> list[Replica]:
     """Return the running replicas of all apps in this database, because they share its keys."""
     return [
         Replica(**found._mapping)
-        for found in connection.execute(LIVE, {"since": since, "until": since + FROM_AHEAD})
+        for found in connection.execute(LIVE, {"since": since, "until": since + MAX_CLOCK_SKEW})
     ]
 
 
@@ -90,7 +90,7 @@ def remove(connection: Connection, replica: str) -> None:
     connection.execute(REMOVE, {"replica": replica})
 
 
-# --- replicas that are gone ---------------------------------------------------------------------------
+# --- replicas that have ended -------------------------------------------------------------------------
 
 GONE = bind("gone", replicas.c.id)
 SEEN = bind("seen", replicas.c.heartbeat_at)
@@ -105,9 +105,9 @@ LEAVE_OTHERS = (
 
 
 def forget(connection: Connection, row: Any) -> bool:
-    """Strike this process's apps off a replica that is gone, and delete it if it served no others.
+    """Remove this process's apps from the row of a replica that has ended, and delete the row if no others are left.
 
-    False if it has given a sign of life since the row was read.
+    Returns False if the replica has updated its heartbeat since the row was read.
     """
     others = apps_in(row.app) - set(apps_of(connection))
     values: dict[str, Any] = {"gone": row.id, "seen": row.heartbeat_at}
@@ -118,7 +118,7 @@ def forget(connection: Connection, row: Any) -> bool:
 
 
 def that_serve_own_apps(connection: Connection, statement: Any, values: Mapping[str, Any]) -> list[Row[Any]]:
-    """Return those of the replicas found that serve some of this process's apps."""
+    """Execute a query; return the replicas that serve any of this process's apps."""
     own = set(apps_of(connection))
     return [row for row in connection.execute(statement, values).all() if own & apps_in(row.app)]
 
@@ -129,7 +129,7 @@ OLD = select(replicas.c.id, replicas.c.heartbeat_at, replicas.c.app).where(
 
 
 def prune(connection: Connection, before: datetime, limit: int) -> int:
-    """Delete replicas whose last heartbeat was before; return how many."""
+    """Delete replicas whose last heartbeat was before then; return how many."""
     own = set(apps_of(connection))
     rows = connection.execute(OLD, {"before": before}).all()
     old = [row for row in rows if not row.app or own & apps_in(row.app)]

@@ -107,9 +107,9 @@ def _note(
 def _changed(
     connection: Connection, statement: Any, values: dict[str, Any], when: datetime | Claim
 ) -> AuthorizationRequest | None:
-    """Execute a compare-and-set, and make the card of the request due; return the request, or None if it is not found.
+    """Execute a compare-and-set and make the request's card due; return the request, or None if no row was changed.
 
-    `when` the card is due: a claim takes it at once, unless another worker has it.
+    `when` is the time at which the card is due, or a claim for it, which has no effect while another worker has it.
     """
     announce(connection)
     row = connection.execute(statement, values).one_or_none()
@@ -122,7 +122,7 @@ def _changed(
     return _request(row, keyring_of(connection), card)
 
 
-# --- looking ---------------------------------------------------------------------------------------
+# --- reading ---------------------------------------------------------------------------------------
 
 _select = select(*COLUMNS, *cards.COLUMNS).outerjoin(card_rows, card_rows.c.id == requests.c.id)
 _this = requests.c.id == bind("request", requests.c.id)
@@ -143,12 +143,12 @@ def get(connection: Connection, request: str) -> AuthorizationRequest | None:
 
 
 def get_locked(connection: Connection, request: str) -> AuthorizationRequest | None:
-    """As `get`, and lock the request until this transaction ends."""
+    """Like `get`, and lock the request until this transaction ends."""
     return _one(connection, GET_LOCKED, {"request": request})
 
 
 def find_by_ticket(connection: Connection, ticket_digest: str) -> AuthorizationRequest | None:
-    """Return the request of a ticket; None also for one that is not genuine, or another app's."""
+    """Return the request of a ticket; None also if the request is not genuine or belongs to another app."""
     found = _one(connection, BY_TICKET, {"own_apps": apps_of(connection), "digest": ticket_digest})
     return found if found is not None and found.ticket is not None else None
 
@@ -177,7 +177,7 @@ _asks = {
 def _asking(
     connection: Connection, request: AuthorizationRequest, scopes: ScopeSet, reasons: tuple[str, ...]
 ) -> dict[str, Any]:
-    """Return the values of `_asks`. A ticket that does not open stays as it is: sealing it would prove the request."""
+    """Return the parameters of `_asks`. A ticket that does not open is not sealed again: that would make it genuine."""
     ticket = request.ticket
     row = {"id": request.id, "user_key": request.user, "scopes": scopes, "reasons": reasons}
     if ticket is not None:
@@ -212,12 +212,12 @@ def open_request(
 ) -> AuthorizationRequest:
     """Open a request, or widen the user's live one (its ticket stays), so that it asks for these scopes too.
 
-    The card of a new request is claimed. The caller has locked the user (see `users.lock`): a grant that is stored later
-    sees the calls that this transaction suspends.
+    The card of a new request is claimed. The caller has locked the user (see `users.lock`), so that a grant that is
+    stored later sees the calls that this transaction suspends.
     """
     live = _one(connection, LIVE_OF_LOCKED, {"user": user})
     if live is not None:
-        # Locked, because a card that is given up meanwhile would never be shown to this command.
+        # Locked, because a card that is given up in the meantime would never show this command.
         card = cards.get_locked(connection, live.id)
         if card is cards.NO_CARD:
             card = cards.add(connection, live.id, claim)
@@ -264,9 +264,9 @@ def _widen(
     wider = live.scopes | ask.scopes
     reasons = _with_command(live.reasons, ask.command)
     end = max(live.expires_at, ask.expires_at)
-    # The platform rejected its card, its link is lost, or the card says that it was declined: a new command tries again.
+    # Its link is lost, or the platform rejected its card: the next command sends the card again.
     given_up = live.ticket is None or (live.card.message_id is None and not live.card.is_outdated)
-    # A card that only its user sees in a group does not stay visible: each command shows it again.
+    # An ephemeral card in a group does not stay visible, so each command shows it again.
     asks = not given_up and live.declined_on_page_at is None and not live.card.ephemeral
     if asks and (wider, reasons, end) == (live.scopes, live.reasons, live.expires_at):
         return live
@@ -343,7 +343,7 @@ class End:
 def settle(
     connection: Connection, request: str, end: End, when: datetime | Claim
 ) -> AuthorizationRequest | None:
-    """End a request, and make its card due or claim it; None if its status does not allow this end."""
+    """End a request, and make its card due or claim it; None if its status does not allow that."""
     now = when.now if isinstance(when, Claim) else when
     values = {
         "request": request,
@@ -372,7 +372,7 @@ SUPERSEDE = (
 
 
 def supersede(connection: Connection, request: str, now: datetime) -> bool:
-    """open → superseded, for a request whose card cannot be changed any longer: no change of it is shown."""
+    """open → superseded, for a request whose card can no longer be updated. Its card counts as up to date."""
     announce(connection)
     user: UserKey | None = connection.execute(SUPERSEDE, {"request": request, "now": now}).scalar()
     if user is not None:
@@ -412,7 +412,7 @@ REOPEN = (
 def reopen(
     connection: Connection, request: str, scopes: ScopeSet, when: datetime | Claim
 ) -> AuthorizationRequest | None:
-    """Make a live request open and ask for these scopes, after a consent that did not grant all.
+    """Set a live request to open, asking for these scopes, after a consent that did not grant all scopes.
 
     Its card is due, or claimed: see `settle`.
     """
@@ -448,7 +448,7 @@ def ask_again(
 ) -> AuthorizationRequest | None:
     """granted or failed → open, for other scopes.
 
-    The caller has locked the user and read the request since: no later one can be live.
+    The caller has locked the user and then read the request, so that no later request can be live.
     """
     reasons = _with_command(before.reasons, ask.command)
     values = {
@@ -474,7 +474,7 @@ AVOID = (
 def avoid(
     connection: Connection, request: str, scopes_avoided: ScopeSet, new_scopes: ScopeSet, now: datetime
 ) -> bool:
-    """Make a live request ask for other scopes, because the platform's page showed an error for those avoided."""
+    """Make a live request ask for other scopes, because the platform's page shows an error for `scopes_avoided`."""
     before = _one(connection, GET_LOCKED, {"request": request})
     if before is None:
         return False
@@ -496,7 +496,7 @@ DECLINE_ON_PAGE = (
 
 
 def decline_on_page(connection: Connection, request: str, now: datetime) -> bool:
-    """Make the card of a live request say that it was declined on a page; False if it says so already.
+    """Record that a live request was declined on the platform's page, for its card; False if that was recorded before.
 
     Nothing else changes, because it is unknown who declined.
     """
@@ -530,7 +530,7 @@ EXPIRED = (
 
 
 def expired(connection: Connection, now: datetime, limit: int) -> list[AuthorizationRequest]:
-    """Return open requests that have expired. One that is being redeemed is left to finish.
+    """Return open requests that have expired, but none that is being redeemed.
 
     An attempt that began in time does not keep its request open, but its consent still counts.
     """
@@ -551,7 +551,7 @@ REDEEM = (
 
 
 SHOWN_REDEEMING_AFTER = timedelta(seconds=2)
-"""Usually the redeeming is over by then, and the card changes once instead of twice."""
+"""Redeeming usually takes less, so that the card changes once instead of twice."""
 
 
 def redeem(connection: Connection, request: str, now: datetime) -> None:
@@ -590,5 +590,5 @@ PRUNE = pruning(
 
 
 def prune(connection: Connection, before: datetime, limit: int) -> int:
-    """Delete requests that settled before and that no stored call names, with their attempts; return how many."""
+    """Delete settled requests that no stored call refers to, with their attempts; return how many."""
     return queue.prune(connection, PRUNE, limit, before=before)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from bot.store.keyring import Keyring
 
 REVISION = "0016"
-"""The newest migration. A constant, because asking Alembic would make every start import it."""
+"""The newest migration. A constant, so that startup does not have to import Alembic."""
 
 
 def require(connection: Connection) -> None:
@@ -33,11 +33,11 @@ def require(connection: Connection) -> None:
         raise DatabaseNotReady("There are no tables yet. Run `bot db upgrade`.")
     if found > REVISION:
         raise DatabaseNotReady(
-            f"The database is at revision {found}, newer than this program, which needs {REVISION}.",
-            hint="Run the newer program; `bot db upgrade` does not go back.",
+            f"The database is at revision {found}, but this program needs the older revision {REVISION}.",
+            hint="Run the newer program; `bot db upgrade` cannot downgrade.",
         )
     raise DatabaseNotReady(
-        f"The database is at revision {found} and has to be at {REVISION}. Run `bot db upgrade`."
+        f"The database is at revision {found}, but this program needs {REVISION}. Run `bot db upgrade`."
     )
 
 
@@ -51,8 +51,8 @@ def _current(connection: Connection) -> str | None:
 def upgrade(url: str, keyring: Keyring | None = None) -> None:
     """Migrate the database to this program's revision, in one transaction. Replicas that start together take turns.
 
-    A migration may have to seal rows of earlier releases: raises `ConfigurationError` if there are such rows and no
-    keys.
+    A migration may have to seal rows of earlier releases. Raises `ConfigurationError` if there are such rows but no keys,
+    and `DatabaseNotReady` if the database cannot be upgraded.
     """
     from alembic import command  # noqa: PLC0415 - slow to import, and only needed here
 
@@ -70,8 +70,8 @@ def upgrade(url: str, keyring: Keyring | None = None) -> None:
         command.upgrade(config, "head")
 
     if dialect_of(url) == "sqlite" and not _sqlite_file(url).exists():
-        with reaching(url):
-            # SQLite would create the file readable to other users of the machine, as far as the umask allows.
+        with reporting_unreachable(url):
+            # SQLite would create the file with the umask's permissions, which other users may be able to read.
             _sqlite_file(url).touch(mode=0o600)
     try:
         _in_transaction(url, migrate, writing=True)
@@ -85,19 +85,19 @@ def upgrade(url: str, keyring: Keyring | None = None) -> None:
 
 def check(url: str) -> None:
     """Raise `DatabaseNotReady` unless the database exists and is at this program's revision."""
-    look(url, lambda connection: None)
+    run_read_only(url, lambda connection: None)
 
 
-def look(url: str, work: Work[T]) -> T:
-    """Run a work that changes nothing and opens no secret, and so needs no keys."""
+def run_read_only(url: str, work: Work[T]) -> T:
+    """Run a unit of work that changes nothing and opens no secret. Raises `DatabaseNotReady`."""
     if dialect_of(url) == "sqlite" and not _sqlite_file(url).exists():
         raise DatabaseNotReady(f"There is no database at {_sqlite_file(url)}. Run `bot db upgrade`.")
 
-    def look_inside(connection: Connection) -> T:
+    def check_and_run(connection: Connection) -> T:
         require(connection)
         return work(connection)
 
-    return _in_transaction(url, look_inside)
+    return _in_transaction(url, check_and_run)
 
 
 def _config() -> Config:
@@ -109,7 +109,7 @@ def _config() -> Config:
 
 
 def migrations_folder() -> Path:
-    """Return the folder inside the package if it was installed from a wheel, else beside the package."""
+    """Return the folder of the migrations: inside the package if installed from a wheel, else beside the package."""
     package = Path(__file__).resolve().parent.parent
     installed = package / "_migrations"
     return installed if installed.is_dir() else package.parent / "migrations"
@@ -120,8 +120,8 @@ def _sqlite_file(url: str) -> Path:
 
 
 @contextlib.contextmanager
-def reaching(url: str) -> Iterator[None]:
-    """Turn the error of a driver that cannot reach the database into `DatabaseNotReady`."""
+def reporting_unreachable(url: str) -> Iterator[None]:
+    """Convert a driver's error while connecting into `DatabaseNotReady`."""
     try:
         yield
     except (DBAPIError, OSError) as error:
@@ -140,15 +140,15 @@ def _in_transaction(url: str, work: Work[T], *, writing: bool = False) -> T:
 
 
 def _in_sqlite_transaction(url: str, work: Work[T], *, writing: bool) -> T:
-    """Run a work in a transaction. One that only reads neither waits for the bot's writes nor delays them.
+    """Run a unit of work in a transaction. One that only reads neither waits for the bot's writes nor delays them.
 
-    A migration that rebuilds a table cannot have foreign keys enforced, and checks them itself.
+    Foreign keys are not enforced while writing, because a migration may rebuild tables. It checks them itself.
     """
     from bot.store.sqlite import make_engine  # noqa: PLC0415
 
     engine = make_engine(url)
     try:
-        with reaching(url):
+        with reporting_unreachable(url):
             connection = engine.connect()
         with connection:
             connection.exec_driver_sql(f"PRAGMA foreign_keys = {'OFF' if writing else 'ON'}")
@@ -173,7 +173,7 @@ async def _in_postgresql_transaction(url: str, work: Work[T]) -> T:
 
     engine = make_engine(url)
     try:
-        with reaching(url):
+        with reporting_unreachable(url):
             connection = await engine.connect()
         async with contextlib.aclosing(connection), connection.begin():
             await connection.execute(text(f"SELECT pg_advisory_xact_lock({UPGRADE_LOCK})"))

@@ -1,4 +1,4 @@
-"""Tokens of ended grants that the platform still has to revoke. Each is tried until the platform has done it."""
+"""Tokens of ended grants that the platform still has to revoke. Each revocation is retried until it succeeds or fails."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Revocation:
     id: str
     user: UserKey
     token: Secret | None
-    """None: the stored token cannot be opened."""
+    """None if the stored token cannot be opened."""
     attempts: int
     """Counts the claims: a worker with an older number has lost this one."""
 
@@ -93,12 +93,12 @@ SETTLE = {
 
 
 def done(connection: Connection, revocation: str, now: datetime) -> bool:
-    """queued → done: the platform has revoked the token, or does not know it. Erases the token."""
+    """queued → done: the platform has revoked the token or does not know it. Erases the token; False if not queued."""
     return _settle(connection, revocation, RevocationStatus.DONE, None, now)
 
 
 def failed(connection: Connection, revocation: str, reason: str, now: datetime) -> bool:
-    """queued → failed: the platform will never revoke the token. Erases the token."""
+    """queued → failed: the platform will never revoke the token. Erases the token; False if not queued."""
     return _settle(connection, revocation, RevocationStatus.FAILED, reason, now)
 
 

@@ -1,6 +1,7 @@
-"""The tables, as the newest migration leaves them. What rules can be written as constraints are constraints.
+"""The tables, as the newest migration leaves them. Rules that can be constraints are constraints.
 
-Statements never bind a status: a partial index is used only where its condition stands literally in the query.
+Statements contain statuses as literals, never as parameters: a partial index is used only if the query contains its
+condition literally.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ APP = "Platform and app, joined by a colon: the app whose row this is"
 
 
 def app_of_user() -> Column[Any]:
-    """The database computes it, so that it cannot be another app's than the person's."""
+    """The app of the row's user. The database computes it, so that the two cannot disagree."""
     return required("app", Text, APP, Computed(AppOfUserKey()))
 
 
@@ -91,8 +92,8 @@ def app_of_parts() -> Column[Any]:
     return required("app", Text, APP, Computed("platform || ':' || app_id"))
 
 
-def app_told() -> Column[Any]:
-    """For rows that need not name a person."""
+def app_of_writer() -> Column[Any]:
+    """The app that the writer states, for rows that may have no user."""
     return required("app", Text, f"{APP}; empty when an earlier release wrote it", server_default=text("''"))
 
 
@@ -466,7 +467,7 @@ authorization_attempts = Table(
     optional("outcome", Text, "How it ended, in one word or code"),
     maybe_time("rejected_at", "When its state first came back after it was used or had expired"),
     proof("seal", "that this is what was begun; erased when the attempt ends"),
-    app_told(),
+    app_of_writer(),
     one_of("kind", AttemptKind),
     one_of("status", AttemptStatus),
     CheckConstraint(
@@ -748,7 +749,7 @@ replicas = Table(
     required(
         "key_ids", NamesText, "Fingerprints of the encryption keys it has, as JSON; the first one seals"
     ),
-    app_told(),
+    app_of_writer(),
     optional(
         "presence_lock",
         BigInteger,
@@ -773,7 +774,7 @@ audit_log = Table(
     optional("subject_kind", Text, "What it happened to: call, request, attempt, …"),
     optional("subject_id", Text, "The id of that"),
     required("detail", Text, "Codes, scopes and numbers as JSON; never free text"),
-    app_told(),
+    app_of_writer(),
     Index("ix_audit_log_at", "app", "at"),
     Index("ix_audit_log_user_key", "user_key", "id"),
     comment="What happened to which user. Rows cannot be changed, and not be deleted for 90 days",

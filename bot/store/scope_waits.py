@@ -31,7 +31,7 @@ class ScopeWait:
     scopes: ScopeSet
     status: ScopeWaitStatus
     card: CardDelivery
-    """Its `due_at` is about when a call last began to wait for these scopes."""
+    """Its `due_at` is approximately when a call last began to wait for these scopes."""
 
 
 _select: Any = select(waits.c.id, waits.c.scopes, waits.c.status, *cards.COLUMNS).join(
@@ -75,9 +75,9 @@ WAITING: Any = _select.where(*_waiting_in_app).order_by(waits.c.id)
 def open(
     connection: Connection, app: tuple[str, str], scopes: ScopeSet, now: datetime, claim: Claim | None = None
 ) -> ScopeWait:
-    """Record that a call waits for these scopes, and make the administrators' card due, to show it.
+    """Record that a call waits for these scopes, and make the administrators' card due.
 
-    With a claim, the caller draws the card itself. `app`: platform and app id.
+    With a claim, the caller renders the card itself. `app`: platform and app id.
     """
     platform, app_id = app
     values = {"id": new_id(now), "platform": platform, "app_id": app_id, "scopes": scopes, "now": now}
@@ -91,13 +91,13 @@ IS_OPEN = select(waits.c.id).where(*_waiting_in_app, waits.c.scopes == bind("sco
 
 
 def is_open(connection: Connection, platform: str, app_id: str, scopes: ScopeSet) -> bool:
-    """Return whether a wait for exactly these scopes is recorded, and they are not known to be enabled."""
+    """Return whether a wait for exactly these scopes is recorded and still open."""
     values = {"platform": platform, "app_id": app_id, "scopes": scopes}
     return connection.execute(IS_OPEN, values).first() is not None
 
 
-def waits_no_longer(connection: Connection, user: UserKey, needs: Requirement, now: datetime) -> None:
-    """Make the administrators' cards due that may name a call of this user: it no longer waits for `needs`."""
+def make_cards_due(connection: Connection, user: UserKey, needs: Requirement, now: datetime) -> None:
+    """Make the administrators' cards due that may show a call of this user which no longer waits for `needs`."""
     if not needs:
         return
     for wait in waiting(connection, user.platform, user.app_id):
@@ -121,7 +121,7 @@ ENABLED = (
 
 
 def enabled(connection: Connection, wait: str, now: datetime) -> bool:
-    """waiting → enabled, and make its card due. False if another worker has done it."""
+    """waiting → enabled, and make its card due. False if another worker has done this."""
     found = changed(connection, ENABLED, {"wait": wait, "now": now})
     return found and cards.change(connection, wait, now)
 

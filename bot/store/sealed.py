@@ -1,8 +1,8 @@
-"""Every column that the encryption keys seal, and the values of its row that each seal is bound to.
+"""Every column that the encryption keys seal, and the values of its row to which each seal is bound.
 
-A seal protects two things. Its content cannot be read without the keys; a proof has no content. And the values that it
-is bound to cannot be changed without them: an attacker who can write to the database can neither create such a row nor
-make the bot act on a changed one. docs/operating.md says what that protects, and what it does not.
+Without the keys, the content of a seal cannot be read (a proof has no content), and the values to which it is bound
+cannot be changed: an attacker who can write to the database can neither create such a row nor make the bot act on a
+changed one. docs/operating.md says what this protects, and what it does not.
 """
 
 from __future__ import annotations
@@ -32,14 +32,13 @@ class SealedColumn:
     key: tuple[Column[Any], ...]
     """The columns that identify the row: its primary key, or another unique key."""
     deciding: tuple[Column[Any], ...]
-    """The other columns whose values it is bound to."""
+    """The other columns to whose values the seal is bound."""
     is_proof: bool
-    """It has no content: it proves that the bot wrote these values."""
+    """Whether it has no content, and only proves that the bot wrote these values."""
     former: tuple[Column[Any], ...] | None = None
-    """The fewer `deciding` columns to which an earlier release bound it.
+    """The `deciding` columns of an earlier release, which bound the seal to fewer values.
 
-    Such a seal opens too, until the row is sealed again. Rows that this release writes have none, and none can be made
-    without the keys.
+    Such a seal still opens, until the row is sealed again. This release writes none, and nobody can without the keys.
     """
     former_name: str | None = None
     """The table and column, joined by a colon, to whose name it is bound because it was moved from there."""
@@ -55,7 +54,7 @@ class SealedColumn:
         return (*self.key, *self.deciding, self.column)
 
     def row(self, values: Values) -> str:
-        """Name the row, also in logs: table, column and key, joined by colons."""
+        """Return the name of the sealed value, also for logs: table, column and key, joined by colons."""
         name = self.former_name or f"{self.table.name}:{self.column.name}"
         return ":".join([name, *(str(values[each.name]) for each in self.key)])
 
@@ -63,7 +62,7 @@ class SealedColumn:
         return _plain_values(self.deciding, values)
 
     def _bound_to(self, keyring: Keyring, values: Values, sealed: str | None) -> list[Plain]:
-        """Return the values that a stored seal is bound to: those of an earlier release if only these fit."""
+        """Return the values to which a stored seal is bound: those of an earlier release if only those open it."""
         own = self._own(values)
         if self.former is None or sealed is None or keyring.fits(sealed, self.row(values), *own):
             return own
@@ -77,26 +76,26 @@ class SealedColumn:
         return None if secret is None else self.seal(keyring, values, secret)
 
     def open(self, keyring: Keyring, values: Values) -> Secret | None:
-        """As `Keyring.open`; None if there is nothing to open."""
+        """Like `Keyring.open`; None if the column is NULL."""
         sealed = values[self.column.name]
         if sealed is None:
             return None
         return keyring.open(sealed, self.row(values), *self._bound_to(keyring, values, sealed))
 
     def open_unless_lost(self, keyring: Keyring, values: Values) -> Secret | None:
-        """As `Keyring.open_unless_lost`; None also if there is nothing to open."""
+        """Like `Keyring.open_unless_lost`; None also if the column is NULL."""
         sealed = values[self.column.name]
         if sealed is None:
             return None
         return keyring.open_unless_lost(sealed, self.row(values), *self._bound_to(keyring, values, sealed))
 
     def is_genuine(self, keyring: Keyring, values: Values) -> bool | None:
-        """As `Keyring.is_genuine`."""
+        """Like `Keyring.is_genuine`."""
         sealed = values[self.column.name]
         return keyring.is_genuine(sealed, self.row(values), *self._bound_to(keyring, values, sealed))
 
-    def must_tell(self, keyring: Keyring, values: Values) -> bool:
-        """As `is_genuine`, but raises `CannotOpenSecret` if only another replica knows."""
+    def check_genuine(self, keyring: Keyring, values: Values) -> bool:
+        """Like `is_genuine`, but raises `CannotOpenSecret` if only another replica knows."""
         genuine = self.is_genuine(keyring, values)
         if genuine is None:
             raise CannotOpenSecret(f"Another replica has the key of {self.row(values)}.")
@@ -155,7 +154,7 @@ TICKET = _secret(
 )
 CARD = replace(
     _proof(schema.cards, "seal", "id", "message_id ephemeral"),
-    # Where it was before: the seals moved with the other columns of a card, and are still bound to this name.
+    # Its previous place: the seals were moved with the other columns of a card, and are still bound to this name.
     former_name="authorization_requests:card_seal",
 )
 ATTEMPT = _proof(
@@ -190,4 +189,4 @@ ALL = (
     *(KEY_CHECK, ACCESS_TOKEN, REFRESH_TOKEN, MEMORY, TICKET, CARD, ATTEMPT, VERIFIER, CODE),
     *(DEVICE_CODE, USER_CODE, DEVICE_LINK, CALL, RUN, STEP_RESULT, MESSAGE, REVOCATION_TOKEN, SESSION),
 )
-"""The columns that a rotation of the keys seals again."""
+"""The columns that a key rotation seals again."""

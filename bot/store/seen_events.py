@@ -26,7 +26,7 @@ def record(
     *,
     message_id: str | None = None,
 ) -> bool:
-    """Record an event; False if it, or its message, was seen before."""
+    """Record an event; return False if it, or its message, was recorded before."""
     values = {
         "platform": platform,
         "app_id": app_id,
@@ -54,9 +54,9 @@ _RETRY = "retry-"
 
 
 def record_retry(connection: Connection, user: UserKey, call_id: str, now: datetime) -> bool:
-    """Record a press of the button under the answer to a call; False if it was pressed before.
+    """Record that the button "Try again" of a call was pressed; return False if it was pressed before.
 
-    Remembered as long as the call is stored: without its call, the button does nothing.
+    The record is kept as long as the call: without its call, the button does nothing.
     """
     return record(connection, user.platform, user.app_id, f"{_RETRY}{call_id}", now)
 
@@ -73,5 +73,5 @@ PRUNE = pruning(events, events.c.received_at < BEFORE, ~_guards_a_call, order_by
 
 
 def prune(connection: Connection, before: datetime, limit: int) -> int:
-    """Delete events that were recorded before, except those that guard a stored call; return how many."""
+    """Delete events that were recorded before then, except records of retries of stored calls; return how many."""
     return queue.prune(connection, PRUNE, limit, before=before)

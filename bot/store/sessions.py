@@ -42,7 +42,7 @@ FIND = select(sessions).where(
 def find(connection: Connection, digest: str, now: datetime) -> Session | None:
     """Return the session, or None if it has ended or was idle for too long.
 
-    It signs its user in only if it is genuine. Its seal does not cover when it was last used.
+    The caller must not sign a user in unless the session is genuine. The seal does not cover when it was last used.
     """
     values = {
         "own_apps": apps_of(connection),

@@ -1,11 +1,11 @@
-"""SQLite: statements run on the event loop's thread; only COMMIT, which waits for the disk, runs in another.
+"""SQLite: statements run on the event loop's thread; only COMMIT, which waits for the disk, runs in another thread.
 
-Every call into sqlite3 releases the GIL. With a writer thread a busy event loop takes it after each statement, and
+Every call into sqlite3 releases the GIL. A writer thread would lose it to a busy event loop after each statement, and
 getting it back costs more than the statement. Statements here take microseconds; a longer read is a `view`, which runs
 in a thread.
 
-Writes share transactions: those that arrive during a COMMIT run in the next one, each in its own savepoint, and
-return when it is committed. Connections that each commit alone would compete for SQLite's single write lock.
+Writes share transactions: those that arrive during a COMMIT run in the next transaction, each in its own savepoint, and
+return when that is committed. Connections that each commit alone would compete for SQLite's single write lock.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from bot.store.transaction import KEYRING, Database, T, Work, run_in_transaction
 
 VIEW_THREADS = 2
 MAX_BATCH = 100
-"""Works that share a transaction at most."""
+"""Units of work that may share a transaction."""
 MAX_HOLD_SECONDS = 0.005
-"""Processor time that works take before the event loop runs what else is ready."""
+"""Processor time after which a batch lets the event loop run other tasks."""
 ENTER_TIMEOUT = 30.0
-"""Seconds to wait while a starting process holds the presence lock alone. It writes once."""
+"""Seconds to wait while a starting process holds the presence lock exclusively, for a single write."""
 BUSY_MILLISECONDS = 10_000
-"""How long to wait for a lock that another process holds on the file."""
+"""Milliseconds to wait for a lock on the file that another process holds."""
 
 
 def make_engine(url: str, *, keyring: Keyring | None = None, apps: Sequence[str] = ()) -> Engine:
@@ -52,7 +52,7 @@ def make_engine(url: str, *, keyring: Keyring | None = None, apps: Sequence[str]
         execution_options={KEYRING: keyring, APPS: tuple(apps)},
         pool_size=VIEW_THREADS + 2,
         query_cache_size=1000,
-        hide_parameters=True,  # they hold what users wrote, which must not reach the logs
+        hide_parameters=True,  # they contain text that users wrote, which must not reach the logs
     )
     event.listen(engine, "connect", _set_pragmas)
     return engine
@@ -61,8 +61,8 @@ def make_engine(url: str, *, keyring: Keyring | None = None, apps: Sequence[str]
 def _set_pragmas(connection: Any, record: object) -> None:
     connection.execute(f"PRAGMA busy_timeout = {BUSY_MILLISECONDS}")
     connection.execute("PRAGMA journal_mode = WAL")
-    # NORMAL can lose the last commits in a power failure, and an acknowledged event with them. FULL costs one fsync a
-    # commit, and works share commits.
+    # NORMAL can lose the last commits, and thus an acknowledged event, in a power failure. FULL costs one fsync a
+    # commit, and writes share commits.
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
 
@@ -73,8 +73,8 @@ class _Write:
     done: asyncio.Future[Any]
 
 
-_Answers = list[Callable[[], None]]
-"""Calls that complete the futures of a batch."""
+_Completions = list[Callable[[], None]]
+"""Functions that complete the futures of a batch."""
 
 
 class SqliteDatabase(Database):
@@ -92,7 +92,7 @@ class SqliteDatabase(Database):
         self._writing: asyncio.Task[None] | None = None
         self._closed = False
         self._lock_thread = ThreadPoolExecutor(1, thread_name_prefix="sqlite-lock")
-        """Runs what waits for the disk or for a lock: connecting, COMMIT, and BEGIN while the file is busy."""
+        """Runs what may wait for the disk or for a lock: connecting, COMMIT, and BEGIN while the file is busy."""
         self._view_threads = ThreadPoolExecutor(VIEW_THREADS, thread_name_prefix="sqlite-view")
         self._of_view_thread = threading.local()
         self._connections: list[Connection] = []
@@ -117,7 +117,7 @@ class SqliteDatabase(Database):
         except DBAPIError as error:
             if not _is_busy(error.orig):
                 raise
-        # A process that recovers the file after a crash keeps even readers out for a moment.
+        # A process that recovers the file after a crash locks out even readers for a moment.
         return await self._view(work)
 
     @with_known_keys
@@ -129,7 +129,7 @@ class SqliteDatabase(Database):
 
     async def probe(self) -> None:
         await super().probe()
-        # An open file stays readable and writable after its name is gone, but the next process would not find it.
+        # An open file stays readable and writable after it is moved or deleted, but the next process would not find it.
         if _identity(self._path) != self._opened:
             raise FileNotFoundError("The database file was moved, replaced or deleted.")
 
@@ -139,11 +139,11 @@ class SqliteDatabase(Database):
         loop = asyncio.get_running_loop()
         give_up_at = loop.time() + ENTER_TIMEOUT
         while True:
-            if take_over is not None and self._presence.take_alone():
+            if take_over is not None and self._presence.acquire_exclusive():
                 alone = await self.write(take_over)
-                self._presence.take_shared()
+                self._presence.acquire_shared()
                 return alone
-            if self._presence.take_shared():
+            if self._presence.acquire_shared():
                 return False
             if loop.time() > give_up_at:
                 raise TimeoutError(f"Another process does not release {self._path}{SUFFIX}.")
@@ -169,14 +169,14 @@ class SqliteDatabase(Database):
         return await asyncio.get_running_loop().run_in_executor(executor, run)
 
     def _connect(self) -> Connection:
-        """Open a connection and keep it: checking one out of a pool costs more than most works."""
+        """Open a connection and keep it: checking one out of a pool costs more than most units of work."""
         connection = self._engine.connect()
         self._opened = self._opened or _identity(self._path)
         self._connections.append(connection)
         return connection
 
     def _connect_without_waiting(self) -> Connection:
-        """Open a connection for the event loop's thread: a lock held elsewhere raises SQLITE_BUSY at once."""
+        """Open a connection for the event loop's thread: if the file is locked, it raises SQLITE_BUSY at once."""
         connection = self._connect()
         connection.exec_driver_sql("PRAGMA busy_timeout = 0")
         return connection
@@ -190,7 +190,7 @@ class SqliteDatabase(Database):
     # --- writing --------------------------------------------------------------------------------------
 
     async def _write_waiting(self) -> None:
-        """Write batches until no work is waiting."""
+        """Write batches until no unit of work is waiting."""
         try:
             while self._waiting:
                 answers, announced = await self._write_batch()
@@ -198,15 +198,15 @@ class SqliteDatabase(Database):
                     answer()
                 if announced:
                     self._wake()
-                # Those who were answered run first: what they write next shares the next transaction.
+                # Let the callers run first, so that what they write next shares the next transaction.
                 await asyncio.sleep(0)
         finally:
             self._writing = None
 
-    async def _write_batch(self) -> tuple[_Answers, bool]:
-        """Run waiting works in one transaction.
+    async def _write_batch(self) -> tuple[_Completions, bool]:
+        """Run waiting units of work in one transaction, and commit it.
 
-        Returns the answers to give, now that it is committed or rolled back, and whether it made calls runnable.
+        Returns the functions that pass the results to the callers, and whether anything has become runnable.
         """
         batch: list[_Write] = []
         driver: Any = None
@@ -227,7 +227,7 @@ class SqliteDatabase(Database):
         return answers, announced
 
     async def _begin(self, driver: Any) -> None:
-        """Take the write lock. While another process holds it, wait in a thread."""
+        """Acquire the write lock. While another process holds it, wait in a thread."""
         try:
             driver.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as error:
@@ -241,9 +241,9 @@ class SqliteDatabase(Database):
 
     async def _run_waiting(
         self, connection: Connection, driver: Any, batch: list[_Write]
-    ) -> tuple[_Answers, bool]:
-        """Move waiting works to `batch` and run each in its own savepoint."""
-        answers: _Answers = []
+    ) -> tuple[_Completions, bool]:
+        """Move waiting units of work to `batch` and run each in its own savepoint."""
+        answers: _Completions = []
         announced = False
         pause_at = time.thread_time() + MAX_HOLD_SECONDS
         while self._waiting and len(batch) < MAX_BATCH:
@@ -266,7 +266,7 @@ class SqliteDatabase(Database):
 
 def _in_snapshot(connection: Connection, work: Work[T]) -> T:
     driver: Any = connection.connection.dbapi_connection
-    driver.execute("BEGIN")  # all statements of the work see one snapshot
+    driver.execute("BEGIN")  # all statements of the unit of work see one snapshot
     try:
         return work(connection)
     finally:
@@ -281,7 +281,7 @@ def _is_busy(error: BaseException | None) -> bool:
 
 
 def _identity(path: str) -> tuple[int, int]:
-    """Return device and inode of the file that has this name now."""
+    """Return the device and inode of the file that currently has this name."""
     found = os.stat(path)
     return found.st_dev, found.st_ino
 

@@ -1,4 +1,4 @@
-"""Parts of the store's statements, which are built once, when their module is imported, and only bound afterwards.
+"""Parts of the store's statements, which are built once, when a module is imported, and later only get parameters.
 
 `sqlalchemy.dialects.postgresql.insert` serves both databases: SQLite took ON CONFLICT from PostgreSQL, and SQLAlchemy
 compiles the same construct for either.
@@ -34,37 +34,37 @@ from sqlalchemy.types import TypeEngine
 from bot.core import lifecycle
 
 LIMIT = bindparam("limit", type_=Integer)
-"""The largest number of rows."""
+"""The largest number of rows to read or change."""
 
 
 def bind(name: str, column: Column[Any], *, expanding: bool = False) -> BindParameter[Any]:
-    """A parameter of the type of a column."""
+    """Return a parameter with the type of a column."""
     return bindparam(name, type_=column.type, expanding=expanding)
 
 
 APPS = "bot_apps"
-"""The execution option of a connection that holds the apps of the process."""
+"""The execution option of a connection that contains the apps of the process."""
 
 
 def apps_of(connection: Connection) -> tuple[str, ...]:
-    """Return the apps whose rows this connection may find, claim, expire and delete, each as platform and app id."""
+    """Return the apps whose rows this connection may find, claim, expire and delete. Raises RuntimeError if none."""
     apps: tuple[str, ...] = connection.get_execution_options().get(APPS, ())
     if not apps:
-        raise RuntimeError("This database was opened for no app.")
+        raise RuntimeError("This database was opened without an app.")
     return apps
 
 
 def of_app(table: FromClause) -> ColumnElement[bool]:
-    """The condition of everything that claims, expires or deletes: the row is of the app that is bound.
+    """Return the condition that a row belongs to the app `own_app`. All that claims, expires or deletes must have it.
 
-    One app, also where the process has several: the indexes of due rows begin with the app, and their order would be
-    lost over several (see `in_each_app`).
+    It binds a single app even if the process serves several: the indexes of due rows begin with the app, so that rows of
+    several apps would not be in order (see `in_each_app`).
     """
     return table.c.app == bindparam("own_app", type_=Text)
 
 
 def of_own_apps(table: FromClause) -> ColumnElement[bool]:
-    """The condition of what finds a row by a secret, which does not name the app: the row is of one of the process's."""
+    """Return the condition that a row belongs to any app of the process. For lookups by a secret, which names no app."""
     return table.c.app.in_(bindparam("own_apps", type_=Text, expanding=True))
 
 
@@ -77,8 +77,8 @@ def in_each_app(connection: Connection, statement: Any, values: Mapping[str, Any
     ]
 
 
-def of_app_or_untold(table: FromClause) -> ColumnElement[bool]:
-    """The same for tables in which earlier releases wrote rows without their app."""
+def of_app_or_unknown(table: FromClause) -> ColumnElement[bool]:
+    """Like `of_app`, for tables in which earlier releases wrote rows without their app."""
     return table.c.app.in_([bindparam("own_app", type_=Text), literal_column("''")])
 
 
@@ -86,7 +86,7 @@ def of_app_or_untold(table: FromClause) -> ColumnElement[bool]:
 
 
 def literal(value: StrEnum) -> ColumnElement[str]:
-    """A value that stands literally in the SQL, so that a condition matches that of a partial index."""
+    """Return a value as a literal in the SQL, so that a condition matches that of a partial index."""
     return literal_column(f"'{value.value}'")
 
 
@@ -101,12 +101,12 @@ def status_in(table: FromClause, *statuses: StrEnum) -> ColumnElement[bool]:
 
 
 def is_live(table: FromClause, kind: type[StrEnum]) -> ColumnElement[bool]:
-    """The row is not settled."""
+    """Return the condition that a row is not settled."""
     return status_in(table, *lifecycle.live(kind))
 
 
 def may_become(table: FromClause, target: StrEnum, *sources: StrEnum) -> ColumnElement[bool]:
-    """The condition of a compare-and-set that changes the status to `target`, compiled from `core.lifecycle`.
+    """Return the condition of a compare-and-set that changes the status to `target`, built from `core.lifecycle`.
 
     With `sources`, only rows in one of these are changed. Raises ValueError if the lifecycle lacks such a move.
     """
@@ -132,7 +132,7 @@ def changed(connection: Connection, statement: Any, values: Mapping[str, Any]) -
 
 
 def rows_given(dialect: str, columns: Mapping[str, TypeEngine[Any]]) -> FromClause:
-    """A table of rows that are passed as one parameter, `given`, in the format of `as_rows`."""
+    """Return a table of the rows that are passed as one parameter, `given`, in the format of `as_rows`."""
     given = bindparam("given", type_=Text)
     if dialect == "postgresql":
         listed = (column(name, kind) for name, kind in columns.items())

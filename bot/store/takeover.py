@@ -1,7 +1,7 @@
-"""Takes over what a process that is gone had claimed, without waiting for its leases to end.
+"""Takes over what a process had claimed that has ended, without waiting for its leases to expire.
 
-Only the end of the lease changes. The next claim gets a new number as usual, so that a process that was taken for gone,
-and is not, has lost what it had claimed.
+Only the end of the lease changes. The next claim gets a new number as usual, so that a process that is still alive after
+all has lost its claims.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from bot.store.schema import replicas
 from bot.store.statements import apps_of, bind, in_each_app, is_live, of_app
 from bot.store.transaction import announce
 
-UNLOCKED_COUNTS_FOR = timedelta(seconds=60)
-"""How long after its heartbeat a replica of an earlier release, which takes no lock, counts as running."""
+UNLOCKED_HEARTBEAT_LIFETIME = timedelta(seconds=60)
+"""How long a replica of an earlier release, which holds no lock, counts as running after its last heartbeat."""
 
 Whose = Callable[[Column[Any]], ColumnElement[bool]]
-"""Makes the condition on the column of the worker."""
+"""Builds a condition on the worker's column."""
 
 
 def _of_anyone(worker: Column[Any]) -> ColumnElement[bool]:
@@ -57,7 +57,7 @@ QUEUES: Mapping[str, Queue] = {
 
 
 def _devices_of(whose: Whose) -> Any:
-    """The leased device authorizations of some workers. They are ended one by one: see `_end_leases`."""
+    """Select the leased device authorizations of some workers, whose leases `_end_leases` ends one by one."""
     columns = (
         devices.c.id,
         devices.c.claim,
@@ -81,7 +81,7 @@ ADVANCE_DEVICE = device_authorizations.QUEUE.extend()
 def _end_leases(
     connection: Connection, statements: Mapping[str, Update], leased_devices: Any, values: dict[str, Any]
 ) -> dict[str, int]:
-    """Return how many rows of each kind are due now that were leased, of all the process's apps."""
+    """End leases of all apps of the process; return how many rows of each kind were leased."""
     each_app = [values | {"own_app": app} for app in apps_of(connection)]
     ended = {
         name: sum(connection.execute(statement, each).rowcount for each in each_app)
@@ -89,7 +89,7 @@ def _end_leases(
     }
     rows = in_each_app(connection, leased_devices, values)
     for row in rows:
-        # The platform wants its interval between two polls, even from different replicas.
+        # The platform requires its interval between two polls, even from different replicas.
         pause = timedelta(seconds=row.interval_seconds if row.status == DeviceStatus.POLLING else 0)
         until = min(row.runs_after, values["now"] + pause)
         connection.execute(ADVANCE_DEVICE, {"device": row.id, "held_claim": row.claim, "until": until})
@@ -109,9 +109,9 @@ ALL = select(replicas.c.id, replicas.c.heartbeat_at, replicas.c.app)
 def from_everyone(connection: Connection, now: datetime, lease: timedelta) -> dict[str, int] | None:
     """End all leases, for a process that is alone; return how many rows of each kind.
 
-    None if a process of an earlier release may be running, which takes no lock.
+    Returns None, and ends none, if a process of an earlier release may be running, which holds no lock.
     """
-    if connection.execute(UNLOCKED, {"since": now - UNLOCKED_COUNTS_FOR}).first() is not None:
+    if connection.execute(UNLOCKED, {"since": now - UNLOCKED_HEARTBEAT_LIFETIME}).first() is not None:
         return None
     for row in replica_rows.that_serve_own_apps(connection, ALL, {}):
         replica_rows.forget(connection, row)
@@ -151,12 +151,12 @@ TOUCH = (
 
 
 def touch(connection: Connection, replica: str, presence_lock: int | None, now: datetime) -> None:
-    """Record a sign of life between two heartbeats. One statement."""
+    """Update this replica's heartbeat between two full heartbeats. One statement."""
     connection.execute(TOUCH, {"self": replica, "lock": presence_lock, "now": now})
 
 
 def without_lock(connection: Connection, replica: str) -> dict[str, datetime]:
-    """Return the other replicas of these apps that should hold their lock and do not, with their last heartbeats."""
+    """Return the other replicas of these apps that no longer hold their lock, with their last heartbeats."""
     found = replica_rows.that_serve_own_apps(connection, SILENT, {"self": replica})
     return {row.id: row.heartbeat_at for row in found}
 
@@ -166,7 +166,7 @@ def from_replica(
 ) -> dict[str, int] | None:
     """End the leases of a replica; return how many rows of each kind.
 
-    None if it has given a sign of life since it was `seen`, or another replica has taken over.
+    Returns None, and ends none, if its heartbeat is no longer the one that was `seen`, or another replica has taken over.
     """
     found = replica_rows.that_serve_own_apps(connection, SEEN, {"gone": gone, "seen": seen})
     if not found or not replica_rows.forget(connection, found[0]):

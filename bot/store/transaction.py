@@ -1,7 +1,7 @@
 """The database as the rest of the bot sees it.
 
-A work is a function that takes a connection, executes statements and returns a result. The database runs it in a
-transaction, perhaps more than once. Listeners are woken when a committed work has made something runnable.
+A unit of work is a function that takes a connection, executes statements and returns a result. The database runs it in a
+transaction, perhaps more than once. If it makes something runnable, listeners are woken after the commit.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ KEYRING = "bot_seal"
 
 
 ANNOUNCED = "bot_announced"
-"""The key of `Connection.info` that says whether the work has made something runnable."""
+"""The key of `Connection.info` that says whether the unit of work has made something runnable."""
 
 
 Dialect = Literal["sqlite", "postgresql"]
 
 
 class Database(ABC):
-    """Runs works. A caller that is cancelled while a write runs cannot know whether it was committed."""
+    """Runs units of work. A caller that is cancelled during a write cannot know whether it was committed."""
 
     dialect: Dialect
 
@@ -66,10 +66,10 @@ class Database(ABC):
 
     @abstractmethod
     async def write(self, work: Work[T]) -> T:
-        """Run a work in a transaction, which is rolled back if it raises. May run it more than once."""
+        """Run a unit of work in a transaction, which is rolled back if it raises. May run it more than once."""
 
     async def write_one(self, work: Work[T]) -> T:
-        """Run a work that executes at most one statement, without the cost of BEGIN and COMMIT.
+        """Run a unit of work that executes at most one statement, without the cost of BEGIN and COMMIT.
 
         Raises RuntimeError at a second statement on PostgreSQL.
         """
@@ -78,7 +78,7 @@ class Database(ABC):
     async def write_together(
         self, work: Callable[[Connection, Sequence[Item]], Sequence[T]], item: Item
     ) -> T:
-        """Run a work that takes many items and returns a result for each; return the result for this item.
+        """Run a unit of work that takes many items and returns a result for each; return the result for this item.
 
         Items that arrive during a write share the next one. An item that the database rejects fails alone.
         """
@@ -91,10 +91,10 @@ class Database(ABC):
 
     @abstractmethod
     async def read(self, work: Work[T]) -> T:
-        """Run a work that changes nothing and reads a few rows."""
+        """Run a unit of work that changes nothing and reads a few rows."""
 
     async def view(self, work: Work[T]) -> T:
-        """Run a work that changes nothing and may take long."""
+        """Run a unit of work that changes nothing and may take a long time."""
         return await self.read(work)
 
     async def probe(self) -> None:
@@ -104,9 +104,8 @@ class Database(ABC):
     async def enter(self, replica: str, take_over: Work[bool] | None) -> bool:
         """Announce that this process serves the database, under this name, until it closes the database or ends.
 
-        If no other process does, `take_over` runs before another one can enter; it may still find signs of one.
-        Returns False if there are others: then only their leases show whether they live. Operators' commands pass no
-        `take_over`.
+        If no other process serves it, `take_over` runs before another one can enter, and its result is returned. Returns
+        False if there are others: then only their leases show whether they are alive. Operators' commands pass None.
         """
         return True
 
@@ -116,10 +115,10 @@ class Database(ABC):
         return None
 
     def on_work(self, wake: Callable[[], None]) -> None:
-        """Call `wake` in the event loop whenever something has become runnable.
+        """Call `wake` in the event loop whenever a transaction has made something runnable.
 
-        On PostgreSQL this covers all replicas, on SQLite only this process. Rows that become due by time wake no
-        one, so callers also have to poll.
+        On PostgreSQL this covers all replicas, on SQLite only this process. Nothing is called when a row becomes due with
+        time, so callers also have to poll.
         """
         self._wakes.append(wake)
 
@@ -133,7 +132,7 @@ class Database(ABC):
 
 
 def run_in_transaction(connection: Connection, work: Work[T]) -> tuple[T, bool]:
-    """Run a work for a driver; return its result, and whether it made something runnable."""
+    """Run a unit of work for a driver; return its result, and whether it made something runnable."""
     connection.info[ANNOUNCED] = False
     audit.begin(connection)
     result = work(connection)

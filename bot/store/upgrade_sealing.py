@@ -29,7 +29,7 @@ from bot.core.errors import CannotOpenSecret, ConfigurationError
 from bot.core.requests import AttemptKind, AttemptStatus, RequestStatus
 from bot.core.secrets import Secret
 from bot.store import replicas, sealed
-from bot.store.key_rotation import FORMER_TEXT, HEARTBEATS_COUNT_FOR, known_text, remember_proofs
+from bot.store.key_rotation import FORMER_TEXT, HEARTBEAT_LIFETIME, known_text, remember_proofs
 from bot.store.keyring import Keyring
 from bot.store.schema import (
     authorization_attempts,
@@ -45,7 +45,7 @@ from bot.store.statements import is_live, literal, status_in
 
 log = logging.getLogger(__name__)
 
-AT_A_TIME = 500
+BATCH_SIZE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Unsealed:
     column: SealedColumn
     which: ColumnElement[bool]
     needed: ColumnElement[bool]
-    """Those that would be lost: while there are such rows, an upgrade needs the keys."""
+    """The rows that would be lost without a seal: if there are any, an upgrade needs the keys."""
 
 
 def _all_of(column: SealedColumn, which: ColumnElement[bool]) -> Unsealed:
@@ -91,19 +91,19 @@ UNSEALED = (
 
 
 def seal_unsealed_rows(connection: Connection, keyring: Keyring | None) -> None:
-    """Seal all unsealed rows. Raises `ConfigurationError` if there are any and the keys are missing or other ones."""
+    """Seal all unsealed rows. Raises `ConfigurationError` if there are any and the keys are missing or do not match."""
     if keyring is None:
         if any(_is_there(connection, each) for each in UNSEALED):
             raise ConfigurationError(
-                "BOT_ENCRYPTION_KEYS is missing: the upgrade seals what waits in this database with them."
+                "BOT_ENCRYPTION_KEYS is missing: the upgrade needs the keys to seal waiting rows of this database."
             )
         return
     if known_text(connection, keyring) != FORMER_TEXT and any(
         _is_there(connection, each) for each in UNSEALED
     ):
         raise ConfigurationError(
-            "BOT_DATABASE_URL: this database has rows without proofs that no earlier release can have left, so somebody "
-            "else has written them. Restore a backup."
+            "BOT_DATABASE_URL: this database has rows without proofs that no earlier release can have written. Somebody "
+            "else has inserted them. Restore a backup."
         )
     _require_keys_in_use(connection, keyring)
     for each in UNSEALED:
@@ -112,11 +112,11 @@ def seal_unsealed_rows(connection: Connection, keyring: Keyring | None) -> None:
 
 
 def _require_keys_in_use(connection: Connection, keyring: Keyring) -> None:
-    """Raise unless the keyring has every key of the running replicas: their secrets would count as lost."""
-    for replica in replicas.live(connection, datetime.now(UTC) - HEARTBEATS_COUNT_FOR):
+    """Raise `ConfigurationError` unless the keyring has every key of the running replicas, whose secrets it must open."""
+    for replica in replicas.live(connection, datetime.now(UTC) - HEARTBEAT_LIFETIME):
         if not set(replica.key_ids) <= set(keyring.key_ids):
             raise ConfigurationError(
-                f"BOT_ENCRYPTION_KEYS lacks a key of the replica {replica.id}: put it in, or wait until that is stopped."
+                f"BOT_ENCRYPTION_KEYS lacks a key of the replica {replica.id}: add it, or stop that replica first."
             )
 
 
@@ -137,7 +137,7 @@ def _is_there(connection: Connection, unsealed: Unsealed) -> bool:
 
 def _portions(connection: Connection, unsealed: Unsealed) -> Iterator[Sequence[RowMapping]]:
     key = unsealed.column.key
-    query = select(*unsealed.column.parts).where(unsealed.which).order_by(*key).limit(AT_A_TIME)
+    query = select(*unsealed.column.parts).where(unsealed.which).order_by(*key).limit(BATCH_SIZE)
     rows = connection.execute(query).mappings().all()
     while rows:
         yield rows
@@ -154,7 +154,7 @@ def _opened(keyring: Keyring, before: str, row: str) -> Secret | None:
 
 
 def _seal(connection: Connection, keyring: Keyring, column: SealedColumn, rows: Sequence[RowMapping]) -> None:
-    """Seal rows, with their former content if they had one. A secret that cannot be opened stays as it is."""
+    """Seal rows, with their previous content if they have one. A secret that cannot be opened stays as it is."""
     fresh = []
     for row in rows:
         before = None if column.is_proof else row[column.column.name]

@@ -61,7 +61,7 @@ def row(user: UserKey, language: Language | None, union_id: str | None, now: dat
 def seen(
     connection: Connection, user: UserKey, *, language: Language | None, union_id: str | None, now: datetime
 ) -> None:
-    """Record that the bot has seen a user. What is None stays as it was."""
+    """Record that the bot has seen a user. A value that is None stays as it was."""
     connection.execute(SEEN, row(user, language, union_id, now))
 
 
@@ -72,14 +72,14 @@ LOCK = select(users.c.user_key).where(_of_user).with_for_update(key_share=True)
 def lock(connection: Connection, user: UserKey) -> None:
     """Lock a user until this transaction ends.
 
-    A transaction that suspends a call and one that stores the grant it waits for take turns by this lock. Otherwise
-    neither sees the other, and the call waits for a grant that exists. SQLite has one writer, and needs no lock.
+    This serializes a transaction that suspends a call and one that stores the grant it waits for. Otherwise neither would
+    see the other, and the call would wait for a grant that exists. SQLite has a single writer and needs no lock.
     """
     if connection.dialect.name == "postgresql":
         connection.execute(LOCK, {"user": user})
 
 
-LONGEST_NAME = 200
+MAX_NAME_LENGTH = 200
 """Characters of a display name that are stored."""
 
 NAME = (
@@ -90,7 +90,7 @@ NAME = (
 
 
 def name_user(connection: Connection, user: UserKey, name: str, now: datetime) -> None:
-    connection.execute(NAME, {"user": user, "new_name": one_line(name, LONGEST_NAME), "now": now})
+    connection.execute(NAME, {"user": user, "new_name": one_line(name, MAX_NAME_LENGTH), "now": now})
 
 
 CONSENTED = (
@@ -106,8 +106,8 @@ CONSENTED = (
 
 
 def consented(connection: Connection, user: UserKey, identity: Identity, now: datetime) -> None:
-    """Store what the platform says about a user who has consented, and end their quiet time."""
-    name = one_line(identity.name or "", LONGEST_NAME) or None
+    """Store what the platform states about a user who has consented, and allow reminders again."""
+    name = one_line(identity.name or "", MAX_NAME_LENGTH) or None
     values = {"user": user, "new_name": name, "new_union_id": identity.union_id, "now": now}
     connection.execute(CONSENTED, values)
 
@@ -133,7 +133,7 @@ LEARN_TIME_ZONE = SET_TIME_ZONE.where(users.c.time_zone.is_(None))
 
 
 def learn_time_zone(connection: Connection, user: UserKey, time_zone: str) -> None:
-    """As `set_time_zone`, unless a time zone is known already."""
+    """Set the user's time zone unless one is known."""
     connection.execute(LEARN_TIME_ZONE, {"user": user, "zone": time_zone})
 
 
@@ -156,7 +156,7 @@ OFFER = (
 
 
 def offer(connection: Connection, user: UserKey, now: datetime, before: datetime) -> bool:
-    """Record that the user is offered to take back unused scopes; False if that happened since `before`."""
+    """Record that the user is offered to revoke unused scopes; False if that was recorded after `before`."""
     values = {"user": user, "now": now, "before": before}
     return connection.execute(OFFER, values).first() is not None
 
@@ -170,7 +170,7 @@ WELCOME = (
 
 
 def welcome(connection: Connection, user: UserKey, now: datetime) -> bool:
-    """Record that the user is welcomed; False if they were before."""
+    """Record that the user is welcomed; False if they were welcomed before."""
     return connection.execute(WELCOME, {"user": user, "now": now}).first() is not None
 
 
@@ -190,7 +190,7 @@ KNOWN_ORGANIZATION = (
 
 
 def is_of_known_organization(connection: Connection, user: UserKey) -> bool:
-    """Return whether a user of the same organization has used the bot. Events of other organizations are not recorded."""
+    """Return whether a user of the same organization has used the bot."""
     values = {"platform": user.platform, "app": user.app_id, "tenant": user.tenant_key}
     return connection.execute(KNOWN_ORGANIZATION, values).first() is not None
 
@@ -226,9 +226,9 @@ UNFINISHED_OF_ORGANIZATION = (
 def unfinished_of_organization(
     connection: Connection, platform: str, app_id: str, tenant_key: str, *, before: datetime
 ) -> list[UserKey]:
-    """Return the users of an organization who have a grant from `before`, a waiting call, an open request or a session.
+    """Return the users of an organization with a grant older than `before`, a waiting call, a live request or a session.
 
-    Reads all users of the organization: only for rare events.
+    Reads all users of the organization, so it is only for rare events.
     """
     values = {"platform": platform, "app": app_id, "tenant": tenant_key, "before": before}
     return list(connection.execute(UNFINISHED_OF_ORGANIZATION, values).scalars())

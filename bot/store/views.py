@@ -1,4 +1,4 @@
-"""Read models for operators: plain rows without secrets. Nothing else may depend on them."""
+"""Read models for operators: plain rows without secrets. The bot's own logic must not use them."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ from bot.store.statements import is_live, status_is
 Row = dict[str, Any]
 """Column names and plain values: text, numbers, booleans, times, lists."""
 
-# Aliases, because the functions below are named for the operators' commands, and so like tables.
+# Aliases, because some functions below have the names of tables: they are named after the operators' commands.
 known, asked = schema.users, schema.authorization_requests
 
-HEARTBEATS_COUNT_FOR = timedelta(seconds=60)
+HEARTBEAT_LIFETIME = timedelta(seconds=60)
 
 
 def _rows(connection: Connection, query: Select[Any]) -> list[Row]:
@@ -98,7 +98,7 @@ def _of(table: Any, apps: Collection[str] | None) -> ColumnElement[bool]:
 
 def _replicas(connection: Connection, now: datetime, apps: Collection[str] | None = None) -> list[Row]:
     """Return the running replicas with their apps."""
-    live = [each.id for each in replica_rows.live(connection, now - HEARTBEATS_COUNT_FOR)]
+    live = [each.id for each in replica_rows.live(connection, now - HEARTBEAT_LIFETIME)]
     served = schema.replicas.c
     query = (
         select(served.id, served.app, served.host, served.started_at, served.heartbeat_at)
@@ -123,7 +123,7 @@ def apps(connection: Connection) -> list[str]:
 
 
 def _saying_which_app(connection: Connection, rows: list[Row]) -> list[Row]:
-    """Put the app first in each row if the database has several; otherwise leave it out."""
+    """Put the app first in each row if the database has several apps; otherwise leave it out."""
     if len(apps(connection)) < 2:
         return [{name: value for name, value in row.items() if name != "app"} for row in rows]
     return [{"app": row["app"]} | row for row in rows]
@@ -135,7 +135,7 @@ UNSENT = is_live(outgoing_messages, MessageStatus)
 
 
 def _live_calls(connection: Connection, apps: Collection[str] | None) -> dict[str, int]:
-    """Count each status separately: every status has an index, and all of them together have none."""
+    """Count the live calls by status. One query for each, because there is an index for each, but none for all."""
     count = select(func.count()).select_from(deferred_calls)
     found = {
         status.value: connection.execute(
@@ -167,7 +167,7 @@ def status(connection: Connection, now: datetime) -> Row:
 
 
 def _each_app(connection: Connection) -> Row:
-    """Return numbers of each app if several share the database."""
+    """Return counts for each app if several share the database."""
     several = apps(connection)
     if len(several) < 2:
         return {}
@@ -289,14 +289,14 @@ def audit(connection: Connection, user: UserKey | None = None, *, limit: int = 1
 
 
 def _detail(stored: Any) -> Any:
-    """Parse a detail; return it as stored if it is not JSON, which only a foreign writer can have caused."""
+    """Parse an entry's detail. If it is not JSON, which only another writer can have caused, return its text."""
     try:
         return json.loads(stored)
     except (ValueError, TypeError, RecursionError):
-        return {"unreadable": str(stored)[:LONGEST_UNREADABLE]}
+        return {"unreadable": str(stored)[:MAX_UNREADABLE_LENGTH]}
 
 
-LONGEST_UNREADABLE = 200
+MAX_UNREADABLE_LENGTH = 200
 
 
 # --- one person ------------------------------------------------------------------------------------
@@ -305,7 +305,7 @@ LONGEST_UNREADABLE = 200
 def find_user(connection: Connection, wanted: str) -> list[UserKey]:
     """Find the users that an operator may mean: by user key, open_id or union_id, else by name or prefix of an open_id.
 
-    The last two together, because a user may choose a name that is the prefix of another's open_id.
+    Names and prefixes are looked up together, because a user can choose a name that is a prefix of another's open_id.
     """
     # Compared as text, because the input need not be a user key.
     exactly = or_(
@@ -343,7 +343,7 @@ PERSON_COLUMNS = (
 
 
 def explain(connection: Connection, user: UserKey, now: datetime) -> Row:
-    """Return all about one user: profile, grant, open request, waiting calls and their reasons, audit entries."""
+    """Return everything about one user: profile, grant, open request, waiting calls and their reasons, audit entries."""
     person = _rows(connection, select(*PERSON_COLUMNS).where(known.c.user_key == user))
     grant = _rows(connection, select(*GRANT_COLUMNS).where(grants.c.user_key == user))
     open_request = _rows(connection, REQUESTS.where(asked.c.user_key == user, LIVE_REQUEST))

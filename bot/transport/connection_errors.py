@@ -19,7 +19,7 @@ def describe_error(problem: Exception) -> str:
             return f"no connection to the proxy {problem.host}:{problem.port}"
         case aiohttp.ClientHttpProxyError(status=status):
             proxy = problem.request_info.real_url
-            why = "wants other credentials" if status == 407 else "does not let the bot through"
+            why = "requires other credentials" if status == 407 else "refuses the connection"
             return f"the proxy {proxy.host}:{proxy.port} {why} (HTTP {status})"
         case aiohttp.ClientConnectorError():
             return f"no connection to {problem.host}"
@@ -29,7 +29,7 @@ def describe_error(problem: Exception) -> str:
 
 
 UNTRUSTED = frozenset({2, 18, 19, 20, 21})
-"""OpenSSL's error codes for an unknown authority."""
+"""OpenSSL's `verify_code` for a certificate of an unknown authority."""
 
 NOT_YET_VALID, EXPIRED = 9, 10
 
@@ -37,12 +37,12 @@ WRONG_NAME = frozenset({62, 64})
 
 
 def describe_certificate_error(host: str, problem: Exception) -> str:
-    """Name the usual reasons, with what to do about each."""
+    """Describe a certificate error and, for the usual ones, what to do about it."""
     code = getattr(problem, "verify_code", None)
     if code in UNTRUSTED:
         return f"the certificate of {host} is not trusted; set SSL_CERT_FILE"
     if code in WRONG_NAME:
-        return f"the certificate of {host} is for another name; compare the address, or look for what intercepts it"
+        return f"the certificate of {host} is for another name; check the address, or look for a TLS-inspecting proxy"
     if code == EXPIRED:
         return f"the certificate of {host} has expired, or this machine's clock is wrong"
     if code == NOT_YET_VALID:

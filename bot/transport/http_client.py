@@ -90,7 +90,9 @@ class HttpClient:
         form: Mapping[str, str] | None = None,
         accept: str | None = None,
     ) -> HttpResponse | Unreachable:
-        """Send a request once. Takes 10 seconds at most, follows no redirects and keeps no cookies.
+        """Send a request once. Returns `Unreachable` if no response arrives, after 10 seconds at most.
+
+        Follows no redirects and keeps no cookies.
 
         `auth` is an access token, which is masked in the response, or credentials for HTTP Basic. `body` is sent as JSON.
         """
@@ -105,7 +107,7 @@ class HttpClient:
             headers[hdrs.CONTENT_TYPE] = "application/json; charset=utf-8"
             data = json.dumps(body, ensure_ascii=False).encode(errors="replace")
         try:
-            async with self._opened().request(
+            async with self._open_session().request(
                 method,
                 url,
                 params=query or None,
@@ -144,7 +146,7 @@ class HttpClient:
         if self._log_outages and (before is None or before.reason != reason):
             log.warning("the platform cannot be reached", extra={"host": host, "reason": reason})
 
-    def _opened(self) -> aiohttp.ClientSession:
+    def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS),
@@ -163,7 +165,7 @@ def mask_token(content: bytes | None, token: Secret | None) -> bytes | None:
 
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PATCH"})
-"""Methods that need no `send_once`: they only read, or aiohttp never retries them."""
+"""Methods that need no `send_once`, because they only read or because aiohttp never retries them."""
 
 
 class Interrupted(aiohttp.ClientError):
@@ -173,9 +175,9 @@ class Interrupted(aiohttp.ClientError):
 async def send_once(
     request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
 ) -> aiohttp.ClientResponse:
-    """Keep aiohttp from retrying a PUT or DELETE whose connection broke: it may have been carried out.
+    """Keep aiohttp from retrying a PUT or DELETE after its connection broke: it may have been executed.
 
-    aiohttp retries them because RFC 9110 calls them idempotent, but deleting "the first row" twice is not.
+    aiohttp retries them because RFC 9110 calls them idempotent, but deleting "the first row" twice is not idempotent.
     """
     try:
         return await handler(request)
@@ -200,6 +202,7 @@ async def read_bounded(response: aiohttp.ClientResponse) -> bytes | None:
 
 
 def drop_if_costly(content: bytes | None) -> bytes | None:
+    """Return the content, or None if parsing it as JSON would take too long."""
     return None if content is None or is_costly(content) else content
 
 
@@ -211,8 +214,8 @@ class ConnectionOptions:
         self._trust: bool | ssl.SSLContext = True
         if network.certificates is not None:
             self._trust = ssl.create_default_context()
-            # Since 3.13, Python rejects authorities whose certificate lacks an extension, and many corporate ones do.
-            # An operator has chosen to trust these.
+            # Since 3.13, Python rejects certificates of authorities that lack certain extensions, as many corporate ones
+            # do. The operator has chosen to trust these.
             self._trust.verify_flags &= ~ssl.VERIFY_X509_STRICT
             self._trust.load_verify_locations(network.certificates)
 

@@ -1,9 +1,9 @@
-"""Limits on the JSON that is parsed. Parsing blocks the event loop, even in a thread, because it holds the GIL."""
+"""Limits on the JSON that is parsed. Parsing blocks the event loop even from another thread, because it holds the GIL."""
 
 from __future__ import annotations
 
 CHEAP_BYTES = 64 * 1024
-"""Bytes that take a few milliseconds at worst."""
+"""Bytes. Parsing this much takes a few milliseconds at worst."""
 MAX_VALUES = 50_000
 """A megabyte of text takes 1 ms to parse, a megabyte of empty lists 200 ms."""
 LONG_NUMBER = b"9" * 100

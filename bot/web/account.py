@@ -42,17 +42,17 @@ from bot.web.session import (
 )
 
 REVOKED, CANCELLED, SESSION_ENDED = "revoked", "cancelled", "ended"
-"""What was done, in the query and the flash cookie. `SESSION_ENDED`: nothing, because the session has ended."""
+"""What was done, in the query and the flash cookie. `SESSION_ENDED`: nothing was done, because the session has ended."""
 
 WAITING_PARAMETER, GRANTED_PARAMETER = "waiting", "allowed"
-"""Parameters of the query: the page of either list, from 1."""
+"""Query parameters: the page number of each list, from 1."""
 
 
 # --- routes ----------------------------------------------------------------------------------------------
 
 
 async def account(request: web.Request) -> web.Response:
-    """`GET /permissions`: the page, or the way to sign in. The client signs in without a click."""
+    """`GET /permissions`: the page of a signed-in user, else a page to sign in. The client signs in without a click."""
     visitor = await visitor_of(request)
     done = flashed(request, visitor)
     if visitor is not None:
@@ -64,12 +64,12 @@ async def account(request: web.Request) -> web.Response:
     elif signs_in_by_itself(request):
         return login.redirect("/login")
     elif read_cookie(request, SESSION) is not None:
-        # The cookie stays: perhaps only another replica has the key for its session.
+        # The cookie is kept, because perhaps only another replica has the key for its session.
         response = show(request, SESSION_ENDED_PAGE)
     else:
         response = show(request, SIGN_IN_PAGE)
     if read_cookie(request, FLASH) is not None:
-        # Shown once: when the page is loaded again, it may no longer be true.
+        # Shown only once, because it may no longer be true when the page is reloaded.
         delete_cookie(response, request.app[BOT], FLASH)
     return response
 
@@ -137,7 +137,7 @@ async def cancel(request: web.Request) -> web.Response:
 
 
 def back(request: web.Request, visitor: Visitor | None, done: str | None) -> web.Response:
-    """Redirect to the page, which says what was done, if anything was."""
+    """Redirect to My permissions, which says what was done, if anything was."""
     if done is None:
         return login.redirect(login.ACCOUNT_PATH)
     response = login.redirect(f"{login.ACCOUNT_PATH}?{done}")
@@ -164,9 +164,9 @@ class Pager:
 class ScopeRow:
     name: Scope
     description: Words
-    """The name again if the platform has no description."""
+    """The name if there is no description."""
     record: tuple[Words, ...] = ()
-    """Why and when it was granted, and when it was used."""
+    """Why and when the scope was granted, and when it was last used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +217,7 @@ class AccountPage:
 def account_page(
     found: Permissions, done: str | None, moment: datetime, platform: Words | None = None
 ) -> AccountPage:
-    """Decide what the page shows of a user's permissions. Times are in the user's zone, relative to `moment`.
+    """Return what the page shows of a user's permissions. Times are in the user's zone, relative to `moment`.
 
     `platform` is the user's, if there are several.
     """
@@ -292,7 +292,7 @@ def record(held: HeldScope, at: FormatTime) -> tuple[Words, ...]:
 
 
 def validity(found: Permissions, at: FormatTime, moment: datetime) -> list[Words]:
-    """Say until when the grant is valid and when it was last used, as far as that is known."""
+    """Return sentences on how long the grant is valid and when it was last used, as far as that is known."""
     sentences = []
     if found.until is not None:
         renewal = help_words.RENEWS if found.renewable else help_words.ENDS
@@ -304,14 +304,14 @@ def validity(found: Permissions, at: FormatTime, moment: datetime) -> list[Words
 
 
 def heading(title: Words, part: ListPage) -> Words:
-    """Return the title, with the total number if the list has several pages."""
+    """Return the title, with the total number of items if the list has several pages."""
     if part.pages == 1:
         return title
     return words.TITLE_WITH_TOTAL.format(title=title, total=str(part.total))
 
 
 def pager(found: Permissions, parameter: str) -> Pager | None:
-    """Return the links to the pages before and after. The other list stays at its page."""
+    """Return the links to the previous and the next page, or None for a single page. The other list keeps its page."""
     parts = {WAITING_PARAMETER: found.waiting_paging, GRANTED_PARAMETER: found.held_paging}
     part = parts[parameter]
     if part.pages == 1:

@@ -1,4 +1,4 @@
-"""What the application provides to its routes: `request.app[BOT]` and the rest."""
+"""What the application provides to its routes: the keys of `request.app`, such as `request.app[BOT]`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bot.core.platform import Platform
 from bot.flows.bot import Bot
 
 Ingresses = Mapping[str, Callable[[], Outage | None]]
-"""By the name of a platform: returns why none of its events can arrive at the moment, or None."""
+"""Functions by platform name. Each returns why no events of the platform can arrive at the moment, or None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class ClientScript:
 
     url: str
     integrity: str
-    """The hash that browsers compare it with (Subresource Integrity), or empty."""
+    """The hash with which browsers compare it (Subresource Integrity), or an empty string."""
 
     @classmethod
     def parse(cls, setting: str) -> ClientScript:
@@ -58,9 +58,9 @@ PLATFORM_PARAMETER = "with"
 
 
 def platform_of(request: web.Request) -> Platform | None:
-    """Return the platform of a visitor, or None if it is not known.
+    """Return the platform of a visitor, or None if it is unknown.
 
-    The path tells it, else the client that opens the page, else the query; or there is only one.
+    It is the only one; else it follows from the path, from the client that opens the page, or from the query.
     """
     platforms = list(request.app[BOT].platforms.values())
     if len(platforms) == 1:
@@ -77,7 +77,7 @@ def with_platform(request: web.Request, path: str, platform: Platform) -> str:
 
 
 def require_platform(request: web.Request) -> Platform:
-    """As `platform_at`, for the handlers of such a path."""
+    """Like `platform_at`, for the handlers of such a path."""
     platform = platform_at(request)
     assert platform is not None
     return platform

@@ -32,7 +32,7 @@ RESULT_PATH = "/authorization"
 
 
 async def open_ticket(request: web.Request) -> web.Response:
-    """`GET /authorize/{ticket}`: starts an attempt each time a person opens it, and redirects to the platform."""
+    """`GET /authorize/{ticket}`: starts an attempt each time a user opens it, and redirects to the platform."""
     bot = request.app[BOT]
     if is_preview(request):
         return show(request, LINK_PREVIEW_PAGE)
@@ -41,8 +41,8 @@ async def open_ticket(request: web.Request) -> web.Response:
     platform = platform_of(request) if isinstance(found, LinkUnavailable) else bot.platform_of(found.user)
     page = None if found is LinkUnavailable.UNKNOWN or platform is None else platform.in_client
     if page is not None and platform is client_platform(request) and "browser" not in request.query:
-        # The fragment keeps the ticket out of logs on the way and the page's URL equal to the registered one. That page
-        # also says why a link is unavailable: it can close itself.
+        # The ticket is in the fragment, to keep it out of the logs of proxies and the page's URL equal to the registered
+        # one. That page also says why a link is unavailable, because it can close itself.
         return web.Response(status=302, headers={"Location": f"{page.page_path}#{ticket}"})
     if isinstance(found, LinkUnavailable):
         return show(request, UNAVAILABLE_LINK_PAGES[found], platform)
@@ -62,10 +62,10 @@ async def find_request(bot: Bot, ticket: str) -> AuthorizationRequest | LinkUnav
 
 
 async def callback(request: web.Request) -> web.Response:
-    """`/oauth/{platform}/callback`: completes an attempt. Takes every method, and the paths below it.
+    """`/oauth/{platform}/callback`: completes an attempt. Accepts every method, and all paths below.
 
-    Always redirects to a page without a query: otherwise a state, or the unused code of a foreign link, would stay in
-    the address bar and the history.
+    Always redirects to a page without a query: otherwise a state, or the unused code of somebody else's link, would stay
+    in the address bar and the history.
     """
     bot = request.app[BOT]
     try:
@@ -94,15 +94,15 @@ def reject_malformed(request: web.Request) -> web.Response:
 
 
 def has_code_or_state(request: web.Request) -> bool:
-    """Whether the query has what only a callback's should have."""
+    """Whether the query has a code or a state, which only a callback should have."""
     names = {"state"}.union(*(each.code_parameters for each in request.app[BOT].platforms.values()))
     return not request.query.keys().isdisjoint(names)
 
 
 def has_stray_code(request: web.Request) -> bool:
-    """Whether a code or state was sent to a page that has no use for it, and that has to drop it from the address.
+    """Whether a code or state was sent to a page that does not use it, and that has to remove it from the address.
 
-    The callback and the in-client page do so by themselves.
+    The callback and the in-client page remove it themselves.
     """
     is_page = request.method in {"GET", "HEAD"} and request.match_info.http_exception is None
     return is_page and platform_at(request) is None and has_code_or_state(request)

@@ -1,4 +1,4 @@
-"""Liveness, readiness and metrics, for what monitors the process."""
+"""Liveness, readiness and metrics, for monitoring."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def ready(request: web.Request) -> web.Response:
     """`GET /readyz`: 200 if the database is usable and events can arrive, else 503 with what is down.
 
     The body reports a platform that cannot be reached, which does not change the status.
-    The check writes nothing: the heartbeat shows that the database accepts writes.
+    The check does not write, because the heartbeat shows whether the database accepts writes.
     """
     bot, several = request.app[BOT], len(request.app[BOT].platforms) > 1
     checks = {"database": await is_database_up(request)}
@@ -68,7 +68,7 @@ async def is_database_up(request: web.Request) -> bool:
 
 
 async def metrics(request: web.Request) -> web.Response:
-    """`GET /metrics`: Prometheus text. The counts are of the whole app, the same on every replica."""
+    """`GET /metrics`: Prometheus text. The counts are those of all replicas together."""
     bot = request.app[BOT]
     counts = await bot.database.view(lambda c: views.counts(c, now(), bot.database.apps))
     registry = CollectorRegistry()

@@ -49,7 +49,7 @@ async def page(request: web.Request) -> web.Response:
         # The page is on the list of redirect URLs, so a link can lead here with a code, which no script may see.
         return reject_malformed(request)
     if is_cross_site_without_click(request) and not is_in_client(request):
-        # The page's script would open the link.
+        # Without this, the page's script would open the link.
         return show(request, LINK_PREVIEW_PAGE)
     platform, script = require_platform(request), ClientScript.parse(page_of(request).client_script)
     # With the slash at its end, the source stands for the paths below it, none of which redirects.
@@ -95,7 +95,7 @@ async def start_sign_in(request: web.Request) -> web.Response:
 
 
 async def complete(request: web.Request) -> web.Response:
-    """Take `{state, code}` or `{state, error}`; return the page that says how it ended, or where to go."""
+    """Complete an attempt with `{state, code}` or `{state, error}`; return the page to show, or where to go."""
     platform = require_platform(request)
     authorization = platform.parse_callback(await read_fields(request))
     if isinstance(authorization, Malformed):
@@ -116,12 +116,12 @@ async def complete_sign_in(request: web.Request, authorization: Approved | Denie
 
 
 async def read_fields(request: web.Request) -> dict[str, str]:
-    """Return the string fields of a post of the in-client page. Rejects the posts of other sites."""
+    """Return the string fields of a POST of the in-client page. Raises 403, 413 or 400 for other requests."""
     if (
         request.headers.get("Origin") != request.app[BOT].public_url
         or request.content_type != "application/json"
     ):
-        raise web.HTTPForbidden(text="Only the bot's own page may ask this.")
+        raise web.HTTPForbidden(text="Only the bot's own page may send this request.")
     body = await read_body(request)
     if len(body) > MAX_POST_SIZE:
         raise web.HTTPRequestEntityTooLarge(MAX_POST_SIZE, len(body))

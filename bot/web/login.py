@@ -1,4 +1,4 @@
-"""Signing in and out with a browser. `in_client` signs in inside the client, and completes it as here."""
+"""Signing in and out in a browser. `in_client` starts sign-ins inside the client, and completes them as here."""
 
 from __future__ import annotations
 
@@ -55,12 +55,12 @@ async def start(request: web.Request) -> web.Response:
 
 
 def redirect(target: str) -> web.Response:
-    """Return a 303, after which the browser makes a GET, whatever the method was."""
+    """Return a 303 response: the browser then sends a GET, whatever the method of this request."""
     return web.Response(status=303, headers={"Location": target})
 
 
 def set_attempt_cookie(response: web.StreamResponse, bot: Bot, started: StartedSignIn) -> None:
-    """Store in the browser what it has to bring back to complete the sign-in."""
+    """Set the cookie that the browser has to send to complete the sign-in."""
     set_cookie(response, bot, SIGN_IN_ATTEMPT, started.cookie, int(bot.authorization_ttl.total_seconds()))
 
 
@@ -85,7 +85,7 @@ def set_session_cookie(response: web.StreamResponse, bot: Bot, signed_in: Signed
 async def callback(
     request: web.Request, platform: Platform, authorization: Approved | Denied
 ) -> web.Response:
-    """The callback of a sign-in: redirects to a page whose address holds neither code nor state."""
+    """Handle the callback of a sign-in. Redirects to a page whose address contains neither code nor state."""
     result = await complete(request, platform, authorization)
     if isinstance(result, SignInFailure):
         return redirect(with_platform(request, f"/login/{result.value}", platform))
@@ -100,7 +100,7 @@ async def failure(request: web.Request) -> web.Response:
 
 
 async def sign_out(request: web.Request) -> web.Response:
-    """`POST /logout`: ends the session in the database, so that copies of its cookie are worthless too."""
+    """`POST /logout`: ends the session in the database, so that copies of its cookie become invalid too."""
     visitor = await visitor_of_form(request)
     bot, response = request.app[BOT], redirect(f"{ACCOUNT_PATH}?{SIGNED_OUT}")
     if visitor is not None:

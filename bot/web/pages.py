@@ -1,7 +1,7 @@
-"""The pages that say one thing: what happened and what to do next.
+"""Pages with a single message: what happened and what to do next.
 
-They show nothing of the request that they answer. They are the same for every visitor and need no script, so that they
-work in any browser and under the strictest policy.
+They contain nothing from the request, are the same for every visitor and need no script, so that they work in any browser
+and under the strictest policy.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ LINK_PREVIEW_PAGE = Page(200, "calm", words.LINK_PREVIEW)
 
 
 def confirmation_page(in_browser: bool) -> Page:
-    """Return the page that asks for a click when another site opened the link without one."""
+    """Return the page that asks for a click, shown when another site opened the link without one."""
     # The path is relative, so that the ticket is not on the page.
     button = Button(words.CONTINUE, "?browser" if in_browser else "?")
     return Page(200, "calm", words.LINK_OPENED_BY_ANOTHER_SITE, button)
@@ -137,7 +137,7 @@ SIGN_IN_PAGES_BY_OUTCOME = {outcome.value: page for outcome, page in SIGN_IN_PAG
 
 
 def show(request: web.Request, page: Page, platform: Platform | None = None) -> web.Response:
-    """Render a page in the language of the request, with the other language below it in small.
+    """Render a page in the language of the request, with the other language in small print below.
 
     `platform` is that of the visitor; None: as the request tells.
     """
@@ -166,5 +166,5 @@ def sign_in_choices(request: web.Request) -> tuple[Button, ...]:
 
 
 def show_outcome(request: web.Request, pages: Mapping[str, Page]) -> web.Response:
-    """Show the page of the outcome that the path names. It can be reloaded: it changes nothing."""
+    """Show the page for the outcome in the path. It changes nothing, so that it can be reloaded."""
     return show(request, pages.get(request.match_info["outcome"], NOT_FOUND_PAGE))

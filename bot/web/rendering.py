@@ -19,7 +19,7 @@ HTML_LANG: dict[Language, str] = {"en": "en", "zh": "zh-CN"}
 
 @pass_context
 def say(context: Context, text: Words) -> str:
-    """The filter `say`: return a text in the language of the page."""
+    """Return a text in the language of the page. The template filter `say`."""
     return text.to(context["language"])
 
 
@@ -64,7 +64,7 @@ def render(
     platform: Platform | None = None,
     **values: object,
 ) -> web.Response:
-    """Return a response with a template, filled with `values`, the language and the link to the chat.
+    """Return a response with a rendered template. It gets `values`, the language and the link to the chat.
 
     `platform` is that of the visitor; None: as the request tells (see `platform_of`).
     """

@@ -10,14 +10,14 @@ from bot.core.language import Language
 from bot.web.app_keys import BOT, client_platform
 
 PURPOSE_HEADERS = ("Sec-Purpose", "Purpose", "X-Purpose", "X-Moz")
-"""Where browsers say that they prefetch a page. The name has changed several times."""
+"""Headers by which browsers mark a prefetch. The name has changed several times."""
 PREFETCH = re.compile(r"prefetch|prerender|preview|instant", re.IGNORECASE)
 ROBOT = re.compile(
     r"(?<!cu)bot\b|crawler|spider|preview|unfurl|facebookexternalhit|meta-external|slurp|embedly|iframely"
     r"|whatsapp|vkshare|mediapartners|imgproxy",
     re.IGNORECASE,
 )
-"""Link-preview robots and crawlers by their user agents. CUBOT makes phones."""
+"""Matches the user agents of link-preview robots and crawlers, but not of CUBOT phones."""
 
 
 def is_in_client(request: web.Request) -> bool:
@@ -35,9 +35,9 @@ def language_of(request: web.Request) -> Language:
 
 
 def is_preview(request: web.Request) -> bool:
-    """Whether no person follows the link.
+    """Whether the link is not followed by a user, but requested by a program.
 
-    That is so for a HEAD request, a prefetch, a link-preview robot, and a page that embeds or fetches the link.
+    True for a HEAD request, a prefetch, a link-preview robot, and a page that embeds or fetches the link.
     """
     if request.method == "HEAD" or not is_navigation(request):
         return True
@@ -47,7 +47,7 @@ def is_preview(request: web.Request) -> bool:
 
 
 def is_navigation(request: web.Request) -> bool:
-    """Whether a browser opens this as a top-level page. True for a browser that does not say.
+    """Whether a browser opens the URL as a top-level page. True for a browser that does not say.
 
     https://www.w3.org/TR/fetch-metadata/
     """

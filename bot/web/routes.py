@@ -1,4 +1,4 @@
-"""The routes: which URL leads to which handler, and what applies to all of them."""
+"""The routes: which handler serves which URL, and the middleware of all of them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def build(bot: Bot, ingresses: Ingresses) -> web.Application:
 
 
 def platform_routes(platform: Platform) -> list[web.AbstractRouteDef]:
-    """Return the routes to which a platform's authorization page, or its client, sends users."""
+    """Return the routes to which a platform's authorization page or client sends users."""
     callback = platform.callback_path
     routes: list[web.AbstractRouteDef] = [
         web.route("*", callback, authorize.callback),
@@ -67,14 +67,14 @@ def platform_routes(platform: Platform) -> list[web.AbstractRouteDef]:
 
 
 def navigation_only(handler: PageHandler) -> PageHandler:
-    """Reject the requests of scripts, frames and images, those of the bot's own pages included.
+    """Decorate the handler of a route that depends on a session: reject requests of scripts, frames and images.
 
-    For the routes that depend on a session.
+    Those of the bot's own pages are rejected too.
     """
 
     async def guarded(request: web.Request) -> web.Response:
         if not is_navigation(request):
-            raise web.HTTPForbidden(text="This page can only be opened.")
+            raise web.HTTPForbidden(text="This page cannot be embedded or fetched.")
         return await handler(request)
 
     return guarded
@@ -96,14 +96,14 @@ BROWSER_ROUTES = [
 
 @web.middleware
 async def show_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer an unknown path or an error of the bot with a page for people. Programs still see the status."""
+    """Respond to an unknown path, or to an error of the bot, with a page for people. The status is kept for programs."""
     if authorize.has_stray_code(request):
         return login.redirect(request.path)
     bot = request.app[BOT]
     try:
         return await handler(request)
     except web.HTTPNotFound:
-        # A code at a path that resembles the callback's, after a proxy or a typo has changed it.
+        # A code at a path similar to the callback's, because of a proxy or a typing error.
         if authorize.has_code_or_state(request) and is_navigation(request) and not bot.by_device:
             return authorize.reject_malformed(request)
         return show(request, NOT_FOUND_PAGE)
@@ -112,7 +112,7 @@ async def show_errors(request: web.Request, handler: Handler) -> web.StreamRespo
     except web.HTTPException:
         raise
     except Exception as error:
-        # By `refusals`, which limits repeated lines: while the database is down, every request can cause one.
+        # Logged by `refusals`, which limits repetitions: while the database is down, every request can cause one.
         resource = request.match_info.route.resource
         where = resource.canonical if resource else ""
         bot.refusals.note("request failed", f"{type(error).__name__} at {where}", logging.ERROR, error)

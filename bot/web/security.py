@@ -1,4 +1,4 @@
-"""The headers of every response, and limits on the bodies of requests."""
+"""The headers of every response, and limits on request bodies."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ SECURITY_HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
     "Cross-Origin-Opener-Policy": "same-origin",
-    # aiohttp's default names itself and Python, with the versions of both.
+    # aiohttp's default contains its own and Python's version.
     "Server": "bot",
 }
 TLS_HEADERS = {"Strict-Transport-Security": "max-age=31536000"}
-"""For a year, browsers use TLS only for this host."""
+"""Makes browsers use only TLS for this host, for a year."""
 
 
 def common_headers(public_url: str) -> dict[str, str]:
-    """Return the headers of every response, including those that aiohttp makes by itself."""
+    """Return the headers of every response, including those that aiohttp itself creates."""
     return SECURITY_HEADERS | (TLS_HEADERS if public_url.startswith("https:") else {})
 
 
@@ -44,7 +44,7 @@ BODY_TIMEOUT = 5.0
 """Seconds. The platform gives up on an event after 3."""
 
 MAX_BODY_CHUNKS = 1000
-"""Chunks, or reads of a few kilobytes. Parsing a megabyte in chunks of one byte each takes seconds."""
+"""The limit on chunks, because parsing a megabyte in chunks of one byte each takes seconds."""
 
 
 async def read_body(request: web.Request, max_size: int = MAX_BODY_SIZE) -> bytes:
@@ -56,7 +56,7 @@ async def read_body(request: web.Request, max_size: int = MAX_BODY_SIZE) -> byte
     if announced > max_size:
         raise web.HTTPRequestEntityTooLarge(max_size, announced)
     if request.content.is_eof():
-        # Nearly every body arrives with the headers: a timeout would cost more than reading it.
+        # Nearly every body arrives with the headers. A timeout would then cost more than reading it.
         return await read_chunks(request, max_size)
     try:
         async with asyncio.timeout(BODY_TIMEOUT):

@@ -1,12 +1,12 @@
-"""The HTTP server: limits what a connection may cost, and sets what all requests and responses have in common.
+"""The HTTP server: limits the cost of a connection, and handles what all requests and responses have in common.
 
-Anyone can connect. A single connection must not hold up the event loop, and many must not keep out the others:
+Anyone can connect. A single connection must not block the event loop, and many must not lock out the others:
 
 - Request bodies are never decompressed. One with a `Content-Encoding` is answered 415.
 - The loop reads a few kilobytes of a connection at a time, then serves the others.
-- A body that no handler has read is not read: the server sends the response and closes the connection.
-- Headers are cut to a length that takes no time to search or parse.
-- Connections that wait for their clients are closed after a while, the oldest ones at once if there are too many.
+- A body that no handler has read is discarded unread: the server sends the response and closes the connection.
+- Headers are truncated to a length that is quick to search and parse.
+- Connections that wait for their clients are closed after a timeout, or the oldest at once if there are too many.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 MAX_CONNECTIONS = 500
 KEEPALIVE_TIMEOUT = 75.0
 """Seconds for the next request on a connection, including its headers. Proxies usually close idle connections after 60,
-and the side that uses a connection should be the one that closes it."""
+and it should be the proxy that closes: it could otherwise send a request just as the server closes."""
 READ_SIZE = 4 * 1024
 """Bytes. Parsing them takes a millisecond at most, even as chunks of one byte each."""
 BODY_BUFFER_SIZE = 16 * 1024
@@ -42,25 +42,25 @@ MAX_HEADERS = 100
 MAX_TARGET_SIZE, MAX_FIELD_SIZE = 8 * 1024, 8 * 1024 - 2
 """Bytes of the request target, and of one header. They differ, so that a LineTooLong error shows which one it is."""
 MAX_HEADER_LENGTH = 512
-"""Characters of a header that handlers see, except for cookies. Searching 8 KB for the name of a robot, or for the
-validators of a cached file, takes milliseconds."""
+"""Characters of a header that handlers see, except for cookies. Searching 8 KB for the name of a robot, or for validators
+of a cached file, takes milliseconds."""
 CLOSE_DELAY = 0.5
 """Seconds for a client to read a response that was sent before the body of the request had arrived."""
 
 PLAIN_PATH = re.compile(r"/|(?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)+/?")
 MAX_PATH_LENGTH = 256
 UNROUTED_PATH = "/nowhere"
-"""A path without a route, for requests whose own path is not read."""
+"""A path without a route, for requests whose path is rejected."""
 
 
 def max_connections() -> int:
-    """At most half of the files that the process may open: the rest is for the database and the platform."""
+    """Return the limit: at most half of the files that the process may open, to leave some for other connections."""
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return MAX_CONNECTIONS if files == resource.RLIM_INFINITY else min(MAX_CONNECTIONS, files // 2)
 
 
 class Connection(web.RequestHandler):
-    """One connection. Knows whether the next move is the client's or the server's."""
+    """One connection. Knows whether it waits for the client or for the server."""
 
     __slots__ = ("_handled_request", "_server")
 
@@ -76,7 +76,7 @@ class Connection(web.RequestHandler):
 
     @property
     def waits_for_client(self) -> bool:
-        """Whether the client moves next: it sends a request or the rest of one, or reads a response."""
+        """Whether the client has to act: to send a request or the rest of one, or to read a response."""
         return self._handled_request is None or not self._handled_request.content.is_eof()
 
     async def handle(self, request: web.BaseRequest, handler: Handler) -> web.StreamResponse:
@@ -116,17 +116,17 @@ class Connection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """Answer what is not HTTP, without repeating any of it."""
+        """Respond to what is not valid HTTP, without repeating any of it."""
         if status != 400:
             return super().handle_error(request, status, exc, message)
         start, limit = exc.args[:2] if isinstance(exc, LineTooLong) else (b"", None)
         if limit == MAX_TARGET_SIZE and start.startswith(b"/oauth/"):
-            # The link of a stranger can have so long a state. The redirect takes its code out of the address bar.
+            # A stranger's link can have such a long state. The redirect removes its code from the address bar.
             malformed = f"{RESULT_PATH}/{CallbackResult.MALFORMED.value}"
             response = web.Response(status=303, headers={"Location": malformed})
         elif limit == MAX_FIELD_SIZE:
             response = web.Response(status=status, text=HEADER_TOO_LONG)
-            # Cookies are the only header that a browser makes so long. A script that plants them could lock a user out.
+            # Only cookies make a browser send such a long header. A script that plants them could lock a user out.
             response.headers["Clear-Site-Data"] = '"cookies"'
         else:
             response = web.Response(status=status, text=NOT_HTTP)
@@ -139,7 +139,7 @@ HEADER_TOO_LONG = f"{COOKIES_TOO_LONG.en}\n{COOKIES_TOO_LONG.zh}\n"
 
 
 class Server(web.Server):
-    """Accepts connections, closes the oldest if there are too many, and checks each request before the application."""
+    """Accepts connections, closes the oldest if there are too many, and checks requests before the application does."""
 
     def __init__(self, handler: Handler, *, headers: Mapping[str, str], **options: Any) -> None:
         super().__init__(self._answer, **options)
@@ -148,7 +148,7 @@ class Server(web.Server):
         self._handler = handler
         self._max_connections = max_connections()
         self._idlest_first: dict[Connection, None] = {}
-        """The open connections, ordered by their last use. A dict, because it removes a connection in constant time."""
+        """The open connections, least recently used first. A dict, because it removes a connection in constant time."""
 
     def __call__(self) -> Connection:
         return Connection(self, loop=self._loop, **self._kwargs)
@@ -170,7 +170,7 @@ class Server(web.Server):
             self._idlest_first[connection] = None
 
     def _make_room(self) -> bool:
-        """Abort the connection that has waited longest for its client. Return False if none waits."""
+        """Abort the connection that has waited longest for its client. Return False if none is waiting."""
         oldest = next((each for each in self._idlest_first if each.waits_for_client), None)
         if oldest is None:
             return False
@@ -188,24 +188,24 @@ class Server(web.Server):
                 headers={hdrs.ACCEPT_ENCODING: "identity"},
             )
         if not is_plain(request.raw_path):
-            # With its query: `routes.show_errors` redirects if it has a code.
+            # The query is kept, because `routes.show_errors` redirects if it has a code.
             query = request.rel_url.raw_query_string
             request = request.clone(rel_url=URL.build(path=UNROUTED_PATH, query_string=query, encoded=True))
         return await cast(Connection, request.protocol).handle(request, self._handler)
 
 
 def is_plain(target: str) -> bool:
-    """Whether the path of a request can be read in one way only: without escapes, dot segments and doubled slashes.
+    """Whether a path is unambiguous: it has no escapes, dot segments or doubled slashes.
 
-    No route needs them. Proxies compare paths as text, for example to block /metrics from outside, and `/%6detrics`
-    must not get around that.
+    No route needs them. Proxies compare paths as text, for example to block /metrics for the public, and `/%6detrics`
+    must not bypass that.
     """
     path = target.partition("?")[0]
     return len(path) <= MAX_PATH_LENGTH and PLAIN_PATH.fullmatch(path) is not None
 
 
 def with_short_headers(message: RawRequestMessage) -> RawRequestMessage:
-    """Cut the long headers of a request, except for cookies, which `session.read_cookie` reads without parsing."""
+    """Truncate long headers, except for cookies, which `session.read_cookie` reads without parsing."""
     if not any(is_too_long(name, value) for name, value in message.headers.items()):
         return message
     short = (

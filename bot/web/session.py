@@ -1,4 +1,4 @@
-"""The session of a signed-in user: its cookies, and the CSRF check of every form that is posted."""
+"""The session of a signed-in user: its cookies, and the CSRF check of posted forms."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from bot.web.security import read_body
 
 SESSION = "bot_session"
 SIGN_IN_ATTEMPT = "bot_browser"
-"""In a browser that has started a sign-in, until the sign-in is completed."""
+"""The cookie of a browser that has started a sign-in, until the sign-in is completed."""
 FLASH = "bot_done"
-"""What the user has just done, for the page that the browser is redirected to. Encrypted for one session."""
+"""The cookie that says what the user has just done, for the page after the redirect. Encrypted for one session."""
 FLASH_LIFETIME = 60
 """Seconds."""
 
@@ -38,16 +38,16 @@ MAX_FORM_SIZE = 4 * 1024
 
 
 class CsrfError(Exception):
-    """A form was posted that is not from a page of this bot, or was not made for this session."""
+    """A posted form is not from a page of this bot, or not from a page of this session."""
 
 
 # --- cookies ---------------------------------------------------------------------------------------------
 
 
 def cookie_name(bot: Bot, name: str) -> str:
-    """Add the prefix `__Host-Http-`: browsers take such a cookie from this host only, over TLS, and not from scripts.
+    """Add the prefix `__Host-Http-`: browsers accept such a cookie from this host only, over TLS, and not from scripts.
 
-    A browser that does not know the prefix sees `__Host-` in it, which stands for the first two.
+    Older browsers know only the beginning, `__Host-`, which has the first two effects.
     """
     return f"__Host-Http-{name}" if is_secure(bot) else name
 
@@ -57,7 +57,7 @@ def is_secure(bot: Bot) -> bool:
 
 
 def read_cookie(request: web.Request, name: str) -> Secret | None:
-    """Return the value of a cookie. None also if it is there twice: then one of the two was planted."""
+    """Return the value of a cookie, or None. None also if it is sent twice, because then one of the two is planted."""
     # `request.cookies` takes milliseconds to parse 8 KB of other cookies.
     prefix = cookie_name(request.app[BOT], name) + "="
     pairs = [each.strip() for each in request.headers.get("Cookie", "").split(";") if prefix in each]
@@ -69,7 +69,7 @@ def read_cookie(request: web.Request, name: str) -> Secret | None:
 def set_cookie(
     response: web.StreamResponse, bot: Bot, name: str, value: Secret, seconds: int | None = None
 ) -> None:
-    """Set a cookie for some seconds, or until the browser is closed."""
+    """Set a cookie that lasts some seconds, or until the browser is closed."""
     response.set_cookie(
         cookie_name(bot, name),
         value.reveal(),
@@ -88,10 +88,10 @@ def delete_cookie(response: web.StreamResponse, bot: Bot, name: str) -> None:
 
 
 def flash(response: web.StreamResponse, bot: Bot, done: str, visitor: Visitor | None) -> None:
-    """Make the next page say what was done, if it belongs to the same session (None: to none).
+    """Make the next page say what was done, if that page is loaded in the same session (None: without a session).
 
-    The query alone does not suffice, because anyone can make a link with it, and neither does a cookie that this bot
-    has not encrypted.
+    The query alone does not suffice, because anyone can make a link with it. Neither does a cookie that this bot has not
+    encrypted, because a script can plant one.
     """
     expires_at = int(now().timestamp()) + FLASH_LIFETIME
     sealed = bot.database.keyring.seal(Secret(f"{expires_at}:{done}"), flash_purpose(bot, visitor))
@@ -99,7 +99,7 @@ def flash(response: web.StreamResponse, bot: Bot, done: str, visitor: Visitor | 
 
 
 def flashed(request: web.Request, visitor: Visitor | None) -> str | None:
-    """Return what was just done in this session, if the query names the same."""
+    """Return what was just done in this session, if the query says the same; else None."""
     bot, value = request.app[BOT], read_cookie(request, FLASH)
     if value is None:
         return None
@@ -112,7 +112,7 @@ def flashed(request: web.Request, visitor: Visitor | None) -> str | None:
 
 
 def flash_purpose(bot: Bot, visitor: Visitor | None) -> str:
-    """Bind the cookie to a session and an app: a value of another session, app or purpose cannot be decrypted."""
+    """Return the text to which the cookie is bound: one of another session, app or purpose cannot be decrypted."""
     session = digest(visitor.session.reveal()) if visitor is not None else ""
     app = visitor.user.app if visitor is not None else ""
     return f"done cookie:{app}:{session}"
@@ -146,10 +146,10 @@ async def visitor_of(request: web.Request) -> Visitor | None:
 async def visitor_of_form(request: web.Request) -> Visitor | None:
     """Return the signed-in user who posted a form of this bot, or None if the session has ended.
 
-    Raises CsrfError for every other post. The form token decides: another site can neither read nor guess it.
-    `Origin` alone would not do, because these pages send no referrer, so that browsers send `Origin: null` with their
-    forms too; and old browsers send no `Sec-Fetch-Site`. Where these headers do name another site, the post is rejected
-    without looking at the token. Besides, the cookie is SameSite=Lax, so that posts of other sites come without it.
+    Raises CsrfError for every other POST. The form token decides: another site can neither read nor guess it.
+    `Origin` does not suffice, because these pages send no referrer, so that browsers send `Origin: null` with their own
+    forms too; and old browsers send no `Sec-Fetch-Site`. If these headers do name another site, the POST is rejected
+    without looking at the token. Besides, the cookie is SameSite=Lax, so that POSTs of other sites do not have it.
     """
     if request.headers.get("Origin", "null") not in {"null", request.app[BOT].public_url}:
         raise CsrfError

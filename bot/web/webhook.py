@@ -13,9 +13,9 @@ from bot.web.app_keys import BOT, require_platform
 from bot.web.security import read_body
 
 ADVICE_INTERVAL = 600.0
-"""Seconds between two log lines with the same advice: a wrong setting in the console rejects every event."""
+"""Seconds between two log lines with the same advice: with a wrong setting in the console, every event is rejected."""
 ADVICE = web.AppKey("advice", RepeatedLogs)
-"""Logs what operators have to change, once for all requests that are rejected because of it."""
+"""Logs what operators have to change, once for all requests that are rejected for the same reason."""
 
 
 async def receive(request: web.Request) -> web.Response:

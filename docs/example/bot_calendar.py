@@ -15,7 +15,7 @@ def calendar(ask: Ask) -> Steps:
         # Each step is yielded. Its result may arrive hours later, when the user has authorized.
         answer = yield primary_calendar()
     except ApiRefused:
-        return Reply(Words("The platform does not tell", "平台没有提供日历信息"))
+        return Reply(Words("The platform does not say", "平台没有提供日历信息"))
     name = one_line(answer["data"]["calendars"][0]["calendar"]["summary"], 100)
     words = Words("Your calendar is called {name}.", "你的主日历是“{name}”。").format(name=name)
     return Reply(Words("Your calendar", "你的日历"), (paragraph(words),))

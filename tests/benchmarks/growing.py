@@ -138,7 +138,7 @@ LOOKS: dict[str, Callable[[Connection], Any]] = {
     "renewal": lambda c: grants.lease_due(c, CLAIM, 5),
     "stranded consents": lambda c: attempts.stranded(c, CLAIM, 10),
     "revocations due": lambda c: revocations.claim_due(c, CLAIM, 10),
-    "lines": lambda c: claims.call_up(c, NOW),
+    "lines": lambda c: claims.promote_missed(c, NOW),
 }
 
 

@@ -60,7 +60,9 @@ def test_a_hostile_script_of_the_clients_reaches_no_session(sandbox: Sandbox, br
         "window refused, post",
     } <= refused
     for name in ("window refused", "window refused, post"):
-        assert got[name].startswith(("403 basic This page can only be opened", "refused")), got[name]
+        assert got[name].startswith(("403 basic This page cannot be embedded or fetched", "refused")), got[
+            name
+        ]
 
     page.goto(permissions)
     expect(page.locator("header")).to_contain_text("Signed in as Sam Rivera")

@@ -50,7 +50,7 @@ def card(face=Face.WAITING, **changes):
     return AuthorizationCard(**(given | changes))
 
 
-def drawn(card):
+def rendered(card):
     content = render_card(card)
     assert content.kind == "interactive"
     parse_content("interactive", content.body)
@@ -69,30 +69,30 @@ def tags(node):
             yield from tags(inner)
 
 
-def links(drawn_card):
-    return [b["default_url"] for b in behaviours(drawn_card) if b["type"] == "open_url"]
+def links(rendered_card):
+    return [b["default_url"] for b in behaviours(rendered_card) if b["type"] == "open_url"]
 
 
-def callbacks(drawn_card):
-    return [b["value"] for b in behaviours(drawn_card) if b["type"] == "callback"]
+def callbacks(rendered_card):
+    return [b["value"] for b in behaviours(rendered_card) if b["type"] == "callback"]
 
 
-def behaviours(drawn_card):
-    return [b for element in tags(drawn_card) for b in element.get("behaviors", ())]
+def behaviours(rendered_card):
+    return [b for element in tags(rendered_card) for b in element.get("behaviors", ())]
 
 
-def words(drawn_card, locale):
-    return "\n".join(text["i18n_content"][locale] for text in tags(drawn_card) if "content" in text)
+def words(rendered_card, locale):
+    return "\n".join(text["i18n_content"][locale] for text in tags(rendered_card) if "content" in text)
 
 
 def test_a_waiting_card_has_one_link_and_a_quiet_control():
-    shown = drawn(card())
+    shown = rendered(card())
     assert links(shown) == [LINK]
     assert callbacks(shown) == [{"action": Action.NOT_NOW, "subject": "request-1"}]
 
 
 def test_a_card_whose_link_was_opened_has_one_link_and_two_quiet_controls():
-    shown = drawn(card(opened=True))
+    shown = rendered(card(opened=True))
     assert links(shown) == [LINK]
     assert callbacks(shown) == [
         {"action": Action.NOT_NOW, "subject": "request-1"},
@@ -101,7 +101,7 @@ def test_a_card_whose_link_was_opened_has_one_link_and_two_quiet_controls():
 
 
 def test_a_card_asks_which_error_the_page_shows():
-    shown = drawn(card(opened=True, asks_which_error=True))
+    shown = rendered(card(opened=True, asks_which_error=True))
     assert links(shown) == [LINK]
     errors = [f"page_error_{error}" for error in PageError]
     assert [value["action"] for value in callbacks(shown)] == [*errors, Action.NOT_NOW]
@@ -111,7 +111,7 @@ def test_a_card_asks_which_error_the_page_shows():
 
 
 def test_a_card_that_was_declined_on_the_page_says_so_and_asks_quietly():
-    shown = drawn(card(declined_on_page=True, opened=True))
+    shown = rendered(card(declined_on_page=True, opened=True))
     assert "Declined on the page" in words(shown, "en_us")
     assert "**/agenda** wasn't run" in words(shown, "en_us")
     assert "授权页上拒绝" in words(shown, "zh_cn")
@@ -121,13 +121,13 @@ def test_a_card_that_was_declined_on_the_page_says_so_and_asks_quietly():
     assert {each["type"] for each in tags(shown) if each["tag"] == "button"} == {"default", "text"}
     link = DeviceLink(Secret("https://accounts.example/device"), Secret("ABCD-EFGH"), UNTIL)
     for device_link in (None, link):
-        by_device = drawn(card(link=None, device_link=device_link, declined_on_page=True))
+        by_device = rendered(card(link=None, device_link=device_link, declined_on_page=True))
         assert "primary" not in {each.get("type") for each in tags(by_device)}
-    assert "weren't run" in words(drawn(card(commands=("/a", "/b"), declined_on_page=True)), "en_us")
+    assert "weren't run" in words(rendered(card(commands=("/a", "/b"), declined_on_page=True)), "en_us")
 
 
 def test_what_waits_for_the_administrator_can_be_cancelled_on_its_card():
-    shown = drawn(card(Face.ADMINISTRATOR))
+    shown = rendered(card(Face.ADMINISTRATOR))
     assert links(shown) == []
     assert callbacks(shown) == [{"action": Action.CANCEL, "subject": "request-1"}]
 
@@ -135,7 +135,7 @@ def test_what_waits_for_the_administrator_can_be_cancelled_on_its_card():
 @pytest.mark.parametrize("face", [face for face in Face if face not in {Face.WAITING, Face.ADMINISTRATOR}])
 def test_other_faces_have_no_link_and_no_control(face):
     """But for one that expired: its commands can be asked for again."""
-    shown = drawn(card(face))
+    shown = rendered(card(face))
     again = [{"type": "callback", "value": {"action": "retry_expired", "subject": "request-1"}}]
     assert behaviours(shown) == (again if face is Face.EXPIRED else [])
     assert "http" not in json.dumps(shown)
@@ -143,7 +143,7 @@ def test_other_faces_have_no_link_and_no_control(face):
 
 @pytest.mark.parametrize("face", list(Face))
 def test_every_face_speaks_both_languages_and_can_be_changed(face):
-    shown = drawn(card(face, granted=frozenset({READ}), refused=frozenset({TASKS})))
+    shown = rendered(card(face, granted=frozenset({READ}), refused=frozenset({TASKS})))
     assert shown["schema"] == "2.0"
     assert shown["config"] == {"update_multi": True, "locales": ["en_us", "zh_cn"]}
     for text in (element for element in tags(shown) if "content" in element):
@@ -154,7 +154,7 @@ def test_every_face_speaks_both_languages_and_can_be_changed(face):
 
 
 def test_a_waiting_card_says_what_for_and_until_when():
-    shown = drawn(card(commands=("/agenda", "/tasks")))
+    shown = rendered(card(commands=("/agenda", "/tasks")))
     assert "To run **/agenda** and **/tasks** as you, I need:" in words(shown, "en_us")
     assert "执行 **/agenda**、**/tasks** 需要" in words(shown, "zh_cn")
     assert f"millisecond='{int(UNTIL.timestamp() * 1000)}'" in words(shown, "en_us")
@@ -164,7 +164,7 @@ def test_a_waiting_card_says_what_for_and_until_when():
 
 
 def test_what_was_given_already_is_not_asked_again():
-    said = words(drawn(card(granted=frozenset({TASKS}))), "en_us")
+    said = words(rendered(card(granted=frozenset({TASKS}))), "en_us")
     asked, _, kept = said.partition("Already authorized")
     assert READ in asked
     assert TASKS not in asked
@@ -172,7 +172,7 @@ def test_what_was_given_already_is_not_asked_again():
 
 
 def test_a_partly_authorized_card_tells_given_from_refused():
-    said = words(drawn(card(Face.PARTLY, granted=frozenset({READ}), refused=frozenset({TASKS}))), "en_us")
+    said = words(rendered(card(Face.PARTLY, granted=frozenset({READ}), refused=frozenset({TASKS}))), "en_us")
     given, _, missing = said.partition("Still missing")
     assert READ in given
     assert TASKS in missing
@@ -184,7 +184,7 @@ def test_what_keeps_the_user_signed_in_is_not_listed_as_missing():
         "offline_access": Words("Stay signed in", "保持登录"),
     }
     for refused in ({READ, "offline_access"}, {READ}):
-        said = words(drawn(card(Face.PARTLY, scopes=scopes, refused=frozenset(refused))), "en_us")
+        said = words(rendered(card(Face.PARTLY, scopes=scopes, refused=frozenset(refused))), "en_us")
         assert READ in said
         assert "offline_access" not in said
 
@@ -203,7 +203,7 @@ def test_what_keeps_the_user_signed_in_is_not_listed_as_missing():
     ],
 )
 def test_several_commands_read_as_a_sentence(commands, english, chinese):
-    shown = drawn(card(Face.SUPERSEDED, commands=commands))
+    shown = rendered(card(Face.SUPERSEDED, commands=commands))
     assert f"newest card for {english}." in words(shown, "en_us")
     assert f"最新的卡片为 {chinese} 授权" in words(shown, "zh_cn")
 
@@ -220,14 +220,14 @@ def test_one_permission_or_several_are_asked_for_in_words_that_fit(scopes, user,
     described = {scope: Words(scope, scope) for scope in scopes}
     waiting = card(Face.ADMINISTRATOR, scopes=described)
     asking = AdministratorCard("w", described, ("ou_sam",), ("/agenda",), "https://c.example/")
-    assert user in words(drawn(waiting), "en_us")
-    assert administrator in words(drawn(asking), "en_us")
+    assert user in words(rendered(waiting), "en_us")
+    assert administrator in words(rendered(asking), "en_us")
 
 
 @pytest.mark.parametrize(("number", "shown", "folded"), [(1, 1, 0), (4, 4, 0), (5, 3, 2), (12, 3, 9)])
 def test_a_long_list_of_scopes_is_folded_so_that_the_card_stays_short(number, shown, folded):
     scopes = {f"domain{n}:thing:read": Words("See things", "查看东西") for n in range(number)}
-    elements = drawn(card(scopes=scopes))["body"]["elements"]
+    elements = rendered(card(scopes=scopes))["body"]["elements"]
     panels = [element for element in elements if element["tag"] == "collapsible_panel"]
     assert sum(element.get("content", "").count(":thing:read") for element in elements) == shown
     assert (
@@ -236,14 +236,14 @@ def test_a_long_list_of_scopes_is_folded_so_that_the_card_stays_short(number, sh
 
 
 def test_a_failed_card_says_why():
-    said = words(drawn(card(Face.FAILED, failure=Words("Because.", "因为。"))), "zh_cn")
+    said = words(rendered(card(Face.FAILED, failure=Words("Because.", "因为。"))), "zh_cn")
     assert "因为。" in said
 
 
 def test_an_administrators_card_mentions_people_by_id_and_counts_the_rest():
     def says(*people, commands=("/agenda",)):
         asking = AdministratorCard("w", {READ: Words("a", "b")}, people, commands, "https://c.example/")
-        return words(drawn(asking), "en_us"), words(drawn(asking), "zh_cn")
+        return words(rendered(asking), "en_us"), words(rendered(asking), "zh_cn")
 
     english, chinese = says("ou_sam")
     assert "<at id=ou_sam></at> wants to use **/agenda**. Please enable" in english
@@ -262,14 +262,14 @@ def test_an_administrators_card_leads_to_the_console():
     asking = AdministratorCard(
         "wait-1", {READ: Words("a", "b")}, ("Wei",), ("/agenda",), "https://console.example/"
     )
-    shown = drawn(asking)
+    shown = rendered(asking)
     assert links(shown) == ["https://console.example/"]
     assert callbacks(shown) == [{"action": Action.CHECK_AGAIN, "subject": "wait-1"}]
-    done = drawn(
+    done = rendered(
         AdministratorCard("wait-1", {READ: Words("a", "b")}, (), (), "https://c.example/", done=True)
     )
     assert not behaviours(done)
-    dropped = drawn(AdministratorCard("wait-1", {READ: Words("a", "b")}, (), (), "https://c.example/"))
+    dropped = rendered(AdministratorCard("wait-1", {READ: Words("a", "b")}, (), (), "https://c.example/"))
     assert "No longer needed" in words(dropped, "en_us")
     assert not behaviours(dropped)
 
@@ -290,27 +290,27 @@ def test_an_administrators_card_leads_to_the_console():
 def test_times_are_written_by_each_readers_own_client(each):
     moment = int(UNTIL.timestamp() * 1000)
     for locale in ("en_us", "zh_cn"):
-        said = words(drawn(each), locale)
+        said = words(rendered(each), locale)
         for form in ("date_short", "time"):
             assert f"<local_datetime millisecond='{moment}' format_type='{form}'></local_datetime>" in said
         assert "UTC" not in said
     # Elsewhere the client would show the element itself.
-    plain = [text for text in tags(drawn(each)) if text["tag"] in {"plain_text", "lark_md"}]
+    plain = [text for text in tags(rendered(each)) if text["tag"] in {"plain_text", "lark_md"}]
     assert not any("local_datetime" in json.dumps(text) for text in plain)
 
 
 def test_an_old_write_is_asked_about():
-    shown = drawn(ConfirmationCard("call-1", "/task", UNTIL))
+    shown = rendered(ConfirmationCard("call-1", "/task", UNTIL))
     assert [value["action"] for value in callbacks(shown)] == [Action.CONFIRM, Action.DISCARD]
     assert "/task" in words(shown, "en_us")
     for decided in (True, False):
-        assert not behaviours(drawn(ConfirmationCard("call-1", "/task", UNTIL, decided)))
+        assert not behaviours(rendered(ConfirmationCard("call-1", "/task", UNTIL, decided)))
 
 
 def test_unused_scopes_are_offered_to_be_given_back_until_that_is_answered():
     offer = UnusedCard({READ: Words("Read your calendar", "读取日历")})
-    assert [each["action"] for each in callbacks(drawn(offer))] == [Action.GIVE_BACK, Action.KEEP]
-    assert not behaviours(drawn(replace(offer, answer=card_words.KEPT)))
+    assert [each["action"] for each in callbacks(rendered(offer))] == [Action.GIVE_BACK, Action.KEEP]
+    assert not behaviours(rendered(replace(offer, answer=card_words.KEPT)))
 
 
 def test_a_reply_with_a_control_is_a_card_that_says_the_same():
@@ -335,7 +335,7 @@ def test_what_comes_from_elsewhere_is_shown_and_does_nothing():
         AdministratorCard("w", {READ: evil}, (EVIL,), (EVIL,), "https://c.example/"),
         ConfirmationCard("c", EVIL, UNTIL),
     ):
-        said = OWN_MARKUP.sub("", words(drawn(each), "en_us"))
+        said = OWN_MARKUP.sub("", words(rendered(each), "en_us"))
         for markup in ("<", "](", "`", "evil.example)", "://evil", "\n#", "**x**", "![", "@"):
             assert markup not in said
 
@@ -348,7 +348,7 @@ def test_fifty_scopes_fit_on_a_card_and_none_is_left_out(face):
     scopes = frozenset(MANY)
     content = render_card(card(face, scopes=MANY, granted=scopes, refused=scopes))
     assert len(content.body.encode()) <= 30 * 1024
-    shown = drawn(card(scopes=MANY))
+    shown = rendered(card(scopes=MANY))
     for locale in ("en_us", "zh_cn"):
         assert all(scope in words(shown, locale) for scope in scopes)
 
@@ -473,13 +473,13 @@ DEVICE_LINK = DeviceLink(
 
 
 def test_without_a_link_of_ours_the_button_fetches_one():
-    shown = drawn(card(link=None))
+    shown = rendered(card(link=None))
     assert links(shown) == []
     assert callbacks(shown)[0] == {"action": Action.AUTHORIZE, "subject": "request-1"}
 
 
 def test_the_platforms_own_link_takes_the_place_of_the_button_and_names_its_code():
-    shown = drawn(card(link=None, device_link=DEVICE_LINK))
+    shown = rendered(card(link=None, device_link=DEVICE_LINK))
     assert links(shown) == [DEVICE_LINK.url.reveal()]
     assert Action.AUTHORIZE not in [value["action"] for value in callbacks(shown)]
     said = json.dumps(shown, ensure_ascii=False)
@@ -488,13 +488,13 @@ def test_the_platforms_own_link_takes_the_place_of_the_button_and_names_its_code
 
 
 def test_how_the_last_try_ended_is_said_above_the_button():
-    shown = drawn(card(link=None, notice=card_words.DEVICE_WRONG_PERSON))
+    shown = rendered(card(link=None, notice=card_words.DEVICE_WRONG_PERSON))
     assert card_words.DEVICE_WRONG_PERSON.zh in json.dumps(shown, ensure_ascii=False)
     assert callbacks(shown)[0]["action"] == Action.AUTHORIZE
 
 
 def test_a_user_code_cannot_smuggle_markup():
     odd = DeviceLink(DEVICE_LINK.url, Secret(EVIL), UNTIL)
-    said = json.dumps(drawn(card(link=None, device_link=odd)))
+    said = json.dumps(rendered(card(link=None, device_link=odd)))
     assert "<at" not in said
     assert "https://evil" not in said

@@ -433,7 +433,7 @@ REFUSALS = {
     ),
     "a disabled app": ("disabled", lambda tenant, on: setattr(tenant.app, "enabled", not on)),
     "too many": (
-        "as many",
+        "reached its limit",
         lambda tenant, on: setattr(tenant.behaviour, "connection_limit", 0 if on else 50),
     ),
 }
@@ -475,7 +475,7 @@ async def test_a_refusal_is_said_in_words_once_and_is_not_the_end(
         ({"kind": "status", "status": 200, "body": {"code": 0, "data": {"URL": "wss://x"}}}, "parameters"),
         (
             {"kind": "status", "status": 200, "body": {"code": 0, "data": {"URL": "ws://:x/?service_id=1"}}},
-            "none",
+            "invalid",
         ),
         ({"kind": "status", "status": 200, "body": "[]"}, "HTTP 200"),
     ],
@@ -548,7 +548,7 @@ async def test_a_redirect_that_holds_an_address_is_no_answer(platform, connect, 
             "f1", "status", {"path": "/callback/ws/endpoint"}, None, answer
         )
         connection = await connect(nothing)
-        await until(lambda: trouble.struck and "redirects the question" in connection.outage.reason)
+        await until(lambda: trouble.struck and "redirects the request" in connection.outage.reason)
         assert asked == []
         platform.tenant.faults.all.clear()
         await until(lambda: connection.outage is None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bot.store.inbox import MOST_WAITING
+from bot.store.inbox import MAX_WAITING
 from tests.scenarios.test_sign_in import Browser
 
 from .conftest import World, text_of
@@ -25,9 +25,9 @@ async def test_a_person_with_the_most_calls_waiting_is_told_and_can_get_out_of_i
     await world.start()
     first = await world.say(world.sam, "/task one")
     await world.fresh_card(world.sam, first)
-    for number in range(MOST_WAITING - 1):
+    for number in range(MAX_WAITING - 1):
         await world.say(world.sam, f"/task {number}")
-    await world.until(lambda: waiting(world, "Sam Rivera") == MOST_WAITING, "all of them wait")
+    await world.until(lambda: waiting(world, "Sam Rivera") == MAX_WAITING, "all of them wait")
     refused = await world.say(world.sam, "/task one too many")
     told = await world.answer_to(refused, "100 requests waiting")
     assert "/cancel" in text_of(told.content)
@@ -35,7 +35,7 @@ async def test_a_person_with_the_most_calls_waiting_is_told_and_can_get_out_of_i
     for number in range(10):
         await world.say(world.sam, f"/task {number} too many")
     await world.answer_to(await world.say(world.ada, "/help"))
-    await world.until(lambda: waiting(world, "Sam Rivera") == MOST_WAITING, "no more of them wait")
+    await world.until(lambda: waiting(world, "Sam Rivera") == MAX_WAITING, "no more of them wait")
     assert len([m for m in world.tenant.messages.values() if "requests waiting" in text_of(m.content)]) <= 2
     # What helps out of it is still heard.
     await world.answer_to(await world.say(world.sam, "/help"), "/cancel")

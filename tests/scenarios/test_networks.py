@@ -142,9 +142,9 @@ async def test_device_flow_goes_through_a_proxy(company: World, proxy: Proxy):
 @pytest.mark.parametrize(
     ("trouble", "says"),
     [
-        ({"refuses": 403}, "the proxy {0} does not let the bot through (HTTP 403)"),
-        ({"refuses": 502}, "the proxy {0} does not let the bot through (HTTP 502)"),
-        ({"credentials": "bot:other"}, "the proxy {0} wants other credentials (HTTP 407)"),
+        ({"refuses": 403}, "the proxy {0} refuses the connection (HTTP 403)"),
+        ({"refuses": 502}, "the proxy {0} refuses the connection (HTTP 502)"),
+        ({"credentials": "bot:other"}, "the proxy {0} requires other credentials (HTTP 407)"),
         (None, "no connection to the proxy {0}"),
     ],
 )

@@ -146,7 +146,7 @@ def rows_of(c: Connection, app: str) -> dict[str, list[Any]]:
 LOOKS: dict[str, Callable[[Connection], Any]] = {
     "claim": lambda c: claims.claim_next(c, claim_by(c, "w2", FAR, FAR)),
     "urgent claim": lambda c: claims.claim_next(c, claim_by(c, "w2", FAR, FAR), urgent_only=True),
-    "lines": lambda c: claims.call_up(c, FAR),
+    "lines": lambda c: claims.promote_missed(c, FAR),
     "messages": lambda c: outbox.claim_due(c, claim_by(c, "w2", FAR, FAR), 10),
     "message": lambda c: outbox.find(c, app_of(c), ANNA.open_id),
     "cards": lambda c: requests.claim_due_cards(c, claim_by(c, "w2", FAR, FAR), 10),

@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from bot.core.people import UserKey
 from bot.store import calls, claims, inbox, users
-from bot.store.inbox import MOST_URGENT, MOST_WAITING, Arrival, Recorded
+from bot.store.inbox import MAX_URGENT, MAX_WAITING, Arrival, Recorded
 from bot.store.transaction import Connection, Database
 from tests.store.examples import ANNA, BEN, NOW, SOON, a_call, claim_by
 
@@ -39,7 +39,7 @@ async def claimed_in_turn(database: Database) -> list[str]:
         await database.write(
             lambda c, call=call: calls.settle(c, call.id, call.claim, calls.CallStatus.FAILED, "x", NOW)
         )
-        await database.write(lambda c: claims.call_up(c, NOW))
+        await database.write(lambda c: claims.promote_missed(c, NOW))
     return taken
 
 
@@ -86,7 +86,7 @@ async def test_a_person_who_tells_less_this_time_keeps_what_was_known(database: 
 
 
 async def test_a_person_has_at_most_so_many_calls_waiting(database: Database) -> None:
-    asked = [arrival(number=number) for number in range(MOST_WAITING + 5)]
+    asked = [arrival(number=number) for number in range(MAX_WAITING + 5)]
     became = await arrive(database, *asked[:60], arrival(BEN), *asked[60:])
     assert became.count(TOO_MANY) == 5
     assert became[60] is QUEUED
@@ -100,24 +100,22 @@ async def test_a_person_has_at_most_so_many_calls_waiting(database: Database) ->
             )
         )
     waiting = await database.read(lambda c: len(calls.waiting_of(c, ANNA)))
-    assert await arrive(database, arrival(number=200)) == (
-        [TOO_MANY] if waiting >= MOST_WAITING else [QUEUED]
-    )
+    assert await arrive(database, arrival(number=200)) == ([TOO_MANY] if waiting >= MAX_WAITING else [QUEUED])
     # A repeat of what was not taken is not taken either, and is no second refusal.
     refused = next(each for each, fate in zip(asked[60:], became[61:], strict=True) if fate is TOO_MANY)
     assert await arrive(database, refused) == [SEEN]
 
 
 async def test_what_helps_out_is_taken_beyond_that_and_is_bounded_too(database: Database) -> None:
-    await arrive(database, *(arrival(number=number) for number in range(MOST_WAITING)))
-    urgent = [replace(arrival(number=200 + number), urgent=True) for number in range(MOST_URGENT + 5)]
+    await arrive(database, *(arrival(number=number) for number in range(MAX_WAITING)))
+    urgent = [replace(arrival(number=200 + number), urgent=True) for number in range(MAX_URGENT + 5)]
     became = await arrive(database, *urgent[:7]) + await arrive(database, *urgent[7:])
-    assert became.count(QUEUED) == MOST_URGENT
+    assert became.count(QUEUED) == MAX_URGENT
     assert became.count(TOO_MANY) == 5
 
 
 async def test_once_less_is_waiting_more_is_taken(database: Database) -> None:
-    asked = [arrival(number=number) for number in range(MOST_WAITING)]
+    asked = [arrival(number=number) for number in range(MAX_WAITING)]
     await arrive(database, *asked)
     assert await arrive(database, arrival(number=200)) == [TOO_MANY]
     await database.write(lambda c: calls.cancel(c, asked[0].call.id, "cancelled_by_user", NOW))

@@ -456,10 +456,10 @@ async def test_of_a_persons_queue_only_the_first_is_looked_at_and_the_next_steps
 
 async def test_whoever_is_overlooked_in_a_line_is_called_up(database: Database) -> None:
     asked = [await ask(database, asked_at=NOW + timedelta(seconds=n)) for n in range(3)]
-    assert await database.write(lambda c: claims.call_up(c, NOW)) == 0
+    assert await database.write(lambda c: claims.promote_missed(c, NOW)) == 0
     assert await database.write(lambda c: calls.cancel(c, asked[0], "recalled", NOW))
     assert await claim(database, "w2") is None
-    assert await database.write(lambda c: claims.call_up(c, NOW)) == 1
+    assert await database.write(lambda c: claims.promote_missed(c, NOW)) == 1
     first = await claim(database)
     assert first is not None
     assert first.id == asked[1]

@@ -106,7 +106,7 @@ def touched(c: Connection) -> int:
 
 CHORES: dict[str, Work] = {
     "claim": lambda c: claims.claim_next(c, claim_by(c, "w", NOW, SOON)),
-    "lines": lambda c: claims.call_up(c, NOW),
+    "lines": lambda c: claims.promote_missed(c, NOW),
     "messages": lambda c: outbox.claim_due(c, claim_by(c, "w", NOW, SOON), 10),
     "cards": lambda c: requests.claim_due_cards(c, claim_by(c, "w", NOW, SOON), 10),
     "interim words": lambda c: calls.due_for_interim(c, NOW, 10),

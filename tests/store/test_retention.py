@@ -34,7 +34,7 @@ async def test_a_hundred_thousand_old_rows_go_in_portions_while_events_come_in(d
 
     async def prune() -> list[int]:
         portions = []
-        while not portions or portions[-1] >= retention.AT_A_TIME:
+        while not portions or portions[-1] >= retention.BATCH_SIZE:
             portions.append(await database.write(lambda c: retention.prune(c, NOW)))
             await asyncio.sleep(0)
         done.set()
@@ -54,7 +54,7 @@ async def test_a_hundred_thousand_old_rows_go_in_portions_while_events_come_in(d
 
     portions, recorded = await asyncio.gather(prune(), record())
     assert sum(portions) > 4 * ROWS
-    assert max(portions) <= 10 * retention.AT_A_TIME
+    assert max(portions) <= 10 * retention.BATCH_SIZE
     # Others had their turn between the portions, not after the last.
     assert len(recorded) > len(portions) / 4
     assert await database.read(lambda c: count(c, "deferred_calls", "settled_at IS NULL")) == waiting + len(

@@ -274,9 +274,9 @@ async def test_a_running_call_is_stopped_unless_it_may_have_written(database: Da
 def stay(path: str, alone: Any, answer: Any, leave: Any) -> None:
     """Another process that has the file open."""
     presence = PresenceFile(path)
-    answer.put((presence.take_alone() if alone else False) or presence.take_shared())
+    answer.put((presence.acquire_exclusive() if alone else False) or presence.acquire_shared())
     if alone:
-        answer.put(presence.take_shared())
+        answer.put(presence.acquire_shared())
     leave.wait()
 
 

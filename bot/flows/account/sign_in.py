@@ -287,7 +287,7 @@ async def failed(
 
     def work(c: Connection) -> None:
         attempts.forget_sign_in(c, attempt.id)
-        if user is None or audit.was_noted(c, "sign_in_failed", user, since=moment - DAY):
+        if user is None or audit.has_entry(c, "sign_in_failed", user, since=moment - DAY):
             return
         subject = ("attempt", attempt.id)
         audit.write(c, "sign_in_failed", user=user, subject=subject, now=moment, reason=outcome)

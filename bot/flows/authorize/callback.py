@@ -98,7 +98,7 @@ def allowed_scopes(c: Connection, asked: ScopeSet, grant: Grant | None) -> Scope
         return asked
     before = grant.scopes if grant.status is GrantStatus.ACTIVE else grant.scopes_ever
     # Only the current link decides whether there is a refresh token.
-    return asked | (before - granted_scopes.unasked(c, grant.user) - {OFFLINE_ACCESS})
+    return asked | (before - granted_scopes.unrequested(c, grant.user) - {OFFLINE_ACCESS})
 
 
 def reject(c: Connection, app: str, state_digest: str, moment: datetime) -> CallbackResult:

@@ -123,11 +123,11 @@ async def store_grant(bot: Bot, consent: Consented, tokens: TokenSet, identity: 
                 audit.write(c, "consent_dropped", user=user, subject=consent.subject, now=moment)
                 return AttemptEnd(CallbackResult.USED)
         held = before.scopes if before and before.status is GrantStatus.ACTIVE else frozenset()
-        unasked = granted_scopes.unasked(c, user) - asked
+        unrequested = granted_scopes.unrequested(c, user) - asked
         # If the response states no scopes, the tokens have those that the exchange named: asked for, or held.
-        granted = tokens.scopes if tokens.scopes is not None else asked | (held - unasked)
+        granted = tokens.scopes if tokens.scopes is not None else asked | (held - unrequested)
         grant = grants.save(
-            c, user, before, tokens, scopes=granted, unasked=unasked, endpoint=endpoint, now=moment
+            c, user, before, tokens, scopes=granted, unrequested=unrequested, endpoint=endpoint, now=moment
         )
         users.consented(c, user, identity, moment)
         audit.write(
@@ -148,7 +148,7 @@ async def store_grant(bot: Bot, consent: Consented, tokens: TokenSet, identity: 
         released = release_calls(c, bot, waiting, grant, asked - granted, moment)
         claim = bot.claim(user.app, moment)
         settled = settle_request(c, grant, refused, released.rest, claim)
-        lost = held - granted - unasked - {OFFLINE_ACCESS}
+        lost = held - granted - unrequested - {OFFLINE_ACCESS}
         notices = [lost_scopes_notice(bot, consent, lost)] if lost else []
         messages = released.messages + insert_all(c, bot, notices)
         card = settled if settled is not None and is_held(settled.card, claim) else None

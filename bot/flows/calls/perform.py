@@ -254,7 +254,7 @@ async def requeue(bot: Bot, run: Run, at: datetime, *, failed: bool) -> None:
 
     def work(c: Connection) -> None:
         if call_steps.record_results(c, call.id, call.claim, results):
-            due_at = calls.line_up(c, call, at, now()) if failed else at
+            due_at = calls.schedule_in_order(c, call, at, now()) if failed else at
             calls.requeue(c, call.id, call.claim, due_at, first_failed_at, made_step=failed)
 
     await bot.database.write(work)

@@ -26,7 +26,7 @@ NEEDS = all_of(
     any_of("calendar:calendar:readonly", "calendar:calendar:read"),
     any_of("calendar:calendar:readonly", "calendar:calendar.event:read", "calendar:calendar"),
 )
-"""To find the primary calendar, and to read its events. The preferred scope suffices for both."""
+"""One clause for finding the primary calendar, one for reading its events. The preferred scope suffices for both."""
 
 
 REFUSALS: Refusals = {
@@ -95,7 +95,7 @@ def read_events(calendar: str, asked_at: datetime, period: Period) -> Generator[
 
 
 def readable_events(found: Iterable[Mapping[str, Json]]) -> Iterable[Event]:
-    """Yield the events that take place and can be parsed."""
+    """Yield the events that can be parsed, except cancelled and declined ones."""
     for each in found:
         if each.get("status") == "cancelled" or each.get("self_rsvp_status") == "decline":
             continue

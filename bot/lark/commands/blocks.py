@@ -15,7 +15,7 @@ Block = Mapping[str, Json]
 
 HEADINGS = tuple(f"heading{level}" for level in range(1, 10))
 TEXTS = ("text", *HEADINGS, "bullet", "ordered", "todo", "quote", "equation")
-"""Fields in which a block has its text."""
+"""Fields that can contain the text of a block."""
 
 LISTS = frozenset({"bullet", "ordered", "todo"})
 
@@ -62,7 +62,7 @@ class Reader:
         self.seen: set[str] = set()
 
     def below(self, block: Block, *, depth: int, level: int, before: str = "") -> Iterator[Line]:
-        """Yield the lines of a block's children. `level` counts the enclosing lists, `before` marks a quotation."""
+        """Yield the lines of a block's children. `level` counts the enclosing lists; `before` is a quotation's prefix."""
         count = 0
         for each in self.children(block) if depth < MAX_DEPTH else ():
             count = number_in_list(each, count)
@@ -163,5 +163,5 @@ def spans_of(of: Mapping[str, Json]) -> Iterator[Span]:
 
 
 def decoded(url: Json) -> str | None:
-    """Return a URL, which the platform gives percent-encoded."""
+    """Return a URL of the platform, which is percent-encoded; None if it is not usable."""
     return link(unquote(url)) if isinstance(url, str) else None

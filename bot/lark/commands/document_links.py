@@ -71,10 +71,11 @@ LINK = re.compile(
 )
 
 MARKDOWN_LINK_URL = re.compile(r"\[[^\[\]]*\]\(([^()\s]+)\)")
-"""A Markdown link, of which the URL counts."""
+"""Matches a Markdown link, whose URL is used."""
 
 WRITTEN_TOKEN = re.compile(r"(?<![A-Za-z0-9_@.-])[A-Za-z0-9_-]{20,200}(?![A-Za-z0-9_-])")
-"""A possible token within text, which in Chinese may have no spaces around it. Words have no digits."""
+"""Matches a possible token within text, which in Chinese may have no spaces around it. Tokens have digits, words have
+none."""
 
 AROUND = "\"'`*<>()[]{}.,:;!?‘’“”《》〈〉「」『』【】（）＜＞，。、：；！？…"
 """Punctuation around a token."""
@@ -87,7 +88,7 @@ class RequestedDocument:
     kind: str
     token: str
     url: str | None
-    """Where it opens: the given link, if it is trusted, else a path at the platform. None if only a token was given."""
+    """Where to open it: the user's link if it is trusted, else a path at the platform. None if only a token was given."""
 
     @property
     def address(self) -> str:
@@ -117,7 +118,7 @@ def has_digit(word: str) -> bool:
 
 
 def document_of_link(written: str) -> RequestedDocument | None:
-    """Return the document of a link. A link to an untrusted host is not shown again; only its token is used."""
+    """Return the document of a link, or None. Of a link to an untrusted host only the token is used."""
     scheme, found, rest = written.partition("://")
     url = f"{scheme.lower()}://{rest}" if found else f"https://{written}".replace("https:///", "/")
     if url.removeprefix("https://").partition("/")[0].lower() in PATHS:

@@ -29,17 +29,17 @@ READ_NODE = any_of("wiki:node:read", "wiki:wiki:readonly", "wiki:wiki")
 MAX_CHARACTERS = 3000
 
 MAX_LINES = 120
-"""How much of a document fits into a message."""
+"""Limits on the part of a document that is shown: it must fit into a message."""
 
 PAGE_SIZE = 250
 """Blocks that are read from the start of a document: more than fit into a message, although some are nested."""
 
 MIN_CUT = 80
-"""Characters. A line is not shown if less of it would fit."""
+"""Characters. The last line is left out if fewer of its characters would fit."""
 
 
 def needs_of_document(arguments: str) -> Requirement:
-    """Return the scopes to read a document. A wiki page needs one more; without arguments, include that too."""
+    """Return the scopes needed to read a document. A wiki page needs one more, as does a command without arguments."""
     named = requested_document(arguments)
     if not arguments.strip() or (named and named.kind == "wiki"):
         return all_of(READ_NODE, READ_DOCUMENT)
@@ -127,7 +127,7 @@ NOT_A_DOCUMENT = Words(
 
 
 def unsupported_kind(kind: str, title: str, named: RequestedDocument) -> Reply:
-    """Return the reply for a file of another kind, which it names."""
+    """Return the reply for a file that is not a document; it names the kind of file."""
     words = DOCUMENT_KINDS.get(kind, UNKNOWN_KIND)
     return Reply(
         Words("Only documents can be read here", "这里只能阅读文档"),

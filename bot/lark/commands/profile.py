@@ -15,7 +15,7 @@ FIELDS = (
     ("enterprise_email", Words("Work email: ", "企业邮箱：")),
     ("employee_no", Words("Employee number: ", "工号：")),
 )
-"""Returned only to apps that may see them."""
+"""Optional fields: the platform returns them only to apps that have the scopes."""
 
 
 @command("me", summary=Words("which account I use", "查看我使用的账号"), keep=nothing)

@@ -24,7 +24,7 @@ HIGHLIGHT = re.compile(r"</?(?:h|hb|em)>", re.IGNORECASE)
 """The platform's markup for matches. Other text that looks like a tag is not markup."""
 
 MARKDOWN_LINK = re.compile(r"\[([^\[\]]+)\]\([^()\s]+\)")
-"""A Markdown link, of which the text is searched for."""
+"""Matches a Markdown link, whose text is searched for."""
 
 AROUND_WORDS = "`‘’“”「」『』.,;。，、；"
 """Quotes around the search words, and punctuation after them."""

@@ -22,7 +22,7 @@ MAX_TITLE_LENGTH = 3000
 
 
 KEY_LIFETIME = timedelta(minutes=4)
-"""The platform remembers a `client_token` for five minutes; one is a margin for the request."""
+"""The platform remembers a `client_token` for five minutes. One minute is a margin for the request itself."""
 
 
 NO_ACCESS = Refusal(
@@ -113,7 +113,7 @@ def task(ask: Ask) -> Steps:
 
 
 def new_task(ask: Ask, title: str) -> ApiCall:
-    """Return the call that creates a task. The same request has the same `client_token`."""
+    """Return the call that creates a task. Its `client_token` is the same whenever the command is replayed."""
     return ApiCall(
         "POST",
         "/open-apis/task/v2/tasks",
