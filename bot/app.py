@@ -26,17 +26,17 @@ from bot.core.unseen_characters import escape
 from bot.flows import cards, takeover
 from bot.flows.account import permissions
 from bot.flows.acknowledge import acknowledge_forever
-from bot.flows.authorize.revoke import revoke_due
-from bot.flows.bot import Bot, now
-from bot.flows.chores import CHORES, repeat, show_cards_on_signal
-from bot.flows.time_limit import enable_stack_dump
+from bot.flows.authorize.token_revocation import revoke_due
+from bot.flows.bot import Bot, utc_now
+from bot.flows.chores import CHORES, repeat, upkeep_on_signal
+from bot.flows.command_timeout import enable_stack_dump
 from bot.flows.worker import Worker
 from bot.platforms import Connection, admins_of, all_commands, configured
 from bot.settings import Settings, exposed_database
-from bot.store import replicas, views
+from bot.store import operator_queries, replicas
 from bot.store.ids import new_id
 from bot.store.keyring import Keyring
-from bot.store.opening import check_schema, open_database, upgrade
+from bot.store.open_database import check_schema, open_database, upgrade
 from bot.web import routes
 from bot.web.app_keys import Ingresses
 from bot.web.server import Runner
@@ -72,7 +72,7 @@ async def assembled(settings: Settings, refit: Refit = unchanged) -> AsyncIterat
             commands={
                 each.app: all_commands(by_app[each.app], page_link(settings, each)) for each in platforms
             },
-            worker=f"{socket.gethostname()}-{os.getpid()}-{new_id(now())[-6:]}",
+            worker=f"{socket.gethostname()}-{os.getpid()}-{new_id(utc_now())[-6:]}",
             public_url=settings.public_url or "",
             key_ids=seal.key_ids,
             admins={app: admins_of(entry, settings) for app, entry in by_app.items()},
@@ -122,7 +122,7 @@ async def serve(settings: Settings, refit: Refit, on_stop: Callable[[], None]) -
         runner = Runner(application, public_url=settings.public_url or "", shutdown_timeout=HANDLER_TIMEOUT)
         await runner.setup()
         worker = Worker(bot)
-        tasks = [asyncio.create_task(each) for each in (worker.work(), show_cards_on_signal(bot))]
+        tasks = [asyncio.create_task(each) for each in (worker.work(), upkeep_on_signal(bot))]
         tasks.append(asyncio.create_task(acknowledge_forever(bot)))
         tasks += [asyncio.create_task(repeat(bot, chore)) for chore in CHORES]
         try:
@@ -205,7 +205,7 @@ def revoke(settings: Settings, user_text: str) -> int:
 async def revoke_user(settings: Settings, user_text: str) -> int:
     async with assembled(settings) as bot:
         await bot.database.enter(bot.worker, None)
-        found = await bot.database.view(lambda c: views.find_user(c, user_text))
+        found = await bot.database.view(lambda c: operator_queries.find_user(c, user_text))
         users = [each for each in found if each.app in bot.platforms]
         if len(users) != 1:
             what = "matches several users: use the open_id" if users else "is not a user of the bot"

@@ -20,7 +20,7 @@ from bot import settings
 from bot.core.errors import BotError, ConfigurationError
 
 if TYPE_CHECKING:
-    from bot.report import Row
+    from bot.cli_output import Row
     from bot.store.transaction import Connection
 
 T = TypeVar("T")
@@ -257,7 +257,7 @@ def operator_settings() -> settings.OperatorSettings:
 def upgrade_database(chosen: argparse.Namespace) -> int:
     loaded = operator_settings()
     from bot.store import keyring  # noqa: PLC0415
-    from bot.store.opening import upgrade  # noqa: PLC0415
+    from bot.store.open_database import upgrade  # noqa: PLC0415
 
     # A new database contains nothing to encrypt, so it can be created before the keys are.
     keys = [key.reveal() for key in loaded.encryption_keys]
@@ -268,7 +268,7 @@ def upgrade_database(chosen: argparse.Namespace) -> int:
 
 def check_database(chosen: argparse.Namespace) -> int:
     url = operator_settings().database_url
-    from bot.store.opening import check_schema  # noqa: PLC0415
+    from bot.store.open_database import check_schema  # noqa: PLC0415
 
     check_schema(url)
     print("The database is there and up to date.")
@@ -291,7 +291,7 @@ def rotate_keys(chosen: argparse.Namespace) -> int:
     import asyncio  # noqa: PLC0415
 
     from bot.store import key_rotation, keyring  # noqa: PLC0415
-    from bot.store.opening import check_schema, open_database  # noqa: PLC0415
+    from bot.store.open_database import check_schema, open_database  # noqa: PLC0415
 
     async def rotate() -> dict[str, int]:
         seal = keyring.Keyring([key.reveal() for key in loaded.encryption_keys])
@@ -311,42 +311,42 @@ def rotate_keys(chosen: argparse.Namespace) -> int:
 
 
 def status(chosen: argparse.Namespace) -> int:
-    from bot.store import views  # noqa: PLC0415
+    from bot.store import operator_queries  # noqa: PLC0415
 
-    return show(chosen, read(lambda c: views.status(c, now())))
+    return show(chosen, read(lambda c: operator_queries.status(c, now())))
 
 
 def users(chosen: argparse.Namespace) -> int:
-    from bot.store import views  # noqa: PLC0415
+    from bot.store import operator_queries  # noqa: PLC0415
 
-    return show(chosen, read(lambda c: views.users(c, limit=chosen.limit)))
+    return show(chosen, read(lambda c: operator_queries.users(c, limit=chosen.limit)))
 
 
 def requests(chosen: argparse.Namespace) -> int:
-    from bot.store import views  # noqa: PLC0415
+    from bot.store import operator_queries  # noqa: PLC0415
 
-    return show(chosen, read(lambda c: views.requests(c, limit=chosen.limit)))
+    return show(chosen, read(lambda c: operator_queries.requests(c, limit=chosen.limit)))
 
 
 def calls(chosen: argparse.Namespace) -> int:
-    from bot.store import views  # noqa: PLC0415
+    from bot.store import operator_queries  # noqa: PLC0415
 
-    return show(chosen, read(lambda c: views.calls(c, limit=chosen.limit)))
+    return show(chosen, read(lambda c: operator_queries.calls(c, limit=chosen.limit)))
 
 
 def audit(chosen: argparse.Namespace) -> int:
-    from bot.store import views  # noqa: PLC0415
+    from bot.store import operator_queries  # noqa: PLC0415
 
-    return show(chosen, read(lambda c: views.audit(c, limit=chosen.limit)))
+    return show(chosen, read(lambda c: operator_queries.audit(c, limit=chosen.limit)))
 
 
 def explain(chosen: argparse.Namespace) -> int:
-    from bot.store import views  # noqa: PLC0415
+    from bot.store import operator_queries  # noqa: PLC0415
 
     def story(c: Connection) -> Row | list[str]:
-        found = views.find_user(c, chosen.user)
+        found = operator_queries.find_user(c, chosen.user)
         if len(found) == 1:
-            return views.explain(c, found[0], now())
+            return operator_queries.explain(c, found[0], now())
         alike = len({each.open_id for each in found}) < len(found)
         return [str(each) if alike else each.open_id for each in found]
 
@@ -365,15 +365,15 @@ def no_single_match(asked: str, found: Sequence[str]) -> str:
 
 def read(work: Callable[[Connection], T]) -> T:
     url = operator_settings().database_url
-    from bot.store.opening import read_without_keys  # noqa: PLC0415
+    from bot.store.open_database import read_without_keys  # noqa: PLC0415
 
     return read_without_keys(url, work)
 
 
 def show(chosen: argparse.Namespace, answer: Row | Sequence[Row]) -> int:
-    from bot import report  # noqa: PLC0415
+    from bot import cli_output  # noqa: PLC0415
 
-    print(report.as_json(answer) if chosen.json else report.as_text(chosen.command, answer))
+    print(cli_output.as_json(answer) if chosen.json else cli_output.as_text(chosen.command, answer))
     if len(answer) == getattr(chosen, "limit", None):
         complain(f"note: only the latest {len(answer)} are shown (--limit).")
     return DONE

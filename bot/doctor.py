@@ -17,7 +17,7 @@ from bot.plugins import BrokenPlugin
 from bot.settings import OperatorSettings, Settings
 from bot.store import key_rotation
 from bot.store.keyring import Keyring
-from bot.store.opening import check_schema, read_without_keys
+from bot.store.open_database import check_schema, read_without_keys
 
 
 def run(environ: Mapping[str, str]) -> int:

@@ -8,7 +8,7 @@ from importlib.metadata import EntryPoint, entry_points
 from bot.core.commands import NAME, Command
 from bot.core.errors import BotError
 from bot.core.scopes import ScopeSyntax
-from bot.flows.time_limit import limited
+from bot.flows.command_timeout import limited
 
 GROUP = "bot.commands"
 """The entry point group. An entry point refers to a `Command`: `weather = "bot_weather:weather"`."""

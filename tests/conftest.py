@@ -22,7 +22,7 @@ from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from bot.store.opening import upgrade
+from bot.store.open_database import upgrade
 
 from .forking import Forker
 

@@ -33,7 +33,7 @@ IMPORTED = (
     "asyncpg",
     "bot.app",
     "bot.cli",
-    "bot.report",
+    "bot.cli_output",
     "bot.store.postgresql",
     "bot.store.revision",
     "bot.store.sqlite",

@@ -15,7 +15,7 @@ PACKAGE = ROOT / "bot"
 MAY_IMPORT = {
     "core": {"bot.core"},
     "flows": {"bot.flows", "bot.store", "bot.core"},
-    "web": {"bot.web", "bot.flows", "bot.store.views", "bot.core"},
+    "web": {"bot.web", "bot.flows", "bot.store.operator_queries", "bot.core"},
     "store": {"bot.store", "bot.core"},
     "transport": {"bot.transport", "bot.core"},
     "lark": {"bot.lark", "bot.transport", "bot.core"},
@@ -178,8 +178,8 @@ def test_migrations_do_not_import_the_bot(file: Path) -> None:
 def test_these_tests_see_what_they_should() -> None:
     assert {"core", "flows", "web", "store", "lark", "sandbox"} <= {folder_of(each) for each in MODULES}
     assert "bot.core.language" in set(imports(PACKAGE / "core" / "cards.py"))
-    assert within("bot.store", {"bot.store.views"})
-    assert not within("bot.store.calls", {"bot.store.views"})
+    assert within("bot.store", {"bot.store.operator_queries"})
+    assert not within("bot.store.calls", {"bot.store.operator_queries"})
     assert not within("bot.storefront", {"bot.store"})
 
 

@@ -213,7 +213,7 @@ def until_line(ask: Ask, grant: Mapping[str, Json]) -> tuple[Line, ...]:
     zone = ask.zone
     moment = format_moment(datetime.fromisoformat(until), zone, zone.local(ask.asked_at).date())
     words = help_words.RENEWS if renewable else help_words.ENDS
-    return (paragraph(words.format(moment=moment)),)
+    return (paragraph(words.format(time=moment)),)
 
 
 def waiting_lines(waiting: Sequence[str]) -> tuple[Line, ...]:

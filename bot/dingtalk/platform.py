@@ -28,11 +28,11 @@ from bot.dingtalk import cards, doctor_checks
 from bot.dingtalk.api import TOKEN_HEADER, USERS_ME, call, call_legacy
 from bot.dingtalk.app import DingTalkApp
 from bot.dingtalk.app_token import AppToken, with_token
-from bot.dingtalk.client_page import ClientPage
 from bot.dingtalk.drawings import CARD
 from bot.dingtalk.events import ReceivedMessage, Recipient, ReplySession
 from bot.dingtalk.frames import Frame
 from bot.dingtalk.identities import Identities
+from bot.dingtalk.in_client import ClientPage
 from bot.dingtalk.messages import CardTemplate, Sender
 from bot.dingtalk.oauth import OAuthClient
 from bot.dingtalk.outcomes import as_app, legacy_outcome_of

@@ -16,10 +16,10 @@ from datetime import timedelta
 from bot.core.calls import CallStatus, DeferredCall, WaitsFor
 from bot.core.people import UserKey
 from bot.core.words import replies
-from bot.flows.bot import Bot, now
-from bot.flows.hints import UnacknowledgedMessage
+from bot.flows.bot import Bot, utc_now
 from bot.flows.outbox import Draft, deliver_all, insert_all, note, note_key, typed
 from bot.flows.reactions import react
+from bot.flows.replica_memory import UnacknowledgedMessage
 from bot.store import calls, outbox, reactions
 from bot.store.ids import time_of
 from bot.store.inbox import NewCall
@@ -64,7 +64,7 @@ async def acknowledge_forever(bot: Bot) -> None:
     while True:
         await bot.unacknowledged.added.wait()
         await asyncio.sleep(POLL_INTERVAL)
-        if due := bot.unacknowledged.take_due(now()):
+        if due := bot.unacknowledged.take_due(utc_now()):
             bot.background(acknowledge(bot, due))
 
 

@@ -23,8 +23,9 @@ from bot.core.scopes import Requirement, Scope, ScopeSet, ScopeWaitStatus, choos
 from bot.core.words import replies
 from bot.core.words.administrators import publish_a_version
 from bot.core.words.refusals import no_such_scope, still_refused, too_many_scope_requests
-from bot.flows.bot import Bot, now
-from bot.flows.calls.suspend import Wait, only_genuine, suspend
+from bot.flows.bot import Bot, utc_now
+from bot.flows.calls.genuine import only_genuine
+from bot.flows.calls.suspend import Wait, suspend
 from bot.flows.outbox import answer, deliver_all, draft, insert_all, note, typed, withdraw
 from bot.store import audit, calls, outbox, scope_waits, seen_events
 from bot.store.cards import Drawn, shown
@@ -58,9 +59,9 @@ async def suspend_for_administrator(
     if unknown and (enabled is not None or not scopes):
         await refuse_unknown(bot, call, unknown)
         return
-    moment = now()
+    now = utc_now()
     words = list_scopes({scope: described[scope] for scope in scopes})
-    begun = await bot.database.write(lambda c: begin(c, bot, call, scopes, words, moment))
+    begun = await bot.database.write(lambda c: begin(c, bot, call, scopes, words, now))
     if not isinstance(begun, ScopeWait):
         await deliver_all(bot, begun)
         return
@@ -71,9 +72,9 @@ async def suspend_for_administrator(
     retried_at = None
     admins: Sequence[UserKey] = ()
     if guess:
-        retried_at = moment + pause_after(max(1, call.attempts - SPREAD_RETRIES))
+        retried_at = now + pause_after(max(1, call.attempts - SPREAD_RETRIES))
     elif is_contradicted(needs, enabled):
-        retried_at = moment + pause_after(call.attempts)
+        retried_at = now + pause_after(call.attempts)
         if call.attempts >= ATTEMPTS_BEFORE_REPORT:
             reply = still_refused(typed(call), words)
             notes.append(note(bot, call, reply, "still-refused", private=True))
@@ -81,10 +82,10 @@ async def suspend_for_administrator(
             admins = [platform.user_key(each, tenant) for each in await bot.administrators(platform)]
 
     def work(c: Connection) -> list[OutgoingMessage]:
-        suspend(c, call, steps, Wait(WaitsFor.ADMINISTRATOR, needs, retried_at=retried_at), moment)
+        suspend(c, call, steps, Wait(WaitsFor.ADMINISTRATOR, needs, retried_at=retried_at), now)
         app = (platform.name, platform.app_id)
         # The cards name this call already, unless the scopes have just been enabled.
-        wait = begun if scope_waits.is_open(c, *app, scopes) else scope_waits.open(c, app, scopes, moment)
+        wait = begun if scope_waits.is_open(c, *app, scopes) else scope_waits.open(c, app, scopes, now)
         content = platform.render_reply(publish_a_version(words))
         notices = [
             draft(bot, admin, content, kind="notice", key=f"{wait.id}/{admin.open_id[-12:]}")
@@ -97,13 +98,13 @@ async def suspend_for_administrator(
 
 
 def begin(
-    c: Connection, bot: Bot, call: DeferredCall, scopes: ScopeSet, words: Words, moment: datetime
+    c: Connection, bot: Bot, call: DeferredCall, scopes: ScopeSet, words: Words, now: datetime
 ) -> ScopeWait | list[OutgoingMessage]:
     """Open the wait that the administrators' cards show, or refuse the call if its user has reached the daily limit."""
-    if not may_report_scopes(c, call.user, scopes, moment):
-        return refuse_call(c, bot, call, words, moment)
+    if not may_report_scopes(c, call.user, scopes, now):
+        return refuse_call(c, bot, call, words, now)
     app = (call.user.platform, call.user.app_id)
-    return scope_waits.open(c, app, scopes, moment, bot.claim(call.user.app, moment))
+    return scope_waits.open(c, app, scopes, now, bot.claim(call.user.app, now))
 
 
 CARD_TIMEOUT = 4.0
@@ -135,10 +136,10 @@ async def refuse_unknown(bot: Bot, call: DeferredCall, unknown: Requirement) -> 
         context = {"call": call.id, "command": call.command, "scopes": scopes}
         log.error("a command needs scopes that the platform does not list", extra=context)
     reply = no_such_scope(typed(call), ", ".join(scopes), typed_by_user=typed_by_user)
-    moment = now()
+    now = utc_now()
 
     def work(c: Connection) -> list[OutgoingMessage]:
-        if not calls.settle(c, call.id, call.claim, CallStatus.FAILED, "unknown_scope", moment):
+        if not calls.settle(c, call.id, call.claim, CallStatus.FAILED, "unknown_scope", now):
             raise LeaseLost
         return insert_all(c, bot, [answer(bot, call, reply)])
 
@@ -149,27 +150,27 @@ MAX_REPORTS_PER_DAY = 10
 """The number of scope sets and page errors of one user that are reported to the administrators in a day."""
 
 
-def may_report_scopes(c: Connection, user: UserKey, scopes: ScopeSet, moment: datetime) -> bool:
+def may_report_scopes(c: Connection, user: UserKey, scopes: ScopeSet, now: datetime) -> bool:
     """Return whether these scopes may be reported to administrators. Counts a report unless their wait is open."""
     if scope_waits.is_open(c, user.platform, user.app_id, scopes):
         return True
-    return may_report(c, user, moment)
+    return may_report(c, user, now)
 
 
-def may_report(c: Connection, user: UserKey, moment: datetime) -> bool:
+def may_report(c: Connection, user: UserKey, now: datetime) -> bool:
     """Count a report of this user. Returns False if the daily limit is reached."""
-    day = f"administrators-{moment:%Y-%m-%d}-{user.tenant_key}-{user.open_id}"
+    day = f"administrators-{now:%Y-%m-%d}-{user.tenant_key}-{user.open_id}"
     return any(
-        seen_events.record(c, user.platform, user.app_id, f"{day}-{number}", moment)
+        seen_events.record(c, user.platform, user.app_id, f"{day}-{number}", now)
         for number in range(MAX_REPORTS_PER_DAY)
     )
 
 
 def refuse_call(
-    c: Connection, bot: Bot, call: DeferredCall, words: Words, moment: datetime
+    c: Connection, bot: Bot, call: DeferredCall, words: Words, now: datetime
 ) -> list[OutgoingMessage]:
     """Fail a call whose user has reached the daily limit of reports. Returns its answer."""
-    if not calls.settle(c, call.id, call.claim, CallStatus.FAILED, "administrators_told_enough", moment):
+    if not calls.settle(c, call.id, call.claim, CallStatus.FAILED, "administrators_told_enough", now):
         raise LeaseLost
     return insert_all(c, bot, [answer(bot, call, too_many_scope_requests(typed(call), words))])
 
@@ -229,7 +230,7 @@ async def release_enabled(bot: Bot, platform: Platform, *, asked_by_administrato
     enabled = await platform.enabled_scopes(fresh=True)
     ready = [call for call in waiting if may_retry(call, enabled, asked=asked_by_administrator)]
     if ready:
-        await bot.database.write(lambda c: calls.release(c, [call.id for call in ready], now()))
+        await bot.database.write(lambda c: calls.release(c, [call.id for call in ready], utc_now()))
         bot.signals.calls.set()
     if not asked_by_administrator:
         # Not during a click, whose answer would undo the update of a card. The next check follows within seconds.
@@ -239,7 +240,7 @@ async def release_enabled(bot: Bot, platform: Platform, *, asked_by_administrato
 
 def is_recent(bot: Bot, wait: ScopeWait) -> bool:
     """Return whether a call may have waited recently, so that the administrators' cards have to be updated."""
-    return wait.card.due_at > now() - bot.deferred_ttl
+    return wait.card.due_at > utc_now() - bot.deferred_ttl
 
 
 def may_retry(call: DeferredCall, enabled: ScopeSet | None, *, asked: bool) -> bool:
@@ -250,7 +251,7 @@ def may_retry(call: DeferredCall, enabled: ScopeSet | None, *, asked: bool) -> b
     confirms.
     """
     return not lacking(call.needs, enabled) and (
-        asked or (call.request_id is None and call.runs_after <= now())
+        asked or (call.request_id is None and call.runs_after <= utc_now())
     )
 
 
@@ -267,11 +268,11 @@ async def settle_waits(
             continue
 
         def work(c: Connection, wait: ScopeWait = wait) -> None:
-            moment = now()
-            if scope_waits.enabled(c, wait.id, moment):
+            now = utc_now()
+            if scope_waits.enabled(c, wait.id, now):
                 subject = ("scope_wait", wait.id)
                 audit.write(
-                    c, "scopes_enabled", user=None, subject=subject, now=moment, scopes=sorted(wait.scopes)
+                    c, "scopes_enabled", user=None, subject=subject, now=now, scopes=sorted(wait.scopes)
                 )
 
         await bot.database.write(work)
@@ -285,7 +286,7 @@ async def apply(bot: Bot, user: UserKey) -> ScopeApplication:
         return ScopeApplication.FAILED
     result = await applications.apply_for_scopes()
     await bot.database.write(
-        lambda c: audit.write(c, "scopes_applied_for", user=user, now=now(), result=result.value)
+        lambda c: audit.write(c, "scopes_applied_for", user=user, now=utc_now(), result=result.value)
     )
     return result
 
@@ -327,7 +328,7 @@ async def show_cards(bot: Bot, platform: Platform, wait: ScopeWait, also: Deferr
     all_shown = [await show_to(bot, platform.user_key(each, tenant), card) for each in admins]
     if all_shown and all(all_shown):
         drawn = Drawn(wait.id, wait.card.claim, wait.card.wanted)
-        await bot.database.write(lambda c: shown(c, drawn, now()))
+        await bot.database.write(lambda c: shown(c, drawn, utc_now()))
 
 
 def described(bot: Bot, call: DeferredCall) -> str:
@@ -378,7 +379,7 @@ def keys_of_card(bot: Bot, admin: UserKey, subject: str) -> tuple[str, str]:
     """
     window = bot.platform_of(admin).limits.card_edit_window
     key = f"{subject}-{admin.open_id[-12:]}"
-    return key, f"{key}-{now().toordinal() // max(1, window.days):x}"
+    return key, f"{key}-{utc_now().toordinal() // max(1, window.days):x}"
 
 
 async def show_with_key(

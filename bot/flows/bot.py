@@ -13,8 +13,14 @@ from bot.core.commands import Registry
 from bot.core.language import Language
 from bot.core.people import UserKey
 from bot.core.platform import Platform
-from bot.flows.hints import HeartbeatRecord, RepeatedAnswers, SilentReplicas, Unacknowledged, WorkSignals
-from bot.flows.limits import Capacity, RepeatedLogs, Throttle, UserPacing
+from bot.flows.replica_memory import (
+    HeartbeatRecord,
+    RepeatedAnswers,
+    SilentReplicas,
+    Unacknowledged,
+    WorkSignals,
+)
+from bot.flows.throttling import Capacity, RepeatedLogs, Throttle, UserPacing
 from bot.store.queue import Claim
 
 if TYPE_CHECKING:
@@ -30,7 +36,7 @@ WRITE_RETRY_TIMEOUT = 300.0
 WRITE_RETRY_INTERVAL = 0.5
 
 
-def now() -> datetime:
+def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
@@ -95,10 +101,10 @@ class Bot:
             self.recalled.add((call_id, user))
             self.signals.upkeep.set()
 
-    def claim(self, app: str, moment: datetime | None = None) -> Claim:
-        """Return a claim of this replica on rows of an app, from `moment` (now) on."""
-        moment = moment or now()
-        return Claim(app, self.worker, moment, moment + self.lease)
+    def claim(self, app: str, now: datetime | None = None) -> Claim:
+        """Return a claim of this replica on rows of an app, from `now` on."""
+        now = now or utc_now()
+        return Claim(app, self.worker, now, now + self.lease)
 
     async def claim_due(
         self, claim_due: Callable[[Connection, Claim, int], Sequence[T]], limit: int

@@ -29,7 +29,7 @@ from bot.core.words import cards as card_words
 from bot.core.words import replies
 from bot.core.words.refusals import card_refused
 from bot.flows.authorize.open import link_scopes
-from bot.flows.bot import Bot, now
+from bot.flows.bot import Bot, utc_now
 from bot.flows.outbox import (
     Draft,
     answer,
@@ -140,7 +140,11 @@ def device_link(device: DeviceAuthorization) -> DeviceLink | None:
     """Return the link of a device code that has not expired, or None."""
     if device.link is None or device.user_code is None or device.expires_at is None:
         return None
-    return DeviceLink(device.link, device.user_code, device.expires_at) if device.expires_at > now() else None
+    return (
+        DeviceLink(device.link, device.user_code, device.expires_at)
+        if device.expires_at > utc_now()
+        else None
+    )
 
 
 NOTICES = {
@@ -183,14 +187,14 @@ async def show_claimed(bot: Bot, request: AuthorizationRequest, asked: DeferredC
 async def send_or_update(bot: Bot, request: AuthorizationRequest, asked: DeferredCall | None = None) -> bool:
     """Send or update a claimed card. Returns whether it has to be updated again."""
     live, platform = is_live(request.status), bot.platform_of(request.user)
-    age = now() - request.created_at
+    age = utc_now() - request.created_at
     if request.card.message_id is None and not live and age > platform.limits.idempotency_window:
         # Never sent, or its sender crashed before recording it. The idempotency key has expired, so which is unknown.
         return await record_shown(bot, request, None, ephemeral=False)
     if request.ticket is None:
         return await replace_unauthenticated(bot, request)
     card = await card_of(bot, request)
-    if request.card.lease_until is None or now() >= request.card.lease_until:
+    if request.card.lease_until is None or utc_now() >= request.card.lease_until:
         return False  # another worker has claimed it, and may have shown a newer face
     waiting = await waiting_calls(bot, request, asked) if live else []
     language = await language_for(bot, request.user, [*waiting, *([asked] if asked else [])])
@@ -296,7 +300,7 @@ async def record_shown(
     messages: list[OutgoingMessage] = []
 
     def work(c: Connection) -> int | None:
-        wanted = deliveries.shown(c, drawn, now())
+        wanted = deliveries.shown(c, drawn, utc_now())
         messages[:] = insert_all(c, bot, notes) if wanted is not None else []
         return wanted
 
@@ -309,7 +313,7 @@ async def record_shown(
 
 async def make_due_again(bot: Bot, request: AuthorizationRequest) -> bool:
     """Make the card due again, because a late update may have replaced a newer face. Returns whether it is."""
-    return await bot.database.write(lambda c: deliveries.redraw(c, request.id, now()))
+    return await bot.database.write(lambda c: deliveries.redraw(c, request.id, utc_now()))
 
 
 async def record_failure(bot: Bot, request: AuthorizationRequest, problem: NotSent, *, live: bool) -> bool:
@@ -318,7 +322,7 @@ async def record_failure(bot: Bot, request: AuthorizationRequest, problem: NotSe
         extra={"request": request.id, "reason": problem.reason, "retry": problem.retry, "gone": problem.gone},
     )
     if problem.retry:
-        until = retry_time(now(), request.card.attempts, problem.retry_after)
+        until = retry_time(utc_now(), request.card.attempts, problem.retry_after)
         postponed = await bot.database.write(
             lambda c: deliveries.postpone(c, request.id, request.card.claim, until)
         )
@@ -413,14 +417,14 @@ def narrowed_to_waiting(c: Connection, request: AuthorizationRequest) -> Authori
 
 async def replace_card(bot: Bot, request: AuthorizationRequest) -> None:
     """Supersede a request whose card is gone, cannot be changed or has lost its link, by one with a new card."""
-    ticket, moment, card = Secret(urlsafe(secrets.token_bytes(32))), now(), request.card
-    claim = bot.claim(request.user.app, moment)
+    ticket, now, card = Secret(urlsafe(secrets.token_bytes(32))), utc_now(), request.card
+    claim = bot.claim(request.user.app, now)
     drawn = Drawn(request.id, card.claim, card.wanted, card.message_id, card.ephemeral)
 
     def work(c: Connection) -> AuthorizationRequest | None:
         users.lock(c, request.user)
         requests.get_locked(c, request.id)
-        if deliveries.shown(c, drawn, moment) is None or not requests.supersede(c, request.id, moment):
+        if deliveries.shown(c, drawn, now) is None or not requests.supersede(c, request.id, now):
             return None
         fresh: AuthorizationRequest | None = None
         for name in request.reasons:

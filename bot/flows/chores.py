@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from bot.flows import administrators, cards, outbox, takeover, tokens
 from bot.flows.authorize import device
 from bot.flows.authorize.callback import complete_stranded
-from bot.flows.authorize.end import drop_recalled, expire_overdue
-from bot.flows.authorize.revoke import revoke_due
-from bot.flows.bot import Bot, now
+from bot.flows.authorize.end import expire_overdue
+from bot.flows.authorize.token_revocation import revoke_due
+from bot.flows.bot import Bot, utc_now
+from bot.flows.calls.recall import drop_recalled
 from bot.flows.reactions import remove_due
 from bot.store import claims, key_rotation, replicas, retention
 from bot.store.transaction import Connection
@@ -43,7 +44,7 @@ async def repeat(bot: Bot, chore: Chore) -> None:
         await asyncio.sleep(chore.interval * random.uniform(0.75, 1.0))  # noqa: S311
 
 
-async def show_cards_on_signal(bot: Bot) -> None:
+async def upkeep_on_signal(bot: Bot) -> None:
     """Update cards and revoke tokens as soon as another part of the process signals it, before the chore is due."""
     while True:
         await bot.signals.upkeep.wait()
@@ -59,8 +60,8 @@ async def show_cards_on_signal(bot: Bot) -> None:
 
 async def promote_queued_calls(bot: Bot) -> None:
     """Promote queued calls whose predecessor ended without promoting them."""
-    moment = now()
-    await bot.database.write(lambda c: claims.promote_missed(c, moment))
+    now = utc_now()
+    await bot.database.write(lambda c: claims.promote_missed(c, now))
 
 
 async def release_enabled(bot: Bot) -> None:
@@ -69,11 +70,11 @@ async def release_enabled(bot: Bot) -> None:
 
 
 async def heartbeat(bot: Bot) -> None:
-    host, moment = socket.gethostname(), now()
+    host, now = socket.gethostname(), utc_now()
 
     def work(c: Connection) -> None:
-        replicas.heartbeat(c, bot.worker, host, bot.key_ids, moment, bot.database.presence_lock)
-        key_rotation.learn_of_others(c, moment)
+        replicas.heartbeat(c, bot.worker, host, bot.key_ids, now, bot.database.presence_lock)
+        key_rotation.learn_of_others(c, now)
 
     await bot.database.write(work)
     bot.heartbeat.record()
@@ -81,10 +82,10 @@ async def heartbeat(bot: Bot) -> None:
 
 async def prune(bot: Bot) -> None:
     """Delete rows whose retention period is over (see docs/operating.md)."""
-    moment = now()
+    now = utc_now()
     has_more = True
     while has_more:
-        deleted = await bot.database.write(lambda c: retention.prune(c, moment))
+        deleted = await bot.database.write(lambda c: retention.prune(c, now))
         has_more = deleted >= retention.BATCH_SIZE
         await asyncio.sleep(PRUNE_PAUSE)
 

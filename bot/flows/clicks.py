@@ -26,7 +26,7 @@ from bot.flows.account import unused_scopes
 from bot.flows.authorize import device
 from bot.flows.authorize.end import cancel_and_answer, cancel_for_administrator, decline
 from bot.flows.authorize.page_errors import report_page_error
-from bot.flows.bot import Bot, now
+from bot.flows.bot import Bot, utc_now
 from bot.flows.outbox import deliver_all, typed_in_full
 from bot.store import calls, inbox, requests, seen_events, users
 from bot.store.cards import move, show
@@ -44,13 +44,13 @@ CLICK_TIMEOUT = 2.0
 
 async def answer_click(bot: Bot, click: CardClicked) -> Json:
     """Carry out a card's control if the user is allowed to use it, and return what the client shows."""
-    moment = now()
+    now = utc_now()
 
     def note_click(c: Connection) -> bool:
-        users.seen(c, click.user, language=None, union_id=None, now=moment)
+        users.seen(c, click.user, language=None, union_id=None, now=now)
         if click.time_zone and find_zone(click.time_zone):
             users.set_time_zone(c, click.user, click.time_zone)
-        return seen_events.record(c, click.user.platform, click.user.app_id, click.event_id, moment)
+        return seen_events.record(c, click.user.platform, click.user.app_id, click.event_id, now)
 
     if not await bot.database.write(note_click):
         return {}
@@ -68,7 +68,7 @@ async def own_request(bot: Bot, user: UserKey, request_id: str) -> Authorization
 async def decline_request(bot: Bot, user: UserKey, request_id: str) -> Json:
     if await own_request(bot, user, request_id) is None:
         return bot.platform_of(user).click_answer(card_words.CLICK_NOT_YOURS, "error")
-    messages = await bot.database.write(lambda c: decline(c, bot, request_id, "not_now", now()))
+    messages = await bot.database.write(lambda c: decline(c, bot, request_id, "not_now", utc_now()))
     bot.background(deliver_all(bot, messages))
     return await answer_with_card(bot, request_id)
 
@@ -78,11 +78,11 @@ async def fetch_device_link(bot: Bot, user: UserKey, request_id: str) -> Json:
     request = await own_request(bot, user, request_id)
     if request is None:
         return bot.platform_of(user).click_answer(card_words.CLICK_NOT_YOURS, "error")
-    if not bot.by_device or request.status is not RequestStatus.OPEN or request.expires_at <= now():
+    if not bot.by_device or request.status is not RequestStatus.OPEN or request.expires_at <= utc_now():
         return await answer_with_card(bot, request_id)
     if request.ticket is None:
         # The request cannot be authenticated: a new card replaces this one.
-        await bot.database.write(lambda c: show(c, request_id, now()))
+        await bot.database.write(lambda c: show(c, request_id, utc_now()))
         bot.signals.upkeep.set()
         return bot.platform_of(user).click_answer(card_words.CLICK_LINK_LATER, "warning")
     if not await device.start_device_authorization(bot, request, CLICK_TIMEOUT):
@@ -138,7 +138,7 @@ async def send_again(bot: Bot, user: UserKey, request_id: str) -> Json:
     request = await own_request(bot, user, request_id)
     if request is None:
         return bot.platform_of(user).click_answer(card_words.CLICK_NOT_YOURS, "error")
-    moved = await bot.database.write(lambda c: move(c, request_id, now()))
+    moved = await bot.database.write(lambda c: move(c, request_id, utc_now()))
     if not moved:
         return bot.platform_of(user).click_answer(card_words.CLICK_SETTLED, "info")
     bot.signals.upkeep.set()
@@ -155,12 +155,12 @@ async def decide_write(bot: Bot, user: UserKey, call_id: str, *, confirmed: bool
     call = await bot.database.read(lambda c: calls.get(c, call_id))
     if call is None or call.user != user:
         return bot.platform_of(user).click_answer(card_words.CLICK_NOT_YOURS, "error")
-    moment = now()
+    now = utc_now()
     if confirmed:
-        changed = await bot.database.write(lambda c: calls.confirm(c, call_id, moment))
+        changed = await bot.database.write(lambda c: calls.confirm(c, call_id, now))
         bot.signals.calls.set()
     else:
-        changed, messages = await bot.database.write(lambda c: discard(c, bot, call_id, moment))
+        changed, messages = await bot.database.write(lambda c: discard(c, bot, call_id, now))
         bot.background(deliver_all(bot, messages))
     toast, decided = (
         (card_words.CLICK_DONE, confirmed) if changed else (card_words.CLICK_SETTLED, call.confirmed)
@@ -171,12 +171,12 @@ async def decide_write(bot: Bot, user: UserKey, call_id: str, *, confirmed: bool
     return bot.platform_of(user).click_answer(toast, "info", card)
 
 
-def discard(c: Connection, bot: Bot, call_id: str, moment: datetime) -> tuple[bool, list[OutgoingMessage]]:
+def discard(c: Connection, bot: Bot, call_id: str, now: datetime) -> tuple[bool, list[OutgoingMessage]]:
     """Cancel a write that waits for confirmation. A confirmed write, which may wait for something else, is kept."""
     call = calls.get(c, call_id)
     if call is None or call.waits_for is not WaitsFor.CONFIRMATION:
         return False, []
-    return cancel_and_answer(c, bot, call, moment, "discarded")
+    return cancel_and_answer(c, bot, call, now, "discarded")
 
 
 RETRYABLE = frozenset({CallStatus.EXPIRED, CallStatus.FAILED, CallStatus.CANCELLED})
@@ -201,12 +201,12 @@ async def retry_expired(bot: Bot, user: UserKey, request_id: str) -> Json:
 
 async def repeat_calls(bot: Bot, user: UserKey, ended: Sequence[DeferredCall]) -> Json:
     """Repeat those of the calls that were not repeated before, in the same order."""
-    moment = now()
+    now = utc_now()
 
     def work(c: Connection) -> bool:
-        fresh = [call for call in ended if seen_events.record_retry(c, user, call.id, moment)]
+        fresh = [call for call in ended if seen_events.record_retry(c, user, call.id, now)]
         for number, call in enumerate(fresh):
-            if not inbox.add(c, repeated_call(bot, call, moment + timedelta(microseconds=number)), moment):
+            if not inbox.add(c, repeated_call(bot, call, now + timedelta(microseconds=number)), now):
                 # Roll back the record of the click, so that the button works again later.
                 raise TooManyWaiting
         return bool(fresh)
@@ -219,18 +219,18 @@ async def repeat_calls(bot: Bot, user: UserKey, ended: Sequence[DeferredCall]) -
     return bot.platform_of(user).click_answer(card_words.CLICK_SETTLED, "info")
 
 
-def repeated_call(bot: Bot, call: DeferredCall, moment: datetime) -> NewCall:
+def repeated_call(bot: Bot, call: DeferredCall, now: datetime) -> NewCall:
     return NewCall(
-        id=new_id(moment),
+        id=new_id(now),
         user=call.user,
         chat=call.chat,
         message_id=call.message_id,
         command=call.command,
         arguments=call.arguments,
-        asked_at=moment,
+        asked_at=now,
         language=call.language,
         time_zone=call.time_zone,
-        expires_at=moment + bot.deferred_ttl,
+        expires_at=now + bot.deferred_ttl,
     )
 
 
@@ -244,7 +244,7 @@ async def cancel(bot: Bot, user: UserKey, request_id: str) -> Json:
     if request is None:
         return bot.platform_of(user).click_answer(card_words.CLICK_NOT_YOURS, "error")
     if request.waits_for_administrator:
-        messages = await bot.database.write(lambda c: cancel_for_administrator(c, bot, user, now()))
+        messages = await bot.database.write(lambda c: cancel_for_administrator(c, bot, user, utc_now()))
         bot.background(deliver_all(bot, messages))
     return await answer_with_card(bot, request_id)
 

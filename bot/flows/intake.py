@@ -28,8 +28,9 @@ from bot.core.grants import REVOKED_AT_PLATFORM
 from bot.core.people import UserKey
 from bot.core.words import replies
 from bot.flows.acknowledge import expect_acknowledgement
-from bot.flows.authorize.end import close_request, end_grant, recall
-from bot.flows.bot import Bot, language_of, now
+from bot.flows.authorize.end import close_request, end_grant
+from bot.flows.bot import Bot, language_of, utc_now
+from bot.flows.calls.recall import recall
 from bot.flows.clicks import answer_click
 from bot.flows.outbox import deliver_all, draft, insert_all
 from bot.store import audit, calls, grants, inbox, seen_events, sessions, users
@@ -68,12 +69,12 @@ async def accept_event(bot: Bot, event: Event) -> Json:
 async def accept_message(bot: Bot, event: MessageReceived) -> None:
     commands = bot.commands_of(event.user)
     name, written = parse_message(event.text, commands)
-    moment = now()
+    now = utc_now()
     urgent = commands[name].urgent
     # Not later than now, because the platform's clock may be ahead.
-    asked_at = min(event.sent_at, moment)
+    asked_at = min(event.sent_at, now)
     call = NewCall(
-        id=new_id(moment),
+        id=new_id(now),
         user=event.user,
         chat=event.chat,
         message_id=event.message_id,
@@ -83,14 +84,14 @@ async def accept_message(bot: Bot, event: MessageReceived) -> None:
         language=language_of(event.text, event.language),
         time_zone=None,
         # Urgent commands, such as help and cancellation, run even if they arrive late.
-        expires_at=(moment if urgent else asked_at) + bot.deferred_ttl,
+        expires_at=(now if urgent else asked_at) + bot.deferred_ttl,
     )
-    arrival = Arrival(event.event_id, call, event.language, event.union_id, moment, urgent)
+    arrival = Arrival(event.event_id, call, event.language, event.union_id, now, urgent)
     match await bot.database.write_together(inbox.record_all, arrival):
         case Recorded.SEEN_BEFORE:
             bot.refusals.note("event seen before", "message")
         case Recorded.TOO_MANY:
-            await reject_too_many(bot, call, moment)
+            await reject_too_many(bot, call, now)
         case Recorded.QUEUED:
             expect_acknowledgement(bot, call)
 
@@ -108,7 +109,7 @@ def arguments_of(command: Command, written: str, mentions: Mentions) -> str:
     return written
 
 
-async def reject_too_many(bot: Bot, call: NewCall, moment: datetime) -> None:
+async def reject_too_many(bot: Bot, call: NewCall, now: datetime) -> None:
     """Inform a user that too many of their calls are waiting, at most once a minute."""
     bot.refusals.note("too many waiting calls of one user", str(call.user), logging.WARNING)
     notice = draft(
@@ -116,7 +117,7 @@ async def reject_too_many(bot: Bot, call: NewCall, moment: datetime) -> None:
         call.user,
         bot.platform_of(call.user).render_reply(replies.too_many_waiting(inbox.MAX_WAITING), call.language),
         kind="notice",
-        key=f"{call.user.open_id[-24:]}-full-{int(moment.timestamp() // 60):x}",
+        key=f"{call.user.open_id[-24:]}-full-{int(now.timestamp() // 60):x}",
         chat=call.chat,
         reply_to=None if call.chat.kind == "group" else call.message_id,
         private=True,
@@ -127,24 +128,24 @@ async def reject_too_many(bot: Bot, call: NewCall, moment: datetime) -> None:
 
 async def welcome(bot: Bot, event: ChatEntered) -> None:
     """Send the welcome to a user who opens the chat for the first time."""
-    moment = now()
+    now = utc_now()
     call = NewCall(
-        id=new_id(moment),
+        id=new_id(now),
         user=event.user,
         chat=event.chat,
         message_id=None,
         command="welcome",
         arguments="",
-        asked_at=moment,
+        asked_at=now,
         language="en",
         time_zone=None,
-        expires_at=moment + bot.deferred_ttl,
+        expires_at=now + bot.deferred_ttl,
     )
 
     def work(c: Connection) -> None:
-        users.seen(c, event.user, language=None, union_id=None, now=moment)
-        if event.first and users.welcome(c, event.user, moment):
-            inbox.record(c, event.event_id, call, language=None, union_id=None, now=moment)
+        users.seen(c, event.user, language=None, union_id=None, now=now)
+        if event.first and users.welcome(c, event.user, now):
+            inbox.record(c, event.event_id, call, language=None, union_id=None, now=now)
 
     await bot.database.write(work)
 
@@ -158,17 +159,17 @@ async def reject_other_organization(bot: Bot, event: MessageReceived) -> None:
             replies.other_organization(), language_of(event.text, event.language)
         ),
         kind="notice",
-        key=f"{new_id(now())}-foreign",
+        key=f"{new_id(utc_now())}-foreign",
         chat=event.chat,
         reply_to=event.message_id,
     )
 
     def work(c: Connection) -> list[OutgoingMessage]:
-        moment = now()
-        if not seen_events.record(c, event.user.platform, event.user.app_id, event.event_id, moment):
+        now = utc_now()
+        if not seen_events.record(c, event.user.platform, event.user.app_id, event.event_id, now):
             return []
-        users.seen(c, event.user, language=event.language, union_id=event.union_id, now=moment)
-        return insert_all(c, bot, [notice]) if users.welcome(c, event.user, moment) else []
+        users.seen(c, event.user, language=event.language, union_id=event.union_id, now=now)
+        return insert_all(c, bot, [notice]) if users.welcome(c, event.user, now) else []
 
     messages = await bot.database.write(work)
     if messages:
@@ -181,16 +182,16 @@ async def recall_message(bot: Bot, event: MessageRecalled) -> None:
     Events may arrive out of order: a message that arrives after its recall is treated as seen. A call that is running or
     has sent a write is marked, and its worker ends it.
     """
-    moment = now()
+    now = utc_now()
     platform, app_id, message_id = event.platform, event.app_id, event.message_id
 
     def work(c: Connection) -> list[OutgoingMessage]:
-        if not seen_events.record(c, platform, app_id, event.event_id, moment):
+        if not seen_events.record(c, platform, app_id, event.event_id, now):
             return []
-        if seen_events.record(c, platform, app_id, f"recalled-{message_id}", moment, message_id=message_id):
+        if seen_events.record(c, platform, app_id, f"recalled-{message_id}", now, message_id=message_id):
             return []
         asked = calls.all_by_message(c, f"{platform}:{app_id}", message_id)
-        return [message for call in asked for message in recall(c, bot, call, moment)]
+        return [message for call in asked for message in recall(c, bot, call, now)]
 
     messages = await bot.database.write(work)
     bot.signals.upkeep.set()
@@ -199,17 +200,17 @@ async def recall_message(bot: Bot, event: MessageRecalled) -> None:
 
 async def end_revoked_grant(bot: Bot, event: GrantRevoked) -> None:
     """End a grant that was revoked at the platform. The event may be hours old, so a newer grant is kept."""
-    moment = now()
+    now = utc_now()
 
     def work(c: Connection) -> None:
-        if not seen_events.record(c, event.user.platform, event.user.app_id, event.event_id, moment):
+        if not seen_events.record(c, event.user.platform, event.user.app_id, event.event_id, now):
             return
-        ended = grants.end(c, event.user, REVOKED_AT_PLATFORM, moment, authorized_before=event.at)
+        ended = grants.end(c, event.user, REVOKED_AT_PLATFORM, now, authorized_before=event.at)
         audit.write(
             c,
             "grant_revoked_at_platform",
             user=event.user,
-            now=moment,
+            now=now,
             ended=int(ended is not None),
         )
 
@@ -218,13 +219,13 @@ async def end_revoked_grant(bot: Bot, event: GrantRevoked) -> None:
 
 async def end_user(bot: Bot, event: UserDeleted) -> None:
     """End the calls, sessions and grant of a user who left the organization, without a message."""
-    moment = now()
+    now = utc_now()
 
     def work(c: Connection) -> None:
-        if not seen_events.record(c, event.user.platform, event.user.app_id, event.event_id, moment):
+        if not seen_events.record(c, event.user.platform, event.user.app_id, event.event_id, now):
             return
-        drop_silently(c, event.user, "person_left", moment)
-        end_grant(c, event.user, "person_left", moment)
+        drop_silently(c, event.user, "person_left", now)
+        end_grant(c, event.user, "person_left", now)
 
     await bot.database.write(work)
     bot.signals.upkeep.set()
@@ -235,17 +236,17 @@ async def end_organization(bot: Bot, event: AppStopped) -> None:
 
     The event is recorded last, so that a repeated delivery continues after a crash.
     """
-    moment = now()
+    now = utc_now()
     app = (event.platform, event.app_id)
     if await bot.database.read(lambda c: seen_events.is_known(c, *app, event.event_id)):
         return
-    before = event.at or moment
+    before = event.at or now
 
     def work(c: Connection, people: Sequence[UserKey]) -> None:
         for user in people:
-            drop_silently(c, user, "app_stopped", moment)
+            drop_silently(c, user, "app_stopped", now)
             # The platform has revoked the tokens.
-            grants.end(c, user, "app_stopped", moment, authorized_before=before)
+            grants.end(c, user, "app_stopped", now, authorized_before=before)
 
     # Listed only once, because rows that cannot be authenticated remain and would be listed again.
     affected = await bot.database.read(
@@ -254,7 +255,7 @@ async def end_organization(bot: Bot, event: AppStopped) -> None:
     for start in range(0, len(affected), USERS_PER_TRANSACTION):
         batch = affected[start : start + USERS_PER_TRANSACTION]
         await bot.database.write(functools.partial(work, people=batch))
-    await bot.database.write(lambda c: seen_events.record(c, *app, event.event_id, moment))
+    await bot.database.write(lambda c: seen_events.record(c, *app, event.event_id, now))
     bot.signals.upkeep.set()
 
 
@@ -262,10 +263,10 @@ USERS_PER_TRANSACTION = 20
 """A limit, so that other transactions can write in between."""
 
 
-def drop_silently(c: Connection, user: UserKey, reason: str, moment: datetime) -> None:
+def drop_silently(c: Connection, user: UserKey, reason: str, now: datetime) -> None:
     """Cancel a user's waiting calls, close their request and end their sessions. Locks the user."""
     users.lock(c, user)
     for call in calls.waiting_of(c, user):
-        calls.cancel(c, call.id, reason, moment)
-    close_request(c, user, reason, moment)
-    sessions.end_all(c, user, reason, moment)
+        calls.cancel(c, call.id, reason, now)
+    close_request(c, user, reason, now)
+    sessions.end_all(c, user, reason, now)

@@ -22,8 +22,8 @@ from bot.core.requests import AuthorizationRequest
 from bot.core.retry import pause
 from bot.core.words import replies
 from bot.core.words.refusals import answer_refused, card_refused
-from bot.flows.bot import Bot, now
-from bot.flows.calls.suspend import only_genuine
+from bot.flows.bot import Bot, utc_now
+from bot.flows.calls.genuine import only_genuine
 from bot.flows.reactions import remove
 from bot.store import audit, call_steps, calls, outbox, reactions
 from bot.store.ids import new_id, time_of
@@ -67,7 +67,7 @@ def draft(
     reply_only = in_group and chat is not None and chat.thread_id is not None and not private
     chat_id = chat.chat_id if chat is not None and not reply_only else None
     destination = Destination(user, chat_id, reply_to, private and in_group)
-    return Draft(NewMessage(new_id(now()), user, kind, key, destination, content, call_id))
+    return Draft(NewMessage(new_id(utc_now()), user, kind, key, destination, content, call_id))
 
 
 def note_key(call: DeferredCall, name: str) -> str:
@@ -121,7 +121,7 @@ def can_change_cards(platform: Platform) -> bool:
     return platform.limits.card_edit_window > timedelta(0)
 
 
-def is_told_by_card(bot: Bot, call: DeferredCall, request: AuthorizationRequest, moment: datetime) -> bool:
+def is_told_by_card(bot: Bot, call: DeferredCall, request: AuthorizationRequest, now: datetime) -> bool:
     """Return whether the card of a request shows how a call ended, so that no message is needed.
 
     An ephemeral card cannot be changed. A call from a group gets an ephemeral answer in the group while that is possible.
@@ -131,7 +131,7 @@ def is_told_by_card(bot: Bot, call: DeferredCall, request: AuthorizationRequest,
         return False
     if not can_change_cards(bot.platform_of(request.user)):
         return False
-    return call.chat.kind == "direct" or not is_fresh(call.id, moment)
+    return call.chat.kind == "direct" or not is_fresh(call.id, now)
 
 
 def typed(call: DeferredCall) -> str:
@@ -155,48 +155,48 @@ async def deliver_all(bot: Bot, messages: Sequence[OutgoingMessage]) -> None:
 
 async def deliver(bot: Bot, message: OutgoingMessage) -> None:
     """Send one claimed message and record the result."""
-    moment, limits = now(), bot.platform_of(message.user).limits
-    if not may_repeat(message, limits, moment):
+    now, limits = utc_now(), bot.platform_of(message.user).limits
+    if not may_repeat(message, limits, now):
         await give_up(
             bot,
             message,
             MessageStatus.OUTCOME_UNKNOWN,
             "an earlier attempt is too old to repeat safely",
-            moment,
+            now,
         )
         return
     if message.kind == "interim" and message.attempts > 1 and await is_answered(bot, message):
-        await give_up(bot, message, MessageStatus.UNDELIVERABLE, "the answer was sent first", moment)
+        await give_up(bot, message, MessageStatus.UNDELIVERABLE, "the answer was sent first", now)
         return
     if message.attempts == 1 and (
-        slot := bot.pacing.reserve_slot(message.user, moment, limits.message_interval)
+        slot := bot.pacing.reserve_slot(message.user, now, limits.message_interval)
     ):
         await postpone(bot, message, slot, arrived_possible=False)
         return
     if message.content is None:
-        await deliver_all(bot, await replace_unreadable(bot, message, moment))
+        await deliver_all(bot, await replace_unreadable(bot, message, now))
         return
     result = await send(bot, message, message.content)
-    moment = now()
+    now = utc_now()
     if not isinstance(result, NotSent):
-        await deliver_all(bot, await record_sent(bot, message, result, moment))
+        await deliver_all(bot, await record_sent(bot, message, result, now))
     elif result.recalled:
         await give_up(
             bot,
             message,
             MessageStatus.UNDELIVERABLE,
             f"the message to answer was recalled: {result.reason}",
-            moment,
+            now,
         )
         bot.note_recall(message.call_id, message.user)
     elif not result.retry:
-        await deliver_all(bot, await replace_refused(bot, message, result, moment))
-    elif moment - message.created_at > DELIVERY_TIMEOUT:
-        await give_up(bot, message, MessageStatus.UNDELIVERABLE, result.reason, moment)
+        await deliver_all(bot, await replace_refused(bot, message, result, now))
+    elif now - message.created_at > DELIVERY_TIMEOUT:
+        await give_up(bot, message, MessageStatus.UNDELIVERABLE, result.reason, now)
     else:
-        until = retry_time(moment, message.attempts, result.retry_after)
+        until = retry_time(now, message.attempts, result.retry_after)
         if result.rate_limited:
-            bot.pacing.start(message.user, min(until, moment + MAX_PACING_DELAY))
+            bot.pacing.start(message.user, min(until, now + MAX_PACING_DELAY))
         await postpone(bot, message, until, arrived_possible=result.may_have_arrived)
 
 
@@ -204,18 +204,18 @@ MAX_SENDINGS_WITHOUT_KEY = 3
 """Of a message that may have arrived, where the platform recognizes no repeated one."""
 
 
-def may_repeat(message: OutgoingMessage, limits: PlatformLimits, moment: datetime) -> bool:
+def may_repeat(message: OutgoingMessage, limits: PlatformLimits, now: datetime) -> bool:
     """Whether a message may be sent, given when it may first have been sent."""
     if message.first_tried_at is None:
         return True
     if not limits.idempotency_window:
         return message.attempts <= MAX_SENDINGS_WITHOUT_KEY
-    return moment - message.first_tried_at <= limits.idempotency_window
+    return now - message.first_tried_at <= limits.idempotency_window
 
 
 async def send(bot: Bot, message: OutgoingMessage, content: Content) -> Sent | NotSent:
     """Send a message. If the message that it answers was recalled, send it only where no one else sees it."""
-    group_first = is_shown_in_group_first(message, now())
+    group_first = is_shown_in_group_first(message, utc_now())
     destination = replace(message.destination, unless_recalled=True, group_first=group_first)
     sent = await send_by_any_route(bot, destination, content, message.delivery_key)
     if isinstance(sent, NotSent) and sent.recalled:
@@ -292,41 +292,39 @@ SHOWN_IN_GROUP_FOR = timedelta(minutes=10)
 """How long after the user's message an answer may be ephemeral. Later the client may be offline, and never show it."""
 
 
-def is_fresh(call_id: str, moment: datetime) -> bool:
-    return moment - time_of(call_id) < SHOWN_IN_GROUP_FOR
+def is_fresh(call_id: str, now: datetime) -> bool:
+    return now - time_of(call_id) < SHOWN_IN_GROUP_FOR
 
 
-def is_shown_in_group_first(message: OutgoingMessage, moment: datetime) -> bool:
+def is_shown_in_group_first(message: OutgoingMessage, now: datetime) -> bool:
     """Return whether a private message about a call is first tried as an ephemeral one in the group of the call."""
     return (
         message.call_id is not None
         and message.destination.private
-        and is_fresh(message.call_id, moment)
+        and is_fresh(message.call_id, now)
         and message.kind in KINDS_ABOUT_A_CALL
     )
 
 
-async def record_sent(
-    bot: Bot, message: OutgoingMessage, sent: Sent, moment: datetime
-) -> list[OutgoingMessage]:
+async def record_sent(bot: Bot, message: OutgoingMessage, sent: Sent, now: datetime) -> list[OutgoingMessage]:
     """Record that a message was sent. Returns a note for the group if a private message was sent elsewhere."""
     call_id = message.call_id
     if call_id is not None:
         bot.unacknowledged.remove(call_id)
     is_about_call = call_id is not None and message.kind in KINDS_ABOUT_A_CALL
     elsewhere = is_about_call and message.destination.private and not sent.ephemeral
-    if call_id is None or not (elsewhere or may_have_reaction(message, moment)):
+    if call_id is None or not (elsewhere or may_have_reaction(message, now)):
         await bot.database.write_one(
-            lambda c: outbox.sent(c, message.id, message.claim, sent.message_id, moment)
+            lambda c: outbox.sent(c, message.id, message.claim, sent.message_id, now)
         )
         return []
 
     def work(c: Connection) -> tuple[list[OutgoingMessage], Reaction | None]:
-        if not outbox.sent(c, message.id, message.claim, sent.message_id, moment):
+        if not outbox.sent(c, message.id, message.claim, sent.message_id, now):
             return [], None
         call = calls.get(c, call_id) if elsewhere else None
         notes = [] if call is None else insert_all(c, bot, [group_note(bot, call)])
-        return notes, take_reaction(c, bot, message, moment)
+        return notes, take_reaction(c, bot, message, now)
 
     notes, reaction = await bot.database.write(work)
     if reaction is not None:
@@ -334,22 +332,22 @@ async def record_sent(
     return notes
 
 
-def may_have_reaction(message: OutgoingMessage, moment: datetime) -> bool:
+def may_have_reaction(message: OutgoingMessage, now: datetime) -> bool:
     """Return whether this answer took so long that the user's message may have a reaction."""
     if message.call_id is None or message.kind != "answer":
         return False
-    return moment - time_of(message.call_id) >= NO_REACTION_WITHIN
+    return now - time_of(message.call_id) >= NO_REACTION_WITHIN
 
 
 NO_REACTION_WITHIN = timedelta(seconds=0.7)
 """A little less than `acknowledge.REACT_AFTER`, because the clocks of replicas differ."""
 
 
-def take_reaction(c: Connection, bot: Bot, message: OutgoingMessage, moment: datetime) -> Reaction | None:
+def take_reaction(c: Connection, bot: Bot, message: OutgoingMessage, now: datetime) -> Reaction | None:
     """Claim the reaction to the message that was answered, to remove it. Returns None if there is none."""
-    if message.call_id is None or not may_have_reaction(message, moment):
+    if message.call_id is None or not may_have_reaction(message, now):
         return None
-    return reactions.claim(c, message.call_id, moment + bot.lease)
+    return reactions.claim(c, message.call_id, now + bot.lease)
 
 
 def group_note(bot: Bot, call: DeferredCall) -> Draft:
@@ -377,7 +375,7 @@ async def is_answered(bot: Bot, message: OutgoingMessage) -> bool:
     return call is None or call.status not in {CallStatus.QUEUED, CallStatus.RUNNING}
 
 
-async def replace_unreadable(bot: Bot, message: OutgoingMessage, moment: datetime) -> list[OutgoingMessage]:
+async def replace_unreadable(bot: Bot, message: OutgoingMessage, now: datetime) -> list[OutgoingMessage]:
     """Give up a message that cannot be decrypted: its key is lost, or its row was changed in the database.
 
     Returns a short reply to the chat of its call, whose row is authenticated separately.
@@ -386,9 +384,9 @@ async def replace_unreadable(bot: Bot, message: OutgoingMessage, moment: datetim
     log.error("message not delivered", extra={"outgoing": message.id, "reason": reason})
 
     def work(c: Connection) -> list[OutgoingMessage]:
-        if not outbox.give_up(c, message.id, message.claim, MessageStatus.UNDELIVERABLE, reason, moment):
+        if not outbox.give_up(c, message.id, message.claim, MessageStatus.UNDELIVERABLE, reason, now):
             return []
-        audit.reject(c, "message", message.id, moment)
+        audit.reject(c, "message", message.id, now)
         waited_for = message.call_id is not None and message.kind in {"answer", "confirmation_card"}
         call = calls.get(c, message.call_id) if waited_for and message.call_id else None
         return (
@@ -400,20 +398,20 @@ async def replace_unreadable(bot: Bot, message: OutgoingMessage, moment: datetim
     return await bot.database.write(work)
 
 
-def retry_time(moment: datetime, attempts: int, retry_after: float | None) -> datetime:
-    return moment + pause(attempts, random.random(), retry_after)  # noqa: S311 - jitter, not a secret
+def retry_time(now: datetime, attempts: int, retry_after: float | None) -> datetime:
+    return now + pause(attempts, random.random(), retry_after)  # noqa: S311 - jitter, not a secret
 
 
 async def give_up(
-    bot: Bot, message: OutgoingMessage, status: MessageStatus, reason: str, moment: datetime
+    bot: Bot, message: OutgoingMessage, status: MessageStatus, reason: str, now: datetime
 ) -> None:
     log.warning(
         "message not delivered", extra={"outgoing": message.id, "status": status.value, "reason": reason}
     )
 
     def work(c: Connection) -> Reaction | None:
-        given_up = outbox.give_up(c, message.id, message.claim, status, reason, moment)
-        return take_reaction(c, bot, message, moment) if given_up else None
+        given_up = outbox.give_up(c, message.id, message.claim, status, reason, now)
+        return take_reaction(c, bot, message, now) if given_up else None
 
     reaction = await bot.database.write(work)
     if reaction is not None:
@@ -421,21 +419,21 @@ async def give_up(
 
 
 async def replace_refused(
-    bot: Bot, message: OutgoingMessage, problem: NotSent, moment: datetime
+    bot: Bot, message: OutgoingMessage, problem: NotSent, now: datetime
 ) -> list[OutgoingMessage]:
     """Give up a message that the platform refuses permanently. Returns a plain replacement if the user waits for it."""
     log.warning("message refused", extra={"outgoing": message.id, "reason": problem.reason})
 
     def work(c: Connection) -> list[OutgoingMessage]:
         given_up = outbox.give_up(
-            c, message.id, message.claim, MessageStatus.UNDELIVERABLE, problem.reason, moment
+            c, message.id, message.claim, MessageStatus.UNDELIVERABLE, problem.reason, now
         )
         replacement = REPLACEMENT_FOR.get(message.kind)
         call = calls.get(c, message.call_id) if given_up and message.call_id else None
         if call is None:
             return []
         if message.kind == "answer":
-            reactions.make_due(c, call.id, moment)
+            reactions.make_due(c, call.id, now)
         reply = no_route_reply(bot, call, problem) if replacement or message.destination.private else None
         if reply is None and replacement is not None:
             reply = replacement(typed(call), problem.reason)
@@ -463,15 +461,15 @@ async def deliver_due(bot: Bot) -> None:
 
 async def send_interim_notes(bot: Bot) -> None:
     """Send a note, once for each call, that a call without an answer for 20 seconds is being retried."""
-    moment = now()
+    now = utc_now()
     due = await bot.database.read(
-        lambda c: calls.due_for_interim(c, moment - timedelta(seconds=INTERIM_AFTER), limit=50)
+        lambda c: calls.due_for_interim(c, now - timedelta(seconds=INTERIM_AFTER), limit=50)
     )
     for call in await only_genuine(bot, due):
         message = note(bot, call, replies.still_trying(typed(call)), "interim", kind="interim")
 
         def mark(c: Connection, call: DeferredCall = call, message: Draft = message) -> list[OutgoingMessage]:
-            return insert_all(c, bot, [message]) if calls.mark_interim(c, call.id, now()) else []
+            return insert_all(c, bot, [message]) if calls.mark_interim(c, call.id, utc_now()) else []
 
         await deliver_all(bot, await bot.database.write(mark))
 

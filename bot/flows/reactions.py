@@ -9,8 +9,8 @@ from functools import partial
 
 from bot.core.messages import NotSent
 from bot.core.platform import Platform
-from bot.flows.bot import Bot, now
-from bot.flows.hints import UnacknowledgedMessage
+from bot.flows.bot import Bot, utc_now
+from bot.flows.replica_memory import UnacknowledgedMessage
 from bot.store import reactions
 from bot.store.reactions import Reaction
 
@@ -30,11 +30,11 @@ async def react(bot: Bot, message: UnacknowledgedMessage) -> None:
     platform = bot.platform_of(message.user)
     if platform.reactions is None:
         return
-    moment = now()
+    now = utc_now()
     due_at = message.expires_at + REMOVE_AFTER_EXPIRY
     if not await bot.database.write_one(
         lambda c: reactions.reserve(
-            c, message.user, message.call_id, message.message_id, now=moment, due_at=due_at
+            c, message.user, message.call_id, message.message_id, now=now, due_at=due_at
         )
     ):
         return

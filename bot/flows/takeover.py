@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from datetime import datetime
 
-from bot.flows.bot import Bot, now
+from bot.flows.bot import Bot, utc_now
 from bot.store import takeover
 from bot.store.transaction import Connection
 
@@ -27,7 +27,7 @@ async def enter(bot: Bot) -> None:
     counts: dict[str, int] = {}
 
     def take_over(c: Connection) -> bool:
-        taken = takeover.from_everyone(c, now(), bot.lease)
+        taken = takeover.from_everyone(c, utc_now(), bot.lease)
         counts.update(taken or {})
         return taken is not None
 
@@ -52,8 +52,8 @@ async def take_over_from_silent(bot: Bot) -> None:
     """Write a heartbeat, and take over from replicas that have ended (see `GONE_AFTER`). PostgreSQL only."""
     if bot.database.dialect != "postgresql":
         return
-    moment, lock = now(), bot.database.presence_lock
-    await bot.database.write_one(lambda c: takeover.touch(c, bot.worker, lock, moment))
+    now, lock = utc_now(), bot.database.presence_lock
+    await bot.database.write_one(lambda c: takeover.touch(c, bot.worker, lock, now))
     if lock is None:
         # Without its own lock, a replica cannot know whether others have ended or the server was unreachable.
         bot.silent_replicas.forget()
@@ -67,9 +67,9 @@ async def take_over_from_silent(bot: Bot) -> None:
 
 async def take_over_from(bot: Bot, replica: str, last_heartbeat: datetime) -> None:
     """Take over from a replica, unless it has written a heartbeat since."""
-    moment = now()
+    now = utc_now()
     taken = await bot.database.write(
-        lambda c: takeover.from_replica(c, replica, last_heartbeat, moment, bot.lease)
+        lambda c: takeover.from_replica(c, replica, last_heartbeat, now, bot.lease)
     )
     if taken is not None:
         log.warning(

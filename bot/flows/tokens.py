@@ -21,7 +21,7 @@ from bot.core.people import UserKey
 from bot.core.retry import asked_to_wait, backoff, spread
 from bot.core.scopes import ScopeSet
 from bot.core.secrets import Secret
-from bot.flows.bot import Bot, now
+from bot.flows.bot import Bot, utc_now
 from bot.store import audit, granted_scopes, grants
 from bot.store.transaction import Connection
 
@@ -65,42 +65,42 @@ async def usable_token(bot: Bot, user: UserKey, *, rejected: Secret | None = Non
             return Unusable(NotAuthorized(), grant)
         if grant.access_token is None:
             return await end_unrefreshable(bot, grant, "token_lost")
-        moment = now()
-        works = grant.access_token != rejected and not is_expired(grant, moment)
-        if works and not wants_refresh(grant, moment):
+        now = utc_now()
+        works = grant.access_token != rejected and not is_expired(grant, now)
+        if works and not wants_refresh(grant, now):
             return Usable(grant.access_token, grant, refreshed=rejected is not None)
-        if not can_refresh(grant, moment):
+        if not can_refresh(grant, now):
             if works:
                 return Usable(grant.access_token, grant)
             return await end_unrefreshable(bot, grant, "expired")
-        leased = await lease(bot, grant, moment)
+        leased = await lease(bot, grant, now)
         if leased is not None:
             return await bot.run_to_completion(refresh(bot, leased, works=works))
         if works:
             return Usable(grant.access_token, grant)
-        if grant.refresh_after is not None and grant.refresh_after > moment + MAX_PAUSE:
+        if grant.refresh_after is not None and grant.refresh_after > now + MAX_PAUSE:
             return Unusable(Unreachable("the token could not be refreshed", may_have_arrived=False))
         if asyncio.get_running_loop().time() > give_up_at:
             return Unusable(Unreachable("the token is being refreshed", may_have_arrived=False))
         await asyncio.sleep(0.1)
 
 
-async def lease(bot: Bot, grant: Grant, moment: datetime) -> Grant | None:
+async def lease(bot: Bot, grant: Grant, now: datetime) -> Grant | None:
     return await bot.database.write_one(
-        lambda c: grants.lease_refresh(c, grant.user, grant.generation, bot.claim(grant.user.app, moment))
+        lambda c: grants.lease_refresh(c, grant.user, grant.generation, bot.claim(grant.user.app, now))
     )
 
 
 async def narrow(bot: Bot, user: UserKey, *, without: ScopeSet) -> Grant | None:
     """Refresh a user's tokens without some of their scopes. Returns the new grant, or None if that failed."""
     grant = await bot.database.read(lambda c: grants.find(c, user))
-    moment = now()
-    if grant is None or not can_refresh(grant, moment):
+    now = utc_now()
+    if grant is None or not can_refresh(grant, now):
         return None
-    leased = await lease(bot, grant, moment)
+    leased = await lease(bot, grant, now)
     if leased is None:
         return None
-    works = not is_expired(grant, moment)
+    works = not is_expired(grant, now)
     kept = grant.scopes - without
     result = await bot.run_to_completion(refresh(bot, leased, works=works, scopes=kept))
     return result.grant if isinstance(result, Usable) and result.refreshed else None
@@ -152,7 +152,7 @@ def outcome_of(refusal: TokenRefused) -> NoToken:
 
 
 async def store_refreshed(bot: Bot, grant: Grant, tokens: TokenSet) -> Usable | Unusable:
-    moment = now()
+    now = utc_now()
 
     def work(c: Connection) -> Grant | None:
         saved = grants.save_refreshed(
@@ -162,12 +162,12 @@ async def store_refreshed(bot: Bot, grant: Grant, tokens: TokenSet) -> Usable | 
             tokens,
             scopes=tokens.scopes or grant.scopes,
             unrequested=granted_scopes.unrequested(c, grant.user),
-            now=moment,
+            now=now,
         )
         if saved is not None:
             changed = sorted(saved.scopes) if saved.scopes != grant.scopes else None
             audit.write(
-                c, "token_refreshed", user=grant.user, now=moment, generation=saved.generation, scopes=changed
+                c, "token_refreshed", user=grant.user, now=now, generation=saved.generation, scopes=changed
             )
         return saved
 
@@ -180,13 +180,13 @@ async def store_refreshed(bot: Bot, grant: Grant, tokens: TokenSet) -> Usable | 
 
 async def record_failure(bot: Bot, grant: Grant, refusal: TokenRefused, *, is_over: bool) -> None:
     """Record a failed refresh. Deletes the refresh token if it `is_over`; otherwise keeps it for a later attempt."""
-    moment = now()
-    after = moment + pause_after(grant, refusal)
+    now = utc_now()
+    after = now + pause_after(grant, refusal)
     in_doubt = refusal.problem is TokenProblem.IN_DOUBT
 
     def work(c: Connection) -> None:
         recorded = (
-            grants.refresh_over(c, grant, bot.worker, moment)
+            grants.refresh_over(c, grant, bot.worker, now)
             if is_over
             else grants.refresh_failed(c, grant, bot.worker, after=after, in_doubt=in_doubt)
         )
@@ -195,7 +195,7 @@ async def record_failure(bot: Bot, grant: Grant, refusal: TokenRefused, *, is_ov
                 c,
                 "refresh_failed",
                 user=grant.user,
-                now=moment,
+                now=now,
                 problem=refusal.problem.value,
                 code=refusal.code,
             )
@@ -217,10 +217,10 @@ def pause_after(grant: Grant, refusal: TokenRefused) -> timedelta:
 
 async def end_unrefreshable(bot: Bot, grant: Grant, reason: str) -> Unusable:
     """End a grant that can no longer be used, unless a newer one has replaced it."""
-    moment = now()
+    now = utc_now()
 
     def work(c: Connection) -> None:
-        grants.end(c, grant.user, reason, moment, generation=grant.generation)
+        grants.end(c, grant.user, reason, now, generation=grant.generation)
 
     await bot.database.write(work)
     return Unusable(NotAuthorized(), grant)
@@ -228,7 +228,7 @@ async def end_unrefreshable(bot: Bot, grant: Grant, reason: str) -> Unusable:
 
 async def refresh_ahead(bot: Bot) -> None:
     """Refresh some of the tokens that expire soon (see `grants.lease_due`)."""
-    moment = now()
+    now = utc_now()
     leased = await bot.claim_due(grants.lease_due, limit=REFRESH_BATCH)
-    refreshes = (refresh(bot, grant, works=not is_expired(grant, moment)) for grant in leased)
+    refreshes = (refresh(bot, grant, works=not is_expired(grant, now)) for grant in leased)
     await asyncio.gather(*(bot.run_to_completion(each) for each in refreshes))

@@ -15,9 +15,9 @@ from functools import partial
 from bot.core.calls import DeferredCall
 from bot.core.errors import LeaseLost
 from bot.flows.acknowledge import expect_acknowledgement
-from bot.flows.bot import Bot, now
-from bot.flows.calls.progress import Run
+from bot.flows.bot import Bot, utc_now
 from bot.flows.calls.run import prepare, run_call
+from bot.flows.calls.run_state import Run
 from bot.store import claims
 
 log = logging.getLogger(__name__)
@@ -123,7 +123,7 @@ class Worker:
     async def keep_lease(self, call: DeferredCall, task: asyncio.Task[None]) -> None:
         while True:
             await asyncio.sleep(self.bot.lease.total_seconds() / 3)
-            until = now() + self.bot.lease
+            until = utc_now() + self.bot.lease
             try:
                 extended = await self.bot.database.write(
                     partial(claims.extend, call_id=call.id, claim=call.claim, lease_until=until)

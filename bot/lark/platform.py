@@ -39,8 +39,8 @@ from bot.lark.api import call, call_as_user
 from bot.lark.app import LarkApp
 from bot.lark.app_info import AppInfo
 from bot.lark.app_token import AppToken, with_token
-from bot.lark.client_page import ClientPage
 from bot.lark.events import Recipient
+from bot.lark.in_client import ClientPage
 from bot.lark.oauth import OAuthClient
 from bot.lark.platform_links import trusted_links
 from bot.lark.posts import render_reply

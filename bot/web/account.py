@@ -21,7 +21,7 @@ from bot.core.words import help as help_words
 from bot.core.words import pages as words
 from bot.flows.account import permissions
 from bot.flows.account.permissions import HeldScope, ListPage, OpenRequest, Permissions, WaitingCall
-from bot.flows.bot import now
+from bot.flows.bot import utc_now
 from bot.web import login
 from bot.web.app_keys import BOT
 from bot.web.pages import SESSION_ENDED_PAGE, SIGN_IN_PAGE, SIGNED_OUT_PAGE, show
@@ -88,7 +88,9 @@ async def show_account(request: web.Request, visitor: Visitor, done: str | None)
         "account.html",
         platform=platform,
         headers={"Content-Security-Policy": CONTENT_SECURITY_POLICY_WITH_FORMS},
-        account=account_page(found, done, now(), platform.display_name if len(bot.platforms) > 1 else None),
+        account=account_page(
+            found, done, utc_now(), platform.display_name if len(bot.platforms) > 1 else None
+        ),
         token_field=FORM_TOKEN_FIELD,
         form_token=visitor.form_token,
     )
@@ -215,14 +217,14 @@ class AccountPage:
 
 
 def account_page(
-    found: Permissions, done: str | None, moment: datetime, platform: Words | None = None
+    found: Permissions, done: str | None, now: datetime, platform: Words | None = None
 ) -> AccountPage:
-    """Return what the page shows of a user's permissions. Times are in the user's zone, relative to `moment`.
+    """Return what the page shows of a user's permissions. Times are in the user's zone, relative to `now`.
 
     `platform` is the user's, if there are several.
     """
     zone = zone_or(found.time_zone, found.default_time_zone)
-    today = zone.local(moment).date()
+    today = zone.local(now).date()
 
     def at(time: datetime) -> Words:
         return format_near_moment(time, zone, today)
@@ -235,7 +237,7 @@ def account_page(
         initial=(found.name or "·")[0].upper(),
         done=DONE_WORDS.get(done) if done else None,
         waiting=waiting_section(found, at) if found.waiting or found.wanted else None,
-        granted=granted_section(found, at, moment) if found.held else None,
+        granted=granted_section(found, at, now) if found.held else None,
         nothing_granted=help_words.NOTHING_AUTHORIZED,
         notes=words.ONLY_YOU_SEE_THIS + space + words.TIMES_IN_ZONE.format(zone=zone.name),
     )
@@ -251,7 +253,7 @@ def waiting_section(found: Permissions, at: FormatTime) -> WaitingSection:
 
 
 def call_row(call: WaitingCall, at: FormatTime) -> CallRow:
-    sent = words.CALL_SENT_AT.format(moment=at(call.asked_at))
+    sent = words.CALL_SENT_AT.format(time=at(call.asked_at))
     return CallRow(call.command, words.CALL_STATUS[call.waits_for] + Words(" · ", " · ") + sent)
 
 
@@ -259,19 +261,19 @@ def request_part(wanted: OpenRequest, at: FormatTime) -> RequestPart:
     if wanted.redeeming:
         return RequestPart(words.AUTHORIZATION_IN_PROGRESS)
     return RequestPart(
-        words.AUTHORIZE_BY.format(moment=at(wanted.until)),
+        words.AUTHORIZE_BY.format(time=at(wanted.until)),
         tuple(ScopeRow(scope, description) for scope, description in wanted.scopes),
         card_words.AND_MORE.format(number=str(wanted.more)) if wanted.more else None,
         card_words.AUTHORIZE,
     )
 
 
-def granted_section(found: Permissions, at: FormatTime, moment: datetime) -> GrantedSection:
+def granted_section(found: Permissions, at: FormatTime, now: datetime) -> GrantedSection:
     return GrantedSection(
         heading(words.GRANTED_SCOPES, found.held_paging),
         tuple(ScopeRow(each.scope, each.words, record(each, at)) for each in found.held),
         pager(found, GRANTED_PARAMETER),
-        tuple(validity(found, at, moment)),
+        tuple(validity(found, at, now)),
     )
 
 
@@ -283,23 +285,23 @@ def record(held: HeldScope, at: FormatTime) -> tuple[Words, ...]:
         return (words.SCOPE_WITHOUT_RECORD,)
     if recorded.asked_by:
         commands = listed(f"/{each}" for each in recorded.asked_by)
-        origin = words.SCOPE_ASKED_BY.format(commands=commands, moment=at(recorded.granted_at))
+        origin = words.SCOPE_ASKED_BY.format(commands=commands, time=at(recorded.granted_at))
     else:
         origin = words.SCOPE_INCLUDED
     if recorded.used_at is not None:
-        return origin, words.SCOPE_LAST_USED.format(moment=at(recorded.used_at))
+        return origin, words.SCOPE_LAST_USED.format(time=at(recorded.used_at))
     return origin, words.SCOPE_NOT_USED if recorded.asked_by else words.NO_COMMAND_USES_IT
 
 
-def validity(found: Permissions, at: FormatTime, moment: datetime) -> list[Words]:
+def validity(found: Permissions, at: FormatTime, now: datetime) -> list[Words]:
     """Return sentences on how long the grant is valid and when it was last used, as far as that is known."""
     sentences = []
     if found.until is not None:
         renewal = help_words.RENEWS if found.renewable else help_words.ENDS
-        sentence = words.GRANT_EXPIRED if found.until <= moment else renewal
-        sentences.append(sentence.format(moment=at(found.until)))
+        sentence = words.GRANT_EXPIRED if found.until <= now else renewal
+        sentences.append(sentence.format(time=at(found.until)))
     if found.last_used_at is not None:
-        sentences.append(words.GRANT_LAST_USED.format(moment=at(found.last_used_at)))
+        sentences.append(words.GRANT_LAST_USED.format(time=at(found.last_used_at)))
     return sentences
 
 

@@ -11,8 +11,8 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from bot.core.events import Outage
 from bot.core.platform import Platform
-from bot.flows.bot import now
-from bot.store import views
+from bot.flows.bot import utc_now
+from bot.store import operator_queries
 from bot.web.app_keys import BOT, INGRESSES
 
 PROBE_TIMEOUT = 2.0
@@ -70,7 +70,7 @@ async def is_database_up(request: web.Request) -> bool:
 async def metrics(request: web.Request) -> web.Response:
     """`GET /metrics`: Prometheus text. The counts are those of all replicas together."""
     bot = request.app[BOT]
-    counts = await bot.database.view(lambda c: views.counts(c, now(), bot.database.apps))
+    counts = await bot.database.view(lambda c: operator_queries.counts(c, utc_now(), bot.database.apps))
     registry = CollectorRegistry()
     for name, (description, values) in counts.items():
         gauge = Gauge(f"bot_{name}", description, ["status"], registry=registry)

@@ -11,7 +11,7 @@ from aiohttp.typedefs import Handler
 
 from bot.core.platform import Platform
 from bot.flows.bot import Bot
-from bot.flows.limits import RepeatedLogs
+from bot.flows.throttling import RepeatedLogs
 from bot.web import account, authorize, health, in_client, login, webhook
 from bot.web.app_keys import BOT, INGRESSES, Ingresses
 from bot.web.pages import ERROR_PAGE, FORM_OUT_OF_DATE_PAGE, NOT_FOUND_PAGE, show

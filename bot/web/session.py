@@ -14,7 +14,7 @@ from bot.core.oauth import digest, urlsafe
 from bot.core.people import UserKey
 from bot.core.secrets import Secret
 from bot.flows.account import sign_in
-from bot.flows.bot import Bot, now
+from bot.flows.bot import Bot, utc_now
 from bot.web.app_keys import BOT
 from bot.web.security import read_body
 
@@ -93,7 +93,7 @@ def flash(response: web.StreamResponse, bot: Bot, done: str, visitor: Visitor | 
     The query alone does not suffice, because anyone can make a link with it. Neither does a cookie that this bot has not
     encrypted, because a script can plant one.
     """
-    expires_at = int(now().timestamp()) + FLASH_LIFETIME
+    expires_at = int(utc_now().timestamp()) + FLASH_LIFETIME
     sealed = bot.database.keyring.seal(Secret(f"{expires_at}:{done}"), flash_purpose(bot, visitor))
     set_cookie(response, bot, FLASH, Secret(sealed), FLASH_LIFETIME)
 
@@ -108,7 +108,7 @@ def flashed(request: web.Request, visitor: Visitor | None) -> str | None:
     except CannotOpenSecret:
         return None
     expires_at, _, done = opened.reveal().partition(":")
-    return done if int(expires_at) >= now().timestamp() and done in request.query else None
+    return done if int(expires_at) >= utc_now().timestamp() and done in request.query else None
 
 
 def flash_purpose(bot: Bot, visitor: Visitor | None) -> str:

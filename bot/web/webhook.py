@@ -8,7 +8,7 @@ from aiohttp import web
 
 from bot.core.events import Unauthentic, UrlVerification
 from bot.flows.intake import accept_event
-from bot.flows.limits import RepeatedLogs
+from bot.flows.throttling import RepeatedLogs
 from bot.web.app_keys import BOT, require_platform
 from bot.web.security import read_body
 

@@ -16,7 +16,7 @@ from bot import app, settings
 from bot.core.api import ApiCall
 from bot.core.secrets import Secret
 from bot.flows.bot import Bot
-from bot.store.opening import upgrade
+from bot.store.open_database import upgrade
 from bot.web import routes
 from bot.web.server import Runner
 

@@ -18,7 +18,7 @@ from bot.store import attempts, calls, claims, grants, inbox, outbox, requests, 
 from bot.store.ids import new_id
 from bot.store.inbox import NewCall
 from bot.store.keyring import Keyring
-from bot.store.opening import open_database, upgrade
+from bot.store.open_database import open_database, upgrade
 from bot.store.queue import Claim
 from bot.store.transaction import Connection, Database
 from tests.benchmarks.environment import KEY, fresh_database, postgresql, sqlite_url

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from bot.flows.limits import RepeatedLogs
+from bot.flows.throttling import RepeatedLogs
 
 
 async def test_what_follows_the_first_is_told_together(caplog: pytest.LogCaptureFixture) -> None:

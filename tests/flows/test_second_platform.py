@@ -33,8 +33,8 @@ from bot.core.secrets import Secret
 from bot.flows.authorize.callback import complete
 from bot.flows.authorize.grant import CallbackResult
 from bot.flows.authorize.open import find_open_request, open_link
-from bot.flows.bot import Bot, now
-from bot.flows.chores import CHORES, repeat, show_cards_on_signal
+from bot.flows.bot import Bot, utc_now
+from bot.flows.chores import CHORES, repeat, upkeep_on_signal
 from bot.flows.intake import accept_event
 from bot.flows.worker import Worker
 from bot.lark.commands import COMMANDS as LARK_COMMANDS
@@ -47,7 +47,7 @@ from bot.sandbox.lark.tokens import new_code
 from bot.store import grants, requests
 from bot.store.ids import new_id
 from bot.store.keyring import Keyring, new_key
-from bot.store.opening import open_database
+from bot.store.open_database import open_database
 from bot.web import routes
 
 from .tiny_platform import TinyPlatform
@@ -77,7 +77,7 @@ class World:
     bot: Bot
 
     async def say(self, user: UserKey, words: str) -> None:
-        moment = now()
+        moment = utc_now()
         chat = Chat(f"chat of {user.open_id}", "direct")
         message = MessageReceived(new_id(moment), user, chat, new_id(moment), words, moment, "en")
         await accept_event(self.bot, message)
@@ -103,7 +103,7 @@ async def until(look: Callable[[], Awaitable[T | None]]) -> T:
 async def at_work(bot: Bot) -> AsyncIterator[None]:
     worker = Worker(bot)
     bot.database.on_work(bot.signals.calls.set)
-    tasks = [asyncio.create_task(each) for each in (worker.work(), show_cards_on_signal(bot))]
+    tasks = [asyncio.create_task(each) for each in (worker.work(), upkeep_on_signal(bot))]
     tasks += [asyncio.create_task(repeat(bot, chore)) for chore in CHORES]
     try:
         yield
@@ -268,7 +268,7 @@ IN_LARK = {"User-Agent": "Mozilla/5.0 Lark/7.1.0"}
 
 @pytest.fixture
 async def browser(world: World, aiohttp_client: AiohttpClient) -> Client:
-    outage = Outage(now(), "no stream")
+    outage = Outage(utc_now(), "no stream")
     return await aiohttp_client(routes.build(world.bot, {"lark": lambda: None, "tiny": lambda: outage}))
 
 

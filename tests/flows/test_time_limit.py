@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from bot.core.errors import CommandMistake
-from bot.flows import time_limit
-from bot.flows.time_limit import within_time
+from bot.flows import command_timeout
+from bot.flows.command_timeout import within_time
 
 TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL)
 
@@ -60,8 +60,8 @@ def test_an_alarm_while_the_timers_are_set_or_stopped_leaves_none_running(
 
 
 def test_a_command_is_interrupted_by_the_alarm_that_comes_next(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(time_limit, "MOVE_TIMEOUT", 0.05)
-    monkeypatch.setattr(time_limit, "REPEAT_AFTER", 0.02)
+    monkeypatch.setattr(command_timeout, "MOVE_TIMEOUT", 0.05)
+    monkeypatch.setattr(command_timeout, "REPEAT_AFTER", 0.02)
 
     def go_on() -> None:
         while True:

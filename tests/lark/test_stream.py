@@ -14,7 +14,7 @@ from aiohttp.http_websocket import WebSocketWriter
 from yarl import URL
 
 from bot.core.secrets import Secret
-from bot.flows.limits import RepeatedLogs
+from bot.flows.throttling import RepeatedLogs
 from bot.lark import stream, stream_endpoint
 from bot.lark.stream import CONNECT_TIMEOUT, MAX_FRAME_BYTES, EventNotAccepted, LongConnection
 from bot.lark.stream_endpoint import MAX_PAUSE, REFUSED_PAUSE, ClientConfig, is_platform_address

@@ -32,7 +32,7 @@ POLLING = {
     ("flows.authorize.callback.complete_stranded", "write"),
     ("flows.authorize.device.continue_due", "write"),
     ("flows.authorize.end.expire_overdue", "write"),
-    ("flows.authorize.revoke.revoke_due", "write"),
+    ("flows.authorize.token_revocation.revoke_due", "write"),
     ("flows.cards.show_due_cards", "write"),
     ("flows.chores.heartbeat", "write"),
     ("flows.chores.promote_queued_calls", "write"),

@@ -47,7 +47,7 @@ DANGEROUS = {
         "calls.perform.send:call:after",
         "calls.perform.record:write:before",
     ),
-    "revoked": ("calls.botcalls.cancel_or_end:write:after", "authorize.revoke.revoke:revoke:after"),
+    "revoked": ("calls.botcalls.cancel_or_end:write:after", "authorize.token_revocation.revoke:revoke:after"),
     "refreshed": ("tokens.refresh:refresh:after",),
     "waiting_for_the_administrator": ("administrators.show_with_key:update_card:after",),
 }

@@ -13,7 +13,7 @@ from bot.core.people import UserKey
 from bot.core.secrets import Secret
 from bot.store import requests, schema, users
 from bot.store.keyring import Keyring, new_key
-from bot.store.opening import open_database
+from bot.store.open_database import open_database
 from bot.store.transaction import Connection, Database
 from tests.store.examples import open_request
 

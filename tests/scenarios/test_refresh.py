@@ -20,7 +20,7 @@ from bot.sandbox.lark.tenant import Person
 from bot.sandbox.lark.tokens import issue
 from bot.store import grants, users
 from bot.store.keyring import Keyring
-from bot.store.opening import open_database
+from bot.store.open_database import open_database
 from bot.store.transaction import Connection
 from tests.conftest import administer
 from tests.store.examples import save_grant

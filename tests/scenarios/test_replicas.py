@@ -17,7 +17,7 @@ from bot.core.people import UserKey
 from bot.sandbox.lark.tenant import Message
 from bot.store import inbox
 from bot.store.keyring import Keyring
-from bot.store.opening import open_database
+from bot.store.open_database import open_database
 from bot.store.transaction import ANNOUNCED, Connection, Database
 from tests.store.examples import a_call
 

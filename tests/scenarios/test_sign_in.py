@@ -926,7 +926,7 @@ async def test_what_anybody_can_cause_fills_no_log(running: World, browser: Call
         await asyncio.gather(*(robot.get(f"/oauth/lark/callback?{query}") for query in queries))
     lines = (running.directory / "bot.log").read_text().splitlines()
     told = [line for line in lines if "sign-in rejected" in line or "callback refused" in line]
-    assert {"other_browser", "malformed", "ours"} <= {
+    assert {"other_browser", "malformed", "unknown"} <= {
         word.strip('"') for line in told for word in line.replace("=", " ").split()
     }
     assert len(told) < 20

@@ -30,6 +30,7 @@ from bot.store import (
     device_authorizations,
     grants,
     inbox,
+    operator_queries,
     outbox,
     replicas,
     requests,
@@ -41,11 +42,10 @@ from bot.store import (
     sessions,
     takeover,
     users,
-    views,
 )
 from bot.store.attempts import NewAttempt
 from bot.store.keyring import Keyring, new_key
-from bot.store.opening import open_database, upgrade
+from bot.store.open_database import open_database, upgrade
 from bot.store.outbox import NewMessage
 from bot.store.queue import Claim
 from bot.store.transaction import Database
@@ -179,7 +179,7 @@ LOOKS: dict[str, Callable[[Connection], Any]] = {
     "session": lambda c: sessions.find(c, f"session of {ANNA.open_id}", NOW),
     "sign-out": lambda c: sessions.end(c, f"session of {ANNA.open_id}"),
     "numbers": lambda c: {
-        name: n for name, (_, n) in views.counts(c, NOW, [app_of(c)]).items() if any(n.values())
+        name: n for name, (_, n) in operator_queries.counts(c, NOW, [app_of(c)]).items() if any(n.values())
     },
 }
 """What looks for rows without naming a person, as another app does it: it finds nothing."""
@@ -264,9 +264,9 @@ async def test_a_replica_is_counted_for_each_of_its_apps(
 ) -> None:
     await both.write(lambda c: replicas.heartbeat(c, "r", "host", ["k"], NOW))
     for each in (database, other, both):
-        found = await each.read(lambda c, each=each: views.counts(c, NOW, each.apps))
+        found = await each.read(lambda c, each=each: operator_queries.counts(c, NOW, each.apps))
         assert found["replicas"][1] == {"live": 1}
-    found = await both.read(lambda c: views.counts(c, NOW, ["lark:cli_3"]))
+    found = await both.read(lambda c: operator_queries.counts(c, NOW, ["lark:cli_3"]))
     assert found["replicas"][1] == {"live": 0}
 
 
@@ -280,7 +280,7 @@ async def test_each_app_finds_its_own_beside_the_others(database: Database, othe
             continue
         assert call.user == person
         assert await each.write_one(lambda c: claims.claim_next(c, claim_by(c, "w", NOW, SOON))) is None
-    assert await database.read(views.apps) == [ANNA.app, ZOE.app]
+    assert await database.read(operator_queries.apps) == [ANNA.app, ZOE.app]
 
 
 async def test_the_same_key_of_a_message_in_two_apps_is_two_messages(

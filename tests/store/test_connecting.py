@@ -15,7 +15,7 @@ from sqlalchemy import text
 
 from bot.core.errors import ConfigurationError, DatabaseNotReady
 from bot.store.keyring import Keyring, new_key
-from bot.store.opening import check_schema, open_database
+from bot.store.open_database import check_schema, open_database
 from bot.store.postgresql import connect_arguments
 
 

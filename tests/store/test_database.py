@@ -17,7 +17,7 @@ from bot.core.secrets import Secret
 from bot.store import call_steps, inbox, sealed, users
 from bot.store.database_url import parse_url
 from bot.store.keyring import Keyring, new_key
-from bot.store.opening import open_database
+from bot.store.open_database import open_database
 from bot.store.postgresql import make_engine
 from bot.store.sqlite import SqliteDatabase
 from bot.store.transaction import Database, announce, keyring_of

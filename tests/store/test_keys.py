@@ -34,7 +34,7 @@ from bot.store import cards as deliveries
 from bot.store.attempts import NewAttempt
 from bot.store.ids import new_id
 from bot.store.keyring import Keyring, new_key
-from bot.store.opening import open_database
+from bot.store.open_database import open_database
 from bot.store.outbox import NewMessage
 from bot.store.transaction import Connection, Database
 from tests.store.examples import (

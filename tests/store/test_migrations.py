@@ -14,9 +14,9 @@ from sqlalchemy.exc import DBAPIError
 
 from bot.core.errors import ConfigurationError
 from bot.core.secrets import Secret
-from bot.store import requests, revision, scope_waits, views
+from bot.store import operator_queries, requests, revision, scope_waits
 from bot.store.keyring import Keyring, new_key
-from bot.store.opening import check_schema, open_database, upgrade
+from bot.store.open_database import check_schema, open_database, upgrade
 from bot.store.queue import Claim
 from bot.store.upgrade_sealing import seal_unsealed_rows
 
@@ -293,7 +293,7 @@ async def test_every_row_of_an_earlier_revision_is_there_after_the_upgrade(
         kept = [{name: row[name] for name in rows[0]} for row in after[table]] if rows else after[table]
         assert sorted(map(fixed, kept), key=repr) == sorted(map(fixed, rows), key=repr), table
     database = await open_database(empty_database_url, ring)
-    assert await database.read(lambda c: views.status(c, NOW)) is not None
+    assert await database.read(lambda c: operator_queries.status(c, NOW)) is not None
     for view in ("who_is_waiting", "grants_overview", "recent_trouble"):
         assert await database.read(lambda c, v=view: c.execute(text(f"SELECT * FROM {v}")).all())
     with pytest.raises(Exception, match="audit_log is never changed"):

@@ -17,6 +17,7 @@ from bot.store import (
     calls,
     claims,
     grants,
+    operator_queries,
     replicas,
     requests,
     retention,
@@ -24,7 +25,6 @@ from bot.store import (
     scope_waits,
     seen_events,
     users,
-    views,
 )
 from bot.store import cards as deliveries
 from bot.store.cards import Drawn
@@ -183,7 +183,7 @@ async def lived(database: Database) -> str:
 
 async def test_operators_read_the_story_of_a_person_without_a_secret(database: Database) -> None:
     waiting = await lived(database)
-    story = await database.read(lambda c: views.explain(c, ANNA, LATER))
+    story = await database.read(lambda c: operator_queries.explain(c, ANNA, LATER))
     assert story["user"]["name"] == "Anna"
     assert (story["grant"]["status"], story["grant"]["scopes"]) == ("active", sorted(SCOPES))
     assert story["open_request"]["status"] == "open"
@@ -192,17 +192,23 @@ async def test_operators_read_the_story_of_a_person_without_a_secret(database: D
     assert story["audit"][0]["detail"] == {"scopes": sorted(SCOPES)}
     shown = json.dumps(story, default=str)
     assert not any(secret in shown for secret in ("access-1", "refresh-1", "ticket-1", "v1.", "today"))
-    nobody = await database.read(lambda c: views.explain(c, BEN, LATER))
+    nobody = await database.read(lambda c: operator_queries.explain(c, BEN, LATER))
     assert nobody["user"] is None
 
 
 async def test_operators_lists_are_plain_rows_without_a_secret(database: Database) -> None:
     await lived(database)
-    for view in (views.users, views.requests, views.calls, views.audit, lambda c: views.status(c, NOW)):
+    for view in (
+        operator_queries.users,
+        operator_queries.requests,
+        operator_queries.calls,
+        operator_queries.audit,
+        lambda c: operator_queries.status(c, NOW),
+    ):
         shown = json.dumps(await database.read(view), default=str)
         assert len(shown) > 20
         assert not any(secret in shown for secret in ("access-1", "refresh-1", "ticket-1", "v1."))
-    status = await database.read(lambda c: views.status(c, NOW))
+    status = await database.read(lambda c: operator_queries.status(c, NOW))
     assert status["calls"]["suspended"] == 1
     assert status["grants"]["active"] == 1
 
@@ -232,7 +238,7 @@ async def test_a_person_is_found_by_key_open_id_name_or_the_beginning_of_an_open
     await database.write(lambda c: users.name_user(c, ANNA, "Anna", NOW))
 
     async def found(wanted: str) -> list[UserKey]:
-        return await database.read(lambda c: views.find_user(c, wanted))
+        return await database.read(lambda c: operator_queries.find_user(c, wanted))
 
     assert await found(str(ANNA)) == await found("ou_anna") == await found("Anna") == [ANNA]
     assert len(await found("ou_a")) == 2

@@ -22,6 +22,7 @@ from bot.store import (
     device_authorizations,
     grants,
     inbox,
+    operator_queries,
     outbox,
     reactions,
     replicas,
@@ -33,7 +34,6 @@ from bot.store import (
     sessions,
     takeover,
     users,
-    views,
 )
 from bot.store.attempts import NewAttempt
 from bot.store.transaction import Database
@@ -121,7 +121,7 @@ CHORES: dict[str, Work] = {
     "renewal": lambda c: grants.lease_due(c, claim_by(c, "w", NOW, SOON), 5),
     "heartbeat": lambda c: replicas.heartbeat(c, "w", "h", ["k"], NOW),
     "retention": lambda c: retention.prune(c, NOW - timedelta(days=365)),
-    "numbers": lambda c: views.counts(c, NOW),
+    "numbers": lambda c: operator_queries.counts(c, NOW),
     "urgent": lambda c: claims.claim_next(c, claim_by(c, "w", NOW, SOON), urgent_only=True),
     "take-over": lambda c: takeover.from_everyone(c, NOW, timedelta(seconds=20)),
 }
@@ -153,7 +153,7 @@ FOR_ONE: dict[str, Work] = {
     "state sent back": lambda c: attempts.reject(c, APP, "nothing", "used", NOW),
     "sign-in": lambda c: attempts.record_sign_in(c, A_SIGN_IN, claim_by(c, "w")),
     "session": lambda c: sessions.prune(c, NOW - timedelta(days=365), 10),
-    "story": lambda c: views.audit(c, ANNA),
+    "story": lambda c: operator_queries.audit(c, ANNA),
 }
 
 

@@ -21,7 +21,7 @@ from bot.core.errors import DatabaseNotReady
 from bot.core.people import UserKey
 from bot.store import audit, calls, claims, inbox, revision
 from bot.store.keyring import Keyring, new_key
-from bot.store.opening import check_schema, open_database, upgrade
+from bot.store.open_database import check_schema, open_database, upgrade
 from bot.store.schema import audit_log, deferred_calls, metadata, scope_waits
 from bot.store.transaction import Database
 from tests.history import past_allowed

@@ -32,7 +32,7 @@ from bot.store import (
     users,
 )
 from bot.store.keyring import Keyring, new_key
-from bot.store.opening import open_database
+from bot.store.open_database import open_database
 from bot.store.schema import deferred_calls
 from bot.store.transaction import Connection, Database, keyring_of
 from tests.store.examples import ANNA, BEN, LATER, NOW, TOMORROW, claim_by, open_request

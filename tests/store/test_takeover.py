@@ -32,7 +32,7 @@ from bot.store import (
 from bot.store import cards as deliveries
 from bot.store.inbox import Arrival
 from bot.store.keyring import Keyring, new_key
-from bot.store.opening import open_database
+from bot.store.open_database import open_database
 from bot.store.postgresql import PostgresqlDatabase, presence_key
 from bot.store.presence_lock import PresenceFile
 from bot.store.transaction import Database

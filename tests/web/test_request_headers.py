@@ -10,7 +10,7 @@ from aiohttp.test_utils import make_mocked_request
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.lark.client_page import ClientPage
+from bot.lark.in_client import ClientPage
 from bot.web.app_keys import BOT
 from bot.web.request_headers import is_cross_site_without_click, is_in_client, is_preview, language_of
 

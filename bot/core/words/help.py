@@ -52,10 +52,10 @@ NOTHING_AUTHORIZED = Words(en="You haven't authorized anything", zh="你还没�
 ASKED_WHEN_NEEDED = Words("I'll ask when a command needs a permission.", "有命令需要权限时，我会向你申请。")
 AUTHORIZED_TITLE = Words("What you've authorized", "你的授权")
 RENEWS = Words(
-    en="Renewed automatically whenever you use a command; otherwise it expires {moment}.",
-    zh="每次使用命令时自动续期，否则将于{moment} 过期。",
+    en="Renewed automatically whenever you use a command; otherwise it expires {time}.",
+    zh="每次使用命令时自动续期，否则将于{time} 过期。",
 )
-ENDS = Words(en="Expires {moment}; after that, I'll ask again.", zh="{moment} 过期，之后会再次请你授权。")
+ENDS = Words(en="Expires {time}; after that, I'll ask again.", zh="{time} 过期，之后会再次请你授权。")
 WAITING = Words("Waiting: {commands} (/cancel to drop)", "等待中：{commands}。发送 /cancel 可取消。")
 SEE_USE = Words("See or revoke your permissions: ", "查看或撤销你的授权：")
 MY_PERMISSIONS = Words("My permissions", "我的授权")

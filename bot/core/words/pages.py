@@ -356,14 +356,14 @@ NEXT_PAGE = Words(en="Next page", zh="下一页")
 TITLE_WITH_TOTAL = Words(en="{title} ({total})", zh="{title}（{total}）")
 
 WAITING_CALLS = Words(en="Waiting for you", zh="待处理")
-CALL_SENT_AT = Words(en="sent {moment}", zh="{moment} 发送")
+CALL_SENT_AT = Words(en="sent {time}", zh="{time} 发送")
 CALL_STATUS: dict[WaitsFor | None, Words] = {
     WaitsFor.AUTHORIZATION: Words(en="needs your authorization", zh="等待你授权"),
     WaitsFor.ADMINISTRATOR: Words(en="waiting for your administrator", zh="等待管理员开通"),
     WaitsFor.CONFIRMATION: Words(en="needs your confirmation in the chat", zh="等待你在聊天中确认"),
     None: Words(en="in progress", zh="处理中"),
 }
-AUTHORIZE_BY = Words(en="Needed by {moment}:", zh="请在{moment} 前授权：")
+AUTHORIZE_BY = Words(en="Needed by {time}:", zh="请在{time} 前授权：")
 AUTHORIZATION_IN_PROGRESS = Words(en="Your authorization is being completed.", zh="正在完成授权。")
 CANCEL_REQUEST = Words(en="Cancel request", zh="取消请求")
 
@@ -372,24 +372,24 @@ NOTHING_GRANTED_HINT = Words(
     en="I'll ask in the chat when a command needs a permission.",
     zh="有命令需要权限时，我会在聊天中向你申请。",
 )
-SCOPE_ASKED_BY = Words(en="For {commands} · allowed {moment}", zh="用于 {commands} · {moment} 授权")
+SCOPE_ASKED_BY = Words(en="For {commands} · allowed {time}", zh="用于 {commands} · {time} 授权")
 SCOPE_INCLUDED = Words(en="Included by the platform", zh="由平台自动附带")
 NO_COMMAND_USES_IT = Words(en="no command uses it", zh="暂无命令使用")
 """Follows `SCOPE_INCLUDED`, unless a command has used the scope since."""
 SCOPE_WITHOUT_RECORD = Words(
     en="Allowed earlier; no record of what it was for.", zh="较早前授权，未记录用途。"
 )
-SCOPE_LAST_USED = Words(en="last used {moment}", zh="最近使用：{moment}")
+SCOPE_LAST_USED = Words(en="last used {time}", zh="最近使用：{time}")
 SCOPE_NOT_USED = Words(en="not used yet", zh="尚未使用")
 OFFLINE_ACCESS_PURPOSE = Words(
     en="Renews your authorization, so you aren't asked every two hours.",
     zh="用于自动续期授权，无需每两小时重新授权。",
 )
 GRANT_EXPIRED = Words(
-    en="Expired {moment}. I'll ask again when a command needs it.",
-    zh="已于{moment} 过期。下次有命令需要时，会重新请你授权。",
+    en="Expired {time}. I'll ask again when a command needs it.",
+    zh="已于{time} 过期。下次有命令需要时，会重新请你授权。",
 )
-GRANT_LAST_USED = Words(en="Last used {moment}.", zh="最近使用：{moment}。")
+GRANT_LAST_USED = Words(en="Last used {time}.", zh="最近使用：{time}。")
 
 REVOKE_ALL = Words(en="Take everything back", zh="撤销全部授权")
 REVOKE_ALL_EFFECT = Words(

@@ -14,7 +14,7 @@ from bot.core.requests import AuthorizationRequest, RequestStatus
 from bot.core.scopes import OFFLINE_ACCESS, Scope, ScopeSet
 from bot.core.secrets import Secret
 from bot.flows.authorize.end import cancel_in_batches, cancel_waiting, end_grant
-from bot.flows.bot import Bot, now
+from bot.flows.bot import Bot, utc_now
 from bot.flows.outbox import deliver_all, typed
 from bot.store import calls, granted_scopes, grants, requests, sessions, users
 from bot.store.granted_scopes import GrantedScope
@@ -174,7 +174,7 @@ def in_order_of_use(scopes: ScopeSet, records: Mapping[Scope, GrantedScope]) -> 
 def open_request(c: Connection, user: UserKey) -> AuthorizationRequest | None:
     """Return the user's live request, or None if there is none, it has expired, or it cannot be authenticated."""
     request = requests.live_of(c, user)
-    return request if request is not None and request.expires_at > now() and request.ticket else None
+    return request if request is not None and request.expires_at > utc_now() and request.ticket else None
 
 
 async def ticket_of(bot: Bot, user: UserKey) -> Secret | None:
@@ -197,13 +197,13 @@ async def revoke(bot: Bot, user: UserKey, reason: str, *, sign_out: bool = False
 
     `sign_out` also ends their sessions, for use by operators.
     """
-    moment = now()
+    now = utc_now()
     cancelled = await cancel_in_batches(bot, user)
 
     def work(c: Connection) -> tuple[Revoked, list[OutgoingMessage]]:
-        rest, messages = cancel_waiting(c, bot, user, moment)
-        browsers = sessions.end_all(c, user, reason, moment) if sign_out else 0
-        had_grant = end_grant(c, user, reason, moment)
+        rest, messages = cancel_waiting(c, bot, user, now)
+        browsers = sessions.end_all(c, user, reason, now) if sign_out else 0
+        had_grant = end_grant(c, user, reason, now)
         return Revoked(had_grant, len(cancelled) + len(rest), browsers), messages
 
     ended, messages = await bot.database.write(work)
@@ -213,9 +213,9 @@ async def revoke(bot: Bot, user: UserKey, reason: str, *, sign_out: bool = False
 
 async def cancel(bot: Bot, user: UserKey) -> int:
     """Cancel a user's waiting calls, and return their number."""
-    moment = now()
+    now = utc_now()
     cancelled = await cancel_in_batches(bot, user)
-    rest, messages = await bot.database.write(lambda c: cancel_waiting(c, bot, user, moment))
+    rest, messages = await bot.database.write(lambda c: cancel_waiting(c, bot, user, now))
     deliver_in_background(bot, messages)
     return len(cancelled) + len(rest)
 

@@ -33,7 +33,7 @@ from bot.core.platform import Platform
 from bot.core.requests import Attempt, AttemptKind, AttemptStatus
 from bot.core.secrets import Secret
 from bot.flows.authorize.callback import ACCESS_DENIED, is_unanswered, with_retries
-from bot.flows.bot import Bot, now
+from bot.flows.bot import Bot, utc_now
 from bot.store import attempts, audit, sessions, users
 from bot.store.attempts import NewAttempt
 from bot.store.ids import new_id
@@ -86,7 +86,7 @@ def start(bot: Bot, platform: Platform, redirect_uri: str | None, *, pkce: bool)
     fresh: NewAttemptSecrets = new_attempt(
         secrets.token_bytes(STATE_BYTES + VERIFIER_BYTES), pkce=pkce, kind=AttemptKind.SIGN_IN
     )
-    cookie = SignInCookie(fresh.state_digest, fresh.verifier, redirect_uri, now() + bot.authorization_ttl)
+    cookie = SignInCookie(fresh.state_digest, fresh.verifier, redirect_uri, utc_now() + bot.authorization_ttl)
     return StartedSignIn(seal_cookie(bot, platform, cookie), fresh.state, fresh.challenge)
 
 
@@ -201,16 +201,16 @@ async def find(
     if status not in UNUSED_STATUSES:
         return SignInFailure.USED
     sign_in = open_cookie(bot, platform, cookie) if cookie is not None else None
-    if sign_in is None or sign_in.state_digest != state_digest or sign_in.expires_at <= now():
+    if sign_in is None or sign_in.state_digest != state_digest or sign_in.expires_at <= utc_now():
         return SignInFailure.OTHER_BROWSER
     return sign_in
 
 
 async def take(bot: Bot, platform: Platform, cookie: SignInCookie) -> Attempt | None:
     """Record and claim the attempt of a sign-in. Returns None if it was used before."""
-    moment = now()
+    now = utc_now()
     sign_in = NewAttempt(
-        new_id(moment),
+        new_id(now),
         AttemptKind.SIGN_IN,
         None,
         None,
@@ -220,7 +220,7 @@ async def take(bot: Bot, platform: Platform, cookie: SignInCookie) -> Attempt | 
         cookie.redirect_uri,
         cookie.expires_at,
     )
-    claim = bot.claim(platform.app, moment)
+    claim = bot.claim(platform.app, now)
     if not await bot.database.write_one(lambda c: attempts.record_sign_in(c, sign_in, claim)):
         return None
     return Attempt(
@@ -283,14 +283,14 @@ async def failed(
     Nothing else is stored, because anyone can make sign-ins fail.
     """
     bot.refusals.note("sign-in failed", outcome)
-    moment = now()
+    now = utc_now()
 
     def work(c: Connection) -> None:
         attempts.forget_sign_in(c, attempt.id)
-        if user is None or audit.has_entry(c, "sign_in_failed", user, since=moment - DAY):
+        if user is None or audit.has_entry(c, "sign_in_failed", user, since=now - DAY):
             return
         subject = ("attempt", attempt.id)
-        audit.write(c, "sign_in_failed", user=user, subject=subject, now=moment, reason=outcome)
+        audit.write(c, "sign_in_failed", user=user, subject=subject, now=now, reason=outcome)
 
     await bot.database.write(work)
     return failure
@@ -310,18 +310,18 @@ async def begin_session(
 
     The session id is generated only now, so that a planted one is useless (session fixation).
     """
-    session, moment = Secret(urlsafe(secrets.token_bytes(32))), now()
+    session, now = Secret(urlsafe(secrets.token_bytes(32))), utc_now()
 
     def work(c: Connection) -> bool:
-        if not attempts.finish(c, attempt.id, AttemptStatus.COMPLETED, "signed_in", moment):
+        if not attempts.finish(c, attempt.id, AttemptStatus.COMPLETED, "signed_in", now):
             return False
-        users.seen(c, user, language=None, union_id=identity.union_id, now=moment)
+        users.seen(c, user, language=None, union_id=identity.union_id, now=now)
         if identity.name:
-            users.name_user(c, user, identity.name, moment)
+            users.name_user(c, user, identity.name, now)
         if previous is not None:
             sessions.end(c, digest(previous.reveal()))
-        sessions.begin(c, digest(session.reveal()), user, moment)
-        audit.write(c, "signed_in", user=user, subject=("attempt", attempt.id), now=moment)
+        sessions.begin(c, digest(session.reveal()), user, now)
+        audit.write(c, "signed_in", user=user, subject=("attempt", attempt.id), now=now)
         return True
 
     if not await bot.database.write(work):
@@ -334,24 +334,24 @@ async def begin_session(
 
 async def session_of(bot: Bot, session: Secret) -> Session | None:
     """Return the live session with this id, or None, and record its use."""
-    moment = now()
-    stored = await bot.database.read(lambda c: sessions.find(c, digest(session.reveal()), moment))
+    now = utc_now()
+    stored = await bot.database.read(lambda c: sessions.find(c, digest(session.reveal()), now))
     if stored is not None and not stored.genuine:
         if stored.genuine is not None:
-            await bot.database.write(lambda c: sessions.reject(c, stored.digest, moment))
+            await bot.database.write(lambda c: sessions.reject(c, stored.digest, now))
         return None
-    if stored is not None and not stored.is_use_recorded(moment):
-        await bot.database.write_one(lambda c: sessions.touch(c, stored.digest, moment))
+    if stored is not None and not stored.is_use_recorded(now):
+        await bot.database.write_one(lambda c: sessions.touch(c, stored.digest, now))
     return stored
 
 
 async def sign_out(bot: Bot, session: Secret) -> None:
     """End the session. Other browsers of the user stay signed in."""
-    moment = now()
+    now = utc_now()
 
     def work(c: Connection) -> None:
         user = sessions.end(c, digest(session.reveal()))
         if user is not None:
-            audit.write(c, "signed_out", user=user, now=moment)
+            audit.write(c, "signed_out", user=user, now=now)
 
     await bot.database.write(work)

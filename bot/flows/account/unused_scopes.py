@@ -14,7 +14,7 @@ from bot.core.grants import Grant, GrantStatus
 from bot.core.people import UserKey
 from bot.core.scopes import OFFLINE_ACCESS, ScopeSet
 from bot.flows import tokens
-from bot.flows.bot import Bot, now
+from bot.flows.bot import Bot, utc_now
 from bot.flows.outbox import deliver_all, draft, insert_all
 from bot.store import audit, granted_scopes, grants, requests, users
 from bot.store.ids import new_id
@@ -27,16 +27,16 @@ OFFER_INTERVAL = timedelta(days=90)
 
 def is_first_use_today(grant: Grant) -> bool:
     """Return whether this is the first use of a grant in a day. Unused scopes are looked for only then."""
-    return grant.last_used_at is None or now() - grant.last_used_at > timedelta(days=1)
+    return grant.last_used_at is None or utc_now() - grant.last_used_at > timedelta(days=1)
 
 
 def time_of_offer(subject: str) -> datetime:
     """Return the time of an offer from the subject of its controls, or the current time if the subject is not a time."""
-    moment = now()
+    now = utc_now()
     with contextlib.suppress(ValueError):
         offered = datetime.fromisoformat(subject)
-        return min(offered, moment) if offered.tzinfo else moment
-    return moment
+        return min(offered, now) if offered.tzinfo else now
+    return now
 
 
 def unused_scopes_of(c: Connection, user: UserKey, at: datetime) -> ScopeSet:
@@ -60,19 +60,19 @@ async def offer(bot: Bot, user: UserKey) -> None:
     """Offer to drop unused scopes, at most every `OFFER_INTERVAL`, where the platform can drop some of them."""
     if bot.platform_of(user).narrowing is None:
         return
-    moment = now()
-    scopes = await bot.database.read(lambda c: unused_scopes_of(c, user, moment))
+    now = utc_now()
+    scopes = await bot.database.read(lambda c: unused_scopes_of(c, user, now))
     if not scopes:
         return
     platform = bot.platform_of(user)
     described = await platform.describe_scopes(scopes)
-    card = platform.render_card(UnusedCard(described, subject=moment.isoformat()))
-    message = draft(bot, user, card, kind="notice", key=f"{new_id(moment)}-unused")
+    card = platform.render_card(UnusedCard(described, subject=now.isoformat()))
+    message = draft(bot, user, card, kind="notice", key=f"{new_id(now)}-unused")
 
     def work(c: Connection) -> list[OutgoingMessage]:
-        if is_muted(c, user) or not users.offer(c, user, moment, moment - OFFER_INTERVAL):
+        if is_muted(c, user) or not users.offer(c, user, now, now - OFFER_INTERVAL):
             return []
-        audit.write(c, "unused_scopes_offered", user=user, now=moment, scopes=sorted(scopes))
+        audit.write(c, "unused_scopes_offered", user=user, now=now, scopes=sorted(scopes))
         return insert_all(c, bot, [message])
 
     await deliver_all(bot, await bot.database.write(work))
@@ -97,6 +97,6 @@ async def drop_unused(bot: Bot, user: UserKey, offered_at: datetime) -> None:
         if not grants.forget_scopes(c, narrowed, dropped):
             return
         granted_scopes.forget(c, user, dropped)
-        audit.write(c, "scopes_given_back", user=user, now=now(), scopes=sorted(dropped))
+        audit.write(c, "scopes_given_back", user=user, now=utc_now(), scopes=sorted(dropped))
 
     await bot.database.write(work)

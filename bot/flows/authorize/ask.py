@@ -29,7 +29,7 @@ from bot.core.secrets import Secret
 from bot.core.times import find_zone
 from bot.core.words import replies
 from bot.flows import administrators, cards
-from bot.flows.bot import Bot, now
+from bot.flows.bot import Bot, utc_now
 from bot.flows.calls.suspend import Wait, keep_results, suspend
 from bot.flows.outbox import (
     Draft,
@@ -167,26 +167,24 @@ async def suspend_for_consent(
     grant suffices, in which case the call is queued again.
     """
     ticket = Secret(urlsafe(secrets.token_bytes(32)))
-    moment = now()
-    notes = await notes_on_earlier_card(bot, call, live, moment)
-    claim = bot.claim(call.user.app, moment)
+    now = utc_now()
+    notes = await notes_on_earlier_card(bot, call, live, now)
+    claim = bot.claim(call.user.app, now)
 
     def work(c: Connection) -> tuple[AuthorizationRequest | None, list[OutgoingMessage]]:
         users.lock(c, call.user)
         if granted_since(grant, grants.find(c, call.user), needs):
             keep_results(c, call, steps)
-            calls.requeue(c, call.id, call.claim, moment, call.first_failed_at)
+            calls.requeue(c, call.id, call.claim, now, call.first_failed_at)
             return None, []
         ask = requests.Ask(scopes, call.command, call.expires_at)
-        request = reopen_request(c, call, ask, moment) or requests.open_request(
-            c, call.user, ask, ticket, claim
-        )
-        suspend(c, call, steps, Wait(WaitsFor.AUTHORIZATION, needs, request.id), moment)
+        request = reopen_request(c, call, ask, now) or requests.open_request(c, call.user, ask, ticket, claim)
+        suspend(c, call, steps, Wait(WaitsFor.AUTHORIZATION, needs, request.id), now)
         is_new = deliveries.is_held(request.card, claim)
         changed = request.card.message_id is not None and asks_more_than_shown(request, live)
         if changed and not can_change_cards(bot.platform_of(call.user)):
             # The earlier card does not name what is asked for now. Its link stays the same.
-            deliveries.move(c, request.id, moment)
+            deliveries.move(c, request.id, now)
             notes.clear()
             is_new = False
         claimed = request if is_new else requests.claim_card(c, request.id, claim)
@@ -194,7 +192,7 @@ async def suspend_for_consent(
             return claimed, insert_all(c, bot, notes)
         if request.card.is_outdated:
             # Another worker is updating it, and may not know of this call.
-            deliveries.show(c, request.id, moment)
+            deliveries.show(c, request.id, now)
             return None, []
         return None, insert_all(c, bot, cards.group_notes(bot, [call], in_group=False))
 
@@ -213,7 +211,7 @@ REMIND_AFTER = timedelta(minutes=1)
 
 
 async def notes_on_earlier_card(
-    bot: Bot, call: DeferredCall, live: AuthorizationRequest | None, moment: datetime
+    bot: Bot, call: DeferredCall, live: AuthorizationRequest | None, now: datetime
 ) -> list[Draft]:
     """Return a note that says where the card is, if a call of the direct chat waits for the first time and the card does
     not directly follow its message."""
@@ -223,7 +221,7 @@ async def notes_on_earlier_card(
         return []
     elsewhere = in_direct_topic(call) and not await was_asked_in_topic(bot, call)
     shown = can_change_cards(bot.platform_of(call.user))
-    if elsewhere or not shown or live.declined_on_page_at or moment - live.created_at > REMIND_AFTER:
+    if elsewhere or not shown or live.declined_on_page_at or now - live.created_at > REMIND_AFTER:
         return [
             note(bot, call, replies.added_to_earlier_card(typed(call), live.id, elsewhere=elsewhere), "note")
         ]
@@ -242,7 +240,7 @@ async def was_asked_in_topic(bot: Bot, call: DeferredCall) -> bool:
 
 
 def reopen_request(
-    c: Connection, call: DeferredCall, ask: requests.Ask, moment: datetime
+    c: Connection, call: DeferredCall, ask: requests.Ask, now: datetime
 ) -> AuthorizationRequest | None:
     """Reopen the latest request for a call that has waited for it, so that the same card is used again.
 
@@ -258,7 +256,7 @@ def reopen_request(
     failed = before.status is RequestStatus.FAILED
     if not own and not failed:
         return None
-    return requests.ask_again(c, before, ask, moment)
+    return requests.ask_again(c, before, ask, now)
 
 
 def granted_since(before: Grant | None, current: Grant | None, needs: Requirement) -> bool:
@@ -270,7 +268,7 @@ def granted_since(before: Grant | None, current: Grant | None, needs: Requiremen
 
 async def ask_to_confirm(bot: Bot, call: DeferredCall, steps: Sequence[Step]) -> None:
     """Suspend an old write until the user confirms it."""
-    moment = now()
+    now = utc_now()
     card = bot.platform_of(call.user).render_card(
         ConfirmationCard(call.id, typed_in_full(call), call.asked_at), call.language
     )
@@ -287,7 +285,7 @@ async def ask_to_confirm(bot: Bot, call: DeferredCall, steps: Sequence[Step]) ->
     )
 
     def work(c: Connection) -> list[OutgoingMessage]:
-        suspend(c, call, steps, Wait(WaitsFor.CONFIRMATION), moment)
+        suspend(c, call, steps, Wait(WaitsFor.CONFIRMATION), now)
         return insert_all(c, bot, [message])
 
     await deliver_all(bot, await bot.database.write(work))

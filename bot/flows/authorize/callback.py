@@ -31,7 +31,7 @@ from bot.flows.authorize.grant import (
     store_grant,
 )
 from bot.flows.authorize.open import was_revoked
-from bot.flows.bot import Bot, now
+from bot.flows.bot import Bot, utc_now
 from bot.flows.outbox import deliver_all, draft, insert_all
 from bot.store import attempts, granted_scopes, grants, requests
 from bot.store.outbox import OutgoingMessage
@@ -53,15 +53,15 @@ async def complete(bot: Bot, platform: Platform, response: Approved | Denied) ->
 
     A state of another platform is unknown: only the platform to which the browser was sent may answer it.
     """
-    state_digest, moment = digest(response.state.reveal()), now()
+    state_digest, now = digest(response.state.reveal()), utc_now()
     code = response.code if isinstance(response, Approved) else None
 
     def work(c: Connection) -> tuple[Attempt, ExchangeBasis] | AttemptEnd:
-        attempt = attempts.consume(c, state_digest, bot.claim(platform.app, moment), code=code)
+        attempt = attempts.consume(c, state_digest, bot.claim(platform.app, now), code=code)
         if attempt is None:
-            return AttemptEnd(reject(c, platform.app, state_digest, moment))
+            return AttemptEnd(reject(c, platform.app, state_digest, now))
         if isinstance(response, Denied):
-            return AttemptEnd(deny(c, attempt, response.error, moment))
+            return AttemptEnd(deny(c, attempt, response.error, now))
         return attempt, basis_of(c, attempt)
 
     consumed = await bot.database.write(work)
@@ -71,7 +71,7 @@ async def complete(bot: Bot, platform: Platform, response: Approved | Denied) ->
         return await deliver_result(bot, consumed)
     assert isinstance(response, Approved)
     attempt, basis = consumed
-    return await bot.run_to_completion(redeem(bot, attempt, response.code, basis, moment))
+    return await bot.run_to_completion(redeem(bot, attempt, response.code, basis, now))
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,25 +101,25 @@ def allowed_scopes(c: Connection, asked: ScopeSet, grant: Grant | None) -> Scope
     return asked | (before - granted_scopes.unrequested(c, grant.user) - {OFFLINE_ACCESS})
 
 
-def reject(c: Connection, app: str, state_digest: str, moment: datetime) -> CallbackResult:
+def reject(c: Connection, app: str, state_digest: str, now: datetime) -> CallbackResult:
     """Reject a state that is unknown, used or expired. Returns which."""
     before = attempts.consumed_before(c, app, state_digest)
     if before is None:
         # Anyone can send this at any rate: it is logged, but not stored in the audit log.
         return CallbackResult.UNKNOWN
     result = RESULT_OF_EARLIER.get(before, CallbackResult.USED)
-    attempts.reject(c, app, state_digest, result.value, moment)
+    attempts.reject(c, app, state_digest, result.value, now)
     return result
 
 
-def deny(c: Connection, attempt: Attempt, error: str, moment: datetime) -> CallbackResult:
+def deny(c: Connection, attempt: Attempt, error: str, now: datetime) -> CallbackResult:
     """Record an error response, in the transaction that consumes the state."""
     if error != ACCESS_DENIED:
         # The page failed. The user has decided nothing, and can try again.
-        fail_attempt(c, attempt, "error_on_page", moment)
+        fail_attempt(c, attempt, "error_on_page", now)
         return CallbackResult.CODE_REFUSED
-    attempts.finish(c, attempt.id, AttemptStatus.DENIED, ACCESS_DENIED, moment)
-    waits = attempt.request_id is not None and decline_on_page(c, attempt.request_id, moment)
+    attempts.finish(c, attempt.id, AttemptStatus.DENIED, ACCESS_DENIED, now)
+    waits = attempt.request_id is not None and decline_on_page(c, attempt.request_id, now)
     return CallbackResult.DECLINED if waits else CallbackResult.CLOSED
 
 
@@ -141,7 +141,7 @@ async def redeem(
     tokens = await with_retries(exchange, is_unanswered)
     if isinstance(tokens, TokenRefused):
         return await exchange_failed(bot, attempt, tokens)
-    if now() - taken_at > bot.lease / 8:
+    if utc_now() - taken_at > bot.lease / 8:
         # The code is used up: another worker that claimed the attempt now would be refused, and the tokens would be lost.
         # Identifying the user may take most of a lease.
         await extend_lease(bot, attempt)
@@ -161,7 +161,7 @@ async def redeem(
 
 
 async def extend_lease(bot: Bot, attempt: Attempt) -> None:
-    until = now() + bot.lease
+    until = utc_now() + bot.lease
     await bot.database.write_one(partial(attempts.extend, attempt=attempt.id, lease_until=until))
 
 
@@ -170,15 +170,15 @@ def consented(attempt: Attempt, before: Grant | None) -> Consented:
     user = attempt.user
     assert user is not None
 
-    def complete(c: Connection, current: Grant | None, moment: datetime) -> Completion:
+    def complete(c: Connection, current: Grant | None, now: datetime) -> Completion:
         overtaken = consented_at(current) != consented_at(before)
-        if not overtaken and attempts.finish(c, attempt.id, AttemptStatus.COMPLETED, "granted", moment):
+        if not overtaken and attempts.finish(c, attempt.id, AttemptStatus.COMPLETED, "granted", now):
             return Completion.COMPLETED
         if attempts.is_withdrawn(c, attempt.id):
             return Completion.WITHDRAWN
         if overtaken:
             # Another consent was stored in the meantime: these tokens are older, and may no longer be valid.
-            fail_attempt(c, attempt, "overtaken", moment)
+            fail_attempt(c, attempt, "overtaken", now)
         return Completion.LOST
 
     return Consented(user, attempt.scopes, ("attempt", attempt.id), complete)
@@ -243,20 +243,20 @@ async def exchange_failed(bot: Bot, attempt: Attempt, refusal: TokenRefused) -> 
 
 async def attempt_failed(bot: Bot, attempt: Attempt, outcome: str, result: CallbackResult) -> CallbackResult:
     """Fail an attempt in its own transaction. Returns `result`."""
-    await bot.database.write(lambda c: fail_attempt(c, attempt, outcome, now()))
+    await bot.database.write(lambda c: fail_attempt(c, attempt, outcome, utc_now()))
     bot.signals.upkeep.set()
     return result
 
 
 async def reject_other_account(bot: Bot, attempt: Attempt) -> CallbackResult:
     """End an attempt with another user's token. Informs the user who was asked, once for each request."""
-    user, moment = attempt.user, now()
+    user, now = attempt.user, utc_now()
     assert user is not None
     content = bot.platform_of(user).render_reply(replies.wrong_account())
     notice = draft(bot, user, content, kind="notice", key=f"{attempt.request_id}-other-account")
 
     def work(c: Connection) -> list[OutgoingMessage]:
-        fail_attempt(c, attempt, attempts.WRONG_PERSON, moment)
+        fail_attempt(c, attempt, attempts.WRONG_PERSON, now)
         request = requests.live_of(c, user)
         is_live = request is not None and request.id == attempt.request_id
         return insert_all(c, bot, [notice]) if is_live else []
@@ -267,37 +267,35 @@ async def reject_other_account(bot: Bot, attempt: Attempt) -> CallbackResult:
     return CallbackResult.WRONG_PERSON
 
 
-def fail_attempt(c: Connection, attempt: Attempt, outcome: str, moment: datetime) -> None:
+def fail_attempt(c: Connection, attempt: Attempt, outcome: str, now: datetime) -> None:
     """Fail an attempt, unless another worker has ended it. Reopens the request, so that its link can be used again."""
-    if not attempts.finish(c, attempt.id, AttemptStatus.FAILED, outcome, moment):
+    if not attempts.finish(c, attempt.id, AttemptStatus.FAILED, outcome, now):
         return
     if attempt.request_id is not None:
-        requests.give_up_redeeming(c, attempt.request_id, moment)
+        requests.give_up_redeeming(c, attempt.request_id, now)
 
 
 async def complete_stranded(bot: Bot) -> None:
     """Complete attempts whose exchange was interrupted by a crash or an unreachable platform."""
-    moment = now()
+    now = utc_now()
 
     def work(c: Connection) -> list[tuple[Attempt, Secret | None]]:
-        return [
-            each for app in bot.platforms for each in attempts.stranded(c, bot.claim(app, moment), limit=10)
-        ]
+        return [each for app in bot.platforms for each in attempts.stranded(c, bot.claim(app, now), limit=10)]
 
     stranded = await bot.database.write(work)
     # Concurrently, because in sequence the last leases would expire while the platform is slow.
-    await asyncio.gather(*(complete_one(bot, attempt, code, moment) for attempt, code in stranded))
+    await asyncio.gather(*(complete_one(bot, attempt, code, now) for attempt, code in stranded))
 
 
-async def complete_one(bot: Bot, attempt: Attempt, code: Secret | None, moment: datetime) -> CallbackResult:
+async def complete_one(bot: Bot, attempt: Attempt, code: Secret | None, now: datetime) -> CallbackResult:
     # A sign-in stores no code, because its browser no longer waits.
-    if code is None or is_code_expired(bot, attempt, moment):
+    if code is None or is_code_expired(bot, attempt, now):
         return await attempt_failed(bot, attempt, "exchange_lost", CallbackResult.CODE_REFUSED)
     basis = await bot.database.read(lambda c: basis_of(c, attempt))
-    return await bot.run_to_completion(redeem(bot, attempt, code, basis, moment))
+    return await bot.run_to_completion(redeem(bot, attempt, code, basis, now))
 
 
-def is_code_expired(bot: Bot, attempt: Attempt, moment: datetime) -> bool:
+def is_code_expired(bot: Bot, attempt: Attempt, now: datetime) -> bool:
     """Return whether the authorization code has expired, even if it was issued just before the attempt expired."""
     assert attempt.user is not None
-    return attempt.expires_at + bot.platform_of(attempt.user).limits.code_lifetime < moment
+    return attempt.expires_at + bot.platform_of(attempt.user).limits.code_lifetime < now

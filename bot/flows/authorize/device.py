@@ -24,7 +24,7 @@ from bot.flows.authorize.end import decline_on_page
 from bot.flows.authorize.grant import Completion, Consented, store_grant
 from bot.flows.authorize.open import link_scopes, was_revoked
 from bot.flows.authorize.page_errors import ask_for_other_scopes
-from bot.flows.bot import Bot, now
+from bot.flows.bot import Bot, utc_now
 from bot.flows.outbox import retry_time
 from bot.store import device_authorizations, grants, requests
 from bot.store.cards import show
@@ -51,8 +51,8 @@ REQUEST_TIMEOUT = timedelta(minutes=2)
 async def start_device_authorization(bot: Bot, request: AuthorizationRequest, max_wait: float) -> bool:
     """Request a device code, unless one is live. Returns False if that takes longer than `max_wait` seconds: then this or
     another process updates the card later."""
-    moment = now()
-    fresh = await bot.database.write(lambda c: begin(c, bot, request, moment))
+    now = utc_now()
+    fresh = await bot.database.write(lambda c: begin(c, bot, request, now))
     if fresh is None:
         latest = await bot.database.read(lambda c: device_authorizations.latest_of(c, request.id))
         return latest is None or latest.status is not DeviceStatus.REQUESTING
@@ -67,7 +67,7 @@ async def start_device_authorization(bot: Bot, request: AuthorizationRequest, ma
 
 
 def begin(
-    c: Connection, bot: Bot, request: AuthorizationRequest, moment: datetime
+    c: Connection, bot: Bot, request: AuthorizationRequest, now: datetime
 ) -> DeviceAuthorization | None:
     """Record a new device authorization and return it. Returns None if the request has a live one."""
     fresh = device_authorizations.begin(
@@ -75,11 +75,11 @@ def begin(
         request.id,
         request.user,
         scopes=link_scopes(bot, request),
-        new_id=new_id(moment),
-        claim=bot.claim(request.user.app, moment),
+        new_id=new_id(now),
+        claim=bot.claim(request.user.app, now),
     )
     if fresh is not None:
-        requests.stamp_opened(c, request.id, moment)
+        requests.stamp_opened(c, request.id, now)
     return fresh
 
 
@@ -89,11 +89,11 @@ async def request_device_code(bot: Bot, device: DeviceAuthorization) -> None:
     answer = (
         await platform.device.request_device_authorization(device.scopes) if platform.device else NO_DEVICE
     )
-    moment = now()
+    now = utc_now()
 
     def keep(c: Connection, code: DeviceCode) -> None:
-        if device_authorizations.store_codes(c, device, code, moment):
-            show(c, device.request_id, moment)
+        if device_authorizations.store_codes(c, device, code, now):
+            show(c, device.request_id, now)
 
     match answer:
         case DeviceCode():
@@ -101,7 +101,7 @@ async def request_device_code(bot: Bot, device: DeviceAuthorization) -> None:
         case TokenRefused(problem=TokenProblem.SCOPE):
             await retry_with_other_scopes(bot, device, answer)
         case TokenRefused(problem=TokenProblem.TRANSIENT | TokenProblem.IN_DOUBT) if (
-            moment < device.created_at + REQUEST_TIMEOUT
+            now < device.created_at + REQUEST_TIMEOUT
         ):
             log.warning(
                 "no device code yet",
@@ -112,7 +112,7 @@ async def request_device_code(bot: Bot, device: DeviceAuthorization) -> None:
                     "failures": device.failures,
                 },
             )
-            until = retry_time(moment, device.failures, None)
+            until = retry_time(now, device.failures, None)
             await postpone(bot, device, until, device.interval, device.failures + 1)
         case TokenRefused():
             await fail(bot, device, answer)
@@ -125,15 +125,15 @@ async def retry_with_other_scopes(bot: Bot, device: DeviceAuthorization, refusal
     """Ask for other scopes, because the app has not enabled these. Only this endpoint says so, not the page."""
     log.warning("scopes refused", extra={"device": device.id, "scopes": sorted(device.scopes)})
     enabled = await bot.platform_of(device.user).enabled_scopes(fresh=True)
-    moment = now()
+    now = utc_now()
 
     def work(c: Connection) -> None:
         failed = DeviceStatus.FAILED
-        if not device_authorizations.finish(c, device.id, device.claim, failed, "other_scopes", moment):
+        if not device_authorizations.finish(c, device.id, device.claim, failed, "other_scopes", now):
             return
         request = requests.live_of(c, device.user)
         if request is not None and request.id == device.request_id:
-            ask_for_other_scopes(c, bot, request, enabled, moment)
+            ask_for_other_scopes(c, bot, request, enabled, now)
 
     await bot.database.write(work)
     bot.signals.upkeep.set()
@@ -183,14 +183,14 @@ async def poll(bot: Bot, device: DeviceAuthorization, code: Secret) -> None:
 
 async def poll_again(bot: Bot, device: DeviceAuthorization, interval: int, *, failures: int) -> None:
     """Postpone the next poll. After a failure the pause doubles (RFC 8628, section 3.5)."""
-    moment = now()
+    now = utc_now()
     assert device.expires_at is not None
-    if moment >= device.expires_at:
+    if now >= device.expires_at:
         await end(bot, device, DeviceStatus.EXPIRED, "expired")
         return
     usual = timedelta(seconds=interval)
     pause = doubled(usual, failures, max(usual, LONGEST_PAUSE))
-    await postpone(bot, device, min(moment + pause, device.expires_at), interval, failures)
+    await postpone(bot, device, min(now + pause, device.expires_at), interval, failures)
 
 
 async def postpone(
@@ -206,7 +206,7 @@ async def postpone(
 async def redeem(bot: Bot, device: DeviceAuthorization, tokens: TokenSet) -> None:
     """Check the owner of the tokens, and store the grant if that is the user who was asked."""
     # The code is used up: another worker that claimed it now would be refused, and the tokens would be lost.
-    await postpone(bot, device, now() + bot.lease, device.interval, device.failures)
+    await postpone(bot, device, utc_now() + bot.lease, device.interval, device.failures)
     platform = bot.platform_of(device.user)
     identity = await with_retries(partial(platform.identify, tokens.access_token), is_unanswered)
     if not isinstance(identity, Identity):
@@ -222,7 +222,7 @@ async def redeem(bot: Bot, device: DeviceAuthorization, tokens: TokenSet) -> Non
         return grant, allowed_scopes(c, device.scopes, grant)
 
     grant, scopes = await bot.database.read(basis)
-    await postpone(bot, device, now() + bot.lease, device.interval, device.failures)
+    await postpone(bot, device, utc_now() + bot.lease, device.interval, device.failures)
     if platform.narrowing is not None:
         narrowed = await platform.narrowing.narrow(tokens, scopes, strict=was_revoked(grant))
         if isinstance(narrowed, TokenRefused):
@@ -235,9 +235,9 @@ async def redeem(bot: Bot, device: DeviceAuthorization, tokens: TokenSet) -> Non
 def consented(device: DeviceAuthorization) -> Consented:
     """Return the consent that the user gave on the platform's page."""
 
-    def complete(c: Connection, current: Grant | None, moment: datetime) -> Completion:
+    def complete(c: Connection, current: Grant | None, now: datetime) -> Completion:
         done = DeviceStatus.COMPLETED
-        if device_authorizations.finish(c, device.id, device.claim, done, "granted", moment):
+        if device_authorizations.finish(c, device.id, device.claim, done, "granted", now):
             return Completion.COMPLETED
         closed = device_authorizations.outcome_of(c, device.id) == device_authorizations.CLOSED
         # Revoking one token may end everything that the user has granted: only if there is no other token.
@@ -254,13 +254,13 @@ def consented(device: DeviceAuthorization) -> Consented:
 
 async def deny(bot: Bot, device: DeviceAuthorization) -> None:
     """Record that someone with the user code declined. The card says so and shows its button again."""
-    moment = now()
+    now = utc_now()
 
     def work(c: Connection) -> None:
         denied = DeviceStatus.DENIED
-        if device_authorizations.finish(c, device.id, device.claim, denied, "access_denied", moment):
-            decline_on_page(c, device.request_id, moment)
-            show(c, device.request_id, moment)
+        if device_authorizations.finish(c, device.id, device.claim, denied, "access_denied", now):
+            decline_on_page(c, device.request_id, now)
+            show(c, device.request_id, now)
 
     await bot.database.write(work)
     bot.signals.upkeep.set()
@@ -283,11 +283,11 @@ async def fail(bot: Bot, device: DeviceAuthorization, refusal: TokenRefused) -> 
 
 async def end(bot: Bot, device: DeviceAuthorization, status: DeviceStatus, outcome: str) -> None:
     """End a device authorization without a grant. The card says why and shows its button again."""
-    moment = now()
+    now = utc_now()
 
     def work(c: Connection) -> None:
-        if device_authorizations.finish(c, device.id, device.claim, status, outcome, moment):
-            show(c, device.request_id, moment)
+        if device_authorizations.finish(c, device.id, device.claim, status, outcome, now):
+            show(c, device.request_id, now)
 
     await bot.database.write(work)
     bot.signals.upkeep.set()

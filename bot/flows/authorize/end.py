@@ -1,4 +1,4 @@
-"""Ends calls and requests: declined, cancelled, recalled, expired, revoked."""
+"""Ends calls and requests: declined, cancelled, expired, revoked."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from bot.core.people import UserKey
 from bot.core.requests import AuthorizationRequest, RequestStatus
 from bot.core.scopes import OFFLINE_ACCESS, named
 from bot.core.words import replies
-from bot.flows.authorize.revoke import revoke_tokens
-from bot.flows.bot import Bot, now
+from bot.flows.authorize.token_revocation import revoke_tokens
+from bot.flows.bot import Bot, utc_now
 from bot.flows.outbox import (
     answer,
     declined,
@@ -22,15 +22,14 @@ from bot.flows.outbox import (
     expired_before_start,
     insert_all,
     is_told_by_card,
-    private_answer,
     typed,
 )
-from bot.store import attempts, call_steps, calls, device_authorizations, grants, requests, users
+from bot.store import attempts, calls, device_authorizations, grants, requests, users
 from bot.store.outbox import OutgoingMessage
 from bot.store.transaction import Connection
 
 
-def decline_on_page(c: Connection, request_id: str, moment: datetime) -> bool:
+def decline_on_page(c: Connection, request_id: str, now: datetime) -> bool:
     """Record that a visitor declined on the platform's page. Returns False if the request is no longer live.
 
     Nothing is cancelled, because the visitor is not identified, and the link may have been passed on. The card says so
@@ -41,11 +40,11 @@ def decline_on_page(c: Connection, request_id: str, moment: datetime) -> bool:
         request = requests.live_of(c, request.user)
     if request is None or not is_live(request.status):
         return False
-    requests.decline_on_page(c, request.id, moment)
+    requests.decline_on_page(c, request.id, now)
     return True
 
 
-def decline(c: Connection, bot: Bot, request_id: str, reason: str, moment: datetime) -> list[OutgoingMessage]:
+def decline(c: Connection, bot: Bot, request_id: str, reason: str, now: datetime) -> list[OutgoingMessage]:
     """Decline an open request for its user: cancel the calls that waited for it, and mute unsolicited messages.
 
     Returns answers to the calls whose end the card does not show.
@@ -54,14 +53,14 @@ def decline(c: Connection, bot: Bot, request_id: str, reason: str, moment: datet
     if request is None or request.status is not RequestStatus.OPEN:
         # A request that is being redeemed already has a consent, which takes precedence.
         return []
-    device_authorizations.close(c, request.user, moment)
-    requests.settle(c, request_id, requests.End(RequestStatus.DECLINED, reason=reason), moment)
-    users.set_quiet(c, request.user, moment)
+    device_authorizations.close(c, request.user, now)
+    requests.settle(c, request_id, requests.End(RequestStatus.DECLINED, reason=reason), now)
+    users.set_quiet(c, request.user, now)
     messages: list[OutgoingMessage] = []
     for call in calls.suspended_of(c, request.user):
-        if call.waits_for is not WaitsFor.AUTHORIZATION or not calls.cancel(c, call.id, reason, moment):
+        if call.waits_for is not WaitsFor.AUTHORIZATION or not calls.cancel(c, call.id, reason, now):
             continue
-        if not is_told_by_card(bot, call, request, moment):
+        if not is_told_by_card(bot, call, request, now):
             messages += insert_all(c, bot, [answer(bot, call, declined(call))])
     return messages
 
@@ -82,7 +81,7 @@ async def cancel_in_batches(
     def work(c: Connection) -> tuple[list[DeferredCall], list[OutgoingMessage], bool]:
         users.lock(c, user)
         waiting = waiting_before(c, user, before)
-        ended_calls, messages = cancel_each(c, bot, waiting[:CANCEL_BATCH], now())
+        ended_calls, messages = cancel_each(c, bot, waiting[:CANCEL_BATCH], utc_now())
         return ended_calls, messages, len(waiting) > 2 * CANCEL_BATCH
 
     has_more = len(await bot.database.read(lambda c: waiting_before(c, user, before))) > CANCEL_BATCH
@@ -103,7 +102,7 @@ def waiting_before(c: Connection, user: UserKey, before: DeferredCall | None) ->
 
 
 def cancel_waiting(
-    c: Connection, bot: Bot, user: UserKey, moment: datetime, *, before: DeferredCall | None = None
+    c: Connection, bot: Bot, user: UserKey, now: datetime, *, before: DeferredCall | None = None
 ) -> tuple[list[DeferredCall], list[OutgoingMessage]]:
     """Cancel all waiting calls of a user, and close the open request. Locks the user. Returns the calls and answers.
 
@@ -111,23 +110,23 @@ def cancel_waiting(
     ones, because these may be about to be suspended.
     """
     users.lock(c, user)
-    dropped, messages = cancel_each(c, bot, waiting_before(c, user, before), moment)
+    dropped, messages = cancel_each(c, bot, waiting_before(c, user, before), now)
     if before is not None:
-        for call in calls.stop_running(c, before, "cancelled_by_user", moment):
+        for call in calls.stop_running(c, before, "cancelled_by_user", now):
             dropped.append(call)
             messages += insert_all(c, bot, [answer(bot, call, replies.cancelled(typed(call)))])
-    narrow_or_close_request(c, user, dropped, "cancelled_by_user", moment)
+    narrow_or_close_request(c, user, dropped, "cancelled_by_user", now)
     return dropped, messages
 
 
 def cancel_each(
-    c: Connection, bot: Bot, waiting: Sequence[DeferredCall], moment: datetime
+    c: Connection, bot: Bot, waiting: Sequence[DeferredCall], now: datetime
 ) -> tuple[list[DeferredCall], list[OutgoingMessage]]:
     """Cancel these calls. Returns those that were still waiting, and their answers."""
     dropped: list[DeferredCall] = []
     messages: list[OutgoingMessage] = []
     for call in waiting:
-        cancelled, answers = cancel_and_answer(c, bot, call, moment)
+        cancelled, answers = cancel_and_answer(c, bot, call, now)
         if cancelled:
             dropped.append(call)
             messages += answers
@@ -135,63 +134,28 @@ def cancel_each(
 
 
 def cancel_and_answer(
-    c: Connection, bot: Bot, call: DeferredCall, moment: datetime, outcome: str = "cancelled_by_user"
+    c: Connection, bot: Bot, call: DeferredCall, now: datetime, outcome: str = "cancelled_by_user"
 ) -> tuple[bool, list[OutgoingMessage]]:
     """Cancel one call. Returns whether it was still waiting, and its answer."""
-    if not calls.cancel(c, call.id, outcome, moment):
+    if not calls.cancel(c, call.id, outcome, now):
         return False, []
     return True, insert_all(c, bot, [answer(bot, call, replies.cancelled(typed(call)))])
-
-
-def recall(c: Connection, bot: Bot, call: DeferredCall, moment: datetime) -> list[OutgoingMessage]:
-    """Cancel a call whose message was recalled, or mark it if it is running. Locks the user.
-
-    A queued call that has sent a write is marked too, because the outcome of the write is still unknown.
-    """
-    users.lock(c, call.user)
-    wrote = call_steps.has_written(c, call.id)
-    must_continue = wrote and call.status is not CallStatus.SUSPENDED
-    if must_continue or not calls.cancel(c, call.id, "recalled", moment):
-        calls.mark_recalled(c, call.id, moment)
-        return []
-    narrow_or_close_request(c, call.user, [call], "recalled", moment)
-    answers = [private_answer(bot, call, replies.stopped_halfway(typed(call)))] if wrote else []
-    return insert_all(c, bot, answers)
-
-
-async def drop_recalled(bot: Bot) -> None:
-    """Cancel calls in groups whose message turned out to be recalled, as the event would.
-
-    The platform reports deleted messages in the same way. In a direct chat, the answer is sent in any case, because only
-    its user reads it.
-    """
-    while bot.recalled:
-        call_id, user = bot.recalled.pop()
-
-        def work(c: Connection, call_id: str = call_id, user: UserKey = user) -> list[OutgoingMessage]:
-            call = calls.get(c, call_id)
-            # The call id of a message is not authenticated.
-            if call is None or call.user != user or call.chat.kind != "group":
-                return []
-            return recall(c, bot, call, now())
-
-        await deliver_all(bot, await bot.database.write(work))
 
 
 def close_unneeded_request(
     c: Connection,
     user: UserKey,
     reason: str,
-    moment: datetime,
+    now: datetime,
     status: RequestStatus = RequestStatus.DECLINED,
 ) -> None:
     """Close the request if no call waits for its scopes any longer."""
     if all(call.waits_for is WaitsFor.CONFIRMATION for call in calls.suspended_of(c, user)):
-        close_request(c, user, reason, moment, status)
+        close_request(c, user, reason, now, status)
 
 
 def narrow_or_close_request(
-    c: Connection, user: UserKey, ended_calls: Sequence[DeferredCall], reason: str, moment: datetime
+    c: Connection, user: UserKey, ended_calls: Sequence[DeferredCall], reason: str, now: datetime
 ) -> None:
     """Stop asking for what only the ended calls needed, and close the request if no call waits for it.
 
@@ -199,9 +163,9 @@ def narrow_or_close_request(
     """
     suspended = calls.suspended_of(c, user)
     if all(call.waits_for is WaitsFor.CONFIRMATION for call in suspended):
-        close_request(c, user, reason, moment)
+        close_request(c, user, reason, now)
         return
-    narrow_request(c, user, ended_calls, suspended, moment)
+    narrow_request(c, user, ended_calls, suspended, now)
 
 
 def narrow_request(
@@ -209,7 +173,7 @@ def narrow_request(
     user: UserKey,
     ended_calls: Sequence[DeferredCall],
     suspended: Sequence[DeferredCall],
-    moment: datetime,
+    now: datetime,
 ) -> None:
     """Narrow the live request to what the suspended calls need, after other calls have ended."""
     waiting = [call for call in suspended if call.waits_for is WaitsFor.AUTHORIZATION]
@@ -221,89 +185,87 @@ def narrow_request(
     names = {call.command for call in waiting}
     commands = tuple(name for name in live.reasons if name in names)
     if (scopes, commands) != (live.scopes, live.reasons):
-        requests.narrow(c, live.id, scopes=scopes, commands=commands, now=moment)
+        requests.narrow(c, live.id, scopes=scopes, commands=commands, now=now)
 
 
 def close_request(
     c: Connection,
     user: UserKey,
     reason: str,
-    moment: datetime,
+    now: datetime,
     status: RequestStatus = RequestStatus.DECLINED,
 ) -> None:
     """Settle the live request of a user, or the one that waits for an administrator. Its card says so."""
-    device_authorizations.close(c, user, moment)
+    device_authorizations.close(c, user, now)
     # A live request is always the latest: another one is opened only when none is live.
     request = requests.latest_of(c, user)
     if request is None or not (is_live(request.status) or request.waits_for_administrator):
         return
-    requests.settle(c, request.id, requests.End(status, reason=reason), moment)
+    requests.settle(c, request.id, requests.End(status, reason=reason), now)
 
 
-def cancel_for_administrator(
-    c: Connection, bot: Bot, user: UserKey, moment: datetime
-) -> list[OutgoingMessage]:
+def cancel_for_administrator(c: Connection, bot: Bot, user: UserKey, now: datetime) -> list[OutgoingMessage]:
     """Cancel the calls of a user that wait for an administrator. Returns their answers."""
     messages: list[OutgoingMessage] = []
     for call in calls.suspended_of(c, user):
         if call.waits_for is WaitsFor.ADMINISTRATOR:
-            messages += cancel_and_answer(c, bot, call, moment)[1]
-    close_unneeded_request(c, user, "cancelled_by_user", moment)
+            messages += cancel_and_answer(c, bot, call, now)[1]
+    close_unneeded_request(c, user, "cancelled_by_user", now)
     return messages
 
 
-def end_grant(c: Connection, user: UserKey, reason: str, moment: datetime) -> bool:
+def end_grant(c: Connection, user: UserKey, reason: str, now: datetime) -> bool:
     """End a grant in the database immediately, and queue its revocation at the platform.
 
     The caller has locked the user. A consent whose code is being exchanged is older than this, and is withdrawn too.
     Returns False if there is no active grant.
     """
-    attempts.withdraw(c, user, moment)
-    device_authorizations.close(c, user, moment)
-    ended = grants.end(c, user, reason, moment)
+    attempts.withdraw(c, user, now)
+    device_authorizations.close(c, user, now)
+    ended = grants.end(c, user, reason, now)
     if ended is None:
         return False
-    revoke_tokens(c, user, ended.access_token, ended.refresh_token, moment)
+    revoke_tokens(c, user, ended.access_token, ended.refresh_token, now)
     return True
 
 
 async def expire_overdue(bot: Bot) -> None:
     """Expire calls that waited too long, and overdue requests. The card says so, or a message if the card cannot."""
-    moment = now()
+    now = utc_now()
 
     def work(c: Connection) -> tuple[list[DeferredCall], list[OutgoingMessage]]:
         ended_calls: list[DeferredCall] = []
         messages: list[OutgoingMessage] = []
-        for call in calls.overdue(c, moment, limit=50):
+        for call in calls.overdue(c, now, limit=50):
             waited = call.status is CallStatus.SUSPENDED
-            if not calls.expire(c, call.id, moment):
+            if not calls.expire(c, call.id, now):
                 continue
             ended_calls.append(call)
-            request = expired_with(c, call, moment) if waited else None
-            if request is None or not is_told_by_card(bot, call, request, moment):
+            request = expired_with(c, call, now) if waited else None
+            if request is None or not is_told_by_card(bot, call, request, now):
                 reply = expired(call) if waited else expired_before_start(call)
                 messages += insert_all(c, bot, [answer(bot, call, reply)])
-        for request in requests.expired(c, moment, limit=50):
-            requests.settle(c, request.id, requests.End(RequestStatus.EXPIRED), moment)
+        for request in requests.expired(c, now, limit=50):
+            requests.settle(c, request.id, requests.End(RequestStatus.EXPIRED), now)
         return ended_calls, messages
 
     ended_calls, messages = await bot.database.write(work)
     for call in ended_calls:
         # One transaction for each user: two that lock several users could deadlock.
-        await bot.database.write(partial(narrow_after_expiry, call=call, moment=moment))
+        await bot.database.write(partial(narrow_after_expiry, call=call, now=now))
     await deliver_all(bot, messages)
 
 
-def expired_with(c: Connection, call: DeferredCall, moment: datetime) -> AuthorizationRequest | None:
+def expired_with(c: Connection, call: DeferredCall, now: datetime) -> AuthorizationRequest | None:
     """Return the request that expires with this call, or None if other calls or a consent keep it open."""
     match call.waits_for:
         case WaitsFor.AUTHORIZATION if call.request_id is not None:
             request = requests.get(c, call.request_id)
-            if request and request.status is RequestStatus.OPEN and request.expires_at <= moment:
-                requests.settle(c, request.id, requests.End(RequestStatus.EXPIRED), moment)
+            if request and request.status is RequestStatus.OPEN and request.expires_at <= now:
+                requests.settle(c, request.id, requests.End(RequestStatus.EXPIRED), now)
                 request = requests.get(c, call.request_id)
         case WaitsFor.ADMINISTRATOR:
-            close_unneeded_request(c, call.user, "expired", moment, RequestStatus.EXPIRED)
+            close_unneeded_request(c, call.user, "expired", now, RequestStatus.EXPIRED)
             request = requests.latest_of(c, call.user)
             if request and request.status is RequestStatus.EXPIRED and call.command in request.reasons:
                 calls.attach(c, call.id, request.id)
@@ -312,7 +274,7 @@ def expired_with(c: Connection, call: DeferredCall, moment: datetime) -> Authori
     return request if request and request.status is RequestStatus.EXPIRED else None
 
 
-def narrow_after_expiry(c: Connection, call: DeferredCall, moment: datetime) -> None:
+def narrow_after_expiry(c: Connection, call: DeferredCall, now: datetime) -> None:
     """Narrow the request of an expired call to what the other calls need. Locks the user."""
     users.lock(c, call.user)
-    narrow_request(c, call.user, [call], calls.suspended_of(c, call.user), moment)
+    narrow_request(c, call.user, [call], calls.suspended_of(c, call.user), now)

@@ -25,8 +25,8 @@ from bot.core.scopes import (
 )
 from bot.core.words import replies
 from bot.flows import cards
-from bot.flows.authorize.revoke import revoke_tokens
-from bot.flows.bot import Bot, now
+from bot.flows.authorize.token_revocation import revoke_tokens
+from bot.flows.bot import Bot, utc_now
 from bot.flows.outbox import Draft, answer, can_change_cards, deliver_all, draft, insert_all, typed
 from bot.store import audit, calls, granted_scopes, grants, requests, users
 from bot.store.cards import is_held, move
@@ -108,52 +108,52 @@ async def store_grant(bot: Bot, consent: Consented, tokens: TokenSet, identity: 
 
     Tokens of a consent that was revoked in the meantime are revoked; those of a late consent are dropped.
     """
-    user, asked, moment = consent.user, consent.scopes, now()
+    user, asked, now = consent.user, consent.scopes, utc_now()
     endpoint = bot.platform_of(user).token_endpoint
 
     def work(c: Connection) -> AttemptEnd:
         users.lock(c, user)
         before = grants.find(c, user)
-        match consent.complete(c, before, moment):
+        match consent.complete(c, before, now):
             case Completion.WITHDRAWN:
-                revoke_tokens(c, user, tokens.access_token, tokens.refresh_token, moment)
-                audit.write(c, "consent_withdrawn", user=user, subject=consent.subject, now=moment)
+                revoke_tokens(c, user, tokens.access_token, tokens.refresh_token, now)
+                audit.write(c, "consent_withdrawn", user=user, subject=consent.subject, now=now)
                 return AttemptEnd(CallbackResult.CLOSED)
             case Completion.LOST:
-                audit.write(c, "consent_dropped", user=user, subject=consent.subject, now=moment)
+                audit.write(c, "consent_dropped", user=user, subject=consent.subject, now=now)
                 return AttemptEnd(CallbackResult.USED)
         held = before.scopes if before and before.status is GrantStatus.ACTIVE else frozenset()
         unrequested = granted_scopes.unrequested(c, user) - asked
         # If the response states no scopes, the tokens have those that the exchange named: asked for, or held.
         granted = tokens.scopes if tokens.scopes is not None else asked | (held - unrequested)
         grant = grants.save(
-            c, user, before, tokens, scopes=granted, unrequested=unrequested, endpoint=endpoint, now=moment
+            c, user, before, tokens, scopes=granted, unrequested=unrequested, endpoint=endpoint, now=now
         )
-        users.consented(c, user, identity, moment)
+        users.consented(c, user, identity, now)
         audit.write(
             c,
             "grant_stored",
             user=user,
             subject=consent.subject,
-            now=moment,
+            now=now,
             gained=sorted(granted - held),
             lost=sorted(held - granted),
             scopes=sorted(granted),
             generation=grant.generation,
         )
         waiting = calls.suspended_for_consent(c, user)
-        granted_scopes.add(c, user, granted, asked_by(c, consent, waiting), moment)
+        granted_scopes.add(c, user, granted, asked_by(c, consent, waiting), now)
         # Every link asks for `offline_access`. A call continues without it, unless it needs that scope itself.
         refused = asked - granted - {OFFLINE_ACCESS}
-        released = release_calls(c, bot, waiting, grant, asked - granted, moment)
-        claim = bot.claim(user.app, moment)
+        released = release_calls(c, bot, waiting, grant, asked - granted, now)
+        claim = bot.claim(user.app, now)
         settled = settle_request(c, grant, refused, released.rest, claim)
         lost = held - granted - unrequested - {OFFLINE_ACCESS}
         notices = [lost_scopes_notice(bot, consent, lost)] if lost else []
         messages = released.messages + insert_all(c, bot, notices)
         card = settled if settled is not None and is_held(settled.card, claim) else None
         if settled is not None and released.rest and not can_change_cards(bot.platform_of(user)):
-            move(c, settled.id, moment)
+            move(c, settled.id, now)
             card = requests.claim_card(c, settled.id, claim)
         return AttemptEnd(result_of(refused, released, settled=settled is not None), messages, card)
 
@@ -208,7 +208,7 @@ def release_calls(
     waiting: Sequence[DeferredCall],
     grant: Grant,
     refused: ScopeSet,
-    moment: datetime,
+    now: datetime,
 ) -> ReleasedCalls:
     """Release the calls whose needs the grant meets, and cancel those whose scopes were refused."""
     rest: list[tuple[str, ...]] = []
@@ -219,12 +219,12 @@ def release_calls(
         if not lacking:
             released.append(call.id)
         elif any(not refused.isdisjoint(clause) for clause in lacking):
-            if calls.cancel(c, call.id, "partly_refused", moment):
+            if calls.cancel(c, call.id, "partly_refused", now):
                 reply = replies.partly_declined(typed(call), join_scopes(refused & named(lacking)))
                 messages += insert_all(c, bot, [answer(bot, call, reply)])
         else:
             rest += lacking
-    return ReleasedCalls(tuple(rest), calls.release(c, released, moment, consents=1), messages)
+    return ReleasedCalls(tuple(rest), calls.release(c, released, now, consents=1), messages)
 
 
 def settle_request(

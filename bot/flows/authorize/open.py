@@ -13,7 +13,7 @@ from bot.core.requests import AttemptKind, AuthorizationRequest, RequestStatus
 from bot.core.scopes import OFFLINE_ACCESS, ScopeSet
 from bot.core.secrets import Secret
 from bot.flows.authorize.page_errors import without_disabled_scopes
-from bot.flows.bot import Bot, now
+from bot.flows.bot import Bot, utc_now
 from bot.store import attempts, audit, grants, requests
 from bot.store.attempts import NewAttempt, Openings
 from bot.store.cards import show
@@ -54,7 +54,7 @@ async def find_open_request(bot: Bot, ticket: str) -> AuthorizationRequest | Lin
         return LinkUnavailable.WAITING_FOR_ADMINISTRATOR
     if request.status not in {RequestStatus.OPEN, RequestStatus.REDEEMING}:
         return LinkUnavailable(request.status.value)
-    if request.expires_at <= now():
+    if request.expires_at <= utc_now():
         return LinkUnavailable.EXPIRED
     return request
 
@@ -96,16 +96,16 @@ async def start_attempt(
 ) -> StartedAttempt | LinkUnavailable:
     """Start an attempt with a new state, and with a PKCE pair if `pkce`."""
     # Checked before any request to the platform, because anyone who has the link can open it repeatedly.
-    full = too_many(await bot.database.read(lambda c: attempts.openings(c, request.id, now())))
+    full = too_many(await bot.database.read(lambda c: attempts.openings(c, request.id, utc_now())))
     if full is not None:
         return full
     request = await without_disabled_scopes(bot, request)
     if request.waits_for_administrator:
         return LinkUnavailable.WAITING_FOR_ADMINISTRATOR
     fresh = new_attempt(secrets.token_bytes(STATE_BYTES + VERIFIER_BYTES), pkce=pkce)
-    scopes, moment = link_scopes(bot, request), now()
+    scopes, now = link_scopes(bot, request), utc_now()
     attempt = NewAttempt(
-        new_id(moment),
+        new_id(now),
         AttemptKind.AUTHORIZATION,
         request.id,
         request.user,
@@ -113,21 +113,19 @@ async def start_attempt(
         fresh.verifier,
         scopes,
         redirect_uri,
-        moment + bot.authorization_ttl,
+        now + bot.authorization_ttl,
     )
 
     def work(c: Connection) -> StartedAttempt | LinkUnavailable:
         first = not attempts.was_opened(c, request.id, scopes)
-        full = attempts.begin(
-            c, attempt, now=moment, limit=MAX_LIVE_ATTEMPTS, limit_a_day=MAX_ATTEMPTS_PER_DAY
-        )
+        full = attempts.begin(c, attempt, now=now, limit=MAX_LIVE_ATTEMPTS, limit_a_day=MAX_ATTEMPTS_PER_DAY)
         if full is not None:
             return too_many(full) or LinkUnavailable.TOO_MANY
         if first and not request.card.ephemeral:
             # From now on the card offers to report an error. Delayed, because usually a consent updates it soon anyway.
-            show(c, request.id, moment + SHOW_OPENED_AFTER)
+            show(c, request.id, now + SHOW_OPENED_AFTER)
         subject = ("request", request.id)
-        audit.write(c, "link_opened", user=request.user, subject=subject, now=moment, attempt=attempt.id)
+        audit.write(c, "link_opened", user=request.user, subject=subject, now=now, attempt=attempt.id)
         return StartedAttempt(scopes, fresh.state, fresh.challenge, was_revoked(grants.find(c, request.user)))
 
     return await bot.database.write(work)

@@ -29,7 +29,7 @@ from bot.core.words.administrators import (
 )
 from bot.flows import administrators
 from bot.flows.administrators import to_enable
-from bot.flows.bot import Bot, now
+from bot.flows.bot import Bot, utc_now
 from bot.flows.outbox import Draft, deliver_all, draft, insert_all
 from bot.store import audit, calls, device_authorizations, requests, scope_waits, seen_events, users
 from bot.store.outbox import OutgoingMessage
@@ -65,7 +65,7 @@ async def ask_for_other_scopes_now(
     `reason` is the action in the audit log. Returns False if nothing else can be asked for, and the platform's list does
     not show that anything is missing.
     """
-    moment = now()
+    now = utc_now()
 
     def work(c: Connection) -> bool:
         users.lock(c, request.user)
@@ -78,8 +78,8 @@ async def ask_for_other_scopes_now(
         if other is None and not is_explained(current, enabled):
             return False
         subject = ("request", request.id)
-        audit.write(c, reason, user=request.user, subject=subject, now=moment, scopes=sorted(request.scopes))
-        ask_for_other_scopes(c, bot, current, enabled, moment)
+        audit.write(c, reason, user=request.user, subject=subject, now=now, scopes=sorted(request.scopes))
+        ask_for_other_scopes(c, bot, current, enabled, now)
         return True
 
     changed = await bot.database.write(work)
@@ -88,32 +88,32 @@ async def ask_for_other_scopes_now(
 
 
 def ask_for_other_scopes(
-    c: Connection, bot: Bot, request: AuthorizationRequest, enabled: ScopeSet | None, moment: datetime
+    c: Connection, bot: Bot, request: AuthorizationRequest, enabled: ScopeSet | None, now: datetime
 ) -> None:
     """Make a live request ask for other scopes, or wait for an administrator if there are none.
 
     `enabled` are the app's scopes, if they can be read. A request for scopes that do not exist fails.
     """
     user = request.user
-    device_authorizations.close(c, user, moment)
+    device_authorizations.close(c, user, now)
     waiting = calls.suspended_for_consent(c, user)
     avoided, scopes = next_choice(request, waiting, enabled, bot.platform_of(user).always_asked)
     if scopes is not None:
-        requests.avoid(c, request.id, avoided, scopes, moment)
+        requests.avoid(c, request.id, avoided, scopes, now)
         return
     has_waiting = False
     for call in waiting:
         missing, unknown = to_enable(call.needs, enabled, bot.platform_of(user).knows_scope)
         if unknown and (enabled is not None or not missing):
-            calls.cancel(c, call.id, "unknown_scope", moment)
+            calls.cancel(c, call.id, "unknown_scope", now)
             continue
         has_waiting = True
         # A call that keeps its request waits until an administrator confirms: the list alone would release it now.
         kept_request = None if is_explained(request, enabled) else request.id
-        calls.change_wait(c, call.id, WaitsFor.ADMINISTRATOR, kept_request, moment)
-        scope_waits.open(c, (user.platform, user.app_id), missing, moment)
+        calls.change_wait(c, call.id, WaitsFor.ADMINISTRATOR, kept_request, now)
+        scope_waits.open(c, (user.platform, user.app_id), missing, now)
     failure = FOR_ADMINISTRATOR if has_waiting else "unknown_scope"
-    requests.settle(c, request.id, requests.End(RequestStatus.FAILED, failure=failure), moment)
+    requests.settle(c, request.id, requests.End(RequestStatus.FAILED, failure=failure), now)
 
 
 def is_explained(request: AuthorizationRequest, enabled: ScopeSet | None) -> bool:
@@ -184,7 +184,7 @@ async def report_to_administrators(
 
     Returns False if there are none, or the user has reached the daily limit.
     """
-    user, moment = request.user, now()
+    user, now = request.user, utc_now()
     admins = await bot.administrators(bot.platform_of(user))
     profile = await bot.database.read(lambda c: users.profile(c, user))
     name = (profile.name if profile is not None else None) or user.open_id
@@ -195,11 +195,11 @@ async def report_to_administrators(
         once = f"{error.value}-{request.id}"
         if seen_events.is_known(c, user.platform, user.app_id, once):
             return []
-        if not admins or not administrators.may_report(c, user, moment):
+        if not admins or not administrators.may_report(c, user, now):
             return None
-        seen_events.record(c, user.platform, user.app_id, once, moment)
+        seen_events.record(c, user.platform, user.app_id, once, now)
         subject = ("request", request.id)
-        audit.write(c, "page_error_reported", user=user, subject=subject, now=moment, error=error.value)
+        audit.write(c, "page_error_reported", user=user, subject=subject, now=now, error=error.value)
         return insert_all(c, bot, [notice(bot, request, error, admin, reply) for admin in admins])
 
     messages = await bot.database.write(work)

@@ -13,8 +13,8 @@ from bot.core.people import UserKey
 from bot.core.scopes import ScopeSet, is_met, named
 from bot.flows.authorize.ask import ask_for_scopes
 from bot.flows.authorize.end import cancel_in_batches, cancel_waiting, end_grant
-from bot.flows.bot import Bot, now
-from bot.flows.calls.progress import Run
+from bot.flows.bot import Bot, utc_now
+from bot.flows.calls.run_state import Run
 from bot.flows.outbox import deliver_all, typed
 from bot.store import call_steps, calls, grants
 from bot.store.outbox import OutgoingMessage
@@ -37,8 +37,8 @@ async def describe_grant(bot: Bot, call: DeferredCall) -> Json:
     }
 
 
-def iso(moment: datetime | None) -> str | None:
-    return moment.isoformat() if moment else None
+def iso(now: datetime | None) -> str | None:
+    return now.isoformat() if now else None
 
 
 async def describe_scopes(bot: Bot, user: UserKey, scopes: ScopeSet) -> Json:
@@ -61,14 +61,14 @@ async def require_scopes(bot: Bot, run: Run, move: RequireScopes) -> bool:
 
 async def cancel_or_end(bot: Bot, run: Run, move: CancelWaiting | EndGrant) -> None:
     """Cancel the user's waiting calls, end the grant if asked to, and record the result in the same transaction."""
-    call, moment = run.call, now()
+    call, now = run.call, utc_now()
     cancelled = await cancel_in_batches(bot, call.user, before=call)
 
     def work(c: Connection) -> tuple[list[Step], list[OutgoingMessage]]:
-        rest, messages = cancel_waiting(c, bot, call.user, moment, before=call)
+        rest, messages = cancel_waiting(c, bot, call.user, now, before=call)
         result: Json = {"commands": [typed(each) for each in (*cancelled, *rest)]}
         if isinstance(move, EndGrant):
-            result["had_grant"] = end_grant(c, call.user, REVOKED_BY_USER, moment)
+            result["had_grant"] = end_grant(c, call.user, REVOKED_BY_USER, now)
         steps = run.with_result(move, Result(value=result))
         if not call_steps.record_results(c, call.id, call.claim, steps):
             raise LeaseLost

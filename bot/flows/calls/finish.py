@@ -12,8 +12,8 @@ from bot.core.messages import Reply
 from bot.core.scopes import ScopeSet
 from bot.core.times import find_zone
 from bot.core.words import replies
-from bot.flows.bot import Bot, now
-from bot.flows.calls.progress import Run
+from bot.flows.bot import Bot, utc_now
+from bot.flows.calls.run_state import Run
 from bot.flows.outbox import answer, deliver_all, insert_all, private_answer, typed
 from bot.store import call_steps, calls, granted_scopes, grants, users
 from bot.store.outbox import OutgoingMessage
@@ -47,17 +47,17 @@ async def finish(bot: Bot, call: DeferredCall, end: End) -> None:
 
     Raises LeaseLost if another worker has claimed the call.
     """
-    draft, moment = answer(bot, call, end.reply, public=end.public), now()
+    draft, now = answer(bot, call, end.reply, public=end.public), utc_now()
 
     def work(c: Connection) -> list[OutgoingMessage] | None:
-        if not calls.settle(c, call.id, call.claim, end.status, end.outcome, moment):
-            return finish_recalled(c, bot, call, end, moment)
+        if not calls.settle(c, call.id, call.claim, end.status, end.outcome, now):
+            return finish_recalled(c, bot, call, end, now)
         if end.used is not None:
-            grants.touch(c, call.user, moment)
+            grants.touch(c, call.user, now)
         if end.reply.time_zone and find_zone(end.reply.time_zone):
             users.learn_time_zone(c, call.user, end.reply.time_zone)
         if end.used:
-            granted_scopes.used(c, call.user, end.used, call.command, moment)
+            granted_scopes.used(c, call.user, end.used, call.command, now)
         return insert_all(c, bot, [draft])
 
     messages = await bot.database.write(work)
@@ -97,7 +97,7 @@ async def finish_unknown(bot: Bot, run: Run) -> None:
 
 
 def finish_recalled(
-    c: Connection, bot: Bot, call: DeferredCall, end: End, moment: datetime
+    c: Connection, bot: Bot, call: DeferredCall, end: End, now: datetime
 ) -> list[OutgoingMessage] | None:
     """Settle a call whose message was recalled while it ran. Returns its messages, or None if it was not recalled.
 
@@ -105,14 +105,14 @@ def finish_recalled(
     """
     wrote = call_steps.has_written(c, call.id)
     status, outcome = (end.status, end.outcome) if wrote else (CallStatus.CANCELLED, "recalled")
-    if not calls.settle_recalled(c, call.id, call.claim, status, outcome, moment):
+    if not calls.settle_recalled(c, call.id, call.claim, status, outcome, now):
         return None
     return insert_all(c, bot, [private_answer(bot, call, end.reply)]) if wrote else []
 
 
 async def stop_if_recalled(bot: Bot, call: DeferredCall) -> bool:
     """Settle a call that may not continue, if the reason is that its message was recalled. Returns whether it is."""
-    end, moment = End(CallStatus.CANCELLED, "recalled", replies.stopped_halfway(typed(call))), now()
-    messages = await bot.database.write(lambda c: finish_recalled(c, bot, call, end, moment))
+    end, now = End(CallStatus.CANCELLED, "recalled", replies.stopped_halfway(typed(call))), utc_now()
+    messages = await bot.database.write(lambda c: finish_recalled(c, bot, call, end, now))
     await deliver_all(bot, messages or [])
     return messages is not None

@@ -50,9 +50,9 @@ from bot.core.words.refusals import app_misconfigured, blocked, gave_up
 from bot.flows import administrators, tokens
 from bot.flows.account import unused_scopes
 from bot.flows.authorize.ask import ask_for_scopes, ask_to_confirm
-from bot.flows.bot import Bot, now
+from bot.flows.bot import Bot, utc_now
 from bot.flows.calls.finish import failed, finish, finish_unknown
-from bot.flows.calls.progress import Run
+from bot.flows.calls.run_state import Run
 from bot.flows.calls.suspend import finished
 from bot.flows.outbox import typed
 from bot.store import call_steps, calls
@@ -77,7 +77,7 @@ class CallAttempt:
 async def call_as_user(bot: Bot, run: Run, move: ApiCall) -> bool:
     """Make an API call and carry out the decision on its outcome. Returns whether the call may continue."""
     sent_before = run.pending.first_sent_at if run.pending else None
-    if move.write is not None and not may_send(move.write, sent_before, now()):
+    if move.write is not None and not may_send(move.write, sent_before, utc_now()):
         await finish_unknown(bot, run)
         return False
     rejected: Secret | None = None
@@ -106,7 +106,7 @@ def is_unconfirmed(run: Run, move: ApiCall, sent_before: datetime | None) -> boo
     """Return whether the user has to confirm a write before it is first sent."""
     if sent_before is not None or run.call.confirmed:
         return False
-    return needs_confirmation(move.write, run.call.asked_at, now())
+    return needs_confirmation(move.write, run.call.asked_at, utc_now())
 
 
 async def send(bot: Bot, run: Run, move: ApiCall, token: Secret) -> Outcome:
@@ -116,19 +116,19 @@ async def send(bot: Bot, run: Run, move: ApiCall, token: Secret) -> Outcome:
     """
     if move.write is None:
         return await bot.platform_of(run.call.user).call(move, token)
-    number, digest, moment = len(run.results), fingerprint(move), now()
+    number, digest, now = len(run.results), fingerprint(move), utc_now()
 
     def record(c: Connection) -> datetime | None:
         if not call_steps.record_results(c, run.call.id, run.call.claim, run.steps[:number]):
             return None
-        return call_steps.record_sending(c, run.call.id, run.call.claim, number, digest, moment)
+        return call_steps.record_sending(c, run.call.id, run.call.claim, number, digest, now)
 
     sent_at = await bot.database.write(record)
     # Checked again, because this process may have been paused for longer than the idempotency key is valid.
-    if sent_at is None or (move.write.keyed_for and not may_send(move.write, sent_at, now())):
+    if sent_at is None or (move.write.keyed_for and not may_send(move.write, sent_at, utc_now())):
         raise LeaseLost
     if not run.pending:
-        run.steps.append(Step(number, digest, True, moment, None))
+        run.steps.append(Step(number, digest, True, now, None))
     run.unsafe = move.write.keyed_for is None
     # Not in a `finally`, because a write whose request is cancelled has to stay marked.
     outcome = await bot.platform_of(run.call.user).call(move, token)
@@ -139,7 +139,7 @@ async def send(bot: Bot, run: Run, move: ApiCall, token: Secret) -> Outcome:
 def situation(run: Run, attempt: CallAttempt) -> Situation:
     call = run.call
     return Situation(
-        now=now(),
+        now=utc_now(),
         declared=run.command.needs(call.arguments),
         held=attempt.grant.scopes if attempt.grant else frozenset(),
         authorized_at=attempt.grant.authorized_at if attempt.grant else None,
@@ -249,12 +249,12 @@ async def record(bot: Bot, run: Run) -> None:
 async def requeue(bot: Bot, run: Run, at: datetime, *, failed: bool) -> None:
     """Put the call back into the queue. After a failure it runs after the user's calls that failed earlier."""
     call = run.call
-    first_failed_at = (call.first_failed_at or now()) if failed else call.first_failed_at
+    first_failed_at = (call.first_failed_at or utc_now()) if failed else call.first_failed_at
     results = finished(run.steps)
 
     def work(c: Connection) -> None:
         if call_steps.record_results(c, call.id, call.claim, results):
-            due_at = calls.schedule_in_order(c, call, at, now()) if failed else at
+            due_at = calls.schedule_in_order(c, call, at, utc_now()) if failed else at
             calls.requeue(c, call.id, call.claim, due_at, first_failed_at, made_step=failed)
 
     await bot.database.write(work)

@@ -27,7 +27,7 @@ from bot.core.messages import Reply
 from bot.core.words import replies
 from bot.core.words.refusals import explain_refusal
 from bot.flows.account import unused_scopes
-from bot.flows.bot import Bot, now
+from bot.flows.bot import Bot, utc_now
 from bot.flows.calls.botcalls import cancel_or_end, describe_grant, require_scopes
 from bot.flows.calls.finish import (
     End,
@@ -39,9 +39,9 @@ from bot.flows.calls.finish import (
     stop_if_recalled,
 )
 from bot.flows.calls.perform import OTHER_REPLICA_DELAY, call_as_user, put_back
-from bot.flows.calls.progress import Run
+from bot.flows.calls.run_state import Run
+from bot.flows.command_timeout import within_time
 from bot.flows.outbox import expired_before_start, typed
-from bot.flows.time_limit import within_time
 from bot.store import call_steps, calls, users
 
 log = logging.getLogger(__name__)
@@ -55,17 +55,17 @@ FRAMES_LOGGED = 8
 
 async def prepare(bot: Bot, call: DeferredCall) -> Run | None:
     """Prepare a claimed call. Returns None if it was settled without running, or cannot run in this process."""
-    moment = now()
+    now = utc_now()
     if call.genuine is None:
         log.warning("another replica has the key of this call", extra={"call": call.id})
-        due_at = moment + OTHER_REPLICA_DELAY
+        due_at = now + OTHER_REPLICA_DELAY
         await bot.database.write(
             lambda c: calls.requeue(c, call.id, call.claim, due_at, call.first_failed_at)
         )
         return None
     if not call.genuine:
         # Rejected without a reply, because a forged row may name any user.
-        await bot.database.write(lambda c: calls.reject(c, call, moment))
+        await bot.database.write(lambda c: calls.reject(c, call, now))
         return None
     if call.takeovers >= MAX_TAKEOVERS:
         await give_up_stuck(bot, call)
@@ -147,7 +147,7 @@ async def run_call(bot: Bot, run: Run) -> None:
     try:
         if run.call.claim > 1 and not await load(bot, run):
             return
-        if run.call.expires_at <= now() and not run.has_written:
+        if run.call.expires_at <= utc_now() and not run.has_written:
             await expire(bot, run.call)
             return
         if run.call.recalled_at is not None and not run.pending and not is_done(run):
@@ -161,13 +161,13 @@ async def run_call(bot: Bot, run: Run) -> None:
         log.warning(
             "another replica has the key of this call", extra={"call": run.call.id, "reason": str(error)}
         )
-        await put_back(bot, run, now() + OTHER_REPLICA_DELAY)
+        await put_back(bot, run, utc_now() + OTHER_REPLICA_DELAY)
     except ApiRefused as refusal:
         code = refusal.outcome.code
         reply = explain_refusal(refusal.outcome, typed(run.call))
         await finish(bot, run.call, End(CallStatus.FAILED, f"refused_{code}", reply, used=frozenset()))
     except asyncio.CancelledError:
-        await asyncio.shield(put_back(bot, run, now()))
+        await asyncio.shield(put_back(bot, run, utc_now()))
         raise
     except CommandMistake as mistake:
         log.error(str(mistake), extra={"call": run.call.id, "command": run.call.command})

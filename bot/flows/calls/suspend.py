@@ -9,7 +9,6 @@ from datetime import datetime
 from bot.core.calls import DeferredCall, Step, WaitsFor
 from bot.core.errors import LeaseLost
 from bot.core.scopes import Requirement
-from bot.flows.bot import Bot, now
 from bot.store import call_steps, calls
 from bot.store.transaction import Connection
 
@@ -26,7 +25,7 @@ class Wait:
     """The earliest time of the next attempt, if an attempt has failed during the wait."""
 
 
-def suspend(c: Connection, call: DeferredCall, steps: Sequence[Step], wait: Wait, moment: datetime) -> None:
+def suspend(c: Connection, call: DeferredCall, steps: Sequence[Step], wait: Wait, now: datetime) -> None:
     """Suspend a claimed call. Raises LeaseLost if another worker has claimed the call."""
     keep_results(c, call, steps)
     suspended = calls.suspend(
@@ -36,7 +35,7 @@ def suspend(c: Connection, call: DeferredCall, steps: Sequence[Step], wait: Wait
         wait.kind,
         wait.needs,
         wait.request_id,
-        moment,
+        now,
         confirmed=call.confirmed,
         again=wait.retried_at,
     )
@@ -57,11 +56,3 @@ def keep_results(c: Connection, call: DeferredCall, steps: Sequence[Step]) -> No
 def finished(steps: Sequence[Step]) -> list[Step]:
     """Return the steps that have a result: all but a write that may have been sent."""
     return [step for step in steps if step.result is not None]
-
-
-async def only_genuine(bot: Bot, rows: Sequence[DeferredCall]) -> list[DeferredCall]:
-    """Return the calls that the bot wrote, and reject forged ones, so that they are not found again."""
-    forged, moment = [call for call in rows if call.genuine is False], now()
-    if forged:
-        await bot.database.write(lambda c: [calls.reject(c, call, moment) for call in forged])
-    return [call for call in rows if call.genuine]

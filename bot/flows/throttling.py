@@ -23,12 +23,12 @@ class UserPacing:
 
     _next_slots: dict[UserKey, datetime] = field(default_factory=dict)
 
-    def reserve_slot(self, user: UserKey, moment: datetime, interval: timedelta) -> datetime | None:
+    def reserve_slot(self, user: UserKey, now: datetime, interval: timedelta) -> datetime | None:
         """Reserve and return the time at which to send a message to a user, or None to send it now."""
         slot = self._next_slots.get(user)
         if slot is None:
             return None
-        if slot <= moment:
+        if slot <= now:
             del self._next_slots[user]
             return None
         self._next_slots[user] = slot + interval

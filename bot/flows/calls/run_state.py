@@ -8,7 +8,7 @@ from bot.core.api import ApiCall, Json, Refused
 from bot.core.calls import DeferredCall, Step
 from bot.core.commands import Ask, BotCall, CancelWaiting, Command, EndGrant, Result, fingerprint
 from bot.core.scopes import ScopeSet, named
-from bot.flows.bot import now
+from bot.flows.bot import utc_now
 
 
 @dataclass(slots=True)
@@ -73,7 +73,7 @@ class Run:
                 is_write = write is not None
             case CancelWaiting() | EndGrant():
                 # Carried out in the transaction that records it.
-                is_write, sent_at = True, now()
+                is_write, sent_at = True, utc_now()
             case _:
                 is_write = False
         return [*before, Step(len(before), fingerprint(move), is_write, sent_at, encode(result))]

@@ -9,7 +9,7 @@ from functools import partial
 
 from bot.core.people import UserKey
 from bot.core.secrets import Secret
-from bot.flows.bot import Bot, now
+from bot.flows.bot import Bot, utc_now
 from bot.flows.outbox import retry_time
 from bot.store import revocations
 from bot.store.revocations import Revocation
@@ -19,12 +19,12 @@ log = logging.getLogger(__name__)
 
 
 def revoke_tokens(
-    c: Connection, user: UserKey, access: Secret | None, refresh: Secret | None, moment: datetime
+    c: Connection, user: UserKey, access: Secret | None, refresh: Secret | None, now: datetime
 ) -> None:
     """Queue the revocation of both tokens, because the platform may not revoke one with the other."""
     for token in (refresh, access):
         if token is not None:
-            revocations.add(c, user, token, moment)
+            revocations.add(c, user, token, now)
 
 
 async def revoke_due(bot: Bot) -> None:
@@ -41,18 +41,20 @@ async def revoke(bot: Bot, revocation: Revocation) -> None:
     capability = bot.platform_of(revocation.user).revocation
     refusal = await capability.revoke(revocation.token) if capability is not None else None
     if refusal is None:
-        await bot.database.write(partial(revocations.done, revocation=revocation.id, now=now()))
+        await bot.database.write(partial(revocations.done, revocation=revocation.id, now=utc_now()))
     elif revocation.attempts >= MAX_ATTEMPTS:
         await give_up_revoking(bot, revocation, f"{refusal.problem.value} {refusal.code}")
     else:
         factor = 1 if revocation.attempts < FAST_ATTEMPTS else 60
-        moment = now()
-        until = moment + (retry_time(moment, revocation.attempts, refusal.retry_after) - moment) * factor
+        now = utc_now()
+        until = now + (retry_time(now, revocation.attempts, refusal.retry_after) - now) * factor
         await bot.database.write(partial(revocations.postpone, claimed=revocation, until=until))
 
 
 async def give_up_revoking(bot: Bot, revocation: Revocation, reason: str) -> None:
-    await bot.database.write(partial(revocations.failed, revocation=revocation.id, reason=reason, now=now()))
+    await bot.database.write(
+        partial(revocations.failed, revocation=revocation.id, reason=reason, now=utc_now())
+    )
     log.error("a token could not be revoked at the platform", extra={"user": str(revocation.user)})
 
 
