@@ -184,7 +184,7 @@ def add_json_option(command: Parser) -> None:
 
 
 def add_user_argument(command: Parser) -> None:
-    meant = "open_id or user key, the beginning of either, or a name"
+    meant = "open_id (DingTalk: user ID) or user key, the beginning of either, or a name"
     command.add_argument("user", metavar="USER", type=text, help=meant)
 
 

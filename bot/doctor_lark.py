@@ -64,7 +64,7 @@ def client_script(loaded: Settings, own: LarkSettings) -> list[Finding]:
         "Append #sha384- and the hash of a copy that you trust to LARK_JSSDK_URL: "
         "openssl dgst -sha384 -binary FILE | openssl base64 -A"
     )
-    return [Finding("warn", subject, f"{url} is run as it comes, whatever it is by then", fix)]
+    return [Finding("warn", subject, f"{url} has no integrity hash, so browsers run whatever it serves", fix)]
 
 
 def origins(own: LarkSettings) -> list[str]:

@@ -94,7 +94,7 @@ class Settings(OperatorSettings):
     host: str
     port: int
     admins: tuple[str, ...]
-    """Empty: the app's owner."""
+    """Empty: the app's owner, if the platform names one."""
     auto_migrate: bool
     authorization_ttl: timedelta
     deferred_ttl: timedelta
@@ -227,11 +227,14 @@ def _is_key(text: str) -> bool:
         return False
 
 
-def _open_ids(value: str) -> tuple[str, ...]:
+def _user_ids(value: str) -> tuple[str, ...]:
     ids = tuple(part.strip() for part in value.split(",") if part.strip())
     for each in ids:
-        if not re.fullmatch(r"[A-Za-z0-9_\-]+", each):
-            raise ValueError(f"{_shown(each)} is not an open_id. Write ou_…, with commas between several.")
+        if not re.fullmatch(r"[A-Za-z0-9_.@\-]+", each):
+            raise ValueError(
+                f"{_shown(each)} is not the id of a user. Write an open_id (ou_…) of Lark or Feishu, or a user ID of "
+                "DingTalk, with commas between several."
+            )
     return ids
 
 
@@ -451,7 +454,7 @@ BOT: tuple[Setting, ...] = (
         field="public_url",
         parse=_origin,
         meaning="Origin under which browsers reach the bot. Explicitly empty: no browser can, "
-        "authorization goes by device flow.",
+        "authorization goes by device flow (Lark and Feishu only).",
         default="http://localhost:8080",
         may_be_empty=True,
     ),
@@ -490,10 +493,10 @@ BOT: tuple[Setting, ...] = (
     Setting(
         name="BOT_ADMINS",
         field="admins",
-        parse=_open_ids,
-        meaning="Comma-separated `open_id`s: told what only an administrator can fix, "
-        "and allowed to see the console.",
-        default_description="the app's owner",
+        parse=_user_ids,
+        meaning="Comma-separated ids of users (`open_id`s on Lark and Feishu, user IDs on DingTalk): told what only an "
+        "administrator can fix, and allowed to see the console.",
+        default_description="Lark and Feishu: the app's owner. DingTalk: nobody",
         when_absent=(),
     ),
     Setting(
@@ -662,7 +665,7 @@ def load(environ: Mapping[str, str]) -> Settings:
     if not served:
         problems[0] += f" Or serve DingTalk: set {_and(each.name for each in DINGTALK if each.required)}."
     values, found = _parse(BOT, environ, required=True)
-    problems += [*_lark_problems(groups.get("lark", {}), values), *found]
+    problems += [*_lark_problems(groups.get("lark", {}), values), *_dingtalk_problems(groups, values), *found]
     network, unusable = read_network(environ)
     problems += [*unusable, *_unusable_certificates(network.certificates)]
     if problems:
@@ -692,6 +695,14 @@ def _lark_problems(lark: Mapping[str, Any], values: Mapping[str, Any]) -> Iterab
         yield (
             "LARK_OAUTH=v1 has no device flow, which an empty BOT_PUBLIC_URL requires. "
             "Set LARK_OAUTH to v2 or v3, or BOT_PUBLIC_URL to where browsers reach the bot."
+        )
+
+
+def _dingtalk_problems(served: Mapping[str, Any], values: Mapping[str, Any]) -> Iterable[str]:
+    if "dingtalk" in served and "public_url" in values and values["public_url"] is None:
+        yield (
+            "BOT_PUBLIC_URL is empty, and DingTalk has no way to authorize without a page of the bot. "
+            "Set it to where browsers reach the bot."
         )
 
 

@@ -221,6 +221,19 @@ def test_either_platform_is_enough_and_both_can_be_served() -> None:
     assert both.dingtalk.robot_code == "dingr"
 
 
+@pytest.mark.parametrize(
+    "others", [{}, ENOUGH, {"DINGTALK_EVENTS": "webhook"}], ids=["alone", "both", "webhook"]
+)
+def test_dingtalk_needs_an_address_that_browsers_reach(others: dict[str, str]) -> None:
+    (problem,) = problems_of({**DINGTALK_ENOUGH, **others, "BOT_PUBLIC_URL": ""})
+    assert problem.startswith("BOT_PUBLIC_URL is empty, and DingTalk")
+
+
+@pytest.mark.parametrize("admins", ["0171262537", "manager4220", "a.b@corp", "ou_ada,sam-0107"])
+def test_administrators_are_named_by_the_ids_of_either_platform(admins: str) -> None:
+    assert settings.load({**DINGTALK_ENOUGH, "BOT_ADMINS": admins}).admins == tuple(admins.split(","))
+
+
 @pytest.mark.parametrize("absent", [*DINGTALK, "LARK_APP_ID", "LARK_APP_SECRET"])
 def test_a_platform_of_which_a_credential_is_missing_is_one_line(absent: str) -> None:
     given_all = {**ENOUGH, **DINGTALK}

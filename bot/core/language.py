@@ -31,3 +31,8 @@ class Words:
 
     def strip(self) -> Words:
         return Words(self.en.strip(), self.zh.strip())
+
+
+def is_chinese(text: str | None) -> bool:
+    """Return whether a text has Chinese characters."""
+    return text is not None and any("\u4e00" <= character <= "\u9fff" for character in text)

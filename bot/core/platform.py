@@ -105,7 +105,9 @@ class Platform(Protocol):
     def webhooks(self) -> Mapping[str, Webhook]:
         """The paths, below the bot's public URL, to which the platform posts its events and clicks."""
 
-    def click_answer(self, toast: Words | None, kind: str = "info", card: Content | None = None) -> Json:
+    def click_answer(
+        self, toast: Words, language: Language, kind: str = "info", card: Content | None = None
+    ) -> Json:
         """Return the body that answers a card click: a toast (info, success, warning, error) and a card to replace
         the clicked one."""
 
@@ -122,10 +124,10 @@ class Platform(Protocol):
 
     # messages
 
-    def render_reply(self, reply: Reply, language: Language = "en") -> Content:
+    def render_reply(self, reply: Reply, language: Language) -> Content:
         """Render a reply. `language` matters where a message cannot carry every language."""
 
-    def render_card(self, card: Card, language: Language = "en") -> Content: ...
+    def render_card(self, card: Card, language: Language) -> Content: ...
 
     async def send(self, destination: Destination, content: Content, key: str) -> Sent | NotSent:
         """Send a message at most once for a key within `limits.idempotency_window`.

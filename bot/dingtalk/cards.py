@@ -35,6 +35,12 @@ CONFIRM_HINT = Words(
     zh="如仍需执行，请重新发送命令；否则不会执行。",
 )
 
+DECLINED_ON_PAGE_BODY = Words(
+    en="{commands} {was_not} run. You can still authorize until {until}. Needed:",
+    zh="{commands} 未执行。{until} 前仍可授权。需要以下权限：",
+)
+"""Names no button, because a plain card has only the link."""
+
 EXPIRED_HINT = Words(en="Send the command again to retry.", zh="如需重试，请重新发送命令。")
 
 ASK_ADMINISTRATOR_AFTER = Words(
@@ -149,7 +155,7 @@ class Drawer:
     def _waiting(self, card: AuthorizationCard) -> Drawing:
         declined = card.declined_on_page
         title = card_words.DECLINED_ON_PAGE_TITLE if declined else card_words.WAITING_TITLE
-        why = card_words.DECLINED_ON_PAGE_BODY if declined else card_words.WAITING_WHY
+        why = DECLINED_ON_PAGE_BODY if declined else card_words.WAITING_WHY
         missing = [scope for scope in card.scopes if scope not in card.granted] or list(card.scopes)
         promise = self._say(card_words.WAITING_PROMISE, until=self._moment(card.expires_at))
         buttons: list[Button] = []
@@ -268,11 +274,10 @@ def joined(items: list[str]) -> Words:
     return Words(", ".join(items), "、".join(items))
 
 
-def click_answer(toast: Words | None, card: Content | None) -> Json:
+def click_answer(toast: str, card: Content | None) -> Json:
     """Return the change of the clicked card. The platform has no toast, so the words are the card's status line."""
     values: dict[str, str] = {} if card is None else card_values(drawing_of(card))
-    if toast is not None:
-        values["tips"] = markdown.shorten(f"{toast.en} / {toast.zh}", 1000)
+    values["tips"] = markdown.shorten(toast, 1000)
     return {
         "cardUpdateOptions": {"updateCardDataByKey": True, "updatePrivateDataByKey": True},
         "cardData": {"cardParamMap": values},

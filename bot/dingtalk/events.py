@@ -20,6 +20,7 @@ from bot.core.event_fields import (
     required_object,
 )
 from bot.core.events import CardClicked, Ignored, MessageReceived, Unauthentic
+from bot.core.language import Language, is_chinese
 from bot.core.messages import Chat
 from bot.core.people import UserKey
 from bot.core.secrets import Secret
@@ -76,18 +77,24 @@ def read_message(recipient: Recipient, event_id: str, data: Fields) -> ReceivedM
     corp_id, staff_id = optional(data, "senderCorpId"), optional(data, "senderStaffId")
     is_member = corp_id in {None, recipient.corp_id}
     sender = staff_id if is_member else None
+    text = message_text(data)
     message = MessageReceived(
         event_id,
         user_of(recipient, corp_id or recipient.corp_id, sender or required(data, "senderId")),
         Chat(chat_id_of(required(data, "conversationId"), group=group), "group" if group else "direct"),
         required(data, "msgId"),
-        message_text(data),
+        text,
         parse_milliseconds(data.get("createAt"), "createAt"),
-        None,
+        language_of_sender(text, data.get("senderNick")),
         foreign=sender is None,
         union_id=optional(data, "senderUnionId"),
     )
     return ReceivedMessage(message, reply_session(data), unnamed_member=is_member and staff_id is None)
+
+
+def language_of_sender(text: str | None, name: Any) -> Language | None:
+    """Return Chinese if the message or its sender's name is. The platform does not tell the client's language."""
+    return "zh" if is_chinese(text) or (isinstance(name, str) and is_chinese(name)) else None
 
 
 def user_of(recipient: Recipient, corp_id: str, staff_id: str) -> UserKey:

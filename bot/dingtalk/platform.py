@@ -226,8 +226,10 @@ class DingTalkPlatform:
             )
         return event
 
-    def click_answer(self, toast: Words | None, kind: str = "info", card: Content | None = None) -> Json:
-        return cards.click_answer(toast, card)
+    def click_answer(
+        self, toast: Words, language: Language, kind: str = "info", card: Content | None = None
+    ) -> Json:
+        return cards.click_answer(toast.to(language), card)
 
     def user_key(self, open_id: str, tenant_key: str) -> UserKey:
         return UserKey(self.name, self.app_id, tenant_key or self.corp_id, open_id)

@@ -17,6 +17,8 @@ REVOKED = Words(
     "我已无法再访问：此处保存的授权和令牌均已删除。",
 )
 
+PANEL_TITLE = Words("Authorization request", "授权申请")
+
 FAILED_TITLE = Words("DingTalk didn't authorize this", "钉钉未能完成授权")
 
 FAILED_TEXT = Words(

@@ -27,7 +27,7 @@ from bot.flows.bot import Bot, utc_now
 from bot.flows.calls.genuine import only_genuine
 from bot.flows.calls.suspend import Wait, suspend
 from bot.flows.outbox import answer, deliver_all, draft, insert_all, note, typed, withdraw
-from bot.store import audit, calls, outbox, scope_waits, seen_events
+from bot.store import audit, calls, outbox, scope_waits, seen_events, users
 from bot.store.cards import Drawn, shown
 from bot.store.outbox import OutgoingMessage
 from bot.store.scope_waits import ScopeWait
@@ -81,14 +81,16 @@ async def suspend_for_administrator(
             tenant = call.user.tenant_key
             admins = [platform.user_key(each, tenant) for each in await bot.administrators(platform)]
 
+    def in_language_of(c: Connection, admin: UserKey) -> Content:
+        return platform.render_reply(publish_a_version(words), users.language(c, admin))
+
     def work(c: Connection) -> list[OutgoingMessage]:
         suspend(c, call, steps, Wait(WaitsFor.ADMINISTRATOR, needs, retried_at=retried_at), now)
         app = (platform.name, platform.app_id)
         # The cards name this call already, unless the scopes have just been enabled.
         wait = begun if scope_waits.is_open(c, *app, scopes) else scope_waits.open(c, app, scopes, now)
-        content = platform.render_reply(publish_a_version(words))
         notices = [
-            draft(bot, admin, content, kind="notice", key=f"{wait.id}/{admin.open_id[-12:]}")
+            draft(bot, admin, in_language_of(c, admin), kind="notice", key=f"{wait.id}/{admin.open_id[-12:]}")
             for admin in admins
         ]
         return insert_all(c, bot, [*notes, *notices])
@@ -362,7 +364,8 @@ async def show_to(bot: Bot, admin: UserKey, card: AdministratorCard) -> bool:
 
     When the first card can no longer be changed, a second one replaces it.
     """
-    content = bot.platform_of(admin).render_card(card)
+    language = await bot.database.read(lambda c: users.language(c, admin))
+    content = bot.platform_of(admin).render_card(card, language)
     key, later_key = keys_of_card(bot, admin, card.subject)
     first = await show_with_key(bot, admin, card, key, content)
     if not isinstance(first, NotSent):

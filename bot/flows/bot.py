@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 from bot.core.commands import Registry
-from bot.core.language import Language
+from bot.core.language import Language, is_chinese
 from bot.core.people import UserKey
 from bot.core.platform import Platform
 from bot.flows.replica_memory import (
@@ -160,6 +160,4 @@ def language_of(text: str | None, locale: Language | None) -> Language:
     """Return the locale's language if it is known, else Chinese for text with Chinese characters, else English."""
     if locale is not None:
         return locale
-    if text and any("\u4e00" <= character <= "\u9fff" for character in text):
-        return "zh"
-    return "en"
+    return "zh" if is_chinese(text) else "en"

@@ -250,8 +250,7 @@ async def language_for(bot: Bot, user: UserKey, asked: Sequence[DeferredCall] = 
     """Return the language for a user: of their latest call, else of what they wrote before."""
     if asked:
         return asked[-1].language
-    profile = await bot.database.read(lambda c: users.profile(c, user))
-    return (profile.language if profile is not None else None) or "en"
+    return await bot.database.read(lambda c: users.language(c, user))
 
 
 def card_key(request: AuthorizationRequest) -> str:
@@ -266,7 +265,8 @@ async def supersede_message(bot: Bot, request: AuthorizationRequest, message_id:
         await withdraw(platform, message_id)
         return
     card = replace(await card_of(bot, request), face=Face.SUPERSEDED, link=None)
-    await platform.update_card(message_id, platform.render_card(card))
+    language = await language_for(bot, request.user)
+    await platform.update_card(message_id, platform.render_card(card, language))
 
 
 async def replace_ephemeral(bot: Bot, request: AuthorizationRequest, message_id: str) -> bool:

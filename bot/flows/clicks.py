@@ -14,7 +14,7 @@ from functools import partial
 
 from bot.core.api import Json
 from bot.core.calls import CallStatus, DeferredCall, WaitsFor
-from bot.core.cards import Action, ConfirmationCard, PageError, UnusedCard
+from bot.core.cards import Action, Card, ConfirmationCard, PageError, UnusedCard
 from bot.core.events import CardClicked
 from bot.core.language import Words
 from bot.core.people import UserKey
@@ -56,8 +56,15 @@ async def answer_click(bot: Bot, click: CardClicked) -> Json:
         return {}
     handler = HANDLERS.get(click.action)
     if handler is None:
-        return bot.platform_of(click.user).click_answer(card_words.CLICK_UNKNOWN, "error")
+        return await say(bot, click.user, card_words.CLICK_UNKNOWN, "error")
     return await handler(bot, click.user, click.subject or "")
+
+
+async def say(bot: Bot, user: UserKey, words: Words, kind: str, card: Card | None = None) -> Json:
+    """Return an answer in the user's language, with a card to replace the clicked one, if any."""
+    platform, language = bot.platform_of(user), await cards.language_for(bot, user)
+    content = None if card is None else platform.render_card(card, language)
+    return platform.click_answer(words, language, kind, content)
 
 
 async def own_request(bot: Bot, user: UserKey, request_id: str) -> AuthorizationRequest | None:
@@ -67,7 +74,7 @@ async def own_request(bot: Bot, user: UserKey, request_id: str) -> Authorization
 
 async def decline_request(bot: Bot, user: UserKey, request_id: str) -> Json:
     if await own_request(bot, user, request_id) is None:
-        return bot.platform_of(user).click_answer(card_words.CLICK_NOT_YOURS, "error")
+        return await say(bot, user, card_words.CLICK_NOT_YOURS, "error")
     messages = await bot.database.write(lambda c: decline(c, bot, request_id, "not_now", utc_now()))
     bot.background(deliver_all(bot, messages))
     return await answer_with_card(bot, request_id)
@@ -77,16 +84,16 @@ async def fetch_device_link(bot: Bot, user: UserKey, request_id: str) -> Json:
     """Start a device authorization. The card shows the verification URI now, or as soon as the platform returns it."""
     request = await own_request(bot, user, request_id)
     if request is None:
-        return bot.platform_of(user).click_answer(card_words.CLICK_NOT_YOURS, "error")
+        return await say(bot, user, card_words.CLICK_NOT_YOURS, "error")
     if not bot.by_device or request.status is not RequestStatus.OPEN or request.expires_at <= utc_now():
         return await answer_with_card(bot, request_id)
     if request.ticket is None:
         # The request cannot be authenticated: a new card replaces this one.
         await bot.database.write(lambda c: show(c, request_id, utc_now()))
         bot.signals.upkeep.set()
-        return bot.platform_of(user).click_answer(card_words.CLICK_LINK_LATER, "warning")
+        return await say(bot, user, card_words.CLICK_LINK_LATER, "warning")
     if not await device.start_device_authorization(bot, request, CLICK_TIMEOUT):
-        return bot.platform_of(user).click_answer(card_words.CLICK_LINK_LATER, "warning")
+        return await say(bot, user, card_words.CLICK_LINK_LATER, "warning")
     return await answer_with_card(bot, request_id, card_words.CLICK_LINK)
 
 
@@ -96,31 +103,28 @@ async def answer_with_card(bot: Bot, request_id: str, when_open: Words = card_wo
     assert request is not None
     card = await cards.card_of(bot, request)
     toasts = {RequestStatus.DECLINED: card_words.CLICK_DECLINED, RequestStatus.OPEN: card.notice or when_open}
-    platform = bot.platform_of(request.user)
     toast = toasts.get(request.status, card_words.CLICK_SETTLED)
-    kind = "warning" if card.notice else "info"
-    return platform.click_answer(toast, kind, platform.render_card(card))
+    return await say(bot, request.user, toast, "warning" if card.notice else "info", card)
 
 
 async def ask_which_error(bot: Bot, user: UserKey, request_id: str) -> Json:
     """Make the card ask which error the platform's page shows."""
     request = await own_request(bot, user, request_id)
     if request is None:
-        return bot.platform_of(user).click_answer(card_words.CLICK_NOT_YOURS, "error")
+        return await say(bot, user, card_words.CLICK_NOT_YOURS, "error")
     if request.status is not RequestStatus.OPEN:
         return await answer_with_card(bot, request_id)
-    card, platform = await cards.card_of(bot, request), bot.platform_of(user)
+    card = await cards.card_of(bot, request)
     if not card.opened:
-        return platform.click_answer(card_words.CLICK_OPEN_FIRST, "info", platform.render_card(card))
-    question = platform.render_card(replace(card, asks_which_error=True))
-    return platform.click_answer(card_words.CLICK_WHICH_ERROR, "info", question)
+        return await say(bot, user, card_words.CLICK_OPEN_FIRST, "info", card)
+    return await say(bot, user, card_words.CLICK_WHICH_ERROR, "info", replace(card, asks_which_error=True))
 
 
 async def report_error(bot: Bot, user: UserKey, request_id: str, *, error: PageError) -> Json:
     """Handle a reported error, if the user has opened the page for the scopes that the card asks for now."""
     request = await own_request(bot, user, request_id)
     if request is None:
-        return bot.platform_of(user).click_answer(card_words.CLICK_NOT_YOURS, "error")
+        return await say(bot, user, card_words.CLICK_NOT_YOURS, "error")
     if request.status is not RequestStatus.OPEN:
         return await answer_with_card(bot, request_id)
     if not (await cards.card_of(bot, request)).opened:
@@ -137,14 +141,14 @@ async def send_again(bot: Bot, user: UserKey, request_id: str) -> Json:
     """Send the card again at the end of the chat, because the user cannot find it."""
     request = await own_request(bot, user, request_id)
     if request is None:
-        return bot.platform_of(user).click_answer(card_words.CLICK_NOT_YOURS, "error")
+        return await say(bot, user, card_words.CLICK_NOT_YOURS, "error")
     moved = await bot.database.write(lambda c: move(c, request_id, utc_now()))
     if not moved:
-        return bot.platform_of(user).click_answer(card_words.CLICK_SETTLED, "info")
+        return await say(bot, user, card_words.CLICK_SETTLED, "info")
     bot.signals.upkeep.set()
     if request.card.message_id is not None:
         bot.background(cards.supersede_message(bot, request, request.card.message_id))
-    return bot.platform_of(user).click_answer(card_words.CLICK_SENT_AGAIN, "success")
+    return await say(bot, user, card_words.CLICK_SENT_AGAIN, "success")
 
 
 # --- calls -------------------------------------------------------------------------------------------------------
@@ -154,7 +158,7 @@ async def decide_write(bot: Bot, user: UserKey, call_id: str, *, confirmed: bool
     """Release or cancel an old write."""
     call = await bot.database.read(lambda c: calls.get(c, call_id))
     if call is None or call.user != user:
-        return bot.platform_of(user).click_answer(card_words.CLICK_NOT_YOURS, "error")
+        return await say(bot, user, card_words.CLICK_NOT_YOURS, "error")
     now = utc_now()
     if confirmed:
         changed = await bot.database.write(lambda c: calls.confirm(c, call_id, now))
@@ -165,10 +169,8 @@ async def decide_write(bot: Bot, user: UserKey, call_id: str, *, confirmed: bool
     toast, decided = (
         (card_words.CLICK_DONE, confirmed) if changed else (card_words.CLICK_SETTLED, call.confirmed)
     )
-    card = bot.platform_of(user).render_card(
-        ConfirmationCard(call.id, typed_in_full(call), call.asked_at, decided)
-    )
-    return bot.platform_of(user).click_answer(toast, "info", card)
+    card = ConfirmationCard(call.id, typed_in_full(call), call.asked_at, decided)
+    return await say(bot, user, toast, "info", card)
 
 
 def discard(c: Connection, bot: Bot, call_id: str, now: datetime) -> tuple[bool, list[OutgoingMessage]]:
@@ -186,14 +188,14 @@ async def retry(bot: Bot, user: UserKey, call_id: str) -> Json:
     """Repeat a failed call, as if it had been typed again."""
     call = await bot.database.read(lambda c: calls.get(c, call_id))
     if call is None or call.user != user:
-        return bot.platform_of(user).click_answer(card_words.CLICK_NOT_YOURS, "error")
+        return await say(bot, user, card_words.CLICK_NOT_YOURS, "error")
     return await repeat_calls(bot, user, [call] if call.status in RETRYABLE else [])
 
 
 async def retry_expired(bot: Bot, user: UserKey, request_id: str) -> Json:
     """Repeat all calls that expired with a request."""
     if await own_request(bot, user, request_id) is None:
-        return bot.platform_of(user).click_answer(card_words.CLICK_NOT_YOURS, "error")
+        return await say(bot, user, card_words.CLICK_NOT_YOURS, "error")
     return await repeat_calls(
         bot, user, await bot.database.read(lambda c: calls.ended_with(c, request_id, "expired"))
     )
@@ -213,10 +215,10 @@ async def repeat_calls(bot: Bot, user: UserKey, ended: Sequence[DeferredCall]) -
 
     try:
         if await bot.database.write(work):
-            return bot.platform_of(user).click_answer(card_words.CLICK_AGAIN, "success")
+            return await say(bot, user, card_words.CLICK_AGAIN, "success")
     except TooManyWaiting:
-        return bot.platform_of(user).click_answer(card_words.CLICK_TOO_MANY, "warning")
-    return bot.platform_of(user).click_answer(card_words.CLICK_SETTLED, "info")
+        return await say(bot, user, card_words.CLICK_TOO_MANY, "warning")
+    return await say(bot, user, card_words.CLICK_SETTLED, "info")
 
 
 def repeated_call(bot: Bot, call: DeferredCall, now: datetime) -> NewCall:
@@ -242,7 +244,7 @@ async def cancel(bot: Bot, user: UserKey, request_id: str) -> Json:
     """Cancel the calls that wait for an administrator."""
     request = await own_request(bot, user, request_id)
     if request is None:
-        return bot.platform_of(user).click_answer(card_words.CLICK_NOT_YOURS, "error")
+        return await say(bot, user, card_words.CLICK_NOT_YOURS, "error")
     if request.waits_for_administrator:
         messages = await bot.database.write(lambda c: cancel_for_administrator(c, bot, user, utc_now()))
         bot.background(deliver_all(bot, messages))
@@ -261,17 +263,15 @@ async def drop_unused(bot: Bot, user: UserKey, offered: str) -> Json:
     dropping = bot.background(unused_scopes.drop_unused(bot, user, at))
     await asyncio.wait({dropping}, timeout=CLICK_TIMEOUT)
     remaining = await bot.database.read(lambda c: unused_scopes.unused_scopes_of(c, user, at))
-    return answer_unused(bot, user, card_words.NOT_GIVEN_BACK if remaining else card_words.GIVEN_BACK)
+    return await answer_unused(bot, user, card_words.NOT_GIVEN_BACK if remaining else card_words.GIVEN_BACK)
 
 
 async def keep_unused(bot: Bot, user: UserKey, _: str) -> Json:
-    return answer_unused(bot, user, card_words.KEPT)
+    return await answer_unused(bot, user, card_words.KEPT)
 
 
-def answer_unused(bot: Bot, user: UserKey, words: Words) -> Json:
-    return bot.platform_of(user).click_answer(
-        words, "info", bot.platform_of(user).render_card(UnusedCard({}, words))
-    )
+async def answer_unused(bot: Bot, user: UserKey, words: Words) -> Json:
+    return await say(bot, user, words, "info", UnusedCard({}, words))
 
 
 # --- administrators ----------------------------------------------------------------------------------------------
@@ -290,23 +290,23 @@ async def answer_administrator(bot: Bot, user: UserKey, subject: str, handler: H
     try:
         async with asyncio.timeout(CLICK_TIMEOUT):
             if not await bot.is_administrator(user):
-                return bot.platform_of(user).click_answer(card_words.CLICK_ADMINISTRATORS_ONLY, "error")
+                return await say(bot, user, card_words.CLICK_ADMINISTRATORS_ONLY, "error")
             return await handler(bot, user, subject)
     except TimeoutError:
-        return bot.platform_of(user).click_answer(card_words.CLICK_LATER, "warning")
+        return await say(bot, user, card_words.CLICK_LATER, "warning")
 
 
 async def check_scopes(bot: Bot, user: UserKey, _: str) -> Json:
     """Check whether the scopes are enabled, at the request of an administrator."""
     if await administrators.release_enabled(bot, bot.platform_of(user), asked_by_administrator=True):
-        return bot.platform_of(user).click_answer(card_words.CLICK_ENABLED, "success")
-    return bot.platform_of(user).click_answer(card_words.CLICK_NOT_ENABLED, "warning")
+        return await say(bot, user, card_words.CLICK_ENABLED, "success")
+    return await say(bot, user, card_words.CLICK_NOT_ENABLED, "warning")
 
 
 async def apply(bot: Bot, user: UserKey, _: str) -> Json:
     """Apply for scopes on behalf of an administrator of the bot."""
     words, kind = card_words.CLICK_APPLIED[await administrators.apply(bot, user)]
-    return bot.platform_of(user).click_answer(words, kind)
+    return await say(bot, user, words, kind)
 
 
 HANDLERS: Mapping[str, Handler] = {

@@ -286,12 +286,10 @@ def render_unused(card: UnusedCard, max_length: int) -> Json:
     )
 
 
-def click_answer(toast: Words | None, kind: str, card: Content | None) -> Json:
+def click_answer(toast: Words, kind: str, card: Content | None) -> Json:
     """https://open.feishu.cn/document/uAjLw4CM/ukzMukzMukzM/feishu-cards/card-callback-communication"""
-    answer: Json = {}
-    if toast is not None:
-        i18n = {locale: toast.to(language) for locale, language in LOCALES.items()}
-        answer["toast"] = {"type": kind, "content": toast.en, "i18n": i18n}
+    i18n = {locale: toast.to(language) for locale, language in LOCALES.items()}
+    answer: Json = {"toast": {"type": kind, "content": toast.en, "i18n": i18n}}
     if card is not None:
         answer["card"] = {"type": "raw", "data": json.loads(card.body)}
     return answer

@@ -360,7 +360,9 @@ class LarkPlatform:
 
     # --- responses to webhooks
 
-    def click_answer(self, toast: Words | None, kind: str = "info", card: Content | None = None) -> Json:
+    def click_answer(
+        self, toast: Words, language: Language, kind: str = "info", card: Content | None = None
+    ) -> Json:
         return cards.click_answer(toast, kind, card)
 
     def user_key(self, open_id: str, tenant_key: str) -> UserKey:

@@ -36,6 +36,8 @@ class BotProcess:
         self.environment = environment
         self.directory = directory
         self.deferred_ttl = DEFERRED_TTL
+        self.settings: dict[str, str] = {}
+        """What was chosen on the chat page, from its next start. An empty value is unset."""
         self.ahead = 0.0
         """How many seconds the bot's clock is ahead from its next start."""
         self.state: State = "stopped"
@@ -60,6 +62,7 @@ class BotProcess:
             "pid": self._process.pid if self._process is not None and self.running else None,
             "restarts": max(0, self.starts - 1),
             "deferred_ttl": self.deferred_ttl,
+            "settings": self.settings,
             "ahead": self.ahead,
             "log": list(self.log)[-SHOWN_LOG_LINES:],
         }
@@ -117,7 +120,7 @@ class BotProcess:
         inherited = {
             name: value
             for name, value in os.environ.items()
-            if not name.startswith(("LARK_", "BOT_")) and not name.upper().endswith("_PROXY")
+            if not name.startswith(("LARK_", "DINGTALK_", "BOT_")) and not name.upper().endswith("_PROXY")
         }
         # The bot runs in the data directory, where `-m bot` does not find a checkout that is not installed.
         paths = [str(PACKAGE_ROOT), inherited.get("PYTHONPATH", "")]
@@ -126,6 +129,7 @@ class BotProcess:
             "PYTHONPATH": os.pathsep.join(filter(None, paths)),
             "PYTHONUNBUFFERED": "1",
             **self.environment,
+            **{name: value for name, value in self.settings.items() if value},
             "BOT_DEFERRED_TTL": str(self.deferred_ttl),
         }
 

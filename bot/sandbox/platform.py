@@ -3,6 +3,7 @@
 The chat page (`page/`) sees a `ChatPlatform`; `main` runs an `Emulator`. Each emulator has its own folder.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -24,6 +25,10 @@ class ChatPlatform(Protocol):
 
     @property
     def feed(self) -> Feed: ...
+
+    @property
+    def bot_settings(self) -> Mapping[str, tuple[str, ...]]:
+        """The values of each setting of the bot that the chat page can choose; empty is unset."""
 
     def state(self) -> Json:
         """Return the app, people, chats, messages and faults, in the form that `page/static/model.js` reads."""

@@ -122,6 +122,12 @@ def profile(connection: Connection, user: UserKey) -> UserProfile | None:
     return None if found is None else UserProfile(*found)
 
 
+def language(connection: Connection, user: UserKey) -> Language:
+    """Return the language of what the user wrote last, else English."""
+    found = profile(connection, user)
+    return (found.language if found is not None else None) or "en"
+
+
 SET_TIME_ZONE = update(users).where(_of_user).values(time_zone=bind("zone", users.c.time_zone))
 
 

@@ -14,6 +14,7 @@ from aiohttp import web
 from bot.core.command_replies import listed
 from bot.core.grants import REVOKED_BY_USER
 from bot.core.language import Words
+from bot.core.platform import Platform
 from bot.core.scopes import OFFLINE_ACCESS, Scope
 from bot.core.times import format_near_moment, zone_or
 from bot.core.words import cards as card_words
@@ -89,7 +90,10 @@ async def show_account(request: web.Request, visitor: Visitor, done: str | None)
         platform=platform,
         headers={"Content-Security-Policy": CONTENT_SECURITY_POLICY_WITH_FORMS},
         account=account_page(
-            found, done, utc_now(), platform.display_name if len(bot.platforms) > 1 else None
+            found,
+            done_words(done, platform),
+            utc_now(),
+            platform.display_name if len(bot.platforms) > 1 else None,
         ),
         token_field=FORM_TOKEN_FIELD,
         form_token=visitor.form_token,
@@ -151,7 +155,16 @@ def back(request: web.Request, visitor: Visitor | None, done: str | None) -> web
 
 FormatTime = Callable[[datetime], Words]
 
-DONE_WORDS = {REVOKED: words.ALL_REVOKED, CANCELLED: words.REQUEST_CANCELLED}
+
+def done_words(done: str | None, platform: Platform) -> Words | None:
+    """Return what the page says was done. Not every platform can revoke tokens."""
+    if done == CANCELLED:
+        return words.REQUEST_CANCELLED
+    if done != REVOKED:
+        return None
+    if platform.revocation is None:
+        return words.ALL_REVOKED_HERE.format(platform=platform.display_name)
+    return words.ALL_REVOKED
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,11 +230,11 @@ class AccountPage:
 
 
 def account_page(
-    found: Permissions, done: str | None, now: datetime, platform: Words | None = None
+    found: Permissions, done: Words | None, now: datetime, platform: Words | None = None
 ) -> AccountPage:
     """Return what the page shows of a user's permissions. Times are in the user's zone, relative to `now`.
 
-    `platform` is the user's, if there are several.
+    `done` says what was just done. `platform` is the user's, if there are several.
     """
     zone = zone_or(found.time_zone, found.default_time_zone)
     today = zone.local(now).date()
@@ -235,7 +248,7 @@ def account_page(
     return AccountPage(
         signed_in_as=signed_in if platform is None else signed_in + Words(" · ", " · ") + platform,
         initial=(found.name or "·")[0].upper(),
-        done=DONE_WORDS.get(done) if done else None,
+        done=done,
         waiting=waiting_section(found, at) if found.waiting or found.wanted else None,
         granted=granted_section(found, at, now) if found.held else None,
         nothing_granted=help_words.NOTHING_AUTHORIZED,

@@ -149,10 +149,14 @@ def test_without_buttons_a_reply_says_what_to_do(world):
     assert [(each.action, each.subject) for each in with_buttons.buttons] == [("retry", "C1")]
 
 
-@pytest.mark.parametrize("toast", [Words("Done.", "已处理。"), None])
-def test_the_answer_to_a_click_changes_the_card(world, toast):
-    answer = world.platform.click_answer(toast, "info", world.platform.render_card(card(Face.DECLINED)))
+@pytest.mark.parametrize(
+    ("language", "title", "tips"), [("en", "Not authorized", "Done."), ("zh", "未授权", "已处理。")]
+)
+@pytest.mark.parametrize("face", [Face.DECLINED, None])
+def test_the_answer_to_a_click_changes_the_card(world, face, language, title, tips):
+    content = world.platform.render_card(card(face), language) if face else None
+    answer = world.platform.click_answer(Words("Done.", "已处理。"), language, "info", content)
     values = answer["cardData"]["cardParamMap"]
-    assert values["title"] == "Not authorized"
-    assert values["tips"] == ("Done. / 已处理。" if toast else "")
+    assert values.get("title") == (title if face else None)
+    assert values["tips"] == tips
     assert ADA not in json.dumps(answer)

@@ -59,8 +59,10 @@ class TinyPlatform:
         self.granted[code] = (staff_id, scopes)
         return code
 
-    def click_answer(self, toast: Words | None, kind: str = "info", card: Content | None = None) -> Json:
-        return {"toast": toast and toast.en}
+    def click_answer(
+        self, toast: Words, language: Language, kind: str = "info", card: Content | None = None
+    ) -> Json:
+        return {"toast": toast.en}
 
     def user_key(self, open_id: str, tenant_key: str) -> UserKey:
         return UserKey(self.name, self.app_id, tenant_key, open_id)

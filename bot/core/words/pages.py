@@ -82,9 +82,9 @@ LINK_TOO_MANY = PageWords(
 LINK_TOO_MANY_TODAY = PageWords(
     Words(en="Opened too many times", zh="链接打开次数过多"),
     Words(
-        en="This link has been opened many times today, perhaps not only by you. Press “Not now” on the card, then "
-        "send the command again to get a new link.",
-        zh="此链接今天已被多次打开，可能不只是你。请在卡片上点击“暂不授权”，然后重新发送命令，获取新链接。",
+        en="This link has been opened many times today, perhaps not only by you. Press “Not now” on the card or send "
+        "/cancel, then send the command again to get a new link.",
+        zh="此链接今天已被多次打开，可能不只是你。请在卡片上点击“暂不授权”或发送 /cancel，然后重新发送命令，获取新链接。",
     ),
 )
 LINK_WAITING_FOR_ADMINISTRATOR = PageWords(
@@ -141,9 +141,9 @@ CALLBACK_MORE_NEEDED = PageWords(
 CALLBACK_DECLINED = PageWords(
     Words(en="Not authorized", zh="未授权"),
     Words(
-        en="The request is still waiting in the chat. Press “Authorize” on its card to continue, or “Not now” to "
-        "cancel.",
-        zh="请求仍在聊天中等待：可在卡片上点击“去授权”继续，或点击“暂不授权”取消。",
+        en="The request is still waiting in the chat. Press “Authorize” on its card to continue. To drop it, press “Not "
+        "now” or send /cancel.",
+        zh="请求仍在聊天中等待：可在卡片上点击“去授权”继续；如需取消，请点击“暂不授权”或发送 /cancel。",
     ),
 )
 CALLBACK_CLOSED = PageWords(
@@ -341,6 +341,13 @@ SIGN_OUT = Words(en="Sign out", zh="退出登录")
 ONLY_YOU_SEE_THIS = Words(en="Only you can see this page.", zh="此页面仅你自己可见。")
 TIMES_IN_ZONE = Words(en="Times in {zone}.", zh="时间均为 {zone} 时间。")
 
+ALL_REVOKED_HERE = Words(
+    en="Revoked. I no longer have access to your account: your authorization and all tokens are deleted here. {platform} "
+    "may still list this app as authorized; you can remove it there, in the privacy settings of your account.",
+    zh="已撤销。我已无法访问你的账号：这里保存的授权和令牌均已删除。"
+    "{platform}可能仍将此应用列为已授权，你可以在账号的隐私设置中移除。",
+)
+"""On a platform where tokens cannot be revoked."""
 ALL_REVOKED = Words(
     en="Revoked. I no longer have access to your account: the tokens are erased here, and I'm revoking them at the "
     "platform too. The platform may still list this app as authorized; you can remove it there, in the privacy "

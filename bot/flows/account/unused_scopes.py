@@ -66,7 +66,8 @@ async def offer(bot: Bot, user: UserKey) -> None:
         return
     platform = bot.platform_of(user)
     described = await platform.describe_scopes(scopes)
-    card = platform.render_card(UnusedCard(described, subject=now.isoformat()))
+    language = await bot.database.read(lambda c: users.language(c, user))
+    card = platform.render_card(UnusedCard(described, subject=now.isoformat()), language)
     message = draft(bot, user, card, kind="notice", key=f"{new_id(now)}-unused")
 
     def work(c: Connection) -> list[OutgoingMessage]:

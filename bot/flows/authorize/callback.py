@@ -33,7 +33,7 @@ from bot.flows.authorize.grant import (
 from bot.flows.authorize.open import was_revoked
 from bot.flows.bot import Bot, utc_now
 from bot.flows.outbox import deliver_all, draft, insert_all
-from bot.store import attempts, granted_scopes, grants, requests
+from bot.store import attempts, granted_scopes, grants, requests, users
 from bot.store.outbox import OutgoingMessage
 from bot.store.transaction import Connection
 
@@ -252,10 +252,10 @@ async def reject_other_account(bot: Bot, attempt: Attempt) -> CallbackResult:
     """End an attempt with another user's token. Informs the user who was asked, once for each request."""
     user, now = attempt.user, utc_now()
     assert user is not None
-    content = bot.platform_of(user).render_reply(replies.wrong_account())
-    notice = draft(bot, user, content, kind="notice", key=f"{attempt.request_id}-other-account")
 
     def work(c: Connection) -> list[OutgoingMessage]:
+        content = bot.platform_of(user).render_reply(replies.wrong_account(), users.language(c, user))
+        notice = draft(bot, user, content, kind="notice", key=f"{attempt.request_id}-other-account")
         fail_attempt(c, attempt, attempts.WRONG_PERSON, now)
         request = requests.live_of(c, user)
         is_live = request is not None and request.id == attempt.request_id

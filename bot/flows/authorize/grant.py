@@ -149,7 +149,7 @@ async def store_grant(bot: Bot, consent: Consented, tokens: TokenSet, identity: 
         claim = bot.claim(user.app, now)
         settled = settle_request(c, grant, refused, released.rest, claim)
         lost = held - granted - unrequested - {OFFLINE_ACCESS}
-        notices = [lost_scopes_notice(bot, consent, lost)] if lost else []
+        notices = [lost_scopes_notice(c, bot, consent, lost)] if lost else []
         messages = released.messages + insert_all(c, bot, notices)
         card = settled if settled is not None and is_held(settled.card, claim) else None
         if settled is not None and released.rest and not can_change_cards(bot.platform_of(user)):
@@ -162,9 +162,10 @@ async def store_grant(bot: Bot, consent: Consented, tokens: TokenSet, identity: 
     return await deliver_result(bot, end)
 
 
-def lost_scopes_notice(bot: Bot, consent: Consented, lost: ScopeSet) -> Draft:
+def lost_scopes_notice(c: Connection, bot: Bot, consent: Consented, lost: ScopeSet) -> Draft:
     """Return a private notice of the scopes that were lost. No call waits for them, so no card says so."""
-    content = bot.platform_of(consent.user).render_reply(replies.scopes_dropped(join_scopes(lost)))
+    reply = replies.scopes_dropped(join_scopes(lost))
+    content = bot.platform_of(consent.user).render_reply(reply, users.language(c, consent.user))
     return draft(bot, consent.user, content, kind="notice", key=f"{consent.subject[1]}-lost")
 
 

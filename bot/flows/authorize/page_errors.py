@@ -200,7 +200,7 @@ async def report_to_administrators(
         seen_events.record(c, user.platform, user.app_id, once, now)
         subject = ("request", request.id)
         audit.write(c, "page_error_reported", user=user, subject=subject, now=now, error=error.value)
-        return insert_all(c, bot, [notice(bot, request, error, admin, reply) for admin in admins])
+        return insert_all(c, bot, [notice(c, bot, request, error, admin, reply) for admin in admins])
 
     messages = await bot.database.write(work)
     if messages:
@@ -208,8 +208,10 @@ async def report_to_administrators(
     return messages is not None
 
 
-def notice(bot: Bot, request: AuthorizationRequest, error: PageError, admin: str, reply: Reply) -> Draft:
+def notice(
+    c: Connection, bot: Bot, request: AuthorizationRequest, error: PageError, admin: str, reply: Reply
+) -> Draft:
     key = f"{request.id}-{error.value[0]}/{admin[-12:]}"
     platform = bot.platform_of(request.user)
     user = platform.user_key(admin, request.user.tenant_key)
-    return draft(bot, user, platform.render_reply(reply), kind="notice", key=key)
+    return draft(bot, user, platform.render_reply(reply, users.language(c, user)), kind="notice", key=key)

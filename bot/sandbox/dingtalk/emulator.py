@@ -1,5 +1,6 @@
 """The DingTalk emulator as `bot sandbox` runs it: one app behind the interface in `bot.sandbox.platform`."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -8,7 +9,7 @@ from aiohttp import web
 from bot.sandbox.clock import Clock
 from bot.sandbox.dingtalk.client import client_user_agent
 from bot.sandbox.dingtalk.control.state import state_json
-from bot.sandbox.dingtalk.sample_tenant import sample_tenant
+from bot.sandbox.dingtalk.sample_tenant import TEMPLATE_ID, sample_tenant
 from bot.sandbox.dingtalk.server import build_platform
 from bot.sandbox.dingtalk.snapshot import load_snapshot, restore_tenant, save_snapshot
 from bot.sandbox.dingtalk.tenant import Tenant
@@ -35,6 +36,10 @@ class DingTalkEmulator:
     @property
     def administrator(self) -> str:
         return self.tenant.app.owner
+
+    @property
+    def bot_settings(self) -> Mapping[str, tuple[str, ...]]:
+        return {"DINGTALK_CARD_TEMPLATE_ID": ("", TEMPLATE_ID)}
 
     def state(self) -> Json:
         return state_json(self.tenant)

@@ -246,7 +246,7 @@ class Behaviour:
     rate_limits: bool = True
     # The client
     links_open: Literal["in a browser", "in the client"] = "in a browser"
-    client_sdk: Literal["new", "old", "oldest", "absent", "broken"] = "new"
+    client_sdk: Literal["new", "old", "oldest", "unsigned", "absent", "broken"] = "new"
     client_platform: Literal["by width", "pc", "ios", "android"] = "by width"
     panel_result: Literal["ask", "ok", "cancel", "failed", "toAdmin", "closed", "unreadable"] = "ask"
     panel_error: int = 0

@@ -1,5 +1,6 @@
 """The Lark emulator as `bot sandbox` runs it: one tenant behind the interface in `bot.sandbox.platform`."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -35,6 +36,10 @@ class LarkEmulator:
     @property
     def administrator(self) -> str:
         return self.tenant.app.owner
+
+    @property
+    def bot_settings(self) -> Mapping[str, tuple[str, ...]]:
+        return {}
 
     def state(self) -> Json:
         return state_json(self.tenant)

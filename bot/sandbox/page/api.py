@@ -135,7 +135,7 @@ async def bot_status(request: web.Request) -> web.Response:
 
 @routes.post("/sandbox/api/bot")
 async def control_bot(request: web.Request) -> web.Response:
-    """{"action": kill | stop | start | restart}; a restart may set `deferred_ttl`, in seconds."""
+    """{"action": kill | stop | start | restart}; a restart may set `deferred_ttl`, in seconds, and `settings`."""
     bot = request.app.get(BOT)
     if bot is None:
         return web.json_response({"error": "the bot was started elsewhere"}, status=409)
@@ -143,8 +143,12 @@ async def control_bot(request: web.Request) -> web.Response:
         body = await request.json()
         action = body["action"]
         deferred_ttl = int(body.get("deferred_ttl", bot.deferred_ttl))
+        settings = {str(name): str(value) for name, value in body.get("settings", {}).items()}
     except (ValueError, KeyError, TypeError, AttributeError):
-        return web.json_response({"error": "the body is {action, deferred_ttl?}"}, status=400)
+        return web.json_response({"error": "the body is {action, deferred_ttl?, settings?}"}, status=400)
+    known = request.app[PLATFORM].bot_settings
+    if any(value not in known.get(name, ()) for name, value in settings.items()):
+        return web.json_response({"error": "no such setting, or no such value of it"}, status=400)
     match action:
         case "kill":
             await bot.kill()
@@ -155,6 +159,7 @@ async def control_bot(request: web.Request) -> web.Response:
         case "restart" if deferred_ttl > 0:
             await bot.stop()
             bot.deferred_ttl = deferred_ttl
+            bot.settings |= settings
             await bot.start()
         case _:
             return web.json_response({"error": "action is kill, stop, start or restart"}, status=400)

@@ -9,6 +9,7 @@ const MINI_PROGRAM = "5000000000174977";
 const MINI_PROGRAM_PAGE = "pages/auth/index";
 const OPEN_AUTH_SINCE = "6.3.35";
 const AUTH_INFO_SINCE = "7.5.26";
+const NO_PERMISSION = "7"; // the client's errorCode
 const SIGN_IN = "sign-in";
 
 const subject = location.hash.slice(1); // a ticket, or SIGN_IN
@@ -118,13 +119,13 @@ async function openAuth(client, attempt) {
   const onPc = client.env?.platform === "pc";
   if (!isSince(client, OPEN_AUTH_SINCE) || !(onPc ? openModal : callComponent)) throw new Unsupported();
   if (onPc) {
-    const answer = await openModal({ url: `${MODAL}?${queryOf(attempt)}`, title: "", size: "middle" });
+    const answer = await openModal({ url: `${MODAL}?${queryOf(attempt)}`, title: page.panelTitle, size: "middle" });
     return typeof answer === "string" ? JSON.parse(answer) : answer;
   }
-  const answer = await callComponent({
-    componentType: "miniProgram",
-    params: { miniAppId: MINI_PROGRAM, page: `${MINI_PROGRAM_PAGE}?${queryOf(attempt)}`, panelHeight: "percent50" },
-  });
+  const path = `${MINI_PROGRAM_PAGE}?${queryOf(attempt)}`;
+  const panel = { miniAppId: MINI_PROGRAM, page: path, target: "float", panelHeight: "percent50" };
+  // The npm package gives the parameters by both names.
+  const answer = await callComponent({ componentType: "miniProgram", params: panel, IMiniProgramParams: panel });
   return answer?.detail?.extraData;
 }
 
@@ -137,8 +138,9 @@ async function getAuthInfo(client, attempt) {
   return status && authCode ? { status: "ok", result: { authCode } } : undefined;
 }
 
+// Also where the client demands that the page be signed (dd.config), which it is not.
 const isUnsupported = (problem) =>
-  problem instanceof Unsupported || /not\s+support|unsupport|no such|not exist|不支持|不存在/i.test(problem?.errorMessage ?? problem?.message ?? "");
+  problem instanceof Unsupported || String(problem?.errorCode) === NO_PERMISSION || /not\s+support|unsupport|no such|not exist|不支持|不存在/i.test(problem?.errorMessage ?? problem?.message ?? "");
 
 async function askClient(client, attempt) {
   try {

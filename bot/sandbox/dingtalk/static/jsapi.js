@@ -2,7 +2,7 @@
 // from the client is another script: the script's own address with a query, which policies ignore.
 
 (() => {
-  const kind = "$KIND"; // new, old, oldest, or broken
+  const kind = "$KIND"; // new, old, oldest, unsigned, or broken
   const given = "$PLATFORM"; // pc, ios, android, by width, or notInDingTalk
   const version = "$VERSION";
   const own = document.currentScript.src;
@@ -154,10 +154,16 @@
   const since = (minimum) => minimum.split(".").map(Number).reduce((decided, part, place) =>
     decided || Math.sign(Number(version.split(".")[place]) - part), 0) >= 0;
 
-  async function openModal({ url = "" }) {
+  function requireSignature() {
+    if (kind === "unsigned") throw failure("7", "no permission: dd.config has not signed this page");
+  }
+
+  async function openModal({ url = "", title = "", size = "" }) {
     if (platform !== "pc" || !since("6.3.35")) throw unsupported("biz.util.openModal");
+    requireSignature();
     const [address, query = ""] = url.split("?");
     if (address !== AUTH_MODAL) throw failure("2", "this client opens the authorization modal only");
+    if (!title || !size) throw failure("2", "a modal has a title and a size");
     const answer = await authorize(Object.fromEntries(new URLSearchParams(query)));
     if (answer.closed) throw failure("3", "the modal was closed");
     return answer.unreadable ? "<html>" : JSON.stringify(answer.result);
@@ -165,10 +171,12 @@
 
   async function callComponent({ componentType, params = {} }) {
     if (!since("6.3.35")) throw unsupported("biz.util.callComponent");
+    requireSignature();
     const [page, query = ""] = String(params.page ?? "").split("?");
     if (componentType !== "miniProgram" || params.miniAppId !== AUTH_MINI_PROGRAM || page !== AUTH_PAGE) {
       throw failure("2", "this client opens the authorization mini program only");
     }
+    if (params.target !== "float") throw failure("2", "the authorization mini program is a panel: target is float");
     const answer = await authorize(Object.fromEntries(new URLSearchParams(query)));
     if (answer.closed) throw failure("3", "the panel was closed");
     return answer.unreadable ? {} : { detail: { extraData: answer.result } };
@@ -176,6 +184,7 @@
 
   async function getAuthInfo({ type = 0, corpId = "", clientId = "", rpcScope = [], fieldScope = [] }) {
     if (!since("7.5.26")) throw unsupported("runtime.permission.getAuthInfo");
+    requireSignature();
     if (!Array.isArray(rpcScope) || !Array.isArray(fieldScope)) throw failure("2", "rpcScope and fieldScope are lists");
     const answer = await authorize({ type: String(type), corpId, clientId, rpcScope: rpcScope.join(","), fieldScope: fieldScope.join(",") });
     if (answer.closed || answer.unreadable) throw failure("3", "the panel was closed");

@@ -67,7 +67,7 @@ const CODES = [400001, 400006, 400007, 400008, 500101, 500102, 500103, 500104, 5
 /** Settings with a choice on the page: name, label, and options as [value, label]. */
 export const CLIENT_CHOICES = [
   ["links_open", "Links open", [["in a browser", "in a browser"], ["in the client", "in the client"]]],
-  ["client_sdk", "The client", [["new", "is new: 7.6"], ["old", "is old: without getAuthInfo"], ["oldest", "is older: without openAuth"], ["broken", "fails"], ["absent", "has no script"]]],
+  ["client_sdk", "The client", [["new", "is new: 7.6"], ["old", "is old: without getAuthInfo"], ["oldest", "is older: without openAuth"], ["unsigned", "refuses pages that are not signed"], ["broken", "fails"], ["absent", "has no script"]]],
   ["client_platform", "It runs", [["by width", "as wide as the window"], ["pc", "on a PC"], ["android", "on Android"], ["ios", "on iOS"]]],
   ["panel_result", "openAuth's result", RESULTS],
   ["panel_error", "Its panel shows", [["0", "no error"], ...CODES.map((code) => [String(code), `error ${code}`])]],
@@ -78,6 +78,10 @@ export const CLIENT_CHOICES = [
   ["refusal_wording", "A refusal's wording", [["old", "old"], ["new", "new, with a link"]]],
   ["access_denied_detail", "It names the scopes", [["true", "in accessdenieddetail"], ["false", "in its message only"]]],
   ["quota_exhausted", "The monthly quota", [["false", "is not used up"], ["true", "is used up"]]],
+];
+/** Settings of the bot itself, which is started again with them. */
+export const BOT_CHOICES = [
+  ["DINGTALK_CARD_TEMPLATE_ID", "Its cards are", [["", "plain, with one link"], ["1366a1eb-bc54-4859-ac88-517c56a9acb1.schema", "interactive"]]],
 ];
 export const TOKEN_CHOICES = [
   ["refresh_token_seconds", "Refresh tokens live", [["2592000", "30 days"], ["31622400", "a year"]]],

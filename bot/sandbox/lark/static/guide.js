@@ -12,7 +12,7 @@ export const STORIES = [
   { title: "A second permission", who: "Sam", say: "/agenda",
     text: "The platform refuses the calendar. The card asks only for what is new; what was allowed before stays." },
   { title: "Saying no", who: "Sam", say: "/tasks",
-    text: "Press Refuse on the consent page, or “Not now” on the card. The command is dropped and the card says so." },
+    text: "Press “Not now” on the card: the command is dropped, and the card says so. Refuse on the consent page proves nothing about who pressed it: the card says so, and still waits." },
   { title: "The wrong person", who: "Sam", say: "/search launch",
     text: "On the consent page switch to another account and allow. Nothing is stored, and Sam can still go on." },
   { title: "In a group", who: "Ada", chat: "group", say: "@Helper /doc welcome",

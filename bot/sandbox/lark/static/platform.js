@@ -87,4 +87,6 @@ export const CLIENT_CHOICES = [
   ["links_open", "Links open", [["in a browser", "in a browser"], ["in the client", "in the client"]]],
   ["client_sdk", "The client's SDK", [["new", "is new"], ["old", "is old: without requestAccess"], ["broken", "fails"], ["absent", "does not load"]]],
 ];
+/** Settings of the bot itself, which is started again with them. */
+export const BOT_CHOICES = [];
 export const TOKEN_CHOICES = [["refresh_token_seconds", "Refresh tokens live", [["604800", "7 days"], ["31622400", "a year"]]]];

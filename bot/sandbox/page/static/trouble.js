@@ -2,7 +2,7 @@
 
 import { get, post, remove } from "./api.js";
 import { byId, el, fill, icon, toast } from "./dom.js";
-import { CLIENT_CHOICES, EXAMPLE_PATH, FAULT_PRESETS, TOKEN_CHOICES } from "../platform.js";
+import { BOT_CHOICES, CLIENT_CHOICES, EXAMPLE_PATH, FAULT_PRESETS, TOKEN_CHOICES } from "../platform.js";
 
 const KINDS = ["status", "delay", "delay_after", "rate_limit", "drop_before", "drop_after", "html", "truncate", "timeout", "down", "lost_authorization"];
 
@@ -72,6 +72,13 @@ export function createTrouble(model) {
       act("The bot was started again", () => post("bot", { action: "restart", deferred_ttl: Number(event.target.value) }).then(showBot))() },
       WAITING.map(([value, words]) => el("option", { value }, words)));
     waiting.value = String(process.deferred_ttl);
+    const chosen = BOT_CHOICES.map(([name, label, options]) => {
+      const select = el("select", { class: "input", id: name, onchange: (event) =>
+        act("The bot was started again", () => post("bot", { action: "restart", settings: { [name]: event.target.value } }).then(showBot))() },
+        options.map(([value, words]) => el("option", { value }, words)));
+      select.value = process.settings[name] ?? "";
+      return el("label", { class: "field-row", for: name }, el("span", {}, label), select);
+    });
     const running = process.running;
     fill(bot,
       title("bot", "The bot", running ? `running, process ${process.pid}` : process.words),
@@ -80,6 +87,7 @@ export function createTrouble(model) {
         running ? button("Stop it (SIGTERM)", "Stopped", () => post("bot", { action: "stop" }).then(showBot)) : null,
         running ? null : button("Start it", "Started", () => post("bot", { action: "start" }).then(showBot), "primary")),
       el("label", { class: "field-row", for: "waiting" }, el("span", {}, "A suspended call waits"), waiting),
+      chosen,
       el("details", { class: "fold", open }, el("summary", {}, icon("chevron"), "Its last output"), log));
     log.scrollTop = log.scrollHeight;
   }
