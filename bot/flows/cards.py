@@ -23,7 +23,7 @@ from bot.core.messages import Content, Destination, DirectChat, NotSent
 from bot.core.oauth import urlsafe
 from bot.core.people import UserKey
 from bot.core.requests import AuthorizationRequest, DeviceAuthorization, DeviceStatus, RequestStatus
-from bot.core.scopes import OFFLINE_ACCESS, choose_scopes, is_met, named
+from bot.core.scopes import OFFLINE_ACCESS, ScopeSet, choose_scopes, is_met, named
 from bot.core.secrets import Secret
 from bot.core.words import cards as card_words
 from bot.core.words import replies
@@ -86,10 +86,14 @@ async def card_of(bot: Bot, request: AuthorizationRequest) -> AuthorizationCard:
         return device, grant, opened
 
     device, grant, opened = await bot.database.read(read)
+    known = (
+        platform.always_asked & grant.scopes if grant and grant.status is GrantStatus.ACTIVE else frozenset()
+    )
+    shown = request.scopes - known or request.scopes
     return AuthorizationCard(
         request_id=request.id,
         face=face,
-        scopes=await platform.describe_scopes(request.scopes | request.granted | request.refused),
+        scopes=await platform.describe_scopes(shown | request.granted | request.refused),
         granted=request.granted,
         refused=request.refused,
         commands=tuple(f"/{name}" for name in request.reasons),
@@ -102,7 +106,7 @@ async def card_of(bot: Bot, request: AuthorizationRequest) -> AuthorizationCard:
         declined_on_page=request.declined_on_page_at is not None,
         stays_signed_in=OFFLINE_ACCESS in request.scopes
         and (grant is None or OFFLINE_ACCESS not in grant.scopes),
-        why_again=why_again(request, grant) if grant else None,
+        why_again=why_again(shown, grant) if grant else None,
         opened=opened,
     )
 
@@ -116,10 +120,10 @@ WHY_AGAIN = {
 """Keyed by the reason for which the previous grant ended."""
 
 
-def why_again(request: AuthorizationRequest, grant: Grant) -> Words | None:
+def why_again(asked: ScopeSet, grant: Grant) -> Words | None:
     """Return why the user is asked again, or None if the scopes are new."""
     if grant.status is GrantStatus.ACTIVE:
-        lost = request.scopes & grant.scopes_ever - {OFFLINE_ACCESS}
+        lost = asked & grant.scopes_ever - {OFFLINE_ACCESS}
         return card_words.AGAIN_LOST if lost else None
     reason = grant.end_reason or ""
     over = card_words.AGAIN_OVER if reason.startswith("refresh_refused") else card_words.AGAIN_ENDED
