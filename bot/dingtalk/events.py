@@ -150,7 +150,8 @@ def read_click(recipient: Recipient, event_id: str, data: Fields) -> CardClicked
     action, _, subject = named.partition(":")
     chosen = parameters.get("action")
     if isinstance(chosen, str) and chosen:
-        action, subject = chosen, str(parameters.get("subject") or "")
+        action, _, of = chosen.partition(":")
+        subject = str(parameters.get("subject") or of)
     if not is_id(action):
         action = ""
     return CardClicked(

@@ -160,6 +160,7 @@ def test_odd_fields_raise_nothing(name, value):
     [
         ({"actionIds": ["not_now:R1"], "params": {}}, "not_now", "R1"),
         ({"actionIds": ["x"], "params": {"action": "retry", "subject": "C1"}}, "retry", "C1"),
+        ({"actionIds": ["x"], "params": {"action": "not_now:R1"}}, "not_now", "R1"),
         ({"actionIds": ["check_again"]}, "check_again", None),
         ({"actionIds": []}, "", None),
         ({"actionIds": [7], "params": []}, "", None),

@@ -165,7 +165,7 @@ function cardButton(message, button, context) {
   if (button.disabled || button.status === "disabled") return el("button", { type: "button", class: "dt-button", "aria-disabled": "true" }, label);
   const params = { ...button.params };
   const id = button.actionId ?? button.action ?? button.id ?? params.action ?? "button";
-  const value = { actionIds: [String(id)], params: { ...params, action: params.action ?? String(id) }, text: label };
+  const value = { actionIds: [String(id)], params, text: label };
   const node = el("button", { type: "button", class: "dt-button", onclick: () => context.click(message, { value }, node) }, label);
   return node;
 }
