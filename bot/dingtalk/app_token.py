@@ -60,10 +60,10 @@ class AppToken:
 
     async def _fetch(self) -> Secret | Outcome:
         secret = self._app.secret.reveal()
-        answer = await self._http.fetch(
+        response = await self._http.fetch(
             "POST", self._app.api_url + PATH, body={"appKey": self._app.id, "appSecret": secret}
         )
-        outcome = answer if isinstance(answer, Unreachable) else outcome_of(answer, "POST")
+        outcome = response if isinstance(response, Unreachable) else outcome_of(response, "POST")
         if isinstance(outcome, Refused):
             # The message may quote the request.
             return replace(outcome, message=outcome.message.replace(secret, "***"), data=None)
@@ -72,7 +72,7 @@ class AppToken:
         fields = outcome.data if isinstance(outcome.data, dict) else {}
         token = read_secret(fields, "accessToken")
         if token is None:
-            return Unreachable("an answer without a token", may_have_arrived=False)
+            return Unreachable("a response without a token", may_have_arrived=False)
         seconds = read_lifetime(fields, "expireIn") or DEFAULT_TOKEN_LIFETIME
         now = time.monotonic()
         self._token, self._expires_at = token, now + seconds
@@ -95,7 +95,7 @@ async def with_token(token: AppToken, attempt: Callable[[Secret], Awaitable[Outc
 
 
 def never_arrived(outcome: Outcome) -> Outcome:
-    """Return an outcome that says that the request was never sent, if there was no usable response."""
+    """Return the outcome, but for `Unreachable` one which says that the request was never sent."""
     if isinstance(outcome, Unreachable):
         return Unreachable(outcome.reason, may_have_arrived=False)
     return outcome

@@ -121,7 +121,7 @@ def can_change_cards(platform: Platform) -> bool:
     return platform.limits.card_edit_window > timedelta(0)
 
 
-def is_told_by_card(bot: Bot, call: DeferredCall, request: AuthorizationRequest, now: datetime) -> bool:
+def is_shown_by_card(bot: Bot, call: DeferredCall, request: AuthorizationRequest, now: datetime) -> bool:
     """Return whether the card of a request shows how a call ended, so that no message is needed.
 
     An ephemeral card cannot be changed. A call from a group gets an ephemeral answer in the group while that is possible.
@@ -376,11 +376,11 @@ async def is_answered(bot: Bot, message: OutgoingMessage) -> bool:
 
 
 async def replace_unreadable(bot: Bot, message: OutgoingMessage, now: datetime) -> list[OutgoingMessage]:
-    """Give up a message that cannot be decrypted: its key is lost, or its row was changed in the database.
+    """Give up a message that cannot be opened: its key is lost, or its row was changed in the database.
 
     Returns a short reply to the chat of its call, whose row is authenticated separately.
     """
-    reason = "it cannot be decrypted: its key is lost, or it was changed"
+    reason = "it cannot be opened: its key is lost, or it was changed"
     log.error("message not delivered", extra={"outgoing": message.id, "reason": reason})
 
     def work(c: Connection) -> list[OutgoingMessage]:

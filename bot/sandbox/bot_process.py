@@ -39,7 +39,7 @@ class BotProcess:
         self.ahead = 0.0
         """How many seconds the bot's clock is ahead from its next start."""
         self.state: State = "stopped"
-        self.words = "The bot was not started yet."
+        self.words = "The bot has not been started yet."
         self.starts = 0
         self.log: deque[str] = deque(maxlen=MAX_LOG_LINES)
         self._on_change = on_change

@@ -1,7 +1,7 @@
 """A reverse proxy between browsers and the bot, which sets the emulated client's user agent.
 
-The bot decides by the user agent what to show, and a browser cannot take on another one. So browsers reach the bot
-through this proxy, and it gives requests from inside the client the client's user agent.
+The bot decides by the user agent what to show, and a page cannot change the browser's. So browsers reach the bot through
+this proxy, which sets the client's user agent on requests from inside the client.
 """
 
 from collections.abc import AsyncIterator

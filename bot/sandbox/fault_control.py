@@ -11,7 +11,7 @@ from bot.sandbox.json_http import BadRequest, read_object
 
 
 def fault_routes(matched: set[str], state: Callable[[web.Request], tuple[Faults, Feed]]) -> web.RouteTableDef:
-    """Return the routes; `matched` are the traits that a fault can match on, `state` finds the faults and the feed."""
+    """Return the routes. `matched`: the traits that a fault can match on. `state` returns the faults and the feed."""
     routes = web.RouteTableDef()
 
     @routes.post("/sandbox/api/faults")

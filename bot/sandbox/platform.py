@@ -42,8 +42,8 @@ class Emulator(ChatPlatform, Protocol):
     def application(self) -> web.Application:
         """Build the platform's HTTP API, its consent pages and its control API under /sandbox/api.
 
-        The application also serves /sandbox/platform.js, which tells the chat page the platform's requests, events,
-        error codes and typical faults.
+        The application also serves /sandbox/platform.js, which describes the platform's requests, events, error
+        codes and typical faults to the chat page.
         """
 
     def client_user_agent(self, request: web.Request) -> str | None:

@@ -124,7 +124,7 @@ def deny(c: Connection, attempt: Attempt, error: str, now: datetime) -> Callback
 
 
 async def redeem(
-    bot: Bot, attempt: Attempt, code: Secret, basis: ExchangeBasis, taken_at: datetime
+    bot: Bot, attempt: Attempt, code: Secret, basis: ExchangeBasis, claimed_at: datetime
 ) -> CallbackResult:
     """Exchange the code, check the owner of the token, and store the grant if that is the user who was asked."""
     user = attempt.user
@@ -141,7 +141,7 @@ async def redeem(
     tokens = await with_retries(exchange, is_unanswered)
     if isinstance(tokens, TokenRefused):
         return await exchange_failed(bot, attempt, tokens)
-    if utc_now() - taken_at > bot.lease / 8:
+    if utc_now() - claimed_at > bot.lease / 8:
         # The code is used up: another worker that claimed the attempt now would be refused, and the tokens would be lost.
         # Identifying the user may take most of a lease.
         await extend_lease(bot, attempt)

@@ -95,7 +95,7 @@ async def load(bot: Bot, run: Run) -> bool:
             lambda c: (call_steps.steps_of(c, call.id), users.profile(c, call.user))
         )
     except CannotOpenSecret:
-        log.exception("recorded steps cannot be decrypted", extra={"call": call.id})
+        log.exception("recorded steps cannot be opened", extra={"call": call.id})
         await finish_unknown(bot, run)
         return False
     if profile is not None and profile.time_zone is not None and not run.has_written:

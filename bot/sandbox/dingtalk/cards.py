@@ -1,4 +1,4 @@
-"""Interactive cards: their data, how it is checked and changed, and the messages that show them."""
+"""Interactive cards: validation and updates of their data, and the messages that show them."""
 
 from typing import Any, Literal
 
@@ -43,7 +43,7 @@ def read_data(template: CardTemplate, given: Any, name: str) -> dict[str, str]:
 
 
 def card_content(card: Card) -> Json:
-    """Return a card as its messages hold it; `private` is by user id."""
+    """Return a card as the content of its messages; `private` is by user id."""
     return {
         "template_id": card.template_id,
         "data": dict(card.data),

@@ -111,7 +111,7 @@ def sdk_call(request: web.Request) -> web.Response:
 
 
 def sdk_answer(tenant: Tenant, query: dict[str, str], user_id: str) -> Json:
-    """Return the answer to one call of the bridge, or what the client shows first."""
+    """Return the result of one call of the bridge, or what the client shows first."""
     person = tenant.people.get(user_id)
     match query["api"]:
         case "panel":
@@ -247,7 +247,7 @@ def error_panel(code: int, *, chinese: bool) -> Json:
 async def in_client(request: web.Request) -> web.Response:
     """Call `openAuth` for a test: {person, type, clientId, corpId, rpcScope, fieldScope, decision}.
 
-    `decision` is ok (the default), cancel, failed, toAdmin, closed or unreadable. The answer is what the page gets:
+    `decision` is ok (the default), cancel, failed, toAdmin, closed or unreadable. The response is what the page receives:
     {status, result}.
     """
     tenant = request.app[TENANT]

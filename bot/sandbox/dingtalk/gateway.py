@@ -235,7 +235,7 @@ def effective_scopes(tenant: Tenant, token: AccessToken | AppToken) -> frozenset
 
 
 def check_scopes(tenant: Tenant, required: Alternatives, scopes: frozenset[str]) -> None:
-    """Raise unless one of the alternatives is there. The refusal does not tell who must act."""
+    """Raise ApiError unless the token has one of the alternatives. The refusal does not say who must act."""
     usable = scopes - set(tenant.behaviour.refused_scopes)
     if required and usable.isdisjoint(required):
         raise permission_denied(tenant, required)

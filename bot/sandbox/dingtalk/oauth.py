@@ -50,7 +50,7 @@ async def unified_token(request: web.Request) -> web.Response:
 
 @routes.post("/v1.0/oauth2/userAccessToken")
 async def user_access_token(request: web.Request) -> web.Response:
-    """A user token for a code or for a refresh token, in camelCase; the answer names no scopes."""
+    """A user token for a code or for a refresh token, in camelCase; the response names no scopes."""
     tenant = request.app[TENANT]
     check_rate(tenant, "userAccessToken")
     given = {name: value for name, value in (await read_json(request)).items() if value != ""}

@@ -81,7 +81,7 @@ def sdk_answer(tenant: Tenant, api: str, open_id: str, access: AccessRequest) ->
     """Return {"code"}, {"errno", "errString"}, or the {"sheet"} or {"error"} that the client shows first."""
     person = tenant.people.get(open_id)
     if tenant.behaviour.client_errno:
-        return {"errno": tenant.behaviour.client_errno, "errString": "as the sandbox was told"}
+        return {"errno": tenant.behaviour.client_errno, "errString": "set in the sandbox"}
     if person is None:
         return {**PAGE_ERROR, "error": "Nobody uses this client: open the link from the chat page."}
     if api == "requestAccess":

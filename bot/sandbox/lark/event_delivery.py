@@ -205,7 +205,10 @@ class Delivery:
         return DeliveryAttempt(status, body, ms=int((loop.time() - started) * 1000))
 
     async def check_address(self, url: str) -> str | None:
-        """Check an address as saving it does: it must return a challenge within a second. Return the problem, or None."""
+        """Check an address as the developer console does: it must return a challenge within a second.
+
+        Returns the problem, or None.
+        """
         app = self._tenant.app
         challenge = secrets.token_hex(8)
         request = {"challenge": challenge, "token": app.verification_token, "type": "url_verification"}

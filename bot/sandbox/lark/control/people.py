@@ -185,7 +185,7 @@ async def recall(request: web.Request) -> web.Response:
 
 @routes.post("/sandbox/api/delete")
 async def delete(request: web.Request) -> web.Response:
-    """A message is deleted. The APIs tell this from a recalled one (231003, 230110)."""
+    """A message is deleted. The APIs have other codes for this than for a recalled one (231003, 230110)."""
     tenant = request.app[TENANT]
     message = message_in(tenant, await read_object(request))
     message.deleted = True
