@@ -1,7 +1,7 @@
 """API calls made as the user, and their outcomes.
 
-The platform's adapter classifies every answer to an API call as exactly one `Outcome`. If no token is available, no call
-is made, and the reason is a `NoToken`.
+The platform's adapter classifies every response to an API call as exactly one `Outcome`. If no token is available, no
+call is made, and the reason is a `NoToken`.
 """
 
 from __future__ import annotations

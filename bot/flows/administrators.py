@@ -48,8 +48,8 @@ async def suspend_for_administrator(
     """Suspend a claimed call until the app has scopes for `needs`, and inform its user and the administrators.
 
     Administrators are asked only for scopes that the platform has named in a refusal or lists. `guess`: the platform does
-    not say that the app lacks them, but the user's consent did not help. Nothing then tells when they are enabled, so the
-    call is tried again with growing pauses.
+    not say that the app lacks them, but the user's consent did not help. The bot then cannot see when they are enabled,
+    so it retries the call with growing pauses.
     """
     platform = bot.platform_of(call.user)
     enabled = await platform.enabled_scopes()
@@ -311,7 +311,7 @@ async def show_cards(bot: Bot, platform: Platform, wait: ScopeWait, also: Deferr
     waiting = [call for call in found if call.genuine and is_about(wait, call)]
     waiting += [also] if also is not None else []
     if also is None and not wait.scopes <= named(*(call.needs for call in waiting)):
-        # The wait's row is not authenticated: administrators are asked only for what authenticated calls need.
+        # The wait's row is not sealed: administrators are asked only for what genuine calls need.
         waiting = []
     applications = platform.scope_applications
     card = AdministratorCard(

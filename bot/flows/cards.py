@@ -385,9 +385,9 @@ async def report_by_message(bot: Bot, request: AuthorizationRequest) -> list[Out
 
 
 async def replace_unauthenticated(bot: Bot, request: AuthorizationRequest) -> bool:
-    """Replace a request that cannot be authenticated, without showing its content.
+    """Replace a request whose seal cannot be verified, without showing its content.
 
-    A new request asks for what authenticated calls wait for, if there are any. The old card says that it was replaced.
+    A new request asks for what genuine calls wait for, if there are any. The old card says that it was replaced.
     """
     if request.status is not RequestStatus.OPEN:
         return await record_shown(bot, request, request.card.message_id, ephemeral=request.card.ephemeral)

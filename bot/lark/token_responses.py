@@ -80,9 +80,9 @@ def lacks_permitted_scopes(result: TokenSet | TokenRefused) -> TypeGuard[TokenRe
     return isinstance(result, TokenRefused) and result.code == SCOPES_NOT_PERMITTED
 
 
-def refused_unreachable(trouble: Unreachable) -> TokenRefused:
-    problem = TokenProblem.IN_DOUBT if trouble.may_have_arrived else TokenProblem.TRANSIENT
-    return TokenRefused(problem, 0, trouble.reason)
+def refused_unreachable(outcome: Unreachable) -> TokenRefused:
+    problem = TokenProblem.IN_DOUBT if outcome.may_have_arrived else TokenProblem.TRANSIENT
+    return TokenRefused(problem, 0, outcome.reason)
 
 
 def parse_fields(response: HttpResponse, wanted: str = "access_token") -> dict[str, Any] | TokenRefused:

@@ -356,7 +356,7 @@ RELEASE = (
     )
     .values(
         consents=calls.c.consents + bind("more", calls.c.consents),
-        behind=bind("in_line", calls.c.behind),
+        behind=bind("is_behind", calls.c.behind),
         **_awake,
     )
     .returning(*_audited)
@@ -368,8 +368,8 @@ def release(connection: Connection, call_ids: Sequence[str], now: datetime, *, c
     if not call_ids:
         return 0
     announce(connection)
-    in_line = len(call_ids) > 1
-    values = {"calls": list(call_ids), "more": consents, "now": now, "in_line": in_line}
+    is_behind = len(call_ids) > 1
+    values = {"calls": list(call_ids), "more": consents, "now": now, "is_behind": is_behind}
     released = connection.execute(RELEASE, values).all()
     entries = [
         _entry("call_released", row, now, consents=row.consents or None)
@@ -377,7 +377,7 @@ def release(connection: Connection, call_ids: Sequence[str], now: datetime, *, c
         if not row.attempts
     ]
     audit.write_all(connection, entries)
-    if in_line:
+    if is_behind:
         claims.promote_missed(connection, now)
     return len(released)
 
@@ -479,7 +479,7 @@ def mark_interim(connection: Connection, call_id: str, now: datetime) -> bool:
     return changed(connection, MARK_INTERIM, {"call": call_id, "now": now})
 
 
-# --- looking ---------------------------------------------------------------------------------------
+# --- reading ---------------------------------------------------------------------------------------
 
 _select = select(*COLUMNS)
 _in_order = (calls.c.asked_at, calls.c.id)

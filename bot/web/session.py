@@ -149,8 +149,8 @@ async def visitor_of_form(request: web.Request) -> Visitor | None:
     Raises CsrfError for every other POST. The form token decides: another site can neither read nor guess it.
     `Origin` does not suffice, because these pages send no referrer, so that browsers send `Origin: null` with their own
     forms too; and old browsers send no `Sec-Fetch-Site`. If these headers do name another site, the POST is rejected
-    without looking at the token. In addition, the cookie is SameSite=Lax: browsers do not send
-    it with POSTs of other sites.
+    without looking at the token. In addition, the cookie is SameSite=Lax: browsers do not send it with
+    POSTs of other sites.
     """
     if request.headers.get("Origin", "null") not in {"null", request.app[BOT].public_url}:
         raise CsrfError
