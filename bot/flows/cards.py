@@ -435,6 +435,8 @@ async def replace_card(bot: Bot, request: AuthorizationRequest) -> None:
             device_authorizations.move(c, request.id, fresh.id)
             if request.declined_on_page_at is not None:
                 requests.decline_on_page(c, fresh.id, request.declined_on_page_at)
+                # As it is now: of an older version the card would have to be replaced again, without end.
+                return requests.get_locked(c, fresh.id)
         return fresh
 
     fresh = await bot.database.write(work)
