@@ -106,11 +106,11 @@ def sdk_call(request: web.Request) -> web.Response:
         raise web.HTTPForbidden(headers=CROSS_ORIGIN)
     tenant = request.app[TENANT]
     user_id = tenant.behaviour.consents_as or request.cookies.get(PERSON_COOKIE, "")
-    answer = sdk_answer(tenant, dict(query), user_id)
-    return script_response(f"window.sandboxClient.answered({number}, {json.dumps(answer)});")
+    result = sdk_result(tenant, dict(query), user_id)
+    return script_response(f"window.sandboxClient.answered({number}, {json.dumps(result)});")
 
 
-def sdk_answer(tenant: Tenant, query: dict[str, str], user_id: str) -> Json:
+def sdk_result(tenant: Tenant, query: dict[str, str], user_id: str) -> Json:
     """Return the result of one call of the bridge, or what the client shows first."""
     person = tenant.people.get(user_id)
     match query["api"]:
@@ -253,7 +253,7 @@ async def in_client(request: web.Request) -> web.Response:
     tenant = request.app[TENANT]
     body = await request.json()
     query = {str(name): str(value) for name, value in body.items() if name != "person"}
-    answer = panel(
+    shown = panel(
         tenant, tenant.people.get(str(body.get("person"))), panel_request({"decision": "ok", **query})
     )
-    return web.json_response(answer.get("result", {"status": "cancel"}))
+    return web.json_response(shown.get("result", {"status": "cancel"}))

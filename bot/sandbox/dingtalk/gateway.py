@@ -95,10 +95,10 @@ def success(body: Any) -> web.Response:
 
 def legacy_success(result: Any = None) -> web.Response:
     TRACE.get().code = 0
-    answer: Json = {"errcode": 0, "errmsg": "ok"}
+    fields: Json = {"errcode": 0, "errmsg": "ok"}
     if result is not None:
-        answer |= {"result": result, "request_id": TRACE.get().log_id.lower()}
-    return web.json_response(answer)
+        fields |= {"result": result, "request_id": TRACE.get().log_id.lower()}
+    return web.json_response(fields)
 
 
 @dataclass(frozen=True)

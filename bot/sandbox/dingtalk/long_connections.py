@@ -258,7 +258,7 @@ def read_acknowledgement(text: str) -> tuple[Any, str | None]:
 
 @routes.post("/v1.0/gateway/connections/open")
 async def open_connection(request: web.Request) -> web.Response:
-    """Issue the address and the ticket of one connection. Without `Accept: application/json` the answer is XML."""
+    """Issue the address and the ticket of one connection. Without `Accept: application/json` the response is XML."""
     tenant = request.app[TENANT]
     check_rate(tenant, "connections/open")
     body = Parameters(await read_json(request), "param.error")
@@ -268,12 +268,12 @@ async def open_connection(request: web.Request) -> web.Response:
         raise ApiError("authFailed", "鉴权失败", 401)
     ticket = request.app[CONNECTIONS].new_ticket(subscriptions)
     scheme = "wss" if request.secure else "ws"
-    answer = {"endpoint": f"{scheme}://{request.host}/connect", "ticket": ticket}
+    fields = {"endpoint": f"{scheme}://{request.host}/connect", "ticket": ticket}
     if "application/json" not in request.headers.get("Accept", ""):
         TRACE.get().code = 0
-        fields = "".join(f"<{name}>{value}</{name}>" for name, value in answer.items())
-        return web.Response(text=f"<Response>{fields}</Response>", content_type="application/xml")
-    return success(answer)
+        elements = "".join(f"<{name}>{value}</{name}>" for name, value in fields.items())
+        return web.Response(text=f"<Response>{elements}</Response>", content_type="application/xml")
+    return success(fields)
 
 
 def read_subscriptions(body: Parameters) -> set[tuple[str, str]]:

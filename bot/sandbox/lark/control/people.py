@@ -223,8 +223,8 @@ async def click(request: web.Request) -> web.Response:
     button = find_button(message.content, element_id=body.get("element_id"), value=body.get("value"))
     if button is None or callback_value(button) is None:
         raise BadRequest("the card has no such button")
-    answer, code = await request.app[DELIVERY].click(person, message, button)
-    return web.json_response({"response": answer, "code": code})
+    response, code = await request.app[DELIVERY].click(person, message, button)
+    return web.json_response({"response": response, "code": code})
 
 
 @routes.post("/sandbox/api/revoke")
