@@ -297,7 +297,7 @@ LARK: tuple[Setting, ...] = (
         name="LARK_BRAND",
         field="brand",
         parse=_one_of("lark", "feishu"),
-        meaning="`lark` or `feishu`: where the app lives; picks the three origins below.",
+        meaning="`lark` or `feishu`: the brand under which the app is registered; selects the three origins below.",
         default="lark",
     ),
     Setting(

@@ -13,7 +13,7 @@ from bot.sandbox.feed import Feed
 from bot.sandbox.json_http import Json
 
 PERSON_COOKIE = "sandbox_person"
-"""Holds the id of the person who is signed in to this browser. The chat page sets it, emulators read it."""
+"""Contains the id of the person who is signed in to this browser. The chat page sets it, emulators read it."""
 
 
 class ChatPlatform(Protocol):

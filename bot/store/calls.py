@@ -315,7 +315,7 @@ REJECT = (
 
 
 def reject(connection: Connection, call: DeferredCall, now: datetime) -> bool:
-    """Fail a call that is not genuine. Nobody is told, because its row may name any user."""
+    """Fail a call that is not genuine. Nobody is informed, because its row may name any user."""
     values = _ending(call.id, call.claim, CallStatus.FAILED, audit.FORGED, now)
     rejected = connection.execute(REJECT, values).first() is not None
     if rejected:
@@ -475,7 +475,7 @@ MARK_INTERIM = (
 
 
 def mark_interim(connection: Connection, call_id: str, now: datetime) -> bool:
-    """Record that the user is told about the retries; False if another worker has recorded it."""
+    """Record that the user is informed of the retries; False if another worker has recorded it."""
     return changed(connection, MARK_INTERIM, {"call": call_id, "now": now})
 
 
@@ -603,7 +603,7 @@ def overdue(connection: Connection, now: datetime, limit: int) -> list[DeferredC
 
 
 def due_for_interim(connection: Connection, failed_before: datetime, limit: int) -> list[DeferredCall]:
-    """Return unsettled calls that first failed before then and whose user was not told about the retries.
+    """Return unsettled calls that first failed before then and whose user was not informed of the retries.
 
     The caller rejects those that are not genuine.
     """

@@ -44,7 +44,7 @@ PANEL_ERRORS: dict[int, tuple[str, str]] = {
     500104: ("The app has not added this permission", "应用未添加该权限点"),
     500105: ("The vendor's organization cannot be read", "获取服务商组织信息失败"),
     500201: ("The permission does not exist", "权限点编码错误"),
-    500202: ("rpcScope holds a field permission", "rpcScope 中包含字段权限点"),
+    500202: ("rpcScope contains a field permission", "rpcScope 中包含字段权限点"),
     500203: ("fieldScope holds an API permission", "fieldScope 中包含接口权限点"),
     500204: ("Type 1 needs application permissions", "type 为 1 时只能申请应用权限"),
     500205: ("Type 0 needs personal permissions", "type 为 0 时只能申请个人权限"),
