@@ -228,7 +228,7 @@ def effective_scopes(tenant: Tenant, token: AccessToken | AppToken) -> frozenset
         added = tenant.app.enabled_scopes("tenant")
         return added if behaviour.app_tokens_gain_scopes else added & token.scopes
     person, now = tenant.people[token.person], tenant.clock.now()
-    granted = frozenset(s for s in person.granted if person.spreading.get(s, 0.0) <= now)
+    granted = frozenset(s for s in person.granted if person.effective_at.get(s, 0.0) <= now)
     if not behaviour.old_tokens_gain_scopes:
         granted &= token.scopes
     return granted & tenant.app.enabled_scopes("user")

@@ -283,9 +283,9 @@ def read_subscriptions(body: Parameters) -> set[tuple[str, str]]:
     found = set()
     for each in given:
         if not isinstance(each, dict) or each.get("type") not in SUBSCRIPTION_TYPES:
-            raise body.wrong("a subscription has a type: EVENT, CALLBACK or SYSTEM")
+            raise body.wrong("a subscription needs a type: EVENT, CALLBACK or SYSTEM")
         if not isinstance(each.get("topic"), str) or not each["topic"]:
-            raise body.wrong("a subscription has a topic")
+            raise body.wrong("a subscription needs a topic")
         found.add((str(each["type"]), str(each["topic"])))
     return found
 

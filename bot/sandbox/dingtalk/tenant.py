@@ -79,7 +79,7 @@ class Organization:
 class Person:
     """A member of an organization, by `user_id` (also called staffId), which only that organization knows.
 
-    `granted` accumulates what the person has granted the app; a scope in `spreading` takes effect at its time there.
+    `granted` accumulates what the person has granted the app; a scope in `effective_at` takes effect at that time.
     """
 
     user_id: str
@@ -105,7 +105,7 @@ class Person:
     """Whether messages to this person are withheld by flow control."""
     active: bool = True
     granted: set[str] = field(default_factory=set)
-    spreading: dict[str, float] = field(default_factory=dict)
+    effective_at: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass

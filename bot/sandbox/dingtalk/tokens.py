@@ -29,7 +29,7 @@ def grant(tenant: Tenant, person: Person, scopes: frozenset[str]) -> None:
     """Record what a person grants. A new grant takes `Behaviour.consent_spreads_seconds` to reach the gateway."""
     effective_at = tenant.clock.now() + tenant.behaviour.consent_spreads_seconds
     for scope in scopes - person.granted:
-        person.spreading[scope] = effective_at
+        person.effective_at[scope] = effective_at
     person.granted |= scopes
 
 
@@ -137,7 +137,7 @@ def expire_tokens(tenant: Tenant, person: Person, *, access: bool, refresh: bool
 def withdraw_grants(tenant: Tenant, person: Person) -> None:
     """Withdraw everything that a person granted. Their tokens stay valid, but without scopes."""
     person.granted.clear()
-    person.spreading.clear()
+    person.effective_at.clear()
     issued: list[AccessToken | RefreshToken | Code] = [
         *tenant.credentials.access.values(),
         *tenant.credentials.refresh.values(),

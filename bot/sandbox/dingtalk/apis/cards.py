@@ -58,7 +58,7 @@ def read_card(tenant: Tenant, template: CardTemplate, body: Parameters, raw: Jso
         raise ApiError("MissingcardData", "cardData is mandatory for this action.")
     callback = body.optional_text("callbackType") or "HTTP"
     if callback not in ("STREAM", "HTTP"):
-        raise body.wrong("callbackType is STREAM or HTTP")
+        raise body.wrong("callbackType must be STREAM or HTTP")
     route = body.optional_text("callbackRouteKey")
     if callback == "HTTP" and route is not None and route not in tenant.callback_routes:
         raise param_error("callbackRouteKeyNotExist", "the callbackRouteKey is not registered")

@@ -59,10 +59,10 @@ def _new_message(tenant: Tenant, body: Json, person: Person, chat: Chat) -> Mess
     if content is None:
         content = {"content": str(body.get("text", ""))}
     if kind not in MESSAGE_TYPES or not isinstance(content, dict):
-        raise BadRequest(f"message_type is one of {', '.join(MESSAGE_TYPES)}, and content an object")
+        raise BadRequest(f"message_type must be one of {', '.join(MESSAGE_TYPES)}, and content an object")
     age = body.get("age", 0)
     if not isinstance(age, int | float):
-        raise BadRequest("age is a number of seconds")
+        raise BadRequest("age must be a number of seconds")
     at = tenant.clock.wall_ms() - int(age * 1000)
     shown = {**content, "mentions_bot": True} if body.get("mention_bot") else content
     return Message(
@@ -169,7 +169,7 @@ async def click(request: web.Request) -> web.Response:
         raise BadRequest("this person does not see the card")
     value = body.get("value")
     if not isinstance(value, dict) or not isinstance(value.get("actionIds"), list):
-        raise BadRequest("value has actionIds and params")
+        raise BadRequest("value must contain actionIds and params")
     answer, problem = await request.app[DELIVERY].click(person, message, card, value)
     return web.json_response({"response": answer, "code": problem})
 
