@@ -38,7 +38,7 @@ class DatabaseNotReady(BotError):
 class CannotOpenSecret(BotError):
     """None of the configured keys opens a stored secret."""
 
-    hint = "Add the key that encrypted it to BOT_ENCRYPTION_KEYS again, after the new one."
+    hint = "Add the key that sealed it to BOT_ENCRYPTION_KEYS again, after the new one."
 
 
 class CommandMistake(BotError):

@@ -16,7 +16,7 @@ SCOPE = re.compile(r"[A-Za-z][A-Za-z0-9_]*(?:\.[A-Za-z0-9_]+)*")
 BRACKETED = re.compile(
     r"(?:权限|permissions?|scopes?)\s*[:：]?\s*[\[［]([^\]］]{1,2000})[\]］]", re.IGNORECASE
 )
-"""The list behind "permissions:" in a message."""
+"""The list after "permissions:" in a message."""
 
 LINK = re.compile(r"[?&]content=([^\s&\"'<>]{1,2000})")
 """The link to the developer console, whose parameter is the app and the scopes: `dingapp01%23Todo.Todo.Write`."""
