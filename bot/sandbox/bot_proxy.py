@@ -37,11 +37,11 @@ def build_bot_proxy(emulator: Emulator, bot_url: str) -> web.Application:
                 headers=headers,
                 data=await request.read() or None,
                 allow_redirects=False,
-            ) as answer:
-                body = await answer.read()
+            ) as response:
+                body = await response.read()
         except aiohttp.ClientError:
             return web.Response(status=502, text=BOT_NOT_RUNNING)
-        return web.Response(status=answer.status, headers=end_to_end(answer.headers), body=body)
+        return web.Response(status=response.status, headers=end_to_end(response.headers), body=body)
 
     app = web.Application(client_max_size=4 * 1024 * 1024)
     app.cleanup_ctx.append(_session)
