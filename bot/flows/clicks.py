@@ -62,7 +62,8 @@ async def answer_click(bot: Bot, click: CardClicked) -> Json:
 
 async def say(bot: Bot, user: UserKey, words: Words, kind: str, card: Card | None = None) -> Json:
     """Return an answer in the user's language, with a card to replace the clicked one, if any."""
-    platform, language = bot.platform_of(user), await cards.language_for(bot, user)
+    platform = bot.platform_of(user)
+    language = await cards.language_for(bot, user) if platform.monolingual else "en"
     content = None if card is None else platform.render_card(card, language)
     return platform.click_answer(words, language, kind, content)
 
@@ -88,7 +89,7 @@ async def fetch_device_link(bot: Bot, user: UserKey, request_id: str) -> Json:
     if not bot.by_device or request.status is not RequestStatus.OPEN or request.expires_at <= utc_now():
         return await answer_with_card(bot, request_id)
     if request.ticket is None:
-        # The request cannot be authenticated: a new card replaces this one.
+        # The seal of the request cannot be verified: a new card replaces this one.
         await bot.database.write(lambda c: show(c, request_id, utc_now()))
         bot.signals.upkeep.set()
         return await say(bot, user, card_words.CLICK_LINK_LATER, "warning")

@@ -12,7 +12,7 @@ from bot.core.requests import AuthorizationRequest
 from bot.core.scopes import ScopeSet
 from bot.core.secrets import Secret
 from bot.store import grants, inbox, requests, users
-from bot.store.cards import Drawn
+from bot.store.cards import RenderedCard
 from bot.store.ids import new_id
 from bot.store.inbox import NewCall
 from bot.store.queue import Claim
@@ -81,11 +81,11 @@ def open_request(
     return requests.open_request(c, user, ask, ticket, Claim(user.app, "opener", now, now))
 
 
-def drawn(
+def rendered(
     request: AuthorizationRequest, version: int = 1, message_id: str = "om_card", *, ephemeral: bool = False
-) -> Drawn:
-    """What the worker that has claimed this request's card has drawn."""
-    return Drawn(request.id, request.card.claim, version, message_id, ephemeral)
+) -> RenderedCard:
+    """What the worker that has claimed this request's card has rendered."""
+    return RenderedCard(request.id, request.card.claim, version, message_id, ephemeral)
 
 
 async def meet(database: Database, user: UserKey = ANNA) -> None:

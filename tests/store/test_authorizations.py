@@ -28,9 +28,9 @@ from tests.store.examples import (
     TOMORROW,
     ask,
     claim_by,
-    drawn,
     meet,
     open_request,
+    rendered,
     save_grant,
     tokens,
 )
@@ -379,7 +379,9 @@ async def test_a_change_made_while_a_card_is_drawn_is_drawn_next(database: Datab
     claimed = await database.write(lambda c: requests.claim_card(c, request.id, claim_by(c, "w1", NOW, SOON)))
     assert claimed is not None
     await opened(database, TASKS, "tasks")
-    assert await database.write(lambda c: deliveries.shown(c, drawn(claimed, claimed.card.wanted), NOW))
+    assert await database.write(
+        lambda c: deliveries.record_shown(c, rendered(claimed, claimed.card.wanted), NOW)
+    )
     again = await database.write(lambda c: requests.claim_card(c, request.id, claim_by(c, "w1", NOW, SOON)))
     assert again is not None
     assert (again.card.message_id, again.scopes) == ("om_card", CALENDAR | TASKS)
@@ -390,11 +392,11 @@ async def test_a_card_that_shows_what_it_should_is_nobodys_business(database: Da
     request = await opened(database)
     claimed = await database.write(lambda c: requests.claim_card(c, request.id, claim_by(c, "w1", NOW, SOON)))
     assert claimed is not None
-    own = drawn(claimed, ephemeral=True)
+    own = rendered(claimed, ephemeral=True)
     of_another = replace(own, claim=own.claim + 1)
-    assert not await database.write(lambda c: deliveries.shown(c, of_another, NOW))
-    assert await database.write(lambda c: deliveries.shown(c, own, NOW))
-    assert not await database.write(lambda c: deliveries.shown(c, replace(own, version=2), NOW))
+    assert not await database.write(lambda c: deliveries.record_shown(c, of_another, NOW))
+    assert await database.write(lambda c: deliveries.record_shown(c, own, NOW))
+    assert not await database.write(lambda c: deliveries.record_shown(c, replace(own, version=2), NOW))
     assert (
         await database.write(lambda c: requests.claim_card(c, request.id, claim_by(c, "w1", NOW, SOON)))
         is None
@@ -417,14 +419,14 @@ async def test_who_has_lost_a_card_notes_nothing_of_it_and_has_it_drawn_again(da
     assert late is not None
     assert holder is not None
     show = lambda claimed: database.write(  # noqa: E731
-        lambda c: deliveries.shown(c, drawn(claimed), SOON)
+        lambda c: deliveries.record_shown(c, rendered(claimed), SOON)
     )
     assert await show(late) is None
     assert not await database.write(lambda c: deliveries.postpone(c, late.id, late.card.claim, TOMORROW))
     assert await show(holder) == 1
     assert await show(late) is None
     assert await claim(LATER, TOMORROW) is None
-    assert await database.write(lambda c: deliveries.redraw(c, request.id, LATER))
+    assert await database.write(lambda c: deliveries.render_again(c, request.id, LATER))
     again = await claim(LATER, TOMORROW)
     assert again is not None
     assert (again.card.message_id, again.card.wanted) == ("om_card", 2)

@@ -145,7 +145,7 @@ async def control_bot(request: web.Request) -> web.Response:
         deferred_ttl = int(body.get("deferred_ttl", bot.deferred_ttl))
         settings = {str(name): str(value) for name, value in body.get("settings", {}).items()}
     except (ValueError, KeyError, TypeError, AttributeError):
-        return web.json_response({"error": "the body is {action, deferred_ttl?, settings?}"}, status=400)
+        return web.json_response({"error": "the body must be {action, deferred_ttl?, settings?}"}, status=400)
     known = request.app[PLATFORM].bot_settings
     if any(value not in known.get(name, ()) for name, value in settings.items()):
         return web.json_response({"error": "no such setting, or no such value of it"}, status=400)
@@ -162,7 +162,7 @@ async def control_bot(request: web.Request) -> web.Response:
             bot.settings |= settings
             await bot.start()
         case _:
-            return web.json_response({"error": "action is kill, stop, start or restart"}, status=400)
+            return web.json_response({"error": "action must be kill, stop, start or restart"}, status=400)
     return web.json_response(bot.as_json())
 
 
@@ -171,13 +171,15 @@ async def advance_everyone(request: web.Request) -> web.Response:
     """Let {"advance": seconds} pass at the platform, for people and for the bot, which is restarted."""
     bot = request.app.get(BOT)
     if bot is None:
-        return web.json_response({"error": "the bot was started elsewhere; its clock stays"}, status=409)
+        return web.json_response(
+            {"error": "the bot was started elsewhere; its clock cannot be changed"}, status=409
+        )
     try:
         seconds = float((await request.json())["advance"])
     except (ValueError, KeyError, TypeError, AttributeError):
         seconds = -1
     if not 0 <= seconds <= MAX_ADVANCE_SECONDS:
-        return web.json_response({"error": "the body is {advance}: seconds, at most a year"}, status=400)
+        return web.json_response({"error": "the body must be {advance}: seconds, at most a year"}, status=400)
     clock = request.app[PLATFORM].clock
     was_running = bot.running
     await bot.stop()
