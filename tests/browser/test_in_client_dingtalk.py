@@ -145,7 +145,7 @@ def test_a_closed_panel_can_be_opened_again(sandbox: Sandbox, browser: Browser, 
 
 
 @SIZES
-@pytest.mark.parametrize("kind", ["oldest", "absent", "broken"])
+@pytest.mark.parametrize("kind", ["oldest", "unsigned", "absent", "broken"])
 def test_without_the_panel_the_page_continues_in_the_browser(
     sandbox: Sandbox, browser: Browser, on: str, kind: str
 ) -> None:

@@ -14,6 +14,7 @@ from playwright.sync_api import expect
 from tests.ports import free_port
 
 from .conftest import ROOT, SAM, START, OpenPage, Sandbox, start_sandbox, stop_sandbox
+from .test_in_client import wait_for_bot
 
 
 def test_the_first_line_is_the_address_of_the_chat_page(platform: Sandbox) -> None:
@@ -124,9 +125,12 @@ def test_a_page_left_open_shows_the_new_world_when_the_sandbox_is_started_again(
         stop_sandbox(again)
 
 
-def test_the_second_line_says_what_to_do_with_it(tmp_path: Path) -> None:
-    sandbox = start_sandbox(tmp_path, "bot")
+@pytest.mark.parametrize("platform", ["lark", "dingtalk"])
+def test_the_second_line_says_what_to_do_with_it(tmp_path: Path, platform: str) -> None:
+    sandbox = start_sandbox(tmp_path, "bot", platform=platform)
     try:
+        with urlopen(sandbox.url, timeout=5) as page:
+            assert b'id="composer"' in page.read()
         assert sandbox.process.stdout is not None
         line = sandbox.process.stdout.readline()
         assert "browser" in line
@@ -163,3 +167,43 @@ def test_a_memory_that_cannot_be_read_is_said_in_a_line(tmp_path: Path, text: st
     (tmp_path / "platform.json").write_text(text)
     assert_refused_in_a_line(tmp_path, 0, f"--data {tmp_path}: ")
     assert (tmp_path / "platform.json").read_text() == text
+
+
+def test_dingtalk_alone_prints_all_that_connects_a_bot(tmp_path: Path) -> None:
+    sandbox = start_sandbox(tmp_path, "platform", platform="dingtalk")
+    try:
+        environment = sandbox.environment
+        for origin in ("API", "OAPI", "LOGIN"):
+            assert environment[f"DINGTALK_{origin}_URL"] == sandbox.url.rstrip("/")
+        for name in ("CLIENT_ID", "CLIENT_SECRET", "CORP_ID", "ROBOT_CODE", "JSAPI_URL"):
+            assert environment[f"DINGTALK_{name}"]
+        assert environment["DINGTALK_EVENTS"] == "stream"
+        assert environment["BOT_ADMINS"] == "ada0001"
+        assert environment["BOT_PUBLIC_URL"].endswith(":" + environment["BOT_PORT"])
+    finally:
+        assert stop_sandbox(sandbox) == 0
+
+
+@pytest.mark.parametrize(
+    ("platform", "foreign"),
+    [
+        ("lark", {"DINGTALK_CLIENT_ID": "ding1", "DINGTALK_CLIENT_SECRET": "s", "DINGTALK_CORP_ID": "ding2"}),
+        ("dingtalk", {"LARK_APP_ID": "cli_1", "LARK_APP_SECRET": "s"}),
+        ("dingtalk", {"DINGTALK_CARD_TEMPLATE_ID": "mine.schema", "DINGTALK_EVENTS": "webhook"}),
+    ],
+)
+def test_settings_of_a_real_bot_do_not_reach_the_one_in_the_sandbox(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, platform: str, foreign: dict[str, str]
+) -> None:
+    elsewhere = {f"DINGTALK_{each}_URL": "http://127.0.0.1:1" for each in ("API", "OAPI", "LOGIN")}
+    for name, value in (foreign | elsewhere | {"LARK_OPEN_URL": "http://127.0.0.1:1"}).items():
+        monkeypatch.setenv(name, value)
+    sandbox = start_sandbox(tmp_path, "bot", platform=platform)
+    try:
+        wait_for_bot(sandbox)
+        given = Path(f"/proc/{sandbox.call('GET', '/sandbox/api/bot')['pid']}/environ").read_bytes()
+        assert b"127.0.0.1:1\0" not in given
+        for value in foreign.values():
+            assert f"={value}\0".encode() not in given
+    finally:
+        assert stop_sandbox(sandbox) == 0
