@@ -32,6 +32,7 @@ from bot.flows.chores import CHORES, repeat, upkeep_on_signal
 from bot.flows.command_timeout import enable_stack_dump
 from bot.flows.worker import Worker
 from bot.platforms import Connection, admins_of, all_commands, configured
+from bot.stop_signals import stop_signals
 from bot.settings import Settings, exposed_database
 from bot.store import operator_queries, replicas
 from bot.store.ids import new_id
@@ -89,7 +90,7 @@ def keyring_from(settings: Settings) -> Keyring:
 
 
 def run(settings: Settings, refit: Refit = unchanged) -> int:
-    """Serve until SIGTERM or SIGINT, then drain. Return the exit code."""
+    """Serve until SIGTERM, SIGINT or SIGHUP, then drain. Return the exit code."""
     if settings.auto_migrate:
         upgrade(settings.database_url, keyring_from(settings))
     else:
@@ -114,7 +115,7 @@ closes the connection. Work that is not released by then is claimed again when i
 async def serve(settings: Settings, refit: Refit, on_stop: Callable[[], None]) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in stop_signals():
         loop.add_signal_handler(number, stop.set)
     async with assembled(settings, refit) as bot, contextlib.AsyncExitStack() as doors:
         await takeover.enter(bot)

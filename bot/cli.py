@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from bot import settings
 from bot.core.errors import BotError, ConfigurationError
+from bot.stop_signals import stop_signals
 
 if TYPE_CHECKING:
     from bot.cli_output import Row
@@ -111,7 +112,7 @@ def parser() -> Parser:
             added.set_defaults(run=run)
         return added
 
-    serve = add("run", run_bot, "serve until SIGTERM or SIGINT")
+    serve = add("run", run_bot, "serve until SIGTERM, SIGINT or SIGHUP")
     serve.formatter_class = argparse.RawDescriptionHelpFormatter
     serve.epilog = f"settings, from the environment or a .env file:\n{settings.help_table()}"
     add_sandbox_options(add("sandbox", sandbox, "try the bot in a browser, against an emulated platform"))
@@ -202,7 +203,7 @@ def text(argument: str) -> str:
 
 def run_bot(chosen: argparse.Namespace) -> int:
     # Until the bot is loaded and its database upgraded, there is nothing to drain.
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in stop_signals():
         signal.signal(number, lambda *_: sys.exit(DONE))
     loaded = settings.load(settings.environment())
     from bot import logs  # noqa: PLC0415
