@@ -100,6 +100,9 @@ class Settings(OperatorSettings):
     auto_migrate: bool
     authorization_ttl: timedelta
     deferred_ttl: timedelta
+    retention: timedelta
+    """How long what is settled is kept."""
+    audit_retention: timedelta
     network: Network
     """Proxies and certificate authorities of outgoing connections."""
     time_zone: str
@@ -146,6 +149,18 @@ def _duration(value: str) -> timedelta:
     if not _is_number(value) or not 1 <= int(value) <= _LONGEST_DURATION:
         raise ValueError(f"{_shown(value)} is not a duration. Write whole seconds, from 1.")
     return timedelta(seconds=int(value))
+
+
+_LONGEST_RETENTION = 36_500
+"""Days. More could exceed the range of the databases' times."""
+
+
+def _days(value: str) -> timedelta:
+    if not _is_number(value) or not 1 <= int(value) <= _LONGEST_RETENTION:
+        raise ValueError(
+            f"{_shown(value)} is not a number of days. Write whole days, from 1 to {_LONGEST_RETENTION}."
+        )
+    return timedelta(days=int(value))
 
 
 def _is_number(value: str) -> bool:
@@ -527,6 +542,20 @@ BOT: tuple[Setting, ...] = (
         default="UTC",
     ),
     Setting(
+        name="BOT_RETENTION_DAYS",
+        field="retention",
+        parse=_days,
+        meaning="Days for which settled calls and requests are kept.",
+        default="30",
+    ),
+    Setting(
+        name="BOT_AUDIT_RETENTION_DAYS",
+        field="audit_retention",
+        parse=_days,
+        meaning="Days for which the audit log is kept; the database refuses to delete younger entries.",
+        default="365",
+    ),
+    Setting(
         name="BOT_LOG_FORMAT",
         field="log_format",
         parse=_one_of("text", "json"),
@@ -577,6 +606,7 @@ ROUTING_VARIABLES = (
     "DINGTALK_JSAPI_URL",
     "BOT_PUBLIC_URL",
     "BOT_DATABASE_URL",
+    "BOT_DATABASE_URL_FILE",
     "BOT_ADMINS",
     *(each for name in sorted(set(VARIABLES.values())) for each in (name, name.lower())),
     "SSL_CERT_FILE",
@@ -606,7 +636,6 @@ def environment(directory: Path | None = None) -> Environment:
     in_file = {name: value for name, value in written.items() if value is not None}
     found = Environment({**in_file, **os.environ})
     found.warnings = (*_exposed_secrets(file, in_file), *_redirected_secrets(in_file))
-    "BOT_DATABASE_URL_FILE",
     return found
 
 
@@ -781,6 +810,12 @@ def _parse(
     return values, problems
 
 
+def _written(setting: Setting, environ: Mapping[str, str]) -> str | None:
+    if setting.name in SECRETS:
+        return read_secret(setting.name, environ)
+    return environ.get(setting.name)
+
+
 _QUOTES = {'"': '"', "'": "'", "`": "`", "“": "”", "‘": "’"}
 _SERVICE_LINK = re.compile(r"(tcp|udp|sctp)://[0-9A-Fa-f.:\[\]]+:[0-9]+")
 _SERVICE_VARIABLE = re.compile(
@@ -810,12 +845,6 @@ def unknown_variables(environ: Mapping[str, str]) -> tuple[str, ...]:
             "are ignored. Set enableServiceLinks: false in the pod to omit them."
         )
     for name in unknown:
-def _written(setting: Setting, environ: Mapping[str, str]) -> str | None:
-    if setting.name in SECRETS:
-        return read_secret(setting.name, environ)
-    return environ.get(setting.name)
-
-
         if name not in links:
             nearest = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6)
             meant = f" Did you mean {nearest[0]}?" if nearest else ""
@@ -845,6 +874,12 @@ def describe_default(setting: Setting) -> str:
             return "by brand: " + ", ".join(f"`{origin}`" for origin in by_brand.values())
 
 
+def _described(setting: Setting) -> str:
+    if setting.name in SECRETS:
+        return f"{setting.meaning} Or `{file_variable(setting.name)}`: the file that contains it."
+    return setting.meaning
+
+
 def markdown_table() -> str:
     """Return the table of the README."""
     rows = [f"| `{each.name}` | {_described(each)} | {describe_default(each)} |" for each in TABLE]
@@ -859,9 +894,3 @@ def help_table() -> str:
         meaning = _described(each).replace("`", "")
         rows.append(f"  {each.name}{f'  ({default})' if default else ''}\n      {meaning}")
     return "\n".join(rows)
-def _described(setting: Setting) -> str:
-    if setting.name in SECRETS:
-        return f"{setting.meaning} Or `{file_variable(setting.name)}`: the file that contains it."
-    return setting.meaning
-
-

@@ -56,6 +56,19 @@ def test_the_brand_picks_the_origins_that_are_not_given() -> None:
     assert loaded.applink_url == "https://applink.feishu.cn"
 
 
+@pytest.mark.parametrize("name", ["BOT_RETENTION_DAYS", "BOT_AUDIT_RETENTION_DAYS"])
+def test_a_retention_is_whole_days(name: str) -> None:
+    loaded = load()
+    assert (loaded.retention, loaded.audit_retention) == (timedelta(days=30), timedelta(days=365))
+    field = "retention" if name == "BOT_RETENTION_DAYS" else "audit_retention"
+    for written, days in (("1", 1), (" 90 ", 90), ("36500", 36_500)):
+        assert getattr(load(**{name: written}), field) == timedelta(days=days)
+    for wrong in ("0", "-1", "36501", "1.5", "30d", "forever", "٣", "9" * 30):
+        (line,) = problems_of({**ENOUGH, name: wrong})
+        assert line.startswith(f"{name}: ")
+        assert "whole days" in line
+
+
 def test_explicitly_empty_means_something_only_where_the_table_says_so() -> None:
     loaded = load(BOT_PUBLIC_URL="", LARK_APPLINK_URL="  ", BOT_PORT="", LARK_ENCRYPT_KEY="", BOT_ADMINS="")
     assert loaded.public_url is None
