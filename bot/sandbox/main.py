@@ -213,10 +213,13 @@ def report(emulator: Emulator, bot: BotProcess) -> None:
 
 
 def stop_signal() -> asyncio.Event:
-    """Return an event that SIGINT, SIGTERM and SIGHUP set."""
+    """Return an event that SIGINT, SIGTERM and SIGHUP set; SIGHUP only if it is not ignored, as with `nohup`."""
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    for number in numbers:
         loop.add_signal_handler(number, stopped.set)
     return stopped
 
